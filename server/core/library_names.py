@@ -89,7 +89,8 @@ class Film:
     """What is known of a film or a sound that is to be placed.
 
     `day` (see `day_of`), `season` and `episode` are given once and stay, whatever the source says later.
-    Without `episode` its name is not known yet, its folder is.
+    Without `episode` its name is not known yet, its folder is. `source` is the key of the feed, or the list,
+    that has in place of a channel what only its link identifies.
     """
 
     key: str
@@ -101,6 +102,7 @@ class Film:
     title: str | None = None
     channel: str | None = None
     channel_id: str | None = None
+    source: str | None = None
     playlist: str | None = None
     playlist_index: int | None = None
     published_at: str | None = None
@@ -145,12 +147,19 @@ class Film:
         is_read_well = known == _seen(known) and not _MISREAD.search(known)
         if is_name and is_read_well:
             return known
-        return hashlib.sha256(self.key.encode(errors="replace")).hexdigest()[:12]
+        return label_of(self.key)
 
     @property
     def show(self) -> str:
         """Whose folder it lies in: what is the same for all films of a channel, whatever it is called."""
+        if self.source:
+            return self.source
         return f"{(self.extractor or '').lower()} {self.channel_id or self.channel or ''}"
+
+
+def label_of(key: str) -> str:
+    """What stands in the brackets in place of an id."""
+    return hashlib.sha256(key.encode(errors="replace")).hexdigest()[:12]
 
 
 _FIELDS: Final = frozenset(each.name for each in fields(Film))

@@ -289,8 +289,8 @@ class PlacementStore(Protocol):
         """The folder was marked as the library."""
         ...
 
-    async def title_of(self, subscription_id: str) -> str | None:
-        """What the source of a subscription is called."""
+    async def source_of(self, subscription_id: str) -> tuple[str, str | None] | None:
+        """The key of a subscription's source, and what that is called; None if there is none any more."""
         ...
 
     async def due_in(self, now: float) -> float | None:
@@ -388,6 +388,12 @@ class PlacementStore(Protocol):
 
     async def extractors(self) -> list[str]:
         """The first words of the keys of items, at most some hundreds."""
+        ...
+
+    async def links_not_fetched(self, after: str, limit: int) -> list[str]:
+        """The keys, in their order, of items that are `known`, `waiting` or `failed` and that only their link
+        identifies, behind the key `after`.
+        """
         ...
 
     async def adopt(self, keys: Sequence[str], now: float, *, dry_run: bool) -> list[str]:

@@ -92,6 +92,9 @@ _FILES_AFTER = f"""
 MOST_EXTRACTORS = 300
 _NOT_FETCHED = """
     SELECT key FROM items WHERE state IN ('known', 'waiting', 'failed') AND key IN ({keys})"""
+_LINKS_NOT_FETCHED = """
+    SELECT DISTINCT key FROM items
+    WHERE key > ? AND key < 'url!' AND state IN ('known', 'waiting', 'failed') ORDER BY key LIMIT ?"""
 _ADOPT = """
     UPDATE items SET state = 'fetched', reason = 'in_library', not_before = NULL, fetched_at = ?
     WHERE key = ? AND state IN ('known', 'waiting', 'failed')"""
@@ -158,15 +161,14 @@ class PlacementRows:
 
         await self._transactions.write(work)
 
-    async def title_of(self, subscription_id: str) -> str | None:
-        sql = "SELECT findings FROM subscriptions WHERE subscription_id = ?"
+    async def source_of(self, subscription_id: str) -> tuple[str, str | None] | None:
+        sql = "SELECT source_key, findings FROM subscriptions WHERE subscription_id = ?"
 
         async def work(tables: Statements) -> list[Row]:
             return await tables.fetch(sql, (subscription_id,))
 
-        for (findings,) in await self._transactions.read(work):
-            title: str | None = json.loads(findings).get("title")
-            return title
+        for source_key, findings in await self._transactions.read(work):
+            return source_key, json.loads(findings).get("title")
         return None
 
     async def due_in(self, now: float) -> float | None:
@@ -435,6 +437,12 @@ class PlacementRows:
             return found
 
         return await self._transactions.read(work)
+
+    async def links_not_fetched(self, after: str, limit: int) -> list[str]:
+        async def work(tables: Statements) -> list[Row]:
+            return await tables.fetch(_LINKS_NOT_FETCHED, (max(after, "url "), limit))
+
+        return [key for (key,) in await self._transactions.read(work)]
 
     async def adopt(self, keys: Sequence[str], now: float, *, dry_run: bool) -> list[str]:
         async def work(tables: Tables) -> list[str]:

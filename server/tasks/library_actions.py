@@ -6,6 +6,7 @@ Decisions: docs/decisions/library.md
 """
 
 import asyncio
+import html
 import re
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
@@ -16,7 +17,8 @@ from typing import Any
 from server.core.clock import Clock
 from server.core.errors import LibraryIsAway, LibraryIsBusy, SubscriptionNotFound
 from server.core.library import Library
-from server.core.library_names import place_of
+from server.core.library_names import label_of, place_of
+from server.core.media_keys import key_of_link
 from server.core.placements import (
     NOBODY,
     FileSet,
@@ -36,10 +38,12 @@ from server.core.subscriptions import SubscriptionStore
 
 MOST_TOLD = 100
 PAGE = 200  # sets, or files, read at once
+AT_ONCE = 1000  # keys
 MOST_MISSING = 20_000  # files that are looked for under other names
 MOST_NAMES = 50  # as the placer tries
 MAX_NFO = 100_000  # bytes that are read of one
 _LABEL = re.compile(r"\[([^\[\]]{1,80})\](?:\.[A-Za-z0-9-]{1,30}){1,3}$")
+_OF_LINK = re.compile(r"[0-9a-f]{12}")
 _FILMS = frozenset(["mp4", "mkv", "webm", "mov", "m4v", "mp3", "m4a", "opus", "ogg", "flac", "wav", "aac"])
 _UNIQUE_ID = re.compile(rb'<uniqueid type="([^"]{1,100})"[^>]*>([^<]{1,500})</uniqueid>')
 
@@ -152,6 +156,7 @@ class LibraryActions:
         unknown, adopted, changed, count = Told(), Told(), Told(), 0
         seen: set[bytes] = set()
         strays: dict[tuple[str, int, str], str] = {}
+        of_links: dict[str, str] = {}
         extractors = await self._store.extractors()
         async for batch in library.all_files():
             known = await self._store.at([path for path, _ in batch])
@@ -175,16 +180,26 @@ class LibraryActions:
                 if len(strays) < MOST_MISSING:
                     strays[label, size, ending] = path
                 if ending in _FILMS:
-                    # The key that the NFO beside a film tells, if there is one.
+                    # The key that the NFO beside a film tells, if there is one: of a link the one that
+                    # has this label.
                     nfo = await library.read(f"{path.rpartition('.')[0]}.nfo", MAX_NFO)
                     told = None
-                    if (found := _UNIQUE_ID.search(nfo)) and found[1] != b"link":
-                        kind, name = (found[group].decode(errors="replace") for group in (1, 2))
-                        told = f"{kind.lower()} {name}"
-                        sure.add(told)
+                    if found := _UNIQUE_ID.search(nfo):
+                        kind, name = (html.unescape(part.decode(errors="replace")) for part in found.groups())
+                        told = key_of_link(name) if kind == "link" else f"{kind.lower()} {name}"
+                        told = None if kind == "link" and label_of(told) != label else told
+                        sure |= {told} - {None}
+                    if told is None and _OF_LINK.fullmatch(label) and len(of_links) < MOST_MISSING:
+                        of_links[label] = path
                     guessed = [f"{each} {label}" for each in extractors if each != "url"]
                     keys |= dict.fromkeys([told] if told else guessed, path)
             for key in await self._adopted(keys, sure, dry_run=dry_run):
+                adopted.add({"path": keys[key], "key": key})
+        after = ""
+        while of_links and (links := await self._store.links_not_fetched(after, AT_ONCE)):
+            after = links[-1]
+            keys = {key: of_links[label] for key in links if (label := label_of(key)) in of_links}
+            for key in await self._adopted(keys, (), dry_run=dry_run):
                 adopted.add({"path": keys[key], "key": key})
         missing = await self._missing(library, seen, strays, adopted, dry_run=dry_run)
         mine = {one["path"] for one in adopted.first}

@@ -285,9 +285,13 @@ class Placer:
     async def _redo(self, claimed: Claimed) -> None:
         """Give the files of a set the names that it is to have now, and write its NFO files anew."""
         one = claimed.file_set
+        films = [file.path for file in claimed.files if file.kind in ("video", "audio")]
+        if films and not await self._library.any_at(films):  # its owner has deleted it
+            placed = [file for file in claimed.files if file.state == "placed"]
+            await self._store.settle(one, placed, [], self._now)
+            return
         first = place_of_set(one, self._zone)
         if one.state == "describing":  # where its films are, wherever that is
-            films = [file.path for file in claimed.files if file.kind in ("video", "audio")]
             folder, _, name = (films or [f"{first.folder}/{first.base}."])[0].rpartition("/")
             first = replace(first, folder=folder, base=name.rpartition(".")[0])
         # Those that are reserved have the names to which a server that was killed has moved these.
@@ -388,8 +392,10 @@ class Placer:
             "description": status.about.description if status.about else None,
             "tags": list(status.about.tags) if status.about and status.about.tags else None,
         }
-        if one.holder:
-            about["playlist"] = await self._store.title_of(one.holder)
+        if one.holder and (source := await self._store.source_of(one.holder)):
+            about["playlist"] = source[1]
+            if one.key.startswith("url "):  # an episode of a podcast, say: a file that knows of no channel
+                about |= {"source": source[0], "channel": source[1] or about["channel"], "channel_id": None}
         if status.playlist_id:
             with suppress(AppError):
                 about["playlist"] = (await self._tasks.status(status.playlist_id)).video_info.title

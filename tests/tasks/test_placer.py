@@ -2,11 +2,13 @@
 
 import asyncio
 import hashlib
+import html
 import itertools
 import json
 import os
+import shutil
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from pathlib import Path
@@ -17,8 +19,9 @@ import pytest
 
 from server.api import keys
 from server.core.events import Completed, ProducedFile, Resumed, Retried, Started
+from server.core.library_names import label_of
 from server.core.models import VideoInfo
-from server.core.subscriptions import Claim, Looked, Pace
+from server.core.subscriptions import Claim, Looked, Noticed, Pace
 from server.files.library_folder import MARKER
 from server.settings import DownloadSettings, LibrarySettings, StorageSettings, WebhookSettings
 from server.tasks import placer
@@ -526,8 +529,14 @@ async def subscribed(server: Inside, name: str, **wanted: Any) -> str:
         return subscription_id
 
 
-async def found(server: Inside, subscription_id: str, *numbers: int) -> list[str]:
-    """The tasks of these entries, which a look has found; the first ones are the newest."""
+async def found(
+    server: Inside,
+    subscription_id: str,
+    *numbers: int,
+    listed: Sequence[Noticed] = (),
+    title: str | None = None,
+) -> list[str]:
+    """The tasks of these entries, which a look has found beside others; the first ones are the newest."""
     store = server.app[keys.SUBSCRIPTIONS].store
     now = server.app[keys.CLOCK].now().timestamp()
     subscription = await store.get(subscription_id)
@@ -542,9 +551,10 @@ async def found(server: Inside, subscription_id: str, *numbers: int) -> list[str
                         return each
                 await asyncio.sleep(0.05)
 
-    looked = Looked(form="list", whole=True)
+    looked = Looked(form="list", whole=True, title=title)
     pace = Pace(interval=3600, min_interval=300, pause=0, max_new=50)
-    settled = await store.settle(await claim(), entries(*numbers), looked, pace, now)
+    noticed = [*entries(*numbers), *listed]
+    settled = await store.settle(await claim(), noticed, looked, pace, now)
     for task in settled.tasks:
         server.app[keys.TASKS].take_on(task)
     items, _ = await store.items(subscription_id, None, None, 100)
@@ -868,6 +878,76 @@ async def test_after_an_older_backup_what_lies_there_is_known_and_not_fetched(
     states = {key: item["state"] for key, item in (await items_of(server, mine)).items()}
     assert states == {"site 1": "fetched", "site 2": "fetched"}
     assert (await act(server, "verify"))["adopted"] == 0
+
+
+@pytest.mark.usefixtures("nobody_looks")
+async def test_after_an_older_backup_films_that_only_their_link_identifies_are_known_too(
+    server: Inside, root: Path
+) -> None:
+    """Of one an item's key has the label of its name, of the other its NFO tells the link."""
+    mine = await subscribed(server, "a", library=PLAIN)
+    links = [f"http://a.test/{number}.mp3?a=1&b=2" for number in range(3)]
+    listed = [Noticed(url=link, title="Episode") for link in links]
+    await found(server, mine, listed=listed[:1])
+    named = [root / f"Episode [{label_of(f'url https{link[4:]}')}].mp3" for link in links]
+    for path in named[:2]:
+        path.write_bytes(SOUND)
+    (root / "Other [0123456789ab].mp3").write_bytes(SOUND)
+    told_of = html.escape(links[1])
+    for path, link in ((named[1], told_of), (root / "Other [0123456789ab].mp3", html.escape(links[2]))):
+        path.with_suffix(".nfo").write_text(
+            f'<movie><uniqueid type="link" default="true">{link}</uniqueid></movie>'
+        )
+    told = await act(server, "verify", dry_run=True)
+    assert {each["path"] for each in told["adopted_files"]} == {path.name for path in named[:2]}
+    assert await act(server, "verify") == told
+    await found(server, mine, listed=listed[::-1])
+    states = {key[-13]: item["state"] for key, item in (await items_of(server, mine)).items()}
+    assert states == {"0": "fetched", "1": "fetched", "2": "queued"}
+
+
+@pytest.mark.usefixtures("nobody_looks")
+async def test_episodes_of_a_podcast_lie_in_its_folder_also_when_it_is_called_otherwise(
+    server: Inside, root: Path
+) -> None:
+    """Of their files nothing is known but what the feed says; whom it calls their author says little."""
+    mine = await subscribed(server, "a", backlog="all", library={"layout": "shows"})
+    other = await subscribed(server, "b", backlog="all", library={"layout": "podcast", "folder": "P"})
+    said = VideoInfo(extractor="generic", extractor_key="Generic", id="e", uploader="A Network")
+
+    async def episode(subscription_id: str, number: int, title: str) -> str:
+        link = f"https://a.test/{number}.mp3"
+        await found(server, subscription_id, listed=[Noticed(url=link)], title=title)
+        told = await items_of(server, subscription_id)
+        task_id: str = told[f"url {link}"]["task_id"]
+        info = said.model_copy(update={"title": f"Part {number}", "published_at": f"2026-03-0{number}"})
+        await completed(server, task_id, info)
+        return (await placed(server, task_id))[0]
+
+    for number, title in ((1, "My Pod"), (2, "My New Name")):
+        path = await episode(mine, number, title)
+        assert path.startswith(f"My Pod/Season 2026/{title} - S2026E030{number}01 - Part {number} [")
+    assert (await episode(other, 3, "Another")).startswith("P/Another/2026-03-03 Part 3 [")
+    assert "<title>My Pod</title>" in (root / "My Pod" / "tvshow.nfo").read_text()
+    await act(server, "rename")
+    await until(lambda: not (root / "My Pod").exists())
+    assert len(all_of(root / "My New Name")) == 5
+
+
+@pytest.mark.parametrize("action", ["rewrite_nfo", "rename"])
+async def test_nothing_is_written_beside_a_film_that_its_owner_has_deleted(
+    server: Inside, root: Path, action: str
+) -> None:
+    task_id = await submitted(server, layout="shows")
+    await completed(server, task_id)
+    await placed(server, task_id)
+    shutil.rmtree(root / "Some Channel")
+    await called_otherwise(server, "New Name")
+    assert (await act(server, action))["count"]
+    async with asyncio.timeout(20):
+        while await busy(server):
+            await asyncio.sleep(0.02)
+    assert all_of(root) == []
 
 
 async def test_nfo_files_are_written_anew_but_not_what_somebody_has_edited(
