@@ -1,27 +1,33 @@
 """What all backends share: the parts of an open one, and functions that help to open it."""
 
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from server.core.background import in_background
-from server.core.clock import Clock
+from server.core.clock import Clock, zone_of
 from server.core.data_dir import DataDir
 from server.core.deliveries import Outbox
 from server.core.feeds import Feeds
 from server.core.placements import LibraryFiles, PlacementStore
-from server.core.ports import Cookies, FileStore, Sessions, Workplace
+from server.core.ports import Cookies, FileStore, Sessions, Store, Workplace
 from server.core.remembering import Media
+from server.core.subscriptions import SubscriptionStore
 from server.core.unusable import DataDirUnusable
 from server.files.workplace import LocalWorkplace
-from server.settings import ConfigurationError, LibrarySettings, StorageSettings
+from server.settings import ConfigurationError, LibrarySettings, Settings, StorageSettings
 from server.tasks.covers import Covers
+from server.tasks.fork_servers import ForkServers
 from server.tasks.hours import LOOK_EVERY, Pacer
 from server.tasks.inspector import Inspector
 from server.tasks.janitor import for_ever
+from server.tasks.job_builder import JobMaker
 from server.tasks.library_actions import LibraryActions
+from server.tasks.looker import Looker
 from server.tasks.readiness import Ready
+from server.tasks.runner import Runner
 from server.tasks.service import Tasks
 from server.tasks.subscribing import Subscriptions
 
@@ -43,6 +49,101 @@ class Backend:
     clock: Clock
     cookies: Cookies
     workplace: Workplace
+
+
+class Opened(Store, Protocol):
+    """A store with all that is in the database."""
+
+    @property
+    def sessions(self) -> Sessions: ...
+
+    @property
+    def outbox(self) -> Outbox: ...
+
+    @property
+    def media(self) -> Media: ...
+
+    @property
+    def feeds(self) -> Feeds: ...
+
+    @property
+    def subscriptions(self) -> SubscriptionStore: ...
+
+    @property
+    def placements(self) -> PlacementStore: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a server of either mode is put together of."""
+
+    settings: Settings
+    store: Opened
+    tasks: Tasks
+    files: FileStore
+    workplace: Workplace
+    fork_server: ForkServers
+    jobs: JobMaker
+    cookies: Cookies
+    library: LibraryFiles | None
+    clock: Clock
+
+    @asynccontextmanager
+    async def follow(self, runner: Runner, *, exist: bool, alone: bool) -> AsyncIterator[None]:
+        """Look at subscriptions, and fill the library if there is one, for as long as the block lasts.
+
+        Unless they `exist`, there is no subscription yet; `alone`: no other server does this.
+        """
+        looker = Looker(
+            self.store.subscriptions,
+            self.tasks,
+            self.fork_server,
+            self.workplace,
+            self.jobs,
+            self.cookies,
+            self.settings.downloads,
+            self.settings.subscriptions,
+            self.clock,
+        )
+        runner.refused = looker.told_of_refusal
+        async with AsyncExitStack() as stack:
+            looking = looker.run(exist=exist, alone=alone)
+            await stack.enter_async_context(in_background(looking, "looks"))
+            if self.library:
+                from server.tasks.placer import Placer  # of no use without a library
+
+                zone = zone_of(self.settings.library.time_zone)
+                own = (self.store.placements, self.tasks, self.files, self.library, self.clock, zone)
+                await stack.enter_async_context(in_background(Placer(*own).run(alone=alone), "library"))
+            yield
+
+    def backend(self, readiness: Ready) -> Backend:
+        store, settings = self.store, self.settings
+        working = (self.fork_server, self.workplace)
+        return Backend(
+            tasks=self.tasks,
+            files=self.files,
+            inspector=Inspector(*working, settings.downloads, self.jobs, self.cookies),
+            readiness=readiness,
+            sessions=store.sessions,
+            outbox=store.outbox,
+            media=store.media,
+            feeds=store.feeds,
+            covers=Covers(*working, self.jobs),
+            subscriptions=Subscriptions(store.subscriptions, self.tasks, settings.subscriptions, self.clock),
+            placements=store.placements,
+            library_actions=LibraryActions(
+                store.placements,
+                store.subscriptions,
+                store.media,
+                self.library,
+                self.clock,
+                zone_of(settings.library.time_zone),
+            ),
+            clock=self.clock,
+            cookies=self.cookies,
+            workplace=self.workplace,
+        )
 
 
 def make(data_dir: Path) -> None:

@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator, Collection
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import timedelta
 
-from server.assembly.backend import Backend, data_dir_of, empty, library_of, make, paced, prepare
+from server.assembly.backend import Backend, Parts, data_dir_of, empty, library_of, make, paced, prepare
 from server.assembly.file_store import open_files
 from server.assembly.updating import kept_new
 from server.core.background import in_background
-from server.core.clock import Clock, zone_of
+from server.core.clock import Clock
 from server.core.counts import Counts
 from server.core.deliveries import tells_of
 from server.core.errors import StorageAway
@@ -24,24 +24,19 @@ from server.files.workplace import LocalWorkplace
 from server.settings import Settings
 from server.storage.sqlite import DATABASE, LOCK, SqliteStore, explained, open_lock, open_store
 from server.tasks.children import Launched
-from server.tasks.covers import Covers
 from server.tasks.disk_space import Disk, Reserve
 from server.tasks.dispatcher import LocalDispatcher, LocalTurns
 from server.tasks.fork_servers import ForkServers
 from server.tasks.hours import Pacer
 from server.tasks.hub import Hub
-from server.tasks.inspector import Inspector
 from server.tasks.janitor import DiskWatch, finish_removals, keep_removing_expired
 from server.tasks.job_builder import JobMaker
-from server.tasks.library_actions import LibraryActions
-from server.tasks.looker import Looker
 from server.tasks.patience import MAX_RETRY_AFTER
 from server.tasks.plugin_trials import plugins_of
 from server.tasks.readiness import Readiness
 from server.tasks.recorder import Recorder
 from server.tasks.runner import Runner
 from server.tasks.service import Tasks
-from server.tasks.subscribing import Subscriptions
 
 log = logging.getLogger(__name__)
 
@@ -112,62 +107,24 @@ async def open_embedded(
             (watch.watch(), "disk"),
         ):
             await stack.enter_async_context(in_background(work, name))
-        looker = Looker(
-            store.subscriptions,
-            tasks,
-            fork_server,
-            workplace,
-            jobs,
-            cookies,
-            downloads,
-            settings.subscriptions,
-            clock,
-        )
-        runner.refused = looker.told_of_refusal
-        looking = looker.run(exist=store.had_subscriptions, alone=True)
-        await stack.enter_async_context(in_background(looking, "looks"))
-        if library := library_of(settings.library):
-            from server.tasks.placer import Placer  # of no use without a library
-
-            zone = zone_of(settings.library.time_zone)
-            placer = Placer(store.placements, tasks, files, library, clock, zone)
-            await stack.enter_async_context(in_background(placer.run(alone=True), "library"))
+        library = library_of(settings.library)
+        parts = Parts(settings, store, tasks, files, workplace, fork_server, jobs, cookies, library, clock)
+        following = parts.follow(runner, exist=store.had_subscriptions, alone=True)
+        await stack.enter_async_context(following)
         if downloads.retention_hours:
             expiry = keep_removing_expired(store, tasks, clock, downloads.retention_hours)
             await stack.enter_async_context(in_background(expiry, "retention"))
         await stack.enter_async_context(kept_new(settings, fork_server, data_dir))
-        yield Backend(
-            tasks=tasks,
-            files=files,
-            inspector=Inspector(fork_server, workplace, downloads, jobs, cookies),
-            readiness=Readiness(
-                store.ping,
-                disk,
-                fork_server,
-                jobs.tools,
-                files.ping,
-                trouble=workplace.trouble,
-                library=library,
-            ),
-            sessions=store.sessions,
-            outbox=store.outbox,
-            media=store.media,
-            feeds=store.feeds,
-            covers=Covers(fork_server, workplace, jobs),
-            subscriptions=Subscriptions(store.subscriptions, tasks, settings.subscriptions, clock),
-            placements=store.placements,
-            library_actions=LibraryActions(
-                store.placements,
-                store.subscriptions,
-                store.media,
-                library,
-                clock,
-                zone_of(settings.library.time_zone),
-            ),
-            clock=clock,
-            cookies=cookies,
-            workplace=workplace,
+        readiness = Readiness(
+            store.ping,
+            disk,
+            fork_server,
+            jobs.tools,
+            files.ping,
+            trouble=workplace.trouble,
+            library=library,
         )
+        yield parts.backend(readiness)
 
 
 async def carry_on(

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, suppress
 from functools import partial
 
-from server.assembly.backend import Backend, data_dir_of, empty, library_of, make, paced, prepare
+from server.assembly.backend import Backend, Parts, data_dir_of, empty, library_of, make, paced, prepare
 from server.assembly.backend import explained as explained_files
 from server.assembly.file_store import open_files
 from server.assembly.updating import kept_new
@@ -30,7 +30,6 @@ from server.cluster.supervisor import Supervisor
 from server.cluster.sweeper import Sweeper
 from server.cluster.worker import Jobs, carry_out_wishes
 from server.core.background import in_background
-from server.core.clock import zone_of
 from server.core.counts import Counts
 from server.core.deliveries import tells_of
 from server.core.errors import StoreUnavailable
@@ -42,22 +41,17 @@ from server.settings import Settings
 from server.storage.postgresql.connection import PLACE, explained, one_line
 from server.storage.postgresql.store import open_store
 from server.storage.sqlite.data_dir_lock import LOCK, open_lock
-from server.tasks.covers import Covers
 from server.tasks.disk_space import Disk, Reserve
 from server.tasks.fork_servers import ForkServers
 from server.tasks.hours import Pacer
 from server.tasks.hub import Hub
-from server.tasks.inspector import Inspector
 from server.tasks.janitor import DiskWatch, carry_out_removals, for_ever, remove_expired
 from server.tasks.job_builder import JobMaker
-from server.tasks.library_actions import LibraryActions
-from server.tasks.looker import Looker
 from server.tasks.plugin_trials import plugins_of
 from server.tasks.readiness import Readiness
 from server.tasks.recorder import Recorder
 from server.tasks.runner import Runner
 from server.tasks.service import Tasks
-from server.tasks.subscribing import Subscriptions
 
 log = logging.getLogger(__name__)
 
@@ -145,6 +139,7 @@ async def open_cluster(
         dispatcher = SharedDispatcher(database, admission, supervisor, worker)
         turns = await enter(open_turns(url))
         tasks = Tasks(store, recorder, hub, dispatcher, turns, files, RoomAnywhere(disk, nodes), clock)
+        parts = Parts(settings, store, tasks, files, workplace, fork_server, jobs, cookies, library, clock)
 
         with _explained():
             if "web" in settings.server.roles:  # other nodes may lack tokens, and would end all sessions
@@ -152,7 +147,12 @@ async def open_cluster(
 
             # This node's row in `nodes` is kept up to date until `stack` closes.
             presence = Presence(me, nodes, disk, worker)
-            stack.push_async_callback(_leave, nodes, me)
+
+            async def leave() -> None:
+                with suppress(StoreUnavailable):
+                    await nodes.leave(me.node_id)
+
+            stack.push_async_callback(leave)
             await presence.tell()
             if others := nodes.with_other_files(me):
                 raise FilesUnusable(
@@ -204,25 +204,8 @@ async def open_cluster(
                 chores.add("retention", EVERY_20_SECONDS, partial(remove_expired, store, tasks, clock, hours))
             await enter(chores)
 
-            looker = Looker(
-                store.subscriptions,
-                tasks,
-                fork_server,
-                workplace,
-                jobs,
-                cookies,
-                downloads,
-                settings.subscriptions,
-                clock,
-            )
-            runner.refused = looker.told_of_refusal
-            await enter(in_background(looker.run(exist=True, alone=False), "looks"))
-            if library:  # one that only answers clients needs not see the folder
-                from server.tasks.placer import Placer  # of no use without a library
-
-                zone = zone_of(settings.library.time_zone)
-                placer = Placer(store.placements, tasks, files, library, clock, zone)
-                await enter(in_background(placer.run(alone=False), "library"))
+            # A node that only answers clients needs not see the library's folder.
+            await enter(parts.follow(runner, exist=True, alone=False))
         else:
             looking = files.look_after_ends(store, await store.recent(ENDED_LATELY))
             await enter(in_background(looking, "late attempts"))
@@ -237,30 +220,7 @@ async def open_cluster(
             trouble=workplace.trouble,
             library=library if me.is_worker else None,
         )
-        yield Backend(
-            tasks=tasks,
-            files=files,
-            inspector=Inspector(fork_server, workplace, downloads, jobs, cookies),
-            readiness=SharedReadiness(readiness, nodes, me, relay, clock),
-            sessions=store.sessions,
-            outbox=store.outbox,
-            media=store.media,
-            feeds=store.feeds,
-            covers=Covers(fork_server, workplace, jobs),
-            subscriptions=Subscriptions(store.subscriptions, tasks, settings.subscriptions, clock),
-            placements=store.placements,
-            library_actions=LibraryActions(
-                store.placements,
-                store.subscriptions,
-                store.media,
-                library,
-                clock,
-                zone_of(settings.library.time_zone),
-            ),
-            clock=clock,
-            cookies=cookies,
-            workplace=workplace,
-        )
+        yield parts.backend(SharedReadiness(readiness, nodes, me, relay, clock))
 
 
 @contextmanager
@@ -272,8 +232,3 @@ def _explained() -> Iterator[None]:
         except StoreUnavailable as exc:
             why = f"cannot be used ({one_line(exc.__cause__ or exc)})"
             raise DatabaseUnusable(PLACE, why) from exc
-
-
-async def _leave(nodes: Nodes, me: Node) -> None:
-    with suppress(StoreUnavailable):
-        await nodes.leave(me.node_id)

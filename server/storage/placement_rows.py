@@ -1,7 +1,7 @@
 """Sets of files in the library as rows, on every database; see `server.core.placements`."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -17,7 +17,7 @@ from server.core.placements import (
     is_same_place,
     of_folder,
 )
-from server.storage.tables import Row, Statements, Tables, Transactions, fetch_in, insert
+from server.storage.tables import HeardTable, Row, Statements, Tables, fetch_in, insert
 
 LATEST = 86_400.0  # seconds: what is due later was put off by a clock that was ahead
 MOST_LEASE = 3600.0  # seconds: the same of a lease
@@ -133,17 +133,8 @@ async def made_by_looks(tables: Statements, task_ids: Sequence[str]) -> list[str
     return [task_id for task_id in task_ids if task_id in made]
 
 
-class PlacementRows:
+class PlacementRows(HeardTable):
     """See `server.core.placements.PlacementStore`."""
-
-    def __init__(self, transactions: Transactions) -> None:
-        self._transactions = transactions
-
-    def listen(self, called: Callable[[], None]) -> None:
-        self._transactions.called = called
-
-    def heard(self) -> None:
-        self._transactions.called()
 
     async def was_filled(self) -> bool:
         sql = "SELECT 1 FROM placed WHERE state <> 'reserved' LIMIT 1"

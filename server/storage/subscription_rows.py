@@ -5,7 +5,7 @@ them at a time: so two nodes that look at two subscriptions with one entry make 
 """
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -55,7 +55,7 @@ from server.core.task_of_item import task_of
 from server.storage.feed_names import name_feed, refuse_taken
 from server.storage.media_rows import look_up, name, resolved
 from server.storage.placement_rows import leave_all, leave_items, made_by_looks, to_be_placed
-from server.storage.tables import Row, Statements, Tables, Transactions, fetch_in, insert
+from server.storage.tables import HeardTable, Row, Statements, Tables, fetch_in, insert
 
 MOST_KNOWN = 20_000  # keys and aliases that a look is told
 MOST_AGAIN = 10  # waiting items of one look that are looked at by themselves
@@ -220,17 +220,8 @@ async def follow_tasks(tables: Statements, statuses: Iterable[TaskStatus]) -> bo
     return places
 
 
-class SubscriptionRows:
+class SubscriptionRows(HeardTable):
     """See `server.core.subscriptions.SubscriptionStore`."""
-
-    def __init__(self, transactions: Transactions) -> None:
-        self._transactions = transactions
-
-    def listen(self, called: Callable[[], None]) -> None:
-        self._transactions.called = called
-
-    def heard(self) -> None:
-        self._transactions.called()
 
     async def add(self, subscription: Subscription, wish: str, most: int) -> Subscription:
         async def work(tables: Tables) -> Subscription:

@@ -64,6 +64,21 @@ class Transactions(Protocol):
         ...
 
 
+class HeardTable:
+    """A table whose changes somebody waits for."""
+
+    def __init__(self, transactions: Transactions) -> None:
+        self._transactions = transactions
+
+    def listen(self, called: Callable[[], None]) -> None:
+        """Call `called` after a change that `wakes`."""
+        self._transactions.called = called
+
+    def heard(self) -> None:
+        """Another node has told of such a change."""
+        self._transactions.called()
+
+
 async def fetch_in(tables: Statements, sql: str, keys: Iterable[object], *before: object) -> list[Row]:
     """The rows for all `keys`: `sql` has `{keys}` where their list belongs, behind the values `before`."""
     left, found = iter(dict.fromkeys(keys)), list[Row]()

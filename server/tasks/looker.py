@@ -17,7 +17,6 @@ from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-from server.core.background import in_background
 from server.core.clock import Clock
 from server.core.errors import AppError, StoreUnavailable, TaskNotFound
 from server.core.events import Broken, Learned, Renewed
@@ -38,10 +37,11 @@ from server.core.subscriptions import (
 )
 from server.core.task_of_item import request_of
 from server.settings import DownloadSettings, SubscriptionsSettings
-from server.tasks import faults
+from server.tasks import faults, leases
 from server.tasks.children import Child, child_in_scratch
 from server.tasks.fork_servers import ForkServers
 from server.tasks.job_builder import CookieChoice, Given, JobMaker
+from server.tasks.leases import LeasedWork, leased, until_released
 from server.tasks.patience import NEXT_ATTEMPT, hint_of
 from server.tasks.service import Tasks
 
@@ -50,11 +50,9 @@ log = logging.getLogger(__name__)
 WITHIN = 120.0  # seconds of a look
 WHOLE_WITHIN = 900.0  # seconds of one that reads all of a list
 ENDS_BEFORE = 30.0  # seconds before its deadline at which a child stops reading
-LEASE, RENEWED_EVERY = 60.0, 20.0  # seconds: after the first, another server looks instead of a dead one
 WHOLE_EVERY = 6 * 3600.0  # seconds between two looks that read all of a list in no known order
 LOOK_AGAIN = 30.0  # seconds between two questions what is due, at most
 BLOCKED = 1.0  # seconds, while what is due cannot be looked at: its host is being looked at
-AGAIN = 1.0  # seconds, while the store is unavailable
 MOST_NOTICED = 100_000
 
 
@@ -89,42 +87,25 @@ class Looker:
         self._most = settings.max_concurrent
         self._pace = Pace(settings.interval, settings.min_interval, settings.pause, settings.max_new)
         self._clock = clock
-        self._called = asyncio.Event()
-        self._under_way: set[asyncio.Task[None]] = set()
+        self._looks = LeasedWork()
         self._under_way_aside: set[asyncio.Task[None]] = set()  # what is no look
 
     async def run(self, *, exist: bool, alone: bool) -> None:
         """Look until cancelled. Unless they `exist`, there was no subscription at the start of the server;
         `alone`: no other server looks.
         """
-        self._store.listen(self._called.set)
+        self._store.listen(self._looks.called.set)
         try:
             if not exist:
-                await self._called.wait()
+                await self._looks.called.wait()
             elif alone:
-                await self._released()
-            while True:
-                self._called.clear()
-                try:
-                    wait = await self._begin()
-                except StoreUnavailable:
-                    wait = AGAIN
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(None if wait is None else min(wait, LOOK_AGAIN)):
-                        await self._called.wait()
+                await until_released(self._store.release_all)
+            await self._looks.run(self._begin, LOOK_AGAIN)
         finally:
-            left = self._under_way | self._under_way_aside
-            for task in left:
+            for task in self._under_way_aside:
                 task.cancel()
-            if left:
-                await asyncio.wait(left)
-
-    async def _released(self) -> None:
-        while True:
-            try:
-                return await self._store.release_all()
-            except StoreUnavailable:
-                await asyncio.sleep(AGAIN)
+            if self._under_way_aside:
+                await asyncio.wait(self._under_way_aside)
 
     @property
     def _now(self) -> float:
@@ -142,28 +123,18 @@ class Looker:
                 pass
             except AppError as error:  # whatever is in its way is in no other look's
                 log.warning("%s, which is not kept, cannot be removed yet: %s", task_id, error.code)
-        free = self._most - len(self._under_way)
-        for claim in await self._store.claim(free, LEASE, self._now):
-            name = f"look at {claim.subscription.subscription_id}"
-            task = asyncio.create_task(self._look(claim), name=name)
-            self._under_way.add(task)
-            task.add_done_callback(self._ended)
-        if len(self._under_way) >= self._most:
+        for claim in await self._store.claim(self._most - len(self._looks), leases.LEASE, self._now):
+            self._looks.begin(self._look(claim), f"look at {claim.subscription.subscription_id}")
+        if len(self._looks) >= self._most:
             return LOOK_AGAIN  # the end of one of them calls
         wait = await self._store.due_in(self._now)
         return None if wait is None else max(wait, BLOCKED)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._under_way.discard(task)
-        self._called.set()
-        if not task.cancelled() and (error := task.exception()):
-            log.error("%s ended unexpectedly", task.get_name(), exc_info=error)
 
     async def _look(self, claim: Claim) -> None:
         """Look, and store what came of it; if that cannot be stored, it is done again when the lease ends."""
         subscription_id = claim.subscription.subscription_id
         try:
-            async with in_background(self._renewed(claim), f"lease of {subscription_id}"):
+            async with leased(lambda: self._store.renew(claim, leases.LEASE, self._now), subscription_id):
                 noticed, looked = await self._heard_all(claim)
         except _Failed as failed:
             failure = failed.failure
@@ -191,13 +162,6 @@ class Looker:
         for task_id in settled.retry:
             with suppress(AppError):  # it is tried again an hour later
                 await self._tasks.retry(task_id)
-
-    async def _renewed(self, claim: Claim) -> None:
-        while True:
-            await asyncio.sleep(RENEWED_EVERY)
-            with suppress(StoreUnavailable):
-                if not await self._store.renew(claim, LEASE, self._now):
-                    return  # what it finds will be dropped
 
     async def hold_tasks(self, host: str, until: float) -> None:
         """Have queued tasks of subscriptions wait that would go to `host`, also for their next attempts."""

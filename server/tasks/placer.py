@@ -6,7 +6,6 @@ whoever comes next finds the paths that were reserved, and goes on. Without `lib
 Decisions: docs/decisions/library.md
 """
 
-import asyncio
 import errno
 import hashlib
 import logging
@@ -17,7 +16,6 @@ from datetime import tzinfo
 from typing import Any, Literal
 
 from server.core import nfo
-from server.core.background import in_background
 from server.core.clock import Clock
 from server.core.errors import AppError, FileNotFound, StorageAway, StoreUnavailable, TaskNotFound
 from server.core.library_names import SHARED, Place, Role, pictures_of, place_of
@@ -50,18 +48,18 @@ from server.core.placements import (
     show_of,
 )
 from server.core.ports import FileStore, Stream
+from server.tasks import leases
+from server.tasks.leases import LeasedWork, leased, until_released
 from server.tasks.service import Tasks
 
 log = logging.getLogger(__name__)
 
 AT_ONCE = 2  # sets
-LEASE, RENEWED_EVERY = 60.0, 20.0  # seconds: after the first, another node places instead of a dead one
 LOOK_EVERY = 20.0  # seconds: a library that is back is filled within a minute
 BUSY = 5.0  # seconds, while another set holds the same paths
 AGAIN, LATEST_AGAIN = 30.0, 600.0  # seconds between tries, doubled each time
 MOST_NAMES = 50  # that are tried where others have them
 MOST_PATHS = 50  # of a status
-STORE_AGAIN = 1.0  # seconds
 _ENDINGS = {"image/jpeg": "jpg", "image/png": "png", "image/webp": "webp"}
 
 
@@ -93,40 +91,18 @@ class Placer:
         self._library = library
         self._clock = clock
         self._zone = zone
-        self._called = asyncio.Event()
-        self._under_way: set[asyncio.Task[None]] = set()
+        self._placings = LeasedWork()
         self._trouble: Trouble | None = None
         self._told: str | None = None  # the last reason for which it could not be filled
 
     async def run(self, *, alone: bool) -> None:
         """Place until cancelled; `alone`: no other server does."""
-        self._store.listen(self._called.set)
-        try:
-            if alone:
-                await self._released()
-            with suppress(StoreUnavailable):
-                await self.is_there()
-            while True:
-                self._called.clear()
-                try:
-                    wait = await self._begin()
-                except StoreUnavailable:
-                    wait = STORE_AGAIN
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(min(wait, LOOK_EVERY)):
-                        await self._called.wait()
-        finally:
-            for task in self._under_way:
-                task.cancel()
-            if self._under_way:
-                await asyncio.wait(self._under_way)
-
-    async def _released(self) -> None:
-        while True:
-            try:
-                return await self._store.release_all()
-            except StoreUnavailable:
-                await asyncio.sleep(STORE_AGAIN)
+        self._store.listen(self._placings.called.set)
+        if alone:
+            await until_released(self._store.release_all)
+        with suppress(StoreUnavailable):
+            await self.is_there()
+        await self._placings.run(self._begin, LOOK_EVERY)
 
     @property
     def _now(self) -> float:
@@ -139,12 +115,10 @@ class Placer:
             return LOOK_EVERY if wait is None else wait
         if not await self.is_there():
             return LOOK_EVERY
-        if len(self._under_way) >= AT_ONCE:
+        if len(self._placings) >= AT_ONCE:
             return LOOK_EVERY  # the end of one of them calls
-        for claimed in await self._store.claim(AT_ONCE - len(self._under_way), LEASE, self._now):
-            task = asyncio.create_task(self._work(claimed), name=f"place {claimed.file_set.set_id}")
-            self._under_way.add(task)
-            task.add_done_callback(self._ended)
+        for claimed in await self._store.claim(AT_ONCE - len(self._placings), leases.LEASE, self._now):
+            self._placings.begin(self._work(claimed), f"place {claimed.file_set.set_id}")
         return LOOK_EVERY
 
     async def is_there(self) -> bool:
@@ -164,18 +138,12 @@ class Placer:
             )
         return trouble is None
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._under_way.discard(task)
-        self._called.set()
-        if not task.cancelled() and (error := task.exception()):
-            log.error("%s ended unexpectedly", task.get_name(), exc_info=error)
-
     async def _work(self, claimed: Claimed) -> None:
         """Place, tell or delete a set; what fails is tried again."""
         one = claimed.file_set
         reason, delay = None, AGAIN
         try:
-            async with in_background(self._renewed(one), f"lease of {one.set_id}"):
+            async with leased(lambda: self._store.renew(one, leases.LEASE, self._now), one.set_id):
                 match one.state:
                     case "telling":
                         await self._tell(one)
@@ -213,13 +181,6 @@ class Placer:
 
     def _delay(self, one: FileSet) -> float:
         return min(AGAIN * 2.0 ** min(one.tries, 10), LATEST_AGAIN)
-
-    async def _renewed(self, one: FileSet) -> None:
-        while True:
-            await asyncio.sleep(RENEWED_EVERY)
-            with suppress(StoreUnavailable):
-                if not await self._store.renew(one, LEASE, self._now):
-                    return  # what it does will not be noted
 
     async def _fill(self, claimed: Claimed) -> None:
         one = claimed.file_set

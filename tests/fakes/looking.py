@@ -44,10 +44,10 @@ def serve() -> None:
 
 def main() -> int:
     from server.__main__ import run
-    from server.tasks import children, looker
+    from server.tasks import children, leases
 
     children.PROGRAM = Path(__file__).resolve()
-    looker.LEASE, looker.RENEWED_EVERY = LEASE, RENEWED_EVERY
+    leases.LEASE, leases.RENEWED_EVERY = LEASE, RENEWED_EVERY
     return run()
 
 

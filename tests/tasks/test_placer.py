@@ -24,7 +24,7 @@ from server.core.models import VideoInfo
 from server.core.subscriptions import Claim, Looked, Noticed, Pace
 from server.files.library_folder import MARKER
 from server.settings import DownloadSettings, LibrarySettings, StorageSettings, WebhookSettings
-from server.tasks import placer
+from server.tasks import leases, placer
 from tests.inside import Inside, inside
 from tests.storage.test_subscription_rows import entries
 
@@ -514,7 +514,7 @@ async def test_a_set_is_placed_once_whatever_step_the_server_dies_at(
                 await reached.wait()
         film = root / f"{NAME}.mp4"
         assert not film.exists() or film.read_bytes() == FILM
-    monkeypatch.setattr(placer, "LEASE", 0.0)
+    monkeypatch.setattr(leases, "LEASE", 0.0)
     async with open_server() as server:
         await server.app[keys.PLACEMENTS].release_all()  # as the next server of one machine does
         assert await placed(server, task_id) == [f"{NAME}.mp4", f"{NAME}.en.vtt"]

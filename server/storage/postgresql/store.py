@@ -18,10 +18,8 @@ from server.core.errors import AppError, IdempotencyMismatch, StoreUnavailable, 
 from server.core.models import Stage, StoredFile, Task, TaskStatus
 from server.core.ports import Filter, Idempotency, Known, Page, Submission
 from server.core.stored import known_stage
+from server.storage.common_tables import CommonTables
 from server.storage.cursor import Cursor
-from server.storage.feed_rows import FeedRows
-from server.storage.media_rows import MediaRows
-from server.storage.placement_rows import PlacementRows
 from server.storage.postgresql import pages
 from server.storage.postgresql.announcing import Gone, News
 from server.storage.postgresql.changes import (
@@ -56,7 +54,6 @@ from server.storage.rows import (
     status_values,
     task_values,
 )
-from server.storage.subscription_rows import SubscriptionRows
 from server.storage.tables import Reads, Result, Work
 
 log = logging.getLogger(__name__)
@@ -203,7 +200,7 @@ async def _watched(clock: DatabaseClock, lists: Links) -> AsyncIterator[None]:
         await asyncio.wait([task])
 
 
-class PostgresStore:
+class PostgresStore(CommonTables):
     """See `server.core.ports.Store`. No task is kept in memory: what is changed through one node is read
     through all others.
     """
@@ -219,16 +216,13 @@ class PostgresStore:
         sessions: PostgresSessions,
         clock: DatabaseClock,
     ) -> None:
+        def adding(submission: Submission) -> Add:
+            return Add(submission, task_values(submission.task, find_short))
+
+        super().__init__(lambda: _InTurn(writer, lists, adding))
         self.sessions = sessions
         self.outbox = PostgresOutbox(writer, lists)
 
-        def in_turn() -> _InTurn:
-            return _InTurn(writer, lists, lambda each: Add(each, task_values(each.task, find_short)))
-
-        self.media = MediaRows(in_turn())
-        self.subscriptions = SubscriptionRows(in_turn())
-        self.placements = PlacementRows(in_turn())
-        self.feeds = FeedRows(in_turn())
         self.clock = clock
         self.writer = writer
         self._by_id = by_id

@@ -16,10 +16,8 @@ from server.core.errors import AppError, IdempotencyMismatch, TaskNotFound
 from server.core.models import Queued, Stage, StoredFile, Task, TaskStatus, host_of
 from server.core.ports import Filter, Idempotency, Known, Page, Submission
 from server.core.stored import known_stage
+from server.storage.common_tables import CommonTables
 from server.storage.cursor import Cursor
-from server.storage.feed_rows import FeedRows
-from server.storage.media_rows import MediaRows
-from server.storage.placement_rows import PlacementRows
 from server.storage.rows import (
     CHANGED_WITHIN,
     MOST_CHANGED,
@@ -51,7 +49,6 @@ from server.storage.sqlite.writer import (
     Transact,
     Writer,
 )
-from server.storage.subscription_rows import SubscriptionRows
 from server.storage.tables import Reads, Result, Row, Work
 
 _BY_ID = "SELECT number, request, status FROM tasks WHERE task_id = ? AND removed = 0"
@@ -186,7 +183,7 @@ async def _open(
     return store
 
 
-class SqliteStore:
+class SqliteStore(CommonTables):
     """See `server.core.ports.Store`. Long lists have a connection of their own: a search delays no status."""
 
     def __init__(
@@ -204,16 +201,13 @@ class SqliteStore:
         was_paused: bool,
         had_subscriptions: bool,
     ) -> None:
+        def adding(submission: Submission) -> Add:
+            return Add(submission, task_values(submission.task, find_short))
+
+        super().__init__(lambda: _InTurn(writer, lists, adding))
         self.sessions = sessions  # in the same file, by the same writer
         self.outbox = outbox
 
-        def in_turn() -> _InTurn:
-            return _InTurn(writer, lists, lambda each: Add(each, task_values(each.task, find_short)))
-
-        self.media = MediaRows(in_turn())
-        self.subscriptions = SubscriptionRows(in_turn())
-        self.placements = PlacementRows(in_turn())
-        self.feeds = FeedRows(in_turn())
         self.had_subscriptions = had_subscriptions  # the same
         self.was_paused = was_paused  # the queue, when the store was opened
         self._writer = writer

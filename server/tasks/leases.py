@@ -1,0 +1,85 @@
+"""Work that rows of the store ask for: a row is leased to one server. When that is dead, another one does the
+work, once the lease has ended.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, suppress
+from typing import Any
+
+from server.core.background import in_background
+from server.core.errors import StoreUnavailable
+
+log = logging.getLogger(__name__)
+
+LEASE, RENEWED_EVERY = 60.0, 20.0  # seconds
+STORE_AGAIN = 1.0  # seconds, while the store is unavailable
+
+
+class LeasedWork:
+    """What is under way on this server. Set `called` when something may be due earlier than was said."""
+
+    def __init__(self) -> None:
+        self.called = asyncio.Event()
+        self._under_way: set[asyncio.Task[None]] = set()
+
+    def __len__(self) -> int:
+        return len(self._under_way)
+
+    async def run(self, begin_due: Callable[[], Awaitable[float | None]], look_every: float) -> None:
+        """Until cancelled, begin what is due; cancel what is under way at the end.
+
+        `begin_due` returns the seconds until something may be due, None if nothing ever is. It is asked again
+        after these, but no later than after `look_every` seconds, and whenever something ends.
+        """
+        try:
+            while True:
+                self.called.clear()
+                try:
+                    wait = await begin_due()
+                except StoreUnavailable:
+                    wait = STORE_AGAIN
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(None if wait is None else min(wait, look_every)):
+                        await self.called.wait()
+        finally:
+            for task in self._under_way:
+                task.cancel()
+            if self._under_way:
+                await asyncio.wait(self._under_way)
+
+    def begin(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        def ended(task: asyncio.Task[None]) -> None:
+            self._under_way.discard(task)
+            self.called.set()
+            if not task.cancelled() and (error := task.exception()):
+                log.error("%s ended unexpectedly", name, exc_info=error)
+
+        task = asyncio.create_task(work, name=name)
+        self._under_way.add(task)
+        task.add_done_callback(ended)
+
+
+async def until_released(release_all: Callable[[], Awaitable[None]]) -> None:
+    """End the leases that a server which is no more has left, for as long as it takes."""
+    while True:
+        try:
+            return await release_all()
+        except StoreUnavailable:
+            await asyncio.sleep(STORE_AGAIN)
+
+
+def leased(renew: Callable[[], Awaitable[bool]], name: str) -> AbstractAsyncContextManager[None]:
+    """Renew a lease for as long as the block lasts, or until it is another server's: what this one does will
+    not be noted.
+    """
+
+    async def keep_renewing() -> None:
+        while True:
+            await asyncio.sleep(RENEWED_EVERY)
+            with suppress(StoreUnavailable):
+                if not await renew():
+                    return
+
+    return in_background(keep_renewing(), f"lease of {name}")
