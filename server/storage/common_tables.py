@@ -1,12 +1,29 @@
 """The tables whose statements are the same in both databases, as every store has them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
+from server.core.models import ProcessRequest, TaskStatus
+from server.core.placements import set_of_request
+from server.core.remembering import remembered
 from server.storage.feed_rows import FeedRows
-from server.storage.media_rows import MediaRows
-from server.storage.placement_rows import PlacementRows
+from server.storage.media_rows import MediaRows, remember
+from server.storage.placement_rows import PlacementRows, to_be_placed
 from server.storage.subscription_rows import SubscriptionRows
-from server.storage.tables import Transactions
+from server.storage.tables import Statements, Transactions
+
+
+async def keep_fetched(tables: Statements, ended: Iterable[tuple[ProcessRequest | None, TaskStatus]]) -> bool:
+    """Remember what tasks that end now have fetched, each as its last attempt was asked for; return whether
+    any of it goes into the library.
+    """
+    ended = list(ended)
+    found = (remembered(request, status) for request, status in ended)
+    if fetched := [one for one in found if one]:
+        await remember(tables, fetched)
+    sets = (set_of_request(request, status) for request, status in ended)
+    placing = [one for one in sets if one]
+    await to_be_placed(tables, placing)
+    return bool(placing)
 
 
 class CommonTables:

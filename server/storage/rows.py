@@ -4,20 +4,21 @@ import hashlib
 import logging
 import unicodedata
 from base64 import urlsafe_b64encode
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 from uuid import uuid4
 
 from server.core import stored
 from server.core.deliveries import Addressee, Delivery
-from server.core.errors import AppError
+from server.core.errors import AppError, IdempotencyMismatch, QueueFull
 from server.core.models import Stage, Task, TaskStatus
 from server.core.ports import Submission
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+AnAdd = TypeVar("AnAdd", bound="Adding")
 _STAGES = frozenset(stage.value for stage in Stage)
 STATUS = 3  # the place of the JSON in `status_values`
 _SPACES = dict.fromkeys(range(32), " ")
@@ -88,6 +89,56 @@ def shared_keys(
         if isinstance(outcome, Task) and outcome.status.task_id != wanted.task.status.task_id
         if (key := wanted.idempotency) and key.key not in known
     ]
+
+
+class Adding(Protocol):
+    """A change that adds a task, unless another one takes its place."""
+
+    outcome: Task | AppError
+
+    @property
+    def wanted(self) -> Submission: ...
+
+    @property
+    def shared_wish(self) -> str | None: ...
+
+
+def to_be_inserted(
+    adds: Iterable[AnAdd],
+    known: Mapping[str, tuple[str, Task]],
+    shared: Mapping[str, Task],
+    instead: Mapping[str, Task],
+    free: int,
+) -> tuple[list[AnAdd], list[tuple[AnAdd, AnAdd]]]:
+    """Those of `adds` that become tasks, at most `free`; and those that get the task of another one of them,
+    each with that. All others have their outcomes.
+
+    `known` has the stored request and the task of an idempotency key, `shared` the task of a wish, and
+    `instead` the one with the id that a submission names.
+    """
+    new: list[AnAdd] = []
+    sharing: list[tuple[AnAdd, AnAdd]] = []
+    first_of: dict[str, AnAdd] = {}  # by their wishes
+    for add in adds:
+        key, wish = add.wanted.idempotency, add.shared_wish
+        if key and key.key in known:
+            request, task = known[key.key]
+            add.outcome = task if key.is_of(request) else IdempotencyMismatch()
+        elif (other := add.wanted.instead) and other in instead:
+            add.outcome = instead[other]
+        elif wish and wish in shared:
+            add.outcome = shared[wish]
+        elif wish and wish in first_of:
+            sharing.append((add, first_of[wish]))
+        elif add.wanted.refusal:
+            add.outcome = add.wanted.refusal
+        elif len(new) < free:
+            new.append(add)
+            if wish:
+                first_of[wish] = add
+        else:
+            add.outcome = QueueFull()
+    return new, sharing
 
 
 def counted(rows: Iterable[Sequence[Any]]) -> dict[Stage, int]:

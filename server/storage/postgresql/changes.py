@@ -8,17 +8,22 @@ from psycopg import AsyncConnection
 
 from server.core import stored
 from server.core.deliveries import Tells, tells_of
-from server.core.errors import AppError, IdempotencyMismatch, QueueFull
+from server.core.errors import AppError, QueueFull
 from server.core.models import Stage, Task, TaskStatus
-from server.core.placements import set_of_request
 from server.core.ports import Submission
-from server.core.remembering import remembered
+from server.storage.common_tables import keep_fetched
 from server.storage.group_commit import Change
-from server.storage.media_rows import remember
-from server.storage.placement_rows import to_be_placed
 from server.storage.postgresql.advisory_locks import ADD, LOOK, OURS
 from server.storage.postgresql.announcing import Changed, Deliveries, Looks, News
-from server.storage.rows import STATUS, delivery_values, forms_of_wish, read_task, shared_keys, short_wish
+from server.storage.rows import (
+    STATUS,
+    delivery_values,
+    forms_of_wish,
+    read_task,
+    shared_keys,
+    short_wish,
+    to_be_inserted,
+)
 from server.storage.subscription_rows import follow_tasks
 from server.storage.tables import Row, Work
 
@@ -281,7 +286,15 @@ class Changes:
         if ends:
             made = [save for save in saves if save.outcome is True]
             told += await self._deliver(db, [save for save in made if save.status.task_id in ends], ends)
-            wakes |= await _remember(db, made, ends)
+            completed = [save.status for save in made if save.status.stage is Stage.COMPLETED]
+            wakes |= await keep_fetched(
+                Reading(db),
+                [
+                    (Task(stored.read_request(ends[status.task_id]), status).wanted, status)
+                    for status in completed
+                    if status.task_id in ends
+                ],
+            )
         if wakes or any(transact.wakes for transact in transacts):
             told.append(Looks())
         for change in group:
@@ -339,36 +352,16 @@ class Changes:
         if keys := [add.wanted.idempotency.key for add in adds if add.wanted.idempotency]:
             rows = await (await db.execute(_BY_KEY, (keys, keys), prepare=True)).fetchall()
             known = {key: (request, read_task(*row)) for key, request, *row in rows}
-        shared: dict[str, Task | Add] = {}
+        shared: dict[str, Task] = {}
         if wishes := [add.shared_wish for add in adds if add.shared_wish]:
             wish_of = {form: wish for wish in wishes for form in forms_of_wish(wish)}
             rows = await (await db.execute(_BY_WISH, (list(wish_of),), prepare=True)).fetchall()
-            shared |= {wish_of[form]: read_task(*row) for form, *row in rows}
+            shared = {wish_of[form]: read_task(*row) for form, *row in rows}
         instead: dict[str, Task] = {}
         if found := [add.wanted.instead for add in adds if add.wanted.instead]:
             rows = await (await db.execute(_BY_ID, (found,), prepare=True)).fetchall()
             instead = {task_id: read_task(*row) for task_id, *row in rows}
-        new: list[Add] = []
-        sharing: list[tuple[Add, Add]] = []
-        for add in adds:
-            key, wish = add.wanted.idempotency, add.shared_wish
-            if key and key.key in known:
-                request, task = known[key.key]
-                add.outcome = task if key.is_of(request) else IdempotencyMismatch()
-            elif add.wanted.instead in instead:
-                add.outcome = instead[add.wanted.instead]
-            elif wish and isinstance(other := shared.get(wish), Task):
-                add.outcome = other
-            elif wish and isinstance(other, Add):
-                sharing.append((add, other))
-            elif add.wanted.refusal:
-                add.outcome = add.wanted.refusal
-            elif len(new) < free:
-                new.append(add)
-                if wish:
-                    shared[wish] = add
-            else:
-                add.outcome = QueueFull()
+        new, sharing = to_be_inserted(adds, known, shared, instead, free)
         added, have_jobs = list[Task](), set[str]()
         if new:
             tasks = [add.wanted.task for add in new]
@@ -387,23 +380,6 @@ class Changes:
 def _placed(sql: str) -> bytes:
     """`sql` with psycopg's placeholders."""
     return sql.replace("%", "%%").replace("?", "%s").encode()
-
-
-async def _remember(db: AsyncConnection, saves: Sequence[Save], requests: dict[str, str]) -> bool:
-    """Remember what was fetched by the tasks that end; `requests` are theirs. Return whether any of it goes
-    into the library.
-    """
-    fetched, sets = [], []
-    for save in saves:
-        if save.status.stage is Stage.COMPLETED and (text := requests.get(save.status.task_id)):
-            wanted = Task(stored.read_request(text), save.status).wanted
-            fetched.append(remembered(wanted, save.status))
-            sets.append(set_of_request(wanted, save.status))
-    if some := [one for one in fetched if one]:
-        await remember(Reading(db), some)
-    placing = [one for one in sets if one]
-    await to_be_placed(Reading(db), placing)
-    return bool(placing)
 
 
 async def _row(db: AsyncConnection, sql: bytes) -> tuple[int, ...]:

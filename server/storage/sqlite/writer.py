@@ -24,15 +24,20 @@ import aiosqlite
 from server.core.counts import Counts
 from server.core.data_dir import DataDir
 from server.core.deliveries import Tells, tells_of
-from server.core.errors import AppError, DatabaseBusy, DiskFull, IdempotencyMismatch, QueueFull
+from server.core.errors import AppError, DatabaseBusy, DiskFull, QueueFull
 from server.core.models import Stage, Task, TaskStatus
-from server.core.placements import set_of_request
 from server.core.ports import Submission
-from server.core.remembering import remembered
+from server.storage.common_tables import keep_fetched
 from server.storage.group_commit import Change, GroupWriter
-from server.storage.media_rows import remember
-from server.storage.placement_rows import to_be_placed
-from server.storage.rows import STATUS, delivery_values, forms_of_wish, read_task, shared_keys, short_wish
+from server.storage.rows import (
+    STATUS,
+    delivery_values,
+    forms_of_wish,
+    read_task,
+    shared_keys,
+    short_wish,
+    to_be_inserted,
+)
 from server.storage.sqlite.ballast import Ballast
 from server.storage.sqlite.connection import unavailable
 from server.storage.subscription_rows import follow_tasks
@@ -355,39 +360,20 @@ class Changes:
             rows = list(await self._db.execute_fetchall(_BY_KEY, (json.dumps(keys),)))
             tasks = await self._tasks_by_id([task_id for _, _, task_id in rows])
             known = {key: (request, tasks[task_id]) for key, request, task_id in rows}
-        shared: dict[str, Task | Add] = {}
+        shared: dict[str, Task] = {}
         if wishes := [add.shared_wish for add in adds if add.shared_wish]:
             wish_of = {form: wish for wish in wishes for form in forms_of_wish(wish)}
             rows = list(await self._db.execute_fetchall(_BY_WISH, (json.dumps(list(wish_of)),)))
             tasks = await self._tasks_by_id([task_id for _, task_id in rows])
             rows.sort(key=lambda row: tasks[row[1]].status.number)  # the newest of both forms is the last
-            shared |= {wish_of[form]: tasks[task_id] for form, task_id in rows}
+            shared = {wish_of[form]: tasks[task_id] for form, task_id in rows}
         instead: dict[str, Task] = {}
         if found := [add.wanted.instead for add in adds if add.wanted.instead]:
             instead = await self._tasks_by_id(found)
-        new: list[Add] = []
-        sharing: list[tuple[Add, Add]] = []
         for add in adds:
             add.is_new = False  # an earlier try to commit this change may have set it
-            key, wish = add.wanted.idempotency, add.shared_wish
-            if key and key.key in known:
-                request, task = known[key.key]
-                add.outcome = task if key.is_of(request) else IdempotencyMismatch()
-            elif add.wanted.instead in instead:
-                add.outcome = instead[add.wanted.instead]
-            elif wish and isinstance(other := shared.get(wish), Task):
-                add.outcome = other
-            elif wish and isinstance(other, Add):
-                sharing.append((add, other))
-            elif add.wanted.refusal:
-                add.outcome = add.wanted.refusal
-            elif self.free > 0:
-                self.free -= 1
-                new.append(add)
-                if wish:
-                    shared[wish] = add
-            else:
-                add.outcome = QueueFull()
+        new, sharing = to_be_inserted(adds, known, shared, instead, self.free)
+        self.free -= len(new)
         await self._insert(new)
         for add, other in sharing:
             add.outcome = other.task
@@ -451,13 +437,8 @@ class Changes:
                 for addressee in self._tells(save.task.request, save.status)
             ]
             await self._execute_each(_DELIVER, rows)
-            fetched = [remembered(save.task.wanted, save.status) for save in ending if save.task]
-            if some := [one for one in fetched if one]:
-                await remember(_Statements(self._db), some)
-            sets = [set_of_request(save.task.wanted, save.status) for save in ending if save.task]
-            if placing := [one for one in sets if one]:
-                self._places = True
-                await to_be_placed(_Statements(self._db), placing)
+            completed = [(save.task.wanted, save.status) for save in ending if save.task]
+            self._places |= await keep_fetched(_Statements(self._db), completed)
 
     async def _execute_each(self, sql: str, rows: Sequence[tuple[object, ...]]) -> None:
         if not rows:
