@@ -16,6 +16,7 @@ from aiohttp import web
 
 from server.api import keys
 from server.api.connections import CONNECTIONS
+from server.api.protocol import HttpRunner, Server
 from server.app import create_app
 from server.core.events import Completed, ProducedFile
 from server.core.models import VideoInfo
@@ -91,12 +92,12 @@ async def inside(folder: Path, **sections: Any) -> AsyncIterator[Inside]:
         "downloads": DownloadSettings(min_free_disk=0, allowed_private_hosts=("127.0.0.1",)),
     }
     app = create_app(Settings(**defaults | sections))
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    runner = HttpRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         port = runner.addresses[0][1]
-        assert runner.server
+        assert isinstance(runner.server, Server)
         watching = asyncio.create_task(app[CONNECTIONS].watch(runner.server), name="connections")
         async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as client:
             yield Inside(app, runner.server, port, client)

@@ -16,7 +16,7 @@ import socket
 import struct
 import termios
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Iterator
+from collections.abc import AsyncIterator, Collection, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from errno import EIO
@@ -25,6 +25,7 @@ from typing import Any, BinaryIO, TypeVar
 
 from aiohttp import web
 
+from server.api.protocol import Server
 from server.core.errors import TooManyRequests
 
 log = logging.getLogger(__name__)
@@ -126,9 +127,17 @@ class Connections:
                 cut(connection.transport)
         await asyncio.sleep(0.1)  # handlers notice that their connections were cut
 
-    async def watch(self, server: web.Server) -> None:
-        """Look at all connections periodically, until cancelled."""
-        await _again_and_again(LOOK, lambda: self._look_at_all(server))
+    async def watch(self, server: Server) -> None:
+        """Look at all connections every `LOOK` seconds while there are any, until cancelled."""
+        while True:
+            await asyncio.sleep(LOOK)
+            try:
+                await self._look_at_all(server)
+            except Exception:  # without the next look, descriptors could run out unnoticed
+                log.exception("looking after connections failed; the next try is in %s s", LOOK)
+            if not server.connections:
+                server.connected.clear()
+                await server.connected.wait()
 
     async def _look_at_all(self, server: web.Server) -> None:
         loop, connections = asyncio.get_running_loop(), server.connections
@@ -137,16 +146,6 @@ class Connections:
             await asyncio.sleep(0)
         self._seen = {each: self._seen[each] for each in connections if each in self._seen}
         self.answered.intersection_update(connections)
-
-
-async def _again_and_again(pause: float, work: Callable[[], Awaitable[None]]) -> None:
-    """Run `work` every `pause` seconds, also after an error: else descriptors could run out unnoticed."""
-    while True:
-        await asyncio.sleep(pause)
-        try:
-            await work()
-        except Exception:
-            log.exception("looking after connections failed; the next try is in %s s", pause)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ rate limit, and its answer is a problem with the headers of every response.
 Decisions: docs/decisions/http.md
 """
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -63,10 +64,20 @@ class HttpRunner(web.AppRunner):
                 request[REFUSAL] = refusal
             return request
 
-        return _Server(made.request_handler, request_factory=make, **made._kwargs)  # noqa: SLF001
+        return Server(made.request_handler, request_factory=make, **made._kwargs)  # noqa: SLF001
 
 
-class _Server(web.Server):
+class Server(web.Server):
+    """`connected` is set by each new connection."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.connected = asyncio.Event()
+
+    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
+        super().connection_made(handler, transport)
+        self.connected.set()
+
     def __call__(self) -> web.RequestHandler:
         return Connection(self, loop=self._loop, **self._kwargs)
 

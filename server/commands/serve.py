@@ -16,7 +16,7 @@ from aiohttp import web
 
 from server.api.connections import CONNECTIONS
 from server.api.keys import TASKS
-from server.api.protocol import HttpRunner
+from server.api.protocol import HttpRunner, Server
 from server.app import create_app
 from server.assembly import DatabaseUnusable, DataDirInUse, DataDirUnusable, FilesUnusable
 from server.commands import logs
@@ -104,7 +104,7 @@ async def _done_before(stop: asyncio.Event, work: Coroutine[None, None, None]) -
 
 @asynccontextmanager
 async def _watched(runner: web.AppRunner) -> AsyncIterator[None]:
-    assert runner.server
+    assert isinstance(runner.server, Server)
     watching = asyncio.create_task(runner.app[CONNECTIONS].watch(runner.server), name="connections")
     try:
         yield

@@ -3,15 +3,17 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient
 
 from server.api import bodies, connections, keys
-from server.api.connections import CONNECTIONS, QUIET
+from server.api.connections import CONNECTIONS, QUIET, Connections
 from server.app import create_app
 from server.settings import DownloadSettings, Settings, StorageSettings
+from tests.inside import inside
 
 Client = TestClient[web.Request, web.Application]
 TASK = {"url": "http://127.0.0.9:9/v.mp4", "auto_start": False}
@@ -57,7 +59,7 @@ async def test_a_head_that_does_not_come_ends_the_connection(client: Client, sai
 
 
 async def test_a_look_that_fails_is_not_the_last_one(
-    client: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail_once(transport: asyncio.Transport) -> int:
         monkeypatch.setattr(connections, "outstanding", outstanding)
@@ -67,14 +69,35 @@ async def test_a_look_that_fails_is_not_the_last_one(
     monkeypatch.setattr(connections, "outstanding", fail_once)
     for name in ("LOOK", "QUIET"):
         monkeypatch.setattr(f"server.api.connections.{name}", 0.01)
-    server = client.server.runner.server  # type: ignore[union-attr]
-    assert server
-    watching = asyncio.create_task(client.app[CONNECTIONS].watch(server))
-    reader, writer = await asyncio.open_connection("127.0.0.1", client.port)
-    assert await is_cut(reader)
-    assert "no such socket" in caplog.text
-    watching.cancel()
-    writer.close()
+    async with inside(tmp_path) as service:
+        reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
+        assert await is_cut(reader)
+        assert "no such socket" in caplog.text
+        writer.close()
+
+
+async def test_while_nobody_is_connected_nobody_is_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks, look_at_all = 0, Connections._look_at_all
+
+    async def look(*which: Any) -> None:
+        nonlocal looks
+        looks += 1
+        await look_at_all(*which)
+
+    monkeypatch.setattr(Connections, "_look_at_all", look)
+    for name in ("LOOK", "QUIET"):
+        monkeypatch.setattr(f"server.api.connections.{name}", 0.01)
+    async with inside(tmp_path) as service:
+        for _ in range(2):
+            reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
+            assert await is_cut(reader)
+            writer.close()
+            await asyncio.sleep(0.1)
+            before = looks
+            await asyncio.sleep(0.2)
+            assert looks == before
 
 
 async def test_a_long_poll_and_a_socket_are_not_quiet(client: Client) -> None:
