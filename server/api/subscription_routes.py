@@ -38,7 +38,8 @@ from server.api.openapi.operation import (
 from server.api.payload import dumps
 from server.api.process import NO_LIBRARY, read_wish
 from server.api.route import delete, get, patch, post
-from server.api.status import MAX_WAIT, WAIT, wanted_wait
+from server.api.session import LOG_INS
+from server.api.status import MAX_WAIT, WAIT, Poll, wanted_wait
 from server.core import opml
 from server.core.errors import (
     AlreadySubscribed,
@@ -52,6 +53,7 @@ from server.core.errors import (
     ItemNotFound,
     NotTextType,
     SubscriptionNotFound,
+    TokenRequired,
     TooManySubscriptions,
     WrongField,
     WrongState,
@@ -170,15 +172,21 @@ async def get_subscription(request: web.Request) -> web.Response:
 
 
 async def _changed(request: web.Request, subscription_id: str, wait: float) -> bytes:
-    """The first payload that the client does not have; after `wait` seconds the current one."""
-    loop = asyncio.get_running_loop()
+    """The first payload that the client does not have; after `wait` seconds the current one.
+
+    Raises `TokenRequired`.
+    """
+    loop, poll = asyncio.get_running_loop(), Poll()
     until = loop.time() + wait
-    while True:
-        body = await _encoded(request, subscription_id)
-        left = until - loop.time()
-        if left <= 0 or not client_has(request, _etag(body)) or request.app[SUBSCRIPTIONS].is_closing:
-            return body
-        await asyncio.sleep(min(left, LOOK_EVERY))
+    with request.app[LOG_INS].hold(request, poll):
+        while True:
+            body = await _encoded(request, subscription_id)
+            if poll.is_logged_out:
+                raise TokenRequired
+            left = until - loop.time()
+            if left <= 0 or not client_has(request, _etag(body)) or request.app[SUBSCRIPTIONS].is_closing:
+                return body
+            await asyncio.sleep(min(left, LOOK_EVERY))
 
 
 async def change(request: web.Request) -> web.Response:

@@ -307,6 +307,21 @@ async def test_a_log_out_ends_a_long_poll_which_tells_nothing_more(guarded: Clie
     assert not guarded.app[LOG_INS]._lines
 
 
+async def test_a_log_out_ends_a_long_poll_of_a_subscription(guarded: Client) -> None:
+    wanted = {"url": BODY["url"], "enabled": False}
+    made = await (await guarded.post("/api/subscriptions", json=wanted, headers=BEARER)).json()
+    link, session = f"/api/subscriptions/{made['subscription_id']}", await log_in(guarded)
+    etag = {"If-None-Match": (await guarded.get(link, headers=session)).headers["ETag"]}
+    held = asyncio.create_task(guarded.get(f"{link}?wait=50", headers=session | etag))
+    while not guarded.app[LOG_INS]._lines:
+        await asyncio.sleep(0.001)
+        assert not held.done()
+    async with asyncio.timeout(WITHIN):
+        await log_out(guarded, session)
+        assert (await held).status == 401
+    assert not guarded.app[LOG_INS]._lines
+
+
 async def test_a_session_that_ends_by_itself_ends_its_sockets(
     guarded: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
