@@ -14,7 +14,7 @@ from typing import Any
 
 from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.http import HttpProcessingError, RawRequestMessage
-from aiohttp.http_exceptions import BadHttpMethod, LineTooLong
+from aiohttp.http_exceptions import BadHttpMethod, ContentEncodingError, LineTooLong
 from aiohttp.http_parser import HttpRequestParserPy
 from aiohttp.http_websocket import WebSocketReader
 from aiohttp.streams import EMPTY_PAYLOAD
@@ -23,6 +23,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from server.core.errors import (
     AppError,
+    EncodingUnknown,
     HeadTooLarge,
     HostForbidden,
     TargetTooLong,
@@ -143,6 +144,8 @@ def _refusal_of(exc: BaseException, data: bytes = b"") -> AppError:
         return exc
     if "Missing 'Host' header" in str(exc):
         return HostForbidden()
+    if isinstance(exc, ContentEncodingError):  # zstd, which aiohttp knows and this Python cannot decode
+        return EncodingUnknown()
     if _OTHER_VERSION.match(data):
         return VersionNotSupported()
     if isinstance(exc, LineTooLong):  # aiohttp collects the target in a bytearray, a header in bytes

@@ -297,6 +297,16 @@ async def test_what_is_no_request_gets_a_problem_in_http_1_1_and_a_close(client:
         assert_has_all_headers(answer)
 
 
+async def test_a_coding_that_aiohttp_knows_but_cannot_decode_here_is_unknown(client: Client) -> None:
+    answer = await ask(
+        client,
+        head("POST /api/process HTTP/1.1", *JSON, "Content-Encoding: zstd", "Content-Length: 2"),
+        b"{}",
+    )
+    assert (answer.status, answer.code) == (415, "encoding_unknown")
+    assert_has_all_headers(answer)
+
+
 async def test_a_body_that_turns_out_to_be_none_is_answered_at_once(client: Client) -> None:
     fields = (*JSON, "Transfer-Encoding: chunked")
     for answer in (
