@@ -15,7 +15,7 @@ from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.typedefs import Handler
 
-from server.api.bodies import docs_path, problem
+from server.api.bodies import Query, docs_path, problem
 from server.api.connections import Connections
 from server.api.protocol import REFUSAL
 from server.api.route import Access, Route
@@ -26,7 +26,6 @@ from server.core.errors import (
     AppError,
     FileNotFound,
     InternalError,
-    InvalidQuery,
     MethodNotAllowed,
     MethodUnknown,
     NotFound,
@@ -134,8 +133,10 @@ def admission(doors: Doors, gate: Gate, limits: LimitSettings) -> Admit:
             await gate.admit(request, doors.client(request), like_a_socket=access is Access.STREAM)
         if refusal:
             raise refusal
-        if access is not Access.PAGE and request.query_string and request.query.get("lang") == "":
-            raise InvalidQuery("lang")  # every route has this parameter; the page is shown in any case
+        if access is not Access.PAGE and request.query_string:
+            query = Query(request)
+            query.get("lang")  # every route has this parameter; the page is shown in any case
+            query.check()
         return None
 
     def slow_down(address: str) -> None:

@@ -114,7 +114,7 @@ async def test_an_empty_id_among_others_is_refused(client: Client, ids: str) -> 
 
 
 async def test_the_page_is_shown_whatever_language_is_asked_for(client: Client) -> None:
-    for query in ("?lang=", "?lang=xx", "?lang"):
+    for query in ("?lang=", "?lang=xx", "?lang", "?lang=en&lang=zh"):
         assert (await client.get(f"/{query}")).status == 200
 
 
@@ -122,6 +122,7 @@ async def test_a_parameter_is_given_once(client: Client) -> None:
     once = {"limit": "5", "status": "completed", "stage": "queued", "q": "x", "cursor": "x", "ids": "x"}
     for name, value in once.items():
         assert await wrong(client, f"/api/tasks?{name}={value}&{name}={value}") == {name}
+    assert await wrong(client, "/api/queue?lang=en&lang=zh") == {"lang"}
 
 
 def asked(query: str = "", *prefer: str) -> web.Request:
