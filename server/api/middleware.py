@@ -24,6 +24,7 @@ from server.api.session import Gate, Minute
 from server.core.counts import Counts
 from server.core.errors import (
     AppError,
+    EncodingUnknown,
     FileNotFound,
     InternalError,
     MethodNotAllowed,
@@ -119,7 +120,7 @@ def admission(doors: Doors, gate: Gate, limits: LimitSettings) -> Admit:
 
     async def admit(request: web.Request, access: Access) -> web.Response | None:
         refusal = request.get(REFUSAL)
-        if isinstance(refusal, Unreadable):
+        if isinstance(refusal, Unreadable | EncodingUnknown):  # aiohttp has handed on nothing, no host either
             if limit:
                 slow_down(doors.client(request))
             raise refusal
