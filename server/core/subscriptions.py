@@ -101,7 +101,12 @@ def _duration(value: object) -> object:
 
 
 def _pattern(value: str) -> str:
-    """Only the syntax is looked at here: to compile a short pattern can take seconds, in a child."""
+    """Only the syntax is looked at here; a child compiles the pattern, within a time limit.
+
+    To compile 200 characters can take 0.3 s (`(?i)` and many ranges of letters), in which no other
+    request would be answered. `re` has no public way to read a pattern and not to compile it: `sre_parse` is
+    this parser under a name that Python has deprecated.
+    """
     try:
         _parser.parse(value)
     except (re.error, RecursionError, OverflowError):
