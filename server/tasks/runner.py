@@ -321,6 +321,7 @@ class Runner:
         loop, settings = asyncio.get_running_loop(), self._settings
         pace, is_after_hold, heard_at = Pace(loop.time()), False, loop.time()
         inner: list[Entry] = []  # the entries of an entry that is a list
+        space: SpaceNeeded | None = None  # of use only to a task that waits for room, so saved only then
         while True:
             silent_until = loop.time() + settings.stall_timeout
             try:
@@ -341,6 +342,8 @@ class Runner:
             heard_at = loop.time()
             match CHILD_EVENT.validate_json(line, extra="ignore"):
                 case Broken() as broken:
+                    if broken.code == DISK_FULL and space:
+                        await self._record_surely(status, space)
                     return broken.model_copy(update={"after_hold": is_after_hold and not status.gained})
                 case Expanded(truncated=truncated) if inner:
                     most = settings.max_playlist
@@ -360,11 +363,11 @@ class Runner:
                     self._jobs.players.learn(status.url, learned)
                 case Renewed(cookies=cookies):
                     await to_the_end(given.renew(cookies))
-                case SpaceNeeded(needs=needs) as event:
-                    status = await self._record_surely(status, event)
+                case SpaceNeeded(needs=needs) as space:
                     if self.reserve.is_in_vain(needs):
                         return Broken(code="too_large", hint="too_large_for_disk")
                     if not await self._takes_room(status, needs):
+                        await self._record_surely(status, space)
                         return Broken(code=DISK_FULL, retryable=True)
                 case Previewed():
                     if thumbnail := await to_the_end(self._files.publish_thumbnail(status.task_id)):

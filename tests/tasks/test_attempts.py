@@ -219,6 +219,22 @@ async def test_what_will_find_no_room_waits_before_it_begins_and_asks_its_source
     assert (done.stage, done.attempt) == (Stage.COMPLETED, 2), "what has come counts"
 
 
+async def test_room_is_told_of_only_where_it_is_missed(attempt: Attempt) -> None:
+    attempt.child.say(SpaceNeeded(needs=MIB), DownloadStarted(), Produced(files={"video": VIDEO}))
+    done = await run(attempt)
+    assert done is not None
+    assert (done.stage, done.revision) == (Stage.COMPLETED, 4), "it began, it downloads, it is completed"
+
+
+async def test_what_met_a_full_disk_asks_its_source_again_only_when_there_is_room(attempt: Attempt) -> None:
+    attempt.child.say(SpaceNeeded(needs=9 * MIB), DownloadStarted(), Broken(code="disk_full", retryable=True))
+    await run(attempt)
+    attempt.disk.bytes = 5 * MIB
+    waits = await run(attempt)
+    assert waits is not None
+    assert (waits.waiting, attempt.started) == ("disk_full", 1)
+
+
 async def test_what_is_larger_than_the_disk_is_not_waited_for(attempt: Attempt) -> None:
     attempt.disk.bytes = 5 * MIB
     attempt.child.say(SpaceNeeded(needs=attempt.disk.size()))
