@@ -65,12 +65,14 @@ class Reserve:
         """
         async with self._one_at_a_time:
             self._promised.pop(task_id, None)
-            rests = await asyncio.to_thread(_rests, [*self._promised.values(), (work, needs)])
-            wanted = max(self.disk.floor, FULL_BELOW) + sum(rests)
-            if rests[-1] and self.disk.free() < wanted:
-                if wanted <= self.disk.size():  # else no deletion of other files could make enough room
-                    self._refused[task_id] = time.monotonic(), wanted
-                return False
+            least, promised = max(self.disk.floor, FULL_BELOW), [*self._promised.values(), (work, needs)]
+            if self.disk.free() < least + sum(all_of_it for _, all_of_it in promised):
+                rests = await asyncio.to_thread(_rests, promised)
+                wanted = least + sum(rests)
+                if rests[-1] and self.disk.free() < wanted:
+                    if wanted <= self.disk.size():  # else no deletion of other files could make enough room
+                        self._refused[task_id] = time.monotonic(), wanted
+                    return False
             self._refused.pop(task_id, None)
             self._promised[task_id] = work, needs
             return True
