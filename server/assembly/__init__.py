@@ -92,7 +92,8 @@ async def restore_database(settings: Settings, source: Path) -> Path:
         )
     data_dir = settings.storage.data_dir
     target = data_dir / sqlite.DATABASE
-    await sqlite.check(source)
+    if not await sqlite.check(source):
+        raise DatabaseUnusable(source, "is empty, and no backup")
     try:
         there = await asyncio.to_thread(os.listdir, data_dir) if data_dir.exists() else []
     except OSError as error:

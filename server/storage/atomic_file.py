@@ -15,7 +15,7 @@ async def new_file(target: Path) -> AsyncIterator[Path]:
 
     Raises `DatabaseUnusable` if `target` exists already, or cannot be created.
     """
-    part = target.with_name(target.name + ".part")
+    part = target.parent / f"{target.name}.part"
     await asyncio.to_thread(_claim, target, part)
     try:
         yield part

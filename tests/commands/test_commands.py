@@ -247,6 +247,11 @@ async def test_what_backup_has_made_restore_puts_into_an_empty_folder_only(
     (tmp_path / "no.db").write_text("no database")
     status, _, err = await asyncio.to_thread(command, "restore", str(tmp_path / "no.db"), **where)
     assert (status, err.count("\n"), list(target.iterdir())) == (1, 1, [])
+    (tmp_path / "zero.db").touch()  # of a backup that was cut off, or copied to a full disk
+    for source, why in ((tmp_path / "zero.db", "is empty"), (tmp_path, "is no file"), ("", "is no file")):
+        status, out, err = await asyncio.to_thread(command, "restore", str(source), **where)
+        assert (status, out, err.count("\n"), why in err) == (1, "", 1, True)
+        assert not list(target.iterdir())
     (target / "yt-dlp").mkdir()  # an update may have come first
     status, out, err = await asyncio.to_thread(command, "restore", str(copy), **where)
     assert (status, out.strip(), err) == (0, str(target / "clipwire.db"), "")

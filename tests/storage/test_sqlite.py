@@ -3,6 +3,7 @@
 import asyncio
 import re
 import sqlite3
+import subprocess
 import sys
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
@@ -510,6 +511,30 @@ async def test_a_backup_that_fails_leaves_nothing_behind(path: Path) -> None:
     with pytest.raises(DatabaseUnusable, match="not a SQLite database"):
         await backup(path, path.with_name("backup.db"))
     assert list(path.parent.iterdir()) == [path]
+
+
+async def test_a_backup_without_a_name_is_none(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(path.parent)
+    async with open_store(path, max_queued=10, find_short=short_of):
+        for target in (Path(), Path("/")):
+            with pytest.raises(DatabaseUnusable, match="already there"):
+                await backup(path, target)
+    assert not list(path.parent.glob("*.part"))
+
+
+async def test_a_backup_onto_a_full_disk_names_that_one(path: Path) -> None:
+    small = path.with_name("small")
+    small.mkdir()
+    mount = ("mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", str(small))
+    if (await asyncio.to_thread(subprocess.run, mount, capture_output=True, check=False)).returncode:
+        pytest.skip("a full disk was not tried: this user may mount no file system")
+    try:
+        async with open_store(path, max_queued=10, find_short=short_of):
+            with pytest.raises(DatabaseUnusable, match=r"small/copy\.db.*the disk is full"):
+                await backup(path, small / "copy.db")
+        assert list(small.iterdir()) == []
+    finally:
+        await asyncio.to_thread(subprocess.run, ("umount", "-l", str(small)), check=False)
 
 
 async def test_an_expired_task_is_gone_from_memory(store: SqliteStore) -> None:

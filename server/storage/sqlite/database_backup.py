@@ -1,5 +1,6 @@
 """Backs up and checks the database, also while a server runs on it."""
 
+import sqlite3
 from pathlib import Path
 
 from server.core.unusable import DatabaseUnusable
@@ -20,15 +21,23 @@ async def backup(path: Path, target: Path) -> None:
         # One statement is one snapshot. SQLite's page-wise backup would begin anew with every commit.
         with explained(path):
             async with connect_from_outside(path) as db:
-                await db.execute_fetchall("VACUUM INTO ?", (str(part),))
+                try:
+                    await db.execute_fetchall("VACUUM INTO ?", (str(part),))
+                except sqlite3.OperationalError as error:
+                    is_full = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_FULL
+                    with explained(target if is_full else path):
+                        raise
 
 
-async def check(path: Path) -> None:
-    """Raise `DatabaseUnusable` if a server could not work with the database `path`; changes nothing."""
+async def check(path: Path) -> bool:
+    """Raise `DatabaseUnusable` if a server could not work with the database `path`; changes nothing.
+
+    The result is whether anything is in it: an empty file is one that a server would begin with.
+    """
     _must_exist(path)
     with explained(path):
         async with connect_from_outside(path) as db:
-            await verify(db, path, released_scripts()[-1].number)
+            return await verify(db, path, released_scripts()[-1].number) > 0
 
 
 def is_there(path: Path) -> bool:
@@ -42,3 +51,5 @@ def is_there(path: Path) -> bool:
 def _must_exist(path: Path) -> None:
     if not is_there(path):
         raise DatabaseUnusable(path, "is not there")
+    if not path.is_file():
+        raise DatabaseUnusable(path, "is no file")
