@@ -3,7 +3,7 @@
 
 import { Problem } from "./api.js"
 import { byId, setText } from "./dom.js"
-import { button } from "./elements.js"
+import { button, make } from "./elements.js"
 import { openSubscriptions } from "./subscriptions.js"
 
 /** @typedef {{name: string, hosts: string[], expires_at?: string, count: number, expired: number}} Stored */
@@ -129,6 +129,7 @@ export class About {
   #api
   #options
   #cookies
+  #follow = make("p")
 
   /** @param {{i18n: import("./i18n.js").I18n, api: import("./api.js").Api, options: import("./options.js").Options}} parts */
   constructor({ i18n, api, options }) {
@@ -161,12 +162,15 @@ export class About {
     link.className = "button"
     link.textContent = this.#i18n.t("elsewhere.bookmarklet")
     link.onclick = (event) => event.preventDefault() // the bookmarklet is for other pages
+    const install = this.#part("install")
     const follow = button(this.#i18n.t("elsewhere.follow"), () => {
       this.#dialog.close()
       return openSubscriptions({ api: this.#api, i18n: this.#i18n })
     })
-    this.#part("bookmarklet").replaceChildren(link, " ", follow)
-    setText(this.#part("install"), this.#i18n.t(isSecureContext ? "elsewhere.install" : "elsewhere.https"))
+    this.#part("bookmarklet").replaceChildren(link)
+    this.#follow.replaceChildren(follow)
+    install.after(this.#follow)
+    setText(install, this.#i18n.t(isSecureContext ? "elsewhere.install" : "elsewhere.https"))
   }
 
   /** Fetch everything again; what the server does not answer is not shown. */

@@ -355,7 +355,7 @@ class ListOfSubscriptions {
 
 /** The address of the list of all podcast feeds, once there is a feed; all of them change together. */
 class FeedAddresses {
-  element = make("div", { hidden: true })
+  element = make("div", { className: "follow-feeds", hidden: true })
   #view
   #reload
   #address = make("p", { className: "follow-feed" })

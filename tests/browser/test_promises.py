@@ -5,13 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import Browser, Page, expect
 
 from tests.bench.page import worst
 from tests.browser.conftest import OpenPage
 from tests.browser.lists import row
 from tests.browser.test_tasks import PATIENCE
 from tests.fakes.api import FakeApi
+from tests.pictures.__main__ import seen
+from tests.pictures.scenes import SCENES
 from tests.service import Services
 from tests.site import open_site, probe
 
@@ -27,6 +29,11 @@ _CUT = """() => [document.documentElement, ...document.querySelectorAll("header 
     .filter((e) => e.checkVisibility({ visibilityProperty: 1 }))
     .filter((e) => e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).display !== "inline"
         || e.getBoundingClientRect().right > innerWidth || e.getBoundingClientRect().left < 0)
+    .map((e) => e.outerHTML.slice(0, 80))"""
+_OUTSIDE = """(dialog) => [...dialog.querySelectorAll("*")]
+    .filter((e) => e.checkVisibility({ visibilityProperty: 1 }))
+    .filter((e) => !e.matches(".unseen, option, svg *") && getComputedStyle(e).display !== "inline")
+    .filter((e) => e.getBoundingClientRect().right > dialog.getBoundingClientRect().right)
     .map((e) => e.outerHTML.slice(0, 80))"""
 _PLAYS = """(video) => new Promise((done) => {
     if (video.currentTime) done()
@@ -128,6 +135,40 @@ async def test_the_narrowest_screen_loses_nothing_of_header_and_filter(
         filters = await page.locator("#filter").bounding_box()
         assert filters
         assert filters["height"] <= 8 + 2 * 44  # two lines
+
+
+@pytest.mark.parametrize("locale", ["en-US", "zh-CN"])
+@pytest.mark.parametrize("width", [640, 820])
+async def test_a_page_at_200_percent_and_a_tablet_lose_nothing(
+    api: FakeApi, open_page: OpenPage, width: int, locale: str
+) -> None:
+    await api.put_many(1, "completed", files={"video": "/api/download/v.mp4"})
+    for stage in ("download", "queued", "completed", "failed"):
+        await api.put_many(120, stage)
+    wide = {**DESKTOP, "viewport": {"width": width, "height": 450}, "locale": locale}
+    async with asyncio.timeout(PATIENCE), open_page(api.url, **wide) as page:
+        await page.locator("#filter[data-counted]").wait_for(state="attached")
+        above = await page.locator("#tasks").bounding_box()
+        await page.locator("input[value=failed] + span").click()
+        await expect(page.locator("#retry-failed")).to_be_visible()
+        assert await page.evaluate(_CUT) == []
+        search = await page.locator("#filter input[type=search]").bounding_box()
+        assert search
+        assert search["width"] >= 120
+        assert search["x"] + search["width"] <= width - 16
+        assert await page.locator("#tasks").bounding_box() == above
+
+
+@pytest.mark.parametrize(("name", "width"), [("settings", 320), ("clip", 640), ("subscription", 320)])
+async def test_a_dialog_fits_into_a_narrow_window(browser: Browser, name: str, width: int) -> None:
+    narrow = {"viewport": {"width": width, "height": 568}, "locale": "en-US"}
+    async with asyncio.timeout(PATIENCE), seen(browser, SCENES[name], **narrow) as page:
+        dialog = page.locator("dialog[open]").last
+        assert await dialog.evaluate(_OUTSIDE) == []
+        labels = (
+            "dialog => [...dialog.querySelectorAll('.line span')].map((e) => e.scrollWidth - e.clientWidth)"
+        )
+        assert max(await dialog.evaluate(labels), default=0) <= 0
 
 
 @pytest.mark.parametrize("device", [PHONE, DESKTOP], ids=["phone", "desktop"])

@@ -323,7 +323,7 @@ async def test_an_archive_of_what_was_fetched_goes_in_for_who_follows_nothing_ye
     async with asyncio.timeout(PATIENCE), open_page(api.url, **ENGLISH) as page:
         await open_menu(page)
         await page.get_by_role("menuitem", name="Settings").click()
-        await page.get_by_role("button", name="Subscriptions of another program…").press("Enter")
+        await page.get_by_role("button", name="Import subscriptions…").press("Enter")
         dialog = page.get_by_role("dialog", name="Subscriptions")
         await expect(dialog).to_contain_text("Nothing is followed yet.")
         file = {"name": "archive.txt", "mimeType": "text/plain", "buffer": b"youtube dQw4w9WgXcQ\n"}
@@ -371,7 +371,7 @@ async def test_a_library_that_has_a_template_only_is_edited_with_an_example_of_i
         dialog = await open_first(page)
         await dialog.get_by_role("button", name="Edit").click()
         layout, template = dialog.get_by_label("Put into the library as"), dialog.get_by_label("a template")
-        await expect(layout.locator("option:checked")).to_have_text("files alone, named by the template")
+        await expect(layout.locator("option:checked")).to_have_text("as the template says")
         await expect(template).to_have_value("{channel}/{title}")
         await expect(dialog).to_contain_text("For example: {channel}/{title}/Film.mp4")
         await template.fill("{nope}")

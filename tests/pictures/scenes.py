@@ -97,6 +97,38 @@ async def listed(api: FakeApi) -> None:
     )
 
 
+async def odd(api: FakeApi) -> None:
+    """Titles as nobody would write them, but somebody does."""
+    titles = (
+        "x" * 10_000,
+        "word " * 2_000,
+        "\u202eevil\u202c \u05e9\u05dc\u05d5\u05dd (1080p) 12 - \u0645\u0631\u062d\u0628\u0627",
+        "\u200b\u200b\u2060",
+        "\U0001f468\u200d\U0001f469\u200d\U0001f467\u200d\U0001f466 " * 40,
+        "Z\u0351\u036b\u0343\u036a\u0302\u036b\u033d\u034f\u0334\u0319\u0324\u031e\u0349\u035a\u032f" * 8,
+    )
+    for number, title in enumerate(titles):
+        about = _finished(number, 0) | {
+            "video_info": {"title": title, "uploader": title[:300], "duration": 60}
+        }
+        await api.put(f"odd{number}", "completed", **about)
+    url = "https://films.example/" + "error/failed/" * 40
+    failed = {"error": "A sentence that never ends, " * 40, "hint": "y" * 500, "error_code": "http_404"}
+    await api.put("broken", "failed", url=url, completed_at=_ago(minutes=2), **failed)
+
+
+async def long_list(api: FakeApi) -> None:
+    """One list with 300 entries."""
+    counts = {"total": 300, "completed": 280, "failed": 20}
+    title = {"title": "A whole channel about bread"}
+    await api.put(
+        "list", "completed", entries=counts, url=_LIST, video_info=title, completed_at=_ago(minutes=1)
+    )
+    for number in range(300):
+        about = _finished(number, 0) | {"playlist_id": "list"}
+        await api.put(f"entry{number}", "completed" if number % 15 else "failed", **about)
+
+
 async def many(api: FakeApi) -> None:
     """Hundreds that run."""
     loading = {"downloaded_bytes": 5_000_000, "total_bytes": 9_000_000, "speed": 1e6, "eta": 4}
@@ -132,6 +164,23 @@ async def _opened(page: Page, _: FakeApi) -> None:
 async def _unfolded(page: Page, _: FakeApi) -> None:
     await page.locator(".row[data-id=list] [data-action=open]").click()
     await page.locator(".row[data-id=comes]").wait_for()
+
+
+async def _unfolded_long(page: Page, _: FakeApi) -> None:
+    await page.locator(".row[data-id=list] [data-action=open]").click()
+    await page.locator(".row[data-id=entry0]").wait_for()
+
+
+async def _searched(page: Page, api: FakeApi) -> None:
+    await _unfolded_long(page, api)
+    await page.locator(".entry-search input").fill("lecture")
+    await page.locator(".entry-search span:not(:empty)").wait_for()
+
+
+async def _opened_odd(page: Page, _: FakeApi) -> None:
+    for name in ("odd2", "broken"):
+        await page.locator(f".row[data-id={name}] [data-action=open]").click()
+        await page.locator(f".row[data-id={name}] .details").wait_for()
 
 
 async def _had(page: Page, api: FakeApi) -> None:
@@ -359,6 +408,19 @@ async def _editing(page: Page, api: FakeApi) -> None:
     await page.locator(".follow-form").wait_for()
 
 
+async def _editing_library(page: Page, api: FakeApi) -> None:
+    library = {"name": "{channel}/{date} {title}", "folder": "YouTube/Talks"}
+    await api.subscriptions.change(list(api.subscriptions.all)[-1], library=library)
+    await _editing(page, api)
+    await page.locator(".follow-form fieldset [role=status]:not(:empty)").scroll_into_view_if_needed()
+
+
+async def _renewing(page: Page, api: FakeApi) -> None:
+    await _subscriptions(page, api)
+    await page.locator(".follow-feed button").last.click()
+    await page.locator(".follow-ask button").last.scroll_into_view_if_needed()
+
+
 async def _subscribed(page: Page, api: FakeApi) -> None:
     await _list(page, api)
     await page.locator("#preview [data-ask=follow]").click()
@@ -386,6 +448,8 @@ SCENES = {
     "subscription-ticked": Scene(_followed, _ticked),
     "subscription-failing": Scene(_followed, _failing),
     "subscription-edited": Scene(_followed, _editing),
+    "subscription-library": Scene(_followed, _editing_library),
+    "feeds-renewed": Scene(_followed, _renewing),
     "subscribed": Scene(nothing, _subscribed),
     "all": Scene(everything),
     "empty": Scene(nothing),
@@ -394,6 +458,10 @@ SCENES = {
     "opened-file": Scene(one, _opened_file),
     "list-folded": Scene(listed),
     "list-unfolded": Scene(listed, _unfolded),
+    "list-long": Scene(long_list, _unfolded_long),
+    "list-searched": Scene(long_list, _searched),
+    "odd": Scene(odd),
+    "odd-opened": Scene(odd, _opened_odd),
     "had": Scene(one, _had),
     "menu": Scene(everything, _menu),
     "deleted": Scene(everything, _deleted),
