@@ -133,8 +133,18 @@ class Looker:
     async def _look(self, claim: Claim) -> None:
         """Look, and store what came of it; if that cannot be stored, it is done again when the lease ends."""
         subscription_id = claim.subscription.subscription_id
+        looking = asyncio.current_task()
+
+        async def renew() -> bool:
+            is_ours = await self._store.renew(claim, leases.LEASE, self._now)
+            if not is_ours and looking:
+                # What it finds would be dropped, and a first look may go on for a quarter of an hour, in the
+                # place of another.
+                looking.cancel()
+            return is_ours
+
         try:
-            async with leased(lambda: self._store.renew(claim, leases.LEASE, self._now), subscription_id):
+            async with leased(renew, subscription_id):
                 noticed, looked = await self._heard_all(claim)
         except _Failed as failed:
             failure = failed.failure

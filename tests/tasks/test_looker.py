@@ -11,7 +11,14 @@ from server.core.clock import Clock
 from server.core.errors import StorageFailed, WorkerSilent
 from server.core.subscriptions import Claim, Findings, Subscription, SubscriptionSettings
 from server.settings import DownloadSettings, SubscriptionsSettings
+from server.tasks import leases
 from server.tasks.looker import Looker
+
+
+URL = "https://a.test/feed"
+CLAIM = Claim(
+    Subscription("s", 1, 1, URL, URL, "", "", SubscriptionSettings(), Findings(), 0.0, None, 1, 0.0)
+)
 
 
 class Saying:
@@ -48,6 +55,9 @@ class Rows:
 
     async def due_in(self, now: float) -> float:
         return 0.0
+
+    async def renew(self, *_: Any) -> bool:
+        return False
 
     async def expire(self, now: float) -> list[str]:
         return ["a", "b", "c"]
@@ -97,15 +107,27 @@ async def test_what_cannot_be_read_is_a_failure_and_not_asked_for_again_at_once(
     tmp_path: Path, line: bytes
 ) -> None:
     rows, saying = Rows(), Saying(line)
-    looker = looker_of(rows, tmp_path, saying)
-    url = "https://a.test/feed"
-    subscription = Subscription(
-        "s", 1, 1, url, url, "", "", SubscriptionSettings(), Findings(), 0.0, None, 1, 0.0
-    )
     async with asyncio.timeout(5):
-        await looker._look(Claim(subscription))
+        await looker_of(rows, tmp_path, saying)._look(CLAIM)
     assert rows.failures == ["internal"]
     assert not saying.under_way  # else each look would keep the release that it ran on
+
+
+async def test_a_look_at_a_subscription_that_is_gone_ends_and_makes_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Silent(Saying):
+        async def read_line(self) -> bytes:
+            await asyncio.Event().wait()
+            return b""
+
+    monkeypatch.setattr(leases, "RENEWED_EVERY", 0.01)
+    rows, silent = Rows(), Silent(b"")
+    look = asyncio.create_task(looker_of(rows, tmp_path, silent)._look(CLAIM))
+    async with asyncio.timeout(5):
+        await asyncio.wait([look])
+    assert look.cancelled()
+    assert (rows.failures, silent.under_way) == ([], set())
 
 
 async def test_what_cannot_be_removed_keeps_nobody_from_looking(tmp_path: Path) -> None:
