@@ -43,7 +43,8 @@ class Known:
     what is remembered; items of others that are wanted in the same manner, `queued` or `fetched`; those of
     the subscription that wait for a turn (`BACKLOG`), the newest first, and those whose time has come.
 
-    `room` is how many tasks the queue takes, `last_number` the highest of the subscription's items.
+    `room` is how many tasks the queue takes, `last_number` the highest of the subscription's items,
+    `began_at` when the first of them were found, in seconds since 1970.
     """
 
     items: Mapping[str, Item]
@@ -54,6 +55,7 @@ class Known:
     due: Sequence[Item]
     room: int
     last_number: int
+    began_at: float | None = None
 
 
 @dataclass(slots=True)
@@ -87,7 +89,7 @@ def decided(
     fresh: list[tuple[Item, Noticed]] = []
     for entry in noticed:
         if entry.again is not None:
-            _again(plan, entry, known, now)
+            _again(plan, entry, subscription, known, now)
             continue
         key, aliases = keys_of(entry, subscription.source_key)
         names = (key, *aliases)
@@ -184,13 +186,20 @@ def _waits_or_skipped(item: Item, verdict: str, entry: Noticed, now: float) -> I
     )
 
 
-def _again(plan: Plan, entry: Noticed, known: Known, now: float) -> None:
+def _again(plan: Plan, entry: Noticed, subscription: Subscription, known: Known, now: float) -> None:
     """Another look at a waiting item, which is due."""
     item = known.items.get(entry.again or "")
     if item is None or item.state != "waiting" or item.task_id is not None:
         return  # a client has decided otherwise meanwhile
     item = replace(item, published_at=item.published_at or entry.published_at)
-    if entry.verdict is None:
+    backlog, moment = subscription.wanted.backlog, moment_of(item.published_at)
+    was_there = known.began_at is not None and item.found_at <= known.began_at
+    since = day_in_seconds(backlog.since) if isinstance(backlog, SinceDay) and was_there else None
+    if entry.verdict is None and since is not None and moment is None and item.reason == UNCLEAR:
+        plan.items[item.key] = replace(item, state="skipped", not_before=None)  # that did not tell its day
+    elif entry.verdict is None and since is not None and moment is not None and moment < since:
+        plan.items[item.key] = replace(item, state="known", reason=None, not_before=None)
+    elif entry.verdict is None:
         plan.items[item.key] = replace(item, state="waiting", reason=BACKLOG, not_before=None)
     elif entry.verdict in _WAITS:
         item = _waits_or_skipped(item, entry.verdict, entry, now)

@@ -107,6 +107,7 @@ _OTHERS = f"""
 _NEWEST_KEYS = "SELECT key FROM items WHERE subscription_id = ? ORDER BY number DESC LIMIT ?"
 _ALIASES = "SELECT alias, key FROM aliases WHERE key IN ({keys})"
 _LAST_NUMBER = "SELECT coalesce(max(number), 0) FROM items WHERE subscription_id = ?"
+_BEGAN_AT = "SELECT found_at FROM items WHERE subscription_id = ? ORDER BY number LIMIT 1"
 _PUT = f"""
     INSERT INTO items ({_ITEM}) VALUES {{rows}}
     ON CONFLICT (subscription_id, key) DO UPDATE SET state = excluded.state, reason = excluded.reason,
@@ -657,6 +658,7 @@ async def _known(tables: Tables, subscription: Subscription, noticed: Sequence[N
             stands_for.setdefault(key, alias)
     others = {row[1]: _item(*row) for row in await fetch_in(tables, _OTHERS, keys, subscription.manner, mine)}
     [(last,)] = await tables.fetch(_LAST_NUMBER, (mine,))
+    first = await tables.fetch(_BEGAN_AT, (mine,)) if again else []
     return Known(
         items=items,
         aliases=stands_for,
@@ -666,6 +668,7 @@ async def _known(tables: Tables, subscription: Subscription, noticed: Sequence[N
         due=[_item(*row) for row in await tables.fetch(_DUE_ITEMS, (mine, now, MOST_DUE))],
         room=await tables.room(),
         last_number=last,
+        began_at=first[0][0] if first else None,
     )
 
 

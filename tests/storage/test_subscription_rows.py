@@ -450,6 +450,27 @@ async def test_a_look_that_meets_a_members_entry_says_so(store: AnyStore) -> Non
     assert await states(store, mine) == {"site 1": "waiting members_only"}
 
 
+async def test_of_a_list_without_days_a_backlog_since_a_day_takes_what_is_that_new(store: AnyStore) -> None:
+    """Each entry is looked at by itself, and most of them later than the list."""
+    mine = await subscribed(store, backlog={"since": "2027-01-01"})
+    await looked(store, entries(4, 3, 2, 1, verdict="unclear"))
+    days = {"4": "2027-01-02", "3": "2026-12-31", "2": None}
+    again = [
+        Noticed(url=f"https://a.test/{n}", again=f"site {n}", published_at=day) for n, day in days.items()
+    ]
+    await looked(store, [*again, *entries(5, verdict="unclear")], NOW + HOUR)
+    new = [Noticed(url="https://a.test/5", again="site 5")]
+    [task] = (await looked(store, new, NOW + 2 * HOUR)).tasks
+    assert task.status.url.endswith("/5"), "it was not there before"
+    assert await states(store, mine) == {
+        "site 5": "queued",
+        "site 4": "queued",
+        "site 3": "known",
+        "site 2": "skipped unclear",
+        "site 1": "waiting unclear",
+    }
+
+
 async def test_an_entry_to_which_another_has_led_is_that_one(store: AnyStore) -> None:
     mine = await subscribed(store, backlog="all")
     [task] = (await looked(store, entries(1))).tasks

@@ -14,7 +14,6 @@ from server.settings import DownloadSettings, SubscriptionsSettings
 from server.tasks import leases
 from server.tasks.looker import Looker
 
-
 URL = "https://a.test/feed"
 CLAIM = Claim(
     Subscription("s", 1, 1, URL, URL, "", "", SubscriptionSettings(), Findings(), 0.0, None, 1, 0.0)
