@@ -16,7 +16,7 @@ async def list_tasks(
     """A line a task, the newest first: id, stage, percent, title. Exit status 1 if nobody answers."""
     async with client_of(server.url, server.token) as client:
         try:
-            async for task in client.tasks(limit=limit, stage=stages, q=query):
+            async for task in client.tasks(limit=limit, stage=stages or None, q=query):
                 if as_json:
                     print(task.raw)
                 else:

@@ -75,9 +75,9 @@ async def save_file(
                         if answer.content_disposition and answer.content_disposition.filename:
                             title = answer.content_disposition.filename
                         size = await _receive(answer, part, size, progress, patience)
-                if size is None or part.size > size or (part.size == size and sha256 is None):
+                if size is None or (part.size >= size and sha256 is None):
                     break
-                if part.size == size:
+                if part.size >= size:
                     if part.sha256() == sha256:
                         break
                     if not is_resumed:
@@ -85,6 +85,7 @@ async def save_file(
                         raise TransferFailed(f"{title} did not come as the service has it", "wrong_sha256")
                     is_resumed = False  # what was there already may be to blame: once more, all of it
                     await asyncio.to_thread(part.begin_anew)
+                    part.most = 0
                 error = TransferFailed(f"the transfer of {title} ended after {part.size} of {size} bytes")
             except (aiohttp.ClientError, ConnectionError, TimeoutError) as broken:
                 why = str(broken) or type(broken).__name__
@@ -117,14 +118,19 @@ async def _receive(
         return size
     async for block in answer.content.iter_chunked(BLOCK):
         await asyncio.to_thread(part.write, block)
-        patience.rewarded()
+        if part.size > part.most:  # a page in place of the file, again and again, is no progress
+            part.most = part.size
+            patience.rewarded()
         if progress:
             progress(part.size, size)
     return size
 
 
 class _Part:
-    """The growing file, locked, with the checksum of what it holds. All methods touch the disk."""
+    """The growing file, locked, with the checksum of what it holds. All methods touch the disk.
+
+    `most` is how much of the file has ever come, however often it was begun anew.
+    """
 
     def __init__(self, folder: Path, link: str, *, keep: bool) -> None:
         with _explained(folder):
@@ -144,6 +150,7 @@ class _Part:
                     self.size += len(block)
             else:
                 self.begin_anew()
+            self.most = self.size
 
     def _locks(self) -> bool:
         if fcntl is None:
