@@ -246,27 +246,38 @@ async def test_a_page_that_always_comes_in_place_of_a_file_is_given_up(tmp_path:
 
     app = web.Application()
     app.add_routes([web.get("/f/film_x.mp4", page)])
-    told = {"task_id": "1", "status": "completed", "progress": 100, "message": "m", "url": "http://media.test/",
-            "created_at": "2026-01-31T08:00:00Z", "video_info": {}, "stage": "completed", "revision": 1,
-            "files": {"video": "/f/film_x.mp4"},
-            "file_info": {"video": {"size": len(CONTENT), "type": "video/mp4", "sha256": "0" * 64}}}  # fmt: skip
-    async with asyncio.timeout(20), TestServer(app) as server:
-        async with Client(str(server.make_url("")), patience=1.0) as client:
-            with pytest.raises(TransferFailed, match="ended after 12 of"):
-                await client.download(Task.model_validate(told), f"{tmp_path}/")
+    told = {
+        "task_id": "1",
+        "status": "completed",
+        "progress": 100,
+        "message": "m",
+        "created_at": "2026-01-31T08:00:00Z",
+        "video_info": {},
+        "files": {"video": "/f/film_x.mp4"},
+        "url": "http://media.test/",
+        "stage": "completed",
+        "revision": 1,
+        "file_info": {"video": {"size": len(CONTENT), "type": "video/mp4", "sha256": "0" * 64}},
+    }
+    async with asyncio.timeout(20), TestServer(app) as server, Client(str(server.make_url(""))) as client:
+        client.patience = 1.0
+        with pytest.raises(TransferFailed, match="ended after 12 of"):
+            await client.download(Task.model_validate(told), f"{tmp_path}/")
 
 
 async def test_a_list_of_no_tasks_is_not_all_of_them(service: Service, site: Site) -> None:
     async with Client(service.url) as client:
         task = await client.submit(site.url("/1mb.mp4"), auto_start=False)
-        for none in ({"ids": []}, {"stage": ()}, {"ids": [UNKNOWN]}):
-            assert [each async for each in client.tasks(**none)] == []
+
+        async def found(**filters: str | list[str] | None) -> list[str]:
+            return [each.task_id async for each in client.tasks(**filters)]  # type: ignore[arg-type]
+
+        assert await found(ids=[]) == await found(stage=[]) == await found(ids=[UNKNOWN]) == []
         for empty in ("ids", "playlist_id", "stage", "status"):
             with pytest.raises(ClipwireError) as caught:
-                [each async for each in client.tasks(**{empty: ""})]
+                await found(**{empty: ""})
             assert caught.value.code == "invalid_query"
-        for every in ({}, {"q": ""}, {"stage": None, "ids": None}):
-            assert [each.task_id async for each in client.tasks(**every)] == [task.task_id]
+        assert await found() == await found(q="") == await found(stage=None, ids=None) == [task.task_id]
 
 
 async def test_what_is_left_of_other_content_is_fetched_anew_and_a_name_stays_in_its_folder(
