@@ -248,6 +248,17 @@ async def test_filters_choose_and_say_why(service: Service, site: Site) -> None:
     assert found["A film of no day"][1] == "unclear"
 
 
+async def test_the_day_that_a_page_tells_of_its_film_counts(service: Service, site: Site) -> None:
+    """Not yt-dlp's result for the file that the page leads to, which has none."""
+    site.followed["days"] = Followed([Film("1", "A film", "/page?uploaded=2026-03-14", None)])
+    made = await subscribe(
+        service, site.url("/followed/days.rss"), backlog="all", filters={"since": "2026-03-15"}
+    )
+    await until(service, made["subscription_id"], lambda one: one["items"] == {"skipped": 1})
+    [found] = await items(service, made["subscription_id"])
+    assert (found["reason"], found["published_at"][:10]) == ("since", "2026-03-14")
+
+
 async def test_a_pattern_that_hangs_ends_the_look(service: Service, site: Site) -> None:
     site.followed["i"] = Followed([Film("1", "a" * 60 + "!", "/video.mp4?times=1")])
     filters = {"title": "(a+)+$"}

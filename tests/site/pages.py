@@ -102,6 +102,8 @@ def _json_ld(request: web.Request, title: str, source: str) -> str:
         "thumbnailUrl": [_link(request, "thumbnail", "/thumbnail.jpg")],
         "contentUrl": source,
     }
+    if "uploaded" in request.query:
+        video["uploadDate"] = request.query["uploaded"]
     text = json.dumps(video, ensure_ascii=False).replace("<", "\\u003c")
     return f'<script type="application/ld+json">{text}</script>'
 

@@ -32,6 +32,7 @@ _OF_LISTS: Final = frozenset(("YoutubeTab",))
 """Extractors whose entries are always lists, although they also accept links to videos."""
 
 _SAID: Final = ("title", "duration", "uploader")
+_DATES: Final = ("timestamp", "upload_date", "release_timestamp", "release_date")
 
 Info = Mapping[str, Any]
 
@@ -100,7 +101,7 @@ class Expansion:
             if found.get("_type") not in ("url", "url_transparent"):
                 return {**found, **said}
             if found["_type"] == "url_transparent":
-                said |= {name: found[name] for name in _SAID if found.get(name)}
+                said |= {name: found[name] for name in (*_SAID, *_DATES) if found.get(name)}
             url, key = sanitize_url(found["url"], scheme="https"), found.get("ie_key")
         raise JobFailed("no_media", "the link leads nowhere")
 
