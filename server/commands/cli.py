@@ -6,12 +6,14 @@ Decisions: docs/decisions/command-line.md
 """
 
 import asyncio
+import codecs
 import errno
 import gc
 import os
 import sys
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +39,9 @@ def run(arguments: Sequence[str], name: str) -> int:
     for stream in ("stdout", "stderr"):
         if getattr(sys, stream) is None:  # it was closed by whoever started us
             setattr(sys, stream, Path(os.devnull).open("w"))  # noqa: SIM115
+    codecs.register_error("escaped", _escaped)
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="escaped")
     try:
         status = _commands().main(list(arguments), prog_name=name, standalone_mode=False)
         sys.stdout.flush()
@@ -66,6 +71,14 @@ def run(arguments: Sequence[str], name: str) -> int:
             raise
         print(f"clipwire: configuration: {error}", file=sys.stderr)
         return WRONG_USAGE
+
+
+def _escaped(error: UnicodeError) -> tuple[str, int]:
+    """What the terminal's encoding does not have, as JSON writes it: so what `--json` prints stays JSON."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    units = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[i : i + 2].hex()}" for i in range(0, len(units), 2)), error.end
 
 
 def _say_no_more() -> None:

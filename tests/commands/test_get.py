@@ -99,6 +99,19 @@ async def test_a_link_that_fails_ends_no_other_and_is_told_with_its_reason(shell
     assert "Traceback" not in ran.err
 
 
+async def test_a_locale_that_lacks_letters_gets_them_escaped_and_names_without_them(
+    shell: Shell, site: Site
+) -> None:
+    shell.environment |= {"LC_ALL": "POSIX", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    ran = await shell.run("get", site.url("/page?title=Caf%C3%A9%20%F0%9F%8E%AC%20one&src=/1mb.mp4"))
+    assert (ran.status, shell.files()) == (0, {"Caf_ _ one.mp4": 1_000_000}), ran
+    shell.environment["PYTHONIOENCODING"] = "ascii"
+    ran = await shell.run("list")
+    assert (ran.status, "Caf\\u00e9 \\ud83c\\udfac one" in ran.out) == (0, True), ran
+    ran = await shell.run("list", "--json")
+    assert json.loads(ran.out)["video_info"]["title"] == "Café 🎬 one"
+
+
 async def test_a_full_disk_is_a_clear_word_and_watch_goes_on_from_there(shell: Shell, site: Site) -> None:
     process = await in_sh(
         shell, 'ulimit -f 1000; exec "$@"', "get", site.url("/1mb.mp4")

@@ -232,11 +232,22 @@ def _move_to_free(source: Path, target: Path) -> None:
 
 
 def _file_name(title: str, link: str) -> str:
-    """A name for this folder, whatever the server says: no path, nothing that a terminal obeys."""
+    """A name for this folder, whatever the server says: no path, nothing that a terminal obeys, and only what
+    names have here: a locale may know few letters.
+    """
     name = "".join(
-        letter if letter.isprintable() and letter not in "/\\\0" else "_" for letter in title
+        letter if letter.isprintable() and letter not in "/\\\0" and _is_of_names(letter) else "_"
+        for letter in title
     ).strip()
     return link if not name.strip(".") else name.lstrip(".") if name.startswith("..") else name
+
+
+def _is_of_names(letter: str) -> bool:
+    try:
+        os.fsencode(letter)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _numbered(name: str, number: int) -> str:
