@@ -79,21 +79,20 @@ class Download:
         self._meter = Meter([])
         self._converting = 0.0
         self._finish_asked = Event()
-        self.throttle = Throttle(job.rate_limit, self._reporter.moved)
-        self._reporter.hold(job.rate_limit == 0)
+        self.moved = self._reporter.moved
+        self.throttle = Throttle(job.rate_limit, self.moved)
+        if job.rate_limit == 0:
+            self._reporter.hold(True)
         self._fetched: int | None = None
         self._told_needs = 0
         self._titles: dict[str, str] = {}  # of the chapters, by the kinds of their files
-
-    def moved(self) -> None:
-        self._reporter.moved()
 
     def on_time(self, seconds: float) -> None:
         """Report that ffmpeg has written `seconds` of its output; called in another thread."""
         if self._converting:
             self._reporter.convert(self._meter.of_convert(seconds / self._converting))
         else:
-            self._reporter.moved()
+            self.moved()
 
     def set_rate(self, bytes_per_second: int | None) -> None:
         """None: no limit. 0 pauses fetching, but not a recording: a broadcast is sent only once."""
@@ -134,7 +133,7 @@ class Download:
                     self._channel.send("described", video_info=video_info.video_info(about))
                 parts.prepare(self._directory, [recording.PIECE])
                 pictures, cover = self._pictures(engine, about)
-                self._reporter.download_started()
+                self._reporter.say("download_started")
                 return self._keep_recorded(about, pictures, cover)
             info = broadcasts.as_live(info)
         alternatives: Alternatives | None = None
@@ -228,7 +227,7 @@ class Download:
         self._playing = Playing(self._directory, names, in_one=not clip)
 
         # Fetch.
-        self._reporter.download_started()
+        self._reporter.say("download_started")
         left_out, spoken, came = list[Span](), list[Subtitle](), list[Part]()
         with self._reporter.fetching():
             if wishes.sponsorblock:
@@ -342,7 +341,7 @@ class Download:
 
     def _on_bytes(self, came_in: int) -> None:
         """Pace `came_in` bytes of something other than the streams: of subtitles."""
-        self._reporter.moved()
+        self.moved()
         self.throttle.pace(came_in)
 
     # Recording.
@@ -358,7 +357,7 @@ class Download:
             self._log.write("a recording has neither subtitles nor chapters of its own")
         parts.prepare(self._directory, [recording.PIECE])
         pictures, cover = self._pictures(engine, info)
-        self._reporter.download_started()
+        self._reporter.say("download_started")
         if not streams:
             return self._produced(info, None, pictures)
         counted, began, most = Stream(), time.monotonic(), self._job.max_filesize
@@ -465,7 +464,7 @@ class Download:
         if not files:
             raise JobFailed("no_subtitles")  # for every other output an error was raised before
         out = self._directory / parts.OUT
-        with each_second(self._reporter.moved):  # a slow disk is no stall
+        with each_second(self.moved):  # a slow disk is no stall
             sums = {name: making.flush(out / name) for name in files.values()}
             for folder in (out, self._directory):
                 making.flush_names(folder)

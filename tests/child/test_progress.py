@@ -110,7 +110,7 @@ def test_weights_come_from_sizes_else_from_bit_rates_else_are_equal() -> None:
 def test_at_most_four_a_second_are_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     clock, heard = Clock(monkeypatch), Heard()
     reporter, meter = Reporter(heard), Meter([Stream()])
-    reporter.download_started()
+    reporter.say("download_started")
     for done in range(1000):
         clock.now += 0.01
         hook = loading(done, total_bytes=1000, speed=100.0)
@@ -147,7 +147,7 @@ def test_a_speed_below_zero_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_bytes_are_told_though_nothing_more_comes_after_them() -> None:
     heard, meter = Heard(), Meter([Stream()])
     reporter = Reporter(heard)
-    reporter.download_started()
+    reporter.say("download_started")
     meter.streams[0].update(loading(7))
     reporter.download(meter, loading(7))
     while len(heard.events) < 2:
@@ -158,7 +158,7 @@ def test_bytes_are_told_though_nothing_more_comes_after_them() -> None:
 def test_the_last_bytes_are_told_at_once() -> None:
     heard, meter = Heard(), Meter([Stream()])
     reporter = Reporter(heard)
-    reporter.download_started()
+    reporter.say("download_started")
     meter.streams[0].update(loading(7))
     reporter.download(meter, loading(7))
     reporter.last()
@@ -169,7 +169,7 @@ def test_the_change_to_converting_is_sent_at_once_and_for_good(monkeypatch: pyte
     Clock(monkeypatch)
     heard = Heard()
     reporter, meter = Reporter(heard), Meter([Stream()])
-    reporter.download_started()
+    reporter.say("download_started")
     reporter.convert(95.0)
     reporter.convert(96.0)
     reporter.download(meter, loading(1))

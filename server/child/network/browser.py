@@ -104,7 +104,7 @@ class Walls:
         self._hosts: set[str | None] = set()
 
     def stand_before(self, url: str) -> bool:
-        return _host(url) in self._hosts
+        return bool(self._hosts) and _host(url) in self._hosts
 
     def is_one(self, response: Response) -> bool:
         """Whether a browser might get another response: once the job has met a wall, any 403 may be one."""

@@ -130,9 +130,6 @@ class Reporter:
         self._news: tuple[Meter, Mapping[str, Any]] | None = None
         self._later: threading.Timer | None = None
 
-    def download_started(self) -> None:
-        self._say("download_started")
-
     def download(self, meter: Meter, hook: Mapping[str, Any]) -> None:
         """Send this report now or, if none is due yet, a little later, unless a newer one replaces it."""
         with self._lock:
@@ -162,7 +159,7 @@ class Reporter:
         held = self._held and self._fetches
         if held != self._said_held:
             self._said_held = held
-            self._say("held", held=held)
+            self.say("held", held=held)
 
     def last(self) -> None:
         """Send the pending report: what follows a failure depends on the number of bytes received."""
@@ -210,7 +207,7 @@ class Reporter:
         """Send a sign of life if nothing was sent for `ALIVE_AFTER` seconds: the server must see no stall."""
         with self._lock:
             if time.monotonic() - self._said_at >= ALIVE_AFTER:
-                self._say("alive")
+                self.say("alive")
 
     def _is_due(self) -> bool:
         return time.monotonic() - self._said_at >= SHORTEST_PAUSE
@@ -218,9 +215,9 @@ class Reporter:
     def _send_progress(self, value: float, **fields: Any) -> None:
         self._highest = max(self._highest, min(value, END))
         known = {name: field for name, field in fields.items() if field is not None}
-        self._say("progress", progress=round(self._highest, 1), **known)
+        self.say("progress", progress=round(self._highest, 1), **known)
 
-    def _say(self, kind: str, **fields: Any) -> None:
+    def say(self, kind: str, **fields: Any) -> None:
         self._said_at = time.monotonic()
         self._sender.send(kind, **fields)
 
@@ -288,6 +285,8 @@ class Throttle:
 
         With `stops` false a rate of 0 does not block: a broadcast that is being recorded is sent only once.
         """
+        if self._rate is None:
+            return
         with self._changed:
             self._pay()
             self._debt += count

@@ -10,6 +10,7 @@ an old kernel, another libc) `syscall` and its callers say so by `OSError`.
 import contextlib
 import ctypes
 import errno
+import functools
 import os
 import resource
 import signal
@@ -40,11 +41,6 @@ def die_with_parent(parent: int) -> None:
 def adopt_orphans() -> None:
     """Descendants whose parent dies become children of this process instead of init's."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
-
-
-def give_up_new_privileges() -> None:
-    """Keep set-user-id programs from giving this process more privileges; Landlock requires that."""
-    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
 
 
 def syscall(number: int, *arguments: int | bytes | None) -> int:
@@ -96,6 +92,7 @@ _SYSTEM: Final = (
 _OURS: Final = Path(__file__).parents[2]
 
 
+@functools.cache
 def abi() -> int:
     """The version of the kernel's Landlock, 0 where there is none or it is switched off."""
     try:
@@ -153,8 +150,8 @@ def one_tcp_port(port: int) -> int | None:
 
 
 def enter(ruleset: int) -> None:
-    """Put the calling thread under `ruleset`, for good."""
-    give_up_new_privileges()
+    """Put the calling thread under `ruleset`, for good; it gains no privileges, which Landlock requires."""
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
     syscall(_RESTRICT_SELF, ruleset, 0)
 
 
@@ -167,11 +164,13 @@ def limit(max_filesize: int | None = None) -> None:
     """
     os.umask(0o077)
     os.nice(5)
-    _lower(resource.RLIMIT_CORE, 0)
-    _lower(resource.RLIMIT_NOFILE, 512)
-    _lower(resource.RLIMIT_DATA, MEMORY)
+    limits = {resource.RLIMIT_CORE: 0, resource.RLIMIT_NOFILE: 512, resource.RLIMIT_DATA: MEMORY}
     if max_filesize is not None:
-        _lower(resource.RLIMIT_FSIZE, max_filesize)
+        limits[resource.RLIMIT_FSIZE] = max_filesize
+    for kind, value in limits.items():
+        _, most = resource.getrlimit(kind)
+        value = value if most == resource.RLIM_INFINITY else min(value, most)
+        resource.setrlimit(kind, (value, value))
 
 
 def _new_ruleset(files: int = 0, tcp: int = 0, scopes: int = 0) -> int:
@@ -187,9 +186,3 @@ def _allow(ruleset: int, path: Path | str, rights: int) -> None:
         syscall(_ADD_RULE, ruleset, _BENEATH_PATH, struct.pack("=Qi", allowed, below), 0)
     finally:
         os.close(below)
-
-
-def _lower(kind: int, value: int) -> None:
-    _, most = resource.getrlimit(kind)
-    value = value if most == resource.RLIM_INFINITY else min(value, most)
-    resource.setrlimit(kind, (value, value))
