@@ -29,6 +29,7 @@ from tests.service import Service, Services
 from tests.shelf import Shelf, open_shelf
 from tests.site import Site, make_media, open_site
 from tests.tools import FFMPEG, without
+from tests.zygote import Zygote
 
 hypothesis.settings.register_profile("tests", deadline=None)  # it would measure the machine, not the code
 hypothesis.settings.load_profile("tests")
@@ -143,6 +144,14 @@ def fork_servers() -> Iterator[None]:
     with closing(ForkServers()) as owner, pytest.MonkeyPatch.context() as patch:
         for module in (chosen_yt_dlp, check):
             patch.setattr(module, "ForkServer", owner.lend)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def zygote() -> Iterator[None]:
+    """Services are forked, which takes a twentieth of the CPU of a start by `exec`."""
+    with closing(Zygote()) as zygote, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Service, "begin", staticmethod(zygote.start))
         yield
 
 

@@ -1,7 +1,8 @@
 """The real service in a process of its own, as `make run` starts it, and a client for it.
 
-A start takes more than a second of CPU, most of it for warming the fork server. So tests share a running
-service in turn (`Services`), unless they test its start or its end.
+A start takes more than a second of CPU, most of it for warming the fork server. So services are forked from a
+process that is warm (`tests.zygote`), and tests share a running one in turn (`Services`), unless they test
+its start or its end.
 """
 
 import asyncio
@@ -9,7 +10,6 @@ import itertools
 import os
 import re
 import signal
-import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator
@@ -23,6 +23,7 @@ import aiohttp
 import psutil  # type: ignore[import-untyped]
 
 from tests.ports import free_port
+from tests.zygote import COMMAND, Forked, Process, by_exec
 
 ROOT = Path(__file__).parent.parent
 FINAL = ("completed", "failed", "cancelled")
@@ -42,8 +43,9 @@ class Service:
     The client belongs to an event loop, the process does not: the next test can go on with the process.
     """
 
-    command: tuple[str, ...] = (sys.executable, "-W", "default", "-m", "server")
+    command: tuple[str, ...] = COMMAND
     cwd = ROOT
+    begin = staticmethod(by_exec)
     patience = 60.0  # seconds that a start, and an end, may take
 
     def __init__(self, folder: Path, **settings: str) -> None:
@@ -52,7 +54,7 @@ class Service:
         self.log: list[str] = []
         self.url = ""
         self._settings = settings
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Process | None = None
         self._reader: threading.Thread | None = None
         self._client: aiohttp.ClientSession | None = None
 
@@ -247,14 +249,7 @@ class Service:
         return {**inherited, **ours, **self._settings}
 
     def _begin(self, listening: Future[str]) -> None:
-        self._process = subprocess.Popen(
-            self.command,
-            cwd=self.cwd,
-            env=self._environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-        )
+        self._process = self.begin(self.command, self.cwd, self._environment())
         assert self._process.stderr is not None
         reading = (self._process.stderr, listening)
         self._reader = threading.Thread(target=self._read_log, args=reading, name="log", daemon=True)
@@ -279,8 +274,8 @@ class Service:
         process, reader = self._process, self._reader
         if process is None or reader is None:
             return 0
-        if process.poll() is not None:
-            return process.returncode
+        if (status := process.poll()) is not None:
+            return status
         started = self.processes()
         process.send_signal(how)
         status = await self.ended()
@@ -325,9 +320,10 @@ class Services:
             service.terminate()
 
 
-async def _exit_status(process: "subprocess.Popen[bytes]") -> int:
+async def _exit_status(process: Process) -> int:
     if process.poll() is None:
-        ended, pidfd = asyncio.Event(), os.pidfd_open(process.pid)
+        ended = asyncio.Event()
+        pidfd = process.opened() if isinstance(process, Forked) else os.pidfd_open(process.pid)
         loop = asyncio.get_running_loop()
         loop.add_reader(pidfd, ended.set)
         try:

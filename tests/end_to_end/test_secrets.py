@@ -21,6 +21,7 @@ from tests.ports import free_port
 from tests.service import Service
 from tests.site import Site
 from tests.site.followed import Film, Followed
+from tests.zygote import by_exec
 
 TOKEN, OTHER_TOKEN = "token-s3cr3t-1", "token-s3cr3t-2"
 SIGNING = "czNjcjN0LW9mLXdlYmhvb2tzLXRoYXQtc2lnbnM="
@@ -72,6 +73,12 @@ def planted(receiver: str, proxy: str | None) -> dict[str, str]:
         "CLIPWIRE_LOGGING__LEVEL": "debug",
     }
     return settings | ({"CLIPWIRE_DOWNLOADS__PROXY": proxy} if proxy else {})
+
+
+class Executed(Service):
+    """Not forked: the kernel would show the environment with which the zygote was executed."""
+
+    begin = staticmethod(by_exec)
 
 
 class Watch:
@@ -187,7 +194,7 @@ async def test_no_secret_is_anywhere_but_where_it_belongs(
     tmp_path: Path, site: Site, receiver: str, proxied: bool
 ) -> None:
     proxy = f"http://user:{PROXY}@127.0.0.1:{free_port()}" if proxied else None
-    async with Service(tmp_path, **planted(receiver, proxy)) as service:
+    async with Executed(tmp_path, **planted(receiver, proxy)) as service:
         watch = Watch(service)
         watching = asyncio.create_task(watch.run())
         # Nothing is fetched through the proxy, which is not there.

@@ -1,0 +1,166 @@
+"""The program of `tests.zygote`: it imports what a service and its fork server import, and forks services.
+
+    python -W default -m tests.fakes.forking FD ROOM
+
+Each packet on FD is the environment of a service, with two descriptors: its standard error, and a pipe for
+its process id and exit status. ROOM is a long argument: forks write their own in the place of all of these.
+"""
+
+import ctypes
+import gc
+import json
+import os
+import runpy
+import select
+import socket
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from typing import IO
+
+from server.child import forkserver, preload
+from server.tasks import children
+from server.tasks.programs_found import find_tools
+from tests.zygote import COMMAND, MORTAL, NUMBER, ROOT
+
+_LONGEST_PACKET = 1 << 17
+_launch = children.launch
+
+
+def main() -> int:
+    tools = find_tools()
+    preload.warm(preload.load("server.child.job"), tools.ffmpeg, tools.deno)
+    children.launch = _launch_first  # before another module takes the name
+    from server.commands.head_start import without_authorities
+
+    with without_authorities():
+        from server import __main__ as service
+        from server.commands import serve  # noqa: F401
+
+    gc.collect()
+    gc.freeze()
+    with socket.socket(fileno=int(sys.argv[1])) as control:
+        environment = _fork_services(control)
+    if environment is None:
+        return 0
+    _become(COMMAND, environment)
+    _FirstForkServer.waiting = _FirstForkServer()
+    if environment.get("PYTHONPATH") == MORTAL:
+        runpy.run_path(f"{MORTAL}/sitecustomize.py")
+    sys.argv = [service.__file__]
+    return service.main([], "python -m server")
+
+
+def _fork_services(control: socket.socket) -> dict[str, str] | None:
+    """Returns in each service, with its environment, and when nobody can ask any more."""
+    running: dict[int, tuple[int, int]] = {}
+    while True:
+        for ready in select.select([control.fileno(), *running], [], [])[0]:
+            if ready in running:
+                pid, state = running.pop(ready)
+                os.write(state, NUMBER.pack(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])))
+                os.close(state)
+                os.close(ready)
+                continue
+            packet, descriptors, *_ = socket.recv_fds(
+                control, _LONGEST_PACKET, maxfds=2, flags=socket.MSG_CMSG_CLOEXEC
+            )
+            if not packet:
+                return None
+            errors, state = descriptors
+            pid = os.fork()
+            if pid == 0:
+                control.detach()
+                nothing = os.open(os.devnull, os.O_RDWR)
+                for number, descriptor in enumerate((nothing, nothing, errors)):
+                    os.dup2(descriptor, number)
+                os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+                environment: dict[str, str] = json.loads(packet)
+                return environment
+            os.close(errors)
+            os.write(state, NUMBER.pack(pid))
+            running[os.pidfd_open(pid)] = pid, state
+
+
+class _FirstForkServer:
+    """A fork of the service, made while that has one thread, which waits for its `configuration`."""
+
+    waiting: "_FirstForkServer | None" = None
+
+    def __init__(self) -> None:
+        ours, theirs = (each.detach() for each in socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+        told, tell = os.pipe()
+        self._control, self._tell = ours, tell
+        self._pid = os.fork()
+        if self._pid:
+            os.close(theirs)
+            os.close(told)
+            return
+        try:
+            os.setsid()
+            theirs, told = os.dup(theirs), os.dup(told)
+            os.dup2(theirs, 3)
+            os.dup2(told, 4)
+            os.closerange(5, os.sysconf("SC_OPEN_MAX"))
+            config = os.read(4, _LONGEST_PACKET).decode()
+            os.close(4)
+            if config:
+                command = (sys.executable, "-I", str(children.PROGRAM), "3", config)
+                _become(command, children._environment())
+                sys.argv = [*command[2:]]
+                sys.path.remove(str(ROOT))
+                sys.path.append(str(ROOT))
+                for category in (
+                    DeprecationWarning,
+                    PendingDeprecationWarning,
+                    ImportWarning,
+                    ResourceWarning,
+                ):
+                    warnings.simplefilter("ignore", category)  # as without `-W`
+                forkserver.main()
+        finally:
+            os._exit(1)
+
+    def launch(self, config: str) -> children.Launched:
+        os.write(self._tell, config.encode())
+        os.close(self._tell)
+        control = socket.socket(fileno=self._control)
+        control.setblocking(False)
+        return children.Launched(control, _Running(self._pid))
+
+
+class _Running(subprocess.Popen[bytes]):
+    """A child of this process that runs already."""
+
+    def __init__(self, pid: int) -> None:
+        self._known = pid
+        super().__init__(())
+
+    def _execute_child(self, *_: object) -> None:
+        self._child_created = True
+        self.pid = self._known
+
+
+def _launch_first(config: str, errors: IO[bytes] | None = None) -> children.Launched:
+    """Takes the place of `server.tasks.children.launch`."""
+    first = _FirstForkServer.waiting
+    if first is None or errors or "yt_dlp" in json.loads(config):
+        return _launch(config, errors)
+    _FirstForkServer.waiting = None
+    return first.launch(config)
+
+
+def _become(command: tuple[str, ...], environment: dict[str, str]) -> None:
+    """Have `environment`, and `command` where `ps` and tests look for it."""
+    os.environ.clear()
+    os.environ.update(environment)
+    start, end = map(int, Path("/proc/self/stat").read_text().rpartition(")")[2].split()[45:47])
+    shown = b"".join(argument.encode() + b"\0" for argument in command)
+    assert len(shown) <= end - start
+    ctypes.memset(start, 0, end - start)
+    ctypes.memmove(start, shown, len(shown))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,119 @@
+"""Starts services by a fork of a process that has imported what they import.
+
+A start takes more than a second of CPU, nearly all of it for imports, of the service and of its fork server;
+tests would pay that two hundred times. So each session of pytest has one process that has paid it: each
+service is forked from it, and the service's first fork server from the service. All else is as after a start
+by `exec`: arguments, environment, standard streams, sessions, signals.
+
+What is not the same for all is started by `exec`, as ever: another program or folder, an environment in which
+Python or yt-dlp would begin otherwise, and the fork servers that a service starts while it runs.
+"""
+
+import json
+import os
+import select
+import signal
+import socket
+import struct
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Final
+
+ROOT: Final = Path(__file__).parent.parent
+COMMAND: Final = (sys.executable, "-W", "default", "-m", "server")
+SKEWED: Final = str(ROOT / "tests" / "skewed")  # a zygote has begun with it, for all
+MORTAL: Final = str(ROOT / "tests" / "mortal")  # has the same effect after the imports
+NUMBER: Final = struct.Struct("i")
+
+
+def _common(environment: Mapping[str, str]) -> dict[str, str]:
+    """What a zygote's environment must share with that of what is forked from it."""
+    own = ("CLIPWIRE_", "PORT", "PYTEST_", "PYTHONPATH", "SKEW")
+    return {name: value for name, value in environment.items() if not name.startswith(own)}
+
+
+class Zygote:
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._control: socket.socket
+        self._environment = dict(os.environ)
+
+    def start(self, command: tuple[str, ...], cwd: Path, environment: dict[str, str]) -> "Process":
+        """Start a service whose standard error is a pipe."""
+        if self._process is None:
+            self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            with theirs:
+                self._process = subprocess.Popen(
+                    (*COMMAND[:-1], "tests.fakes.forking", str(theirs.fileno()), "-" * 1000),
+                    cwd=ROOT,
+                    env=self._environment | {"PYTHONPATH": SKEWED},
+                    pass_fds=(theirs.fileno(),),
+                    stdin=subprocess.DEVNULL,
+                )
+        if (
+            (command, cwd) == (COMMAND, ROOT)
+            and _common(environment) == _common(self._environment)
+            and environment.get("PYTHONPATH") in (SKEWED, MORTAL, self._environment.get("PYTHONPATH"))
+        ):
+            return Forked(self._control, environment)
+        return by_exec(command, cwd, environment)
+
+    def close(self) -> None:
+        if self._process:
+            self._control.close()
+            self._process.wait()
+
+
+def by_exec(command: tuple[str, ...], cwd: Path, environment: dict[str, str]) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(
+        command, cwd=cwd, env=environment,
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+class Forked:
+    """A service that a zygote has forked, with what tests use of a `subprocess.Popen`.
+
+    The zygote, whose child it is, sends its process id, and in the end its exit status.
+    """
+
+    def __init__(self, control: socket.socket, environment: dict[str, str]) -> None:
+        errors, their_errors = os.pipe()
+        self._state, their_state = os.pipe()
+        socket.send_fds(control, [json.dumps(environment).encode()], [their_errors, their_state])
+        os.close(their_errors)
+        os.close(their_state)
+        self.stderr: IO[bytes] = os.fdopen(errors, "rb")
+        self.returncode: int | None = None
+        (self.pid,) = NUMBER.unpack(os.read(self._state, NUMBER.size))
+
+    def opened(self) -> int:
+        """A descriptor, to be closed, that becomes readable when the service has ended."""
+        return os.dup(self._state)
+
+    def poll(self) -> int | None:
+        return self._look(0)
+
+    def wait(self, timeout: float | None = None) -> int:
+        status = self._look(timeout)
+        if status is None:
+            raise subprocess.TimeoutExpired(COMMAND, timeout or 0)
+        return status
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+    def _look(self, timeout: float | None) -> int | None:
+        if self.returncode is None and select.select([self._state], [], [], timeout)[0]:
+            (self.returncode,) = NUMBER.unpack(os.read(self._state, NUMBER.size))
+            os.close(self._state)
+        return self.returncode
+
+
+Process = subprocess.Popen[bytes] | Forked
