@@ -317,7 +317,7 @@ async def test_of_what_waits_a_restart_reads_what_the_queue_needs(path: Path) ->
     async with open_store(path, max_queued=9, find_short=short_of) as store:
         assert [task.status for task in await store.running()] == [running]
         assert [each async for each in store.queued()] == [Queued.of(tasks[0].status), Queued.of(waits)]
-        assert store._memory.waiting == 3
+        assert len(store._memory.waiting) == 3
         live = {task.status.task_id for task in tasks}
         assert set(store._memory.unfinished()) == live
         assert await store.changed_since(utc_now()) == {
@@ -331,7 +331,7 @@ async def test_of_what_waits_a_restart_reads_what_the_queue_needs(path: Path) ->
         await store._reads._db.close()
         assert (await store.get(waits.task_id)).status == waits
         assert (await store.get(tasks[0].status.task_id)).status == started(tasks[0].status)
-        assert store._memory.waiting == 1
+        assert len(store._memory.waiting) == 1
         assert set(store._memory.unfinished()) == live - {paused.task_id}
 
 
@@ -374,11 +374,16 @@ async def test_a_live_task_is_answered_without_the_database(store: SqliteStore) 
     assert await store.get(task.status.task_id) == task
 
 
-def test_memory_keeps_all_live_tasks_and_a_bounded_number_of_final_ones() -> None:
+def test_memory_keeps_all_running_tasks_and_a_bounded_number_of_others() -> None:
     memory = Memory(recent=10)
-    live, final = [new_task() for _ in range(50)], [new_task() for _ in range(50)]
+    waiting, running, final = ([new_task() for _ in range(50)] for _ in range(3))
+    running = [replace(task, status=started(task.status)) for task in running]
     final = [replace(task, status=finished(task.status)) for task in final]
-    for task in live + final:
+    for task in waiting + running:
+        memory.put(task)
+    assert [task for task in waiting + running if memory.get(task.status.task_id)] == waiting[-10:] + running
+    assert memory.running() == running
+    for task in final:
         memory.put(task)
         memory.get(final[0].status.task_id)  # in use, so it stays
     kept = [task for task in final if memory.get(task.status.task_id)]
@@ -391,8 +396,22 @@ def test_memory_keeps_all_live_tasks_and_a_bounded_number_of_final_ones() -> Non
     for task in again:
         memory.drop(task.status.task_id)
     assert memory._named == {}
-    assert memory.unfinished() == [task.status.task_id for task in live]
-    assert memory.waiting == 50
+    assert set(memory.unfinished()) == {task.status.task_id for task in waiting + running}
+    assert memory.waiting == {task.status.task_id for task in waiting}
+
+
+async def test_of_many_waiting_tasks_each_is_known_and_goes_on(path: Path) -> None:
+    async with open_store(path, max_queued=20, find_short=short_of) as store:
+        store._memory._limit = 5
+        tasks = [await add(store, new_task()) for _ in range(20)]
+        with pytest.raises(QueueFull):
+            await add(store, new_task())
+        assert [await store.get(task.status.task_id) for task in tasks] == tasks
+        assert await store.statuses([task.status.task_id for task in tasks]) == [task.status for task in tasks]
+        for task in tasks:
+            assert await store.save(started(task.status))
+        assert [task.status.stage for task in store._memory.running()] == [Stage.INFO] * 20
+        await add(store, new_task())
 
 
 def test_what_a_commit_has_overtaken_is_not_kept() -> None:

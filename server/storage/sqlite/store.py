@@ -163,7 +163,7 @@ async def _open(
     version = await migrate(db, path, released_scripts())
     reads = await stack.enter_async_context(connect_reader(path))
     lists = await stack.enter_async_context(connect_reader(path))
-    memory = Memory(unread=(task_id for (task_id,) in await reads.fetch(_WAITING)))
+    memory = Memory(waiting=(task_id for (task_id,) in await reads.fetch(_WAITING)))
     running = [stage.value for stage in Stage if stage.is_running]
     for task in readable(read_task, await reads.fetch(_BY_STAGE, (json.dumps(running),))):
         memory.put(task)

@@ -45,7 +45,7 @@ from server.storage.tables import Row, Work
 
 PATIENCE = 5.0  # seconds that changes wait for another program which holds the database
 _TRY_FOR = 0.1  # seconds that SQLite itself waits: `hurry` cannot shorten a wait within SQLite
-RECENT = 1000  # final tasks in memory
+RECENT = 1000  # tasks in memory that do not run
 
 TASKS_BY_ID = """
     SELECT number, request, status FROM tasks
@@ -307,7 +307,7 @@ class Changes:
         self.free = 0  # places in the queue, which the changes of a group take in their order
 
     async def write(self, group: Sequence[Change[Any]]) -> None:
-        self.free, self._ends, self._places = self._max_queued - self._memory.waiting, False, False
+        self.free, self._ends, self._places = self._max_queued - len(self._memory.waiting), False, False
         if adds := [change for change in group if isinstance(change, Add)]:
             await self._add(adds)
         if saves := [change for change in group if isinstance(change, Save)]:
@@ -459,28 +459,22 @@ class Changes:
 
 
 class Memory:
-    """All tasks that are not final, and the final ones in recent use.
+    """The tasks that run, and others that are in recent use; of all tasks that wait the ids alone.
 
-    Of `unread`, the tasks that waited when the store was opened, only the ids are here until somebody asks
-    for one or changes it: after a restart there may be a hundred thousand. `version` grows with every change.
+    A hundred thousand may wait, after a burst or a restart: to have all of them here takes 5 KB for each, and
+    the garbage collector's time. `version` grows with every change.
     """
 
-    def __init__(self, recent: int = RECENT, unread: Iterable[str] = ()) -> None:
+    def __init__(self, recent: int = RECENT, waiting: Iterable[str] = ()) -> None:
+        self.waiting = set(waiting)  # the ids of all tasks that are queued or paused
         self._limit = recent
-        self._live: dict[str, Task] = {}
-        self._unread = set(unread)
-        self._recent: OrderedDict[str, Task] = OrderedDict()
+        self._running: dict[str, Task] = {}
+        self._recent: OrderedDict[str, Task] = OrderedDict()  # that do not run, the last used at the end
         self._named: dict[str, str] = {}  # public name of a file -> id of its task
-        self._waiting = 0  # of `_live`
         self.version = 0
 
-    @property
-    def waiting(self) -> int:
-        """How many tasks are queued or paused."""
-        return self._waiting + len(self._unread)
-
     def get(self, task_id: str) -> Task | None:
-        if task := self._live.get(task_id):
+        if task := self._running.get(task_id):
             return task
         if task := self._recent.get(task_id):
             self._recent.move_to_end(task_id)
@@ -492,48 +486,36 @@ class Memory:
         return self.get(task_id) if task_id else None
 
     def running(self) -> list[Task]:
-        return [task for task in self._live.values() if task.status.stage.is_running]
+        return [*self._running.values()]
 
     def unfinished(self) -> list[str]:
         """The ids of all tasks that are not final."""
-        return [*self._live, *self._unread]
+        return [*self._running, *self.waiting]
 
     def put(self, task: Task) -> None:
         self.drop(task.status.task_id)
-        if task.status.stage.is_final:
-            self._put_recent(task)
-        else:
-            self._put_live(task)
+        if task.status.stage.is_waiting:
+            self.waiting.add(task.status.task_id)
+        self._hold(task)
 
     def drop(self, task_id: str) -> None:
         self.version += 1
-        self._unread.discard(task_id)
-        if task := self._live.pop(task_id, None):
-            self._forget_names(task.status)
-            self._waiting -= task.status.stage.is_waiting
-        elif task := self._recent.pop(task_id, None):
+        self.waiting.discard(task_id)
+        if task := self._running.pop(task_id, None) or self._recent.pop(task_id, None):
             self._forget_names(task.status)
 
     def keep(self, task: Task, version: int) -> None:
         """Keep a task that was read at `version`, unless a change since then may have made it stale."""
-        if version != self.version:
+        if version == self.version and (task.status.stage.is_final or task.status.task_id in self.waiting):
+            self._hold(task)
+
+    def _hold(self, task: Task) -> None:
+        status = task.status
+        self._named |= {file.name: status.task_id for file in status.files.values()}
+        if status.stage.is_running:
+            self._running[status.task_id] = task
             return
-        if task.status.stage.is_final:
-            self._put_recent(task)
-        elif task.status.task_id in self._unread:
-            self._unread.remove(task.status.task_id)
-            self._put_live(task)
-
-    def _put_live(self, task: Task) -> None:
-        status = task.status
-        self._live[status.task_id] = task
-        self._named |= {file.name: status.task_id for file in status.files.values()}
-        self._waiting += status.stage.is_waiting
-
-    def _put_recent(self, task: Task) -> None:
-        status = task.status
         self._recent[status.task_id] = task
-        self._named |= {file.name: status.task_id for file in status.files.values()}
         if len(self._recent) > self._limit:
             _, oldest = self._recent.popitem(last=False)
             self._forget_names(oldest.status)
