@@ -154,7 +154,7 @@ async def carry_on(
     shortened = await asyncio.gather(
         *(_shorten_wait(each.task_id, store, recorder, clock) for each in delayed)
     )
-    dispatcher.submit_all([*ready, *map(Queued.of, shortened)])
+    dispatcher.submit(*ready, *map(Queued.of, shortened))
 
 
 async def _shorten_wait(task_id: str, store: Store, recorder: Recorder, clock: Clock) -> TaskStatus:

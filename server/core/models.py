@@ -749,7 +749,9 @@ class TaskStatus(Bookkeeping):
     """
 
     task_id: str
-    number: NonNegativeInt = Field(default=0, description="the store's: the order of acceptance")
+    number: NonNegativeInt = Field(
+        default=0, exclude=True, description="the store's, where it is a column: the order of acceptance"
+    )
     url: str
     stage: Stage = Stage.QUEUED
     revision: NonNegativeInt = 1
@@ -951,7 +953,7 @@ class Queued:
             status.number,
             status.urgency,
             status.revision,
-            status.host,
+            host_of(status.url),
             status.waiting,
             status.not_before,
             status.begins_at,

@@ -163,7 +163,7 @@ def status_values(status: TaskStatus, find_short: FindShort) -> tuple[object, ..
         status.revision,
         status.stage.value,
         status.urgency,
-        status.model_dump_json(exclude_none=True, exclude_unset=True, exclude={"number"}),
+        status.model_dump_json(exclude_none=True, exclude_unset=True),
         next((short for short in shorts if short), None),
         "\n".join(folded(text) for text in searched if text),
         int(ended_at.timestamp()) if ended_at else None,

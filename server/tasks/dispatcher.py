@@ -81,35 +81,30 @@ class LocalDispatcher:
     def running(self) -> list[str]:
         return list(self._running)
 
-    def submit(self, task: Task) -> None:
-        """Queue a task, or move it in the queue; one that runs already is queued again after its attempt."""
-        self.submit_all([Queued.of(task.status)])
-
-    def submit_all(self, queued: Iterable[Queued]) -> None:
-        for each in queued:
-            self._submit(each)
+    def submit(self, *tasks: Task | Queued) -> None:
+        """Queue tasks, or move them in the queue; one that runs already is queued again after its attempt."""
+        for task in tasks:
+            queued = Queued.of(task.status) if isinstance(task, Task) else task
+            task_id, not_before = queued.task_id, queued.not_before
+            if running := self._running.get(task_id):
+                running.again = queued
+                continue
+            self._withdraw_from_queue(task_id)
+            # A delay goes by the time that passes, a date that a client or a source has named by the clock on
+            # the wall. A task whose broadcast is announced waits for both, until whichever comes first.
+            is_scheduled = queued.waiting == SCHEDULED
+            date = not_before if is_scheduled else queued.begins_at
+            wait = (not_before - self._clock.now()).total_seconds() if not_before and not is_scheduled else 0
+            if date and date > self._clock.wall() and (is_scheduled or wait > 0):
+                self._dated[task_id] = date, queued
+                self._first_date = min(self._first_date, date)
+                self._look_again(LOOK_AT_WALL)
+            if wait > 0:
+                loop = asyncio.get_running_loop()
+                self._delayed[task_id] = loop.call_later(min(wait, NAP), self.submit, queued)
+            elif task_id not in self._dated:
+                self._queue.put(queued)
         self._fill()
-
-    def _submit(self, queued: Queued) -> None:
-        task_id, not_before = queued.task_id, queued.not_before
-        if running := self._running.get(task_id):
-            running.again = queued
-            return
-        self._withdraw_from_queue(task_id)
-        # A delay goes by the time that passes, a date that a client or a source has named by the clock on the
-        # wall. A task whose broadcast is announced waits for both: it looks again at whichever comes first.
-        is_scheduled = queued.waiting == SCHEDULED
-        date = not_before if is_scheduled else queued.begins_at
-        wait = (not_before - self._clock.now()).total_seconds() if not_before and not is_scheduled else 0
-        if date and date > self._clock.wall() and (is_scheduled or wait > 0):
-            self._dated[task_id] = date, queued
-            self._first_date = min(self._first_date, date)
-            self._look_again(LOOK_AT_WALL)
-        if wait > 0:
-            loop = asyncio.get_running_loop()
-            self._delayed[task_id] = loop.call_later(min(wait, NAP), self.submit_all, [queued])
-        elif task_id not in self._dated:
-            self._queue.put(queued)
 
     async def start(self, task: Task) -> None:
         if self._draining:
@@ -257,7 +252,8 @@ class LocalDispatcher:
         if not job.cancelled():  # else the caller that cancelled it decides what becomes of the task
             again = [queued for queued in (job.result(), asked_for) if queued]
             if again:
-                self._submit(max(again, key=lambda queued: queued.revision))
+                self.submit(max(again, key=lambda queued: queued.revision))
+                return
         self._fill()
 
 
@@ -268,7 +264,7 @@ class Queue:
     """
 
     def __init__(self) -> None:
-        self._queued: dict[str, Queued] = {}
+        self._queued: dict[str, tuple[Place, Queued]] = {}
         self._heaps: defaultdict[str, list[Place]] = defaultdict(list)
 
     def __len__(self) -> int:
@@ -276,8 +272,9 @@ class Queue:
 
     def put(self, queued: Queued) -> None:
         """Put a task in, or move it to where it now belongs."""
-        self._queued[queued.task_id] = queued
-        heapq.heappush(self._heaps[queued.host], _place(queued))
+        place = -queued.urgency, queued.number, queued.task_id
+        self._queued[queued.task_id] = place, queued
+        heapq.heappush(self._heaps[queued.host], place)
 
     def discard(self, task_id: str) -> None:
         self._queued.pop(task_id, None)  # what is left in its heap is stale and skipped
@@ -290,7 +287,7 @@ class Queue:
             return None
         place, host = min(heads)
         heapq.heappop(self._heaps[host])
-        return self._queued.pop(place[2])
+        return self._queued.pop(place[2])[1]
 
     def next_of(self, hosts: Iterable[str]) -> list[str]:
         """The id of the next task of each of `hosts` that has one."""
@@ -300,16 +297,12 @@ class Queue:
     def _head(self, host: str) -> Place | None:
         heap = self._heaps[host]
         while heap:
-            queued = self._queued.get(heap[0][2])
-            if queued and _place(queued) == heap[0]:
-                return heap[0]
+            place, _ = self._queued.get(heap[0][2], (None, None))
+            if place == heap[0]:
+                return place
             heapq.heappop(heap)
         del self._heaps[host]
         return None
-
-
-def _place(queued: Queued) -> Place:
-    return -queued.urgency, queued.number, queued.task_id
 
 
 class LocalTurns:

@@ -407,7 +407,8 @@ async def test_of_many_waiting_tasks_each_is_known_and_goes_on(path: Path) -> No
         with pytest.raises(QueueFull):
             await add(store, new_task())
         assert [await store.get(task.status.task_id) for task in tasks] == tasks
-        assert await store.statuses([task.status.task_id for task in tasks]) == [task.status for task in tasks]
+        found = await store.statuses([task.status.task_id for task in tasks])
+        assert found == [task.status for task in tasks]
         for task in tasks:
             assert await store.save(started(task.status))
         assert [task.status.stage for task in store._memory.running()] == [Stage.INFO] * 20

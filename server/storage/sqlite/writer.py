@@ -377,8 +377,9 @@ class Changes:
         await self._insert(new)
         for add, other in sharing:
             add.outcome = other.task
-        outcomes = ((add.wanted, add.outcome) for add in adds)
-        await self._execute_each(_SHARE, shared_keys(outcomes, known))
+        if keys:
+            outcomes = ((add.wanted, add.outcome) for add in adds)
+            await self._execute_each(_SHARE, shared_keys(outcomes, known))
 
     async def admit(self, adds: Sequence[Add]) -> None:
         """Add the tasks of `adds`, for which there is room."""
@@ -493,10 +494,19 @@ class Memory:
         return [*self._running, *self.waiting]
 
     def put(self, task: Task) -> None:
-        self.drop(task.status.task_id)
-        if task.status.stage.is_waiting:
-            self.waiting.add(task.status.task_id)
-        self._hold(task)
+        """Hold a task that was read or committed, in place of what was known of it."""
+        status = task.status
+        self.drop(status.task_id)
+        self._named |= {file.name: status.task_id for file in status.files.values()}
+        if status.stage.is_running:
+            self._running[status.task_id] = task
+            return
+        if status.stage.is_waiting:
+            self.waiting.add(status.task_id)
+        self._recent[status.task_id] = task
+        if len(self._recent) > self._limit:
+            _, oldest = self._recent.popitem(last=False)
+            self._forget_names(oldest.status)
 
     def drop(self, task_id: str) -> None:
         self.version += 1
@@ -507,18 +517,8 @@ class Memory:
     def keep(self, task: Task, version: int) -> None:
         """Keep a task that was read at `version`, unless a change since then may have made it stale."""
         if version == self.version and (task.status.stage.is_final or task.status.task_id in self.waiting):
-            self._hold(task)
-
-    def _hold(self, task: Task) -> None:
-        status = task.status
-        self._named |= {file.name: status.task_id for file in status.files.values()}
-        if status.stage.is_running:
-            self._running[status.task_id] = task
-            return
-        self._recent[status.task_id] = task
-        if len(self._recent) > self._limit:
-            _, oldest = self._recent.popitem(last=False)
-            self._forget_names(oldest.status)
+            self.put(task)
+            self.version = version  # nothing has changed
 
     def _forget_names(self, status: TaskStatus) -> None:
         for file in status.files.values():
