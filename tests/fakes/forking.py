@@ -32,11 +32,8 @@ def main() -> int:
     tools = find_tools()
     preload.warm(preload.load("server.child.job"), tools.ffmpeg, tools.deno)
     children.launch = _launch_first  # before another module takes the name
-    from server.commands.head_start import without_authorities
-
-    with without_authorities():
-        from server import __main__ as service
-        from server.commands import serve  # noqa: F401
+    from server import __main__ as service
+    from server.commands import serve  # noqa: F401
 
     gc.collect()
     gc.freeze()
