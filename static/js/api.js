@@ -132,17 +132,17 @@ export class Api extends EventTarget {
   }
 
   /**
-   * Send a change while the page is left: the request outlives the page, and its answer is ignored.
+   * Send a change while the page is left: the request outlives the page.
    * @param {string} method
    * @param {string} path
    * @param {unknown} body
-   * @returns {Promise<unknown>}  never rejected; settled once the server has answered or is given up
+   * @returns {Promise<boolean>}  whether the server has done it; false, too, once it is given up
    */
   leave(method, path, body) {
     const headers = { "Content-Type": "application/json" }
     const signal = AbortSignal.timeout(PATIENCE_MS)
     return fetch(this.url(path), { method, headers, body: JSON.stringify(body), keepalive: true, signal })
-      .catch(() => {})
+      .then(({ ok }) => ok, () => false)
   }
 
   /**

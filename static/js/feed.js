@@ -97,8 +97,8 @@ export class Feed extends EventTarget {
   /** @param {any} message */
   #received(message) {
     this.heardAt = performance.now()
-    if (message.removed) this.#fire("removed", message.task_id)
-    else this.#fire("task", message)
+    if (message?.removed) this.#fire("removed", message.task_id)
+    else if (message?.revision) this.#fire("task", message)
   }
 
   /**

@@ -92,18 +92,10 @@ export class Notices extends EventTarget {
 
   #tell() {
     this.#timer = undefined
-    const isWanted = recall("notify", false) && globalThis.Notification?.permission === "granted"
-    if (!document.hidden || !isWanted) return
+    if (!document.hidden || !recall("notify", false)) return
+    const { text } = this
     const name = this.#i18n.t("app.name")
-    const options = { body: this.text, tag: "clipwire" }
-    try {
-      const notice = new Notification(name, options)
-      notice.addEventListener("click", () => window.focus())
-    } catch {
-      // Phones allow notifications by service workers only: sw.js handles the click.
-      const ready = navigator.serviceWorker?.ready
-      ready?.then((worker) => worker.showNotification(name, options)).catch(() => {}) // refused meanwhile
-    }
+    import("./notify.js").then(({ notify }) => notify(name, text)).catch(() => {}) // the title says it all the same
   }
 
   #seen() {

@@ -1,5 +1,5 @@
 // @ts-check
-// The choice in the settings whether the system is to tell what has ended, which `Notices` does.
+// Whether the system is to tell what has ended, which the reader chooses in the settings; and that it does.
 
 import { byId, setText } from "./dom.js"
 import { recall, remember } from "./preferences.js"
@@ -28,5 +28,22 @@ export class NotifyChoice {
   async #choose() {
     remember("notify", this.#tick.checked && (await Notification.requestPermission()) === "granted")
     this.show()
+  }
+}
+
+/**
+ * @param {string} name
+ * @param {string} body
+ */
+export function notify(name, body) {
+  if (globalThis.Notification?.permission !== "granted") return
+  const options = { body, tag: "clipwire" }
+  try {
+    const notice = new Notification(name, options)
+    notice.addEventListener("click", () => window.focus())
+  } catch {
+    // Phones allow notifications by service workers only: sw.js handles the click.
+    const ready = navigator.serviceWorker?.ready
+    ready?.then((worker) => worker.showNotification(name, options)).catch(() => {}) // refused meanwhile
   }
 }

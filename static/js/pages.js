@@ -1,6 +1,8 @@
 // @ts-check
 // Where lists come from: `GET /api/tasks`, as the filter asks for it, or by name.
 
+import { Problem } from "./api.js"
+
 /** @typedef {import("./task.js").Task} Task */
 /** @typedef {{tasks: Task[], next_cursor?: string}} Page */
 /** @typedef {{signal?: AbortSignal, patience?: number}} How */
@@ -54,6 +56,7 @@ export class Source {
     const { rule } = this.#filter
     /** @type {Page} */
     const page = await this.#api.get("api/tasks", { ...rule.query, ...query }, how)
+    if (!page?.tasks?.every((task) => task?.task_id)) throw new Problem(0, {}) // somebody else has answered
     rule.found(page.tasks)
     return page
   }

@@ -83,7 +83,10 @@ export class Undo extends EventTarget {
   finish() {
     const ids = this.#toAsk([...this.#pending.keys()])
     return Promise.all(
-      parts(ids).map((part) => this.#api.leave("POST", "api/tasks/actions", { action: "delete", ids: part })),
+      parts(ids).map(async (part) => {
+        const isDone = await this.#api.leave("POST", "api/tasks/actions", { action: "delete", ids: part })
+        if (!isDone) this.gone(part) // for who comes back by the history
+      }),
     )
   }
 
