@@ -314,7 +314,11 @@ def _make_get() -> click.Command:
         from server.commands.own_server import begin
         from server.commands.remote import remote
 
-        links = [link for url in urls for link in (_from_input() if url == "-" else (url,))]
+        try:
+            links = [link for url in urls for link in (_from_input() if url == "-" else (url,))]
+            "".join(links).encode()
+        except UnicodeError:
+            raise click.UsageError(word("not_unicode")) from None
         if not links:
             raise click.UsageError(word("no_links"))
         wishes = wishes_of(given)
@@ -338,7 +342,7 @@ def _make_get() -> click.Command:
 
 def _from_input() -> list[str]:
     """Links from standard input, one a line; empty lines and such that begin with `#` are none."""
-    lines = (line.strip() for line in sys.stdin)
+    lines = (line.strip() for line in sys.stdin or ())  # it may be closed
     return [line for line in lines if line and not line.startswith("#")]
 
 
@@ -379,7 +383,12 @@ def _server() -> click.Option:
 
 
 def _ids(*, required: bool = True) -> click.Argument:
-    return click.Argument(["task_ids"], nargs=-1, required=required, metavar="ID...")
+    def none_empty(ctx: click.Context, _: click.Parameter, ids: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(each.strip() for each in ids):  # of a variable that is not set
+            raise click.UsageError(word("missing", name="ID"), ctx)
+        return ids
+
+    return click.Argument(["task_ids"], nargs=-1, required=required, metavar="ID...", callback=none_empty)
 
 
 def _make_list() -> click.Command:

@@ -5,6 +5,7 @@ it is to be cancelled.
 """
 
 import asyncio
+import shlex
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import Any, cast
@@ -57,7 +58,7 @@ async def get(
                 else:
                     display.accepted(task)
                     tasks.append(task)
-            done = await _all_saved(client, tasks, saving, display)
+            done = await _all_saved(client, tasks, saving, display, None if is_own else server)
         except asyncio.CancelledError:
             await _interrupted(client, server, tasks, display, cancel=cancel or is_own)
             return INTERRUPTED
@@ -69,7 +70,7 @@ async def watch(
 ) -> int:
     """As `get`, for tasks that are there; without ids it shows what changes, and saves nothing."""
     async with client_of(server.url, server.token) as client:
-        tasks: list[Task] = []
+        tasks, about = list[Task](), ""
         try:
             if not task_ids:
                 async for news in client.follow_all():
@@ -78,10 +79,12 @@ async def watch(
                     display.status(news)
                     if news.is_final:
                         display.ended(news)
-            tasks = [await client.status(each) for each in task_ids]
-            return int(not await _all_saved(client, tasks, saving, display))
+            for task_id in task_ids:
+                about = task_id
+                tasks.append(await client.status(task_id))
+            return int(not await _all_saved(client, tasks, saving, display, server))
         except ClipwireError as error:
-            explain(error, client.url)
+            explain(error, client.url, about)
             return 1
         except asyncio.CancelledError:
             if task_ids:
@@ -89,10 +92,14 @@ async def watch(
             return INTERRUPTED
 
 
-async def _all_saved(client: Client, tasks: Sequence[Task], saving: Saving, display: Display) -> bool:
+async def _all_saved(
+    client: Client, tasks: Sequence[Task], saving: Saving, display: Display, lasting: Remote | None
+) -> bool:
+    """`lasting` is the server, if it is still there after this command."""
     limit = asyncio.Semaphore(SAVED_AT_ONCE)
     following = [
-        asyncio.create_task(_saved(client, task, saving, display, limit), name=task.task_id) for task in tasks
+        asyncio.create_task(_saved(client, task, saving, display, limit, lasting), name=task.task_id)
+        for task in tasks
     ]
     try:
         return all([await each for each in following])
@@ -103,7 +110,12 @@ async def _all_saved(client: Client, tasks: Sequence[Task], saving: Saving, disp
 
 
 async def _saved(
-    client: Client, task: Task, saving: Saving, display: Display, limit: asyncio.Semaphore
+    client: Client,
+    task: Task,
+    saving: Saving,
+    display: Display,
+    limit: asyncio.Semaphore,
+    lasting: Remote | None,
 ) -> bool:
     """Follow one task to its end and save what it brings; of a list, what its entries bring."""
     try:
@@ -127,12 +139,14 @@ async def _saved(
                 _say_why(entry)
         return all(entry.status == "completed" for entry in entries)
     except TransferFailed as error:
-        say(f"{error.detail} {word('come_back', id=task.task_id)}")
+        say(error.detail)
+        if lasting:
+            say(word("come_back", id=_id_there(task, lasting)))
         return False
     except ClipwireError as error:
         explain(error, client.url)
-        if isinstance(error, ServerUnreachable):
-            say(word("goes_on", id=task.task_id))
+        if lasting and isinstance(error, ServerUnreachable):
+            say(word("goes_on", id=_id_there(task, lasting)))
         return False
     finally:
         display.ended(task)
@@ -167,8 +181,7 @@ async def _interrupted(
     for task in tasks:
         display.ended(task)
         if not cancel:
-            how = task.task_id + (f" --server {server.url}" if server.is_named else "")
-            say(word("goes_on", id=how))
+            say(word("goes_on", id=_id_there(task, server)))
             continue
         try:
             after = await client.cancel(task.task_id)
@@ -178,6 +191,11 @@ async def _interrupted(
                 explain(error, client.url)
     if cancel and not tasks:
         say(word("nothing_begun"))
+
+
+def _id_there(task: Task, server: Remote) -> str:
+    """What a later command has to be given for the task."""
+    return task.task_id + (f" --server {shlex.quote(server.url)}" if server.is_named else "")
 
 
 def _uncancelled() -> None:

@@ -44,6 +44,8 @@ class Remote:
 def remote(server: str | None) -> Remote:
     """The server at `server`, else the one of the configuration. Raises `ConfigurationError`."""
     token = os.environ.get("CLIPWIRE_TOKEN") or None
+    if token and not (token.isprintable() and token == token.strip()):  # no header holds it
+        raise click.UsageError(word("token_unfit"))
     if server is None:
         host, port, base_path, tokens = _configured()
         reaches = _REACHES.get(host, host)
@@ -52,10 +54,13 @@ def remote(server: str | None) -> Remote:
     try:
         parts = urlsplit(server)
         is_address = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        is_address = is_address and not (parts.query or parts.fragment)
     except ValueError:  # half an IPv6 address, a port that cannot be
         is_address = False
     if not is_address:
         raise click.UsageError(word("not_an_address", value=server))
+    if token and "@" in parts.netloc:
+        raise click.UsageError(word("token_or_password"))
     return Remote(server.rstrip("/"), token, True)
 
 

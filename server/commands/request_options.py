@@ -28,7 +28,7 @@ class Parsed(click.ParamType[Any]):
             return value
         try:
             return self._parse(value)
-        except ValueError:
+        except (ValueError, RecursionError):  # of JSON with thousands of brackets
             self.fail(word(self._wrong, value=value))
 
 

@@ -1,6 +1,5 @@
 """Where `get` and `watch` put files."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,12 +17,19 @@ class Saving:
         """What is wrong with `output`, which is known before anything is submitted."""
         if self.output is None:
             return None
+        if not self.output:
+            return word("no_name")
         if self.output == "-":
             return word("no_stdout")
+        try:
+            Path(self.output).lstat()
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:  # a name that is too long, a folder that is a file
+            return f"{self.output}: {getattr(error, 'strerror', error)}"
         if self.is_folder(1):
-            taken = os.path.lexists(self.output) and not Path(self.output).is_dir()
-            return word("not_a_folder", path=self.output) if taken else None
-        return word("is_there", path=self.output) if os.path.lexists(self.output) else None
+            return None if Path(self.output).is_dir() else word("not_a_folder", path=self.output)
+        return word("is_there", path=self.output)
 
     def is_folder(self, files: int) -> bool:
         output = self.output or "."

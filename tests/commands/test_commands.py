@@ -92,6 +92,12 @@ def of(service: Service) -> dict[str, str]:
         (["backup"], "FILE is missing"),
         (["copy"], "--to"),
         (["list", "--stage", "faild"], "did you mean failed?"),
+        (["list", "--server", "http://localhost?x=1"], "http://localhost?x=1 is no address of a server"),
+        (["list", "--server", "http://localhost#x"], "http://localhost#x is no address of a server"),
+        (["rm", ""], "ID is missing"),
+        (["watch", "a", " "], "ID is missing"),
+        (["get", "http://media.test/\udcff"], "a link is no valid UTF-8"),
+        (["get", "--clip", '{"a":' * 5000, "x"], "is no part of a film"),
     ],
 )
 def test_wrong_usage_is_told_in_a_sentence(command: Command, arguments: list[str], said: str) -> None:
@@ -427,6 +433,17 @@ async def test_get_says_in_one_line_that_something_else_answers(
     assert line.startswith("clipwire: ")
     assert f"http://127.0.0.1:{port}" in line
     assert "\x1b" not in line
+
+
+@pytest.mark.parametrize("token", ["planted\r", "plan\nted", " planted", "planted\udcff"])
+def test_a_token_that_no_header_can_hold_is_told_and_not_shown(command: Command, token: str) -> None:
+    status, out, err = command("list", LANG="C", CLIPWIRE_TOKEN=token)
+    assert (status, out, "CLIPWIRE_TOKEN is no token" in err, "planted" in err) == (2, "", True, False)
+
+
+def test_a_password_in_the_address_and_a_token_are_one_too_many(command: Command) -> None:
+    status, out, err = command("list", "--server", "http://me:secret@localhost", LANG="C", CLIPWIRE_TOKEN="t")
+    assert (status, out, "either a password or a token" in err) == (2, "", True)
 
 
 def test_get_says_when_nobody_answers_at_the_server_that_was_named(command: Command) -> None:

@@ -124,6 +124,30 @@ async def test_a_full_disk_is_a_clear_word_and_watch_goes_on_from_there(shell: S
     assert (ran.status, shell.files()) == (0, {"1mb.mp4": 1_000_000}), ran
 
 
+async def test_an_output_that_cannot_be_is_told_before_anything_is_submitted(
+    shell: Shell, here: Path, service: Service, site: Site
+) -> None:
+    (here / "file").touch()
+    for output, said in (("x" * 300, "too long"), ("file/x", "Not a directory"), ("", "neither a file")):
+        ran = await shell.run("get", site.url("/1mb.mp4"), "-o", output)
+        assert (ran.status, ran.out, said in ran.err, "Traceback" in ran.err) == (1, "", True, False), ran
+    assert (await shell.run("list")).out == ""
+
+
+async def test_standard_input_that_is_closed_has_no_links(shell: Shell) -> None:
+    ran = await shell.end(await in_sh(shell, '"$@" <&-', "get", "-"))
+    assert (ran.status, "no link in the input" in ran.err, "Traceback" in ran.err) == (2, True, False), ran
+
+
+async def test_how_to_come_back_says_to_which_server(shell: Shell, service: Service, site: Site) -> None:
+    named = ("--server", service.url)
+    arguments = ("get", site.url("/1mb.mp4"), *named)
+    ran = await shell.end(await in_sh(shell, 'ulimit -f 1000; exec "$@"', *arguments))
+    assert f"clipwire watch {ran.task_id} --server {service.url}\n" in ran.err
+    ran = await shell.run("watch", ran.task_id, FIRST, *named)
+    assert f"{FIRST}: No task has this id" in ran.err
+
+
 async def test_nothing_is_written_to_standard_output(shell: Shell, site: Site) -> None:
     ran = await shell.run("get", site.url("/1mb.mp4"), "-o", "-")
     assert (ran.status, ran.out, shell.files()) == (1, "", {})
