@@ -293,7 +293,10 @@ class Placer:
             for folder in {above for file in gone for above in folders_above(file.path)} - {one.folder}:
                 left = await self._store.folder_files(replace(one, folder=folder))  # nobody lies there now
                 for file in left:
-                    await self._library.delete(file)
+                    if picture := await self._moved_along(one, place, folder, file):
+                        shared.append(picture)
+                    else:
+                        await self._library.delete(file)
                 gone += left
             await self._store.settle(one, [*there, *shared], [file.path for file in gone], self._now)
             return
@@ -314,6 +317,21 @@ class Placer:
             except PathTaken:
                 return there, [*files[number:]]
         return there, []
+
+    async def _moved_along(
+        self, one: FileSet, place: Place, folder: str, file: PlacedFile
+    ) -> PlacedFile | None:
+        """A picture that all sets of `folder` had in common, in the folder that they have now; None if it is
+        not wanted there, or something else has its name.
+        """
+        wanted = pictures_of(place.form) if one.wanted.with_artwork and one.folder else ()
+        path = f"{one.folder}{file.path.removeprefix(folder)}"
+        if file.kind not in wanted or not file.path.startswith(f"{folder}/"):
+            return None
+        with suppress(PathTaken):
+            if await self._library.move(file, path) == "moved":
+                return replace(file, path=path, set_id=of_folder(one.folder or ""))
+        return None
 
     async def _write_anew(
         self, claimed: Claimed, one: FileSet, place: Place, written: Sequence[Piece]

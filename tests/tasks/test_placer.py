@@ -727,18 +727,19 @@ async def test_after_a_renamed_channel_rename_moves_all_that_its_films_have(
     server: Inside, root: Path
 ) -> None:
     first, second = await submitted(server, layout="shows"), await submitted(server, layout="shows")
-    await completed(server, first, kinds=("video", "subtitle.en"))
+    await completed(server, first, kinds=("video", "subtitle.en", "thumbnail"))
     await placed(server, first)
     later = {"id": "x2", "channel": "New Name", "published_at": "2026-03-15T00:00:00Z"}
     await completed(server, second, INFO.model_copy(update=later))
     await placed(server, second)
     before = all_of(root)
     planned = await act(server, "rename", dry_run=True)
-    assert (planned["count"], all_of(root)) == (5, before)
+    assert (planned["count"], all_of(root)) == (6, before)
     assert await act(server, "rename") == planned
     await until(lambda: all(path.startswith("New Name/") for path in all_of(root)))
     moves = {each["from"]: each["to"] for each in planned["files"]}
-    expected = {moves.get(path, "New Name/tvshow.nfo") for path in before}
+    expected = {moves.get(path, path.replace("Some Channel/", "New Name/")) for path in before}
+    assert {"New Name/tvshow.nfo", "New Name/poster.jpg"} < expected
     await until(lambda: set(all_of(root)) == expected)
     await placed(server, first)
     async with asyncio.timeout(20):
