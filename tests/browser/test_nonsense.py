@@ -30,11 +30,10 @@ async def test_an_answer_that_makes_no_sense_is_none_and_is_asked_for_again(
     api: FakeApi, open_page: OpenPage, answer: str
 ) -> None:
     await api.put("a")
-    wrong = {"content_type": "application/json", "body": answer}
     async with asyncio.timeout(PATIENCE), open_page(api.url, **ENGLISH) as page:
 
         async def respond(route: Route) -> None:
-            await route.fulfill(**wrong)
+            await route.fulfill(content_type="application/json", body=answer)
 
         await page.route("**/api/tasks?*", respond)
         await page.reload()
