@@ -261,11 +261,11 @@ def place_of(library: Library, film: Film, show: str | None = None) -> Place:
 
 def pictures_of(form: Layout | None) -> tuple[Role, ...]:
     """The roles of the one picture that a film has. Without a channel's own, that of the first film is the
-    folder's, too: media servers and podcast players show an empty frame otherwise.
+    folder's, too, and the season's: media servers and podcast players show an empty frame otherwise.
     """
     match form:
         case "shows":
-            return ("thumb", "show_poster")
+            return ("thumb", "show_poster", "season_poster")
         case "movies":
             return ("poster", "fanart")
         case "music":

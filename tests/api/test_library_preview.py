@@ -40,6 +40,7 @@ async def test_a_layout_is_shown_with_what_lies_beside_the_film(client: Client) 
         f"{base}.nfo",
         f"{base}-thumb.jpg",
         "YouTube/Some Channel/poster.jpg",
+        "YouTube/Some Channel/season2026-poster.jpg",
         "YouTube/Some Channel/tvshow.nfo",
     ]
     assert len(media_servers.episodes(of_a_list["paths"][0])) == 1

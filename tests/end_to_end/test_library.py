@@ -93,7 +93,10 @@ async def test_a_real_film_lies_there_as_media_servers_look_for_it(
         base = film.removesuffix(".mp4")
         show = "/".join(film.split("/")[:2])
         assert all_of(root) == sorted(
-            [film, f"{base}.nfo", f"{base}-thumb.jpg", f"{show}/poster.jpg", f"{show}/tvshow.nfo"]
+            [
+                *(film, f"{base}.nfo", f"{base}-thumb.jpg"),
+                *(f"{show}/poster.jpg", f"{show}/season{season}-poster.jpg", f"{show}/tvshow.nfo"),
+            ]
         )
         told = ElementTree.fromstring((root / f"{base}.nfo").read_bytes())
         assert (told.findtext("season"), told.findtext("episode")) == (str(season), str(episode))

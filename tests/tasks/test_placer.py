@@ -149,7 +149,7 @@ async def test_what_is_fetched_is_placed_and_the_task_says_where(server: Inside,
     await completed(server, task_id, kinds=("video", "audio", "subtitle.en", "thumbnail"))
     paths = await placed(server, task_id)
     assert paths[:2] == [f"{NAME}.mp3", f"{NAME}.mp4"], "films first"
-    of_the_show = ["Some Channel/poster.jpg", "Some Channel/tvshow.nfo"]
+    of_the_show = [f"Some Channel/{name}" for name in ("poster.jpg", "season2026-poster.jpg", "tvshow.nfo")]
     assert sorted([*paths, *of_the_show]) == all_of(root)
     assert (root / f"{NAME}.mp4").read_bytes() == FILM
     assert (root / f"{NAME}.en.vtt").read_bytes() == WORDS
@@ -739,7 +739,8 @@ async def test_after_a_renamed_channel_rename_moves_all_that_its_films_have(
     await until(lambda: all(path.startswith("New Name/") for path in all_of(root)))
     moves = {each["from"]: each["to"] for each in planned["files"]}
     expected = {moves.get(path, path.replace("Some Channel/", "New Name/")) for path in before}
-    assert {"New Name/tvshow.nfo", "New Name/poster.jpg"} < expected
+    pictures = {"New Name/poster.jpg", "New Name/season2026-poster.jpg"}
+    assert {"New Name/tvshow.nfo", *pictures} < expected
     await until(lambda: set(all_of(root)) == expected)
     await placed(server, first)
     async with asyncio.timeout(20):
