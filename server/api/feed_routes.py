@@ -339,6 +339,8 @@ def _podcast(
             cover=f"{base}/cover-{picture.tag if picture else 'none'}.jpg",
             medium="podcast" if "audio" in wanted.request.get("outputs", ("audio",)) else "video",
             ttl=max(ttl, 1),
+            category=feed.category if feed else "",
+            explicit=feed.explicit if feed else False,
             episodes=[episode for episode, _ in episodes],
         ),
         picture,

@@ -370,8 +370,8 @@ async def _told(request: web.Request, found: Sequence[Subscription]) -> list[dic
             ),
         }
         if wanted.feed and secret:
-            name = wanted.feed.name
-            entry["feed"] = {"name": name, "url": address_of(request, secret, f"/{name}.xml")}
+            told_feed = wanted.feed.model_dump(mode="json", exclude_unset=True)
+            entry["feed"] = told_feed | {"url": address_of(request, secret, f"/{wanted.feed.name}.xml")}
         told.append({name: value for name, value in entry.items() if value is not None})
     return told
 

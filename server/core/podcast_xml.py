@@ -19,7 +19,6 @@ from server.core.xml_text import xml_text
 
 MOST_DESCRIPTION = 4000  # bytes, as Apple says
 MOST_TITLE = 500  # characters
-CATEGORY = "TV & Film"  # of Apple's list, which has none for anything; it counts in its directory alone
 _TAG = re.compile(r"</?[A-Za-z][^<>]*>")
 _BREAK = re.compile(r"<(?:br|/p|/div|/li|/h[1-6])\b[^<>]*>", re.IGNORECASE)
 _ATOM = "http://www.w3.org/2005/Atom"
@@ -74,6 +73,8 @@ class Podcast:
     cover: str
     medium: str
     ttl: int
+    category: str
+    explicit: bool
     episodes: Sequence[Episode]
 
 
@@ -81,7 +82,7 @@ def written(podcast: Podcast) -> bytes:
     """The feed. The same podcast gives the same bytes."""
     rss = ET.Element("rss", version="2.0")
     channel = ET.SubElement(rss, "channel")
-    title = one_line(podcast.title)
+    title, explicit = one_line(podcast.title), "true" if podcast.explicit else "false"
     _add(channel, "title", title)
     _add(channel, "link", podcast.link)
     _add(channel, "description", described(podcast.description) or html.escape(title))
@@ -93,10 +94,10 @@ def written(podcast: Podcast) -> bytes:
     for name, text in (("url", podcast.cover), ("title", title), ("link", podcast.link)):
         _add(image, name, text)
     ET.SubElement(channel, f"{{{_ITUNES}}}image", href=podcast.cover)
-    ET.SubElement(channel, f"{{{_ITUNES}}}category", text=CATEGORY)
+    ET.SubElement(channel, f"{{{_ITUNES}}}category", text=podcast.category)
     for name, text in (
         ("author", title),
-        ("explicit", "false"),
+        ("explicit", explicit),
         ("type", "episodic"),
         ("block", "Yes"),  # no directory lists it
     ):
@@ -105,13 +106,13 @@ def written(podcast: Podcast) -> bytes:
     _add(channel, f"{{{_PODCAST}}}medium", podcast.medium)
     _add(channel, f"{{{_PODCAST}}}block", "yes")
     for episode in podcast.episodes:
-        _write(ET.SubElement(channel, "item"), episode)
+        _write(ET.SubElement(channel, "item"), episode, explicit)
     target = BytesIO()
     ET.ElementTree(rss).write(target, "utf-8", xml_declaration=True)
     return target.getvalue()
 
 
-def _write(item: ET.Element, episode: Episode) -> None:
+def _write(item: ET.Element, episode: Episode, explicit: str) -> None:
     title = one_line(episode.title) or guid_of(episode.key)
     _add(item, "title", title)
     _add(item, f"{{{_ITUNES}}}title", title)
@@ -135,7 +136,7 @@ def _write(item: ET.Element, episode: Episode) -> None:
         _add(item, f"{{{_ITUNES}}}season", str(episode.season))
     if episode.number:
         _add(item, f"{{{_ITUNES}}}episode", str(episode.number))
-    _add(item, f"{{{_ITUNES}}}explicit", "false")
+    _add(item, f"{{{_ITUNES}}}explicit", explicit)
     if episode.picture is not None:
         # Not as itunes:image, which has to be square.
         ET.SubElement(item, f"{{{_MEDIA}}}thumbnail", url=episode.picture)

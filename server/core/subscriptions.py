@@ -203,14 +203,40 @@ class Keep(Frozen):
     last: Whole | None = Field(default=None, ge=1, le=1_000_000, description="the newest n, by publication")
 
 
+# Of Apple's list, which has none for anything: it counts in directories alone.
+FeedCategory = Literal[
+    "Arts",
+    "Business",
+    "Comedy",
+    "Education",
+    "Fiction",
+    "Government",
+    "Health & Fitness",
+    "History",
+    "Kids & Family",
+    "Leisure",
+    "Music",
+    "News",
+    "Religion & Spirituality",
+    "Science",
+    "Society & Culture",
+    "Sports",
+    "TV & Film",
+    "Technology",
+    "True Crime",
+]
+
+
 class FeedSettings(Frozen):
-    """That what is fetched is a podcast feed, and how its address ends."""
+    """That what is fetched is a podcast feed, how its address ends, and what apps are told of it."""
 
     model_config = ConfigDict(strict=True)
 
     name: str = Field(
         pattern=f"^{FEED_NAME}$", max_length=64, description="in its address; no other feed has it"
     )
+    category: FeedCategory = Field(default="TV & Film", description="one of Apple's")
+    explicit: bool = Field(default=False, description="that apps may hide it from children")
 
 
 def _wishes(value: Any) -> Any:

@@ -119,6 +119,26 @@ async def test_other_doors_hold(opened: Opened) -> None:
     assert [(await client.get(path)).status for _ in range(4)] == [200, 200, 429, 429]
 
 
+async def test_category_and_explicit_can_be_changed_without_another_address(opened: Opened) -> None:
+    client = await opened()
+    made = await subscribed(client)
+    one, path = f"/api/subscriptions/{made['subscription_id']}", path_of(made["feed"]["url"])
+    wanted = {"category": "True Crime", "explicit": True}
+    for wrong, field in (({"category": "Crime"}, "category"), ({"explicit": 1}, "explicit")):
+        answer = await client.patch(one, json={"feed": wrong})
+        assert [error["field"] for error in (await answer.json())["errors"]] == [f"feed.{field}"]
+    before = (await client.get(path)).headers["ETag"]
+    answer = await client.patch(one, json={"feed": wanted})
+    assert (await answer.json())["feed"] == made["feed"] | wanted
+    read = await client.get(path, headers={"If-None-Match": before})
+    assert read.status == 200
+    text = await read.text()
+    assert 'category text="True Crime"' in text
+    assert "explicit>true<" in text
+    answer = await client.patch(one, json={"feed": {"category": None, "explicit": None}})
+    assert (await answer.json())["feed"] == made["feed"]
+
+
 @pytest.mark.parametrize(
     "name", ["", "A", "a b", "a/b", "../a", "a.xml", "-a", "_a", "猫", "a" * 65, "a\n", "a%", 1, None]
 )

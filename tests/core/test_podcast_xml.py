@@ -48,6 +48,8 @@ def podcast(*episodes: Episode, **more: Any) -> Podcast:
         "cover": "https://pods.test/feeds/s/a/cover-1.jpg",
         "medium": "podcast",
         "ttl": 60,
+        "category": "TV & Film",
+        "explicit": False,
     }
     return Podcast(**{**about, "episodes": episodes, **more})
 
@@ -196,3 +198,12 @@ def test_a_feed_of_300_costs_little() -> None:
     took = time.process_time() - began
     assert len(feedparser.parse(body).entries) == 300
     assert took < 1, "it takes 0.06 s"
+
+
+def test_category_and_explicit_are_what_was_asked_for() -> None:
+    one = Episode(key="site 1", title="A", published=AT, enclosure=SOUND)
+    channel, _ = parsed(podcast(one, category="Society & Culture", explicit=True))
+    category = channel.find(f"{ITUNES}category")
+    assert category is not None
+    assert category.get("text") == "Society & Culture"
+    assert [one.text for one in channel.iter(f"{ITUNES}explicit")] == ["true", "true"]

@@ -34,6 +34,8 @@ class WebhookPage(Answer):
 
 class FeedAddress(Answer):
     name: str
+    category: str | None = Field(None, description="if it was set")
+    explicit: bool | None = Field(None, description="if it was set")
     url: str = Field(
         description="for podcast apps: whoever has it needs no token", json_schema_extra={"format": "uri"}
     )
