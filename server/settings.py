@@ -42,6 +42,7 @@ from server.locales import LANGUAGES
 Role = Literal["web", "worker"]
 
 _BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9._-]+)*/?")
+SIGNING_BYTES = 24  # as Standard Webhooks ask for at least
 _UNITS = {"": 1, "b": 1, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40}
 
 
@@ -100,14 +101,25 @@ def _webhook(value: str) -> str:
         raise ValueError("an http(s):// URL is expected") from None
 
 
+def _token(value: SecretStr) -> SecretStr:
+    """One that an `Authorization` header can hold, around which no space counts."""
+    text = value.get_secret_value()
+    if not text.isprintable() or text != text.strip():
+        raise ValueError("begins or ends with a space, or holds a line break or the like")
+    return value
+
+
 def _webhook_secret(value: SecretStr) -> SecretStr:
     """As https://www.standardwebhooks.com has it: base64, after `whsec_` or alone."""
     try:
         key = b64decode(value.get_secret_value().removeprefix("whsec_"), validate=True)
     except ValueError:
         key = b""
-    if not key:
-        raise ValueError("whsec_ and base64 is expected, like whsec_$(openssl rand -base64 24)")
+    if len(key) < SIGNING_BYTES:
+        raise ValueError(
+            f"whsec_ and base64 of at least {SIGNING_BYTES} bytes is expected, "
+            f"like whsec_$(openssl rand -base64 {SIGNING_BYTES})"
+        )
     return value
 
 
@@ -302,7 +314,7 @@ class ServerSettings(Section):
     language: Annotated[str, AfterValidator(_language)] = Field(
         default="zh", description="of texts, when a reader asks for none"
     )
-    tokens: tuple[Annotated[SecretStr, Field(min_length=1)], ...] = Field(
+    tokens: tuple[Annotated[SecretStr, Field(min_length=1), AfterValidator(_token)], ...] = Field(
         default=(), description="environment only; empty: no authentication"
     )
     allowed_origins: tuple[Annotated[str, AfterValidator(_origin)], ...] = Field(
