@@ -29,7 +29,7 @@ from tests.service import Service, Services
 from tests.shelf import Shelf, open_shelf
 from tests.site import Site, make_media, open_site
 from tests.tools import FFMPEG, without
-from tests.zygote import Zygote
+from tests.zygote import Zygotes
 
 hypothesis.settings.register_profile("tests", deadline=None)  # it would measure the machine, not the code
 hypothesis.settings.load_profile("tests")
@@ -148,10 +148,10 @@ def fork_servers() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def zygote() -> Iterator[None]:
-    """Services are forked, which takes a twentieth of the CPU of a start by `exec`."""
-    with closing(Zygote()) as zygote, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Service, "begin", staticmethod(zygote.start))
+def zygotes() -> Iterator[None]:
+    """Services are forked, which takes a sixth of the CPU of a start by `exec`."""
+    with closing(Zygotes()) as zygotes, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Service, "begin", staticmethod(zygotes.start))
         yield
 
 

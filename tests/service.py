@@ -10,7 +10,6 @@ import itertools
 import os
 import re
 import signal
-import sys
 import threading
 from collections.abc import AsyncIterator
 from concurrent.futures import Future
@@ -23,7 +22,7 @@ import aiohttp
 import psutil  # type: ignore[import-untyped]
 
 from tests.ports import free_port
-from tests.zygote import COMMAND, Forked, Process, by_exec
+from tests.zygote import COMMAND, TELLING, Forked, Process, by_exec
 
 ROOT = Path(__file__).parent.parent
 FINAL = ("completed", "failed", "cancelled")
@@ -288,7 +287,7 @@ class Service:
 class Told(Service):
     """A service whose children have one more extractor: see `tests.fakes.told`."""
 
-    command = (sys.executable, "-W", "default", str(ROOT / "tests" / "fakes" / "telling.py"))
+    command = TELLING
 
 
 class Services:

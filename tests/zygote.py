@@ -23,6 +23,7 @@ from typing import IO, Final
 
 ROOT: Final = Path(__file__).parent.parent
 COMMAND: Final = (sys.executable, "-W", "default", "-m", "server")
+TELLING: Final = (*COMMAND[:3], str(ROOT / "tests" / "fakes" / "telling.py"))
 SKEWED: Final = str(ROOT / "tests" / "skewed")  # a zygote has begun with it, for all
 MORTAL: Final = str(ROOT / "tests" / "mortal")  # has the same effect after the imports
 NUMBER: Final = struct.Struct("i")
@@ -34,36 +35,39 @@ def _common(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environment.items() if not name.startswith(own)}
 
 
-class Zygote:
+class Zygotes:
+    """One for each of the two commands, once it is needed."""
+
     def __init__(self) -> None:
-        self._process: subprocess.Popen[bytes] | None = None
-        self._control: socket.socket
+        self._running: dict[tuple[str, ...], tuple[subprocess.Popen[bytes], socket.socket]] = {}
         self._environment = dict(os.environ)
 
     def start(self, command: tuple[str, ...], cwd: Path, environment: dict[str, str]) -> "Process":
         """Start a service whose standard error is a pipe."""
-        if self._process is None:
-            self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        if (
+            command not in (COMMAND, TELLING)
+            or cwd != ROOT
+            or _common(environment) != _common(self._environment)
+            or environment.get("PYTHONPATH") not in (SKEWED, MORTAL, self._environment.get("PYTHONPATH"))
+        ):
+            return by_exec(command, cwd, environment)
+        if command not in self._running:
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             with theirs:
-                self._process = subprocess.Popen(
-                    (*COMMAND[:-1], "tests.fakes.forking", str(theirs.fileno()), "-" * 1000),
+                process = subprocess.Popen(
+                    (*COMMAND[:4], "tests.fakes.forking", str(theirs.fileno()), "-" * 1000, *command),
                     cwd=ROOT,
                     env=self._environment | {"PYTHONPATH": SKEWED},
                     pass_fds=(theirs.fileno(),),
                     stdin=subprocess.DEVNULL,
                 )
-        if (
-            (command, cwd) == (COMMAND, ROOT)
-            and _common(environment) == _common(self._environment)
-            and environment.get("PYTHONPATH") in (SKEWED, MORTAL, self._environment.get("PYTHONPATH"))
-        ):
-            return Forked(self._control, environment)
-        return by_exec(command, cwd, environment)
+            self._running[command] = process, ours
+        return Forked(self._running[command][1], environment)
 
     def close(self) -> None:
-        if self._process:
-            self._control.close()
-            self._process.wait()
+        for process, control in self._running.values():
+            control.close()
+            process.wait()
 
 
 def by_exec(command: tuple[str, ...], cwd: Path, environment: dict[str, str]) -> "subprocess.Popen[bytes]":

@@ -1,9 +1,10 @@
 """The program of `tests.zygote`: it imports what a service and its fork server import, and forks services.
 
-    python -W default -m tests.fakes.forking FD ROOM
+    python -W default -m tests.fakes.forking FD ROOM COMMAND...
 
 Each packet on FD is the environment of a service, with two descriptors: its standard error, and a pipe for
-its process id and exit status. ROOM is a long argument: forks write their own in the place of all of these.
+its process id and exit status. COMMAND is what would start a service by `exec`. Forks write their own
+arguments in the place of all of these, for which ROOM is long enough.
 """
 
 import ctypes
@@ -22,15 +23,23 @@ from typing import IO
 from server.child import forkserver, preload
 from server.tasks import children
 from server.tasks.programs_found import find_tools
-from tests.zygote import COMMAND, MORTAL, NUMBER, ROOT
+from tests.fakes.extractors import load_extractors
+from tests.zygote import MORTAL, NUMBER, ROOT, TELLING
 
 _LONGEST_PACKET = 1 << 17
 _launch = children.launch
 
 
 def main() -> int:
-    tools = find_tools()
-    preload.warm(preload.load("server.child.job"), tools.ffmpeg, tools.deno)
+    tools, command = find_tools(), tuple(sys.argv[3:])
+    job = preload.load("server.child.job")
+    if command == TELLING:
+        from tests.fakes import (
+            telling,  # noqa: F401  has its own fork server, which adds
+            told,  # noqa: F401  this extractor
+        )
+    preload.warm(job, tools.ffmpeg, tools.deno)
+    load_extractors()
     children.launch = _launch_first  # before another module takes the name
     from server import __main__ as service
     from server.commands import serve  # noqa: F401
@@ -41,7 +50,7 @@ def main() -> int:
         environment = _fork_services(control)
     if environment is None:
         return 0
-    _become(COMMAND, environment)
+    _become(command, environment)
     _FirstForkServer.waiting = _FirstForkServer()
     if environment.get("PYTHONPATH") == MORTAL:
         runpy.run_path(f"{MORTAL}/sitecustomize.py")
@@ -106,8 +115,7 @@ class _FirstForkServer:
                 command = (sys.executable, "-I", str(children.PROGRAM), "3", config)
                 _become(command, children._environment())
                 sys.argv = [*command[2:]]
-                sys.path.remove(str(ROOT))
-                sys.path.append(str(ROOT))
+                sys.path[:] = [*(place for place in sys.path if place != str(ROOT)), str(ROOT)]
                 for category in (
                     DeprecationWarning,
                     PendingDeprecationWarning,
