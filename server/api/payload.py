@@ -375,7 +375,7 @@ class Encoder:
         if kept is None and len(self._kept) >= MAX_KEPT:
             del self._kept[next(iter(self._kept))]
         told = TaskPayload.of(status, LANGUAGES[language], self._base_path)
-        body = to_json(told, exclude_none=True)
+        body = told.__pydantic_serializer__.to_json(told, exclude_none=True)
         etag = f'"{status.revision}-{self._tags[language]}"'
         payload = Payload(status.revision, body, etag, status.stage.is_final)
         self._kept[key] = payload

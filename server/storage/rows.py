@@ -149,7 +149,8 @@ def counted(rows: Iterable[Sequence[Any]]) -> dict[Stage, int]:
 def task_values(task: Task, find_short: FindShort) -> tuple[object, ...]:
     """The columns task_id and request, and those of `status_values`."""
     assert task.request  # a new task's request is of this release
-    request = task.request.model_dump_json(exclude_none=True, exclude_unset=True)
+    to_json = task.request.__pydantic_serializer__.to_json  # see `status_values`
+    request = to_json(task.request, exclude_none=True, exclude_unset=True).decode()
     return task.status.task_id, request, *status_values(task.status, find_short)
 
 
@@ -159,11 +160,12 @@ def status_values(status: TaskStatus, find_short: FindShort) -> tuple[object, ..
     shorts = (find_short(file.name) for file in status.files.values())
     searched = (status.video_info.title, status.video_info.uploader, status.url)
     ended_at = (status.completed_at or status.created_at) if status.stage.is_final else None
+    to_json = status.__pydantic_serializer__.to_json  # as `model_dump_json` does, for two thirds
     return (
         status.revision,
         status.stage.value,
         status.urgency,
-        status.model_dump_json(exclude_none=True, exclude_unset=True),
+        to_json(status, exclude_none=True, exclude_unset=True).decode(),
         next((short for short in shorts if short), None),
         "\n".join(folded(text) for text in searched if text),
         int(ended_at.timestamp()) if ended_at else None,
