@@ -274,8 +274,7 @@ async def _built(request: web.Request, secret: str, subscription: Subscription) 
     root = address_of(request, secret, "")
     most = request.app[SETTINGS].feeds.max_items
     shelf, key = request.app[SHELF], (subscription.subscription_id, root)
-    rows = await request.app[FEEDS].fetched(subscription.subscription_id)
-    chosen = sorted(rows, key=_when, reverse=True)[:most]
+    chosen = await request.app[FEEDS].fetched(subscription.subscription_id, most)
     said = (subscription.revision, subscription.wanted, subscription.findings.title, chosen)
     tag = hashlib.sha256(repr(said).encode(errors="replace")).hexdigest()
     async with shelf.one_at_a_time:
@@ -361,10 +360,11 @@ def _episode(row: Listed, about: Mapping[str, Any], status: TaskStatus, base: st
     published = row.published_at
     if not _NOT_A_DAY.match(published or "") and info.published_at:
         published = info.published_at  # which may be known to the second
+    there, moment = row.fetched_at or row.found_at, moment_of(published)
     return Episode(
         key=row.key,
         title=next(filter(None, titles), ""),
-        published=datetime.fromtimestamp(_when(replace(row, published_at=published))[0], UTC),
+        published=datetime.fromtimestamp(there if moment is None else min(moment, there), UTC),
         enclosure=forms[0],
         others=forms[1:],
         description=plain(says.description or "") or (status.about and status.about.description) or "",
@@ -381,15 +381,6 @@ def _episode(row: Listed, about: Mapping[str, Any], status: TaskStatus, base: st
             if kind.startswith("subtitle.") and file.type in _TRANSCRIPTS
         ],
     )
-
-
-def _when(row: Listed) -> tuple[float, int, str]:
-    """Seconds since 1970: when it was published, which was not after it was fetched; and what tells those of
-    one moment apart.
-    """
-    there = row.fetched_at or row.found_at
-    moment = moment_of(row.published_at)
-    return min(there if moment is None else moment, there), row.number, row.key
 
 
 def _enclosed(stored: StoredFile, base: str) -> Enclosed:

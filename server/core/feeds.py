@@ -48,8 +48,10 @@ class Feeds(Protocol):
         """The secret, and all feeds by their names, in the order of names."""
         ...
 
-    async def fetched(self, subscription_id: str) -> Sequence[Listed]:
-        """The items whose task may have files, in no order."""
+    async def fetched(self, subscription_id: str, most: int) -> Sequence[Listed]:
+        """The newest items whose task may have files, the newest first: by when they were published, which
+        was not after they were fetched.
+        """
         ...
 
     async def about(self, subscription_id: str, keys: Sequence[str]) -> Mapping[str, Mapping[str, Any]]:

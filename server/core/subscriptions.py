@@ -371,7 +371,8 @@ class Subscription:
 @dataclass(frozen=True, slots=True)
 class Item:
     """`about` is a JSON object: url, item (its place, if it has no link of its own), title, duration,
-    uploader, kind, says. Times are seconds since 1970; `published_at` is a time, or a day, in ISO 8601.
+    uploader, kind, says. Times are seconds since 1970; `published_at` is a time in UTC, or a day, in
+    ISO 8601.
     """
 
     subscription_id: str
@@ -407,12 +408,14 @@ class Noticed(Frozen):
     title: str | None = None
     duration: int | None = None
     uploader: str | None = None
-    published_at: str | None = None
+    published_at: str | None = Field(
+        default=None, pattern="^[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2}:[0-9]{2}Z)?$"
+    )
     kind: MediaKind = "video"
     says: Says | None = None
-    verdict: str | None = Field(default=None, max_length=64)
+    verdict: str | None = Field(default=None, max_length=64, pattern="^[a-z0-9_:]+$")
     begins_at: NonNegativeFloat | None = None
-    again: str | None = None
+    again: str | None = Field(default=None, pattern=r"^[^\x00]*$")  # which PostgreSQL takes for no text
 
 
 class Looked(Frozen):

@@ -21,9 +21,12 @@ _ALL = f"""
     ORDER BY f.name"""  # noqa: S608
 # A retry leaves the files of the attempt before until it is completed, so that its item stays.
 _LISTED = "i.state IN ('fetched', 'queued', 'waiting', 'failed') AND t.short IS NOT NULL AND NOT t.removed"
+# Sorted by when an item was published, which was not after it was fetched.
 _FETCHED = f"""
     SELECT i.key, i.number, i.published_at, i.found_at, i.fetched_at, i.task_id, t.revision
-    FROM items i JOIN tasks t ON t.task_id = i.task_id WHERE i.subscription_id = ? AND {_LISTED}"""  # noqa: S608
+    FROM items i JOIN tasks t ON t.task_id = i.task_id WHERE i.subscription_id = ? AND {_LISTED}
+    ORDER BY CASE WHEN i.published_at < {{there}} THEN i.published_at ELSE {{there}} END DESC,
+        i.number DESC, i.key DESC LIMIT ?"""  # noqa: S608
 _ABOUT = "SELECT key, about FROM items WHERE subscription_id = ? AND key IN ({keys})"
 _HAS = f"""
     SELECT 1 FROM items i JOIN tasks t ON t.task_id = i.task_id
@@ -62,9 +65,11 @@ class FeedRows:
 
         return await self._transactions.read(work)
 
-    async def fetched(self, subscription_id: str) -> Sequence[Listed]:
+    async def fetched(self, subscription_id: str, most: int) -> Sequence[Listed]:
+        there = self._transactions.iso.format("coalesce(i.fetched_at, i.found_at)")
+
         async def work(tables: Statements) -> list[Row]:
-            return await tables.fetch(_FETCHED, (subscription_id,))
+            return await tables.fetch(_FETCHED.replace("{there}", there), (subscription_id, most))
 
         return [Listed(*row) for row in await self._transactions.read(work)]
 

@@ -46,9 +46,13 @@ Reads = Callable[[Statements], Awaitable[Result]]
 
 
 class Transactions(Protocol):
-    """Where `Work` is done. All methods may raise `StoreUnavailable`. `called` is called by `wakes`."""
+    """Where `Work` is done. All methods may raise `StoreUnavailable`. `called` is called by `wakes`.
+
+    `iso` is SQL that makes of `{}`, seconds since 1970, a text like `2026-01-31T08:00:00Z`.
+    """
 
     called: Callable[[], None]
+    iso: str
 
     async def write(self, work: Work[Result], *, wakes: bool = False) -> Result:
         """Do `work` in a transaction; its result is returned once that is on disk. `wakes`: then those who

@@ -15,6 +15,7 @@ from server.storage.feed_names import SECRET
 from tests.examples import utc_now
 from tests.storage.test_subscription_rows import (
     NOW,
+    PACE,
     AnyStore,
     Open,
     entries,
@@ -108,20 +109,44 @@ async def test_a_name_is_free_that_an_earlier_release_has_left(store: AnyStore) 
     assert await names(store) == {"pods": mine.subscription_id}
 
 
+async def test_the_newest_are_listed_and_nothing_is_newer_than_its_files(store: AnyStore) -> None:
+    mine = await subscribed(store, feed=FEED, backlog="all")
+    dates = {
+        6: "2026-01-31T08:00:01Z",
+        5: "2999-01-01",  # its clock is ahead: it counts as of when it was fetched
+        4: None,  # the same
+        3: "2026-01-31T08:00:00Z",
+        2: "2026-01-31",
+        1: "2026-02-01",
+    }
+    noticed = [entry for number, date in dates.items() for entry in entries(number, published_at=date)]
+    for task in (await looked(store, noticed, pace=replace(PACE, max_new=10))).tasks:
+        await completed(store, task)
+
+    async def listed(most: int) -> list[str]:
+        return [one.key for one in await store.feeds.fetched(mine.subscription_id, most)]
+
+    newest = {"site 5", "site 4"}  # whichever was fetched last
+    order = await listed(10)
+    assert set(order[:2]) == newest
+    assert order[2:] == ["site 1", "site 6", "site 3", "site 2"]
+    assert await listed(3) == order[:3]
+
+
 async def test_listed_is_what_has_files_and_is_kept(store: AnyStore) -> None:
     mine = await subscribed(store, feed=FEED, backlog="all")
     other = await subscribed(store, "https://b.test/list", feed={"name": "b"}, request={"quality": "720"})
     tasks = {task.status.url: task for task in (await looked(store, entries(3, 2, 1))).tasks}
     newest = tasks["https://a.test/3"]
-    assert await store.feeds.fetched(mine.subscription_id) == []
+    assert await store.feeds.fetched(mine.subscription_id, 10) == []
     for task in tasks.values():
         await completed(store, task)
 
     async def listed() -> dict[str, str]:
-        return {one.key: one.task_id for one in await store.feeds.fetched(mine.subscription_id)}
+        return {one.key: one.task_id for one in await store.feeds.fetched(mine.subscription_id, 10)}
 
     assert await listed() == {f"site {n}": tasks[f"https://a.test/{n}"].status.task_id for n in (1, 2, 3)}
-    one = next(one for one in await store.feeds.fetched(mine.subscription_id) if one.key == "site 3")
+    one = next(one for one in await store.feeds.fetched(mine.subscription_id, 10) if one.key == "site 3")
     assert (one.number, one.found_at, one.published_at) == (3, NOW, None)
     about = await store.feeds.about(mine.subscription_id, ["site 3", "site 1", "none"])
     assert {key: one["title"] for key, one in about.items()} == {"site 3": "Film 3", "site 1": "Film 1"}
@@ -131,7 +156,7 @@ async def test_listed_is_what_has_files_and_is_kept(store: AnyStore) -> None:
 
     before = await store.get(newest.status.task_id)
     assert await store.save(apply(before.status, Retried(), utc_now()))
-    [again] = [one for one in await store.feeds.fetched(mine.subscription_id) if one.key == "site 3"]
+    [again] = [one for one in await store.feeds.fetched(mine.subscription_id, 10) if one.key == "site 3"]
     assert again.revision == before.status.revision + 1, "an attempt that is to come leaves the files"
     await store.subscriptions.set_state(mine.subscription_id, ["site 2"], "expired", "by_client")
     await store.mark_removed(tasks["https://a.test/1"].status.task_id)

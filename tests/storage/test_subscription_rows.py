@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from server.core.errors import (
     AlreadySubscribed,
@@ -93,6 +94,12 @@ async def subscribed(store: AnyStore, url: str = "https://a.test/list", **wanted
 async def claimed(store: AnyStore, now: float = NOW) -> Claim:
     [claim] = await store.subscriptions.claim(1, LEASE, now)
     return claim
+
+
+@pytest.mark.parametrize("odd", [{"published_at": "2026\0"}, {"verdict": "title\0"}, {"again": "a\0"}])
+def test_what_no_database_stores_is_refused(odd: dict[str, str]) -> None:
+    with pytest.raises(ValidationError):
+        entries(1, **odd)
 
 
 def entries(*numbers: int, **more: Any) -> list[Noticed]:
@@ -664,7 +671,7 @@ async def test_an_interval_goes_by_the_rate_of_the_source(
     store: AnyStore, every: float, least: float, most: float
 ) -> None:
     mine = await subscribed(store, interval="auto")
-    days = [datetime.fromtimestamp(NOW - n * every, UTC).isoformat() for n in range(30)]
+    days = [f"{datetime.fromtimestamp(NOW - n * every, UTC):%Y-%m-%dT%H:%M:%SZ}" for n in range(30)]
     noticed = [entry for n, day in enumerate(days) for entry in entries(n, published_at=day)]
     await looked(store, noticed)
     wait = await next_look(store, mine) - NOW

@@ -403,6 +403,8 @@ class PostgresStore(CommonTables):
 class _InTurn:
     """See `server.storage.tables.Transactions`. Who is to be told of looks is told by the relay."""
 
+    iso = """to_char(to_timestamp({}) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')"""
+
     def __init__(self, writer: Writer, lists: Links, adding: Callable[[Submission], Add]) -> None:
         self._writer = writer
         self._lists = lists

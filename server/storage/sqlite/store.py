@@ -398,6 +398,8 @@ def _read_queued(
 class _InTurn:
     """See `server.storage.tables.Transactions`."""
 
+    iso = "strftime('%Y-%m-%dT%H:%M:%SZ', {}, 'unixepoch')"
+
     def __init__(self, writer: Writer, lists: Reader, adding: Callable[[Submission], Add]) -> None:
         self._writer = writer
         self._lists = lists
