@@ -224,9 +224,11 @@ class Root:
         if there is None:
             return new is not None and new.st_size == size  # killed behind the last move
         if new is not None and (new.st_dev, new.st_ino) == (there.st_dev, there.st_ino) and before != after:
-            with self.inside(folder) as source:
+            with self.inside(folder) as source, self.inside(to_folder) as target:
                 if self._other_name(folder, name, to_folder, to_name):
                     os.unlink(name, dir_fd=source)  # killed within the last move
+                else:  # where case is folded
+                    os.rename(name, to_name, src_dir_fd=source, dst_dir_fd=target)
             return True
         with self.inside(folder) as source, self.inside(to_folder, make=True) as target:
             _rename_new(name, to_name, source, target)
@@ -255,6 +257,8 @@ class Root:
     def _other_name(self, folder: str, name: str, to_folder: str, to_name: str) -> bool:
         """Whether both are names in the folders: where case is folded, two names are one."""
         with self.inside(folder) as source, self.inside(to_folder) as target:
+            if name == to_name and os.path.samestat(os.fstat(source), os.fstat(target)):
+                return False
             return name in os.listdir(source) and to_name in os.listdir(target)  # noqa: PTH208
 
     def read(self, path: str, most: int) -> bytes:

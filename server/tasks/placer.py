@@ -9,7 +9,7 @@ Decisions: docs/decisions/library.md
 import errno
 import hashlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import tzinfo
@@ -232,10 +232,8 @@ class Placer:
                         continue
             kept = {file.path for file in mine}
             gone = [file for file in claimed.files if file.path not in kept]
-            called_now = {folded(path): path for path in kept}
             for file in gone:
-                name = called_now.get(folded(file.path))
-                if name is None or not await self._library.is_one(file.path, name):
+                if not await self._is_there_as(file.path, mine):
                     await self._library.delete(file)
             if await self._store.settle(counted, [*mine, *shared], [file.path for file in gone], self._now):
                 log.info("%s is in the library: %s", one.task_id, mine[-1].path if mine else "by another")
@@ -266,7 +264,8 @@ class Placer:
             own = {file.path for file in claimed.files}
             files = [*moves.values(), *(piece.file for piece in written if not piece.is_shared)]
             shared = [piece.file for piece in written if piece.is_shared]
-            if await self._library.any_at([file.path for file in files if file.path not in own]):
+            others = [file.path for file in files if not await self._is_there_as(file.path, claimed.files)]
+            if await self._library.any_at(others):
                 continue
             match await self._store.reserve(one, files, shared):
                 case "late":
@@ -288,19 +287,26 @@ class Placer:
             kept = {file.path for file in there}
             gone = [file for file in claimed.files if file.path not in kept]
             for file in gone:
-                if file.kind == "nfo":
+                if file.kind == "nfo" and not await self._is_there_as(file.path, there):
                     await self._library.delete(file)
+            # Where nobody of a folder that it has left lies now, the files of that folder go.
             for folder in {above for file in gone for above in folders_above(file.path)} - {one.folder}:
-                left = await self._store.folder_files(replace(one, folder=folder))  # nobody lies there now
-                for file in left:
+                for file in await self._store.folder_files(replace(one, folder=folder)):
+                    if await self._is_there_as(file.path, [piece.file for piece in written]):
+                        continue
                     if picture := await self._moved_along(one, place, folder, file):
                         shared.append(picture)
                     else:
                         await self._library.delete(file)
-                gone += left
+                    gone.append(file)
             await self._store.settle(one, [*there, *shared], [file.path for file in gone], self._now)
             return
         await self._store.put_off(one, NOT_WRITABLE, self._now + LATEST_AGAIN)
+
+    async def _is_there_as(self, path: str, files: Iterable[PlacedFile]) -> bool:
+        """Whether one of `files` has this path, or another case of it where that is the same file."""
+        name = next((file.path for file in files if folded(file.path) == folded(path)), None)
+        return name is not None and (name == path or await self._library.is_one(path, name))
 
     async def _moved(
         self, files: Sequence[PlacedFile], moves: Mapping[str, PlacedFile]
@@ -339,12 +345,12 @@ class Placer:
         """Write NFO files in the place of ours, not of those that somebody has edited; return those of the
         set, and those of its folder.
         """
-        before = {file.path: file for file in claimed.files}
+        before = {folded(file.path): file for file in claimed.files}
         own, shared = list[PlacedFile](), list[PlacedFile]()
         for folder in {place.folder, place.show}:
             await self._library.clear(folder, place.base)
         for piece in written:
-            old = before.get(piece.file.path)
+            old = before.get(folded(piece.file.path))
             kept = shared if piece.is_shared else own
             try:
                 await self._library.put(piece.file, piece.content, place.base, one.try_no, old)

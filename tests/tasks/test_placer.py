@@ -319,6 +319,11 @@ class Folding:
     def unlink(self, name: Any, *, dir_fd: int | None = None) -> None:
         os.unlink(self.found(name, dir_fd), dir_fd=dir_fd)
 
+    def rename(self, name: Any, new: Any, *, src_dir_fd: int, dst_dir_fd: int) -> None:
+        there = self.found(new, dst_dir_fd)
+        to = new if there == name else there
+        os.rename(name, to, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
+
     def link(self, name: Any, new: Any, *, dst_dir_fd: int, **more: Any) -> None:
         os.link(name, self.found(new, dst_dir_fd), dst_dir_fd=dst_dir_fd, **more)
 
@@ -750,16 +755,40 @@ async def test_after_a_renamed_channel_rename_moves_all_that_its_films_have(
     assert (await act(server, "verify"))["missing"] == 0
 
 
-async def called_otherwise(server: Inside, channel: str) -> None:
+async def called_otherwise(server: Inside, channel: str, **more: str) -> None:
     """The channel of all that is placed has another name now."""
     known = INFO.model_dump(include={"title", "id", "extractor", "channel_id", "published_at"})
     store: Any = server.app[keys.PLACEMENTS]
 
     async def change(tables: Any) -> None:
-        about = json.dumps({**known, "channel": channel}, default=str)
+        about = json.dumps({**known, "channel": channel, **more}, default=str)
         await tables.run("UPDATE file_sets SET about = ?", (about,))
 
     await store._transactions.write(change)
+
+
+@pytest.mark.parametrize("is_folding", [True, False])
+async def test_what_differs_in_case_alone_is_renamed_and_gets_no_number(
+    server: Inside, root: Path, monkeypatch: pytest.MonkeyPatch, *, is_folding: bool
+) -> None:
+    if is_folding:
+        monkeypatch.setattr("server.files.library_folder.os", Folding())
+    task_id = await submitted(server, layout="shows")
+    await completed(server, task_id, kinds=("video", "subtitle.en"))
+    await placed(server, task_id)
+    before = all_of(root)
+    await called_otherwise(server, "Some CHANNEL", title="A FILM: part one")
+    await act(server, "rename")
+    async with asyncio.timeout(20):
+        while await busy(server):
+            await asyncio.sleep(0.02)
+    name = NAME.replace("Some Channel", "Some CHANNEL").replace("A film", "A FILM")
+    assert await placed(server, task_id) == [f"{name}.mp4", f"{name}.en.vtt", f"{name}.nfo"]
+    there = all_of(root)
+    assert sorted(map(str.casefold, there)) == sorted(map(str.casefold, before))
+    assert {Path(path).name for path in there} >= {Path(f"{name}{end}").name for end in (".mp4", ".en.vtt")}
+    assert "A FILM" in next(root.glob("*/*.nfo" if name.count("/") == 1 else "*/*/*.nfo")).read_text()
+    assert (await act(server, "verify"))["missing"] == 0
 
 
 async def test_somebodys_file_that_appears_while_ours_are_moved_stays(
