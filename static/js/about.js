@@ -121,7 +121,7 @@ export class CookieList {
 
 // What the settings show of the service: its presets and its readiness checks. Fetched when the settings open.
 
-/** @typedef {import("./readiness.js").Check} Check */
+/** @typedef {import("./header.js").Check} Check */
 
 export class About {
   #dialog = byId("settings", HTMLDialogElement)

@@ -221,7 +221,7 @@ class Primary {
     this.#shown = shown
     const control = name && this.#control(task, name, words, kind)
     const isExpected = performance.now() - this.#pressedAt < FOLLOWS_MS
-    // Somebody may be about to press what stood here: see pointer.js.
+    // Somebody may be about to press what stood here: see rowactions.js.
     if (control && !isExpected && this.#slot.matches(":hover")) {
       control.dataset.born = String(performance.now())
     }

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict"
 import { test } from "node:test"
 
-import { linksIn } from "../../static/js/links.js"
+import { linksIn } from "../../static/js/box.js"
 
 /** What is pasted, and which links are in it. @type {[string, string[]][]} */
 const PASTED = [
