@@ -63,7 +63,7 @@ def _told(library: Library, film: Film) -> dict[str, Any]:
     paths = [place.path("film", "mp3" if is_sound else "mp4")]
     if not is_sound:
         paths.append(place.path("subtitles", "srt", "en"))
-    paths += [place.path(role) for role in roles_of(library)]
+    paths += [place.path(role) for role in roles_of(library, place)]
     told = {"title": film.title, "channel": film.channel, "playlist": film.playlist, "paths": paths}
     return {name: value for name, value in told.items() if value is not None}
 

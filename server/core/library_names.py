@@ -48,6 +48,14 @@ SHARED: Final[frozenset[Role]] = frozenset(
     ("cover", "show_nfo", "show_poster", "show_fanart", "season_poster")
 )
 """Roles of files that all films of a folder have in common: they go with the last of these."""
+_PICTURES: Final[Mapping[Layout | None, tuple[Role, ...]]] = {
+    "shows": ("thumb", "show_poster", "season_poster"),
+    "movies": ("poster", "fanart"),
+    "music": ("cover",),
+    "podcast": ("thumb", "cover"),
+    None: ("thumb",),
+}
+_OF_A_SHOW: Final = {"channel", "channel_id", "extractor"}
 EARLIEST_YEAR, LATEST_YEAR = 1928, 2500  # as a season; Jellyfin takes no others for one
 LONGEST_ID = 40  # bytes in a name
 LONGEST_LANGUAGE = 30  # characters in a name
@@ -259,28 +267,28 @@ def place_of(library: Library, film: Film, show: str | None = None) -> Place:
     return Place(form, folder, base, shown, film.season, alone)
 
 
-def pictures_of(form: Layout | None) -> tuple[Role, ...]:
+def has_own_folder(wanted: Library) -> bool:
+    """Whether the first folder is that of a show, so that it stays when the show is called otherwise."""
+    first, *others = (wanted.name or TEMPLATES[wanted.form or "shows"]).split("/")
+    fields = {*re.findall(r"\{([a-z_]+)\}", first)}
+    return bool(others) and fields <= _OF_A_SHOW and bool(fields & {"channel", "channel_id"})
+
+
+def pictures_of(place: Place) -> tuple[Role, ...]:
     """The roles of the one picture that a film has. Without a channel's own, that of the first film is the
-    folder's, too, and the season's: media servers and podcast players show an empty frame otherwise.
+    folder's, too, and the season's: media servers and podcast players show an empty frame otherwise. The
+    library itself has none.
     """
-    match form:
-        case "shows":
-            return ("thumb", "show_poster", "season_poster")
-        case "movies":
-            return ("poster", "fanart")
-        case "music":
-            return ("cover",)
-        case "podcast":
-            return ("thumb", "cover")
-        case None:
-            return ("thumb",)
+    roles = _PICTURES[place.form]
+    return roles if place.show else tuple(role for role in roles if role not in SHARED)
 
 
-def roles_of(library: Library) -> tuple[Role, ...]:
+def roles_of(library: Library, place: Place) -> tuple[Role, ...]:
     """What lies beside a film, apart from its subtitles, where all of it is known."""
-    pictures = pictures_of(library.form) if library.with_artwork else ()
+    pictures = pictures_of(place) if library.with_artwork else ()
     texts: tuple[Role, ...] = ("nfo",) if library.with_nfo else ()
-    return (*texts, *pictures, *(("show_nfo",) if texts and library.form == "shows" else ()))
+    is_of_show = bool(texts) and library.form == "shows" and has_own_folder(library)
+    return (*texts, *pictures, *(("show_nfo",) if is_of_show else ()))
 
 
 def _values(film: Film, form: Layout | None) -> dict[str, str]:

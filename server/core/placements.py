@@ -8,7 +8,6 @@ Decisions: docs/decisions/library.md
 """
 
 import hashlib
-import re
 import unicodedata
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -19,7 +18,7 @@ from pydantic import ConfigDict, Field
 from pydantic_core import to_json
 
 from server.core.library import Library
-from server.core.library_names import TEMPLATES, Film, Place, day_of, episode_of, place_of
+from server.core.library_names import TEMPLATES, Film, Place, day_of, episode_of, has_own_folder, place_of
 from server.core.models import Frozen, ProcessRequest, Stage, TaskStatus
 from server.core.ports import Stream
 from server.core.remembering import key_of_status
@@ -33,7 +32,6 @@ files anew; `describing`: the NFO files alone; `leaving`: its files are to be de
 AWAY, DISK_FULL, UNSAFE_FOLDER, NOT_WRITABLE, FILES_AWAY, FILES_GONE = (
     "library_away", "disk_full", "unsafe_folder", "not_writable", "storage_away", "files_gone",
 )  # fmt: skip
-_OF_A_SHOW = {"channel", "channel_id", "extractor"}
 NOBODY = ""
 """The holder of what a client has asked for by its link."""
 
@@ -124,13 +122,6 @@ def film_of(one: FileSet, zone: tzinfo) -> Film:
     episode = episode_of(day, one.day_index or 1)
     tags = tuple(one.about.get("tags", ()))
     return replace(Film(key=one.key, day=day, episode=episode, tags=tags, added_at=added_at), **about)
-
-
-def has_own_folder(wanted: Library) -> bool:
-    """Whether the first folder is that of a show, so that it stays when the show is called otherwise."""
-    first, *others = (wanted.name or TEMPLATES[wanted.form or "shows"]).split("/")
-    fields = {*re.findall(r"\{([a-z_]+)\}", first)}
-    return bool(others) and fields <= _OF_A_SHOW and bool(fields & {"channel", "channel_id"})
 
 
 def show_of(wanted: Library, film: Film, place: Place) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 from server.core.clock import Clock
 from server.core.errors import LibraryIsAway, LibraryIsBusy, SubscriptionNotFound
 from server.core.library import Library
-from server.core.library_names import label_of, place_of
+from server.core.library_names import has_own_folder, label_of, place_of
 from server.core.media_keys import key_of_link
 from server.core.placements import (
     NOBODY,
@@ -28,7 +28,6 @@ from server.core.placements import (
     PlacementStore,
     film_of,
     folded,
-    has_own_folder,
     path_of,
     place_of_set,
     show_of,

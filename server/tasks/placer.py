@@ -18,7 +18,7 @@ from typing import Any, Literal
 from server.core import nfo
 from server.core.clock import Clock
 from server.core.errors import AppError, FileNotFound, StorageAway, StoreUnavailable, TaskNotFound
-from server.core.library_names import SHARED, Place, Role, pictures_of, place_of
+from server.core.library_names import SHARED, Place, Role, has_own_folder, pictures_of, place_of
 from server.core.models import InLibrary, StoredFile, TaskStatus
 from server.core.placements import (
     AWAY,
@@ -41,7 +41,6 @@ from server.core.placements import (
     film_of,
     folded,
     folders_above,
-    has_own_folder,
     of_folder,
     path_of,
     place_of_set,
@@ -330,7 +329,7 @@ class Placer:
         """A picture that all sets of `folder` had in common, in the folder that they have now; None if it is
         not wanted there, or something else has its name.
         """
-        wanted = pictures_of(place.form) if one.wanted.with_artwork and one.folder else ()
+        wanted = pictures_of(place) if one.wanted.with_artwork and one.folder else ()
         path = f"{one.folder}{file.path.removeprefix(folder)}"
         if file.kind not in wanted or not file.path.startswith(f"{folder}/"):
             return None
@@ -396,9 +395,7 @@ class Placer:
         """Pictures, descriptions and subtitles first, the films last."""
         pieces: list[Piece] = []
         if one.wanted.with_artwork and (picture := status.files.get("thumbnail") or status.thumbnail):
-            pieces += [
-                await self._stored(one, status, place, role, picture) for role in pictures_of(place.form)
-            ]
+            pieces += [await self._stored(one, status, place, role, picture) for role in pictures_of(place)]
         if one.wanted.with_nfo:
             pieces += self._described(one, place)
         for kind, stored in status.files.items():

@@ -77,3 +77,9 @@ async def test_what_is_wrong_is_told_of_its_field(client: Client, body: dict[str
     problem = await response.json(content_type=None)
     assert (response.status, problem["code"]) == (422, "invalid_request")
     assert [error["field"] for error in problem["errors"]] == [field]
+
+
+async def test_the_library_itself_is_no_show_and_has_no_poster(client: Client) -> None:
+    [usual, *_] = await _samples(client, {"layout": "shows", "name": "{title}"})
+    base = "A walk by the sea [dQw4w9WgXcQ]"
+    assert usual["paths"] == [f"{base}.mp4", f"{base}.en.srt", f"{base}.nfo", f"{base}-thumb.jpg"]
