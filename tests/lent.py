@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from server.tasks.children import PROGRAM, ForkServer, _environment
+from server.tasks.children import PROGRAM, ForkServer, child_environment
 
 _CHILDREN_GONE_WITHIN = 5.0  # seconds
 
@@ -114,7 +114,7 @@ def _start(config: str) -> Running:
     with theirs:
         process = subprocess.Popen(
             [sys.executable, "-I", "-B", str(PROGRAM), str(theirs.fileno()), config],
-            pass_fds=(theirs.fileno(),), env=_environment(),
+            pass_fds=(theirs.fileno(),), env=child_environment(),
             stdin=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
     return Running(process, ours)

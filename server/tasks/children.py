@@ -79,7 +79,7 @@ def launch(config: str, errors: IO[bytes] | None = None) -> Launched:
         try:
             process = subprocess.Popen(  # noqa: S603
                 (sys.executable, "-I", str(PROGRAM), str(theirs.fileno()), config),
-                pass_fds=(theirs.fileno(),), env=_environment(),
+                pass_fds=(theirs.fileno(),), env=child_environment(),
                 stdin=subprocess.DEVNULL, stderr=errors, start_new_session=True,
             )  # fmt: skip
         except OSError:
@@ -366,7 +366,7 @@ class ForkServer:
                 return
 
 
-def _environment() -> dict[str, str]:
+def child_environment() -> dict[str, str]:
     """Only what is in `PASSED_ON`: the server's own environment holds tokens and passwords."""
     passed_on = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
     return passed_on | {"YTDLP_NO_PLUGINS": "1", "HOME": "/nonexistent"}

@@ -283,10 +283,10 @@ async def test_no_line_of_the_log_has_the_secret(
     for odd in (f"/clip/feeds%2f{secret}%2fpods.xml", f"/clip//feeds/{secret}/a", f"/clip/feeds/{secret}"):
         await client.get(URL(odd, encoded=True))
 
-    async def broken(*_: object) -> None:
+    def broken(*_: object) -> None:
         raise RuntimeError
 
-    monkeypatch.setattr("server.api.feed_routes._built", broken)
+    monkeypatch.setattr(FeedShelf, "find", broken)
     assert (await client.get(path)).status == 500
     lines = [record.getMessage() for record in caplog.records if record.name.startswith("server")]
     assert len([line for line in lines if "/feeds/..." in line]) >= 28

@@ -6,15 +6,15 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import psutil  # type: ignore[import-untyped]
 import pytest
 
 from server.api import keys
 from server.settings import DownloadSettings
-from server.tasks import children as forkserver
 from server.tasks import inspector
+from server.tasks.children import Child, ForkServer
 from server.tasks.inspector import AT_ONCE, WAITING
 from tests.inside import Inside, inside, post
 from tests.site import Site
@@ -113,10 +113,10 @@ async def test_a_stop_answers_at_once_and_ends_the_work(service: Inside, site: S
 async def test_a_full_disk_is_no_fault_of_ours(
     service: Inside, site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def no_room(path: Path) -> IO[bytes]:
+    async def no_room(*_: Any) -> Child:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(forkserver, "_open_log", no_room)
+    monkeypatch.setattr(ForkServer, "start", no_room)
     status, problem = await ask(service, site.url("/1mb.mp4"))
     assert (status, problem["code"]) == (507, "disk_full")
     assert list(service.app[keys.INSPECTOR]._workplace.scratch.iterdir()) == []

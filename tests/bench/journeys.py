@@ -48,10 +48,10 @@ async def journeys(lab: Lab) -> list[Figure]:
 async def _followed(folder: Path, film: str) -> tuple[set[str], set[str], set[str]]:
     """What each journey enters."""
     notes = folder / "child"
-    environment = children._environment() | {NOTES: str(notes)}
+    environment = children.child_environment() | {NOTES: str(notes)}
     with (
         patch.object(children, "PROGRAM", PROGRAM),
-        patch.object(children, "_environment", lambda: environment),
+        patch.object(children, "child_environment", lambda: environment),
         patch.object(janitor, "LOOK_AT_DISK", NEVER),
         patch.object(janitor, "LOOK_WHILE_IDLE", NEVER),
         patch.object(connections, "LOOK", NEVER),

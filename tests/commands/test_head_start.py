@@ -62,7 +62,7 @@ def test_a_service_that_does_not_start_leaves_no_fork_server(monkeypatch: pytest
     monkeypatch.setattr(head_start, "launch_early", lambda _: Fork())
     monkeypatch.setattr(serve, "serve", fail)
     with pytest.raises(RuntimeError):
-        cli._serve()
+        cli.run(["serve"], "clipwire")
     assert ended == ["fork server"]
     assert gc.isenabled()
 

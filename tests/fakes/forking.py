@@ -113,7 +113,7 @@ class _FirstForkServer:
             os.close(4)
             if config:
                 command = (sys.executable, "-I", str(children.PROGRAM), "3", config)
-                _become(command, children._environment())
+                _become(command, children.child_environment())
                 sys.argv = [*command[2:]]
                 sys.path[:] = [*(place for place in sys.path if place != str(ROOT)), str(ROOT)]
                 for category in (

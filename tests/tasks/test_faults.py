@@ -25,7 +25,7 @@ from server.files.local import LocalFiles
 from server.settings import DownloadSettings, Settings, StorageSettings
 from server.storage.sqlite import SqliteStore
 from server.tasks import children, janitor, recorder
-from server.tasks.children import ForkServer
+from server.tasks.children import Child, ForkServer
 from server.tasks.dispatcher import LocalDispatcher
 from server.tasks.hub import Hub, Subscription
 from server.tasks.patience import after_failure
@@ -244,16 +244,16 @@ async def test_a_log_that_finds_no_room_is_a_full_disk_and_no_fault_of_ours(
     site: Site, tmp_path: Path, monkeypatch: Patch
 ) -> None:
     monkeypatch.setattr("server.tasks.patience.DISK_DELAY", 1.5)
-    refused: list[Path] = []
+    refused: list[str] = []
 
-    def no_room(path: Path) -> IO[bytes]:
+    async def no_room(self: ForkServer, job_id: str, *job: Any) -> Child:
         if not refused:
-            refused.append(path)
+            refused.append(job_id)
             raise OSError(errno.ENOSPC, "No space left on device")
-        return open_log(path)
+        return await start(self, job_id, *job)
 
-    open_log = children._open_log
-    monkeypatch.setattr(children, "_open_log", no_room)
+    start = ForkServer.start
+    monkeypatch.setattr(ForkServer, "start", no_room)
     async with backend(tmp_path) as opened:
         task = await opened.tasks.submit(request(site))
         waiting = await reached(opened, task.task_id, Stage.QUEUED, Stage.FAILED)

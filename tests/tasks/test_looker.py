@@ -1,12 +1,14 @@
 """What a look's child says may be anything, and what a store or a worker refuses ends no looking."""
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from server.core.background import in_background
 from server.core.clock import Clock
 from server.core.errors import StorageFailed, WorkerSilent
 from server.core.subscriptions import Claim, Findings, Subscription, SubscriptionSettings
@@ -25,12 +27,14 @@ class Saying:
 
     def __init__(self, line: bytes) -> None:
         self.line = line
+        self.started = 0
         self.under_way: set[str] = set()
 
     async def warm(self) -> None:
         pass
 
     async def start(self, name: str, *_: Any) -> "Saying":
+        self.started += 1
         self.under_way.add(name)
         return self
 
@@ -45,9 +49,15 @@ class Saying:
 
 
 class Rows:
-    def __init__(self) -> None:
+    """`due` is claimed at once, all of it."""
+
+    def __init__(self, *due: Claim) -> None:
+        self.due = list(due)
         self.failures: list[str] = []
         self.claims = 0
+
+    def listen(self, called: Callable[[], None]) -> None:
+        pass
 
     async def fail(self, claim: Claim, code: str, *_: Any) -> None:
         self.failures.append(code)
@@ -63,7 +73,8 @@ class Rows:
 
     async def claim(self, *_: Any) -> list[Claim]:
         self.claims += 1
-        return []
+        due, self.due = self.due, []
+        return due
 
 
 class Deleting:
@@ -79,10 +90,13 @@ class Deleting:
         self.deleted.append(task_id)
 
 
-def looker_of(rows: Rows, scratch: Path, child: Saying | None = None, tasks: Any = None) -> Looker:
-    return Looker(
+async def looks(
+    rows: Rows, scratch: Path, until: Callable[[], bool], child: Saying | None = None, tasks: Any = None
+) -> None:
+    """Look until that is so."""
+    looker = Looker(
         rows,  # type: ignore[arg-type]
-        tasks,
+        tasks or Deleting(),  # type: ignore[arg-type]
         child,  # type: ignore[arg-type]
         SimpleNamespace(scratch=scratch),
         SimpleNamespace(job=lambda *_, **__: None),  # type: ignore[arg-type]
@@ -91,6 +105,9 @@ def looker_of(rows: Rows, scratch: Path, child: Saying | None = None, tasks: Any
         SubscriptionsSettings(),
         Clock(),
     )
+    async with asyncio.timeout(5), in_background(looker.run(exist=True, alone=False), "looks"):
+        while not until():
+            await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize(
@@ -105,9 +122,8 @@ def looker_of(rows: Rows, scratch: Path, child: Saying | None = None, tasks: Any
 async def test_what_cannot_be_read_is_a_failure_and_not_asked_for_again_at_once(
     tmp_path: Path, line: bytes
 ) -> None:
-    rows, saying = Rows(), Saying(line)
-    async with asyncio.timeout(5):
-        await looker_of(rows, tmp_path, saying)._look(CLAIM)
+    rows, saying = Rows(CLAIM), Saying(line)
+    await looks(rows, tmp_path, lambda: bool(rows.failures), saying)
     assert rows.failures == ["internal"]
     assert not saying.under_way  # else each look would keep the release that it ran on
 
@@ -121,15 +137,12 @@ async def test_a_look_at_a_subscription_that_is_gone_ends_and_makes_room(
             return b""
 
     monkeypatch.setattr(leases, "RENEWED_EVERY", 0.01)
-    rows, silent = Rows(), Silent(b"")
-    look = asyncio.create_task(looker_of(rows, tmp_path, silent)._look(CLAIM))
-    async with asyncio.timeout(5):
-        await asyncio.wait([look])
-    assert look.cancelled()
-    assert (rows.failures, silent.under_way) == ([], set())
+    rows, silent = Rows(CLAIM), Silent(b"")
+    await looks(rows, tmp_path, lambda: silent.started > 0 and not silent.under_way, silent)
+    assert rows.failures == []
 
 
 async def test_what_cannot_be_removed_keeps_nobody_from_looking(tmp_path: Path) -> None:
     rows, tasks = Rows(), Deleting()
-    await looker_of(rows, tmp_path, tasks=tasks)._begin()
-    assert (rows.claims, tasks.deleted) == (1, ["c"])
+    await looks(rows, tmp_path, lambda: rows.claims > 0, tasks=tasks)
+    assert tasks.deleted[:1] == ["c"]
