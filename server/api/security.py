@@ -40,8 +40,14 @@ MAX_KNOWN = 1024  # Host headers whose check is cached
 _OF_PROXIES = (hdrs.X_FORWARDED_FOR, hdrs.X_FORWARDED_HOST, hdrs.X_FORWARDED_PROTO)
 SAFE = frozenset(("GET", "HEAD", "OPTIONS"))
 ALLOWED_METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE"
-ALLOWED_HEADERS = "Authorization, Content-Type, Idempotency-Key, If-None-Match, Prefer, Range, X-Request-Id"
-EXPOSED_HEADERS = "Accept-Ranges, Content-Language, Content-Range, ETag, Location, Retry-After, X-Request-Id"
+ALLOWED_HEADERS = (
+    "Authorization, Content-Type, Idempotency-Key, If-Modified-Since, If-None-Match, If-Range, "
+    "Last-Event-ID, Prefer, Range, X-Request-Id"
+)
+EXPOSED_HEADERS = (
+    "Accept-Ranges, Content-Disposition, Content-Language, Content-Range, ETag, Location, Retry-After, "
+    "X-Request-Id"
+)
 AN_HOUR = "3600"  # seconds that a browser may cache the response to a preflight
 X_REQUEST_ID = "X-Request-Id"
 _REQUEST_ID = web.RequestKey("request id", str)

@@ -148,6 +148,27 @@ def test_path_parameters_are_those_of_the_path() -> None:
         assert named == set(re.findall(r"{(\w+)}", route))
 
 
+def test_a_page_of_another_origin_may_send_and_read_each_header_that_is_described(
+    description: dict[str, Any],
+) -> None:
+    operations = [operation for path in description["paths"].values() for operation in path.values()]
+    sent = {
+        parameter["name"]
+        for operation in operations
+        for parameter in operation.get("parameters", ())
+        if parameter["in"] == "header"
+    }
+    told = {
+        name
+        for operation in operations
+        for answer in operation["responses"].values()
+        for name in answer.get("headers", ())
+    }
+    # Browsers let these pass by themselves; a cookie is for our own page alone.
+    assert sent - {"Accept", "Accept-Language"} <= set(security.ALLOWED_HEADERS.split(", "))
+    assert told - {"Last-Modified", "Set-Cookie"} <= set(security.EXPOSED_HEADERS.split(", "))
+
+
 def test_every_error_belongs_to_some_route() -> None:
     described = {error for operation in OPERATIONS for error in operation.all_errors}
     of_no_route: set[type[AppError]] = {
