@@ -28,6 +28,8 @@ export class SubscriptionsView {
   #back
   #problem = make("p", { className: "problem", role: "alert" })
   #body = make("div", { className: "follow-body" })
+  /** What was begun last. @type {Promise<unknown>} */
+  #last = Promise.resolve()
   /** What is shown ends its requests. */
   #end = () => {}
   /** As last listed. @type {Subscription[]} */
@@ -146,15 +148,18 @@ export class SubscriptionsView {
   }
 
   /**
-   * Do something that the server may refuse, and say so. The focus goes to the title if its control is hidden by then.
+   * Do something that the server may refuse, and say so: one thing after the other, since of two requests the second
+   * might be answered first.
    * @template T
    * @param {() => Promise<T>} act
    * @returns {Promise<T | undefined>}
    */
   async attempt(act) {
     this.complain("")
+    const done = this.#last.then(act)
+    this.#last = done.catch(() => {})
     try {
-      return await act()
+      return await done
     } catch (error) {
       if (!(error instanceof Problem)) throw error
       this.complain(error.message)
@@ -442,12 +447,12 @@ class SubscriptionRow {
     this.#check = iconButton(
       "retry",
       t("follow.check"),
-      () => this.#act(check(view.api, id), reload),
+      () => this.#act(() => check(view.api, id), reload),
     )
     this.#pause = iconButton(
       "pause",
       t("follow.pause"),
-      () => this.#act(enable(view.api, id, !this.#subscription.enabled), reload),
+      () => this.#act(() => enable(view.api, id, !this.#subscription.enabled), reload),
     )
     this.element = make("li", {}, this.#open, this.#check, this.#pause)
     this.show(subscription)
@@ -458,11 +463,11 @@ class SubscriptionRow {
   }
 
   /**
-   * @param {Promise<Subscription>} answered
+   * @param {() => Promise<Subscription>} act
    * @param {() => unknown} reload  others of its host may be held no more
    */
-  async #act(answered, reload) {
-    const after = await this.#view.attempt(() => answered)
+  async #act(act, reload) {
+    const after = await this.#view.attempt(act)
     if (after) this.show(after)
     await reload()
   }

@@ -250,21 +250,27 @@ export class SubscriptionView {
 
   /** @param {string} action  of what is held only: others wait for their time */
   async #actOnHeld(action) {
+    const held = this.#keysOfHeld() // those that are held now: what was pressed before may change that
+    held.catch(() => {}) // it is told below
     await this.#view.attempt(async () => {
-      const { api } = this.#view
-      const path = `api/subscriptions/${this.#id}/items`
-      /** @type {string | undefined} */
-      let cursor
-      /** @type {string[]} */
-      const keys = []
-      do {
-        /** @type {{items: Item[], next_cursor?: string}} */
-        const { items, next_cursor } = await api.get(path, { state: "waiting", limit: LOOKED_AT, cursor })
-        keys.push(...items.filter(({ reason }) => reason === "held").map(({ key }) => key))
-        cursor = next_cursor
-      } while (cursor)
-      await this.#acted(await actOnKeys(api, this.#id, action, keys))
+      await this.#acted(await actOnKeys(this.#view.api, this.#id, action, await held))
     })
+  }
+
+  async #keysOfHeld() {
+    const path = `api/subscriptions/${this.#id}/items`
+    /** @type {string | undefined} */
+    let cursor
+    /** @type {string[]} */
+    const keys = []
+    do {
+      const query = { state: "waiting", limit: LOOKED_AT, cursor }
+      /** @type {{items: Item[], next_cursor?: string}} */
+      const { items, next_cursor } = await this.#view.api.get(path, query)
+      keys.push(...items.filter(({ reason }) => reason === "held").map(({ key }) => key))
+      cursor = next_cursor
+    } while (cursor)
+    return keys
   }
 
   /** @param {import("./subscriptionrequests.js").Outcome} outcome */

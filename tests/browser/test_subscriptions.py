@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import CDPSession, Locator, Page, expect
+from playwright.async_api import CDPSession, Locator, Page, Route, expect
 
 from tests.browser.conftest import OpenPage
 from tests.browser.test_overtaking import hold
@@ -398,6 +398,27 @@ async def test_a_library_that_has_a_template_only_is_edited_with_an_example_of_i
         await dialog.get_by_role("button", name="Save").click()
         await expect(dialog.get_by_role("button", name="Edit")).to_be_visible()
         assert changes(api)[-1] == {"library": None}
+
+
+async def test_what_is_pressed_in_one_go_is_done_in_its_order(api: FakeApi, open_page: OpenPage) -> None:
+    api.subscriptions.add(CHANNEL, entries(3, "waiting", reason="held"))
+    async with asyncio.timeout(PATIENCE), open_page(api.url, **ENGLISH) as page:
+        dialog = await open_first(page)
+        may_go = asyncio.Event()
+
+        async def late(route: Route) -> None:
+            await may_go.wait()
+            await route.continue_()
+
+        await page.route("**/items/actions*", late, times=1)
+        async with page.expect_request("**/items/actions*"):
+            await dialog.get_by_role("button", name="Skip all 3").click()
+        await dialog.get_by_role("button", name="Fetch all 3").click()
+        await page.wait_for_timeout(200)
+        assert changes(api) == []
+        may_go.set()
+        await expect(dialog.locator("li[data-state=queued]")).to_have_count(3)
+        assert [change["action"] for change in changes(api)] == ["skip", "fetch"]
 
 
 async def test_what_was_asked_before_a_change_does_not_take_it_back(
