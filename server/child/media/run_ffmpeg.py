@@ -55,7 +55,7 @@ def watch(
     `on_time` gets the seconds of output written so far, whenever they grow; `on_written` is called when the
     files have changed.
     """
-    signs = _Signs(outputs, on_time, on_written)
+    advance = _Advance(outputs, on_time, on_written)
     with os.fdopen(reports, "rb", buffering=0) as stream:
         rest = b""
         while True:
@@ -64,11 +64,11 @@ def watch(
                 if not block:
                     return
                 *lines, rest = (rest + block).split(b"\n")
-                signs.hear(lines)
-            signs.look()
+                advance.hear(lines)
+            advance.look()
 
 
-class _Signs:
+class _Advance:
     def __init__(
         self, outputs: Sequence[Path], on_time: Callable[[float], None], on_written: Callable[[], None]
     ) -> None:

@@ -59,7 +59,7 @@ class S3Files:
         self._bucket = bucket
         self._disposition = disposition
         self._redirect = redirect
-        self._house = BucketSweeper(bucket)
+        self._sweeper = BucketSweeper(bucket)
         self._shared: set[str] = set()  # tasks whose log grows on this machine
 
     async def prepare(
@@ -82,7 +82,7 @@ class S3Files:
             """Delete what was uploaded, within `END_WITHIN`; the rest is left to `BucketSweeper`."""
             with suppress(StorageAway, TimeoutError):
                 async with asyncio.timeout(END_WITHIN):
-                    await self._house.clear(task_id, attempt)
+                    await self._sweeper.clear(task_id, attempt)
 
         async def upload(stored: StoredFile) -> None:
             described = self._disposition(stored.name, video_info.title, *filter(None, [stored.title]))
@@ -92,7 +92,7 @@ class S3Files:
 
         try:
             # After the restore of a backup, attempt numbers come again.
-            await self._patiently(partial(self._house.clear, task_id, attempt), TRY_UPLOADS_FOR, away)
+            await self._patiently(partial(self._sweeper.clear, task_id, attempt), TRY_UPLOADS_FOR, away)
             for stored in files.values():
                 await self._patiently(partial(upload, stored), TRY_UPLOADS_FOR, away)
         except BaseException:
@@ -177,7 +177,7 @@ class S3Files:
             sharing.cancel()
             await to_the_end(asyncio.wait([sharing]))
             await to_the_end(shared.update(last_within))
-            self._house.look_after(task_id)
+            self._sweeper.look_after(task_id)
             self._shared.discard(task_id)
 
     async def _go_on_with_log(self, task_id: str, attempt: int) -> None:
@@ -203,7 +203,7 @@ class S3Files:
         """
         try:
             if not status.needs_no_child:
-                await self._house.keep_named(status)
+                await self._sweeper.keep_named(status)
                 return
             with await asyncio.to_thread(self._workplace.claim, status.task_id) as lock:
                 if lock.held:
@@ -215,12 +215,12 @@ class S3Files:
 
     async def finish(self, status: TaskStatus) -> None:
         """Delete the work directory last: while it exists, the next sweep sees that there is more to do."""
-        await self._house.keep_named(status)
+        await self._sweeper.keep_named(status)
         await asyncio.to_thread(self._workplace.finish, status.task_id)
 
     async def remove(self, task_id: str) -> None:
         """Delete everything of a task. Idempotent."""
-        await self._house.remove(checked(task_id))
+        await self._sweeper.remove(checked(task_id))
         await asyncio.to_thread(self._workplace.remove, task_id)
 
     async def ping(self) -> None:
@@ -232,24 +232,24 @@ class S3Files:
         """Delete what belongs to no task: on this disk once, in the bucket until cancelled."""
         workplace = self._workplace
         await Sweep(self, workplace, tasks).through(workplace.works, workplace.logs)
-        await self._house.keep(tasks)
+        await self._sweeper.keep(tasks)
 
     async def look_after_ends(self, tasks: Known, ended: Sequence[str]) -> None:
         """For a node that runs no tasks: late attempts may write objects of tasks that it has removed.
 
         Also looks after tasks that `ended` shortly before. Runs until cancelled.
         """
-        await self._house.keep(tasks, sweeps=False, ended=ended)
+        await self._sweeper.keep(tasks, sweeps=False, ended=ended)
 
     async def sweep_here(self, tasks: Known, ended: Sequence[str]) -> None:
         """`sweep` for one node of a cluster: orphans in the bucket are left to `remove_orphans`."""
         workplace = self._workplace
         await Sweep(self, workplace, tasks).through(workplace.works, workplace.logs)
-        await self._house.keep(tasks, sweeps=False, ended=ended)
+        await self._sweeper.keep(tasks, sweeps=False, ended=ended)
 
     async def remove_orphans(self, tasks: Known) -> None:
         """Delete orphans in the bucket: one node does that for the whole cluster."""
-        await self._house.sweep(tasks)
+        await self._sweeper.sweep(tasks)
 
     async def _patiently(
         self, work: Callable[[], Awaitable[None]], patience: float, away: TellAway | None

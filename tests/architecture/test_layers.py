@@ -1,4 +1,4 @@
-"""Which room may import which, that nothing goes in a circle, and that a name leads to one place."""
+"""Which layer may import which, that nothing goes in a circle, and that a name leads to one place."""
 
 import ast
 import re
@@ -18,9 +18,9 @@ MODULES = {
     ".".join(path.relative_to(SERVER.parent).with_suffix("").parts).removesuffix(".__init__"): path
     for path in FILES
 }
-# Each room, and the rooms that its modules import, within functions as well. `core` says what a task is and
+# Each layer, and the layers that its modules import, within functions as well. `core` says what a task is and
 # knows nothing else; `assembly` alone puts storage, files, the tasks and the engine of machines together.
-ROOMS = {
+LAYERS = {
     "core": set[str](),
     "locales": {"core"},
     "settings": {"core", "locales"},
@@ -34,8 +34,8 @@ ROOMS = {
     "commands": {"api", "app", "assembly", "core", "settings", "tasks"},
     "__main__": {"commands", "settings"},
 }
-# The rooms of a child, each of which imports only those behind it; "" is the child's own folder.
-CHILD_ROOMS = ("", "fetch", "extract", "media", "network", "process")
+# The layers of a child, each of which imports only those behind it; "" is the child's own folder.
+CHILD_LAYERS = ("", "fetch", "extract", "media", "network", "process")
 SHARED = (
     "addresses",
     "codes",
@@ -50,16 +50,16 @@ RIDDLES = {
 }  # fmt: skip
 
 
-def test_a_room_imports_only_what_it_may() -> None:
+def test_a_layer_imports_only_what_it_may() -> None:
     for path in FILES:
-        here = room_of(path)
+        here = layer_of(path)
         if here not in ("child", "__init__"):
-            for other in imported_rooms(path) - {here, "child"}:
-                assert other in ROOMS[here], f"{path} imports {other}"
+            for other in imported_layers(path) - {here, "child"}:
+                assert other in LAYERS[here], f"{path} imports {other}"
 
 
-def test_the_rooms_have_an_order() -> None:
-    assert list(TopologicalSorter(ROOMS).static_order())
+def test_the_layers_have_an_order() -> None:
+    assert list(TopologicalSorter(LAYERS).static_order())
 
 
 def test_no_module_imports_itself_over_others() -> None:
@@ -67,11 +67,13 @@ def test_no_module_imports_itself_over_others() -> None:
     assert list(TopologicalSorter(graph).static_order())
 
 
-def test_the_document_shows_the_rooms_as_they_are() -> None:
+def test_the_document_shows_the_layers_as_they_are() -> None:
     text = (SERVER.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
-    for room, others in ROOMS.items():
+    for layer, others in LAYERS.items():
         shown = ", ".join(f"`{other}`" for other in sorted(others)) or "nothing"
-        assert re.search(rf"^\| `{room}` \|.*\| {shown} \|$", text, re.MULTILINE), f"`{room}` imports {shown}"
+        assert re.search(rf"^\| `{layer}` \|.*\| {shown} \|$", text, re.MULTILINE), (
+            f"`{layer}` imports {shown}"
+        )
 
 
 def test_the_child_shares_nothing_with_the_server_but_what_travels_between_them() -> None:
@@ -88,17 +90,17 @@ def test_what_the_child_shares_costs_it_nothing(name: str) -> None:
     assert packages <= sys.stdlib_module_names
 
 
-def test_the_rooms_of_the_child_have_an_order() -> None:
+def test_the_layers_of_the_child_have_an_order() -> None:
     for path in CHILD:
-        here = child_room_of(path.relative_to(SERVER.parent).with_suffix("").parts)
+        here = child_layer_of(path.relative_to(SERVER.parent).with_suffix("").parts)
         for name in imports(path):
             if name.startswith("server.child."):
-                other = child_room_of(tuple(name.split(".")))
-                assert CHILD_ROOMS.index(other) >= CHILD_ROOMS.index(here), f"{path} imports {name}"
+                other = child_layer_of(tuple(name.split(".")))
+                assert CHILD_LAYERS.index(other) >= CHILD_LAYERS.index(here), f"{path} imports {name}"
 
 
 def test_nothing_imports_the_child() -> None:
-    users = {room_of(path) for path in FILES if "child" in imported_rooms(path)}
+    users = {layer_of(path) for path in FILES if "child" in imported_layers(path)}
     assert users <= {"child"}
 
 
@@ -116,7 +118,7 @@ def test_nothing_imports_the_child() -> None:
     ],
 )
 def test_a_package_is_imported_where_it_belongs_only(package: str, users: set[str]) -> None:
-    found = {room_of(path) for path in FILES if package in {name.split(".")[0] for name in imports(path)}}
+    found = {layer_of(path) for path in FILES if package in {name.split(".")[0] for name in imports(path)}}
     assert found <= users
 
 
@@ -131,7 +133,12 @@ def test_a_name_of_a_file_leads_to_one_place() -> None:
 
 def test_a_name_says_the_thing() -> None:
     names = {part.removesuffix(".py") for path in FILES for part in path.relative_to(SERVER).parts}
-    names |= {node.name.lower() for path in FILES for node in nodes(path) if isinstance(node, ast.ClassDef)}
+    names |= {
+        node.name.lower().strip("_")
+        for path in FILES
+        for node in nodes(path)
+        if isinstance(node, ast.ClassDef)
+    }
     assert names & RIDDLES == set()
 
 
@@ -140,20 +147,20 @@ def test_a_module_says_what_it_is_for() -> None:
     assert silent == []
 
 
-def room_of(path: Path) -> str:
+def layer_of(path: Path) -> str:
     """The package or module directly under `server` that `path` belongs to."""
     return path.relative_to(SERVER).parts[0].removesuffix(".py")
 
 
-def child_room_of(module: tuple[str, ...]) -> str:
+def child_layer_of(module: tuple[str, ...]) -> str:
     """The folder of `server.child` that a module or a name in it belongs to; "" for the child's own."""
-    return module[2] if len(module) > 2 and module[2] in CHILD_ROOMS else ""
+    return module[2] if len(module) > 2 and module[2] in CHILD_LAYERS else ""
 
 
-def imported_rooms(path: Path) -> set[str]:
-    """`from server import __version__` is of no room."""
+def imported_layers(path: Path) -> set[str]:
+    """`from server import __version__` is of no layer."""
     parts = {name.split(".")[1] for name in imports(path) if name.startswith("server.")}
-    return parts & {room_of(file) for file in FILES}
+    return parts & {layer_of(file) for file in FILES}
 
 
 def imported_modules(name: str) -> set[str]:
