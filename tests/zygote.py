@@ -24,19 +24,21 @@ from typing import IO, Final
 ROOT: Final = Path(__file__).parent.parent
 COMMAND: Final = (sys.executable, "-W", "default", "-m", "server")
 TELLING: Final = (*COMMAND[:3], str(ROOT / "tests" / "fakes" / "telling.py"))
+LOOKING: Final = (*COMMAND[:3], str(ROOT / "tests" / "fakes" / "looking.py"))
 SKEWED: Final = str(ROOT / "tests" / "skewed")  # a zygote has begun with it, for all
 MORTAL: Final = str(ROOT / "tests" / "mortal")  # has the same effect after the imports
+AUTHORITIES: Final = "SSL_CERT_FILE"  # a fork server reads it once
 NUMBER: Final = struct.Struct("i")
 
 
 def _common(environment: Mapping[str, str]) -> dict[str, str]:
     """What a zygote's environment must share with that of what is forked from it."""
-    own = ("CLIPWIRE_", "PORT", "PYTEST_", "PYTHONPATH", "SKEW")
+    own = ("CLIPWIRE_", "PORT", "PYTEST_", "PYTHONPATH", "SKEW", AUTHORITIES)
     return {name: value for name, value in environment.items() if not name.startswith(own)}
 
 
 class Zygotes:
-    """One for each of the two commands, once it is needed."""
+    """One for each command and set of authorities that is needed."""
 
     def __init__(self) -> None:
         self._running: dict[tuple[str, ...], tuple[subprocess.Popen[bytes], socket.socket]] = {}
@@ -45,24 +47,26 @@ class Zygotes:
     def start(self, command: tuple[str, ...], cwd: Path, environment: dict[str, str]) -> "Process":
         """Start a service whose standard error is a pipe."""
         if (
-            command not in (COMMAND, TELLING)
+            command not in (COMMAND, TELLING, LOOKING)
             or cwd != ROOT
             or _common(environment) != _common(self._environment)
             or environment.get("PYTHONPATH") not in (SKEWED, MORTAL, self._environment.get("PYTHONPATH"))
         ):
             return by_exec(command, cwd, environment)
-        if command not in self._running:
+        trusted = {AUTHORITIES: environment[AUTHORITIES]} if AUTHORITIES in environment else {}
+        kind = (*command, *trusted.values())
+        if kind not in self._running:
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             with theirs:
                 process = subprocess.Popen(
                     (*COMMAND[:4], "tests.fakes.forking", str(theirs.fileno()), "-" * 1000, *command),
                     cwd=ROOT,
-                    env=self._environment | {"PYTHONPATH": SKEWED},
+                    env=self._environment | trusted | {"PYTHONPATH": SKEWED},
                     pass_fds=(theirs.fileno(),),
                     stdin=subprocess.DEVNULL,
                 )
-            self._running[command] = process, ours
-        return Forked(self._running[command][1], environment)
+            self._running[kind] = process, ours
+        return Forked(self._running[kind][1], environment)
 
     def close(self) -> None:
         for process, control in self._running.values():

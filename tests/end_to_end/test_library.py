@@ -124,6 +124,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", "-l", str(root)], check=False)
 
 
+@pytest.mark.minutes
 async def test_a_full_library_waits_and_is_filled_when_there_is_room(
     services: Services, site: Site, small_disk: Path
 ) -> None:

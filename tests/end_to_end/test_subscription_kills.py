@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -15,9 +14,10 @@ import pytest
 from tests.end_to_end.test_subscriptions import PLAIN, QUICK, films, known, subscribe
 from tests.fakes.looking import LEASE
 from tests.lasting import part_of
-from tests.service import ROOT, Payload, Service
+from tests.service import Payload, Service
 from tests.site import Site
 from tests.site.followed import Followed
+from tests.zygote import LOOKING
 
 NAMES = ("one", "two")
 WANTED = PLAIN | {"auto_start": False}  # the tasks are counted, not fetched
@@ -31,7 +31,7 @@ MANY = round(part_of(200))  # kills
 class Quick(Service):
     """A service that looks soon after its start: see `tests.fakes.looking`."""
 
-    command = (sys.executable, str(ROOT / "tests" / "fakes" / "looking.py"))
+    command = LOOKING
     patience = 120.0
 
 

@@ -17,29 +17,32 @@ import socket
 import subprocess
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
 from server.child import forkserver, preload
 from server.tasks import children
 from server.tasks.programs_found import find_tools
+from tests.fakes import looking
 from tests.fakes.extractors import load_extractors
-from tests.zygote import MORTAL, NUMBER, ROOT, TELLING
+from tests.zygote import LOOKING, MORTAL, NUMBER, ROOT, TELLING
 
 _LONGEST_PACKET = 1 << 17
 _launch = children.launch
 
 
 def main() -> int:
-    tools, command = find_tools(), tuple(sys.argv[3:])
-    job = preload.load("server.child.job")
-    if command == TELLING:
-        from tests.fakes import (
-            telling,  # noqa: F401  has its own fork server, which adds
-            told,  # noqa: F401  this extractor
-        )
-    preload.warm(job, tools.ffmpeg, tools.deno)
-    load_extractors()
+    command = tuple(sys.argv[3:])
+    if command == LOOKING:
+        looking.install()
+    else:
+        tools = find_tools()
+        job = preload.load("server.child.job")
+        if command == TELLING:
+            from tests.fakes import telling, told  # noqa: F401  for its children, and what its fork server adds
+        preload.warm(job, tools.ffmpeg, tools.deno)
+        load_extractors()
     children.launch = _launch_first  # before another module takes the name
     from server import __main__ as service
     from server.commands import serve  # noqa: F401
@@ -51,7 +54,7 @@ def main() -> int:
     if environment is None:
         return 0
     _become(command, environment)
-    _FirstForkServer.waiting = _FirstForkServer()
+    _FirstForkServer.waiting = _FirstForkServer(looking.serve if command == LOOKING else forkserver.main)
     if environment.get("PYTHONPATH") == MORTAL:
         runpy.run_path(f"{MORTAL}/sitecustomize.py")
     sys.argv = [service.__file__]
@@ -94,7 +97,7 @@ class _FirstForkServer:
 
     waiting: "_FirstForkServer | None" = None
 
-    def __init__(self) -> None:
+    def __init__(self, serve: Callable[[], None]) -> None:
         ours, theirs = (each.detach() for each in socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET))
         told, tell = os.pipe()
         self._control, self._tell = ours, tell
@@ -123,7 +126,7 @@ class _FirstForkServer:
                     ResourceWarning,
                 ):
                     warnings.simplefilter("ignore", category)  # as without `-W`
-                forkserver.main()
+                serve()
         finally:
             os._exit(1)
 

@@ -42,12 +42,17 @@ def serve() -> None:
     server.serve(look, yt_dlp="2026.10.26", ffmpeg=None, deno=None, landlock=0, unfit=[])
 
 
-def main() -> int:
-    from server.__main__ import run
+def install() -> None:
     from server.tasks import children, leases
 
     children.PROGRAM = Path(__file__).resolve()
     leases.LEASE, leases.RENEWED_EVERY = LEASE, RENEWED_EVERY
+
+
+def main() -> int:
+    from server.__main__ import run
+
+    install()
     return run()
 
 
