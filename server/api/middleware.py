@@ -19,7 +19,7 @@ from server.api.bodies import Query, docs_path, problem
 from server.api.connections import Connections
 from server.api.protocol import REFUSAL
 from server.api.route import Access, Route
-from server.api.security import Doors, answer_preflight, request_id
+from server.api.security import Doors, answer_preflight, begin
 from server.api.session import Gate, Minute
 from server.core.counts import Counts
 from server.core.errors import (
@@ -79,7 +79,7 @@ def wrapped(
         # aiohttp's middlewares and signals would cost four more coroutines a request.
         @wraps(handler)
         async def answer(request: web.Request) -> web.StreamResponse:
-            REQUEST_ID.set(request_id(request))
+            REQUEST_ID.set(begin(request))
             connection = request.protocol
             connections.answering.add(connection)
             try:

@@ -32,7 +32,7 @@ from server.core.errors import (
     VersionNotSupported,
 )
 
-REFUSAL = web.RequestKey("why HTTP itself does not allow the request", AppError)
+REFUSAL: web.RequestKey[AppError | None] = web.RequestKey("why HTTP itself does not allow the request")
 
 _OTHER_VERSION = re.compile(rb"[^\r\n]* HTTP/(?!1\.[01]\r?\n)[0-9.]+\r?\n")
 _NO_HEADERS: CIMultiDictProxy[str] = CIMultiDictProxy(CIMultiDict())
@@ -61,8 +61,7 @@ class HttpRunner(web.AppRunner):
             elif message.url.absolute and not message.url.relative().raw_path:  # RFC 9110, section 4.2.3
                 message = message._replace(url=message.url.with_path("/", keep_query=True))
             request = make_request(message, *others)
-            if refusal:
-                request[REFUSAL] = refusal
+            request[REFUSAL] = refusal  # also None: what a request has not is slower to ask for
             return request
 
         return Server(made.request_handler, request_factory=make, **made._kwargs)  # noqa: SLF001

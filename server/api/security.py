@@ -122,7 +122,7 @@ class Doors:
         if hdrs.X_FRAME_OPTIONS not in headers:  # else the response was made with all `HEADERS`
             for name, value in HEADERS.items():
                 headers.setdefault(name, value)
-        if request.get(_IS_OPEN):
+        if request[_IS_OPEN]:
             allow("*", response)
         elif self._origins and self.is_allowed_origin(request):
             allow(request.headers["Origin"], response)
@@ -180,13 +180,16 @@ class Doors:
 DOORS = web.AppKey("doors", Doors)
 
 
-def request_id(request: web.Request) -> str:
-    """The same for every call with this request."""
-    known = request.get(_REQUEST_ID)
-    if known is None:
-        sent = request.headers.get(X_REQUEST_ID, "")
-        known = request[_REQUEST_ID] = sent if _OF_CLIENTS.fullmatch(sent) else secrets.token_hex(8)
+def begin(request: web.Request) -> str:
+    """Note what is asked for of every request later; returns its id, the client's own or a new one."""
+    sent = request.headers.get(X_REQUEST_ID)
+    known = request[_REQUEST_ID] = sent if sent and _OF_CLIENTS.fullmatch(sent) else secrets.token_hex(8)
+    request[_IS_OPEN] = False
     return known
+
+
+def request_id(request: web.Request) -> str:
+    return request[_REQUEST_ID]
 
 
 def open_to_all_pages(request: web.Request) -> None:
