@@ -22,7 +22,8 @@ async def keep_fetched(tables: Statements, ended: Iterable[tuple[ProcessRequest 
         await remember(tables, fetched)
     sets = (set_of_request(request, status) for request, status in ended)
     placing = [one for one in sets if one]
-    await to_be_placed(tables, placing)
+    if placing:
+        await to_be_placed(tables, placing)
     return bool(placing)
 
 

@@ -188,6 +188,12 @@ class GenericIE(generic.GenericIE):  # type: ignore[misc]
             info.pop("live_status", None)
 
 
+def with_plugins() -> type:
+    """`GenericIE`, with what a plugin has put in place of yt-dlp's own."""
+    replaced = generic.GenericIE
+    return GenericIE if issubclass(GenericIE, replaced) else type("GenericIE", (GenericIE, replaced), {})
+
+
 def lose_something(left: Iterable[Mapping[str, Any]], whole: Iterable[Mapping[str, Any]]) -> bool:
     """Whether no format in `left` has a picture, or none has sound, although one in `whole` has or may have.
 

@@ -18,7 +18,6 @@ from typing import Any, Final
 
 from yt_dlp import globals as shared
 from yt_dlp import plugins as of_yt_dlp
-from yt_dlp.extractor import generic
 
 from server.core.jobs import Plugins
 
@@ -65,12 +64,6 @@ def load(wanted: Plugins, write: Write, tell: Callable[..., None] = lambda kind,
             write(f"downloads.plugins: {short} is left out: {_line(error)}")
             continue
         tell("tried", name=short, version=_version(module), extractors=[*kinds, *replaced])
-
-
-def over(kind: type) -> type:
-    """A generic extractor of ours with what a plugin has put in place of yt-dlp's own."""
-    replaced = generic.GenericIE
-    return kind if issubclass(kind, replaced) else type(kind.__name__, (kind, replaced), {})
 
 
 def _loaded(finder: Any, name: str) -> tuple[ModuleType, list[str], list[str]]:

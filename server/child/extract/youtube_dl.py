@@ -83,7 +83,7 @@ class Engine(YoutubeDL):  # type: ignore[misc]
             known = own | {key: kind for key, kind in known.items() if key not in own}
         self._ies = ChainMap({}, known)  # to copy it would be to touch all, and thus to copy their memory
         # yt-dlp's own, if this one no longer fits it.
-        kind = plugins.over(generic.GenericIE) if borrowed.fits("generic") else GenericIE
+        kind = generic.with_plugins() if borrowed.fits("generic") else GenericIE
         self.add_info_extractor(kind())
         self._walls = Walls()
         self._extracting = 0
