@@ -19,6 +19,19 @@ from tests.site.followed import Film, Followed
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 CHANNEL = "https://films.example/channel"
 ENGLISH = {"locale": "en-US"}
+# As a player on the web does: reads the feed, and plays its first episode. Returns how many seconds it has.
+_PLAY_FIRST = """async (feed) => {
+    const text = await (await fetch(feed)).text()
+    const read = new DOMParser().parseFromString(text, "text/xml")
+    const link = read.querySelector("enclosure").getAttribute("url")
+    const part = await fetch(link, { headers: { Range: "bytes=0-9" } })
+    if (!/^bytes 0-9[/]/.test(part.headers.get("Content-Range"))) throw new Error("no range")
+    const sound = new Audio()
+    sound.crossOrigin = "anonymous"
+    sound.src = link
+    await new Promise((done, fail) => { sound.onloadedmetadata = done; sound.onerror = fail })
+    return sound.duration
+}"""
 TICK_FIVE = """async (dialog) => {
     for (const tick of [...dialog.querySelectorAll(".follow-items input")].slice(1500, 1505)) {
         tick.click()
@@ -528,6 +541,14 @@ async def test_a_feed_is_followed_from_the_page_with_the_real_service(
         await dialog.get_by_role("button", name="4 new").click()
         await expect(dialog.get_by_text("Skipped · as you wished")).to_have_count(2)
         await expect(dialog.get_by_text("Fetched", exact=True)).to_have_count(3, timeout=60_000)
+        await dialog.get_by_role("button", name="Edit").click()
+        await dialog.get_by_label("Name in its address").fill("films")
+        await dialog.get_by_role("button", name="Save").click()
+        feed = await dialog.get_by_role("link", name="films.xml").get_attribute("href")
+        player = await page.context.new_page()
+        await player.goto(site.url("/page/blank"))  # of another origin
+        assert await player.evaluate(_PLAY_FIRST, feed) > 1
+        await player.close()
         await dialog.get_by_role("button", name="Edit").click()
         await dialog.get_by_label("Title has").fill("(")
         await dialog.get_by_role("button", name="Save").click()
