@@ -222,6 +222,7 @@ class Root:
         to_folder, _, to_name = after.rpartition("/")
         there, new = self._seen(before), self._seen(after)
         if there is None:
+            self.tidy(folder)
             return new is not None and new.st_size == size  # killed behind the last move
         if new is not None and (new.st_dev, new.st_ino) == (there.st_dev, there.st_ino) and before != after:
             with self.inside(folder) as source, self.inside(to_folder) as target:
@@ -229,6 +230,7 @@ class Root:
                     os.unlink(name, dir_fd=source)  # killed within the last move
                 else:  # where case is folded
                     os.rename(name, to_name, src_dir_fd=source, dst_dir_fd=target)
+            self.tidy(folder)
             return True
         with self.inside(folder) as source, self.inside(to_folder, make=True) as target:
             _rename_new(name, to_name, source, target)

@@ -276,6 +276,22 @@ async def test_where_no_file_has_two_names_it_is_renamed_and_nothing_is_written_
     assert all_of(root) == [PATH]
 
 
+@pytest.mark.parametrize("is_within", [True, False])
+async def test_a_move_that_was_killed_leaves_no_empty_folder_behind(
+    root: Path, source: Path, *, is_within: bool
+) -> None:
+    await put(root, source)
+    target = root / "Other" / "A film [x1].mp4"
+    target.parent.mkdir()
+    target.hardlink_to(root / PATH)
+    if not is_within:
+        (root / PATH).unlink()
+    files = PlacedFiles(LibraryFolder(root))
+    assert await files.move(file_of(FILM), "Other/A film [x1].mp4") == "moved"
+    assert [path.name for path in root.iterdir() if path.name != MARKER] == ["Other"]
+    assert target.read_bytes() == FILM
+
+
 class Killed(BaseException):
     """Nothing is cleaned up after it."""
 
