@@ -160,7 +160,7 @@ def _instant(value: object) -> datetime:
 Instant = Annotated[datetime, BeforeValidator(_instant)]
 
 
-def _title(title: str) -> str | None:
+def harmless_line(title: str) -> str | None:
     """One line without control characters and bidi controls; None if nothing is left."""
     spaced = re.sub(r"\s+", " ", _BIDI.sub("", title))
     return "".join(letter for letter in spaced if unicodedata.category(letter) != "Cc").strip() or None
@@ -363,8 +363,8 @@ class ProcessRequest(Frozen):
     webhook: HttpUrl | None = Field(
         default=None, description="gets the final payload, signed as Standard Webhooks say"
     )
-    title: Annotated[str, Field(min_length=1, max_length=MAX_TITLE), AfterValidator(_title)] | None = Field(
-        default=None, description="shown until the source has told its own"
+    title: Annotated[str, Field(min_length=1, max_length=MAX_TITLE), AfterValidator(harmless_line)] | None = (
+        Field(default=None, description="shown until the source has told its own")
     )
 
     library: Library | None = Field(

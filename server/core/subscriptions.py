@@ -30,7 +30,17 @@ from pydantic_core import PydanticCustomError, PydanticKnownError, to_json
 
 from server.core.codes import PASSING, PASSING_STATUSES
 from server.core.library import Library
-from server.core.models import Frozen, HttpUrl, Says, Stage, Stored, Task, TaskStatus, Whole
+from server.core.models import (
+    Frozen,
+    HttpUrl,
+    Says,
+    Stage,
+    Stored,
+    Task,
+    TaskStatus,
+    Whole,
+    harmless_line,
+)
 from server.core.remembering import Fetched, MediaKind
 
 ItemState = Literal["known", "skipped", "waiting", "queued", "fetched", "failed", "expired"]
@@ -271,7 +281,9 @@ class SubscriptionSettings(Frozen):
 
     model_config = ConfigDict(strict=True)
 
-    name: str | None = Field(default=None, min_length=1, max_length=200, description="instead of the title")
+    name: Annotated[str, Field(min_length=1, max_length=200), AfterValidator(harmless_line)] | None = Field(
+        default=None, description="instead of the title"
+    )
     enabled: bool = True
     interval: Interval | None = Field(
         default=None,

@@ -162,6 +162,15 @@ async def test_a_patch_merges_and_null_is_the_default(client: Client) -> None:
     assert (await (await client.get(path)).json())["revision"] == 2
 
 
+@pytest.mark.parametrize(("name", "told"), [("\u202e a\n\u0000b ", "a b"), (" \t", URL), ("\u202e", URL)])
+async def test_a_name_is_one_line_that_can_be_read(client: Client, name: str, told: str) -> None:
+    made = await subscribed(client, name=name)
+    assert made["name"] == told
+    path = f"/api/subscriptions/{made['subscription_id']}"
+    await client.patch(path, json={"name": "Other"})
+    assert (await (await client.patch(path, json={"name": name})).json())["name"] == told
+
+
 async def test_what_is_right_no_longer_keeps_nobody_from_changing_anything_else(
     aiohttp_client: Connect, tmp_path: Path
 ) -> None:
@@ -290,7 +299,7 @@ async def test_opml_comes_back_as_it_went_and_another_reader_takes_it(client: Cl
     assert read.bozo == 0
     assert [(feed.title, feed.url) for feed in read.feeds] == [
         ("http://b.test/feed", "http://b.test/feed"),
-        ('Café "<&>"  猫', "http://a.test/feed?a=1&b=2"),
+        ('Café "<&>" 猫', "http://a.test/feed?a=1&b=2"),
     ]
     assert [outline.url for outline in opml.read(text)] == [feed.url for feed in read.feeds]
     again = await client.post("/api/subscriptions.opml", data=text, headers=OPML)
