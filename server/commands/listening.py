@@ -29,7 +29,10 @@ async def listen(runner: web.AppRunner, settings: ServerSettings) -> None:
         await _open(runner, host, port)
         port = port or runner.addresses[0][1]  # for 0 the system chose one: the same for both families
     for address, number, *_ in runner.addresses:
-        log.info("listening on %s", _link(address, number, settings.base_path))
+        family = "IPv6" if ":" in address else "IPv4"
+        others = f" (and on every other {family} address)" if address in _OPENS else ""
+        link = f"http://{reachable(address)}:{number}{settings.base_path}"
+        log.info("listening on %s%s", link, others)
 
 
 async def _open(runner: web.AppRunner, host: str, port: int) -> None:
@@ -61,9 +64,3 @@ def reachable(host: str) -> str:
     """The host of a link that reaches `server.host` from this machine."""
     opens = _OPENS.get(host, host)
     return f"[{opens}]" if ":" in opens else opens
-
-
-def _link(address: str, port: int, base_path: str) -> str:
-    family = "IPv6" if ":" in address else "IPv4"
-    others = f" (and on every other {family} address)" if address in _OPENS else ""
-    return f"http://{reachable(address)}:{port}{base_path}{others}"

@@ -83,24 +83,24 @@ async def _update(releases: Releases, new: Path, *, again: bool, asked: bool) ->
     except Unfit as exc:
         why = one_line(str(exc))
     if why:
-        releases.change(lambda state: _refusing(state, newest, why))
+
+        def refuse(state: State) -> State:
+            return state.model_copy(
+                update={
+                    "refused": {**state.refused, newest: "self_test"},
+                    "outcome": "refused",
+                    "version": newest,
+                    "looked_at": moment(),
+                    "detail": why,
+                }
+            )
+
+        releases.change(refuse)
         return _say(word("update_refused", version=newest, current=current, why=why), 1)
     if not is_there:
         releases.put(packages, newest)
     releases.change(lambda state: _choosing(state, newest, releases))
     return _say(word("update_switched", version=newest, current=current))
-
-
-def _refusing(state: State, version: str, why: str) -> State:
-    return state.model_copy(
-        update={
-            "refused": {**state.refused, version: "self_test"},
-            "outcome": "refused",
-            "version": version,
-            "looked_at": moment(),
-            "detail": why,
-        }
-    )
 
 
 def _choosing(state: State, version: str, releases: Releases) -> State:

@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import starmap
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -353,7 +354,17 @@ class SubscriptionRows(HeardTable):
                     continue
                 hosts.add(host)
                 await tables.run(_LEASE, (now + lease, subscription_id))
-                claims.append(await _claimed(tables, subscription_id, now))
+                subscription = await _get(tables, subscription_id)
+                newest = await tables.fetch(_NEWEST_KEYS, (subscription_id, MOST_KNOWN // 2))
+                keys = [key for (key,) in newest]
+                aliases = [alias for alias, _ in await fetch_in(tables, _ALIASES, keys)]
+                due = await tables.fetch(_DUE_ITEMS, (subscription_id, now, MOST_DUE))
+                again = [
+                    item
+                    for item in starmap(_item, due)
+                    if item.task_id is None and item.reason not in ("retry", "backlog")
+                ]
+                claims.append(Claim(subscription, [*keys, *aliases][:MOST_KNOWN], again[:MOST_AGAIN]))
             return claims
 
         return await self._transactions.write(work) if most > 0 else []
@@ -620,15 +631,6 @@ async def _refuse_same(tables: Statements, source_key: str, wish: str, but: str 
     for (subscription_id,) in await tables.fetch(_SAME, (source_key, wish)):
         if subscription_id != but:
             raise AlreadySubscribed(subscription_id)
-
-
-async def _claimed(tables: Statements, subscription_id: str, now: float) -> Claim:
-    subscription = await _get(tables, subscription_id)
-    keys = [key for (key,) in await tables.fetch(_NEWEST_KEYS, (subscription_id, MOST_KNOWN // 2))]
-    aliases = [alias for alias, _ in await fetch_in(tables, _ALIASES, keys)]
-    due = [_item(*row) for row in await tables.fetch(_DUE_ITEMS, (subscription_id, now, MOST_DUE))]
-    again = [item for item in due if item.task_id is None and item.reason not in ("retry", "backlog")]
-    return Claim(subscription, [*keys, *aliases][:MOST_KNOWN], again[:MOST_AGAIN])
 
 
 async def _still_ours(tables: Statements, claim: Claim) -> Subscription | None:

@@ -202,7 +202,10 @@ class Placer:
         if not await self._store.described(one, about):
             return
         one = replace(one, about=about)
-        counted = await self._counted(one)
+        film = film_of(one, self._zone)
+        named = place_of(one.wanted, film)
+        show = show_of(one.wanted, film, named)
+        counted = await self._store.counted(one, show, named.show, film.day.isoformat())
         if counted == "late":
             return
         if counted == "busy":
@@ -227,7 +230,11 @@ class Placer:
                     try:
                         shared = await self._put_all(claimed, counted, place, pieces)
                     except PathTaken:
-                        await self._undo(claimed, mine)
+                        # What was placed under a name that turned out to be taken.
+                        placed_before = {file.path for file in claimed.files if file.state == "placed"}
+                        for file in mine:
+                            if file.path not in placed_before:
+                                await self._library.delete(file)
                         continue
             kept = {file.path for file in mine}
             gone = [file for file in claimed.files if file.path not in kept]
@@ -385,12 +392,6 @@ class Placer:
                 about["playlist"] = (await self._tasks.status(status.playlist_id)).video_info.title
         return {name: value for name, value in about.items() if value is not None}
 
-    async def _counted(self, one: FileSet) -> FileSet | Literal["late", "busy"]:
-        film = film_of(one, self._zone)
-        place = place_of(one.wanted, film)
-        show = show_of(one.wanted, film, place)
-        return await self._store.counted(one, show, place.show, film.day.isoformat())
-
     async def _pieces(self, one: FileSet, status: TaskStatus, place: Place) -> list[Piece]:
         """Pictures, descriptions and subtitles first, the films last."""
         pieces: list[Piece] = []
@@ -477,13 +478,6 @@ class Placer:
                 if not isinstance(source, bytes | Stream):
                     source.close()
         return shared
-
-    async def _undo(self, claimed: Claimed, files: Sequence[PlacedFile]) -> None:
-        """Delete what was placed under a name that turned out to be taken."""
-        kept = {file.path for file in claimed.files if file.state == "placed"}
-        for file in files:
-            if file.path not in kept:
-                await self._library.delete(file)
 
     async def _tell(self, one: FileSet) -> None:
         of_task = await self._tell_task(one.task_id)
