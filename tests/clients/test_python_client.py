@@ -240,29 +240,78 @@ async def test_more_than_the_file_is_wrong_content_as_well(tmp_path: Path) -> No
     assert (caught.value.code, list(tmp_path.iterdir())) == ("wrong_sha256", [])
 
 
+TOLD = {
+    "task_id": "1",
+    "status": "completed",
+    "progress": 100,
+    "message": "m",
+    "created_at": "2026-01-31T08:00:00Z",
+    "video_info": {},
+    "files": {"video": "/f/film_x.mp4"},
+    "url": "http://media.test/",
+    "stage": "completed",
+    "revision": 1,
+    "file_info": {"video": {"size": len(CONTENT), "type": "video/mp4", "sha256": "0" * 64}},
+}
+RUNS = TOLD | {"status": "processing", "stage": "paused", "progress": 20, "files": {}, "file_info": {}}
+
+
+@pytest.mark.parametrize("path", ["/ws/1", "/ws"])
+async def test_a_socket_that_ends_at_once_is_tried_ever_less_often_and_given_up(path: str) -> None:
+    tries = 0
+
+    async def ends_at_once(request: web.Request) -> web.WebSocketResponse:
+        nonlocal tries
+        tries += 1
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        if path == "/ws/1":
+            await socket.send_json(RUNS)
+        return socket
+
+    async def none(_: web.Request) -> web.Response:
+        return web.json_response({"tasks": []})
+
+    app = web.Application()
+    app.add_routes([web.get(path, ends_at_once), web.get("/api/tasks", none)])
+    async with asyncio.timeout(20), TestServer(app) as server, Client(str(server.make_url(""))) as client:
+        client.patience = 2.0
+        with pytest.raises(ServerUnreachable):
+            [each async for each in (client.follow("1") if path == "/ws/1" else client.follow_all())]
+    assert 3 <= tries <= 9
+
+
+async def test_where_a_proxy_drops_etags_a_task_is_asked_for_now_and_then(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("clipwire_client.client.POLL_EVERY", 0.1)
+    polls, ends = 0, asyncio.Event()
+
+    async def status(_: web.Request) -> web.Response:
+        nonlocal polls
+        polls += 1
+        return web.json_response(TOLD | {"revision": 2} if ends.is_set() else RUNS)
+
+    app = web.Application()
+    app.add_routes([web.get("/api/status/1", status)])
+    async with asyncio.timeout(20), TestServer(app) as server, Client(str(server.make_url(""))) as client:
+        following = client.follow("1")
+        assert (await anext(following)).revision == 1
+        asyncio.get_running_loop().call_later(1.0, ends.set)
+        assert (await anext(following)).is_final
+    assert polls <= 12
+
+
 async def test_a_page_that_always_comes_in_place_of_a_file_is_given_up(tmp_path: Path) -> None:
     async def page(_: web.Request) -> web.Response:
         return web.Response(text="log in first")
 
     app = web.Application()
     app.add_routes([web.get("/f/film_x.mp4", page)])
-    told = {
-        "task_id": "1",
-        "status": "completed",
-        "progress": 100,
-        "message": "m",
-        "created_at": "2026-01-31T08:00:00Z",
-        "video_info": {},
-        "files": {"video": "/f/film_x.mp4"},
-        "url": "http://media.test/",
-        "stage": "completed",
-        "revision": 1,
-        "file_info": {"video": {"size": len(CONTENT), "type": "video/mp4", "sha256": "0" * 64}},
-    }
     async with asyncio.timeout(20), TestServer(app) as server, Client(str(server.make_url(""))) as client:
         client.patience = 1.0
         with pytest.raises(TransferFailed, match="ended after 12 of"):
-            await client.download(Task.model_validate(told), f"{tmp_path}/")
+            await client.download(Task.model_validate(TOLD), f"{tmp_path}/")
 
 
 async def test_a_list_of_no_tasks_is_not_all_of_them(service: Service, site: Site) -> None:

@@ -4,6 +4,7 @@
 on where a transfer broke. None of them gives up before nothing has come for `patience` seconds.
 """
 
+import asyncio
 import json
 import time
 import uuid
@@ -27,6 +28,8 @@ from clipwire_client.wishes import Wishes
 
 ANSWER_WITHIN = 60.0  # seconds
 HEARTBEAT = 20.0  # seconds between pings: a server that has vanished does not close its sockets
+LASTING = 5.0  # seconds of a socket without news; one that ends sooner, again and again, is of no use
+POLL_EVERY = 2.0  # seconds, where no long poll is possible
 LONG_POLL = 30  # seconds that the service holds a request until something changes
 MAX_ANSWER = 32 << 20  # bytes: no answer of the service is so long
 MAX_MESSAGE = 4 << 20
@@ -173,13 +176,15 @@ class Client:
         etag: str | None = None
         while True:
             news: Task | None = None
+            since = float("inf")  # when the first message came
             try:
                 if by_socket:
                     async with aclosing(self._messages(f"/ws/{quote(task_id, safe='')}")) as messages:
                         async for text in messages:
-                            patience.rewarded()
+                            since = min(since, time.monotonic())
                             news = self._read(Task, text)
                             if news.revision > revision:
+                                patience.rewarded()
                                 revision = news.revision
                                 yield news
                                 if news.is_final:
@@ -187,6 +192,8 @@ class Client:
                     if news and news.is_final:
                         return
                     # Closed early: the service goes away; or the task was deleted, as the next try will tell.
+                    if time.monotonic() - since > LASTING:
+                        patience.rewarded()
                     await patience.after(ServerUnreachable(f"{self.url} has closed the connection"))
                     continue
                 news, etag = await self._changed(task_id, etag)
@@ -196,12 +203,16 @@ class Client:
             except ClipwireError as error:
                 if not self._may_pass(error):
                     raise
+                if time.monotonic() - since > LASTING:
+                    patience.rewarded()
                 await patience.after(error)
                 continue
             patience.rewarded()
             if news and news.revision > revision:
                 revision = news.revision
                 yield news
+            elif etag is None:  # some proxy drops it, so that the service cannot wait with its answer
+                await asyncio.sleep(POLL_EVERY)
             if news and news.is_final:
                 return
 
@@ -215,11 +226,13 @@ class Client:
         newest = -1
         patience = Patience(self.patience)
         while True:
-            missed = newest >= 0
+            missed, since = newest >= 0, float("inf")
             try:
                 async with aclosing(self._messages("/ws", connected=True)) as messages:
                     async for text in messages:
-                        patience.rewarded()
+                        since = min(since, time.monotonic())
+                        if text:
+                            patience.rewarded()
                         told: list[Task | Removed] = []
                         if text:
                             told = [self._read_feed(text)]
@@ -247,6 +260,8 @@ class Client:
                 if not self._may_pass(failed):
                     raise
                 error = failed
+            if time.monotonic() - since > LASTING:
+                patience.rewarded()
             await patience.after(error)
 
     async def _missed(self, running: set[str], newest: int) -> list[Task | Removed]:
