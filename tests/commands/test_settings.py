@@ -423,7 +423,7 @@ def test_sizes_take_units(monkeypatch: pytest.MonkeyPatch, text: str, size: int)
 
 
 @pytest.mark.parametrize(
-    "secret", ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"]
+    "secret", ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_c2hvcnQ="]
 )
 def test_the_secret_of_webhooks_is_base64_with_or_without_its_prefix(
     monkeypatch: pytest.MonkeyPatch, secret: str
@@ -433,12 +433,12 @@ def test_the_secret_of_webhooks_is_base64_with_or_without_its_prefix(
     assert secret not in repr(load())
 
 
-@pytest.mark.parametrize("secret", ["whsec_", "a password", "whsec_ä", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZI"])
+@pytest.mark.parametrize("secret", ["whsec_", "a password", "whsec_ä"])
 def test_another_secret_of_webhooks_is_refused_without_being_quoted(
     monkeypatch: pytest.MonkeyPatch, secret: str
 ) -> None:
     monkeypatch.setenv("CLIPWIRE_WEBHOOKS__SECRET", secret)
-    with pytest.raises(ConfigurationError, match=r"^webhooks\.secret: whsec_ and base64 of") as error:
+    with pytest.raises(ConfigurationError, match=r"^webhooks\.secret: whsec_ and base64") as error:
         load()
     assert secret not in str(error.value) or secret == "whsec_"
 
