@@ -22,7 +22,7 @@ from server.files.workplace import LocalWorkplace
 from server.storage.sqlite import open_store
 from server.tasks import janitor
 from tests.adding import add
-from tests.examples import new_task
+from tests.examples import new_task, started
 from tests.inside import TASK, Inside, inside
 from tests.site import Site
 from tests.storage.test_migrations import NOBODY, as_somebody_else
@@ -244,6 +244,18 @@ async def test_a_directory_that_goes_during_the_commit_is_noticed_before_the_ans
         with pytest.raises(StorageFailed):
             async with asyncio.timeout(10):
                 await add(store, new_task())
+
+
+async def test_in_a_directory_that_went_before_the_commit_nothing_is_changed(folder: Folder) -> None:
+    async with open_store(folder.path / "clipwire.db", max_queued=10, find_short=short_of) as store:
+        task = await add(store, new_task())
+        folder.remove()
+        with pytest.raises(StorageFailed):
+            async with asyncio.timeout(10):
+                await store.save(started(task.status))
+        assert await store.get(task.status.task_id) == task
+        folder.put_back()
+        assert await store.save(started(task.status))
 
 
 async def test_nothing_is_swept_from_a_directory_that_took_the_place_of_another(folder: Folder) -> None:
