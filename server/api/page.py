@@ -129,7 +129,9 @@ async def static(request: web.Request) -> web.Response:
     """A file that was read before. No path is built from the request, so there is no path traversal."""
     page = await request.app[PAGE].assets()
     asset = page.files.get(request.match_info["path"])
-    if asset is None:
+    tag = request.query_string.rstrip("&")  # scripts add these to ask once more
+    # The short names of what is loaded on demand are those of the script that loads it.
+    if asset is None or (request.match_info["path"] in ON_DEMAND and tag not in ("", asset.tag)):
         raise NotFound(docs_path(request))
     response = _answer(request, asset)
     # Only if the tag is this file's: beside a server of another release, requests come for that one's files.

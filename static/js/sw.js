@@ -58,13 +58,17 @@ async function answer(request) {
   try {
     const fresh = await fetch(request)
     if (fresh.ok) await keep(key, pathname, fresh.clone()).catch(() => {}) // the disk is full, or storage is forbidden
-    return fresh
+    // A server of a newer release does not have what belongs to this page.
+    return fresh.status === 404 && key !== ROOT ? (await keptOf(key)) ?? fresh : fresh
   } catch (error) {
-    const kept = await caches.match(key, { ignoreVary: true })
+    const kept = await keptOf(key)
     if (kept) return kept
     throw error
   }
 }
+
+/** @param {string} key */
+const keptOf = (key) => caches.match(key, { ignoreVary: true })
 
 /**
  * Keep it in place of any other version of the same file.

@@ -17,6 +17,8 @@ from server.api import page
 from server.api.joining import ON_DEMAND
 from server.api.keys import LANGUAGE
 from server.api.page import SCRIPT, SHEET, paths_in, read_assets
+from server.app import create_app
+from server.settings import DownloadSettings, Settings, StorageSettings
 from tests.pictures.icons import OPAQUE, SIZES
 
 Client = TestClient[web.Request, web.Application]
@@ -74,6 +76,20 @@ async def test_what_the_page_names_need_not_be_asked_for_again(client: Client) -
         "",
     ):  # of another release, or unknown
         assert "immutable" not in (await client.get("/" + name)).headers.get("Cache-Control", "")
+
+
+@pytest.mark.parametrize("name", ON_DEMAND)
+async def test_a_page_of_another_release_gets_no_script_that_knows_other_names(
+    aiohttp_client: Callable[..., Awaitable[Client]], tmp_path: Path, name: str
+) -> None:
+    """It says that it has to be loaded again; with this release's script it would do anything."""
+    storage, downloads = StorageSettings(data_dir=tmp_path / "data"), DownloadSettings(min_free_disk=0)
+    client = await aiohttp_client(create_app(Settings(storage=storage, downloads=downloads)))
+    tag = page.assets().files[name].tag
+    for query in ("", f"?{tag}", f"?{tag}&&"):
+        assert (await client.get(f"/static/{name}{query}")).status == 200
+    for query in ("?0123456789abcdef", "?0123456789abcdef&", f"?{tag}0"):
+        assert (await client.get(f"/static/{name}{query}")).status == 404
 
 
 async def test_only_the_service_worker_may_work_for_more_than_its_folder(client: Client) -> None:

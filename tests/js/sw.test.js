@@ -12,6 +12,29 @@ Object.defineProperty(browser, "location", {
 })
 browser.addEventListener = (/** @type {string} */ type, /** @type {any} */ then) => (listeners[type] = then)
 
+test("a page of an earlier release keeps its scripts, and no other answer is replaced", async () => {
+  await import("../../static/js/sw.js")
+  Object.defineProperty(browser, "caches", {
+    value: { match: () => Promise.resolve(new Response("kept")) },
+    configurable: true,
+  })
+  /** @type {[path: string, mode: string, status: number, expected: string][]} */
+  const cases = [
+    ["static/later.js?old", "cors", 404, "kept"],
+    ["static/later.js?old", "cors", 500, "fresh"],
+    ["", "navigate", 404, "fresh"],
+    ["", "navigate", 401, "fresh"],
+  ]
+  for (const [path, mode, status, expected] of cases) {
+    browser.fetch = () => Promise.resolve(new Response("fresh", { status }))
+    /** @type {Promise<Response> | undefined} */
+    let answer
+    const request = { url: `https://clipwire.example/${path}`, method: "GET", mode }
+    listeners.fetch({ request, respondWith: (/** @type {Promise<Response>} */ given) => (answer = given) })
+    assert.equal(await (await answer)?.text(), expected)
+  }
+})
+
 test("what cannot be kept is given to the page all the same", async () => {
   await import("../../static/js/sw.js")
   const full = () => Promise.reject(new DOMException("no room", "QuotaExceededError"))
