@@ -11,17 +11,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from tests.fakes.extractors import load_extractors
+
 _PLUGINS = Path(__file__).parent / "plugins"
 
 
 def warm() -> None:
-    """Import it, and what it compiles when it first looks at a link."""
+    """Import it, what it compiles when it first looks at a link, and what it loads when it reads a page."""
     import yt_dlp
 
     sys.path.append(str(_PLUGINS))
     with yt_dlp.YoutubeDL({"quiet": True, "cachedir": False}) as ydl:
         for extractor in ydl._ies.values():
             extractor.suitable("https://warm.invalid/")
+    load_extractors()
 
 
 def run(folder: str, arguments: Sequence[str], environment: dict[str, str], limit: float) -> int | None:
