@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
-from re import _parser
+from importlib import import_module
 from typing import Annotated, Any, Literal, Protocol, get_args
 
 from pydantic import (
@@ -118,7 +118,7 @@ def _pattern(value: str) -> str:
     this parser under a name that Python has deprecated.
     """
     try:
-        _parser.parse(value)
+        import_module("re._parser").parse(value)
     except (re.error, RecursionError, OverflowError):
         raise PydanticCustomError("pattern_syntax", "not a valid pattern") from None
     return value
