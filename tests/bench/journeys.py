@@ -10,30 +10,19 @@ import json
 import re
 import sys
 from collections import Counter
-from collections.abc import Coroutine, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
-from unittest.mock import patch
 
-from server.api import connections, keys
-from server.core.events import DownloadStarted, Started
-from server.tasks import children, janitor
-from tests.bench.entered import SERVER, Entered
+from tests.bench.entered import SERVER
 from tests.bench.figures import Figure
 from tests.bench.lab import Lab
-from tests.bench.traced import NOTES
-from tests.inside import Inside, inside
-
-NEVER = 3600.0  # seconds
-PROGRAM = Path(__file__).with_name("traced.py")
 
 
 async def journeys(lab: Lab) -> list[Figure]:
-    """In a process of its own, which nothing has entered before."""
+    """`walked` in a process of its own, which nothing has entered before."""
     arguments = (str(lab.new_folder("journeys")), f"{lab.site.url}/1mb.mp4")
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.bench.journeys", *arguments, stdout=asyncio.subprocess.PIPE
+        sys.executable, "-m", "tests.bench.walked", *arguments, stdout=asyncio.subprocess.PIPE
     )
     told, _ = await process.communicate()
     submit, status, film = json.loads(told)
@@ -45,30 +34,6 @@ async def journeys(lab: Lab) -> list[Figure]:
     ]
 
 
-async def _followed(folder: Path, film: str) -> tuple[set[str], set[str], set[str]]:
-    """What each journey enters."""
-    notes = folder / "child"
-    environment = children.child_environment() | {NOTES: str(notes)}
-    with (
-        patch.object(children, "PROGRAM", PROGRAM),
-        patch.object(children, "child_environment", lambda: environment),
-        patch.object(janitor, "LOOK_AT_DISK", NEVER),
-        patch.object(janitor, "LOOK_WHILE_IDLE", NEVER),
-        patch.object(connections, "LOOK", NEVER),
-    ):
-        async with inside(folder) as service:
-            await _downloaded(service, film)  # what is done once only is not counted
-            submit = await _submit(service)
-            await _ended(service)
-            await service.app[keys.TASKS].pause_queue()  # the status alone: nothing begins to run
-            status = await _status(service)
-            await service.app[keys.TASKS].resume_queue()
-            await _ended(service)
-            with _entered() as server:
-                await _downloaded(service, film)
-    return submit, status, server | set(notes.read_text("utf-8").splitlines())
-
-
 def _figures(journey: str, entered: Iterable[str], *, modules: int, functions: int) -> list[Figure]:
     names = set(entered)
     files = {each.partition(":")[0] for each in names}
@@ -76,69 +41,6 @@ def _figures(journey: str, entered: Iterable[str], *, modules: int, functions: i
         Figure(f"{journey}: modules", len(files), "", at_most=modules),
         Figure(f"{journey}: functions", len(names), "", at_most=functions),
     ]
-
-
-@contextmanager
-def _entered() -> Iterator[set[str]]:
-    found: set[str] = set()
-    noting = Entered(found.add)
-    noting.begin()
-    try:
-        yield found
-    finally:
-        noting.end()
-
-
-async def _submit(service: Inside) -> set[str]:
-    """From the request's first byte to the first byte of the 202."""
-    return await _until_written(b"HTTP/1.1 202", service.submit(auto_start=True))
-
-
-async def _status(service: Inside) -> set[str]:
-    """From the event to the text message on a socket."""
-    task_id = await service.submit()
-    recorder = service.app[keys.TASKS]._recorder
-    await service.app[keys.TASKS].resume(task_id)
-    async with service.client.ws_connect(f"/ws/{task_id}") as socket:
-        await socket.receive()
-        await recorder.record(task_id, Started(), attempt=0)
-        await socket.receive()
-        return await _until_written(b"\x81", recorder.record(task_id, DownloadStarted(), attempt=1))
-
-
-async def _ended(service: Inside) -> None:
-    """Return once nothing of the journeys before goes on."""
-    async with asyncio.timeout(30):
-        await service.app[keys.HUB].left_alone()
-        while any(not stage.is_final for stage in await service.app[keys.TASKS]._store.count()):
-            await asyncio.sleep(0.01)
-    await asyncio.sleep(0.5)
-
-
-async def _until_written(beginning: bytes, work: Coroutine[Any, Any, object]) -> set[str]:
-    found: set[str] = set()
-
-    def written(data: bytes) -> None:
-        if data.startswith(beginning):
-            noting.end()
-
-    noting = Entered(found.add, written)
-    noting.begin()
-    try:
-        await work
-        await asyncio.sleep(0.1)
-    finally:
-        noting.end()
-    return found
-
-
-async def _downloaded(service: Inside, url: str) -> None:
-    task_id = await service.submit(url=url, outputs=["video"], auto_start=True)
-    async with asyncio.timeout(30):
-        while not (status := await service.app[keys.TASKS].status(task_id)).stage.is_final:
-            await asyncio.sleep(0.01)
-    assert status.stage == "completed", status
-    await asyncio.sleep(0.5)
 
 
 def _share_of_one_caller() -> float:
@@ -153,8 +55,3 @@ def _share_of_one_caller() -> float:
                 private = node.name.startswith("_") and not node.name.endswith("__")
                 once += private and names[node.name] == 2
     return 100 * once / functions
-
-
-if __name__ == "__main__":
-    followed = asyncio.run(_followed(Path(sys.argv[1]), sys.argv[2]))
-    print(json.dumps([sorted(each) for each in followed]))

@@ -1,4 +1,4 @@
-"""The fork server, whose children note each function of ours that they enter: see `tests.bench.journeys`.
+"""The fork server, whose children note each function of ours that they enter: see `tests.bench.walked`.
 
 A child is in a sandbox and closes what it inherits, so it notes them in memory that it shares with the fork
 server, which writes them to the file that the environment names.
