@@ -12,7 +12,7 @@ from tests.browser.test_session import log_in
 from tests.browser.test_tasks import PATIENCE
 from tests.fakes.api import FakeApi
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.long]
 ENGLISH = {"locale": "en-US"}
 
 

@@ -440,6 +440,7 @@ async def test_what_was_asked_before_a_change_does_not_take_it_back(
     api.subscriptions.add(CHANNEL, entries(1, "fetched"))
     async with asyncio.timeout(PATIENCE), open_page(api.url, has_clock=True, **ENGLISH) as page:
         dialog = await open_subscriptions(page)
+        await dialog.locator(".follow-list li").wait_for()
         is_answered, let_go = await hold(page, "**/api/subscriptions?limit=200*")
         await page.clock.run_for(6_000)
         await is_answered.wait()

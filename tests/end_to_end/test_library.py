@@ -125,6 +125,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.minutes
+@pytest.mark.long
 async def test_a_full_library_waits_and_is_filled_when_there_is_room(
     services: Services, site: Site, small_disk: Path
 ) -> None:
