@@ -17,6 +17,7 @@ from server.core.placements import (
     is_same_place,
     of_folder,
 )
+from server.storage.rows import read_status, readable
 from server.storage.tables import HeardTable, Row, Statements, Tables, fetch_in, insert
 
 LATEST = 86_400.0  # seconds: what is due later was put off by a clock that was ahead
@@ -125,11 +126,10 @@ async def leave_all(tables: Statements, subscription_id: str) -> None:
 
 async def made_by_looks(tables: Statements, task_ids: Sequence[str]) -> list[str]:
     """Those of the tasks that subscriptions have made: one that a client asked for by its link is the
-    client's, also where an entry of a subscription was fetched by it.
+    client's, also where an entry of a subscription was fetched by it. Of a damaged row nobody knows.
     """
-    sql = "SELECT task_id, status FROM tasks WHERE task_id IN ({keys})"
-    rows = await fetch_in(tables, sql, task_ids)
-    made = {task_id for task_id, status in rows if json.loads(status).get("subscription_id")}
+    rows = await fetch_in(tables, "SELECT number, status FROM tasks WHERE task_id IN ({keys})", task_ids)
+    made = {status.task_id for status in readable(read_status, rows) if status.subscription_id}
     return [task_id for task_id in task_ids if task_id in made]
 
 

@@ -44,6 +44,7 @@ from server.files.public_names import short_of
 from server.storage import postgresql, sqlite
 from server.storage.postgresql.store import PostgresStore
 from server.storage.sqlite.store import SqliteStore
+from server.storage.tables import Tables
 from tests.examples import new_task, utc_now
 
 AnyStore = SqliteStore | PostgresStore
@@ -779,6 +780,21 @@ async def test_a_task_of_a_clients_own_link_goes_neither_with_what_is_kept_nor_w
     assert (await states(store, mine))["site 1"] == "expired retention"
     assert await store.subscriptions.unshared_tasks(mine.subscription_id) == [task.status.task_id]
     assert await store.subscriptions.remove(mine.subscription_id) == [task.status.task_id]
+
+
+async def test_a_task_whose_row_is_damaged_keeps_nothing_else_from_being_let_go(store: AnyStore) -> None:
+    mine = await subscribed(store, backlog="all", keep={"days": 1})
+    damaged, whole = (await looked(store, entries(2, 1))).tasks
+    for task in (damaged, whole):
+        await ended(store, task)
+
+    async def damage(tables: Tables) -> None:
+        sql = "UPDATE tasks SET status = '{' WHERE task_id = ?"
+        await tables.run(sql, (damaged.status.task_id,))
+
+    await store.subscriptions._transactions.write(damage)
+    assert whole.status.task_id in await store.subscriptions.expire(utc_now().timestamp() + 2 * DAY)
+    assert whole.status.task_id in await store.subscriptions.remove(mine.subscription_id)
 
 
 async def test_all_or_none_are_fetched_where_the_queue_is_full(store: AnyStore) -> None:
