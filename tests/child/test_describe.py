@@ -44,6 +44,14 @@ def test_whatever_an_extractor_says_the_model_takes_it(info: dict[str, Any]) -> 
     VideoInfo.model_validate_json(json.dumps(said), extra="forbid")
 
 
+def test_every_field_is_told_of_a_source_that_says_all_of_it() -> None:
+    numbers, texts = ("duration", "width", "height", "timestamp"), ("title", "uploader", "extractor", "id")
+    info = dict.fromkeys(numbers, 1) | dict.fromkeys((*texts, "extractor_key", "channel", "channel_id"), "x")
+    info |= {"webpage_url": "http://a.test/", "is_live": True}
+    told = video_info.video_info(info, filesize=1, cut=True)
+    assert told.keys() == VideoInfo.model_fields.keys(), "`video_info` in server/child/extract/video_info.py"
+
+
 @given(st.fixed_dictionaries(dict.fromkeys(("description", "tags"), ANYTHING)))
 def test_whatever_it_says_about_a_film_the_model_takes_it(info: dict[str, Any]) -> None:
     said = video_info.about(info)

@@ -11,14 +11,43 @@ import pytest
 import trustme
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from clipwire_client import Client, ClipwireError, Removed, ServerUnreachable, Task, TransferFailed
+from clipwire_client import (
+    Client,
+    ClipwireError,
+    Entries,
+    FileInfo,
+    LibraryPlace,
+    Removed,
+    ServerUnreachable,
+    Task,
+    TransferFailed,
+    VideoInfo,
+)
+from pydantic import BaseModel
 
+from server.api import payload
+from server.core import models
 from tests.commands.shell import Shell
 from tests.service import Service, Services
 from tests.site import Site
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
+
+
+@pytest.mark.parametrize(
+    ("ours", "told"),
+    [
+        (Task, payload.TaskPayload),
+        (VideoInfo, models.VideoInfo),
+        (FileInfo, payload.FileInfo),
+        (Entries, payload.EntryCounts),
+        (LibraryPlace, payload.LibraryPlace),
+    ],
+)
+def test_every_field_that_the_service_tells_is_known(ours: type[BaseModel], told: type[BaseModel]) -> None:
+    names = ours.model_fields.keys() ^ told.model_fields.keys()
+    assert names == set(), f"`{ours.__name__}` in clients/python/clipwire_client/models.py"
 
 
 async def test_the_main_job_is_six_lines(service: Service, site: Site, tmp_path: Path) -> None:

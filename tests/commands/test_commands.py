@@ -3,10 +3,11 @@
 import asyncio
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from enum import Enum
 from pathlib import Path
-from typing import get_args, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints, is_typeddict
 
 import click
 import pytest
@@ -171,6 +172,26 @@ def test_every_field_of_a_request_is_an_option_and_has_its_words_in_every_langua
         for inner in model.model_fields if model else ():
             assert f"--{name}-{inner}".replace("_", "-") in options[f"{name}__{inner}"].opts
     assert set(get_type_hints(Wishes)) == set(fields) - {"url"}
+
+
+def choices(kind: Any, field: str = "") -> Iterator[tuple[str, str]]:
+    """All words that fields of `kind` may have as their value, or in their list, each with its field."""
+    if get_origin(kind) is Literal or (isinstance(kind, type) and issubclass(kind, Enum)):
+        yield from ((field, word) for word in get_args(kind) or kind)
+    elif is_model(kind):
+        for name, about in kind.model_fields.items():
+            yield from choices(about.annotation, f"{field}.{name}")
+    elif is_typeddict(kind):
+        for name, inner in get_type_hints(kind).items():
+            yield from choices(inner, f"{field}.{name}")
+    else:
+        for inner in get_args(kind):
+            yield from choices(inner, field)
+
+
+def test_every_choice_of_a_request_is_a_choice_of_its_option() -> None:
+    words = set(choices(Wishes)) ^ set(choices(ProcessRequest))
+    assert words == set(), "the types of clients/python/clipwire_client/wishes.py"
 
 
 def is_model(kind: object) -> bool:

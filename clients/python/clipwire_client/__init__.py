@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from clipwire_client.client import Client
     from clipwire_client.errors import ClipwireError, NotClipwire, ServerUnreachable, TransferFailed
-    from clipwire_client.models import Entries, FileInfo, Removed, Task, VideoInfo
+    from clipwire_client.models import Entries, FileInfo, LibraryPlace, Removed, Task, VideoInfo
     from clipwire_client.wishes import ClipWish, SubtitleWishes, Wishes
 
 __version__ = "0.1.0"
@@ -24,6 +24,7 @@ __all__ = [
     "ClipwireError",
     "Entries",
     "FileInfo",
+    "LibraryPlace",
     "NotClipwire",
     "Removed",
     "ServerUnreachable",

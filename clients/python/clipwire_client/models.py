@@ -31,6 +31,12 @@ class VideoInfo(_Told):
     height: int | None = None
     filesize: int | None = None  # bytes
     live: bool | None = None
+    cut: bool | None = None
+    id: str | None = None
+    extractor_key: str | None = None
+    channel: str | None = None
+    channel_id: str | None = None
+    published_at: str | None = None  # a moment in UTC, or a day alone
 
 
 class FileInfo(_Told):
@@ -46,6 +52,11 @@ class Entries(_Told):
     completed: int = 0
     failed: int = 0
     truncated: bool = False
+
+
+class LibraryPlace(_Told):
+    state: str  # "waiting" or "placed"
+    paths: list[str] = []
 
 
 class Task(_Told):
@@ -79,6 +90,11 @@ class Task(_Told):
     error_code: str | None = None
     hint: str | None = None
     remedies: list[str] = []
+    cookies: str | None = None
+    rank: int = 0
+    started_at: datetime | None = None
+    subscription_id: str | None = None
+    library: LibraryPlace | None = None
     _raw: str = PrivateAttr("")
 
     @property
