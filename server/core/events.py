@@ -551,6 +551,7 @@ def _started(status: TaskStatus) -> dict[str, object]:
         "got_before": status.got,
         "progress": INFO,
         "video_info": info,
+        "needs": None,
         "film_duration": None,
         "sound_apart": None,
         "one_quality": None,

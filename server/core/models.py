@@ -652,7 +652,7 @@ class Bookkeeping(Stored):
     )
     begins_at: datetime | None = Field(default=None, description="when that is to begin, as announced")
     needs: NonNegativeInt | None = Field(
-        default=None, description="bytes on the disk at once, of an attempt that found no room for them"
+        default=None, description="bytes on the disk at once, if its last attempt found no room for them"
     )
 
     # What its request, remedies and actions ask of the next attempt.

@@ -235,6 +235,24 @@ async def test_what_met_a_full_disk_asks_its_source_again_only_when_there_is_roo
     assert (waits.waiting, attempt.started) == ("disk_full", 1)
 
 
+async def test_room_that_an_attempt_of_before_has_missed_is_not_waited_for(attempt: Attempt) -> None:
+    attempt.disk.bytes = 5 * MIB
+    attempt.child.say(SpaceNeeded(needs=9 * MIB))
+    await run(attempt)
+    attempt.disk.bytes = 20 * MIB
+    attempt.child.say(SpaceNeeded(needs=MIB), DownloadStarted())  # its source has another film by now
+    running = asyncio.create_task(run(attempt))
+    await attempt.reached(Stage.DOWNLOAD)
+    running.cancel()
+    await asyncio.wait([running])
+    await attempt.recorder.record(attempt.task_id, Requeued(because="disk_full"))  # as the disk's watch does
+    attempt.disk.bytes = 5 * MIB
+    attempt.child.say(SpaceNeeded(needs=MIB), DownloadStarted(), Produced(files={"video": VIDEO}))
+    done = await run(attempt)
+    assert done is not None
+    assert done.stage is Stage.COMPLETED
+
+
 async def test_what_is_larger_than_the_disk_is_not_waited_for(attempt: Attempt) -> None:
     attempt.disk.bytes = 5 * MIB
     attempt.child.say(SpaceNeeded(needs=attempt.disk.size()))
