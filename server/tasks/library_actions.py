@@ -43,7 +43,10 @@ MOST_NAMES = 50  # as the placer tries
 MAX_NFO = 100_000  # bytes that are read of one
 _LABEL = re.compile(r"\[([^\[\]]{1,80})\](?:\.[A-Za-z0-9-]{1,30}){1,3}$")
 _OF_LINK = re.compile(r"[0-9a-f]{12}")
-_FILMS = frozenset(["mp4", "mkv", "webm", "mov", "m4v", "mp3", "m4a", "opus", "ogg", "flac", "wav", "aac"])
+FILMS = frozenset([
+    *("mp4", "mkv", "webm", "mov", "m4v", "flv", "avi", "wmv", "mpg", "3gp", "ogv", "mxf", "ts"),
+    *("mp3", "m4a", "opus", "ogg", "flac", "wav", "aac", "mka"),
+])  # fmt: skip
 _UNIQUE_ID = re.compile(rb'<uniqueid type="([^"]{1,100})"[^>]*>([^<]{1,500})</uniqueid>')
 
 
@@ -178,7 +181,7 @@ class LibraryActions:
                     continue
                 if len(strays) < MOST_MISSING:
                     strays[label, size, ending] = path
-                if ending in _FILMS:
+                if ending in FILMS:
                     # The key that the NFO beside a film tells, if there is one: of a link the one that
                     # has this label.
                     nfo = await library.read(f"{path.rpartition('.')[0]}.nfo", MAX_NFO)

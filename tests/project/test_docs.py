@@ -1,5 +1,6 @@
 """The documentation names everything that a client or an operator can meet."""
 
+import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,12 +10,14 @@ import pytest
 from pydantic import BaseModel
 
 from server.app import ROUTES
+from server.child.media.making import TAGGED
 from server.commands.cli import COMMANDS
 from server.core import errors
 from server.core.models import ProcessRequest
 from server.locales import LANGUAGES
 from server.settings import Settings
 from tests.core.test_codes import BETTER_HINTS
+from tests.trees import nodes
 
 ROOT = Path(__file__).parent.parent.parent
 API = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
@@ -74,8 +77,29 @@ def test_every_choice_of_a_request_is_described() -> None:
         assert set(choices(field, schema["$defs"])) <= set(re.findall(r"`(\w+)`", row)), name
 
 
+def test_the_guide_says_what_tags_are_in_every_container_that_can_have_some() -> None:
+    table = API.partition("### Tags and chapters")[2].partition("\n\nA file in")[0]
+    rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    assert set(re.findall(r"`(\w+)`", "".join(rows))) == TAGGED, (
+        "docs/api.md, or server/child/media/making.py"
+    )
+
+
 def test_every_setting_is_described() -> None:
-    assert [key for key in settings() if f"| `{key}" not in CONFIGURATION] == []
+    forgotten = [key for key in settings() if f"| `{key}" not in CONFIGURATION]
+    assert forgotten == [], "the table in docs/configuration.md"
+
+
+def test_every_setting_is_used() -> None:
+    """As `settings.downloads.drain`, `downloads.drain`, or in what gets the section only `settings.drain`."""
+    modules = [path for path in (ROOT / "server").rglob("*.py") if path.name != "settings.py"]
+    used = set()
+    for node in (node for path in modules for node in nodes(path)):
+        match node:
+            case ast.Attribute(ast.Name(section) | ast.Attribute(attr=section), name):
+                used.add((section.lstrip("_"), name))
+    sections = ((key, *key.rpartition(".")[::2]) for key in settings())
+    assert [key for key, *at in sections if not {(at[0], at[1]), ("settings", at[1])} & used] == []
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -10,6 +10,7 @@ from typing import Any, get_args
 
 import pytest
 
+from server.child.media.outputs import _RATES
 from server.core.models import Output, ProcessRequest
 
 STATIC = Path(__file__).parent.parent.parent / "static"
@@ -71,9 +72,10 @@ def tables() -> dict[str, Any]:
         const many = Object.keys(ACTIONS).filter((name) => ACTIONS[name].isForMany)
         const about = ([name, { kind, values = [] }]) => [name, { kind, values }]
         const options = Object.entries(OPTIONS).map(about)
+        const isRated = (audio_format) => OPTIONS.audio_quality.applies({ outputs: ["audio"], audio_format })
         console.log(JSON.stringify({
-            actions, many, options: Object.fromEntries(options), groups: GROUPS,
-            words: WORDS, everywhere: Object.keys(EVERYWHERE),
+            actions, many, options: Object.fromEntries(options), groups: GROUPS, words: WORDS,
+            rated: OPTIONS.audio_format.values.filter(isRated), everywhere: Object.keys(EVERYWHERE),
         }))"""
     found: dict[str, Any] = json.loads(deno("eval", "--no-remote", "--no-npm", script))
     return found
@@ -97,6 +99,10 @@ def test_the_page_offers_every_value_of_a_choice(field: str) -> None:
     offered = tables()["options"][field]["values"]
     assert set(offered) == set(values)
     assert offered[0] == ProcessRequest.model_fields[field].default
+
+
+def test_the_page_offers_a_rate_for_each_audio_format_that_has_one() -> None:
+    assert set(tables()["rated"]) == set(_RATES), "`audio_quality` in static/js/options.js"
 
 
 def test_the_catalogues_have_the_same_texts_with_the_same_values() -> None:
