@@ -332,6 +332,9 @@ async def test_a_pause_outlasts_a_restart(open_scene: OpenScene) -> None:
         await scene.attempts.have_begun("a")
         scene.attempts.end("a", DONE)
         await scene.dispatcher.pause()
+        async with asyncio.timeout(WITHIN):  # else "a" would go on after the restart
+            while not (await scene.store.get("a")).status.stage.is_final:
+                await asyncio.sleep(0.01)
     async with open_scene() as scene:
         assert await scene.dispatcher.is_paused()
         await scene.queue("b")
