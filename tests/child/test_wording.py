@@ -15,7 +15,7 @@ from yt_dlp import utils
 from yt_dlp.extractor.common import InfoExtractor
 from yt_dlp.networking.exceptions import HTTPError, TransportError
 
-from server.child.extract import options, plugins
+from server.child.extract import failures, options, plugins
 from server.child.extract.failures import Trail, classify
 from server.child.extract.youtube_dl import Engine
 from server.child.process.log import Log
@@ -29,6 +29,7 @@ HINTS = {
     "password": "Use --username and --password, --netrc-cmd, or --netrc (a) to provide account credentials",
     "data_center": "If you are using a data center IP or VPN/proxy, your IP may be blocked",
 }
+OF_DOWNLOADERS = {"ffmpeg_missing", "proxy_error", "unsupported_stream"}  # no extractor's words lead to them
 
 
 def said() -> list[tuple[str, str]]:
@@ -127,6 +128,11 @@ def test_a_fault_of_ours_stays_one(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_what_an_extractor_says_has_a_code(text: str, code: str) -> None:
     error = utils.ExtractorError(text, expected=True, video_id="abc", ie="Site")
     assert classify(extracted(error)).code == code
+
+
+def test_each_code_that_words_lead_to_has_an_example() -> None:
+    known = {code for _, code in said()} | OF_DOWNLOADERS
+    assert {code for code, _ in failures._WORDS} - known == set(), "a row of tests/child_wording.txt"
 
 
 @pytest.mark.parametrize(

@@ -122,8 +122,8 @@ def test_only_what_all_must_have_in_common_is_compared() -> None:
 
 
 def test_every_setting_is_the_same_on_all_nodes_or_may_differ() -> None:
-    """A new one belongs into `SHARED`, or into the list above."""
-    assert set(settings()) - set(SHARED) == OF_EACH_NODE
+    differ = (set(settings()) - set(SHARED)) ^ OF_EACH_NODE
+    assert differ == set(), "`SHARED` in server/cluster/nodes.py, or `OF_EACH_NODE` here"
 
 
 def test_the_handbook_names_all_that_must_be_the_same() -> None:

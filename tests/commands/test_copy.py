@@ -308,12 +308,15 @@ def test_all_tables_travel_with_all_columns(installation: Installation, clean_da
     with closing(sqlite3.connect(installation.data / "clipwire.db")) as db:
         assert {name for (name,) in db.execute(tables)} == set(travel)
         for table, columns in travel.items():
-            assert tuple(name for _, name, *_ in db.execute(f"PRAGMA table_info({table})")) == columns
+            found = tuple(name for _, name, *_ in db.execute(f"PRAGMA table_info({table})"))
+            assert found == columns, f"{table} in server/assembly/export_sqlite.py, or a script of SQLite"
     there = "SELECT column_name FROM information_schema.columns WHERE table_name = %s"
     with psycopg.connect(clean_database) as nodes:
         for table, columns in travel.items():
-            own = {name for (name,) in nodes.execute(there, [table])} - set(columns)
-            assert own == (OF_A_CLUSTER if table == "tasks" else set()), table
+            differ = {name for (name,) in nodes.execute(there, [table])} ^ set(columns)
+            assert differ == (OF_A_CLUSTER if table == "tasks" else set()), (
+                f"{table}: in one database alone, see `OF_A_CLUSTER`"
+            )
 
 
 def test_rows_that_did_not_arrive_as_they_are_undo_the_copy(
