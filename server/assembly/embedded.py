@@ -16,7 +16,7 @@ from server.core.deliveries import tells_of
 from server.core.errors import StorageAway
 from server.core.events import Completed, Event, Requeued, Waits
 from server.core.models import SCHEDULED, Queued, Stage, TaskStatus
-from server.core.ports import FileStore, Store
+from server.core.ports import FileStore
 from server.files.cookie_folder import LocalCookies
 from server.files.free_space import FreeSpace
 from server.files.public_names import short_of
@@ -151,16 +151,14 @@ async def carry_on(
         # A client chose the moment of a task that is scheduled: there is no delay to compare with.
         (delayed if queued.not_before and queued.waiting != SCHEDULED else ready).append(queued)
     # All together, in few commits: after a clock that was ahead, each of thousands may wait too long.
-    shortened = await asyncio.gather(
-        *(_shorten_wait(each.task_id, store, recorder, clock) for each in delayed)
-    )
+    statuses = await store.statuses([each.task_id for each in delayed])
+    shortened = await asyncio.gather(*(_shorten_wait(status, recorder, clock) for status in statuses))
     dispatcher.submit(*ready, *map(Queued.of, shortened))
 
 
-async def _shorten_wait(task_id: str, store: Store, recorder: Recorder, clock: Clock) -> TaskStatus:
+async def _shorten_wait(status: TaskStatus, recorder: Recorder, clock: Clock) -> TaskStatus:
     """Cap the wait at the intended delay: `not_before` may come from a clock that was ahead of this one."""
-    status = (await store.get(task_id)).status
     meant = MAX_RETRY_AFTER if status.delay is None else status.delay
     if status.not_before and status.not_before - clock.now() > timedelta(seconds=meant):
-        return await recorder.record(task_id, Requeued(because=status.waiting, after=meant))
+        return await recorder.record(status.task_id, Requeued(because=status.waiting, after=meant))
     return status

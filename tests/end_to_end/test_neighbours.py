@@ -210,7 +210,10 @@ def test_an_unknown_stage_is_like_one_in_which_nothing_goes_on() -> None:
     assert known_stage("rejected", ended=True, failed=True) is Stage.FAILED
 
 
-@pytest.mark.parametrize("damage", ["", "{", "[]", '"text"', "{}", '{"task_id": 7}'])
+DELAYED = '{"url": "http://a.test/", "waiting": "next_attempt", "not_before": "2026-01-01T00:00:00Z"}'
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", '"text"', "{}", '{"task_id": 7}', DELAYED])
 async def test_a_damaged_row_stops_neither_the_start_nor_a_list(
     settings: Settings, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
