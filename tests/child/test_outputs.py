@@ -118,8 +118,8 @@ def test_every_audio_format_that_can_be_asked_for_can_be_made(wanted: str) -> No
     result = plan(wished(outputs=["audio"], audio_format=wanted), [part("mkv", "h264", "dts")])
     file_type = result.files["audio"].removeprefix("audio.")
     assert file_type == (wanted if wanted != "best" else "mka")
-    assert file_type in TYPES
-    assert ("-c:a " in made(result)) == (wanted != "best"), "how it is encoded"
+    assert file_type in TYPES, "its media type, in server/child/media/outputs.py"
+    assert ("-c:a " in made(result)) == (wanted != "best"), "how it is encoded: `_SOUND`, in the same module"
 
 
 def test_what_is_made_is_found_again_in_the_library() -> None:
