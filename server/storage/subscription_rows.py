@@ -5,7 +5,7 @@ them at a time: so two nodes that look at two subscriptions with one entry make 
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import starmap
@@ -795,10 +795,21 @@ def _read_settings(text: str) -> SubscriptionSettings:
 
 
 def _with_unknown(settings: str, stored: str) -> str:
-    """`settings` with what is `stored` and unknown to this release."""
-    known = SubscriptionSettings.model_fields
-    unknown = {name: value for name, value in json.loads(stored).items() if name not in known}
-    return json.dumps(unknown | json.loads(settings), ensure_ascii=False) if unknown else settings
+    """`settings` with what is `stored` and unknown to this release, also within what is still set."""
+
+    def add(
+        told: dict[str, Any], before: dict[str, Any], known: Container[str], read: dict[str, Any]
+    ) -> None:
+        for key, value in before.items():
+            if key not in known:
+                told[key] = value
+            elif isinstance(value, dict) and isinstance(told.get(key), dict):
+                inner = read.get(key, {})
+                add(told[key], value, inner, inner)
+
+    told, read = json.loads(settings), json.loads(_settings(_read_settings(stored)))
+    add(told, json.loads(stored), SubscriptionSettings.model_fields, read)
+    return json.dumps(told, ensure_ascii=False)
 
 
 def _settings(wanted: SubscriptionSettings) -> str:

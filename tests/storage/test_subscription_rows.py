@@ -1,6 +1,7 @@
 """Subscriptions, their items and looks, on every backend: who looks, what becomes a task, and only once."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
@@ -205,6 +206,24 @@ async def test_a_change_follows_the_stored_one_or_is_refused(store: AnyStore) ->
 
 
 # Who looks.
+
+
+async def test_a_change_keeps_what_only_a_newer_release_knows_where_it_belongs(store: AnyStore) -> None:
+    mine = await subscribed(store, feed={"name": "talks", "explicit": True}, filters={"title": "a"})
+    newer = {
+        "feed": {"name": "talks", "explicit": True, "color": "red"},
+        "filters": {"title": "a", "mood": "glad"},
+        "weather": "fine",
+    }
+    put = "UPDATE subscriptions SET wanted = ?"
+    await store.subscriptions._transactions.write(lambda tables: tables.run(put, (json.dumps(newer),)))
+    wanted = SubscriptionSettings.model_validate({"feed": {"name": "talk"}})
+    after = replace(mine, revision=2, wanted=wanted)
+    assert await store.subscriptions.change(after, "w", look=False, keep=False)
+    rows = await store.subscriptions._transactions.read(
+        lambda tables: tables.fetch("SELECT wanted FROM subscriptions")
+    )
+    assert json.loads(rows[0][0]) == {"feed": {"name": "talk", "color": "red"}, "weather": "fine"}
 
 
 async def test_one_look_at_a_time_and_a_dead_one_is_taken_over(store: AnyStore) -> None:
