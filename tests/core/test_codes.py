@@ -1,6 +1,7 @@
 """No code is named anywhere that does not exist, and none exists without words and a row in the guide."""
 
 import ast
+import json
 import re
 from collections.abc import Iterator
 from functools import cache
@@ -8,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from server.core import subscriptions
 from server.core.codes import CODES, OF_THE_SERVER, PASSING, PASSING_STATUSES
+from server.core.subscriptions import HOLDING, REFUSED, WANTS_LOG_IN
 from server.locales import LANGUAGES, Catalogue
+from server.tasks import patience
 from tests.trees import nodes
 
 ROOT = Path(__file__).parent.parent.parent
@@ -69,6 +73,15 @@ def test_a_code_that_exists_is_named_by_the_sources() -> None:
     text = "".join(path.read_text(encoding="utf-8") for path in modules)
     unused = [code for code in CODES if f'"{code}"' not in text]
     assert unused == [], "a `JobFailed`, or a rule in server/child/extract/failures.py"
+
+
+def test_a_code_from_which_something_follows_exists() -> None:
+    hopeless = re.search(r"const HOPELESS = (\[.*\])", (ROOT / "static/js/actions.js").read_text("utf-8"))
+    assert hopeless
+    of_subscriptions = HOLDING | REFUSED | WANTS_LOG_IN | subscriptions._NOT_LIVE | subscriptions._OF_GONE
+    of_attempts = patience._OUT_OF_REACH | patience._WAS_ANOTHER
+    followed = {code for code in of_subscriptions | of_attempts if not code.startswith("http_")}
+    assert (followed | set(json.loads(hopeless[1]))) - (CODES | OF_THE_SERVER) == set()
 
 
 @pytest.mark.parametrize("words", LANGUAGES.values(), ids=LANGUAGES)
