@@ -37,8 +37,9 @@ MODE = PYTHONWARNINGS=default PYTHONFAULTHANDLER=1 PYTHONDONTWRITEBYTECODE=
 THOROUGH = PYTHONDEVMODE=1 PYTHONMALLOC=default
 PYTEST = $(MODE) $(PYTHON) -m pytest --dist worksteal
 
+# Three workers for each of two cores: tests wait for a third of their time.
 test: tools
-	$(PYTEST) --numprocesses 4 -m "not long" $(ARGS)
+	$(PYTEST) --numprocesses 6 -m "not long" $(ARGS)
 
 # Fewer workers: these tests examine how the service survives faults, and a busy machine would disturb them.
 test-long: tools
