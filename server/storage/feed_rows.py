@@ -7,7 +7,7 @@ from typing import Any
 from server.core.feeds import Listed
 from server.core.subscriptions import Subscription
 from server.storage.feed_names import SECRET, fresh_secret
-from server.storage.subscription_rows import COLUMNS, read_subscription
+from server.storage.subscription_rows import COLUMNS, read_subscription, readable
 from server.storage.tables import Row, Statements, Tables, Transactions, fetch_in
 
 _SECRET = "SELECT value FROM secrets WHERE name = ?"  # noqa: S105
@@ -61,7 +61,8 @@ class FeedRows:
     async def all(self) -> tuple[str | None, Sequence[tuple[str, Subscription]]]:
         async def work(tables: Statements) -> tuple[str | None, list[tuple[str, Subscription]]]:
             rows = await tables.fetch(_ALL)
-            return await _secret(tables), [(name, read_subscription(*row)) for name, *row in rows]
+            found = [(name, one) for name, *row in rows for one in readable([tuple(row)])]
+            return await _secret(tables), found
 
         return await self._transactions.read(work)
 

@@ -5,7 +5,8 @@ them at a time: so two nodes that look at two subscriptions with one entry make 
 """
 
 import json
-from collections.abc import Container, Iterable, Sequence
+import logging
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import starmap
@@ -31,6 +32,7 @@ from server.core.subscriptions import (
     FIRST_HOLD,
     HOLDING,
     HOST_HELD,
+    HOUR,
     LONGEST_HOLD,
     LONGEST_INTERVAL,
     REFUSED,
@@ -57,6 +59,8 @@ from server.storage.feed_names import name_feed, refuse_taken
 from server.storage.media_rows import look_up, name, resolved
 from server.storage.placement_rows import leave_all, leave_items, made_by_looks, to_be_placed
 from server.storage.tables import HeardTable, Row, Statements, Tables, fetch_in, insert
+
+log = logging.getLogger(__name__)
 
 MOST_KNOWN = 20_000  # keys and aliases that a look is told
 MOST_AGAIN = 10  # waiting items of one look that are looked at by themselves
@@ -173,8 +177,8 @@ _MOVE = """
     WHERE subscription_id = ? AND key = ?"""
 _KEEP_NOW = """
     UPDATE subscriptions SET keep_at = ? WHERE subscription_id IN ({keys}) AND wanted LIKE '%"keep"%'"""
-_WITH_LIBRARY = """
-    SELECT wanted FROM subscriptions WHERE subscription_id = ? AND wanted LIKE '%"library"%'"""
+_WITH_LIBRARY = f"""
+    SELECT {COLUMNS} FROM subscriptions WHERE subscription_id = ? AND wanted LIKE '%"library"%'"""  # noqa: S608
 _UNSHARED = """
     SELECT DISTINCT task_id FROM items AS mine WHERE subscription_id = ? AND task_id IS NOT NULL
     AND NOT EXISTS (SELECT 1 FROM items AS other WHERE other.task_id = mine.task_id
@@ -205,8 +209,11 @@ async def follow_tasks(tables: Statements, statuses: Iterable[TaskStatus]) -> bo
             moved = (after.state, after.reason, after.not_before, after.tries, after.fetched_at)
             await tables.run(_MOVE, (*moved, subscription_id, key))
             if after.not_before is not None:
-                asked = (await _get(tables, subscription_id)).findings.asked_until
-                at = max(after.not_before, asked or 0.0)
+                asked = [
+                    one.findings.asked_until or 0.0
+                    for one in readable(await tables.fetch(_BY_ID, (subscription_id,)))
+                ]
+                at = max([after.not_before, *asked])
                 await tables.run(_SOONER, (at, subscription_id, at))
             if after.state == "fetched":
                 info = status.video_info
@@ -214,11 +221,11 @@ async def follow_tasks(tables: Statements, statuses: Iterable[TaskStatus]) -> bo
                 if led_to != key:
                     await name(tables, {key: led_to})
                 await _run_in(tables, _KEEP_NOW, [subscription_id], after.fetched_at)
-                for (wanted,) in await tables.fetch(_WITH_LIBRARY, (subscription_id,)):
-                    if library := _read_settings(wanted).library:
+                for one in readable(await tables.fetch(_WITH_LIBRARY, (subscription_id,))):
+                    if library := one.wanted.library:
                         places = True
-                        one = set_of_item(subscription_id, key, status.task_id, library)
-                        await to_be_placed(tables, [one])
+                        placed = set_of_item(subscription_id, key, status.task_id, library)
+                        await to_be_placed(tables, [placed])
     return places
 
 
@@ -252,8 +259,8 @@ class SubscriptionRows(HeardTable):
         async def work(tables: Statements) -> list[Row]:
             return await tables.fetch(_PAGE, (before, limit + 1))
 
-        found = [read_subscription(*row) for row in await self._transactions.read(work)]
-        return found[:limit], str(found[limit - 1].number) if len(found) > limit else None
+        rows = await self._transactions.read(work)
+        return list(readable(rows[:limit])), str(rows[limit - 1][1]) if len(rows) > limit else None
 
     async def counts(self, subscription_ids: Sequence[str]) -> dict[str, dict[str, int]]:
         async def work(tables: Statements) -> list[Row]:
@@ -354,7 +361,10 @@ class SubscriptionRows(HeardTable):
                     continue
                 hosts.add(host)
                 await tables.run(_LEASE, (now + lease, subscription_id))
-                subscription = await _get(tables, subscription_id)
+                rows = await tables.fetch(_BY_ID, (subscription_id,))
+                subscription = next(readable(rows), None)
+                if subscription is None:  # it is asked for again when the lease ends
+                    continue
                 newest = await tables.fetch(_NEWEST_KEYS, (subscription_id, MOST_KNOWN // 2))
                 keys = [key for (key,) in newest]
                 aliases = [alias for alias, _ in await fetch_in(tables, _ALIASES, keys)]
@@ -437,8 +447,7 @@ class SubscriptionRows(HeardTable):
                     codes.setdefault(status.host, set()).add(status.error_code)
                     mine.add(subscription_id)
                     await tables.run(_ITEM_NOW, (now, subscription_id, key))
-            for row in await tables.fetch(_FAILING):
-                failing = read_subscription(*row)
+            for failing in readable(await tables.fetch(_FAILING)):
                 host, code = _host(failing.url), failing.findings.error_code
                 if code is not None and _is_below(host, hosts):
                     codes.setdefault(host, set()).add(code)
@@ -554,10 +563,12 @@ class SubscriptionRows(HeardTable):
     async def expire(self, now: float) -> list[str]:
         async def work(tables: Tables) -> list[str]:
             sql = f"SELECT {COLUMNS} FROM subscriptions WHERE keep_at <= ? LIMIT 20"  # noqa: S608
-            due = [read_subscription(*row) for row in await tables.fetch(sql, (now,))]
-            unkept: list[str] = []
-            if due:
+            rows = await tables.fetch(sql, (now,))
+            due, unkept = list(readable(rows)), list[str]()
+            if rows:
                 await tables.alone()
+                later = "UPDATE subscriptions SET keep_at = ? WHERE subscription_id IN ({keys})"
+                await _run_in(tables, later, (row[0] for row in rows), now + HOUR)
             for subscription in due:
                 mine = subscription.subscription_id
                 items = [_item(*row) for row in await tables.fetch(_TO_KEEP, (mine,))]
@@ -834,6 +845,15 @@ def read_subscription(
         subscription_id, number, revision, url, source_key, manner, scope, _read_settings(wanted),
         Findings.model_validate_json(findings), next_check_at, lease_until, check_no, created_at,
     )  # fmt: skip
+
+
+def readable(rows: Iterable[Row]) -> Iterator[Subscription]:
+    """A damaged one, or one with a value that only a newer release knows, stops no other; it is logged."""
+    for row in rows:
+        try:
+            yield read_subscription(*row)
+        except ValueError:
+            log.error("subscription %s cannot be read: it is damaged, or of a newer release", row[0])
 
 
 def _item_row(item: Item) -> Row:

@@ -226,6 +226,38 @@ async def test_a_change_keeps_what_only_a_newer_release_knows_where_it_belongs(s
     assert json.loads(rows[0][0]) == {"feed": {"name": "talk", "color": "red"}, "weather": "fine"}
 
 
+async def test_one_that_only_a_newer_release_can_read_stops_no_other(store: AnyStore) -> None:
+    odd = await subscribed(store, backlog="all", keep={"days": 1}, feed={"name": "odd"})
+    fails, whole = (await looked(store, entries(9, 8))).tasks
+    sound = await subscribed(
+        store, "https://b.test/list", backlog="all", keep={"days": 1}, feed={"name": "b"}
+    )
+    newer = {"feed": {"name": "odd", "category": "Dreams"}, "keep": {"days": 1}, "library": {}}
+    put = "UPDATE subscriptions SET wanted = ? WHERE subscription_id = ?"
+    values = json.dumps(newer), odd.subscription_id
+    await store.subscriptions._transactions.write(lambda tables: tables.run(put, values))
+    assert await store.subscriptions.page(None, 1) == ([sound], str(sound.number))
+    assert await store.subscriptions.page(str(sound.number), 1) == ([], None)
+    assert [name for name, _ in (await store.feeds.all())[1]] == ["b"]
+    await ended(store, fails, code="http_503")
+    await ended(store, whole)
+    items = "SELECT state FROM items ORDER BY key DESC"
+    found = await store.subscriptions._transactions.read(lambda tables: tables.fetch(items))
+    assert found == [("waiting",), ("fetched",)]
+    claims = await store.subscriptions.claim(2, LEASE, NOW + 2 * HOUR)
+    assert [each.subscription.subscription_id for each in claims] == [sound.subscription_id]
+    [task] = (await store.subscriptions.settle(claims[0], entries(1), WHOLE, PACE, NOW + 2 * HOUR)).tasks
+    await ended(store, task)
+    later = utc_now().timestamp() + 2 * DAY
+    assert await store.subscriptions.expire(later) == [task.status.task_id]
+    await store.mark_removed(task.status.task_id)
+    assert await store.subscriptions.expire(later + 60) == []
+    [(kept,)] = await store.subscriptions._transactions.read(
+        lambda tables: tables.fetch("SELECT min(keep_at) FROM subscriptions")
+    )
+    assert kept > later + 60, "it is not asked for at once again"
+
+
 async def test_one_look_at_a_time_and_a_dead_one_is_taken_over(store: AnyStore) -> None:
     await subscribed(store)
     first = await claimed(store)
