@@ -2,7 +2,7 @@
 
 Under a running server it may be deleted, emptied, unmounted or exchanged for another one. The files that are
 open go on taking writes then, although no later start will find them. So a change counts as stored only
-after a look at the directory: `must_be_there`.
+after a look at the directory: `must_be_there`, or `lost` where a thread is at work already.
 """
 
 import asyncio
