@@ -123,7 +123,11 @@ class Doors:
             for name, value in HEADERS.items():
                 headers.setdefault(name, value)
         if request[_IS_OPEN]:
+            policy = headers.get("Cross-Origin-Resource-Policy", "")
             allow("*", response)
+            if not _is_of_another_page(request):
+                headers["Cross-Origin-Resource-Policy"] = policy
+            headers.add("Vary", "Origin, Sec-Fetch-Site")
         elif self._origins and self.is_allowed_origin(request):
             allow(request.headers["Origin"], response)
             headers.add("Vary", "Origin")
@@ -224,6 +228,14 @@ def _last(request: web.Request, name: str) -> str:
 def _origin(request: web.Request) -> str:
     """The value of `Origin`; several in one that is nobody's."""
     return ",".join(request.headers.getall("Origin", ())).lower()
+
+
+def _is_of_another_page(request: web.Request) -> bool:
+    """Whether a page of another origin may have sent this: browsers say so, other clients say nothing."""
+    return bool(
+        "Origin" in request.headers
+        or {"cross-site", "same-site"} & set(request.headers.getall("Sec-Fetch-Site", ()))
+    )
 
 
 def _is_literal(name: str) -> bool:

@@ -241,7 +241,7 @@ async def test_a_public_address_is_for_all_of_them(opened: Opened) -> None:
     path = path_of(made["feed"]["url"]).removeprefix("/a")
     answers = [await client.get(path, headers={"Host": host}) for host in ("localhost", "127.0.0.1:9")]
     assert len({answer.headers["ETag"] for answer in answers}) == 1
-    assert all("Vary" not in answer.headers for answer in answers)
+    assert all(answer.headers.getall("Vary") == ["Origin, Sec-Fetch-Site"] for answer in answers)
     assert links_in(await answers[0].read()) == {"https://pods.test/a"}
 
 
@@ -374,11 +374,21 @@ async def test_a_player_on_a_page_of_another_site_reads_what_its_address_opens_a
     chapters, all_feeds = path_of(entry.podcast_chapters["url"]), f"/feeds/{path.split('/')[2]}.opml"
     for each in (path, link, chapters, cover, all_feeds):
         for method in ("GET", "HEAD"):
-            for origin in (ours, friend, {}):  # an answer may be cached for all
+            for origin, policy in (
+                (ours, "cross-origin"),
+                (friend, "cross-origin"),
+                ({"Sec-Fetch-Site": "cross-site"}, "cross-origin"),
+                ({"Sec-Fetch-Site": "same-site"}, "cross-origin"),
+                ({"Sec-Fetch-Site": "same-origin"}, "same-origin"),
+                ({}, "same-origin"),
+            ):
                 answer = await client.request(method, each, headers=origin)
                 assert (each, answer.status) == (each, 200)
                 assert answer.headers.getall("Access-Control-Allow-Origin") == ["*"]
-                assert answer.headers["Cross-Origin-Resource-Policy"] == "cross-origin"
+                assert answer.headers["Cross-Origin-Resource-Policy"] == policy
+                assert {"Origin", "Sec-Fetch-Site"} <= set(
+                    ", ".join(answer.headers.getall("Vary")).split(", ")
+                )
                 assert "Access-Control-Allow-Credentials" not in answer.headers
         again = await client.get(each, headers=ours | {"If-None-Match": answer.headers["ETag"]})
         assert (again.status, again.headers["Access-Control-Allow-Origin"]) == (304, "*")
