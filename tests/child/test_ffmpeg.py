@@ -161,6 +161,7 @@ with yt_dlp.YoutubeDL({"quiet": True}) as ydl:
     assert await child.line() == {"codec": "aac", "duration": pytest.approx(8, abs=0.1)}
 
 
+@pytest.mark.long
 async def test_a_failing_ffmpeg_leaves_its_words_and_no_descriptors(start: Any) -> None:
     child = await start("""
 open("broken.mp4", "w").write("garbage")
@@ -177,6 +178,7 @@ except FileNotFoundError:
     assert told["leaked"] == 0
 
 
+@pytest.mark.long
 async def test_an_executable_that_can_not_be_started_leaves_no_descriptors(
     start: Any, tmp_path: Path
 ) -> None:
@@ -267,6 +269,7 @@ say(codes=codes)
     assert (await child.line())["codes"] == ENDS
 
 
+@pytest.mark.long
 async def test_an_old_ffmpeg_has_no_such_status_and_the_disk_is_looked_at(start: Any, tmp_path: Path) -> None:
     """Release 6.0 and those before it end with 1, whatever it was."""
     body = (
@@ -321,6 +324,7 @@ async def test_a_time_that_is_repeated_is_no_sign_of_life_and_a_file_that_is_wri
     assert 2 <= told["writes"] <= 6
 
 
+@pytest.mark.long
 async def test_of_a_flood_of_warnings_both_ends_are_kept_within_little_memory(
     start: Any, tmp_path: Path
 ) -> None:
@@ -346,6 +350,7 @@ say(code=code, lines=log[1].splitlines(), took=time.monotonic() - began,
     assert told["took"] < 60
 
 
+@pytest.mark.long
 async def test_a_line_without_an_end_is_read_in_pieces(start: Any, tmp_path: Path) -> None:
     program = fake(tmp_path, "head -c 50000000 /dev/zero | tr '\\0' x >&2; echo >&2; exit 1")
     child = await start(
@@ -410,6 +415,7 @@ say(asked=[end[2] for end in asked], connecting=run({str(connecting)!r})[1])
         assert hits == [b"hit\n"]
 
 
+@pytest.mark.long
 async def test_other_programs_seem_not_to_be_installed(start: Any) -> None:
     child = await start("""
 from yt_dlp.utils import check_executable

@@ -253,6 +253,7 @@ async def test_what_is_sent_while_the_server_is_away_arrives_when_it_is_back(
     assert task["url"] == page.url
 
 
+@pytest.mark.long
 async def test_a_wrong_token_is_said_and_a_right_one_sends_what_waits(
     extension: Extension, locked: Service, site: Site
 ) -> None:
@@ -299,6 +300,7 @@ async def test_a_wrong_address_is_said(extension: Extension, locked: Service, si
         await extension.desk.reload()  # what was said is gone
 
 
+@pytest.mark.long
 async def test_what_is_typed_while_the_options_are_read_is_kept(extension: Extension) -> None:
     """The settings are read a while after the page is there."""
     slowly = """
@@ -343,6 +345,7 @@ async def test_a_task_that_was_deleted_at_the_server_is_forgotten(
     await extension.badge("✓")
 
 
+@pytest.mark.long
 async def test_a_worker_that_is_stopped_goes_on_where_it_was(
     extension: Extension, locked: Service, site: Site
 ) -> None:
@@ -419,6 +422,7 @@ async def test_a_page_of_the_browser_is_not_sent(extension: Extension, locked: S
     assert await tasks_of(locked) == []
 
 
+@pytest.mark.long
 async def test_it_speaks_the_language_of_the_browser(tmp_path: Path, locked: Service) -> None:
     async with opened(tmp_path / "browser", "zh-CN") as extension:
         assert await extension.desk.locator("button").inner_text() == "保存"

@@ -54,6 +54,7 @@ def left(releases: Releases) -> list[str]:
     return sorted(path.name for path in releases.root.iterdir() if path.is_dir())
 
 
+@pytest.mark.long
 async def test_a_newer_release_is_brought_and_chosen_once(
     tmp_path: Path, index: Index, releases: Releases
 ) -> None:
