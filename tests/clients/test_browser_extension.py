@@ -425,7 +425,7 @@ async def test_a_page_of_the_browser_is_not_sent(extension: Extension, locked: S
 @pytest.mark.long
 async def test_it_speaks_the_language_of_the_browser(tmp_path: Path, locked: Service) -> None:
     async with opened(tmp_path / "browser", "zh-CN") as extension:
-        assert await extension.desk.locator("button").inner_text() == "保存"
+        await expect(extension.desk.locator("button")).to_have_text("保存")
         assert "已保存" in await extension.set_up(locked.url)
 
 
