@@ -606,11 +606,6 @@ async def test_retention_outlasts_what_goes_wrong(site: Site, tmp_path: Path, mo
 
 
 async def test_removals_that_were_left_over_delay_no_start(tmp_path: Path, monkeypatch: Patch) -> None:
-    async with backend(tmp_path) as opened:
-        removed = await opened.tasks.accept([(waiting(), None, None)] * 30)
-        for accepted in removed:
-            assert isinstance(accepted, Accepted)
-            await opened.tasks._store.mark_removed(accepted.status.task_id)
     may, remove = asyncio.Event(), LocalFiles.remove
 
     async def when_it_may(files: LocalFiles, task_id: str) -> None:
@@ -618,6 +613,11 @@ async def test_removals_that_were_left_over_delay_no_start(tmp_path: Path, monke
         await remove(files, task_id)
 
     monkeypatch.setattr(LocalFiles, "remove", when_it_may)
+    async with backend(tmp_path) as opened:
+        removed = await opened.tasks.accept([(waiting(), None, None)] * 30)
+        for accepted in removed:
+            assert isinstance(accepted, Accepted)
+            await opened.tasks._store.mark_removed(accepted.status.task_id)
     async with asyncio.timeout(20), backend(tmp_path) as opened:
         store = opened.tasks._store
         assert len(await store.removed()) == 30
