@@ -118,7 +118,7 @@ class Doors:
     def add_headers(self, request: web.Request, response: web.StreamResponse) -> None:
         """Add the headers of every response that `response` does not set itself."""
         headers = response.headers
-        headers[X_REQUEST_ID] = request_id(request)
+        headers[X_REQUEST_ID] = request[_REQUEST_ID]
         if hdrs.X_FRAME_OPTIONS not in headers:  # else the response was made with all `HEADERS`
             for name, value in HEADERS.items():
                 headers.setdefault(name, value)

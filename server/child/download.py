@@ -286,7 +286,8 @@ class Download:
 
         # The duration as measured on the file that was made: that on the page may be wrong.
         main = next((part.media for part in used), None)
-        measured = probe.length(self._directory / parts.OUT / film) if film else None
+        index = probe.index(self._directory / parts.OUT / film) if film else None
+        measured = index.duration if index else None
         if measured is None and len(kept.spans) > 1:
             measured = kept.length
         if measured is None and main and main.container not in _ESTIMATED:

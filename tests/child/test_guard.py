@@ -138,7 +138,7 @@ def fetch(url):
 
 with yt_dlp.YoutubeDL({"quiet": True, "socket_timeout": 10, "proxy": proxy or ""}) as ydl:
     director = ydl._request_director
-    director.add_handler(browser.beside(director.handlers["Urllib"], proxy))
+    director.add_handler(browser.BrowserRH(director.handlers["Urllib"], proxy))
     print(json.dumps([fetch(url) for url in urls]))
 """
 

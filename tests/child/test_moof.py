@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from server.child.media import mp4
-from server.child.media.probe import Media, Track, has_index, inspect
+from server.child.media.probe import Media, Track, index, inspect
 
 PICTURE, SOUND = Track("video", "h264"), Track("audio", "aac")
 NO_FFMPEG = "/nowhere/ffmpeg"
@@ -57,8 +57,11 @@ def test_an_index_tells_that_a_film_is_whole_only_if_all_samples_are_in_it(
 ) -> None:
     path = tmp_path / "film"
     path.write_bytes(both(media))
-    assert not has_index(path)
-    assert has_index(media / "video.mp4")
+    fragmented, whole = index(path), index(media / "video.mp4")
+    assert fragmented
+    assert not fragmented.has_all
+    assert whole
+    assert whole.has_all
 
 
 @pytest.mark.parametrize(

@@ -93,7 +93,7 @@ class Engine(YoutubeDL):  # type: ignore[misc]
             plain._SUPPORTED_URL_SCHEMES = _SCHEMES
         if not borrowed.fits("formats"):
             self._select_formats = borrowed.original(super(), "_select_formats")  # type: ignore[method-assign]
-        self._browser = browser.beside(plain, params.get("proxy"))
+        self._browser = browser.BrowserRH(plain, params.get("proxy"))
         self._request_director.add_handler(self._browser)
 
     def urlopen(self, req: Any) -> Response:

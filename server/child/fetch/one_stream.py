@@ -114,7 +114,8 @@ class Fetching:
             # Whether the stream is no longer than that by its own index, its manifest, or its source.
             if part.plain:
                 size = path.stat().st_size
-                is_all = probe.has_index(path) or ranges.ends_at(self._engine, stream, size)
+                index = probe.index(path)  # if it lists all samples, nothing can be behind them
+                is_all = (index is not None and index.has_all) or ranges.ends_at(self._engine, stream, size)
             else:
                 length = broadcasts.length_of(self._engine, stream)
                 is_all = length is not None and not _is_short(part, length)

@@ -14,7 +14,7 @@ from typing import Final
 from server.child.media import making
 from server.child.media.making import NOTHING, Extras, Made, Plan, Recipe, recipe
 from server.child.media.parts import Part
-from server.child.media.probe import Media, Track, codec
+from server.child.media.probe import Media, Track, index
 from server.child.media.timeline import ALL, Kept, Span
 from server.child.process.job_failed import JobFailed
 from server.core.jobs import Wishes
@@ -223,15 +223,16 @@ def codec_of(path: Path, kind: str, wishes: Wishes, used: Sequence[Media]) -> st
     """
     if kind not in ("video", "audio"):
         return None
-    if known := codec(path):
-        return known
+    if movie := index(path):
+        codecs = {track.kind: track.codec for track in reversed(movie.tracks)}
+        return codecs.get("vide") or codecs["soun"]
     suffix = path.suffix[1:]
     if kind == "audio" and suffix in _SOUND:
         return _SOUND[suffix][0]
     if is_exact(wishes):
         return {"mp4": "h264", "mkv": "h264", "webm": "vp9"}.get(suffix) if kind == "video" else None
-    codecs = (media.video if kind == "video" else media.audio for media in used)
-    return next(filter(None, codecs), None)
+    copied = (media.video if kind == "video" else media.audio for media in used)
+    return next(filter(None, copied), None)
 
 
 def type_of(name: str) -> str:

@@ -186,23 +186,9 @@ def inspect(path: Path, ffmpeg: str, *, need_rate: bool = False) -> Media:
     return media
 
 
-def codec(path: Path) -> str | None:
-    """Of the picture, or of the sound if there is none, by the index of an MP4; None for other files."""
-    movie = mp4.read(path) if _container(path) in MP4 else None
-    codecs = {track.kind: track.codec for track in reversed(movie.tracks)} if movie else {}
-    return codecs.get("vide", codecs.get("soun")) or None
-
-
-def has_index(path: Path) -> bool:
-    """Whether it is an MP4 whose index lists all of its samples, so that nothing can be behind them."""
-    movie = mp4.read(path) if _container(path) in MP4 else None
-    return movie is not None and movie.has_all
-
-
-def length(path: Path) -> float | None:
-    """The duration in seconds by the index of an MP4; None for other files."""
-    movie = mp4.read(path) if _container(path) in MP4 else None
-    return movie.duration if movie else None
+def index(path: Path) -> mp4.Movie | None:
+    """What the index of an MP4 says of it, without ffmpeg; None for other files, and as `mp4.read`."""
+    return mp4.read(path) if _container(path) in MP4 else None
 
 
 def _container(path: Path) -> str | None:

@@ -31,12 +31,14 @@ ANY = ImpersonateTarget()
 class BrowserRH(ImpersonateRequestHandler):  # type: ignore[misc]
     """Loads `impersonation.GuardedRH` when it is first needed; `upstream` is the URL of the operator's proxy.
 
-    yt-dlp wants the class names of handlers to end in `RH`.
+    It has the options of yt-dlp's handler `plain`. yt-dlp wants the class names of handlers to end in `RH`.
     """
 
-    def __init__(self, upstream: str | None, **options: Any) -> None:
-        super().__init__(**options)
-        self._upstream, self._options = upstream, options
+    def __init__(self, plain: Any, upstream: str | None) -> None:
+        names = ("headers", "cookiejar", "timeout", "prefer_system_certs")
+        self._options = {"logger": plain._logger} | {name: getattr(plain, name) for name in names}
+        super().__init__(**self._options)
+        self._upstream = upstream
         self._lock = Lock()
 
     def is_supported_target(self, target: ImpersonateTarget) -> bool:
@@ -68,12 +70,6 @@ class BrowserRH(ImpersonateRequestHandler):  # type: ignore[misc]
     @cached_property
     def _made(self) -> Any:
         return _load().GuardedRH(self._upstream, **self._options)
-
-
-def beside(plain: Any, upstream: str | None) -> BrowserRH:
-    """An impersonating handler with the options of yt-dlp's handler `plain`."""
-    told = ("headers", "cookiejar", "timeout", "prefer_system_certs")
-    return BrowserRH(upstream, logger=plain._logger, **{name: getattr(plain, name) for name in told})
 
 
 def _load() -> Any:
