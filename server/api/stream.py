@@ -22,6 +22,7 @@ from server.core.attachment import disposition
 from server.core.errors import FileNotFound, NotStreamable, RangeNotSatisfiable, StorageAway, TaskNotFound
 from server.core.models import Stage, TaskStatus
 from server.core.ports import Growing, Growth
+from server.core.shielding import opened
 
 PIECE: Final = 256 * 1024  # bytes
 SOON, LATE = 0.25, 1.0  # seconds between two looks at the file: at first, and at most while it does not grow
@@ -77,7 +78,7 @@ async def stream(request: web.Request) -> web.StreamResponse:
 
 async def _growing(request: web.Request, status: TaskStatus) -> Growing:
     try:
-        return await asyncio.to_thread(request.app[WORKPLACE].growing, status.task_id)
+        return await opened(asyncio.to_thread(request.app[WORKPLACE].growing, status.task_id))
     except NotStreamable as exc:
         if exc.reason == "elsewhere" and status.stage not in (Stage.DOWNLOAD, Stage.CONVERT):
             raise NotStreamable("nothing_yet") from None

@@ -3,13 +3,20 @@
 import asyncio
 import logging
 from collections.abc import Awaitable
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from server.core.errors import TaskNotFound
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+
+class Closes(Protocol):
+    def close(self) -> object: ...
+
+
+C = TypeVar("C", bound=Closes)
 
 
 async def to_the_end(work: Awaitable[T]) -> T:
@@ -27,3 +34,14 @@ async def to_the_end(work: Awaitable[T]) -> T:
     if error and not isinstance(error, TaskNotFound):  # expected: the removal of a task cancels its work
         log.warning("failed after its waiter was cancelled: %r", error)
     raise cancel
+
+
+async def opened(work: Awaitable[C]) -> C:
+    """Await what opens a file in a thread; if we are cancelled meanwhile, close it: nobody else could."""
+    opening = asyncio.ensure_future(work)
+    try:
+        return await to_the_end(opening)
+    except asyncio.CancelledError:
+        if not opening.cancelled() and not opening.exception():
+            opening.result().close()
+        raise

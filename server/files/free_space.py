@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from server.core.models import Stage
+from server.core.shielding import opened
 from server.files.orphans import OF_A_TASK, Known
 from server.files.publishing import delete
 from server.files.workplace import LocalWorkplace
@@ -32,7 +33,7 @@ class FreeSpace:
             if is_enough():
                 return
             task_id = status.task_id
-            with await asyncio.to_thread(self._workplace.claim, task_id) as lock:
+            with await opened(asyncio.to_thread(self._workplace.claim, task_id)) as lock:
                 # Checked again under the lock: if a retry began meanwhile, its child waits for this lock.
                 if not lock.held or (await self._tasks.stages([task_id])).get(task_id) is not Stage.CANCELLED:
                     continue

@@ -20,6 +20,7 @@ from server.core.errors import FileNotFound
 from server.core.events import ProducedFile
 from server.core.models import Manifest, StoredFile, TaskStatus, VideoInfo
 from server.core.ports import TellAway
+from server.core.shielding import opened
 from server.files.orphans import Known, Sweep
 from server.files.public_names import named
 from server.files.publishing import (
@@ -62,7 +63,7 @@ class LocalFiles:
         """Open a published file. Raises `FileNotFound`, also if its type or size has changed since."""
         directory = self._directory(task_id)
         try:
-            return await asyncio.to_thread(open_file, directory, stored)
+            return await opened(asyncio.to_thread(open_file, directory, stored))
         except OSError:
             raise FileNotFound from None
 

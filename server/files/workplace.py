@@ -148,11 +148,14 @@ class Lock:
         except BlockingIOError:
             self.held = False
 
+    def close(self) -> None:
+        os.close(self._fd)
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        os.close(self._fd)
+        self.close()
 
 
 def checked(task_id: str) -> str:

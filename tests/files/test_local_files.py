@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 from hypothesis import given
@@ -20,7 +21,7 @@ from hypothesis import strategies as st
 from server.core.errors import FileNotFound, StorageAway, TaskNotFound
 from server.core.events import ProducedFile
 from server.core.models import Manifest, Stage, StoredFile, TaskStatus, VideoInfo
-from server.files import publishing
+from server.files import local, publishing
 from server.files.local import LocalFiles
 from server.files.orphans import Sweep
 from server.files.public_names import MAX_SLUG, new_short, public_name, short_of, slug
@@ -177,6 +178,34 @@ async def test_published_files_can_be_opened_and_leave_nothing_behind(files: Loc
     assert not files.workplace.work(TASK).exists()
     assert not files.workplace.lock(TASK).exists()
     assert files.workplace.log(TASK).exists()
+
+
+async def test_a_file_is_closed_if_who_asked_for_it_leaves_while_it_is_opened(
+    files: LocalFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave(files)
+    stored = await publish(files)
+    begun, go, found = asyncio.Event(), threading.Event(), list[BinaryIO]()
+    loop, open_file = asyncio.get_running_loop(), publishing.open_file
+
+    def open_late(directory: Path, stored: StoredFile) -> BinaryIO:
+        loop.call_soon_threadsafe(begun.set)
+        assert go.wait(20)
+        found.append(open_file(directory, stored))
+        return found[0]
+
+    monkeypatch.setattr(local, "open_file", open_late)
+    opening = asyncio.create_task(files.open(TASK, stored["video"]))
+    async with asyncio.timeout(20):
+        await begun.wait()
+        opening.cancel()
+        await asyncio.sleep(0)
+        go.set()
+        await asyncio.wait([opening])
+        while not found:
+            await asyncio.sleep(0.01)
+    assert opening.cancelled()
+    assert found[0].closed
 
 
 async def picture(files: LocalFiles, stored: StoredFile | None) -> bytes:

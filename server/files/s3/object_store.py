@@ -23,7 +23,7 @@ from server.core.errors import FileNotFound, StorageAway
 from server.core.events import ProducedFile
 from server.core.models import Manifest, StoredFile, TaskStatus, VideoInfo
 from server.core.ports import Stream, TellAway
-from server.core.shielding import to_the_end
+from server.core.shielding import opened, to_the_end
 from server.files.orphans import Sweep
 from server.files.public_names import folder_of, named
 from server.files.publishing import MANIFEST, UnsafeFile, check_out, open_out, picture_of
@@ -87,7 +87,7 @@ class S3Files:
         async def upload(stored: StoredFile) -> None:
             described = self._disposition(stored.name, video_info.title, *filter(None, [stored.title]))
             attributes = {"Content-Type": stored.type, "Content-Disposition": described}
-            with await asyncio.to_thread(open_out, self._workplace.work(task_id), stored) as file:
+            with await opened(asyncio.to_thread(open_out, self._workplace.work(task_id), stored)) as file:
                 await self._bucket.upload(self._key(task_id, stored.path), file, stored.size, attributes)
 
         try:
@@ -205,7 +205,7 @@ class S3Files:
             if not status.needs_no_child:
                 await self._sweeper.keep_named(status)
                 return
-            with await asyncio.to_thread(self._workplace.claim, status.task_id) as lock:
+            with await opened(asyncio.to_thread(self._workplace.claim, status.task_id)) as lock:
                 if lock.held:
                     await self.finish(status)
         except StorageAway:

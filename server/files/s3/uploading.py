@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from server.core.models import TaskStatus
+from server.core.shielding import opened
 from server.files.published import Moved, NotKept
 from server.files.publishing import MANIFEST
 from server.files.s3.bucket import Bucket
@@ -57,7 +58,7 @@ class IntoBucket:
                 await self._bucket.put(key, text, _TEXT)
 
     async def _send(self, key: str, path: Path, attributes: dict[str, str]) -> None:
-        with await asyncio.to_thread(_open, path) as file:
+        with await opened(asyncio.to_thread(_open, path)) as file:
             size = os.fstat(file.fileno()).st_size
             if await self._has(key, file, size):
                 return
