@@ -56,10 +56,11 @@ async def test_what_runs_goes_on_and_is_saved_when_the_lock_is_gone(
     service: Inside, site: Site, caplog: pytest.LogCaptureFixture
 ) -> None:
     task_id = await service.submit(
-        url=site.url("/8mb.mp4?rate=6000000"), outputs=["video", "audio"], auto_start=True
+        url=site.url("/8mb.mp4?stall=500000&after=1&times=1"), outputs=["video", "audio"], auto_start=True
     )
     before = await service.reached(task_id, "download")
     async with held_by_another_program(database(service)):
+        site.release()
         out = service.work(task_id) / "out"
         async with asyncio.timeout(20):
             while len(list(out.glob("*"))) < 2:  # the child has got to its end
