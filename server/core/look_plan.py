@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from server.core.media_keys import keys_of_entry
+from server.core.media_keys import is_guid, keys_of_entry
 from server.core.remembering import Fetched
 from server.core.subscriptions import (
     BACKLOG,
@@ -97,7 +97,9 @@ def decided(
         stored = (*names, *(known.aliases[name] for name in names if name in known.aliases))
         own = next((one for one in stored if one in known.items or one in plan.items), None)
         if own is not None:
-            others = (name for name in names if name != own and name not in known.items)
+            others = [name for name in names if name != own and name not in known.items]
+            if not _is_same(known.items.get(own) or plan.items[own], entry):
+                others = [name for name in others if not is_guid(name)]
             plan.aliases |= dict.fromkeys(others, own)
             continue
         plan.aliases |= dict.fromkeys(aliases, key)
@@ -133,6 +135,16 @@ def decided(
     return plan
 
 
+def _is_same(item: Item, entry: Noticed) -> bool:
+    """Whether a guid that is new at a known link is another one of the same entry: some feeds have one link
+    for whatever is their latest.
+    """
+    title = item.about.get("title")
+    if entry.title is not None and entry.title == title:
+        return True
+    return entry.published_at is not None and entry.published_at == item.published_at
+
+
 def _asked_for(subscription: Subscription, entries: Sequence[Noticed]) -> set[int]:
     """The places of entries that `backlog` asks for."""
     match subscription.wanted.backlog:
@@ -140,7 +152,8 @@ def _asked_for(subscription: Subscription, entries: Sequence[Noticed]) -> set[in
             return {*range(len(entries))}
         case LastOnes(last=last):
             dates = [moment_of(entry.published_at) for entry in entries]
-            order = list(range(len(entries)))
+            passed = [each.verdict is None or each.verdict in _WAITS for each in entries]
+            order = [place for place, is_wanted in enumerate(passed) if is_wanted]
             if all(date is not None for date in dates):  # else the order of the list
                 order.sort(key=lambda place: -(dates[place] or 0.0))
             return {*order[:last]}

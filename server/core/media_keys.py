@@ -14,6 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 
 LONGEST_KEY = 500  # bytes; an index of PostgreSQL takes no more than 2,700
 MOST_ALIASES = 20
+_GUID = "guid "
 # Their ids are made of the file's name: `/video.mp4` of all hosts is "generic video".
 NOT_UNIQUE = frozenset(("generic", "html5mediaembed", "html5", "rtmp", "mms", "viewsource", "commonmistakes"))
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -97,9 +98,14 @@ def keys_of_entry(
     that leads to it alone.
     """
     key = key_of(extractor_key, media_id, url, item)
-    guids = [f"guid {source_key} {guid}"] if guid else []
+    guids = [f"{_GUID}{source_key} {guid}"] if guid else []
     links = [] if item is not None else [key_of_link(url)]
     return key, aliases_of(key, (*guids, *links))
+
+
+def is_guid(alias: str) -> bool:
+    """Whether it is the guid of an entry in its feed."""
+    return alias.startswith(_GUID)
 
 
 def archived_key(line: str) -> str | None:

@@ -22,7 +22,7 @@ from server.core.errors import (
     TooManySubscriptions,
 )
 from server.core.look_plan import Known, Plan, decided, keys_of
-from server.core.media_keys import key_of
+from server.core.media_keys import MOST_ALIASES, key_of
 from server.core.models import Stage, Task, TaskStatus
 from server.core.placements import set_of_item
 from server.core.subscriptions import (
@@ -111,6 +111,7 @@ _OTHERS = f"""
     AND task_id IS NOT NULL AND key IN ({{keys}})"""  # noqa: S608
 _NEWEST_KEYS = "SELECT key FROM items WHERE subscription_id = ? ORDER BY number DESC LIMIT ?"
 _ALIASES = "SELECT alias, key FROM aliases WHERE key IN ({keys})"
+_COUNT_ALIASES = "SELECT key, count(*) FROM aliases WHERE key IN ({keys}) GROUP BY key"
 _LAST_NUMBER = "SELECT coalesce(max(number), 0) FROM items WHERE subscription_id = ?"
 _BEGAN_AT = "SELECT found_at FROM items WHERE subscription_id = ? ORDER BY number LIMIT 1"
 _PUT = f"""
@@ -718,8 +719,22 @@ async def _carry_out(tables: Tables, subscription: Subscription, plan: Plan, now
         there = [item for item in items.values() if item.state == "fetched" and item.task_id]
         mine = subscription.subscription_id
         await to_be_placed(tables, [set_of_item(mine, one.key, one.task_id or "", library) for one in there])
-    await name(tables, plan.aliases)
+    await _name_more(tables, plan, items)
     return {item.key: task for item, task in zip(wanted, tasks, strict=True)}
+
+
+async def _name_more(tables: Tables, plan: Plan, new: Container[str]) -> None:
+    """Note the aliases of a plan: of what was known before only as many as nobody's feed needs, as there are
+    feeds that give each entry another guid whenever they are read.
+    """
+    before = {key for key in plan.aliases.values() if key not in new}
+    count: dict[str, int] = dict(await fetch_in(tables, _COUNT_ALIASES, before))
+    chosen: dict[str, str] = {}
+    for alias, key in plan.aliases.items():
+        if count.get(key, 0) < MOST_ALIASES:
+            count[key] = count.get(key, 0) + (key in before)
+            chosen[alias] = key
+    await name(tables, chosen)
 
 
 def _found(before: Findings, looked: Looked, now: float) -> Findings:
@@ -731,6 +746,8 @@ def _found(before: Findings, looked: Looked, now: float) -> Findings:
         "failing_since": None,
         "error_code": None,
         "hint": None,
+        **({"etag": looked.etag} if looked.etag else {}),
+        **({"modified": looked.modified} if looked.modified else {}),
     }
     if not looked.unchanged:
         change |= {

@@ -65,3 +65,89 @@ def test_one_entry_without_a_date_does_not_turn_the_order_round() -> None:
 )
 def test_a_feed_is_known_by_its_beginning(begin: bytes, expected: bool) -> None:
     assert is_feed(begin) is expected
+
+
+RSS = (
+    '<rss version="2.0" xmlns:media="http://search.yahoo.com/mrss/"><channel><item>%s</item></channel></rss>'
+)
+ATOM = '<feed xmlns="http://www.w3.org/2005/Atom" xml:base="/base/"><entry xml:base="sub/">%s</entry></feed>'
+
+
+def entry_of(document: str, inner: str) -> dict[str, object]:
+    _, [entry] = parsed((document % inner).encode(), "https://a.test/dir/feed")
+    return entry
+
+
+@pytest.mark.parametrize(
+    ("document", "inner", "url"),
+    [
+        (RSS, '<enclosure url="/My Show 1.mp3" type="audio/mpeg"/>', "/My%20Show%201.mp3"),
+        (RSS, "<link>\n https://a.test/a\n b </link>", "/a%20b"),
+        (RSS, '<media:content url="/get?id=1" medium="video"/>', "/get?id=1"),
+        (RSS, '<enclosure url="/get?id=1" type="application/octet-stream"/>', "/get?id=1"),
+        (RSS, '<enclosure url="/t" type="application/x-bittorrent"/><link>/page</link>', "/page"),
+        (RSS, '<enclosure url="/x" type="application/ogg"/><link>/page</link>', "/x"),
+        (
+            RSS,
+            '<media:content url="/480.mp4" height="480"/><media:content url="/1080.mp4" height="1080"/>',
+            "/1080.mp4",
+        ),
+        (
+            RSS,
+            '<media:content url="/a.mp4" isDefault="true"/><media:content url="/b.mp4" bitrate="9"/>',
+            "/a.mp4",
+        ),
+        (ATOM, '<title>A</title><link href="a.mp4"/>', "/base/sub/a.mp4"),
+        (
+            RSS.replace("<channel>", '<channel xml:base="/x/">'),
+            '<title>A</title><enclosure url="a.mp3" type="audio/mpeg"/>',
+            "/x/a.mp3",
+        ),
+    ],
+)
+def test_an_entry_leads_to_its_film_however_its_feed_names_that(document: str, inner: str, url: str) -> None:
+    assert entry_of(document, inner)["url"] == f"https://a.test{url}"
+
+
+@pytest.mark.parametrize(
+    ("date", "published"),
+    [
+        ("Sunday, 06-Nov-94 08:49:37 GMT", "1994-11-06T08:49:37Z"),
+        ("Sun, 06 Nov 2022 08:49:37", "2022-11-06T08:49:37Z"),
+        ("Di, 06 Jan 2026 10:00:00 +0100", "2026-01-06T09:00:00Z"),
+        ("soon", None),
+    ],
+)
+def test_dates_are_read_that_feedparser_does_not_read(date: str, published: str | None) -> None:
+    entry = entry_of(RSS, f"<link>/1</link><pubDate>{date}</pubDate>")
+    assert entry.get("published_at") == published
+
+
+@pytest.mark.parametrize(
+    ("document", "inner", "title"),
+    [
+        (RSS, "<link>/1</link><title>Tom &amp;amp; Jerry&amp;#8217;s</title>", "Tom & Jerry’s"),
+        (RSS, "<link>/1</link><title><![CDATA[Tom & Jerry]]></title>", "Tom & Jerry"),
+        (RSS, "<link>/1</link><title>a &lt; b &gt; c</title>", "a < b > c"),
+        (ATOM, '<link href="/1"/><title type="html">A &lt;i&gt;b&lt;/i&gt; &amp;amp; c</title>', "A b & c"),
+        (ATOM, '<link href="/1"/><title>A &amp;amp; c</title>', "A &amp; c"),
+    ],
+)
+def test_a_title_that_is_html_is_read_as_html(document: str, inner: str, title: str) -> None:
+    assert entry_of(document, inner)["title"] == title
+
+
+def test_a_feed_that_does_not_say_how_long_an_entry_is_says_zero() -> None:
+    entry = entry_of(RSS, '<media:content url="/a.mp4" duration="77"/>')
+    assert entry["duration"] == 77
+    apple = 'xmlns:i="http://www.itunes.com/dtds/podcast-1.0.dtd"'
+    assert "duration" not in entry_of(RSS, f"<link>/1</link><i:duration {apple}>00:00:00</i:duration>")
+
+
+def test_the_encoding_of_the_answer_counts_where_the_feed_names_none() -> None:
+    text = (RSS % "<title>Мир</title><link>/1</link>").encode("cp1251")
+    _, [entry] = parsed(text, "https://a.test/", "windows-1251")
+    assert entry["title"] == "Мир"
+    named = b'<?xml version="1.0" encoding="windows-1251"?>' + text
+    _, [entry] = parsed(named, "https://a.test/", "iso-8859-1")
+    assert entry["title"] == "Мир"

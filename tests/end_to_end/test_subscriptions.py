@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,34 @@ async def test_what_is_new_in_a_feed_is_fetched_and_nothing_twice(
         found = await answer.json()
     assert found["subscriptions"] == [mine]
     assert len(site.seen("/video.mp4")) <= 3, "one film was fetched, and once"
+
+
+async def test_an_entry_that_gets_another_guid_and_then_another_link_is_the_same(
+    service: Service, site: Site
+) -> None:
+    site.followed["moves"] = followed = Followed(films(2, 1))
+    mine = (await subscribe(service, site.url("/followed/moves.rss")))["subscription_id"]
+    await until(service, mine, lambda one: one["items"] == {"known": 2})
+    for film in followed.films:
+        film.guid = f"new-{film.guid}"
+    await looked(service, mine, known=2)
+    for film in followed.films:
+        film.link = f"/moved{film.link}"
+    await looked(service, mine, known=2)
+
+
+async def test_an_unchanged_feed_asks_for_time_and_tells_its_new_tag(service: Service, site: Site) -> None:
+    site.followed["asks"] = followed = Followed(films(1), headers={"ETag": 'W/"one"'})
+    mine = (await subscribe(service, site.url("/followed/asks.rss"), interval="1m"))["subscription_id"]
+    await until(service, mine, lambda one: one["stage"] == "idle")
+    followed.headers = {"ETag": 'W/"two"'}  # of the same bytes
+    await looked(service, mine)
+    followed.status, followed.headers = 304, {"Cache-Control": "private, max-age=7200"}
+    after = await looked(service, mine)
+    asked = [request.headers.get("If-None-Match") for request in site.seen("/followed/asks.rss")]
+    assert asked == [None, 'W/"one"', 'W/"two"']
+    times = (datetime.fromisoformat(after[name]) for name in ("next_check_at", "checked_at"))
+    assert next(times) - next(times) >= timedelta(seconds=7199)
 
 
 async def test_backlog_becomes_tasks_a_few_at_each_look_until_it_is_done(

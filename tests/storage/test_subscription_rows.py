@@ -20,7 +20,7 @@ from server.core.errors import (
     TooManySubscriptions,
 )
 from server.core.events import Cancelled, Completed, Failed, Retried, Started, apply
-from server.core.media_keys import key_of_link
+from server.core.media_keys import MOST_ALIASES, key_of_link
 from server.core.models import Stage, Task, VideoInfo
 from server.core.ports import Submission
 from server.core.sameness import manner_of
@@ -381,6 +381,41 @@ async def test_a_guid_a_link_or_an_old_id_make_it_the_same_entry(store: AnyStore
     renamed = Noticed(url="https://cdn.test/1?ticket=b", guid="g2", title="Film")
     assert not (await looked(store, [renamed], NOW + 4 * HOUR)).tasks, "its link is known by now"
     assert len(await states(store, mine)) == 1
+
+
+async def test_a_link_of_whatever_is_the_latest_gives_no_entry_the_guid_of_another(store: AnyStore) -> None:
+    mine = await subscribed(store)
+    await looked(store, [Noticed(url="https://a.test/latest.mp3", guid="g1", title="News at 1")])
+    await looked(
+        store, [Noticed(url="https://a.test/latest.mp3", guid="g2", title="News at 2")], NOW + 2 * HOUR
+    )
+    lasting = Noticed(url="https://a.test/2.mp3", guid="g2", title="News at 2")
+    [task] = (await looked(store, [lasting], NOW + 4 * HOUR)).tasks
+    assert task.status.url == lasting.url
+    assert len(await states(store, mine)) == 2
+
+
+async def test_a_feed_whose_guids_are_always_new_fills_no_table(store: AnyStore) -> None:
+    mine = await subscribed(store)
+    for number in range(MOST_ALIASES + 5):
+        each = Noticed(url="https://a.test/1.mp3", guid=f"g{number}", title="Film")
+        await looked(store, [each], NOW + 2 * HOUR * number)
+    claim = await claimed(store, NOW + 99 * HOUR)
+    assert len(claim.known) == 1 + MOST_ALIASES
+    assert len(await states(store, mine)) == 1
+
+
+async def test_the_newest_ones_that_backlog_asks_for_are_those_that_filters_let_pass(store: AnyStore) -> None:
+    mine = await subscribed(store, backlog={"last": 2})
+    noticed = [*entries(6, verdict="title"), *entries(5), *entries(4, verdict="title"), *entries(3, 2)]
+    await looked(store, noticed)
+    assert await states(store, mine) == {
+        "site 6": "known",
+        "site 5": "queued",
+        "site 4": "known",
+        "site 3": "queued",
+        "site 2": "known",
+    }
 
 
 async def test_an_item_that_no_database_can_have_is_not_there(store: AnyStore) -> None:

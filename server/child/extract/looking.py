@@ -9,10 +9,14 @@ Decisions: docs/decisions/library.md
 
 import calendar
 import hashlib
+import html
 import re
 import time
+from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
+from email.utils import mktime_tz, parsedate_tz
 from http import HTTPStatus
 from io import BytesIO
 from typing import Any, Final
@@ -31,7 +35,7 @@ from server.child.process.job_failed import JobFailed
 from server.child.process.log import Log
 from server.child.process.timing import within
 from server.core.jobs import Job, Look, name_of_key
-from server.core.media_keys import keys_of_entry
+from server.core.media_keys import is_guid, keys_of_entry
 
 IN_A_ROW: Final = 15
 """Known entries, one after the other, behind which a list that goes on is not read."""
@@ -46,7 +50,14 @@ _HEAD: Final = 16 * 1024  # bytes in which a feed says that it is one
 _COMMENT: Final = re.compile(rb"<!--.*?(?:-->|\Z)", re.DOTALL)
 _IS_FEED: Final = re.compile(rb"<(?:[A-Za-z]+:)?(?:rss|feed|RDF)[\s>]", re.IGNORECASE)
 _REFERENCE: Final = re.compile(rb"&#(?:x([0-9a-f]+)|([0-9]+));?", re.IGNORECASE)
-_MEDIA: Final = re.compile(r"(audio|video)/", re.IGNORECASE)
+_DECLARES: Final = re.compile(rb"^\s*<\?xml[^>]*\sencoding\s*=", re.IGNORECASE)
+_DECLARED_WITHIN: Final = 1024  # bytes
+_AS_IT_IS: Final[Mapping[str, Any]] = {"sanitize_html": False, "resolve_relative_uris": False}
+_MEDIA: Final = re.compile(
+    r"(audio|video)/|application/(ogg|dash\+xml|(x-|vnd\.apple\.)mpegurl)", re.IGNORECASE
+)
+_TAG: Final = re.compile(r"</?[A-Za-z][^<>]*>")
+_ELSE: Final = re.compile(r"(image|text)/|application/(x-bittorrent|pdf|epub|.*zip)", re.IGNORECASE)
 _MEDIA_NAME: Final = re.compile(
     r"\.(mp3|m4a|m4v|mp4|ogg|oga|opus|flac|wav|webm|mov|mkv|m3u8)$", re.IGNORECASE
 )
@@ -116,20 +127,13 @@ class Looking:
             if error.status != HTTPStatus.NOT_MODIFIED or not headers:  # nobody has asked whether it has
                 raise
             error.close()
-            return {"form": "feed", "unchanged": True}
+            return {"form": "feed", "unchanged": True} | _said_of_cache(error.response.headers)
         if len(text) > MOST_OF_FEED:
             raise JobFailed("page_too_large", f"the feed has more than {MOST_OF_FEED} bytes")
-        age = _AGE.search(header.get("Cache-Control") or "")
-        told = video_info.known(
-            form="feed",
-            etag=_header(header.get("ETag")),
-            modified=_header(header.get("Last-Modified")),
-            max_age=min(int(age[1]), 86_400) if age else None,
-            digest=hashlib.sha256(text).hexdigest(),
-        )
+        told = {"form": "feed", "digest": hashlib.sha256(text).hexdigest(), **_said_of_cache(header)}
         if told["digest"] == self._look.digest:
             return told | {"unchanged": True}
-        title, entries = parsed(text, came_from)
+        title, entries = parsed(text, came_from, header.get_content_charset())
         if not entries:
             raise JobFailed("empty_list", "the feed has no entry with a link")
         for entry in entries[: self._job.max_playlist]:
@@ -209,6 +213,11 @@ class Looking:
         )
         names = frozenset(map(name_of_key, (key, *aliases)))
         if not self._known.isdisjoint(names):
+            # Its new names are told: it may keep those alone from now on. Links with a ticket are always new.
+            lasting = {name_of_key(each) for each in (key, *aliases) if "?" not in each or is_guid(each)}
+            if not lasting <= self._known:
+                self._known |= names
+                self._tell(entry | _without_hints(entry, self._verdict(entry)))
             return False
         self._known |= names  # the same entry twice is told once
         entry |= self._judged(entry)
@@ -374,29 +383,26 @@ def _told_of(said: Info) -> Entry:
 def _of_feed(said: Any, base: str) -> Entry | None:
     """An entry of a feed; None if it has no link to anything."""
     youtube = video_info.text(said.get("yt_videoid"))
+    base = (said.get("title_detail") or {}).get("base") or base  # by `xml:base`
+    forms = sorted(said.get("media_content") or (), key=_rank, reverse=True)
     enclosure = next(filter(None, (_media(one, base) for one in said.get("enclosures") or ())), None)
-    enclosure = enclosure or next(
-        filter(None, (_media(one, base) for one in said.get("media_content") or ())), None
-    )
-    page = video_info.link(urljoin(base, said.get("link") or "")) if said.get("link") else None
-    url = (page or None) if youtube else enclosure or page
+    enclosure = enclosure or next(filter(None, (_media(one, base) for one in forms)), None)
+    page = _link(said.get("link"), base)
+    url = page if youtube else enclosure or page or _unnamed(said.get("enclosures") or (), base)
     if not url:
         return None
-    published = said.get("published_parsed") or said.get("updated_parsed")
-    try:
-        at = video_info.moment(calendar.timegm(published)) if published else None
-    except (TypeError, ValueError, OverflowError):
-        at = None
-    title, lasts = video_info.text(said.get("title")), said.get("itunes_duration")
+    at = _published(said)
+    title = _title(said)
     guid = said.get("id") if isinstance(said.get("id"), str) else None
-    guid = guid or (f"{title}|{said.get('published') or ''}" if title else None)
+    if not guid and (named := video_info.text(said.get("title"))):
+        guid = f"{named}|{said.get('published') or ''}"
     entry = video_info.known(
         url=url,
         id=youtube,
         extractor_key="Youtube" if youtube else None,
         guid=guid[:_MOST_GUID] if guid else None,
         title=title,
-        duration=video_info.number(parse_duration(lasts[:50]) if isinstance(lasts, str) else None),
+        duration=_lasts(said.get("itunes_duration"), *(one.get("duration") for one in forms)),
         uploader=video_info.text(said.get("author")),
         published_at=None if at is None else datetime.fromtimestamp(at, UTC).isoformat()[:19] + "Z",
         kind="short" if "/shorts/" in url else None,
@@ -416,17 +422,23 @@ def _of_feed(said: Any, base: str) -> Entry | None:
     return entry
 
 
-def parsed(text: bytes, url: str) -> tuple[str | None, list[Entry]]:
-    """The title of the feed at `url`, and its entries, newest first where they have dates."""
+def parsed(text: bytes, url: str, charset: str | None = None) -> tuple[str | None, list[Entry]]:
+    """The title of the feed at `url`, and its entries, newest first where they have dates; `charset` is what
+    its source says, which counts if the feed itself says nothing.
+    """
     import feedparser  # type: ignore[import-untyped]  # 50 ms
 
     feedparser.USER_AGENT = ""
+    kind = "application/xml"
+    if charset and not _DECLARES.search(text[:_DECLARED_WITHIN].replace(b"\0", b"")):
+        kind += f"; charset={charset}"
+    told = {"content-type": kind, "content-location": url}
     # From a file: it would fetch, or open, what a text names.
     try:
-        feed = feedparser.parse(BytesIO(text), sanitize_html=False, resolve_relative_uris=False)
+        feed = feedparser.parse(BytesIO(text), response_headers=told, **_AS_IT_IS)
     except (ValueError, OverflowError):  # at references to what is no character, such as half of one
         sound = _REFERENCE.sub(_sound, text)
-        feed = feedparser.parse(BytesIO(sound), sanitize_html=False, resolve_relative_uris=False)
+        feed = feedparser.parse(BytesIO(sound), response_headers=told, **_AS_IT_IS)
     entries = [entry for said in feed.entries if (entry := _of_feed(said, url))]
     at = next((entry["_at"] for entry in entries if "_at" in entry), None)
     if at is not None:
@@ -437,10 +449,12 @@ def parsed(text: bytes, url: str) -> tuple[str | None, list[Entry]]:
     for entry in entries:
         entry.pop("_at", None)
         links.setdefault(entry.get("guid", ""), set()).add(entry["url"])
+    count = Counter(entry["url"] for entry in entries)
     for entry in entries:
-        if len(links[entry.get("guid", "")]) > 1:  # what several entries have tells none of them
+        # What several entries have tells none of them.
+        if len(links[entry.get("guid", "")]) > 1 or count[entry["url"]] > 1:
             entry.pop("guid", None)
-    return video_info.text(feed.feed.get("title")), entries
+    return _title(feed.feed), entries
 
 
 def is_feed(begin: bytes) -> bool:
@@ -459,14 +473,66 @@ def _sound(reference: "re.Match[bytes]") -> bytes:
 
 def _media(said: Any, base: str) -> str | None:
     """The link of a sound or a film."""
-    link = said.get("href") or said.get("url")
-    if not isinstance(link, str):
+    link, kind = _link(said.get("href") or said.get("url"), base), said.get("type") or ""
+    is_media = _MEDIA.match(kind) or said.get("medium") in ("video", "audio")
+    return link if link and (is_media or _MEDIA_NAME.search(urlsplit(link).path)) else None
+
+
+def _title(said: Any) -> str | None:
+    """The title of a feed or an entry, which may be HTML."""
+    title = said.get("title")
+    if isinstance(title, str) and (said.get("title_detail") or {}).get("type", "").endswith("html"):
+        title = html.unescape(_TAG.sub("", title))
+    return video_info.text(title)
+
+
+def _rank(form: Any) -> tuple[bool, int, int, int]:
+    """Of several forms of one film the source's choice comes first, then the best."""
+    sizes = (_count(form.get(name)) or 0 for name in ("height", "bitrate", "filesize"))
+    return (form.get("isdefault") == "true", *sizes)
+
+
+def _unnamed(enclosures: Any, base: str) -> str | None:
+    """The link of what may be a sound or a film, as nothing says that it is something else."""
+    return next(
+        (
+            link
+            for one in enclosures
+            if not _ELSE.match(one.get("type") or "") and (link := _link(one.get("href"), base))
+        ),
+        None,
+    )
+
+
+def _link(said: Any, base: str) -> str | None:
+    """A link of a feed, which may have spaces: their authors paste names of files."""
+    if not isinstance(said, str) or not said.strip():
         return None
-    link = video_info.link(urljoin(base, link))
-    if not link:
+    whole = re.sub(r"[\t\r\n]+", "", said.strip()).replace(" ", "%20")
+    try:
+        return video_info.link(urljoin(base, whole))
+    except ValueError:
         return None
-    kind = said.get("type") or ""
-    return link if _MEDIA.match(kind) or _MEDIA_NAME.search(urlsplit(link).path) else None
+
+
+def _published(said: Any) -> float | None:
+    """In seconds since 1970. feedparser reads neither RFC 850 nor times without a zone, which are in UTC."""
+    for name in ("published", "updated"):
+        if name not in said:  # feedparser would give the other one, and warn
+            continue
+        found, text = said.get(f"{name}_parsed"), said.get(name)
+        with suppress(TypeError, ValueError, OverflowError):
+            if found:
+                return video_info.moment(calendar.timegm(found))
+            if isinstance(text, str) and (other := parsedate_tz(text[:100])):
+                return video_info.moment(mktime_tz(other))
+    return None
+
+
+def _lasts(*said: Any) -> int | None:
+    """The first duration that is one: feeds say zero of what they do not know."""
+    found = (video_info.number(parse_duration(one[:50])) for one in said if isinstance(one, str))
+    return next(filter(None, found), None)
 
 
 def _count(said: Any) -> int | None:
@@ -479,6 +545,16 @@ def _moment(published_at: str | None) -> float | None:
     except ValueError:
         return None
     return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp() if found else None
+
+
+def _said_of_cache(headers: Any) -> dict[str, Any]:
+    """What an answer tells of itself: by what it can be asked for again, and when that makes sense."""
+    age = _AGE.search(headers.get("Cache-Control") or "")
+    return video_info.known(
+        etag=_header(headers.get("ETag")),
+        modified=_header(headers.get("Last-Modified")),
+        max_age=min(int(age[1]), 86_400) if age else None,
+    )
 
 
 def _header(value: str | None) -> str | None:
