@@ -180,7 +180,7 @@ class Filters(Frozen):
 class LastOnes(Frozen):
     model_config = ConfigDict(strict=True)
 
-    last: Whole = Field(ge=1, le=100_000, description="the newest n")
+    last: Whole = Field(ge=1, le=100_000, description="the newest n that filters let pass")
 
 
 class SinceDay(Frozen):
