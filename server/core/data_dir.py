@@ -42,6 +42,7 @@ class DataDir:
         self._files = [self.path / name for name in files]
         self._opened: dict[Path, _Identity] = {}
         self._trouble: str | None = None  # as it was logged
+        self._changes = 0  # of that
 
     def make(self) -> None:
         """Make the folders, readable by this user alone. Touches the disk; raises `OSError`."""
@@ -83,8 +84,10 @@ class DataDir:
 
     async def look(self) -> str | None:
         """What is wrong with the directory, in one sentence; None if the server can work in it."""
+        changes = self._changes
         trouble = await asyncio.to_thread(self._look)
-        self._tell(trouble)
+        if changes == self._changes:  # else another look was faster, which perhaps began later
+            self._tell(trouble)
         return trouble
 
     async def must_be_there(self) -> None:
@@ -117,6 +120,7 @@ class DataDir:
 
     def _tell(self, trouble: str | None) -> None:
         before, self._trouble = self._trouble, trouble
+        self._changes += bool(trouble) != bool(before)
         if trouble and not before:
             log.error(
                 "%s. Until that is undone, or the server is started anew, nothing begins and the server is "

@@ -5,6 +5,7 @@ import logging
 import os
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Protocol
@@ -49,7 +50,8 @@ class Sweep:
     async def through(self, *directories: Path) -> None:
         """Delete what belongs to no task, and leftovers of completed tasks."""
         for directory in directories:
-            with os.scandir(directory) as entries:  # needs no thread: only reading entries takes long
+            # Without a thread: only reading entries takes long. What is gone is swept by the next start.
+            with suppress(FileNotFoundError), os.scandir(directory) as entries:
                 task_ids = (ours["task_id"] for entry in entries if (ours := OF_A_TASK.fullmatch(entry.name)))
                 # `to_the_end`: closing a directory while a thread reads it crashes the process.
                 while batch := await to_the_end(asyncio.to_thread(_some, task_ids)):

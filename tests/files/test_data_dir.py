@@ -7,6 +7,7 @@ import logging
 import os
 import shutil
 import subprocess
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -224,6 +225,44 @@ async def test_nothing_begins_while_a_folder_is_missing_and_nothing_fails_by_it(
         assert len(complaints(caplog)) == 1
         (folder.path / "work").mkdir()
         assert (await server.reached(task, "completed"))["files"]
+
+
+async def test_a_look_that_is_slow_takes_back_nothing_that_a_later_one_has_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = DataDir(tmp_path / "data", ("work",))
+    data.make()
+    look, seen, go, loop = DataDir._look, asyncio.Event(), threading.Event(), asyncio.get_running_loop()
+
+    def slowly(data: DataDir) -> str | None:
+        found = look(data)
+        loop.call_soon_threadsafe(seen.set)
+        assert go.wait(20)
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DataDir, "_look", slowly)
+        slow = asyncio.create_task(data.look())
+        async with asyncio.timeout(20):
+            await seen.wait()
+    (tmp_path / "data" / "work").rmdir()
+    assert await data.look()
+    go.set()
+    assert await slow is None
+    assert len(complaints(caplog)) == 1
+    assert await data.look()
+    assert len(complaints(caplog)) == 1
+    data.make()
+    assert await data.look() is None
+    assert "in order again" in complaints(caplog)[-1]
+
+
+async def test_a_sweep_passes_over_folders_that_are_gone(tmp_path: Path) -> None:
+    files = LocalFiles(LocalWorkplace(tmp_path / "data"))
+    files.workplace.prepare()
+    shutil.rmtree(tmp_path / "data")
+    async with open_store(tmp_path / "clipwire.db", max_queued=10, find_short=short_of) as store:
+        await files.sweep(store)
 
 
 async def test_a_directory_that_goes_during_the_commit_is_noticed_before_the_answer(
