@@ -72,6 +72,8 @@ def install() -> None:
     run_ffmpeg.replace()
     by_ffmpeg.install()
     guard.pass_over()
+    if borrowed.fits("printing"):
+        FileDownloader.report_progress = lambda self, s: None  # makes lines that nobody reads
     if borrowed.fits("blocks"):
         wanted = FileDownloader.best_block_size
         FileDownloader.best_block_size = lambda self, took, size: self.ydl.throttle.block_size(

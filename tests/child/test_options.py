@@ -142,6 +142,13 @@ def test_nothing_that_runs_programs_or_writes_elsewhere_is_passed_on() -> None:
     assert params["skip_unavailable_fragments"] is False
 
 
+def test_no_table_is_made_of_formats_that_nobody_prints(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[object] = []
+    monkeypatch.setattr(Engine, "render_formats_table", lambda _, info: made.append(info))
+    assert chosen(TUBE) == "401+140"
+    assert not made
+
+
 def test_an_extractor_is_told_what_the_operator_has_set_for_it() -> None:
     job = jobs.from_message(jobs.to_message(download_job(NOWHERE, extractor_args=ARGUMENTS)))
     with Engine(options.for_download(job, Log(os.open(os.devnull, os.O_WRONLY))), Trail()) as engine:

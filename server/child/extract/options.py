@@ -39,7 +39,6 @@ def build(job: Job, log: Log) -> dict[str, Any]:
         "logger": log,
         "quiet": True,
         "noprogress": True,
-        "progress_delta": 1e9,  # seconds between yt-dlp's own progress lines, which nobody reads
         "no_color": True,
         "cachedir": False,
         "enable_file_urls": False,

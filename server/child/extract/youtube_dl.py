@@ -193,6 +193,9 @@ class Engine(YoutubeDL):  # type: ignore[misc]
     def process_subtitles(self, *_: Any) -> None:
         """Do nothing: `fetch.subtitles` selects them, logs what is missing, and limits pattern time."""
 
+    def _forceprint(self, *_: Any) -> None:
+        """Do nothing: yt-dlp makes tables of all formats, for each video, in case they are to be printed."""
+
     def process_video_result(self, info_dict: dict[str, Any], download: bool = True) -> Any:
         # Raise `NotLive` before yt-dlp complains that there are no formats. A job that waits ignores formats
         # that there are: they may be a trailer's.

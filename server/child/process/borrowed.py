@@ -33,6 +33,7 @@ Part = Literal[
     "periods",
     "players",
     "plugins",
+    "printing",
     "programs",
     "rehearsal",
     "resuming",
@@ -177,6 +178,13 @@ TABLE: Final[Mapping[Part, Borrowed]] = {
             "YoutubeDL:YoutubeDL._ies": None,
         },
         "no plugin of downloads.plugins is loaded",
+    ),
+    "printing": Borrowed(
+        {
+            "YoutubeDL:YoutubeDL._forceprint": "self, key, info_dict",
+            f"{_DOWNLOADER}.report_progress": "self, s",
+        },
+        "each job makes tables and lines that nobody reads",
     ),
     "programs": Borrowed(
         {

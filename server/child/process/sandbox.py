@@ -14,6 +14,7 @@ import functools
 import os
 import resource
 import signal
+import stat
 import struct
 import sys
 from collections.abc import Iterable
@@ -182,7 +183,7 @@ def _new_ruleset(files: int = 0, tcp: int = 0, scopes: int = 0) -> int:
 def _allow(ruleset: int, path: Path | str, rights: int) -> None:
     below = os.open(path, os.O_PATH | os.O_CLOEXEC)
     try:
-        allowed = rights if Path(path).is_dir() else rights & _ON_FILES
+        allowed = rights if stat.S_ISDIR(os.fstat(below).st_mode) else rights & _ON_FILES
         syscall(_ADD_RULE, ruleset, _BENEATH_PATH, struct.pack("=Qi", allowed, below), 0)
     finally:
         os.close(below)
