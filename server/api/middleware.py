@@ -169,6 +169,9 @@ class NobodyThere(web.Response):
 
 
 def _answer_to(request: web.Request, exc: Exception) -> web.Response:
+    if isinstance(exc, OSError) and exc.errno is not None and not request.writer.output_size:
+        failed = StorageFailed()  # such as a folder that turned into a file, or no descriptors being left
+        failed.__cause__, exc = exc, failed
     # Log here, because failed reads are logged nowhere else.
     if isinstance(exc, StorageFailed) and not exc.is_told:
         log.error(

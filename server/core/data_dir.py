@@ -6,6 +6,7 @@ after a look at the directory: `must_be_there`, or `lost` where a thread is at w
 """
 
 import asyncio
+import errno
 import logging
 import os
 import pwd
@@ -21,6 +22,7 @@ log = logging.getLogger(__name__)
 FOLDERS = ("work", "logs", "files", "scratch")  # the server makes them when it starts
 LATER = ("cookies", "yt-dlp")  # it makes these once they are needed
 FILES = ("clipwire.lock", "clipwire.db", "clipwire.db-wal", "clipwire.db-shm")
+NOTHING = ".clipwire-nothing"  # a name that no file has
 _OF_A_TASK = re.compile(r"[0-9a-f-]{36}(\.lock)?")
 
 _Identity = tuple[int, int]  # of a file: its device and inode
@@ -62,7 +64,11 @@ class DataDir:
             return [(self.path, why)]
         there = [path for path in (*self.folders, *self._later) if os.path.lexists(path)]
         expected = list(dict.fromkeys((*self.folders, *there))) if made else there
-        return [(path, why) for path in expected if (why := _unusable(path))]
+        found = [(path, why) for path in expected if (why := _unusable(path))]
+        works, files = self.path / "work", self.path / "files"
+        if not found and {works, files} <= {*expected} and _is_apart(works, files):
+            return [(files, f"is not on the same mount as {works}: mount one folder that has both")]
+        return found
 
     def unusable_files(self) -> list[tuple[Path, str]]:
         """The same of the server's own files and of the partial files of tasks, of which the first is named.
@@ -156,6 +162,23 @@ def _unusable(folder: Path, *, of_others: bool = False) -> str | None:
     if not os.access(folder, os.R_OK | os.W_OK | os.X_OK, effective_ids=True):
         return f"cannot be written: give write access to {_name(me)}, as whom the server runs"
     return None
+
+
+def _is_apart(source: Path, target: Path) -> bool:
+    """Whether nothing of `source` can be renamed into `target`, as finished files are.
+
+    Two mounts are apart even if both are of one disk, which Linux tells before it looks for the name.
+    """
+    try:
+        (source / NOTHING).rename(target / NOTHING)
+    except OSError as error:
+        return error.errno == errno.EXDEV or _device(source) != _device(target)
+    return False
+
+
+def _device(folder: Path) -> int | None:
+    identity = _identity(folder)
+    return identity and identity[0]
 
 
 def _unwritable(file: Path) -> str | None:

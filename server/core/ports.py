@@ -458,7 +458,9 @@ class FileStore(Protocol):
         ...
 
     async def open(self, task_id: str, stored: StoredFile) -> BinaryIO | Stream:
-        """Open a published file. Raises `FileNotFound`, also if it is no longer the published one."""
+        """Open a published file. Raises `FileNotFound`, also if it is no longer the published one; and
+        `StorageFailed` or `StorageAway` if it cannot be opened now.
+        """
         ...
 
     async def link(self, task_id: str, stored: StoredFile) -> str | None:

@@ -10,13 +10,14 @@ Decisions: docs/decisions/files.md
 """
 
 import asyncio
+import errno
 import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from server.core.errors import FileNotFound
+from server.core.errors import FileNotFound, StorageFailed
 from server.core.events import ProducedFile
 from server.core.models import Manifest, StoredFile, TaskStatus, VideoInfo
 from server.core.ports import TellAway
@@ -36,6 +37,7 @@ from server.files.publishing import (
 from server.files.workplace import LocalWorkplace, checked
 
 log = logging.getLogger(__name__)
+_GONE = frozenset((None, errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO))  # None: see `open_file`
 
 
 class LocalFiles:
@@ -60,11 +62,16 @@ class LocalFiles:
         return status.thumbnail or await asyncio.to_thread(first_thumbnail, directory)
 
     async def open(self, task_id: str, stored: StoredFile) -> BinaryIO:
-        """Open a published file. Raises `FileNotFound`, also if its type or size has changed since."""
+        """Open a published file. Raises `FileNotFound`, also if its type or size has changed since.
+
+        Raises `StorageFailed` for a file that may well be there: who hears that it is gone forgets it.
+        """
         directory = self._directory(task_id)
         try:
             return await opened(asyncio.to_thread(open_file, directory, stored))
-        except OSError:
+        except OSError as exc:
+            if exc.errno not in _GONE or await self.workplace.trouble():
+                raise StorageFailed from exc
             raise FileNotFound from None
 
     async def link(self, task_id: str, stored: StoredFile) -> str | None:

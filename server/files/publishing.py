@@ -207,7 +207,7 @@ def _make(directory: Path) -> None:
     """Make `directory` so that it survives a power cut."""
     with suppress(FileExistsError):
         directory.mkdir(mode=0o700)
-        with opened(directory.parent) as parent:
+        with opened(directory.parent.resolve()) as parent:  # the operator may have put a link in its place
             os.fsync(parent)
 
 

@@ -198,7 +198,7 @@ async def test_a_file_from_elsewhere_that_does_not_even_begin_is_an_error(
 ) -> None:
     from_elsewhere(monkeypatch, Elsewhere(until=0))
     answer, _ = await get(client, link)
-    assert answer.status == 500
+    assert answer.status == 503
 
 
 async def test_a_file_that_becomes_shorter_ends_the_connection_and_is_an_error(

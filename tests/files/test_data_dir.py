@@ -3,6 +3,7 @@ know, and the service goes on by itself once the directory is back.
 """
 
 import asyncio
+import errno
 import logging
 import os
 import shutil
@@ -10,6 +11,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -352,6 +354,28 @@ async def test_a_folder_that_the_user_may_not_write_is_named_and_how_to_mend_it(
         assert [path for path, _ in data.unusable()] == [data.path]
 
 
+def test_a_folder_that_finished_files_cannot_be_moved_into_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = DataDir(tmp_path)
+    data.make()
+    (tmp_path / "files").rmdir()
+    with TemporaryDirectory(dir="/dev/shm") as elsewhere:
+        (tmp_path / "files").symlink_to(elsewhere)
+        is_apart = tmp_path.stat().st_dev != Path(elsewhere).stat().st_dev
+        assert [path.name for path, _ in data.unusable()] == ["files"] * is_apart
+    (tmp_path / "files").unlink()
+    (tmp_path / "files").mkdir()
+    assert data.unusable() == []
+
+    def refuse(source: Path, target: Path) -> None:  # as Linux does for two mounts of one disk
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), str(source), None, str(target))
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    [(path, why)] = data.unusable()
+    assert (path, why.startswith("is not on the same mount as ")) == (tmp_path / "files", True)
+
+
 async def test_files_that_a_start_as_another_user_left_are_named(shared: Path) -> None:
     data, task = DataDir(shared / "data"), "11111111-1111-4111-8111-111111111111"
     data.make()
@@ -370,6 +394,18 @@ async def test_files_that_a_start_as_another_user_left_are_named(shared: Path) -
         os.chown(data.path / "logs" / f"{task}.log", NOBODY, NOBODY)
         [(path, why)] = data.unusable_files()
         assert (path.name, why.endswith(f"chown -R 0 {path}")) == (f"{task}.log", True)
+
+
+async def test_what_cannot_be_read_is_the_storages_fault_and_not_the_programs(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with inside(tmp_path) as server:
+        task, logs = await server.submit(), tmp_path / "data" / "logs"
+        shutil.rmtree(logs)
+        logs.touch()
+        async with server.client.get(f"/api/tasks/{task}/log") as answer:
+            assert (answer.status, (await answer.json())["code"]) == (503, "storage_failed")
+    assert "Traceback" not in caplog.text
 
 
 async def test_what_cannot_be_deleted_is_the_storages_fault_and_not_the_programs(

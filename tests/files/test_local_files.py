@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.core.errors import FileNotFound, StorageAway, TaskNotFound
+from server.core.errors import FileNotFound, StorageAway, StorageFailed, TaskNotFound
 from server.core.events import ProducedFile
 from server.core.models import Manifest, Stage, StoredFile, TaskStatus, VideoInfo
 from server.files import local, publishing
@@ -563,6 +563,39 @@ async def test_a_published_file_that_lost_its_end_is_not_given_out(files: LocalF
     os.truncate(files.path(TASK, stored), 2)
     with pytest.raises(FileNotFound):
         await files.open(TASK, stored)
+
+
+@pytest.mark.parametrize(
+    "code", [errno.EIO, errno.EACCES, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE]
+)
+async def test_a_file_that_cannot_be_opened_now_does_not_count_as_gone(
+    files: LocalFiles, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    leave(files)
+    stored = (await publish(files))["video"]
+
+    def fail(directory: Path, stored: StoredFile) -> None:
+        raise OSError(code, os.strerror(code), str(directory))
+
+    monkeypatch.setattr("server.files.local.open_file", fail)
+    with pytest.raises(StorageFailed):
+        await files.open(TASK, stored)
+
+
+async def test_without_their_folder_files_do_not_count_as_gone(files: LocalFiles, tmp_path: Path) -> None:
+    leave(files)
+    stored = (await publish(files))["video"]
+    (tmp_path / "data" / "files").rename(tmp_path / "unmounted")
+    with pytest.raises(StorageFailed):
+        await files.open(TASK, stored)
+
+
+async def test_a_link_of_the_operator_leads_to_the_finished_files(files: LocalFiles, tmp_path: Path) -> None:
+    (tmp_path / "data" / "files").rename(tmp_path / "elsewhere")
+    (tmp_path / "data" / "files").symlink_to(tmp_path / "elsewhere")
+    leave(files)
+    stored = (await publish(files))["video"]
+    assert await content(files, stored) == b"video"
 
 
 @pytest.mark.parametrize("task_id", ["", "..", "../x", "a/b", "a\x00", "x" * 65, "a.lock", "任务"])
