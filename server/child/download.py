@@ -190,6 +190,8 @@ class Download:
         sound_alone = sum(
             one.get("vcodec") == "none" and one.get("acodec") != "none" for one in offered or ()
         )
+        has_pictures = bool(info.get("thumbnails")) or (self._directory / PREVIEW).exists()
+        starts = options.wants_media(wishes) and not has_pictures and not video_info.is_live(info)
         self._channel.send(
             "described",
             video_info=video_info.video_info(about),
@@ -199,6 +201,7 @@ class Download:
                 one_quality=offered and with_picture <= 1 and sound_alone <= 1,
                 archive_ids=video_info.archive_ids(info) or None,
                 hint="first_of_several" if engine.left_others else None,
+                starts=starts or None,
             ),
         )
         sections = youtube_dl.streams_of(info) if options.wants_media(wishes) else []

@@ -47,6 +47,7 @@ class Described(_Event):
 
     `film_duration` is in seconds, of all of the film if `video_info` is of a clip. `sound_apart`: the sound
     can be fetched without the picture; `one_quality`: there is nothing to choose from. None if nobody knows.
+    `starts`: nothing is to be fetched before the streams, so that `DownloadStarted` is told with it: a save less.
     """
 
     kind: Literal["described"] = "described"
@@ -60,6 +61,7 @@ class Described(_Event):
     archive_ids: tuple[Annotated[str, Field(max_length=500)], ...] | None = Field(
         default=None, max_length=MOST_ALIASES
     )
+    starts: bool = False
 
 
 class Previewed(_Event):
@@ -476,13 +478,13 @@ def _change(  # noqa: C901 -- one case for each event
             return _started(status) | {"cookies": cookies} if begins else None
         case SpaceNeeded(needs=needs):
             return {"needs": needs} if stage.is_running and needs != status.needs else None
-        case Described():
-            return _described(status, event) if stage.is_running else None
+        case Described(starts=starts):
+            described = _described(status, event) if stage.is_running else None
+            return (described or {}) | _begun(now) if starts and stage is Stage.INFO else described
         case Pictured(thumbnail=picture):
             return {"thumbnail": picture} if stage.is_running and picture != status.thumbnail else None
         case DownloadStarted():
-            begun = _UNANNOUNCED | {"stage": Stage.DOWNLOAD, "progress": DOWNLOAD, "started_at": now}
-            return begun if stage is Stage.INFO else None
+            return _begun(now) if stage is Stage.INFO else None
         case Uploading(away=away):
             if not stage.is_running or away == status.awaits_storage:
                 return None
@@ -556,6 +558,10 @@ def _started(status: TaskStatus) -> dict[str, object]:
         "sound_apart": None,
         "one_quality": None,
     }
+
+
+def _begun(now: datetime) -> dict[str, object]:
+    return _UNANNOUNCED | {"stage": Stage.DOWNLOAD, "progress": DOWNLOAD, "started_at": now}
 
 
 def _described(status: TaskStatus, event: Described) -> dict[str, object] | None:

@@ -8,7 +8,7 @@ Decisions: docs/decisions/children.md
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Final, Literal
 
 MOST_COOKIES: Final = 1 << 20  # bytes of a cookie file
@@ -154,7 +154,15 @@ class Job:
 
 
 def to_message(job: Job) -> dict[str, Any]:
-    return asdict(job)
+    nested = {"wishes": _fields(job.wishes) | {"subtitles": _fields(job.wishes.subtitles)}}
+    if job.wishes.clip:
+        nested["wishes"]["clip"] = _fields(job.wishes.clip)
+    nested |= {name: _fields(part) for name in ("look", "plugins") if (part := getattr(job, name))}
+    return _fields(job) | nested
+
+
+def _fields(of: Job | Look | Plugins | Wishes | SubtitleWishes | Clip) -> dict[str, Any]:
+    return {one.name: getattr(of, one.name) for one in fields(of)}  # `asdict` copies every value deeply
 
 
 def from_message(message: Mapping[str, Any]) -> Job:

@@ -29,6 +29,7 @@ async def test_a_plain_file_keeps_the_sources_bytes(
     outcome = await jobs.download(tmp_path / "t", site.url("/1mb.mp4"), outputs=["video"])
     told = [kind for kind in outcome.kinds if kind != "progress"]  # of which a slow machine hears
     assert told == ["described", "download_started", "needs", "produced"]
+    assert outcome.events[0]["starts"], "there is no thumbnail to be fetched before: one save tells both"
     assert sha256(outcome.file("video")) == sha256(media / "1mb.mp4")
     assert outcome.last["video_info"] == {
         "title": "1mb",

@@ -109,6 +109,16 @@ def test_an_event_changes_a_task_only_where_the_table_says(name: str, stage: Sta
         assert status is before
 
 
+def test_a_description_that_starts_the_download_is_one_change() -> None:
+    described = Described(video_info=VideoInfo(title="t"), starts=True)
+    status = after(Started(), described)
+    assert (status.stage, status.progress, status.revision) == ("download", 20, new().revision + 2)
+    assert (status.video_info.title, status.started_at) == ("t", LATER)
+    assert apply(status, DownloadStarted(), LATER) is status
+    converting = in_stage("convert")
+    assert apply(converting, described, LATER).stage == "convert"
+
+
 @pytest.mark.parametrize("before", [(), (Paused(),), (Started(), Requeued(because="next_attempt", after=60))])
 def test_a_task_that_is_to_start_now_waits_for_nothing_any_more(before: tuple[Event, ...]) -> None:
     request = ProcessRequest(url="http://media.test/a.mp4", start_at="2024-01-02T12:00:00Z")  # type: ignore[arg-type]
