@@ -3,7 +3,6 @@
 Decisions: docs/decisions/notifications.md
 """
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
@@ -11,13 +10,13 @@ from contextlib import suppress
 from server.core.counts import Counts
 from server.core.deliveries import LONGEST_WAIT, Delivery, Outbox
 from server.core.errors import StoreUnavailable
+from server.tasks.leases import LeasedWork
 
 log = logging.getLogger(__name__)
 
 PLAN = (5.0, 300.0, 1800.0, 7200.0, 18_000.0, 36_000.0, LONGEST_WAIT)  # seconds between a try and the next
 AT_ONCE = 128  # deliveries; receivers that hang hold up no others as long as there are fewer
-LOOK = 30.0  # seconds between two looks, on whatever nobody has told of: another node may have died
-AGAIN = 1.0  # seconds between tries while the store is unavailable
+LOOK_EVERY = 30.0  # seconds, whatever nobody has told of: another node may have died
 
 Send = Callable[[Delivery], Awaitable[str | None]]
 """Tries a delivery once, in less than `LEASE`; the result is None, or a word for what went wrong."""
@@ -37,37 +36,21 @@ class Deliverer:
         self._senders = senders
         self._plan = plan
         self._counts = counts or Counts()
-        self._called = asyncio.Event()
-        self._under_way: set[asyncio.Task[None]] = set()
+        self._work = LeasedWork("outbox", AT_ONCE, each_end_calls=False)
 
     async def run(self) -> None:
         """Deliver until cancelled: what is under way then is tried again once its lease has ended."""
-        self._outbox.listen(self._called.set)
-        try:
-            while True:
-                self._called.clear()
-                try:
-                    due = await self._outbox.claim(list(self._senders), AT_ONCE - len(self._under_way))
-                    for delivery in due:
-                        task = asyncio.create_task(
-                            self._deliver(delivery), name=f"delivery of {delivery.task_id}"
-                        )
-                        self._under_way.add(task)
-                        task.add_done_callback(self._under_way.discard)
-                    wait = 0.0 if due else await self._outbox.due_in(list(self._senders))
-                except StoreUnavailable:
-                    wait = AGAIN
-                if len(self._under_way) >= AT_ONCE:
-                    await asyncio.wait(self._under_way, return_when=asyncio.FIRST_COMPLETED)
-                elif wait != 0.0:
-                    with suppress(TimeoutError):
-                        async with asyncio.timeout(LOOK if wait is None else min(wait, LOOK)):
-                            await self._called.wait()
-        finally:
-            for task in self._under_way:
-                task.cancel()
-            if self._under_way:
-                await asyncio.wait(self._under_way)
+        self._outbox.listen(self._work.called.set)
+        await self._work.run(self._begin, LOOK_EVERY)
+
+    async def _begin(self) -> float:
+        """Begin what is due; return the seconds until something may be."""
+        kinds = list(self._senders)
+        while self._work.room and (due := await self._outbox.claim(kinds, self._work.room)):
+            for delivery in due:
+                self._work.begin(self._deliver(delivery), f"delivery of {delivery.task_id}")
+        wait = await self._outbox.due_in(kinds) if self._work.room else None
+        return LOOK_EVERY if wait is None else wait
 
     async def _deliver(self, delivery: Delivery) -> None:
         try:
@@ -93,7 +76,7 @@ class Deliverer:
                 await self._outbox.delivered(delivery.delivery_id)
             else:
                 await self._outbox.failed(delivery.delivery_id, error, again_in)
-                self._called.set()  # it is due sooner than its lease would end
+                self._work.called.set()  # it is due sooner than its lease would end
 
 
 def _whom(delivery: Delivery) -> str:

@@ -18,20 +18,27 @@ STORE_AGAIN = 1.0  # seconds, while the store is unavailable
 
 
 class LeasedWork:
-    """What is under way on this server. Set `called` when something may be due earlier than was said."""
+    """What is under way on this server, `most` at once. Set `called` when something may be due earlier than
+    was said. `each_end_calls`: the end of one may make another one possible, also while there is room.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, name: str, most: int, *, each_end_calls: bool = True) -> None:
         self.called = asyncio.Event()
+        self._name = name
+        self._most = most
+        self._each_end_calls = each_end_calls
         self._under_way: set[asyncio.Task[None]] = set()
 
-    def __len__(self) -> int:
-        return len(self._under_way)
+    @property
+    def room(self) -> int:
+        """How many may begin now; if that is 0, the end of one of them calls."""
+        return max(0, self._most - len(self._under_way))
 
     async def run(self, begin_due: Callable[[], Awaitable[float | None]], look_every: float) -> None:
         """Until cancelled, begin what is due; cancel what is under way at the end.
 
         `begin_due` returns the seconds until something may be due, None if nothing ever is. It is asked again
-        after these, but no later than after `look_every` seconds, and whenever something ends.
+        after these, but no later than after `look_every` seconds, and when it is `called`.
         """
         try:
             while True:
@@ -40,6 +47,9 @@ class LeasedWork:
                     wait = await begin_due()
                 except StoreUnavailable:
                     wait = STORE_AGAIN
+                except Exception:  # outermost: what is wrong with one row must not end the work on all others
+                    log.exception("%s: what is due cannot be begun", self._name)
+                    wait = look_every
                 with suppress(TimeoutError):
                     async with asyncio.timeout(None if wait is None else min(wait, look_every)):
                         await self.called.wait()
@@ -51,8 +61,9 @@ class LeasedWork:
 
     def begin(self, work: Coroutine[Any, Any, None], name: str) -> None:
         def ended(task: asyncio.Task[None]) -> None:
+            if self._each_end_calls or not self.room:
+                self.called.set()
             self._under_way.discard(task)
-            self.called.set()
             if not task.cancelled() and (error := task.exception()):
                 log.error("%s ended unexpectedly", name, exc_info=error)
 

@@ -84,10 +84,9 @@ class Looker:
         self._workplace = workplace
         self._jobs = jobs
         self._cookies = CookieChoice(cookies, downloads.cookies)
-        self._most = settings.max_concurrent
         self._pace = Pace(settings.interval, settings.min_interval, settings.pause, settings.max_new)
         self._clock = clock
-        self._looks = LeasedWork()
+        self._looks = LeasedWork("looks", settings.max_concurrent)
         self._under_way_aside: set[asyncio.Task[None]] = set()  # what is no look
 
     async def run(self, *, exist: bool, alone: bool) -> None:
@@ -123,10 +122,10 @@ class Looker:
                 pass
             except AppError as error:  # whatever is in its way is in no other look's
                 log.warning("%s, which is not kept, cannot be removed yet: %s", task_id, error.code)
-        for claim in await self._store.claim(self._most - len(self._looks), leases.LEASE, self._now):
+        for claim in await self._store.claim(self._looks.room, leases.LEASE, self._now):
             self._looks.begin(self._look(claim), f"look at {claim.subscription.subscription_id}")
-        if len(self._looks) >= self._most:
-            return LOOK_AGAIN  # the end of one of them calls
+        if not self._looks.room:
+            return LOOK_AGAIN
         wait = await self._store.due_in(self._now)
         return None if wait is None else max(wait, BLOCKED)
 

@@ -90,7 +90,7 @@ class Placer:
         self._library = library
         self._clock = clock
         self._zone = zone
-        self._placings = LeasedWork()
+        self._placings = LeasedWork("library", AT_ONCE)
         self._trouble: Trouble | None = None
         self._told: str | None = None  # the last reason for which it could not be filled
 
@@ -114,9 +114,9 @@ class Placer:
             return LOOK_EVERY if wait is None else wait
         if not await self.is_there():
             return LOOK_EVERY
-        if len(self._placings) >= AT_ONCE:
-            return LOOK_EVERY  # the end of one of them calls
-        for claimed in await self._store.claim(AT_ONCE - len(self._placings), leases.LEASE, self._now):
+        if not self._placings.room:
+            return LOOK_EVERY
+        for claimed in await self._store.claim(self._placings.room, leases.LEASE, self._now):
             self._placings.begin(self._work(claimed), f"place {claimed.file_set.set_id}")
         return LOOK_EVERY
 
