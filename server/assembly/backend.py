@@ -19,6 +19,7 @@ from server.core.unusable import DataDirUnusable
 from server.files.workplace import LocalWorkplace
 from server.settings import ConfigurationError, LibrarySettings, Settings, StorageSettings
 from server.tasks.covers import Covers
+from server.tasks.disk_space import Disk
 from server.tasks.fork_servers import ForkServers
 from server.tasks.hours import LOOK_EVERY, Pacer
 from server.tasks.inspector import Inspector
@@ -26,7 +27,7 @@ from server.tasks.janitor import for_ever
 from server.tasks.job_builder import JobMaker
 from server.tasks.library_actions import LibraryActions
 from server.tasks.looker import Looker
-from server.tasks.readiness import Ready
+from server.tasks.readiness import Readiness, Ready
 from server.tasks.runner import Runner
 from server.tasks.service import Tasks
 from server.tasks.subscribing import Subscriptions
@@ -87,6 +88,7 @@ class Parts:
     cookies: Cookies
     library: LibraryFiles | None
     clock: Clock
+    disk: Disk
 
     @asynccontextmanager
     async def follow(self, runner: Runner, *, exist: bool, alone: bool) -> AsyncIterator[None]:
@@ -116,6 +118,18 @@ class Parts:
                 own = (self.store.placements, self.tasks, self.files, self.library, self.clock, zone)
                 await stack.enter_async_context(in_background(Placer(*own).run(alone=alone), "library"))
             yield
+
+    def readiness(self, *, fills_library: bool = True) -> Readiness:
+        """What `/readyz` looks at here; at the library only where this server fills it."""
+        return Readiness(
+            self.store.ping,
+            self.disk,
+            self.fork_server,
+            self.jobs.tools,
+            self.files.ping,
+            trouble=self.workplace.trouble,
+            library=self.library if fills_library else None,
+        )
 
     def backend(self, readiness: Ready) -> Backend:
         store, settings = self.store, self.settings

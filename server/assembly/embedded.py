@@ -33,7 +33,6 @@ from server.tasks.janitor import DiskWatch, finish_removals, keep_removing_expir
 from server.tasks.job_builder import JobMaker
 from server.tasks.patience import MAX_RETRY_AFTER
 from server.tasks.plugin_trials import plugins_of
-from server.tasks.readiness import Readiness
 from server.tasks.recorder import Recorder
 from server.tasks.runner import Runner
 from server.tasks.service import Tasks
@@ -108,23 +107,16 @@ async def open_embedded(
         ):
             await stack.enter_async_context(in_background(work, name))
         library = library_of(settings.library)
-        parts = Parts(settings, store, tasks, files, workplace, fork_server, jobs, cookies, library, clock)
+        parts = Parts(
+            settings, store, tasks, files, workplace, fork_server, jobs, cookies, library, clock, disk
+        )
         following = parts.follow(runner, exist=store.had_subscriptions, alone=True)
         await stack.enter_async_context(following)
         if downloads.retention_hours:
             expiry = keep_removing_expired(store, tasks, clock, downloads.retention_hours)
             await stack.enter_async_context(in_background(expiry, "retention"))
         await stack.enter_async_context(kept_new(settings, fork_server, data_dir))
-        readiness = Readiness(
-            store.ping,
-            disk,
-            fork_server,
-            jobs.tools,
-            files.ping,
-            trouble=workplace.trouble,
-            library=library,
-        )
-        yield parts.backend(readiness)
+        yield parts.backend(parts.readiness())
 
 
 async def carry_on(

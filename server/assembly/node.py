@@ -48,7 +48,6 @@ from server.tasks.hub import Hub
 from server.tasks.janitor import DiskWatch, carry_out_removals, for_ever, remove_expired
 from server.tasks.job_builder import JobMaker
 from server.tasks.plugin_trials import plugins_of
-from server.tasks.readiness import Readiness
 from server.tasks.recorder import Recorder
 from server.tasks.runner import Runner
 from server.tasks.service import Tasks
@@ -139,7 +138,9 @@ async def open_cluster(
         dispatcher = SharedDispatcher(database, admission, supervisor, worker)
         turns = await enter(open_turns(url))
         tasks = Tasks(store, recorder, hub, dispatcher, turns, files, RoomAnywhere(disk, nodes), clock)
-        parts = Parts(settings, store, tasks, files, workplace, fork_server, jobs, cookies, library, clock)
+        parts = Parts(
+            settings, store, tasks, files, workplace, fork_server, jobs, cookies, library, clock, disk
+        )
 
         with _explained():
             if "web" in settings.server.roles:  # other nodes may lack tokens, and would end all sessions
@@ -211,15 +212,7 @@ async def open_cluster(
             await enter(in_background(looking, "late attempts"))
 
         await enter(kept_new(settings, fork_server, data_dir))
-        readiness = Readiness(
-            store.ping,
-            disk,
-            fork_server,
-            jobs.tools,
-            files.ping,
-            trouble=workplace.trouble,
-            library=library if me.is_worker else None,
-        )
+        readiness = parts.readiness(fills_library=me.is_worker)
         yield parts.backend(SharedReadiness(readiness, nodes, me, relay, clock))
 
 

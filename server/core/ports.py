@@ -432,6 +432,11 @@ class FileStore(Protocol):
     With a bucket, methods may raise `StorageAway`; `tidy_up` and `publish_thumbnail` raise nothing.
     """
 
+    @property
+    def ping(self) -> Callable[[], Awaitable[None]] | None:
+        """Raises `StorageAway` if the bucket does not answer; None if there is no bucket."""
+        ...
+
     async def prepare(
         self,
         task_id: str,
