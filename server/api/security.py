@@ -123,10 +123,7 @@ class Doors:
             for name, value in HEADERS.items():
                 headers.setdefault(name, value)
         if request[_IS_OPEN]:
-            policy = headers.get("Cross-Origin-Resource-Policy", "")
-            allow("*", response)
-            if not _is_of_another_page(request):
-                headers["Cross-Origin-Resource-Policy"] = policy
+            allow("*", response, is_of_another_page=_is_of_another_page(request))
             headers.add("Vary", "Origin, Sec-Fetch-Site")
         elif self._origins and self.is_allowed_origin(request):
             allow(request.headers["Origin"], response)
@@ -211,13 +208,16 @@ def answer_preflight() -> web.Response:
     return web.Response(status=HTTPStatus.NO_CONTENT, headers=headers)
 
 
-def allow(origin: str, response: web.StreamResponse) -> None:
+def allow(origin: str, response: web.StreamResponse, *, is_of_another_page: bool = True) -> None:
     """Let the page at `origin` (`*`: any page) read `response`, but without
     `Access-Control-Allow-Credentials`: session cookies are for the service's own page.
+
+    What no other page has asked for stays out of their processes, in a browser's cache as well.
     """
     response.headers["Access-Control-Allow-Origin"] = origin
     response.headers["Access-Control-Expose-Headers"] = EXPOSED_HEADERS
-    response.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
+    if is_of_another_page:
+        response.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
 
 
 def _last(request: web.Request, name: str) -> str:
