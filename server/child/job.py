@@ -178,9 +178,14 @@ def _download(job: Job, link: Channel, log: Log, trail: Trail) -> tuple[str, dic
         return "expanded", Expansion(job, engine, link, log).run()
 
 
-def _info(job: Job, link: Channel, log: Log, trail: Trail) -> tuple[str, dict[str, Any]]:
-    _enter_sandbox(job, lambda _: None, lambda: None)
+def _begin(job: Job, link: Channel, on_written: Callable[[], None] = lambda: None) -> None:
+    """Enter the sandbox, and obey `stop`: the one command that jobs get which are no download."""
+    _enter_sandbox(job, lambda _: None, on_written)
     link.watch(lambda command: end_group() if command.get("command") == "stop" else None)
+
+
+def _info(job: Job, link: Channel, log: Log, trail: Trail) -> tuple[str, dict[str, Any]]:
+    _begin(job, link)
     with _engine(options.for_info, job, link, log, trail) as engine:
         found = engine.extract_info(job.wishes.url, download=False) or {}
         info = broadcasts.judged(engine, found, log.alive)
@@ -191,8 +196,7 @@ def _info(job: Job, link: Channel, log: Log, trail: Trail) -> tuple[str, dict[st
 
 def _expand(job: Job, link: Channel, log: Log, trail: Trail) -> tuple[str, dict[str, Any]]:
     log.on_line = Reporter(link).moved
-    _enter_sandbox(job, lambda _: None, log.on_line)
-    link.watch(lambda command: end_group() if command.get("command") == "stop" else None)
+    _begin(job, link, log.on_line)
     with _engine(options.for_list, job, link, log, trail) as engine:
         return "expanded", Expansion(job, engine, link, log).run()
 
@@ -200,8 +204,7 @@ def _expand(job: Job, link: Channel, log: Log, trail: Trail) -> tuple[str, dict[
 def _cover(job: Job, link: Channel, log: Log, trail: Trail) -> tuple[str, dict[str, Any]]:
     from server.child.media.cover import cover  # few need it
 
-    _enter_sandbox(job, lambda _: None, lambda: None)
-    link.watch(lambda command: end_group() if command.get("command") == "stop" else None)
+    _begin(job, link)
     return "covered", {"data": cover(Path(job.directory), job.ffmpeg, log.write)}
 
 
@@ -209,8 +212,7 @@ def _look(job: Job, link: Channel, log: Log, trail: Trail) -> tuple[str, dict[st
     from server.child.extract.looking import Looking  # few need it
 
     log.on_line = Reporter(link).moved
-    _enter_sandbox(job, lambda _: None, log.on_line)
-    link.watch(lambda command: end_group() if command.get("command") == "stop" else None)
+    _begin(job, link, log.on_line)
     with _engine(options.for_list, job, link, log, trail) as engine:
         return "looked", Looking(job, engine, link, log, trail).run()
 
@@ -218,8 +220,7 @@ def _look(job: Job, link: Channel, log: Log, trail: Trail) -> tuple[str, dict[st
 def _plugins(job: Job, link: Channel, log: Log, trail: Trail) -> tuple[str, dict[str, Any]]:
     """Try all plugins, and tell of each before it is loaded: it may end this process, or never end."""
     assert job.plugins
-    _enter_sandbox(job, lambda _: None, lambda: None)
-    link.watch(lambda command: end_group() if command.get("command") == "stop" else None)
+    _begin(job, link)
     if not borrowed.fits("plugins"):
         return "plugins", {}
     plugins.load(job.plugins, log.write, link.send)
