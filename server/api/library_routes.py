@@ -1,6 +1,7 @@
-"""`POST /api/library/preview`: what the paths of a library would be, before anything is fetched.
+"""`/api/library`: what paths would be, before anything is fetched; and what is done to all that lies there.
 
-It needs no folder, and works without `library.path`: it tells somebody who writes a template what that means.
+The preview needs no folder, and works without `library.path`: it tells somebody who writes a template what
+that means.
 """
 
 from datetime import date
@@ -9,10 +10,13 @@ from typing import Any, Final
 from aiohttp import web
 
 from server.api.bodies import read_object, respond_json, validated
+from server.api.keys import LIBRARY_ACTIONS, TASKS
 from server.api.openapi.operation import JSON, OF_CHANGES, READER, Operation, Reply
 from server.api.route import post
+from server.core.errors import LibraryIsAway, LibraryIsBusy
 from server.core.library import Library
 from server.core.library_names import Film, episode_of, place_of, roles_of
+from server.core.placements import LibraryRequest
 
 _DAY: Final = date(2026, 3, 14)
 _SAMPLES: Final = (
@@ -68,6 +72,12 @@ def _told(library: Library, film: Film) -> dict[str, Any]:
     return {name: value for name, value in told.items() if value is not None}
 
 
+async def act(request: web.Request) -> web.Response:
+    wanted = validated(LibraryRequest, await read_object(request))
+    request.app[TASKS].refuse_when_closing()
+    return respond_json(await request.app[LIBRARY_ACTIONS].act(wanted.action, dry_run=wanted.dry_run))
+
+
 ROUTES = [
     post(
         "/api/library/preview",
@@ -81,6 +91,20 @@ ROUTES = [
             parameters=READER,
             body=Library,
             errors=OF_CHANGES,
+        ),
+    ),
+    post(
+        "/api/library/actions",
+        act,
+        Operation(
+            "act_on_library",
+            "Library",
+            "Rename, verify or describe all that lies there",
+            {200: Reply("What was done, or would be", {JSON: "LibraryOutcome"})},
+            "Moves and rewritten files are made in the background.",
+            parameters=READER,
+            body=LibraryRequest,
+            errors=(LibraryIsAway, LibraryIsBusy, *OF_CHANGES),
         ),
     ),
 ]
