@@ -119,6 +119,18 @@ class Parts:
                 await stack.enter_async_context(in_background(Placer(*own).run(alone=alone), "library"))
             yield
 
+    @asynccontextmanager
+    async def keep_yt_dlp_new(self) -> AsyncIterator[None]:
+        """Look for a newer yt-dlp once a day, if `updates.yt_dlp` says so; nothing is loaded else."""
+        if self.settings.updates.yt_dlp != "daily":
+            yield
+            return
+        from server.tasks.daily_update import look_daily
+
+        data_dir, least = self.settings.storage.data_dir, self.settings.downloads.min_free_disk
+        async with in_background(look_daily(self.fork_server, data_dir, least), "updates"):
+            yield
+
     def readiness(self, *, fills_library: bool = True) -> Readiness:
         """What `/readyz` looks at here; at the library only where this server fills it."""
         return Readiness(

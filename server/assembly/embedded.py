@@ -8,7 +8,6 @@ from datetime import timedelta
 
 from server.assembly.backend import Backend, Parts, data_dir_of, empty, library_of, make, paced, prepare
 from server.assembly.file_store import open_files
-from server.assembly.updating import kept_new
 from server.core.background import in_background
 from server.core.clock import Clock
 from server.core.counts import Counts
@@ -115,7 +114,7 @@ async def open_embedded(
         if downloads.retention_hours:
             expiry = keep_removing_expired(store, tasks, clock, downloads.retention_hours)
             await stack.enter_async_context(in_background(expiry, "retention"))
-        await stack.enter_async_context(kept_new(settings, fork_server, data_dir))
+        await stack.enter_async_context(parts.keep_yt_dlp_new())
         yield parts.backend(parts.readiness())
 
 

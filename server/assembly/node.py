@@ -12,7 +12,6 @@ from functools import partial
 from server.assembly.backend import Backend, Parts, data_dir_of, empty, library_of, make, paced, prepare
 from server.assembly.backend import explained as explained_files
 from server.assembly.file_store import open_files
-from server.assembly.updating import kept_new
 from server.cluster.admission import Admission
 from server.cluster.chores import EVERY_6_HOURS, EVERY_20_SECONDS, Chores
 from server.cluster.database import open_database
@@ -211,7 +210,7 @@ async def open_cluster(
             looking = files.look_after_ends(store, await store.recent(ENDED_LATELY))
             await enter(in_background(looking, "late attempts"))
 
-        await enter(kept_new(settings, fork_server, data_dir))
+        await enter(parts.keep_yt_dlp_new())
         readiness = parts.readiness(fills_library=me.is_worker)
         yield parts.backend(SharedReadiness(readiness, nodes, me, relay, clock))
 
