@@ -21,12 +21,12 @@ from server.settings import ConfigurationError, LibrarySettings, Settings, Stora
 from server.tasks.covers import Covers
 from server.tasks.disk_space import Disk
 from server.tasks.fork_servers import ForkServers
-from server.tasks.hours import LOOK_EVERY, Pacer
 from server.tasks.inspector import Inspector
 from server.tasks.janitor import for_ever
 from server.tasks.job_builder import JobMaker
 from server.tasks.library_actions import LibraryActions
 from server.tasks.looker import Looker
+from server.tasks.rate_windows import LOOK_EVERY, Pacer
 from server.tasks.readiness import Readiness, Ready
 from server.tasks.runner import Runner
 from server.tasks.service import Tasks

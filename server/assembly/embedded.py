@@ -26,12 +26,12 @@ from server.tasks.children import Launched
 from server.tasks.disk_space import Disk, Reserve
 from server.tasks.dispatcher import LocalDispatcher, LocalTurns
 from server.tasks.fork_servers import ForkServers
-from server.tasks.hours import Pacer
 from server.tasks.hub import Hub
 from server.tasks.janitor import DiskWatch, finish_removals, keep_removing_expired
 from server.tasks.job_builder import JobMaker
 from server.tasks.patience import MAX_RETRY_AFTER
 from server.tasks.plugin_trials import plugins_of
+from server.tasks.rate_windows import Pacer
 from server.tasks.recorder import Recorder
 from server.tasks.runner import Runner
 from server.tasks.service import Tasks

@@ -42,11 +42,11 @@ from server.storage.postgresql.store import open_store
 from server.storage.sqlite.data_dir_lock import LOCK, open_lock
 from server.tasks.disk_space import Disk, Reserve
 from server.tasks.fork_servers import ForkServers
-from server.tasks.hours import Pacer
 from server.tasks.hub import Hub
 from server.tasks.janitor import DiskWatch, carry_out_removals, for_ever, remove_expired
 from server.tasks.job_builder import JobMaker
 from server.tasks.plugin_trials import plugins_of
+from server.tasks.rate_windows import Pacer
 from server.tasks.recorder import Recorder
 from server.tasks.runner import Runner
 from server.tasks.service import Tasks

@@ -18,7 +18,7 @@ from server.child.process.progress import Throttle
 from server.core.clock import Clock
 from server.core.models import Stage
 from server.settings import DownloadSettings
-from server.tasks.hours import Hours, Pacer
+from server.tasks.rate_windows import Hours, Pacer
 from tests.inside import inside
 from tests.jobs import Jobs, download_job
 from tests.site import Site
