@@ -23,7 +23,7 @@ import pytest
 
 from server.core.events import Requeued
 from server.core.models import TaskStatus
-from server.tasks.patience import after_loss
+from server.tasks.next_attempt import after_loss
 from tests.service import FINAL, Payload, Service, Told, children_of
 from tests.site import SECONDS, Film, Site, probe, sha256
 from tests.subtitles import cues, streams

@@ -15,7 +15,7 @@ from pydantic_core import to_json
 
 from server.core.models import Stage, StoredFile, TaskStatus, VideoInfo
 from server.locales import LANGUAGES, Catalogue
-from server.tasks.patience import NOT_LIVE_YET
+from server.tasks.next_attempt import NOT_LIVE_YET
 from server.tasks.remedies import offered
 
 MAX_KEPT = 1024  # cached payloads, of two kilobytes each with their frames

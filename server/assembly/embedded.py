@@ -29,7 +29,7 @@ from server.tasks.fork_servers import ForkServers
 from server.tasks.hub import Hub
 from server.tasks.janitor import DiskWatch, finish_removals, keep_removing_expired
 from server.tasks.job_builder import JobMaker
-from server.tasks.patience import MAX_RETRY_AFTER
+from server.tasks.next_attempt import MAX_RETRY_AFTER
 from server.tasks.plugin_trials import plugins_of
 from server.tasks.rate_windows import Pacer
 from server.tasks.recorder import Recorder

@@ -25,7 +25,7 @@ from psycopg.rows import TupleRow
 from server.cluster.engine import DOWNLOAD, DOWNLOADS, queue_of, queues_to_start
 from server.core.models import Stage, Task
 from server.storage.postgresql.advisory_locks import ADD, ADMIT, OURS
-from server.tasks.patience import MAX_RETRY_AFTER
+from server.tasks.next_attempt import MAX_RETRY_AFTER
 
 AT_ONCE = 500  # jobs in one transaction; the other tasks wait for the next one that admits
 CLOCKS_DIFFER = 5.0  # seconds by which a node's estimate of the database's clock may be wrong

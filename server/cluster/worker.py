@@ -22,7 +22,7 @@ from server.core.events import Completed, Requeued
 from server.core.models import DISK_FULL, STORAGE_AWAY, Manifest, Stage, TaskStatus
 from server.core.ports import Store
 from server.core.shielding import to_the_end
-from server.tasks.patience import DISK_DELAY
+from server.tasks.next_attempt import DISK_DELAY
 from server.tasks.recorder import Recorder
 
 log = logging.getLogger(__name__)

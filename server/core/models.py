@@ -635,7 +635,7 @@ STORAGE_AWAY = "storage_away"
 class Bookkeeping(Stored):
     """What the server notes of a task for itself; no client is told of it."""
 
-    # Its attempts so far, by which the next one is decided (`server.tasks.patience`).
+    # Its attempts so far, by which the next one is decided (`server.tasks.next_attempt`).
     got: NonNegativeInt = Field(default=0, description="the most bytes that have come")
     got_before: NonNegativeInt = Field(default=0, description="`got` when this attempt began")
     quiet: NonNegativeFloat = Field(default=0, description="seconds of attempts and delays since a byte more")

@@ -15,7 +15,7 @@ from server.tasks.children import child_in_scratch
 from server.tasks.disk_space import found_no_room
 from server.tasks.fork_servers import ForkServers
 from server.tasks.job_builder import CookieChoice, JobMaker
-from server.tasks.patience import hint_of
+from server.tasks.next_attempt import hint_of
 
 DEADLINE = 45.0  # seconds, over all of it
 AT_ONCE = 4  # inspections that run

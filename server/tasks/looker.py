@@ -42,7 +42,7 @@ from server.tasks.children import Child, child_in_scratch
 from server.tasks.fork_servers import ForkServers
 from server.tasks.job_builder import CookieChoice, Given, JobMaker
 from server.tasks.leases import LeasedWork, leased, until_released
-from server.tasks.patience import NEXT_ATTEMPT, hint_of
+from server.tasks.next_attempt import NEXT_ATTEMPT, hint_of
 from server.tasks.service import Tasks
 
 log = logging.getLogger(__name__)

@@ -56,7 +56,7 @@ from server.tasks.disk_space import Reserve, found_no_room
 from server.tasks.faults import fault_of
 from server.tasks.fork_servers import ForkServers
 from server.tasks.job_builder import CookieChoice, Given, JobMaker
-from server.tasks.patience import DISK_DELAY, NEXT_ATTEMPT, Pace, after_failure, after_look, after_loss
+from server.tasks.next_attempt import DISK_DELAY, NEXT_ATTEMPT, Pace, after_failure, after_look, after_loss
 from server.tasks.recorder import Perhaps, Recorder
 
 log = logging.getLogger(__name__)

@@ -24,7 +24,7 @@ from aiohttp import web
 from server.core.events import Requeued
 from server.core.models import TaskStatus
 from server.files.s3.bucket import Bucket
-from server.tasks.patience import after_loss
+from server.tasks.next_attempt import after_loss
 from tests.cluster.breaking import Proxy, proxied
 from tests.cluster.nodes import LOST_AFTER, Cluster
 from tests.cluster.postgres import CARELESS, PostgreSQL, own_postgres

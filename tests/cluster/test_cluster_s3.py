@@ -348,9 +348,9 @@ async def test_what_finds_no_room_on_one_machine_comes_on_another(
     postgres: str, s3: S3, site: Site, media: Path, tmp_path: Path
 ) -> None:
     small = (
-        "import server.tasks.disk_space as disk, server.tasks.patience as patience\n"
+        "import server.tasks.disk_space as disk, server.tasks.next_attempt as attempts\n"
         f"disk.Disk.free = lambda self: {4 * MIB}\n"
-        "patience.DISK_DELAY = 0.5\n"
+        "attempts.DISK_DELAY = 0.5\n"
     )
     own = {"worker1": patched(tmp_path / "patch", small)}
     with (

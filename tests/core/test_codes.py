@@ -13,7 +13,7 @@ from server.core import subscriptions
 from server.core.codes import CODES, OF_THE_SERVER, PASSING, PASSING_STATUSES
 from server.core.subscriptions import HOLDING, REFUSED, WANTS_LOG_IN
 from server.locales import LANGUAGES, Catalogue
-from server.tasks import patience
+from server.tasks import next_attempt
 from tests.trees import nodes
 
 ROOT = Path(__file__).parent.parent.parent
@@ -79,7 +79,7 @@ def test_a_code_from_which_something_follows_exists() -> None:
     hopeless = re.search(r"const HOPELESS = (\[.*\])", (ROOT / "static/js/actions.js").read_text("utf-8"))
     assert hopeless
     of_subscriptions = HOLDING | REFUSED | WANTS_LOG_IN | subscriptions._NOT_LIVE | subscriptions._OF_GONE
-    of_attempts = patience._OUT_OF_REACH | patience._WAS_ANOTHER
+    of_attempts = next_attempt._OUT_OF_REACH | next_attempt._WAS_ANOTHER
     followed = {code for code in of_subscriptions | of_attempts if not code.startswith("http_")}
     assert (followed | set(json.loads(hopeless[1]))) - (CODES | OF_THE_SERVER) == set()
 

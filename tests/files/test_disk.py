@@ -165,7 +165,9 @@ async def test_what_waits_gets_the_room_of_cancelled_tasks_the_oldest_first(
     small: Volume, site: Site, media: Path, tmp_path: Path, floor: int
 ) -> None:
     settings = {"CLIPWIRE_DOWNLOADS__MIN_FREE_DISK": str(floor)}
-    sooner = patched(tmp_path / "patch", "import server.tasks.patience; server.tasks.patience.DISK_DELAY = 1")
+    sooner = patched(
+        tmp_path / "patch", "import server.tasks.next_attempt as attempts; attempts.DISK_DELAY = 1"
+    )
     async with Service(small.folder / "service", **settings, **sooner) as service:
         cancelled = [
             await hanging(service, site.url(f"/8mb.mp4?stall={size}&after=1"), size)
@@ -202,7 +204,9 @@ async def test_a_disk_that_is_full_in_the_middle_loses_nothing(
 ) -> None:
     """The status finds no room either at first: it is saved as soon as there is a little."""
     settings = {"CLIPWIRE_DOWNLOADS__MIN_FREE_DISK": "0", "CLIPWIRE_SERVER__LANGUAGE": "en"}
-    sooner = patched(tmp_path / "patch", "import server.tasks.patience; server.tasks.patience.DISK_DELAY = 3")
+    sooner = patched(
+        tmp_path / "patch", "import server.tasks.next_attempt as attempts; attempts.DISK_DELAY = 3"
+    )
     reserve = small.folder / "reserve"
     reserve.write_bytes(bytes(MIB))
     async with Service(small.folder / "service", **settings, **sooner) as service:
@@ -224,7 +228,7 @@ async def test_what_will_not_fit_waits_long_before_the_disk_is_full_and_gets_the
 ) -> None:
     settings = {"CLIPWIRE_DOWNLOADS__MIN_FREE_DISK": "0", "CLIPWIRE_SERVER__LANGUAGE": "en"}
     sooner = patched(
-        tmp_path / "patch", "import server.tasks.patience; server.tasks.patience.DISK_DELAY = 0.5"
+        tmp_path / "patch", "import server.tasks.next_attempt as attempts; attempts.DISK_DELAY = 0.5"
     )
     async with Service(small.folder / "service", **settings, **sooner) as service:
         cancelled = await hanging(service, site.url("/8mb.mp4?stall=5000000&after=1"), 5_000_000)

@@ -21,7 +21,7 @@ from server.core.events import (
 )
 from server.core.models import Stage, TaskStatus
 from server.locales import LANGUAGES
-from server.tasks.patience import LONGEST, LONGEST_WHEN_LATE, SOONEST, after_look, pause
+from server.tasks.next_attempt import LONGEST, LONGEST_WHEN_LATE, SOONEST, after_look, pause
 from tests.jobs import told
 from tests.shelf import Shelf
 from tests.site import Site, probe

@@ -28,7 +28,7 @@ from server.tasks import children, janitor, recorder
 from server.tasks.children import Child, ForkServer
 from server.tasks.dispatcher import LocalDispatcher
 from server.tasks.hub import Hub, Subscription
-from server.tasks.patience import after_failure
+from server.tasks.next_attempt import after_failure
 from server.tasks.programs_found import find_tools
 from server.tasks.service import Accepted
 from tests.end_to_end.test_kills import locked
@@ -243,7 +243,7 @@ def store_that_goes_away_after(monkeypatch: Patch, when: Callable[[TaskStatus], 
 async def test_a_log_that_finds_no_room_is_a_full_disk_and_no_fault_of_ours(
     site: Site, tmp_path: Path, monkeypatch: Patch
 ) -> None:
-    monkeypatch.setattr("server.tasks.patience.DISK_DELAY", 1.5)
+    monkeypatch.setattr("server.tasks.next_attempt.DISK_DELAY", 1.5)
     refused: list[str] = []
 
     async def no_room(self: ForkServer, job_id: str, *job: Any) -> Child:

@@ -1,6 +1,6 @@
 """When a source sends so little that it is not waited for."""
 
-from server.tasks.patience import LEAST, WINDOW, Pace
+from server.tasks.next_attempt import LEAST, WINDOW, Pace
 
 
 def is_given_up(bytes_per_second: float, share: int | None = None, hours: int = 10) -> bool:

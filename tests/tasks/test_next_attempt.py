@@ -20,7 +20,7 @@ from server.core.events import (
 )
 from server.core.models import Stage, TaskStatus
 from server.settings import DownloadSettings
-from server.tasks.patience import MAX_LOST_IN_ALL, MAX_RETRY_AFTER, after_failure, after_loss
+from server.tasks.next_attempt import MAX_LOST_IN_ALL, MAX_RETRY_AFTER, after_failure, after_loss
 
 NOW = datetime(2024, 1, 1, tzinfo=UTC)
 TWICE = DownloadSettings(retries=2, patience=600)
