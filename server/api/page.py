@@ -25,7 +25,7 @@ from aiohttp import hdrs, web
 
 from server import __version__
 from server.api.bodies import client_has, docs_path, language, takes_gzip
-from server.api.joining import ON_DEMAND, join_scripts, join_sheets
+from server.api.bundling import ON_DEMAND, join_scripts, join_sheets
 from server.api.keys import SETTINGS
 from server.api.openapi.operation import TEXT, Operation, Reply
 from server.api.route import Access, get, undescribed

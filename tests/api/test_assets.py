@@ -14,7 +14,7 @@ from aiohttp.test_utils import TestClient
 
 from server import __version__
 from server.api import page
-from server.api.joining import ON_DEMAND
+from server.api.bundling import ON_DEMAND
 from server.api.keys import LANGUAGE
 from server.api.page import SCRIPT, SHEET, paths_in, read_assets
 from server.app import create_app

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from server.api import page
-from server.api.joining import (
+from server.api.bundling import (
     ON_DEMAND,
     NotJoinable,
     join_scripts,
