@@ -33,7 +33,7 @@ from server.child.extract.youtube_dl import Engine
 from server.child.process.channel import Channel
 from server.child.process.job_failed import JobFailed
 from server.child.process.log import Log
-from server.child.process.timing import within
+from server.child.process.time_limit import within
 from server.core.jobs import Job, Look, name_of_key
 from server.core.media_keys import is_guid, keys_of_entry
 

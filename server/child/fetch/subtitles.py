@@ -28,7 +28,7 @@ from server.child.media.timeline import ALL, Kept
 from server.child.process.job_failed import OF_ERRNO, JobFailed
 from server.child.process.log import Log
 from server.child.process.progress import Stream
-from server.child.process.timing import within
+from server.child.process.time_limit import within
 from server.core.jobs import LANGUAGE, Job, SubtitleWishes
 
 _BOMS: Final = (
