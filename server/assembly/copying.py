@@ -16,7 +16,7 @@ from server.core.errors import StorageAway
 from server.core.models import TaskStatus
 from server.core.stored import read_request
 from server.core.unusable import FilesUnusable
-from server.files.published import Moved, NotKept, WhereTheyAre
+from server.files.moved_files import Moved, NotKept, WhereTheyAre
 from server.files.workplace import LocalWorkplace, is_name
 from server.settings import StorageSettings
 from server.storage.rows import read_status

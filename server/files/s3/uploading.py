@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from server.core.models import TaskStatus
 from server.core.shielding import opened
-from server.files.published import Moved, NotKept
+from server.files.moved_files import Moved, NotKept
 from server.files.publishing import MANIFEST
 from server.files.s3.bucket import Bucket
 from server.files.s3.bucket_sweeper import folder
