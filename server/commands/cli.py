@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from server import __version__
-from server.commands.unwatched import unwatched
+from server.commands.without_gc import without_gc
 from server.commands.words import one_line, word
 
 if TYPE_CHECKING:
@@ -327,7 +327,7 @@ def _make_get() -> click.Command:
         alone = not known.is_named and known.refuses_connections()
         ours = begin() if alone else known
         # Only now, for this takes as long as a server of ours needs for half of its start.
-        with unwatched():
+        with without_gc():
             from server.commands.get import get
         return asyncio.run(get(ours, links, wishes, saving, display, cancel=cancel))
 
@@ -348,7 +348,7 @@ def _from_input() -> list[str]:
 
 def _make_watch() -> click.Command:
     def watch(task_ids: tuple[str, ...], server: str | None, cancel: bool, **given: Any) -> int:
-        with unwatched():
+        with without_gc():
             from server.commands.get import watch
         from server.commands.remote import remote
 
@@ -397,7 +397,7 @@ def _make_list() -> click.Command:
     ) -> int:
         from server.commands.remote import remote
 
-        with unwatched():
+        with without_gc():
             from server.commands.remote_tasks import list_tasks
 
         return asyncio.run(
@@ -422,7 +422,7 @@ def _acting(action: str) -> Callable[[], click.Command]:
         def act(task_ids: tuple[str, ...], server: str | None) -> int:
             from server.commands.remote import remote
 
-            with unwatched():
+            with without_gc():
                 from server.commands.remote_tasks import act
 
             return asyncio.run(act(remote(server), task_ids, action))

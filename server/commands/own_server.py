@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from server.commands.remote import Remote
-from server.commands.unwatched import unwatched
+from server.commands.without_gc import without_gc
 
 START_WITHIN = 60.0  # seconds
 ROOM_ENOUGH = 10 << 30  # bytes that are free where temporary files lie
@@ -154,7 +154,7 @@ def _serve() -> int:
 
     tools = find_tools()
     launched = launch(configuration(tools.ffmpeg, tools.deno))
-    with unwatched():
+    with without_gc():
         from server.commands.serve import serve
         from server.settings import ConfigurationError, load
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def unwatched() -> Iterator[None]:
+def without_gc() -> Iterator[None]:
     """Within the block nothing is collected; what it has made is never looked through again."""
     gc.disable()
     try:
