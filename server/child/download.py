@@ -26,7 +26,7 @@ from server.child.fetch.one_stream import Alternatives, Fetching, Playing, Refus
 from server.child.fetch.subtitles import Subtitle, Subtitling
 from server.child.fetch.thumbnails import PREVIEW, Thumbnails
 from server.child.media import (
-    guarded,
+    guarded_ffmpeg,
     making,
     outputs,
     parts,
@@ -389,7 +389,7 @@ class Download:
             return parts.chosen(info) if self._goes_on(engine, info, silent=silent) else None
 
         has_ended = partial(broadcasts.have_ended, engine)
-        if any(map(guarded.is_dash, streams)):
+        if any(map(guarded_ffmpeg.is_dash, streams)):
             recording.is_of_dash(self._directory)
         recorded = recording.is_anything(self._directory, self._job.ffmpeg)
         if not (recorded and has_ended(streams)):

@@ -11,7 +11,7 @@ import pytest
 from yt_dlp.cookies import YoutubeDLCookieJar
 
 from server.child.extract.cookie_jar import given_back
-from server.child.media import guarded
+from server.child.media import guarded_ffmpeg
 from server.child.network.proxy import Proxy
 from server.child.process.log import Log
 from server.core import cookie_format as cookies
@@ -69,7 +69,9 @@ def test_ffmpeg_is_told_those_of_an_https_address_and_the_proxy_whose_they_are()
     jar = YoutubeDLCookieJar(StringIO(f"# Netscape HTTP Cookie File\n{own}{shared}{other}"))
     jar.load()
     with Proxy(lambda _: None) as server:
-        words = guarded.source({"url": "https://www.x.test/a.m3u8", "protocol": "m3u8"}, server, [], jar)
+        words = guarded_ffmpeg.source(
+            {"url": "https://www.x.test/a.m3u8", "protocol": "m3u8"}, server, [], jar
+        )
         lines = words[words.index("-cookies") + 1].splitlines()
         assert sorted(lines) == ["a=1; path=/; domain=www.x.test;", "b=2; path=/; domain=x.test;"]
         assert server.told == {"www.x.test", ".x.test"}

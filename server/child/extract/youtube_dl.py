@@ -35,7 +35,7 @@ from yt_dlp.utils import ExtractorError, YoutubeDLError
 from server.child.extract import extractors, generic, plugins, video_info
 from server.child.extract.failures import Trail, classify
 from server.child.extract.generic import AS_LISTS, is_list, lose_something
-from server.child.media import guarded, parts, probe
+from server.child.media import guarded_ffmpeg, parts, probe
 from server.child.network import browser
 from server.child.network.browser import Walls
 from server.child.process import borrowed
@@ -215,7 +215,7 @@ class Engine(YoutubeDL):  # type: ignore[misc]
         if self.refused and lose_something(left, formats):
             return []
         if self._is_live:  # drop what cannot be recorded, if there are others
-            left = [offered for offered in left if guarded.is_possible(offered)] or left
+            left = [offered for offered in left if guarded_ffmpeg.is_possible(offered)] or left
         chosen: list[dict[str, Any]] = super()._select_formats(left, selector)
         return chosen
 

@@ -16,7 +16,7 @@ from yt_dlp.downloader.hls import HlsFD
 from yt_dlp.utils import DownloadError, YoutubeDLError, determine_protocol
 
 from server.child.extract.youtube_dl import Engine
-from server.child.media import guarded, run_ffmpeg
+from server.child.media import guarded_ffmpeg, run_ffmpeg
 from server.child.network.proxy import Proxy
 from server.child.process import borrowed
 from server.child.process.job_failed import JobFailed
@@ -76,16 +76,16 @@ def until_not_held(throttle: Throttle, fetch: Callable[[], int], log: Log) -> in
 
 
 def _fetch(engine: Engine, downloader: Any, path: Path, stream: dict[str, Any]) -> int:
-    if not guarded.is_possible(stream):
+    if not guarded_ffmpeg.is_possible(stream):
         raise DownloadError("This stream needs a program that reaches the network by itself, which is off")
     log: Log = engine.params["logger"]
     log.write(f"ffmpeg fetches this {determine_protocol(stream)} stream")
     ffmpeg, jar = engine.params["ffmpeg_location"], engine.cookiejar
     with Proxy(engine.throttle.pace, engine.params["proxy"], jar.get_cookie_header) as server:
-        source = guarded.source(stream, server, guarded.hls_options(ffmpeg), jar)
+        source = guarded_ffmpeg.source(stream, server, guarded_ffmpeg.hls_options(ffmpeg), jar)
         quiet = ["-hide_banner", "-nostats", "-loglevel", "warning", "-y"]
         command = [ffmpeg, *quiet, *source, *_OUTPUT, f"file:{path}"]
-        with guarded.running(command, server, log) as run:
+        with guarded_ffmpeg.running(command, server, log) as run:
             _watch(downloader, run.program, path, stream, server)
     # ffmpeg may have failed, or left something out.
     status, words = run.program.returncode, run.words.lower()
@@ -94,7 +94,7 @@ def _fetch(engine: Engine, downloader: Any, path: Path, stream: dict[str, Any]) 
     if status and (code := run_ffmpeg.reason(status, path.parent)):
         raise JobFailed(code, f"ffmpeg ended with status {status}")
     if status or not path.exists():
-        raise guarded.why_nothing_came(run.words)
+        raise guarded_ffmpeg.why_nothing_came(run.words)
     if any(sign in words for sign in _HOLES):
         raise JobFailed("incomplete", "ffmpeg has left something out")
     return 0

@@ -23,7 +23,7 @@ from server.child.extract.failures import BrokeOff
 from server.child.extract.youtube_dl import Engine, Hook
 from server.child.fetch.one_stream import Fetching, Refused
 from server.child.fetch.ranges import Ranges
-from server.child.media import cutting, guarded, mp4, parts, probe, run_ffmpeg
+from server.child.media import cutting, guarded_ffmpeg, mp4, parts, probe, run_ffmpeg
 from server.child.media.parts import Part
 from server.child.network.range_server import RangeServer
 from server.child.process.job_failed import JobFailed
@@ -283,7 +283,7 @@ class Clipping:
             span = ("-copyts", "-start_at_zero", "-ss", f"{self._start:.6f}", "-to", f"{self._clip.end:.6f}")
             source = ("-recv_buffer_size", "32768", "-f", reader, "-i", window.address)
             command = [self._job.ffmpeg, *_QUIET, *span, *source, *_MAPS, f"file:{target}"]
-            with guarded.running(command, window, self._log) as run:
+            with guarded_ffmpeg.running(command, window, self._log) as run:
                 run.program.wait()
             if window.failed:
                 raise window.failed

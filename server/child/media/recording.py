@@ -20,8 +20,8 @@ from pathlib import Path
 from threading import Event
 from typing import Any, Final
 
-from server.child.media import disorder, guarded, probe, run_ffmpeg
-from server.child.media.guarded import Streams
+from server.child.media import disorder, guarded_ffmpeg, probe, run_ffmpeg
+from server.child.media.guarded_ffmpeg import Streams
 from server.child.media.live_dash import LiveDash
 from server.child.media.parts import Part, concatenation
 from server.child.media.probe import Media
@@ -51,7 +51,7 @@ _OUTPUT: Final = ("-c", "copy", "-f", "matroska", "-cluster_time_limit", "1000",
 
 def is_possible(streams: Streams) -> bool:
     """Whether ffmpeg has a guarded way to all `streams`."""
-    return all(map(guarded.is_possible, streams))
+    return all(map(guarded_ffmpeg.is_possible, streams))
 
 
 def pieces(directory: Path) -> list[Path]:
@@ -155,9 +155,9 @@ class Recording:
         self._size, self._grew, self._fell_silent = self._measure(), False, False
         with Proxy(pace, self._job.proxy, self._jar.get_cookie_header) as server:
             command = self._command(streams, path, server, goes_on=goes_on)
-            with guarded.running(command, server, self._log) as run:
-                patience = _SILENT if any(map(guarded.is_hls, streams)) else None
-                patience = _SILENT_DASH if any(map(guarded.is_dash, streams)) else patience
+            with guarded_ffmpeg.running(command, server, self._log) as run:
+                patience = _SILENT if any(map(guarded_ffmpeg.is_hls, streams)) else None
+                patience = _SILENT_DASH if any(map(guarded_ffmpeg.is_dash, streams)) else patience
                 self._watch(run, finish, server, patience)
             if server.failed:
                 self._log.write(f"the last that could not be fetched: {server.failed!r}")
@@ -165,7 +165,7 @@ class Recording:
         is_followed = any(each.is_followed for each in self._manifests.values())
         return (self._is_over(run) and not self._fell_silent and not is_followed) or finish.is_set()
 
-    def _watch(self, run: guarded.Run, finish: Event, server: Proxy, patience: float | None) -> None:
+    def _watch(self, run: guarded_ffmpeg.Run, finish: Event, server: Proxy, patience: float | None) -> None:
         """Return when ffmpeg has ended, or does not end after `finish`.
 
         Also when an HLS is silent for `patience` seconds: ffmpeg would reload a playlist that no longer grows
@@ -213,7 +213,7 @@ class Recording:
         sizes = (path.stat().st_size for path in self._directory.glob(f"{PIECE}*"))
         return sum(size for size in sizes if size > _HEADER)
 
-    def _is_over(self, run: guarded.Run) -> bool:
+    def _is_over(self, run: guarded_ffmpeg.Run) -> bool:
         """Whether the broadcast ended regularly; raises errors that another piece would meet as well."""
         status, words = run.program.returncode, run.words
         code = run_ffmpeg.reason(status, self._directory) if status else None
@@ -222,7 +222,7 @@ class Recording:
         if code:
             raise JobFailed(code, f"ffmpeg ended with status {status}")
         if not self._size:
-            raise guarded.why_nothing_came(words)
+            raise guarded_ffmpeg.why_nothing_came(words)
         return status == 0 and not any(sign in words.lower() for sign in _BROKE_OFF)
 
     def _command(self, streams: Streams, path: Path, server: Proxy, *, goes_on: bool) -> list[str]:
@@ -231,19 +231,19 @@ class Recording:
         inputs = list[str]()
         for at, stream in enumerate(sources.values()):
             playlist, start = None, -1 if goes_on else None
-            if guarded.is_dash(stream):
+            if guarded_ffmpeg.is_dash(stream):
                 playlist = f"http://{OWN_HOST}/{at}.m3u8"
-                manifest = guarded.address(stream)
+                manifest = guarded_ffmpeg.address(stream)
                 headers = stream.get("http_headers") or {}
                 dash = self._manifests.setdefault(manifest, LiveDash(manifest, headers, self._ydl))
                 number = stream.get("manifest_stream_number")
                 server.pages[f"/{at}.m3u8"] = dash.begin(number, goes_on=goes_on).text
                 start = 0  # the playlist begins where the piece shall
-            hls = guarded.hls_options(self._job.ffmpeg, start)
+            hls = guarded_ffmpeg.hls_options(self._job.ffmpeg, start)
             if at and "-isync" in run_ffmpeg.help_on(self._job.ffmpeg, "long"):
                 # Have ffmpeg align the second input with the first: they may begin at different moments.
                 inputs += ["-isync", "0"]
-            inputs += guarded.source(stream, server, hls, self._jar, playlist)
+            inputs += guarded_ffmpeg.source(stream, server, hls, self._jar, playlist)
         where = [list(sources).index(_name(stream)) for stream in streams]
         wants_picture = "video" in self._job.wishes.outputs
         picture = ["-map", f"{where[0]}:v:0?"] if wants_picture else []
@@ -270,7 +270,7 @@ def _next(directory: Path) -> Path:
 
 def _name(stream: Mapping[str, Any]) -> tuple[str, int | None]:
     """What tells `stream` from others: a DASH manifest has many."""
-    return guarded.address(stream), stream.get("manifest_stream_number")
+    return guarded_ffmpeg.address(stream), stream.get("manifest_stream_number")
 
 
 def _ask_to_end(program: Any) -> None:
