@@ -47,7 +47,7 @@ class Described(_Event):
 
     `film_duration` is in seconds, of all of the film if `video_info` is of a clip. `sound_apart`: the sound
     can be fetched without the picture; `one_quality`: there is nothing to choose from. None if nobody knows.
-    `starts`: nothing is to be fetched before the streams, so that `DownloadStarted` is told with it: a save less.
+    `starts`: nothing is to be fetched before the streams, so `DownloadStarted` is told with it: a save less.
     """
 
     kind: Literal["described"] = "described"
