@@ -1,6 +1,7 @@
 """`GET /metrics`: what this node has counted and what it sees now, for Prometheus."""
 
 import asyncio
+import re
 from typing import TYPE_CHECKING
 
 from aiohttp import hdrs, web
@@ -35,18 +36,36 @@ async def metrics(request: web.Request) -> web.Response:
                 if name in check.detail.values:
                     seen[name] = float(str(check.detail.values[name]))
     seen["sockets"] = float(request.app[CONNECTIONS].open_sockets)
-    accept = ",".join(request.headers.getall(hdrs.ACCEPT, ()))
-    body, content_type = await asyncio.to_thread(_text, request.app[COUNTS], seen, accept)
-    return web.Response(body=body, headers={hdrs.CONTENT_TYPE: content_type})
+    is_open = prefers_openmetrics(",".join(request.headers.getall(hdrs.ACCEPT, ())))
+    body, content_type = await asyncio.to_thread(_text, request.app[COUNTS], seen, is_open=is_open)
+    return web.Response(body=body, headers={hdrs.CONTENT_TYPE: content_type, hdrs.VARY: hdrs.ACCEPT})
 
 
-def _text(counts: Counts, seen: dict[str, float], accept: str) -> tuple[bytes, str]:
+def prefers_openmetrics(accept: str) -> bool:
+    """Whether `Accept` prefers OpenMetrics 1 to plain text (RFC 9110, section 12.5.1).
+
+    `prometheus_client` would pass over weights, and fail for a version that is no number.
+    """
+    openmetrics, text = 0.0, 0.0
+    for part in accept.lower().split(","):
+        name, *parameters = (each.strip() for each in part.split(";"))
+        said = dict(each.partition("=")[::2] for each in parameters)
+        weight = float(said.get("q", "1")) if _WEIGHT.fullmatch(said.get("q", "1")) else 0.0
+        if name == "application/openmetrics-text" and said.get("version", "1").strip('"').startswith("1"):
+            openmetrics = max(openmetrics, weight)
+        elif name == "text/plain":
+            text = max(text, weight)
+    return openmetrics > 0 and openmetrics >= text
+
+
+def _text(counts: Counts, seen: dict[str, float], *, is_open: bool) -> tuple[bytes, str]:
     """In a thread: the first call imports `prometheus_client`, which takes 60 ms."""
     from prometheus_client import CollectorRegistry
     from prometheus_client.core import CounterMetricFamily as Counter
     from prometheus_client.core import GaugeMetricFamily as Gauge
     from prometheus_client.core import HistogramMetricFamily as Histogram
-    from prometheus_client.exposition import choose_encoder
+    from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+    from prometheus_client.openmetrics import exposition as openmetrics
     from prometheus_client.registry import Collector
 
     class Ours(Collector):
@@ -98,10 +117,12 @@ def _text(counts: Counts, seen: dict[str, float], accept: str) -> tuple[bytes, s
 
     registry = CollectorRegistry(auto_describe=False)
     registry.register(Ours())
-    encode, content_type = choose_encoder(accept)
-    return encode(registry), content_type
+    if is_open:
+        return openmetrics.generate_latest(registry, version="1.0.0"), openmetrics.CONTENT_TYPE_LATEST
+    return generate_latest(registry), CONTENT_TYPE_PLAIN_0_0_4
 
 
+_WEIGHT = re.compile(r"[01](\.[0-9]*)?", re.ASCII)
 _TEXT = {"text/plain": {"type": "string"}}
 ROUTES = [
     get(

@@ -14,6 +14,7 @@ from aiohttp.test_utils import TestClient
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as read
 
+from server.api.metrics import prefers_openmetrics
 from server.app import create_app
 from server.core.counts import MOST_NAMES, Counts
 from server.core.events import DownloadStarted, Failed, Progress, Started, apply
@@ -64,6 +65,38 @@ async def test_what_has_happened_is_counted(open_client: Open) -> None:
     assert samples["clipwire_requests_total", "/api/status/{task_id}", "404", "GET"] == 1
     assert samples["clipwire_task_duration_seconds_count",] == 2
     assert samples["clipwire_disk_free_bytes",] > 0
+
+
+@pytest.mark.parametrize(
+    ("accept", "prefers"),
+    [
+        ("application/openmetrics-text", True),
+        ("APPLICATION/OpenMetrics-Text;version=1.0.0", True),
+        ('application/openmetrics-text; version="1.0.0"', True),
+        ("application/openmetrics-text;version=1.0.0;escaping=dots;q=0.6,text/plain;q=0.3,*/*;q=0.2", True),
+        ("text/plain;q=0.4, application/openmetrics-text;q=0.5", True),
+        ("text/plain, application/openmetrics-text;q=0.5", False),
+        ("application/openmetrics-text;q=0", False),
+        ("application/openmetrics-text;q=", False),
+        ("application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1", False),
+        ("application/openmetrics-text;version=2.0.0", False),
+        ("application/openmetrics-text;version=x", False),
+        ('text/plain;version="0.0.4"', False),
+        ("text/plain;version=x", False),
+        ("*/*", False),
+        (";,;=,", False),
+        ("", False),
+    ],
+)  # fmt: skip
+def test_the_format_goes_by_the_weights_of_accept(accept: str, prefers: bool) -> None:
+    assert prefers_openmetrics(accept) is prefers
+
+
+async def test_no_accept_of_a_client_makes_an_error(open_client: Open) -> None:
+    client = await open_client()
+    for accept in ("application/openmetrics-text;version=x", 'text/plain;version="0.0.4"'):
+        answer = await client.get("/metrics", headers={"Accept": accept})
+        assert (answer.status, answer.content_type, answer.headers["Vary"]) == (200, "text/plain", "Accept")
 
 
 async def test_openmetrics_is_given_to_who_asks_for_it(open_client: Open) -> None:
