@@ -342,7 +342,7 @@ def _make_get() -> click.Command:
 
 def _from_input() -> list[str]:
     """Links from standard input, one a line; empty lines and such that begin with `#` are none."""
-    lines = (line.strip() for line in sys.stdin or ())  # it may be closed
+    lines = (line.removeprefix("\ufeff").strip() for line in sys.stdin or ())  # it may be closed
     return [line for line in lines if line and not line.startswith("#")]
 
 

@@ -26,6 +26,7 @@ from server.commands.without_gc import without_gc
 
 START_WITHIN = 60.0  # seconds
 ROOM_ENOUGH = 10 << 30  # bytes that are free where temporary files lie
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _LISTENING = re.compile(r"listening on (http://\S+)")
 _PROGRAM = (
     "import sys; sys.path.insert(0, {root!r}); from server.commands import own_server; own_server.run()"
@@ -68,13 +69,24 @@ class OwnServer:
                 raise DidNotStart(said[-1] if said else "", status)
             yield Remote(url, self.token, is_named=False)
         finally:
+            from server.core.shielding import to_the_end  # 7 ms, which its start does not wait for
+
+            # The server is killed, so nobody else removes what it has written: another Ctrl-C waits for that.
+            for each in _ENDING:
+                signal.signal(each, signal.SIG_IGN)
             # At once, for nothing of its data is kept. Its children die with it. A polite stop takes 0.5 s.
             self.process.kill()
-            await asyncio.to_thread(self.process.wait)
-            await listening  # to the end of the log, which its children have open as well
+            listening.cancel()
+            await to_the_end(self._leave_nothing(listening, log))
             reading.close()
             self.process.stdin.close()
-            await asyncio.to_thread(shutil.rmtree, self.folder, ignore_errors=True)
+
+    async def _leave_nothing(self, listening: asyncio.Task[None], log: asyncio.StreamReader) -> None:
+        await asyncio.to_thread(self.process.wait)
+        await asyncio.wait([listening])
+        while await log.read(1 << 16):  # to the end, for its children have it open as well
+            pass
+        await asyncio.to_thread(shutil.rmtree, self.folder, ignore_errors=True)
 
 
 def begin() -> OwnServer:
@@ -99,14 +111,18 @@ def begin() -> OwnServer:
         if name not in ("PORT", "CLIPWIRE_TOKEN", "PYTHONDONTWRITEBYTECODE")
         and name.upper().removeprefix("CLIPWIRE_") not in own
     }
-    process = subprocess.Popen(  # noqa: S603
-        (sys.executable, "-P", "-c", _PROGRAM.format(root=str(Path(__file__).parents[2]))),
-        env={**inherited, **{f"CLIPWIRE_{name}": value for name, value in own.items()}},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        start_new_session=True,  # Ctrl-C is for `get`, which cancels the download and says so
-    )
+    try:
+        process = subprocess.Popen(  # noqa: S603
+            (sys.executable, "-P", "-c", _PROGRAM.format(root=str(Path(__file__).parents[2]))),
+            env={**inherited, **{f"CLIPWIRE_{name}": value for name, value in own.items()}},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            start_new_session=True,  # Ctrl-C is for `get`, which cancels the download and says so
+        )
+    except BaseException:  # Ctrl-C as well
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
     return OwnServer(process, folder, token)
 
 

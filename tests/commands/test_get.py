@@ -4,6 +4,7 @@ import asyncio
 import json
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
@@ -80,7 +81,7 @@ async def test_o_is_a_file_or_a_folder_for_several(shell: Shell, here: Path, sit
 
 
 async def test_links_come_from_standard_input_and_wishes_from_options(shell: Shell, site: Site) -> None:
-    typed = f"# two films\n{site.url('/video.mp4')}\n\n{site.url('/clip.webm')}\n"
+    typed = f"\ufeff{site.url('/video.mp4')}\r\n\r\n# and another\n{site.url('/clip.webm')}\n"
     ran = await shell.run("get", "-", "--audio", "--audio-format", "m4a", typed=typed)
     assert (ran.status, set(shell.files())) == (0, {"video.m4a", "clip.m4a"}), ran
 
@@ -287,6 +288,21 @@ async def test_ctrl_c_ends_the_download_of_its_own_server(alone: Shell, site: Si
     process.send_signal(signal.SIGINT)
     ran = await alone.end(process)
     assert (ran.status, "Cancelled" in ran.err, alone.files()) == (130, True, {})
+    await gone(started)
+    assert list(Path(alone.environment["TMPDIR"]).iterdir()) == []
+
+
+@pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
+async def test_another_ctrl_c_leaves_nothing_either(alone: Shell, site: Site, second: signal.Signals) -> None:
+    process = await alone.start("get", site.url("/1mb.mp4?stall=100000"))
+    await line_with(process.stderr, "20%")
+    [server, *started] = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGINT)
+    await gone([server])
+    with suppress(ProcessLookupError):  # by now it removes what the server had
+        process.send_signal(second)
+    ran = await alone.end(process)
+    assert (ran.status, "Traceback" in ran.err, alone.files()) == (130, False, {}), ran
     await gone(started)
     assert list(Path(alone.environment["TMPDIR"]).iterdir()) == []
 
