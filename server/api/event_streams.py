@@ -149,7 +149,7 @@ async def stream_task(request: web.Request) -> web.StreamResponse:
             if had == GONE:
                 return web.Response(status=HTTPStatus.NO_CONTENT)
             raise
-        has_it = (_number(had) or 0) >= current.revision
+        has_it = _number(had) == current.revision  # a higher one is of another database
         if has_it and current.stage.is_final:
             return web.Response(status=HTTPStatus.NO_CONTENT)  # an `EventSource` tries no more
         payload = request.app[ENCODER].encode(current, language(request))

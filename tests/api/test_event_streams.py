@@ -105,6 +105,14 @@ async def test_a_client_that_comes_back_gets_only_what_it_does_not_have(client: 
         assert (await stream.next())["stage"] == "cancelled"
 
 
+async def test_an_id_that_the_task_has_not_reached_is_not_its_end(client: Client) -> None:
+    task_id = await submitted(client)
+    last = await client.app[keys.TASKS].cancel(task_id)
+    async with streaming(client, f"/api/events/{task_id}", str(last.revision + 1)) as stream:
+        assert (await stream.next())["revision"] == last.revision
+        assert await stream.block() == {}
+
+
 async def test_a_removed_task_ends_its_stream_and_a_reconnect_is_not_wanted(client: Client) -> None:
     task_id = await submitted(client)
     async with streaming(client, f"/api/events/{task_id}") as stream:
