@@ -11,7 +11,7 @@ from collections import deque
 from contextlib import suppress
 from typing import Literal
 
-from aiohttp import WSCloseCode, WSMsgType, web
+from aiohttp import HttpVersion11, WSCloseCode, WSMsgType, web
 
 from server.api.bodies import Query, language
 from server.api.connections import CONNECTIONS, HeldSocket
@@ -261,7 +261,8 @@ def keep_little(transport: asyncio.Transport) -> None:
 def _socket(request: web.Request) -> web.WebSocketResponse:
     ws = web.WebSocketResponse(heartbeat=HEARTBEAT, timeout=CLOSE_WITHIN, max_msg_size=1024, compress=False)
     try:
-        is_asked_for = ws.can_prepare(request).ok
+        # RFC 9110, section 7.8: an `Upgrade` in HTTP/1.0 is none.
+        is_asked_for = request.version >= HttpVersion11 and ws.can_prepare(request).ok
     except ValueError:  # aiohttp decodes the client's headers, which may not be text
         is_asked_for = False
     if not is_asked_for:

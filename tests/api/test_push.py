@@ -80,6 +80,17 @@ async def flood(client: Client, status: TaskStatus, count: int) -> TaskStatus:
     return status
 
 
+async def test_an_upgrade_in_http_1_0_is_none(client: Client) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", client.port)
+    writer.write(
+        b"GET /ws HTTP/1.0\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+    async with asyncio.timeout(5):
+        assert (await reader.readline()).split()[1] == b"426"
+    writer.close()
+
+
 async def test_a_slow_reader_skips_to_the_newest_and_never_misses_the_last(client: Client) -> None:
     status = await client.app[keys.TASKS].submit(REQUEST)
     async with asyncio.timeout(20):
