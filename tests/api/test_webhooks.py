@@ -152,7 +152,7 @@ async def test_what_could_not_be_told_is_told_by_the_next_server(
     receiver.status = 503
     payload = await cancelled(client, webhook=receiver.url)
     await receiver.next()
-    delivery = await deliveries(client, lambda each: each["attempts"] == 1)
+    delivery = await deliveries(client, lambda each: each["attempts"] >= 1)
     receiver.status = 204
     other = await open_client_again(client, open_client)
     await other.post(f"/api/webhooks/{delivery['id']}/retry")
@@ -168,7 +168,7 @@ async def test_a_receiver_that_hangs_is_left_after_the_time_of_a_try_and_holds_u
     receiver.hangs = asyncio.Event()
     await cancelled(client, webhook=receiver.url)
     await receiver.next()
-    delivery = await deliveries(client, lambda each: each["attempts"] == 1)
+    delivery = await deliveries(client, lambda each: each["attempts"] >= 1)
     assert delivery["last_error"] == "timeout"
     receiver.hangs.set()
 
@@ -177,7 +177,7 @@ async def test_a_redirect_is_not_followed(client: Client, receiver: Receiver) ->
     receiver.status, receiver.headers = 302, {"Location": receiver.url}
     await cancelled(client, webhook=receiver.url)
     await receiver.next()
-    delivery = await deliveries(client, lambda each: each["attempts"] == 1)
+    delivery = await deliveries(client, lambda each: each["attempts"] >= 1)
     assert delivery["last_error"] == "http_302"
     assert receiver.got.empty()
 
@@ -188,7 +188,7 @@ async def test_a_private_address_is_refused_however_it_is_spelled(
 ) -> None:
     client = await open_client(allowed_private_hosts=())
     await cancelled(client, webhook=f"http://{host}:{receiver.server.port}/")
-    delivery = await deliveries(client, lambda each: each["attempts"] == 1)
+    delivery = await deliveries(client, lambda each: each["attempts"] >= 1)
     assert delivery["last_error"] == ("invalid_url" if host.isdecimal() else "blocked_address")
     assert receiver.got.empty()
 
@@ -199,7 +199,7 @@ async def test_a_host_is_allowed_by_its_name_at_its_port_only(open_client: Open,
     await receiver.next()
     await nothing_is_due(client)
     await cancelled(client, webhook=f"http://127.0.0.1:{receiver.server.port}/")
-    delivery = await deliveries(client, lambda each: each["attempts"] == 1)
+    delivery = await deliveries(client, lambda each: each["attempts"] >= 1)
     assert delivery["last_error"] == "blocked_address"
 
 
@@ -237,7 +237,7 @@ async def test_the_password_of_an_address_is_used_and_shown_to_nobody(
     await cancelled(client, webhook=address)
     headers, _ = await receiver.next()
     assert headers["Authorization"].startswith("Basic ")
-    delivery = await deliveries(client, lambda each: each["attempts"] == 1)
+    delivery = await deliveries(client, lambda each: each["attempts"] >= 1)
     assert delivery["url"] == receiver.url
     assert "hunter2" not in caplog.text
     assert SECRET.removeprefix("whsec_") not in caplog.text
