@@ -130,7 +130,7 @@ async def test_the_feed_has_what_the_socket_of_all_tasks_has(client: Client) -> 
     async with streaming(client, "/api/events?lang=en") as stream, client.ws_connect("/ws?lang=en") as ws:
         await stream.block()
         task_id = await submitted(client)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             assert await stream.next() == await ws.receive_json()
             await client.app[keys.TASKS].delete(task_id)
             assert await stream.next() == await ws.receive_json() == {"task_id": task_id, "removed": True}
@@ -226,7 +226,7 @@ async def test_a_quiet_stream_has_a_comment_now_and_then(
 ) -> None:
     assert event_streams.COMMENT_EVERY <= 30
     monkeypatch.setattr(event_streams, "COMMENT_EVERY", 0.01)
-    async with streaming(client, "/api/events") as stream, asyncio.timeout(5):
+    async with streaming(client, "/api/events") as stream, asyncio.timeout(20):
         await stream.block()
         assert await stream.response.content.readline() == b":\n"
 
@@ -265,7 +265,7 @@ async def test_http_1_0_gets_the_same_without_chunks(client: Client) -> None:
     task_id = await submitted(client)
     reader, writer = await asyncio.open_connection("127.0.0.1", client.port)
     writer.write(f"GET /api/events/{task_id} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         head = await reader.readuntil(b"\r\n\r\n")
         assert b"chunked" not in head
         await reader.readuntil(b"\n\n")

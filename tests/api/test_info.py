@@ -102,7 +102,7 @@ async def test_a_stop_answers_at_once_and_ends_the_work(service: Inside, site: S
     async with asyncio.timeout(20):
         while len(children(service)) < AT_ONCE:
             await asyncio.sleep(0.02)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await service.app.shutdown()
         answers = await asyncio.gather(*asked)
     assert {(status, problem["code"]) for status, problem in answers} == {(503, "shutting_down")}

@@ -96,7 +96,7 @@ async def ask(client: Client, request: bytes, *later: bytes) -> Answer:
 
 
 async def _answer(reader: asyncio.StreamReader) -> Answer:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         line, *fields = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
         headers = {name.lower(): value.strip() for name, _, value in (f.partition(":") for f in fields)}
         body = await reader.readexactly(int(headers.get("content-length", "0")))

@@ -37,7 +37,7 @@ class Keys:
         return found
 
     async def get_to(self, place: str) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while await self.where() != place:
                 await asyncio.sleep(0)
 

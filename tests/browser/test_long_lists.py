@@ -43,7 +43,7 @@ _FIRST_OF_GAPS = """() => {
 
 async def has_titles(page: Page, expected: list[str]) -> None:
     """Of rows and gaps together; gaps get theirs a moment after they came."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while await titles(page) != expected:
             await asyncio.sleep(0.05)
 

@@ -87,7 +87,7 @@ async def start(tmp_path: Path, ffmpeg: str) -> AsyncIterator[Any]:
         if process.returncode is None:
             with suppress(ProcessLookupError):  # it has just ended
                 os.killpg(process.pid, signal.SIGKILL)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await process.communicate()
 
 
@@ -121,7 +121,7 @@ def open_files(pid: int) -> set[str]:
 
 
 async def gone(pid: int) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
             await asyncio.sleep(0.01)
 

@@ -294,7 +294,7 @@ async def test_a_thumbnail_that_is_no_plain_small_jpeg_is_not_published(
             preview.write_bytes(JPEG + bytes(publishing.MAX_PREVIEW - len(JPEG) + 1))
         case "no picture":
             preview.write_bytes(b"<svg>")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         assert await files.publish_thumbnail(TASK) is None
     assert "could not be published" in caplog.text
     if make == "too large":
@@ -484,7 +484,7 @@ async def test_a_pipe_is_never_published(files: LocalFiles) -> None:
     (out / "video.mp4").unlink()
     os.mkfifo(out / "video.mp4")
     with pytest.raises(UnsafeFile):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await publish(files, video=VIDEO.model_copy(update={"size": 0}), audio=AUDIO)
 
 
@@ -798,7 +798,7 @@ async def test_a_sweep_that_is_stopped_waits_for_the_thread_that_reads_the_direc
     leave(files)
     monkeypatch.setattr("server.files.orphans._some", slow)
     sweep = asyncio.create_task(files.sweep(Known({})))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await asyncio.to_thread(reading.wait)
         sweep.cancel()
         done, _ = await asyncio.wait([sweep], timeout=0.05)

@@ -28,7 +28,7 @@ asyncio.run(hold())
 
 
 async def test_a_second_server_is_told_who_holds_the_directory(tmp_path: Path) -> None:
-    async with asyncio.timeout(5), open_lock(tmp_path):
+    async with asyncio.timeout(20), open_lock(tmp_path):
         with pytest.raises(DataDirInUse) as caught:
             async with open_lock(tmp_path, patience=0.1):
                 pass
@@ -61,7 +61,7 @@ async def test_a_second_server_waits_for_the_first_to_go(tmp_path: Path) -> None
         async with open_lock(tmp_path, patience=5):
             order.append("second in")
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         async with open_lock(tmp_path):
             waiting = asyncio.create_task(second())
             while not waiting.done() and not order:
@@ -72,7 +72,7 @@ async def test_a_second_server_waits_for_the_first_to_go(tmp_path: Path) -> None
 
 
 async def test_a_server_that_gives_up_leaves_the_holder_alone(tmp_path: Path) -> None:
-    async with asyncio.timeout(5), open_lock(tmp_path):
+    async with asyncio.timeout(20), open_lock(tmp_path):
         for _ in range(2):
             with pytest.raises(DataDirInUse):
                 async with open_lock(tmp_path, patience=0):

@@ -276,7 +276,7 @@ async def test_a_caller_that_goes_away_leaves_the_task_and_memory_whole(store: S
     while store._writer._waiting:
         await asyncio.sleep(0)
     saving.cancel()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await asyncio.wait([saving])
         await store.ping()
         assert await store.save(downloading(started(status)))
@@ -294,7 +294,7 @@ async def test_ping_fails_when_writes_are_not_taken(store: SqliteStore, path: Pa
     store.hurry()
     async with aiosqlite.connect(path, isolation_level=None) as other:
         await other.execute_fetchall("BEGIN IMMEDIATE")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             with pytest.raises(DatabaseBusy):
                 await store.ping()
         await other.execute_fetchall("ROLLBACK")

@@ -240,7 +240,7 @@ async def test_tasks_are_counted_by_stage(store: Store) -> None:
 async def test_of_two_writers_one_wins(store: Store) -> None:
     task = await add(store, new_task())
     one, other = started(task.status), apply(task.status, Cancelled(), utc_now())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         assert sorted(await asyncio.gather(store.save(one), store.save(other))) == [False, True]
     assert (await store.get(task.status.task_id)).status == one
 
@@ -258,7 +258,7 @@ async def test_two_revisions_at_once_are_saved_in_order(store: Store) -> None:
     task = await add(store, new_task())
     second = started(task.status)
     third = downloading(second)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         assert list(await asyncio.gather(store.save(second), store.save(third))) == [True, True]
     assert (await store.get(task.status.task_id)).status == third
 
@@ -282,7 +282,7 @@ async def test_stages_are_told_of_those_that_exist(store: Store) -> None:
 
 async def test_ping_changes_nothing(store: Store) -> None:
     task = await add(store, new_task())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await store.ping()
     assert await store.get(task.status.task_id) == task
 
@@ -341,7 +341,7 @@ async def test_of_two_who_save_together_one_wins(store: Store) -> None:
     both = [
         [finished(entry.status), apply(counted, EntriesMoved(completed=1), utc_now())] for entry in (one, two)
     ]
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         outcomes = await asyncio.gather(*(store.save_together(statuses) for statuses in both))
     assert sorted(outcomes, key=str) == [None, []]
     entries = (await store.get(playlist.status.task_id)).status.entries
@@ -376,7 +376,7 @@ async def test_of_two_that_are_to_wait_again_at_once_one_gets_the_last_place(sto
     ]
     await asyncio.gather(*(add(store, new_task()) for _ in range(MAX_QUEUED - 1)))
     again = [apply(status, Retried(), utc_now()) for status in ended]
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         outcomes = await asyncio.gather(
             *(store.save_together([status]) for status in again), return_exceptions=True
         )
@@ -467,7 +467,7 @@ async def test_the_same_key_with_another_request_is_refused(store: Store) -> Non
 
 async def test_of_many_at_once_with_one_key_one_makes_the_task(store: Store) -> None:
     requests = ["hash", "other", "hash", "hash"]
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         answers = await asyncio.gather(
             *(add(store, new_task(), Idempotency("key", request)) for request in requests),
             add(store, new_task(), Idempotency("another key", "hash")),
@@ -617,7 +617,7 @@ async def test_a_task_that_has_ended_needs_a_place_to_wait_again(store: Store) -
             await store.save(apply(status, Retried(), utc_now()))
     assert (await store.get(final.task_id)).status == final
     running = await saved(store, started(tasks[0].status))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         answers = await asyncio.gather(
             *(store.save(apply(status, Retried(), utc_now())) for status in (final, other)),
             return_exceptions=True,
@@ -686,7 +686,7 @@ async def test_a_task_that_is_read_while_it_is_removed_does_not_stay_in_memory(o
         final = await ended(store)
     async with open_any() as store:
         reads = [asyncio.create_task(store.get(final.task_id)) for _ in range(5)]
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await asyncio.gather(store.mark_removed(final.task_id), *reads, return_exceptions=True)
         with pytest.raises(TaskNotFound):
             await store.get(final.task_id)
@@ -724,7 +724,7 @@ async def test_the_oldest_expire_first_and_no_more_than_asked_for(store: Store) 
 async def test_a_task_that_is_retried_at_that_moment_does_not_expire(store: Store) -> None:
     final = finished((await add(store, new_task())).status, hours_ago=9)
     await saved(store, final)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         expired, was_retried = await asyncio.gather(
             store.mark_expired(hours_ago(1), 10), store.save(apply(final, Retried(), utc_now()))
         )

@@ -39,7 +39,7 @@ async def test_what_was_perhaps_saved_is_recorded_once(
     async with open_store(tmp_path / "clipwire.db", max_queued=9, find_short=short_of) as store:
         task = await add(store, new_task())
         with hub.watch(task.status.task_id, subscription):
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(20):
                 after = await recorder.Recorder(store, hub, Clock()).record_surely(
                     task.status.task_id, Started()
                 )
@@ -88,7 +88,7 @@ async def test_a_commit_that_shows_only_later_is_published_and_counts_once(
         recording = recorder.Recorder(store, hub, Clock())
         before = await recording.record(task_id, Started())
         with hub.watch(task_id, subscription):
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(20):
                 after = await recording.record_surely(task_id, event, before.attempt)
         assert [after] == under_way == subscription.take()
         assert (await store.get(task_id)).status == after
