@@ -118,7 +118,8 @@ def _text(counts: Counts, seen: dict[str, float], *, is_open: bool) -> tuple[byt
     registry = CollectorRegistry(auto_describe=False)
     registry.register(Ours())
     if is_open:
-        return openmetrics.generate_latest(registry, version="1.0.0"), openmetrics.CONTENT_TYPE_LATEST
+        body: bytes = openmetrics.generate_latest(registry, version="1.0.0")  # type: ignore[no-untyped-call]
+        return body, openmetrics.CONTENT_TYPE_LATEST
     return generate_latest(registry), CONTENT_TYPE_PLAIN_0_0_4
 
 
