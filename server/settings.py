@@ -376,8 +376,8 @@ def _apart(windows: tuple[RateWindow, ...]) -> tuple[RateWindow, ...]:
 
 class DownloadSettings(Section):
     max_concurrent: int = Field(default=4, ge=1, le=1000)
-    max_per_host: int = Field(default=0, ge=0, description="0: no limit")
-    max_queued: int = Field(default=10_000, ge=1)
+    max_per_host: int = Field(default=0, ge=0, le=1_000_000, description="0: no limit")
+    max_queued: int = Field(default=10_000, ge=1, le=1_000_000_000)
     max_playlist: int = Field(default=5000, ge=1, le=100_000, description="entries of one list")
     max_filesize: Size | None = Field(
         default=None, gt=0, description="bytes of all streams of a task together"
@@ -644,6 +644,7 @@ def _has_password(url: str) -> bool:
 def _refuse_empty(key: str, value: object, problem: str) -> None:
     """Refuse an empty text, also within lists and tables: mostly it is a variable that somebody has not set,
     and it would often be understood. An empty host is all addresses, an empty path the working directory.
+    Refuse NUL as well, which no name of a file or a host can hold.
     """
     if isinstance(value, dict):
         for name, inner in value.items():
@@ -653,6 +654,8 @@ def _refuse_empty(key: str, value: object, problem: str) -> None:
             _refuse_empty(f"{key}.{place}", inner, problem)
     elif isinstance(value, str) and not value.strip() and key != "server.base_path":
         raise ConfigurationError(f"{_printable(key)}: {problem}; leave it out for the default")
+    elif isinstance(value, str) and "\0" in value:
+        raise ConfigurationError(f"{_printable(key)}: a text without NUL is expected")
 
 
 NO_SETTINGS = ("CLIPWIRE_CONFIG", "CLIPWIRE_TOKEN")  # the second is for commands that ask a server

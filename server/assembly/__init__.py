@@ -99,7 +99,8 @@ async def restore_database(settings: Settings, source: Path) -> Path:
     except OSError as error:
         raise DatabaseUnusable(data_dir, f"cannot be read ({error.strerror})") from error
     # What a restore leaves that was killed is no reason not to repeat it, and `update` may have been first.
-    if set(there) - {sqlite.LOCK, f"{sqlite.DATABASE}.part", RELEASES}:
+    # A new file system begins with a folder of its own.
+    if set(there) - {sqlite.LOCK, f"{sqlite.DATABASE}.part", RELEASES, "lost+found"}:
         raise DatabaseUnusable(data_dir, "is not empty: move it away, or name another storage.data_dir")
     async with sqlite.open_lock(data_dir, patience=0):
         await sqlite.backup(source, target)

@@ -98,6 +98,12 @@ async def _files(settings: Settings) -> list[Check]:
 def _data_dir(settings: Settings) -> list[Check]:
     """One check, or one for each folder or file that the server cannot work in."""
     data_dir = settings.storage.data_dir
+    try:
+        data_dir.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        pass  # it will be made, or what is above it is named
+    except OSError as exc:  # such as a name that is too long
+        return [Check("data_dir", ok=False, detail=f"{data_dir}: {exc.strerror}")]
     if os.path.lexists(data_dir):
         data = data_dir_of(settings.storage)
         unusable = data.unusable(made=False) or data.unusable_files()
@@ -111,7 +117,7 @@ def _data_dir(settings: Settings) -> list[Check]:
 def _existing(path: Path) -> Path:
     """`path`, or the nearest folder above it that exists."""
     path = path.absolute()
-    while not path.exists():
+    while not os.path.exists(path):  # noqa: PTH110  # unlike `Path.exists`, also of a name that is too long
         path = path.parent
     return path
 

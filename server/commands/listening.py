@@ -38,6 +38,8 @@ async def listen(runner: web.AppRunner, settings: ServerSettings) -> None:
 async def _open(runner: web.AppRunner, host: str, port: int) -> None:
     try:
         await _Site(runner, host, port).start()
+    except UnicodeError:  # a label of a name that is empty, or longer than 63 characters
+        raise ConfigurationError(f"server.host: {host!a} is no host name") from None
     except OSError as exc:
         reason = exc.strerror or str(exc)
         if exc.errno == errno.EADDRINUSE:

@@ -182,6 +182,8 @@ def _device(folder: Path) -> int | None:
 
 
 def _unwritable(file: Path) -> str | None:
+    if file.is_dir():
+        return "is a folder: move it away"
     if not os.path.lexists(file) or os.access(file, os.R_OK | os.W_OK, effective_ids=True):
         return None
     return f"cannot be read and written: give access to {_name(os.geteuid())}, as whom the server runs"

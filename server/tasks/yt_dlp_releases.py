@@ -74,7 +74,7 @@ class Releases:
     def read(self) -> State:
         try:
             return State.model_validate_json(self._file.read_bytes())
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return State()
         except (OSError, ValidationError) as exc:  # the installed release does without
             log.error("%s cannot be read: %s", self._file, str(exc).splitlines()[0])

@@ -280,6 +280,7 @@ async def test_what_backup_has_made_restore_puts_into_an_empty_folder_only(
         assert (status, out, err.count("\n"), why in err) == (1, "", 1, True)
         assert not list(target.iterdir())
     (target / "yt-dlp").mkdir()  # an update may have come first
+    (target / "lost+found").mkdir()  # as in a new volume
     status, out, err = await asyncio.to_thread(command, "restore", str(copy), **where)
     assert (status, out.strip(), err) == (0, str(target / "clipwire.db"), "")
     async with Service(tmp_path / "anew", CLIPWIRE_STORAGE__DATA_DIR=str(target)) as restored:
@@ -301,14 +302,18 @@ def test_a_wrong_configuration_gets_one_line_and_status_2(
     [
         ("CLIPWIRE_SERVER__HOST", "nope.invalid", "server.host"),
         ("CLIPWIRE_SERVER__HOST", "203.0.113.1", "server.host"),
+        ("CLIPWIRE_SERVER__HOST", "...", "server.host"),
+        ("CLIPWIRE_SERVER__HOST", "h" * 64, "server.host"),
         ("CLIPWIRE_STORAGE__DATA_DIR", "/dev/null", "storage.data_dir"),
+        ("CLIPWIRE_STORAGE__DATA_DIR", "/dev/null/data", "storage.data_dir"),
         ("CLIPWIRE_SERVER__BASE_PATH", "/static/clip", "server.base_path"),
     ],
 )
 def test_what_only_shows_when_it_is_used_gets_one_line_and_status_2(
-    command: Command, data: dict[str, str], key: str, value: str, said: str
+    command: Command, data: dict[str, str], caplog: pytest.LogCaptureFixture, key: str, value: str, said: str
 ) -> None:
     status, out, err = command(**data | {key: value})
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
     assert (status, out) == (2, "")
     [line] = err.splitlines()
     assert said in line
@@ -345,6 +350,26 @@ def a_file(folder: Path) -> None:
 
 def a_link_to_nowhere(folder: Path) -> None:
     folder.symlink_to(folder.with_name("nowhere"))
+
+
+@pytest.mark.parametrize("name", ["clipwire.lock", "clipwire.db"])
+def test_a_folder_in_the_place_of_a_file_of_ours_ends_the_start_and_is_found_by_check(
+    command: Command, data: dict[str, str], tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "data" / name).mkdir(parents=True)
+    assert command(**data)[0] == 1
+    status, out, _ = command("check", **data)
+    assert status == 1
+    assert f"FAIL  data_dir: {tmp_path / 'data' / name} is a folder: move it away" in out.splitlines()
+
+
+def test_check_names_a_data_directory_whose_name_is_too_long(
+    command: Command, data: dict[str, str], tmp_path: Path
+) -> None:
+    data["CLIPWIRE_STORAGE__DATA_DIR"] = folder = str(tmp_path / ("x" * 300))
+    status, out, err = command("check", **data)
+    assert (status, err) == (1, "")
+    assert f"FAIL  data_dir: {folder}: File name too long" in out.splitlines()
 
 
 @pytest.mark.parametrize("folder", ["work", "logs", "files", "cookies", "scratch"])
