@@ -42,7 +42,7 @@ from server.child.media.parts import Part
 from server.child.media.probe import Media
 from server.child.media.recording import Recording
 from server.child.media.timeline import ALL, Chapter, Kept, Span
-from server.child.process import borrowed
+from server.child.process import yt_dlp_parts
 from server.child.process.channel import Channel
 from server.child.process.job_failed import JobFailed, NotLive
 from server.child.process.log import Log
@@ -216,7 +216,7 @@ class Download:
         self._check_size(sum(stream.get("filesize") or 0 for stream in streams))
         subtitling = Subtitling(self._job, info, self._log) if options.wants_subtitles(wishes) else None
         wanted = [*names, *(subtitling.names if subtitling else ())]
-        resumes = borrowed.fits("fragments") and borrowed.fits("resuming")
+        resumes = yt_dlp_parts.fits("fragments") and yt_dlp_parts.fits("resuming")
         parts.prepare(self._directory, wanted, resumes=resumes)
         pictures, cover = self._pictures(engine, info)
         self._meter = Meter(

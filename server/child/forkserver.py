@@ -34,7 +34,7 @@ if __name__ == "__main__":  # -I omits the checkout; added last, it shadows no o
     sys.path.append(str(Path(__file__).parents[2]))
 
 from server.child import preload
-from server.child.process import borrowed, sandbox
+from server.child.process import sandbox, yt_dlp_parts
 
 log = logging.getLogger(__name__)
 
@@ -55,11 +55,11 @@ def main() -> NoReturn:
         preload.prefer(config["yt_dlp"])
     try:
         job = preload.load("server.child.job")
-    except borrowed.Unfit:
-        server.give_up(unfit=borrowed.report())
+    except yt_dlp_parts.Unfit:
+        server.give_up(unfit=yt_dlp_parts.report())
     versions = preload.warm(job, config["ffmpeg"], config["deno"])
     job.install()
-    server.serve(job.main, **versions, landlock=sandbox.abi(), unfit=borrowed.report())
+    server.serve(job.main, **versions, landlock=sandbox.abi(), unfit=yt_dlp_parts.report())
 
 
 class ForkServer:

@@ -31,7 +31,7 @@ from server.child.fetch import by_ffmpeg, fragments, resuming
 from server.child.fetch.thumbnails import Thumbnails
 from server.child.media import run_ffmpeg
 from server.child.network import guard
-from server.child.process import borrowed, sandbox
+from server.child.process import sandbox, yt_dlp_parts
 from server.child.process.channel import Channel, end_group
 from server.child.process.job_failed import JobFailed
 from server.child.process.log import Log
@@ -72,9 +72,9 @@ def install() -> None:
     run_ffmpeg.replace()
     by_ffmpeg.install()
     guard.pass_over()
-    if borrowed.fits("printing"):
+    if yt_dlp_parts.fits("printing"):
         FileDownloader.report_progress = lambda self, s: None  # makes lines that nobody reads
-    if borrowed.fits("blocks"):
+    if yt_dlp_parts.fits("blocks"):
         wanted = FileDownloader.best_block_size
         FileDownloader.best_block_size = lambda self, took, size: self.ydl.throttle.block_size(
             wanted(took, size)
@@ -221,7 +221,7 @@ def _plugins(job: Job, link: Channel, log: Log, trail: Trail) -> tuple[str, dict
     """Try all plugins, and tell of each before it is loaded: it may end this process, or never end."""
     assert job.plugins
     _begin(job, link)
-    if not borrowed.fits("plugins"):
+    if not yt_dlp_parts.fits("plugins"):
         return "plugins", {}
     plugins.load(job.plugins, log.write, link.send)
     with Engine(options.for_info(job, log), trail):
@@ -234,7 +234,7 @@ def _engine(
     params: Callable[[Job, Log], dict[str, Any]], job: Job, link: Channel, log: Log, trail: Trail
 ) -> Iterator[Engine]:
     """yt-dlp with what the job gives it beside its wishes: tokens, cookies, what is known of players."""
-    if job.plugins and borrowed.fits("plugins"):
+    if job.plugins and yt_dlp_parts.fits("plugins"):
         plugins.load(job.plugins, log.write)
     if job.pot_provider:
         job = youtube.with_provider(job, job.pot_provider, log)
@@ -242,7 +242,7 @@ def _engine(
         Engine(params(job, log), trail, job.item) as engine,
         cookie_jar.given_back(engine, link, log) if job.cookies else nullcontext(),
     ):
-        if borrowed.fits("players"):
+        if yt_dlp_parts.fits("players"):
             engine.cache = youtube.Players(job.players, link.send)
         yield engine
 
@@ -259,7 +259,7 @@ def _enter_sandbox(job: Job, on_time: Callable[[float], None], on_written: Calla
     tempfile.tempdir = os.environ["TMPDIR"] = str(directory)
     guard.install(job.allowed_private_hosts, job.proxy)
     sandbox.limit(job.max_filesize)
-    yt_dlp = borrowed.place()  # not where Python's packages are, if it was updated by itself
+    yt_dlp = yt_dlp_parts.place()  # not where Python's packages are, if it was updated by itself
     own = job.plugins.folder if job.plugins else None
     sandbox.restrict(directory, [yt_dlp, *(path for path in (job.ffmpeg, job.deno, own) if path)])
     run_ffmpeg.install(job.ffmpeg, lock, on_time, on_written)

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
-from server.child.process import borrowed
+from server.child.process import yt_dlp_parts
 
 # Optional dependencies that no download needs: detection of text encodings (for `requests`), reading of
 # browsers' cookies, live chats, covers in files where ffmpeg cannot put them. And curl_cffi, which
@@ -51,7 +51,7 @@ def prefer(folder: str) -> None:
 
 
 def load(job: str) -> ModuleType:
-    """Import yt_dlp, and return the module `job`; raises `borrowed.Unfit` if that yt-dlp can run no job.
+    """Import yt_dlp, and return the module `job`; raises `yt_dlp_parts.Unfit` if that yt-dlp can run no job.
 
     The garbage collector is off until `warm` is done: it would find next to nothing, in 0.06 s of CPU.
     """
@@ -60,7 +60,7 @@ def load(job: str) -> ModuleType:
         warnings.simplefilter("ignore")  # requests warns that it finds no detection of encodings
         for name in _NEEDED:
             importlib.import_module(name)
-        borrowed.insist()
+        yt_dlp_parts.insist()
         return importlib.import_module(job)
 
 
@@ -73,7 +73,7 @@ def warm(job: ModuleType, ffmpeg: str | None, deno: str | None) -> dict[str, str
     import yt_dlp
 
     versions: dict[str, str | None] = {"yt_dlp": yt_dlp.version.__version__, "ffmpeg": None, "deno": None}
-    asks = borrowed.fits("versions")
+    asks = yt_dlp_parts.fits("versions")
     if ffmpeg and asks:
         from yt_dlp.postprocessor.ffmpeg import FFmpegPostProcessor
 

@@ -224,7 +224,7 @@ def test_a_child_loads_nothing_of_it_before_it_is_asked_for(walled: Walled) -> N
 @pytest.mark.long
 def test_where_it_may_not_be_kept_behind_the_proxy_nobody_is_asked_as_a_browser_does(walled: Walled) -> None:
     url = walled.put("/page", b"", "text/html")
-    spoiled = "borrowed.missing = lambda part: ['_create_instance']\n"
+    spoiled = "yt_dlp_parts.missing = lambda part: ['_create_instance']\n"
     refused = "try: ask()\nexcept RequestError as error: print(int('not available' in str(error)))"
     assert _look(walled, url, spoiled + refused) == 1
     assert walled.seen == []
@@ -249,7 +249,7 @@ preload.load("server.child.job")
 from yt_dlp.networking.common import Request
 from yt_dlp.networking.exceptions import RequestError
 from server.child.network import guard
-from server.child.process import borrowed
+from server.child.process import yt_dlp_parts
 from server.child.network import browser
 from server.child.extract.youtube_dl import Engine
 from server.child.extract.failures import Trail

@@ -20,7 +20,7 @@ from yt_dlp.utils import ExtractorError, determine_protocol
 from server.child.extract.failures import pause
 from server.child.extract.video_info import is_live
 from server.child.extract.youtube_dl import Engine
-from server.child.process import borrowed
+from server.child.process import yt_dlp_parts
 from server.child.process.job_failed import NotLive
 
 _LIVE: Final = "clipwire_live"
@@ -38,14 +38,14 @@ _SEEN: Final = "clipwire_seen"
 
 _LIVES: Final[dict[str, Any]] = {"is_live": True, "live_status": "is_live", _SEEN: True}
 
-_parse_periods = borrowed.original(InfoExtractor, "_parse_mpd_periods")
+_parse_periods = yt_dlp_parts.original(InfoExtractor, "_parse_mpd_periods")
 
 Info = dict[str, Any]
 
 
 def install() -> None:
     """Have yt-dlp mark formats of live DASH manifests, for the rest of this process and its children."""
-    if borrowed.fits("periods"):
+    if yt_dlp_parts.fits("periods"):
         InfoExtractor._parse_mpd_periods = _parse
 
 

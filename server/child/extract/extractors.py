@@ -19,7 +19,7 @@ from yt_dlp.extractor.lazy_extractors import LazyLoadExtractor
 from yt_dlp.utils import variadic
 
 from server.child.extract import plugins
-from server.child.process import borrowed
+from server.child.process import yt_dlp_parts
 
 USUAL: Final = "https://www.warm.invalid/x.com/watch/video/a.html"
 """A link that has what many links have in common: who may know this one is asked of most links."""
@@ -100,7 +100,7 @@ def _texts() -> tuple[list[str], dict[str, list[tuple[str, int]]], list[int]]:
     Only those who ask nothing but their patterns need what the patterns say.
     """
     texts, always = defaultdict(list), []
-    usual = {_ways(kind) for kind in (InfoExtractor, LazyLoadExtractor) if borrowed.fits("patterns")}
+    usual = {_ways(kind) for kind in (InfoExtractor, LazyLoadExtractor) if yt_dlp_parts.fits("patterns")}
     for place, kind in enumerate(enabled().values()):
         each = [in_each_match(pattern) for pattern in variadic(kind._VALID_URL or ())] if usual else [()]
         if all(each) and _ways(kind) in usual:

@@ -12,7 +12,7 @@ from typing import Any
 from yt_dlp import utils
 
 from server.child.extract import failures, video_info
-from server.child.process import borrowed
+from server.child.process import yt_dlp_parts
 from server.child.process.log import Log
 from server.core.jobs import Job, Wishes
 
@@ -50,10 +50,10 @@ def build(job: Job, log: Log) -> dict[str, Any]:
         "js_runtimes": {"deno": {"path": job.deno}} if job.deno else {},
         "extractor_args": job.extractor_args,
         "external_downloader": {"default": "native"},
-        "continuedl": borrowed.fits("fragments") and borrowed.fits("resuming"),
+        "continuedl": yt_dlp_parts.fits("fragments") and yt_dlp_parts.fits("resuming"),
         "nopart": False,
         # yt-dlp's default leaves silent holes.
-        "skip_unavailable_fragments": job.accept_gaps and borrowed.fits("fragments"),
+        "skip_unavailable_fragments": job.accept_gaps and yt_dlp_parts.fits("fragments"),
         # yt-dlp's threads share what they note of a fragment: one that is missing might pass for another.
         "concurrent_fragment_downloads": 1 if job.accept_gaps else _CONNECTIONS,
         "socket_timeout": _SOCKET_TIMEOUT,
@@ -86,7 +86,7 @@ def for_download(job: Job, log: Log) -> dict[str, Any]:
         # Some extractors look for subtitles only with these two; `fetch.subtitles` selects among them.
         "writesubtitles": wants_subtitles(wishes),
         "writeautomaticsub": wants_subtitles(wishes) and wishes.subtitles.automatic,
-        "wait_for_video": wishes.live == "wait" and borrowed.fits("announcements"),
+        "wait_for_video": wishes.live == "wait" and yt_dlp_parts.fits("announcements"),
     }
 
 

@@ -19,7 +19,7 @@ from yt_dlp.networking.common import Request
 from yt_dlp.version import __version__
 
 from server.child.network import guard
-from server.child.process import borrowed
+from server.child.process import yt_dlp_parts
 from server.child.process.log import Log
 from server.core.jobs import MOST_OF_AN_ORDER, Job
 
@@ -72,7 +72,7 @@ _PLUGINS: Final = {
 def with_provider(job: Job, provider: str, log: Log) -> Job:
     """Have YouTube's extractor use `provider` (`<plugin>:<address>`), for the rest of this process; returns
     `job` with the plugin's extractor argument."""
-    if not borrowed.fits("tokens"):
+    if not yt_dlp_parts.fits("tokens"):
         return job
     name, _, address = provider.partition(":")
     plugin = _PLUGINS[name]

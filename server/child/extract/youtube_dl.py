@@ -38,7 +38,7 @@ from server.child.extract.generic import AS_LISTS, is_list, lose_something
 from server.child.media import guarded_ffmpeg, parts, probe
 from server.child.network import browser
 from server.child.network.browser import Walls
-from server.child.process import borrowed
+from server.child.process import yt_dlp_parts
 from server.child.process.job_failed import JobFailed, NotLive
 from server.child.process.progress import Throttle
 
@@ -83,16 +83,16 @@ class Engine(YoutubeDL):  # type: ignore[misc]
             known = own | {key: kind for key, kind in known.items() if key not in own}
         self._ies = ChainMap({}, known)  # to copy it would be to touch all, and thus to copy their memory
         # yt-dlp's own, if this one no longer fits it.
-        kind = generic.with_plugins() if borrowed.fits("generic") else GenericIE
+        kind = generic.with_plugins() if yt_dlp_parts.fits("generic") else GenericIE
         self.add_info_extractor(kind())
         self._walls = Walls()
         self._extracting = 0
         self._tried_as_browser = False
         plain = self._request_director.handlers["Urllib"]
-        if borrowed.fits("schemes"):
+        if yt_dlp_parts.fits("schemes"):
             plain._SUPPORTED_URL_SCHEMES = _SCHEMES
-        if not borrowed.fits("formats"):
-            self._select_formats = borrowed.original(super(), "_select_formats")  # type: ignore[method-assign]
+        if not yt_dlp_parts.fits("formats"):
+            self._select_formats = yt_dlp_parts.original(super(), "_select_formats")  # type: ignore[method-assign]
         self._browser = browser.BrowserRH(plain, params.get("proxy"))
         self._request_director.add_handler(self._browser)
 
@@ -252,7 +252,7 @@ class Engine(YoutubeDL):  # type: ignore[misc]
         """Take all parts of a video in parts, one entry of a playlist; an info job resolves no entries."""
         if self._only_looks and ie_result.get("_type") == "playlist":
             return ie_result
-        if self.wants_one and ie_result.get("_type") == "playlist" and borrowed.fits("entries"):
+        if self.wants_one and ie_result.get("_type") == "playlist" and yt_dlp_parts.fits("entries"):
             # `playlist` with its first usable entry, or with entry `item`. Raises the first error if
             # none of `MOST_ENTRIES` entries is available, a retryable one at once.
             outermost, found, met = not self._playlist_level, None, None
@@ -304,7 +304,7 @@ class Engine(YoutubeDL):  # type: ignore[misc]
 
         That saves each job 40 ms; a download of 1 MB takes a hundred.
         """
-        if not borrowed.fits("rehearsal"):
+        if not yt_dlp_parts.fits("rehearsal"):
             return
         for handler in self._request_director.handlers.values():
             handler._make_sslcontext()
@@ -334,7 +334,7 @@ def not_yet(info: Mapping[str, Any]) -> NotLive:
 
 def share_certificates() -> None:
     """Load the CA certificates once per process: it takes longer than a small download."""
-    if borrowed.fits("certificates") and not hasattr(networking.make_ssl_context, "cache_info"):
+    if yt_dlp_parts.fits("certificates") and not hasattr(networking.make_ssl_context, "cache_info"):
         networking.make_ssl_context = functools.lru_cache(networking.make_ssl_context)
 
 
@@ -401,14 +401,14 @@ _WHERE: Final = ("url", "fragment_base_url", "fragments", "filesize", "has_drm")
 
 _OF_ONE_PART: Final = ("url", "formats", "requested_formats", "filesize", "filesize_approx")
 
-_merge_one = borrowed.original(InfoExtractor, "_merge_mpd_periods")
+_merge_one = yt_dlp_parts.original(InfoExtractor, "_merge_mpd_periods")
 
 Formats = list[dict[str, Any]]
 
 
 def install() -> None:
     """Replace yt-dlp's merging of DASH periods, for the rest of this process and its children."""
-    if borrowed.fits("periods"):
+    if yt_dlp_parts.fits("periods"):
         InfoExtractor._merge_mpd_periods = _merge
 
 

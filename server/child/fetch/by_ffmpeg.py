@@ -18,7 +18,7 @@ from yt_dlp.utils import DownloadError, YoutubeDLError, determine_protocol
 from server.child.extract.youtube_dl import Engine
 from server.child.media import guarded_ffmpeg, run_ffmpeg
 from server.child.network.proxy import Proxy
-from server.child.process import borrowed
+from server.child.process import yt_dlp_parts
 from server.child.process.job_failed import JobFailed
 from server.child.process.log import Log
 from server.child.process.progress import SHORTEST_PAUSE, Throttle
@@ -35,7 +35,7 @@ _MAP: Final = re.compile(r"^#EXT-X-MAP:(.*?)\s*$", re.MULTILINE)
 _OUTPUT: Final = ("-map", "0:v:0?", "-map", "0:a:0?", "-c", "copy", "-f", "matroska")
 
 
-_yt_dlp_can = borrowed.original(HlsFD, "can_download")
+_yt_dlp_can = yt_dlp_parts.original(HlsFD, "can_download")
 
 
 def install() -> None:
@@ -45,7 +45,7 @@ def install() -> None:
         throttle, log = self.ydl.throttle, self.ydl.params["logger"]
         return until_not_held(throttle, lambda: _fetch(self.ydl, self, Path(name), info), log)
 
-    if borrowed.fits("handed"):
+    if yt_dlp_parts.fits("handed"):
         FFmpegFD._call_downloader = call
         HlsFD.can_download = staticmethod(_can_download)
 

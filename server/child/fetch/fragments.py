@@ -33,16 +33,16 @@ from yt_dlp.networking.exceptions import HTTPError
 from server.child.extract.failures import MISSING, Tries
 from server.child.fetch.resuming import Partial, note_of
 from server.child.media import parts
-from server.child.process import borrowed
+from server.child.process import yt_dlp_parts
 
-_prepare = borrowed.original(FragmentFD, "_prepare_frag_download")
-_prepare_and_start = borrowed.original(HlsFD, "_prepare_and_start_frag_download")
-_report = borrowed.original(FragmentFD, "report_retry")
-_download_and_append = borrowed.original(HlsFD, "download_and_append_fragments")
+_prepare = yt_dlp_parts.original(FragmentFD, "_prepare_frag_download")
+_prepare_and_start = yt_dlp_parts.original(HlsFD, "_prepare_and_start_frag_download")
+_report = yt_dlp_parts.original(FragmentFD, "report_retry")
+_download_and_append = yt_dlp_parts.original(HlsFD, "download_and_append_fragments")
 
 
 def install() -> None:
-    if not borrowed.fits("fragments"):
+    if not yt_dlp_parts.fits("fragments"):
         return
     FragmentFD._append_fragment = _append_fragment
     FragmentFD._write_ytdl_file = _write_note

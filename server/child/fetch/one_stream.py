@@ -21,7 +21,7 @@ from server.child.extract.youtube_dl import Engine, Hook
 from server.child.fetch import ranges
 from server.child.media import outputs, parts, probe
 from server.child.media.parts import Part
-from server.child.process import borrowed
+from server.child.process import yt_dlp_parts
 from server.child.process.job_failed import JobFailed
 from server.child.process.log import Log
 from server.core.jobs import Job
@@ -197,7 +197,9 @@ class Playing:
 
     def __init__(self, directory: Path, names: Sequence[str], *, in_one: bool = True) -> None:
         self._note = directory / NOTE
-        self._can_be = len(names) == 1 and in_one and borrowed.fits("fragments") and borrowed.fits("resuming")
+        self._can_be = (
+            len(names) == 1 and in_one and yt_dlp_parts.fits("fragments") and yt_dlp_parts.fits("resuming")
+        )
         self._path = directory / names[0] if self._can_be else directory
         self._decided = False
         self._one_at_a_time = threading.Lock()

@@ -36,7 +36,7 @@ from yt_dlp.utils import int_or_none, parse_http_range
 
 from server.child.extract.failures import Tries
 from server.child.media.parts import SOURCE
-from server.child.process import borrowed
+from server.child.process import yt_dlp_parts
 from server.child.process.job_failed import Expired, JobFailed
 
 
@@ -241,12 +241,12 @@ _MOST_ODD: Final = 4
 _CONDITION_REFUSED: Final = (HTTPStatus.BAD_REQUEST, HTTPStatus.PRECONDITION_FAILED)
 """Statuses from servers that do not support `If-Range`, or take it for another condition."""
 
-_real_download = borrowed.original(HttpFD, "real_download")
+_real_download = yt_dlp_parts.original(HttpFD, "real_download")
 
 
 def install() -> None:
     """For the rest of this process and its children, for whole files and for fragments."""
-    if borrowed.fits("resuming"):
+    if yt_dlp_parts.fits("resuming"):
         HttpFD.real_download = _download
 
 

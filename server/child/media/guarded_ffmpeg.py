@@ -22,7 +22,7 @@ from server.child.media import run_ffmpeg
 from server.child.media.run_ffmpeg import Way
 from server.child.network.proxy import Proxy
 from server.child.network.range_server import RangeServer
-from server.child.process import borrowed
+from server.child.process import yt_dlp_parts
 from server.child.process.job_failed import JobFailed
 from server.child.process.log import Excerpt, Log, lines_of
 
@@ -40,7 +40,7 @@ def is_possible(stream: Mapping[str, Any]) -> bool:
     """Whether ffmpeg can fetch `stream` under the guard."""
     protocol = determine_protocol(stream)
     if protocol == _DASH:
-        return bool(stream.get("manifest_url")) and borrowed.fits("periods")
+        return bool(stream.get("manifest_url")) and yt_dlp_parts.fits("periods")
     return protocol in (*_HLS, *_PLAIN)
 
 

@@ -32,7 +32,7 @@ from yt_dlp import utils
 from yt_dlp.downloader.external import FFmpegFD
 from yt_dlp.postprocessor import ffmpeg as postprocessor
 
-from server.child.process import borrowed, job_failed, sandbox
+from server.child.process import job_failed, sandbox, yt_dlp_parts
 from server.child.process.job_failed import OF_ERRNO, JobFailed
 from server.child.process.log import Excerpt, lines_of
 from server.core.codes import Code
@@ -116,7 +116,7 @@ def replace() -> None:
     for name, module in list(sys.modules.items()):
         if name.startswith("yt_dlp.") and vars(module).get("Popen") is old:
             module.Popen = _Program  # type: ignore[attr-defined]
-    setattr(FFmpegFD, "_call_downloader" if borrowed.fits("handed") else "real_download", _refuse)
+    setattr(FFmpegFD, "_call_downloader" if yt_dlp_parts.fits("handed") else "real_download", _refuse)
 
 
 def install(

@@ -24,7 +24,7 @@ from yt_dlp.networking.common import Request, Response
 from yt_dlp.networking.exceptions import HTTPError, ProxyError, RequestError, SSLError, TransportError
 
 from server.child.network.proxy import REFUSED_BY_US, Proxy
-from server.child.process import borrowed, sandbox
+from server.child.process import sandbox, yt_dlp_parts
 
 _MOST_AHEAD: Final = 64  # blocks of at most 16 KiB that have arrived and are not read yet
 _MOST_AT_ONCE: Final = 32  # transfers; further ones wait for a free thread
@@ -139,7 +139,7 @@ def _authorities(*, own: bool) -> dict[CurlOpt, Any]:
 
 def _insist() -> None:
     """Raise `ImportError` if a name is missing that keeps libcurl to the proxy, or bounds its memory."""
-    missing = borrowed.missing("browser")
+    missing = yt_dlp_parts.missing("browser")
     missing += [] if hasattr(requests.Session, "executor") else ["Session.executor"]
     missing += [] if hasattr(sessions.queue, "Queue") else ["Queue"]
     if missing:

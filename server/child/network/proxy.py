@@ -32,7 +32,7 @@ from yt_dlp.networking import _helper as networking
 from yt_dlp.networking.exceptions import HTTPError
 
 from server.child.network.guard import AddressBlocked
-from server.child.process import borrowed
+from server.child.process import yt_dlp_parts
 from server.child.process.job_failed import JobFailed
 
 Dial = Callable[[str, int], socket.socket]
@@ -294,8 +294,8 @@ def dialer(upstream: str | None) -> Dial:
         return lambda host, port: socket.create_connection((host, port), _TIMEOUT)
     if way := _http_proxy(upstream):
         return way.tunnel
-    if not borrowed.fits("socks"):
-        raise JobFailed("proxy_error", "\n".join(borrowed.report()))
+    if not yt_dlp_parts.fits("socks"):
+        raise JobFailed("proxy_error", "\n".join(yt_dlp_parts.report()))
     options = networking.make_socks_proxy_opts(upstream)
 
     def through_socks(host: str, port: int) -> socket.socket:

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from server.child.process import borrowed
+from server.child.process import yt_dlp_parts
 from server.commands import check
 from server.settings import Settings, StorageSettings
 from server.tasks import children, fork_servers
@@ -66,7 +66,7 @@ async def parts_of(service: Inside) -> tuple[int, dict[str, object]]:
 
 
 def test_this_yt_dlp_has_all_that_is_borrowed_from_it() -> None:
-    assert borrowed.report() == []
+    assert yt_dlp_parts.report() == []
 
 
 def test_nothing_of_yt_dlp_is_replaced_that_is_not_in_the_table() -> None:
@@ -81,16 +81,20 @@ def test_nothing_of_yt_dlp_is_replaced_that_is_not_in_the_table() -> None:
         )
     }
     names = {
-        name.rpartition(".")[2].rpartition(":")[2] for part in borrowed.TABLE.values() for name in part.names
+        name.rpartition(".")[2].rpartition(":")[2]
+        for part in yt_dlp_parts.TABLE.values()
+        for name in part.names
     }
     assert len(replaced) > 10
     assert replaced <= names
 
 
 def test_the_table_has_nothing_that_is_not_used() -> None:
-    code = "\n".join(path.read_text() for path in CHILD.rglob("*.py") if path.name != "borrowed.py")
+    code = "\n".join(path.read_text() for path in CHILD.rglob("*.py") if path.name != "yt_dlp_parts.py")
     names = {
-        name.rpartition(".")[2].rpartition(":")[2] for part in borrowed.TABLE.values() for name in part.names
+        name.rpartition(".")[2].rpartition(":")[2]
+        for part in yt_dlp_parts.TABLE.values()
+        for name in part.names
     }
     unused = {name for name in names - {"__init__"} if not re.search(rf"\b{name}\b", code)}
     assert unused == set()
@@ -102,8 +106,8 @@ def test_what_is_not_loaded_is_judged_by_how_it_is_written(
     module = "networking._curlcffi:CurlCFFIRH"
     written = tmp_path / "other.py"
     written.write_text("class CurlCFFIRH:\n    def _send(self, request, other):\n        pass\n")
-    monkeypatch.setattr(borrowed, "find_spec", lambda _: SimpleNamespace(origin=str(written)))
-    assert borrowed.missing("browser") == [f"{module}._create_instance", f"{module}._send"]
+    monkeypatch.setattr(yt_dlp_parts, "find_spec", lambda _: SimpleNamespace(origin=str(written)))
+    assert yt_dlp_parts.missing("browser") == [f"{module}._create_instance", f"{module}._send"]
 
 
 @pytest.mark.parametrize(
