@@ -52,8 +52,8 @@ class Service:
         self.data = folder / "data"
         self.log: list[str] = []
         self.url = ""
-        self._settings = settings
-        self._process: Process | None = None
+        self.settings = settings
+        self.process: Process | None = None
         self._reader: threading.Thread | None = None
         self._client: aiohttp.ClientSession | None = None
 
@@ -92,16 +92,16 @@ class Service:
 
     def terminate(self) -> None:
         """Like `stop`, for when no event loop runs. Fails unless the exit status is 0."""
-        assert self._process is not None
+        assert self.process is not None
         assert self._reader is not None
-        self._process.terminate()
-        assert self._process.wait(self.patience) == 0, self._end_of_log()
+        self.process.terminate()
+        assert self.process.wait(self.patience) == 0, self._end_of_log()
         self._reader.join(_PATIENCE)
 
     def send_signal(self, number: signal.Signals) -> None:
         """Send a signal, such as SIGSTOP or SIGCONT, to the server process alone."""
-        assert self._process is not None
-        self._process.send_signal(number)
+        assert self.process is not None
+        self.process.send_signal(number)
 
     async def restart(self) -> None:
         await self.stop()
@@ -109,18 +109,18 @@ class Service:
 
     async def ended(self) -> int:
         """Wait until the service has ended, for whatever reason; return the exit status."""
-        assert self._process is not None
+        assert self.process is not None
         async with asyncio.timeout(self.patience):
-            return await _exit_status(self._process)
+            return await _exit_status(self.process)
 
     @property
     def pid(self) -> int:
-        assert self._process is not None, "the service was never started"
-        return self._process.pid
+        assert self.process is not None, "the service was never started"
+        return self.process.pid
 
     @property
     def runs(self) -> bool:
-        return self._process is not None and self._process.poll() is None
+        return self.process is not None and self.process.poll() is None
 
     def processes(self) -> list[psutil.Process]:
         """All child processes of the running service, and their descendants."""
@@ -233,7 +233,7 @@ class Service:
         async with self.client.delete(f"/api/tasks/{task_id}") as answer:
             assert answer.status in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_FOUND), await answer.text()
 
-    def _environment(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
         self.folder.mkdir(exist_ok=True)
         configuration = self.folder / "config.toml"
         configuration.touch()
@@ -245,12 +245,12 @@ class Service:
             "CLIPWIRE_STORAGE__DATA_DIR": str(self.data),
             "CLIPWIRE_DOWNLOADS__ALLOWED_PRIVATE_HOSTS": '["127.0.0.1"]',
         }
-        return {**inherited, **ours, **self._settings}
+        return {**inherited, **ours, **self.settings}
 
     def _begin(self, listening: Future[str]) -> None:
-        self._process = self.begin(self.command, self.cwd, self._environment())
-        assert self._process.stderr is not None
-        reading = (self._process.stderr, listening)
+        self.process = self.begin(self.command, self.cwd, self.environment())
+        assert self.process.stderr is not None
+        reading = (self.process.stderr, listening)
         self._reader = threading.Thread(target=self._read_log, args=reading, name="log", daemon=True)
         self._reader.start()
 
@@ -270,7 +270,7 @@ class Service:
         return "\n".join(self.log[-40:])
 
     async def _end(self, how: signal.Signals) -> int:
-        process, reader = self._process, self._reader
+        process, reader = self.process, self._reader
         if process is None or reader is None:
             return 0
         if (status := process.poll()) is not None:

@@ -53,7 +53,7 @@ def main(channel: socket.socket) -> NoReturn:
         work = _WORK[job.kind]
         kind, fields = work(job, link, log, trail)
     except BaseException as error:  # outermost: the server must hear of whatever it was
-        kind, fields = "broken", _told(error, trail, log)
+        kind, fields = "broken", fields_of(error, trail, log)
     over.set()  # from here on a server that closes the channel does not kill this process
     link.send(kind, **fields)
     try:
@@ -135,7 +135,7 @@ def warm(ffmpeg: str) -> None:
     log.close()
 
 
-def _told(error: BaseException, trail: Trail, log: Log) -> dict[str, Any]:
+def fields_of(error: BaseException, trail: Trail, log: Log) -> dict[str, Any]:
     """`error` as the fields of the event `broken`. Must not raise: the child would end without any event."""
     try:
         failure, said = classify(error, trail), str(error)

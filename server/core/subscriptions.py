@@ -58,7 +58,7 @@ HOLDING = frozenset(("http_429", "bot_check", "login_required"))
 """Codes after which the host is left alone for a while, but for links that a client sends."""
 FIRST_HOLD, LONGEST_HOLD = 3600.0, 12 * 3600.0  # seconds, doubled each time
 GONE_AFTER = 7 * 86_400.0  # seconds of failures after which a source counts as gone
-_OF_GONE = frozenset(("http_404", "http_410", "unavailable", SOURCE_GONE))
+OF_GONE = frozenset(("http_404", "http_410", "unavailable", SOURCE_GONE))
 LONGEST_INTERVAL = 30 * 86_400
 AUTO: Literal["auto"] = "auto"
 AUTO_LEAST, AUTO_MOST = 15 * 60.0, 86_400.0  # seconds between two looks that go by the source's rate
@@ -72,7 +72,7 @@ _LIVE_DELAYS = (HOUR,) * 48
 REFUSED = frozenset(("members_only", "private", "unavailable", "login_required", "bot_check"))
 WANTS_LOG_IN = frozenset(("login_required", "bot_check"))
 """Those of `HOLDING` that end with new cookies."""
-_NOT_LIVE = frozenset(("live_rejected", "not_live"))
+NOT_LIVE = frozenset(("live_rejected", "not_live"))
 _DURATION = re.compile(r"([0-9]{1,9})([smhd])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _NOT_TO_BE_ASKED = ("url", "playlist", "playlist_items", "start_at", "reuse", "library")
@@ -454,7 +454,7 @@ def delay_of(code: str, tries: int) -> tuple[str, float | None]:
     """
     status = int(code[5:]) if re.fullmatch(r"http_[0-9]{3}", code) else 0
     delays: tuple[float, ...]
-    if code in _NOT_LIVE:
+    if code in NOT_LIVE:
         reason, delays = NOT_LIVE_YET, _LIVE_DELAYS
     elif code in REFUSED:
         reason, delays = (MEMBERS_ONLY if code == "members_only" else RETRY), _REFUSED_DELAYS
@@ -514,7 +514,7 @@ def jitter(subscription_id: str, check_no: int) -> float:
 def after_failure(before: Findings, code: str, now: float, hint: str | None = None) -> Findings:
     since = before.failing_since if before.failing else now
     since = now if since is None else since
-    if code in _OF_GONE and now - since >= GONE_AFTER:
+    if code in OF_GONE and now - since >= GONE_AFTER:
         code = SOURCE_GONE
     change = {
         "checked_at": now,

@@ -39,11 +39,11 @@ LEAST: Final = 64 * 1024
 _OF_SHARE: Final = 0.1  # fraction of the rate limit that is enough where the limit is very low
 
 _OF_GATEWAYS: Final = (502, 503, 504, *range(520, 528), 530)  # a gateway cannot reach its origin
-_OUT_OF_REACH: Final = frozenset(
+OUT_OF_REACH: Final = frozenset(
     ("connection_failed", "dns_error", "proxy_error", "timeout", *(f"http_{code}" for code in _OF_GATEWAYS))
 )
 
-_WAS_ANOTHER: Final = frozenset(("http_403", "http_404", "http_410", "unsupported_url"))
+WAS_ANOTHER: Final = frozenset(("http_403", "http_404", "http_410", "unsupported_url"))
 """What a page may answer for a moment: retried if bytes of the task have come before."""
 
 _WANTS_A_LOG_IN: Final = frozenset(
@@ -67,7 +67,7 @@ def after_failure(status: TaskStatus, broken: Broken, settings: DownloadSettings
         return Requeued(because=DISK_FULL, after=DISK_DELAY)
     crept = broken.code == "too_slow"
     status = status.with_nothing_gained() if crept else status
-    may_pass = broken.retryable or broken.expired or (status.got > 0 and broken.code in _WAS_ANOTHER)
+    may_pass = broken.retryable or broken.expired or (status.got > 0 and broken.code in WAS_ANOTHER)
     # A source that only sends again what had come already was reached.
     out_of_reach = is_out_of_reach(broken.code)
     if broken.code == "incomplete":
@@ -98,7 +98,7 @@ def hint_of(broken: Broken, cookies: str | None) -> str | None:
 
 def is_out_of_reach(code: str) -> bool:
     """Whether `code` says that the source could not be reached."""
-    return code in _OUT_OF_REACH
+    return code in OUT_OF_REACH
 
 
 def after_look(

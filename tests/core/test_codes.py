@@ -78,8 +78,8 @@ def test_a_code_that_exists_is_named_by_the_sources() -> None:
 def test_a_code_from_which_something_follows_exists() -> None:
     hopeless = re.search(r"const HOPELESS = (\[.*\])", (ROOT / "static/js/actions.js").read_text("utf-8"))
     assert hopeless
-    of_subscriptions = HOLDING | REFUSED | WANTS_LOG_IN | subscriptions._NOT_LIVE | subscriptions._OF_GONE
-    of_attempts = next_attempt._OUT_OF_REACH | next_attempt._WAS_ANOTHER
+    of_subscriptions = HOLDING | REFUSED | WANTS_LOG_IN | subscriptions.NOT_LIVE | subscriptions.OF_GONE
+    of_attempts = next_attempt.OUT_OF_REACH | next_attempt.WAS_ANOTHER
     followed = {code for code in of_subscriptions | of_attempts if not code.startswith("http_")}
     assert (followed | set(json.loads(hopeless[1]))) - (CODES | OF_THE_SERVER) == set()
 

@@ -41,7 +41,7 @@ async def service(tmp_path: Path) -> AsyncIterator[Service]:
 
 async def later(service: Service, seconds: int) -> None:
     """Let so much time pass, for the service."""
-    service._settings["SKEW"] = str(seconds)
+    service.settings["SKEW"] = str(seconds)
     await service.restart()
     await service.ready()
 

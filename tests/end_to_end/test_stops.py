@@ -167,12 +167,12 @@ async def test_more_signals_change_nothing(service: Service, site: Site) -> None
     """Up to the very end, when Python has taken its own handlers away."""
     task = await service.submit(site.url("/8mb.mp4?stall=5000000&after=1"), outputs=["video"])
     await under_way(service, task["task_id"])
-    assert service._process
+    assert service.process
     stopping = asyncio.create_task(stopped_in_time(service))
-    while service._process.returncode is None:
+    while service.process.returncode is None:
         for number in (signal.SIGTERM, signal.SIGINT):
             with suppress(ProcessLookupError):
-                service._process.send_signal(number)
+                service.process.send_signal(number)
         await asyncio.sleep(0.005)
     assert await stopping == 0
     assert service.complaints() == []
@@ -181,7 +181,7 @@ async def test_more_signals_change_nothing(service: Service, site: Site) -> None
 async def test_a_start_that_waits_for_another_server_can_be_stopped(service: Service) -> None:
     second = Service(service.folder, CLIPWIRE_SERVER__PORT="0")
     starting = asyncio.create_task(second.start())
-    while second._process is None or not holds_open(second._process.pid, service.data / "clipwire.lock"):
+    while second.process is None or not holds_open(second.process.pid, service.data / "clipwire.lock"):
         await asyncio.sleep(0.02)
     assert await second.stop() == 0
     with pytest.raises(RuntimeError, match="did not start"):

@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 async def _all(names: list[str]) -> None:
     PICTURES.mkdir(exist_ok=True)
-    async with _chromium() as browser:
+    async with chromium() as browser:
         for name in names:
             for size, scheme, language in _looks(name):
                 look = SIZES[size] | SCHEMES[scheme] | {"locale": LANGUAGES[language]}
@@ -64,7 +64,7 @@ def _looks(name: str) -> list[tuple[str, str, str]]:
 
 
 async def _readme() -> None:
-    async with _chromium() as browser:
+    async with chromium() as browser:
         for file, (name, size) in SHOWN.items():
             for language, locale in LANGUAGES.items():
                 async with seen(browser, SCENES[name], locale=locale, **SIZES[size]) as page:
@@ -73,7 +73,7 @@ async def _readme() -> None:
 
 
 @asynccontextmanager
-async def _chromium() -> AsyncIterator[Browser]:
+async def chromium() -> AsyncIterator[Browser]:
     program = find_chromium()
     assert program, "this needs a Chromium"
     async with async_playwright() as playwright:

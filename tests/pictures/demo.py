@@ -22,7 +22,7 @@ from typing import Any
 
 from playwright.async_api import Page
 
-from tests.pictures.__main__ import _chromium
+from tests.pictures.__main__ import chromium
 from tests.service import FINAL, ROOT, Service
 from tests.site import Site, make_media, open_site
 from tests.tools import BUNDLED
@@ -69,7 +69,7 @@ async def main() -> int:
         async with AsyncExitStack() as stack:
             service = await stack.enter_async_context(Service(folder / "service"))
             site = await stack.enter_async_context(open_site(folder / "media"))
-            browser = await stack.enter_async_context(_chromium())
+            browser = await stack.enter_async_context(chromium())
             await service.ready()
             page = await browser.new_page(
                 viewport={"width": PAGE_WIDTH, "height": HEIGHT}, locale="en-US", color_scheme="light"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from playwright.async_api import Browser
 
-from tests.pictures.__main__ import _chromium
+from tests.pictures.__main__ import chromium
 
 ROOT = Path(__file__).parent.parent.parent
 STATIC = ROOT / "static"
@@ -22,7 +22,7 @@ async def draw() -> dict[Path, bytes]:
     icon = (STATIC / "icon.svg").read_text(encoding="utf-8")
     sizes = {STATIC / name: size for name, size in SIZES.items()}
     sizes |= {EXTENSION / name: size for name, size in SIZES_THERE.items()}
-    async with _chromium() as browser:
+    async with chromium() as browser:
         return {path: await _drawn(browser, icon, size, path.name == OPAQUE) for path, size in sizes.items()}
 
 

@@ -221,7 +221,7 @@ async def refused(service: Service, status: int) -> str:
 
 async def backup(service: Service, target: Path) -> int:
     program = [sys.executable, "-m", "server", "backup", str(target)]
-    result = await asyncio.to_thread(subprocess.run, program, cwd=ROOT, env=service._environment())
+    result = await asyncio.to_thread(subprocess.run, program, cwd=ROOT, env=service.environment())
     return result.returncode
 
 

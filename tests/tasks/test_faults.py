@@ -4,6 +4,7 @@ import asyncio
 import errno
 import os
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -487,15 +488,17 @@ async def test_a_child_belongs_to_the_fork_server_that_started_it(tmp_path: Path
         assert not psutil.Process(_pid(fork_server)).children()
 
 
-async def test_a_word_that_was_cut_off_is_none(monkeypatch: Patch) -> None:
-    reader = asyncio.StreamReader()
-    reader.feed_data(b'{"kind":"alive"}\n{"kind":"produ')
-    reader.feed_eof()
+async def test_a_word_that_was_cut_off_is_none(tmp_path: Path) -> None:
+    ours, theirs = socket.socketpair()
     child = children.Child(ForkServer(None, None), "a")
-    child._reader = reader
-    assert await child.read_line() == b'{"kind":"alive"}\n'
-    assert await child.read_line() == b""
-    child.exited.cancel()
+    with theirs:
+        await child.connect(ours, download_job(tmp_path))
+        theirs.sendall(b'{"kind":"alive"}\n{"kind":"produ')
+        theirs.shutdown(socket.SHUT_WR)
+        assert await child.read_line() == b'{"kind":"alive"}\n'
+        assert await child.read_line() == b""
+    child.exited.set_result(None)
+    await child.stop()
 
 
 async def test_a_fork_server_that_hangs_is_replaced(monkeypatch: Patch) -> None:

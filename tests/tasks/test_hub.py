@@ -93,7 +93,7 @@ async def test_nothing_is_kept_for_tasks_without_subscribers() -> None:
     with hub.watch("a", Woken()):
         pass
     hub.publish(numbered("a", 1))
-    assert not hub._subscriptions
+    assert hub.watched() == set()
 
 
 async def test_what_changed_lately_is_known_with_what_was_removed_although_nobody_watches(

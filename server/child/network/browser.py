@@ -69,10 +69,10 @@ class BrowserRH(ImpersonateRequestHandler):  # type: ignore[misc]
 
     @cached_property
     def _made(self) -> Any:
-        return _load().GuardedRH(self._upstream, **self._options)
+        return load().GuardedRH(self._upstream, **self._options)
 
 
-def _load() -> Any:
+def load() -> Any:
     """yt-dlp looks for curl_cffi when it is imported itself, and `server.child.preload` hides it then."""
     dependencies.curl_cffi = importlib.import_module("curl_cffi")
     module = importlib.import_module("server.child.network.impersonation")
