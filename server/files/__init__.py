@@ -1,1 +1,1 @@
-"""Finished files: `local` keeps them in a folder, `names` names them; children work in `workplace`."""
+"""Finished files: `local` or `s3` keeps them, `library_folder` places them; children work in `workplace`."""

@@ -1,1 +1,1 @@
-"""yt-dlp: extracting, choosing and fetching, and what went wrong on the way."""
+"""A page becomes streams: yt-dlp extracts and chooses; what went wrong becomes a code."""
