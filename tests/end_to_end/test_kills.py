@@ -222,7 +222,7 @@ async def test_a_task_whose_child_dies_three_times_in_a_row_ends_in_an_error_and
 ) -> None:
     task = await service.submit(site.url("/1mb.mp4?stall=0"), outputs=["video"])
     for attempt in (1, 2, 3):
-        await attempted(service, task["task_id"], attempt)
+        await downloads(service, task["task_id"], attempt)  # else the next one might get further than this one
         [child] = await children(service)
         child.kill()
     failed = await service.wait(task["task_id"], "failed")
@@ -248,9 +248,9 @@ async def all_tasks(service: Service) -> list[Payload]:
         return tasks
 
 
-async def attempted(service: Service, task_id: str, attempt: int) -> None:
+async def downloads(service: Service, task_id: str, attempt: int) -> None:
     async with asyncio.timeout(20):
-        while (await service.status(task_id))["attempt"] < attempt:
+        while (seen := await service.status(task_id))["attempt"] < attempt or seen["stage"] != "download":
             await asyncio.sleep(0.01)
 
 
