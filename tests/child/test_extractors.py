@@ -1,7 +1,9 @@
 """Which extractors are asked of a link: the same one is found as if all were asked."""
 
+import gc
 import re
 from collections.abc import Iterator
+from itertools import islice
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -35,6 +37,17 @@ def test_each_extractor_is_asked_of_the_links_of_its_own_tests() -> None:
     links = [(name, link) for name, link in _links() if known[name].suitable(link)]
     assert len(links) > 5000
     assert [(name, link) for name, link in links if name not in extractors.asked(link)] == []
+
+
+def test_reading_the_patterns_leaves_no_garbage_which_the_fork_server_would_keep() -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        for pattern in islice(_patterns(), 200):
+            extractors.in_each_match(pattern)
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
 
 
 @pytest.mark.long

@@ -64,18 +64,6 @@ def in_each_match(pattern: str) -> tuple[str, ...]:
     text = (_VERBOSE if is_verbose else _PLAIN).sub(_letter, pattern)
     groups: list[str] = []  # what is in them; in the text each becomes one character, from "\x80" on
 
-    def found(alternatives: str) -> tuple[str, ...]:
-        each = list[tuple[str, ...]]()
-        for one in alternatives.split("|"):
-            pieces = _BREAK.split(one)
-            longest = max((piece for piece in pieces if piece.isascii()), key=len).lower()
-            if len(longest) >= _SHORTEST and longest not in USUAL:
-                each.append((longest,))
-            else:
-                inner = (found(groups[ord(piece) - 0x80]) for piece in pieces if not piece.isascii())
-                each.append(next(filter(None, inner), ()))
-        return tuple(chain(*each)) if all(each) else ()
-
     def group(inner: re.Match[str]) -> str:
         groups.append("" if inner[1].startswith("?") else inner[1])  # "?": looks around, and others
         return f"\0{chr(0x7F + len(groups))}\0"
@@ -83,7 +71,22 @@ def in_each_match(pattern: str) -> tuple[str, ...]:
     count = 1
     while count:
         text, count = _GROUP.subn(group, text)
-    return () if "(" in text or ")" in text else found(text)
+    return () if "(" in text or ")" in text else _in_each(text, groups)
+
+
+def _in_each(alternatives: str, groups: list[str]) -> tuple[str, ...]:
+    """The same of a text in which each group is one character; not within `in_each_match`, where a function
+    that calls itself would be a reference cycle for each pattern: 1.7 MB."""
+    each = list[tuple[str, ...]]()
+    for one in alternatives.split("|"):
+        pieces = _BREAK.split(one)
+        longest = max((piece for piece in pieces if piece.isascii()), key=len).lower()
+        if len(longest) >= _SHORTEST and longest not in USUAL:
+            each.append((longest,))
+        else:
+            inner = (_in_each(groups[ord(piece) - 0x80], groups) for piece in pieces if not piece.isascii())
+            each.append(next(filter(None, inner), ()))
+    return tuple(chain(*each)) if all(each) else ()
 
 
 def _letter(part: re.Match[str]) -> str:
