@@ -29,12 +29,10 @@ class Deliverer:
         self,
         outbox: Outbox,
         senders: Mapping[str, Send],
-        plan: tuple[float, ...] = PLAN,
         counts: Counts | None = None,
     ) -> None:
         self._outbox = outbox
         self._senders = senders
-        self._plan = plan
         self._counts = counts or Counts()
         self._work = LeasedWork("outbox", AT_ONCE, each_end_calls=False)
 
@@ -58,7 +56,7 @@ class Deliverer:
         except Exception:
             log.exception("a delivery about %s failed by a fault of the service", delivery.task_id)
             error = "internal"
-        again_in = self._plan[delivery.step] if delivery.step < len(self._plan) else None
+        again_in = PLAN[delivery.step] if delivery.step < len(PLAN) else None
         self._counts.tries[
             "delivered" if error is None else "given up" if again_in is None else "failed"
         ] += 1

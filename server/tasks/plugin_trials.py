@@ -99,7 +99,7 @@ class Plugins:
         """Those that are there; they are tried unless nothing has changed since."""
         found = Found()
         for _ in range(2):  # others may have begun before the last change
-            seen = await asyncio.to_thread(_seen, self._folder)
+            seen = await asyncio.to_thread(fingerprint, self._folder)
             if self.found is not None and self.found.seen == seen and self._tried_on is server:
                 if time.monotonic() >= self._again_at:
                     _ = self._begin(server, seen)  # nobody waits for it
@@ -193,7 +193,7 @@ def plugins_of(jobs: JobMaker, scratch: Callable[[], Path]) -> Plugins | None:
     return Plugins(folder, scratch, jobs) if folder else None
 
 
-def _seen(folder: Path) -> str:
+def fingerprint(folder: Path) -> str:
     """Another text after any change of what yt-dlp takes for a plugin: archives, and folders of that name."""
     digest, left = hashlib.sha256(), MOST_FILES
     with suppress(OSError):

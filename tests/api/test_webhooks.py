@@ -119,7 +119,7 @@ async def test_the_final_payload_comes_signed_and_with_the_bytes_of_the_status(
 async def test_a_receiver_that_is_not_well_is_tried_again_under_the_same_id(
     client: Client, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, open_client: Open
 ) -> None:
-    monkeypatch.setattr(deliverer.Deliverer.__init__, "__defaults__", ((0.0, 0.0, 3600.0), None))
+    monkeypatch.setattr(deliverer, "PLAN", (0.0, 0.0, 3600.0))
     other = await open_client_again(client, open_client)
     receiver.status = 500
     await cancelled(other, webhook=receiver.url)

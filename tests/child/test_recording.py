@@ -12,6 +12,7 @@ import aiohttp
 import pytest
 
 from server.child.media import recording
+from server.child.media.guarded_ffmpeg import Run
 from server.child.process.job_failed import JobFailed
 from tests.jobs import Jobs, Outcome, broken, running_jobs, told
 from tests.shelf import Shelf
@@ -355,7 +356,7 @@ def test_an_ffmpeg_that_has_just_ended_is_asked_to_end_without_a_fault() -> None
     command = [FFMPEG, "-version"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as program:
         program.wait()
-        recording._ask_to_end(program)
+        Run(program).ask_to_end()
 
 
 def test_an_ffmpeg_that_is_killed_while_it_looks_does_not_make_a_recording_empty(

@@ -303,11 +303,12 @@ def test_only_what_is_wrong_with_a_text_costs_its_language_alone(
         raise JobFailed(code)
 
     monkeypatch.setattr(subtitles, "make", fails)
-    job = download_job(tmp_path, outputs=["subtitles"])
+    monkeypatch.setattr(subtitles.Fetching, "fetch", lambda *_: True)
+    job = download_job(tmp_path, outputs=ALL)
     info = {"subtitles": OFFER, "id": "a", "extractor": "a", "webpage_url": "http://a/"}
     subtitling = Subtitling(job, info, Log(os.open(os.devnull, os.O_WRONLY)))
     with pytest.raises(JobFailed, match=code) if is_met else nullcontext():
-        assert subtitling._convert(subtitling._chosen[0], tmp_path / "a") is None
+        assert subtitling.make(Asked(), lambda _: None) == []  # type: ignore[arg-type]
 
 
 class Asked:

@@ -146,7 +146,7 @@ async def test_everybody_is_told_once(open_client: Open, ntfy: Ntfy) -> None:
 async def test_who_does_not_take_it_is_told_again_also_by_the_next_server(
     open_client: Open, ntfy: Ntfy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(deliverer.Deliverer.__init__, "__defaults__", ((0.0, 0.0, 1.0), None))
+    monkeypatch.setattr(deliverer, "PLAN", (0.0, 0.0, 1.0))
     client = await open_client(ntfy.url())
     ntfy.status = 503
     await cancelled(client)

@@ -202,7 +202,7 @@ def test_a_folder_that_holds_far_too_much_is_looked_at_in_part(
 
     monkeypatch.setattr(Path, "rglob", counted)
     monkeypatch.setattr(under_test, "MOST_FILES", 10)
-    assert under_test._seen(plugin.parent) == under_test._seen(plugin.parent)
+    assert under_test.fingerprint(plugin.parent) == under_test.fingerprint(plugin.parent)
     assert len(found) <= 2 * 10
 
 

@@ -340,7 +340,16 @@ class Subtitling:
         folder.mkdir(mode=0o700)
         made = list[Subtitle]()
         for chosen, name in zip(self._chosen, self.names, strict=True):
-            if fetching.fetch(chosen, directory / name) and (path := self._convert(chosen, directory / name)):
+            if not fetching.fetch(chosen, directory / name):
+                continue
+            path = folder / f"subtitle-{chosen.tag}.{self._job.wishes.subtitles.format}"
+            try:
+                make(directory / name, path, chosen.language, self._job.ffmpeg, self._log.write)
+            except JobFailed as error:
+                if error.code != _OF_TEXTS:
+                    raise
+                self._log.warning(f"no subtitles in {chosen.language}: {error}")
+            else:
                 made.append(Subtitle(path, chosen.tag, video_info.text(chosen.title)))
         if not made and self._job.wishes.outputs == ("subtitles",):
             too_large = isinstance(fetching.met, JobFailed) and fetching.met.code == "page_too_large"
@@ -390,15 +399,3 @@ class Subtitling:
         for subtitle in made:
             subtitle.path.rename(Path(self._job.directory) / parts.OUT / subtitle.path.name)
         return {f"subtitle.{subtitle.tag}": subtitle.path.name for subtitle in made}
-
-    def _convert(self, chosen: Chosen, source: Path) -> Path | None:
-        name = f"subtitle-{chosen.tag}.{self._job.wishes.subtitles.format}"
-        target = source.parent / _FOLDER / name
-        try:
-            make(source, target, chosen.language, self._job.ffmpeg, self._log.write)
-        except JobFailed as error:
-            if error.code != _OF_TEXTS:
-                raise
-            self._log.warning(f"no subtitles in {chosen.language}: {error}")
-            return None
-        return target

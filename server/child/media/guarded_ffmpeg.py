@@ -10,7 +10,7 @@ import io
 import re
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import Thread
 from typing import Any, Final, TextIO
 
@@ -62,6 +62,16 @@ class Run:
     @property
     def words(self) -> str:
         return "\n".join(self._last_words)
+
+    def ask_to_end(self) -> None:
+        """It listens only when something comes, and then writes what it has."""
+        try:
+            self.program.stdin.write("q")
+            self.program.stdin.flush()
+        except OSError:
+            # It has just ended. What was not written would be flushed, and fail, once more at the close.
+            with suppress(OSError):
+                self.program.stdin.close()
 
     def listen(self, lines: TextIO, log: Log) -> None:
         """Read `lines` to their end; of very many only the first and the last are logged."""

@@ -185,7 +185,7 @@ class Recording:
                 self._fell_silent = True
             if deadline is None and (self._fell_silent or (finish.is_set() and self._size)):
                 deadline = time.monotonic() + (0 if self._fell_silent else _GRACE)
-                _ask_to_end(run.program)  # it listens only when something comes
+                run.ask_to_end()
             elif deadline is not None and time.monotonic() > deadline:
                 if shut:
                     return
@@ -271,16 +271,6 @@ def _next(directory: Path) -> Path:
 def _name(stream: Mapping[str, Any]) -> tuple[str, int | None]:
     """What tells `stream` from others: a DASH manifest has many."""
     return guarded_ffmpeg.address(stream), stream.get("manifest_stream_number")
-
-
-def _ask_to_end(program: Any) -> None:
-    try:
-        program.stdin.write("q")
-        program.stdin.flush()
-    except OSError:
-        # It has just ended. What was not written would be flushed, and fail, once more at the close.
-        with suppress(OSError):
-            program.stdin.close()
 
 
 def _look_into(piece: Path, executable: str) -> Media | None:
