@@ -222,7 +222,7 @@ async def test_a_task_whose_child_dies_three_times_in_a_row_ends_in_an_error_and
 ) -> None:
     task = await service.submit(site.url("/1mb.mp4?stall=0"), outputs=["video"])
     for attempt in (1, 2, 3):
-        await downloads(service, task["task_id"], attempt)  # else the next one might get further than this one
+        await downloads(service, task["task_id"], attempt)  # else the next might get further
         [child] = await children(service)
         child.kill()
     failed = await service.wait(task["task_id"], "failed")
