@@ -5,6 +5,7 @@ import logging
 from collections.abc import AsyncIterator, Collection
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import timedelta
+from functools import partial
 
 from server.assembly.backend import Backend, Parts, data_dir_of, empty, library_of, make, paced, prepare
 from server.assembly.file_store import open_files
@@ -17,7 +18,7 @@ from server.core.events import Completed, Event, Requeued, Waits
 from server.core.models import SCHEDULED, Queued, Stage, TaskStatus
 from server.core.ports import FileStore
 from server.files.cookie_folder import LocalCookies
-from server.files.free_space import FreeSpace
+from server.files.free_space import make_room
 from server.files.public_names import short_of
 from server.files.workplace import LocalWorkplace
 from server.settings import Settings
@@ -96,8 +97,9 @@ async def open_embedded(
             await carry_on(store, recorder, dispatcher, files, tasks, clock)
             await store.sessions.end_others(scopes)
             await store.outbox.release_all()
-        room = FreeSpace(workplace, store)
-        watch = DiskWatch(runner.reserve, tasks, dispatcher, room.make, workplace.trouble)
+        watch = DiskWatch(
+            runner.reserve, tasks, dispatcher, partial(make_room, workplace, store), workplace.trouble
+        )
         removing = finish_removals(store, tasks)
         for work, name in (
             (removing, "removals"),

@@ -33,7 +33,7 @@ from server.core.counts import Counts
 from server.core.deliveries import tells_of
 from server.core.errors import StoreUnavailable
 from server.core.unusable import DatabaseUnusable, FilesUnusable
-from server.files.free_space import FreeSpace
+from server.files.free_space import make_room
 from server.files.public_names import short_of
 from server.files.workplace import LocalWorkplace
 from server.settings import Settings
@@ -185,8 +185,9 @@ async def open_cluster(
             await enter(in_background(for_ever(sweeper.look, pause), "takeover"))
             wishes = carry_out_wishes(worker, runner.finish, supervisor.begin_asked, said)
             await enter(in_background(wishes, "wishes"))
-            room = FreeSpace(workplace, store)
-            watch = DiskWatch(runner.reserve, tasks, dispatcher, room.make, workplace.trouble)
+            watch = DiskWatch(
+                runner.reserve, tasks, dispatcher, partial(make_room, workplace, store), workplace.trouble
+            )
             await enter(in_background(watch.watch(), "disk"))
             sweeping = files.sweep_here(store, await store.recent(ENDED_LATELY))
             await enter(in_background(sweeping, "sweep"))

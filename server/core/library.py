@@ -18,7 +18,6 @@ from pydantic_core import PydanticCustomError
 from server.core.file_names import LONGEST_FOLDER, file_name
 
 Layout = Literal["shows", "movies", "music", "podcast"]
-LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 TemplateField = Literal[
     "title",
     "channel",

@@ -9,9 +9,9 @@ Decisions: docs/decisions/library.md
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, tzinfo
-from typing import Any, Final, Literal, Self
+from typing import Final, Literal, Self
 
 from server.core.file_names import (
     LONGEST_BASE,
@@ -120,29 +120,6 @@ class Film:
     tags: tuple[str, ...] = ()
     added_at: datetime | None = None
 
-    @classmethod
-    def of_json(cls, about: Mapping[str, Any]) -> Self:
-        """The film of what `as_json` gave, now or in another release. Raises `ValueError` if it is none."""
-        known = {name: value for name, value in about.items() if name in _FIELDS}
-        try:
-            known["day"] = date.fromisoformat(known["day"])
-            if known.get("added_at"):
-                known["added_at"] = datetime.fromisoformat(known["added_at"])
-            chapters = known.get("chapters") or ()
-            known["chapters"] = tuple(Chapter(start=one["start"], title=one["title"]) for one in chapters)
-            known["tags"] = tuple(known.get("tags") or ())
-            return cls(**known)
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"not a film: {error}") from None
-
-    def as_json(self) -> dict[str, Any]:
-        """A JSON object of what is known."""
-        told = {name: value for name, value in asdict(self).items() if value not in (None, (), "", 0)}
-        told["day"] = self.day.isoformat()
-        if self.added_at:
-            told["added_at"] = self.added_at.isoformat()
-        return told
-
     @property
     def season(self) -> int:
         return self.day.year
@@ -168,9 +145,6 @@ class Film:
 def label_of(key: str) -> str:
     """What stands in the brackets in place of an id."""
     return hashlib.sha256(key.encode(errors="replace")).hexdigest()[:12]
-
-
-_FIELDS: Final = frozenset(each.name for each in fields(Film))
 
 
 def episode_of(day: date, index: int) -> int:

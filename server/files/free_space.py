@@ -17,30 +17,23 @@ from server.files.workplace import LocalWorkplace
 log = logging.getLogger(__name__)
 
 
-class FreeSpace:
-    def __init__(self, workplace: LocalWorkplace, tasks: Known) -> None:
-        self._workplace = workplace
-        self._tasks = tasks
-
-    async def make(self, is_enough: Callable[[], bool]) -> None:
-        """Delete the partial files of cancelled tasks, the earliest end first, until `is_enough()`."""
-        task_ids = await asyncio.to_thread(_with_files, self._workplace.works)
-        stages = await self._tasks.stages(task_ids)
-        statuses = await self._tasks.statuses(
-            [each for each in task_ids if stages.get(each) is Stage.CANCELLED]
-        )
-        for status in sorted(statuses, key=lambda status: status.completed_at or status.created_at):
-            if is_enough():
-                return
-            task_id = status.task_id
-            with await opened(asyncio.to_thread(self._workplace.claim, task_id)) as lock:
-                # Checked again under the lock: if a retry began meanwhile, its child waits for this lock.
-                if not lock.held or (await self._tasks.stages([task_id])).get(task_id) is not Stage.CANCELLED:
-                    continue
-                await asyncio.to_thread(delete, self._workplace.work(task_id))
-            why = "the partial files of the cancelled task %s are given up: downloads wait for room"
-            log.warning(why, task_id)
-            await self._workplace.note(task_id, "its partial files were given up: others waited for room")
+async def make_room(workplace: LocalWorkplace, tasks: Known, is_enough: Callable[[], bool]) -> None:
+    """Delete the partial files of cancelled tasks, the earliest end first, until `is_enough()`."""
+    task_ids = await asyncio.to_thread(_with_files, workplace.works)
+    stages = await tasks.stages(task_ids)
+    statuses = await tasks.statuses([each for each in task_ids if stages.get(each) is Stage.CANCELLED])
+    for status in sorted(statuses, key=lambda status: status.completed_at or status.created_at):
+        if is_enough():
+            return
+        task_id = status.task_id
+        with await opened(asyncio.to_thread(workplace.claim, task_id)) as lock:
+            # Checked again under the lock: if a retry began meanwhile, its child waits for this lock.
+            if not lock.held or (await tasks.stages([task_id])).get(task_id) is not Stage.CANCELLED:
+                continue
+            await asyncio.to_thread(delete, workplace.work(task_id))
+        why = "the partial files of the cancelled task %s are given up: downloads wait for room"
+        log.warning(why, task_id)
+        await workplace.note(task_id, "its partial files were given up: others waited for room")
 
 
 def _with_files(works: Path) -> list[str]:

@@ -48,10 +48,6 @@ class LocalWorkplace:
         self.logs = self.root / "logs"
         self.scratch = self.root / "scratch" / node
 
-    def prepare(self) -> None:
-        """Make the directories, readable by this user alone. Touches the disk."""
-        self.data.make()
-
     async def trouble(self) -> str | None:
         """What keeps children from working here, in one sentence; None if nothing does."""
         return await self.data.look()

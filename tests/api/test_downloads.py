@@ -59,7 +59,7 @@ class Shelf:
 @pytest.fixture
 def files(tmp_path: Path) -> LocalFiles:
     workplace = LocalWorkplace(tmp_path)
-    workplace.prepare()
+    workplace.data.make()
     files = LocalFiles(workplace)
     files.make()
     return files

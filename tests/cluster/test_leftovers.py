@@ -30,7 +30,7 @@ class Known:
 @pytest.fixture
 def workplace(tmp_path: Path) -> LocalWorkplace:
     workplace = LocalWorkplace(tmp_path)
-    workplace.prepare()
+    workplace.data.make()
     return workplace
 
 

@@ -23,7 +23,7 @@ from server.core.file_names import (
     units,
 )
 from server.core.library import FIELDS, Layout, Library
-from server.core.library_names import Chapter, Film, Place, day_of, episode_of, place_of
+from server.core.library_names import Film, Place, day_of, episode_of, place_of
 from tests.core import media_servers
 
 DAY = date(2026, 3, 14)
@@ -317,19 +317,6 @@ def test_the_day_is_that_of_the_publication_by_the_clocks_of_the_library() -> No
     assert day_of("2026-03-14", found, tokyo) == DAY
     for unknown in (None, "", "soon", "0001-01-01", "9999-12-31T23:59:59Z", "2026-02-30", "1900-01-01"):
         assert day_of(unknown, found, tokyo) == date(2026, 5, 6), unknown
-
-
-def test_a_film_is_the_same_after_it_was_stored() -> None:
-    film = replace(
-        FILM,
-        chapters=(Chapter(start=0.0, title="One"), Chapter(start=61.5, title="Two")),
-        tags=("a", "b"),
-        description="A\nB",
-        added_at=datetime(2026, 3, 14, 15, 9, tzinfo=UTC),
-    )
-    assert Film.of_json({**film.as_json(), "of_a_newer_release": 1}) == film
-    with pytest.raises(ValueError, match="not a film"):
-        Film.of_json({"title": "x"})
 
 
 @pytest.mark.parametrize(

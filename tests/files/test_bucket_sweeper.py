@@ -149,7 +149,7 @@ async def test_what_an_attempt_wrote_in_its_last_moments_of_a_removed_task_is_go
     """Another node has removed the task, and may be gone itself before it looks again."""
     monkeypatch.setattr(bucket_sweeper, "LOOK_EVERY", 0.01)
     workplace = LocalWorkplace(tmp_path)
-    workplace.prepare()
+    workplace.data.make()
     files = S3Files(workplace, bucket, lambda name, _: name, redirect=False)
     async with files.share(TASK, 1):
         await workplace.note(TASK, "so far")

@@ -261,7 +261,7 @@ async def test_a_look_that_is_slow_takes_back_nothing_that_a_later_one_has_told(
 
 async def test_a_sweep_passes_over_folders_that_are_gone(tmp_path: Path) -> None:
     files = LocalFiles(LocalWorkplace(tmp_path / "data"))
-    files.workplace.prepare()
+    files.workplace.data.make()
     shutil.rmtree(tmp_path / "data")
     async with open_store(tmp_path / "clipwire.db", max_queued=10, find_short=short_of) as store:
         await files.sweep(store)
@@ -310,7 +310,7 @@ async def test_nothing_is_swept_from_a_directory_that_took_the_place_of_another(
             return []
 
     workplace = LocalWorkplace(folder.path)
-    workplace.prepare()
+    workplace.data.make()
     lock = folder.path / "clipwire.lock"
     lock.touch()
     workplace.data.keep_watch_of(lock)

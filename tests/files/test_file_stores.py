@@ -91,7 +91,7 @@ class Shelf:
 @pytest.fixture(params=["local", "s3"])
 async def shelf(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Shelf]:
     workplace = LocalWorkplace(tmp_path / "data")
-    workplace.prepare()
+    workplace.data.make()
     if request.param == "local":
         files = LocalFiles(workplace)
         files.make()

@@ -39,7 +39,7 @@ TASKS = [f"123e4567-e89b-42d3-a456-4266141741{number:02}" for number in range(10
 
 def made(data_dir: Path) -> LocalFiles:
     workplace = LocalWorkplace(data_dir)
-    workplace.prepare()
+    workplace.data.make()
     files = LocalFiles(workplace)
     files.make()
     return files
@@ -456,7 +456,7 @@ async def test_files_are_readable_by_their_owner_only(files: LocalFiles, tmp_pat
 
 async def test_a_directory_that_was_open_to_others_is_closed(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
-    LocalWorkplace(tmp_path).prepare()
+    LocalWorkplace(tmp_path).data.make()
     assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o700
 
 

@@ -113,7 +113,7 @@ class Attempt:
 async def attempt(tmp_path: Path) -> AsyncIterator[Attempt]:
     async with open_store(tmp_path / "clipwire.db", max_queued=10, find_short=short_of) as store:
         recorder, workplace = Recorder(store, Hub(), Clock()), LocalWorkplace(tmp_path)
-        workplace.prepare()
+        workplace.data.make()
         files = LocalFiles(workplace)
         files.make()
         attempt = Attempt(store, recorder, None, files, Child())  # type: ignore[arg-type]
