@@ -144,43 +144,30 @@ async def open_store(
     async with AsyncExitStack() as stack:
         with explained(path):
             data = data or DataDir(path.parent)
-            store = await _open(stack, path, max_queued, find_short, data, tells, counts)
+            ballast = Ballast(path.parent)
+            await asyncio.to_thread(ballast.drop)
+            db = await stack.enter_async_context(connect_writer(path))
+            version = await migrate(db, path, released_scripts())
+            reads = await stack.enter_async_context(connect_reader(path))
+            lists = await stack.enter_async_context(connect_reader(path))
+            memory = Memory(waiting=(task_id for (task_id,) in await reads.fetch(_WAITING)))
+            running = [stage.value for stage in Stage if stage.is_running]
+            for task in readable(read_task, await reads.fetch(_BY_STAGE, (json.dumps(running),))):
+                memory.put(task)
+            [(last_number, had_subscriptions)] = await reads.fetch(_LAST_NUMBER)
+            changes = Changes(db, memory, last_number, max_queued, tells)
+            opened = (path, *(path.with_name(path.name + suffix) for suffix in ("-wal", "-shm")))
+            await asyncio.to_thread(data.keep_watch_of, *opened)
+            writer = await stack.enter_async_context(
+                Writer(db, path, ballast, changes.write, changes.committed, data, counts)
+            )
+            sessions = await load_sessions(reads, writer)
+            was_paused = bool(await reads.fetch("SELECT queue FROM pauses"))
+            outbox = SqliteOutbox(writer, lists, changes)
+            own = (writer, reads, lists, memory, data, find_short, version, sessions, outbox)
+            store = SqliteStore(*own, was_paused=was_paused, had_subscriptions=bool(had_subscriptions))
+            changes.placing = store.placements.heard
         yield store
-
-
-async def _open(
-    stack: AsyncExitStack,
-    path: Path,
-    max_queued: int,
-    find_short: FindShort,
-    data: DataDir,
-    tells: Tells,
-    counts: Counts | None,
-) -> "SqliteStore":
-    ballast = Ballast(path.parent)
-    await asyncio.to_thread(ballast.drop)
-    db = await stack.enter_async_context(connect_writer(path))
-    version = await migrate(db, path, released_scripts())
-    reads = await stack.enter_async_context(connect_reader(path))
-    lists = await stack.enter_async_context(connect_reader(path))
-    memory = Memory(waiting=(task_id for (task_id,) in await reads.fetch(_WAITING)))
-    running = [stage.value for stage in Stage if stage.is_running]
-    for task in readable(read_task, await reads.fetch(_BY_STAGE, (json.dumps(running),))):
-        memory.put(task)
-    [(last_number, had_subscriptions)] = await reads.fetch(_LAST_NUMBER)
-    changes = Changes(db, memory, last_number, max_queued, tells)
-    opened = (path, *(path.with_name(path.name + suffix) for suffix in ("-wal", "-shm")))
-    await asyncio.to_thread(data.keep_watch_of, *opened)
-    writer = await stack.enter_async_context(
-        Writer(db, path, ballast, changes.write, changes.committed, data, counts)
-    )
-    sessions = await load_sessions(reads, writer)
-    was_paused = bool(await reads.fetch("SELECT queue FROM pauses"))
-    outbox = SqliteOutbox(writer, lists, changes)
-    own = (writer, reads, lists, memory, data, find_short, version, sessions, outbox)
-    store = SqliteStore(*own, was_paused=was_paused, had_subscriptions=bool(had_subscriptions))
-    changes.placing = store.placements.heard
-    return store
 
 
 class SqliteStore(CommonTables):
