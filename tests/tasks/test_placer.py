@@ -86,8 +86,9 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-async def server(open_server: Open) -> AsyncIterator[Inside]:
+async def server(open_server: Open, root: Path) -> AsyncIterator[Inside]:
     async with open_server() as server:
+        await until((root / MARKER).exists)  # the first look makes a library of the folder
         yield server
 
 
@@ -1017,8 +1018,8 @@ async def test_nfo_files_are_written_anew_but_not_what_somebody_has_edited(
     assert len(all_of(root)) == 5
 
 
-async def test_a_library_that_is_away_is_said_to_be(server: Inside, root: Path, tmp_path: Path) -> None:
-    root.rmdir()
+async def test_a_library_that_is_away_is_said_to_be(server: Inside, root: Path) -> None:
+    root.rename(root.with_name("away"))
     async with server.client.post("/api/library/actions", json={"action": "verify"}) as answer:
         assert (answer.status, (await answer.json())["code"]) == (503, "library_away")
     async with server.client.post("/api/library/actions", json={"action": "burn"}) as answer:
