@@ -17,6 +17,7 @@ SIZE_OF = {"light": "desktop", "dark": "phone", "forced": "tablet"}
 # The console tells of an answer of 401 before a log-in, and of what the scene has refused.
 REFUSED = ("offline", "refused", "log-in", "wrong-token", "settings", "settings-with-all")
 NEVER_FETCHED = "/api/media?"  # answered by 404 for each link that is new
+HELD = "wait="  # answered once something changes
 LONG = [(name, scheme) for name in SCENES for scheme in SCHEMES if (name, scheme) != ("all", "light")]
 
 
@@ -41,7 +42,7 @@ async def _complaints(page: Page) -> list[str]:
 
 
 async def _failure(request: Request) -> str:
-    if NEVER_FETCHED in request.url:
+    if NEVER_FETCHED in request.url or HELD in request.url:
         return ""
     if request.failure:
         return f"{request.url}: {request.failure}"
