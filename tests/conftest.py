@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import os
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -47,12 +48,23 @@ def pytest_configure_node(node: Any) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Spread the tests that take minutes, so that the share of tests of each worker begins with one."""
-    slow = [item for item in items if item.get_closest_marker("minutes")]
-    every = len(items) // max(1, len(slow))
-    items[:] = [item for item in items if item not in slow]
-    for number, item in enumerate(slow):
-        items.insert(number * every, item)
+    """Deal the tests that take minutes: each worker begins with about as many minutes of them as the others.
+
+    One that began last would be waited for alone. xdist gives each worker one part of the list, and lets the
+    others take from the end of it.
+    """
+    minutes = {item: float(mark.args[0]) for item in items if (mark := item.get_closest_marker("minutes"))}
+    others = [item for item in items if item not in minutes]
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    begins: list[list[pytest.Item]] = [[] for _ in range(workers)]
+    for item in sorted(minutes, key=minutes.__getitem__, reverse=True):
+        min(begins, key=lambda part: sum(minutes[each] for each in part)).append(item)
+    count = len(items)
+    items.clear()
+    for number, part in enumerate(begins):
+        more = max(0, (count - len(items)) // (workers - number) - len(part))
+        items += [*part, *others[:more]]
+        del others[:more]
 
 
 def pytest_collection_finish() -> None:

@@ -1,6 +1,7 @@
 """How much of what takes minutes a run does: all of it, or the part that `TEST_PART` says.
 
-For tests that strike at random: each minute tells as much as the one before, and `.ci/run` has 20 in all.
+For tests that strike at random, or wait: each minute tells as much as the one before, and `.ci/run` has 20 in
+all.
 """
 
 import os

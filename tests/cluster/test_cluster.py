@@ -438,6 +438,7 @@ async def refused(node: Service, task_id: str, within: float) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.minutes(1)
 async def test_a_node_that_starts_while_the_database_is_away_waits_a_minute_and_says_so(
     tmp_path: Path,
 ) -> None:

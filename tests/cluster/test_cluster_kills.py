@@ -16,7 +16,7 @@ CALM = 1.0, 6.0  # seconds between strikes: others want to work as well
 
 
 @pytest.mark.long
-@pytest.mark.minutes
+@pytest.mark.minutes(6)
 @pytest.mark.parametrize(
     "place",
     [pytest.param("bucket", id="a bucket and disks of their own"), pytest.param("folder", id="one folder")],

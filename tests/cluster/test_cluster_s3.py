@@ -232,6 +232,7 @@ async def test_partial_files_of_a_finished_task_go_on_the_worker_that_did_not_fi
 
 
 @pytest.mark.long
+@pytest.mark.minutes(1.5)
 @pytest.mark.parametrize("how", [Spoiled(status=503), Spoiled(silent=True)], ids=["refuses", "is silent"])
 async def test_an_outage_of_the_bucket_is_one_line_on_a_node_and_said_by_each_task_that_waits_for_it(
     postgres: str, s3: S3, site: Site, tmp_path: Path, how: Spoiled

@@ -65,7 +65,7 @@ def test_the_corpus_is_large_and_names_each_source_once() -> None:
 
 
 @pytest.mark.long
-@pytest.mark.minutes
+@pytest.mark.minutes(2)
 async def test_every_source_ends_as_well_or_better(media: Path, tmp_path: Path, services: Services) -> None:
     authority = make_authority(tmp_path / "tls")
     async with services.lend(SSL_CERT_FILE=str(authority.certificate)) as service:

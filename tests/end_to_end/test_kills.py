@@ -14,6 +14,7 @@ import pytest
 
 from tests.crowds import open_crowd
 from tests.kills import FRAMES, Rampage, check_end, check_files, make_film, swept
+from tests.lasting import part_of
 from tests.moments import Moment, died
 from tests.reached import all_kinds
 from tests.service import Payload, Service, children_of, descendants, gone
@@ -32,12 +33,12 @@ REMOVED = Moment("server.storage.sqlite.store", "SqliteStore", "forget")
 async def test_whatever_is_killed_and_whenever_every_task_completes_and_nothing_is_left(
     media: Path, tmp_path: Path
 ) -> None:
-    await survive(media, tmp_path, 60, reached=False)
+    await survive(media, tmp_path, round(part_of(60)), reached=False)
 
 
 @pytest.mark.long
 async def test_so_does_what_takes_more_than_a_plain_request(media: Path, tmp_path: Path) -> None:
-    await survive(media, tmp_path, 40, reached=True)
+    await survive(media, tmp_path, round(part_of(40)), reached=True)
 
 
 @pytest.mark.long
@@ -47,7 +48,7 @@ async def test_so_do_lists_batches_subtitles_and_clips_with_nothing_there_twice(
     seed = random.randrange(1 << 32)
     print(f"seed {seed}")  # shown when it fails
     async with open_crowd(tmp_path, make_film(media, tmp_path / "media"), seed) as running:
-        await rage(running, 40, tmp_path)
+        await rage(running, round(part_of(40)), tmp_path)
 
 
 async def survive(media: Path, folder: Path, kills: int, *, reached: bool) -> None:

@@ -14,10 +14,12 @@ import pytest
 
 from server.files.library_folder import MARKER
 from tests.core import media_servers
+from tests.lasting import part_of
 from tests.service import Payload, Service, Services
 from tests.site import Site
 
 LIBRARY = {"layout": "movies"}
+MANY = round(part_of(60))  # kills
 
 
 def all_of(root: Path) -> list[str]:
@@ -49,7 +51,7 @@ def submits(site: Site, number: int) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("seed", "kills"), [(1, 4), pytest.param(2, 60, marks=[pytest.mark.long, pytest.mark.minutes])]
+    ("seed", "kills"), [(1, 4), pytest.param(2, MANY, marks=[pytest.mark.long, pytest.mark.minutes(2)])]
 )
 async def test_each_film_is_placed_once_over_kills(
     services: Services, site: Site, tmp_path: Path, seed: int, kills: int
@@ -124,7 +126,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", "-l", str(root)], check=False)
 
 
-@pytest.mark.minutes
+@pytest.mark.minutes(0.5)
 @pytest.mark.long
 async def test_a_full_library_waits_and_is_filled_when_there_is_room(
     services: Services, site: Site, small_disk: Path

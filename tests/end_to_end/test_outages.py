@@ -1,7 +1,7 @@
 """A source that cannot be reached for a while, or whose links expire: what has begun goes on to its end.
 
-Seconds stand for minutes: `patience` is short, and so are the outages. One of five minutes is for those who
-have time.
+Seconds stand for minutes: `patience` is short, and so are the outages. One of minutes is for those who have
+time.
 """
 
 import asyncio
@@ -16,12 +16,13 @@ from urllib.parse import quote
 import pytest
 from aiohttp import web
 
+from tests.lasting import part_of
 from tests.service import Payload, Service, Services
 from tests.site import SECONDS, Site, probe, sha256
 
 IMPATIENT = {"CLIPWIRE_DOWNLOADS__RETRIES": "0", "CLIPWIRE_DOWNLOADS__PATIENCE": "2"}
 ENGLISH = {"CLIPWIRE_SERVER__LANGUAGE": "en"}
-MINUTES = (pytest.mark.long, pytest.mark.minutes)
+MINUTES = (pytest.mark.long, pytest.mark.minutes(6))
 
 
 @dataclass
@@ -83,7 +84,7 @@ async def outage(line: Line, seconds: float) -> None:
     await line.mend()
 
 
-@pytest.mark.parametrize("seconds", [6, pytest.param(300, marks=MINUTES, id="five minutes")])
+@pytest.mark.parametrize("seconds", [6, pytest.param(part_of(300), marks=MINUTES, id="minutes")])
 @pytest.mark.parametrize(
     "path",
     ["/8mb.mp4?rate=2000000", pytest.param("/hls/ts/index.m3u8?rate=100000", marks=pytest.mark.long)],
@@ -138,7 +139,9 @@ async def test_a_source_that_stalls_each_time_is_told_at_last(services: Services
         assert failed["attempt"] > 2
 
 
-@pytest.mark.parametrize("way", ["refused", pytest.param("silent", marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    "way", ["refused", pytest.param("silent", marks=[pytest.mark.long, pytest.mark.minutes(1)])]
+)
 async def test_before_anything_has_come_the_reason_is_told_within_a_minute(
     services: Services, site: Site, way: str
 ) -> None:

@@ -343,6 +343,7 @@ async def enlarge(service: Service, task_id: str) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.minutes(1)
 async def test_the_longest_long_poll_is_not_cut(behind: Behind) -> None:
     async with asyncio.timeout(120):
         task_id = await behind.submit("http://127.0.0.9:9/v.mp4", auto_start=False)

@@ -24,7 +24,7 @@ WANTED = PLAIN | {"auto_start": False}  # the tasks are counted, not fetched
 LASTS = 210.0  # seconds, at most, on a machine that does much else
 KILLED_AFTER = 0.5  # seconds after a start, at most, if no look is waited for
 KILLED_IN_A_LOOK = 0.12  # seconds after its feed was asked for, at most
-LONG = (pytest.mark.long, pytest.mark.minutes)
+LONG = (pytest.mark.long, pytest.mark.minutes(2))
 MANY = round(part_of(200))  # kills
 
 

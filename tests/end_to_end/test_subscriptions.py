@@ -311,7 +311,7 @@ async def test_a_feed_that_leads_to_a_private_address_is_not_followed(service: S
     assert failing["error_code"] == "blocked_address"
 
 
-@pytest.mark.minutes
+@pytest.mark.minutes(0.5)
 @pytest.mark.long
 async def test_what_is_kept_is_let_go_and_what_is_pinned_stays(service: Service, site: Site) -> None:
     site.followed["j"] = followed = Followed(films(3, 2, 1))

@@ -96,6 +96,7 @@ async def follow(servers: Sequence[Service], seen: dict[str, Payload], removed: 
 
 
 @pytest.mark.long
+@pytest.mark.minutes(1)
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_ends_are_told_and_events_lead_on_whatever_is_killed(
     servers: Sequence[Service], site: Site, seed: int

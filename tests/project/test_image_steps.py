@@ -120,7 +120,7 @@ def debian() -> Iterator[Path]:
 
 
 @pytest.mark.long
-@pytest.mark.minutes
+@pytest.mark.minutes(1)
 async def test_what_the_steps_of_the_image_make_serves_and_downloads(
     debian: Path, site: Site, tmp_path: Path
 ) -> None:
