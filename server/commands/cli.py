@@ -125,8 +125,8 @@ class _Context(click.Context):
     formatter_class = _Formatter
 
 
-class _Command(click.Command):
-    """A command in the reader's language, which says what is too much."""
+class _InWords(click.Command):
+    """A command, or all of them, in the reader's language."""
 
     context_class = _Context
 
@@ -135,6 +135,10 @@ class _Command(click.Command):
         if option:
             option.help = word("option.help")
         return option
+
+
+class _Command(_InWords):
+    """Says what is too much."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         ctx.allow_extra_args = True
@@ -144,15 +148,7 @@ class _Command(click.Command):
         return left
 
 
-class _Group(click.Group):
-    context_class = _Context
-
-    def get_help_option(self, ctx: click.Context) -> click.Option | None:
-        option = super().get_help_option(ctx)
-        if option:
-            option.help = word("option.help")
-        return option
-
+class _Group(_InWords, click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
 

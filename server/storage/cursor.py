@@ -1,12 +1,14 @@
-"""The cursor of keyset pagination: the sort key of the last task on a page, in base64url."""
+"""Pages of tasks (keyset pagination), and their cursor: the sort key of the last task, in base64url."""
 
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 from server.core.errors import InvalidQuery
-from server.core.ports import Sorting
+from server.core.ports import Page, Sorting
+from server.storage.rows import read_status, readable
 
 _END = (1 << 63) - 1
 _FORMS = {
@@ -45,3 +47,13 @@ class Cursor:
     def __str__(self) -> str:
         rank = f"{self.rank}," if self.sorting in ("queue", "ended") else ""
         return urlsafe_b64encode(f"{self.sorting[0]}{rank}{self.number}".encode()).decode().rstrip("=")
+
+
+def page_of(rows: Sequence[Sequence[Any]], sorting: Sorting, limit: int) -> Page:
+    """The page of `rows` (number, rank, status), of which there is one more than `limit` if more follow."""
+    shown = rows[:limit]
+    tasks = list(readable(read_status, ((number, status) for number, _, status in shown)))
+    if len(rows) <= limit:
+        return Page(tasks, None)
+    number, rank, _ = shown[-1]
+    return Page(tasks, str(Cursor(sorting, number, rank)))

@@ -19,7 +19,7 @@ from server.core.models import Stage, StoredFile, Task, TaskStatus
 from server.core.ports import Filter, Idempotency, Known, Page, Submission
 from server.core.stored import known_stage
 from server.storage.common_tables import CommonTables
-from server.storage.cursor import Cursor
+from server.storage.cursor import Cursor, page_of
 from server.storage.postgresql import pages
 from server.storage.postgresql.announcing import Gone, News
 from server.storage.postgresql.changes import (
@@ -48,7 +48,6 @@ from server.storage.rows import (
     counted,
     folded,
     forms_of_wish,
-    read_status,
     read_task,
     readable,
     status_values,
@@ -289,12 +288,7 @@ class PostgresStore(CommonTables):
                 rows = [*rows, *await self._searches.do(partial(_rows, *older))]
         else:
             rows = await self._query(pages.page_query(wanted, text, after, limit + 1))
-        shown = rows[:limit]
-        tasks = list(readable(read_status, ((number, status) for number, _, status in shown)))
-        if len(rows) <= limit:
-            return Page(tasks, None)
-        number, rank, _ = shown[-1]
-        return Page(tasks, str(Cursor(wanted.sorting, number, rank)))
+        return page_of(rows, wanted.sorting, limit)
 
     async def statuses(self, task_ids: Sequence[str]) -> list[TaskStatus]:
         found = await self.readable_statuses(list(dict.fromkeys(task_ids)))

@@ -17,7 +17,7 @@ from server.core.models import Queued, Stage, StoredFile, Task, TaskStatus, host
 from server.core.ports import Filter, Idempotency, Known, Page, Submission
 from server.core.stored import known_stage
 from server.storage.common_tables import CommonTables
-from server.storage.cursor import Cursor
+from server.storage.cursor import Cursor, page_of
 from server.storage.rows import (
     CHANGED_WITHIN,
     MOST_CHANGED,
@@ -25,7 +25,6 @@ from server.storage.rows import (
     counted,
     folded,
     forms_of_wish,
-    read_status,
     read_task,
     readable,
     status_values,
@@ -274,12 +273,7 @@ class SqliteStore(CommonTables):
         match = await match_expression(self._lists, asked, wanted.stages or tuple(Stage))
         query = page_query(wanted, text, match, after, limit + 1)
         rows = await self._lists.fetch(*query) if query else []
-        shown = rows[:limit]
-        tasks = list(readable(read_status, ((number, status) for number, _, status in shown)))
-        if len(rows) <= limit:
-            return Page(tasks, None)
-        number, rank, _ = shown[-1]
-        return Page(tasks, str(Cursor(wanted.sorting, number, rank)))
+        return page_of(rows, wanted.sorting, limit)
 
     async def statuses(self, task_ids: Sequence[str]) -> list[TaskStatus]:
         found = {task_id: self._memory.get(task_id) for task_id in task_ids}
