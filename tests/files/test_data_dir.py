@@ -77,7 +77,7 @@ class Folder:
             pytest.skip("needs to mount a file system of its own")
 
     def unmount(self) -> None:
-        subprocess.run(["umount", str(self._was)], check=True)
+        subprocess.run(["umount", "-l", str(self._was)], check=True)
 
 
 GOES = [

@@ -92,7 +92,7 @@ def volume(tmp_path: Path) -> Iterator[Volume]:
         try:
             yield Volume(folder, floor=24 * MIB, ballast=44 * MIB)
         finally:
-            subprocess.run(["umount", str(folder)], check=True)
+            subprocess.run(["umount", "-l", str(folder)], check=True)
     else:
         yield Volume(folder, floor=shutil.disk_usage(folder).free - 512 * MIB, ballast=1024 * MIB)
 
