@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 import pytest
 
+from server.child.extract import broadcasts
 from tests.jobs import Jobs, broken, running_jobs
 from tests.shelf import Shelf
 from tests.site import Site
@@ -65,6 +66,27 @@ async def test_a_film_whose_playlist_has_no_end_is_a_film_by_its_own_link_too(
     )
     assert (await film(outcome.file("video"))).duration == pytest.approx(20, abs=0.3)
     assert "live" not in outcome.last["video_info"]
+
+
+async def test_links_that_are_signed_anew_make_no_broadcast_of_a_film(
+    jobs: Jobs, site: Site, tmp_path: Path
+) -> None:
+    url = page_with(site, f"{BROADCAST}?step=4&quiet=4&signed=yes")
+    outcome = await jobs.download(tmp_path / "t", url, outputs=["video"])
+    assert (await film(outcome.file("video"))).duration == pytest.approx(4, abs=0.3)
+
+
+def test_a_playlist_has_grown_if_it_has_more_segments_or_others() -> None:
+    head = "#EXTM3U\n#EXT-X-TARGETDURATION:4\n"
+    first = f"{head}#EXT-X-MEDIA-SEQUENCE:7\n#EXTINF:4,\na/7.ts?s=1\n#EXTINF:4,\na/8.ts?s=1\n"
+    resigned = first.replace("s=1", "s=2").replace("a/", "b/") + "# made at 10:00:01\n"
+    assert broadcasts.newest(first) == broadcasts.newest(resigned)
+    more = first + "#EXTINF:4,\na/9.ts?s=1\n"
+    moved = first.replace("SEQUENCE:7", "SEQUENCE:8")
+    renamed = first.replace("8.ts", "9.ts").replace("7.ts", "8.ts")
+    assert len({*map(broadcasts.newest, (first, more, moved, renamed))}) == 4
+    part = f"{head}#EXTINF:4,\n#EXT-X-BYTERANGE:100@0\na.ts\n"
+    assert broadcasts.newest(part) != broadcasts.newest(part.replace("100@0", "100@100"))
 
 
 @pytest.mark.parametrize("page", [False, True])

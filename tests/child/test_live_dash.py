@@ -93,6 +93,61 @@ def test_an_older_copy_of_a_manifest_repeats_nothing() -> None:
     assert segments(playlist) == [*before, "3 a-v-200"]
 
 
+def signed(text: str, anew: int) -> str:
+    """The manifest `text` whose links have another query each time that it is read."""
+    return text.replace(".m4s", f".m4s?signature={anew}")
+
+
+def test_links_that_are_signed_anew_repeat_nothing() -> None:
+    source = Source(signed(timeline(0, 9), 1))
+    playlist = live(source).begin(0, goes_on=False)
+    segments(playlist)
+    source.text = signed(timeline(2, 10), 2)
+    segments(playlist)
+    source.text = signed(timeline(9, 11), 3)
+    segments(playlist)
+    assert re.findall(r"a-v-(\d+)\.m4s\?signature=(\d)", playlist.text()) == [
+        ("140", "1"),
+        ("160", "1"),
+        ("180", "1"),
+        ("200", "2"),
+        ("220", "3"),
+    ]
+
+
+def test_segments_that_their_queries_tell_apart_go_on() -> None:
+    def asked(first: int, last: int) -> str:
+        return timeline(first, last).replace("a-$RepresentationID$-$Time$.m4s", "segment.m4s?at=$Time$")
+
+    source = Source(asked(0, 0))
+    playlist = live(source).begin(0, goes_on=False)
+    for last in (1, 2, 2, 4):
+        segments(playlist)
+        source.text = asked(max(0, last - 1), last)
+    segments(playlist)
+    assert re.findall(r"at=(\d+)", playlist.text()) == ["0", "20", "40", "60", "80"]
+
+
+@pytest.mark.parametrize(
+    "date", ["", "yesterday", "Sun, 99 Nov 2026 25:61:61 GMT", "Mon, 12 Jan 99999 13:46:55 GMT"]
+)
+@pytest.mark.parametrize("age", ["", "old", "0, 0", "-5", "9" * 400])
+def test_headers_that_make_no_sense_decide_nothing(
+    monkeypatch: pytest.MonkeyPatch, date: str, age: str
+) -> None:
+    text = timeline(0, 9)
+    source, answer = Source(text), Response(io.BytesIO(text.encode()), SITE, {"Date": date, "Age": age})
+    monkeypatch.setattr(source, "urlopen", lambda _: answer)
+    assert segments(live(source).begin(0, goes_on=False)) == ["0 a-v-140", "1 a-v-160", "2 a-v-180"]
+
+
+@pytest.mark.parametrize("length", ["0", "0.4", "-20"])
+def test_segments_without_a_length_are_not_there(length: str) -> None:
+    text = manifest("dynamic", one_period("a", 0, "$Number$", "", f'duration="{length}"'))
+    with pytest.raises(RequestError):
+        segments(live(Source(text)).begin(0, goes_on=False))
+
+
 def test_what_came_all_at_once_is_listed_whole_and_what_was_is_dropped() -> None:
     source = Source(timeline(0, 2))
     playlist = live(source).begin(0, goes_on=False)

@@ -45,6 +45,7 @@ class Manner(BaseModel):
     chunked: bool = False
     lie: int = 0
     stall: Count | None = None
+    signature: str | None = None  # of a link that is signed anew now and then: any will do
     cut: Count | None = None
     status: int = 200
     retry_after: int | None = None

@@ -63,6 +63,7 @@ class Broadcast(BaseModel):
     key: str | None = None
     n: int = 0
     over: float | None = None
+    signed: bool = False
 
 
 async def master(request: web.Request) -> web.Response:
@@ -119,6 +120,9 @@ async def broadcast(request: web.Request) -> web.Response:
     if wanted.key:
         lines.append(f'#EXT-X-KEY:METHOD=AES-128,URI="{wanted.key}"')
     query = request.rel_url.without_query_params(*Broadcast.model_fields).query_string
+    if wanted.signed:
+        lines.append(f"# answer {sent}")
+        query = f"signature={sent}"
     for number in range(min(sent, wanted.end, wanted.quiet)):
         link = f"{wanted.segments}{number}.ts"
         # Segments last a second; with a shorter duration clients reload the playlist sooner.

@@ -1,6 +1,7 @@
 """Whether a page leads to a live broadcast: many extractors do not check, and yt-dlp takes what is there.
 
-An HLS playlist of a broadcast has no end (RFC 8216, 4.3.3.4), and grows. A DASH manifest says so itself.
+An HLS playlist of a broadcast has no end (RFC 8216, 4.3.3.4), and grows: segments are added. A DASH manifest
+says so itself.
 
 Decisions: docs/decisions/broadcasts.md
 """
@@ -69,7 +70,7 @@ def judged(engine: Engine, info: Info, on_tick: Callable[[], None]) -> Info:
                 if "#EXTINF" not in playlist:
                     raise NotLive(None, info)
                 pause(min(_segment(playlist) * _GOES_ON_WITHIN, _LONGEST), _LONGEST, on_tick)(0)
-                if _read(engine, stream)[0] != playlist:
+                if newest(_read(engine, stream)[0]) != newest(playlist):
                     return info | _LIVES
         except Unread as error:
             return info | {_UNREAD: error.__cause__}
@@ -125,7 +126,7 @@ def may_go_on(
             read = True
             if _has_end(playlist):
                 return False
-            if before.setdefault(stream["url"], playlist) != playlist:
+            if newest(before.setdefault(stream["url"], playlist)) != newest(playlist):
                 return True
         target = max(map(_segment, before.values()), default=0.0)
         pause(max(1.0, target / 2), _BETWEEN_LOOKS, on_tick)(0)
@@ -180,6 +181,18 @@ def _read(engine: Engine, stream: Mapping[str, Any]) -> tuple[str, str]:
 
 def _has_end(playlist: str) -> bool:
     return bool(re.search(r"^#EXT-X-(ENDLIST|PLAYLIST-TYPE:VOD)", playlist, re.MULTILINE))
+
+
+def newest(playlist: str) -> tuple[int, str, str]:
+    """Differs once a segment was added: the number behind the last one, and what names that one.
+
+    Sources sign the links of segments anew with each answer, or note the time: then the text differs always.
+    """
+    first = re.search(r"^#EXT-X-MEDIA-SEQUENCE:\s*(\d{1,18})", playlist, re.MULTILINE)
+    links = re.findall(r"^[^#\s].*", playlist, re.MULTILINE)
+    ranges = re.findall(r"^#EXT-X-BYTERANGE:(\S*)", playlist, re.MULTILINE)
+    last = links[-1].partition("?")[0].rpartition("/")[2].strip() if links else ""
+    return int(first[1] if first else 0) + len(links), last, ranges[-1] if ranges else ""
 
 
 def _segment(playlist: str) -> float:

@@ -10,6 +10,7 @@ Decisions: docs/decisions/broadcasts.md
 """
 
 import math
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from email.utils import parsedate_to_datetime
@@ -83,10 +84,8 @@ class LiveDash:
             if is_gone or not self._document:
                 raise
             return
-        if self._read_at < 0 and (date := headers.get("Date")):
-            # The source's clock decides what is there by now. What a cache sends was dated `Age` seconds ago.
-            told = parsedate_to_datetime(date).timestamp() + float(headers.get("Age") or 0)
-            self._clock = told - time.time()
+        if self._read_at < 0:  # the source's clock decides what is there by now
+            self._clock = _ahead(headers.get("Date"), headers.get("Age"))
         self._document, self._base, self._read_at = document, base, time.monotonic()
         if (moved := manifest.find("{*}Location")) is not None and moved.text:
             self._address = urljoin(base, moved.text.strip())
@@ -124,14 +123,18 @@ class Playlist:
             segments = list[_Segment]()
             if at is not None:
                 self._begins_with, segments = _segments(found[at][1])
-            # Those behind the newest that was listed: an older copy of the manifest repeats nothing.
-            newest = max((n for n, (url, _) in enumerate(segments) if url in self._seen), default=-1)
+            # Those behind the newest that was listed: an older copy of the manifest repeats nothing, nor does
+            # one whose links are signed anew. Without their queries they may all be the same.
+            urls = [url for url, _ in segments]
+            paths = [url.partition("?")[0] for url in urls]
+            names = paths if 1 < len(paths) == len({*paths}) else urls
+            newest = max((n for n, name in enumerate(names) if name in self._seen), default=-1)
             new = segments[newest + 1 :]
             if begin and self._goes_on:
                 new = new[-1:] if self._period == self._earlier else new[-_KEPT:]
             elif begin:
                 new = new[-_BEGIN:]
-            self._seen.update(url for url, _ in segments)
+            self._seen.update(urls, paths)
             self._listed += new
             dropped = max(0, len(self._listed) - max(_KEPT, len(new)))
             del self._listed[:dropped]
@@ -169,6 +172,19 @@ class Playlist:
                 yield period["id"], same[0]
 
 
+def _ahead(date: str | None, age: str | None) -> float:
+    """Seconds that the clock of a source is ahead of ours, by its headers; 0 if they do not say it.
+
+    What a cache sends was dated `Age` seconds ago; several caches may each have said how many.
+    """
+    try:
+        told = parsedate_to_datetime(date or "").timestamp()
+    except (ValueError, OverflowError):
+        return 0.0
+    seconds = re.match(r"\s*(\d{1,9})\b", age or "")
+    return told + float(seconds[1] if seconds else 0) - time.time()
+
+
 def tell_segments(manifest: Element, now: float) -> None:
     """Add a `SegmentTimeline` where segments are told by their length alone, as far as they are there `now`.
 
@@ -202,7 +218,7 @@ def tell_segments(manifest: Element, now: float) -> None:
                 if not listed and template.find("{*}SegmentTimeline") is not None:
                     template.attrib.pop("media", None)  # there is none yet, which yt-dlp does not expect
                 continue
-            kept = max(0, min(there, _KEPT, int(min(depth, 1e6) * scale / duration) + 1))
+            kept = min(there, _KEPT, int(min(depth, 1e6) * scale / duration) + 1) if there else 0
             for old in template.findall("{*}SegmentTimeline"):
                 template.remove(old)
             start = int(template.get("startNumber") or 1)
