@@ -129,7 +129,7 @@ export class About {
   #api
   #options
   #cookies
-  #follow = make("p")
+  #follow = make("p", { className: "follow" })
 
   /** @param {{i18n: import("./i18n.js").I18n, api: import("./api.js").Api, options: import("./options.js").Options}} parts */
   constructor({ i18n, api, options }) {

@@ -1,0 +1,76 @@
+"""What a phone of 320 px, or a row that has little room, says all the same, and where it says it."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from playwright.async_api import Browser, Locator, expect
+
+from tests.browser.conftest import OpenPage
+from tests.browser.lists import row
+from tests.browser.test_promises import PHONE
+from tests.browser.test_tasks import PATIENCE
+from tests.fakes.api import FakeApi
+from tests.pictures.__main__ import seen
+from tests.pictures.scenes import SCENES
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+_NARROW: dict[str, Any] = {**PHONE, "viewport": {"width": 320, "height": 800}, "locale": "en-US"}
+_IS_WHOLE = "e => e.scrollHeight <= e.clientHeight && e.scrollWidth <= e.clientWidth"
+_BOXES = "elements => elements.map((e) => e.getBoundingClientRect().toJSON())"
+
+
+async def box(control: Locator) -> dict[str, float]:
+    [found] = await control.evaluate_all(_BOXES)
+    return dict(found)
+
+
+async def test_rows_of_the_narrowest_screen_say_how_far_and_how_much(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    bread = {"title": "How to bake sourdough bread at home, from the first day to the last"}
+    numbers = {"downloaded_bytes": 850_500_000, "total_bytes": 1_200_000_000, "speed": 12.3e6, "eta": 3741}
+    await api.put("comes", "download", progress=57, video_info=bread, **numbers)
+    live = {"video_info": {"title": "The launch", "live": True}, "downloaded_bytes": 45_300_000}
+    an_hour_ago = (datetime.now(UTC) - timedelta(minutes=71)).isoformat()
+    await api.put("live", "download", progress=20, started_at=an_hour_ago, **live)
+    async with asyncio.timeout(PATIENCE), open_page(api.url, **_NARROW) as page:
+        for name, last in (("comes", "57%"), ("live", "45.3 MB")):
+            facts = row(page, name).locator("[data-part=facts]")
+            await expect(facts).to_contain_text(last)
+            assert await facts.evaluate(_IS_WHOLE)
+        stop = await box(row(page, "live").get_by_role("button", name="Stop and keep"))
+        facts_of_live = await box(row(page, "live").locator("[data-part=facts]"))
+        assert facts_of_live["bottom"] <= stop["top"] + 1
+
+
+async def test_what_can_be_done_with_an_entry_stands_under_its_text_on_a_phone(browser: Browser) -> None:
+    phone = {**PHONE, "locale": "en-US"}
+    async with asyncio.timeout(PATIENCE), seen(browser, SCENES["list-unfolded"], **phone) as page:
+        text = await box(row(page, "gone").locator(".title"))
+        assert (await box(row(page, "gone").locator(".primary-act")))["left"] == text["left"]
+        await row(page, "gone").focus()
+        await page.keyboard.press("Delete")
+        await expect(row(page, "gone").get_by_text("Deleted.")).to_be_visible()
+        assert (await box(row(page, "gone").get_by_text("Deleted.")))["left"] == text["left"]
+
+
+@pytest.mark.parametrize("name", ["list", "had"])
+async def test_no_answer_to_a_link_is_cut_off(browser: Browser, name: str) -> None:
+    async with asyncio.timeout(PATIENCE), seen(browser, SCENES[name], **_NARROW) as page:
+        asks = page.locator("#preview .asks")
+        await expect(asks.locator("button").last).to_be_visible()
+        assert await asks.evaluate("e => e.scrollWidth <= e.clientWidth")
+
+
+async def test_controls_stand_apart_and_in_line(browser: Browser) -> None:
+    async with asyncio.timeout(PATIENCE), seen(browser, SCENES["opened-file"], **_NARROW) as page:
+        upper, lower = await page.locator(".file .button").evaluate_all(_BOXES)
+        assert lower["top"] - upper["bottom"] >= 4
+    async with asyncio.timeout(PATIENCE), seen(browser, SCENES["settings"], **_NARROW) as page:
+        language, theme = await page.locator("#settings .line select").evaluate_all(_BOXES)
+        assert language["left"] == theme["left"]
+        follow = await box(page.get_by_role("button", name="Import subscriptions"))
+        words = await box(page.locator("#settings [data-part=install]"))
+        assert follow["top"] - words["bottom"] >= 4
