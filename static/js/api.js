@@ -157,6 +157,7 @@ export class Api extends EventTarget {
     try {
       const answer = await fetch(url, { ...init, signal: AbortSignal.any(signals) })
       late.keep()
+      this.#i18n.setClock(answer.headers.get("Date"))
       if (answer.status === 401 && session === this.#sessions) this.dispatchEvent(new Event("unauthorized"))
       if (!answer.ok) throw await this.#problem(answer)
       return await read(answer)

@@ -59,7 +59,7 @@ export function failureOf({ error, error_code = "", message }, i18n) {
  * @param {I18n} i18n
  */
 function recordingFacts({ started_at, downloaded_bytes }, i18n) {
-  const elapsed = started_at ? Math.max(0, Date.now() - Date.parse(started_at)) / 1000 : undefined
+  const elapsed = started_at ? Math.max(0, i18n.now() - Date.parse(started_at)) / 1000 : undefined
   return [
     i18n.t("card.recording"),
     ...(elapsed === undefined ? [] : [i18n.format.clock(elapsed)]),
@@ -91,7 +91,7 @@ function runningFacts(task, i18n, isAway) {
  */
 function waitingFacts(task, i18n) {
   const facts = [reasonOf(task, i18n)]
-  if (task.not_before && Date.parse(task.not_before) > Date.now()) {
+  if (task.not_before && Date.parse(task.not_before) > i18n.now()) {
     const time = i18n.format.moment(new Date(task.not_before))
     facts.push(i18n.t(task.waiting === "not_live_yet" ? "card.begins" : "card.not_before", { time }))
   }

@@ -4,6 +4,8 @@
 import { recall, remember } from "./preferences.js"
 
 const DAY_MS = 86_400_000
+/** Two clocks that differ by less say the same: a `Date` is late by the way of its answer. */
+const ALIKE_MS = 60_000
 const BYTE_UNITS = ["byte", "kilobyte", "megabyte", "gigabyte", "terabyte"]
 
 export class Format {
@@ -111,6 +113,19 @@ export class I18n {
   #isWhole = false
   /** Chosen last: its texts may come before those that were asked for earlier. */
   #chosen = ""
+  /** How far the service's clock is ahead of this machine's, ms. */
+  #ahead = 0
+
+  /** What the service's clock shows, by which its times are meant: this machine's may be wrong by a day. */
+  now() {
+    return Date.now() + this.#ahead
+  }
+
+  /** @param {string | null} date  of an answer that has just come */
+  setClock(date) {
+    const ahead = Date.parse(date ?? "") - Date.now()
+    this.#ahead = Math.abs(ahead) > ALIKE_MS ? ahead : 0
+  }
 
   /** Load what was chosen here before, else the first of the browser's languages that we have. */
   async start() {

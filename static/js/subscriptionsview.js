@@ -480,7 +480,7 @@ class SubscriptionRow {
     const { name, enabled, stage, items, error, error_code = "" } = subscription
     this.element.dataset.stage = stage
     setText(this.#name, name)
-    setText(this.#facts, statusOf(subscription, i18n, heldUntil(subscription, all, Date.now())))
+    setText(this.#facts, statusOf(subscription, i18n, heldUntil(subscription, all, i18n.now())))
     setText(this.#counts, countsOf(items, i18n).join(" · "))
     setText(this.#cause, stage === "failing" ? error ?? error_code : "")
     const act = i18n.t(enabled ? "follow.pause" : "follow.resume")

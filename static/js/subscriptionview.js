@@ -103,9 +103,9 @@ export class SubscriptionView {
     this.#view.call(name)
     this.#link.href = /^https?:/i.test(url) ? url : ""
     setText(this.#link, url)
-    const held = heldUntil(subscription, [...all, subscription], Date.now())
+    const held = heldUntil(subscription, [...all, subscription], i18n.now())
     const last = checked_at &&
-      t("follow.last", { time: fromNow(Date.parse(checked_at) - Date.now(), i18n.language) })
+      t("follow.last", { time: fromNow(Date.parse(checked_at) - i18n.now(), i18n.language) })
     setText(this.#status, [statusOf(subscription, i18n, held), last].filter(Boolean).join(" · "))
     setText(this.#pause, t(enabled ? "follow.pause" : "follow.resume"))
     this.#view.keepFocus(() => {
@@ -127,7 +127,7 @@ export class SubscriptionView {
     const { i18n } = this.#view
     this.#cause.hidden = stage !== "failing"
     if (this.#cause.hidden) return
-    const time = held ? fromNow(held - Date.now(), i18n.language) : ""
+    const time = held ? fromNow(held - i18n.now(), i18n.language) : ""
     this.#cause.replaceChildren(
       make("p", {}, error || error_code),
       ...(hint ? [make("p", {}, hint)] : []),

@@ -123,7 +123,7 @@ export function heldUntil({ url }, all, now) {
  * @param {number} held  as of `heldUntil`
  * @param {number} [now]
  */
-export function statusOf({ stage, next_check_at = "" }, i18n, held, now = Date.now()) {
+export function statusOf({ stage, next_check_at = "" }, i18n, held, now = i18n.now()) {
   if (stage in STAGES) return i18n.t(STAGES[stage])
   if (held > now) return i18n.t("follow.host_held", { time: fromNow(held - now, i18n.language) })
   const wait = Date.parse(next_check_at) - now

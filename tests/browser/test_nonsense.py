@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from playwright.async_api import Page, Route, expect
@@ -96,6 +97,25 @@ async def test_a_browser_that_stores_nothing_only_forgets(api: FakeApi, open_pag
         await page.locator("#links").fill("https://a.example/1")
         await page.keyboard.press("Enter")
         await expect(page.locator(".row")).to_have_count(2)
+        await page.get_by_text("存为预设").click()
+        await page.keyboard.type("mine")
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_role("alert").get_by_text("此浏览器没有为本页保存")).to_be_visible()
+        await expect(page.get_by_role("textbox", name="预设名称")).to_have_value("mine")
+
+
+@pytest.mark.parametrize("days", [-1, 1])
+async def test_how_long_it_records_is_told_by_the_clock_of_the_service(
+    api: FakeApi, open_page: OpenPage, days: int
+) -> None:
+    now = datetime.now(UTC)
+    live = {"video_info": {"title": "Live", "live": True}, "downloaded_bytes": 1_000_000}
+    begun = (now - timedelta(minutes=5, seconds=20)).isoformat()
+    await api.put("a", "download", started_at=begun, **live)
+    async with asyncio.timeout(PATIENCE), open_page(api.url, has_clock=True, **ENGLISH) as page:
+        await page.clock.set_system_time(now + timedelta(days=days))
+        await page.reload()
+        await expect(row(page, "a")).to_contain_text("Recording · 5:")
 
 
 @pytest.mark.parametrize(

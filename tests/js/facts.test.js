@@ -11,6 +11,7 @@ import { newTask } from "./payloads.js"
 /** @type {any} */
 const i18n = {
   format: new Format("en"),
+  now: Date.now,
   t: (/** @type {string} */ key, /** @type {object} */ values = {}) =>
     [key, ...Object.values(values)].join(" "),
 }

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict"
 import { test } from "node:test"
 
-import { Format } from "../../static/js/i18n.js"
+import { Format, I18n } from "../../static/js/i18n.js"
 
 const english = new Format("en")
 
@@ -22,4 +22,15 @@ test("a duration is a clock, with hours from the first one on", () => {
 test("a moment of today is a time, an earlier one has its date", () => {
   assert.match(english.moment(new Date()), /^\d\d:\d\d\s[AP]M$/)
   assert.match(english.moment(new Date(2024, 1, 3, 14, 5)), /^Feb 3, 2024/)
+})
+
+test("the service's clock counts where this machine's is wrong, and not where answers are merely slow", () => {
+  const i18n = new I18n()
+  const ahead = () => Math.round((i18n.now() - Date.now()) / 10_000) * 10
+  for (const [seconds, told] of [[86_400, 86_400], [-86_400, -86_400], [30, 0], [-30, 0]]) {
+    i18n.setClock(new Date(Date.now() + seconds * 1_000).toUTCString())
+    assert.equal(ahead() + 0, told)
+  }
+  i18n.setClock(null)
+  assert.equal(ahead() + 0, 0)
 })
