@@ -7,7 +7,7 @@ import { Problem } from "./api.js"
 import { fromTemplate, setText } from "./dom.js"
 import { make } from "./elements.js"
 import { kindName, kindsOf, playableKinds, saveAllLink, saveLink } from "./files.js"
-import { isFinal, titleOf, webLink } from "./task.js"
+import { isFinal, VISIBLE, webLink } from "./task.js"
 
 /** @typedef {import("./task.js").Task} Task */
 
@@ -32,7 +32,6 @@ export class Details {
    * @param {object} page
    * @param {import("./i18n.js").I18n} page.i18n
    * @param {import("./api.js").Api} page.api
-   * @param {import("./tasks.js").Tasks} page.tasks
    * @param {import("./pages.js").Source} page.source
    * @param {import("./shown.js").ShownList} page.shown
    * @param {() => import("./rows.js").Rows} page.rows
@@ -103,8 +102,7 @@ export class Details {
       if (href) {
         const link = Object.assign(document.createElement("a"), { href, textContent: text })
         value.append(Object.assign(link, { target: "_blank", rel: "noopener noreferrer" }))
-      } else value.textContent = text
-      value.dir = "auto"
+      } else value.append(Object.assign(document.createElement("bdi"), { textContent: text }))
       return [term, value]
     }))
   }
@@ -114,22 +112,21 @@ export class Details {
    * @returns {[name: string, text: string, href?: string][]}
    */
   #facts(task) {
-    const { i18n: { format }, tasks } = this.#page
+    const { format } = this.#page.i18n
     const { uploader, duration, width, height, webpage_url } = task.video_info
     const link = webLink(webpage_url) ?? webLink(task.url)
-    const list = task.playlist_id ? tasks.get(task.playlist_id) : undefined
+    const isSaid = task.stage === "completed" // the line says it
     /** @type {[string, string | undefined, string?][]} */
     const facts = [
-      ["list", list && titleOf(list)],
-      ["uploader", uploader],
-      ["length", duration ? format.clock(duration) : ""],
-      ["picture", height ? (width ? `${width} × ${height}` : `${height}p`) : ""],
+      ["uploader", isSaid ? "" : uploader],
+      ["length", duration && !isSaid ? format.clock(duration) : ""],
+      ["picture", height ? (width ? `${width} × ${height}` : isSaid ? "" : `${height}p`) : ""],
       ["source", link?.href ?? task.url, link?.href],
       ["created", format.whole(new Date(task.created_at))],
       ["completed", task.completed_at && format.whole(new Date(task.completed_at))],
       ["attempt", task.attempt > 1 ? String(task.attempt) : ""],
     ]
-    return /** @type {[string, string, string?][]} */ (facts.filter(([, text]) => text))
+    return /** @type {[string, string, string?][]} */ (facts.filter(([, text = ""]) => VISIBLE.test(text)))
   }
 
   /**

@@ -1,7 +1,7 @@
 // @ts-check
 // What a row says of its task in one line, the most telling first.
 
-import { hostOf, isFinal, isRecorded, isRunning, titleOf } from "./task.js"
+import { hostOf, isFinal, isRecorded, isRunning, titleOf, VISIBLE } from "./task.js"
 
 /** @typedef {import("./task.js").Task} Task */
 /** @typedef {import("./i18n.js").I18n} I18n */
@@ -31,7 +31,7 @@ export function factsOf(task, i18n, { isAway = false, list } = {}) {
   if (task.stage === "completed") {
     return [...listFacts(task, i18n), ...mediaFacts(task, i18n), ...ofList, ...sourceFacts(task)]
   }
-  if (isRecorded(task)) return recordingFacts(task, i18n)
+  if (isRecorded(task)) return [...recordingFacts(task, i18n), ...ofList]
   if (isRunning(task)) return [...runningFacts(task, i18n, isAway), ...ofList]
   return [...waitingFacts(task, i18n), ...listFacts(task, i18n), ...ofList, ...sourceFacts(task)]
 }
@@ -137,9 +137,8 @@ function mediaFacts({ video_info: { duration, height }, file_info = {} }, i18n) 
 
 /** @param {Task} task */
 function sourceFacts(task) {
-  return [task.video_info.uploader ?? "", task.video_info.title || isFinal(task) ? hostOf(task) : ""].filter(
-    Boolean,
-  )
+  const host = task.video_info.title || isFinal(task) ? hostOf(task) : ""
+  return [task.video_info.uploader ?? "", host].filter((fact) => VISIBLE.test(fact))
 }
 
 /** @param {number} priority */

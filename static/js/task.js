@@ -64,7 +64,7 @@ export const isFinal = (task) => task.status !== "processing"
 export const endOf = ({ completed_at, created_at }) => completed_at ?? created_at
 
 /** Matches a visible character: some titles are nothing but blanks. */
-const VISIBLE = /[^\s\p{C}]/u
+export const VISIBLE = /[^\s\p{C}]/u
 
 /** @param {Task} task */
 export const titleOf = ({ video_info: { title = "" }, url }) => (VISIBLE.test(title) ? title : spoken(url))

@@ -20,6 +20,7 @@ _COUNT_UPDATES = """() => {
 }"""
 
 _IS_WHOLE = "text => text.scrollHeight <= text.clientHeight && text.scrollWidth <= text.clientWidth"
+_LEFT = "e => e.getBoundingClientRect().left"
 _ROOM_BETWEEN = """ids => {
     const [upper, lower] = ids.map((id) => document.querySelector(`.row[data-id=${id}]`))
     return lower.getBoundingClientRect().top - upper.getBoundingClientRect().bottom
@@ -90,6 +91,30 @@ async def test_an_opened_row_says_its_failure_whole_and_covers_no_other(
         assert not await failure.evaluate(_IS_WHOLE)
         while not 0 <= await page.evaluate(_ROOM_BETWEEN, ["a", "below"]) < 1:
             await asyncio.sleep(0.02)
+
+
+async def test_an_opened_row_says_its_line_whole_and_nothing_of_it_twice(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    title = "How to bake sourdough bread at home, from the first day of the starter to the last loaf, whole"
+    info = {"title": title, "uploader": "מאפייה", "duration": 3723, "height": 1080}
+    await api.put("a", "completed", video_info=info, files={"video": "/api/download/v.mp4"})
+    await api.put("b", "download", video_info=info)
+    size = {"width": 420, "height": 900}
+    async with asyncio.timeout(PATIENCE), open_page(api.url, viewport=size, locale="en-US") as page:
+        words = row(page, "a").locator(".title button")
+        assert not await words.evaluate(_IS_WHOLE)
+        for name in "ab":
+            await row(page, name).get_by_role("heading").click()
+            await expect(row(page, name).locator(".details dl")).to_be_visible()
+        assert await words.evaluate(_IS_WHOLE)
+        assert await row(page, "a").locator("[data-part=facts]").first.evaluate(_IS_WHOLE)
+        assert await row(page, "a").locator("dt").all_text_contents() == ["Source", "Added"]
+        # What runs says other things in its line, and what is written from the right stands beside its name.
+        uploader = row(page, "b").locator("dd").first
+        await expect(uploader).to_have_text("מאפייה")
+        label, words_of = row(page, "b").locator("dt").first, uploader.locator("bdi")
+        assert await words_of.evaluate(_LEFT) - await label.evaluate(_LEFT) < 120
 
 
 @pytest.mark.long

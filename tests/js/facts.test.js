@@ -116,6 +116,13 @@ test("an entry that stands by itself names its list", () => {
   const entry = newTask(2, { stage: "completed", playlist_id: "task-1", video_info: { duration: 60 } })
   assert.equal(factsOf(entry, i18n, { list }).join(" · "), "1:00 · card.in_list Bread · videos.example")
   assert.equal(factsOf(list, i18n)[1], "card.entries_failed 3 1 1")
+  const live = newTask(3, { stage: "download", video_info: { live: true } })
+  assert.equal(factsOf(live, i18n, { list }).join(" · "), "card.recording · card.in_list Bread")
+})
+
+test("a name that nobody can see is left out", () => {
+  const video_info = { title: "Bread", uploader: "\u200b\u2060", duration: 60 }
+  assert.equal(facts({ stage: "completed", video_info }), "1:00 · videos.example")
 })
 
 test("what cannot help is not offered, and a key does what is possible", () => {
