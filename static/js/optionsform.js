@@ -274,8 +274,10 @@ const OWN = "own:"
 class OwnPresets {
   element = document.createElement("div")
   #options
+  #i18n
   #save
   #name
+  #refused = Object.assign(document.createElement("p"), { className: "problem", role: "alert" })
   #remove
   #changed
 
@@ -286,9 +288,10 @@ class OwnPresets {
    */
   constructor(options, i18n, changed) {
     this.#options = options
+    this.#i18n = i18n
     this.#changed = changed
     this.element.className = "own-presets"
-    this.#remove = button(i18n.t("preset.delete"), () => this.#keep(without(stored(), this.chosen)))
+    this.#remove = button(i18n.t("preset.delete"), () => this.#delete())
     this.#save = document.createElement("details")
     const summary = Object.assign(document.createElement("summary"), { textContent: i18n.t("preset.save") })
     this.#name = Object.assign(document.createElement("input"), {
@@ -304,7 +307,7 @@ class OwnPresets {
     })
     const line = Object.assign(document.createElement("div"), { className: "own-name" })
     line.append(this.#name, button(i18n.t("preset.keep"), () => this.#add()))
-    this.#save.append(summary, line)
+    this.#save.append(summary, line, this.#refused)
     this.#save.addEventListener("toggle", () => this.#save.open && this.#name.focus())
     this.element.append(this.#save, this.#remove)
   }
@@ -336,18 +339,20 @@ class OwnPresets {
     const name = this.#name.value.trim()
     if (!name) return this.#name.focus()
     const { lasting } = this.#options
+    const isKept = remember(STORED, { ...stored(), [name]: lasting })
+    setText(this.#refused, isKept ? "" : this.#i18n.t("preset.refused"))
+    if (!isKept) return
     const summary = this.#save.querySelector("summary")
     this.#save.open = false
     this.#options.fill(lasting) // no longer a preset of the service
-    this.#keep({ ...stored(), [name]: lasting })
+    this.#changed()
     this.#name.value = ""
     if (summary) (this.#remove.hidden ? summary : this.#remove).focus()
   }
 
-  /** @param {Record<string, any>} presets */
-  #keep(presets) {
+  #delete() {
     const had = this.#remove.contains(document.activeElement)
-    remember(STORED, presets)
+    remember(STORED, without(stored(), this.chosen))
     this.#changed()
     if (had) this.#save.querySelector("summary")?.focus()
   }

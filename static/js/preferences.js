@@ -19,13 +19,15 @@ export function recall(name, otherwise) {
 }
 
 /**
+ * Returns whether it is remembered: where that is forbidden or full, the page works the same, and only forgets.
  * @param {string} name
  * @param {unknown} value
  */
 export function remember(name, value) {
   try {
     localStorage.setItem(PREFIX + name, JSON.stringify(value))
+    return true
   } catch {
-    // forbidden or full: the page works the same, it only forgets
+    return false
   }
 }
