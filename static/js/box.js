@@ -121,6 +121,12 @@ export class Box extends EventTarget {
     return [...new Set(linksIn(this.#area.value))]
   }
 
+  /** The link that stands in it alone; "": there is none, or several. */
+  get link() {
+    const [link = "", ...others] = this.links
+    return others.length || !/^https?:/i.test(link) ? "" : link
+  }
+
   get text() {
     return this.#area.value
   }

@@ -35,7 +35,7 @@ export class Intake {
     this.box = new Box(i18n)
     this.options = new Options(byId("choices", HTMLDetailsElement), i18n)
     this.submit = new Submit(this.box, this.options, api, i18n, () => !this.#asks())
-    on(this.box, "change", () => this.box.links.length === 1 && this.#look())
+    on(this.box, "change", () => this.box.link && this.#look())
     on(this.options, "open", () => this.#unfold())
     on(this.options, "outputs", async () => (await this.#unfold()).focus("outputs"))
     on(this.options, "clip", () => this.#film && parts.play(this.#film, true))

@@ -80,7 +80,7 @@ export class Preview extends EventTarget {
 
   /** Look at the link in the box, if it is another one. */
   look() {
-    this.#changed(this.#box.links)
+    this.#changed(this.#box.link)
   }
 
   /** Lead to the question which entries of the list are meant. */
@@ -92,9 +92,8 @@ export class Preview extends EventTarget {
     return subscribe(this.#link, { api: this.#api, i18n: this.#i18n, box: this.#box, options: this.#options })
   }
 
-  /** @param {string[]} links */
-  #changed(links) {
-    const link = links.length === 1 && /^https?:/i.test(links[0]) ? links[0] : ""
+  /** @param {string} link */
+  #changed(link) {
     if (link === this.#link) return
     this.#link = link
     this.#had = undefined

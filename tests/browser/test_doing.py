@@ -309,6 +309,25 @@ async def test_a_link_is_looked_at_in_a_place_that_was_kept_for_that(
 
 
 @pytest.mark.long
+async def test_the_place_for_a_look_is_kept_for_links_only(api: FakeApi, open_page: OpenPage) -> None:
+    """However long its script takes to come."""
+    may_come = asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        await may_come.wait()
+        await route.continue_()
+
+    api.looks["https://a.example/1"] = {"title": "Bread"}
+    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+        await page.route("**/later.js*", hold)
+        await page.locator("#links").fill("nonsense")
+        assert await page.locator("#preview").is_hidden()
+        await page.locator("#links").fill("https://a.example/1")
+        await expect(page.locator("#preview")).to_be_visible()
+        may_come.set()
+        await expect(page.locator("#preview").get_by_text("Bread")).to_be_visible()
+
+
 async def test_a_list_asks_which_of_its_entries(api: FakeApi, open_page: OpenPage) -> None:
     entries = [{"index": n, "title": f"Film {n}", "url": f"https://a.example/{n}"} for n in range(1, 7)]
     api.looks["https://a.example/list"] = {"title": "Films", "entries": entries}
