@@ -1,6 +1,7 @@
 """The catalogues: word for word what was promised, whole in every language, chosen as readers ask."""
 
 import inspect
+import re
 import shutil
 import string
 from collections.abc import Iterator
@@ -112,6 +113,14 @@ def test_nothing_is_said_with_an_empty_sentence(words: Catalogue) -> None:
     for key, text in leaves(words.texts.model_dump()):
         assert text.strip(), key
         assert text.isprintable(), key
+
+
+@each_language
+def test_hints_tell_readers_what_to_do_and_not_what_to_send(words: Catalogue) -> None:
+    of_a_request = re.compile(r'/api/|"|\b(?!downloads\.)[a-z_]+\.[a-z_]+\b')
+    hints = {code: texts.hint for code, texts in words.texts.failure.items() if texts.hint}
+    assert len(hints) > 20
+    assert {code: hint for code, hint in hints.items() if of_a_request.search(hint)} == {}
 
 
 OF_FIELDS: dict[type[AppError], AppError] = {
