@@ -195,7 +195,12 @@ export class Player {
     this.#api = parts.api
     this.#announcer = parts.announcer
     this.#sharing = new Sharing(this.#dialog, parts)
-    this.#dialog.addEventListener("close", () => this.#dialog.open || this.#empty())
+    this.#dialog.addEventListener("close", () => {
+      if (this.#dialog.open) return
+      this.#empty()
+      const isLost = document.activeElement === document.body // the row that it was opened from has gone
+      if (isLost) byId("tasks", HTMLElement).focus({ preventScroll: true })
+    })
     this.#dialog.addEventListener("click", ({ target }) => target === this.#dialog && this.#dialog.close())
     this.#dialog.addEventListener("keydown", ({ key }) => key === "Escape" && this.#dialog.close())
     this.#part("corner").addEventListener("click", () => this.#move(!this.#isSmall))

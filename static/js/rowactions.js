@@ -138,7 +138,10 @@ export function listen(root, rows, rowActions, { selection, shown, play }) {
   const rowAt = (/** @type {EventTarget | null} */ target) =>
     rows.row(target instanceof Element ? (target.closest(".row")?.getAttribute("data-id") ?? "") : "")
 
-  document.addEventListener("click", ({ target, detail }) => detail > 1 || (meant = controlAt(target)), true)
+  document.addEventListener("click", (event) => {
+    if (event.detail <= 1) meant = controlAt(event.target)
+    else if (controlAt(event.target)?.matches("a")) event.preventDefault() // a file is saved once
+  }, true)
   root.addEventListener("click", (event) => {
     const [control, row] = [controlAt(event.target), rowAt(event.target)]
     if (wasLong && event.detail) return event.preventDefault() // the finger that selected was lifted

@@ -63,6 +63,35 @@ async def test_the_second_click_of_a_double_one_does_not_take_back_the_first(
         ]
 
 
+async def test_a_double_click_saves_a_file_once(api: FakeApi, open_page: OpenPage) -> None:
+    await api.put("a", "completed", files={"video": "/api/download/v.mp4"})
+    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+        link, other = row(page, "a").get_by_role("link", name="Save video"), page.locator("#links")
+        async with page.expect_download():
+            await link.dblclick()
+        await other.click()
+        async with page.expect_download():
+            await link.click()
+    assert len([request for request in api.requests if "/api/download/" in request]) == 2
+
+
+async def test_the_focus_is_in_the_list_when_the_row_of_a_film_went_while_it_was_played(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    for name in "ab":
+        await api.put(name, "completed", files={"video": "/api/download/v.mp4"}, video_info={"title": name})
+    async with asyncio.timeout(PATIENCE), open_page(api.url, has_clock=True) as page:
+        await row(page, "a").focus()
+        await page.keyboard.press("Space")
+        await expect(page.locator("#player")).to_be_visible()
+        await api.remove("a")
+        await page.clock.run_for(4_000)
+        await expect(row(page, "a")).to_have_count(0)
+        await page.keyboard.press("Escape")
+        await expect(page.locator("#player")).to_be_hidden()
+        assert await page.evaluate("document.querySelector('#tasks').contains(document.activeElement)")
+
+
 async def test_what_is_asked_for_during_a_slow_answer_is_asked_afterwards(
     api: FakeApi, open_page: OpenPage
 ) -> None:
