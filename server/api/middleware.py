@@ -55,7 +55,11 @@ async def go_on(request: web.Request) -> None:
         request.writer.output_size = 0  # the final response has not begun
 
 
-_OPTIONS: dict[str, Any] = {"expect_handler": go_on}
+async def _later(request: web.Request) -> None:
+    """Whoever waits to be told to go on is told once the request is admitted."""
+
+
+_OPTIONS: dict[str, Any] = {"expect_handler": _later}
 
 
 def wrapped(
@@ -82,8 +86,13 @@ def wrapped(
             REQUEST_ID.set(begin(request))
             connection = request.protocol
             connections.answering.add(connection)
+            waits = hdrs.EXPECT in request.headers
             try:
-                response = await admit(request, access) or await handler(request)
+                refused: web.StreamResponse | None = await admit(request, access)
+                if refused is None and waits:
+                    await go_on(request)
+                    waits = False
+                response = refused or await handler(request)
             except ConnectionError:
                 response = NobodyThere()
             except Exception as exc:
@@ -91,6 +100,8 @@ def wrapped(
             finally:
                 connections.answering.discard(connection)
                 connections.answered.add(connection)
+            if waits:  # the client may send its body all the same, or never: nothing after it is a request
+                response.force_close()
             if not response.prepared:
                 add_headers(request, response)
             # A method that no route has is a client's invention, and no label.

@@ -228,6 +228,16 @@ async def test_a_body_may_be_announced(client: Client) -> None:
         assert (answer.status, answer.code) == (422, "invalid_request")
 
 
+async def test_nobody_is_told_to_send_a_body_that_is_refused(client: Client) -> None:
+    announced = ("Content-Type: application/json", "Expect: 100-continue", "Content-Length: 4000000")
+    for host, first in (("Host: evil.example", 403), (HOST, 100)):
+        reader, writer = await asyncio.open_connection("127.0.0.1", client.port)
+        writer.write(head("POST /api/process/batch HTTP/1.1", host, *announced))
+        answer = await _answer(reader)
+        assert (answer.status, answer.headers.get("connection")) == (first, "close" if first == 403 else None)
+        writer.transport.abort()
+
+
 TARGETS = [
     ("GET http://localhost HTTP/1.1", 200, None),
     ("GET http://localhost?lang=en HTTP/1.1", 200, None),
