@@ -19,7 +19,7 @@ from server.core.unusable import FilesUnusable
 from server.files.moved_files import Moved, NotKept, WhereTheyAre
 from server.files.workplace import LocalWorkplace, is_name
 from server.settings import StorageSettings
-from server.storage.rows import read_status
+from server.storage.task_rows import read_status
 
 if TYPE_CHECKING:
     from server.files.s3.uploading import IntoBucket

@@ -14,7 +14,7 @@ from server.assembly.export_sqlite import ALIKE, BATCH, DeliveryRow, Row, Sessio
 from server.core.unusable import DatabaseUnusable
 from server.storage.postgresql.connection import PLACE, answering, connected, explained
 from server.storage.postgresql.migrations import migrate, released_scripts
-from server.storage.rows import read_task
+from server.storage.task_rows import read_task
 
 BATCH_WITHIN = 120.0  # seconds for a statement about one batch
 _NAMES = (

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from server.core.errors import InvalidQuery
 from server.core.ports import Page, Sorting
-from server.storage.rows import read_status, readable
+from server.storage.task_rows import read_status, readable
 
 _END = (1 << 63) - 1
 _FORMS = {

@@ -17,8 +17,8 @@ from server.core.placements import (
     is_same_place,
     of_folder,
 )
-from server.storage.rows import read_status, readable
 from server.storage.tables import HeardTable, Row, Statements, Tables, fetch_in, insert
+from server.storage.task_rows import read_status, readable
 
 LATEST = 86_400.0  # seconds: what is due later was put off by a clock that was ahead
 MOST_LEASE = 3600.0  # seconds: the same of a lease

@@ -15,8 +15,8 @@ from uuid import UUID
 
 from server.core.models import ProcessRequest, Stage, StoredFile, Task, TaskStatus, VideoInfo
 from server.files.public_names import short_of
-from server.storage.rows import task_values
 from server.storage.sqlite import DATABASE, open_store
+from server.storage.task_rows import task_values
 
 COLUMNS = "task_id, request, revision, stage, priority, status, short, search, ended_at"
 WORDS = (

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from server.core.models import ProcessRequest, Task, TaskStatus
 from server.files.public_names import short_of
-from server.storage.rows import task_values
 from server.storage.sqlite import DATABASE
+from server.storage.task_rows import task_values
 from tests.bench.client import client_of
 from tests.bench.figures import Figure, alternate, middle
 from tests.bench.lab import Lab

@@ -20,7 +20,7 @@ from aiohttp import WSCloseCode, web
 
 from server.api import page, qr
 from server.api.keys import LANGUAGE
-from server.storage.rows import folded
+from server.storage.task_rows import folded
 from tests.fakes.subscriptions import FakeSubscriptions
 
 Task = dict[str, Any]

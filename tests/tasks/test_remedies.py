@@ -20,7 +20,7 @@ from server.core.codes import CODES, OF_THE_SERVER
 from server.core.events import Failed, Repaired, Retried, Started, apply
 from server.core.models import ProcessRequest, Task, VideoInfo
 from server.locales import LANGUAGES
-from server.storage.rows import status_values
+from server.storage.task_rows import status_values
 from server.tasks import remedies
 from server.tasks.remedies import OF_CODE, REMEDIES, event_of, offered, with_remedies
 from tests.examples import new_task

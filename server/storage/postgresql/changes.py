@@ -15,7 +15,9 @@ from server.storage.common_tables import keep_fetched
 from server.storage.group_commit import Change
 from server.storage.postgresql.advisory_locks import ADD, LOOK, OURS
 from server.storage.postgresql.announcing import Changed, Deliveries, Looks, News
-from server.storage.rows import (
+from server.storage.subscription_rows import follow_tasks
+from server.storage.tables import Row, Work
+from server.storage.task_rows import (
     STATUS,
     delivery_values,
     forms_of_wish,
@@ -24,8 +26,6 @@ from server.storage.rows import (
     short_wish,
     to_be_inserted,
 )
-from server.storage.subscription_rows import follow_tasks
-from server.storage.tables import Row, Work
 
 
 class Admits(Protocol):

@@ -17,7 +17,7 @@ from server.storage.postgresql.changes import Execute
 from server.storage.postgresql.group_reader import is_text
 from server.storage.postgresql.link import Links
 from server.storage.postgresql.writer import Writer
-from server.storage.rows import read_delivery, readable
+from server.storage.task_rows import read_delivery, readable
 
 _CLAIM = b"""
     UPDATE deliveries SET next_at = clock_timestamp() + make_interval(secs => %s) WHERE number IN (

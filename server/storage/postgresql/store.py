@@ -41,7 +41,8 @@ from server.storage.postgresql.outbox import PostgresOutbox
 from server.storage.postgresql.sessions import BY_ID as SESSION_BY_ID
 from server.storage.postgresql.sessions import PostgresSessions, read_session
 from server.storage.postgresql.writer import Writer
-from server.storage.rows import (
+from server.storage.tables import Reads, Result, Work
+from server.storage.task_rows import (
     CHANGED_WITHIN,
     MOST_CHANGED,
     FindShort,
@@ -53,7 +54,6 @@ from server.storage.rows import (
     status_values,
     task_values,
 )
-from server.storage.tables import Reads, Result, Work
 
 log = logging.getLogger(__name__)
 

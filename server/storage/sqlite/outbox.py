@@ -9,9 +9,9 @@ from typing import Any
 from server.core.deliveries import LEASE, LONGEST_WAIT, Delivery
 from server.core.errors import DeliveryNotFound
 from server.storage.cursor import Cursor
-from server.storage.rows import read_delivery, readable
 from server.storage.sqlite.connection import Reader
 from server.storage.sqlite.writer import Changes, Execute, Writer
+from server.storage.task_rows import read_delivery, readable
 
 # One that is due later than any plan says was put off by a clock that was ahead.
 _CLAIM = """

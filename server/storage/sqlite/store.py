@@ -18,18 +18,6 @@ from server.core.ports import Filter, Idempotency, Known, Page, Submission
 from server.core.stored import known_stage
 from server.storage.common_tables import CommonTables
 from server.storage.cursor import Cursor, page_of
-from server.storage.rows import (
-    CHANGED_WITHIN,
-    MOST_CHANGED,
-    FindShort,
-    counted,
-    folded,
-    forms_of_wish,
-    read_task,
-    readable,
-    status_values,
-    task_values,
-)
 from server.storage.sqlite.ballast import Ballast
 from server.storage.sqlite.connection import Reader, connect_reader, connect_writer, explained
 from server.storage.sqlite.migrations import migrate, released_scripts
@@ -49,6 +37,18 @@ from server.storage.sqlite.writer import (
     Writer,
 )
 from server.storage.tables import Reads, Result, Row, Work
+from server.storage.task_rows import (
+    CHANGED_WITHIN,
+    MOST_CHANGED,
+    FindShort,
+    counted,
+    folded,
+    forms_of_wish,
+    read_task,
+    readable,
+    status_values,
+    task_values,
+)
 
 _BY_ID = "SELECT number, request, status FROM tasks WHERE task_id = ? AND removed = 0"
 _BY_KEY = """

@@ -29,7 +29,11 @@ from server.core.models import Stage, Task, TaskStatus
 from server.core.ports import Submission
 from server.storage.common_tables import keep_fetched
 from server.storage.group_commit import Change, GroupWriter
-from server.storage.rows import (
+from server.storage.sqlite.ballast import Ballast
+from server.storage.sqlite.connection import unavailable
+from server.storage.subscription_rows import follow_tasks
+from server.storage.tables import Row, Work
+from server.storage.task_rows import (
     STATUS,
     delivery_values,
     forms_of_wish,
@@ -38,10 +42,6 @@ from server.storage.rows import (
     short_wish,
     to_be_inserted,
 )
-from server.storage.sqlite.ballast import Ballast
-from server.storage.sqlite.connection import unavailable
-from server.storage.subscription_rows import follow_tasks
-from server.storage.tables import Row, Work
 
 PATIENCE = 5.0  # seconds that changes wait for another program which holds the database
 _TRY_FOR = 0.1  # seconds that SQLite itself waits: `hurry` cannot shorten a wait within SQLite

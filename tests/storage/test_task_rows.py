@@ -5,7 +5,7 @@ import json
 from server.core.events import Cancelled, Retried, apply
 from server.core.models import ProcessRequest, Task, TaskStatus
 from server.files.public_names import short_of
-from server.storage.rows import STATUS, read_task, task_values
+from server.storage.task_rows import STATUS, read_task, task_values
 from tests.examples import utc_now
 
 
