@@ -8,8 +8,8 @@ from server.core.remembering import remembered
 from server.storage.feed_rows import FeedRows
 from server.storage.media_rows import MediaRows, remember
 from server.storage.placement_rows import PlacementRows, to_be_placed
+from server.storage.statements import Statements, Transactions
 from server.storage.subscription_rows import SubscriptionRows
-from server.storage.tables import Statements, Transactions
 
 
 async def keep_fetched(tables: Statements, ended: Iterable[tuple[ProcessRequest | None, TaskStatus]]) -> bool:

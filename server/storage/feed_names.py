@@ -3,7 +3,7 @@
 import secrets
 
 from server.core.errors import FeedNameTaken
-from server.storage.tables import Statements
+from server.storage.statements import Statements
 
 SECRET = "feeds"  # noqa: S105 -- under which the secret of all feeds is stored
 _BYTES = 32

@@ -7,8 +7,8 @@ from typing import Any
 from server.core.feeds import Listed
 from server.core.subscriptions import Subscription
 from server.storage.feed_names import SECRET, fresh_secret
+from server.storage.statements import Row, Statements, Tables, Transactions, fetch_in
 from server.storage.subscription_rows import COLUMNS, read_subscription, readable
-from server.storage.tables import Row, Statements, Tables, Transactions, fetch_in
 
 _SECRET = "SELECT value FROM secrets WHERE name = ?"  # noqa: S105
 _RENEW = "UPDATE secrets SET value = ? WHERE name = ?"

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from server.core.remembering import IMPORTED, Fetched, Remembered
-from server.storage.tables import Statements, Tables, Transactions, fetch_in, insert
+from server.storage.statements import Statements, Tables, Transactions, fetch_in, insert
 
 LONGEST_MANNERS = 500  # characters, some thirty hashes; the newest come first
 # `{rows}` of one statement must be of different keys: PostgreSQL changes no row twice.

@@ -17,7 +17,7 @@ from server.core.placements import (
     is_same_place,
     of_folder,
 )
-from server.storage.tables import HeardTable, Row, Statements, Tables, fetch_in, insert
+from server.storage.statements import HeardTable, Row, Statements, Tables, fetch_in, insert
 from server.storage.task_rows import read_status, readable
 
 LATEST = 86_400.0  # seconds: what is due later was put off by a clock that was ahead

@@ -58,7 +58,7 @@ from server.core.task_of_item import task_of
 from server.storage.feed_names import name_feed, refuse_taken
 from server.storage.media_rows import look_up, name, resolved
 from server.storage.placement_rows import leave_all, leave_items, made_by_looks, to_be_placed
-from server.storage.tables import HeardTable, Row, Statements, Tables, fetch_in, insert
+from server.storage.statements import HeardTable, Row, Statements, Tables, fetch_in, insert
 
 log = logging.getLogger(__name__)
 

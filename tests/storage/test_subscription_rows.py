@@ -45,7 +45,7 @@ from server.files.public_names import short_of
 from server.storage import postgresql, sqlite
 from server.storage.postgresql.store import PostgresStore
 from server.storage.sqlite.store import SqliteStore
-from server.storage.tables import Tables
+from server.storage.statements import Tables
 from tests.examples import new_task, utc_now
 
 AnyStore = SqliteStore | PostgresStore

@@ -15,8 +15,8 @@ from server.storage.common_tables import keep_fetched
 from server.storage.group_commit import Change
 from server.storage.postgresql.advisory_locks import ADD, LOOK, OURS
 from server.storage.postgresql.announcing import Changed, Deliveries, Looks, News
+from server.storage.statements import Row, Work
 from server.storage.subscription_rows import follow_tasks
-from server.storage.tables import Row, Work
 from server.storage.task_rows import (
     STATUS,
     delivery_values,
@@ -162,8 +162,8 @@ class Execute(Change[list[str]]):
 
 @dataclass(eq=False)
 class Transact(Change[Any]):
-    """See `server.storage.tables.Transactions`. `adding` makes the change that adds a task; `adds` are those
-    that `work` has made.
+    """See `server.storage.statements.Transactions`. `adding` makes the change that adds a task; `adds` are
+    those that `work` has made.
     """
 
     work: Work[Any]
@@ -173,7 +173,7 @@ class Transact(Change[Any]):
 
 
 class Reading:
-    """See `server.storage.tables.Statements`."""
+    """See `server.storage.statements.Statements`."""
 
     def __init__(self, db: AsyncConnection) -> None:
         self._db = db
@@ -186,7 +186,7 @@ class Reading:
 
 
 class Transacting(Reading):
-    """See `server.storage.tables.Tables`."""
+    """See `server.storage.statements.Tables`."""
 
     def __init__(self, db: AsyncConnection, changes: "Changes", change: Transact) -> None:
         super().__init__(db)

@@ -41,7 +41,7 @@ from server.storage.postgresql.outbox import PostgresOutbox
 from server.storage.postgresql.sessions import BY_ID as SESSION_BY_ID
 from server.storage.postgresql.sessions import PostgresSessions, read_session
 from server.storage.postgresql.writer import Writer
-from server.storage.tables import Reads, Result, Work
+from server.storage.statements import Reads, Result, Work
 from server.storage.task_rows import (
     CHANGED_WITHIN,
     MOST_CHANGED,
@@ -395,7 +395,7 @@ class PostgresStore(CommonTables):
 
 
 class _InTurn:
-    """See `server.storage.tables.Transactions`. Who is to be told of looks is told by the relay."""
+    """See `server.storage.statements.Transactions`. Who is to be told of looks is told by the relay."""
 
     iso = """to_char(to_timestamp({}) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')"""
 

@@ -36,7 +36,7 @@ from server.storage.sqlite.writer import (
     Transact,
     Writer,
 )
-from server.storage.tables import Reads, Result, Row, Work
+from server.storage.statements import Reads, Result, Row, Work
 from server.storage.task_rows import (
     CHANGED_WITHIN,
     MOST_CHANGED,
@@ -377,7 +377,7 @@ def _read_queued(
 
 
 class _InTurn:
-    """See `server.storage.tables.Transactions`."""
+    """See `server.storage.statements.Transactions`."""
 
     iso = "strftime('%Y-%m-%dT%H:%M:%SZ', {}, 'unixepoch')"
 

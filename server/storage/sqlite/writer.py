@@ -31,8 +31,8 @@ from server.storage.common_tables import keep_fetched
 from server.storage.group_commit import Change, GroupWriter
 from server.storage.sqlite.ballast import Ballast
 from server.storage.sqlite.connection import unavailable
+from server.storage.statements import Row, Work
 from server.storage.subscription_rows import follow_tasks
-from server.storage.tables import Row, Work
 from server.storage.task_rows import (
     STATUS,
     delivery_values,
@@ -237,8 +237,8 @@ class Execute(Change[list[str]]):
 
 @dataclass(eq=False)
 class Transact(Change[Any]):
-    """See `server.storage.tables.Transactions`. `adding` makes the change that adds a task; `adds` are those
-    that `work` has made.
+    """See `server.storage.statements.Transactions`. `adding` makes the change that adds a task; `adds` are
+    those that `work` has made.
     """
 
     work: Work[Any]
@@ -247,7 +247,7 @@ class Transact(Change[Any]):
 
 
 class _Statements:
-    """See `server.storage.tables.Statements`."""
+    """See `server.storage.statements.Statements`."""
 
     def __init__(self, db: aiosqlite.Connection) -> None:
         self._db = db
@@ -260,7 +260,7 @@ class _Statements:
 
 
 class Transacting(_Statements):
-    """See `server.storage.tables.Tables`: one writer is alone in any case."""
+    """See `server.storage.statements.Tables`: one writer is alone in any case."""
 
     def __init__(self, db: aiosqlite.Connection, changes: "Changes", change: Transact) -> None:
         super().__init__(db)
