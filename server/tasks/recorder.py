@@ -34,7 +34,7 @@ from server.core.sameness import wish_of_entry
 from server.core.shielding import to_the_end
 from server.tasks import faults
 from server.tasks.remedies import with_remedies
-from server.tasks.sharing import shared_task
+from server.tasks.reuse import shared_task
 
 log = logging.getLogger(__name__)
 

@@ -56,7 +56,7 @@ from server.tasks.disk_space import Disk
 from server.tasks.list_actions import UNFINISHED, Playlists
 from server.tasks.recorder import Recorder
 from server.tasks.remedies import event_of, offered
-from server.tasks.sharing import shared_task
+from server.tasks.reuse import shared_task
 
 REMOVED_AT_ONCE = 16  # entries of a list
 LONGEST_START = 2.0  # seconds that a client waits for a task to begin
