@@ -49,7 +49,12 @@ class Leftovers:
             self._wake.clear()
             try:
                 for task_id in list(self._removed):
-                    if await asyncio.to_thread(self._workplace.remove_unused, task_id):
+                    try:
+                        is_gone = await asyncio.to_thread(self._workplace.remove_unused, task_id)
+                    except OSError as exc:  # a sweep finds them, and others are not held up by them
+                        log.warning("leftovers of task %s could not be deleted: %s", task_id, exc)
+                        is_gone = True
+                    if is_gone:
                         self._removed.discard(task_id)
                 now = time.monotonic()
                 if self._missed or now >= self._look_at:

@@ -68,6 +68,27 @@ async def test_what_was_removed_goes_and_nothing_else(workplace: LocalWorkplace)
         await until(lambda: left(workplace) == {other})
 
 
+async def test_what_cannot_be_deleted_is_told_once_and_holds_nothing_up(
+    workplace: LocalWorkplace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    stuck, others, remove = leave(workplace), [leave(workplace) for _ in range(5)], workplace.remove_unused
+
+    def refuse(task_id: str) -> bool:
+        if task_id == stuck:
+            raise PermissionError(13, "Permission denied", task_id)
+        return remove(task_id)
+
+    monkeypatch.setattr(workplace, "remove_unused", refuse)
+    monkeypatch.setattr(leftovers, "AGAIN", 0.01)
+    async with clearing(workplace) as there:
+        for task_id in (stuck, *others):
+            there.removed(task_id)
+        await until(lambda: left(workplace) == {stuck})
+        await until(lambda: not there._removed)
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert stuck in caplog.text
+
+
 async def test_what_a_child_still_writes_goes_when_it_has_ended(
     workplace: LocalWorkplace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
