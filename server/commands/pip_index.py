@@ -27,6 +27,7 @@ EXTRAS = "default,curl-cffi"  # what children use of it, as in pyproject.toml; d
 _OPTIONS = (
     "--disable-pip-version-check", "--no-input", "--no-cache-dir", "--timeout", "15", "--retries", "2",
     "--only-binary=:all:", "--progress-bar", "off", "--quiet",
+    "--no-user", "--prefix=", "--root=/",  # a configuration may say where else packages go
 )  # fmt: skip
 # pip, which the kernel kills when the update dies: it would go on to write into what the next one deletes.
 _PROGRAM = """
@@ -130,7 +131,9 @@ async def _pip(within: float, scratch: Path, *arguments: str) -> None:
 def _environment(scratch: Path) -> dict[str, str]:
     """The server's own, where pip finds its configuration; without the settings, which hold secrets."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("CLIPWIRE_")}
-    return kept | {"TMPDIR": str(scratch), "PYTHONNOUSERSITE": "1", "LC_ALL": "C.UTF-8", "NO_COLOR": "1"}
+    ours = {"TMPDIR": str(scratch), "PYTHONNOUSERSITE": "1", "LC_ALL": "C.UTF-8", "NO_COLOR": "1"}
+    # There are no hashes to require before the index was asked.
+    return kept | ours | {"PIP_REQUIRE_HASHES": "0"}
 
 
 def _cause(lines: Sequence[str]) -> str:

@@ -37,7 +37,7 @@ def releases(tmp_path: Path) -> Releases:
 
 
 def shell(tmp_path: Path, index: Index, **more: str) -> Shell:
-    return Shell(tmp_path, CLIPWIRE_DOWNLOADS__MIN_FREE_DISK="0", **index.environment, **more)
+    return Shell(tmp_path, CLIPWIRE_DOWNLOADS__MIN_FREE_DISK="0", **index.environment | more)
 
 
 async def update(tmp_path: Path, index: Index, *arguments: str, **more: str) -> Ran:
@@ -59,8 +59,9 @@ async def test_a_newer_release_is_brought_and_chosen_once(
     tmp_path: Path, index: Index, releases: Releases
 ) -> None:
     index.put(NEWER)
-    ran = await update(tmp_path, index)
+    ran = await update(tmp_path, index, PIP_PREFIX=str(tmp_path / "other"), PIP_ROOT=str(tmp_path / "other"))
     assert (ran.status, ran.err) == (0, "")
+    assert not (tmp_path / "other").exists()
     assert ran.out.startswith(f"yt-dlp {NEWER} is used by new tasks from now on, in place of {installed()}")
     assert releases.chosen() == NEWER
     assert left(releases) == [NEWER]
@@ -88,6 +89,15 @@ async def test_a_release_for_another_python_is_passed_over(tmp_path: Path, index
     index.put(installed())
     index.put(NEWEST, requires_python=">=3.99")
     assert "there is no newer release" in (await update(tmp_path, index)).out
+
+
+async def test_what_pip_is_told_about_installing_does_not_keep_it_from_looking(
+    tmp_path: Path, index: Index
+) -> None:
+    (tmp_path / "pip.conf").write_text("[global]\nrequire-hashes = true\n[install]\nuser = true\n")
+    index.put(installed())
+    ran = await update(tmp_path, index, PIP_CONFIG_FILE=str(tmp_path / "pip.conf"))
+    assert "there is no newer release" in ran.out, ran
 
 
 @pytest.mark.parametrize(
