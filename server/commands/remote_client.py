@@ -1,5 +1,6 @@
 """The client of a command, and what it means for somebody at a terminal if the server refuses or is away."""
 
+from aiohttp import ClientConnectorCertificateError
 from clipwire_client import Client, ClipwireError, NotClipwire, ServerUnreachable
 
 from server.commands.remote import say
@@ -15,6 +16,8 @@ def explain(error: ClipwireError, url: str, about: str = "") -> None:
     match error:
         case NotClipwire():
             say(word("not_clipwire", url=url, what=error.detail))
+        case ServerUnreachable(__cause__=ClientConnectorCertificateError() as wrong):
+            say(word("not_trusted", url=url, why=getattr(wrong.certificate_error, "verify_message", wrong)))
         case ServerUnreachable():
             say(word("unreachable", detail=error.detail))
         case _ if error.code == "not_found":  # there is one, but not under this prefix
