@@ -71,6 +71,7 @@ SORTS = ("added", "state")
 MAX_TEXT = 500  # characters of a search
 MAX_CURSOR = 100  # characters
 IN_A_THREAD = 32 * 1024  # bytes from which an answer is compressed in a thread
+MOST_SHARED = 1 << 31  # tasks: a list has fewer
 MAX_LOG = 1 << 20  # bytes; the child caps it long before
 MOST_OF_PROBLEMS = 256 * 1024  # bytes
 MOST_OF_RESULTS = 750_000  # bytes, beside those of the request
@@ -95,6 +96,14 @@ async def list_tasks(request: web.Request) -> web.Response:
         ids = query.ids("ids", LARGEST_PAGE) or []
         query.check()
         page = Page(await service.statuses(ids), None)
+    elif "shared_by" in request.query:
+        sharing, limit = query.text("shared_by", MAX_TEXT), query.whole("limit", 1, LARGEST_PAGE, PAGE)
+        begin = query.whole("cursor", 0, MOST_SHARED, 0)
+        query.check()
+        lists = await service.statuses([sharing]) if sharing else []
+        shared = lists[0].shares if lists else ()
+        end = begin + limit
+        page = Page(await service.statuses(shared[begin:end]), str(end) if end < len(shared) else None)
     else:
         text = query.search("q", MAX_TEXT).strip()
         status = query.one_of("status", STATUSES)
@@ -336,7 +345,7 @@ ROUTES = [
             "List tasks, newest first",
             {200: Reply("One page", {JSON: "TaskPage"})},
             "With `stage=queued` in the order of the queue; with `ids` only the tasks that it names, on one "
-            "page, whatever else is asked for.",
+            "page, and with `shared_by` only those of that list, whatever else is asked for.",
             parameters=(
                 Parameter("status", "only these", {"enum": ["processing", "completed", "error"]}),
                 Parameter(
@@ -376,6 +385,11 @@ ROUTES = [
                     "ids",
                     "up to 200 different ones, comma-separated: those of them that exist, in this order",
                     {"type": "string", "pattern": IDS},
+                ),
+                Parameter(
+                    "shared_by",
+                    "only the tasks that this list counts, by `reuse`, and that are none of its entries",
+                    {"type": "string", "minLength": 1, "maxLength": MAX_TEXT},
                 ),
                 *READER,
             ),

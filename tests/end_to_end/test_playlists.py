@@ -108,6 +108,11 @@ async def test_with_reuse_a_list_takes_what_is_there_and_fetches_the_rest(opened
     assert (await ended(opened, again))["entries"] == {"total": 4, "completed": 3, "failed": 1}
     assert [entry["url"] for entry in await entries(opened, again)] == [site.url(three), site.url(gone)]
     assert {seen.path for seen in site.requests[before:]} == {"/feed", three, gone}
+    pages = [await listed(opened, f"shared_by={again}&limit=1{more}") for more in ("", "&cursor=1")]
+    assert [task["url"] for page in pages for task in page["tasks"]] == [site.url(one), site.url(two)]
+    assert [page.get("next_cursor") for page in pages] == ["1", None]
+    assert await listed(opened, "shared_by=nothing") == {"tasks": []}
+    assert (await listed(opened, f"shared_by={again}&cursor=x"))["code"] == "invalid_query"
     last = await submit(opened, feed(site, one, two, three), reuse=True)
     assert (await ended(opened, last))["entries"] == {"total": 3, "completed": 3, "failed": 0}
     assert await entries(opened, last) == []
@@ -115,6 +120,12 @@ async def test_with_reuse_a_list_takes_what_is_there_and_fetches_the_rest(opened
         assert answer.status == 200
         with zipfile.ZipFile(BytesIO(await answer.read())) as archive:
             assert len(archive.namelist()) == 3
+
+
+async def listed(opened: Inside, query: str) -> dict[str, Any]:
+    async with opened.client.get(f"/api/tasks?{query}") as answer:
+        found: dict[str, Any] = await answer.json()
+        return found
 
 
 def feed(site: Site, *links: str) -> str:
