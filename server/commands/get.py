@@ -6,7 +6,7 @@ it is to be cancelled.
 
 import asyncio
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, cast
 
@@ -33,7 +33,8 @@ async def get(
     cancel: bool,
 ) -> int:
     """Exit status: 0 if every file is here, 1 if one is not, 2 for a wrong configuration, 130 for Ctrl-C."""
-    is_own, tasks, failed = isinstance(server, OwnServer), list[Task](), False
+    is_own, tasks, failed = isinstance(server, OwnServer), dict[str, Task](), False
+    begun = False
     async with AsyncExitStack() as stack:
         try:
             if isinstance(server, OwnServer):
@@ -57,10 +58,12 @@ async def get(
                         break  # what is wrong with one link does not concern the next; this does
                 else:
                     display.accepted(task)
-                    tasks.append(task)
+                    tasks[task.task_id], begun = task, True
             done = await _all_saved(client, tasks, saving, display, None if is_own else server)
         except asyncio.CancelledError:
             await _interrupted(client, server, tasks, display, cancel=cancel or is_own)
+            if (cancel or is_own) and not begun:
+                say(word("nothing_begun"))
             return INTERRUPTED
     return int(failed or not done)
 
@@ -70,7 +73,7 @@ async def watch(
 ) -> int:
     """As `get`, for tasks that are there; without ids it shows what changes, and saves nothing."""
     async with client_of(server.url, server.token) as client:
-        tasks, about = list[Task](), ""
+        tasks, about = dict[str, Task](), ""
         try:
             if not task_ids:
                 async for news in client.follow_all():
@@ -81,7 +84,7 @@ async def watch(
                         display.ended(news)
             for task_id in task_ids:
                 about = task_id
-                tasks.append(await client.status(task_id))
+                tasks[task_id] = await client.status(task_id)
             return int(not await _all_saved(client, tasks, saving, display, server))
         except ClipwireError as error:
             explain(error, client.url, about)
@@ -93,14 +96,19 @@ async def watch(
 
 
 async def _all_saved(
-    client: Client, tasks: Sequence[Task], saving: Saving, display: Display, lasting: Remote | None
+    client: Client, tasks: dict[str, Task], saving: Saving, display: Display, lasting: Remote | None
 ) -> bool:
-    """`lasting` is the server, if it is still there after this command."""
+    """`tasks` by their ids: each has its newest status, until nothing more comes of it. `lasting` is the
+    server, if it is still there after this command.
+    """
     limit = asyncio.Semaphore(SAVED_AT_ONCE)
-    following = [
-        asyncio.create_task(_saved(client, task, saving, display, limit, lasting), name=task.task_id)
-        for task in tasks
-    ]
+
+    async def saved(task_id: str) -> bool:
+        done = await _saved(client, task_id, tasks, saving, display, limit, lasting)
+        del tasks[task_id]
+        return done
+
+    following = [asyncio.create_task(saved(task_id), name=task_id) for task_id in tasks]
     try:
         return all([await each for each in following])
     finally:
@@ -111,15 +119,18 @@ async def _all_saved(
 
 async def _saved(
     client: Client,
-    task: Task,
+    task_id: str,
+    tasks: dict[str, Task],
     saving: Saving,
     display: Display,
     limit: asyncio.Semaphore,
     lasting: Remote | None,
 ) -> bool:
     """Follow one task to its end and save what it brings; of a list, what its entries bring."""
+    task = tasks[task_id]
     try:
-        async for task in client.follow(task.task_id):  # noqa: B020
+        async for task in client.follow(task_id):
+            tasks[task_id] = task
             display.status(task)
         if task.status != "completed":
             _say_why(task)
@@ -129,9 +140,10 @@ async def _saved(
         if task.entries is None:
             await _save(client, task, saving, display, limit)
             return True
-        entries = sorted(
-            [entry async for entry in client.tasks(playlist_id=task.task_id)], key=lambda entry: entry.number
-        )
+        entries = [entry async for entry in client.tasks(playlist_id=task.task_id)]
+        if task.entries.total > len(entries):  # by `reuse` it counts tasks of others
+            entries += [entry async for entry in client.tasks(shared_by=task.task_id)]
+        entries.sort(key=lambda entry: entry.number)
         for entry in entries:
             if entry.status == "completed":
                 await _save(client, entry, saving, display, limit)
@@ -174,14 +186,14 @@ def _say_why(task: Task) -> None:
 
 
 async def _interrupted(
-    client: Client, server: Remote, tasks: Sequence[Task], display: Display, *, cancel: bool
+    client: Client, server: Remote, tasks: Mapping[str, Task], display: Display, *, cancel: bool
 ) -> None:
     """After Ctrl-C: cancel what was asked for, or say that it goes on and how to come back."""
     _uncancelled()
-    for task in tasks:
+    for task in tasks.values():
         display.ended(task)
         if not cancel:
-            say(word("goes_on", id=_id_there(task, server)))
+            say(word("come_back" if task.is_final else "goes_on", id=_id_there(task, server)))
             continue
         try:
             after = await client.cancel(task.task_id)
@@ -189,8 +201,6 @@ async def _interrupted(
         except ClipwireError as error:
             if error.code != "task_already_final":
                 explain(error, client.url)
-    if cancel and not tasks:
-        say(word("nothing_begun"))
 
 
 def _id_there(task: Task, server: Remote) -> str:

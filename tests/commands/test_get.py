@@ -86,6 +86,15 @@ async def test_links_come_from_standard_input_and_wishes_from_options(shell: She
     assert (ran.status, set(shell.files())) == (0, {"video.m4a", "clip.m4a"}), ran
 
 
+async def test_of_a_list_that_reuses_tasks_all_entries_are_saved(shell: Shell, site: Site) -> None:
+    ran = await shell.run("get", site.url("/feed?entry=/1mb.mp4"), "--playlist", "-o", "one")
+    assert (ran.status, set(shell.files())) == (0, {"one/Entry 1.mp4"}), ran
+    both = site.url("/feed?entry=/1mb.mp4&entry=/silent.mp4")
+    ran = await shell.run("get", both, "--playlist", "--reuse", "-o", "both")
+    names = {"one/Entry 1.mp4", "both/Entry 1.mp4", "both/Entry 2.mp4"}
+    assert (ran.status, set(shell.files())) == (0, names), ran
+
+
 async def test_of_a_list_its_entries_are_saved(shell: Shell, site: Site) -> None:
     ran = await shell.run("get", site.url("/feed?entry=/1mb.mp4&entry=/silent.mp4"), "--playlist")
     assert (ran.status, len(shell.files())) == (0, 2), ran
@@ -240,6 +249,18 @@ async def test_ctrl_c_leaves_the_task_and_watch_saves_what_get_would_have(shell:
     site.release()
     ran = await shell.run("watch", task_id)
     assert (ran.status, shell.files()) == (0, {"1mb.mp4": 1_000_000}), ran
+
+
+async def test_ctrl_c_says_of_no_task_that_it_goes_on_whose_files_are_here(shell: Shell, site: Site) -> None:
+    links = [site.url(link) for link in ("/1mb.mp4?stall=100000", "/silent.mp4", "/video.mp4")]
+    process = await shell.start("get", *links)
+    stalled, silent, video = [(await line_with(process.stdout, "task ")).split()[1] for _ in links]
+    first = await line_with(process.stdout, "saved ")
+    await line_with(process.stdout, "saved ")  # by now nothing is left to do for the first
+    process.send_signal(signal.SIGINT)
+    ran = await shell.end(process)
+    assert f"goes on; to come back: clipwire watch {stalled}" in ran.err
+    assert (silent if "silent" in first else video) not in ran.err
 
 
 async def test_ctrl_c_cancels_where_that_is_asked_for(shell: Shell, service: Service, site: Site) -> None:
