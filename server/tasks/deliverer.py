@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 PLAN = (5.0, 300.0, 1800.0, 7200.0, 18_000.0, 36_000.0, LONGEST_WAIT)  # seconds between a try and the next
 AT_ONCE = 128  # deliveries; receivers that hang hold up no others as long as there are fewer
-LOOK_EVERY = 30.0  # seconds, whatever nobody has told of: another node may have died
+LOOK_EVERY = 30.0  # seconds between looks that nobody has asked for: another node may have died
 
 Send = Callable[[Delivery], Awaitable[str | None]]
 """Tries a delivery once, in less than `LEASE`; the result is None, or a word for what went wrong."""
