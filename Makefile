@@ -41,9 +41,10 @@ PYTEST = $(MODE) $(PYTHON) -m pytest --dist worksteal
 test: tools
 	$(PYTEST) --numprocesses 6 -m "not long" $(ARGS)
 
-# Fewer workers: these tests examine how the service survives faults, and a busy machine would disturb them.
+# These wait for more than half of their time. Not more workers: these tests examine how the service survives faults,
+# and a busy machine would disturb them.
 test-long: tools
-	$(THOROUGH) $(PYTEST) --numprocesses 4 -o faulthandler_timeout=480 -m long $(ARGS)
+	$(THOROUGH) $(PYTEST) --numprocesses 5 -o faulthandler_timeout=480 -m long $(ARGS)
 
 check: packages
 	$(PYTHON) -m ruff check

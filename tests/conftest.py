@@ -24,6 +24,7 @@ from tests.cluster.postgres import clear, database, make_tables
 from tests.cluster.s3 import S3
 from tests.cluster.shared import DOOR, Servers, lender_of, servers_of, stop_lending
 from tests.jobs import Jobs, running_jobs
+from tests.lasting import some_of
 from tests.lent import ForkServers
 from tests.moments import MORTAL
 from tests.service import Service, Services
@@ -31,6 +32,8 @@ from tests.shelf import Shelf, open_shelf
 from tests.site import Site, make_media, open_site
 from tests.tools import FFMPEG, without
 from tests.zygote import Zygotes
+
+SYSTEMS_FFMPEG = "system's ffmpeg"  # in the names of tests
 
 hypothesis.settings.register_profile("tests", deadline=None)  # it would measure the machine, not the code
 hypothesis.settings.load_profile("tests")
@@ -47,7 +50,20 @@ def pytest_configure_node(node: Any) -> None:
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    _leave_out(config, items)
+    _deal(items)
+
+
+def _leave_out(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Of the tests that are done again with the system's ffmpeg, do the part that this run is to do."""
+    again = [item for item in items if SYSTEMS_FFMPEG in item.name]
+    if left := set(again) - set(some_of(again)):
+        items[:] = [item for item in items if item not in left]
+        config.hook.pytest_deselected(items=list(left))
+
+
+def _deal(items: list[pytest.Item]) -> None:
     """Deal the tests that take minutes: each worker begins with about as many minutes of them as the others.
 
     One that began last would be waited for alone. xdist gives each worker one part of the list, and lets the
@@ -135,7 +151,7 @@ async def shelf() -> AsyncIterator[Shelf]:
     scope="session",
     params=[
         pytest.param(FFMPEG, id="ffmpeg"),
-        pytest.param(SYSTEMS, id="system's ffmpeg", marks=pytest.mark.long),
+        pytest.param(SYSTEMS, id=SYSTEMS_FFMPEG, marks=pytest.mark.long),
     ],
 )
 def ffmpeg(request: pytest.FixtureRequest) -> str:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from yt_dlp.utils import variadic
 
 from server.child.extract import extractors, plugins
+from tests.lasting import some_of
 
 
 def _patterns() -> Iterator[str]:
@@ -53,14 +54,14 @@ def test_reading_the_patterns_leaves_no_garbage_which_the_fork_server_would_keep
 @pytest.mark.long
 def test_no_other_extractor_knows_a_link() -> None:
     everyone = extractors.enabled().items()
-    for _, link in _links():
+    for _, link in some_of(_links()):
         assert _knows(link) == [name for name, kind in everyone if kind.suitable(link)], link
 
 
 @pytest.mark.long
 def test_what_a_pattern_matches_has_what_it_is_said_to_have() -> None:
     thorough = settings(max_examples=3, database=None, deadline=None, suppress_health_check=list(HealthCheck))
-    for pattern in _patterns():
+    for pattern in some_of(list(_patterns())):
 
         @thorough
         @given(st.from_regex(re.compile(pattern, re.ASCII), alphabet=st.characters(max_codepoint=127)))
