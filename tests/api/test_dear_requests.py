@@ -154,6 +154,7 @@ BODIES: dict[str, tuple[Callable[[], Iterator[bytes]], str]] = {
     "act_on_library": (lambda: of_an_object(action='"verify"'), JSON),
     "import_opml": (of_outlines, "text/x-opml"),
 }
+DEAREST = ("process_batch", "importArchive")  # to this machine: make test-long sends them
 WITH_BODIES = {
     operation.name: (method.upper(), route.path)
     for route in ROUTES
@@ -200,7 +201,9 @@ def test_every_route_with_a_body_is_asked_dearly() -> None:
     assert BODIES.keys() == WITH_BODIES.keys()
 
 
-@pytest.mark.parametrize("name", BODIES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.long] * (name in DEAREST)) for name in BODIES]
+)
 async def test_the_dearest_bodies_hold_nobody_up_and_are_answered_briefly(client: Client, name: str) -> None:
     asyncio.get_running_loop().set_debug(False)  # which makes each turn several times as long
     bodies, content_type = BODIES[name]

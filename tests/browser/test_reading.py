@@ -130,6 +130,7 @@ async def test_what_is_loaded_below_comes_at_once_and_moves_nothing(
         assert_was_read(await watched(page), api.in_order(**sort))
 
 
+@pytest.mark.long
 async def test_a_finger_reads_on_without_a_stop(api: FakeApi, open_page: OpenPage) -> None:
     await fill(api, 130)
     async with asyncio.timeout(PATIENCE), open_page(api.url, **PHONE) as page:

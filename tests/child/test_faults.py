@@ -297,7 +297,8 @@ async def test_another_choice_does_not_go_on_with_the_bytes_of_the_first(
     assert not list((tmp_path / "t").glob("*.part"))
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 async def test_a_killed_ffmpeg_is_no_fault_of_the_film_and_only_its_work_is_done_again(
     jobs: Jobs, site: Site, media: Path, tmp_path: Path, how: signal.Signals
 ) -> None:

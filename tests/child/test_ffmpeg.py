@@ -138,6 +138,7 @@ say(times=times, size=os.path.getsize("audio.mp3"))
     assert told["times"][-1] == pytest.approx(8, abs=0.2)
 
 
+@pytest.mark.long
 async def test_yt_dlp_still_reads_what_ffmpeg_prints(start: Any, video: Path) -> None:
     child = await start("""
 with yt_dlp.YoutubeDL({"quiet": True}) as ydl:
@@ -148,6 +149,7 @@ with yt_dlp.YoutubeDL({"quiet": True}) as ydl:
     assert await child.line() == {"codec": "aac"}
 
 
+@pytest.mark.long
 async def test_yt_dlp_still_reads_what_ffprobe_prints(start: Any, video: Path) -> None:
     if not (FFPROBE and SYSTEMS):
         without("ffprobe", "apt-get install ffmpeg")
@@ -371,6 +373,7 @@ HOSTILE = {
 }
 
 
+@pytest.mark.long
 async def test_a_hostile_file_makes_nobody_reach_the_network(
     start: Any, canary: tuple[int, list[bytes]], tmp_path: Path, video: Path
 ) -> None:

@@ -150,6 +150,7 @@ async def test_only_authorities_that_the_operator_names_are_believed(
     assert broken(await told(tmp_path / "job", shelf, result))[:2] == ("tls_error", False)
 
 
+@pytest.mark.long
 async def test_authorities_in_a_folder_are_believed_too(
     walled: Walled, shelf: Shelf, media: Path, tmp_path: Path
 ) -> None:
@@ -163,6 +164,7 @@ async def test_authorities_in_a_folder_are_believed_too(
     assert outcome.file("video").stat().st_size > 100_000
 
 
+@pytest.mark.long
 async def test_a_handshake_that_is_cut_off_is_a_connection_that_failed(
     walled: Walled, shelf: Shelf, tmp_path: Path
 ) -> None:

@@ -287,6 +287,7 @@ async def stray(link: str, port: int) -> bytes:
     return said
 
 
+@pytest.mark.long
 async def test_ffmpeg_reaches_no_other_port_than_that_of_the_proxy(host: Host) -> None:
     port, heard = host
     await stray(f"http://127.0.0.1:{port}/a.mp4", port)

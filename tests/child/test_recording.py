@@ -75,6 +75,7 @@ async def test_what_is_asked_for_is_made_of_a_recording(jobs: Jobs, site: Site, 
     assert outcome.last["video_info"]["live"] is True
 
 
+@pytest.mark.long
 async def test_a_broadcast_that_stops_without_an_end_is_recorded_once_and_ends_by_itself(
     impatient: Jobs, site: Site, tmp_path: Path
 ) -> None:
@@ -88,6 +89,7 @@ async def test_a_broadcast_that_stops_without_an_end_is_recorded_once_and_ends_b
     assert "nothing has come for 3 s" in outcome.log
 
 
+@pytest.mark.long
 async def test_nobody_is_believed_of_a_broadcast_that_has_fallen_silent(
     impatient: Jobs, shelf: Shelf, site: Site, tmp_path: Path
 ) -> None:

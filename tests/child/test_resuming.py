@@ -290,9 +290,8 @@ async def test_an_odd_answer_costs_nothing_of_what_is_there(
         assert shelf.ranges[-4:] == [f"bytes={left}-"] * 4
 
 
-@pytest.mark.parametrize(
-    "part", [empty, *(pytest.param(part, marks=pytest.mark.long) for part in (elsewhere, unsatisfiable))]
-)
+@pytest.mark.long
+@pytest.mark.parametrize("part", [empty, elsewhere, unsatisfiable])
 async def test_of_a_source_that_knows_no_parts_all_is_fetched_and_the_rest_is_kept(
     jobs: Jobs, film: bytes, tmp_path: Path, part: Any
 ) -> None:

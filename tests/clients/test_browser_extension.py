@@ -453,6 +453,7 @@ def test_every_text_is_there_in_both_languages_and_used() -> None:
     assert {name for found in used for name in found if name} == english.keys()
 
 
+@pytest.mark.long
 def test_the_linter_of_extensions_has_no_complaint() -> None:
     command = (shutil.which("node") or without("node", "apt-get install nodejs"),
                str(npm_tool("web-ext") / "bin/web-ext.js"), "lint", "--output=json", f"--source-dir={SOURCE}",

@@ -125,6 +125,7 @@ async def test_a_node_that_is_stopped_has_time_for_what_runs_and_is_no_worker_me
     assert (await node.wait(waits["task_id"]))["attempt"] == 1
 
 
+@pytest.mark.long
 async def test_a_node_whose_data_directory_is_away_takes_nothing_and_goes_on_when_it_is_back(
     node: Service, url: str, site: Site, tmp_path: Path
 ) -> None:

@@ -22,6 +22,7 @@ async def told(request: pytest.FixtureRequest, site: Site, tmp_path: Path) -> As
         yield service
 
 
+@pytest.mark.long
 async def test_what_sponsors_paid_for_is_cut_out(told: Told, site: Site, tmp_path: Path) -> None:
     task = await told.submit(
         site.url("/told/sponsored?src=/1mb.mp4"), outputs=["video"], sponsorblock=["sponsor"]

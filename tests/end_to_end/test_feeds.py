@@ -123,6 +123,7 @@ async def test_an_app_reads_the_feed_and_fetches_its_files_in_parts(
     assert (await read(service, url, **{"If-None-Match": headers["Etag"]}))[0] == 304
 
 
+@pytest.mark.long
 async def test_a_cover_is_square_and_large_enough(service: Service, site: Site, tmp_path: Path) -> None:
     made = await followed(service, site, "plain", *films(1))
     told = await parsed(service, made["feed"]["url"])

@@ -79,6 +79,7 @@ async def test_a_download_uses_a_plugin_that_its_own_child_has_imported(
     assert len(lines) == 1, lines
 
 
+@pytest.mark.long
 async def test_a_plugin_that_another_release_breaks_is_left_out_and_the_release_is_used(
     service: Service, folder: PluginFolder, site: Site
 ) -> None:
@@ -92,6 +93,7 @@ async def test_a_plugin_that_another_release_breaks_is_left_out_and_the_release_
     await service.wait(task["task_id"], "completed")
 
 
+@pytest.mark.long
 async def test_check_names_plugins_without_a_server(folder: PluginFolder, tmp_path: Path) -> None:
     settings = {"CLIPWIRE_DOWNLOADS__PLUGINS": str(folder.path), "CLIPWIRE_DOWNLOADS__MIN_FREE_DISK": "0"}
     shell = Shell(tmp_path, **settings)

@@ -148,6 +148,7 @@ def _seconds(moment: str | None) -> int:
     return int(datetime.fromisoformat(moment).timestamp())
 
 
+@pytest.mark.long
 async def test_who_waits_for_premieres_has_a_task_that_waits(service: Service, site: Site) -> None:
     begins = int(time.time()) + 6
     site.followed["x"] = followed = Followed(
@@ -184,6 +185,7 @@ async def test_who_records_broadcasts_gets_what_is_live_now(service: Service, si
     assert (task["video_info"]["live"], task["file_info"]["video"]["type"]) == (True, "video/mp4")
 
 
+@pytest.mark.long
 async def test_members_who_ask_for_it_get_a_task_that_is_tried_again_if_it_is_refused(
     service: Service, site: Site
 ) -> None:
@@ -219,6 +221,7 @@ async def test_new_cookies_are_tried_at_once(service: Service, site: Site) -> No
         await until(service, mine, lambda one, states=states: one["items"] == states)  # type: ignore[misc]
 
 
+@pytest.mark.long
 async def test_a_channel_with_another_name_and_link_has_the_same_entries(
     service: Service, site: Site
 ) -> None:

@@ -208,7 +208,9 @@ async def is_there(behind: Behind) -> bool:
         return False
 
 
-@pytest.fixture(params=[nginx, caddy], ids=["nginx", "caddy"])
+@pytest.fixture(
+    params=[pytest.param(nginx, id="nginx"), pytest.param(caddy, id="caddy", marks=pytest.mark.long)]
+)
 async def behind(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Behind]:
     async with opened(tmp_path, request.param) as behind:
         yield behind

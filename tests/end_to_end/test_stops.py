@@ -127,7 +127,8 @@ async def test_a_stop_in_any_stage_takes_nothing_back(
     assert sorted(done["files"]) == sorted(outputs)
 
 
-@pytest.mark.parametrize("each", [1, pytest.param(5, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("each", [1, 5])
 async def test_clients_that_do_the_worst_they_can_hold_no_stop_up(
     service: Service, site: Site, each: int
 ) -> None:

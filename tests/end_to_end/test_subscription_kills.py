@@ -24,8 +24,9 @@ WANTED = PLAIN | {"auto_start": False}  # the tasks are counted, not fetched
 LASTS = 210.0  # seconds, at most, on a machine that does much else
 KILLED_AFTER = 0.5  # seconds after a start, at most, if no look is waited for
 KILLED_IN_A_LOOK = 0.12  # seconds after its feed was asked for, at most
-LONG = (pytest.mark.long, pytest.mark.minutes(2))
-MANY = round(part_of(200))  # kills
+KILLS = round(part_of(200))
+
+pytestmark = [pytest.mark.long, pytest.mark.minutes(2)]
 
 
 class Quick(Service):
@@ -109,14 +110,13 @@ class Killing:
         assert links == Counter(self._site.url(film.link) for film in self._followed.films), "each once"
 
 
-@pytest.mark.parametrize(("seed", "kills"), [(1, 3), pytest.param(2, MANY, marks=LONG)])
 async def test_each_entry_of_two_subscriptions_becomes_one_task_over_kills(
-    tmp_path: Path, site: Site, seed: int, kills: int
+    tmp_path: Path, site: Site
 ) -> None:
     async with Quick(tmp_path, **QUICK) as server:
-        killing = Killing([server], site, seed)
-        await killing.run(kills)
-        assert killing.kills >= min(kills, 50)
+        killing = Killing([server], site, 2)
+        await killing.run(KILLS)
+        assert killing.kills >= min(KILLS, 50)
 
 
 @pytest.fixture
@@ -136,13 +136,12 @@ async def nodes(tmp_path: Path, empty_database: str) -> AsyncIterator[list[Servi
         ]
 
 
-@pytest.mark.parametrize(("seed", "kills"), [(3, 4), pytest.param(4, MANY, marks=LONG)])
 async def test_each_entry_becomes_one_task_on_three_nodes_that_are_killed(
-    nodes: list[Service], site: Site, seed: int, kills: int
+    nodes: list[Service], site: Site
 ) -> None:
-    killing = Killing(nodes, site, seed)
-    await killing.run(kills)
-    assert killing.kills >= min(kills, 50)
+    killing = Killing(nodes, site, 4)
+    await killing.run(KILLS)
+    assert killing.kills >= min(KILLS, 50)
 
 
 async def all_items(service: Service, subscription_id: str) -> list[Payload]:

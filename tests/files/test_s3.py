@@ -336,6 +336,7 @@ async def test_the_end_of_an_outage_is_told_once_no_request_has_failed_for_a_whi
     ] * 2  # fmt: skip
 
 
+@pytest.mark.long
 async def test_an_upload_that_breaks_off_after_all_the_patience_is_tried_again(
     spoiled: Inside, proxy: Proxy, site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
