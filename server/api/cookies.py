@@ -28,6 +28,7 @@ from server.core.errors import (
 )
 
 MOST_HOSTS = 100  # that are told of one file, which has room for 40,000
+MOST_OF_ALL = 2000  # hosts that an answer tells, as far as each file is to have one
 LONGEST_HOST = 253  # characters (RFC 1035, section 2.3.4)
 _NAME = Parameter("name", "of the file", {"type": "string", "pattern": f"^{cookie_format.NAME}$"}, "path")
 _NAMES = web.RequestKey("names of stored cookies", frozenset[str])
@@ -36,8 +37,12 @@ _PATH = "/api/cookies/{name:[^/]+}"
 
 async def list_cookies(request: web.Request) -> web.Response:
     stored = request.app[COOKIES]
-    found = [(name, await stored.get(name)) for name in await stored.names()]
-    shown = [await asyncio.to_thread(_shown, name, file.text) for name, file in found if file]
+    names = await stored.names()
+    most = min(MOST_HOSTS, max(1, MOST_OF_ALL // (len(names) or 1)))
+    shown = list[dict[str, object]]()
+    for name in names:  # one at a time: all of them need not be in memory
+        if file := await stored.get(name):
+            shown.append(await asyncio.to_thread(_shown, name, file.text, most))
     return respond_json({"cookies": shown})
 
 
@@ -97,17 +102,18 @@ async def unknown_cookies(request: web.Request, body: dict[str, Any]) -> list[Wr
     return [] if name in names else [("cookies", "cookies_unknown", {})]
 
 
-def _shown(name: str, text: str) -> dict[str, object]:
-    """The public facts of a cookie file. `expires_at` is the next expiry of a valid cookie, else the last.
+def _shown(name: str, text: str, most: int) -> dict[str, object]:
+    """The public facts of a cookie file, with at most `most` hosts.
 
-    A file of a megabyte takes 0.1 s: call this in a thread, not on the event loop.
+    `expires_at` is the next expiry of a valid cookie, else the last. A file of a megabyte takes 0.1 s: call
+    this in a thread, not on the event loop.
     """
     found, now = cookie_format.parse(text), time.time()
     ends = sorted(cookie.expires for cookie in found if cookie.expires)
     following = next((end for end in ends if end > now), ends[-1] if ends else None)
     shown: dict[str, object] = {
         "name": name,
-        "hosts": sorted({cookie.host for cookie in found if len(cookie.host) <= LONGEST_HOST})[:MOST_HOSTS],
+        "hosts": sorted({cookie.host for cookie in found if len(cookie.host) <= LONGEST_HOST})[:most],
         "count": len(found),
         "expired": sum(end <= now for end in ends),
     }

@@ -312,6 +312,17 @@ async def test_many_large_files_do_not_hold_up_others(
     assert threading.main_thread() not in threads
 
 
+async def test_many_files_with_many_hosts_make_no_long_answer(served: Inside) -> None:
+    text = "".join(line("a", "1", f"{number:03}.{'x' * 240}.test") for number in range(150))
+    for number in range(50):
+        await served.app[COOKIES].put(f"{number:02}", text)
+    async with served.client.get("/api/cookies") as answer:
+        body = await answer.read()
+        found = (await answer.json())["cookies"]
+    assert len(body) < 1 << 20
+    assert [(one["count"], len(one["hosts"])) for one in found] == [(150, 40)] * 50
+
+
 @pytest.mark.parametrize("name", ["a.b", "..", "x" * 65, "%2e%2e", "ü"])
 async def test_other_names_lead_nowhere(served: Inside, name: str) -> None:
     async with served.client.put(f"/api/cookies/{name}", data=FILE.encode(), headers=PLAIN) as answer:

@@ -169,7 +169,7 @@ class Remedies(Answer):
 
 class CookieFile(Answer):
     name: str
-    hosts: list[str] = Field(description="in alphabetical order, at most 100")
+    hosts: list[str] = Field(description="in alphabetical order, at most 100; of many files fewer each")
     count: int = Field(ge=0, description="of cookies")
     expired: int = Field(ge=0, description="of them")
     expires_at: Instant | None = Field(None, description="when the next of them expires, or the last did")
