@@ -279,7 +279,8 @@ async def export_opml(request: web.Request) -> web.Response:
         for one in found
     ]
     headers = {"Content-Disposition": 'attachment; filename="subscriptions.opml"'}
-    return web.Response(body=opml.written(outlines), content_type=OPML, charset="utf-8", headers=headers)
+    body = await asyncio.to_thread(opml.written, outlines)  # there may be a hundred thousand
+    return web.Response(body=body, content_type=OPML, charset="utf-8", headers=headers)
 
 
 async def import_opml(request: web.Request) -> web.Response:

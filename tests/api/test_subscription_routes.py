@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import threading
 from collections.abc import Awaitable, Callable
 from io import BytesIO
 from pathlib import Path
@@ -289,12 +290,23 @@ async def test_what_a_client_has_is_304_and_a_wait_ends_with_a_change(
         assert (await waiting).status == 404
 
 
-async def test_opml_comes_back_as_it_went_and_another_reader_takes_it(client: Client) -> None:
+async def test_opml_comes_back_as_it_went_and_another_reader_takes_it(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, threads = opml.written, []
+
+    def written(outlines: list[opml.Outline]) -> bytes:
+        threads.append(threading.current_thread())
+        return write(outlines)
+
+    monkeypatch.setattr(opml, "written", written)
     await subscribed(client, "http://a.test/feed?a=1&b=2", name='Café "<&>" \x07 猫')
     await subscribed(client, "http://b.test/feed")
     exported = await client.get("/api/subscriptions.opml")
     text = await exported.read()
     assert exported.content_type == "text/x-opml"
+    assert threads
+    assert threading.main_thread() not in threads, "others are answered meanwhile"
     read = listparser.parse(text)
     assert read.bozo == 0
     assert [(feed.title, feed.url) for feed in read.feeds] == [
