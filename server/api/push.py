@@ -33,7 +33,7 @@ SOCKETS_AT_ONCE = 256  # sockets written to before other tasks of the event loop
 MESSAGES_AT_ONCE = 64  # messages written to one socket before the next socket has its turn
 
 
-class Deliverer:
+class Flusher:
     """Flushes subscribers, in the order in which they got an update.
 
     Waits `gather` seconds first, so that the updates of that time go out in one write.
@@ -48,20 +48,20 @@ class Deliverer:
         self._waiting.append(subscriber)
         if not self._scheduled:
             self._scheduled = True
-            asyncio.get_running_loop().call_later(self._gather, self._deliver)
+            asyncio.get_running_loop().call_later(self._gather, self._flush_some)
 
-    def _deliver(self) -> None:
+    def _flush_some(self) -> None:
         try:
             for _ in range(min(SOCKETS_AT_ONCE, len(self._waiting))):
                 self._waiting.popleft().flush()
         finally:
             self._scheduled = bool(self._waiting)
             if self._scheduled:
-                asyncio.get_running_loop().call_later(0.0, self._deliver)
+                asyncio.get_running_loop().call_later(0.0, self._flush_some)
 
 
-TO_TASKS = web.AppKey("deliverer to those who watch one task", Deliverer)
-TO_FEEDS = web.AppKey("deliverer to those who watch all", Deliverer)
+TO_TASKS = web.AppKey("flusher for those who watch one task", Flusher)
+TO_FEEDS = web.AppKey("flusher for those who watch all", Flusher)
 
 
 # joining: the socket is being opened, updates are held. writing: updates are written at once. behind: they
@@ -74,14 +74,22 @@ class Subscriber(Subscription):
 
     # Slots, because there may be thousands of sockets, and memory access is the main cost of a delivery.
     __slots__ = (
-        "_catching_up", "_close_code", "_deliverer", "_encoder", "_is_chunked", "_language", "_reading",
-        "_request", "_state", "_transport",
+        "_catching_up",
+        "_close_code",
+        "_encoder",
+        "_flusher",
+        "_is_chunked",
+        "_language",
+        "_reading",
+        "_request",
+        "_state",
+        "_transport",
     )  # fmt: skip
 
-    def __init__(self, request: web.Request, deliverer: Deliverer) -> None:
+    def __init__(self, request: web.Request, flusher: Flusher) -> None:
         self._request = request
         self._encoder = request.app[ENCODER]
-        self._deliverer = deliverer
+        self._flusher = flusher
         self._language = language(request)
         self._state: State = "joining"
         self._is_chunked = False  # of event streams, see `server.api.event_streams`
@@ -122,8 +130,8 @@ class Subscriber(Subscription):
             asyncio.get_running_loop().call_later(linger, self._transport.abort)
 
     def wake(self) -> None:
-        """Have the deliverer call `flush`."""
-        self._deliverer.add(self)
+        """Have the flusher call `flush`."""
+        self._flusher.add(self)
 
     def flush(self) -> None:
         """Write the held updates, or, if the write buffer is not empty, once it is."""
@@ -173,10 +181,10 @@ class TaskSubscriber(Subscriber):
 
     __slots__ = ("_held", "revision")
 
-    def __init__(self, request: web.Request, deliverer: Deliverer) -> None:
+    def __init__(self, request: web.Request, flusher: Flusher) -> None:
         self._held: Update | None = None
         self.revision = 0
-        super().__init__(request, deliverer)
+        super().__init__(request, flusher)
 
     def offer(self, update: Update) -> None:
         """One slot is enough for one task."""

@@ -66,7 +66,7 @@ def payloads(data: bytes) -> list[dict[str, Any]]:
 
 
 async def turns(client: Client) -> None:
-    """Let the deliverers write all they can."""
+    """Let the flushers write all they can."""
     while client.app[push.TO_TASKS]._waiting or client.app[push.TO_FEEDS]._waiting:
         await asyncio.sleep(0)
 
@@ -150,10 +150,10 @@ class Turn:
         self._turns.append(self._name)
 
 
-async def test_a_deliverer_gathers_before_it_begins() -> None:
-    deliverer, had = push.Deliverer(gather=0.05), list[str]()
+async def test_a_flusher_gathers_before_it_begins() -> None:
+    flusher, had = push.Flusher(gather=0.05), list[str]()
     for name in "ab":
-        deliverer.add(Turn(name, had))  # type: ignore[arg-type]
+        flusher.add(Turn(name, had))  # type: ignore[arg-type]
         await asyncio.sleep(0)
     assert had == []
     async with asyncio.timeout(20):
