@@ -2,7 +2,7 @@
 // A preview of the one link in the box, fetched while the reader goes on; nothing ever waits for it.
 
 import { Problem } from "./api.js"
-import { byId, setText } from "./dom.js"
+import { byId, on, setText } from "./dom.js"
 import { isPlayable, kindsOf, saveLink } from "./files.js"
 import { subscribe } from "./subscriptions.js"
 import { hostOf, titleOf } from "./task.js"
@@ -60,6 +60,7 @@ export class Preview extends EventTarget {
     this.#i18n = i18n
     this.#box = box
     box.addEventListener("change", () => this.look())
+    on(tasks, "removed", (ids) => ids.includes(this.#had?.task_id) && this.#gone())
     this.#part("asks").addEventListener("click", ({ target }) => {
       const ask = target instanceof Element ? target.closest("button")?.dataset.ask : ""
       if (ask === "play") this.#play(/** @type {Task} */ (this.#had))
@@ -143,6 +144,12 @@ export class Preview extends EventTarget {
     if (link !== this.#link || this.#had) return
     this.#had = had
     if (had || this.#fetched) this.#show(this.#info, this.#facts)
+  }
+
+  /** The files that were there are deleted. */
+  #gone() {
+    this.#had = undefined
+    this.#show(this.#info, this.#facts)
   }
 
   /**

@@ -156,9 +156,14 @@ async def test_one_that_waits_begins_now(api: FakeApi, open_page: OpenPage) -> N
 async def test_a_link_whose_file_is_there_says_so(api: FakeApi, open_page: OpenPage) -> None:
     files = {"video": "/api/download/v.mp4"}
     await api.put("a", "completed", files=files, url="https://a.example/1", video_info={"title": "Bread"})
+    await api.put("b", "completed", files=files, url="https://a.example/2", video_info={"title": "Cake"})
     async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
-        await page.get_by_role("textbox", name="Link").fill("https://a.example/1")
         preview = page.locator("#preview")
+        await page.get_by_role("textbox", name="Link").fill("https://a.example/2")
+        await expect(preview).to_contain_text("You have it already.")
+        await api.remove("b")
+        await expect(preview).not_to_contain_text("You have it already.")
+        await page.get_by_role("textbox", name="Link").fill("https://a.example/1")
         await expect(preview).to_contain_text("You have it already.")
         link = preview.get_by_role("link", name="Save video")
         assert await link.get_attribute("href") == api.url + "api/download/v.mp4"
