@@ -74,3 +74,15 @@ async def test_controls_stand_apart_and_in_line(browser: Browser) -> None:
         follow = await box(page.get_by_role("button", name="Import subscriptions"))
         words = await box(page.locator("#settings [data-part=install]"))
         assert follow["top"] - words["bottom"] >= 4
+
+
+async def test_the_mark_of_the_connection_is_full_in_forced_colours(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    """On a phone there are no words beside it while all is well."""
+    async with asyncio.timeout(PATIENCE), open_page(api.url, forced_colors="active", **_NARROW) as page:
+        mark = page.locator("#connection[data-state=live]")
+        await expect(mark).to_be_attached()
+        colours = "e => [getComputedStyle(e).color, getComputedStyle(e, '::before').backgroundColor]"
+        text, filling = await mark.evaluate(colours)
+        assert filling == text
