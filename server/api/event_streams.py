@@ -75,7 +75,7 @@ class _Stream(Subscriber):
 
 
 class FeedStream(_Stream):
-    """The subscription of one event stream to all tasks; what is held is in the order of its numbers."""
+    """One event stream that watches all tasks; what is held is in the order of its numbers."""
 
     __slots__ = ("_hub", "_numbers")
 
@@ -116,7 +116,7 @@ class FeedStream(_Stream):
 
 
 class TaskStream(_Stream, TaskSubscriber):
-    """The subscription of one event stream to one task."""
+    """One event stream that watches one task."""
 
     __slots__ = ()
 

@@ -22,7 +22,7 @@ from server.api.route import get
 from server.api.security import DOORS
 from server.api.session import LOG_INS
 from server.core.errors import InvalidQuery, TaskNotFound, UpgradeRequired
-from server.tasks.hub import REMEMBERED, Removed, Subscription, Update, outranks
+from server.tasks.hub import REMEMBERED, Removed, Update, Watcher, outranks
 
 HEARTBEAT = 30.0  # seconds
 CLOSE_WITHIN = 1.0  # seconds that a client has to answer a close frame
@@ -69,8 +69,8 @@ TO_FEEDS = web.AppKey("flusher for those who watch all", Flusher)
 State = Literal["joining", "writing", "behind", "over"]
 
 
-class Subscriber(Subscription):
-    """The subscription of one WebSocket to all tasks."""
+class Subscriber(Watcher):
+    """One WebSocket that watches all tasks."""
 
     # Slots, because there may be thousands of sockets, and memory access is the main cost of a delivery.
     __slots__ = (
@@ -177,7 +177,7 @@ class Subscriber(Subscription):
 
 
 class TaskSubscriber(Subscriber):
-    """The subscription of one WebSocket to one task: sends newer revisions, and closes after the last."""
+    """One WebSocket that watches one task: sends newer revisions, and closes after the last."""
 
     __slots__ = ("_held", "revision")
 

@@ -14,10 +14,10 @@ from server.api.session import LOG_INS
 from server.api.status import WAIT, wanted_wait
 from server.core.errors import InvalidQuery, TokenRequired
 from server.core.models import Stage
-from server.tasks.hub import Subscription
+from server.tasks.hub import Watcher
 
 
-class QueuePoll(Subscription):
+class QueuePoll(Watcher):
     """A long poll of the queue; it also ends when the session of its request ends."""
 
     is_logged_out = False

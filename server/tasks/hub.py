@@ -26,8 +26,8 @@ class Removed:
 Update = TaskStatus | Removed
 
 
-class Subscription:
-    """The newest untaken update of each task."""
+class Watcher:
+    """Holds the newest untaken update of each task that it watches."""
 
     __slots__ = ("_slots", "closed")
 
@@ -64,8 +64,8 @@ def outranks(update: Update, held: Update) -> bool:
     return isinstance(update, Removed) or update.revision > held.revision
 
 
-class Waiter(Subscription):
-    """A subscription for code that can wait: `async for update in waiter`."""
+class Waiter(Watcher):
+    """A watcher for code that can wait: `async for update in waiter`."""
 
     def __init__(self) -> None:
         self._changed = asyncio.Event()
@@ -106,46 +106,46 @@ class Hub:
         self.number = 0
         self._history: dict[str, tuple[int, bool]] | None = None
         self._history_from = 0
-        self._subscriptions: defaultdict[str | None, set[Subscription]] = defaultdict(set)
-        self._of_queue: set[Subscription] = set()
+        self._watchers: defaultdict[str | None, set[Watcher]] = defaultdict(set)
+        self._of_queue: set[Watcher] = set()
         self._nobody_watches = asyncio.Event()
         self._closed = False
 
-    def watch(self, task_id: str | None, subscription: Subscription) -> "Watch":
-        """A context manager: while it is open, `subscription` is offered each update."""
-        return Watch(self, task_id, subscription)
+    def watch(self, task_id: str | None, watcher: Watcher) -> "Watch":
+        """A context manager: while it is open, `watcher` is offered each update."""
+        return Watch(self, task_id, watcher)
 
-    def add(self, task_id: str | None, subscription: Subscription) -> None:
+    def add(self, task_id: str | None, watcher: Watcher) -> None:
         if self._closed:
-            subscription.close()
-        self._subscriptions[task_id].add(subscription)
+            watcher.close()
+        self._watchers[task_id].add(watcher)
 
-    def discard(self, task_id: str | None, subscription: Subscription) -> None:
-        self._subscriptions[task_id].discard(subscription)
-        if not self._subscriptions[task_id]:
-            del self._subscriptions[task_id]
-        if not self._subscriptions and not self._of_queue:
+    def discard(self, task_id: str | None, watcher: Watcher) -> None:
+        self._watchers[task_id].discard(watcher)
+        if not self._watchers[task_id]:
+            del self._watchers[task_id]
+        if not self._watchers and not self._of_queue:
             self._nobody_watches.set()
 
     @contextmanager
-    def watch_queue(self, subscription: Subscription) -> Iterator[None]:
-        """While it is open, `subscription` is woken when the queue was paused or resumed."""
+    def watch_queue(self, watcher: Watcher) -> Iterator[None]:
+        """While it is open, `watcher` is woken when the queue was paused or resumed."""
         if self._closed:
-            subscription.close()
-        self._of_queue.add(subscription)
+            watcher.close()
+        self._of_queue.add(watcher)
         try:
             yield
         finally:
-            self._of_queue.discard(subscription)
-            if not self._of_queue and not self._subscriptions:
+            self._of_queue.discard(watcher)
+            if not self._of_queue and not self._watchers:
                 self._nobody_watches.set()
 
     def watched(self) -> set[str | None]:
-        """Ids of the tasks that are watched; None is one of them if a subscription watches all tasks."""
-        return set(self._subscriptions)
+        """Ids of the tasks that are watched; None is one of them if somebody watches all tasks."""
+        return set(self._watchers)
 
     def is_watched(self, task_id: str) -> bool:
-        return task_id in self._subscriptions or None in self._subscriptions
+        return task_id in self._watchers or None in self._watchers
 
     def publish(self, update: Update | str) -> None:
         """Remember the change and offer `update` to those who watch.
@@ -169,20 +169,20 @@ class Hub:
                 del self._changes[old]
         if not isinstance(update, str):
             for key in (task_id, None):
-                for subscription in self._subscriptions.get(key, ()):
-                    subscription.offer(update)
+                for watcher in self._watchers.get(key, ()):
+                    watcher.offer(update)
 
     def removed(self, task_id: str) -> None:
         self.publish(Removed(task_id))
 
     def missed(self) -> None:
-        """Changes and removals may have passed unheard until now: end the subscriptions to all tasks."""
+        """Changes and removals may have passed unheard until now: end those who watch all tasks."""
         self._missed_at = time.monotonic()
         if self._history is not None:
             self._count()
             self._history, self._history_from = {}, self.number
-        for subscription in self._subscriptions.get(None, ()):
-            subscription.close()
+        for watcher in self._watchers.get(None, ()):
+            watcher.close()
 
     def keep_history(self) -> None:
         """From now on number the changes and keep the last ones; before, nobody pays for it."""
@@ -215,19 +215,19 @@ class Hub:
         return {name: gone for name, (at, gone) in self._changes.items() if at >= now - seconds}
 
     def queue_changed(self) -> None:
-        for subscription in self._of_queue:
-            subscription.wake()
+        for watcher in self._of_queue:
+            watcher.wake()
 
     def close(self) -> None:
-        """End every subscription, also those that come later."""
+        """End every watcher, also those that come later."""
         self._closed = True
-        for subscriptions in (*self._subscriptions.values(), self._of_queue):
-            for subscription in subscriptions:
-                subscription.close()
+        for watchers in (*self._watchers.values(), self._of_queue):
+            for watcher in watchers:
+                watcher.close()
 
     async def left_alone(self) -> None:
         """Return when nobody watches."""
-        while self._subscriptions or self._of_queue:
+        while self._watchers or self._of_queue:
             self._nobody_watches.clear()
             await self._nobody_watches.wait()
 
@@ -238,10 +238,10 @@ class Watch:
 
     hub: Hub
     task_id: str | None
-    subscription: Subscription
+    watcher: Watcher
 
     def __enter__(self) -> None:
-        self.hub.add(self.task_id, self.subscription)
+        self.hub.add(self.task_id, self.watcher)
 
     def __exit__(self, *_: object) -> None:
-        self.hub.discard(self.task_id, self.subscription)
+        self.hub.discard(self.task_id, self.watcher)

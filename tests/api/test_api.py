@@ -683,7 +683,7 @@ async def test_shutdown_ends_sockets_with_1001_and_long_polls_at_once(client: Cl
     ):
         await one.receive_json()
         held = asyncio.create_task(client.get(f"/api/status/{task_id}?wait=50", headers=etag))
-        await until(lambda: len(client.app[keys.HUB]._subscriptions[task_id]) == 2)
+        await until(lambda: len(client.app[keys.HUB]._watchers[task_id]) == 2)
         await client.app.shutdown()
         for ws in (one, all_):
             assert [message async for message in ws] == []

@@ -108,7 +108,7 @@ async def test_a_long_poll_and_a_socket_are_not_quiet(client: Client) -> None:
         held = asyncio.create_task(
             client.get(f"/api/status/{task_id}?wait=30", headers={"If-None-Match": etag})
         )
-        while len(client.app[keys.HUB]._subscriptions.get(task_id, ())) < 2:
+        while len(client.app[keys.HUB]._watchers.get(task_id, ())) < 2:
             await asyncio.sleep(0)
         let_time_pass(client, 10 * QUIET)
         await client.post(f"/api/tasks/{task_id}/cancel")

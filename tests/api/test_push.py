@@ -18,7 +18,7 @@ from server.api.payload import text_frame
 from server.app import create_app
 from server.core.models import ProcessRequest, Stage, TaskStatus
 from server.settings import DownloadSettings, Settings, StorageSettings
-from server.tasks.hub import Hub, Subscription
+from server.tasks.hub import Hub, Watcher
 
 Client = TestClient[web.Request, web.Application]
 REQUEST = ProcessRequest(url="http://127.0.0.9:9/video.mp4", auto_start=False)
@@ -191,20 +191,20 @@ def test_a_frame_says_how_long_it_is(size: int, head: bytes) -> None:
 
 
 def test_what_was_not_taken_stays_held_and_can_still_be_overtaken() -> None:
-    subscription = Subscription()
+    watcher = Watcher()
     for task_id in "abc":
-        subscription.offer(numbered(task_id, 1))
-    assert subscription.take(2) == [numbered("a", 1), numbered("b", 1)]
-    subscription.offer(numbered("c", 2))
-    assert subscription.take(2) == [numbered("c", 2)]
-    assert not subscription.take()
+        watcher.offer(numbered(task_id, 1))
+    assert watcher.take(2) == [numbered("a", 1), numbered("b", 1)]
+    watcher.offer(numbered("c", 2))
+    assert watcher.take(2) == [numbered("c", 2)]
+    assert not watcher.take()
 
 
 async def test_the_hub_says_when_nobody_watches_any_more() -> None:
-    hub, subscription = Hub(), Subscription()
+    hub, watcher = Hub(), Watcher()
     async with asyncio.timeout(20):
         await hub.left_alone()
-        with hub.watch("a", subscription):
+        with hub.watch("a", watcher):
             waiting = asyncio.create_task(hub.left_alone())
             await asyncio.sleep(0)
             assert not waiting.done()

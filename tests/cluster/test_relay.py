@@ -18,7 +18,7 @@ from server.core.unusable import DatabaseUnusable
 from server.files.public_names import short_of
 from server.storage.postgresql import PostgresStore, open_store
 from server.storage.postgresql.announcing import News
-from server.tasks.hub import Hub, Removed, Subscription, Update, Waiter
+from server.tasks.hub import Hub, Removed, Update, Waiter, Watcher
 from tests.adding import add
 from tests.cluster.breaking import Proxy, proxied
 from tests.cluster.pooler import pooled
@@ -57,19 +57,19 @@ async def node(writing: PostgresStore, proxy: Proxy) -> AsyncIterator[Node]:
         yield Node(there, hub, await stack.enter_async_context(relayed(proxy.url, there, hub)))
 
 
-async def comes(subscription: Subscription, wanted: Callable[[Update], bool]) -> list[Update]:
+async def comes(watcher: Watcher, wanted: Callable[[Update], bool]) -> list[Update]:
     """All updates up to the one that is `wanted`."""
     found: list[Update] = []
     async with asyncio.timeout(15):
         while not any(map(wanted, found)):
-            found += subscription.take()
+            found += watcher.take()
             await asyncio.sleep(0.01)
     return found
 
 
-async def comes_also(subscription: Subscription, wanted: Update, found: list[Update]) -> list[Update]:
+async def comes_also(watcher: Watcher, wanted: Update, found: list[Update]) -> list[Update]:
     """All updates, if it is not among those that were `found`."""
-    return found if wanted in found else found + await comes(subscription, lambda update: update == wanted)
+    return found if wanted in found else found + await comes(watcher, lambda update: update == wanted)
 
 
 def is_at(status: TaskStatus) -> Callable[[Update], bool]:
@@ -85,20 +85,20 @@ async def test_a_change_on_one_node_comes_to_who_watches_on_another(
     writing: PostgresStore, node: Node
 ) -> None:
     status = (await add(writing, new_task())).status
-    subscription = Subscription()
-    with node.hub.watch(status.task_id, subscription):
+    watcher = Watcher()
+    with node.hub.watch(status.task_id, watcher):
         for step in (started, downloading, finished):
             status = await save(writing, step(status))
-            await comes(subscription, is_at(status))
+            await comes(watcher, is_at(status))
         await writing.mark_removed(status.task_id)
-        await comes(subscription, lambda update: update == Removed(status.task_id))
+        await comes(watcher, lambda update: update == Removed(status.task_id))
 
 
 async def test_who_watches_all_hears_of_new_tasks(writing: PostgresStore, node: Node) -> None:
-    subscription = Subscription()
-    with node.hub.watch(None, subscription):
+    watcher = Watcher()
+    with node.hub.watch(None, watcher):
         status = (await add(writing, new_task())).status
-        await comes(subscription, is_at(status))
+        await comes(watcher, is_at(status))
 
 
 async def test_what_nobody_watches_is_not_read(
@@ -113,11 +113,11 @@ async def test_what_nobody_watches_is_not_read(
 
     monkeypatch.setattr(node.store, "readable_statuses", spied)
     watched, other = [(await add(writing, new_task())).status for _ in range(2)]
-    subscription = Subscription()
-    with node.hub.watch(watched.task_id, subscription):
+    watcher = Watcher()
+    with node.hub.watch(watched.task_id, watcher):
         await save(writing, started(other))
         await save(node.store, ours := started(watched))  # our own recorder tells the hub
-        await comes(subscription, is_at(await save(writing, downloading(ours))))
+        await comes(watcher, is_at(await save(writing, downloading(ours))))
     assert {*read} == {watched.task_id}
 
 
@@ -126,16 +126,16 @@ async def test_after_a_gap_all_that_is_watched_is_read_again(
 ) -> None:
     statuses = [(await add(writing, new_task())).status for _ in range(4)]
     changed, gone, damaged, same = statuses
-    subscription = Subscription()
+    watcher = Watcher()
     with ExitStack() as watches:
         for status in (damaged, gone, changed):
-            watches.enter_context(node.hub.watch(status.task_id, subscription))
+            watches.enter_context(node.hub.watch(status.task_id, watcher))
         with psycopg.connect(clean_database) as db:
             db.execute("UPDATE tasks SET status = '{' WHERE task_id = %s", (damaged.task_id,))
         proxy.cut()
         await writing.mark_removed(gone.task_id)
         now = await save(writing, started(changed))
-        found = await comes_also(subscription, Removed(gone.task_id), await comes(subscription, is_at(now)))
+        found = await comes_also(watcher, Removed(gone.task_id), await comes(watcher, is_at(now)))
     assert damaged.task_id not in {update.task_id for update in found}
     assert same.task_id not in {update.task_id for update in found}
 
@@ -170,11 +170,11 @@ async def test_a_gap_lasts_until_a_task_that_is_watched_can_be_read(
             raise errors.pop()
         return await readable_statuses(ids)
 
-    subscription, status = Subscription(), (await add(writing, new_task())).status
-    with node.hub.watch(status.task_id, subscription):
+    watcher, status = Watcher(), (await add(writing, new_task())).status
+    with node.hub.watch(status.task_id, watcher):
         monkeypatch.setattr(node.store, "readable_statuses", fails_at_first)
         proxy.cut()
-        await comes(subscription, is_at(await save(writing, finished(status))))
+        await comes(watcher, is_at(await save(writing, finished(status))))
     assert errors == []
 
 
@@ -213,12 +213,12 @@ async def test_a_connection_that_is_silent_is_given_up(
     monkeypatch.setattr(relay, "ANSWER_WITHIN", 0.5)
     proxy.cut()  # the next connection goes by the shorter times
     status = (await add(writing, new_task())).status
-    subscription = Subscription()
-    with node.hub.watch(status.task_id, subscription):
-        await comes(subscription, is_at(status := await save(writing, started(status))))
+    watcher = Watcher()
+    with node.hub.watch(status.task_id, watcher):
+        await comes(watcher, is_at(status := await save(writing, started(status))))
         proxy.hush()
         status = await save(writing, downloading(status))
-        await comes(subscription, is_at(status))
+        await comes(watcher, is_at(status))
 
 
 async def test_a_node_that_does_not_hear_itself_does_not_start(

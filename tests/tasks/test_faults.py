@@ -28,7 +28,7 @@ from server.storage.sqlite import SqliteStore
 from server.tasks import children, janitor, recorder
 from server.tasks.children import Child, ForkServer
 from server.tasks.dispatcher import LocalDispatcher
-from server.tasks.hub import Hub, Subscription
+from server.tasks.hub import Hub, Watcher
 from server.tasks.next_attempt import after_failure
 from server.tasks.programs_found import find_tools
 from server.tasks.service import Accepted
@@ -361,7 +361,7 @@ async def test_the_end_of_an_attempt_that_was_perhaps_saved_is_published_and_cou
 ) -> None:
     """The database saves it, and goes away before it can say so."""
     monkeypatch.setattr(recorder, "SAVE_AGAIN", 0.01)
-    original, saved, hub, subscription = SqliteStore.save, list[TaskStatus](), Hub(), Subscription()
+    original, saved, hub, watcher = SqliteStore.save, list[TaskStatus](), Hub(), Watcher()
 
     async def save(store: SqliteStore, status: TaskStatus) -> bool:
         done = await original(store, status)
@@ -373,13 +373,13 @@ async def test_the_end_of_an_attempt_that_was_perhaps_saved_is_published_and_cou
     monkeypatch.setattr(SqliteStore, "save", save)
     async with backend(tmp_path, hub, retries=1) as opened:
         task_id = (await opened.tasks.submit(ProcessRequest(url="http://127.0.0.9:9/v.mp4"))).task_id
-        with hub.watch(task_id, subscription):
+        with hub.watch(task_id, watcher):
             child.say(Broken(code="http_503", retryable=True))
             child.say(Broken(code="http_404"))
             ended = await reached(opened, task_id, Stage.FAILED)
             while opened.tasks._dispatcher.running():
                 await asyncio.sleep(0.01)
-            assert subscription.take() == [ended]
+            assert watcher.take() == [ended]
     assert [(status.stage, status.retries) for status in saved] == [(Stage.QUEUED, 1), (Stage.FAILED, 1)]
 
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from server.core.models import TaskStatus
-from server.tasks.hub import REMEMBERED, Hub, Removed, Subscription, Waiter
+from server.tasks.hub import REMEMBERED, Hub, Removed, Waiter, Watcher
 
 NOW = datetime(2024, 1, 1, tzinfo=UTC)
 
@@ -14,7 +14,7 @@ def numbered(task_id: str, revision: int) -> TaskStatus:
     return TaskStatus(task_id=task_id, url="http://media.test/a", revision=revision, created_at=NOW)
 
 
-class Woken(Subscription):
+class Woken(Watcher):
     """Counts how often it was woken."""
 
     def __init__(self) -> None:

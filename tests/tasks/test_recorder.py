@@ -13,7 +13,7 @@ from server.core.models import Stage, Task, TaskStatus
 from server.files.public_names import short_of
 from server.storage.sqlite import SqliteStore, open_store
 from server.tasks import recorder
-from server.tasks.hub import Hub, Subscription
+from server.tasks.hub import Hub, Watcher
 from tests.adding import add
 from tests.examples import new_task
 
@@ -35,17 +35,17 @@ async def test_what_was_perhaps_saved_is_recorded_once(
         raise DatabaseAway(perhaps_done=True)
 
     monkeypatch.setattr(SqliteStore, "save", save)
-    hub, subscription = Hub(), Subscription()
+    hub, watcher = Hub(), Watcher()
     async with open_store(tmp_path / "clipwire.db", max_queued=9, find_short=short_of) as store:
         task = await add(store, new_task())
-        with hub.watch(task.status.task_id, subscription):
+        with hub.watch(task.status.task_id, watcher):
             async with asyncio.timeout(20):
                 after = await recorder.Recorder(store, hub, Clock()).record_surely(
                     task.status.task_id, Started()
                 )
         assert (after.attempt, after.revision) == (1, 2)
         assert (await store.get(after.task_id)).status == after
-        assert subscription.take() == [after]
+        assert watcher.take() == [after]
 
 
 @pytest.mark.parametrize("reads", [1, 2, 3])
@@ -82,15 +82,15 @@ async def test_a_commit_that_shows_only_later_is_published_and_counts_once(
 
     monkeypatch.setattr(SqliteStore, "save", save)
     monkeypatch.setattr(SqliteStore, "get", get)
-    hub, subscription = Hub(), Subscription()
+    hub, watcher = Hub(), Watcher()
     async with open_store(tmp_path / "clipwire.db", max_queued=9, find_short=short_of) as store:
         task_id = (await add(store, new_task())).status.task_id
         recording = recorder.Recorder(store, hub, Clock())
         before = await recording.record(task_id, Started())
-        with hub.watch(task_id, subscription):
+        with hub.watch(task_id, watcher):
             async with asyncio.timeout(20):
                 after = await recording.record_surely(task_id, event, before.attempt)
-        assert [after] == under_way == subscription.take()
+        assert [after] == under_way == watcher.take()
         assert (await store.get(task_id)).status == after
 
 
