@@ -18,6 +18,7 @@ from tests.cluster import folders, shared
 from tests.cluster.folders import own_folder, remove_abandoned
 from tests.cluster.s3 import S3
 from tests.cluster.shared import Borrowed, Lender
+from tests.ports import free_port
 from tests.service import ROOT
 
 OWNER = """
@@ -29,6 +30,14 @@ with own_folder("of-a-test") as folder:
     time.sleep(60)
 """
 
+CHOOSE = """
+import random
+from tests.ports import free_port
+drawn, randrange = [{port}], random.randrange
+random.randrange = lambda *bounds: drawn.pop() if drawn else randrange(*bounds)
+print(free_port())
+"""
+
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -37,6 +46,13 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(folders, "SOCKETS", tmp_path)
     monkeypatch.setattr(folders, "NEW", -1.0)
     return tmp_path
+
+
+def test_no_other_worker_gets_a_port_although_nobody_listens_there_yet() -> None:
+    port = free_port()
+    command = (sys.executable, "-c", CHOOSE.format(port=port))
+    chosen = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert int(chosen.stdout) != port
 
 
 def test_all_workers_get_the_server_that_the_first_one_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
