@@ -15,7 +15,7 @@ from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright
 from tests.fakes.api import FROM_ELSEWHERE, FakeApi, open_api
 from tests.tools import driver_runs, find_chromium, without
 
-PATIENCE_MS = 10_000
+PATIENCE_MS = 30_000
 _ARGUMENTS = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),

@@ -12,7 +12,7 @@ from tests.pictures.__main__ import LANGUAGES, SCHEMES, SIZES, seen
 from tests.pictures.scenes import SCENES
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
-PATIENCE = 60
+PATIENCE = 90
 SIZE_OF = {"light": "desktop", "dark": "phone", "forced": "tablet"}
 # Here something is refused or not to be reached: browsers say so, whatever a page does.
 # The console tells of an answer of 401 before a log-in, and of what the scene has refused.

@@ -11,7 +11,7 @@ from tests.browser.lists import leave, load_all, row, scroll_through, shown
 from tests.fakes.api import FakeApi, open_api
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.long]
-PATIENCE = 30
+PATIENCE = 90
 
 
 def state(page: Page) -> Locator:

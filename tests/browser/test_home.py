@@ -10,7 +10,7 @@ from tests.browser.conftest import OpenPage
 from tests.fakes.api import FakeApi, open_api
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.long]
-PATIENCE = 30
+PATIENCE = 90
 _LOOK_AWAY = "Object.defineProperty(document, 'hidden', { get: () => true, configurable: true })"
 # No headless browser shows notices: what is heard is what it would be asked to show.
 _AS_ON_A_PHONE = """() => {

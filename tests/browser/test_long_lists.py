@@ -21,7 +21,7 @@ from tests.browser.lists import (
 from tests.fakes.api import FakeApi
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.long]
-PATIENCE = 30
+PATIENCE = 90
 MOST_NODES = 10_000
 MOST_ROWS = 80
 DESKTOP = {"width": 1280, "height": 800}

@@ -14,7 +14,7 @@ from tests.service import Service, Services
 from tests.site import open_site, probe
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.long]
-PATIENCE = 60
+PATIENCE = 90
 ENDS = "(video) => video.ended || new Promise((done) => (video.onended = () => done(true)))"
 _LINES = "video => [...video.textTracks].map((track) => [track.language, track.mode])"
 

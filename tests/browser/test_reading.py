@@ -14,7 +14,7 @@ from tests.fakes.api import FakeApi
 from tests.tools import find_chromium
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
-PATIENCE = 60
+PATIENCE = 90
 DESKTOP: dict[str, Any] = {"viewport": {"width": 1280, "height": 900}}
 PHONE: dict[str, Any] = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
 # Looks at each frame: a row that was there in the frame before stands at the same place of the document, and

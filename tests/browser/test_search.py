@@ -10,7 +10,7 @@ from tests.browser.lists import load_all, row, scroll_through, shown
 from tests.fakes.api import FakeApi
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.long]
-PATIENCE = 20
+PATIENCE = 90
 
 
 async def search(page: Page, text: str) -> None:

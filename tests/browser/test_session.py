@@ -11,7 +11,7 @@ from tests.browser.test_connection import is_live, listings
 from tests.fakes.api import FakeApi
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.long]
-PATIENCE = 20
+PATIENCE = 90
 TOKEN = "sesame"
 
 

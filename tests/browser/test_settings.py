@@ -14,7 +14,7 @@ from tests.fakes.api import FakeApi
 from tests.service import Services
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.long]
-PATIENCE = 60
+PATIENCE = 90
 COOKIES = "# Netscape HTTP Cookie File\n.videos.example\tTRUE\t/\tTRUE\t4102444800\tname\tvalue\n"
 _LOOK_AWAY = "Object.defineProperty(document, 'hidden', { get: () => true, configurable: true })"
 

@@ -12,7 +12,7 @@ from tests.browser.lists import load_all, row, scroll_through, shown, shows
 from tests.fakes.api import FakeApi
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
-PATIENCE = 20
+PATIENCE = 90
 _COUNT_UPDATES = """() => {
     window.updates = 0
     const observer = new MutationObserver(() => (window.updates += 1))

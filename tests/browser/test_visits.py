@@ -16,7 +16,7 @@ from tests.fakes.api import FakeApi
 from tests.service import Services
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
-PATIENCE = 30
+PATIENCE = 90
 MOST_BYTES, MOST_REQUESTS = 50_000, 10
 
 

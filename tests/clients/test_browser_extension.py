@@ -26,7 +26,7 @@ from tests.tools import WHOLE_CHROMIUM, driver_runs, npm_tool, without
 
 SOURCE = ROOT / "clients/browser"
 TOKEN = "right-token-0123456789"
-PATIENCE = 20  # seconds
+PATIENCE = 60  # seconds
 PATIENCE_MS = PATIENCE * 1000
 TABS = {"filter": [{"type": "tab", "exclude": False}]}
 Messages = dict[str, dict[str, Any]]
