@@ -143,6 +143,7 @@ async def test_an_extractor_that_wants_a_browser_gets_one_at_once(
     assert walled.asked("/film.mp4") == [True]
 
 
+@pytest.mark.long
 async def test_only_authorities_that_the_operator_names_are_believed(
     walled: Walled, shelf: Shelf, tmp_path: Path
 ) -> None:

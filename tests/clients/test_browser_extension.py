@@ -285,6 +285,7 @@ async def test_a_service_without_tokens_says_what_is_missing(extension: Extensio
     assert "Set server.tokens there" in await extension.set_up(service.url)
 
 
+@pytest.mark.long
 async def test_a_wrong_address_is_said(extension: Extension, locked: Service, site: Site) -> None:
     nothing, other = f"http://127.0.0.1:{free_port()}", site.url("/").rstrip("/")
     for typed, said in (

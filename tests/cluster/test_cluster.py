@@ -180,6 +180,7 @@ async def test_a_pause_of_the_queue_is_heard_on_every_node_by_those_who_wait_for
             assert (await (await waiting).json())["paused"] is (known == "false")
 
 
+@pytest.mark.long
 async def test_a_recording_that_runs_elsewhere_is_finished_and_kept(cluster: Cluster, site: Site) -> None:
     one, other = cluster.web
     task_id = await recording(one, site.url(ENDLESS), at_least=200_000)

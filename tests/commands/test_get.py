@@ -109,6 +109,7 @@ async def test_a_link_that_fails_ends_no_other_and_is_told_with_its_reason(shell
     assert "Traceback" not in ran.err
 
 
+@pytest.mark.long
 async def test_a_locale_that_lacks_letters_gets_them_escaped_and_names_without_them(
     shell: Shell, site: Site
 ) -> None:
@@ -164,7 +165,13 @@ async def test_nothing_is_written_to_standard_output(shell: Shell, site: Site) -
     assert "name a file" in ran.err
 
 
-@pytest.mark.parametrize("output", [">/dev/full", ">&-", "2>&-", "| head -c 1 >/dev/null"])
+@pytest.mark.parametrize(
+    "output",
+    [
+        ">/dev/full",
+        *(pytest.param(each, marks=pytest.mark.long) for each in (">&-", "2>&-", "| head -c 1 >/dev/null")),
+    ],
+)
 async def test_output_that_goes_nowhere_is_no_traceback(
     shell: Shell, service: Service, site: Site, output: str
 ) -> None:
@@ -313,7 +320,7 @@ async def test_ctrl_c_ends_the_download_of_its_own_server(alone: Shell, site: Si
     assert list(Path(alone.environment["TMPDIR"]).iterdir()) == []
 
 
-@pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("second", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
 async def test_another_ctrl_c_leaves_nothing_either(alone: Shell, site: Site, second: signal.Signals) -> None:
     process = await alone.start("get", site.url("/1mb.mp4?stall=100000"))
     await line_with(process.stderr, "20%")

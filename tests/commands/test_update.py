@@ -72,7 +72,8 @@ async def test_a_newer_release_is_brought_and_chosen_once(
     assert (again.status, again.out) == (0, f"yt-dlp {NEWER} is in use, and there is no newer release\n")
 
 
-@pytest.mark.parametrize("as_json", [pytest.param(False, marks=pytest.mark.long), True])
+@pytest.mark.long
+@pytest.mark.parametrize("as_json", [False, True])
 async def test_without_a_newer_release_nothing_is_brought(
     tmp_path: Path, index: Index, releases: Releases, as_json: bool
 ) -> None:
@@ -85,6 +86,7 @@ async def test_without_a_newer_release_nothing_is_brought(
     assert releases.read().outcome == "none_newer"
 
 
+@pytest.mark.long
 async def test_a_release_for_another_python_is_passed_over(tmp_path: Path, index: Index) -> None:
     index.put(installed())
     index.put(NEWEST, requires_python=">=3.99")
@@ -147,6 +149,7 @@ async def test_what_was_refused_leaves_the_old_one_and_is_said(
     assert releases.chosen() == NEWEST
 
 
+@pytest.mark.long
 async def test_an_index_that_is_away_is_said(tmp_path: Path, index: Index, releases: Releases) -> None:
     away = {**index.environment, "PIP_INDEX_URL": "http://user:hunter2@127.0.0.1:9/index"}
     ran = await Shell(tmp_path, CLIPWIRE_DOWNLOADS__MIN_FREE_DISK="0", **away).run("update")

@@ -163,6 +163,7 @@ async def test_any_format(opened: Inside, site: Site) -> None:
     await repaired(opened, task, "any_format")
 
 
+@pytest.mark.long
 async def test_accept_gaps(opened: Inside, site: Site, tmp_path: Path) -> None:
     task = await failed(opened, "http_404", site.url("/hls/ts/index.m3u8?missing=2"))
     assert task["remedies"] == ["accept_gaps"]

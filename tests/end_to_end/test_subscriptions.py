@@ -289,6 +289,7 @@ async def test_the_day_that_a_page_tells_of_its_film_counts(service: Service, si
     assert (found["reason"], found["published_at"][:10]) == ("since", "2026-03-14")
 
 
+@pytest.mark.long
 async def test_a_pattern_that_hangs_ends_the_look(service: Service, site: Site) -> None:
     site.followed["i"] = Followed([Film("1", "a" * 60 + "!", "/video.mp4?times=1")])
     filters = {"title": "(a+)+$"}
@@ -385,6 +386,7 @@ async def test_a_host_that_refuses_too_many_requests_is_left_alone_but_not_by_cl
         await unsubscribe_all(service)
 
 
+@pytest.mark.long
 async def test_a_film_that_is_refused_holds_what_others_want_of_its_host_but_no_link_of_a_client(
     services: Services, site: Site
 ) -> None:
@@ -416,6 +418,7 @@ async def test_a_film_that_is_refused_holds_what_others_want_of_its_host_but_no_
         await unsubscribe_all(service)
 
 
+@pytest.mark.long
 async def test_a_long_list_that_has_not_changed_costs_one_page_and_a_pinned_entry_ends_no_look(
     tmp_path: Path, site: Site
 ) -> None:

@@ -94,6 +94,7 @@ async def test_new_jobs_run_on_what_was_chosen_and_old_ones_end_on_theirs(
     await runs_on(service, NEWER)
 
 
+@pytest.mark.long
 async def test_after_three_faults_in_a_row_the_service_goes_back(service: Service, site: Site) -> None:
     releases = choose(service, NEWER, FAULT)
     await runs_on(service, NEWER)
