@@ -172,6 +172,9 @@ _HOLD = """
     ON CONFLICT (host) DO UPDATE SET next_look_at = excluded.next_look_at,
         held_until = excluded.held_until, holds = excluded.holds"""
 _HOSTS = "SELECT host, next_look_at, held_until, holds FROM source_hosts WHERE host IN ({keys})"
+_FORGET_HOST = """
+    DELETE FROM source_hosts WHERE host = ? AND held_until = 0
+        AND NOT EXISTS (SELECT 1 FROM subscriptions WHERE subscriptions.host = source_hosts.host)"""
 _OF_TASK = "SELECT subscription_id, key, tries, pinned FROM items WHERE task_id = ?"
 _MOVE = """
     UPDATE items SET state = ?, reason = ?, not_before = ?, tries = ?, fetched_at = coalesce(?, fetched_at)
@@ -305,13 +308,14 @@ class SubscriptionRows(HeardTable):
     async def remove(self, subscription_id: str, *, with_placed: bool = False) -> list[str]:
         async def work(tables: Tables) -> list[str]:
             await tables.alone()
-            await _get(tables, subscription_id)
+            host = _host((await _get(tables, subscription_id)).url)
             unshared = await _unshared(tables, subscription_id)
             if with_placed:
                 await leave_all(tables, subscription_id)
             await tables.run("DELETE FROM items WHERE subscription_id = ?", (subscription_id,))
             await tables.run("DELETE FROM subscriptions WHERE subscription_id = ?", (subscription_id,))
             await name_feed(tables, subscription_id, None)
+            await tables.run(_FORGET_HOST, (host,))  # one that refused is left alone, whoever subscribes next
             return unshared
 
         return await self._transactions.write(work)

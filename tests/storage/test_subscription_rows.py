@@ -330,6 +330,25 @@ async def test_a_held_host_wakes_nobody_before_its_hold_ends(store: AnyStore) ->
     assert due > 1000
 
 
+async def test_a_host_is_forgotten_with_its_last_subscription_unless_it_has_refused(store: AnyStore) -> None:
+    async def hosts() -> list[str]:
+        read = store.subscriptions._transactions.read
+        return sorted(
+            host for [host] in await read(lambda tables: tables.fetch("SELECT host FROM source_hosts", ()))
+        )
+
+    mine = [await subscribed(store, f"https://{name}.test/list") for name in "ab"]
+    other = await subscribed(store, "https://a.test/other")
+    for number in range(3):
+        await looked(store, entries(), now=NOW + 10 * number)
+    await store.subscriptions.hold("b.test", 60.0, NOW)
+    await store.subscriptions.remove(mine[0].subscription_id)
+    assert await hosts() == ["a.test", "b.test"]
+    await store.subscriptions.remove(other.subscription_id)
+    await store.subscriptions.remove(mine[1].subscription_id)
+    assert await hosts() == ["b.test"]
+
+
 async def test_who_waits_is_called_when_something_is_due_sooner(store: AnyStore) -> None:
     called = 0
 
