@@ -303,6 +303,15 @@ def client_has(request: web.Request, etag: str, modified: datetime | None = None
     return since is not None and modified is not None and modified <= since
 
 
+def is_wanted(request: web.Request, etag: str, modified: datetime | None) -> bool:
+    """Whether `If-Match`, else `If-Unmodified-Since`, lets this version pass (13.1.1, 13.1.4)."""
+    wanted = request.headers.getall(hdrs.IF_MATCH, ())
+    if wanted:
+        return any(tag.strip() in ("*", etag) for header in wanted for tag in header.split(","))
+    until = http_date(",".join(request.headers.getall(hdrs.IF_UNMODIFIED_SINCE, ()))) if modified else None
+    return until is None or modified is None or modified <= until
+
+
 def allows_part(request: web.Request, etag: str, modified: datetime | None) -> bool:
     """Whether `If-Range` allows a part: no such header, or the same ETag or the exact date (13.1.5)."""
     header = ",".join(request.headers.getall(hdrs.IF_RANGE, ())).strip()

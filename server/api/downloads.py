@@ -20,7 +20,7 @@ from aiohttp import hdrs, web
 from aiohttp.abc import AbstractStreamWriter
 
 from server.api import connections
-from server.api.bodies import Query, allows_part, client_has
+from server.api.bodies import Query, allows_part, client_has, is_wanted
 from server.api.keys import FILES, TASKS
 from server.api.openapi.operation import (
     BINARY,
@@ -35,7 +35,13 @@ from server.api.openapi.operation import (
 from server.api.route import get
 from server.api.security import DOORS
 from server.core.attachment import disposition
-from server.core.errors import FileNotFound, InvalidQuery, RangeNotSatisfiable, StorageAway
+from server.core.errors import (
+    FileNotFound,
+    InvalidQuery,
+    PreconditionFailed,
+    RangeNotSatisfiable,
+    StorageAway,
+)
 from server.core.models import StoredFile
 from server.core.ports import Stream
 
@@ -74,8 +80,8 @@ async def send(
 ) -> web.StreamResponse:
     """Send a stored file, a part of it, or 304, by the request's conditions; `modified` has whole seconds.
 
-    A request for the whole file `may_redirect` to the bucket. Raises `FileNotFound`, `RangeNotSatisfiable`,
-    `StorageAway`.
+    A request for the whole file `may_redirect` to the bucket. Raises `FileNotFound`, `PreconditionFailed`,
+    `RangeNotSatisfiable`, `StorageAway`.
     """
     headers = {
         "ETag": _etag(stored),
@@ -87,6 +93,8 @@ async def send(
     }
     if modified:
         headers["Last-Modified"] = format_datetime(modified, usegmt=True)
+    if not is_wanted(request, _etag(stored), modified):
+        raise PreconditionFailed
     if client_has(request, _etag(stored), modified):
         return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
     part = _part(request, stored, modified)
@@ -207,6 +215,7 @@ def replies_to_head(headers: dict[str, str]) -> dict[int, Reply]:
 
 
 CONDITIONS = (
+    header("If-Match", "ETags; of another file nothing is sent"),
     header("Range", "one range of bytes; anything else gives the whole"),
     header("If-Range", "an ETag or a date; if it is stale, the whole is sent"),
     IF_NONE_MATCH,
@@ -233,7 +242,7 @@ ROUTES = [
                 header("If-Modified-Since", "a date"),
                 *READER,
             ),
-            errors=(FileNotFound, RangeNotSatisfiable, InvalidQuery, StorageAway),
+            errors=(FileNotFound, PreconditionFailed, RangeNotSatisfiable, InvalidQuery, StorageAway),
         ),
         head=Operation(
             "download_head",
@@ -241,7 +250,7 @@ ROUTES = [
             "What a finished file comes with",
             replies_to_head(_HEADERS),
             parameters=(_NAME, _INLINE, IF_NONE_MATCH, *READER),
-            errors=(FileNotFound, InvalidQuery, StorageAway),
+            errors=(FileNotFound, PreconditionFailed, InvalidQuery, StorageAway),
         ),
     )
 ]

@@ -44,7 +44,14 @@ from server.api.route import Access, get, post
 from server.api.security import DOORS, open_to_all_pages
 from server.core import errors, opml
 from server.core.attachment import disposition
-from server.core.errors import FeedNotFound, FileNotFound, NotFound, RangeNotSatisfiable, StorageAway
+from server.core.errors import (
+    FeedNotFound,
+    FileNotFound,
+    NotFound,
+    PreconditionFailed,
+    RangeNotSatisfiable,
+    StorageAway,
+)
 from server.core.feeds import Listed
 from server.core.models import Says, StoredFile, TaskStatus, check_url, without_password
 from server.core.podcast_xml import Enclosed, Episode, Podcast, one_line, plain, written
@@ -482,7 +489,7 @@ ROUTES = [
                 header("If-Modified-Since", "a date"),
                 *READER,
             ),
-            errors=(*_NOT_FOUND, FileNotFound, RangeNotSatisfiable, StorageAway),
+            errors=(*_NOT_FOUND, FileNotFound, PreconditionFailed, RangeNotSatisfiable, StorageAway),
             always=_OPEN,
         ),
         head=Operation(
@@ -497,7 +504,7 @@ ROUTES = [
                 IF_NONE_MATCH,
                 *READER,
             ),
-            errors=(*_NOT_FOUND, FileNotFound, StorageAway),
+            errors=(*_NOT_FOUND, FileNotFound, PreconditionFailed, StorageAway),
             always=_OPEN,
         ),
         access=Access.SECRET,
@@ -512,7 +519,7 @@ ROUTES = [
             replies("A small JPEG", JPEG, _TAGGED),
             "Needs no token: the secret in the path takes its place.",
             parameters=(_SECRET, _FEED, _TASK, *CONDITIONS, *READER),
-            errors=(*_NOT_FOUND, FileNotFound, RangeNotSatisfiable, StorageAway),
+            errors=(*_NOT_FOUND, FileNotFound, PreconditionFailed, RangeNotSatisfiable, StorageAway),
             always=_OPEN,
         ),
         access=Access.SECRET,

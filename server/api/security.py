@@ -41,7 +41,7 @@ _OF_PROXIES = (hdrs.X_FORWARDED_FOR, hdrs.X_FORWARDED_HOST, hdrs.X_FORWARDED_PRO
 SAFE = frozenset(("GET", "HEAD", "OPTIONS"))
 ALLOWED_METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE"
 ALLOWED_HEADERS = (
-    "Authorization, Content-Type, Idempotency-Key, If-Modified-Since, If-None-Match, If-Range, "
+    "Authorization, Content-Type, Idempotency-Key, If-Match, If-Modified-Since, If-None-Match, If-Range, "
     "Last-Event-ID, Prefer, Range, X-Request-Id"
 )
 EXPOSED_HEADERS = (

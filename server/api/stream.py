@@ -19,7 +19,14 @@ from server.api.openapi.operation import IF_NONE_MATCH, READER, TASK_ID, Operati
 from server.api.route import get
 from server.api.security import DOORS
 from server.core.attachment import disposition
-from server.core.errors import FileNotFound, NotStreamable, RangeNotSatisfiable, StorageAway, TaskNotFound
+from server.core.errors import (
+    FileNotFound,
+    NotStreamable,
+    PreconditionFailed,
+    RangeNotSatisfiable,
+    StorageAway,
+    TaskNotFound,
+)
 from server.core.models import Stage, TaskStatus
 from server.core.ports import Growing, Growth
 from server.core.shielding import opened
@@ -147,7 +154,14 @@ ROUTES = [
             "Of a completed task it is the film, or the sound if there is no film. If the download does not "
             "come to its end, the connection breaks off before that of the answer.",
             parameters=(TASK_ID, *CONDITIONS, *READER),
-            errors=(TaskNotFound, NotStreamable, FileNotFound, RangeNotSatisfiable, StorageAway),
+            errors=(
+                TaskNotFound,
+                NotStreamable,
+                FileNotFound,
+                PreconditionFailed,
+                RangeNotSatisfiable,
+                StorageAway,
+            ),
         ),
         head=Operation(
             "stream_head",
@@ -155,7 +169,7 @@ ROUTES = [
             "Whether there is something to play, and what",
             replies_to_head(_HEADERS),
             parameters=(TASK_ID, IF_NONE_MATCH, *READER),
-            errors=(TaskNotFound, NotStreamable, FileNotFound, StorageAway),
+            errors=(TaskNotFound, NotStreamable, FileNotFound, PreconditionFailed, StorageAway),
         ),
     )
 ]

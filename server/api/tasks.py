@@ -45,6 +45,7 @@ from server.core.errors import (
     FileNotFound,
     InvalidQuery,
     NoRoom,
+    PreconditionFailed,
     QueueFull,
     QueuePaused,
     RangeNotSatisfiable,
@@ -472,7 +473,7 @@ ROUTES = [
             "A small JPEG",
             replies("At most 480 pixels wide", "image/jpeg", _PICTURE),
             parameters=(TASK_ID, *CONDITIONS, *READER),
-            errors=(TaskNotFound, ThumbnailNotFound, RangeNotSatisfiable, StorageAway),
+            errors=(TaskNotFound, ThumbnailNotFound, PreconditionFailed, RangeNotSatisfiable, StorageAway),
         ),
         head=Operation(
             "thumbnail_head",
@@ -480,7 +481,7 @@ ROUTES = [
             "What the small JPEG comes with",
             replies_to_head(_PICTURE),
             parameters=(TASK_ID, IF_NONE_MATCH, *READER),
-            errors=(TaskNotFound, ThumbnailNotFound, StorageAway),
+            errors=(TaskNotFound, ThumbnailNotFound, PreconditionFailed, StorageAway),
         ),
     ),
     post(

@@ -37,6 +37,7 @@ AppError
 ├── LibraryIsBusy            409  another action on the whole library is under way
 ├── NotStreamable            409  nothing of the task can be played now; says why
 ├── RemedyNotOffered         409  the remedy does not fit the task's failure
+├── PreconditionFailed       412  the client wants another version of the file
 ├── BodyTooLarge             413
 ├── NotJsonType              415  Content-Type is not application/json
 ├── NotTextType              415  Content-Type is not that of the text which is expected
@@ -303,6 +304,10 @@ class InvalidCookies(AppError):
 
 class NoCookies(AppError):
     status, code = HTTPStatus.UNPROCESSABLE_ENTITY, "no_cookies"
+
+
+class PreconditionFailed(AppError):
+    status, code = HTTPStatus.PRECONDITION_FAILED, "precondition_failed"
 
 
 class RangeNotSatisfiable(AppError):

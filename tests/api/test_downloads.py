@@ -324,6 +324,28 @@ async def test_a_range_gives_the_part(client: Client, link: str, asked: str, fir
     assert answer.headers["Content-Length"] == str(last - first + 1)
 
 
+@pytest.mark.parametrize(
+    ("header", "value", "status"),
+    [
+        ("If-Match", "*", 206),
+        ("If-Match", '"another", {etag}', 206),
+        ("If-Match", '"another"', 412),
+        ("If-Match", "W/{etag}", 412),  # compared strongly
+        ("If-Unmodified-Since", "{modified}", 206),
+        ("If-Unmodified-Since", "Thu, 01 Jan 1998 00:00:00 GMT", 412),
+        ("If-Unmodified-Since", "yesterday", 206),
+    ],
+)
+async def test_who_wants_another_version_gets_none(
+    client: Client, link: str, header: str, value: str, status: int
+) -> None:
+    known, _ = await get(client, link)
+    value = value.format(etag=known.headers["ETag"], modified=known.headers["Last-Modified"])
+    answer, body = await get(client, link, Range="bytes=0-9", **{header.replace("-", "_"): value})
+    assert answer.status == status
+    assert body == CONTENT[:10] if status == 206 else b'"precondition_failed"' in body
+
+
 @pytest.mark.parametrize("asked", ["bytes=3000-", "bytes=3000-3001", "bytes=-0", f"bytes={'9' * 30}-"])
 async def test_a_range_beyond_the_file_is_416_and_says_its_size(
     client: Client, link: str, asked: str
