@@ -220,7 +220,7 @@ async def test_a_list_whose_failed_entries_are_removed_cannot_be_retried(opened:
 async def test_a_list_without_playlist_is_refused_with_a_hint(opened: Inside, site: Site) -> None:
     failed = await ended(opened, await opened.submit(url=site.url("/feed?count=2"), auto_start=True))
     assert failed["error_code"] == "is_playlist"
-    assert "playlist" in failed["hint"]
+    assert "整个列表" in failed["hint"]
     assert not site.seen("/video.mp4")
 
 
