@@ -17,7 +17,7 @@ from tests.pictures.scenes import SCENES
 ROOT = Path(__file__).parent.parent.parent
 PAGE = ROOT / "docs" / "design" / "index.html"
 TOKENS = ROOT / "static" / "css" / "tokens.css"
-SHEETS = ("tokens", "base", "controls", "page", "row", "above", "details", "options")
+SHEETS = ("tokens", "base", "controls", "page", "row", "above", "details", "options", "preview")
 # State of the page -> heading, what is taken out of it, and how often.
 PARTS = {
     "all": (("Rows, in every stage", ".row", 14), ("Header", ".head", 1), ("Box", "#submit", 1),
