@@ -153,6 +153,17 @@ async def test_one_that_waits_begins_now(api: FakeApi, open_page: OpenPage) -> N
         assert "POST /api/tasks/a/start?lang=en" in api.requests
 
 
+async def test_what_an_opened_entry_says_stands_under_its_title(api: FakeApi, open_page: OpenPage) -> None:
+    await fill(api, 2)
+    left = "e => e.getBoundingClientRect().left"
+    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+        await row(page, "list").get_by_role("button", name="Bread").click()
+        await row(page, "e0").get_by_role("button", name="Film 0").click()
+        await expect(row(page, "e0").locator(".details dl")).to_be_visible()
+        of_title = await row(page, "e0").locator(".title").evaluate(left)
+        assert await row(page, "e0").locator(".details dl").evaluate(left) == of_title
+
+
 async def test_a_link_whose_file_is_there_says_so(api: FakeApi, open_page: OpenPage) -> None:
     files = {"video": "/api/download/v.mp4"}
     await api.put("a", "completed", files=files, url="https://a.example/1", video_info={"title": "Bread"})
