@@ -280,8 +280,10 @@ class PlacementStore(Protocol):
         """The folder was marked as the library."""
         ...
 
-    async def source_of(self, subscription_id: str) -> tuple[str, str | None] | None:
-        """The key of a subscription's source, and what that is called; None if there is none any more."""
+    async def source_of(self, subscription_id: str, key: str) -> tuple[str, str | None, str | None] | None:
+        """The key of a subscription's source, what that is called, and when the item with the `key` was
+        published; None if there is none any more.
+        """
         ...
 
     async def due_in(self, now: float) -> float | None:

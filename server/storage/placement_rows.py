@@ -22,6 +22,7 @@ from server.storage.task_rows import read_status, readable
 
 LATEST = 86_400.0  # seconds: what is due later was put off by a clock that was ahead
 MOST_LEASE = 3600.0  # seconds: the same of a lease
+MOST_INHERITED = 50  # sets of one claim whose files go to another
 FILMS = ("video", "audio")
 MARK = ".clipwire-library"  # a path that no file of a set has
 
@@ -152,14 +153,17 @@ class PlacementRows(HeardTable):
 
         await self._transactions.write(work)
 
-    async def source_of(self, subscription_id: str) -> tuple[str, str | None] | None:
-        sql = "SELECT source_key, findings FROM subscriptions WHERE subscription_id = ?"
+    async def source_of(self, subscription_id: str, key: str) -> tuple[str, str | None, str | None] | None:
+        sql = """
+            SELECT source_key, findings, published_at FROM subscriptions s
+            LEFT JOIN items i ON i.subscription_id = s.subscription_id AND i.key = ?
+            WHERE s.subscription_id = ?"""
 
         async def work(tables: Statements) -> list[Row]:
-            return await tables.fetch(sql, (subscription_id,))
+            return await tables.fetch(sql, (key, subscription_id))
 
-        for source_key, findings in await self._transactions.read(work):
-            return source_key, json.loads(findings).get("title")
+        for source_key, findings, published_at in await self._transactions.read(work):
+            return source_key, json.loads(findings).get("title"), published_at
         return None
 
     async def due_in(self, now: float) -> float | None:
@@ -173,8 +177,10 @@ class PlacementRows(HeardTable):
         async def work(tables: Tables) -> list[Claimed]:
             await tables.alone()
             claimed = list[Claimed]()
-            values = (now, now + LATEST, now, now + MOST_LEASE, most)
+            values = (now, now + LATEST, now, now + MOST_LEASE, most + MOST_INHERITED)
             for row in await tables.fetch(_DUE, values):
+                if len(claimed) >= most:
+                    break
                 [one] = await _by_ids(tables, [row[0]])  # the one before may have left it its files
                 if one.state == "leaving" and await _inherited(tables, one):
                     continue

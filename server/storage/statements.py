@@ -46,7 +46,8 @@ Reads = Callable[[Statements], Awaitable[Result]]
 
 
 class Transactions(Protocol):
-    """Where `Work` is done. All methods may raise `StoreUnavailable`. `called` is called by `wakes`.
+    """Where `Work` is done. All methods may raise `StoreUnavailable`. `called` is called by `wakes`, of
+    whichever of these tables.
 
     `iso` is SQL that makes of `{}`, seconds since 1970, a text like `2026-01-31T08:00:00Z`.
     """
@@ -56,7 +57,7 @@ class Transactions(Protocol):
 
     async def write(self, work: Work[Result], *, wakes: bool = False) -> Result:
         """Do `work` in a transaction; its result is returned once that is on disk. `wakes`: then those who
-        look at subscriptions are told, on all nodes.
+        look at subscriptions, or fill the library, are told, on all nodes.
 
         `work` may be done more than once, so it must change nothing but the tables; an `AppError` that it
         raises is raised here, and it must not have changed anything before.

@@ -318,7 +318,7 @@ class SubscriptionRows(HeardTable):
             await tables.run(_FORGET_HOST, (host,))  # one that refused is left alone, whoever subscribes next
             return unshared
 
-        return await self._transactions.write(work)
+        return await self._transactions.write(work, wakes=with_placed)
 
     async def due(self, subscription_id: str, now: float) -> Subscription:
         async def work(tables: Tables) -> Subscription:
@@ -546,8 +546,10 @@ class SubscriptionRows(HeardTable):
     async def pin(self, subscription_id: str, keys: Sequence[str], *, pinned: bool) -> None:
         async def work(tables: Tables) -> None:
             await _run_in(tables, _PIN, keys, int(pinned), subscription_id)
+            if not pinned:  # it may be one that is not kept
+                await _run_in(tables, _KEEP_NOW, [subscription_id], 0.0)
 
-        await self._transactions.write(work)
+        await self._transactions.write(work, wakes=not pinned)
 
     async def forget(self, subscription_id: str, keys: Sequence[str]) -> None:
         async def work(tables: Tables) -> None:
@@ -566,7 +568,8 @@ class SubscriptionRows(HeardTable):
         await self._transactions.write(work)
 
     async def expire(self, now: float) -> list[str]:
-        async def work(tables: Tables) -> list[str]:
+        async def work(tables: Tables) -> tuple[list[str], bool]:
+            leaves = False
             sql = f"SELECT {COLUMNS} FROM subscriptions WHERE keep_at <= ? LIMIT 20"  # noqa: S608
             rows = await tables.fetch(sql, (now,))
             due, unkept = list(readable(rows)), list[str]()
@@ -580,15 +583,22 @@ class SubscriptionRows(HeardTable):
                 gone, again_at = _not_kept(subscription, items, now)
                 await _run_in(tables, _STATE, gone, "expired", "retention", mine)
                 await leave_items(tables, mine, gone)
+                leaves |= bool(gone)
                 rows = await tables.fetch(_UNKEPT, (mine,))
                 found = await made_by_looks(tables, [task_id for (task_id,) in rows])
                 unkept += found
                 # Once more, until the tasks are gone: their removal may be cut off.
                 at = now + 30.0 if found else again_at
                 await tables.run("UPDATE subscriptions SET keep_at = ? WHERE subscription_id = ?", (at, mine))
-            return list(dict.fromkeys(unkept))
+            return list(dict.fromkeys(unkept)), leaves
 
-        return await self._transactions.write(work)
+        async def nothing(tables: Tables) -> None:
+            pass
+
+        unkept, leaves = await self._transactions.write(work)
+        if leaves:
+            await self._transactions.write(nothing, wakes=True)
+        return unkept
 
 
 def _latest(now: float) -> tuple[float, float, float]:

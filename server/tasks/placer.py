@@ -55,6 +55,7 @@ log = logging.getLogger(__name__)
 
 AT_ONCE = 2  # sets
 LOOK_EVERY = 20.0  # seconds: a library that is back is filled within a minute
+SOON = 1.0  # seconds until more sets are begun than one claim has
 BUSY = 5.0  # seconds, while another set holds the same paths
 AGAIN, LATEST_AGAIN = 30.0, 600.0  # seconds between tries, doubled each time
 MOST_NAMES = 50  # that are tried where others have them
@@ -118,7 +119,10 @@ class Placer:
             return LOOK_EVERY
         for claimed in await self._store.claim(self._placings.room, leases.LEASE, self._now):
             self._placings.begin(self._work(claimed), f"place {claimed.file_set.set_id}")
-        return LOOK_EVERY
+        if len(self._placings) >= AT_ONCE:
+            return LOOK_EVERY
+        wait = await self._store.due_in(self._now)  # those that were claimed may have needed nothing
+        return LOOK_EVERY if wait is None else max(wait, SOON)
 
     async def is_there(self) -> bool:
         """Whether the folder is there; one that was never filled becomes a library by the first look."""
@@ -383,9 +387,11 @@ class Placer:
             "description": status.about.description if status.about else None,
             "tags": list(status.about.tags) if status.about and status.about.tags else None,
         }
-        if one.holder and (source := await self._store.source_of(one.holder)):
+        if one.holder and (source := await self._store.source_of(one.holder, one.key)):
             about["playlist"] = source[1]
+            about["published_at"] = info.published_at or source[2]
             if one.key.startswith("url "):  # an episode of a podcast, say: a file that knows of no channel
+                about["published_at"] = source[2] or info.published_at  # nor when it was published
                 about |= {"source": source[0], "channel": source[1] or about["channel"], "channel_id": None}
         if status.playlist_id:
             with suppress(AppError):

@@ -151,3 +151,10 @@ def test_the_encoding_of_the_answer_counts_where_the_feed_names_none() -> None:
     named = b'<?xml version="1.0" encoding="windows-1251"?>' + text
     _, [entry] = parsed(named, "https://a.test/", "iso-8859-1")
     assert entry["title"] == "Мир"
+
+
+@pytest.mark.parametrize("inner", ["<link>/a.mp4</link>", '<enclosure url="/get?id=1"/>'])
+def test_of_a_bare_file_its_feed_says_what_it_is(inner: str) -> None:
+    day = "<pubDate>Tue, 06 Jan 2026 10:00:00 +0100</pubDate>"
+    said = entry_of(RSS, f"<title>A film</title>{inner}{day}")["says"]
+    assert said == {"title": "A film", "timestamp": 1767690000.0}

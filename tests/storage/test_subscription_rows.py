@@ -946,6 +946,19 @@ async def test_what_is_kept_goes_by_days_and_by_number_and_never_what_is_pinned(
     assert Keep().days is None
 
 
+async def test_what_was_pinned_is_let_go_when_it_is_not_any_more(store: AnyStore) -> None:
+    mine = await subscribed(store, backlog="all", keep={"last": 1})
+    tasks = (await looked(store, entries(2, 1))).tasks
+    await store.subscriptions.pin(mine.subscription_id, ["site 1"], pinned=True)
+    for task in tasks:
+        await ended(store, task)
+    now = utc_now().timestamp()
+    assert await store.subscriptions.expire(now) == []
+    await store.subscriptions.pin(mine.subscription_id, ["site 1"], pinned=False)
+    assert await store.subscriptions.due_in(now) == 0
+    assert await store.subscriptions.expire(now) == [tasks[1].status.task_id]
+
+
 async def test_a_task_that_two_have_goes_with_the_last_one(store: AnyStore) -> None:
     await subscribed(store, backlog="all", keep={"days": 1})
     [task] = (await looked(store, entries(1))).tasks

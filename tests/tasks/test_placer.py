@@ -661,6 +661,39 @@ async def test_a_shared_file_goes_when_all_let_it_go_at_once(
 
 
 @pytest.mark.usefixtures("nobody_looks")
+async def test_files_go_with_their_subscription_at_once_however_many_are_shared(
+    server: Inside, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(placer, "LOOK_EVERY", 3600.0)  # nobody looks by itself
+    ids = [await subscribed(server, name, backlog="all", library=PLAIN | {"folder": "All"}) for name in "ab"]
+    for task_id in await found(server, ids[0], 3, 2, 1):
+        await completed(server, task_id, film(int((await server.status(task_id))["url"][-1])))
+        await placed(server, task_id)
+    await found(server, ids[1], 3, 2, 1)
+    store: Any = server.app[keys.PLACEMENTS]
+    async with asyncio.timeout(20):
+        while await busy(server):
+            store.heard()
+            await asyncio.sleep(0.05)
+    assert len(all_of(root)) == 3
+    for mine in ids:
+        async with server.client.delete(f"/api/subscriptions/{mine}?files=delete") as answer:
+            assert answer.status == 204
+    await until(lambda: all_of(root) == [])
+
+
+@pytest.mark.usefixtures("nobody_looks")
+async def test_a_film_that_tells_no_day_has_that_of_its_entry(server: Inside, root: Path) -> None:
+    mine = await subscribed(server, "a", backlog="all", library=PLAIN)
+    listed = entries(1, published_at="2025-11-24T20:00:00Z")
+    await found(server, mine, listed=listed)
+    [task_id] = [item["task_id"] for item in (await items_of(server, mine)).values()]
+    await completed(server, task_id, film(1).model_copy(update={"published_at": None}))
+    [path] = await placed(server, task_id)
+    assert "S2025E112401" in path
+
+
+@pytest.mark.usefixtures("nobody_looks")
 async def test_what_is_not_kept_goes_as_a_whole_and_only_if_it_is_ours(server: Inside, root: Path) -> None:
     mine = await subscribed(server, "a", backlog="all", library=PLAIN, keep={"last": 1})
     tasks = await found(server, mine, 2, 1)

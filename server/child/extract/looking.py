@@ -408,7 +408,8 @@ def _of_feed(said: Any, base: str) -> Entry | None:
         kind="short" if "/shorts/" in url else None,
         _at=at,
     )
-    if enclosure and not youtube:  # the sound file itself says nothing of itself
+    is_file = url != page or _MEDIA_NAME.search(urlsplit(url).path)
+    if is_file and not youtube:  # the sound file itself says nothing of itself
         picture = said.get("image") or {}
         entry["says"] = video_info.known(
             title=title,

@@ -190,7 +190,7 @@ class SqliteStore(CommonTables):
         def adding(submission: Submission) -> Add:
             return Add(submission, task_values(submission.task, find_short))
 
-        super().__init__(lambda: _InTurn(writer, lists, adding))
+        super().__init__(lambda: _InTurn(writer, lists, adding, self._heard))
         self.sessions = sessions  # in the same file, by the same writer
         self.outbox = outbox
 
@@ -204,6 +204,10 @@ class SqliteStore(CommonTables):
         self._find_short = find_short
         # For `ping`: setting the version that is set already changes nothing, and yet writes to the disk.
         self._rewrite_version = f"PRAGMA user_version = {version:d}"
+
+    def _heard(self) -> None:
+        self.subscriptions.heard()
+        self.placements.heard()
 
     async def add(self, submissions: Sequence[Submission]) -> list[Task | AppError]:
         find = self._find_short
@@ -381,16 +385,19 @@ class _InTurn:
 
     iso = "strftime('%Y-%m-%dT%H:%M:%SZ', {}, 'unixepoch')"
 
-    def __init__(self, writer: Writer, lists: Reader, adding: Callable[[Submission], Add]) -> None:
+    def __init__(
+        self, writer: Writer, lists: Reader, adding: Callable[[Submission], Add], wake: Callable[[], None]
+    ) -> None:
         self._writer = writer
         self._lists = lists
         self._adding = adding
+        self._wake = wake
         self.called: Callable[[], None] = lambda: None
 
     async def write(self, work: Work[Result], *, wakes: bool = False) -> Result:
         outcome: Result = await self._writer.submit(Transact(work, self._adding))
         if wakes:
-            self.called()
+            self._wake()
         return outcome
 
     async def read(self, work: Reads[Result]) -> Result:
