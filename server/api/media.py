@@ -1,6 +1,7 @@
 """`/api/media`: what was ever fetched, asked by its link; and the archives of other programs."""
 
 import asyncio
+from codecs import BOM_UTF8
 from datetime import UTC, datetime
 from io import BytesIO
 from typing import Any
@@ -67,7 +68,7 @@ async def import_archive(request: web.Request) -> web.Response:
 def _keys_in(body: bytes) -> tuple[list[str], list[int]]:
     """The keys in an archive, each once, and the numbers of lines that have none, but for empty ones."""
     keys, unreadable = dict[str, None](), list[int]()
-    for number, line in enumerate(BytesIO(body), 1):
+    for number, line in enumerate(BytesIO(body.removeprefix(BOM_UTF8)), 1):
         if not line.strip():
             continue
         try:

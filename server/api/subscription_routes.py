@@ -74,7 +74,8 @@ from server.locales import LANGUAGES
 
 PAGE, LARGEST_PAGE = 50, 200
 MAX_CURSOR = 20  # characters
-MAX_OPML = 1 << 20  # bytes
+MOST_OUTLINES, MAX_OPML = 1000, 1 << 20  # bytes; more, where there may be more subscriptions
+MAX_OUTLINE = 500  # bytes
 OPML = "text/x-opml"
 LOOK_EVERY = 1.0  # seconds, while a client waits for a change: it may be made on another node
 
@@ -285,11 +286,12 @@ async def export_opml(request: web.Request) -> web.Response:
 
 async def import_opml(request: web.Request) -> web.Response:
     """Subscribe to each outline with a link, as far as there is room; one that is wrong stops no other."""
+    most = max(MOST_OUTLINES, request.app[SETTINGS].subscriptions.max)
     try:
-        text = await read_text(request, MAX_OPML, OPML, "application/xml")
+        text = await read_text(request, max(MAX_OPML, most * MAX_OUTLINE), OPML, "application/xml")
     except web.RequestPayloadError:
         raise InvalidOpml from None
-    outlines = await asyncio.to_thread(opml.read, text)
+    outlines = await asyncio.to_thread(opml.read, text, most)
     outcomes: list[Subscription | AppError] = []
     for outline in outlines:
         body = {"url": outline.url, **({"name": outline.name[:200]} if outline.name else {})}

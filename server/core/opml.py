@@ -9,7 +9,6 @@ from xml.parsers import expat
 from server.core.errors import InvalidOpml
 from server.core.xml_text import xml_text
 
-MOST = 1000  # outlines with a link
 DEEPEST = 50  # elements within each other
 
 
@@ -21,9 +20,9 @@ class Outline:
     url: str
 
 
-def read(text: bytes) -> list[Outline]:
+def read(text: bytes, most: int) -> list[Outline]:
     """All outlines with a link, in their order, whatever they lie in. Raises `InvalidOpml`, also for more
-    than `MOST`, and for a document with a DTD: entities may stand for gigabytes.
+    than `most`, and for a document with a DTD: entities may stand for gigabytes.
     """
     parser = expat.ParserCreate(namespace_separator=None)
     found: list[Outline] = []
@@ -39,7 +38,7 @@ def read(text: bytes) -> list[Outline]:
             known = {key.lower(): value.strip() for key, value in given.items()}
             if url := known.get("xmlurl") or known.get("url") or known.get("htmlurl"):
                 found.append(Outline(known.get("title") or known.get("text") or "", url))
-        if len(found) > MOST:
+        if len(found) > most:
             raise InvalidOpml
 
     def end(_: str) -> None:

@@ -39,6 +39,7 @@ async def test_an_archive_is_taken_line_by_line(client: Client) -> None:
     archive = b"youtube dQw4w9WgXcQ\r\n\nvimeo 1\nvimeo 1\nnonsense\ngeneric video\nvimeo \xff\n"
     assert await taken(client, archive) == {"taken": 2, "known": 0, "unreadable": [5, 6, 7]}
     assert await taken(client, b"vimeo 1\nvimeo 2") == {"taken": 1, "known": 1, "unreadable": []}
+    assert await taken(client, b"\xef\xbb\xbfvimeo 1") == {"taken": 0, "known": 1, "unreadable": []}
     assert await taken(client, b"") == {"taken": 0, "known": 0, "unreadable": []}
     response = await client.get("/api/media", params={"url": "https://youtu.be/dQw4w9WgXcQ"})
     found = await response.json()
