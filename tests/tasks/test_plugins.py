@@ -50,6 +50,11 @@ while True:
     def suitable(cls, url):
         raise ValueError(url)
 """,
+    "h_patches": SAMPLE.replace("Sample", "Patches")
+    + """
+import socket
+socket.socket = None
+""",
 }
 SLOW = """
 import os
@@ -155,6 +160,7 @@ async def test_a_broken_plugin_costs_one_line_and_none_of_the_others(
     assert broken["e_hangs"] == "it takes more than 2 s to load"
     assert broken["f_pattern"].startswith(("error: ", "PatternError: "))
     assert broken["g_asked"].startswith("ValueError: ")
+    assert broken["h_patches"] == "RuntimeError: it replaces socket.socket, which all jobs need"
     last = await rig.run(site.url("/sample/a"))
     assert (last["kind"], last["info"]["title"]) == ("extracted", "A sample"), last
     await rig.found()

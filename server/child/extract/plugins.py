@@ -8,8 +8,12 @@ Decisions: docs/decisions/children.md
 
 import importlib
 import importlib.util
+import socket
+import ssl
 import sys
-from collections.abc import Callable, Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import distributions
 from pathlib import Path
@@ -25,6 +29,15 @@ _PACKAGE: Final = "yt_dlp_plugins"
 _KIND: Final = "extractor"
 _SAMPLE: Final = "https://plugin.invalid/"
 _LONGEST: Final = 300  # characters of what is told of a plugin
+# What libraries that replace parts of Python, such as gevent, take first.
+_NOT_TO_BE_REPLACED: Final = (
+    (socket, "socket"),
+    (socket, "create_connection"),
+    (socket, "getaddrinfo"),
+    (ssl, "SSLContext"),
+    (threading, "Thread"),
+    (time, "sleep"),
+)
 
 extractors: dict[str, Any] = {}
 """Those of the plugins that `load` has loaded into this process, by their keys."""
@@ -106,11 +119,17 @@ def _never_raising(suitable: Any) -> Any:
 
 @contextmanager
 def _undone(name: str) -> Iterator[None]:
-    """Where the block raises, take back what a plugin has replaced until then."""
+    """Where the block raises, take back what a plugin has replaced until then. Raises `RuntimeError` if that
+    is what other jobs need as it is.
+    """
     before = {key: list(kinds) for key, kinds in shared.plugin_ies_overrides.value.items()}
+    parts = {(module, part): getattr(module, part) for module, part in _NOT_TO_BE_REPLACED}
     try:
         yield
+        _insist_on(parts)
     except BaseException:
+        for (module, part), own in parts.items():
+            setattr(module, part, own)
         sys.modules.pop(name, None)
         for original, kinds in list(shared.plugin_ies_overrides.value.items()):
             kept = before.get(original, [])
@@ -119,6 +138,12 @@ def _undone(name: str) -> Iterator[None]:
                 last = kept[-1] if kept else original
                 setattr(sys.modules[original.__module__], original.__name__, last)
         raise
+
+
+def _insist_on(parts: Mapping[tuple[ModuleType, str], object]) -> None:
+    for (module, part), own in parts.items():
+        if getattr(module, part) is not own:
+            raise RuntimeError(f"it replaces {module.__name__}.{part}, which all jobs need")
 
 
 def _version(module: ModuleType) -> str | None:
