@@ -32,6 +32,8 @@ files anew; `describing`: the NFO files alone; `leaving`: its files are to be de
 AWAY, DISK_FULL, UNSAFE_FOLDER, NOT_WRITABLE, FILES_AWAY, FILES_GONE = (
     "library_away", "disk_full", "unsafe_folder", "not_writable", "storage_away", "files_gone",
 )  # fmt: skip
+OTHER_TASKS = "other_tasks"
+"""In `FileSet.about`: ids of earlier tasks that have fetched the same for the same place."""
 NOBODY = ""
 """The holder of what a client has asked for by its link."""
 

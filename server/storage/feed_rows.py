@@ -8,7 +8,7 @@ from server.core.feeds import Listed
 from server.core.subscriptions import Subscription
 from server.storage.feed_names import SECRET, fresh_secret
 from server.storage.statements import Row, Statements, Tables, Transactions, fetch_in
-from server.storage.subscription_rows import COLUMNS, read_subscription, readable
+from server.storage.subscription_rows import COLUMNS, readable
 
 _SECRET = "SELECT value FROM secrets WHERE name = ?"  # noqa: S105
 _RENEW = "UPDATE secrets SET value = ? WHERE name = ?"
@@ -54,7 +54,7 @@ class FeedRows:
     async def find(self, name: str) -> tuple[str | None, Subscription | None]:
         async def work(tables: Statements) -> tuple[str | None, Subscription | None]:
             rows = await tables.fetch(_FIND, (name,))
-            return await _secret(tables), (read_subscription(*rows[0]) if rows else None)
+            return await _secret(tables), next(readable(rows), None)
 
         return await self._transactions.read(work)
 

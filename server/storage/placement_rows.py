@@ -1,13 +1,15 @@
 """Sets of files in the library as rows, on every database; see `server.core.placements`."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
 from server.core.library import Library
 from server.core.placements import (
     NOBODY,
+    OTHER_TASKS,
     Claimed,
     FileSet,
     OfTask,
@@ -20,8 +22,11 @@ from server.core.placements import (
 from server.storage.statements import HeardTable, Row, Statements, Tables, fetch_in, insert
 from server.storage.task_rows import read_status, readable
 
+log = logging.getLogger(__name__)
+
 LATEST = 86_400.0  # seconds: what is due later was put off by a clock that was ahead
 MOST_LEASE = 3600.0  # seconds: the same of a lease
+MOST_OTHERS = 20  # tasks of one set
 MOST_INHERITED = 50  # sets of one claim whose files go to another
 FILMS = ("video", "audio")
 MARK = ".clipwire-library"  # a path that no file of a set has
@@ -106,8 +111,13 @@ _LEAVE = """
 
 
 async def to_be_placed(tables: Statements, sets: Iterable[FileSet]) -> None:
-    """Have these sets placed, anew if they are."""
+    """Have these sets placed, anew if they are. A task that had one before is told of it all the same."""
     for one in sets:  # of one statement all keys must be different
+        for before in await _by_ids(tables, [one.set_id]):
+            if before.task_id != one.task_id:
+                others = [*before.about.get(OTHER_TASKS, ()), before.task_id][-MOST_OTHERS:]
+                about = json.dumps({**before.about, OTHER_TASKS: others}, ensure_ascii=False)
+                await tables.run("UPDATE file_sets SET about = ? WHERE set_id = ?", (about, one.set_id))
         await insert(tables, _WAITS, [_row(one)])
 
 
@@ -181,7 +191,10 @@ class PlacementRows(HeardTable):
             for row in await tables.fetch(_DUE, values):
                 if len(claimed) >= most:
                     break
-                [one] = await _by_ids(tables, [row[0]])  # the one before may have left it its files
+                if not (found := await _by_ids(tables, [row[0]])):
+                    await tables.run(_LEASE, (now + MOST_LEASE, row[0]))  # it is asked for again then
+                    continue
+                [one] = found  # the one before may have left it its files
                 if one.state == "leaving" and await _inherited(tables, one):
                     continue
                 await tables.run(_LEASE, (now + lease, one.set_id))
@@ -227,8 +240,7 @@ class PlacementRows(HeardTable):
             mine = file_set.set_id
             if file_set.show == show and file_set.day_index is not None:
                 return file_set
-            for row in await tables.fetch(_OF_TASK, (file_set.task_id,)):
-                other = _read(*row)
+            for other in _readable(await tables.fetch(_OF_TASK, (file_set.task_id,))):
                 is_counted = other.set_id != mine and other.day_index is not None and other.shares is None
                 if not is_counted or other.state == "leaving" or not is_same_place(file_set, other):
                     continue
@@ -301,8 +313,8 @@ class PlacementRows(HeardTable):
 
     async def of_task(self, task_id: str) -> OfTask:
         async def work(tables: Statements) -> OfTask:
-            sets = [_read(*row) for row in await tables.fetch(_OF_TASK, (task_id,))]
-            sets = [one for one in sets if one.state != "leaving"]
+            rows = await tables.fetch(_OF_TASK, (task_id,))
+            sets = [one for one in _readable(rows) if one.state != "leaving"]
             placed = bool(sets) and all(one.state in ("telling", "placed") for one in sets)
             rows = await fetch_in(tables, _OF_SETS, [one.shares or one.set_id for one in sets])
             drops = placed and not any(one.wanted.keep_task for one in sets)
@@ -359,7 +371,8 @@ class PlacementRows(HeardTable):
 
     async def page(self, after: str, limit: int) -> list[tuple[FileSet, list[PlacedFile]]]:
         async def work(tables: Statements) -> list[tuple[FileSet, list[PlacedFile]]]:
-            sets = [_read(*row) for row in await tables.fetch(_PLACED_PAGE, (after, limit))]
+            rows = await tables.fetch(_PLACED_PAGE, (after, limit))
+            sets = list(_readable(rows))
             files: dict[str, list[PlacedFile]] = {one.set_id: [] for one in sets}
             for row in await fetch_in(tables, _FILES_OF, files):
                 files[row[1]].append(PlacedFile(*row))
@@ -370,7 +383,7 @@ class PlacementRows(HeardTable):
     async def newest_of(self, show: str) -> FileSet | None:
         async def work(tables: Statements) -> FileSet | None:
             rows = await tables.fetch(_NEWEST, (show,))
-            return _read(*rows[0]) if rows else None
+            return next(_readable(rows), None)
 
         return await self._transactions.read(work)
 
@@ -487,7 +500,8 @@ async def _inherited(tables: Statements, leaving: FileSet) -> bool:
 
 
 async def _by_ids(tables: Statements, set_ids: Iterable[str]) -> list[FileSet]:
-    return [_read(*row) for set_id in set_ids for row in await tables.fetch(_BY_ID, (set_id,))]
+    rows = [row for set_id in set_ids for row in await tables.fetch(_BY_ID, (set_id,))]
+    return list(_readable(rows))
 
 
 async def _files(tables: Statements, set_id: str) -> list[PlacedFile]:
@@ -515,6 +529,15 @@ def _row(one: FileSet) -> Row:
         None if one.folder is None else folded(one.folder), one.day, one.day_index, one.shares,
         one.not_before, one.lease_until, one.try_no, one.tries, one.placed_at,
     )  # fmt: skip
+
+
+def _readable(rows: Iterable[Row]) -> Iterator[FileSet]:
+    """A damaged one, or one with a value that only a newer release knows, stops no other; it is logged."""
+    for row in rows:
+        try:
+            yield _read(*row)
+        except ValueError:
+            log.error("set %s of the library cannot be read: it is damaged, or of a newer release", row[0])
 
 
 def _read(

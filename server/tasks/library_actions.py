@@ -238,6 +238,7 @@ class LibraryActions:
                 label, ending = _label(file.path), file.path.rpartition(".")[2].lower()
                 stray = strays.pop((label, file.size, ending), None) if label else None
                 if stray and (dry_run or await self._store.found_at(file, stray)):
+                    seen.add(_short(folded(stray)))  # it may come once more, under this path
                     adopted.add({"from": file.path, "path": stray})
                 else:
                     missing.add(file.path)

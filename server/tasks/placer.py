@@ -26,6 +26,7 @@ from server.core.placements import (
     FILES_AWAY,
     FILES_GONE,
     NOT_WRITABLE,
+    OTHER_TASKS,
     UNSAFE_FOLDER,
     Claimed,
     FileSet,
@@ -170,6 +171,9 @@ class Placer:
             reason, delay = FILES_GONE, self._delay(one)
         except PathTaken:
             delay = AGAIN  # somebody was faster: another name is tried
+        except ValueError:  # the task's row is damaged, or only a newer release can read it
+            log.error("task %s cannot be read, and is not placed", one.task_id)
+            delay = self._delay(one)
         except OSError as exc:
             is_full = exc.errno in (errno.ENOSPC, errno.EDQUOT)
             reason, delay = (DISK_FULL, AGAIN) if is_full else (NOT_WRITABLE, self._delay(one))
@@ -373,6 +377,7 @@ class Placer:
         """What is known of the video now: names are made of this alone."""
         info = status.video_info
         about: dict[str, Any] = {
+            OTHER_TASKS: one.about.get(OTHER_TASKS),
             "key": one.key,
             "url": info.webpage_url or status.url,
             "id": info.id,
@@ -486,7 +491,7 @@ class Placer:
         return shared
 
     async def _tell(self, one: FileSet) -> None:
-        of_task = await self._tell_task(one.task_id)
+        of_task = await self._tell_tasks(one)
         if of_task.drops and await self._has_all(one, of_task):
             if of_task.is_untold:
                 await self._store.put_off(one, None, self._now + self._delay(one))
@@ -506,15 +511,21 @@ class Placer:
             return bool(of_task.paths) and not left and not is_alone
         return True
 
-    async def _tell_task(self, task_id: str) -> OfTask:
-        of_task = await self._store.of_task(task_id)
+    async def _tell_tasks(self, one: FileSet) -> OfTask:
+        """Tell its task, and earlier ones that have no set of their own any more."""
+        of_task = await self._store.of_task(one.task_id)
+        for task_id in (*one.about.get(OTHER_TASKS, ()), one.task_id):
+            of_own = await self._store.of_task(task_id)
+            await self._tell_task(task_id, of_own if of_own.count else of_task)
+        return of_task
+
+    async def _tell_task(self, task_id: str, of_task: OfTask) -> None:
         library = None
         if of_task.count:
             state: Literal["placed", "waiting"] = "placed" if of_task.is_placed else "waiting"
             library = InLibrary(state=state, paths=of_task.paths[:MOST_PATHS])
         with suppress(TaskNotFound, ValueError):  # deleted; or its row is damaged
             await self._tasks.tell_of_library(task_id, library)
-        return of_task
 
     async def _leave(self, claimed: Claimed) -> None:
         one = claimed.file_set
@@ -522,4 +533,4 @@ class Placer:
         for file in (*reversed(claimed.files), *folder):
             await self._library.delete(file)
         await self._store.drop(one, folder)
-        await self._tell_task(one.task_id)
+        await self._tell_tasks(one)

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from xml.etree import ElementTree
 
 import pytest
@@ -20,7 +20,7 @@ import pytest
 from server.api import keys
 from server.core.events import Completed, ProducedFile, Resumed, Retried, Started
 from server.core.library_names import label_of
-from server.core.models import VideoInfo
+from server.core.models import TaskStatus, VideoInfo
 from server.core.subscriptions import Claim, Looked, Noticed, Pace
 from server.files.library_folder import MARKER
 from server.settings import DownloadSettings, LibrarySettings, StorageSettings, WebhookSettings
@@ -221,6 +221,21 @@ async def test_the_same_video_again_is_placed_once(server: Inside, root: Path) -
         await completed(server, task_id)
         assert await placed(server, task_id) == [f"{NAME}.mp4"]
     assert all_of(root) == [f"{NAME}.mp4"]
+
+
+async def test_both_tasks_of_one_video_are_told_where_it_is(server: Inside, root: Path) -> None:
+    away = root.rename(root.with_name("away"))  # both end before it is placed
+    tasks = [await submitted(server) for _ in range(2)]
+    for task_id in tasks:
+        await completed(server, task_id)
+    away.rename(root)
+    assert [await placed(server, task_id) for task_id in tasks] == [[f"{NAME}.mp4"]] * 2
+    async with server.client.delete(f"/api/tasks/{tasks[1]}?library=delete") as answer:
+        assert answer.status == 204
+    await until(lambda: all_of(root) == [])
+    async with asyncio.timeout(20):
+        while "library" in await server.status(tasks[0]):
+            await asyncio.sleep(0.02)
 
 
 async def test_a_task_that_is_not_kept_is_deleted_once_it_is_placed(server: Inside, root: Path) -> None:
@@ -461,6 +476,41 @@ async def test_a_link_out_of_the_library_is_not_followed(server: Inside, root: P
     assert list(outside.iterdir()) == []
     (root / "Some Channel").unlink()
     await placed(server, task_id)
+
+
+@pytest.mark.parametrize("is_of_task", [True, False])
+async def test_a_row_that_cannot_be_read_keeps_nothing_else_from_being_placed(
+    server: Inside,
+    root: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    is_of_task: bool,
+) -> None:
+    away = root.rename(root.with_name("away"))  # nothing is placed yet
+    odd, sound = await submitted(server), await submitted(server)
+    for number, task_id in enumerate((odd, sound)):
+        await completed(server, task_id, film(number))
+    tasks, store = server.app[keys.TASKS], cast("Any", server.app[keys.PLACEMENTS])
+    if is_of_task:
+        read = tasks.status
+
+        async def status(task_id: str) -> TaskStatus:
+            if task_id == odd:
+                raise ValueError("damaged")
+            return await read(task_id)
+
+        monkeypatch.setattr(tasks, "status", status)
+    else:
+        newer = """UPDATE file_sets SET wanted = '{"layout": "dreams"}' WHERE task_id = ?"""
+        await store._transactions.write(lambda tables: tables.run(newer, (odd,)))
+    away.rename(root)
+    async with asyncio.timeout(20):
+        while not all_of(root):
+            await asyncio.sleep(0.02)
+    await until(lambda: "cannot be read" in caplog.text)
+    assert all_of(root) == [f"{NAME.rpartition(' - ')[0]} - Film 1 [1].mp4"]
+    assert "ended unexpectedly" not in caplog.text
 
 
 async def test_a_library_that_is_full_is_tried_again(
@@ -919,7 +969,7 @@ async def test_verify_finds_what_is_missing_changed_or_elsewhere_by_name_and_siz
     paths = [(await placed(server, task_id))[0] for task_id in tasks]
     (root / paths[0]).unlink()
     (root / paths[1]).write_text("edited")
-    moved = root / "Elsewhere" / (root / paths[2]).name
+    moved = root / "Zoo" / (root / paths[2]).name
     moved.parent.mkdir()
     (root / paths[2]).rename(moved)
     (root / "own.mp4").touch()
