@@ -103,7 +103,7 @@ async def test_while_nobody_is_connected_nobody_is_looked_at(
 async def test_a_long_poll_and_a_socket_are_not_quiet(client: Client) -> None:
     task_id = (await (await client.post("/api/process", json=TASK)).json())["task_id"]
     etag = (await client.get(f"/api/status/{task_id}")).headers["ETag"]
-    async with asyncio.timeout(10), client.ws_connect(f"/ws/{task_id}") as ws:
+    async with asyncio.timeout(20), client.ws_connect(f"/ws/{task_id}") as ws:
         await ws.receive()
         held = asyncio.create_task(
             client.get(f"/api/status/{task_id}?wait=30", headers={"If-None-Match": etag})

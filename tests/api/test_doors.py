@@ -368,7 +368,7 @@ async def test_one_client_holds_so_many_sockets_and_no_more(aiohttp_client: Conn
         storage=StorageSettings(data_dir=tmp_path / "data"), limits=LimitSettings(sockets_per_client=2)
     )
     client = await aiohttp_client(create_app(settings))
-    async with asyncio.timeout(10), client.ws_connect("/ws"):
+    async with asyncio.timeout(20), client.ws_connect("/ws"):
         async with client.ws_connect("/ws"):
             with pytest.raises(WSServerHandshakeError) as refused:
                 await client.ws_connect("/ws")

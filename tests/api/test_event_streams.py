@@ -51,7 +51,7 @@ class Stream:
     async def block(self) -> dict[str, str]:
         """The fields of the next event, of comments none; empty at the end."""
         lines: list[str] = []
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             while (line := (await self.response.content.readline()).decode()) not in ("", "\n"):
                 lines.append(line.rstrip("\n"))
         fields = dict(line.split(": ", 1) for line in lines if not line.startswith(":"))

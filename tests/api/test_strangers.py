@@ -380,7 +380,7 @@ async def closed_with(client: Client, pieces: Sequence[bytes]) -> int:
     """The close code that the server sends when it gets `pieces` on a socket, each by itself."""
     reader, writer = await asyncio.open_connection("127.0.0.1", client.port)
     writer.get_extra_info("socket").setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         writer.write(head("GET /ws HTTP/1.1", *SOCKET))
         assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101")
         for piece in pieces:

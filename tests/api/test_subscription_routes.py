@@ -276,17 +276,17 @@ async def test_what_a_client_has_is_304_and_a_wait_ends_with_a_change(
     has_it = {"If-None-Match": etag}
     assert (await client.get(path, headers=has_it)).status == 304
     assert (await client.get(f"{path}?wait=0.1", headers=has_it)).status == 304
-    waiting = asyncio.create_task(client.get(f"{path}?wait=20", headers=has_it))
+    waiting = asyncio.create_task(client.get(f"{path}?wait=50", headers=has_it))
     await asyncio.sleep(0)
     assert (await client.patch(path, json={"name": "another"})).status == 200
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         response = await waiting
     assert (response.status, (await response.json())["name"]) == (200, "another")
     waiting = asyncio.create_task(
-        client.get(f"{path}?wait=20", headers={"If-None-Match": response.headers["ETag"]})
+        client.get(f"{path}?wait=50", headers={"If-None-Match": response.headers["ETag"]})
     )
     assert (await client.delete(path)).status == 204
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         assert (await waiting).status == 404
 
 

@@ -43,7 +43,7 @@ class Receiver:
         return web.Response(status=self.status, headers=self.headers)
 
     async def next(self) -> tuple[dict[str, str], bytes]:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             return await self.got.get()
 
     @property
@@ -89,7 +89,7 @@ async def cancelled(client: Client, **fields: Any) -> dict[str, Any]:
 
 async def deliveries(client: Client, until: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
     """The one delivery, once it is as `until` says."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         while True:
             page = await (await client.get("/api/webhooks")).json()
             if page["webhooks"] and until(page["webhooks"][0]):
@@ -99,7 +99,7 @@ async def deliveries(client: Client, until: Callable[[dict[str, Any]], bool]) ->
 
 
 async def nothing_is_due(client: Client) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         while (await (await client.get("/api/webhooks")).json())["webhooks"]:
             await asyncio.sleep(0.02)
 

@@ -81,7 +81,7 @@ async def test_a_silent_database_is_noticed_within_ten_seconds_and_found_again(m
             assert await all_fail(database, turns) < 10, "new connections are not answered either"
         finally:
             mortal.go_on()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             while True:
                 with suppress(DatabaseAway):
                     assert await database.rows("SELECT 1") == [(1,)]

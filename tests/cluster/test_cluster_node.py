@@ -114,7 +114,7 @@ async def test_a_node_that_is_stopped_has_time_for_what_runs_and_is_no_worker_me
     runs = await node.submit(site.url("/8mb.mp4?rate=4000000"), outputs=["video"])
     await node.wait(runs["task_id"], "download")
     stopping = asyncio.create_task(node.stop())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         while (found := await checks_of(node))[1]["workers"]["ok"]:
             await asyncio.sleep(0.05)
     assert (found[0], found[1]["stopping"]["ok"]) == (503, False)
@@ -136,10 +136,10 @@ async def test_a_node_whose_data_directory_is_away_takes_nothing_and_goes_on_whe
     node.log.clear()
     away = tmp_path / "away"
     shutil.move(node.data, away)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         while (await checks_of(node))[0] != 503:
             await asyncio.sleep(0.05)
-    async with asyncio.timeout(10), await psycopg.AsyncConnection.connect(url, autocommit=True) as db:
+    async with asyncio.timeout(20), await psycopg.AsyncConnection.connect(url, autocommit=True) as db:
         told = b"SELECT 1 FROM nodes WHERE heartbeat_at > %s"
         [now] = await (await db.execute("SELECT now()")).fetchone() or ()
         while not await (await db.execute(told, (now,))).fetchone():  # it has told of its disk since

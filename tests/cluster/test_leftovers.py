@@ -47,7 +47,7 @@ def left(workplace: LocalWorkplace) -> set[str]:
 
 
 async def until(is_so: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         while not is_so():
             await asyncio.sleep(0.01)
 

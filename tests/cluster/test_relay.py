@@ -199,7 +199,7 @@ async def test_a_log_out_is_heard_on_every_node(writing: PostgresStore, node: No
     assert await node.store.sessions.get("session")
     await writing.sessions.end("session")
     assert await node.store.sessions.get("session") is None
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         await heard.wait()
 
 

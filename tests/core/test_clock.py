@@ -70,7 +70,7 @@ class Looks:
     async def again(self) -> None:
         """Two more, of which at least one began after this call."""
         until = self.count + 2
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             while self.count < until:
                 await asyncio.sleep(0.01)
 

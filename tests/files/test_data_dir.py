@@ -117,7 +117,7 @@ class Looks:
 
     async def again(self, times: int = 5) -> None:
         until = self.count + times
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             while self.count < until:
                 await asyncio.sleep(0.01)
 
@@ -139,7 +139,7 @@ async def readiness(server: Inside) -> tuple[int, dict[str, Any]]:
 
 
 async def is_ready(server: Inside) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         while (await readiness(server))[0] != 200:
             await asyncio.sleep(0.02)
 
@@ -283,7 +283,7 @@ async def test_a_directory_that_goes_during_the_commit_is_noticed_before_the_ans
         await add(store, new_task())
         is_there = False
         with pytest.raises(StorageFailed):
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(20):
                 await add(store, new_task())
 
 
@@ -292,7 +292,7 @@ async def test_in_a_directory_that_went_before_the_commit_nothing_is_changed(fol
         task = await add(store, new_task())
         folder.remove()
         with pytest.raises(StorageFailed):
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(20):
                 await store.save(started(task.status))
         assert await store.get(task.status.task_id) == task
         folder.put_back()

@@ -153,7 +153,7 @@ def test_a_script_is_what_is_named_like_one(tmp_path: Path) -> None:
 async def test_only_the_owner_can_read_the_files(path: Path) -> None:
     async with open_store(path, max_queued=10, find_short=short_of) as store:
         await add(store, new_task())
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             while not path.with_name("ballast").exists():
                 await asyncio.sleep(0.01)
         found = sorted(path.parent.iterdir())

@@ -550,7 +550,7 @@ async def test_a_silent_database_is_noticed_and_found_again(mortal_postgres: Pos
             assert await fails_within(10, there, task), "new connections are not answered either"
         finally:
             mortal_postgres.go_on()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             while True:
                 with suppress(DatabaseAway):
                     assert await there.get(task.status.task_id) == task
@@ -586,7 +586,7 @@ async def test_a_start_does_not_wait_where_the_database_has_answered(mortal_post
         url.replace("postgres@", "silent@"): r"no password supplied\): correct the password",
     }
     for wrong, said in answers.items():
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             with pytest.raises(DatabaseUnusable, match=rf"^storage.database cannot be used \([^\n]*{said}"):
                 await open_at(wrong).__aenter__()
 

@@ -137,7 +137,7 @@ async def test_who_listens_hears_of_every_end(open_any: OpenSessions) -> None:
 async def test_of_too_many_the_oldest_end(open_any: OpenSessions) -> None:
     names = [f"{number:02}" for number in range(50)]
     async with open_any() as there:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             await asyncio.gather(*(there.begin(name, "token") for name in names))
         assert await known(there, *names) == "474849"
     async with open_any() as there:

@@ -208,7 +208,7 @@ async def limit_pages(store: SqliteStore, pages: int) -> None:
 async def test_on_a_full_disk_nothing_changes_and_afterwards_all_goes_on(store: SqliteStore) -> None:
     task = await add(store, new_task())
     await limit_pages(store, 1)  # SQLite takes the present size instead
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         answers = await asyncio.gather(
             *(add(store, new_task(title="x" * 500), Idempotency(f"{index}", "")) for index in range(100)),
             store.save(started(task.status)),
@@ -226,7 +226,7 @@ async def test_on_a_full_disk_nothing_changes_and_afterwards_all_goes_on(store: 
 async def test_a_task_that_cannot_be_stored_does_not_sink_the_others(store: SqliteStore) -> None:
     task, same_id = new_task(), new_task()
     same_id = replace(same_id, status=task.status)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         answers = await asyncio.gather(
             add(store, task), add(store, same_id), add(store, new_task()), return_exceptions=True
         )
@@ -241,7 +241,7 @@ async def test_a_group_that_is_written_one_by_one_is_decided_anew(path: Path) ->
         running, new = started((await add(store, new_task())).status), new_task()
         assert await store.save(running)
         await add(store, new_task())
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             answers = await asyncio.gather(
                 store.save(apply(final, Retried(), utc_now())),
                 add(store, new),
@@ -258,7 +258,7 @@ async def test_a_group_that_is_written_one_by_one_is_decided_anew(path: Path) ->
 async def test_two_tasks_never_share_the_name_of_a_file(store: SqliteStore) -> None:
     one, other, third = [(await add(store, new_task())).status for _ in range(3)]
     final = finished(one)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         answers = await asyncio.gather(
             store.save(final),
             store.save(finished(other).model_copy(update={"files": final.files})),

@@ -83,7 +83,7 @@ def submit(writer: Writer, *keys: int | str) -> list[asyncio.Task[int]]:
 
 
 async def answers(tasks: list[asyncio.Task[int]]) -> list[int | BaseException]:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         return await asyncio.gather(*tasks, return_exceptions=True)
 
 
@@ -119,7 +119,7 @@ async def test_nobody_hears_of_a_change_before_it_is_committed(opened: tuple[Row
         assert key in rows.committed
         order.append(key)
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         await asyncio.gather(*(hear(key) for key in range(20)))
     assert order == rows.committed == list(range(20))
 
@@ -248,7 +248,7 @@ async def test_a_deletion_on_a_full_disk_has_the_room_that_was_kept_for_it(
         full.enter_context(no_file_larger_than((tmp_path / "rows.db-wal").stat().st_size))
         monkeypatch.setattr(Ballast, "drop", lambda _: not full.close())  # type: ignore[func-returns-value]
         assert are(DiskFull, await answers(submit(writer, 1)))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             assert await writer.submit(Put(2, makes_room=True)) == 2
     assert await rows.stored() == {0, 2}
 

@@ -35,7 +35,7 @@ class Rig:
 
     async def looks_again(self, times: int = 3) -> None:
         until = self.looks + times
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             while self.looks < until:
                 await asyncio.sleep(QUICK)
 

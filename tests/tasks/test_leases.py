@@ -31,7 +31,7 @@ async def asked(
         questions.put_nowait(count)
         return answer(count)
 
-    async with asyncio.timeout(10), in_background(work.run(begin_due, look_every), "leased work"):
+    async with asyncio.timeout(20), in_background(work.run(begin_due, look_every), "leased work"):
         yield questions
 
 
