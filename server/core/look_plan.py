@@ -122,7 +122,13 @@ def decided(
     # The first in the list gets the highest number: it is the newest.
     for place, (item, _) in enumerate(reversed(fresh), 1):
         plan.items[item.key] = replace(item, number=known.last_number + place)
-    asked = _asked_for(subscription, [entry for _, entry in fresh]) if first else None
+    entries = [entry for _, entry in fresh]
+    asked = _asked_for(subscription, entries) if first else None
+    if not first and subscription.findings.cut and looked.tail:
+        # They were there before the subscription: the first look did not come to them.
+        begin = max(0, len(fresh) - looked.tail)
+        asked = {place for place in _asked_for(subscription, entries) if place >= begin}
+        asked = {*range(begin), *(() if isinstance(subscription.wanted.backlog, LastOnes) else asked)}
     wanted: list[Item] = []
     for place, (item, entry) in enumerate(fresh):
         judged = _judged(plan.items[item.key], entry, subscription, known, now)

@@ -33,6 +33,7 @@ from server.core.library import Library
 from server.core.models import (
     Frozen,
     HttpUrl,
+    ProcessRequest,
     Says,
     Stage,
     Stored,
@@ -342,6 +343,7 @@ class Findings(Stored):
     seeded: bool = Field(default=False, description="all entries were read once")
     whole_at: NonNegativeFloat | None = Field(default=None, description="when all were read last")
     newest_first: bool = False
+    cut: bool = Field(default=False, description="the end of the list was not reached yet")
     count: int | None = Field(default=None, description="of entries, as the source says")
     asked_until: NonNegativeFloat | None = Field(
         default=None, description="the source asks not to be looked at before (Retry-After, max-age)"
@@ -440,6 +442,9 @@ class Looked(Frozen):
     whole: bool = False
     truncated: bool = False
     newest_first: bool = False
+    tail: int = Field(
+        default=0, ge=0, description="entries that nobody knew, behind the last one that is known"
+    )
     title: str | None = None
     count: int | None = None
     etag: str | None = None
@@ -532,8 +537,18 @@ def wait_after(findings: Findings, interval: float) -> float:
 
 
 def wish_of(manner: str, wanted: SubscriptionSettings) -> str:
-    """A hash of what is wanted of a source: two subscriptions with the same are one."""
-    told = wanted.model_dump(mode="json", include={"filters", "request", "library"}, exclude_defaults=True)
+    """A hash of what is wanted of a source: two subscriptions with the same are one, also if a client has
+    said of one what it gets anyway, or has said it in another order.
+    """
+    told = wanted.model_dump(mode="json", include={"filters", "library"}, exclude_defaults=True)
+    if kinds := told.get("filters", {}).get("kinds"):
+        told["filters"]["kinds"] = sorted({*kinds})
+    asked = ProcessRequest.model_validate_json(to_json({**wanted.request, "url": "http://list.invalid/"}))
+    request = asked.model_dump(mode="json", exclude_defaults=True, exclude={"url"})
+    if "priority" in wanted.request:
+        request["priority"] = asked.priority  # without one it is another than a client's
+    if request:
+        told["request"] = dict(sorted(request.items()))
     return hashlib.sha256(to_json([manner, dict(sorted(told.items()))])).hexdigest()
 
 

@@ -308,7 +308,12 @@ class SubscriptionRows(HeardTable):
     async def remove(self, subscription_id: str, *, with_placed: bool = False) -> list[str]:
         async def work(tables: Tables) -> list[str]:
             await tables.alone()
-            host = _host((await _get(tables, subscription_id)).url)
+            # Whether or not this release can read it: its owner does not want it any more.
+            sql = "SELECT host FROM subscriptions WHERE subscription_id = ?"
+            rows = [] if "\0" in subscription_id else await tables.fetch(sql, (subscription_id,))
+            if not rows:
+                raise SubscriptionNotFound
+            [(host,)] = rows
             unshared = await _unshared(tables, subscription_id)
             if with_placed:
                 await leave_all(tables, subscription_id)
@@ -406,7 +411,8 @@ class SubscriptionRows(HeardTable):
             plan = decided(subscription, noticed, looked, known, pace.max_new, now)
             tasks = await _carry_out(tables, subscription, plan, now)
             findings = _found(subscription.findings, looked, now)
-            await _put_off(tables, subscription, findings, pace, now, at_least=looked.max_age or 0.0)
+            more = findings.cut and any(key not in known.items for key in plan.items)
+            await _put_off(tables, subscription, findings, pace, now, looked.max_age or 0.0, more=more)
             await insert(tables, _PACE, [(_host(subscription.url), now + pace.pause, 0.0, 0)])
             return Settled(list(tasks.values()), plan.retry)
 
@@ -643,8 +649,8 @@ async def _run_in(tables: Statements, sql: str, keys: Iterable[object], *before:
 async def _get(tables: Statements, subscription_id: str) -> Subscription:
     if "\0" in subscription_id:  # which is no text for PostgreSQL
         raise SubscriptionNotFound
-    for row in await tables.fetch(_BY_ID, (subscription_id,)):
-        return read_subscription(*row)
+    for found in readable(await tables.fetch(_BY_ID, (subscription_id,))):
+        return found
     raise SubscriptionNotFound
 
 
@@ -770,6 +776,7 @@ def _found(before: Findings, looked: Looked, now: float) -> Findings:
             "modified": looked.modified,
             "digest": looked.digest,
             "newest_first": looked.newest_first,
+            "cut": looked.truncated and not looked.newest_first,
             "count": looked.count,
             "seeded": True,
         }
@@ -785,14 +792,17 @@ async def _put_off(
     pace: Pace,
     now: float,
     at_least: float,
+    *,
+    more: bool = False,
 ) -> None:
-    """Store the findings, and when the next look is due."""
+    """Store the findings, and when the next look is due; `more`: soon, as the list goes on."""
     newest: list[float] = []
     if subscription.wanted.interval == AUTO:
         rows = await tables.fetch(_NEWEST_TIMES, (subscription.subscription_id, AUTO_OF))
         times = ((moment_of(published_at), found_at) for published_at, found_at in rows)
         newest = [found_at if moment is None else moment for moment, found_at in times]
     interval = interval_of(subscription, pace.interval, pace.min_interval, newest, now)
+    interval = min(interval, pace.min_interval) if more else interval
     at_least = min(at_least, LONGEST_HOLD)
     wait = interval if not findings.failing else wait_after(findings, interval)
     at = now + max(wait * jitter(subscription.subscription_id, subscription.check_no), at_least)

@@ -290,6 +290,16 @@ async def test_what_a_client_has_is_304_and_a_wait_ends_with_a_change(
         assert (await waiting).status == 404
 
 
+async def test_what_a_client_gets_anyway_makes_no_other_wish(client: Client) -> None:
+    made = await subscribed(client, request={"quality": "720", "mute": True}, filters={"kinds": ["short"]})
+    for request in ({"mute": True, "quality": "720"}, {"quality": "720", "mute": True, "codec": "auto"}):
+        body = {"url": URL, "request": request, "filters": {"kinds": ["short", "short"], "members": False}}
+        response = await client.post("/api/subscriptions", json=body)
+        assert response.status == 409
+        assert (await response.json())["subscription_id"] == made["subscription_id"]
+    await subscribed(client, request={"quality": "720"}, filters={"kinds": ["short"]})
+
+
 async def test_opml_comes_back_as_it_went_and_another_reader_takes_it(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -313,9 +323,25 @@ async def test_opml_comes_back_as_it_went_and_another_reader_takes_it(
         ("http://b.test/feed", "http://b.test/feed"),
         ('Café "<&>" 猫', "http://a.test/feed?a=1&b=2"),
     ]
-    assert [outline.url for outline in opml.read(text)] == [feed.url for feed in read.feeds]
+    assert [outline.url for outline in opml.read(text, 2)] == [feed.url for feed in read.feeds]
     again = await client.post("/api/subscriptions.opml", data=text, headers=OPML)
     assert [each["status"] for each in (await again.json())["results"]] == [409, 409]
+
+
+async def test_as_many_outlines_are_taken_as_there_may_be_subscriptions(
+    aiohttp_client: Connect, tmp_path: Path
+) -> None:
+    settings = Settings(
+        storage=StorageSettings(data_dir=tmp_path / "data"),
+        downloads=DownloadSettings(min_free_disk=0),
+        subscriptions=SubscriptionsSettings.model_validate({"max": 1002}),
+    )
+    client = await aiohttp_client(create_app(settings))
+    for count, status in ((1002, 200), (1003, 422)):
+        outlines = b'<outline xmlUrl="ftp://refused.test/"/>' * count
+        text = b"<opml><body>" + outlines + b"</body></opml>"
+        response = await client.post("/api/subscriptions.opml", data=text, headers=OPML)
+        assert response.status == status
 
 
 async def test_each_outline_is_taken_or_refused_by_itself(client: Client) -> None:

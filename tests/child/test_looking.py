@@ -129,6 +129,7 @@ def test_dates_are_read_that_feedparser_does_not_read(date: str, published: str 
         (RSS, "<link>/1</link><title>Tom &amp;amp; Jerry&amp;#8217;s</title>", "Tom & Jerry’s"),
         (RSS, "<link>/1</link><title><![CDATA[Tom & Jerry]]></title>", "Tom & Jerry"),
         (RSS, "<link>/1</link><title>a &lt; b &gt; c</title>", "a < b > c"),
+        (RSS, "<link>/1</link><title>Q&amp;A &lt;b&gt;why&lt;/b&gt; ]]&gt;</title>", "Q&A <b>why</b> ]]>"),
         (ATOM, '<link href="/1"/><title type="html">A &lt;i&gt;b&lt;/i&gt; &amp;amp; c</title>', "A b & c"),
         (ATOM, '<link href="/1"/><title>A &amp;amp; c</title>', "A &amp; c"),
     ],

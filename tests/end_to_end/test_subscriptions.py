@@ -438,3 +438,23 @@ async def test_a_long_list_that_has_not_changed_costs_one_page_and_a_pinned_entr
         followed.films[1:1] = films(3001)  # below one that is pinned on top
         await looked(service, mine, known=3000, fetched=1)
         assert pages() == ["0"]
+
+
+async def test_a_list_is_known_to_its_end_if_it_is_longer_than_one_look_reads_or_comes_whole(
+    tmp_path: Path, site: Site
+) -> None:
+    site.followed["longer"] = followed = Followed(films(*range(1, 96)), key=None)
+    entries = [
+        {"_type": "url", "url": site.url(film.link), "title": film.title} for film in films(*range(20))
+    ]
+    site.followed["at-once"] = at_once = Followed(told={"pages": None, "entries": entries[:19]})
+    async with Told(tmp_path / "service", **QUICK, CLIPWIRE_DOWNLOADS__MAX_PLAYLIST="40") as service:
+        longer = (await subscribe(service, site.url("/told/followed-longer")))["subscription_id"]
+        await until(service, longer, lambda one: one["items"] == {"known": 95})
+        followed.films[:0] = films(96)
+        await looked(service, longer, known=95, fetched=1)
+        mine = (await subscribe(service, site.url("/told/followed-at-once")))["subscription_id"]
+        await until(service, mine, lambda one: one["stage"] == "idle")
+        at_once.told["entries"] = entries
+        after = await looked(service, mine)
+        assert sum(after["items"].values()) == 20

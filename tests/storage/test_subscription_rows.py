@@ -256,6 +256,12 @@ async def test_one_that_only_a_newer_release_can_read_stops_no_other(store: AnyS
         lambda tables: tables.fetch("SELECT min(keep_at) FROM subscriptions")
     )
     assert kept > later + 60, "it is not asked for at once again"
+    with pytest.raises(SubscriptionNotFound):
+        await store.subscriptions.get(odd.subscription_id)
+    assert (await store.feeds.find("odd"))[1] is None
+    await store.subscriptions.remove(odd.subscription_id)
+    with pytest.raises(SubscriptionNotFound):
+        await store.subscriptions.remove(odd.subscription_id)
 
 
 async def test_one_look_at_a_time_and_a_dead_one_is_taken_over(store: AnyStore) -> None:
@@ -435,6 +441,28 @@ async def test_the_newest_ones_that_backlog_asks_for_are_those_that_filters_let_
         "site 3": "queued",
         "site 2": "known",
     }
+
+
+@pytest.mark.parametrize(("backlog", "state"), [("none", "known"), ("all", "queued"), ({"last": 1}, "known")])
+async def test_what_the_first_look_at_a_long_list_did_not_come_to_was_there_before(
+    store: AnyStore, backlog: Any, state: str
+) -> None:
+    mine = await subscribed(store, backlog=backlog)
+    cut = WHOLE.model_copy(update={"whole": False, "truncated": True})
+    await looked(store, entries(1), looked=cut)
+    soon = await next_look(store, mine)
+    assert soon <= NOW + PACE.min_interval * 1.1
+    await looked(store, entries(4, 2, 3), soon, WHOLE.model_copy(update={"tail": 2}))
+    assert await states(store, mine) == {
+        "site 1": "known" if backlog == "none" else "queued",
+        "site 4": "queued",
+        "site 2": state,
+        "site 3": state,
+    }
+    later = await next_look(store, mine)
+    assert later > soon + PACE.min_interval * 1.1
+    await looked(store, entries(5), later, WHOLE.model_copy(update={"tail": 1}))
+    assert (await states(store, mine))["site 5"] == "queued", "it was added later"
 
 
 async def test_an_item_that_no_database_can_have_is_not_there(store: AnyStore) -> None:

@@ -151,7 +151,9 @@ class Looking:
         is_channel = found.get("extractor_key") == "YoutubeTab" and bool(
             _CHANNEL.search(found.get("webpage_url") or url)
         )
-        self._counted, self._cut, self._ended = 0, False, True
+        self._counted, self._cut, self._ended, self._tail = 0, False, True, 0
+        self._left = self._job.max_playlist
+        self._is_channel = is_channel
         with self._engine.reading():
             self._read(found, url, DEEPEST)
         if not self._counted:
@@ -162,12 +164,14 @@ class Looking:
             whole=self._ended and not self._cut,
             truncated=self._cut,
             newest_first=is_channel,
+            tail=self._tail,
             count=video_info.number(found.get("playlist_count")),
         )
 
     def _read(self, playlist: Info, url: str | None, depth: int) -> None:
         """Notice entries of `playlist`, as far as it is read; each list in it is read like one by itself."""
         in_a_row = seen = 0
+        is_read = isinstance(playlist.get("entries"), list)  # without a request for more of it
         for place, said in self._lists.wanted(playlist, None):
             inner = self._lists.list_in(said) if depth else None
             if inner is not None:
@@ -178,11 +182,15 @@ class Looking:
                 continue
             self._counted += 1
             seen += 1
-            if self._counted > self._job.max_playlist or time.monotonic() - self._began > self._look.within:
+            if self._left <= 0 or time.monotonic() - self._began > self._look.within:
                 self._cut = True
                 return
-            in_a_row = in_a_row + 1 if not self._notice(entry) else 0
-            if not self._look.whole and (in_a_row >= IN_A_ROW or seen >= DEPTH):
+            is_new = self._notice(entry)
+            in_a_row = in_a_row + 1 if not is_new else 0
+            self._tail = self._tail + 1 if is_new else 0
+            # Of a list in no known order that is longer, a later look reads what is behind the known ones.
+            self._left -= is_new or self._is_channel
+            if not self._look.whole and not is_read and (in_a_row >= IN_A_ROW or seen >= DEPTH):
                 self._ended = False
                 return
 
@@ -380,7 +388,7 @@ def _told_of(said: Info) -> Entry:
     )
 
 
-def _of_feed(said: Any, base: str) -> Entry | None:
+def _of_feed(said: Any, base: str, *, is_atom: bool) -> Entry | None:
     """An entry of a feed; None if it has no link to anything."""
     youtube = video_info.text(said.get("yt_videoid"))
     base = (said.get("title_detail") or {}).get("base") or base  # by `xml:base`
@@ -392,7 +400,7 @@ def _of_feed(said: Any, base: str) -> Entry | None:
     if not url:
         return None
     at = _published(said)
-    title = _title(said)
+    title = _title(said, is_atom=is_atom)
     guid = said.get("id") if isinstance(said.get("id"), str) else None
     if not guid and (named := video_info.text(said.get("title"))):
         guid = f"{named}|{said.get('published') or ''}"
@@ -440,7 +448,8 @@ def parsed(text: bytes, url: str, charset: str | None = None) -> tuple[str | Non
     except (ValueError, OverflowError):  # at references to what is no character, such as half of one
         sound = _REFERENCE.sub(_sound, text)
         feed = feedparser.parse(BytesIO(sound), response_headers=told, **_AS_IT_IS)
-    entries = [entry for said in feed.entries if (entry := _of_feed(said, url))]
+    is_atom = feed.version.startswith("atom")
+    entries = [entry for said in feed.entries if (entry := _of_feed(said, url, is_atom=is_atom))]
     at = next((entry["_at"] for entry in entries if "_at" in entry), None)
     if at is not None:
         for entry in entries:  # one without a date stays behind the one before it
@@ -455,7 +464,7 @@ def parsed(text: bytes, url: str, charset: str | None = None) -> tuple[str | Non
         # What several entries have tells none of them.
         if len(links[entry.get("guid", "")]) > 1 or count[entry["url"]] > 1:
             entry.pop("guid", None)
-    return _title(feed.feed), entries
+    return _title(feed.feed, is_atom=is_atom), entries
 
 
 def is_feed(begin: bytes) -> bool:
@@ -479,11 +488,13 @@ def _media(said: Any, base: str) -> str | None:
     return link if link and (is_media or _MEDIA_NAME.search(urlsplit(link).path)) else None
 
 
-def _title(said: Any) -> str | None:
-    """The title of a feed or an entry, which may be HTML."""
+def _title(said: Any, *, is_atom: bool) -> str | None:
+    """The title of a feed or an entry: Atom says whether it is HTML; in RSS it is text, but many authors
+    write references into it.
+    """
     title = said.get("title")
     if isinstance(title, str) and (said.get("title_detail") or {}).get("type", "").endswith("html"):
-        title = html.unescape(_TAG.sub("", title))
+        title = html.unescape(_TAG.sub("", title) if is_atom else title)
     return video_info.text(title)
 
 
