@@ -1,6 +1,7 @@
 """What is read of a feed, whatever it is."""
 
 import pytest
+from yt_dlp.utils import ExtractorError
 
 from server.child.extract.looking import is_feed, parsed
 
@@ -22,6 +23,11 @@ def test_a_reference_to_no_character_costs_nothing_but_itself(title: str, read: 
     name, entries = parsed((FEED % title).encode(), "https://a.test/feed")
     assert name == "Feed"
     assert [(entry["title"], entry["url"]) for entry in entries] == [(read, "https://a.test/1")]
+
+
+def test_a_feed_that_crashes_its_reader_was_not_understood() -> None:
+    with pytest.raises(ExtractorError, match="not understood"):
+        parsed(b"<?xml version='1.0' encoding='\x8e'?><rss><channel/></rss>", "https://a.test/feed")
 
 
 def of(*items: tuple[str, str, str]) -> bytes:

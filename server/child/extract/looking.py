@@ -24,7 +24,7 @@ from urllib.parse import urljoin, urlsplit
 
 from yt_dlp.networking.common import Request
 from yt_dlp.networking.exceptions import HTTPError
-from yt_dlp.utils import YoutubeDLError, parse_duration
+from yt_dlp.utils import ExtractorError, YoutubeDLError, parse_duration
 
 from server.child.extract import video_info
 from server.child.extract.failures import Trail, classify
@@ -433,7 +433,7 @@ def _of_feed(said: Any, base: str, *, is_atom: bool) -> Entry | None:
 
 def parsed(text: bytes, url: str, charset: str | None = None) -> tuple[str | None, list[Entry]]:
     """The title of the feed at `url`, and its entries, newest first where they have dates; `charset` is what
-    its source says, which counts if the feed itself says nothing.
+    its source says, which counts if the feed itself says nothing. Raises `ExtractorError`.
     """
     import feedparser  # type: ignore[import-untyped]  # 50 ms
 
@@ -445,9 +445,12 @@ def parsed(text: bytes, url: str, charset: str | None = None) -> tuple[str | Non
     # From a file: it would fetch, or open, what a text names.
     try:
         feed = feedparser.parse(BytesIO(text), response_headers=told, **_AS_IT_IS)
-    except (ValueError, OverflowError):  # at references to what is no character, such as half of one
+    except Exception:  # of code that is not ours; at references to half of a character, for instance
         sound = _REFERENCE.sub(_sound, text)
-        feed = feedparser.parse(BytesIO(sound), response_headers=told, **_AS_IT_IS)
+        try:
+            feed = feedparser.parse(BytesIO(sound), response_headers=told, **_AS_IT_IS)
+        except Exception as error:
+            raise ExtractorError("The feed was not understood.", cause=error) from error
     is_atom = feed.version.startswith("atom")
     entries = [entry for said in feed.entries if (entry := _of_feed(said, url, is_atom=is_atom))]
     at = next((entry["_at"] for entry in entries if "_at" in entry), None)
