@@ -120,7 +120,7 @@ class Placer:
             return LOOK_EVERY
         for claimed in await self._store.claim(self._placings.room, leases.LEASE, self._now):
             self._placings.begin(self._work(claimed), f"place {claimed.file_set.set_id}")
-        if len(self._placings) >= AT_ONCE:
+        if not self._placings.room:
             return LOOK_EVERY
         wait = await self._store.due_in(self._now)  # those that were claimed may have needed nothing
         return LOOK_EVERY if wait is None else max(wait, SOON)
