@@ -109,11 +109,11 @@ BESIDE, ON, FOCUS = "beside the list", "on the list", "on the list, with the foc
     [
         (BESIDE, "", {"sort": "state"}),
         pytest.param(ON, "", {"sort": "state"}, marks=pytest.mark.long),
-        (FOCUS, "", {"sort": "state"}),
+        pytest.param(FOCUS, "", {"sort": "state"}, marks=pytest.mark.long),
         pytest.param(
             ON, "?show=waiting", {"sort": "state", "stage": "queued,paused"}, marks=pytest.mark.long
         ),
-        (ON, "?show=completed", {"sort": "state", "status": "completed"}),
+        pytest.param(ON, "?show=completed", {"sort": "state", "status": "completed"}, marks=pytest.mark.long),
         pytest.param(ON, "?sort=added", {}, marks=pytest.mark.long),
         pytest.param(ON, "?q=Film", {"sort": "state", "q": "Film"}, marks=pytest.mark.long),
     ],

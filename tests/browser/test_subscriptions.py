@@ -375,6 +375,7 @@ async def test_addresses_of_feeds_are_renewed_all_together_after_a_question(
         )
 
 
+@pytest.mark.long
 async def test_a_library_that_has_a_template_only_is_edited_with_an_example_of_its_names(
     api: FakeApi, open_page: OpenPage
 ) -> None:
