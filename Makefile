@@ -41,10 +41,11 @@ PYTEST = $(MODE) $(PYTHON) -m pytest --dist worksteal
 test: tools
 	$(PYTEST) --numprocesses 6 -m "not long" $(ARGS)
 
-# These wait for more than half of their time. Not more workers: these tests examine how the service survives faults,
-# and a busy machine would disturb them.
+# Not more workers: these tests examine how the service survives faults, and a busy machine would disturb them.
+# `WHICH` narrows them down, as .ci/run does.
+WHICH = long
 test-long: tools
-	$(THOROUGH) $(PYTEST) --numprocesses 5 -o faulthandler_timeout=480 -m long $(ARGS)
+	$(THOROUGH) $(PYTEST) --numprocesses 5 -o faulthandler_timeout=480 -m "$(WHICH)" $(ARGS)
 
 check: packages
 	$(PYTHON) -m ruff check
