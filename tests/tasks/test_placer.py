@@ -505,11 +505,8 @@ async def test_a_row_that_cannot_be_read_keeps_nothing_else_from_being_placed(
         newer = """UPDATE file_sets SET wanted = '{"layout": "dreams"}' WHERE task_id = ?"""
         await store._transactions.write(lambda tables: tables.run(newer, (odd,)))
     away.rename(root)
-    async with asyncio.timeout(20):
-        while not all_of(root):
-            await asyncio.sleep(0.02)
+    await until(lambda: all_of(root) == [f"{NAME.rpartition(' - ')[0]} - Film 1 [1].mp4"])
     await until(lambda: "cannot be read" in caplog.text)
-    assert all_of(root) == [f"{NAME.rpartition(' - ')[0]} - Film 1 [1].mp4"]
     assert "ended unexpectedly" not in caplog.text
 
 
