@@ -98,10 +98,12 @@ async def test_a_browser_that_stores_nothing_only_forgets(api: FakeApi, open_pag
         await page.keyboard.press("Enter")
         await expect(page.locator(".row")).to_have_count(2)
         await page.get_by_text("存为预设").click()
+        name = page.get_by_role("textbox", name="预设名称")
+        await expect(name).to_be_focused()  # a moment after it is shown
         await page.keyboard.type("mine")
         await page.keyboard.press("Enter")
         await expect(page.get_by_role("alert").get_by_text("此浏览器没有为本页保存")).to_be_visible()
-        await expect(page.get_by_role("textbox", name="预设名称")).to_have_value("mine")
+        await expect(name).to_have_value("mine")
 
 
 @pytest.mark.parametrize("days", [-1, 1])
