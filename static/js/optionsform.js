@@ -47,7 +47,8 @@ export class OptionsForm {
     this.#options = options
     this.#i18n = i18n
     this.#own = this.#newOwn()
-    this.#root.addEventListener("change", ({ target }) => this.#chosen(/** @type {any} */ (target)))
+    // At each key, not only once the field is left: an answer of the service shows all that is chosen anew meanwhile.
+    this.#root.addEventListener("input", ({ target }) => this.#chosen(/** @type {any} */ (target)))
     on(options, "change", () => this.#show())
     this.make()
   }

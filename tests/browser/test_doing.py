@@ -191,6 +191,26 @@ async def test_a_link_that_is_refused_comes_back_beside_what_is_being_typed(
         await expect(page.get_by_role("textbox", name="Clip from")).to_have_value("0:05")
 
 
+async def test_what_is_being_typed_into_an_option_stays_when_the_service_answers(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    may = asyncio.Event()
+
+    async def later(route: Route) -> None:
+        await may.wait()
+        await route.fulfill(json={"presets": {"small": {"quality": "480"}}})
+
+    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+        await page.route("**/api/presets*", later)
+        await page.locator("summary").first.click()
+        clip = page.get_by_role("textbox", name="Clip from")
+        await clip.press_sequentially("0:0")
+        may.set()
+        await expect(page.get_by_role("combobox", name="Preset")).to_be_visible()
+        await clip.press_sequentially("5")
+        await expect(clip).to_have_value("0:05")
+
+
 async def test_what_waits_for_the_server_goes_alone_and_as_it_was_meant(
     api: FakeApi, open_page: OpenPage
 ) -> None:
