@@ -11,6 +11,10 @@ def main(arguments: list[str], name: str = "clipwire") -> int:
         return run(arguments, name)
     except KeyboardInterrupt:
         return 130
+    finally:
+        # If Ctrl-C comes while a text is executed, as a dataclass executes one of its own, Python notes that
+        # it ends by SIGINT, whoever catches that. The next text makes it forget that (`exit_sigint`).
+        exec("")  # noqa: S102
 
 
 def run() -> int:

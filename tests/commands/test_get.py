@@ -302,6 +302,29 @@ async def test_ctrl_c_while_its_own_server_starts_begins_nothing(alone: Shell, s
     await left_nothing(alone)
 
 
+async def test_ctrl_c_while_python_makes_a_class_of_a_text_ends_with_130_as_well(alone: Shell) -> None:
+    (alone.here / "interrupted.py").write_text("""
+import sys
+from server.__main__ import main
+from server.commands import cli
+
+def run(arguments, name):
+    try:
+        exec("import signal; signal.raise_signal(signal.SIGINT)")
+    except KeyboardInterrupt:
+        return 130
+
+cli.run = run
+sys.exit(main([]))
+""")
+    process = await asyncio.create_subprocess_exec(
+        *("env", "--default-signal=INT", sys.executable, "-m", "interrupted"),
+        cwd=alone.here,
+        env=alone.environment,
+    )
+    assert await process.wait() == 130
+
+
 async def left_nothing(alone: Shell) -> None:
     """A server that was left alone has yet to see that."""
     async with asyncio.timeout(20):
