@@ -21,21 +21,10 @@ from server.api.bundling import (
     tokens_of,
     written,
 )
+from tests.deno import deno
 
 STATIC = page.STATIC
 MODULES = {path.stem: path.read_text("utf-8") for path in sorted((STATIC / "js").glob("*.js"))}
-
-
-def deno(*arguments: str, text: str | None = None) -> str:
-    """What deno prints, which comes with yt-dlp and has the parser of a browser and of TypeScript."""
-    program = Path(sysconfig.get_path("scripts"), "deno")
-    environment = {"DENO_DIR": str(STATIC.parent / ".venv/deno"), "NO_COLOR": "1"}
-    result = subprocess.run(
-        (program, *arguments), cwd=STATIC.parent, env=environment, input=text, capture_output=True, text=True,
-        timeout=60,
-    )  # fmt: skip
-    assert result.returncode == 0, result.stderr
-    return result.stdout
 
 
 @cache

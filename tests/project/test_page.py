@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sysconfig
 from functools import cache
 from pathlib import Path
 from typing import Any, get_args
@@ -12,6 +10,7 @@ import pytest
 
 from server.child.media.outputs import _RATES
 from server.core.models import Output, ProcessRequest
+from tests.deno import deno
 
 STATIC = Path(__file__).parent.parent.parent / "static"
 INDEX = (STATIC / "index.html").read_text(encoding="utf-8")
@@ -79,18 +78,6 @@ def tables() -> dict[str, Any]:
         }))"""
     found: dict[str, Any] = json.loads(deno("eval", "--no-remote", "--no-npm", script))
     return found
-
-
-def deno(*arguments: str, text: str | None = None) -> str:
-    """What the deno prints that comes with yt-dlp."""
-    program = Path(sysconfig.get_path("scripts"), "deno")
-    environment = {"DENO_DIR": str(STATIC.parent / ".venv/deno"), "NO_COLOR": "1"}
-    result = subprocess.run(
-        (program, *arguments), cwd=STATIC.parent, env=environment, input=text, capture_output=True, text=True,
-        timeout=60,
-    )  # fmt: skip
-    assert result.returncode == 0, result.stdout + result.stderr
-    return result.stdout
 
 
 @pytest.mark.parametrize("field", ["quality", "video_format", "codec", "audio_format"])
@@ -193,11 +180,7 @@ def test_colours_are_named_in_one_file() -> None:
             assert re.findall(r"#[0-9a-fA-F]{6}\b", code(sheet)) == [], sheet.name
 
 
-def test_the_modules_that_need_no_document_pass_their_own_tests(tmp_path: Path) -> None:
-    """Those in tests/js, run by the deno that comes with yt-dlp; `make check` looks at their types."""
-    deno = Path(sysconfig.get_path("scripts"), "deno")
-    command = (deno, "test", "--quiet", "--no-check", "--no-remote", "--no-npm", "tests/js")
-    environment, top = {"DENO_DIR": str(tmp_path), "NO_COLOR": "1"}, STATIC.parent
-    result = subprocess.run(command, cwd=top, env=environment, capture_output=True, text=True, timeout=60)
-    assert result.returncode == 0, result.stdout + result.stderr
-    assert re.search(r"^ok \| [1-9]\d* passed", result.stdout, re.MULTILINE)
+def test_the_modules_that_need_no_document_pass_their_own_tests() -> None:
+    """Those in tests/js; `make check` looks at their types."""
+    shown = deno("test", "--quiet", "--no-check", "--no-remote", "--no-npm", "tests/js")
+    assert re.search(r"^ok \| [1-9]\d* passed", shown, re.MULTILINE)

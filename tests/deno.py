@@ -1,0 +1,24 @@
+"""Runs the deno that comes with yt-dlp, which has the parser of a browser and of TypeScript."""
+
+import subprocess
+import sysconfig
+from pathlib import Path
+
+from tests.service import ROOT
+
+
+def deno(*arguments: str, text: str | None = None) -> str:
+    """What deno prints, run in the project's folder with `text` as its input."""
+    program = Path(sysconfig.get_path("scripts"), "deno")
+    environment = {"DENO_DIR": str(ROOT / ".venv/deno"), "NO_COLOR": "1"}
+    result = subprocess.run(
+        (program, *arguments),
+        cwd=ROOT,
+        env=environment,
+        input=text,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
