@@ -127,8 +127,9 @@ def decided(
     if not first and subscription.findings.cut and looked.tail:
         # They were there before the subscription: the first look did not come to them.
         begin = max(0, len(fresh) - looked.tail)
-        asked = {place for place in _asked_for(subscription, entries) if place >= begin}
-        asked = {*range(begin), *(() if isinstance(subscription.wanted.backlog, LastOnes) else asked)}
+        asked = {*range(begin)}
+        if not isinstance(subscription.wanted.backlog, LastOnes):  # they came with the first look
+            asked |= {place for place in _asked_for(subscription, entries) if place >= begin}
     wanted: list[Item] = []
     for place, (item, entry) in enumerate(fresh):
         judged = _judged(plan.items[item.key], entry, subscription, known, now)

@@ -360,6 +360,7 @@ class PlacementRows(HeardTable):
 
     async def leave_task(self, task_id: str) -> None:
         async def work(tables: Tables) -> None:
+            tables.wake()
             await tables.run(f"{_LEAVE} WHERE task_id = ?", (task_id,))
             await tables.run(
                 "UPDATE items SET state = 'expired', reason = 'by_client', not_before = NULL"
@@ -367,7 +368,7 @@ class PlacementRows(HeardTable):
                 (task_id,),
             )
 
-        await self._transactions.write(work, wakes=True)
+        await self._transactions.write(work)
 
     async def page(self, after: str, limit: int) -> list[tuple[FileSet, list[PlacedFile]]]:
         async def work(tables: Statements) -> list[tuple[FileSet, list[PlacedFile]]]:
@@ -389,6 +390,7 @@ class PlacementRows(HeardTable):
 
     async def redo(self, sets: Sequence[FileSet], state: Literal["redoing", "describing"]) -> int:
         async def work(tables: Tables) -> int:
+            tables.wake()
             await tables.alone()
             count = 0
             for one in sets:
@@ -406,7 +408,7 @@ class PlacementRows(HeardTable):
                 await tables.run(_REDO, (_wanted(one), state, one.set_id))
             return count
 
-        return await self._transactions.write(work, wakes=True)
+        return await self._transactions.write(work)
 
     async def at(self, paths: Sequence[str]) -> dict[str, PlacedFile]:
         async def work(tables: Statements) -> list[Row]:

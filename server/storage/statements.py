@@ -40,13 +40,17 @@ class Tables(Statements, Protocol):
         """Add new tasks, no more than there is `room`; return them with their numbers."""
         ...
 
+    def wake(self) -> None:
+        """Once this is on disk, tell those who look at subscriptions, or fill the library, on all nodes."""
+        ...
+
 
 Work = Callable[[Tables], Awaitable[Result]]
 Reads = Callable[[Statements], Awaitable[Result]]
 
 
 class Transactions(Protocol):
-    """Where `Work` is done. All methods may raise `StoreUnavailable`. `called` is called by `wakes`, of
+    """Where `Work` is done. All methods may raise `StoreUnavailable`. `called` is called by `wake`, of
     whichever of these tables.
 
     `iso` is SQL that makes of `{}`, seconds since 1970, a text like `2026-01-31T08:00:00Z`.
@@ -55,9 +59,8 @@ class Transactions(Protocol):
     called: Callable[[], None]
     iso: str
 
-    async def write(self, work: Work[Result], *, wakes: bool = False) -> Result:
-        """Do `work` in a transaction; its result is returned once that is on disk. `wakes`: then those who
-        look at subscriptions, or fill the library, are told, on all nodes.
+    async def write(self, work: Work[Result]) -> Result:
+        """Do `work` in a transaction; its result is returned once that is on disk.
 
         `work` may be done more than once, so it must change nothing but the tables; an `AppError` that it
         raises is raised here, and it must not have changed anything before.
@@ -76,7 +79,7 @@ class HeardTable:
         self._transactions = transactions
 
     def listen(self, called: Callable[[], None]) -> None:
-        """Call `called` after a change that `wakes`."""
+        """Call `called` after a change that wakes."""
         self._transactions.called = called
 
     def heard(self) -> None:

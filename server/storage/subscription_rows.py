@@ -238,6 +238,7 @@ class SubscriptionRows(HeardTable):
 
     async def add(self, subscription: Subscription, wish: str, most: int) -> Subscription:
         async def work(tables: Tables) -> Subscription:
+            tables.wake()
             await tables.alone()
             await _refuse_same(tables, subscription.source_key, wish)
             feed = subscription.wanted.feed
@@ -252,7 +253,7 @@ class SubscriptionRows(HeardTable):
                 await name_feed(tables, subscription.subscription_id, feed.name)
             return numbered
 
-        return await self._transactions.write(work, wakes=True)
+        return await self._transactions.write(work)
 
     async def get(self, subscription_id: str) -> Subscription:
         return await self._transactions.read(lambda tables: _get(tables, subscription_id))
@@ -277,6 +278,7 @@ class SubscriptionRows(HeardTable):
 
     async def change(self, subscription: Subscription, wish: str, *, look: bool, keep: bool) -> bool:
         async def work(tables: Tables) -> bool:
+            tables.wake()
             await tables.alone()
             stored = await _get(tables, subscription.subscription_id)
             if stored.revision != subscription.revision - 1:
@@ -300,7 +302,7 @@ class SubscriptionRows(HeardTable):
                 await name_feed(tables, subscription.subscription_id, feed.name if feed else None)
             return True
 
-        return await self._transactions.write(work, wakes=True)
+        return await self._transactions.write(work)
 
     async def unshared_tasks(self, subscription_id: str) -> list[str]:
         return await self._transactions.read(lambda tables: _unshared(tables, subscription_id))
@@ -316,6 +318,7 @@ class SubscriptionRows(HeardTable):
             [(host,)] = rows
             unshared = await _unshared(tables, subscription_id)
             if with_placed:
+                tables.wake()
                 await leave_all(tables, subscription_id)
             await tables.run("DELETE FROM items WHERE subscription_id = ?", (subscription_id,))
             await tables.run("DELETE FROM subscriptions WHERE subscription_id = ?", (subscription_id,))
@@ -323,16 +326,17 @@ class SubscriptionRows(HeardTable):
             await tables.run(_FORGET_HOST, (host,))  # one that refused is left alone, whoever subscribes next
             return unshared
 
-        return await self._transactions.write(work, wakes=with_placed)
+        return await self._transactions.write(work)
 
     async def due(self, subscription_id: str, now: float) -> Subscription:
         async def work(tables: Tables) -> Subscription:
+            tables.wake()
             stored = await _get(tables, subscription_id)
             if stored.lease_until is None or stored.lease_until <= now:  # else it is the same one
                 await tables.run(_DUE_NOW, (now, subscription_id))
             return await _get(tables, subscription_id)
 
-        return await self._transactions.write(work, wakes=True)
+        return await self._transactions.write(work)
 
     async def items(
         self, subscription_id: str, state: ItemState | None, cursor: str | None, limit: int
@@ -449,6 +453,7 @@ class SubscriptionRows(HeardTable):
 
     async def log_in(self, hosts: Sequence[str], now: float) -> set[str]:
         async def work(tables: Tables) -> set[str]:
+            tables.wake()
             await tables.alone()
             codes: dict[str, set[str]] = {}  # why its tasks and looks were refused, by host
             mine = set[str]()
@@ -474,7 +479,7 @@ class SubscriptionRows(HeardTable):
 
         if not await self._transactions.read(exist):
             return set()
-        return await self._transactions.write(work, wakes=True)
+        return await self._transactions.write(work)
 
     async def renew(self, claim: Claim, lease: float, now: float) -> bool:
         async def work(tables: Tables) -> bool:
@@ -542,20 +547,22 @@ class SubscriptionRows(HeardTable):
         async def work(tables: Tables) -> None:
             await _run_in(tables, sql, keys, state, reason, subscription_id)
             if state == "expired":
+                tables.wake()
                 await leave_items(tables, subscription_id, keys)
                 await tables.run(
                     "UPDATE subscriptions SET keep_at = 0 WHERE subscription_id = ?", (subscription_id,)
                 )
 
-        await self._transactions.write(work, wakes=state == "expired")
+        await self._transactions.write(work)
 
     async def pin(self, subscription_id: str, keys: Sequence[str], *, pinned: bool) -> None:
         async def work(tables: Tables) -> None:
             await _run_in(tables, _PIN, keys, int(pinned), subscription_id)
             if not pinned:  # it may be one that is not kept
+                tables.wake()
                 await _run_in(tables, _KEEP_NOW, [subscription_id], 0.0)
 
-        await self._transactions.write(work, wakes=not pinned)
+        await self._transactions.write(work)
 
     async def forget(self, subscription_id: str, keys: Sequence[str]) -> None:
         async def work(tables: Tables) -> None:
@@ -574,8 +581,7 @@ class SubscriptionRows(HeardTable):
         await self._transactions.write(work)
 
     async def expire(self, now: float) -> list[str]:
-        async def work(tables: Tables) -> tuple[list[str], bool]:
-            leaves = False
+        async def work(tables: Tables) -> list[str]:
             sql = f"SELECT {COLUMNS} FROM subscriptions WHERE keep_at <= ? LIMIT 20"  # noqa: S608
             rows = await tables.fetch(sql, (now,))
             due, unkept = list(readable(rows)), list[str]()
@@ -589,22 +595,17 @@ class SubscriptionRows(HeardTable):
                 gone, again_at = _not_kept(subscription, items, now)
                 await _run_in(tables, _STATE, gone, "expired", "retention", mine)
                 await leave_items(tables, mine, gone)
-                leaves |= bool(gone)
+                if gone:
+                    tables.wake()
                 rows = await tables.fetch(_UNKEPT, (mine,))
                 found = await made_by_looks(tables, [task_id for (task_id,) in rows])
                 unkept += found
                 # Once more, until the tasks are gone: their removal may be cut off.
                 at = now + 30.0 if found else again_at
                 await tables.run("UPDATE subscriptions SET keep_at = ? WHERE subscription_id = ?", (at, mine))
-            return list(dict.fromkeys(unkept)), leaves
+            return list(dict.fromkeys(unkept))
 
-        async def nothing(tables: Tables) -> None:
-            pass
-
-        unkept, leaves = await self._transactions.write(work)
-        if leaves:
-            await self._transactions.write(nothing, wakes=True)
-        return unkept
+        return await self._transactions.write(work)
 
 
 def _latest(now: float) -> tuple[float, float, float]:

@@ -514,9 +514,10 @@ class Placer:
     async def _tell_tasks(self, one: FileSet) -> OfTask:
         """Tell its task, and earlier ones that have no set of their own any more."""
         of_task = await self._store.of_task(one.task_id)
-        for task_id in (*one.about.get(OTHER_TASKS, ()), one.task_id):
+        for task_id in one.about.get(OTHER_TASKS, ()):
             of_own = await self._store.of_task(task_id)
             await self._tell_task(task_id, of_own if of_own.count else of_task)
+        await self._tell_task(one.task_id, of_task)
         return of_task
 
     async def _tell_task(self, task_id: str, of_task: OfTask) -> None:

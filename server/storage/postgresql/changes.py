@@ -168,8 +168,8 @@ class Transact(Change[Any]):
 
     work: Work[Any]
     adding: Callable[[Submission], Add]
-    wakes: bool = False
     adds: list[Add] = field(default_factory=list)
+    wakes: bool = False
 
 
 class Reading:
@@ -206,6 +206,9 @@ class Transacting(Reading):
         await self._changes.room(self._db)  # numbers are given under its lock
         self._change.adds += adds
         return await _insert(self._db, adds, [None] * len(adds))
+
+    def wake(self) -> None:
+        self._change.wakes = True
 
 
 class Changes:

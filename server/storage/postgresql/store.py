@@ -405,8 +405,8 @@ class _InTurn:
         self._adding = adding
         self.called: Callable[[], None] = lambda: None
 
-    async def write(self, work: Work[Result], *, wakes: bool = False) -> Result:
-        outcome: Result = await self._writer.submit(Transact(work, self._adding, wakes))
+    async def write(self, work: Work[Result]) -> Result:
+        outcome: Result = await self._writer.submit(Transact(work, self._adding))
         return outcome
 
     async def read(self, work: Reads[Result]) -> Result:

@@ -394,9 +394,10 @@ class _InTurn:
         self._wake = wake
         self.called: Callable[[], None] = lambda: None
 
-    async def write(self, work: Work[Result], *, wakes: bool = False) -> Result:
-        outcome: Result = await self._writer.submit(Transact(work, self._adding))
-        if wakes:
+    async def write(self, work: Work[Result]) -> Result:
+        change = Transact(work, self._adding)
+        outcome: Result = await self._writer.submit(change)
+        if change.wakes:
             self._wake()
         return outcome
 

@@ -244,6 +244,7 @@ class Transact(Change[Any]):
     work: Work[Any]
     adding: "Callable[[Submission], Add]"
     adds: "list[Add]" = field(default_factory=list)
+    wakes: bool = False
 
 
 class _Statements:
@@ -278,6 +279,9 @@ class Transacting(_Statements):
         await self._changes.admit(adds)
         self._change.adds += adds
         return [add.task for add in adds]
+
+    def wake(self) -> None:
+        self._change.wakes = True
 
 
 class Changes:
