@@ -42,7 +42,7 @@ test: tools
 	$(PYTEST) --numprocesses 6 -m "not long" $(ARGS)
 
 # Not more workers: these tests examine how the service survives faults, and a busy machine would disturb them.
-# `WHICH` narrows them down, as .ci/run does.
+# `WHICH` narrows them down: `long and not minutes` takes ten minutes.
 WHICH = long
 test-long: tools
 	$(THOROUGH) $(PYTEST) --numprocesses 5 -o faulthandler_timeout=480 -m "$(WHICH)" $(ARGS)

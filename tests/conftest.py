@@ -35,8 +35,13 @@ from tests.zygote import Zygotes
 
 SYSTEMS_FFMPEG = "system's ffmpeg"  # in the names of tests
 
-hypothesis.settings.register_profile("tests", deadline=None)  # it would measure the machine, not the code
-hypothesis.settings.load_profile("tests")
+# The same examples in each run, so that a change is refused for what it changes;
+# `--hypothesis-profile=random` looks for others. No times are measured: they would tell of the machine.
+hypothesis.settings.register_profile(
+    "random", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.register_profile("same", hypothesis.settings.get_profile("random"), derandomize=True)
+hypothesis.settings.load_profile("same")
 
 # Collected tests stay until the end: the garbage collector's passes over them would take two fifths of the
 # time of the collection.

@@ -1,7 +1,7 @@
 """How much of long tests a run does: all of it, or the part that `TEST_PART` says.
 
 For tests that strike at random, or wait, or are many that tell nearly the same: each minute tells as much as
-the one before, and a change may wait for 20 of them in all.
+the one before.
 """
 
 import os

@@ -156,11 +156,12 @@ async def test_at_the_moment_of_completion_there_is_one_last_word(
 ) -> None:
     """Whichever wins: a completed task has its file, and a cancelled one leaves none behind."""
     words: Counter[str] = Counter()
-    usual = await time_of_one(service, site)
-    for number in range(12):
+    await warm(service, site)
+    delay = 0.05
+    while words.total() < 12 or len(words) < 2:
         task = await service.submit(site.url("/video.mp4"), outputs=["video"])
         listening = asyncio.create_task(service.listen(task["task_id"]))
-        await asyncio.sleep(usual * number / 6)
+        await asyncio.sleep(delay)
         answer = await act(service, task["task_id"], "cancel")
         last = await service.status(task["task_id"])
         assert (await listening)[-1].count('"stage":"' + last["stage"]) == 1
@@ -170,7 +171,9 @@ async def test_at_the_moment_of_completion_there_is_one_last_word(
         assert public.exists() is (last["stage"] == "completed")
         if last["stage"] == "completed":
             await service.fetch(last["files"]["video"], tmp_path / "video.mp4")
-    assert set(words) == {"completed", "cancelled"}, f"not the moment: {words}"
+        # Closer to the moment of completion, however long this machine takes for a film just now.
+        delay *= 1.4 if last["stage"] == "cancelled" else 0.8
+    assert set(words) == {"completed", "cancelled"}
     assert service.complaints() == []
 
 
@@ -272,15 +275,6 @@ async def refusal(service: Service, task_id: str, action: str) -> str:
     async with request as answer:
         assert answer.status == HTTPStatus.CONFLICT, await answer.text()
         return str((await answer.json())["code"])
-
-
-async def time_of_one(service: Service, site: Site) -> float:
-    """Seconds that a download takes on this machine just now."""
-    await warm(service, site)
-    began = asyncio.get_running_loop().time()
-    task = await service.submit(site.url("/video.mp4"), outputs=["video"])
-    await service.listen(task["task_id"])
-    return asyncio.get_running_loop().time() - began
 
 
 async def warm(service: Service, site: Site) -> psutil.Process:
