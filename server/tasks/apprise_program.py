@@ -12,9 +12,8 @@ import json
 import logging
 import os
 import re
-import sys
 import threading
-from typing import Any
+from typing import Any, TextIO
 
 import apprise
 
@@ -33,19 +32,24 @@ def main() -> None:
     said_by_apprise = logging.getLogger("apprise")
     said_by_apprise.addHandler(_Warnings(logging.WARNING))
     said_by_apprise.propagate = False
-    for line in sys.stdin:
-        threading.Thread(target=_answer, args=(json.loads(line),), daemon=True).start()
+    # What a plugin, or a program that it starts, prints is no answer, and what it reads was not sent to it.
+    asked, answers = os.fdopen(os.dup(0), encoding="utf-8"), os.fdopen(os.dup(1), "w", encoding="utf-8")
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1):
+        os.dup2(nothing, stream)
+    for line in asked:
+        threading.Thread(target=_answer, args=(json.loads(line), answers), daemon=True).start()
     os._exit(0)  # threads may still wait for a receiver
 
 
-def _answer(asked: dict[str, Any]) -> None:
+def _answer(asked: dict[str, Any], answers: TextIO) -> None:
     try:
         error = _notify(asked["url"], asked.get("text"), good=asked.get("good", True))
     except Exception as exc:  # of whichever service: what it says may name its address
         error = type(exc).__name__
     with _writing:
-        sys.stdout.write(json.dumps({"id": asked["id"], "error": error}) + "\n")
-        sys.stdout.flush()
+        answers.write(json.dumps({"id": asked["id"], "error": error}) + "\n")
+        answers.flush()
 
 
 def _notify(url: str, text: str | None, *, good: bool) -> str | None:

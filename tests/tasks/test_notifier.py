@@ -1,6 +1,7 @@
 """People are told by apprise: a receiver that speaks as ntfy does takes what really comes."""
 
 import asyncio
+import json
 import logging
 import os
 import subprocess
@@ -247,6 +248,31 @@ async def test_what_cannot_be_reached_is_called_so(ntfy: Ntfy) -> None:
         assert await people.send(delivery(status, "ntfy://gone.test/films")) == "no_address"
         ntfy.status = 302
         assert await people.send(delivery(status, urls[1])) == "http_302"
+
+
+def test_what_a_plugin_prints_or_reads_is_no_part_of_what_is_asked_and_answered(tmp_path: Path) -> None:
+    (tmp_path / "chatty.py").write_text(f"""
+import os, sys
+sys.path.insert(0, {str(PROGRAM.parent)!r})
+import apprise_program
+
+def notify(url, text, *, good):
+    print("sending", flush=True)
+    os.system("echo sent; cat")
+
+apprise_program._notify = notify
+apprise_program.main()
+""")
+    with subprocess.Popen(
+        [sys.executable, "-I", str(tmp_path / "chatty.py")], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdin
+        assert process.stdout
+        process.stdin.write(b'{"id": 1, "url": "a://b"}\n{"id": 2, "url": "a://b"}\n')
+        process.stdin.flush()
+        answers = [process.stdout.readline() for _ in range(2)]
+        process.kill()
+    assert sorted(json.loads(answer)["id"] for answer in answers) == [1, 2]
 
 
 def test_the_program_ends_with_its_input() -> None:
