@@ -337,7 +337,11 @@ class PlacementStore(Protocol):
         """It could not be placed for now."""
         ...
 
-    async def of_task(self, task_id: str) -> OfTask: ...
+    async def of_task(self, task_id: str, instead: str | None = None) -> OfTask:
+        """Of a task without sets of its own, what the library has of the task `instead`, which has placed the
+        same for it.
+        """
+        ...
 
     async def told(self, file_set: FileSet) -> None:
         """Its task was told that the set is placed."""

@@ -311,9 +311,11 @@ class PlacementRows(HeardTable):
 
         await self._transactions.write(work)
 
-    async def of_task(self, task_id: str) -> OfTask:
+    async def of_task(self, task_id: str, instead: str | None = None) -> OfTask:
         async def work(tables: Statements) -> OfTask:
             rows = await tables.fetch(_OF_TASK, (task_id,))
+            if not rows and instead is not None:
+                rows = await tables.fetch(_OF_TASK, (instead,))
             sets = [one for one in _readable(rows) if one.state != "leaving"]
             placed = bool(sets) and all(one.state in ("telling", "placed") for one in sets)
             rows = await fetch_in(tables, _OF_SETS, [one.shares or one.set_id for one in sets])

@@ -19,7 +19,7 @@ from server.core import nfo
 from server.core.clock import Clock
 from server.core.errors import AppError, FileNotFound, StorageAway, StoreUnavailable, TaskNotFound
 from server.core.library_names import SHARED, Place, Role, has_own_folder, pictures_of, place_of
-from server.core.models import InLibrary, StoredFile, TaskStatus
+from server.core.models import InLibrary, Stage, StoredFile, TaskStatus
 from server.core.placements import (
     AWAY,
     DISK_FULL,
@@ -491,34 +491,39 @@ class Placer:
         return shared
 
     async def _tell(self, one: FileSet) -> None:
-        of_task = await self._tell_tasks(one)
-        if of_task.drops and await self._has_all(one, of_task):
-            if of_task.is_untold:
-                await self._store.put_off(one, None, self._now + self._delay(one))
-                return
-            with suppress(TaskNotFound):
-                await self._tasks.delete(one.task_id)
-        await self._store.told(one)
+        is_untold = False
+        for task_id, of_task in (await self._tell_tasks(one)).items():
+            if of_task.drops and await self._has_all(one, task_id, of_task):
+                is_untold |= of_task.is_untold
+                if not of_task.is_untold:
+                    with suppress(TaskNotFound):
+                        await self._tasks.delete(task_id)
+        if is_untold:
+            await self._store.put_off(one, None, self._now + self._delay(one))
+        else:
+            await self._store.told(one)
 
-    async def _has_all(self, one: FileSet, of_task: OfTask) -> bool:
+    async def _has_all(self, one: FileSet, task_id: str, of_task: OfTask) -> bool:
         """Whether all files of the task are in the library, which takes no chapters, and pictures only where
-        they are wanted.
+        they are wanted. One that was retried meanwhile has others.
         """
-        with suppress(TaskNotFound):
-            kinds = (await self._tasks.status(one.task_id)).files
-            left = [kind for kind in kinds if kind.startswith("chapter.")]
-            is_alone = "thumbnail" in kinds and not one.wanted.with_artwork
-            return bool(of_task.paths) and not left and not is_alone
-        return True
+        with suppress(TaskNotFound, ValueError):  # deleted; or its row is damaged
+            status = await self._tasks.status(task_id)
+            left = [kind for kind in status.files if kind.startswith("chapter.")]
+            is_alone = "thumbnail" in status.files and not one.wanted.with_artwork
+            is_all = bool(of_task.paths) and not left and not is_alone
+            return is_all and status.stage is Stage.COMPLETED
+        return False
 
-    async def _tell_tasks(self, one: FileSet) -> OfTask:
-        """Tell its task, and earlier ones that have no set of their own any more."""
-        of_task = await self._store.of_task(one.task_id)
-        for task_id in one.about.get(OTHER_TASKS, ()):
-            of_own = await self._store.of_task(task_id)
-            await self._tell_task(task_id, of_own if of_own.count else of_task)
-        await self._tell_task(one.task_id, of_task)
-        return of_task
+    async def _tell_tasks(self, one: FileSet) -> dict[str, OfTask]:
+        """Tell its task, and earlier ones; return what the library has of each. What this set has placed is
+        also that of tasks that have no set of their own any more.
+        """
+        told = dict[str, OfTask]()
+        for task_id in (*one.about.get(OTHER_TASKS, ()), one.task_id):
+            told[task_id] = await self._store.of_task(task_id, one.task_id)
+            await self._tell_task(task_id, told[task_id])
+        return told
 
     async def _tell_task(self, task_id: str, of_task: OfTask) -> None:
         library = None

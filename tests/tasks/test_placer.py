@@ -21,10 +21,12 @@ from server.api import keys
 from server.core.events import Completed, ProducedFile, Resumed, Retried, Started
 from server.core.library_names import label_of
 from server.core.models import TaskStatus, VideoInfo
+from server.core.placements import FileSet
 from server.core.subscriptions import Claim, Looked, Noticed, Pace
 from server.files.library_folder import MARKER
 from server.settings import DownloadSettings, LibrarySettings, StorageSettings, WebhookSettings
 from server.tasks import placer
+from server.tasks.placer import Placer
 from tests.inside import Inside, inside
 from tests.storage.test_subscription_rows import entries
 
@@ -259,6 +261,26 @@ async def test_a_task_that_is_not_kept_is_deleted_once_it_is_placed(server: Insi
     assert (root / f"{NAME}.mp4").read_bytes() == FILM
     data = root.parent / "data"
     await until(lambda: not list((data / "files").iterdir()))
+
+
+async def test_of_two_equal_tasks_that_are_not_kept_none_is_left(
+    server: Inside, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_tell, tell = asyncio.Event(), Placer._tell
+
+    async def told_later(self: Placer, one: FileSet) -> None:
+        await may_tell.wait()
+        await tell(self, one)
+
+    monkeypatch.setattr(Placer, "_tell", told_later)
+    tasks = [await submitted(server, **PLAIN, keep_task=False) for _ in range(2)]
+    for task_id in tasks:  # the other one is completed before anybody is told of the first
+        await completed(server, task_id)
+    may_tell.set()
+    async with asyncio.timeout(20):
+        while await (await server.client.get(f"/api/tasks?ids={','.join(tasks)}")).json() != {"tasks": []}:
+            await asyncio.sleep(0.02)
+    assert all_of(root) == [f"{NAME}.mp4"]
 
 
 @pytest.mark.parametrize(
