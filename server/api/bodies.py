@@ -17,7 +17,7 @@ from functools import cache, lru_cache
 from http import HTTPStatus
 from typing import Any, TypeVar, get_args
 
-from aiohttp import hdrs, web
+from aiohttp import HttpVersion11, hdrs, web
 from multidict import CIMultiDict, CIMultiDictProxy
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
@@ -51,6 +51,7 @@ M = TypeVar("M", bound=BaseModel)
 Default = TypeVar("Default")
 _WHOLE = re.compile(r"0|[1-9][0-9]{0,17}")
 _DECIMAL = re.compile(r"(0|[1-9][0-9]*)(\.[0-9]+)?")
+_GOES_ON = web.RequestKey("the client was told to send its body", bool)
 _FORMS = (  # section 5.6.7: the preferred format, and two obsolete ones that must be accepted
     "%a, %d %b %Y %H:%M:%S GMT",
     "%A, %d-%b-%y %H:%M:%S GMT",
@@ -92,6 +93,8 @@ async def read_json(request: web.Request, most: int) -> bytes:
         _insist_on_known_encoding(request)
     if (request.content_length or 0) > most:
         raise BodyTooLarge
+    if hdrs.EXPECT in request.headers:
+        await go_on(request)
     if most != MAX_BODY:  # aiohttp's limit, which `create_app` sets
         request = request.clone(client_max_size=most)
     try:
@@ -114,6 +117,10 @@ async def read_text(request: web.Request, most: int, *types: str) -> bytes:
     if request.content_type not in types:
         raise NotTextType(types[0])
     _insist_on_known_encoding(request)
+    if (request.content_length or 0) > most:
+        raise BodyTooLarge
+    if hdrs.EXPECT in request.headers:
+        await go_on(request)
     body = bytearray()
     try:
         async with asyncio.timeout(BODY_WITHIN):
@@ -124,6 +131,21 @@ async def read_text(request: web.Request, most: int, *types: str) -> bytes:
     except TimeoutError:
         raise BodyTooSlow from None
     return bytes(body)
+
+
+async def go_on(request: web.Request) -> None:
+    """Answer `Expect: 100-continue` with 100; any other expectation may be ignored (RFC 9110, 10.1.1)."""
+    if is_awaited(request):
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # the final response has not begun
+        request[_GOES_ON] = True
+
+
+def is_awaited(request: web.Request) -> bool:
+    """Whether the client waits to be told to go on before it sends its body."""
+    is_announced = request.headers.get(hdrs.EXPECT, "").lower() == "100-continue"
+    can_wait = request.body_exists and request.version >= HttpVersion11
+    return is_announced and can_wait and _GOES_ON not in request
 
 
 def _insist_on_known_encoding(request: web.Request) -> None:

@@ -9,17 +9,18 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
+from http import HTTPStatus
 from typing import Any
 
-from aiohttp import HttpVersion11, hdrs, web
+from aiohttp import hdrs, web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.typedefs import Handler
 
-from server.api.bodies import Query, docs_path, problem
+from server.api.bodies import Query, docs_path, is_awaited, problem
 from server.api.connections import Connections
 from server.api.protocol import REFUSAL
 from server.api.route import Access, Route
-from server.api.security import Doors, answer_preflight, begin
+from server.api.security import ALLOWED_METHODS, Doors, answer_preflight, begin
 from server.api.session import Gate, Minute
 from server.core.counts import Counts
 from server.core.errors import (
@@ -47,16 +48,8 @@ _METHODS = (hdrs.METH_ALL | {"QUERY"}) - {
 }  # others are 501, not 405 (RFC 9110, section 9.1)
 
 
-async def go_on(request: web.Request) -> None:
-    """Answer `Expect: 100-continue` with 100; any other expectation may be ignored (RFC 9110, 10.1.1)."""
-    is_announced = request.headers.get(hdrs.EXPECT, "").lower() == "100-continue"
-    if is_announced and request.version >= HttpVersion11:
-        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        request.writer.output_size = 0  # the final response has not begun
-
-
 async def _later(request: web.Request) -> None:
-    """Whoever waits to be told to go on is told once the request is admitted."""
+    """Whoever waits to be told to go on is told when the body is read, see `bodies.go_on`."""
 
 
 _OPTIONS: dict[str, Any] = {"expect_handler": _later}
@@ -86,13 +79,8 @@ def wrapped(
             REQUEST_ID.set(begin(request))
             connection = request.protocol
             connections.answering.add(connection)
-            waits = hdrs.EXPECT in request.headers
             try:
-                refused: web.StreamResponse | None = await admit(request, access)
-                if refused is None and waits:
-                    await go_on(request)
-                    waits = False
-                response = refused or await handler(request)
+                response = await admit(request, access) or await handler(request)
             except ConnectionError:
                 response = NobodyThere()
             except Exception as exc:
@@ -100,7 +88,8 @@ def wrapped(
             finally:
                 connections.answering.discard(connection)
                 connections.answered.add(connection)
-            if waits:  # the client may send its body all the same, or never: nothing after it is a request
+            if hdrs.EXPECT in request.headers and is_awaited(request):
+                # The client may send its body all the same, or never: nothing after it is a request.
                 response.force_close()
             if not response.prepared:
                 add_headers(request, response)
@@ -164,6 +153,8 @@ async def unknown(request: web.Request) -> web.StreamResponse:
     """
     if request.method not in _METHODS:
         raise MethodUnknown
+    if request.method == hdrs.METH_OPTIONS and request.raw_path == "*":  # of the server (RFC 9110, 9.3.7)
+        return web.Response(status=HTTPStatus.NO_CONTENT, headers={"Allow": ALLOWED_METHODS})
     allowed: set[str] = set()
     for resource in request.app.router.resources():
         _, methods = await resource.resolve(request)

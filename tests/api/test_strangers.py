@@ -230,11 +230,24 @@ async def test_a_body_may_be_announced(client: Client) -> None:
 
 async def test_nobody_is_told_to_send_a_body_that_is_refused(client: Client) -> None:
     announced = ("Content-Type: application/json", "Expect: 100-continue", "Content-Length: 4000000")
-    for host, first in (("Host: evil.example", 403), (HOST, 100)):
+    text = ("Content-Type: text/plain", "Expect: 100-continue", "Content-Length: 4000000")
+    for line, fields, first in (
+        ("POST /api/process/batch HTTP/1.1", ("Host: evil.example", *announced), 403),
+        ("POST /api/process/batch HTTP/1.1", (HOST, *announced), 100),
+        ("POST /api/process HTTP/1.1", (HOST, *announced), 413),
+        ("POST /api/process HTTP/1.1", (HOST, *text), 415),
+        ("POST /api/tasks/unknown/cancel HTTP/1.1", (HOST, *announced), 404),
+        ("POST /api/media HTTP/1.1", (HOST, *text), 100),
+        ("PUT /api/cookies/a HTTP/1.1", (HOST, *text), 413),
+        ("PUT /api/cookies/a HTTP/1.1", (HOST, *announced), 415),
+    ):
         reader, writer = await asyncio.open_connection("127.0.0.1", client.port)
-        writer.write(head("POST /api/process/batch HTTP/1.1", host, *announced))
+        writer.write(head(line, *fields))
         answer = await _answer(reader)
-        assert (answer.status, answer.headers.get("connection")) == (first, "close" if first == 403 else None)
+        assert (answer.status, answer.headers.get("connection")) == (
+            first,
+            None if first == 100 else "close",
+        ), line
         writer.transport.abort()
 
 
@@ -249,7 +262,7 @@ TARGETS = [
     ("FOO /api/tasks HTTP/1.1", 501, "method_unknown"),
     ("FOO http://evil.example/api/tasks HTTP/1.1", 403, "host_forbidden"),
     ("get /healthz HTTP/1.1", 400, "unreadable"),
-    ("OPTIONS * HTTP/1.1", 404, "not_found"),
+    ("OPTIONS * HTTP/1.1", 204, None),
     ("GET //api/tasks HTTP/1.1", 404, "not_found"),
     ("GET http://localhost/ HTTP/1.1", 200, None),
     ("GET http://localhost/nowhere HTTP/1.1", 404, "not_found"),
@@ -268,6 +281,11 @@ async def test_every_target_gets_an_answer_of_ours(client: Client) -> None:
         assert answer.status == status, line
         assert code is None or answer.code == code
         assert_has_all_headers(answer)
+
+
+async def test_options_of_the_whole_server_names_its_methods(client: Client) -> None:
+    answer = await ask(client, head("OPTIONS * HTTP/1.1", HOST))
+    assert answer.headers["allow"] == "GET, HEAD, POST, PUT, PATCH, DELETE"
 
 
 def assert_has_all_headers(answer: Answer) -> None:
