@@ -24,6 +24,7 @@ from server.core.errors import (
     NoCookies,
     NotTextType,
     StoreUnavailable,
+    TooManyCookies,
     WrongField,
 )
 
@@ -150,6 +151,7 @@ ROUTES = [
                 CookiesNotFound,
                 InvalidCookies,
                 NoCookies,
+                TooManyCookies,
                 NotTextType,
                 EncodingUnknown,
                 BodyTooLarge,

@@ -5,10 +5,12 @@ import time
 
 from server.cluster.database import Database
 from server.core import cookie_format
+from server.core.errors import TooManyCookies
 from server.core.ports import StoredCookies
 
 _PUT = """
-    INSERT INTO cookies (name, put, content) VALUES (%s, %s, %s)
+    INSERT INTO cookies (name, put, content) SELECT %s, %s, %s
+    WHERE (SELECT count(*) FROM cookies) < %s OR EXISTS (SELECT 1 FROM cookies WHERE name = %s)
     ON CONFLICT (name) DO UPDATE SET put = excluded.put, content = excluded.content
     RETURNING name"""
 _GET = "SELECT put, content FROM cookies WHERE name = %s"
@@ -19,13 +21,15 @@ _RENEW = b"UPDATE cookies SET content = %s WHERE name = %s"
 
 
 class SharedCookies:
-    """All methods raise `StoreUnavailable`."""
+    """All methods raise `StoreUnavailable`. Of nodes that store at the same moment each counts for itself."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def put(self, name: str, text: str) -> None:
-        await self._database.rows(_PUT, name, secrets.token_hex(8), text)
+        most = cookie_format.MOST_FILES
+        if not await self._database.rows(_PUT, name, secrets.token_hex(8), text, most, name):
+            raise TooManyCookies(most)
 
     async def get(self, name: str) -> StoredCookies | None:
         rows = await self._database.rows(_GET, name)

@@ -11,6 +11,7 @@ from typing import Final
 from server.core.jobs import MOST_COOKIES
 
 MAX_SIZE: Final = MOST_COOKIES
+MOST_FILES: Final = 1000  # that are stored
 NAME: Final = r"[A-Za-z0-9_-]{1,64}"
 """Pattern for the name of a stored cookie file."""
 

@@ -33,6 +33,7 @@ AppError
 ├── AlreadySubscribed        409  another subscription wants the same of the same source
 ├── FeedNameTaken            409  another subscription's feed has this name
 ├── TooManySubscriptions     409  there are as many as subscriptions.max allows
+├── TooManyCookies           409  as many cookie files are stored as may be
 ├── WrongState               409  the item's state does not allow the action
 ├── LibraryIsBusy            409  another action on the whole library is under way
 ├── NotStreamable            409  nothing of the task can be played now; says why
@@ -189,6 +190,13 @@ class FeedNameTaken(AppError):
 
 class TooManySubscriptions(AppError):
     status, code = HTTPStatus.CONFLICT, "too_many_subscriptions"
+
+    def __init__(self, most: int) -> None:
+        super().__init__(most=most)
+
+
+class TooManyCookies(AppError):
+    status, code = HTTPStatus.CONFLICT, "too_many_cookies"
 
     def __init__(self, most: int) -> None:
         super().__init__(most=most)

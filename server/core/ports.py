@@ -265,7 +265,9 @@ class Cookies(Protocol):
     """Cookie files by name; callers have validated the names. A change is on disk when its method returns."""
 
     async def put(self, name: str, text: str) -> None:
-        """Store `text` under `name`, replacing an earlier file."""
+        """Store `text` under `name`, replacing an earlier file. Raises `TooManyCookies` for one more than
+        `MOST_FILES`.
+        """
         ...
 
     async def get(self, name: str) -> StoredCookies | None: ...

@@ -18,7 +18,7 @@ from typing import Final
 
 from server.core import cookie_format
 from server.core.data_dir import DataDir
-from server.core.errors import DiskFull, StorageFailed
+from server.core.errors import DiskFull, StorageFailed, TooManyCookies
 from server.core.ports import StoredCookies
 
 log = logging.getLogger(__name__)
@@ -42,6 +42,9 @@ class LocalCookies:
     async def put(self, name: str, text: str) -> None:
         async with self._changing:
             await self._data.must_be_there()
+            names = await self.names()
+            if name not in names and len(names) >= cookie_format.MOST_FILES:
+                raise TooManyCookies(cookie_format.MOST_FILES)
             await asyncio.to_thread(self._write, name, f"{_PUT}{secrets.token_hex(8)}\n{text}")
             await self._data.must_be_there()
 

@@ -13,6 +13,7 @@ from server.api.keys import COOKIES, SETTINGS, SUBSCRIPTIONS
 from server.cluster.database import open_database
 from server.cluster.shared_cookies import SharedCookies
 from server.core import cookie_format
+from server.core.errors import TooManyCookies
 from server.core.ports import Cookies, StoredCookies
 from server.files.cookie_folder import LocalCookies
 from server.files.public_names import short_of
@@ -115,6 +116,20 @@ async def test_what_is_deleted_is_gone(stored: Cookies) -> None:
     assert await stored.names() == []
 
 
+async def test_there_is_a_most_of_them(stored: Cookies, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cookie_format, "MOST_FILES", 2)
+    for name in ("a", "b", "b"):
+        await stored.put(name, FILE)
+    with pytest.raises(TooManyCookies):
+        await stored.put("c", FILE)
+    assert await stored.names() == ["a", "b"]
+    monkeypatch.setattr(cookie_format, "MOST_FILES", 1)  # as where an earlier release has taken more
+    await stored.put("a", FILE)
+    await stored.delete("b")
+    await stored.delete("a")
+    await stored.put("c", FILE)
+
+
 async def test_what_a_killed_server_had_not_written_whole_goes_with_them(tmp_path: Path) -> None:
     stored = LocalCookies(tmp_path)
     await stored.put("main", FILE)
@@ -213,6 +228,13 @@ async def test_a_damaged_file_hides_no_others(served: Inside) -> None:
     async with served.client.get("/api/cookies") as answer:
         assert answer.status == 200
         assert [file["name"] for file in (await answer.json())["cookies"]] == ["good"]
+
+
+async def test_one_too_many_is_refused(served: Inside, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cookie_format, "MOST_FILES", 0)
+    async with served.client.put("/api/cookies/a", data=FILE, headers=PLAIN) as answer:
+        assert answer.status == 409
+        assert (await answer.json(content_type=None))["code"] == "too_many_cookies"
 
 
 async def test_the_same_file_again_is_no_new_log_in(served: Inside, monkeypatch: pytest.MonkeyPatch) -> None:
