@@ -20,8 +20,14 @@ export class Ticks {
    */
   constructor(list, changed) {
     this.#changed = changed
-    list.addEventListener("click", ({ target, shiftKey }) => {
+    list.addEventListener("click", (event) => {
+      const { target, shiftKey } = event
       if (target instanceof HTMLInputElement) this.#ticked(target, shiftKey)
+      else if (shiftKey) this.#tickBy(event)
+    })
+    // With shift it would select the text from the click before to this one.
+    list.addEventListener("mousedown", (event) => {
+      if (event.shiftKey && !(event.target instanceof HTMLInputElement)) event.preventDefault()
     })
   }
 
@@ -51,6 +57,19 @@ export class Ticks {
     this.#areAll = !this.#boxes.every((box) => box.checked)
     for (const box of this.#boxes) box.checked = this.#areAll
     this.#changed()
+  }
+
+  /**
+   * Browsers do not tick a box when its words are clicked with shift.
+   * @param {MouseEvent} event
+   */
+  #tickBy(event) {
+    const box = event.target instanceof Element && event.target.closest("label")?.control
+    if (!(box instanceof HTMLInputElement)) return
+    event.preventDefault()
+    box.checked = !box.checked
+    box.focus({ preventScroll: true })
+    this.#ticked(box, true)
   }
 
   /**
