@@ -484,7 +484,9 @@ const pick = (values, names) =>
  */
 function isFit(name, value) {
   const { kind, values = [] } = OPTIONS[name]
-  if (kind === "ticks") return Array.isArray(value) && value.length > 0
+  if (kind === "ticks") {
+    return Array.isArray(value) && value.length > 0 && value.every((each) => values.includes(each))
+  }
   if (kind === "tick") return value !== undefined
   return typeof value === "string" && (kind !== "choice" || values.length < 2 || values.includes(value))
 }

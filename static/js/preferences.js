@@ -11,8 +11,7 @@ const PREFIX = "clipwire."
  */
 export function recall(name, otherwise) {
   try {
-    const stored = localStorage.getItem(PREFIX + name)
-    return stored === null ? otherwise : JSON.parse(stored)
+    return JSON.parse(localStorage.getItem(PREFIX + name) ?? "null") ?? otherwise
   } catch {
     return otherwise // storage is forbidden, or somebody wrote nonsense into it
   }

@@ -4,7 +4,7 @@ import { test } from "node:test"
 
 import catalogue from "../../static/i18n/en.json" with { type: "json" }
 import { Format } from "../../static/js/i18n.js"
-import { besidePreset, DEFAULTS, requestOf, sentenceOf } from "../../static/js/options.js"
+import { besidePreset, DEFAULTS, Options, requestOf, sentenceOf } from "../../static/js/options.js"
 
 /** @type {Record<string, any>} */
 const texts = catalogue
@@ -96,4 +96,15 @@ test("what is remembered can be read without opening the options", () => {
   assert.match(words({ embed: true }), / · subtitles in the video$/)
   assert.match(words({ clip_start: "1:00", clip_end: "2:00", exact: true }), / · exactly from 1:00 to 2:00$/)
   assert.match(words({ clip_start: "1:00" }), / · from 1:00 to the end$/)
+})
+
+test("what is stored and makes no sense is as if nothing were", () => {
+  const part = { addEventListener() {}, querySelector: () => part, textContent: "" }
+  for (const nonsense of ["null", "7", "[]", "{", '{"outputs":["hologram"],"quality":"loud"}']) {
+    Object.defineProperty(globalThis, "localStorage", {
+      value: { getItem: () => nonsense },
+      configurable: true,
+    })
+    assert.deepEqual(new Options(/** @type {any} */ (part), i18n).chosen, DEFAULTS)
+  }
 })
