@@ -3,7 +3,7 @@
 
 import { Problem } from "./api.js"
 import { byId, isAway, setText } from "./dom.js"
-import { isFinal, isRunning, isWaitingInQueue, RUNNING_STAGES } from "./task.js"
+import { isFinal, isRunning, isWaiting, RUNNING_STAGES, WAITING_STAGES } from "./task.js"
 
 export class Header {
   #element = byId("summary", HTMLElement)
@@ -29,7 +29,7 @@ export class Header {
   /** @param {import("./list.js").TaskList} list  where it was not loaded to its end, the server's counts stand in */
   show({ edge, order }) {
     const running = this.#tasks.unfinished.filter(isRunning)
-    const waiting = this.#tasks.unfinished.filter(isWaitingInQueue)
+    const waiting = this.#tasks.unfinished.filter(isWaiting)
     const speed = running.reduce((sum, task) => sum + (task.speed ?? 0), 0)
     const isByState = order.sections.isByState
     // Entries of lists are loaded when somebody unfolds their list.
@@ -40,7 +40,7 @@ export class Header {
     ]
     const texts = [
       ["summary.running", this.#count(running, knowsRunning, RUNNING_STAGES)],
-      ["summary.waiting", this.#count(waiting, knowsWaiting, ["queued"])],
+      ["summary.waiting", this.#count(waiting, knowsWaiting, WAITING_STAGES)],
     ].flatMap(([key, n]) => (n ? [this.#i18n.t(String(key), { n })] : []))
     document.title = [this.#notices.text || texts.join(" · "), this.#i18n.t("app.name")].filter(Boolean).join(
       " – ",

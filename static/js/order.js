@@ -1,7 +1,7 @@
 // @ts-check
 // Which section of the list a task stands in, by what it does or by the day on which it ended.
 
-import { endOf, isFinal, isRunning, isWaitingInQueue } from "./task.js"
+import { endOf, isFinal, isRunning } from "./task.js"
 
 /** @typedef {import("./task.js").Task} Task */
 
@@ -124,15 +124,18 @@ export class Order {
   }
 }
 
+/** @param {Task} task */
+const isQueued = (task) => task.stage === "queued"
+
 /**
  * The order of the queue, with paused tasks behind it, the newest first.
  * @param {Task} a
  * @param {Task} b
  */
 function compareWaiting(a, b) {
-  const queued = Number(isWaitingInQueue(b)) - Number(isWaitingInQueue(a))
+  const queued = Number(isQueued(b)) - Number(isQueued(a))
   if (queued) return queued
-  if (!isWaitingInQueue(a)) return b.number - a.number
+  if (!isQueued(a)) return b.number - a.number
   return (b.rank ?? 0) - (a.rank ?? 0) || b.priority - a.priority || a.number - b.number
 }
 

@@ -51,8 +51,11 @@ export const isRunning = (task) => RUNNING_STAGES.includes(task.stage)
  */
 export const isRecorded = ({ stage, video_info: { live } }) => Boolean(live) && stage === "download"
 
-/** @param {Task} task */
-export const isWaitingInQueue = (task) => task.stage === "queued"
+/**
+ * In the queue, or taken out of it for a while.
+ * @param {Task} task
+ */
+export const isWaiting = (task) => WAITING_STAGES.includes(task.stage)
 
 /** @param {Task} task */
 export const isFinal = (task) => task.status !== "processing"
