@@ -45,7 +45,9 @@ export class Intake {
   /** The language has changed. */
   describe() {
     this.box.describe()
+    this.#preview?.describe()
     this.options.describe()
+    this.options.offer("format", this.#preview?.formats ?? [])
     this.#form?.make()
   }
 

@@ -36,7 +36,8 @@ export class Preview extends EventTarget {
   #options
   /** What is shown. @type {Info} */
   #info = {}
-  #facts = ""
+  /** What is known of the link, or why nothing is, in the reader's language. */
+  #facts = () => ""
   /** A finished task of the link. @type {Task | undefined} */
   #had
   /** When the link was fetched, if its files are not here any more. */
@@ -84,6 +85,11 @@ export class Preview extends EventTarget {
     this.#changed(this.#box.link)
   }
 
+  /** Show it anew: the language, or what is known beside the look, has changed. */
+  describe() {
+    this.#show(this.#info, this.#facts)
+  }
+
   /** Lead to the question which entries of the list are meant. */
   ask() {
     this.#part("asks").querySelector("button")?.focus()
@@ -102,7 +108,7 @@ export class Preview extends EventTarget {
     this.#request.abort()
     clearTimeout(this.#timer)
     this.#element.hidden = !link
-    this.#show({}, link ? this.#i18n.t("preview.looking") : "")
+    this.#show({}, () => (link ? this.#i18n.t("preview.looking") : ""))
     this.dispatchEvent(new CustomEvent("info", { detail: null }))
     if (link) this.#timer = setTimeout(() => this.#look(link), PAUSE_MS)
   }
@@ -116,14 +122,14 @@ export class Preview extends EventTarget {
       const how = { signal, patience: PATIENCE_MS }
       const info = await this.#api.send("POST", "api/info", { url: link }, {}, how)
       if (link !== this.#link) return
-      this.#show(info, factsOf(info, this.#i18n).join(" · "))
+      this.#show(info, () => factsOf(info, this.#i18n).join(" · "))
       this.dispatchEvent(new CustomEvent("info", { detail: info }))
       if (info.webpage_url && info.webpage_url !== link) this.#remember(link, [link, info.webpage_url])
     } catch (error) {
       if (signal.aborted) return
       if (!(error instanceof Problem)) throw error
       if (link !== this.#link) return
-      this.#show({}, error.message)
+      this.#show({}, () => error.message)
     }
   }
 
@@ -143,13 +149,13 @@ export class Preview extends EventTarget {
     ) ?? await this.#recall(link)
     if (link !== this.#link || this.#had) return
     this.#had = had
-    if (had || this.#fetched) this.#show(this.#info, this.#facts)
+    if (had || this.#fetched) this.describe()
   }
 
   /** The files that were there are deleted. */
   #gone() {
     this.#had = undefined
-    this.#show(this.#info, this.#facts)
+    this.describe()
   }
 
   /**
@@ -168,7 +174,7 @@ export class Preview extends EventTarget {
 
   /**
    * @param {Info} info
-   * @param {string} facts
+   * @param {() => string} facts
    */
   #show(info, facts) {
     this.#info = info
@@ -183,7 +189,7 @@ export class Preview extends EventTarget {
       this.#i18n.t("preview.fetched", { day: this.#i18n.format.moment(new Date(this.#fetched)) })
     setText(
       this.#part("facts"),
-      this.#had ? this.#i18n.t("preview.have") : [before, facts].filter(Boolean).join(" · "),
+      this.#had ? this.#i18n.t("preview.have") : [before, facts()].filter(Boolean).join(" · "),
     )
     this.#element.toggleAttribute("data-had", this.#had !== undefined)
     this.#part("asks").replaceChildren(...this.#questions(info), ...this.#offers())

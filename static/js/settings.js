@@ -1,7 +1,7 @@
 // @ts-check
 // What the reader can set for this browser.
 
-import { fetched } from "./api.js"
+import { fetched, Problem } from "./api.js"
 import { byId } from "./dom.js"
 import { LANGUAGES } from "./i18n.js"
 import { recall, remember } from "./preferences.js"
@@ -37,7 +37,13 @@ export class Settings extends EventTarget {
     this.#languages.value = i18n.language
     this.#dialog.addEventListener("click", ({ target }) => target === this.#dialog && this.#dialog.close())
     this.#languages.addEventListener("change", async () => {
-      await i18n.choose(this.#languages.value)
+      try {
+        await i18n.choose(this.#languages.value)
+      } catch {
+        throw new Problem(0, { detail: i18n.t("problem.no_answer") })
+      } finally {
+        this.#languages.value = i18n.language
+      }
       this.dispatchEvent(new Event("language"))
       this.#notify?.show()
       await this.#about?.show()

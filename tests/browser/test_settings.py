@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import Page, expect
 
 from server import __version__
 from tests.browser.conftest import OpenPage
@@ -62,6 +62,38 @@ async def test_who_would_use_cookies_and_has_none_is_led_to_where_they_are_store
         await page.get_by_role("button", name="Menu").click()
         await page.get_by_role("menuitem", name="Settings").click()
         await expect(page.get_by_text("No cookies are stored yet")).to_be_hidden()
+
+
+async def test_another_language_holds_for_what_is_known_of_the_link_too(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    entries = [{"index": n, "title": f"Film {n}"} for n in range(1, 4)]
+    api.looks["https://a.example/list"] = {"title": "Films", "entries": entries}
+    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+        await page.get_by_role("textbox", name="Link").fill("https://a.example/list")
+        await expect(page.locator("#preview")).to_contain_text("3 entries")
+        await choose_chinese(page)
+        await expect(page.locator("#preview")).to_contain_text("3 个条目")
+        await expect(page.get_by_role("button", name="选择…")).to_be_visible()
+
+
+async def test_a_language_that_does_not_come_is_not_shown_as_chosen(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+        await page.route("**/static/i18n/zh.json*", lambda route: route.abort())
+        await choose_chinese(page)
+        await expect(page.locator("#refused")).to_contain_text("did not answer")
+        await expect(page.get_by_label("Language")).to_have_value("en")
+        await page.unroute("**/static/i18n/zh.json*")
+        await page.get_by_label("Language").select_option("zh")
+        await expect(page.get_by_role("heading", name="设置")).to_be_visible()
+
+
+async def choose_chinese(page: Page) -> None:
+    await page.get_by_role("button", name="Menu").click()
+    await page.get_by_role("menuitem", name="Settings").click()
+    await page.get_by_label("Language").select_option("zh")
 
 
 async def test_the_title_tells_what_has_ended_meanwhile(api: FakeApi, open_page: OpenPage) -> None:
