@@ -3,7 +3,6 @@
 
 import { recall, remember } from "./preferences.js"
 
-const DAY_MS = 86_400_000
 /** Two clocks that differ by less say the same: a `Date` is late by the way of its answer. */
 const ALIKE_MS = 60_000
 const BYTE_UNITS = ["byte", "kilobyte", "megabyte", "gigabyte", "terabyte"]
@@ -51,12 +50,12 @@ export class Format {
   }
 
   /**
-   * The time alone within a day, else with the date.
+   * The time alone if it is of today, else with the date: tomorrow's would be taken for today's.
    * @param {Date} moment
    */
   moment(moment) {
-    const recent = Math.abs(Date.now() - moment.getTime()) < DAY_MS
-    return (recent ? this.#time : this.#date).format(moment)
+    const isOfToday = moment.toDateString() === new Date(Date.now()).toDateString()
+    return (isOfToday ? this.#time : this.#date).format(moment)
   }
 
   /** @param {Date} moment */
@@ -138,8 +137,8 @@ export class I18n {
 
   /** @param {string} language */
   async choose(language) {
-    remember("language", language)
     await this.#load(language)
+    remember("language", this.language)
   }
 
   /**

@@ -19,9 +19,17 @@ test("a duration is a clock, with hours from the first one on", () => {
   assert.deepEqual(seconds.map((time) => english.clock(time)), texts)
 })
 
-test("a moment of today is a time, an earlier one has its date", () => {
-  assert.match(english.moment(new Date()), /^\d\d:\d\d\s[AP]M$/)
-  assert.match(english.moment(new Date(2024, 1, 3, 14, 5)), /^Feb 3, 2024/)
+test("a moment of today is a time, any other has its date, however near it is", () => {
+  const { now } = Date
+  Date.now = () => new Date(2026, 2, 14, 22, 0).getTime()
+  try {
+    const ofToday = english.moment(new Date(2026, 2, 14, 0, 5))
+    assert.match(ofToday, /^12:05\sAM$/)
+    assert.match(english.moment(new Date(2026, 2, 15, 0, 5)), /^Mar 15, 2026/)
+    assert.match(english.moment(new Date(2026, 2, 13, 23, 55)), /^Mar 13, 2026/)
+  } finally {
+    Date.now = now
+  }
 })
 
 test("the service's clock counts where this machine's is wrong, and not where answers are merely slow", () => {
