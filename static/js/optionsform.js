@@ -3,7 +3,7 @@
 // without what does not apply.
 
 import { Problem } from "./api.js"
-import { byId, on, setText } from "./dom.js"
+import { byId, isOfIme, on, setText } from "./dom.js"
 import { doesApply, OPTIONS } from "./options.js"
 import { recall, remember } from "./preferences.js"
 
@@ -302,7 +302,7 @@ class OwnPresets {
       autocomplete: "off",
     })
     this.#name.addEventListener("keydown", (event) => {
-      if (event.key !== "Enter" || event.isComposing) return
+      if (event.key !== "Enter" || isOfIme(event)) return
       event.preventDefault() // it would send the links
       this.#add()
     })
