@@ -198,7 +198,8 @@ async def test_the_title_of_the_tab_counts(api: FakeApi, open_page: OpenPage) ->
         await api.put("c")
         await api.put("d", "paused")
         await expect(page).to_have_title("1 个进行中 · 3 个等待 – Clipwire")
-        await expect(page.locator(".chips [value=waiting] + span .count")).to_have_text("3")  # the same number everywhere
+        # The same number everywhere.
+        await expect(page.locator(".chips [value=waiting] + span .count")).to_have_text("3")
         await expect(page.get_by_role("heading", name="等待中")).to_contain_text("3")
         for name in ("a", "b", "c", "d"):
             await api.put(name, "completed")
