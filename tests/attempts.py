@@ -20,7 +20,7 @@ from server.tasks.recorder import Recorder
 from tests.adding import add
 from tests.examples import new_task
 
-WITHIN = 10  # seconds
+WITHIN = 20  # seconds
 
 Ending = Event | TaskStatus | None  # an event to record, or a status already recorded; None: the task is gone
 

@@ -7,6 +7,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
+import pytest
+
+from server.cluster import job_dispatcher
 from server.cluster.admission import Admission
 from server.cluster.database import Database, open_database
 from server.cluster.engine import DOWNLOADS, Shared, new_app, queue_of, queues_to_start, register
@@ -23,7 +26,7 @@ from server.storage.postgresql.store import PostgresStore, open_store
 from server.tasks.hub import Hub
 from server.tasks.janitor import for_ever
 from server.tasks.recorder import Recorder
-from tests.attempts import Attempts, OpenScene, Scene
+from tests.attempts import WITHIN, Attempts, OpenScene, Scene
 
 _numbers = itertools.count(1)
 
@@ -61,13 +64,19 @@ async def open_node(
     per_host: int = 0,
     *,
     heartbeat: float = 1,
-    lost_after: float = 4,
+    lost_after: float = 60,
+    judges_at_once: bool = False,
     node_alive: float = 0,
     warm: Callable[[], Awaitable[object]] = is_warm,
     max_queued: int = 100,
-    sweep_every: float = 0.5,
+    sweep_every: float | None = 0.5,
 ) -> AsyncIterator[Node]:
+    """`lost_after` is longer than this process may stand still: else the node would take itself for dead.
+    With `judges_at_once` a look judges who is dead as soon as the node has begun.
+    """
     async with AsyncExitStack() as stack:
+        # The same of the time in which a worker has to end a job.
+        stack.enter_context(pytest.MonkeyPatch.context()).setattr(job_dispatcher, "WITHIN", WITHIN)
         database = await stack.enter_async_context(open_database(url, 3))
         said = asyncio.Event()
         app = new_app(url, said.set)
@@ -82,14 +91,19 @@ async def open_node(
         jobs = Jobs(name, attempts.run, store, recorder, NoFiles(), database, admission)
         register(app, jobs.download)
         sweeper = Sweeper(database, recorder, admission, lost_after)
+        if judges_at_once:
+            sweeper._contact = 0.0
         queues, to_start = [DOWNLOADS, queue_of(name)], queues_to_start(name)
-        supervisor = Supervisor(app, jobs, queues, to_start, at_once, heartbeat, warm, sweeper.give_back)
+        supervisor = Supervisor(
+            app, jobs, queues, to_start, at_once, heartbeat, warm, sweeper.give_back, WITHIN
+        )
         dispatcher = SharedDispatcher(database, admission, supervisor, jobs)
         tell = partial(Nodes(database, lost_after).tell, Me(name, ("worker",), 0, False, None, None))
         await tell()
         await stack.enter_async_context(in_background(for_ever(tell, 0.5), "presence"))
         await stack.enter_async_context(supervisor)
-        await stack.enter_async_context(in_background(for_ever(sweeper.look, sweep_every), "sweeper"))
+        if sweep_every is not None:
+            await stack.enter_async_context(in_background(for_ever(sweeper.look, sweep_every), "sweeper"))
         wishes = carry_out_wishes(jobs, attempts.finish, supervisor.begin_asked, said)
         await stack.enter_async_context(in_background(wishes, "wishes"))
         yield Node(name, store, recorder, attempts, database, jobs, supervisor, dispatcher, sweeper)

@@ -17,7 +17,6 @@ from tests.cluster.breaking import proxied
 from tests.cluster.crowd import UNLIMITED, crowd, named, put, waiting
 from tests.cluster.node import Node, open_node, queue
 
-NEVER = 3600.0  # seconds
 LATENCY = 0.003  # seconds
 # A worker that runs the task, and has been silent for long.
 DIES = """
@@ -31,7 +30,7 @@ DIES = """
 @asynccontextmanager
 async def holding(url: str, per_host: int = 0) -> AsyncIterator[Node]:
     """A node that runs nothing, and looks for waiting tasks when a test has it do so."""
-    async with open_node(url, per_host=per_host, max_queued=UNLIMITED, sweep_every=NEVER) as node:
+    async with open_node(url, per_host=per_host, max_queued=UNLIMITED, sweep_every=None) as node:
         node.supervisor.hold()
         yield node
 
@@ -169,7 +168,7 @@ async def test_a_dead_workers_task_is_taken_over_though_many_hosts_wait_at_a_dis
 async def test_a_dead_workers_task_is_taken_over_though_nobody_can_be_admitted(
     clean_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with open_node(clean_database, lost_after=0.5, sweep_every=0.05) as node:
+    async with open_node(clean_database, judges_at_once=True, sweep_every=0.05) as node:
         await queue(node, "a")
         await node.attempts.have_begun("a")
         rows, refused = node.database.rows, []
