@@ -43,36 +43,42 @@ def patient_nodes(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> It
 
 @pytest.fixture
 async def patient(patient_nodes: Cluster) -> AsyncIterator[Cluster]:
-    """Which misses a worker long after a test has given up: what goes on sooner was not waited for."""
+    """Which misses a worker long after a test has given up: what goes on sooner was not waited for, and on a
+    busy machine nobody is taken for dead.
+    """
     async with patient_nodes.running() as running:
         yield running
 
 
 async def act(node: Service, task_id: str, action: str) -> Payload:
-    async with node.client.post(f"/api/tasks/{task_id}/{action}") as answer:
-        assert answer.status == 200, await answer.text()
-        payload: Payload = await answer.json()
-        return payload
+    """Asked for again while the answer is that its worker needs longer."""
+    async with asyncio.timeout(20):
+        while True:
+            async with node.client.post(f"/api/tasks/{task_id}/{action}") as answer:
+                payload: Payload = await answer.json()
+                if answer.status == 200:
+                    return payload
+                assert payload["code"] == "worker_silent", payload
 
 
 async def test_a_link_goes_in_at_one_node_and_the_files_come_out_at_another(
-    cluster: Cluster, site: Site, media: Path, tmp_path: Path
+    patient: Cluster, site: Site, media: Path, tmp_path: Path
 ) -> None:
-    one, other = cluster.web
+    one, other = patient.web
     accepted = await one.submit(site.url("/1mb.mp4"), outputs=["video"])
     done = await other.wait(accepted["task_id"])
     assert sha256(await one.fetch(done["files"]["video"], tmp_path / "1")) == sha256(media / "1mb.mp4")
     assert sha256(await other.fetch(done["files"]["video"], tmp_path / "2")) == sha256(media / "1mb.mp4")
 
 
-async def test_a_worker_says_how_it_is_and_nothing_else(cluster: Cluster) -> None:
-    worker = cluster.workers[0]
+async def test_a_worker_says_how_it_is_and_nothing_else(patient: Cluster) -> None:
+    worker = patient.workers[0]
     await worker.ready()
     for path, expected in (("/healthz", 200), ("/readyz", 200), ("/api/tasks", 404), ("/", 404)):
         async with worker.client.get(path) as answer:
             assert answer.status == expected, path
-    async with asyncio.timeout(10):
-        while (checks := await checks_of(cluster.web[0]))["workers"]["detail"] != "2 alive":
+    async with asyncio.timeout(20):
+        while (checks := await checks_of(patient.web[0]))["workers"]["detail"] != "2 alive":
             await asyncio.sleep(0.1)
     assert checks["workers"]["ok"]
     assert checks["settings"]["ok"]
@@ -154,8 +160,8 @@ async def test_a_list_is_cancelled_and_retried_as_a_whole_from_any_node(cluster:
     assert (await other.wait(playlist_id))["entries"] == {"total": 13, "completed": 13, "failed": 0}
 
 
-async def test_what_runs_elsewhere_is_paused_resumed_and_cancelled(cluster: Cluster, site: Site) -> None:
-    one, other = cluster.web
+async def test_what_runs_elsewhere_is_paused_resumed_and_cancelled(patient: Cluster, site: Site) -> None:
+    one, other = patient.web
     task_id = (await one.submit(site.url(SLOW), outputs=["video"]))["task_id"]
     await other.wait(task_id, "download")
     paused = await act(other, task_id, "pause")
@@ -163,19 +169,19 @@ async def test_what_runs_elsewhere_is_paused_resumed_and_cancelled(cluster: Clus
     assert (await one.status(task_id))["stage"] == "paused"
     assert (await act(one, task_id, "resume"))["stage"] in ("queued", "info")
     await one.wait(task_id, "download")
-    cancelled = await act(other, task_id, "cancel")  # which is refused if the worker takes too long
+    cancelled = await act(other, task_id, "cancel")
     assert (cancelled["stage"], cancelled["attempt"]) == ("cancelled", 2)
 
 
-async def test_a_pause_of_the_queue_is_heard_on_every_node_by_those_who_wait_for_it(cluster: Cluster) -> None:
-    one, other = cluster.web
+async def test_a_pause_of_the_queue_is_heard_on_every_node_by_those_who_wait_for_it(patient: Cluster) -> None:
+    one, other = patient.web
     for known, action in (("false", "pause"), ("true", "resume")):
         query = {"paused": known, "wait": "50"}
         waiting = asyncio.create_task(other.client.get("/api/queue", params=query))
         async with one.client.get("/api/queue", params=query | {"wait": "0.5"}) as before:
             assert (await before.json())["paused"] is (known == "true")
         assert not waiting.done()
-        async with asyncio.timeout(10), one.client.post(f"/api/queue/{action}") as done:
+        async with asyncio.timeout(20), one.client.post(f"/api/queue/{action}") as done:
             assert (await done.json())["paused"] is (known == "false")
             assert (await (await waiting).json())["paused"] is (known == "false")
 
@@ -189,9 +195,9 @@ async def test_a_recording_that_runs_elsewhere_is_finished_and_kept(cluster: Clu
 
 
 async def test_a_socket_on_one_node_sees_what_is_done_by_another_to_its_last_word(
-    cluster: Cluster, site: Site
+    patient: Cluster, site: Site
 ) -> None:
-    one, other = cluster.web
+    one, other = patient.web
     task_id = (await one.submit(site.url("/1mb.mp4?stall=500000&after=1"), outputs=["video"]))["task_id"]
     seen: list[Payload] = []
     async with asyncio.timeout(30), other.client.ws_connect(f"/ws/{task_id}") as socket:
@@ -205,23 +211,26 @@ async def test_a_socket_on_one_node_sees_what_is_done_by_another_to_its_last_wor
     assert "download" in {status["stage"] for status in seen}
 
 
-async def test_an_idempotency_key_makes_one_task_over_all_nodes(cluster: Cluster, site: Site) -> None:
+async def test_an_idempotency_key_makes_one_task_over_all_nodes(patient: Cluster, site: Site) -> None:
     body, headers = {"url": site.url("/1mb.mp4"), "auto_start": False}, {"Idempotency-Key": "one"}
     made = set()
-    for node in [*cluster.web] * 3:
+    for node in [*patient.web] * 3:
         async with node.client.post("/api/process", json=body, headers=headers) as answer:
             made.add((await answer.json())["task_id"])
     assert len(made) == 1
 
 
 async def test_a_task_that_is_deleted_on_one_node_is_unknown_on_every_other(
-    cluster: Cluster, site: Site
+    patient: Cluster, site: Site
 ) -> None:
-    one, other = cluster.web
+    one, other = patient.web
     task_id = (await one.submit(site.url(SLOW), outputs=["video"]))["task_id"]
     await other.wait(task_id, "download")
-    async with other.client.delete(f"/api/tasks/{task_id}") as answer:
-        assert answer.status == 204
+    async with asyncio.timeout(20):
+        told = [await delete(other, task_id)]
+        while told[-1] == (503, "worker_silent"):  # it may be done by the time it is asked for again
+            told.append(await delete(other, task_id))
+    assert told[-1] == (204, None) or told[1:][-1:] == [(404, "task_not_found")]
     async with one.client.get(f"/api/status/{task_id}") as answer:
         assert answer.status == 404
 
