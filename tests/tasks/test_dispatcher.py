@@ -188,14 +188,14 @@ async def test_a_later_attempt_waits_until_its_time_and_holds_up_no_other(open_s
         for name in "abc":
             await scene.queue(name)
         await scene.attempts.have_begun("a")
-        scene.attempts.end("a", Requeued(because="next_attempt", after=1.5))
+        scene.attempts.end("a", Requeued(because="next_attempt", after=3600))
         await scene.attempts.have_begun("a", "b")
-        scene.attempts.end("b", Requeued(because="next_attempt", after=3600))
+        scene.attempts.end("b", Requeued(because="next_attempt", after=1.5))
         await scene.attempts.until(lambda: len(scene.attempts.begun) == 3)
         last = scene.attempts.begun[-1]
         scene.attempts.end(last, DONE)
         await scene.attempts.until(lambda: len(scene.attempts.begun) == 4)
-        assert sorted(scene.attempts.begun) == ["a", "a", "b", "c"]
+        assert sorted(scene.attempts.begun) == ["a", "b", "b", "c"]
 
 
 @pytest.mark.parametrize("per_host", [0, 1])
