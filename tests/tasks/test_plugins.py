@@ -142,9 +142,8 @@ async def test_plugins_in_folders_and_archives_are_named_and_used(rig: Rig, site
 
 
 async def test_a_broken_plugin_costs_one_line_and_none_of_the_others(
-    rig: Rig, site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    rig: Rig, site: Site, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(under_test, "LOADED_WITHIN", 2.0)
     caplog.set_level(logging.INFO)
     for name, text in BROKEN.items():
         rig.folder.write(name, text)
@@ -157,7 +156,7 @@ async def test_a_broken_plugin_costs_one_line_and_none_of_the_others(
     assert broken["b_raises"] == "ModuleNotFoundError: No module named 'not_there' (b_raises.py, line 1)"
     assert broken["c_exits"] == "SystemExit: gone (c_exits.py, line 2)"
     assert broken["d_dies"] == "it ends the process that loads it"
-    assert broken["e_hangs"] == "it takes more than 2 s to load"
+    assert broken["e_hangs"] == "it takes more than 10 s to load"
     assert broken["f_pattern"].startswith(("error: ", "PatternError: "))
     assert broken["g_asked"].startswith("ValueError: ")
     assert broken["h_patches"] == "RuntimeError: it replaces socket.socket, which all jobs need"
