@@ -313,7 +313,7 @@ async def test_a_task_that_is_not_kept_stays_until_its_end_was_told(
         "library": LibrarySettings(path=root, time_zone="UTC"),
         "webhooks": WebhookSettings(secret=SECRET),
     }
-    async with inside(tmp_path, **settings) as server:
+    async with holding(tmp_path, **settings) as server:
         wanted = PLAIN | {"keep_task": False}
         task_id = await server.submit(library=wanted, webhook="http://127.0.0.9:9/refused")
         await completed(server, task_id)
