@@ -67,7 +67,7 @@ class Inside:
                 await asyncio.sleep(0.01)
         return found
 
-    async def all_gone(self, within: float = 10) -> None:
+    async def all_gone(self, within: float = 20) -> None:
         """Return when only `client` is connected, and no handler still runs for a client that has left."""
         async with asyncio.timeout(within):
             async with self.client.get("/healthz", headers={"Connection": "close"}) as last:

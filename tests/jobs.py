@@ -131,7 +131,7 @@ class Jobs:
 
     def close(self) -> None:
         self._control.close()
-        self._process.wait(10)
+        self._process.wait(50)
 
     def start(self, directory: Path, job: jobs.Job) -> Job:
         return self.send(directory, jobs.to_message(job))

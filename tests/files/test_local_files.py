@@ -791,7 +791,7 @@ async def test_a_sweep_that_is_stopped_waits_for_the_thread_that_reads_the_direc
 
     def slow(task_ids: Iterator[str]) -> list[str]:
         reading.set()
-        go_on.wait(5)
+        go_on.wait(20)
         read.extend(task_ids)
         return []
 

@@ -42,7 +42,7 @@ from server.tasks.runner import Runner
 from tests.adding import add
 from tests.examples import new_task
 
-WITHIN = 5  # seconds
+WITHIN = 20  # seconds
 MIB = 1 << 20
 VIDEO = ProducedFile(path="video.mp4", size=5, type="video/mp4")
 

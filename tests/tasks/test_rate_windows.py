@@ -229,5 +229,5 @@ def test_a_broadcast_waits_for_nobody() -> None:
     waiting.join(0.2)
     assert waiting.is_alive()
     throttle.set_rate(1)
-    waiting.join(5)
+    waiting.join(20)
     assert not waiting.is_alive()
