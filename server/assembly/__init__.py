@@ -15,6 +15,7 @@ from server.core.counts import Counts
 from server.core.unusable import DatabaseUnusable, DataDirUnusable, FilesUnusable
 from server.settings import Settings
 from server.storage import sqlite
+from server.storage.atomic_file import names_of_parts
 from server.storage.sqlite import DataDirInUse
 from server.tasks.children import Launched
 from server.tasks.hub import Hub
@@ -100,7 +101,7 @@ async def restore_database(settings: Settings, source: Path) -> Path:
         raise DatabaseUnusable(data_dir, f"cannot be read ({error.strerror})") from error
     # What a restore leaves that was killed is no reason not to repeat it, and `update` may have been first.
     # A new file system begins with a folder of its own.
-    if set(there) - {sqlite.LOCK, f"{sqlite.DATABASE}.part", RELEASES, "lost+found"}:
+    if set(there) - {sqlite.LOCK, *names_of_parts(sqlite.DATABASE), RELEASES, "lost+found"}:
         raise DatabaseUnusable(data_dir, "is not empty: move it away, or name another storage.data_dir")
     async with sqlite.open_lock(data_dir, patience=0):
         await sqlite.backup(source, target)

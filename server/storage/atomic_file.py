@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -15,20 +15,28 @@ async def new_file(target: Path) -> AsyncIterator[Path]:
 
     Raises `DatabaseUnusable` if `target` exists already, or cannot be created.
     """
-    part = target.parent / f"{target.name}.part"
-    await asyncio.to_thread(_claim, target, part)
+    part, *_ = parts = [target.parent / name for name in names_of_parts(target.name)]
+    await asyncio.to_thread(_claim, target, parts)
     try:
         yield part
         await asyncio.to_thread(_put_in_place, part, target)
     finally:
-        part.unlink(missing_ok=True)
+        for path in parts:
+            path.unlink(missing_ok=True)
 
 
-def _claim(target: Path, part: Path) -> None:
+def names_of_parts(name: str) -> tuple[str, str]:
+    """What a new file is called until it is whole, and the journal that SQLite has beside it meanwhile."""
+    return f"{name}.part", f"{name}.part-journal"
+
+
+def _claim(target: Path, parts: Sequence[Path]) -> None:
+    part = parts[0]
     try:
         if target.exists():
             raise DatabaseUnusable(target, "is already there: name a new file")
-        part.unlink(missing_ok=True)
+        for path in parts:  # of one that was killed
+            path.unlink(missing_ok=True)
         os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     except OSError as error:
         raise DatabaseUnusable(target, f"cannot be written ({error.strerror})") from error

@@ -281,8 +281,11 @@ async def test_what_backup_has_made_restore_puts_into_an_empty_folder_only(
         assert not list(target.iterdir())
     (target / "yt-dlp").mkdir()  # an update may have come first
     (target / "lost+found").mkdir()  # as in a new volume
+    for left in ("clipwire.lock", "clipwire.db.part", "clipwire.db.part-journal"):  # by one that was killed
+        (target / left).write_bytes(b"left" * 300)
     status, out, err = await asyncio.to_thread(command, "restore", str(copy), **where)
     assert (status, out.strip(), err) == (0, str(target / "clipwire.db"), "")
+    assert not list(target.glob("*.part*"))
     async with Service(tmp_path / "anew", CLIPWIRE_STORAGE__DATA_DIR=str(target)) as restored:
         assert (await restored.status(task["task_id"]))["stage"] == "paused"
 

@@ -21,6 +21,7 @@ from server.core.models import Queued, Stage, TaskStatus
 from server.core.ports import Filter, Idempotency
 from server.core.unusable import DatabaseUnusable
 from server.files.public_names import short_of
+from server.storage.atomic_file import new_file
 from server.storage.cursor import Cursor
 from server.storage.sqlite import SqliteStore, backup, open_store, writer
 from server.storage.sqlite import store as store_module
@@ -531,6 +532,17 @@ async def test_a_backup_that_fails_leaves_nothing_behind(path: Path) -> None:
     with pytest.raises(DatabaseUnusable, match="not a SQLite database"):
         await backup(path, path.with_name("backup.db"))
     assert list(path.parent.iterdir()) == [path]
+
+
+async def test_the_journal_of_a_backup_that_fails_goes_with_it(path: Path) -> None:
+    async def fail_half_way() -> None:
+        async with new_file(path) as part:
+            part.with_name(f"{part.name}-journal").write_bytes(b"a journal")
+            raise OSError
+
+    with pytest.raises(OSError):  # noqa: PT011
+        await fail_half_way()
+    assert list(path.parent.iterdir()) == []
 
 
 async def test_a_backup_without_a_name_is_none(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
