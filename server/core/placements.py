@@ -207,6 +207,10 @@ class LibraryAway(Exception):
     """The library's folder is not there, or not marked as one."""
 
 
+class Stopped(Exception):
+    """Whoever asked for it has given up, or may not do it any more."""
+
+
 Source = bytes | BinaryIO | Stream
 Moved = Literal["moved", "missing"]
 Trouble = Literal["missing", "unmarked", "read_only", "silent"]
@@ -214,6 +218,12 @@ Trouble = Literal["missing", "unmarked", "read_only", "silent"]
 
 class LibraryFiles(Protocol):
     """The library's folder. Methods raise `LibraryAway`, `UnsafeFolder` and `OSError`."""
+
+    def under(self, holds: Callable[[], bool]) -> "LibraryFiles":
+        """The same folder; methods that change it change nothing once `holds` is false, and raise `Stopped`.
+        It is called in threads.
+        """
+        ...
 
     async def trouble(self) -> Trouble | None:
         """What keeps this server from filling it, within seconds; raises nothing."""
@@ -298,6 +308,10 @@ class PlacementStore(Protocol):
 
     async def renew(self, file_set: FileSet, lease: float, now: float) -> bool:
         """Prolong a lease."""
+        ...
+
+    async def release(self, set_id: str, until: float) -> None:
+        """End a lease that would end at `until`: the set may have been asked for anew meanwhile."""
         ...
 
     async def release_all(self) -> None:

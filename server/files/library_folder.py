@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from server.core.placements import PathTaken, Trouble, UnsafeFolder
+from server.core.placements import PathTaken, Stopped, Trouble, UnsafeFolder
 
 MARKER = ".clipwire-library"
 _MARKED = b"Clipwire fills this folder. Without this file it takes it for a mount that is away.\n"
@@ -41,10 +41,6 @@ GONE = frozenset(
     (errno.ESTALE, errno.EIO, errno.ENODEV, errno.ENXIO, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN)
 )
 """Errors of a file system that is going away."""
-
-
-class Stopped(Exception):
-    """Whoever asked for it has given up."""
 
 
 def _never() -> bool:
@@ -105,7 +101,9 @@ class LibraryFolder:
 
 @dataclass(frozen=True, slots=True)
 class Root:
-    """Paths are relative, with `/`. Methods raise `UnsafeFolder` and `OSError`."""
+    """Paths are relative, with `/`. Methods raise `UnsafeFolder` and `OSError`, and `Stopped` before they
+    change anything once `stopped` says so.
+    """
 
     fd: int
     folder: LibraryFolder
@@ -122,12 +120,13 @@ class Root:
             finally:
                 part.end()
 
-    def clear(self, folder: str, base: str) -> None:
+    def clear(self, folder: str, base: str, stopped: Callable[[], bool] = _never) -> None:
         """Delete what earlier tries to place files of `base` in `folder` have left."""
         begins = f".{base}."
         with suppress(FileNotFoundError), self.inside(folder) as directory:
             for found in os.listdir(directory):  # noqa: PTH208 -- a descriptor
                 if found.startswith(begins) and found.endswith(".part"):
+                    _go_on(stopped)
                     with suppress(FileNotFoundError):
                         os.unlink(found, dir_fd=directory)
 
@@ -201,6 +200,7 @@ class Root:
         if self.is_there(path, size, sha256, stopped):
             folder, _, name = path.rpartition("/")
             with self.inside(folder) as directory:
+                _go_on(stopped)
                 os.unlink(name, dir_fd=directory)
                 _flush(directory)
         self.tidy(path.rpartition("/")[0])
@@ -216,7 +216,7 @@ class Root:
                 return  # it has something in it
             folder = above
 
-    def move(self, before: str, after: str, size: int) -> bool:
+    def move(self, before: str, after: str, size: int, stopped: Callable[[], bool] = _never) -> bool:
         """Give a file another name; False if it has neither. Raises `PathTaken` if there is another file."""
         folder, _, name = before.rpartition("/")
         to_folder, _, to_name = after.rpartition("/")
@@ -226,13 +226,16 @@ class Root:
             return new is not None and new.st_size == size  # killed behind the last move
         if new is not None and (new.st_dev, new.st_ino) == (there.st_dev, there.st_ino) and before != after:
             with self.inside(folder) as source, self.inside(to_folder) as target:
-                if self._other_name(folder, name, to_folder, to_name):
+                is_other = self._other_name(folder, name, to_folder, to_name)
+                _go_on(stopped)
+                if is_other:
                     os.unlink(name, dir_fd=source)  # killed within the last move
                 else:  # where case is folded
                     os.rename(name, to_name, src_dir_fd=source, dst_dir_fd=target)
             self.tidy(folder)
             return True
         with self.inside(folder) as source, self.inside(to_folder, make=True) as target:
+            _go_on(stopped)
             _rename_new(name, to_name, source, target)
             _flush(target)
             _flush(source)
@@ -358,8 +361,7 @@ class Part:
         self.make_room(os.fstat(source).st_size)
         place = 0
         while piece := os.pread(source, _CHUNK, place):
-            if stopped():
-                raise Stopped
+            _go_on(stopped)
             self.write(piece)
             place += len(piece)
 
@@ -377,10 +379,11 @@ class Part:
         while left:
             left = left[os.write(self._fd, left) :]
 
-    def put(self, *, instead: bool = False) -> None:
+    def put(self, *, instead: bool = False, stopped: Callable[[], bool] = _never) -> None:
         """Give it its name. Raises `PathTaken` if there is anything, unless it comes `instead` of that."""
         _permit(self._fd, self._folder.file_mode)
         os.fsync(self._fd)
+        _go_on(stopped)
         if instead:
             os.rename(self._part, self._name, src_dir_fd=self._directory, dst_dir_fd=self._directory)
         else:
@@ -438,11 +441,15 @@ def hash_of(fd: int, stopped: Callable[[], bool] = _never) -> str:
     """The SHA-256 of an open file. Raises `Stopped`."""
     digest, place = hashlib.sha256(), 0
     while piece := os.pread(fd, _CHUNK, place):
-        if stopped():
-            raise Stopped
+        _go_on(stopped)
         digest.update(piece)
         place += len(piece)
     return digest.hexdigest()
+
+
+def _go_on(stopped: Callable[[], bool]) -> None:
+    if stopped():
+        raise Stopped
 
 
 def _permit(fd: int, mode: int) -> None:

@@ -11,9 +11,9 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import suppress
 from typing import BinaryIO, TypeVar
 
-from server.core.placements import LibraryAway, Moved, PathTaken, PlacedFile, Source, Trouble
+from server.core.placements import LibraryAway, Moved, PathTaken, PlacedFile, Source, Stopped, Trouble
 from server.core.ports import Stream
-from server.files.library_folder import GONE, LibraryFolder, Part, Root, Stopped, hash_of
+from server.files.library_folder import GONE, LibraryFolder, Part, Root, hash_of
 
 T = TypeVar("T")
 Check = Callable[[], bool]
@@ -29,24 +29,24 @@ class Damaged(OSError):
 class PlacedFiles:
     """See `server.core.placements.LibraryFiles`."""
 
-    def __init__(self, folder: LibraryFolder) -> None:
+    def __init__(
+        self, folder: LibraryFolder, looks: "_Looks | None" = None, holds: Check | None = None
+    ) -> None:
         self._folder = folder
-        self._looking: asyncio.Future[Trouble | None] | None = None
+        self._looks = looks or _Looks(folder)
+        self._holds = holds
+
+    def under(self, holds: Check) -> "PlacedFiles":
+        return PlacedFiles(self._folder, self._looks, holds)
 
     async def trouble(self) -> Trouble | None:
-        if self._looking is None or self._looking.done():
-            self._looking = asyncio.ensure_future(_aside(lambda _: self._folder.trouble()))
-        try:
-            async with asyncio.timeout(ANSWERS_WITHIN):
-                return await asyncio.shield(self._looking)
-        except TimeoutError:
-            return "silent"
+        return await self._looks.trouble()
 
     async def mark(self) -> None:
         await _aside(lambda _: self._folder.mark())
 
     async def clear(self, folder: str, base: str) -> None:
-        await self._entered(lambda root, _: root.clear(folder, base))
+        await self._entered(lambda root, stopped: root.clear(folder, base, stopped))
 
     async def put(
         self, file: PlacedFile, source: Source, base: str, tag: int, before: PlacedFile | None
@@ -76,7 +76,7 @@ class PlacedFiles:
                     part.write(source)
                 else:
                     self._fill(part, held, stopped)
-                self._finish(part, file, instead=bool(instead))
+                self._finish(part, file, stopped, instead=bool(instead))
 
         await self._entered(build, held)
 
@@ -93,10 +93,10 @@ class PlacedFiles:
             if done:
                 return
 
-    def _finish(self, part: Part, file: PlacedFile, *, instead: bool) -> None:
+    def _finish(self, part: Part, file: PlacedFile, stopped: Check, *, instead: bool) -> None:
         if part.size != file.size or part.sha256 not in (None, file.sha256):
             raise Damaged(f"{file.path} is not what was published")
-        part.put(instead=instead)
+        part.put(instead=instead, stopped=stopped)
 
     async def _streamed(
         self, file: PlacedFile, source: Stream, base: str, tag: int, *, instead: bool
@@ -114,7 +114,7 @@ class PlacedFiles:
                 part.make_room(file.size)
                 while (piece := next_piece(stopped)) is not None:
                     part.write(piece)
-                self._finish(part, file, instead=instead)
+                self._finish(part, file, stopped, instead=instead)
 
         building = asyncio.ensure_future(self._entered(build))
         try:
@@ -153,7 +153,7 @@ class PlacedFiles:
         return await self._entered(lambda root, _: any(root.exists(path) for path in paths))
 
     async def move(self, file: PlacedFile, path: str) -> Moved:
-        moved = await self._entered(lambda root, _: root.move(file.path, path, file.size))
+        moved = await self._entered(lambda root, stopped: root.move(file.path, path, file.size, stopped))
         return "moved" if moved else "missing"
 
     async def read(self, path: str, most: int) -> bytes:
@@ -197,7 +197,12 @@ class PlacedFiles:
     async def _entered(self, work: Callable[[Root, Check], T], held: int = -1) -> T:
         """`held`: a descriptor that is closed afterwards, when no thread reads it any more."""
 
-        def within(stopped: Check) -> T:
+        def within(given_up: Check) -> T:
+            holds = self._holds
+
+            def stopped() -> bool:
+                return given_up() or (holds is not None and not holds())
+
             try:
                 with self._folder.entered() as root:
                     return work(root, stopped)
@@ -211,6 +216,23 @@ class PlacedFiles:
             if exc.errno in GONE or await self.trouble() in ("missing", "unmarked", "silent"):
                 raise LibraryAway from exc
             raise
+
+
+class _Looks:
+    """Looks whether the folder is there, with one thread at a time for all who ask."""
+
+    def __init__(self, folder: LibraryFolder) -> None:
+        self._folder = folder
+        self._looking: asyncio.Future[Trouble | None] | None = None
+
+    async def trouble(self) -> Trouble | None:
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.ensure_future(_aside(lambda _: self._folder.trouble()))
+        try:
+            async with asyncio.timeout(ANSWERS_WITHIN):
+                return await asyncio.shield(self._looking)
+        except TimeoutError:
+            return "silent"
 
 
 async def _aside(work: Callable[[Check], T]) -> T:

@@ -35,22 +35,28 @@ _SET = """
     set_id, holder, key, task_id, wanted, state, reason, about, show, folder, series, day, day_index,
     shares, not_before, lease_until, try_no, tries, placed_at"""
 _FILE = "path, set_id, kind, size, sha256, state"
-_WAITS = f"""
-    INSERT INTO file_sets ({_SET}) VALUES {{rows}}
-    ON CONFLICT (set_id) DO UPDATE SET task_id = excluded.task_id, wanted = excluded.wanted,
-        state = 'waiting', reason = NULL, not_before = excluded.not_before, lease_until = NULL,
-        try_no = file_sets.try_no + 1, tries = 0"""  # noqa: S608
-_BY_ID = f"SELECT {_SET} FROM file_sets WHERE set_id = ?"  # noqa: S608
+_NEW = f"INSERT INTO file_sets ({_SET}) VALUES {{rows}} ON CONFLICT (set_id) DO NOTHING"  # noqa: S608
+# Locks the row until the end of the transaction: what another one, of any node, writes is not lost.
+_ASKED_FOR = "UPDATE file_sets SET try_no = try_no + 1 WHERE set_id = ? RETURNING task_id, about"
+_LOCKED = f"UPDATE file_sets SET try_no = try_no WHERE set_id = ? RETURNING {_SET}"  # noqa: S608
+_WAITS = """
+    UPDATE file_sets SET task_id = ?, wanted = ?, about = ?, state = 'waiting', reason = NULL,
+        not_before = ?, tries = 0
+    WHERE set_id = ?"""
 _DUE = f"""
     SELECT {_SET} FROM file_sets WHERE state <> 'placed' AND (not_before <= ? OR not_before > ?)
         AND (lease_until IS NULL OR lease_until <= ? OR lease_until > ?)
     ORDER BY not_before, set_id LIMIT ?"""  # noqa: S608
+# A set that is asked for anew keeps its lease: whoever works on it may be about to delete or move a file, and
+# ends the lease when that is over.
 _LEASE = "UPDATE file_sets SET lease_until = ?, try_no = try_no + 1 WHERE set_id = ?"
+_UNREADABLE = "UPDATE file_sets SET not_before = ? WHERE set_id = ?"  # it is asked for again then
 # As for `_DUE`, what a clock that was ahead has put off is due.
 _SOONEST = """
     SELECT min(CASE WHEN lease_until > not_before AND lease_until <= ? THEN lease_until
         WHEN not_before > ? THEN 0 ELSE not_before END) FROM file_sets WHERE state <> 'placed'"""
-_OURS = "SELECT 1 FROM file_sets WHERE set_id = ? AND try_no = ?"
+# Locks the row as well: what is written next is written by whoever it belongs to.
+_OURS = "UPDATE file_sets SET try_no = try_no WHERE set_id = ? AND try_no = ? RETURNING 1"
 _FILES = f"SELECT {_FILE} FROM placed WHERE set_id = ? ORDER BY folded"  # noqa: S608
 _AT = f"SELECT {_FILE} FROM placed WHERE folded IN ({{keys}})"  # noqa: S608
 _FOLDER = "SELECT folder FROM file_sets WHERE show = ? AND set_id <> ? ORDER BY set_id LIMIT 1"
@@ -91,8 +97,7 @@ _NEWEST = f"""
 _SAME_INDEX = """
     SELECT 1 FROM file_sets WHERE series = ? AND day = ? AND day_index = ? AND set_id <> ?"""
 _REDO = """
-    UPDATE file_sets SET wanted = ?, state = ?, reason = NULL, not_before = 0, lease_until = NULL,
-        try_no = try_no + 1, tries = 0
+    UPDATE file_sets SET wanted = ?, state = ?, reason = NULL, not_before = 0, try_no = try_no + 1, tries = 0
     WHERE set_id = ?"""
 _FILES_AFTER = f"""
     SELECT {_FILE} FROM placed WHERE folded > ? AND state = 'placed' ORDER BY folded LIMIT ?"""  # noqa: S608
@@ -106,19 +111,17 @@ _ADOPT = """
     UPDATE items SET state = 'fetched', reason = 'in_library', not_before = NULL, fetched_at = ?
     WHERE key = ? AND state IN ('known', 'waiting', 'failed')"""
 _LEAVE = """
-    UPDATE file_sets SET state = 'leaving', reason = NULL, not_before = 0, lease_until = NULL,
-        try_no = try_no + 1, tries = 0"""
+    UPDATE file_sets SET state = 'leaving', reason = NULL, not_before = 0, try_no = try_no + 1, tries = 0"""
 
 
 async def to_be_placed(tables: Statements, sets: Iterable[FileSet]) -> None:
     """Have these sets placed, anew if they are. A task that had one before is told of it all the same."""
-    for one in sets:  # of one statement all keys must be different
-        for before in await _by_ids(tables, [one.set_id]):
-            if before.task_id != one.task_id:
-                others = [*before.about.get(OTHER_TASKS, ()), before.task_id][-MOST_OTHERS:]
-                about = json.dumps({**before.about, OTHER_TASKS: others}, ensure_ascii=False)
-                await tables.run("UPDATE file_sets SET about = ? WHERE set_id = ?", (about, one.set_id))
-        await insert(tables, _WAITS, [_row(one)])
+    for one in sorted(sets, key=lambda one: one.set_id):  # in one order: they are locked
+        await insert(tables, _NEW, [_row(one)])
+        [(task_id, about)] = await tables.fetch(_ASKED_FOR, (one.set_id,))
+        if task_id != one.task_id:
+            about = _with_other(about, task_id)
+        await tables.run(_WAITS, (one.task_id, _wanted(one), about, one.not_before, one.set_id))
 
 
 async def leave_items(tables: Statements, subscription_id: str, keys: Iterable[str]) -> None:
@@ -191,8 +194,8 @@ class PlacementRows(HeardTable):
             for row in await tables.fetch(_DUE, values):
                 if len(claimed) >= most:
                     break
-                if not (found := await _by_ids(tables, [row[0]])):
-                    await tables.run(_LEASE, (now + MOST_LEASE, row[0]))  # it is asked for again then
+                if not (found := await _locked(tables, row[0])):
+                    await tables.run(_UNREADABLE, (now + MOST_LEASE, row[0]))
                     continue
                 [one] = found  # the one before may have left it its files
                 if one.state == "leaving" and await _inherited(tables, one):
@@ -213,6 +216,14 @@ class PlacementRows(HeardTable):
             return True
 
         return await self._transactions.write(work)
+
+    async def release(self, set_id: str, until: float) -> None:
+        async def work(tables: Tables) -> None:
+            # Whoever has claimed it since has a later one.
+            sql = "UPDATE file_sets SET lease_until = NULL WHERE set_id = ? AND lease_until <= ?"
+            await tables.run(sql, (set_id, until))
+
+        await self._transactions.write(work)
 
     async def release_all(self) -> None:
         async def work(tables: Tables) -> None:
@@ -396,7 +407,7 @@ class PlacementRows(HeardTable):
             await tables.alone()
             count = 0
             for one in sets:
-                stored = await _by_ids(tables, [one.set_id])
+                stored = await _locked(tables, one.set_id)
                 if not stored or stored[0].state not in ("placed", "telling"):
                     continue
                 count += 1
@@ -503,9 +514,19 @@ async def _inherited(tables: Statements, leaving: FileSet) -> bool:
     return True
 
 
-async def _by_ids(tables: Statements, set_ids: Iterable[str]) -> list[FileSet]:
-    rows = [row for set_id in set_ids for row in await tables.fetch(_BY_ID, (set_id,))]
-    return list(_readable(rows))
+async def _locked(tables: Statements, set_id: str) -> list[FileSet]:
+    """The set, as nobody changes it before the end of the transaction; none if there is none to be read."""
+    return list(_readable(await tables.fetch(_LOCKED, (set_id,))))
+
+
+def _with_other(about: str, task_id: str) -> str:
+    """`about` with one more of the earlier tasks."""
+    try:
+        known = dict(json.loads(about))
+    except (ValueError, TypeError):  # it is damaged
+        return about
+    known[OTHER_TASKS] = [*known.get(OTHER_TASKS, ()), task_id][-MOST_OTHERS:]
+    return json.dumps(known, ensure_ascii=False)
 
 
 async def _files(tables: Statements, set_id: str) -> list[PlacedFile]:

@@ -4,16 +4,18 @@ work, once the lease has ended.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import AbstractAsyncContextManager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from server.core.background import in_background
+from server.core.clock import stopwatch
 from server.core.errors import StoreUnavailable
 
 log = logging.getLogger(__name__)
 
 LEASE, RENEWED_EVERY = 60.0, 20.0  # seconds
+MARGIN = 5.0  # seconds before the end of a lease from which nobody works under it any more
 STORE_AGAIN = 1.0  # seconds, while the store is unavailable
 
 
@@ -81,16 +83,43 @@ async def until_released(release_all: Callable[[], Awaitable[None]]) -> None:
             await asyncio.sleep(STORE_AGAIN)
 
 
-def leased(renew: Callable[[], Awaitable[bool]], name: str) -> AbstractAsyncContextManager[None]:
-    """Renew a lease for as long as the block lasts, or until it is another server's: what this one does will
-    not be noted.
+class Lease:
+    """One that was asked for at `since`, a time of `stopwatch`."""
+
+    def __init__(self, since: float) -> None:
+        self._since: float | None = since
+
+    def holds(self) -> bool:
+        """Whether nobody else can have begun the work. Any thread may ask, as that of a server that stood
+        still for longer than the lease has to, before it changes what the store does not guard.
+        """
+        since = self._since
+        return since is not None and stopwatch() < since + LEASE - MARGIN
+
+    def prolong(self, since: float) -> None:
+        self._since = since
+
+    def end(self) -> None:
+        self._since = None
+
+
+@asynccontextmanager
+async def leased(
+    renew: Callable[[], Awaitable[bool]], name: str, since: float | None = None
+) -> AsyncIterator[Lease]:
+    """Renew a lease, which was asked for at `since` (or now), for as long as the block lasts, or until it is
+    another server's: what this one does will not be noted.
     """
+    lease = Lease(stopwatch() if since is None else since)
 
     async def keep_renewing() -> None:
         while True:
             await asyncio.sleep(RENEWED_EVERY)
+            asked_at = stopwatch()
             with suppress(StoreUnavailable):
                 if not await renew():
-                    return
+                    return lease.end()
+                lease.prolong(asked_at)
 
-    return in_background(keep_renewing(), f"lease of {name}")
+    async with in_background(keep_renewing(), f"lease of {name}"):
+        yield lease

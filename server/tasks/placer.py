@@ -16,7 +16,7 @@ from datetime import tzinfo
 from typing import Any, Literal
 
 from server.core import nfo
-from server.core.clock import Clock
+from server.core.clock import Clock, stopwatch
 from server.core.errors import AppError, FileNotFound, StorageAway, StoreUnavailable, TaskNotFound
 from server.core.library_names import SHARED, Place, Role, has_own_folder, pictures_of, place_of
 from server.core.models import InLibrary, Stage, StoredFile, TaskStatus
@@ -37,6 +37,7 @@ from server.core.placements import (
     PlacedFile,
     PlacementStore,
     Source,
+    Stopped,
     Trouble,
     UnsafeFolder,
     film_of,
@@ -49,7 +50,7 @@ from server.core.placements import (
 )
 from server.core.ports import FileStore, Stream
 from server.tasks import leases
-from server.tasks.leases import LeasedWork, leased, until_released
+from server.tasks.leases import Lease, LeasedWork, leased, until_released
 from server.tasks.service import Tasks
 
 log = logging.getLogger(__name__)
@@ -118,8 +119,9 @@ class Placer:
             return LOOK_EVERY
         if not self._placings.room:
             return LOOK_EVERY
+        asked_at = stopwatch()
         for claimed in await self._store.claim(self._placings.room, leases.LEASE, self._now):
-            self._placings.begin(self._work(claimed), f"place {claimed.file_set.set_id}")
+            self._placings.begin(self._work(claimed, asked_at), f"place {claimed.file_set.set_id}")
         if not self._placings.room:
             return LOOK_EVERY
         wait = await self._store.due_in(self._now)  # those that were claimed may have needed nothing
@@ -142,23 +144,41 @@ class Placer:
             )
         return trouble is None
 
-    async def _work(self, claimed: Claimed) -> None:
+    async def _work(self, claimed: Claimed, asked_at: float) -> None:
+        one = claimed.file_set
+        until = one.lease_until or 0.0
+
+        async def renew() -> bool:
+            nonlocal until
+            now = self._now
+            until = now + leases.LEASE
+            return await self._store.renew(one, leases.LEASE, now)
+
+        async with leased(renew, one.set_id, asked_at) as lease:
+            await self._work_under(lease, claimed)
+        with suppress(StoreUnavailable):
+            await self._store.release(one.set_id, until)
+
+    async def _work_under(self, lease: Lease, claimed: Claimed) -> None:
         """Place, tell or delete a set; what fails is tried again."""
         one = claimed.file_set
+        library = self._library.under(lease.holds)
         reason, delay = None, AGAIN
         try:
-            async with leased(lambda: self._store.renew(one, leases.LEASE, self._now), one.set_id):
-                match one.state:
-                    case "telling":
-                        await self._tell(one)
-                    case "leaving":
-                        await self._leave(claimed)
-                    case "redoing" | "describing":
-                        await self._redo(claimed)
-                    case _:
-                        await self._fill(claimed)
+            match one.state:
+                case "telling":
+                    await self._tell(one)
+                case "leaving":
+                    await self._leave(claimed, library)
+                case "redoing" | "describing":
+                    await self._redo(claimed, library)
+                case _:
+                    await self._fill(claimed, library)
         except StoreUnavailable:
-            return  # it is due again when the lease ends
+            return
+        except Stopped:
+            log.info("the lease of set %s of the library is over: another server may have it", one.set_id)
+            return
         except LibraryAway:
             reason, delay = AWAY, LOOK_EVERY
         except UnsafeFolder as exc:
@@ -189,14 +209,14 @@ class Placer:
     def _delay(self, one: FileSet) -> float:
         return min(AGAIN * 2.0 ** min(one.tries, 10), LATEST_AGAIN)
 
-    async def _fill(self, claimed: Claimed) -> None:
+    async def _fill(self, claimed: Claimed, library: LibraryFiles) -> None:
         one = claimed.file_set
         try:
             status = await self._tasks.status(one.task_id)
         except TaskNotFound:
             # It was deleted before; what an earlier task of the same video has placed stays.
             if not (placed := [file for file in claimed.files if file.state == "placed"]):
-                await self._leave(claimed)
+                await self._leave(claimed, library)
                 return
             await self._store.settle(one, placed, [], self._now)
             return
@@ -204,7 +224,7 @@ class Placer:
             await self._store.put_off(one, None, self._now + AGAIN)
             return
         if not status.files:
-            await self._leave(claimed)
+            await self._leave(claimed, library)
             return
         about = await self._about(one, status)
         if not await self._store.described(one, about):
@@ -236,26 +256,26 @@ class Placer:
                     continue
                 case "reserved":
                     try:
-                        shared = await self._put_all(claimed, counted, place, pieces)
+                        shared = await self._put_all(claimed, library, counted, place, pieces)
                     except PathTaken:
                         # What was placed under a name that turned out to be taken.
                         placed_before = {file.path for file in claimed.files if file.state == "placed"}
                         for file in mine:
                             if file.path not in placed_before:
-                                await self._library.delete(file)
+                                await library.delete(file)
                         continue
             kept = {file.path for file in mine}
             gone = [file for file in claimed.files if file.path not in kept]
             for file in gone:
                 if not await self._is_there_as(file.path, mine):
-                    await self._library.delete(file)
+                    await library.delete(file)
             if await self._store.settle(counted, [*mine, *shared], [file.path for file in gone], self._now):
                 log.info("%s is in the library: %s", one.task_id, mine[-1].path if mine else "by another")
             return
         log.error("task %s is not placed: all names for it are taken", one.task_id)
         await self._store.put_off(counted, NOT_WRITABLE, self._now + LATEST_AGAIN)
 
-    async def _redo(self, claimed: Claimed) -> None:
+    async def _redo(self, claimed: Claimed, library: LibraryFiles) -> None:
         """Give the files of a set the names that it is to have now, and write its NFO files anew."""
         one = claimed.file_set
         films = [file.path for file in claimed.files if file.kind in ("video", "audio")]
@@ -289,12 +309,12 @@ class Placer:
                     continue
                 case "reserved":
                     pass
-            there, shared = await self._write_anew(claimed, one, place, written)
-            moved, left = await self._moved(mine, moves)
+            there, shared = await self._write_anew(claimed, library, place, written)
+            moved, left = await self._moved(library, mine, moves)
             if left:  # somebody was faster: all get another name
                 for file in there:
                     if file.path not in own:
-                        await self._library.delete(file)
+                        await library.delete(file)
                 mine = [*moved, *left]
                 continue
             there += moved
@@ -302,16 +322,16 @@ class Placer:
             gone = [file for file in claimed.files if file.path not in kept]
             for file in gone:
                 if file.kind == "nfo" and not await self._is_there_as(file.path, there):
-                    await self._library.delete(file)
+                    await library.delete(file)
             # Where nobody of a folder that it has left lies now, the files of that folder go.
             for folder in {above for file in gone for above in folders_above(file.path)} - {one.folder}:
                 for file in await self._store.folder_files(replace(one, folder=folder)):
                     if await self._is_there_as(file.path, [piece.file for piece in written]):
                         continue
-                    if picture := await self._moved_along(one, place, folder, file):
+                    if picture := await self._moved_along(library, one, place, folder, file):
                         shared.append(picture)
                     else:
-                        await self._library.delete(file)
+                        await library.delete(file)
                     gone.append(file)
             await self._store.settle(one, [*there, *shared], [file.path for file in gone], self._now)
             return
@@ -323,7 +343,7 @@ class Placer:
         return name is not None and (name == path or await self._library.is_one(path, name))
 
     async def _moved(
-        self, files: Sequence[PlacedFile], moves: Mapping[str, PlacedFile]
+        self, library: LibraryFiles, files: Sequence[PlacedFile], moves: Mapping[str, PlacedFile]
     ) -> tuple[list[PlacedFile], list[PlacedFile]]:
         """Move the files; return those that are there, and the rest from the first one on whose new name is
         somebody's.
@@ -332,14 +352,14 @@ class Placer:
         for number, file in enumerate(files):
             moved = moves[file.path]
             try:
-                if moved.path == file.path or await self._library.move(file, moved.path) == "moved":
+                if moved.path == file.path or await library.move(file, moved.path) == "moved":
                     there.append(moved)
             except PathTaken:
                 return there, [*files[number:]]
         return there, []
 
     async def _moved_along(
-        self, one: FileSet, place: Place, folder: str, file: PlacedFile
+        self, library: LibraryFiles, one: FileSet, place: Place, folder: str, file: PlacedFile
     ) -> PlacedFile | None:
         """A picture that all sets of `folder` had in common, in the folder that they have now; None if it is
         not wanted there, or something else has its name.
@@ -349,12 +369,12 @@ class Placer:
         if file.kind not in wanted or not file.path.startswith(f"{folder}/"):
             return None
         with suppress(PathTaken):
-            if await self._library.move(file, path) == "moved":
+            if await library.move(file, path) == "moved":
                 return replace(file, path=path, set_id=of_folder(one.folder or ""))
         return None
 
     async def _write_anew(
-        self, claimed: Claimed, one: FileSet, place: Place, written: Sequence[Piece]
+        self, claimed: Claimed, library: LibraryFiles, place: Place, written: Sequence[Piece]
     ) -> tuple[list[PlacedFile], list[PlacedFile]]:
         """Write NFO files in the place of ours, not of those that somebody has edited; return those of the
         set, and those of its folder.
@@ -362,12 +382,12 @@ class Placer:
         before = {folded(file.path): file for file in claimed.files}
         own, shared = list[PlacedFile](), list[PlacedFile]()
         for folder in {place.folder, place.show}:
-            await self._library.clear(folder, place.base)
+            await library.clear(folder, place.base)
         for piece in written:
             old = before.get(folded(piece.file.path))
             kept = shared if piece.is_shared else own
             try:
-                await self._library.put(piece.file, piece.content, place.base, one.try_no, old)
+                await library.put(piece.file, piece.content, place.base, claimed.file_set.try_no, old)
                 kept.append(piece.file)
             except PathTaken:
                 kept += [old] if old else []
@@ -466,21 +486,19 @@ class Placer:
         return digest.hexdigest()
 
     async def _put_all(
-        self, claimed: Claimed, one: FileSet, place: Place, pieces: Sequence[Piece]
+        self, claimed: Claimed, library: LibraryFiles, one: FileSet, place: Place, pieces: Sequence[Piece]
     ) -> list[PlacedFile]:
         """Return those for the whole folder that are there."""
         shared: list[PlacedFile] = []
         before = {file.path: file for file in claimed.files}
         for folder in {place.folder, place.show}:
-            await self._library.clear(folder, place.base)
+            await library.clear(folder, place.base)
         for piece in pieces:
             source: Source = piece.content
             if piece.stored:
                 source = await self._files.open(one.task_id, piece.stored)
             try:
-                await self._library.put(
-                    piece.file, source, place.base, one.try_no, before.get(piece.file.path)
-                )
+                await library.put(piece.file, source, place.base, one.try_no, before.get(piece.file.path))
                 shared += [piece.file] if piece.is_shared else []
             except PathTaken:
                 if not piece.is_shared:
@@ -533,10 +551,10 @@ class Placer:
         with suppress(TaskNotFound, ValueError):  # deleted; or its row is damaged
             await self._tasks.tell_of_library(task_id, library)
 
-    async def _leave(self, claimed: Claimed) -> None:
+    async def _leave(self, claimed: Claimed, library: LibraryFiles) -> None:
         one = claimed.file_set
         folder = await self._store.folder_files(one)
         for file in (*reversed(claimed.files), *folder):
-            await self._library.delete(file)
+            await library.delete(file)
         await self._store.drop(one, folder)
         await self._tell_tasks(one)

@@ -7,8 +7,9 @@ import itertools
 import json
 import os
 import shutil
+import threading
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -18,6 +19,7 @@ from xml.etree import ElementTree
 import pytest
 
 from server.api import keys
+from server.core.clock import stopwatch
 from server.core.events import Completed, ProducedFile, Resumed, Retried, Started
 from server.core.library_names import label_of
 from server.core.models import TaskStatus, VideoInfo
@@ -601,6 +603,104 @@ async def test_a_set_is_placed_once_whatever_step_the_server_dies_at(
         await end_leases(server, database)
         assert await placed(server, task_id) == [f"{NAME}.mp4", f"{NAME}.en.vtt"]
         assert all_of(root) == sorted([f"{NAME}.mp4", f"{NAME}.en.vtt"])
+
+
+class Held:
+    """The first call of a method of the library's folder, which runs in a thread, waits for `go_on`."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, owner: Any, method: str) -> None:
+        self.began, self._goes_on = asyncio.Event(), threading.Event()
+        original, loop = getattr(owner, method), asyncio.get_running_loop()
+        calls = itertools.count()
+
+        def held(*arguments: Any, **more: Any) -> Any:
+            if next(calls) == 0:
+                loop.call_soon_threadsafe(self.began.set)
+                assert self._goes_on.wait(60)
+            return original(*arguments, **more)
+
+        patch.setattr(owner, method, held)
+
+    def go_on(self) -> None:
+        self._goes_on.set()
+
+
+@pytest.fixture
+def let_go() -> Iterator[list[Held]]:
+    """Calls that are held go on in the end, also where the test fails."""
+    held: list[Held] = []
+    yield held
+    for one in held:
+        one.go_on()
+
+
+async def test_the_same_film_that_is_wanted_while_it_is_placed_keeps_its_file(
+    server: Inside, root: Path, let_go: list[Held], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from server.files.library_folder import Part
+    from server.storage.placement_rows import PlacementRows
+
+    original, looks = PlacementRows.due_in, asyncio.Queue[None]()
+
+    async def due_in(self: PlacementRows, now: float) -> float | None:
+        found = await original(self, now)
+        looks.put_nowait(None)
+        return found
+
+    let_go.append(put := Held(monkeypatch, Part, "put"))
+    async with asyncio.timeout(60):
+        first = await submitted(server)
+        await completed(server, first)
+        await put.began.wait()
+        second = await submitted(server)
+        await completed(server, second)
+        monkeypatch.setattr(PlacementRows, "due_in", due_in)
+        for _ in range(3):  # whoever might begin to place it as well has seen it
+            await looks.get()
+    put.go_on()
+    for task_id in (first, second):
+        assert await placed(server, task_id) == [f"{NAME}.mp4"]
+    assert all_of(root) == [f"{NAME}.mp4"]
+
+
+@pytest.mark.parametrize("step", ["is_there", "tidy"])
+async def test_a_server_that_stood_still_deletes_nothing_that_another_has_placed_since(
+    server: Inside, root: Path, step: str, let_go: list[Held], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It goes on with a deletion when its lease is over, and the film was left, dropped and placed anew."""
+    from server.files.library_folder import Root
+    from server.tasks import leases
+
+    task_id = await submitted(server)
+    await completed(server, task_id, kinds=("video", "subtitle.en"))
+    await placed(server, task_id)
+    let_go.append(held := Held(monkeypatch, Root, step))
+    original, ended = placer.Placer._work, asyncio.Queue[None]()
+
+    async def work(*arguments: Any) -> None:
+        try:
+            await original(*arguments)
+        finally:
+            ended.put_nowait(None)
+
+    monkeypatch.setattr(placer.Placer, "_work", work)
+    async with server.client.delete(f"/api/tasks/{task_id}?library=delete") as answer:
+        assert answer.status == 204
+    async with asyncio.timeout(60):
+        await held.began.wait()
+        for module in (leases, placer):
+            monkeypatch.setattr(module, "stopwatch", lambda: stopwatch() + leases.LEASE)
+        await server.app[keys.PLACEMENTS].release_all()  # as its end does
+        await ended.get()  # another one has left it
+        again = await submitted(server)
+        await completed(server, again, kinds=("video", "subtitle.en"))
+        both = [f"{NAME}.mp4", f"{NAME}.en.vtt"]
+        assert await placed(server, again) == both
+        for _ in ("placed", "told"):
+            await ended.get()
+        held.go_on()
+        await ended.get()
+    assert all_of(root) == sorted(both)
 
 
 async def end_leases(server: Inside, database: str) -> None:
