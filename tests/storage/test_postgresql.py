@@ -534,7 +534,7 @@ async def test_a_database_that_is_read_only_is_read_and_takes_changes_once_it_is
     task = await add(there, new_task())
     with read_only(clean_database):
         assert await there.get(task.status.task_id) == task
-        for change in (add(there, new_task()), there.save(started(task.status))):
+        for change in (add(there, new_task()), there.save(started(task.status)), there.ping()):
             with pytest.raises(DatabaseAway):
                 await change
     assert await there.save(started(task.status))

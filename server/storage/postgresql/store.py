@@ -118,7 +118,7 @@ _EXPIRE = b"""
         ORDER BY ended_at LIMIT %s FOR UPDATE SKIP LOCKED
     ) RETURNING task_id"""
 _DATE_BACK = b"UPDATE tasks SET ended_at = %s WHERE ended_at > %s AND NOT removed RETURNING task_id"
-_NOTHING = b"SELECT '' WHERE false"
+_NOTHING = b"UPDATE tasks SET revision = revision WHERE false RETURNING task_id"
 
 
 @asynccontextmanager
@@ -376,7 +376,9 @@ class PostgresStore(CommonTables):
         return {str(task_id): bool(is_gone) for task_id, is_gone in rows}
 
     async def ping(self) -> None:
-        """Read, and write: a transaction that changes nothing is logged as well, as it gets a number."""
+        """Read, and write: a transaction that changes nothing is logged as well, as it gets a number. A
+        database that is read-only for now gives numbers, too, and refuses an UPDATE, even of no row.
+        """
         await self._fetch(pages.LAST_NUMBER)
         await self._run(_NOTHING)
 
