@@ -155,17 +155,26 @@ export class Box extends EventTarget {
    */
   take(links) {
     const { value } = this.#area
+    const taken = new Set(links)
+    /**
+     * From the end on. Lines that go together are one change: each costs a look at the whole text.
+     * @type {{text: string, from: number, to: number}[]}
+     */
+    const changes = []
     let end = value.length
     for (const line of value.split("\n").reverse()) {
       const from = end - line.length
       const found = linksIn(line)
-      const stays = found.filter((link) => !links.includes(link))
+      const stays = found.filter((link) => !taken.has(link))
       if (stays.length < found.length) {
-        const isWhole = !stays.length && end < value.length // with its line feed
-        this.#area.setRangeText(stays.join("\n"), from, end + Number(isWhole), "preserve")
+        const to = end + Number(!stays.length && end < value.length) // a whole line with its line feed
+        const below = changes.at(-1)
+        if (below?.from === to) below.from = from
+        else changes.push({ text: stays.join("\n"), from, to })
       }
       end = from - 1
     }
+    for (const { text, from, to } of changes) this.#area.setRangeText(text, from, to, "preserve")
     if (!this.#area.value.trim()) this.#area.value = ""
     this.#refused.clear()
     this.#changed()

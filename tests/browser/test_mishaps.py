@@ -212,6 +212,48 @@ async def test_enter_that_ends_a_word_of_an_input_method_sends_nothing(
         assert [request for request in api.requests if request.startswith("POST /api/process")] == []
 
 
+async def test_enter_that_ends_a_word_of_an_input_method_saves_no_preset(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+        await page.locator("#choices > summary").click()
+        await page.locator("#options select[name=quality]").select_option(index=1)
+        await page.get_by_text("存为预设").click()
+        name = page.get_by_role("textbox", name="预设名称")
+        await name.fill("手机")
+        event = {"key": "Enter", "bubbles": True, "cancelable": True, "keyCode": 229}
+        await name.evaluate("(box, how) => box.dispatchEvent(new KeyboardEvent('keydown', how))", event)
+        await expect(name).to_have_value("手机")
+        assert await page.evaluate("localStorage['clipwire.presets']") is None
+        await name.press("Enter")
+        await expect(page.locator("#options select[name=preset]")).to_have_value("own:手机")
+
+
+async def test_many_links_leave_the_box_by_few_changes_of_its_text(api: FakeApi, open_page: OpenPage) -> None:
+    """Each costs a look at the whole text: a thousand stopped the page for seconds."""
+    links = "\n".join(f"https://videos.example/{number}" for number in range(1_000))
+    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+        box = page.get_by_role("textbox", name="链接")
+        await page.evaluate(
+            """(text) => {
+            const clipboardData = new DataTransfer()
+            clipboardData.setData("text", text)
+            const paste = { clipboardData, bubbles: true, cancelable: true }
+            document.body.dispatchEvent(new ClipboardEvent("paste", paste))
+            window.changes = 0
+            const change = HTMLTextAreaElement.prototype.setRangeText
+            HTMLTextAreaElement.prototype.setRangeText = function (...how) {
+                changes += 1
+                change.apply(this, how)
+            }
+        }""",
+            links,
+        )
+        await box.press("Enter")
+        await expect(box).to_have_value("")
+        assert await page.evaluate("changes") == 1
+
+
 async def test_files_and_links_that_are_dropped_on_the_box_itself_come_on_a_line_of_their_own(
     api: FakeApi, open_page: OpenPage
 ) -> None:
