@@ -189,9 +189,15 @@ class Service:
         assert self.complaints() == [], self._end_of_log()
         self.log.clear()
 
-    async def listen(self, task_id: str, within: float = _PATIENCE) -> list[str]:
-        """All messages of `/ws/<task_id>`, as received, until the service closes the socket."""
+    async def listen(self, task_id: str, within: float = _PATIENCE, *, resumes: bool = False) -> list[str]:
+        """All messages of `/ws/<task_id>`, as received, until the service closes the socket.
+
+        If it `resumes` the task, which is paused, it misses nothing of what comes then.
+        """
         async with asyncio.timeout(within), self.client.ws_connect(f"/ws/{task_id}") as socket:
+            if resumes:
+                async with self.client.post(f"/api/tasks/{task_id}/resume") as answer:
+                    assert answer.status == HTTPStatus.OK, await answer.text()
             return [message.data async for message in socket]
 
     async def fetch(self, link: str, target: Path) -> Path:
@@ -352,6 +358,14 @@ def children_of(pid: int) -> list[psutil.Process]:
         with suppress(psutil.NoSuchProcess):
             found.append(psutil.Process(int(number)))
     return found
+
+
+def command_of(process: psutil.Process) -> list[str]:
+    """Empty if the process has ended."""
+    with suppress(psutil.NoSuchProcess):  # also of one for which nobody has waited yet
+        words: list[str] = process.cmdline()
+        return words
+    return []
 
 
 async def gone(processes: list[psutil.Process], within: float = 20) -> None:

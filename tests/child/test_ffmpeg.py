@@ -122,8 +122,9 @@ def open_files(pid: int) -> set[str]:
 
 async def gone(pid: int) -> None:
     async with asyncio.timeout(20):
-        while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
-            await asyncio.sleep(0.01)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            while psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+                await asyncio.sleep(0.01)
 
 
 async def test_ffmpeg_tells_how_far_it_is(start: Any, video: Path) -> None:

@@ -17,7 +17,7 @@ from tests.kills import FRAMES, Rampage, check_end, check_files, make_film, swep
 from tests.lasting import part_of
 from tests.moments import Moment, died
 from tests.reached import all_kinds
-from tests.service import Payload, Service, children_of, descendants, gone
+from tests.service import Payload, Service, children_of, command_of, descendants, gone
 from tests.site import SECONDS, Site, probe, sha256
 
 ACCEPTED = Moment("server.tasks.dispatcher", "LocalDispatcher", "submit")
@@ -278,7 +278,7 @@ def fork_servers(service: Service) -> list[psutil.Process]:
     return [
         process
         for process in children_of(service.pid)
-        if any("forkserver" in word for word in process.cmdline())
+        if any("forkserver" in word for word in command_of(process))
     ]
 
 

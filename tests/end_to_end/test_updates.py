@@ -20,7 +20,7 @@ from tests.fakes.yt_dlp_index import (
     lay_out,
     running_index,
 )
-from tests.service import Service, children_of
+from tests.service import Service, children_of, command_of
 from tests.site import Site
 
 WITHIN = 60.0  # seconds, on a busy machine too
@@ -64,7 +64,7 @@ async def runs_on(service: Service, version: str) -> dict[str, Any]:
 
 def fork_servers(service: Service) -> int:
     """Without their children, which have the same command line."""
-    return sum("forkserver.py" in " ".join(each.cmdline()) for each in children_of(service.pid))
+    return sum("forkserver.py" in " ".join(command_of(each)) for each in children_of(service.pid))
 
 
 async def one_fork_server(service: Service) -> None:

@@ -16,6 +16,7 @@ from server.tasks.readiness import update_check
 from server.tasks.yt_dlp_releases import Releases, State, installed
 from tests.examples import new_task
 from tests.fakes.yt_dlp_index import NEWER, NEWEST, NO_IMPORT, Change, lay_out
+from tests.service import command_of
 
 WITHIN = 60.0  # seconds, on a busy machine too
 Choose = Callable[..., None]
@@ -107,7 +108,7 @@ async def test_a_stop_during_a_switch_leaves_no_process(
         await reached.wait()
     await asyncio.wait([looking])
     mine = [each for each in psutil.Process().children() if each not in before]
-    assert not any(NEWER in " ".join(each.cmdline()) for each in mine)
+    assert not any(NEWER in " ".join(command_of(each)) for each in mine)
 
 
 async def test_only_faults_in_a_row_count(servers: ForkServers, choose: Choose) -> None:
