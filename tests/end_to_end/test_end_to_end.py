@@ -63,8 +63,9 @@ async def test_every_output_comes_to_be_and_has_a_type(service: Service, site: S
 async def test_pollers_and_sockets_see_the_same_bytes_and_never_a_step_back(
     service: Service, site: Site
 ) -> None:
-    task_id = (await service.submit(site.url("/1mb.mp4?rate=1000000")))["task_id"]
-    polled, pushed = await asyncio.gather(poll(service, task_id), service.listen(task_id))
+    task_id = (await service.submit(site.url("/1mb.mp4?rate=1000000"), auto_start=False))["task_id"]
+    listening = service.listen(task_id, resumes=True)
+    polled, pushed = await asyncio.gather(poll(service, task_id), listening)
     by_revision = {revision(message): message for message in pushed}
     assert len(by_revision) == len(pushed)
     shared = [message for message in polled if revision(message) in by_revision]
