@@ -471,10 +471,12 @@ async def test_a_new_priority_is_that_of_all_that_wait(opened: Inside, stalling:
 async def test_a_list_is_stopped_while_it_is_read_and_read_on_later(
     opened: Inside, site: Site, action: str
 ) -> None:
-    playlist_id = await submit(opened, site.url("/feed?count=3&delay=1"))
-    await opened.reached(playlist_id, "info")
+    playlist_id = await submit(opened, site.url("/feed?count=3&stall=yes"))
+    async with asyncio.timeout(20):
+        await site.stalled()
     status, stopped = await act(opened, playlist_id, action)
     assert (status, stopped["entries"]["total"]) == (200, 0)
+    site.release()
     again = {"cancel": "retry", "pause": "resume"}[action]
     assert (await act(opened, playlist_id, again))[1]["stage"] == "queued"
     assert (await ended(opened, playlist_id))["entries"] == {"total": 3, "completed": 3, "failed": 0}

@@ -39,7 +39,8 @@
 |                                           | `kind=video`: `<video>` and og:title, `kind=og`: og:video;   |
 |                                           | with a `<track>` for each `track=LINK:LANGUAGE`              |
 | `/page/<name>`                            | the same with an odd title, see `pages.TITLES`               |
-| `/feed?entry=&count=`                      | a list: these entries, then `count=` films; after `delay=` s; |
+| `/feed?entry=&count=`                      | a list: these entries, then `count=` films; after `delay=` s, |
+|                                           | or with `stall=yes` not before `site.release()`;             |
 |                                           | `stale=N`: the links of its first N answers have expired      |
 | `/followed/<name>.rss`, `.atom`           | feeds that a test changes: `site.followed[name]`             |
 | `/told/followed-<name>`                   | the same as a list for `tests.fakes.told`, page by page      |

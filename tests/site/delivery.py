@@ -138,7 +138,7 @@ async def _write(
         if stalls_at is not None and sent + len(piece) > stalls_at:
             await response.write(piece[: stalls_at - sent])
             piece, sent, stalls_at = piece[stalls_at - sent :], stalls_at, None
-            await _stall(request.app[GATE])
+            await stall(request.app[GATE])
         if manner.cut is not None and sent + len(piece) > manner.cut:
             await response.write(piece[: manner.cut - sent])
             return False
@@ -149,7 +149,7 @@ async def _write(
     return True
 
 
-async def _stall(gate: Gate) -> None:
+async def stall(gate: Gate) -> None:
     gate.reached.set()
     await gate.opened.wait()
 

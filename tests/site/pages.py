@@ -8,7 +8,7 @@ from aiohttp import web
 from yarl import URL
 
 from tests.site import tickets
-from tests.site.delivery import HITS
+from tests.site.delivery import GATE, HITS, stall
 
 TITLES = {
     "long": "A very long title " * 16 + "of 300 chars",
@@ -38,11 +38,14 @@ async def playlist_page(request: web.Request) -> web.Response:
 
 
 async def feed(request: web.Request) -> web.Response:
-    """One entry for each `entry` of the query, then `count` times the film, after `delay` seconds.
+    """One entry for each `entry` of the query, then `count` times the film, after `delay` seconds; with
+    `stall` not before stalled answers go on.
 
     With `stale=N` each link has a ticket, and those of the first N answers have expired.
     """
     await asyncio.sleep(float(request.query.get("delay", 0)))
+    if "stall" in request.query:
+        await stall(request.app[GATE])
     count = int(request.query.get("count", 0))
     links = [*request.query.getall("entry", []), *(f"/video.mp4?times={n}" for n in range(1, count + 1))]
     if "stale" in request.query:
