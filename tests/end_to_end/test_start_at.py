@@ -20,7 +20,6 @@ from tests.attempts import OpenScene, Scene, local_scenes
 from tests.cluster.node import shared_scenes
 from tests.core.test_clock import Hands
 from tests.examples import new_task
-from tests.inside import inside
 from tests.tasks.test_faults import backend, reached
 
 NOW = datetime(2026, 1, 31, 8, tzinfo=UTC)
@@ -110,10 +109,10 @@ async def test_who_is_scheduled_lets_others_pass_and_begins_when_it_is_time(
     monkeypatch.setattr("server.tasks.dispatcher.NAP", 0.2)
     async with open_scene(per_host=per_host, at_once=2) as scene:
         await queue(scene, "in_a_year", 365 * 86400)
-        began = asyncio.get_running_loop().time()
-        await queue(scene, "in_a_moment", 2)
         await scene.queue("at_once", "other.test")
         await scene.attempts.have_begun("at_once")
+        began = asyncio.get_running_loop().time()
+        await queue(scene, "in_a_moment", 2)
         await scene.attempts.have_begun("at_once", "in_a_moment")
         assert asyncio.get_running_loop().time() - began > 1.9
 
@@ -193,7 +192,7 @@ async def test_a_broadcast_is_looked_at_when_its_time_comes_by_the_clock_on_the_
         }
         dispatcher.submit(replace(fresh, status=fresh.status.model_copy(update=waits)))
     hands.jump(3600)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         while not begun:
             await asyncio.sleep(0.01)
     await dispatcher.withdraw("soon")
@@ -202,15 +201,15 @@ async def test_a_broadcast_is_looked_at_when_its_time_comes_by_the_clock_on_the_
     await dispatcher.aclose()
 
 
-async def test_a_restart_shortens_no_wait_for_a_time_and_lengthens_none(tmp_path: Path) -> None:
-    def at(seconds: float) -> str:
-        return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()
-
-    async with inside(tmp_path) as server:
-        later, soon = [await server.submit(auto_start=True, start_at=at(wait)) for wait in (86400 * 3, 3.5)]
-        before = await server.status(later)
-        assert (before["stage"], before["waiting"]) == ("queued", "scheduled")
-    async with inside(tmp_path) as server:
-        assert (await server.status(soon))["attempt"] == 0
-        await server.reached(soon, "failed")
-        assert await server.status(later) == before
+async def test_a_restart_shortens_no_wait_for_a_time_and_lengthens_none(tmp_path: Path, hands: Hands) -> None:
+    async with backend(tmp_path, clock=hands.clock(), retries=0) as opened:
+        later, soon = [await scheduled_at(opened, hands, wait) for wait in (86400 * 3, 3600)]
+        assert (later.stage, later.waiting) == ("queued", "scheduled")
+    hands.go_on(3590)
+    async with backend(tmp_path, clock=hands.clock(), retries=0) as opened:
+        at_once = await scheduled_at(opened, hands, -1)
+        await reached(opened, at_once.task_id, Stage.FAILED)
+        assert await opened.tasks.status(soon.task_id) == soon
+        hands.go_on(10)
+        await reached(opened, soon.task_id, Stage.FAILED)
+        assert await opened.tasks.status(later.task_id) == later
