@@ -17,6 +17,7 @@ from aiohttp import web
 
 from server.storage.sqlite import DATABASE
 from tests.commands.shell import Shell
+from tests.end_to_end.test_conversions import ffmpeg_that
 from tests.ports import free_port
 from tests.service import Service
 from tests.site import Site
@@ -194,7 +195,8 @@ async def test_no_secret_is_anywhere_but_where_it_belongs(
     tmp_path: Path, site: Site, receiver: str, proxied: bool
 ) -> None:
     proxy = f"http://user:{PROXY}@127.0.0.1:{free_port()}" if proxied else None
-    async with Executed(tmp_path, **planted(receiver, proxy)) as service:
+    lasts = ffmpeg_that(tmp_path, "sleep 1")  # so that one is seen
+    async with Executed(tmp_path, **planted(receiver, proxy), **lasts) as service:
         watch = Watch(service)
         watching = asyncio.create_task(watch.run())
         # Nothing is fetched through the proxy, which is not there.
