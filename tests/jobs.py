@@ -165,7 +165,7 @@ class Jobs:
                 self._codes[heard["id"]] = heard["code"]
         return self._codes[name]
 
-    async def download(self, directory: Path, url: str, *, seconds: float = 20, **wishes: Any) -> Outcome:
+    async def download(self, directory: Path, url: str, *, seconds: float = 50, **wishes: Any) -> Outcome:
         """Run a download to its end; `wishes` are fields of the request, or settings for downloads."""
         async with asyncio.timeout(seconds), self.begin(directory, url, **wishes) as job:
             return await job.run()
@@ -174,7 +174,7 @@ class Jobs:
         return self.start(directory, download_job(directory, url, self._ffmpeg, **wishes))
 
     async def expand(
-        self, directory: Path, url: str, *, known: int = 0, seconds: float = 20, **wishes: Any
+        self, directory: Path, url: str, *, known: int = 0, seconds: float = 50, **wishes: Any
     ) -> Outcome:
         """List the entries of a list; `wishes` as for a download."""
         job = list_job(directory, url, self._ffmpeg, known=known, **wishes)

@@ -59,7 +59,7 @@ async def completed(client: Client, url: str) -> Payload:
 
 
 async def act(client: Client, task_id: str, action: str) -> Payload:
-    async with asyncio.timeout(10), client.post(f"/api/tasks/{task_id}/{action}") as answer:
+    async with asyncio.timeout(20), client.post(f"/api/tasks/{task_id}/{action}") as answer:
         assert answer.status == HTTPStatus.OK, await answer.text()
         payload: Payload = await answer.json()
         return payload
