@@ -150,7 +150,7 @@ async def test_what_is_known_to_be_too_large_is_not_fetched(
     jobs: Jobs, site: Site, tmp_path: Path, path: str, fetched: str
 ) -> None:
     url = site.url(f"{path}?rate=20000")
-    outcome = await jobs.download(tmp_path / "t", url, seconds=10, outputs=["video"], max_filesize=60_000)
+    outcome = await jobs.download(tmp_path / "t", url, outputs=["video"], max_filesize=60_000)
     assert broken(outcome) == ("too_large", False, None)
     assert sum(file.stat().st_size for file in (tmp_path / "t").glob("*.part*")) < 20_000
     assert len(site.seen(fetched)) <= 2

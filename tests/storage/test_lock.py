@@ -58,7 +58,7 @@ async def test_a_second_server_waits_for_the_first_to_go(tmp_path: Path) -> None
     order = []
 
     async def second() -> None:
-        async with open_lock(tmp_path, patience=5):
+        async with open_lock(tmp_path, patience=15):
             order.append("second in")
 
     async with asyncio.timeout(20):
@@ -106,7 +106,7 @@ async def test_a_process_that_outlives_the_server_does_not_inherit_the_lock(tmp_
         async with open_lock(tmp_path):
             child = await python("-c", "input()")
         # Not at once: what another test starts at this moment has everything open until it is executed.
-        async with open_lock(tmp_path, patience=5):
+        async with open_lock(tmp_path, patience=15):
             assert child.returncode is None
         await child.communicate(b"\n")
 

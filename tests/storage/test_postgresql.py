@@ -253,7 +253,7 @@ async def test_those_who_were_answered_together_are_answered_together_again(
             await writing.submit(Change())
     assert groups[0] == 8
     assert groups[1] >= 6
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20  # each would have been waited for ten seconds
 
 
 # Announcements.
@@ -268,7 +268,7 @@ async def test_a_change_is_announced_with_its_commit(clean_database: str, there:
         await there.mark_removed(task.status.task_id)
         await there.sessions.begin("session", "scope")
         await there.sessions.end("session")
-        heard = [unpacked(notify.payload) async for notify in db.notifies(timeout=5, stop_after=4)]
+        heard = [unpacked(notify.payload) async for notify in db.notifies(timeout=20, stop_after=4)]
     assert {sender for sender, _ in heard} == {there.writer.name}
     task_id = task.status.task_id
     news = [one for _, found in heard for one in found]

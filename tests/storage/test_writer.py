@@ -263,9 +263,10 @@ async def held_by_another_program(path: Path) -> AsyncIterator[None]:
 
 
 async def test_a_database_that_another_program_holds_is_waited_for(
-    opened: tuple[Rows, Writer], tmp_path: Path
+    opened: tuple[Rows, Writer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows, writer = opened
+    monkeypatch.setattr(writer, "_patience", 20.0)
     async with held_by_another_program(tmp_path / "rows.db"):
         tasks = submit(writer, 1, 2)
         while rows.statements.count("BEGIN IMMEDIATE") < 3:
