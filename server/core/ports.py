@@ -404,7 +404,9 @@ class Stream(ABC):
 
     @abstractmethod
     def read(self, part: range) -> AsyncGenerator[bytes | memoryview, None]:
-        """All bytes of `part`, in pieces. Raises an error if the file ends too soon."""
+        """All bytes of `part`, in pieces. Raises an error if the file ends too soon, `FileNotFound` if it is
+        removed meanwhile.
+        """
 
 
 class Growing(Protocol):

@@ -233,6 +233,35 @@ async def test_a_server_that_dies_between_manifest_and_status_finds_the_manifest
             assert len(await answer.read()) == 1_000_000
 
 
+async def test_an_upload_whose_parts_the_bucket_has_lost_is_made_again(
+    spoiled: Inside, proxy: Proxy, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bucket says 404 of an upload that it does not know any more."""
+    monkeypatch.setattr(s3_files, "FIRST_PAUSE", 0.05)
+    lost: list[str] = []
+
+    def spoil(request: web.BaseRequest) -> Spoiled | None:
+        if not lost and is_upload(request):
+            lost.append(request.path)
+            return Spoiled(status=404)
+        return None
+
+    proxy.spoil = spoil
+    done = await completed(spoiled, site)
+    assert (len(lost), done["attempt"]) == (1, 1)
+    async with spoiled.client.get(done["files"]["video"]) as answer:
+        assert len(await answer.read()) == 1_000_000
+
+
+async def test_a_file_that_is_gone_between_its_size_and_its_first_byte_is_404(
+    spoiled: Inside, proxy: Proxy, site: Site
+) -> None:
+    done = await completed(spoiled, site)
+    proxy.spoil = lambda request: Spoiled(status=404) if request.method == "GET" else None
+    async with spoiled.client.get(done["files"]["video"]) as answer:
+        assert (answer.status, (await answer.json())["code"]) == (404, "file_not_found")
+
+
 @pytest.mark.parametrize("status", [500, pytest.param(503, marks=LONG), pytest.param(507, marks=LONG)])
 async def test_an_upload_that_fails_is_tried_again_within_the_attempt(
     spoiled: Inside, proxy: Proxy, site: Site, status: int, monkeypatch: pytest.MonkeyPatch
@@ -248,6 +277,28 @@ async def test_an_upload_that_fails_is_tried_again_within_the_attempt(
     proxy.spoil = spoil
     done = await completed(spoiled, site)
     assert left <= 0
+    assert done["attempt"] == 1
+    async with spoiled.client.get(done["files"]["video"]) as answer:
+        assert len(await answer.read()) == 1_000_000
+
+
+async def test_an_upload_that_the_bucket_has_lost_though_it_succeeded_is_made_again(
+    spoiled: Inside, proxy: Proxy, site: Site, s3: S3, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which shows when the bucket is asked for the size: the object is deleted before."""
+    monkeypatch.setattr(s3_files, "FIRST_PAUSE", 0.05)
+    bucket, lost = s3.bucket(name), list[str]()
+    size_of = Bucket.size
+
+    async def size(self: Bucket, key: str) -> int:
+        if not lost:
+            lost.append(key)
+            await bucket.delete([key])
+        return await size_of(self, key)
+
+    monkeypatch.setattr(Bucket, "size", size)
+    done = await completed(spoiled, site)
+    assert [key.rpartition("/")[2] for key in lost] == ["video.mp4"]
     assert done["attempt"] == 1
     async with spoiled.client.get(done["files"]["video"]) as answer:
         assert len(await answer.read()) == 1_000_000

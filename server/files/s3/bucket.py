@@ -57,13 +57,13 @@ class Bucket:
 
     async def size(self, key: str) -> int:
         """The object's size in bytes. Raises `FileNotFoundError`."""
-        with self._told():
+        with self._told(may_lack=True):
             async with asyncio.timeout(ANSWER_WITHIN):
                 return (await obstore.head_async(self._store, key))["size"]
 
     async def get(self, key: str) -> bytes:
         """The content of a small object. Raises `FileNotFoundError`."""
-        with self._told():
+        with self._told(may_lack=True):
             async with asyncio.timeout(ANSWER_WITHIN):
                 result = await obstore.get_async(self._store, key)
                 return bytes(await result.bytes_async())
@@ -103,7 +103,7 @@ class Bucket:
                 await obstore.put_async(self._store, key, content, mode="create")
 
     async def upload(self, key: str, file: BinaryIO, size: int, attributes: dict[str, str]) -> None:
-        """Upload `size` bytes of `file`, all or nothing.
+        """Upload `size` bytes of `file`, all or nothing: when this returns, the bucket was asked for them.
 
         Raises `OSError` if `file` cannot be read or is shorter.
         """
@@ -122,8 +122,14 @@ class Bucket:
                             await writer.write(chunk)
         except _Unreadable as exc:
             raise OSError(f"cannot be read to its end: {key}") from exc.__cause__
-        if await self.size(key) != size:
-            raise StorageAway
+        try:
+            stored = await self.size(key)
+        except FileNotFoundError:
+            stored = None
+        if stored != size:
+            lost = OSError(f"of {key} it has {stored or 0} bytes of {size}, after an upload that succeeded")
+            self.failed(lost)
+            raise StorageAway from lost
 
     async def keys(self, prefix: str) -> AsyncIterator[Found]:
         """All objects below `prefix/`, in the order of their keys."""
@@ -168,14 +174,21 @@ class Bucket:
             self._away_since = None
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
-        """Raise `FileNotFoundError` and `FileExistsError`, and `StorageAway` for all errors that may pass."""
+    def _told(self, *, may_lack: bool = False) -> Iterator[None]:
+        """Raise `FileExistsError`, and `StorageAway` for all errors that may pass.
+
+        `may_lack`: raise `FileNotFoundError` if there is no object. Otherwise the bucket says so of itself, or
+        of an upload whose parts it has lost: that may pass.
+        """
         try:
             yield
         except AlreadyExistsError as exc:
             self._answered()
             raise FileExistsError from exc
-        except FileNotFoundError:
+        except FileNotFoundError as exc:
+            if not may_lack:
+                self.failed(exc)
+                raise StorageAway from exc
             self._answered()
             raise
         except (BaseError, OSError) as exc:  # a time-out is an OSError, and so is what a writer raises
@@ -191,7 +204,7 @@ class Bucket:
         """
         for within, piece in ((ANSWER_WITHIN, part[:FIRST_PIECE]), (CHUNK_WITHIN, part[FIRST_PIECE:])):
             if piece:
-                with self._told():
+                with self._told(may_lack=True):
                     async with asyncio.timeout(within):
                         options: obstore.GetOptions = {"range": (piece.start, piece.stop)}
                         got = await obstore.get_async(self._store, key, options=options)

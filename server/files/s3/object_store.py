@@ -14,7 +14,7 @@ import asyncio
 import logging
 import math
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from functools import partial
 
 from pydantic import ValidationError
@@ -298,8 +298,13 @@ class _Object(Stream):
         self._bucket = bucket
         self._key = key
 
-    def read(self, part: range) -> AsyncGenerator[bytes | memoryview, None]:
-        return self._bucket.read(self._key, part)
+    async def read(self, part: range) -> AsyncGenerator[bytes | memoryview, None]:
+        try:
+            async with aclosing(self._bucket.read(self._key, part)) as pieces:
+                async for piece in pieces:
+                    yield piece
+        except FileNotFoundError as exc:  # it is deleted this moment
+            raise FileNotFound from exc
 
 
 class _SharedLog:
