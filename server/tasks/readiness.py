@@ -18,6 +18,7 @@ from server.tasks.yt_dlp_releases import State, installed
 
 Ping = Callable[[], Awaitable[None]]
 
+ANSWERS_WITHIN = 5.0  # seconds
 OLD = 60  # days after which sites have often changed more than yt-dlp knows
 
 
@@ -120,9 +121,11 @@ async def data_dir_check(trouble: Callable[[], Awaitable[str | None]]) -> Check:
 
 async def _answers(name: str, ping: Ping, detail: Said) -> Check:
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(ANSWERS_WITHIN) as within:
             await ping()
     except Exception as exc:  # any error is the result of the check
+        if within.expired():
+            return Check(name, ok=False, detail=Said("no_answer", {"seconds": round(ANSWERS_WITHIN)}))
         cause = str(exc.__cause__ or exc) or type(exc.__cause__ or exc).__name__
         return Check(name, ok=False, detail=cause.splitlines()[0])
     return Check(name, ok=True, detail=detail)

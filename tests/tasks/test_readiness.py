@@ -1,12 +1,15 @@
 """What `/readyz` says: in the reader's language, and nothing of where things lie on the server."""
 
+import asyncio
 import re
 from pathlib import Path
 
 import pytest
 
+from server.api import keys
 from server.core.redaction import without_folders
 from server.locales import LANGUAGES
+from server.tasks import readiness
 from server.tasks.readiness import Check, Said
 from tests.inside import inside
 
@@ -38,6 +41,21 @@ async def test_no_check_tells_a_path_of_the_server(tmp_path: Path) -> None:
     broken = Check("database", ok=False, detail=f"unable to open {tmp_path}/clipwire.db: disk I/O error")
     told = broken.entry(LANGUAGES["zh"])
     assert told["detail"] == "unable to open clipwire.db: disk I/O error"
+
+
+async def test_what_does_not_answer_is_said_to_in_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def silent() -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(readiness, "ANSWERS_WITHIN", 0.01)
+    async with inside(tmp_path) as server:
+        monkeypatch.setattr(server.app[keys.READINESS], "_ping", silent)
+        async with server.client.get("/readyz?lang=en") as answer:
+            assert answer.status == 503
+            check = (await answer.json())["checks"]["database"]
+    assert (check["ok"], check["detail"]) == (False, "no answer within 0 seconds")
 
 
 @pytest.mark.parametrize(

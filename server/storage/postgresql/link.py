@@ -5,8 +5,8 @@ Decisions: docs/decisions/storage.md
 
 import asyncio
 import select
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -134,15 +134,16 @@ class Link:
         if self._ended:
             raise psycopg.OperationalError("the server goes away")
         if self._db is None or self._db.closed:
-            async with asyncio.timeout(self._within):
-                db = await connect(self._url, *LETS_GO, *self._settings)
-                try:
-                    longest = max(self._within, ANSWER_WITHIN) - SAYS_SO_BEFORE
-                    await db.execute(_LETS_GO_AT_LAST, [f"{longest * 1000:.0f}ms"])
-                except BaseException:
-                    await db.close()
-                    raise
-                self._db = db
+            with _in_words(f"no connection within {self._within:g} s"):
+                async with asyncio.timeout(self._within):
+                    db = await connect(self._url, *LETS_GO, *self._settings)
+                    try:
+                        longest = max(self._within, ANSWER_WITHIN) - SAYS_SO_BEFORE
+                        await db.execute(_LETS_GO_AT_LAST, [f"{longest * 1000:.0f}ms"])
+                    except BaseException:
+                        await db.close()
+                        raise
+                    self._db = db
         return self._db
 
 
@@ -174,13 +175,22 @@ class Links:
     @asynccontextmanager
     async def _free_link(self) -> AsyncIterator[Link]:
         """Raises `DatabaseAway` if none becomes free in time: all of them wait for an answer."""
-        with available():
+        with available(), _in_words(f"no free connection within {self._free_within:g} s"):
             async with asyncio.timeout(self._free_within):
                 link = await self._free.get()
         try:
             yield link
         finally:
             self._free.put_nowait(link)
+
+
+@contextmanager
+def _in_words(what: str) -> Iterator[None]:
+    """A `TimeoutError` says nothing to whoever reads the log."""
+    try:
+        yield
+    except TimeoutError as error:
+        raise Unanswered(what) from error
 
 
 @asynccontextmanager
