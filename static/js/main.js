@@ -2,7 +2,7 @@
 // Makes the parts of the page and connects them: what happens on the page, and what follows from it.
 
 import { Api, fetched } from "./api.js"
-import { Connection, Feed } from "./connection.js"
+import { Connection, Feed, Questions } from "./connection.js"
 import { Counts } from "./counts.js"
 import { byId, closeDialogs, keepFocus, on } from "./dom.js"
 import { Filter } from "./filter.js"
@@ -17,7 +17,6 @@ import { MainMenu, Menu } from "./menu.js"
 import { Announcer, Notices, showRefusals } from "./news.js"
 import { OpenedRows } from "./opened.js"
 import { Checks, Pages, Source } from "./pages.js"
-import { Questions } from "./questions.js"
 import { TaskRequests } from "./requests.js"
 import { Row } from "./row.js"
 import { listen, RowActions } from "./rowactions.js"

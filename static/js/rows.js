@@ -19,7 +19,7 @@ export function anchorOf(places, sight) {
  * Scroll so that the row is where it was, unless it went to another section: then it is not followed. Returns
  * whether it had to scroll.
  * @param {Anchor} anchor
- * @param {import("./geometry.js").Geometry} geometry
+ * @param {import("./layout.js").Geometry} geometry
  * @param {import("./shown.js").ShownList} shown
  * @param {number} sight
  */

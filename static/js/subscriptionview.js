@@ -4,7 +4,7 @@
 import { Problem } from "./api.js"
 import { setText } from "./dom.js"
 import { button, make } from "./elements.js"
-import { ItemList } from "./itemlist.js"
+import { ItemList } from "./subscriptionitems.js"
 import { actOnAll, actOnKeys, check, enable, watchOne } from "./subscriptionrequests.js"
 import { fromNow, heldUntil, statusOf } from "./subscriptionwords.js"
 

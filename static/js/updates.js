@@ -97,7 +97,7 @@ export class Updates extends EventTarget {
    * @param {import("./header.js").Header} parts.header
    * @param {import("./list.js").TaskList} parts.list
    * @param {import("./tasks.js").Tasks} parts.tasks
-   * @param {import("./questions.js").Questions} parts.questions
+   * @param {import("./connection.js").Questions} parts.questions
    * @param {import("./i18n.js").I18n} parts.i18n
    */
   constructor({ root, shown, rows, pointing, header, list, tasks, questions, i18n }) {
