@@ -177,8 +177,8 @@ class Bucket:
     def _told(self, *, may_lack: bool = False) -> Iterator[None]:
         """Raise `FileExistsError`, and `StorageAway` for all errors that may pass.
 
-        `may_lack`: raise `FileNotFoundError` if there is no object. Otherwise the bucket says so of itself, or
-        of an upload whose parts it has lost: that may pass.
+        `may_lack`: raise `FileNotFoundError` if there is no object. Otherwise the bucket says that of itself,
+        or of an upload whose parts it has lost: it may pass.
         """
         try:
             yield
