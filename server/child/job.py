@@ -49,7 +49,7 @@ def main(channel: socket.socket) -> NoReturn:
             job = from_message(link.read_job())
         except ValueError as error:
             raise JobFailed("internal", str(error)) from None
-        trail.url = job.wishes.url
+        trail.url, trail.by_http_proxy = job.wishes.url, (job.proxy or "").startswith("http")
         work = _WORK[job.kind]
         kind, fields = work(job, link, log, trail)
     except BaseException as error:  # outermost: the server must hear of whatever it was

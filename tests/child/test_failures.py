@@ -181,6 +181,14 @@ def test_a_connection_that_breaks_while_something_comes_leaves_it_incomplete() -
     assert classify(said(f"[download] Got error: {late}"), met(late, reading=True)).code == "timeout"
 
 
+def test_only_a_proxy_asks_for_a_log_in_at_the_proxy() -> None:
+    trail = Trail()
+    assert classify(wrapped(refusal(407)), trail).code == "http_407"
+    trail.by_http_proxy = True
+    assert classify(wrapped(refusal(407)), trail) == Failure("proxy_error", True)
+    assert classify(wrapped(refusal(403)), trail).code == "http_403"
+
+
 def test_of_what_was_met_the_last_with_these_words_counts() -> None:
     trail = Trail()
     for error in (refusal(429, Retry_After="30"), refusal(404), refusal(429, Retry_After="5"), refusal(500)):

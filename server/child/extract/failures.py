@@ -20,6 +20,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from pathlib import Path
 from typing import Final, Literal
 from urllib.parse import unquote
@@ -79,6 +80,9 @@ class Trail:
 
     def __init__(self, url: str = "") -> None:
         self.url = url
+        self.by_http_proxy = False
+        """Whether requests go through the operator's HTTP proxy, whose answers look like a source's."""
+
         self.passing = 0
         """How many network errors were met after which another attempt may help."""
 
@@ -359,6 +363,8 @@ def classify(error: BaseException, trail: Trail | None = None) -> Failure:
     of_fragment = any(fact.fragment for fact in facts)
     fact = next(fact for fact in facts if rule.fits(fact))
     code = f"http_{fact.status}"
+    if fact.status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED and trail.by_http_proxy:
+        return _failure("proxy_error")
     if fact.status in PASSING_STATUSES:
         return Failure(code, retryable=True, retry_after=seconds(fact.retry_after))
     expired = (has_begun or of_fragment) and fact.status in EXPIRED_STATUSES
