@@ -39,29 +39,31 @@ export class Keys {
     }
     document.addEventListener("keydown", (event) => {
       const target = /** @type {Element} */ (event.target)
+      const key = event.shiftKey || event.key.length > 1 ? event.key : event.key.toLowerCase() // caps lock
       if (event.defaultPrevented || event.altKey || event.isComposing || target.closest(FIELDS)) return
       if (event.ctrlKey || event.metaKey) {
-        if (event.key.toLowerCase() !== "a" || !list.tasks.length) return
+        if (key.toLowerCase() !== "a" || !list.tasks.length) return
         if (target.closest("pre")) getSelection()?.selectAllChildren(target) // a log, to be copied
         else selection.all(list.tasks)
-      } else if (!onRow(event, target) && event.key in everywhere) everywhere[event.key]()
+      } else if (!onRow(event, key, target) && key in everywhere) everywhere[key]()
       else return
       event.preventDefault()
     })
 
     /**
      * @param {KeyboardEvent} event
+     * @param {string} key
      * @param {Element} target
      */
-    function onRow(event, target) {
+    function onRow(event, key, target) {
       const element = root.contains(target) ? target.closest(".row") : null
       const row = rows.row(element?.getAttribute("data-id") ?? "")
       if (!row || target.closest("pre")) return false
-      const by = { ArrowDown: 1, ArrowUp: -1 }[event.key]
-      const isOfControl = target !== element && ["Enter", " "].includes(event.key)
+      const by = { ArrowDown: 1, ArrowUp: -1 }[key]
+      const isOfControl = target !== element && ["Enter", " "].includes(key)
       if (by) rows.step(row.id, by)
       else if (isOfControl) return true
-      else if (!rowActions.press(event.key, row)) return false
+      else if (!rowActions.press(key, row)) return false
       event.preventDefault()
       return true
     }

@@ -42,6 +42,19 @@ class Keys:
                 await asyncio.sleep(0)
 
 
+@pytest.mark.long
+async def test_keys_do_the_same_while_caps_lock_is_on(api: FakeApi, open_page: OpenPage) -> None:
+    await api.put("a")
+    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+        await row(page, "a").focus()
+        await page.keyboard.press("X")  # as it is told then: without Shift
+        await expect(row(page, "a")).to_have_attribute("data-selected", "")
+        await page.keyboard.press("Shift+X")
+        await expect(row(page, "a")).to_have_attribute("data-selected", "")
+        await page.keyboard.press("N")
+        await expect(page.get_by_role("textbox", name="Link")).to_be_focused()
+
+
 async def test_a_link_is_sent_followed_saved_played_and_deleted_by_keys_alone(
     api: FakeApi, open_page: OpenPage
 ) -> None:
