@@ -201,10 +201,9 @@ export class OptionsForm {
       /** @type {any} */
       const input = field
       if (kind === "tick") input.checked = Boolean(chosen[name])
-      else if (kind !== "ticks") input.value = chosen[name]
-      else {for (const tick of field.querySelectorAll("input")) {
-          tick.checked = chosen[name].includes(tick.value)
-        }}
+      else if (kind === "ticks") {
+        for (const tick of field.querySelectorAll("input")) tick.checked = chosen[name].includes(tick.value)
+      } else if (input.value !== chosen[name]) input.value = chosen[name] // a date that is half typed has no value yet
     }
     this.#part("preset").around.hidden = !ofService.length && !own.length
     const clip = this.#fields.get("clip-player")
@@ -333,7 +332,9 @@ class OwnPresets {
 
   /** @param {string} name */
   choose(name) {
-    this.#options.fill(stored()[name] ?? {})
+    const values = stored()[name]
+    if (values) this.#options.fill(values)
+    else this.#changed() // deleted in another tab
   }
 
   #add() {

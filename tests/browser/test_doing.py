@@ -211,6 +211,47 @@ async def test_what_is_being_typed_into_an_option_stays_when_the_service_answers
         await expect(clip).to_have_value("0:05")
 
 
+@pytest.mark.long
+async def test_a_date_that_is_half_typed_stays_when_the_service_answers(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    api.looks["https://a.example/1"] = {"title": "Bread", "formats": [{"format_id": "1", "ext": "mp4"}]}
+    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+        await page.locator("summary").first.click()
+        begin = page.locator("[name=start_at]")
+        await begin.focus()
+        await page.keyboard.type("0705")
+        await page.locator("#links").evaluate(
+            "(box, link) => { box.value = link; box.dispatchEvent(new Event('input')) }",
+            "https://a.example/1",
+        )
+        await expect(page.locator("[name=format] option")).to_have_count(2)
+        await page.keyboard.type("2031")
+        await page.keyboard.press("Tab")
+        await page.keyboard.type("0830PM")
+        await expect(begin).to_have_value("2031-07-05T20:30")
+
+
+@pytest.mark.long
+async def test_a_preset_that_was_deleted_in_another_tab_changes_no_choice(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+        await page.locator("summary").first.click()
+        quality = page.locator("[name=quality]")
+        await quality.select_option("720")
+        await page.get_by_text("Save as preset").click()
+        await page.get_by_role("textbox", name="Name of the preset").fill("Talks")
+        await page.keyboard.press("Enter")
+        await quality.select_option("480")
+        presets = page.locator("select[name=preset]")
+        await expect(presets.locator("option")).to_have_text(["none", "Talks"])
+        await page.evaluate("delete localStorage['clipwire.presets']")
+        await presets.select_option("own:Talks")
+        await expect(presets.locator("option")).to_have_text(["none"])
+        await expect(quality).to_have_value("480")
+
+
 async def test_what_waits_for_the_server_goes_alone_and_as_it_was_meant(
     api: FakeApi, open_page: OpenPage
 ) -> None:
