@@ -26,7 +26,8 @@ log = logging.getLogger(__name__)
 
 LATEST = 86_400.0  # seconds: what is due later was put off by a clock that was ahead
 MOST_LEASE = 3600.0  # seconds: the same of a lease
-MOST_OTHERS = 20  # tasks of one set
+MOST_OTHERS = 20  # earlier tasks of a set that is placed, which are told where it is later
+MOST_WAITING = 1000  # the same of one that is not placed yet: all of them wait to be told
 MOST_INHERITED = 50  # sets of one claim whose files go to another
 FILMS = ("video", "audio")
 MARK = ".clipwire-library"  # a path that no file of a set has
@@ -341,11 +342,14 @@ class PlacementRows(HeardTable):
 
     async def told(self, file_set: FileSet) -> None:
         async def work(tables: Tables) -> None:
-            if await _is_ours(tables, file_set):
-                await tables.run(
-                    "UPDATE file_sets SET state = 'placed', lease_until = NULL WHERE set_id = ?",
-                    (file_set.set_id,),
-                )
+            if not await _is_ours(tables, file_set):
+                return
+            sql = "UPDATE file_sets SET state = 'placed', lease_until = NULL WHERE set_id = ?"
+            await tables.run(sql, (file_set.set_id,))
+            if len(others := file_set.about.get(OTHER_TASKS, ())) > MOST_OTHERS:
+                about = {**file_set.about, OTHER_TASKS: others[-MOST_OTHERS:]}
+                sql = "UPDATE file_sets SET about = ? WHERE set_id = ?"
+                await tables.run(sql, (json.dumps(about, ensure_ascii=False), file_set.set_id))
 
         await self._transactions.write(work)
 
@@ -525,7 +529,7 @@ def _with_other(about: str, task_id: str) -> str:
         known = dict(json.loads(about))
     except (ValueError, TypeError):  # it is damaged
         return about
-    known[OTHER_TASKS] = [*known.get(OTHER_TASKS, ()), task_id][-MOST_OTHERS:]
+    known[OTHER_TASKS] = [*known.get(OTHER_TASKS, ()), task_id][-MOST_WAITING:]
     return json.dumps(known, ensure_ascii=False)
 
 

@@ -64,6 +64,22 @@ async def test_a_set_that_is_to_leave_is_left_to_whoever_works_on_it(store: AnyS
     assert (await claimed(store, NOW + 1)).file_set.state == "leaving"
 
 
+async def test_every_task_that_waits_for_a_set_is_told_and_of_one_that_is_placed_the_last_ones(
+    store: AnyStore,
+) -> None:
+    names = [f"task {number}" for number in range(30)]
+    for name in names:
+        await wanted(store, name)
+    one = await claimed(store)
+    assert one.file_set.about[OTHER_TASKS] == names[:-1]
+    assert await store.placements.settle(one.file_set, [], [], NOW)
+    told = (await claimed(store)).file_set
+    assert (told.state, told.about[OTHER_TASKS]) == ("telling", names[:-1])
+    await store.placements.told(told)
+    await wanted(store, "another")
+    assert (await claimed(store)).file_set.about[OTHER_TASKS] == [*names[-21:-1], names[-1]]
+
+
 async def test_a_set_whose_server_has_died_is_due_when_the_lease_ends(store: AnyStore) -> None:
     await wanted(store, "first")
     await claimed(store)
