@@ -4,6 +4,8 @@ import re
 import unicodedata
 from urllib.parse import quote
 
+from server.core.file_names import unreserved
+
 MAX_FILENAME = 180  # bytes of UTF-8 before the extension; file systems take 255 in all
 _NOT_IN_FILENAMES = re.compile(r'["/\\:*?<>|]')
 _ATTR_CHAR = "!#$&+-.^_`|~"  # `attr-char` of RFC 8187, section 3.2.1, beside letters and digits
@@ -53,4 +55,4 @@ def filename_stem(title: str) -> str:
             printable += char
     words = _NOT_IN_FILENAMES.sub(" ", printable).split()
     cut = " ".join(words).encode()[:MAX_FILENAME].decode(errors="ignore")
-    return cut.strip(". ")
+    return unreserved(cut.strip(". "))

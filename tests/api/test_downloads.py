@@ -594,6 +594,8 @@ async def test_only_what_cannot_run_is_shown_inline(
         ("nul\x00byte", "nul byte"),
         ("lone \ud800 surrogate", "lone surrogate"),
         (" .hidden. ", "hidden"),
+        ("Con", "Con_"),  # a device of Windows
+        ("COM1. The film", "COM1_. The film"),
         ("视" * 300, "视" * 60),
         ("", ""),
     ],
