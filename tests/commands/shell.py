@@ -5,6 +5,7 @@ import os
 import pty
 import re
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,8 +75,8 @@ class Shell:
         assert process.returncode is not None
         return Ran(process.returncode, out.decode(), err.decode())
 
-    async def on_terminal(self, *arguments: str) -> tuple[int, str]:
-        """Exit status, and all that stood on a terminal of 100 columns."""
+    async def on_terminal(self, *arguments: str, seen: Callable[[str], None]) -> tuple[int, str]:
+        """Exit status, and all that stood on a terminal of 100 columns; `seen` gets it as it grows."""
         ours, theirs = pty.openpty()
         try:
             process = await asyncio.create_subprocess_exec(
@@ -88,18 +89,22 @@ class Shell:
             )
         finally:
             os.close(theirs)
-        reading = asyncio.create_task(asyncio.to_thread(_all_of, ours))
+        loop = asyncio.get_running_loop()
+        reading = asyncio.create_task(
+            asyncio.to_thread(_all_of, ours, lambda shown: loop.call_soon_threadsafe(seen, shown))
+        )
         async with asyncio.timeout(PATIENCE):
             status = await process.wait()
             shown = await reading
         return status, shown.decode()
 
 
-def _all_of(terminal: int) -> bytes:
+def _all_of(terminal: int, more: Callable[[str], object]) -> bytes:
     shown = b""
     with suppress(OSError):  # EIO: nobody has it open any more
         while some := os.read(terminal, 65536):
             shown += some
+            more(shown.decode(errors="ignore"))
     os.close(terminal)
     return shown
 
