@@ -234,7 +234,7 @@ async def test_an_id_leads_from_a_request_to_its_line_and_to_those_of_its_task(
         assert problem["request_id"] == answer.headers["X-Request-Id"]
         assert await told(service, problem["request_id"], 1) == ["debug GET /api/status/nope: 404"]
         mine = {"X-Request-Id": "mine-1"}
-        body = {"url": site.url("/1mb.mp4?rate=200000"), "outputs": ["video"]}
+        body = {"url": site.url("/1mb.mp4?stall=500000&after=1"), "outputs": ["video"]}
         async with service.client.post("/api/process", json=body, headers=mine) as answer:
             task_id = (await answer.json())["task_id"]
         await service.wait(task_id, "download")
