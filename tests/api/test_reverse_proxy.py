@@ -15,6 +15,7 @@ from server.api.process import MAX_BATCH
 from server.app import create_app
 from server.core.cookie_format import MAX_SIZE
 from server.settings import DownloadSettings, ServerSettings, Settings, StorageSettings
+from tests.between import connected, pass_on, standing
 
 DOCUMENT = (Path(__file__).parent.parent.parent / "docs" / "configuration.md").read_text(encoding="utf-8")
 [SNIPPET] = re.findall(r"```nginx\n(.*?)```", DOCUMENT, re.DOTALL)
@@ -35,10 +36,10 @@ class StandIn:
         headers = {name.lower(): value for name, _, value in (field.partition(": ") for field in fields)}
         headers |= {"connection": "", "upgrade": ""} | self._set(headers)  # nginx passes on neither by itself
         headers["connection"] = headers["connection"] or "close"
-        to_us, from_us = await asyncio.open_connection("127.0.0.1", self._port)
-        head = [line, *(f"{name}: {value}" for name, value in headers.items() if value)]
-        from_us.write("\r\n".join((*head, "", "")).encode())
-        await asyncio.gather(_pass_on(reader, from_us), _pass_on(to_us, writer))
+        async with connected(self._port) as (to_us, from_us):
+            head = [line, *(f"{name}: {value}" for name, value in headers.items() if value)]
+            from_us.write("\r\n".join((*head, "", "")).encode())
+            await asyncio.gather(pass_on(reader, from_us), pass_on(to_us, writer))
 
     def _set(self, headers: dict[str, str]) -> dict[str, str]:
         upgrade, name = headers.get("upgrade", ""), headers["host"]
@@ -52,15 +53,6 @@ class StandIn:
             "$proxy_add_x_forwarded_for": ", ".join([*forwarded, "127.0.0.7"]),
         }
         return {name.lower(): variables[value] for name, value in SET_HEADERS}
-
-
-async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    try:
-        while data := await reader.read(65536):
-            writer.write(data)
-    except ConnectionError:
-        pass
-    writer.close()
 
 
 @asynccontextmanager
@@ -87,10 +79,9 @@ async def opened(folder: Path) -> AsyncIterator[int]:
 @pytest.fixture
 async def client(tmp_path: Path) -> AsyncIterator[ClientSession]:
     """Of the proxy, and with the cookies of a browser."""
-    async with asyncio.timeout(30), opened(tmp_path) as port:
-        server = await asyncio.start_server(StandIn(port).serve, "127.0.0.1", 0)
-        base = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        async with server, ClientSession(base, cookie_jar=CookieJar(unsafe=True)) as client:
+    async with asyncio.timeout(30), opened(tmp_path) as port, standing(StandIn(port).serve) as proxy:
+        base = f"http://127.0.0.1:{proxy}"
+        async with ClientSession(base, cookie_jar=CookieJar(unsafe=True)) as client:
             yield client
 
 

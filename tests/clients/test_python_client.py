@@ -27,6 +27,7 @@ from pydantic import BaseModel
 
 from server.api import payload
 from server.core import models
+from tests.between import connected, pass_on, standing
 from tests.commands.shell import Shell
 from tests.service import Service, Services
 from tests.site import Site
@@ -149,32 +150,26 @@ async def proxy(
 
     It returns what is passed on; None: the connection is cut.
     """
-    host, port = "127.0.0.1", int(service.url.rpartition(":")[2])
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        from_service, to_service = await asyncio.open_connection(host, port)
+        async with connected(int(service.url.rpartition(":")[2])) as (from_service, to_service):
+            asking, done = asyncio.create_task(pass_on(reader, to_service)), 0
+            try:
+                with suppress(OSError):
+                    while some := await from_service.read(65536):
+                        passed = await treat(some, done)
+                        if passed is None:
+                            writer.transport.abort()
+                            break
+                        done += len(some)
+                        writer.write(passed)
+                        await writer.drain()
+            finally:
+                asking.cancel()
+                await asyncio.wait([asking])
 
-        async def ask() -> None:
-            while some := await reader.read(65536):
-                to_service.write(some)
-            to_service.close()
-
-        asking, done = asyncio.create_task(ask()), 0
-        with suppress(OSError):
-            while some := await from_service.read(65536):
-                passed = await treat(some, done)
-                if passed is None:
-                    writer.transport.abort()
-                    break
-                done += len(some)
-                writer.write(passed)
-                await writer.drain()
-        asking.cancel()
-        for each in (writer, to_service):
-            each.close()
-
-    async with await asyncio.start_server(serve, host, 0) as server:
-        yield f"http://{host}:{server.sockets[0].getsockname()[1]}"
+    async with standing(serve) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 async def test_a_transfer_that_breaks_goes_on_where_it_broke(
@@ -285,8 +280,27 @@ TOLD = {
 RUNS = TOLD | {"status": "processing", "stage": "paused", "progress": 20, "files": {}, "file_info": {}}
 
 
+class Passing:
+    """Takes the place of `asyncio` where patience is kept: time passes only while somebody waits."""
+
+    def __init__(self) -> None:
+        self._now = 0.0
+
+    def get_running_loop(self) -> "Passing":
+        return self
+
+    def time(self) -> float:
+        return self._now
+
+    async def sleep(self, seconds: float) -> None:
+        self._now += seconds
+
+
 @pytest.mark.parametrize("path", ["/ws/1", "/ws"])
-async def test_a_socket_that_ends_at_once_is_tried_ever_less_often_and_given_up(path: str) -> None:
+async def test_a_socket_that_ends_at_once_is_tried_ever_less_often_and_given_up(
+    monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.setattr("clipwire_client.patience.asyncio", Passing())
     tries = 0
 
     async def ends_at_once(request: web.Request) -> web.WebSocketResponse:
@@ -389,22 +403,13 @@ async def test_a_server_with_a_certificate_of_ones_own_authority_is_reached(
     ours = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("127.0.0.1").configure_cert(ours)
     async with services.lend() as service:
-        port = int(service.url.rpartition(":")[2])
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            back, forth = await asyncio.open_connection("127.0.0.1", port)
+            async with connected(int(service.url.rpartition(":")[2])) as (back, forth):
+                await asyncio.gather(pass_on(reader, forth), pass_on(back, writer))
 
-            async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-                with suppress(OSError):
-                    while some := await source.read(65536):
-                        sink.write(some)
-                        await sink.drain()
-                sink.close()
-
-            await asyncio.gather(pump(reader, forth), pump(back, writer))
-
-        async with await asyncio.start_server(serve, "127.0.0.1", 0, ssl=ours) as tls:
-            url = f"https://127.0.0.1:{tls.sockets[0].getsockname()[1]}"
+        async with standing(serve, ssl=ours) as port:
+            url = f"https://127.0.0.1:{port}"
             trusting = ssl.create_default_context(cafile=str(tmp_path / "ca.pem"))
             async with Client(url, ssl=trusting) as client:
                 task = await client.submit(site.url("/1mb.mp4"), auto_start=False)
