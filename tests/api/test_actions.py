@@ -16,10 +16,10 @@ from tests.service import FINAL, Payload, Service, gone
 from tests.site import Site, sha256
 
 CONTRACT = 2.0  # seconds in which an action has ended all processes
-GONE_WITHIN = 10  # seconds, on a busy machine
+GONE_WITHIN = 30  # seconds, on a busy machine
 SOURCES = {
     "info": "/1mb.mp4?wait=30",
-    "download": "/8mb.mp4?rate=1000000",
+    "download": "/8mb.mp4?rate=50000",  # for longer than any test lasts
     "convert": "/long.m4a",
 }
 MAX_CONCURRENT = 4  # downloads, as it ships
@@ -212,9 +212,9 @@ async def test_a_retry_in_the_moment_of_the_failure_is_not_lost(service: Service
         task = await service.submit(site.url("/missing.mp4"), outputs=["video"])
         await service.listen(task["task_id"])
         assert await act(service, task["task_id"], "retry") == HTTPStatus.OK
-        failed = await service.wait(task["task_id"], "failed", within=10)
+        failed = await service.wait(task["task_id"], "failed")
         while failed["attempt"] == 1:
-            failed = await service.wait(task["task_id"], "failed", within=10)
+            failed = await service.wait(task["task_id"], "failed")
         assert failed["attempt"] == 2
 
 
