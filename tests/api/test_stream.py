@@ -207,7 +207,7 @@ async def test_what_cannot_be_played_says_why(tmp_path: Path, site: Site) -> Non
 async def test_joined_fragments_are_watched_as_far_as_they_are_vouched_for(
     tmp_path: Path, site: Site, jobs: Jobs
 ) -> None:
-    work, url = tmp_path / "t", site.url("/hls/ts/index.m3u8?rate=150000")
+    work, url = tmp_path / "t", site.url("/hls/ts/index.m3u8?stall=1000&times=1&only=2")
     async with asyncio.timeout(WITHIN), jobs.begin(work, url, outputs=["video"]) as job:
         hearing = asyncio.create_task(job.run())
         growing = await _once(lambda: open_growing(work))
