@@ -108,6 +108,6 @@ async def test_a_client_that_leaves_is_not_worth_a_line(
 
 
 async def leaving(service: Inside, request: bytes, leave: Callable[[socket.socket], Awaitable[None]]) -> None:
-    async with asyncio.timeout(10), service.connected() as sock:
+    async with asyncio.timeout(30), service.connected() as sock:
         await asyncio.get_running_loop().sock_sendall(sock, request)
         await leave(sock)

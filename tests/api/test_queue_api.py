@@ -48,11 +48,8 @@ async def test_a_client_that_waits_learns_of_a_pause_and_a_resume_at_once(tmp_pa
             await server.submit()  # which changes the counts, but not what is waited for
             assert not waiting.done()
             assert await asked(server, action) == await waiting
-        now = asyncio.get_running_loop().time
-        began = now()
         assert (await held(server, paused="true", wait="50"))["paused"] is False, "it was otherwise already"
         assert (await held(server, wait="50"))["paused"] is False, "nothing was said that could change"
-        assert now() - began < 10
         assert (await held(server, paused="false", wait="0.1"))["paused"] is False
         for wrong in ({"paused": "0"}, {"wait": "x", "paused": "true"}):
             async with server.client.get("/api/queue", params=wrong) as answer:

@@ -16,7 +16,7 @@ from tests.tools import FFMPEG
 
 @pytest.fixture
 async def client() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(10), auto_decompress=False) as session:
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(30), auto_decompress=False) as session:
         yield session
 
 
@@ -67,7 +67,7 @@ async def test_a_length_that_is_too_short_hides_the_rest(
 async def test_a_stalled_answer_goes_on_when_it_is_released(
     client: aiohttp.ClientSession, site: Site, media: Path
 ) -> None:
-    async with asyncio.timeout(10), client.get(site.url("/video.mp4?stall=1000")) as answer:
+    async with asyncio.timeout(30), client.get(site.url("/video.mp4?stall=1000")) as answer:
         beginning = await answer.content.readexactly(1000)
         await site.stalled()
         site.release()
