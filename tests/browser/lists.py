@@ -49,6 +49,15 @@ async def leave(page: Page) -> None:
     await page.locator("#due").dispatch_event("click")
 
 
+async def stop_clock(page: Page) -> None:
+    """From now on the page's clock goes only as a test sets it forward, however long that takes.
+
+    It is a minute ahead then: it can only be stopped at a time that is still to come.
+    """
+    now: float = await page.evaluate("Date.now()")
+    await page.clock.pause_at(now / 1000 + 60)
+
+
 async def choose(page: Page, task_id: str, name: str) -> None:
     """Something from the menu of a row."""
     await row(page, task_id).locator("[data-action=more]").click()

@@ -128,5 +128,6 @@ async def test_what_stood_in_the_box_comes_back_when_the_clip_was_sent(
         await expect(page.get_by_text("What stood here before comes back")).to_be_visible()
         await page.keyboard.press("Enter")
         await expect(link_box(page)).to_have_value("https://a.example/2\nhttps://a.example/3")
+        await expect(page.locator(".row")).to_have_count(2)
         (sent,) = [task["request"] for task in api.tasks.values() if "request" in task]
         assert (sent["url"], sent["clip"]) == (LINK, {"start": "0:00.0", "end": "0:09.0"})

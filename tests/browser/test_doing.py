@@ -7,7 +7,7 @@ import pytest
 from playwright.async_api import Page, Route, expect
 
 from tests.browser.conftest import OpenPage
-from tests.browser.lists import choose, leave, menu_of, row, shown, shows
+from tests.browser.lists import choose, leave, menu_of, row, shown, shows, stop_clock
 from tests.browser.test_tasks import PATIENCE
 from tests.fakes.api import FakeApi, open_api
 
@@ -83,6 +83,7 @@ async def test_what_is_chosen_is_saved_under_a_name_offered_beside_the_services_
 
         await page.reload()
         await folded.click()
+        await expect(presets.locator("option")).to_have_text(["none", "Talks", "Talks"])  # both are there
         await presets.select_option("own:Talks")
         await expect(folded).to_contain_text("720p")
         await presets.select_option("Talks")
@@ -409,6 +410,7 @@ async def test_a_list_asks_which_of_its_entries(api: FakeApi, open_page: OpenPag
         await box.fill("https://a.example/list")
         await page.get_by_role("button", name="This video").click()
         await expect(box).to_have_value("")
+        await expect(page.locator(".row")).to_have_count(4)  # by now all three are there
         sent = [task["request"] for task in api.tasks.values() if "request" in task]
         assert [(task["url"], task.get("playlist_items")) for task in sent] == [
             ("https://a.example/list", None),
@@ -653,6 +655,7 @@ async def test_a_deletion_can_be_taken_back_and_happens_later(api: FakeApi, open
     for name in ("c", "b", "a"):
         await api.put(name, "completed")
     async with asyncio.timeout(PATIENCE), open_page(api.url, has_clock=True) as page:
+        await stop_clock(page)
         for name in ("a", "b"):
             await choose(page, name, "删除")
             await expect(row(page, name)).to_contain_text("已删除。")
@@ -661,7 +664,7 @@ async def test_a_deletion_can_be_taken_back_and_happens_later(api: FakeApi, open
         await expect(row(page, "a")).to_be_focused()
         await page.clock.run_for(5_000)
         assert list(api.tasks) == ["c", "b", "a"]
-        async with page.expect_request("**/api/tasks/b?*"):
+        async with page.expect_response("**/api/tasks/b?*"):
             await page.clock.run_for(6_000)
         await expect(row(page, "b").get_by_role("button", name="撤销")).to_be_hidden()
         await expect(row(page, "a").get_by_role("heading")).to_be_visible()
@@ -768,11 +771,13 @@ async def test_while_the_reader_points_at_the_list_what_is_due_waits(
         await expect(page.get_by_role("button", name="3 new")).to_be_visible()
         await expect(row(page, before[0])).to_contain_text("Deleted.")
         assert await shown(page) == before
+        await stop_clock(page)
         await page.mouse.move(5, 5)
-        await page.clock.run_for(1_000)  # the page's clock goes on by itself as well
+        await page.clock.run_for(1_000)
         assert await shown(page) == before
         await page.clock.run_for(3_000)
         await shows(page, "x", "y", *before[1:])
+        await page.clock.resume()
         await row(page, "x").focus()
         await api.put("z")
         await page.get_by_role("button", name="1 new").click()

@@ -154,7 +154,8 @@ class FakeApi:
         self._told[message["task_id"]] = message
         for socket, language in tuple(self._sockets.items()):
             if socket not in self._dead:
-                await socket.send_str(json.dumps(localized(message, language)))
+                with contextlib.suppress(ConnectionError):  # a page that has gone is noticed a moment later
+                    await socket.send_str(json.dumps(localized(message, language)))
 
     # --- routes ---
 

@@ -39,7 +39,7 @@ class FakeSubscriptions:
         name = f"subscription-{number}"
         self.all[name] = {
             "subscription_id": name, "revision": 1, "url": url, "name": url, "enabled": True, "stage": "idle",
-            "next_check_at": _from_now(minutes=42), "checked_at": _from_now(minutes=-18), "interval": "1h",
+            "next_check_at": from_now(minutes=42), "checked_at": from_now(minutes=-18), "interval": "1h",
             "request": {}, "filters": {"members": False}, "backlog": "none", "keep": {},
         } | fields  # fmt: skip
         self.items[name] = {item["key"]: item for item in items or []}
@@ -256,5 +256,5 @@ def _merged(before: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
     return after
 
 
-def _from_now(**time: float) -> str:
+def from_now(**time: float) -> str:
     return (datetime.now(UTC) + timedelta(**time)).strftime("%Y-%m-%dT%H:%M:%SZ")
