@@ -137,6 +137,10 @@ class Subscriber(Watcher):
         """Write the held updates, or, if the write buffer is not empty, once it is."""
         if self._state == "joining" or self._state == "over":
             return
+        if (
+            self._transport.is_closing()
+        ):  # the client has gone: asyncio would complain of each write in the log
+            return
         if self._transport.get_write_buffer_size():
             if self.closed:
                 self.end(WSCloseCode.GOING_AWAY)

@@ -221,6 +221,25 @@ async def test_a_slow_client_gets_the_newest_of_each_task_and_ids_still_grow(cli
         assert int(stream.last_id) > before
 
 
+def test_nothing_is_written_to_a_client_that_has_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else asyncio complains of each in the log, until it is noticed that the client has left."""
+
+    class Left(asyncio.Transport):
+        def is_closing(self) -> bool:
+            return True
+
+        def get_write_buffer_size(self) -> int:
+            return 0
+
+        def write(self, data: object) -> None:
+            raise AssertionError(data)
+
+    stream = object.__new__(event_streams.FeedStream)
+    stream._state, stream._transport = "writing", Left()
+    monkeypatch.setattr(event_streams.FeedStream, "_frames", lambda _: b"data: {}\n\n")
+    stream.flush()
+
+
 async def test_a_quiet_stream_has_a_comment_now_and_then(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
