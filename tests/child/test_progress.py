@@ -206,9 +206,9 @@ def test_a_throttle_lets_go_at_once_when_its_limit_is_lifted(monkeypatch: pytest
     monkeypatch.setattr(throttle._changed, "wait", wait)
     waiting = threading.Thread(target=throttle.pace, args=(1_000_000,))
     waiting.start()
-    assert asleep.wait(5)
+    assert asleep.wait(20)
     throttle.set_rate(None)
-    waiting.join(5)
+    waiting.join(20)
     assert not waiting.is_alive()
 
 

@@ -60,7 +60,7 @@ async def node(writing: PostgresStore, proxy: Proxy) -> AsyncIterator[Node]:
 async def comes(watcher: Watcher, wanted: Callable[[Update], bool]) -> list[Update]:
     """All updates up to the one that is `wanted`."""
     found: list[Update] = []
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(20):
         while not any(map(wanted, found)):
             found += watcher.take()
             await asyncio.sleep(0.01)
@@ -153,7 +153,7 @@ async def test_after_a_gap_in_which_a_task_was_removed_a_feed_of_all_is_closed(
         await writing.mark_removed(gone.task_id)
         await writing.forget(gone.task_id)
         proxy.cut_before = lambda _: False
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(20):
             assert [update async for update in feed] == []
     assert feed.closed
     assert node.hub.changed_within(10) is None, "whoever listed before the gap has to list again"
@@ -187,7 +187,7 @@ async def test_a_log_out_in_a_gap_is_heard_after_it(writing: PostgresStore, node
     proxy.cut()
     await writing.sessions.end("ends")
     proxy.cut_before = lambda _: False
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(20):
         assert await ended.get() == "ends"
     assert ended.empty()
 

@@ -334,7 +334,14 @@ async def test_a_server_that_finds_no_room_to_start_says_so_in_one_line(
 async def test_what_ended_long_enough_ago_is_removed_with_its_files_and_nothing_else(
     site: Site, media: Path, tmp_path: Path
 ) -> None:
-    sooner = patched(tmp_path / "patch", "import server.tasks.janitor as j; j.LOOK_FOR_EXPIRED = 0.2")
+    may_look = tmp_path / "may-look"
+    sooner = patched(
+        tmp_path / "patch",
+        "import pathlib, server.tasks.janitor as j; j.LOOK_FOR_EXPIRED = 0.2; remove = j.remove_expired\n"
+        "async def remove_then(*given):\n"
+        f"    if pathlib.Path({str(may_look)!r}).exists(): await remove(*given)\n"
+        "j.remove_expired = remove_then",
+    )
     settings = {"CLIPWIRE_DOWNLOADS__RETENTION_HOURS": str(4 / 3600)}
     async with Service(tmp_path / "service", **settings, **sooner) as service:
         paused = await service.submit(site.url("/video.mp4"), auto_start=False)
@@ -343,6 +350,7 @@ async def test_what_ended_long_enough_ago_is_removed_with_its_files_and_nothing_
         done = await service.wait(task["task_id"])
         async with service.client.get(done["files"]["video"]) as slow_reader:
             begun = await slow_reader.content.readexactly(1000)
+            may_look.touch()
             async with asyncio.timeout(20):
                 while await code(service, f"/api/status/{task['task_id']}") != HTTPStatus.NOT_FOUND:
                     await asyncio.sleep(0.05)

@@ -105,11 +105,14 @@ async def test_a_link_goes_in_and_files_come_out_of_the_bucket(
         assert (answer.status, (await answer.read())[:3]) == (200, b"\xff\xd8\xff")
     async with service.client.get(f"/api/tasks/{task_id}/log") as answer:
         assert b"1mb.mp4" in await answer.read()
-    there = await keys(s3.bucket(SHARED), task_id)
+    async with asyncio.timeout(20):  # its last words, and the removal of its work folder, follow the status
+        while list((service.data / "work").iterdir()):
+            await asyncio.sleep(0.02)
+        while "logs/<id>" not in (there := await keys(s3.bucket(SHARED), task_id)):
+            await asyncio.sleep(0.02)
     assert {key for key in there if "thumbnail" not in key} == {
         "files/<id>/1/video.mp4", "files/<id>/1/audio.mp3", "files/<id>/1/manifest.json", "logs/<id>",
     }  # fmt: skip
-    assert list((service.data / "work").iterdir()) == []
     async with service.client.get("/readyz?lang=en") as answer:
         assert (await answer.json())["checks"]["files"]["ok"]
 
@@ -378,7 +381,7 @@ async def test_the_end_of_an_outage_is_told_once_no_request_has_failed_for_a_whi
             with pytest.raises(StorageAway):
                 await files.ping()
         proxy.spoil = lambda _: None
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             while "answers again" not in caplog.records[-1].message:
                 await files.ping()
                 await asyncio.sleep(0.01)
@@ -418,7 +421,7 @@ async def test_a_cancel_in_the_middle_of_an_upload_acts_at_once_and_leaves_nothi
     task_id = await spoiled.submit(url=site.url("/1mb.mp4"), outputs=["video"], auto_start=True)
     async with asyncio.timeout(20):
         await proxy.spoils()
-    async with asyncio.timeout(10), spoiled.client.post(f"/api/tasks/{task_id}/cancel") as answer:
+    async with asyncio.timeout(20), spoiled.client.post(f"/api/tasks/{task_id}/cancel") as answer:
         assert (await answer.json())["stage"] == "cancelled"
     assert not any("video" in key for key in await keys(s3.bucket(f"{name}"), task_id))
 
