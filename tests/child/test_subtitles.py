@@ -142,7 +142,7 @@ def test_there_is_an_end_to_languages_and_to_the_time_that_a_pattern_takes(
     began = time.monotonic()
     endless = SubtitleWishes(languages=("(a+)+b",))
     assert choose({"subtitles": {"a" * 60: OFFER["en"]}}, endless, said.append) == []
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 20
     assert "takes too long" in said[-1]
 
 
