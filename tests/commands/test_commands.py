@@ -47,6 +47,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
     """`run` without a process of its own: a server that does not start leaves the tests' logging as it is."""
     monkeypatch.setattr("server.commands.logs.configure", lambda _: None)
     monkeypatch.setattr("resource.setrlimit", lambda *_: None)
+    monkeypatch.setattr("server.commands.check.WARM_WITHIN", 60.0)  # on a busy machine
 
     def command(*arguments: str, **environment: str) -> Ran:
         for name in [name for name in os.environ if name == "PORT" or name.startswith("CLIPWIRE_")]:
