@@ -14,7 +14,7 @@ from tests.service import Services
 from tests.site import open_site
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
-PATIENCE = 90
+PATIENCE = 150  # seconds, for a film that is downloaded and played on a busy machine
 LINK, SAME = "https://a.example/watch?v=1", "https://short.example/1"
 _STAND_AT = """(video, seconds) => new Promise((done) => {
     video.pause()
