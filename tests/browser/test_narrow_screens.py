@@ -64,6 +64,11 @@ async def test_no_answer_to_a_link_is_cut_off(browser: Browser, name: str) -> No
         assert await asks.evaluate("e => e.scrollWidth <= e.clientWidth")
 
 
+async def test_the_buttons_of_a_dialog_stand_within_it(browser: Browser) -> None:
+    async with asyncio.timeout(PATIENCE), seen(browser, SCENES["entries"], **_NARROW) as page:
+        assert await page.locator("#entries .sheet-acts").evaluate("e => e.scrollWidth <= e.clientWidth")
+
+
 async def test_controls_stand_apart_and_in_line(browser: Browser) -> None:
     async with asyncio.timeout(PATIENCE), seen(browser, SCENES["opened-file"], **_NARROW) as page:
         upper, lower = await page.locator(".file .button").evaluate_all(_BOXES)
