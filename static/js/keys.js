@@ -41,6 +41,7 @@ export class Keys {
       const target = /** @type {Element} */ (event.target)
       const key = event.shiftKey || event.key.length > 1 ? event.key : event.key.toLowerCase() // caps lock
       if (event.defaultPrevented || event.altKey || event.isComposing || target.closest(FIELDS)) return
+      if (document.body.dataset.page) return // the log-in, where there is nothing for them to act on
       if (event.ctrlKey || event.metaKey) {
         if (key.toLowerCase() !== "a" || !list.tasks.length) return
         if (target.closest("pre")) getSelection()?.selectAllChildren(target) // a log, to be copied

@@ -47,6 +47,21 @@ async def test_before_a_log_in_nothing_but_the_list_is_asked_for(api: FakeApi, o
         await expect(page.get_by_label("链接")).to_be_focused()
 
 
+async def test_keys_have_nothing_to_act_on_at_the_log_in(api: FakeApi, open_page: OpenPage) -> None:
+    press = """key => document.body.dispatchEvent(
+        new KeyboardEvent('keydown', { key, cancelable: true, bubbles: true })
+    )"""
+    api.token = TOKEN
+    async with asyncio.timeout(PATIENCE), open_page(api.url, is_listed=False) as page:
+        await expect(page.get_by_label("访问令牌")).to_be_focused()
+        for key in "?/nj":
+            assert await page.evaluate(press, key)  # it is left to the browser
+        await log_in(page, TOKEN)
+        await is_live(page)
+        assert not await page.evaluate(press, "?")
+        await expect(page.locator("#keys")).to_be_visible()
+
+
 async def test_without_tokens_there_is_nothing_to_log_out_of(api: FakeApi, open_page: OpenPage) -> None:
     async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
         await is_live(page)
