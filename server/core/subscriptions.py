@@ -342,6 +342,7 @@ class Findings(Stored):
     digest: str | None = Field(default=None, description="of a feed's content")
     seeded: bool = Field(default=False, description="all entries were read once")
     whole_at: NonNegativeFloat | None = Field(default=None, description="when all were read last")
+    forgets: int = Field(default=0, description="how often items were forgotten, which are to be read again")
     newest_first: bool = False
     cut: bool = Field(default=False, description="the end of the list was not reached yet")
     count: int | None = Field(default=None, description="of entries, as the source says")

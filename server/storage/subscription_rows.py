@@ -415,6 +415,8 @@ class SubscriptionRows(HeardTable):
             plan = decided(subscription, noticed, looked, known, pace.max_new, now)
             tasks = await _carry_out(tables, subscription, plan, now)
             findings = _found(subscription.findings, looked, now)
+            if findings.forgets != claim.subscription.findings.forgets:
+                findings = _unread(findings)
             more = findings.cut and any(key not in known.items for key in plan.items)
             await _put_off(tables, subscription, findings, pace, now, looked.max_age or 0.0, more=more)
             await insert(tables, _PACE, [(_host(subscription.url), now + pace.pause, 0.0, 0)])
@@ -573,10 +575,10 @@ class SubscriptionRows(HeardTable):
             await _run_in(tables, "DELETE FROM media WHERE key IN ({keys})", others)
             await _run_in(tables, "DELETE FROM aliases WHERE key IN ({keys})", others)
             # A source that has not changed is to be read all the same.
-            findings = (await _get(tables, subscription_id)).findings
-            unread = {"etag": None, "modified": None, "digest": None, "whole_at": None}
-            told = findings.model_copy(update=unread).model_dump_json(exclude_defaults=True)
-            await tables.run(_TOLD, (told, subscription_id))
+            findings = _unread((await _get(tables, subscription_id)).findings)
+            # A look that is under way passes over what it knows, and so over what is forgotten now.
+            findings = findings.model_copy(update={"forgets": findings.forgets + 1})
+            await tables.run(_TOLD, (findings.model_dump_json(exclude_defaults=True), subscription_id))
 
         await self._transactions.write(work)
 
@@ -784,6 +786,11 @@ def _found(before: Findings, looked: Looked, now: float) -> Findings:
         if looked.whole:
             change["whole_at"] = now
     return before.model_copy(update=change)
+
+
+def _unread(findings: Findings) -> Findings:
+    """The next look reads all, even if the source has not changed."""
+    return findings.model_copy(update={"etag": None, "modified": None, "digest": None, "whole_at": None})
 
 
 async def _put_off(

@@ -952,6 +952,26 @@ async def test_what_is_forgotten_is_new(store: AnyStore) -> None:
     assert len(settled.tasks) == 1
 
 
+async def test_what_is_forgotten_during_a_look_is_new_at_the_next_one(store: AnyStore) -> None:
+    """The child of the look knew it, and passed it over."""
+    mine = await subscribed(store, backlog="all")
+    unchanged = Looked(form="feed", digest="x", etag="y")
+    [task] = (await looked(store, entries(1), looked=unchanged)).tasks
+    await ended(store, task)
+    under_way = await claimed(store, NOW + 2 * HOUR)
+    assert under_way.known
+    await store.subscriptions.forget(mine.subscription_id, ["site 1"])
+    told = Looked(form="feed", digest="x", etag="y", whole=True)
+    await store.subscriptions.settle(under_way, [], told, PACE, NOW + 2 * HOUR)
+    claim = await claimed(store, NOW + 4 * HOUR)
+    findings = claim.subscription.findings
+    assert (findings.etag, findings.digest, findings.whole_at) == (None, None, None)
+    settled = await store.subscriptions.settle(claim, entries(1), WHOLE, PACE, NOW + 4 * HOUR)
+    assert len(settled.tasks) == 1
+    claim = await claimed(store, NOW + 6 * HOUR)
+    assert claim.subscription.findings.whole_at == NOW + 4 * HOUR
+
+
 async def test_what_is_kept_goes_by_days_and_by_number_and_never_what_is_pinned(store: AnyStore) -> None:
     mine = await subscribed(store, backlog="all", keep={"last": 2, "days": 30})
     days = {3: "2026-01-03", 2: "2026-01-02", 1: "2026-01-01"}
