@@ -68,6 +68,7 @@ async def open_embedded(
                 data=data,
                 tells=tells_of(default=settings.webhooks.default is not None, notify=settings.notify.names),
                 counts=counts,
+                clock=clock,
             )
         )
         hub.now = lambda: clock.now().timestamp()

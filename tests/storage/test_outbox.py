@@ -1,6 +1,7 @@
 """The contract of `Outbox`, on every backend: what is to be told is stored with the end of its task."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -120,6 +121,20 @@ async def test_the_delivery_of_a_deleted_task_goes_with_it(store: Any) -> None:
     assert [delivery.task_id for delivery in found] == [other.task_id]
     await store.forget(status.task_id)
     assert [delivery.task_id for delivery in await due(store)] == [other.task_id]
+
+
+@pytest.mark.parametrize("jump", [-86_400.0, 86_400.0])
+async def test_a_machine_whose_clock_is_set_changes_no_wait(
+    store: Any, monkeypatch: pytest.MonkeyPatch, jump: float
+) -> None:
+    await ended(store)
+    [delivery] = await due(store)
+    await store.outbox.failed(delivery.delivery_id, "http_500", 300.0)
+    set_to = time.time() + jump
+    monkeypatch.setattr(time, "time", lambda: set_to)
+    assert 250 < await store.outbox.due_in(WEBHOOKS) <= 300
+    await ended(store)
+    assert len(await due(store)) == 1
 
 
 async def test_a_failed_try_is_due_again_when_its_plan_says_or_given_up(store: Any) -> None:

@@ -1,7 +1,6 @@
 """The deliveries to webhooks and people, in the database file, by its one writer."""
 
 import json
-import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -41,35 +40,38 @@ _PAGE = f"{_COLUMNS} WHERE deliveries.number < ? AND kind <> 'notify' ORDER BY 1
 
 
 class SqliteOutbox:
-    """See `server.core.deliveries.Outbox`. Times are those of the system's clock: no restart stops it."""
+    """See `server.core.deliveries.Outbox`. Times are those of the server's clock."""
 
     def __init__(self, writer: Writer, reads: Reader, changes: Changes) -> None:
         self._writer = writer
         self._reads = reads
         self._changes = changes
 
+    def _now(self) -> float:
+        return self._changes.clock.now().timestamp()
+
     def listen(self, called: Callable[[], None]) -> None:
         self._changes.told = called
 
     async def claim(self, kinds: Sequence[str], most: int) -> list[Delivery]:
-        now = time.time()
+        now = self._now()
         claim = Execute(_CLAIM, (now + LEASE, now, now + LONGEST_WAIT + LEASE, json.dumps(kinds), most))
         return await self._named(await self._writer.submit(claim))
 
     async def release_all(self) -> None:
         """Make due at once what was claimed: no server but this one, which has just started, delivers."""
-        now = time.time()
+        now = self._now()
         await self._writer.submit(Execute(_RELEASE, (now, now, now + LEASE)))
 
     async def due_in(self, kinds: Sequence[str]) -> float | None:
         [(next_at,)] = await self._reads.fetch(_NEXT, (json.dumps(kinds),))
-        return None if next_at is None else max(0.0, next_at - time.time())
+        return None if next_at is None else max(0.0, next_at - self._now())
 
     async def delivered(self, delivery_id: str) -> None:
         await self._writer.submit(Execute(_DELIVERED, (delivery_id,)))
 
     async def failed(self, delivery_id: str, error: str, again_in: float | None) -> None:
-        next_at = None if again_in is None else time.time() + again_in
+        next_at = None if again_in is None else self._now() + again_in
         await self._writer.submit(Execute(_FAILED, (error, next_at, delivery_id)))
 
     async def page(self, cursor: str | None, limit: int) -> tuple[list[Delivery], str | None]:
@@ -79,7 +81,7 @@ class SqliteOutbox:
         return list(readable(_read, rows[:limit])), more
 
     async def again(self, delivery_id: str) -> Delivery:
-        due = await self._writer.submit(Execute(_AGAIN, (time.time(), delivery_id)))
+        due = await self._writer.submit(Execute(_AGAIN, (self._now(), delivery_id)))
         for delivery in await self._named(due):
             self._changes.told()
             return delivery

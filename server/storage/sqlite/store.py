@@ -2,13 +2,13 @@
 
 import asyncio
 import json
-import time
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from server.core.clock import Clock
 from server.core.counts import Counts
 from server.core.data_dir import DataDir
 from server.core.deliveries import Tells, tells_of
@@ -133,6 +133,7 @@ async def open_store(
     data: DataDir | None = None,
     tells: Tells = tells_of(),  # noqa: B008 -- a function
     counts: Counts | None = None,
+    clock: Clock | None = None,
 ) -> AsyncIterator["SqliteStore"]:
     """Open or create the database; the caller must hold `open_lock` meanwhile. Raises `DatabaseUnusable`.
 
@@ -154,7 +155,7 @@ async def open_store(
             for task in readable(read_task, await reads.fetch(_BY_STAGE, (json.dumps(running),))):
                 memory.put(task)
             [(last_number, had_subscriptions)] = await reads.fetch(_LAST_NUMBER)
-            changes = Changes(db, memory, last_number, max_queued, tells)
+            changes = Changes(db, memory, last_number, max_queued, tells, clock)
             opened = (path, *(path.with_name(path.name + suffix) for suffix in ("-wal", "-shm")))
             await asyncio.to_thread(data.keep_watch_of, *opened)
             writer = await stack.enter_async_context(
@@ -163,7 +164,7 @@ async def open_store(
             sessions = await load_sessions(reads, writer)
             was_paused = bool(await reads.fetch("SELECT queue FROM pauses"))
             outbox = SqliteOutbox(writer, lists, changes)
-            own = (writer, reads, lists, memory, data, find_short, version, sessions, outbox)
+            own = (writer, reads, lists, memory, data, find_short, version, sessions, outbox, changes.clock)
             store = SqliteStore(*own, was_paused=was_paused, had_subscriptions=bool(had_subscriptions))
             changes.placing = store.placements.heard
         yield store
@@ -183,6 +184,7 @@ class SqliteStore(CommonTables):
         version: int,
         sessions: SqliteSessions,
         outbox: SqliteOutbox,
+        clock: Clock,
         *,
         was_paused: bool,
         had_subscriptions: bool,
@@ -201,6 +203,7 @@ class SqliteStore(CommonTables):
         self._lists = lists
         self._memory = memory
         self._data = data
+        self._clock = clock
         self._find_short = find_short
         # For `ping`: setting the version that is set already changes nothing, and yet writes to the disk.
         self._rewrite_version = f"PRAGMA user_version = {version:d}"
@@ -339,7 +342,7 @@ class SqliteStore(CommonTables):
     async def changed_since(self, moment: datetime) -> dict[str, bool] | None:
         """All tasks that have not ended may have changed."""
         began = int(moment.timestamp()) - WRITTEN_WITHIN
-        if began < time.time() - CHANGED_WITHIN.total_seconds():
+        if began < self._clock.now().timestamp() - CHANGED_WITHIN.total_seconds():
             return None
         rows = await self._lists.fetch(_CHANGED, (began, MOST_CHANGED + 1))
         live = self._memory.unfinished()

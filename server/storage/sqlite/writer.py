@@ -9,7 +9,6 @@ before, so it holds nothing that could still be rolled back.
 import asyncio
 import json
 import sqlite3
-import time
 from asyncio import to_thread
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -21,6 +20,7 @@ from typing import Any, Self
 
 import aiosqlite
 
+from server.core.clock import Clock
 from server.core.counts import Counts
 from server.core.data_dir import DataDir
 from server.core.deliveries import Tells, tells_of
@@ -298,7 +298,9 @@ class Changes:
         last_number: int,
         max_queued: int,
         tells: Tells = tells_of(),  # noqa: B008 -- a function
+        clock: Clock | None = None,
     ) -> None:
+        self.clock = clock or Clock()
         self.told: Callable[[], None] = lambda: None
         self.placing: Callable[[], None] = lambda: None
         self._tells = tells
@@ -434,7 +436,7 @@ class Changes:
         if subscribed := [status for status in followed if status.subscription_id]:
             self._places |= await follow_tasks(_Statements(self._db), subscribed)
         if ending := [save for save in saves if save.ends]:
-            self._ends, now = True, time.time()
+            self._ends, now = True, self.clock.now().timestamp()
             rows = [
                 (*delivery_values(save.status, str(save.values[STATUS]), addressee), now)
                 for save in ending
