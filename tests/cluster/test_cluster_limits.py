@@ -185,7 +185,7 @@ async def test_there_is_no_room_only_when_no_worker_has_any(
 
 async def until_answered(node: Service, url: str, expected: tuple[int, str | None]) -> None:
     """Nodes know of each other what was so a second ago."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         while True:
             async with node.client.post("/api/process", json={"url": url, "outputs": ["video"]}) as answer:
                 if (answer.status, (await answer.json()).get("code")) == expected:

@@ -57,7 +57,7 @@ def without_mood(payload: Payload) -> Payload:
 
 async def settings_check(node: Service) -> dict[str, Any]:
     """As soon as it is not in order: a node that has just begun has to be heard of first."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         while True:
             async with node.client.get("/readyz?lang=en") as answer:
                 check: dict[str, Any] = (await answer.json())["checks"]["settings"]
