@@ -62,7 +62,7 @@ class Inside:
 
     async def reached(self, task_id: str, stage: str) -> dict[str, Any]:
         """The first payload seen in `stage`."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(50):
             while (found := await self.status(task_id))["stage"] != stage:
                 await asyncio.sleep(0.01)
         return found

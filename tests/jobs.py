@@ -316,7 +316,7 @@ def running_jobs(ffmpeg: str = FFMPEG, **environment: str) -> Iterator[Jobs]:
 def probe(path: Path) -> str:
     """What ffmpeg prints while it decodes all of a file; fails on any error."""
     command = [FFMPEG, "-hide_banner", "-xerror", "-i", str(path), "-f", "null", "-"]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    result = subprocess.run(command, capture_output=True, text=True, timeout=50, check=False)
     assert result.returncode == 0, result.stderr
     return result.stderr
 

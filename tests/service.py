@@ -30,7 +30,7 @@ FINAL = ("completed", "failed", "cancelled")
 # machine.
 _SLOW_STEP = re.compile(r" WARNING asyncio: Executing .* took [0-9.]+ seconds$")
 _LISTENING = re.compile(r"listening on (http://[^\s\"]+)")
-_PATIENCE = 30
+_PATIENCE = 50
 Payload = dict[str, Any]
 
 
