@@ -58,7 +58,7 @@ export class Header {
   #count(listed, isAll, stages) {
     if (isAll) return listed.length
     const counted = stages.reduce((sum, stage) => sum + (this.#counts.stages[stage] ?? 0), 0)
-    return counted >= listed.length ? counted : `${listed.length}+` // they are not here yet, or out of date
+    return counted >= listed.length ? counted : `${this.#i18n.format.count(listed.length)}+` // they are not here yet, or out of date
   }
 }
 

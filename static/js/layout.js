@@ -214,13 +214,16 @@ export class SectionElement {
   #count = document.createElement("span")
   #rows = document.createElement("ol")
   #gaps
+  #i18n
 
   /**
    * @param {string} name
    * @param {() => readonly import("./task.js").Task[]} tasks  that are shown
+   * @param {import("./i18n.js").I18n} i18n
    */
-  constructor(name, tasks) {
+  constructor(name, tasks, i18n) {
     this.#gaps = new Gaps(tasks)
+    this.#i18n = i18n
     this.element.className = "section"
     this.#words.id = `section-${name}`
     this.#count.className = "count"
@@ -249,7 +252,7 @@ export class SectionElement {
     setStyle(this.element, "transform", `translateY(${top}px)`)
     setStyle(this.#rows, "height", `${height}px`)
     const { count } = shown.positionOf(from, section)
-    setText(this.#count, isWhole ? String(count) : `${count}+`)
+    setText(this.#count, this.#i18n.format.count(count) + (isWhole ? "" : "+"))
     const gaps = this.#gaps.show(
       stretches(section, rows.map(([index]) => index)).map(([begin, end]) => {
         const y = geometry.offset(begin, from)
@@ -392,7 +395,7 @@ export class Layout {
   #section(key) {
     let section = this.#sections.get(key)
     if (!section) {
-      this.#sections.set(key, section = new SectionElement(String(key), () => this.#shown.items))
+      this.#sections.set(key, section = new SectionElement(String(key), () => this.#shown.items, this.#i18n))
     }
     const title = this.#edge.order.sections.title(key)
     section.call(typeof title === "string" ? this.#i18n.t(title) : this.#i18n.format.month(title))

@@ -61,6 +61,7 @@ async def test_5000_tasks_are_all_reached_by_scrolling_with_few_nodes(
         await page.keyboard.press("End")
         await expect(row(page, "task-0001")).to_be_in_viewport()
         await expect(page.locator(".row").last).to_have_attribute("aria-posinset", "5000")
+        await expect(page.locator(".section h2 .count")).to_have_text("5,000")
         await has_titles(page, newest_first)
         assert await count_nodes(session) < MOST_NODES
         height = await page.evaluate("document.documentElement.scrollHeight")
