@@ -1,6 +1,6 @@
 // @ts-check
 // How many tasks there are of each kind, as the server counts them, and whether its queue is paused, which is known
-// as soon as it changes. Where the server cannot say, the filters have no numbers.
+// as soon as it changes.
 
 import { Problem } from "./api.js"
 import { on, setText } from "./dom.js"
@@ -21,8 +21,6 @@ const KINDS = {
 /** Fires "change". */
 export class Counts extends EventTarget {
   isPaused = false
-  /** False: the service has no counts. */
-  isKnown = true
   /** Tasks by their stage. @type {Record<string, number>} */
   stages = {}
   #api
@@ -47,14 +45,14 @@ export class Counts extends EventTarget {
     super()
     this.#api = api
     this.#form = form
-    this.#format = (/** @type {number} */ n) => n.toLocaleString(i18n.language)
+    this.#format = (/** @type {number} */ n) => i18n.format.count(n)
     this.#newWatch = newWatch
   }
 
   /** Counts are out of date: ask for them soon. */
   stale() {
     this.#isStale = true
-    if (this.isKnown) this.#timer ??= setTimeout(() => this.#ask(), PAUSE_MS)
+    this.#timer ??= setTimeout(() => this.#ask(), PAUSE_MS)
   }
 
   /** Ask now. */
@@ -92,8 +90,7 @@ export class Counts extends EventTarget {
         this.#follow()
       }
     } catch (error) {
-      if (!(error instanceof Problem)) throw error
-      if (error.status === 404) this.isKnown = false
+      if (!(error instanceof Problem)) throw error // the next change asks again
     }
     this.#timer = undefined
     if (this.#isStale) this.stale()
@@ -107,7 +104,7 @@ export class Counts extends EventTarget {
         return watch
       },
     )
-    this.#watch.then((watch) => this.isKnown && watch.start(this.isPaused), () => (this.#watch = undefined))
+    this.#watch.then((watch) => watch.start(this.isPaused), () => (this.#watch = undefined))
   }
 
   /** @param {{paused: boolean, stages: Record<string, number>}} answer */

@@ -146,7 +146,7 @@ export class MainMenu {
     button.addEventListener("click", () => {
       const names = session.isWanted ? ["settings"] : [
         ...(counts.stages.failed ? ["retry"] : []),
-        ...(counts.isKnown ? [counts.isPaused ? "resume" : "pause"] : []),
+        counts.isPaused ? "resume" : "pause",
         "settings",
         "keys",
         ...(session.isLoggedIn ? ["logout"] : []),

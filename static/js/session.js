@@ -36,7 +36,7 @@ export class Session extends EventTarget {
    * @param {AbortSignal} signal
    */
   async check(signal) {
-    const session = await this.#api.get("api/session", {}, { signal }).catch(withoutSessions)
+    const session = await this.#api.get("api/session", {}, { signal })
     this.isLoggedIn = Boolean(session.logged_in)
     if (session.login_required && !session.logged_in) this.want()
   }
@@ -89,10 +89,4 @@ export class Session extends EventTarget {
     const session = await this.#api.get("api/session").catch(() => ({ logged_in: false }))
     if (this.isWanted && session.logged_in) this.#begin()
   }
-}
-
-/** @param {unknown} error  a server that knows no sessions needs none */
-function withoutSessions(error) {
-  if (error instanceof Problem && [404, 405].includes(error.status)) return {}
-  throw error
 }
