@@ -62,7 +62,7 @@ def open_backend(
 async def check_database(settings: Settings) -> str:
     """Describe the database in a few words. Raises `DatabaseUnusable` if a server could not work with it."""
     if settings.storage.database != "sqlite":
-        from server.storage.postgresql.checking import check as check_postgresql
+        from server.storage.postgresql.database_backup import check as check_postgresql
 
         return await check_postgresql(settings.storage.database)
     path = settings.storage.data_dir / sqlite.DATABASE

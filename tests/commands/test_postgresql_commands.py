@@ -12,7 +12,7 @@ import pytest
 from server.core.models import Task
 from server.core.unusable import DatabaseUnusable
 from server.files.public_names import short_of
-from server.storage.postgresql import checking, database_backup, open_store
+from server.storage.postgresql import database_backup, open_store
 from tests.adding import add
 from tests.cluster.postgres import database, find_programs
 from tests.commands.test_commands import Command, command
@@ -136,10 +136,10 @@ def test_a_backup_that_fails_leaves_nothing(
 
 
 async def test_check_says_what_is_there(empty_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checking, "HEARD_WITHIN", 20.0)  # on a busy machine
-    assert "UTF8, announcements arrive; it is empty" in await checking.check(empty_database)
+    monkeypatch.setattr(database_backup, "HEARD_WITHIN", 20.0)  # on a busy machine
+    assert "UTF8, announcements arrive; it is empty" in await database_backup.check(empty_database)
     await filled(empty_database)
-    found = await checking.check(empty_database)
+    found = await database_backup.check(empty_database)
     assert found.startswith("PostgreSQL 1")
     assert "announcements arrive; it is in order (schema " in found
 
@@ -151,10 +151,10 @@ async def test_check_notices_that_announcements_do_not_arrive(
     with psycopg.connect(empty_database) as db:
         db.execute("CREATE SCHEMA deaf")
         db.execute("CREATE FUNCTION deaf.pg_notify(text, text) RETURNS void LANGUAGE sql AS ''")
-    monkeypatch.setattr(checking, "HEARD_WITHIN", 0.2)
+    monkeypatch.setattr(database_backup, "HEARD_WITHIN", 0.2)
     deaf = f"{empty_database}?options=-c%20search_path%3Ddeaf,pg_catalog,public"
     with pytest.raises(DatabaseUnusable, match="pooler in transaction mode"):
-        await checking.check(deaf)
+        await database_backup.check(deaf)
 
 
 @pytest.mark.parametrize("folder", ["nodes", "scratch"])

@@ -1,4 +1,7 @@
-"""Backs up the database with `pg_dump`, which has to be at least as new as the PostgreSQL server."""
+"""Backs up and checks the database, also while nodes run on it.
+
+The backup is made by `pg_dump`, which has to be at least as new as the PostgreSQL server.
+"""
 
 import asyncio
 import os
@@ -11,8 +14,10 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from server.core.unusable import DatabaseUnusable
 from server.storage.atomic_file import new_file
-from server.storage.postgresql.connection import PLACE, connected, explained, one_line
+from server.storage.postgresql.connection import PLACE, POOLER, connected, explained, one_line
+from server.storage.postgresql.migrations import released_scripts, verify
 
+HEARD_WITHIN = 2.0  # seconds in which a notification has to arrive
 _DEBIAN = Path("/usr/lib/postgresql")
 _VERSION = re.compile(rb"\(PostgreSQL\) (\d+)")
 
@@ -48,6 +53,26 @@ async def backup(url: str, target: Path) -> None:
             raise DatabaseUnusable(
                 PLACE, f"could not be copied ({one_line(complaint.decode(errors='replace'))})"
             )
+
+
+async def check(url: str) -> str:
+    """Describe the database in a few words, without a change or a lock. Raises `DatabaseUnusable` if a server
+    could not work with it.
+    """
+    newest = released_scripts()[-1].number
+    with explained():
+        async with connected(url) as db, connected(url) as other:
+            version = await verify(db, newest)
+            # A notification that no node hears has to reach another connection.
+            channel = f"clipwire_check_{os.getpid()}"
+            await db.execute(f"LISTEN {channel}".encode())
+            await other.execute("SELECT pg_notify(%s, '')", (channel,))
+            if not [one async for one in db.notifies(timeout=HEARD_WITHIN, stop_after=1)]:
+                raise DatabaseUnusable(PLACE, POOLER)
+            what = f"PostgreSQL {db.info.parameter_status('server_version')}, UTF8, announcements arrive"
+    if not version:
+        return f"{what}; it is empty: tables will be made"
+    return f"{what}; it is in order (schema {version}, this server knows {newest})"
 
 
 def _find(needed: int) -> str:
