@@ -12,11 +12,10 @@ import aiosqlite
 
 from server.core.unusable import DatabaseUnusable
 from server.files.cookie_folder import LocalCookies
-from server.storage.sqlite.connection import DATABASE, explained
+from server.storage.sqlite.connection import DATABASE, connect_from_outside, explained
 from server.storage.sqlite.data_dir_lock import LOCK, open_lock
 from server.storage.sqlite.database_backup import is_there
 from server.storage.sqlite.migrations import released_scripts, verify
-from server.storage.sqlite.read_only import connect_from_outside
 
 BATCH = 500  # rows
 _ROWS = """

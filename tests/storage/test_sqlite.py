@@ -25,8 +25,8 @@ from server.storage.atomic_file import new_file
 from server.storage.cursor import Cursor
 from server.storage.sqlite import SqliteStore, backup, open_store, writer
 from server.storage.sqlite import store as store_module
+from server.storage.sqlite.connection import connect_from_outside
 from server.storage.sqlite.pages import page_query
-from server.storage.sqlite.read_only import connect_from_outside
 from server.storage.sqlite.search import Match, Unindexed
 from server.storage.sqlite.writer import Memory
 from tests.adding import add

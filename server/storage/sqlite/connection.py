@@ -1,11 +1,14 @@
 """Connections to the database file, and the errors that are raised where it cannot be used.
 
-One connection writes; others read, since the writing one sees its own changes before they are committed.
+One connection of the server writes; others read, since the writing one sees its own changes before they are
+committed. Other programs read by `connect_from_outside`, which changes nothing.
 """
 
+import asyncio
 import os
 import shutil
 import sqlite3
+import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
@@ -18,9 +21,12 @@ from server.core.unusable import DatabaseUnusable
 DATABASE = "clipwire.db"
 BUSY_TIMEOUT = 5.0  # seconds that a start waits for another program, such as the sqlite3 shell
 READ_TIMEOUT = 1.0  # seconds that a read waits for a lock; in WAL mode readers normally wait for none
+OUTSIDE_TIMEOUT = 5.0  # seconds that another program waits for the one that holds the database
 FULL = 1 << 20  # bytes: a disk with less free space counts as full
 WAL_LIMIT = 64 << 20  # bytes that the write-ahead log keeps after a checkpoint
-
+# The log's index is only read, or built in memory (https://www.sqlite.org/wal.html#read_only_databases).
+_WITH_LOG = "mode=ro&readonly_shm=1"
+_WITHOUT_LOG = "mode=ro&immutable=1"  # nobody writes: a server that has written has a log
 _ADVICE = {
     sqlite3.SQLITE_NOTADB: "is not a SQLite database: restore a backup, or move the file away to begin anew",
     sqlite3.SQLITE_CORRUPT: "is damaged: restore a backup, or move the file away to begin anew",
@@ -123,6 +129,31 @@ async def connect_reader(path: Path) -> AsyncIterator[Reader]:
         yield Reader(db, path)
 
 
+@asynccontextmanager
+async def connect_from_outside(path: Path) -> AsyncIterator[aiosqlite.Connection]:
+    """A connection for other programs than the server, which sees all that is committed in the database
+    `path`, and changes nothing: no byte, no timestamp, no file.
+
+    A server may be running on the database, or may have been killed: then its last commits are only in the
+    write-ahead log (`-wal`). An ordinary connection, even one that only reads, would rebuild the log's index
+    (`-shm`), and move the log's content into the database (a checkpoint) when it closes. The folder may be
+    read-only.
+    """
+    log, index = (path.with_name(path.name + suffix) for suffix in ("-wal", "-shm"))
+    if log.exists() and index.exists():
+        async with _connect_as(path, _WITH_LOG) as db:
+            yield db
+    elif not log.exists() or not log.stat().st_size:
+        async with _connect_as(path, _WITHOUT_LOG) as db:
+            yield db
+    else:  # a copy of the two without the index, which SQLite could build only in their folder
+        with tempfile.TemporaryDirectory() as folder:
+            for file in (path, log):
+                await asyncio.to_thread(shutil.copy, file, folder)
+            async with _connect_as(Path(folder) / path.name, "mode=rw") as db:
+                yield db
+
+
 def _create(path: Path) -> None:
     """Create the file readable for this user alone: its `-wal` and `-shm` files take over its mode.
 
@@ -133,3 +164,17 @@ def _create(path: Path) -> None:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
     except OSError as error:
         raise DatabaseUnusable(path, f"cannot be written ({error.strerror})") from error
+
+
+@asynccontextmanager
+async def _connect_as(path: Path, how: str) -> AsyncIterator[aiosqlite.Connection]:
+    """`how`: the parameters of SQLite's URI."""
+    uri = _uri(path, how)
+    # Tried first: a file that aiosqlite cannot open leaves a thread that may outlive the event loop.
+    await asyncio.to_thread(lambda: sqlite3.connect(uri, uri=True).close())
+    async with aiosqlite.connect(uri, uri=True, isolation_level=None, timeout=OUTSIDE_TIMEOUT) as db:
+        yield db
+
+
+def _uri(path: Path, how: str) -> str:
+    return f"{path.absolute().as_uri()}?{how}"

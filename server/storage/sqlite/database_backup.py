@@ -5,9 +5,8 @@ from pathlib import Path
 
 from server.core.unusable import DatabaseUnusable
 from server.storage.atomic_file import new_file
-from server.storage.sqlite.connection import explained
+from server.storage.sqlite.connection import connect_from_outside, explained
 from server.storage.sqlite.migrations import released_scripts, verify
-from server.storage.sqlite.read_only import connect_from_outside
 
 
 async def backup(path: Path, target: Path) -> None:
