@@ -1,9 +1,12 @@
-"""`python -m server backup FILE`: a copy of the database, safe while the server runs."""
+"""`python -m server backup FILE`: a copy of the database, safe while the server runs.
+
+`python -m server restore FILE`: the copy becomes the database of an empty data folder.
+"""
 
 import sys
 from pathlib import Path
 
-from server.assembly import DatabaseUnusable, back_up
+from server.assembly import DatabaseUnusable, DataDirInUse, back_up, restore_database
 from server.settings import Settings
 
 
@@ -14,4 +17,18 @@ async def backup(settings: Settings, target: Path) -> int:
         print(f"clipwire: {exc}", file=sys.stderr)
         return 1
     print(target)
+    return 0
+
+
+async def restore(settings: Settings, source: Path) -> int:
+    """Exit status 1 if the copy is none, or the folder is not empty; 3 if a server is using it."""
+    try:
+        place = await restore_database(settings, source)
+    except DataDirInUse as exc:
+        print(f"clipwire: {exc}", file=sys.stderr)
+        return 3
+    except DatabaseUnusable as exc:
+        print(f"clipwire: {exc}", file=sys.stderr)
+        return 1
+    print(place)
     return 0

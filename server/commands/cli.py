@@ -262,7 +262,7 @@ def _make_backup() -> click.Command:
 
 def _make_restore() -> click.Command:
     def restore(file: Path) -> int:
-        from server.commands.restore import restore
+        from server.commands.backup import restore
         from server.settings import load
 
         return asyncio.run(restore(load(), file))
