@@ -2,11 +2,12 @@
 
 import asyncio
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
-from server.child.media import disorder, recording
+from server.child.media import recording
 from server.child.process.job_failed import JobFailed
 from tests.tools import FFMPEG
 
@@ -22,20 +23,20 @@ def sound(times: list[int], lasts: int = FRAME) -> list[str]:
 def test_packets_for_much_more_than_its_length_are_disorder() -> None:
     """As it was seen: 13,094 frames of sound in 9.6 s of film."""
     times = [int(n * 9.6 * 44100 / 13_094) for n in range(13_094)]
-    assert disorder.complaint_about(sound(times)) == "304.0 s of packets in 9.6 s"
+    assert recording.complaint_about(sound(times)) == "304.0 s of packets in 9.6 s"
 
 
 def test_packets_that_go_back_in_time_are_disorder() -> None:
     once = [n * FRAME for n in range(200)]
-    assert disorder.complaint_about(sound(once * 3, lasts=1)) is None, "a jump or two are not"
+    assert recording.complaint_about(sound(once * 3, lasts=1)) is None, "a jump or two are not"
     flood = [n * FRAME - (n % 2) * 3 * FRAME for n in range(400)]
-    assert disorder.complaint_about(sound(flood)) == "200 of 400 packets go back in time"
+    assert recording.complaint_about(sound(flood)) == "200 of 400 packets go back in time"
 
 
 def test_gaps_and_an_overlap_at_a_seam_are_none() -> None:
     times = [n * FRAME + (n > 100) * 900_000 for n in range(300)]
-    assert disorder.complaint_about(sound(times)) is None
-    assert disorder.complaint_about([]) is None
+    assert recording.complaint_about(sound(times)) is None
+    assert recording.complaint_about([]) is None
 
 
 @pytest.mark.parametrize("of_dash", [False, True])
@@ -55,5 +56,9 @@ async def test_what_is_in_disorder_is_dropped_and_recorded_anew(tmp_path: Path, 
     assert os.listdir(tmp_path) == []
 
 
-async def test_a_film_is_in_order(tmp_path: Path, media: Path) -> None:
-    assert disorder.complaint(media / "video.mp4", FFMPEG, lambda: None) is None
+def test_a_film_is_in_order(tmp_path: Path, media: Path) -> None:
+    piece = tmp_path / "recorded-0001.mkv"
+    shutil.copy(media / "video.mp4", piece)
+    recording.is_of_dash(tmp_path)
+    recording.check_order(tmp_path, FFMPEG, lambda: None)
+    assert piece.exists()

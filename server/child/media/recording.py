@@ -13,14 +13,14 @@ Decisions: docs/decisions/broadcasts.md
 
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
 from typing import Any, Final
 
-from server.child.media import disorder, guarded_ffmpeg, probe, run_ffmpeg
+from server.child.media import guarded_ffmpeg, probe, run_ffmpeg
 from server.child.media.guarded_ffmpeg import Streams
 from server.child.media.live_dash import LiveDash
 from server.child.media.parts import Part, concatenation
@@ -44,6 +44,11 @@ _GRACE: Final = 5.0  # seconds that ffmpeg has to end when it is asked to
 _SILENT: Final = 45.0  # seconds without a byte of an HLS, after which nobody but its playlist is believed
 _SILENT_DASH: Final = 120.0  # as long, of a DASH: nobody can be asked then
 _HEADER: Final = 8192  # bytes; a piece that is no larger is empty, and its name is used again
+# A piece is not what was sent if its packets last longer than it, or go back in time.
+_LASTS: Final = 1.2  # times its length that the packets of a stream may last together
+_APART: Final = 2.0  # seconds; they have to be further apart, too: short recordings have ragged ends
+_BACKWARDS: Final = 0.1  # of all packets that may not be later than the one before
+_FEW: Final = 50  # packets
 # Messages of an ffmpeg whose broadcast broke off; its exit status is 0 all the same.
 _BROKE_OFF: Final = ("failed to reload playlist", "error during demuxing")
 _OUTPUT: Final = ("-c", "copy", "-f", "matroska", "-cluster_time_limit", "1000", "-flush_packets", "1")
@@ -81,14 +86,40 @@ def is_of_dash(directory: Path) -> None:
 
 
 def check_order(directory: Path, executable: str, on_line: Callable[[], None]) -> None:
-    """Drop all pieces and raise `JobFailed` if a piece of a DASH is not what was sent: see `disorder`."""
+    """Drop all pieces and raise `JobFailed` if a piece of a DASH is not what was sent.
+
+    ffmpeg's DASH demuxer repeated segments of a live manifest without end while its times stood still: the
+    file seems to be whole and ends in order, but has minutes of sound in seconds of film. `live_dash` keeps
+    that demuxer out of it; here it is made sure of. `on_line` is called often meanwhile: a long recording
+    takes its time.
+    """
     if not (directory / _OF_DASH).exists():
         return
+    outputs = ("-map", "0:v?", "-map", "0:a?", "-c", "copy", "-f", "framecrc", "-")
     for piece in pieces(directory):
-        if complaint := disorder.complaint(piece, executable, on_line):
+        command = [executable, "-v", "quiet", "-nostdin", "-i", f"file:{piece}", *outputs]
+        with run_ffmpeg.listing(command) as lines:
+            complaint = complaint_about(lines, on_line)
+        if complaint:
             for each in directory.glob(f"{PIECE}*"):
                 each.unlink()
             raise JobFailed("incomplete", f"what was recorded is in disorder: {complaint}")
+
+
+def complaint_about(lines: Iterable[str], on_line: Callable[[], None] = lambda: None) -> str | None:
+    """What is wrong with a file of which `lines` are ffmpeg's `framecrc`; None if nothing is."""
+    streams: dict[str, _Packets] = {}
+    for line in lines:
+        if line.startswith("#tb "):
+            number, _, unit = line[4:].partition(":")
+            above, _, below = unit.strip().partition("/")
+            streams[number] = _Packets(int(above) / int(below))
+        elif line[:1].isdigit():
+            number, decoded, shown, lasts, *_ = (each.strip() for each in line.split(","))
+            streams[number].add(int(decoded), int(shown), int(lasts))
+            on_line()
+    found = (stream.complaint() for stream in streams.values())
+    return next((complaint for complaint in found if complaint), None)
 
 
 def put_together(directory: Path, executable: str) -> Part:
@@ -280,4 +311,31 @@ def _look_into(piece: Path, executable: str) -> Media | None:
     except JobFailed as error:
         if error.code != "no_media":
             raise
+        return None
+
+
+class _Packets:
+    """Of one stream of a recording; `unit` is that of its times, in seconds."""
+
+    def __init__(self, unit: float) -> None:
+        self.unit = unit
+        self.packets = self.backwards = self.lasts = 0
+        self.begin: int | None = None
+        self.end = 0
+        self._last: int | None = None
+
+    def add(self, decoded: int, shown: int, lasts: int) -> None:
+        self.packets += 1
+        self.backwards += self._last is not None and decoded <= self._last
+        self._last = decoded
+        self.lasts += lasts
+        self.begin = shown if self.begin is None else min(self.begin, shown)
+        self.end = max(self.end, shown + lasts)
+
+    def complaint(self) -> str | None:
+        length, lasts = (self.end - (self.begin or 0)) * self.unit, self.lasts * self.unit
+        if lasts > _LASTS * length and lasts - length > _APART:
+            return f"{lasts:.1f} s of packets in {length:.1f} s"
+        if self.backwards > max(_FEW, _BACKWARDS * self.packets):
+            return f"{self.backwards} of {self.packets} packets go back in time"
         return None
