@@ -49,7 +49,6 @@ from server.core.errors import (
 )
 from server.core.models import MOST_AT_ONCE, Batch, InfoRequest, ProcessRequest
 from server.core.ports import Idempotency
-from server.core.sameness import hash_of, hash_of_sent, wish_of
 
 MAX_BATCH = 4 << 20  # bytes
 MOST_NAMES = 100  # members of the object that are read; so many are wrong in any case
@@ -100,7 +99,7 @@ async def read_wish(request: web.Request, body: dict[str, Any], key: str | None)
     except (InvalidRequest, IdempotencyMismatch) as error:
         return error.with_traceback(None)  # which would keep all that was sent
     known = idempotency(key, wanted, body.keys()) if key else None
-    return wanted, known, wish_of(request.get(SCOPE, ""), wanted)
+    return wanted, known, wanted.wish(request.get(SCOPE, ""))
 
 
 def with_preset(body: dict[str, Any], presets: Presets) -> tuple[dict[str, Any], list[WrongField]]:
@@ -132,7 +131,7 @@ def key_of(request: web.Request) -> str | None:
 def idempotency(key: str, wanted: ProcessRequest, sent: Collection[str]) -> Idempotency:
     """`sent` are the fields of the body; `wanted` also has those of its preset."""
     # The preset may have changed when the client retries: the hash of the fields sent is still the same.
-    hashes = (hash_of(wanted), *([hash_of_sent(wanted, sent)] if wanted.preset else []))
+    hashes = (wanted.hash(), *([wanted.hash_of_sent(sent)] if wanted.preset else []))
     return Idempotency(key, " ".join(hashes))
 
 

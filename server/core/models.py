@@ -4,8 +4,10 @@ The store keeps a `TaskStatus` and `server.core.events.apply` changes it; `serve
 clients. A status holds codes, not sentences: the payload has the texts in the client's language.
 """
 
+import hashlib
 import re
 import unicodedata
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -27,7 +29,7 @@ from pydantic import (
     WithJsonSchema,
     field_validator,
 )
-from pydantic_core import PydanticCustomError
+from pydantic_core import PydanticCustomError, to_json
 
 from server.core.cookie_format import NAME as COOKIES_NAME
 from server.core.jobs import LANGUAGE, SMUGGLED
@@ -299,6 +301,9 @@ class Clip(Frozen):
         return end
 
 
+_NOTHING: Mapping[str, object] = {}
+
+
 class ProcessRequest(Frozen):
     """The body of `POST /api/process`."""
 
@@ -390,6 +395,44 @@ class ProcessRequest(Frozen):
         """Whether another task with the same wish may take its place; of a list only the entries may."""
         return self.reuse and not self.playlist
 
+    def wish(self, scope: str, item: int | None = None) -> str:
+        """The `scope` of the token, and a hash of the fields that determine the result.
+
+        `item`: only this entry of what is at the link is wanted.
+        """
+        of_item = "" if item is None else f"#{item}"
+        return f"{scope}:{self.hash(_PLAIN)}{of_item}"
+
+    def wish_of_entry(self, scope: str, entry: "Entry") -> str:
+        """The wish that an `entry` of this list fulfils: that of a request for its link alone."""
+        return self.of_entry(entry.shown_url).wish(scope, entry.item)
+
+    def manner(self) -> str:
+        """A short hash of how a video is wanted, whichever it is: two tasks of one video with the same manner
+        make the same files.
+        """
+        return self.hash(_PLAIN | _WHICHEVER)[:16]
+
+    def hash(self, instead: Mapping[str, object] = _NOTHING) -> str:
+        """The hash of the first release's fields, and of later fields that are not at their default.
+
+        `instead` has values, in JSON's types, that take the place of the request's.
+
+        Hashes are stored with their tasks and outlast releases, so the hash of a request that an earlier
+        release accepts must never change. A field sent with its default is the same as an omitted one.
+        """
+        # `to_json` writes these as `model_dump` would, at half its price, and texts faster than the enum's.
+        first = {name: instead[name] if name in instead else getattr(self, name) for name in _FIRST}
+        first["outputs"] = [output.value for output in self.outputs]
+        sent = self.model_fields_set - _FIRST_ONES - instead.keys()
+        later = self.model_dump(mode="json", include=sent, exclude_defaults=True) if sent else {}
+        return hashlib.sha256(to_json(first | dict(sorted(later.items())))).hexdigest()
+
+    def hash_of_sent(self, sent: Collection[str]) -> str:
+        """The hash of the fields `sent` alone, without what a preset has set."""
+        fields = self.model_dump(mode="json", include=set(sent), exclude_unset=True)
+        return hashlib.sha256(to_json(dict(sorted(fields.items())))).hexdigest()
+
     def of_entry(self, url: str) -> Self:
         """The request for the entry at `url`, made from this request for its list."""
         return self.model_copy(
@@ -402,6 +445,26 @@ class ProcessRequest(Frozen):
                 "title": None,
             }
         )
+
+
+# What counts as the same request, for `Idempotency-Key` and for `reuse`. With a preset, two requests are the
+# same if either the fields that were sent or all fields with the preset are the same.
+
+# The fields of the first release, which hashed all of them in this order. A new one would change all hashes.
+_FIRST = (
+    "url", "outputs", "quality", "video_format", "codec", "audio_format", "audio_quality", "audio_language",
+    "format", "live", "auto_start", "preset", "priority",
+)  # fmt: skip
+_FIRST_ONES = frozenset(_FIRST)
+# Fields that do not change the result: they say when a task begins, or how it was requested.
+_NOT_WISHED = ("auto_start", "preset", "priority", "reuse", "start_at", "title")
+_PLAIN = {name: ProcessRequest.model_fields[name].default for name in _NOT_WISHED}
+_WHICHEVER = {"url": "", "webhook": None, "playlist": False, "playlist_items": None, "library": None}
+
+
+def scope_of(wish: str) -> str:
+    """The scope with which `ProcessRequest.wish` was asked."""
+    return wish.partition(":")[0]
 
 
 MAX_ID = 500  # characters; ours have 36

@@ -22,7 +22,6 @@ from server.core.library_names import TEMPLATES, Film, Place, day_of, episode_of
 from server.core.models import Frozen, ProcessRequest, Stage, TaskStatus
 from server.core.ports import Stream
 from server.core.remembering import key_of_status
-from server.core.sameness import manner_of
 
 _KNOWN = {one.name for one in fields(Film)} - {"key", "day", "episode", "chapters", "tags", "added_at"}
 SetState = Literal["waiting", "telling", "placed", "redoing", "describing", "leaving"]
@@ -96,7 +95,7 @@ def set_of_request(request: ProcessRequest | None, status: TaskStatus) -> FileSe
     key = key_of_status(status)
     wanted = request.library
     place = to_json(wanted.model_dump(mode="json", exclude_defaults=True)).decode()
-    set_id = _digest(NOBODY, key, manner_of(request), place)
+    set_id = _digest(NOBODY, key, request.manner(), place)
     return FileSet(set_id, NOBODY, key, status.task_id, wanted)
 
 

@@ -11,7 +11,6 @@ from typing import Any, Literal, Protocol
 
 from server.core.media_keys import aliases_of, key_of, key_of_link
 from server.core.models import Output, ProcessRequest, Stage, TaskStatus
-from server.core.sameness import manner_of
 
 IMPORTED = "*"  # the manner of what an archive of another program has: it counts as fetched in any manner
 MediaKind = Literal["video", "short", "stream"]
@@ -22,7 +21,7 @@ _ABOUT = ("title", "uploader", "duration", "channel", "channel_id", "published_a
 class Remembered:
     """A video that was fetched; `aliases` are other keys under which somebody may ask for it.
 
-    `fetched_at` is in seconds since 1970, `manner` says how it was fetched (`server.core.sameness`), `about`
+    `fetched_at` is in seconds since 1970, `manner` says how it was fetched (`ProcessRequest.manner`), `about`
     is a JSON object: the known ones of the fields that `video_info` has too, `url` and `kind`.
     """
 
@@ -83,7 +82,7 @@ def remembered(request: ProcessRequest | None, status: TaskStatus) -> Remembered
     }
     ended = status.completed_at or status.created_at
     aliases = aliases_of(key, (*links, *(one for one in status.archive_ids if " " in one)))
-    return Remembered(key, aliases, ended.timestamp(), status.task_id, manner_of(request), about)
+    return Remembered(key, aliases, ended.timestamp(), status.task_id, request.manner(), about)
 
 
 def key_of_status(status: TaskStatus) -> str:

@@ -355,7 +355,7 @@ class Findings(Stored):
 class Subscription:
     """`check_no` counts the looks that began: the fence against one that was taken for lost.
 
-    `wanted` has only the fields that were set. `manner` is that of its tasks (`server.core.sameness`). Times
+    `wanted` has only the fields that were set. `manner` is that of its tasks (`ProcessRequest.manner`). Times
     are seconds since 1970.
     """
 

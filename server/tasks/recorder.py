@@ -30,7 +30,6 @@ from server.core.events import (
 from server.core.models import Entry, ProcessRequest, Stage, Task, TaskStatus
 from server.core.ports import FileStore, Publisher, Store
 from server.core.request_ids import REQUEST_ID
-from server.core.sameness import wish_of_entry
 from server.core.shielding import to_the_end
 from server.tasks import faults
 from server.tasks.remedies import with_remedies
@@ -184,7 +183,7 @@ class Recorder:
             for n, entry in enumerate(joining, 1)
         ]
         scope = playlist.scope
-        wishes = [None if scope is None else wish_of_entry(scope, request, entry) for entry in joining]
+        wishes = [None if scope is None else request.wish_of_entry(scope, entry) for entry in joining]
         return [(playlist, after)] if after is not playlist else [], new, wishes
 
     async def record_surely(
@@ -235,7 +234,7 @@ class Recorder:
             fresh = [entry for entry in found if entry.index > before.read]
             joining = fresh[: max(0, most - total)]
             wishes = [
-                None if before.scope is None else wish_of_entry(before.scope, request, entry)
+                None if before.scope is None else request.wish_of_entry(before.scope, entry)
                 for entry in joining
             ]
             shared = await self._shared(before, request, wishes)

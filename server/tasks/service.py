@@ -37,7 +37,16 @@ from server.core.events import (
     Retried,
     StartAsked,
 )
-from server.core.models import OF_ONE_RANK, InLibrary, ProcessRequest, Stage, StoredFile, Task, TaskStatus
+from server.core.models import (
+    OF_ONE_RANK,
+    InLibrary,
+    ProcessRequest,
+    Stage,
+    StoredFile,
+    Task,
+    TaskStatus,
+    scope_of,
+)
 from server.core.ports import (
     Dispatcher,
     FileStore,
@@ -51,7 +60,6 @@ from server.core.ports import (
     Turns,
 )
 from server.core.request_ids import REQUEST_ID
-from server.core.sameness import scope_of
 from server.tasks.disk_space import Disk
 from server.tasks.list_actions import UNFINISHED, Playlists
 from server.tasks.recorder import Recorder

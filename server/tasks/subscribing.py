@@ -10,7 +10,6 @@ from server.core.clock import Clock
 from server.core.errors import AppError, ItemNotFound, QueueFull, TaskNotFound, WrongState
 from server.core.media_keys import key_of_link
 from server.core.models import HttpUrl, Task
-from server.core.sameness import manner_of
 from server.core.subscriptions import (
     BY_CLIENT,
     HOST_HELD,
@@ -52,7 +51,7 @@ class Subscriptions:
         Raises `AlreadySubscribed`, `TooManySubscriptions`.
         """
         self._tasks.refuse_when_closing()
-        manner = manner_of(request_of(wanted, url))
+        manner = request_of(wanted, url).manner()
         subscription = Subscription(
             subscription_id=str(uuid4()),
             number=0,
@@ -73,7 +72,7 @@ class Subscriptions:
     async def change(self, before: Subscription, wanted: SubscriptionSettings) -> Subscription | None:
         """None if it has changed since. Raises `AlreadySubscribed`, `SubscriptionNotFound`."""
         self._tasks.refuse_when_closing()
-        manner = manner_of(request_of(wanted, before.url))
+        manner = request_of(wanted, before.url).manner()
         after = replace(
             before, revision=before.revision + 1, wanted=wanted, manner=manner, next_check_at=self.now
         )

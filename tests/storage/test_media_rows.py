@@ -11,7 +11,6 @@ from server.core.events import Completed, Described, Failed, Retried, Started, a
 from server.core.media_keys import key_of_link
 from server.core.models import Output, ProcessRequest, Task, TaskStatus, VideoInfo
 from server.core.remembering import IMPORTED
-from server.core.sameness import manner_of
 from server.files.public_names import short_of
 from server.storage import postgresql, sqlite
 from server.storage.postgresql.store import PostgresStore
@@ -66,7 +65,7 @@ async def completed(
 
 
 def manner(url: str = URL, **fields: Any) -> str:
-    return manner_of(ProcessRequest(url=url, **fields))
+    return ProcessRequest(url=url, **fields).manner()
 
 
 async def saved(store: AnyStore, status: TaskStatus) -> TaskStatus:
@@ -110,7 +109,7 @@ async def test_the_last_task_counts_and_every_manner(store: AnyStore) -> None:
     assert found.task_id == second.status.task_id
     assert found.manners == {
         manner(),
-        manner_of(ProcessRequest(url=URL, outputs=(Output.AUDIO,))),
+        ProcessRequest(url=URL, outputs=(Output.AUDIO,)).manner(),
     }
     third = await fetched(store)
     found = await store.media.find(["site 1"])

@@ -23,7 +23,6 @@ from server.core.events import Cancelled, Completed, Failed, Retried, Started, a
 from server.core.media_keys import MOST_ALIASES, key_of_link
 from server.core.models import Stage, Task, VideoInfo
 from server.core.ports import Submission
-from server.core.sameness import manner_of
 from server.core.subscriptions import (
     DAY,
     FIRST_HOLD,
@@ -74,7 +73,7 @@ async def store(open_any: Open) -> AsyncIterator[AnyStore]:
 
 async def subscribed(store: AnyStore, url: str = "https://a.test/list", **wanted: Any) -> Subscription:
     settings = SubscriptionSettings.model_validate(wanted)
-    manner = manner_of(request_of(settings, url))
+    manner = request_of(settings, url).manner()
     subscription = Subscription(
         subscription_id=f"s-{url}-{manner}",
         number=0,
