@@ -24,7 +24,7 @@ from pydantic_core import from_json
 
 from server.api.keys import ENCODER, LANGUAGE, SETTINGS
 from server.api.payload import dumps
-from server.api.security import HEADERS, request_id
+from server.api.security import HEADERS
 from server.core.errors import (
     AppError,
     BodyTooLarge,
@@ -40,6 +40,7 @@ from server.core.errors import (
     WrongField,
 )
 from server.core.models import OF_A_CLIENT, TaskStatus
+from server.core.request_ids import REQUEST_ID
 from server.locales import LANGUAGES, negotiate
 
 MAX_BODY = 64 * 1024
@@ -409,7 +410,7 @@ def problem_body(request: web.Request, error: AppError, chosen: str) -> dict[str
         "status": int(error.status),
         "detail": detail,
         "code": error.code,
-        "request_id": request_id(request),
+        "request_id": REQUEST_ID.get(),
     }
     body |= error.extra
     match error:

@@ -4,6 +4,7 @@ Decisions: docs/decisions/http.md
 """
 
 import logging
+import re
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -20,7 +21,7 @@ from server.api.bodies import Query, docs_path, is_awaited, problem
 from server.api.connections import Connections
 from server.api.protocol import REFUSAL
 from server.api.route import Access, Route
-from server.api.security import ALLOWED_METHODS, Doors, answer_preflight, begin
+from server.api.security import ALLOWED_METHODS, IS_OPEN, X_REQUEST_ID, Doors, answer_preflight
 from server.api.session import Gate, Minute
 from server.core.counts import Counts
 from server.core.errors import (
@@ -43,9 +44,9 @@ from server.settings import LimitSettings
 log = logging.getLogger(__name__)
 Admit = Callable[[web.Request, Access], Awaitable[web.Response | None]]
 AddHeaders = Callable[[web.Request, web.StreamResponse], None]
-_METHODS = (hdrs.METH_ALL | {"QUERY"}) - {
-    hdrs.METH_CONNECT
-}  # others are 501, not 405 (RFC 9110, section 9.1)
+# Others are 501, not 405 (RFC 9110, section 9.1).
+_METHODS = (hdrs.METH_ALL | {"QUERY"}) - {hdrs.METH_CONNECT}
+_ID_OF_A_CLIENT = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 async def _later(request: web.Request) -> None:
@@ -76,7 +77,9 @@ def wrapped(
         # aiohttp's middlewares and signals would cost four more coroutines a request.
         @wraps(handler)
         async def answer(request: web.Request) -> web.StreamResponse:
-            REQUEST_ID.set(begin(request))
+            sent = request.headers.get(X_REQUEST_ID)
+            REQUEST_ID.set(sent if sent and _ID_OF_A_CLIENT.fullmatch(sent) else secrets.token_hex(8))
+            request[IS_OPEN] = False
             connection = request.protocol
             connections.answering.add(connection)
             try:

@@ -9,7 +9,6 @@ secret in the path opens, such as podcast feeds: a player in a browser is such a
 
 import ipaddress
 import re
-import secrets
 from collections.abc import Callable
 from functools import lru_cache
 from http import HTTPStatus
@@ -19,6 +18,7 @@ from aiohttp import hdrs, web
 
 from server.api.route import Access
 from server.core.errors import HostForbidden, OriginForbidden
+from server.core.request_ids import REQUEST_ID
 from server.settings import ServerSettings
 
 CONTENT_SECURITY_POLICY = (
@@ -50,10 +50,8 @@ EXPOSED_HEADERS = (
 )
 AN_HOUR = "3600"  # seconds that a browser may cache the response to a preflight
 X_REQUEST_ID = "X-Request-Id"
-_REQUEST_ID = web.RequestKey("request id", str)
-_IS_OPEN = web.RequestKey("open to pages of all origins", bool)
+IS_OPEN = web.RequestKey("open to pages of all origins", bool)
 _OF_AN_EXTENSION = re.compile(r"(chrome|moz)-extension://[a-z0-9-]+")  # Chromium, Firefox
-_OF_CLIENTS = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 class Doors:
@@ -118,11 +116,11 @@ class Doors:
     def add_headers(self, request: web.Request, response: web.StreamResponse) -> None:
         """Add the headers of every response that `response` does not set itself."""
         headers = response.headers
-        headers[X_REQUEST_ID] = request[_REQUEST_ID]
+        headers[X_REQUEST_ID] = REQUEST_ID.get()
         if hdrs.X_FRAME_OPTIONS not in headers:  # else the response was made with all `HEADERS`
             for name, value in HEADERS.items():
                 headers.setdefault(name, value)
-        if request[_IS_OPEN]:
+        if request[IS_OPEN]:
             allow("*", response, is_of_another_page=_is_of_another_page(request))
             headers.add("Vary", "Origin, Sec-Fetch-Site")
         elif self._origins and self.is_allowed_origin(request):
@@ -181,21 +179,9 @@ class Doors:
 DOORS = web.AppKey("doors", Doors)
 
 
-def begin(request: web.Request) -> str:
-    """Note what is asked for of every request later; returns its id, the client's own or a new one."""
-    sent = request.headers.get(X_REQUEST_ID)
-    known = request[_REQUEST_ID] = sent if sent and _OF_CLIENTS.fullmatch(sent) else secrets.token_hex(8)
-    request[_IS_OPEN] = False
-    return known
-
-
-def request_id(request: web.Request) -> str:
-    return request[_REQUEST_ID]
-
-
 def open_to_all_pages(request: web.Request) -> None:
     """Let pages of all origins read the answer: the request may have it, and not because of a cookie."""
-    request[_IS_OPEN] = True
+    request[IS_OPEN] = True
 
 
 def answer_preflight() -> web.Response:

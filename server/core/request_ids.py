@@ -1,4 +1,4 @@
-"""The id of the request that led to what runs now, for the log: see `server.commands.logs`.
+"""The id of the request that led to what runs now, for its answer and for the log (`server.commands.logs`).
 
 The handler of a request sets it, and an attempt sets that of the request which made its task.
 """
