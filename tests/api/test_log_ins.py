@@ -244,7 +244,7 @@ async def test_a_start_that_cannot_end_sessions_says_why_in_one_line(
     async def find_no_room(*_: object) -> None:
         raise DiskFull
 
-    monkeypatch.setattr(sessions.SqliteSessions, "_end", find_no_room)
+    monkeypatch.setattr(sessions.SqliteSessions, "end_others", find_no_room)
     runner = web.AppRunner(create_app(configured(tmp_path, tokens=TOKENS[:1])))
     with pytest.raises(DatabaseUnusable, match="cannot be written"):
         await runner.setup()

@@ -318,17 +318,17 @@ async def test_what_a_dead_node_ran_and_has_ended_meanwhile_is_left_alone(
         new.supervisor.hold()
         await queue(old, "a")
         await old.attempts.have_begun("a")
-        attempt = new.sweeper._attempt
+        read = new.recorder.read_surely
 
-        async def ends_meanwhile(name: str) -> int | None:
-            found = await attempt(name)
+        async def ends_meanwhile(name: str) -> TaskStatus:
+            found = await read(name)
             old.attempts.end("a", DONE)
             async with asyncio.timeout(WITHIN):
                 while await jobs_left(new) != (0, 0):
                     await asyncio.sleep(0.01)
             return found
 
-        monkeypatch.setattr(new.sweeper, "_attempt", ends_meanwhile)
+        monkeypatch.setattr(new.recorder, "read_surely", ends_meanwhile)
         await new.sweeper.take_over(old.name)
         assert (await new.store.get("a")).status.stage is Stage.COMPLETED
 

@@ -234,16 +234,16 @@ async def test_a_look_that_is_slow_takes_back_nothing_that_a_later_one_has_told(
 ) -> None:
     data = DataDir(tmp_path / "data", ("work",))
     data.make()
-    look, seen, go, loop = DataDir._look, asyncio.Event(), threading.Event(), asyncio.get_running_loop()
+    look, seen, go, loop = DataDir.unusable, asyncio.Event(), threading.Event(), asyncio.get_running_loop()
 
-    def slowly(data: DataDir) -> str | None:
+    def slowly(data: DataDir) -> list[tuple[Path, str]]:
         found = look(data)
         loop.call_soon_threadsafe(seen.set)
         assert go.wait(20)
         return found
 
     with monkeypatch.context() as patch:
-        patch.setattr(DataDir, "_look", slowly)
+        patch.setattr(DataDir, "unusable", slowly)
         slow = asyncio.create_task(data.look())
         async with asyncio.timeout(20):
             await seen.wait()

@@ -27,10 +27,10 @@ from server.settings import DownloadSettings, Settings, StorageSettings
 from server.storage.sqlite import SqliteStore
 from server.tasks import children, janitor, recorder
 from server.tasks.children import Child, ForkServer
-from server.tasks.dispatcher import LocalDispatcher
 from server.tasks.hub import Hub, Watcher
 from server.tasks.next_attempt import after_failure
 from server.tasks.programs_found import find_tools
+from server.tasks.runner import Runner
 from server.tasks.service import Accepted
 from tests.end_to_end.test_kills import locked
 from tests.jobs import download_job
@@ -447,14 +447,14 @@ async def test_a_task_that_is_submitted_while_its_last_attempt_tidies_up_is_not_
     """The retry comes between the last word of the attempt and its end."""
     failed, go = asyncio.Event(), asyncio.Event()
 
-    async def run_and_linger(self: LocalDispatcher, task: Any) -> Any:
-        again = await original(self, task)
+    async def run_and_linger(self: Runner, task_id: str, *others: Any) -> Any:
+        after = await original(self, task_id, *others)
         failed.set()
         await go.wait()
-        return again
+        return after
 
-    original = LocalDispatcher._run_in_its_turn
-    monkeypatch.setattr(LocalDispatcher, "_run_in_its_turn", run_and_linger)
+    original = Runner.run
+    monkeypatch.setattr(Runner, "run", run_and_linger)
     async with asyncio.timeout(20), backend(tmp_path) as opened:
         task = await opened.tasks.submit(request(site, "/1mb.mp4?status=404&times=1"))
         await failed.wait()
