@@ -26,8 +26,7 @@ from server.storage.cursor import Cursor
 from server.storage.sqlite import SqliteStore, backup, open_store, writer
 from server.storage.sqlite import store as store_module
 from server.storage.sqlite.connection import connect_from_outside
-from server.storage.sqlite.pages import page_query
-from server.storage.sqlite.search import Match, Unindexed
+from server.storage.sqlite.pages import Match, Unindexed, page_query
 from server.storage.sqlite.writer import Memory
 from tests.adding import add
 from tests.examples import downloading, finished, new_task, started, utc_now
@@ -480,7 +479,7 @@ async def test_the_text_index_agrees_with_the_table(store: SqliteStore, path: Pa
 async def test_a_text_too_common_for_the_index_is_found_all_the_same(
     store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("server.storage.sqlite.search.MOST_BEGINNINGS", 3)
+    monkeypatch.setattr("server.storage.sqlite.pages.MOST_BEGINNINGS", 3)
     finals = [await ended(store, f"猫{index}") for index in range(9)]
     page = await store.page(Filter((Stage.COMPLETED,), "猫"), None, 5)
     assert page.tasks == finals[:3:-1]

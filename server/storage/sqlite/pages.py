@@ -1,17 +1,27 @@
-"""Builds the query for a page of tasks (keyset pagination).
+"""Builds the query for a page of tasks (keyset pagination), also of those that contain a text.
 
 A page begins after the sort key of the last task of the page before. Each of the queries that make a page
 follows an index in the page's order, so the last page costs what the first does; SQLite merges them as it
 reads.
+
+A text is found anywhere in title, uploader or URL, whatever its case, among a million tasks. An index of
+trigrams (SQLite's FTS5) names the tasks that may hold the text; `instr` then decides. A text of one or two
+characters, which many Chinese words are, stands for all trigrams that begin with it.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from enum import Enum
 
 from server.core.models import Stage
 from server.core.ports import Filter
 from server.storage.cursor import Cursor
-from server.storage.sqlite.search import Match, Unindexed
+from server.storage.sqlite.connection import Reader
+
+GRAM = 3
+MOST_GRAMS = 64  # of a long text: the index only narrows the search down, `instr` decides
+# If more trigrams begin with a text, it is so common that reading tasks from the newest on finds it soon.
+MOST_BEGINNINGS = 2000
 
 _COLUMNS = "SELECT number, priority, status FROM tasks "
 _ALL = _COLUMNS + "WHERE removed = 0 AND number < ?"
@@ -47,10 +57,47 @@ _ORDERS = {
 Query = tuple[str, list[object]]  # SQL, and the values bound to it
 
 
+class Unindexed(Enum):
+    """Why the index is not asked for final tasks."""
+
+    READ = "it would name nearly all: they are read, from the newest on"
+    NONE = "none is wanted, or none holds the text"
+
+
+Match = str | Unindexed  # an expression of FTS5, or why there is none
+
+
+async def match_expression(db: Reader, text: str, stages: Sequence[Stage]) -> Match:
+    """The expression of FTS5 for the folded `text` in tasks of `stages`, or why the index is not asked."""
+    if not text:
+        return Unindexed.READ
+    if not any(stage.is_final for stage in stages):
+        return Unindexed.NONE
+    if len(text) >= GRAM:
+        # Trigrams spread over all of the text: the beginnings of URLs are all alike.
+        grams = list(dict.fromkeys(text[i : i + GRAM] for i in range(len(text) - GRAM + 1)))
+        wanted = [_quoted(gram) for gram in grams[:: len(grams) // MOST_GRAMS + 1]]
+    else:  # a task contains a shorter text if it contains a trigram that begins with it
+        if len(text) == 1 and text.isascii() and text.isalnum():
+            return Unindexed.READ  # it is in nearly every URL, and the index would take long to find that out
+        sql = "SELECT term FROM tasks_trigrams WHERE term >= ? AND term < ? LIMIT ?"
+        rows = await db.fetch(sql, (text, text + "\U0010ffff", MOST_BEGINNINGS + 1))
+        if len(rows) > MOST_BEGINNINGS:
+            return Unindexed.READ
+        if not rows:
+            return Unindexed.NONE
+        wanted = [_any_of(term for (term,) in rows)]
+    # The indexed text of a final task ends with a mark for its stage (see the column `words`).
+    final = [stage for stage in Stage if stage.is_final]
+    if not set(stages).issuperset(final):
+        wanted.append(_any_of("\x01" + stage.value[:2] for stage in final if stage in stages))
+    return " AND ".join(wanted)
+
+
 def page_query(wanted: Filter, text: str, match: Match, after: Cursor, limit: int) -> Query | None:
     """The SQL and its values, for rows of number, rank and status; None if there is nothing to find.
 
-    `text` is folded; `match` is what `search.match_expression` made of it.
+    `text` is folded; `match` is what `match_expression` made of it.
     """
     queries = list(_queries(wanted, text, match, after))
     if not queries:
@@ -100,3 +147,11 @@ def _of_stages(stages: Sequence[Stage], text: str, after: Cursor, narrow: str) -
 
 def _containing(text: str, sql: str, values: list[object]) -> Query:
     return (sql + _CONTAINING, [*values, text]) if text else (sql, values)
+
+
+def _any_of(terms: Iterable[str]) -> str:
+    return f"({' OR '.join(map(_quoted, terms))})"
+
+
+def _quoted(term: str) -> str:
+    return '"' + term.replace('"', '""') + '"'

@@ -22,8 +22,7 @@ from server.storage.sqlite.ballast import Ballast
 from server.storage.sqlite.connection import Reader, connect_reader, connect_writer, explained
 from server.storage.sqlite.migrations import migrate, released_scripts
 from server.storage.sqlite.outbox import SqliteOutbox
-from server.storage.sqlite.pages import page_query
-from server.storage.sqlite.search import match_expression
+from server.storage.sqlite.pages import match_expression, page_query
 from server.storage.sqlite.sessions import SqliteSessions, load_sessions
 from server.storage.sqlite.writer import (
     TASKS_BY_ID,
