@@ -4,8 +4,7 @@ Three cases are told apart. A source that is out of reach is waited for, once a 
 that answers with a refusal is retried `downloads.retries` times. A link that has expired is extracted anew.
 Each new byte resets the counters: only faults in a row count.
 
-A broadcast that is announced is waited for, too: its source is looked at until the broadcast begins. And a
-source that sends next to nothing is given up: such a download would hold a place for years.
+A broadcast that is announced is waited for, too: its source is looked at until the broadcast begins.
 
 Decisions: docs/decisions/retries.md, docs/decisions/broadcasts.md
 """
@@ -31,12 +30,6 @@ NOT_LIVE_YET: Final = "not_live_yet"
 PART: Final = 0.25  # fraction of the time until the announced beginning of a broadcast, or since then
 SOONEST, LONGEST = 15.0, 3600.0  # seconds between two looks
 LONGEST_WHEN_LATE: Final = 300.0  # seconds between two looks if the broadcast may begin at any moment
-
-WINDOW: Final = 600.0  # seconds
-LEAST: Final = 64 * 1024
-"""Bytes that have to come within `WINDOW`: a hundred a second, a fifth of what a modem of 1990 took."""
-
-_OF_SHARE: Final = 0.1  # fraction of the rate limit that is enough where the limit is very low
 
 _OF_GATEWAYS: Final = (502, 503, 504, *range(520, 528), 530)  # a gateway cannot reach its origin
 OUT_OF_REACH: Final = frozenset(
@@ -136,22 +129,3 @@ def pause(left: float | None, looks: int) -> float:
 
 def _left(begins_at: datetime | None, now: datetime) -> float | None:
     return None if begins_at is None else (begins_at - now).total_seconds()
-
-
-class Pace:
-    """Tells whether a source sends next to nothing. `now` are seconds of a monotonic clock."""
-
-    def __init__(self, now: float) -> None:
-        self._since = now
-        self._floor = 0
-
-    def is_too_slow(self, downloaded: int, share: int | None, now: float) -> bool:
-        """Whether too few bytes have come for `WINDOW` seconds; `downloaded` are all bytes so far.
-
-        `share` is the limit in bytes a second, or None. `downloaded` falls if the download begins anew.
-        """
-        self._floor = min(self._floor, downloaded)
-        least = LEAST if share is None else min(LEAST, _OF_SHARE * share * WINDOW)
-        if downloaded >= self._floor + least:
-            self._since, self._floor = now, downloaded
-        return now - self._since >= WINDOW

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
+from typing import Final
 
 from server.core.clock import Clock
 from server.core.errors import DiskFull, StorageAway, StoreUnavailable, TaskNotFound
@@ -56,7 +57,7 @@ from server.tasks.disk_space import Reserve, found_no_room
 from server.tasks.faults import fault_of
 from server.tasks.fork_servers import ForkServers
 from server.tasks.job_builder import CookieChoice, Given, JobMaker
-from server.tasks.next_attempt import DISK_DELAY, NEXT_ATTEMPT, Pace, after_failure, after_look, after_loss
+from server.tasks.next_attempt import DISK_DELAY, NEXT_ATTEMPT, after_failure, after_look, after_loss
 from server.tasks.recorder import Perhaps, Recorder
 
 log = logging.getLogger(__name__)
@@ -65,6 +66,12 @@ log = logging.getLogger(__name__)
 NEWER_RELEASE = "newer_release"  # one that understands the request
 
 LATE = 1.0  # seconds by which a timer is overdue only if this process stood still
+
+SLOW_FOR: Final = 600.0  # seconds
+LEAST: Final = 64 * 1024
+"""Bytes that have to come within `SLOW_FOR`: a hundred a second, a fifth of what a modem of 1990 took."""
+
+_OF_SHARE: Final = 0.1  # fraction of the rate limit that is enough where the limit is very low
 
 Accepted = Callable[[Task], None]
 Refused = Callable[[TaskStatus, float | None], None]
@@ -319,7 +326,7 @@ class Runner:
     ) -> LastWord:
         """Record what the child tells, up to its last word, or until it is gone or has to be stopped."""
         loop, settings = asyncio.get_running_loop(), self._settings
-        pace, is_after_hold, heard_at = Pace(loop.time()), False, loop.time()
+        speed, is_after_hold, heard_at = SourceSpeed(loop.time()), False, loop.time()
         inner: list[Entry] = []  # the entries of an entry that is a list
         space: SpaceNeeded | None = None  # of use only to a task that waits for room, so saved only then
         while True:
@@ -338,7 +345,8 @@ class Runner:
             if not line:
                 return None
             if loop.time() > heard_at + settings.stall_timeout + LATE:
-                pace = Pace(loop.time())  # nobody listened for a while: that is no fault of the source
+                # Nobody listened for a while: that is no fault of the source.
+                speed = SourceSpeed(loop.time())
             heard_at = loop.time()
             match CHILD_EVENT.validate_json(line, extra="ignore"):
                 case Broken() as broken:
@@ -374,7 +382,7 @@ class Runner:
                         status = await self._record_surely(status, Pictured(thumbnail=thumbnail))
                         await to_the_end(self._files.tidy_up(status))
                 case Held(held=held):
-                    pace, is_after_hold = Pace(loop.time()), True
+                    speed, is_after_hold = SourceSpeed(loop.time()), True
                     status = await self._record_surely(status, Held(held=held, until=self._held_until))
                 case Progress(stage=status.stage) as event:
                     with suppress(StoreUnavailable):
@@ -383,7 +391,7 @@ class Runner:
                         status = _still_ours(status, await to_the_end(recording))
                     if event.stage is Stage.DOWNLOAD:
                         share = self._share(len(self._children))
-                        if pace.is_too_slow(event.downloaded_bytes or 0, share, loop.time()):
+                        if speed.is_too_slow(event.downloaded_bytes or 0, share, loop.time()):
                             return Broken(code="too_slow", retryable=True)
                 case event:
                     status = await self._record_surely(status, event)
@@ -416,6 +424,28 @@ class Runner:
         if not self._rate_limit:
             return self._rate_limit
         return max(1, self._rate_limit // max(1, children))
+
+
+class SourceSpeed:
+    """Tells whether a source sends next to nothing: such a download would hold a place for years.
+
+    `now` are seconds of a monotonic clock.
+    """
+
+    def __init__(self, now: float) -> None:
+        self._since = now
+        self._floor = 0
+
+    def is_too_slow(self, downloaded: int, share: int | None, now: float) -> bool:
+        """Whether too few bytes have come for `SLOW_FOR` seconds; `downloaded` are all bytes so far.
+
+        `share` is the limit in bytes a second, or None. `downloaded` falls if the download begins anew.
+        """
+        self._floor = min(self._floor, downloaded)
+        least = LEAST if share is None else min(LEAST, _OF_SHARE * share * SLOW_FOR)
+        if downloaded >= self._floor + least:
+            self._since, self._floor = now, downloaded
+        return now - self._since >= SLOW_FOR
 
 
 def _job_id(status: TaskStatus) -> str:

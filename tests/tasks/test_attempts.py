@@ -396,7 +396,7 @@ async def test_for_others_a_broadcast_that_has_not_begun_is_an_error(attempt: At
 async def test_a_source_that_drips_gives_its_place_to_others(
     attempt: Attempt, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("server.tasks.next_attempt.WINDOW", 0)
+    monkeypatch.setattr("server.tasks.runner.SLOW_FOR", 0)
     attempt.child.say(DownloadStarted(), Progress(progress=30, downloaded_bytes=9))
     status = await run(attempt)
     assert status is not None
