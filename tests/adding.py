@@ -1,8 +1,9 @@
-"""Adds one task to a store, which adds many at a time."""
+"""One task for those that take many at a time."""
 
 from server.core.errors import AppError
-from server.core.models import Task
+from server.core.models import ProcessRequest, Task, TaskStatus
 from server.core.ports import Idempotency, Store, Submission
+from server.tasks.service import Tasks
 
 
 async def add(
@@ -13,3 +14,11 @@ async def add(
     if isinstance(added, AppError):
         raise added
     return added
+
+
+async def accept(tasks: Tasks, request: ProcessRequest) -> TaskStatus:
+    """The status of the new task. Raises the error that it is refused with."""
+    [accepted] = await tasks.accept([(request, None, None)])
+    if isinstance(accepted, AppError):
+        raise accepted
+    return accepted.status

@@ -125,15 +125,6 @@ class Tasks:
         self._closing = True
         self._store.hurry()
 
-    async def submit(
-        self, request: ProcessRequest, idempotency: Idempotency | None = None, wish: str | None = None
-    ) -> TaskStatus:
-        """`accept` one download. Raises the error that it is refused with."""
-        [accepted] = await self.accept([(request, idempotency, wish)])
-        if isinstance(accepted, AppError):
-            raise accepted
-        return accepted.status
-
     async def accept(
         self, requests: Sequence[tuple[ProcessRequest, Idempotency | None, str | None]]
     ) -> "list[Accepted | AppError]":

@@ -16,6 +16,7 @@ from server.api import event_streams, keys
 from server.app import create_app
 from server.core.models import ProcessRequest
 from server.settings import DownloadSettings, ServerSettings, Settings, StorageSettings
+from tests.adding import accept
 from tests.tools import without
 
 Client = TestClient[web.Request, web.Application]
@@ -80,7 +81,7 @@ async def streaming(
 
 
 async def submitted(client: Client) -> str:
-    return (await client.app[keys.TASKS].submit(REQUEST)).task_id
+    return (await accept(client.app[keys.TASKS], REQUEST)).task_id
 
 
 async def test_a_stream_of_one_task_has_its_payloads_and_ends_after_the_last(client: Client) -> None:

@@ -23,6 +23,7 @@ from server.core.errors import DiskFull
 from server.core.ports import Session
 from server.settings import DownloadSettings, ServerSettings, Settings, StorageSettings
 from server.storage.sqlite import sessions
+from tests.adding import accept
 from tests.api.test_push import REQUEST, flood, slow_reader
 
 Client = TestClient[web.Request, web.Application]
@@ -344,7 +345,7 @@ async def test_a_session_that_ends_by_itself_ends_its_sockets(
 
 async def test_a_reader_who_takes_nothing_is_cut_off_at_a_log_out(guarded: Client) -> None:
     assert push.CLOSE_WITHIN < CONTRACT, "its answer to the close frame is waited for"
-    status = await guarded.app[keys.TASKS].submit(REQUEST)
+    status = await accept(guarded.app[keys.TASKS], REQUEST)
     session, server = await log_in(guarded), guarded.server.runner.server  # type: ignore[union-attr]
     assert server
     before = set(server.connections)
@@ -361,7 +362,7 @@ async def test_a_log_out_while_a_socket_opens_ends_it(
     guarded: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tasks, session = guarded.app[keys.TASKS], await log_in(guarded)
-    task, read = await tasks.submit(REQUEST), tasks.status
+    task, read = await accept(tasks, REQUEST), tasks.status
 
     async def read_and_log_out(task_id: str) -> Any:
         await log_out(guarded, session)

@@ -19,6 +19,7 @@ from server.app import create_app
 from server.core.models import ProcessRequest, Stage, TaskStatus
 from server.settings import DownloadSettings, Settings, StorageSettings
 from server.tasks.hub import Hub, Watcher
+from tests.adding import accept
 
 Client = TestClient[web.Request, web.Application]
 REQUEST = ProcessRequest(url="http://127.0.0.9:9/video.mp4", auto_start=False)
@@ -92,7 +93,7 @@ async def test_an_upgrade_in_http_1_0_is_none(client: Client) -> None:
 
 
 async def test_a_slow_reader_skips_to_the_newest_and_never_misses_the_last(client: Client) -> None:
-    status = await client.app[keys.TASKS].submit(REQUEST)
+    status = await accept(client.app[keys.TASKS], REQUEST)
     async with asyncio.timeout(20):
         with closing(await slow_reader(client, f"/ws/{status.task_id}")) as reader:
             status = await flood(client, status, 10_000)
@@ -106,7 +107,7 @@ async def test_a_slow_reader_skips_to_the_newest_and_never_misses_the_last(clien
 
 
 async def test_a_slow_reader_of_the_feed_gets_the_newest_of_every_task(client: Client) -> None:
-    tasks = [await client.app[keys.TASKS].submit(REQUEST) for _ in range(100)]
+    tasks = [await accept(client.app[keys.TASKS], REQUEST) for _ in range(100)]
     async with asyncio.timeout(20):
         with closing(await slow_reader(client, "/ws")) as reader:
             newest = [await flood(client, status, 100) for status in tasks]
@@ -119,7 +120,7 @@ async def test_a_slow_reader_of_the_feed_gets_the_newest_of_every_task(client: C
 
 
 async def test_one_who_does_not_read_holds_up_nobody(client: Client) -> None:
-    status = await client.app[keys.TASKS].submit(REQUEST)
+    status = await accept(client.app[keys.TASKS], REQUEST)
     async with asyncio.timeout(20):
         with closing(await slow_reader(client, f"/ws/{status.task_id}")):
             status = await flood(client, status, 5_000)
@@ -130,7 +131,7 @@ async def test_one_who_does_not_read_holds_up_nobody(client: Client) -> None:
 
 
 async def test_one_who_is_behind_is_not_waited_for_when_the_server_goes_away(client: Client) -> None:
-    status = await client.app[keys.TASKS].submit(REQUEST)
+    status = await accept(client.app[keys.TASKS], REQUEST)
     assert push.CLOSE_WITHIN <= 1 < push.LINGER
     async with asyncio.timeout(30):
         with closing(await slow_reader(client, f"/ws/{status.task_id}")):
@@ -166,7 +167,7 @@ async def test_more_sockets_than_one_turn_has_room_for_are_all_written_to(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(push, "SOCKETS_AT_ONCE", 2)
-    status = await client.app[keys.TASKS].submit(REQUEST)
+    status = await accept(client.app[keys.TASKS], REQUEST)
     async with asyncio.timeout(20):
         sockets = [await client.ws_connect("/ws") for _ in range(7)]
         await flood(client, status, 1)
@@ -220,13 +221,13 @@ def numbered(task_id: str, revision: int) -> TaskStatus:
 
 async def test_a_feed_begins_with_what_changed_since_the_list_was_asked_for(client: Client) -> None:
     tasks = client.app[keys.TASKS]
-    old, gone, changed = [(await tasks.submit(REQUEST)).task_id for _ in range(3)]
+    old, gone, changed = [(await accept(tasks, REQUEST)).task_id for _ in range(3)]
     client.app[keys.HUB]._changes.clear()  # as if that were long ago
     listed = await (await client.get("/api/tasks?sort=state")).json()
     assert len(listed["tasks"]) == 3
     await tasks.cancel(changed)
     await tasks.delete(gone)
-    new = (await tasks.submit(REQUEST)).task_id
+    new = (await accept(tasks, REQUEST)).task_id
     async with asyncio.timeout(20), client.ws_connect("/ws?since=10&lang=en") as ws:
         messages = [await ws.receive_json() for _ in range(3)]
         found = {each["task_id"]: each.get("stage", "removed") for each in messages}

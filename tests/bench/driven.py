@@ -18,6 +18,7 @@ from server.app import create_app
 from server.core.events import DownloadStarted, Progress, Requeued, Resumed, Started
 from server.core.models import ProcessRequest
 from server.settings import DownloadSettings, Settings, StorageSettings
+from tests.adding import accept
 from tests.bench.client import NEVER
 from tests.bench.references import serve
 
@@ -45,7 +46,7 @@ def driven(settings: Settings, count: int, period: float) -> web.Application:
 
 async def _drive(app: web.Application, period: float, phase: float) -> None:
     tasks, loop = app[TASKS], asyncio.get_running_loop()
-    task_id = (await tasks.submit(ProcessRequest.model_validate(NEVER))).task_id
+    task_id = (await accept(tasks, ProcessRequest.model_validate(NEVER))).task_id
     record = tasks._recorder.record
     for event in (Resumed(), Started(), DownloadStarted()):
         await record(task_id, event)

@@ -19,6 +19,7 @@ from server.core.models import ProcessRequest, TaskStatus
 from server.core.ports import Filter
 from server.storage.sqlite import SqliteStore
 from server.tasks import janitor
+from tests.adding import accept
 from tests.tasks.test_faults import backend
 
 pytestmark = pytest.mark.usefixtures("nothing_begins")
@@ -81,7 +82,7 @@ def running(folder: Path, hands: Hands, **downloads: Any) -> AbstractAsyncContex
 
 async def ended(opened: Backend) -> TaskStatus:
     """A task that has completed, without a download."""
-    task = await opened.tasks.submit(REQUEST)
+    task = await accept(opened.tasks, REQUEST)
     await opened.tasks._recorder.record(task.task_id, Started())
     return await opened.tasks._recorder.record(task.task_id, Completed(files={}))
 
@@ -150,7 +151,7 @@ async def test_after_a_start_with_a_corrected_clock_ages_count_from_that_start(
     hands.jump(1000 * DAY)
     async with running(tmp_path, hands) as opened:
         status = await ended(opened)
-        late = await opened.tasks.submit(REQUEST)
+        late = await accept(opened.tasks, REQUEST)
     hands.jump(-1000 * DAY)
     async with running(tmp_path, hands, retention_hours=1) as opened:
         await looks.again()
@@ -168,7 +169,7 @@ async def test_a_wait_that_began_by_a_clock_that_was_ahead_is_no_longer_than_was
 ) -> None:
     hands.jump(1000 * DAY)
     async with running(tmp_path, hands) as opened:
-        task = await opened.tasks.submit(REQUEST)
+        task = await accept(opened.tasks, REQUEST)
         await opened.tasks._recorder.record(task.task_id, Requeued(because="next_attempt", after=60))
     hands.jump(-1000 * DAY)
     async with running(tmp_path, hands) as opened:
@@ -182,7 +183,7 @@ async def test_a_wait_that_began_by_a_clock_that_was_ahead_is_no_longer_than_was
 
 async def test_a_wait_is_over_when_the_clock_was_set_forward_meanwhile(tmp_path: Path, hands: Hands) -> None:
     async with running(tmp_path, hands) as opened:
-        task = await opened.tasks.submit(REQUEST)
+        task = await accept(opened.tasks, REQUEST)
         await opened.tasks._recorder.record(task.task_id, Requeued(because="next_attempt", after=60))
     hands.jump(3 * DAY)
     async with running(tmp_path, hands) as opened:

@@ -18,6 +18,7 @@ from server.core.models import Stage, StoredFile
 from server.core.ports import Stream
 from server.settings import DownloadSettings, Settings, StorageSettings
 from server.storage.sqlite import SqliteStore
+from tests.adding import accept
 from tests.end_to_end.test_kills import finished
 from tests.kills import swept
 from tests.moments import Moment, died
@@ -121,7 +122,7 @@ async def test_a_download_of_the_old_file_that_is_under_way_gets_all_of_it(
     site: Site, tmp_path: Path
 ) -> None:
     async with asyncio.timeout(30), backend(tmp_path) as opened:
-        task = await opened.tasks.submit(request(site, "/1mb.mp4"))
+        task = await accept(opened.tasks, request(site, "/1mb.mp4"))
         old = (await reached(opened, task.task_id, Stage.COMPLETED)).files["video"]
         with await opened_file(opened, task.task_id, old) as being_sent:
             await opened.tasks.retry(task.task_id)
@@ -134,7 +135,7 @@ async def test_a_row_that_could_not_name_the_new_files_keeps_the_old_ones_over_a
 ) -> None:
     """The new files are published, but the disk does not take the status; then the server ends."""
     async with asyncio.timeout(30), backend(tmp_path) as opened:
-        task = await opened.tasks.submit(request(site))
+        task = await accept(opened.tasks, request(site))
         done = await reached(opened, task.task_id, Stage.COMPLETED)
         with monkeypatch.context() as patch:
             full = Once(SqliteStore.save, DiskFull(), times=10**6)

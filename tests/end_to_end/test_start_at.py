@@ -15,7 +15,7 @@ from server.core.events import Cancelled, Failed, Paused, Requeued, Resumed, Ret
 from server.core.models import ProcessRequest, Stage, TaskStatus
 from server.tasks.dispatcher import LocalDispatcher
 from server.tasks.remedies import LATER
-from tests.adding import add
+from tests.adding import accept, add
 from tests.attempts import OpenScene, Scene, local_scenes
 from tests.cluster.node import shared_scenes
 from tests.core.test_clock import Hands
@@ -127,7 +127,7 @@ async def scheduled_at(opened: Backend, hands: Hands, seconds: float) -> TaskSta
     """A new task that may begin so many seconds after the time that the machine's clock shows now."""
     start_at = datetime.fromtimestamp(hands.wall + seconds, UTC)
     request = ProcessRequest(url="http://127.0.0.9:9/v.mp4", start_at=start_at.isoformat())  # type: ignore[arg-type]
-    return await opened.tasks.submit(request)
+    return await accept(opened.tasks, request)
 
 
 async def test_a_clock_that_is_set_right_starts_what_is_due_and_nothing_else(

@@ -32,6 +32,7 @@ from server.tasks.next_attempt import after_failure
 from server.tasks.programs_found import find_tools
 from server.tasks.runner import Runner
 from server.tasks.service import Accepted
+from tests.adding import accept
 from tests.end_to_end.test_kills import locked
 from tests.jobs import download_job
 from tests.site import Site
@@ -162,7 +163,7 @@ async def test_a_last_word_that_the_disk_does_not_take_is_saved_when_it_does(
     full = Once(SqliteStore.save, DiskFull(), times=4)
     monkeypatch.setattr(SqliteStore, "save", full.method(is_final))
     async with backend(tmp_path) as opened:
-        task = await opened.tasks.submit(request(site))
+        task = await accept(opened.tasks, request(site))
         done = await reached(opened, task.task_id, Stage.COMPLETED)
         assert (done.attempt, full.left) == (1, 0)
 
@@ -175,7 +176,7 @@ async def test_a_stop_does_not_wait_for_a_full_disk_and_the_next_start_knows_wha
         patch.setattr(SqliteStore, "save", full.method(is_final))
         async with asyncio.timeout(20):
             async with backend(tmp_path) as opened:
-                task = await opened.tasks.submit(request(site))
+                task = await accept(opened.tasks, request(site))
                 while full.left == 10**6:
                     await asyncio.sleep(0.01)
                 assert (await opened.tasks.status(task.task_id)).stage.is_running
@@ -192,7 +193,7 @@ async def test_a_beginning_that_the_disk_does_not_take_is_made_later(
     full = Once(SqliteStore.save, DiskFull(), times=3)
     monkeypatch.setattr(SqliteStore, "save", full.method())
     async with backend(tmp_path) as opened:
-        task = await opened.tasks.submit(request(site))
+        task = await accept(opened.tasks, request(site))
         await reached(opened, task.task_id, Stage.COMPLETED)
         assert full.left == 0
 
@@ -202,7 +203,7 @@ async def test_a_resumed_task_is_carried_out_though_the_store_cannot_be_read_onc
 ) -> None:
     away = store_that_goes_away_after(monkeypatch, lambda status: status.stage is Stage.QUEUED)
     async with backend(tmp_path) as opened:
-        task = await opened.tasks.submit(request(site).model_copy(update={"auto_start": False}))
+        task = await accept(opened.tasks, request(site).model_copy(update={"auto_start": False}))
         await opened.tasks.resume(task.task_id)
         assert away.left
         away.left = 0
@@ -216,7 +217,7 @@ async def test_a_download_goes_on_if_its_cancel_is_not_saved_and_the_store_canno
     monkeypatch.setattr(SqliteStore, "save", full.method(is_final))
     away = store_that_goes_away_after(monkeypatch, lambda status: status.stage is Stage.CANCELLED)
     async with backend(tmp_path) as opened:
-        task = await opened.tasks.submit(request(site, "/8mb.mp4?stall=5000000&after=1"))
+        task = await accept(opened.tasks, request(site, "/8mb.mp4?stall=5000000&after=1"))
         await reached(opened, task.task_id, Stage.DOWNLOAD)
         with pytest.raises(DiskFull):
             await opened.tasks.cancel(task.task_id)
@@ -263,7 +264,7 @@ async def test_a_log_that_finds_no_room_is_a_full_disk_and_no_fault_of_ours(
     monkeypatch.setattr(ForkServer, "start", no_room)
     monkeypatch.setattr(SqliteStore, "save", save_and_note)
     async with backend(tmp_path) as opened:
-        task = await opened.tasks.submit(request(site))
+        task = await accept(opened.tasks, request(site))
         await reached(opened, task.task_id, Stage.COMPLETED)
     assert refused
     assert saved[:2] == [(Stage.INFO, None), (Stage.QUEUED, "disk_full")]
@@ -273,7 +274,7 @@ async def test_a_start_that_finds_no_room_is_one_clear_line(
     site: Site, tmp_path: Path, monkeypatch: Patch
 ) -> None:
     async with backend(tmp_path) as opened:
-        task = await opened.tasks.submit(request(site, "/1mb.mp4?wait=30"))
+        task = await accept(opened.tasks, request(site, "/1mb.mp4?wait=30"))
         await reached(opened, task.task_id, Stage.INFO)
     monkeypatch.setattr(SqliteStore, "save", Once(SqliteStore.save, DiskFull(), times=9).method())
     with pytest.raises(DatabaseUnusable, match="the disk is full: make room"):
@@ -348,7 +349,7 @@ async def test_an_attempt_outlasts_a_standstill_of_the_server(
     if when == "while it saves":
         monkeypatch.setattr(SqliteStore, "save", save_slowly)
     async with backend(tmp_path, retries=0) as opened:
-        task_id = (await opened.tasks.submit(ProcessRequest(url="http://127.0.0.9:9/v.mp4"))).task_id
+        task_id = (await accept(opened.tasks, ProcessRequest(url="http://127.0.0.9:9/v.mp4"))).task_id
         child.say(DownloadStarted())
         await reached(opened, task_id, Stage.DOWNLOAD)
         await child.has_been_heard()
@@ -376,7 +377,7 @@ async def test_the_end_of_an_attempt_that_was_perhaps_saved_is_published_and_cou
 
     monkeypatch.setattr(SqliteStore, "save", save)
     async with backend(tmp_path, hub, retries=1) as opened:
-        task_id = (await opened.tasks.submit(ProcessRequest(url="http://127.0.0.9:9/v.mp4"))).task_id
+        task_id = (await accept(opened.tasks, ProcessRequest(url="http://127.0.0.9:9/v.mp4"))).task_id
         with hub.watch(task_id, watcher):
             child.say(Broken(code="http_503", retryable=True))
             child.say(Broken(code="http_404"))
@@ -393,7 +394,7 @@ async def test_a_recording_that_is_to_be_finished_is_finished_by_the_next_child(
     """The child is lost while it puts the pieces together, and the client has gone."""
     async with asyncio.timeout(20), backend(tmp_path) as opened:
         task_id = (
-            await opened.tasks.submit(ProcessRequest(url="http://127.0.0.9:9/", live="record"))
+            await accept(opened.tasks, ProcessRequest(url="http://127.0.0.9:9/", live="record"))
         ).task_id
         child.say(Described(video_info=VideoInfo(live=True)))
         child.say(DownloadStarted())
@@ -431,7 +432,7 @@ async def test_a_cancel_while_the_files_are_published_comes_too_late(
     original = LocalFiles.publish
     monkeypatch.setattr(LocalFiles, "publish", publish)
     async with asyncio.timeout(20), backend(tmp_path) as opened:
-        task = await opened.tasks.submit(request(site))
+        task = await accept(opened.tasks, request(site))
         await publishing.wait()
         cancelling = asyncio.create_task(opened.tasks.cancel(task.task_id))
         await asyncio.sleep(0.05)
@@ -456,7 +457,7 @@ async def test_a_task_that_is_submitted_while_its_last_attempt_tidies_up_is_not_
     original = Runner.run
     monkeypatch.setattr(Runner, "run", run_and_linger)
     async with asyncio.timeout(20), backend(tmp_path) as opened:
-        task = await opened.tasks.submit(request(site, "/1mb.mp4?status=404&times=1"))
+        task = await accept(opened.tasks, request(site, "/1mb.mp4?status=404&times=1"))
         await failed.wait()
         assert (await opened.tasks.status(task.task_id)).stage is Stage.FAILED
         await opened.tasks.retry(task.task_id)
@@ -600,7 +601,7 @@ async def test_retention_outlasts_what_goes_wrong(site: Site, tmp_path: Path, mo
     """A full disk takes no mark; a file that cannot be deleted stops no other task's removal."""
     monkeypatch.setattr(janitor, "LOOK_FOR_EXPIRED", 0.02)
     async with backend(tmp_path) as opened:
-        tasks = [await opened.tasks.submit(request(site, "/video.mp4")) for _ in range(2)]
+        tasks = [await accept(opened.tasks, request(site, "/video.mp4")) for _ in range(2)]
         for task in tasks:
             await reached(opened, task.task_id, Stage.COMPLETED)
     full = Once(SqliteStore.mark_expired, DiskFull(), times=2)
@@ -633,7 +634,7 @@ async def test_removals_that_were_left_over_delay_no_start(tmp_path: Path, monke
     async with asyncio.timeout(20), backend(tmp_path) as opened:
         store = opened.tasks._store
         assert len(await store.removed()) == 30
-        assert (await opened.tasks.submit(waiting())).stage is Stage.PAUSED
+        assert (await accept(opened.tasks, waiting())).stage is Stage.PAUSED
         may.set()
         while await store.removed():
             await asyncio.sleep(0.01)
@@ -647,7 +648,7 @@ async def test_a_deletion_that_failed_can_be_repeated(tmp_path: Path, monkeypatc
     stuck = Once(LocalFiles.remove, OSError(errno.EIO, "Input/output error"), times=1)
     monkeypatch.setattr(LocalFiles, "remove", stuck.method())
     async with backend(tmp_path) as opened:
-        task_id = (await opened.tasks.submit(waiting())).task_id
+        task_id = (await accept(opened.tasks, waiting())).task_id
         with pytest.raises(StorageFailed):
             await opened.tasks.delete(task_id)
         with pytest.raises(TaskNotFound):
@@ -659,7 +660,7 @@ async def test_a_deletion_that_failed_can_be_repeated(tmp_path: Path, monkeypatc
 
 async def test_a_removal_that_was_left_over_waits_for_whoever_acts_on_the_task(tmp_path: Path) -> None:
     async with backend(tmp_path) as opened:
-        task_id = (await opened.tasks.submit(waiting())).task_id
+        task_id = (await accept(opened.tasks, waiting())).task_id
         async with opened.tasks._turn(task_id):
             removal = asyncio.create_task(opened.tasks.carry_out_removal(task_id))
             await asyncio.wait([removal], timeout=0.2)
