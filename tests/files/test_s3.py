@@ -19,6 +19,7 @@ from server.core.unusable import FilesUnusable
 from server.files.s3 import bucket as s3_bucket
 from server.files.s3 import object_store as s3_files
 from server.files.s3.bucket import Bucket
+from server.files.workplace import LocalWorkplace
 from server.settings import StorageSettings
 from server.tasks import runner
 from tests.cluster.proxy import Proxy, Spoiled, open_proxy
@@ -455,6 +456,20 @@ async def test_a_bucket_that_is_away_is_said_so(spoiled: Inside, proxy: Proxy, s
             assert answer.headers["Retry-After"] == "5"
     async with spoiled.client.get("/readyz?lang=en") as answer:
         assert (answer.status, (await answer.json())["checks"]["files"]["ok"]) == (503, False)
+
+
+async def test_a_bucket_that_is_no_more_is_away(
+    s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every object is missing there: that none is there is no news of a task."""
+    for variable, value in s3.keys().items():
+        monkeypatch.setenv(variable, value)
+    bucket = s3_bucket.open_bucket("s3://no-bucket-has-this-name/place", s3.endpoint)
+    files = s3_files.S3Files(LocalWorkplace(tmp_path), bucket, lambda *_: "", redirect=False)
+    with pytest.raises(StorageAway):
+        await files.ping()
+    with pytest.raises(StorageAway):
+        await files.published("123e4567-e89b-42d3-a456-426614174000", 1)
 
 
 @pytest.mark.parametrize("method", ["GET", pytest.param("HEAD", marks=LONG)])

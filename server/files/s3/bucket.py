@@ -34,6 +34,7 @@ READ: Final = 1 << 20
 LINK_LASTS = timedelta(minutes=5)
 DELETED_AT_ONCE: Final = 500
 LONGEST_REASON: Final = 200  # characters of the log
+NO_BUCKET: Final = "<Code>NoSuchBucket</Code>"  # in the answer to a GET; that to a HEAD says nothing
 OVER_AFTER: Final = 45.0  # seconds without an error, after which the next answer ends an outage
 
 
@@ -186,7 +187,7 @@ class Bucket:
             self._answered()
             raise FileExistsError from exc
         except FileNotFoundError as exc:
-            if not may_lack:
+            if not may_lack or NO_BUCKET in str(exc):
                 self.failed(exc)
                 raise StorageAway from exc
             self._answered()

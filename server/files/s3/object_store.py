@@ -224,9 +224,9 @@ class S3Files:
         await asyncio.to_thread(self._workplace.remove, task_id)
 
     async def ping(self) -> None:
-        """Raises `StorageAway` if the bucket does not answer."""
+        """Raises `StorageAway` if the bucket does not answer, or is not there."""
         with suppress(FileNotFoundError):
-            await self._bucket.size("probe")
+            await self._bucket.get("probe")
 
     async def sweep(self, tasks: Known) -> None:
         """Delete what belongs to no task: on this disk once, in the bucket until cancelled."""
