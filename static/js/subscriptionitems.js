@@ -3,7 +3,7 @@
 // new waits for a click, so that nothing moves under the pointer.
 
 import { Problem } from "./api.js"
-import { setText } from "./dom.js"
+import { arrange, setText } from "./dom.js"
 import { button, make, moveBetween } from "./elements.js"
 import { Ticks } from "./entries.js"
 import { actOnAll, actOnKeys } from "./subscriptionrequests.js"
@@ -40,6 +40,11 @@ export class ItemList {
   #more
   #state = make("p", { className: "lead", role: "status" })
   #bar
+  #selected = make("span")
+  /** What the bar can do, by the names of actions; the same all the time: one may be about to be pressed. @type {Map<string, HTMLElement>} */
+  #acts = new Map()
+  /** The bar asks whether files are to be deleted. */
+  #isAsking = false
   #head
   #ticks
   /** @type {Map<string, ItemRow>} */
@@ -234,7 +239,7 @@ export class ItemList {
     }
     this.#due.hidden = !fresh
     setText(this.#due, this.#view.i18n.t("list.due", { n: fresh }))
-    this.#chosen()
+    if (!this.#isAsking) this.#showBar()
   }
 
   #toggleAll() {
@@ -256,6 +261,7 @@ export class ItemList {
 
   #showBar() {
     const { i18n } = this.#view
+    this.#isAsking = false
     const ticked = this.#ticked
     const state = this.#shownState
     const whole = this.#isWhole && state ? (this.#counts[state] ?? 0) : 0
@@ -265,25 +271,17 @@ export class ItemList {
       const isUnwanted = name === "unpin" && n < items.length // beside "pin" it would be a riddle
       if (!n || isUnwanted || (whole && ["pin", "unpin"].includes(name))) return []
       const all = whole && n === items.length ? whole : n
-      return [button(i18n.t(WORDS[name], { n: all }), () => this.#press(name, all), { "data-act": name })]
+      const act = this.#acts.get(name) ?? button("", () => {})
+      this.#acts.set(name, act)
+      setText(act, i18n.t(WORDS[name], { n: all }))
+      act.onclick = () => this.#press(name, all)
+      return [act]
     })
-    const focused = document.activeElement instanceof HTMLElement ? document.activeElement.dataset.act : ""
+    setText(this.#selected, i18n.t("selected.count", { n: whole || items.length }))
     this.#view.keepFocus(() => {
       this.#bar.hidden = !items.length
-      this.#bar.replaceChildren(
-        make("span", {}, i18n.t("selected.count", { n: whole || items.length })),
-        ...acts,
-      )
+      arrange(this.#bar, [this.#selected, ...acts])
     })
-    if (focused) this.#button(focused)?.focus()
-  }
-
-  /**
-   * @param {string} name
-   * @returns {HTMLElement | null}
-   */
-  #button(name) {
-    return this.#bar.querySelector(`[data-act="${name}"]`)
   }
 
   /**
@@ -296,9 +294,10 @@ export class ItemList {
     const t = this.#view.i18n.t.bind(this.#view.i18n)
     const no = button(t("follow.delete_not"), () => {
       this.#showBar()
-      this.#button("delete")?.focus()
+      this.#acts.get("delete")?.focus()
     })
     const yes = button(t("selected.delete", { n }), () => this.#act("delete"))
+    this.#isAsking = true
     this.#bar.replaceChildren(make("span", { role: "status" }, t("follow.delete_items", { n })), yes, no)
     no.focus()
   }

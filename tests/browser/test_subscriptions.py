@@ -216,6 +216,41 @@ async def test_entries_are_ticked_with_the_keyboard_and_their_files_go_only_afte
         assert acted == [("pin", both), ("delete", ["films 1"]), ("forget", ["films 5"])]
 
 
+async def test_what_is_about_to_be_pressed_stays_when_entries_change(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    name = api.subscriptions.add(CHANNEL, entries(1200, "known"))
+    async with asyncio.timeout(PATIENCE), open_page(api.url, **ENGLISH) as page:
+        dialog = await open_first(page)
+        await dialog.get_by_label("Which entries to show").select_option(label="Older (1,200)")
+        await expect(dialog.locator(".follow-items li")).to_have_count(200)
+        await dialog.get_by_role("button", name="All or none").click()
+        bar = dialog.get_by_role("toolbar", name="Selected entries")
+        skip = bar.get_by_role("button", name="Skip")
+        await expect(skip).to_have_text("Skip 1,200")
+        pressed = await skip.element_handle()
+        await api.subscriptions.change(name, entries(1, "failed", reason="private"))
+        await expect(skip).to_have_text("Skip 1,199")  # still all of them
+        assert await pressed.evaluate("button => button.isConnected")
+
+
+async def test_the_question_whether_files_are_to_be_deleted_stays_when_entries_change(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    name = api.subscriptions.add(CHANNEL, [*entries(4, "fetched"), *entries(1, "known", 5)])
+    async with asyncio.timeout(PATIENCE), open_page(api.url, **ENGLISH) as page:
+        dialog = await open_first(page)
+        await dialog.locator(".follow-items input").first.press("Space")
+        bar = dialog.get_by_role("toolbar", name="Selected entries")
+        await bar.get_by_role("button", name="Delete 1").click()
+        await expect(bar).to_contain_text("Delete the files of 1 entry?")
+        await api.subscriptions.change(name, entries(1, "failed", 5, reason="private"))
+        await expect(dialog.get_by_text("Failed · private")).to_be_visible()
+        await expect(bar).to_contain_text("Delete the files of 1 entry?")
+        await bar.get_by_role("button", name="Delete 1").click()
+        await expect(dialog.locator(".follow-items li").first).to_contain_text("Let go")
+
+
 async def test_all_in_a_state_are_meant_although_not_all_are_loaded(
     api: FakeApi, open_page: OpenPage
 ) -> None:
