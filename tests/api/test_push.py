@@ -25,6 +25,7 @@ Client = TestClient[web.Request, web.Application]
 REQUEST = ProcessRequest(url="http://127.0.0.9:9/video.mp4", auto_start=False)
 Headers = Mapping[str, str]
 CLOSED_WITH_1000 = b"\x88\x02\x03\xe8"
+FLOOD_WITHIN = 60  # seconds, on a busy machine
 
 
 @pytest.fixture
@@ -94,7 +95,7 @@ async def test_an_upgrade_in_http_1_0_is_none(client: Client) -> None:
 
 async def test_a_slow_reader_skips_to_the_newest_and_never_misses_the_last(client: Client) -> None:
     status = await accept(client.app[keys.TASKS], REQUEST)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(FLOOD_WITHIN):
         with closing(await slow_reader(client, f"/ws/{status.task_id}")) as reader:
             status = await flood(client, status, 10_000)
             last = {"revision": status.revision + 1, "stage": Stage.CANCELLED, "error_code": "cancelled"}
@@ -108,7 +109,7 @@ async def test_a_slow_reader_skips_to_the_newest_and_never_misses_the_last(clien
 
 async def test_a_slow_reader_of_the_feed_gets_the_newest_of_every_task(client: Client) -> None:
     tasks = [await accept(client.app[keys.TASKS], REQUEST) for _ in range(100)]
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(FLOOD_WITHIN):
         with closing(await slow_reader(client, "/ws")) as reader:
             newest = [await flood(client, status, 100) for status in tasks]
             # A removal of another one marks the end.
@@ -121,7 +122,7 @@ async def test_a_slow_reader_of_the_feed_gets_the_newest_of_every_task(client: C
 
 async def test_one_who_does_not_read_holds_up_nobody(client: Client) -> None:
     status = await accept(client.app[keys.TASKS], REQUEST)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(FLOOD_WITHIN):
         with closing(await slow_reader(client, f"/ws/{status.task_id}")):
             status = await flood(client, status, 5_000)
             async with client.ws_connect(f"/ws/{status.task_id}") as ws:
@@ -133,7 +134,7 @@ async def test_one_who_does_not_read_holds_up_nobody(client: Client) -> None:
 async def test_one_who_is_behind_is_not_waited_for_when_the_server_goes_away(client: Client) -> None:
     status = await accept(client.app[keys.TASKS], REQUEST)
     assert push.CLOSE_WITHIN <= 1 < push.LINGER
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(FLOOD_WITHIN):
         with closing(await slow_reader(client, f"/ws/{status.task_id}")):
             await flood(client, status, 5_000)
             async with asyncio.timeout(20):
