@@ -220,8 +220,8 @@ class PlacementRows(HeardTable):
 
     async def release(self, set_id: str, until: float) -> None:
         async def work(tables: Tables) -> None:
-            # Whoever has claimed it since has a later one.
-            sql = "UPDATE file_sets SET lease_until = NULL WHERE set_id = ? AND lease_until <= ?"
+            # Whoever has claimed it since has another one: by his clock, which may be a little behind.
+            sql = "UPDATE file_sets SET lease_until = NULL WHERE set_id = ? AND lease_until = ?"
             await tables.run(sql, (set_id, until))
 
         await self._transactions.write(work)

@@ -151,8 +151,10 @@ class Placer:
         async def renew() -> bool:
             nonlocal until
             now = self._now
-            until = now + leases.LEASE
-            return await self._store.renew(one, leases.LEASE, now)
+            is_ours = await self._store.renew(one, leases.LEASE, now)
+            if is_ours:
+                until = now + leases.LEASE
+            return is_ours
 
         async with leased(renew, one.set_id, asked_at) as lease:
             await self._work_under(lease, claimed)

@@ -51,7 +51,7 @@ async def test_a_set_that_is_wanted_anew_is_left_to_whoever_works_on_it(store: A
     await store.placements.release(one.set_id, NOW + LEASE)
     again = (await claimed(store, NOW + 1)).file_set
     assert (again.task_id, again.about[OTHER_TASKS]) == ("second", ["first"])
-    await store.placements.release(one.set_id, NOW + LEASE)  # the lease of the other one is later
+    await store.placements.release(one.set_id, NOW + LEASE)  # which is not that of the other one
     assert await store.placements.claim(2, LEASE, NOW + 2) == []
 
 
