@@ -2,7 +2,7 @@
 // A preview of the one link in the box, fetched while the reader goes on; nothing ever waits for it.
 
 import { Problem } from "./api.js"
-import { byId, on, setText } from "./dom.js"
+import { arrange, byId, on, setText } from "./dom.js"
 import { isPlayable, kindsOf, saveLink } from "./files.js"
 import { subscribe } from "./subscriptions.js"
 import { hostOf, titleOf } from "./task.js"
@@ -192,7 +192,12 @@ export class Preview extends EventTarget {
       this.#had ? this.#i18n.t("preview.have") : [before, facts()].filter(Boolean).join(" · "),
     )
     this.#element.toggleAttribute("data-had", this.#had !== undefined)
-    this.#part("asks").replaceChildren(...this.#questions(info), ...this.#offers())
+    // Those that are there already stay: one of them may have the focus, or be about to be pressed.
+    const there = [...this.#part("asks").children]
+    const wanted = [...this.#questions(info), ...this.#offers()].map((made) =>
+      there.find((control) => control.isEqualNode(made)) ?? made
+    )
+    arrange(this.#part("asks"), /** @type {HTMLElement[]} */ (wanted))
   }
 
   /** @param {Info} info */

@@ -427,6 +427,30 @@ async def test_a_list_asks_which_of_its_entries(api: FakeApi, open_page: OpenPag
 
 
 @pytest.mark.long
+async def test_a_question_about_a_list_stays_when_more_is_known_of_its_link(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    link, may = "https://a.example/list", asyncio.Event()
+    api.looks[link] = {"title": "Films", "entries": [{"index": n, "title": f"Film {n}"} for n in (1, 2)]}
+    await api.put("have", "completed", url=link, files={"video": "/api/download/film.mp4"})
+
+    async def later(route: Route) -> None:
+        await may.wait()
+        await route.continue_()
+
+    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+        await page.route("**/api/tasks?q=*", later)
+        await page.get_by_role("textbox", name="Link").fill(link)
+        this = page.get_by_role("button", name="This video")
+        await this.focus()
+        asked = await this.element_handle()
+        may.set()
+        await expect(page.get_by_role("button", name="Download again")).to_be_visible()
+        await expect(this).to_be_focused()
+        assert await asked.evaluate("button => button.isConnected")
+
+
+@pytest.mark.long
 async def test_entries_of_a_long_list_come_page_by_page(api: FakeApi, open_page: OpenPage) -> None:
     link = "https://a.example/list"
     entries = [{"index": n, "title": f"Film {n}"} for n in range(1, 2001)]
