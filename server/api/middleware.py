@@ -94,6 +94,10 @@ def wrapped(
             if hdrs.EXPECT in request.headers and is_awaited(request):
                 # The client may send its body all the same, or never: nothing after it is a request.
                 response.force_close()
+            if hdrs.CONTENT_ENCODING in request.headers and not request.content.is_eof():
+                # Else aiohttp would unpack the rest only to drop it: a gigabyte without a pause.
+                response.force_close()
+                connection.close()  # what comes is dropped as it is
             if not response.prepared:
                 add_headers(request, response)
             # A method that no route has is a client's invention, and no label.

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from aiohttp.compression_utils import ZLibDecompressor
 from aiohttp.test_utils import TestClient, TestServer
 
 from server.api.protocol import HttpRunner
@@ -249,6 +250,33 @@ async def test_nobody_is_told_to_send_a_body_that_is_refused(client: Client) -> 
             None if first == 100 else "close",
         ), line
         writer.transport.abort()
+
+
+@pytest.mark.parametrize(
+    ("line", "kind", "status"),
+    [
+        ("POST /api/process HTTP/1.1", JSON, 413),
+        ("PUT /api/cookies/a HTTP/1.1", (HOST, "Content-Type: text/plain"), 413),
+        ("POST /api/process HTTP/1.1", ("Host: evil.example", "Content-Type: application/json"), 403),
+    ],
+)
+async def test_what_is_left_of_a_packed_body_is_not_unpacked(
+    client: Client, monkeypatch: pytest.MonkeyPatch, line: str, kind: tuple[str, ...], status: int
+) -> None:
+    unpacked, unpack = 0, ZLibDecompressor.decompress_sync
+
+    def counted(self: ZLibDecompressor, data: bytes, max_length: int = 0) -> bytes:
+        nonlocal unpacked
+        found = unpack(self, data, max_length)
+        unpacked += len(found)
+        return found
+
+    monkeypatch.setattr(ZLibDecompressor, "decompress_sync", counted)
+    body = gzip.compress(bytes(64 << 20))
+    fields = (*kind, "Content-Encoding: gzip", f"Content-Length: {len(body)}")
+    answer = await ask(client, head(line, *fields), body)
+    assert (answer.status, answer.headers["connection"]) == (status, "close")
+    assert unpacked < 8 << 20
 
 
 TARGETS = [
