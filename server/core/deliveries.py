@@ -6,12 +6,13 @@ that status: a retry of the task, or a later count of a list's entries, does not
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal, Protocol
 
 from server.core.models import ProcessRequest, TaskStatus
 
 LONGEST_WAIT = 14 * 3600.0  # seconds between two tries
+TOLD_WITHIN = timedelta(days=2)  # of a task's end: by then it is told to all, or given up
 LEASE = 60.0  # seconds that whoever has claimed a delivery has for it; then it is due again, for anybody
 
 

@@ -181,7 +181,9 @@ class Store(Protocol):
         ...
 
     async def mark_expired(self, before: datetime, limit: int) -> list[str]:
-        """Mark up to `limit` tasks that ended earlier than `before` as removed, the oldest first."""
+        """Mark up to `limit` tasks that ended earlier than `before` as removed, the oldest first; not those
+        whose end is still to be told to somebody, nor the only copies of what a subscription has.
+        """
         ...
 
     async def none_ended_after(self, moment: datetime) -> None:

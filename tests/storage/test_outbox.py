@@ -4,18 +4,20 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from server.core import deliveries
-from server.core.deliveries import Delivery, tells_of
+from server.core.deliveries import TOLD_WITHIN, Delivery, tells_of
 from server.core.errors import DeliveryNotFound, InvalidQuery
 from server.core.events import Cancelled, Completed, EntriesMoved, Failed, Joined, Retried, apply
 from server.core.models import Task, TaskStatus
 from server.files.public_names import short_of
 from server.storage import postgresql, sqlite
+from server.tasks.deliverer import PLAN
 from tests.adding import add
 from tests.examples import finished, new_task, started, utc_now
 
@@ -40,10 +42,10 @@ async def store(open_any: OpenAny) -> AsyncIterator[Any]:
         yield store
 
 
-async def ended(store: Any, **fields: Any) -> TaskStatus:
+async def ended(store: Any, hours_ago: float = 0, **fields: Any) -> TaskStatus:
     """Add a task with a webhook, and let it finish."""
     task = await add(store, new_task(**{"webhook": HOOK, **fields}))
-    after = finished(task.status)
+    after = finished(task.status, hours_ago=hours_ago)
     assert await store.save(after)
     return after
 
@@ -77,6 +79,21 @@ async def test_what_is_to_be_told_survives_a_restart(open_any: OpenAny) -> None:
         status = await ended(store)
     async with open_any() as store:
         assert [delivery.task_id for delivery in await due(store)] == [status.task_id]
+
+
+async def test_a_task_does_not_expire_before_its_end_was_told_or_given_up(store: Any) -> None:
+    now = utc_now()
+    of_today, old = [
+        (await ended(store, hours_ago=hours)).task_id for hours in (5, 5 + TOLD_WITHIN / timedelta(hours=1))
+    ]
+    assert await store.mark_expired(now - timedelta(hours=1), 10) == [old], "it is too old to be told"
+    [delivery] = await due(store)
+    assert delivery.task_id == of_today
+    await store.outbox.failed(delivery.delivery_id, "unreachable", 3600)
+    assert await store.mark_expired(now - timedelta(hours=1), 10) == []
+    await store.outbox.failed(delivery.delivery_id, "unreachable", None)
+    assert await store.mark_expired(now - timedelta(hours=1), 10) == [of_today]
+    assert timedelta(seconds=sum(PLAN)) < TOLD_WITHIN
 
 
 async def test_a_save_that_does_not_follow_tells_nobody(store: Any) -> None:

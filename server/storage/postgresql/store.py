@@ -13,7 +13,7 @@ import psycopg
 from psycopg import AsyncConnection
 
 from server.core.counts import Counts
-from server.core.deliveries import Tells, tells_of
+from server.core.deliveries import TOLD_WITHIN, Tells, tells_of
 from server.core.errors import AppError, IdempotencyMismatch, StoreUnavailable, TaskNotFound
 from server.core.models import Stage, StoredFile, Task, TaskStatus
 from server.core.ports import Filter, Idempotency, Known, Page, Submission
@@ -115,6 +115,8 @@ _EXPIRE = b"""
                     OR EXISTS (SELECT FROM feeds WHERE feeds.subscription_id = items.subscription_id)))
             AND NOT EXISTS (SELECT FROM file_sets WHERE file_sets.task_id = tasks.task_id
                 AND file_sets.state IN ('waiting', 'telling'))
+            AND (ended_at < %s OR NOT EXISTS (SELECT FROM deliveries
+                WHERE deliveries.task_id = tasks.task_id AND next_at IS NOT NULL))
         ORDER BY ended_at LIMIT %s FOR UPDATE SKIP LOCKED
     ) RETURNING task_id"""
 _DATE_BACK = b"UPDATE tasks SET ended_at = %s WHERE ended_at > %s AND NOT removed RETURNING task_id"
@@ -354,7 +356,7 @@ class PostgresStore(CommonTables):
         return [task_id for (task_id,) in await self._fetch(_REMOVED)]
 
     async def mark_expired(self, before: datetime, limit: int) -> list[str]:
-        return await self._run(_EXPIRE, before, limit, is_gone=True)
+        return await self._run(_EXPIRE, before, self.clock.now() - TOLD_WITHIN, limit, is_gone=True)
 
     async def none_ended_after(self, moment: datetime) -> None:
         now = moment.replace(microsecond=0)

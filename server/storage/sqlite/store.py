@@ -11,7 +11,7 @@ from pathlib import Path
 from server.core.clock import Clock
 from server.core.counts import Counts
 from server.core.data_dir import DataDir
-from server.core.deliveries import Tells, tells_of
+from server.core.deliveries import TOLD_WITHIN, Tells, tells_of
 from server.core.errors import AppError, IdempotencyMismatch, TaskNotFound
 from server.core.models import Queued, Stage, StoredFile, Task, TaskStatus, host_of
 from server.core.ports import Filter, Idempotency, Known, Page, Submission
@@ -87,6 +87,8 @@ _EXPIRE = """
                     OR EXISTS (SELECT 1 FROM feeds WHERE feeds.subscription_id = items.subscription_id)))
             AND NOT EXISTS (SELECT 1 FROM file_sets WHERE file_sets.task_id = tasks.task_id
                 AND file_sets.state IN ('waiting', 'telling'))
+            AND (ended_at < ? OR NOT EXISTS (SELECT 1 FROM deliveries
+                WHERE deliveries.task_id = tasks.task_id AND next_at IS NOT NULL))
         ORDER BY ended_at LIMIT ?
     ) RETURNING task_id"""
 _DATE_BACK = "UPDATE tasks SET ended_at = ? WHERE ended_at > ? AND removed = 0"
@@ -325,7 +327,9 @@ class SqliteStore(CommonTables):
         return [task_id for (task_id,) in rows]
 
     async def mark_expired(self, before: datetime, limit: int) -> list[str]:
-        return await self._writer.submit(Execute(_EXPIRE, (before.timestamp(), limit), makes_room=True))
+        told_by_now = self._clock.now() - TOLD_WITHIN
+        values = (before.timestamp(), told_by_now.timestamp(), limit)
+        return await self._writer.submit(Execute(_EXPIRE, values, makes_room=True))
 
     async def none_ended_after(self, moment: datetime) -> None:
         now = int(moment.timestamp())
