@@ -18,7 +18,7 @@ def deno(*arguments: str, text: str | None = None) -> str:
         input=text,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,  # seconds: deno compiles what it reads, on a machine that does other things as well
     )
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout

@@ -126,7 +126,7 @@ def unknown_names(*scripts: Path) -> Counter[str]:
     program = Path(sysconfig.get_path("scripts"), "deno")
     only = ("--no-config", "--json", "--rules-tags=", "--rules-include=no-undef")
     result = subprocess.run(
-        (program, "lint", *only, *scripts), env=environment, capture_output=True, text=True, timeout=60
+        (program, "lint", *only, *scripts), env=environment, capture_output=True, text=True, timeout=240
     )
     found = json.loads(result.stdout)
     assert found["errors"] == []

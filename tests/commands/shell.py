@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.service import ROOT, Service
 
-PATIENCE = 60  # seconds
+PATIENCE = 120  # seconds
 TASK_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 

@@ -403,7 +403,7 @@ def deno(folder: Path, *arguments: str) -> str:
     """What it complains of; fails if it finds everything in order."""
     command = (str(Path(sysconfig.get_path("scripts"), "deno")), *arguments)
     environment = {"DENO_DIR": str(folder / "deno"), "NO_COLOR": "1"}
-    result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60)
+    result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=240)
     assert result.returncode == 1
     return result.stdout + result.stderr
 
