@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from http import HTTPStatus
+from random import getrandbits
 from typing import Any
 
 from aiohttp import hdrs, web
@@ -78,7 +79,9 @@ def wrapped(
         @wraps(handler)
         async def answer(request: web.Request) -> web.StreamResponse:
             sent = request.headers.get(X_REQUEST_ID)
-            REQUEST_ID.set(sent if sent and _ID_OF_A_CLIENT.fullmatch(sent) else secrets.token_hex(8))
+            # It is no secret, and `secrets` would ask the kernel for each request.
+            known = sent if sent and _ID_OF_A_CLIENT.fullmatch(sent) else f"{getrandbits(64):016x}"
+            REQUEST_ID.set(known)
             request[IS_OPEN] = False
             connection = request.protocol
             connections.answering.add(connection)

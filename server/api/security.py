@@ -15,6 +15,7 @@ from http import HTTPStatus
 from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
+from multidict import istr
 
 from server.api.route import Access
 from server.core.errors import HostForbidden, OriginForbidden
@@ -49,7 +50,7 @@ EXPOSED_HEADERS = (
     "X-Request-Id"
 )
 AN_HOUR = "3600"  # seconds that a browser may cache the response to a preflight
-X_REQUEST_ID = "X-Request-Id"
+X_REQUEST_ID = istr("X-Request-Id")
 IS_OPEN = web.RequestKey("open to pages of all origins", bool)
 _OF_AN_EXTENSION = re.compile(r"(chrome|moz)-extension://[a-z0-9-]+")  # Chromium, Firefox
 
