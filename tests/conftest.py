@@ -2,10 +2,11 @@
 
 import asyncio
 import gc
+import importlib
 import os
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from tests.site import Site, make_media, open_site
 from tests.tools import FFMPEG, without
 from tests.zygote import Zygotes
 
+ROOT = Path(__file__).parents[1]
 SYSTEMS_FFMPEG = "system's ffmpeg"  # in the names of tests
 
 # The same examples in each run, so that a change is refused for what it changes;
@@ -52,6 +54,23 @@ gc.disable()
 def pytest_configure_node(node: Any) -> None:
     """Runs in the controller before it starts a worker: tell the worker where to borrow servers."""
     node.workerinput[DOOR] = lender_of(node.config).door
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection(session: pytest.Session) -> None:
+    """Import the modules of tests before pytest does so: each worker begins with another part of them.
+
+    In a new checkout pytest rewrites and compiles each module, and keeps the result. Workers that all begin
+    with the same one would each do that for all of them.
+    """
+    worker: dict[str, Any] | None = getattr(session.config, "workerinput", None)
+    if worker is None:
+        return
+    modules = [module for place in session.config.args for module in sorted(Path(place).rglob("test_*.py"))]
+    first = len(modules) * int(worker["workerid"].removeprefix("gw")) // worker["workercount"]
+    for module in modules[first:] + modules[:first]:
+        with suppress(Exception, pytest.skip.Exception):  # pytest meets it again, and tells it
+            importlib.import_module(".".join(module.resolve().relative_to(ROOT).with_suffix("").parts))
 
 
 @pytest.hookimpl(trylast=True)
