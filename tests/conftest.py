@@ -21,7 +21,7 @@ from server.tasks.dispatcher import LocalDispatcher
 from tests import scratch  # noqa: F401  # before modules that make a folder
 from tests.bundled import SYSTEMS  # before modules that look for an ffmpeg
 from tests.clips import make as make_films
-from tests.cluster.postgres import clear, database, make_tables
+from tests.cluster.postgres import Cleaner, database, make_tables
 from tests.cluster.s3 import S3
 from tests.cluster.shared import DOOR, Servers, lender_of, servers_of, stop_lending
 from tests.jobs import Jobs, running_jobs
@@ -242,18 +242,20 @@ def empty_database(postgres: str) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def tables(postgres: str) -> Iterator[str]:
+def tables(postgres: str) -> Iterator[tuple[str, Cleaner]]:
     with database(postgres) as url:
         with ThreadPoolExecutor(1) as aside:  # this thread may already run the event loop of a test
             aside.submit(asyncio.run, make_tables(url)).result()
-        yield url
+        with closing(Cleaner(url)) as cleaner:
+            yield url, cleaner
 
 
 @pytest.fixture
-def clean_database(tables: str) -> str:
+def clean_database(tables: tuple[str, Cleaner]) -> str:
     """The URL of a shared database with this server's tables, all empty; tests must not change the schema."""
-    clear(tables)
-    return tables
+    url, cleaner = tables
+    cleaner.clear()
+    return url
 
 
 @pytest.fixture
