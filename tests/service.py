@@ -45,7 +45,7 @@ class Service:
     command: tuple[str, ...] = COMMAND
     cwd = ROOT
     begin = staticmethod(by_exec)
-    patience = 60.0  # seconds that a start, and an end, may take
+    patience = 120.0  # seconds that a start, and an end, may take
 
     def __init__(self, folder: Path, **settings: str) -> None:
         self.folder = folder
