@@ -230,10 +230,12 @@ class EntrySearch {
     const label = i18n.t("entries.search")
     const field = make("input", { type: "search", maxLength: 200, "aria-label": label, placeholder: label })
     field.autocomplete = "off"
-    field.addEventListener("input", () => {
+    const typed = (/** @type {any} */ event) => {
       clearTimeout(this.#pause)
+      if (event.isComposing) return // of a word of an input method
       this.#pause = setTimeout(() => this.#look(), SEARCH_PAUSE_MS)
-    })
+    }
+    for (const type of ["input", "compositionend"]) field.addEventListener(type, typed)
     this.#field = field
     this.element = make("p", { className: "entry-search" }, field, this.#said)
   }

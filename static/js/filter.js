@@ -139,11 +139,13 @@ export class Filter extends EventTarget {
     this.#form = form
     this.#restore(new URLSearchParams(location.search))
     form.addEventListener("submit", (event) => event.preventDefault())
-    form.addEventListener("input", () => {
+    const changed = (/** @type {any} */ event) => {
       clearTimeout(this.#pause)
+      if (event.isComposing) return // letters of a Chinese word, say, which nobody looks for
       const isTyping = this.#text !== this.rule.text
       this.#pause = setTimeout(() => this.#read(), isTyping ? SEARCH_PAUSE_MS : 0)
-    })
+    }
+    for (const type of ["input", "compositionend"]) form.addEventListener(type, changed)
   }
 
   /** Go to the search; on a narrow screen the filter is folded until it is asked for. */

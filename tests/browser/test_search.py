@@ -111,3 +111,22 @@ async def test_an_answer_to_an_earlier_search_changes_nothing(api: FakeApi, open
         api.answers.set()
         await expect(row(page, "bread")).to_have_count(0)
         await expect(row(page, "cake")).to_contain_text("more cake")
+
+
+async def test_letters_of_a_word_that_is_being_composed_are_not_searched_for(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    await api.put("bread", "completed", video_info={"title": "面包"})
+    await api.put("cake", "completed", video_info={"title": "蛋糕"})
+    async with asyncio.timeout(PATIENCE), open_page(api.url, has_clock=True) as page:
+        await page.get_by_role("searchbox").focus()
+        session = await page.context.new_cdp_session(page)
+        composed = {"text": "mian", "selectionStart": 4, "selectionEnd": 4}
+        await session.send("Input.imeSetComposition", composed)
+        await page.clock.run_for(1_000)
+        await session.send("Input.insertText", {"text": "面"})
+        await expect(page.get_by_role("searchbox")).to_have_value("面")
+        await page.clock.run_for(1_000)
+        await expect(row(page, "cake")).to_have_count(0)
+        assert await shown(page) == ["bread"]
+        assert not [request for request in api.requests if "q=mian" in request]
