@@ -131,7 +131,7 @@ function start() {
       lines.retry.hidden = filter.rule.choice !== "failed" || !counts.stages.failed
     })
   const showFilter = () => {
-    root.toggleAttribute("data-filtered", !filter.rule.isAll)
+    keepFocus(root, () => root.toggleAttribute("data-filtered", !filter.rule.isAll))
     if (!filter.rule.isAll) document.documentElement.toggleAttribute("data-finding", true)
   }
 

@@ -1,7 +1,7 @@
 // @ts-check
 // Whether the reader points at the list, by a pointer, a finger or the keyboard: then no row may move, come or go.
 
-import { byId, on, setText } from "./dom.js"
+import { byId, keepFocus, on, setText } from "./dom.js"
 
 /** How long the list is held after the reader left it. */
 const AFTER_MS = 3_000
@@ -175,6 +175,6 @@ export class Updates extends EventTarget {
     const { due, items } = this.#shown
     this.#due.hidden = due === 0
     if (due) setText(this.#due, this.#i18n.t("list.due", { n: due }))
-    this.#root.toggleAttribute("data-empty", items.length === 0)
+    keepFocus(this.#root, () => this.#root.toggleAttribute("data-empty", items.length === 0))
   }
 }

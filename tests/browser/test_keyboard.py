@@ -55,6 +55,28 @@ async def test_keys_do_the_same_while_caps_lock_is_on(api: FakeApi, open_page: O
         await expect(page.get_by_role("textbox", name="Link")).to_be_focused()
 
 
+@pytest.mark.long
+async def test_who_presses_what_an_empty_list_offers_keeps_a_place(api: FakeApi, open_page: OpenPage) -> None:
+    await api.put("a")
+    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+        keys = Keys(page)
+        await page.get_by_role("searchbox").fill("zzzz")
+        await expect(page.locator("#clear-filter")).to_be_visible()
+        await page.locator("#clear-filter").focus()
+        await keys.press("Enter")
+        await expect(row(page, "a")).to_be_visible()
+        assert await keys.where() == "tasks"
+        await page.locator("#links").focus()
+        await api.remove("a")
+        await expect(page.locator("#from-elsewhere")).to_be_visible()
+        await page.locator("#from-elsewhere").focus()
+        await keys.press("Shift+Tab", "Tab")  # a focus of the keyboard, not of a script
+        assert await keys.where() == "from-elsewhere"
+        await api.put("b")
+        await expect(row(page, "b")).to_be_visible()
+        assert await keys.where() == "tasks"
+
+
 async def test_a_link_is_sent_followed_saved_played_and_deleted_by_keys_alone(
     api: FakeApi, open_page: OpenPage
 ) -> None:
