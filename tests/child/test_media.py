@@ -178,6 +178,7 @@ async def test_every_container_comes_out_right(
     url = shelf.put(name, made(source, tmp_path / name, ["-t", "1", *how]))
     outcome = await jobs.download(tmp_path / "t", url, **wishes)
     path, kind, *streams = expected
+    assert outcome.last["kind"] == "produced", f"{outcome.last}\n{outcome.log}"
     [file] = outcome.last["files"].values()
     assert (file["path"], file["type"]) == (path, kind)
     report = probe(tmp_path / "t" / "out" / path)
