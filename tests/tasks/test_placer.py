@@ -96,6 +96,7 @@ def open_server(database: str, tmp_path: Path, root: Path) -> Open:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(placer, "LOOK_EVERY", 0.2)
     monkeypatch.setattr(placer, "AGAIN", 0.2)
+    monkeypatch.setattr(placer, "BUSY", 0.2)
 
 
 @pytest.fixture

@@ -30,27 +30,27 @@ class _Other({name}, plugin_name="ours"):
         return {{**super()._real_extract(url), "title": "Replaced"}}
 """
 
-BROKEN = {
-    "a_syntax": "def broken(:\n",
-    "b_raises": "import not_there\n",
-    "c_exits": "import sys\nsys.exit('gone')\n",
-    "d_dies": "import os\nos._exit(0)\n",
-    "e_hangs": """
+HANGS = """
 import time
 while True:
     try:
         time.sleep(9)
     except BaseException:
         pass
-""",
-    "f_pattern": SAMPLE.replace('r"https', 'r"(https').replace("Sample", "Broken"),
-    "g_asked": SAMPLE.replace("Sample", "Asked")
+"""
+BROKEN = {
+    "a_syntax": "def broken(:\n",
+    "b_raises": "import not_there\n",
+    "c_exits": "import sys\nsys.exit('gone')\n",
+    "d_dies": "import os\nos._exit(0)\n",
+    "e_pattern": SAMPLE.replace('r"https', 'r"(https').replace("Sample", "Broken"),
+    "f_asked": SAMPLE.replace("Sample", "Asked")
     + """
     @classmethod
     def suitable(cls, url):
         raise ValueError(url)
 """,
-    "h_patches": SAMPLE.replace("Sample", "Patches")
+    "g_patches": SAMPLE.replace("Sample", "Patches")
     + """
 import socket
 socket.socket = None
@@ -156,10 +156,9 @@ async def test_a_broken_plugin_costs_one_line_and_none_of_the_others(
     assert broken["b_raises"] == "ModuleNotFoundError: No module named 'not_there' (b_raises.py, line 1)"
     assert broken["c_exits"] == "SystemExit: gone (c_exits.py, line 2)"
     assert broken["d_dies"] == "it ends the process that loads it"
-    assert broken["e_hangs"] == "it takes more than 10 s to load"
-    assert broken["f_pattern"].startswith(("error: ", "PatternError: "))
-    assert broken["g_asked"].startswith("ValueError: ")
-    assert broken["h_patches"] == "RuntimeError: it replaces socket.socket, which all jobs need"
+    assert broken["e_pattern"].startswith(("error: ", "PatternError: "))
+    assert broken["f_asked"].startswith("ValueError: ")
+    assert broken["g_patches"] == "RuntimeError: it replaces socket.socket, which all jobs need"
     last = await rig.run(site.url("/sample/a"))
     assert (last["kind"], last["info"]["title"]) == ("extracted", "A sample"), last
     await rig.found()
@@ -168,6 +167,12 @@ async def test_a_broken_plugin_costs_one_line_and_none_of_the_others(
     check = plugins_check(found)
     assert (check.ok, check.needed) == (False, False)
     assert str(rig.folder.path) not in str(check.entry(LANGUAGES["en"]))
+
+
+async def test_a_plugin_that_hangs_is_left_when_its_time_is_up(rig: Rig) -> None:
+    assert (await rig.found()).broken == [NONE]  # so that no trial is under way
+    rig.folder.write("hangs", HANGS)
+    assert (await rig.found()).broken == ["hangs: it takes more than 10 s to load"]
 
 
 async def test_a_change_in_the_folder_holds_for_the_next_job(rig: Rig, site: Site) -> None:
