@@ -2,7 +2,9 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
+
+from tests.between import pass_on
 
 
 class Relay:
@@ -18,7 +20,7 @@ class Relay:
         answers, requests = await asyncio.open_connection(self._host, int(self._port))
         self._writers += [writer, requests]
         for source, target in ((reader, requests), (answers, writer)):
-            pump = asyncio.create_task(_pump(source, target))
+            pump = asyncio.create_task(pass_on(source, target))
             self._pumps.add(pump)
             pump.add_done_callback(self._pumps.discard)
 
@@ -32,14 +34,6 @@ class Relay:
         await self.freeze()
         for writer in self._writers:
             writer.close()
-
-
-async def _pump(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
-    with suppress(ConnectionError):
-        while data := await source.read(65536):
-            target.write(data)
-            await target.drain()
-    target.close()
 
 
 @asynccontextmanager
