@@ -527,9 +527,9 @@ def _with_other(about: str, task_id: str) -> str:
     """`about` with one more of the earlier tasks."""
     try:
         known = dict(json.loads(about))
+        known[OTHER_TASKS] = [*known.get(OTHER_TASKS, ()), task_id][-MOST_WAITING:]
     except (ValueError, TypeError):  # it is damaged
         return about
-    known[OTHER_TASKS] = [*known.get(OTHER_TASKS, ()), task_id][-MOST_WAITING:]
     return json.dumps(known, ensure_ascii=False)
 
 
