@@ -137,9 +137,7 @@ class Subscriber(Watcher):
         """Write the held updates, or, if the write buffer is not empty, once it is."""
         if self._state == "joining" or self._state == "over":
             return
-        if (
-            self._transport.is_closing()
-        ):  # the client has gone: asyncio would complain of each write in the log
+        if self._transport.is_closing():  # the client has gone: asyncio would log each write
             return
         if self._transport.get_write_buffer_size():
             if self.closed:
