@@ -12,11 +12,8 @@ from server.api import (
     cookies,
     downloads,
     event_streams,
-    feed_routes,
     health,
     keys,
-    library_routes,
-    media,
     metrics,
     page,
     process,
@@ -27,9 +24,7 @@ from server.api import (
     session,
     status,
     stream,
-    subscription_routes,
     tasks,
-    webhooks,
 )
 from server.api.connections import CONNECTIONS, Connections
 from server.api.middleware import admission, wrapped
@@ -43,9 +38,14 @@ from server.assembly import open_backend
 from server.core.background import in_background
 from server.core.clock import Clock
 from server.core.counts import Counts
+from server.feeds import feed_routes
+from server.library import library_routes
+from server.memory import media_routes
+from server.notices import webhook_routes
+from server.notices.deliverer import Deliverer, Send
 from server.settings import ConfigurationError, ServerSettings, Settings
+from server.subscriptions import subscription_routes
 from server.tasks.children import Launched
-from server.tasks.deliverer import Deliverer, Send
 from server.tasks.hub import Hub
 
 ROUTES: list[Route] = [
@@ -65,8 +65,8 @@ ROUTES: list[Route] = [
         subscription_routes,
         feed_routes,
         library_routes,
-        media,
-        webhooks,
+        media_routes,
+        webhook_routes,
         session,
         health,
         metrics,
@@ -148,7 +148,7 @@ async def _senders(settings: Settings, encoder: Encoder) -> AsyncIterator[dict[s
     webhooks, senders = settings.webhooks, dict[str, Send]()
     is_web = "web" in settings.server.roles
     if is_web and webhooks.secret:
-        from server.api.webhook_sender import WebhookSender  # of no use without a secret
+        from server.notices.webhook_sender import WebhookSender  # of no use without a secret
 
         sender = WebhookSender(
             encoder,
@@ -159,7 +159,7 @@ async def _senders(settings: Settings, encoder: Encoder) -> AsyncIterator[dict[s
         )
         senders |= {"webhook": sender.send, "default": sender.send}
     if is_web and settings.notify.urls:
-        from server.tasks.notifier import Notifier  # of no use without an address
+        from server.notices.notifier import Notifier  # of no use without an address
 
         urls = [url.get_secret_value() for url in settings.notify.urls]
         async with Notifier(urls, settings.server.language) as notifier:

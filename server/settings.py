@@ -36,8 +36,8 @@ from pydantic_core import PydanticCustomError
 from server.core.cookie_format import NAME as COOKIES_NAME
 from server.core.jobs import POT_PLUGINS
 from server.core.models import OF_A_CLIENT, Frozen, ProcessRequest, check_url
-from server.core.subscriptions import LONGEST_INTERVAL, seconds_of
 from server.locales import LANGUAGES
+from server.subscriptions.subscription import LONGEST_INTERVAL, seconds_of
 
 Role = Literal["web", "worker"]
 

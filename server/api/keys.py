@@ -5,19 +5,19 @@ from aiohttp import web
 from server.api.payload import Encoder
 from server.core.clock import Clock
 from server.core.counts import Counts
-from server.core.deliveries import Outbox
-from server.core.feeds import Feeds
-from server.core.placements import PlacementStore
 from server.core.ports import Cookies, FileStore, Workplace
-from server.core.remembering import Media
+from server.feeds.covers import Covers
+from server.feeds.feed_store import Feeds
+from server.library.library_actions import LibraryActions
+from server.library.placements import PlacementStore
+from server.memory.remembering import Media
+from server.notices.deliveries import Outbox
 from server.settings import Settings
-from server.tasks.covers import Covers
+from server.subscriptions.subscribing import Subscriptions
 from server.tasks.hub import Hub
 from server.tasks.inspector import Inspector
-from server.tasks.library_actions import LibraryActions
 from server.tasks.readiness import Ready
 from server.tasks.service import Tasks
-from server.tasks.subscribing import Subscriptions
 
 SETTINGS = web.AppKey("settings", Settings)
 LANGUAGE = web.AppKey("language", str)  # for requests that ask for none

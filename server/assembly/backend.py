@@ -9,28 +9,28 @@ from typing import Protocol
 from server.core.background import in_background
 from server.core.clock import Clock, zone_of
 from server.core.data_dir import DataDir
-from server.core.deliveries import Outbox
-from server.core.feeds import Feeds
-from server.core.placements import LibraryFiles, PlacementStore
 from server.core.ports import Cookies, FileStore, Sessions, Store, Workplace
-from server.core.remembering import Media
-from server.core.subscriptions import SubscriptionStore
 from server.core.unusable import DataDirUnusable
+from server.feeds.covers import Covers
+from server.feeds.feed_store import Feeds
 from server.files.workplace import LocalWorkplace
+from server.library.library_actions import LibraryActions
+from server.library.placements import LibraryFiles, PlacementStore
+from server.memory.remembering import Media
+from server.notices.deliveries import Outbox
 from server.settings import ConfigurationError, LibrarySettings, Settings, StorageSettings
-from server.tasks.covers import Covers
+from server.subscriptions.looker import Looker
+from server.subscriptions.subscribing import Subscriptions
+from server.subscriptions.subscription import SubscriptionStore
 from server.tasks.disk_space import Disk
 from server.tasks.fork_servers import ForkServers
 from server.tasks.inspector import Inspector
 from server.tasks.janitor import for_ever
 from server.tasks.job_builder import JobMaker
-from server.tasks.library_actions import LibraryActions
-from server.tasks.looker import Looker
 from server.tasks.rate_windows import LOOK_EVERY, Pacer
 from server.tasks.readiness import Readiness, Ready
 from server.tasks.runner import Runner
 from server.tasks.service import Tasks
-from server.tasks.subscribing import Subscriptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ class Parts:
             looking = looker.run(exist=exist, alone=alone)
             await stack.enter_async_context(in_background(looking, "looks"))
             if self.library:
-                from server.tasks.placer import Placer  # of no use without a library
+                from server.library.placer import Placer  # of no use without a library
 
                 zone = zone_of(self.settings.library.time_zone)
                 own = (self.store.placements, self.tasks, self.files, self.library, self.clock, zone)
@@ -125,7 +125,7 @@ class Parts:
         if self.settings.updates.yt_dlp != "daily":
             yield
             return
-        from server.tasks.daily_update import look_daily
+        from server.updates.daily_update import look_daily
 
         data_dir, least = self.settings.storage.data_dir, self.settings.downloads.min_free_disk
         async with in_background(look_daily(self.fork_server, data_dir, least), "updates"):
@@ -218,8 +218,8 @@ def library_of(settings: LibrarySettings) -> LibraryFiles | None:
     if settings.path is None:
         return None
     # Of no use without a library.
-    from server.files.library_folder import METHODS, LibraryFolder
-    from server.files.placing import PlacedFiles
+    from server.library.library_folder import METHODS, LibraryFolder
+    from server.library.placing import PlacedFiles
 
     methods = METHODS[settings.method]
     return PlacedFiles(LibraryFolder(settings.path, methods, settings.file_mode, settings.folder_mode))

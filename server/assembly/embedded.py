@@ -12,7 +12,6 @@ from server.assembly.file_store import open_files
 from server.core.background import in_background
 from server.core.clock import Clock
 from server.core.counts import Counts
-from server.core.deliveries import tells_of
 from server.core.errors import StorageAway
 from server.core.events import Completed, Event, Requeued, Waits
 from server.core.models import SCHEDULED, Queued, Stage, TaskStatus
@@ -21,6 +20,7 @@ from server.files.cookie_folder import LocalCookies
 from server.files.free_space import make_room
 from server.files.public_names import short_of
 from server.files.workplace import LocalWorkplace
+from server.notices.deliveries import tells_of
 from server.settings import Settings
 from server.storage.sqlite import DATABASE, LOCK, SqliteStore, explained, open_lock, open_store
 from server.tasks.children import Launched

@@ -30,12 +30,12 @@ from server.cluster.sweeper import Sweeper
 from server.cluster.worker import Jobs, carry_out_wishes
 from server.core.background import in_background
 from server.core.counts import Counts
-from server.core.deliveries import tells_of
 from server.core.errors import StoreUnavailable
 from server.core.unusable import DatabaseUnusable, FilesUnusable
 from server.files.free_space import make_room
 from server.files.public_names import short_of
 from server.files.workplace import LocalWorkplace
+from server.notices.deliveries import tells_of
 from server.settings import Settings
 from server.storage.postgresql.connection import PLACE, explained, one_line
 from server.storage.postgresql.store import open_store

@@ -3,13 +3,13 @@
 from collections.abc import Callable, Iterable
 
 from server.core.models import ProcessRequest, TaskStatus
-from server.core.placements import set_of_request
-from server.core.remembering import remembered
-from server.storage.feed_rows import FeedRows
-from server.storage.media_rows import MediaRows, remember
-from server.storage.placement_rows import PlacementRows, to_be_placed
+from server.feeds.feed_rows import FeedRows
+from server.library.placement_rows import PlacementRows, to_be_placed
+from server.library.placements import set_of_request
+from server.memory.media_rows import MediaRows, remember
+from server.memory.remembering import remembered
 from server.storage.statements import Statements, Transactions
-from server.storage.subscription_rows import SubscriptionRows
+from server.subscriptions.subscription_rows import SubscriptionRows
 
 
 async def keep_fetched(tables: Statements, ended: Iterable[tuple[ProcessRequest | None, TaskStatus]]) -> bool:

@@ -10,10 +10,10 @@ from typing import Any, Literal, Protocol, TypeVar
 from uuid import uuid4
 
 from server.core import stored
-from server.core.deliveries import Addressee, Delivery
 from server.core.errors import AppError, IdempotencyMismatch, QueueFull
 from server.core.models import Stage, Task, TaskStatus
 from server.core.ports import Submission
+from server.notices.deliveries import Addressee, Delivery
 
 log = logging.getLogger(__name__)
 

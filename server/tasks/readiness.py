@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Protocol
 
-from server.core.placements import LibraryFiles
 from server.core.redaction import without_folders
+from server.library.placements import LibraryFiles
 from server.locales import LANGUAGES, Catalogue
 from server.tasks.disk_space import Disk
 from server.tasks.fork_servers import ForkServers

@@ -50,8 +50,8 @@ from server.core.models import (
 from server.core.ports import Cookies, FileStore, Store, TellAway, Workplace
 from server.core.request_ids import REQUEST_ID
 from server.core.shielding import to_the_end
-from server.core.subscriptions import HOLDING
 from server.settings import DownloadSettings
+from server.subscriptions.subscription import HOLDING
 from server.tasks.children import Child, stopped
 from server.tasks.disk_space import Reserve, found_no_room
 from server.tasks.faults import fault_of

@@ -16,14 +16,14 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient
 
 from server.api.bodies import MAX_BODY, MOST_TOLD
-from server.api.media import MAX_ARCHIVE
 from server.api.process import MAX_BATCH
-from server.api.subscription_routes import MAX_OPML
 from server.app import ROUTES, create_app
 from server.core import cookie_format
 from server.core.models import MOST_AT_ONCE, ProcessRequest
 from server.core.stored import read_request
+from server.memory.media_routes import MAX_ARCHIVE
 from server.settings import DownloadSettings, Settings, StorageSettings
+from server.subscriptions.subscription_routes import MAX_OPML
 from tests.service import Service
 
 Client = TestClient[web.Request, web.Application]

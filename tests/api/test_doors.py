@@ -203,7 +203,7 @@ async def test_the_handshake_of_a_socket_carries_them_too(open_house: Client) ->
     await socket.close()
 
 
-OF_FEEDS = {  # where the path has a secret, see `tests/api/test_feeds.py`
+OF_FEEDS = {  # where the path has a secret, see `tests/feeds/test_feed_routes.py`
     "/feeds/{secret}.opml",
     "/feeds/{secret}/{feed}.xml",
     "/feeds/{secret}/{feed}/chapters/{task_id}.json",

@@ -7,8 +7,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from server.core.placements import folded
-from server.files.library_folder import LibraryFolder
+from server.library.library_folder import LibraryFolder
+from server.library.placements import folded
 from server.storage.sqlite import DATABASE
 from tests.bench.client import client_of
 from tests.bench.figures import Figure, percentile

@@ -3,8 +3,8 @@
 import pytest
 from playwright.async_api import Browser
 
-from server.core.podcast_xml import described, guid_of, one_line, written
-from tests.core.test_podcast_xml import episode, podcast
+from server.feeds.podcast_xml import described, guid_of, one_line, written
+from tests.feeds.test_podcast_xml import episode, podcast
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 TEXTS = (

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from server.feeds import covers
+from server.feeds.covers import KEPT, Covers
 from server.files.workplace import LocalWorkplace
 from server.settings import DownloadSettings
-from server.tasks import covers
-from server.tasks.covers import KEPT, Covers
 from server.tasks.fork_servers import ForkServers
 from server.tasks.job_builder import JobMaker
 from server.tasks.programs_found import Tools

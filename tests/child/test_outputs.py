@@ -14,7 +14,7 @@ from server.child.media.probe import Media, Track, is_cut_off, sniff
 from server.child.media.timeline import ALL, Kept
 from server.child.process.job_failed import JobFailed
 from server.core.models import ProcessRequest
-from server.tasks.library_actions import FILMS
+from server.library.library_actions import FILMS
 from tests.jobs import wished
 
 FOLDER = Path("/out")
@@ -124,7 +124,7 @@ def test_every_audio_format_that_can_be_asked_for_can_be_made(wanted: str) -> No
 
 def test_what_is_made_is_found_again_in_the_library() -> None:
     media = {ending for ending, kind in TYPES.items() if kind.startswith(("video/", "audio/"))}
-    assert media - FILMS == set(), "`FILMS` in server/tasks/library_actions.py"
+    assert media - FILMS == set(), "`FILMS` in server/library/library_actions.py"
 
 
 @pytest.mark.parametrize("clip", [None, {"start": 1, "end": 2, "exact": True}])

@@ -6,11 +6,11 @@ from collections import Counter
 from contextlib import AsyncExitStack
 
 from server.core.ports import Filter
-from server.core.subscriptions import DAY, Claim, Pace
 from server.files.public_names import short_of
 from server.storage.postgresql import open_store
 from server.storage.postgresql.store import PostgresStore
-from tests.storage.test_subscription_rows import LEASE, NOW, WHOLE, entries, subscribed
+from server.subscriptions.subscription import DAY, Claim, Pace
+from tests.subscriptions.test_subscription_rows import LEASE, NOW, WHOLE, entries, subscribed
 
 NODES, ROUNDS = 3, 70
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from server.core import subscriptions
 from server.core.codes import CODES, OF_THE_SERVER, PASSING, PASSING_STATUSES
-from server.core.subscriptions import HOLDING, REFUSED, WANTS_LOG_IN
 from server.locales import LANGUAGES, Catalogue
+from server.subscriptions import subscription
+from server.subscriptions.subscription import HOLDING, REFUSED, WANTS_LOG_IN
 from server.tasks import next_attempt
 from tests.trees import nodes
 
@@ -78,7 +78,7 @@ def test_a_code_that_exists_is_named_by_the_sources() -> None:
 def test_a_code_from_which_something_follows_exists() -> None:
     hopeless = re.search(r"const HOPELESS = (\[.*\])", (ROOT / "static/js/actions.js").read_text("utf-8"))
     assert hopeless
-    of_subscriptions = HOLDING | REFUSED | WANTS_LOG_IN | subscriptions.NOT_LIVE | subscriptions.OF_GONE
+    of_subscriptions = HOLDING | REFUSED | WANTS_LOG_IN | subscription.NOT_LIVE | subscription.OF_GONE
     of_attempts = next_attempt.OUT_OF_REACH | next_attempt.WAS_ANOTHER
     followed = {code for code in of_subscriptions | of_attempts if not code.startswith("http_")}
     assert (followed | set(json.loads(hopeless[1]))) - (CODES | OF_THE_SERVER) == set()

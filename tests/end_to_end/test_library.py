@@ -12,9 +12,9 @@ from xml.etree import ElementTree
 
 import pytest
 
-from server.files.library_folder import MARKER
-from tests.core import media_servers
+from server.library.library_folder import MARKER
 from tests.lasting import part_of
+from tests.library import media_servers
 from tests.service import Payload, Service, Services
 from tests.site import Site
 

@@ -18,7 +18,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from standardwebhooks import Webhook
 
-from server.core.deliveries import LEASE
+from server.notices.deliveries import LEASE
 from tests.cluster.nodes import Cluster
 from tests.cluster.postgres import database
 from tests.service import FINAL, Payload, Service

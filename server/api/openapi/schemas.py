@@ -10,7 +10,7 @@ from pydantic import Field
 
 from server.api.payload import Answer, Bytes, Instant, TaskPayload
 from server.core.models import Stage
-from server.core.subscriptions import ItemState
+from server.subscriptions.subscription import ItemState
 
 Seconds = Annotated[float, Field(ge=0, description="seconds")]
 

@@ -7,16 +7,15 @@ from typing import Any, Protocol
 from psycopg import AsyncConnection
 
 from server.core import stored
-from server.core.deliveries import Tells, tells_of
 from server.core.errors import AppError, QueueFull
 from server.core.models import Stage, Task, TaskStatus
 from server.core.ports import Submission
+from server.notices.deliveries import Tells, tells_of
 from server.storage.common_tables import keep_fetched
 from server.storage.group_commit import Change
 from server.storage.postgresql.advisory_locks import ADD, LOOK, OURS
 from server.storage.postgresql.announcing import Changed, Deliveries, Looks, News
 from server.storage.statements import Row, Work
-from server.storage.subscription_rows import follow_tasks
 from server.storage.task_rows import (
     STATUS,
     delivery_values,
@@ -26,6 +25,7 @@ from server.storage.task_rows import (
     short_wish,
     to_be_inserted,
 )
+from server.subscriptions.subscription_rows import follow_tasks
 
 
 class Admits(Protocol):

@@ -9,8 +9,8 @@ from typing import Any
 
 from psycopg import AsyncConnection
 
-from server.core.deliveries import LEASE, Delivery
 from server.core.errors import DeliveryNotFound
+from server.notices.deliveries import LEASE, Delivery
 from server.storage.cursor import Cursor
 from server.storage.postgresql.announcing import Deliveries, News
 from server.storage.postgresql.changes import Execute
@@ -46,7 +46,7 @@ _PAGE = (
 
 
 class PostgresOutbox:
-    """See `server.core.deliveries.Outbox`. The relay calls `heard`, for what any node has announced."""
+    """See `server.notices.deliveries.Outbox`. The relay calls `heard`, for what any node has announced."""
 
     def __init__(self, writer: Writer, lists: Links) -> None:
         self._writer = writer

@@ -13,11 +13,11 @@ import psycopg
 from psycopg import AsyncConnection
 
 from server.core.counts import Counts
-from server.core.deliveries import TOLD_WITHIN, Tells, tells_of
 from server.core.errors import AppError, IdempotencyMismatch, StoreUnavailable, TaskNotFound
 from server.core.models import Stage, StoredFile, Task, TaskStatus
 from server.core.ports import Filter, Idempotency, Known, Page, Submission
 from server.core.stored import known_stage
+from server.notices.deliveries import TOLD_WITHIN, Tells, tells_of
 from server.storage.common_tables import CommonTables
 from server.storage.cursor import Cursor, page_of
 from server.storage.postgresql import pages

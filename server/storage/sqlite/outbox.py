@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from server.core.deliveries import LEASE, LONGEST_WAIT, Delivery
 from server.core.errors import DeliveryNotFound
+from server.notices.deliveries import LEASE, LONGEST_WAIT, Delivery
 from server.storage.cursor import Cursor
 from server.storage.sqlite.connection import Reader
 from server.storage.sqlite.writer import Changes, Execute, Writer
@@ -40,7 +40,7 @@ _PAGE = f"{_COLUMNS} WHERE deliveries.number < ? AND kind <> 'notify' ORDER BY 1
 
 
 class SqliteOutbox:
-    """See `server.core.deliveries.Outbox`. Times are those of the server's clock."""
+    """See `server.notices.deliveries.Outbox`. Times are those of the server's clock."""
 
     def __init__(self, writer: Writer, reads: Reader, changes: Changes) -> None:
         self._writer = writer

@@ -11,11 +11,11 @@ from pathlib import Path
 from server.core.clock import Clock
 from server.core.counts import Counts
 from server.core.data_dir import DataDir
-from server.core.deliveries import TOLD_WITHIN, Tells, tells_of
 from server.core.errors import AppError, IdempotencyMismatch, TaskNotFound
 from server.core.models import Queued, Stage, StoredFile, Task, TaskStatus, host_of
 from server.core.ports import Filter, Idempotency, Known, Page, Submission
 from server.core.stored import known_stage
+from server.notices.deliveries import TOLD_WITHIN, Tells, tells_of
 from server.storage.common_tables import CommonTables
 from server.storage.cursor import Cursor, page_of
 from server.storage.sqlite.ballast import Ballast

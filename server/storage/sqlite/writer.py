@@ -23,16 +23,15 @@ import aiosqlite
 from server.core.clock import Clock
 from server.core.counts import Counts
 from server.core.data_dir import DataDir
-from server.core.deliveries import Tells, tells_of
 from server.core.errors import AppError, DatabaseBusy, DiskFull, QueueFull
 from server.core.models import Stage, Task, TaskStatus
 from server.core.ports import Submission
+from server.notices.deliveries import Tells, tells_of
 from server.storage.common_tables import keep_fetched
 from server.storage.group_commit import Change, GroupWriter
 from server.storage.sqlite.ballast import Ballast
 from server.storage.sqlite.connection import unavailable
 from server.storage.statements import Row, Work
-from server.storage.subscription_rows import follow_tasks
 from server.storage.task_rows import (
     STATUS,
     delivery_values,
@@ -42,6 +41,7 @@ from server.storage.task_rows import (
     short_wish,
     to_be_inserted,
 )
+from server.subscriptions.subscription_rows import follow_tasks
 
 PATIENCE = 5.0  # seconds that changes wait for another program which holds the database
 _TRY_FOR = 0.1  # seconds that SQLite itself waits: `hurry` cannot shorten a wait within SQLite

@@ -1,0 +1,1 @@
+"""Feeds: what a subscription has fetched, as a podcast."""

@@ -1,0 +1,594 @@
+"""`/feeds/<secret>/...`: what subscriptions have fetched as podcast feeds, and `/api/feeds`: their secret.
+
+Apps send no token: whoever knows the secret may read the feeds, their files and pictures, and nothing else. A
+wrong secret is answered like a wrong name.
+
+Decisions: docs/decisions/library.md
+"""
+
+import asyncio
+import hashlib
+import hmac
+import re
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import urlsplit
+
+from aiohttp import web
+from pydantic_core import PydanticCustomError
+
+from server.api.bodies import client_has, respond_json
+from server.api.downloads import CONDITIONS, SANDBOX_POLICY, replies, replies_to_head, send
+from server.api.keys import CLOCK, COVERS, FEEDS, FILES, SETTINGS, TASKS
+from server.api.openapi.operation import (
+    BINARY,
+    HAS_IT,
+    IF_NONE_MATCH,
+    JSON,
+    OF_CHANGES,
+    READER,
+    TEXT,
+    Operation,
+    Parameter,
+    Reply,
+    header,
+)
+from server.api.page import PAGE
+from server.api.payload import dumps
+from server.api.route import Access, get, post
+from server.api.security import DOORS, open_to_all_pages
+from server.core import errors
+from server.core.attachment import disposition
+from server.core.errors import (
+    FeedNotFound,
+    FileNotFound,
+    NotFound,
+    PreconditionFailed,
+    RangeNotSatisfiable,
+    StorageAway,
+)
+from server.core.models import Says, StoredFile, TaskStatus, check_url, without_password
+from server.core.ports import Stream
+from server.feeds.covers import LARGEST_PICTURE
+from server.feeds.feed_store import Listed
+from server.feeds.podcast_xml import Enclosed, Episode, Podcast, one_line, plain, written
+from server.subscriptions import opml
+from server.subscriptions.subscription import FEED_NAME, Subscription, moment_of
+
+RSS, OPML, JPEG = "application/rss+xml", "text/x-opml", "image/jpeg"
+CHAPTERS = "application/json+chapters"
+SETTLED = 2.0  # seconds, after which a feed that was made has a date
+MOST_KEPT = 16 << 20  # bytes of feeds in memory
+NO_PICTURE = "icon-512.png"  # the page's: the cover where no episode has a picture
+_TRANSCRIPTS = frozenset(("text/vtt", "application/x-subrip"))
+_NOT_A_DAY = re.compile(r".{10}.")
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """Of which a feed's cover is made."""
+
+    task_id: str
+    stored: StoredFile
+
+    @property
+    def tag(self) -> str:
+        return hashlib.sha256(f"{self.task_id} {self.stored.name}".encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A feed as it is sent; `tag` stands for all that it was made of, `at` is when, in whole seconds."""
+
+    tag: str
+    body: bytes
+    etag: str
+    at: datetime
+    picture: Picture | None
+
+
+class FeedShelf:
+    """Feeds that were asked for, while nothing changes that they are made of; one is made at a time."""
+
+    def __init__(self) -> None:
+        self.one_at_a_time = asyncio.Lock()
+        self._kept: OrderedDict[tuple[str, str], Built] = OrderedDict()
+        self._size = 0
+
+    def find(self, key: tuple[str, str], tag: str) -> Built | None:
+        found = self._kept.get(key)
+        if found is None or found.tag != tag:
+            return None
+        self._kept.move_to_end(key)
+        return found
+
+    def keep(self, key: tuple[str, str], built: Built) -> None:
+        before = self._kept.pop(key, None)
+        self._kept[key] = built
+        self._size += len(built.body) - (len(before.body) if before else 0)
+        while self._size > MOST_KEPT and self._kept:
+            _, oldest = self._kept.popitem(last=False)
+            self._size -= len(oldest.body)
+
+
+SHELF = web.AppKey("shelf of feeds", FeedShelf)
+
+
+def address_of(request: web.Request, secret: str, path: str) -> str:
+    """Below the secret of all feeds: at `feeds.public_url`, else as the client reaches this server."""
+    settings = request.app[SETTINGS]
+    base = settings.feeds.public_url or request.app[DOORS].origin(request) + settings.server.base_path
+    return f"{base}/feeds/{secret}{path}"
+
+
+async def feed(request: web.Request) -> web.Response:
+    """The feed, or 304. Raises `FeedNotFound`."""
+    secret, subscription = await _found(request)
+    built = await _built(request, secret, subscription)
+    # A feed that was made within this second may be made anew within it: then the date would not tell them
+    # apart (RFC 9110, section 8.8.2.2).
+    age = request.app[CLOCK].now() - built.at
+    modified = built.at if age.total_seconds() >= SETTLED else None
+    headers = _headers(request, built.etag, modified)
+    if client_has(request, built.etag, modified):
+        return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
+    return web.Response(body=built.body, content_type=RSS, charset="utf-8", headers=headers)
+
+
+async def list_of_feeds(request: web.Request) -> web.Response:
+    """All feeds as OPML. Raises `FeedNotFound`."""
+    secret, found = await request.app[FEEDS].all()
+    secret = _checked(request, secret)
+    outlines = [opml.Outline(_title(one), address_of(request, secret, f"/{name}.xml")) for name, one in found]
+    body = await asyncio.to_thread(opml.written, outlines)
+    etag = f'"{hashlib.sha256(body).hexdigest()[:20]}"'
+    headers = _headers(request, etag, None)
+    if client_has(request, etag):
+        return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
+    return web.Response(body=body, content_type=OPML, charset="utf-8", headers=headers)
+
+
+async def file(request: web.Request) -> web.StreamResponse:
+    """A file of an episode. Raises `FeedNotFound`, `FileNotFound`, `RangeNotSatisfiable`, `StorageAway`."""
+    _, subscription = await _found(request)
+    status, stored = await request.app[TASKS].find_file(request.match_info["name"])
+    await _insist(request, subscription, status.task_id)
+    published = status.published_at or status.completed_at or status.created_at
+    named = disposition(stored.name, status.video_info.title, inline=True, chapter=stored.title)
+    modified = published.replace(microsecond=0)
+    return await send(request, status.task_id, stored, named, modified, may_redirect=True)
+
+
+async def picture(request: web.Request) -> web.StreamResponse:
+    """The thumbnail of an episode. Raises `FeedNotFound`, `FileNotFound`, `StorageAway`."""
+    _, subscription = await _found(request)
+    task_id = request.match_info["task_id"]
+    await _insist(request, subscription, task_id)
+    status = await request.app[TASKS].status(task_id)
+    thumbnail = await request.app[FILES].thumbnail(status)
+    if thumbnail is None:
+        raise FileNotFound
+    return await send(request, task_id, thumbnail, disposition(thumbnail.name, None, inline=True))
+
+
+async def chapters(request: web.Request) -> web.Response:
+    """The chapters of an episode, as Podcasting 2.0 has them. Raises `FeedNotFound`, `FileNotFound`."""
+    _, subscription = await _found(request)
+    task_id = request.match_info["task_id"]
+    await _insist(request, subscription, task_id)
+    about = (await request.app[TASKS].status(task_id)).about
+    if about is None or not about.chapters:
+        raise FileNotFound
+    told = [
+        {"startTime": one.start}
+        | ({} if one.end is None else {"endTime": one.end})
+        | ({} if one.title is None else {"title": one_line(one.title)})
+        for one in about.chapters
+    ]
+    body = dumps({"version": "1.2.0", "chapters": told})
+    headers = _headers(request, f'"{hashlib.sha256(body).hexdigest()[:20]}"', None)
+    if client_has(request, headers["ETag"]):
+        return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
+    return web.Response(body=body, content_type=CHAPTERS, headers=headers)
+
+
+async def cover(request: web.Request) -> web.Response:
+    """The cover of a feed, made of the picture of its newest episode that has one.
+
+    Raises `FeedNotFound`, `FileNotFound`.
+    """
+    secret, subscription = await _found(request)
+    newest = (await _built(request, secret, subscription)).picture
+    made, tag = None, ""
+    if newest is not None:
+        etag = f'"{newest.tag}"'
+        if client_has(request, etag):
+            return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=_headers(request, etag, None))
+        source = newest
+
+        async def opened() -> bytes:
+            found = await request.app[FILES].open(source.task_id, source.stored)
+            size = min(source.stored.size, LARGEST_PICTURE)
+            if isinstance(found, Stream):
+                return b"".join([bytes(piece) async for piece in found.read(range(size))])
+            with found:
+                return await asyncio.to_thread(found.read, size)
+
+        with suppress(FileNotFound, StorageAway):  # the default will do
+            made, tag = await request.app[COVERS].cover(newest.tag, opened), newest.tag
+    if made is None:
+        page = await request.app[PAGE].assets()
+        icon = page.files[NO_PICTURE]
+
+        async def drawn() -> bytes:
+            return icon.body
+
+        made, tag = await request.app[COVERS].cover(icon.tag, drawn), icon.tag[:12]
+    if made is None:
+        raise FileNotFound
+    headers = _headers(request, f'"{tag}"', None)
+    if client_has(request, headers["ETag"]):
+        return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
+    return web.Response(body=made, content_type=JPEG, headers=headers)
+
+
+async def addresses(request: web.Request) -> web.Response:
+    return respond_json(_addresses(request, await request.app[FEEDS].secret()))
+
+
+async def renew(request: web.Request) -> web.Response:
+    """Change the secret: all addresses of feeds are others from now on."""
+    request.app[TASKS].refuse_when_closing()
+    return respond_json(_addresses(request, await request.app[FEEDS].renew()))
+
+
+def _addresses(request: web.Request, secret: str | None) -> dict[str, str]:
+    return {} if secret is None else {"opml": address_of(request, secret, ".opml")}
+
+
+async def _found(request: web.Request) -> tuple[str, Subscription]:
+    """The secret, and the subscription whose feed is asked for."""
+    secret, subscription = await request.app[FEEDS].find(request.match_info["feed"])
+    secret = _checked(request, secret)
+    if subscription is None:
+        raise FeedNotFound
+    return secret, subscription
+
+
+def _checked(request: web.Request, secret: str | None) -> str:
+    """The right `secret`, which opens the answer to players on pages of other sites. Raises `FeedNotFound`
+    unless the request has it.
+    """
+    given = request.match_info["secret"].encode(errors="replace")
+    if not hmac.compare_digest(given, (secret or "").encode()) or not secret:
+        raise FeedNotFound
+    open_to_all_pages(request)
+    return secret
+
+
+async def _insist(request: web.Request, subscription: Subscription, task_id: str) -> None:
+    """Raises `FileNotFound` unless the task is that of an episode: the secret opens no other files."""
+    if not await request.app[FEEDS].has(subscription.subscription_id, task_id):
+        raise FileNotFound
+
+
+async def _built(request: web.Request, secret: str, subscription: Subscription) -> Built:
+    root = address_of(request, secret, "")
+    most = request.app[SETTINGS].feeds.max_items
+    shelf, key = request.app[SHELF], (subscription.subscription_id, root)
+    chosen = await request.app[FEEDS].fetched(subscription.subscription_id, most)
+    said = (subscription.revision, subscription.wanted, subscription.findings.title, chosen)
+    tag = hashlib.sha256(repr(said).encode(errors="replace")).hexdigest()
+    async with shelf.one_at_a_time:
+        if (kept := shelf.find(key, tag)) is not None:
+            return kept
+        statuses = {
+            one.task_id: one for one in await request.app[TASKS].statuses([r.task_id for r in chosen])
+        }
+        about = await request.app[FEEDS].about(subscription.subscription_id, [row.key for row in chosen])
+        there = [
+            (row, about[row.key], statuses[row.task_id])
+            for row in chosen
+            if row.task_id in statuses and row.key in about
+        ]
+        settings = request.app[SETTINGS]
+        wanted = subscription.wanted.interval
+        pause = wanted if isinstance(wanted, int) else settings.subscriptions.interval
+        at = request.app[CLOCK].now().replace(microsecond=0)
+
+        def make() -> Built:
+            told = _podcast(subscription, root, there, settings.server.language, pause // 60)
+            body = written(told[0])
+            etag = f'"{hashlib.sha256(body).hexdigest()[:20]}"'
+            return Built(tag, body, etag, at, told[1])
+
+        built = await asyncio.to_thread(make)
+        shelf.keep(key, built)
+        return built
+
+
+def _podcast(
+    subscription: Subscription,
+    root: str,
+    there: Sequence[tuple[Listed, Mapping[str, Any], TaskStatus]],
+    language: str,
+    ttl: int,
+) -> tuple[Podcast, Picture | None]:
+    wanted, feed = subscription.wanted, subscription.wanted.feed
+    name = feed.name if feed else ""
+    base = f"{root}/{name}"
+    episodes = [
+        (episode, status)
+        for row, about, status in there
+        if (episode := _episode(row, about, status, base)) is not None
+    ]
+    episodes.sort(key=lambda pair: pair[0].published, reverse=True)
+    picture = next((found for _, status in episodes if (found := _picture_of(status))), None)
+    title, parts = _title(subscription), urlsplit(without_password(subscription.url))
+    # Where the source is, without what may be secret: addresses of feeds are often meant for one reader, and
+    # some apps read feeds on servers of their own.
+    path = parts.path if subscription.findings.form == "list" else "/"
+    link = f"{parts.scheme.lower()}://{parts.netloc}{path or '/'}"
+    return (
+        Podcast(
+            url=f"{base}.xml",
+            lasting_id=f"clipwire/{subscription.subscription_id}",
+            title=title,
+            description=f"{subscription.findings.title or title}\n{link}",
+            language=language,
+            link=link,
+            cover=f"{base}/cover-{picture.tag if picture else 'none'}.jpg",
+            medium="podcast" if "audio" in wanted.request.get("outputs", ("audio",)) else "video",
+            ttl=max(ttl, 1),
+            category=feed.category if feed else "",
+            explicit=feed.explicit if feed else False,
+            episodes=[episode for episode, _ in episodes],
+        ),
+        picture,
+    )
+
+
+def _episode(row: Listed, about: Mapping[str, Any], status: TaskStatus, base: str) -> Episode | None:
+    """None if the task has neither film nor sound, as one that only runs again before its first files."""
+    forms = [_enclosed(status.files[kind], base) for kind in ("audio", "video") if kind in status.files]
+    if not forms:
+        return None
+    info = status.video_info
+    says = Says.model_validate(about.get("says") or {})
+    # What is known by its link alone has the name of its file as its title.
+    titles = (
+        (about.get("title"), info.title) if row.key.startswith("url ") else (info.title, about.get("title"))
+    )
+    published = row.published_at
+    if not _NOT_A_DAY.match(published or "") and info.published_at:
+        published = info.published_at  # which may be known to the second
+    there, moment = row.fetched_at or row.found_at, moment_of(published)
+    return Episode(
+        key=row.key,
+        title=next(filter(None, titles), ""),
+        published=datetime.fromtimestamp(there if moment is None else min(moment, there), UTC),
+        enclosure=forms[0],
+        others=forms[1:],
+        description=plain(says.description or "") or (status.about and status.about.description) or "",
+        duration=info.duration,
+        author=info.channel or info.uploader,
+        link=None if row.key.startswith("url ") else _link(info.webpage_url),
+        season=says.season_number,
+        number=says.episode_number,
+        chapters=f"{base}/chapters/{status.task_id}.json" if status.about and status.about.chapters else None,
+        picture=f"{base}/pictures/{status.task_id}.jpg" if status.thumbnail else None,
+        transcripts=[
+            replace(_enclosed(file, base), language=kind.partition(".")[2])
+            for kind, file in status.files.items()
+            if kind.startswith("subtitle.") and file.type in _TRANSCRIPTS
+        ],
+    )
+
+
+def _enclosed(stored: StoredFile, base: str) -> Enclosed:
+    return Enclosed(f"{base}/files/{stored.name}", stored.size, stored.type)
+
+
+def _picture_of(status: TaskStatus) -> Picture | None:
+    whole = status.files.get("thumbnail")
+    if whole is not None and 0 < whole.size <= LARGEST_PICTURE:
+        return Picture(status.task_id, whole)
+    return Picture(status.task_id, status.thumbnail) if status.thumbnail else None
+
+
+def _title(subscription: Subscription) -> str:
+    wanted, findings = subscription.wanted, subscription.findings
+    return wanted.name or findings.title or (wanted.feed.name if wanted.feed else "")
+
+
+def _link(url: str | None) -> str | None:
+    try:
+        return without_password(check_url(url)) if url else None
+    except (PydanticCustomError, ValueError):
+        return None
+
+
+def _headers(request: web.Request, etag: str, modified: datetime | None) -> dict[str, str]:
+    headers = {
+        "ETag": etag,
+        "Cache-Control": "private, no-cache",
+        "Content-Security-Policy": SANDBOX_POLICY,
+    }
+    if request.app[SETTINGS].feeds.public_url is None:  # then links are as the client reaches this server
+        headers["Vary"] = "Host, X-Forwarded-Host, X-Forwarded-Proto"
+    if modified is not None:
+        headers["Last-Modified"] = modified.strftime("%a, %d %b %Y %H:%M:%S GMT")
+    return headers
+
+
+_SECRET = Parameter("secret", "as the addresses of feeds have it", place="path")
+_FEED = Parameter("feed", "the `name` of a subscription's `feed`", place="path")
+_TASK = Parameter("task_id", "of an episode", place="path")
+_NOT_FOUND = (FeedNotFound, NotFound)  # this, too, for a path that no feed can have
+_OPEN = tuple(error for error in Operation("", "", "", {}).always if error is not errors.TokenRequired)
+_TAGGED = {"ETag": "names its state"}
+_PATH = f"/feeds/{{secret:[^/]+}}/{{feed:{FEED_NAME}}}"
+ROUTES = [
+    get(
+        f"{_PATH}.xml",
+        feed,
+        Operation(
+            "feed",
+            "Feeds",
+            "What a subscription has fetched, as a podcast feed",
+            {
+                200: Reply("RSS 2.0", {RSS: TEXT}, _TAGGED | {"Last-Modified": "when it was made"}),
+                304: Reply(HAS_IT, headers=_TAGGED),
+            },
+            "Needs no token: the secret in the path takes its place.",
+            parameters=(_SECRET, _FEED, IF_NONE_MATCH, header("If-Modified-Since", "a date"), *READER),
+            errors=_NOT_FOUND,
+            always=_OPEN,
+        ),
+        access=Access.SECRET,
+    ),
+    get(
+        "/feeds/{secret:[^/]+}.opml",
+        list_of_feeds,
+        Operation(
+            "feeds",
+            "Feeds",
+            "All podcast feeds as OPML",
+            {200: Reply("OPML 2.0", {OPML: TEXT}, _TAGGED), 304: Reply(HAS_IT, headers=_TAGGED)},
+            "Needs no token: the secret in the path takes its place.",
+            parameters=(_SECRET, IF_NONE_MATCH, *READER),
+            errors=_NOT_FOUND,
+            always=_OPEN,
+        ),
+        access=Access.SECRET,
+    ),
+    get(
+        f"{_PATH}/files/{{name:[^/]+}}",
+        file,
+        Operation(
+            "feed_file",
+            "Feeds",
+            "A file of an episode",
+            replies("The whole file", "*/*", {"ETag": "for `If-Range` and `If-None-Match`"})
+            | {
+                307: Reply(
+                    "With `storage.redirect_downloads`: the whole file is elsewhere",
+                    headers={"Location": "where, for five minutes"},
+                )
+            },
+            "Needs no token: the secret in the path takes its place.",
+            parameters=(
+                _SECRET,
+                _FEED,
+                Parameter("name", "as the feed has it", place="path"),
+                *CONDITIONS,
+                header("If-Modified-Since", "a date"),
+                *READER,
+            ),
+            errors=(*_NOT_FOUND, FileNotFound, PreconditionFailed, RangeNotSatisfiable, StorageAway),
+            always=_OPEN,
+        ),
+        head=Operation(
+            "feed_file_head",
+            "Feeds",
+            "What a file of an episode comes with",
+            replies_to_head({"ETag": "for `If-Range` and `If-None-Match`"}),
+            parameters=(
+                _SECRET,
+                _FEED,
+                Parameter("name", "as the feed has it", place="path"),
+                IF_NONE_MATCH,
+                *READER,
+            ),
+            errors=(*_NOT_FOUND, FileNotFound, PreconditionFailed, StorageAway),
+            always=_OPEN,
+        ),
+        access=Access.SECRET,
+    ),
+    get(
+        f"{_PATH}/pictures/{{task_id:[0-9A-Za-z-]+}}.jpg",
+        picture,
+        Operation(
+            "feed_picture",
+            "Feeds",
+            "The thumbnail of an episode",
+            replies("A small JPEG", JPEG, _TAGGED),
+            "Needs no token: the secret in the path takes its place.",
+            parameters=(_SECRET, _FEED, _TASK, *CONDITIONS, *READER),
+            errors=(*_NOT_FOUND, FileNotFound, PreconditionFailed, RangeNotSatisfiable, StorageAway),
+            always=_OPEN,
+        ),
+        access=Access.SECRET,
+    ),
+    get(
+        f"{_PATH}/chapters/{{task_id:[0-9A-Za-z-]+}}.json",
+        chapters,
+        Operation(
+            "feed_chapters",
+            "Feeds",
+            "The chapters of an episode",
+            {
+                200: Reply("JSON chapters 1.2 of Podcasting 2.0", {CHAPTERS: {"type": "object"}}, _TAGGED),
+                304: Reply(HAS_IT, headers=_TAGGED),
+            },
+            "Needs no token: the secret in the path takes its place.",
+            parameters=(_SECRET, _FEED, _TASK, IF_NONE_MATCH, *READER),
+            errors=(*_NOT_FOUND, FileNotFound),
+            always=_OPEN,
+        ),
+        access=Access.SECRET,
+    ),
+    get(
+        f"{_PATH}/cover-{{tag:[0-9a-z]+}}.jpg",
+        cover,
+        Operation(
+            "feed_cover",
+            "Feeds",
+            "The cover of a feed",
+            {
+                200: Reply("A JPEG of 1400 x 1400 pixels", {JPEG: BINARY}, _TAGGED),
+                304: Reply(HAS_IT, headers=_TAGGED),
+            },
+            "Needs no token: the secret in the path takes its place.",
+            parameters=(
+                _SECRET,
+                _FEED,
+                Parameter("tag", "anything: it is another one for another picture", place="path"),
+                IF_NONE_MATCH,
+                *READER,
+            ),
+            errors=(*_NOT_FOUND, FileNotFound),
+            always=_OPEN,
+        ),
+        access=Access.SECRET,
+    ),
+    get(
+        "/api/feeds",
+        addresses,
+        Operation(
+            "feed_addresses",
+            "Feeds",
+            "Where the list of all podcast feeds is",
+            {200: Reply("Its address, with the secret of all feeds", {JSON: "FeedAddresses"})},
+            parameters=READER,
+        ),
+    ),
+    post(
+        "/api/feeds/renew",
+        renew,
+        Operation(
+            "renew_feeds",
+            "Feeds",
+            "Change the secret of all podcast feeds",
+            {200: Reply("The new address", {JSON: "FeedAddresses"})},
+            "The addresses of all feeds change: who has the old ones reads nothing any more.",
+            parameters=READER,
+            errors=OF_CHANGES,
+        ),
+    ),
+]

@@ -1,0 +1,91 @@
+"""Podcast feeds as rows, on every database; see `server.feeds.feed_store`."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from server.feeds.feed_store import Listed
+from server.storage.statements import Row, Statements, Tables, Transactions, fetch_in
+from server.subscriptions.feed_names import SECRET, fresh_secret
+from server.subscriptions.subscription import Subscription
+from server.subscriptions.subscription_rows import COLUMNS, readable
+
+_SECRET = "SELECT value FROM secrets WHERE name = ?"  # noqa: S105
+_RENEW = "UPDATE secrets SET value = ? WHERE name = ?"
+_OF_FEEDS = ", ".join(f"s.{name.strip()}" for name in COLUMNS.split(","))
+_FIND = f"""
+    SELECT {_OF_FEEDS} FROM feeds f JOIN subscriptions s ON s.subscription_id = f.subscription_id
+    WHERE f.name = ?"""  # noqa: S608
+_ALL = f"""
+    SELECT f.name, {_OF_FEEDS} FROM feeds f JOIN subscriptions s ON s.subscription_id = f.subscription_id
+    ORDER BY f.name"""  # noqa: S608
+# A retry leaves the files of the attempt before until it is completed, so that its item stays.
+_LISTED = "i.state IN ('fetched', 'queued', 'waiting', 'failed') AND t.short IS NOT NULL AND NOT t.removed"
+# Sorted by when an item was published, which was not after it was fetched.
+_FETCHED = f"""
+    SELECT i.key, i.number, i.published_at, i.found_at, i.fetched_at, i.task_id, t.revision
+    FROM items i JOIN tasks t ON t.task_id = i.task_id WHERE i.subscription_id = ? AND {_LISTED}
+    ORDER BY CASE WHEN i.published_at < {{there}} THEN i.published_at ELSE {{there}} END DESC,
+        i.number DESC, i.key DESC LIMIT ?"""  # noqa: S608
+_ABOUT = "SELECT key, about FROM items WHERE subscription_id = ? AND key IN ({keys})"
+_HAS = f"""
+    SELECT 1 FROM items i JOIN tasks t ON t.task_id = i.task_id
+    WHERE i.task_id = ? AND i.subscription_id = ? AND {_LISTED} LIMIT 1"""  # noqa: S608
+
+
+class FeedRows:
+    """See `server.feeds.feed_store.Feeds`."""
+
+    def __init__(self, transactions: Transactions) -> None:
+        self._transactions = transactions
+
+    async def secret(self) -> str | None:
+        return await self._transactions.read(_secret)
+
+    async def renew(self) -> str | None:
+        fresh = fresh_secret()
+
+        async def work(tables: Tables) -> str | None:
+            await tables.run(_RENEW, (fresh, SECRET))
+            return await _secret(tables)
+
+        return await self._transactions.write(work)
+
+    async def find(self, name: str) -> tuple[str | None, Subscription | None]:
+        async def work(tables: Statements) -> tuple[str | None, Subscription | None]:
+            rows = await tables.fetch(_FIND, (name,))
+            return await _secret(tables), next(readable(rows), None)
+
+        return await self._transactions.read(work)
+
+    async def all(self) -> tuple[str | None, Sequence[tuple[str, Subscription]]]:
+        async def work(tables: Statements) -> tuple[str | None, list[tuple[str, Subscription]]]:
+            rows = await tables.fetch(_ALL)
+            found = [(name, one) for name, *row in rows for one in readable([tuple(row)])]
+            return await _secret(tables), found
+
+        return await self._transactions.read(work)
+
+    async def fetched(self, subscription_id: str, most: int) -> Sequence[Listed]:
+        there = self._transactions.iso.format("coalesce(i.fetched_at, i.found_at)")
+
+        async def work(tables: Statements) -> list[Row]:
+            return await tables.fetch(_FETCHED.replace("{there}", there), (subscription_id, most))
+
+        return [Listed(*row) for row in await self._transactions.read(work)]
+
+    async def about(self, subscription_id: str, keys: Sequence[str]) -> dict[str, dict[str, Any]]:
+        async def work(tables: Statements) -> list[Row]:
+            return await fetch_in(tables, _ABOUT, keys, subscription_id)
+
+        return {key: json.loads(about) for key, about in await self._transactions.read(work)}
+
+    async def has(self, subscription_id: str, task_id: str) -> bool:
+        async def work(tables: Statements) -> list[Row]:
+            return await tables.fetch(_HAS, (task_id, subscription_id))
+
+        return bool(await self._transactions.read(work))
+
+
+async def _secret(tables: Statements) -> str | None:
+    return next((value for (value,) in await tables.fetch(_SECRET, (SECRET,))), None)

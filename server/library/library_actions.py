@@ -1,0 +1,273 @@
+"""What a client may have done to all that lies in the library; the placer does what takes long.
+
+An answer has counts, and the first `MOST_TOLD` of each list: a library may have a million files.
+
+Decisions: docs/decisions/library.md
+"""
+
+import asyncio
+import html
+import re
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import tzinfo
+from typing import Any
+
+from server.core.clock import Clock
+from server.core.errors import LibraryIsAway, LibraryIsBusy, SubscriptionNotFound
+from server.core.library import Library
+from server.core.media_keys import key_of_link
+from server.library.library_names import has_own_folder, label_of, place_of
+from server.library.placements import (
+    NOBODY,
+    FileSet,
+    LibraryAway,
+    LibraryFiles,
+    PlacedFile,
+    PlacementStore,
+    film_of,
+    folded,
+    path_of,
+    place_of_set,
+    show_of,
+)
+from server.memory.remembering import Media
+from server.subscriptions.subscription import SubscriptionStore
+
+MOST_TOLD = 100
+PAGE = 200  # sets, or files, read at once
+AT_ONCE = 1000  # keys
+MOST_MISSING = 20_000  # files that are looked for under other names
+MOST_NAMES = 50  # as the placer tries
+MAX_NFO = 100_000  # bytes that are read of one
+_LABEL = re.compile(r"\[([^\[\]]{1,80})\](?:\.[A-Za-z0-9-]{1,30}){1,3}$")
+_OF_LINK = re.compile(r"[0-9a-f]{12}")
+FILMS = frozenset([
+    *("mp4", "mkv", "webm", "mov", "m4v", "flv", "avi", "wmv", "mpg", "3gp", "ogv", "mxf", "ts"),
+    *("mp3", "m4a", "opus", "ogg", "flac", "wav", "aac", "mka"),
+])  # fmt: skip
+_UNIQUE_ID = re.compile(rb'<uniqueid type="([^"]{1,100})"[^>]*>([^<]{1,500})</uniqueid>')
+
+
+@dataclass
+class Told:
+    """A list of which the first ones are told, and all counted."""
+
+    count: int = 0
+    first: list[Any] = field(default_factory=list)
+
+    def add(self, one: Any) -> None:
+        self.count += 1
+        if len(self.first) < MOST_TOLD:
+            self.first.append(one)
+
+
+class LibraryActions:
+    """One at a time on this server; without `library` there is none, or its folder is not here."""
+
+    def __init__(
+        self,
+        store: PlacementStore,
+        subscriptions: SubscriptionStore,
+        media: Media,
+        library: LibraryFiles | None,
+        clock: Clock,
+        zone: tzinfo,
+    ) -> None:
+        self._store = store
+        self._subscriptions = subscriptions
+        self._media = media
+        self._library = library
+        self._clock = clock
+        self._zone = zone
+        self._acting = asyncio.Lock()
+
+    async def act(self, action: str, *, dry_run: bool) -> dict[str, Any]:
+        """Raises `LibraryIsAway`, `LibraryIsBusy`."""
+        if self._library is None or await self._library.trouble():
+            raise LibraryIsAway
+        if self._acting.locked():
+            raise LibraryIsBusy
+        async with self._acting:
+            try:
+                if action == "verify":
+                    return await self._verify(self._library, dry_run=dry_run)
+                return await self._redo(only_names=action == "rename", dry_run=dry_run)
+            except LibraryAway:
+                raise LibraryIsAway from None
+
+    async def _redo(self, *, only_names: bool, dry_run: bool) -> dict[str, Any]:
+        """Have sets placed anew whose names are not what they are to be, or that have NFO files."""
+        redone, after = Told(), ""
+        wanted_of: dict[str, Library | None] = {NOBODY: None}
+        folders: dict[str, str] = {}
+        while page := await self._store.page(after, PAGE):
+            after = page[-1][0].set_id
+            chosen: list[FileSet] = []
+            for one, files in page:
+                if only_names:
+                    target = await self._as_wanted(one, wanted_of, folders)
+                    changes = self._renamed(target, files)
+                else:
+                    target = one
+                    changes = [{"path": file.path} for file in files if file.kind == "nfo"]
+                    if one.wanted.with_nfo and not changes:
+                        changes = [{"path": place_of_set(one, self._zone).path("nfo")}]
+                if changes:
+                    chosen.append(target)
+                    for change in changes:
+                        redone.add(change)
+            if not dry_run:
+                await self._store.redo(chosen, "redoing" if only_names else "describing")
+        return {"count": redone.count, "files": redone.first}
+
+    async def _as_wanted(
+        self, one: FileSet, wanted_of: dict[str, Library | None], folders: dict[str, str]
+    ) -> FileSet:
+        """The set as its subscription wants it now, in the folder that its show's newest film gives it."""
+        if one.holder not in wanted_of:
+            wanted_of[one.holder] = None
+            with suppress(SubscriptionNotFound):
+                wanted_of[one.holder] = (await self._subscriptions.get(one.holder)).wanted.library
+        target = replace(one, wanted=wanted_of[one.holder] or one.wanted)
+        film = film_of(target, self._zone)
+        place = place_of(target.wanted, film)
+        show, folder = show_of(target.wanted, film, place), place.show
+        if has_own_folder(target.wanted):
+            if show not in folders:
+                newest = await self._store.newest_of(one.show or "") or one
+                named = replace(newest, wanted=target.wanted)
+                folders[show] = place_of(target.wanted, film_of(named, self._zone)).show
+            folder = folders[show]
+        return replace(target, show=show, folder=folder)
+
+    def _renamed(self, target: FileSet, files: Sequence[PlacedFile]) -> list[dict[str, str]]:
+        """What changes; a name with a number, because somebody has the one without, is as good."""
+        place = place_of_set(target, self._zone)
+        before = {file.path for file in files}
+        for number in range(1, MOST_NAMES + 1):
+            other = place if number == 1 else place.numbered(number)
+            if {path_of(file, other) for file in files} == before:
+                return []
+        moves = ((file.path, path_of(file, place)) for file in files)
+        return [{"from": old, "to": new} for old, new in moves if old != new]
+
+    async def _verify(self, library: LibraryFiles, *, dry_run: bool) -> dict[str, Any]:
+        """Compare what should be there with what is: by names and sizes, no file is read whole."""
+        unknown, adopted, changed, count = Told(), Told(), Told(), 0
+        seen: set[bytes] = set()
+        strays: dict[tuple[str, int, str], str] = {}
+        of_links: dict[str, str] = {}
+        extractors = await self._store.extractors()
+        async for batch in library.all_files():
+            known = await self._store.at([path for path, _ in batch])
+            others: list[tuple[str, int]] = []
+            for path, size in batch:
+                file = known.get(folded(path))
+                if file is None:
+                    others.append((path, size))
+                    continue
+                count += 1
+                seen.add(_short(folded(path)))
+                if file.size != size:
+                    changed.add(file.path)
+            keys: dict[str, str] = {}
+            sure: set[str | None] = set()
+            for path, size in others:
+                unknown.add(path)
+                label, ending = _label(path), path.rpartition(".")[2].lower()
+                if label is None:
+                    continue
+                if len(strays) < MOST_MISSING:
+                    strays[label, size, ending] = path
+                if ending in FILMS:
+                    # The key that the NFO beside a film tells, if there is one: of a link the one that
+                    # has this label.
+                    nfo = await library.read(f"{path.rpartition('.')[0]}.nfo", MAX_NFO)
+                    told = None
+                    if found := _UNIQUE_ID.search(nfo):
+                        kind, name = (html.unescape(part.decode(errors="replace")) for part in found.groups())
+                        told = key_of_link(name) if kind == "link" else f"{kind.lower()} {name}"
+                        told = None if kind == "link" and label_of(told) != label else told
+                        sure |= {told} - {None}
+                    if told is None and _OF_LINK.fullmatch(label) and len(of_links) < MOST_MISSING:
+                        of_links[label] = path
+                    guessed = [f"{each} {label}" for each in extractors if each != "url"]
+                    keys |= dict.fromkeys([told] if told else guessed, path)
+            for key in await self._adopted(keys, sure, dry_run=dry_run):
+                adopted.add({"path": keys[key], "key": key})
+        after = ""
+        while of_links and (links := await self._store.links_not_fetched(after, AT_ONCE)):
+            after = links[-1]
+            keys = {key: of_links[label] for key in links if (label := label_of(key)) in of_links}
+            for key in await self._adopted(keys, (), dry_run=dry_run):
+                adopted.add({"path": keys[key], "key": key})
+        missing = await self._missing(library, seen, strays, adopted, dry_run=dry_run)
+        mine = {one["path"] for one in adopted.first}
+        unknown.first = [path for path in unknown.first if path not in mine]
+        unknown.count -= adopted.count
+        return {
+            "count": count,
+            "missing": missing.count,
+            "missing_files": missing.first,
+            "changed": changed.count,
+            "changed_files": changed.first,
+            "unknown": max(unknown.count, 0),
+            "unknown_files": unknown.first,
+            "adopted": adopted.count,
+            "adopted_files": adopted.first,
+        }
+
+    async def _missing(
+        self,
+        library: LibraryFiles,
+        seen: set[bytes],
+        strays: dict[tuple[str, int, str], str],
+        adopted: Told,
+        *,
+        dry_run: bool,
+    ) -> Told:
+        """Placed files that were not seen; one that lies elsewhere with its `[id]` and size is adopted."""
+        missing, after = Told(), ""
+        while page := await self._store.files_after(after, PAGE):
+            after = folded(page[-1].path)
+            for file in page:
+                if _short(folded(file.path)) in seen:
+                    continue
+                label, ending = _label(file.path), file.path.rpartition(".")[2].lower()
+                stray = strays.pop((label, file.size, ending), None) if label else None
+                if stray and (dry_run or await self._store.found_at(file, stray)):
+                    seen.add(_short(folded(stray)))  # it may come once more, under this path
+                    adopted.add({"from": file.path, "path": stray})
+                else:
+                    missing.add(file.path)
+        return missing
+
+    async def _adopted(
+        self, keys: Mapping[str, str], sure: Collection[str | None], *, dry_run: bool
+    ) -> list[str]:
+        """Note that what lies there was fetched; return the keys of which nobody knew that.
+
+        Of keys that are guessed only those count that an item has.
+        """
+        fresh = [key for key in keys if "\0" not in key and await self._media.find([key]) is None]
+        if not fresh:
+            return []
+        now = self._clock.now().timestamp()
+        items = await self._store.adopt(fresh, now, dry_run=dry_run)
+        adopted = [key for key in fresh if key in sure or key in items]
+        if not dry_run:
+            await self._media.take(adopted, now)
+        return adopted
+
+
+def _label(path: str) -> str | None:
+    """What stands in the brackets at the end of a name."""
+    found = _LABEL.search(path.rpartition("/")[2])
+    return found[1] if found else None
+
+
+def _short(path: str) -> bytes:
+    """8 bytes that stand for a path: of a million there are hardly two alike."""
+    return hash(path).to_bytes(8, "little", signed=True)

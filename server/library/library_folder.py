@@ -1,0 +1,469 @@
+"""The library's folder: files get there whole, or not at all, and never over somebody else's.
+
+Each file is built as `.<base>.<try>.part` in its own folder, flushed, and linked to its final name, which
+fails if there is any file of that name. Folders are entered one by one through descriptors, so no symbolic
+link is ever followed out of the library. All of it blocks: call it in a thread.
+
+A folder without the file `.clipwire-library` is no library: it is the empty place of a mount that is away.
+
+Decisions: docs/decisions/library.md
+"""
+
+import errno
+import fcntl
+import hashlib
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from server.library.placements import PathTaken, Stopped, Trouble, UnsafeFolder
+
+MARKER = ".clipwire-library"
+_MARKED = b"Clipwire fills this folder. Without this file it takes it for a mount that is away.\n"
+Method = Literal["clone", "hardlink", "copy"]
+METHODS: dict[str, tuple[Method, ...]] = {
+    "auto": ("clone", "hardlink", "copy"),
+    "clone": ("clone", "copy"),
+    "hardlink": ("hardlink", "copy"),
+    "copy": ("copy",),
+}
+_FICLONE = 0x40049409
+_CHUNK = 4 << 20
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_NOT_HERE = frozenset((errno.EXDEV, errno.EOPNOTSUPP, errno.ENOTTY, errno.EINVAL, errno.EPERM, errno.ENOSYS))
+_NO_LINKS = frozenset((errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL))
+GONE = frozenset(
+    (errno.ESTALE, errno.EIO, errno.ENODEV, errno.ENXIO, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN)
+)
+"""Errors of a file system that is going away."""
+
+
+def _never() -> bool:
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class LibraryFolder:
+    """`file_mode` and `folder_mode` are the permissions of what is made."""
+
+    path: Path
+    methods: tuple[Method, ...] = METHODS["auto"]
+    file_mode: int = 0o644
+    folder_mode: int = 0o755
+
+    def trouble(self) -> Trouble | None:
+        """What keeps anybody from filling it; None if nothing does."""
+        try:
+            with self.opened() as root:
+                os.stat(MARKER, dir_fd=root.fd, follow_symlinks=False)
+        except FileNotFoundError as exc:
+            return "unmarked" if exc.filename == MARKER else "missing"
+        except OSError:
+            return "missing"
+        return None if os.access(self.path, os.W_OK | os.X_OK) else "read_only"
+
+    def mark(self) -> None:
+        """Make it a library. Raises `OSError`."""
+        with self.opened() as root:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            fd = os.open(MARKER, flags, 0o644, dir_fd=root.fd)
+            try:
+                os.write(fd, _MARKED)
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+            _flush(root.fd)
+
+    @contextmanager
+    def opened(self) -> Iterator["Root"]:
+        """The folder: what is done through it stays on its file system, whatever is mounted meanwhile.
+
+        Raises `OSError` if it is not there.
+        """
+        fd = os.open(self.path, _DIRECTORY)
+        try:
+            yield Root(fd, self)
+        finally:
+            os.close(fd)
+
+    @contextmanager
+    def entered(self) -> Iterator["Root"]:
+        """Like `opened`; raises `FileNotFoundError` also if it is no library."""
+        with self.opened() as root:
+            os.stat(MARKER, dir_fd=root.fd, follow_symlinks=False)
+            yield root
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """Paths are relative, with `/`. Methods raise `UnsafeFolder` and `OSError`, and `Stopped` before they
+    change anything once `stopped` says so.
+    """
+
+    fd: int
+    folder: LibraryFolder
+
+    @contextmanager
+    def part(self, path: str, base: str, tag: int) -> Iterator["Part"]:
+        """A new file beside the `path` that it is to have; it is gone afterwards, unless it was `put`."""
+        folder, _, name = path.rpartition("/")
+        with self.inside(folder, make=True) as directory:
+            part = Part(directory, name, f".{base}.{tag}.part", self.folder)
+            try:
+                part.begin()
+                yield part
+            finally:
+                part.end()
+
+    def clear(self, folder: str, base: str, stopped: Callable[[], bool] = _never) -> None:
+        """Delete what earlier tries to place files of `base` in `folder` have left."""
+        begins = f".{base}."
+        with suppress(FileNotFoundError), self.inside(folder) as directory:
+            for found in os.listdir(directory):  # noqa: PTH208 -- a descriptor
+                if found.startswith(begins) and found.endswith(".part"):
+                    _go_on(stopped)
+                    with suppress(FileNotFoundError):
+                        os.unlink(found, dir_fd=directory)
+
+    @contextmanager
+    def inside(self, folder: str, *, make: bool = False) -> Iterator[int]:
+        """A descriptor of a folder of the library."""
+        fd = os.dup(self.fd)
+        try:
+            for name in filter(None, folder.split("/")):
+                try:
+                    inner = os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=fd)
+                except FileNotFoundError:
+                    if not make:
+                        raise
+                    inner = self._made(name, fd)
+                except OSError as exc:
+                    if exc.errno in (errno.ELOOP, errno.ENOTDIR):
+                        raise UnsafeFolder(name) from exc
+                    raise
+                os.close(fd)
+                fd = inner
+            yield fd
+        finally:
+            os.close(fd)
+
+    def _made(self, name: str, at: int) -> int:
+        with suppress(FileExistsError):
+            os.mkdir(name, 0o700, dir_fd=at)
+        try:
+            inner = os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=at)
+        except OSError as exc:
+            if exc.errno in (errno.ELOOP, errno.ENOTDIR):
+                raise UnsafeFolder(name) from exc
+            raise
+        _permit(inner, self.folder.folder_mode)
+        _flush(at)
+        return inner
+
+    def is_there(self, path: str, size: int, sha256: str, stopped: Callable[[], bool] = _never) -> bool:
+        """Whether there is a file of this content."""
+        folder, _, name = path.rpartition("/")
+        try:
+            with self.inside(folder) as directory:
+                fd = os.open(name, _READ, dir_fd=directory)
+        except FileNotFoundError:
+            return False
+        except OSError as exc:
+            if exc.errno in (errno.ELOOP, errno.ENXIO):
+                return False  # a symbolic link, or a socket
+            raise
+        try:
+            seen = os.fstat(fd)
+            if not stat.S_ISREG(seen.st_mode) or seen.st_size != size:
+                return False
+            return hash_of(fd, stopped) == sha256
+        finally:
+            os.close(fd)
+
+    def exists(self, path: str) -> bool:
+        """Whether anything has that name."""
+        folder, _, name = path.rpartition("/")
+        try:
+            with self.inside(folder) as directory:
+                os.stat(name, dir_fd=directory, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def delete(self, path: str, size: int, sha256: str, stopped: Callable[[], bool] = _never) -> None:
+        """Delete the file if it has this content, and folders that are empty then."""
+        if self.is_there(path, size, sha256, stopped):
+            folder, _, name = path.rpartition("/")
+            with self.inside(folder) as directory:
+                _go_on(stopped)
+                os.unlink(name, dir_fd=directory)
+                _flush(directory)
+        self.tidy(path.rpartition("/")[0])
+
+    def tidy(self, folder: str) -> None:
+        """Delete a folder if it is empty, and then those above it."""
+        while folder:
+            above, _, name = folder.rpartition("/")
+            try:
+                with suppress(FileNotFoundError), self.inside(above) as directory:
+                    os.rmdir(name, dir_fd=directory)
+            except (OSError, UnsafeFolder):
+                return  # it has something in it
+            folder = above
+
+    def move(self, before: str, after: str, size: int, stopped: Callable[[], bool] = _never) -> bool:
+        """Give a file another name; False if it has neither. Raises `PathTaken` if there is another file."""
+        folder, _, name = before.rpartition("/")
+        to_folder, _, to_name = after.rpartition("/")
+        there, new = self._seen(before), self._seen(after)
+        if there is None:
+            self.tidy(folder)
+            return new is not None and new.st_size == size  # killed behind the last move
+        if new is not None and (new.st_dev, new.st_ino) == (there.st_dev, there.st_ino) and before != after:
+            with self.inside(folder) as source, self.inside(to_folder) as target:
+                is_other = self._other_name(folder, name, to_folder, to_name)
+                _go_on(stopped)
+                if is_other:
+                    os.unlink(name, dir_fd=source)  # killed within the last move
+                else:  # where case is folded
+                    os.rename(name, to_name, src_dir_fd=source, dst_dir_fd=target)
+            self.tidy(folder)
+            return True
+        with self.inside(folder) as source, self.inside(to_folder, make=True) as target:
+            _go_on(stopped)
+            _rename_new(name, to_name, source, target)
+            _flush(target)
+            _flush(source)
+        self.tidy(folder)
+        return True
+
+    def is_one(self, path: str, other: str) -> bool:
+        """Whether two paths name one file, as those do that differ in case where case is folded."""
+        seen, others = self._seen(path), self._seen(other)
+        if seen is None or others is None or (seen.st_dev, seen.st_ino) != (others.st_dev, others.st_ino):
+            return False
+        folder, _, name = path.rpartition("/")
+        in_folder, _, in_name = other.rpartition("/")
+        return not self._other_name(folder, name, in_folder, in_name)
+
+    def _seen(self, path: str) -> os.stat_result | None:
+        folder, _, name = path.rpartition("/")
+        try:
+            with self.inside(folder) as directory:
+                return os.stat(name, dir_fd=directory, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+
+    def _other_name(self, folder: str, name: str, to_folder: str, to_name: str) -> bool:
+        """Whether both are names in the folders: where case is folded, two names are one."""
+        with self.inside(folder) as source, self.inside(to_folder) as target:
+            if name == to_name and os.path.samestat(os.fstat(source), os.fstat(target)):
+                return False
+            return name in os.listdir(source) and to_name in os.listdir(target)  # noqa: PTH208
+
+    def read(self, path: str, most: int) -> bytes:
+        """The first bytes of a file; empty if it is none."""
+        folder, _, name = path.rpartition("/")
+        with suppress(OSError, UnsafeFolder), self.inside(folder) as directory:
+            fd = os.open(name, _READ, dir_fd=directory)
+            try:
+                return os.read(fd, most) if stat.S_ISREG(os.fstat(fd).st_mode) else b""
+            finally:
+                os.close(fd)
+        return b""
+
+    def files(self, folder: str = "") -> Iterator[tuple[str, int]]:
+        """All files below a folder, with their sizes; links and what is hidden are passed over."""
+        inner: list[str] = []
+        with (
+            suppress(FileNotFoundError, UnsafeFolder),
+            self.inside(folder) as directory,
+            os.scandir(directory) as entries,
+        ):
+            for entry in entries:
+                path = f"{folder}/{entry.name}" if folder else entry.name
+                if entry.name.startswith(".") or not _is_text(entry.name):
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    inner.append(path)
+                elif entry.is_file(follow_symlinks=False):
+                    yield path, entry.stat(follow_symlinks=False).st_size
+        for path in sorted(inner):
+            yield from self.files(path)
+
+
+class Part:
+    """A file that is being built. Fill it by one of `clone`, `link`, `copy` and `write`, then `put` it."""
+
+    def __init__(self, directory: int, name: str, part: str, folder: LibraryFolder) -> None:
+        self._directory = directory
+        self._name = name
+        self._part = part
+        self._folder = folder
+        self._fd = -1
+        self._hash = hashlib.sha256()
+        self._is_written = False
+        self.size = 0
+
+    @property
+    def sha256(self) -> str | None:
+        """Of what was written; None of a clone or a link."""
+        return self._hash.hexdigest() if self._is_written else None
+
+    def begin(self) -> None:
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        self._fd = os.open(self._part, flags, 0o600, dir_fd=self._directory)
+
+    def end(self) -> None:
+        self._close()
+        with suppress(FileNotFoundError):
+            os.unlink(self._part, dir_fd=self._directory)
+
+    def _close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd = -1
+
+    def clone(self, source: int) -> bool:
+        """Share the blocks of `source`, if the file system can; a change of one does not change the other."""
+        try:
+            fcntl.ioctl(self._fd, _FICLONE, source)
+        except OSError as exc:
+            if exc.errno not in _NOT_HERE:
+                raise
+            return False
+        self.size = os.fstat(source).st_size
+        return True
+
+    def link(self, source: int) -> bool:
+        """Be `source` under another name, if it is on the same file system."""
+        os.unlink(self._part, dir_fd=self._directory)
+        try:
+            os.link(f"/proc/self/fd/{source}", self._part, dst_dir_fd=self._directory)
+        except OSError as exc:
+            if exc.errno not in (*_NOT_HERE, *_NO_LINKS, errno.EACCES, errno.ENOENT):
+                raise
+            self._close()
+            self.begin()
+            return False
+        self._close()
+        self._fd = os.open(self._part, _READ, dir_fd=self._directory)
+        self.size = os.fstat(self._fd).st_size
+        return True
+
+    def copy(self, source: int, stopped: Callable[[], bool] = _never) -> None:
+        """Raises `Stopped`."""
+        self.make_room(os.fstat(source).st_size)
+        place = 0
+        while piece := os.pread(source, _CHUNK, place):
+            _go_on(stopped)
+            self.write(piece)
+            place += len(piece)
+
+    def make_room(self, size: int) -> None:
+        """Raises `OSError` if there is no room for so many bytes: rather than after most of a long film."""
+        room = os.fstatvfs(self._fd)
+        if room.f_blocks and room.f_bavail * room.f_frsize < size:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self._name)
+
+    def write(self, piece: bytes | memoryview) -> None:
+        self._is_written = True
+        self._hash.update(piece)
+        left = memoryview(piece)
+        self.size += len(left)
+        while left:
+            left = left[os.write(self._fd, left) :]
+
+    def put(self, *, instead: bool = False, stopped: Callable[[], bool] = _never) -> None:
+        """Give it its name. Raises `PathTaken` if there is anything, unless it comes `instead` of that."""
+        _permit(self._fd, self._folder.file_mode)
+        os.fsync(self._fd)
+        _go_on(stopped)
+        if instead:
+            os.rename(self._part, self._name, src_dir_fd=self._directory, dst_dir_fd=self._directory)
+        else:
+            _rename_new(self._part, self._name, self._directory, self._directory)
+        _flush(self._directory)
+
+
+def _is_text(name: str) -> bool:
+    """Whether it is UTF-8: all our names are."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _rename_new(before: str, after: str, source: int, target: int) -> None:
+    """Rename a file, unless there is anything of the new name: then raise `PathTaken`."""
+    try:
+        os.link(before, after, src_dir_fd=source, dst_dir_fd=target, follow_symlinks=False)
+    except FileExistsError:
+        raise PathTaken(after) from None
+    except OSError as exc:
+        if exc.errno not in _NO_LINKS:
+            raise
+    else:
+        os.unlink(before, dir_fd=source)
+        return
+    # FAT, and some shares: no file has two names.
+    try:
+        _rename_without_links(before, after, source, target)
+    except FileExistsError:
+        raise PathTaken(after) from None
+
+
+def _rename_without_links(before: str, after: str, source: int, target: int) -> None:
+    import ctypes  # few need it
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    no_replace = 1
+    done = libc.renameat2(source, os.fsencode(before), target, os.fsencode(after), no_replace)
+    if not done:
+        return
+    code = ctypes.get_errno()
+    if code not in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+        raise OSError(code, os.strerror(code), after)
+    # Neither: between the look and the rename somebody could make the file.
+    with suppress(FileNotFoundError):
+        os.stat(after, dir_fd=target, follow_symlinks=False)
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), after)
+    os.rename(before, after, src_dir_fd=source, dst_dir_fd=target)
+
+
+def hash_of(fd: int, stopped: Callable[[], bool] = _never) -> str:
+    """The SHA-256 of an open file. Raises `Stopped`."""
+    digest, place = hashlib.sha256(), 0
+    while piece := os.pread(fd, _CHUNK, place):
+        _go_on(stopped)
+        digest.update(piece)
+        place += len(piece)
+    return digest.hexdigest()
+
+
+def _go_on(stopped: Callable[[], bool]) -> None:
+    if stopped():
+        raise Stopped
+
+
+def _permit(fd: int, mode: int) -> None:
+    """Set the permissions, where the file system has any."""
+    try:
+        os.fchmod(fd, mode)
+    except OSError as exc:
+        if exc.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS):
+            raise
+
+
+def _flush(directory: int) -> None:
+    try:
+        os.fsync(directory)
+    except OSError as exc:
+        if exc.errno not in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP):
+            raise

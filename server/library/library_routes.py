@@ -1,0 +1,110 @@
+"""`/api/library`: what paths would be, before anything is fetched; and what is done to all that lies there.
+
+The preview needs no folder, and works without `library.path`: it tells somebody who writes a template what
+that means.
+"""
+
+from datetime import date
+from typing import Any, Final
+
+from aiohttp import web
+
+from server.api.bodies import read_object, respond_json, validated
+from server.api.keys import LIBRARY_ACTIONS, TASKS
+from server.api.openapi.operation import JSON, OF_CHANGES, READER, Operation, Reply
+from server.api.route import post
+from server.core.errors import LibraryIsAway, LibraryIsBusy
+from server.core.library import Library
+from server.library.library_names import Film, episode_of, place_of, roles_of
+from server.library.placements import LibraryRequest
+
+_DAY: Final = date(2026, 3, 14)
+_SAMPLES: Final = (
+    Film(
+        key="youtube dQw4w9WgXcQ",
+        day=_DAY,
+        episode=episode_of(_DAY, 1),
+        id="dQw4w9WgXcQ",
+        extractor="Youtube",
+        title="A walk by the sea",
+        channel="Some Channel",
+        channel_id="UC4QobU6STFB0P71PMvOGN5A",
+    ),
+    Film(
+        key="youtube 0123456789a",
+        day=_DAY,
+        episode=episode_of(_DAY, 2),
+        id="0123456789a",
+        extractor="Youtube",
+        title="What is 1/2? S01E02: 答案",
+        channel="Some Channel",
+        channel_id="UC4QobU6STFB0P71PMvOGN5A",
+        playlist="Numbers",
+        playlist_index=7,
+    ),
+    Film(
+        key="url https://example.org/talk.mp4",
+        day=_DAY,
+        episode=episode_of(_DAY, 1),
+        url="https://example.org/talk.mp4",
+        id="talk",
+        extractor="generic",
+        title="talk",
+    ),
+)
+"""A usual one; one of a list, whose title has what no name can have; and a file without a channel."""
+
+
+async def preview(request: web.Request) -> web.Response:
+    """The paths of some films that are made up."""
+    library = validated(Library, await read_object(request))
+    return respond_json({"samples": [_told(library, film) for film in _SAMPLES]})
+
+
+def _told(library: Library, film: Film) -> dict[str, Any]:
+    place = place_of(library, film)
+    is_sound = library.form in ("music", "podcast")
+    paths = [place.path("film", "mp3" if is_sound else "mp4")]
+    if not is_sound:
+        paths.append(place.path("subtitles", "srt", "en"))
+    paths += [place.path(role) for role in roles_of(library, place)]
+    told = {"title": film.title, "channel": film.channel, "playlist": film.playlist, "paths": paths}
+    return {name: value for name, value in told.items() if value is not None}
+
+
+async def act(request: web.Request) -> web.Response:
+    wanted = validated(LibraryRequest, await read_object(request))
+    request.app[TASKS].refuse_when_closing()
+    return respond_json(await request.app[LIBRARY_ACTIONS].act(wanted.action, dry_run=wanted.dry_run))
+
+
+ROUTES = [
+    post(
+        "/api/library/preview",
+        preview,
+        Operation(
+            "previewLibrary",
+            "Library",
+            "What paths would be",
+            {200: Reply("Those of three films that are made up", {JSON: "LibraryPreview"})},
+            "The body is that of `library` in a request. Nothing is fetched, and nothing is written.",
+            parameters=READER,
+            body=Library,
+            errors=OF_CHANGES,
+        ),
+    ),
+    post(
+        "/api/library/actions",
+        act,
+        Operation(
+            "act_on_library",
+            "Library",
+            "Rename, verify or describe all that lies there",
+            {200: Reply("What was done, or would be", {JSON: "LibraryOutcome"})},
+            "Moves and rewritten files are made in the background.",
+            parameters=READER,
+            body=LibraryRequest,
+            errors=(LibraryIsAway, LibraryIsBusy, *OF_CHANGES),
+        ),
+    ),
+]

@@ -1,0 +1,87 @@
+"""NFO files: what Kodi, Jellyfin, Emby and Plex are told of a film that lies beside it.
+
+Season and episode are those of the name: Kodi reads them from the name alone, Jellyfin from both. Music and
+podcasts have none, their tags decide. Every text is text, whatever a source puts into it.
+
+Decisions: docs/decisions/library.md
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import tzinfo
+from types import MappingProxyType
+from typing import Final
+from xml.etree.ElementTree import Element, SubElement, indent, tostring
+
+from server.core.library import Layout
+from server.core.xml_text import xml_text
+from server.library.library_names import Film
+
+LONGEST_PLOT = 10_000  # characters
+MOST_TAGS = 50
+
+
+def tvshow(film: Film, zone: tzinfo) -> bytes:
+    """`tvshow.nfo` of the show that `film` belongs to."""
+    root = Element("tvshow")
+    _add(root, "title", film.channel or film.channel_id or film.extractor or "Unknown")
+    _add(root, "studio", film.extractor)
+    _identify(root, film.extractor, film.channel_id)
+    return _written(root)
+
+
+def episode(film: Film, zone: tzinfo) -> bytes:
+    root = Element("episodedetails")
+    _add(root, "title", film.title or film.label)
+    _add(root, "showtitle", film.channel)
+    _add(root, "season", film.season)
+    _add(root, "episode", film.episode)
+    _add(root, "aired", film.day.isoformat())
+    return _described(root, film, zone)
+
+
+def movie(film: Film, zone: tzinfo) -> bytes:
+    root = Element("movie")
+    _add(root, "title", film.title or film.label)
+    return _described(root, film, zone)
+
+
+OF_FILMS: Final[Mapping[Layout | None, Callable[[Film, tzinfo], bytes]]] = MappingProxyType(
+    {"shows": episode, "movies": movie, "music": movie, "podcast": movie, None: movie}
+)
+"""Layout -> what is written beside each film, if NFO files are wanted."""
+
+
+def _described(root: Element, film: Film, zone: tzinfo) -> bytes:
+    _add(root, "premiered", film.day.isoformat())
+    _add(root, "year", film.day.year)
+    _add(root, "plot", (film.description or "")[:LONGEST_PLOT])
+    if film.duration:
+        _add(root, "runtime", max(round(film.duration / 60), 1))
+    _add(root, "studio", film.channel)
+    for tag in dict.fromkeys(film.tags[:MOST_TAGS]):
+        _add(root, "tag", tag)
+    if film.added_at:
+        _add(root, "dateadded", film.added_at.astimezone(zone).strftime("%Y-%m-%d %H:%M:%S"))
+    kind, _, known_as = film.key.partition(" ")  # so that a backup that is older than the library finds it
+    _identify(root, *(("link", film.url) if kind == "url" else (kind, known_as)))
+    return _written(root)
+
+
+def _add(parent: Element, name: str, value: str | int | None) -> None:
+    """A child with `value`; none if nothing is left of it."""
+    text = xml_text(str("" if value is None else value)).strip()
+    if text:
+        SubElement(parent, name).text = text
+
+
+def _identify(root: Element, kind: str | None, value: str | None) -> None:
+    text = xml_text(value or "").strip()
+    if text:
+        SubElement(root, "uniqueid", type=xml_text(kind or "").lower() or "link", default="true").text = text
+
+
+def _written(root: Element) -> bytes:
+    """UTF-8 without a byte order mark."""
+    indent(root)
+    written: bytes = tostring(root, encoding="utf-8", xml_declaration=True)
+    return written + b"\n"

@@ -1,0 +1,582 @@
+"""Sets of files in the library as rows, on every database; see `server.library.placements`."""
+
+import json
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Literal
+
+from server.core.library import Library
+from server.library.placements import (
+    NOBODY,
+    OTHER_TASKS,
+    Claimed,
+    FileSet,
+    OfTask,
+    PlacedFile,
+    Reserved,
+    folded,
+    is_same_place,
+    of_folder,
+)
+from server.storage.statements import HeardTable, Row, Statements, Tables, fetch_in, insert
+from server.storage.task_rows import read_status, readable
+
+log = logging.getLogger(__name__)
+
+LATEST = 86_400.0  # seconds: what is due later was put off by a clock that was ahead
+MOST_LEASE = 3600.0  # seconds: the same of a lease
+MOST_OTHERS = 20  # earlier tasks of a set that is placed, which are told where it is later
+MOST_WAITING = 1000  # the same of one that is not placed yet: all of them wait to be told
+MOST_INHERITED = 50  # sets of one claim whose files go to another
+FILMS = ("video", "audio")
+MARK = ".clipwire-library"  # a path that no file of a set has
+
+_SET = """
+    set_id, holder, key, task_id, wanted, state, reason, about, show, folder, series, day, day_index,
+    shares, not_before, lease_until, try_no, tries, placed_at"""
+_FILE = "path, set_id, kind, size, sha256, state"
+_NEW = f"INSERT INTO file_sets ({_SET}) VALUES {{rows}} ON CONFLICT (set_id) DO NOTHING"  # noqa: S608
+# Locks the row until the end of the transaction: what another one, of any node, writes is not lost.
+_ASKED_FOR = "UPDATE file_sets SET try_no = try_no + 1 WHERE set_id = ? RETURNING task_id, about"
+_LOCKED = f"UPDATE file_sets SET try_no = try_no WHERE set_id = ? RETURNING {_SET}"  # noqa: S608
+_WAITS = """
+    UPDATE file_sets SET task_id = ?, wanted = ?, about = ?, state = 'waiting', reason = NULL,
+        not_before = ?, tries = 0
+    WHERE set_id = ?"""
+_DUE = f"""
+    SELECT {_SET} FROM file_sets WHERE state <> 'placed' AND (not_before <= ? OR not_before > ?)
+        AND (lease_until IS NULL OR lease_until <= ? OR lease_until > ?)
+    ORDER BY not_before, set_id LIMIT ?"""  # noqa: S608
+# A set that is asked for anew keeps its lease: whoever works on it may be about to delete or move a file, and
+# ends the lease when that is over.
+_LEASE = "UPDATE file_sets SET lease_until = ?, try_no = try_no + 1 WHERE set_id = ?"
+_UNREADABLE = "UPDATE file_sets SET not_before = ? WHERE set_id = ?"  # it is asked for again then
+# As for `_DUE`, what a clock that was ahead has put off is due.
+_SOONEST = """
+    SELECT min(CASE WHEN lease_until > not_before AND lease_until <= ? THEN lease_until
+        WHEN not_before > ? THEN 0 ELSE not_before END) FROM file_sets WHERE state <> 'placed'"""
+# Locks the row as well: what is written next is written by whoever it belongs to.
+_OURS = "UPDATE file_sets SET try_no = try_no WHERE set_id = ? AND try_no = ? RETURNING 1"
+_FILES = f"SELECT {_FILE} FROM placed WHERE set_id = ? ORDER BY folded"  # noqa: S608
+_AT = f"SELECT {_FILE} FROM placed WHERE folded IN ({{keys}})"  # noqa: S608
+_FOLDER = "SELECT folder FROM file_sets WHERE show = ? AND set_id <> ? ORDER BY set_id LIMIT 1"
+_SHARE_INSTEAD = "UPDATE file_sets SET shares = ? WHERE shares = ?"
+_SHARE = "UPDATE file_sets SET shares = ? WHERE set_id = ?"
+# Of two that leave at once neither waits for the other; one whose files another shares stays by that.
+_OTHERS = """
+    SELECT 1 FROM file_sets AS other WHERE series = ? AND set_id <> ? AND (state <> 'leaving' OR EXISTS (
+        SELECT 1 FROM file_sets AS heir WHERE heir.shares = other.set_id AND heir.state <> 'leaving'))
+    LIMIT 1"""
+_LAST_INDEX = """
+    SELECT coalesce(max(day_index), 0) FROM file_sets WHERE series = ? AND day = ? AND set_id <> ?"""
+_COUNT = """
+    UPDATE file_sets SET show = ?, folder = ?, series = ?, day = ?, day_index = ? WHERE set_id = ?"""
+_RESERVE = f"INSERT INTO placed (folded, {_FILE}) VALUES {{rows}} ON CONFLICT (folded) DO NOTHING"  # noqa: S608
+_PUT = f"""
+    INSERT INTO placed (folded, {_FILE}) VALUES {{rows}}
+    ON CONFLICT (folded) DO UPDATE SET path = excluded.path, set_id = excluded.set_id,
+        kind = excluded.kind, size = excluded.size, sha256 = excluded.sha256, state = excluded.state"""  # noqa: S608
+_OF_TASK = f"SELECT {_SET} FROM file_sets WHERE task_id = ? ORDER BY set_id"  # noqa: S608
+_UNHELD = """
+    SELECT 1 FROM items WHERE task_id = ? AND state IN ('queued', 'fetched', 'waiting') AND (NOT EXISTS (
+        SELECT 1 FROM file_sets s WHERE s.holder = items.subscription_id AND s.key = items.key)
+        OR EXISTS (SELECT 1 FROM feeds f WHERE f.subscription_id = items.subscription_id))
+    LIMIT 1"""
+_UNTOLD = "SELECT 1 FROM deliveries WHERE task_id = ? AND next_at IS NOT NULL LIMIT 1"
+_OF_ITEMS = """
+    SELECT s.key, p.kind, p.path FROM file_sets s JOIN placed p ON p.set_id = coalesce(s.shares, s.set_id)
+    WHERE s.state <> 'leaving' AND p.state = 'placed' AND s.holder = ? AND s.key IN ({keys})"""
+_OF_SETS = "SELECT kind, path FROM placed WHERE state = 'placed' AND set_id IN ({keys})"
+_PLACED_PAGE = f"""
+    SELECT {_SET} FROM file_sets WHERE set_id > ? AND state IN ('placed', 'telling') AND shares IS NULL
+    ORDER BY set_id LIMIT ?"""  # noqa: S608
+_FILES_OF = f"SELECT {_FILE} FROM placed WHERE set_id IN ({{keys}}) ORDER BY folded"  # noqa: S608
+_NEWEST = f"""
+    SELECT {_SET} FROM file_sets WHERE show = ? AND state IN ('placed', 'telling', 'redoing', 'describing')
+    ORDER BY day DESC, day_index DESC LIMIT 1"""  # noqa: S608
+_SAME_INDEX = """
+    SELECT 1 FROM file_sets WHERE series = ? AND day = ? AND day_index = ? AND set_id <> ?"""
+_REDO = """
+    UPDATE file_sets SET wanted = ?, state = ?, reason = NULL, not_before = 0, try_no = try_no + 1, tries = 0
+    WHERE set_id = ?"""
+_FILES_AFTER = f"""
+    SELECT {_FILE} FROM placed WHERE folded > ? AND state = 'placed' ORDER BY folded LIMIT ?"""  # noqa: S608
+MOST_EXTRACTORS = 300
+_NOT_FETCHED = """
+    SELECT key FROM items WHERE state IN ('known', 'waiting', 'failed') AND key IN ({keys})"""
+_LINKS_NOT_FETCHED = """
+    SELECT DISTINCT key FROM items
+    WHERE key > ? AND key < 'url!' AND state IN ('known', 'waiting', 'failed') ORDER BY key LIMIT ?"""
+_ADOPT = """
+    UPDATE items SET state = 'fetched', reason = 'in_library', not_before = NULL, fetched_at = ?
+    WHERE key = ? AND state IN ('known', 'waiting', 'failed')"""
+_LEAVE = """
+    UPDATE file_sets SET state = 'leaving', reason = NULL, not_before = 0, try_no = try_no + 1, tries = 0"""
+
+
+async def to_be_placed(tables: Statements, sets: Iterable[FileSet]) -> None:
+    """Have these sets placed, anew if they are. A task that had one before is told of it all the same."""
+    for one in sorted(sets, key=lambda one: one.set_id):  # in one order: they are locked
+        await insert(tables, _NEW, [_row(one)])
+        [(task_id, about)] = await tables.fetch(_ASKED_FOR, (one.set_id,))
+        if task_id != one.task_id:
+            about = _with_other(about, task_id)
+        await tables.run(_WAITS, (one.task_id, _wanted(one), about, one.not_before, one.set_id))
+
+
+async def leave_items(tables: Statements, subscription_id: str, keys: Iterable[str]) -> None:
+    """Have all deleted that items have placed."""
+    chosen = list(dict.fromkeys(keys))
+    for start in range(0, len(chosen), 200):
+        some = chosen[start : start + 200]
+        marks = ", ".join("?" * len(some))
+        await tables.run(f"{_LEAVE} WHERE holder = ? AND key IN ({marks})", (subscription_id, *some))
+
+
+async def leave_all(tables: Statements, subscription_id: str) -> None:
+    """Have all deleted that a subscription has placed."""
+    await tables.run(f"{_LEAVE} WHERE holder = ?", (subscription_id,))
+
+
+async def made_by_looks(tables: Statements, task_ids: Sequence[str]) -> list[str]:
+    """Those of the tasks that subscriptions have made: one that a client asked for by its link is the
+    client's, also where an entry of a subscription was fetched by it. Of a damaged row nobody knows.
+    """
+    rows = await fetch_in(tables, "SELECT number, status FROM tasks WHERE task_id IN ({keys})", task_ids)
+    made = {status.task_id for status in readable(read_status, rows) if status.subscription_id}
+    return [task_id for task_id in task_ids if task_id in made]
+
+
+class PlacementRows(HeardTable):
+    """See `server.library.placements.PlacementStore`."""
+
+    async def was_filled(self) -> bool:
+        sql = "SELECT 1 FROM placed WHERE state <> 'reserved' LIMIT 1"
+
+        async def work(tables: Statements) -> bool:
+            return bool(await tables.fetch(sql))
+
+        return await self._transactions.read(work)
+
+    async def note_marked(self) -> None:
+        """As a row, which no set has."""
+
+        async def work(tables: Tables) -> None:
+            await insert(tables, _RESERVE, [(MARK, MARK, "", "mark", 0, "", "mark")])
+
+        await self._transactions.write(work)
+
+    async def source_of(self, subscription_id: str, key: str) -> tuple[str, str | None, str | None] | None:
+        sql = """
+            SELECT source_key, findings, published_at FROM subscriptions s
+            LEFT JOIN items i ON i.subscription_id = s.subscription_id AND i.key = ?
+            WHERE s.subscription_id = ?"""
+
+        async def work(tables: Statements) -> list[Row]:
+            return await tables.fetch(sql, (key, subscription_id))
+
+        for source_key, findings, published_at in await self._transactions.read(work):
+            return source_key, json.loads(findings).get("title"), published_at
+        return None
+
+    async def due_in(self, now: float) -> float | None:
+        async def work(tables: Statements) -> list[Row]:
+            return await tables.fetch(_SOONEST, (now + MOST_LEASE, now + LATEST))
+
+        [(at,)] = await self._transactions.read(work)
+        return None if at is None else at - now
+
+    async def claim(self, most: int, lease: float, now: float) -> list[Claimed]:
+        async def work(tables: Tables) -> list[Claimed]:
+            await tables.alone()
+            claimed = list[Claimed]()
+            values = (now, now + LATEST, now, now + MOST_LEASE, most + MOST_INHERITED)
+            for row in await tables.fetch(_DUE, values):
+                if len(claimed) >= most:
+                    break
+                if not (found := await _locked(tables, row[0])):
+                    await tables.run(_UNREADABLE, (now + MOST_LEASE, row[0]))
+                    continue
+                [one] = found  # the one before may have left it its files
+                if one.state == "leaving" and await _inherited(tables, one):
+                    continue
+                await tables.run(_LEASE, (now + lease, one.set_id))
+                ours = replace(one, try_no=one.try_no + 1, lease_until=now + lease)
+                claimed.append(Claimed(ours, await _files(tables, one.set_id)))
+            return claimed
+
+        return await self._transactions.write(work)
+
+    async def renew(self, file_set: FileSet, lease: float, now: float) -> bool:
+        async def work(tables: Tables) -> bool:
+            if not await _is_ours(tables, file_set):
+                return False
+            sql = "UPDATE file_sets SET lease_until = ? WHERE set_id = ?"
+            await tables.run(sql, (now + lease, file_set.set_id))
+            return True
+
+        return await self._transactions.write(work)
+
+    async def release(self, set_id: str, until: float) -> None:
+        async def work(tables: Tables) -> None:
+            # Whoever has claimed it since has another one: by his clock, which may be a little behind.
+            sql = "UPDATE file_sets SET lease_until = NULL WHERE set_id = ? AND lease_until = ?"
+            await tables.run(sql, (set_id, until))
+
+        await self._transactions.write(work)
+
+    async def release_all(self) -> None:
+        async def work(tables: Tables) -> None:
+            await tables.run("UPDATE file_sets SET lease_until = NULL WHERE lease_until IS NOT NULL")
+
+        await self._transactions.write(work)
+
+    async def described(self, file_set: FileSet, about: Mapping[str, Any]) -> bool:
+        async def work(tables: Tables) -> bool:
+            if not await _is_ours(tables, file_set):
+                return False
+            told = json.dumps(about, ensure_ascii=False)
+            await tables.run("UPDATE file_sets SET about = ? WHERE set_id = ?", (told, file_set.set_id))
+            return True
+
+        return await self._transactions.write(work)
+
+    async def counted(
+        self, file_set: FileSet, show: str, folder: str, day: str
+    ) -> FileSet | Literal["late", "busy"]:
+        async def work(tables: Tables) -> FileSet | Literal["late", "busy"]:
+            await tables.alone()
+            if not await _is_ours(tables, file_set):
+                return "late"
+            mine = file_set.set_id
+            if file_set.show == show and file_set.day_index is not None:
+                return file_set
+            for other in _readable(await tables.fetch(_OF_TASK, (file_set.task_id,))):
+                is_counted = other.set_id != mine and other.day_index is not None and other.shares is None
+                if not is_counted or other.state == "leaving" or not is_same_place(file_set, other):
+                    continue
+                if other.state == "waiting":
+                    return "busy"
+                await tables.run(_SHARE, (other.set_id, mine))
+                return replace(file_set, shares=other.set_id)
+            rows = await tables.fetch(_FOLDER, (show, mine))
+            kept = rows[0][0] if rows else folder
+            its_day = file_set.day or day
+            [(last,)] = await tables.fetch(_LAST_INDEX, (folded(kept), its_day, mine))
+            await tables.run(_COUNT, (show, kept, folded(kept), its_day, last + 1, mine))
+            counted = {"show": show, "folder": kept, "day": its_day, "day_index": last + 1}
+            return replace(file_set, **counted)
+
+        return await self._transactions.write(work)
+
+    async def reserve(
+        self, file_set: FileSet, files: Sequence[PlacedFile], folder: Sequence[PlacedFile]
+    ) -> Reserved:
+        async def work(tables: Tables) -> Reserved:
+            await tables.alone()
+            if not await _is_ours(tables, file_set):
+                return "late"
+            mine = file_set.set_id
+            wanted = {folded(file.path): file for file in files}
+            at = {folded(row[0]): PlacedFile(*row) for row in await fetch_in(tables, _AT, wanted)}
+            if any(file.set_id != mine for file in at.values()):
+                return "taken"
+            sql = "SELECT folded FROM placed WHERE set_id = ? AND state = 'reserved'"
+            for (path,) in await tables.fetch(sql, (mine,)):  # under another name, before
+                if path not in wanted:
+                    await tables.run("DELETE FROM placed WHERE folded = ?", (path,))
+            await tables.run("UPDATE file_sets SET shares = NULL WHERE set_id = ?", (mine,))
+            new = [file for path, file in wanted.items() if path not in at]
+            reserved = [replace(file, state="reserved") for file in (*new, *folder)]
+            await insert(tables, _RESERVE, [_file_row(file) for file in reserved])
+            return "reserved"
+
+        return await self._transactions.write(work)
+
+    async def settle(
+        self, file_set: FileSet, files: Sequence[PlacedFile], gone: Sequence[str], now: float
+    ) -> bool:
+        async def work(tables: Tables) -> bool:
+            await tables.alone()
+            if not await _is_ours(tables, file_set):
+                return False
+            await _delete_files(tables, gone)
+            await insert(tables, _PUT, [_file_row(replace(file, state="placed")) for file in files])
+            await tables.run(
+                "UPDATE file_sets SET state = 'telling', reason = NULL, not_before = 0, tries = 0,"
+                " lease_until = NULL, placed_at = ? WHERE set_id = ?",
+                (now, file_set.set_id),
+            )
+            return True
+
+        return await self._transactions.write(work)
+
+    async def put_off(self, file_set: FileSet, reason: str | None, not_before: float) -> None:
+        async def work(tables: Tables) -> None:
+            if await _is_ours(tables, file_set):
+                await tables.run(
+                    "UPDATE file_sets SET reason = ?, not_before = ?, lease_until = NULL, tries = tries + 1"
+                    " WHERE set_id = ?",
+                    (reason, not_before, file_set.set_id),
+                )
+
+        await self._transactions.write(work)
+
+    async def of_task(self, task_id: str, instead: str | None = None) -> OfTask:
+        async def work(tables: Statements) -> OfTask:
+            rows = await tables.fetch(_OF_TASK, (task_id,))
+            if not rows and instead is not None:
+                rows = await tables.fetch(_OF_TASK, (instead,))
+            sets = [one for one in _readable(rows) if one.state != "leaving"]
+            placed = bool(sets) and all(one.state in ("telling", "placed") for one in sets)
+            rows = await fetch_in(tables, _OF_SETS, [one.shares or one.set_id for one in sets])
+            drops = placed and not any(one.wanted.keep_task for one in sets)
+            drops = drops and not await tables.fetch(_UNHELD, (task_id,))
+            is_asked_for = any(one.holder == NOBODY for one in sets)
+            drops = drops and (is_asked_for or bool(await made_by_looks(tables, [task_id])))
+            untold = drops and bool(await tables.fetch(_UNTOLD, (task_id,)))
+            return OfTask(len(sets), placed, tuple(_films_first(rows)), drops, untold)
+
+        return await self._transactions.read(work)
+
+    async def told(self, file_set: FileSet) -> None:
+        async def work(tables: Tables) -> None:
+            if not await _is_ours(tables, file_set):
+                return
+            sql = "UPDATE file_sets SET state = 'placed', lease_until = NULL WHERE set_id = ?"
+            await tables.run(sql, (file_set.set_id,))
+            if len(others := file_set.about.get(OTHER_TASKS, ())) > MOST_OTHERS:
+                about = {**file_set.about, OTHER_TASKS: others[-MOST_OTHERS:]}
+                sql = "UPDATE file_sets SET about = ? WHERE set_id = ?"
+                await tables.run(sql, (json.dumps(about, ensure_ascii=False), file_set.set_id))
+
+        await self._transactions.write(work)
+
+    async def folder_files(self, file_set: FileSet) -> list[PlacedFile]:
+        async def work(tables: Statements) -> list[PlacedFile]:
+            if file_set.folder is None:
+                return []
+            series = folded(file_set.folder)
+            if await tables.fetch(_OTHERS, (series, file_set.set_id)):
+                return []
+            return await _files(tables, of_folder(file_set.folder))
+
+        return await self._transactions.read(work)
+
+    async def drop(self, file_set: FileSet, folder: Sequence[PlacedFile]) -> None:
+        async def work(tables: Tables) -> None:
+            await tables.alone()
+            if not await _is_ours(tables, file_set):
+                return
+            await tables.run("DELETE FROM placed WHERE set_id = ?", (file_set.set_id,))
+            await _delete_files(tables, [file.path for file in folder])
+            await tables.run("DELETE FROM file_sets WHERE set_id = ?", (file_set.set_id,))
+
+        await self._transactions.write(work)
+
+    async def leave_task(self, task_id: str) -> None:
+        async def work(tables: Tables) -> None:
+            tables.wake()
+            await tables.run(f"{_LEAVE} WHERE task_id = ?", (task_id,))
+            await tables.run(
+                "UPDATE items SET state = 'expired', reason = 'by_client', not_before = NULL"
+                " WHERE task_id = ? AND state = 'fetched'",
+                (task_id,),
+            )
+
+        await self._transactions.write(work)
+
+    async def page(self, after: str, limit: int) -> list[tuple[FileSet, list[PlacedFile]]]:
+        async def work(tables: Statements) -> list[tuple[FileSet, list[PlacedFile]]]:
+            rows = await tables.fetch(_PLACED_PAGE, (after, limit))
+            sets = list(_readable(rows))
+            files: dict[str, list[PlacedFile]] = {one.set_id: [] for one in sets}
+            for row in await fetch_in(tables, _FILES_OF, files):
+                files[row[1]].append(PlacedFile(*row))
+            return [(one, files[one.set_id]) for one in sets]
+
+        return await self._transactions.read(work)
+
+    async def newest_of(self, show: str) -> FileSet | None:
+        async def work(tables: Statements) -> FileSet | None:
+            rows = await tables.fetch(_NEWEST, (show,))
+            return next(_readable(rows), None)
+
+        return await self._transactions.read(work)
+
+    async def redo(self, sets: Sequence[FileSet], state: Literal["redoing", "describing"]) -> int:
+        async def work(tables: Tables) -> int:
+            tables.wake()
+            await tables.alone()
+            count = 0
+            for one in sets:
+                stored = await _locked(tables, one.set_id)
+                if not stored or stored[0].state not in ("placed", "telling"):
+                    continue
+                count += 1
+                index = one.day_index
+                if one.folder is not None:
+                    series = folded(one.folder)
+                    if await tables.fetch(_SAME_INDEX, (series, one.day, index, one.set_id)):
+                        [(last,)] = await tables.fetch(_LAST_INDEX, (series, one.day, one.set_id))
+                        index = last + 1
+                    await tables.run(_COUNT, (one.show, one.folder, series, one.day, index, one.set_id))
+                await tables.run(_REDO, (_wanted(one), state, one.set_id))
+            return count
+
+        return await self._transactions.write(work)
+
+    async def at(self, paths: Sequence[str]) -> dict[str, PlacedFile]:
+        async def work(tables: Statements) -> list[Row]:
+            return await fetch_in(tables, _AT, [folded(path) for path in paths])
+
+        return {folded(row[0]): PlacedFile(*row) for row in await self._transactions.read(work)}
+
+    async def files_after(self, after: str, limit: int) -> list[PlacedFile]:
+        async def work(tables: Statements) -> list[Row]:
+            return await tables.fetch(_FILES_AFTER, (after, limit))
+
+        return [PlacedFile(*row) for row in await self._transactions.read(work)]
+
+    async def found_at(self, file: PlacedFile, path: str) -> bool:
+        async def work(tables: Tables) -> bool:
+            await tables.alone()
+            if await tables.fetch("SELECT 1 FROM placed WHERE folded = ?", (folded(path),)):
+                return False
+            await tables.run(
+                "UPDATE placed SET folded = ?, path = ? WHERE folded = ? AND set_id = ?",
+                (folded(path), path, folded(file.path), file.set_id),
+            )
+            return True
+
+        return await self._transactions.write(work)
+
+    async def extractors(self) -> list[str]:
+        async def work(tables: Statements) -> list[str]:
+            """From one to the next by the index: there may be a million items."""
+            found, last = list[str](), ""
+            while len(found) < MOST_EXTRACTORS:
+                rows = await tables.fetch("SELECT key FROM items WHERE key > ? ORDER BY key LIMIT 1", (last,))
+                if not rows:
+                    break
+                extractor = rows[0][0].partition(" ")[0]
+                found.append(extractor)
+                last = extractor + "!"  # which follows the space
+            return found
+
+        return await self._transactions.read(work)
+
+    async def links_not_fetched(self, after: str, limit: int) -> list[str]:
+        async def work(tables: Statements) -> list[Row]:
+            return await tables.fetch(_LINKS_NOT_FETCHED, (max(after, "url "), limit))
+
+        return [key for (key,) in await self._transactions.read(work)]
+
+    async def adopt(self, keys: Sequence[str], now: float, *, dry_run: bool) -> list[str]:
+        async def work(tables: Tables) -> list[str]:
+            await tables.alone()
+            there = sorted({key for (key,) in await fetch_in(tables, _NOT_FETCHED, keys)})
+            for key in [] if dry_run else there:
+                await tables.run(_ADOPT, (now, key))
+            return there
+
+        return await self._transactions.write(work)
+
+    async def paths_of_items(self, subscription_id: str, keys: Sequence[str]) -> dict[str, list[str]]:
+        async def work(tables: Statements) -> list[Row]:
+            return await fetch_in(tables, _OF_ITEMS, keys, subscription_id)
+
+        found: dict[str, list[tuple[str, str]]] = {}
+        for key, kind, path in await self._transactions.read(work):
+            found.setdefault(key, []).append((kind, path))
+        return {key: _films_first(files) for key, files in found.items()}
+
+
+def _films_first(files: Iterable[Row]) -> list[str]:
+    return [path for kind, path in sorted(files, key=lambda file: (file[0] not in FILMS, file[1]))]
+
+
+async def _is_ours(tables: Statements, file_set: FileSet) -> bool:
+    return bool(await tables.fetch(_OURS, (file_set.set_id, file_set.try_no)))
+
+
+async def _inherited(tables: Statements, leaving: FileSet) -> bool:
+    """Whether the set is gone without its files: they are another's, or another shares them."""
+    heirs = await tables.fetch("SELECT set_id FROM file_sets WHERE shares = ?", (leaving.set_id,))
+    if leaving.shares is None and not heirs:
+        return False
+    await tables.run("DELETE FROM file_sets WHERE set_id = ?", (leaving.set_id,))
+    if leaving.shares is None:
+        [first, *_] = sorted(heir for (heir,) in heirs)
+        await tables.run("UPDATE placed SET set_id = ? WHERE set_id = ?", (first, leaving.set_id))
+        await tables.run(_SHARE_INSTEAD, (first, leaving.set_id))
+        folder = None if leaving.folder is None else folded(leaving.folder)
+        counted = (leaving.show, leaving.folder, folder, leaving.day, leaving.day_index, first)
+        await tables.run(_COUNT, counted)
+        await tables.run("UPDATE file_sets SET shares = NULL WHERE set_id = ?", (first,))
+    return True
+
+
+async def _locked(tables: Statements, set_id: str) -> list[FileSet]:
+    """The set, as nobody changes it before the end of the transaction; none if there is none to be read."""
+    return list(_readable(await tables.fetch(_LOCKED, (set_id,))))
+
+
+def _with_other(about: str, task_id: str) -> str:
+    """`about` with one more of the earlier tasks."""
+    try:
+        known = dict(json.loads(about))
+        known[OTHER_TASKS] = [*known.get(OTHER_TASKS, ()), task_id][-MOST_WAITING:]
+    except (ValueError, TypeError):  # it is damaged
+        return about
+    return json.dumps(known, ensure_ascii=False)
+
+
+async def _files(tables: Statements, set_id: str) -> list[PlacedFile]:
+    return [PlacedFile(*row) for row in await tables.fetch(_FILES, (set_id,))]
+
+
+async def _delete_files(tables: Statements, paths: Iterable[str]) -> None:
+    for path in paths:
+        await tables.run("DELETE FROM placed WHERE folded = ?", (folded(path),))
+
+
+def _file_row(file: PlacedFile) -> Row:
+    return folded(file.path), file.path, file.set_id, file.kind, file.size, file.sha256, file.state
+
+
+def _wanted(one: FileSet) -> str:
+    return one.wanted.model_dump_json(exclude_unset=True, exclude_none=True)
+
+
+def _row(one: FileSet) -> Row:
+    return (
+        one.set_id, one.holder, one.key, one.task_id,
+        _wanted(one), one.state, one.reason,
+        json.dumps(one.about, ensure_ascii=False), one.show, one.folder,
+        None if one.folder is None else folded(one.folder), one.day, one.day_index, one.shares,
+        one.not_before, one.lease_until, one.try_no, one.tries, one.placed_at,
+    )  # fmt: skip
+
+
+def _readable(rows: Iterable[Row]) -> Iterator[FileSet]:
+    """A damaged one, or one with a value that only a newer release knows, stops no other; it is logged."""
+    for row in rows:
+        try:
+            yield _read(*row)
+        except ValueError:
+            log.error("set %s of the library cannot be read: it is damaged, or of a newer release", row[0])
+
+
+def _read(
+    set_id: str, holder: str, key: str, task_id: str, wanted: str, state: Any, reason: str | None,
+    about: str, show: str | None, folder: str | None, _series: str | None, day: str | None,
+    day_index: int | None, shares: str | None, not_before: float, lease_until: float | None, try_no: int,
+    tries: int, placed_at: float | None,
+) -> FileSet:  # fmt: skip
+    return FileSet(
+        set_id, holder, key, task_id, Library.model_validate_json(wanted, extra="ignore"), state, reason,
+        json.loads(about), show, folder, day, day_index, shares, not_before, lease_until, try_no, tries,
+        placed_at,
+    )  # fmt: skip

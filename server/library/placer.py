@@ -1,0 +1,562 @@
+"""Fills the library: what tasks have fetched is placed there, and deleted when it is not kept any more.
+
+Every node that has the library's folder does it; the store hands out each set by a lease. Whatever is killed,
+whoever comes next finds the paths that were reserved, and goes on. Without `library.path` none of this runs.
+
+Decisions: docs/decisions/library.md
+"""
+
+import errno
+import hashlib
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import tzinfo
+from typing import Any, Literal
+
+from server.core.clock import Clock, stopwatch
+from server.core.errors import AppError, FileNotFound, StorageAway, StoreUnavailable, TaskNotFound
+from server.core.models import InLibrary, Stage, StoredFile, TaskStatus
+from server.core.ports import FileStore, Stream
+from server.library import nfo
+from server.library.library_names import SHARED, Place, Role, has_own_folder, pictures_of, place_of
+from server.library.placements import (
+    AWAY,
+    DISK_FULL,
+    FILES_AWAY,
+    FILES_GONE,
+    NOT_WRITABLE,
+    OTHER_TASKS,
+    UNSAFE_FOLDER,
+    Claimed,
+    FileSet,
+    LibraryAway,
+    LibraryFiles,
+    OfTask,
+    PathTaken,
+    PlacedFile,
+    PlacementStore,
+    Source,
+    Stopped,
+    Trouble,
+    UnsafeFolder,
+    film_of,
+    folded,
+    folders_above,
+    of_folder,
+    path_of,
+    place_of_set,
+    show_of,
+)
+from server.tasks import leases
+from server.tasks.leases import Lease, LeasedWork, leased, until_released
+from server.tasks.service import Tasks
+
+log = logging.getLogger(__name__)
+
+AT_ONCE = 2  # sets
+LOOK_EVERY = 20.0  # seconds: a library that is back is filled within a minute
+SOON = 1.0  # seconds until more sets are begun than one claim has
+BUSY = 5.0  # seconds, while another set holds the same paths
+AGAIN, LATEST_AGAIN = 30.0, 600.0  # seconds between tries, doubled each time
+MOST_NAMES = 50  # that are tried where others have them
+MOST_PATHS = 50  # of a status
+_ENDINGS = {"image/jpeg": "jpg", "image/png": "png", "image/webp": "webp"}
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A file to be placed: where, and what is in it. `stored` is a file of the task, else it is `content`."""
+
+    file: PlacedFile
+    is_shared: bool = False
+    stored: StoredFile | None = None
+    content: bytes = b""
+
+
+class Placer:
+    """`run` it for as long as the server runs. Days in names are those of `zone`."""
+
+    def __init__(
+        self,
+        store: PlacementStore,
+        tasks: Tasks,
+        files: FileStore,
+        library: LibraryFiles,
+        clock: Clock,
+        zone: tzinfo,
+    ) -> None:
+        self._store = store
+        self._tasks = tasks
+        self._files = files
+        self._library = library
+        self._clock = clock
+        self._zone = zone
+        self._placings = LeasedWork("library", AT_ONCE)
+        self._trouble: Trouble | None = None
+        self._told: str | None = None  # the last reason for which it could not be filled
+
+    async def run(self, *, alone: bool) -> None:
+        """Place until cancelled; `alone`: no other server does."""
+        self._store.listen(self._placings.called.set)
+        if alone:
+            await until_released(self._store.release_all)
+        with suppress(StoreUnavailable):
+            await self.is_there()
+        await self._placings.run(self._begin, LOOK_EVERY)
+
+    @property
+    def _now(self) -> float:
+        return self._clock.now().timestamp()
+
+    async def _begin(self) -> float:
+        """Begin what is due; return the seconds until something may be."""
+        wait = await self._store.due_in(self._now)
+        if wait is None or wait > 0:
+            return LOOK_EVERY if wait is None else wait
+        if not await self.is_there():
+            return LOOK_EVERY
+        if not self._placings.room:
+            return LOOK_EVERY
+        asked_at = stopwatch()
+        for claimed in await self._store.claim(self._placings.room, leases.LEASE, self._now):
+            self._placings.begin(self._work(claimed, asked_at), f"place {claimed.file_set.set_id}")
+        if not self._placings.room:
+            return LOOK_EVERY
+        wait = await self._store.due_in(self._now)  # those that were claimed may have needed nothing
+        return LOOK_EVERY if wait is None else max(wait, SOON)
+
+    async def is_there(self) -> bool:
+        """Whether the folder is there; one that was never filled becomes a library by the first look."""
+        trouble = await self._library.trouble()
+        if trouble == "unmarked" and not await self._store.was_filled():
+            with suppress(OSError, LibraryAway):
+                await self._library.mark()
+                await self._store.note_marked()
+                trouble = await self._library.trouble()
+        if trouble != self._trouble:
+            self._trouble = trouble
+            log.log(
+                logging.WARNING if trouble else logging.INFO,
+                "the library cannot be filled: %s" if trouble else "the library is there%s",
+                trouble or "",
+            )
+        return trouble is None
+
+    async def _work(self, claimed: Claimed, asked_at: float) -> None:
+        one = claimed.file_set
+        until = one.lease_until or 0.0
+
+        async def renew() -> bool:
+            nonlocal until
+            now = self._now
+            is_ours = await self._store.renew(one, leases.LEASE, now)
+            if is_ours:
+                until = now + leases.LEASE
+            return is_ours
+
+        async with leased(renew, one.set_id, asked_at) as lease:
+            await self._work_under(lease, claimed)
+        with suppress(StoreUnavailable):
+            await self._store.release(one.set_id, until)
+
+    async def _work_under(self, lease: Lease, claimed: Claimed) -> None:
+        """Place, tell or delete a set; what fails is tried again."""
+        one = claimed.file_set
+        library = self._library.under(lease.holds)
+        reason, delay = None, AGAIN
+        try:
+            match one.state:
+                case "telling":
+                    await self._tell(one)
+                case "leaving":
+                    await self._leave(claimed, library)
+                case "redoing" | "describing":
+                    await self._redo(claimed, library)
+                case _:
+                    await self._fill(claimed, library)
+        except StoreUnavailable:
+            return
+        except Stopped:
+            log.info("the lease of set %s of the library is over: another server may have it", one.set_id)
+            return
+        except LibraryAway:
+            reason, delay = AWAY, LOOK_EVERY
+        except UnsafeFolder as exc:
+            log.error("the library has a link or a file where a folder is to be: %s", exc)
+            reason, delay = UNSAFE_FOLDER, self._delay(one)
+        except StorageAway:
+            reason, delay = FILES_AWAY, AGAIN
+        except FileNotFound:
+            log.error("a file of task %s is not there, and cannot be placed", one.task_id)
+            reason, delay = FILES_GONE, self._delay(one)
+        except PathTaken:
+            delay = AGAIN  # somebody was faster: another name is tried
+        except ValueError:  # the task's row is damaged, or only a newer release can read it
+            log.error("task %s cannot be read, and is not placed", one.task_id)
+            delay = self._delay(one)
+        except OSError as exc:
+            is_full = exc.errno in (errno.ENOSPC, errno.EDQUOT)
+            reason, delay = (DISK_FULL, AGAIN) if is_full else (NOT_WRITABLE, self._delay(one))
+            if reason != self._told:  # once, not for each of thousands
+                log.error("the library cannot be filled: %s", exc)
+            self._told = reason
+        else:
+            self._told = None
+            return
+        with suppress(StoreUnavailable):
+            await self._store.put_off(one, reason, self._now + delay)
+
+    def _delay(self, one: FileSet) -> float:
+        return min(AGAIN * 2.0 ** min(one.tries, 10), LATEST_AGAIN)
+
+    async def _fill(self, claimed: Claimed, library: LibraryFiles) -> None:
+        one = claimed.file_set
+        try:
+            status = await self._tasks.status(one.task_id)
+        except TaskNotFound:
+            # It was deleted before; what an earlier task of the same video has placed stays.
+            if not (placed := [file for file in claimed.files if file.state == "placed"]):
+                await self._leave(claimed, library)
+                return
+            await self._store.settle(one, placed, [], self._now)
+            return
+        if not status.stage.is_final:  # it is fetched anew, and then placed anew
+            await self._store.put_off(one, None, self._now + AGAIN)
+            return
+        if not status.files:
+            await self._leave(claimed, library)
+            return
+        about = await self._about(one, status)
+        if not await self._store.described(one, about):
+            return
+        one = replace(one, about=about)
+        film = film_of(one, self._zone)
+        named = place_of(one.wanted, film)
+        show = show_of(one.wanted, film, named)
+        counted = await self._store.counted(one, show, named.show, film.day.isoformat())
+        if counted == "late":
+            return
+        if counted == "busy":
+            await self._store.put_off(one, None, self._now + BUSY)
+            return
+        if counted.shares is not None:
+            await self._store.settle(counted, [], [file.path for file in claimed.files], self._now)
+            return
+        first = place_of_set(counted, self._zone)
+        for number in range(1, MOST_NAMES + 1):
+            place = first if number == 1 else first.numbered(number)
+            pieces = await self._pieces(counted, status, place)
+            mine = [piece.file for piece in pieces if not piece.is_shared]
+            shared = [piece.file for piece in pieces if piece.is_shared]
+            match await self._store.reserve(counted, mine, shared):
+                case "late":
+                    await self._store.put_off(counted, None, self._now + BUSY)
+                    return
+                case "taken":
+                    continue
+                case "reserved":
+                    try:
+                        shared = await self._put_all(claimed, library, counted, place, pieces)
+                    except PathTaken:
+                        # What was placed under a name that turned out to be taken.
+                        placed_before = {file.path for file in claimed.files if file.state == "placed"}
+                        for file in mine:
+                            if file.path not in placed_before:
+                                await library.delete(file)
+                        continue
+            kept = {file.path for file in mine}
+            gone = [file for file in claimed.files if file.path not in kept]
+            for file in gone:
+                if not await self._is_there_as(file.path, mine):
+                    await library.delete(file)
+            if await self._store.settle(counted, [*mine, *shared], [file.path for file in gone], self._now):
+                log.info("%s is in the library: %s", one.task_id, mine[-1].path if mine else "by another")
+            return
+        log.error("task %s is not placed: all names for it are taken", one.task_id)
+        await self._store.put_off(counted, NOT_WRITABLE, self._now + LATEST_AGAIN)
+
+    async def _redo(self, claimed: Claimed, library: LibraryFiles) -> None:
+        """Give the files of a set the names that it is to have now, and write its NFO files anew."""
+        one = claimed.file_set
+        films = [file.path for file in claimed.files if file.kind in ("video", "audio")]
+        if films and not await self._library.any_at(films):  # its owner has deleted it
+            placed = [file for file in claimed.files if file.state == "placed"]
+            await self._store.settle(one, placed, [], self._now)
+            return
+        first = place_of_set(one, self._zone)
+        if one.state == "describing":  # where its films are, wherever that is
+            folder, _, name = (films or [f"{first.folder}/{first.base}."])[0].rpartition("/")
+            first = replace(first, folder=folder, base=name.rpartition(".")[0])
+        # Those that are reserved have the names to which a server that was killed has moved these.
+        mine = [file for file in claimed.files if file.kind != "nfo" and file.state == "placed"]
+        for number in range(1, MOST_NAMES + 1):
+            place = first if number == 1 else first.numbered(number)
+            moves = {file.path: replace(file, path=path_of(file, place)) for file in mine}
+            if one.state == "describing":
+                moves = {file.path: file for file in mine}
+            written = self._described(one, place) if one.wanted.with_nfo else []
+            own = {file.path for file in claimed.files}
+            files = [*moves.values(), *(piece.file for piece in written if not piece.is_shared)]
+            shared = [piece.file for piece in written if piece.is_shared]
+            others = [file.path for file in files if not await self._is_there_as(file.path, claimed.files)]
+            if await self._library.any_at(others):
+                continue
+            match await self._store.reserve(one, files, shared):
+                case "late":
+                    await self._store.put_off(one, None, self._now + BUSY)
+                    return
+                case "taken":
+                    continue
+                case "reserved":
+                    pass
+            there, shared = await self._write_anew(claimed, library, place, written)
+            moved, left = await self._moved(library, mine, moves)
+            if left:  # somebody was faster: all get another name
+                for file in there:
+                    if file.path not in own:
+                        await library.delete(file)
+                mine = [*moved, *left]
+                continue
+            there += moved
+            kept = {file.path for file in there}
+            gone = [file for file in claimed.files if file.path not in kept]
+            for file in gone:
+                if file.kind == "nfo" and not await self._is_there_as(file.path, there):
+                    await library.delete(file)
+            # Where nobody of a folder that it has left lies now, the files of that folder go.
+            for folder in {above for file in gone for above in folders_above(file.path)} - {one.folder}:
+                for file in await self._store.folder_files(replace(one, folder=folder)):
+                    if await self._is_there_as(file.path, [piece.file for piece in written]):
+                        continue
+                    if picture := await self._moved_along(library, one, place, folder, file):
+                        shared.append(picture)
+                    else:
+                        await library.delete(file)
+                    gone.append(file)
+            await self._store.settle(one, [*there, *shared], [file.path for file in gone], self._now)
+            return
+        await self._store.put_off(one, NOT_WRITABLE, self._now + LATEST_AGAIN)
+
+    async def _is_there_as(self, path: str, files: Iterable[PlacedFile]) -> bool:
+        """Whether one of `files` has this path, or another case of it where that is the same file."""
+        name = next((file.path for file in files if folded(file.path) == folded(path)), None)
+        return name is not None and (name == path or await self._library.is_one(path, name))
+
+    async def _moved(
+        self, library: LibraryFiles, files: Sequence[PlacedFile], moves: Mapping[str, PlacedFile]
+    ) -> tuple[list[PlacedFile], list[PlacedFile]]:
+        """Move the files; return those that are there, and the rest from the first one on whose new name is
+        somebody's.
+        """
+        there = list[PlacedFile]()
+        for number, file in enumerate(files):
+            moved = moves[file.path]
+            try:
+                if moved.path == file.path or await library.move(file, moved.path) == "moved":
+                    there.append(moved)
+            except PathTaken:
+                return there, [*files[number:]]
+        return there, []
+
+    async def _moved_along(
+        self, library: LibraryFiles, one: FileSet, place: Place, folder: str, file: PlacedFile
+    ) -> PlacedFile | None:
+        """A picture that all sets of `folder` had in common, in the folder that they have now; None if it is
+        not wanted there, or something else has its name.
+        """
+        wanted = pictures_of(place) if one.wanted.with_artwork and one.folder else ()
+        path = f"{one.folder}{file.path.removeprefix(folder)}"
+        if file.kind not in wanted or not file.path.startswith(f"{folder}/"):
+            return None
+        with suppress(PathTaken):
+            if await library.move(file, path) == "moved":
+                return replace(file, path=path, set_id=of_folder(one.folder or ""))
+        return None
+
+    async def _write_anew(
+        self, claimed: Claimed, library: LibraryFiles, place: Place, written: Sequence[Piece]
+    ) -> tuple[list[PlacedFile], list[PlacedFile]]:
+        """Write NFO files in the place of ours, not of those that somebody has edited; return those of the
+        set, and those of its folder.
+        """
+        before = {folded(file.path): file for file in claimed.files}
+        own, shared = list[PlacedFile](), list[PlacedFile]()
+        for folder in {place.folder, place.show}:
+            await library.clear(folder, place.base)
+        for piece in written:
+            old = before.get(folded(piece.file.path))
+            kept = shared if piece.is_shared else own
+            try:
+                await library.put(piece.file, piece.content, place.base, claimed.file_set.try_no, old)
+                kept.append(piece.file)
+            except PathTaken:
+                kept += [old] if old else []
+        return own, shared
+
+    async def _about(self, one: FileSet, status: TaskStatus) -> dict[str, Any]:
+        """What is known of the video now: names are made of this alone."""
+        info = status.video_info
+        about: dict[str, Any] = {
+            OTHER_TASKS: one.about.get(OTHER_TASKS),
+            "key": one.key,
+            "url": info.webpage_url or status.url,
+            "id": info.id,
+            "extractor": info.extractor,
+            "title": info.title,
+            "channel": info.channel or info.uploader,
+            "channel_id": info.channel_id,
+            "published_at": info.published_at,
+            "duration": info.duration,
+            "found_at": status.created_at.timestamp(),
+            "playlist_index": status.playlist_index,
+            "description": status.about.description if status.about else None,
+            "tags": list(status.about.tags) if status.about and status.about.tags else None,
+        }
+        if one.holder and (source := await self._store.source_of(one.holder, one.key)):
+            about["playlist"] = source[1]
+            about["published_at"] = info.published_at or source[2]
+            if one.key.startswith("url "):  # an episode of a podcast, say: a file that knows of no channel
+                about["published_at"] = source[2] or info.published_at  # nor when it was published
+                about |= {"source": source[0], "channel": source[1] or about["channel"], "channel_id": None}
+        if status.playlist_id:
+            with suppress(AppError):
+                about["playlist"] = (await self._tasks.status(status.playlist_id)).video_info.title
+        return {name: value for name, value in about.items() if value is not None}
+
+    async def _pieces(self, one: FileSet, status: TaskStatus, place: Place) -> list[Piece]:
+        """Pictures, descriptions and subtitles first, the films last."""
+        pieces: list[Piece] = []
+        if one.wanted.with_artwork and (picture := status.files.get("thumbnail") or status.thumbnail):
+            pieces += [await self._stored(one, status, place, role, picture) for role in pictures_of(place)]
+        if one.wanted.with_nfo:
+            pieces += self._described(one, place)
+        for kind, stored in status.files.items():
+            if kind.startswith("subtitle."):
+                pieces.append(await self._stored(one, status, place, "subtitles", stored, kind[9:]))
+        for kind in ("audio", "video"):
+            if film := status.files.get(kind):
+                pieces.append(await self._stored(one, status, place, "film", film, kind=kind))
+        first = {folded(piece.file.path): piece for piece in reversed(pieces)}
+        return [piece for piece in pieces if first[folded(piece.file.path)] is piece]
+
+    def _described(self, one: FileSet, place: Place) -> list[Piece]:
+        """The NFO files: of the film, and of a show whose folder it is."""
+        film = film_of(one, self._zone)
+        written: list[tuple[Role, bytes]] = []
+        if place.form == "shows" and has_own_folder(one.wanted):
+            written.append(("show_nfo", nfo.tvshow(film, self._zone)))
+        written.append(("nfo", nfo.OF_FILMS[place.form](film, self._zone)))
+        pieces = []
+        for role, content in written:
+            is_shared = role in SHARED
+            set_id = of_folder(one.folder or "") if is_shared else one.set_id
+            digest = hashlib.sha256(content).hexdigest()
+            file = PlacedFile(place.path(role), set_id, role, len(content), digest)
+            pieces.append(Piece(file, is_shared, content=content))
+        return pieces
+
+    async def _stored(
+        self,
+        one: FileSet,
+        status: TaskStatus,
+        place: Place,
+        role: Role,
+        stored: StoredFile,
+        language: str = "",
+        kind: str = "",
+    ) -> Piece:
+        ending = _ENDINGS.get(stored.type) or stored.path.rpartition(".")[2].lower()
+        path = place.path(role, ending, language)
+        sha256 = stored.sha256
+        if sha256 is None:  # of the first releases, and of thumbnails
+            sha256 = await self._hashed(status, stored)
+        is_shared = role in SHARED
+        set_id = of_folder(one.folder or "") if is_shared else one.set_id
+        kind = kind or (f"subtitle.{language}" if role == "subtitles" else role)
+        return Piece(PlacedFile(path, set_id, kind, stored.size, sha256), is_shared, stored)
+
+    async def _hashed(self, status: TaskStatus, stored: StoredFile) -> str:
+        source = await self._files.open(status.task_id, stored)
+        if not isinstance(source, Stream):
+            with source:
+                return await self._library.hashed(source)
+        digest = hashlib.sha256()
+        async for piece in source.read(range(stored.size)):
+            digest.update(piece)
+        return digest.hexdigest()
+
+    async def _put_all(
+        self, claimed: Claimed, library: LibraryFiles, one: FileSet, place: Place, pieces: Sequence[Piece]
+    ) -> list[PlacedFile]:
+        """Return those for the whole folder that are there."""
+        shared: list[PlacedFile] = []
+        before = {file.path: file for file in claimed.files}
+        for folder in {place.folder, place.show}:
+            await library.clear(folder, place.base)
+        for piece in pieces:
+            source: Source = piece.content
+            if piece.stored:
+                source = await self._files.open(one.task_id, piece.stored)
+            try:
+                await library.put(piece.file, source, place.base, one.try_no, before.get(piece.file.path))
+                shared += [piece.file] if piece.is_shared else []
+            except PathTaken:
+                if not piece.is_shared:
+                    raise
+            finally:
+                if not isinstance(source, bytes | Stream):
+                    source.close()
+        return shared
+
+    async def _tell(self, one: FileSet) -> None:
+        is_untold = False
+        for task_id, of_task in (await self._tell_tasks(one)).items():
+            if of_task.drops and await self._has_all(one, task_id, of_task):
+                is_untold |= of_task.is_untold
+                if not of_task.is_untold:
+                    with suppress(TaskNotFound):
+                        await self._tasks.delete(task_id)
+        if is_untold:
+            await self._store.put_off(one, None, self._now + self._delay(one))
+        else:
+            await self._store.told(one)
+
+    async def _has_all(self, one: FileSet, task_id: str, of_task: OfTask) -> bool:
+        """Whether all files of the task are in the library, which takes no chapters, and pictures only where
+        they are wanted. One that was retried meanwhile has others.
+        """
+        with suppress(TaskNotFound, ValueError):  # deleted; or its row is damaged
+            status = await self._tasks.status(task_id)
+            left = [kind for kind in status.files if kind.startswith("chapter.")]
+            is_alone = "thumbnail" in status.files and not one.wanted.with_artwork
+            is_all = bool(of_task.paths) and not left and not is_alone
+            return is_all and status.stage is Stage.COMPLETED
+        return False
+
+    async def _tell_tasks(self, one: FileSet) -> dict[str, OfTask]:
+        """Tell its task, and earlier ones; return what the library has of each. What this set has placed is
+        also that of tasks that have no set of their own any more.
+        """
+        told = dict[str, OfTask]()
+        for task_id in (*one.about.get(OTHER_TASKS, ()), one.task_id):
+            told[task_id] = await self._store.of_task(task_id, one.task_id)
+            await self._tell_task(task_id, told[task_id])
+        return told
+
+    async def _tell_task(self, task_id: str, of_task: OfTask) -> None:
+        library = None
+        if of_task.count:
+            state: Literal["placed", "waiting"] = "placed" if of_task.is_placed else "waiting"
+            library = InLibrary(state=state, paths=of_task.paths[:MOST_PATHS])
+        with suppress(TaskNotFound, ValueError):  # deleted; or its row is damaged
+            await self._tasks.tell_of_library(task_id, library)
+
+    async def _leave(self, claimed: Claimed, library: LibraryFiles) -> None:
+        one = claimed.file_set
+        folder = await self._store.folder_files(one)
+        for file in (*reversed(claimed.files), *folder):
+            await library.delete(file)
+        await self._store.drop(one, folder)
+        await self._tell_tasks(one)

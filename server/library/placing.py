@@ -1,0 +1,266 @@
+"""Places files in the library, see `server.library.placements.LibraryFiles`.
+
+A mount that does not answer blocks whoever touches it, for ever: so each touch has a thread of its own, which
+ends with the process.
+"""
+
+import asyncio
+import os
+import threading
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import suppress
+from typing import BinaryIO, TypeVar
+
+from server.core.ports import Stream
+from server.library.library_folder import GONE, LibraryFolder, Part, Root, hash_of
+from server.library.placements import LibraryAway, Moved, PathTaken, PlacedFile, Source, Stopped, Trouble
+
+T = TypeVar("T")
+Check = Callable[[], bool]
+
+ANSWERS_WITHIN = 5.0  # seconds
+AT_ONCE = 500  # files of a walk
+
+
+class Damaged(OSError):
+    """What was copied is not what was published."""
+
+
+class PlacedFiles:
+    """See `server.library.placements.LibraryFiles`."""
+
+    def __init__(
+        self, folder: LibraryFolder, looks: "_Looks | None" = None, holds: Check | None = None
+    ) -> None:
+        self._folder = folder
+        self._looks = looks or _Looks(folder)
+        self._holds = holds
+
+    def under(self, holds: Check) -> "PlacedFiles":
+        return PlacedFiles(self._folder, self._looks, holds)
+
+    async def trouble(self) -> Trouble | None:
+        return await self._looks.trouble()
+
+    async def mark(self) -> None:
+        await _aside(lambda _: self._folder.mark())
+
+    async def clear(self, folder: str, base: str) -> None:
+        await self._entered(lambda root, stopped: root.clear(folder, base, stopped))
+
+    async def put(
+        self, file: PlacedFile, source: Source, base: str, tag: int, before: PlacedFile | None
+    ) -> None:
+        def look(root: Root, stopped: Check) -> bool | None:
+            """None: there is no file; True: there is `before`; False: it is the file."""
+            if not root.exists(file.path):
+                return None
+            if root.is_there(file.path, file.size, file.sha256, stopped):
+                return False
+            if before is not None and root.is_there(before.path, before.size, before.sha256, stopped):
+                return True
+            raise PathTaken(file.path)
+
+        instead = await self._entered(look)
+        if instead is False:
+            return
+        if isinstance(source, Stream):
+            await self._streamed(file, source, base, tag, instead=bool(instead))
+            return
+
+        held = -1 if isinstance(source, bytes) else os.dup(source.fileno())
+
+        def build(root: Root, stopped: Check) -> None:
+            with root.part(file.path, base, tag) as part:
+                if isinstance(source, bytes):
+                    part.write(source)
+                else:
+                    self._fill(part, held, stopped)
+                self._finish(part, file, stopped, instead=bool(instead))
+
+        await self._entered(build, held)
+
+    def _fill(self, part: Part, source: int, stopped: Check) -> None:
+        for method in self._folder.methods:
+            match method:
+                case "clone":
+                    done = part.clone(source)
+                case "hardlink":
+                    done = part.link(source)
+                case "copy":
+                    part.copy(source, stopped)
+                    done = True
+            if done:
+                return
+
+    def _finish(self, part: Part, file: PlacedFile, stopped: Check, *, instead: bool) -> None:
+        if part.size != file.size or part.sha256 not in (None, file.sha256):
+            raise Damaged(f"{file.path} is not what was published")
+        part.put(instead=instead, stopped=stopped)
+
+    async def _streamed(
+        self, file: PlacedFile, source: Stream, base: str, tag: int, *, instead: bool
+    ) -> None:
+        """From a bucket: the loop hands the pieces to the thread that writes."""
+        loop, pieces = asyncio.get_running_loop(), asyncio.Queue[bytes | memoryview | None](4)
+
+        def next_piece(stopped: Check) -> bytes | memoryview | None:
+            if stopped():
+                raise Stopped
+            return asyncio.run_coroutine_threadsafe(pieces.get(), loop).result()
+
+        def build(root: Root, stopped: Check) -> None:
+            with root.part(file.path, base, tag) as part:
+                part.make_room(file.size)
+                while (piece := next_piece(stopped)) is not None:
+                    part.write(piece)
+                self._finish(part, file, stopped, instead=instead)
+
+        building = asyncio.ensure_future(self._entered(build))
+        try:
+            async for piece in source.read(range(file.size)):
+                putting = asyncio.ensure_future(pieces.put(piece))
+                await asyncio.wait([putting, building], return_when=asyncio.FIRST_COMPLETED)
+                if building.done():
+                    putting.cancel()
+                    break
+            else:
+                await pieces.put(None)
+            await building
+        finally:
+            building.cancel()
+            with suppress(asyncio.QueueFull):  # the thread may wait for a piece
+                pieces.put_nowait(None)
+
+    async def hashed(self, source: BinaryIO) -> str:
+        held = os.dup(source.fileno())
+
+        def work(stopped: Check) -> str:
+            try:
+                return hash_of(held, stopped)
+            finally:
+                os.close(held)
+
+        return await _aside(work)
+
+    async def delete(self, file: PlacedFile) -> None:
+        await self._entered(lambda root, stopped: root.delete(file.path, file.size, file.sha256, stopped))
+
+    async def is_one(self, path: str, other: str) -> bool:
+        return await self._entered(lambda root, _: root.is_one(path, other))
+
+    async def any_at(self, paths: Sequence[str]) -> bool:
+        return await self._entered(lambda root, _: any(root.exists(path) for path in paths))
+
+    async def move(self, file: PlacedFile, path: str) -> Moved:
+        moved = await self._entered(lambda root, stopped: root.move(file.path, path, file.size, stopped))
+        return "moved" if moved else "missing"
+
+    async def read(self, path: str, most: int) -> bytes:
+        return await self._entered(lambda root, _: root.read(path, most))
+
+    async def all_files(self) -> AsyncGenerator[list[tuple[str, int]], None]:
+        """One thread reads on when the last ones were taken."""
+        loop = asyncio.get_running_loop()
+        batches = asyncio.Queue[list[tuple[str, int]] | None](2)
+
+        def walk(root: Root, stopped: Check) -> None:
+            batch: list[tuple[str, int]] = []
+            for found in root.files():
+                batch.append(found)
+                if len(batch) == AT_ONCE:
+                    if stopped():
+                        raise Stopped
+                    asyncio.run_coroutine_threadsafe(batches.put(batch), loop).result()
+                    batch = []
+            asyncio.run_coroutine_threadsafe(batches.put(batch), loop).result()
+            asyncio.run_coroutine_threadsafe(batches.put(None), loop).result()
+
+        walking = asyncio.ensure_future(self._entered(walk))
+        try:
+            while True:
+                taking = asyncio.ensure_future(batches.get())
+                await asyncio.wait([taking, walking], return_when=asyncio.FIRST_COMPLETED)
+                if not taking.done() and walking.done():
+                    taking.cancel()
+                    await walking  # why it ended
+                    return
+                batch = await taking
+                if batch is None:
+                    return
+                yield batch
+        finally:
+            walking.cancel()
+            while not batches.empty():  # the thread may wait for room
+                batches.get_nowait()
+
+    async def _entered(self, work: Callable[[Root, Check], T], held: int = -1) -> T:
+        """`held`: a descriptor that is closed afterwards, when no thread reads it any more."""
+
+        def within(given_up: Check) -> T:
+            holds = self._holds
+
+            def stopped() -> bool:
+                return given_up() or (holds is not None and not holds())
+
+            try:
+                with self._folder.entered() as root:
+                    return work(root, stopped)
+            finally:
+                if held >= 0:
+                    os.close(held)
+
+        try:
+            return await _aside(within)
+        except OSError as exc:
+            if exc.errno in GONE or await self.trouble() in ("missing", "unmarked", "silent"):
+                raise LibraryAway from exc
+            raise
+
+
+class _Looks:
+    """Looks whether the folder is there, with one thread at a time for all who ask."""
+
+    def __init__(self, folder: LibraryFolder) -> None:
+        self._folder = folder
+        self._looking: asyncio.Future[Trouble | None] | None = None
+
+    async def trouble(self) -> Trouble | None:
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.ensure_future(_aside(lambda _: self._folder.trouble()))
+        try:
+            async with asyncio.timeout(ANSWERS_WITHIN):
+                return await asyncio.shield(self._looking)
+        except TimeoutError:
+            return "silent"
+
+
+async def _aside(work: Callable[[Check], T]) -> T:
+    """Do `work` in a thread of its own. After a cancel nobody waits for it; it is told to stop."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[T] = loop.create_future()
+    stop = threading.Event()
+
+    def tell(result: T | None, error: BaseException | None) -> None:
+        if done.cancelled():
+            return
+        if error is not None:
+            done.set_exception(error)
+        else:
+            done.set_result(result)  # type: ignore[arg-type]
+
+    def run() -> None:
+        result: T | None = None
+        error: BaseException | None = None
+        try:
+            result = work(stop.is_set)
+        except BaseException as exc:
+            error = exc
+        with suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(tell, result, error)
+
+    threading.Thread(target=run, name="library", daemon=True).start()
+    try:
+        return await done
+    finally:
+        stop.set()

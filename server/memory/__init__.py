@@ -1,0 +1,1 @@
+"""The memory of all media that were ever fetched."""

@@ -1,0 +1,94 @@
+"""The memory as rows, on every database; see `server.memory.remembering`."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from server.memory.remembering import IMPORTED, Fetched, Remembered
+from server.storage.statements import Statements, Tables, Transactions, fetch_in, insert
+
+LONGEST_MANNERS = 500  # characters, some thirty hashes; the newest come first
+# `{rows}` of one statement must be of different keys: PostgreSQL changes no row twice.
+_REMEMBER = f"""
+    INSERT INTO media (key, fetched_at, task_id, manners, about) VALUES {{rows}}
+    ON CONFLICT (key) DO UPDATE SET fetched_at = excluded.fetched_at, task_id = excluded.task_id,
+        about = excluded.about, manners = CASE
+            WHEN ' ' || media.manners || ' ' LIKE '% ' || excluded.manners || ' %' THEN media.manners
+            ELSE substr(excluded.manners || ' ' || media.manners, 1, {LONGEST_MANNERS}) END"""  # noqa: S608
+_IMPORT = """
+    INSERT INTO media (key, fetched_at, task_id, manners, about) VALUES {rows}
+    ON CONFLICT (key) DO NOTHING"""
+_ALIAS = """
+    INSERT INTO aliases (alias, key) VALUES {rows} ON CONFLICT (alias) DO UPDATE SET key = excluded.key"""
+_RESOLVE = "SELECT alias, key FROM aliases WHERE alias IN ({keys})"
+_NAMES = "SELECT alias FROM aliases WHERE key = ?"
+_HOLDERS = "SELECT DISTINCT subscription_id FROM items WHERE key IN ({keys})"
+_BY_KEY = """
+    SELECT media.key, fetched_at, tasks.task_id, manners, about FROM media
+    LEFT JOIN tasks ON tasks.task_id = media.task_id AND stage = 'completed' AND NOT removed
+    WHERE key IN ({keys})"""
+
+
+async def remember(tables: Statements, fetched: Iterable[Remembered]) -> None:
+    """Of two that are the same video the last one counts. In the order of keys: two nodes that remember the
+    same ones cannot deadlock.
+    """
+    last = {one.key: one for one in fetched}
+    ordered = [last[key] for key in sorted(last)]
+    rows = [
+        (one.key, one.fetched_at, one.task_id, one.manner, json.dumps(one.about, ensure_ascii=False))
+        for one in ordered
+    ]
+    await insert(tables, _REMEMBER, rows)
+    await name(tables, {alias: one.key for one in ordered for alias in one.aliases})
+
+
+async def name(tables: Statements, aliases: dict[str, str]) -> None:
+    """Note for each alias the key that it stands for from now on."""
+    await insert(tables, _ALIAS, sorted(aliases.items()))
+
+
+async def resolved(tables: Statements, keys: Iterable[str]) -> dict[str, str]:
+    """Those of `keys` that are aliases, with the keys that they stand for."""
+    return dict(await fetch_in(tables, _RESOLVE, keys))
+
+
+async def look_up(tables: Statements, keys: Iterable[str]) -> dict[str, Fetched]:
+    """What is remembered under `keys`, which are no aliases."""
+    return {
+        key: Fetched(key, fetched_at, task_id, frozenset(manners.split()), json.loads(about))
+        for key, fetched_at, task_id, manners, about in await fetch_in(tables, _BY_KEY, keys)
+    }
+
+
+class MediaRows:
+    """See `server.memory.remembering.Media`."""
+
+    def __init__(self, transactions: Transactions) -> None:
+        self._transactions = transactions
+
+    async def find(self, keys: Sequence[str]) -> Fetched | None:
+        async def work(tables: Statements) -> Fetched | None:
+            others = await resolved(tables, keys)
+            wanted = [*keys, *(others[key] for key in keys if key in others)]
+            remembered = await look_up(tables, wanted)
+            found = next((remembered[key] for key in wanted if key in remembered), None)
+            if found is None:
+                return None
+            names = [alias for (alias,) in await tables.fetch(_NAMES, (found.key,))]
+            rows = await fetch_in(tables, _HOLDERS, [found.key, *wanted, *names])
+            return replace(found, subscriptions=tuple(sorted({holder for (holder,) in rows})))
+
+        return await self._transactions.read(work)
+
+    async def take(self, keys: Sequence[str], now: float) -> int:
+        async def work(tables: Tables) -> int:
+            others = await resolved(tables, keys)
+            there = await look_up(tables, [*others.values()])
+            fresh = sorted(key for key in {*keys} if others.get(key) not in there)
+            before = await look_up(tables, fresh)
+            new = [key for key in fresh if key not in before]
+            await insert(tables, _IMPORT, [(key, now, None, IMPORTED, "{}") for key in new])
+            return len(new)
+
+        return await self._transactions.write(work)

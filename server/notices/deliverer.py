@@ -1,0 +1,84 @@
+"""Delivers what is in the outbox: at once, and again by a plan, over restarts and the loss of nodes.
+
+Decisions: docs/decisions/notifications.md
+"""
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+
+from server.core.counts import Counts
+from server.core.errors import StoreUnavailable
+from server.notices.deliveries import LONGEST_WAIT, Delivery, Outbox
+from server.tasks.leases import LeasedWork
+
+log = logging.getLogger(__name__)
+
+PLAN = (5.0, 300.0, 1800.0, 7200.0, 18_000.0, 36_000.0, LONGEST_WAIT)  # seconds between a try and the next
+AT_ONCE = 128  # deliveries; receivers that hang hold up no others as long as there are fewer
+LOOK_EVERY = 30.0  # seconds between looks that nobody has asked for: another node may have died
+
+Send = Callable[[Delivery], Awaitable[str | None]]
+"""Tries a delivery once, in less than `LEASE`; the result is None, or a word for what went wrong."""
+
+
+class Deliverer:
+    """`senders` by the kind of the addressee; a kind without one stays in the outbox."""
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        senders: Mapping[str, Send],
+        counts: Counts | None = None,
+    ) -> None:
+        self._outbox = outbox
+        self._senders = senders
+        self._counts = counts or Counts()
+        self._work = LeasedWork("outbox", AT_ONCE, each_end_calls=False)
+
+    async def run(self) -> None:
+        """Deliver until cancelled: what is under way then is tried again once its lease has ended."""
+        self._outbox.listen(self._work.called.set)
+        await self._work.run(self._begin, LOOK_EVERY)
+
+    async def _begin(self) -> float:
+        """Begin what is due; return the seconds until something may be."""
+        kinds = list(self._senders)
+        while self._work.room and (due := await self._outbox.claim(kinds, self._work.room)):
+            for delivery in due:
+                self._work.begin(self._deliver(delivery), f"delivery of {delivery.task_id}")
+        wait = await self._outbox.due_in(kinds) if self._work.room else None
+        return LOOK_EVERY if wait is None else wait
+
+    async def _deliver(self, delivery: Delivery) -> None:
+        try:
+            error = await self._senders[delivery.addressee.kind](delivery)
+        except Exception:
+            log.exception("a delivery about %s failed by a fault of the service", delivery.task_id)
+            error = "internal"
+        again_in = PLAN[delivery.step] if delivery.step < len(PLAN) else None
+        self._counts.tries[
+            "delivered" if error is None else "given up" if again_in is None else "failed"
+        ] += 1
+        if error is None:
+            log.info("%s was told to %s", delivery.task_id, _whom(delivery))
+        elif again_in is None:
+            log.warning(
+                "%s could not be told to %s, and was given up: %s", delivery.task_id, _whom(delivery), error
+            )
+        else:
+            log.info("%s is told to %s again in %d s: %s", delivery.task_id, _whom(delivery), again_in, error)
+        # If the outcome cannot be saved, the delivery is due again when its lease ends: at least once.
+        with suppress(StoreUnavailable):
+            if error is None:
+                await self._outbox.delivered(delivery.delivery_id)
+            else:
+                await self._outbox.failed(delivery.delivery_id, error, again_in)
+                self._work.called.set()  # it is due sooner than its lease would end
+
+
+def _whom(delivery: Delivery) -> str:
+    """Not the address, which may be a secret."""
+    return {"webhook": "its webhook", "default": "the default webhook", "notify": "people"}[
+        delivery.addressee.kind
+    ]

@@ -1,0 +1,84 @@
+"""`GET /api/webhooks`: deliveries that are due or were given up; one of them can be sent again."""
+
+from typing import Any
+
+from aiohttp import web
+
+from server.api.bodies import Query, respond_json
+from server.api.keys import OUTBOX, SETTINGS
+from server.api.openapi.operation import JSON, OF_CHANGES, Operation, Parameter, Reply
+from server.api.route import get, post
+from server.core.errors import DeliveryNotFound, InvalidQuery
+from server.core.models import without_password
+from server.notices.deliveries import Delivery
+
+MOST = 200  # on a page
+MAX_CURSOR = 100  # characters
+
+
+async def list_webhooks(request: web.Request) -> web.Response:
+    """A page of deliveries, newest first."""
+    query = Query(request)
+    limit, cursor = query.whole("limit", 1, MOST, 50), query.text("cursor", MAX_CURSOR)
+    query.check()
+    deliveries, more = await request.app[OUTBOX].page(cursor, limit)
+    page: dict[str, Any] = {"webhooks": [_told(request, delivery) for delivery in deliveries]}
+    return respond_json(page | ({"next_cursor": more} if more else {}))
+
+
+async def retry_webhook(request: web.Request) -> web.Response:
+    """Send one again, now; if that fails, the plan of retries begins anew."""
+    return respond_json(_told(request, await request.app[OUTBOX].again(request.match_info["webhook_id"])))
+
+
+def _told(request: web.Request, delivery: Delivery) -> dict[str, Any]:
+    # What follows the path of the configured address is none of a client's business.
+    default = (request.app[SETTINGS].webhooks.default or "").partition("?")[0]
+    entry = {
+        "id": delivery.delivery_id,
+        "task_id": delivery.task_id,
+        "url": without_password(delivery.addressee.target or default),
+        "state": "due" if delivery.next_at else "dead",
+        "attempts": delivery.attempts,
+        "last_error": delivery.last_error,
+        "next_at": delivery.next_at and delivery.next_at.isoformat()[:19] + "Z",
+    }
+    return {name: value for name, value in entry.items() if value is not None}
+
+
+ROUTES = [
+    get(
+        "/api/webhooks",
+        list_webhooks,
+        Operation(
+            "webhooks",
+            "Service",
+            "Deliveries to webhooks that are due or given up",
+            {200: Reply("A page, newest first", {JSON: "WebhookPage"})},
+            "What was delivered is not listed.",
+            parameters=(
+                Parameter(
+                    "limit", "at most 200; 50 if left out", {"type": "integer", "minimum": 1, "maximum": MOST}
+                ),
+                Parameter(
+                    "cursor",
+                    "`next_cursor` of the page before",
+                    {"type": "string", "minLength": 1, "maxLength": MAX_CURSOR},
+                ),
+            ),
+            errors=(InvalidQuery,),
+        ),
+    ),
+    post(
+        "/api/webhooks/{webhook_id}/retry",
+        retry_webhook,
+        Operation(
+            "retry_webhook",
+            "Service",
+            "Send a delivery again",
+            {200: Reply("It is due now, and the plan of retries begins anew", {JSON: "WebhookDelivery"})},
+            parameters=(Parameter("webhook_id", "`id` of the delivery", {"type": "string"}, place="path"),),
+            errors=(DeliveryNotFound, *OF_CHANGES),
+        ),
+    ),
+]

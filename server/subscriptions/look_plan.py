@@ -1,0 +1,275 @@
+"""What a look leads to: which entries are new, which become tasks, and which wait. It changes nothing itself.
+
+Decided within the transaction that stores the outcome, from rows that this transaction has read: so a kill
+between two steps neither loses an entry nor makes two tasks of it.
+
+Decisions: docs/decisions/library.md
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from server.core.media_keys import is_guid, keys_of_entry
+from server.memory.remembering import Fetched
+from server.subscriptions.subscription import (
+    BACKLOG,
+    HELD,
+    HOUR,
+    MEMBERS_ONLY,
+    NOT_LIVE_YET,
+    RETRY,
+    TOO_YOUNG,
+    UNCLEAR,
+    Item,
+    LastOnes,
+    Looked,
+    Noticed,
+    SinceDay,
+    Subscription,
+    day_in_seconds,
+    delay_of,
+    is_known_media,
+    moment_of,
+)
+
+_WAITS = frozenset((NOT_LIVE_YET, MEMBERS_ONLY, TOO_YOUNG, UNCLEAR))
+MOST_WAIT = 30 * 86_400.0  # seconds until an entry that is to begin is looked at again
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the tables hold: items of the subscription by their keys; what aliases of the entries stand for;
+    what is remembered; items of others that are wanted in the same manner, `queued` or `fetched`; those of
+    the subscription that wait for a turn (`BACKLOG`), the newest first, and those whose time has come.
+
+    `room` is how many tasks the queue takes, `last_number` the highest of the subscription's items,
+    `began_at` when the first of them were found, in seconds since 1970.
+    """
+
+    items: Mapping[str, Item]
+    aliases: Mapping[str, str]
+    media: Mapping[str, Fetched]
+    others: Mapping[str, Item]
+    backlog: Sequence[Item]
+    due: Sequence[Item]
+    room: int
+    last_number: int
+    began_at: float | None = None
+
+
+@dataclass(slots=True)
+class Plan:
+    """`items` are to be stored as they are; for those in `wanted`, which are among them, tasks are to be
+    made; `retry` are ids of failed tasks.
+    """
+
+    items: dict[str, Item] = field(default_factory=dict)
+    wanted: list[Item] = field(default_factory=list)
+    retry: list[str] = field(default_factory=list)
+    aliases: dict[str, str] = field(default_factory=dict)
+
+
+def keys_of(entry: Noticed, source_key: str) -> tuple[str, tuple[str, ...]]:
+    """The key of an entry, and its aliases: its guid in this feed, and links that lead to it alone."""
+    return keys_of_entry(entry.extractor_key, entry.id, entry.url, entry.item, entry.guid, source_key)
+
+
+def decided(
+    subscription: Subscription,
+    noticed: Sequence[Noticed],
+    looked: Looked,
+    known: Known,
+    max_new: int,
+    now: float,
+) -> Plan:
+    """What is to be stored of a look that found `noticed`, in the order of the list."""
+    plan = Plan()
+    first = not subscription.findings.seeded
+    fresh: list[tuple[Item, Noticed]] = []
+    for entry in noticed:
+        if entry.again is not None:
+            _again(plan, entry, subscription, known, now)
+            continue
+        key, aliases = keys_of(entry, subscription.source_key)
+        names = (key, *aliases)
+        # All keys under which the entry may be stored, the surest first.
+        stored = (*names, *(known.aliases[name] for name in names if name in known.aliases))
+        own = next((one for one in stored if one in known.items or one in plan.items), None)
+        if own is not None:
+            others = [name for name in names if name != own and name not in known.items]
+            if not _is_same(known.items.get(own) or plan.items[own], entry):
+                others = [name for name in others if not is_guid(name)]
+            plan.aliases |= dict.fromkeys(others, own)
+            continue
+        plan.aliases |= dict.fromkeys(aliases, key)
+        about: dict[str, Any] = entry.model_dump(
+            include={"url", "item", "title", "duration", "uploader", "says"}, exclude_none=True
+        )
+        if entry.kind != "video":
+            about["kind"] = entry.kind
+        item = Item(
+            subscription.subscription_id,
+            key,
+            0,
+            "queued",
+            published_at=entry.published_at,
+            found_at=now,
+            about=about,
+        )
+        plan.items[key] = item
+        fresh.append((item, entry))
+    # The first in the list gets the highest number: it is the newest.
+    for place, (item, _) in enumerate(reversed(fresh), 1):
+        plan.items[item.key] = replace(item, number=known.last_number + place)
+    entries = [entry for _, entry in fresh]
+    asked = _asked_for(subscription, entries) if first else None
+    if not first and subscription.findings.cut and looked.tail:
+        # They were there before the subscription: the first look did not come to them.
+        begin = max(0, len(fresh) - looked.tail)
+        asked = {*range(begin)}
+        if not isinstance(subscription.wanted.backlog, LastOnes):  # they came with the first look
+            asked |= {place for place in _asked_for(subscription, entries) if place >= begin}
+    wanted: list[Item] = []
+    for place, (item, entry) in enumerate(fresh):
+        judged = _judged(plan.items[item.key], entry, subscription, known, now)
+        if asked is not None and place not in asked and judged.state != "fetched":
+            judged = replace(judged, state="known", reason=None, not_before=None)
+        elif judged.state == "queued" and judged.task_id is None:
+            wanted.append(judged)
+        plan.items[item.key] = judged
+    _give_turns(plan, wanted, known, max_new, now, first=first)
+    return plan
+
+
+def _is_same(item: Item, entry: Noticed) -> bool:
+    """Whether a guid that is new at a known link is another one of the same entry: some feeds have one link
+    for whatever is their latest.
+    """
+    title = item.about.get("title")
+    if entry.title is not None and entry.title == title:
+        return True
+    return entry.published_at is not None and entry.published_at == item.published_at
+
+
+def _asked_for(subscription: Subscription, entries: Sequence[Noticed]) -> set[int]:
+    """The places of entries that `backlog` asks for."""
+    match subscription.wanted.backlog:
+        case "all":
+            return {*range(len(entries))}
+        case LastOnes(last=last):
+            dates = [moment_of(entry.published_at) for entry in entries]
+            passed = [each.verdict is None or each.verdict in _WAITS for each in entries]
+            order = [place for place, is_wanted in enumerate(passed) if is_wanted]
+            if all(date is not None for date in dates):  # else the order of the list
+                order.sort(key=lambda place: -(dates[place] or 0.0))
+            return {*order[:last]}
+        case SinceDay(since=since):
+            begin = day_in_seconds(since)
+            dates = [moment_of(entry.published_at) for entry in entries]
+            # One without a date is looked at by itself: its child says `UNCLEAR`.
+            return {place for place, date in enumerate(dates) if date is None or date >= begin}
+    return set()
+
+
+def _judged(item: Item, entry: Noticed, subscription: Subscription, known: Known, now: float) -> Item:
+    """The item in the state that its entry gives it; `queued` if a task is to be made, or there is one."""
+    names = (item.key, *keys_of(entry, subscription.source_key)[1])
+    keys = [*names, *(known.aliases[name] for name in names if name in known.aliases)]
+    fetched = next((known.media[key] for key in keys if key in known.media), None)
+    if fetched is not None and is_known_media(fetched, subscription.manner):
+        there = {"task_id": fetched.task_id, "fetched_at": fetched.fetched_at}
+        return replace(item, state="fetched", reason="in_memory", **there)  # type: ignore[arg-type]
+    if entry.verdict is not None:
+        return _waits_or_skipped(item, entry.verdict, entry, now)
+    other = next((known.others[key] for key in keys if key in known.others), None)
+    if other is not None:
+        return replace(
+            item, state=other.state, task_id=other.task_id, manner=other.manner, fetched_at=other.fetched_at
+        )
+    return item
+
+
+def _waits_or_skipped(item: Item, verdict: str, entry: Noticed, now: float) -> Item:
+    if verdict not in _WAITS:
+        return replace(item, state="skipped", reason=verdict, not_before=None)
+    _, delay = delay_of({NOT_LIVE_YET: "not_live", MEMBERS_ONLY: "members_only"}.get(verdict, ""), item.tries)
+    if verdict in (NOT_LIVE_YET, MEMBERS_ONLY) and delay is None:
+        return replace(item, state="failed", reason=verdict, not_before=None)
+    at = now + (delay or 0.0)
+    # A broadcast whose time has passed is late, and nobody knows how much.
+    is_set = verdict == TOO_YOUNG or (verdict == NOT_LIVE_YET and (entry.begins_at or 0.0) > now)
+    if entry.begins_at is not None and is_set:
+        at = min(max(entry.begins_at, now + 60.0), now + MOST_WAIT)
+    return replace(
+        item, state="waiting", reason=verdict, not_before=at, tries=item.tries + (delay is not None)
+    )
+
+
+def _again(plan: Plan, entry: Noticed, subscription: Subscription, known: Known, now: float) -> None:
+    """Another look at a waiting item, which is due."""
+    item = known.items.get(entry.again or "")
+    if item is None or item.state != "waiting" or item.task_id is not None:
+        return  # a client has decided otherwise meanwhile
+    item = replace(item, published_at=item.published_at or entry.published_at)
+    backlog, moment = subscription.wanted.backlog, moment_of(item.published_at)
+    was_there = known.began_at is not None and item.found_at <= known.began_at
+    since = day_in_seconds(backlog.since) if isinstance(backlog, SinceDay) and was_there else None
+    if entry.verdict is None and since is not None and moment is None and item.reason == UNCLEAR:
+        plan.items[item.key] = replace(item, state="skipped", not_before=None)  # that did not tell its day
+    elif entry.verdict is None and since is not None and moment is not None and moment < since:
+        plan.items[item.key] = replace(item, state="known", reason=None, not_before=None)
+    elif entry.verdict is None:
+        plan.items[item.key] = replace(item, state="waiting", reason=BACKLOG, not_before=None)
+    elif entry.verdict in _WAITS:
+        item = _waits_or_skipped(item, entry.verdict, entry, now)
+        if entry.verdict == UNCLEAR:  # it was looked at, and that did not tell
+            item = replace(item, state="skipped", reason=UNCLEAR, not_before=None)
+        plan.items[item.key] = item
+    elif entry.verdict.startswith("code:"):
+        reason, delay = delay_of(entry.verdict.removeprefix("code:"), item.tries)
+        if delay is None:
+            plan.items[item.key] = replace(item, state="failed", reason=reason, not_before=None)
+        else:
+            kept = next((one for one in (reason, item.reason) if one in _WAITS), UNCLEAR)
+            later = {"reason": kept, "not_before": now + delay, "tries": item.tries + 1}
+            plan.items[item.key] = replace(item, **later)  # type: ignore[arg-type]
+    else:
+        plan.items[item.key] = replace(item, state="skipped", reason=entry.verdict, not_before=None)
+
+
+def _give_turns(
+    plan: Plan, wanted: Sequence[Item], known: Known, max_new: int, now: float, *, first: bool
+) -> None:
+    """At most `max_new` items become tasks: those that are new, then those that wait, then failed ones.
+
+    What is new beyond that is held; what `backlog` asked for waits for its turn, as does all while the queue
+    is full.
+    """
+    most = min(max_new, known.room)
+    for place, item in enumerate(wanted):
+        if place < most:
+            plan.wanted.append(item)
+        else:
+            reason = BACKLOG if first or place < max_new else HELD
+            plan.items[item.key] = replace(item, state="waiting", reason=reason)
+    now_waiting = [
+        item
+        for item in plan.items.values()
+        if item.state == "waiting" and item.reason == BACKLOG and item.key in known.items
+    ]
+    waiting = {item.key: item for item in (*now_waiting, *known.backlog)}
+    for item in list(waiting.values())[: max(0, most - len(plan.wanted))]:
+        plan.items[item.key] = queued = replace(item, state="queued", reason=None, not_before=None)
+        plan.wanted.append(queued)
+    for item in known.due:
+        if item.reason not in (RETRY, MEMBERS_ONLY, NOT_LIVE_YET) or item.key in plan.items:
+            continue
+        if item.task_id is not None:
+            if len(plan.retry) < max_new:
+                plan.retry.append(item.task_id)
+                # If the retry is not saved, because of a kill or a full queue, there will be another.
+                plan.items[item.key] = replace(item, not_before=now + HOUR)
+        elif item.reason == RETRY and len(plan.wanted) < most:
+            plan.items[item.key] = queued = replace(item, state="queued", reason=None, not_before=None)
+            plan.wanted.append(queued)

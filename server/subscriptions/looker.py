@@ -1,0 +1,308 @@
+"""Looks at subscriptions when they are due: a child reads the source, and one transaction stores the outcome.
+
+Where there is no subscription, nothing here ever runs. Whoever makes the first one, on whichever node, wakes
+it; from then on it sleeps until something is due. A look that is lost with its process is due again when its
+lease ends, and the outcome of one that was taken for lost is dropped.
+
+Decisions: docs/decisions/library.md
+"""
+
+import asyncio
+import json
+import logging
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+from server.core.clock import Clock
+from server.core.errors import AppError, StoreUnavailable, TaskNotFound
+from server.core.events import Broken, Learned, Renewed
+from server.core.jobs import Look, name_of_key
+from server.core.models import Stage, TaskStatus
+from server.core.ports import Cookies, Workplace
+from server.settings import DownloadSettings, SubscriptionsSettings
+from server.subscriptions.subscription import (
+    DAY,
+    HOST_HELD,
+    Claim,
+    Item,
+    Looked,
+    Noticed,
+    Pace,
+    SinceDay,
+    SubscriptionStore,
+    day_in_seconds,
+)
+from server.subscriptions.task_of_item import request_of
+from server.tasks import faults, leases
+from server.tasks.children import Child, child_in_scratch
+from server.tasks.fork_servers import ForkServers
+from server.tasks.job_builder import CookieChoice, Given, JobMaker
+from server.tasks.leases import LeasedWork, leased, until_released
+from server.tasks.next_attempt import NEXT_ATTEMPT, hint_of
+from server.tasks.service import Tasks
+
+log = logging.getLogger(__name__)
+
+WITHIN = 120.0  # seconds of a look
+WHOLE_WITHIN = 900.0  # seconds of one that reads all of a list
+ENDS_BEFORE = 30.0  # seconds before its deadline at which a child stops reading
+WHOLE_EVERY = 6 * 3600.0  # seconds between two looks that read all of a list in no known order
+LOOK_AGAIN = 30.0  # seconds between two questions what is due, at most
+BLOCKED = 1.0  # seconds, while what is due cannot be looked at: its host is being looked at
+MOST_NOTICED = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    code: str
+    hint: str | None = None
+    retry_after: float | None = None
+
+
+class Looker:
+    """`run` it for as long as the server runs."""
+
+    def __init__(
+        self,
+        store: SubscriptionStore,
+        tasks: Tasks,
+        fork_server: ForkServers,
+        workplace: Workplace,
+        jobs: JobMaker,
+        cookies: Cookies,
+        downloads: DownloadSettings,
+        settings: SubscriptionsSettings,
+        clock: Clock,
+    ) -> None:
+        self._store = store
+        self._tasks = tasks
+        self._fork_server = fork_server
+        self._workplace = workplace
+        self._jobs = jobs
+        self._cookies = CookieChoice(cookies, downloads.cookies)
+        self._pace = Pace(settings.interval, settings.min_interval, settings.pause, settings.max_new)
+        self._clock = clock
+        self._looks = LeasedWork("looks", settings.max_concurrent)
+        self._under_way_aside: set[asyncio.Task[None]] = set()  # what is no look
+
+    async def run(self, *, exist: bool, alone: bool) -> None:
+        """Look until cancelled. Unless they `exist`, there was no subscription at the start of the server;
+        `alone`: no other server looks.
+        """
+        self._store.listen(self._looks.called.set)
+        try:
+            if not exist:
+                await self._looks.called.wait()
+            elif alone:
+                await until_released(self._store.release_all)
+            await self._looks.run(self._begin, LOOK_AGAIN)
+        finally:
+            for task in self._under_way_aside:
+                task.cancel()
+            if self._under_way_aside:
+                await asyncio.wait(self._under_way_aside)
+
+    @property
+    def _now(self) -> float:
+        return self._clock.now().timestamp()
+
+    async def _begin(self) -> float | None:
+        """Begin what is due; return the seconds until something may be, None if nothing ever is."""
+        wait = await self._store.due_in(self._now)
+        if wait is None or wait > 0:
+            return wait
+        for task_id in await self._store.expire(self._now):
+            try:
+                await self._tasks.delete(task_id)
+            except TaskNotFound:
+                pass
+            except AppError as error:  # whatever is in its way is in no other look's
+                log.warning("%s, which is not kept, cannot be removed yet: %s", task_id, error.code)
+        for claim in await self._store.claim(self._looks.room, leases.LEASE, self._now):
+            self._looks.begin(self._look(claim), f"look at {claim.subscription.subscription_id}")
+        if not self._looks.room:
+            return LOOK_AGAIN
+        wait = await self._store.due_in(self._now)
+        return None if wait is None else max(wait, BLOCKED)
+
+    async def _look(self, claim: Claim) -> None:
+        """Look, and store what came of it; if that cannot be stored, it is done again when the lease ends."""
+        subscription_id = claim.subscription.subscription_id
+        looking = asyncio.current_task()
+
+        async def renew() -> bool:
+            is_ours = await self._store.renew(claim, leases.LEASE, self._now)
+            if not is_ours and looking:
+                # What it finds would be dropped, and a first look may go on for a quarter of an hour, in the
+                # place of another.
+                looking.cancel()
+            return is_ours
+
+        try:
+            async with leased(renew, subscription_id):
+                noticed, looked = await self._heard_all(claim)
+        except _Failed as failed:
+            failure = failed.failure
+            log.info("a look at %s failed: %s", subscription_id, failure.code)
+            with suppress(StoreUnavailable):
+                told = (failure.code, failure.hint, failure.retry_after)
+                until = await self._store.fail(claim, *told, self._pace, self._now)
+                if until is not None:
+                    await self.hold_tasks(_host(claim.subscription.url), until)
+            return
+        try:
+            settled = await self._store.settle(claim, noticed, looked, self._pace, self._now)
+        except StoreUnavailable as exc:
+            log.warning(
+                "a look at %s cannot be stored, and is repeated: %s", subscription_id, exc.__cause__ or exc
+            )
+            return
+        if settled.is_late:
+            log.info("a look at %s ended too late: there was another", subscription_id)
+            return
+        if noticed:
+            log.info("a look at %s found %d entries", subscription_id, len(noticed))
+        for task in settled.tasks:
+            self._tasks.take_on(task)
+        for task_id in settled.retry:
+            with suppress(AppError):  # it is tried again an hour later
+                await self._tasks.retry(task_id)
+
+    async def hold_tasks(self, host: str, until: float) -> None:
+        """Have queued tasks of subscriptions wait that would go to `host`, also for their next attempts."""
+        log.warning("subscriptions leave %s alone until %s", host, datetime.fromtimestamp(until, UTC))
+        for task_id in await self._store.queued_tasks():
+            with suppress(AppError):
+                status = await self._tasks.status(task_id)
+                is_queued = status.host == host and status.stage is Stage.QUEUED
+                if is_queued and status.waiting in (None, NEXT_ATTEMPT):
+                    await self._tasks.put_off(task_id, HOST_HELD, until - self._now)
+
+    def told_of_refusal(self, status: TaskStatus, retry_after: float | None) -> None:
+        """The host of a subscription's task refuses it: leave the host alone."""
+        work = self._refused(status.host, retry_after)
+        task = asyncio.create_task(work, name=f"refusal of {status.task_id}")
+        self._under_way_aside.add(task)
+        task.add_done_callback(self._under_way_aside.discard)
+
+    async def _refused(self, host: str, retry_after: float | None) -> None:
+        with suppress(StoreUnavailable):
+            await self.hold_tasks(host, await self._store.hold(host, retry_after, self._now))
+
+    async def _heard_all(self, claim: Claim) -> tuple[list[Noticed], Looked]:
+        """Raises `_Failed`. A cancel ends the child."""
+        subscription = claim.subscription
+        try:
+            request = request_of(subscription.wanted, subscription.url)
+        except ValueError:  # it asks for what only a newer release knows
+            raise _Failed(Failure("internal")) from None
+        whole = _is_whole(claim, self._now)
+        given = await self._cookies.made_for(subscription.url, request.cookies)
+        if given.are_missing:
+            raise _Failed(Failure("cookies_missing"))
+        folder = self._workplace.scratch / f"look.{uuid4()}"
+        within = WHOLE_WITHIN if whole else WITHIN
+        look = self._wishes(claim, whole=whole, within=within - ENDS_BEFORE)
+        try:
+            async with asyncio.timeout(within):
+                await self._fork_server.warm()
+                places = folder / "work", folder / "lock"
+                job = self._jobs.job("look", request, *places, given.text, look=look)
+                async with child_in_scratch(self._fork_server.start, job, folder) as child:
+                    return await self._heard(child, subscription.url, given)
+        except TimeoutError:
+            raise _Failed(Failure("timeout")) from None
+        except ValueError as exc:  # a child that was taken over may say anything
+            log.error("a look said what cannot be read: %s", type(exc).__name__)
+            raise _Failed(Failure("internal")) from None
+        except OSError as exc:
+            log.error("a look could not begin: %s", exc)
+            raise _Failed(Failure("disk_full")) from None
+        finally:
+            self._fork_server.ended(folder.name, None)
+
+    def _wishes(self, claim: Claim, *, whole: bool, within: float) -> Look:
+        subscription = claim.subscription
+        filters, findings = subscription.wanted.filters, subscription.findings
+        seeds = not findings.seeded
+        return Look(
+            source_key=subscription.source_key,
+            known=tuple(map(name_of_key, claim.known)),
+            again=tuple(map(_again, claim.again)),
+            whole=whole,
+            form=findings.form,
+            etag=findings.etag,
+            modified=findings.modified,
+            digest=findings.digest,
+            looks=max(0, self._pace.max_new - len(claim.again)),
+            days=seeds and isinstance(subscription.wanted.backlog, SinceDay),
+            title=filters.title,
+            not_title=filters.not_title,
+            min_duration=filters.min_duration,
+            max_duration=filters.max_duration,
+            since=None if filters.since is None else day_in_seconds(filters.since),
+            until=None if filters.until is None else day_in_seconds(filters.until) + DAY,
+            kinds=filters.kinds,
+            members=filters.members,
+            min_age=filters.min_age,
+            now=self._now,
+            within=within,
+        )
+
+    async def _heard(self, child: Child, url: str, given: Given) -> tuple[list[Noticed], Looked]:
+        noticed: list[Noticed] = []
+        while True:
+            line = await child.read_line()
+            match json.loads(line or b'{"kind":"broken","code":"worker_lost"}'):
+                case {"kind": "noticed", "entries": list() as entries}:
+                    noticed += [Noticed.model_validate_json(json.dumps(entry)) for entry in entries]
+                    await asyncio.sleep(0)
+                    if len(noticed) > MOST_NOTICED:
+                        raise _Failed(Failure("internal"))
+                case {"kind": "renewed"} as message:
+                    await given.renew(Renewed.model_validate(message).cookies)
+                case {"kind": "learned"} as message:
+                    self._jobs.players.learn(url, Learned.model_validate(message))
+                case {"kind": "looked"} as message:
+                    return noticed, Looked.model_validate(message)
+                case {"kind": "broken"} as message:
+                    broken = Broken.model_validate(message)
+                    if broken.code == "internal":
+                        faults.tell("a look at a subscription", broken.fault)
+                    hint = hint_of(broken, given.name)
+                    raise _Failed(Failure(broken.code, hint, broken.retry_after))
+
+
+class _Failed(Exception):
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.code)
+        self.failure = failure
+
+
+def _again(item: Item) -> tuple[str, str, int | None, dict[str, Any]]:
+    """See `Look.again`."""
+    about = item.about
+    known = {name: about[name] for name in ("title", "duration") if name in about}
+    if item.published_at is not None:
+        known["published_at"] = item.published_at
+    if about.get("kind") == "short":  # whether something is a broadcast its page says
+        known["kind"] = "short"
+    return item.key, about["url"], about.get("item"), known
+
+
+def _is_whole(claim: Claim, now: float) -> bool:
+    """Whether all of the list is to be read: the first time, and now and then where new entries may come
+    anywhere in it.
+    """
+    findings = claim.subscription.findings
+    if not findings.seeded or findings.whole_at is None:
+        return True
+    return not findings.newest_first and not 0 <= now - findings.whole_at < WHOLE_EVERY
+
+
+def _host(url: str) -> str:
+    return (urlsplit(url).hostname or "").lower()

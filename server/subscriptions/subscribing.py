@@ -1,0 +1,191 @@
+"""What a client may do with subscriptions and their items; `server.subscriptions.looker` does what is due."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import Literal
+from uuid import uuid4
+
+from server.core.clock import Clock
+from server.core.errors import AppError, ItemNotFound, QueueFull, TaskNotFound, WrongState
+from server.core.media_keys import key_of_link
+from server.core.models import HttpUrl, Task
+from server.settings import SubscriptionsSettings
+from server.subscriptions.subscription import (
+    BY_CLIENT,
+    HOST_HELD,
+    Findings,
+    Item,
+    ItemState,
+    Subscription,
+    SubscriptionSettings,
+    SubscriptionStore,
+    wish_of,
+)
+from server.subscriptions.task_of_item import request_of
+from server.tasks.service import Tasks
+
+Action = Literal["fetch", "skip", "pin", "unpin", "forget", "delete"]
+
+
+class Subscriptions:
+    def __init__(
+        self, store: SubscriptionStore, tasks: Tasks, settings: SubscriptionsSettings, clock: Clock
+    ) -> None:
+        self.store = store
+        self._tasks = tasks
+        self._settings = settings
+        self._clock = clock
+
+    @property
+    def is_closing(self) -> bool:
+        return self._tasks.is_closing
+
+    @property
+    def now(self) -> float:
+        return self._clock.now().timestamp()
+
+    async def add(self, url: HttpUrl, wanted: SubscriptionSettings, scope: str) -> Subscription:
+        """It is on disk when this returns, and nothing was fetched.
+
+        Raises `AlreadySubscribed`, `TooManySubscriptions`.
+        """
+        self._tasks.refuse_when_closing()
+        manner = request_of(wanted, url).manner()
+        subscription = Subscription(
+            subscription_id=str(uuid4()),
+            number=0,
+            revision=1,
+            url=url,
+            source_key=key_of_link(url),
+            manner=manner,
+            scope=scope,
+            wanted=wanted,
+            findings=Findings(),
+            next_check_at=self.now if wanted.enabled else None,
+            lease_until=None,
+            check_no=0,
+            created_at=self.now,
+        )
+        return await self.store.add(subscription, wish_of(manner, wanted), self._settings.max)
+
+    async def change(self, before: Subscription, wanted: SubscriptionSettings) -> Subscription | None:
+        """None if it has changed since. Raises `AlreadySubscribed`, `SubscriptionNotFound`."""
+        self._tasks.refuse_when_closing()
+        manner = request_of(wanted, before.url).manner()
+        after = replace(
+            before, revision=before.revision + 1, wanted=wanted, manner=manner, next_check_at=self.now
+        )
+        look = before.wanted.interval != wanted.interval or not before.wanted.enabled
+        keep = before.wanted.keep != wanted.keep
+        if await self.store.change(after, wish_of(manner, wanted), look=look, keep=keep):
+            return await self.store.get(before.subscription_id)
+        return None
+
+    async def remove(self, subscription_id: str, *, with_files: bool) -> None:
+        """Raises `SubscriptionNotFound`. What was fetched stays, unless `with_files`."""
+        self._tasks.refuse_when_closing()
+        if with_files:
+            # First the tasks: if this is cut off, the subscription is there to be removed once more.
+            await self._delete(await self.store.unshared_tasks(subscription_id))
+        since = await self.store.remove(subscription_id, with_placed=with_files)
+        if with_files:
+            await self._delete(since)  # what a look has found meanwhile
+
+    async def _delete(self, task_ids: Sequence[str]) -> None:
+        for task_id in task_ids:
+            with suppress(TaskNotFound):
+                await self._tasks.delete(task_id)
+
+    async def check(self, subscription_id: str) -> Subscription:
+        """Have it looked at, unless that is under way. Raises `SubscriptionNotFound`."""
+        self._tasks.refuse_when_closing()
+        return await self.store.due(subscription_id, self.now)
+
+    async def log_in(self, hosts: Sequence[str]) -> None:
+        """New cookies for `hosts` are stored: what was refused there for want of a log-in is due at once."""
+        free = await self.store.log_in(hosts, self.now)
+        for task_id in await self.store.queued_tasks() if free else ():
+            with suppress(AppError):  # it is removed in this moment
+                status = await self._tasks.status(task_id)
+                if status.waiting == HOST_HELD and status.host in free:
+                    await self._tasks.put_off(task_id, HOST_HELD, 0)
+
+    async def act(
+        self,
+        subscription_id: str,
+        action: Action,
+        keys: Sequence[str] | None,
+        state: ItemState | None,
+        most: int,
+    ) -> tuple[list[Item | AppError], bool]:
+        """What became of each, in order of `keys`; and whether there are more in `state`."""
+        self._tasks.refuse_when_closing()
+        found = await self.store.items_of(subscription_id, keys, state, most + 1)
+        chosen, more = (found, False) if keys is not None else (found[:most], len(found) > most)
+        there = {item.key: item for item in chosen}
+        problems: dict[str, AppError] = {}
+        if action == "fetch":
+            problems = await self._fetch(chosen)
+        elif action in ("pin", "unpin"):
+            await self.store.pin(subscription_id, list(there), pinned=action == "pin")
+        elif action == "forget":
+            # What is queued cannot be forgotten: it would be fetched twice.
+            problems = {item.key: WrongState(item.state) for item in chosen if item.state == "queued"}
+            gone = [key for key in there if key not in problems]
+            await self.store.forget(subscription_id, gone)
+        elif action == "skip":
+            problems = await self._skip(subscription_id, chosen)
+        else:
+            kept = [item for item in chosen if item.state == "fetched"]
+            others = [item for item in chosen if item.state != "fetched"]
+            problems = {item.key: WrongState(item.state) for item in others if item.state != "expired"}
+            await self.store.set_state(subscription_id, [item.key for item in kept], "expired", BY_CLIENT)
+            await self._delete(await self.store.expire(self.now))
+        again = await self.store.items_of(subscription_id, list(there), None, len(there))
+        after = {item.key: item for item in again}
+        order = list(dict.fromkeys(keys)) if keys is not None else list(there)
+        outcomes: list[Item | AppError] = []
+        for key in order:
+            if key not in there:
+                outcomes.append(ItemNotFound())
+            else:
+                outcomes.append(problems.get(key) or after.get(key) or there[key])
+        return outcomes, more
+
+    async def _fetch(self, items: Sequence[Item]) -> dict[str, AppError]:
+        try:
+            done = await self.store.fetch(items, self.now)
+        except QueueFull as full:
+            return {item.key: full for item in items}
+        problems: dict[str, AppError] = {}
+        for key, task in done.items():
+            if isinstance(task, Task):
+                self._tasks.take_on(task)
+                continue
+            try:
+                await self._tasks.retry(task)
+            except TaskNotFound:
+                pass  # it is removed in this moment
+            except AppError as error:
+                problems[key] = error
+        for item in items:
+            if item.state in ("queued", "fetched"):
+                problems[item.key] = WrongState(item.state)
+        return problems
+
+    async def _skip(self, subscription_id: str, items: Sequence[Item]) -> dict[str, AppError]:
+        problems: dict[str, AppError] = {}
+        skipped = []
+        for item in items:
+            if item.state in ("fetched", "expired"):
+                problems[item.key] = WrongState(item.state)
+            else:
+                skipped.append(item)
+        await self.store.set_state(subscription_id, [item.key for item in skipped], "skipped", BY_CLIENT)
+        for item in skipped:
+            if item.state == "queued" and item.task_id:
+                with suppress(AppError):  # it has ended meanwhile, or another subscription wants it
+                    if not await self.store.is_wanted(item.task_id):
+                        await self._tasks.cancel(item.task_id)
+        return problems

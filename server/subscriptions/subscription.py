@@ -1,0 +1,737 @@
+"""Subscriptions: links that are looked at now and then, and what is known of their entries.
+
+A subscription's *item* is one entry of it, remembered for good; a *look* reads the link. A look is no task:
+nobody is told of it on a socket.
+
+Decisions: docs/decisions/library.md
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from importlib import import_module
+from typing import Annotated, Any, Literal, Protocol, get_args
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    PlainSerializer,
+    PlainValidator,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+)
+from pydantic_core import PydanticCustomError, PydanticKnownError, to_json
+
+from server.core.codes import PASSING, PASSING_STATUSES
+from server.core.library import Library
+from server.core.models import (
+    Frozen,
+    HttpUrl,
+    ProcessRequest,
+    Says,
+    Stage,
+    Stored,
+    Task,
+    TaskStatus,
+    Whole,
+    harmless_line,
+)
+from server.memory.remembering import Fetched, MediaKind
+
+ItemState = Literal["known", "skipped", "waiting", "queued", "fetched", "failed", "expired"]
+STATES: tuple[ItemState, ...] = get_args(ItemState)
+HELD, BACKLOG, RETRY, UNCLEAR = "held", "backlog", "retry", "unclear"
+"""Reasons of items that are `waiting`: found beside too many others; asked for by `backlog`, and its turn
+will come; for another attempt; for a look at the entry itself, as its list says too little for the filters.
+"""
+NOT_LIVE_YET, MEMBERS_ONLY, TOO_YOUNG = "not_live_yet", "members_only", "too_young"
+REMOVED, BY_CLIENT, RETENTION = "removed", "by_client", "retention"
+SOURCE_GONE, NO_LIST, EMPTY_LIST = "source_gone", "no_list", "empty_list"
+HOST_HELD = "host_held"
+"""`TaskStatus.waiting` of a subscription's task while its host is left alone."""
+HOLDING = frozenset(("http_429", "bot_check", "login_required"))
+"""Codes after which the host is left alone for a while, but for links that a client sends."""
+FIRST_HOLD, LONGEST_HOLD = 3600.0, 12 * 3600.0  # seconds, doubled each time
+GONE_AFTER = 7 * 86_400.0  # seconds of failures after which a source counts as gone
+OF_GONE = frozenset(("http_404", "http_410", "unavailable", SOURCE_GONE))
+LONGEST_INTERVAL = 30 * 86_400
+AUTO: Literal["auto"] = "auto"
+AUTO_LEAST, AUTO_MOST = 15 * 60.0, 86_400.0  # seconds between two looks that go by the source's rate
+AUTO_OF = 10  # newest entries
+AUTO_PART = 0.25  # of the mean time between two of them
+LONGEST_WAIT = 86_400.0  # seconds until a link that fails is looked at again
+HOUR, DAY = 3600.0, 86_400.0
+_PASSING_DELAYS = (HOUR, 6 * HOUR, DAY, 3 * DAY)
+_REFUSED_DELAYS = (DAY, 7 * DAY, 30 * DAY)
+_LIVE_DELAYS = (HOUR,) * 48
+REFUSED = frozenset(("members_only", "private", "unavailable", "login_required", "bot_check"))
+WANTS_LOG_IN = frozenset(("login_required", "bot_check"))
+"""Those of `HOLDING` that end with new cookies."""
+NOT_LIVE = frozenset(("live_rejected", "not_live"))
+_DURATION = re.compile(r"([0-9]{1,9})([smhd])")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_NOT_TO_BE_ASKED = ("url", "playlist", "playlist_items", "start_at", "reuse", "library")
+MOST_PATTERN = 200  # characters
+FEED_NAME = r"[a-z0-9][a-z0-9_-]*"  # nothing that an address has to encode, or a file system confuses
+
+
+def seconds_of(value: object) -> int:
+    """`"90m"` is 5400. Raises `ValueError`."""
+    found = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    if not found:
+        raise ValueError("a time like 30m, 1h or 2d is expected")
+    return int(found[1]) * _SECONDS[found[2]]
+
+
+def duration_of(seconds: int) -> str:
+    """The shortest form that `seconds_of` reads."""
+    for unit in ("d", "h", "m"):
+        if seconds and seconds % _SECONDS[unit] == 0:
+            return f"{seconds // _SECONDS[unit]}{unit}"
+    return f"{seconds}s"
+
+
+def told_interval(interval: int | Literal["auto"]) -> str:
+    return duration_of(interval) if isinstance(interval, int) else interval
+
+
+def _duration(value: object) -> object:
+    try:
+        seconds = seconds_of(value)
+    except ValueError:
+        raise PydanticCustomError("duration", "a time like 30m, 1h or 2d is expected") from None
+    if seconds > LONGEST_INTERVAL:
+        raise PydanticCustomError("duration_most", "at most {most}", {"most": duration_of(LONGEST_INTERVAL)})
+    return seconds
+
+
+def _pattern(value: str) -> str:
+    """Only the syntax is looked at here; a child compiles the pattern, within a time limit.
+
+    To compile 200 characters can take 0.3 s (`(?i)` and many ranges of letters), in which no other
+    request would be answered. `re` has no public way to read a pattern and not to compile it: `sre_parse` is
+    this parser under a name that Python has deprecated.
+    """
+    try:
+        import_module("re._parser").parse(value)
+    except (re.error, RecursionError, OverflowError):
+        raise PydanticCustomError("pattern_syntax", "not a valid pattern") from None
+    return value
+
+
+def _day(value: object) -> object:
+    """A day, or the day of a time, as `2026-01-31`."""
+    try:
+        if isinstance(value, str) and re.fullmatch(r"\d{4}-\d\d-\d\d([Tt].*)?", value, re.ASCII):
+            return date.fromisoformat(value[:10]).isoformat()
+    except ValueError:
+        pass
+    raise PydanticCustomError("day", "a day like 2026-01-31 is expected")
+
+
+Duration = Annotated[
+    int,
+    BeforeValidator(_duration),
+    Field(ge=0),
+    PlainSerializer(duration_of, return_type=str, when_used="json"),
+    WithJsonSchema({"type": "string", "pattern": "^[0-9]{1,9}[smhd]$"}),
+]
+Pattern = Annotated[str, Field(min_length=1, max_length=MOST_PATTERN), AfterValidator(_pattern)]
+Day = Annotated[str, BeforeValidator(_day)]
+
+
+class Filters(Frozen):
+    """Which entries are wanted; those that are not become `skipped`, with the filter as their reason."""
+
+    model_config = ConfigDict(strict=True)
+
+    title: Pattern | None = Field(default=None, description="a regular expression found in the title")
+    not_title: Pattern | None = Field(default=None, description="one that is not found in the title")
+    min_duration: Whole | None = Field(default=None, ge=0, le=10_000_000, description="seconds")
+    max_duration: Whole | None = Field(default=None, ge=0, le=10_000_000, description="seconds")
+    since: Day | None = Field(default=None, description="published on this day or later")
+    until: Day | None = Field(default=None, description="published on this day or earlier")
+    kinds: tuple[MediaKind, ...] | None = Field(default=None, min_length=1, max_length=3, strict=False)
+    members: bool = Field(default=False, description="also what only members may see")
+    min_age: Duration | None = Field(default=None, description="wait so long after the publication")
+
+    @field_validator("max_duration")
+    @classmethod
+    def _longer(cls, longest: int | None, filters: ValidationInfo) -> int | None:
+        least = filters.data.get("min_duration")
+        if longest is not None and least is not None and longest < least:
+            raise PydanticCustomError("duration_order", "must not be less than min_duration")
+        return longest
+
+    @field_validator("until")
+    @classmethod
+    def _later(cls, until: str | None, filters: ValidationInfo) -> str | None:
+        since = filters.data.get("since")
+        if until is not None and since is not None and until < since:
+            raise PydanticCustomError("days_order", "must not be earlier than since")
+        return until
+
+
+class LastOnes(Frozen):
+    model_config = ConfigDict(strict=True)
+
+    last: Whole = Field(ge=1, le=100_000, description="the newest n that filters let pass")
+
+
+class SinceDay(Frozen):
+    model_config = ConfigDict(strict=True)
+
+    since: Day
+
+
+def _backlog(value: object) -> object:
+    """As its own kind, so that only what is wrong with that is told."""
+    if isinstance(value, LastOnes | SinceDay) or value in ("none", "all"):
+        return value
+    if isinstance(value, dict) and len(value) == 1:
+        if "last" in value:
+            return LastOnes.model_validate(value)
+        if "since" in value:
+            return SinceDay.model_validate(value)
+    raise PydanticCustomError("backlog", '"none", "all", {"last": 5} or {"since": "2026-01-31"} is expected')
+
+
+Backlog = Annotated[Literal["none", "all"] | LastOnes | SinceDay, BeforeValidator(_backlog)]
+
+
+class Keep(Frozen):
+    """What is kept of what was fetched; both given: whichever removes first. What is pinned stays."""
+
+    model_config = ConfigDict(strict=True)
+
+    days: Whole | None = Field(default=None, ge=1, le=100_000, description="since it was fetched")
+    last: Whole | None = Field(default=None, ge=1, le=1_000_000, description="the newest n, by publication")
+
+
+# Of Apple's list, which has none for anything: it counts in directories alone.
+FeedCategory = Literal[
+    "Arts",
+    "Business",
+    "Comedy",
+    "Education",
+    "Fiction",
+    "Government",
+    "Health & Fitness",
+    "History",
+    "Kids & Family",
+    "Leisure",
+    "Music",
+    "News",
+    "Religion & Spirituality",
+    "Science",
+    "Society & Culture",
+    "Sports",
+    "TV & Film",
+    "Technology",
+    "True Crime",
+]
+
+
+class FeedSettings(Frozen):
+    """That what is fetched is a podcast feed, how its address ends, and what apps are told of it."""
+
+    model_config = ConfigDict(strict=True)
+
+    name: str = Field(
+        pattern=f"^{FEED_NAME}$", max_length=64, description="in its address; no other feed has it"
+    )
+    category: FeedCategory = Field(default="TV & Film", description="one of Apple's")
+    explicit: bool = Field(default=False, description="that apps may hide it from children")
+
+
+def _wishes(value: Any) -> Any:
+    if isinstance(value, dict):
+        for name in _NOT_TO_BE_ASKED:
+            if name in value:
+                raise PydanticCustomError(
+                    "not_here", "{name} is not for the entries of a list", {"name": name}
+                )
+    return value
+
+
+def _interval(value: object) -> object:
+    if value == AUTO:
+        return value
+    seconds = _duration(value)
+    if isinstance(seconds, int) and seconds > LONGEST_INTERVAL:
+        raise PydanticKnownError("less_than_equal", {"le": LONGEST_INTERVAL})
+    return seconds
+
+
+Interval = Annotated[
+    int | Literal["auto"],
+    PlainValidator(_interval),
+    PlainSerializer(told_interval, return_type=str, when_used="json"),
+    WithJsonSchema({"type": "string", "pattern": "^([0-9]{1,9}[smhd]|auto)$"}),
+]
+
+
+class SubscriptionSettings(Frozen):
+    """What a client may set, and change, of a subscription."""
+
+    model_config = ConfigDict(strict=True)
+
+    name: Annotated[str, Field(min_length=1, max_length=200), AfterValidator(harmless_line)] | None = Field(
+        default=None, description="instead of the title"
+    )
+    enabled: bool = True
+    interval: Interval | None = Field(
+        default=None,
+        description="between two looks, like 30m or 1h, or auto; default: subscriptions.interval",
+    )
+    request: Annotated[dict[str, Any], BeforeValidator(_wishes)] = Field(
+        default_factory=dict, description="fields of `POST /api/process` for each entry"
+    )
+    filters: Filters = Field(default=Filters(), strict=False)
+    backlog: Backlog = Field(
+        default="none", description="what is fetched of the entries that are there already"
+    )
+    keep: Keep = Field(default=Keep(), strict=False)
+    feed: FeedSettings | None = Field(
+        default=None, strict=False, description="a podcast feed of what is fetched"
+    )
+    library: Library | None = Field(
+        default=None, strict=False, description="what is fetched goes into the library, too"
+    )
+
+
+class SubscriptionRequest(SubscriptionSettings):
+    """The body of `POST /api/subscriptions`."""
+
+    model_config = ConfigDict(strict=True, title="SubscriptionRequest")
+
+    url: HttpUrl = Field(description="of a channel, a playlist, a feed, or another list")
+
+
+class ItemsRequest(Frozen):
+    """The body of `POST /api/subscriptions/{subscription_id}/items/actions`."""
+
+    model_config = ConfigDict(strict=True)
+
+    action: Literal["fetch", "skip", "pin", "unpin", "forget", "delete"]
+    keys: tuple[Annotated[str, Field(min_length=1, max_length=600)], ...] | None = Field(
+        default=None, min_length=1, max_length=500, strict=False, description="of items"
+    )
+    state: ItemState | None = Field(default=None, description="all that are in it")
+
+
+class Findings(Stored):
+    """What looks have found out of a subscription's source."""
+
+    title: str | None = None
+    form: Literal["feed", "list"] | None = None
+    checked_at: NonNegativeFloat | None = Field(default=None, description="the end of the last look")
+    succeeded_at: NonNegativeFloat | None = None
+    failing: int = Field(default=0, description="looks in a row that failed")
+    failing_since: NonNegativeFloat | None = None
+    error_code: str | None = None
+    hint: str | None = None
+    etag: str | None = None
+    modified: str | None = None
+    digest: str | None = Field(default=None, description="of a feed's content")
+    seeded: bool = Field(default=False, description="all entries were read once")
+    whole_at: NonNegativeFloat | None = Field(default=None, description="when all were read last")
+    forgets: int = Field(default=0, description="how often items were forgotten, which are to be read again")
+    newest_first: bool = False
+    cut: bool = Field(default=False, description="the end of the list was not reached yet")
+    count: int | None = Field(default=None, description="of entries, as the source says")
+    asked_until: NonNegativeFloat | None = Field(
+        default=None, description="the source asks not to be looked at before (Retry-After, max-age)"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """`check_no` counts the looks that began: the fence against one that was taken for lost.
+
+    `wanted` has only the fields that were set. `manner` is that of its tasks (`ProcessRequest.manner`). Times
+    are seconds since 1970.
+    """
+
+    subscription_id: str
+    number: int
+    revision: int
+    url: str
+    source_key: str
+    manner: str
+    scope: str
+    wanted: SubscriptionSettings
+    findings: Findings
+    next_check_at: float | None
+    lease_until: float | None
+    check_no: int
+    created_at: float
+
+    def stage(self, now: float) -> Literal["seeding", "idle", "checking", "failing", "paused"]:
+        if not self.wanted.enabled:
+            return "paused"
+        if self.lease_until is not None and self.lease_until > now:
+            return "checking"
+        if self.findings.error_code:
+            return "failing"
+        return "idle" if self.findings.seeded else "seeding"
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """`about` is a JSON object: url, item (its place, if it has no link of its own), title, duration,
+    uploader, kind, says. Times are seconds since 1970; `published_at` is a time in UTC, or a day, in
+    ISO 8601.
+    """
+
+    subscription_id: str
+    key: str
+    number: int
+    state: ItemState
+    reason: str | None = None
+    published_at: str | None = None
+    task_id: str | None = None
+    manner: str | None = None
+    not_before: float | None = None
+    tries: int = 0
+    pinned: bool = False
+    found_at: float = 0.0
+    fetched_at: float | None = None
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Noticed(Frozen):
+    """An entry as a look's child tells of it; its `id` and `extractor_key` are the extractor's.
+
+    `verdict`: None if it is wanted; else the name of the filter that it does not pass, or why it has to wait.
+    `again` is the key of the waiting item that this is another look at.
+    """
+
+    model_config = ConfigDict(extra="ignore")
+
+    url: HttpUrl
+    item: int | None = Field(default=None, ge=1)
+    id: str | None = Field(default=None, max_length=500)
+    extractor_key: str | None = Field(default=None, max_length=100)
+    guid: str | None = Field(default=None, max_length=1000)
+    title: str | None = None
+    duration: int | None = None
+    uploader: str | None = None
+    published_at: str | None = Field(
+        default=None, pattern="^[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2}:[0-9]{2}Z)?$"
+    )
+    kind: MediaKind = "video"
+    says: Says | None = None
+    verdict: str | None = Field(default=None, max_length=64, pattern="^[a-z0-9_:]+$")
+    begins_at: NonNegativeFloat | None = None
+    again: str | None = Field(default=None, pattern=r"^[^\x00]*$")  # which PostgreSQL takes for no text
+
+
+class Looked(Frozen):
+    """What a look's child says at its end."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    form: Literal["feed", "list"]
+    unchanged: bool = False
+    whole: bool = False
+    truncated: bool = False
+    newest_first: bool = False
+    tail: int = Field(
+        default=0, ge=0, description="entries that nobody knew, behind the last one that is known"
+    )
+    title: str | None = None
+    count: int | None = None
+    etag: str | None = None
+    modified: str | None = None
+    digest: str | None = None
+    max_age: NonNegativeFloat | None = None
+
+
+def delay_of(code: str, tries: int) -> tuple[str, float | None]:
+    """Why an item waits whose task failed with `code` after so many `tries`, and how long, in seconds; None
+    if it is not tried again.
+    """
+    status = int(code[5:]) if re.fullmatch(r"http_[0-9]{3}", code) else 0
+    delays: tuple[float, ...]
+    if code in NOT_LIVE:
+        reason, delays = NOT_LIVE_YET, _LIVE_DELAYS
+    elif code in REFUSED:
+        reason, delays = (MEMBERS_ONLY if code == "members_only" else RETRY), _REFUSED_DELAYS
+    elif code in PASSING or status in PASSING_STATUSES or code in ("dns_error", "incomplete"):
+        reason, delays = RETRY, _PASSING_DELAYS
+    else:
+        return code, None
+    return (reason, delays[tries]) if tries < len(delays) else (code, None)
+
+
+@dataclass(frozen=True, slots=True)
+class ItemChange:
+    state: ItemState
+    reason: str | None = None
+    not_before: float | None = None
+    tries: int = 0
+    fetched_at: float | None = None
+
+
+def item_after(status: TaskStatus, tries: int) -> ItemChange:
+    """What becomes of an item when its task has ended, or waits again."""
+    ended = (status.completed_at or status.created_at).timestamp()
+    match status.stage:
+        case Stage.COMPLETED:
+            return ItemChange("fetched", fetched_at=ended)
+        case Stage.CANCELLED:
+            return ItemChange("failed", "cancelled")
+        case Stage.FAILED:
+            reason, delay = delay_of(status.error_code or "internal", tries)
+            if delay is None:
+                return ItemChange("failed", reason, tries=tries)
+            return ItemChange("waiting", reason, ended + delay, tries + 1)
+    return ItemChange("queued", tries=tries)
+
+
+def interval_of(
+    subscription: Subscription, default: int, least: int, newest: Sequence[float], now: float
+) -> float:
+    """Seconds between two looks; a shorter interval may have been allowed when it was set.
+
+    With `"auto"` it goes by when the `newest` entries came, up to `AUTO_OF`: a source that is silent from now
+    on is asked less and less often.
+    """
+    wanted = subscription.wanted.interval
+    if wanted == AUTO and newest:
+        mean = (now - min(*newest, now)) / len(newest)
+        return max(min(max(mean * AUTO_PART, AUTO_LEAST), AUTO_MOST), float(least))
+    return float(max(wanted if isinstance(wanted, int) else default, least))
+
+
+def jitter(subscription_id: str, check_no: int) -> float:
+    """From 0.9 to 1.1, another each time, the same on every node."""
+    digest = hashlib.sha256(f"{subscription_id} {check_no}".encode()).digest()
+    return 0.9 + 0.2 * digest[0] / 255
+
+
+def after_failure(before: Findings, code: str, now: float, hint: str | None = None) -> Findings:
+    since = before.failing_since if before.failing else now
+    since = now if since is None else since
+    if code in OF_GONE and now - since >= GONE_AFTER:
+        code = SOURCE_GONE
+    change = {
+        "checked_at": now,
+        "failing": before.failing + 1,
+        "failing_since": since,
+        "error_code": code,
+        "hint": hint,
+    }
+    return before.model_copy(update=change)
+
+
+def wait_after(findings: Findings, interval: float) -> float:
+    """Seconds until the next look at a link that fails: twice as long each time, up to a day."""
+    return max(interval, min(LONGEST_WAIT, interval * 2.0 ** min(findings.failing, 16)))
+
+
+def wish_of(manner: str, wanted: SubscriptionSettings) -> str:
+    """A hash of what is wanted of a source: two subscriptions with the same are one, also if a client has
+    said of one what it gets anyway, or has said it in another order.
+    """
+    told = wanted.model_dump(mode="json", include={"filters", "library"}, exclude_defaults=True)
+    if kinds := told.get("filters", {}).get("kinds"):
+        told["filters"]["kinds"] = sorted({*kinds})
+    asked = ProcessRequest.model_validate_json(to_json({**wanted.request, "url": "http://list.invalid/"}))
+    request = asked.model_dump(mode="json", exclude_defaults=True, exclude={"url"})
+    if "priority" in wanted.request:
+        request["priority"] = asked.priority  # without one it is another than a client's
+    if request:
+        told["request"] = dict(sorted(request.items()))
+    return hashlib.sha256(to_json([manner, dict(sorted(told.items()))])).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A look that this server is to do: nobody else does it before `subscription.lease_until`.
+
+    `known` are keys and aliases of the newest items; `again` those items that wait for a look of their own.
+    """
+
+    subscription: Subscription
+    known: Sequence[str] = ()
+    again: Sequence[Item] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What came of a look: tasks that are stored now, and ids of failed ones that are to be retried.
+
+    `is_late`: another look has begun since; nothing was changed.
+    """
+
+    tasks: Sequence[Task] = ()
+    retry: Sequence[str] = ()
+    is_late: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Settings that looks go by; all but `max_new` in seconds."""
+
+    interval: int
+    min_interval: int
+    pause: float
+    max_new: int
+
+
+class SubscriptionStore(Protocol):
+    """A change is on disk when its method returns. All methods may raise `StoreUnavailable`.
+
+    Times are those of the server's clock, in seconds since 1970: callers give the time that it is `now`.
+    """
+
+    async def add(self, subscription: Subscription, wish: str, most: int) -> Subscription:
+        """Return it with its number. Raises `AlreadySubscribed`, `FeedNameTaken`, and `TooManySubscriptions`
+        above `most`.
+        """
+        ...
+
+    async def get(self, subscription_id: str) -> Subscription:
+        """Raises `SubscriptionNotFound`."""
+        ...
+
+    async def page(self, cursor: str | None, limit: int) -> tuple[list[Subscription], str | None]:
+        """Newest first. Raises `InvalidQuery`."""
+        ...
+
+    async def counts(self, subscription_ids: Sequence[str]) -> dict[str, dict[str, int]]:
+        """How many items of each are in each state."""
+        ...
+
+    async def change(self, subscription: Subscription, wish: str, *, look: bool, keep: bool) -> bool:
+        """Save its settings, if its revision follows the stored one; `look`: it is to be looked at, now;
+        `keep`: what is kept has changed. Raises `AlreadySubscribed`, `FeedNameTaken`, `SubscriptionNotFound`.
+        """
+        ...
+
+    async def unshared_tasks(self, subscription_id: str) -> list[str]:
+        """The ids of its tasks that no other subscription has, without those of a client's own links."""
+        ...
+
+    async def remove(self, subscription_id: str, *, with_placed: bool = False) -> list[str]:
+        """Remove it with its items; return what `unshared_tasks` would. `with_placed`: what it has in the
+        library is to be deleted.
+
+        Raises `SubscriptionNotFound`.
+        """
+        ...
+
+    async def due(self, subscription_id: str, now: float) -> Subscription:
+        """Have it looked at as soon as possible. Raises `SubscriptionNotFound`."""
+        ...
+
+    async def items(
+        self, subscription_id: str, state: ItemState | None, cursor: str | None, limit: int
+    ) -> tuple[list[Item], str | None]:
+        """Newest first. Raises `SubscriptionNotFound`, `InvalidQuery`."""
+        ...
+
+    async def items_of(
+        self, subscription_id: str, keys: Sequence[str] | None, state: ItemState | None, most: int
+    ) -> list[Item]:
+        """Those with these `keys`, or up to `most` in `state`. Raises `SubscriptionNotFound`."""
+        ...
+
+    async def claim(self, most: int, lease: float, now: float) -> list[Claim]:
+        """Up to `most` looks that are due, at most one of each host, for `lease` seconds."""
+        ...
+
+    async def due_in(self, now: float) -> float | None:
+        """Seconds until something is due, at most 0 if it is; None if there is no subscription at all."""
+        ...
+
+    async def settle(
+        self, claim: Claim, noticed: Sequence[Noticed], looked: Looked, pace: Pace, now: float
+    ) -> Settled:
+        """Store what a look has found: items, their tasks and the next look, in one transaction."""
+        ...
+
+    async def fail(
+        self, claim: Claim, code: str, hint: str | None, retry_after: float | None, pace: Pace, now: float
+    ) -> float | None:
+        """Store that a look has failed; return until when its host is left alone, if it is from now on."""
+        ...
+
+    async def hold(self, host: str, retry_after: float | None, now: float) -> float:
+        """Leave a host alone, unless it is already; return until when."""
+        ...
+
+    async def log_in(self, hosts: Sequence[str], now: float) -> set[str]:
+        """There are new cookies for `hosts` and what is below them: what was refused there for want of a
+        log-in is due at once. Return the hosts that were left alone for that, and are not any more.
+        """
+        ...
+
+    async def renew(self, claim: Claim, lease: float, now: float) -> bool:
+        """Prolong the lease of a look; False if it is not ours any more."""
+        ...
+
+    async def release_all(self) -> None:
+        """End all leases: no server but this one, which has just started, looks at anything."""
+        ...
+
+    async def is_wanted(self, task_id: str) -> bool:
+        """Whether any subscription waits for the task."""
+        ...
+
+    async def queued_tasks(self) -> list[str]:
+        """The ids of all tasks of items that are `queued`."""
+        ...
+
+    async def fetch(self, items: Sequence[Item], now: float) -> dict[str, Task | str]:
+        """Make tasks of items, by their keys, or the id of a task that is to be retried; for items that are
+        `queued` or `fetched` there is neither. Raises `QueueFull`; then none was made.
+        """
+        ...
+
+    async def set_state(
+        self, subscription_id: str, keys: Sequence[str], state: ItemState, reason: str
+    ) -> None: ...
+
+    async def pin(self, subscription_id: str, keys: Sequence[str], *, pinned: bool) -> None: ...
+
+    async def forget(self, subscription_id: str, keys: Sequence[str]) -> None:
+        """Delete items, and what the memory has of them: they are new at the next look."""
+        ...
+
+    async def expire(self, now: float) -> list[str]:
+        """Let go what `keep` says, of subscriptions where something may be due; return the ids of tasks that
+        subscriptions have made and none keeps any more, also those whose removal an earlier call has asked
+        for in vain.
+        """
+        ...
+
+    def listen(self, called: Any) -> None:
+        """Call `called` when something may be due earlier than was said."""
+        ...
+
+
+def day_in_seconds(day: str) -> float:
+    return datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp()
+
+
+def moment_of(published_at: str | None) -> float | None:
+    """Seconds since 1970 of a time, or of the beginning of a day; None if it is neither."""
+    try:
+        found = datetime.fromisoformat(published_at or "")
+    except ValueError:
+        return None
+    return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+
+
+def is_known_media(fetched: Fetched | None, manner: str) -> bool:
+    """Whether it was fetched in this manner, or by another program."""
+    return fetched is not None and ("*" in fetched.manners or manner in fetched.manners)

@@ -1,0 +1,574 @@
+"""`/api/subscriptions`: links that are looked at now and then, and their entries.
+
+Nobody is told of them on a socket: a client polls, with `ETag` and `wait`.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Collection, Sequence
+from http import HTTPStatus
+from typing import Any
+
+from aiohttp import hdrs, web
+
+from server.api.bodies import (
+    Query,
+    client_has,
+    language,
+    problem_body,
+    read_object,
+    read_text,
+    respond_json,
+    validated,
+)
+from server.api.connections import CONNECTIONS
+from server.api.keys import FEEDS, PLACEMENTS, SCOPE, SETTINGS, SUBSCRIPTIONS
+from server.api.openapi.operation import (
+    HAS_IT,
+    IF_NONE_MATCH,
+    JSON,
+    OF_CHANGES,
+    READER,
+    Operation,
+    Parameter,
+    Reply,
+)
+from server.api.payload import dumps
+from server.api.process import NO_LIBRARY, read_wish
+from server.api.route import delete, get, patch, post
+from server.api.session import LOG_INS
+from server.api.status import MAX_WAIT, WAIT, Poll, wanted_wait
+from server.core.errors import (
+    AlreadySubscribed,
+    AppError,
+    BodyTooLarge,
+    BodyTooSlow,
+    FeedNameTaken,
+    InvalidOpml,
+    InvalidQuery,
+    InvalidRequest,
+    ItemNotFound,
+    NotTextType,
+    SubscriptionNotFound,
+    TokenRequired,
+    TooManySubscriptions,
+    WrongField,
+    WrongState,
+)
+from server.core.models import MOST_AT_ONCE, without_password
+from server.feeds.feed_routes import address_of
+from server.locales import LANGUAGES
+from server.memory.media_routes import instant
+from server.subscriptions import opml
+from server.subscriptions.subscription import (
+    STATES,
+    Item,
+    ItemsRequest,
+    Subscription,
+    SubscriptionRequest,
+    SubscriptionSettings,
+    duration_of,
+    seconds_of,
+    told_interval,
+)
+
+PAGE, LARGEST_PAGE = 50, 200
+MAX_CURSOR = 20  # characters
+MOST_OUTLINES, MAX_OPML = 1000, 1 << 20  # bytes; more, where there may be more subscriptions
+MAX_OUTLINE = 500  # bytes
+OPML = "text/x-opml"
+LOOK_EVERY = 1.0  # seconds, while a client waits for a change: it may be made on another node
+
+
+async def subscribe(request: web.Request) -> web.Response:
+    """Subscribe to a link. The response is sent once that is on disk, before anything is fetched."""
+    subscription = await _subscribed(request, await read_object(request))
+    response = respond_json(await _told_one(request, subscription), HTTPStatus.CREATED)
+    base_path = request.app[SETTINGS].server.base_path
+    response.headers[hdrs.LOCATION] = f"{base_path}/api/subscriptions/{subscription.subscription_id}"
+    return response
+
+
+async def _subscribed(request: web.Request, body: dict[str, Any]) -> Subscription:
+    url = body.get("url")
+    resolved, wrong = await _with_wishes(
+        request, body, url if isinstance(url, str) else "http://list.invalid/", body.keys()
+    )
+    wanted = validated(SubscriptionRequest, resolved, *wrong)
+    settings = _settings_of(wanted)
+    return await request.app[SUBSCRIPTIONS].add(wanted.url, settings, request.get(SCOPE, ""))
+
+
+async def _with_wishes(
+    request: web.Request, body: dict[str, Any], url: str, sent: Collection[str]
+) -> tuple[dict[str, Any], list[WrongField]]:
+    """`body` with its `request` as all its tasks will be asked for, presets resolved; and what is wrong.
+
+    Of what depends on the configuration, or on stored cookies, only fields that were `sent` are looked at:
+    the others were right once, and must not keep a client from changing anything else.
+    """
+    wrong: list[WrongField] = []
+    interval = body.get("interval") if "interval" in sent else None
+    least = request.app[SETTINGS].subscriptions.min_interval
+    if isinstance(interval, str):
+        try:
+            if seconds_of(interval) < least:
+                wrong.append(("interval", "interval_least", {"least": duration_of(least)}))
+        except ValueError:
+            pass  # told with all else
+    if "library" in body and "library" in sent and request.app[SETTINGS].library.path is None:
+        wrong.append(NO_LIBRARY)
+    asked = body.get("request") if "request" in sent else None
+    if not isinstance(asked, dict) or not asked:
+        return body, wrong
+    if {"url", "playlist", "playlist_items", "start_at", "reuse"} & asked.keys():
+        return body, wrong  # told with all else
+    found = await read_wish(request, {**asked, "url": url}, None)
+    if isinstance(found, InvalidRequest):
+        wrong += [(f"request.{name}", key, values) for name, key, values in found.wrong if name != "url"]
+        return body, wrong
+    if isinstance(found, AppError):
+        raise found
+    resolved = found[0].model_dump(mode="json", exclude_unset=True, exclude={"url", "library"})
+    library = found[0].library  # of a preset: it is the subscription's
+    if library and "library" not in asked and body.get("library") is None:
+        body = body | {"library": library.model_dump(mode="json", exclude_unset=True)}
+    elif "library" in asked:
+        resolved["library"] = asked["library"]  # told with all else
+    return body | {"request": resolved}, wrong
+
+
+def _settings_of(wanted: SubscriptionSettings) -> SubscriptionSettings:
+    """Without the URL: the fields that were sent."""
+    sent = wanted.model_dump(mode="json", exclude_unset=True, exclude={"url"})
+    return SubscriptionSettings.model_validate_json(dumps(sent))
+
+
+async def list_subscriptions(request: web.Request) -> web.Response:
+    query = Query(request)
+    limit, cursor = query.whole("limit", 1, LARGEST_PAGE, PAGE), query.text("cursor", MAX_CURSOR)
+    query.check()
+    found, more = await request.app[SUBSCRIPTIONS].store.page(cursor, limit)
+    page: dict[str, Any] = {"subscriptions": await _told(request, found)}
+    return respond_json(page | ({"next_cursor": more} if more else {}))
+
+
+async def get_subscription(request: web.Request) -> web.Response:
+    """The subscription as it is now; 304 if the client has it already; with `wait` held until it changes."""
+    subscription_id = request.match_info["subscription_id"]
+    wait = wanted_wait(request)
+    body = await _encoded(request, subscription_id)
+    if wait is not None and client_has(request, _etag(body)):
+        waiting = _changed(request, subscription_id, wait)
+        body = await request.app[CONNECTIONS].attended(request.protocol, waiting)
+    headers = {
+        hdrs.ETAG: _etag(body),
+        "Cache-Control": "private, no-cache",
+        "Content-Language": language(request),
+        "Vary": "Accept-Language",
+    }
+    if client_has(request, _etag(body)):
+        return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
+    return web.Response(body=body, content_type=JSON, headers=headers)
+
+
+async def _changed(request: web.Request, subscription_id: str, wait: float) -> bytes:
+    """The first payload that the client does not have; after `wait` seconds the current one.
+
+    Raises `TokenRequired`.
+    """
+    loop, poll = asyncio.get_running_loop(), Poll()
+    until = loop.time() + wait
+    with request.app[LOG_INS].hold(request, poll):
+        while True:
+            body = await _encoded(request, subscription_id)
+            if poll.is_logged_out:
+                raise TokenRequired
+            left = until - loop.time()
+            if left <= 0 or not client_has(request, _etag(body)) or request.app[SUBSCRIPTIONS].is_closing:
+                return body
+            await asyncio.sleep(min(left, LOOK_EVERY))
+
+
+async def change(request: web.Request) -> web.Response:
+    """A merge patch (RFC 7396): null brings a setting back to its default."""
+    service = request.app[SUBSCRIPTIONS]
+    body = await read_object(request)
+    while True:
+        before = await service.store.get(request.match_info["subscription_id"])
+        sent = before.wanted.model_dump(mode="json", exclude_unset=True, exclude_none=True)
+        unknown = dict.fromkeys(body.keys() - SubscriptionSettings.model_fields)  # refused, also as null
+        merged = _merged(sent, body) | unknown
+        resolved, wrong = await _with_wishes(request, merged, before.url, body.keys())
+        wanted = _settings_of(validated(SubscriptionSettings, resolved, *wrong))
+        if after := await service.change(before, wanted):
+            return respond_json(await _told_one(request, after))
+
+
+def _merged(before: dict[str, Any], patched: dict[str, Any]) -> dict[str, Any]:
+    after = dict(before)
+    for name, value in patched.items():
+        if value is None:
+            after.pop(name, None)
+        elif isinstance(value, dict):
+            known = after.get(name)
+            # A backlog is one of several kinds, of which none has fields of another.
+            base = known if isinstance(known, dict) and name != "backlog" else {}
+            after[name] = _merged(base, value)
+        else:
+            after[name] = value
+    return after
+
+
+async def unsubscribe(request: web.Request) -> web.Response:
+    query = Query(request)
+    files = query.one_of("files", ("keep", "delete"))
+    query.check()
+    await request.app[SUBSCRIPTIONS].remove(
+        request.match_info["subscription_id"], with_files=files == "delete"
+    )
+    return web.Response(status=HTTPStatus.NO_CONTENT)
+
+
+async def check(request: web.Request) -> web.Response:
+    subscription = await request.app[SUBSCRIPTIONS].check(request.match_info["subscription_id"])
+    return respond_json(await _told_one(request, subscription), HTTPStatus.ACCEPTED)
+
+
+async def list_items(request: web.Request) -> web.Response:
+    query = Query(request)
+    state = query.one_of("state", STATES)
+    chosen = next((one for one in STATES if one == state), None)
+    limit, cursor = query.whole("limit", 1, LARGEST_PAGE, PAGE), query.text("cursor", MAX_CURSOR)
+    query.check()
+    found, more = await request.app[SUBSCRIPTIONS].store.items(
+        request.match_info["subscription_id"],
+        chosen,
+        cursor,
+        limit,
+    )
+    page: dict[str, Any] = {"items": await _told_items(request, found)}
+    return respond_json(page | ({"next_cursor": more} if more else {}))
+
+
+async def act_on_items(request: web.Request) -> web.Response:
+    body = await read_object(request)
+    wrong = list[WrongField]()
+    said = [name for name in ("keys", "state") if body.get(name) is not None]
+    if not said:
+        wrong.append(("keys", "items_missing", {}))
+    elif len(said) > 1:
+        wrong.append(("keys", "keys_alone", {}))
+    wanted = validated(ItemsRequest, body, *wrong)
+    keys = None if wanted.keys is None else list(wanted.keys)
+    acting = (request.match_info["subscription_id"], wanted.action, keys, wanted.state, MOST_AT_ONCE)
+    outcomes, more = await request.app[SUBSCRIPTIONS].act(*acting)
+    return await _results(request, outcomes, more=more)
+
+
+async def export_opml(request: web.Request) -> web.Response:
+    store, cursor, found = request.app[SUBSCRIPTIONS].store, None, list[Subscription]()
+    while True:
+        page, cursor = await store.page(cursor, LARGEST_PAGE)
+        found += page
+        if cursor is None:
+            break
+    outlines = [
+        opml.Outline(
+            one.wanted.name or one.findings.title or without_password(one.url), without_password(one.url)
+        )
+        for one in found
+    ]
+    headers = {"Content-Disposition": 'attachment; filename="subscriptions.opml"'}
+    body = await asyncio.to_thread(opml.written, outlines)  # there may be a hundred thousand
+    return web.Response(body=body, content_type=OPML, charset="utf-8", headers=headers)
+
+
+async def import_opml(request: web.Request) -> web.Response:
+    """Subscribe to each outline with a link, as far as there is room; one that is wrong stops no other."""
+    most = max(MOST_OUTLINES, request.app[SETTINGS].subscriptions.max)
+    try:
+        text = await read_text(request, max(MAX_OPML, most * MAX_OUTLINE), OPML, "application/xml")
+    except web.RequestPayloadError:
+        raise InvalidOpml from None
+    outlines = await asyncio.to_thread(opml.read, text, most)
+    outcomes: list[Subscription | AppError] = []
+    for outline in outlines:
+        body = {"url": outline.url, **({"name": outline.name[:200]} if outline.name else {})}
+        try:
+            outcomes.append(await _subscribed(request, body))
+        except (InvalidRequest, AlreadySubscribed, TooManySubscriptions) as error:
+            outcomes.append(error.with_traceback(None))
+        await asyncio.sleep(0)
+    chosen = language(request)
+    results: list[dict[str, Any]] = []
+    for outline, outcome in zip(outlines, outcomes, strict=True):
+        told: dict[str, Any] = {"url": outline.url[:4096]}
+        if isinstance(outcome, AppError):
+            told |= {"status": int(outcome.status), "problem": problem_body(request, outcome, chosen)}
+        else:
+            told |= {"status": 201, "subscription": (await _told(request, [outcome]))[0]}
+        results.append(told)
+    return respond_json({"results": results})
+
+
+async def _results(request: web.Request, outcomes: Sequence[Item | AppError], *, more: bool) -> web.Response:
+    chosen = language(request)
+    items = [outcome for outcome in outcomes if isinstance(outcome, Item)]
+    told = {each["key"]: each for each in await _told_items(request, items)}
+    results: list[dict[str, Any]] = [
+        {"status": int(outcome.status), "problem": problem_body(request, outcome, chosen)}
+        if isinstance(outcome, AppError)
+        else {"status": 200, "item": told[outcome.key]}
+        for outcome in outcomes
+    ]
+    response = respond_json({"results": results} | ({"more": True} if more else {}))
+    response.headers["Content-Language"], response.headers["Vary"] = chosen, "Accept-Language"
+    return response
+
+
+async def _encoded(request: web.Request, subscription_id: str) -> bytes:
+    return dumps(await _told_one(request, await request.app[SUBSCRIPTIONS].store.get(subscription_id)))
+
+
+def _etag(body: bytes) -> str:
+    return f'"{hashlib.sha256(body).hexdigest()[:20]}"'
+
+
+async def _told_one(request: web.Request, subscription: Subscription) -> dict[str, Any]:
+    [told] = await _told(request, [subscription])
+    return told
+
+
+async def _told(request: web.Request, found: Sequence[Subscription]) -> list[dict[str, Any]]:
+    service, words = request.app[SUBSCRIPTIONS], LANGUAGES[language(request)]
+    counts = await service.store.counts([one.subscription_id for one in found])
+    default = request.app[SETTINGS].subscriptions.interval
+    secret = await request.app[FEEDS].secret() if any(one.wanted.feed for one in found) else None
+    told = list[dict[str, Any]]()
+    for one in found:
+        wanted, findings = one.wanted, one.findings
+        code = findings.error_code
+        hint = words.hint(findings.hint or code, None) if code else None
+        entry: dict[str, Any] = {
+            "subscription_id": one.subscription_id,
+            "revision": one.revision,
+            "url": without_password(one.url),
+            "name": wanted.name or findings.title or without_password(one.url),
+            "title": findings.title,
+            "enabled": wanted.enabled,
+            "stage": one.stage(service.now),
+            "checked_at": _time(findings.checked_at),
+            "succeeded_at": _time(findings.succeeded_at),
+            "next_check_at": _time(one.next_check_at),
+            "items": counts[one.subscription_id],
+            "error_code": code,
+            "error": words.error(code) if code else None,
+            "hint": hint,
+            "interval": told_interval(default if wanted.interval is None else wanted.interval),
+            **wanted.model_dump(
+                mode="json",
+                include={"request", "filters", "backlog", "keep", "library"},
+                exclude_none=True,
+            ),
+        }
+        if wanted.feed and secret:
+            told_feed = wanted.feed.model_dump(mode="json", exclude_unset=True)
+            entry["feed"] = told_feed | {"url": address_of(request, secret, f"/{wanted.feed.name}.xml")}
+        told.append({name: value for name, value in entry.items() if value is not None})
+    return told
+
+
+async def _told_items(request: web.Request, items: Sequence[Item]) -> list[dict[str, Any]]:
+    """With the paths of their files in the library."""
+    fetched = [item.key for item in items if item.state == "fetched"]
+    paths: dict[str, list[str]] = {}
+    if fetched and request.app[SETTINGS].library.path is not None:
+        store = request.app[PLACEMENTS]
+        paths = await store.paths_of_items(items[0].subscription_id, fetched)
+    return [_item(item, paths.get(item.key, [])) for item in items]
+
+
+def _item(item: Item, paths: Sequence[str]) -> dict[str, Any]:
+    about = item.about
+    told: dict[str, Any] = {
+        "key": item.key,
+        "url": without_password(about["url"].partition("#__youtubedl_smuggle")[0]),
+        "title": about.get("title"),
+        "duration": about.get("duration"),
+        "uploader": about.get("uploader"),
+        "published_at": item.published_at,
+        "state": item.state,
+        "reason": item.reason,
+        "not_before": _time(item.not_before),
+        "fetched_at": _time(item.fetched_at),
+        "task_id": item.task_id,
+        "paths": paths,
+        "pinned": item.pinned,
+    }
+    return {name: value for name, value in told.items() if value is not None}
+
+
+def _time(seconds: float | None) -> str | None:
+    return None if seconds is None else instant(seconds)
+
+
+_ID = Parameter("subscription_id", "as `POST /api/subscriptions` gave it", place="path")
+_LIMIT = Parameter(
+    "limit", "at most 200; 50 if left out", {"type": "integer", "minimum": 1, "maximum": LARGEST_PAGE}
+)
+_CURSOR = Parameter(
+    "cursor", "`next_cursor` of the page before", {"type": "string", "minLength": 1, "maxLength": MAX_CURSOR}
+)
+_ONE = "/api/subscriptions/{subscription_id}"
+ROUTES = [
+    post(
+        "/api/subscriptions",
+        subscribe,
+        Operation(
+            "subscribe",
+            "Subscriptions",
+            "Subscribe to a list",
+            {
+                201: Reply(
+                    "It is on disk",
+                    {JSON: "Subscription"},
+                    {"Location": "`/api/subscriptions/<subscription_id>`"},
+                )
+            },
+            "Only `url` is required. The answer comes before anything is fetched.",
+            parameters=READER,
+            body=SubscriptionRequest,
+            errors=(AlreadySubscribed, FeedNameTaken, TooManySubscriptions, *OF_CHANGES),
+        ),
+    ),
+    get(
+        "/api/subscriptions",
+        list_subscriptions,
+        Operation(
+            "subscriptions",
+            "Subscriptions",
+            "The subscriptions",
+            {200: Reply("A page, newest first", {JSON: "SubscriptionPage"})},
+            parameters=(_LIMIT, _CURSOR, *READER),
+            errors=(InvalidQuery,),
+        ),
+    ),
+    get(
+        _ONE,
+        get_subscription,
+        Operation(
+            "subscription",
+            "Subscriptions",
+            "One subscription, now or when it changes",
+            {
+                200: Reply("The subscription", {JSON: "Subscription"}, {"ETag": "names its state"}),
+                304: Reply(HAS_IT, headers={"ETag": "names its state"}),
+            },
+            f"With `wait` (at most {MAX_WAIT:.0f}) and `If-None-Match` held until the next change.",
+            parameters=(_ID, WAIT, IF_NONE_MATCH, *READER),
+            errors=(InvalidQuery, SubscriptionNotFound),
+        ),
+    ),
+    patch(
+        _ONE,
+        change,
+        Operation(
+            "change_subscription",
+            "Subscriptions",
+            "Change a subscription",
+            {200: Reply("As it is now", {JSON: "Subscription"})},
+            "A merge patch: null brings a setting back to its default.",
+            parameters=(_ID, *READER),
+            body=SubscriptionSettings,
+            errors=(SubscriptionNotFound, AlreadySubscribed, FeedNameTaken, *OF_CHANGES),
+        ),
+    ),
+    delete(
+        _ONE,
+        unsubscribe,
+        Operation(
+            "unsubscribe",
+            "Subscriptions",
+            "End a subscription",
+            {204: Reply("It is gone")},
+            parameters=(
+                _ID,
+                Parameter(
+                    "files",
+                    "what becomes of what it has fetched; `keep` if left out",
+                    {"type": "string", "enum": ["keep", "delete"]},
+                ),
+                *READER,
+            ),
+            errors=(InvalidQuery, SubscriptionNotFound, *OF_CHANGES),
+        ),
+    ),
+    post(
+        f"{_ONE}/check",
+        check,
+        Operation(
+            "check_subscription",
+            "Subscriptions",
+            "Look at it now",
+            {202: Reply("It is due; one look that is under way is this one", {JSON: "Subscription"})},
+            parameters=(_ID, *READER),
+            errors=(SubscriptionNotFound, *OF_CHANGES),
+        ),
+    ),
+    get(
+        f"{_ONE}/items",
+        list_items,
+        Operation(
+            "items",
+            "Subscriptions",
+            "The entries of a subscription",
+            {200: Reply("A page, newest first", {JSON: "ItemPage"})},
+            parameters=(
+                _ID,
+                Parameter("state", "only those in it", {"type": "string", "enum": list(STATES)}),
+                _LIMIT,
+                _CURSOR,
+                *READER,
+            ),
+            errors=(InvalidQuery, SubscriptionNotFound),
+        ),
+    ),
+    post(
+        f"{_ONE}/items/actions",
+        act_on_items,
+        Operation(
+            "act_on_items",
+            "Subscriptions",
+            "Act on entries",
+            {200: Reply("What became of each", {JSON: "ItemResults"})},
+            parameters=(_ID, *READER),
+            body=ItemsRequest,
+            errors=(SubscriptionNotFound, ItemNotFound, WrongState, *OF_CHANGES),
+        ),
+    ),
+    get(
+        "/api/subscriptions.opml",
+        export_opml,
+        Operation(
+            "export_opml",
+            "Subscriptions",
+            "All links as OPML",
+            {200: Reply("OPML 2.0", {OPML: {"type": "string"}})},
+        ),
+    ),
+    post(
+        "/api/subscriptions.opml",
+        import_opml,
+        Operation(
+            "import_opml",
+            "Subscriptions",
+            "Subscribe to all links of an OPML file",
+            {200: Reply("What became of each outline with a link", {JSON: "SubscriptionResults"})},
+            f"`{OPML}` or `application/xml`, at most 1 MiB.",
+            parameters=READER,
+            text_bodies=(OPML, "application/xml"),
+            errors=(InvalidOpml, NotTextType, BodyTooLarge, BodyTooSlow, *OF_CHANGES),
+        ),
+    ),
+]

@@ -1,0 +1,919 @@
+"""Subscriptions and their items as rows, on every database; see `server.subscriptions.subscription`.
+
+What a look has found is decided within the transaction that stores it (`server.subscriptions.look_plan`), and
+one of them at a time: so two nodes that look at two subscriptions with one entry make one task of it.
+"""
+
+import json
+import logging
+from collections.abc import Container, Iterable, Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from itertools import starmap
+from typing import Any
+from urllib.parse import urlsplit
+
+from server.core.cookie_format import is_within
+from server.core.errors import (
+    AlreadySubscribed,
+    InvalidQuery,
+    QueueFull,
+    SubscriptionNotFound,
+    TooManySubscriptions,
+)
+from server.core.media_keys import MOST_ALIASES, key_of
+from server.core.models import Stage, Task, TaskStatus
+from server.library.placement_rows import leave_all, leave_items, made_by_looks, to_be_placed
+from server.library.placements import set_of_item
+from server.memory.media_rows import look_up, name, resolved
+from server.storage.statements import HeardTable, Row, Statements, Tables, fetch_in, insert
+from server.subscriptions.feed_names import name_feed, refuse_taken
+from server.subscriptions.look_plan import Known, Plan, decided, keys_of
+from server.subscriptions.subscription import (
+    AUTO,
+    AUTO_OF,
+    DAY,
+    FIRST_HOLD,
+    HOLDING,
+    HOST_HELD,
+    HOUR,
+    LONGEST_HOLD,
+    LONGEST_INTERVAL,
+    REFUSED,
+    WANTS_LOG_IN,
+    Claim,
+    Findings,
+    Item,
+    ItemState,
+    Looked,
+    Noticed,
+    Pace,
+    Settled,
+    Subscription,
+    SubscriptionSettings,
+    after_failure,
+    interval_of,
+    item_after,
+    jitter,
+    moment_of,
+    wait_after,
+)
+from server.subscriptions.task_of_item import task_of
+
+log = logging.getLogger(__name__)
+
+MOST_KNOWN = 20_000  # keys and aliases that a look is told
+MOST_AGAIN = 10  # waiting items of one look that are looked at by themselves
+MOST_DUE = 50
+MOST_REFUSED = 1000  # items of which is asked whether new cookies are for them
+LATEST = LONGEST_INTERVAL * 1.2  # seconds: what is due later was put off by a clock that was ahead
+MOST_LEASE = 3600.0  # seconds: the same of a lease
+
+COLUMNS = """
+    subscription_id, number, revision, url, source_key, manner, scope, wanted, findings, next_check_at,
+    lease_until, check_no, created_at"""
+_BY_ID = f"SELECT {COLUMNS} FROM subscriptions WHERE subscription_id = ?"  # noqa: S608
+_PAGE = f"SELECT {COLUMNS} FROM subscriptions WHERE number < ? ORDER BY number DESC LIMIT ?"  # noqa: S608
+_SAME = "SELECT subscription_id FROM subscriptions WHERE source_key = ? AND wish = ?"
+_TOTALS = "SELECT count(*), coalesce(max(number), 0) FROM subscriptions"
+_ADD = """
+    INSERT INTO subscriptions (subscription_id, number, revision, url, source_key, wish, host, manner, scope,
+        wanted, findings, next_check_at, lease_until, check_no, keep_at, created_at) VALUES {rows}"""
+_CHANGE = """
+    UPDATE subscriptions SET revision = ?, wish = ?, manner = ?, wanted = ?, next_check_at = ?,
+        keep_at = coalesce(?, keep_at)
+    WHERE subscription_id = ? AND revision = ?"""
+_COUNTS = """
+    SELECT subscription_id, state, count(*) FROM items WHERE subscription_id IN ({keys})
+    GROUP BY subscription_id, state"""
+_DUE_NOW = """
+    UPDATE subscriptions SET next_check_at = ? WHERE subscription_id = ? AND next_check_at IS NOT NULL"""
+_ITEM = """
+    subscription_id, key, number, state, reason, published_at, task_id, manner, not_before, tries, pinned,
+    found_at, fetched_at, about"""
+_ITEMS = f"SELECT {_ITEM} FROM items WHERE subscription_id = ? AND key IN ({{keys}})"  # noqa: S608
+_ITEM_PAGE = f"""
+    SELECT {_ITEM} FROM items WHERE subscription_id = ? AND number < ? ORDER BY number DESC LIMIT ?"""  # noqa: S608
+_ITEM_PAGE_OF = f"""
+    SELECT {_ITEM} FROM items WHERE subscription_id = ? AND state = ? AND number < ?
+    ORDER BY number DESC LIMIT ?"""  # noqa: S608
+_WAITING = f"""
+    SELECT {_ITEM} FROM items WHERE subscription_id = ? AND state = 'waiting' AND reason = 'backlog'
+    ORDER BY number DESC LIMIT ?"""  # noqa: S608
+_DUE_ITEMS = f"""
+    SELECT {_ITEM} FROM items WHERE subscription_id = ? AND state = 'waiting' AND not_before <= ?
+    ORDER BY not_before LIMIT ?"""  # noqa: S608
+_NEXT_ITEM = """
+    SELECT min(not_before) FROM items
+    WHERE subscription_id = ? AND state = 'waiting' AND not_before IS NOT NULL"""
+_OTHERS = f"""
+    SELECT {_ITEM} FROM items WHERE manner = ? AND subscription_id <> ? AND state IN ('queued', 'fetched')
+    AND task_id IS NOT NULL AND key IN ({{keys}})"""  # noqa: S608
+_NEWEST_KEYS = "SELECT key FROM items WHERE subscription_id = ? ORDER BY number DESC LIMIT ?"
+_ALIASES = "SELECT alias, key FROM aliases WHERE key IN ({keys})"
+_COUNT_ALIASES = "SELECT key, count(*) FROM aliases WHERE key IN ({keys}) GROUP BY key"
+_LAST_NUMBER = "SELECT coalesce(max(number), 0) FROM items WHERE subscription_id = ?"
+_BEGAN_AT = "SELECT found_at FROM items WHERE subscription_id = ? ORDER BY number LIMIT 1"
+_PUT = f"""
+    INSERT INTO items ({_ITEM}) VALUES {{rows}}
+    ON CONFLICT (subscription_id, key) DO UPDATE SET state = excluded.state, reason = excluded.reason,
+        published_at = excluded.published_at, task_id = excluded.task_id, manner = excluded.manner,
+        not_before = excluded.not_before, tries = excluded.tries, pinned = excluded.pinned,
+        fetched_at = excluded.fetched_at"""  # noqa: S608
+_CLAIMABLE = """
+    SELECT s.subscription_id, s.host FROM subscriptions s LEFT JOIN source_hosts h ON h.host = s.host
+    WHERE (s.next_check_at <= ? OR s.next_check_at > ?) AND s.next_check_at IS NOT NULL
+        AND (s.lease_until IS NULL OR s.lease_until <= ? OR s.lease_until > ?)
+        AND (h.host IS NULL OR ((h.next_look_at <= ? OR h.next_look_at > ?)
+            AND (h.held_until <= ? OR h.held_until > ?)))
+        AND NOT EXISTS (SELECT 1 FROM subscriptions o WHERE o.host = s.host AND o.lease_until > ?
+            AND o.lease_until <= ?)
+    ORDER BY s.next_check_at, s.number LIMIT 200"""
+_LEASE = """
+    UPDATE subscriptions SET lease_until = ?, check_no = check_no + 1 WHERE subscription_id = ?"""
+# As for `_CLAIMABLE`, what a clock that was ahead has put off is due.
+_SOONEST = """
+    SELECT (SELECT min(CASE
+                WHEN h.held_until > s.next_check_at AND h.held_until >= h.next_look_at
+                    AND h.held_until <= ? THEN h.held_until
+                WHEN h.next_look_at > s.next_check_at AND h.next_look_at <= ? THEN h.next_look_at
+                WHEN s.next_check_at > ? THEN 0
+                ELSE s.next_check_at END)
+            FROM subscriptions s LEFT JOIN source_hosts h ON h.host = s.host
+            WHERE s.next_check_at IS NOT NULL
+                AND (s.lease_until IS NULL OR s.lease_until <= ? OR s.lease_until > ?)),
+        (SELECT min(lease_until) FROM subscriptions WHERE lease_until > ? AND lease_until <= ?),
+        (SELECT min(keep_at) FROM subscriptions WHERE keep_at IS NOT NULL),
+        EXISTS (SELECT 1 FROM subscriptions)"""
+_LOOKED = """
+    UPDATE subscriptions SET findings = ?, lease_until = NULL,
+        next_check_at = CASE WHEN next_check_at IS NULL THEN NULL ELSE ? END
+    WHERE subscription_id = ? AND check_no = ?"""
+_TOLD = "UPDATE subscriptions SET findings = ? WHERE subscription_id = ?"
+_REFUSED_ITEMS = """
+    SELECT items.subscription_id, key, status FROM items JOIN tasks ON tasks.task_id = items.task_id
+    WHERE state = 'waiting' AND reason IN ('members_only', 'retry') AND NOT removed LIMIT ?"""
+_ITEM_NOW = "UPDATE items SET not_before = ? WHERE subscription_id = ? AND key = ? AND state = 'waiting'"
+_FAILING = f"SELECT {COLUMNS} FROM subscriptions WHERE findings LIKE '%\"error_code\":%'"  # noqa: S608
+_RELEASE = "UPDATE source_hosts SET held_until = 0, holds = 0, next_look_at = ? WHERE host IN ({keys})"
+_ALL_DUE_NOW = """
+    UPDATE subscriptions SET next_check_at = ?
+    WHERE subscription_id IN ({keys}) AND next_check_at IS NOT NULL"""
+_NEWEST_TIMES = """
+    SELECT published_at, found_at FROM items WHERE subscription_id = ? ORDER BY number DESC LIMIT ?"""
+_SOONER = """
+    UPDATE subscriptions SET next_check_at = ?
+    WHERE subscription_id = ? AND next_check_at > ?"""
+_PACE = """
+    INSERT INTO source_hosts (host, next_look_at, held_until, holds) VALUES {rows}
+    ON CONFLICT (host) DO UPDATE SET next_look_at = excluded.next_look_at, holds = 0"""
+_HOLD = """
+    INSERT INTO source_hosts (host, next_look_at, held_until, holds) VALUES {rows}
+    ON CONFLICT (host) DO UPDATE SET next_look_at = excluded.next_look_at,
+        held_until = excluded.held_until, holds = excluded.holds"""
+_HOSTS = "SELECT host, next_look_at, held_until, holds FROM source_hosts WHERE host IN ({keys})"
+_FORGET_HOST = """
+    DELETE FROM source_hosts WHERE host = ? AND held_until = 0
+        AND NOT EXISTS (SELECT 1 FROM subscriptions WHERE subscriptions.host = source_hosts.host)"""
+_OF_TASK = "SELECT subscription_id, key, tries, pinned FROM items WHERE task_id = ?"
+_MOVE = """
+    UPDATE items SET state = ?, reason = ?, not_before = ?, tries = ?, fetched_at = coalesce(?, fetched_at)
+    WHERE subscription_id = ? AND key = ?"""
+_KEEP_NOW = """
+    UPDATE subscriptions SET keep_at = ? WHERE subscription_id IN ({keys}) AND wanted LIKE '%"keep"%'"""
+_WITH_LIBRARY = f"""
+    SELECT {COLUMNS} FROM subscriptions WHERE subscription_id = ? AND wanted LIKE '%"library"%'"""  # noqa: S608
+_UNSHARED = """
+    SELECT DISTINCT task_id FROM items AS mine WHERE subscription_id = ? AND task_id IS NOT NULL
+    AND NOT EXISTS (SELECT 1 FROM items AS other WHERE other.task_id = mine.task_id
+        AND other.subscription_id <> mine.subscription_id
+        AND other.state IN ('queued', 'fetched', 'waiting'))"""
+_UNKEPT = """
+    SELECT DISTINCT task_id FROM items AS mine WHERE subscription_id = ? AND task_id IS NOT NULL
+    AND state = 'expired' AND NOT EXISTS (SELECT 1 FROM items AS other WHERE other.task_id = mine.task_id
+        AND other.state IN ('queued', 'fetched', 'waiting'))"""
+_TO_KEEP = f"""
+    SELECT {_ITEM} FROM items WHERE subscription_id = ? AND state = 'fetched' ORDER BY number DESC"""  # noqa: S608
+_STATE = """
+    UPDATE items SET state = ?, reason = ?, not_before = NULL WHERE subscription_id = ? AND key IN ({keys})"""
+_SKIP = """
+    UPDATE items SET state = ?, reason = ?, not_before = NULL, task_id = NULL
+    WHERE subscription_id = ? AND key IN ({keys})"""
+_PIN = "UPDATE items SET pinned = ? WHERE subscription_id = ? AND key IN ({keys})"
+
+
+async def follow_tasks(tables: Statements, statuses: Iterable[TaskStatus]) -> bool:
+    """Have the items follow their tasks, which have ended or wait again; return whether what was fetched goes
+    into the library.
+    """
+    places = False
+    for status in statuses:
+        for subscription_id, key, tries, _ in await tables.fetch(_OF_TASK, (status.task_id,)):
+            after = item_after(status, tries)
+            moved = (after.state, after.reason, after.not_before, after.tries, after.fetched_at)
+            await tables.run(_MOVE, (*moved, subscription_id, key))
+            if after.not_before is not None:
+                asked = [
+                    one.findings.asked_until or 0.0
+                    for one in readable(await tables.fetch(_BY_ID, (subscription_id,)))
+                ]
+                at = max([after.not_before, *asked])
+                await tables.run(_SOONER, (at, subscription_id, at))
+            if after.state == "fetched":
+                info = status.video_info
+                led_to = key_of(info.extractor_key, info.id, status.url, status.item)
+                if led_to != key:
+                    await name(tables, {key: led_to})
+                await _run_in(tables, _KEEP_NOW, [subscription_id], after.fetched_at)
+                for one in readable(await tables.fetch(_WITH_LIBRARY, (subscription_id,))):
+                    if library := one.wanted.library:
+                        places = True
+                        placed = set_of_item(subscription_id, key, status.task_id, library)
+                        await to_be_placed(tables, [placed])
+    return places
+
+
+class SubscriptionRows(HeardTable):
+    """See `server.subscriptions.subscription.SubscriptionStore`."""
+
+    async def add(self, subscription: Subscription, wish: str, most: int) -> Subscription:
+        async def work(tables: Tables) -> Subscription:
+            tables.wake()
+            await tables.alone()
+            await _refuse_same(tables, subscription.source_key, wish)
+            feed = subscription.wanted.feed
+            if feed is not None:
+                await refuse_taken(tables, subscription.subscription_id, feed.name)
+            [(count, last)] = await tables.fetch(_TOTALS)
+            if count >= most:
+                raise TooManySubscriptions(most)
+            numbered = replace(subscription, number=last + 1)
+            await insert(tables, _ADD, [_row(numbered, wish)])
+            if feed is not None:
+                await name_feed(tables, subscription.subscription_id, feed.name)
+            return numbered
+
+        return await self._transactions.write(work)
+
+    async def get(self, subscription_id: str) -> Subscription:
+        return await self._transactions.read(lambda tables: _get(tables, subscription_id))
+
+    async def page(self, cursor: str | None, limit: int) -> tuple[list[Subscription], str | None]:
+        before = _number(cursor)
+
+        async def work(tables: Statements) -> list[Row]:
+            return await tables.fetch(_PAGE, (before, limit + 1))
+
+        rows = await self._transactions.read(work)
+        return list(readable(rows[:limit])), str(rows[limit - 1][1]) if len(rows) > limit else None
+
+    async def counts(self, subscription_ids: Sequence[str]) -> dict[str, dict[str, int]]:
+        async def work(tables: Statements) -> list[Row]:
+            return await fetch_in(tables, _COUNTS, subscription_ids)
+
+        counts: dict[str, dict[str, int]] = {one: {} for one in subscription_ids}
+        for subscription_id, state, count in await self._transactions.read(work):
+            counts[subscription_id][state] = count
+        return counts
+
+    async def change(self, subscription: Subscription, wish: str, *, look: bool, keep: bool) -> bool:
+        async def work(tables: Tables) -> bool:
+            tables.wake()
+            await tables.alone()
+            stored = await _get(tables, subscription.subscription_id)
+            if stored.revision != subscription.revision - 1:
+                return False
+            await _refuse_same(tables, subscription.source_key, wish, subscription.subscription_id)
+            feed = subscription.wanted.feed
+            if feed is not None:
+                await refuse_taken(tables, subscription.subscription_id, feed.name)
+            at = subscription.next_check_at
+            at = None if not subscription.wanted.enabled else at if look else stored.next_check_at or at
+            [(before,)] = await tables.fetch(
+                "SELECT wanted FROM subscriptions WHERE subscription_id = ?", (subscription.subscription_id,)
+            )
+            settings = _with_unknown(_settings(subscription.wanted), before)
+            values = (subscription.revision, wish, subscription.manner, settings, at)
+            kept = 0.0 if keep else None
+            await tables.run(
+                _CHANGE, (*values, kept, subscription.subscription_id, subscription.revision - 1)
+            )
+            if feed != stored.wanted.feed:
+                await name_feed(tables, subscription.subscription_id, feed.name if feed else None)
+            return True
+
+        return await self._transactions.write(work)
+
+    async def unshared_tasks(self, subscription_id: str) -> list[str]:
+        return await self._transactions.read(lambda tables: _unshared(tables, subscription_id))
+
+    async def remove(self, subscription_id: str, *, with_placed: bool = False) -> list[str]:
+        async def work(tables: Tables) -> list[str]:
+            await tables.alone()
+            # Whether or not this release can read it: its owner does not want it any more.
+            sql = "SELECT host FROM subscriptions WHERE subscription_id = ?"
+            rows = [] if "\0" in subscription_id else await tables.fetch(sql, (subscription_id,))
+            if not rows:
+                raise SubscriptionNotFound
+            [(host,)] = rows
+            unshared = await _unshared(tables, subscription_id)
+            if with_placed:
+                tables.wake()
+                await leave_all(tables, subscription_id)
+            await tables.run("DELETE FROM items WHERE subscription_id = ?", (subscription_id,))
+            await tables.run("DELETE FROM subscriptions WHERE subscription_id = ?", (subscription_id,))
+            await name_feed(tables, subscription_id, None)
+            await tables.run(_FORGET_HOST, (host,))  # one that refused is left alone, whoever subscribes next
+            return unshared
+
+        return await self._transactions.write(work)
+
+    async def due(self, subscription_id: str, now: float) -> Subscription:
+        async def work(tables: Tables) -> Subscription:
+            tables.wake()
+            stored = await _get(tables, subscription_id)
+            if stored.lease_until is None or stored.lease_until <= now:  # else it is the same one
+                await tables.run(_DUE_NOW, (now, subscription_id))
+            return await _get(tables, subscription_id)
+
+        return await self._transactions.write(work)
+
+    async def items(
+        self, subscription_id: str, state: ItemState | None, cursor: str | None, limit: int
+    ) -> tuple[list[Item], str | None]:
+        before = _number(cursor)
+
+        async def work(tables: Statements) -> list[Row]:
+            await _get(tables, subscription_id)
+            if state is None:
+                return await tables.fetch(_ITEM_PAGE, (subscription_id, before, limit + 1))
+            return await tables.fetch(_ITEM_PAGE_OF, (subscription_id, state, before, limit + 1))
+
+        found = [_item(*row) for row in await self._transactions.read(work)]
+        return found[:limit], str(found[limit - 1].number) if len(found) > limit else None
+
+    async def items_of(
+        self, subscription_id: str, keys: Sequence[str] | None, state: ItemState | None, most: int
+    ) -> list[Item]:
+        async def work(tables: Statements) -> list[Row]:
+            await _get(tables, subscription_id)
+            if keys is not None:
+                told = [key for key in keys if "\0" not in key]  # which is no text for PostgreSQL
+                return await fetch_in(tables, _ITEMS, told, subscription_id)
+            return await tables.fetch(_ITEM_PAGE_OF, (subscription_id, state, _number(None), most))
+
+        return [_item(*row) for row in await self._transactions.read(work)]
+
+    async def claim(self, most: int, lease: float, now: float) -> list[Claim]:
+        async def work(tables: Tables) -> list[Claim]:
+            await tables.alone()
+            late, leased, held = _latest(now)
+            values = (now, late, now, leased, now, leased, now, held, now, leased)
+            hosts, claims = set[str](), list[Claim]()
+            for subscription_id, host in await tables.fetch(_CLAIMABLE, values):
+                if host in hosts or len(claims) >= most:
+                    continue
+                hosts.add(host)
+                await tables.run(_LEASE, (now + lease, subscription_id))
+                rows = await tables.fetch(_BY_ID, (subscription_id,))
+                subscription = next(readable(rows), None)
+                if subscription is None:  # it is asked for again when the lease ends
+                    continue
+                newest = await tables.fetch(_NEWEST_KEYS, (subscription_id, MOST_KNOWN // 2))
+                keys = [key for (key,) in newest]
+                aliases = [alias for alias, _ in await fetch_in(tables, _ALIASES, keys)]
+                due = await tables.fetch(_DUE_ITEMS, (subscription_id, now, MOST_DUE))
+                again = [
+                    item
+                    for item in starmap(_item, due)
+                    if item.task_id is None and item.reason not in ("retry", "backlog")
+                ]
+                claims.append(Claim(subscription, [*keys, *aliases][:MOST_KNOWN], again[:MOST_AGAIN]))
+            return claims
+
+        return await self._transactions.write(work) if most > 0 else []
+
+    async def due_in(self, now: float) -> float | None:
+        async def work(tables: Statements) -> list[Row]:
+            late, leased, held = _latest(now)
+            return await tables.fetch(_SOONEST, (held, held, late, now, leased, now, leased))
+
+        [(check, lease, keep, exist)] = await self._transactions.read(work)
+        if not exist:
+            return None
+        return min((max(at - now, 0.0) for at in (check, lease, keep) if at is not None), default=DAY)
+
+    async def settle(
+        self, claim: Claim, noticed: Sequence[Noticed], looked: Looked, pace: Pace, now: float
+    ) -> Settled:
+        async def work(tables: Tables) -> Settled:
+            await tables.alone()
+            subscription = await _still_ours(tables, claim)
+            if subscription is None:
+                return Settled(is_late=True)
+            known = await _known(tables, subscription, noticed, now)
+            plan = decided(subscription, noticed, looked, known, pace.max_new, now)
+            tasks = await _carry_out(tables, subscription, plan, now)
+            findings = _found(subscription.findings, looked, now)
+            if findings.forgets != claim.subscription.findings.forgets:
+                findings = _unread(findings)
+            more = findings.cut and any(key not in known.items for key in plan.items)
+            await _put_off(tables, subscription, findings, pace, now, looked.max_age or 0.0, more=more)
+            await insert(tables, _PACE, [(_host(subscription.url), now + pace.pause, 0.0, 0)])
+            return Settled(list(tasks.values()), plan.retry)
+
+        return await self._transactions.write(work)
+
+    async def fail(
+        self, claim: Claim, code: str, hint: str | None, retry_after: float | None, pace: Pace, now: float
+    ) -> float | None:
+        async def work(tables: Tables) -> float | None:
+            await tables.alone()
+            subscription = await _still_ours(tables, claim)
+            if subscription is None:
+                return None
+            findings = after_failure(subscription.findings, code, now, hint)
+            await _put_off(tables, subscription, findings, pace, now, at_least=retry_after or 0.0)
+            host = _host(subscription.url)
+            if code in HOLDING:
+                return await _hold(tables, host, retry_after, now)
+            [before, *_] = await fetch_in(tables, _HOSTS, [host]) or [(host, 0.0, 0.0, 0)]
+            await insert(tables, _HOLD, [(host, now + pace.pause, *before[2:])])
+            return None
+
+        return await self._transactions.write(work)
+
+    async def hold(self, host: str, retry_after: float | None, now: float) -> float:
+        async def work(tables: Tables) -> float:
+            await tables.alone()
+            for _, _, held_until, _ in await fetch_in(tables, _HOSTS, [host]):
+                if held_until > now:
+                    return float(held_until)
+            return await _hold(tables, host, retry_after, now)
+
+        return await self._transactions.write(work)
+
+    async def log_in(self, hosts: Sequence[str], now: float) -> set[str]:
+        async def work(tables: Tables) -> set[str]:
+            tables.wake()
+            await tables.alone()
+            codes: dict[str, set[str]] = {}  # why its tasks and looks were refused, by host
+            mine = set[str]()
+            for subscription_id, key, text in await tables.fetch(_REFUSED_ITEMS, (MOST_REFUSED,)):
+                status = TaskStatus.model_validate_json(text, extra="ignore")
+                if status.error_code in REFUSED and _is_below(status.host, hosts):
+                    codes.setdefault(status.host, set()).add(status.error_code)
+                    mine.add(subscription_id)
+                    await tables.run(_ITEM_NOW, (now, subscription_id, key))
+            for failing in readable(await tables.fetch(_FAILING)):
+                host, code = _host(failing.url), failing.findings.error_code
+                if code is not None and _is_below(host, hosts):
+                    codes.setdefault(host, set()).add(code)
+                    if code in REFUSED:
+                        mine.add(failing.subscription_id)
+            free = {host for host, why in codes.items() if why & WANTS_LOG_IN and "http_429" not in why}
+            await _run_in(tables, _RELEASE, free, now)
+            await _run_in(tables, _ALL_DUE_NOW, mine, now)
+            return free
+
+        async def exist(tables: Statements) -> list[Row]:
+            return await tables.fetch("SELECT 1 FROM subscriptions LIMIT 1")
+
+        if not await self._transactions.read(exist):
+            return set()
+        return await self._transactions.write(work)
+
+    async def renew(self, claim: Claim, lease: float, now: float) -> bool:
+        async def work(tables: Tables) -> bool:
+            if await _still_ours(tables, claim) is None:
+                return False
+            mine = claim.subscription.subscription_id
+            await tables.run(
+                "UPDATE subscriptions SET lease_until = ? WHERE subscription_id = ?", (now + lease, mine)
+            )
+            return True
+
+        return await self._transactions.write(work)
+
+    async def release_all(self) -> None:
+        async def work(tables: Tables) -> None:
+            await tables.run("UPDATE subscriptions SET lease_until = NULL WHERE lease_until IS NOT NULL")
+
+        await self._transactions.write(work)
+
+    async def is_wanted(self, task_id: str) -> bool:
+        sql = "SELECT 1 FROM items WHERE task_id = ? AND state IN ('queued', 'waiting') LIMIT 1"
+
+        async def work(tables: Statements) -> list[Row]:
+            return await tables.fetch(sql, (task_id,))
+
+        return bool(await self._transactions.read(work))
+
+    async def queued_tasks(self) -> list[str]:
+        sql = "SELECT DISTINCT task_id FROM items WHERE task_id IS NOT NULL AND state = 'queued'"
+
+        async def work(tables: Statements) -> list[Row]:
+            return await tables.fetch(sql)
+
+        return [task_id for (task_id,) in await self._transactions.read(work)]
+
+    async def fetch(self, items: Sequence[Item], now: float) -> dict[str, Task | str]:
+        async def work(tables: Tables) -> dict[str, Task | str]:
+            await tables.alone()
+            subscription = await _get(tables, items[0].subscription_id)
+            rows = await fetch_in(tables, _ITEMS, [item.key for item in items], subscription.subscription_id)
+            there = sorted((_item(*row) for row in rows), key=lambda item: -item.number)  # the newest first
+            done: dict[str, Task | str] = {}
+            plan = Plan()
+            for item in there:
+                if item.state in ("queued", "fetched"):
+                    continue
+                if item.task_id is not None and item.state in ("waiting", "failed"):
+                    done[item.key] = item.task_id
+                    continue
+                plan.items[item.key] = queued = replace(
+                    item, state="queued", reason=None, not_before=None, task_id=None, tries=0
+                )
+                plan.wanted.append(queued)
+            if len(plan.wanted) > await tables.room():
+                raise QueueFull
+            return done | await _carry_out(tables, subscription, plan, now)
+
+        return await self._transactions.write(work) if items else {}
+
+    async def set_state(
+        self, subscription_id: str, keys: Sequence[str], state: ItemState, reason: str
+    ) -> None:
+        sql = _SKIP if state == "skipped" else _STATE
+
+        async def work(tables: Tables) -> None:
+            await _run_in(tables, sql, keys, state, reason, subscription_id)
+            if state == "expired":
+                tables.wake()
+                await leave_items(tables, subscription_id, keys)
+                await tables.run(
+                    "UPDATE subscriptions SET keep_at = 0 WHERE subscription_id = ?", (subscription_id,)
+                )
+
+        await self._transactions.write(work)
+
+    async def pin(self, subscription_id: str, keys: Sequence[str], *, pinned: bool) -> None:
+        async def work(tables: Tables) -> None:
+            await _run_in(tables, _PIN, keys, int(pinned), subscription_id)
+            if not pinned:  # it may be one that is not kept
+                tables.wake()
+                await _run_in(tables, _KEEP_NOW, [subscription_id], 0.0)
+
+        await self._transactions.write(work)
+
+    async def forget(self, subscription_id: str, keys: Sequence[str]) -> None:
+        async def work(tables: Tables) -> None:
+            await tables.alone()
+            sql = "DELETE FROM items WHERE subscription_id = ? AND key IN ({keys})"
+            await _run_in(tables, sql, keys, subscription_id)
+            others = [*keys, *(await resolved(tables, keys)).values()]
+            await _run_in(tables, "DELETE FROM media WHERE key IN ({keys})", others)
+            await _run_in(tables, "DELETE FROM aliases WHERE key IN ({keys})", others)
+            # A source that has not changed is to be read all the same.
+            findings = _unread((await _get(tables, subscription_id)).findings)
+            # A look that is under way passes over what it knows, and so over what is forgotten now.
+            findings = findings.model_copy(update={"forgets": findings.forgets + 1})
+            await tables.run(_TOLD, (findings.model_dump_json(exclude_defaults=True), subscription_id))
+
+        await self._transactions.write(work)
+
+    async def expire(self, now: float) -> list[str]:
+        async def work(tables: Tables) -> list[str]:
+            sql = f"SELECT {COLUMNS} FROM subscriptions WHERE keep_at <= ? LIMIT 20"  # noqa: S608
+            rows = await tables.fetch(sql, (now,))
+            due, unkept = list(readable(rows)), list[str]()
+            if rows:
+                await tables.alone()
+                later = "UPDATE subscriptions SET keep_at = ? WHERE subscription_id IN ({keys})"
+                await _run_in(tables, later, (row[0] for row in rows), now + HOUR)
+            for subscription in due:
+                mine = subscription.subscription_id
+                items = [_item(*row) for row in await tables.fetch(_TO_KEEP, (mine,))]
+                gone, again_at = _not_kept(subscription, items, now)
+                await _run_in(tables, _STATE, gone, "expired", "retention", mine)
+                await leave_items(tables, mine, gone)
+                if gone:
+                    tables.wake()
+                rows = await tables.fetch(_UNKEPT, (mine,))
+                found = await made_by_looks(tables, [task_id for (task_id,) in rows])
+                unkept += found
+                # Once more, until the tasks are gone: their removal may be cut off.
+                at = now + 30.0 if found else again_at
+                await tables.run("UPDATE subscriptions SET keep_at = ? WHERE subscription_id = ?", (at, mine))
+            return list(dict.fromkeys(unkept))
+
+        return await self._transactions.write(work)
+
+
+def _latest(now: float) -> tuple[float, float, float]:
+    """When a look, the end of a lease, and that of a hold can be at the latest."""
+    return now + LATEST, now + MOST_LEASE, now + LONGEST_HOLD + DAY
+
+
+def _not_kept(
+    subscription: Subscription, items: Sequence[Item], now: float
+) -> tuple[list[str], float | None]:
+    """The keys of fetched `items` that are let go, and when to look again."""
+    keep = subscription.wanted.keep
+    loose = [item for item in items if not item.pinned]
+    gone: set[str] = set()
+    again: list[float] = []
+    if keep.days is not None:
+        for item in loose:
+            ends = (item.fetched_at or item.found_at) + keep.days * DAY
+            if ends <= now:
+                gone.add(item.key)
+            else:
+                again.append(ends)
+    if keep.last is not None:
+
+        def published(item: Item) -> tuple[float, int]:
+            moment = moment_of(item.published_at)
+            return (item.found_at if moment is None else moment), item.number
+
+        by_day = sorted(items, key=published, reverse=True)
+        gone |= {item.key for item in by_day[keep.last :] if not item.pinned}
+    return sorted(gone), min(again, default=None)
+
+
+async def _run_in(tables: Statements, sql: str, keys: Iterable[object], *before: object) -> None:
+    """Like `fetch_in`, for a statement without rows."""
+    chosen = list(dict.fromkeys(keys))
+    for start in range(0, len(chosen), 200):
+        some = chosen[start : start + 200]
+        await tables.run(sql.replace("{keys}", ", ".join("?" * len(some))), (*before, *some))
+
+
+async def _get(tables: Statements, subscription_id: str) -> Subscription:
+    if "\0" in subscription_id:  # which is no text for PostgreSQL
+        raise SubscriptionNotFound
+    for found in readable(await tables.fetch(_BY_ID, (subscription_id,))):
+        return found
+    raise SubscriptionNotFound
+
+
+async def _unshared(tables: Statements, subscription_id: str) -> list[str]:
+    rows = await tables.fetch(_UNSHARED, (subscription_id,))
+    return await made_by_looks(tables, [task_id for (task_id,) in rows])
+
+
+async def _refuse_same(tables: Statements, source_key: str, wish: str, but: str = "") -> None:
+    for (subscription_id,) in await tables.fetch(_SAME, (source_key, wish)):
+        if subscription_id != but:
+            raise AlreadySubscribed(subscription_id)
+
+
+async def _still_ours(tables: Statements, claim: Claim) -> Subscription | None:
+    """The subscription as it is now; None if it is gone, or another look at it has begun since."""
+    try:
+        now = await _get(tables, claim.subscription.subscription_id)
+    except SubscriptionNotFound:
+        return None
+    return now if now.check_no == claim.subscription.check_no else None
+
+
+async def _known(tables: Tables, subscription: Subscription, noticed: Sequence[Noticed], now: float) -> Known:
+    mine = subscription.subscription_id
+    names: dict[str, None] = {}
+    for entry in noticed:
+        key, aliases = keys_of(entry, subscription.source_key)
+        names |= dict.fromkeys((key, *aliases))
+    stands_for = await resolved(tables, names)
+    again = [entry.again for entry in noticed if entry.again is not None]
+    keys = [*names, *stands_for.values()]
+    led_here = await fetch_in(tables, _ALIASES, names)
+    wanted = [*keys, *again, *(alias for alias, _ in led_here)]
+    items = {row[1]: _item(*row) for row in await fetch_in(tables, _ITEMS, wanted, mine)}
+    # An item's link may have led to what is an entry of its own now: see `follow_tasks`.
+    for alias, key in led_here:
+        if alias in items and key not in items:
+            stands_for.setdefault(key, alias)
+    others = {row[1]: _item(*row) for row in await fetch_in(tables, _OTHERS, keys, subscription.manner, mine)}
+    [(last,)] = await tables.fetch(_LAST_NUMBER, (mine,))
+    first = await tables.fetch(_BEGAN_AT, (mine,)) if again else []
+    return Known(
+        items=items,
+        aliases=stands_for,
+        media=await look_up(tables, keys),
+        others=others,
+        backlog=[_item(*row) for row in await tables.fetch(_WAITING, (mine, MOST_DUE))],
+        due=[_item(*row) for row in await tables.fetch(_DUE_ITEMS, (mine, now, MOST_DUE))],
+        room=await tables.room(),
+        last_number=last,
+        began_at=first[0][0] if first else None,
+    )
+
+
+async def _carry_out(tables: Tables, subscription: Subscription, plan: Plan, now: float) -> dict[str, Task]:
+    """Store the items of `plan` and add its tasks, those for held hosts to be begun later.
+
+    Return the tasks by the keys of their items. An item whose entry another subscription has, in the same
+    manner, shares that one's task.
+    """
+    moment = datetime.fromtimestamp(now, UTC)
+    keys = [item.key for item in plan.wanted]
+    rows = await fetch_in(tables, _OTHERS, keys, subscription.manner, subscription.subscription_id)
+    others = {row[1]: _item(*row) for row in rows}
+    items = dict(plan.items)
+    for item in plan.wanted:
+        if other := others.get(item.key):
+            shared = {"task_id": other.task_id, "manner": other.manner, "fetched_at": other.fetched_at}
+            items[item.key] = replace(item, state=other.state, **shared)  # type: ignore[arg-type]
+    wanted = [item for item in plan.wanted if item.key not in others]
+    new = [task_of(subscription, item, moment) for item in reversed(wanted)]  # the oldest first
+    hosts = {task.status.host for task in new}
+    held = {host: until for host, _, until, _ in await fetch_in(tables, _HOSTS, hosts) if until > now}
+    for at, task in enumerate(new):
+        until = held.get(task.status.host)
+        if until is not None and task.status.stage is Stage.QUEUED:
+            not_before = datetime.fromtimestamp(until, UTC)
+            change = {"waiting": HOST_HELD, "not_before": not_before, "delay": until - now}
+            new[at] = replace(task, status=task.status.model_copy(update=change))
+    tasks = (await tables.add(new))[::-1] if new else []
+    for item, task in zip(wanted, tasks, strict=True):
+        items[item.key] = replace(item, task_id=task.status.task_id, manner=subscription.manner)
+    await insert(tables, _PUT, [_item_row(item) for item in items.values()])
+    if library := subscription.wanted.library:  # of what is there already
+        there = [item for item in items.values() if item.state == "fetched" and item.task_id]
+        mine = subscription.subscription_id
+        await to_be_placed(tables, [set_of_item(mine, one.key, one.task_id or "", library) for one in there])
+    await _name_more(tables, plan, items)
+    return {item.key: task for item, task in zip(wanted, tasks, strict=True)}
+
+
+async def _name_more(tables: Tables, plan: Plan, new: Container[str]) -> None:
+    """Note the aliases of a plan: of what was known before only as many as nobody's feed needs, as there are
+    feeds that give each entry another guid whenever they are read.
+    """
+    before = {key for key in plan.aliases.values() if key not in new}
+    count: dict[str, int] = dict(await fetch_in(tables, _COUNT_ALIASES, before))
+    chosen: dict[str, str] = {}
+    for alias, key in plan.aliases.items():
+        if count.get(key, 0) < MOST_ALIASES:
+            count[key] = count.get(key, 0) + (key in before)
+            chosen[alias] = key
+    await name(tables, chosen)
+
+
+def _found(before: Findings, looked: Looked, now: float) -> Findings:
+    change: dict[str, Any] = {
+        "form": looked.form,
+        "checked_at": now,
+        "succeeded_at": now,
+        "failing": 0,
+        "failing_since": None,
+        "error_code": None,
+        "hint": None,
+        **({"etag": looked.etag} if looked.etag else {}),
+        **({"modified": looked.modified} if looked.modified else {}),
+    }
+    if not looked.unchanged:
+        change |= {
+            "title": looked.title or before.title,
+            "etag": looked.etag,
+            "modified": looked.modified,
+            "digest": looked.digest,
+            "newest_first": looked.newest_first,
+            "cut": looked.truncated and not looked.newest_first,
+            "count": looked.count,
+            "seeded": True,
+        }
+        if looked.whole:
+            change["whole_at"] = now
+    return before.model_copy(update=change)
+
+
+def _unread(findings: Findings) -> Findings:
+    """The next look reads all, even if the source has not changed."""
+    return findings.model_copy(update={"etag": None, "modified": None, "digest": None, "whole_at": None})
+
+
+async def _put_off(
+    tables: Tables,
+    subscription: Subscription,
+    findings: Findings,
+    pace: Pace,
+    now: float,
+    at_least: float,
+    *,
+    more: bool = False,
+) -> None:
+    """Store the findings, and when the next look is due; `more`: soon, as the list goes on."""
+    newest: list[float] = []
+    if subscription.wanted.interval == AUTO:
+        rows = await tables.fetch(_NEWEST_TIMES, (subscription.subscription_id, AUTO_OF))
+        times = ((moment_of(published_at), found_at) for published_at, found_at in rows)
+        newest = [found_at if moment is None else moment for moment, found_at in times]
+    interval = interval_of(subscription, pace.interval, pace.min_interval, newest, now)
+    interval = min(interval, pace.min_interval) if more else interval
+    at_least = min(at_least, LONGEST_HOLD)
+    wait = interval if not findings.failing else wait_after(findings, interval)
+    at = now + max(wait * jitter(subscription.subscription_id, subscription.check_no), at_least)
+    [(soonest,)] = await tables.fetch(_NEXT_ITEM, (subscription.subscription_id,))
+    if soonest is not None and not findings.failing:
+        at = min(at, max(soonest, now + max(min(pace.min_interval, interval), at_least)))
+    findings = findings.model_copy(update={"asked_until": now + at_least if at_least else None})
+    values = (findings.model_dump_json(exclude_defaults=True), at)
+    await tables.run(_LOOKED, (*values, subscription.subscription_id, subscription.check_no))
+
+
+async def _hold(tables: Tables, host: str, retry_after: float | None, now: float) -> float:
+    """Leave `host` alone, twice as long as the last time, or as long as it asks for; return until when."""
+    found = await fetch_in(tables, _HOSTS, [host])
+    holds = found[0][3] if found else 0
+    wait = min(FIRST_HOLD * 2.0 ** min(holds, 10), LONGEST_HOLD)
+    if retry_after is not None:
+        wait = min(retry_after, LONGEST_HOLD)
+    await insert(tables, _HOLD, [(host, now + wait, now + wait, holds + 1)])
+    return now + wait
+
+
+def _host(url: str) -> str:
+    return (urlsplit(url).hostname or "").lower()
+
+
+def _is_below(host: str, domains: Iterable[str]) -> bool:
+    return any(is_within(host, domain) for domain in domains)
+
+
+def _number(cursor: str | None) -> int:
+    if cursor is None:
+        return 1 << 62
+    if not (cursor.isascii() and cursor.isdigit() and len(cursor) < 19):
+        raise InvalidQuery("cursor")
+    return int(cursor)
+
+
+def _read_settings(text: str) -> SubscriptionSettings:
+    """Fields that only a newer release knows are passed over; `change` keeps them."""
+    return SubscriptionSettings.model_validate_json(text, extra="ignore")
+
+
+def _with_unknown(settings: str, stored: str) -> str:
+    """`settings` with what is `stored` and unknown to this release, also within what is still set."""
+
+    def add(
+        told: dict[str, Any], before: dict[str, Any], known: Container[str], read: dict[str, Any]
+    ) -> None:
+        for key, value in before.items():
+            if key not in known:
+                told[key] = value
+            elif isinstance(value, dict) and isinstance(told.get(key), dict):
+                inner = read.get(key, {})
+                add(told[key], value, inner, inner)
+
+    told, read = json.loads(settings), json.loads(_settings(_read_settings(stored)))
+    add(told, json.loads(stored), SubscriptionSettings.model_fields, read)
+    return json.dumps(told, ensure_ascii=False)
+
+
+def _settings(wanted: SubscriptionSettings) -> str:
+    return wanted.model_dump_json(exclude_unset=True, exclude_none=True)
+
+
+def _row(one: Subscription, wish: str) -> Row:
+    kept = 0.0 if one.wanted.keep.days or one.wanted.keep.last else None
+    return (
+        one.subscription_id, one.number, one.revision, one.url, one.source_key, wish, _host(one.url),
+        one.manner, one.scope, _settings(one.wanted), one.findings.model_dump_json(exclude_defaults=True),
+        one.next_check_at, one.lease_until, one.check_no, kept, one.created_at,
+    )  # fmt: skip
+
+
+def read_subscription(
+    subscription_id: str, number: int, revision: int, url: str, source_key: str, manner: str, scope: str,
+    wanted: str, findings: str, next_check_at: float | None, lease_until: float | None, check_no: int,
+    created_at: float,
+) -> Subscription:  # fmt: skip
+    return Subscription(
+        subscription_id, number, revision, url, source_key, manner, scope, _read_settings(wanted),
+        Findings.model_validate_json(findings), next_check_at, lease_until, check_no, created_at,
+    )  # fmt: skip
+
+
+def readable(rows: Iterable[Row]) -> Iterator[Subscription]:
+    """A damaged one, or one with a value that only a newer release knows, stops no other; it is logged."""
+    for row in rows:
+        try:
+            yield read_subscription(*row)
+        except ValueError:
+            log.error("subscription %s cannot be read: it is damaged, or of a newer release", row[0])
+
+
+def _item_row(item: Item) -> Row:
+    return (
+        item.subscription_id, item.key, item.number, item.state, item.reason, item.published_at, item.task_id,
+        item.manner, item.not_before, item.tries, int(item.pinned), item.found_at, item.fetched_at,
+        json.dumps(item.about, ensure_ascii=False),
+    )  # fmt: skip
+
+
+def _item(*row: Any) -> Item:
+    *columns, about = row
+    item = Item(*columns)
+    return replace(item, pinned=bool(item.pinned), about=json.loads(about))

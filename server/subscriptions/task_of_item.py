@@ -1,0 +1,41 @@
+"""The task of a subscription's item: its request, and its first status."""
+
+from datetime import datetime
+
+from pydantic_core import to_json
+
+from server.core.models import Entry, InLibrary, ProcessRequest, Says, Task, TaskStatus
+from server.subscriptions.subscription import Item, Subscription, SubscriptionSettings
+
+PRIORITY = -1  # what a client sends comes first
+
+
+def request_of(wanted: SubscriptionSettings, url: str) -> ProcessRequest:
+    """The request for the entry at `url`. Raises `ValidationError`."""
+    fields = {"priority": PRIORITY, **wanted.request, "url": url}
+    return ProcessRequest.model_validate_json(to_json(fields))
+
+
+def task_of(subscription: Subscription, item: Item, now: datetime) -> Task:
+    about = item.about
+    request = request_of(subscription.wanted, about["url"])
+    entry = Entry(
+        index=1,
+        url=about["url"],
+        item=about.get("item"),
+        title=about.get("title"),
+        duration=about.get("duration"),
+        uploader=about.get("uploader"),
+        says=Says.model_validate(about["says"]) if about.get("says") else None,
+    )
+    status = TaskStatus.new(request, now).model_copy(
+        update={
+            "url": entry.shown_url,
+            "video_info": entry.video_info,
+            "item": entry.item,
+            "says": entry.says,
+            "subscription_id": subscription.subscription_id,
+            **({"library": InLibrary()} if subscription.wanted.library else {}),
+        }
+    )
+    return Task(request, status)

@@ -1,0 +1,1 @@
+"""Updates: the daily look for a newer yt-dlp."""

@@ -1,0 +1,148 @@
+"""What a look's child says may be anything, and what a store or a worker refuses ends no looking."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from server.core.background import in_background
+from server.core.clock import Clock
+from server.core.errors import StorageFailed, WorkerSilent
+from server.settings import DownloadSettings, SubscriptionsSettings
+from server.subscriptions.looker import Looker
+from server.subscriptions.subscription import Claim, Findings, Subscription, SubscriptionSettings
+from server.tasks import leases
+
+URL = "https://a.test/feed"
+CLAIM = Claim(
+    Subscription("s", 1, 1, URL, URL, "", "", SubscriptionSettings(), Findings(), 0.0, None, 1, 0.0)
+)
+
+
+class Saying:
+    """A fork server, and its one child, which says `line`."""
+
+    def __init__(self, line: bytes) -> None:
+        self.line = line
+        self.started = 0
+        self.under_way: set[str] = set()
+
+    async def warm(self) -> None:
+        pass
+
+    async def start(self, name: str, *_: Any) -> "Saying":
+        self.started += 1
+        self.under_way.add(name)
+        return self
+
+    async def read_line(self) -> bytes:
+        return self.line
+
+    async def stop(self) -> None:
+        pass
+
+    def ended(self, name: str, _: None) -> None:
+        self.under_way.remove(name)
+
+
+class Rows:
+    """`due` is claimed at once, all of it."""
+
+    def __init__(self, *due: Claim) -> None:
+        self.due = list(due)
+        self.failures: list[str] = []
+        self.claims = 0
+
+    def listen(self, called: Callable[[], None]) -> None:
+        pass
+
+    async def fail(self, claim: Claim, code: str, *_: Any) -> None:
+        self.failures.append(code)
+
+    async def due_in(self, now: float) -> float:
+        return 0.0
+
+    async def renew(self, *_: Any) -> bool:
+        return False
+
+    async def expire(self, now: float) -> list[str]:
+        return ["a", "b", "c"]
+
+    async def claim(self, *_: Any) -> list[Claim]:
+        self.claims += 1
+        due, self.due = self.due, []
+        return due
+
+
+class Deleting:
+    """Tasks, of which each is refused by something else, but for the last."""
+
+    def __init__(self) -> None:
+        self.deleted: list[str] = []
+
+    async def delete(self, task_id: str) -> None:
+        for stuck, error in (("a", StorageFailed), ("b", WorkerSilent)):
+            if task_id == stuck:
+                raise error
+        self.deleted.append(task_id)
+
+
+async def looks(
+    rows: Rows, scratch: Path, until: Callable[[], bool], child: Saying | None = None, tasks: Any = None
+) -> None:
+    """Look until that is so."""
+    looker = Looker(
+        rows,  # type: ignore[arg-type]
+        tasks or Deleting(),  # type: ignore[arg-type]
+        child,  # type: ignore[arg-type]
+        SimpleNamespace(scratch=scratch),
+        SimpleNamespace(job=lambda *_, **__: None),  # type: ignore[arg-type]
+        None,  # type: ignore[arg-type]
+        DownloadSettings(),
+        SubscriptionsSettings(),
+        Clock(),
+    )
+    async with asyncio.timeout(20), in_background(looker.run(exist=True, alone=False), "looks"):
+        while not until():
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"no JSON\n",
+        b'{"kind": "noticed", "entries": [{"url": "ftp://a.test/"}]}\n',
+        b'{"kind": "noticed", "entries": [{"url": "https://a.test/", "guid": "\\ud800"}]}\n',
+        b'{"kind": "looked", "form": "neither"}\n',
+    ],
+)
+async def test_what_cannot_be_read_is_a_failure_and_not_asked_for_again_at_once(
+    tmp_path: Path, line: bytes
+) -> None:
+    rows, saying = Rows(CLAIM), Saying(line)
+    await looks(rows, tmp_path, lambda: bool(rows.failures), saying)
+    assert rows.failures == ["internal"]
+    assert not saying.under_way  # else each look would keep the release that it ran on
+
+
+async def test_a_look_at_a_subscription_that_is_gone_ends_and_makes_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Silent(Saying):
+        async def read_line(self) -> bytes:
+            await asyncio.Event().wait()
+            return b""
+
+    monkeypatch.setattr(leases, "RENEWED_EVERY", 0.01)
+    rows, silent = Rows(CLAIM), Silent(b"")
+    await looks(rows, tmp_path, lambda: silent.started > 0 and not silent.under_way, silent)
+    assert rows.failures == []
+
+
+async def test_what_cannot_be_removed_keeps_nobody_from_looking(tmp_path: Path) -> None:
+    rows, tasks = Rows(), Deleting()
+    await looks(rows, tmp_path, lambda: rows.claims > 0, tasks=tasks)
+    assert tasks.deleted[:1] == ["c"]

@@ -1,0 +1,52 @@
+"""What a client does with subscriptions, where it is cut off."""
+
+import pytest
+
+from server.core.clock import Clock
+from server.core.errors import StorageFailed, TaskNotFound
+from server.settings import SubscriptionsSettings
+from server.subscriptions.subscribing import Subscriptions
+
+
+class Rows:
+    """A store with one subscription and its tasks."""
+
+    def __init__(self, *tasks: str) -> None:
+        self.tasks = list(tasks)
+        self.is_there = True
+
+    async def unshared_tasks(self, subscription_id: str) -> list[str]:
+        return list(self.tasks)
+
+    async def remove(self, subscription_id: str, *, with_placed: bool) -> list[str]:
+        self.is_there = False
+        return list(self.tasks)
+
+
+class Deleting:
+    """The database goes away before the task `until` is deleted."""
+
+    def __init__(self, rows: Rows, until: str | None) -> None:
+        self.rows, self.until = rows, until
+
+    def refuse_when_closing(self) -> None:
+        pass
+
+    async def delete(self, task_id: str) -> None:
+        if task_id == self.until:
+            raise StorageFailed
+        if task_id not in self.rows.tasks:
+            raise TaskNotFound
+        self.rows.tasks.remove(task_id)
+
+
+async def test_a_removal_with_files_that_is_cut_off_can_be_made_once_more() -> None:
+    rows = Rows("a", "b", "c")
+    tasks = Deleting(rows, until="b")
+    subscriptions = Subscriptions(rows, tasks, SubscriptionsSettings(), Clock())  # type: ignore[arg-type]
+    with pytest.raises(StorageFailed):
+        await subscriptions.remove("s", with_files=True)
+    assert rows.is_there, "else nobody would know whose the other tasks were"
+    tasks.until = None
+    await subscriptions.remove("s", with_files=True)
+    assert (rows.is_there, rows.tasks) == (False, [])

@@ -1,0 +1,396 @@
+"""Bad input, patches, long polls and OPML: what of subscriptions does not need a look to be seen."""
+
+import asyncio
+import re
+import threading
+from collections.abc import Awaitable, Callable
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import listparser
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient
+
+from server.app import create_app
+from server.settings import (
+    DownloadSettings,
+    LibrarySettings,
+    Settings,
+    StorageSettings,
+    SubscriptionsSettings,
+)
+from server.subscriptions import opml, subscription_routes
+
+Client = TestClient[web.Request, web.Application]
+Connect = Callable[[web.Application], Awaitable[Client]]
+URL = "http://127.0.0.9:9/feed"
+OPML = {"Content-Type": "text/x-opml"}
+NOBODY = "123e4567-e89b-12d3-a456-426614174000"
+BOMB = b"""<?xml version="1.0"?>
+<!DOCTYPE o [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;&a;&a;">
+<!ENTITY c "&b;&b;&b;&b;&b;&b;&b;&b;&b;&b;">]>
+<opml><body><outline text="&c;" xmlUrl="http://a.test/"/></body></opml>"""
+
+
+@pytest.fixture
+async def client(aiohttp_client: Connect, tmp_path: Path) -> Client:
+    settings = Settings(
+        storage=StorageSettings(data_dir=tmp_path / "data"),
+        downloads=DownloadSettings(min_free_disk=0),
+        subscriptions=SubscriptionsSettings.model_validate({"max": 5}),
+        presets={"phone": {"quality": "720"}},
+    )
+    return await aiohttp_client(create_app(settings))
+
+
+async def subscribed(client: Client, url: str = URL, **fields: Any) -> dict[str, Any]:
+    response = await client.post("/api/subscriptions", json={"url": url, "enabled": False, **fields})
+    assert response.status == 201, await response.text()
+    assert response.headers["Location"].startswith("/api/subscriptions/")
+    payload: dict[str, Any] = await response.json()
+    return payload
+
+
+async def test_it_is_answered_before_anything_is_fetched(client: Client) -> None:
+    made = await subscribed(client, name="Mine", request={"preset": "phone"}, interval="90m")
+    assert made["stage"] == "paused"
+    assert (made["name"], made["interval"], made["revision"], made["items"]) == ("Mine", "90m", 1, {})
+    assert made["request"] == {"preset": "phone", "quality": "720"}, "a preset is resolved for good"
+    assert (await (await client.get("/api/subscriptions")).json())["subscriptions"] == [made]
+
+
+@pytest.mark.parametrize(
+    ("fields", "wrong"),
+    [
+        ({"url": ""}, {"url"}),
+        ({"url": "ftp://a/"}, {"url"}),
+        ({"interval": "4m"}, {"interval"}),
+        ({"interval": "31d"}, {"interval"}),
+        ({"interval": "1 h"}, {"interval"}),
+        ({"interval": 3600}, {"interval"}),
+        ({"interval": ""}, {"interval"}),
+        ({"name": ""}, {"name"}),
+        ({"filters": {"title": ""}}, {"filters.title"}),
+        ({"filters": {"title": "("}}, {"filters.title"}),
+        ({"filters": {"title": "(" * 150}}, {"filters.title"}),
+        ({"filters": {"title": "x" * 201}}, {"filters.title"}),
+        ({"filters": {"not_title": "[z-a]"}}, {"filters.not_title"}),
+        ({"filters": {"min_duration": 9, "max_duration": 3}}, {"filters.max_duration"}),
+        ({"filters": {"since": "2026-02-01", "until": "2026-01-01"}}, {"filters.until"}),
+        ({"filters": {"since": "2026-13-01"}}, {"filters.since"}),
+        ({"filters": {"kinds": []}}, {"filters.kinds"}),
+        ({"filters": {"kinds": ["film"]}}, {"filters.kinds.0"}),
+        ({"filters": {"members": "yes"}}, {"filters.members"}),
+        ({"filters": {"colour": "red"}}, {"filters.colour"}),
+        ({"backlog": ""}, {"backlog"}),
+        ({"backlog": {}}, {"backlog"}),
+        ({"backlog": {"last": 0}}, {"backlog.last"}),
+        ({"backlog": {"last": 1, "since": "2026-01-01"}}, {"backlog"}),
+        ({"keep": {"last": 0}}, {"keep.last"}),
+        ({"keep": {"days": -1}}, {"keep.days"}),
+        ({"request": {"quality": "9000", "nonsense": 1}}, {"request.quality", "request.nonsense"}),
+        ({"request": {"url": "http://a.test/"}}, {"request"}),
+        ({"request": {"playlist": True}}, {"request"}),
+        ({"request": {"cookies": "unknown"}}, {"request.cookies"}),
+        ({"request": {"preset": "unknown"}}, {"request.preset"}),
+        ({"request": []}, {"request"}),
+        ({"nonsense": 1, "interval": "1s"}, {"nonsense", "interval"}),
+    ],
+)
+async def test_wrong_fields_are_named(client: Client, fields: dict[str, Any], wrong: set[str]) -> None:
+    response = await client.post("/api/subscriptions", json={"url": URL, **fields})
+    answer = await response.json(content_type=None)
+    assert (response.status, answer["code"]) == (422, "invalid_request"), answer
+    assert {error["field"] for error in answer["errors"]} == wrong
+    assert all(error["message"] != "is not valid" for error in answer["errors"])
+
+
+async def test_an_interval_out_of_bounds_is_answered_with_the_bound(client: Client) -> None:
+    for interval, bound in (("1s", "5m"), ("31d", "30d")):
+        response = await client.post("/api/subscriptions?lang=en", json={"url": URL, "interval": interval})
+        [error] = (await response.json(content_type=None))["errors"]
+        assert error["message"].endswith(f" {bound}"), error
+
+
+async def test_an_interval_may_go_by_the_rate_of_the_source(client: Client) -> None:
+    made = await subscribed(client, interval="auto")
+    assert made["interval"] == "auto"
+    path = f"/api/subscriptions/{made['subscription_id']}"
+    assert (await (await client.patch(path, json={"interval": "2h"})).json())["interval"] == "2h"
+    assert (await (await client.patch(path, json={"interval": "auto"})).json())["interval"] == "auto"
+    assert (await client.patch(path, json={"interval": "Auto"})).status == 422
+
+
+async def test_a_source_is_subscribed_once_for_one_wish(client: Client) -> None:
+    made = await subscribed(client)
+    same = await client.post("/api/subscriptions", json={"url": f"{URL}#top", "interval": "2h"})
+    answer = await same.json(content_type=None)
+    assert (same.status, answer["code"]) == (409, "subscribed")
+    assert answer["subscription_id"] == made["subscription_id"]
+    other = await subscribed(client, filters={"title": "x"})
+    patched = await client.patch(f"/api/subscriptions/{other['subscription_id']}", json={"filters": None})
+    assert patched.status == 409
+    for number in range(3):
+        await subscribed(client, f"{URL}/{number}")
+    refused = await client.post("/api/subscriptions", json={"url": f"{URL}/9"})
+    assert (await refused.json(content_type=None))["code"] == "too_many_subscriptions"
+
+
+async def test_a_patch_refuses_an_unknown_field_by_name_also_as_null(client: Client) -> None:
+    body = {"url": "http://z.test/", "enabled": False}
+    mine = (await (await client.post("/api/subscriptions", json=body)).json())["subscription_id"]
+    answer = await client.patch(f"/api/subscriptions/{mine}", json={"shade": None, "keep": None})
+    assert answer.status == 422
+    assert [each["field"] for each in (await answer.json())["errors"]] == ["shade"]
+
+
+async def test_a_patch_merges_and_null_is_the_default(client: Client) -> None:
+    made = await subscribed(
+        client, filters={"title": "a", "min_duration": 5}, backlog={"last": 3}, keep={"days": 3}
+    )
+    path = f"/api/subscriptions/{made['subscription_id']}"
+    patch = {"filters": {"title": None, "max_duration": 9}, "backlog": {"since": "2026-01-31"}, "keep": None}
+    after = await (await client.patch(path, json=patch)).json()
+    assert after["filters"] == {"min_duration": 5, "max_duration": 9, "members": False}
+    assert (after["backlog"], after["keep"], after["revision"]) == ({"since": "2026-01-31"}, {}, 2)
+    assert (await (await client.get(path)).json()) == after
+    for wrong in ({"url": "http://b.test/"}, {"interval": "1s"}, {"filters": {"title": "("}}, {"enabled": 1}):
+        response = await client.patch(path, json=wrong)
+        assert response.status == 422, wrong
+    assert (await (await client.get(path)).json())["revision"] == 2
+
+
+@pytest.mark.parametrize(("name", "told"), [("\u202e a\n\u0000b ", "a b"), (" \t", URL), ("\u202e", URL)])
+async def test_a_name_is_one_line_that_can_be_read(client: Client, name: str, told: str) -> None:
+    made = await subscribed(client, name=name)
+    assert made["name"] == told
+    path = f"/api/subscriptions/{made['subscription_id']}"
+    await client.patch(path, json={"name": "Other"})
+    assert (await (await client.patch(path, json={"name": name})).json())["name"] == told
+
+
+async def test_what_is_right_no_longer_keeps_nobody_from_changing_anything_else(
+    aiohttp_client: Connect, tmp_path: Path
+) -> None:
+    """The folder of the library, a shorter interval and stored cookies may be gone since."""
+
+    def settings(least: str, library: Path | None) -> Settings:
+        return Settings(
+            storage=StorageSettings(data_dir=tmp_path / "data"),
+            downloads=DownloadSettings(min_free_disk=0),
+            subscriptions=SubscriptionsSettings.model_validate({"min_interval": least}),
+            library=LibrarySettings(path=library),
+        )
+
+    (tmp_path / "library").mkdir()
+    client = await aiohttp_client(create_app(settings("1m", tmp_path / "library")))
+    cookies = b"# Netscape HTTP Cookie File\na.test\tFALSE\t/\tFALSE\t0\ta\tb\n"
+    await client.put("/api/cookies/mine", data=cookies, headers={"Content-Type": "text/plain"})
+    made = await subscribed(client, interval="1m", library={"folder": "A"}, request={"cookies": "mine"})
+    path = f"/api/subscriptions/{made['subscription_id']}"
+    await client.delete("/api/cookies/mine")
+    await client.close()
+    client = await aiohttp_client(create_app(settings("1h", None)))
+    answer = await client.patch(path, json={"name": "Another"})
+    assert answer.status == 200, await answer.text()
+    assert (await answer.json()) == made | {"name": "Another", "revision": 2}
+    for again in ({"interval": "1m"}, {"library": {"folder": "B"}}, {"request": {"quality": "720"}}):
+        assert (await client.patch(path, json=again)).status == 422, again
+    freed = {"interval": None, "library": None, "request": {"cookies": None}}
+    assert (await client.patch(path, json=freed)).status == 200
+
+
+async def test_two_patches_at_once_are_both_made(client: Client) -> None:
+    made = await subscribed(client)
+    path = f"/api/subscriptions/{made['subscription_id']}"
+    patches = ({"name": "a"}, {"keep": {"last": 1}}, {"interval": "2h"}, {"backlog": "all"})
+    for response in await asyncio.gather(*(client.patch(path, json=patch) for patch in patches)):
+        assert response.status == 200
+    after = await (await client.get(path)).json()
+    assert (after["name"], after["keep"], after["interval"], after["backlog"]) == (
+        "a",
+        {"last": 1},
+        "2h",
+        "all",
+    )
+    assert after["revision"] == 5
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", ""),
+        ("PATCH", ""),
+        ("DELETE", ""),
+        ("POST", "/check"),
+        ("GET", "/items"),
+        ("POST", "/items/actions"),
+    ],
+)
+async def test_an_unknown_one_is_404(client: Client, method: str, path: str) -> None:
+    body = {"action": "skip", "state": "known"} if path == "/items/actions" else {}
+    for unknown in (NOBODY, "%00", "x" * 900):
+        response = await client.request(method, f"/api/subscriptions/{unknown}{path}", json=body)
+        answer = await response.json(content_type=None)
+        assert (response.status, answer["code"]) == (404, "subscription_not_found")
+
+
+@pytest.mark.parametrize(
+    ("body", "wrong"),
+    [
+        ({"action": "skip"}, {"keys"}),
+        ({"action": "skip", "keys": []}, {"keys"}),
+        ({"action": "skip", "keys": [""]}, {"keys.0"}),
+        ({"action": "skip", "keys": ["a"], "state": "known"}, {"keys"}),
+        ({"action": "burn", "state": "known"}, {"action"}),
+        ({"action": "skip", "state": ""}, {"state"}),
+        ({"action": "skip", "keys": ["a"] * 501}, {"keys"}),
+    ],
+)
+async def test_wrong_actions_are_named(client: Client, body: dict[str, Any], wrong: set[str]) -> None:
+    made = await subscribed(client)
+    response = await client.post(f"/api/subscriptions/{made['subscription_id']}/items/actions", json=body)
+    answer = await response.json(content_type=None)
+    assert response.status == 422, answer
+    assert {error["field"] for error in answer["errors"]} == wrong
+
+
+@pytest.mark.parametrize("query", ["state=", "state=lost", "limit=0", "limit=201", "cursor=", "cursor=x"])
+async def test_wrong_queries_are_named(client: Client, query: str) -> None:
+    made = await subscribed(client)
+    response = await client.get(f"/api/subscriptions/{made['subscription_id']}/items?{query}")
+    assert response.status == 422
+    assert (await client.delete(f"/api/subscriptions/{made['subscription_id']}?files=burn")).status == 422
+
+
+async def test_what_a_client_has_is_304_and_a_wait_ends_with_a_change(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subscription_routes, "LOOK_EVERY", 0.05)
+    made = await subscribed(client)
+    path = f"/api/subscriptions/{made['subscription_id']}"
+    etag = (await client.get(path)).headers["ETag"]
+    has_it = {"If-None-Match": etag}
+    assert (await client.get(path, headers=has_it)).status == 304
+    assert (await client.get(f"{path}?wait=0.1", headers=has_it)).status == 304
+    waiting = asyncio.create_task(client.get(f"{path}?wait=50", headers=has_it))
+    await asyncio.sleep(0)
+    assert (await client.patch(path, json={"name": "another"})).status == 200
+    async with asyncio.timeout(20):
+        response = await waiting
+    assert (response.status, (await response.json())["name"]) == (200, "another")
+    waiting = asyncio.create_task(
+        client.get(f"{path}?wait=50", headers={"If-None-Match": response.headers["ETag"]})
+    )
+    assert (await client.delete(path)).status == 204
+    async with asyncio.timeout(20):
+        assert (await waiting).status == 404
+
+
+async def test_what_a_client_gets_anyway_makes_no_other_wish(client: Client) -> None:
+    made = await subscribed(client, request={"quality": "720", "mute": True}, filters={"kinds": ["short"]})
+    for request in ({"mute": True, "quality": "720"}, {"quality": "720", "mute": True, "codec": "auto"}):
+        body = {"url": URL, "request": request, "filters": {"kinds": ["short", "short"], "members": False}}
+        response = await client.post("/api/subscriptions", json=body)
+        assert response.status == 409
+        assert (await response.json())["subscription_id"] == made["subscription_id"]
+    await subscribed(client, request={"quality": "720"}, filters={"kinds": ["short"]})
+
+
+async def test_opml_comes_back_as_it_went_and_another_reader_takes_it(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, threads = opml.written, []
+
+    def written(outlines: list[opml.Outline]) -> bytes:
+        threads.append(threading.current_thread())
+        return write(outlines)
+
+    monkeypatch.setattr(opml, "written", written)
+    await subscribed(client, "http://a.test/feed?a=1&b=2", name='Café "<&>" \x07 猫')
+    await subscribed(client, "http://b.test/feed")
+    exported = await client.get("/api/subscriptions.opml")
+    text = await exported.read()
+    assert exported.content_type == "text/x-opml"
+    assert threads
+    assert threading.main_thread() not in threads, "others are answered meanwhile"
+    read = listparser.parse(text)
+    assert read.bozo == 0
+    assert [(feed.title, feed.url) for feed in read.feeds] == [
+        ("http://b.test/feed", "http://b.test/feed"),
+        ('Café "<&>" 猫', "http://a.test/feed?a=1&b=2"),
+    ]
+    assert [outline.url for outline in opml.read(text, 2)] == [feed.url for feed in read.feeds]
+    again = await client.post("/api/subscriptions.opml", data=text, headers=OPML)
+    assert [each["status"] for each in (await again.json())["results"]] == [409, 409]
+
+
+async def test_as_many_outlines_are_taken_as_there_may_be_subscriptions(
+    aiohttp_client: Connect, tmp_path: Path
+) -> None:
+    settings = Settings(
+        storage=StorageSettings(data_dir=tmp_path / "data"),
+        downloads=DownloadSettings(min_free_disk=0),
+        subscriptions=SubscriptionsSettings.model_validate({"max": 1002}),
+    )
+    client = await aiohttp_client(create_app(settings))
+    for count, status in ((1002, 200), (1003, 422)):
+        outlines = b'<outline xmlUrl="ftp://refused.test/"/>' * count
+        text = b"<opml><body>" + outlines + b"</body></opml>"
+        response = await client.post("/api/subscriptions.opml", data=text, headers=OPML)
+        assert response.status == status
+
+
+async def test_each_outline_is_taken_or_refused_by_itself(client: Client) -> None:
+    text = b"""<opml version="1.0"><head/><body><outline text="Folder">
+        <outline title="One" type="rss" XMLURL="http://a.test/1"/>
+        <outline text="Two" xmlUrl="ftp://a.test/2"/><outline text="Same" xmlUrl="http://a.test/1"/>
+        <outline text="No link"/></outline></body></opml>"""
+    response = await client.post(
+        "/api/subscriptions.opml", data=text, headers={"Content-Type": "application/xml"}
+    )
+    results = (await response.json())["results"]
+    assert [(each["url"], each["status"]) for each in results] == [
+        ("http://a.test/1", 201),
+        ("ftp://a.test/2", 422),
+        ("http://a.test/1", 409),
+    ]
+    assert results[0]["subscription"]["name"] == "One"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"nonsense",
+        b"<opml>",
+        b"<rss/>",
+        b"<opml/>",
+        b"<opml><body>" + b"<outline>" * 60 + b"</outline>" * 60 + b"</body></opml>",
+        b"<opml><body>" + b'<outline xmlUrl="http://a.test/"/>' * 1001 + b"</body></opml>",
+        BOMB,
+        b'<!DOCTYPE opml SYSTEM "http://a.test/x.dtd"><opml><outline xmlUrl="http://a.test/"/></opml>',
+        b'<opml><outline xmlUrl="&undefined;"/></opml>',
+        "<opml><outline xmlUrl='http://ä.test/'/></opml>".encode("latin-1"),
+        b'<?xml version="1.0" encoding="utf-7"?><opml/>',
+        b'<?xml version="1.0" encoding="base64"?><opml/>',
+        b'<?xml version="1.0" encoding="idna"?><opml/>',
+    ],
+)
+async def test_what_is_no_opml_or_a_bomb_is_refused(client: Client, text: bytes) -> None:
+    response = await client.post("/api/subscriptions.opml", data=BytesIO(text), headers=OPML)
+    answer = await response.json(content_type=None)
+    assert (response.status, answer["code"]) == (422, "invalid_opml")
+    assert (await (await client.get("/api/subscriptions")).json())["subscriptions"] == []
+
+
+async def test_opml_is_bounded(client: Client) -> None:
+    response = await client.post(
+        "/api/subscriptions.opml", data=BytesIO(b" " * (1 << 20) + b"x"), headers=OPML
+    )
+    assert response.status == 413
+    response = await client.post("/api/subscriptions.opml", json={})
+    assert response.status == 415
+    assert re.search("text/x-opml", await response.text())

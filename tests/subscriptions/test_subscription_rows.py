@@ -1,0 +1,1037 @@
+"""Subscriptions, their items and looks, on every backend: who looks, what becomes a task, and only once."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from server.core.errors import (
+    AlreadySubscribed,
+    InvalidQuery,
+    QueueFull,
+    SubscriptionNotFound,
+    TooManySubscriptions,
+)
+from server.core.events import Cancelled, Completed, Failed, Retried, Started, apply
+from server.core.media_keys import MOST_ALIASES, key_of_link
+from server.core.models import Stage, Task, VideoInfo
+from server.core.ports import Submission
+from server.files.public_names import short_of
+from server.storage import postgresql, sqlite
+from server.storage.postgresql.store import PostgresStore
+from server.storage.sqlite.store import SqliteStore
+from server.storage.statements import Tables
+from server.subscriptions.subscription import (
+    DAY,
+    FIRST_HOLD,
+    GONE_AFTER,
+    HOUR,
+    Claim,
+    Findings,
+    Keep,
+    Looked,
+    Noticed,
+    Pace,
+    Settled,
+    Subscription,
+    SubscriptionSettings,
+    wish_of,
+)
+from server.subscriptions.task_of_item import request_of
+from tests.examples import new_task, utc_now
+
+AnyStore = SqliteStore | PostgresStore
+Open = Callable[[], AbstractAsyncContextManager[AnyStore]]
+PACE = Pace(interval=3600, min_interval=300, pause=5, max_new=3)
+LEASE = 60.0
+NOW = 1_800_000_000.0
+MAX_QUEUED = 12
+WHOLE = Looked(form="list", whole=True)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def open_any(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
+    if request.param == "sqlite":
+        path = tmp_path / "clipwire.db"
+        return lambda: sqlite.open_store(path, max_queued=MAX_QUEUED, find_short=short_of)
+    url = request.getfixturevalue("clean_database")
+    return lambda: postgresql.open_store(url, max_queued=MAX_QUEUED, find_short=short_of)
+
+
+@pytest.fixture
+async def store(open_any: Open) -> AsyncIterator[AnyStore]:
+    async with open_any() as store:
+        yield store
+
+
+async def subscribed(store: AnyStore, url: str = "https://a.test/list", **wanted: Any) -> Subscription:
+    settings = SubscriptionSettings.model_validate(wanted)
+    manner = request_of(settings, url).manner()
+    subscription = Subscription(
+        subscription_id=f"s-{url}-{manner}",
+        number=0,
+        revision=1,
+        url=url,
+        source_key=key_of_link(url),
+        manner=manner,
+        scope="",
+        wanted=settings,
+        findings=Findings(),
+        next_check_at=NOW,
+        lease_until=None,
+        check_no=0,
+        created_at=NOW,
+    )
+    return await store.subscriptions.add(subscription, wish_of(manner, settings), 3)
+
+
+async def claimed(store: AnyStore, now: float = NOW) -> Claim:
+    [claim] = await store.subscriptions.claim(1, LEASE, now)
+    return claim
+
+
+@pytest.mark.parametrize("odd", [{"published_at": "2026\0"}, {"verdict": "title\0"}, {"again": "a\0"}])
+def test_what_no_database_stores_is_refused(odd: dict[str, str]) -> None:
+    with pytest.raises(ValidationError):
+        entries(1, **odd)
+
+
+def entries(*numbers: int, **more: Any) -> list[Noticed]:
+    return [
+        Noticed(url=f"https://a.test/{n}", id=str(n), extractor_key="Site", title=f"Film {n}", **more)
+        for n in numbers
+    ]
+
+
+async def looked(
+    store: AnyStore, noticed: Sequence[Noticed], now: float = NOW, looked: Looked = WHOLE, pace: Pace = PACE
+) -> Settled:
+    """A look at the one subscription that is due."""
+    return await store.subscriptions.settle(await claimed(store, now), noticed, looked, pace, now)
+
+
+async def states(store: AnyStore, mine: Subscription) -> dict[str, str]:
+    found, _ = await store.subscriptions.items(mine.subscription_id, None, None, 100)
+    return {item.key: f"{item.state} {item.reason}" if item.reason else item.state for item in found}
+
+
+async def ended(store: AnyStore, task: Task, **event: Any) -> Task:
+    """The task after an attempt that was completed, or ended as `event` says."""
+    started = apply((await store.get(task.status.task_id)).status, Started(), utc_now())
+    assert await store.save(started)
+    end = Failed(**event) if event else Completed(files={}, video_info=info_of(task))
+    after = apply(started, end, utc_now())
+    assert await store.save(after)
+    return replace(task, status=after)
+
+
+def info_of(task: Task) -> VideoInfo:
+    return VideoInfo(id=task.status.url.rpartition("/")[2], extractor_key="Site")
+
+
+# Subscribing.
+
+
+async def test_what_was_subscribed_is_there_after_a_restart(open_any: Open) -> None:
+    async with open_any() as store:
+        filters = {"title": "a", "min_age": "2h"}
+        made = await subscribed(store, filters=filters, backlog={"last": 3}, interval="90m")
+    async with open_any() as store:
+        assert await store.subscriptions.get(made.subscription_id) == made
+        assert made.wanted.interval == 5400
+
+
+async def test_the_same_of_the_same_source_is_refused_and_too_many_are(store: AnyStore) -> None:
+    made = await subscribed(store)
+    with pytest.raises(AlreadySubscribed) as same:
+        await subscribed(store, keep={"last": 3})
+    assert same.value.extra == {"subscription_id": made.subscription_id}
+    await subscribed(store, request={"quality": "720"})
+    await subscribed(store, "https://b.test/list")
+    with pytest.raises(TooManySubscriptions):
+        await subscribed(store, "https://c.test/list")
+
+
+async def test_of_two_at_once_one_subscribes(store: AnyStore) -> None:
+    results = await asyncio.gather(subscribed(store), subscribed(store), return_exceptions=True)
+    assert sorted(type(result).__name__ for result in results) == ["AlreadySubscribed", "Subscription"]
+
+
+@pytest.mark.parametrize("subscription_id", ["nope", "", "\0", "x" * 5000])
+async def test_an_unknown_one_is_not_found(store: AnyStore, subscription_id: str) -> None:
+    with pytest.raises(SubscriptionNotFound):
+        await store.subscriptions.get(subscription_id)
+    with pytest.raises(SubscriptionNotFound):
+        await store.subscriptions.items(subscription_id, None, None, 1)
+    with pytest.raises(SubscriptionNotFound):
+        await store.subscriptions.remove(subscription_id)
+
+
+@pytest.mark.parametrize("cursor", ["x", "-1", "١", "9" * 30])
+async def test_a_cursor_that_nobody_has_given_is_refused(store: AnyStore, cursor: str) -> None:
+    with pytest.raises(InvalidQuery):
+        await store.subscriptions.page(cursor, 1)
+
+
+async def test_pages_of_subscriptions_and_of_items_are_newest_first(store: AnyStore) -> None:
+    one, two = await subscribed(store), await subscribed(store, "https://b.test/list")
+    page, cursor = await store.subscriptions.page(None, 1)
+    assert [each.subscription_id for each in page] == [two.subscription_id]
+    page, cursor = await store.subscriptions.page(cursor, 1)
+    assert ([each.subscription_id for each in page], cursor) == ([one.subscription_id], None)
+    await looked(store, entries(3, 2, 1))
+    found, cursor = await store.subscriptions.items(one.subscription_id, None, None, 2)
+    assert [item.key for item in found] == ["site 3", "site 2"]
+    found, cursor = await store.subscriptions.items(one.subscription_id, None, cursor, 2)
+    assert ([item.key for item in found], cursor) == (["site 1"], None)
+
+
+async def test_a_change_follows_the_stored_one_or_is_refused(store: AnyStore) -> None:
+    made = await subscribed(store)
+    await looked(store, entries(1))
+    after = replace(made, revision=2, wanted=SubscriptionSettings(enabled=False))
+    assert await store.subscriptions.change(after, "w", look=False, keep=False)
+    assert not await store.subscriptions.change(after, "w", look=False, keep=False)
+    stored = await store.subscriptions.get(made.subscription_id)
+    assert (stored.next_check_at, stored.stage(NOW)) == (None, "paused")
+    assert await store.subscriptions.claim(1, LEASE, NOW + DAY) == []
+
+
+# Who looks.
+
+
+async def test_a_change_keeps_what_only_a_newer_release_knows_where_it_belongs(store: AnyStore) -> None:
+    mine = await subscribed(store, feed={"name": "talks", "explicit": True}, filters={"title": "a"})
+    newer = {
+        "feed": {"name": "talks", "explicit": True, "color": "red"},
+        "filters": {"title": "a", "mood": "glad"},
+        "weather": "fine",
+    }
+    put = "UPDATE subscriptions SET wanted = ?"
+    await store.subscriptions._transactions.write(lambda tables: tables.run(put, (json.dumps(newer),)))
+    wanted = SubscriptionSettings.model_validate({"feed": {"name": "talk"}})
+    after = replace(mine, revision=2, wanted=wanted)
+    assert await store.subscriptions.change(after, "w", look=False, keep=False)
+    rows = await store.subscriptions._transactions.read(
+        lambda tables: tables.fetch("SELECT wanted FROM subscriptions")
+    )
+    assert json.loads(rows[0][0]) == {"feed": {"name": "talk", "color": "red"}, "weather": "fine"}
+
+
+async def test_one_that_only_a_newer_release_can_read_stops_no_other(store: AnyStore) -> None:
+    odd = await subscribed(store, backlog="all", keep={"days": 1}, feed={"name": "odd"})
+    fails, whole = (await looked(store, entries(9, 8))).tasks
+    sound = await subscribed(
+        store, "https://b.test/list", backlog="all", keep={"days": 1}, feed={"name": "b"}
+    )
+    newer = {"feed": {"name": "odd", "category": "Dreams"}, "keep": {"days": 1}, "library": {}}
+    put = "UPDATE subscriptions SET wanted = ? WHERE subscription_id = ?"
+    values = json.dumps(newer), odd.subscription_id
+    await store.subscriptions._transactions.write(lambda tables: tables.run(put, values))
+    assert await store.subscriptions.page(None, 1) == ([sound], str(sound.number))
+    assert await store.subscriptions.page(str(sound.number), 1) == ([], None)
+    assert [name for name, _ in (await store.feeds.all())[1]] == ["b"]
+    await ended(store, fails, code="http_503")
+    await ended(store, whole)
+    items = "SELECT state FROM items ORDER BY key DESC"
+    found = await store.subscriptions._transactions.read(lambda tables: tables.fetch(items))
+    assert found == [("waiting",), ("fetched",)]
+    claims = await store.subscriptions.claim(2, LEASE, NOW + 2 * HOUR)
+    assert [each.subscription.subscription_id for each in claims] == [sound.subscription_id]
+    [task] = (await store.subscriptions.settle(claims[0], entries(1), WHOLE, PACE, NOW + 2 * HOUR)).tasks
+    await ended(store, task)
+    later = utc_now().timestamp() + 2 * DAY
+    assert await store.subscriptions.expire(later) == [task.status.task_id]
+    await store.mark_removed(task.status.task_id)
+    assert await store.subscriptions.expire(later + 60) == []
+    [(kept,)] = await store.subscriptions._transactions.read(
+        lambda tables: tables.fetch("SELECT min(keep_at) FROM subscriptions")
+    )
+    assert kept > later + 60, "it is not asked for at once again"
+    with pytest.raises(SubscriptionNotFound):
+        await store.subscriptions.get(odd.subscription_id)
+    assert (await store.feeds.find("odd"))[1] is None
+    await store.subscriptions.remove(odd.subscription_id)
+    with pytest.raises(SubscriptionNotFound):
+        await store.subscriptions.remove(odd.subscription_id)
+
+
+async def test_one_look_at_a_time_and_a_dead_one_is_taken_over(store: AnyStore) -> None:
+    await subscribed(store)
+    first = await claimed(store)
+    assert await store.subscriptions.claim(1, LEASE, NOW + 1) == []
+    second = await claimed(store, NOW + LEASE + 1)
+    assert second.subscription.check_no == first.subscription.check_no + 1
+    late = await store.subscriptions.settle(first, entries(1), WHOLE, PACE, NOW + LEASE + 2)
+    assert late.is_late
+    assert not await store.subscriptions.renew(first, LEASE, NOW)
+    assert await store.subscriptions.renew(second, LEASE, NOW + LEASE + 30)
+    assert await store.subscriptions.claim(1, LEASE, NOW + 2 * LEASE + 2) == []
+    assert await store.subscriptions.fail(first, "timeout", None, None, PACE, NOW) is None
+    done = await store.subscriptions.settle(second, entries(1), WHOLE, PACE, NOW + LEASE + 40)
+    assert not done.is_late
+
+
+async def test_a_host_is_looked_at_once_at_a_time_and_then_paused(store: AnyStore) -> None:
+    one = await subscribed(store)
+    await subscribed(store, "https://a.test/other")
+    other_host = await subscribed(store, "https://b.test/list")
+    claims = await store.subscriptions.claim(5, LEASE, NOW)
+    assert {claim.subscription.subscription_id for claim in claims} == {
+        one.subscription_id,
+        other_host.subscription_id,
+    }
+    for claim in claims:
+        await store.subscriptions.settle(claim, entries(1), WHOLE, PACE, NOW)
+    assert await store.subscriptions.claim(5, LEASE, NOW + 4) == []
+    assert len(await store.subscriptions.claim(5, LEASE, NOW + 5)) == 1
+
+
+async def test_a_clock_that_was_ahead_puts_nothing_off_for_ever(store: AnyStore) -> None:
+    await subscribed(store)
+    ahead = NOW + 400 * DAY
+    await store.subscriptions.settle(await claimed(store, ahead), entries(1), WHOLE, PACE, ahead)
+    assert await store.subscriptions.due_in(NOW) == 0, "else nobody would ask for it"
+    assert (await claimed(store, NOW)).subscription.check_no == 2
+
+
+async def test_nor_does_it_hold_a_host_or_a_lease_for_ever(store: AnyStore) -> None:
+    await subscribed(store)
+    ahead = NOW + 10 * DAY
+    await store.subscriptions.hold("a.test", None, ahead)
+    assert await store.subscriptions.due_in(NOW) == 0
+    await claimed(store, NOW)
+    await claimed(store, ahead + DAY)  # whose server dies
+    assert await store.subscriptions.due_in(NOW) == 0
+    await claimed(store, NOW)
+    assert (await store.subscriptions.due_in(NOW) or 0) > LEASE / 2, "one under way is waited for"
+
+
+async def test_nothing_is_due_where_nobody_has_subscribed(store: AnyStore) -> None:
+    assert await store.subscriptions.due_in(NOW) is None
+    made = await subscribed(store)
+    due = await store.subscriptions.due_in(NOW - 100)
+    assert due is not None
+    assert 99 < due <= 101
+    await store.subscriptions.remove(made.subscription_id)
+    assert await store.subscriptions.due_in(NOW) is None
+
+
+async def test_a_held_host_wakes_nobody_before_its_hold_ends(store: AnyStore) -> None:
+    await subscribed(store)
+    await store.subscriptions.fail(await claimed(store), "http_429", None, 7200.0, PACE, NOW)
+    later = NOW + 3 * HOUR
+    await store.subscriptions.hold("a.test", None, later)
+    assert await store.subscriptions.claim(1, LEASE, later + 10) == []
+    due = await store.subscriptions.due_in(later + 10)
+    assert due is not None
+    assert due > 1000
+
+
+async def test_a_host_is_forgotten_with_its_last_subscription_unless_it_has_refused(store: AnyStore) -> None:
+    async def hosts() -> list[str]:
+        read = store.subscriptions._transactions.read
+        return sorted(
+            host for [host] in await read(lambda tables: tables.fetch("SELECT host FROM source_hosts", ()))
+        )
+
+    mine = [await subscribed(store, f"https://{name}.test/list") for name in "ab"]
+    other = await subscribed(store, "https://a.test/other")
+    for number in range(3):
+        await looked(store, entries(), now=NOW + 10 * number)
+    await store.subscriptions.hold("b.test", 60.0, NOW)
+    await store.subscriptions.remove(mine[0].subscription_id)
+    assert await hosts() == ["a.test", "b.test"]
+    await store.subscriptions.remove(other.subscription_id)
+    await store.subscriptions.remove(mine[1].subscription_id)
+    assert await hosts() == ["b.test"]
+
+
+async def test_who_waits_is_called_when_something_is_due_sooner(store: AnyStore) -> None:
+    called = 0
+
+    def call() -> None:
+        nonlocal called
+        called += 1
+
+    if isinstance(store, SqliteStore):  # with PostgreSQL the relay tells it
+        store.subscriptions.listen(call)
+        made = await subscribed(store)
+        await store.subscriptions.due(made.subscription_id, NOW)
+        assert called == 2
+
+
+# What becomes a task.
+
+
+async def test_the_first_look_knows_the_old_ones_and_later_ones_are_fetched(store: AnyStore) -> None:
+    mine = await subscribed(store)
+    first = await looked(store, entries(2, 1))
+    assert list(first.tasks) == []
+    second = await looked(store, entries(3), NOW + 2 * HOUR)
+    [task] = second.tasks
+    assert (task.status.url, task.status.priority) == ("https://a.test/3", -1)
+    assert task.status.subscription_id == mine.subscription_id
+    assert task.status.video_info.title == "Film 3"
+    assert (await store.get(task.status.task_id)).status.stage is Stage.QUEUED
+    assert await states(store, mine) == {"site 3": "queued", "site 2": "known", "site 1": "known"}
+    assert (await store.subscriptions.counts([mine.subscription_id]))[mine.subscription_id] == {
+        "queued": 1,
+        "known": 2,
+    }
+
+
+async def test_the_same_entries_again_change_nothing(store: AnyStore) -> None:
+    mine = await subscribed(store, backlog="all")
+    await looked(store, entries(2, 1))
+    again = await looked(store, entries(2, 1, 2), NOW + 2 * HOUR)
+    assert list(again.tasks) == []
+    assert await states(store, mine) == {"site 2": "queued", "site 1": "queued"}
+
+
+async def test_a_guid_a_link_or_an_old_id_make_it_the_same_entry(store: AnyStore) -> None:
+    mine = await subscribed(store)
+    old = Noticed(url="https://cdn.test/1?ticket=a", guid="g1", title="Film")
+    await looked(store, [old])
+    moved = Noticed(url="https://cdn.test/1?ticket=b", guid="g1", title="Film")
+    assert not (await looked(store, [moved], NOW + 2 * HOUR)).tasks
+    renamed = Noticed(url="https://cdn.test/1?ticket=b", guid="g2", title="Film")
+    assert not (await looked(store, [renamed], NOW + 4 * HOUR)).tasks, "its link is known by now"
+    assert len(await states(store, mine)) == 1
+
+
+async def test_a_link_of_whatever_is_the_latest_gives_no_entry_the_guid_of_another(store: AnyStore) -> None:
+    mine = await subscribed(store)
+    await looked(store, [Noticed(url="https://a.test/latest.mp3", guid="g1", title="News at 1")])
+    await looked(
+        store, [Noticed(url="https://a.test/latest.mp3", guid="g2", title="News at 2")], NOW + 2 * HOUR
+    )
+    lasting = Noticed(url="https://a.test/2.mp3", guid="g2", title="News at 2")
+    [task] = (await looked(store, [lasting], NOW + 4 * HOUR)).tasks
+    assert task.status.url == lasting.url
+    assert len(await states(store, mine)) == 2
+
+
+async def test_a_feed_whose_guids_are_always_new_fills_no_table(store: AnyStore) -> None:
+    mine = await subscribed(store)
+    for number in range(MOST_ALIASES + 5):
+        each = Noticed(url="https://a.test/1.mp3", guid=f"g{number}", title="Film")
+        await looked(store, [each], NOW + 2 * HOUR * number)
+    claim = await claimed(store, NOW + 99 * HOUR)
+    assert len(claim.known) == 1 + MOST_ALIASES
+    assert len(await states(store, mine)) == 1
+
+
+async def test_the_newest_ones_that_backlog_asks_for_are_those_that_filters_let_pass(store: AnyStore) -> None:
+    mine = await subscribed(store, backlog={"last": 2})
+    noticed = [*entries(6, verdict="title"), *entries(5), *entries(4, verdict="title"), *entries(3, 2)]
+    await looked(store, noticed)
+    assert await states(store, mine) == {
+        "site 6": "known",
+        "site 5": "queued",
+        "site 4": "known",
+        "site 3": "queued",
+        "site 2": "known",
+    }
+
+
+@pytest.mark.parametrize(("backlog", "state"), [("none", "known"), ("all", "queued"), ({"last": 1}, "known")])
+async def test_what_the_first_look_at_a_long_list_did_not_come_to_was_there_before(
+    store: AnyStore, backlog: Any, state: str
+) -> None:
+    mine = await subscribed(store, backlog=backlog)
+    cut = WHOLE.model_copy(update={"whole": False, "truncated": True})
+    await looked(store, entries(1), looked=cut)
+    soon = await next_look(store, mine)
+    assert soon <= NOW + PACE.min_interval * 1.1
+    await looked(store, entries(4, 2, 3), soon, WHOLE.model_copy(update={"tail": 2}))
+    assert await states(store, mine) == {
+        "site 1": "known" if backlog == "none" else "queued",
+        "site 4": "queued",
+        "site 2": state,
+        "site 3": state,
+    }
+    later = await next_look(store, mine)
+    assert later > soon + PACE.min_interval * 1.1
+    await looked(store, entries(5), later, WHOLE.model_copy(update={"tail": 1}))
+    assert (await states(store, mine))["site 5"] == "queued", "it was added later"
+
+
+async def test_an_item_that_no_database_can_have_is_not_there(store: AnyStore) -> None:
+    mine = await subscribed(store)
+    await looked(store, entries(1))
+    [found] = await store.subscriptions.items_of(mine.subscription_id, ["site\0", "site 1"], None, 5)
+    assert found.key == "site 1"
+
+
+@pytest.mark.parametrize("guid", ["a\0b", "\ud800"])
+async def test_a_guid_that_is_no_text_for_a_database_tells_entries_apart(store: AnyStore, guid: str) -> None:
+    mine = await subscribed(store)
+    noticed = [
+        Noticed.model_construct(url=f"https://a.test/{name}.mp3", guid=f"{guid}{name}") for name in "ab"
+    ]
+    await looked(store, noticed)
+    moved = Noticed.model_construct(url="https://b.test/a.mp3", guid=f"{guid}a")
+    await looked(store, [moved], NOW + 2 * HOUR)
+    assert len(await states(store, mine)) == 2
+
+
+async def test_a_guid_is_known_in_its_own_feed_only(store: AnyStore) -> None:
+    await subscribed(store)
+    await looked(store, [Noticed(url="https://a.test/1.mp3", guid="1")])
+    other = await subscribed(store, "https://b.test/list", backlog="all")
+    [task] = (await looked(store, [Noticed(url="https://b.test/1.mp3", guid="1")])).tasks
+    assert task.status.subscription_id == other.subscription_id
+
+
+async def test_of_many_new_ones_the_newest_are_fetched_and_the_others_held(store: AnyStore) -> None:
+    mine = await subscribed(store)
+    await looked(store, entries(1))
+    found = await looked(store, entries(*range(9, 1, -1)), NOW + 2 * HOUR)
+    assert [task.status.url[-1] for task in found.tasks] == ["9", "8", "7"]
+    assert not (await looked(store, [], NOW + 4 * HOUR)).tasks
+    assert list((await states(store, mine)).values()).count("waiting held") == 5
+
+
+async def test_numbers_of_tasks_grow_with_the_age_of_entries(store: AnyStore) -> None:
+    await subscribed(store, backlog="all")
+    tasks = (await looked(store, entries(3, 2, 1))).tasks
+    by_number = sorted(tasks, key=lambda task: task.status.number)
+    assert [task.status.url[-1] for task in by_number] == ["1", "2", "3"]
+
+
+async def test_what_the_backlog_asks_for_becomes_tasks_until_it_is_done(store: AnyStore) -> None:
+    mine = await subscribed(store, backlog={"last": 7})
+    made = []
+    for number in range(4):
+        noticed = [] if number else entries(*range(9, 0, -1))
+        made += [len((await looked(store, noticed, NOW + number * 2 * HOUR)).tasks)]
+    assert made == [3, 3, 1, 0]
+    assert list((await states(store, mine)).values()).count("known") == 2
+
+
+async def test_a_full_queue_takes_what_it_can_and_the_rest_later(store: AnyStore) -> None:
+    pace = replace(PACE, max_new=20)
+    mine = await subscribed(store, backlog="all")
+    first = await looked(store, entries(*range(15, 0, -1)), pace=pace)
+    assert len(first.tasks) == MAX_QUEUED
+    for task in first.tasks:
+        await ended(store, task)
+    second = await looked(store, [], NOW + 2 * HOUR, pace=pace)
+    assert len(second.tasks) == 15 - MAX_QUEUED
+    assert set((await states(store, mine)).values()) == {"fetched", "queued"}
+
+
+async def test_entries_wait_or_are_skipped_as_their_verdict_says(store: AnyStore) -> None:
+    mine = await subscribed(store, backlog="all")
+    noticed = [
+        *entries(1, verdict="title"),
+        *entries(2, verdict="not_live_yet", begins_at=NOW + 3 * DAY),
+        *entries(3, verdict="members_only"),
+        *entries(4, verdict="too_young", begins_at=NOW + HOUR),
+        *entries(5, verdict="unclear"),
+    ]
+    assert not (await looked(store, noticed)).tasks
+    assert await states(store, mine) == {
+        "site 1": "skipped title",
+        "site 2": "waiting not_live_yet",
+        "site 3": "waiting members_only",
+        "site 4": "waiting too_young",
+        "site 5": "waiting unclear",
+    }
+    claim = await claimed(store, NOW + 2 * HOUR)
+    assert {item.key for item in claim.again} == {"site 4", "site 5"}
+    again = [
+        Noticed(url="https://a.test/4", again="site 4"),
+        Noticed(url="https://a.test/5", again="site 5", verdict="min_duration"),
+    ]
+    settled = await store.subscriptions.settle(claim, again, WHOLE, PACE, NOW + 2 * HOUR)
+    assert [task.status.url for task in settled.tasks] == ["https://a.test/4"]
+    assert (await states(store, mine))["site 5"] == "skipped min_duration"
+    later = await claimed(store, NOW + 4 * DAY)
+    assert {item.key for item in later.again} == {"site 2", "site 3"}
+    again = [Noticed(url="https://a.test/3", again="site 3", verdict="code:members_only")]
+    await store.subscriptions.settle(later, again, WHOLE, PACE, NOW + 4 * DAY)
+    assert (await states(store, mine))["site 3"] == "waiting members_only"
+
+
+async def test_a_broadcast_that_is_late_is_looked_at_hourly_and_its_announced_time_is_kept(
+    store: AnyStore,
+) -> None:
+    mine = await subscribed(store, backlog="all")
+    await looked(store, entries(1, verdict="not_live_yet", begins_at=NOW + 2 * HOUR))
+
+    async def item() -> tuple[str | None, float]:
+        [[one], _] = await store.subscriptions.items(mine.subscription_id, None, None, 9)
+        return one.reason, (one.not_before or 0.0) - NOW
+
+    assert await item() == ("not_live_yet", 2 * HOUR)
+    late = Noticed(url="https://a.test/1", again="site 1", verdict="not_live_yet", begins_at=NOW + 2 * HOUR)
+    await looked(store, [late], NOW + 2 * HOUR + 5)
+    assert await item() == ("not_live_yet", 3 * HOUR + 5), "nobody knows how late it is"
+    for hour in range(1, 46):
+        now = NOW + (2 + hour) * HOUR + 5
+        await looked(store, [late], now)
+    assert (await item())[0] == "not_live_yet"
+
+
+async def test_a_look_that_meets_a_members_entry_says_so(store: AnyStore) -> None:
+    mine = await subscribed(store, backlog="all")
+    await looked(store, entries(1, verdict="unclear"))
+    again = Noticed(url="https://a.test/1", again="site 1", verdict="code:members_only")
+    await looked(store, [again], NOW + HOUR)
+    assert await states(store, mine) == {"site 1": "waiting members_only"}
+
+
+async def test_of_a_list_without_days_a_backlog_since_a_day_takes_what_is_that_new(store: AnyStore) -> None:
+    """Each entry is looked at by itself, and most of them later than the list."""
+    mine = await subscribed(store, backlog={"since": "2027-01-01"})
+    await looked(store, entries(4, 3, 2, 1, verdict="unclear"))
+    days = {"4": "2027-01-02", "3": "2026-12-31", "2": None}
+    again = [
+        Noticed(url=f"https://a.test/{n}", again=f"site {n}", published_at=day) for n, day in days.items()
+    ]
+    await looked(store, [*again, *entries(5, verdict="unclear")], NOW + HOUR)
+    new = [Noticed(url="https://a.test/5", again="site 5")]
+    [task] = (await looked(store, new, NOW + 2 * HOUR)).tasks
+    assert task.status.url.endswith("/5"), "it was not there before"
+    assert await states(store, mine) == {
+        "site 5": "queued",
+        "site 4": "queued",
+        "site 3": "known",
+        "site 2": "skipped unclear",
+        "site 1": "waiting unclear",
+    }
+
+
+async def test_an_entry_to_which_another_has_led_is_that_one(store: AnyStore) -> None:
+    mine = await subscribed(store, backlog="all")
+    [task] = (await looked(store, entries(1))).tasks
+    status = apply((await store.get(task.status.task_id)).status, Started(), utc_now())
+    assert await store.save(status)
+    elsewhere = VideoInfo(id="2", extractor_key="Site", webpage_url="https://a.test/2")
+    assert await store.save(apply(status, Completed(files={}, video_info=elsewhere), utc_now()))
+    assert not (await looked(store, entries(2, 1), NOW + 2 * HOUR)).tasks
+    assert await states(store, mine) == {"site 1": "fetched"}
+    assert not (await looked(store, entries(2, 1), NOW + 4 * HOUR)).tasks
+    assert await states(store, mine) == {"site 1": "fetched"}
+    other = await subscribed(store, "https://b.test/list", backlog="all")
+    assert not (await looked(store, entries(1, 2), NOW + 4 * HOUR)).tasks
+    assert set((await states(store, other)).values()) == {"fetched in_memory"}
+
+
+async def test_what_is_remembered_is_not_fetched_again(store: AnyStore) -> None:
+    await store.media.take(["site 1"], NOW)
+    mine = await subscribed(store, backlog="all")
+    [task] = (await looked(store, entries(2, 1))).tasks
+    assert task.status.url.endswith("/2")
+    assert (await states(store, mine))["site 1"] == "fetched in_memory"
+
+
+# Two subscriptions.
+
+
+async def test_two_that_want_the_same_share_a_task_and_follow_it(store: AnyStore) -> None:
+    one = await subscribed(store, backlog="all")
+    [task] = (await looked(store, entries(1))).tasks
+    two = await subscribed(store, "https://b.test/list", backlog="all")
+    assert not (await looked(store, entries(1))).tasks
+    assert await states(store, two) == {"site 1": "queued"}
+    failed = await ended(store, task, code="http_503")
+    assert await states(store, one) == await states(store, two) == {"site 1": "waiting retry"}
+    assert await store.save(apply(failed.status, Retried(), utc_now()))
+    assert await states(store, two) == {"site 1": "queued"}
+    await ended(store, task)
+    assert await states(store, one) == await states(store, two) == {"site 1": "fetched"}
+    assert await store.subscriptions.remove(one.subscription_id) == [], "the other one has it"
+    assert await store.subscriptions.remove(two.subscription_id) == [task.status.task_id]
+
+
+async def test_what_waits_for_its_turn_or_a_client_shares_a_task_that_came_meanwhile(store: AnyStore) -> None:
+    one = await subscribed(store, backlog="all")
+    await looked(store, entries(*range(5, 0, -1)))  # 2 and 1 wait for their turn
+    await subscribed(store, "https://b.test/list", backlog="all")
+    [first, second] = (await looked(store, entries(2, 1))).tasks
+    for _ in range(2):  # at either
+        assert not (await looked(store, [], NOW + 2 * HOUR)).tasks
+    waiting = await store.subscriptions.items_of(one.subscription_id, ["site 2", "site 1"], None, 2)
+    assert {item.task_id for item in waiting} == {first.status.task_id, second.status.task_id}
+    three = await subscribed(store, "https://c.test/list")
+    await looked(store, entries(1), NOW + 2 * HOUR)
+    known, _ = await store.subscriptions.items(three.subscription_id, None, None, 1)
+    assert await store.subscriptions.fetch(known, NOW) == {}
+    assert (await states(store, three)) == {"site 1": "queued"}
+
+
+async def test_two_looks_at_once_make_one_task(store: AnyStore) -> None:
+    await subscribed(store, backlog="all")
+    await subscribed(store, "https://b.test/list", backlog="all")
+    one, two = await store.subscriptions.claim(2, LEASE, NOW)
+    settle = store.subscriptions.settle
+    found = await asyncio.gather(
+        settle(one, entries(1), WHOLE, PACE, NOW), settle(two, entries(1), WHOLE, PACE, NOW)
+    )
+    assert sum(len(each.tasks) for each in found) == 1
+
+
+async def test_another_quality_is_another_task(store: AnyStore) -> None:
+    await subscribed(store, backlog="all")
+    await looked(store, entries(1))
+    await subscribed(store, "https://b.test/list", backlog="all", request={"quality": "720"})
+    assert len((await looked(store, entries(1))).tasks) == 1
+
+
+# The ends of tasks.
+
+
+@pytest.mark.parametrize(
+    ("code", "state", "delay"),
+    [
+        ("http_503", "waiting retry", HOUR),
+        ("timeout", "waiting retry", HOUR),
+        ("members_only", "waiting members_only", DAY),
+        ("unavailable", "waiting retry", DAY),
+        ("live_rejected", "waiting not_live_yet", HOUR),
+        ("unsupported_url", "failed unsupported_url", None),
+    ],
+)
+async def test_a_failure_is_tried_again_if_that_may_help(
+    store: AnyStore, code: str, state: str, delay: float | None
+) -> None:
+    mine = await subscribed(store, backlog="all")
+    [task] = (await looked(store, entries(1))).tasks
+    failed = await ended(store, task, code=code)
+    [item], _ = await store.subscriptions.items(mine.subscription_id, None, None, 1)
+    assert f"{item.state} {item.reason}" == state
+    if delay is None:
+        assert item.not_before is None
+        return
+    at = failed.status.completed_at
+    assert at
+    assert item.not_before == pytest.approx(at.timestamp() + delay)
+    due = item.not_before + 1 if item.not_before else 0.0
+    claim = await claimed(store, due)
+    settled = await store.subscriptions.settle(claim, [], WHOLE, PACE, due)
+    assert settled.retry == [task.status.task_id]
+
+
+async def test_tries_come_to_an_end(store: AnyStore) -> None:
+    mine = await subscribed(store, backlog="all")
+    [task] = (await looked(store, entries(1))).tasks
+    for _ in range(4):
+        failed = await ended(store, task, code="timeout")
+        assert (await states(store, mine))["site 1"] == "waiting retry"
+        assert await store.save(apply(failed.status, Retried(), utc_now()))
+    await ended(store, task, code="timeout")
+    assert (await states(store, mine))["site 1"] == "failed timeout"
+
+
+async def test_a_cancelled_task_failed_and_a_deleted_one_is_not_wanted(store: AnyStore) -> None:
+    mine = await subscribed(store, backlog="all")
+    first, second, third = (await looked(store, entries(3, 2, 1))).tasks
+    assert await store.save(apply(first.status, Cancelled(), utc_now()))
+    await store.mark_removed(second.status.task_id)
+    await ended(store, third)
+    await store.mark_removed(third.status.task_id)
+    assert await states(store, mine) == {
+        "site 3": "failed cancelled",
+        "site 2": "skipped removed",
+        "site 1": "fetched",
+    }
+    assert not (await looked(store, entries(3, 2, 1), NOW + 40 * DAY)).tasks
+
+
+# Failures of looks.
+
+
+async def test_a_failure_changes_no_item_and_is_waited_out_longer_each_time(store: AnyStore) -> None:
+    mine = await subscribed(store)
+    await looked(store, entries(1))
+    now, waits = NOW + 2 * HOUR, []
+    for _ in range(8):
+        await store.subscriptions.fail(await claimed(store, now), "http_404", None, None, PACE, now)
+        after = await store.subscriptions.get(mine.subscription_id)
+        assert after.next_check_at
+        waits.append((after.next_check_at - now) / HOUR)
+        now = after.next_check_at
+    assert waits[0] == pytest.approx(2, rel=0.11)
+    assert waits[-1] == pytest.approx(24, rel=0.11)
+    assert (after.stage(now), after.findings.error_code) == ("failing", "http_404")
+    assert await states(store, mine) == {"site 1": "known"}
+    now = max(now, NOW + 3 * HOUR + GONE_AFTER)
+    await store.subscriptions.fail(await claimed(store, now), "http_404", None, None, PACE, now)
+    assert (await store.subscriptions.get(mine.subscription_id)).findings.error_code == "source_gone"
+    now += 2 * DAY
+    await looked(store, entries(1), now)
+    assert (await store.subscriptions.get(mine.subscription_id)).findings.error_code is None
+
+
+async def test_a_refusal_holds_its_host_longer_each_time(store: AnyStore) -> None:
+    await subscribed(store)
+    await looked(store, entries(1))
+    now = NOW + 2 * HOUR
+    until = await store.subscriptions.fail(await claimed(store, now), "http_429", None, None, PACE, now)
+    assert until == now + FIRST_HOLD
+    other = await subscribed(store, "https://a.test/other")
+    assert await store.subscriptions.claim(1, LEASE, now + FIRST_HOLD - 1) == []
+    assert await store.subscriptions.hold("a.test", None, now + 10) == until, "it is held already"
+    again = now + FIRST_HOLD
+    claim = await claimed(store, again)
+    assert claim.subscription.subscription_id == other.subscription_id
+    until = await store.subscriptions.fail(claim, "bot_check", None, None, PACE, again)
+    assert until == again + 2 * FIRST_HOLD
+    asked = await store.subscriptions.hold("c.test", 99_999_999.0, now)
+    assert asked == now + 12 * HOUR
+
+
+async def next_look(store: AnyStore, mine: Subscription) -> float:
+    at = (await store.subscriptions.get(mine.subscription_id)).next_check_at
+    assert at is not None
+    return at
+
+
+@pytest.mark.parametrize(
+    ("every", "least", "most"), [(30 * 60, 15 * 60, 15 * 60), (DAY, 5 * HOUR, 7 * HOUR), (30 * DAY, DAY, DAY)]
+)
+async def test_an_interval_goes_by_the_rate_of_the_source(
+    store: AnyStore, every: float, least: float, most: float
+) -> None:
+    mine = await subscribed(store, interval="auto")
+    days = [f"{datetime.fromtimestamp(NOW - n * every, UTC):%Y-%m-%dT%H:%M:%SZ}" for n in range(30)]
+    noticed = [entry for n, day in enumerate(days) for entry in entries(n, published_at=day)]
+    await looked(store, noticed)
+    wait = await next_look(store, mine) - NOW
+    assert 0.9 * least <= wait <= 1.1 * most
+    silent = NOW + 40 * DAY
+    await looked(store, [], silent)
+    assert await next_look(store, mine) - silent >= 0.9 * min(DAY, 10 * wait), "it is asked less often"
+
+
+async def test_a_source_that_asks_for_time_gets_it(store: AnyStore) -> None:
+    mine = await subscribed(store, interval="auto", backlog="all")
+    asks = WHOLE.model_copy(update={"max_age": 5 * HOUR})
+    noticed = entries(1, verdict="too_young", begins_at=NOW + HOUR)
+    [task] = (await looked(store, [*noticed, *entries(2)], looked=asks)).tasks
+    assert await next_look(store, mine) == NOW + 5 * HOUR
+    await ended(store, task, code="http_503")  # tried again an hour later
+    assert await next_look(store, mine) == NOW + 5 * HOUR
+    late = NOW + 5 * HOUR
+    await store.subscriptions.fail(await claimed(store, late), "http_503", None, 9 * HOUR, PACE, late)
+    assert await next_look(store, mine) == late + 9 * HOUR
+
+
+async def test_new_cookies_are_tried_at_once_where_a_log_in_was_missing(store: AnyStore) -> None:
+    mine = await subscribed(store, backlog="all")
+    codes = ("members_only", "http_503", "private")
+    tasks = (await looked(store, entries(3, 2, 1))).tasks
+    for task, code in zip(tasks, codes, strict=True):
+        await ended(store, task, code=code)
+    held = await store.subscriptions.hold("a.test", None, NOW)
+    assert held > NOW
+
+    async def due() -> list[str]:
+        found, _ = await store.subscriptions.items(mine.subscription_id, "waiting", None, 9)
+        return sorted(item.key for item in found if item.not_before == NOW + 60)
+
+    assert await store.subscriptions.log_in(["other.test"], NOW + 60) == set()
+    assert await due() == []
+    assert await store.subscriptions.log_in(["test"], NOW + 60) == set(), "nobody has asked for a log-in"
+    assert await due() == ["site 1", "site 3"]
+    assert await next_look(store, mine) == NOW + 60
+    assert await store.subscriptions.claim(1, LEASE, NOW + 60) == [], "its host is held for another reason"
+
+
+@pytest.mark.parametrize(
+    ("code", "ends"), [("login_required", True), ("bot_check", True), ("http_429", False)]
+)
+async def test_new_cookies_end_the_hold_of_a_host_that_wants_a_log_in(
+    store: AnyStore, code: str, ends: bool
+) -> None:
+    await subscribed(store)
+    await store.subscriptions.fail(await claimed(store), code, None, None, PACE, NOW)
+    assert await store.subscriptions.claim(1, LEASE, NOW + 60) == []
+    assert await store.subscriptions.log_in(["a.test"], NOW + 60) == ({"a.test"} if ends else set())
+    assert len(await store.subscriptions.claim(1, LEASE, NOW + 60)) == ends
+
+
+async def test_a_new_task_for_a_held_host_waits(store: AnyStore) -> None:
+    await store.subscriptions.hold("a.test", None, NOW)
+    await subscribed(store, "https://b.test/list", backlog="all")
+    [task] = (await looked(store, entries(1))).tasks
+    assert task.status.waiting == "host_held"
+    assert task.status.not_before
+    assert task.status.not_before.timestamp() == NOW + FIRST_HOLD
+
+
+# Actions and retention.
+
+
+async def test_a_client_fetches_what_it_chooses(store: AnyStore) -> None:
+    mine = await subscribed(store)
+    await looked(store, entries(3, 2, 1))
+    found, _ = await store.subscriptions.items(mine.subscription_id, "known", None, 10)
+    done = await store.subscriptions.fetch(found[:2], NOW)
+    assert {key: isinstance(task, Task) for key, task in done.items()} == {"site 3": True, "site 2": True}
+    assert await store.subscriptions.fetch(found[:2], NOW) == {}, "they are queued"
+    await store.subscriptions.set_state(mine.subscription_id, ["site 1"], "skipped", "by_client")
+    await store.subscriptions.pin(mine.subscription_id, ["site 1"], pinned=True)
+    [item] = await store.subscriptions.items_of(mine.subscription_id, ["site 1"], None, 1)
+    assert (item.state, item.pinned) == ("skipped", True)
+
+
+async def test_what_a_client_chooses_is_fetched_in_the_order_of_the_list(store: AnyStore) -> None:
+    mine = await subscribed(store)
+    await looked(store, entries(9, 10, 2))  # by their keys they have another order
+    found, _ = await store.subscriptions.items(mine.subscription_id, "known", None, 10)
+    done = await store.subscriptions.fetch(found[::-1], NOW)
+    numbers = {key: task.status.number for key, task in done.items() if isinstance(task, Task)}
+    assert sorted(numbers, key=lambda key: numbers[key]) == ["site 2", "site 10", "site 9"], "oldest first"
+
+
+@pytest.mark.parametrize("keep", [{"last": 1}, {"days": 1}])
+async def test_a_task_of_a_clients_own_link_goes_neither_with_what_is_kept_nor_with_the_subscription(
+    store: AnyStore, keep: dict[str, int]
+) -> None:
+    [own] = await store.add([Submission(new_task("https://a.test/1"))])
+    assert isinstance(own, Task)
+    await ended(store, own)
+    mine = await subscribed(store, backlog="all", keep=keep)
+    [task] = (await looked(store, entries(2, 1))).tasks
+    await ended(store, task)
+    assert (await states(store, mine))["site 1"] == "fetched in_memory"
+    later = utc_now().timestamp() + 2 * DAY
+    gone = await store.subscriptions.expire(later)
+    assert own.status.task_id not in gone
+    assert (await states(store, mine))["site 1"] == "expired retention"
+    assert await store.subscriptions.unshared_tasks(mine.subscription_id) == [task.status.task_id]
+    assert await store.subscriptions.remove(mine.subscription_id) == [task.status.task_id]
+
+
+async def test_a_task_whose_row_is_damaged_keeps_nothing_else_from_being_let_go(store: AnyStore) -> None:
+    mine = await subscribed(store, backlog="all", keep={"days": 1})
+    damaged, whole = (await looked(store, entries(2, 1))).tasks
+    for task in (damaged, whole):
+        await ended(store, task)
+
+    async def damage(tables: Tables) -> None:
+        sql = "UPDATE tasks SET status = '{' WHERE task_id = ?"
+        await tables.run(sql, (damaged.status.task_id,))
+
+    await store.subscriptions._transactions.write(damage)
+    assert whole.status.task_id in await store.subscriptions.expire(utc_now().timestamp() + 2 * DAY)
+    assert whole.status.task_id in await store.subscriptions.remove(mine.subscription_id)
+
+
+async def test_all_or_none_are_fetched_where_the_queue_is_full(store: AnyStore) -> None:
+    mine = await subscribed(store)
+    await looked(store, entries(*range(20, 0, -1)))
+    found, _ = await store.subscriptions.items(mine.subscription_id, None, None, 100)
+    with pytest.raises(QueueFull):
+        await store.subscriptions.fetch(found, NOW)
+    assert set((await states(store, mine)).values()) == {"known"}
+
+
+async def test_what_is_forgotten_is_new(store: AnyStore) -> None:
+    mine = await subscribed(store, backlog="all")
+    [task] = (await looked(store, entries(1), looked=Looked(form="feed", digest="x", etag="y"))).tasks
+    await ended(store, task)
+    await store.subscriptions.forget(mine.subscription_id, ["site 1"])
+    assert await store.media.find(["site 1"]) is None
+    claim = await claimed(store, NOW + 2 * HOUR)
+    assert (claim.subscription.findings.etag, claim.subscription.findings.digest) == (None, None)
+    assert not claim.known
+    settled = await store.subscriptions.settle(claim, entries(1), WHOLE, PACE, NOW + 2 * HOUR)
+    assert len(settled.tasks) == 1
+
+
+async def test_what_is_forgotten_during_a_look_is_new_at_the_next_one(store: AnyStore) -> None:
+    """The child of the look knew it, and passed it over."""
+    mine = await subscribed(store, backlog="all")
+    unchanged = Looked(form="feed", digest="x", etag="y")
+    [task] = (await looked(store, entries(1), looked=unchanged)).tasks
+    await ended(store, task)
+    under_way = await claimed(store, NOW + 2 * HOUR)
+    assert under_way.known
+    await store.subscriptions.forget(mine.subscription_id, ["site 1"])
+    told = Looked(form="feed", digest="x", etag="y", whole=True)
+    await store.subscriptions.settle(under_way, [], told, PACE, NOW + 2 * HOUR)
+    claim = await claimed(store, NOW + 4 * HOUR)
+    findings = claim.subscription.findings
+    assert (findings.etag, findings.digest, findings.whole_at) == (None, None, None)
+    settled = await store.subscriptions.settle(claim, entries(1), WHOLE, PACE, NOW + 4 * HOUR)
+    assert len(settled.tasks) == 1
+    claim = await claimed(store, NOW + 6 * HOUR)
+    assert claim.subscription.findings.whole_at == NOW + 4 * HOUR
+
+
+async def test_what_is_kept_goes_by_days_and_by_number_and_never_what_is_pinned(store: AnyStore) -> None:
+    mine = await subscribed(store, backlog="all", keep={"last": 2, "days": 30})
+    days = {3: "2026-01-03", 2: "2026-01-02", 1: "2026-01-01"}
+    noticed = [entries(n)[0].model_copy(update={"published_at": day}) for n, day in days.items()]
+    tasks = (await looked(store, noticed)).tasks
+    for task in tasks:
+        await ended(store, task)
+    now = utc_now().timestamp()
+    assert await store.subscriptions.expire(now) == [tasks[2].status.task_id]
+    await store.subscriptions.pin(mine.subscription_id, ["site 2"], pinned=True)
+    assert tasks[2].status.task_id in await store.subscriptions.expire(now + 60), "until it is gone"
+    await store.mark_removed(tasks[2].status.task_id)
+    assert await store.subscriptions.expire(now + 120) == []
+    assert await store.subscriptions.expire(now + 31 * DAY) == [tasks[0].status.task_id]
+    assert await states(store, mine) == {
+        "site 3": "expired retention",
+        "site 2": "fetched",
+        "site 1": "expired retention",
+    }
+    assert Keep().days is None
+
+
+async def test_what_was_pinned_is_let_go_when_it_is_not_any_more(store: AnyStore) -> None:
+    mine = await subscribed(store, backlog="all", keep={"last": 1})
+    tasks = (await looked(store, entries(2, 1))).tasks
+    await store.subscriptions.pin(mine.subscription_id, ["site 1"], pinned=True)
+    for task in tasks:
+        await ended(store, task)
+    now = utc_now().timestamp()
+    assert await store.subscriptions.expire(now) == []
+    await store.subscriptions.pin(mine.subscription_id, ["site 1"], pinned=False)
+    assert await store.subscriptions.due_in(now) == 0
+    assert await store.subscriptions.expire(now) == [tasks[1].status.task_id]
+
+
+async def test_a_task_that_two_have_goes_with_the_last_one(store: AnyStore) -> None:
+    await subscribed(store, backlog="all", keep={"days": 1})
+    [task] = (await looked(store, entries(1))).tasks
+    await subscribed(store, "https://b.test/list", backlog="all", keep={"days": 3})
+    await looked(store, entries(1))
+    await ended(store, task)
+    now = utc_now().timestamp()
+    assert await store.subscriptions.expire(now + 2 * DAY) == []
+    assert await store.subscriptions.expire(now + 4 * DAY) == [task.status.task_id]
+
+
+async def test_the_tasks_of_one_subscription_alone_are_told_before_it_is_removed(store: AnyStore) -> None:
+    mine = await subscribed(store, backlog="all")
+    both, alone = (await looked(store, entries(1, 2))).tasks
+    await subscribed(store, "https://b.test/list", backlog="all")
+    await looked(store, entries(1))
+    told = await store.subscriptions.unshared_tasks(mine.subscription_id)
+    assert len(told) == 1
+    assert told == await store.subscriptions.remove(mine.subscription_id)
+    assert told[0] in (both.status.task_id, alone.status.task_id)
+
+
+async def test_retention_of_tasks_passes_over_what_a_subscription_has(store: AnyStore) -> None:
+    await subscribed(store, backlog="all", keep={"days": 1})
+    [task] = (await looked(store, entries(1))).tasks
+    await ended(store, task)
+    assert await store.mark_expired(utc_now() + timedelta(days=9), 10) == []
+    assert await store.subscriptions.expire(utc_now().timestamp() + 2 * DAY) == [task.status.task_id]
+    assert await store.mark_expired(utc_now() + timedelta(days=9), 10) == [task.status.task_id]
