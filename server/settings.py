@@ -572,9 +572,15 @@ class Settings(Frozen):
     logging: LoggingSettings = Field(default_factory=LoggingSettings)
 
 
-def load() -> Settings:
-    """Read file and environment. Raises `ConfigurationError` for the first invalid setting."""
-    _, content = read_file()
+FILE = Path("config.toml")
+
+
+def load(default: Path = FILE) -> Settings:
+    """Read file and environment. Raises `ConfigurationError` for the first invalid setting.
+
+    `default` is the file that is read unless `CLIPWIRE_CONFIG` names one.
+    """
+    _, content = read_file(default)
     if "PORT" in os.environ:
         _refuse_empty("server.port", os.environ["PORT"], "PORT is set, but empty")
         content.setdefault("server", {})["port"] = os.environ["PORT"]
@@ -590,9 +596,9 @@ def load() -> Settings:
     return settings
 
 
-def read_file() -> tuple[Path, dict[str, Any]]:
+def read_file(default: Path = FILE) -> tuple[Path, dict[str, Any]]:
     """The file's path, and what it sets: nothing, if there is none. Raises `ConfigurationError`."""
-    name = os.environ.get("CLIPWIRE_CONFIG", "config.toml")
+    name = os.environ.get("CLIPWIRE_CONFIG", str(default))
     if not name.strip():
         raise ConfigurationError("CLIPWIRE_CONFIG: the name of a file is expected; it is empty")
     path = Path(name)

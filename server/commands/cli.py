@@ -306,7 +306,7 @@ def _make_update() -> click.Command:
 def _make_get() -> click.Command:
     from server.commands.request_options import request_options, wishes_of
 
-    def get(urls: tuple[str, ...], server: str | None, cancel: bool, **given: Any) -> int:
+    def get(urls: tuple[str, ...], server: str | None, insecure: bool, cancel: bool, **given: Any) -> int:
         from server.commands.own_server import begin
         from server.commands.remote import remote
 
@@ -319,7 +319,8 @@ def _make_get() -> click.Command:
             raise click.UsageError(word("no_links"))
         wishes = wishes_of(given)
         several = len(links) > 1 or len(wishes.get("outputs", "")) > 1 or bool(wishes.get("playlist"))
-        known, (saving, display) = remote(server), _showing(given, several=several)
+        known = remote(server, insecure=insecure)
+        saving, display = _showing(given, several=several)
         alone = not known.is_named and known.refuses_connections()
         ours = begin() if alone else known
         # Only now, for this takes as long as a server of ours needs for half of its start.
@@ -343,13 +344,16 @@ def _from_input() -> list[str]:
 
 
 def _make_watch() -> click.Command:
-    def watch(task_ids: tuple[str, ...], server: str | None, cancel: bool, **given: Any) -> int:
+    def watch(
+        task_ids: tuple[str, ...], server: str | None, insecure: bool, cancel: bool, **given: Any
+    ) -> int:
         with without_gc():
             from server.commands.get import watch
         from server.commands.remote import remote
 
         saving, display = _showing(given, several=len(task_ids) > 1)
-        return asyncio.run(watch(remote(server), task_ids, saving, display, cancel=cancel))
+        there = remote(server, insecure=insecure)
+        return asyncio.run(watch(there, task_ids, saving, display, cancel=cancel))
 
     return _command("watch", watch, _ids(required=False), *_options_of_watching())
 
@@ -367,15 +371,18 @@ def _showing(given: dict[str, Any], *, several: bool) -> "tuple[Saving, Display]
 def _options_of_watching() -> list[click.Parameter]:
     return [
         click.Option(["-o", "--save-to"], metavar="PATH", help=word("option.save_to")),
-        _server(),
+        *_server(),
         click.Option(["--cancel"], is_flag=True, help=word("option.cancel")),
         click.Option(["--json", "as_json"], is_flag=True, help=word("option.json")),
         click.Option(["-q", "--quiet"], is_flag=True, help=word("option.quiet")),
     ]
 
 
-def _server() -> click.Option:
-    return click.Option(["--server"], metavar="URL", help=word("option.server"))
+def _server() -> list[click.Parameter]:
+    return [
+        click.Option(["--server"], metavar="URL", help=word("option.server")),
+        click.Option(["--insecure"], is_flag=True, help=word("option.insecure")),
+    ]
 
 
 def _ids(*, required: bool = True) -> click.Argument:
@@ -389,16 +396,20 @@ def _ids(*, required: bool = True) -> click.Argument:
 
 def _make_list() -> click.Command:
     def list_tasks(
-        server: str | None, stage: list[str] | None, search: str | None, limit: int, as_json: bool
+        server: str | None,
+        insecure: bool,
+        stage: list[str] | None,
+        search: str | None,
+        limit: int,
+        as_json: bool,
     ) -> int:
         from server.commands.remote import remote
 
         with without_gc():
             from server.commands.remote_tasks import list_tasks
 
-        return asyncio.run(
-            list_tasks(remote(server), stages=stage or (), query=search, limit=limit, as_json=as_json)
-        )
+        there = remote(server, insecure=insecure)
+        return asyncio.run(list_tasks(there, stages=stage or (), query=search, limit=limit, as_json=as_json))
 
     return _command(
         "list",
@@ -408,22 +419,22 @@ def _make_list() -> click.Command:
         click.Option(
             ["-n", "--limit"], type=click.IntRange(1), default=50, metavar="N", help=word("option.limit")
         ),
-        _server(),
+        *_server(),
         click.Option(["--json", "as_json"], is_flag=True, help=word("option.json")),
     )
 
 
 def _acting(action: str) -> Callable[[], click.Command]:
     def make() -> click.Command:
-        def act(task_ids: tuple[str, ...], server: str | None) -> int:
+        def act(task_ids: tuple[str, ...], server: str | None, insecure: bool) -> int:
             from server.commands.remote import remote
 
             with without_gc():
                 from server.commands.remote_tasks import act
 
-            return asyncio.run(act(remote(server), task_ids, action))
+            return asyncio.run(act(remote(server, insecure=insecure), task_ids, action))
 
-        return _command(action, act, _ids(), _server())
+        return _command(action, act, _ids(), *_server())
 
     return make
 

@@ -46,7 +46,7 @@ async def get(
             _uncancelled()
             say(word("nothing_begun"))
             return INTERRUPTED
-        client = await stack.enter_async_context(client_of(server.url, server.token))
+        client = await stack.enter_async_context(client_of(server))
         try:
             for url in urls:
                 try:
@@ -72,7 +72,7 @@ async def watch(
     server: Remote, task_ids: Sequence[str], saving: Saving, display: Display, *, cancel: bool
 ) -> int:
     """As `get`, for tasks that are there; without ids it shows what changes, and saves nothing."""
-    async with client_of(server.url, server.token) as client:
+    async with client_of(server) as client:
         tasks, about = dict[str, Task](), ""
         try:
             if not task_ids:

@@ -21,7 +21,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from server.commands.remote import Remote
+from server.commands.remote import Remote, client_configuration
 from server.commands.without_gc import without_gc
 
 START_WITHIN = 60.0  # seconds
@@ -175,7 +175,7 @@ def _serve() -> int:
         from server.settings import ConfigurationError, load
 
     try:
-        return serve(load(), launched)
+        return serve(load(client_configuration()), launched)
     except ConfigurationError as exc:
         print(f"clipwire: configuration: {exc}", file=sys.stderr)
         return 2

@@ -8,6 +8,7 @@ import os
 import socket
 import sys
 import tomllib
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -23,11 +24,15 @@ _REACHES = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 
 @dataclass(frozen=True, slots=True)
 class Remote:
-    """`is_named` if the user said which server, by `--server`; else it is that of the configuration."""
+    """`is_named` if the user said which server, by `--server`; else it is that of the configuration.
+
+    `insecure`: the token may travel unencrypted to any address.
+    """
 
     url: str
     token: str | None
     is_named: bool
+    insecure: bool = False
 
     def refuses_connections(self) -> bool:
         """Whether no program listens there, for sure."""
@@ -41,7 +46,21 @@ class Remote:
             return False
 
 
-def remote(server: str | None) -> Remote:
+def client_configuration() -> Path:
+    """The file with the settings of commands that ask a server, unless `CLIPWIRE_CONFIG` names another.
+
+    It is the user's own. A file of the working directory may be anybody's: it could name a server that is to
+    get the token, or plugins whose code a server of `get` would run.
+    """
+    folder = Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config")
+    with suppress(RuntimeError):  # nobody knows the user's home
+        folder = folder.expanduser()
+    file = folder / "clipwire" / "config.toml"
+    # XDG's standard has relative paths ignored. A home that may not be entered is another user's.
+    return file if file.is_absolute() and os.access(file, os.F_OK) else Path(os.devnull)
+
+
+def remote(server: str | None, *, insecure: bool = False) -> Remote:
     """The server at `server`, else the one of the configuration. Raises `ConfigurationError`."""
     token = os.environ.get("CLIPWIRE_TOKEN") or None
     if token and not (token.isprintable() and token == token.strip()):  # no header holds it
@@ -50,7 +69,9 @@ def remote(server: str | None) -> Remote:
         host, port, base_path, tokens = _configured()
         reaches = _REACHES.get(host, host)
         shown = f"[{reaches}]" if ":" in reaches else reaches
-        return Remote(f"http://{shown}:{port}{base_path}", token or (tokens[0] if tokens else None), False)
+        return Remote(
+            f"http://{shown}:{port}{base_path}", token or (tokens[0] if tokens else None), False, insecure
+        )
     try:
         parts = urlsplit(server)
         is_address = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
@@ -61,7 +82,7 @@ def remote(server: str | None) -> Remote:
         raise click.UsageError(word("not_an_address", value=server))
     if token and "@" in parts.netloc:
         raise click.UsageError(word("token_or_password"))
-    return Remote(server.rstrip("/"), token, True)
+    return Remote(server.rstrip("/"), token, True, insecure)
 
 
 def _configured() -> tuple[str, int, str, list[str]]:
@@ -70,10 +91,11 @@ def _configured() -> tuple[str, int, str, list[str]]:
     They are read here as long as they are plain, since the models of the settings take a fifth of a second to
     import; all that is not plain, or wrong, is left to these.
     """
-    name = os.environ.get("CLIPWIRE_CONFIG", "config.toml")
+    default = client_configuration()
+    file = Path(os.environ.get("CLIPWIRE_CONFIG", default))
     section: dict[str, object] = {}
     try:
-        section = dict(tomllib.loads(Path(name).read_text(encoding="utf-8-sig")).get("server", {}))
+        section = dict(tomllib.loads(file.read_text(encoding="utf-8-sig")).get("server", {}))
         plain = "tokens" not in section
     except FileNotFoundError:
         plain = "CLIPWIRE_CONFIG" not in os.environ
@@ -100,7 +122,7 @@ def _configured() -> tuple[str, int, str, list[str]]:
         return host, int(port), base_path.rstrip("/"), tokens
     from server.settings import load
 
-    server = load().server
+    server = load(default).server
     return server.host, server.port, server.base_path, [each.get_secret_value() for each in server.tokens]
 
 

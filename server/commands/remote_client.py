@@ -1,14 +1,14 @@
 """The client of a command, and what it means for somebody at a terminal if the server refuses or is away."""
 
 from aiohttp import ClientConnectorCertificateError
-from clipwire_client import Client, ClipwireError, NotClipwire, ServerUnreachable
+from clipwire_client import Client, ClipwireError, NotClipwire, ServerUnreachable, UnencryptedSecret
 
-from server.commands.remote import say
+from server.commands.remote import Remote, say
 from server.commands.words import language, word
 
 
-def client_of(url: str, token: str | None) -> Client:
-    return Client(url, token, language=language())
+def client_of(server: Remote) -> Client:
+    return Client(server.url, server.token, language=language(), insecure=server.insecure)
 
 
 def explain(error: ClipwireError, url: str, about: str = "") -> None:
@@ -16,6 +16,8 @@ def explain(error: ClipwireError, url: str, about: str = "") -> None:
     match error:
         case NotClipwire():
             say(word("not_clipwire", url=url, what=error.detail))
+        case UnencryptedSecret():
+            say(word("unencrypted", url=url))
         case ServerUnreachable(__cause__=ClientConnectorCertificateError() as wrong):
             say(word("not_trusted", url=url, why=getattr(wrong.certificate_error, "verify_message", wrong)))
         case ServerUnreachable():

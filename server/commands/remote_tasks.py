@@ -14,7 +14,7 @@ async def list_tasks(
     server: Remote, *, stages: Sequence[str], query: str | None, limit: int, as_json: bool
 ) -> int:
     """A line a task, the newest first: id, stage, percent, title. Exit status 1 if nobody answers."""
-    async with client_of(server.url, server.token) as client:
+    async with client_of(server) as client:
         try:
             async for task in client.tasks(limit=limit, stage=stages or None, q=query):
                 if as_json:
@@ -31,7 +31,7 @@ async def list_tasks(
 async def act(server: Remote, task_ids: Sequence[str], action: str) -> int:
     """Cancel, pause, resume, retry or delete tasks, one after the other; exit status 1 if one refuses."""
     failed = False
-    async with client_of(server.url, server.token) as client:
+    async with client_of(server) as client:
         actions: dict[str, Callable[[str], Awaitable[Task | None]]] = {
             "cancel": client.cancel,
             "pause": client.pause,

@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from clipwire_client.client import Client
-    from clipwire_client.errors import ClipwireError, NotClipwire, ServerUnreachable, TransferFailed
+    from clipwire_client.errors import (
+        ClipwireError,
+        NotClipwire,
+        ServerUnreachable,
+        TransferFailed,
+        UnencryptedSecret,
+    )
     from clipwire_client.models import Entries, FileInfo, LibraryPlace, Removed, Task, VideoInfo
     from clipwire_client.wishes import ClipWish, SubtitleWishes, Wishes
 
@@ -31,6 +37,7 @@ __all__ = [
     "SubtitleWishes",
     "Task",
     "TransferFailed",
+    "UnencryptedSecret",
     "VideoInfo",
     "Wishes",
     "__version__",

@@ -23,6 +23,7 @@ from pydantic import BaseModel, ValidationError
 from clipwire_client.errors import ClipwireError, NotClipwire, ServerUnreachable
 from clipwire_client.models import Removed, Task
 from clipwire_client.patience import PASSING, Patience
+from clipwire_client.private_addresses import PrivateResolver, refuse_public
 from clipwire_client.transfer import save_file
 from clipwire_client.wishes import Wishes
 
@@ -53,8 +54,12 @@ class Client:
         language: str | None = None,
         patience: float = 300.0,
         ssl: SSLContext | None = None,
+        insecure: bool = False,
     ) -> None:
         """`language` is that of messages (`en`, `zh`); `ssl` trusts other certificates than the system does.
+
+        Over plain HTTP a token, or the password of `url`, is sent to this machine and to private addresses
+        alone, unless `insecure`; to another one each method raises `UnencryptedSecret`.
 
         Raises `ValueError` if `url` is none of http or https.
         """
@@ -68,14 +73,16 @@ class Client:
         if token:
             self._headers["Authorization"] = f"Bearer {token}"
         self._ssl = ssl
+        self._guards_secret = parts.scheme == "http" and bool(token or parts.password) and not insecure
         self._has_answered = False
         self._opened: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
+        resolver = PrivateResolver(self.url) if self._guards_secret else None
         self._opened = aiohttp.ClientSession(
             headers=self._headers,
             timeout=aiohttp.ClientTimeout(total=ANSWER_WITHIN),
-            connector=aiohttp.TCPConnector(ssl=self._ssl or True, limit=0),
+            connector=aiohttp.TCPConnector(ssl=self._ssl or True, limit=0, resolver=resolver),
         )
         return self
 
@@ -324,6 +331,8 @@ class Client:
     def _session(self) -> aiohttp.ClientSession:
         if self._opened is None:
             raise RuntimeError("use the client in `async with Client(...) as client`")
+        if self._guards_secret:
+            refuse_public(self.url)
         return self._opened
 
     async def _ask(self, model: type[_Model], method: str, path: str, **arguments: Any) -> _Model:

@@ -41,6 +41,13 @@ class NotClipwire(ClipwireError):
         super().__init__(detail, "not_clipwire", status)
 
 
+class UnencryptedSecret(ClipwireError):
+    """The token, or the password of the address, would go over plain HTTP to a public address."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, "unencrypted_secret")
+
+
 class TransferFailed(ClipwireError):
     """A file could not be saved. What has come of it is kept, and the next call goes on from there."""
 
