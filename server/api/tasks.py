@@ -55,6 +55,7 @@ from server.core.errors import (
     TaskAlreadyFinal,
     TaskNotFound,
     ThumbnailNotFound,
+    TooManyRunning,
     WorkerSilent,
     WrongField,
     WrongStage,
@@ -437,11 +438,12 @@ ROUTES = [
         "start",
         start,
         "Start now",
-        "One that waits begins, beyond all limits. Answers when it has begun, or after two seconds with how "
-        "far it is.",
+        "One that waits begins, beyond `max_concurrent` and `max_per_host`, while fewer than four times "
+        "`max_concurrent` run. Answers when it has begun, or after two seconds with how far it is.",
         TaskAlreadyFinal,
         QueuePaused,
         NoRoom,
+        TooManyRunning,
     ),
     _action("retry", retry, "Retry", "A task that has ended begins anew.", WrongStage, QueueFull),
     _action(

@@ -134,7 +134,7 @@ async def open_cluster(
                 sweeper.give_back,
                 downloads.drain,
             )
-        dispatcher = SharedDispatcher(database, admission, supervisor, worker)
+        dispatcher = SharedDispatcher(database, admission, nodes, supervisor, worker)
         turns = await enter(open_turns(url))
         tasks = Tasks(store, recorder, hub, dispatcher, turns, files, RoomAnywhere(disk, nodes), clock)
         parts = Parts(

@@ -12,12 +12,14 @@ from contextlib import suppress
 
 from server.cluster.admission import Admission
 from server.cluster.database import Database
-from server.cluster.engine import WISHES
+from server.cluster.engine import DOWNLOAD, WISHES
+from server.cluster.nodes import Nodes
 from server.cluster.supervisor import Supervisor
 from server.cluster.worker import Jobs
-from server.core.errors import StoreUnavailable, WorkerSilent
+from server.core.errors import StoreUnavailable, TooManyRunning, WorkerSilent
 from server.core.models import Task
 from server.storage.postgresql.announcing import QueueChanged, announce
+from server.tasks.dispatcher import MOST_RUNNING
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +35,10 @@ _ABORT = """
     SELECT id, procrastinate_cancel_job_v1(id, true, false) FROM procrastinate_jobs
     WHERE id = ANY(%s) AND status = 'doing'"""
 _ARE_DOING = "SELECT id FROM procrastinate_jobs WHERE id = ANY(%s) AND status = 'doing'"
+# `start`: see `queues_to_start`.
+_RUN_OR_ARE_TO_START = """
+    SELECT count(*) FROM procrastinate_jobs WHERE task_name = %s
+        AND (status = 'doing' OR status = 'todo' AND queue_name LIKE '%%start')"""
 _FINISH = "UPDATE tasks SET finish_asked = true WHERE task_id = %s AND job_id IS NOT NULL RETURNING job_id"
 
 
@@ -43,11 +49,13 @@ class SharedDispatcher:
         self,
         database: Database,
         admission: Admission,
+        nodes: Nodes,
         supervisor: Supervisor | None,
         ours: Jobs | None,
     ) -> None:
         self._database = database
         self._admission = admission
+        self._nodes = nodes
         self._supervisor = supervisor
         self._ours = ours
 
@@ -58,6 +66,12 @@ class SharedDispatcher:
         async with self._database.transaction() as db:
             await self._admission.start(db, task.status.task_id)
             await db.execute("SELECT pg_notify(%s, '')", (WISHES,))
+
+    async def check_room_to_start(self) -> None:
+        most = MOST_RUNNING * self._nodes.places
+        [(count,)] = await self._database.rows(_RUN_OR_ARE_TO_START, DOWNLOAD)
+        if most and count >= most:
+            raise TooManyRunning(most)
 
     async def withdraw(self, *task_ids: str) -> None:
         """Raises `WorkerSilent` if a worker does not end its job in time; the request is kept."""

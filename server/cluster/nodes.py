@@ -85,12 +85,16 @@ _LEAVE = "DELETE FROM nodes WHERE node_id = %s RETURNING node_id"
 
 
 class SetUp(BaseModel):
-    """How a node is set up: the name of its machine, and a digest of each of the `SHARED` settings."""
+    """How a node is set up: the name of its machine, and a digest of each of the `SHARED` settings.
+
+    `places` are the downloads that it runs at once; 0 for a node of a release that does not tell.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     machine: str
     settings: dict[str, str]
+    places: int = 0
 
     @classmethod
     def by(cls, settings: Settings) -> Self:
@@ -112,7 +116,8 @@ class SetUp(BaseModel):
                 digests[name] = scrypt(text, salt=name.encode(), n=1 << 14, r=8, p=1, dklen=8).hex()
             else:
                 digests[name] = blake2b(text, digest_size=8).hexdigest()
-        return cls(machine=socket.gethostname(), settings=digests)
+        places = settings.downloads.max_concurrent
+        return cls(machine=socket.gethostname(), settings=digests, places=places)
 
     @classmethod
     def read(cls, text: str) -> Self | None:
@@ -171,6 +176,11 @@ class Nodes:
     @property
     def workers(self) -> list[Node]:
         return [node for node in self.live if node.is_worker]
+
+    @property
+    def places(self) -> int:
+        """How many downloads all workers together run at once."""
+        return sum(node.set_up.places for node in self.workers if node.set_up)
 
     def all_low(self) -> bool:
         """Whether no worker has room for another download."""

@@ -20,6 +20,7 @@ from server.cluster.engine import NEVER
 from server.cluster.worker import Jobs
 from server.core.background import in_background
 from server.core.errors import StoreUnavailable
+from server.tasks.dispatcher import MOST_RUNNING
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +28,6 @@ POLL = 1.0  # seconds between polls for jobs and abort requests, whose notificat
 GRACE = 4.0  # seconds that jobs have to end when their worker stops
 UNKNOWN_FOR = 10.0  # seconds after which a job that is assigned to this worker, and not run, is given back
 WHILE_STOPPING = 0.25  # seconds between polls for abort requests, while a worker of the engine does not poll
-MOST_BEYOND = 500  # jobs that begin beyond the limit at one request
 START_AGAIN = 1.0  # seconds before a worker that failed is replaced
 
 _ARE_TO_START = "SELECT id FROM procrastinate_jobs WHERE status = 'todo' AND queue_name = ANY(%s) LIMIT 1"
@@ -64,6 +64,7 @@ class Supervisor:
         self._grace = GRACE + drain
         self._worker: Worker | None = None
         self._beyond: dict[asyncio.Task[None], Worker] = {}  # workers of jobs that run beyond `concurrency`
+        self._places_beyond = asyncio.Semaphore((MOST_RUNNING - 1) * concurrency)  # of all of them together
         self._task: asyncio.Task[None] | None = None
         self._closing = False
         self._released = asyncio.Event()
@@ -78,8 +79,9 @@ class Supervisor:
         self._released.clear()
         self._stopping.set()
         self._hurried.set()
-        if self._worker:
-            self._worker.stop()  # type: ignore[no-untyped-call]
+        for worker in (self._worker, *self._beyond.values()):
+            if worker:
+                worker.stop()  # type: ignore[no-untyped-call]
 
     def release(self) -> None:
         if self._jobs.draining:
@@ -89,13 +91,17 @@ class Supervisor:
         self._released.set()
 
     async def begin_asked(self) -> None:
-        """Run the jobs of `to_start` that wait, by a worker of the engine that ends with them."""
-        if self._worker is None or not await self._jobs.database.rows(_ARE_TO_START, list(self._to_start)):
+        """Run the jobs of `to_start` that wait, by a worker of the engine that ends with them.
+
+        If no place is free, one such worker is waiting for one already.
+        """
+        if self._worker is None or self._places_beyond.locked():
+            return
+        if not await self._jobs.database.rows(_ARE_TO_START, list(self._to_start)):
             return
         worker = Worker(
             self._app,
             queues=[*self._to_start],
-            concurrency=MOST_BEYOND,
             wait=False,
             listen_notify=False,
             update_heartbeat_interval=NEVER,
@@ -103,6 +109,8 @@ class Supervisor:
             delete_jobs="always",
             install_signal_handlers=False,
         )
+        # The engine counts for each worker alone; these share their places.
+        worker._job_semaphore = self._places_beyond  # noqa: SLF001
         running = asyncio.create_task(self._run_beyond(worker), name="worker beyond the limit")
         self._beyond[running] = worker
         running.add_done_callback(self._beyond.pop)

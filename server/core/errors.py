@@ -30,6 +30,7 @@ AppError
 ├── WrongStage               409  the task's stage does not allow the action
 ├── QueuePaused              409  nothing begins before the queue is resumed
 ├── NoRoom                   409  nothing begins while the disk has so little room
+├── TooManyRunning           409  no more downloads can be started beyond the limit
 ├── AlreadySubscribed        409  another subscription wants the same of the same source
 ├── FeedNameTaken            409  another subscription's feed has this name
 ├── TooManySubscriptions     409  there are as many as subscriptions.max allows
@@ -256,6 +257,13 @@ class QueuePaused(AppError):
 
 class NoRoom(AppError):
     status, code = HTTPStatus.CONFLICT, "no_room"
+
+
+class TooManyRunning(AppError):
+    status, code = HTTPStatus.CONFLICT, "too_many_running"
+
+    def __init__(self, most: int) -> None:
+        super().__init__(most=most)
 
 
 class NotStreamable(AppError):

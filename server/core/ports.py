@@ -327,6 +327,10 @@ class Dispatcher(Protocol):
         """
         ...
 
+    async def check_room_to_start(self) -> None:
+        """Raise `TooManyRunning` if as many attempts run as may, those included that are about to `start`."""
+        ...
+
     async def withdraw(self, *task_ids: str) -> None:
         """Return when no child works on any of the tasks, and none will until they are submitted again."""
         ...

@@ -15,7 +15,7 @@ from functools import partial
 from weakref import WeakValueDictionary
 
 from server.core.clock import Clock
-from server.core.errors import ShuttingDown, StoreUnavailable, TaskNotFound
+from server.core.errors import ShuttingDown, StoreUnavailable, TaskNotFound, TooManyRunning
 from server.core.models import SCHEDULED, Queued, Stage, Task, TaskStatus
 
 log = logging.getLogger(__name__)
@@ -24,6 +24,8 @@ LOOK_AT_WALL = 0.5  # seconds between looks at the clock on the wall, which may 
 NAP = 60.0  # seconds between looks at the clock: asyncio's timers stand still while the machine sleeps
 LAST_DATE = datetime.max.replace(tzinfo=UTC)
 AGAIN = 5.0  # seconds before an attempt is retried that could not begin because the store is unavailable
+
+MOST_RUNNING = 4  # times `max_concurrent`, with those that were started beyond it
 
 Place = tuple[int, int, str]  # (-urgency, number, task_id): sorts in queue order
 
@@ -114,6 +116,11 @@ class LocalDispatcher:
             self._withdraw_from_queue(task_id)
             self._asked_to_start[task_id] = Queued.of(task.status)
             self._fill()
+
+    async def check_room_to_start(self) -> None:
+        most = MOST_RUNNING * self._max_concurrent
+        if len(self._running) + len(self._asked_to_start) >= most:
+            raise TooManyRunning(most)
 
     async def withdraw(self, *task_ids: str) -> None:
         for task_id in task_ids:  # first, so that none of them gets a place that becomes free

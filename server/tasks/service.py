@@ -81,6 +81,7 @@ class Accepted:
 
 
 QUEUE = "queue"  # the queue has turns as a task has; no task has this id
+STARTS = "starts"  # one task at a time is started, so that no two take the last place
 
 
 class Tasks:
@@ -299,9 +300,9 @@ class Tasks:
         """Begin a task that waits at once, beyond all limits; one that runs already stays as it is.
 
         Returns once it has begun, or after `LONGEST_START` how far it is. Raises `TaskAlreadyFinal`,
-        `QueuePaused` and `NoRoom`.
+        `QueuePaused`, `NoRoom` and `TooManyRunning`.
         """
-        async with self._turn(task_id):
+        async with self._turn(STARTS), self._turn(task_id):
             task = await self._store.get(task_id)
             if task.status.stage.is_final:
                 raise TaskAlreadyFinal
@@ -312,6 +313,7 @@ class Tasks:
             with contextlib.suppress(OSError):  # the data directory is gone: the attempt will say so
                 if self._disk.is_low():
                     raise NoRoom
+            await self._dispatcher.check_room_to_start()
             status = await self._record(task, StartAsked(), Stage.PAUSED)
             if status.stage is Stage.QUEUED:
                 await self._dispatcher.start(replace(task, status=status))

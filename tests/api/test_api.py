@@ -21,6 +21,7 @@ from server.core.errors import DiskFull
 from server.core.events import Cancelled, Completed, Event, Failed, Resumed
 from server.core.models import Stage
 from server.settings import DownloadSettings, LimitSettings, ServerSettings, Settings, StorageSettings
+from server.tasks import service
 
 Client = TestClient[web.Request, web.Application]
 Connect = Callable[[web.Application], Awaitable[Client]]
@@ -635,6 +636,25 @@ async def test_nothing_is_started_below_the_floor_of_the_disk(
     answer = await problem(await client.post(f"/api/tasks/{task_id}/start"))
     assert (answer["status"], answer["code"]) == (409, "no_room")
     assert (await (await client.get(f"/api/status/{task_id}")).json())["stage"] == "paused"
+
+
+async def test_of_many_that_are_started_at_once_four_times_the_limit_begin(
+    aiohttp_client: Connect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "LONGEST_START", 0)
+    one = settings(tmp_path, downloads=DownloadSettings(min_free_disk=0, max_concurrent=1))
+    client = await aiohttp_client(create_app(one))
+    client.app[keys.TASKS]._dispatcher.hold()
+    task_ids = [(await submitted(client))["task_id"] for _ in range(9)]
+    answers = await asyncio.gather(*(client.post(f"/api/tasks/{task_id}/start") for task_id in task_ids))
+    refused = [answer for answer in answers if answer.status != 200]
+    assert len(refused) == 5
+    for answer in refused:
+        told = await problem(answer)
+        assert (told["status"], told["code"]) == (409, "too_many_running")
+        assert "4" in told["detail"]
+    stages = [(await (await client.get(f"/api/status/{task_id}")).json())["stage"] for task_id in task_ids]
+    assert [stage == "paused" for stage in stages] == [answer.status == 409 for answer in answers]
 
 
 async def test_a_full_queue_refuses_new_tasks(aiohttp_client: Connect, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from server.cluster.database import Database, open_database
 from server.cluster.engine import DOWNLOADS, Shared, new_app, queue_of, queues_to_start, register
 from server.cluster.job_dispatcher import SharedDispatcher
 from server.cluster.nodes import Node as Me
-from server.cluster.nodes import Nodes
+from server.cluster.nodes import Nodes, SetUp
 from server.cluster.supervisor import Supervisor
 from server.cluster.sweeper import Sweeper
 from server.cluster.worker import Jobs, carry_out_wishes
@@ -51,6 +51,7 @@ class Node:
     supervisor: Supervisor
     dispatcher: SharedDispatcher
     sweeper: Sweeper
+    nodes: Nodes
 
 
 async def is_warm() -> None:
@@ -97,8 +98,9 @@ async def open_node(
         supervisor = Supervisor(
             app, jobs, queues, to_start, at_once, heartbeat, warm, sweeper.give_back, WITHIN
         )
-        dispatcher = SharedDispatcher(database, admission, supervisor, jobs)
-        tell = partial(Nodes(database, lost_after).tell, Me(name, ("worker",), 0, False, None, None))
+        nodes, set_up = Nodes(database, lost_after), SetUp(machine=name, settings={}, places=at_once)
+        dispatcher = SharedDispatcher(database, admission, nodes, supervisor, jobs)
+        tell = partial(nodes.tell, Me(name, ("worker",), 0, False, None, set_up))
         await tell()
         await stack.enter_async_context(in_background(for_ever(tell, 0.5), "presence"))
         await stack.enter_async_context(supervisor)
@@ -106,7 +108,7 @@ async def open_node(
             await stack.enter_async_context(in_background(for_ever(sweeper.look, sweep_every), "sweeper"))
         wishes = carry_out_wishes(jobs, attempts.finish, supervisor.begin_asked, said)
         await stack.enter_async_context(in_background(wishes, "wishes"))
-        yield Node(name, store, recorder, attempts, database, jobs, supervisor, dispatcher, sweeper)
+        yield Node(name, store, recorder, attempts, database, jobs, supervisor, dispatcher, sweeper, nodes)
 
 
 def shared_scenes(url: str) -> OpenScene:

@@ -1,6 +1,7 @@
 """The contract of `Dispatcher`: order, limits, withdrawals. Each backend runs it, with its own scenes."""
 
 import asyncio
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from server.core.clock import Clock
-from server.core.errors import DiskFull, StorageFailed
+from server.core.errors import DiskFull, StorageFailed, TooManyRunning
 from server.core.events import (
     Cancelled,
     Completed,
@@ -46,6 +47,14 @@ async def withdrawn(scene: Scene, *names: str) -> None:
 async def says(scene: Scene, name: str, waiting: str | None) -> None:
     async with asyncio.timeout(WITHIN):
         while (await scene.store.get(name)).status.waiting != waiting:
+            await asyncio.sleep(0.01)
+
+
+async def has_room_to_start(scene: Scene) -> None:
+    async with asyncio.timeout(WITHIN):
+        while True:
+            with suppress(TooManyRunning):
+                return await scene.dispatcher.check_room_to_start()
             await asyncio.sleep(0.01)
 
 
@@ -226,6 +235,28 @@ async def test_a_task_that_is_started_begins_beyond_all_limits(open_scene: OpenS
         for name in "acd":
             scene.attempts.end(name, DONE)
         await scene.attempts.have_begun("a", "c", "d", "b")
+
+
+async def test_what_is_started_beyond_the_limit_runs_four_times_as_much_at_most(
+    open_scene: OpenScene,
+) -> None:
+    async with open_scene() as scene:
+        tasks = {name: await scene.queue(name) for name in "abcdefg"}
+        await scene.attempts.have_begun("a")
+        for name in "fed":
+            await scene.dispatcher.check_room_to_start()
+            await scene.dispatcher.start(tasks[name])
+        with pytest.raises(TooManyRunning):
+            await scene.dispatcher.check_room_to_start()
+        await scene.attempts.have_begun_together("a", "d", "e", "f")
+        with pytest.raises(TooManyRunning) as refused:
+            await scene.dispatcher.check_room_to_start()
+        assert refused.value.values["most"] == 4
+        scene.attempts.end("f", DONE)
+        await has_room_to_start(scene)
+        await scene.dispatcher.start(tasks["g"])
+        await scene.attempts.have_begun_together("a", "d", "e", "f", "g")
+        assert scene.attempts.most[""] == 4
 
 
 async def test_a_task_that_was_started_beyond_the_limit_is_stopped_like_any_other(
