@@ -234,6 +234,13 @@ def parts_of_database(url: str) -> SplitResult:
     return SplitResult(*(part or "" for part in found.groups()))
 
 
+def _path(value: object) -> object:
+    """Only a shell knows whose home `~` is: here it would be a folder of that name."""
+    if isinstance(value, str) and value.startswith("~"):
+        raise ValueError("a path without ~ is expected, like /srv/clipwire")
+    return value
+
+
 def _database(value: str) -> str:
     parts = parts_of_database(value)
     is_postgresql = parts.scheme in ("postgresql", "postgres") and (parts.netloc or "host=" in parts.query)
@@ -290,6 +297,9 @@ ExtractorArguments = Annotated[
 PrivateHosts = tuple[Annotated[str, AfterValidator(_private_host)], ...]
 
 
+Folder = Annotated[Path, BeforeValidator(_path)]
+
+
 class Section(Frozen):
     """A section of settings. TOML has numbers of its own, and true is none of them."""
 
@@ -329,7 +339,7 @@ class ServerSettings(Section):
 
 
 class StorageSettings(Section):
-    data_dir: Path = Field(default=Path("data"), description="database, partial and finished files")
+    data_dir: Folder = Field(default=Path("data"), description="database, partial and finished files")
     database: Annotated[str, AfterValidator(_database)] = Field(
         default="sqlite",
         repr=False,
@@ -411,7 +421,7 @@ class DownloadSettings(Section):
     pot_provider: Annotated[str, AfterValidator(_pot_provider)] | None = Field(
         default=None, description="who makes PO tokens for YouTube, like bgutil:http://127.0.0.1:4416"
     )
-    plugins: Path | None = Field(
+    plugins: Folder | None = Field(
         default=None, description="a folder with plugins for yt-dlp, for children only"
     )
     sponsorblock_api: Annotated[str, AfterValidator(_sponsorblock)] = Field(
@@ -523,7 +533,7 @@ Mode = Annotated[int, BeforeValidator(_mode)]
 
 
 class LibrarySettings(Section):
-    path: Path | None = Field(
+    path: Folder | None = Field(
         default=None, description="the folder that is filled; none: there is no library"
     )
     method: Literal["auto", "clone", "hardlink", "copy"] = Field(
@@ -757,6 +767,10 @@ def _check_together(settings: Settings) -> None:
     if settings.workers.lost_after < 2 * settings.workers.heartbeat:
         raise ConfigurationError(
             "workers.lost_after: at least twice workers.heartbeat is expected, or the living are missed"
+        )
+    if settings.subscriptions.interval < (least := settings.subscriptions.min_interval):
+        raise ConfigurationError(
+            f"subscriptions.interval: at least {least} seconds are expected, see subscriptions.min_interval"
         )
     if settings.downloads.plugins:  # children may read all of it
         folder, data = settings.downloads.plugins.resolve(), settings.storage.data_dir.resolve()

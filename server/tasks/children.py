@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -32,9 +33,12 @@ PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR")
 MAX_PACKET = 64 * 1024
 MAX_LINE = 8 * 1024 * 1024
 GRACE = 0.7  # seconds a child has to end by itself before its group is killed
+KILLED_WITHIN = 0.6  # seconds the fork server then has to kill it; it hangs, perhaps, and a cancel must not
+DIES_WITHIN = 0.3  # seconds for a child to die that was killed without the fork server
 WARM_WITHIN = 120.0  # seconds from its start
-ASK_EVERY = 30.0  # seconds between pings
-ANSWER_WITHIN = 30.0  # seconds
+ASK_EVERY = 5.0  # seconds between pings while children run
+ASK_IDLE_EVERY = 30.0  # seconds between pings while none does
+ANSWER_WITHIN = 15.0  # seconds; then the fork server is killed, and its children with it
 START_AGAIN = (0.1, 0.5, 2.0, 10.0)  # seconds before a new fork server: longer with each that never got warm
 
 
@@ -94,6 +98,7 @@ class Child:
     def __init__(self, server: "ForkServer", job_id: str) -> None:
         self._server = server
         self._id = job_id
+        self.pid: int | None = None  # once the fork server has said that it began
         self._reader: asyncio.StreamReader
         self._writer: asyncio.StreamWriter
         self.exited: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -115,15 +120,29 @@ class Child:
             self._writer.write(_line({"command": command, **values}))
 
     async def stop(self) -> None:
-        """Ask the child to stop, and kill it after `GRACE`; return when all its processes are gone."""
+        """Ask the child to stop, and kill it after `GRACE`; return when all its processes are gone.
+
+        If the fork server hangs, which alone sees the end of all, return when the child is dead: what it has
+        started dies with it.
+        """
         if not self.exited.done():
             self.command("stop")
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(asyncio.shield(self.exited), GRACE)
         if not self.exited.done():
-            await self._server.kill(self._id)
-            await asyncio.shield(self.exited)
-        self._writer.close()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(KILLED_WITHIN):
+                    await self._server.kill(self._id)
+                    await asyncio.shield(self.exited)
+        if not self.exited.done() and self.pid is not None:
+            for kill in (os.kill, os.killpg):  # its number is nobody else's: it is not reaped yet
+                with contextlib.suppress(ProcessLookupError):
+                    kill(self.pid, signal.SIGKILL)
+            with contextlib.suppress(TimeoutError, ConnectionError):
+                async with asyncio.timeout(DIES_WITHIN):
+                    while await self._reader.read(MAX_PACKET):
+                        pass
+        self._writer.close()  # a child that has yet to begin ends at once
 
 
 async def stopped(starting: asyncio.Future[Child]) -> None:
@@ -194,6 +213,7 @@ class ForkServer:
         self._control: socket.socket | None = None
         self._warm = asyncio.Event()
         self._known = asyncio.Event()
+        self._asked = asyncio.Event()  # whether it answers
         self._answered = asyncio.Event()
         self._supervision: asyncio.Task[None] | None = None
         self.ready: Ready | None = None
@@ -240,6 +260,18 @@ class ForkServer:
     def is_warm(self) -> bool:
         return self._warm.is_set()
 
+    async def answers(self, within: float) -> bool:
+        """Whether it is warm, and answers a ping in time; one that does not is replaced soon."""
+        if not self.is_warm:
+            return False
+        self._answered.clear()
+        self._asked.set()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                await self._answered.wait()
+                return True
+        return False
+
     async def idle(self) -> None:
         """Return once no child runs."""
         await self._idle.wait()
@@ -256,6 +288,7 @@ class ForkServer:
         # when that ends, `_run_once` reports all registered children as gone.
         child = self._children[job_id] = Child(self, job_id)
         self._idle.clear()
+        self._asked.set()
         with theirs, output:
             try:
                 await self._send({"op": "start", "id": job_id}, theirs.fileno(), output.fileno())
@@ -319,7 +352,10 @@ class ForkServer:
             async with asyncio.timeout(WARM_WITHIN):
                 await self._warm.wait()
             while True:
-                await asyncio.sleep(ASK_EVERY)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(ASK_EVERY if self._children else ASK_IDLE_EVERY):
+                        await self._asked.wait()
+                self._asked.clear()
                 self._answered.clear()
                 async with asyncio.timeout(ANSWER_WITHIN):
                     await self._send({"op": "ping"})
@@ -341,6 +377,9 @@ class ForkServer:
                 self.lacks = [str(each) for each in message["unfit"]]  # type: ignore[attr-defined]
                 self._known.set()
                 log.error("this yt-dlp is of no use: %s", "; ".join(self.lacks))
+            case "started":
+                if child := self._children.get(str(message["id"])):
+                    child.pid = int(str(message["pid"]))
             case "pong":
                 self._answered.set()
             case "exit":

@@ -27,6 +27,11 @@ class Disk:
         self.directory = directory
         self.floor = floor
 
+    @property
+    def least(self) -> int:
+        """The free bytes below which no download can go on: a full disk takes none, even without a floor."""
+        return max(self.floor, FULL_BELOW)
+
     def free(self) -> int:
         """Free bytes, by one `statvfs`, which does not wait for the disk."""
         return shutil.disk_usage(self.directory).free
@@ -36,8 +41,8 @@ class Disk:
         return shutil.disk_usage(self.directory).total
 
     def has_room(self) -> bool:
-        """Whether a download could go on: a full disk takes none, even without a floor."""
-        return self.free() >= max(self.floor, FULL_BELOW)
+        """Whether a download could go on."""
+        return self.free() >= self.least
 
     def is_low(self) -> bool:
         return shutil.disk_usage(self.directory).free < self.floor
@@ -65,7 +70,7 @@ class Reserve:
         """
         async with self._one_at_a_time:
             self._promised.pop(task_id, None)
-            least, promised = max(self.disk.floor, FULL_BELOW), [*self._promised.values(), (work, needs)]
+            least, promised = self.disk.least, [*self._promised.values(), (work, needs)]
             if self.disk.free() < least + sum(all_of_it for _, all_of_it in promised):
                 rests = await asyncio.to_thread(_rests, promised)
                 wanted = least + sum(rests)
@@ -79,7 +84,7 @@ class Reserve:
 
     def is_in_vain(self, needs: int) -> bool:
         """Whether `needs` bytes do not fit on the empty disk, and no other machine may have a larger one."""
-        return not self._elsewhere and max(self.disk.floor, FULL_BELOW) + needs > self.disk.size()
+        return not self._elsewhere and self.disk.least + needs > self.disk.size()
 
     def give_back(self, task_id: str) -> None:
         self._promised.pop(task_id, None)

@@ -100,6 +100,10 @@ class ForkServers:
     def lacks(self) -> list[str]:
         return self._current.server.lacks
 
+    async def answers(self, within: float) -> bool:
+        """Whether new jobs can be started: see `ForkServer.answers`."""
+        return await self._current.server.answers(within)
+
     @property
     def has_plugins(self) -> bool:
         """Whether the operator has a folder for them."""

@@ -105,7 +105,7 @@ class Readiness:
             parts_check(ready is not None, self._fork_server.lacks),
             *([update_check(state)] if (state := await self._fork_server.state()) else []),
             *([plugins_check(await self._fork_server.plugins(5))] if self._fork_server.has_plugins else []),
-            Check("fork_server", ready is not None, Said("warm") if ready else Said("cold")),
+            await fork_server_check(self._fork_server),
             sandbox_check(ready.landlock if ready else 0),
         ]
 
@@ -136,7 +136,7 @@ def disk_check(disk: Disk) -> Check:
         free = disk.free()
     except OSError as exc:
         return Check("disk", ok=False, detail=exc.strerror or type(exc).__name__)
-    return Check("disk", free >= disk.floor, Said("disk", {"free": free, "floor": disk.floor}))
+    return Check("disk", free >= disk.least, Said("disk", {"free": free, "floor": disk.least}))
 
 
 _OF_LIBRARY = {
@@ -221,6 +221,14 @@ def update_check(state: State) -> Check:
         case _:
             is_fine, said = True, Said("update_none", values)
     return Check("yt_dlp_update", is_fine, said, needed=False)
+
+
+async def fork_server_check(fork_server: ForkServers) -> Check:
+    if fork_server.ready is None:
+        return Check("fork_server", ok=False, detail=Said("cold"))
+    if await fork_server.answers(ANSWERS_WITHIN):
+        return Check("fork_server", ok=True, detail=Said("warm"))
+    return Check("fork_server", ok=False, detail=Said("no_answer", {"seconds": round(ANSWERS_WITHIN)}))
 
 
 def sandbox_check(landlock: int) -> Check:

@@ -132,6 +132,44 @@ async def test_a_child_that_does_not_listen_is_killed_in_time(service: Service, 
     await gone([child])
 
 
+async def test_a_fork_server_that_stands_still_holds_up_no_cancel(service: Service, site: Site) -> None:
+    assert children.GRACE + children.KILLED_WITHIN + children.DIES_WITHIN < CONTRACT
+    fork_server = await warm(service, site)
+    running = [await begun(service, site, "download") for _ in range(2)]
+    family = service.processes()[1:]
+    family[1].suspend()  # it does not hear that it is to stop
+    fork_server.suspend()
+    beginning = await service.submit(site.url(SOURCES["info"]), outputs=["video"])
+    await service.wait(beginning["task_id"], "info")
+    for task in (*running, beginning):
+        async with asyncio.timeout(GONE_WITHIN):
+            assert await act(service, task["task_id"], "cancel") == HTTPStatus.OK
+        assert (await service.status(task["task_id"]))["stage"] == "cancelled"
+    assert fork_server.status() == psutil.STATUS_STOPPED, "it was not replaced yet"
+    assert not any(map(writes, family))
+    fork_server.resume()
+    async with asyncio.timeout(GONE_WITHIN):
+        while service.processes() != [fork_server]:
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.long
+async def test_a_fork_server_that_stands_still_is_told_by_readyz_and_replaced(
+    service: Service, site: Site
+) -> None:
+    fork_server = await warm(service, site)
+    task = await begun(service, site, "info")
+    fork_server.suspend()
+    async with service.client.get("/readyz?lang=en") as answer:
+        check = (await answer.json())["checks"]["fork_server"]
+    assert (answer.status, check["ok"]) == (HTTPStatus.SERVICE_UNAVAILABLE, False)
+    assert check["detail"] == "no answer within 5 seconds"
+    await gone([fork_server])
+    await service.ready()
+    assert (await service.wait(task["task_id"], "info"))["attempt"] == 2
+    assert await act(service, task["task_id"], "cancel") == HTTPStatus.OK
+
+
 async def test_a_cancel_that_overtakes_the_start_of_the_child_leaves_no_child(
     service: Service, site: Site
 ) -> None:

@@ -299,6 +299,8 @@ async def test_on_a_disk_without_a_byte_left_tasks_can_be_cancelled(small: Volum
         waits = await service.submit(site.url("/video.mp4"), auto_start=False)
         with small.full():
             await submit_until_refused(service, site)
+            async with service.client.get("/readyz") as answer:
+                assert (await answer.json())["checks"]["disk"]["ok"] is False
             async with service.client.post(f"/api/tasks/{waits['task_id']}/cancel") as answer:
                 assert answer.status == HTTPStatus.OK
         assert (await service.status(waits["task_id"]))["stage"] == "cancelled"

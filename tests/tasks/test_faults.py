@@ -507,7 +507,7 @@ async def test_a_word_that_was_cut_off_is_none(tmp_path: Path) -> None:
 
 
 async def test_a_fork_server_that_hangs_is_replaced(monkeypatch: Patch) -> None:
-    monkeypatch.setattr(children, "ASK_EVERY", 0.01)
+    monkeypatch.setattr(children, "ASK_IDLE_EVERY", 0.01)
     answers = heard(monkeypatch)
     tools = find_tools()
     async with asyncio.timeout(30), ForkServer(tools.ffmpeg, tools.deno) as fork_server:

@@ -10,6 +10,7 @@ from server.api import keys
 from server.core.redaction import without_folders
 from server.locales import LANGUAGES
 from server.tasks import readiness
+from server.tasks.disk_space import Disk
 from server.tasks.readiness import Check, Said
 from tests.inside import inside
 
@@ -56,6 +57,15 @@ async def test_what_does_not_answer_is_said_to_in_words(
             assert answer.status == 503
             check = (await answer.json())["checks"]["database"]
     assert (check["ok"], check["detail"]) == (False, "no answer within 0 seconds")
+
+
+def test_a_full_disk_is_told_even_where_no_room_is_to_be_kept(tmp_path: Path) -> None:
+    class Full(Disk):
+        def free(self) -> int:
+            return 0
+
+    assert not readiness.disk_check(Full(tmp_path, 0)).ok
+    assert readiness.disk_check(Disk(tmp_path, 0)).ok
 
 
 @pytest.mark.parametrize(
