@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import os
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -382,6 +383,28 @@ async def test_what_is_left_of_other_content_is_fetched_anew_and_a_name_stays_in
     assert path.read_bytes() == CONTENT
     assert [each.name for each in tmp_path.iterdir()] == [path.name]
     assert path.parent == tmp_path
+
+
+@pytest.mark.parametrize(
+    "plant",
+    [Path.symlink_to, Path.hardlink_to, lambda path, _: os.mkfifo(path)],
+    ids=["link", "hard", "pipe"],
+)
+async def test_what_somebody_has_planted_in_place_of_a_partial_file_is_left_as_it_is(
+    tmp_path: Path, plant: Callable[[Path, Path], None]
+) -> None:
+    """A link there would lead what is written to a file outside the folder, or to one that is finished."""
+    mine, films = tmp_path / "mine", tmp_path / "films"
+    mine.write_bytes(b"precious")
+    films.mkdir()
+    for name in ("film_x.mp4.part", "film_x.mp4.2.part"):
+        plant(films / name, mine)
+    sha256 = hashlib.sha256(CONTENT).hexdigest()
+    async with liar(sha256, [CONTENT, CONTENT]) as url, Client(url) as client:
+        for target in (f"{films}/", films / "named.mp4"):
+            path = await client.download("1", target)
+            assert (path.is_symlink(), path.read_bytes() == CONTENT) == (False, True)
+    assert mine.read_bytes() == b"precious"
 
 
 async def test_a_folder_that_cannot_be_written_is_a_clear_word(tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ import errno
 import hashlib
 import os
 import re
+import stat
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from pathlib import Path, PurePosixPath
 from types import TracebackType
@@ -28,6 +29,7 @@ MAX_PROBLEM = 1 << 20  # bytes
 LONGEST_NAME = 255  # bytes, on all common file systems
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 _SUFFIXES = re.compile(r"(\.[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8})*)?\.(srt|vtt)|\.[A-Za-z0-9]{1,8}")
+_NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)  # Windows has none
 try:
     import fcntl
 except ImportError:  # Windows
@@ -138,10 +140,8 @@ class _Part:
             number = 1
             while True:
                 self.path = folder / (f"{link}.part" if number == 1 else f"{link}.{number}.part")
-                self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
-                if self._locks():
+                if self._opens() and self._locks():
                     break
-                os.close(self._descriptor)  # another process saves the same file here at this moment
                 number += 1
             self.size, self._digest = 0, hashlib.sha256()
             if keep:
@@ -152,20 +152,45 @@ class _Part:
                 self.begin_anew()
             self.most = self.size
 
+    def _opens(self) -> bool:
+        """Whether what lies at `path` is a partial file of ours, and no way to another file: whoever else may
+        write to the folder could have planted a link there. A second name of the file, a pipe and the like
+        are none of ours either.
+        """
+        try:
+            self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | _NO_FOLLOW, 0o666)
+        except OSError as error:
+            if error.errno in (
+                errno.ELOOP,
+                errno.EMLINK,
+                errno.EISDIR,
+                errno.ENXIO,
+            ):  # EMLINK: FreeBSD's ELOOP
+                return False
+            raise
+        found = os.fstat(self._descriptor)
+        if stat.S_ISREG(found.st_mode) and found.st_nlink <= 1:
+            return True
+        os.close(self._descriptor)
+        return False
+
     def _locks(self) -> bool:
+        """Whether no other process saves the same file here at this moment."""
         if fcntl is None:
             return True
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            os.close(self._descriptor)
             return False
         except OSError:  # a file system without locks
             return True
         # Whoever held it may just have given it its name, or removed it.
-        try:
-            return os.path.samestat(self.path.stat(), os.fstat(self._descriptor))
-        except FileNotFoundError:
-            return False
+        with suppress(FileNotFoundError):
+            if os.path.samestat(self.path.lstat(), os.fstat(self._descriptor)):
+                return True
+        os.close(self._descriptor)
+        return False
 
     def write(self, block: bytes) -> None:
         with _explained(self.path):
