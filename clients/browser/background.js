@@ -5,10 +5,11 @@
 import { browser, text } from "./browser.js"
 import { isOpen } from "./link.js"
 import { ask, logIn, readSettings, Refused } from "./server.js"
-import { follow, forget, lookedAt, readSent, send } from "./sent.js"
+import { follow, forget, lookedAt, readSent, send, sendUnremembered } from "./sent.js"
 import { show, showMenu } from "./show.js"
 
 /** @typedef {import("./link.js").Link} Link */
+/** @typedef {{ url?: string, title?: string, incognito?: boolean }} Tab */
 
 browser.runtime.onInstalled.addListener(async (/** @type {{ reason: string }} */ { reason }) => {
   await showMenu(await readSent())
@@ -20,15 +21,15 @@ browser.storage.onChanged.addListener((/** @type {Record<string, unknown>} */ ch
   if ("settings" in changes) void follow()
 })
 
-browser.action.onClicked.addListener(async (/** @type {{ url?: string, title?: string }} */ tab) => {
+browser.action.onClicked.addListener(async (/** @type {Tab} */ tab) => {
   const known = (await readSent()).find((link) => link.url === tab.url)
   if (known && known.status !== "error") await open(known)
-  else await sendFrom(tab.url, tab.title)
+  else await sendFrom(tab, tab.url, tab.title)
 })
 
 browser.contextMenus.onClicked.addListener(async (/** @type {any} */ item, /** @type {any} */ tab) => {
-  if (item.menuItemId === "send-link") await sendFrom(item.linkUrl, item.linkText)
-  else if (item.menuItemId === "send") await sendFrom(tab?.url ?? item.pageUrl, tab?.title)
+  if (item.menuItemId === "send-link") await sendFrom(tab, item.linkUrl, item.linkText)
+  else if (item.menuItemId === "send") await sendFrom(tab, tab?.url ?? item.pageUrl, tab?.title)
   else if (item.menuItemId === "page") await openPage()
   else await openKey(String(item.menuItemId).slice("task ".length))
 })
@@ -40,11 +41,12 @@ function listenToNotifications() {
 listenToNotifications()
 browser.permissions.onAdded.addListener(listenToNotifications)
 
-/** @param {string} [url] @param {string} [title] */
-async function sendFrom(url, title) {
+/** @param {Tab} [tab] @param {string} [url] @param {string} [title] */
+async function sendFrom(tab, url, title) {
   if (!/^https?:\/\//.test(url ?? "")) return await show(await readSent(), text("noLink"))
   if (!(await isSetUp())) await browser.runtime.openOptionsPage() // it goes on from there
-  await send(/** @type {string} */ (url), title ?? "")
+  const how = tab?.incognito ? sendUnremembered : send
+  await how(/** @type {string} */ (url), title ?? "")
 }
 
 async function isSetUp() {

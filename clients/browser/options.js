@@ -2,7 +2,7 @@
 // The options: address, token, preset. Saving asks the browser for the right to ask this one server, and no other.
 
 import { browser, text } from "./browser.js"
-import { ask, permissionFor, readAddress, readSettings, Refused } from "./server.js"
+import { ask, isLoopback, permissionFor, readAddress, readSettings, Refused } from "./server.js"
 
 /** @typedef {import("./server.js").Settings} Settings */
 
@@ -89,11 +89,6 @@ function showPresets(names, chosen) {
   for (const name of new Set(names)) select.add(new Option(name, name))
   select.value = chosen
   if (select.selectedIndex < 0) select.value = ""
-}
-
-/** @param {string} host */
-function isLoopback(host) {
-  return host === "localhost" || host.endsWith(".localhost") || /^127\.|^\[::1\]$/.test(host)
 }
 
 /** @param {unknown} error */

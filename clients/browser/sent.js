@@ -114,17 +114,40 @@ async function rounds() {
 async function sendWaiting() {
   const settings = await readSettings()
   const waiting = (await readSent()).filter((link) => link.status === "waiting").reverse()
-  for (const { key, url, title, preset } of waiting) {
-    const wishes = { url, ...(title && { title }), ...(preset && { preset }) }
-    const how = { method: "POST", body: JSON.stringify(wishes), headers: { "Idempotency-Key": key } }
+  for (const link of waiting) {
     try {
-      const task = await ask(settings, "/api/process", how)
-      if (!task?.task_id) throw new Refused("settings", text("notClipwire", settings.server))
-      await changeOne(key, (link) => updated(link, task))
+      const task = await submit(settings, link)
+      await changeOne(link.key, (sent) => updated(sent, task))
     } catch (error) {
       if (!(error instanceof Refused) || error.remedy !== "none") throw error
-      await changeOne(key, (link) => ({ ...link, status: "error", error: error.message }))
+      await changeOne(link.key, (sent) => ({ ...sent, status: "error", error: error.message }))
     }
+  }
+}
+
+/** @param {import("./server.js").Settings} settings @param {Link} link */
+async function submit(settings, { key, url, title, preset }) {
+  const wishes = { url, ...(title && { title }), ...(preset && { preset }) }
+  const how = { method: "POST", body: JSON.stringify(wishes), headers: { "Idempotency-Key": key } }
+  const task = await ask(settings, "/api/process", how)
+  if (!task?.task_id) throw new Refused("settings", text("notClipwire", settings.server))
+  return task
+}
+
+/**
+ * Send a link of a private window: once, for nothing of it is stored that a second try or its progress would need.
+ * @param {string} url @param {string} title
+ */
+export async function sendUnremembered(url, title) {
+  const settings = await readSettings()
+  try {
+    await submit(settings, newLink(url, title, settings.preset))
+    await show(await readSent(), undefined, text("sentUnremembered"))
+  } catch (error) {
+    if (!(error instanceof Refused)) throw error
+    // The other messages say that it will be sent.
+    const why = settings.server && error.remedy !== "later" ? `${error.message} ` : ""
+    await show(await readSent(), why + text("notSent"))
   }
 }
 

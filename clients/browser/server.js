@@ -34,7 +34,12 @@ export function readAddress(typed) {
   const trimmed = typed.trim()
   let url
   try {
-    url = new URL(/^[a-z][a-z0-9+.-]*:\/\//i.test(trimmed) ? trimmed : `http://${trimmed}`)
+    if (/^[a-z][a-z0-9+.-]*:\/\//i.test(trimmed)) {
+      url = new URL(trimmed)
+    } else { // the token is not to travel unencrypted because somebody has typed less
+      url = new URL(`https://${trimmed}`)
+      if (isPrivate(url.hostname)) url = new URL(`http://${trimmed}`)
+    }
   } catch {
     throw new Refused("settings", text("addressWrong"))
   }
@@ -42,6 +47,24 @@ export function readAddress(typed) {
     throw new Refused("settings", text("addressWrong"))
   }
   return `${url.origin}${url.pathname}`.replace(/\/+$/, "")
+}
+
+/**
+ * Whether that is this machine, or an address of a private network. What a name resolves to is not known here.
+ * @param {string} host as a URL has it
+ */
+function isPrivate(host) {
+  if (isLoopback(host)) return true
+  if (host.startsWith("[")) return /^\[(f[cd][0-9a-f]{2}|fe[89ab][0-9a-f]):/.test(host)
+  const [first, second] = (/^(\d+)\.(\d+)\.\d+\.\d+$/.exec(host) ?? []).slice(1).map(Number)
+  return first === 10 || (first === 192 && second === 168) ||
+    (first === 172 && second >= 16 && second < 32) ||
+    (first === 100 && second >= 64 && second < 128) || (first === 169 && second === 254)
+}
+
+/** @param {string} host */
+export function isLoopback(host) {
+  return host === "localhost" || host.endsWith(".localhost") || /^(127\.\d+\.\d+\.\d+|\[::1\])$/.test(host)
 }
 
 /**
@@ -66,20 +89,25 @@ export async function ask(settings, path, how) {
   const headers = { "Accept-Language": text("language") }
   if (settings.token) headers.Authorization = `Bearer ${settings.token}`
   if (how?.body) headers["Content-Type"] = "application/json"
+  /** @type {RequestInit} */
+  const always = { cache: "no-store", credentials: "omit", signal: AbortSignal.timeout(PATIENCE_MS) }
   /** @type {Response} */
   let answer
   try {
     answer = await fetch(settings.server + path, {
-      cache: "no-store",
-      credentials: "omit",
-      signal: AbortSignal.timeout(PATIENCE_MS),
+      ...always,
+      redirect: "error", // the token is for the address that was entered
       ...how,
       headers: { ...headers, .../** @type {Record<string, string>} */ (how?.headers) },
     })
   } catch {
-    throw new Refused("later", text("away", settings.server))
+    // Once more without the token: only so it is known whether nobody answers, or a redirect does.
+    const plain = await fetch(settings.server + path, { ...always, redirect: "manual" }).catch(() =>
+      undefined
+    )
+    if (plain?.type !== "opaqueredirect") throw new Refused("later", text("away", settings.server))
+    throw new Refused("settings", text("leadsElsewhere", settings.server))
   }
-  if (answer.redirected) throw new Refused("settings", text("leadsElsewhere", new URL(answer.url).origin))
   if (answer.status === 204) return undefined
   const said = await answer.json().catch(() => undefined)
   if (answer.ok && said && typeof said === "object") return said

@@ -20,15 +20,18 @@ let shownMenu = ""
 /**
  * @param {Link[]} sent newest first
  * @param {string} [trouble] why nothing can be sent or asked now
+ * @param {string} [success] what has just gone well, of which nothing is in `sent`
  */
-export async function show(sent, trouble) {
-  const [badge, colour] = badgeOf(sent, trouble)
+export async function show(sent, trouble, success) {
+  const [badge, colour] = success ? ["✓", GREEN] : badgeOf(sent, trouble)
   const lines = sent.slice(0, MOST_ITEMS).map((link) => `${markOf(link)} ${nameOf(link)}${reasonOf(link)}`)
   await Promise.all([
     browser.action.setBadgeText({ text: badge }),
     browser.action.setBadgeBackgroundColor({ color: colour }),
     browser.action.setBadgeTextColor({ color: "#ffffff" }),
-    browser.action.setTitle({ title: [trouble, ...lines].filter(Boolean).join("\n") || text("send") }),
+    browser.action.setTitle({
+      title: [trouble, success, ...lines].filter(Boolean).join("\n") || text("send"),
+    }),
     showMenu(sent),
   ])
 }

@@ -16,6 +16,8 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from playwright.async_api import BrowserContext, CDPSession, Page, async_playwright, expect
 
 from tests.browser.test_service import PLAYS
@@ -59,7 +61,7 @@ class Extension:
         asked = {"id": self._number, "targetId": tab["targetId"]}
         await self._browser.send("Extensions.triggerAction", asked)
 
-    async def choose(self, item: dict[str, str], tab: dict[str, str] | None = None) -> None:
+    async def choose(self, item: dict[str, str], tab: dict[str, Any] | None = None) -> None:
         """An item of a menu."""
         worker = self.context.service_workers[-1]
         await worker.evaluate("(event) => chrome.contextMenus.onClicked.dispatch(...event)", [item, tab])
@@ -299,6 +301,64 @@ async def test_a_wrong_address_is_said(extension: Extension, locked: Service, si
     ):
         assert said in await extension.set_up(typed), typed
         await extension.desk.reload()  # what was said is gone
+
+
+async def test_an_address_without_a_scheme_means_https_but_on_this_machine_and_in_private_networks(
+    extension: Extension,
+) -> None:
+    here = "localhost:8080 clips.localhost 127.0.0.1:8080 [::1]:80"
+    private = "10.0.0.1 192.168.1.5:8080 172.31.0.1 100.64.0.1 169.254.0.1 [fd00::5]:8080 [fe80::1]"
+    public = "8.8.8.8 172.32.0.1 100.128.0.1 192.169.0.1 [2001:db8::1]"
+    names = "clips.example.org:8080/prefix nas 127.0.0.1.example.org 10.example.org fd00.example.org"
+    read = "(typed) => import('./server.js').then(({readAddress}) => typed.map(readAddress))"
+    for scheme, typed in (("http", f"{here} {private}"), ("https", f"{public} {names}")):
+        addresses = await extension.desk.evaluate(read, typed.split())
+        assert {address.partition(":")[0] for address in addresses} == {scheme}, addresses
+    assert await extension.desk.evaluate(read, ["http://clips.example.org"]) == ["http://clips.example.org"]
+
+
+async def test_no_redirect_takes_the_token_elsewhere(extension: Extension, locked: Service) -> None:
+    came: list[str | None] = []
+
+    async def lead_on(request: web.Request) -> web.Response:
+        if request.path.startswith("/elsewhere"):
+            came.append(request.headers.get("Authorization"))
+        raise web.HTTPTemporaryRedirect(f"/elsewhere{len(came)}")
+
+    app = web.Application()
+    app.router.add_route("*", "/{rest:.*}", lead_on)
+    async with TestServer(app) as server:
+        assert "leads on to another address" in await extension.set_up(str(server.make_url("")).rstrip("/"))
+        assert came == []
+
+
+async def test_of_a_private_window_nothing_is_stored(
+    extension: Extension, locked: Service, site: Site
+) -> None:
+    link = film(site, "Quiet film")
+    tab = {"url": link, "title": "A quiet title", "incognito": True}
+    await extension.choose({"menuItemId": "send", "pageUrl": link}, tab)
+    await extension.tooltip("so send it again later")  # there is no server yet
+    await extension.set_up(locked.url)
+    stored = "Promise.all([chrome.storage.local.get(), chrome.alarms.getAll()]).then(JSON.stringify)"
+    before = await extension.desk.evaluate(stored)
+    for item in (
+        {"menuItemId": "send", "pageUrl": link},
+        {"menuItemId": "send-link", "linkUrl": f"{link}&2"},
+    ):
+        await extension.choose(item, tab)
+        await extension.tooltip("Nothing of a private window is kept")
+    worker = extension.context.service_workers[-1]
+    await worker.evaluate("(tab) => chrome.action.onClicked.dispatch(tab)", tab)
+    async with asyncio.timeout(PATIENCE):
+        while len(tasks := await tasks_of(locked)) < 3:
+            await asyncio.sleep(0.05)
+    assert {task["url"] for task in tasks} == {link, f"{link}&2"}
+    await locked.stop()
+    await extension.choose({"menuItemId": "send", "pageUrl": link}, tab)
+    await extension.tooltip("so send it again later")
+    assert await extension.desk.evaluate(stored) == before
+    assert "Quiet" not in before
 
 
 @pytest.mark.long
