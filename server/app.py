@@ -34,6 +34,7 @@ from server.api.openapi.document import DESCRIPTION, Description
 from server.api.payload import Encoder
 from server.api.route import Access, Route, undescribed
 from server.api.session import LOG_INS, LogIns
+from server.api.spool import Spool, Turns
 from server.assembly import open_backend
 from server.core.background import in_background
 from server.core.clock import Clock
@@ -93,6 +94,9 @@ def create_app(
     app[security.DOORS], app[session.GATE] = doors, gate
     app[CONNECTIONS] = connections
     app[feed_routes.SHELF] = feed_routes.FeedShelf()
+    app[keys.SPOOL] = Spool(settings.storage.data_dir / "scratch")
+    app[cookies.LIST], app[cookies.TURNS] = cookies.SharedReading(), Turns()
+    app[media_routes.TURNS] = Turns()
     counts = app[keys.COUNTS] = Counts()
     app[keys.ENCODER] = Encoder(settings.server.base_path)
     app[DESCRIPTION] = Description(ROUTES, settings.server.base_path, settings.presets)

@@ -32,6 +32,7 @@ from server.api.route import get
 from server.api.security import DOORS
 from server.core.attachment import filename_of
 from server.core.errors import FileNotFound, InvalidQuery, StorageAway, TaskNotFound
+from server.core.long_work import compute
 from server.core.models import StoredFile, TaskStatus
 from server.core.ports import FileStore, Filter, Stream
 from server.core.shielding import to_the_end
@@ -129,11 +130,11 @@ async def download_all(request: web.Request) -> web.StreamResponse:
     cuts the connection.
     """
     statuses = await _statuses(request)
-    members = await asyncio.to_thread(lambda: list(named(statuses)))  # there may be tens of thousands
+    members = await compute(lambda: list(named(statuses)))  # there may be tens of thousands
     if not members:
         raise FileNotFound
     response = web.StreamResponse(headers=_HEADERS)
-    response.content_length = await asyncio.to_thread(length_of, members)
+    response.content_length = await compute(length_of, members)
     request.app[DOORS].add_headers(request, response)
     async with aclosing(archive(request.app[FILES], members)) as pieces:
         first = await anext(pieces)  # before the headers: a missing first file can still be a 404

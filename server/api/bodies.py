@@ -10,19 +10,19 @@ Errors are problem details (RFC 9457), in the reader's language.
 import asyncio
 import gc
 import re
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import AsyncIterator, Collection, Iterator
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from functools import cache, lru_cache
 from http import HTTPStatus
-from typing import Any, TypeVar, get_args
+from typing import Any, BinaryIO, TypeVar, get_args
 
 from aiohttp import HttpVersion11, hdrs, web
 from multidict import CIMultiDict, CIMultiDictProxy
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
-from server.api.keys import ENCODER, LANGUAGE, SETTINGS
+from server.api.keys import ENCODER, LANGUAGE, SETTINGS, SPOOL
 from server.api.payload import dumps
 from server.api.security import HEADERS
 from server.core.errors import (
@@ -109,11 +109,12 @@ async def read_json(request: web.Request, most: int) -> bytes:
         raise BodyTooSlow from None
 
 
-async def read_text(request: web.Request, most: int, *types: str) -> bytes:
-    """The body of one of these media types, not decoded, of at most `most` bytes.
+@asynccontextmanager
+async def received_text(request: web.Request, most: int, *types: str) -> AsyncIterator[BinaryIO]:
+    """A file with the body of one of these media types, not decoded, of at most `most` bytes.
 
-    Raises `NotTextType`, `EncodingUnknown`, `BodyTooLarge`, `BodyTooSlow`; and `RequestPayloadError` where
-    the body is not what its headers say, such as a wrong Content-Encoding.
+    Raises `NotTextType`, `EncodingUnknown`, `BodyTooLarge`, `BodyTooSlow`, `ServerBusy`, `StoreUnavailable`;
+    and `RequestPayloadError` where the body is not what its headers say, such as a wrong Content-Encoding.
     """
     if request.content_type not in types:
         raise NotTextType(types[0])
@@ -122,16 +123,16 @@ async def read_text(request: web.Request, most: int, *types: str) -> bytes:
         raise BodyTooLarge
     if hdrs.EXPECT in request.headers:
         await go_on(request)
-    body = bytearray()
-    try:
-        async with asyncio.timeout(BODY_WITHIN):
-            async for block in request.content.iter_any():
-                body += block
-                if len(body) > most:
-                    raise BodyTooLarge
-    except TimeoutError:
-        raise BodyTooSlow from None
-    return bytes(body)
+    async with request.app[SPOOL].body() as body:
+        try:
+            async with asyncio.timeout(BODY_WITHIN):
+                async for block in request.content.iter_any():
+                    await body.write(block)
+                    if body.size > most:
+                        raise BodyTooLarge
+        except TimeoutError:
+            raise BodyTooSlow from None
+        yield await body.end()
 
 
 async def go_on(request: web.Request) -> None:

@@ -3,18 +3,22 @@
 import asyncio
 import re
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Any
+from typing import Any, BinaryIO
 
 from aiohttp import web
 
-from server.api.bodies import read_text, respond_json
+from server.api.bodies import received_text
+from server.api.connections import CONNECTIONS
 from server.api.keys import COOKIES, SUBSCRIPTIONS
 from server.api.openapi.operation import JSON, OF_CHANGES, READER, Operation, Parameter, Reply
+from server.api.payload import dumps
 from server.api.route import delete, get, put
+from server.api.spool import Turns
 from server.core import cookie_format
+from server.core.cookie_facts import facts_of, with_facts
 from server.core.errors import (
     BodyTooLarge,
     BodyTooSlow,
@@ -23,59 +27,110 @@ from server.core.errors import (
     InvalidCookies,
     NoCookies,
     NotTextType,
+    ServerBusy,
     StoreUnavailable,
     TooManyCookies,
     WrongField,
 )
+from server.core.long_work import compute
+from server.core.ports import Cookies
+from server.core.shielding import to_the_end
 
-MOST_HOSTS = 100  # that are told of one file, which has room for 40,000
 MOST_OF_ALL = 2000  # hosts that an answer tells, as far as each file is to have one
-LONGEST_HOST = 253  # characters (RFC 1035, section 2.3.4)
 _NAME = Parameter("name", "of the file", {"type": "string", "pattern": f"^{cookie_format.NAME}$"}, "path")
 _NAMES = web.RequestKey("names of stored cookies", frozenset[str])
 _PATH = "/api/cookies/{name:[^/]+}"
 
 
+class SharedReading:
+    """Reads one thing for all who ask at the same time: whoever comes while it is being read shares the next
+    reading, which sees what they have done before.
+    """
+
+    def __init__(self) -> None:
+        self._lock = asyncio.Lock()
+        self._next: asyncio.Task[bytes] | None = None
+        self._readings = set[asyncio.Task[bytes]]()
+
+    async def share(self, read: Callable[[], Awaitable[bytes]]) -> bytes:
+        if (reading := self._next) is None:
+            reading = self._next = asyncio.create_task(self._begin(read), name="list for all")
+            self._readings.add(reading)
+            reading.add_done_callback(self._end)
+        return await asyncio.shield(reading)
+
+    async def _begin(self, read: Callable[[], Awaitable[bytes]]) -> bytes:
+        async with self._lock:
+            self._next = None
+            return await read()
+
+    def _end(self, reading: asyncio.Task[bytes]) -> None:
+        self._readings.discard(reading)
+        if not reading.cancelled():
+            reading.exception()  # all who wanted to know may have left
+
+
+LIST = web.AppKey("list of cookie files", SharedReading)
+TURNS = web.AppKey("turns of those who store a cookie file", Turns)
+
+
 async def list_cookies(request: web.Request) -> web.Response:
     stored = request.app[COOKIES]
-    names = await stored.names()
-    most = min(MOST_HOSTS, max(1, MOST_OF_ALL // (len(names) or 1)))
-    shown = list[dict[str, object]]()
-    for name in names:  # one at a time: all of them need not be in memory
-        if file := await stored.get(name):
-            shown.append(await asyncio.to_thread(_shown, name, file.text, most))
-    return respond_json({"cookies": shown})
+    body = await request.app[LIST].share(lambda: _listed(stored))
+    return web.Response(body=body, content_type="application/json")
+
+
+async def _listed(stored: Cookies) -> bytes:
+    now, most = time.time(), max(1, MOST_OF_ALL // (len(await stored.names()) or 1))
+    return dumps(
+        {"cookies": [{"name": name} | found.shown(most, now) async for name, found in stored.facts()]}
+    )
 
 
 async def put_cookies(request: web.Request) -> web.Response:
     """Store the body as a cookie file under this name, replacing an earlier one."""
     try:
-        body = await read_text(request, cookie_format.MAX_SIZE, "text/plain")
-        text = body.decode()
+        async with received_text(request, cookie_format.MAX_SIZE, "text/plain") as body:
+            name = _name(request)
+            return await request.app[CONNECTIONS].attended(request.protocol, _store(request, name, body))
     except web.RequestPayloadError:
         raise InvalidCookies(1) from None
-    except UnicodeDecodeError as exc:
-        raise InvalidCookies(1 + exc.object[: exc.start].count(b"\n")) from None
+
+
+async def _store(request: web.Request, name: str, body: BinaryIO) -> web.Response:
+    stored = request.app[COOKIES]
+    async with request.app[TURNS].turn():
+        text, kept, hosts = await to_the_end(compute(_taken, body))
+
+        async def store() -> None:
+            before = await stored.get(name)
+            await stored.put(name, text)
+            if before is not None and before.text == kept:
+                return  # no other log-in, and what was refused is not tried again for it
+            with suppress(StoreUnavailable):  # what waits for a log-in is tried later; the cookies are stored
+                await request.app[SUBSCRIPTIONS].log_in(hosts)
+
+        await to_the_end(store())
+    return web.Response(status=HTTPStatus.NO_CONTENT)
+
+
+def _taken(body: BinaryIO) -> tuple[str, str, list[str]]:
+    """The text to store for `body`, the same without its facts, and the hosts. In a thread: it takes 0.2 s.
+
+    Raises `InvalidCookies`, `NoCookies`.
+    """
+    raw = body.read()
     try:
-        found = await asyncio.to_thread(cookie_format.parse, text)
+        found = cookie_format.parse(raw.decode())
+    except UnicodeDecodeError as exc:
+        raise InvalidCookies(1 + raw[: exc.start].count(b"\n")) from None
     except cookie_format.WrongLine as exc:
         raise InvalidCookies(exc.number) from None
     if not found:
         raise NoCookies
-    stored, name, kept = (
-        request.app[COOKIES],
-        _name(request),
-        await asyncio.to_thread(cookie_format.written, found),
-    )
-    before = await stored.get(name)
-    await stored.put(name, kept)
-    if before is not None and before.text == kept:
-        # No other log-in: a job that sends a file each hour would have what was refused tried each hour.
-        return web.Response(status=HTTPStatus.NO_CONTENT)
+    text = cookie_format.written(found)
     hosts = sorted({cookie.host for cookie in found if cookie.host})
-    with suppress(StoreUnavailable):  # what waits for a log-in is tried later; the cookies are stored
-        await request.app[SUBSCRIPTIONS].log_in(hosts)
-    return web.Response(status=HTTPStatus.NO_CONTENT)
+    return with_facts(text, facts_of(found, time.time())), text, hosts
 
 
 async def delete_cookies(request: web.Request) -> web.Response:
@@ -101,27 +156,6 @@ async def unknown_cookies(request: web.Request, body: dict[str, Any]) -> list[Wr
     if names is None:
         names = request[_NAMES] = frozenset(await request.app[COOKIES].names())
     return [] if name in names else [("cookies", "cookies_unknown", {})]
-
-
-def _shown(name: str, text: str, most: int) -> dict[str, object]:
-    """The public facts of a cookie file, with at most `most` hosts.
-
-    `expires_at` is the next expiry of a valid cookie, else the last. A file of a megabyte takes 0.1 s: call
-    this in a thread, not on the event loop.
-    """
-    found, now = cookie_format.parse(text), time.time()
-    ends = sorted(cookie.expires for cookie in found if cookie.expires)
-    following = next((end for end in ends if end > now), ends[-1] if ends else None)
-    shown: dict[str, object] = {
-        "name": name,
-        "hosts": sorted({cookie.host for cookie in found if len(cookie.host) <= LONGEST_HOST})[:most],
-        "count": len(found),
-        "expired": sum(end <= now for end in ends),
-    }
-    with suppress(OverflowError, ValueError, OSError):  # an expiry after the year 9999
-        if following is not None:
-            shown["expires_at"] = datetime.fromtimestamp(following, UTC).isoformat()[:19] + "Z"
-    return shown
 
 
 ROUTES = [
@@ -156,6 +190,7 @@ ROUTES = [
                 EncodingUnknown,
                 BodyTooLarge,
                 BodyTooSlow,
+                ServerBusy,
                 *OF_CHANGES,
             ),
         ),

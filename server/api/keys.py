@@ -3,6 +3,7 @@
 from aiohttp import web
 
 from server.api.payload import Encoder
+from server.api.spool import Spool
 from server.core.clock import Clock
 from server.core.counts import Counts
 from server.core.ports import Cookies, FileStore, Workplace
@@ -37,6 +38,7 @@ LIBRARY_ACTIONS = web.AppKey("library_actions", LibraryActions)
 PLACEMENTS: web.AppKey[PlacementStore] = web.AppKey("placements")
 CLOCK = web.AppKey("clock", Clock)
 COUNTS = web.AppKey("counts", Counts)
+SPOOL = web.AppKey("spool", Spool)
 ENCODER = web.AppKey("encoder", Encoder)
 
 SCOPE = web.RequestKey("scope", str)  # a hash that names the request's token; only if tokens are set

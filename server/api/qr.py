@@ -4,7 +4,6 @@ The link is absolute, with the host name by which the client reaches the service
 opening it needs the same authentication as any download.
 """
 
-import asyncio
 from io import BytesIO
 
 from aiohttp import web
@@ -16,6 +15,7 @@ from server.api.payload import link_to
 from server.api.route import get
 from server.api.security import DOORS
 from server.core.errors import FileNotFound, TaskNotFound
+from server.core.long_work import compute
 
 SVG = "image/svg+xml"
 QUIET_ZONE = 4  # modules of margin, which readers need to find the code (ISO/IEC 18004)
@@ -29,7 +29,7 @@ async def qr_code(request: web.Request) -> web.Response:
         raise FileNotFound
     link = link_to(stored, request.app[DOORS].origin(request) + request.app[SETTINGS].server.base_path)
     headers = {"Cache-Control": "private, no-cache", "Content-Security-Policy": SANDBOX_POLICY}
-    return web.Response(body=await asyncio.to_thread(drawn, link), content_type=SVG, headers=headers)
+    return web.Response(body=await compute(drawn, link), content_type=SVG, headers=headers)
 
 
 def drawn(link: str) -> bytes:

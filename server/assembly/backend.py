@@ -1,7 +1,7 @@
 """What all backends share: the parts of an open one, and functions that help to open it."""
 
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -9,6 +9,7 @@ from typing import Protocol
 from server.core.background import in_background
 from server.core.clock import Clock, zone_of
 from server.core.data_dir import DataDir
+from server.core.errors import StoreUnavailable
 from server.core.ports import Cookies, FileStore, Sessions, Store, Workplace
 from server.core.unusable import DataDirUnusable
 from server.feeds.covers import Covers
@@ -129,6 +130,18 @@ class Parts:
 
         data_dir, least = self.settings.storage.data_dir, self.settings.downloads.min_free_disk
         async with in_background(look_daily(self.fork_server, data_dir, least), "updates"):
+            yield
+
+    @asynccontextmanager
+    async def describe_cookies(self) -> AsyncIterator[None]:
+        """Meanwhile work out what lists tell of cookie files that a release before has stored."""
+
+        async def describe() -> None:
+            with suppress(StoreUnavailable):  # the first list does it
+                async for _ in self.cookies.facts():
+                    pass
+
+        async with in_background(describe(), "cookies"):
             yield
 
     def readiness(self, *, fills_library: bool = True) -> Readiness:

@@ -117,6 +117,7 @@ async def open_embedded(
         if downloads.retention_hours:
             expiry = keep_removing_expired(store, tasks, clock, downloads.retention_hours)
             await stack.enter_async_context(in_background(expiry, "retention"))
+        await stack.enter_async_context(parts.describe_cookies())
         await stack.enter_async_context(parts.keep_yt_dlp_new())
         yield parts.backend(parts.readiness())
 

@@ -211,6 +211,7 @@ async def open_cluster(
             looking = files.look_after_ends(store, await store.recent(ENDED_LATELY))
             await enter(in_background(looking, "late attempts"))
 
+        await enter(parts.describe_cookies())
         await enter(parts.keep_yt_dlp_new())
         readiness = parts.readiness(fills_library=me.is_worker)
         yield parts.backend(SharedReadiness(readiness, nodes, me, relay, clock))

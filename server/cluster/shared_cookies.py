@@ -1,12 +1,20 @@
 """Cookie files that all nodes share: see `server.core.ports.Cookies`."""
 
+import logging
 import secrets
 import time
+from collections.abc import AsyncIterator
 
 from server.cluster.database import Database
 from server.core import cookie_format
+from server.core.cookie_facts import CookieFacts, facts_in, facts_of, renewed, with_facts, without_facts
 from server.core.errors import TooManyCookies
+from server.core.long_work import compute
 from server.core.ports import StoredCookies
+
+log = logging.getLogger(__name__)
+
+_LISTED_AT_ONCE = 50
 
 _PUT = """
     INSERT INTO cookies (name, put, content) SELECT %s, %s, %s
@@ -16,8 +24,9 @@ _PUT = """
 _GET = "SELECT put, content FROM cookies WHERE name = %s"
 _NAMES = "SELECT name FROM cookies ORDER BY name"
 _DELETE = "DELETE FROM cookies WHERE name = %s RETURNING name"
-_LOCKED = b"SELECT content FROM cookies WHERE name = %s AND put = %s FOR UPDATE"
-_RENEW = b"UPDATE cookies SET content = %s WHERE name = %s"
+_ABOUT = "SELECT name, about FROM cookies WHERE name > %s ORDER BY name LIMIT %s"
+_CURRENT = "SELECT content FROM cookies WHERE name = %s AND put = %s"
+_REPLACE = "UPDATE cookies SET content = %s WHERE name = %s AND put = %s AND content = %s RETURNING name"
 
 
 class SharedCookies:
@@ -33,7 +42,29 @@ class SharedCookies:
 
     async def get(self, name: str) -> StoredCookies | None:
         rows = await self._database.rows(_GET, name)
-        return StoredCookies(*rows[0]) if rows else None
+        return StoredCookies(rows[0][0], without_facts(rows[0][1])) if rows else None
+
+    async def facts(self) -> AsyncIterator[tuple[str, CookieFacts]]:
+        last = ""
+        while rows := await self._database.rows(_ABOUT, last, _LISTED_AT_ONCE):
+            for name, about in rows:
+                if found := facts_in(about) or await self._work_out(name):
+                    yield name, found
+            last = rows[-1][0]
+
+    async def _work_out(self, name: str) -> CookieFacts | None:
+        """The facts of what an earlier release has stored, which may run on another node now."""
+        if not (rows := await self._database.rows(_GET, name)):
+            return None
+        [[put, content]] = rows
+        try:
+            facts = facts_of(await compute(cookie_format.parse, content), time.time())
+        except cookie_format.WrongLine as error:
+            log.error("cookies %s cannot be read, store them anew: %s", name, error)
+            return None
+        text = with_facts(without_facts(content), facts)
+        await self._database.rows(_REPLACE, text, name, put, content)
+        return facts
 
     async def names(self) -> list[str]:
         return [name for (name,) in await self._database.rows(_NAMES)]
@@ -42,11 +73,11 @@ class SharedCookies:
         return bool(await self._database.rows(_DELETE, name))
 
     async def renew(self, name: str, given: StoredCookies, back: str) -> None:
-        """The row is locked meanwhile: a renewal by another node waits, and builds on this one's changes."""
-        async with self._database.transaction() as db:
-            row = await (await db.execute(_LOCKED, (name, given.put))).fetchone()
-            if row is None:
+        """Where another node has renewed them meanwhile, begin again with its changes: a lock would be held
+        while the texts are parsed.
+        """
+        while rows := await self._database.rows(_CURRENT, name, given.put):
+            [[content]] = rows
+            text = await compute(renewed, content, given.text, back)
+            if text is None or await self._database.rows(_REPLACE, text, name, given.put, content):
                 return
-            text = cookie_format.renewed(row[0], given.text, back, time.time())
-            if text != row[0] and len(text.encode()) <= cookie_format.MAX_SIZE:
-                await db.execute(_RENEW, (text, name))

@@ -60,6 +60,7 @@ AppError
 ├── ShuttingDown             503
 ├── QueueFull                503
 ├── StorageAway              503  the bucket of finished files does not answer
+├── ServerBusy               503  others' large bodies are being worked on
 ├── LibraryIsAway            503  the library's folder is not there
 ├── WorkerSilent             503  the worker that runs the task does not answer
 └── StoreUnavailable              the store cannot be read or written, for a reason outside this program
@@ -70,6 +71,7 @@ AppError
 """
 
 from collections.abc import Iterable
+from errno import EDQUOT, ENOSPC
 from http import HTTPStatus
 from typing import ClassVar
 
@@ -430,6 +432,13 @@ class StorageAway(AppError):
         super().__init__(headers={"Retry-After": "5"})
 
 
+class ServerBusy(AppError):
+    status, code = HTTPStatus.SERVICE_UNAVAILABLE, "server_busy"
+
+    def __init__(self) -> None:
+        super().__init__(headers={"Retry-After": "10"})
+
+
 class LibraryIsAway(AppError):
     status, code = HTTPStatus.SERVICE_UNAVAILABLE, "library_away"
 
@@ -480,3 +489,8 @@ class StorageFailed(StoreUnavailable):
 
 class DiskFull(StoreUnavailable):
     status, code = HTTPStatus.INSUFFICIENT_STORAGE, "disk_full"
+
+
+def disk_error(error: OSError) -> StoreUnavailable:
+    """What a client is told of an error of the disk."""
+    return DiskFull() if error.errno in (ENOSPC, EDQUOT) else StorageFailed()

@@ -1,7 +1,7 @@
 """The interfaces that differ between one machine and a cluster; everything else is the same on both."""
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -9,6 +9,7 @@ from enum import Enum
 from pathlib import Path
 from typing import BinaryIO, Literal, Protocol
 
+from server.core.cookie_facts import CookieFacts
 from server.core.errors import AppError
 from server.core.events import ProducedFile
 from server.core.models import Manifest, Stage, StoredFile, Task, TaskStatus, VideoInfo
@@ -267,8 +268,8 @@ class Cookies(Protocol):
     """Cookie files by name; callers have validated the names. A change is on disk when its method returns."""
 
     async def put(self, name: str, text: str) -> None:
-        """Store `text` under `name`, replacing an earlier file. Raises `TooManyCookies` for one more than
-        `MOST_FILES`.
+        """Store `text` under `name`, replacing an earlier file; with its facts as first line, a list need not
+        work them out (`server.core.cookie_facts`). Raises `TooManyCookies` for one more than `MOST_FILES`.
         """
         ...
 
@@ -276,6 +277,12 @@ class Cookies(Protocol):
 
     async def names(self) -> list[str]:
         """All names, sorted."""
+        ...
+
+    def facts(self) -> AsyncIterator[tuple[str, CookieFacts]]:
+        """What clients are told of each file, by name; those of files that have none yet are worked out and
+        stored. Damaged files are left out.
+        """
         ...
 
     async def delete(self, name: str) -> bool:

@@ -52,6 +52,7 @@ from server.core.errors import (
     RangeNotSatisfiable,
     StorageAway,
 )
+from server.core.long_work import compute
 from server.core.models import Says, StoredFile, TaskStatus, check_url, without_password
 from server.core.ports import Stream
 from server.feeds.covers import LARGEST_PICTURE
@@ -145,7 +146,7 @@ async def list_of_feeds(request: web.Request) -> web.Response:
     secret, found = await request.app[FEEDS].all()
     secret = _checked(request, secret)
     outlines = [opml.Outline(_title(one), address_of(request, secret, f"/{name}.xml")) for name, one in found]
-    body = await asyncio.to_thread(opml.written, outlines)
+    body = await compute(opml.written, outlines)
     etag = f'"{hashlib.sha256(body).hexdigest()[:20]}"'
     headers = _headers(request, etag, None)
     if client_has(request, etag):
@@ -307,7 +308,7 @@ async def _built(request: web.Request, secret: str, subscription: Subscription) 
             etag = f'"{hashlib.sha256(body).hexdigest()[:20]}"'
             return Built(tag, body, etag, at, told[1])
 
-        built = await asyncio.to_thread(make)
+        built = await compute(make)
         shelf.keep(key, built)
         return built
 

@@ -1,24 +1,34 @@
 """Stored cookie files: one per name, in a folder that only this user can read.
 
 A file is replaced atomically, and is flushed to disk when `put` returns. Its first line holds a token that is
-new with each `put`, so that a job which was given an older file does not change the newer one.
+new with each `put`, so that a job which was given an older file does not change the newer one. The second one
+has the facts that lists tell of the file.
 """
 
 import asyncio
-import errno
 import logging
 import os
 import re
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 from server.core import cookie_format
+from server.core.cookie_facts import (
+    LONGEST_LINE,
+    CookieFacts,
+    facts_in,
+    facts_of,
+    renewed,
+    with_facts,
+    without_facts,
+)
 from server.core.data_dir import DataDir
-from server.core.errors import DiskFull, StorageFailed, TooManyCookies
+from server.core.errors import StoreUnavailable, TooManyCookies, disk_error
+from server.core.long_work import compute
 from server.core.ports import StoredCookies
 
 log = logging.getLogger(__name__)
@@ -26,6 +36,7 @@ log = logging.getLogger(__name__)
 _PUT: Final = "# put "
 _SUFFIX: Final = ".txt"
 _NAME: Final = re.compile(cookie_format.NAME)
+_LISTED_AT_ONCE: Final = 50  # files whose first lines are read in one go
 
 
 class LocalCookies:
@@ -38,6 +49,7 @@ class LocalCookies:
         self._folder = folder
         self._data = data or DataDir(folder.parent)
         self._changing = asyncio.Lock()
+        self._damaged: dict[str, tuple[int, int]] = {}  # size and time of files that cannot be read
 
     async def put(self, name: str, text: str) -> None:
         async with self._changing:
@@ -49,10 +61,19 @@ class LocalCookies:
             await self._data.must_be_there()
 
     async def get(self, name: str) -> StoredCookies | None:
-        return await asyncio.to_thread(self._read, name)
+        return await compute(self._read, name)
 
     async def names(self) -> list[str]:
         return await asyncio.to_thread(self._names)
+
+    async def facts(self) -> AsyncIterator[tuple[str, CookieFacts]]:
+        names = await self.names()
+        self._damaged = {name: seen for name, seen in self._damaged.items() if name in names}
+        for start in range(0, len(names), _LISTED_AT_ONCE):
+            some = names[start : start + _LISTED_AT_ONCE]
+            for name, facts in zip(some, await asyncio.to_thread(self._facts_in, some), strict=True):
+                if found := facts or await self._work_out(name):
+                    yield name, found
 
     async def delete(self, name: str) -> bool:
         async with self._changing:
@@ -61,15 +82,46 @@ class LocalCookies:
 
     async def renew(self, name: str, given: StoredCookies, back: str) -> None:
         async with self._changing:
-            await asyncio.to_thread(self._renew, name, given, back)
+            await compute(self._renew, name, given, back)
 
     def _renew(self, name: str, given: StoredCookies, back: str) -> None:
         current = self._read(name)
         if current is None or current.put != given.put:
             return
-        text = cookie_format.renewed(current.text, given.text, back, time.time())
-        if text != current.text and len(text.encode()) <= cookie_format.MAX_SIZE:
+        if (text := renewed(current.text, given.text, back)) is not None:
             self._write(name, f"{_PUT}{given.put}\n{text}")
+
+    def _facts_in(self, names: Sequence[str]) -> list[CookieFacts | None]:
+        found = list[CookieFacts | None]()
+        for name in names:
+            try:
+                with self._path(name).open("rb") as file:
+                    file.readline(LONGEST_LINE)
+                    found.append(facts_in(file.readline(LONGEST_LINE).decode(errors="replace")))
+            except OSError:
+                found.append(None)
+        return found
+
+    async def _work_out(self, name: str) -> CookieFacts | None:
+        """The facts of a file that an earlier release has stored, or somebody has copied here."""
+        async with self._changing:
+            return await compute(self._describe, name)
+
+    def _describe(self, name: str) -> CookieFacts | None:
+        try:
+            state = self._path(name).stat()
+        except OSError:
+            return None
+        if self._damaged.get(name) == (seen := (state.st_size, state.st_mtime_ns)):
+            return None
+        current = self._read(name)
+        if current is None:
+            self._damaged[name] = seen
+            return None
+        facts = facts_of(cookie_format.parse(current.text), time.time())
+        with suppress(StoreUnavailable):  # the next list works them out again
+            self._write(name, f"{_PUT}{current.put}\n{with_facts(current.text, facts)}")
+        return facts
 
     def _read(self, name: str) -> StoredCookies | None:
         """None if there is no file, or a damaged one: it can be stored again."""
@@ -83,7 +135,7 @@ class LocalCookies:
             why = "no UTF-8" if isinstance(error, UnicodeError) else str(error)
             log.error("cookies %s cannot be read, store them anew: %s", name, why)
             return None
-        return StoredCookies(first.removeprefix(_PUT), text)
+        return StoredCookies(first.removeprefix(_PUT), without_facts(text))
 
     def _names(self) -> list[str]:
         with suppress(FileNotFoundError):
@@ -134,5 +186,4 @@ def _explained() -> Iterator[None]:
     try:
         yield
     except OSError as exc:
-        full = exc.errno in (errno.ENOSPC, errno.EDQUOT)
-        raise (DiskFull() if full else StorageFailed()) from exc
+        raise disk_error(exc) from exc

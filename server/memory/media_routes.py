@@ -1,18 +1,18 @@
 """`/api/media`: what was ever fetched, asked by its link; and the archives of other programs."""
 
-import asyncio
 from codecs import BOM_UTF8
 from datetime import UTC, datetime
-from io import BytesIO
-from typing import Any
+from typing import Any, BinaryIO
 
 from aiohttp import web
 from pydantic_core import PydanticCustomError
 
-from server.api.bodies import Query, read_text, respond_json
+from server.api.bodies import Query, received_text, respond_json
+from server.api.connections import CONNECTIONS
 from server.api.keys import CLOCK, MEDIA
 from server.api.openapi.operation import JSON, OF_CHANGES, READER, Operation, Parameter, Reply
 from server.api.route import get, post
+from server.api.spool import Turns
 from server.core.errors import (
     BodyTooLarge,
     BodyTooSlow,
@@ -20,13 +20,19 @@ from server.core.errors import (
     InvalidQuery,
     MediaNotFound,
     NotTextType,
+    ServerBusy,
 )
+from server.core.long_work import compute
 from server.core.media_keys import archived_key, keys_of_link
 from server.core.models import MAX_URL, check_url
+from server.core.shielding import to_the_end
 
 MAX_ARCHIVE = 8 << 20  # bytes: some 300,000 lines
 AT_ONCE = 500  # lines in a transaction; others are written in between
+PIECE = 64 * 1024  # bytes that are read in one go, if there are not so many keys before
+LONGEST_LINE = 64 * 1024  # bytes; a key has at most 2,000
 MOST_UNREADABLE = 100  # numbers of lines in an answer
+TURNS = web.AppKey("turns of those who import an archive", Turns)
 
 
 async def get_media(request: web.Request) -> web.Response:
@@ -54,32 +60,58 @@ async def get_media(request: web.Request) -> web.Response:
 async def import_archive(request: web.Request) -> web.Response:
     """Take all lines of a yt-dlp archive into the memory, the sound ones even if others are not."""
     try:
-        body = await read_text(request, MAX_ARCHIVE, "text/plain")
-    except web.RequestPayloadError:
-        body = b"\xff"  # as unreadable as a line can be
-    keys, unreadable = await asyncio.to_thread(_keys_in, body)
-    now, taken = request.app[CLOCK].now().timestamp(), 0
-    for start in range(0, len(keys), AT_ONCE):
-        taken += await request.app[MEDIA].take(keys[start : start + AT_ONCE], now)
-    answer = {"taken": taken, "known": len(keys) - taken, "unreadable": unreadable[:MOST_UNREADABLE]}
-    return respond_json(answer | ({"more": True} if len(unreadable) > MOST_UNREADABLE else {}))
+        async with received_text(request, MAX_ARCHIVE, "text/plain") as body:
+            return await request.app[CONNECTIONS].attended(request.protocol, _import(request, body))
+    except web.RequestPayloadError:  # as unreadable as a line can be
+        return respond_json({"taken": 0, "known": 0, "unreadable": [1]})
 
 
-def _keys_in(body: bytes) -> tuple[list[str], list[int]]:
-    """The keys in an archive, each once, and the numbers of lines that have none, but for empty ones."""
-    keys, unreadable = dict[str, None](), list[int]()
-    for number, line in enumerate(BytesIO(body.removeprefix(BOM_UTF8)), 1):
-        if not line.strip():
-            continue
-        try:
-            key = archived_key(line.decode().strip())
-        except UnicodeDecodeError:
-            key = None
-        if key is None:
-            unreadable.append(number)
-        else:
-            keys[key] = None
-    return list(keys), unreadable
+async def _import(request: web.Request, body: BinaryIO) -> web.Response:
+    archive, now, taken, known = Archive(body), request.app[CLOCK].now().timestamp(), 0, 0
+    async with request.app[TURNS].turn():
+        while (keys := await to_the_end(compute(archive.next_keys))) is not None:
+            fresh = await request.app[MEDIA].take(keys, now) if keys else 0
+            taken, known = taken + fresh, known + len(keys) - fresh
+    answer = {"taken": taken, "known": known, "unreadable": archive.unreadable}
+    return respond_json(answer | ({"more": True} if archive.has_more_unreadable else {}))
+
+
+class Archive:
+    """Reads an archive of yt-dlp in pieces: of 8 MiB neither all keys nor all wrong lines are in memory."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._number = 0
+        self._is_cut = False  # the last line that was read has not ended yet
+        self.unreadable: list[int] = []  # the numbers of the first lines that have no key
+        self.has_more_unreadable = False
+
+    def next_keys(self) -> list[str] | None:
+        """The next keys, at most `AT_ONCE`, each once, perhaps none yet; None at the end. In a thread."""
+        keys, left = dict[str, None](), PIECE
+        while len(keys) < AT_ONCE and left > 0:
+            if not (line := self._file.readline(LONGEST_LINE)):
+                return list(keys) or None
+            left -= len(line)
+            is_rest, self._is_cut = self._is_cut, not line.endswith(b"\n")
+            if is_rest:  # of a line that is too long
+                continue
+            self._number += 1
+            line = line.removeprefix(BOM_UTF8).strip() if self._number == 1 else line.strip()
+            if key := _key_in(line):
+                keys[key] = None
+            elif line and len(self.unreadable) < MOST_UNREADABLE:
+                self.unreadable.append(self._number)
+            elif line:
+                self.has_more_unreadable = True
+        return list(keys)
+
+
+def _key_in(line: bytes) -> str | None:
+    try:
+        return archived_key(line.decode())
+    except UnicodeDecodeError:
+        return None
 
 
 def instant(seconds: float) -> str:
@@ -120,7 +152,7 @@ ROUTES = [
             "The file of `--download-archive`, at most 8 MiB: a line for each video, its extractor and id.",
             parameters=READER,
             text_bodies=("text/plain",),
-            errors=(NotTextType, EncodingUnknown, BodyTooLarge, BodyTooSlow, *OF_CHANGES),
+            errors=(NotTextType, EncodingUnknown, BodyTooLarge, BodyTooSlow, ServerBusy, *OF_CHANGES),
         ),
     ),
 ]

@@ -10,6 +10,7 @@ from server.core.errors import InvalidOpml
 from server.core.xml_text import xml_text
 
 DEEPEST = 50  # elements within each other
+PIECE = 64 * 1024  # bytes, between which other threads may go on
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,9 @@ def read(text: bytes, most: int) -> list[Outline]:
     parser.StartElementHandler, parser.EndElementHandler = begin, end
     parser.StartDoctypeDeclHandler = refuse
     try:
-        parser.Parse(text, True)
+        for start in range(0, len(text), PIECE):
+            parser.Parse(text[start : start + PIECE], False)
+        parser.Parse(b"", True)
     except (expat.ExpatError, ValueError, LookupError):  # the last two for encodings that it cannot read
         raise InvalidOpml from None
     if not found:

@@ -17,7 +17,7 @@ from server.api.bodies import (
     language,
     problem_body,
     read_object,
-    read_text,
+    received_text,
     respond_json,
     validated,
 )
@@ -49,13 +49,16 @@ from server.core.errors import (
     InvalidRequest,
     ItemNotFound,
     NotTextType,
+    ServerBusy,
     SubscriptionNotFound,
     TokenRequired,
     TooManySubscriptions,
     WrongField,
     WrongState,
 )
+from server.core.long_work import compute
 from server.core.models import MOST_AT_ONCE, without_password
+from server.core.shielding import to_the_end
 from server.feeds.feed_routes import address_of
 from server.locales import LANGUAGES
 from server.memory.media_routes import instant
@@ -280,7 +283,7 @@ async def export_opml(request: web.Request) -> web.Response:
         for one in found
     ]
     headers = {"Content-Disposition": 'attachment; filename="subscriptions.opml"'}
-    body = await asyncio.to_thread(opml.written, outlines)  # there may be a hundred thousand
+    body = await compute(opml.written, outlines)  # there may be a hundred thousand
     return web.Response(body=body, content_type=OPML, charset="utf-8", headers=headers)
 
 
@@ -288,10 +291,10 @@ async def import_opml(request: web.Request) -> web.Response:
     """Subscribe to each outline with a link, as far as there is room; one that is wrong stops no other."""
     most = max(MOST_OUTLINES, request.app[SETTINGS].subscriptions.max)
     try:
-        text = await read_text(request, max(MAX_OPML, most * MAX_OUTLINE), OPML, "application/xml")
+        async with received_text(request, max(MAX_OPML, most * MAX_OUTLINE), OPML, "application/xml") as file:
+            outlines = await to_the_end(compute(lambda: opml.read(file.read(), most)))
     except web.RequestPayloadError:
         raise InvalidOpml from None
-    outlines = await asyncio.to_thread(opml.read, text, most)
     outcomes: list[Subscription | AppError] = []
     for outline in outlines:
         body = {"url": outline.url, **({"name": outline.name[:200]} if outline.name else {})}
@@ -568,7 +571,7 @@ ROUTES = [
             f"`{OPML}` or `application/xml`, at most 1 MiB.",
             parameters=READER,
             text_bodies=(OPML, "application/xml"),
-            errors=(InvalidOpml, NotTextType, BodyTooLarge, BodyTooSlow, *OF_CHANGES),
+            errors=(InvalidOpml, NotTextType, BodyTooLarge, BodyTooSlow, ServerBusy, *OF_CHANGES),
         ),
     ),
 ]

@@ -6,14 +6,13 @@ one of them at a time: so two nodes that look at two subscriptions with one entr
 
 import json
 import logging
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence, Set
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import starmap
 from typing import Any
 from urllib.parse import urlsplit
 
-from server.core.cookie_format import is_within
 from server.core.errors import (
     AlreadySubscribed,
     InvalidQuery,
@@ -454,6 +453,8 @@ class SubscriptionRows(HeardTable):
         return await self._transactions.write(work)
 
     async def log_in(self, hosts: Sequence[str], now: float) -> set[str]:
+        domains = frozenset(hosts)
+
         async def work(tables: Tables) -> set[str]:
             tables.wake()
             await tables.alone()
@@ -461,13 +462,13 @@ class SubscriptionRows(HeardTable):
             mine = set[str]()
             for subscription_id, key, text in await tables.fetch(_REFUSED_ITEMS, (MOST_REFUSED,)):
                 status = TaskStatus.model_validate_json(text, extra="ignore")
-                if status.error_code in REFUSED and _is_below(status.host, hosts):
+                if status.error_code in REFUSED and _is_below(status.host, domains):
                     codes.setdefault(status.host, set()).add(status.error_code)
                     mine.add(subscription_id)
                     await tables.run(_ITEM_NOW, (now, subscription_id, key))
             for failing in readable(await tables.fetch(_FAILING)):
                 host, code = _host(failing.url), failing.findings.error_code
-                if code is not None and _is_below(host, hosts):
+                if code is not None and _is_below(host, domains):
                     codes.setdefault(host, set()).add(code)
                     if code in REFUSED:
                         mine.add(failing.subscription_id)
@@ -837,8 +838,10 @@ def _host(url: str) -> str:
     return (urlsplit(url).hostname or "").lower()
 
 
-def _is_below(host: str, domains: Iterable[str]) -> bool:
-    return any(is_within(host, domain) for domain in domains)
+def _is_below(host: str, domains: Set[str]) -> bool:
+    """Whether `host` is one of `domains`, of which there may be 40,000, or below one."""
+    labels = host.split(".")
+    return any(".".join(labels[start:]) in domains for start in range(len(labels)))
 
 
 def _number(cursor: str | None) -> int:

@@ -1,18 +1,24 @@
 """Asking whether something was fetched, and taking archives of yt-dlp."""
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import psutil  # type: ignore[import-untyped]
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient
 
+from server.api import spool
+from server.api.connections import CONNECTIONS
+from server.api.keys import MEDIA
 from server.app import create_app
-from server.memory.media_routes import MAX_ARCHIVE
+from server.memory.media_routes import AT_ONCE, LONGEST_LINE, MAX_ARCHIVE, PIECE, TURNS, Archive
 from server.settings import DownloadSettings, Settings, StorageSettings
+from tests.inside import Inside, inside
 from tests.service import Service
 from tests.site import Site
 
@@ -91,3 +97,107 @@ async def test_a_download_is_remembered_after_its_deletion(service: Service, sit
     assert response.status == 200
     assert "task_id" not in found
     assert found["key"].startswith("url https://127.0.0.1:")
+
+
+# Archives that are large, and many at once.
+
+
+@pytest.fixture
+async def served(tmp_path: Path, nothing_begins: None) -> AsyncIterator[Inside]:
+    async with inside(tmp_path) as served:
+        yield served
+
+
+async def imported(served: Inside, archive: bytes) -> tuple[int, dict[str, Any]]:
+    async with served.client.post("/api/media", data=BytesIO(archive), headers=PLAIN) as answer:
+        return answer.status, await answer.json(content_type=None)
+
+
+@pytest.mark.parametrize("unit", [b"\n", b"x\n", b"\xff\n", b"a b\n", b"a " + b"b" * 200_000 + b"\n", b"y"])
+def test_an_archive_is_read_in_small_pieces(unit: bytes) -> None:
+    text = unit * (MAX_ARCHIVE // len(unit))
+    file = BytesIO(text)
+    archive, before, count = Archive(file), 0, 0
+    while (keys := archive.next_keys()) is not None:
+        assert len(keys) <= AT_ONCE
+        assert file.tell() - before <= PIECE + LONGEST_LINE
+        before, count = file.tell(), count + len(keys)
+    assert file.tell() == len(text)
+    is_wrong = unit not in (b"\n", b"a b\n")
+    wrong = text.count(b"\n") + (not text.endswith(b"\n")) if is_wrong else 0
+    assert archive.unreadable == [*range(1, min(wrong, 100) + 1)]
+    assert archive.has_more_unreadable == (wrong > 100)
+    assert bool(count) == (unit == b"a b\n")
+
+
+async def test_of_many_archives_one_is_imported_at_a_time_and_others_write_in_between(
+    served: Inside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    media, order, take = served.app[MEDIA], list[str](), served.app[MEDIA].take
+
+    async def noted(keys: Sequence[str], now: float) -> int:
+        assert len(keys) <= AT_ONCE
+        order.append(keys[0].split()[0])
+        return await take(keys, now)
+
+    monkeypatch.setattr(media, "take", noted)
+    archives = [b"".join(b"site%d %d\n" % (site, line) for line in range(1200)) for site in range(5)]
+    async with asyncio.timeout(30):
+        answers = await asyncio.gather(*(imported(served, archive) for archive in archives))
+    assert answers == [(200, {"taken": 1200, "known": 0, "unreadable": []})] * 5
+    assert len(order) == 15
+    assert [place for place in range(1, 15) if order[place] != order[place - 1]] == [3, 6, 9, 12]
+
+
+async def test_who_sends_slowly_or_has_left_holds_nobodys_turn(served: Inside) -> None:
+    head = (
+        b"POST /api/media HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\n"
+        b"Content-Length: %d\r\n\r\n" % MAX_ARCHIVE
+    )
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(30), served.connected() as slow, served.connected() as gone:
+        await loop.sock_sendall(slow, head + b"vimeo 1\n" * 20_000)
+        await loop.sock_sendall(gone, head.replace(b"%d" % MAX_ARCHIVE, b"8") + b"vimeo 1\n")
+        while len(served.app[CONNECTIONS].answering) < 2:
+            await asyncio.sleep(0)
+        gone.close()
+        assert await imported(served, b"vimeo 2\n") == (200, {"taken": 1, "known": 0, "unreadable": []})
+
+
+async def test_who_waits_too_long_for_the_others_comes_again(
+    served: Inside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spool, "WAIT_FOR_TURN", 0.0)
+    async with (
+        served.app[TURNS].turn(),
+        served.client.post("/api/media", data=b"vimeo 1\n", headers=PLAIN) as answer,
+    ):
+        assert (answer.status, answer.headers["Retry-After"]) == (503, "10")
+        assert (await answer.json(content_type=None))["code"] == "server_busy"
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("unit", [b"x\n", b"youtube %07d\n"])
+async def test_eight_of_the_largest_archives_at_once_take_little_memory(tmp_path: Path, unit: bytes) -> None:
+    text = unit * (MAX_ARCHIVE // len(unit))
+    if b"%" in unit:
+        text = b"".join(unit % number for number in range(MAX_ARCHIVE // 16))
+    as_operators_run_it = {"PYTHONDEVMODE": "", "PYTHONASYNCIODEBUG": ""}
+    async with Service(tmp_path / "service", **as_operators_run_it) as service:
+        process = psutil.Process(service.pid)
+
+        async def post() -> int:
+            async with service.client.post("/api/media", data=BytesIO(text), headers=PLAIN) as answer:
+                await answer.read()
+                return answer.status
+
+        before = most = process.memory_info().rss
+        importing = asyncio.gather(*(post() for _ in range(8)))
+        while not importing.done():
+            async with service.client.get("/readyz") as answer:
+                assert answer.status == 200
+            most = max(most, process.memory_info().rss)
+        statuses = await importing
+        assert set(statuses) <= {200, 503}
+        assert 200 in statuses
+        assert most - before < 64 << 20, (before, most)

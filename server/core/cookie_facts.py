@@ -1,0 +1,107 @@
+"""What clients are told of a cookie file, kept in its own first line.
+
+It is worked out when the file's text is written, so that a list reads one line of each file: a megabyte takes
+0.2 s to parse. The line is a comment of the file's format. It cannot be of another text, whoever copies or
+restores the file, and a release that does not know it drops it when it changes the text.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Final
+
+from pydantic import BaseModel, ValidationError
+
+from server.core import cookie_format
+
+MOST_HOSTS: Final = 100  # that are told of one file, which has room for 40,000
+LONGEST_HOST: Final = 253  # characters (RFC 1035, section 2.3.4)
+EXACT_ENDS: Final = 100  # the next moments at which cookies expire; later ones are put together
+_LATER_ENDS: Final = 100
+_BEGIN: Final = "# about "
+LONGEST_LINE: Final = 128 * 1024  # bytes that a list reads of one file; the longest line has 100 KiB
+
+
+class CookieFacts(BaseModel, frozen=True):
+    """`ends`: when cookies expire (seconds since 1970, ascending), and how many."""
+
+    hosts: tuple[str, ...]
+    count: int
+    ends: tuple[tuple[int, int], ...]
+
+    def shown(self, most_hosts: int, now: float) -> dict[str, object]:
+        """The fields of `GET /api/cookies`: `expires_at` is the next expiry, else the last."""
+        shown: dict[str, object] = {
+            "hosts": [*self.hosts[:most_hosts]],
+            "count": self.count,
+            "expired": sum(number for end, number in self.ends if end <= now),
+        }
+        following = next((end for end, _ in self.ends if end > now), self.ends[-1][0] if self.ends else None)
+        try:
+            if following is not None:
+                shown["expires_at"] = datetime.fromtimestamp(following, UTC).isoformat()[:19] + "Z"
+        except (OverflowError, ValueError, OSError):  # after the year 9999
+            pass
+        return shown
+
+
+def facts_of(cookies: Iterable[cookie_format.Cookie], now: float) -> CookieFacts:
+    hosts, ends, count = set[str](), Counter[int](), 0
+    for cookie in cookies:
+        count += 1
+        hosts.add(cookie.host)
+        if cookie.expires:
+            ends[cookie.expires] += 1
+    told = islice((host for host in sorted(hosts) if len(host) <= LONGEST_HOST), MOST_HOSTS)
+    return CookieFacts(hosts=tuple(told), count=count, ends=_few(ends, now))
+
+
+def _few(ends: Counter[int], now: float) -> tuple[tuple[int, int], ...]:
+    """`ends` in at most 201 steps: what is over counts from the last of it on, what ends much later together
+    with the first of those put together.
+    """
+    moments = sorted(ends)
+    over = [end for end in moments if end <= now]
+    coming = moments[len(over) :]
+    later = coming[EXACT_ENDS:]
+    size = -(-len(later) // _LATER_ENDS) or 1
+    groups = [over] if over else []
+    steps = [(group[-1], sum(ends[end] for end in group)) for group in groups]
+    steps += [(end, ends[end]) for end in coming[:EXACT_ENDS]]
+    for start in range(0, len(later), size):
+        group = later[start : start + size]
+        steps.append((group[0], sum(ends[end] for end in group)))
+    return tuple(steps)
+
+
+def with_facts(text: str, facts: CookieFacts) -> str:
+    """The cookie file `text`, which has no such line, with `facts` as its first one."""
+    return f"{_BEGIN}{facts.model_dump_json()}\n{text}"
+
+
+def without_facts(text: str) -> str:
+    """The cookie file `text` without a first line of ours."""
+    return text.partition("\n")[2] if text.startswith(_BEGIN) else text
+
+
+def renewed(current: str, given: str, back: str) -> str | None:
+    """The cookie file `current` with a job's changes and new facts; None if nothing has changed, or it became
+    too large.
+
+    See `cookie_format.renewed`; raises `WrongLine`.
+    """
+    before, now = without_facts(current), time.time()
+    text = cookie_format.renewed(before, given, back, now)
+    if text == before or len(text.encode()) > cookie_format.MAX_SIZE:
+        return None
+    return with_facts(text, facts_of(cookie_format.parse(text), now))
+
+
+def facts_in(line: str) -> CookieFacts | None:
+    """The facts in the first line of a cookie file; None if they were not worked out yet."""
+    try:
+        return CookieFacts.model_validate_json(line[len(_BEGIN) :]) if line.startswith(_BEGIN) else None
+    except ValidationError:
+        return None
