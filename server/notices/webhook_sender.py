@@ -1,7 +1,8 @@
 """Sends payloads to webhooks, as Standard Webhooks (https://www.standardwebhooks.com).
 
 An address is judged when its connection is made, so neither a name that resolves to a private address nor
-a spelling of one leads there. Redirects are not followed.
+a spelling of one leads there. Redirects are not followed. Of an answer no more than its head is read: what a
+receiver sends, and what its name server does, costs the server next to nothing.
 
 Decisions: docs/decisions/notifications.md
 """
@@ -10,12 +11,19 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from errno import EACCES
+from errno import EACCES, EMSGSIZE
+from functools import partial
+from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
 from aiohttp import hdrs
+from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.http import RawResponseMessage
+from aiohttp.streams import StreamReader
 
 from server import __version__
 from server.api.payload import Encoder
@@ -23,6 +31,11 @@ from server.core.addresses import DEFAULT_PORTS, is_public, numeric, parse_allow
 from server.notices.deliveries import Delivery
 
 TRY_WITHIN = 15.0  # seconds
+MAX_HEAD = 16 * 1024  # bytes of an answer, up to the end of its header fields, with all interim answers
+MAX_INTERIM = 3  # answers of 1xx before the final one
+MAX_RECEIVED = 256 * 1024  # bytes of a connection: also TLS has messages that may come without end
+PARSED_AT_ONCE = 1024  # bytes: a thousand interim answers in one packet must not all be parsed
+NAMES_AT_ONCE = 32  # names that are resolved; a name server that hangs holds up webhooks alone
 
 
 class WebhookSender:
@@ -39,6 +52,7 @@ class WebhookSender:
         self._default = default
         self._allowed = parse_allowed(allowed)
         self._tls = ssl.create_default_context()
+        self._names = _Names()
 
     async def send(self, delivery: Delivery) -> str | None:
         """Try once; None after a 2xx, else a word for what was wrong: `http_<status>`, `timeout`, ..."""
@@ -58,7 +72,7 @@ class WebhookSender:
             ):
                 blocked = True
                 raise PermissionError(EACCES, "the address is blocked")
-            return socket.socket(family, kind, protocol)
+            return _MeasuredSocket(family, kind, protocol)
 
         body, now = self._encoder.encode(delivery.status, self._language).body, datetime.now(UTC)
         headers = {
@@ -71,22 +85,116 @@ class WebhookSender:
         }
         # A connector for each try: no connection outlives it, so each address was judged for this delivery.
         connector = aiohttp.TCPConnector(
-            socket_factory=guarded, force_close=True, use_dns_cache=False, ssl=self._tls
+            socket_factory=guarded, resolver=self._names, force_close=True, use_dns_cache=False, ssl=self._tls
         )
+        connector._factory = partial(_HeadReader, asyncio.get_running_loop())  # type: ignore[assignment]  # noqa: SLF001
         try:
             async with (
                 asyncio.timeout(TRY_WITHIN),
-                aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as session,
+                aiohttp.ClientSession(
+                    connector=connector, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False
+                ) as session,
                 session.post(url, data=body, headers=headers, allow_redirects=False) as response,
             ):
                 return None if 200 <= response.status < 300 else f"http_{response.status}"
         except TimeoutError:
             return "timeout"
+        except _AnswerTooLong:
+            return "answer_too_long"
         except aiohttp.ClientConnectorDNSError:
             return "unknown_host"
         except (aiohttp.ClientConnectorCertificateError, aiohttp.ClientSSLError):
             return "certificate"
         except (aiohttp.InvalidURL, ValueError):
             return "invalid_url"
-        except (aiohttp.ClientError, OSError):
+        except (aiohttp.ClientError, OSError) as error:
+            if getattr(error, "errno", None) == EMSGSIZE:
+                return "answer_too_long"
             return "blocked_address" if blocked else "unreachable"
+
+
+class _AnswerTooLong(aiohttp.ClientError):
+    pass
+
+
+class _HeadReader(ResponseHandler):
+    """Reads an answer up to the end of its head. aiohttp itself takes interim answers without end, and a head
+    of a megabyte.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
+        self._head_left, self._interim_left = MAX_HEAD, MAX_INTERIM
+        self._is_over = False
+
+    def data_received(self, data: bytes) -> None:
+        while data and not self._is_over:
+            size = min(PARSED_AT_ONCE, self._head_left)
+            self._head_left -= len(data[:size])
+            super().data_received(data[:size])
+            data = data[size:]
+            if not self._head_left and not self._is_over:
+                self._give_up()
+
+    def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
+        is_final = data[0].code >= 200 or data[0].code == 101  # which ends an answer as well
+        if not self._is_over and not is_final and not self._interim_left:
+            self._give_up()
+        if not self._is_over:
+            self._is_over = is_final
+            self._interim_left -= 1
+            super().feed_data(data, size)
+
+    def _give_up(self) -> None:
+        self._is_over = True
+        self.set_exception(_AnswerTooLong())
+        if self.transport:
+            self.transport.abort()
+
+    def close(self) -> None:
+        """Close at once: a receiver that does not read what was sent would keep the connection open."""
+        self.abort()
+
+
+class _MeasuredSocket(socket.socket):
+    """Receives `MAX_RECEIVED` bytes and no more."""
+
+    _left = MAX_RECEIVED
+
+    def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
+        data = super().recv(self._most(bufsize), flags)
+        self._left -= len(data)
+        return data
+
+    def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
+        count = super().recv_into(buffer, self._most(nbytes or memoryview(buffer).nbytes), flags)
+        self._left -= count
+        return count
+
+    def _most(self, wanted: int) -> int:
+        if not self._left:
+            raise OSError(EMSGSIZE, "the receiver sends too much")
+        return min(wanted, self._left)
+
+
+class _Names(AbstractResolver):
+    """Resolves names in threads of its own: the work of all routes on the disk waits in the common ones."""
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(NAMES_AT_ONCE, "names of receivers")
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        ask = partial(socket.getaddrinfo, host, port, family, socket.SOCK_STREAM, 0, socket.AI_ADDRCONFIG)
+        found = await asyncio.get_running_loop().run_in_executor(self._threads, ask)
+        flags = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
+        return [
+            ResolveResult(
+                hostname=host, host=str(address[0]), port=port, family=family, proto=proto, flags=flags
+            )
+            for family, _, proto, _, address in found
+        ]
+
+    async def close(self) -> None:
+        """The threads end with the server: connectors, of which each try has one, do not own them."""
