@@ -24,7 +24,7 @@ from yt_dlp.downloader.common import FileDownloader
 
 from server.child import download
 from server.child.extract import broadcasts, cookie_jar, offers, options, plugins, youtube, youtube_dl
-from server.child.extract.failures import Failure, Trail, classify
+from server.child.extract.failures import Failure, Trail, classify, is_crash
 from server.child.extract.lists import DEEPEST, Expansion
 from server.child.extract.youtube_dl import Engine, share_certificates
 from server.child.fetch import by_ffmpeg, fragments, resuming
@@ -139,11 +139,15 @@ def fields_of(error: BaseException, trail: Trail, log: Log) -> dict[str, Any]:
     """`error` as the fields of the event `broken`. Must not raise: the child would end without any event."""
     try:
         failure, said = classify(error, trail), str(error)
+        crashed = is_crash(error, failure.code)
     except Exception as another:
         another.__context__ = error
         error, failure, said = another, Failure("internal"), "no code could be found for it"
+        crashed = True
     log.write(f"{failure.code}: {said}")
     told = {name: value for name, value in dataclasses.asdict(failure).items() if value is not None}
+    if crashed:
+        told["crashed"] = True
     if failure.code == "internal":
         # The traceback for the server's log, under an id that the task's log has as well.
         number, trace = secrets.token_hex(8), trace_of(error)

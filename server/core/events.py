@@ -192,6 +192,7 @@ class Broken(_Event):
         default=None, pattern=r"^[a-z0-9_]{1,64}$", description="a better one than the code's own"
     )
     fault: Fault | None = None
+    crashed: bool = Field(default=False, description="yt-dlp did not expect what happened")
     after_hold: bool = Field(
         default=False, description="the server's: it was held, and brought nothing since"
     )

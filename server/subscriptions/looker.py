@@ -207,13 +207,16 @@ class Looker:
         folder = self._workplace.scratch / f"look.{uuid4()}"
         within = WHOLE_WITHIN if whole else WITHIN
         look = self._wishes(claim, whole=whole, within=within - ENDS_BEFORE)
+        job = self._jobs.job("look", request, folder / "work", folder / "lock", given.text, look=look)
+
+        async def work(_: bool) -> tuple[list[Noticed], Looked] | Broken:
+            async with child_in_scratch(self._fork_server.start, job, folder) as child:
+                return await self._heard(child, subscription.url, given)
+
         try:
             async with asyncio.timeout(within):
                 await self._fork_server.warm()
-                places = folder / "work", folder / "lock"
-                job = self._jobs.job("look", request, *places, given.text, look=look)
-                async with child_in_scratch(self._fork_server.start, job, folder) as child:
-                    return await self._heard(child, subscription.url, given)
+                heard = await self._fork_server.run(folder.name, work)
         except TimeoutError:
             raise _Failed(Failure("timeout")) from None
         except ValueError as exc:  # a child that was taken over may say anything
@@ -222,8 +225,11 @@ class Looker:
         except OSError as exc:
             log.error("a look could not begin: %s", exc)
             raise _Failed(Failure("disk_full")) from None
-        finally:
-            self._fork_server.ended(folder.name, None)
+        if isinstance(heard, Broken):
+            if heard.code == "internal":
+                faults.tell("a look at a subscription", heard.fault)
+            raise _Failed(Failure(heard.code, hint_of(heard, given.name), heard.retry_after))
+        return heard
 
     def _wishes(self, claim: Claim, *, whole: bool, within: float) -> Look:
         subscription = claim.subscription
@@ -253,7 +259,7 @@ class Looker:
             within=within,
         )
 
-    async def _heard(self, child: Child, url: str, given: Given) -> tuple[list[Noticed], Looked]:
+    async def _heard(self, child: Child, url: str, given: Given) -> tuple[list[Noticed], Looked] | Broken:
         noticed: list[Noticed] = []
         while True:
             line = await child.read_line()
@@ -270,11 +276,7 @@ class Looker:
                 case {"kind": "looked"} as message:
                     return noticed, Looked.model_validate(message)
                 case {"kind": "broken"} as message:
-                    broken = Broken.model_validate(message)
-                    if broken.code == "internal":
-                        faults.tell("a look at a subscription", broken.fault)
-                    hint = hint_of(broken, given.name)
-                    raise _Failed(Failure(broken.code, hint, broken.retry_after))
+                    return Broken.model_validate(message)
 
 
 class _Failed(Exception):

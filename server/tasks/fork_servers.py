@@ -10,13 +10,15 @@ Decisions: docs/decisions/updates.md
 import asyncio
 import logging
 import os
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal, TypeVar
 
+from server.core.events import Broken
 from server.core.jobs import Job
-from server.core.models import TaskStatus
 from server.core.shielding import to_the_end
 from server.tasks.children import WARM_WITHIN, Child, ForkServer, Launched, Ready
 from server.tasks.plugin_trials import Found, Plugins
@@ -24,8 +26,12 @@ from server.tasks.yt_dlp_releases import Releases, State, Why, installed
 
 log = logging.getLogger(__name__)
 
-MOST_FAULTS = 3  # tasks in a row that end as `internal` on a release that was brought
+MOST_CRASHES = 3  # in a row on a release that was brought; then the release before is tried
 MOST_STARTS = 2  # of its fork server, in a row, that do not get warm
+
+Result = TypeVar("Result")
+Outcome = Literal["worked", "crashed", "refused"]
+"""What a job came to: `refused` if it failed, and yt-dlp knew why."""
 
 
 class _Generation:
@@ -35,13 +41,25 @@ class _Generation:
         self.server = server
         self.version = version
         self.starting = 0  # jobs that are about to run on it
-        self.faults = 0  # tasks in a row that ended as `internal`
+        self.crashes: Counter[str] = Counter()  # of yt-dlp in a row, by the kind of job
         self._held = held
 
     async def close(self) -> None:
         await self.server.__aexit__()
         if self._held is not None:
             os.close(self._held)
+
+
+class _Comparison:
+    """Jobs that crashed on the release of `suspect` run once more, on the release `before` it.
+
+    `before` comes to None if that cannot be used.
+    """
+
+    def __init__(self, suspect: _Generation, before: asyncio.Task[_Generation | None]) -> None:
+        self.suspect = suspect
+        self.before = before
+        self.jobs: set[str] = set()  # their ids
 
 
 class ForkServers:
@@ -63,7 +81,10 @@ class ForkServers:
         self._current: _Generation
         self._open: set[_Generation] = set()
         self._old: set[asyncio.Task[None]] = set()
-        self._ran: dict[str, _Generation] = {}  # by the id of a job, on a release that was brought
+        self._ran: dict[str, tuple[_Generation, str]] = {}
+        """By the id of a job on a release that was brought; with its kind."""
+
+        self._comparison: _Comparison | None = None
         self._switching = asyncio.Lock()
         self._switched = asyncio.Event()
         self._guard: asyncio.Task[None] | None = None
@@ -81,7 +102,8 @@ class ForkServers:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        single = (self._guard, self._going_back, self._following, self._trying)
+        before = self._comparison.before if self._comparison else None
+        single = (self._guard, self._going_back, self._following, self._trying, before)
         tasks = [*self._old, *(one for one in single if one)]
         for task in tasks:
             task.cancel()
@@ -131,9 +153,13 @@ class ForkServers:
         await self._until(lambda server: server.known())
 
     async def start(self, job_id: str, job: Job, log_file: Path) -> Child:
-        """As `ForkServer.start`; if another release was chosen meanwhile, the job waits for that."""
+        """As `ForkServer.start`; if another release was chosen meanwhile, the job waits for that.
+
+        A job that is to run again (see `ended`) runs on the release before.
+        """
         await self.look()
-        generation = self._current
+        before = await self._before(job_id)
+        generation = before or self._current
         generation.starting += 1
         try:
             if self._plugins:
@@ -141,20 +167,98 @@ class ForkServers:
             child = await generation.server.start(job_id, job, log_file)
         finally:
             generation.starting -= 1
-        if generation.version is not None:
-            self._ran[job_id] = generation
+        if before is None and generation.version is not None:
+            self._ran[job_id] = generation, job.kind
         return child
 
-    def ended(self, job_id: str, status: TaskStatus | None) -> None:
-        """Say what a job that was started came to; None if that is not known."""
-        generation = self._ran.pop(job_id, None)
-        if generation is None or status is None or not status.stage.is_final:
-            return
-        generation.faults = generation.faults + 1 if status.error_code == "internal" else 0
+    async def run(self, job_id: str, work: Callable[[bool], Awaitable[Result]]) -> Result:
+        """What `work` came to, which starts the job of that id and returns the last word of its child.
+
+        If yt-dlp has crashed too often by then, `work` is called once more, with True: that job runs on the
+        release before.
+        """
+        try:
+            result = await work(False)
+            if self.ended(job_id, outcome_of(result)):
+                result = await work(True)
+                self.ended(job_id, outcome_of(result))
+            return result
+        finally:
+            self.ended(job_id, None)  # a cancel says nothing
+
+    def ended(self, job_id: str, outcome: Outcome | None) -> bool:
+        """Say what a job that was started came to; None if that says nothing about yt-dlp.
+
+        Return whether the same job is to be started once more, under the same id: yt-dlp has crashed
+        `MOST_CRASHES` times in a row, and the release before may do better. If so, the service goes back.
+        """
+        ran, comparison = self._ran.pop(job_id, None), self._comparison
+        if comparison and job_id in comparison.jobs:
+            self._judge(comparison, job_id, outcome)
+            return False
+        if ran is None or outcome is None:
+            return False
+        generation, kind = ran
+        # Looks at pages may work where each download crashes.
+        generation.crashes[kind] = crashes = generation.crashes[kind] + 1 if outcome == "crashed" else 0
         is_going_back = self._going_back is not None and not self._going_back.done()
-        if generation.faults >= MOST_FAULTS and generation is self._current and not is_going_back:
-            log.error("%s tasks in a row ended as internal with yt-dlp %s", MOST_FAULTS, generation.version)
-            self._going_back = asyncio.create_task(self._go_back(generation, "internal"), name="going back")
+        if crashes < MOST_CRASHES or generation is not self._current or is_going_back:
+            return False
+        if comparison is None:
+            log.error("yt-dlp %s crashed %s times in a row", generation.version, crashes)
+            opening = asyncio.create_task(self._open_before(generation), name="yt-dlp before")
+            comparison = self._comparison = _Comparison(generation, opening)
+        elif comparison.suspect is not generation:
+            return False
+        comparison.jobs.add(job_id)
+        return True
+
+    async def _before(self, job_id: str) -> _Generation | None:
+        """Where a job runs that crashed on the current release; None for all others."""
+        comparison = self._comparison
+        if comparison is None or job_id not in comparison.jobs:
+            return None
+        before = await asyncio.shield(comparison.before)
+        if before is None:
+            comparison.suspect.crashes.clear()
+            self._leave(comparison, job_id)
+        return before
+
+    def _judge(self, comparison: _Comparison, job_id: str, outcome: Outcome | None) -> None:
+        """Go back if the job that crashed on the suspect has worked on the release before."""
+        suspect = comparison.suspect
+        if outcome == "worked":
+            log.error("what crashed with yt-dlp %s works with the release before", suspect.version)
+            if self._going_back is None or self._going_back.done():
+                self._going_back = asyncio.create_task(self._go_back(suspect, "internal"), name="going back")
+        elif outcome:
+            log.info("what crashed with yt-dlp %s does not work with the release before", suspect.version)
+            suspect.crashes.clear()
+        self._leave(comparison, job_id)
+
+    def _leave(self, comparison: _Comparison, job_id: str) -> None:
+        """The last job that leaves ends the comparison."""
+        comparison.jobs.discard(job_id)
+        if not comparison.jobs and self._comparison is comparison:
+            self._comparison = None
+            self._keep(asyncio.create_task(self._end(comparison), name="end of yt-dlp before"))
+
+    async def _open_before(self, suspect: _Generation) -> _Generation | None:
+        assert suspect.version is not None
+        before = await self._opened(await asyncio.to_thread(self.releases.before, suspect.version))
+        try:
+            is_warm = await before.server.first_ready(WARM_WITHIN, MOST_STARTS) is not None
+        except asyncio.CancelledError:
+            await self._close(before)
+            raise
+        if is_warm:
+            return before
+        await self._close(before)
+        return None
+
+    async def _end(self, comparison: _Comparison) -> None:
+        if before := await comparison.before:
+            await self._retire(before)
 
     async def look(self) -> None:
         """Switch to the release that was chosen, if that is another one by now. Raises nothing."""
@@ -227,9 +331,12 @@ class ForkServers:
         old, self._current = self._current, new
         log.info("new jobs run on yt-dlp %s", new.version or f"{installed()}, which is installed")
         self._watch()
-        retiring = asyncio.create_task(self._retire(old), name="old fork server")
-        self._old.add(retiring)
-        retiring.add_done_callback(self._old.discard)
+        self._keep(asyncio.create_task(self._retire(old), name="old fork server"))
+
+    def _keep(self, task: asyncio.Task[None]) -> None:
+        """Until it is done."""
+        self._old.add(task)
+        task.add_done_callback(self._old.discard)
 
     async def _retire(self, old: _Generation) -> None:
         """Let the jobs of `old` end. Nobody starts another one, as it is not current any more."""
@@ -280,6 +387,16 @@ class ForkServers:
             finally:
                 for each in waiting:
                     each.cancel()
+
+
+def outcome_of(last_word: object) -> Outcome | None:
+    match last_word:
+        case None | Broken(code="worker_lost"):  # something was killed
+            return None
+        case Broken(crashed=crashed):
+            return "crashed" if crashed else "refused"
+        case _:
+            return "worked"
 
 
 def moment() -> str:

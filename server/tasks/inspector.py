@@ -81,7 +81,8 @@ class Inspector:
         if given.are_missing:
             raise SourceRefused("cookies_missing")
         job = self._jobs.info(wanted, folder / "work", folder / "lock", given.text)
-        try:
+
+        async def work(_: bool) -> dict[str, Any] | Broken:
             async with child_in_scratch(self._fork_server.start, job, folder) as child:
                 while True:
                     line = await child.read_line()
@@ -91,20 +92,21 @@ class Inspector:
                             await given.renew(Renewed.model_validate(message).cookies)
                         case {"kind": "learned"}:
                             self._jobs.players.learn(wanted.url, Learned.model_validate(message))
-                        case {"kind": "extracted", "info": info}:
-                            break
+                        case {"kind": "extracted", "info": dict(info)}:
+                            return info
                         case _:
-                            broken = Broken.model_validate(message)
-                            if broken.code == "internal":
-                                faults.tell("a look at a link", broken.fault)
-                            raise SourceRefused(broken.code, hint_of(broken, given.name), given.name)
+                            return Broken.model_validate(message)
+
+        try:
+            page = await self._fork_server.run(folder.name, work)
         except OSError as exc:
             error = DiskFull() if found_no_room(exc) else StorageFailed()
             error.is_told = await self._workplace.trouble() is not None
             raise error from exc
-        finally:
-            self._fork_server.ended(folder.name, None)
-        page: dict[str, Any] = info
+        if isinstance(page, Broken):
+            if page.code == "internal":
+                faults.tell("a look at a link", page.fault)
+            raise SourceRefused(page.code, hint_of(page, given.name), given.name)
         if not page.pop("more", False):
             return page
         following = wanted.passed_over + wanted.limit

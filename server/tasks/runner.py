@@ -164,12 +164,7 @@ class Runner:
             if status.stage is not Stage.INFO:
                 return status
             async with self._files.share(task_id, status.attempt):
-                after = None
-                try:
-                    after = await self._attempt(status, request, given, accepted)
-                finally:
-                    self._fork_server.ended(_job_id(status), after)
-                return after
+                return await self._attempt(status, request, given, accepted)
         except TaskNotFound:  # removed elsewhere, perhaps before the attempt wrote its files
             try:
                 await self._files.remove(task_id)
@@ -197,9 +192,16 @@ class Runner:
             with suppress(StoreUnavailable, TaskNotFound):
                 await to_the_end(self._recorder.record(task_id, Uploading(away=away), status.attempt))
 
+        async def work(again: bool) -> LastWord:
+            newest = status
+            if again:
+                await self._workplace.note(task_id, "once more, with the release of yt-dlp before this one")
+                newest = _still_ours(status, await self._recorder.read_surely(task_id))
+            return await self._let_child_work(newest, request, given, accepted)
+
         ended: TaskStatus | Event
         try:
-            last_word = await self._let_child_work(status, request, given, accepted)
+            last_word = await self._fork_server.run(_job_id(status), work)
             lasted = asyncio.get_running_loop().time() - began
             newest = _still_ours(status, await self._recorder.read_surely(task_id))
             ending: Manifest | Event

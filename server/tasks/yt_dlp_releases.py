@@ -96,7 +96,13 @@ class Releases:
 
     def chosen(self) -> str | None:
         """The version that new jobs run on; None for the installed one, also if that is newer by now."""
-        chosen = self.read().chosen
+        return self._usable(self.read().chosen)
+
+    def before(self, version: str) -> str | None:
+        """The version that `go_back` from `version` leads to; None for the installed one."""
+        return self._usable(_before(self.read(), version))
+
+    def _usable(self, chosen: str | None) -> str | None:
         if chosen is None or not self.folder(chosen).is_dir() or not is_newer(chosen, installed()):
             return None
         return chosen
@@ -110,9 +116,8 @@ class Releases:
         """Refuse `version`, and choose what it has replaced. Raises `OSError`."""
 
         def change(state: State) -> State:
-            previous = state.previous if state.previous not in (*state.refused, version) else None
             others = (
-                {"chosen": previous, "previous": None, "outcome": "went_back", "looked_at": at,
+                {"chosen": _before(state, version), "previous": None, "outcome": "went_back", "looked_at": at,
                  "version": version, "detail": None}
                 if state.chosen == version
                 else {}
@@ -164,6 +169,10 @@ def installed() -> str:
         return installed_version("yt-dlp")
     except PackageNotFoundError:
         return ""
+
+
+def _before(state: State, version: str) -> str | None:
+    return state.previous if state.previous not in (*state.refused, version) else None
 
 
 def is_newer(version: str, than: str) -> bool:

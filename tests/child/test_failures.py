@@ -28,7 +28,7 @@ from yt_dlp.networking.exceptions import (
 )
 
 from server.child import job
-from server.child.extract.failures import Failure, Trail, classify, seconds
+from server.child.extract.failures import Failure, Trail, classify, is_crash, seconds
 from server.child.network import guard
 from server.child.process.job_failed import Expired, JobFailed
 from server.child.process.log import Log
@@ -229,7 +229,7 @@ def test_what_nobody_foresaw_is_internal_and_told_in_the_log(error: Exception, t
     with (tmp_path / "log").open("wb") as file:
         told = job.fields_of(error, Trail(), Log(file.fileno()))
     assert "found out" in told.pop("fault")["trace"]
-    assert told == {"code": "internal", "retryable": False, "expired": False}
+    assert told == {"code": "internal", "retryable": False, "expired": False, "crashed": True}
     log = (tmp_path / "log").read_text()
     assert "internal: " in log
     assert "found out" in log
@@ -257,3 +257,18 @@ def nothing_was_refused_before(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_answer_of_a_fake_ip_proxy_gets_a_hint_of_its_own() -> None:
     blocked = classify(wrapped(guard.AddressBlocked("198.19.0.7")))
     assert blocked == Failure("blocked_address", hint="blocked_address_fake_ip")
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "is_it"),
+    [
+        (utils.ExtractorError("An error.", cause=KeyError("x")), "extraction_failed", True),
+        (utils.ExtractorError("Unable to extract title"), "extraction_failed", True),
+        (utils.ExtractorError("Video unavailable", expected=True), "unavailable", False),
+        (AttributeError("x"), "internal", True),
+        (JobFailed("no_media"), "no_media", False),
+        (OSError(errno.EIO, "x"), "extraction_failed", False),
+    ],
+)
+def test_a_crash_is_what_yt_dlp_did_not_expect(error: Exception, code: str, is_it: bool) -> None:
+    assert is_crash(error, code) is is_it

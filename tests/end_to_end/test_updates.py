@@ -15,6 +15,7 @@ from tests.fakes.yt_dlp_index import (
     NEWEST,
     NO_EXTRACTION,
     NO_IMPORT,
+    REFUSAL,
     Change,
     Index,
     lay_out,
@@ -79,7 +80,7 @@ async def test_new_jobs_run_on_what_was_chosen_and_old_ones_end_on_theirs(
     old = await service.submit(site.url("/8mb.mp4?stall=4000000"))
     async with asyncio.timeout(WITHIN):
         await site.gate.reached.wait()
-    choose(service, NEWER, NO_EXTRACTION)
+    choose(service, NEWER, REFUSAL)
     new = await service.submit(site.url("/texts/audio.html"))
     failed = await service.wait(new["task_id"], "failed", within=WITHIN)
     assert failed["error_code"] == "extraction_failed", "of the release that was chosen"
@@ -94,25 +95,60 @@ async def test_new_jobs_run_on_what_was_chosen_and_old_ones_end_on_theirs(
     await runs_on(service, NEWER)
 
 
+@pytest.mark.parametrize(("change", "code"), [(NO_EXTRACTION, "extraction_failed"), (FAULT, "internal")])
+async def test_after_three_crashes_in_a_row_the_service_goes_back(
+    tmp_path: Path, site: Site, change: Change, code: str
+) -> None:
+    async with Service(tmp_path, CLIPWIRE_DOWNLOADS__RETRIES="0") as service:
+        releases = choose(service, NEWER, change)
+        await runs_on(service, NEWER)
+        for _ in range(2):
+            task = await service.submit(site.url("/texts/audio.html"))
+            ended = await service.wait(task["task_id"], "failed", within=WITHIN)
+            assert ended["error_code"] == code
+        assert (await checks(service))["yt_dlp_update"]["ok"]
+        third = await service.submit(site.url("/texts/audio.html"))
+        await service.wait(third["task_id"], within=WITHIN)
+        update = (await runs_on(service, installed()))["yt_dlp_update"]
+        assert (update["ok"], update["needed"]) == (False, False)
+        assert f"back from {NEWER} to {installed()}" in update["detail"]
+        assert "crashed three times in a row" in update["detail"]
+        assert (releases.chosen(), releases.read().refused) == (None, {NEWER: "internal"})
+        await one_fork_server(service)
+        assert any("works with the release before" in line for line in service.log)
+
+
+async def test_a_link_that_crashes_both_releases_says_nothing_about_the_newer(
+    tmp_path: Path, site: Site
+) -> None:
+    async with Service(tmp_path, CLIPWIRE_DOWNLOADS__RETRIES="0") as service:
+        choose(service, NEWER, NO_EXTRACTION)
+        await runs_on(service, NEWER)
+        releases = choose(service, NEWEST, NO_EXTRACTION)
+        await runs_on(service, NEWEST)
+        for _ in range(4):
+            task = await service.submit(site.url("/texts/audio.html"))
+            await service.wait(task["task_id"], "failed", within=WITHIN)
+        assert releases.chosen() == NEWEST
+        assert (await checks(service))["yt_dlp_update"]["ok"]
+        assert sum("does not work with the release before" in line for line in service.log) == 1
+        await one_fork_server(service)
+
+
 @pytest.mark.long
-async def test_after_three_faults_in_a_row_the_service_goes_back(service: Service, site: Site) -> None:
-    releases = choose(service, NEWER, FAULT)
+async def test_a_look_at_a_page_that_crashes_is_done_by_the_release_before(
+    service: Service, site: Site
+) -> None:
+    releases = choose(service, NEWER, NO_EXTRACTION)
     await runs_on(service, NEWER)
+    answers = []
     for _ in range(3):
-        assert releases.chosen() == NEWER
-        task = await service.submit(site.url("/1mb.mp4"))
-        ended = await service.wait(task["task_id"], "failed", within=WITHIN)
-        assert ended["error_code"] == "internal"
-    found = await runs_on(service, installed())
-    update = found["yt_dlp_update"]
-    assert (update["ok"], update["needed"]) == (False, False)
-    assert f"back from {NEWER} to {installed()}" in update["detail"]
-    assert "three tasks in a row ended by a fault" in update["detail"]
-    assert (releases.chosen(), releases.read().refused) == (None, {NEWER: "internal"})
-    await one_fork_server(service)
-    done = await service.submit(site.url("/1mb.mp4"))
-    await service.wait(done["task_id"], within=WITHIN)
-    assert any("3 tasks in a row ended as internal" in line for line in service.log)
+        async with service.client.post("/api/info", json={"url": site.url("/texts/audio.html")}) as answer:
+            answers.append(answer.status)
+    assert answers[-1] == 200
+    assert 200 not in answers[:-1]
+    await runs_on(service, installed())
+    assert releases.read().refused == {NEWER: "internal"}
 
 
 @pytest.mark.long

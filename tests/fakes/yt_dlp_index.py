@@ -31,6 +31,12 @@ NO_EXTRACTION: Change = (
     "        if url.startswith('//'):",
     "        raise KeyError('no')\n        if url:",
 )
+# A page is refused as yt-dlp refuses one, which says nothing of the release.
+REFUSAL: Change = (
+    GENERIC,
+    "        if url.startswith('//'):",
+    "        raise ExtractorError('no', expected=True)\n        if url:",
+)
 # What children call is no longer as they know it, which nobody has noticed: such a task ends as `internal`.
 FAULT: Change = (
     "yt_dlp/YoutubeDL.py",

@@ -15,6 +15,7 @@ from server.settings import DownloadSettings, SubscriptionsSettings
 from server.subscriptions.looker import Looker
 from server.subscriptions.subscription import Claim, Findings, Subscription, SubscriptionSettings
 from server.tasks import leases
+from server.tasks.fork_servers import ForkServers, Outcome
 
 URL = "https://a.test/feed"
 CLAIM = Claim(
@@ -44,8 +45,11 @@ class Saying:
     async def stop(self) -> None:
         pass
 
-    def ended(self, name: str, _: None) -> None:
-        self.under_way.remove(name)
+    def ended(self, name: str, _: Outcome | None) -> bool:
+        self.under_way.discard(name)
+        return False
+
+    run = ForkServers.run
 
 
 class Rows:

@@ -34,6 +34,7 @@ from server.files.workplace import LocalWorkplace
 from server.settings import DownloadSettings
 from server.storage.sqlite import SqliteStore, open_store
 from server.tasks.disk_space import Disk, Reserve
+from server.tasks.fork_servers import ForkServers, Outcome
 from server.tasks.hub import Hub
 from server.tasks.job_builder import JobMaker
 from server.tasks.programs_found import Tools
@@ -98,7 +99,10 @@ class Attempt:
         self.started += 1
         return self.child
 
-    def ended(self, job_id: str, status: TaskStatus | None) -> None: ...
+    def ended(self, job_id: str, outcome: Outcome | None) -> bool:
+        return False
+
+    run = ForkServers.run
 
     async def reached(self, stage: Stage, progress: int = 0) -> TaskStatus:
         async with asyncio.timeout(WITHIN):

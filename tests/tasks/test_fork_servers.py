@@ -8,13 +8,11 @@ from typing import Any
 import psutil  # type: ignore[import-untyped]
 import pytest
 
-from server.core.models import Stage, TaskStatus
 from server.tasks.children import ForkServer, Ready
-from server.tasks.fork_servers import MOST_FAULTS, ForkServers
+from server.tasks.fork_servers import MOST_CRASHES, ForkServers, Outcome
 from server.tasks.programs_found import find_tools
 from server.tasks.readiness import update_check
 from server.tasks.yt_dlp_releases import Releases, State, installed
-from tests.examples import new_task
 from tests.fakes.yt_dlp_index import NEWER, NEWEST, NO_IMPORT, Change, lay_out
 from tests.service import command_of
 
@@ -46,16 +44,16 @@ def runs_on(servers: ForkServers) -> str | None:
     return servers.ready.yt_dlp if servers.ready else None
 
 
-def ended(code: str | None) -> TaskStatus:
-    stage = Stage.FAILED if code else Stage.COMPLETED
-    return new_task().status.model_copy(update={"stage": stage, "error_code": code})
+def count(servers: ForkServers, *outcomes: Outcome | None, kind: str = "download") -> bool:
+    """Let jobs that were started on what is current come to that; whether the last one is to run again."""
+    again = False
+    for number, outcome in enumerate(outcomes):
+        servers._ran[str(number)] = servers._current, kind
+        again = servers.ended(str(number), outcome)
+    return again
 
 
-async def count(servers: ForkServers, *codes: str | None) -> None:
-    """Let jobs that were started on what is current end so."""
-    for number, code in enumerate(codes):
-        servers._ran[str(number)] = servers._current
-        servers.ended(str(number), ended(code))
+CRASHES: list[Outcome] = ["crashed"] * (MOST_CRASHES - 1)
 
 
 async def test_without_an_update_nothing_is_written_or_looked_for(
@@ -111,22 +109,70 @@ async def test_a_stop_during_a_switch_leaves_no_process(
     assert not any(NEWER in " ".join(command_of(each)) for each in mine)
 
 
-async def test_only_faults_in_a_row_count(servers: ForkServers, choose: Choose) -> None:
+async def test_only_crashes_in_a_row_count(servers: ForkServers, choose: Choose) -> None:
     choose(NEWER)
     await servers.look()
     for _ in range(2):
-        await count(servers, *["internal"] * (MOST_FAULTS - 1), "http_404")
-        await count(servers, *["internal"] * (MOST_FAULTS - 1), None)
-    assert servers._going_back is None
-    await count(servers, *["internal"] * MOST_FAULTS)
-    assert servers._going_back
-    await servers._going_back
-    assert runs_on(servers) == installed()
+        assert not count(servers, *CRASHES, "refused")
+        assert not count(servers, *CRASHES, "worked")
+    assert not count(servers, *CRASHES, None), "what was killed says nothing"
+    assert not count(servers, "worked", kind="info"), "nor do other kinds of jobs"
+    assert count(servers, "crashed")
 
 
-async def test_faults_of_the_installed_release_change_nothing(servers: ForkServers) -> None:
-    for number in range(2 * MOST_FAULTS):
-        servers.ended(str(number), ended("internal"))
+@pytest.mark.parametrize(("outcome", "runs"), [("worked", installed()), ("crashed", NEWER), (None, NEWER)])
+async def test_the_release_before_decides(
+    servers: ForkServers, choose: Choose, outcome: Outcome | None, runs: str
+) -> None:
+    choose(NEWER)
+    await servers.look()
+    assert count(servers, *CRASHES, "crashed")
+    job_id = str(MOST_CRASHES - 1)
+    async with asyncio.timeout(WITHIN):
+        before = await servers._before(job_id)
+    assert before
+    assert before.server.ready
+    assert before.server.ready.yt_dlp == installed()
+    assert not servers.ended(job_id, outcome)
+    async with asyncio.timeout(WITHIN):
+        while servers._old or (servers._going_back and not servers._going_back.done()):
+            await asyncio.sleep(0.01)
+    assert runs_on(servers) == runs
+    assert len(servers._open) == 1
+
+
+async def test_two_that_crash_at_once_are_compared_together(servers: ForkServers, choose: Choose) -> None:
+    choose(NEWER)
+    await servers.look()
+    for number in range(MOST_CRASHES + 1):
+        servers._ran[str(number)] = servers._current, "download"
+    again = [servers.ended(str(number), "crashed") for number in range(MOST_CRASHES + 1)]
+    assert again == [False] * (MOST_CRASHES - 1) + [True, True]
+    async with asyncio.timeout(WITHIN):
+        one, other = await asyncio.gather(servers._before("2"), servers._before("3"))
+    assert one is other is not None
+    assert len(servers._open) == 2
+    servers.ended("2", "worked")
+    servers.ended("3", "worked")
+    async with asyncio.timeout(WITHIN):
+        while runs_on(servers) != installed() or servers._old:
+            await asyncio.sleep(0.01)
+
+
+async def test_a_stop_during_a_comparison_leaves_no_process(tmp_path: Path, choose: Choose) -> None:
+    before = psutil.Process().children()
+    choose(NEWER)
+    async with asyncio.timeout(WITHIN), ForkServers(None, None, tmp_path) as servers:
+        await servers.warm()
+        assert count(servers, *CRASHES, "crashed")
+        while len(servers._open) < 2:
+            await asyncio.sleep(0.01)
+    assert [each for each in psutil.Process().children() if each not in before] == []
+
+
+async def test_crashes_of_the_installed_release_change_nothing(servers: ForkServers) -> None:
+    for number in range(2 * MOST_CRASHES):
+        assert not servers.ended(str(number), "crashed")
     assert (servers._going_back, await servers.state()) == (None, None)
 
 
@@ -165,7 +211,11 @@ async def test_a_release_on_which_jobs_run_is_not_deleted(servers: ForkServers, 
         (State(outcome="switched", version=NEWER, chosen=NEWER), "new tasks run on it", True),
         (State(outcome="failed"), "failed", False),
         (State(outcome="refused", version=NEWER), "did not pass its test", False),
-        (State(outcome="went_back", version=NEWER, refused={NEWER: "internal"}), "three tasks", False),
+        (
+            State(outcome="went_back", version=NEWER, refused={NEWER: "internal"}),
+            "three times",
+            False,
+        ),
         (State(outcome="went_back", version=NEWER, refused={NEWER: "start"}), "does not start", False),
     ],
 )

@@ -97,7 +97,7 @@ async def test_a_look_at_a_link_teaches_and_is_told_too(tmp_path: Path) -> None:
         return SimpleNamespace(read_line=read_line, stop=nothing)
 
     (tmp_path / "scratch").mkdir()
-    fork_server: Any = SimpleNamespace(warm=nothing, start=start, ended=lambda *_: None)
+    fork_server: Any = SimpleNamespace(warm=nothing, start=start, run=lambda _, work: work(False))
     assert await Inspector(fork_server, *where).inspect(InfoRequest(url=VIDEO)) == {"id": "a"}
     next_job = jobs.info(InfoRequest(url=VIDEO), tmp_path / "work", tmp_path / "lock")
     assert next_job.players == {learned().player: ORDER}

@@ -372,6 +372,15 @@ def classify(error: BaseException, trail: Trail | None = None) -> Failure:
     return Failure(code, expired=expired, hint="missing_segments" if gap else None)
 
 
+def is_crash(error: BaseException, code: str) -> bool:
+    """Whether yt-dlp did not expect `error`, which became `code`: another release of it may do better."""
+    errors = list(chain(error))
+    if any(isinstance(link, JobFailed) for link in errors):
+        return code == "internal"
+    unexpected = (isinstance(link, utils.ExtractorError) and not link.expected for link in errors)
+    return code == "internal" or any(unexpected)
+
+
 def _failure(code: str, passes: bool | None = None) -> Failure:
     fake = code == "blocked_address" and any(guard.is_fake_ip(address) for address in guard.refused)
     hint = "blocked_address_fake_ip" if fake else None
