@@ -60,6 +60,11 @@ async def test_a_fault_has_a_code(
     assert not list((tmp_path / "t").glob("out/*"))
 
 
+async def test_a_key_of_a_wrong_length_is_what_the_hint_says(jobs: Jobs, site: Site, tmp_path: Path) -> None:
+    outcome = await jobs.download(tmp_path / "t", site.url("/texts/key-wrong.m3u8"))
+    assert (broken(outcome), outcome.last["hint"]) == (("no_media", False, None), "wrong_key")
+
+
 @pytest.mark.parametrize(
     ("name", "query", "code"),
     [

@@ -51,6 +51,22 @@ async def test_a_page_that_says_nothing_of_it_has_no_such_hint(
         ("<script>captcha('has been removed')</script><style>h1::after{content:'404'}</style>", None),
         (f"<p>This site has a captcha.</p>{WORDS}", None),
         (f"{WORDS}<input type=password>", "seen_login"),
+        (
+            "<title>A site</title><div class='big g-recaptcha' data-sitekey=a></div>",
+            "seen_captcha",
+        ),
+        ("<p>One moment</p><div class=h-captcha></div>", "seen_captcha"),
+        ("<div class='cf-turnstile' data-sitekey='0x'></div>", "seen_captcha"),
+        (
+            "<script src='https://challenges.cloudflare.com/turnstile/v0/api.js'></script>",
+            "seen_captcha",
+        ),
+        ("<script src=//js.hcaptcha.com/1/api.js></script>", "seen_captcha"),
+        ("<script src='https://www.google.com/recaptcha/api.js?render=explicit'></script>", "seen_captcha"),
+        ("<script src='https://www.google.com/recaptcha/api.js?render=6Lc'></script>", None),
+        ("<p>The video is unavailable</p><div class=g-recaptcha></div>", "seen_removed"),
+        ("<input type=password><div class=g-recaptcha></div>", "seen_login"),
+        (f"{WORDS}<div class=g-recaptcha></div>", None),
         ("", None),
     ],
 )

@@ -30,6 +30,7 @@ BETTER_HINTS = {
     "seen_removed",
     "too_large_for_disk",
     "with_gaps",
+    "wrong_key",
 }
 
 

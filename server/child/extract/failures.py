@@ -189,7 +189,8 @@ ANY_STATUS: Final = "http"
 class Rule:
     """Holds if yt-dlp's message matches `says`; without `says`, if all other fields are true of one `Fact`.
 
-    `passes` says whether another attempt may help, where the code alone (`PASSING`) would say otherwise.
+    `passes` says whether another attempt may help, where the code alone (`PASSING`) would say otherwise;
+    `hint` is the key of a hint that fits better than the code's own.
     """
 
     code: Code | Literal["http"]
@@ -200,6 +201,7 @@ class Rule:
     wall: bool = False
     says: re.Pattern[str] | None = None
     passes: bool | None = None
+    hint: str | None = None
 
     def holds(self, facts: Sequence[Fact], words: str) -> bool:
         return any(map(self.fits, facts)) if self.says is None else bool(self.says.search(words))
@@ -282,7 +284,7 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule("tls_error", (network.SSLError, ssl.SSLError)),
     Rule("connection_failed", (network.TransportError, ConnectionError)),
     Rule("unsupported_url", (ValueError,), detail=_NO_URL),
-    Rule("no_media", (ValueError,), detail="Incorrect AES key length"),
+    Rule("no_media", (ValueError,), detail="Incorrect AES key length", hint="wrong_key"),
     Rule("incomplete", (ValueError,), detail="Data must be padded"),  # an encrypted segment is cut off
     Rule("unsupported_url", (UnicodeError,), detail=".*'idna' codec|label empty or too long"),
     Rule("unsupported_url", (network.RequestError,)),
@@ -358,7 +360,8 @@ def classify(error: BaseException, trail: Trail | None = None) -> Failure:
     if rule.code == "unsupported_url":
         return replace(_failure(rule.code, rule.passes), hint=trail.seen)
     if rule.code != ANY_STATUS:
-        return _failure(rule.code, rule.passes)
+        failure = _failure(rule.code, rule.passes)
+        return replace(failure, hint=rule.hint) if rule.hint else failure
     # What the source's own HTTP status says.
     of_fragment = any(fact.fragment for fact in facts)
     fact = next(fact for fact in facts if rule.fits(fact))

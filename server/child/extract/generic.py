@@ -61,22 +61,34 @@ def what_it_says(page: str) -> Seen | None:
         return found
     if reader.asks_for_password:
         return "seen_login"
-    found = _first(text) if len(text) <= _SHORT else None
-    return None if found == "seen_login" else found  # every page has a link for that
+    if len(text) > _SHORT:
+        return None
+    found = _first(text)
+    if found and found != "seen_login":  # every page has a link for that
+        return found
+    return "seen_captcha" if reader.has_captcha else None
 
 
 def _first(text: str) -> Seen | None:
     return next((seen for seen, words in _WORDS if words.search(text)), None)
 
 
+# Of reCAPTCHA, hCaptcha and Turnstile. A script of reCAPTCHA that renders for a key shows nothing.
+_CAPTCHAS: Final = frozenset(("g-recaptcha", "h-captcha", "cf-turnstile"))
+_CAPTCHA_SCRIPT: Final = re.compile(
+    r"(https?:)?//((www\.)?(google\.com|recaptcha\.net)/recaptcha/(api|enterprise)\.js(?!.*[?&]render=(?!explicit))"
+    r"|([\w-]+\.)*hcaptcha\.com/|challenges\.cloudflare\.com/turnstile/)"
+)
+
+
 class _Reader(HTMLParser):
-    """Collects the headings, all visible text, and whether there is a field for a password."""
+    """Collects the headings, all visible text, and whether there is a field for a password, or a captcha."""
 
     def __init__(self) -> None:
         super().__init__()
         self.headings: list[str] = []
         self.texts: list[str] = []
-        self.asks_for_password = False
+        self.asks_for_password = self.has_captcha = False
         self._in: str | None = None
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -84,6 +96,10 @@ class _Reader(HTMLParser):
             self._in = tag
         elif tag == "input" and ("type", "password") in attrs:
             self.asks_for_password = True
+        about = dict(attrs)
+        is_widget = not _CAPTCHAS.isdisjoint((about.get("class") or "").split())
+        if is_widget or (tag == "script" and _CAPTCHA_SCRIPT.match(about.get("src") or "")):
+            self.has_captcha = True
 
     def handle_endtag(self, tag: str) -> None:
         if tag == self._in:
