@@ -351,19 +351,19 @@ def _make_watch() -> click.Command:
             from server.commands.get import watch
         from server.commands.remote import remote
 
-        saving, display = _showing(given, several=len(task_ids) > 1)
+        saving, display = _showing(given, several=len(task_ids) > 1, saves=bool(task_ids))
         there = remote(server, insecure=insecure)
         return asyncio.run(watch(there, task_ids, saving, display, cancel=cancel))
 
     return _command("watch", watch, _ids(required=False), *_options_of_watching())
 
 
-def _showing(given: dict[str, Any], *, several: bool) -> "tuple[Saving, Display]":
+def _showing(given: dict[str, Any], *, several: bool, saves: bool = True) -> "tuple[Saving, Display]":
     from server.commands.progress_display import display_for
     from server.commands.saving import Saving
 
     saving = Saving(given["save_to"], several)
-    if refusal := saving.refusal():
+    if saves and (refusal := saving.refusal()):
         raise click.ClickException(refusal)
     return saving, display_for(as_json=given["as_json"], quiet=given["quiet"])
 

@@ -6,21 +6,37 @@ it is to be cancelled.
 
 import asyncio
 import shlex
-from collections.abc import Mapping, Sequence
+import uuid
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from typing import Any, cast
+from types import TracebackType
+from typing import Any, Self
 
-from clipwire_client import Client, ClipwireError, Removed, ServerUnreachable, Task, TransferFailed, Wishes
+from clipwire_client import (
+    Client,
+    ClipwireError,
+    NotClipwire,
+    Removed,
+    ServerUnreachable,
+    Task,
+    TransferFailed,
+    UnencryptedSecret,
+)
 
 from server.commands.own_server import DidNotStart, OwnServer
 from server.commands.progress_display import Display
 from server.commands.remote import Remote, say
-from server.commands.remote_client import client_of, explain
+from server.commands.remote_client import client_of, explain, whole_id
 from server.commands.saving import Saving
 from server.commands.words import word
 
 INTERRUPTED = 130
 SAVED_AT_ONCE = 4  # files
+WAIT_TO_SUBMIT = 300.0  # seconds that one link waits for a server that takes none now
+PAUSE_TO_SUBMIT = 5.0  # seconds, where the server does not say how long
+ANSWER_AFTER_INTERRUPT = 30.0  # seconds
+SAY_WAITING_AFTER = 1.0  # second
+_LATER = (429, 503)
 
 
 async def get(
@@ -33,8 +49,7 @@ async def get(
     cancel: bool,
 ) -> int:
     """Exit status: 0 if every file is here, 1 if one is not, 2 for a wrong configuration, 130 for Ctrl-C."""
-    is_own, tasks, failed = isinstance(server, OwnServer), dict[str, Task](), False
-    begun = False
+    is_own, failed = isinstance(server, OwnServer), False
     async with AsyncExitStack() as stack:
         try:
             if isinstance(server, OwnServer):
@@ -46,34 +61,128 @@ async def get(
             _uncancelled()
             say(word("nothing_begun"))
             return INTERRUPTED
-        client = await stack.enter_async_context(client_of(server))
+        client = await stack.enter_async_context(client_of(server, display.note))
+        following = _Following(client, saving, display, None if is_own else server)
+        submission: _Submission | None = None
         try:
-            for url in urls:
-                try:
-                    task = await client.submit(url, **cast("Wishes", wishes))
-                except ClipwireError as error:
-                    explain(error, client.url, url if len(urls) > 1 else "")
-                    failed = True
-                    if error.status != 422:
-                        break  # what is wrong with one link does not concern the next; this does
-                else:
-                    display.accepted(task)
-                    tasks[task.task_id], begun = task, True
-            done = await _all_saved(client, tasks, saving, display, None if is_own else server)
+            async with following:
+                for number, url in enumerate(urls, 1):
+                    submission = _Submission(client, url, wishes)
+                    try:
+                        following.add(await submission.answered(display))
+                    except ClipwireError as error:
+                        explain(error, server, url if len(urls) > 1 else "", display.say)
+                        failed = True
+                        if _concerns_all(error):
+                            for other in urls[number:]:
+                                display.say(word("not_submitted", url=other))
+                            break
+                done = await following.all_saved()
         except asyncio.CancelledError:
-            await _interrupted(client, server, tasks, display, cancel=cancel or is_own)
-            if (cancel or is_own) and not begun:
+            _uncancelled()
+            begun = following.has_begun
+            if submission and is_own:
+                submission.give_up()  # nothing of it outlasts the server
+            elif submission and (found := await submission.after_interrupt(display)):
+                following.tasks[found.task_id], begun = found, True
+            elif submission:
+                begun = begun or submission.may_be_there
+            await _interrupted(client, server, following, cancel=cancel or is_own)
+            if not begun:
                 say(word("nothing_begun"))
             return INTERRUPTED
     return int(failed or not done)
+
+
+def _concerns_all(error: ClipwireError) -> bool:
+    """Whether the server would refuse the next link as well; mostly something is wrong with this one."""
+    return isinstance(error, ServerUnreachable | NotClipwire | UnencryptedSecret) or error.status in (
+        401,
+        403,
+    )
+
+
+class _Submission:
+    """One link on its way to the server, under one key however often it is sent."""
+
+    def __init__(self, client: Client, url: str, wishes: dict[str, Any]) -> None:
+        self._client = client
+        self._url = url
+        self._wishes = wishes
+        self._key = str(uuid.uuid4())
+        self._sent: asyncio.Task[Task] | None = None  # until its answer is known
+        self.may_be_there = False
+
+    async def answered(self, display: Display) -> Task:
+        """The task, as soon as the server takes it. Raises `ClipwireError`."""
+        loop = asyncio.get_running_loop()
+        until, is_told = loop.time() + WAIT_TO_SUBMIT, False
+        while True:
+            self._send()
+            assert self._sent
+            try:
+                task = await asyncio.shield(self._sent)
+            except ClipwireError as error:
+                self._sent = None
+                pause = PAUSE_TO_SUBMIT if error.retry_after is None else error.retry_after
+                if error.status not in _LATER or loop.time() + pause > until:
+                    raise
+                if not is_told:
+                    display.note(word("submits_later", url=self._url, detail=error.detail))
+                is_told = True
+                await asyncio.sleep(pause)
+            else:
+                self._sent = None
+                display.accepted(task)
+                return task
+
+    async def after_interrupt(self, display: Display) -> Task | None:
+        """The task, if the server has taken one without having said so yet: its answer is waited for, and the
+        link sent again under its key where the connection breaks.
+        """
+        if self._sent is None:
+            return None
+        answer = asyncio.create_task(self._answer(), name="answer after Ctrl-C")
+        done, _ = await asyncio.wait([answer], timeout=SAY_WAITING_AFTER)
+        if not done:
+            say(word("awaits_answer", url=self._url, seconds=int(ANSWER_AFTER_INTERRUPT)))
+            done, _ = await asyncio.wait([answer], timeout=ANSWER_AFTER_INTERRUPT - SAY_WAITING_AFTER)
+        if not done:
+            answer.cancel()
+            self.may_be_there = True
+            say(word("may_be_there", url=self._url, seconds=int(ANSWER_AFTER_INTERRUPT)))
+            return None
+        try:
+            task = answer.result()
+        except ClipwireError:  # it was refused
+            return None
+        display.accepted(task)
+        return task
+
+    def give_up(self) -> None:
+        if self._sent:
+            self._sent.cancel()
+
+    async def _answer(self) -> Task:
+        while True:
+            assert self._sent
+            try:
+                return await self._sent
+            except ServerUnreachable:
+                await asyncio.sleep(SAY_WAITING_AFTER)
+                self._send()
+
+    def _send(self) -> None:
+        submitted = self._client.submit(self._url, idempotency_key=self._key, **self._wishes)
+        self._sent = asyncio.create_task(submitted, name="submission")
 
 
 async def watch(
     server: Remote, task_ids: Sequence[str], saving: Saving, display: Display, *, cancel: bool
 ) -> int:
     """As `get`, for tasks that are there; without ids it shows what changes, and saves nothing."""
-    async with client_of(server) as client:
-        tasks, about = dict[str, Task](), ""
+    async with client_of(server, display.note) as client:
+        following, about = _Following(client, saving, display, server), ""
         try:
             if not task_ids:
                 async for news in client.follow_all():
@@ -82,63 +191,90 @@ async def watch(
                     display.status(news)
                     if news.is_final:
                         display.ended(news)
+            known = []
             for task_id in task_ids:
                 about = task_id
-                tasks[task_id] = await client.status(task_id)
-            return int(not await _all_saved(client, tasks, saving, display, server))
+                known.append(await client.status(await whole_id(client, task_id)))
+            async with following:
+                for task in known:
+                    following.add(task)
+                return int(not await following.all_saved())
         except ClipwireError as error:
-            explain(error, client.url, about)
+            explain(error, server, about, display.say)
             return 1
         except asyncio.CancelledError:
             if task_ids:
-                await _interrupted(client, server, tasks, display, cancel=cancel)
+                await _interrupted(client, server, following, cancel=cancel)
             return INTERRUPTED
 
 
-async def _all_saved(
-    client: Client, tasks: dict[str, Task], saving: Saving, display: Display, lasting: Remote | None
-) -> bool:
-    """`tasks` by their ids: each has its newest status, until nothing more comes of it. `lasting` is the
+class _Following:
+    """Follows tasks to their ends and saves what they bring, until it is left.
+
+    `tasks` has, by their ids, the newest status of those of which something may come. `lasting` is the
     server, if it is still there after this command.
     """
-    limit = asyncio.Semaphore(SAVED_AT_ONCE)
 
-    async def saved(task_id: str) -> bool:
-        done = await _saved(client, task_id, tasks, saving, display, limit, lasting)
-        del tasks[task_id]
+    def __init__(self, client: Client, saving: Saving, display: Display, lasting: Remote | None) -> None:
+        self.tasks: dict[str, Task] = {}
+        self.has_begun = False
+        self.saving = saving
+        self.display = display
+        self._client = client
+        self._lasting = lasting
+        self._limit = asyncio.Semaphore(SAVED_AT_ONCE)
+        self._following: list[asyncio.Task[bool]] = []
+
+    def add(self, task: Task) -> None:
+        self.tasks[task.task_id], self.has_begun = task, True
+        self._following.append(asyncio.create_task(self._saved(task.task_id), name=task.task_id))
+
+    async def all_saved(self) -> bool:
+        return all([await each for each in self._following])
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for each in self._following:
+            each.cancel()
+        await asyncio.gather(*self._following, return_exceptions=True)
+
+    async def _saved(self, task_id: str) -> bool:
+        """Follow one task to its end and save what it brings; of a list, what its entries bring."""
+        task, display, client = self.tasks[task_id], self.display, self._client
+        try:
+            async for task in client.follow(task_id):
+                self.tasks[task_id] = task
+                display.status(task)
+            done = await self._save_all(task)
+        except TransferFailed as error:
+            display.say(error.detail)
+            if self._lasting:
+                display.say(word("come_back", command=come_back(task, self._lasting, self.saving)))
+            done = False
+        except ClipwireError as error:
+            explain(error, self._lasting or Remote(client.url, None, is_named=False), "", display.say)
+            if self._lasting and isinstance(error, ServerUnreachable):
+                display.say(word("goes_on", command=come_back(task, self._lasting, self.saving)))
+            done = False
+        finally:
+            display.ended(task)
+        del self.tasks[task_id]
         return done
 
-    following = [asyncio.create_task(saved(task_id), name=task_id) for task_id in tasks]
-    try:
-        return all([await each for each in following])
-    finally:
-        for each in following:
-            each.cancel()
-        await asyncio.gather(*following, return_exceptions=True)
-
-
-async def _saved(
-    client: Client,
-    task_id: str,
-    tasks: dict[str, Task],
-    saving: Saving,
-    display: Display,
-    limit: asyncio.Semaphore,
-    lasting: Remote | None,
-) -> bool:
-    """Follow one task to its end and save what it brings; of a list, what its entries bring."""
-    task = tasks[task_id]
-    try:
-        async for task in client.follow(task_id):
-            tasks[task_id] = task
-            display.status(task)
+    async def _save_all(self, task: Task) -> bool:
+        """Save the files of a task that has ended. Raises `ClipwireError`."""
+        client = self._client
         if task.status != "completed":
-            _say_why(task)
+            self._say_why(task)
             return False
         if task.hint:
-            say(task.hint)
+            self.display.say(task.hint)
         if task.entries is None:
-            await _save(client, task, saving, display, limit)
+            await self._save(task)
             return True
         entries = [entry async for entry in client.tasks(playlist_id=task.task_id)]
         if task.entries.total > len(entries):  # by `reuse` it counts tasks of others
@@ -146,66 +282,59 @@ async def _saved(
         entries.sort(key=lambda entry: entry.number)
         for entry in entries:
             if entry.status == "completed":
-                await _save(client, entry, saving, display, limit)
+                try:
+                    await self._save(entry)
+                finally:
+                    self.display.ended(entry)
             else:
-                _say_why(entry)
+                self._say_why(entry)
         return all(entry.status == "completed" for entry in entries)
-    except TransferFailed as error:
-        say(error.detail)
-        if lasting:
-            say(word("come_back", id=_id_there(task, lasting)))
-        return False
-    except ClipwireError as error:
-        explain(error, client.url)
-        if lasting and isinstance(error, ServerUnreachable):
-            say(word("goes_on", id=_id_there(task, lasting)))
-        return False
-    finally:
-        display.ended(task)
+
+    async def _save(self, task: Task) -> None:
+        for kind, link in task.files.items():
+            name = link.rpartition("/")[2]
+
+            def show(done: int, size: int | None, name: str = name) -> None:
+                self.display.transfer(task, name, done, size)
+
+            async with self._limit:
+                target = self.saving.target(len(task.files))
+                path = await self._client.download(task, target, kind, overwrite=False, progress=show)
+            self.display.saved(task, kind, str(path))
+
+    def _say_why(self, task: Task) -> None:
+        self.display.say(f"{task.title}: {task.error or task.message}")
+        if task.hint:
+            self.display.say(task.hint)
 
 
-async def _save(
-    client: Client, task: Task, saving: Saving, display: Display, limit: asyncio.Semaphore
-) -> None:
-    for kind, link in task.files.items():
-        name = link.rpartition("/")[2]
-
-        def show(done: int, size: int | None, name: str = name) -> None:
-            display.transfer(task, name, done, size)
-
-        async with limit:
-            target = saving.target(len(task.files))
-            path = await client.download(task, target, kind, overwrite=False, progress=show)
-        display.saved(task, str(path))
-
-
-def _say_why(task: Task) -> None:
-    say(f"{task.title}: {task.error or task.message}")
-    if task.hint:
-        say(task.hint)
-
-
-async def _interrupted(
-    client: Client, server: Remote, tasks: Mapping[str, Task], display: Display, *, cancel: bool
-) -> None:
+async def _interrupted(client: Client, server: Remote, following: _Following, *, cancel: bool) -> None:
     """After Ctrl-C: cancel what was asked for, or say that it goes on and how to come back."""
     _uncancelled()
-    for task in tasks.values():
-        display.ended(task)
+    for task in following.tasks.values():
+        following.display.ended(task)
         if not cancel:
-            say(word("come_back" if task.is_final else "goes_on", id=_id_there(task, server)))
+            command = come_back(task, server, following.saving)
+            say(word("come_back" if task.is_final else "goes_on", command=command))
             continue
         try:
             after = await client.cancel(task.task_id)
             say(f"{task.task_id}: {after.message}")
         except ClipwireError as error:
             if error.code != "task_already_final":
-                explain(error, client.url)
+                explain(error, server)
 
 
-def _id_there(task: Task, server: Remote) -> str:
-    """What a later command has to be given for the task."""
-    return task.task_id + (f" --server {shlex.quote(server.url)}" if server.is_named else "")
+def come_back(task: Task, server: Remote, saving: Saving) -> str:
+    """The command that goes on with the task later, with what this one was given."""
+    words = ["clipwire", "watch", task.task_id]
+    if server.is_named:
+        words += ["--server", server.url]
+    if server.insecure:
+        words.append("--insecure")
+    if saving.output is not None:
+        words += ["-o", saving.output]
+    return shlex.join(words)
 
 
 def _uncancelled() -> None:

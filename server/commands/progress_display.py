@@ -4,17 +4,22 @@ What somebody waits for goes to standard error; what a script wants, ids and the
 output.
 """
 
+import json
 import shutil
 import sys
+import time
 from typing import TYPE_CHECKING, Any, Protocol
 
+from server.commands.remote import say
 from server.commands.words import one_line, word
 
 if TYPE_CHECKING:
     from clipwire_client import Task
 
 STEP = 10  # percent between two plain lines of one stage
-TITLE = 40  # characters of it that are shown
+TITLE, SHORTEST_TITLE = 40, 12  # columns of it that are shown
+WITH_BAR = 60  # columns of a terminal
+SPEED_AFTER = 0.5  # seconds of a transfer: before, it says little
 
 
 class Display(Protocol):
@@ -27,11 +32,17 @@ class Display(Protocol):
     def transfer(self, task: "Task", name: str, done: int, size: int | None) -> None:
         """Bytes of a finished file have come."""
 
-    def saved(self, task: "Task", path: str) -> None:
+    def saved(self, task: "Task", kind: str, path: str) -> None:
         """A file is here."""
 
     def ended(self, task: "Task") -> None:
         """Nothing more comes of the task."""
+
+    def say(self, text: str) -> None:
+        """A line to people, whatever is shown besides."""
+
+    def note(self, text: str) -> None:
+        """The same, of what may yet go well."""
 
 
 def display_for(*, as_json: bool, quiet: bool) -> Display:
@@ -46,25 +57,40 @@ class Silence:
     def accepted(self, task: "Task") -> None: ...
     def status(self, task: "Task") -> None: ...
     def transfer(self, task: "Task", name: str, done: int, size: int | None) -> None: ...
-    def saved(self, task: "Task", path: str) -> None: ...
+    def saved(self, task: "Task", kind: str, path: str) -> None: ...
     def ended(self, task: "Task") -> None: ...
+
+    def say(self, text: str) -> None:
+        say(text)
+
+    def note(self, text: str) -> None: ...
 
 
 class Payloads(Silence):
-    """Each payload as the server sent it, one a line."""
+    """Each payload as the server sent it, and each saved file, one a line; no revision twice."""
 
     def __init__(self, *, quiet: bool) -> None:
         self._quiet = quiet
+        self._revisions: dict[str, int] = {}
 
     def accepted(self, task: "Task") -> None:
         self.status(task)
 
     def status(self, task: "Task") -> None:
-        print(task.raw, flush=True)
+        if task.revision > self._revisions.get(task.task_id, 0):
+            self._revisions[task.task_id] = task.revision
+            print(task.raw, flush=True)
 
-    def saved(self, task: "Task", path: str) -> None:
+    def saved(self, task: "Task", kind: str, path: str) -> None:
+        told = {"task_id": task.task_id, "kind": kind, "saved": path}
+        print(json.dumps(told, ensure_ascii=False, separators=(",", ":")), flush=True)
+
+    def ended(self, task: "Task") -> None:
+        self._revisions.pop(task.task_id, None)
+
+    def note(self, text: str) -> None:
         if not self._quiet:
-            print(word("saved", path=one_line(path)), file=sys.stderr, flush=True)
+            say(text)
 
 
 class Lines(Silence):
@@ -83,8 +109,14 @@ class Lines(Silence):
             parts = (f"{task.progress:3d}%", one_line(task.message), pace(task), one_line(task.title))
             print(" ".join(filter(None, parts)), file=sys.stderr, flush=True)
 
-    def saved(self, task: "Task", path: str) -> None:
+    def saved(self, task: "Task", kind: str, path: str) -> None:
         print(word("saved", path=one_line(path)), flush=True)
+
+    def ended(self, task: "Task") -> None:
+        self._told.pop(task.task_id, None)
+
+    def note(self, text: str) -> None:
+        say(text)
 
 
 class Bars(Silence):
@@ -92,37 +124,63 @@ class Bars(Silence):
 
     def __init__(self) -> None:
         from tqdm import tqdm  # 50 ms: where there is a terminal
+        from tqdm.utils import disp_len, disp_trim
 
         tqdm.monitor_interval = 0  # no thread
-        self._tqdm = tqdm
+        self._tqdm, self._length, self._cut = tqdm, disp_len, disp_trim
         self._bars: dict[str, Any] = {}
+        self._transfers: dict[
+            str, tuple[str, float, int]
+        ] = {}  # name, when it began, and with how many bytes
 
     def accepted(self, task: "Task") -> None:
         self._print(word("accepted", id=task.task_id, url=one_line(task.url)))
 
     def status(self, task: "Task") -> None:
-        self._draw(task, task.progress, f"{one_line(task.message)} {pace(task)}")
+        self._draw(task, task.progress, pace(task), task.title, task.message)
 
     def transfer(self, task: "Task", name: str, done: int, size: int | None) -> None:
-        self._draw(task, done * 100 // size if size else 0, word("saving", name=one_line(name)[:TITLE]))
+        now = time.monotonic()
+        began = self._transfers.get(task.task_id)
+        if began is None or began[0] != name:
+            began = self._transfers[task.task_id] = (name, now, done)
+        lasts = now - began[1]
+        speed = (done - began[2]) / lasts if lasts > SPEED_AFTER else None
+        left = (size - done) / speed if size and speed else None
+        percent = done * 100 // size if size else 0
+        self._draw(task, percent, speed_and_time(speed, left), "", word("saving", name=name))
 
-    def saved(self, task: "Task", path: str) -> None:
+    def saved(self, task: "Task", kind: str, path: str) -> None:
         self._print(word("saved", path=one_line(path)))
 
     def ended(self, task: "Task") -> None:
         if bar := self._bars.pop(task.task_id, None):
             bar.close()
+        self._transfers.pop(task.task_id, None)
 
-    def _draw(self, task: "Task", percent: int, text: str) -> None:
+    def say(self, text: str) -> None:
+        with self._tqdm.external_write_mode(file=sys.stderr):
+            say(text)
+
+    note = say
+
+    def _draw(self, task: "Task", percent: int, pace: str, title: str, text: str) -> None:
+        """Speed and time left first, for the end of the line is cut off where the terminal is narrow."""
+        columns, rows = shutil.get_terminal_size()  # some terminals say that they have neither
         bar = self._bars.get(task.task_id)
         if bar is None:
-            form = "{percentage:3.0f}% |{bar:20}| {desc}"
             bar = self._bars[task.task_id] = self._tqdm(
-                total=100, bar_format=form, file=sys.stderr, leave=False, mininterval=0
+                total=100, bar_format="", file=sys.stderr, leave=False, mininterval=0
             )
-        bar.n = percent
-        bar.ncols, bar.nrows = shutil.get_terminal_size()  # some terminals say that they have neither
-        bar.set_description_str(f"{one_line(task.title)[:TITLE]}  {text.strip()}")
+        picture = "|{bar:20}| " if columns >= WITH_BAR else ""
+        bar.bar_format = f"{{percentage:3.0f}}% {picture}{{desc}}"
+        room = columns - 1 - len("100% ") - (len("|| ") + 20 if picture else 0)
+        text, pace = one_line(text), f"{pace}  " if pace else ""
+        if title:
+            room_of_title = max(SHORTEST_TITLE, min(TITLE, room - len(pace) - self._length(text) - 2))
+            text = f"{self._cut(one_line(title), room_of_title)}  {text}"
+        bar.n, bar.ncols, bar.nrows = percent, columns, rows
+        bar.set_description_str(self._cut(pace + text, room))
 
     def _print(self, line: str) -> None:
         """Above the bars, which are drawn anew."""
@@ -132,11 +190,15 @@ class Bars(Silence):
 
 def pace(task: "Task") -> str:
     """Speed and time left, as far as they are known: `1.4 MB/s 0:42`."""
+    return speed_and_time(task.speed, task.eta)
+
+
+def speed_and_time(speed: float | None, left: float | None) -> str:
     parts = []
-    if task.speed is not None:
-        parts.append(f"{amount(task.speed)}/s")
-    if task.eta is not None:
-        minutes, seconds = divmod(int(task.eta), 60)
+    if speed is not None:
+        parts.append(f"{amount(speed)}/s")
+    if left is not None:
+        minutes, seconds = divmod(int(left), 60)
         hours, minutes = divmod(minutes, 60)
         parts.append(f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}")
     return " ".join(parts)

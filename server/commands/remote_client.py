@@ -1,18 +1,43 @@
 """The client of a command, and what it means for somebody at a terminal if the server refuses or is away."""
 
+import re
+import time
+from collections.abc import Callable
+
 from aiohttp import ClientConnectorCertificateError
 from clipwire_client import Client, ClipwireError, NotClipwire, ServerUnreachable, UnencryptedSecret
 
 from server.commands.remote import Remote, say
 from server.commands.words import language, word
 
+_BEGINS_AN_ID = re.compile(r"[0-9a-f]{8}[0-9a-f-]{0,27}")
+HEARTBEAT = 6.0  # seconds: after 9 it is said that the server has gone
+SAY_AGAIN_AFTER = 60.0  # seconds: each of many tasks and files finds out by itself that the server has gone
 
-def client_of(server: Remote) -> Client:
-    return Client(server.url, server.token, language=language(), insecure=server.insecure)
+
+def client_of(server: Remote, say: Callable[[str], None] = say) -> Client:
+    """`say` is told what is tried again while there is still hope."""
+    said_at = float("-inf")
+
+    def troubled(error: ClipwireError) -> None:
+        nonlocal said_at
+        if time.monotonic() - said_at > SAY_AGAIN_AFTER:
+            said_at = time.monotonic()
+            say(word("tries_again", detail=error.detail))
+
+    return Client(
+        server.url,
+        server.token,
+        language=language(),
+        insecure=server.insecure,
+        heartbeat=HEARTBEAT,
+        troubled=troubled,
+    )
 
 
-def explain(error: ClipwireError, url: str, about: str = "") -> None:
+def explain(error: ClipwireError, server: Remote, about: str = "", say: Callable[[str], None] = say) -> None:
     """Of several, say `about` which link it is."""
+    url = server.url
     match error:
         case NotClipwire():
             say(word("not_clipwire", url=url, what=error.detail))
@@ -25,8 +50,21 @@ def explain(error: ClipwireError, url: str, about: str = "") -> None:
         case _ if error.code == "not_found":  # there is one, but not under this prefix
             say(word("not_clipwire", url=url, what=error.detail))
         case _ if error.status == 401:
-            say(word("needs_token", url=url, detail=error.detail))
+            say(word("wrong_token" if server.token else "needs_token", url=url))
         case _:
             say(f"{about}: {error.detail}" if about else error.detail)
             for field, message in error.errors:
                 say(f"{field}: {message}")
+
+
+async def whole_id(client: Client, task_id: str) -> str:
+    """The id that begins as `task_id` does, of which some characters are enough if no other begins so.
+
+    Raises `ClipwireError`.
+    """
+    if not _BEGINS_AN_ID.fullmatch(task_id):
+        return task_id
+    found = [task.task_id async for task in client.tasks() if task.task_id.startswith(task_id)]
+    if len(found) > 1:
+        raise ClipwireError(word("several_ids", id=task_id, ids=", ".join(found)), "several_ids")
+    return found[0] if found else task_id

@@ -6,7 +6,7 @@ from clipwire_client import ClipwireError, ServerUnreachable, Task
 
 from server.commands.progress_display import pace
 from server.commands.remote import Remote
-from server.commands.remote_client import client_of, explain
+from server.commands.remote_client import client_of, explain, whole_id
 from server.commands.words import one_line, word
 
 
@@ -23,7 +23,7 @@ async def list_tasks(
                     about = f"{one_line(task.title)} {pace(task)}".strip()
                     print(f"{task.task_id}  {task.stage:<9}  {task.progress:3d}%  {about}")
         except ClipwireError as error:
-            explain(error, client.url)
+            explain(error, server)
             return 1
     return 0
 
@@ -41,11 +41,12 @@ async def act(server: Remote, task_ids: Sequence[str], action: str) -> int:
         }
         for task_id in task_ids:
             try:
-                task = await actions[action](task_id)
-                print(f"{task_id}  {task.message if task else word('removed')}")
+                whole = await whole_id(client, task_id)
+                task = await actions[action](whole)
+                print(f"{whole}  {task.message if task else word('removed')}")
             except ClipwireError as error:
                 failed = True
-                explain(error, client.url, task_id)
+                explain(error, server, task_id)
                 if isinstance(error, ServerUnreachable):
                     break
     return int(failed)

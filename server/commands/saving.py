@@ -1,7 +1,9 @@
 """Where `get` and `watch` put files."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from server.commands.words import word
 
@@ -16,7 +18,7 @@ class Saving:
     def refusal(self) -> str | None:
         """What is wrong with `output`, which is known before anything is submitted."""
         if self.output is None:
-            return None
+            return _not_writable(Path())
         if not self.output:
             return word("no_name")
         if self.output == "-":
@@ -24,11 +26,13 @@ class Saving:
         try:
             Path(self.output).lstat()
         except FileNotFoundError:
-            return None
+            return _not_writable(Path(self.output).parent)
         except (OSError, ValueError) as error:  # a name that is too long, a folder that is a file
             return f"{self.output}: {getattr(error, 'strerror', error)}"
         if self.is_folder(1):
-            return None if Path(self.output).is_dir() else word("not_a_folder", path=self.output)
+            if not Path(self.output).is_dir():
+                return word("not_a_folder", path=self.output)
+            return _not_writable(Path(self.output))
         return word("is_there", path=self.output)
 
     def is_folder(self, files: int) -> bool:
@@ -38,3 +42,17 @@ class Saving:
     def target(self, files: int) -> str:
         output = self.output or "."
         return f"{output.rstrip('/') or '/'}/" if self.is_folder(files) else output
+
+
+def _not_writable(folder: Path) -> str | None:
+    """Why no file can be written to `folder`, which need not be there yet. It is tried: a file system that is
+    read-only, for instance, does not show in permissions.
+    """
+    there = folder.absolute()
+    while not os.path.lexists(there):
+        there = there.parent
+    try:
+        with TemporaryFile(dir=there):
+            return None
+    except OSError as error:
+        return word("not_writable", path=there, why=error.strerror)

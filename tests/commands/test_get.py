@@ -231,11 +231,23 @@ async def test_json_is_one_payload_a_line_as_the_server_sent_it(
 ) -> None:
     ran = await shell.run("get", site.url("/1mb.mp4"), "--json")
     lines = ran.out.splitlines()
-    payloads = [json.loads(line) for line in lines]
+    *payloads, saved = [json.loads(line) for line in lines]
     assert (payloads[0]["stage"], payloads[-1]["stage"]) == ("queued", "completed")
-    assert [each["revision"] for each in payloads] == sorted(each["revision"] for each in payloads)
-    async with service.client.get(f"/api/status/{payloads[0]['task_id']}?lang=en") as answer:
-        assert await answer.text() == lines[-1]
+    assert [each["revision"] for each in payloads] == sorted({each["revision"] for each in payloads})
+    task_id = payloads[0]["task_id"]
+    async with service.client.get(f"/api/status/{task_id}?lang=en") as answer:
+        assert await answer.text() == lines[-2]
+    assert saved == {"task_id": task_id, "kind": "video", "saved": "1mb.mp4"}
+
+
+async def test_json_tells_of_a_list_where_each_file_of_its_entries_is(shell: Shell, site: Site) -> None:
+    link = site.url("/feed?entry=/1mb.mp4&entry=/silent.mp4")
+    ran = await shell.run("get", link, "--playlist", "--json", "-o", "films/")
+    told = [json.loads(line) for line in ran.out.splitlines()]
+    saved = [each for each in told if "saved" in each]
+    assert {each["saved"] for each in saved} == set(shell.files()), ran
+    assert ran.task_id not in {each["task_id"] for each in saved}
+    assert len({each["task_id"] for each in saved}) == len(saved) == 2
 
 
 async def test_quiet_says_nothing_but_errors(shell: Shell, site: Site) -> None:

@@ -9,7 +9,7 @@ import json
 import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from http import HTTPStatus
 from os import PathLike
 from pathlib import Path
@@ -22,7 +22,7 @@ from pydantic import BaseModel, ValidationError
 
 from clipwire_client.errors import ClipwireError, NotClipwire, ServerUnreachable
 from clipwire_client.models import Removed, Task
-from clipwire_client.patience import PASSING, Patience
+from clipwire_client.patience import PASSING, Patience, Silence, Troubled
 from clipwire_client.private_addresses import PrivateResolver, refuse_public
 from clipwire_client.transfer import save_file
 from clipwire_client.wishes import Wishes
@@ -55,11 +55,16 @@ class Client:
         patience: float = 300.0,
         ssl: SSLContext | None = None,
         insecure: bool = False,
+        heartbeat: float = HEARTBEAT,
+        troubled: Troubled | None = None,
     ) -> None:
         """`language` is that of messages (`en`, `zh`); `ssl` trusts other certificates than the system does.
 
         Over plain HTTP a token, or the password of `url`, is sent to this machine and to private addresses
         alone, unless `insecure`; to another one each method raises `UnencryptedSecret`.
+
+        `troubled` is told, while `patience` lasts, why something is tried again, or that nothing comes.
+        `heartbeat` are seconds between pings; one and a half times later a vanished server is noticed.
 
         Raises `ValueError` if `url` is none of http or https.
         """
@@ -73,6 +78,8 @@ class Client:
         if token:
             self._headers["Authorization"] = f"Bearer {token}"
         self._ssl = ssl
+        self._heartbeat = heartbeat
+        self._troubled = troubled
         self._guards_secret = parts.scheme == "http" and bool(token or parts.password) and not insecure
         self._has_answered = False
         self._opened: aiohttp.ClientSession | None = None
@@ -101,7 +108,7 @@ class Client:
         """
         headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
         body = {"url": url, **wishes}
-        patience = Patience(self.patience if self._has_answered else FIRST_PATIENCE)
+        patience = Patience(self.patience if self._has_answered else FIRST_PATIENCE, self._tell_trouble)
         began = time.monotonic()
         while True:
             try:
@@ -180,7 +187,7 @@ class Client:
 
         Over a WebSocket; where a proxy lets none through, by long polls. It goes on after a lost connection.
         """
-        revision, patience, by_socket = 0, Patience(self.patience), True
+        revision, patience, by_socket = 0, Patience(self.patience, self._tell_trouble), True
         etag: str | None = None
         while True:
             news: Task | None = None
@@ -229,12 +236,14 @@ class Client:
 
         After a lost connection first comes what changed meanwhile, as far as that can be told.
         """
+        # Of tasks that run, and of those that have ended while the connection was lost.
         revisions: dict[str, int] = {}
         running: set[str] = set()
         newest = -1
-        patience = Patience(self.patience)
+        patience = Patience(self.patience, self._tell_trouble)
         while True:
             missed, since = newest >= 0, float("inf")
+            revisions = {task_id: revisions[task_id] for task_id in running}
             try:
                 async with aclosing(self._messages("/ws", connected=True)) as messages:
                     async for text in messages:
@@ -257,6 +266,9 @@ class Client:
                                 revisions[each.task_id] = each.revision
                                 newest = max(newest, each.number)
                                 (running.discard if each.is_final else running.add)(each.task_id)
+                                # After this the feed has nothing older; after what a list says, it may.
+                                if each.is_final and text:
+                                    del revisions[each.task_id]
                                 yield each
                 error: ClipwireError = ServerUnreachable(f"{self.url} has closed the connection")
             except _NoSocket as refused:
@@ -321,7 +333,8 @@ class Client:
             sha256=info.sha256 if info else None,
             overwrite=overwrite,
             progress=progress,
-            patience=Patience(self.patience),
+            patience=Patience(self.patience, self._tell_trouble),
+            silence=Silence(self._troubled and self._tell_trouble, self.url),
             refusal=self._refusal,
         )
 
@@ -359,17 +372,20 @@ class Client:
         self, method: str, path: str, **arguments: Any
     ) -> tuple[int, Mapping[str, str], bytes]:
         """Status, headers and body of an answer; raises `ClipwireError` for one that refuses."""
+        silence = Silence(self._troubled and self._tell_trouble, self.url)
         try:
-            async with self._session.request(
-                method, self.url + path, allow_redirects=False, **arguments
-            ) as response:
-                body = bytearray()
-                async for some in response.content.iter_any():
-                    body += some
-                    if len(body) > MAX_ANSWER:
-                        self._is_another(response.status, "a very long answer")
-                if response.status >= 300 and response.status != HTTPStatus.NOT_MODIFIED:
-                    raise self._refusal(response.status, response.headers, bytes(body))
+            # A long poll is silent until something changes.
+            with nullcontext() if "wait" in arguments.get("params", ()) else silence:
+                async with self._session.request(
+                    method, self.url + path, allow_redirects=False, **arguments
+                ) as response:
+                    body = bytearray()
+                    async for some in response.content.iter_any():
+                        body += some
+                        if len(body) > MAX_ANSWER:
+                            self._is_another(response.status, "a very long answer")
+                    if response.status >= 300 and response.status != HTTPStatus.NOT_MODIFIED:
+                        raise self._refusal(response.status, response.headers, bytes(body))
         except (aiohttp.ClientError, OSError) as error:  # a timeout is an OSError, too
             raise self._unreachable(error) from error
         self._has_answered = True
@@ -382,7 +398,7 @@ class Client:
         """
         try:
             async with self._session.ws_connect(
-                self.url + path, heartbeat=HEARTBEAT, max_msg_size=MAX_MESSAGE
+                self.url + path, heartbeat=self._heartbeat, max_msg_size=MAX_MESSAGE
             ) as socket:
                 if connected:
                     yield ""
@@ -400,6 +416,11 @@ class Client:
         """Whether to try again: the service has answered before, and is away, or busy, only now."""
         passing = isinstance(error, ServerUnreachable) or error.status in PASSING
         return passing and self._has_answered
+
+    def _tell_trouble(self, error: ClipwireError) -> None:
+        """Not of a first try, which soon ends with this error."""
+        if self._troubled and self._has_answered:
+            self._troubled(error)
 
     def _refusal(self, status: int, headers: Mapping[str, str], body: bytes) -> ClipwireError:
         problem = _object(body) or {}

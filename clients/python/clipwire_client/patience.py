@@ -2,19 +2,53 @@
 
 import asyncio
 import random
+from collections.abc import Callable
+from typing import Self
 
-from clipwire_client.errors import ClipwireError
+from clipwire_client.errors import ClipwireError, ServerUnreachable
 
+SILENT_AFTER = 8.0  # seconds without a byte of what has been asked for
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0  # seconds between two tries
 # What a proxy, or a service that starts or stops, answers for a while.
 PASSING = frozenset((429, 502, 503, 504))
 
 
+Troubled = Callable[[ClipwireError], None]
+"""Told why something is tried again, or that nothing comes, while that is not yet given up."""
+
+
+class Silence:
+    """`with Silence(...) as silence`: tells `troubled` once nothing has been heard for a while."""
+
+    def __init__(self, troubled: Troubled | None, url: str) -> None:
+        self._troubled = troubled
+        self._url = url
+        self._timer: asyncio.TimerHandle | None = None
+
+    def heard(self) -> None:
+        self.end()
+        if self._troubled:
+            error = ServerUnreachable(f"no answer from {self._url} for {SILENT_AFTER:.0f} s")
+            self._timer = asyncio.get_running_loop().call_later(SILENT_AFTER, self._troubled, error)
+
+    def __enter__(self) -> Self:
+        self.heard()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def end(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+
+
 class Patience:
     """Pauses between tries, which grow; it ends when nothing has come for as long as it lasts."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, troubled: Troubled) -> None:
         self._seconds = seconds
+        self._troubled = troubled
         self.rewarded()
 
     def rewarded(self) -> None:
@@ -27,6 +61,7 @@ class Patience:
         self._until = min(self._until, now + self._seconds)
         if now >= self._until:
             raise error
+        self._troubled(error)
         # Not all clients of a service that comes back at the same moment.
         pause = max(self._pause * random.uniform(0.7, 1.3), min(error.retry_after or 0, LONGEST_PAUSE))  # noqa: S311
         await asyncio.sleep(min(pause, self._until - now))

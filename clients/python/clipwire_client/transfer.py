@@ -21,7 +21,7 @@ from urllib.parse import unquote, urlsplit
 import aiohttp
 
 from clipwire_client.errors import ClipwireError, ServerUnreachable, TransferFailed
-from clipwire_client.patience import PASSING, Patience
+from clipwire_client.patience import PASSING, Patience, Silence
 
 BLOCK = 1 << 18  # bytes that are written at once, by a thread
 TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=30, sock_read=60)
@@ -47,6 +47,7 @@ async def save_file(
     overwrite: bool,
     progress: Callable[[int, int | None], None] | None,
     patience: Patience,
+    silence: Silence,
     refusal: Callable[[int, Mapping[str, str], bytes], ClipwireError],
 ) -> Path:
     """See `Client.download`; `refusal` makes an error of an answer that is not the file."""
@@ -64,6 +65,7 @@ async def save_file(
             if part.size:
                 headers |= {"Range": f"bytes={part.size}-"} | ({"If-Range": etag} if etag else {})
             error: ClipwireError
+            silence.heard()
             try:
                 async with session.get(url, headers=headers, timeout=TIMEOUT) as answer:
                     if answer.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
@@ -76,7 +78,7 @@ async def save_file(
                         etag = answer.headers.get("ETag", "")
                         if answer.content_disposition and answer.content_disposition.filename:
                             title = answer.content_disposition.filename
-                        size = await _receive(answer, part, size, progress, patience)
+                        size = await _receive(answer, part, size, progress, patience, silence)
                 if size is None or (part.size >= size and sha256 is None):
                     break
                 if part.size >= size:
@@ -96,6 +98,8 @@ async def save_file(
                 if refused.status not in PASSING:
                     raise
                 error = refused
+            finally:
+                silence.end()
             await patience.after(error)
         name = _file_name(title, link)
         return await asyncio.to_thread(_publish, part, path, name, into_folder, overwrite)
@@ -107,6 +111,7 @@ async def _receive(
     size: int | None,
     progress: Callable[[int, int | None], None] | None,
     patience: Patience,
+    silence: Silence,
 ) -> int | None:
     """Write what comes; return how large the whole file is, as far as anybody says."""
     found = _RANGE.fullmatch(answer.headers.get("Content-Range", ""))
@@ -119,6 +124,7 @@ async def _receive(
         await asyncio.to_thread(part.begin_anew)
         return size
     async for block in answer.content.iter_chunked(BLOCK):
+        silence.heard()
         await asyncio.to_thread(part.write, block)
         if part.size > part.most:  # a page in place of the file, again and again, is no progress
             part.most = part.size
