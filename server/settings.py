@@ -241,6 +241,15 @@ def _path(value: object) -> object:
     return value
 
 
+def _program(value: object) -> object:
+    """None for an empty text. Children work in folders of their own, where a relative path leads nowhere."""
+    if isinstance(value, str) and not value:
+        return None
+    if isinstance(value, str) and not Path(value).is_absolute():
+        raise ValueError("an absolute path is expected, like /usr/bin/ffmpeg")
+    return value
+
+
 def _database(value: str) -> str:
     parts = parts_of_database(value)
     is_postgresql = parts.scheme in ("postgresql", "postgres") and (parts.netloc or "host=" in parts.query)
@@ -423,6 +432,10 @@ class DownloadSettings(Section):
     )
     plugins: Folder | None = Field(
         default=None, description="a folder with plugins for yt-dlp, for children only"
+    )
+    ffmpeg: Annotated[Path | None, BeforeValidator(_program)] = Field(
+        default=None,
+        description="makes the files; empty: the package's own, or the system's",
     )
     sponsorblock_api: Annotated[str, AfterValidator(_sponsorblock)] = Field(
         default="https://sponsor.ajay.app", description="who knows what the field sponsorblock cuts out"

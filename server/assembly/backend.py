@@ -128,8 +128,9 @@ class Parts:
             return
         from server.updates.daily_update import look_daily
 
-        data_dir, least = self.settings.storage.data_dir, self.settings.downloads.min_free_disk
-        async with in_background(look_daily(self.fork_server, data_dir, least), "updates"):
+        data_dir, downloads = self.settings.storage.data_dir, self.settings.downloads
+        looking = look_daily(self.fork_server, data_dir, downloads.min_free_disk, downloads.ffmpeg)
+        async with in_background(looking, "updates"):
             yield
 
     @asynccontextmanager

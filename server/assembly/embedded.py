@@ -32,6 +32,7 @@ from server.tasks.janitor import DiskWatch, finish_removals, keep_removing_expir
 from server.tasks.job_builder import JobMaker
 from server.tasks.next_attempt import MAX_RETRY_AFTER
 from server.tasks.plugin_trials import plugins_of
+from server.tasks.programs_found import find_tools
 from server.tasks.rate_windows import Pacer
 from server.tasks.recorder import Recorder
 from server.tasks.runner import Runner
@@ -72,7 +73,8 @@ async def open_embedded(
             )
         )
         hub.now = lambda: clock.now().timestamp()
-        jobs, cookies = JobMaker(downloads), LocalCookies(data.path / "cookies", data)
+        jobs = JobMaker(downloads, find_tools(downloads.ffmpeg))
+        cookies = LocalCookies(data.path / "cookies", data)
         plugins = plugins_of(jobs, lambda: workplace.scratch)
         fork_server = await stack.enter_async_context(
             ForkServers(jobs.tools.ffmpeg, jobs.tools.deno, data_dir, launched, plugins)

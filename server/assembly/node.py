@@ -46,6 +46,7 @@ from server.tasks.hub import Hub
 from server.tasks.janitor import DiskWatch, carry_out_removals, for_ever, remove_expired
 from server.tasks.job_builder import JobMaker
 from server.tasks.plugin_trials import plugins_of
+from server.tasks.programs_found import find_tools
 from server.tasks.rate_windows import Pacer
 from server.tasks.recorder import Recorder
 from server.tasks.runner import Runner
@@ -107,7 +108,8 @@ async def open_cluster(
         relay = await enter(relayed(url, store, hub, leftovers))
 
         # The parts that make attempts.
-        recorder, jobs = Recorder(store, hub, clock, files, counts), JobMaker(downloads)
+        recorder = Recorder(store, hub, clock, files, counts)
+        jobs = JobMaker(downloads, find_tools(downloads.ffmpeg))
         cookies = SharedCookies(database)
         plugins = plugins_of(jobs, lambda: workplace.scratch)
         tools = jobs.tools

@@ -21,6 +21,7 @@ from server.tasks.programs_found import find_tools
 from server.tasks.readiness import (
     Check,
     disk_check,
+    insist_on,
     library_check,
     parts_check,
     plugins_check,
@@ -36,15 +37,17 @@ WARM_WITHIN = 20.0  # seconds
 async def check(settings: Settings) -> int:
     """Print one line for each check; exit status 1 if a needed one failed. Raises `ConfigurationError`."""
     check_base_path(settings.server.base_path)
+    insist_on(settings.downloads.ffmpeg)
     checks = [Check("configuration", ok=True, detail="valid"), *await _checks(settings)]
     for found in checks:
         mark = "ok  " if found.ok else "FAIL" if found.needed else "warn"
-        print(f"{mark}  {found.name}: {found.place or found.detail}")
+        place = f" ({found.place})" if found.place else ""
+        print(f"{mark}  {found.name}: {found.detail}{place}")
     return int(any(found.needed and not found.ok for found in checks))
 
 
 async def _checks(settings: Settings) -> list[Check]:
-    data_dir, tools = settings.storage.data_dir, find_tools()
+    data_dir, tools = settings.storage.data_dir, find_tools(settings.downloads.ffmpeg)
     yt_dlp = await asyncio.to_thread(_yt_dlp, data_dir)
     async with ForkServer(tools.ffmpeg, tools.deno, None, yt_dlp) as fork_server:
         warmth = asyncio.wait_for(fork_server.known(), WARM_WITHIN)
@@ -53,7 +56,7 @@ async def _checks(settings: Settings) -> list[Check]:
         plugins = []
         if settings.downloads.plugins and ready:
             with TemporaryDirectory() as scratch:
-                if of_settings := plugins_of(JobMaker(settings.downloads), lambda: Path(scratch)):
+                if of_settings := plugins_of(JobMaker(settings.downloads, tools), lambda: Path(scratch)):
                     plugins = [plugins_check(await of_settings.look(fork_server))]
     detail = f"yt-dlp {ready.yt_dlp} starts" if ready else f"does not start: {warm or 'see yt_dlp_parts'!r}"
     return [
@@ -62,7 +65,7 @@ async def _checks(settings: Settings) -> list[Check]:
         *await _files(settings),
         *([await library_check(library)] if (library := library_of(settings.library)) else []),
         disk_check(Disk(_existing(data_dir), settings.downloads.min_free_disk)),
-        *tool_checks(tools),
+        *tool_checks(tools, ready.ffmpeg if ready else None),
         yt_dlp_check(ready.yt_dlp if ready else None),
         parts_check(ready is not None, fork_server.lacks),
         *plugins,

@@ -295,7 +295,8 @@ def _make_update() -> click.Command:
         from server.settings import load
 
         settings = load()
-        return asyncio.run(update(settings.storage.data_dir, settings.downloads.min_free_disk, again=again))
+        data_dir, downloads = settings.storage.data_dir, settings.downloads
+        return asyncio.run(update(data_dir, downloads.min_free_disk, downloads.ffmpeg, again=again))
 
     return _command("update", update, click.Option(["--again"], is_flag=True, help=word("option.again")))
 

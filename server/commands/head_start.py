@@ -10,7 +10,7 @@ def launch_early(settings: Settings) -> Launched | None:
     """A fork server of the installed yt-dlp; None where many machines or another release are configured."""
     if settings.storage.database != "sqlite" or Releases(settings.storage.data_dir).chosen() is not None:
         return None
-    tools = find_tools()
+    tools = find_tools(settings.downloads.ffmpeg)
     try:
         return launch(configuration(tools.ffmpeg, tools.deno))
     except OSError:  # the service tries again, and reports it

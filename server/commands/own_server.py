@@ -175,7 +175,11 @@ def _serve() -> int:
         from server.settings import ConfigurationError, load
 
     try:
-        return serve(load(client_configuration()), launched)
+        settings = load(client_configuration())
+        if settings.downloads.ffmpeg:  # it was launched with another one
+            launched.end()
+            return serve(settings)
+        return serve(settings, launched)
     except ConfigurationError as exc:
         print(f"clipwire: configuration: {exc}", file=sys.stderr)
         return 2

@@ -21,6 +21,7 @@ from server.core.models import Output, ProcessRequest
 from server.settings import DownloadSettings
 from server.tasks.children import Child, ForkServer
 from server.tasks.job_builder import JobMaker
+from server.tasks.programs_found import find_tools
 
 WARM_WITHIN = 120.0  # seconds: a fork server that has no bytecode compiles
 WITHIN = 60.0  # seconds, for the job
@@ -34,12 +35,13 @@ class Unfit(Exception):
     """Why this release is of no use, in one sentence."""
 
 
-async def self_test(yt_dlp: Path, scratch: Path) -> str:
+async def self_test(yt_dlp: Path, scratch: Path, ffmpeg: Path | None = None) -> str:
     """The version of the release in the folder `yt_dlp`, which is fit. Raises `Unfit`."""
     tone, errors = _tone(), scratch / "errors.log"
     with errors.open("wb") as complaints:
         async with _site(tone) as port:
-            jobs = JobMaker(DownloadSettings(allowed_private_hosts=(f"127.0.0.1:{port}",)))
+            settings = DownloadSettings(allowed_private_hosts=(f"127.0.0.1:{port}",))
+            jobs = JobMaker(settings, find_tools(ffmpeg))
             request = ProcessRequest(
                 url=f"http://127.0.0.1:{port}/watch", outputs=(Output.AUDIO,), audio_format="wav"
             )

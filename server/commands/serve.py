@@ -23,6 +23,7 @@ from server.commands import logs
 from server.commands.listening import AddressInUse, listen
 from server.settings import Settings
 from server.tasks.children import Launched
+from server.tasks.readiness import insist_on
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,8 @@ def serve(settings: Settings, launched: Launched | None = None) -> int:
     `launched` is its first fork server, if that warms already. Raises `ConfigurationError` for settings whose
     error shows only when they are used.
     """
+    if "worker" in settings.server.roles:
+        insist_on(settings.downloads.ffmpeg)
     logs.configure(settings.logging)
     # Each connection needs a descriptor. Children set their own, lower limit.
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)

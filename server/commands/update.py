@@ -27,7 +27,9 @@ from server.tasks.yt_dlp_releases import Outcome, Releases, State, installed, is
 NEEDS = 200 << 20  # bytes on the disk: the packages, and what pip unpacks them from
 
 
-async def update(data_dir: Path, floor: int, *, again: bool = False, asked: bool = True) -> int:
+async def update(
+    data_dir: Path, floor: int, ffmpeg: Path | None = None, *, again: bool = False, asked: bool = True
+) -> int:
     """Exit status 1 if there is a newer release that is not in use, or nobody knows whether there is one.
 
     `floor` is in bytes: less may not be free on the disk. A release that was refused before is tried again if
@@ -42,7 +44,7 @@ async def update(data_dir: Path, floor: int, *, again: bool = False, asked: bool
         logging.disable()  # what a fork server that is tried says; the reason is in the sentence below
         with ExitStack() as stack:
             new = await _in_turn(stack, releases)
-            return await _update(releases, new, again=again, asked=asked)
+            return await _update(releases, new, ffmpeg, again=again, asked=asked)
     except NotBrought as exc:
         return _failed(releases, str(exc))
     except OSError as exc:
@@ -62,7 +64,7 @@ async def _in_turn(stack: ExitStack, releases: Releases) -> Path:
             await asyncio.sleep(0.2)
 
 
-async def _update(releases: Releases, new: Path, *, again: bool, asked: bool) -> int:
+async def _update(releases: Releases, new: Path, ffmpeg: Path | None, *, again: bool, asked: bool) -> int:
     current = releases.chosen() or installed()
     newest = await pip_index.newest(new)
     refused = releases.read().refused.get(newest)
@@ -76,7 +78,7 @@ async def _update(releases: Releases, new: Path, *, again: bool, asked: bool) ->
     is_there = folder.is_dir()  # it was chosen before, or an update was killed just before it could choose it
     packages = folder if is_there else await pip_index.bring(newest, new)
     try:
-        found = await self_test(packages, new)
+        found = await self_test(packages, new, ffmpeg)
         # yt-dlp writes `2026.10.06` for what its index calls `2026.10.6`.
         is_it = not is_newer(found, newest) and not is_newer(newest, found)
         why = "" if is_it else word("update_other", version=found)
@@ -136,10 +138,10 @@ def _say(text: str, status: int = 0) -> int:
     return status
 
 
-def run(data_dir: str, floor: int) -> None:
+def run(data_dir: str, floor: int, ffmpeg: str) -> None:
     """For a server that looks daily: as the leader of a group of processes, which ends with its input."""
     threading.Thread(target=_end_with_input, name="input", daemon=True).start()
-    status = asyncio.run(update(Path(data_dir), floor, asked=False))
+    status = asyncio.run(update(Path(data_dir), floor, Path(ffmpeg) if ffmpeg else None, asked=False))
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)  # the thread may still read

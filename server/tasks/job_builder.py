@@ -23,7 +23,7 @@ from server.core.jobs import Job, Look, Wishes, wishes_from
 from server.core.models import InfoRequest, ProcessRequest, Says
 from server.core.ports import Cookies, StoredCookies
 from server.settings import DownloadSettings
-from server.tasks.programs_found import Tools, find_tools
+from server.tasks.programs_found import Tools
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ class JobMaker:
     """`tools` are those of this machine, `players` is what earlier jobs have learned for later ones."""
 
     settings: DownloadSettings
-    tools: Tools = field(default_factory=find_tools)
+    tools: Tools
     players: Players = field(default_factory=Players)
 
     def info(self, wanted: InfoRequest, directory: Path, lock: Path, cookies: str | None = None) -> Job:

@@ -15,9 +15,9 @@ class Tools:
     deno: str | None
 
 
-def find_tools() -> Tools:
-    """The ffmpeg that the operator names, else the one that a wheel brings, else the system's; deno lies
-    beside the interpreter.
+def find_tools(ffmpeg: Path | None = None) -> Tools:
+    """The `ffmpeg` that the operator names (`downloads.ffmpeg`), else the one that a wheel brings, else the
+    system's; deno lies beside the interpreter.
 
     The wheel's ffmpeg takes a fifth of the CPU time that Debian's takes to start. `IMAGEIO_FFMPEG_EXE` is the
     environment variable of that wheel.
@@ -25,9 +25,11 @@ def find_tools() -> Tools:
     Decisions: docs/decisions/children.md
     """
     deno = shutil.which("deno", path=sysconfig.get_path("scripts")) or shutil.which("deno")
+    if ffmpeg:
+        return Tools(ffmpeg=str(ffmpeg), deno=deno)
     named = os.environ.get("IMAGEIO_FFMPEG_EXE")
-    ffmpeg = shutil.which(named) if named else bundled_ffmpeg() or shutil.which("ffmpeg")
-    return Tools(ffmpeg=ffmpeg, deno=deno)
+    found = shutil.which(named) if named else bundled_ffmpeg() or shutil.which("ffmpeg")
+    return Tools(ffmpeg=found, deno=deno)
 
 
 def bundled_ffmpeg() -> str | None:

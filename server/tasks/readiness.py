@@ -2,14 +2,18 @@
 
 import asyncio
 import re
+import subprocess
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import Protocol
 
 from server.core.redaction import without_folders
 from server.library.placements import LibraryFiles
 from server.locales import LANGUAGES, Catalogue
+from server.settings import ConfigurationError
+from server.tasks.children import child_environment
 from server.tasks.disk_space import Disk
 from server.tasks.fork_servers import ForkServers
 from server.tasks.plugin_trials import Found
@@ -19,6 +23,7 @@ from server.tasks.yt_dlp_releases import State, installed
 Ping = Callable[[], Awaitable[None]]
 
 ANSWERS_WITHIN = 5.0  # seconds
+STARTS_WITHIN = 20.0  # seconds
 OLD = 60  # days after which sites have often changed more than yt-dlp knows
 
 
@@ -100,7 +105,7 @@ class Readiness:
             *([await _answers("files", reach, Said("bucket"))] if reach else []),
             disk_check(self._disk),
             *([await library_check(self._library)] if self._library else []),
-            *tool_checks(self._tools),
+            *tool_checks(self._tools, ready.ffmpeg if ready else None),
             yt_dlp_check(ready.yt_dlp if ready else None),
             parts_check(ready is not None, self._fork_server.lacks),
             *([update_check(state)] if (state := await self._fork_server.state()) else []),
@@ -154,12 +159,14 @@ async def library_check(library: LibraryFiles) -> Check:
     return Check("library", trouble is None, said, needed=False)
 
 
-def tool_checks(tools: Tools) -> list[Check]:
+def tool_checks(tools: Tools, ffmpeg: str | None) -> list[Check]:
+    """`ffmpeg` is its version, as far as it is known."""
+    found = Said("ffmpeg_version", {"version": ffmpeg}) if ffmpeg else Said("found")
     return [
         Check(
             "ffmpeg",
             tools.ffmpeg is not None,
-            Said("found") if tools.ffmpeg else Said("no_ffmpeg"),
+            found if tools.ffmpeg else Said("no_ffmpeg"),
             place=tools.ffmpeg or "",
         ),
         Check(
@@ -170,6 +177,29 @@ def tool_checks(tools: Tools) -> list[Check]:
             place=tools.deno or "",
         ),
     ]
+
+
+def insist_on(ffmpeg: Path | None) -> None:
+    """Raise `ConfigurationError` if the `ffmpeg` that the operator names is none."""
+    if ffmpeg is None:
+        return
+    why = "it does not say that it is one"
+    try:
+        ran = subprocess.run(  # noqa: S603
+            (ffmpeg, "-version"),
+            env=child_environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=STARTS_WITHIN,
+            check=False,
+        )
+        if ran.returncode == 0 and ran.stdout.startswith(b"ffmpeg version "):
+            return
+    except OSError as exc:
+        why = exc.strerror or type(exc).__name__
+    except subprocess.TimeoutExpired:
+        why = f"no answer within {STARTS_WITHIN:.0f} seconds"
+    raise ConfigurationError(f"downloads.ffmpeg: {ffmpeg} is no ffmpeg: {why}")
 
 
 def yt_dlp_check(version: str | None) -> Check:

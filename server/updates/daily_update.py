@@ -26,27 +26,29 @@ AFTER_A_FAILURE = 3600.0  # seconds
 AT_MOST = 1800.0  # seconds that one look may take
 _PROGRAM = (
     "import sys; sys.path.insert(0, sys.argv[1]); from server.commands import update; "
-    "update.run(sys.argv[2], int(sys.argv[3]))"
+    "update.run(sys.argv[2], int(sys.argv[3]), sys.argv[4])"
 )
 
 
-async def look_daily(fork_servers: ForkServers, data_dir: Path, floor: int) -> None:
-    """`floor` is in bytes: less may not be free on the disk."""
+async def look_daily(
+    fork_servers: ForkServers, data_dir: Path, floor: int, ffmpeg: Path | None = None
+) -> None:
+    """`floor` is in bytes: less may not be free on the disk. `ffmpeg` is what the operator names."""
     wait = FIRST
     while True:
         await asyncio.sleep(wait)
-        fine = await _look(data_dir, floor)
+        fine = await _look(data_dir, floor, ffmpeg)
         await fork_servers.look()  # now, and not with the next job
         state = await fork_servers.state()
         wait = AFTER_A_FAILURE if state is None or state.outcome == "failed" or not fine else EVERY
 
 
-async def _look(data_dir: Path, floor: int) -> bool:
+async def _look(data_dir: Path, floor: int, ffmpeg: Path | None) -> bool:
     """Whether the program came to an end by itself. It is told what it needs, and gets no other setting."""
     try:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-P", "-c", _PROGRAM),
-            *(str(Path(__file__).parents[2]), str(data_dir), str(floor)),
+            *(str(Path(__file__).parents[2]), str(data_dir), str(floor), str(ffmpeg or "")),
             env={name: value for name, value in os.environ.items() if not name.startswith("CLIPWIRE_")},
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,

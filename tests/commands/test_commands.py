@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import re
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -22,6 +24,7 @@ from server.commands.request_options import request_options, wishes_of
 from server.core.models import OF_A_CLIENT, ProcessRequest
 from tests.service import ROOT, Service
 from tests.site import Site
+from tests.tools import FFMPEG
 
 Ran = tuple[int, str, str]  # exit status, standard output, standard error
 Command = Callable[..., Ran]
@@ -415,6 +418,45 @@ def test_check_says_what_is_in_order_and_changes_nothing(
     ):
         assert f"ok    {name}:" in out
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_ffmpeg_that_the_operator_names_is_shown_with_its_version(
+    command: Command, data: dict[str, str], tmp_path: Path
+) -> None:
+    assert FFMPEG
+    mine = tmp_path / "mine" / "ffmpeg"
+    mine.parent.mkdir()
+    shutil.copy2(FFMPEG, mine)
+    status, out, _ = command("check", **data, CLIPWIRE_DOWNLOADS__FFMPEG=str(mine))
+    [line] = [line for line in out.splitlines() if "  ffmpeg: " in line]
+    assert status == 0
+    assert re.fullmatch(rf"ok    ffmpeg: version \d[\d.]* \({mine}\)", line)
+    _, out, _ = command("check", **data, CLIPWIRE_DOWNLOADS__FFMPEG="")
+    assert str(mine) not in out
+
+
+@pytest.mark.parametrize(
+    ("program", "said"),
+    [
+        (None, "No such file or directory"),
+        ("", "Permission denied"),
+        ("#!/bin/sh\necho ffprobe version 9\n", "it does not say that it is one"),
+        ("#!/bin/sh\necho ffmpeg version 9\nexit 1\n", "it does not say that it is one"),
+    ],
+)
+def test_what_is_no_ffmpeg_stops_the_start_in_one_line(
+    command: Command, data: dict[str, str], tmp_path: Path, program: str | None, said: str
+) -> None:
+    named = tmp_path / "some program"
+    if program is not None:
+        named.write_text(program)
+        named.chmod(0o700 if program else 0o600)
+    for arguments in ((), ("check",)):
+        status, out, err = command(*arguments, **data, CLIPWIRE_DOWNLOADS__FFMPEG=str(named))
+        assert (status, out) == (2, "")
+        [line] = err.splitlines()
+        assert line.endswith(f"downloads.ffmpeg: {named} is no ffmpeg: {said}")
+    assert not Path(data["CLIPWIRE_STORAGE__DATA_DIR"]).exists()
 
 
 def test_check_warns_of_a_public_address_without_tokens(command: Command, data: dict[str, str]) -> None:

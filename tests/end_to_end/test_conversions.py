@@ -84,3 +84,16 @@ async def test_a_remux_of_a_plain_file_has_its_share_of_the_bar(service: Service
         highest = max(highest, payload["progress"])
     assert 20 < highest <= 96
     assert (await service.wait(task["task_id"]))["progress"] == 100
+
+
+async def test_the_ffmpeg_that_the_operator_names_makes_the_files(site: Site, tmp_path: Path) -> None:
+    named = ffmpeg_that(tmp_path, "echo by the operator >&2")["IMAGEIO_FFMPEG_EXE"]
+    async with Service(tmp_path, **SETTINGS, CLIPWIRE_DOWNLOADS__FFMPEG=named) as service:
+        await service.ready()
+        async with service.client.get("/readyz?lang=en") as answer:
+            ffmpeg = (await answer.json())["checks"]["ffmpeg"]
+        assert (ffmpeg["ok"], ffmpeg["detail"].split()[0]) == (True, "version")
+        task = await service.submit(site.url("/video.mp4"), outputs=["audio"])
+        await service.wait(task["task_id"])
+        async with service.client.get(f"/api/tasks/{task['task_id']}/log") as answer:
+            assert "by the operator" in await answer.text()

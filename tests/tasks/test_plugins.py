@@ -17,6 +17,7 @@ from server.tasks import plugin_trials as under_test
 from server.tasks.fork_servers import ForkServers
 from server.tasks.job_builder import JobMaker
 from server.tasks.plugin_trials import NONE, Found, plugins_of
+from server.tasks.programs_found import find_tools
 from server.tasks.readiness import plugins_check
 from tests.plugins import SAMPLE, PluginFolder
 from tests.site import Site
@@ -115,7 +116,7 @@ async def rig(tmp_path: Path, site: Site) -> AsyncIterator[Rig]:
     scratch, folder = tmp_path / "scratch", PluginFolder(tmp_path / "plugins")
     scratch.mkdir()
     settings = DownloadSettings(plugins=folder.path, allowed_private_hosts=("127.0.0.1",))
-    jobs = JobMaker(settings)
+    jobs = JobMaker(settings, find_tools())
     plugins = plugins_of(jobs, lambda: scratch)
     async with ForkServers(jobs.tools.ffmpeg, jobs.tools.deno, tmp_path, None, plugins) as servers:
         async with asyncio.timeout(WITHIN):

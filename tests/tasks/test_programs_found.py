@@ -28,6 +28,11 @@ def test_an_operator_may_name_another_one(systems: str, monkeypatch: pytest.Monk
     assert find_tools().ffmpeg == systems
 
 
+def test_the_setting_goes_before_all_others(systems: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", systems)
+    assert find_tools(Path("/srv/ffmpeg")).ffmpeg == "/srv/ffmpeg"
+
+
 def test_one_that_is_named_and_not_there_is_missing(systems: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", f"{systems}-of-yesterday")
     assert find_tools().ffmpeg is None
