@@ -67,7 +67,7 @@ async def open_embedded(
                 max_queued=downloads.max_queued,
                 find_short=short_of,
                 data=data,
-                tells=tells_of(default=settings.webhooks.default is not None, notify=settings.notify.names),
+                tells=tells_of(default=settings.webhooks.default, notify=settings.notify.names),
                 counts=counts,
                 clock=clock,
             )

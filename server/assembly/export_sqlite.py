@@ -24,7 +24,8 @@ _ROWS = """
     FROM tasks WHERE number > ? ORDER BY number LIMIT ?"""
 _SESSIONS = "SELECT number, session_id, scope, ends_at FROM sessions ORDER BY number"
 _DELIVERIES = """
-    SELECT number, delivery_id, task_id, kind, target, status, attempts, step, last_error, next_at
+    SELECT number, delivery_id, task_id, kind, target, status, attempts, step, last_error, next_at, receiver,
+        claimed_until
     FROM deliveries ORDER BY number"""
 _OF_SUBSCRIPTIONS = (
     "subscription_id", "number", "revision", "url", "source_key", "wish", "host", "manner", "scope",
@@ -116,6 +117,8 @@ class DeliveryRow(NamedTuple):
     step: int
     last_error: str | None
     next_at: float | None  # seconds since 1970
+    receiver: str
+    claimed_until: float | None  # seconds since 1970
 
 
 class Source:

@@ -95,7 +95,7 @@ async def open_cluster(
                 max_queued=downloads.max_queued,
                 find_short=short_of,
                 admits=admission,
-                tells=tells_of(default=settings.webhooks.default is not None, notify=settings.notify.names),
+                tells=tells_of(default=settings.webhooks.default, notify=settings.notify.names),
                 counts=counts,
             )
         )

@@ -3,9 +3,11 @@
 Decisions: docs/decisions/notifications.md
 """
 
+import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 
 from server.core.counts import Counts
 from server.core.errors import StoreUnavailable
@@ -15,7 +17,7 @@ from server.tasks.leases import LeasedWork
 log = logging.getLogger(__name__)
 
 PLAN = (5.0, 300.0, 1800.0, 7200.0, 18_000.0, 36_000.0, LONGEST_WAIT)  # seconds between a try and the next
-AT_ONCE = 128  # deliveries; receivers that hang hold up no others as long as there are fewer
+SLOTS = {("webhook", "default"): 128, ("notify",): 32}  # tries at once, of the kinds that share them
 LOOK_EVERY = 30.0  # seconds between looks that nobody has asked for: another node may have died
 
 Send = Callable[[Delivery], Awaitable[str | None]]
@@ -34,20 +36,29 @@ class Deliverer:
         self._outbox = outbox
         self._senders = senders
         self._counts = counts or Counts()
-        self._work = LeasedWork("outbox", AT_ONCE, each_end_calls=False)
+        self._works = [
+            (kinds, LeasedWork("outbox", most))
+            for group, most in SLOTS.items()
+            if (kinds := [kind for kind in group if kind in senders])
+        ]
 
     async def run(self) -> None:
         """Deliver until cancelled: what is under way then is tried again once its lease has ended."""
-        self._outbox.listen(self._work.called.set)
-        await self._work.run(self._begin, LOOK_EVERY)
+        self._outbox.listen(self._call)
+        await asyncio.gather(
+            *(work.run(partial(self._begin, kinds, work), LOOK_EVERY) for kinds, work in self._works)
+        )
 
-    async def _begin(self) -> float:
+    def _call(self) -> None:
+        for _, work in self._works:
+            work.called.set()
+
+    async def _begin(self, kinds: Sequence[str], work: LeasedWork) -> float:
         """Begin what is due; return the seconds until something may be."""
-        kinds = list(self._senders)
-        while self._work.room and (due := await self._outbox.claim(kinds, self._work.room)):
+        while work.room and (due := await self._outbox.claim(kinds, work.room)):
             for delivery in due:
-                self._work.begin(self._deliver(delivery), f"delivery of {delivery.task_id}")
-        wait = await self._outbox.due_in(kinds) if self._work.room else None
+                work.begin(self._deliver(delivery), f"delivery of {delivery.task_id}")
+        wait = await self._outbox.due_in(kinds) if work.room else None
         return LOOK_EVERY if wait is None else wait
 
     async def _deliver(self, delivery: Delivery) -> None:
@@ -74,7 +85,6 @@ class Deliverer:
                 await self._outbox.delivered(delivery.delivery_id)
             else:
                 await self._outbox.failed(delivery.delivery_id, error, again_in)
-                self._work.called.set()  # it is due sooner than its lease would end
 
 
 def _whom(delivery: Delivery) -> str:

@@ -8,11 +8,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal, Protocol
+from urllib.parse import urlsplit
 
+from server.core.addresses import DEFAULT_PORTS, plain
 from server.core.models import ProcessRequest, TaskStatus
 
 LONGEST_WAIT = 14 * 3600.0  # seconds between two tries
 TOLD_WITHIN = timedelta(days=2)  # of a task's end: by then it is told to all, or given up
+AT_ONCE = 4  # tries for one receiver, on all nodes together
 LEASE = 60.0  # seconds that whoever has claimed a delivery has for it; then it is due again, for anybody
 
 
@@ -20,10 +23,13 @@ LEASE = 60.0  # seconds that whoever has claimed a delivery has for it; then it 
 class Addressee:
     """`webhook`: the task's own, `target` is its URL. `default`: the address in the configuration, as it is
     when it is told. `notify`: a person, `target` is a hash of the address.
+
+    Of all that are told by one `receiver`, only a few are told at once.
     """
 
     kind: Literal["webhook", "default", "notify"]
     target: str = field(default="", repr=False)
+    receiver: str = field(default="", compare=False)
 
 
 Tells = Callable[[ProcessRequest | None, TaskStatus], Sequence[Addressee]]
@@ -56,11 +62,16 @@ class Outbox(Protocol):
         ...
 
     async def claim(self, kinds: Sequence[str], most: int) -> list[Delivery]:
-        """Up to `most` deliveries of these `kinds` that are due; nobody else has them for `LEASE` seconds."""
+        """Up to `most` deliveries of these `kinds` that are due, of one receiver so many that no more than
+        `AT_ONCE` are under way; nobody else has them for `LEASE` seconds.
+        """
         ...
 
     async def due_in(self, kinds: Sequence[str]) -> float | None:
-        """Seconds until the next delivery of these `kinds` is due; None if there is none."""
+        """Seconds until the next delivery of these `kinds` may be claimed; None if there is none.
+
+        For a receiver with as many tries as it may have, the end of one of them counts.
+        """
         ...
 
     async def delivered(self, delivery_id: str) -> None: ...
@@ -74,21 +85,35 @@ class Outbox(Protocol):
         ...
 
     async def again(self, delivery_id: str) -> Delivery:
-        """Make a delivery to a webhook due now, and begin the plan anew. Raises `DeliveryNotFound`."""
+        """Make a delivery to a webhook due now, and begin the plan anew; one that is under way, on whichever
+        node, stays as it is. Raises `DeliveryNotFound`.
+        """
         ...
 
 
-def tells_of(*, default: bool = False, notify: Sequence[str] = ()) -> Tells:
+def receiver_of(url: str) -> str:
+    """The host and port of a webhook; empty for what is no URL, which no try reaches."""
+    try:
+        parts = urlsplit(url)
+        return f"{plain(parts.hostname or '')}:{parts.port or DEFAULT_PORTS[parts.scheme.lower()]}"
+    except (ValueError, KeyError):
+        return ""
+
+
+def tells_of(*, default: str | None = None, notify: Sequence[str] = ()) -> Tells:
     """Tells the task's own webhook, the `default` one if there is one, and the people in `notify`.
 
     Not of an entry: its list is told of, once, when all entries have ended.
     """
-    others = (*([Addressee("default")] if default else []), *(Addressee("notify", name) for name in notify))
+    others = (
+        *([Addressee("default", receiver=receiver_of(default))] if default else []),
+        *(Addressee("notify", name, name) for name in notify),
+    )
 
     def tells(request: ProcessRequest | None, status: TaskStatus) -> Sequence[Addressee]:
         if status.playlist_id is not None:
             return ()
         own = request.webhook if request else None
-        return (Addressee("webhook", own), *others) if own else others
+        return (Addressee("webhook", own, receiver_of(own)), *others) if own else others
 
     return tells

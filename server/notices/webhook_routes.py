@@ -76,7 +76,12 @@ ROUTES = [
             "retry_webhook",
             "Service",
             "Send a delivery again",
-            {200: Reply("It is due now, and the plan of retries begins anew", {JSON: "WebhookDelivery"})},
+            {
+                200: Reply(
+                    "It is due now, and the plan of retries begins anew; or it is being sent already",
+                    {JSON: "WebhookDelivery"},
+                )
+            },
             parameters=(Parameter("webhook_id", "`id` of the delivery", {"type": "string"}, place="path"),),
             errors=(DeliveryNotFound, *OF_CHANGES),
         ),

@@ -56,8 +56,10 @@ def read_delivery(
 
 
 def delivery_values(status: TaskStatus, text: str, addressee: Addressee) -> tuple[str, ...]:
-    """The columns delivery_id, task_id, kind, target and status; `text` is the JSON of `status`."""
-    return f"msg_{uuid4().hex}", status.task_id, addressee.kind, addressee.target, text
+    """The columns delivery_id, task_id, kind, target, receiver and status, whose JSON is `text`."""
+    return (
+        f"msg_{uuid4().hex}", status.task_id, addressee.kind, addressee.target, addressee.receiver, text,
+    )  # fmt: skip
 
 
 def readable(read: Callable[..., T], rows: Iterable[Sequence[Any]]) -> Iterator[T]:

@@ -1,12 +1,15 @@
 """The contract of `Outbox`, on every backend: what is to be told is stored with the end of its task."""
 
 import asyncio
+import json
+import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager
+from collections import Counter
+from contextlib import AsyncExitStack, closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -18,28 +21,14 @@ from server.notices import deliveries
 from server.notices.deliverer import PLAN
 from server.notices.deliveries import TOLD_WITHIN, Delivery, tells_of
 from server.storage import postgresql, sqlite
+from server.storage.sqlite import outbox as sqlite_outbox
+from server.storage.sqlite.migrations import released_scripts
 from tests.adding import add
 from tests.examples import finished, new_task, started, utc_now
+from tests.notices.conftest import OpenAny
 
 HOOK = "https://hooks.test/clipwire"
 WEBHOOKS = ("webhook", "default")
-OpenAny = Callable[[], AbstractAsyncContextManager[Any]]
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def open_any(request: pytest.FixtureRequest, tmp_path: Path) -> OpenAny:
-    """Opens the same data again and again."""
-    if request.param == "sqlite":
-        path = tmp_path / "clipwire.db"
-        return lambda: sqlite.open_store(path, max_queued=300, find_short=short_of)
-    url = request.getfixturevalue("clean_database")
-    return lambda: postgresql.open_store(url, max_queued=300, find_short=short_of)
-
-
-@pytest.fixture
-async def store(open_any: OpenAny) -> AsyncIterator[Any]:
-    async with open_any() as store:
-        yield store
 
 
 async def ended(store: Any, hours_ago: float = 0, **fields: Any) -> TaskStatus:
@@ -198,11 +187,89 @@ async def test_what_a_server_that_was_killed_had_claimed_is_due_at_once_and_no_l
 
 
 async def test_of_two_who_claim_at_once_one_gets_each_delivery(store: Any) -> None:
-    for _ in range(10):
-        await ended(store)
+    for number in range(10):
+        await ended(store, webhook=f"https://{number}.hooks.test/")
     claimed = await asyncio.gather(*(store.outbox.claim(WEBHOOKS, 4) for _ in range(5)))
     ids = [delivery.delivery_id for part in claimed for delivery in part]
     assert len(ids) == len(set(ids)) == 10
+
+
+async def test_of_one_receiver_four_are_under_way_at_once_whoever_claims_them(open_any: OpenAny) -> None:
+    async with open_any() as store, AsyncExitStack() as stack:
+        # Only PostgreSQL has several nodes.
+        stores = [store]
+        if not type(store).__module__.startswith("server.storage.sqlite"):
+            stores.append(await stack.enter_async_context(open_any()))
+        for number in range(9):
+            await ended(store, webhook=f"https://Hooks.test./{number}")
+        await ended(store, webhook="https://hooks.test:8443/")
+        await ended(store, webhook="https://other.test/")
+        claims = await asyncio.gather(*(each.outbox.claim(WEBHOOKS, 3) for _ in range(4) for each in stores))
+        claimed = [delivery for part in claims for delivery in part]
+        assert Counter(urlsplit(each.addressee.target).netloc for each in claimed) == {
+            "Hooks.test.": 4, "hooks.test:8443": 1, "other.test": 1,
+        }  # fmt: skip
+        assert await store.outbox.due_in(WEBHOOKS) > 50, "nothing may begin before one of them ends"
+        first, second, *_ = [each for each in claimed if "Hooks" in each.addressee.target]
+        await store.outbox.delivered(first.delivery_id)
+        assert await store.outbox.due_in(WEBHOOKS) == 0
+        assert len(await due(stores[-1])) == 1
+        await store.outbox.failed(second.delivery_id, "http_500", 300.0)
+        assert len(await due(store)) == 1
+
+
+async def test_a_receiver_with_many_deliveries_comes_before_no_other(store: Any) -> None:
+    for _ in range(12):
+        await ended(store)
+    other = await ended(store, webhook="https://other.test/")
+    claimed = await store.outbox.claim(WEBHOOKS, 5)
+    assert [delivery.task_id for delivery in claimed].count(other.task_id) == 1
+    assert len(claimed) == 5
+
+
+def test_a_claim_costs_as_much_however_many_deliveries_a_receiver_has() -> None:
+    def steps_with(many: int) -> int:
+        """The steps of SQLite's machine; a figure that no other load changes."""
+        rows = [("hangs.test:443", "webhook", number) for number in range(many)]
+        rows += [(f"{number % 3}.test:443", "default", number) for number in range(30)]
+        with closing(sqlite3.connect(":memory:")) as db:
+            for script in released_scripts():
+                db.executescript(script.sql)
+            db.executemany(
+                "INSERT INTO deliveries (delivery_id, task_id, target, status, receiver, kind, next_at)"
+                " VALUES (hex(randomblob(9)), '', '', '', ?, ?, ?)",
+                rows,
+            )
+            steps = 0
+
+            def count() -> int:
+                nonlocal steps
+                steps += 1
+                return 0
+
+            db.set_progress_handler(count, 1)
+            kinds = json.dumps(WEBHOOKS)
+            assert len(db.execute(sqlite_outbox._CLAIM, (many, kinds, many + 60, 100)).fetchall()) == 16
+            db.execute(sqlite_outbox._NEXT, (many, kinds)).fetchall()
+        return steps
+
+    assert steps_with(20_000) < 1.5 * steps_with(200)
+
+
+async def test_the_next_try_of_what_is_under_way_is_left_to_its_plan(open_any: OpenAny) -> None:
+    async with open_any() as store:
+        await ended(store)
+        [delivery] = await due(store)
+        again = [await store.outbox.again(delivery.delivery_id) for _ in range(8)]
+        assert {(each.delivery_id, each.attempts, each.step) for each in again} == {
+            (delivery.delivery_id, 0, 0)
+        }
+        assert await due(store) == []
+        await store.outbox.failed(delivery.delivery_id, "http_500", 300.0)
+        [[known], _] = await store.outbox.page(None, 10)
+        assert (known.attempts, known.step) == (1, 1)
+        assert (await store.outbox.again(delivery.delivery_id)).step == 0
+        assert len(await due(store)) == 1
 
 
 async def test_deliveries_are_listed_in_pages_newest_first(store: Any) -> None:
@@ -216,7 +283,7 @@ async def test_deliveries_are_listed_in_pages_newest_first(store: Any) -> None:
 
 
 def test_whom_the_configuration_names_is_told_of_every_task_but_entries() -> None:
-    task, tells = new_task(webhook=HOOK), tells_of(default=True, notify=("ab12",))
+    task, tells = new_task(webhook=HOOK), tells_of(default="https://default.test/", notify=("ab12",))
     told = [addressee.kind for addressee in tells(task.request, task.status)]
     assert told == ["webhook", "default", "notify"]
     assert tells(task.request, task.status.model_copy(update={"playlist_id": "a list"})) == ()

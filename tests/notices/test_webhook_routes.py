@@ -174,6 +174,23 @@ async def test_a_receiver_that_hangs_is_left_after_the_time_of_a_try_and_holds_u
     receiver.hangs.set()
 
 
+async def test_what_is_being_sent_is_sent_no_second_time_however_often_that_is_asked_for(
+    client: Client, receiver: Receiver
+) -> None:
+    receiver.hangs, receiver.status = asyncio.Event(), 500
+    await cancelled(client, webhook=receiver.url)
+    await receiver.next()
+    delivery = await deliveries(client, lambda _: True)
+    for _ in range(12):
+        answer = await client.post(f"/api/webhooks/{delivery['id']}/retry")
+        assert (answer.status, await answer.json()) == (200, delivery)
+    receiver.hangs.set()
+    failed = await deliveries(client, lambda each: each["attempts"] >= 1)
+    assert (failed["state"], failed["attempts"], receiver.got.qsize()) == ("due", 1, 0)
+    await client.post(f"/api/webhooks/{delivery['id']}/retry")
+    await receiver.next()
+
+
 async def test_a_redirect_is_not_followed(client: Client, receiver: Receiver) -> None:
     receiver.status, receiver.headers = 302, {"Location": "/elsewhere"}
     await cancelled(client, webhook=receiver.url)

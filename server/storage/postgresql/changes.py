@@ -92,8 +92,8 @@ _ENDS = b"""
     JOIN unnest(%s::text[], %s::bigint[]) AS new (task_id, revision) USING (task_id)
     WHERE tasks.revision = new.revision - 1 AND ended_at IS NULL AND NOT removed"""
 _DELIVER = b"""
-    INSERT INTO deliveries (delivery_id, task_id, kind, target, status)
-    SELECT * FROM unnest(%b::text[], %b::text[], %b::text[], %b::text[], %b::text[])"""
+    INSERT INTO deliveries (delivery_id, task_id, kind, target, receiver, status)
+    SELECT * FROM unnest(%b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[])"""
 _ENDED = b"""
     SELECT task_id FROM tasks JOIN unnest(%s::text[], %s::bigint[]) AS new (task_id, revision) USING (task_id)
     WHERE tasks.revision = new.revision - 1 AND ended_at IS NOT NULL AND NOT removed"""
@@ -152,12 +152,16 @@ class Together(Change["list[Task] | None"]):
 
 @dataclass(eq=False)
 class Execute(Change[list[str]]):
-    """A single statement, which returns ids; `tells` makes of each id what is announced to other nodes."""
+    """A single statement, which returns ids; `tells` makes of each id what is announced to other nodes.
+
+    It sees all that others have done under the advisory lock `under`.
+    """
 
     sql: bytes
     values: tuple[object, ...] = ()
     touches: tuple[str, ...] = field(default=())
     tells: Callable[[str], News] | None = None
+    under: int | None = None
 
 
 @dataclass(eq=False)
@@ -302,6 +306,8 @@ class Changes:
             told.append(Looks())
         for change in group:
             if isinstance(change, Execute):  # last: a task that this group retries must not expire
+                if change.under is not None:
+                    await db.execute(_LOCK, (OURS, change.under), prepare=True)
                 rows = await (await db.execute(change.sql, change.values)).fetchall()
                 change.outcome = [key for (key,) in rows]
                 told += [change.tells(key) for key in change.outcome] if change.tells else []

@@ -10,8 +10,9 @@ from typing import Any
 from psycopg import AsyncConnection
 
 from server.core.errors import DeliveryNotFound
-from server.notices.deliveries import LEASE, Delivery
+from server.notices.deliveries import AT_ONCE, LEASE, Delivery
 from server.storage.cursor import Cursor
+from server.storage.postgresql.advisory_locks import DELIVER
 from server.storage.postgresql.announcing import Deliveries, News
 from server.storage.postgresql.changes import Execute
 from server.storage.postgresql.group_reader import is_text
@@ -19,22 +20,51 @@ from server.storage.postgresql.link import Links
 from server.storage.postgresql.writer import Writer
 from server.storage.task_rows import read_delivery, readable
 
+# From one receiver to the next by the index: a receiver that hangs may have any number of deliveries.
+_RECEIVERS = b"""
+    WITH RECURSIVE receivers (kind, receiver) AS (
+        SELECT kind, (SELECT min(receiver) FROM deliveries WHERE kind = kinds.kind AND next_at IS NOT NULL)
+        FROM unnest(%s::text[]) AS kinds (kind)
+        UNION ALL
+        SELECT kind, (
+            SELECT min(receiver) FROM deliveries
+            WHERE kind = receivers.kind AND receiver > receivers.receiver AND next_at IS NOT NULL
+        ) FROM receivers WHERE receiver IS NOT NULL
+    ), under_way (receiver, tries) AS (
+        SELECT receiver, count(*) FROM deliveries WHERE claimed_until > clock_timestamp() GROUP BY receiver
+    )"""
+# Under `DELIVER`, so that no two nodes count the same tries.
 _CLAIM = b"""
-    UPDATE deliveries SET next_at = clock_timestamp() + make_interval(secs => %s) WHERE number IN (
-        SELECT number FROM deliveries WHERE next_at <= clock_timestamp() AND kind = ANY(%s)
-        ORDER BY next_at LIMIT %s FOR UPDATE SKIP LOCKED
-    ) RETURNING delivery_id"""
+    %b, due (number, next_at, nth) AS (
+        SELECT number, next_at,
+            row_number() OVER (PARTITION BY receiver ORDER BY next_at) + coalesce(tries, 0)
+        FROM receivers LEFT JOIN under_way USING (receiver) CROSS JOIN LATERAL (
+            SELECT number, next_at FROM deliveries
+            WHERE kind = receivers.kind AND receiver = receivers.receiver AND next_at <= clock_timestamp()
+                AND NOT EXISTS (SELECT FROM tasks WHERE task_id = deliveries.task_id AND removed)
+            ORDER BY next_at LIMIT %d
+        ) AS first
+    ), claim (until) AS (SELECT clock_timestamp() + make_interval(secs => %%s))
+    UPDATE deliveries SET next_at = until, claimed_until = until FROM claim
+    WHERE next_at <= clock_timestamp()
+        AND number IN (SELECT number FROM due WHERE nth <= %d ORDER BY next_at LIMIT %%s)
+    RETURNING delivery_id""" % (_RECEIVERS, AT_ONCE, AT_ONCE)
 _NEXT = b"""
-    SELECT extract(epoch FROM min(next_at) - clock_timestamp())::float8 FROM deliveries
-    WHERE next_at IS NOT NULL AND kind = ANY(%s)"""
+    %b SELECT extract(epoch FROM min((
+        SELECT min(next_at) FROM deliveries
+        WHERE kind = receivers.kind AND receiver = receivers.receiver AND next_at IS NOT NULL
+    )) - clock_timestamp())::float8 FROM receivers LEFT JOIN under_way USING (receiver)
+    WHERE coalesce(tries, 0) < %d""" % (_RECEIVERS, AT_ONCE)
 _DELIVERED = b"DELETE FROM deliveries WHERE delivery_id = %s RETURNING delivery_id"
 _FAILED = b"""
     UPDATE deliveries SET attempts = attempts + 1, step = step + 1, last_error = %s,
-        next_at = clock_timestamp() + make_interval(secs => %s)
+        next_at = clock_timestamp() + make_interval(secs => %s), claimed_until = NULL
     WHERE delivery_id = %s RETURNING delivery_id"""
 _AGAIN = b"""
     UPDATE deliveries SET step = 0, next_at = clock_timestamp()
-    WHERE delivery_id = %s AND kind <> 'notify' RETURNING delivery_id"""
+    WHERE delivery_id = %s AND kind <> 'notify'
+        AND (claimed_until IS NULL OR claimed_until <= clock_timestamp())
+    RETURNING delivery_id"""
 _COLUMNS = b"""
     SELECT deliveries.number, delivery_id, task_id, kind, target, tasks.number, deliveries.status, attempts,
         step, last_error, next_at
@@ -57,7 +87,8 @@ class PostgresOutbox:
         self.heard = called
 
     async def claim(self, kinds: Sequence[str], most: int) -> list[Delivery]:
-        return await self._named(await self._run(_CLAIM, LEASE, list(kinds), most))
+        claim = Execute(_CLAIM, (list(kinds), LEASE, most), under=DELIVER)
+        return await self._named(await self._writer.submit(claim))
 
     async def due_in(self, kinds: Sequence[str]) -> float | None:
         [(seconds,)] = await self._lists.do(partial(_rows, _NEXT, list(kinds)))
@@ -76,11 +107,11 @@ class PostgresOutbox:
         return list(readable(read_delivery, rows[:limit])), more
 
     async def again(self, delivery_id: str) -> Delivery:
-        due = (
-            await self._run(_AGAIN, delivery_id, tells=lambda _: Deliveries()) if is_text(delivery_id) else []
-        )
-        for delivery in await self._named(due):
-            return delivery
+        if is_text(delivery_id):
+            await self._run(_AGAIN, delivery_id, tells=lambda _: Deliveries())
+            for delivery in await self._named([delivery_id]):
+                if delivery.addressee.kind != "notify":
+                    return delivery
         raise DeliveryNotFound
 
     async def _named(self, delivery_ids: list[str]) -> list[Delivery]:

@@ -6,31 +6,56 @@ from datetime import UTC, datetime
 from typing import Any
 
 from server.core.errors import DeliveryNotFound
-from server.notices.deliveries import LEASE, LONGEST_WAIT, Delivery
+from server.notices.deliveries import AT_ONCE, LEASE, LONGEST_WAIT, Delivery
 from server.storage.cursor import Cursor
 from server.storage.sqlite.connection import Reader
 from server.storage.sqlite.writer import Changes, Execute, Writer
 from server.storage.task_rows import read_delivery, readable
 
+# From one receiver to the next by the index: a receiver that hangs may have any number of deliveries. `?1` is
+# the time, `?2` has the kinds.
+_RECEIVERS = """
+    WITH RECURSIVE receivers (kind, receiver) AS (
+        SELECT value, (SELECT min(receiver) FROM deliveries WHERE kind = value AND next_at IS NOT NULL)
+        FROM json_each(?2)
+        UNION ALL
+        SELECT kind, (
+            SELECT min(receiver) FROM deliveries
+            WHERE kind = receivers.kind AND receiver > receivers.receiver AND next_at IS NOT NULL
+        ) FROM receivers WHERE receiver IS NOT NULL
+    ), under_way (receiver, tries) AS (
+        SELECT receiver, count(*) FROM deliveries WHERE claimed_until > ?1 GROUP BY receiver
+    )"""
+_CLAIM = f"""
+    {_RECEIVERS}, due (number, next_at, nth) AS (
+        SELECT number, next_at,
+            row_number() OVER (PARTITION BY receivers.receiver ORDER BY next_at) + coalesce(tries, 0)
+        FROM receivers LEFT JOIN under_way USING (receiver) CROSS JOIN deliveries ON number IN (
+            SELECT number FROM deliveries AS each
+            WHERE each.kind = receivers.kind AND each.receiver = receivers.receiver AND each.next_at <= ?1
+            ORDER BY each.next_at LIMIT {AT_ONCE}
+        )
+    )
+    UPDATE deliveries SET next_at = ?3, claimed_until = ?3
+    WHERE number IN (SELECT number FROM due WHERE nth <= {AT_ONCE} ORDER BY next_at LIMIT ?4)
+    RETURNING delivery_id"""  # noqa: S608
 # One that is due later than any plan says was put off by a clock that was ahead.
-_CLAIM = """
-    UPDATE deliveries SET next_at = ? WHERE number IN (
-        SELECT number FROM deliveries
-        WHERE (next_at <= ? OR next_at > ?) AND kind IN (SELECT value FROM json_each(?))
-        ORDER BY next_at LIMIT ?
-    ) RETURNING delivery_id"""
-# What waits for a later try, and no longer than a lease, is tried early: rows do not tell the two apart.
-_RELEASE = "UPDATE deliveries SET next_at = ? WHERE next_at > ? AND next_at <= ?"
-_NEXT = """
-    SELECT min(next_at) FROM deliveries
-    WHERE next_at IS NOT NULL AND kind IN (SELECT value FROM json_each(?))"""
+_RELEASE = (
+    "UPDATE deliveries SET next_at = ?1, claimed_until = NULL WHERE claimed_until IS NOT NULL OR next_at > ?2"
+)
+_NEXT = f"""
+    {_RECEIVERS} SELECT min((
+        SELECT min(next_at) FROM deliveries
+        WHERE kind = receivers.kind AND receiver = receivers.receiver AND next_at IS NOT NULL
+    )) FROM receivers LEFT JOIN under_way USING (receiver) WHERE coalesce(tries, 0) < {AT_ONCE}"""  # noqa: S608
 _DELIVERED = "DELETE FROM deliveries WHERE delivery_id = ?"
 _FAILED = """
-    UPDATE deliveries SET attempts = attempts + 1, step = step + 1, last_error = ?, next_at = ?
+    UPDATE deliveries SET attempts = attempts + 1, step = step + 1, last_error = ?, next_at = ?,
+        claimed_until = NULL
     WHERE delivery_id = ?"""
 _AGAIN = """
-    UPDATE deliveries SET step = 0, next_at = ?
-    WHERE delivery_id = ? AND kind <> 'notify' RETURNING delivery_id"""
+    UPDATE deliveries SET step = 0, next_at = ?1
+    WHERE delivery_id = ?2 AND kind <> 'notify' AND (claimed_until IS NULL OR claimed_until <= ?1)"""
 _COLUMNS = """
     SELECT deliveries.number, delivery_id, task_id, kind, target, tasks.number, deliveries.status, attempts,
         step, last_error, next_at
@@ -55,17 +80,18 @@ class SqliteOutbox:
 
     async def claim(self, kinds: Sequence[str], most: int) -> list[Delivery]:
         now = self._now()
-        claim = Execute(_CLAIM, (now + LEASE, now, now + LONGEST_WAIT + LEASE, json.dumps(kinds), most))
+        claim = Execute(_CLAIM, (now, json.dumps(kinds), now + LEASE, most))
         return await self._named(await self._writer.submit(claim))
 
     async def release_all(self) -> None:
         """Make due at once what was claimed: no server but this one, which has just started, delivers."""
         now = self._now()
-        await self._writer.submit(Execute(_RELEASE, (now, now, now + LEASE)))
+        await self._writer.submit(Execute(_RELEASE, (now, now + LONGEST_WAIT + LEASE)))
 
     async def due_in(self, kinds: Sequence[str]) -> float | None:
-        [(next_at,)] = await self._reads.fetch(_NEXT, (json.dumps(kinds),))
-        return None if next_at is None else max(0.0, next_at - self._now())
+        now = self._now()
+        [(next_at,)] = await self._reads.fetch(_NEXT, (now, json.dumps(kinds)))
+        return None if next_at is None else max(0.0, next_at - now)
 
     async def delivered(self, delivery_id: str) -> None:
         await self._writer.submit(Execute(_DELIVERED, (delivery_id,)))
@@ -81,10 +107,11 @@ class SqliteOutbox:
         return list(readable(_read, rows[:limit])), more
 
     async def again(self, delivery_id: str) -> Delivery:
-        due = await self._writer.submit(Execute(_AGAIN, (self._now(), delivery_id)))
-        for delivery in await self._named(due):
-            self._changes.told()
-            return delivery
+        await self._writer.submit(Execute(_AGAIN, (self._now(), delivery_id)))
+        for delivery in await self._named([delivery_id]):
+            if delivery.addressee.kind != "notify":
+                self._changes.told()
+                return delivery
         raise DeliveryNotFound
 
     async def _named(self, delivery_ids: list[str]) -> list[Delivery]:

@@ -55,7 +55,8 @@ _INSERT = """
                        task_id, request, revision, stage, priority, status, short, search, ended_at)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 _DELIVER = """
-    INSERT INTO deliveries (delivery_id, task_id, kind, target, status, next_at) VALUES (?, ?, ?, ?, ?, ?)"""
+    INSERT INTO deliveries (delivery_id, task_id, kind, target, receiver, status, next_at)
+    VALUES (?, ?, ?, ?, ?, ?, ?)"""
 _BY_WISH = """
     SELECT wish, task_id FROM tasks
     WHERE wish IN (SELECT value FROM json_each(?)) AND removed = 0 AND ended_at IS NULL
