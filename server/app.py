@@ -100,7 +100,7 @@ def create_app(
     counts = app[keys.COUNTS] = Counts()
     app[keys.ENCODER] = Encoder(settings.server.base_path)
     app[DESCRIPTION] = Description(ROUTES, settings.server.base_path, settings.presets)
-    app[push.TO_TASKS], app[push.TO_FEEDS] = push.Flusher(), push.Flusher(push.GATHER)
+    app[push.TO_TASKS], app[push.FEEDS] = push.Flusher(), push.Feeds(hub)
 
     @asynccontextmanager
     async def backend(app: web.Application) -> AsyncIterator[None]:

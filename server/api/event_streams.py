@@ -7,7 +7,7 @@ what while a client is slow.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -20,9 +20,9 @@ from server.api.keys import ENCODER, HUB, TASKS
 from server.api.openapi.operation import READER, TASK_ID, Operation, Reply, Schema, header
 from server.api.payload import Payload, chunk, dumps, event
 from server.api.push import (
-    MESSAGES_AT_ONCE,
-    TO_FEEDS,
+    FEEDS,
     TO_TASKS,
+    Feed,
     Subscriber,
     TaskSubscriber,
     counted,
@@ -32,13 +32,13 @@ from server.api.route import Access, get
 from server.api.security import DOORS
 from server.api.session import LOG_INS
 from server.core.errors import OriginForbidden, TaskNotFound
-from server.tasks.hub import Removed, Update, outranks
+from server.tasks.hub import Changed, Removed, Update
 
 COMMENT_EVERY = 20.0  # seconds
 LAST_EVENT_ID = "Last-Event-ID"
 GONE = "removed"  # the `id` of the event that its task was removed, after which nothing comes
-READ_AT_ONCE = 500  # statuses, for a client that comes back
 _COMMENT = b":\n\n"
+_ID = b"id: %d\n\n"
 
 
 class _Stream(Subscriber):
@@ -56,9 +56,7 @@ class _Stream(Subscriber):
         try:
             with suppress(TimeoutError):  # `end` sets this timeout
                 async with asyncio.timeout(0 if self._state == "over" else None) as self._reading:
-                    if self._state == "joining":
-                        self._state = "writing"
-                        self.wake()  # for updates held so far
+                    self._begin()
                     while True:
                         await asyncio.sleep(COMMENT_EVERY)
                         if not self._transport.get_write_buffer_size():
@@ -74,45 +72,28 @@ class _Stream(Subscriber):
         return chunk(told) if self._is_chunked else told
 
 
-class FeedStream(_Stream):
-    """One event stream that watches all tasks; what is held is in the order of its numbers."""
+class FeedStream(_Stream, Feed):
+    """One event stream that watches all tasks; what is written is in the order of its numbers."""
 
-    __slots__ = ("_hub", "_numbers")
+    __slots__ = ("began",)
 
     def __init__(self, request: web.Request) -> None:
-        self._hub = request.app[HUB]
-        self._numbers: dict[str, int] = {}
-        super().__init__(request, request.app[TO_FEEDS])
+        self.began = 0  # the number of the last change before the stream was opened
+        super().__init__(request)
 
-    def offer(self, update: Update) -> None:
-        if not self._slots:
-            self.wake()
-        held = self._slots.get(update.task_id)
-        if held is None or outranks(update, held):
-            self._slots.pop(update.task_id, None)
-            self._slots[update.task_id] = update
-            self._numbers[update.task_id] = self._hub.number
+    @property
+    def form(self) -> object:
+        return self._language, self._is_chunked
 
-    def begin_with(self, missed: Sequence[tuple[Update, int]]) -> None:
-        """Put `missed` updates, with their numbers, before what has come meanwhile."""
-        came, self._slots = self._slots, {}
-        for update, number in missed:
-            task_id = update.task_id
-            if task_id not in came:
-                self._slots[task_id], self._numbers[task_id] = update, number
-            elif outranks(update, came[task_id]):
-                came[task_id] = update
-        self._slots |= came
+    def frame(self, update: Update, number: int) -> bytes:
+        if isinstance(update, Removed):
+            return self._told_removed(update.task_id, number)
+        return self._told(self._encoder.shared(update, self._language), number)
 
-    def _frames(self) -> bytes:
-        events = []
-        for update in self.take(MESSAGES_AT_ONCE):
-            number = self._numbers.pop(update.task_id)
-            if isinstance(update, Removed):
-                events.append(self._told_removed(update.task_id, number))
-            else:
-                events.append(self._told(self._encoder.shared(update, self._language), number))
-        return b"".join(events)
+    async def _end_replay(self) -> None:
+        await super()._end_replay()
+        number = _ID % self.began  # whoever has got this has got all
+        await self._write(chunk(number) if self._is_chunked else number)
 
 
 class TaskStream(_Stream, TaskSubscriber):
@@ -165,14 +146,14 @@ async def stream_all(request: web.Request) -> web.StreamResponse:
     """The newest payload of each task that changes, and removals; from `Last-Event-ID` on, if it is known."""
     hub, stream = request.app[HUB], FeedStream(request)
     hub.keep_history()
-    with counted(request), request.app[LOG_INS].hold(request, stream), hub.watch(None, stream):
-        began = hub.number  # it is subscribed: what changes from now on is held, with greater numbers
-        first = b"id: %d\n\n" % began  # if the client comes back before any event
+    with counted(request), request.app[LOG_INS].hold(request, stream), request.app[FEEDS].watch(stream):
+        began = stream.began = hub.number  # it is subscribed: what changes from now on has greater numbers
+        first = _ID % began  # if the client comes back before any event
         if (had := request.headers.get(LAST_EVENT_ID)) is not None:
             missed = await _missed(request, had, began)
             if missed is None:
                 first = b"event: reset\n" + event(dumps({"reset": True}), began)
-            elif missed:
+            else:
                 stream.begin_with(missed)
                 first = _COMMENT
         response = await _begun(request, first)
@@ -181,31 +162,20 @@ async def stream_all(request: web.Request) -> web.StreamResponse:
     return response
 
 
-async def _missed(request: web.Request, had: str, began: int) -> list[tuple[Update, int]] | None:
+async def _missed(request: web.Request, had: str, began: int) -> Iterator[Changed] | None:
     """What has changed since the number `had`, with the numbers to send; None if nobody can tell."""
     hub, tasks, number = request.app[HUB], request.app[TASKS], _number(had)
     if number is None or number > began + hub.lag * 1000:
         return None
     changes = hub.changes_since(number)
-    if changes is None:  # of another process: its changes are found by their times
-        found = await tasks.changed_since(datetime.fromtimestamp(number / 1000 - hub.lag, UTC))
-        if found is None:
-            return None
-        changes = {task_id: (number, is_gone) for task_id, is_gone in found.items()}
-    missed: list[tuple[Update, int]] = []
-    ids = list(changes)
-    for start in range(0, len(ids), READ_AT_ONCE):
-        part = ids[start : start + READ_AT_ONCE]
-        known = {status.task_id: status for status in await tasks.statuses(part)}
-        for task_id in part:
-            at, is_gone = changes[task_id]
-            if status := known.get(task_id):
-                missed.append((status, at))
-            elif is_gone:
-                missed.append((Removed(task_id), at))
-    if missed and missed[-1][1] < began:
-        missed[-1] = missed[-1][0], began  # whoever has got this has got all
-    return missed
+    if changes is not None:
+        return changes
+    # Of another process: its changes are found by their times.
+    found = await tasks.changed_since(datetime.fromtimestamp(number / 1000 - hub.lag, UTC))
+    if found is None:
+        return None
+    last = next(reversed(found), None)
+    return ((task_id, began if task_id == last else number, gone) for task_id, gone in found.items())
 
 
 def _number(text: str) -> int | None:

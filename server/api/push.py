@@ -1,14 +1,19 @@
 """`/ws/<task_id>` and `/ws`: WebSockets that send the same payloads as polling, as they change.
 
 A status that thousands watch is encoded once, as one frame that is written straight to each transport. While
-a socket's write buffer is not empty (back-pressure), its updates wait in slots, where newer ones replace
-older ones.
+a socket's write buffer is not empty (back-pressure), what it has not got waits: of one task in a slot, where
+newer updates replace older ones, of all tasks in one log, in which each feed has a position.
+
+Decisions: docs/decisions/http.md
 """
 
 import asyncio
 import socket
 from collections import deque
+from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
+from itertools import islice
 from typing import Literal
 
 from aiohttp import HttpVersion11, WSCloseCode, WSMsgType, web
@@ -21,8 +26,18 @@ from server.api.payload import dumps, text_frame
 from server.api.route import get
 from server.api.security import DOORS
 from server.api.session import LOG_INS
-from server.core.errors import InvalidQuery, TaskNotFound, UpgradeRequired
-from server.tasks.hub import REMEMBERED, Removed, Update, Watcher, outranks
+from server.core.errors import AppError, InvalidQuery, TaskNotFound, UpgradeRequired
+from server.tasks.hub import (
+    REMEMBERED,
+    Changed,
+    ChangesForgotten,
+    Hub,
+    Log,
+    Removed,
+    Update,
+    Watcher,
+    outranks,
+)
 
 HEARTBEAT = 30.0  # seconds
 CLOSE_WITHIN = 1.0  # seconds that a client has to answer a close frame
@@ -30,17 +45,18 @@ LINGER = 60.0  # seconds that a slow client has, after the close, to read what w
 UNSENT = 16 * 1024  # bytes of unsent data that the kernel buffers for a socket
 GATHER = 0.02  # seconds for which changes of all tasks are batched into one write to each feed
 SOCKETS_AT_ONCE = 256  # sockets written to before other tasks of the event loop run
-MESSAGES_AT_ONCE = 64  # messages written to one socket before the next socket has its turn
+FEEDS_AT_ONCE = 32  # the same of feeds, to each of which more is written: together 1 MiB
+BYTES_AT_ONCE = 32 * 1024  # that are written to one feed before the next one has its turn
+MOST_WRITES_KEPT = 16  # of what feeds at different positions, or with other languages, are written
+TIDY = 1.0  # seconds between two looks at how far all feeds are, while the log has changes
+READ_AT_ONCE = 20  # statuses, for a client that comes back
 
 
 class Flusher:
-    """Flushes subscribers, in the order in which they got an update.
+    """Flushes subscribers, in the order in which they got an update; so many in a turn of the loop."""
 
-    Waits `gather` seconds first, so that the updates of that time go out in one write.
-    """
-
-    def __init__(self, gather: float = 0.0) -> None:
-        self._gather = gather
+    def __init__(self, at_once: int = SOCKETS_AT_ONCE) -> None:
+        self._at_once = at_once
         self._waiting: deque[Subscriber] = deque()
         self._scheduled = False
 
@@ -48,11 +64,11 @@ class Flusher:
         self._waiting.append(subscriber)
         if not self._scheduled:
             self._scheduled = True
-            asyncio.get_running_loop().call_later(self._gather, self._flush_some)
+            asyncio.get_running_loop().call_later(0.0, self._flush_some)
 
     def _flush_some(self) -> None:
         try:
-            for _ in range(min(SOCKETS_AT_ONCE, len(self._waiting))):
+            for _ in range(min(self._at_once, len(self._waiting))):
                 self._waiting.popleft().flush()
         finally:
             self._scheduled = bool(self._waiting)
@@ -61,16 +77,16 @@ class Flusher:
 
 
 TO_TASKS = web.AppKey("flusher for those who watch one task", Flusher)
-TO_FEEDS = web.AppKey("flusher for those who watch all", Flusher)
 
 
-# joining: the socket is being opened, updates are held. writing: updates are written at once. behind: they
-# are held until the write buffer is empty. over: the last message was written, or the client is gone.
-State = Literal["joining", "writing", "behind", "over"]
+# joining: the socket is being opened, updates are held. replaying: a feed gets what it has missed. writing:
+# updates are written at once. behind: they are held until the write buffer is empty. over: the last message
+# was written, or the client is gone.
+State = Literal["joining", "replaying", "writing", "behind", "over"]
 
 
 class Subscriber(Watcher):
-    """One WebSocket that watches all tasks."""
+    """One WebSocket; `_frames` says what is written next."""
 
     # Slots, because there may be thousands of sockets, and memory access is the main cost of a delivery.
     __slots__ = (
@@ -78,6 +94,7 @@ class Subscriber(Watcher):
         "_close_code",
         "_encoder",
         "_flusher",
+        "_has_more",
         "_is_chunked",
         "_language",
         "_reading",
@@ -92,6 +109,7 @@ class Subscriber(Watcher):
         self._flusher = flusher
         self._language = language(request)
         self._state: State = "joining"
+        self._has_more = False  # than `_frames` has returned
         self._is_chunked = False  # of event streams, see `server.api.event_streams`
         self._close_code = WSCloseCode.OK
         self._catching_up: asyncio.Task[None] | None = None
@@ -107,9 +125,7 @@ class Subscriber(Watcher):
         try:
             # Not in a method of its own: another coroutine would take a third of a kilobyte a socket.
             async with asyncio.timeout(0 if self._state == "over" else None) as self._reading:
-                if self._state == "joining":
-                    self._state = "writing"
-                    self.wake()  # for updates held so far
+                self._begin()
                 while not ws.closed:  # clients send nothing; reading detects a disconnect
                     await ws.receive()
         except TimeoutError:  # `end` has set this timeout
@@ -117,6 +133,11 @@ class Subscriber(Watcher):
             await ws.close(code=self._close_code, drain=False)
         finally:
             self._let_go()
+
+    def _begin(self) -> None:
+        if self._state == "joining":
+            self._state = "writing"
+            self.wake()  # for updates held so far
 
     def _let_go(self) -> None:
         """If data is unsent, abort the connection: at once if the client's session has ended, else after
@@ -148,7 +169,7 @@ class Subscriber(Watcher):
             return
         if frames := self._frames():
             self._transport.write(frames)
-        if self._slots:
+        if self._has_more:
             self.wake()
         elif self.closed:
             self.end(WSCloseCode.GOING_AWAY)
@@ -161,21 +182,14 @@ class Subscriber(Watcher):
             self._state, self._close_code = "over", code
 
     def _frames(self) -> bytes:
-        return b"".join(
-            [
-                text_frame(dumps({"task_id": update.task_id, "removed": True}))
-                if isinstance(update, Removed)
-                else self._encoder.shared(update, self._language).frame
-                for update in self.take(MESSAGES_AT_ONCE)
-            ]
-        )
+        raise NotImplementedError
 
     async def _catch_up(self) -> None:
         with suppress(ConnectionError):  # the client has disconnected
             await self._request.writer.drain()
             if self._state == "behind":
                 self._state = "writing"
-                self.flush()
+                self.wake()
 
 
 class TaskSubscriber(Subscriber):
@@ -209,6 +223,199 @@ class TaskSubscriber(Subscriber):
         return b""
 
 
+class Feeds(Watcher):
+    """All who watch all tasks: for the hub one watcher, so a change costs the same however many there are.
+
+    The log has the newest change of each task that some feed has not got, with the hub's number of it. What
+    feeds at one position are written is made once.
+    """
+
+    def __init__(self, hub: Hub) -> None:
+        super().__init__()
+        self.flusher = Flusher(FEEDS_AT_ONCE)
+        self._hub = hub
+        self._log = Log[tuple[Update, int]]()
+        self._end = 0  # the position of the last change
+        self._feeds: dict[Feed, None] = {}
+        self._writes: dict[tuple[int, object], tuple[bytes, int]] = {}
+        self._round: asyncio.TimerHandle | None = None
+        self._tidying: asyncio.TimerHandle | None = None
+
+    def watch(self, feed: "Feed") -> "HeldFeed":
+        """A context manager: while it is open, `feed` gets what changes."""
+        return HeldFeed(self, feed)
+
+    def add(self, feed: "Feed") -> None:
+        feed.position = self._end
+        self._feeds[feed] = None
+        self._hub.add(None, self)  # again for each: it closes who comes after the end
+
+    def discard(self, feed: "Feed") -> None:
+        del self._feeds[feed]
+        if not self._feeds:
+            self._hub.discard(None, self)
+            self._log, self._writes = Log(), {}
+
+    def offer(self, update: Update) -> None:
+        held = self._log.get(update.task_id)
+        if held is not None and not outranks(update, held[1][0]):
+            return
+        self._end += 1
+        self._log.add(update.task_id, self._end, (update, self._hub.number))
+        self._writes.clear()
+        if self._round is None:
+            self._round = asyncio.get_running_loop().call_later(GATHER, self._begin_round)
+
+    def close(self) -> None:
+        """End all feeds, but none that comes later, unless the hub ends it, too."""
+        for feed in tuple(self._feeds):
+            feed.close()
+
+    def write_after(self, feed: "Feed") -> tuple[bytes, int]:
+        """What `feed` is written next, about `BYTES_AT_ONCE`, and the position that it has then."""
+        key = feed.position, feed.form
+        found = self._writes.get(key)
+        if found is None:
+            frames, size, reached = list[bytes](), 0, feed.position
+            for _, position, (update, number) in self._log.after(feed.position):
+                frame = feed.frame(update, number)
+                if frames and size + len(frame) > BYTES_AT_ONCE:
+                    break
+                frames.append(frame)
+                size, reached = size + len(frame), position
+            else:
+                reached = self._end
+            if len(self._writes) >= MOST_WRITES_KEPT:
+                self._writes.clear()
+            found = self._writes[key] = b"".join(frames), reached
+        return found
+
+    def has_changed(self, task_id: str, position: int) -> bool:
+        """Whether a feed at `position` will get another update of the task."""
+        held = self._log.get(task_id)
+        return held is not None and held[0] > position
+
+    def is_behind(self, position: int) -> bool:
+        return position < self._end
+
+    def _begin_round(self) -> None:
+        self._round = None
+        for feed in self._feeds:
+            feed.wake()
+        if self._tidying is None:
+            self._tidying = asyncio.get_running_loop().call_later(TIDY, self._tidy)
+
+    def _tidy(self) -> None:
+        """Drop what all feeds have got."""
+        self._tidying = None
+        self._writes.clear()
+        self._log.drop_until(min((feed.position for feed in self._feeds), default=self._end))
+        if self._log:
+            self._tidying = asyncio.get_running_loop().call_later(TIDY, self._tidy)
+
+
+FEEDS = web.AppKey("feeds of all tasks", Feeds)
+
+
+@dataclass(frozen=True, slots=True)
+class HeldFeed:
+    """A class, as `server.tasks.hub.Watch` is."""
+
+    feeds: Feeds
+    feed: "Feed"
+
+    def __enter__(self) -> None:
+        self.feeds.add(self.feed)
+
+    def __exit__(self, *_: object) -> None:
+        self.feeds.discard(self.feed)
+
+
+class Feed(Subscriber):
+    """One WebSocket that watches all tasks. It holds a position, and what was written last but not sent."""
+
+    __slots__ = ("_feeds", "_is_due", "_missed", "position")
+
+    def __init__(self, request: web.Request) -> None:
+        self._feeds = request.app[FEEDS]
+        self._is_due = False
+        self._missed: Iterator[Changed] | None = None
+        self.position = 0
+        super().__init__(request, self._feeds.flusher)
+
+    @property
+    def form(self) -> object:
+        """Feeds of one form are written the same bytes."""
+        return self._language
+
+    def frame(self, update: Update, number: int) -> bytes:
+        if isinstance(update, Removed):
+            return text_frame(dumps({"task_id": update.task_id, "removed": True}))
+        return self._encoder.shared(update, self._language).frame
+
+    def begin_with(self, missed: Iterator[Changed]) -> None:
+        """Before anything else write what has changed before the feed was opened."""
+        self._missed = missed
+
+    def wake(self) -> None:
+        if not self._is_due:
+            self._is_due = True
+            super().wake()
+
+    def flush(self) -> None:
+        self._is_due = False
+        if self._state != "replaying":
+            super().flush()
+        elif self.closed:
+            self.end(WSCloseCode.GOING_AWAY)
+
+    def _begin(self) -> None:
+        if self._state == "joining" and self._missed is not None:
+            self._state = "replaying"
+            self._catching_up = asyncio.create_task(self._replay(self._missed), name="feed that comes back")
+        else:
+            super()._begin()
+
+    async def _replay(self, missed: Iterator[Changed]) -> None:
+        """Read and write some at a time: a client that does not read has no more waiting for it."""
+        tasks = self._request.app[TASKS]
+        try:
+            while some := list(islice(missed, READ_AT_ONCE)):
+                known = {
+                    status.task_id: status
+                    for status in await tasks.statuses([task_id for task_id, _, _ in some])
+                }
+                for task_id, number, is_removed in some:
+                    update: Update | None = known.pop(task_id, Removed(task_id) if is_removed else None)
+                    # What has changed meanwhile comes from the log, which may be older than what was read.
+                    if update is not None and not self._feeds.has_changed(task_id, self.position):
+                        await self._write(self.frame(update, number))
+                await asyncio.sleep(0)
+            await self._end_replay()
+        except ConnectionError:  # the client has disconnected
+            return
+        except (AppError, ChangesForgotten):
+            self.end(WSCloseCode.GOING_AWAY)  # the client comes again
+        if self._state == "replaying":
+            self._state = "writing"
+            self.wake()
+
+    async def _end_replay(self) -> None:
+        self._missed = None
+
+    async def _write(self, data: bytes) -> None:
+        if self._transport.is_closing():
+            raise ConnectionResetError("the client left")
+        self._transport.write(data)
+        if self._transport.get_write_buffer_size():
+            await self._request.writer.drain()
+
+    def _frames(self) -> bytes:
+        frames, self.position = self._feeds.write_after(self)
+        self._has_more = self._feeds.is_behind(self.position)
+        return frames
+
+
 async def watch(request: web.Request) -> web.WebSocketResponse:
     """A WebSocket for one task: sends its current payload at once, then newer ones; closes after the last."""
     ws, subscriber = _socket(request), TaskSubscriber(request, request.app[TO_TASKS])
@@ -235,24 +442,16 @@ async def watch_all(request: web.Request) -> web.WebSocketResponse:
     query = Query(request)
     since = query.seconds("since", REMEMBERED)
     query.check()
-    ws, subscriber = _socket(request), Subscriber(request, request.app[TO_FEEDS])
-    with (
-        counted(request),
-        request.app[LOG_INS].hold(request, subscriber),
-        request.app[HUB].watch(None, subscriber),
-    ):
+    ws, feed = _socket(request), Feed(request)
+    with counted(request), request.app[LOG_INS].hold(request, feed), request.app[FEEDS].watch(feed):
         # It is subscribed: a change from now on is not lost, and no older status replaces a newer one.
         changed = request.app[HUB].changed_within(since or 0)
         if changed is None:
-            subscriber.close()  # the client lists anew, and connects again
-            changed = {}
-        for status in await request.app[TASKS].statuses([name for name, gone in changed.items() if not gone]):
-            subscriber.offer(status)
-        for task_id, gone in changed.items():
-            if gone:
-                subscriber.offer(Removed(task_id))
+            feed.close()  # the client lists anew, and connects again
+        elif changed:
+            feed.begin_with((task_id, 0, is_removed) for task_id, is_removed in changed.items())
         await ws.prepare(request)
-        await subscriber.serve(ws)
+        await feed.serve(ws)
     return ws
 
 

@@ -1,17 +1,20 @@
 """Fan-out of statuses inside one process.
 
 A status is a whole snapshot, so a subscriber that falls behind needs only the newest one of each
-task: it keeps one slot a task, which `publish` overwrites, never with an older revision. The
-publisher never waits for a socket, and the last word on a task is never lost.
+task: it keeps one slot a task, which `publish` overwrites, never with an older revision. Those who
+watch all tasks share one watcher with a `Log` (`server.api.push.Feeds`). The publisher never waits
+for a socket, and the last word on a task is never lost.
 """
 
 import asyncio
 import time
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
+from typing import Generic, TypeVar
 
 from server.core.models import TaskStatus
 
@@ -87,8 +90,76 @@ class Waiter(Watcher):
         return self.take()[-1]
 
 
+Value = TypeVar("Value")
+
+
+class Log(Generic[Value]):
+    """The newest change of each task, in the order of their positions, which grow.
+
+    Whoever reads it holds a position, so a change costs the same whoever reads, and however slowly.
+    """
+
+    def __init__(self) -> None:
+        self._newest: dict[str, tuple[int, Value]] = {}
+        # Of all changes, also of those that a newer one of the same task has replaced.
+        self._positions: list[int] = []
+        self._ids: list[str] = []
+        self._begin = 0  # the index of the first one that is not dropped
+
+    def __len__(self) -> int:
+        return len(self._newest)
+
+    def get(self, task_id: str) -> tuple[int, Value] | None:
+        return self._newest.get(task_id)
+
+    def add(self, task_id: str, position: int, value: Value) -> None:
+        """`position` must be greater than all before."""
+        self._newest[task_id] = position, value
+        self._positions.append(position)
+        self._ids.append(task_id)
+        if len(self._ids) > 2 * len(self._newest) + 64:
+            live = [(place, task_id) for task_id, place, _ in self.after(-1)]
+            self._positions, self._ids = [place for place, _ in live], [task_id for _, task_id in live]
+            self._begin = 0
+
+    def after(self, position: int) -> Iterator[tuple[str, int, Value]]:
+        """What has changed after `position`. The log must not change while this is read."""
+        begin = max(self._begin, bisect_right(self._positions, position))
+        for index in range(begin, len(self._ids)):
+            newest = self._newest.get(self._ids[index])
+            if newest is not None and newest[0] == self._positions[index]:
+                yield self._ids[index], *newest
+
+    def drop_until(self, position: int) -> None:
+        while self._begin < len(self._ids) and self._positions[self._begin] <= position:
+            self._drop_first()
+
+    def drop_oldest(self) -> int:
+        """Drop the change that is the longest ago, and return its position."""
+        before = len(self._newest)
+        while len(self._newest) == before:
+            self._drop_first()
+        return self._positions[self._begin - 1]
+
+    def _drop_first(self) -> None:
+        task_id, position = self._ids[self._begin], self._positions[self._begin]
+        self._begin += 1
+        newest = self._newest.get(task_id)
+        if newest is not None and newest[0] == position:
+            del self._newest[task_id]
+
+
 REMEMBERED = 10.0  # seconds
 KEPT = 10_000  # tasks whose last change is kept, once a feed may come back and ask for what it missed
+
+
+REPLAYED_AT_ONCE = 20
+Changed = tuple[str, int, bool]
+"""A task, the number of its last change, and whether that was its removal."""
+
+
+class ChangesForgotten(Exception):
+    """Not all changes are known any more that were when a feed began to read them."""
 
 
 class Hub:
@@ -104,7 +175,7 @@ class Hub:
         self.now: Callable[[], float] = time.time
         self.lag = 0.0
         self.number = 0
-        self._history: dict[str, tuple[int, bool]] | None = None
+        self._history: Log[bool] | None = None
         self._history_from = 0
         self._watchers: defaultdict[str | None, set[Watcher]] = defaultdict(set)
         self._of_queue: set[Watcher] = set()
@@ -159,11 +230,9 @@ class Hub:
         self._changes[task_id] = now, is_removed
         if self._history is not None:
             self._count()
-            self._history.pop(task_id, None)
-            self._history[task_id] = self.number, is_removed
+            self._history.add(task_id, self.number, is_removed)
             if len(self._history) > KEPT:
-                oldest = next(iter(self._history))
-                self._history_from, _ = self._history.pop(oldest)
+                self._history_from = self._history.drop_oldest()
         for old, (changed_at, _) in list(islice(self._changes.items(), 2)):  # two for each that comes
             if changed_at < now - REMEMBERED:
                 del self._changes[old]
@@ -180,7 +249,7 @@ class Hub:
         self._missed_at = time.monotonic()
         if self._history is not None:
             self._count()
-            self._history, self._history_from = {}, self.number
+            self._history, self._history_from = Log(), self.number
         for watcher in self._watchers.get(None, ()):
             watcher.close()
 
@@ -188,17 +257,31 @@ class Hub:
         """From now on number the changes and keep the last ones; before, nobody pays for it."""
         self._count()
         if self._history is None:
-            self._history, self._history_from = {}, self.number
+            self._history, self._history_from = Log(), self.number
 
-    def changes_since(self, number: int) -> dict[str, tuple[int, bool]] | None:
-        """The tasks that have changed since: the number of the last change, and whether it was a removal.
+    def changes_since(self, number: int) -> "Iterator[Changed] | None":
+        """The tasks that have changed since, in the order of their last changes, up to now.
 
-        None if this hub does not know all of them.
+        None if this hub does not know all of them. They are looked up as they are taken: a task that changes
+        meanwhile is left out. Raises `ChangesForgotten` once there were too many of those.
         """
         begin = number - round(self.lag * 1000)
         if self._history is None or begin < self._history_from:
             return None
-        return {task_id: each for task_id, each in self._history.items() if each[0] > begin}
+        return self._replay(begin, self.number)
+
+    def _replay(self, begin: int, end: int) -> "Iterator[Changed]":
+        while True:
+            if self._history is None or begin < self._history_from:
+                raise ChangesForgotten
+            found = list(islice(self._history.after(begin), REPLAYED_AT_ONCE))
+            for task_id, number, is_removed in found:
+                if number > end:
+                    return
+                yield task_id, number, is_removed
+            if not found:
+                return
+            begin = found[-1][1]
 
     def _count(self) -> None:
         self.number = max(self.number + 1, int(self.now() * 1000))

@@ -4,7 +4,7 @@ import asyncio
 import json
 import socket
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import closing
+from contextlib import AsyncExitStack, closing
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -18,8 +18,10 @@ from server.api.payload import text_frame
 from server.app import create_app
 from server.core.models import ProcessRequest, Stage, TaskStatus
 from server.settings import DownloadSettings, Settings, StorageSettings
-from server.tasks.hub import Hub, Watcher
+from server.tasks.hub import Hub, Update, Watcher
 from tests.adding import accept
+from tests.api.test_dear_requests import LONGEST_TURN
+from tests.api.test_dear_requests import turns as turns_of_the_loop
 
 Client = TestClient[web.Request, web.Application]
 REQUEST = ProcessRequest(url="http://127.0.0.9:9/video.mp4", auto_start=False)
@@ -46,8 +48,9 @@ async def slow_reader(client: Client, path: str, headers: Headers = MappingProxy
              "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
              *(f"{name}: {value}" for name, value in headers.items()))  # fmt: skip
     await loop.sock_sendall(reader, "\r\n".join((f"GET {path} HTTP/1.1", *lines, "", "")).encode())
-    while b"\r\n\r\n" not in await loop.sock_recv(reader, 1024):
-        pass
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        head += await loop.sock_recv(reader, 1)  # and nothing of the first frame
     return reader
 
 
@@ -69,7 +72,8 @@ def payloads(data: bytes) -> list[dict[str, Any]]:
 
 async def turns(client: Client) -> None:
     """Let the flushers write all they can."""
-    while client.app[push.TO_TASKS]._waiting or client.app[push.TO_FEEDS]._waiting:
+    feeds = client.app[push.FEEDS]
+    while client.app[push.TO_TASKS]._waiting or feeds._round or feeds.flusher._waiting:
         await asyncio.sleep(0)
 
 
@@ -107,7 +111,10 @@ async def test_a_slow_reader_skips_to_the_newest_and_never_misses_the_last(clien
     assert len(revisions) < 1_000, "not all that was out of date"
 
 
-async def test_a_slow_reader_of_the_feed_gets_the_newest_of_every_task(client: Client) -> None:
+async def test_a_slow_reader_of_the_feed_gets_the_newest_of_every_task(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(push, "GATHER", 0.0)
     tasks = [await accept(client.app[keys.TASKS], REQUEST) for _ in range(100)]
     async with asyncio.timeout(FLOOD_WITHIN):
         with closing(await slow_reader(client, "/ws")) as reader:
@@ -152,14 +159,14 @@ class Turn:
         self._turns.append(self._name)
 
 
-async def test_a_flusher_gathers_before_it_begins(monkeypatch: pytest.MonkeyPatch) -> None:
-    flusher, had, later = push.Flusher(gather=0.05), list[str](), list[tuple[float, Callable[[], None]]]()
+async def test_a_flusher_flushes_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    flusher, had, later = push.Flusher(), list[str](), list[tuple[float, Callable[[], None]]]()
     with monkeypatch.context() as patch:
         patch.setattr(asyncio.get_running_loop(), "call_later", lambda *what: later.append(what))
         for name in "ab":
             flusher.add(Turn(name, had))  # type: ignore[arg-type]
     [(after, flush)] = later
-    assert (after, had) == (0.05, [])
+    assert (after, had) == (0.0, [])
     flush()
     assert had == ["a", "b"]
 
@@ -167,7 +174,7 @@ async def test_a_flusher_gathers_before_it_begins(monkeypatch: pytest.MonkeyPatc
 async def test_more_sockets_than_one_turn_has_room_for_are_all_written_to(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(push, "SOCKETS_AT_ONCE", 2)
+    monkeypatch.setattr(client.app[push.FEEDS].flusher, "_at_once", 2)
     status = await accept(client.app[keys.TASKS], REQUEST)
     async with asyncio.timeout(20):
         sockets = [await client.ws_connect("/ws") for _ in range(7)]
@@ -238,3 +245,142 @@ async def test_a_feed_begins_with_what_changed_since_the_list_was_asked_for(clie
     async with asyncio.timeout(20), client.ws_connect("/ws") as ws:
         await tasks.cancel(new)
         assert (await ws.receive_json())["stage"] == "cancelled"
+
+
+# Many feeds.
+
+
+class Reads:
+    """Counts how often the feeds are offered an update, and how often statuses are made into payloads."""
+
+    def __init__(self, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.offered = self.encoded = 0
+        encoder = client.app[keys.ENCODER]
+        offer, encode = push.Feeds.offer, encoder.encode
+
+        def offered(feeds: push.Feeds, update: Update) -> None:
+            self.offered += 1
+            offer(feeds, update)
+
+        def encoded(status: TaskStatus, language: str) -> Any:
+            self.encoded += 1
+            return encode(status, language)
+
+        monkeypatch.setattr(push.Feeds, "offer", offered)
+        monkeypatch.setattr(encoder, "encode", encoded)
+
+
+@pytest.mark.parametrize("path", ["/ws", "/api/events"])
+async def test_what_a_change_costs_does_not_depend_on_how_many_feeds_are_open(
+    client: Client, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    reads, count = Reads(client, monkeypatch), 40
+    async with asyncio.timeout(FLOOD_WITHIN), AsyncExitStack() as stack:
+        for _ in range(count):
+            if path == "/ws":
+                await stack.enter_async_context(client.ws_connect(path))
+            else:
+                await stack.enter_async_context(client.get(path))
+        assert len(client.app[keys.HUB]._watchers[None]) == 1
+        for place in range(200):
+            client.app[keys.HUB].publish(numbered(f"task {place}", 1))
+        assert (reads.offered, reads.encoded) == (200, 0)  # nothing was written in the same turn
+        await turns(client)
+        assert reads.encoded == 200  # once, not for each feed
+        feeds = client.app[push.FEEDS]
+        assert {feed.position for feed in feeds._feeds} == {200}
+        feeds._tidy()
+        assert len(feeds._log) == 0
+    await client.app[keys.HUB].left_alone()
+
+
+async def test_a_feed_that_nobody_reads_holds_little_and_gets_the_rest_once_it_reads(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(push, "GATHER", 0.0)
+    hub, feeds = client.app[keys.HUB], client.app[push.FEEDS]
+    new = numbered("x", 1)
+    async with asyncio.timeout(FLOOD_WITHIN):
+        with closing(await slow_reader(client, "/ws")) as reader:
+            [feed] = feeds._feeds
+            for place in range(3000):
+                hub.publish(new.model_copy(update={"task_id": f"task {place}"}))
+                await asyncio.sleep(0)
+            await turns(client)
+            held = feed._transport.get_write_buffer_size()
+            assert 0 < held <= 64 * 1024
+            assert feed.position < 3000
+            assert not feed._slots
+            hub.publish(new.model_copy(update={"task_id": "task 2999", "revision": 2}))
+            hub.removed("task 2998")
+            hub.publish(new.model_copy(update={"task_id": "task 2998", "revision": 9}))  # after its removal
+            hub.removed("nobody")
+            seen = payloads(await rest(reader, b'{"task_id":"nobody","removed":true}'))
+    assert {each["task_id"] for each in seen} == {*(f"task {place}" for place in range(3000)), "nobody"}
+    [last_but_one, last] = [each for each in seen if each["task_id"] in ("task 2998", "task 2999")]
+    assert (last_but_one["task_id"], last_but_one["revision"]) == ("task 2999", 2)
+    assert last == {"task_id": "task 2998", "removed": True}
+
+
+async def test_a_client_that_comes_back_and_does_not_read_holds_little(client: Client) -> None:
+    tasks = client.app[keys.TASKS]
+    ids = {(await accept(tasks, REQUEST)).task_id for _ in range(300)}
+    async with asyncio.timeout(FLOOD_WITHIN):
+        with closing(await slow_reader(client, "/ws?since=10")) as reader:
+            [feed] = client.app[push.FEEDS]._feeds
+            while not feed._transport.get_write_buffer_size():
+                await asyncio.sleep(0)
+            assert feed._transport.get_write_buffer_size() <= 64 * 1024
+            gone, changed, *_ = ids
+            await tasks.cancel(changed)  # while it gets what it has missed
+            await tasks.delete(gone)
+            client.app[keys.HUB].removed("nobody")
+            seen = payloads(await rest(reader, b'{"task_id":"nobody","removed":true}'))
+    last = {each["task_id"]: each.get("stage", "removed") for each in seen}
+    assert last.keys() == ids | {"nobody"}
+    assert (last[gone], last[changed]) == ("removed", "cancelled")
+
+
+async def test_feeds_take_their_turns_a_piece_at_a_time(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise a batch would be written whole to the first feed, then to the next one, all in one turn."""
+    monkeypatch.setattr(push, "BYTES_AT_ONCE", 2000)
+    monkeypatch.setattr(client.app[push.FEEDS].flusher, "_at_once", 3)
+    written = list[int]()
+    async with asyncio.timeout(20), AsyncExitStack() as stack:
+        sockets = [await stack.enter_async_context(client.ws_connect("/ws")) for _ in range(10)]
+        flush_some = client.app[push.FEEDS].flusher._flush_some
+
+        def counted() -> None:
+            before = sum(feed.position for feed in client.app[push.FEEDS]._feeds)
+            flush_some()
+            written.append(sum(feed.position for feed in client.app[push.FEEDS]._feeds) - before)
+
+        monkeypatch.setattr(client.app[push.FEEDS].flusher, "_flush_some", counted)
+        for place in range(100):
+            client.app[keys.HUB].publish(numbered(f"task {place}", 1))
+        for ws in sockets:
+            assert [(await ws.receive_json())["task_id"] for _ in range(100)] == [
+                f"task {place}" for place in range(100)
+            ]
+    assert sum(written) == 1000
+    assert max(written) <= 3 * 2000 / 200
+
+
+async def test_a_batch_holds_nobody_up_while_many_feeds_are_open(client: Client) -> None:
+    loop = asyncio.get_running_loop()
+    loop.set_debug(False)  # which makes each turn several times as long
+    body = {"requests": [{"url": f"http://127.0.0.9:9/{place}", "auto_start": False} for place in range(500)]}
+    async with asyncio.timeout(FLOOD_WITHIN):
+        readers = [await slow_reader(client, "/ws") for _ in range(300)]
+        async with turns_of_the_loop() as taken:
+            async with client.post("/api/process/batch", json=body) as answer:
+                assert answer.status == 200
+                await answer.read()
+            await turns(client)
+        assert {feed.position > 0 for feed in client.app[push.FEEDS]._feeds} == {True}
+        assert max(taken) <= LONGEST_TURN
+        for reader in readers:
+            reader.close()
+        await client.app[keys.HUB].left_alone()
