@@ -265,7 +265,9 @@ class TaskPayload(Answer):
         if stage is Stage.FAILED:
             message = words.failed(status.error_code or "internal")
         else:
-            message = (waits and status.waiting and words.waiting(status.waiting)) or words.texts.stage[stage]
+            message = words.texts.stage[stage]
+            if waits and status.waiting and (reason := words.waiting(status.waiting)):
+                message = f"{message} {reason}"
         # Never before `created_at`, which may come from another server whose clock was ahead.
         completed_at = status.completed_at and max(status.completed_at, status.created_at)
         # A wait for a broadcast ends at its announced beginning, not with the next look at its source.

@@ -96,7 +96,7 @@ class Catalogue:
         return self.texts.stream[reason]
 
     def waiting(self, code: str) -> str | None:
-        """The `message` of a queued task that waits for something a reader should know of."""
+        """What a task waits for, if a reader should know of it: follows the sentence of its stage."""
         return self.texts.waiting.get(code)
 
     def problem(self, code: str, values: Mapping[str, object]) -> tuple[str, str]:

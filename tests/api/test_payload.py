@@ -174,6 +174,22 @@ def test_who_waits_for_room_on_the_disk_is_told_so() -> None:
     assert decoded(status(stage="queued"))["message"] == "等待处理..."
 
 
+@pytest.mark.parametrize(
+    ("stage", "waiting", "message"),
+    [
+        ("queued", "storage_away", "等待处理... 成品文件的存储没有响应"),
+        ("download", "storage_away", "正在下载视频... 成品文件的存储没有响应"),
+        ("convert", "storage_away", "正在转换... 成品文件的存储没有响应"),
+        ("download", "rate_window", "正在下载视频... 当前时段暂不下载"),
+        ("queued", "next_attempt", "等待处理..."),
+    ],
+)
+def test_the_reason_of_a_wait_follows_the_sentence_of_the_stage(
+    stage: str, waiting: str, message: str
+) -> None:
+    assert decoded(status(stage=stage, waiting=waiting))["message"] == message
+
+
 def test_what_a_queued_task_waits_for_is_told_until_it_begins() -> None:
     reason = {"waiting": "next_attempt", "not_before": LATER}
     told = decoded(status(stage="queued", **reason))

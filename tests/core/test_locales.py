@@ -75,8 +75,8 @@ def test_some_failures_have_their_own_short_reason() -> None:
 
 
 def test_a_task_that_waits_for_the_disk_says_so() -> None:
-    assert LANGUAGES["zh"].waiting("disk_full") == "等待处理... 磁盘空间不足"
-    assert LANGUAGES["en"].waiting("disk_full") == "Waiting... there is not room enough on the disk"
+    assert LANGUAGES["zh"].waiting("disk_full") == "磁盘空间不足"
+    assert LANGUAGES["en"].waiting("disk_full") == "there is not room enough on the disk"
     assert LANGUAGES["en"].waiting("timeout") is None
 
 

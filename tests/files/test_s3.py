@@ -20,6 +20,7 @@ from server.files.s3 import bucket as s3_bucket
 from server.files.s3 import object_store as s3_files
 from server.files.s3.bucket import Bucket
 from server.files.workplace import LocalWorkplace
+from server.locales import LANGUAGES
 from server.settings import StorageSettings
 from server.tasks import runner
 from tests.cluster.proxy import Proxy, Spoiled, open_proxy
@@ -360,7 +361,8 @@ async def test_a_task_whose_files_cannot_be_uploaded_says_so_within_8_s_and_the_
                 await asyncio.sleep(0.05)
             assert now["status"] == "processing"
             assert now["stage"] != "queued", "what was downloaded is not given up"
-            assert now["message"] == "等待处理... 成品文件的存储没有响应"
+            sentence = LANGUAGES["zh"].texts.stage[now["stage"]]
+            assert now["message"] == f"{sentence} 成品文件的存储没有响应"
     proxy.come_back()
     for task_id in ids:
         assert (await spoiled.reached(task_id, "completed"))["attempt"] == 1
