@@ -58,6 +58,7 @@ async def usable_bucket(settings: StorageSettings, patience: float = 0) -> "Buck
     from server.files.s3.bucket import open_bucket
 
     bucket, place = open_bucket(settings.files, settings.s3_endpoint), f"storage.files: {settings.files}"
+    bucket.is_in_use = False
     give_up = time.monotonic() + patience
     for tries in itertools.count(1):
         try:
@@ -77,16 +78,17 @@ async def usable_bucket(settings: StorageSettings, patience: float = 0) -> "Buck
                 await asyncio.sleep(1)
         else:
             break
+    bucket.is_in_use = True
     return bucket
 
 
 def _reason(error: Exception) -> str:
-    """The first line of the error, which may be a whole page.
+    """The first line of the error, without the page that the server may have sent with it.
 
     Without a key the client asks an address that only Amazon's machines have, so the error misses the cause.
     """
     lines = str(error.__cause__ or error).strip().splitlines()
-    reason = lines[0].strip() if lines else "no answer in time"
+    reason = lines[0].partition(": <")[0].strip() if lines else "no answer in time"
     return reason if "AWS_ACCESS_KEY_ID" in os.environ else f"AWS_ACCESS_KEY_ID is not set; {reason}"
 
 

@@ -31,6 +31,7 @@ from tests.inside import Inside, inside
 from tests.moments import MORTAL, died
 from tests.service import Payload, Service, Services
 from tests.site import Site, sha256
+from tests.storage.test_database_faults import refused
 
 __all__ = ["command"]
 
@@ -614,6 +615,15 @@ async def test_a_start_waits_for_a_bucket_that_cannot_answer_now(
             await asyncio.sleep(0.02)
         proxy.spoil = lambda _: None
         await opening
+
+
+async def test_a_start_with_a_bucket_that_refuses_leaves_one_line(
+    proxy: Proxy, s3: S3, name: str, tmp_path: Path
+) -> None:
+    proxy.spoil = lambda _: Spoiled(status=403)
+    line = await refused(Service(tmp_path / "service", **s3.settings(name, proxy.url)), status=1)
+    assert f"storage.files: s3://{BUCKET}/{name} cannot be written and read: " in line
+    assert line.endswith("403 Forbidden")
 
 
 @pytest.mark.parametrize(

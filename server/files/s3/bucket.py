@@ -49,7 +49,10 @@ class Bucket:
     """Keys are relative to the prefix of the store. Every method may raise `StorageAway`.
 
     An outage is logged here, with one line when it begins and one when it is over: callers log nothing of it.
+    Before it `is_in_use`, its caller says what is wrong.
     """
+
+    is_in_use = True
 
     def __init__(self, store: S3Store | MemoryStore) -> None:
         self._store = store
@@ -162,7 +165,7 @@ class Bucket:
     def failed(self, error: BaseException) -> None:
         """Note that the bucket did not do, or not in time, what it should."""
         self._failed_at = time.monotonic()
-        if self._away_since is None:
+        if self._away_since is None and self.is_in_use:
             self._away_since = self._failed_at
             said = str(error).strip().splitlines() or [type(error).__name__]
             log.warning("the bucket is away: %s", said[0].strip()[:LONGEST_REASON])
