@@ -5,7 +5,7 @@ Decisions: docs/decisions/cluster.md
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Collection, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, suppress
 from functools import partial
 
@@ -13,7 +13,6 @@ from server.assembly.backend import Backend, Parts, data_dir_of, empty, library_
 from server.assembly.backend import explained as explained_files
 from server.assembly.file_store import open_files
 from server.cluster.admission import Admission
-from server.cluster.chores import EVERY_6_HOURS, EVERY_20_SECONDS, Chores
 from server.cluster.database import open_database
 from server.cluster.engine import DOWNLOADS, Shared, new_app, queue_of, queues_to_start, register
 from server.cluster.identity import FOLDER, dead_neighbours, name_of, own_name
@@ -21,7 +20,7 @@ from server.cluster.job_dispatcher import SharedDispatcher
 from server.cluster.leftovers import Leftovers
 from server.cluster.node_readiness import SharedReadiness
 from server.cluster.nodes import Node, Nodes, SetUp
-from server.cluster.presence import LOOK_AT_NODES, Presence, RoomAnywhere
+from server.cluster.presence import Presence, RoomAnywhere
 from server.cluster.relay import relayed
 from server.cluster.shared_cookies import SharedCookies
 from server.cluster.shared_turns import open_turns
@@ -57,6 +56,8 @@ log = logging.getLogger(__name__)
 HEARD_WITHIN = 60.0  # seconds in which a node has heard of a change of another one, or knows that it has not
 CONNECTIONS = 3  # of `Database`, which the engine uses as well
 ENDED_LATELY = 120.0  # seconds: in so long a late attempt has written what it may still write
+CHORES_EVERY = 20.0  # seconds
+ORPHANS_EVERY = 6 * 3600.0  # seconds
 SWEEP_AT_MOST = 1.0  # seconds between sweeps where hosts have limits: tasks become due without any event
 
 
@@ -148,7 +149,7 @@ async def open_cluster(
                 await store.sessions.end_others(scopes)
 
             # This node's row in `nodes` is kept up to date until `stack` closes.
-            presence = Presence(me, nodes, disk, worker)
+            presence = Presence(me, nodes, disk, worker, supervisor)
 
             async def leave() -> None:
                 with suppress(StoreUnavailable):
@@ -168,8 +169,8 @@ async def open_cluster(
                     f"is not the folder of the other nodes ({', '.join(others)}): mount one for all, or use "
                     "a bucket",
                 )
-            pause = min(LOOK_AT_NODES, settings.workers.heartbeat)
-            await enter(in_background(for_ever(presence.tell, pause), "presence"))
+            beating = for_ever(presence.tell, settings.workers.heartbeat)
+            await enter(in_background(beating, "heartbeat"))
             if worker and (downloads.rate_limit or downloads.rate_windows):
                 await enter(paced(Pacer(downloads, runner, clock.wall, presence.share)))
 
@@ -196,16 +197,16 @@ async def open_cluster(
             if leftovers:
                 await enter(in_background(leftovers.clear(), "leftovers"))
 
-            # What one node at a time does for all.
+            # What one node does for all.
             async def remove() -> None:
                 await carry_out_removals(tasks, await store.removed())
 
-            chores = Chores(database, settings.workers.heartbeat)
-            chores.add("removals", EVERY_20_SECONDS, remove)
-            chores.add("orphans", EVERY_6_HOURS, partial(files.remove_orphans, store))
+            chores: list[tuple[Callable[[], Awaitable[None]], float]]
+            chores = [(remove, CHORES_EVERY), (partial(files.remove_orphans, store), ORPHANS_EVERY)]
             if hours := downloads.retention_hours:
-                chores.add("retention", EVERY_20_SECONDS, partial(remove_expired, store, tasks, clock, hours))
-            await enter(chores)
+                chores.append((partial(remove_expired, store, tasks, clock, hours), CHORES_EVERY))
+            for chore, pause in chores:
+                await enter(in_background(for_ever(partial(presence.do_for_all, chore), pause), "chore"))
 
             # A node that only answers clients needs not see the library's folder.
             await enter(parts.follow(runner, exist=True, alone=False))

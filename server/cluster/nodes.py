@@ -70,9 +70,12 @@ SECRET = (
     "downloads.extractor_args",
 )
 
-# Returns the other live nodes: what this statement writes it does not read.
+# The heartbeat of a node and of its workers of the engine. Returns the other live nodes: what this statement
+# writes it does not read.
 _TELL = """
-    WITH me AS (
+    WITH workers AS (
+        UPDATE procrastinate_workers SET last_heartbeat = now() WHERE id = ANY(%s)
+    ), me AS (
         INSERT INTO nodes (node_id, roles, running, low, folder, settings) VALUES (%s, %s, %s, %s, %s, %s)
         ON CONFLICT (node_id) DO UPDATE SET heartbeat_at = now(), roles = excluded.roles,
             running = excluded.running, low = excluded.low, folder = excluded.folder,
@@ -162,10 +165,13 @@ class Nodes:
         self._lost_after = lost_after
         self.live: list[Node] = []
 
-    async def tell(self, me: Node) -> None:
-        """Write this node's row, and read those of the live nodes. Raises `StoreUnavailable`."""
+    async def tell(self, me: Node, workers: Sequence[int] = ()) -> None:
+        """Send the heartbeat of this node and of its workers of the engine, and read the rows of live nodes.
+
+        Raises `StoreUnavailable`.
+        """
         text = me.set_up.model_dump_json() if me.set_up else ""
-        values = (me.node_id, list(me.roles), me.running, me.low, me.folder, text)
+        values = (list(workers), me.node_id, list(me.roles), me.running, me.low, me.folder, text)
         others = await self._database.rows(_TELL, *values, self._lost_after)
         told = ((node_id, tuple(roles), *rest, SetUp.read(text)) for node_id, roles, *rest, text in others)
         self.live = [me, *(Node(*values) for values in told)]
@@ -176,6 +182,10 @@ class Nodes:
     @property
     def workers(self) -> list[Node]:
         return [node for node in self.live if node.is_worker]
+
+    def is_first_worker(self, node_id: str) -> bool:
+        """Whether this node does what one does for all; all agree, once they know of each other."""
+        return min((node.node_id for node in self.workers), default=None) == node_id
 
     @property
     def places(self) -> int:

@@ -1,8 +1,8 @@
-"""Keeps one worker of the engine running on this node, and its heartbeat, for as long as the node runs.
+"""Keeps one worker of the engine running on this node, for as long as the node runs.
 
 The engine's own heartbeat ends when its worker begins to stop, while downloads still come to their end: so
-the heartbeat is sent here. If the answer to a fetch is lost, a job is assigned to a worker that does not know
-of it: such jobs are given back here.
+it is off, and is sent with the node's (`presence`). If the answer to a fetch is lost, a job is assigned to a
+worker that does not know of it: such jobs are given back here.
 """
 
 import asyncio
@@ -146,7 +146,7 @@ class Supervisor:
             await asyncio.wait([self._task, *self._beyond])
 
     async def _run(self) -> None:
-        async with in_background(self._beat(), "heartbeat"):
+        async with in_background(self._look_after_all(), "jobs"):
             while not self._closing:
                 await self._released.wait()
                 await self._warm()
@@ -156,7 +156,7 @@ class Supervisor:
                     self._app,
                     queues=[*self._queues, *self._to_start],
                     concurrency=self._concurrency,
-                    update_heartbeat_interval=NEVER,  # `_beat` does it
+                    update_heartbeat_interval=NEVER,
                     stalled_worker_timeout=NEVER,
                     fetch_job_polling_interval=POLL,
                     abort_job_polling_interval=POLL,
@@ -172,12 +172,17 @@ class Supervisor:
                 finally:
                     self._worker = None
 
-    async def _beat(self) -> None:
+    def workers(self) -> list[int]:
+        """The numbers of the engine's workers on this node."""
+        ids = (worker.worker_id for worker in (self._worker, *self._beyond.values()) if worker)
+        return [worker_id for worker_id in ids if worker_id is not None]
+
+    async def _look_after_all(self) -> None:
         while True:
             try:
-                await self._look_after([self._worker, *self._beyond.values()])
+                await self._look_after(self.workers())
             except (ConnectorException, StoreUnavailable) as exc:
-                log.info("no heartbeat: %s", exc.__cause__ or exc)
+                log.info("the jobs here cannot be looked after: %s", exc.__cause__ or exc)
             except Exception:
                 log.exception("looking after the engine's worker failed")
             if self._stopping.is_set() or self._beyond:
@@ -188,13 +193,10 @@ class Supervisor:
                 async with asyncio.timeout(self._heartbeat):
                     await self._hurried.wait()
 
-    async def _look_after(self, workers: Sequence[Worker | None]) -> None:
+    async def _look_after(self, workers: Sequence[int]) -> None:
         ours = list[Job]()
-        for worker in workers:
-            worker_id = worker.worker_id if worker else None
-            if worker_id is not None:
-                await self._app.job_manager.update_heartbeat(worker_id)
-                ours += await self._app.job_manager.list_jobs_async(status="doing", worker_id=worker_id)
+        for worker_id in workers:
+            ours += await self._app.job_manager.list_jobs_async(status="doing", worker_id=worker_id)
         for job in ours:
             if job.abort_requested and job.id is not None:
                 self._jobs.withdraw(job.id)

@@ -5,7 +5,6 @@ import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 
 import pytest
 
@@ -100,9 +99,13 @@ async def open_node(
         )
         nodes, set_up = Nodes(database, lost_after), SetUp(machine=name, settings={}, places=at_once)
         dispatcher = SharedDispatcher(database, admission, nodes, supervisor, jobs)
-        tell = partial(nodes.tell, Me(name, ("worker",), 0, False, None, set_up))
-        await tell()
-        await stack.enter_async_context(in_background(for_ever(tell, 0.5), "presence"))
+        me = Me(name, ("worker",), 0, False, None, set_up)
+
+        async def beat() -> None:
+            await nodes.tell(me, supervisor.workers())
+
+        await beat()
+        await stack.enter_async_context(in_background(for_ever(beat, min(heartbeat, 0.5)), "heartbeat"))
         await stack.enter_async_context(supervisor)
         if sweep_every is not None:
             await stack.enter_async_context(in_background(for_ever(sweeper.look, sweep_every), "sweeper"))

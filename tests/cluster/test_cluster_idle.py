@@ -9,14 +9,18 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
+from psycopg import AsyncConnection
 
 from tests.cluster.postgres import CARELESS, own_postgres
 from tests.service import Service
 
 TOLD = ("-c", "log_statement=all", "-c", "log_min_messages=log", "-c", "log_line_prefix=")
 STATEMENT = re.compile(r"^LOG:  (?:statement|execute [^:]*): +(.*)$", re.MULTILINE)
-MOST = 8  # statements a second
+MOST = 6  # statements a second
 SECONDS = 40  # twice the time between chores
+HEARTBEAT = 5  # seconds, as it ships
+LATE = 10  # seconds by which an idle session tells its statistics late
+WRITTEN = "SELECT relname, n_tup_ins + n_tup_upd + n_tup_del FROM pg_stat_user_tables"
 
 
 @pytest.mark.long
@@ -33,11 +37,22 @@ async def test_a_web_node_and_two_workers_with_nothing_to_do_leave_the_database_
             await stack.enter_async_context(node)
             await node.ready()
         await asyncio.sleep(5)  # until they have started
+        db = await stack.enter_async_context(await AsyncConnection.connect(server.url, autocommit=True))
+        rows = dict(await (await db.execute(WRITTEN)).fetchall())
         before, began = len(server.log()), time.monotonic()
         await asyncio.sleep(SECONDS)
         asked = STATEMENT.findall(server.log()[before:])
-        a_second = len(asked) / (time.monotonic() - began)
+        seconds = time.monotonic() - began
+        written = {
+            name: more
+            for name, count in await (await db.execute(WRITTEN)).fetchall()
+            if (more := count - rows.get(name, 0))
+        }
+    a_second, beats = len(asked) / seconds, (seconds + LATE) / HEARTBEAT + 1
     what = Counter(" ".join(statement.split())[:70] for statement in asked)
     table = "\n".join(f"{count:4} {statement}" for statement, count in what.most_common())
     print(f"{a_second:.2f} statements a second\n{table}")
     assert a_second <= MOST, table
+    assert written.keys() == {"nodes", "procrastinate_workers"}, "only heartbeats are written"
+    assert written["nodes"] <= 3 * beats
+    assert written["procrastinate_workers"] <= 2 * beats
