@@ -38,7 +38,7 @@ async def test_a_web_node_and_two_workers_with_nothing_to_do_leave_the_database_
             await node.ready()
         await asyncio.sleep(5)  # until they have started
         db = await stack.enter_async_context(await AsyncConnection.connect(server.url, autocommit=True))
-        rows = dict(await (await db.execute(WRITTEN)).fetchall())
+        rows: dict[str, int] = dict(await (await db.execute(WRITTEN)).fetchall())
         before, began = len(server.log()), time.monotonic()
         await asyncio.sleep(SECONDS)
         asked = STATEMENT.findall(server.log()[before:])
