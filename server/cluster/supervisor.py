@@ -12,8 +12,6 @@ from contextlib import suppress
 from typing import Self
 
 from procrastinate import App
-from procrastinate.exceptions import ConnectorException
-from procrastinate.jobs import Job
 from procrastinate.worker import Worker
 
 from server.cluster.engine import NEVER
@@ -30,7 +28,9 @@ UNKNOWN_FOR = 10.0  # seconds after which a job that is assigned to this worker,
 WHILE_STOPPING = 0.25  # seconds between polls for abort requests, while a worker of the engine does not poll
 START_AGAIN = 1.0  # seconds before a worker that failed is replaced
 
-_ARE_TO_START = "SELECT id FROM procrastinate_jobs WHERE status = 'todo' AND queue_name = ANY(%s) LIMIT 1"
+_OURS = """
+    SELECT id, abort_requested FROM procrastinate_jobs WHERE status = 'doing' AND worker_id = ANY(%s)"""
+_TO_START = "SELECT id FROM procrastinate_jobs WHERE status = 'todo' AND queue_name = ANY(%s)"
 
 
 class Supervisor:
@@ -63,8 +63,8 @@ class Supervisor:
         self._stranded = stranded
         self._grace = GRACE + drain
         self._worker: Worker | None = None
-        self._beyond: dict[asyncio.Task[None], Worker] = {}  # workers of jobs that run beyond `concurrency`
-        self._places_beyond = asyncio.Semaphore((MOST_RUNNING - 1) * concurrency)  # of all of them together
+        # Those who run a job beyond `concurrency`, each with its worker of the engine.
+        self._beyond: dict[asyncio.Task[None], Worker | None] = {}
         self._task: asyncio.Task[None] | None = None
         self._closing = False
         self._released = asyncio.Event()
@@ -91,36 +91,38 @@ class Supervisor:
         self._released.set()
 
     async def begin_asked(self) -> None:
-        """Run the jobs of `to_start` that wait, by a worker of the engine that ends with them.
-
-        If no place is free, one such worker is waiting for one already.
-        """
-        if self._worker is None or self._places_beyond.locked():
+        """Run the jobs of `to_start` that wait, as far as there are places, each by a worker of its own."""
+        if self._worker is None:
             return
-        if not await self._jobs.database.rows(_ARE_TO_START, list(self._to_start)):
-            return
-        worker = Worker(
-            self._app,
-            queues=[*self._to_start],
-            wait=False,
-            listen_notify=False,
-            update_heartbeat_interval=NEVER,
-            stalled_worker_timeout=NEVER,
-            delete_jobs="always",
-            install_signal_handlers=False,
-        )
-        # The engine counts for each worker alone; these share their places.
-        worker._job_semaphore = self._places_beyond  # noqa: SLF001
-        running = asyncio.create_task(self._run_beyond(worker), name="worker beyond the limit")
-        self._beyond[running] = worker
-        running.add_done_callback(self._beyond.pop)
-        self._hurried.set()
+        for _ in await self._jobs_to_start():
+            if len(self._beyond) < (MOST_RUNNING - 1) * self._concurrency:
+                running = asyncio.create_task(self._run_beyond(), name="worker beyond the limit")
+                self._beyond[running] = None
+                running.add_done_callback(self._beyond.pop)
+                self._hurried.set()
 
-    async def _run_beyond(self, worker: Worker) -> None:
+    async def _run_beyond(self) -> None:
+        """Run jobs of `to_start`, one after the other, until none waits."""
+        me = asyncio.current_task()
+        assert me is not None
         try:
-            await worker.run()  # type: ignore[no-untyped-call]
+            while not self._jobs.held and await self._jobs_to_start():
+                self._beyond[me] = worker = Worker(
+                    self._app,
+                    queues=[*self._to_start],
+                    wait=False,
+                    listen_notify=False,
+                    update_heartbeat_interval=NEVER,
+                    stalled_worker_timeout=NEVER,
+                    delete_jobs="always",
+                    install_signal_handlers=False,
+                )
+                await worker.run()  # type: ignore[no-untyped-call]
         except Exception as exc:
             log.warning("what was to start waits for a place: %s", exc)
+
+    async def _jobs_to_start(self) -> Sequence[tuple[int]]:
+        return await self._jobs.database.rows(_TO_START, list(self._to_start))
 
     async def drain(self) -> None:
         """Take no more jobs, for good; return when none runs."""
@@ -181,7 +183,7 @@ class Supervisor:
         while True:
             try:
                 await self._look_after(self.workers())
-            except (ConnectorException, StoreUnavailable) as exc:
+            except StoreUnavailable as exc:
                 log.info("the jobs here cannot be looked after: %s", exc.__cause__ or exc)
             except Exception:
                 log.exception("looking after the engine's worker failed")
@@ -194,15 +196,12 @@ class Supervisor:
                     await self._hurried.wait()
 
     async def _look_after(self, workers: Sequence[int]) -> None:
-        ours = list[Job]()
-        for worker_id in workers:
-            ours += await self._app.job_manager.list_jobs_async(status="doing", worker_id=worker_id)
-        for job in ours:
-            if job.abort_requested and job.id is not None:
-                self._jobs.withdraw(job.id)
+        ours = dict(await self._jobs.database.rows(_OURS, list(workers))) if workers else {}
+        for job_id, is_to_abort in ours.items():
+            if is_to_abort:
+                self._jobs.withdraw(job_id)
         # What was assigned here, and is not known to run after a while, is given back.
-        now, known = asyncio.get_running_loop().time(), self._jobs.known()
-        unknown = {job.id for job in ours if job.id is not None} - known
+        now, unknown = asyncio.get_running_loop().time(), ours.keys() - self._jobs.known()
         self._unknown = {job_id: self._unknown.get(job_id, now) for job_id in unknown}
         for job_id, since in list(self._unknown.items()):
             if now - since >= UNKNOWN_FOR:
