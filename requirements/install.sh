@@ -34,7 +34,7 @@ say() { echo "clipwire: $*" >&2; }
 # the installed lock. Each file is written after its step, so that an interrupted step is repeated.
 install_packages() {
     lock="requirements/$1.txt"
-    if is_current ".venv/.$1"; then make_command; return; fi
+    if is_current ".venv/.$1"; then make_command; add_client; return; fi
     if ! is_current; then make_venv; fi
     say "installing $lock, this takes a minute ..."
     rm -f .venv/.run .venv/.test
@@ -44,6 +44,7 @@ install_packages() {
     # test.txt contains all packages of run.txt, in the same versions.
     if [ "$1" = test ]; then digest requirements/run.txt | put .venv/.run; fi
     make_command
+    add_client
 }
 
 # .venv/bin/clipwire runs this checkout from any folder. The second and third line are a command to the shell, which
@@ -62,6 +63,13 @@ from server.__main__ import run
 sys.exit(run())
 END
     .venv/bin/python -I -S -c 'import os; os.chmod(".venv/bin/clipwire", 0o755)'
+}
+
+# `import clipwire_client` works in .venv. The path is relative to the file, so that a checkout can be moved.
+add_client() {
+    for packages in .venv/lib/python*/site-packages; do
+        [ -e "$packages/clipwire_client.pth" ] || echo ../../../../clients/python | put "$packages/clipwire_client.pth"
+    done
 }
 
 # Whether the lock that the file $1 records is installed; without an argument, whether the virtual

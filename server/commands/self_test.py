@@ -48,7 +48,12 @@ async def self_test(yt_dlp: Path, scratch: Path, ffmpeg: Path | None = None) -> 
             job = jobs.job("download", request, scratch / "work", scratch / "work.lock")
             tools = jobs.tools.ffmpeg, jobs.tools.deno
             async with ForkServer(*tools, None, yt_dlp, complaints) as fork_server:
-                if (ready := await fork_server.first_ready(WARM_WITHIN)) is None:
+                try:
+                    async with asyncio.timeout(WARM_WITHIN):
+                        ready = await fork_server.first_ready(2 * WARM_WITHIN)
+                except TimeoutError:
+                    raise Unfit(f"it hangs: it did not start within {WARM_WITHIN:.0f} seconds") from None
+                if ready is None:
                     lines = errors.read_text(encoding="utf-8", errors="replace").split("\n")
                     said = next((line for line in reversed(lines) if line.strip()), "no reason given")[:200]
                     raise Unfit("; ".join(fork_server.lacks) or f"it does not start ({said})")

@@ -129,6 +129,17 @@ async def test_a_release_that_does_not_pass_its_test_is_refused(
         await self_test.self_test(tmp_path / "new", tmp_path)
 
 
+async def test_of_a_release_that_hangs_it_is_said_that_it_hangs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fit one needs no shorter time: this one never comes to an end."""
+    path, before, _ = NO_IMPORT
+    lay_out(tmp_path / "new", NEWER, (path, before, f"import threading\nthreading.Event().wait()\n{before}"))
+    monkeypatch.setattr(self_test, "WARM_WITHIN", 1.0)
+    with pytest.raises(Unfit, match="it hangs: it did not start within 1 seconds"):
+        await self_test.self_test(tmp_path / "new", tmp_path)
+
+
 async def test_a_fit_release_passes(tmp_path: Path) -> None:
     lay_out(tmp_path / "new", NEWER)
     assert await self_test.self_test(tmp_path / "new", tmp_path) == NEWER

@@ -188,6 +188,28 @@ def test_the_command_of_the_checkout_runs_it_from_any_folder(ready: Machine) -> 
     assert f'sys.path[0] = """{ready.checkout}"""' in lines
 
 
+def test_the_python_client_can_be_imported_from_any_folder_also_of_a_checkout_that_was_moved(
+    machine: Machine, tmp_path: Path
+) -> None:
+    client = machine.checkout / "clients/python/clipwire_client"
+    client.mkdir(parents=True)
+    (client / "__init__.py").touch()
+    machine.install("run")
+    assert imported_client(machine.checkout) == client / "__init__.py"
+    moved = machine.checkout.rename(tmp_path / "moved here")
+    assert imported_client(moved) == moved / "clients/python/clipwire_client/__init__.py"
+
+
+def imported_client(checkout: Path) -> Path:
+    program = "import clipwire_client; print(clipwire_client.__file__)"
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    ran = subprocess.run(
+        (checkout / ".venv/bin/python", "-c", program),
+        cwd="/", env=environment, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return Path(ran.stdout.strip())
+
+
 def test_what_the_tests_need_is_added_and_covers_what_the_service_needs(machine: Machine) -> None:
     machine.install("run")
     said = machine.install("test")
