@@ -5,6 +5,7 @@ import os
 import pty
 import re
 import sys
+import termios
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -75,14 +76,17 @@ class Shell:
         assert process.returncode is not None
         return Ran(process.returncode, out.decode(), err.decode())
 
-    async def on_terminal(self, *arguments: str, seen: Callable[[str], None]) -> tuple[int, str]:
-        """Exit status, and all that stood on a terminal of 100 columns; `seen` gets it as it grows."""
+    async def on_terminal(
+        self, *arguments: str, seen: Callable[[str], None], columns: int = 100, rows: int = 24
+    ) -> tuple[int, str]:
+        """Exit status, and all that was written to a terminal; `seen` gets it as it grows."""
         ours, theirs = pty.openpty()
+        termios.tcsetwinsize(theirs, (rows, columns))
         try:
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "server", *arguments),
                 cwd=self.here,
-                env=self.environment | {"TERM": "xterm", "COLUMNS": "100"},
+                env=self.environment | {"TERM": "xterm"},
                 stdin=theirs,
                 stdout=theirs,
                 stderr=theirs,
@@ -97,6 +101,28 @@ class Shell:
             status = await process.wait()
             shown = await reading
         return status, shown.decode()
+
+
+class Screen:
+    """What a person sees of what was written to a terminal, with what has left it above; line by line."""
+
+    def __init__(self, written: str, columns: int, rows: int = 24) -> None:
+        self.lines = [""]
+        at, column = 0, 0
+        for sign in re.findall(r"\x1b\[[0-9;?]*[A-Za-z]|.", written, re.DOTALL):
+            if sign == "\x1b[A":
+                at = max(at - 1, len(self.lines) - rows, 0)
+            elif sign == "\r":
+                column = 0
+            elif sign == "\n" or column == columns:
+                at, column = at + 1, column if sign == "\n" else 0
+                if at == len(self.lines):
+                    self.lines.append("")
+            if sign.isprintable():
+                line = self.lines[at].ljust(column)
+                self.lines[at] = line[:column] + sign + line[column + 1 :]
+                column += 1
+        self.lines = [line.rstrip() for line in self.lines]
 
 
 def _all_of(terminal: int, more: Callable[[str], object]) -> bytes:
