@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 STEP = 10  # percent between two plain lines of one stage
 TITLE, SHORTEST_TITLE = 40, 12  # columns of it that are shown
 WITH_BAR = 60  # columns of a terminal
+BARS = 8  # at the same time: what stands above them is not to leave the terminal
 SPEED_AFTER = 0.5  # seconds of a transfer: before, it says little
 
 
@@ -179,7 +180,7 @@ class Bars(Silence):
         if title:
             room_of_title = max(SHORTEST_TITLE, min(TITLE, room - len(pace) - self._length(text) - 2))
             text = f"{self._cut(one_line(title), room_of_title)}  {text}"
-        bar.n, bar.ncols, bar.nrows = percent, columns, rows
+        bar.n, bar.ncols, bar.nrows = percent, columns, min(rows, BARS + 2)
         bar.set_description_str(self._cut(pace + text, room))
 
     def _print(self, line: str) -> None:

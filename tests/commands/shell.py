@@ -123,6 +123,7 @@ class Screen:
                 self.lines[at] = line[:column] + sign + line[column + 1 :]
                 column += 1
         self.lines = [line.rstrip() for line in self.lines]
+        self.shown = self.lines[-rows:]
 
 
 def _all_of(terminal: int, more: Callable[[str], object]) -> bytes:
