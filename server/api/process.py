@@ -47,7 +47,7 @@ from server.core.errors import (
     TooManyRequests,
     WrongField,
 )
-from server.core.models import MOST_AT_ONCE, Batch, InfoRequest, ProcessRequest
+from server.core.models import MOST_AT_ONCE, Batch, InfoRequest, ProcessRequest, without_path
 from server.core.ports import Idempotency
 
 MAX_BATCH = 4 << 20  # bytes
@@ -279,7 +279,13 @@ class _Reader:
 
 
 async def list_presets(request: web.Request) -> web.Response:
-    return respond_json({"presets": request.app[SETTINGS].presets})
+    """An address that is told the end of a task is shown as far as its host: its path may be a secret."""
+    presets = request.app[SETTINGS].presets
+    shown = {
+        name: fields | ({"webhook": without_path(fields["webhook"])} if fields.get("webhook") else {})
+        for name, fields in presets.items()
+    }
+    return respond_json({"presets": shown})
 
 
 async def inspect(request: web.Request) -> web.Response:

@@ -13,7 +13,7 @@ from server.settings import Settings, read_file
 
 HIDDEN = "(hidden)"
 _PASSWORD = re.compile(r"(?<=://)[^/?#\s]*@|(?<=password=)[^&\s]*")
-_QUERY = re.compile(r"(?<=\?).*")  # of addresses that take what is sent, it may be a key
+_PATH = re.compile(r"(?<=://)([^/?#]*[/?#]).+")  # of addresses that take what is sent, it may be the secret
 
 
 def config(settings: Settings) -> int:
@@ -54,7 +54,7 @@ def _shown(value: Any, field: FieldInfo | None) -> str:
     if isinstance(value, str):
         value = _PASSWORD.sub(HIDDEN, value)
         if is_private and value.startswith("http"):
-            value = _QUERY.sub(HIDDEN, value)
+            value = _PATH.sub(rf"\1{HIDDEN}", value)
     return json.dumps(_plain(value), ensure_ascii=False)
 
 
@@ -74,5 +74,10 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(each) for each in value]
     if isinstance(value, dict):
-        return {str(key): _plain(each) for key, each in value.items()}
+        return {
+            str(key): _PATH.sub(rf"\1{HIDDEN}", _PASSWORD.sub(HIDDEN, each))
+            if key == "webhook" and isinstance(each, str)
+            else _plain(each)
+            for key, each in value.items()
+        }
     return value

@@ -1042,3 +1042,9 @@ def without_password(url: str) -> str:
     return (
         url.replace(parts.netloc, bare, 1) if parts.netloc in url else urlunsplit(parts._replace(netloc=bare))
     )
+
+
+def without_path(url: str) -> str:
+    """`url` as far as its host and port: what follows is the secret of many a receiver of webhooks."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"

@@ -9,7 +9,7 @@ from server.api.keys import OUTBOX, SETTINGS
 from server.api.openapi.operation import JSON, OF_CHANGES, Operation, Parameter, Reply
 from server.api.route import get, post
 from server.core.errors import DeliveryNotFound, InvalidQuery
-from server.core.models import without_password
+from server.core.models import without_password, without_path
 from server.notices.deliveries import Delivery
 
 MOST = 200  # on a page
@@ -32,12 +32,16 @@ async def retry_webhook(request: web.Request) -> web.Response:
 
 
 def _told(request: web.Request, delivery: Delivery) -> dict[str, Any]:
-    # What follows the path of the configured address is none of a client's business.
-    default = (request.app[SETTINGS].webhooks.default or "").partition("?")[0]
+    url, settings = delivery.addressee.target, request.app[SETTINGS]
+    # Of an address in the configuration, clients are shown no path: often it is all that a receiver asks for.
+    if delivery.addressee.kind == "default" and settings.webhooks.default:
+        url = without_path(settings.webhooks.default)
+    elif any(url == preset.get("webhook") for preset in settings.presets.values()):
+        url = without_path(url)
     entry = {
         "id": delivery.delivery_id,
         "task_id": delivery.task_id,
-        "url": without_password(delivery.addressee.target or default),
+        "url": without_password(url),
         "state": "due" if delivery.next_at else "dead",
         "attempts": delivery.attempts,
         "last_error": delivery.last_error,

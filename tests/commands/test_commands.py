@@ -236,6 +236,7 @@ def test_config_says_what_is_in_force_and_why_without_secrets(
     file = tmp_path / "own.toml"
     file.write_text(
         '[downloads]\nmax_concurrent = 2\nmin_free_disk = "1 MiB"\n[presets.phone]\nquality = "480"\n'
+        '[presets.home]\nwebhook = "https://home.test:8123/planted-7?key=planted-8"\n'
     )
     status, out, err = command(
         "config",
@@ -246,6 +247,8 @@ def test_config_says_what_is_in_force_and_why_without_secrets(
         CLIPWIRE_DOWNLOADS__PROXY="http://me:planted-2@proxy.test:3128",
         CLIPWIRE_STORAGE__DATABASE="postgresql://me:planted-3@db.test/clips?password=planted-4",
         CLIPWIRE_TOKEN="planted-5",
+        CLIPWIRE_WEBHOOKS__DEFAULT="https://me:planted-6@hooks.test/planted-7?key=planted-8#planted-9",
+        CLIPWIRE_WEBHOOKS__SECRET="whsec_cGxhbnRlZC1wbGFudGVkLXBsYW50ZWQ=",
     )
     assert (status, err) == (0, "")
     assert "planted" not in out
@@ -258,6 +261,8 @@ def test_config_says_what_is_in_force_and_why_without_secrets(
         "downloads.max_filesize = none  # default",
         'downloads.proxy = "http://(hidden)proxy.test:3128"  # CLIPWIRE_DOWNLOADS__PROXY',
         f'presets.phone = {{"quality": "480"}}  # {file}',
+        f'presets.home = {{"webhook": "https://home.test:8123/(hidden)"}}  # {file}',
+        'webhooks.default = "https://(hidden)hooks.test/(hidden)"  # CLIPWIRE_WEBHOOKS__DEFAULT',
     ):
         assert line in out.splitlines()
 

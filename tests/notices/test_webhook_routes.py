@@ -61,12 +61,13 @@ async def receiver() -> AsyncIterator[Receiver]:
 
 @pytest.fixture
 def open_client(aiohttp_client: Callable[[web.Application], Awaitable[Client]], tmp_path: Path) -> Open:
-    async def opened(**webhooks: Any) -> Client:
+    async def opened(presets: dict[str, Any] | None = None, **webhooks: Any) -> Client:
         known = {"secret": SecretStr(SECRET), "allowed_private_hosts": ("127.0.0.1",)}
         settings = Settings(
             storage=StorageSettings(data_dir=tmp_path / "data"),
             downloads=DownloadSettings(min_free_disk=0),
             webhooks=WebhookSettings(**known | webhooks),
+            presets=presets or {},
         )
         return await aiohttp_client(create_app(settings))
 
@@ -260,6 +261,34 @@ async def test_the_password_of_an_address_is_used_and_shown_to_nobody(
     assert "hunter2" not in caplog.text
     assert SECRET.removeprefix("whsec_") not in caplog.text
     assert "s3cret" not in caplog.text
+
+
+async def test_of_the_addresses_of_the_configuration_clients_and_logs_see_the_host_alone(
+    open_client: Open, receiver: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    receiver.status = 500
+    host = f"http://127.0.0.1:{receiver.server.port}"
+    presets = {"home": {"webhook": f"{host}/api/webhook/s3cret"}}
+    client = await open_client(
+        default=f"http://user:hunter2@127.0.0.1:{receiver.server.port}/api/webhook/s3cret?s3cret#s3cret",
+        presets=presets,
+    )
+    await cancelled(client, preset="home")
+    for _ in range(2):
+        await receiver.next()
+    assert "/api/webhook/s3cret" in receiver.paths
+    await deliveries(client, lambda each: each["attempts"] >= 1)
+    page = await (await client.get("/api/webhooks")).json()
+    assert [each["url"] for each in page["webhooks"]] == [host, host]
+    told = await (await client.get("/api/presets")).json()
+    assert told == {"presets": {"home": {"webhook": host}}}
+    for path in ("/metrics", "/readyz", "/api/openapi.json"):
+        assert "s3cret" not in await (await client.get(path)).text()
+    # The receiver, which runs here as well, logs its requests.
+    written = [record.getMessage() for record in caplog.records if record.name.startswith("server")]
+    assert "s3cret" not in "".join(written)
+    assert "hunter2" not in "".join(written)
 
 
 async def test_an_unknown_delivery_is_404(client: Client) -> None:
