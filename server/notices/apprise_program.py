@@ -19,6 +19,15 @@ import apprise
 
 TITLE = "Clipwire"  # of services that show one, such as the subject of a mail
 
+# Services that show a text as it is. For HTML apprise escapes the text; what other services do with a text
+# that apprise calls plain is theirs to say: Discord, Slack and Mattermost find links and people in it.
+PLAIN = {
+    "NotifyAppriseAPI", "NotifyEmail", "NotifyForm", "NotifyGotify", "NotifyJSON", "NotifyNtfy",
+    "NotifyPushBullet", "NotifyPushover", "NotifySyslog", "NotifyXML",
+}  # fmt: skip
+# `<@id>`, `<!here>`, `<url|text>`, `[text](url)`, `@name`, but no address of mail and no link with an `@`.
+_MARKUP = re.compile(r"(?<=<)|(?<=\])(?=[(\[])|(?<=(?<![\w/])@)(?=[\w*])")
+
 _said = threading.local()  # what apprise has warned of in this thread
 _writing = threading.Lock()
 
@@ -64,6 +73,7 @@ def _notify(url: str, text: str | None, *, good: bool) -> str | None:
         return None
     told = apprise.Apprise(asset=asset)
     told.add(service)
+    text = without_markup(text, type(service).__name__, service.resolve_format("text"))
     kind = apprise.NotifyType.SUCCESS if good else apprise.NotifyType.FAILURE
     title = TITLE if service.title_maxlen else ""  # else it would be a part of the text
     if told.notify(text, title=title, notify_type=kind, body_format=apprise.NotifyFormat.TEXT.value):
@@ -72,6 +82,13 @@ def _notify(url: str, text: str | None, *, good: bool) -> str | None:
     if found := re.search(r"\berror=([1-5]\d\d)\b", warned):
         return f"http_{found[1]}"
     return "unreachable" if re.search("connection error", warned, re.IGNORECASE) else "not_accepted"
+
+
+def without_markup(text: str, service: str, shown_as: str) -> str:
+    """`text` for a service of this name: a character that nobody sees breaks links and mentions of people."""
+    if shown_as == "html" or (shown_as == "text" and service in PLAIN):
+        return text
+    return _MARKUP.sub("\N{ZERO WIDTH SPACE}", text)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote_plus
 
 import psutil  # type: ignore[import-untyped]
 import pytest
@@ -273,6 +274,58 @@ apprise_program.main()
         answers = [process.stdout.readline() for _ in range(2)]
         process.kill()
     assert sorted(json.loads(answer)["id"] for answer in answers) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "discord://123456789012345678/abcdefghijklmnopqrstuvwxyz",
+        "slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ/#general",
+        "mmost://mattermost.test/3ccdd113474722377935511fc85d3dd4",
+        "rocket://abc%2Fdef@rocket.test/#general",
+        "zulip://bot@org/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa/general",
+        "gchat://workspace/key/token",
+        "tgram://123456789:abcdefg_hijklmnop/12315544/",
+        "ntfy://ntfy.test/films",
+    ],
+)
+def test_no_service_finds_a_link_or_a_person_in_a_title(tmp_path: Path, url: str) -> None:
+    told = (
+        "<@123> <!channel> <https://a.test|bank> <b>[bank](https://a.test) @you me@a.test https://b.test/@him"
+    )
+    (tmp_path / "recording.py").write_text(f"""
+import sys
+sys.path.insert(0, {str(PROGRAM.parent)!r})
+import apprise_program
+import requests
+
+def send(session, request, **_):
+    body = request.body if isinstance(request.body, str) else request.body.decode()
+    print(body)
+    answer = requests.Response()
+    answer.status_code = 200
+    answer._content = b'{{"ok": true}}'
+    return answer
+
+requests.Session.send = send
+apprise_program._notify({url!r}, {told!r}, good=True)
+""")
+    done = subprocess.run(
+        [sys.executable, "-I", str(tmp_path / "recording.py")], capture_output=True, check=True, text=True
+    )
+    try:
+        sent = json.dumps(json.loads(done.stdout), ensure_ascii=False)
+    except ValueError:
+        sent = unquote_plus(done.stdout)
+    sent = sent.replace("\\", "")
+    assert "a.test" in sent
+    if url.startswith("ntfy"):  # it shows what comes
+        assert told in sent
+        return
+    for markup in ("<@123", "<!channel", "<https://a.test", "<b>", "](", " @you"):
+        assert markup not in sent or (markup in ("](", " @you") and url.startswith("tgram"))
+    assert "me@a" in sent
+    assert "/@him" in sent
 
 
 def test_the_program_ends_with_its_input() -> None:
