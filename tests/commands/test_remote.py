@@ -2,16 +2,20 @@
 
 import asyncio
 import socket
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+import trustme
 from aiohttp import ThreadedResolver
 from aiohttp.abc import ResolveResult
-from clipwire_client import Client, ClipwireError, UnencryptedSecret, private_addresses
+from clipwire_client import Client, ClipwireError, Task, UnencryptedSecret, private_addresses
 
 from server.__main__ import main
+from server.commands.remote_client import whole_id
+from tests.between import standing
 from tests.commands.shell import Shell
 from tests.ports import free_port
 from tests.service import Service, Services
@@ -167,3 +171,94 @@ async def test_insecure_sends_the_token_wherever_that_is(
     assert await asyncio.to_thread(main, [*named, "--insecure"]) == 0
     monkeypatch.delenv("CLIPWIRE_TOKEN")
     assert await asyncio.to_thread(main, named) == 0  # there is nothing to protect
+
+
+# What is wrong, and what an id may be.
+
+
+async def test_a_missing_token_a_wrong_one_and_a_wrong_authority_are_three_sentences(
+    services: Services, tmp_path: Path
+) -> None:
+    said: dict[str, str] = {}
+    trustme.CA().cert_pem.write_to_path(tmp_path / "another.pem")
+    certificate = trustme.CA().issue_cert("127.0.0.1")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    certificate.configure_cert(context)
+
+    async def nothing(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    async with (
+        services.lend(CLIPWIRE_SERVER__TOKENS='["s3cret"]') as service,
+        standing(nothing, ssl=context) as port,
+    ):
+        service.client.headers["Authorization"] = "Bearer s3cret"
+        cases: tuple[tuple[str, dict[str, str], str], ...] = (
+            ("missing", {}, service.url),
+            ("wrong", {"CLIPWIRE_TOKEN": "other"}, service.url),
+            ("authority", {"SSL_CERT_FILE": str(tmp_path / "another.pem")}, f"https://127.0.0.1:{port}"),
+        )
+        for what, token, server in cases:
+            for command in (["list"], ["watch"], ["get", "http://media.test/"], ["rm", "0" * 8]):
+                ran = await Shell(tmp_path, **token).run(*command, "--server", server)
+                assert (ran.status, ran.out, ran.err.count("\n")) == (1, "", 1), ran
+                assert said.setdefault(what, ran.err) == ran.err
+    assert "none was sent: set CLIPWIRE_TOKEN" in said["missing"]
+    assert "does not accept this token" in said["wrong"]
+    assert "SSL_CERT_FILE" in said["authority"]
+
+
+async def test_the_beginning_of_an_id_is_enough_if_no_other_begins_so(
+    tmp_path: Path, service: Service, site: Site
+) -> None:
+    shell = Shell(tmp_path).using(service)
+    first, second = [
+        (await service.submit(site.url("/1mb.mp4"), outputs=["video"]))["task_id"] for _ in range(2)
+    ]
+    await service.wait(first)
+    for length in (8, 9, 20, 35):
+        ran = await shell.run("watch", first[:length])
+        assert (ran.status, "saved 1mb" in ran.out) == (0, True), ran
+    assert (await shell.run("watch", first[:7])).status == 1
+    ran = await shell.run("rm", first[:8])
+    assert (ran.status, ran.out.split()[0]) == (0, first), ran
+    assert (await service.status(second))["task_id"] == second
+    ran = await shell.run("cancel", first[:8])
+    assert (ran.status, f"{first[:8]}: No task has this id" in ran.err) == (1, True), ran
+
+
+async def test_a_beginning_of_several_ids_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = task_of("0123abcd-0000-4000-8000-000000000001")
+    other = task_of("0123abcd-0000-4000-8000-000000000002")
+
+    async def tasks(_: Client, **__: object) -> AsyncIterator[Task]:
+        yield one
+        yield other
+
+    monkeypatch.setattr(Client, "tasks", tasks)
+    client = Client("http://127.0.0.1:9")
+    with pytest.raises(ClipwireError, match=f"{one.task_id}, {other.task_id}"):
+        await whole_id(client, one.task_id[:8])
+    assert await whole_id(client, one.task_id) == one.task_id
+
+
+def task_of(task_id: str) -> Task:
+    return Task.model_validate(
+        {
+            "task_id": task_id, "status": "processing", "progress": 0, "message": "", "video_info": {},
+            "created_at": "2026-01-31T08:00:00Z", "files": {}, "url": "x", "stage": "queued", "revision": 1,
+        }
+    )  # fmt: skip
+
+
+async def test_a_folder_that_cannot_be_written_is_found_before_anything_is_submitted(
+    tmp_path: Path, service: Service, site: Site
+) -> None:
+    """Nobody, not even root, can make a file in /proc."""
+    shell = Shell(tmp_path).using(service)
+    for arguments in (("-o", "/proc/"), ("-o", "/proc/film.mp4"), ("-o", "/proc/new/films/film.mp4")):
+        ran = await shell.run("get", site.url("/1mb.mp4"), *arguments)
+        assert (ran.status, ran.out, "/proc cannot be written" in ran.err) == (1, "", True), ran
+    ran = await Shell(Path("/proc")).using(service).run("get", site.url("/1mb.mp4"))
+    assert (ran.status, ran.out, "cannot be written" in ran.err) == (1, "", True), ran
+    assert (await shell.run("list")).out == ""
