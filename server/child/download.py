@@ -393,7 +393,8 @@ class Download:
             recording.is_of_dash(self._directory)
         recorded = recording.is_anything(self._directory, self._job.ffmpeg)
         if not (recorded and has_ended(streams)):
-            Recording(self._directory, self._job, self._log, on_size, again, has_ended, engine).run(
+            own = (on_size, again, has_ended, engine, broadcasts.from_first_read(engine, streams))
+            Recording(self._directory, self._job, self._log, *own).run(
                 streams, self._finish_asked, partial(self.throttle.pace, stops=False)
             )
         return self._keep_recorded(info, pictures, cover)

@@ -75,6 +75,17 @@ async def test_what_is_asked_for_is_made_of_a_recording(jobs: Jobs, site: Site, 
     assert outcome.last["video_info"]["live"] is True
 
 
+async def test_a_recording_begins_with_what_was_in_the_playlist_when_it_was_first_read(
+    jobs: Jobs, site: Site, tmp_path: Path
+) -> None:
+    """Each time that it is read, the window of four has moved by two. The extractor reads it thrice."""
+    url = site.url(f"{BROADCAST}?step=2&window=4&gone=99")
+    outcome = await record(jobs, tmp_path / "t", url, outputs=["video"])
+    fetched = [request.path for request in site.requests if request.path.endswith(".ts")]
+    assert fetched == [f"/hls/long/{number}.ts" for number in range(5, 20)]
+    assert (await film(outcome.file("video"))).duration == pytest.approx(len(fetched), abs=0.3)
+
+
 @pytest.mark.long
 async def test_a_broadcast_that_stops_without_an_end_is_recorded_once_and_ends_by_itself(
     impatient: Jobs, site: Site, tmp_path: Path

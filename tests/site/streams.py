@@ -64,6 +64,7 @@ class Broadcast(BaseModel):
     n: int = 0
     over: float | None = None
     signed: bool = False
+    window: int = BROADCAST
 
 
 async def master(request: web.Request) -> web.Response:
@@ -116,14 +117,16 @@ async def broadcast(request: web.Request) -> web.Response:
         raise web.HTTPNotFound
     if wanted.busy < sent <= wanted.back:
         raise web.HTTPServiceUnavailable
-    lines = ["#EXTM3U", "#EXT-X-VERSION:3", "#EXT-X-TARGETDURATION:1", "#EXT-X-MEDIA-SEQUENCE:0"]
+    there = min(sent, wanted.end, wanted.quiet)
+    oldest = max(0, there - wanted.window)
+    lines = ["#EXTM3U", "#EXT-X-VERSION:3", "#EXT-X-TARGETDURATION:1", f"#EXT-X-MEDIA-SEQUENCE:{oldest}"]
     if wanted.key:
         lines.append(f'#EXT-X-KEY:METHOD=AES-128,URI="{wanted.key}"')
     query = request.rel_url.without_query_params(*Broadcast.model_fields).query_string
     if wanted.signed:
         lines.append(f"# answer {sent}")
         query = f"signature={sent}"
-    for number in range(min(sent, wanted.end, wanted.quiet)):
+    for number in range(oldest, there):
         link = f"{wanted.segments}{number}.ts"
         # Segments last a second; with a shorter duration clients reload the playlist sooner.
         lines += ["#EXTINF:0.200000,", f"{link}?{query}" if query else link]

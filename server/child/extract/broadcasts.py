@@ -10,6 +10,7 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -19,6 +20,7 @@ from yt_dlp.networking.exceptions import HTTPError, RequestError
 from yt_dlp.utils import ExtractorError, determine_protocol
 
 from server.child.extract.failures import pause
+from server.child.extract.first_read import FirstRead
 from server.child.extract.video_info import is_live
 from server.child.extract.youtube_dl import Engine
 from server.child.process import yt_dlp_parts
@@ -36,6 +38,9 @@ _LONGEST_RECORDED: Final = 75.0  # seconds that it is given if it has been growi
 _BETWEEN_LOOKS: Final = 5.0  # seconds at most
 _SEEN: Final = "clipwire_seen"
 """Key in an info dict: whether it is live was found out here; its extractor does not say it."""
+
+_READS: Final = "clipwire_reads"
+"""Key in a format dict: its HLS playlist and its address, each time that it was read here."""
 
 _LIVES: Final[dict[str, Any]] = {"is_live": True, "live_status": "is_live", _SEEN: True}
 
@@ -59,7 +64,8 @@ def judged(engine: Engine, info: Info, on_tick: Callable[[], None]) -> Info:
     """
     if info.get("live_status") or info.get("is_live") is not None or "entries" in info:
         return info
-    for stream in info.get("requested_formats") or [info]:
+    streams = info.get("requested_formats") or [info]
+    for stream in streams:
         if stream.get(_LIVE):
             return info | _LIVES
         if not _is_hls(stream) or "hls_media_playlist_data" in stream:
@@ -69,13 +75,50 @@ def judged(engine: Engine, info: Info, on_tick: Callable[[], None]) -> Info:
             if not _has_end(playlist):
                 if "#EXTINF" not in playlist:
                     raise NotLive(None, info)
+                others = [other for other in streams if other is not stream and _is_hls(other)]
+                stream[_READS] = ((playlist, address),)
+                for other in others:
+                    _note(engine, other)
                 pause(min(_segment(playlist) * _GOES_ON_WITHIN, _LONGEST), _LONGEST, on_tick)(0)
-                if newest(_read(engine, stream)[0]) != newest(playlist):
+                following = _read(engine, stream)
+                if newest(following[0]) != newest(playlist):
+                    stream[_READS] += (following,)
+                    for other in others:
+                        _note(engine, other)
                     return info | _LIVES
         except Unread as error:
             return info | {_UNREAD: error.__cause__}
+        for each in streams:
+            each.pop(_READS, None)
         stream |= {"hls_media_playlist_data": playlist, "url": address}
     return info
+
+
+def _note(engine: Engine, stream: Info) -> None:
+    with suppress(Unread):
+        stream[_READS] = (*stream.get(_READS, ()), _read(engine, stream))
+
+
+def from_first_read(engine: Engine, streams: Sequence[Info]) -> dict[str, Callable[[], str]]:
+    """The playlists of `streams` by their addresses, with what was in them when they were first read; empty
+    unless there is one for each.
+    """
+    found: dict[str, Callable[[], str]] = {}
+    for stream in streams:
+        if not (reads := stream.get(_READS)):
+            return {}
+        playlist = FirstRead(reads, partial(_read_or_raise, engine, stream))
+        if not playlist.is_possible:
+            return {}
+        found[stream["url"]] = playlist.text
+    return found
+
+
+def _read_or_raise(engine: Engine, stream: Info) -> tuple[str, str]:
+    try:
+        return _read(engine, stream)
+    except Unread as error:
+        raise error.__cause__ or error from None
 
 
 def unread(info: Info) -> Exception | None:

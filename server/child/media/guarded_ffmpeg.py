@@ -100,7 +100,7 @@ def running(command: list[str], server: Proxy | RangeServer, log: Log) -> Iterat
 def source(
     stream: Mapping[str, Any], server: Proxy, hls: list[str], jar: Any, playlist: str | None = None
 ) -> list[str]:
-    """ffmpeg's arguments for `stream` as an input; `playlist` is that of a DASH."""
+    """ffmpeg's arguments for `stream` as an input; `playlist` is one of our own in its place."""
     protocol = determine_protocol(stream)
     options = hls if protocol in (*_HLS, _DASH) else []
     headers = {name: str(value) for name, value in (stream.get("http_headers") or {}).items()}

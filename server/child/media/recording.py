@@ -138,7 +138,8 @@ class Recording:
     What `on_size` raises ends the recording; so does a piece as large as a file may be, which is kept.
     `again` is called after an interruption, with whether nothing more came although ffmpeg ran, and returns
     the streams to go on with, or None if the broadcast is over. `has_ended` says whether streams have an end
-    by now. `ydl` is yt-dlp's `YoutubeDL`, which has the cookies.
+    by now. `ydl` is yt-dlp's `YoutubeDL`, which has the cookies. The first piece begins with the `playlists`,
+    by the addresses of HLS streams in whose place ffmpeg gets them.
     """
 
     def __init__(
@@ -150,7 +151,9 @@ class Recording:
         again: Callable[[bool], Streams | None],
         has_ended: Callable[[Streams], bool],
         ydl: Any,
+        playlists: Mapping[str, Callable[[], str]],
     ) -> None:
+        self._playlists = playlists
         self._directory = directory
         self._job = job
         self._log = log
@@ -270,6 +273,9 @@ class Recording:
                 number = stream.get("manifest_stream_number")
                 server.pages[f"/{at}.m3u8"] = dash.begin(number, goes_on=goes_on).text
                 start = 0  # the playlist begins where the piece shall
+            elif not goes_on and (page := self._playlists.get(guarded_ffmpeg.address(stream))):
+                playlist, start = f"http://{OWN_HOST}/{at}.m3u8", 0
+                server.pages[f"/{at}.m3u8"] = page
             hls = guarded_ffmpeg.hls_options(self._job.ffmpeg, start)
             if at and "-isync" in run_ffmpeg.help_on(self._job.ffmpeg, "long"):
                 # Have ffmpeg align the second input with the first: they may begin at different moments.
