@@ -7,6 +7,8 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from types import AsyncGeneratorType
+from typing import cast
 
 import pytest
 import trustme
@@ -107,6 +109,28 @@ async def test_all_tasks_are_followed_over_a_restart_without_a_gap(services: Ser
             while third not in seen or not isinstance(seen.get(second.task_id), Removed):
                 news = await anext(feed)
                 seen[news.task_id] = news
+
+
+async def test_what_is_known_of_all_tasks_does_not_grow_with_those_that_have_ended(
+    service: Service, site: Site
+) -> None:
+    async with Client(service.url) as client:
+        feed = cast("AsyncGeneratorType[Task | Removed, None]", client.follow_all())
+        told = asyncio.ensure_future(anext(feed))
+        ended: set[str] = set()
+        while not told.done():  # it may not be connected yet
+            last = await client.submit(site.url("/1mb.mp4"), auto_start=False)
+            await asyncio.wait([told], timeout=0.2)
+            ended.add(last.task_id)
+        for task_id in ended:
+            await client.cancel(task_id)
+        async with asyncio.timeout(30):
+            while ended:
+                news = await anext(feed)
+                if isinstance(news, Task) and news.is_final:
+                    ended.discard(news.task_id)
+        assert feed.ag_frame.f_locals["revisions"] == {}
+        await feed.aclose()
 
 
 async def test_a_server_that_never_answers_is_given_up_after_one_try(monkeypatch: pytest.MonkeyPatch) -> None:
