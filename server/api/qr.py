@@ -8,6 +8,7 @@ from io import BytesIO
 
 from aiohttp import web
 
+from server.api.connections import CONNECTIONS
 from server.api.downloads import SANDBOX_POLICY
 from server.api.keys import SETTINGS, TASKS
 from server.api.openapi.operation import READER, TASK_ID, Operation, Parameter, Reply
@@ -29,7 +30,8 @@ async def qr_code(request: web.Request) -> web.Response:
         raise FileNotFound
     link = link_to(stored, request.app[DOORS].origin(request) + request.app[SETTINGS].server.base_path)
     headers = {"Cache-Control": "private, no-cache", "Content-Security-Policy": SANDBOX_POLICY}
-    return web.Response(body=await compute(drawn, link), content_type=SVG, headers=headers)
+    picture = await request.app[CONNECTIONS].attended(request.protocol, compute(drawn, link))
+    return web.Response(body=picture, content_type=SVG, headers=headers)
 
 
 def drawn(link: str) -> bytes:

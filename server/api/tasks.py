@@ -22,6 +22,7 @@ from server.api.bodies import (
     takes_gzip,
     validated,
 )
+from server.api.connections import CONNECTIONS
 from server.api.cookies import unknown_cookies
 from server.api.downloads import CONDITIONS, replies, replies_to_head, send
 from server.api.keys import ENCODER, FILES, PLACEMENTS, TASKS
@@ -195,7 +196,8 @@ async def _act(request: web.Request, action: Callable[[str], Awaitable[TaskStatu
 async def get_log(request: web.Request) -> web.Response:
     """The task's own yt-dlp and ffmpeg log; empty while there is none."""
     status = await request.app[TASKS].status(request.match_info["task_id"])
-    text = await request.app[FILES].read_log(status.task_id, MAX_LOG)
+    reading = request.app[FILES].read_log(status.task_id, MAX_LOG)
+    text = await request.app[CONNECTIONS].attended(request.protocol, reading)
     headers = {"Cache-Control": "private, no-cache"}
     return web.Response(body=text, content_type="text/plain", charset="utf-8", headers=headers)
 

@@ -19,6 +19,7 @@ from typing import BinaryIO
 
 from server.core.errors import FileNotFound, StorageFailed
 from server.core.events import ProducedFile
+from server.core.long_work import compute
 from server.core.models import Manifest, StoredFile, TaskStatus, VideoInfo
 from server.core.ports import TellAway
 from server.core.shielding import opened
@@ -113,7 +114,7 @@ class LocalFiles:
             return None
 
     async def read_log(self, task_id: str, limit: int) -> bytes:
-        return await asyncio.to_thread(self.workplace.read_log, task_id, limit)
+        return await compute(self.workplace.read_log, task_id, limit)
 
     @asynccontextmanager
     async def share(self, task_id: str, attempt: int) -> AsyncIterator[None]:

@@ -4,12 +4,16 @@ import asyncio
 import logging
 import socket
 import struct
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from server.api.connections import CONNECTIONS
+from server.api.keys import FILES
 from server.commands.logs import OurErrorsOnly
+from server.core.long_work import compute
 from tests.inside import Inside, get, inside, post
 
 TIMES = 10  # clients at once
@@ -111,3 +115,34 @@ async def leaving(service: Inside, request: bytes, leave: Callable[[socket.socke
     async with asyncio.timeout(30), service.connected() as sock:
         await asyncio.get_running_loop().sock_sendall(sock, request)
         await leave(sock)
+
+
+async def test_nothing_is_computed_for_who_has_left(service: Inside, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, go_on, files = list[str](), threading.Event(), service.app[FILES]
+    task_id, read_log = await service.submit(), files.workplace.read_log  # type: ignore[attr-defined]
+
+    def noted(task_id: str, limit: int) -> bytes:
+        read.append(task_id)
+        text: bytes = read_log(task_id, limit)
+        return text
+
+    monkeypatch.setattr(files.workplace, "read_log", noted)  # type: ignore[attr-defined]
+    busy = asyncio.create_task(compute(go_on.wait))
+    async with asyncio.timeout(20):
+        try:
+            leaving = [
+                asyncio.create_task(service.client.get(f"/api/tasks/{task_id}/log")) for _ in range(TIMES)
+            ]
+            while len(service.app[CONNECTIONS].answering) < TIMES:
+                await asyncio.sleep(0)
+            for gone in leaving:
+                gone.cancel()
+            while service.app[CONNECTIONS].answering:
+                service.app[CONNECTIONS].let_go()
+                await asyncio.sleep(0)
+        finally:
+            go_on.set()
+        await busy
+        async with service.client.get(f"/api/tasks/{task_id}/log") as answer:
+            assert answer.status == 200
+    assert read == [task_id]

@@ -26,7 +26,7 @@ from server.files.local import LocalFiles
 from server.files.orphans import Sweep
 from server.files.public_names import MAX_SLUG, new_short, public_name, short_of, slug
 from server.files.publishing import MANIFEST, PREVIEW, UnsafeFile
-from server.files.workplace import LocalWorkplace
+from server.files.workplace import AT_ONCE, LocalWorkplace
 from tests.examples import utc_now
 
 JPEG = b"\xff\xd8\xff\xe0 a picture"
@@ -850,3 +850,26 @@ async def test_a_log_names_no_folder_of_the_machine(tmp_path: Path) -> None:
         "ffmpeg -i file:work/task/part 'bin/deno' \n"
         f"https://site.example{tmp_path}/data/work\n"
     )
+
+
+async def test_folders_are_looked_for_in_a_log_a_piece_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While a regular expression is looked for, nothing else of Python goes on, in no thread."""
+    place = LocalWorkplace(tmp_path)
+    place.logs.mkdir()
+    line = f"[download] {tmp_path}/work/task/video.mp4 {'x' * 50}\n".encode()
+    place.log("task").write_bytes(line * 10_000)
+    pieces, threads, folders = list[int](), set[str](), place._folders
+
+    class Watched:
+        def sub(self, by: bytes, piece: bytes) -> bytes:
+            pieces.append(len(piece))
+            threads.add(threading.current_thread().name)
+            return folders.sub(by, piece)
+
+    place._folders = Watched()  # type: ignore[assignment]
+    text = await LocalFiles(place).read_log("task", len(line) * 10_000)
+    assert text == line.replace(f"{tmp_path}/".encode(), b"") * 10_000
+    assert max(pieces) <= 2 * AT_ONCE
+    assert threads == {"long work_0"}

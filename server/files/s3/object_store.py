@@ -21,6 +21,7 @@ from pydantic import ValidationError
 
 from server.core.errors import FileNotFound, StorageAway
 from server.core.events import ProducedFile
+from server.core.long_work import compute
 from server.core.models import Manifest, StoredFile, TaskStatus, VideoInfo
 from server.core.ports import Stream, TellAway
 from server.core.shielding import opened, to_the_end
@@ -157,7 +158,7 @@ class S3Files:
         if task_id not in self._shared:
             with suppress(FileNotFoundError):
                 return (await self._bucket.get(_log_of(task_id)))[:limit]
-        return await asyncio.to_thread(self._workplace.read_log, task_id, limit)
+        return await compute(self._workplace.read_log, task_id, limit)
 
     @asynccontextmanager
     async def share(self, task_id: str, attempt: int) -> AsyncIterator[None]:
@@ -185,7 +186,7 @@ class S3Files:
         last = b""
         with suppress(FileNotFoundError, StorageAway):
             last = await self._bucket.get(_log_of(task_id))
-        own = await asyncio.to_thread(self._workplace.read_log, task_id, MAX_SHARED)
+        own = await compute(self._workplace.read_log, task_id, MAX_SHARED)
         if own and own.startswith(last):
             return
         with suppress(OSError):  # the disk is full
@@ -321,7 +322,7 @@ class _SharedLog:
 
     async def update(self, within: float) -> None:
         """Upload the log if it has changed; the next update makes up for one that fails. Raises nothing."""
-        text = await asyncio.to_thread(self._workplace.read_log, self._task_id, MAX_SHARED)
+        text = await compute(self._workplace.read_log, self._task_id, MAX_SHARED)
         if text == self._known:
             return
         try:

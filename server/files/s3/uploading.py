@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from server.core.long_work import compute
 from server.core.models import TaskStatus
 from server.core.shielding import opened
 from server.files.moved_files import Moved, NotKept
@@ -53,7 +54,7 @@ class IntoBucket:
             for stored in named.values():
                 self.moved.count(await self._size(folder(task_id) + stored.path) == stored.size, stored)
             key = f"logs/{task_id}"
-            text = await asyncio.to_thread(self._workplace.read_log, task_id, MAX_SHARED)
+            text = await compute(self._workplace.read_log, task_id, MAX_SHARED)
             if text and await self._size(key) != len(text):
                 await self._bucket.put(key, text, _TEXT)
 
