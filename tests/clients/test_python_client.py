@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from types import AsyncGeneratorType
-from typing import cast
 
 import pytest
 import trustme
@@ -115,7 +114,8 @@ async def test_what_is_known_of_all_tasks_does_not_grow_with_those_that_have_end
     service: Service, site: Site
 ) -> None:
     async with Client(service.url) as client:
-        feed = cast("AsyncGeneratorType[Task | Removed, None]", client.follow_all())
+        feed = client.follow_all()
+        assert isinstance(feed, AsyncGeneratorType)
         told = asyncio.ensure_future(anext(feed))
         ended: set[str] = set()
         while not told.done():  # it may not be connected yet
