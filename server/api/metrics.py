@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from aiohttp import hdrs, web
@@ -13,7 +14,8 @@ from server.api.openapi.operation import Operation, Reply, header
 from server.api.route import Access, get
 from server.api.security import DOORS
 from server.api.session import GATE
-from server.core.counts import SECONDS, Counts
+from server.core.codes import CODES, OF_THE_SERVER
+from server.core.counts import SECONDS, TRIES, Counts
 from server.core.models import Stage
 from server.tasks.readiness import Said
 
@@ -85,6 +87,25 @@ def _text(counts: Counts, seen: dict[str, float], *, is_open: bool) -> tuple[byt
             if "days" in seen:
                 age = seen["days"] * 86_400
                 yield Gauge("clipwire_yt_dlp_age_seconds", "Since the release of the yt-dlp that runs.", age)
+            # Alerts and panels ask for these: a series that begins with 1 has no increase for them.
+            outcomes = dict.fromkeys(_OUTCOMES, 0)
+            for (ended, code, _), count in counts.ends.items():
+                outcome = ended, f"{code[:6]}xx" if _HTTP_CODE.fullmatch(code) else code
+                known = outcome if outcome in outcomes else (ended, "other")
+                outcomes[known] = outcomes.get(known, 0) + count
+            task_outcomes = Counter(
+                "clipwire_task_outcomes", "Ends of tasks recorded here.", labels=["stage", "error_code"]
+            )
+            for outcome, count in outcomes.items():
+                task_outcomes.add_metric(outcome, count)
+            yield task_outcomes
+            statuses = dict.fromkeys(map(int, HTTPStatus), 0)
+            for (_, _, status), count in counts.requests.items():
+                statuses[status] = statuses.get(status, 0) + count
+            answers = Counter("clipwire_answers", "Answers, of all routes.", labels=["status"])
+            for status, count in statuses.items():
+                answers.add_metric([str(status)], count)
+            yield answers
             labels = ["stage", "error_code", "extractor"]
             ends = Counter("clipwire_task_ends", "Ends of tasks recorded here.", labels=labels)
             for end, count in sorted(counts.ends.items()):
@@ -95,8 +116,8 @@ def _text(counts: Counts, seen: dict[str, float], *, is_open: bool) -> tuple[byt
                 requests.add_metric([method, route, str(status)], count)
             yield requests
             tries = Counter("clipwire_webhook_tries", "Tries of deliveries.", labels=["outcome"])
-            for outcome, count in sorted(counts.tries.items()):
-                tries.add_metric([outcome], count)
+            for of_try in TRIES:
+                tries.add_metric([of_try], counts.tries[of_try])
             yield tries
             yield Counter("clipwire_child_starts", "Attempts that began here.", counts.child_starts)
             yield Counter("clipwire_file_bytes", "Sizes of files made here.", counts.file_bytes)
@@ -123,6 +144,16 @@ def _text(counts: Counts, seen: dict[str, float], *, is_open: bool) -> tuple[byt
     return generate_latest(registry), CONTENT_TYPE_PLAIN_0_0_4
 
 
+_OUTCOMES = [
+    ("completed", ""),
+    ("cancelled", "cancelled"),
+    *(
+        ("failed", code)
+        for code in sorted(CODES | OF_THE_SERVER | {"http_3xx", "http_4xx", "http_5xx", "other"})
+        if code != "cancelled"
+    ),
+]
+_HTTP_CODE = re.compile(r"http_[1-9][0-9]{2}", re.ASCII)
 _WEIGHT = re.compile(r"[01](\.[0-9]*)?", re.ASCII)
 _TEXT = {"text/plain": {"type": "string"}}
 ROUTES = [

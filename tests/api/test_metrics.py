@@ -14,9 +14,11 @@ from aiohttp.test_utils import TestClient
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as read
 
+from server.api.keys import COUNTS
 from server.api.metrics import prefers_openmetrics
 from server.app import create_app
-from server.core.counts import MOST_NAMES, Counts
+from server.core.codes import CODES, OF_THE_SERVER
+from server.core.counts import MOST_NAMES, TRIES, Counts
 from server.core.events import DownloadStarted, Failed, Progress, Started, apply
 from server.core.models import ProcessRequest, TaskStatus
 from server.settings import DownloadSettings, MetricsSettings, ServerSettings, Settings, StorageSettings
@@ -187,6 +189,51 @@ async def test_what_the_dashboard_and_the_alerts_ask_for_is_there(open_client: O
         re.findall(r"clipwire_\w+", " ".join(expressions) + (DOCS / "prometheus.rules.yml").read_text())
     )
     assert asked - there == set()
+
+
+async def test_no_series_that_alerts_and_panels_ask_for_begins_with_its_first_event(
+    open_client: Open,
+) -> None:
+    client = await open_client()
+    asked = set(
+        re.findall(
+            r"clipwire_\w+_total",
+            (DOCS / "grafana.json").read_text() + (DOCS / "prometheus.rules.yml").read_text(),
+        )
+    )
+    assert {"clipwire_task_outcomes_total", "clipwire_webhook_tries_total"} <= asked
+
+    async def series() -> dict[tuple[str, ...], float]:
+        text = await (await client.get("/metrics")).text()
+        return {
+            (sample.name, *(label for pair in sorted(sample.labels.items()) for label in pair)): sample.value
+            for family in read(text)
+            for sample in family.samples
+            if sample.name in asked
+        }
+
+    before = await series()
+    for matcher in re.findall(
+        r'(clipwire_\w+_total)\{(\w+)="([^"]+)"\}', (DOCS / "prometheus.rules.yml").read_text()
+    ):
+        assert any({*matcher} <= {*one} for one in before), matcher
+    counts = client.app[COUNTS]
+    for status, route in ((202, "/api/process"), (418, "/"), (507, "/api/process")):
+        counts.requests["POST", route, status] += 1
+    for stage in ("completed", "cancelled"):
+        counts.ends[stage, "" if stage == "completed" else stage, "youtube"] += 1
+    codes = {*CODES, *OF_THE_SERVER, "http_410", "http_599", "http_308", "other"} - {"cancelled"}
+    for code in codes:
+        counts.ends["failed", code, "youtube"] += 2
+    for outcome in TRIES:
+        counts.tries[outcome] += 1
+    after = await series()
+    assert after.keys() == before.keys()
+    assert before["clipwire_task_outcomes_total", "error_code", "internal", "stage", "failed"] == 0
+    assert after["clipwire_task_outcomes_total", "error_code", "internal", "stage", "failed"] == 2
+    assert sum(value for (name, *_), value in after.items() if "outcomes" in name) == 2 + 2 * len(codes)
+    assert after["clipwire_answers_total", "status", "418"] == 1
+    assert all(after[name] - before[name] == 1 for name in before if name[0].endswith("webhook_tries_total"))
 
 
 async def takes_rules(rules: Path) -> None:
