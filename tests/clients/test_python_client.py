@@ -129,6 +129,7 @@ async def test_what_is_known_of_all_tasks_does_not_grow_with_those_that_have_end
                 news = await anext(feed)
                 if isinstance(news, Task) and news.is_final:
                     ended.discard(news.task_id)
+        assert feed.ag_frame is not None
         assert feed.ag_frame.f_locals["revisions"] == {}
         await feed.aclose()
 
