@@ -2,13 +2,11 @@
 
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import Final, NoReturn
 
 import pytest
-from playwright._impl._driver import compute_driver_executable
 
 from server.tasks.programs_found import bundled_ffmpeg, find_tools
 
@@ -22,22 +20,6 @@ _PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin"
 SQUID: Final = shutil.which("squid", path=_PATH)
 NGINX: Final = shutil.which("nginx", path=f"{_PATH}:{sys.prefix}/programs/nginx/usr/sbin")
 CADDY: Final = shutil.which("caddy", path=f"{_PATH}:{sys.prefix}/programs/caddy/usr/bin")
-WHOLE_CHROMIUM: Final = shutil.which("chromium") or shutil.which("chromium-browser")
-"""Not only its shell, which takes no extensions."""
-
-
-def find_chromium() -> str | None:
-    """The system's, else the one that `requirements/install.sh tools` has put beside Python's packages."""
-    chromium = ("chromium-headless-shell", "chromium", "chromium-browser")
-    names = (*chromium, "google-chrome", "google-chrome-stable")
-    own = Path(sys.prefix, "browsers").glob("chromium*/*/*headless[-_]shell")
-    return next(filter(None, map(shutil.which, (*names, *map(str, own)))), None)
-
-
-def driver_runs() -> bool:
-    """Whether Playwright's driver, which controls Chromium, runs here: it needs a system library."""
-    node = compute_driver_executable()[0]
-    return subprocess.run([node, "--version"], capture_output=True, check=False).returncode == 0
 
 
 def npm_tool(name: str) -> Path:

@@ -196,8 +196,9 @@ async def test_what_cannot_be_played_says_why(tmp_path: Path, site: Site) -> Non
     async with inside(tmp_path) as server:
         paused = await server.submit()
         assert await refused(server, paused) == "nothing_yet"
-        apart = await begun(server, site, "/dash/manifest.mpd?rate=20000")
-        await server.reached(apart, "download")
+        apart = await begun(server, site, "/dash/manifest.mpd?stall=1000")
+        async with asyncio.timeout(WITHIN):
+            await site.stalled()  # by then the child has said what it fetches
         assert await refused(server, apart) == "apart"
         async with server.client.post(f"/api/tasks/{apart}/cancel"):
             pass

@@ -3,22 +3,20 @@
 Everything here and in the tests lives on the session's event loop, as the browser does.
 """
 
-import os
 from collections.abc import AsyncIterator, Callable, Generator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright, expect
+from playwright.async_api import Browser, ConsoleMessage, Page, expect
 
+from tests.chromium import chromium
 from tests.fakes.api import FROM_ELSEWHERE, FakeApi, open_api
-from tests.tools import driver_runs, find_chromium, without
 
 PATIENCE_MS = 30_000
 _ARGUMENTS = (
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+    *("--disable-quic", "--disable-background-networking", "--disable-component-update", "--disable-sync"),
     # One test after the other: a process for each of their pages is time for nothing.
     "--renderer-process-limit=1",
     FROM_ELSEWHERE,
@@ -39,16 +37,10 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 
 @pytest_asyncio.fixture(loop_scope="session", scope="session")
 async def browser(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Browser]:
-    program = find_chromium() or without("Chromium", "apt-get install chromium")
-    if not driver_runs():
-        without("Playwright's driver", "apt-get install libatomic1")
     # Chromium leaves things of its own in the home folder.
-    env: dict[str, str | float | bool] = {**os.environ, "HOME": str(tmp_path_factory.mktemp("home"))}
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=program, args=_ARGUMENTS, env=env)
+    async with chromium(*_ARGUMENTS, HOME=str(tmp_path_factory.mktemp("home"))) as browser:
         expect.set_options(timeout=PATIENCE_MS)
         yield browser
-        await browser.close()
 
 
 @pytest_asyncio.fixture(loop_scope="session")

@@ -6,12 +6,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from playwright.async_api import Page, async_playwright, expect
+from playwright.async_api import Page, expect
 
 from tests.browser.conftest import OpenPage
 from tests.browser.lists import in_sight, row, scroll_to
+from tests.chromium import chromium
 from tests.fakes.api import FakeApi
-from tests.tools import find_chromium
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 PATIENCE = 90
@@ -203,12 +203,7 @@ async def test_what_the_browsers_search_has_found_stays_in_sight_while_more_is_l
 
 async def test_who_drags_the_scroll_bar_sees_more_come_below_and_nothing_move(api: FakeApi) -> None:
     await fill(api, 600)
-    async with asyncio.timeout(PATIENCE), async_playwright() as playwright:
-        browser = await playwright.chromium.launch(
-            executable_path=find_chromium(),
-            args=["--no-sandbox", "--disable-gpu"],
-            ignore_default_args=["--hide-scrollbars"],
-        )
+    async with asyncio.timeout(PATIENCE), chromium(refused=["--hide-scrollbars"]) as browser:
         page = await browser.new_page(**DESKTOP)
         await page.goto(api.url)
         await page.locator("#tasks[data-listed]").wait_for(state="attached")
@@ -232,4 +227,3 @@ async def test_who_drags_the_scroll_bar_sees_more_come_below_and_nothing_move(ap
         await page.evaluate(_FRAME)
         assert await in_sight(page) == now
         assert (await watched(page))["moved"] == []
-        await browser.close()

@@ -18,13 +18,14 @@ from urllib.parse import quote
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from playwright.async_api import BrowserContext, CDPSession, Page, async_playwright, expect
+from playwright.async_api import BrowserContext, CDPSession, Page, expect
 
 from tests.browser.test_service import PLAYS
+from tests.chromium import chromium_driver, find_whole_chromium
 from tests.ports import free_port
 from tests.service import ROOT, Service, Services
 from tests.site import Site
-from tests.tools import WHOLE_CHROMIUM, driver_runs, npm_tool, without
+from tests.tools import npm_tool, without
 
 SOURCE = ROOT / "clients/browser"
 TOKEN = "right-token-0123456789"
@@ -99,17 +100,15 @@ class Extension:
 
 @asynccontextmanager
 async def opened(folder: Path, locale: str = "en-US") -> AsyncIterator[Extension]:
-    program = WHOLE_CHROMIUM or without("all of Chromium", "apt-get install chromium")
-    if not driver_runs():
-        without("Playwright's driver", "apt-get install libatomic1")
+    program = find_whole_chromium()
     copy = folder / "extension"
     shutil.copytree(SOURCE, copy)
     manifest = json.loads((copy / "manifest.json").read_text())
     manifest["host_permissions"] = ["http://127.0.0.1/*"]
     (copy / "manifest.json").write_text(json.dumps(manifest))
     env: dict[str, str | float | bool] = {**os.environ, "HOME": str(folder), "LANGUAGE": locale[:2]}
-    async with async_playwright() as playwright:
-        context = await playwright.chromium.launch_persistent_context(
+    async with chromium_driver() as driver:
+        context = await driver.launch_persistent_context(
             folder / "profile", executable_path=program, headless=True, locale=locale, env=env,
             ignore_default_args=["--disable-extensions"],
             args=[

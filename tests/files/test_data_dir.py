@@ -328,6 +328,10 @@ async def test_cookies_are_not_stored_in_a_directory_that_took_the_place_of_anot
     cookies, text = "/api/cookies/mine", ".media.test\tTRUE\t/\tFALSE\t0\tname\tvalue\n"
     headers = {"Content-Type": "text/plain"}
     async with inside(folder.path.parent) as server:
+        assert await submitted(server) == 202
+        async with asyncio.timeout(20):
+            while not (folder.path / "ballast").exists():  # which comes after the first commit, by itself
+                await asyncio.sleep(0.01)
         folder.switch()
         async with server.client.put(cookies, data=text, headers=headers) as answer:
             assert answer.status == 503

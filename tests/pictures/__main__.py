@@ -2,18 +2,17 @@
 
 import argparse
 import asyncio
-import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, Page
 
+from tests.chromium import chromium
 from tests.fakes.api import FROM_ELSEWHERE, open_api
 from tests.pictures.scenes import SCENES, Scene, settle
-from tests.tools import find_chromium
 
 PICTURES = Path("pictures")
 SIZES: dict[str, dict[str, Any]] = {
@@ -46,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 async def _all(names: list[str]) -> None:
     PICTURES.mkdir(exist_ok=True)
-    async with chromium() as browser:
+    async with chromium(FROM_ELSEWHERE) as browser:
         for name in names:
             for size, scheme, language in _looks(name):
                 look = SIZES[size] | SCHEMES[scheme] | {"locale": LANGUAGES[language]}
@@ -64,25 +63,12 @@ def _looks(name: str) -> list[tuple[str, str, str]]:
 
 
 async def _readme() -> None:
-    async with chromium() as browser:
+    async with chromium(FROM_ELSEWHERE) as browser:
         for file, (name, size) in SHOWN.items():
             for language, locale in LANGUAGES.items():
                 async with seen(browser, SCENES[name], locale=locale, **SIZES[size]) as page:
                     ending = "" if language == "en" else f".{locale}"
                     await page.screenshot(path=Path("docs") / f"{file}{ending}.png")
-
-
-@asynccontextmanager
-async def chromium() -> AsyncIterator[Browser]:
-    program = find_chromium()
-    assert program, "this needs a Chromium"
-    async with async_playwright() as playwright:
-        arguments = ["--no-sandbox", "--disable-gpu", "--no-first-run", FROM_ELSEWHERE]
-        browser = await playwright.chromium.launch(
-            executable_path=program, args=arguments, env={**os.environ}
-        )
-        yield browser
-        await browser.close()
 
 
 @asynccontextmanager

@@ -22,7 +22,7 @@ from typing import Any
 
 from playwright.async_api import Page
 
-from tests.pictures.__main__ import chromium
+from tests.chromium import chromium
 from tests.service import FINAL, ROOT, Service
 from tests.site import Site, make_media, open_site
 from tests.tools import BUNDLED

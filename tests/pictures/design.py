@@ -11,7 +11,9 @@ from pathlib import Path
 
 from playwright.async_api import Browser, Page
 
-from tests.pictures.__main__ import chromium, seen
+from tests.chromium import chromium
+from tests.fakes.api import FROM_ELSEWHERE
+from tests.pictures.__main__ import seen
 from tests.pictures.scenes import SCENES
 
 ROOT = Path(__file__).parent.parent.parent
@@ -56,7 +58,7 @@ _OUTER = """(elements, most) => elements.slice(0, most).map((element) => {
 
 
 async def draw() -> str:
-    async with chromium() as browser:
+    async with chromium(FROM_ELSEWHERE) as browser:
         parts = [part for name in PARTS for part in await _parts(browser, name)]
     sheets = "\n".join(f'<link rel="stylesheet" href="../../static/css/{name}.css">' for name in SHEETS)
     return _PAGE.format(sheets=sheets, sprite=_sprite(), tokens=_tokens(), parts="\n".join(parts))

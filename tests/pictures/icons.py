@@ -6,7 +6,7 @@ from pathlib import Path
 
 from playwright.async_api import Browser
 
-from tests.pictures.__main__ import chromium
+from tests.chromium import chromium
 
 ROOT = Path(__file__).parent.parent.parent
 STATIC = ROOT / "static"

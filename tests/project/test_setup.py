@@ -21,6 +21,7 @@ LOCKS = ("run.txt", "test.txt")
 OF_NPM = "requirements/tools/package-lock.json"
 BROWSERS = ("firefox-esr", "WebKitWebDriver", "Xvfb")
 PROGRAMS = ("ffprobe", "chromium", "squid", "promtool", *BROWSERS, "nginx", "caddy")
+OF_THE_PAGE = ("tests/browser", "tests/clients/test_browser_extension.py")
 TEXTS = {".py", ".toml", ".md", ".js", ".css", ".html", ".sql", ".txt", ".in", ".sh", ""}
 SECRETS = {("server", "tokens"), ("webhooks", "secret"), ("notify", "urls")}
 
@@ -390,6 +391,28 @@ def test_root_is_brought_what_the_driver_of_the_browser_wants(machine: Machine) 
     machine.put("apt-get", f"cp $(command -v id) {machine.programs}/$5")
     assert "the system's package libatomic1" in machine.install("tools", CI="true")
     assert machine.install("tools", CI="true") == ""
+
+
+@pytest.mark.parametrize("has_chromium", [True, False])
+def test_tests_of_the_page_are_skipped_where_what_they_need_is_missing(
+    tmp_path: Path, has_chromium: bool
+) -> None:
+    environment = {
+        **{name: value for name, value in os.environ.items() if not re.match("PYTEST_|CI$", name)},
+        "PLAYWRIGHT_NODEJS_PATH": "/bin/false",
+        **({} if has_chromium else {"PATH": str(tmp_path)}),
+    }
+    command = (sys.executable, "-m", "pytest", "-q", "-rs", "-n", "0", "-m", "not long", *OF_THE_PAGE)
+    result = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert re.search(r"^1 passed, \d+ skipped, ", result.stdout, re.MULTILINE), result.stdout
+    missing = set(re.findall(r"^SKIPPED .*, for want of (.*)", result.stdout, re.MULTILINE))
+    assert missing <= {
+        "Chromium: apt-get install chromium",
+        "all of Chromium: apt-get install chromium",
+        "libatomic.so.1, which Playwright's driver needs: apt-get install libatomic1",
+    }
 
 
 def test_what_cannot_be_tested_is_skipped_but_for_ci(monkeypatch: pytest.MonkeyPatch) -> None:

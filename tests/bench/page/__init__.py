@@ -6,13 +6,13 @@ measured is the page. Visits are made to the service itself.
 
 from tests.bench.figures import Figure
 from tests.bench.lab import Lab
-from tests.bench.page.browser import chromium
 from tests.bench.page.history import history
 from tests.bench.page.lighthouse import lighthouse
 from tests.bench.page.memory import page_memory
 from tests.bench.page.moving import moving
 from tests.bench.page.stillness import stillness, worst
 from tests.bench.page.visits import visits
+from tests.chromium import chromium
 
 __all__ = ["page", "page_memory", "worst"]
 

@@ -1,12 +1,9 @@
 """A Chromium with the page in it, which notes what jumps, what holds it up and how soon it answers."""
 
-import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
-from playwright.async_api import Browser, CDPSession, Page, async_playwright
-
-from tests.tools import find_chromium
+from playwright.async_api import Browser, CDPSession, Page
 
 DESKTOP = {"width": 1280, "height": 900}
 PHONE = {"width": 360, "height": 740}
@@ -21,15 +18,6 @@ _OBSERVE = """
     observe("longtask", (entry) => note(seen.tasks, entry))
     observe("event", (entry) => entry.interactionId && note(seen.events, entry), { durationThreshold: 16 })
 """
-
-
-@asynccontextmanager
-async def chromium() -> AsyncIterator[Browser]:
-    program = find_chromium()
-    assert program, "this needs a Chromium"
-    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
-    async with async_playwright() as playwright:
-        yield await playwright.chromium.launch(executable_path=program, args=arguments, env={**os.environ})
 
 
 @asynccontextmanager

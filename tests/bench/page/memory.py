@@ -4,8 +4,9 @@ from playwright.async_api import CDPSession
 
 from tests.bench.figures import Figure
 from tests.bench.lab import Lab
-from tests.bench.page.browser import DESKTOP, chromium, costs, metrics, opened
+from tests.bench.page.browser import DESKTOP, costs, metrics, opened
 from tests.bench.page.moving import MOVING, move, progress
+from tests.chromium import chromium
 from tests.fakes.api import open_api
 
 _MIB = 1 << 20
