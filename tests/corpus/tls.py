@@ -1,4 +1,4 @@
-"""An authority that nobody knows but who is told of it, and a certificate of it for 127.0.0.1."""
+"""An authority that nobody knows but who is told of it, and a certificate of it."""
 
 import ssl
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ class Authority:
     server: ssl.SSLContext
 
 
-def make_authority(folder: Path) -> Authority:
+def make_authority(folder: Path, *names: str) -> Authority:
     folder.mkdir(exist_ok=True)
     authority, server = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1").configure_cert(server)
+    authority.issue_cert("127.0.0.1", *names).configure_cert(server)
     authority.cert_pem.write_to_path(folder / "authority.pem")
     return Authority(folder / "authority.pem", server)

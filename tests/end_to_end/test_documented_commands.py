@@ -1,15 +1,16 @@
 """The commands of the documents, run in a shell beside the real service, in order.
 
-A link becomes one of the test site. An id becomes that of the newest task that an earlier line has made and
-that is still there, and has ended; the name of a file that of a finished one; the address of a podcast feed
-that of a real one. What a reader has by himself lies in the folder, which is a copy of this checkout in which
-all packages are there.
+Nothing in them is replaced but the port, since 8080 may be taken. Links lead to the test site, because the
+service reaches the internet through a proxy that has every name lead there. What a reader has by himself lies
+in the folder, which is a copy of this checkout in which all packages are there.
 What needs root, another machine or the internet is fenced as `console`. How `make` sets up a machine is
 tested in `tests/project/test_setup.py`.
 """
 
 import asyncio
+import base64
 import hashlib
+import itertools
 import os
 import platform
 import re
@@ -18,15 +19,18 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any, Self
 
 import aiohttp
 import pytest
 
+from tests.between import connected, pass_on, standing
+from tests.corpus.tls import make_authority
 from tests.ports import free_port
 from tests.service import ROOT, Service, Services, descendants, gone
-from tests.site import Site, probe
+from tests.site import open_site, probe
 from tests.tools import FFMPEG
 
 PAGES = sorted(
@@ -44,29 +48,17 @@ CHECKOUT = (
     "static",
     "tests",
 )
-PAGE = "/page?src=/1mb.mp4"
-LONG = "/page?kind=video&src=/minutes.mp4&track=/minutes.vtt:en&track=/minutes.vtt:zh"
 # What goes on for ever, or as long as a client may wait, is ended after 5 s; all else ends by itself.
-ENDLESS = re.compile(r"websockets |curl -N|[?&]wait=")
+ENDLESS = re.compile(r"/ws(\?|$)|/events\?|[?&]wait=", re.MULTILINE)
 ENDED_AFTER, ENDS_WITHIN = 5, 120
 # What cannot be run here: it needs root, a screen or another machine, or brings something from the internet.
 REASONS = re.compile(
     r"useradd|mpv |/srv/|/etc/|/backups/|docker |pipx |pip install|clipwire update|[@/.]example\.org|s3://"
 )
-AN_ID, A_NAME = "123e4567-e89b-42d3-a456-426614174000", "video_example_abcdefghijklm.mp4"
-ANOTHER_ID = "0b2f4a3e-5d1c-4f6a-9b7d-8c2e1f0a3b4c"
-A_SUBSCRIPTION = "7b6f6d4c-0a3f-4b39-9a0e-6f3a1f2f6a51"
-A_SECRET, A_FEED = "zvCWgLlCJuWpUgPGMnXwRsbCVqsnP5Hnq9bWb2jfPq8", "talks"
-AN_EPISODE, A_COVER = "audio_a-talk_7cdlrlwp7ujym.m4a", "cover-1122117d972c.jpg"
 _OF_MAKE = ("MAKEFLAGS", "MAKEOVERRIDES", "MFLAGS", "ARGS")  # `make test ARGS=...` would be heard by theirs
 COOKIES = "# Netscape HTTP Cookie File\nexample.org\tFALSE\t/\tFALSE\t4102444800\tsession\tsecret\n"
-# What a service may answer that has nothing to do: a task in another stage, no webhook that is due, a remedy
-# that this task has no use for, nothing that was fetched, nothing to show yet, no such entry in a list, a
-# list that it has.
-NOTHING_TO_DO = {
-    "wrong_stage", "task_already_final", "delivery_not_found", "remedy_not_offered", "media_not_found",
-    "item_not_found", "subscribed",
-}  # fmt: skip
+SECRET = f"whsec_{base64.b64encode(bytes(32)).decode()}"
+ANSWERED, FAILED, DONE = "curl:", "failed:", "-- done --"
 
 
 def blocks(document: str) -> list[tuple[int, str]]:
@@ -119,55 +111,63 @@ def variables(**ours: str) -> dict[str, str]:
 
 
 class Reader:
-    """Types what stands in the documents."""
+    """Types what stands in the documents, one block after the other into the same shell."""
 
-    def __init__(self, service: Service, site: Site, folder: Path) -> None:
+    def __init__(self, service: Service, folder: Path) -> None:
         self._service = service
         self._folder = folder
-        self._list = site.url("/feed?count=2")
-        self._links = {
-            r"https://example\.org/(channel|list|feed\.xml)\b": self._list,
-            r"(?<=en,zh )https://example\.org/video\b": site.url(LONG),
-            r"https://example\.org/video\.mp4|https://download\.blender\.org/[\w/.-]+": site.url(PAGE),
-            r"https://example\.org/[a-z]+(\?v=1)?(?=[\s\"'])": site.url(PAGE),
-        }
-        self._ids: list[str] = []
-        self._subscription = ""
-        self._feed: str | None = None
+        self._number = itertools.count()
+        (folder / ".curlrc").write_text(
+            f'write-out = "%{{stderr}}\\n{ANSWERED} %{{response_code}} %{{url}}\\n"\n'
+        )
+
+    async def __aenter__(self) -> Self:
+        self._shell = await asyncio.create_subprocess_exec(
+            "bash", cwd=self._folder, env=self._variables(self._service.url.rpartition(":")[2]),
+            start_new_session=True, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE, limit=1 << 24,
+        )  # fmt: skip
+        await self._enter(f"trap 'echo \"{FAILED} $?: $BASH_COMMAND\" >&2' ERR")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        started = descendants(self._shell.pid)
+        if self._shell.returncode is None:
+            os.killpg(self._shell.pid, signal.SIGKILL)
+        await self._shell.communicate()
+        await gone(started, within=ENDS_WITHIN)
 
     async def types(self, block: str) -> str:
         """What is wrong with it; "" if nothing is."""
-        await self._forget_what_is_gone()
-        for link, ours in self._links.items():
-            block = re.sub(rf"(?<=\s)(?:{link})", f"'{ours}'", block)  # a shell has a use for & and ?
-            block = re.sub(link, ours, block)
-        block = block.replace("http://127.0.0.1:8080", self._service.url)
-        block = block.replace("ws://127.0.0.1:8080", self._service.url.replace("http", "ws"))
-        if A_SECRET in block:
-            block = await self._with_feed(block)
-        if AN_ID in block:
-            await self._service.wait(self._ids[-1], "completed", "failed", "cancelled", "paused")
-            block = block.replace(AN_ID, self._ids[-1]).replace(ANOTHER_ID, self._ids[0])
-        block = block.replace(A_SUBSCRIPTION, self._subscription)
-        if A_NAME in block:
-            block = block.replace(A_NAME, await self._name_of_a_file())
-        status, said, complaint = await self._run(block)
-        if " -d " in block or "/process" in block:
-            self._ids += [
-                each for each in re.findall(r'"task_id":"([0-9a-f-]{36})"', said) if each not in self._ids
-            ]
-        if made := re.search(r'^{"subscription_id":"([0-9a-f-]{36})"', said):
-            self._subscription = made[1]
-        refusals = set(re.findall(r'"status":[45]\d\d,.*?"code":"(\w+)"', said)) - NOTHING_TO_DO
-        head = re.search(
-            r"^HTTP/1.1 (?!409)[45]\d\d", said
-        )  # 409: of a task that has ended there is no stream
-        if "/chapters/" in block:
-            refusals.discard("file_not_found")  # this episode has none
-        has_no_picture = head is not None and "404" in head[0] and block.rstrip().endswith("/thumbnail")
-        if status == 0 and (not head or has_no_picture) and (not refusals or "nonsense" in block):
-            return ""
-        return f"{block}\nended with {status}:\n{said[-600:]}{complaint[-600:]}"
+        typed = self._folder / f"block-{next(self._number)}"
+        typed.write_text(block.replace("127.0.0.1:8080", self._service.url.rpartition("/")[2]))
+        entering = asyncio.ensure_future(self._enter(f". ./{typed.name} </dev/null"))
+        endless = ENDLESS.search(block)
+        done, _ = await asyncio.wait([entering], timeout=ENDED_AFTER if endless else ENDS_WITHIN)
+        if not (done or endless):
+            entering.cancel()
+            pytest.fail(f"{block}does not end")
+        if not done:
+            for process in descendants(self._shell.pid):
+                process.terminate()
+        said, complaint = await asyncio.wait_for(entering, 30)
+        wrong: list[str] = []
+        if done:
+            wrong += re.findall(rf"^(?:{FAILED}|{ANSWERED} (?:[45]\d\d|000)) .*", complaint, re.MULTILINE)
+        if "nonsense" not in block:  # which stands there to be refused
+            wrong += re.findall(r'"status": ?[45]\d\d\b.*', said)
+        return "\n".join([block, *wrong, said[-600:], complaint[-600:]]) if wrong else ""
+
+    async def _enter(self, line: str) -> tuple[str, str]:
+        """What the shell prints until it has done that line."""
+        assert self._shell.stdin
+        assert self._shell.stdout
+        assert self._shell.stderr
+        self._shell.stdin.write(f"{line}\necho; echo {DONE}; {{ echo; echo {DONE}; }} >&2\n".encode())
+        end = f"\n{DONE}\n".encode()
+        outputs = (self._shell.stdout.readuntil(end), self._shell.stderr.readuntil(end))
+        said, complaint = await asyncio.gather(*outputs)
+        return said.decode(errors="replace"), complaint.decode(errors="replace")
 
     async def makes(self, line: str) -> str:
         """What is wrong with a `make` that serves until Ctrl-C; "" if nothing is."""
@@ -203,60 +203,11 @@ class Reader:
             CLIPWIRE_SERVER__PORT=str(port),
         )
 
-    async def _run(self, block: str) -> tuple[int, str, str]:
-        """0 for what was ended because it is endless."""
-        environment = self._variables(self._service.url.rpartition(":")[2])
-        process = await asyncio.create_subprocess_exec(
-            "bash", "-e", "-c", block, cwd=self._folder, env=environment, start_new_session=True,
-            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        )  # fmt: skip
-        talking = asyncio.ensure_future(process.communicate())
-        endless = ENDLESS.search(block)
-        ended, _ = await asyncio.wait([talking], timeout=ENDED_AFTER if endless else ENDS_WITHIN)
-        if not ended:
-            os.killpg(process.pid, signal.SIGTERM)
-        said, complaint = await asyncio.wait_for(talking, 30)
-        assert process.returncode is not None
-        status = 0 if endless and not ended else process.returncode
-        return status, said.decode(errors="replace"), complaint.decode(errors="replace")
 
-    async def _forget_what_is_gone(self) -> None:
-        if self._ids:
-            async with self._service.client.get(f"/api/tasks?ids={','.join(self._ids)}") as answer:
-                there = {task["task_id"] for task in (await answer.json())["tasks"]}
-            self._ids = [each for each in self._ids if each in there]
-
-    async def _with_feed(self, block: str) -> str:
-        """`block` with the address of a feed, and with those of the parts of its newest episode."""
-        if self._feed is None:
-            asked = {
-                "url": self._list,
-                "request": {"outputs": ["audio"], "audio_format": "m4a"},
-                "backlog": "all",
-                "feed": {"name": A_FEED},
-            }
-            async with self._service.client.post("/api/subscriptions", json=asked) as answer:
-                assert answer.status == 201, await answer.text()
-                self._feed = (await answer.json())["feed"]["url"]
-        async with asyncio.timeout(ENDS_WITHIN):
-            while True:
-                async with self._service.client.get(self._feed) as answer:
-                    text = await answer.text()
-                if found := re.search(r"/files/(audio_[^\"]+)", text):
-                    break
-                await asyncio.sleep(0.2)
-        cover = re.search(r"cover-\w+\.jpg", text)
-        episode = re.search(r"/pictures/([0-9a-f-]{36})\.jpg", text)
-        assert cover
-        secret = self._feed.split("/")[-2]
-        block = block.replace(A_SECRET, secret).replace(AN_EPISODE, found[1]).replace(A_COVER, cover[0])
-        return block.replace(AN_ID, episode[1]) if episode else block
-
-    async def _name_of_a_file(self) -> str:
-        async with self._service.client.get("/api/tasks?stage=completed&limit=200") as answer:
-            tasks = (await answer.json())["tasks"]
-        names = [task["files"]["video"] for task in tasks if "video" in task["files"]]
-        return str(names[0]).rpartition("/")[2]
+async def listed(service: Service, which: str) -> list[dict[str, Any]]:
+    async with service.client.get(f"/api/tasks?{which}&limit=200&lang=en") as answer:
+        tasks: list[dict[str, Any]] = (await answer.json())["tasks"]
+        return tasks
 
 
 @pytest.fixture
@@ -281,24 +232,48 @@ def minutes(media: Path) -> None:
     made.rename(film)
 
 
+@pytest.fixture
+async def internet(media: Path, tmp_path: Path) -> AsyncIterator[dict[str, str]]:
+    """What a service has to be set to so that all names on the internet are the test site's."""
+    authority = make_authority(tmp_path / "authority", "example.org", "download.blender.org")
+    async with open_site(media, tls=authority.server) as site:
+
+        async def tunnel(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"CONNECT ")
+            writer.write(b"HTTP/1.1 200 Connected\r\n\r\n")
+            async with connected(site.port) as (from_site, to_site):
+                await asyncio.gather(pass_on(reader, to_site), pass_on(from_site, writer))
+
+        async with standing(tunnel) as port:
+            yield {
+                "CLIPWIRE_DOWNLOADS__PROXY": f"http://127.0.0.1:{port}",
+                "SSL_CERT_FILE": str(authority.certificate),
+            }
+
+
 @pytest.mark.long
 @pytest.mark.usefixtures("minutes")
 @pytest.mark.parametrize("document", DOCUMENTS)
 async def test_what_stands_there_works(
-    document: str, services: Services, site: Site, clone: Path, tmp_path: Path
+    document: str, services: Services, internet: dict[str, str], clone: Path, tmp_path: Path
 ) -> None:
     (library := tmp_path / "library").mkdir()
+    settings = {"CLIPWIRE_LIBRARY__PATH": str(library), "CLIPWIRE_WEBHOOKS__SECRET": SECRET}
     wrong = []
-    async with services.lend(CLIPWIRE_LIBRARY__PATH=str(library)) as service:
-        reader = Reader(service, site, clone)
-        for line, block in blocks(document):
-            if block.startswith("make "):
-                commands = [each for each in block.splitlines() if not each.startswith("make test")]
-                said = "".join([await reader.makes(each) for each in commands])
-            else:
-                said = await reader.types(block)
-            if said:
-                wrong.append(f"{document}, line {line}: {said}")
+    async with services.lend(**settings, **internet) as service:
+        async with Reader(service, clone) as reader:
+            for line, block in blocks(document):
+                if block.startswith("make "):
+                    commands = [each for each in block.splitlines() if not each.startswith("make test")]
+                    said = "".join([await reader.makes(each) for each in commands])
+                else:
+                    said = await reader.types(block)
+                if said:
+                    wrong.append(f"{document}, line {line}: {said}")
+        async with asyncio.timeout(ENDS_WITHIN):
+            while await listed(service, "status=processing"):
+                await asyncio.sleep(0.1)
+        wrong += [str(task) for task in await listed(service, "stage=failed")]
     assert wrong == [], "\n".join(wrong)
     if document == "docs/command-line.md":
         part = sorted((clone / "part").iterdir(), key=lambda path: path.suffix)

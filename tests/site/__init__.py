@@ -38,7 +38,9 @@
 |                                           | twice, in a period each                                      |
 | `/page?title=&duration=&uploader=`        | HTML with a JSON-LD VideoObject of `src=` and `thumbnail=`;  |
 |                                           | `kind=video`: `<video>` and og:title, `kind=og`: og:video;   |
-|                                           | with a `<track>` for each `track=LINK:LANGUAGE`              |
+|                                           | with a `<track>` for each `track=LINK:LANGUAGE`;             |
+|                                           | `chapters=yes`: JSON-LD with two chapters                    |
+| what `documented.LEADS_TO` has            | 302 to what the links of the documents stand for             |
 | `/page/<name>`                            | the same with an odd title, see `pages.TITLES`               |
 | `/feed?entry=&count=`                      | a list: these entries, then `count=` films; after `delay=` s, |
 |                                           | or with `stall=yes` not before `site.release()`;             |

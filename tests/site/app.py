@@ -10,7 +10,7 @@ from pathlib import Path
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from tests.site import followed, oddities, pages, sponsors, streams, texts, tickets
+from tests.site import documented, followed, oddities, pages, sponsors, streams, texts, tickets
 from tests.site.delivery import GATE, HITS, MEDIA, Gate, deliver_file
 from tests.site.followed import FOLLOWED, Followed
 
@@ -103,6 +103,7 @@ def _app(media: Path, site: Site) -> web.Application:
     app[streams.BEGINS], app[tickets.TICKETS] = {}, {}
     app[FOLLOWED] = site.followed
     routes = [
+        *documented.ROUTES,
         *followed.ROUTES,
         *pages.ROUTES,
         *oddities.ROUTES,

@@ -95,7 +95,7 @@ def _link(request: web.Request, name: str, default: str) -> str:
 
 
 def _json_ld(request: web.Request, title: str, source: str) -> str:
-    video = {
+    video: dict[str, object] = {
         "@context": "https://schema.org",
         "@type": "VideoObject",
         "name": title,
@@ -107,6 +107,11 @@ def _json_ld(request: web.Request, title: str, source: str) -> str:
     }
     if "uploaded" in request.query:
         video["uploadDate"] = request.query["uploaded"]
+    if "chapters" in request.query:
+        video["hasPart"] = [
+            {"@type": "Clip", "name": name, "startOffset": start, "endOffset": start + 2}
+            for name, start in (("Opening", 0), ("End", 2))
+        ]
     text = json.dumps(video, ensure_ascii=False).replace("<", "\\u003c")
     return f'<script type="application/ld+json">{text}</script>'
 
