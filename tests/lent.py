@@ -78,7 +78,11 @@ class _Lent(ForkServer):
         try:
             self._heard(await running.warm())
             self._control = running.control
-            await self._listen(running.control)
+            watching = asyncio.create_task(self._kill_when_it_hangs(running.process), name="watchdog")
+            try:
+                await self._listen(running.control)
+            finally:
+                watching.cancel()
             running.end()
         except asyncio.CancelledError:
             if await self._is_without_children(running):
