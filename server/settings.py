@@ -34,15 +34,16 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
 from server.core.cookie_format import NAME as COOKIES_NAME
+from server.core.durations import seconds_of
 from server.core.jobs import POT_PLUGINS
 from server.core.models import OF_A_CLIENT, Frozen, ProcessRequest, check_url
 from server.locales import LANGUAGES
-from server.subscriptions.subscription import LONGEST_INTERVAL, seconds_of
 
 Role = Literal["web", "worker"]
 
 _BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9._-]+)*/?")
 _UNITS = {"": 1, "b": 1, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40}
+LONGEST_INTERVAL = 30 * 86_400  # seconds between two looks at a subscription
 
 
 class ConfigurationError(Exception):

@@ -5,7 +5,7 @@ aiohttp's own test server cancels the handlers of clients that disconnect, which
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +18,10 @@ from server.api import keys
 from server.api.connections import CONNECTIONS
 from server.api.protocol import HttpRunner, Server
 from server.app import create_app
+from server.assembly.features import FEATURES
 from server.core.events import Completed, ProducedFile
 from server.core.models import VideoInfo
+from server.feature import Feature
 from server.settings import DownloadSettings, Settings, StorageSettings
 
 TASK = {"url": "http://127.0.0.9:9/v.mp4", "auto_start": False}  # starts paused, so nothing is fetched
@@ -86,12 +88,14 @@ class Inside:
 
 
 @asynccontextmanager
-async def inside(folder: Path, **sections: Any) -> AsyncIterator[Inside]:
+async def inside(
+    folder: Path, features: Sequence[Feature] = FEATURES, **sections: Any
+) -> AsyncIterator[Inside]:
     defaults: dict[str, Any] = {
         "storage": StorageSettings(data_dir=folder / "data"),
         "downloads": DownloadSettings(min_free_disk=0, allowed_private_hosts=("127.0.0.1",)),
     }
-    app = create_app(Settings(**defaults | sections))
+    app = create_app(Settings(**defaults | sections), features=features)
     runner = HttpRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     try:

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from server.api.bodies import received_text
 from server.api.connections import CONNECTIONS
-from server.api.keys import COOKIES, SUBSCRIPTIONS
+from server.api.keys import COOKIES, HOOKS
 from server.api.openapi.operation import JSON, OF_CHANGES, READER, Operation, Parameter, Reply
 from server.api.payload import dumps
 from server.api.route import delete, get, put
@@ -108,7 +108,8 @@ async def _store(request: web.Request, name: str, body: BinaryIO) -> web.Respons
             if before is not None and before.text == kept:
                 return  # no other log-in, and what was refused is not tried again for it
             with suppress(StoreUnavailable):  # what waits for a log-in is tried later; the cookies are stored
-                await request.app[SUBSCRIPTIONS].log_in(hosts)
+                for told in request.app[HOOKS].cookies_stored:
+                    await told(hosts)
 
         await to_the_end(store())
     return web.Response(status=HTTPStatus.NO_CONTENT)

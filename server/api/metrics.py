@@ -9,18 +9,18 @@ from aiohttp import hdrs, web
 
 from server import __version__
 from server.api.connections import CONNECTIONS
-from server.api.keys import COUNTS, READINESS, SETTINGS, TASKS
+from server.api.keys import COUNTS, METRICS, READINESS, SETTINGS, TASKS
 from server.api.openapi.operation import Operation, Reply, header
 from server.api.route import Access, get
 from server.api.security import DOORS
 from server.api.session import GATE
 from server.core.codes import CODES, OF_THE_SERVER
-from server.core.counts import SECONDS, TRIES, Counts
+from server.core.counts import SECONDS, Counts
 from server.core.models import Stage
 from server.tasks.readiness import Said
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from prometheus_client import Metric
 
@@ -39,7 +39,8 @@ async def metrics(request: web.Request) -> web.Response:
                     seen[name] = float(str(check.detail.values[name]))
     seen["sockets"] = float(request.app[CONNECTIONS].open_sockets)
     is_open = prefers_openmetrics(",".join(request.headers.getall(hdrs.ACCEPT, ())))
-    body, content_type = await asyncio.to_thread(_text, request.app[COUNTS], seen, is_open=is_open)
+    others = request.app[METRICS]
+    body, content_type = await asyncio.to_thread(_text, request.app[COUNTS], seen, others, is_open=is_open)
     return web.Response(body=body, headers={hdrs.CONTENT_TYPE: content_type, hdrs.VARY: hdrs.ACCEPT})
 
 
@@ -60,8 +61,14 @@ def prefers_openmetrics(accept: str) -> bool:
     return openmetrics > 0 and openmetrics >= text
 
 
-def _text(counts: Counts, seen: dict[str, float], *, is_open: bool) -> tuple[bytes, str]:
-    """In a thread: the first call imports `prometheus_client`, which takes 60 ms."""
+def _text(
+    counts: Counts,
+    seen: dict[str, float],
+    others: "Sequence[Callable[[], Iterable[Metric]]]",
+    *,
+    is_open: bool,
+) -> tuple[bytes, str]:
+    """In a thread: the first call imports `prometheus_client`, which takes 60 ms. `others`: of features."""
     from prometheus_client import CollectorRegistry
     from prometheus_client.core import CounterMetricFamily as Counter
     from prometheus_client.core import GaugeMetricFamily as Gauge
@@ -115,10 +122,8 @@ def _text(counts: Counts, seen: dict[str, float], *, is_open: bool) -> tuple[byt
             for (method, route, status), count in sorted(counts.requests.items()):
                 requests.add_metric([method, route, str(status)], count)
             yield requests
-            tries = Counter("clipwire_webhook_tries", "Tries of deliveries.", labels=["outcome"])
-            for of_try in TRIES:
-                tries.add_metric([of_try], counts.tries[of_try])
-            yield tries
+            for metrics in others:
+                yield from metrics()
             yield Counter("clipwire_child_starts", "Attempts that began here.", counts.child_starts)
             yield Counter("clipwire_file_bytes", "Sizes of files made here.", counts.file_bytes)
             yield Counter(

@@ -29,7 +29,7 @@ from server.api.bodies import (
 )
 from server.api.connections import CONNECTIONS
 from server.api.cookies import unknown_cookies
-from server.api.keys import INSPECTOR, SCOPE, SETTINGS, TASKS
+from server.api.keys import FIELDS, INSPECTOR, SCOPE, SETTINGS, TASKS
 from server.api.openapi.operation import JSON, OF_CHANGES, READER, Operation, Reply, header
 from server.api.payload import TaskPayload
 from server.api.route import get, post
@@ -55,8 +55,6 @@ MOST_NAMES = 100  # members of the object that are read; so many are wrong in an
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _SPACE = re.compile(r"[ \t\n\r]*")
 _DECODER = json.JSONDecoder()
-NO_LIBRARY: WrongField = ("library", "extra_forbidden", {})
-"""Without `library.path` the field is unknown."""
 Presets = Mapping[str, dict[str, Any]]
 Asked = tuple[ProcessRequest, Idempotency | None, str]  # the request, its key, its wish
 
@@ -82,8 +80,9 @@ async def read_wish(request: web.Request, body: dict[str, Any], key: str | None)
     whole, wrong, unknown = body, list[WrongField](), list[WrongField]()
     if "preset" in body:
         whole, wrong = with_preset(body, request.app[SETTINGS].presets)
-    if "library" in whole and request.app[SETTINGS].library.path is None:
-        wrong.append(NO_LIBRARY)
+    fields = request.app[FIELDS]
+    if "library" in whole and "library" not in fields:
+        wrong.append(("library", "extra_forbidden", {}))
     if "cookies" in whole:
         unknown = await unknown_cookies(request, whole)
     known = None
@@ -93,7 +92,7 @@ async def read_wish(request: web.Request, body: dict[str, Any], key: str | None)
                 known = idempotency(key, validated(ProcessRequest, whole), body.keys())
             if known and await request.app[TASKS].is_known(known):
                 unknown = []
-        if whole.get("webhook") is not None and request.app[SETTINGS].webhooks.secret is None:
+        if whole.get("webhook") is not None and "webhook" not in fields:
             unknown.append(("webhook", "webhook_unsigned", {}))
         wanted = validated(ProcessRequest, whole, *wrong, *unknown)
     except (InvalidRequest, IdempotencyMismatch) as error:

@@ -25,7 +25,7 @@ from server.api.bodies import (
 from server.api.connections import CONNECTIONS
 from server.api.cookies import unknown_cookies
 from server.api.downloads import CONDITIONS, replies, replies_to_head, send
-from server.api.keys import ENCODER, FILES, PLACEMENTS, TASKS
+from server.api.keys import ENCODER, FILES, LEAVE_LIBRARY, TASKS
 from server.api.openapi.operation import (
     IDS,
     IF_NONE_MATCH,
@@ -154,13 +154,13 @@ async def change(request: web.Request) -> web.Response:
 
 async def remove(request: web.Request) -> web.Response:
     query = Query(request)
-    library = query.one_of("library", ("keep", "delete"))
+    library = query.one_of("library", ("keep", "delete") if LEAVE_LIBRARY in request.app else ())
     query.check()
     task_id = request.match_info["task_id"]
     if library == "delete":
         await request.app[TASKS].status(task_id)
         request.app[TASKS].refuse_when_closing()
-        await request.app[PLACEMENTS].leave_task(task_id)
+        await request.app[LEAVE_LIBRARY](task_id)
     await request.app[TASKS].delete(task_id)
     return web.Response(status=HTTPStatus.NO_CONTENT)
 

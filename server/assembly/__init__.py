@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
@@ -13,12 +13,12 @@ from server.assembly.file_store import check_files
 from server.core.clock import Clock
 from server.core.counts import Counts
 from server.core.unusable import DatabaseUnusable, DataDirUnusable, FilesUnusable
+from server.feature import Feature
 from server.settings import Settings
 from server.storage import sqlite
 from server.storage.atomic_file import names_of_parts
 from server.storage.sqlite import DataDirInUse
 from server.tasks.children import Launched
-from server.tasks.hub import Hub
 from server.tasks.yt_dlp_releases import FOLDER as RELEASES
 
 __all__ = [
@@ -39,7 +39,7 @@ __all__ = [
 
 def open_backend(
     settings: Settings,
-    hub: Hub,
+    features: Sequence[Feature],
     clock: Clock,
     scopes: Collection[str] = (),
     counts: Counts | None = None,
@@ -53,10 +53,10 @@ def open_backend(
     entered.
     """
     if settings.storage.database == "sqlite":
-        return embedded.open_embedded(settings, hub, clock, scopes, counts, launched)
+        return embedded.open_embedded(settings, features, clock, scopes, counts, launched)
     from server.assembly.node import open_cluster  # 30 MB: only where PostgreSQL is used
 
-    return open_cluster(settings, hub, scopes, counts)
+    return open_cluster(settings, features, scopes, counts)
 
 
 async def check_database(settings: Settings) -> str:

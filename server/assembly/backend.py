@@ -1,36 +1,26 @@
 """What all backends share: the parts of an open one, and functions that help to open it."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from server.core.background import in_background
-from server.core.clock import Clock, zone_of
+from server.core.clock import Clock
 from server.core.data_dir import DataDir
 from server.core.errors import StoreUnavailable
-from server.core.ports import Cookies, FileStore, Sessions, Store, Workplace
+from server.core.hooks import Hooks
+from server.core.ports import Cookies, FileStore, Sessions, Workplace
 from server.core.unusable import DataDirUnusable
-from server.feeds.covers import Covers
-from server.feeds.feed_store import Feeds
+from server.feature import Added, Feature, Kernel
 from server.files.workplace import LocalWorkplace
-from server.library.library_actions import LibraryActions
-from server.library.placements import LibraryFiles, PlacementStore
-from server.memory.remembering import Media
-from server.notices.deliveries import Outbox
-from server.settings import ConfigurationError, LibrarySettings, Settings, StorageSettings
-from server.subscriptions.looker import Looker
-from server.subscriptions.subscribing import Subscriptions
-from server.subscriptions.subscription import SubscriptionStore
-from server.tasks.disk_space import Disk
-from server.tasks.fork_servers import ForkServers
+from server.settings import ConfigurationError, Settings, StorageSettings
+from server.storage.statements import StoreHooks
+from server.tasks.hub import Hub
 from server.tasks.inspector import Inspector
 from server.tasks.janitor import for_ever
-from server.tasks.job_builder import JobMaker
 from server.tasks.rate_windows import LOOK_EVERY, Pacer
 from server.tasks.readiness import Readiness, Ready
-from server.tasks.runner import Runner
 from server.tasks.service import Tasks
 
 
@@ -41,149 +31,65 @@ class Backend:
     inspector: Inspector
     readiness: Ready
     sessions: Sessions
-    outbox: Outbox
-    media: Media
-    feeds: Feeds
-    covers: Covers
-    subscriptions: Subscriptions
-    placements: PlacementStore
-    library_actions: LibraryActions
     clock: Clock
     cookies: Cookies
     workplace: Workplace
+    hub: Hub
+    hooks: Hooks
+    added: Sequence[Added]
 
 
-class Opened(Store, Protocol):
-    """A store with all that is in the database."""
-
-    @property
-    def sessions(self) -> Sessions: ...
-
-    @property
-    def outbox(self) -> Outbox: ...
-
-    @property
-    def media(self) -> Media: ...
-
-    @property
-    def feeds(self) -> Feeds: ...
-
-    @property
-    def subscriptions(self) -> SubscriptionStore: ...
-
-    @property
-    def placements(self) -> PlacementStore: ...
+async def open_features(stack: AsyncExitStack, features: Iterable[Feature], kernel: Kernel) -> list[Added]:
+    """They are open until `stack` closes."""
+    return [await stack.enter_async_context(feature.open(kernel)) for feature in features]
 
 
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What a server of either mode is put together of."""
+def readiness_of(kernel: Kernel, added: Iterable[Added]) -> Readiness:
+    """What `/readyz` looks at here."""
+    return Readiness(
+        kernel.store.ping,
+        kernel.disk,
+        kernel.fork_server,
+        kernel.jobs.tools,
+        kernel.files.ping,
+        trouble=kernel.workplace.trouble,
+        others=[check for each in added for check in each.checks],
+    )
 
-    settings: Settings
-    store: Opened
-    tasks: Tasks
-    files: FileStore
-    workplace: Workplace
-    fork_server: ForkServers
-    jobs: JobMaker
-    cookies: Cookies
-    library: LibraryFiles | None
-    clock: Clock
-    disk: Disk
 
-    @asynccontextmanager
-    async def follow(self, runner: Runner, *, exist: bool, alone: bool) -> AsyncIterator[None]:
-        """Look at subscriptions, and fill the library if there is one, for as long as the block lasts.
+def backend_of(kernel: Kernel, hub: Hub, added: Sequence[Added], readiness: Ready) -> Backend:
+    return Backend(
+        hub=hub,
+        tasks=kernel.tasks,
+        files=kernel.files,
+        inspector=Inspector(
+            kernel.fork_server, kernel.workplace, kernel.settings.downloads, kernel.jobs, kernel.cookies
+        ),
+        readiness=readiness,
+        sessions=kernel.store.sessions,
+        clock=kernel.clock,
+        cookies=kernel.cookies,
+        workplace=kernel.workplace,
+        hooks=kernel.hooks,
+        added=added,
+    )
 
-        Unless they `exist`, there is no subscription yet; `alone`: no other server does this.
-        """
-        looker = Looker(
-            self.store.subscriptions,
-            self.tasks,
-            self.fork_server,
-            self.workplace,
-            self.jobs,
-            self.cookies,
-            self.settings.downloads,
-            self.settings.subscriptions,
-            self.clock,
-        )
-        runner.refused = looker.told_of_refusal
-        async with AsyncExitStack() as stack:
-            looking = looker.run(exist=exist, alone=alone)
-            await stack.enter_async_context(in_background(looking, "looks"))
-            if self.library:
-                from server.library.placer import Placer  # of no use without a library
 
-                zone = zone_of(self.settings.library.time_zone)
-                own = (self.store.placements, self.tasks, self.files, self.library, self.clock, zone)
-                await stack.enter_async_context(in_background(Placer(*own).run(alone=alone), "library"))
-            yield
+def store_hooks(features: Iterable[Feature], settings: Settings) -> list[StoreHooks]:
+    return [feature.store_hooks(settings) for feature in features if feature.store_hooks]
 
-    @asynccontextmanager
-    async def keep_yt_dlp_new(self) -> AsyncIterator[None]:
-        """Look for a newer yt-dlp once a day, if `updates.yt_dlp` says so; nothing is loaded else."""
-        if self.settings.updates.yt_dlp != "daily":
-            yield
-            return
-        from server.updates.daily_update import look_daily
 
-        data_dir, downloads = self.settings.storage.data_dir, self.settings.downloads
-        looking = look_daily(self.fork_server, data_dir, downloads.min_free_disk, downloads.ffmpeg)
-        async with in_background(looking, "updates"):
-            yield
+@asynccontextmanager
+async def cookies_described(cookies: Cookies) -> AsyncIterator[None]:
+    """Meanwhile work out what lists tell of cookie files that a release before has stored."""
 
-    @asynccontextmanager
-    async def describe_cookies(self) -> AsyncIterator[None]:
-        """Meanwhile work out what lists tell of cookie files that a release before has stored."""
+    async def describe() -> None:
+        with suppress(StoreUnavailable):  # the first list does it
+            async for _ in cookies.facts():
+                pass
 
-        async def describe() -> None:
-            with suppress(StoreUnavailable):  # the first list does it
-                async for _ in self.cookies.facts():
-                    pass
-
-        async with in_background(describe(), "cookies"):
-            yield
-
-    def readiness(self, *, fills_library: bool = True) -> Readiness:
-        """What `/readyz` looks at here; at the library only where this server fills it."""
-        return Readiness(
-            self.store.ping,
-            self.disk,
-            self.fork_server,
-            self.jobs.tools,
-            self.files.ping,
-            trouble=self.workplace.trouble,
-            library=self.library if fills_library else None,
-        )
-
-    def backend(self, readiness: Ready) -> Backend:
-        store, settings = self.store, self.settings
-        working = (self.fork_server, self.workplace)
-        return Backend(
-            tasks=self.tasks,
-            files=self.files,
-            inspector=Inspector(*working, settings.downloads, self.jobs, self.cookies),
-            readiness=readiness,
-            sessions=store.sessions,
-            outbox=store.outbox,
-            media=store.media,
-            feeds=store.feeds,
-            covers=Covers(*working, self.jobs),
-            subscriptions=Subscriptions(store.subscriptions, self.tasks, settings.subscriptions, self.clock),
-            placements=store.placements,
-            library_actions=LibraryActions(
-                store.placements,
-                store.subscriptions,
-                store.media,
-                self.library,
-                self.clock,
-                zone_of(settings.library.time_zone),
-            ),
-            clock=self.clock,
-            cookies=self.cookies,
-            workplace=self.workplace,
-        )
+    async with in_background(describe(), "cookies"):
+        yield
 
 
 def make(data_dir: Path) -> None:
@@ -225,18 +131,6 @@ def explained(data_dir: Path) -> Iterator[None]:
         yield
     except OSError as exc:
         raise DataDirUnusable(exc.filename or data_dir, f"cannot be written ({exc.strerror})") from exc
-
-
-def library_of(settings: LibrarySettings) -> LibraryFiles | None:
-    """The library's folder; None if there is no library."""
-    if settings.path is None:
-        return None
-    # Of no use without a library.
-    from server.library.library_folder import METHODS, LibraryFolder
-    from server.library.placing import PlacedFiles
-
-    methods = METHODS[settings.method]
-    return PlacedFiles(LibraryFolder(settings.path, methods, settings.file_mode, settings.folder_mode))
 
 
 @asynccontextmanager

@@ -2,25 +2,38 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import timedelta
 from functools import partial
 
-from server.assembly.backend import Backend, Parts, data_dir_of, empty, library_of, make, paced, prepare
+from server.assembly.backend import (
+    Backend,
+    backend_of,
+    cookies_described,
+    data_dir_of,
+    empty,
+    make,
+    open_features,
+    paced,
+    prepare,
+    readiness_of,
+    store_hooks,
+)
 from server.assembly.file_store import open_files
 from server.core.background import in_background
 from server.core.clock import Clock
 from server.core.counts import Counts
 from server.core.errors import StorageAway
 from server.core.events import Completed, Event, Requeued, Waits
+from server.core.hooks import Hooks
 from server.core.models import SCHEDULED, Queued, Stage, TaskStatus
 from server.core.ports import FileStore
+from server.feature import Feature, Kernel
 from server.files.cookie_folder import LocalCookies
 from server.files.free_space import make_room
 from server.files.public_names import short_of
 from server.files.workplace import LocalWorkplace
-from server.notices.deliveries import tells_of
 from server.settings import Settings
 from server.storage.sqlite import DATABASE, LOCK, SqliteStore, explained, open_lock, open_store
 from server.tasks.children import Launched
@@ -44,7 +57,7 @@ log = logging.getLogger(__name__)
 @asynccontextmanager
 async def open_embedded(
     settings: Settings,
-    hub: Hub,
+    features: Sequence[Feature],
     clock: Clock,
     scopes: Collection[str],
     counts: Counts | None = None,
@@ -67,12 +80,12 @@ async def open_embedded(
                 max_queued=downloads.max_queued,
                 find_short=short_of,
                 data=data,
-                tells=tells_of(default=settings.webhooks.default, notify=settings.notify.names),
+                hooks=store_hooks(features, settings),
                 counts=counts,
                 clock=clock,
             )
         )
-        hub.now = lambda: clock.now().timestamp()
+        hub, hooks = Hub(lambda: clock.now().timestamp()), Hooks()
         jobs = JobMaker(downloads, find_tools(downloads.ffmpeg))
         cookies = LocalCookies(data.path / "cookies", data)
         plugins = plugins_of(jobs, lambda: workplace.scratch)
@@ -81,7 +94,7 @@ async def open_embedded(
         )
         recorder, disk = Recorder(store, hub, clock, files, counts), Disk(data_dir, downloads.min_free_disk)
         own = (workplace, files, downloads, jobs, cookies, clock, Reserve(disk))
-        runner = Runner(store, recorder, fork_server, *own)
+        runner = Runner(store, recorder, fork_server, *own, hooks.attempt_failed)
         if downloads.rate_windows:
             await stack.enter_async_context(paced(Pacer(downloads, runner, clock.wall)))
         dispatcher = LocalDispatcher(
@@ -99,7 +112,6 @@ async def open_embedded(
         with explained(data_dir / DATABASE):
             await carry_on(store, recorder, dispatcher, files, tasks, clock)
             await store.sessions.end_others(scopes)
-            await store.outbox.release_all()
         watch = DiskWatch(
             runner.reserve, tasks, dispatcher, partial(make_room, workplace, store), workplace.trouble
         )
@@ -110,18 +122,27 @@ async def open_embedded(
             (watch.watch(), "disk"),
         ):
             await stack.enter_async_context(in_background(work, name))
-        library = library_of(settings.library)
-        parts = Parts(
-            settings, store, tasks, files, workplace, fork_server, jobs, cookies, library, clock, disk
-        )
-        following = parts.follow(runner, exist=store.had_subscriptions, alone=True)
-        await stack.enter_async_context(following)
         if downloads.retention_hours:
             expiry = keep_removing_expired(store, tasks, clock, downloads.retention_hours)
             await stack.enter_async_context(in_background(expiry, "retention"))
-        await stack.enter_async_context(parts.describe_cookies())
-        await stack.enter_async_context(parts.keep_yt_dlp_new())
-        yield parts.backend(parts.readiness())
+        kernel = Kernel(
+            settings=settings,
+            store=store,
+            tasks=tasks,
+            files=files,
+            workplace=workplace,
+            fork_server=fork_server,
+            jobs=jobs,
+            cookies=cookies,
+            clock=clock,
+            disk=disk,
+            hooks=hooks,
+            is_alone=True,
+            runs_tasks=True,
+        )
+        await stack.enter_async_context(cookies_described(cookies))
+        added = await open_features(stack, features, kernel)
+        yield backend_of(kernel, hub, added, readiness_of(kernel, added))
 
 
 async def carry_on(

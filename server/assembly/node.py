@@ -5,11 +5,23 @@ Decisions: docs/decisions/cluster.md
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, suppress
 from functools import partial
 
-from server.assembly.backend import Backend, Parts, data_dir_of, empty, library_of, make, paced, prepare
+from server.assembly.backend import (
+    Backend,
+    backend_of,
+    cookies_described,
+    data_dir_of,
+    empty,
+    make,
+    open_features,
+    paced,
+    prepare,
+    readiness_of,
+    store_hooks,
+)
 from server.assembly.backend import explained as explained_files
 from server.assembly.file_store import open_files
 from server.cluster.admission import Admission
@@ -30,11 +42,12 @@ from server.cluster.worker import Jobs, carry_out_wishes
 from server.core.background import in_background
 from server.core.counts import Counts
 from server.core.errors import StoreUnavailable
+from server.core.hooks import Hooks
 from server.core.unusable import DatabaseUnusable, FilesUnusable
+from server.feature import Feature, Kernel
 from server.files.free_space import make_room
 from server.files.public_names import short_of
 from server.files.workplace import LocalWorkplace
-from server.notices.deliveries import tells_of
 from server.settings import Settings
 from server.storage.postgresql.connection import PLACE, explained, one_line
 from server.storage.postgresql.store import open_store
@@ -63,7 +76,10 @@ SWEEP_AT_MOST = 1.0  # seconds between sweeps where hosts have limits: tasks bec
 
 @asynccontextmanager
 async def open_cluster(
-    settings: Settings, hub: Hub, scopes: Collection[str], counts: Counts | None = None
+    settings: Settings,
+    features: Sequence[Feature],
+    scopes: Collection[str],
+    counts: Counts | None = None,
 ) -> AsyncIterator[Backend]:
     """Raises what `server.assembly.open_backend` does."""
     url, downloads, storage = settings.storage.database, settings.downloads, settings.storage
@@ -96,12 +112,12 @@ async def open_cluster(
                 max_queued=downloads.max_queued,
                 find_short=short_of,
                 admits=admission,
-                tells=tells_of(default=settings.webhooks.default, notify=settings.notify.names),
+                hooks=store_hooks(features, settings),
                 counts=counts,
             )
         )
         clock = store.clock
-        hub.now, hub.lag = lambda: clock.now().timestamp(), HEARD_WITHIN
+        hub, hooks = Hub(lambda: clock.now().timestamp(), HEARD_WITHIN), Hooks()
         database = await enter(open_database(url, CONNECTIONS))
         await enter(app.open_async(Shared(database)))
         # Of a worker whose partial files no other node sees.
@@ -117,10 +133,10 @@ async def open_cluster(
         fork_server = await enter(ForkServers(tools.ffmpeg, tools.deno, data_dir, None, plugins))
         disk = Disk(data_dir, downloads.min_free_disk)
         own = (fork_server, workplace, files, downloads, jobs, cookies, clock)
-        runner = Runner(store, recorder, *own, Reserve(disk, elsewhere=own_disks))
+        reserve = Reserve(disk, elsewhere=own_disks)
+        runner = Runner(store, recorder, *own, reserve, hooks.attempt_failed)
         nodes = Nodes(database, settings.workers.lost_after)
         sweeper = Sweeper(database, recorder, admission, settings.workers.lost_after)
-        library = library_of(settings.library)
         worker: Jobs | None = None
         supervisor: Supervisor | None = None
         if me.is_worker:
@@ -140,8 +156,20 @@ async def open_cluster(
         dispatcher = SharedDispatcher(database, admission, nodes, supervisor, worker)
         turns = await enter(open_turns(url))
         tasks = Tasks(store, recorder, hub, dispatcher, turns, files, RoomAnywhere(disk, nodes), clock)
-        parts = Parts(
-            settings, store, tasks, files, workplace, fork_server, jobs, cookies, library, clock, disk
+        kernel = Kernel(
+            settings=settings,
+            store=store,
+            tasks=tasks,
+            files=files,
+            workplace=workplace,
+            fork_server=fork_server,
+            jobs=jobs,
+            cookies=cookies,
+            clock=clock,
+            disk=disk,
+            hooks=hooks,
+            is_alone=False,
+            runs_tasks=me.is_worker,
         )
 
         with _explained():
@@ -207,17 +235,14 @@ async def open_cluster(
                 chores.append((partial(remove_expired, store, tasks, clock, hours), CHORES_EVERY))
             for chore, pause in chores:
                 await enter(in_background(for_ever(partial(presence.do_for_all, chore), pause), "chore"))
-
-            # A node that only answers clients needs not see the library's folder.
-            await enter(parts.follow(runner, exist=True, alone=False))
         else:
             looking = files.look_after_ends(store, await store.recent(ENDED_LATELY))
             await enter(in_background(looking, "late attempts"))
 
-        await enter(parts.describe_cookies())
-        await enter(parts.keep_yt_dlp_new())
-        readiness = parts.readiness(fills_library=me.is_worker)
-        yield parts.backend(SharedReadiness(readiness, nodes, me, relay, clock))
+        await enter(cookies_described(cookies))
+        added = await open_features(stack, features, kernel)
+        readiness = SharedReadiness(readiness_of(kernel, added), nodes, me, relay, clock)
+        yield backend_of(kernel, hub, added, readiness)
 
 
 @contextmanager

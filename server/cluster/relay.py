@@ -25,12 +25,11 @@ from server.core.unusable import DatabaseUnusable
 from server.storage.postgresql.announcing import (
     CHANNEL,
     Changed,
-    Deliveries,
     Gone,
     Hello,
     LoggedOut,
-    Looks,
     QueueChanged,
+    Signal,
     unpacked,
 )
 from server.storage.postgresql.connection import PLACE, POOLER, answering, connect, one_line, sever
@@ -171,9 +170,7 @@ class Relay:
                 self._removals.missed()
             self._hub.queue_changed()  # perhaps: whoever watches it looks
             self._hub.missed()
-            self._store.outbox.heard()
-            self._store.subscriptions.heard()
-            self._store.placements.heard()
+            self._store.signals.give_all()
             await self._store.sessions.catch_up()
             self._read = {}
             ids = [task_id for task_id in self._hub.watched() if task_id is not None]
@@ -197,11 +194,9 @@ class Relay:
         sender, news = unpacked(notify.payload)
         if sender == self._store.writer.name:  # the recorder has told the hub already
             self._said.set()
-            if any(isinstance(one, Deliveries) for one in news):
-                self._store.outbox.heard()
-            if any(isinstance(one, Looks) for one in news):
-                self._store.subscriptions.heard()
-                self._store.placements.heard()
+            for one in news:
+                if isinstance(one, Signal):
+                    self._store.signals.give(one.name)
             return
         for one in news:
             match one:
@@ -213,11 +208,8 @@ class Relay:
                         self._removals.removed(task_id)
                 case LoggedOut(session_id):
                     self._store.sessions.heard(session_id)
-                case Deliveries():
-                    self._store.outbox.heard()
-                case Looks():
-                    self._store.subscriptions.heard()
-                    self._store.placements.heard()
+                case Signal(name):
+                    self._store.signals.give(name)
                 case QueueChanged():
                     self._hub.queue_changed()
                 case Changed(task_id, revision):

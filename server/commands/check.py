@@ -10,8 +10,9 @@ from tempfile import TemporaryDirectory
 
 from server.app import check_base_path
 from server.assembly import DatabaseUnusable, FilesUnusable, check_database, check_files
-from server.assembly.backend import data_dir_of, library_of
+from server.assembly.backend import data_dir_of
 from server.core.data_dir import DataDir
+from server.library.library_check import library_check, library_of
 from server.settings import Settings
 from server.tasks.children import ForkServer
 from server.tasks.disk_space import Disk
@@ -22,7 +23,6 @@ from server.tasks.readiness import (
     Check,
     disk_check,
     insist_on,
-    library_check,
     parts_check,
     plugins_check,
     sandbox_check,

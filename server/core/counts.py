@@ -7,7 +7,6 @@ from datetime import datetime
 from server.core.models import TaskStatus
 
 SECONDS = (0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0, 86_400.0)
-TRIES = ("delivered", "failed", "given up")  # what becomes of a try to deliver
 MOST_NAMES = 100  # of extractors, and of error codes: what comes beyond them counts as `other`
 
 
@@ -40,7 +39,6 @@ class Counts:
     def __init__(self) -> None:
         self.requests: Counter[tuple[str, str, int]] = Counter()  # method, route, status
         self.ends: Counter[tuple[str, str, str]] = Counter()  # stage, error code, extractor
-        self.tries: Counter[str] = Counter()  # deliveries to webhooks, by outcome
         self.child_starts = 0
         self.file_bytes = 0
         self.downloaded_bytes = 0

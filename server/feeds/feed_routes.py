@@ -24,7 +24,7 @@ from pydantic_core import PydanticCustomError
 
 from server.api.bodies import client_has, respond_json
 from server.api.downloads import CONDITIONS, SANDBOX_POLICY, replies, replies_to_head, send
-from server.api.keys import CLOCK, COVERS, FEEDS, FILES, SETTINGS, TASKS
+from server.api.keys import CLOCK, FILES, SETTINGS, TASKS
 from server.api.openapi.operation import (
     BINARY,
     HAS_IT,
@@ -41,7 +41,7 @@ from server.api.openapi.operation import (
 from server.api.page import PAGE
 from server.api.payload import dumps
 from server.api.route import Access, get, post
-from server.api.security import DOORS, open_to_all_pages
+from server.api.security import open_to_all_pages
 from server.core import errors
 from server.core.attachment import disposition
 from server.core.errors import (
@@ -55,10 +55,11 @@ from server.core.errors import (
 from server.core.long_work import compute
 from server.core.models import Says, StoredFile, TaskStatus, check_url, without_password
 from server.core.ports import Stream
-from server.feeds.covers import LARGEST_PICTURE
-from server.feeds.feed_store import Listed
+from server.feeds.covers import LARGEST_PICTURE, Covers
+from server.feeds.feed_store import Feeds, Listed
 from server.feeds.podcast_xml import Enclosed, Episode, Podcast, one_line, plain, written
 from server.subscriptions import opml
+from server.subscriptions.feed_addresses import address_of
 from server.subscriptions.subscription import FEED_NAME, Subscription, moment_of
 
 RSS, OPML, JPEG = "application/rss+xml", "text/x-opml", "image/jpeg"
@@ -117,14 +118,10 @@ class FeedShelf:
             self._size -= len(oldest.body)
 
 
+_SCHEMAS = "server.feeds.feed_schemas"  # of responses
+FEEDS: web.AppKey[Feeds] = web.AppKey("feeds")
+COVERS = web.AppKey("covers", Covers)
 SHELF = web.AppKey("shelf of feeds", FeedShelf)
-
-
-def address_of(request: web.Request, secret: str, path: str) -> str:
-    """Below the secret of all feeds: at `feeds.public_url`, else as the client reaches this server."""
-    settings = request.app[SETTINGS]
-    base = settings.feeds.public_url or request.app[DOORS].origin(request) + settings.server.base_path
-    return f"{base}/feeds/{secret}{path}"
 
 
 async def feed(request: web.Request) -> web.Response:
@@ -575,7 +572,12 @@ ROUTES = [
             "feed_addresses",
             "Feeds",
             "Where the list of all podcast feeds is",
-            {200: Reply("Its address, with the secret of all feeds", {JSON: "FeedAddresses"})},
+            {
+                200: Reply(
+                    "Its address, with the secret of all feeds",
+                    {JSON: f"{_SCHEMAS}:FeedAddresses"},
+                )
+            },
             parameters=READER,
         ),
     ),
@@ -586,7 +588,7 @@ ROUTES = [
             "renew_feeds",
             "Feeds",
             "Change the secret of all podcast feeds",
-            {200: Reply("The new address", {JSON: "FeedAddresses"})},
+            {200: Reply("The new address", {JSON: f"{_SCHEMAS}:FeedAddresses"})},
             "The addresses of all feeds change: who has the old ones reads nothing any more.",
             parameters=READER,
             errors=OF_CHANGES,

@@ -6,11 +6,10 @@ from typing import Any
 
 from server.feeds.feed_store import Listed
 from server.storage.statements import Row, Statements, Tables, Transactions, fetch_in
-from server.subscriptions.feed_names import SECRET, fresh_secret
+from server.subscriptions.feed_names import SECRET, fresh_secret, secret_of_feeds
 from server.subscriptions.subscription import Subscription
 from server.subscriptions.subscription_rows import COLUMNS, readable
 
-_SECRET = "SELECT value FROM secrets WHERE name = ?"  # noqa: S105
 _RENEW = "UPDATE secrets SET value = ? WHERE name = ?"
 _OF_FEEDS = ", ".join(f"s.{name.strip()}" for name in COLUMNS.split(","))
 _FIND = f"""
@@ -40,21 +39,21 @@ class FeedRows:
         self._transactions = transactions
 
     async def secret(self) -> str | None:
-        return await self._transactions.read(_secret)
+        return await self._transactions.read(secret_of_feeds)
 
     async def renew(self) -> str | None:
         fresh = fresh_secret()
 
         async def work(tables: Tables) -> str | None:
             await tables.run(_RENEW, (fresh, SECRET))
-            return await _secret(tables)
+            return await secret_of_feeds(tables)
 
         return await self._transactions.write(work)
 
     async def find(self, name: str) -> tuple[str | None, Subscription | None]:
         async def work(tables: Statements) -> tuple[str | None, Subscription | None]:
             rows = await tables.fetch(_FIND, (name,))
-            return await _secret(tables), next(readable(rows), None)
+            return await secret_of_feeds(tables), next(readable(rows), None)
 
         return await self._transactions.read(work)
 
@@ -62,14 +61,13 @@ class FeedRows:
         async def work(tables: Statements) -> tuple[str | None, list[tuple[str, Subscription]]]:
             rows = await tables.fetch(_ALL)
             found = [(name, one) for name, *row in rows for one in readable([tuple(row)])]
-            return await _secret(tables), found
+            return await secret_of_feeds(tables), found
 
         return await self._transactions.read(work)
 
     async def fetched(self, subscription_id: str, most: int) -> Sequence[Listed]:
-        there = self._transactions.iso.format("coalesce(i.fetched_at, i.found_at)")
-
         async def work(tables: Statements) -> list[Row]:
+            there = tables.dialect.iso.format("coalesce(i.fetched_at, i.found_at)")
             return await tables.fetch(_FETCHED.replace("{there}", there), (subscription_id, most))
 
         return [Listed(*row) for row in await self._transactions.read(work)]
@@ -85,7 +83,3 @@ class FeedRows:
             return await tables.fetch(_HAS, (task_id, subscription_id))
 
         return bool(await self._transactions.read(work))
-
-
-async def _secret(tables: Statements) -> str | None:
-    return next((value for (value,) in await tables.fetch(_SECRET, (SECRET,))), None)

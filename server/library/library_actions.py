@@ -9,13 +9,12 @@ import asyncio
 import html
 import re
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import tzinfo
 from typing import Any
 
 from server.core.clock import Clock
-from server.core.errors import LibraryIsAway, LibraryIsBusy, SubscriptionNotFound
+from server.core.errors import LibraryIsAway, LibraryIsBusy
 from server.core.library import Library
 from server.core.media_keys import key_of_link
 from server.library.library_names import has_own_folder, label_of, place_of
@@ -33,7 +32,6 @@ from server.library.placements import (
     show_of,
 )
 from server.memory.remembering import Media
-from server.subscriptions.subscription import SubscriptionStore
 
 MOST_TOLD = 100
 PAGE = 200  # sets, or files, read at once
@@ -69,14 +67,12 @@ class LibraryActions:
     def __init__(
         self,
         store: PlacementStore,
-        subscriptions: SubscriptionStore,
         media: Media,
         library: LibraryFiles | None,
         clock: Clock,
         zone: tzinfo,
     ) -> None:
         self._store = store
-        self._subscriptions = subscriptions
         self._media = media
         self._library = library
         self._clock = clock
@@ -127,9 +123,7 @@ class LibraryActions:
     ) -> FileSet:
         """The set as its subscription wants it now, in the folder that its show's newest film gives it."""
         if one.holder not in wanted_of:
-            wanted_of[one.holder] = None
-            with suppress(SubscriptionNotFound):
-                wanted_of[one.holder] = (await self._subscriptions.get(one.holder)).wanted.library
+            wanted_of[one.holder] = await self._store.wanted_of(one.holder)
         target = replace(one, wanted=wanted_of[one.holder] or one.wanted)
         film = film_of(target, self._zone)
         place = place_of(target.wanted, film)

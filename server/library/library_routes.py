@@ -10,14 +10,18 @@ from typing import Any, Final
 from aiohttp import web
 
 from server.api.bodies import read_object, respond_json, validated
-from server.api.keys import LIBRARY_ACTIONS, TASKS
+from server.api.keys import TASKS
 from server.api.openapi.operation import JSON, OF_CHANGES, READER, Operation, Reply
 from server.api.route import post
 from server.core.errors import LibraryIsAway, LibraryIsBusy
 from server.core.library import Library
+from server.library.library_actions import LibraryActions
 from server.library.library_names import Film, episode_of, place_of, roles_of
-from server.library.placements import LibraryRequest
+from server.library.placements import LibraryRequest, PlacementStore
 
+_SCHEMAS = "server.library.library_schemas"  # of responses
+LIBRARY_ACTIONS = web.AppKey("library_actions", LibraryActions)
+PLACEMENTS: web.AppKey[PlacementStore] = web.AppKey("placements")
 _DAY: Final = date(2026, 3, 14)
 _SAMPLES: Final = (
     Film(
@@ -86,7 +90,12 @@ ROUTES = [
             "previewLibrary",
             "Library",
             "What paths would be",
-            {200: Reply("Those of three films that are made up", {JSON: "LibraryPreview"})},
+            {
+                200: Reply(
+                    "Those of three films that are made up",
+                    {JSON: f"{_SCHEMAS}:LibraryPreview"},
+                )
+            },
             "The body is that of `library` in a request. Nothing is fetched, and nothing is written.",
             parameters=READER,
             body=Library,
@@ -100,7 +109,7 @@ ROUTES = [
             "act_on_library",
             "Library",
             "Rename, verify or describe all that lies there",
-            {200: Reply("What was done, or would be", {JSON: "LibraryOutcome"})},
+            {200: Reply("What was done, or would be", {JSON: f"{_SCHEMAS}:LibraryOutcome"})},
             "Moves and rewritten files are made in the background.",
             parameters=READER,
             body=LibraryRequest,

@@ -2,11 +2,13 @@
 
 import json
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Any, Literal
 
 from server.core.library import Library
+from server.core.models import Stage
 from server.library.placements import (
     NOBODY,
     OTHER_TASKS,
@@ -18,12 +20,24 @@ from server.library.placements import (
     folded,
     is_same_place,
     of_folder,
+    set_of_request,
 )
-from server.storage.statements import HeardTable, Row, Statements, Tables, fetch_in, insert
+from server.storage.statements import (
+    Dialect,
+    Ended,
+    Row,
+    Statements,
+    StoreHooks,
+    Tables,
+    Transactions,
+    fetch_in,
+    insert,
+)
 from server.storage.task_rows import read_status, readable
 
 log = logging.getLogger(__name__)
 
+CHANGED = "looks"  # the signal that there is something to be placed, or a subscription to be looked at
 LATEST = 86_400.0  # seconds: what is due later was put off by a clock that was ahead
 MOST_LEASE = 3600.0  # seconds: the same of a lease
 MOST_OTHERS = 20  # earlier tasks of a set that is placed, which are told where it is later
@@ -125,6 +139,27 @@ async def to_be_placed(tables: Statements, sets: Iterable[FileSet]) -> None:
         await tables.run(_WAITS, (one.task_id, _wanted(one), about, one.not_before, one.set_id))
 
 
+async def place_ended(tables: Statements, ended: Sequence[Ended], now: datetime) -> Collection[str]:
+    """Have placed what tasks that end now have fetched, each as its last attempt was asked for."""
+    completed = [one for one in ended if one.status.stage is Stage.COMPLETED]
+    placing = [one for each in completed if (one := set_of_request(each.wanted, each.status))]
+    if not placing:
+        return ()
+    await to_be_placed(tables, placing)
+    return (CHANGED,)
+
+
+def _unplaced(dialect: Dialect, now: datetime) -> tuple[str, Sequence[object]]:
+    """What is to go into the library stays until it is there."""
+    waits = """
+        SELECT 1 FROM file_sets WHERE file_sets.task_id = tasks.task_id
+        AND file_sets.state IN ('waiting', 'telling')"""
+    return f"EXISTS ({waits})", ()
+
+
+HOOKS = StoreHooks(place_ended, _unplaced)
+
+
 async def leave_items(tables: Statements, subscription_id: str, keys: Iterable[str]) -> None:
     """Have all deleted that items have placed."""
     chosen = list(dict.fromkeys(keys))
@@ -148,8 +183,14 @@ async def made_by_looks(tables: Statements, task_ids: Sequence[str]) -> list[str
     return [task_id for task_id in task_ids if task_id in made]
 
 
-class PlacementRows(HeardTable):
+class PlacementRows:
     """See `server.library.placements.PlacementStore`."""
+
+    def __init__(self, transactions: Transactions) -> None:
+        self._transactions = transactions
+
+    def listen(self, called: Callable[[], None]) -> None:
+        self._transactions.signals.listen(CHANGED, called)
 
     async def was_filled(self) -> bool:
         sql = "SELECT 1 FROM placed WHERE state <> 'reserved' LIMIT 1"
@@ -178,6 +219,19 @@ class PlacementRows(HeardTable):
 
         for source_key, findings, published_at in await self._transactions.read(work):
             return source_key, json.loads(findings).get("title"), published_at
+        return None
+
+    async def wanted_of(self, subscription_id: str) -> Library | None:
+        async def work(tables: Statements) -> list[Row]:
+            sql = "SELECT wanted FROM subscriptions WHERE subscription_id = ?"
+            return await tables.fetch(sql, (subscription_id,))
+
+        for (wanted,) in await self._transactions.read(work):
+            try:
+                told = json.loads(wanted).get("library")
+                return None if told is None else Library.model_validate_json(json.dumps(told), extra="ignore")
+            except (ValueError, AttributeError):  # it is damaged, or of a newer release
+                return None
         return None
 
     async def due_in(self, now: float) -> float | None:
@@ -377,7 +431,7 @@ class PlacementRows(HeardTable):
 
     async def leave_task(self, task_id: str) -> None:
         async def work(tables: Tables) -> None:
-            tables.wake()
+            tables.wake(CHANGED)
             await tables.run(f"{_LEAVE} WHERE task_id = ?", (task_id,))
             await tables.run(
                 "UPDATE items SET state = 'expired', reason = 'by_client', not_before = NULL"
@@ -407,7 +461,7 @@ class PlacementRows(HeardTable):
 
     async def redo(self, sets: Sequence[FileSet], state: Literal["redoing", "describing"]) -> int:
         async def work(tables: Tables) -> int:
-            tables.wake()
+            tables.wake(CHANGED)
             await tables.alone()
             count = 0
             for one in sets:

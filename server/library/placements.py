@@ -297,6 +297,10 @@ class PlacementStore(Protocol):
         """
         ...
 
+    async def wanted_of(self, subscription_id: str) -> Library | None:
+        """Where its files go now; None if it has ended, wants no place there, or cannot be read."""
+        ...
+
     async def due_in(self, now: float) -> float | None:
         """Seconds until a set is due, at most 0 if one is; None if there is nothing to do."""
         ...

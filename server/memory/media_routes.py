@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from server.api.bodies import Query, received_text, respond_json
 from server.api.connections import CONNECTIONS
-from server.api.keys import CLOCK, MEDIA
+from server.api.keys import CLOCK
 from server.api.openapi.operation import JSON, OF_CHANGES, READER, Operation, Parameter, Reply
 from server.api.route import get, post
 from server.api.spool import Turns
@@ -26,7 +26,10 @@ from server.core.long_work import compute
 from server.core.media_keys import archived_key, keys_of_link
 from server.core.models import MAX_URL, check_url
 from server.core.shielding import to_the_end
+from server.memory.remembering import Media
 
+_SCHEMAS = "server.memory.media_schemas"  # of responses
+MEDIA: web.AppKey[Media] = web.AppKey("media")
 MAX_ARCHIVE = 8 << 20  # bytes: some 300,000 lines
 AT_ONCE = 500  # lines in a transaction; others are written in between
 PIECE = 64 * 1024  # bytes that are read in one go, if there are not so many keys before
@@ -127,7 +130,7 @@ ROUTES = [
             "media",
             "Library",
             "Was it fetched before?",
-            {200: Reply("It was", {JSON: "MediaFetched"})},
+            {200: Reply("It was", {JSON: f"{_SCHEMAS}:MediaFetched"})},
             "No source is asked.",
             parameters=(
                 Parameter(
@@ -148,7 +151,7 @@ ROUTES = [
             "importArchive",
             "Library",
             "Import what yt-dlp has fetched",
-            {200: Reply("What became of the lines", {JSON: "MediaTaken"})},
+            {200: Reply("What became of the lines", {JSON: f"{_SCHEMAS}:MediaTaken"})},
             "The file of `--download-archive`, at most 8 MiB: a line for each video, its extractor and id.",
             parameters=READER,
             text_bodies=("text/plain",),

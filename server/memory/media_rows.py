@@ -1,11 +1,21 @@
 """The memory as rows, on every database; see `server.memory.remembering`."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
+from datetime import datetime
 
-from server.memory.remembering import IMPORTED, Fetched, Remembered
-from server.storage.statements import Statements, Tables, Transactions, fetch_in, insert
+from server.core.models import Stage
+from server.memory.remembering import IMPORTED, Fetched, Remembered, remembered
+from server.storage.statements import (
+    Ended,
+    Statements,
+    StoreHooks,
+    Tables,
+    Transactions,
+    fetch_in,
+    insert,
+)
 
 LONGEST_MANNERS = 500  # characters, some thirty hashes; the newest come first
 # `{rows}` of one statement must be of different keys: PostgreSQL changes no row twice.
@@ -27,6 +37,18 @@ _BY_KEY = """
     SELECT media.key, fetched_at, tasks.task_id, manners, about FROM media
     LEFT JOIN tasks ON tasks.task_id = media.task_id AND stage = 'completed' AND NOT removed
     WHERE key IN ({keys})"""
+
+
+async def remember_ended(tables: Statements, ended: Sequence[Ended], now: datetime) -> Collection[str]:
+    """Remember what tasks that end now have fetched, each as its last attempt was asked for."""
+    completed = [one for one in ended if one.status.stage is Stage.COMPLETED]
+    found = [one for each in completed if (one := remembered(each.wanted, each.status))]
+    if found:
+        await remember(tables, found)
+    return ()
+
+
+HOOKS = StoreHooks(remember_ended)
 
 
 async def remember(tables: Statements, fetched: Iterable[Remembered]) -> None:

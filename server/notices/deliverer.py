@@ -5,19 +5,20 @@ Decisions: docs/decisions/notifications.md
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 
-from server.core.counts import Counts
 from server.core.errors import StoreUnavailable
 from server.notices.deliveries import LONGEST_WAIT, Delivery, Outbox
-from server.tasks.leases import LeasedWork
+from server.tasks.leases import LeasedWork, until_released
 
 log = logging.getLogger(__name__)
 
 PLAN = (5.0, 300.0, 1800.0, 7200.0, 18_000.0, 36_000.0, LONGEST_WAIT)  # seconds between a try and the next
 SLOTS = {("webhook", "default"): 128, ("notify",): 32}  # tries at once, of the kinds that share them
+TRIES = ("delivered", "failed", "given up")  # what becomes of a try
 LOOK_EVERY = 30.0  # seconds between looks that nobody has asked for: another node may have died
 
 Send = Callable[[Delivery], Awaitable[str | None]]
@@ -25,26 +26,33 @@ Send = Callable[[Delivery], Awaitable[str | None]]
 
 
 class Deliverer:
-    """`senders` by the kind of the addressee; a kind without one stays in the outbox."""
+    """`senders` by the kind of the addressee; a kind without one stays in the outbox. `tries` counts them, by
+    what came of them.
+    """
 
     def __init__(
         self,
         outbox: Outbox,
         senders: Mapping[str, Send],
-        counts: Counts | None = None,
+        tries: Counter[str] | None = None,
     ) -> None:
         self._outbox = outbox
         self._senders = senders
-        self._counts = counts or Counts()
+        self._tries = Counter[str]() if tries is None else tries
         self._works = [
             (kinds, LeasedWork("outbox", most))
             for group, most in SLOTS.items()
             if (kinds := [kind for kind in group if kind in senders])
         ]
 
-    async def run(self) -> None:
-        """Deliver until cancelled: what is under way then is tried again once its lease has ended."""
+    async def run(self, *, alone: bool) -> None:
+        """Deliver until cancelled: what is under way then is tried again once its lease has ended.
+
+        `alone`: no other server delivers.
+        """
         self._outbox.listen(self._call)
+        if alone:
+            await until_released(self._outbox.release_all)
         await asyncio.gather(
             *(work.run(partial(self._begin, kinds, work), LOOK_EVERY) for kinds, work in self._works)
         )
@@ -68,9 +76,7 @@ class Deliverer:
             log.exception("a delivery about %s failed by a fault of the service", delivery.task_id)
             error = "internal"
         again_in = PLAN[delivery.step] if delivery.step < len(PLAN) else None
-        self._counts.tries[
-            "delivered" if error is None else "given up" if again_in is None else "failed"
-        ] += 1
+        self._tries["delivered" if error is None else "given up" if again_in is None else "failed"] += 1
         if error is None:
             log.info("%s was told to %s", delivery.task_id, _whom(delivery))
         elif again_in is None:

@@ -61,6 +61,10 @@ class Outbox(Protocol):
         """Call `called` when a delivery may have come, on whichever node."""
         ...
 
+    async def release_all(self) -> None:
+        """Make due at once what was claimed: no server but this one, which has just started, delivers."""
+        ...
+
     async def claim(self, kinds: Sequence[str], most: int) -> list[Delivery]:
         """Up to `most` deliveries of these `kinds` that are due, of one receiver so many that no more than
         `AT_ONCE` are under way; nobody else has them for `LEASE` seconds.

@@ -5,13 +5,15 @@ from typing import Any
 from aiohttp import web
 
 from server.api.bodies import Query, respond_json
-from server.api.keys import OUTBOX, SETTINGS
+from server.api.keys import SETTINGS
 from server.api.openapi.operation import JSON, OF_CHANGES, Operation, Parameter, Reply
 from server.api.route import get, post
 from server.core.errors import DeliveryNotFound, InvalidQuery
 from server.core.models import without_password, without_path
-from server.notices.deliveries import Delivery
+from server.notices.deliveries import Delivery, Outbox
 
+_SCHEMAS = "server.notices.webhook_schemas"  # of responses
+OUTBOX: web.AppKey[Outbox] = web.AppKey("outbox")
 MOST = 200  # on a page
 MAX_CURSOR = 100  # characters
 
@@ -58,7 +60,7 @@ ROUTES = [
             "webhooks",
             "Service",
             "Deliveries to webhooks that are due or given up",
-            {200: Reply("A page, newest first", {JSON: "WebhookPage"})},
+            {200: Reply("A page, newest first", {JSON: f"{_SCHEMAS}:WebhookPage"})},
             "What was delivered is not listed.",
             parameters=(
                 Parameter(
@@ -83,7 +85,7 @@ ROUTES = [
             {
                 200: Reply(
                     "It is due now, and the plan of retries begins anew; or it is being sent already",
-                    {JSON: "WebhookDelivery"},
+                    {JSON: f"{_SCHEMAS}:WebhookDelivery"},
                 )
             },
             parameters=(Parameter("webhook_id", "`id` of the delivery", {"type": "string"}, place="path"),),

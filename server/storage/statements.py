@@ -4,19 +4,40 @@ For tables that few requests use: what every status pays for has statements of i
 its database does fastest.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
 from itertools import islice
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
-from server.core.models import Task
+from server.core import stored
+from server.core.models import ProcessRequest, Task, TaskStatus
 
 Result = TypeVar("Result")
 Row = tuple[Any, ...]
 AT_ONCE = 200  # rows of one statement: SQLite takes 32,766 values, PostgreSQL 65,535
 
 
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """What the two databases write differently; `{}` stands for an expression.
+
+    `moment` makes of seconds since 1970 what a column of a moment holds, `seconds` the reverse, and `iso` a
+    text like `2026-01-31T08:00:00Z`.
+    """
+
+    name: Literal["sqlite", "postgresql"]
+    moment: str
+    seconds: str
+    iso: str
+
+
 class Statements(Protocol):
     """An open transaction, or a connection that only reads."""
+
+    dialect: Dialect
 
     async def fetch(self, sql: str, values: Sequence[object] = ()) -> list[Row]:
         """The rows of a statement that has some, even if there are none now."""
@@ -40,8 +61,8 @@ class Tables(Statements, Protocol):
         """Add new tasks, no more than there is `room`; return them with their numbers."""
         ...
 
-    def wake(self) -> None:
-        """Once this is on disk, tell those who look at subscriptions, or fill the library, on all nodes."""
+    def wake(self, signal: str) -> None:
+        """Once this is on disk, call those who listen to `signal`, on all nodes."""
         ...
 
 
@@ -50,17 +71,13 @@ Reads = Callable[[Statements], Awaitable[Result]]
 
 
 class Transactions(Protocol):
-    """Where `Work` is done. All methods may raise `StoreUnavailable`. `called` is called by `wake`, of
-    whichever of these tables.
+    """Where `Work` is done. All methods may raise `StoreUnavailable`."""
 
-    `iso` is SQL that makes of `{}`, seconds since 1970, a text like `2026-01-31T08:00:00Z`.
-    """
+    signals: "Signals"
 
-    called: Callable[[], None]
-    iso: str
-
-    async def write(self, work: Work[Result]) -> Result:
-        """Do `work` in a transaction; its result is returned once that is on disk.
+    async def write(self, work: Work[Result], *, under: str | None = None) -> Result:
+        """Do `work` in a transaction; its result is returned once that is on disk. No other work `under` the
+        same name is done meanwhile, on any node.
 
         `work` may be done more than once, so it must change nothing but the tables; an `AppError` that it
         raises is raised here, and it must not have changed anything before.
@@ -72,19 +89,82 @@ class Transactions(Protocol):
         ...
 
 
-class HeardTable:
-    """A table whose changes somebody waits for."""
+class Signals:
+    """Calls those who wait for a change, of whichever node, once it is on disk."""
 
-    def __init__(self, transactions: Transactions) -> None:
-        self._transactions = transactions
+    def __init__(self) -> None:
+        self._listeners: defaultdict[str, list[Callable[[], None]]] = defaultdict(list)
 
-    def listen(self, called: Callable[[], None]) -> None:
-        """Call `called` after a change that wakes."""
-        self._transactions.called = called
+    def listen(self, signal: str, called: Callable[[], None]) -> None:
+        self._listeners[signal].append(called)
 
-    def heard(self) -> None:
-        """Another node has told of such a change."""
-        self._transactions.called()
+    def give(self, signal: str) -> None:
+        for called in self._listeners.get(signal, ()):
+            called()
+
+    def give_all(self) -> None:
+        """Some may have been missed."""
+        for signal in [*self._listeners]:
+            self.give(signal)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A task that ends, or that waits again after it had ended (`again`), by the transaction that is open.
+
+    `text` is the status as JSON, `asked` the stored request.
+    """
+
+    status: TaskStatus
+    text: str
+    asked: str | ProcessRequest | None
+    again: bool = False
+
+    @cached_property
+    def request(self) -> ProcessRequest | None:
+        """What was asked for; None if only a newer release knows."""
+        return stored.read_request(self.asked) if isinstance(self.asked, str) else self.asked
+
+    @cached_property
+    def wanted(self) -> ProcessRequest | None:
+        """What the last attempt was asked for."""
+        return Task(self.request, self.status).wanted
+
+
+OnEnd = Callable[[Statements, Sequence[Ended], datetime], Awaitable[Collection[str]]]
+"""Does, within the transaction, what follows from these ends at this moment; returns the signals to give."""
+Keeps = Callable[[Dialect, datetime], tuple[str, Sequence[object]]]
+"""A condition that is true of rows of `tasks` which must not expire at this moment, and its values."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreHooks:
+    """What a feature does within the transactions of the tasks."""
+
+    on_end: OnEnd | None = None
+    keeps: Keeps | None = None
+
+
+async def follow_ends(
+    hooks: Iterable[StoreHooks], tables: Statements, ended: Sequence[Ended], now: datetime
+) -> set[str]:
+    """Do what all features do at the ends of tasks; return the signals to give."""
+    signals = set[str]()
+    for hook in hooks:
+        if hook.on_end:
+            signals.update(await hook.on_end(tables, ended, now))
+    return signals
+
+
+def kept(hooks: Iterable[StoreHooks], dialect: Dialect, now: datetime) -> tuple[str, list[object]]:
+    """SQL to be added to a condition on rows of `tasks`: no feature keeps them; and its values."""
+    sql, values = "", list[object]()
+    for hook in hooks:
+        if hook.keeps:
+            condition, its_values = hook.keeps(dialect, now)
+            sql += f" AND NOT ({condition})"
+            values += its_values
+    return sql, values
 
 
 async def fetch_in(tables: Statements, sql: str, keys: Iterable[object], *before: object) -> list[Row]:
@@ -95,12 +175,12 @@ async def fetch_in(tables: Statements, sql: str, keys: Iterable[object], *before
     return found
 
 
-async def insert(tables: Statements, sql: str, rows: Iterable[Row]) -> None:
+async def insert(tables: Statements, sql: str, rows: Iterable[Row], form: str | None = None) -> None:
     """Insert all `rows`, which are equally long: `sql` has `{rows}` where their values belong, and returns
-    nothing.
+    nothing. `form` is one row with a `?` for each value, where it is not just these.
     """
     left = iter(rows)
     while some := [*islice(left, AT_ONCE)]:
-        one = f"({', '.join('?' * len(some[0]))})"
+        one = form or f"({', '.join('?' * len(some[0]))})"
         values = [value for row in some for value in row]
         await tables.run(sql.replace("{rows}", ", ".join([one] * len(some))), values)

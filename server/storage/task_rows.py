@@ -5,15 +5,13 @@ import logging
 import unicodedata
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
-from typing import Any, Literal, Protocol, TypeVar
-from uuid import uuid4
+from datetime import timedelta
+from typing import Any, Protocol, TypeVar
 
 from server.core import stored
 from server.core.errors import AppError, IdempotencyMismatch, QueueFull
 from server.core.models import Stage, Task, TaskStatus
 from server.core.ports import Submission
-from server.notices.deliveries import Addressee, Delivery
 
 log = logging.getLogger(__name__)
 
@@ -36,30 +34,6 @@ def read_task(number: int, request: str, status: str) -> Task:
 def read_status(number: int, status: str) -> TaskStatus:
     """Read a status; its number is a column of its own, as the JSON is made before the task has a number."""
     return stored.read_status(status).model_copy(update={"number": number})
-
-
-def read_delivery(
-    number: int,
-    delivery_id: str,
-    task_id: str,
-    kind: Literal["webhook", "default", "notify"],
-    target: str,
-    task_number: int,
-    status: str,
-    attempts: int,
-    step: int,
-    last_error: str | None,
-    next_at: datetime | None,
-) -> Delivery:
-    told, addressee = read_status(task_number, status), Addressee(kind, target)
-    return Delivery(delivery_id, number, task_id, addressee, told, attempts, step, last_error, next_at)
-
-
-def delivery_values(status: TaskStatus, text: str, addressee: Addressee) -> tuple[str, ...]:
-    """The columns delivery_id, task_id, kind, target, receiver and status, whose JSON is `text`."""
-    return (
-        f"msg_{uuid4().hex}", status.task_id, addressee.kind, addressee.target, addressee.receiver, text,
-    )  # fmt: skip
 
 
 def readable(read: Callable[..., T], rows: Iterable[Sequence[Any]]) -> Iterator[T]:

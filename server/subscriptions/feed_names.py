@@ -7,6 +7,7 @@ from server.storage.statements import Statements
 
 SECRET = "feeds"  # noqa: S105 -- under which the secret of all feeds is stored
 _BYTES = 32
+_SECRET = "SELECT value FROM secrets WHERE name = ?"  # noqa: S105
 _KEEP = "INSERT INTO secrets (name, value) VALUES (?, ?) ON CONFLICT (name) DO NOTHING"
 _HOLDER = """
     SELECT f.subscription_id FROM feeds f JOIN subscriptions s ON s.subscription_id = f.subscription_id
@@ -21,6 +22,11 @@ _DROP = "DELETE FROM feeds WHERE subscription_id = ?"
 
 def fresh_secret() -> str:
     return secrets.token_urlsafe(_BYTES)
+
+
+async def secret_of_feeds(tables: Statements) -> str | None:
+    """The secret of all feeds; None if there never was one."""
+    return next((value for (value,) in await tables.fetch(_SECRET, (SECRET,))), None)
 
 
 async def refuse_taken(tables: Statements, subscription_id: str, name: str) -> None:

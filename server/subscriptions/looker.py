@@ -26,6 +26,7 @@ from server.core.ports import Cookies, Workplace
 from server.settings import DownloadSettings, SubscriptionsSettings
 from server.subscriptions.subscription import (
     DAY,
+    HOLDING,
     HOST_HELD,
     Claim,
     Item,
@@ -89,22 +90,23 @@ class Looker:
         self._looks = LeasedWork("looks", settings.max_concurrent)
         self._under_way_aside: set[asyncio.Task[None]] = set()  # what is no look
 
-    async def run(self, *, exist: bool, alone: bool) -> None:
-        """Look until cancelled. Unless they `exist`, there was no subscription at the start of the server;
-        `alone`: no other server looks.
-        """
+    async def run(self, *, alone: bool) -> None:
+        """Look until cancelled; `alone`: no other server looks."""
         self._store.listen(self._looks.called.set)
         try:
-            if not exist:
-                await self._looks.called.wait()
-            elif alone:
-                await until_released(self._store.release_all)
+            if alone:
+                await until_released(self._release)
             await self._looks.run(self._begin, LOOK_AGAIN)
         finally:
             for task in self._under_way_aside:
                 task.cancel()
             if self._under_way_aside:
                 await asyncio.wait(self._under_way_aside)
+
+    async def _release(self) -> None:
+        """Nothing is written where there is no subscription."""
+        if await self._store.due_in(self._now) is not None:
+            await self._store.release_all()
 
     @property
     def _now(self) -> float:
@@ -182,9 +184,11 @@ class Looker:
                 if is_queued and status.waiting in (None, NEXT_ATTEMPT):
                     await self._tasks.put_off(task_id, HOST_HELD, until - self._now)
 
-    def told_of_refusal(self, status: TaskStatus, retry_after: float | None) -> None:
-        """The host of a subscription's task refuses it: leave the host alone."""
-        work = self._refused(status.host, retry_after)
+    def attempt_failed(self, status: TaskStatus, broken: Broken) -> None:
+        """If its host refuses a subscription's task, leave the host alone."""
+        if broken.code not in HOLDING or not status.subscription_id:
+            return
+        work = self._refused(status.host, broken.retry_after)
         task = asyncio.create_task(work, name=f"refusal of {status.task_id}")
         self._under_way_aside.add(task)
         task.add_done_callback(self._under_way_aside.discard)

@@ -29,6 +29,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError, PydanticKnownError, to_json
 
 from server.core.codes import PASSING, PASSING_STATUSES
+from server.core.durations import duration_of, seconds_of
 from server.core.library import Library
 from server.core.models import (
     Frozen,
@@ -43,6 +44,7 @@ from server.core.models import (
     harmless_line,
 )
 from server.memory.remembering import Fetched, MediaKind
+from server.settings import LONGEST_INTERVAL
 
 ItemState = Literal["known", "skipped", "waiting", "queued", "fetched", "failed", "expired"]
 STATES: tuple[ItemState, ...] = get_args(ItemState)
@@ -60,7 +62,6 @@ HOLDING = frozenset(("http_429", "bot_check", "login_required"))
 FIRST_HOLD, LONGEST_HOLD = 3600.0, 12 * 3600.0  # seconds, doubled each time
 GONE_AFTER = 7 * 86_400.0  # seconds of failures after which a source counts as gone
 OF_GONE = frozenset(("http_404", "http_410", "unavailable", SOURCE_GONE))
-LONGEST_INTERVAL = 30 * 86_400
 AUTO: Literal["auto"] = "auto"
 AUTO_LEAST, AUTO_MOST = 15 * 60.0, 86_400.0  # seconds between two looks that go by the source's rate
 AUTO_OF = 10  # newest entries
@@ -74,27 +75,9 @@ REFUSED = frozenset(("members_only", "private", "unavailable", "login_required",
 WANTS_LOG_IN = frozenset(("login_required", "bot_check"))
 """Those of `HOLDING` that end with new cookies."""
 NOT_LIVE = frozenset(("live_rejected", "not_live"))
-_DURATION = re.compile(r"([0-9]{1,9})([smhd])")
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _NOT_TO_BE_ASKED = ("url", "playlist", "playlist_items", "start_at", "reuse", "library")
 MOST_PATTERN = 200  # characters
 FEED_NAME = r"[a-z0-9][a-z0-9_-]*"  # nothing that an address has to encode, or a file system confuses
-
-
-def seconds_of(value: object) -> int:
-    """`"90m"` is 5400. Raises `ValueError`."""
-    found = _DURATION.fullmatch(value) if isinstance(value, str) else None
-    if not found:
-        raise ValueError("a time like 30m, 1h or 2d is expected")
-    return int(found[1]) * _SECONDS[found[2]]
-
-
-def duration_of(seconds: int) -> str:
-    """The shortest form that `seconds_of` reads."""
-    for unit in ("d", "h", "m"):
-        if seconds and seconds % _SECONDS[unit] == 0:
-            return f"{seconds // _SECONDS[unit]}{unit}"
-    return f"{seconds}s"
 
 
 def told_interval(interval: int | Literal["auto"]) -> str:
@@ -597,6 +580,10 @@ class SubscriptionStore(Protocol):
         """Return it with its number. Raises `AlreadySubscribed`, `FeedNameTaken`, and `TooManySubscriptions`
         above `most`.
         """
+        ...
+
+    async def feed_secret(self) -> str | None:
+        """The secret of the addresses of all podcast feeds; None if there never was a feed."""
         ...
 
     async def get(self, subscription_id: str) -> Subscription:

@@ -22,7 +22,7 @@ from server.api.bodies import (
     validated,
 )
 from server.api.connections import CONNECTIONS
-from server.api.keys import FEEDS, PLACEMENTS, SCOPE, SETTINGS, SUBSCRIPTIONS
+from server.api.keys import FIELDS, SCOPE, SETTINGS
 from server.api.openapi.operation import (
     HAS_IT,
     IF_NONE_MATCH,
@@ -34,10 +34,11 @@ from server.api.openapi.operation import (
     Reply,
 )
 from server.api.payload import dumps
-from server.api.process import NO_LIBRARY, read_wish
+from server.api.process import read_wish
 from server.api.route import delete, get, patch, post
 from server.api.session import LOG_INS
 from server.api.status import MAX_WAIT, WAIT, Poll, wanted_wait
+from server.core.durations import duration_of, seconds_of
 from server.core.errors import (
     AlreadySubscribed,
     AppError,
@@ -59,10 +60,12 @@ from server.core.errors import (
 from server.core.long_work import compute
 from server.core.models import MOST_AT_ONCE, without_password
 from server.core.shielding import to_the_end
-from server.feeds.feed_routes import address_of
+from server.library.library_routes import PLACEMENTS
 from server.locales import LANGUAGES
 from server.memory.media_routes import instant
 from server.subscriptions import opml
+from server.subscriptions.feed_addresses import address_of
+from server.subscriptions.subscribing import Subscriptions
 from server.subscriptions.subscription import (
     STATES,
     Item,
@@ -70,11 +73,11 @@ from server.subscriptions.subscription import (
     Subscription,
     SubscriptionRequest,
     SubscriptionSettings,
-    duration_of,
-    seconds_of,
     told_interval,
 )
 
+_SCHEMAS = "server.subscriptions.subscription_schemas"  # of responses
+SUBSCRIPTIONS = web.AppKey("subscriptions", Subscriptions)
 PAGE, LARGEST_PAGE = 50, 200
 MAX_CURSOR = 20  # characters
 MOST_OUTLINES, MAX_OPML = 1000, 1 << 20  # bytes; more, where there may be more subscriptions
@@ -119,8 +122,11 @@ async def _with_wishes(
                 wrong.append(("interval", "interval_least", {"least": duration_of(least)}))
         except ValueError:
             pass  # told with all else
-    if "library" in body and "library" in sent and request.app[SETTINGS].library.path is None:
-        wrong.append(NO_LIBRARY)
+    wrong += [
+        (field, "extra_forbidden", {})
+        for field in ("library", "feed")
+        if field in body and field in sent and field not in request.app[FIELDS]
+    ]
     asked = body.get("request") if "request" in sent else None
     if not isinstance(asked, dict) or not asked:
         return body, wrong
@@ -347,7 +353,7 @@ async def _told(request: web.Request, found: Sequence[Subscription]) -> list[dic
     service, words = request.app[SUBSCRIPTIONS], LANGUAGES[language(request)]
     counts = await service.store.counts([one.subscription_id for one in found])
     default = request.app[SETTINGS].subscriptions.interval
-    secret = await request.app[FEEDS].secret() if any(one.wanted.feed for one in found) else None
+    secret = await service.store.feed_secret() if any(one.wanted.feed for one in found) else None
     told = list[dict[str, Any]]()
     for one in found:
         wanted, findings = one.wanted, one.findings
@@ -386,7 +392,7 @@ async def _told_items(request: web.Request, items: Sequence[Item]) -> list[dict[
     """With the paths of their files in the library."""
     fetched = [item.key for item in items if item.state == "fetched"]
     paths: dict[str, list[str]] = {}
-    if fetched and request.app[SETTINGS].library.path is not None:
+    if fetched and "library" in request.app[FIELDS]:
         store = request.app[PLACEMENTS]
         paths = await store.paths_of_items(items[0].subscription_id, fetched)
     return [_item(item, paths.get(item.key, [])) for item in items]
@@ -435,7 +441,7 @@ ROUTES = [
             {
                 201: Reply(
                     "It is on disk",
-                    {JSON: "Subscription"},
+                    {JSON: f"{_SCHEMAS}:Subscription"},
                     {"Location": "`/api/subscriptions/<subscription_id>`"},
                 )
             },
@@ -452,7 +458,12 @@ ROUTES = [
             "subscriptions",
             "Subscriptions",
             "The subscriptions",
-            {200: Reply("A page, newest first", {JSON: "SubscriptionPage"})},
+            {
+                200: Reply(
+                    "A page, newest first",
+                    {JSON: f"{_SCHEMAS}:SubscriptionPage"},
+                )
+            },
             parameters=(_LIMIT, _CURSOR, *READER),
             errors=(InvalidQuery,),
         ),
@@ -465,7 +476,11 @@ ROUTES = [
             "Subscriptions",
             "One subscription, now or when it changes",
             {
-                200: Reply("The subscription", {JSON: "Subscription"}, {"ETag": "names its state"}),
+                200: Reply(
+                    "The subscription",
+                    {JSON: f"{_SCHEMAS}:Subscription"},
+                    {"ETag": "names its state"},
+                ),
                 304: Reply(HAS_IT, headers={"ETag": "names its state"}),
             },
             f"With `wait` (at most {MAX_WAIT:.0f}) and `If-None-Match` held until the next change.",
@@ -480,7 +495,7 @@ ROUTES = [
             "change_subscription",
             "Subscriptions",
             "Change a subscription",
-            {200: Reply("As it is now", {JSON: "Subscription"})},
+            {200: Reply("As it is now", {JSON: f"{_SCHEMAS}:Subscription"})},
             "A merge patch: null brings a setting back to its default.",
             parameters=(_ID, *READER),
             body=SubscriptionSettings,
@@ -514,7 +529,12 @@ ROUTES = [
             "check_subscription",
             "Subscriptions",
             "Look at it now",
-            {202: Reply("It is due; one look that is under way is this one", {JSON: "Subscription"})},
+            {
+                202: Reply(
+                    "It is due; one look that is under way is this one",
+                    {JSON: f"{_SCHEMAS}:Subscription"},
+                )
+            },
             parameters=(_ID, *READER),
             errors=(SubscriptionNotFound, *OF_CHANGES),
         ),
@@ -526,7 +546,7 @@ ROUTES = [
             "items",
             "Subscriptions",
             "The entries of a subscription",
-            {200: Reply("A page, newest first", {JSON: "ItemPage"})},
+            {200: Reply("A page, newest first", {JSON: f"{_SCHEMAS}:ItemPage"})},
             parameters=(
                 _ID,
                 Parameter("state", "only those in it", {"type": "string", "enum": list(STATES)}),
@@ -544,7 +564,7 @@ ROUTES = [
             "act_on_items",
             "Subscriptions",
             "Act on entries",
-            {200: Reply("What became of each", {JSON: "ItemResults"})},
+            {200: Reply("What became of each", {JSON: f"{_SCHEMAS}:ItemResults"})},
             parameters=(_ID, *READER),
             body=ItemsRequest,
             errors=(SubscriptionNotFound, ItemNotFound, WrongState, *OF_CHANGES),
@@ -567,7 +587,12 @@ ROUTES = [
             "import_opml",
             "Subscriptions",
             "Subscribe to all links of an OPML file",
-            {200: Reply("What became of each outline with a link", {JSON: "SubscriptionResults"})},
+            {
+                200: Reply(
+                    "What became of each outline with a link",
+                    {JSON: f"{_SCHEMAS}:SubscriptionResults"},
+                )
+            },
             f"`{OPML}` or `application/xml`, at most 1 MiB.",
             parameters=READER,
             text_bodies=(OPML, "application/xml"),

@@ -6,7 +6,7 @@ one of them at a time: so two nodes that look at two subscriptions with one entr
 
 import json
 import logging
-from collections.abc import Container, Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Sequence, Set
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import starmap
@@ -22,11 +22,22 @@ from server.core.errors import (
 )
 from server.core.media_keys import MOST_ALIASES, key_of
 from server.core.models import Stage, Task, TaskStatus
-from server.library.placement_rows import leave_all, leave_items, made_by_looks, to_be_placed
+from server.library.placement_rows import CHANGED, leave_all, leave_items, made_by_looks, to_be_placed
 from server.library.placements import set_of_item
 from server.memory.media_rows import look_up, name, resolved
-from server.storage.statements import HeardTable, Row, Statements, Tables, fetch_in, insert
-from server.subscriptions.feed_names import name_feed, refuse_taken
+from server.settings import LONGEST_INTERVAL
+from server.storage.statements import (
+    Dialect,
+    Ended,
+    Row,
+    Statements,
+    StoreHooks,
+    Tables,
+    Transactions,
+    fetch_in,
+    insert,
+)
+from server.subscriptions.feed_names import name_feed, refuse_taken, secret_of_feeds
 from server.subscriptions.look_plan import Known, Plan, decided, keys_of
 from server.subscriptions.subscription import (
     AUTO,
@@ -37,7 +48,6 @@ from server.subscriptions.subscription import (
     HOST_HELD,
     HOUR,
     LONGEST_HOLD,
-    LONGEST_INTERVAL,
     REFUSED,
     WANTS_LOG_IN,
     Claim,
@@ -201,12 +211,12 @@ _SKIP = """
 _PIN = "UPDATE items SET pinned = ? WHERE subscription_id = ? AND key IN ({keys})"
 
 
-async def follow_tasks(tables: Statements, statuses: Iterable[TaskStatus]) -> bool:
-    """Have the items follow their tasks, which have ended or wait again; return whether what was fetched goes
-    into the library.
+async def follow_tasks(tables: Statements, ended: Sequence[Ended], now: datetime) -> Collection[str]:
+    """Have the items follow their tasks, which have ended or wait again; what was fetched may have to go into
+    the library.
     """
     places = False
-    for status in statuses:
+    for status in (one.status for one in ended if one.status.subscription_id):
         for subscription_id, key, tries, _ in await tables.fetch(_OF_TASK, (status.task_id,)):
             after = item_after(status, tries)
             moved = (after.state, after.reason, after.not_before, after.tries, after.fetched_at)
@@ -229,15 +239,36 @@ async def follow_tasks(tables: Statements, statuses: Iterable[TaskStatus]) -> bo
                         places = True
                         placed = set_of_item(subscription_id, key, status.task_id, library)
                         await to_be_placed(tables, [placed])
-    return places
+    return (CHANGED,) if places else ()
 
 
-class SubscriptionRows(HeardTable):
+def _kept(dialect: Dialect, now: datetime) -> tuple[str, Sequence[object]]:
+    """What a subscription has fetched is kept, or let go, by its own rule, unless the library has a copy."""
+    copied = """
+        SELECT 1 FROM file_sets AS copy WHERE copy.holder = items.subscription_id AND copy.key = items.key
+        AND copy.state = 'placed'"""
+    has_feed = "SELECT 1 FROM feeds WHERE feeds.subscription_id = items.subscription_id"
+    held = f"""
+        SELECT 1 FROM items WHERE items.task_id = tasks.task_id AND items.state = 'fetched'
+        AND (NOT EXISTS ({copied}) OR EXISTS ({has_feed}))"""  # noqa: S608
+    return f"EXISTS ({held})", ()
+
+
+HOOKS = StoreHooks(follow_tasks, _kept)
+
+
+class SubscriptionRows:
     """See `server.subscriptions.subscription.SubscriptionStore`."""
+
+    def __init__(self, transactions: Transactions) -> None:
+        self._transactions = transactions
+
+    def listen(self, called: Callable[[], None]) -> None:
+        self._transactions.signals.listen(CHANGED, called)
 
     async def add(self, subscription: Subscription, wish: str, most: int) -> Subscription:
         async def work(tables: Tables) -> Subscription:
-            tables.wake()
+            tables.wake(CHANGED)
             await tables.alone()
             await _refuse_same(tables, subscription.source_key, wish)
             feed = subscription.wanted.feed
@@ -253,6 +284,9 @@ class SubscriptionRows(HeardTable):
             return numbered
 
         return await self._transactions.write(work)
+
+    async def feed_secret(self) -> str | None:
+        return await self._transactions.read(secret_of_feeds)
 
     async def get(self, subscription_id: str) -> Subscription:
         return await self._transactions.read(lambda tables: _get(tables, subscription_id))
@@ -277,7 +311,7 @@ class SubscriptionRows(HeardTable):
 
     async def change(self, subscription: Subscription, wish: str, *, look: bool, keep: bool) -> bool:
         async def work(tables: Tables) -> bool:
-            tables.wake()
+            tables.wake(CHANGED)
             await tables.alone()
             stored = await _get(tables, subscription.subscription_id)
             if stored.revision != subscription.revision - 1:
@@ -317,7 +351,7 @@ class SubscriptionRows(HeardTable):
             [(host,)] = rows
             unshared = await _unshared(tables, subscription_id)
             if with_placed:
-                tables.wake()
+                tables.wake(CHANGED)
                 await leave_all(tables, subscription_id)
             await tables.run("DELETE FROM items WHERE subscription_id = ?", (subscription_id,))
             await tables.run("DELETE FROM subscriptions WHERE subscription_id = ?", (subscription_id,))
@@ -329,7 +363,7 @@ class SubscriptionRows(HeardTable):
 
     async def due(self, subscription_id: str, now: float) -> Subscription:
         async def work(tables: Tables) -> Subscription:
-            tables.wake()
+            tables.wake(CHANGED)
             stored = await _get(tables, subscription_id)
             if stored.lease_until is None or stored.lease_until <= now:  # else it is the same one
                 await tables.run(_DUE_NOW, (now, subscription_id))
@@ -456,7 +490,7 @@ class SubscriptionRows(HeardTable):
         domains = frozenset(hosts)
 
         async def work(tables: Tables) -> set[str]:
-            tables.wake()
+            tables.wake(CHANGED)
             await tables.alone()
             codes: dict[str, set[str]] = {}  # why its tasks and looks were refused, by host
             mine = set[str]()
@@ -550,7 +584,7 @@ class SubscriptionRows(HeardTable):
         async def work(tables: Tables) -> None:
             await _run_in(tables, sql, keys, state, reason, subscription_id)
             if state == "expired":
-                tables.wake()
+                tables.wake(CHANGED)
                 await leave_items(tables, subscription_id, keys)
                 await tables.run(
                     "UPDATE subscriptions SET keep_at = 0 WHERE subscription_id = ?", (subscription_id,)
@@ -562,7 +596,7 @@ class SubscriptionRows(HeardTable):
         async def work(tables: Tables) -> None:
             await _run_in(tables, _PIN, keys, int(pinned), subscription_id)
             if not pinned:  # it may be one that is not kept
-                tables.wake()
+                tables.wake(CHANGED)
                 await _run_in(tables, _KEEP_NOW, [subscription_id], 0.0)
 
         await self._transactions.write(work)
@@ -599,7 +633,7 @@ class SubscriptionRows(HeardTable):
                 await _run_in(tables, _STATE, gone, "expired", "retention", mine)
                 await leave_items(tables, mine, gone)
                 if gone:
-                    tables.wake()
+                    tables.wake(CHANGED)
                 rows = await tables.fetch(_UNKEPT, (mine,))
                 found = await made_by_looks(tables, [task_id for (task_id,) in rows])
                 unkept += found

@@ -163,17 +163,21 @@ class ChangesForgotten(Exception):
 
 
 class Hub:
-    """Who watches what, and what changed lately. All tasks are watched by subscribing to `None`."""
+    """Who watches what, and what changed lately. All tasks are watched by subscribing to `None`.
 
-    def __init__(self) -> None:
+    `now` is the time of the store in seconds, and `lag` by how many of them one node may hear of a change
+    later than another.
+    """
+
+    def __init__(self, now: Callable[[], float] = time.time, lag: float = 0.0) -> None:
         # When a task last changed and whether it was removed, the latest change last. Ids only: a page that
         # connects reads their statuses anew.
         self._changes: dict[str, tuple[float, bool]] = {}
         self._missed_at = float("-inf")
         # Numbers of changes, for feeds that come back: they grow over restarts and on all nodes, being
-        # milliseconds by `now`. `lag`: seconds by which one node may hear of a change later than another.
-        self.now: Callable[[], float] = time.time
-        self.lag = 0.0
+        # milliseconds by `now`.
+        self.now = now
+        self.lag = lag
         self.number = 0
         self._history: Log[bool] | None = None
         self._history_from = 0

@@ -3,14 +3,13 @@
 import asyncio
 import re
 import subprocess
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Protocol
 
 from server.core.redaction import without_folders
-from server.library.placements import LibraryFiles
 from server.locales import LANGUAGES, Catalogue
 from server.settings import ConfigurationError
 from server.tasks.children import child_environment
@@ -74,7 +73,7 @@ class Readiness:
     """Looks at all that a running service needs.
 
     `trouble` says what is wrong with the data directory; `ping` raises if the database does not take writes,
-    `reach_files` if the bucket does not answer; it is None if there is no bucket.
+    `reach_files` if the bucket does not answer; it is None if there is no bucket. `others` are of features.
     """
 
     def __init__(
@@ -86,9 +85,9 @@ class Readiness:
         reach_files: Ping | None = None,
         *,
         trouble: Callable[[], Awaitable[str | None]],
-        library: LibraryFiles | None = None,
+        others: Sequence[Callable[[], Awaitable["Check"]]] = (),
     ) -> None:
-        self._library = library
+        self._others = others
         self._ping = ping
         self._reach_files = reach_files
         self._trouble = trouble
@@ -104,7 +103,7 @@ class Readiness:
             await _answers("database", self._ping, Said("database")),
             *([await _answers("files", reach, Said("bucket"))] if reach else []),
             disk_check(self._disk),
-            *([await library_check(self._library)] if self._library else []),
+            *[await check() for check in self._others],
             *tool_checks(self._tools, ready.ffmpeg if ready else None),
             yt_dlp_check(ready.yt_dlp if ready else None),
             parts_check(ready is not None, self._fork_server.lacks),
@@ -142,21 +141,6 @@ def disk_check(disk: Disk) -> Check:
     except OSError as exc:
         return Check("disk", ok=False, detail=exc.strerror or type(exc).__name__)
     return Check("disk", free >= disk.least, Said("disk", {"free": free, "floor": disk.least}))
-
-
-_OF_LIBRARY = {
-    "missing": Said("library_missing"),
-    "unmarked": Said("library_unmarked"),
-    "read_only": Said("library_read_only"),
-    "silent": Said("library_silent"),
-}
-
-
-async def library_check(library: LibraryFiles) -> Check:
-    """Tasks are completed without it; their files get there when it is back."""
-    trouble = await library.trouble()
-    said = _OF_LIBRARY[trouble] if trouble else Said("library")
-    return Check("library", trouble is None, said, needed=False)
 
 
 def tool_checks(tools: Tools, ffmpeg: str | None) -> list[Check]:

@@ -6,7 +6,7 @@ the shutdown, after which the task goes on) says what it means.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
@@ -37,6 +37,7 @@ from server.core.events import (
     Uploading,
     merged,
 )
+from server.core.hooks import AttemptFailed
 from server.core.models import (
     DISK_FULL,
     STORAGE_AWAY,
@@ -51,7 +52,6 @@ from server.core.ports import Cookies, FileStore, Store, TellAway, Workplace
 from server.core.request_ids import REQUEST_ID
 from server.core.shielding import to_the_end
 from server.settings import DownloadSettings
-from server.subscriptions.subscription import HOLDING
 from server.tasks.children import Child, stopped
 from server.tasks.disk_space import Reserve, found_no_room
 from server.tasks.faults import fault_of
@@ -74,12 +74,7 @@ LEAST: Final = 64 * 1024
 _OF_SHARE: Final = 0.1  # fraction of the rate limit that is enough where the limit is very low
 
 Accepted = Callable[[Task], None]
-Refused = Callable[[TaskStatus, float | None], None]
 LastWord = Produced | Expanded | Unfolded | Broken | None  # None: the child ended without one
-
-
-def _nobody(_: TaskStatus, __: float | None, /) -> None:
-    """The default of `refused`."""
 
 
 class Superseded(Exception):
@@ -115,6 +110,7 @@ class Runner:
         cookies: Cookies,
         clock: Clock,
         reserve: Reserve,
+        attempt_failed: Sequence[AttemptFailed] = (),
     ) -> None:
         self._clock = clock
         self.reserve = reserve
@@ -130,8 +126,7 @@ class Runner:
         self._rate_limit = settings.rate_limit
         self._is_paced = settings.rate_limit is not None or bool(settings.rate_windows)
         self._held_until: datetime | None = None
-        self.refused: Refused = _nobody
-        """Is told when the host of a subscription's task refuses it, and of the seconds that it asks for."""
+        self._attempt_failed = attempt_failed
 
     async def run(self, task_id: str, accepted: Accepted = lambda _: None) -> TaskStatus | None:
         """Make one attempt and return its status; None if the task is gone, or needs a newer release.
@@ -225,8 +220,9 @@ class Runner:
                     ending = manifest.model_copy(update={"fetched": fetched, "about": about})
             # A cancel in between would leave a task whose files are published, but which is not completed.
             ended = await to_the_end(self._conclude(newest, ending, perhaps, accepted, tell_away))
-            if isinstance(last_word, Broken) and last_word.code in HOLDING and newest.subscription_id:
-                self.refused(newest, last_word.retry_after)
+            if isinstance(last_word, Broken):
+                for told in self._attempt_failed:
+                    told(newest, last_word)
         except TaskNotFound:
             raise
         except Superseded as exc:

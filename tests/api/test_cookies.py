@@ -2,14 +2,14 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from io import BytesIO, StringIO
 from pathlib import Path
 
 import pytest
 from yt_dlp.cookies import YoutubeDLCookieJar
 
-from server.api.keys import COOKIES, SETTINGS, SUBSCRIPTIONS
+from server.api.keys import COOKIES, HOOKS, SETTINGS
 from server.cluster.database import open_database
 from server.cluster.shared_cookies import SharedCookies
 from server.core import cookie_format
@@ -237,13 +237,13 @@ async def test_one_too_many_is_refused(served: Inside, monkeypatch: pytest.Monke
         assert (await answer.json(content_type=None))["code"] == "too_many_cookies"
 
 
-async def test_the_same_file_again_is_no_new_log_in(served: Inside, monkeypatch: pytest.MonkeyPatch) -> None:
-    told = list[list[str]]()
+async def test_the_same_file_again_is_no_new_log_in(served: Inside) -> None:
+    told = list[Sequence[str]]()
 
-    async def log_in(hosts: list[str]) -> None:
+    async def log_in(hosts: Sequence[str]) -> None:
         told.append(hosts)
 
-    monkeypatch.setattr(served.app[SUBSCRIPTIONS], "log_in", log_in)
+    served.app[HOOKS].cookies_stored.append(log_in)
     for text in (FILE, FILE, FILE.replace(SECRET, "another"), FILE):
         async with served.client.put("/api/cookies/main", data=text, headers=PLAIN) as answer:
             assert answer.status == 204

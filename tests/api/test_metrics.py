@@ -18,9 +18,11 @@ from server.api.keys import COUNTS
 from server.api.metrics import prefers_openmetrics
 from server.app import create_app
 from server.core.codes import CODES, OF_THE_SERVER
-from server.core.counts import MOST_NAMES, TRIES, Counts
+from server.core.counts import MOST_NAMES, Counts
 from server.core.events import DownloadStarted, Failed, Progress, Started, apply
 from server.core.models import ProcessRequest, TaskStatus
+from server.notices.deliverer import TRIES
+from server.notices.notices_feature import COUNTED
 from server.settings import DownloadSettings, MetricsSettings, ServerSettings, Settings, StorageSettings
 from tests.examples import utc_now
 from tests.tools import without
@@ -226,7 +228,7 @@ async def test_no_series_that_alerts_and_panels_ask_for_begins_with_its_first_ev
     for code in codes:
         counts.ends["failed", code, "youtube"] += 2
     for outcome in TRIES:
-        counts.tries[outcome] += 1
+        client.app[COUNTED][outcome] += 1
     after = await series()
     assert after.keys() == before.keys()
     assert before["clipwire_task_outcomes_total", "error_code", "internal", "stage", "failed"] == 0

@@ -19,8 +19,7 @@ MODULES = {
     for path in FILES
 }
 # Each layer, and the layers that its modules import, within functions as well. `core` says what a task is and
-# knows nothing else; the features know what is below them, and some of each other; `assembly` alone puts
-# storage, files, the tasks and the engine of machines together.
+# knows nothing else. What lies above `feature` is no kernel: the features, and what puts all together.
 LAYERS = {
     "core": set[str](),
     "locales": {"core"},
@@ -30,28 +29,25 @@ LAYERS = {
     "tasks": {"core", "locales", "settings"},
     "cluster": {"core", "files", "settings", "storage", "tasks"},
     "api": {"core", "locales", "settings", "tasks"},
-    "updates": {"core", "tasks"},
-    "memory": {"api", "core", "storage"},
-    "notices": {"api", "core", "locales", "settings", "tasks"},
-    "library": {"api", "core", "memory", "storage", "tasks"},
-    "subscriptions": {"api", "core", "library", "locales", "memory", "settings", "storage", "tasks"},
-    "feeds": {"api", "core", "storage", "subscriptions", "tasks"},
-    "assembly": {"cluster", "core", "files", "settings", "storage", "tasks"},
-    "app": {"api", "assembly", "core", "settings", "tasks"},
-    "commands": {"api", "app", "assembly", "core", "settings", "tasks"},
+    "feature": {"api", "core", "settings", "storage", "tasks"},
+    "updates": {"core", "feature", "tasks"},
+    "memory": {"api", "core", "feature", "storage"},
+    "notices": {"api", "core", "feature", "locales", "settings", "storage", "tasks"},
+    "library": {"api", "core", "feature", "memory", "settings", "storage", "tasks"},
+    "subscriptions": {
+        *("api", "core", "feature", "library", "locales", "memory", "settings", "storage", "tasks"),
+    },
+    "feeds": {"api", "core", "feature", "storage", "subscriptions", "tasks"},
+    "assembly": {
+        *("cluster", "core", "feature", "feeds", "files", "library", "memory", "notices", "settings"),
+        *("storage", "subscriptions", "tasks", "updates"),
+    },
+    "app": {"api", "assembly", "core", "feature", "settings", "tasks"},
+    "commands": {"api", "app", "assembly", "core", "library", "settings", "tasks"},
     "__main__": {"commands", "settings"},
 }
-# What still imports a feature that it should not know.
-NOT_YET = {
-    "settings": {"subscriptions"},
-    "storage": {"feeds", "library", "memory", "notices", "subscriptions"},
-    "tasks": {"library", "subscriptions"},
-    "api": {"feeds", "library", "memory", "notices", "subscriptions"},
-    "library": {"subscriptions"},
-    "subscriptions": {"feeds"},
-    "assembly": {"feeds", "library", "memory", "notices", "subscriptions", "updates"},
-    "app": {"feeds", "library", "memory", "notices", "subscriptions"},
-}
+KERNEL = ("core", "child", "locales", "settings", "storage", "files", "tasks", "cluster", "api", "feature")
+FEATURES = ("subscriptions", "feeds", "library", "notices", "memory", "updates")
 # The layers of a child, each of which imports only those behind it; "" is the child's own folder.
 CHILD_LAYERS = ("", "fetch", "extract", "media", "network", "process")
 SHARED = (
@@ -61,7 +57,7 @@ SHARED = (
     "media_keys",
     "redaction",
 )  # the modules of `core` that children import
-FEATURES = ("subscriptions", "feeds", "library", "notices", "memory", "updates")
+NAMES = {path.stem for path in FILES}
 TWINS = ({"sqlite", "postgresql"}, {"local", "s3"})
 RIDDLES = {
     "house", "room", "glance", "ends", "rest", "handed", "needs", "keeping", "window", "early", "fitting",
@@ -73,8 +69,17 @@ def test_a_layer_imports_only_what_it_may() -> None:
     for path in FILES:
         here = layer_of(path)
         if here not in ("child", "__init__"):
-            for other in imported_layers(path) - {here, "child"} - NOT_YET.get(here, set()):
+            for other in imported_layers(path) - {here, "child"}:
                 assert other in LAYERS[here], f"{path} imports {other}"
+
+
+def test_the_kernel_imports_no_feature_and_one_list_names_them_all() -> None:
+    assert {path.name for path in SERVER.iterdir() if f"{path.name}_feature" in NAMES} == {*FEATURES}
+    for path in FILES:
+        if layer_of(path) in KERNEL:
+            assert imported_layers(path) & {*FEATURES} == set(), f"{path} imports a feature"
+    named = imported_modules("server.assembly.features")
+    assert named == {f"server.{name}.{name}_feature" for name in FEATURES}
 
 
 def test_the_layers_have_an_order() -> None:
@@ -133,7 +138,7 @@ def test_nothing_imports_the_child() -> None:
         ("psycopg", {"storage", "cluster", "assembly"}),
         ("psycopg_pool", {"storage", "cluster"}),
         ("procrastinate", {"cluster", "assembly"}),
-        ("aiohttp", {"__main__", "commands", "app", "api", *FEATURES}),
+        ("aiohttp", {"__main__", "commands", "app", "api", "feature", *FEATURES}),
     ],
 )
 def test_a_package_is_imported_where_it_belongs_only(package: str, users: set[str]) -> None:

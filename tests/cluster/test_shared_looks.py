@@ -10,6 +10,7 @@ from server.files.public_names import short_of
 from server.storage.postgresql import open_store
 from server.storage.postgresql.store import PostgresStore
 from server.subscriptions.subscription import DAY, Claim, Pace
+from tests.rooms import HOOKS, rooms
 from tests.subscriptions.test_subscription_rows import LEASE, NOW, WHOLE, entries, subscribed
 
 NODES, ROUNDS = 3, 70
@@ -21,7 +22,9 @@ async def test_each_entry_becomes_one_task_whoever_looks_and_whoever_dies(clean_
     pace = Pace(interval=60, min_interval=1, pause=0, max_new=500)
     async with AsyncExitStack() as stack:
         nodes: list[PostgresStore] = [
-            await stack.enter_async_context(open_store(clean_database, max_queued=1000, find_short=short_of))
+            await stack.enter_async_context(
+                open_store(clean_database, max_queued=1000, find_short=short_of, hooks=HOOKS)
+            )
             for _ in range(NODES)
         ]
         ids = [
@@ -32,13 +35,13 @@ async def test_each_entry_becomes_one_task_whoever_looks_and_whoever_dies(clean_
         outcomes = Counter[str]()
 
         async def look(node: PostgresStore, count: int, fate: str) -> None:
-            for claim in await node.subscriptions.claim(2, LEASE, now):
+            for claim in await rooms(node).subscriptions.claim(2, LEASE, now):
                 outcomes[fate] += 1
                 if fate == "stands still":
                     late.append((node, claim, count))
                 elif fate == "looks":
                     noticed = entries(*range(count, 0, -1))
-                    await node.subscriptions.settle(claim, noticed, WHOLE, pace, now)
+                    await rooms(node).subscriptions.settle(claim, noticed, WHOLE, pace, now)
 
         for number in range(1, ROUNDS + 1):
             fates = [chance.choice(("looks", "dies", "stands still")) for _ in nodes]
@@ -46,7 +49,7 @@ async def test_each_entry_becomes_one_task_whoever_looks_and_whoever_dies(clean_
             now += 2 * LEASE  # the leases of the dead have ended, and all is due again
             if late and chance.random() < 0.5:
                 node, claim, count = late.pop(chance.randrange(len(late)))
-                await node.subscriptions.settle(claim, entries(*range(count, 0, -1)), WHOLE, pace, now)
+                await rooms(node).subscriptions.settle(claim, entries(*range(count, 0, -1)), WHOLE, pace, now)
         for _ in range(2):
             now += DAY
             await look(nodes[0], ROUNDS, "looks")
@@ -54,6 +57,6 @@ async def test_each_entry_becomes_one_task_whoever_looks_and_whoever_dies(clean_
         links = [status.url for status in (await nodes[1].page(Filter(), None, 2 * ROUNDS)).tasks]
         assert Counter(links) == Counter(f"https://a.test/{number}" for number in range(1, ROUNDS + 1))
         for subscription_id in ids:
-            counts = await nodes[2].subscriptions.counts([subscription_id])
+            counts = await rooms(nodes[2]).subscriptions.counts([subscription_id])
             assert counts[subscription_id] == {"queued": ROUNDS}
         assert min(outcomes.values()) > 10, outcomes

@@ -37,6 +37,7 @@ from tests.cluster.proxy import Spoiled, open_proxy
 from tests.cluster.s3 import BUCKET, S3
 from tests.commands.test_commands import Command, Ran, command, of, run
 from tests.examples import finished, new_task, started
+from tests.rooms import HOOKS, rooms
 from tests.service import ROOT, Service
 from tests.site import Site
 
@@ -78,7 +79,7 @@ class Installation:
 async def installation(tmp_path: Path) -> Installation:
     data = tmp_path / "data"
     data.mkdir()
-    async with open_sqlite(data / "clipwire.db", max_queued=100, find_short=short_of) as store:
+    async with open_sqlite(data / "clipwire.db", max_queued=100, find_short=short_of, hooks=HOOKS) as store:
         queued = await add(store, new_task("https://one.test/"), KEY)
         await store.add([Submission(new_task(), SHARED, instead=queued.status.task_id)])
         running, completed, removed, last = [await add(store, new_task(title="猫咪 🐈 \0")) for _ in range(4)]
@@ -128,7 +129,7 @@ async def test_tasks_keep_their_ids_numbers_and_keys(
     )
     assert (status, err) == (0, "")
     assert "tasks: 4, each compared\n" in out
-    async with open_store(empty_database, max_queued=100, find_short=short_of) as store:
+    async with open_store(empty_database, max_queued=100, find_short=short_of, hooks=HOOKS) as store:
         assert [await store.get(task.status.task_id) for task in installation.tasks] == installation.tasks
         assert await store.known(KEY) == Known(installation.queued)
         assert await store.known(SHARED) == Known(installation.queued, is_shared=True)
@@ -149,8 +150,8 @@ async def test_what_was_fetched_is_remembered_elsewhere(
         monkeypatch.setattr(f"server.assembly.{module}.BATCH", 2)
     copying = ("copy", "--to", empty_database)
     assert (await asyncio.to_thread(command, *copying, **installation.settings))[0] == 0
-    async with open_store(empty_database, max_queued=100, find_short=short_of) as store:
-        found = await store.media.find(["old 3"])
+    async with open_store(empty_database, max_queued=100, find_short=short_of, hooks=HOOKS) as store:
+        found = await rooms(store).media.find(["old 3"])
         assert found
         assert found.task_id == installation.completed.status.task_id
     installation.change("UPDATE media SET fetched_at = 1")
@@ -163,7 +164,7 @@ async def test_finished_tasks_are_found_by_their_text(
 ) -> None:
     await asyncio.to_thread(command, "copy", "--to", empty_database, **installation.settings)
     monkeypatch.setattr("server.storage.postgresql.pages.WINDOW", 1)  # then the index is asked
-    async with open_store(empty_database, max_queued=100, find_short=short_of) as store:
+    async with open_store(empty_database, max_queued=100, find_short=short_of, hooks=HOOKS) as store:
         found = await store.page(Filter(text="example.org", stages=(Stage.COMPLETED,)), None, 10)
         assert [status.number for status in found.tasks] == [3]
     assert rows(empty_database, "SELECT indexname FROM pg_indexes WHERE indexname = 'tasks_grams'")
@@ -172,7 +173,7 @@ async def test_finished_tasks_are_found_by_their_text(
 async def test_log_ins_go_on(installation: Installation, empty_database: str, command: Command) -> None:
     _, out, _ = await asyncio.to_thread(command, "copy", "--to", empty_database, **installation.settings)
     assert "log-ins: 1, which go on" in out
-    async with open_store(empty_database, max_queued=100, find_short=short_of) as store:
+    async with open_store(empty_database, max_queued=100, find_short=short_of, hooks=HOOKS) as store:
         found = await store.sessions.get("a session")
         assert found is not None
         assert found.scope == "a token"
@@ -582,11 +583,11 @@ async def test_what_is_still_to_be_told_is_told_by_the_new_installation(
     installation: Installation, empty_database: str, command: Command
 ) -> None:
     path = installation.data / "clipwire.db"
-    async with open_sqlite(path, max_queued=100, find_short=short_of) as store:
+    async with open_sqlite(path, max_queued=100, find_short=short_of, hooks=HOOKS) as store:
         task = await add(store, new_task(webhook="https://hooks.test/"))
         assert await store.save(finished(task.status))
     status, *_ = await asyncio.to_thread(command, "copy", "--to", empty_database, **installation.settings)
     assert status == 0
-    async with open_store(empty_database, max_queued=100, find_short=short_of) as moved:
-        [delivery] = await moved.outbox.claim(["webhook"], 10)
+    async with open_store(empty_database, max_queued=100, find_short=short_of, hooks=HOOKS) as moved:
+        [delivery] = await rooms(moved).outbox.claim(["webhook"], 10)
     assert delivery.task_id == task.status.task_id

@@ -15,12 +15,12 @@ from aiohttp.test_utils import TestClient, TestServer
 from server.api import keys
 from server.app import create_app
 from server.assembly import DatabaseUnusable, check_database, open_backend
+from server.assembly.features import FEATURES
 from server.core.clock import Clock
 from server.core.events import Completed, Event, Failed, Paused, Started
 from server.core.models import Stage, StoredFile, VideoInfo
 from server.core.stored import known_stage
 from server.settings import DownloadSettings, Settings, StorageSettings
-from server.tasks.hub import Hub
 
 pytestmark = pytest.mark.usefixtures("nothing_begins")
 
@@ -237,7 +237,7 @@ async def test_a_schema_that_is_newer_is_one_line_and_check_says_the_same(settin
         pass
     NextRelease(settings).execute("PRAGMA user_version = 99")
     with pytest.raises(DatabaseUnusable, match="is of a newer server") as at_start:
-        async with open_backend(settings, Hub(), Clock()):
+        async with open_backend(settings, FEATURES, Clock()):
             pass
     with pytest.raises(DatabaseUnusable) as at_check:
         await check_database(settings)

@@ -16,6 +16,7 @@ from server.storage.postgresql.changes import Reading
 from server.storage.postgresql.store import PostgresStore
 from server.storage.statements import Tables
 from tests.memory.test_media_rows import AnyStore, open_any, store
+from tests.rooms import HOOKS, rooms
 
 __all__ = ["open_any", "store"]
 
@@ -34,11 +35,11 @@ async def wanted(store: AnyStore, task_id: str) -> None:
     async def work(tables: Tables) -> None:
         await to_be_placed(tables, [one_of(task_id)])
 
-    await store.placements._transactions.write(work)
+    await rooms(store).placements._transactions.write(work)
 
 
 async def claimed(store: AnyStore, now: float = NOW) -> Claimed:
-    [one] = await store.placements.claim(2, LEASE, now)
+    [one] = await rooms(store).placements.claim(2, LEASE, now)
     return one
 
 
@@ -46,21 +47,21 @@ async def test_a_set_that_is_wanted_anew_is_left_to_whoever_works_on_it(store: A
     await wanted(store, "first")
     one = (await claimed(store)).file_set
     await wanted(store, "second")
-    assert await store.placements.claim(2, LEASE, NOW + 1) == []
-    assert not await store.placements.settle(one, [], [], NOW + 1)
-    await store.placements.release(one.set_id, NOW + LEASE)
+    assert await rooms(store).placements.claim(2, LEASE, NOW + 1) == []
+    assert not await rooms(store).placements.settle(one, [], [], NOW + 1)
+    await rooms(store).placements.release(one.set_id, NOW + LEASE)
     again = (await claimed(store, NOW + 1)).file_set
     assert (again.task_id, again.about[OTHER_TASKS]) == ("second", ["first"])
-    await store.placements.release(one.set_id, NOW + LEASE)  # which is not that of the other one
-    assert await store.placements.claim(2, LEASE, NOW + 2) == []
+    await rooms(store).placements.release(one.set_id, NOW + LEASE)  # which is not that of the other one
+    assert await rooms(store).placements.claim(2, LEASE, NOW + 2) == []
 
 
 async def test_a_set_that_is_to_leave_is_left_to_whoever_works_on_it(store: AnyStore) -> None:
     await wanted(store, "first")
     one = (await claimed(store)).file_set
-    await store.placements.leave_task("first")
-    assert await store.placements.claim(2, LEASE, NOW + 1) == []
-    await store.placements.release(one.set_id, NOW + LEASE)
+    await rooms(store).placements.leave_task("first")
+    assert await rooms(store).placements.claim(2, LEASE, NOW + 1) == []
+    await rooms(store).placements.release(one.set_id, NOW + LEASE)
     assert (await claimed(store, NOW + 1)).file_set.state == "leaving"
 
 
@@ -72,10 +73,10 @@ async def test_every_task_that_waits_for_a_set_is_told_and_of_one_that_is_placed
         await wanted(store, name)
     one = await claimed(store)
     assert one.file_set.about[OTHER_TASKS] == names[:-1]
-    assert await store.placements.settle(one.file_set, [], [], NOW)
+    assert await rooms(store).placements.settle(one.file_set, [], [], NOW)
     told = (await claimed(store)).file_set
     assert (told.state, told.about[OTHER_TASKS]) == ("telling", names[:-1])
-    await store.placements.told(told)
+    await rooms(store).placements.told(told)
     await wanted(store, "another")
     assert (await claimed(store)).file_set.about[OTHER_TASKS] == [*names[-21:-1], names[-1]]
 
@@ -84,7 +85,7 @@ async def test_a_set_whose_server_has_died_is_due_when_the_lease_ends(store: Any
     await wanted(store, "first")
     await claimed(store)
     await wanted(store, "second")
-    assert await store.placements.due_in(NOW) == LEASE
+    assert await rooms(store).placements.due_in(NOW) == LEASE
     assert (await claimed(store, NOW + LEASE)).file_set.task_id == "second"
 
 
@@ -92,7 +93,7 @@ async def test_a_set_whose_server_has_died_is_due_when_the_lease_ends(store: Any
 async def two_nodes(url: str) -> AsyncIterator[tuple[psycopg.AsyncConnection, PostgresStore]]:
     """An open transaction of one node, and the store of another one."""
     async with (
-        postgresql.open_store(url, max_queued=100, find_short=short_of) as store,
+        postgresql.open_store(url, max_queued=100, find_short=short_of, hooks=HOOKS) as store,
         await psycopg.AsyncConnection.connect(url) as other,
     ):
         yield other, store
@@ -131,23 +132,23 @@ async def test_what_is_known_of_a_film_does_not_make_a_task_forgotten_that_ends_
         await wanted(store, "one")
         before = (await claimed(store)).file_set
         await to_be_placed(Reading(other), [one_of("two")])
-        describes = asyncio.create_task(store.placements.described(before, {"title": "A film"}))
+        describes = asyncio.create_task(rooms(store).placements.described(before, {"title": "A film"}))
         await blocked(clean_database)
         await other.commit()
         assert not await describes
-        await store.placements.release(before.set_id, NOW + LEASE)
+        await rooms(store).placements.release(before.set_id, NOW + LEASE)
         assert (await claimed(store, NOW + 1)).file_set.about == {OTHER_TASKS: ["one"]}
 
 
 async def test_a_set_that_is_wanted_while_it_is_dropped_stays(clean_database: str) -> None:
     async with two_nodes(clean_database) as (other, store):
         await wanted(store, "one")
-        await store.placements.leave_task("one")
+        await rooms(store).placements.leave_task("one")
         leaving = (await claimed(store)).file_set
         await to_be_placed(Reading(other), [one_of("two")])
-        drops = asyncio.create_task(store.placements.drop(leaving, []))
+        drops = asyncio.create_task(rooms(store).placements.drop(leaving, []))
         await blocked(clean_database)
         await other.commit()
         await drops
-        await store.placements.release(leaving.set_id, NOW + LEASE)
+        await rooms(store).placements.release(leaving.set_id, NOW + LEASE)
         assert (await claimed(store, NOW + 1)).file_set.task_id == "two"

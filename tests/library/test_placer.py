@@ -25,10 +25,13 @@ from server.core.models import TaskStatus, VideoInfo
 from server.library import placer
 from server.library.library_folder import MARKER
 from server.library.library_names import label_of
+from server.library.library_routes import PLACEMENTS
+from server.library.placement_rows import CHANGED
 from server.library.placements import FileSet
 from server.library.placer import Placer
 from server.settings import DownloadSettings, LibrarySettings, StorageSettings, WebhookSettings
 from server.subscriptions.subscription import Claim, Looked, Noticed, Pace
+from server.subscriptions.subscription_routes import SUBSCRIPTIONS
 from tests.inside import Inside, inside
 from tests.subscriptions.test_subscription_rows import entries
 
@@ -324,7 +327,7 @@ async def test_a_task_that_is_not_kept_stays_until_its_end_was_told(
         await asyncio.sleep(0.6)
         async with server.client.get("/api/webhooks") as answer:
             assert [each["task_id"] for each in (await answer.json())["webhooks"]] == [task_id]
-        store: Any = server.app[keys.PLACEMENTS]
+        store: Any = server.app[PLACEMENTS]
         async with asyncio.timeout(20):
             while not (await store.of_task(task_id)).is_untold:
                 await asyncio.sleep(0.02)
@@ -461,7 +464,7 @@ async def test_the_last_ones_of_a_folder_take_its_files_with_them_also_at_once(
     async with asyncio.timeout(20):
         while await busy(server):
             await asyncio.sleep(0.02)
-    store: Any = server.app[keys.PLACEMENTS]
+    store: Any = server.app[PLACEMENTS]
 
     async def leave(tables: Any) -> None:
         await tables.run("UPDATE file_sets SET state = 'leaving', not_before = 0")
@@ -483,7 +486,7 @@ async def test_a_mount_that_is_away_is_waited_for_and_nothing_is_written_into_it
     await asyncio.sleep(0.6)
     assert list(root.iterdir()) == []
     assert (await server.status(second))["library"]["state"] == "waiting"
-    store, ahead = server.app[keys.PLACEMENTS], time.time() + 400 * 86400.0
+    store, ahead = server.app[PLACEMENTS], time.time() + 400 * 86400.0
     assert await store.claim(9, 60.0, ahead)
     due = await store.due_in(time.time())
     assert due is not None
@@ -525,7 +528,7 @@ async def test_a_row_that_cannot_be_read_keeps_nothing_else_from_being_placed(
     odd, sound = await submitted(server), await submitted(server)
     for number, task_id in enumerate((odd, sound)):
         await completed(server, task_id, film(number))
-    tasks, store = server.app[keys.TASKS], cast("Any", server.app[keys.PLACEMENTS])
+    tasks, store = server.app[keys.TASKS], cast("Any", server.app[PLACEMENTS])
     if is_of_task:
         read = tasks.status
 
@@ -695,7 +698,7 @@ async def test_a_server_that_stood_still_deletes_nothing_that_another_has_placed
         await held.began.wait()
         for module in (leases, placer):
             monkeypatch.setattr(module, "stopwatch", lambda: stopwatch() + leases.LEASE)
-        await server.app[keys.PLACEMENTS].release_all()  # as its end does
+        await server.app[PLACEMENTS].release_all()  # as its end does
         await ended.get()  # another one has left it
         again = await submitted(server)
         await completed(server, again, kinds=("video", "subtitle.en"))
@@ -714,7 +717,7 @@ async def end_leases(server: Inside, database: str) -> None:
     The next server of one machine does so when it starts: later this would end its own ones.
     """
     if database != "sqlite":
-        await server.app[keys.PLACEMENTS].release_all()
+        await server.app[PLACEMENTS].release_all()
 
 
 async def subscribed(server: Inside, name: str, **wanted: Any) -> str:
@@ -733,14 +736,14 @@ async def found(
     title: str | None = None,
 ) -> list[str]:
     """The tasks of these entries, which a look has found beside others; the first ones are the newest."""
-    store = server.app[keys.SUBSCRIPTIONS].store
+    store = server.app[SUBSCRIPTIONS].store
     now = server.app[keys.CLOCK].now().timestamp()
     subscription = await store.get(subscription_id)
 
     async def claim() -> Claim:
         async with asyncio.timeout(20):
             while True:
-                await server.app[keys.SUBSCRIPTIONS].check(subscription_id)
+                await server.app[SUBSCRIPTIONS].check(subscription_id)
                 later = now + 100.0 * next(CLAIMS)  # when all leases have ended
                 for each in await store.claim(9, 60.0, later):
                     if each.subscription.subscription_id == subscription.subscription_id:
@@ -823,7 +826,7 @@ async def test_a_shared_file_goes_when_all_let_it_go_at_once(
     await found(server, ids[1], 1)
     await completed(server, task_id, film(1))
     await placed(server, task_id)
-    store: Any = server.app[keys.PLACEMENTS]
+    store: Any = server.app[PLACEMENTS]
 
     async def reorder(tables: Any) -> None:
         """The one that has the files is the first, or the last, of both that are claimed."""
@@ -853,10 +856,10 @@ async def test_files_go_with_their_subscription_at_once_however_many_are_shared(
         await completed(server, task_id, film(int((await server.status(task_id))["url"][-1])))
         await placed(server, task_id)
     await found(server, ids[1], 3, 2, 1)
-    store: Any = server.app[keys.PLACEMENTS]
+    store: Any = server.app[PLACEMENTS]
     async with asyncio.timeout(20):
         while await busy(server):
-            store.heard()
+            store._transactions.signals.give(CHANGED)
             await asyncio.sleep(0.05)
     assert len(all_of(root)) == 3
     for mine in ids:
@@ -886,7 +889,7 @@ async def test_what_is_not_kept_goes_as_a_whole_and_only_if_it_is_ours(server: I
     paths = {key: item["paths"] for key, item in (await items_of(server, mine)).items()}
     changed = root / paths["site 1"][1]
     changed.write_text("corrected by hand")
-    store = server.app[keys.SUBSCRIPTIONS].store
+    store = server.app[SUBSCRIPTIONS].store
     gone = await store.expire(server.app[keys.CLOCK].now().timestamp())
     assert gone == [tasks[1]]
     await until(lambda: len(all_of(root)) == 3)
@@ -983,7 +986,7 @@ async def test_after_a_renamed_channel_rename_moves_all_that_its_films_have(
 async def called_otherwise(server: Inside, channel: str, **more: str) -> None:
     """The channel of all that is placed has another name now."""
     known = INFO.model_dump(include={"title", "id", "extractor", "channel_id", "published_at"})
-    store: Any = server.app[keys.PLACEMENTS]
+    store: Any = server.app[PLACEMENTS]
 
     async def change(tables: Any) -> None:
         about = json.dumps({**known, "channel": channel, **more}, default=str)
@@ -1090,7 +1093,7 @@ async def test_films_get_their_new_names_whatever_step_the_server_dies_at(
 
 
 async def busy(server: Inside) -> bool:
-    return await server.app[keys.PLACEMENTS].due_in(0.0) is not None
+    return await server.app[PLACEMENTS].due_in(0.0) is not None
 
 
 async def test_verify_finds_what_is_missing_changed_or_elsewhere_by_name_and_size(

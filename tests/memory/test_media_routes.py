@@ -14,9 +14,8 @@ from aiohttp.test_utils import TestClient
 
 from server.api import spool
 from server.api.connections import CONNECTIONS
-from server.api.keys import MEDIA
 from server.app import create_app
-from server.memory.media_routes import AT_ONCE, LONGEST_LINE, MAX_ARCHIVE, PIECE, TURNS, Archive
+from server.memory.media_routes import AT_ONCE, LONGEST_LINE, MAX_ARCHIVE, MEDIA, PIECE, TURNS, Archive
 from server.settings import DownloadSettings, Settings, StorageSettings
 from tests.inside import Inside, inside
 from tests.service import Service

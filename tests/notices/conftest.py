@@ -10,6 +10,7 @@ import pytest
 
 from server.files.public_names import short_of
 from server.storage import postgresql, sqlite
+from tests.rooms import HOOKS
 
 OpenAny = Callable[..., AbstractAsyncContextManager[Any]]
 
@@ -19,9 +20,9 @@ def open_any(request: pytest.FixtureRequest, tmp_path: Path) -> OpenAny:
     """Opens the same data again and again."""
     if request.param == "sqlite":
         path = tmp_path / "clipwire.db"
-        return partial(sqlite.open_store, path, max_queued=300, find_short=short_of)
+        return partial(sqlite.open_store, path, max_queued=300, find_short=short_of, hooks=HOOKS)
     url = request.getfixturevalue("clean_database")
-    return partial(postgresql.open_store, url, max_queued=300, find_short=short_of)
+    return partial(postgresql.open_store, url, max_queued=300, find_short=short_of, hooks=HOOKS)
 
 
 @pytest.fixture

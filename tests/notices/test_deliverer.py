@@ -11,9 +11,11 @@ from server.api.payload import Encoder
 from server.core.background import in_background
 from server.notices.deliverer import Deliverer
 from server.notices.deliveries import AT_ONCE, Delivery, tells_of
+from server.notices.delivery_rows import hooks_of
 from server.notices.webhook_sender import WebhookSender
 from tests.notices.conftest import OpenAny
 from tests.notices.test_outbox import ended
+from tests.rooms import rooms
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
@@ -58,7 +60,7 @@ async def receivers() -> AsyncIterator[list[Receiver]]:
 
 def deliverer_of(store: Any) -> Deliverer:
     sender = WebhookSender(Encoder(""), "en", SECRET, None, ("127.0.0.1",))
-    return Deliverer(store.outbox, {"webhook": sender.send, "default": sender.send})
+    return Deliverer(rooms(store).outbox, {"webhook": sender.send, "default": sender.send})
 
 
 async def nodes(open_any: OpenAny, stack: AsyncExitStack) -> list[Any]:
@@ -80,7 +82,7 @@ async def test_a_receiver_that_hangs_holds_up_no_other_however_much_is_due_to_it
             await asyncio.gather(*(ended(stores[0], webhook=each.url) for _ in range(10)))
             each.answers.set()
         for store in stores:
-            await stack.enter_async_context(in_background(deliverer_of(store).run(), "outbox"))
+            await stack.enter_async_context(in_background(deliverer_of(store).run(alone=False), "outbox"))
         async with asyncio.timeout(60):
             for each in healthy:
                 for _ in range(10):
@@ -109,9 +111,9 @@ async def test_people_do_not_wait_for_receivers_of_webhooks(
         told.set()
         return None
 
-    async with open_any(tells=tells_of(notify=("ab12",))) as store:
+    async with open_any(hooks=[hooks_of(tells_of(notify=("ab12",)))]) as store:
         for number in range(5):
             await ended(store, webhook=f"http://{number}.hooks.test/")
-        deliverer = Deliverer(store.outbox, {"webhook": hang, "notify": tell})
-        async with in_background(deliverer.run(), "outbox"), asyncio.timeout(20):
+        deliverer = Deliverer(rooms(store).outbox, {"webhook": hang, "notify": tell})
+        async with in_background(deliverer.run(alone=False), "outbox"), asyncio.timeout(20):
             await told.wait()

@@ -18,12 +18,12 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from pydantic import SecretStr
 
-from server.api.keys import OUTBOX
 from server.app import create_app
 from server.core.models import Entries, Stage, TaskStatus, VideoInfo
 from server.notices import deliverer, notifier
 from server.notices.deliveries import Addressee, Delivery
 from server.notices.notifier import LONGEST_TITLE, PROGRAM, Notifier, sentence
+from server.notices.webhook_routes import OUTBOX
 from server.settings import (
     ConfigurationError,
     DownloadSettings,

@@ -1,7 +1,6 @@
 """The contract of `Outbox`, on every backend: what is to be told is stored with the end of its task."""
 
 import asyncio
-import json
 import sqlite3
 import time
 from collections import Counter
@@ -20,12 +19,14 @@ from server.files.public_names import short_of
 from server.notices import deliveries
 from server.notices.deliverer import PLAN
 from server.notices.deliveries import TOLD_WITHIN, Delivery, tells_of
+from server.notices.delivery_rows import claim, hooks_of, soonest
 from server.storage import postgresql, sqlite
-from server.storage.sqlite import outbox as sqlite_outbox
 from server.storage.sqlite.migrations import released_scripts
+from server.storage.sqlite.writer import DIALECT
 from tests.adding import add
 from tests.examples import finished, new_task, started, utc_now
 from tests.notices.conftest import OpenAny
+from tests.rooms import HOOKS, rooms
 
 HOOK = "https://hooks.test/clipwire"
 WEBHOOKS = ("webhook", "default")
@@ -40,7 +41,7 @@ async def ended(store: Any, hours_ago: float = 0, **fields: Any) -> TaskStatus:
 
 
 async def due(store: Any) -> list[Delivery]:
-    claimed: list[Delivery] = await store.outbox.claim(WEBHOOKS, 100)
+    claimed: list[Delivery] = await rooms(store).outbox.claim(WEBHOOKS, 100)
     return claimed
 
 
@@ -60,7 +61,7 @@ async def test_nobody_is_told_of_a_task_without_a_webhook_nor_before_its_end(sto
     task = await add(store, new_task(webhook=HOOK))
     assert await store.save(started(task.status))
     assert await due(store) == []
-    assert await store.outbox.due_in(WEBHOOKS) is None
+    assert await rooms(store).outbox.due_in(WEBHOOKS) is None
 
 
 async def test_what_is_to_be_told_survives_a_restart(open_any: OpenAny) -> None:
@@ -78,9 +79,9 @@ async def test_a_task_does_not_expire_before_its_end_was_told_or_given_up(store:
     assert await store.mark_expired(now - timedelta(hours=1), 10) == [old], "it is too old to be told"
     [delivery] = await due(store)
     assert delivery.task_id == of_today
-    await store.outbox.failed(delivery.delivery_id, "unreachable", 3600)
+    await rooms(store).outbox.failed(delivery.delivery_id, "unreachable", 3600)
     assert await store.mark_expired(now - timedelta(hours=1), 10) == []
-    await store.outbox.failed(delivery.delivery_id, "unreachable", None)
+    await rooms(store).outbox.failed(delivery.delivery_id, "unreachable", None)
     assert await store.mark_expired(now - timedelta(hours=1), 10) == [of_today]
     assert timedelta(seconds=sum(PLAN)) < TOLD_WITHIN
 
@@ -123,7 +124,7 @@ async def test_the_delivery_of_a_deleted_task_goes_with_it(store: Any) -> None:
     status = await ended(store)
     other = await ended(store)
     await store.mark_removed(status.task_id)
-    found, _ = await store.outbox.page(None, 10)
+    found, _ = await rooms(store).outbox.page(None, 10)
     assert [delivery.task_id for delivery in found] == [other.task_id]
     await store.forget(status.task_id)
     assert [delivery.task_id for delivery in await due(store)] == [other.task_id]
@@ -135,10 +136,10 @@ async def test_a_machine_whose_clock_is_set_changes_no_wait(
 ) -> None:
     await ended(store)
     [delivery] = await due(store)
-    await store.outbox.failed(delivery.delivery_id, "http_500", 300.0)
+    await rooms(store).outbox.failed(delivery.delivery_id, "http_500", 300.0)
     set_to = time.time() + jump
     monkeypatch.setattr(time, "time", lambda: set_to)
-    assert 250 < await store.outbox.due_in(WEBHOOKS) <= 300
+    assert 250 < (await rooms(store).outbox.due_in(WEBHOOKS) or 0) <= 300
     await ended(store)
     assert len(await due(store)) == 1
 
@@ -146,28 +147,28 @@ async def test_a_machine_whose_clock_is_set_changes_no_wait(
 async def test_a_failed_try_is_due_again_when_its_plan_says_or_given_up(store: Any) -> None:
     await ended(store)
     [delivery] = await due(store)
-    await store.outbox.failed(delivery.delivery_id, "http_500", 300.0)
-    assert 290 < await store.outbox.due_in(WEBHOOKS) <= 300
-    [[known], _] = await store.outbox.page(None, 10)
+    await rooms(store).outbox.failed(delivery.delivery_id, "http_500", 300.0)
+    assert 290 < (await rooms(store).outbox.due_in(WEBHOOKS) or 0) <= 300
+    [[known], _] = await rooms(store).outbox.page(None, 10)
     assert (known.attempts, known.step, known.last_error) == (1, 1, "http_500")
     assert known.next_at is not None
-    await store.outbox.failed(delivery.delivery_id, "timeout", None)
-    assert await store.outbox.due_in(WEBHOOKS) is None
-    [[known], _] = await store.outbox.page(None, 10)
+    await rooms(store).outbox.failed(delivery.delivery_id, "timeout", None)
+    assert await rooms(store).outbox.due_in(WEBHOOKS) is None
+    [[known], _] = await rooms(store).outbox.page(None, 10)
     assert (known.attempts, known.last_error, known.next_at) == (2, "timeout", None)
-    again = await store.outbox.again(delivery.delivery_id)
+    again = await rooms(store).outbox.again(delivery.delivery_id)
     assert (again.attempts, again.step) == (2, 0)
     assert [each.delivery_id for each in await due(store)] == [delivery.delivery_id]
-    await store.outbox.delivered(delivery.delivery_id)
+    await rooms(store).outbox.delivered(delivery.delivery_id)
     with pytest.raises(DeliveryNotFound):
-        await store.outbox.again(delivery.delivery_id)
+        await rooms(store).outbox.again(delivery.delivery_id)
 
 
 async def test_a_delivery_whose_owner_died_is_due_again_when_its_lease_has_ended(
     open_any: OpenAny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with open_any() as store:
-        monkeypatch.setattr(f"{type(store.outbox).__module__}.LEASE", 0.0)
+        monkeypatch.setattr("server.notices.delivery_rows.LEASE", 0.0)
         await ended(store)
         assert len(await due(store)) == 1
         assert len(await due(store)) == 1
@@ -176,20 +177,22 @@ async def test_a_delivery_whose_owner_died_is_due_again_when_its_lease_has_ended
 async def test_what_a_server_that_was_killed_had_claimed_is_due_at_once_and_no_later_try_is(
     tmp_path: Path,
 ) -> None:
-    async with sqlite.open_store(tmp_path / "clipwire.db", max_queued=300, find_short=short_of) as store:
+    async with sqlite.open_store(
+        tmp_path / "clipwire.db", max_queued=300, find_short=short_of, hooks=HOOKS
+    ) as store:
         claimed, failed = await ended(store), await ended(store)
         for delivery in await due(store):
             if delivery.task_id == failed.task_id:
-                await store.outbox.failed(delivery.delivery_id, "http_503", 300.0)
+                await rooms(store).outbox.failed(delivery.delivery_id, "http_503", 300.0)
         assert await due(store) == []
-        await store.outbox.release_all()
+        await rooms(store).outbox.release_all()
         assert [delivery.task_id for delivery in await due(store)] == [claimed.task_id]
 
 
 async def test_of_two_who_claim_at_once_one_gets_each_delivery(store: Any) -> None:
     for number in range(10):
         await ended(store, webhook=f"https://{number}.hooks.test/")
-    claimed = await asyncio.gather(*(store.outbox.claim(WEBHOOKS, 4) for _ in range(5)))
+    claimed = await asyncio.gather(*(rooms(store).outbox.claim(WEBHOOKS, 4) for _ in range(5)))
     ids = [delivery.delivery_id for part in claimed for delivery in part]
     assert len(ids) == len(set(ids)) == 10
 
@@ -204,17 +207,21 @@ async def test_of_one_receiver_four_are_under_way_at_once_whoever_claims_them(op
             await ended(store, webhook=f"https://Hooks.test./{number}")
         await ended(store, webhook="https://hooks.test:8443/")
         await ended(store, webhook="https://other.test/")
-        claims = await asyncio.gather(*(each.outbox.claim(WEBHOOKS, 3) for _ in range(4) for each in stores))
+        claims = await asyncio.gather(
+            *(rooms(each).outbox.claim(WEBHOOKS, 3) for _ in range(4) for each in stores)
+        )
         claimed = [delivery for part in claims for delivery in part]
         assert Counter(urlsplit(each.addressee.target).netloc for each in claimed) == {
             "Hooks.test.": 4, "hooks.test:8443": 1, "other.test": 1,
         }  # fmt: skip
-        assert await store.outbox.due_in(WEBHOOKS) > 50, "nothing may begin before one of them ends"
+        assert (await rooms(store).outbox.due_in(WEBHOOKS) or 0) > 50, (
+            "nothing may begin before one of them ends"
+        )
         first, second, *_ = [each for each in claimed if "Hooks" in each.addressee.target]
-        await store.outbox.delivered(first.delivery_id)
-        assert await store.outbox.due_in(WEBHOOKS) == 0
+        await rooms(store).outbox.delivered(first.delivery_id)
+        assert await rooms(store).outbox.due_in(WEBHOOKS) == 0
         assert len(await due(stores[-1])) == 1
-        await store.outbox.failed(second.delivery_id, "http_500", 300.0)
+        await rooms(store).outbox.failed(second.delivery_id, "http_500", 300.0)
         assert len(await due(store)) == 1
 
 
@@ -222,7 +229,7 @@ async def test_a_receiver_with_many_deliveries_comes_before_no_other(store: Any)
     for _ in range(12):
         await ended(store)
     other = await ended(store, webhook="https://other.test/")
-    claimed = await store.outbox.claim(WEBHOOKS, 5)
+    claimed = await rooms(store).outbox.claim(WEBHOOKS, 5)
     assert [delivery.task_id for delivery in claimed].count(other.task_id) == 1
     assert len(claimed) == 5
 
@@ -248,9 +255,8 @@ def test_a_claim_costs_as_much_however_many_deliveries_a_receiver_has() -> None:
                 return 0
 
             db.set_progress_handler(count, 1)
-            kinds = json.dumps(WEBHOOKS)
-            assert len(db.execute(sqlite_outbox._CLAIM, (many, kinds, many + 60, 100)).fetchall()) == 16
-            db.execute(sqlite_outbox._NEXT, (many, kinds)).fetchall()
+            assert len(db.execute(*claim(DIALECT, WEBHOOKS, many, 100)).fetchall()) == 16
+            db.execute(*soonest(DIALECT, WEBHOOKS, many)).fetchall()
         return steps
 
     assert steps_with(20_000) < 1.5 * steps_with(200)
@@ -260,26 +266,26 @@ async def test_the_next_try_of_what_is_under_way_is_left_to_its_plan(open_any: O
     async with open_any() as store:
         await ended(store)
         [delivery] = await due(store)
-        again = [await store.outbox.again(delivery.delivery_id) for _ in range(8)]
+        again = [await rooms(store).outbox.again(delivery.delivery_id) for _ in range(8)]
         assert {(each.delivery_id, each.attempts, each.step) for each in again} == {
             (delivery.delivery_id, 0, 0)
         }
         assert await due(store) == []
-        await store.outbox.failed(delivery.delivery_id, "http_500", 300.0)
-        [[known], _] = await store.outbox.page(None, 10)
+        await rooms(store).outbox.failed(delivery.delivery_id, "http_500", 300.0)
+        [[known], _] = await rooms(store).outbox.page(None, 10)
         assert (known.attempts, known.step) == (1, 1)
-        assert (await store.outbox.again(delivery.delivery_id)).step == 0
+        assert (await rooms(store).outbox.again(delivery.delivery_id)).step == 0
         assert len(await due(store)) == 1
 
 
 async def test_deliveries_are_listed_in_pages_newest_first(store: Any) -> None:
     tasks = [(await ended(store)).task_id for _ in range(5)]
-    first, cursor = await store.outbox.page(None, 3)
-    second, end = await store.outbox.page(cursor, 3)
+    first, cursor = await rooms(store).outbox.page(None, 3)
+    second, end = await rooms(store).outbox.page(cursor, 3)
     assert [each.task_id for each in (*first, *second)] == tasks[::-1]
     assert end is None
     with pytest.raises(InvalidQuery):
-        await store.outbox.page("nonsense", 3)
+        await rooms(store).outbox.page("nonsense", 3)
 
 
 def test_whom_the_configuration_names_is_told_of_every_task_but_entries() -> None:
@@ -295,7 +301,7 @@ async def test_people_are_told_by_the_same_outbox_and_no_client_sees_that(
 ) -> None:
     tells = tells_of(notify=("ab12", "cd34"))
     async with open_any() as store:
-        names: dict[str, Any] = {"max_queued": 300, "find_short": short_of, "tells": tells}
+        names: dict[str, Any] = {"max_queued": 300, "find_short": short_of, "hooks": [hooks_of(tells)]}
     opening: Any = (
         sqlite.open_store(tmp_path / "clipwire.db", **names)
         if type(store).__module__.startswith("server.storage.sqlite")
@@ -304,13 +310,13 @@ async def test_people_are_told_by_the_same_outbox_and_no_client_sees_that(
     async with opening as store:
         status = await ended(store, webhook=None)
         assert await due(store) == []
-        claimed = await store.outbox.claim(["notify"], 100)
+        claimed = await rooms(store).outbox.claim(["notify"], 100)
         assert sorted(each.addressee.target for each in claimed) == ["ab12", "cd34"]
         assert all(each.status == status for each in claimed)
-        assert await store.outbox.page(None, 50) == ([], None)
+        assert await rooms(store).outbox.page(None, 50) == ([], None)
         with pytest.raises(DeliveryNotFound):
-            await store.outbox.again(claimed[0].delivery_id)
-        await store.outbox.failed(claimed[0].delivery_id, "http_500", 0.0)
-        await store.outbox.delivered(claimed[1].delivery_id)
-        [again] = await store.outbox.claim(["notify"], 100)
+            await rooms(store).outbox.again(claimed[0].delivery_id)
+        await rooms(store).outbox.failed(claimed[0].delivery_id, "http_500", 0.0)
+        await rooms(store).outbox.delivered(claimed[1].delivery_id)
+        [again] = await rooms(store).outbox.claim(["notify"], 100)
         assert (again.delivery_id, again.attempts) == (claimed[0].delivery_id, 1)

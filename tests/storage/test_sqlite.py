@@ -28,8 +28,10 @@ from server.storage.sqlite import store as store_module
 from server.storage.sqlite.connection import connect_from_outside
 from server.storage.sqlite.pages import Match, Unindexed, page_query
 from server.storage.sqlite.writer import Memory
+from server.storage.statements import kept
 from tests.adding import add
 from tests.examples import downloading, finished, new_task, started, utc_now
+from tests.rooms import HOOKS
 
 LIVE = tuple(stage for stage in Stage if not stage.is_final)
 QUEUE = Filter((Stage.QUEUED,))
@@ -131,7 +133,15 @@ STATEMENTS = [
     if isinstance(value, str)
     and re.match(r"\s*(SELECT|UPDATE|DELETE)", value)
     and "sqlite_sequence" not in value
+    and "{kept}" not in value
 ]
+
+
+async def test_expiry_follows_indexes_also_for_what_features_keep(store: SqliteStore, path: Path) -> None:
+    condition, values = kept(HOOKS, writer.DIALECT, utc_now())
+    assert condition.count("AND NOT (") == 3
+    sql = store_module._EXPIRE.replace("{kept}", condition)
+    assert_follows_indexes(plan(path, sql, [1, *values, 1]))
 
 
 @pytest.mark.parametrize("sql", STATEMENTS)

@@ -34,6 +34,7 @@ from server.storage.postgresql.store import PostgresStore
 from server.storage.sqlite.store import SqliteStore
 from tests.adding import add
 from tests.examples import downloading, finished, new_task, started, utc_now
+from tests.rooms import HOOKS, rooms
 
 OpenStore = Callable[[], AbstractAsyncContextManager[Store]]
 
@@ -48,9 +49,9 @@ def open_any(request: pytest.FixtureRequest, tmp_path: Path) -> OpenStore:
     """Opens the same data again and again."""
     if request.param == "sqlite":
         path = tmp_path / "clipwire.db"
-        return lambda: sqlite.open_store(path, max_queued=MAX_QUEUED, find_short=short_of)
+        return lambda: sqlite.open_store(path, max_queued=MAX_QUEUED, find_short=short_of, hooks=HOOKS)
     url = request.getfixturevalue("clean_database")
-    return lambda: postgresql.open_store(url, max_queued=MAX_QUEUED, find_short=short_of)
+    return lambda: postgresql.open_store(url, max_queued=MAX_QUEUED, find_short=short_of, hooks=HOOKS)
 
 
 @pytest.fixture
@@ -564,7 +565,7 @@ async def test_nothing_is_left_of_a_shared_key_once_its_task_is_gone(store: Stor
     async def count() -> int:
         assert isinstance(store, SqliteStore | PostgresStore)
         sql = "SELECT count(*) FROM shared_keys"
-        [(number,)] = await store.media._transactions.read(lambda tables: tables.fetch(sql))
+        [(number,)] = await rooms(store).media._transactions.read(lambda tables: tables.fetch(sql))
         return int(number)
 
     first = await add(store, new_task(), wish="a")

@@ -109,7 +109,7 @@ async def looks(
         SubscriptionsSettings(),
         Clock(),
     )
-    async with asyncio.timeout(20), in_background(looker.run(exist=True, alone=False), "looks"):
+    async with asyncio.timeout(20), in_background(looker.run(alone=False), "looks"):
         while not until():
             await asyncio.sleep(0.01)
 

@@ -46,6 +46,7 @@ from server.subscriptions.subscription import (
 )
 from server.subscriptions.task_of_item import request_of
 from tests.examples import new_task, utc_now
+from tests.rooms import HOOKS, rooms
 
 AnyStore = SqliteStore | PostgresStore
 Open = Callable[[], AbstractAsyncContextManager[AnyStore]]
@@ -60,9 +61,9 @@ WHOLE = Looked(form="list", whole=True)
 def open_any(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
     if request.param == "sqlite":
         path = tmp_path / "clipwire.db"
-        return lambda: sqlite.open_store(path, max_queued=MAX_QUEUED, find_short=short_of)
+        return lambda: sqlite.open_store(path, max_queued=MAX_QUEUED, find_short=short_of, hooks=HOOKS)
     url = request.getfixturevalue("clean_database")
-    return lambda: postgresql.open_store(url, max_queued=MAX_QUEUED, find_short=short_of)
+    return lambda: postgresql.open_store(url, max_queued=MAX_QUEUED, find_short=short_of, hooks=HOOKS)
 
 
 @pytest.fixture
@@ -89,11 +90,11 @@ async def subscribed(store: AnyStore, url: str = "https://a.test/list", **wanted
         check_no=0,
         created_at=NOW,
     )
-    return await store.subscriptions.add(subscription, wish_of(manner, settings), 3)
+    return await rooms(store).subscriptions.add(subscription, wish_of(manner, settings), 3)
 
 
 async def claimed(store: AnyStore, now: float = NOW) -> Claim:
-    [claim] = await store.subscriptions.claim(1, LEASE, now)
+    [claim] = await rooms(store).subscriptions.claim(1, LEASE, now)
     return claim
 
 
@@ -114,11 +115,11 @@ async def looked(
     store: AnyStore, noticed: Sequence[Noticed], now: float = NOW, looked: Looked = WHOLE, pace: Pace = PACE
 ) -> Settled:
     """A look at the one subscription that is due."""
-    return await store.subscriptions.settle(await claimed(store, now), noticed, looked, pace, now)
+    return await rooms(store).subscriptions.settle(await claimed(store, now), noticed, looked, pace, now)
 
 
 async def states(store: AnyStore, mine: Subscription) -> dict[str, str]:
-    found, _ = await store.subscriptions.items(mine.subscription_id, None, None, 100)
+    found, _ = await rooms(store).subscriptions.items(mine.subscription_id, None, None, 100)
     return {item.key: f"{item.state} {item.reason}" if item.reason else item.state for item in found}
 
 
@@ -144,7 +145,7 @@ async def test_what_was_subscribed_is_there_after_a_restart(open_any: Open) -> N
         filters = {"title": "a", "min_age": "2h"}
         made = await subscribed(store, filters=filters, backlog={"last": 3}, interval="90m")
     async with open_any() as store:
-        assert await store.subscriptions.get(made.subscription_id) == made
+        assert await rooms(store).subscriptions.get(made.subscription_id) == made
         assert made.wanted.interval == 5400
 
 
@@ -167,29 +168,29 @@ async def test_of_two_at_once_one_subscribes(store: AnyStore) -> None:
 @pytest.mark.parametrize("subscription_id", ["nope", "", "\0", "x" * 5000])
 async def test_an_unknown_one_is_not_found(store: AnyStore, subscription_id: str) -> None:
     with pytest.raises(SubscriptionNotFound):
-        await store.subscriptions.get(subscription_id)
+        await rooms(store).subscriptions.get(subscription_id)
     with pytest.raises(SubscriptionNotFound):
-        await store.subscriptions.items(subscription_id, None, None, 1)
+        await rooms(store).subscriptions.items(subscription_id, None, None, 1)
     with pytest.raises(SubscriptionNotFound):
-        await store.subscriptions.remove(subscription_id)
+        await rooms(store).subscriptions.remove(subscription_id)
 
 
 @pytest.mark.parametrize("cursor", ["x", "-1", "١", "9" * 30])
 async def test_a_cursor_that_nobody_has_given_is_refused(store: AnyStore, cursor: str) -> None:
     with pytest.raises(InvalidQuery):
-        await store.subscriptions.page(cursor, 1)
+        await rooms(store).subscriptions.page(cursor, 1)
 
 
 async def test_pages_of_subscriptions_and_of_items_are_newest_first(store: AnyStore) -> None:
     one, two = await subscribed(store), await subscribed(store, "https://b.test/list")
-    page, cursor = await store.subscriptions.page(None, 1)
+    page, cursor = await rooms(store).subscriptions.page(None, 1)
     assert [each.subscription_id for each in page] == [two.subscription_id]
-    page, cursor = await store.subscriptions.page(cursor, 1)
+    page, cursor = await rooms(store).subscriptions.page(cursor, 1)
     assert ([each.subscription_id for each in page], cursor) == ([one.subscription_id], None)
     await looked(store, entries(3, 2, 1))
-    found, cursor = await store.subscriptions.items(one.subscription_id, None, None, 2)
+    found, cursor = await rooms(store).subscriptions.items(one.subscription_id, None, None, 2)
     assert [item.key for item in found] == ["site 3", "site 2"]
-    found, cursor = await store.subscriptions.items(one.subscription_id, None, cursor, 2)
+    found, cursor = await rooms(store).subscriptions.items(one.subscription_id, None, cursor, 2)
     assert ([item.key for item in found], cursor) == (["site 1"], None)
 
 
@@ -197,11 +198,11 @@ async def test_a_change_follows_the_stored_one_or_is_refused(store: AnyStore) ->
     made = await subscribed(store)
     await looked(store, entries(1))
     after = replace(made, revision=2, wanted=SubscriptionSettings(enabled=False))
-    assert await store.subscriptions.change(after, "w", look=False, keep=False)
-    assert not await store.subscriptions.change(after, "w", look=False, keep=False)
-    stored = await store.subscriptions.get(made.subscription_id)
+    assert await rooms(store).subscriptions.change(after, "w", look=False, keep=False)
+    assert not await rooms(store).subscriptions.change(after, "w", look=False, keep=False)
+    stored = await rooms(store).subscriptions.get(made.subscription_id)
     assert (stored.next_check_at, stored.stage(NOW)) == (None, "paused")
-    assert await store.subscriptions.claim(1, LEASE, NOW + DAY) == []
+    assert await rooms(store).subscriptions.claim(1, LEASE, NOW + DAY) == []
 
 
 # Who looks.
@@ -215,11 +216,11 @@ async def test_a_change_keeps_what_only_a_newer_release_knows_where_it_belongs(s
         "weather": "fine",
     }
     put = "UPDATE subscriptions SET wanted = ?"
-    await store.subscriptions._transactions.write(lambda tables: tables.run(put, (json.dumps(newer),)))
+    await rooms(store).subscriptions._transactions.write(lambda tables: tables.run(put, (json.dumps(newer),)))
     wanted = SubscriptionSettings.model_validate({"feed": {"name": "talk"}})
     after = replace(mine, revision=2, wanted=wanted)
-    assert await store.subscriptions.change(after, "w", look=False, keep=False)
-    rows = await store.subscriptions._transactions.read(
+    assert await rooms(store).subscriptions.change(after, "w", look=False, keep=False)
+    rows = await rooms(store).subscriptions._transactions.read(
         lambda tables: tables.fetch("SELECT wanted FROM subscriptions")
     )
     assert json.loads(rows[0][0]) == {"feed": {"name": "talk", "color": "red"}, "weather": "fine"}
@@ -234,48 +235,50 @@ async def test_one_that_only_a_newer_release_can_read_stops_no_other(store: AnyS
     newer = {"feed": {"name": "odd", "category": "Dreams"}, "keep": {"days": 1}, "library": {}}
     put = "UPDATE subscriptions SET wanted = ? WHERE subscription_id = ?"
     values = json.dumps(newer), odd.subscription_id
-    await store.subscriptions._transactions.write(lambda tables: tables.run(put, values))
-    assert await store.subscriptions.page(None, 1) == ([sound], str(sound.number))
-    assert await store.subscriptions.page(str(sound.number), 1) == ([], None)
-    assert [name for name, _ in (await store.feeds.all())[1]] == ["b"]
+    await rooms(store).subscriptions._transactions.write(lambda tables: tables.run(put, values))
+    assert await rooms(store).subscriptions.page(None, 1) == ([sound], str(sound.number))
+    assert await rooms(store).subscriptions.page(str(sound.number), 1) == ([], None)
+    assert [name for name, _ in (await rooms(store).feeds.all())[1]] == ["b"]
     await ended(store, fails, code="http_503")
     await ended(store, whole)
     items = "SELECT state FROM items ORDER BY key DESC"
-    found = await store.subscriptions._transactions.read(lambda tables: tables.fetch(items))
+    found = await rooms(store).subscriptions._transactions.read(lambda tables: tables.fetch(items))
     assert found == [("waiting",), ("fetched",)]
-    claims = await store.subscriptions.claim(2, LEASE, NOW + 2 * HOUR)
+    claims = await rooms(store).subscriptions.claim(2, LEASE, NOW + 2 * HOUR)
     assert [each.subscription.subscription_id for each in claims] == [sound.subscription_id]
-    [task] = (await store.subscriptions.settle(claims[0], entries(1), WHOLE, PACE, NOW + 2 * HOUR)).tasks
+    [task] = (
+        await rooms(store).subscriptions.settle(claims[0], entries(1), WHOLE, PACE, NOW + 2 * HOUR)
+    ).tasks
     await ended(store, task)
     later = utc_now().timestamp() + 2 * DAY
-    assert await store.subscriptions.expire(later) == [task.status.task_id]
+    assert await rooms(store).subscriptions.expire(later) == [task.status.task_id]
     await store.mark_removed(task.status.task_id)
-    assert await store.subscriptions.expire(later + 60) == []
-    [(kept,)] = await store.subscriptions._transactions.read(
+    assert await rooms(store).subscriptions.expire(later + 60) == []
+    [(kept,)] = await rooms(store).subscriptions._transactions.read(
         lambda tables: tables.fetch("SELECT min(keep_at) FROM subscriptions")
     )
     assert kept > later + 60, "it is not asked for at once again"
     with pytest.raises(SubscriptionNotFound):
-        await store.subscriptions.get(odd.subscription_id)
-    assert (await store.feeds.find("odd"))[1] is None
-    await store.subscriptions.remove(odd.subscription_id)
+        await rooms(store).subscriptions.get(odd.subscription_id)
+    assert (await rooms(store).feeds.find("odd"))[1] is None
+    await rooms(store).subscriptions.remove(odd.subscription_id)
     with pytest.raises(SubscriptionNotFound):
-        await store.subscriptions.remove(odd.subscription_id)
+        await rooms(store).subscriptions.remove(odd.subscription_id)
 
 
 async def test_one_look_at_a_time_and_a_dead_one_is_taken_over(store: AnyStore) -> None:
     await subscribed(store)
     first = await claimed(store)
-    assert await store.subscriptions.claim(1, LEASE, NOW + 1) == []
+    assert await rooms(store).subscriptions.claim(1, LEASE, NOW + 1) == []
     second = await claimed(store, NOW + LEASE + 1)
     assert second.subscription.check_no == first.subscription.check_no + 1
-    late = await store.subscriptions.settle(first, entries(1), WHOLE, PACE, NOW + LEASE + 2)
+    late = await rooms(store).subscriptions.settle(first, entries(1), WHOLE, PACE, NOW + LEASE + 2)
     assert late.is_late
-    assert not await store.subscriptions.renew(first, LEASE, NOW)
-    assert await store.subscriptions.renew(second, LEASE, NOW + LEASE + 30)
-    assert await store.subscriptions.claim(1, LEASE, NOW + 2 * LEASE + 2) == []
-    assert await store.subscriptions.fail(first, "timeout", None, None, PACE, NOW) is None
-    done = await store.subscriptions.settle(second, entries(1), WHOLE, PACE, NOW + LEASE + 40)
+    assert not await rooms(store).subscriptions.renew(first, LEASE, NOW)
+    assert await rooms(store).subscriptions.renew(second, LEASE, NOW + LEASE + 30)
+    assert await rooms(store).subscriptions.claim(1, LEASE, NOW + 2 * LEASE + 2) == []
+    assert await rooms(store).subscriptions.fail(first, "timeout", None, None, PACE, NOW) is None
+    done = await rooms(store).subscriptions.settle(second, entries(1), WHOLE, PACE, NOW + LEASE + 40)
     assert not done.is_late
 
 
@@ -283,61 +286,61 @@ async def test_a_host_is_looked_at_once_at_a_time_and_then_paused(store: AnyStor
     one = await subscribed(store)
     await subscribed(store, "https://a.test/other")
     other_host = await subscribed(store, "https://b.test/list")
-    claims = await store.subscriptions.claim(5, LEASE, NOW)
+    claims = await rooms(store).subscriptions.claim(5, LEASE, NOW)
     assert {claim.subscription.subscription_id for claim in claims} == {
         one.subscription_id,
         other_host.subscription_id,
     }
     for claim in claims:
-        await store.subscriptions.settle(claim, entries(1), WHOLE, PACE, NOW)
-    assert await store.subscriptions.claim(5, LEASE, NOW + 4) == []
-    assert len(await store.subscriptions.claim(5, LEASE, NOW + 5)) == 1
+        await rooms(store).subscriptions.settle(claim, entries(1), WHOLE, PACE, NOW)
+    assert await rooms(store).subscriptions.claim(5, LEASE, NOW + 4) == []
+    assert len(await rooms(store).subscriptions.claim(5, LEASE, NOW + 5)) == 1
 
 
 async def test_a_clock_that_was_ahead_puts_nothing_off_for_ever(store: AnyStore) -> None:
     await subscribed(store)
     ahead = NOW + 400 * DAY
-    await store.subscriptions.settle(await claimed(store, ahead), entries(1), WHOLE, PACE, ahead)
-    assert await store.subscriptions.due_in(NOW) == 0, "else nobody would ask for it"
+    await rooms(store).subscriptions.settle(await claimed(store, ahead), entries(1), WHOLE, PACE, ahead)
+    assert await rooms(store).subscriptions.due_in(NOW) == 0, "else nobody would ask for it"
     assert (await claimed(store, NOW)).subscription.check_no == 2
 
 
 async def test_nor_does_it_hold_a_host_or_a_lease_for_ever(store: AnyStore) -> None:
     await subscribed(store)
     ahead = NOW + 10 * DAY
-    await store.subscriptions.hold("a.test", None, ahead)
-    assert await store.subscriptions.due_in(NOW) == 0
+    await rooms(store).subscriptions.hold("a.test", None, ahead)
+    assert await rooms(store).subscriptions.due_in(NOW) == 0
     await claimed(store, NOW)
     await claimed(store, ahead + DAY)  # whose server dies
-    assert await store.subscriptions.due_in(NOW) == 0
+    assert await rooms(store).subscriptions.due_in(NOW) == 0
     await claimed(store, NOW)
-    assert (await store.subscriptions.due_in(NOW) or 0) > LEASE / 2, "one under way is waited for"
+    assert (await rooms(store).subscriptions.due_in(NOW) or 0) > LEASE / 2, "one under way is waited for"
 
 
 async def test_nothing_is_due_where_nobody_has_subscribed(store: AnyStore) -> None:
-    assert await store.subscriptions.due_in(NOW) is None
+    assert await rooms(store).subscriptions.due_in(NOW) is None
     made = await subscribed(store)
-    due = await store.subscriptions.due_in(NOW - 100)
+    due = await rooms(store).subscriptions.due_in(NOW - 100)
     assert due is not None
     assert 99 < due <= 101
-    await store.subscriptions.remove(made.subscription_id)
-    assert await store.subscriptions.due_in(NOW) is None
+    await rooms(store).subscriptions.remove(made.subscription_id)
+    assert await rooms(store).subscriptions.due_in(NOW) is None
 
 
 async def test_a_held_host_wakes_nobody_before_its_hold_ends(store: AnyStore) -> None:
     await subscribed(store)
-    await store.subscriptions.fail(await claimed(store), "http_429", None, 7200.0, PACE, NOW)
+    await rooms(store).subscriptions.fail(await claimed(store), "http_429", None, 7200.0, PACE, NOW)
     later = NOW + 3 * HOUR
-    await store.subscriptions.hold("a.test", None, later)
-    assert await store.subscriptions.claim(1, LEASE, later + 10) == []
-    due = await store.subscriptions.due_in(later + 10)
+    await rooms(store).subscriptions.hold("a.test", None, later)
+    assert await rooms(store).subscriptions.claim(1, LEASE, later + 10) == []
+    due = await rooms(store).subscriptions.due_in(later + 10)
     assert due is not None
     assert due > 1000
 
 
 async def test_a_host_is_forgotten_with_its_last_subscription_unless_it_has_refused(store: AnyStore) -> None:
     async def hosts() -> list[str]:
-        read = store.subscriptions._transactions.read
+        read = rooms(store).subscriptions._transactions.read
         return sorted(
             host for [host] in await read(lambda tables: tables.fetch("SELECT host FROM source_hosts", ()))
         )
@@ -346,11 +349,11 @@ async def test_a_host_is_forgotten_with_its_last_subscription_unless_it_has_refu
     other = await subscribed(store, "https://a.test/other")
     for number in range(3):
         await looked(store, entries(), now=NOW + 10 * number)
-    await store.subscriptions.hold("b.test", 60.0, NOW)
-    await store.subscriptions.remove(mine[0].subscription_id)
+    await rooms(store).subscriptions.hold("b.test", 60.0, NOW)
+    await rooms(store).subscriptions.remove(mine[0].subscription_id)
     assert await hosts() == ["a.test", "b.test"]
-    await store.subscriptions.remove(other.subscription_id)
-    await store.subscriptions.remove(mine[1].subscription_id)
+    await rooms(store).subscriptions.remove(other.subscription_id)
+    await rooms(store).subscriptions.remove(mine[1].subscription_id)
     assert await hosts() == ["b.test"]
 
 
@@ -362,9 +365,9 @@ async def test_who_waits_is_called_when_something_is_due_sooner(store: AnyStore)
         called += 1
 
     if isinstance(store, SqliteStore):  # with PostgreSQL the relay tells it
-        store.subscriptions.listen(call)
+        rooms(store).subscriptions.listen(call)
         made = await subscribed(store)
-        await store.subscriptions.due(made.subscription_id, NOW)
+        await rooms(store).subscriptions.due(made.subscription_id, NOW)
         assert called == 2
 
 
@@ -382,7 +385,7 @@ async def test_the_first_look_knows_the_old_ones_and_later_ones_are_fetched(stor
     assert task.status.video_info.title == "Film 3"
     assert (await store.get(task.status.task_id)).status.stage is Stage.QUEUED
     assert await states(store, mine) == {"site 3": "queued", "site 2": "known", "site 1": "known"}
-    assert (await store.subscriptions.counts([mine.subscription_id]))[mine.subscription_id] == {
+    assert (await rooms(store).subscriptions.counts([mine.subscription_id]))[mine.subscription_id] == {
         "queued": 1,
         "known": 2,
     }
@@ -467,7 +470,7 @@ async def test_what_the_first_look_at_a_long_list_did_not_come_to_was_there_befo
 async def test_an_item_that_no_database_can_have_is_not_there(store: AnyStore) -> None:
     mine = await subscribed(store)
     await looked(store, entries(1))
-    [found] = await store.subscriptions.items_of(mine.subscription_id, ["site\0", "site 1"], None, 5)
+    [found] = await rooms(store).subscriptions.items_of(mine.subscription_id, ["site\0", "site 1"], None, 5)
     assert found.key == "site 1"
 
 
@@ -552,13 +555,13 @@ async def test_entries_wait_or_are_skipped_as_their_verdict_says(store: AnyStore
         Noticed(url="https://a.test/4", again="site 4"),
         Noticed(url="https://a.test/5", again="site 5", verdict="min_duration"),
     ]
-    settled = await store.subscriptions.settle(claim, again, WHOLE, PACE, NOW + 2 * HOUR)
+    settled = await rooms(store).subscriptions.settle(claim, again, WHOLE, PACE, NOW + 2 * HOUR)
     assert [task.status.url for task in settled.tasks] == ["https://a.test/4"]
     assert (await states(store, mine))["site 5"] == "skipped min_duration"
     later = await claimed(store, NOW + 4 * DAY)
     assert {item.key for item in later.again} == {"site 2", "site 3"}
     again = [Noticed(url="https://a.test/3", again="site 3", verdict="code:members_only")]
-    await store.subscriptions.settle(later, again, WHOLE, PACE, NOW + 4 * DAY)
+    await rooms(store).subscriptions.settle(later, again, WHOLE, PACE, NOW + 4 * DAY)
     assert (await states(store, mine))["site 3"] == "waiting members_only"
 
 
@@ -569,7 +572,7 @@ async def test_a_broadcast_that_is_late_is_looked_at_hourly_and_its_announced_ti
     await looked(store, entries(1, verdict="not_live_yet", begins_at=NOW + 2 * HOUR))
 
     async def item() -> tuple[str | None, float]:
-        [[one], _] = await store.subscriptions.items(mine.subscription_id, None, None, 9)
+        [[one], _] = await rooms(store).subscriptions.items(mine.subscription_id, None, None, 9)
         return one.reason, (one.not_before or 0.0) - NOW
 
     assert await item() == ("not_live_yet", 2 * HOUR)
@@ -628,7 +631,7 @@ async def test_an_entry_to_which_another_has_led_is_that_one(store: AnyStore) ->
 
 
 async def test_what_is_remembered_is_not_fetched_again(store: AnyStore) -> None:
-    await store.media.take(["site 1"], NOW)
+    await rooms(store).media.take(["site 1"], NOW)
     mine = await subscribed(store, backlog="all")
     [task] = (await looked(store, entries(2, 1))).tasks
     assert task.status.url.endswith("/2")
@@ -650,8 +653,8 @@ async def test_two_that_want_the_same_share_a_task_and_follow_it(store: AnyStore
     assert await states(store, two) == {"site 1": "queued"}
     await ended(store, task)
     assert await states(store, one) == await states(store, two) == {"site 1": "fetched"}
-    assert await store.subscriptions.remove(one.subscription_id) == [], "the other one has it"
-    assert await store.subscriptions.remove(two.subscription_id) == [task.status.task_id]
+    assert await rooms(store).subscriptions.remove(one.subscription_id) == [], "the other one has it"
+    assert await rooms(store).subscriptions.remove(two.subscription_id) == [task.status.task_id]
 
 
 async def test_what_waits_for_its_turn_or_a_client_shares_a_task_that_came_meanwhile(store: AnyStore) -> None:
@@ -661,20 +664,20 @@ async def test_what_waits_for_its_turn_or_a_client_shares_a_task_that_came_meanw
     [first, second] = (await looked(store, entries(2, 1))).tasks
     for _ in range(2):  # at either
         assert not (await looked(store, [], NOW + 2 * HOUR)).tasks
-    waiting = await store.subscriptions.items_of(one.subscription_id, ["site 2", "site 1"], None, 2)
+    waiting = await rooms(store).subscriptions.items_of(one.subscription_id, ["site 2", "site 1"], None, 2)
     assert {item.task_id for item in waiting} == {first.status.task_id, second.status.task_id}
     three = await subscribed(store, "https://c.test/list")
     await looked(store, entries(1), NOW + 2 * HOUR)
-    known, _ = await store.subscriptions.items(three.subscription_id, None, None, 1)
-    assert await store.subscriptions.fetch(known, NOW) == {}
+    known, _ = await rooms(store).subscriptions.items(three.subscription_id, None, None, 1)
+    assert await rooms(store).subscriptions.fetch(known, NOW) == {}
     assert (await states(store, three)) == {"site 1": "queued"}
 
 
 async def test_two_looks_at_once_make_one_task(store: AnyStore) -> None:
     await subscribed(store, backlog="all")
     await subscribed(store, "https://b.test/list", backlog="all")
-    one, two = await store.subscriptions.claim(2, LEASE, NOW)
-    settle = store.subscriptions.settle
+    one, two = await rooms(store).subscriptions.claim(2, LEASE, NOW)
+    settle = rooms(store).subscriptions.settle
     found = await asyncio.gather(
         settle(one, entries(1), WHOLE, PACE, NOW), settle(two, entries(1), WHOLE, PACE, NOW)
     )
@@ -708,7 +711,7 @@ async def test_a_failure_is_tried_again_if_that_may_help(
     mine = await subscribed(store, backlog="all")
     [task] = (await looked(store, entries(1))).tasks
     failed = await ended(store, task, code=code)
-    [item], _ = await store.subscriptions.items(mine.subscription_id, None, None, 1)
+    [item], _ = await rooms(store).subscriptions.items(mine.subscription_id, None, None, 1)
     assert f"{item.state} {item.reason}" == state
     if delay is None:
         assert item.not_before is None
@@ -718,7 +721,7 @@ async def test_a_failure_is_tried_again_if_that_may_help(
     assert item.not_before == pytest.approx(at.timestamp() + delay)
     due = item.not_before + 1 if item.not_before else 0.0
     claim = await claimed(store, due)
-    settled = await store.subscriptions.settle(claim, [], WHOLE, PACE, due)
+    settled = await rooms(store).subscriptions.settle(claim, [], WHOLE, PACE, due)
     assert settled.retry == [task.status.task_id]
 
 
@@ -756,8 +759,8 @@ async def test_a_failure_changes_no_item_and_is_waited_out_longer_each_time(stor
     await looked(store, entries(1))
     now, waits = NOW + 2 * HOUR, []
     for _ in range(8):
-        await store.subscriptions.fail(await claimed(store, now), "http_404", None, None, PACE, now)
-        after = await store.subscriptions.get(mine.subscription_id)
+        await rooms(store).subscriptions.fail(await claimed(store, now), "http_404", None, None, PACE, now)
+        after = await rooms(store).subscriptions.get(mine.subscription_id)
         assert after.next_check_at
         waits.append((after.next_check_at - now) / HOUR)
         now = after.next_check_at
@@ -766,33 +769,35 @@ async def test_a_failure_changes_no_item_and_is_waited_out_longer_each_time(stor
     assert (after.stage(now), after.findings.error_code) == ("failing", "http_404")
     assert await states(store, mine) == {"site 1": "known"}
     now = max(now, NOW + 3 * HOUR + GONE_AFTER)
-    await store.subscriptions.fail(await claimed(store, now), "http_404", None, None, PACE, now)
-    assert (await store.subscriptions.get(mine.subscription_id)).findings.error_code == "source_gone"
+    await rooms(store).subscriptions.fail(await claimed(store, now), "http_404", None, None, PACE, now)
+    assert (await rooms(store).subscriptions.get(mine.subscription_id)).findings.error_code == "source_gone"
     now += 2 * DAY
     await looked(store, entries(1), now)
-    assert (await store.subscriptions.get(mine.subscription_id)).findings.error_code is None
+    assert (await rooms(store).subscriptions.get(mine.subscription_id)).findings.error_code is None
 
 
 async def test_a_refusal_holds_its_host_longer_each_time(store: AnyStore) -> None:
     await subscribed(store)
     await looked(store, entries(1))
     now = NOW + 2 * HOUR
-    until = await store.subscriptions.fail(await claimed(store, now), "http_429", None, None, PACE, now)
+    until = await rooms(store).subscriptions.fail(
+        await claimed(store, now), "http_429", None, None, PACE, now
+    )
     assert until == now + FIRST_HOLD
     other = await subscribed(store, "https://a.test/other")
-    assert await store.subscriptions.claim(1, LEASE, now + FIRST_HOLD - 1) == []
-    assert await store.subscriptions.hold("a.test", None, now + 10) == until, "it is held already"
+    assert await rooms(store).subscriptions.claim(1, LEASE, now + FIRST_HOLD - 1) == []
+    assert await rooms(store).subscriptions.hold("a.test", None, now + 10) == until, "it is held already"
     again = now + FIRST_HOLD
     claim = await claimed(store, again)
     assert claim.subscription.subscription_id == other.subscription_id
-    until = await store.subscriptions.fail(claim, "bot_check", None, None, PACE, again)
+    until = await rooms(store).subscriptions.fail(claim, "bot_check", None, None, PACE, again)
     assert until == again + 2 * FIRST_HOLD
-    asked = await store.subscriptions.hold("c.test", 99_999_999.0, now)
+    asked = await rooms(store).subscriptions.hold("c.test", 99_999_999.0, now)
     assert asked == now + 12 * HOUR
 
 
 async def next_look(store: AnyStore, mine: Subscription) -> float:
-    at = (await store.subscriptions.get(mine.subscription_id)).next_check_at
+    at = (await rooms(store).subscriptions.get(mine.subscription_id)).next_check_at
     assert at is not None
     return at
 
@@ -823,7 +828,7 @@ async def test_a_source_that_asks_for_time_gets_it(store: AnyStore) -> None:
     await ended(store, task, code="http_503")  # tried again an hour later
     assert await next_look(store, mine) == NOW + 5 * HOUR
     late = NOW + 5 * HOUR
-    await store.subscriptions.fail(await claimed(store, late), "http_503", None, 9 * HOUR, PACE, late)
+    await rooms(store).subscriptions.fail(await claimed(store, late), "http_503", None, 9 * HOUR, PACE, late)
     assert await next_look(store, mine) == late + 9 * HOUR
 
 
@@ -833,19 +838,23 @@ async def test_new_cookies_are_tried_at_once_where_a_log_in_was_missing(store: A
     tasks = (await looked(store, entries(3, 2, 1))).tasks
     for task, code in zip(tasks, codes, strict=True):
         await ended(store, task, code=code)
-    held = await store.subscriptions.hold("a.test", None, NOW)
+    held = await rooms(store).subscriptions.hold("a.test", None, NOW)
     assert held > NOW
 
     async def due() -> list[str]:
-        found, _ = await store.subscriptions.items(mine.subscription_id, "waiting", None, 9)
+        found, _ = await rooms(store).subscriptions.items(mine.subscription_id, "waiting", None, 9)
         return sorted(item.key for item in found if item.not_before == NOW + 60)
 
-    assert await store.subscriptions.log_in(["other.test"], NOW + 60) == set()
+    assert await rooms(store).subscriptions.log_in(["other.test"], NOW + 60) == set()
     assert await due() == []
-    assert await store.subscriptions.log_in(["test"], NOW + 60) == set(), "nobody has asked for a log-in"
+    assert await rooms(store).subscriptions.log_in(["test"], NOW + 60) == set(), (
+        "nobody has asked for a log-in"
+    )
     assert await due() == ["site 1", "site 3"]
     assert await next_look(store, mine) == NOW + 60
-    assert await store.subscriptions.claim(1, LEASE, NOW + 60) == [], "its host is held for another reason"
+    assert await rooms(store).subscriptions.claim(1, LEASE, NOW + 60) == [], (
+        "its host is held for another reason"
+    )
 
 
 @pytest.mark.parametrize(
@@ -855,14 +864,14 @@ async def test_new_cookies_end_the_hold_of_a_host_that_wants_a_log_in(
     store: AnyStore, code: str, ends: bool
 ) -> None:
     await subscribed(store)
-    await store.subscriptions.fail(await claimed(store), code, None, None, PACE, NOW)
-    assert await store.subscriptions.claim(1, LEASE, NOW + 60) == []
-    assert await store.subscriptions.log_in(["a.test"], NOW + 60) == ({"a.test"} if ends else set())
-    assert len(await store.subscriptions.claim(1, LEASE, NOW + 60)) == ends
+    await rooms(store).subscriptions.fail(await claimed(store), code, None, None, PACE, NOW)
+    assert await rooms(store).subscriptions.claim(1, LEASE, NOW + 60) == []
+    assert await rooms(store).subscriptions.log_in(["a.test"], NOW + 60) == ({"a.test"} if ends else set())
+    assert len(await rooms(store).subscriptions.claim(1, LEASE, NOW + 60)) == ends
 
 
 async def test_a_new_task_for_a_held_host_waits(store: AnyStore) -> None:
-    await store.subscriptions.hold("a.test", None, NOW)
+    await rooms(store).subscriptions.hold("a.test", None, NOW)
     await subscribed(store, "https://b.test/list", backlog="all")
     [task] = (await looked(store, entries(1))).tasks
     assert task.status.waiting == "host_held"
@@ -876,21 +885,21 @@ async def test_a_new_task_for_a_held_host_waits(store: AnyStore) -> None:
 async def test_a_client_fetches_what_it_chooses(store: AnyStore) -> None:
     mine = await subscribed(store)
     await looked(store, entries(3, 2, 1))
-    found, _ = await store.subscriptions.items(mine.subscription_id, "known", None, 10)
-    done = await store.subscriptions.fetch(found[:2], NOW)
+    found, _ = await rooms(store).subscriptions.items(mine.subscription_id, "known", None, 10)
+    done = await rooms(store).subscriptions.fetch(found[:2], NOW)
     assert {key: isinstance(task, Task) for key, task in done.items()} == {"site 3": True, "site 2": True}
-    assert await store.subscriptions.fetch(found[:2], NOW) == {}, "they are queued"
-    await store.subscriptions.set_state(mine.subscription_id, ["site 1"], "skipped", "by_client")
-    await store.subscriptions.pin(mine.subscription_id, ["site 1"], pinned=True)
-    [item] = await store.subscriptions.items_of(mine.subscription_id, ["site 1"], None, 1)
+    assert await rooms(store).subscriptions.fetch(found[:2], NOW) == {}, "they are queued"
+    await rooms(store).subscriptions.set_state(mine.subscription_id, ["site 1"], "skipped", "by_client")
+    await rooms(store).subscriptions.pin(mine.subscription_id, ["site 1"], pinned=True)
+    [item] = await rooms(store).subscriptions.items_of(mine.subscription_id, ["site 1"], None, 1)
     assert (item.state, item.pinned) == ("skipped", True)
 
 
 async def test_what_a_client_chooses_is_fetched_in_the_order_of_the_list(store: AnyStore) -> None:
     mine = await subscribed(store)
     await looked(store, entries(9, 10, 2))  # by their keys they have another order
-    found, _ = await store.subscriptions.items(mine.subscription_id, "known", None, 10)
-    done = await store.subscriptions.fetch(found[::-1], NOW)
+    found, _ = await rooms(store).subscriptions.items(mine.subscription_id, "known", None, 10)
+    done = await rooms(store).subscriptions.fetch(found[::-1], NOW)
     numbers = {key: task.status.number for key, task in done.items() if isinstance(task, Task)}
     assert sorted(numbers, key=lambda key: numbers[key]) == ["site 2", "site 10", "site 9"], "oldest first"
 
@@ -907,11 +916,11 @@ async def test_a_task_of_a_clients_own_link_goes_neither_with_what_is_kept_nor_w
     await ended(store, task)
     assert (await states(store, mine))["site 1"] == "fetched in_memory"
     later = utc_now().timestamp() + 2 * DAY
-    gone = await store.subscriptions.expire(later)
+    gone = await rooms(store).subscriptions.expire(later)
     assert own.status.task_id not in gone
     assert (await states(store, mine))["site 1"] == "expired retention"
-    assert await store.subscriptions.unshared_tasks(mine.subscription_id) == [task.status.task_id]
-    assert await store.subscriptions.remove(mine.subscription_id) == [task.status.task_id]
+    assert await rooms(store).subscriptions.unshared_tasks(mine.subscription_id) == [task.status.task_id]
+    assert await rooms(store).subscriptions.remove(mine.subscription_id) == [task.status.task_id]
 
 
 async def test_a_task_whose_row_is_damaged_keeps_nothing_else_from_being_let_go(store: AnyStore) -> None:
@@ -924,17 +933,17 @@ async def test_a_task_whose_row_is_damaged_keeps_nothing_else_from_being_let_go(
         sql = "UPDATE tasks SET status = '{' WHERE task_id = ?"
         await tables.run(sql, (damaged.status.task_id,))
 
-    await store.subscriptions._transactions.write(damage)
-    assert whole.status.task_id in await store.subscriptions.expire(utc_now().timestamp() + 2 * DAY)
-    assert whole.status.task_id in await store.subscriptions.remove(mine.subscription_id)
+    await rooms(store).subscriptions._transactions.write(damage)
+    assert whole.status.task_id in await rooms(store).subscriptions.expire(utc_now().timestamp() + 2 * DAY)
+    assert whole.status.task_id in await rooms(store).subscriptions.remove(mine.subscription_id)
 
 
 async def test_all_or_none_are_fetched_where_the_queue_is_full(store: AnyStore) -> None:
     mine = await subscribed(store)
     await looked(store, entries(*range(20, 0, -1)))
-    found, _ = await store.subscriptions.items(mine.subscription_id, None, None, 100)
+    found, _ = await rooms(store).subscriptions.items(mine.subscription_id, None, None, 100)
     with pytest.raises(QueueFull):
-        await store.subscriptions.fetch(found, NOW)
+        await rooms(store).subscriptions.fetch(found, NOW)
     assert set((await states(store, mine)).values()) == {"known"}
 
 
@@ -942,12 +951,12 @@ async def test_what_is_forgotten_is_new(store: AnyStore) -> None:
     mine = await subscribed(store, backlog="all")
     [task] = (await looked(store, entries(1), looked=Looked(form="feed", digest="x", etag="y"))).tasks
     await ended(store, task)
-    await store.subscriptions.forget(mine.subscription_id, ["site 1"])
-    assert await store.media.find(["site 1"]) is None
+    await rooms(store).subscriptions.forget(mine.subscription_id, ["site 1"])
+    assert await rooms(store).media.find(["site 1"]) is None
     claim = await claimed(store, NOW + 2 * HOUR)
     assert (claim.subscription.findings.etag, claim.subscription.findings.digest) == (None, None)
     assert not claim.known
-    settled = await store.subscriptions.settle(claim, entries(1), WHOLE, PACE, NOW + 2 * HOUR)
+    settled = await rooms(store).subscriptions.settle(claim, entries(1), WHOLE, PACE, NOW + 2 * HOUR)
     assert len(settled.tasks) == 1
 
 
@@ -959,13 +968,13 @@ async def test_what_is_forgotten_during_a_look_is_new_at_the_next_one(store: Any
     await ended(store, task)
     under_way = await claimed(store, NOW + 2 * HOUR)
     assert under_way.known
-    await store.subscriptions.forget(mine.subscription_id, ["site 1"])
+    await rooms(store).subscriptions.forget(mine.subscription_id, ["site 1"])
     told = Looked(form="feed", digest="x", etag="y", whole=True)
-    await store.subscriptions.settle(under_way, [], told, PACE, NOW + 2 * HOUR)
+    await rooms(store).subscriptions.settle(under_way, [], told, PACE, NOW + 2 * HOUR)
     claim = await claimed(store, NOW + 4 * HOUR)
     findings = claim.subscription.findings
     assert (findings.etag, findings.digest, findings.whole_at) == (None, None, None)
-    settled = await store.subscriptions.settle(claim, entries(1), WHOLE, PACE, NOW + 4 * HOUR)
+    settled = await rooms(store).subscriptions.settle(claim, entries(1), WHOLE, PACE, NOW + 4 * HOUR)
     assert len(settled.tasks) == 1
     claim = await claimed(store, NOW + 6 * HOUR)
     assert claim.subscription.findings.whole_at == NOW + 4 * HOUR
@@ -979,12 +988,12 @@ async def test_what_is_kept_goes_by_days_and_by_number_and_never_what_is_pinned(
     for task in tasks:
         await ended(store, task)
     now = utc_now().timestamp()
-    assert await store.subscriptions.expire(now) == [tasks[2].status.task_id]
-    await store.subscriptions.pin(mine.subscription_id, ["site 2"], pinned=True)
-    assert tasks[2].status.task_id in await store.subscriptions.expire(now + 60), "until it is gone"
+    assert await rooms(store).subscriptions.expire(now) == [tasks[2].status.task_id]
+    await rooms(store).subscriptions.pin(mine.subscription_id, ["site 2"], pinned=True)
+    assert tasks[2].status.task_id in await rooms(store).subscriptions.expire(now + 60), "until it is gone"
     await store.mark_removed(tasks[2].status.task_id)
-    assert await store.subscriptions.expire(now + 120) == []
-    assert await store.subscriptions.expire(now + 31 * DAY) == [tasks[0].status.task_id]
+    assert await rooms(store).subscriptions.expire(now + 120) == []
+    assert await rooms(store).subscriptions.expire(now + 31 * DAY) == [tasks[0].status.task_id]
     assert await states(store, mine) == {
         "site 3": "expired retention",
         "site 2": "fetched",
@@ -996,14 +1005,14 @@ async def test_what_is_kept_goes_by_days_and_by_number_and_never_what_is_pinned(
 async def test_what_was_pinned_is_let_go_when_it_is_not_any_more(store: AnyStore) -> None:
     mine = await subscribed(store, backlog="all", keep={"last": 1})
     tasks = (await looked(store, entries(2, 1))).tasks
-    await store.subscriptions.pin(mine.subscription_id, ["site 1"], pinned=True)
+    await rooms(store).subscriptions.pin(mine.subscription_id, ["site 1"], pinned=True)
     for task in tasks:
         await ended(store, task)
     now = utc_now().timestamp()
-    assert await store.subscriptions.expire(now) == []
-    await store.subscriptions.pin(mine.subscription_id, ["site 1"], pinned=False)
-    assert await store.subscriptions.due_in(now) == 0
-    assert await store.subscriptions.expire(now) == [tasks[1].status.task_id]
+    assert await rooms(store).subscriptions.expire(now) == []
+    await rooms(store).subscriptions.pin(mine.subscription_id, ["site 1"], pinned=False)
+    assert await rooms(store).subscriptions.due_in(now) == 0
+    assert await rooms(store).subscriptions.expire(now) == [tasks[1].status.task_id]
 
 
 async def test_a_task_that_two_have_goes_with_the_last_one(store: AnyStore) -> None:
@@ -1013,8 +1022,8 @@ async def test_a_task_that_two_have_goes_with_the_last_one(store: AnyStore) -> N
     await looked(store, entries(1))
     await ended(store, task)
     now = utc_now().timestamp()
-    assert await store.subscriptions.expire(now + 2 * DAY) == []
-    assert await store.subscriptions.expire(now + 4 * DAY) == [task.status.task_id]
+    assert await rooms(store).subscriptions.expire(now + 2 * DAY) == []
+    assert await rooms(store).subscriptions.expire(now + 4 * DAY) == [task.status.task_id]
 
 
 async def test_the_tasks_of_one_subscription_alone_are_told_before_it_is_removed(store: AnyStore) -> None:
@@ -1022,9 +1031,9 @@ async def test_the_tasks_of_one_subscription_alone_are_told_before_it_is_removed
     both, alone = (await looked(store, entries(1, 2))).tasks
     await subscribed(store, "https://b.test/list", backlog="all")
     await looked(store, entries(1))
-    told = await store.subscriptions.unshared_tasks(mine.subscription_id)
+    told = await rooms(store).subscriptions.unshared_tasks(mine.subscription_id)
     assert len(told) == 1
-    assert told == await store.subscriptions.remove(mine.subscription_id)
+    assert told == await rooms(store).subscriptions.remove(mine.subscription_id)
     assert told[0] in (both.status.task_id, alone.status.task_id)
 
 
@@ -1033,5 +1042,5 @@ async def test_retention_of_tasks_passes_over_what_a_subscription_has(store: Any
     [task] = (await looked(store, entries(1))).tasks
     await ended(store, task)
     assert await store.mark_expired(utc_now() + timedelta(days=9), 10) == []
-    assert await store.subscriptions.expire(utc_now().timestamp() + 2 * DAY) == [task.status.task_id]
+    assert await rooms(store).subscriptions.expire(utc_now().timestamp() + 2 * DAY) == [task.status.task_id]
     assert await store.mark_expired(utc_now() + timedelta(days=9), 10) == [task.status.task_id]

@@ -17,6 +17,7 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 
 from server.assembly import Backend, DatabaseUnusable, embedded, open_backend
+from server.assembly.features import FEATURES
 from server.core.clock import Clock
 from server.core.errors import DatabaseAway, DiskFull, StorageFailed, TaskAlreadyFinal, TaskNotFound
 from server.core.events import Broken, ChildEvent, Described, DownloadStarted, Progress
@@ -27,7 +28,7 @@ from server.settings import DownloadSettings, Settings, StorageSettings
 from server.storage.sqlite import SqliteStore
 from server.tasks import children, janitor, recorder
 from server.tasks.children import Child, ForkServer
-from server.tasks.hub import Hub, Watcher
+from server.tasks.hub import Watcher
 from server.tasks.next_attempt import after_failure
 from server.tasks.programs_found import find_tools
 from server.tasks.runner import Runner
@@ -41,14 +42,12 @@ Patch = pytest.MonkeyPatch
 
 
 @asynccontextmanager
-async def backend(
-    folder: Path, hub: Hub | None = None, clock: Clock | None = None, **downloads: Any
-) -> AsyncIterator[Backend]:
+async def backend(folder: Path, clock: Clock | None = None, **downloads: Any) -> AsyncIterator[Backend]:
     settings = Settings(
         storage=StorageSettings(data_dir=folder / "data"),
         downloads=DownloadSettings(allowed_private_hosts=("127.0.0.1",), min_free_disk=0, **downloads),
     )
-    async with open_backend(settings, hub or Hub(), clock or Clock()) as opened:
+    async with open_backend(settings, FEATURES, clock or Clock()) as opened:
         yield opened
 
 
@@ -366,7 +365,7 @@ async def test_the_end_of_an_attempt_that_was_perhaps_saved_is_published_and_cou
 ) -> None:
     """The database saves it, and goes away before it can say so."""
     monkeypatch.setattr(recorder, "SAVE_AGAIN", 0.01)
-    original, saved, hub, watcher = SqliteStore.save, list[TaskStatus](), Hub(), Watcher()
+    original, saved, watcher = SqliteStore.save, list[TaskStatus](), Watcher()
 
     async def save(store: SqliteStore, status: TaskStatus) -> bool:
         done = await original(store, status)
@@ -376,9 +375,9 @@ async def test_the_end_of_an_attempt_that_was_perhaps_saved_is_published_and_cou
         return done
 
     monkeypatch.setattr(SqliteStore, "save", save)
-    async with backend(tmp_path, hub, retries=1) as opened:
+    async with backend(tmp_path, retries=1) as opened:
         task_id = (await accept(opened.tasks, ProcessRequest(url="http://127.0.0.9:9/v.mp4"))).task_id
-        with hub.watch(task_id, watcher):
+        with opened.hub.watch(task_id, watcher):
             child.say(Broken(code="http_503", retryable=True))
             child.say(Broken(code="http_404"))
             ended = await reached(opened, task_id, Stage.FAILED)

@@ -1,6 +1,7 @@
 """The schemas of responses, for the OpenAPI description only: nothing is validated with them at run time.
 
-Routes name them, and they are imported when the description is asked for, which most servers never are.
+Routes name them, and they are imported when the description is asked for, which most servers never are; a
+feature has its own, which are named with their module, as `server.notices.webhook_schemas:WebhookPage`.
 That of a task is `server.api.payload.TaskPayload`, which makes the responses, too.
 """
 
@@ -10,156 +11,8 @@ from pydantic import Field
 
 from server.api.payload import Answer, Bytes, Instant, TaskPayload
 from server.core.models import Stage
-from server.subscriptions.subscription import ItemState
 
 Seconds = Annotated[float, Field(ge=0, description="seconds")]
-
-
-class WebhookDelivery(Answer):
-    id: str = Field(description="the header `webhook-id` of each try")
-    task_id: str
-    url: str = Field(description="without a password")
-    state: Literal["due", "dead"] = Field(description="`dead`: given up, and sent again only by a retry")
-    attempts: int = Field(ge=0, description="tries so far")
-    last_error: str | None = Field(
-        None, description="`http_<status>`, `timeout`, `blocked_address`, ...: of the last try"
-    )
-    next_at: Instant | None = Field(None, description="of the next try, while `due`")
-
-
-class WebhookPage(Answer):
-    webhooks: list[WebhookDelivery]
-    next_cursor: str | None = Field(None, description="for the next page, if there is one")
-
-
-class FeedAddress(Answer):
-    name: str
-    category: str | None = Field(None, description="if it was set")
-    explicit: bool | None = Field(None, description="if it was set")
-    url: str = Field(
-        description="for podcast apps: whoever has it needs no token", json_schema_extra={"format": "uri"}
-    )
-
-
-class FeedAddresses(Answer):
-    opml: str | None = Field(
-        None,
-        description="of all podcast feeds; absent until there was one",
-        json_schema_extra={"format": "uri"},
-    )
-
-
-class Subscription(Answer):
-    subscription_id: str
-    revision: int = Field(ge=1, description="grows with each change of the settings")
-    url: str = Field(description="as it was sent, without `user:password@`")
-    name: str = Field(description="as it was set, else the title, else the link")
-    title: str | None = Field(None, description="as its source says")
-    enabled: bool
-    stage: Literal["seeding", "idle", "checking", "failing", "paused"]
-    checked_at: Instant | None = Field(None, description="the end of the last look, whatever came of it")
-    succeeded_at: Instant | None = Field(None, description="the end of the last look that was good")
-    next_check_at: Instant | None = None
-    items: dict[str, int] = Field(description="how many are in each state")
-    error_code: str | None = Field(None, description="why the last look failed")
-    error: str | None = Field(None, description="the same in a sentence")
-    hint: str | None = Field(None, description="what can be done about it")
-    interval: str = Field(description="like `1h`, or `auto`")
-    request: dict[str, Any]
-    filters: dict[str, Any]
-    backlog: Any
-    keep: dict[str, Any]
-    feed: FeedAddress | None = Field(None, description="its podcast feed, if it has one")
-    library: dict[str, Any] | None = Field(None, description="where in the library its files go")
-
-
-class SubscriptionPage(Answer):
-    subscriptions: list[Subscription]
-    next_cursor: str | None = Field(None, description="the last page has none")
-
-
-class Item(Answer):
-    key: str = Field(description="names the entry in the library, for ever")
-    url: str
-    title: str | None = None
-    duration: int | None = Field(None, description="seconds")
-    uploader: str | None = None
-    published_at: str | None = Field(None, description="UTC; a day alone where no more is known")
-    state: ItemState
-    reason: str | None = Field(None, description="why it is in this state")
-    not_before: Instant | None = Field(None, description="while `waiting`: when it is tried again")
-    fetched_at: Instant | None = None
-    task_id: str | None = None
-    paths: list[str] = Field(description="of its files in the library")
-    pinned: bool = Field(description="it is kept, whatever `keep` says")
-
-
-class ItemPage(Answer):
-    items: list[Item]
-    next_cursor: str | None = Field(None, description="the last page has none")
-
-
-class ItemResult(Answer):
-    status: int = Field(description="that of a response for this item alone")
-    item: Item | None = None
-    problem: dict[str, Any] | None = None
-
-
-class ItemResults(Answer):
-    results: list[ItemResult]
-    more: Literal[True] | None = Field(None, description="there are more in this state")
-
-
-class SubscriptionResult(Answer):
-    url: str
-    status: int = Field(description="201, 409 or 422")
-    subscription: Subscription | None = None
-    problem: dict[str, Any] | None = None
-
-
-class SubscriptionResults(Answer):
-    results: list[SubscriptionResult]
-
-
-class MediaFetched(Answer):
-    fetched_at: Instant = Field(description="last")
-    key: str = Field(description="names the video in the library, for ever")
-    title: str | None = None
-    task_id: str | None = Field(None, description="of the task that fetched it, while there is one")
-    subscriptions: list[str] = Field(description="ids of those that have it")
-
-
-class MediaTaken(Answer):
-    taken: int = Field(ge=0, description="videos that are remembered now and were not before")
-    known: int = Field(ge=0, description="those that were")
-    unreadable: list[int] = Field(description="numbers of lines that name no video, the first 100")
-    more: Literal[True] | None = Field(None, description="there are more unreadable lines")
-
-
-class LibrarySample(Answer):
-    title: str
-    channel: str | None = None
-    playlist: str | None = None
-    paths: list[str] = Field(description="below `library.path`: the film, then what lies beside it")
-
-
-class LibraryPreview(Answer):
-    samples: list[LibrarySample]
-
-
-class LibraryOutcome(Answer):
-    count: int = Field(
-        ge=0, description="files that are changed, or would be; of `verify` those that are there"
-    )
-    files: list[dict[str, str]] | None = Field(None, description="the first 100")
-    missing: int | None = Field(None, ge=0, description="files that should be there and are not")
-    missing_files: list[str] | None = None
-    changed: int | None = Field(None, ge=0, description="files of another size than they were placed with")
-    changed_files: list[str] | None = None
-    unknown: int | None = Field(None, ge=0, description="files that somebody else has put there")
-    unknown_files: list[str] | None = None
-    adopted: int | None = Field(None, ge=0, description="files that are known now, and were not there before")
-    adopted_files: list[dict[str, str]] | None = None
 
 
 class Remedies(Answer):

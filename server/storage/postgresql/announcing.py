@@ -1,5 +1,5 @@
 """Announcements between nodes (NOTIFY): a task has changed or is removed, a session has ended, or the
-queue is paused or resumed.
+queue is paused or resumed; and the signals of features (`server.storage.statements.Signals`).
 
 An announcement holds ids and revisions only; a node that needs the content reads the row. It is sent within
 the transaction of the change and delivered after its COMMIT, in the order of commits.
@@ -12,6 +12,7 @@ from psycopg import AsyncConnection
 
 CHANNEL = "clipwire"
 LONGEST = 7900  # bytes of a payload; PostgreSQL refuses 8000
+_SIGNS = {"deliveries": "$", "looks": "@"}  # as earlier releases announce and understand these two
 _SEND = b"""
     SELECT pg_current_xact_id()::text,
         (SELECT count(pg_notify(%s, payload)) FROM unnest(%s::text[]) AS payload)"""
@@ -55,19 +56,13 @@ class QueueChanged:
 
 
 @dataclass(frozen=True, slots=True)
-class Deliveries:
-    """Somebody is to be told of the end of a task."""
+class Signal:
+    """See `server.storage.statements.Signals`."""
+
+    name: str
 
     def __str__(self) -> str:
-        return "$ deliveries"
-
-
-@dataclass(frozen=True, slots=True)
-class Looks:
-    """A subscription may be due earlier than it was."""
-
-    def __str__(self) -> str:
-        return "@ looks"
+        return f"{_SIGNS.get(self.name, '+')} {self.name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +73,7 @@ class Hello:
         return "? hello"
 
 
-News = Changed | Gone | LoggedOut | QueueChanged | Deliveries | Looks | Hello
+News = Changed | Gone | LoggedOut | QueueChanged | Signal | Hello
 
 
 async def announce(db: AsyncConnection, sender: str, news: Iterable[News]) -> str:
@@ -118,10 +113,8 @@ def unpacked(payload: str) -> tuple[str, list[News]]:
                 news.append(LoggedOut(rest))
             case "~":
                 news.append(QueueChanged())
-            case "$":
-                news.append(Deliveries())
-            case "@":
-                news.append(Looks())
+            case "$" | "@" | "+":
+                news.append(Signal(rest))
             case "?":
                 news.append(Hello())
             case _ if rest.isdecimal():

@@ -6,26 +6,22 @@ from typing import Any, Protocol
 
 from psycopg import AsyncConnection
 
-from server.core import stored
+from server.core.clock import Clock
 from server.core.errors import AppError, QueueFull
 from server.core.models import Stage, Task, TaskStatus
 from server.core.ports import Submission
-from server.notices.deliveries import Tells, tells_of
-from server.storage.common_tables import keep_fetched
 from server.storage.group_commit import Change
 from server.storage.postgresql.advisory_locks import ADD, LOOK, OURS
-from server.storage.postgresql.announcing import Changed, Deliveries, Looks, News
-from server.storage.statements import Row, Work
+from server.storage.postgresql.announcing import Changed, News, Signal
+from server.storage.statements import Dialect, Ended, Row, StoreHooks, Work, follow_ends
 from server.storage.task_rows import (
     STATUS,
-    delivery_values,
     forms_of_wish,
     read_task,
     shared_keys,
     short_wish,
     to_be_inserted,
 )
-from server.subscriptions.subscription_rows import follow_tasks
 
 
 class Admits(Protocol):
@@ -42,6 +38,12 @@ class Admits(Protocol):
         ...
 
 
+DIALECT = Dialect(
+    name="postgresql",
+    moment="to_timestamp({})",
+    seconds="extract(epoch FROM {})::float8",
+    iso="""to_char(to_timestamp({}) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')""",
+)
 _LOCK = b"SELECT pg_advisory_xact_lock(%s, %s)"
 _WAITING = b"""
     SELECT count(*) FILTER (WHERE stage IN ('queued', 'paused')), count(*)
@@ -91,9 +93,6 @@ _ENDS = b"""
     SELECT task_id, request FROM tasks
     JOIN unnest(%s::text[], %s::bigint[]) AS new (task_id, revision) USING (task_id)
     WHERE tasks.revision = new.revision - 1 AND ended_at IS NULL AND NOT removed"""
-_DELIVER = b"""
-    INSERT INTO deliveries (delivery_id, task_id, kind, target, receiver, status)
-    SELECT * FROM unnest(%b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[])"""
 _ENDED = b"""
     SELECT task_id FROM tasks JOIN unnest(%s::text[], %s::bigint[]) AS new (task_id, revision) USING (task_id)
     WHERE tasks.revision = new.revision - 1 AND ended_at IS NOT NULL AND NOT removed"""
@@ -152,16 +151,12 @@ class Together(Change["list[Task] | None"]):
 
 @dataclass(eq=False)
 class Execute(Change[list[str]]):
-    """A single statement, which returns ids; `tells` makes of each id what is announced to other nodes.
-
-    It sees all that others have done under the advisory lock `under`.
-    """
+    """A single statement, which returns ids; `tells` makes of each id what is announced to other nodes."""
 
     sql: bytes
     values: tuple[object, ...] = ()
     touches: tuple[str, ...] = field(default=())
     tells: Callable[[str], News] | None = None
-    under: int | None = None
 
 
 @dataclass(eq=False)
@@ -173,20 +168,23 @@ class Transact(Change[Any]):
     work: Work[Any]
     adding: Callable[[Submission], Add]
     adds: list[Add] = field(default_factory=list)
-    wakes: bool = False
+    signals: set[str] = field(default_factory=set)
+    under: int = 0  # an advisory lock; 0: none
 
 
 class Reading:
     """See `server.storage.statements.Statements`."""
 
+    dialect = DIALECT
+
     def __init__(self, db: AsyncConnection) -> None:
         self._db = db
 
     async def fetch(self, sql: str, values: Sequence[object] = ()) -> list[Row]:
-        return await (await self._db.execute(_placed(sql), values)).fetchall()
+        return await (await self._db.execute(placed(sql), values)).fetchall()
 
     async def run(self, sql: str, values: Sequence[object] = ()) -> None:
-        await self._db.execute(_placed(sql), values)
+        await self._db.execute(placed(sql), values)
 
 
 class Transacting(Reading):
@@ -211,8 +209,8 @@ class Transacting(Reading):
         self._change.adds += adds
         return await _insert(self._db, adds, [None] * len(adds))
 
-    def wake(self) -> None:
-        self._change.wakes = True
+    def wake(self, signal: str) -> None:
+        self._change.signals.add(signal)
 
 
 class Changes:
@@ -228,9 +226,11 @@ class Changes:
         self,
         max_queued: int,
         admits: Admits | None,
-        tells: Tells = tells_of(),  # noqa: B008 -- a function
+        hooks: Sequence[StoreHooks],
+        clock: Clock,
     ) -> None:
-        self._tells = tells
+        self._hooks = hooks
+        self._clock = clock
         self._max_queued = max_queued
         self._admits = admits
         self._most, self._given = max_queued, 0  # unfinished tasks at the last count, and the last number
@@ -272,9 +272,14 @@ class Changes:
                 added += each.outcome
                 saves += each.saves
                 free -= _joining_again(each.saves, ended)
-        transacts = [change for change in group if isinstance(change, Transact)]
+        # Those under a lock come last, after what may take another one: so no two nodes wait for each other.
+        transacts = sorted(
+            (change for change in group if isinstance(change, Transact)), key=lambda change: change.under
+        )
         for transact in transacts:
             transact.adds.clear()  # of an earlier try
+            if transact.under:
+                await db.execute(_LOCK, (OURS, transact.under), prepare=True)
             try:
                 transact.outcome = await transact.work(Transacting(db, self, transact))
             except AppError as error:
@@ -282,32 +287,17 @@ class Changes:
             added += [add.outcome for add in transact.adds if isinstance(add.outcome, Task)]
         told: list[News] = [Changed(task.status.task_id, task.status.revision) for task in added]
         told += [Changed(save.status.task_id, save.status.revision) for save in saves if save.outcome is True]
-        followed = [
-            save.status
+        moved = [
+            Ended(save.status, str(save.values[STATUS]), ends.get(task_id), again=task_id in ended)
             for save in saves
-            if save.outcome is True
-            and save.status.subscription_id
-            and (save.status.task_id in ends or save.status.task_id in ended)
+            if save.outcome is True and ((task_id := save.status.task_id) in ends or task_id in ended)
         ]
-        wakes = bool(followed) and await follow_tasks(Reading(db), followed)
-        if ends:
-            made = [save for save in saves if save.outcome is True]
-            told += await self._deliver(db, [save for save in made if save.status.task_id in ends], ends)
-            completed = [save.status for save in made if save.status.stage is Stage.COMPLETED]
-            wakes |= await keep_fetched(
-                Reading(db),
-                [
-                    (Task(stored.read_request(ends[status.task_id]), status).wanted, status)
-                    for status in completed
-                    if status.task_id in ends
-                ],
-            )
-        if wakes or any(transact.wakes for transact in transacts):
-            told.append(Looks())
+        signals = {signal for transact in transacts for signal in transact.signals}
+        if moved:
+            signals |= await follow_ends(self._hooks, Reading(db), moved, self._clock.now())
+        told += map(Signal, sorted(signals))
         for change in group:
             if isinstance(change, Execute):  # last: a task that this group retries must not expire
-                if change.under is not None:
-                    await db.execute(_LOCK, (OURS, change.under), prepare=True)
                 rows = await (await db.execute(change.sql, change.values)).fetchall()
                 change.outcome = [key for (key,) in rows]
                 told += [change.tells(key) for key in change.outcome] if change.tells else []
@@ -316,24 +306,10 @@ class Changes:
             for task in added
             if task.status.task_id not in have_jobs and task.status.stage is Stage.QUEUED
         }
-        moved = {host for each in whole for host in each.hosts}
-        if self._admits and (hosts := {*queued, *saved.values(), *moved}):
+        left = {host for each in whole for host in each.hosts}
+        if self._admits and (hosts := {*queued, *saved.values(), *left}):
             await self._admits.follow(db, sorted(hosts), list(saved))
         return told
-
-    async def _deliver(
-        self, db: AsyncConnection, saves: Sequence[Save], requests: dict[str, str]
-    ) -> list[News]:
-        """Put into the outbox what is to be told of the tasks that end."""
-        rows = [
-            delivery_values(save.status, str(save.values[STATUS]), addressee)
-            for save in saves
-            for addressee in self._tells(stored.read_request(requests[save.status.task_id]), save.status)
-        ]
-        if not rows:
-            return []
-        await db.execute(_DELIVER, _columns(rows), prepare=True)
-        return [Deliveries()]
 
     async def room(self, db: AsyncConnection) -> int:
         """How many tasks the queue takes."""
@@ -386,7 +362,7 @@ class Changes:
         return added, have_jobs
 
 
-def _placed(sql: str) -> bytes:
+def placed(sql: str) -> bytes:
     """`sql` with psycopg's placeholders."""
     return sql.replace("%", "%%").replace("?", "%s").encode()
 

@@ -17,12 +17,12 @@ from server.core.errors import AppError, IdempotencyMismatch, StoreUnavailable, 
 from server.core.models import Stage, StoredFile, Task, TaskStatus
 from server.core.ports import Filter, Idempotency, Known, Page, Submission
 from server.core.stored import known_stage
-from server.notices.deliveries import TOLD_WITHIN, Tells, tells_of
-from server.storage.common_tables import CommonTables
 from server.storage.cursor import Cursor, page_of
 from server.storage.postgresql import pages
+from server.storage.postgresql.advisory_locks import DELIVER
 from server.storage.postgresql.announcing import Gone, News
 from server.storage.postgresql.changes import (
+    DIALECT,
     Add,
     Admits,
     Changes,
@@ -31,17 +31,17 @@ from server.storage.postgresql.changes import (
     Save,
     Together,
     Transact,
+    placed,
 )
 from server.storage.postgresql.connection import advice, connect, explained, one_line
 from server.storage.postgresql.database_clock import LOOK_EVERY, DatabaseClock
 from server.storage.postgresql.group_reader import GroupReader, is_text
 from server.storage.postgresql.link import Link, Links, open_links
 from server.storage.postgresql.migrations import migrate, released_scripts
-from server.storage.postgresql.outbox import PostgresOutbox
 from server.storage.postgresql.sessions import BY_ID as SESSION_BY_ID
 from server.storage.postgresql.sessions import PostgresSessions, read_session
 from server.storage.postgresql.writer import Writer
-from server.storage.statements import Reads, Result, Work
+from server.storage.statements import Reads, Result, Signals, StoreHooks, Work, kept
 from server.storage.task_rows import (
     CHANGED_WITHIN,
     MOST_CHANGED,
@@ -104,21 +104,12 @@ _MARK = b"""
     UPDATE tasks SET removed = true, idempotency = NULL WHERE NOT removed AND (task_id = %s OR playlist_id = (
         SELECT task_id FROM tasks WHERE task_id = %s AND NOT removed)) RETURNING task_id"""
 _FORGET = b"DELETE FROM tasks WHERE task_id = %s RETURNING task_id"
-# What a subscription has fetched is kept, or let go, by its own rule.
-_EXPIRE = b"""
+_EXPIRE = """
     UPDATE tasks SET removed = true, idempotency = NULL WHERE number IN (
-        SELECT number FROM tasks WHERE ended_at < %s AND NOT removed
-            AND NOT EXISTS (SELECT FROM items WHERE items.task_id = tasks.task_id
-                AND items.state = 'fetched' AND (NOT EXISTS (SELECT FROM file_sets AS copy
-                    WHERE copy.holder = items.subscription_id AND copy.key = items.key
-                        AND copy.state = 'placed')
-                    OR EXISTS (SELECT FROM feeds WHERE feeds.subscription_id = items.subscription_id)))
-            AND NOT EXISTS (SELECT FROM file_sets WHERE file_sets.task_id = tasks.task_id
-                AND file_sets.state IN ('waiting', 'telling'))
-            AND (ended_at < %s OR NOT EXISTS (SELECT FROM deliveries
-                WHERE deliveries.task_id = tasks.task_id AND next_at IS NOT NULL))
-        ORDER BY ended_at LIMIT %s FOR UPDATE SKIP LOCKED
+        SELECT number FROM tasks WHERE ended_at < ? AND NOT removed{kept}
+        ORDER BY ended_at LIMIT ? FOR UPDATE SKIP LOCKED
     ) RETURNING task_id"""
+_LOCKS = {"deliveries": DELIVER}  # see `Transactions.write`
 _DATE_BACK = b"UPDATE tasks SET ended_at = %s WHERE ended_at > %s AND NOT removed RETURNING task_id"
 _NOTHING = b"UPDATE tasks SET revision = revision WHERE false RETURNING task_id"
 
@@ -130,13 +121,13 @@ async def open_store(
     max_queued: int,
     find_short: FindShort,
     admits: Admits | None = None,
-    tells: Tells = tells_of(),  # noqa: B008 -- a function
+    hooks: Sequence[StoreHooks] = (),
     counts: Counts | None = None,
 ) -> AsyncIterator["PostgresStore"]:
     """Bring the database to this server's schema and open it. Raises `DatabaseUnusable`.
 
     `find_short` finds the unique part in a file's public name; two tasks never share one. `admits` gives
-    queued tasks their jobs, in the transaction of the change; `tells` says who is told of the ends of tasks.
+    queued tasks their jobs, in the transaction of the change; `hooks` are what features do in such ones.
     """
     async with AsyncExitStack() as stack:
         clock = DatabaseClock()
@@ -150,7 +141,7 @@ async def open_store(
         search = (*pages.SEARCH_SETTINGS, f"statement_timeout = {SEARCH_WITHIN * 1000 - 1000:.0f}")
         patience = {"within": SEARCH_WITHIN, "free_within": SEARCH_WITHIN}
         searches = await enter(open_links(url, SEARCHES, *search, **patience))
-        changes = Changes(max_queued, admits, tells)
+        changes = Changes(max_queued, admits, hooks, clock)
         writer = await enter(Writer(await enter(Link(url)), changes.write, counts))
         reads = await enter(open_links(url, READS))
         by_id = await enter(GroupReader(reads, _BY_ID, read_task))
@@ -158,7 +149,7 @@ async def open_store(
         log_ins = await enter(GroupReader(reads, SESSION_BY_ID, read_session))
         await enter(_watched(clock, lists))
         sessions = PostgresSessions(writer, log_ins)
-        yield PostgresStore(writer, by_id, by_short, lists, searches, find_short, sessions, clock)
+        yield PostgresStore(writer, by_id, by_short, lists, searches, find_short, sessions, clock, hooks)
 
 
 @asynccontextmanager
@@ -201,7 +192,7 @@ async def _watched(clock: DatabaseClock, lists: Links) -> AsyncIterator[None]:
         await asyncio.wait([task])
 
 
-class PostgresStore(CommonTables):
+class PostgresStore:
     """See `server.core.ports.Store`. No task is kept in memory: what is changed through one node is read
     through all others.
     """
@@ -216,14 +207,14 @@ class PostgresStore(CommonTables):
         find_short: FindShort,
         sessions: PostgresSessions,
         clock: DatabaseClock,
+        hooks: Sequence[StoreHooks],
     ) -> None:
         def adding(submission: Submission) -> Add:
             return Add(submission, task_values(submission.task, find_short))
 
-        super().__init__(lambda: _InTurn(writer, lists, adding))
+        self.signals = Signals()  # the relay gives those that any node has announced
+        self.transactions = _InTurn(writer, lists, adding, self.signals)
         self.sessions = sessions
-        self.outbox = PostgresOutbox(writer, lists)
-
         self.clock = clock
         self.writer = writer
         self._by_id = by_id
@@ -231,6 +222,7 @@ class PostgresStore(CommonTables):
         self._lists = lists
         self._searches = searches
         self._find_short = find_short
+        self._hooks = hooks
 
     async def add(self, submissions: Sequence[Submission]) -> list[Task | AppError]:
         find = self._find_short
@@ -356,7 +348,9 @@ class PostgresStore(CommonTables):
         return [task_id for (task_id,) in await self._fetch(_REMOVED)]
 
     async def mark_expired(self, before: datetime, limit: int) -> list[str]:
-        return await self._run(_EXPIRE, before, self.clock.now() - TOLD_WITHIN, limit, is_gone=True)
+        sql, values = kept(self._hooks, DIALECT, self.clock.now())
+        expire = placed(_EXPIRE.replace("{kept}", sql))
+        return await self._run(expire, before, *values, limit, is_gone=True)
 
     async def none_ended_after(self, moment: datetime) -> None:
         now = moment.replace(microsecond=0)
@@ -399,18 +393,19 @@ class PostgresStore(CommonTables):
 
 
 class _InTurn:
-    """See `server.storage.statements.Transactions`. Who is to be told of looks is told by the relay."""
+    """See `server.storage.statements.Transactions`."""
 
-    iso = """to_char(to_timestamp({}) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')"""
-
-    def __init__(self, writer: Writer, lists: Links, adding: Callable[[Submission], Add]) -> None:
+    def __init__(
+        self, writer: Writer, lists: Links, adding: Callable[[Submission], Add], signals: Signals
+    ) -> None:
         self._writer = writer
         self._lists = lists
         self._adding = adding
-        self.called: Callable[[], None] = lambda: None
+        self.signals = signals
 
-    async def write(self, work: Work[Result]) -> Result:
-        outcome: Result = await self._writer.submit(Transact(work, self._adding))
+    async def write(self, work: Work[Result], *, under: str | None = None) -> Result:
+        lock = _LOCKS[under] if under else 0
+        outcome: Result = await self._writer.submit(Transact(work, self._adding, under=lock))
         return outcome
 
     async def read(self, work: Reads[Result]) -> Result:

@@ -15,16 +15,14 @@ from server.core.errors import AppError, IdempotencyMismatch, TaskNotFound
 from server.core.models import Queued, Stage, StoredFile, Task, TaskStatus, host_of
 from server.core.ports import Filter, Idempotency, Known, Page, Submission
 from server.core.stored import known_stage
-from server.notices.deliveries import TOLD_WITHIN, Tells, tells_of
-from server.storage.common_tables import CommonTables
 from server.storage.cursor import Cursor, page_of
 from server.storage.sqlite.ballast import Ballast
 from server.storage.sqlite.connection import Reader, connect_reader, connect_writer, explained
 from server.storage.sqlite.migrations import migrate, released_scripts
-from server.storage.sqlite.outbox import SqliteOutbox
 from server.storage.sqlite.pages import match_expression, page_query
 from server.storage.sqlite.sessions import SqliteSessions, load_sessions
 from server.storage.sqlite.writer import (
+    DIALECT,
     TASKS_BY_ID,
     Add,
     Changes,
@@ -35,7 +33,7 @@ from server.storage.sqlite.writer import (
     Transact,
     Writer,
 )
-from server.storage.statements import Reads, Result, Row, Work
+from server.storage.statements import Reads, Result, Row, Signals, StoreHooks, Work, kept
 from server.storage.task_rows import (
     CHANGED_WITHIN,
     MOST_CHANGED,
@@ -75,21 +73,9 @@ _MARK = """
     WHERE removed = 0 AND (task_id = ?1 OR playlist_id = (
         SELECT task_id FROM tasks WHERE task_id = ?1 AND removed = 0)) RETURNING task_id"""
 _FORGET = "DELETE FROM tasks WHERE task_id = ? RETURNING task_id"
-# What a subscription has fetched is kept, or let go, by its own rule, unless the library has a copy; what is
-# to go there stays until it is there.
 _EXPIRE = """
     UPDATE tasks SET removed = 1, idempotency = NULL WHERE number IN (
-        SELECT number FROM tasks WHERE ended_at < ? AND removed = 0
-            AND NOT EXISTS (SELECT 1 FROM items WHERE items.task_id = tasks.task_id
-                AND items.state = 'fetched' AND (NOT EXISTS (SELECT 1 FROM file_sets AS copy
-                    WHERE copy.holder = items.subscription_id AND copy.key = items.key
-                        AND copy.state = 'placed')
-                    OR EXISTS (SELECT 1 FROM feeds WHERE feeds.subscription_id = items.subscription_id)))
-            AND NOT EXISTS (SELECT 1 FROM file_sets WHERE file_sets.task_id = tasks.task_id
-                AND file_sets.state IN ('waiting', 'telling'))
-            AND (ended_at < ? OR NOT EXISTS (SELECT 1 FROM deliveries
-                WHERE deliveries.task_id = tasks.task_id AND next_at IS NOT NULL))
-        ORDER BY ended_at LIMIT ?
+        SELECT number FROM tasks WHERE ended_at < ? AND removed = 0{kept} ORDER BY ended_at LIMIT ?
     ) RETURNING task_id"""
 _DATE_BACK = "UPDATE tasks SET ended_at = ? WHERE ended_at > ? AND removed = 0"
 _CHANGED = """
@@ -120,9 +106,7 @@ _OF_WISH = """
         ORDER BY number DESC LIMIT 10)"""
 _PAUSE = "INSERT OR IGNORE INTO pauses VALUES ('all')"
 _RESUME = "DELETE FROM pauses"
-_LAST_NUMBER = """
-    SELECT coalesce(max(seq), 0), EXISTS (SELECT 1 FROM subscriptions)
-    FROM sqlite_sequence WHERE name = 'tasks'"""
+_LAST_NUMBER = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'tasks'"
 
 
 @asynccontextmanager
@@ -132,13 +116,13 @@ async def open_store(
     max_queued: int,
     find_short: FindShort,
     data: DataDir | None = None,
-    tells: Tells = tells_of(),  # noqa: B008 -- a function
+    hooks: Sequence[StoreHooks] = (),
     counts: Counts | None = None,
     clock: Clock | None = None,
 ) -> AsyncIterator["SqliteStore"]:
     """Open or create the database; the caller must hold `open_lock` meanwhile. Raises `DatabaseUnusable`.
 
-    `tells` says who is told of the ends of tasks.
+    `hooks` are what features do within the transactions of tasks.
     `find_short` finds the unique part in a file's public name; two tasks never share one. Nothing counts as
     stored any more once the files of the database are not in the data directory, `data`.
     """
@@ -155,8 +139,9 @@ async def open_store(
             running = [stage.value for stage in Stage if stage.is_running]
             for task in readable(read_task, await reads.fetch(_BY_STAGE, (json.dumps(running),))):
                 memory.put(task)
-            [(last_number, had_subscriptions)] = await reads.fetch(_LAST_NUMBER)
-            changes = Changes(db, memory, last_number, max_queued, tells, clock)
+            [(last_number,)] = await reads.fetch(_LAST_NUMBER)
+            signals = Signals()
+            changes = Changes(db, memory, last_number, max_queued, hooks, signals, clock)
             opened = (path, *(path.with_name(path.name + suffix) for suffix in ("-wal", "-shm")))
             await asyncio.to_thread(data.keep_watch_of, *opened)
             writer = await stack.enter_async_context(
@@ -164,14 +149,12 @@ async def open_store(
             )
             sessions = await load_sessions(reads, writer)
             was_paused = bool(await reads.fetch("SELECT queue FROM pauses"))
-            outbox = SqliteOutbox(writer, lists, changes)
-            own = (writer, reads, lists, memory, data, find_short, version, sessions, outbox, changes.clock)
-            store = SqliteStore(*own, was_paused=was_paused, had_subscriptions=bool(had_subscriptions))
-            changes.placing = store.placements.heard
+            own = (writer, reads, lists, memory, data, find_short, version, sessions, changes.clock)
+            store = SqliteStore(*own, hooks=hooks, signals=signals, was_paused=was_paused)
         yield store
 
 
-class SqliteStore(CommonTables):
+class SqliteStore:
     """See `server.core.ports.Store`. Long lists have a connection of their own: a search delays no status."""
 
     def __init__(
@@ -184,34 +167,28 @@ class SqliteStore(CommonTables):
         find_short: FindShort,
         version: int,
         sessions: SqliteSessions,
-        outbox: SqliteOutbox,
         clock: Clock,
         *,
+        hooks: Sequence[StoreHooks],
+        signals: Signals,
         was_paused: bool,
-        had_subscriptions: bool,
     ) -> None:
         def adding(submission: Submission) -> Add:
             return Add(submission, task_values(submission.task, find_short))
 
-        super().__init__(lambda: _InTurn(writer, lists, adding, self._heard))
+        self.transactions = _InTurn(writer, lists, adding, signals)
         self.sessions = sessions  # in the same file, by the same writer
-        self.outbox = outbox
-
-        self.had_subscriptions = had_subscriptions  # the same
+        self.clock = clock
         self.was_paused = was_paused  # the queue, when the store was opened
         self._writer = writer
         self._reads = reads
         self._lists = lists
         self._memory = memory
         self._data = data
-        self._clock = clock
+        self._hooks = hooks
         self._find_short = find_short
         # For `ping`: setting the version that is set already changes nothing, and yet writes to the disk.
         self._rewrite_version = f"PRAGMA user_version = {version:d}"
-
-    def _heard(self) -> None:
-        self.subscriptions.heard()
-        self.placements.heard()
 
     async def add(self, submissions: Sequence[Submission]) -> list[Task | AppError]:
         find = self._find_short
@@ -327,9 +304,11 @@ class SqliteStore(CommonTables):
         return [task_id for (task_id,) in rows]
 
     async def mark_expired(self, before: datetime, limit: int) -> list[str]:
-        told_by_now = self._clock.now() - TOLD_WITHIN
-        values = (before.timestamp(), told_by_now.timestamp(), limit)
-        return await self._writer.submit(Execute(_EXPIRE, values, makes_room=True))
+        sql, values = kept(self._hooks, DIALECT, self.clock.now())
+        values = [before.timestamp(), *values, limit]
+        return await self._writer.submit(
+            Execute(_EXPIRE.replace("{kept}", sql), tuple(values), makes_room=True)
+        )
 
     async def none_ended_after(self, moment: datetime) -> None:
         now = int(moment.timestamp())
@@ -345,7 +324,7 @@ class SqliteStore(CommonTables):
     async def changed_since(self, moment: datetime) -> dict[str, bool] | None:
         """All tasks that have not ended may have changed."""
         began = int(moment.timestamp()) - WRITTEN_WITHIN
-        if began < self._clock.now().timestamp() - CHANGED_WITHIN.total_seconds():
+        if began < self.clock.now().timestamp() - CHANGED_WITHIN.total_seconds():
             return None
         rows = await self._lists.fetch(_CHANGED, (began, MOST_CHANGED + 1))
         live = self._memory.unfinished()
@@ -389,22 +368,17 @@ def _read_queued(
 class _InTurn:
     """See `server.storage.statements.Transactions`."""
 
-    iso = "strftime('%Y-%m-%dT%H:%M:%SZ', {}, 'unixepoch')"
-
     def __init__(
-        self, writer: Writer, lists: Reader, adding: Callable[[Submission], Add], wake: Callable[[], None]
+        self, writer: Writer, lists: Reader, adding: Callable[[Submission], Add], signals: Signals
     ) -> None:
         self._writer = writer
         self._lists = lists
         self._adding = adding
-        self._wake = wake
-        self.called: Callable[[], None] = lambda: None
+        self.signals = signals
 
-    async def write(self, work: Work[Result]) -> Result:
-        change = Transact(work, self._adding)
-        outcome: Result = await self._writer.submit(change)
-        if change.wakes:
-            self._wake()
+    async def write(self, work: Work[Result], *, under: str | None = None) -> Result:
+        """There is one writer, so that all work is done alone."""
+        outcome: Result = await self._writer.submit(Transact(work, self._adding))
         return outcome
 
     async def read(self, work: Reads[Result]) -> Result:
@@ -414,6 +388,7 @@ class _InTurn:
 @dataclass(frozen=True, slots=True)
 class _Reading:
     lists: Reader
+    dialect = DIALECT
 
     async def fetch(self, sql: str, values: Sequence[object] = ()) -> list[Row]:
         return [tuple(row) for row in await self.lists.fetch(sql, values)]

@@ -26,27 +26,26 @@ from server.core.data_dir import DataDir
 from server.core.errors import AppError, DatabaseBusy, DiskFull, QueueFull
 from server.core.models import Stage, Task, TaskStatus
 from server.core.ports import Submission
-from server.notices.deliveries import Tells, tells_of
-from server.storage.common_tables import keep_fetched
 from server.storage.group_commit import Change, GroupWriter
 from server.storage.sqlite.ballast import Ballast
 from server.storage.sqlite.connection import unavailable
-from server.storage.statements import Row, Work
+from server.storage.statements import Dialect, Ended, Row, Signals, StoreHooks, Work, follow_ends
 from server.storage.task_rows import (
     STATUS,
-    delivery_values,
     forms_of_wish,
     read_task,
     shared_keys,
     short_wish,
     to_be_inserted,
 )
-from server.subscriptions.subscription_rows import follow_tasks
 
 PATIENCE = 5.0  # seconds that changes wait for another program which holds the database
 _TRY_FOR = 0.1  # seconds that SQLite itself waits: `hurry` cannot shorten a wait within SQLite
 RECENT = 1000  # tasks in memory that do not run
 
+DIALECT = Dialect(
+    name="sqlite", moment="{}", seconds="{}", iso="strftime('%Y-%m-%dT%H:%M:%SZ', {}, 'unixepoch')"
+)
 TASKS_BY_ID = """
     SELECT number, request, status FROM tasks
     WHERE task_id IN (SELECT value FROM json_each(?)) AND removed = 0"""
@@ -54,9 +53,6 @@ _INSERT = """
     INSERT INTO tasks (number, idempotency, idempotency_request, wish, playlist_id, playlist_index,
                        task_id, request, revision, stage, priority, status, short, search, ended_at)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
-_DELIVER = """
-    INSERT INTO deliveries (delivery_id, task_id, kind, target, receiver, status, next_at)
-    VALUES (?, ?, ?, ?, ?, ?, ?)"""
 _BY_WISH = """
     SELECT wish, task_id FROM tasks
     WHERE wish IN (SELECT value FROM json_each(?)) AND removed = 0 AND ended_at IS NULL
@@ -245,11 +241,13 @@ class Transact(Change[Any]):
     work: Work[Any]
     adding: "Callable[[Submission], Add]"
     adds: "list[Add]" = field(default_factory=list)
-    wakes: bool = False
+    signals: set[str] = field(default_factory=set)
 
 
 class _Statements:
     """See `server.storage.statements.Statements`."""
+
+    dialect = DIALECT
 
     def __init__(self, db: aiosqlite.Connection) -> None:
         self._db = db
@@ -281,15 +279,14 @@ class Transacting(_Statements):
         self._change.adds += adds
         return [add.task for add in adds]
 
-    def wake(self) -> None:
-        self._change.wakes = True
+    def wake(self, signal: str) -> None:
+        self._change.signals.add(signal)
 
 
 class Changes:
     """Writes groups for the `Writer`, and updates `memory` after each COMMIT.
 
-    `tells` says who is to be told of the end of a task; `told` is called when there is something to be told,
-    `placing` when there is something to be placed in the library.
+    `hooks` are what features do at the ends of tasks; `signals` are given after a COMMIT.
     """
 
     def __init__(
@@ -298,15 +295,14 @@ class Changes:
         memory: "Memory",
         last_number: int,
         max_queued: int,
-        tells: Tells = tells_of(),  # noqa: B008 -- a function
+        hooks: Sequence[StoreHooks] = (),
+        signals: Signals | None = None,
         clock: Clock | None = None,
     ) -> None:
         self.clock = clock or Clock()
-        self.told: Callable[[], None] = lambda: None
-        self.placing: Callable[[], None] = lambda: None
-        self._tells = tells
-        self._ends = False  # a task of the group ends
-        self._places = False  # and its files go into the library
+        self._hooks = hooks
+        self._signals = signals or Signals()
+        self._due = set[str]()  # signals that are given when the group is committed
         self._db = db
         self._memory = memory
         self._number = last_number
@@ -314,7 +310,8 @@ class Changes:
         self.free = 0  # places in the queue, which the changes of a group take in their order
 
     async def write(self, group: Sequence[Change[Any]]) -> None:
-        self.free, self._ends, self._places = self._max_queued - len(self._memory.waiting), False, False
+        self.free = self._max_queued - len(self._memory.waiting)
+        self._due.clear()  # of an earlier try
         if adds := [change for change in group if isinstance(change, Add)]:
             await self._add(adds)
         if saves := [change for change in group if isinstance(change, Save)]:
@@ -340,12 +337,9 @@ class Changes:
                     change.outcome = await change.work(Transacting(self._db, self, change))
                 except AppError as error:
                     change.outcome = error
+                self._due |= change.signals
 
     def committed(self, group: Sequence[Change[Any]]) -> None:
-        if self._ends:
-            self.told()
-        if self._places:
-            self.placing()
         for change in group:
             match change:
                 case Add(is_new=True, task=task) | Save(task=Task() as task):
@@ -360,6 +354,8 @@ class Changes:
             if isinstance(change, Execute) and isinstance(change.outcome, list):
                 for task_id in change.outcome:
                     self._memory.drop(task_id)
+        for signal in self._due:
+            self._signals.give(signal)
 
     async def _add(self, adds: Sequence[Add]) -> None:
         known: dict[str, tuple[str, Task]] = {}
@@ -431,22 +427,15 @@ class Changes:
             save.begins_anew = current.status.stage.is_final and not save.status.stage.is_final
 
     async def _update(self, saves: Sequence[Save]) -> None:
-        """Write the statuses; remember what was fetched, and put into the outbox who is to be told."""
+        """Write the statuses, and what features do at the ends of tasks."""
         await self._execute_each(_UPDATE, [save.row for save in saves])
-        followed = [save.status for save in saves if save.ends or save.begins_anew]
-        if subscribed := [status for status in followed if status.subscription_id]:
-            self._places |= await follow_tasks(_Statements(self._db), subscribed)
-        if ending := [save for save in saves if save.ends]:
-            self._ends, now = True, self.clock.now().timestamp()
-            rows = [
-                (*delivery_values(save.status, str(save.values[STATUS]), addressee), now)
-                for save in ending
-                if save.task
-                for addressee in self._tells(save.task.request, save.status)
-            ]
-            await self._execute_each(_DELIVER, rows)
-            completed = [(save.task.wanted, save.status) for save in ending if save.task]
-            self._places |= await keep_fetched(_Statements(self._db), completed)
+        ended = [
+            Ended(save.status, str(save.values[STATUS]), save.task.request, again=save.begins_anew)
+            for save in saves
+            if save.task and (save.ends or save.begins_anew)
+        ]
+        if ended:
+            self._due |= await follow_ends(self._hooks, _Statements(self._db), ended, self.clock.now())
 
     async def _execute_each(self, sql: str, rows: Sequence[tuple[object, ...]]) -> None:
         if not rows:

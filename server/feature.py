@@ -1,0 +1,86 @@
+"""What a feature is: what it adds to the kernel, and what it gets from there.
+
+The kernel is what lies below this module: it takes links, makes files, tells of both, and knows no feature.
+`server.assembly.features` has the list of all features; a server runs with any of them, or none.
+
+Decisions: docs/decisions/features.md
+"""
+
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from aiohttp import web
+
+from server.api.route import Route
+from server.core.clock import Clock
+from server.core.hooks import Hooks
+from server.core.ports import Cookies, FileStore, Sessions, Store, Workplace
+from server.settings import Settings
+from server.storage.statements import StoreHooks, Transactions
+from server.tasks.disk_space import Disk
+from server.tasks.fork_servers import ForkServers
+from server.tasks.job_builder import JobMaker
+from server.tasks.readiness import Check
+from server.tasks.service import Tasks
+
+if TYPE_CHECKING:
+    from prometheus_client import Metric
+
+
+class Database(Store, Protocol):
+    """A store with all that is in the database."""
+
+    @property
+    def sessions(self) -> Sessions: ...
+
+    @property
+    def transactions(self) -> Transactions: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """The parts of a running server. `is_alone`: no other one has its database. `runs_tasks`: on a node that
+    only answers clients, no attempt is made.
+    """
+
+    settings: Settings
+    store: Database
+    tasks: Tasks
+    files: FileStore
+    workplace: Workplace
+    fork_server: ForkServers
+    jobs: JobMaker
+    cookies: Cookies
+    clock: Clock
+    disk: Disk
+    hooks: Hooks
+    is_alone: bool
+    runs_tasks: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """What a feature has while it is open: `values` for its routes, `checks` of `/readyz`, its `metrics`,
+    which are collected in a thread, and `close`, by which it begins nothing any more: the server ends.
+    """
+
+    values: Mapping[web.AppKey[Any], object] = field(default_factory=dict)
+    checks: Sequence[Callable[[], Awaitable[Check]]] = ()
+    metrics: "Callable[[], Iterable[Metric]] | None" = None
+    close: Callable[[], None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """`open` makes its parts, and keeps its work in the background running for as long as the block lasts.
+    `store_hooks` are what it does within the transactions of tasks; `fields` are those of `ProcessRequest`
+    that it takes: without it a request with one of them is refused.
+    """
+
+    name: str
+    open: Callable[[Kernel], AbstractAsyncContextManager[Added]]
+    routes: Sequence[Route] = ()
+    store_hooks: Callable[[Settings], StoreHooks] | None = None
+    fields: Callable[[Settings], Collection[str]] | None = None

@@ -1,0 +1,13 @@
+"""Schemas of podcast feeds, for the OpenAPI description; see `server.api.openapi.schemas`."""
+
+from pydantic import Field
+
+from server.api.payload import Answer
+
+
+class FeedAddresses(Answer):
+    opml: str | None = Field(
+        None,
+        description="of all podcast feeds; absent until there was one",
+        json_schema_extra={"format": "uri"},
+    )

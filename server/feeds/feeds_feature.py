@@ -1,0 +1,26 @@
+"""Podcast feeds as a feature."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from server.feature import Added, Feature, Kernel
+from server.feeds import feed_routes
+from server.feeds.covers import Covers
+from server.feeds.feed_rows import FeedRows
+
+
+@asynccontextmanager
+async def _open(kernel: Kernel) -> AsyncIterator[Added]:
+    covers = Covers(kernel.fork_server, kernel.workplace, kernel.jobs)
+    yield Added(
+        {
+            feed_routes.FEEDS: FeedRows(kernel.store.transactions),
+            feed_routes.COVERS: covers,
+            feed_routes.SHELF: feed_routes.FeedShelf(),
+        },
+        close=covers.close,
+    )
+
+
+# A subscription may have a feed.
+FEEDS = Feature("feeds", _open, feed_routes.ROUTES, fields=lambda _: ("feed",))

@@ -1,0 +1,47 @@
+"""The library as a feature."""
+
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager, nullcontext
+from functools import partial
+
+from server.api.keys import LEAVE_LIBRARY
+from server.core.background import in_background
+from server.core.clock import zone_of
+from server.feature import Added, Feature, Kernel
+from server.library import library_routes
+from server.library.library_actions import LibraryActions
+from server.library.library_check import library_check, library_of
+from server.library.placement_rows import HOOKS, PlacementRows
+from server.memory.media_rows import MediaRows
+from server.settings import Settings
+
+
+@asynccontextmanager
+async def _open(kernel: Kernel) -> AsyncIterator[Added]:
+    """Only a server that runs tasks fills the library, and has to see its folder."""
+    library, store = library_of(kernel.settings.library), PlacementRows(kernel.store.transactions)
+    zone = zone_of(kernel.settings.library.time_zone)
+    media = MediaRows(kernel.store.transactions)
+    actions = LibraryActions(store, media, library, kernel.clock, zone)
+    placing = None
+    if library and kernel.runs_tasks:
+        from server.library.placer import Placer  # of no use without a library
+
+        placer = Placer(store, kernel.tasks, kernel.files, library, kernel.clock, zone)
+        placing = placer.run(alone=kernel.is_alone)
+    async with in_background(placing, "library") if placing else nullcontext():
+        yield Added(
+            {
+                library_routes.PLACEMENTS: store,
+                library_routes.LIBRARY_ACTIONS: actions,
+                LEAVE_LIBRARY: store.leave_task,
+            },
+            [partial(library_check, library)] if library and kernel.runs_tasks else (),
+        )
+
+
+def _fields(settings: Settings) -> Collection[str]:
+    return () if settings.library.path is None else ("library",)
+
+
+LIBRARY = Feature("library", _open, library_routes.ROUTES, lambda _: HOOKS, _fields)

@@ -1,0 +1,17 @@
+"""The memory as a feature."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from server.api.spool import Turns
+from server.feature import Added, Feature, Kernel
+from server.memory import media_routes
+from server.memory.media_rows import HOOKS, MediaRows
+
+
+@asynccontextmanager
+async def _open(kernel: Kernel) -> AsyncIterator[Added]:
+    yield Added({media_routes.MEDIA: MediaRows(kernel.store.transactions), media_routes.TURNS: Turns()})
+
+
+MEMORY = Feature("memory", _open, media_routes.ROUTES, lambda _: HOOKS)

@@ -1,0 +1,237 @@
+"""Deliveries as rows, on every database; see `server.notices.deliveries`. Times are by the store's clock."""
+
+from collections.abc import Callable, Collection, Sequence
+from datetime import UTC, datetime
+from typing import Literal
+from uuid import uuid4
+
+from server.core.clock import Clock
+from server.core.errors import DeliveryNotFound
+from server.notices.deliveries import AT_ONCE, LEASE, LONGEST_WAIT, TOLD_WITHIN, Addressee, Delivery, Tells
+from server.storage.cursor import Cursor
+from server.storage.statements import (
+    Dialect,
+    Ended,
+    Row,
+    Statements,
+    StoreHooks,
+    Tables,
+    Transactions,
+    fetch_in,
+    insert,
+)
+from server.storage.task_rows import read_status, readable
+
+DUE = "deliveries"  # the signal that there is something to be told
+_ADD = """
+    INSERT INTO deliveries (delivery_id, task_id, kind, target, receiver, status, next_at) VALUES {rows}"""
+# From one receiver to the next by the index: a receiver that hangs may have any number of deliveries.
+_RECEIVERS = """
+    WITH RECURSIVE kinds (kind) AS (VALUES {kinds}), receivers (kind, receiver) AS (
+        SELECT kind, (SELECT min(receiver) FROM deliveries WHERE kind = kinds.kind AND next_at IS NOT NULL)
+        FROM kinds
+        UNION ALL
+        SELECT kind, (
+            SELECT min(receiver) FROM deliveries
+            WHERE kind = receivers.kind AND receiver > receivers.receiver AND next_at IS NOT NULL
+        ) FROM receivers WHERE receiver IS NOT NULL
+    ), under_way (receiver, tries) AS (
+        SELECT receiver, count(*) FROM deliveries WHERE claimed_until > {moment} GROUP BY receiver
+    )"""
+# The first ones of each receiver that are due.
+_FIRST = {
+    "sqlite": f"""
+        deliveries ON number IN (
+            SELECT number FROM deliveries AS each
+            WHERE each.kind = receivers.kind AND each.receiver = receivers.receiver
+                AND each.next_at <= {{moment}}
+            ORDER BY each.next_at LIMIT {AT_ONCE})""",  # noqa: S608
+    "postgresql": f"""
+        LATERAL (
+            SELECT number, next_at FROM deliveries AS each
+            WHERE each.kind = receivers.kind AND each.receiver = receivers.receiver
+                AND each.next_at <= {{moment}}
+                AND NOT EXISTS (SELECT FROM tasks WHERE task_id = each.task_id AND removed)
+            ORDER BY each.next_at LIMIT {AT_ONCE}) AS first""",  # noqa: S608
+}
+_CLAIM = f"""
+    {_RECEIVERS}, due (number, next_at, nth) AS (
+        SELECT number, next_at,
+            row_number() OVER (PARTITION BY receivers.receiver ORDER BY next_at) + coalesce(tries, 0)
+        FROM receivers LEFT JOIN under_way ON under_way.receiver = receivers.receiver CROSS JOIN {{first}}
+    )
+    UPDATE deliveries SET next_at = {{moment}}, claimed_until = {{moment}}
+    WHERE number IN (SELECT number FROM due WHERE nth <= {AT_ONCE} ORDER BY next_at LIMIT {{most}})
+    RETURNING delivery_id"""  # noqa: S608
+_NEXT = f"""
+    {_RECEIVERS} SELECT {{seconds}} FROM (SELECT (
+        SELECT min(next_at) FROM deliveries
+        WHERE kind = receivers.kind AND receiver = receivers.receiver AND next_at IS NOT NULL
+    ) AS next_at FROM receivers LEFT JOIN under_way ON under_way.receiver = receivers.receiver
+    WHERE coalesce(tries, 0) < {AT_ONCE}) AS soonest"""  # noqa: S608
+# One that is due later than any plan says was put off by a clock that was ahead.
+_RELEASE = """
+    UPDATE deliveries SET next_at = {moment}, claimed_until = NULL
+    WHERE claimed_until IS NOT NULL OR next_at > {moment}"""
+_FAILED = """
+    UPDATE deliveries SET attempts = attempts + 1, step = step + 1, last_error = ?, next_at = {moment},
+        claimed_until = NULL
+    WHERE delivery_id = ?"""
+_AGAIN = """
+    UPDATE deliveries SET step = 0, next_at = {moment}
+    WHERE delivery_id = ? AND kind <> 'notify' AND (claimed_until IS NULL OR claimed_until <= {moment})"""
+_COLUMNS = """
+    SELECT deliveries.number, delivery_id, task_id, kind, target, tasks.number, deliveries.status, attempts,
+        step, last_error, {seconds}
+    FROM deliveries JOIN tasks USING (task_id) WHERE NOT removed"""
+_BY_ID = f"{_COLUMNS} AND delivery_id IN ({{keys}})"
+_PAGE = f"{_COLUMNS} AND deliveries.number < ? AND kind <> 'notify' ORDER BY deliveries.number DESC LIMIT ?"
+
+
+def hooks_of(tells: Tells) -> StoreHooks:
+    """Who is to be told of the end of a task stands in the outbox with that end; until all are told, or given
+    up, the task stays.
+    """
+
+    async def deliver(tables: Statements, ended: Sequence[Ended], now: datetime) -> Collection[str]:
+        rows = [
+            (
+                *(f"msg_{uuid4().hex}", one.status.task_id, whom.kind, whom.target, whom.receiver, one.text),
+                now.timestamp(),
+            )
+            for one in ended
+            if not one.again
+            for whom in tells(one.request, one.status)
+        ]
+        if not rows:
+            return ()
+        await insert(tables, _ADD, rows, f"(?, ?, ?, ?, ?, ?, {tables.dialect.moment.format('?')})")
+        return (DUE,)
+
+    return StoreHooks(deliver, _untold)
+
+
+def _untold(dialect: Dialect, now: datetime) -> tuple[str, Sequence[object]]:
+    ended_lately = f"ended_at >= {dialect.moment.format('?')}"
+    waits = "SELECT 1 FROM deliveries WHERE deliveries.task_id = tasks.task_id AND next_at IS NOT NULL"
+    return f"{ended_lately} AND EXISTS ({waits})", [(now - TOLD_WITHIN).timestamp()]
+
+
+class DeliveryRows:
+    """See `server.notices.deliveries.Outbox`."""
+
+    def __init__(self, transactions: Transactions, clock: Clock) -> None:
+        self._transactions = transactions
+        self._clock = clock
+
+    def _now(self) -> float:
+        return self._clock.now().timestamp()
+
+    def listen(self, called: Callable[[], None]) -> None:
+        self._transactions.signals.listen(DUE, called)
+
+    async def claim(self, kinds: Sequence[str], most: int) -> list[Delivery]:
+        now = self._now()
+
+        async def work(tables: Tables) -> list[Delivery]:
+            rows = await tables.fetch(*claim(tables.dialect, kinds, now, most))
+            return await _named(tables, [delivery_id for (delivery_id,) in rows]) if rows else []
+
+        return await self._transactions.write(work, under=DUE)  # so that no two nodes count the same tries
+
+    async def release_all(self) -> None:
+        now = self._now()
+
+        async def work(tables: Tables) -> None:
+            await tables.run(_written(tables.dialect, _RELEASE), (now, now + LONGEST_WAIT + LEASE))
+
+        await self._transactions.write(work)
+
+    async def due_in(self, kinds: Sequence[str]) -> float | None:
+        now = self._now()
+
+        async def work(tables: Statements) -> list[Row]:
+            return await tables.fetch(*soonest(tables.dialect, kinds, now))
+
+        [(next_at,)] = await self._transactions.read(work)
+        return None if next_at is None else max(0.0, next_at - now)
+
+    async def delivered(self, delivery_id: str) -> None:
+        async def work(tables: Tables) -> None:
+            await tables.run("DELETE FROM deliveries WHERE delivery_id = ?", (delivery_id,))
+
+        await self._transactions.write(work)
+
+    async def failed(self, delivery_id: str, error: str, again_in: float | None) -> None:
+        next_at = None if again_in is None else self._now() + again_in
+
+        async def work(tables: Tables) -> None:
+            await tables.run(_written(tables.dialect, _FAILED), (error, next_at, delivery_id))
+
+        await self._transactions.write(work)
+
+    async def page(self, cursor: str | None, limit: int) -> tuple[list[Delivery], str | None]:
+        after = Cursor.read(cursor, "newest")
+
+        async def work(tables: Statements) -> list[Row]:
+            return await tables.fetch(_written(tables.dialect, _PAGE), (after.number, limit + 1))
+
+        rows = await self._transactions.read(work)
+        more = str(Cursor("newest", rows[limit - 1][0])) if len(rows) > limit else None
+        return list(readable(_read, rows[:limit])), more
+
+    async def again(self, delivery_id: str) -> Delivery:
+        if "\0" in delivery_id:  # which is no text for PostgreSQL
+            raise DeliveryNotFound
+        now = self._now()
+
+        async def work(tables: Tables) -> list[Delivery]:
+            await tables.run(_written(tables.dialect, _AGAIN), (now, delivery_id, now))
+            tables.wake(DUE)
+            return await _named(tables, [delivery_id])
+
+        for delivery in await self._transactions.write(work):
+            if delivery.addressee.kind != "notify":
+                return delivery
+        raise DeliveryNotFound
+
+
+def claim(dialect: Dialect, kinds: Sequence[str], now: float, most: int) -> tuple[str, Sequence[object]]:
+    """A statement that claims at most `most`, and its values."""
+    sql = _CLAIM.replace("{first}", _FIRST[dialect.name]).replace("{most}", f"{most:d}")
+    return _written(dialect, sql, kinds), (*kinds, now, now, now + LEASE, now + LEASE)
+
+
+def soonest(dialect: Dialect, kinds: Sequence[str], now: float) -> tuple[str, Sequence[object]]:
+    """A query for the time of the next one that may be claimed, and its values."""
+    sql = _NEXT.replace("{seconds}", dialect.seconds.format("min(next_at)"))
+    return _written(dialect, sql, kinds), (*kinds, now)
+
+
+def _written(dialect: Dialect, sql: str, kinds: Sequence[str] = ()) -> str:
+    sql = sql.replace("{moment}", dialect.moment.format("?"))
+    sql = sql.replace("{seconds}", dialect.seconds.format("next_at"))
+    return sql.replace("{kinds}", ", ".join(["(?)"] * len(kinds)))
+
+
+async def _named(tables: Statements, delivery_ids: Sequence[str]) -> list[Delivery]:
+    rows = await fetch_in(tables, _written(tables.dialect, _BY_ID), delivery_ids)
+    return list(readable(_read, sorted(rows)))
+
+
+def _read(
+    number: int,
+    delivery_id: str,
+    task_id: str,
+    kind: Literal["webhook", "default", "notify"],
+    target: str,
+    task_number: int,
+    status: str,
+    attempts: int,
+    step: int,
+    last_error: str | None,
+    next_at: float | None,
+) -> Delivery:
+    told, addressee = read_status(task_number, status), Addressee(kind, target)
+    moment = None if next_at is None else datetime.fromtimestamp(next_at, UTC)
+    return Delivery(delivery_id, number, task_id, addressee, told, attempts, step, last_error, moment)

@@ -1,0 +1,79 @@
+"""Webhooks and notifications as a feature: only servers with the role `web` tell others."""
+
+from collections import Counter
+from collections.abc import AsyncIterator, Collection, Iterable
+from contextlib import asynccontextmanager, nullcontext
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from server.api.payload import Encoder
+from server.core.background import in_background
+from server.feature import Added, Feature, Kernel
+from server.notices import webhook_routes
+from server.notices.deliverer import TRIES, Deliverer, Send
+from server.notices.deliveries import tells_of
+from server.notices.delivery_rows import DeliveryRows, hooks_of
+from server.settings import Settings
+from server.storage.statements import StoreHooks
+
+if TYPE_CHECKING:
+    from prometheus_client import Metric
+
+COUNTED: web.AppKey[Counter[str]] = web.AppKey("tries")  # by what became of them
+
+
+@asynccontextmanager
+async def _open(kernel: Kernel) -> AsyncIterator[Added]:
+    outbox, tries = DeliveryRows(kernel.store.transactions, kernel.clock), Counter(dict.fromkeys(TRIES, 0))
+
+    def metrics() -> "Iterable[Metric]":
+        from prometheus_client.core import CounterMetricFamily
+
+        family = CounterMetricFamily("clipwire_webhook_tries", "Tries of deliveries.", labels=["outcome"])
+        for outcome, count in tries.items():
+            family.add_metric([outcome], count)
+        return [family]
+
+    async with _senders(kernel.settings) as senders:
+        delivering = Deliverer(outbox, senders, tries).run(alone=kernel.is_alone) if senders else None
+        async with in_background(delivering, "outbox") if delivering else nullcontext():
+            yield Added({webhook_routes.OUTBOX: outbox, COUNTED: tries}, metrics=metrics)
+
+
+@asynccontextmanager
+async def _senders(settings: Settings) -> AsyncIterator[dict[str, Send]]:
+    """What tells others of the ends of tasks, by the kind of the addressee. Raises `ConfigurationError`."""
+    webhooks, senders = settings.webhooks, dict[str, Send]()
+    is_web = "web" in settings.server.roles
+    if is_web and webhooks.secret:
+        from server.notices.webhook_sender import WebhookSender  # of no use without a secret
+
+        sender = WebhookSender(
+            Encoder(settings.server.base_path),
+            settings.server.language,
+            webhooks.secret.get_secret_value(),
+            webhooks.default,
+            webhooks.allowed_private_hosts,
+        )
+        senders |= {"webhook": sender.send, "default": sender.send}
+    if is_web and settings.notify.urls:
+        from server.notices.notifier import Notifier  # of no use without an address
+
+        urls = [url.get_secret_value() for url in settings.notify.urls]
+        async with Notifier(urls, settings.server.language) as notifier:
+            yield senders | {"notify": notifier.send}
+    else:
+        yield senders
+
+
+def _store_hooks(settings: Settings) -> StoreHooks:
+    return hooks_of(tells_of(default=settings.webhooks.default, notify=settings.notify.names))
+
+
+def _fields(settings: Settings) -> Collection[str]:
+    """Nothing is sent that is not signed."""
+    return ("webhook",) if settings.webhooks.secret else ()
+
+
+NOTICES = Feature("notices", _open, webhook_routes.ROUTES, _store_hooks, _fields)

@@ -1,0 +1,89 @@
+"""Schemas of subscriptions and their items, for the OpenAPI description; see `server.api.openapi.schemas`."""
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from server.api.payload import Answer, Instant
+from server.subscriptions.subscription import ItemState
+
+
+class FeedAddress(Answer):
+    name: str
+    category: str | None = Field(None, description="if it was set")
+    explicit: bool | None = Field(None, description="if it was set")
+    url: str = Field(
+        description="for podcast apps: whoever has it needs no token", json_schema_extra={"format": "uri"}
+    )
+
+
+class Subscription(Answer):
+    subscription_id: str
+    revision: int = Field(ge=1, description="grows with each change of the settings")
+    url: str = Field(description="as it was sent, without `user:password@`")
+    name: str = Field(description="as it was set, else the title, else the link")
+    title: str | None = Field(None, description="as its source says")
+    enabled: bool
+    stage: Literal["seeding", "idle", "checking", "failing", "paused"]
+    checked_at: Instant | None = Field(None, description="the end of the last look, whatever came of it")
+    succeeded_at: Instant | None = Field(None, description="the end of the last look that was good")
+    next_check_at: Instant | None = None
+    items: dict[str, int] = Field(description="how many are in each state")
+    error_code: str | None = Field(None, description="why the last look failed")
+    error: str | None = Field(None, description="the same in a sentence")
+    hint: str | None = Field(None, description="what can be done about it")
+    interval: str = Field(description="like `1h`, or `auto`")
+    request: dict[str, Any]
+    filters: dict[str, Any]
+    backlog: Any
+    keep: dict[str, Any]
+    feed: FeedAddress | None = Field(None, description="its podcast feed, if it has one")
+    library: dict[str, Any] | None = Field(None, description="where in the library its files go")
+
+
+class SubscriptionPage(Answer):
+    subscriptions: list[Subscription]
+    next_cursor: str | None = Field(None, description="the last page has none")
+
+
+class Item(Answer):
+    key: str = Field(description="names the entry in the library, for ever")
+    url: str
+    title: str | None = None
+    duration: int | None = Field(None, description="seconds")
+    uploader: str | None = None
+    published_at: str | None = Field(None, description="UTC; a day alone where no more is known")
+    state: ItemState
+    reason: str | None = Field(None, description="why it is in this state")
+    not_before: Instant | None = Field(None, description="while `waiting`: when it is tried again")
+    fetched_at: Instant | None = None
+    task_id: str | None = None
+    paths: list[str] = Field(description="of its files in the library")
+    pinned: bool = Field(description="it is kept, whatever `keep` says")
+
+
+class ItemPage(Answer):
+    items: list[Item]
+    next_cursor: str | None = Field(None, description="the last page has none")
+
+
+class ItemResult(Answer):
+    status: int = Field(description="that of a response for this item alone")
+    item: Item | None = None
+    problem: dict[str, Any] | None = None
+
+
+class ItemResults(Answer):
+    results: list[ItemResult]
+    more: Literal[True] | None = Field(None, description="there are more in this state")
+
+
+class SubscriptionResult(Answer):
+    url: str
+    status: int = Field(description="201, 409 or 422")
+    subscription: Subscription | None = None
+    problem: dict[str, Any] | None = None
+
+
+class SubscriptionResults(Answer):
+    results: list[SubscriptionResult]

@@ -1,0 +1,42 @@
+"""Subscriptions as a feature."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, nullcontext
+
+from server.core.background import in_background
+from server.feature import Added, Feature, Kernel
+from server.subscriptions import subscription_routes
+from server.subscriptions.looker import Looker
+from server.subscriptions.subscribing import Subscriptions
+from server.subscriptions.subscription_rows import HOOKS, SubscriptionRows
+
+
+@asynccontextmanager
+async def _open(kernel: Kernel) -> AsyncIterator[Added]:
+    settings, store = kernel.settings, SubscriptionRows(kernel.store.transactions)
+    subscriptions = Subscriptions(store, kernel.tasks, settings.subscriptions, kernel.clock)
+
+    async def cookies_stored(hosts: Sequence[str]) -> None:
+        await subscriptions.log_in(hosts)
+
+    kernel.hooks.cookies_stored.append(cookies_stored)
+    looking = None
+    if kernel.runs_tasks:
+        looker = Looker(
+            store,
+            kernel.tasks,
+            kernel.fork_server,
+            kernel.workplace,
+            kernel.jobs,
+            kernel.cookies,
+            settings.downloads,
+            settings.subscriptions,
+            kernel.clock,
+        )
+        kernel.hooks.attempt_failed.append(looker.attempt_failed)
+        looking = looker.run(alone=kernel.is_alone)
+    async with in_background(looking, "looks") if looking else nullcontext():
+        yield Added({subscription_routes.SUBSCRIPTIONS: subscriptions})
+
+
+SUBSCRIPTIONS = Feature("subscriptions", _open, subscription_routes.ROUTES, lambda _: HOOKS)

@@ -1,0 +1,23 @@
+"""The updates as a feature: the daily look for a newer yt-dlp, if `updates.yt_dlp` says so."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from server.core.background import in_background
+from server.feature import Added, Feature, Kernel
+
+
+@asynccontextmanager
+async def _open(kernel: Kernel) -> AsyncIterator[Added]:
+    if kernel.settings.updates.yt_dlp != "daily":
+        yield Added()
+        return
+    from server.updates.daily_update import look_daily  # nothing is loaded else
+
+    data_dir, downloads = kernel.settings.storage.data_dir, kernel.settings.downloads
+    looking = look_daily(kernel.fork_server, data_dir, downloads.min_free_disk, downloads.ffmpeg)
+    async with in_background(looking, "updates"):
+        yield Added()
+
+
+UPDATES = Feature("updates", _open)

@@ -1,0 +1,38 @@
+"""What all features have in a store, for tests that open one without a server."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from server.assembly.backend import store_hooks
+from server.assembly.features import FEATURES
+from server.feeds.feed_rows import FeedRows
+from server.library.placement_rows import PlacementRows
+from server.memory.media_rows import MediaRows
+from server.notices.delivery_rows import DeliveryRows
+from server.settings import Settings
+from server.storage.postgresql.store import PostgresStore
+from server.storage.sqlite.store import SqliteStore
+from server.subscriptions.subscription_rows import SubscriptionRows
+
+AnyStore = SqliteStore | PostgresStore
+HOOKS = store_hooks(FEATURES, Settings())  # as a server with the default settings opens its store
+
+
+@dataclass(frozen=True, slots=True)
+class Rooms:
+    media: MediaRows
+    subscriptions: SubscriptionRows
+    placements: PlacementRows
+    feeds: FeedRows
+    outbox: DeliveryRows
+
+
+def rooms(store: AnyStore | Any) -> Rooms:
+    own = store.transactions
+    return Rooms(
+        MediaRows(own),
+        SubscriptionRows(own),
+        PlacementRows(own),
+        FeedRows(own),
+        DeliveryRows(own, store.clock),
+    )
