@@ -682,3 +682,28 @@ async def test_fragments_leave_no_notes(jobs: Jobs, site: Site, tmp_path: Path) 
 )
 def test_a_source_is_known_by_its_marks_and_its_length(kept: Source, answer: Source, same: bool) -> None:
     assert kept.is_continued_by(answer) is same
+
+
+class Repeating(Shelf):
+    """It answers every request with the same part of the film."""
+
+    async def film(self, request: web.Request) -> web.StreamResponse:
+        self.asked.append(request)
+        told = self._marks() | {"Content-Range": f"bytes 0-{CUT - 1}/{len(self.body)}"}
+        return web.Response(status=206, headers=told, body=self.body[:CUT])
+
+
+@pytest.mark.parametrize("etag", ['"one"', None])
+async def test_a_source_that_repeats_itself_ends_the_attempt_at_the_second_answer(
+    jobs: Jobs, film: bytes, tmp_path: Path, etag: str | None
+) -> None:
+    async with opened(Repeating(film, etag=etag)) as shelf:
+        for _ in range(2):
+            before = len(shelf.asked)
+            outcome = await again(jobs, shelf, tmp_path / "t")
+            assert broken(outcome) == ("incomplete", True, None)
+            ranges = shelf.ranges[before:]
+            told = [wanted for wanted in ranges if wanted == f"bytes={CUT}-"]
+            assert len(told) <= 2
+            assert len(ranges) <= 4, "with what the extractor asks for"
+            assert _partial(tmp_path / "t") == CUT

@@ -6,7 +6,8 @@ that they are still the same (`If-Range`: RFC 9110, 13.1.5); not every server su
 is compared with the note, too. Only if it contradicts the note is the partial file dropped, and the download
 begins anew within the attempt. If just the ETag differs, which some servers change with each response, the
 last bytes of the partial file are requested again and compared. An empty response, or one with another range,
-says nothing: the range is requested again, and after `_MOST_ODD` of them the whole file.
+says nothing: the range is requested again, and after `_MOST_ODD` of them the whole file. If that response
+says nothing either, or the range that is there comes again twice in a row, the attempt ends.
 
 Each test of `tests/child/test_resuming.py` is a way in which yt-dlp itself ends with a wrong file, or none.
 
@@ -238,6 +239,8 @@ def is_one(response: Any) -> bool:
 
 _MOST_ODD: Final = 4
 """Responses that say nothing, after which the whole file is requested instead of a range."""
+_MOST_REPEATS: Final = 2
+"""Responses in a row with the range that is there, and no more; another request would bring it again."""
 _CONDITION_REFUSED: Final = (HTTPStatus.BAD_REQUEST, HTTPStatus.PRECONDITION_FAILED)
 """Statuses from servers that do not support `If-Range`, or take it for another condition."""
 
@@ -314,7 +317,7 @@ class _Asking:
         first, last, _ = parse_http_range((info.get("http_headers") or {}).get("Range"))
         self._first: int = first or 0  # byte at the source: a fragment may be a range of a file
         self._stop: int | None = None if last is None else last + 1
-        self._odd = 0
+        self._odd = self._repeats = 0
         self._on_bytes = bound(_tell_again, downloader, info)
 
     def __getattr__(self, name: str) -> Any:
@@ -359,6 +362,9 @@ class _Asking:
         if (self._fragment or self._partial.size) and is_one(response):
             response.close()
             raise Expired("incomplete", "a page comes in place of what is missing")
+        first, last, _ = parse_http_range(response.headers.get("Content-Range"))
+        is_there = first == self._first and last == self._first + self._partial.size - 1
+        self._repeats = self._repeats + 1 if is_there else 0
         put_right(response.headers, request.headers.get("Range"))
         if self._chunked:
             # Raise `_Unchunked` where yt-dlp would take what follows the partial file for another
@@ -438,6 +444,8 @@ class _Asking:
     def _odd_answer(self) -> Exception:
         """Count a response that says nothing; return a broken connection, after which yt-dlp retries."""
         self._odd += 1
+        if self._odd > _MOST_ODD or self._repeats >= _MOST_REPEATS:
+            raise JobFailed("incomplete", "what is there comes again, and no more")
         error: Exception = IncompleteRead(0)
         self._ydl.trail.note(error, reading=True)
         return error
