@@ -207,7 +207,8 @@ class TaskPayload(Answer):
         description=(
             "with `error` or `completed`, where one is known: what the user can do about the error; or what "
             "a completed task leaves out: of a page with several videos without being a [list](#lists), the "
-            "first is downloaded; after the remedy `accept_gaps`, segments are missing"
+            "first is downloaded; after the remedy `accept_gaps`, segments are missing; of more than 200 "
+            "languages of subtitles, the first 200 are taken"
         ),
         json_schema_extra=ADDED,
     )

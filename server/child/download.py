@@ -196,7 +196,7 @@ class Download:
             "described",
             video_info=video_info.video_info(about),
             **video_info.known(
-                film_duration=video_info.number(info.get("duration")) if clip else None,
+                film_duration=(video_info.number(info.get("duration")) or 0) if clip else None,
                 sound_apart=offered and sound_alone > 0,
                 one_quality=offered and with_picture <= 1 and sound_alone <= 1,
                 archive_ids=video_info.archive_ids(info) or None,
@@ -215,6 +215,8 @@ class Download:
         streams = [stream for section in sections for stream in section]
         self._check_size(sum(stream.get("filesize") or 0 for stream in streams))
         subtitling = Subtitling(self._job, info, self._log) if options.wants_subtitles(wishes) else None
+        if subtitling and subtitling.has_left_out:
+            self._channel.send("described", video_info={}, hint="some_subtitles")
         wanted = [*names, *(subtitling.names if subtitling else ())]
         resumes = yt_dlp_parts.fits("fragments") and yt_dlp_parts.fits("resuming")
         parts.prepare(self._directory, wanted, resumes=resumes)

@@ -45,8 +45,9 @@ class _Event(Frozen):
 class Described(_Event):
     """What the source says of itself; fields of `video_info` that are None change nothing.
 
-    `film_duration` is in seconds, of all of the film if `video_info` is of a clip. `sound_apart`: the sound
-    can be fetched without the picture; `one_quality`: there is nothing to choose from. None if nobody knows.
+    `film_duration` is in seconds, of all of the film if `video_info` is of a clip; 0 if nobody knows it.
+    `sound_apart`: the sound can be fetched without the picture; `one_quality`: there is nothing to choose
+    from. None if nobody knows.
     `starts`: nothing is to be fetched before the streams, so `DownloadStarted` is told with it: a save less.
     """
 
@@ -547,7 +548,8 @@ def _if_new(status: TaskStatus, change: dict[str, object]) -> dict[str, object] 
 
 def _started(status: TaskStatus) -> dict[str, object]:
     # Of an earlier attempt: the broadcast may be over by now, and a remedy may have dropped the clip.
-    info = status.video_info.model_copy(update={"live": None, "cut": None})
+    known = _of_film(status) if status.film_duration == 0 else status.video_info
+    info = known.model_copy(update={"live": None, "cut": None})
     return _FRESH | {
         "stage": Stage.INFO,
         "attempt": status.attempt + 1,
@@ -619,9 +621,14 @@ def _ended(stage: Stage, now: datetime) -> dict[str, object]:
 
 def _unclipped(status: TaskStatus) -> dict[str, object]:
     """Nothing was made of the clip that was wished for: what is known is the length of the film."""
+    return {"video_info": _of_film(status)}
+
+
+def _of_film(status: TaskStatus) -> VideoInfo:
+    """What is known of all of the film, also if `video_info` is of a clip."""
     if status.film_duration is None:
-        return {}
-    return {"video_info": status.video_info.model_copy(update={"duration": status.film_duration})}
+        return status.video_info
+    return status.video_info.model_copy(update={"duration": status.film_duration or None})
 
 
 # Lists: the list's own child finds the entries, then the list waits until all of them have ended.

@@ -737,7 +737,7 @@ class Bookkeeping(Stored):
 
     # What its last attempt has found out.
     film_duration: NonNegativeInt | None = Field(
-        default=None, description="seconds of all of the film, where `video_info` is of a clip"
+        default=None, description="seconds of all of the film where `video_info` is of a clip; 0: not known"
     )
     sound_apart: bool | None = Field(
         default=None, description="whether its source has the sound without the picture, too"

@@ -166,6 +166,9 @@ async def test_a_clip_behind_the_end_is_out_of_range(
     clip = {"start": SECONDS + 1, "end": SECONDS + 5}
     outcome = await clipped(jobs, tmp_path, films_site.url(path), clip)
     assert broken(outcome)[:2] == ("clip_out_of_range", False)
+    told = [event for event in outcome.events if event["kind"] == "described"]
+    known = SECONDS if path.startswith("ts/") else 0
+    assert [event["film_duration"] for event in told] == [known], "not the wish's length"
     assert not films_site.segments("ts") + films_site.segments("dash")
 
 

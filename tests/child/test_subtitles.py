@@ -462,6 +462,8 @@ async def test_hundreds_of_languages_are_files_and_some_of_them_in_the_film(
     assert len(kinds(outcome)) == 1 + MOST
     assert len(streams(outcome.file("video"))) == MOST_SUBTITLES
     assert "the first 32 of 200 languages are embedded" in outcome.log
+    hints = [event.get("hint") for event in outcome.events if event["kind"] == "described"]
+    assert hints[-1] == "some_subtitles"
 
 
 @pytest.mark.long

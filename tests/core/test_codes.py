@@ -28,6 +28,7 @@ BETTER_HINTS = {
     "seen_captcha",
     "seen_login",
     "seen_removed",
+    "some_subtitles",
     "too_large_for_disk",
     "with_gaps",
     "wrong_key",

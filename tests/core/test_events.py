@@ -145,6 +145,10 @@ def test_a_task_that_ends_without_its_clip_tells_the_length_of_the_film(end: Eve
     assert after(Started(), clip).video_info.duration == 2
     assert after(Started(), clip, end).video_info == VideoInfo(title="t", duration=60)
     assert after(Started(), clip, Requeued(), Started(), end).video_info.duration == 2, "not said anew"
+    unknown = Described(video_info=VideoInfo(title="t", duration=2), film_duration=0)
+    assert after(Started(), unknown).video_info.duration == 2
+    assert after(Started(), unknown, end).video_info == VideoInfo(title="t"), "not the wish's length"
+    assert after(Started(), unknown, Requeued(), Started(), end).video_info.duration is None
     whole = Described(video_info=VideoInfo(duration=60))
     assert after(Started(), whole, end).video_info.duration == 60
 

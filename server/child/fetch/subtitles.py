@@ -156,8 +156,16 @@ class Chosen:
         return title if isinstance(title, str) else None
 
 
-def choose(info: Mapping[str, Any], wishes: SubtitleWishes, say: Callable[[str], None]) -> list[Chosen]:
-    """Select among the subtitles in `info`; `say` gets a sentence for each wish that is not met."""
+def choose(
+    info: Mapping[str, Any],
+    wishes: SubtitleWishes,
+    say: Callable[[str], None],
+    leave_out: Callable[[], None] = lambda: None,
+) -> list[Chosen]:
+    """Select among the subtitles in `info`; `say` gets a sentence for each wish that is not met.
+
+    `leave_out` is called if there are more than `MOST`.
+    """
     offered = _offered(info, automatic=wishes.automatic)
     if wishes.languages:
         languages = list[str]()
@@ -177,6 +185,7 @@ def choose(info: Mapping[str, Any], wishes: SubtitleWishes, say: Callable[[str],
             english = [name for name in offered if name.startswith("en")]
             languages = (spoken or english or list(offered))[:1]
     if len(languages) > MOST:
+        leave_out()
         say(f"subtitles: {len(languages)} languages, of which the first {MOST} are taken")
     tags = dict[str, str]()
     for language in languages[:MOST]:
@@ -317,12 +326,18 @@ class Subtitling:
         self._info = info
         self._log = log
         self._chosen = list[Chosen]()
+        self.has_left_out = False
+        """Whether there are more languages than one film may have."""
+
         if "entries" in info:
             log.warning("subtitles: those of a film in parts are left out")
         else:
-            self._chosen = choose(info, job.wishes.subtitles, log.write)
+            self._chosen = choose(info, job.wishes.subtitles, log.write, self._leave_out)
             if not self._chosen:
                 log.write("subtitles: there are none of those that are wanted")
+
+    def _leave_out(self) -> None:
+        self.has_left_out = True
 
     @property
     def names(self) -> list[str]:
