@@ -7,18 +7,21 @@ import asyncio
 import json
 import subprocess
 import sys
+import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from tests.child.test_tags import LINK, film
-from tests.jobs import Outcome, told
+from tests.jobs import Jobs, Outcome, told
 from tests.shelf import Shelf
 from tests.site import probe as look_into
 from tests.subtitles import SRT, VTT, cues, streams
 from tests.tags import about, cover
-from tests.tools import FFPROBE, without
+from tests.tools import FFMPEG, FFPROBE, without
 
 pytestmark = pytest.mark.long
 
@@ -135,3 +138,67 @@ async def test_chapters_as_files(shelf: Shelf, media: Path, tmp_path: Path) -> N
         mine, yours = await look_into(ours[f"chapter.{number}"]), await look_into(theirs[number - 1])
         assert (mine.codecs, mine.pictures) == (yours.codecs, yours.pictures)
         assert mine.duration == pytest.approx(yours.duration, abs=0.1)
+
+
+def broadcast(media: Path, seen: dict[str, list[str]]) -> web.Application:
+    """A segment of a second each second, of which the newest three are listed; it ends with the fifteenth.
+
+    It goes on when both have asked for it four times: yt-dlp's extractor does so three times, then its ffmpeg
+    begins, and our look whether it grows.
+    """
+    both, length = asyncio.Barrier(2), 15
+    asked, began = Counter[str](), list[float]()
+
+    async def playlist(request: web.Request) -> web.Response:
+        asked[request.match_info["whose"]] += 1
+        if asked[request.match_info["whose"]] == 4:
+            await both.wait()
+            began.append(time.monotonic() - 3)
+        there = int(time.monotonic() - began[0]) if began else 3
+        first, last = max(0, min(there, length) - 3), min(there, length)
+        head = ["#EXTM3U", "#EXT-X-VERSION:3", "#EXT-X-TARGETDURATION:1", f"#EXT-X-MEDIA-SEQUENCE:{first}"]
+        lines = [line for number in range(first, last) for line in ("#EXTINF:1.0,", f"{number}.ts")]
+        end = ["#EXT-X-ENDLIST"] if there > length else []
+        return web.Response(text="\n".join([*head, *lines, *end, ""]), content_type="audio/mpegurl")
+
+    async def segment(request: web.Request) -> web.FileResponse:
+        seen.setdefault(request.match_info["whose"], []).append(request.match_info["number"])
+        return web.FileResponse(media / "hls/long" / f"{request.match_info['number']}.ts")
+
+    app = web.Application()
+    app.add_routes([web.get("/{whose}/it.m3u8", playlist), web.get(r"/{whose}/{number:\d+}.ts", segment)])
+    return app
+
+
+async def test_a_recording_begins_no_later_than_that_of_yt_dlp(
+    jobs: Jobs, media: Path, tmp_path: Path
+) -> None:
+    seen: dict[str, list[str]] = {}
+    runner = web.AppRunner(broadcast(media, seen), access_log=None)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        port = runner.addresses[0][1]
+        ours = asyncio.create_task(
+            jobs.download(
+                tmp_path / "t", f"http://127.0.0.1:{port}/ours/it.m3u8", live="record", outputs=["video"]
+            )
+        )
+        program = [sys.executable, "-m", "yt_dlp", "--ignore-config", "--no-cache-dir", "--quiet"]
+        where = ["--ffmpeg-location", FFMPEG, "-o", "it.%(ext)s", f"http://127.0.0.1:{port}/its/it.m3u8"]
+        await asyncio.to_thread(subprocess.run, [*program, *where], cwd=tmp_path, check=True, timeout=60)
+        outcome = await ours
+    finally:
+        await runner.cleanup()
+    [its] = tmp_path.glob("it.*")
+    assert int(seen["ours"][0]) <= int(seen["its"][0])
+    assert seen["ours"] == [str(number) for number in range(int(seen["ours"][0]), 15)]
+    mine = outcome.file("video")
+    print(
+        seen,
+        (await look_into(mine)).duration,
+        (await look_into(its)).duration,
+        mine.stat().st_size,
+        its.stat().st_size,
+    )
+    assert (await look_into(mine)).duration >= (await look_into(its)).duration - 0.3
