@@ -120,6 +120,7 @@ async def open_embedded(
             (removing, "removals"),
             (files.sweep(store), "sweep"),
             (watch.watch(), "disk"),
+            (tasks.playlists.run(alone=True), "lists"),
         ):
             await stack.enter_async_context(in_background(work, name))
         if downloads.retention_hours:

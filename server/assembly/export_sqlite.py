@@ -49,6 +49,7 @@ ALIKE: dict[str, tuple[int, tuple[str, ...]]] = {
     "feeds": (1, ("name", "subscription_id")),
     "secrets": (1, ("name", "value")),
     "file_sets": (1, _OF_FILE_SETS),
+    "list_actions": (2, ("playlist_id", "number", "told", "owed")),
     "shared_keys": (1, ("key", "hashes", "task_id")),
     "placed": (1, ("folded", "path", "set_id", "kind", "size", "sha256", "state")),
 }

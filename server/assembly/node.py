@@ -240,6 +240,7 @@ async def open_cluster(
             await enter(in_background(looking, "late attempts"))
 
         await enter(cookies_described(cookies))
+        await enter(in_background(tasks.playlists.run(alone=False), "lists"))
         added = await open_features(stack, features, kernel)
         readiness = SharedReadiness(readiness_of(kernel, added), nodes, me, relay, clock)
         yield backend_of(kernel, hub, added, readiness)

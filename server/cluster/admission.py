@@ -24,6 +24,7 @@ from psycopg.rows import TupleRow
 
 from server.cluster.engine import DOWNLOAD, DOWNLOADS, queue_of, queues_to_start
 from server.core.models import Stage, Task
+from server.storage.entry_rows import has_taken_all
 from server.storage.postgresql.advisory_locks import ADD, ADMIT, OURS
 from server.tasks.next_attempt import MAX_RETRY_AFTER
 
@@ -32,9 +33,10 @@ CLOCKS_DIFFER = 5.0  # seconds by which a node's estimate of the database's cloc
 
 _LOCK = "SELECT pg_advisory_xact_lock(%s, %s)"
 # A withdrawn task is left to the action that withdrew it; after ten seconds that action counts as dead.
-_WAITS = """
+# An entry waits until its row has taken all actions on its list.
+_WAITS = f"""
     stage = 'queued' AND job_id IS NULL AND NOT removed
-        AND (withdrawn_at IS NULL OR withdrawn_at < now() - interval '10 s')"""
+        AND (withdrawn_at IS NULL OR withdrawn_at < now() - interval '10 s') AND {has_taken_all()}"""
 # Has a row if any task lacks a job: for want of room, or since nobody has given it one yet.
 ANY_WAITING = f"SELECT 1 FROM tasks WHERE {_WAITS} LIMIT 1"  # noqa: S608
 _MAY_NOT_BEGIN = f"SELECT 1 FROM pauses UNION ALL (SELECT 1 FROM tasks WHERE {_WAITS} LIMIT 1)"  # noqa: S608
@@ -101,7 +103,7 @@ _HELD_UP = f"""
     SELECT head.number, head.task_id, head.priority, NULL, NULL, NULL FROM hosts CROSS JOIN LATERAL (
         SELECT number, task_id, priority FROM tasks CROSS JOIN LATERAL due(status, %(longest)s) AS due
         WHERE {_OF_HOST} AND stage = 'queued' AND job_id IS NULL AND NOT removed
-          AND withdrawn_at IS NULL AND {_IS_DUE}
+          AND withdrawn_at IS NULL AND {_IS_DUE} AND {has_taken_all()}
         ORDER BY tasks.host, priority DESC, number LIMIT 1) AS head
     WHERE %(all)s AND hosts.taken >= %(per_host)s AND NOT EXISTS (SELECT FROM pauses)"""  # noqa: S608
 _ADMIT_ANY = f"WITH next AS MATERIALIZED ({_NEXT_OF_ALL}), {_TAKE} {_IN_ORDER}"

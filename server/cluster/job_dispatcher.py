@@ -34,6 +34,9 @@ _WITHDRAWN = "UPDATE tasks SET job_id = NULL, withdrawn_at = now() WHERE task_id
 _ABORT = """
     SELECT id, procrastinate_cancel_job_v1(id, true, false) FROM procrastinate_jobs
     WHERE id = ANY(%s) AND status = 'doing'"""
+_OF_LIST = """
+    SELECT task_id FROM procrastinate_jobs AS jobs JOIN tasks ON task_id = jobs.lock
+    WHERE jobs.status = 'doing' AND playlist_id = %s"""
 _ARE_DOING = "SELECT id FROM procrastinate_jobs WHERE id = ANY(%s) AND status = 'doing'"
 # `start`: see `queues_to_start`.
 _RUN_OR_ARE_TO_START = """
@@ -90,6 +93,16 @@ class SharedDispatcher:
                 return
             if not await self._are_gone(doing, WITHIN):
                 raise WorkerSilent
+
+    def hold_list(self, playlist_id: str, number: int) -> None:
+        """Nothing to do: the admission and the workers see the action in the database."""
+
+    def release_list(self, playlist_id: str) -> None:
+        """See `hold_list`."""
+
+    async def withdraw_list(self, playlist_id: str) -> None:
+        if running := await self._database.rows(_OF_LIST, playlist_id):
+            await self.withdraw(*(task_id for (task_id,) in running))
 
     async def finish(self, task_id: str) -> None:
         async with self._database.transaction() as db:

@@ -24,6 +24,7 @@ from server.core.errors import StoreUnavailable
 from server.core.unusable import DatabaseUnusable
 from server.storage.postgresql.announcing import (
     CHANNEL,
+    Acted,
     Changed,
     Gone,
     Hello,
@@ -212,6 +213,10 @@ class Relay:
                     self._store.signals.give(name)
                 case QueueChanged():
                     self._hub.queue_changed()
+                case Acted():
+                    # Those who watch an entry are told at once; its row may follow much later.
+                    self._due |= {name: self._due.get(name, 0) for name in self._hub.watched() if name}
+                    self._wake.set()
                 case Changed(task_id, revision):
                     self._hub.publish(task_id)
                     if self._hub.is_watched(task_id) and revision > self._read.get(task_id, 0):

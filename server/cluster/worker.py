@@ -22,6 +22,7 @@ from server.core.events import Completed, Requeued
 from server.core.models import DISK_FULL, STORAGE_AWAY, Manifest, Stage, TaskStatus
 from server.core.ports import Store
 from server.core.shielding import to_the_end
+from server.storage.entry_rows import has_taken_all
 from server.tasks.next_attempt import DISK_DELAY
 from server.tasks.recorder import Recorder
 
@@ -34,10 +35,10 @@ GIVE_BACK_AGAIN = 0.5  # seconds between tries to give a job back
 LOOK_FOR_WISHES = 2.0  # seconds between polls for recordings to finish: a notification may be lost
 LET_BE = 60.0  # seconds without a job for a task that failed unexpectedly, or needs a newer server
 
-_BEGIN = """
+_BEGIN = f"""
     UPDATE tasks SET node = %s, finish_asked = false WHERE task_id = %s AND job_id = %s AND NOT removed
-        AND NOT EXISTS (SELECT FROM pauses)
-    RETURNING task_id"""
+        AND NOT EXISTS (SELECT FROM pauses) AND {has_taken_all()}
+    RETURNING task_id"""  # noqa: S608
 _WISHES = "SELECT task_id, job_id FROM tasks WHERE job_id = ANY(%s) AND finish_asked"
 _LEAVE = "UPDATE tasks SET node = NULL WHERE task_id = %s AND job_id = %s RETURNING task_id"
 # A task counts as withdrawn for that time, so it is not admitted; any action on it ends that.

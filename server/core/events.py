@@ -331,7 +331,9 @@ class Waits(_Event):
 
 
 class Paused(_Event):
-    pass
+    """`with_list`: an entry that follows its list, and goes on with it."""
+
+    with_list: bool = False
 
 
 class Resumed(_Event):
@@ -519,8 +521,10 @@ def _change(  # noqa: C901 -- one case for each event
             before, after = (None, HOST_BUSY) if busy else (HOST_BUSY, None)
             is_new = stage is Stage.QUEUED and status.waiting == before and not status.awaits_entries
             return {"waiting": after} if is_new else None
-        case Paused():
-            return None if stage is Stage.PAUSED else _PAUSED
+        case Paused(with_list=with_list):
+            alone = status.playlist_id is not None and not with_list
+            paused = _PAUSED | ({} if status.paused_alone == alone else {"paused_alone": alone})
+            return None if stage is Stage.PAUSED else paused
         case Resumed():
             if stage is not Stage.PAUSED:
                 return None

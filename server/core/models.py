@@ -772,6 +772,12 @@ class Bookkeeping(Stored):
     unfolded: NonNegativeInt = Field(
         default=0, description="how many of a list's entries came from lists in it, rather than from itself"
     )
+    list_action: NonNegativeInt = Field(
+        default=0, description="the last action on the list that it has taken, see `server.core.entry_status`"
+    )
+    paused_alone: bool = Field(
+        default=False, description="of an entry that is paused: by itself, not with its list"
+    )
 
     @property
     def gained(self) -> bool:
@@ -968,6 +974,7 @@ class TaskStatus(Bookkeeping):
             item=found.item,
             says=found.says,
             **({"library": InLibrary()} if library else {}),
+            **({"list_action": playlist.list_action} if playlist.list_action else {}),
         )
 
 
@@ -976,10 +983,14 @@ _OF_NOTHING = TaskStatus(task_id="", url="", created_at=datetime.min.replace(tzi
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A request and its status; `request` is None if only a newer release knows what it asks for."""
+    """A request and its status; `request` is None if only a newer release knows what it asks for.
+
+    `row` is the status as it is stored, if the task is an entry that has not taken all actions on its list.
+    """
 
     request: ProcessRequest | None
     status: TaskStatus
+    row: TaskStatus | None = None
 
     @property
     def wanted(self) -> ProcessRequest | None:
@@ -1008,6 +1019,8 @@ class Queued:
     waiting: str | None = None
     not_before: datetime | None = None
     begins_at: datetime | None = None
+    playlist_id: str | None = None
+    list_action: int = 0
 
     @classmethod
     def of(cls, status: TaskStatus) -> Self:
@@ -1020,6 +1033,8 @@ class Queued:
             status.waiting,
             status.not_before,
             status.begins_at,
+            status.playlist_id,
+            status.list_action,
         )
 
 

@@ -1,7 +1,15 @@
 """The interfaces that differ between one machine and a cluster; everything else is the same on both."""
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Mapping,
+    Sequence,
+)
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -10,6 +18,7 @@ from pathlib import Path
 from typing import BinaryIO, Literal, Protocol
 
 from server.core.cookie_facts import CookieFacts
+from server.core.entry_status import ListAction
 from server.core.errors import AppError
 from server.core.events import ProducedFile
 from server.core.models import Manifest, Stage, StoredFile, Task, TaskStatus, VideoInfo
@@ -127,9 +136,11 @@ class Store(Protocol):
         statuses: Sequence[TaskStatus],
         new: Sequence[Task] = (),
         wishes: Sequence[str | None] | None = None,
+        taken: Sequence[Task] = (),
     ) -> list[Task] | None:
         """In one transaction save all `statuses` as `save` does and add the `new` tasks, in their order, each
-        with its wish, if there are `wishes`.
+        with its wish, if there are `wishes`. The entries `taken`, each with its `row`, take what happened to
+        their lists: their rows become what they show, for which there is always a place in the queue.
 
         Return the new tasks with their numbers; or None, and change nothing, if a revision does not follow
         the stored one. The `new` tasks are entries of an accepted list, so `max_queued` does not limit them.
@@ -138,8 +149,32 @@ class Store(Protocol):
         """
         ...
 
-    async def entries(self, playlist_id: str, stages: Collection[Stage]) -> list[Task]:
-        """The entries of a list that are in one of `stages`, in the order of the list."""
+    async def act(
+        self, playlist: TaskStatus, action: ListAction, follow: Callable[[Mapping[Stage, int]], TaskStatus]
+    ) -> "TaskStatus | None":
+        """Store an action on a list, which its entries show from then on, without a change of their rows.
+
+        `follow` makes the list's next status, of how many entries in which stages the action concerns; or
+        returns `playlist`, and nothing is stored. Returns the status; or None, and changes nothing, if
+        `playlist` is not what is stored. Raises `QueueFull` as `save` does.
+        """
+        ...
+
+    async def lists_acted_on(self) -> dict[str, int]:
+        """The lists with entries that have perhaps not taken all actions, and the number of the last one."""
+        ...
+
+    async def behind(self, playlist_id: str, number: int, limit: int) -> tuple[list[Task], int | None]:
+        """Up to `limit` entries that have not taken all actions and are queued, or differ from their rows,
+        behind the one with that `number`; and the number of the last, None if there are no more. Those of a
+        removed list are as in their rows.
+        """
+        ...
+
+    async def done(self, playlist_id: str, number: int) -> "TaskStatus | None":
+        """Forget the actions on a list up to `number`, which all entries have taken that could; not if there
+        are later ones. If others are counted as if they had, the counts are corrected, and the list returned.
+        """
         ...
 
     async def page(self, wanted: Filter, cursor: str | None, limit: int) -> Page:
@@ -166,10 +201,11 @@ class Store(Protocol):
         """The file with this public name, and the id of its task; None if there is none."""
         ...
 
-    async def mark_removed(self, task_id: str) -> list[str]:
-        """Hide the task and all its entries from every reader, until `forget`; return their ids.
+    async def mark_removed(self, *task_ids: str) -> list[str]:
+        """Hide the tasks from every reader, until `forget`; return their ids. The entries of a list are
+        hidden with it, and are to be removed as well: see `lists_acted_on`.
 
-        Raises `TaskNotFound`.
+        Raises `TaskNotFound` if there are none.
         """
         ...
 
@@ -311,6 +347,10 @@ class Publisher(Protocol):
         """Tell those who watch the queue that it was paused or resumed."""
         ...
 
+    def watched(self) -> Collection[str | None]:
+        """Ids of the tasks that are watched; None is one of them if somebody watches all tasks."""
+        ...
+
 
 class Turns(Protocol):
     """A lock for each task, shared by all nodes: actions on one task run one after the other."""
@@ -340,6 +380,18 @@ class Dispatcher(Protocol):
 
     async def withdraw(self, *task_ids: str) -> None:
         """Return when no child works on any of the tasks, and none will until they are submitted again."""
+        ...
+
+    def hold_list(self, playlist_id: str, number: int) -> None:
+        """Begin no entry of the list that has not taken the action with that number on it."""
+        ...
+
+    def release_list(self, playlist_id: str) -> None:
+        """All have taken it."""
+        ...
+
+    async def withdraw_list(self, playlist_id: str) -> None:
+        """Return when no child works on an entry of the list that was held."""
         ...
 
     async def finish(self, task_id: str) -> None:

@@ -2,10 +2,12 @@
 
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Self
 
+from server.core.entry_status import ListActions, shown
 from server.core.errors import InvalidQuery
 from server.core.ports import Page, Sorting
 from server.storage.task_rows import read_status, readable
@@ -49,11 +51,22 @@ class Cursor:
         return urlsafe_b64encode(f"{self.sorting[0]}{rank}{self.number}".encode()).decode().rstrip("=")
 
 
-def page_of(rows: Sequence[Sequence[Any]], sorting: Sorting, limit: int) -> Page:
-    """The page of `rows` (number, rank, status), of which there is one more than `limit` if more follow."""
-    shown = rows[:limit]
-    tasks = list(readable(read_status, ((number, status) for number, _, status in shown)))
+def page_of(
+    rows: Sequence[Sequence[Any]],
+    sorting: Sorting,
+    limit: int,
+    actions: Mapping[str, ListActions] = MappingProxyType({}),
+) -> Page:
+    """The page of `rows` (number, rank, status), of which there is one more than `limit` if more follow.
+
+    `actions` are those on lists that entries may not have taken yet.
+    """
+    on_page = rows[:limit]
+    found = readable(read_status, ((number, status) for number, _, status in on_page))
+    if actions:
+        found = (status for each in found if (status := shown(each, actions.get(each.playlist_id or "", ()))))
+    tasks = list(found)
     if len(rows) <= limit:
         return Page(tasks, None)
-    number, rank, _ = shown[-1]
+    number, rank, _ = on_page[-1]
     return Page(tasks, str(Cursor(sorting, number, rank)))

@@ -36,6 +36,7 @@ class Running:
 
     job: asyncio.Task[Queued | None]
     host: str
+    playlist_id: str | None = None
     again: Queued | None = None
 
 
@@ -71,6 +72,7 @@ class LocalDispatcher:
         self._looking: asyncio.TimerHandle | None = None
         self._asked_to_start: dict[str, Queued] = {}  # they begin beyond all limits
         self._running: dict[str, Running] = {}
+        self._held_lists: dict[str, int] = {}  # and the action that their entries have to take first
         self._held = False
         self._keep_paused = keep_paused
         self._host_is_busy = host_is_busy
@@ -92,6 +94,8 @@ class LocalDispatcher:
                 running.again = queued
                 continue
             self._withdraw_from_queue(task_id)
+            if queued.playlist_id and queued.list_action < self._held_lists.get(queued.playlist_id, 0):
+                continue
             # A delay goes by the time that passes, a date that a client or a source has named by the clock on
             # the wall. A task whose broadcast is announced waits for both, until whichever comes first.
             is_scheduled = queued.waiting == SCHEDULED
@@ -132,6 +136,20 @@ class LocalDispatcher:
             await asyncio.wait(jobs)
             for task_id in task_ids:
                 self._withdraw_from_queue(task_id)
+
+    def hold_list(self, playlist_id: str, number: int) -> None:
+        # Entries that wait for a time are passed over when they are submitted then.
+        self._held_lists[playlist_id] = number
+        self._queue.discard_list(playlist_id)
+
+    def release_list(self, playlist_id: str) -> None:
+        self._held_lists.pop(playlist_id, None)
+
+    async def withdraw_list(self, playlist_id: str) -> None:
+        while jobs := [each.job for each in self._running.values() if each.playlist_id == playlist_id]:
+            for job in jobs:
+                job.cancel()
+            await asyncio.wait(jobs)
 
     async def finish(self, task_id: str) -> None:
         if running := self._running.get(task_id):
@@ -222,7 +240,7 @@ class LocalDispatcher:
             task_id = queued.task_id
             self._told.discard(task_id)
             job = asyncio.create_task(self._run_in_its_turn(queued), name=f"download {task_id}")
-            self._running[task_id] = Running(job, queued.host)
+            self._running[task_id] = Running(job, queued.host, queued.playlist_id)
             taken[queued.host] += 1
             job.add_done_callback(partial(self._ended, task_id))
         if self._max_per_host:  # tell those who are held up, and those who no longer are
@@ -285,6 +303,16 @@ class Queue:
 
     def discard(self, task_id: str) -> None:
         self._queued.pop(task_id, None)  # what is left in its heap is stale and skipped
+
+    def discard_list(self, playlist_id: str) -> None:
+        """Take out all entries of a list at once: thousands of stale places would be skipped one by one."""
+        hosts = {each.host for _, each in self._queued.values() if each.playlist_id == playlist_id}
+        if hosts:
+            left = {name: each for name, each in self._queued.items() if each[1].playlist_id != playlist_id}
+            self._queued = left
+        for host in hosts & self._heaps.keys():
+            self._heaps[host] = [place for place in self._heaps[host] if place[2] in left]
+            heapq.heapify(self._heaps[host])
 
     def pop(self, running: Mapping[str, int], limit: int) -> Queued | None:
         """The next task of a host with fewer than `limit` running (0: no limit), or None."""

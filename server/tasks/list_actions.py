@@ -1,108 +1,227 @@
-"""A client's action on a list applies to its entries, too, in one transaction: if the server is killed
-meanwhile, all of it is done or nothing.
+"""A client's action on a list: stored once, shown by all entries at once, taken by their rows later.
+
+The action is one transaction about the list's own row, whatever the number of its entries: if the server is
+killed meanwhile, all of it is done or nothing. `run` then brings the rows of the entries up to date, a few at
+a time, publishes them and puts them into the queue; it goes on after a restart.
 
 Decisions: docs/decisions/playlists.md
 """
 
 import asyncio
 import contextlib
-from dataclasses import dataclass, replace
+import logging
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
 from server.core.clock import Clock
-from server.core.counts import Counts
-from server.core.errors import StoreUnavailable, TaskNotFound
-from server.core.events import Event, apply, moved
+from server.core.entry_status import REMOVAL, ListAction
+from server.core.errors import AppError, StoreUnavailable
+from server.core.events import Cancelled, EntriesMoved, apply
 from server.core.models import Stage, Task, TaskStatus
 from server.core.ports import Dispatcher, Publisher, Store
+from server.tasks.recorder import Recorder
 
-UNFINISHED = tuple(stage for stage in Stage if not stage.is_final)
-AT_ONCE = 100  # entries before other tasks of the event loop have a turn
+log = logging.getLogger(__name__)
 
-Change = tuple[Task, TaskStatus]  # the task before the event, and its status after it
+AT_ONCE = 50  # entries of one transaction: other changes wait for it
+LOOK_EVERY = (
+    20.0  # seconds between looks for lists whose node has died, or was told that the database is away
+)
+MOST_REST = 0.1  # seconds between two transactions, which give way for as long as the one before took
+AGAIN = 1.0  # seconds before what failed is tried again
 
 
-@dataclass(frozen=True, slots=True)
 class Playlists:
-    """The caller has the turn of the list, and has checked that the task is a list."""
+    """`remove` carries out the removal of tasks that are marked as removed."""
 
-    store: Store
-    publisher: Publisher
-    dispatcher: Dispatcher
-    clock: Clock
-    counts: Counts
+    def __init__(
+        self,
+        store: Store,
+        recorder: Recorder,
+        publisher: Publisher,
+        dispatcher: Dispatcher,
+        clock: Clock,
+        remove: Callable[[Sequence[str]], Awaitable[None]],
+    ) -> None:
+        self._store = store
+        self._recorder = recorder
+        self._publisher = publisher
+        self._dispatcher = dispatcher
+        self._clock = clock
+        self._remove = remove
+        self._due = asyncio.Event()
+        self._own: dict[str, int] = {}  # lists on which was acted here, and their last actions
+        self._busy: set[str] = set()  # on which an action is under way
+        self._untold: list[str] = []  # lists of which those who watch an entry are to be told
 
-    async def stop(self, playlist_id: str, event: Event) -> TaskStatus:
-        """Stop the list's own child and those of its entries, and apply `event` to all that had not ended.
+    async def act(self, playlist_id: str, action: ListAction) -> TaskStatus:
+        """Apply `action` to a list and its entries; nothing that it stops runs any more when this returns.
 
-        Raises `StoreUnavailable`; then all are submitted again and go on.
+        The caller has the turn of the list. Raises `QueueFull`, `StoreUnavailable`; then nothing is changed.
         """
         while True:
-            await self.dispatcher.withdraw(playlist_id)  # from now on the list gets no new entries
-            playlist = await self.store.get(playlist_id)
-            entries = await self.store.entries(playlist_id, UNFINISHED)
-            await self.dispatcher.withdraw(*(entry.status.task_id for entry in entries))
-            try:
-                after = await self._try(playlist, entries, event)
-            except StoreUnavailable:
-                for task in (playlist, *entries):
-                    self._submit(task)
-                raise
-            if after:
-                return after
+            playlist = await self._store.get(playlist_id)
+            if playlist.row:  # it is an entry of another list
+                await self._recorder.take([playlist])
+                continue
+            before = playlist.status
 
-    async def change(self, playlist_id: str, event: Event, *stages: Stage) -> TaskStatus:
-        """Apply `event` to the list, and to its entries in `stages`.
+            def follow(concerned: Mapping[Stage, int], before: TaskStatus = before) -> TaskStatus:
+                """The list after the action, with the new counts of its entries, as one revision."""
+                after, count = apply(before, action.event, action.at, action.wall), sum(concerned.values())
+                if failed := {"cancel": count, "retry": -count}.get(action.kind, 0):
+                    after = apply(after, EntriesMoved(failed=failed), action.at)
+                if after is before and not count:
+                    return before
+                return after.model_copy(update={"revision": before.revision + 1})
 
-        Raises `QueueFull`, `StoreUnavailable`; then nothing is changed.
-        """
-        while True:
-            playlist = await self.store.get(playlist_id)
-            entries = await self.store.entries(playlist_id, stages)
-            if after := await self._try(playlist, entries, event):
-                return after
-
-    async def _try(self, playlist: Task, entries: list[Task], event: Event) -> TaskStatus | None:
-        """Save and publish all changes; None, with nothing saved, if a row has changed meanwhile."""
-        now, wall = self.clock.now, self.clock.wall
-        changed: list[tuple[Task, TaskStatus]] = []  # the task before the event, and its status after it
-        for at, entry in enumerate(entries):
-            status = apply(entry.status, event, now(), wall())
-            if status is not entry.status:
-                changed.append((entry, status))
-            if at % AT_ONCE == AT_ONCE - 1:
-                await asyncio.sleep(0)
-        # The list's status after `event` and the new counts of its entries, as one revision.
-        before = playlist.status
-        after = apply(before, event, now(), wall())
-        if counted := moved((entry.status, status) for entry, status in changed):
-            after = apply(after, counted, now())
+            after = await self._store.act(before, action, follow)
+            if after is not None:
+                break
         if after is not before:
-            after = after.model_copy(update={"revision": before.revision + 1})
-            changed = [(playlist, after), *changed]
-        # How other lists change that share some of the entries.
-        shared: dict[str, list[tuple[TaskStatus, TaskStatus]]] = {}
-        for task, status in changed:
-            for playlist_id in task.status.counted_in:
-                shared.setdefault(playlist_id, []).append((task.status, status))
-        others: list[tuple[TaskStatus, TaskStatus]] = []
-        for playlist_id, pairs in shared.items():
-            with contextlib.suppress(TaskNotFound, ValueError):  # see `Recorder._counted`
-                if counted := moved(pairs):
-                    other = (await self.store.get(playlist_id)).status
-                    others.append((other, apply(other, counted, now())))
-        if changed and await self.store.save_together([s for _, s in (*changed, *others)]) is None:
-            return None
-        for task, status in changed:
-            self.publisher.publish(status)
-            self.counts.changed(task.status, status, now())
-            self._submit(replace(task, status=status))
-        for other, status in others:
-            self.publisher.publish(status)
-            self.counts.changed(other, status, now())
+            self._publisher.publish(after)
+            self._recorder.counts.changed(before, after, self._clock.now())
+        if after.stage is Stage.QUEUED:
+            self._dispatcher.submit(Task(playlist.request, after))
+        last = after.list_action if after.list_action > before.list_action else 0
+        with self._first(playlist_id, last):
+            if action.stops:
+                await self.stop(playlist_id)
+            if last:
+                await self._bring_up(playlist_id, last, 0)  # what is first in the queue can begin
         return after
 
-    def _submit(self, task: Task) -> None:
-        """Submit a task that is queued, or that was stopped although this could not be saved."""
-        stage = task.status.stage
-        if stage is Stage.QUEUED or (stage.is_running and not task.status.awaits_entries):
-            self.dispatcher.submit(task)
+    async def stop(self, playlist_id: str) -> None:
+        """End what runs of the list and of its entries."""
+        await self._dispatcher.withdraw(playlist_id)
+        await self._dispatcher.withdraw_list(playlist_id)
+
+    async def removed(self, playlist_id: str) -> None:
+        """The list was marked as removed; its entries, if it has any, are removed by `run`."""
+        if (await self._store.lists_acted_on()).get(playlist_id) == REMOVAL:
+            with self._first(playlist_id, REMOVAL):
+                await self._dispatcher.withdraw_list(playlist_id)
+                await self._bring_up(playlist_id, REMOVAL, 0)
+
+    async def run(self, *, alone: bool) -> None:
+        """Have the entries of all lists take what happened to these; never returns.
+
+        Unless this server is `alone`, lists on which another one has acted are left to that for a while.
+        """
+        loop = asyncio.get_running_loop()
+        places: dict[
+            str, tuple[int, int]
+        ] = {}  # by list: its last action, and the last entry that has taken it
+        others: dict[str, int] = {}  # acted on by other servers, at the last look
+        look_at = loop.time()
+        while True:
+            pause = 0.0
+            try:
+                await self._tell_watchers()
+                acted = await self._store.lists_acted_on()
+                acted = {name: last for name, last in acted.items() if name not in self._busy}
+                if not alone:
+                    if loop.time() >= look_at:
+                        look_at, left = loop.time() + LOOK_EVERY, others
+                        others = {name: last for name, last in acted.items() if self._own.get(name) != last}
+                        self._own |= {name: last for name, last in others.items() if left.get(name) == last}
+                    acted = {name: last for name, last in acted.items() if self._own.get(name) == last}
+                places = {
+                    name: places[name] if name in places and places[name][0] == last else (last, 0)
+                    for name, last in acted.items()
+                }
+                for playlist_id, (last, place) in list(places.items()):
+                    began = loop.time()
+                    end = await self._bring_up(playlist_id, last, place)
+                    if end is None:
+                        await self._done(playlist_id, last)
+                    else:
+                        places[playlist_id] = last, end
+                    await asyncio.sleep(min(MOST_REST, loop.time() - began))
+            except StoreUnavailable as exc:
+                if not exc.is_told:
+                    log.warning("entries of lists wait to be saved: %s", exc.__cause__ or exc)
+                pause = AGAIN
+            except AppError as exc:  # a worker is silent
+                log.warning("entries of a list cannot be stopped yet: %s", exc)
+                pause = AGAIN
+            except Exception:
+                log.exception("what happened to a list did not reach its entries; this is tried again")
+                pause = AGAIN
+            await asyncio.sleep(pause)
+            if not places:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(None if alone else LOOK_EVERY):
+                        await self._due.wait()
+            self._due.clear()
+
+    @contextlib.contextmanager
+    def _first(self, playlist_id: str, last: int) -> Iterator[None]:
+        """Leave the list to the caller, until `run` goes on with the entries that have not taken its action
+        `last`; 0: it has none.
+        """
+        if last:
+            self._dispatcher.hold_list(playlist_id, last)
+            self._own[playlist_id] = last
+            self._untold.append(playlist_id)
+            self._due.set()
+        self._busy.add(playlist_id)
+        try:
+            yield
+        finally:
+            self._busy.discard(playlist_id)
+            if last:
+                self._due.set()
+
+    async def _bring_up(self, playlist_id: str, last: int, place: int) -> int | None:
+        """Have the next entries behind number `place` take the actions up to `last`; return the number of the
+        last of them, or None if there are no more.
+        """
+        entries, end = await self._store.behind(playlist_id, place, AT_ONCE)
+        if end is None or not entries:
+            return end
+        if last == REMOVAL:
+            # What other lists count is cancelled first: they would wait for it for ever.
+            now, wall = self._clock.now(), self._clock.wall()
+            for entry in entries:
+                if entry.status.counted_in and not entry.status.stage.is_final:
+                    cancelled = apply(entry.status, Cancelled(), now, wall)
+                    taken = cancelled.model_copy(update={"list_action": REMOVAL})
+                    if not await self._recorder.take([Task(entry.request, taken, entry.status)]):
+                        return place
+            marked = await self._store.mark_removed(*(entry.status.task_id for entry in entries))
+            await self._remove(marked)
+            return end
+        stopped = [
+            entry.status.task_id
+            for entry in entries
+            if entry.row
+            and (entry.status.stage is Stage.PAUSED or entry.status.stage.is_final)
+            and not (entry.row.stage is Stage.PAUSED or entry.row.stage.is_final)
+        ]
+        if stopped:
+            await self._dispatcher.withdraw(*stopped)
+        return end if await self._recorder.take(entries) else place
+
+    async def _done(self, playlist_id: str, last: int) -> None:
+        corrected = await self._store.done(playlist_id, last)
+        if corrected:
+            self._publisher.publish(corrected)
+        if playlist_id not in await self._store.lists_acted_on():
+            self._dispatcher.release_list(playlist_id)
+            self._own.pop(playlist_id, None)
+
+    async def _tell_watchers(self) -> None:
+        """Publish at once those entries for which somebody waits here; the others come as they are saved."""
+        lists, self._untold = set(self._untold), []
+        if not lists:
+            return
+        watched = [task_id for task_id in self._publisher.watched() if task_id]
+        for start in range(0, len(watched), AT_ONCE):
+            some = watched[start : start + AT_ONCE]
+            found = {status.task_id: status for status in await self._store.statuses(some)}
+            for task_id in some:
+                if task_id not in found:
+                    self._publisher.removed(task_id)
+                elif found[task_id].playlist_id in lists:
+                    self._publisher.publish(found[task_id])
+            await asyncio.sleep(0)

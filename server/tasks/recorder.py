@@ -76,6 +76,8 @@ class Recorder:
         self._publisher = publisher
         self._clock = clock
         self.counts = counts or Counts()
+        self.taken = _nobody
+        """Is told of each entry that has taken what happened to its list."""
 
     async def record(
         self,
@@ -95,6 +97,9 @@ class Recorder:
         perhaps = [] if perhaps is None else perhaps
         while True:
             task = await self._store.get(task_id)
+            if task.row:
+                await self.take([task])
+                continue
             before, now = task.status, self._clock.now()
             saved = next((each for each in perhaps if each[0][1] == before), None)
             if saved is not None:  # by an earlier try, whose outcome was unknown
@@ -141,6 +146,36 @@ class Recorder:
             self._publisher.publish(playlist)
             self.counts.changed(playlist_before, playlist, now)
         return after
+
+    async def take(self, entries: Sequence[Task]) -> bool:
+        """Save what `entries`, each with its `row`, show since an action on their list, and publish it.
+
+        False, with nothing saved, if one of them has changed meanwhile. Their own list counts them already.
+        """
+        now = self._clock.now()
+        shared: dict[str, list[Saved]] = {}
+        for entry in entries:
+            assert entry.row
+            for playlist_id in entry.row.counted_in:
+                shared.setdefault(playlist_id, []).append((entry.row, entry.status))
+        lists: list[Saved] = []
+        for playlist_id, pairs in shared.items():
+            with contextlib.suppress(TaskNotFound, ValueError):  # see `_counted`
+                if event := moved(pairs):
+                    playlist = (await self._store.get(playlist_id)).status
+                    lists.append((playlist, apply(playlist, event, now)))
+        if await self._store.save_together([after for _, after in lists], taken=entries) is None:
+            return False
+        for entry in entries:
+            assert entry.row
+            if entry.status.revision > entry.row.revision:
+                self._publisher.publish(entry.status)
+                self.counts.changed(entry.row, entry.status, now)
+            self.taken(Task(entry.request, entry.status))
+        for before, after in lists:
+            self._publisher.publish(after)
+            self.counts.changed(before, after, now)
+        return True
 
     async def _counted(self, before: TaskStatus, after: TaskStatus) -> list[Saved]:
         """How the lists change that count this entry, if it ends or waits again."""
@@ -283,6 +318,8 @@ class Recorder:
         taken: set[str] = set()  # one that goes on counts once: its end is told once to each list
         there = [shared_task(self._store, self._files, wish or "") for wish in wishes]
         for place, task in enumerate(await asyncio.gather(*there)):
+            if task and task.row:
+                await self.take([task])  # else it is fetched once more
             if task is None or playlist.task_id in task.status.in_lists or task.status.task_id in taken:
                 continue
             shared[place] = task.status

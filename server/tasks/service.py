@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from server.core.clock import Clock
+from server.core.entry_status import ListAction, ListKind
 from server.core.errors import (
     AppError,
     DiskFull,
@@ -61,7 +62,7 @@ from server.core.ports import (
 )
 from server.core.request_ids import REQUEST_ID
 from server.tasks.disk_space import Disk
-from server.tasks.list_actions import UNFINISHED, Playlists
+from server.tasks.list_actions import Playlists
 from server.tasks.recorder import Recorder
 from server.tasks.remedies import event_of, offered
 from server.tasks.reuse import shared_task
@@ -106,7 +107,8 @@ class Tasks:
         self._files = files
         self._disk = disk
         self._clock = clock
-        self._playlists = Playlists(store, publisher, dispatcher, clock, recorder.counts)
+        self.playlists = Playlists(store, recorder, publisher, dispatcher, clock, self._carry_out_removals)
+        recorder.taken = self._submit_if_queued
         self._closing = False
         self.is_draining = False
 
@@ -281,20 +283,24 @@ class Tasks:
                 rank = max(0, round(highest / OF_ONE_RANK)) + 1
                 if position == "last":
                     rank = min(0, round(lowest / OF_ONE_RANK)) - 1
-            return await self._record(task, Prioritized(priority=priority, rank=rank), *UNFINISHED)
+            if task.status.is_list:
+                return await self._act(task, "move", priority=priority, rank=rank)
+            return await self._record(task, Prioritized(priority=priority, rank=rank))
 
     async def cancel(self, task_id: str) -> TaskStatus:
-        return await self._end_work(task_id, Cancelled(), Stage.CANCELLED)
+        return await self._end_work(task_id, "cancel", Cancelled(), Stage.CANCELLED)
 
     async def pause(self, task_id: str) -> TaskStatus:
-        return await self._end_work(task_id, Paused(), Stage.PAUSED)
+        return await self._end_work(task_id, "pause", Paused(), Stage.PAUSED)
 
     async def resume(self, task_id: str) -> TaskStatus:
         async with self._turn(task_id):
             task = await self._store.get(task_id)
             if task.status.stage.is_final:
                 raise TaskAlreadyFinal
-            return await self._record(task, Resumed(), Stage.PAUSED)
+            if task.status.is_list:
+                return await self._act(task, "resume")
+            return await self._record(task, Resumed())
 
     async def start(self, task_id: str) -> TaskStatus:
         """Begin a task that waits at once, beyond all limits; one that runs already stays as it is.
@@ -314,7 +320,10 @@ class Tasks:
                 if self._disk.is_low():
                     raise NoRoom
             await self._dispatcher.check_room_to_start()
-            status = await self._record(task, StartAsked(), Stage.PAUSED)
+            if task.status.is_list:
+                status = await self._act(task, "start")
+            else:
+                status = await self._record(task, StartAsked())
             if status.stage is Stage.QUEUED:
                 await self._dispatcher.start(replace(task, status=status))
         loop, pause = asyncio.get_running_loop(), FIRST_LOOK
@@ -333,7 +342,10 @@ class Tasks:
             task = await self._store.get(task_id)
             if not task.status.stage.is_final:
                 raise WrongStage(task.status.stage)
-            after = await self._record(task, Retried(), Stage.FAILED, Stage.CANCELLED)
+            if task.status.is_list:
+                after = await self._act(task, "retry")
+            else:
+                after = await self._record(task, Retried())
             if after.stage in (Stage.FAILED, Stage.CANCELLED):
                 raise WrongStage(after.stage)
             return after
@@ -392,7 +404,8 @@ class Tasks:
         await self._recorder.record(task_id, Placed(library=library))
 
     async def delete(self, task_id: str) -> None:
-        """Make the task unknown at once; its child, files and row are gone when this returns.
+        """Make the task unknown at once, a list with its entries; its child, files and row are gone when this
+        returns, while those of entries go later.
 
         If that fails, the rest is removed later, or when the client deletes the task again.
         """
@@ -400,17 +413,18 @@ class Tasks:
             # What lists count and has not ended is cancelled first: they would wait for it for ever.
             with contextlib.suppress(TaskNotFound, ValueError):  # `ValueError`: a damaged row
                 task = await self._store.get(task_id)
-                entries = await self._store.entries(task_id, UNFINISHED) if task.status.is_list else []
-                for entry in (task, *(entry for entry in entries if entry.status.counted_in)):
-                    counts = entry.status.playlist_id or entry.status.counted_in
-                    if counts and not entry.status.stage.is_final:
-                        await self._stop(entry, Cancelled())
+                while task.row:
+                    await self._recorder.take([task])
+                    task = await self._store.get(task_id)
+                if not task.status.stage.is_final and (task.status.playlist_id or task.status.counted_in):
+                    await self._stop(task, Cancelled())
             try:
                 marked = await self._store.mark_removed(task_id)
             except TaskNotFound:
                 if task_id not in await self._store.removed():
                     raise
                 marked = [task_id]
+            await self.playlists.removed(task_id)
             await self._carry_out_removals(marked)
 
     async def carry_out_removal(self, task_id: str) -> None:
@@ -419,7 +433,6 @@ class Tasks:
             await self._carry_out_removals([task_id])
 
     async def _carry_out_removals(self, task_ids: Sequence[str]) -> None:
-        """Remove a list with its entries, or one task."""
         for task_id in task_ids:
             self._publisher.removed(task_id)
         await self._dispatcher.withdraw(*task_ids)
@@ -444,7 +457,9 @@ class Tasks:
                 after = await self._recorder.record_surely(task_id, Requeued(because="disk_full"))
                 self._submit_if_queued(replace(task, status=after))
 
-    async def _end_work(self, task_id: str, event: Event, wanted: Stage) -> TaskStatus:
+    async def _end_work(
+        self, task_id: str, kind: Literal["cancel", "pause"], event: Event, wanted: Stage
+    ) -> TaskStatus:
         """Stop the child, then record `event`. A task that is in stage `wanted` already stays as it is.
 
         Raises `TaskAlreadyFinal` if the task has ended otherwise, also meanwhile.
@@ -452,11 +467,13 @@ class Tasks:
         async with self._turn(task_id):
             before = await self._store.get(task_id)
             if before.status.stage is wanted:
+                if before.status.is_list:  # an earlier try may have found a worker silent
+                    await self.playlists.stop(task_id)
                 return before.status
             if before.status.stage.is_final:
                 raise TaskAlreadyFinal
             if before.status.is_list:
-                return await self._playlists.stop(task_id, event)
+                return await self._act(before, kind)
             after = await self._stop(before, event)
             if after.stage is not wanted:
                 raise TaskAlreadyFinal
@@ -471,13 +488,18 @@ class Tasks:
             self._dispatcher.submit(task)
             raise
 
-    async def _record(self, task: Task, event: Event, *stages: Stage) -> TaskStatus:
-        """Record `event` for the task; if it is a list, also for its entries in `stages`.
+    async def _act(self, playlist: Task, kind: ListKind, **how: int | None) -> TaskStatus:
+        """Act on a list and its entries."""
+        now, wall = self._clock.now(), self._clock.wall()
+        return await self.playlists.act(
+            playlist.status.task_id, ListAction(kind=kind, at=now, wall=wall, **how)
+        )
+
+    async def _record(self, task: Task, event: Event) -> TaskStatus:
+        """Record `event` for the task.
 
         The store is not asked once `event` is saved: an outage could leave a queued task unsubmitted.
         """
-        if task.status.is_list:
-            return await self._playlists.change(task.status.task_id, event, *stages)
         after = await self._recorder.record(task.status.task_id, event)
         self._submit_if_queued(replace(task, status=after))
         return after

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from tests.cluster.nodes import Cluster
@@ -158,6 +159,47 @@ async def test_a_list_is_cancelled_and_retried_as_a_whole_from_any_node(cluster:
     again = await act(one, playlist_id, "retry")
     assert (again["stage"], again["entries"]["failed"]) == ("download", 0)
     assert (await other.wait(playlist_id))["entries"] == {"total": 13, "completed": 13, "failed": 0}
+
+
+@pytest.mark.long
+async def test_entries_show_on_every_node_what_happened_to_their_list_whichever_node_dies(
+    cluster: Cluster, site: Site
+) -> None:
+    one, other = cluster.web
+    links = "&entry=".join(f"/video.mp4%3Fstall={1000 + n}" for n in range(8))
+    asked = site.url(f"/feed?entry={links}&count=62")
+    playlist_id = (await one.submit(asked, playlist=True, outputs=["video"]))["task_id"]
+
+    async def entries(node: Service, stage: str) -> list[Payload]:
+        query = f"/api/tasks?limit=200&playlist_id={playlist_id}&stage={stage}"
+        async with node.client.get(query) as answer:
+            return list((await answer.json())["tasks"])
+
+    async with asyncio.timeout(40):
+        while len(await entries(other, "download")) < 8:
+            await asyncio.sleep(0.05)
+    last = (await entries(other, "queued"))[-1]
+    async with other.client.ws_connect(f"/ws/{last['task_id']}") as socket:
+        assert (await socket.receive_json())["stage"] == "queued"
+        await act(one, playlist_id, "pause")
+        await one.kill()
+        assert len(await entries(other, "paused")) == 70
+        assert await entries(other, "queued") == await entries(other, "download") == []
+        async with other.client.get("/api/queue") as answer:
+            assert (await answer.json())["stages"]["paused"] == 71
+        async with asyncio.timeout(20):
+            told = await socket.receive_json()
+    assert (told["stage"], told["revision"]) == ("paused", last["revision"] + 1)
+    async with asyncio.timeout(90), await psycopg.AsyncConnection.connect(cluster.url) as db:
+        while await (await db.execute("SELECT FROM list_actions")).fetchall():
+            await db.rollback()
+            await asyncio.sleep(0.1)
+    assert await other.status(last["task_id"]) == told
+    await one.start()
+    one.connect()
+    site.release()
+    assert (await act(one, playlist_id, "resume"))["stage"] == "download"
+    assert (await other.wait(playlist_id))["entries"] == {"total": 70, "completed": 70, "failed": 0}
 
 
 async def test_what_runs_elsewhere_is_paused_resumed_and_cancelled(patient: Cluster, site: Site) -> None:

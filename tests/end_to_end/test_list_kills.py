@@ -38,6 +38,34 @@ async def test_a_list_outlives_kills_with_each_entry_once(
     assert playlist["entries"] == {"total": 151, "completed": completed, "failed": 151 - completed}
 
 
+@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(2, 7))])
+async def test_what_was_answered_of_a_list_holds_for_all_of_its_entries_after_a_kill(
+    service: Service, site: Site, seed: int
+) -> None:
+    """The kill comes while the rows of the entries follow the list."""
+    chance = random.Random(seed)
+    links = "&entry=".join(f"/video.mp4%3Fstall={1000 + n}" for n in range(4))  # they take all places
+    asked = site.url(f"/feed?entry={links}&count={ENTRIES - 4}")
+    playlist_id = (await service.submit(asked, playlist=True, outputs=["video"]))["task_id"]
+    async with asyncio.timeout(60):
+        while (await service.status(playlist_id))["entries"]["total"] < ENTRIES:
+            await asyncio.sleep(0.05)
+    actions = [("pause", "paused"), ("resume", "queued"), ("pause", "paused"), ("cancel", "cancelled")]
+    for action, stage in actions:
+        async with service.client.post(f"/api/tasks/{playlist_id}/{action}") as answer:
+            assert answer.status == 200
+        before = await entries(service, playlist_id)
+        assert {entry["stage"] for entry in before[4:]} == {stage}
+        await asyncio.sleep(chance.uniform(0, 0.2))
+        await service.kill()
+        await service.start()
+        await service.ready()
+        after = await entries(service, playlist_id)
+        assert after[4:] == before[4:]
+    playlist = await service.status(playlist_id)
+    assert playlist["entries"] == {"total": ENTRIES, "completed": 0, "failed": ENTRIES}
+
+
 async def entries(service: Service, playlist_id: str) -> list[Payload]:
     async with service.client.get(f"/api/tasks?limit=200&playlist_id={playlist_id}") as answer:
         return list(reversed((await answer.json())["tasks"]))

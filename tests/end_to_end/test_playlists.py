@@ -322,7 +322,7 @@ async def test_a_list_that_is_still_read_loses_and_doubles_nothing_when_one_of_i
     await recorder.join_surely(reading, found(1, 2, 3), 9, joined.append)
     listed = (await store.get(playlist_id)).status
     assert (listed.entries, listed.read) == (Entries(total=5), 3)
-    rows = await store.entries(playlist_id, list(Stage))
+    rows = [await store.get(entry["task_id"]) for entry in await entries(opened, playlist_id)]
     assert [row.status.playlist_index for row in rows] == [1, 2, 3, 4, 5]
     assert [row.status.url.rpartition("=")[2] for row in rows] == ["11", "2", "12", "13", "3"]
     assert (rows[0].wanted or rows[0].request).url == rows[0].status.url  # type: ignore[union-attr]

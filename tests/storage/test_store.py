@@ -3,7 +3,7 @@
 import asyncio
 import random
 import unicodedata
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -312,6 +312,13 @@ async def joined(store: Store, playlist: Task, *indexes: int) -> list[Task]:
     return added
 
 
+async def entries_of(store: Store, playlist_id: str, stages: Iterable[Stage] = ()) -> list[Task]:
+    """In their order."""
+    page = await store.page(Filter(tuple(stages), playlist_id=playlist_id), None, 200)
+    tasks = [await store.get(status.task_id) for status in page.tasks]
+    return sorted(tasks, key=lambda task: task.status.number)
+
+
 async def test_what_is_saved_together_is_there_after_a_restart_in_its_order(open_any: OpenStore) -> None:
     async with open_any() as store:
         playlist = await a_list(store)
@@ -320,9 +327,9 @@ async def test_what_is_saved_together_is_there_after_a_restart_in_its_order(open
     async with open_any() as store:
         playlist_id = playlist.status.task_id
         assert (await store.get(playlist_id)).status.entries == Entries(total=3)
-        assert await store.entries(playlist_id, [Stage.QUEUED]) == added
-        assert await store.entries(playlist_id, [Stage.PAUSED]) == []
-        assert await store.entries("nope", list(Stage)) == []
+        assert await entries_of(store, playlist_id, [Stage.QUEUED]) == added
+        assert await entries_of(store, playlist_id, [Stage.PAUSED]) == []
+        assert await entries_of(store, "nope", list(Stage)) == []
 
 
 async def test_of_what_is_saved_together_all_is_done_or_nothing(store: Store) -> None:
@@ -332,7 +339,7 @@ async def test_of_what_is_saved_together_all_is_done_or_nothing(store: Store) ->
     new = [entry_of(playlist, 1)]
     assert await store.save_together([started(playlist.status), stale], new) is None
     assert await store.get(playlist.status.task_id) == playlist
-    assert await store.entries(playlist.status.task_id, list(Stage)) == []
+    assert await entries_of(store, playlist.status.task_id, list(Stage)) == []
 
 
 async def test_of_two_who_save_together_one_wins(store: Store) -> None:
@@ -347,7 +354,7 @@ async def test_of_two_who_save_together_one_wins(store: Store) -> None:
     assert sorted(outcomes, key=str) == [None, []]
     entries = (await store.get(playlist.status.task_id)).status.entries
     assert entries == Entries(total=2, completed=1)
-    assert len(await store.entries(playlist.status.task_id, [Stage.COMPLETED])) == 1
+    assert len(await entries_of(store, playlist.status.task_id, [Stage.COMPLETED])) == 1
 
 
 async def test_no_place_of_a_list_is_taken_twice(store: Store) -> None:
@@ -390,8 +397,10 @@ async def test_a_list_is_removed_with_its_entries_and_an_entry_by_itself(store: 
     [stranger] = await joined(store, other, 1)
     assert await store.mark_removed(one.status.task_id) == [one.status.task_id]
     playlist_id = playlist.status.task_id
-    assert set(await store.mark_removed(playlist_id)) == {playlist_id, two.status.task_id}
-    assert await store.entries(playlist_id, list(Stage)) == []
+    assert await store.mark_removed(playlist_id) == [playlist_id]
+    assert await entries_of(store, playlist_id, list(Stage)) == []
+    left, end = await store.behind(playlist_id, 0, 9)
+    assert ([task.status.task_id for task in left], end) == ([two.status.task_id], two.status.number)
     for gone in (playlist, two):
         with pytest.raises(TaskNotFound):
             await store.get(gone.status.task_id)

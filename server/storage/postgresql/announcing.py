@@ -66,6 +66,16 @@ class Signal:
 
 
 @dataclass(frozen=True, slots=True)
+class Acted:
+    """All entries of a list show something new."""
+
+    playlist_id: str
+
+    def __str__(self) -> str:
+        return f"& {self.playlist_id}"
+
+
+@dataclass(frozen=True, slots=True)
 class Hello:
     """What a node sends to itself, to see whether announcements arrive."""
 
@@ -73,7 +83,7 @@ class Hello:
         return "? hello"
 
 
-News = Changed | Gone | LoggedOut | QueueChanged | Signal | Hello
+News = Changed | Gone | LoggedOut | QueueChanged | Signal | Acted | Hello
 
 
 async def announce(db: AsyncConnection, sender: str, news: Iterable[News]) -> str:
@@ -115,6 +125,8 @@ def unpacked(payload: str) -> tuple[str, list[News]]:
                 news.append(QueueChanged())
             case "$" | "@" | "+":
                 news.append(Signal(rest))
+            case "&":
+                news.append(Acted(rest))
             case "?":
                 news.append(Hello())
             case _ if rest.isdecimal():

@@ -1,25 +1,40 @@
 """What is written to the tables, and how: one statement for all changes of a kind in a group."""
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any, Protocol
 
 from psycopg import AsyncConnection
 
 from server.core.clock import Clock
+from server.core.entry_status import REMOVAL, ListAction
 from server.core.errors import AppError, QueueFull
+from server.core.events import EntriesMoved, apply
 from server.core.models import Stage, Task, TaskStatus
 from server.core.ports import Submission
+from server.storage.entry_rows import (
+    ACTIONS_ON_LIST,
+    POSTGRESQL,
+    EntrySql,
+    by_stage,
+    has_taken_all,
+    read_actions,
+    read_shown,
+)
 from server.storage.group_commit import Change
 from server.storage.postgresql.advisory_locks import ADD, LOOK, OURS
-from server.storage.postgresql.announcing import Changed, News, Signal
+from server.storage.postgresql.announcing import Acted, Changed, Gone, News, Signal
 from server.storage.statements import Dialect, Ended, Row, StoreHooks, Work, follow_ends
 from server.storage.task_rows import (
     STATUS,
+    FindShort,
     forms_of_wish,
     read_task,
     shared_keys,
     short_wish,
+    status_values,
     to_be_inserted,
 )
 
@@ -50,16 +65,18 @@ _WAITING = b"""
     FROM tasks WHERE ended_at IS NULL AND NOT removed"""
 _GIVEN = b"SELECT last_value - (NOT is_called)::int FROM tasks_number_seq"
 _GIVE_AWAY = b"SELECT max(nextval('tasks_number_seq')) FROM generate_series(1, %s)"
-_BY_KEY = b"""
-    SELECT key, hashes, number, request, status FROM shared_keys JOIN tasks USING (task_id)
-    WHERE key = ANY(%s) AND NOT removed
+_BY_KEY = f"""
+    SELECT key, hashes, number, request, status, {ACTIONS_ON_LIST}
+    FROM shared_keys JOIN tasks USING (task_id) WHERE key = ANY(%s) AND NOT removed
     UNION ALL
-    SELECT idempotency, idempotency_request, number, request, status FROM tasks
-    WHERE idempotency = ANY(%s) AND NOT removed"""
-_BY_WISH = b"""
-    SELECT wish, number, request, status FROM tasks
-    WHERE wish = ANY(%s) AND NOT removed AND ended_at IS NULL ORDER BY number"""
-_BY_ID = b"SELECT task_id, number, request, status FROM tasks WHERE task_id = ANY(%s) AND NOT removed"
+    SELECT idempotency, idempotency_request, number, request, status, {ACTIONS_ON_LIST} FROM tasks
+    WHERE idempotency = ANY(%s) AND NOT removed""".encode()  # noqa: S608
+_BY_WISH = f"""
+    SELECT wish, number, request, status, {ACTIONS_ON_LIST} FROM tasks
+    WHERE wish = ANY(%s) AND NOT removed AND ended_at IS NULL ORDER BY number""".encode()  # noqa: S608
+_BY_ID = f"""
+    SELECT task_id, number, request, status, {ACTIONS_ON_LIST} FROM tasks
+    WHERE task_id = ANY(%s) AND NOT removed""".encode()  # noqa: S608
 # The key may be that of a task that is being removed. One that another node deletes meanwhile gets no key.
 _SHARE = b"""
     INSERT INTO shared_keys (key, hashes, task_id)
@@ -80,28 +97,54 @@ _INSERT = b"""
                 task_id, request,
                 revision, stage, priority, status, short, search, ended)
     RETURNING task_id, number"""
-_UPDATE = b"""
+_UPDATE = f"""
     UPDATE tasks SET revision = new.revision, stage = new.stage, priority = new.priority, status = new.status,
         short = new.short, search = new.search, ended_at = to_timestamp(new.ended)
-    FROM unnest(%b::text[], %b::bigint[], %b::text[], %b::integer[],
+    FROM unnest(%b::text[], %b::bigint[], %b::bigint[], %b::text[], %b::integer[],
                 %b::text[], %b::text[], %b::text[], %b::float8[])
-        AS new (task_id, revision, stage, priority, status, short, search, ended)
-    WHERE tasks.task_id = new.task_id AND tasks.revision = new.revision - 1 AND NOT removed
-    RETURNING tasks.task_id, host"""
+        AS new (task_id, follows, revision, stage, priority, status, short, search, ended)
+    WHERE tasks.task_id = new.task_id AND tasks.revision = new.follows AND NOT removed
+        AND {has_taken_all("new.status")}
+    RETURNING tasks.task_id, host""".encode()  # noqa: S608
 # What ends with the save that follows; of one that had ended before only its counts change.
 _ENDS = b"""
     SELECT task_id, request FROM tasks
     JOIN unnest(%s::text[], %s::bigint[]) AS new (task_id, revision) USING (task_id)
-    WHERE tasks.revision = new.revision - 1 AND ended_at IS NULL AND NOT removed"""
+    WHERE tasks.revision = new.revision AND ended_at IS NULL AND NOT removed"""
 _ENDED = b"""
     SELECT task_id FROM tasks JOIN unnest(%s::text[], %s::bigint[]) AS new (task_id, revision) USING (task_id)
-    WHERE tasks.revision = new.revision - 1 AND ended_at IS NOT NULL AND NOT removed"""
+    WHERE tasks.revision = new.revision AND ended_at IS NOT NULL AND NOT removed"""
 
 # Locks the rows in the order of their ids, so that two transactions that lock the same rows cannot deadlock.
-_FOLLOWED = b"""
+_FOLLOWED = f"""
     SELECT task_id, host FROM tasks
-    JOIN unnest(%s::text[], %s::bigint[]) AS new (task_id, revision) USING (task_id)
-    WHERE tasks.revision = new.revision - 1 AND NOT removed ORDER BY task_id FOR UPDATE OF tasks"""
+    JOIN unnest(%s::text[], %s::bigint[], %s::text[]) AS new (task_id, revision, status) USING (task_id)
+    WHERE tasks.revision = new.revision AND NOT removed AND {has_taken_all("new.status")}
+    ORDER BY task_id FOR UPDATE OF tasks""".encode()  # noqa: S608
+# Nobody saves an entry of a list while somebody acts on the list: the one has to see what the other did. All
+# these locks are taken before any row, in one order.
+_LOCK_LISTS = b"""
+    SELECT CASE WHEN is_acted_on THEN pg_advisory_xact_lock(lock) ELSE pg_advisory_xact_lock_shared(lock) END
+    FROM (SELECT hashtextextended('clipwire list ' || playlist_id, 0) AS lock, bool_or(acted) AS is_acted_on
+        FROM unnest(%s::text[], %s::boolean[]) AS lists (playlist_id, acted)
+        GROUP BY lock ORDER BY lock) AS locks"""
+# A removed task's idempotency key is free again; its row stays until its files are deleted.
+_MARK = b"""
+    UPDATE tasks SET removed = true, idempotency = NULL
+    WHERE task_id = ANY(%s) AND NOT removed RETURNING task_id"""
+_WITH_ENTRIES = b"""
+    SELECT id FROM unnest(%s::text[]) AS marked (id)
+    WHERE EXISTS (SELECT FROM tasks WHERE playlist_id = id AND NOT removed)"""
+_ACT = b"INSERT INTO list_actions (playlist_id, number, told, owed) VALUES (%s, %s, %s, %s)"
+_ACTIONS = b"SELECT playlist_id, number, told FROM list_actions WHERE playlist_id = %s ORDER BY number"
+_TO_ACT_ON = f"""
+    SELECT FROM tasks WHERE task_id = %s AND revision = %s AND NOT removed AND {has_taken_all()}
+    FOR UPDATE""".encode()
+_FOR_UPDATE = b"SELECT number, request, status FROM tasks WHERE task_id = %s AND NOT removed FOR UPDATE"
+_ALL_ACTIONS = b"SELECT playlist_id, number, told FROM list_actions ORDER BY playlist_id, number"
+_TAKE = b"UPDATE list_actions SET owed = owed - %s WHERE playlist_id = %s AND number = %s"
+_OWED = b"SELECT max(number), sum(owed)::bigint FROM list_actions WHERE playlist_id = %s"
+_DONE = b"DELETE FROM list_actions WHERE playlist_id = %s"
 _MOVED = b"""
     UPDATE tasks SET host = new.host FROM unnest(%s::text[], %s::text[]) AS new (task_id, host)
     WHERE tasks.task_id = new.task_id"""
@@ -124,12 +167,16 @@ class Add(Change[Task]):
 
 @dataclass(eq=False)
 class Save(Change[bool]):
-    """`values` are the columns of the status."""
+    """`values` are the columns of the status. `taken` is the row of an entry that takes with this save what
+    happened to its list.
+    """
 
     status: TaskStatus
     values: tuple[object, ...]
+    taken: TaskStatus | None = None
 
     def __post_init__(self) -> None:
+        self.follows = self.taken.revision if self.taken else self.status.revision - 1
         self.touches = (self.status.task_id,)
 
 
@@ -147,6 +194,46 @@ class Together(Change["list[Task] | None"]):
     def __post_init__(self) -> None:
         changes: tuple[Change[Any], ...] = (*self.saves, *self.adds)
         self.touches = tuple({name for change in changes for name in change.touches})
+
+
+@dataclass(eq=False)
+class Act(Change["TaskStatus | None"]):
+    """An action on a list, see `server.core.ports.Store.act`. `save` is that of the list."""
+
+    playlist: TaskStatus
+    action: ListAction
+    follow: Callable[[Mapping[Stage, int]], TaskStatus]
+    find_short: FindShort
+    count: int = 0  # of the entries that it concerns
+    save: Save | None = None
+
+    def __post_init__(self) -> None:
+        self.touches = (self.playlist.task_id,)
+
+
+@dataclass(eq=False)
+class Remove(Change[list[str]]):
+    """Marks tasks as removed; the entries of a list with it, as an action that is done later."""
+
+    task_ids: Sequence[str]
+    action: ListAction
+
+    def __post_init__(self) -> None:
+        self.touches = tuple(self.task_ids)
+
+
+@dataclass(eq=False)
+class Done(Change["TaskStatus | None"]):
+    """All entries have taken the actions up to `number`; its outcome is the list if that changes."""
+
+    playlist_id: str
+    number: int
+    at: datetime
+    find_short: FindShort
+    save: Save | None = None
+
+    def __post_init__(self) -> None:
+        self.touches = (self.playlist_id,)
 
 
 @dataclass(eq=False)
@@ -240,13 +327,22 @@ class Changes:
         saves = [change for change in group if isinstance(change, Save)]
         whole = [change for change in group if isinstance(change, Together)]
         all_saves = [*saves, *(save for change in whole for save in change.saves)]
+        acts = [change for change in group if isinstance(change, Act | Remove | Done)]
+        await _lock_lists(db, all_saves, acts)
+        for act in acts:  # of which come saves of the lists
+            if isinstance(act, Act):
+                await self._prepare_act(db, act)
+            elif isinstance(act, Done):
+                await _prepare_done(db, act)
+        own = [act.save for act in acts if isinstance(act, Act | Done) and act.save]
+        saves, all_saves = [*saves, *own], [*all_saves, *own]
         ends: dict[str, str] = {}  # the stored requests of the tasks that these saves end
-        if ending := [save.status for save in all_saves if save.status.stage.is_final]:
-            columns = _columns((status.task_id, status.revision) for status in ending)
+        if ending := [save for save in all_saves if save.status.stage.is_final]:
+            columns = _columns((save.status.task_id, save.follows) for save in ending)
             ends = dict(await (await db.execute(_ENDS, columns, prepare=True)).fetchall())
         ended: set[str] = set()  # final tasks that are to wait again
-        if again := [save.status for save in all_saves if save.status.stage.is_waiting]:
-            columns = _columns((status.task_id, status.revision) for status in again)
+        if again := [save for save in all_saves if save.status.stage.is_waiting and not save.taken]:
+            columns = _columns((save.status.task_id, save.follows) for save in again)
             rows = await (await db.execute(_ENDED, columns, prepare=True)).fetchall()
             ended = {task_id for (task_id,) in rows}
         joining = sum(len(change.adds) for change in whole)
@@ -266,6 +362,12 @@ class Changes:
                 possible.append(save)
         saved = await _save(db, possible)
         free -= _joining_again(possible, ended)
+        told: list[News] = []
+        for act in acts:
+            if isinstance(act, Act):
+                told += await _act(db, act)
+            elif isinstance(act, Done) and act.save and act.save.outcome is True:
+                act.outcome = act.save.status
         for each in whole:
             saved |= await _do_together(db, each, ended, free)
             if isinstance(each.outcome, list):
@@ -285,7 +387,7 @@ class Changes:
             except AppError as error:
                 transact.outcome = error
             added += [add.outcome for add in transact.adds if isinstance(add.outcome, Task)]
-        told: list[News] = [Changed(task.status.task_id, task.status.revision) for task in added]
+        told += [Changed(task.status.task_id, task.status.revision) for task in added]
         told += [Changed(save.status.task_id, save.status.revision) for save in saves if save.outcome is True]
         moved = [
             Ended(save.status, str(save.values[STATUS]), ends.get(task_id), again=task_id in ended)
@@ -296,7 +398,10 @@ class Changes:
         if moved:
             signals |= await follow_ends(self._hooks, Reading(db), moved, self._clock.now())
         told += map(Signal, sorted(signals))
+        await _take(db, [save for save in saves if save.taken and save.outcome is True])
         for change in group:
+            if isinstance(change, Remove):
+                told += await _remove(db, change)
             if isinstance(change, Execute):  # last: a task that this group retries must not expire
                 rows = await (await db.execute(change.sql, change.values)).fetchall()
                 change.outcome = [key for (key,) in rows]
@@ -310,6 +415,34 @@ class Changes:
         if self._admits and (hosts := {*queued, *saved.values(), *left}):
             await self._admits.follow(db, sorted(hosts), list(saved))
         return told
+
+    async def _prepare_act(self, db: AsyncConnection, change: Act) -> None:
+        """Work out what becomes of the list; the outcome if nothing does."""
+        before, action = change.playlist, change.action
+        change.save, change.count, change.outcome = None, 0, None  # an earlier try may have set them
+        if not await (await db.execute(_TO_ACT_ON, (before.task_id, before.revision))).fetchall():
+            return
+        actions = read_actions(await (await db.execute(_ACTIONS, (before.task_id,))).fetchall())
+        entries = EntrySql(actions.get(before.task_id, ()), POSTGRESQL)
+        # Where the list's counts do not change, one entry tells that there are some.
+        counted, end = ("count(*)", "GROUP BY 1") if action.kind in ("cancel", "retry") else ("1", "LIMIT 1")
+        sql = f"""
+            SELECT {entries.state}, {counted} FROM tasks
+            WHERE playlist_id = %s AND NOT removed AND {entries.concerned(action)} {end}"""  # noqa: S608
+        rows = await (await db.execute(sql.encode(), (before.task_id,))).fetchall()
+        concerned = by_stage(rows)
+        after, change.count = change.follow(concerned), concerned.total()
+        if after is before:
+            change.outcome = before
+            return
+        if change.count and action.kind == "retry":
+            if await self._free_places(db, change.count + 1) < change.count:
+                change.outcome = QueueFull()
+                return
+            await db.execute(_GIVE_AWAY, (change.count,), prepare=True)
+        if change.count:
+            after = after.model_copy(update={"list_action": before.list_action + 1})
+        change.save = Save(after, status_values(after, change.find_short))
 
     async def room(self, db: AsyncConnection) -> int:
         """How many tasks the queue takes."""
@@ -326,8 +459,9 @@ class Changes:
         if free >= wanted:
             return free
         waiting, self._most = await _row(db, _WAITING)
-        self._given = given[0]
-        return self._max_queued - waiting
+        more = await _yet_to_wait(db)
+        self._given, self._most = given[0], self._most + max(0, more)
+        return self._max_queued - waiting - more
 
     async def _add(
         self, db: AsyncConnection, adds: Sequence[Add], free: int
@@ -336,16 +470,20 @@ class Changes:
         known: dict[str, tuple[str, Task]] = {}
         if keys := [add.wanted.idempotency.key for add in adds if add.wanted.idempotency]:
             rows = await (await db.execute(_BY_KEY, (keys, keys), prepare=True)).fetchall()
-            known = {key: (request, read_task(*row)) for key, request, *row in rows}
+            known = {key: (request, task) for key, request, *row in rows if (task := read_shown(*row))}
         shared: dict[str, Task] = {}
         if wishes := [add.shared_wish for add in adds if add.shared_wish]:
             wish_of = {form: wish for wish in wishes for form in forms_of_wish(wish)}
             rows = await (await db.execute(_BY_WISH, (list(wish_of),), prepare=True)).fetchall()
-            shared = {wish_of[form]: read_task(*row) for form, *row in rows}
+            shared = {
+                wish_of[form]: task
+                for form, *row in rows
+                if (task := read_shown(*row)) and not task.status.stage.is_final
+            }
         instead: dict[str, Task] = {}
         if found := [add.wanted.instead for add in adds if add.wanted.instead]:
             rows = await (await db.execute(_BY_ID, (found,), prepare=True)).fetchall()
-            instead = {task_id: read_task(*row) for task_id, *row in rows}
+            instead = {task_id: task for task_id, *row in rows if (task := read_shown(*row))}
         new, sharing = to_be_inserted(adds, known, shared, instead, free)
         added, have_jobs = list[Task](), set[str]()
         if new:
@@ -400,7 +538,7 @@ async def _save(db: AsyncConnection, saves: Sequence[Save]) -> dict[str, str]:
     """Set the outcomes; return the hosts of the tasks that are queued now, by id."""
     if not saves:
         return {}
-    columns = _columns((save.status.task_id, *save.values) for save in saves)
+    columns = _columns((save.status.task_id, save.follows, *save.values) for save in saves)
     hosts: dict[str, str] = dict(await (await db.execute(_UPDATE, columns, prepare=True)).fetchall())
     for save in saves:
         save.outcome = save.status.task_id in hosts
@@ -412,7 +550,7 @@ async def _do_together(
     db: AsyncConnection, change: Together, ended: Collection[str], free: int
 ) -> dict[str, str]:
     """Set the outcome; return the hosts of the saved tasks that are queued now, by id."""
-    followed = _columns((save.status.task_id, save.status.revision) for save in change.saves)
+    followed = _columns((save.status.task_id, save.follows, save.values[STATUS]) for save in change.saves)
     found = await (await db.execute(_FOLLOWED, followed, prepare=True)).fetchall() if change.saves else []
     if len(found) < len(change.saves):
         change.outcome = None
@@ -429,6 +567,86 @@ async def _do_together(
         change.outcome = await _insert(db, change.adds, [None] * len(change.adds)) if change.adds else []
         return hosts
     return {}
+
+
+async def _lock_lists(
+    db: AsyncConnection, saves: Iterable[Save], acts: Iterable[Act | Remove | Done]
+) -> None:
+    lists = {save.status.playlist_id: False for save in saves}
+    for act in acts:
+        if isinstance(act, Act):
+            lists.setdefault(act.playlist.playlist_id, False)
+            lists[act.playlist.task_id] = True
+        elif isinstance(act, Done):
+            lists[act.playlist_id] = True
+        else:
+            lists |= dict.fromkeys(act.task_ids, True)
+    if locked := [(playlist_id, acted) for playlist_id, acted in lists.items() if playlist_id]:
+        await db.execute(_LOCK_LISTS, _columns(locked), prepare=True)
+
+
+async def _act(db: AsyncConnection, change: Act) -> list[News]:
+    if change.save is None:
+        return []
+    if change.save.outcome is not True:
+        change.outcome = change.save.outcome or None
+        return []
+    after = change.outcome = change.save.status
+    if not change.count:
+        return []
+    owed = {"cancel": change.count, "retry": -change.count}.get(change.action.kind, 0)
+    row = (after.task_id, after.list_action, change.action.model_dump_json(exclude_none=True), owed)
+    await db.execute(_ACT, row)
+    return [Acted(after.task_id)]
+
+
+async def _prepare_done(db: AsyncConnection, change: Done) -> None:
+    change.save, change.outcome = None, None  # an earlier try may have set them
+    [(last, owed)] = await (await db.execute(_OWED, (change.playlist_id,))).fetchall()
+    if last is None or last > change.number:
+        return
+    await db.execute(_DONE, (change.playlist_id,))
+    if owed and last != REMOVAL:
+        # Some rows could not take it, as they are damaged: the list must not wait for them.
+        rows = await (await db.execute(_FOR_UPDATE, (change.playlist_id,))).fetchall()
+        for row in rows:
+            after = apply(read_task(*row).status, EntriesMoved(failed=-owed), change.at)
+            change.save = Save(after, status_values(after, change.find_short))
+
+
+async def _remove(db: AsyncConnection, change: Remove) -> list[News]:
+    rows = await (await db.execute(_MARK, (list(change.task_ids),))).fetchall()
+    marked = [task_id for (task_id,) in rows]
+    change.outcome = marked
+    told: list[News] = [Gone(task_id) for task_id in marked]
+    for (playlist_id,) in await (await db.execute(_WITH_ENTRIES, (marked,))).fetchall():
+        row = (playlist_id, REMOVAL, change.action.model_dump_json(exclude_none=True), 0)
+        await db.execute(_ACT, row)
+        told.append(Acted(playlist_id))
+    return told
+
+
+async def _yet_to_wait(db: AsyncConnection) -> int:
+    """How many more entries wait than their rows say."""
+    more = 0
+    for playlist_id, acted in read_actions(await (await db.execute(_ALL_ACTIONS)).fetchall()).items():
+        waiting = EntrySql(acted, POSTGRESQL).in_stages([Stage.QUEUED, Stage.PAUSED])
+        sql = f"""
+            SELECT count(*) FILTER (WHERE {waiting}) - count(*) FILTER (WHERE stage IN ('queued', 'paused'))
+            FROM tasks WHERE playlist_id = %s AND NOT removed"""  # noqa: S608
+        [(shift,)] = await (await db.execute(sql.encode(), (playlist_id,))).fetchall()
+        more += shift
+    return more
+
+
+async def _take(db: AsyncConnection, saves: Iterable[Save]) -> None:
+    """Note how the counts of lists and the rows of their entries come to agree."""
+    owed: Counter[tuple[str | None, int]] = Counter()
+    for save in saves:
+        if save.taken and (failed := save.status.stage.has_failed - save.taken.stage.has_failed):
+            owed[save.status.playlist_id, save.status.list_action] += failed
+    for (playlist_id, number), failed in owed.items():
+        await db.execute(_TAKE, (failed, playlist_id, number))
 
 
 def _columns(rows: Iterable[tuple[object, ...]]) -> list[list[object]]:

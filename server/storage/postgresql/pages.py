@@ -6,12 +6,15 @@ then looked up in the index of trigrams. PostgreSQL's planner would choose betwe
 are wrong by orders of magnitude, so `SEARCH_SETTINGS` leave it no choice.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
+from server.core.entry_status import REMOVAL, ListActions
 from server.core.models import Stage
 from server.core.ports import Filter
 from server.storage.cursor import Cursor
+from server.storage.entry_rows import POSTGRESQL, EntrySql
 
 WINDOW = 20_000  # tasks that the first step looks through
 GRAM = 3
@@ -44,43 +47,131 @@ _ENDED_MERGED = " ORDER BY rank DESC, number DESC LIMIT %s"
 _LATEST = 253_402_300_799  # the last second of the year 9999
 _CONTAINING = " AND position(%s IN search) > 0"
 _MERGED = "SELECT * FROM ({}) AS merged"
+_OF_OTHERS = " AND (playlist_id IS NULL OR playlist_id <> ALL(%s))"
+NO_ACTIONS: Mapping[str, ListActions] = MappingProxyType({})
 LAST_NUMBER = "SELECT coalesce(max(number), 0) FROM tasks"
 # Expressions in the place of plain columns keep the planner from other indexes than that of trigrams.
 _INDEXED = """
     WITH found AS MATERIALIZED (
         SELECT number, priority, status FROM tasks
         WHERE ended_at IS NOT NULL AND grams(search) @@ %s::tsquery
-            AND (NOT removed) IS TRUE AND number + 0 < %s AND stage || '' = ANY(%s)
+            AND (NOT removed) IS TRUE AND number + 0 < %s AND {}
             AND position(%s IN search) > 0
         UNION ALL
         SELECT number, priority, status FROM tasks
-        WHERE ended_at IS NULL AND NOT removed AND number < %s AND stage = ANY(%s)
+        WHERE ended_at IS NULL AND NOT removed AND number < %s AND {}
             AND position(%s IN search) > 0
     ) SELECT * FROM found ORDER BY number DESC LIMIT %s"""
 
 
-def page_query(wanted: Filter, text: str, after: Cursor, limit: int) -> Query:
-    """The query for a page of `wanted`, which looks for the folded `text` in each task that it reads."""
-    narrow, of_list = (
-        (" AND playlist_id = %s", [wanted.playlist_id]) if wanted.playlist_id is not None else ("", [])
-    )
-    narrow = " AND playlist_id IS NULL" if wanted.is_folded else narrow
+def page_query(
+    wanted: Filter, text: str, after: Cursor, limit: int, actions: Mapping[str, ListActions] = NO_ACTIONS
+) -> Query:
+    """The query for a page of `wanted`, which looks for the folded `text` in each task that it reads.
+
+    Of lists with `actions` all rows are read: their entries are not where the other indexes have them.
+    """
+    lists = set(actions) if wanted.playlist_id is None else {wanted.playlist_id} & set(actions)
+    lists = set() if wanted.is_folded else lists
+    order = {"queue": _QUEUE_ORDER, "ended": _ENDED_MERGED, "oldest": _OLDEST, "newest": _NEWEST}[
+        wanted.sorting
+    ]
+    parts = [
+        query
+        for playlist_id in sorted(lists)
+        if (query := _of_list(playlist_id, actions[playlist_id], wanted, text, after, limit))
+    ]
+    if wanted.playlist_id is None or not lists:
+        parts += _of_others(wanted, text, after, limit, sorted(lists))
+    return _merged(parts or [(_COLUMNS + " AND false", [])], order, limit)
+
+
+def count_query(actions: Mapping[str, ListActions]) -> Query:
+    """For rows of a state and a number of tasks; the numbers of one state are to be added."""
+    parts, values = ["SELECT stage, count(*) FROM tasks WHERE NOT removed GROUP BY stage"], list[object]()
+    for playlist_id, acted in actions.items():
+        for state, sign in (("stage", "-"), (EntrySql(acted, POSTGRESQL).state, "")):
+            parts.append(
+                f"SELECT {state}, {sign}count(*) FROM tasks "  # noqa: S608
+                "WHERE playlist_id = %s AND NOT removed GROUP BY 1"
+            )
+            values.append(playlist_id)
+    return " UNION ALL ".join(parts), values
+
+
+def ids_query(stage: Stage, error_code: str | None, limit: int, actions: Mapping[str, ListActions]) -> Query:
+    """For rows of an id and a number: the oldest tasks in `stage`, and with `error_code` if one is given."""
+    code = """substring(status FROM '"error_code":"([a-z0-9_]+)"')"""
+    sql = f"SELECT task_id, number FROM tasks WHERE stage = %s AND NOT removed{_OF_OTHERS}"  # noqa: S608
+    values: list[object] = [stage.value, list(actions)]
+    if error_code is not None:
+        sql += f" AND {code} = %s AND ended_at IS NOT NULL"
+        values.append(error_code)
+    parts = [sql]
+    for playlist_id, acted in actions.items():
+        entries = EntrySql(acted, POSTGRESQL)
+        sql = "SELECT task_id, number FROM tasks WHERE playlist_id = %s AND NOT removed AND "
+        sql += entries.in_stages([stage])
+        values.append(playlist_id)
+        if error_code is not None:
+            sql += f" AND {entries.error_code(code)} = %s"
+            values.append(error_code)
+        parts.append(sql)
+    return " UNION ALL ".join(parts) + " ORDER BY number LIMIT %s", [*values, limit]
+
+
+def _of_list(
+    playlist_id: str, acted: ListActions, wanted: Filter, text: str, after: Cursor, limit: int
+) -> Query | None:
+    """EntrySql of a list, by what they show; None if the list is removed with them."""
+    if acted[-1][0] == REMOVAL:
+        return None
+    entries, rank, values = EntrySql(acted, POSTGRESQL), "priority", list[object]([playlist_id])
+    order, name = _NEWEST, "priority"
+    match wanted.sorting:
+        case "queue":
+            rank, order = entries.urgency, _QUEUE_ORDER
+            where = f"({rank} = %s AND number > %s OR {rank} < %s)"
+            values += [after.rank, after.number, after.rank]
+        case "ended":
+            rank, order, name = f"extract(epoch FROM {entries.ended_at})::bigint", _ENDED_MERGED, "rank"
+            where = f"({rank} = %s AND number < %s OR {rank} < %s)"
+            values += [after.rank, after.number, after.rank]
+        case "oldest":
+            order, where = _OLDEST, "number > %s"
+            values.append(after.number)
+        case "newest":
+            where = "number < %s"
+            values.append(after.number)
+    sql = f"SELECT number, {rank} AS {name}, status FROM tasks "  # noqa: S608
+    sql += f"WHERE playlist_id = %s AND NOT removed AND {where}"
+    sql += f" AND {entries.in_stages(wanted.stages)}" if wanted.stages else ""
+    if text:
+        return sql + _CONTAINING + order, [*values, text, limit]
+    return sql + order, [*values, limit]
+
+
+def _of_others(wanted: Filter, text: str, after: Cursor, limit: int, without: Sequence[str]) -> list[Query]:
+    """Of all tasks but entries of the lists `without`."""
+    narrow, of_list = "", list[object]()
+    if wanted.playlist_id is not None:
+        narrow, of_list = " AND playlist_id = %s", [wanted.playlist_id]
+    elif wanted.is_folded:
+        narrow = " AND playlist_id IS NULL"
+    elif without:
+        narrow, of_list = _OF_OTHERS, [list(without)]
     if wanted.sorting == "queue":
-        return _merged(
-            [
-                _part(" AND stage = 'queued' AND priority = %s AND number > %s" + narrow, text, _QUEUE_ORDER,
-                      limit, after.rank, after.number, *of_list),
-                _part(" AND stage = 'queued' AND priority < %s" + narrow, text, _QUEUE_ORDER, limit,
-                      after.rank, *of_list),
-            ],
-            _QUEUE_ORDER,
-            limit,
-        )  # fmt: skip
+        return [
+            _part(" AND stage = 'queued' AND priority = %s AND number > %s" + narrow, text, _QUEUE_ORDER,
+                  limit, after.rank, after.number, *of_list),
+            _part(" AND stage = 'queued' AND priority < %s" + narrow, text, _QUEUE_ORDER, limit,
+                  after.rank, *of_list),
+        ]  # fmt: skip
     if wanted.sorting == "ended":
         rank = min(after.rank, _LATEST)
         end = narrow + (_CONTAINING if text else "") + _ENDED_ORDER
         bound = [*of_list, *([text] if text else []), limit]
-        ended: list[Query] = [
+        return [
             part
             for stage in wanted.stages
             for part in (
@@ -88,40 +179,66 @@ def page_query(wanted: Filter, text: str, after: Cursor, limit: int) -> Query:
                 (_ENDED + _EARLIER + end, [stage.value, rank, *bound]),
             )
         ]
-        return _merged(ended, _ENDED_MERGED, limit)
     if wanted.sorting == "oldest":
         where = " AND stage = %s AND number > %s" + narrow
-        return _merged(
-            [
-                _part(where, text, _OLDEST, limit, stage.value, after.number, *of_list)
-                for stage in wanted.stages
-            ],
-            _OLDEST,
-            limit,
-        )
+        return [
+            _part(where, text, _OLDEST, limit, stage.value, after.number, *of_list) for stage in wanted.stages
+        ]
     if wanted.playlist_id is not None:
         where = " AND playlist_id = %s AND number < %s AND stage || '' = ANY(%s)"
         stages = _values(wanted.stages or tuple(Stage))
-        return _part(where, text, _NEWEST, limit, wanted.playlist_id, after.number, stages)
+        return [_part(where, text, _NEWEST, limit, wanted.playlist_id, after.number, stages)]
     if not wanted.stages:
-        return _part(" AND number < %s" + narrow, text, _NEWEST, limit, after.number)
+        return [_part(" AND number < %s" + narrow, text, _NEWEST, limit, after.number, *of_list)]
     where = " AND stage = %s AND number < %s" + narrow
     stages = _values(list(dict.fromkeys(wanted.stages)))
-    parts = [_part(where, text, _NEWEST, limit, stage, after.number) for stage in stages]
-    return _merged(parts, _NEWEST, limit)
+    return [_part(where, text, _NEWEST, limit, stage, after.number, *of_list) for stage in stages]
 
 
-def window_query(stages: Sequence[Stage], text: str, first: int, end: int, limit: int) -> Query:
+def window_query(
+    stages: Sequence[Stage],
+    text: str,
+    first: int,
+    end: int,
+    limit: int,
+    actions: Mapping[str, ListActions] = NO_ACTIONS,
+) -> Query:
     """The first step of a search: tasks from number `first` on and before `end`."""
-    where = " AND number >= %s AND number < %s AND stage || '' = ANY(%s)"
-    return _part(where, text, _NEWEST, limit, first, end, _values(stages))
+    where = f" AND number >= %s AND number < %s AND {_in_stages(stages, actions)}"
+    return _part(where, text, _NEWEST, limit, first, end, *_of_stages(stages, actions))
 
 
-def indexed_query(stages: Sequence[Stage], text: str, end: int, limit: int) -> Query:
+def indexed_query(
+    stages: Sequence[Stage],
+    text: str,
+    end: int,
+    limit: int,
+    actions: Mapping[str, ListActions] = NO_ACTIONS,
+) -> Query:
+    if actions:  # what has ended may be found among what has not, and the reverse
+        either = _in_stages(stages, actions)
+        values = _of_stages(stages, actions)
+        sql = _INDEXED.format(either, either)
+        return sql, [grams_query(text), end, *values, text, end, *values, text, limit]
     final = [stage for stage in stages if stage.is_final]
     live = [stage for stage in stages if not stage.is_final]
-    values = [grams_query(text), end, _values(final), text, end, _values(live), text, limit]
-    return _INDEXED, values
+    sql = _INDEXED.format("stage || '' = ANY(%s)", "stage = ANY(%s)")
+    return sql, [grams_query(text), end, _values(final), text, end, _values(live), text, limit]
+
+
+def _in_stages(stages: Sequence[Stage], actions: Mapping[str, ListActions]) -> str:
+    """Whether a task is in one of `stages`; the values are those of `_of_stages`."""
+    if not actions:
+        return "stage || '' = ANY(%s)"
+    lists = " ".join(
+        f"WHEN playlist_id = %s THEN {EntrySql(acted, POSTGRESQL).in_stages(stages)}"
+        for acted in actions.values()
+    )
+    return f"CASE {lists} ELSE stage || '' = ANY(%s) END"
+
+
+def _of_stages(stages: Sequence[Stage], actions: Mapping[str, ListActions]) -> list[object]:
+    return [*actions, _values(stages)]
 
 
 def grams_query(text: str) -> str:

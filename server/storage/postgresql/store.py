@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import datetime
 from functools import partial
@@ -13,21 +13,34 @@ import psycopg
 from psycopg import AsyncConnection
 
 from server.core.counts import Counts
+from server.core.entry_status import REMOVAL, ListAction, ListActions
 from server.core.errors import AppError, IdempotencyMismatch, StoreUnavailable, TaskNotFound
 from server.core.models import Stage, StoredFile, Task, TaskStatus
 from server.core.ports import Filter, Idempotency, Known, Page, Submission
 from server.core.stored import known_stage
 from server.storage.cursor import Cursor, page_of
+from server.storage.entry_rows import (
+    ACTIONS_ON_LIST,
+    POSTGRESQL,
+    EntrySql,
+    by_stage,
+    ranks_given,
+    read_actions,
+    read_shown,
+)
 from server.storage.postgresql import pages
 from server.storage.postgresql.advisory_locks import DELIVER
 from server.storage.postgresql.announcing import Gone, News
 from server.storage.postgresql.changes import (
     DIALECT,
+    Act,
     Add,
     Admits,
     Changes,
+    Done,
     Execute,
     Reading,
+    Remove,
     Save,
     Together,
     Transact,
@@ -60,15 +73,21 @@ log = logging.getLogger(__name__)
 REACHED_WITHIN = 60.0  # seconds that a start waits for the database
 READS, LISTS, SEARCHES = 2, 2, 1  # connections
 SEARCH_WITHIN = 8.0  # seconds
-_BY_ID = "SELECT task_id, number, request, status FROM tasks WHERE task_id = ANY(%s) AND NOT removed"
-_BY_SHORT = "SELECT short, number, request, status FROM tasks WHERE short = ANY(%s) AND NOT removed"
+_BY_ID = f"""
+    SELECT task_id, number, request, status, {ACTIONS_ON_LIST} FROM tasks
+    WHERE task_id = ANY(%s) AND NOT removed"""  # noqa: S608
+_BY_SHORT = f"""
+    SELECT short, number, request, status, {ACTIONS_ON_LIST} FROM tasks
+    WHERE short = ANY(%s) AND NOT removed"""  # noqa: S608
 _BY_KEY = """
     SELECT task_id, idempotency_request, false FROM tasks WHERE idempotency = %s AND NOT removed
     UNION ALL
     SELECT task_id, hashes, true FROM shared_keys JOIN tasks USING (task_id) WHERE key = %s AND NOT removed"""
-_ENTRIES = """
-    SELECT number, request, status FROM tasks
-    WHERE playlist_id = %s AND stage || '' = ANY(%s) AND NOT removed ORDER BY number"""
+_BEHIND = f"""
+    SELECT number, request, status, {ACTIONS_ON_LIST} FROM tasks
+    WHERE playlist_id = %s AND NOT removed AND number > %s AND {{}} ORDER BY number LIMIT %s"""  # noqa: S608
+_ACTIONS = "SELECT playlist_id, number, told FROM list_actions ORDER BY playlist_id, number"
+_ACTED_ON = "SELECT playlist_id, max(number) FROM list_actions GROUP BY playlist_id"
 _RECENT = """
     SELECT task_id FROM tasks WHERE ended_at IS NULL AND NOT removed
     UNION ALL
@@ -90,23 +109,20 @@ _URGENCIES = """
     SELECT coalesce(min(priority), 0), coalesce(max(priority), 0)
     FROM tasks WHERE stage = 'queued' AND NOT removed"""
 # The short wish, then the whole one of earlier releases, whose tasks are older.
-_OF_WISH = """
-    (SELECT number, request, status FROM tasks
+_OF_WISH = f"""
+    (SELECT number, request, status, {ACTIONS_ON_LIST} FROM tasks
      WHERE wish = %s AND NOT removed AND stage NOT IN ('failed', 'cancelled')
         ORDER BY number DESC LIMIT 10)
     UNION ALL
-    (SELECT number, request, status FROM tasks
+    (SELECT number, request, status, {ACTIONS_ON_LIST} FROM tasks
      WHERE wish = %s AND NOT removed AND stage NOT IN ('failed', 'cancelled')
-        ORDER BY number DESC LIMIT 10)"""
+        ORDER BY number DESC LIMIT 10)"""  # noqa: S608
 _COUNT = "SELECT stage, count(*) FROM tasks WHERE NOT removed GROUP BY stage"
-# A removed task's idempotency key is free again; its row stays until its files are deleted.
-_MARK = b"""
-    UPDATE tasks SET removed = true, idempotency = NULL WHERE NOT removed AND (task_id = %s OR playlist_id = (
-        SELECT task_id FROM tasks WHERE task_id = %s AND NOT removed)) RETURNING task_id"""
 _FORGET = b"DELETE FROM tasks WHERE task_id = %s RETURNING task_id"
 _EXPIRE = """
     UPDATE tasks SET removed = true, idempotency = NULL WHERE number IN (
         SELECT number FROM tasks WHERE ended_at < ? AND NOT removed{kept}
+            AND NOT EXISTS (SELECT FROM list_actions WHERE list_actions.playlist_id = tasks.playlist_id)
         ORDER BY ended_at LIMIT ? FOR UPDATE SKIP LOCKED
     ) RETURNING task_id"""
 _LOCKS = {"deliveries": DELIVER}  # see `Transactions.write`
@@ -144,8 +160,8 @@ async def open_store(
         changes = Changes(max_queued, admits, hooks, clock)
         writer = await enter(Writer(await enter(Link(url)), changes.write, counts))
         reads = await enter(open_links(url, READS))
-        by_id = await enter(GroupReader(reads, _BY_ID, read_task))
-        by_short = await enter(GroupReader(reads, _BY_SHORT, read_task))
+        by_id = await enter(GroupReader(reads, _BY_ID, read_shown))
+        by_short = await enter(GroupReader(reads, _BY_SHORT, read_shown))
         log_ins = await enter(GroupReader(reads, SESSION_BY_ID, read_session))
         await enter(_watched(clock, lists))
         sessions = PostgresSessions(writer, log_ins)
@@ -200,8 +216,8 @@ class PostgresStore:
     def __init__(
         self,
         writer: Writer,
-        by_id: GroupReader[Task],
-        by_short: GroupReader[Task],
+        by_id: GroupReader[Task | None],
+        by_short: GroupReader[Task | None],
         lists: Links,
         searches: Links,
         find_short: FindShort,
@@ -237,7 +253,8 @@ class PostgresStore:
         return None
 
     async def of_wish(self, wish: str) -> list[Task]:
-        return list(readable(read_task, await self._fetch(_OF_WISH, *forms_of_wish(wish))))
+        found = readable(read_shown, await self._fetch(_OF_WISH, *forms_of_wish(wish)))
+        return [task for task in found if task and not task.status.stage.has_failed]
 
     async def get(self, task_id: str) -> Task:
         if task := await self._by_id.get(task_id):
@@ -252,23 +269,48 @@ class PostgresStore:
         statuses: Sequence[TaskStatus],
         new: Sequence[Task] = (),
         wishes: Sequence[str | None] | None = None,
+        taken: Sequence[Task] = (),
     ) -> list[Task] | None:
         saves = [Save(status, status_values(status, self._find_short)) for status in statuses]
+        saves += [Save(task.status, status_values(task.status, self._find_short), task.row) for task in taken]
         adds = [
             Add(Submission(task, None, wish), task_values(task, self._find_short))
             for task, wish in zip(new, wishes or [None] * len(new), strict=True)
         ]
         return await self.writer.submit(Together(saves, adds))
 
-    async def entries(self, playlist_id: str, stages: Collection[Stage]) -> list[Task]:
-        rows = await self._fetch(_ENTRIES, playlist_id, [stage.value for stage in stages])
-        return list(readable(read_task, rows))
+    async def act(
+        self, playlist: TaskStatus, action: ListAction, follow: Callable[[Mapping[Stage, int]], TaskStatus]
+    ) -> TaskStatus | None:
+        return await self.writer.submit(Act(playlist, action, follow, self._find_short))
+
+    async def lists_acted_on(self) -> dict[str, int]:
+        return {row[0]: row[1] for row in await self._fetch(_ACTED_ON)}
+
+    async def behind(self, playlist_id: str, number: int, limit: int) -> tuple[list[Task], int | None]:
+        actions = (await self._actions()).get(playlist_id)
+        if not actions:
+            return [], None
+        is_behind = EntrySql(actions, POSTGRESQL).is_behind
+        rows = await self._fetch(_BEHIND.format(is_behind), playlist_id, number, limit)
+        if actions[-1][0] == REMOVAL:
+            tasks = list(readable(read_task, (row[:3] for row in rows)))
+        else:
+            tasks = [task for task in readable(read_shown, rows) if task and task.row]
+        return tasks, rows[-1][0] if rows else None
+
+    async def done(self, playlist_id: str, number: int) -> TaskStatus | None:
+        return await self.writer.submit(Done(playlist_id, number, self.clock.now(), self._find_short))
+
+    async def _actions(self) -> dict[str, ListActions]:
+        return read_actions(await self._fetch(_ACTIONS))
 
     async def page(self, wanted: Filter, cursor: str | None, limit: int) -> Page:
         after = Cursor.read(cursor, wanted.sorting)
         text = folded(wanted.text)
         if not is_text(text) or not is_text(wanted.playlist_id or ""):
             return Page([], None)
+        actions = await self._actions()
         is_list = wanted.sorting != "newest" or wanted.playlist_id is not None
         if text and not is_list and any(stage.is_final for stage in wanted.stages or Stage):
             # The newest are read; what is older is found by the index.
@@ -276,13 +318,13 @@ class PostgresStore:
             [(last,)] = await self._fetch(pages.LAST_NUMBER)
             end = min(after.number, last + 1)
             first = end - pages.WINDOW
-            rows = await self._query(pages.window_query(stages, text, first, end, most))
+            rows = await self._query(pages.window_query(stages, text, first, end, most, actions))
             if len(rows) < most and first > 1:
-                older = pages.indexed_query(stages, text, min(first, end), most - len(rows))
+                older = pages.indexed_query(stages, text, min(first, end), most - len(rows), actions)
                 rows = [*rows, *await self._searches.do(partial(_rows, *older))]
         else:
-            rows = await self._query(pages.page_query(wanted, text, after, limit + 1))
-        return page_of(rows, wanted.sorting, limit)
+            rows = await self._query(pages.page_query(wanted, text, after, limit + 1, actions))
+        return page_of(rows, wanted.sorting, limit, actions)
 
     async def statuses(self, task_ids: Sequence[str]) -> list[TaskStatus]:
         found = await self.readable_statuses(list(dict.fromkeys(task_ids)))
@@ -312,17 +354,22 @@ class PostgresStore:
         await self.writer.submit(Execute(b"SELECT ''", tells=lambda _: news))
 
     async def ids_in(self, stage: Stage, error_code: str | None, limit: int) -> list[str]:
-        if error_code is None:
+        if actions := await self._actions():
+            rows = await self._query(pages.ids_query(stage, error_code, limit, actions))
+        elif error_code is None:
             rows = await self._fetch(_IN_STAGE, stage.value, limit)
         else:
             rows = await self._fetch(_OF_ERROR_CODE, error_code, stage.value, limit)
-        return [task_id for (task_id,) in rows]
+        return [row[0] for row in rows]
 
     async def urgencies(self) -> tuple[int, int]:
         [(lowest, highest)] = await self._fetch(_URGENCIES)
-        return lowest, highest
+        moved = ranks_given(await self._actions())
+        return min(lowest, *moved), max(highest, *moved)
 
     async def count(self) -> dict[Stage, int]:
+        if actions := await self._actions():
+            return by_stage(await self._query(pages.count_query(actions)))
         return counted(await self._fetch(_COUNT))
 
     async def find_file(self, name: str) -> tuple[str, StoredFile] | None:
@@ -333,10 +380,10 @@ class PostgresStore:
         found = (file for file in task.status.files.values() if file.name == name)
         return next(((task.status.task_id, file) for file in found), None)
 
-    async def mark_removed(self, task_id: str) -> list[str]:
-        if not is_text(task_id):
-            raise TaskNotFound
-        marked = await self._run(_MARK, task_id, task_id, touches=task_id, is_gone=True)
+    async def mark_removed(self, *task_ids: str) -> list[str]:
+        now = self.clock.now()
+        action = ListAction(kind="remove", at=now, wall=self.clock.wall())
+        marked = await self.writer.submit(Remove([*filter(is_text, task_ids)], action))
         if not marked:
             raise TaskNotFound
         return marked

@@ -10,12 +10,15 @@ characters, which many Chinese words are, stands for all trigrams that begin wit
 """
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
+from types import MappingProxyType
 
+from server.core.entry_status import REMOVAL, ListActions
 from server.core.models import Stage
 from server.core.ports import Filter
 from server.storage.cursor import Cursor
+from server.storage.entry_rows import SQLITE, EntrySql
 from server.storage.sqlite.connection import Reader
 
 GRAM = 3
@@ -36,6 +39,7 @@ _PLAYLIST = (
 )
 _OF_PLAYLIST = " AND playlist_id = ?"
 _OF_NO_PLAYLIST = " AND playlist_id IS NULL"
+_OF_OTHERS = " AND (playlist_id IS NULL OR playlist_id NOT IN (SELECT value FROM json_each(?)))"
 _MATCHING = (
     # CROSS keeps SQLite from reading the table first. The index knows trigrams only: `instr` decides.
     "SELECT tasks_text.rowid AS number, priority, status FROM tasks_text CROSS JOIN tasks "
@@ -94,33 +98,104 @@ async def match_expression(db: Reader, text: str, stages: Sequence[Stage]) -> Ma
     return " AND ".join(wanted)
 
 
-def page_query(wanted: Filter, text: str, match: Match, after: Cursor, limit: int) -> Query | None:
+def page_query(
+    wanted: Filter,
+    text: str,
+    match: Match,
+    after: Cursor,
+    limit: int,
+    actions: Mapping[str, ListActions] = MappingProxyType({}),
+) -> Query | None:
     """The SQL and its values, for rows of number, rank and status; None if there is nothing to find.
 
-    `text` is folded; `match` is what `match_expression` made of it.
+    `text` is folded; `match` is what `match_expression` made of it. Of lists with `actions` all rows are
+    read: their entries are not where the other indexes have them.
     """
-    queries = list(_queries(wanted, text, match, after))
+    lists = set(actions) if wanted.playlist_id is None else {wanted.playlist_id} & set(actions)
+    lists = set() if wanted.is_folded else lists
+    queries = [
+        _containing(text, *query)
+        for playlist_id in sorted(lists)
+        if (query := _of_list(playlist_id, actions[playlist_id], wanted, after))
+    ]
+    if wanted.playlist_id is None or not lists:
+        queries += _queries(wanted, text, match, after, lists)
     if not queries:
         return None
     values = [value for _, bound in queries for value in bound]
     return " UNION ALL ".join(sql for sql, _ in queries) + _ORDERS[wanted.sorting], [*values, limit]
 
 
-def _queries(wanted: Filter, text: str, match: Match, after: Cursor) -> Iterator[Query]:
+def count_query(actions: Mapping[str, ListActions]) -> Query:
+    """For rows of a state and a number of tasks; the numbers of one state are to be added."""
+    parts, values = ["SELECT stage, count(*) FROM tasks WHERE removed = 0 GROUP BY stage"], list[object]()
+    for playlist_id, acted in actions.items():
+        for state, sign in (("stage", "-"), (EntrySql(acted, SQLITE).state, "")):
+            parts.append(
+                f"SELECT {state}, {sign}count(*) FROM tasks INDEXED BY tasks_playlist "  # noqa: S608
+                "WHERE playlist_id = ? AND removed = 0 GROUP BY 1"
+            )
+            values.append(playlist_id)
+    return " UNION ALL ".join(parts), values
+
+
+def ids_query(stage: Stage, error_code: str | None, limit: int, actions: Mapping[str, ListActions]) -> Query:
+    """For rows of an id and a number: the oldest tasks in `stage`, and with `error_code` if one is given."""
+    sql = f"SELECT task_id, number FROM tasks WHERE stage = ? AND removed = 0{_OF_OTHERS}"  # noqa: S608
+    parts = [sql]
+    values: list[object] = [stage.value, json.dumps(list(actions))]
+    if error_code is not None:
+        parts = [f"{parts[0]} AND error_code = ? AND ended_at IS NOT NULL"]
+        values.append(error_code)
+    for playlist_id, acted in actions.items():
+        entries = EntrySql(acted, SQLITE)
+        sql = "SELECT task_id, number FROM tasks INDEXED BY tasks_playlist "
+        sql += f"WHERE playlist_id = ? AND removed = 0 AND {entries.in_stages([stage])}"
+        values.append(playlist_id)
+        if error_code is not None:
+            sql += f" AND {entries.error_code('error_code')} = ?"
+            values.append(error_code)
+        parts.append(sql)
+    return " UNION ALL ".join(parts) + " ORDER BY number LIMIT ?", [*values, limit]
+
+
+def _of_list(playlist_id: str, acted: ListActions, wanted: Filter, after: Cursor) -> Query | None:
+    """EntrySql of a list, by what they show; None if the list is removed with them."""
+    if acted[-1][0] == REMOVAL:
+        return None
+    entries, number = EntrySql(acted, SQLITE), "number > ?" if wanted.sorting == "oldest" else "number < ?"
+    rank, values = "priority", list[object]([playlist_id])
+    if wanted.sorting == "queue":
+        rank, where = entries.urgency, f"({entries.urgency} = ? AND number > ? OR {entries.urgency} < ?)"
+        values += [after.rank, after.number, after.rank]
+    elif wanted.sorting == "ended":
+        rank, where = entries.ended_at, f"({entries.ended_at} = ? AND number < ? OR {entries.ended_at} < ?)"
+        values += [after.rank, after.number, after.rank]
+    else:
+        where = number
+        values.append(after.number)
+    name = "ended_at" if wanted.sorting == "ended" else "priority"
+    sql = f"SELECT number, {rank} AS {name}, status FROM tasks INDEXED BY tasks_playlist "  # noqa: S608
+    sql += f"WHERE playlist_id = ? AND removed = 0 AND {where}"
+    return (f"{sql} AND {entries.in_stages(wanted.stages)}" if wanted.stages else sql), values
+
+
+def _queries(
+    wanted: Filter, text: str, match: Match, after: Cursor, without: Collection[str]
+) -> Iterator[Query]:
+    """Those of all tasks but entries of the lists `without`."""
     playlist_id = wanted.playlist_id
-    narrow, value = (_OF_PLAYLIST, [playlist_id]) if playlist_id is not None else ("", [])
+    narrow, value = (_OF_PLAYLIST, list[object]([playlist_id])) if playlist_id is not None else ("", [])
     narrow = _OF_NO_PLAYLIST if wanted.is_folded else narrow
+    if without:
+        narrow, value = _OF_OTHERS, [json.dumps(sorted(without))]
     if wanted.sorting == "queue":
         yield _containing(text, _QUEUE_SAME + narrow, [after.rank, after.number, *value])
         yield _containing(text, _QUEUE_LOWER + narrow, [after.rank, *value])
     elif wanted.sorting == "ended":
         for stage in wanted.stages:
-            same: list[object] = [
-                stage.value,
-                after.rank,
-                after.number,
-                *value,
-            ]  # thousands may have ended in one second
+            # Thousands may have ended in one second.
+            same: list[object] = [stage.value, after.rank, after.number, *value]
             yield _containing(text, _ENDED + "ended_at = ? AND number < ?" + narrow, same)
             yield _containing(text, _ENDED + "ended_at < ?" + narrow, [stage.value, after.rank, *value])
     elif wanted.sorting == "oldest":
@@ -131,18 +206,20 @@ def _queries(wanted: Filter, text: str, match: Match, after: Cursor) -> Iterator
         yield _containing(text, _PLAYLIST, [playlist_id, after.number, stages])
     elif match is not Unindexed.READ:  # the index knows final tasks only
         live = [stage for stage in wanted.stages or tuple(Stage) if not stage.is_final]
-        yield from _of_stages(live, text, after, narrow)
+        yield from _of_stages(live, text, after, narrow, value)
         if isinstance(match, str):
-            yield _containing(text, _MATCHING, [match, after.number])
+            yield _containing(text, _MATCHING + narrow, [match, after.number, *value])
     elif wanted.stages:
-        yield from _of_stages(wanted.stages, text, after, narrow)
+        yield from _of_stages(wanted.stages, text, after, narrow, value)
     else:
-        yield _containing(text, _ALL + narrow, [after.number])
+        yield _containing(text, _ALL + narrow, [after.number, *value])
 
 
-def _of_stages(stages: Sequence[Stage], text: str, after: Cursor, narrow: str) -> Iterator[Query]:
+def _of_stages(
+    stages: Sequence[Stage], text: str, after: Cursor, narrow: str, value: Sequence[object]
+) -> Iterator[Query]:
     for stage in dict.fromkeys(stages):
-        yield _containing(text, _STAGE + narrow, [stage.value, after.number])
+        yield _containing(text, _STAGE + narrow, [stage.value, after.number, *value])
 
 
 def _containing(text: str, sql: str, values: list[object]) -> Query:

@@ -2,32 +2,38 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from sys import intern
 
 from server.core.clock import Clock
 from server.core.counts import Counts
 from server.core.data_dir import DataDir
+from server.core.entry_status import REMOVAL, ListAction, ListActions
 from server.core.errors import AppError, IdempotencyMismatch, TaskNotFound
 from server.core.models import Queued, Stage, StoredFile, Task, TaskStatus, host_of
 from server.core.ports import Filter, Idempotency, Known, Page, Submission
 from server.core.stored import known_stage
 from server.storage.cursor import Cursor, page_of
+from server.storage.entry_rows import by_stage, merged, ranks_given, read_actions
 from server.storage.sqlite.ballast import Ballast
 from server.storage.sqlite.connection import Reader, connect_reader, connect_writer, explained
 from server.storage.sqlite.migrations import migrate, released_scripts
-from server.storage.sqlite.pages import match_expression, page_query
+from server.storage.sqlite.pages import count_query, ids_query, match_expression, page_query
 from server.storage.sqlite.sessions import SqliteSessions, load_sessions
 from server.storage.sqlite.writer import (
     DIALECT,
     TASKS_BY_ID,
+    Act,
     Add,
     Changes,
+    Done,
     Execute,
     Memory,
+    Remove,
     Save,
     Together,
     Transact,
@@ -53,9 +59,7 @@ _BY_KEY = """
     UNION ALL
     SELECT task_id, hashes, 1 FROM shared_keys JOIN tasks USING (task_id) WHERE key = ?1 AND removed = 0"""
 _BY_SHORT = "SELECT number, request, status FROM tasks WHERE short = ? AND removed = 0"
-_ENTRIES = """
-    SELECT number, request, status FROM tasks INDEXED BY tasks_playlist
-    WHERE playlist_id = ? AND removed = 0 AND stage IN (SELECT value FROM json_each(?)) ORDER BY number"""
+_ACTIONS = "SELECT playlist_id, number, told FROM list_actions ORDER BY playlist_id, number"
 _BY_STAGE = """
     SELECT number, request, status FROM tasks
     WHERE stage IN (SELECT value FROM json_each(?)) AND removed = 0"""
@@ -63,19 +67,17 @@ _WAITING = "SELECT task_id FROM tasks WHERE stage IN ('queued', 'paused') AND re
 # A damaged status has no link, and stops no other.
 _QUEUED = """
     SELECT number, task_id, priority, revision, json_extract(told, '$.url'), json_extract(told, '$.waiting'),
-        json_extract(told, '$.not_before'), json_extract(told, '$.begins_at')
+        json_extract(told, '$.not_before'), json_extract(told, '$.begins_at'), playlist_id,
+        json_extract(told, '$.list_action')
     FROM (SELECT *, CASE WHEN json_valid(status) THEN status END AS told FROM tasks
         WHERE stage = 'queued' AND removed = 0 AND number > ? ORDER BY number LIMIT ?)"""
 _AT_ONCE = 5_000  # rows of the queue
-# A removed task's idempotency key is free again; its row stays until its files are deleted.
-_MARK = """
-    UPDATE tasks SET removed = 1, idempotency = NULL
-    WHERE removed = 0 AND (task_id = ?1 OR playlist_id = (
-        SELECT task_id FROM tasks WHERE task_id = ?1 AND removed = 0)) RETURNING task_id"""
 _FORGET = "DELETE FROM tasks WHERE task_id = ? RETURNING task_id"
 _EXPIRE = """
     UPDATE tasks SET removed = 1, idempotency = NULL WHERE number IN (
-        SELECT number FROM tasks WHERE ended_at < ? AND removed = 0{kept} ORDER BY ended_at LIMIT ?
+        SELECT number FROM tasks WHERE ended_at < ? AND removed = 0{kept}
+            AND NOT EXISTS (SELECT 1 FROM list_actions WHERE list_actions.playlist_id = tasks.playlist_id)
+        ORDER BY ended_at LIMIT ?
     ) RETURNING task_id"""
 _DATE_BACK = "UPDATE tasks SET ended_at = ? WHERE ended_at > ? AND removed = 0"
 _CHANGED = """
@@ -135,7 +137,9 @@ async def open_store(
             version = await migrate(db, path, released_scripts())
             reads = await stack.enter_async_context(connect_reader(path))
             lists = await stack.enter_async_context(connect_reader(path))
-            memory = Memory(waiting=(task_id for (task_id,) in await reads.fetch(_WAITING)))
+            actions = read_actions(await reads.fetch(_ACTIONS))
+            waiting = (task_id for (task_id,) in await reads.fetch(_WAITING))
+            memory = Memory(waiting=waiting, actions=actions)
             running = [stage.value for stage in Stage if stage.is_running]
             for task in readable(read_task, await reads.fetch(_BY_STAGE, (json.dumps(running),))):
                 memory.put(task)
@@ -207,14 +211,15 @@ class SqliteStore:
         return None
 
     async def of_wish(self, wish: str) -> list[Task]:
+        read_with = self._memory.actions
         found = list(readable(read_task, await self._reads.fetch(_OF_WISH, forms_of_wish(wish))))
         await self._data.must_be_there()  # the client takes one of them for accepted
-        return found
+        return [task for task in self._as_shown(found, read_with) if not task.status.stage.has_failed]
 
     async def get(self, task_id: str) -> Task:
-        if task := self._memory.get(task_id):
-            return task
-        if task := await self._read(_BY_ID, task_id):
+        read_with = self._memory.actions
+        task = self._memory.get(task_id) or await self._read(_BY_ID, task_id)
+        if task and (task := self._memory.shown(task, read_with)):
             return task
         raise TaskNotFound
 
@@ -227,21 +232,45 @@ class SqliteStore:
         statuses: Sequence[TaskStatus],
         new: Sequence[Task] = (),
         wishes: Sequence[str | None] | None = None,
+        taken: Sequence[Task] = (),
     ) -> list[Task] | None:
         saves = [Save(status, status_values(status, self._find_short)) for status in statuses]
+        saves += [Save(task.status, status_values(task.status, self._find_short), task.row) for task in taken]
         adds = [
             Add(Submission(task, None, wish), task_values(task, self._find_short))
             for task, wish in zip(new, wishes or [None] * len(new), strict=True)
         ]
         return await self._writer.submit(Together(saves, adds))
 
-    async def entries(self, playlist_id: str, stages: Collection[Stage]) -> list[Task]:
-        rows = await self._lists.fetch(_ENTRIES, (playlist_id, json.dumps([stage.value for stage in stages])))
-        return list(readable(read_task, rows))
+    async def act(
+        self, playlist: TaskStatus, action: ListAction, follow: Callable[[Mapping[Stage, int]], TaskStatus]
+    ) -> TaskStatus | None:
+        return await self._writer.submit(Act(playlist, action, follow, self._find_short))
+
+    async def lists_acted_on(self) -> dict[str, int]:
+        return {playlist_id: actions[-1][0] for playlist_id, actions in self._memory.actions.items()}
+
+    async def behind(self, playlist_id: str, number: int, limit: int) -> tuple[list[Task], int | None]:
+        read_with = self._memory.actions
+        if playlist_id not in read_with:
+            return [], None
+        sql = f"""
+            SELECT number, request, status FROM tasks INDEXED BY tasks_playlist
+            WHERE playlist_id = ? AND removed = 0 AND number > ?
+                AND {self._memory.entries(playlist_id).is_behind} ORDER BY number LIMIT ?"""  # noqa: S608
+        rows = await self._lists.fetch(sql, (playlist_id, number, limit))
+        tasks = readable(read_task, rows)
+        if read_with[playlist_id][-1][0] != REMOVAL:
+            tasks = (task for task in self._as_shown(tasks, read_with) if task.row)
+        return list(tasks), rows[-1][0] if rows else None
+
+    async def done(self, playlist_id: str, number: int) -> TaskStatus | None:
+        return await self._writer.submit(Done(playlist_id, number, self._find_short))
 
     async def running(self) -> list[Task]:
         """All tasks whose attempt runs, or ran when the server ended; a list as long as its entries do."""
-        return self._memory.running()
+        tasks = self._as_shown(self._memory.running(), {})
+        return [task for task in tasks if task.status.stage.is_running]
 
     async def queued(self) -> AsyncIterator[Queued]:
         """All queued tasks, the oldest first, with no more of each than the queue needs."""
@@ -249,49 +278,61 @@ class SqliteStore:
         while rows := await self._lists.fetch(_QUEUED, (last, _AT_ONCE)):
             last = rows[-1][0]
             for queued in readable(_read_queued, rows):
-                yield queued
+                if queued.list_action >= self._memory.last_action(queued.playlist_id):
+                    yield queued
 
     async def page(self, wanted: Filter, cursor: str | None, limit: int) -> Page:
         after = Cursor.read(cursor, wanted.sorting)
         text = folded(wanted.text)
         asked = text if wanted.playlist_id is None else ""  # the entries of a list are read without the index
         match = await match_expression(self._lists, asked, wanted.stages or tuple(Stage))
-        query = page_query(wanted, text, match, after, limit + 1)
+        actions = self._memory.actions
+        query = page_query(wanted, text, match, after, limit + 1, actions)
         rows = await self._lists.fetch(*query) if query else []
-        return page_of(rows, wanted.sorting, limit)
+        return page_of(rows, wanted.sorting, limit, merged(actions, self._memory.actions))
 
     async def statuses(self, task_ids: Sequence[str]) -> list[TaskStatus]:
+        read_with = self._memory.actions
         found = {task_id: self._memory.get(task_id) for task_id in task_ids}
         if missing := [task_id for task_id, task in found.items() if task is None]:
             rows = await self._reads.fetch(TASKS_BY_ID, (json.dumps(missing),))
             found |= {task.status.task_id: task for task in readable(read_task, rows)}
-        return [task.status for task in found.values() if task]
+        tasks = self._as_shown((task for task in found.values() if task), read_with)
+        return [task.status for task in tasks]
 
     async def ids_in(self, stage: Stage, error_code: str | None, limit: int) -> list[str]:
-        if error_code is None:
+        if actions := self._memory.actions:
+            query = ids_query(stage, error_code, limit, actions)
+            rows = await self._lists.fetch(*query)
+        elif error_code is None:
             rows = await self._lists.fetch(_IN_STAGE, (stage.value, limit))
         else:
             rows = await self._lists.fetch(_OF_ERROR_CODE, (error_code, stage.value, limit))
-        return [task_id for (task_id,) in rows]
+        return [row[0] for row in rows]
 
     async def urgencies(self) -> tuple[int, int]:
         [(lowest, highest)] = await self._reads.fetch(_URGENCIES)
-        return lowest, highest
+        moved = ranks_given(self._memory.actions)
+        return min(lowest, *moved), max(highest, *moved)
 
     async def count(self) -> dict[Stage, int]:
+        if actions := self._memory.actions:
+            return by_stage(await self._lists.fetch(*count_query(actions)))
         return counted(await self._lists.fetch(_COUNT))
 
     async def find_file(self, name: str) -> tuple[str, StoredFile] | None:
+        read_with = self._memory.actions
         task = self._memory.owner(name)
         if task is None and (short := self._find_short(name)):
             task = await self._read(_BY_SHORT, short)
+        task = task and self._memory.shown(task, read_with)
         if task is None:
             return None
         found = (file for file in task.status.files.values() if file.name == name)
         return next(((task.status.task_id, file) for file in found), None)
 
-    async def mark_removed(self, task_id: str) -> list[str]:
-        marked = await self._writer.submit(Execute(_MARK, (task_id,), touches=(task_id,), makes_room=True))
+    async def mark_removed(self, *task_ids: str) -> list[str]:
+        marked = await self._writer.submit(Remove(task_ids))
         if not marked:
             raise TaskNotFound
         return marked
@@ -339,6 +380,12 @@ class SqliteStore:
     def hurry(self) -> None:
         self._writer.hurry()
 
+    def _as_shown(self, tasks: Iterable[Task], read_with: Mapping[str, ListActions]) -> Iterator[Task]:
+        """See `Memory.shown`; without those that are removed with their list."""
+        for each in tasks:
+            if task := self._memory.shown(each, read_with):
+                yield task
+
     async def _read(self, sql: str, value: str) -> Task | None:
         version = self._memory.version
         for row in await self._reads.fetch(sql, (value,)):
@@ -357,12 +404,24 @@ def _read_queued(
     waiting: str | None,
     not_before: str | None,
     begins_at: str | None,
+    playlist_id: str | None,
+    list_action: int | None,
 ) -> Queued:
     """Raises `ValueError` if the row is damaged."""
     if not isinstance(url, str):
         raise ValueError("it has no link")  # noqa: TRY004 -- as of all damaged rows
-    moments = (datetime.fromisoformat(str(text)) if text else None for text in (not_before, begins_at))
-    return Queued(task_id, number, urgency, revision, host_of(url), waiting, *moments)
+    return Queued(
+        task_id=task_id,
+        number=number,
+        urgency=urgency,
+        revision=revision,
+        host=host_of(url),
+        waiting=waiting,
+        not_before=datetime.fromisoformat(not_before) if not_before else None,
+        begins_at=datetime.fromisoformat(begins_at) if begins_at else None,
+        playlist_id=playlist_id and intern(playlist_id),  # thousands of entries have the same
+        list_action=list_action or 0,
+    )
 
 
 class _InTurn:

@@ -10,12 +10,12 @@ import asyncio
 import json
 import sqlite3
 from asyncio import to_thread
-from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections import Counter, OrderedDict
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import starmap
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
 import aiosqlite
@@ -23,19 +23,24 @@ import aiosqlite
 from server.core.clock import Clock
 from server.core.counts import Counts
 from server.core.data_dir import DataDir
+from server.core.entry_status import REMOVAL, ListAction, ListActions, shown
 from server.core.errors import AppError, DatabaseBusy, DiskFull, QueueFull
+from server.core.events import EntriesMoved, apply
 from server.core.models import Stage, Task, TaskStatus
 from server.core.ports import Submission
+from server.storage.entry_rows import SQLITE, EntrySql, by_stage, merged
 from server.storage.group_commit import Change, GroupWriter
 from server.storage.sqlite.ballast import Ballast
 from server.storage.sqlite.connection import unavailable
 from server.storage.statements import Dialect, Ended, Row, Signals, StoreHooks, Work, follow_ends
 from server.storage.task_rows import (
     STATUS,
+    FindShort,
     forms_of_wish,
     read_task,
     shared_keys,
     short_wish,
+    status_values,
     to_be_inserted,
 )
 
@@ -70,6 +75,15 @@ _BY_KEY = """
 _SHARE = """
     INSERT INTO shared_keys (key, hashes, task_id) VALUES (?, ?, ?)
     ON CONFLICT (key) DO UPDATE SET hashes = excluded.hashes, task_id = excluded.task_id"""
+# A removed task's idempotency key is free again; its row stays until its files are deleted.
+_MARK = """
+    UPDATE tasks SET removed = 1, idempotency = NULL
+    WHERE task_id IN (SELECT value FROM json_each(?)) AND removed = 0 RETURNING task_id"""
+_HAS_ENTRIES = "SELECT 1 FROM tasks WHERE playlist_id = ? AND removed = 0 LIMIT 1"
+_ACT = "INSERT INTO list_actions (playlist_id, number, told, owed) VALUES (?, ?, ?, ?)"
+_TAKE = "UPDATE list_actions SET owed = owed - ? WHERE playlist_id = ? AND number = ?"
+_OWED = "SELECT max(number), sum(owed) FROM list_actions WHERE playlist_id = ?"
+_DONE = "DELETE FROM list_actions WHERE playlist_id = ?"
 
 
 class Writer(GroupWriter):
@@ -194,16 +208,21 @@ class Add(Change[Task]):
 
 @dataclass(eq=False)
 class Save(Change[bool]):
-    """`values` are the columns of the status; `task` is the task after the save, None if that is refused."""
+    """`values` are the columns of the status; `task` is the task after the save, None if that is refused.
+
+    `taken` is the row of an entry that takes with this save what happened to its list.
+    """
 
     status: TaskStatus
     values: tuple[object, ...]
+    taken: TaskStatus | None = None
     task: Task | None = None
     ends: bool = False  # the task had not ended before
     begins_anew: bool = False  # it had
 
     def __post_init__(self) -> None:
-        self.row = (*self.values, self.status.task_id, self.status.revision - 1)
+        self.follows = self.taken.revision if self.taken else self.status.revision - 1
+        self.row = (*self.values, self.status.task_id, self.follows)
         self.touches = (self.status.task_id,)
         # The partial files of cancelled tasks are given up if others need their room.
         self.makes_room = self.status.stage is Stage.CANCELLED
@@ -220,6 +239,49 @@ class Together(Change["list[Task] | None"]):
         changes: tuple[Change[Any], ...] = (*self.saves, *self.adds)
         self.touches = tuple({name for change in changes for name in change.touches})
         self.makes_room = any(save.makes_room for save in self.saves)
+
+
+@dataclass(eq=False)
+class Act(Change["TaskStatus | None"]):
+    """An action on a list, see `server.core.ports.Store.act`. `save` is that of the list."""
+
+    playlist: TaskStatus
+    action: ListAction
+    follow: Callable[[Mapping[Stage, int]], TaskStatus]
+    find_short: FindShort
+    number: int = 0  # of the action, if its entries are to take it
+    save: Save | None = None
+
+    def __post_init__(self) -> None:
+        self.touches = (self.playlist.task_id,)
+        self.makes_room = self.action.kind == "cancel"
+
+
+@dataclass(eq=False)
+class Remove(Change[list[str]]):
+    """Marks tasks as removed; the entries of a list with it, as an action that is done later."""
+
+    task_ids: Sequence[str]
+    lists: list[str] = field(default_factory=list)  # those of them that have entries
+    action: ListAction | None = None
+    makes_room: bool = True
+
+    def __post_init__(self) -> None:
+        self.touches = tuple(self.task_ids)
+
+
+@dataclass(eq=False)
+class Done(Change["TaskStatus | None"]):
+    """All entries have taken the actions up to `number`; its outcome is the list if that changes."""
+
+    playlist_id: str
+    number: int
+    find_short: FindShort
+    save: Save | None = None
+    is_last: bool = False
+
+    def __post_init__(self) -> None:
+        self.touches = (self.playlist_id,)
 
 
 @dataclass(eq=False)
@@ -312,6 +374,11 @@ class Changes:
     async def write(self, group: Sequence[Change[Any]]) -> None:
         self.free = self._max_queued - len(self._memory.waiting)
         self._due.clear()  # of an earlier try
+        if self._memory.actions and (
+            self.free < len(group)
+            or any(isinstance(change, Act) and change.action.kind == "retry" for change in group)
+        ):
+            self.free -= await self._yet_to_wait()
         if adds := [change for change in group if isinstance(change, Add)]:
             await self._add(adds)
         if saves := [change for change in group if isinstance(change, Save)]:
@@ -331,6 +398,12 @@ class Changes:
             if isinstance(change, Execute):  # last: a task that this group retries must not expire
                 rows = await self._db.execute_fetchall(change.sql, change.parameters)
                 change.outcome = [task_id for (task_id,) in rows]
+            elif isinstance(change, Act):
+                await self._act(change)
+            elif isinstance(change, Remove):
+                await self._remove(change)
+            elif isinstance(change, Done):
+                await self._done(change)
             elif isinstance(change, Transact):
                 change.adds.clear()  # of an earlier try to commit this change
                 try:
@@ -347,11 +420,21 @@ class Changes:
                 case Together(outcome=list() as new, saves=saves):
                     for task in (*(save.task for save in saves if save.task), *new):
                         self._memory.put(task)
+                case Act(save=Save(task=Task() as task)) | Done(save=Save(task=Task() as task)):
+                    self._memory.put(task)
                 case Transact(adds=adds):
                     for add in adds:
                         self._memory.put(add.task)
         for change in group:
-            if isinstance(change, Execute) and isinstance(change.outcome, list):
+            match change:
+                case Act(number=number, action=action) if number:
+                    self._memory.acted(change.playlist.task_id, number, action)
+                case Remove(action=ListAction() as action):
+                    for playlist_id in change.lists:
+                        self._memory.acted(playlist_id, REMOVAL, action)
+                case Done(is_last=True):
+                    self._memory.acted(change.playlist_id)
+            if isinstance(change, Execute | Remove) and isinstance(change.outcome, list):
                 for task_id in change.outcome:
                     self._memory.drop(task_id)
         for signal in self._due:
@@ -361,18 +444,19 @@ class Changes:
         known: dict[str, tuple[str, Task]] = {}
         if keys := [add.wanted.idempotency.key for add in adds if add.wanted.idempotency]:
             rows = list(await self._db.execute_fetchall(_BY_KEY, (json.dumps(keys),)))
-            tasks = await self._tasks_by_id([task_id for _, _, task_id in rows])
-            known = {key: (request, tasks[task_id]) for key, request, task_id in rows}
+            tasks = await self._shown_by_id([task_id for _, _, task_id in rows])
+            known = {key: (request, tasks[task_id]) for key, request, task_id in rows if task_id in tasks}
         shared: dict[str, Task] = {}
         if wishes := [add.shared_wish for add in adds if add.shared_wish]:
             wish_of = {form: wish for wish in wishes for form in forms_of_wish(wish)}
             rows = list(await self._db.execute_fetchall(_BY_WISH, (json.dumps(list(wish_of)),)))
-            tasks = await self._tasks_by_id([task_id for _, task_id in rows])
+            tasks = await self._shown_by_id([task_id for _, task_id in rows])
+            rows = [row for row in rows if row[1] in tasks and not tasks[row[1]].status.stage.is_final]
             rows.sort(key=lambda row: tasks[row[1]].status.number)  # the newest of both forms is the last
             shared = {wish_of[form]: tasks[task_id] for form, task_id in rows}
         instead: dict[str, Task] = {}
         if found := [add.wanted.instead for add in adds if add.wanted.instead]:
-            instead = await self._tasks_by_id(found)
+            instead = await self._shown_by_id(found)
         for add in adds:
             add.is_new = False  # an earlier try to commit this change may have set it
         new, sharing = to_be_inserted(adds, known, shared, instead, self.free)
@@ -414,21 +498,27 @@ class Changes:
                 False,
                 False,
             )  # an earlier try to commit this change may have set them
-            if current is None or current.status.revision != save.status.revision - 1:
+            if (
+                current is None
+                or current.status.revision != save.follows
+                or save.status.list_action < self._memory.last_action(current.status.playlist_id)
+            ):
                 save.outcome = False
                 continue
-            if current.status.stage.is_final and save.status.stage.is_waiting:
+            if current.status.stage.is_final and save.status.stage.is_waiting and not save.taken:
                 self.free -= 1
                 if self.free < 0:
                     save.outcome = QueueFull()
                     continue
-            save.outcome, save.task = True, replace(current, status=save.status)
+            save.outcome, save.task = True, Task(current.request, save.status)
             save.ends = save.status.stage.is_final and not current.status.stage.is_final
             save.begins_anew = current.status.stage.is_final and not save.status.stage.is_final
 
     async def _update(self, saves: Sequence[Save]) -> None:
         """Write the statuses, and what features do at the ends of tasks."""
         await self._execute_each(_UPDATE, [save.row for save in saves])
+        if any(save.taken for save in saves):
+            await self._take(saves)
         ended = [
             Ended(save.status, str(save.values[STATUS]), save.task.request, again=save.begins_anew)
             for save in saves
@@ -436,6 +526,101 @@ class Changes:
         ]
         if ended:
             self._due |= await follow_ends(self._hooks, _Statements(self._db), ended, self.clock.now())
+
+    async def _take(self, saves: Sequence[Save]) -> None:
+        """Note how the counts of lists and the rows of their entries come to agree."""
+        owed: Counter[tuple[str | None, int]] = Counter()
+        for save in saves:
+            if save.taken and save.status.stage.has_failed != save.taken.stage.has_failed:
+                owed[save.status.playlist_id, save.status.list_action] += (
+                    1 if save.status.stage.has_failed else -1
+                )
+        for (playlist_id, number), failed in owed.items():
+            await self._db.execute_fetchall(_TAKE, (failed, playlist_id, number))
+
+    async def _act(self, change: Act) -> None:
+        change.number, change.save, change.outcome = 0, None, None  # an earlier try may have set them
+        before, action = change.playlist, change.action
+        current = (await self._tasks_by_id([before.task_id])).get(before.task_id)
+        if current is None or current.status.revision != before.revision:
+            return
+        entries = self._memory.entries(before.task_id)
+        # Where the list's counts do not change, one entry tells that there are some.
+        counted, end = ("count(*)", "GROUP BY 1") if action.kind in ("cancel", "retry") else ("1", "LIMIT 1")
+        sql = f"""
+            SELECT {entries.state}, {counted} FROM tasks INDEXED BY tasks_playlist
+            WHERE playlist_id = ? AND removed = 0 AND {entries.concerned(action)} {end}"""  # noqa: S608
+        concerned = by_stage(tuple(row) for row in await self._db.execute_fetchall(sql, (before.task_id,)))
+        after = change.follow(concerned)
+        count = concerned.total()
+        if after is before:
+            change.outcome = before
+            return
+        if action.kind == "retry":
+            if self.free < count:
+                change.outcome = QueueFull()
+                return
+            self.free -= count
+        if count:
+            number = before.list_action + 1
+            after = after.model_copy(update={"list_action": number})
+        save = Save(after, status_values(after, change.find_short))
+        await self._decide([save])
+        if isinstance(save.outcome, QueueFull) or not save.task:
+            change.outcome = save.outcome if isinstance(save.outcome, QueueFull) else None
+            return
+        await self._update([save])
+        if count:
+            owed = count if action.kind == "cancel" else -count if action.kind == "retry" else 0
+            row = (before.task_id, number, action.model_dump_json(exclude_none=True), owed)
+            await self._db.execute_fetchall(_ACT, row)
+            change.number = number
+        change.save, change.outcome = save, after
+
+    async def _remove(self, change: Remove) -> None:
+        change.lists, change.action = [], None  # an earlier try may have set them
+        rows = await self._db.execute_fetchall(_MARK, (json.dumps(list(change.task_ids)),))
+        change.outcome = [task_id for (task_id,) in rows]
+        for task_id in change.outcome:
+            if await self._db.execute_fetchall(_HAS_ENTRIES, (task_id,)):
+                change.action = ListAction(kind="remove", at=self.clock.now(), wall=self.clock.wall())
+                change.lists.append(task_id)
+                row = (task_id, REMOVAL, change.action.model_dump_json(exclude_none=True), 0)
+                await self._db.execute_fetchall(_ACT, row)
+
+    async def _done(self, change: Done) -> None:
+        change.save, change.is_last, change.outcome = None, False, None  # an earlier try may have set them
+        [(last, owed)] = await self._db.execute_fetchall(_OWED, (change.playlist_id,))
+        if last is None or last > change.number:
+            return
+        await self._db.execute_fetchall(_DONE, (change.playlist_id,))
+        change.is_last = True
+        current = (await self._tasks_by_id([change.playlist_id])).get(change.playlist_id)
+        if owed and current and last != REMOVAL:
+            # Some rows could not take it, as they are damaged: the list must not wait for them.
+            after = apply(current.status, EntriesMoved(failed=-owed), self.clock.now())
+            change.save = Save(after, status_values(after, change.find_short))
+            await self._decide([change.save])
+            if change.save.task:
+                await self._update([change.save])
+                change.outcome = after
+
+    async def _yet_to_wait(self) -> int:
+        """How many more entries wait than their rows say."""
+        more = 0
+        for playlist_id in self._memory.actions:
+            waiting = self._memory.entries(playlist_id).in_stages([Stage.QUEUED, Stage.PAUSED])
+            sql = f"""
+                SELECT coalesce(sum(coalesce({waiting}, 0) - (stage IN ('queued', 'paused'))), 0)
+                FROM tasks INDEXED BY tasks_playlist WHERE playlist_id = ? AND removed = 0"""  # noqa: S608
+            [(shift,)] = await self._db.execute_fetchall(sql, (playlist_id,))
+            more += shift
+        return more
+
+    async def _shown_by_id(self, task_ids: Iterable[str]) -> dict[str, Task]:
+        """As clients see them."""
+        found = await self._tasks_by_id(task_ids)
+        return {task_id: task for task_id, each in found.items() if (task := self._memory.shown(each))}
 
     async def _execute_each(self, sql: str, rows: Sequence[tuple[object, ...]]) -> None:
         if not rows:
@@ -460,9 +645,17 @@ class Memory:
 
     A hundred thousand may wait, after a burst or a restart: to have all of them here takes 5 KB for each, and
     the garbage collector's time. `version` grows with every change.
+
+    Tasks are as in their rows: `shown` applies those `actions` on lists that entries have not taken yet.
     """
 
-    def __init__(self, recent: int = RECENT, waiting: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        recent: int = RECENT,
+        waiting: Iterable[str] = (),
+        actions: Mapping[str, ListActions] = MappingProxyType({}),
+    ) -> None:
+        self.actions = actions  # by list; a new one with each change
         self.waiting = set(waiting)  # the ids of all tasks that are queued or paused
         self._limit = recent
         self._running: dict[str, Task] = {}
@@ -481,6 +674,34 @@ class Memory:
         """The task that has a file of this public name, if the task is in memory."""
         task_id = self._named.get(name)
         return self.get(task_id) if task_id else None
+
+    def shown(self, task: Task, read_with: Mapping[str, ListActions] | None = None) -> Task | None:
+        """The task as clients see it; None if it is removed with its list. Its row was read when `actions`
+        were `read_with`, or later.
+        """
+        playlist_id = task.status.playlist_id
+        if playlist_id is None or not (self.actions or read_with):
+            return task
+        actions = merged(read_with or {}, self.actions).get(playlist_id, ())
+        status = shown(task.status, actions)
+        if status is None or status is task.status:
+            return task if status else None
+        return Task(task.request, status, task.status)
+
+    def last_action(self, playlist_id: str | None) -> int:
+        """The number of the last of the `actions` on the list; 0 if there is none."""
+        actions = self.actions.get(playlist_id) if self.actions and playlist_id else None
+        return actions[-1][0] if actions else 0
+
+    def entries(self, playlist_id: str) -> EntrySql:
+        return EntrySql(self.actions.get(playlist_id, ()), SQLITE)
+
+    def acted(self, playlist_id: str, number: int = 0, action: ListAction | None = None) -> None:
+        """Add an action on the list; without one, its entries have taken all."""
+        others = {name: actions for name, actions in self.actions.items() if name != playlist_id}
+        known = self.actions.get(playlist_id, ())
+        self.actions = others | ({playlist_id: (*known, (number, action))} if action else {})
+        self.version += 1
 
     def running(self) -> list[Task]:
         return [*self._running.values()]
