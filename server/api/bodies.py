@@ -13,17 +13,17 @@ import re
 from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 from datetime import UTC, datetime
-from functools import cache, lru_cache
+from functools import cache
 from http import HTTPStatus
 from typing import Any, BinaryIO, TypeVar, get_args
 
 from aiohttp import HttpVersion11, hdrs, web
-from multidict import CIMultiDict, CIMultiDictProxy
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
 from server.api.keys import ENCODER, LANGUAGE, SETTINGS, SPOOL
 from server.api.payload import dumps
+from server.api.prepared import Prepared, SharedHeaders
 from server.api.security import HEADERS
 from server.core.errors import (
     AppError,
@@ -65,7 +65,8 @@ def language(request: web.Request) -> str:
     asked = request.query.get("lang") if "?" in request.raw_path else None
     if asked and asked in LANGUAGES:
         return asked
-    return negotiate(",".join(request.headers.getall(hdrs.ACCEPT_LANGUAGE, ())), request.app[LANGUAGE])
+    wanted = request.headers.getall(hdrs.ACCEPT_LANGUAGE, ())
+    return negotiate(",".join(wanted), request.app[LANGUAGE]) if wanted else request.app[LANGUAGE]
 
 
 def docs_path(request: web.Request) -> str:
@@ -364,25 +365,22 @@ def takes_gzip(request: web.Request) -> bool:
     return weight.strip("0.") != "" or weight == ""
 
 
-def respond(
-    request: web.Request, status: TaskStatus, http_status: HTTPStatus = HTTPStatus.OK
-) -> web.Response:
+def respond(request: web.Request, status: TaskStatus, http_status: HTTPStatus = HTTPStatus.OK) -> Prepared:
     """The payload of `status` in the reader's language."""
     chosen = language(request)
     payload = request.app[ENCODER].encode(status, chosen)
-    return web.Response(body=payload.body, status=http_status, headers=payload_headers(chosen))
+    return Prepared(payload_headers(chosen), {}, payload.body, http_status)
 
 
-@lru_cache
-def payload_headers(chosen: str) -> CIMultiDictProxy[str]:
-    """The headers of every payload in this language; aiohttp copies a proxy much faster than a `dict`."""
-    headers = HEADERS | {
-        "Cache-Control": "private, no-cache",
-        "Content-Language": chosen,
-        "Content-Type": "application/json",
-        "Vary": "Accept-Language",
-    }
-    return CIMultiDictProxy(CIMultiDict(headers))
+@cache
+def payload_headers(chosen: str, *, has_body: bool = True) -> SharedHeaders:
+    """The headers of every payload in this language, and of every answer that it has not changed."""
+    of_body = {"Content-Type": "application/json"} if has_body else {}
+    return SharedHeaders(
+        HEADERS
+        | {"Cache-Control": "private, no-cache", "Content-Language": chosen, "Vary": "Accept-Language"}
+        | of_body
+    )
 
 
 def respond_json(

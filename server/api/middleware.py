@@ -22,7 +22,7 @@ from server.api.bodies import Query, docs_path, is_awaited, problem
 from server.api.connections import Connections
 from server.api.protocol import REFUSAL
 from server.api.route import Access, Route
-from server.api.security import ALLOWED_METHODS, IS_OPEN, X_REQUEST_ID, Doors, answer_preflight
+from server.api.security import ALLOWED_METHODS, X_REQUEST_ID, Doors, answer_preflight
 from server.api.session import Gate, Minute
 from server.core.counts import Counts
 from server.core.errors import (
@@ -80,9 +80,8 @@ def wrapped(
         async def answer(request: web.Request) -> web.StreamResponse:
             sent = request.headers.get(X_REQUEST_ID)
             # It is no secret, and `secrets` would ask the kernel for each request.
-            known = sent if sent and _ID_OF_A_CLIENT.fullmatch(sent) else f"{getrandbits(64):016x}"
+            known = sent if sent and _ID_OF_A_CLIENT.fullmatch(sent) else getrandbits(64).to_bytes(8).hex()
             REQUEST_ID.set(known)
-            request[IS_OPEN] = False
             connection = request.protocol
             connections.answering.add(connection)
             try:
@@ -94,13 +93,14 @@ def wrapped(
             finally:
                 connections.answering.discard(connection)
                 connections.answered.add(connection)
-            if hdrs.EXPECT in request.headers and is_awaited(request):
-                # The client may send its body all the same, or never: nothing after it is a request.
-                response.force_close()
-            if hdrs.CONTENT_ENCODING in request.headers and not request.content.is_eof():
-                # Else aiohttp would unpack the rest only to drop it: a gigabyte without a pause.
-                response.force_close()
-                connection.close()  # what comes is dropped as it is
+            if request.body_exists:
+                if is_awaited(request):
+                    # The client may send its body all the same, or never: nothing after it is a request.
+                    response.force_close()
+                if hdrs.CONTENT_ENCODING in request.headers and not request.content.is_eof():
+                    # Else aiohttp would unpack the rest only to drop it: a gigabyte without a pause.
+                    response.force_close()
+                    connection.close()  # what comes is dropped as it is
             if not response.prepared:
                 add_headers(request, response)
             # A method that no route has is a client's invention, and no label.
@@ -129,7 +129,7 @@ def admission(doors: Doors, gate: Gate, limits: LimitSettings) -> Admit:
     asked, limit = Minute(time.monotonic), limits.requests_per_minute
 
     async def admit(request: web.Request, access: Access) -> web.Response | None:
-        refusal = request.get(REFUSAL)
+        refusal = request.get(REFUSAL) if len(request) else None
         if isinstance(refusal, Unreadable | EncodingUnknown):  # aiohttp has handed on nothing, no host either
             if limit:
                 slow_down(doors.client(request))

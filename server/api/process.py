@@ -71,7 +71,7 @@ async def submit(request: web.Request) -> web.Response:
         return respond(request, accepted.status)
     response = respond(request, accepted.status, HTTPStatus.ACCEPTED)
     base_path = request.app[SETTINGS].server.base_path
-    response.headers["Location"] = f"{base_path}/api/status/{accepted.status.task_id}"
+    response.own["Location"] = f"{base_path}/api/status/{accepted.status.task_id}"
     return response
 
 

@@ -61,7 +61,8 @@ class HttpRunner(web.AppRunner):
             elif message.url.absolute and not message.url.relative().raw_path:  # RFC 9110, section 4.2.3
                 message = message._replace(url=message.url.with_path("/", keep_query=True))
             request = make_request(message, *others)
-            request[REFUSAL] = refusal  # also None: what a request has not is slower to ask for
+            if refusal:
+                request[REFUSAL] = refusal
             return request
 
         return Server(made.request_handler, request_factory=make, **made._kwargs)  # noqa: SLF001

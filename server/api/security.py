@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from aiohttp import hdrs, web
 from multidict import istr
 
+from server.api.prepared import Prepared
 from server.api.route import Access
 from server.core.errors import HostForbidden, OriginForbidden
 from server.core.request_ids import REQUEST_ID
@@ -96,8 +97,8 @@ class Doors:
         A trusted proxy names it in `X-Forwarded-Host`; a request target in absolute form takes precedence
         over the `Host` header (RFC 9112, section 3.2.2).
         """
-        is_named = hdrs.X_FORWARDED_HOST in request.headers and self._is_trusted(request.remote)
-        if is_named and (forwarded := _last(request, hdrs.X_FORWARDED_HOST)):
+        # By a proxy that is not trusted, that is by anybody, it may be named as well.
+        if self._is_trusted(request.remote) and (forwarded := _last(request, hdrs.X_FORWARDED_HOST)):
             return forwarded
         if request.method == hdrs.METH_CONNECT:
             return request.raw_path
@@ -116,12 +117,17 @@ class Doors:
 
     def add_headers(self, request: web.Request, response: web.StreamResponse) -> None:
         """Add the headers of every response that `response` does not set itself."""
+        # Most requests carry nothing: asking for what is not there is slow.
+        is_open = len(request) > 0 and request.get(IS_OPEN, False)
+        if isinstance(response, Prepared) and not is_open and not self._origins:
+            response.own[X_REQUEST_ID] = REQUEST_ID.get()
+            return
         headers = response.headers
         headers[X_REQUEST_ID] = REQUEST_ID.get()
         if hdrs.X_FRAME_OPTIONS not in headers:  # else the response was made with all `HEADERS`
             for name, value in HEADERS.items():
                 headers.setdefault(name, value)
-        if request[IS_OPEN]:
+        if is_open:
             allow("*", response, is_of_another_page=_is_of_another_page(request))
             headers.add("Vary", "Origin, Sec-Fetch-Site")
         elif self._origins and self.is_allowed_origin(request):

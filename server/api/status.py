@@ -5,7 +5,7 @@ import contextlib
 import re
 from http import HTTPStatus
 
-from aiohttp import WSCloseCode, hdrs, web
+from aiohttp import WSCloseCode, web
 from multidict import istr
 
 from server.api.bodies import Query, client_has, language, payload_headers
@@ -23,6 +23,7 @@ from server.api.openapi.operation import (
     header,
 )
 from server.api.payload import TaskPayload
+from server.api.prepared import Prepared
 from server.api.route import get
 from server.api.session import LOG_INS
 from server.core.errors import InvalidQuery, TaskNotFound, TokenRequired
@@ -99,15 +100,10 @@ async def _next_status(request: web.Request, task_id: str, wait: float) -> TaskS
 def _answer(request: web.Request, status: TaskStatus) -> web.Response:
     chosen = language(request)
     payload = request.app[ENCODER].encode(status, chosen)
+    own = {"ETag": payload.etag} if payload.is_last else {"ETag": payload.etag, "Retry-After": POLL_EVERY}
     if client_has(request, payload.etag):
-        response = web.Response(status=HTTPStatus.NOT_MODIFIED, headers=payload_headers(chosen))
-        del response.headers[hdrs.CONTENT_TYPE]
-    else:
-        response = web.Response(body=payload.body, headers=payload_headers(chosen))
-    response.headers[hdrs.ETAG] = payload.etag
-    if not payload.is_last:
-        response.headers[hdrs.RETRY_AFTER] = POLL_EVERY
-    return response
+        return Prepared(payload_headers(chosen, has_body=False), own, None, HTTPStatus.NOT_MODIFIED)
+    return Prepared(payload_headers(chosen), own, payload.body)
 
 
 WAIT = Parameter(
