@@ -7,7 +7,15 @@ from typing import Literal
 from uuid import uuid4
 
 from server.core.clock import Clock
-from server.core.errors import AppError, ItemNotFound, QueueFull, TaskNotFound, WrongState
+from server.core.errors import (
+    AppError,
+    ItemNotFound,
+    QueueFull,
+    TaskAlreadyFinal,
+    TaskNotFound,
+    WorkerSilent,
+    WrongState,
+)
 from server.core.media_keys import key_of_link
 from server.core.models import HttpUrl, Task
 from server.settings import SubscriptionsSettings
@@ -175,17 +183,18 @@ class Subscriptions:
         return problems
 
     async def _skip(self, subscription_id: str, items: Sequence[Item]) -> dict[str, AppError]:
+        """Cancel first: an item follows its task, and one whose download has ended meanwhile is fetched."""
         problems: dict[str, AppError] = {}
-        skipped = []
         for item in items:
-            if item.state in ("fetched", "expired"):
-                problems[item.key] = WrongState(item.state)
-            else:
-                skipped.append(item)
-        await self.store.set_state(subscription_id, [item.key for item in skipped], "skipped", BY_CLIENT)
-        for item in skipped:
             if item.state == "queued" and item.task_id:
-                with suppress(AppError):  # it has ended meanwhile, or another subscription wants it
-                    if not await self.store.is_wanted(item.task_id):
-                        await self._tasks.cancel(item.task_id)
-        return problems
+                if await self.store.is_wanted(item.task_id, but=subscription_id):
+                    continue
+                try:
+                    await self._tasks.cancel(item.task_id)
+                except (TaskAlreadyFinal, TaskNotFound):
+                    pass
+                except WorkerSilent as error:
+                    problems[item.key] = error
+        states = await self.store.skip(subscription_id, [item.key for item in items], BY_CLIENT)
+        others = {key: WrongState(state) for key, state in states.items() if state != "skipped"}
+        return others | problems

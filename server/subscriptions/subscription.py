@@ -605,12 +605,14 @@ class SubscriptionStore(Protocol):
         ...
 
     async def unshared_tasks(self, subscription_id: str) -> list[str]:
-        """The ids of its tasks that no other subscription has, without those of a client's own links."""
+        """The ids of its tasks that no other subscription has, without those of a client's own links: those
+        of its items, and those that it has made for items which have none any more.
+        """
         ...
 
     async def remove(self, subscription_id: str, *, with_placed: bool = False) -> list[str]:
-        """Remove it with its items; return what `unshared_tasks` would. `with_placed`: what it has in the
-        library is to be deleted.
+        """Remove it with its items; return which of their tasks are unshared. `with_placed`: what it has in
+        the library is to be deleted.
 
         Raises `SubscriptionNotFound`.
         """
@@ -670,8 +672,8 @@ class SubscriptionStore(Protocol):
         """End all leases: no server but this one, which has just started, looks at anything."""
         ...
 
-    async def is_wanted(self, task_id: str) -> bool:
-        """Whether any subscription waits for the task."""
+    async def is_wanted(self, task_id: str, but: str) -> bool:
+        """Whether any subscription waits for the task, beside the one with the id `but`."""
         ...
 
     async def queued_tasks(self) -> list[str]:
@@ -687,6 +689,12 @@ class SubscriptionStore(Protocol):
     async def set_state(
         self, subscription_id: str, keys: Sequence[str], state: ItemState, reason: str
     ) -> None: ...
+
+    async def skip(self, subscription_id: str, keys: Sequence[str], reason: str) -> dict[str, ItemState]:
+        """Have items skipped that are neither fetched nor let go, and whose tasks are not under way, unless
+        that is for another subscription; return the states that all have now.
+        """
+        ...
 
     async def pin(self, subscription_id: str, keys: Sequence[str], *, pinned: bool) -> None: ...
 

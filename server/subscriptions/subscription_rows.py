@@ -197,6 +197,10 @@ _UNSHARED = """
     AND NOT EXISTS (SELECT 1 FROM items AS other WHERE other.task_id = mine.task_id
         AND other.subscription_id <> mine.subscription_id
         AND other.state IN ('queued', 'fetched', 'waiting'))"""
+_MADE = """
+    SELECT task_id FROM tasks WHERE NOT removed AND status LIKE ? AND NOT EXISTS (
+        SELECT 1 FROM items WHERE items.task_id = tasks.task_id AND subscription_id <> ?
+        AND state IN ('queued', 'fetched', 'waiting'))"""
 _UNKEPT = """
     SELECT DISTINCT task_id FROM items AS mine WHERE subscription_id = ? AND task_id IS NOT NULL
     AND state = 'expired' AND NOT EXISTS (SELECT 1 FROM items AS other WHERE other.task_id = mine.task_id
@@ -205,9 +209,13 @@ _TO_KEEP = f"""
     SELECT {_ITEM} FROM items WHERE subscription_id = ? AND state = 'fetched' ORDER BY number DESC"""  # noqa: S608
 _STATE = """
     UPDATE items SET state = ?, reason = ?, not_before = NULL WHERE subscription_id = ? AND key IN ({keys})"""
+# The item of a task that goes on for another subscription follows it no longer.
 _SKIP = """
-    UPDATE items SET state = ?, reason = ?, not_before = NULL, task_id = NULL
-    WHERE subscription_id = ? AND key IN ({keys})"""
+    UPDATE items SET state = 'skipped', reason = ?, not_before = NULL,
+        task_id = CASE WHEN state = 'queued' THEN NULL ELSE task_id END
+    WHERE subscription_id = ? AND key IN ({keys}) AND (state NOT IN ('queued', 'fetched', 'expired')
+        OR (state = 'queued' AND EXISTS (SELECT 1 FROM items AS other WHERE other.task_id = items.task_id
+            AND other.subscription_id <> items.subscription_id AND other.state IN ('queued', 'waiting'))))"""
 _PIN = "UPDATE items SET pinned = ? WHERE subscription_id = ? AND key IN ({keys})"
 
 
@@ -338,7 +346,15 @@ class SubscriptionRows:
         return await self._transactions.write(work)
 
     async def unshared_tasks(self, subscription_id: str) -> list[str]:
-        return await self._transactions.read(lambda tables: _unshared(tables, subscription_id))
+        async def work(tables: Statements) -> list[str]:
+            # JSON within a text of the status has other quotes. All rows are read, which is why this is asked
+            # before the transaction of the removal.
+            mine = f'%"subscription_id":"{subscription_id}"%'
+            rows = [] if "\0" in mine else await tables.fetch(_MADE, (mine, subscription_id))
+            of_items = await _unshared(tables, subscription_id)
+            return list(dict.fromkeys([*of_items, *(task_id for (task_id,) in rows)]))
+
+        return await self._transactions.read(work)
 
     async def remove(self, subscription_id: str, *, with_placed: bool = False) -> list[str]:
         async def work(tables: Tables) -> list[str]:
@@ -536,11 +552,13 @@ class SubscriptionRows:
 
         await self._transactions.write(work)
 
-    async def is_wanted(self, task_id: str) -> bool:
-        sql = "SELECT 1 FROM items WHERE task_id = ? AND state IN ('queued', 'waiting') LIMIT 1"
+    async def is_wanted(self, task_id: str, but: str) -> bool:
+        sql = """
+            SELECT 1 FROM items WHERE task_id = ? AND subscription_id <> ? AND state IN ('queued', 'waiting')
+            LIMIT 1"""
 
         async def work(tables: Statements) -> list[Row]:
-            return await tables.fetch(sql, (task_id,))
+            return await tables.fetch(sql, (task_id, but))
 
         return bool(await self._transactions.read(work))
 
@@ -579,10 +597,8 @@ class SubscriptionRows:
     async def set_state(
         self, subscription_id: str, keys: Sequence[str], state: ItemState, reason: str
     ) -> None:
-        sql = _SKIP if state == "skipped" else _STATE
-
         async def work(tables: Tables) -> None:
-            await _run_in(tables, sql, keys, state, reason, subscription_id)
+            await _run_in(tables, _STATE, keys, state, reason, subscription_id)
             if state == "expired":
                 tables.wake(CHANGED)
                 await leave_items(tables, subscription_id, keys)
@@ -591,6 +607,15 @@ class SubscriptionRows:
                 )
 
         await self._transactions.write(work)
+
+    async def skip(self, subscription_id: str, keys: Sequence[str], reason: str) -> dict[str, ItemState]:
+        async def work(tables: Tables) -> dict[str, ItemState]:
+            await tables.alone()
+            await _run_in(tables, _SKIP, keys, reason, subscription_id)
+            items = starmap(_item, await fetch_in(tables, _ITEMS, keys, subscription_id))
+            return {item.key: item.state for item in items}
+
+        return await self._transactions.write(work)
 
     async def pin(self, subscription_id: str, keys: Sequence[str], *, pinned: bool) -> None:
         async def work(tables: Tables) -> None:

@@ -1,0 +1,135 @@
+"""What is still there of an entry, a task or a file, decides what becomes of it: the whole service, on both
+databases.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from server.core.models import TaskStatus
+from server.library import placer
+from server.library.library_folder import MARKER
+from server.settings import DownloadSettings, LibrarySettings, StorageSettings
+from server.tasks.service import Tasks
+from tests.inside import Inside
+from tests.library.test_placer import (
+    PLAIN,
+    all_of,
+    completed,
+    film,
+    found,
+    holding,
+    items_of,
+    subscribed,
+    until,
+)
+
+
+@pytest.fixture(autouse=True)
+def looks_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tests say what looks find; the library is filled at once."""
+
+    async def never(*_: Any, **__: Any) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr("server.subscriptions.looker.Looker.run", never)
+    for name in ("LOOK_EVERY", "AGAIN", "BUSY"):
+        monkeypatch.setattr(placer, name, 0.2)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    path = tmp_path / "library"
+    path.mkdir()
+    return path
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def server(request: pytest.FixtureRequest, tmp_path: Path, root: Path) -> AsyncIterator[Inside]:
+    is_lite = request.param == "sqlite"
+    database = "sqlite" if is_lite else request.getfixturevalue("clean_database")
+    opened = holding(
+        tmp_path,
+        storage=StorageSettings(data_dir=tmp_path / "data", database=database),
+        downloads=DownloadSettings(min_free_disk=0),
+        library=LibrarySettings(path=root, time_zone="UTC"),
+    )
+    async with opened as server:
+        await until((root / MARKER).exists)
+        yield server
+
+
+async def act(server: Inside, subscription_id: str, action: str, **which: Any) -> list[dict[str, Any]]:
+    path = f"/api/subscriptions/{subscription_id}/items/actions"
+    async with server.client.post(path, json={"action": action, **which}) as answer:
+        assert answer.status == 200, await answer.text()
+        results: list[dict[str, Any]] = (await answer.json())["results"]
+        return results
+
+
+async def tasks_of(server: Inside) -> list[dict[str, Any]]:
+    async with server.client.get("/api/tasks?limit=200") as answer:
+        tasks: list[dict[str, Any]] = (await answer.json())["tasks"]
+        return tasks
+
+
+async def in_place(server: Inside, subscription_id: str, key: str) -> list[str]:
+    """The paths of an item, once it has some."""
+    async with asyncio.timeout(60):
+        while not (paths := (await items_of(server, subscription_id))[key]["paths"]):
+            await asyncio.sleep(0.02)
+    return list(paths)
+
+
+async def remove(server: Inside, subscription_id: str) -> None:
+    async with server.client.delete(f"/api/subscriptions/{subscription_id}?files=delete") as answer:
+        assert answer.status == 204
+
+
+async def test_a_download_that_ends_while_it_is_skipped_is_fetched_and_placed(
+    server: Inside, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = await subscribed(server, "a", backlog="all", library=PLAIN)
+    first, *_ = await found(server, mine, 3, 2, 1)
+    cancel = Tasks.cancel
+
+    async def ended_just_before(tasks: Tasks, task_id: str) -> TaskStatus:
+        if task_id == first:
+            await completed(server, first, film(3))
+        return await cancel(tasks, task_id)
+
+    monkeypatch.setattr(Tasks, "cancel", ended_just_before)
+    results = await act(server, mine, "skip", state="queued")
+    assert [result["status"] for result in results] == [409, 200, 200]
+    assert results[0]["problem"]["code"] == "wrong_state"
+    items = await items_of(server, mine)
+    assert [item["state"] for item in items.values()] == ["fetched", "skipped", "skipped"]
+    assert await in_place(server, mine, "site 3") == all_of(root)
+
+
+async def test_with_its_files_nothing_is_left_of_a_subscription(server: Inside, root: Path) -> None:
+    mine = await subscribed(server, "a", backlog="all", library=PLAIN)
+    tasks = await found(server, mine, 4, 3, 2, 1)
+    await completed(server, tasks[0], film(4))
+    await in_place(server, mine, "site 4")
+    await act(server, mine, "skip", keys=["site 3", "site 2"])
+    await act(server, mine, "forget", keys=["site 4", "site 3"])
+    own = await server.submit()
+    await remove(server, mine)
+    assert [task["task_id"] for task in await tasks_of(server)] == [own]
+    await until(lambda: all_of(root) == [])
+
+
+async def test_what_another_subscription_wants_goes_on_when_it_is_skipped_and_removed(server: Inside) -> None:
+    mine, other = [await subscribed(server, name, backlog="all", library=PLAIN) for name in "ab"]
+    [task_id] = await found(server, mine, 1)
+    assert await found(server, other, 1) == [task_id]
+    assert [result["status"] for result in await act(server, mine, "skip", state="queued")] == [200]
+    await remove(server, mine)
+    assert [task["task_id"] for task in await tasks_of(server)] == [task_id]
+    await completed(server, task_id, film(1))
+    assert (await items_of(server, other))["site 1"]["state"] == "fetched"
+    assert await in_place(server, other, "site 1")
