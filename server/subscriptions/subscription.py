@@ -108,8 +108,13 @@ def _pattern(value: str) -> str:
     return value
 
 
+MAX_DAY_CHARS = 40  # of a day, or of a time on it
+
+
 def _day(value: object) -> object:
     """A day, or the day of a time, as `2026-01-31`."""
+    if isinstance(value, str) and len(value) > MAX_DAY_CHARS:
+        raise PydanticKnownError("string_too_long", {"max_length": MAX_DAY_CHARS})
     try:
         if isinstance(value, str) and re.fullmatch(r"\d{4}-\d\d-\d\d([Tt].*)?", value, re.ASCII):
             return date.fromisoformat(value[:10]).isoformat()
@@ -126,7 +131,7 @@ Duration = Annotated[
     WithJsonSchema({"type": "string", "pattern": "^[0-9]{1,9}[smhd]$"}),
 ]
 Pattern = Annotated[str, Field(min_length=1, max_length=MOST_PATTERN), AfterValidator(_pattern)]
-Day = Annotated[str, BeforeValidator(_day)]
+Day = Annotated[str, BeforeValidator(_day), Field(max_length=MAX_DAY_CHARS)]
 
 
 class Filters(Frozen):

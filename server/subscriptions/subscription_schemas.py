@@ -1,11 +1,14 @@
 """Schemas of subscriptions and their items, for the OpenAPI description; see `server.api.openapi.schemas`."""
 
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
+from server.api.openapi.schemas import Problem
 from server.api.payload import Answer, Instant
-from server.subscriptions.subscription import ItemState
+from server.core.library import Layout
+from server.memory.remembering import MediaKind
+from server.subscriptions.subscription import ItemState, LastOnes, SinceDay
 
 
 class FeedAddress(Answer):
@@ -15,6 +18,38 @@ class FeedAddress(Answer):
     url: str = Field(
         description="for podcast apps: whoever has it needs no token", json_schema_extra={"format": "uri"}
     )
+
+
+class EntryRequest(Answer):
+    """The fields of `POST /api/process` that were set for each entry."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class SubscriptionFilters(Answer):
+    title: str | None = Field(None, description="a regular expression found in the title")
+    not_title: str | None = Field(None, description="one that is not found in the title")
+    min_duration: int | None = Field(None, description="seconds")
+    max_duration: int | None = Field(None, description="seconds")
+    since: str | None = Field(None, description="published on this day or later")
+    until: str | None = Field(None, description="published on this day or earlier")
+    kinds: list[MediaKind] | None = None
+    members: bool = Field(description="also what only members may see")
+    min_age: str | None = Field(None, description="wait so long after the publication, like `2h`")
+
+
+class SubscriptionKeep(Answer):
+    days: int | None = Field(None, description="since it was fetched")
+    last: int | None = Field(None, description="the newest n, by publication")
+
+
+class SubscriptionLibrary(Answer):
+    layout: Layout | None = Field(None, description="if it was set, as all of these")
+    folder: str | None = None
+    name: str | None = None
+    nfo: bool | None = None
+    artwork: bool | None = None
+    keep_task: bool | None = None
 
 
 class Subscription(Answer):
@@ -33,12 +68,12 @@ class Subscription(Answer):
     error: str | None = Field(None, description="the same in a sentence")
     hint: str | None = Field(None, description="what can be done about it")
     interval: str = Field(description="like `1h`, or `auto`")
-    request: dict[str, Any]
-    filters: dict[str, Any]
-    backlog: Any
-    keep: dict[str, Any]
+    request: EntryRequest
+    filters: SubscriptionFilters
+    backlog: Literal["none", "all"] | LastOnes | SinceDay
+    keep: SubscriptionKeep
     feed: FeedAddress | None = Field(None, description="its podcast feed, if it has one")
-    library: dict[str, Any] | None = Field(None, description="where in the library its files go")
+    library: SubscriptionLibrary | None = Field(None, description="where in the library its files go")
 
 
 class SubscriptionPage(Answer):
@@ -70,7 +105,7 @@ class ItemPage(Answer):
 class ItemResult(Answer):
     status: int = Field(description="that of a response for this item alone")
     item: Item | None = None
-    problem: dict[str, Any] | None = None
+    problem: Problem | None = None
 
 
 class ItemResults(Answer):
@@ -82,7 +117,7 @@ class SubscriptionResult(Answer):
     url: str
     status: int = Field(description="201, 409 or 422")
     subscription: Subscription | None = None
-    problem: dict[str, Any] | None = None
+    problem: Problem | None = None
 
 
 class SubscriptionResults(Answer):

@@ -3,18 +3,27 @@
 import asyncio
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import sysconfig
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from server.api.openapi.document import describe
+from server.app import ROUTES
 from tests.service import Service
 from tests.site import Site
 from tests.tools import npm_tool, without
 
+CONFIG = """
+post_hooks: []
+content_type_overrides: {application/json+chapters: application/json}
+"""
+NO_JSON = re.compile(r"Unsupported content.type (\*/\*|(text|image)/\S+|application/(zip|xml|rss\+xml))")
 IN_PYTHON = """
 import sys
 from clipwire_client import Client
@@ -95,7 +104,15 @@ def run(*command: str | Path, cwd: Path, **environment: str) -> str:
         capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
-    return done.stdout
+    return done.stdout + done.stderr
+
+
+def make_python_client(description: Path, folder: Path) -> str:
+    """In `folder / "made"`; returns what the generator says."""
+    (folder / "config.yml").write_text(CONFIG)
+    generator = Path(sysconfig.get_path("scripts"), "openapi-python-client")
+    options = ("--path", description, "--output-path", folder / "made", "--config", folder / "config.yml")
+    return run(generator, "generate", *options, cwd=folder)
 
 
 @pytest.fixture
@@ -106,20 +123,87 @@ async def description(service: Service, tmp_path: Path) -> Path:
     return path
 
 
+@dataclass
+class JsonAnswer:
+    operation: str
+    schema: str  # empty: the answer has none with a name
+    takes_json: bool  # or no body
+
+
+def json_answers() -> dict[str, JsonAnswer]:
+    """By route."""
+    return {
+        f"{method.upper()} {path}": JsonAnswer(
+            operation["operationId"],
+            content["schema"].get("$ref", "").rpartition("/")[2],
+            "application/json" in operation.get("requestBody", {"content": "application/json"})["content"],
+        )
+        for path, methods in describe(ROUTES)["paths"].items()
+        for method, operation in methods.items()
+        for status, answer in operation["responses"].items()
+        for media_type, content in answer.get("content", {}).items()
+        if status.startswith("2") and re.fullmatch(r"application/json(\+\w+)?", media_type)
+    }
+
+
+def test_every_answer_in_json_is_typed() -> None:
+    schemas = describe(ROUTES)["components"]["schemas"]
+    untyped = {
+        route
+        for route, answer in json_answers().items()
+        if not schemas.get(answer.schema, {}).get("properties")
+    }
+    # What these answer is described by OpenAPI itself, and by Podcasting 2.0.
+    assert untyped == {"GET /api/openapi.json", "GET /feeds/{secret}/{feed}/chapters/{task_id}.json"}
+
+
+def test_openapi_python_client_leaves_out_only_what_is_no_json(tmp_path: Path) -> None:
+    (tmp_path / "openapi.json").write_text(json.dumps(describe(ROUTES)))
+    said = make_python_client(tmp_path / "openapi.json", tmp_path)
+    reasons = re.findall(r"\((.+)\), response will|^(Un.*|Failure.*)$", said, re.MULTILINE)
+    assert {reason for reason in map("".join, reasons) if not NO_JSON.fullmatch(reason)} == set()
+    untyped = set()
+    for route, answer in json_answers().items():
+        module = re.sub("([A-Z])", r"_\1", answer.operation).lower()
+        made = "".join(path.read_text() for path in tmp_path.glob(f"made/*/api/*/{module}*.py"))
+        if answer.schema and answer.takes_json and f" import {answer.schema}\n" not in made:
+            untyped.add(route)
+    assert untyped == set()
+
+
+async def test_openapi_typescript_types_every_answer_in_json(tmp_path: Path) -> None:
+    (tmp_path / "openapi.json").write_text(json.dumps(describe(ROUTES)))
+    node = shutil.which("node") or without("node", "apt-get install nodejs")
+    generator = npm_tool("openapi-typescript") / "bin/cli.js"
+    said = await asyncio.to_thread(
+        run, node, generator, tmp_path / "openapi.json", "-o", tmp_path / "api.d.ts", cwd=tmp_path
+    )
+    assert not re.search("warn|⚠", said, re.IGNORECASE), said
+    made = (tmp_path / "api.d.ts").read_text()
+    operations = dict(
+        re.findall(r"^    (\w+): {\n        parameters: (.*?)^    };", made, re.MULTILINE | re.DOTALL)
+    )
+    untyped = {
+        route
+        for route, answer in json_answers().items()
+        if answer.schema
+        and f'"application/json": components["schemas"]["{answer.schema}"]'
+        not in operations[answer.operation]
+    }
+    assert untyped == set()
+
+
 @pytest.mark.long
 async def test_a_client_of_openapi_python_client_does_the_main_job(
     description: Path, service: Service, site: Site, tmp_path: Path
 ) -> None:
-    (tmp_path / "config.yml").write_text("post_hooks: []\n")
-    made = tmp_path / "made"
-    generator = Path(sysconfig.get_path("scripts"), "openapi-python-client")
-    options = ("--path", description, "--output-path", made, "--config", tmp_path / "config.yml")
-    await asyncio.to_thread(run, generator, "generate", *options, cwd=tmp_path)
+    await asyncio.to_thread(make_python_client, description, tmp_path)
     arguments = (service.url, site.url("/1mb.mp4"), tmp_path / "film.mp4")
     said = await asyncio.to_thread(
-        run, sys.executable, "-c", IN_PYTHON, *arguments, cwd=tmp_path, PYTHONPATH=str(made)
+        run, sys.executable, "-c", IN_PYTHON, *arguments, cwd=tmp_path, PYTHONPATH=str(tmp_path / "made")
     )
-    assert (said.split()[0], said.split()[-1]) == ("queued", "completed")
+    stages = said.splitlines()[0].split()
+    assert (stages[0], stages[-1]) == ("queued", "completed")
     assert (tmp_path / "film.mp4").stat().st_size == 1_000_000
 
 
@@ -146,5 +230,6 @@ async def test_types_of_openapi_typescript_are_those_of_the_main_job(
     await asyncio.to_thread(run, node, packages / "typescript/bin/tsc", "-p", tmp_path, cwd=tmp_path)
     arguments = (service.url, site.url("/1mb.mp4"), tmp_path / "film.mp4")
     said = await asyncio.to_thread(run, node, "main.js", *arguments, cwd=tmp_path)
-    assert (said.split()[0], said.split()[-1]) == ("queued", "completed")
+    stages = said.splitlines()[0].split()
+    assert (stages[0], stages[-1]) == ("queued", "completed")
     assert (tmp_path / "film.mp4").stat().st_size == 1_000_000
