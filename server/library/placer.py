@@ -9,7 +9,7 @@ Decisions: docs/decisions/library.md
 import errno
 import hashlib
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import tzinfo
@@ -212,70 +212,82 @@ class Placer:
         return min(AGAIN * 2.0 ** min(one.tries, 10), LATEST_AGAIN)
 
     async def _fill(self, claimed: Claimed, library: LibraryFiles) -> None:
-        one = claimed.file_set
-        try:
-            status = await self._tasks.status(one.task_id)
-        except TaskNotFound:
-            # It was deleted before; what an earlier task of the same video has placed stays.
-            if not (placed := [file for file in claimed.files if file.state == "placed"]):
-                await self._leave(claimed, library)
-                return
-            await self._store.settle(one, placed, [], self._now)
+        """Place what a task has fetched, once it has ended, under the first name that is free."""
+        status = await self._ended(claimed, library)
+        one = await self._counted(claimed, status) if status else None
+        if status is None or one is None:
             return
-        if not status.stage.is_final:  # it is fetched anew, and then placed anew
-            await self._store.put_off(one, None, self._now + AGAIN)
-            return
-        if not status.files:
-            await self._leave(claimed, library)
-            return
-        about = await self._about(one, status)
-        if not await self._store.described(one, about):
-            return
-        one = replace(one, about=about)
-        film = film_of(one, self._zone)
-        named = place_of(one.wanted, film)
-        show = show_of(one.wanted, film, named)
-        counted = await self._store.counted(one, show, named.show, film.day.isoformat())
-        if counted == "late":
-            return
-        if counted == "busy":
-            await self._store.put_off(one, None, self._now + BUSY)
-            return
-        if counted.shares is not None:
-            await self._store.settle(counted, [], [file.path for file in claimed.files], self._now)
-            return
-        first = place_of_set(counted, self._zone)
-        for number in range(1, MOST_NAMES + 1):
-            place = first if number == 1 else first.numbered(number)
-            pieces = await self._pieces(counted, status, place)
+        for place in _names(place_of_set(one, self._zone)):
+            pieces = await self._pieces(one, status, place)
             mine = [piece.file for piece in pieces if not piece.is_shared]
             shared = [piece.file for piece in pieces if piece.is_shared]
-            match await self._store.reserve(counted, mine, shared):
-                case "late":
-                    await self._store.put_off(counted, None, self._now + BUSY)
-                    return
-                case "taken":
-                    continue
-                case "reserved":
-                    try:
-                        shared = await self._put_all(claimed, library, counted, place, pieces)
-                    except PathTaken:
-                        # What was placed under a name that turned out to be taken.
-                        placed_before = {file.path for file in claimed.files if file.state == "placed"}
-                        for file in mine:
-                            if file.path not in placed_before:
-                                await library.delete(file)
-                        continue
+            reserved = await self._store.reserve(one, mine, shared)
+            if reserved == "late":
+                await self._store.put_off(one, None, self._now + BUSY)
+                return
+            if reserved == "taken":
+                continue
+            try:
+                shared = await self._put_all(claimed, library, one, place, pieces)
+            except PathTaken:
+                # What was placed under a name that turned out to be taken.
+                placed_before = {file.path for file in claimed.files if file.state == "placed"}
+                for file in mine:
+                    if file.path not in placed_before:
+                        await library.delete(file)
+                continue
             kept = {file.path for file in mine}
             gone = [file for file in claimed.files if file.path not in kept]
             for file in gone:
                 if not await self._is_there_as(file.path, mine):
                     await library.delete(file)
-            if await self._store.settle(counted, [*mine, *shared], [file.path for file in gone], self._now):
+            if await self._store.settle(one, [*mine, *shared], [file.path for file in gone], self._now):
                 log.info("%s is in the library: %s", one.task_id, mine[-1].path if mine else "by another")
             return
         log.error("task %s is not placed: all names for it are taken", one.task_id)
-        await self._store.put_off(counted, NOT_WRITABLE, self._now + LATEST_AGAIN)
+        await self._store.put_off(one, NOT_WRITABLE, self._now + LATEST_AGAIN)
+
+    async def _ended(self, claimed: Claimed, library: LibraryFiles) -> TaskStatus | None:
+        """The task whose files are to be placed now; None if there are none, which is noted."""
+        one = claimed.file_set
+        try:
+            status = await self._tasks.status(one.task_id)
+        except TaskNotFound:
+            # It was deleted before; what an earlier task of the same video has placed stays.
+            if placed := [file for file in claimed.files if file.state == "placed"]:
+                await self._store.settle(one, placed, [], self._now)
+            else:
+                await self._leave(claimed, library)
+            return None
+        if not status.stage.is_final:  # it is fetched anew, and then placed anew
+            await self._store.put_off(one, None, self._now + AGAIN)
+            return None
+        if not status.files:
+            await self._leave(claimed, library)
+            return None
+        return status
+
+    async def _counted(self, claimed: Claimed, status: TaskStatus) -> FileSet | None:
+        """The set with what its names are made of, its show and its number of the day; None if another server
+        has it, or another set places the files for it, which is noted.
+        """
+        about = await self._about(claimed.file_set, status)
+        if not await self._store.described(claimed.file_set, about):
+            return None
+        one = replace(claimed.file_set, about=about)
+        film = film_of(one, self._zone)
+        named = place_of(one.wanted, film)
+        show = show_of(one.wanted, film, named)
+        counted = await self._store.counted(one, show, named.show, film.day.isoformat())
+        if counted == "late":
+            return None
+        if counted == "busy":
+            await self._store.put_off(one, None, self._now + BUSY)
+            return None
+        if counted.shares is not None:
+            await self._store.settle(counted, [], [file.path for file in claimed.files], self._now)
+            return None
+        return counted
 
     async def _redo(self, claimed: Claimed, library: LibraryFiles) -> None:
         """Give the files of a set the names that it is to have now, and write its NFO files anew."""
@@ -291,29 +303,26 @@ class Placer:
             first = replace(first, folder=folder, base=name.rpartition(".")[0])
         # Those that are reserved have the names to which a server that was killed has moved these.
         mine = [file for file in claimed.files if file.kind != "nfo" and file.state == "placed"]
-        for number in range(1, MOST_NAMES + 1):
-            place = first if number == 1 else first.numbered(number)
+        for place in _names(first):
             moves = {file.path: replace(file, path=path_of(file, place)) for file in mine}
             if one.state == "describing":
                 moves = {file.path: file for file in mine}
             written = self._described(one, place) if one.wanted.with_nfo else []
-            own = {file.path for file in claimed.files}
             files = [*moves.values(), *(piece.file for piece in written if not piece.is_shared)]
-            shared = [piece.file for piece in written if piece.is_shared]
             others = [file.path for file in files if not await self._is_there_as(file.path, claimed.files)]
             if await self._library.any_at(others):
                 continue
-            match await self._store.reserve(one, files, shared):
-                case "late":
-                    await self._store.put_off(one, None, self._now + BUSY)
-                    return
-                case "taken":
-                    continue
-                case "reserved":
-                    pass
+            common = [piece.file for piece in written if piece.is_shared]
+            reserved = await self._store.reserve(one, files, common)
+            if reserved == "late":
+                await self._store.put_off(one, None, self._now + BUSY)
+                return
+            if reserved == "taken":
+                continue
             there, shared = await self._write_anew(claimed, library, place, written)
             moved, left = await self._moved(library, mine, moves)
             if left:  # somebody was faster: all get another name
+                own = {file.path for file in claimed.files}
                 for file in there:
                     if file.path not in own:
                         await library.delete(file)
@@ -325,19 +334,35 @@ class Placer:
             for file in gone:
                 if file.kind == "nfo" and not await self._is_there_as(file.path, there):
                     await library.delete(file)
-            # Where nobody of a folder that it has left lies now, the files of that folder go.
-            for folder in {above for file in gone for above in folders_above(file.path)} - {one.folder}:
-                for file in await self._store.folder_files(replace(one, folder=folder)):
-                    if await self._is_there_as(file.path, [piece.file for piece in written]):
-                        continue
-                    if picture := await self._moved_along(library, one, place, folder, file):
-                        shared.append(picture)
-                    else:
-                        await library.delete(file)
-                    gone.append(file)
-            await self._store.settle(one, [*there, *shared], [file.path for file in gone], self._now)
+            pictures, of_folders = await self._leave_folders(library, one, place, gone, written)
+            gone_paths = [file.path for file in (*gone, *of_folders)]
+            await self._store.settle(one, [*there, *shared, *pictures], gone_paths, self._now)
             return
         await self._store.put_off(one, NOT_WRITABLE, self._now + LATEST_AGAIN)
+
+    async def _leave_folders(
+        self,
+        library: LibraryFiles,
+        one: FileSet,
+        place: Place,
+        gone: Iterable[PlacedFile],
+        written: Iterable[Piece],
+    ) -> tuple[list[PlacedFile], list[PlacedFile]]:
+        """Where no set lies any more in a folder that this one has left, the files of that folder go.
+
+        Return those that the set's folder has got of them, and those that are gone from there.
+        """
+        pictures, left = list[PlacedFile](), list[PlacedFile]()
+        for folder in {above for file in gone for above in folders_above(file.path)} - {one.folder}:
+            for file in await self._store.folder_files(replace(one, folder=folder)):
+                if await self._is_there_as(file.path, [piece.file for piece in written]):
+                    continue
+                if picture := await self._moved_along(library, one, place, folder, file):
+                    pictures.append(picture)
+                else:
+                    await library.delete(file)
+                left.append(file)
+        return pictures, left
 
     async def _is_there_as(self, path: str, files: Iterable[PlacedFile]) -> bool:
         """Whether one of `files` has this path, or another case of it where that is the same file."""
@@ -560,3 +585,9 @@ class Placer:
             await library.delete(file)
         await self._store.drop(one, folder)
         await self._tell_tasks(one)
+
+
+def _names(first: Place) -> Iterator[Place]:
+    """The names that are tried, one after the other: others may be somebody's."""
+    yield first
+    yield from (first.numbered(number) for number in range(2, MOST_NAMES + 1))
