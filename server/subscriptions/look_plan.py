@@ -28,10 +28,10 @@ from server.subscriptions.subscription import (
     SinceDay,
     Subscription,
     day_in_seconds,
-    delay_of,
     is_known_media,
     moment_of,
 )
+from server.subscriptions.subscription_rules import delay_of
 
 _WAITS = frozenset((NOT_LIVE_YET, MEMBERS_ONLY, TOO_YOUNG, UNCLEAR))
 MOST_WAIT = 30 * 86_400.0  # seconds until an entry that is to begin is looked at again

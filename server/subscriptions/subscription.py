@@ -28,7 +28,6 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError, PydanticKnownError, to_json
 
-from server.core.codes import PASSING, PASSING_STATUSES
 from server.core.durations import duration_of, seconds_of
 from server.core.library import Library
 from server.core.models import (
@@ -36,10 +35,8 @@ from server.core.models import (
     HttpUrl,
     ProcessRequest,
     Says,
-    Stage,
     Stored,
     Task,
-    TaskStatus,
     Whole,
     harmless_line,
 )
@@ -59,18 +56,9 @@ HOST_HELD = "host_held"
 """`TaskStatus.waiting` of a subscription's task while its host is left alone."""
 HOLDING = frozenset(("http_429", "bot_check", "login_required"))
 """Codes after which the host is left alone for a while, but for links that a client sends."""
-FIRST_HOLD, LONGEST_HOLD = 3600.0, 12 * 3600.0  # seconds, doubled each time
-GONE_AFTER = 7 * 86_400.0  # seconds of failures after which a source counts as gone
 OF_GONE = frozenset(("http_404", "http_410", "unavailable", SOURCE_GONE))
 AUTO: Literal["auto"] = "auto"
-AUTO_LEAST, AUTO_MOST = 15 * 60.0, 86_400.0  # seconds between two looks that go by the source's rate
-AUTO_OF = 10  # newest entries
-AUTO_PART = 0.25  # of the mean time between two of them
-LONGEST_WAIT = 86_400.0  # seconds until a link that fails is looked at again
 HOUR, DAY = 3600.0, 86_400.0
-_PASSING_DELAYS = (HOUR, 6 * HOUR, DAY, 3 * DAY)
-_REFUSED_DELAYS = (DAY, 7 * DAY, 30 * DAY)
-_LIVE_DELAYS = (HOUR,) * 48
 REFUSED = frozenset(("members_only", "private", "unavailable", "login_required", "bot_check"))
 WANTS_LOG_IN = frozenset(("login_required", "bot_check"))
 """Those of `HOLDING` that end with new cookies."""
@@ -440,89 +428,6 @@ class Looked(Frozen):
     modified: str | None = None
     digest: str | None = None
     max_age: NonNegativeFloat | None = None
-
-
-def delay_of(code: str, tries: int) -> tuple[str, float | None]:
-    """Why an item waits whose task failed with `code` after so many `tries`, and how long, in seconds; None
-    if it is not tried again.
-    """
-    status = int(code[5:]) if re.fullmatch(r"http_[0-9]{3}", code) else 0
-    delays: tuple[float, ...]
-    if code in NOT_LIVE:
-        reason, delays = NOT_LIVE_YET, _LIVE_DELAYS
-    elif code in REFUSED:
-        reason, delays = (MEMBERS_ONLY if code == "members_only" else RETRY), _REFUSED_DELAYS
-    elif code in PASSING or status in PASSING_STATUSES or code in ("dns_error", "incomplete"):
-        reason, delays = RETRY, _PASSING_DELAYS
-    else:
-        return code, None
-    return (reason, delays[tries]) if tries < len(delays) else (code, None)
-
-
-@dataclass(frozen=True, slots=True)
-class ItemChange:
-    state: ItemState
-    reason: str | None = None
-    not_before: float | None = None
-    tries: int = 0
-    fetched_at: float | None = None
-
-
-def item_after(status: TaskStatus, tries: int) -> ItemChange:
-    """What becomes of an item when its task has ended, or waits again."""
-    ended = (status.completed_at or status.created_at).timestamp()
-    match status.stage:
-        case Stage.COMPLETED:
-            return ItemChange("fetched", fetched_at=ended)
-        case Stage.CANCELLED:
-            return ItemChange("failed", "cancelled")
-        case Stage.FAILED:
-            reason, delay = delay_of(status.error_code or "internal", tries)
-            if delay is None:
-                return ItemChange("failed", reason, tries=tries)
-            return ItemChange("waiting", reason, ended + delay, tries + 1)
-    return ItemChange("queued", tries=tries)
-
-
-def interval_of(
-    subscription: Subscription, default: int, least: int, newest: Sequence[float], now: float
-) -> float:
-    """Seconds between two looks; a shorter interval may have been allowed when it was set.
-
-    With `"auto"` it goes by when the `newest` entries came, up to `AUTO_OF`: a source that is silent from now
-    on is asked less and less often.
-    """
-    wanted = subscription.wanted.interval
-    if wanted == AUTO and newest:
-        mean = (now - min(*newest, now)) / len(newest)
-        return max(min(max(mean * AUTO_PART, AUTO_LEAST), AUTO_MOST), float(least))
-    return float(max(wanted if isinstance(wanted, int) else default, least))
-
-
-def jitter(subscription_id: str, check_no: int) -> float:
-    """From 0.9 to 1.1, another each time, the same on every node."""
-    digest = hashlib.sha256(f"{subscription_id} {check_no}".encode()).digest()
-    return 0.9 + 0.2 * digest[0] / 255
-
-
-def after_failure(before: Findings, code: str, now: float, hint: str | None = None) -> Findings:
-    since = before.failing_since if before.failing else now
-    since = now if since is None else since
-    if code in OF_GONE and now - since >= GONE_AFTER:
-        code = SOURCE_GONE
-    change = {
-        "checked_at": now,
-        "failing": before.failing + 1,
-        "failing_since": since,
-        "error_code": code,
-        "hint": hint,
-    }
-    return before.model_copy(update=change)
-
-
-def wait_after(findings: Findings, interval: float) -> float:
-    """Seconds until the next look at a link that fails: twice as long each time, up to a day."""
-    return max(interval, min(LONGEST_WAIT, interval * 2.0 ** min(findings.failing, 16)))
 
 
 def wish_of(manner: str, wanted: SubscriptionSettings) -> str:

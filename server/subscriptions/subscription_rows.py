@@ -41,13 +41,10 @@ from server.subscriptions.feed_names import name_feed, refuse_taken, secret_of_f
 from server.subscriptions.look_plan import Known, Plan, decided, keys_of
 from server.subscriptions.subscription import (
     AUTO,
-    AUTO_OF,
     DAY,
-    FIRST_HOLD,
     HOLDING,
     HOST_HELD,
     HOUR,
-    LONGEST_HOLD,
     REFUSED,
     WANTS_LOG_IN,
     Claim,
@@ -60,12 +57,18 @@ from server.subscriptions.subscription import (
     Settled,
     Subscription,
     SubscriptionSettings,
-    after_failure,
-    interval_of,
-    item_after,
-    jitter,
     moment_of,
-    wait_after,
+)
+from server.subscriptions.subscription_rules import (
+    AUTO_OF,
+    LONGEST_HOLD,
+    after_failure,
+    after_look,
+    hold_for,
+    item_after,
+    next_look_at,
+    not_kept,
+    unread,
 )
 from server.subscriptions.task_of_item import task_of
 
@@ -463,9 +466,9 @@ class SubscriptionRows:
             known = await _known(tables, subscription, noticed, now)
             plan = decided(subscription, noticed, looked, known, pace.max_new, now)
             tasks = await _carry_out(tables, subscription, plan, now)
-            findings = _found(subscription.findings, looked, now)
+            findings = after_look(subscription.findings, looked, now)
             if findings.forgets != claim.subscription.findings.forgets:
-                findings = _unread(findings)
+                findings = unread(findings)
             more = findings.cut and any(key not in known.items for key in plan.items)
             await _put_off(tables, subscription, findings, pace, now, looked.max_age or 0.0, more=more)
             await insert(tables, _PACE, [(_host(subscription.url), now + pace.pause, 0.0, 0)])
@@ -635,7 +638,7 @@ class SubscriptionRows:
             await _run_in(tables, "DELETE FROM media WHERE key IN ({keys})", others)
             await _run_in(tables, "DELETE FROM aliases WHERE key IN ({keys})", others)
             # A source that has not changed is to be read all the same.
-            findings = _unread((await _get(tables, subscription_id)).findings)
+            findings = unread((await _get(tables, subscription_id)).findings)
             # A look that is under way passes over what it knows, and so over what is forgotten now.
             findings = findings.model_copy(update={"forgets": findings.forgets + 1})
             await tables.run(_TOLD, (findings.model_dump_json(exclude_defaults=True), subscription_id))
@@ -654,7 +657,7 @@ class SubscriptionRows:
             for subscription in due:
                 mine = subscription.subscription_id
                 items = [_item(*row) for row in await tables.fetch(_TO_KEEP, (mine,))]
-                gone, again_at = _not_kept(subscription, items, now)
+                gone, again_at = not_kept(subscription, items, now)
                 await _run_in(tables, _STATE, gone, "expired", "retention", mine)
                 await leave_items(tables, mine, gone)
                 if gone:
@@ -673,32 +676,6 @@ class SubscriptionRows:
 def _latest(now: float) -> tuple[float, float, float]:
     """When a look, the end of a lease, and that of a hold can be at the latest."""
     return now + LATEST, now + MOST_LEASE, now + LONGEST_HOLD + DAY
-
-
-def _not_kept(
-    subscription: Subscription, items: Sequence[Item], now: float
-) -> tuple[list[str], float | None]:
-    """The keys of fetched `items` that are let go, and when to look again."""
-    keep = subscription.wanted.keep
-    loose = [item for item in items if not item.pinned]
-    gone: set[str] = set()
-    again: list[float] = []
-    if keep.days is not None:
-        for item in loose:
-            ends = (item.fetched_at or item.found_at) + keep.days * DAY
-            if ends <= now:
-                gone.add(item.key)
-            else:
-                again.append(ends)
-    if keep.last is not None:
-
-        def published(item: Item) -> tuple[float, int]:
-            moment = moment_of(item.published_at)
-            return (item.found_at if moment is None else moment), item.number
-
-        by_day = sorted(items, key=published, reverse=True)
-        gone |= {item.key for item in by_day[keep.last :] if not item.pinned}
-    return sorted(gone), min(again, default=None)
 
 
 async def _run_in(tables: Statements, sql: str, keys: Iterable[object], *before: object) -> None:
@@ -820,39 +797,6 @@ async def _name_more(tables: Tables, plan: Plan, new: Container[str]) -> None:
     await name(tables, chosen)
 
 
-def _found(before: Findings, looked: Looked, now: float) -> Findings:
-    change: dict[str, Any] = {
-        "form": looked.form,
-        "checked_at": now,
-        "succeeded_at": now,
-        "failing": 0,
-        "failing_since": None,
-        "error_code": None,
-        "hint": None,
-        **({"etag": looked.etag} if looked.etag else {}),
-        **({"modified": looked.modified} if looked.modified else {}),
-    }
-    if not looked.unchanged:
-        change |= {
-            "title": looked.title or before.title,
-            "etag": looked.etag,
-            "modified": looked.modified,
-            "digest": looked.digest,
-            "newest_first": looked.newest_first,
-            "cut": looked.truncated and not looked.newest_first,
-            "count": looked.count,
-            "seeded": True,
-        }
-        if looked.whole:
-            change["whole_at"] = now
-    return before.model_copy(update=change)
-
-
-def _unread(findings: Findings) -> Findings:
-    """The next look reads all, even if the source has not changed."""
-    return findings.model_copy(update={"etag": None, "modified": None, "digest": None, "whole_at": None})
-
-
 async def _put_off(
     tables: Tables,
     subscription: Subscription,
@@ -869,14 +813,9 @@ async def _put_off(
         rows = await tables.fetch(_NEWEST_TIMES, (subscription.subscription_id, AUTO_OF))
         times = ((moment_of(published_at), found_at) for published_at, found_at in rows)
         newest = [found_at if moment is None else moment for moment, found_at in times]
-    interval = interval_of(subscription, pace.interval, pace.min_interval, newest, now)
-    interval = min(interval, pace.min_interval) if more else interval
-    at_least = min(at_least, LONGEST_HOLD)
-    wait = interval if not findings.failing else wait_after(findings, interval)
-    at = now + max(wait * jitter(subscription.subscription_id, subscription.check_no), at_least)
     [(soonest,)] = await tables.fetch(_NEXT_ITEM, (subscription.subscription_id,))
-    if soonest is not None and not findings.failing:
-        at = min(at, max(soonest, now + max(min(pace.min_interval, interval), at_least)))
+    at_least = min(at_least, LONGEST_HOLD)
+    at = next_look_at(subscription, findings, pace, newest, soonest, at_least, now, more=more)
     findings = findings.model_copy(update={"asked_until": now + at_least if at_least else None})
     values = (findings.model_dump_json(exclude_defaults=True), at)
     await tables.run(_LOOKED, (*values, subscription.subscription_id, subscription.check_no))
@@ -886,9 +825,7 @@ async def _hold(tables: Tables, host: str, retry_after: float | None, now: float
     """Leave `host` alone, twice as long as the last time, or as long as it asks for; return until when."""
     found = await fetch_in(tables, _HOSTS, [host])
     holds = found[0][3] if found else 0
-    wait = min(FIRST_HOLD * 2.0 ** min(holds, 10), LONGEST_HOLD)
-    if retry_after is not None:
-        wait = min(retry_after, LONGEST_HOLD)
+    wait = hold_for(holds, retry_after)
     await insert(tables, _HOLD, [(host, now + wait, now + wait, holds + 1)])
     return now + wait
 

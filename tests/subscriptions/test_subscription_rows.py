@@ -30,8 +30,6 @@ from server.storage.sqlite.store import SqliteStore
 from server.storage.statements import Tables
 from server.subscriptions.subscription import (
     DAY,
-    FIRST_HOLD,
-    GONE_AFTER,
     HOUR,
     Claim,
     Findings,
@@ -44,6 +42,7 @@ from server.subscriptions.subscription import (
     SubscriptionSettings,
     wish_of,
 )
+from server.subscriptions.subscription_rules import FIRST_HOLD, GONE_AFTER
 from server.subscriptions.task_of_item import request_of
 from tests.examples import new_task, utc_now
 from tests.rooms import HOOKS, rooms

@@ -1,0 +1,213 @@
+"""What follows from time, and from what came of looks and tasks: when a link is looked at again, what becomes
+of an item, what is kept, and how long a host is left alone. Nothing here reads or writes.
+
+Decisions: docs/decisions/library.md
+"""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from server.core.codes import PASSING, PASSING_STATUSES
+from server.core.models import Stage, TaskStatus
+from server.subscriptions.subscription import (
+    AUTO,
+    DAY,
+    HOUR,
+    MEMBERS_ONLY,
+    NOT_LIVE,
+    NOT_LIVE_YET,
+    OF_GONE,
+    REFUSED,
+    RETRY,
+    SOURCE_GONE,
+    Findings,
+    Item,
+    ItemState,
+    Looked,
+    Pace,
+    Subscription,
+    moment_of,
+)
+
+_PASSING_DELAYS = (HOUR, 6 * HOUR, DAY, 3 * DAY)
+_REFUSED_DELAYS = (DAY, 7 * DAY, 30 * DAY)
+_LIVE_DELAYS = (HOUR,) * 48
+AUTO_LEAST, AUTO_MOST = 15 * 60.0, 86_400.0  # seconds between two looks that go by the source's rate
+AUTO_PART = 0.25  # of the mean time between two of them
+LONGEST_WAIT = 86_400.0  # seconds until a link that fails is looked at again
+GONE_AFTER = 7 * 86_400.0  # seconds of failures after which a source counts as gone
+FIRST_HOLD, LONGEST_HOLD = 3600.0, 12 * 3600.0  # seconds, doubled each time
+AUTO_OF = 10  # newest entries
+
+
+def delay_of(code: str, tries: int) -> tuple[str, float | None]:
+    """Why an item waits whose task failed with `code` after so many `tries`, and how long, in seconds; None
+    if it is not tried again.
+    """
+    status = int(code[5:]) if re.fullmatch(r"http_[0-9]{3}", code) else 0
+    delays: tuple[float, ...]
+    if code in NOT_LIVE:
+        reason, delays = NOT_LIVE_YET, _LIVE_DELAYS
+    elif code in REFUSED:
+        reason, delays = (MEMBERS_ONLY if code == "members_only" else RETRY), _REFUSED_DELAYS
+    elif code in PASSING or status in PASSING_STATUSES or code in ("dns_error", "incomplete"):
+        reason, delays = RETRY, _PASSING_DELAYS
+    else:
+        return code, None
+    return (reason, delays[tries]) if tries < len(delays) else (code, None)
+
+
+@dataclass(frozen=True, slots=True)
+class ItemChange:
+    state: ItemState
+    reason: str | None = None
+    not_before: float | None = None
+    tries: int = 0
+    fetched_at: float | None = None
+
+
+def item_after(status: TaskStatus, tries: int) -> ItemChange:
+    """What becomes of an item when its task has ended, or waits again."""
+    ended = (status.completed_at or status.created_at).timestamp()
+    match status.stage:
+        case Stage.COMPLETED:
+            return ItemChange("fetched", fetched_at=ended)
+        case Stage.CANCELLED:
+            return ItemChange("failed", "cancelled")
+        case Stage.FAILED:
+            reason, delay = delay_of(status.error_code or "internal", tries)
+            if delay is None:
+                return ItemChange("failed", reason, tries=tries)
+            return ItemChange("waiting", reason, ended + delay, tries + 1)
+    return ItemChange("queued", tries=tries)
+
+
+def interval_of(
+    subscription: Subscription, default: int, least: int, newest: Sequence[float], now: float
+) -> float:
+    """Seconds between two looks; a shorter interval may have been allowed when it was set.
+
+    With `"auto"` it goes by when the `newest` entries came, up to `AUTO_OF`: a source that is silent from now
+    on is asked less and less often.
+    """
+    wanted = subscription.wanted.interval
+    if wanted == AUTO and newest:
+        mean = (now - min(*newest, now)) / len(newest)
+        return max(min(max(mean * AUTO_PART, AUTO_LEAST), AUTO_MOST), float(least))
+    return float(max(wanted if isinstance(wanted, int) else default, least))
+
+
+def jitter(subscription_id: str, check_no: int) -> float:
+    """From 0.9 to 1.1, another each time, the same on every node."""
+    digest = hashlib.sha256(f"{subscription_id} {check_no}".encode()).digest()
+    return 0.9 + 0.2 * digest[0] / 255
+
+
+def after_failure(before: Findings, code: str, now: float, hint: str | None = None) -> Findings:
+    since = before.failing_since if before.failing else now
+    since = now if since is None else since
+    if code in OF_GONE and now - since >= GONE_AFTER:
+        code = SOURCE_GONE
+    change = {
+        "checked_at": now,
+        "failing": before.failing + 1,
+        "failing_since": since,
+        "error_code": code,
+        "hint": hint,
+    }
+    return before.model_copy(update=change)
+
+
+def wait_after(findings: Findings, interval: float) -> float:
+    """Seconds until the next look at a link that fails: twice as long each time, up to a day."""
+    return max(interval, min(LONGEST_WAIT, interval * 2.0 ** min(findings.failing, 16)))
+
+
+def next_look_at(
+    subscription: Subscription,
+    findings: Findings,
+    pace: Pace,
+    newest: Sequence[float],
+    soonest: float | None,
+    at_least: float,
+    now: float,
+    *,
+    more: bool,
+) -> float:
+    """When the next look is due, not before `at_least` seconds from `now`. `newest` is when the newest items
+    came, `soonest` when one of the items is to be tried again; `more`: soon, as the list goes on.
+    """
+    interval = interval_of(subscription, pace.interval, pace.min_interval, newest, now)
+    interval = min(interval, pace.min_interval) if more else interval
+    wait = interval if not findings.failing else wait_after(findings, interval)
+    at = now + max(wait * jitter(subscription.subscription_id, subscription.check_no), at_least)
+    if soonest is not None and not findings.failing:
+        at = min(at, max(soonest, now + max(min(pace.min_interval, interval), at_least)))
+    return at
+
+
+def hold_for(holds: int, retry_after: float | None) -> float:
+    """Seconds for which a host is left alone: twice as long as the last time, or as long as it asks for."""
+    if retry_after is not None:
+        return min(retry_after, LONGEST_HOLD)
+    return min(FIRST_HOLD * 2.0 ** min(holds, 10), LONGEST_HOLD)
+
+
+def after_look(before: Findings, looked: Looked, now: float) -> Findings:
+    change: dict[str, Any] = {
+        "form": looked.form,
+        "checked_at": now,
+        "succeeded_at": now,
+        "failing": 0,
+        "failing_since": None,
+        "error_code": None,
+        "hint": None,
+        **({"etag": looked.etag} if looked.etag else {}),
+        **({"modified": looked.modified} if looked.modified else {}),
+    }
+    if not looked.unchanged:
+        change |= {
+            "title": looked.title or before.title,
+            "etag": looked.etag,
+            "modified": looked.modified,
+            "digest": looked.digest,
+            "newest_first": looked.newest_first,
+            "cut": looked.truncated and not looked.newest_first,
+            "count": looked.count,
+            "seeded": True,
+        }
+        if looked.whole:
+            change["whole_at"] = now
+    return before.model_copy(update=change)
+
+
+def unread(findings: Findings) -> Findings:
+    """The next look reads all, even if the source has not changed."""
+    return findings.model_copy(update={"etag": None, "modified": None, "digest": None, "whole_at": None})
+
+
+def not_kept(subscription: Subscription, items: Sequence[Item], now: float) -> tuple[list[str], float | None]:
+    """The keys of fetched `items` that are let go, and when to look again."""
+    keep = subscription.wanted.keep
+    loose = [item for item in items if not item.pinned]
+    gone: set[str] = set()
+    again: list[float] = []
+    if keep.days is not None:
+        for item in loose:
+            ends = (item.fetched_at or item.found_at) + keep.days * DAY
+            if ends <= now:
+                gone.add(item.key)
+            else:
+                again.append(ends)
+    if keep.last is not None:
+
+        def published(item: Item) -> tuple[float, int]:
+            moment = moment_of(item.published_at)
+            return (item.found_at if moment is None else moment), item.number
+
+        by_day = sorted(items, key=published, reverse=True)
+        gone |= {item.key for item in by_day[keep.last :] if not item.pinned}
+    return sorted(gone), min(again, default=None)
