@@ -345,7 +345,10 @@ class Cancelled(_Event):
 
 
 class Retried(_Event):
-    pass
+    """`url` is the link that what the task fetches has now, `item` its place there; None: as it was."""
+
+    url: str | None = None
+    item: int | None = None
 
 
 class Repaired(_Event):
@@ -465,7 +468,11 @@ def _change(  # noqa: C901 -- one case for each event
     stage = status.stage
     match event:
         case Retried():
-            return _retried(status, wall) if stage.is_final else None
+            if not stage.is_final:
+                return None
+            moved = {} if event.url is None else _moved(status, event.url, event.item)
+            again = _retried(status.model_copy(update=moved), wall)
+            return None if again is None else moved | again
         case Repaired():
             return _repaired(status, event, wall) if stage is Stage.FAILED else None
         case Placed(library=library):
@@ -679,6 +686,14 @@ def _change_of_list(status: TaskStatus, event: _OfList, now: datetime) -> dict[s
 def _retried(status: TaskStatus, wall: datetime) -> dict[str, object] | None:
     """None for a list whose entries are all tasks: it continues when one of its entries is retried."""
     return None if status.expanded else _RETRIED | status.until_its_start(wall)
+
+
+def _moved(status: TaskStatus, url: str, item: int | None) -> dict[str, object]:
+    """How a task fetches what is at another link, or place, from now on."""
+    shown = Entry(index=1, url=url).shown_url
+    if shown == status.url:
+        return {} if item is None else {"item": item}
+    return {"url": shown, "amended": status.amended | {"url": url}, "item": item}
 
 
 def _repaired(status: TaskStatus, event: Repaired, wall: datetime) -> dict[str, object] | None:

@@ -67,8 +67,10 @@ class Wishes:
 class Look:
     """What a look at a subscription's source is to find out; times are seconds since 1970.
 
-    `known` are names of entries that are there already, as `name_of_key` makes them; `again` are entries that
-    are looked at by themselves: their key, link, place, and what was known of them. `whole`: all entries are
+    `known` are names of entries that are there already, as `name_of_key` makes them; `since_cut` those among
+    them that were found since a look was cut before it came to what was known: this one goes on behind them.
+    `again` are entries that are looked at by themselves: their key, link, place, and what was known of them.
+    `whole`: all entries are
     wanted, not only those before `IN_A_ROW` known ones. `form` is what the source was the last time; `etag`,
     `modified` and `digest` say what it had then. At most `looks` entries are looked at by themselves because
     their list says too little for the filters; `days` says that a day is needed of all.
@@ -76,6 +78,7 @@ class Look:
 
     source_key: str
     known: tuple[str, ...] = field(repr=False)
+    since_cut: tuple[str, ...] = field(repr=False)
     again: tuple[tuple[str, str, int | None, Mapping[str, Any]], ...]
     whole: bool
     form: str | None

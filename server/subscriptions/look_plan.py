@@ -61,13 +61,20 @@ class Known:
 @dataclass(slots=True)
 class Plan:
     """`items` are to be stored as they are; for those in `wanted`, which are among them, tasks are to be
-    made; `retry` are ids of failed tasks.
+    made; `retry` are items whose failed tasks are to be tried again. `abouts` is what is said now of items
+    that are known, by their keys. `all_new`: nothing was known, but not all of it can be new.
     """
 
     items: dict[str, Item] = field(default_factory=dict)
     wanted: list[Item] = field(default_factory=list)
-    retry: list[str] = field(default_factory=list)
+    retry: list[Item] = field(default_factory=list)
     aliases: dict[str, str] = field(default_factory=dict)
+    abouts: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    all_new: bool = False
+
+    def renewed(self, item: Item) -> Item:
+        """`item` as its source tells of it now."""
+        return replace(item, about=self.abouts.get(item.key, item.about))
 
 
 def keys_of(entry: Noticed, source_key: str) -> tuple[str, tuple[str, ...]]:
@@ -97,10 +104,17 @@ def decided(
         stored = (*names, *(known.aliases[name] for name in names if name in known.aliases))
         own = next((one for one in stored if one in known.items or one in plan.items), None)
         if own is not None:
-            others = [name for name in names if name != own and name not in known.items]
-            if not _is_same(known.items.get(own) or plan.items[own], entry):
-                others = [name for name in others if not is_guid(name)]
-            plan.aliases |= dict.fromkeys(others, own)
+            item = known.items.get(own) or plan.items[own]
+            is_same = _is_same(item, entry)
+            if not entry.known:
+                others = [name for name in names if name != own and name not in known.items]
+                others = [name for name in others if is_same or not is_guid(name)]
+                plan.aliases |= dict.fromkeys(others, own)
+            guids = [name for name in names if is_guid(name)]
+            if own in known.items and (is_same or all(known.aliases.get(name) == own for name in guids)):
+                _renew(plan, item, entry)
+            continue
+        if entry.known:  # it was forgotten meanwhile, and is new at the next look
             continue
         plan.aliases |= dict.fromkeys(aliases, key)
         about: dict[str, Any] = entry.model_dump(
@@ -123,6 +137,9 @@ def decided(
     for place, (item, _) in enumerate(reversed(fresh), 1):
         plan.items[item.key] = replace(item, number=known.last_number + place)
     entries = [entry for _, entry in fresh]
+    # What only a look at the whole list finds is old. After `forget` it is what is to be read again.
+    is_read_again = subscription.findings.whole_at is None
+    held = {item.key for item, entry in fresh if entry.behind and not is_read_again}
     asked = _asked_for(subscription, entries) if first else None
     if not first and subscription.findings.cut and looked.tail:
         # They were there before the subscription: the first look did not come to them.
@@ -135,11 +152,23 @@ def decided(
         judged = _judged(plan.items[item.key], entry, subscription, known, now)
         if asked is not None and place not in asked and judged.state != "fetched":
             judged = replace(judged, state="known", reason=None, not_before=None)
+        elif judged.state == "queued" and judged.task_id is None and judged.key in held:
+            judged = replace(judged, state="waiting", reason=HELD)
         elif judged.state == "queued" and judged.task_id is None:
             wanted.append(judged)
         plan.items[item.key] = judged
     _give_turns(plan, wanted, known, max_new, now, first=first)
     return plan
+
+
+def _renew(plan: Plan, item: Item, entry: Noticed) -> None:
+    """Note the link, title and place that a known entry has now: feeds sign their links anew, and what is new
+    in a list moves the others.
+    """
+    told = entry.model_dump(include={"url", "item", "title", "says"}, exclude_none=True)
+    about = {name: value for name, value in item.about.items() if name != "item"} | told
+    if any(about.get(name) != item.about.get(name) for name in ("url", "item", "title")):
+        plan.abouts[item.key] = about
 
 
 def _is_same(item: Item, entry: Noticed) -> bool:
@@ -267,7 +296,7 @@ def _give_turns(
             continue
         if item.task_id is not None:
             if len(plan.retry) < max_new:
-                plan.retry.append(item.task_id)
+                plan.retry.append(plan.renewed(item))
                 # If the retry is not saved, because of a kill or a full queue, there will be another.
                 plan.items[item.key] = replace(item, not_before=now + HOUR)
         elif item.reason == RETRY and len(plan.wanted) < most:

@@ -52,6 +52,7 @@ WITHIN = 120.0  # seconds of a look
 WHOLE_WITHIN = 900.0  # seconds of one that reads all of a list
 ENDS_BEFORE = 30.0  # seconds before its deadline at which a child stops reading
 WHOLE_EVERY = 6 * 3600.0  # seconds between two looks that read all of a list in no known order
+WHOLE_CHANNEL_EVERY = 7 * DAY  # seconds between two that read all of a list whose newest entries come first
 LOOK_AGAIN = 30.0  # seconds between two questions what is due, at most
 BLOCKED = 1.0  # seconds, while what is due cannot be looked at: its host is being looked at
 MOST_NOTICED = 100_000
@@ -166,13 +167,13 @@ class Looker:
         if settled.is_late:
             log.info("a look at %s ended too late: there was another", subscription_id)
             return
-        if noticed:
-            log.info("a look at %s found %d entries", subscription_id, len(noticed))
+        if found := sum(not entry.known for entry in noticed):
+            log.info("a look at %s found %d entries", subscription_id, found)
         for task in settled.tasks:
             self._tasks.take_on(task)
-        for task_id in settled.retry:
+        for item in settled.retry:
             with suppress(AppError):  # it is tried again an hour later
-                await self._tasks.retry(task_id)
+                await self._tasks.retry(item.task_id or "", item.about["url"], item.about.get("item"))
 
     async def hold_tasks(self, host: str, until: float) -> None:
         """Have queued tasks of subscriptions wait that would go to `host`, also for their next attempts."""
@@ -242,6 +243,7 @@ class Looker:
         return Look(
             source_key=subscription.source_key,
             known=tuple(map(name_of_key, claim.known)),
+            since_cut=tuple(map(name_of_key, claim.since_cut)),
             again=tuple(map(_again, claim.again)),
             whole=whole,
             form=findings.form,
@@ -301,13 +303,14 @@ def _again(item: Item) -> tuple[str, str, int | None, dict[str, Any]]:
 
 
 def _is_whole(claim: Claim, now: float) -> bool:
-    """Whether all of the list is to be read: the first time, and now and then where new entries may come
-    anywhere in it.
+    """Whether all of the list is to be read: the first time, and now and then: where the newest come first,
+    an old one may have become visible; elsewhere, new entries may come anywhere.
     """
     findings = claim.subscription.findings
     if not findings.seeded or findings.whole_at is None:
         return True
-    return not findings.newest_first and not 0 <= now - findings.whole_at < WHOLE_EVERY
+    every = WHOLE_CHANNEL_EVERY if findings.newest_first else WHOLE_EVERY
+    return not 0 <= now - findings.whole_at < every
 
 
 def _host(url: str) -> str:

@@ -167,12 +167,13 @@ class Subscriptions:
         except QueueFull as full:
             return {item.key: full for item in items}
         problems: dict[str, AppError] = {}
+        abouts = {item.key: item.about for item in items}
         for key, task in done.items():
             if isinstance(task, Task):
                 self._tasks.take_on(task)
                 continue
             try:
-                await self._tasks.retry(task)
+                await self._tasks.retry(task, abouts[key]["url"], abouts[key].get("item"))
             except TaskNotFound:
                 pass  # it is removed in this moment
             except AppError as error:

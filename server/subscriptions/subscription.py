@@ -320,7 +320,11 @@ class Findings(Stored):
     whole_at: NonNegativeFloat | None = Field(default=None, description="when all were read last")
     forgets: int = Field(default=0, description="how often items were forgotten, which are to be read again")
     newest_first: bool = False
-    cut: bool = Field(default=False, description="the end of the list was not reached yet")
+    cut: bool = Field(default=False, description="no look has reached the end of the list yet")
+    cut_at: NonNegativeFloat | None = Field(
+        default=None,
+        description="of the first look that was cut before it came to what was known",
+    )
     count: int | None = Field(default=None, description="of entries, as the source says")
     asked_until: NonNegativeFloat | None = Field(
         default=None, description="the source asks not to be looked at before (Retry-After, max-age)"
@@ -386,6 +390,7 @@ class Noticed(Frozen):
     """An entry as a look's child tells of it; its `id` and `extractor_key` are the extractor's.
 
     `verdict`: None if it is wanted; else the name of the filter that it does not pass, or why it has to wait.
+    `known`: it has a name that was known, and no new ones; `behind`: a quick look would not have come to it.
     `again` is the key of the waiting item that this is another look at.
     """
 
@@ -406,6 +411,8 @@ class Noticed(Frozen):
     says: Says | None = None
     verdict: str | None = Field(default=None, max_length=64, pattern="^[a-z0-9_:]+$")
     begins_at: NonNegativeFloat | None = None
+    known: bool = False
+    behind: bool = False
     again: str | None = Field(default=None, pattern=r"^[^\x00]*$")  # which PostgreSQL takes for no text
 
 
@@ -418,6 +425,7 @@ class Looked(Frozen):
     unchanged: bool = False
     whole: bool = False
     truncated: bool = False
+    unfinished: bool = Field(default=False, description="it was cut before it came to what was known")
     newest_first: bool = False
     tail: int = Field(
         default=0, ge=0, description="entries that nobody knew, behind the last one that is known"
@@ -450,23 +458,25 @@ def wish_of(manner: str, wanted: SubscriptionSettings) -> str:
 class Claim:
     """A look that this server is to do: nobody else does it before `subscription.lease_until`.
 
-    `known` are keys and aliases of the newest items; `again` those items that wait for a look of their own.
+    `known` are keys and aliases of the newest items, `since_cut` those of items that were found since
+    `Findings.cut_at`; `again` are items that wait for a look of their own.
     """
 
     subscription: Subscription
     known: Sequence[str] = ()
+    since_cut: Sequence[str] = ()
     again: Sequence[Item] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """What came of a look: tasks that are stored now, and ids of failed ones that are to be retried.
+    """What came of a look: tasks that are stored now, and items whose failed tasks are to be retried.
 
     `is_late`: another look has begun since; nothing was changed.
     """
 
     tasks: Sequence[Task] = ()
-    retry: Sequence[str] = ()
+    retry: Sequence[Item] = ()
     is_late: bool = False
 
 

@@ -121,6 +121,7 @@ _NEXT_ITEM = """
 _OTHERS = f"""
     SELECT {_ITEM} FROM items WHERE manner = ? AND subscription_id <> ? AND state IN ('queued', 'fetched')
     AND task_id IS NOT NULL AND key IN ({{keys}})"""  # noqa: S608
+_KEYS_SINCE = "SELECT key FROM items WHERE subscription_id = ? AND found_at >= ?"
 _NEWEST_KEYS = "SELECT key FROM items WHERE subscription_id = ? ORDER BY number DESC LIMIT ?"
 _ALIASES = "SELECT alias, key FROM aliases WHERE key IN ({keys})"
 _COUNT_ALIASES = "SELECT key, count(*) FROM aliases WHERE key IN ({keys}) GROUP BY key"
@@ -132,6 +133,7 @@ _PUT = f"""
         published_at = excluded.published_at, task_id = excluded.task_id, manner = excluded.manner,
         not_before = excluded.not_before, tries = excluded.tries, pinned = excluded.pinned,
         fetched_at = excluded.fetched_at"""  # noqa: S608
+_ABOUT = "UPDATE items SET about = ? WHERE subscription_id = ? AND key = ?"
 _CLAIMABLE = """
     SELECT s.subscription_id, s.host FROM subscriptions s LEFT JOIN source_hosts h ON h.host = s.host
     WHERE (s.next_check_at <= ? OR s.next_check_at > ?) AND s.next_check_at IS NOT NULL
@@ -434,13 +436,19 @@ class SubscriptionRows:
                 newest = await tables.fetch(_NEWEST_KEYS, (subscription_id, MOST_KNOWN // 2))
                 keys = [key for (key,) in newest]
                 aliases = [alias for alias, _ in await fetch_in(tables, _ALIASES, keys)]
+                since_cut: list[str] = []
+                if (cut_at := subscription.findings.cut_at) is not None:
+                    rows = await tables.fetch(_KEYS_SINCE, (subscription_id, cut_at))
+                    since_cut = [key for (key,) in rows]
+                    since_cut += [alias for alias, _ in await fetch_in(tables, _ALIASES, since_cut)]
                 due = await tables.fetch(_DUE_ITEMS, (subscription_id, now, MOST_DUE))
                 again = [
                     item
                     for item in starmap(_item, due)
                     if item.task_id is None and item.reason not in ("retry", "backlog")
                 ]
-                claims.append(Claim(subscription, [*keys, *aliases][:MOST_KNOWN], again[:MOST_AGAIN]))
+                known = [*keys, *aliases][:MOST_KNOWN]
+                claims.append(Claim(subscription, known, since_cut, again[:MOST_AGAIN]))
             return claims
 
         return await self._transactions.write(work) if most > 0 else []
@@ -469,7 +477,8 @@ class SubscriptionRows:
             findings = after_look(subscription.findings, looked, now)
             if findings.forgets != claim.subscription.findings.forgets:
                 findings = unread(findings)
-            more = findings.cut and any(key not in known.items for key in plan.items)
+            is_cut = findings.cut or findings.cut_at is not None
+            more = is_cut and any(key not in known.items for key in plan.items)
             await _put_off(tables, subscription, findings, pace, now, looked.max_age or 0.0, more=more)
             await insert(tables, _PACE, [(_host(subscription.url), now + pace.pause, 0.0, 0)])
             return Settled(list(tasks.values()), plan.retry)
@@ -717,12 +726,16 @@ async def _still_ours(tables: Statements, claim: Claim) -> Subscription | None:
 async def _known(tables: Tables, subscription: Subscription, noticed: Sequence[Noticed], now: float) -> Known:
     mine = subscription.subscription_id
     names: dict[str, None] = {}
+    new: dict[str, None] = {}
     for entry in noticed:
         key, aliases = keys_of(entry, subscription.source_key)
         names |= dict.fromkeys((key, *aliases))
+        if not entry.known:
+            new |= dict.fromkeys((key, *aliases))
     stands_for = await resolved(tables, names)
     again = [entry.again for entry in noticed if entry.again is not None]
     keys = [*names, *stands_for.values()]
+    new_keys = [*new, *(stands_for[name] for name in new if name in stands_for)]
     led_here = await fetch_in(tables, _ALIASES, names)
     wanted = [*keys, *again, *(alias for alias, _ in led_here)]
     items = {row[1]: _item(*row) for row in await fetch_in(tables, _ITEMS, wanted, mine)}
@@ -730,13 +743,14 @@ async def _known(tables: Tables, subscription: Subscription, noticed: Sequence[N
     for alias, key in led_here:
         if alias in items and key not in items:
             stands_for.setdefault(key, alias)
-    others = {row[1]: _item(*row) for row in await fetch_in(tables, _OTHERS, keys, subscription.manner, mine)}
+    rows = await fetch_in(tables, _OTHERS, new_keys, subscription.manner, mine)
+    others = {row[1]: _item(*row) for row in rows}
     [(last,)] = await tables.fetch(_LAST_NUMBER, (mine,))
     first = await tables.fetch(_BEGAN_AT, (mine,)) if again else []
     return Known(
         items=items,
         aliases=stands_for,
-        media=await look_up(tables, keys),
+        media=await look_up(tables, new_keys),
         others=others,
         backlog=[_item(*row) for row in await tables.fetch(_WAITING, (mine, MOST_DUE))],
         due=[_item(*row) for row in await tables.fetch(_DUE_ITEMS, (mine, now, MOST_DUE))],
@@ -762,7 +776,8 @@ async def _carry_out(tables: Tables, subscription: Subscription, plan: Plan, now
             shared = {"task_id": other.task_id, "manner": other.manner, "fetched_at": other.fetched_at}
             items[item.key] = replace(item, state=other.state, **shared)  # type: ignore[arg-type]
     wanted = [item for item in plan.wanted if item.key not in others]
-    new = [task_of(subscription, item, moment) for item in reversed(wanted)]  # the oldest first
+    # The oldest first.
+    new = [task_of(subscription, plan.renewed(item), moment) for item in reversed(wanted)]
     hosts = {task.status.host for task in new}
     held = {host: until for host, _, until, _ in await fetch_in(tables, _HOSTS, hosts) if until > now}
     for at, task in enumerate(new):
@@ -775,6 +790,9 @@ async def _carry_out(tables: Tables, subscription: Subscription, plan: Plan, now
     for item, task in zip(wanted, tasks, strict=True):
         items[item.key] = replace(item, task_id=task.status.task_id, manner=subscription.manner)
     await insert(tables, _PUT, [_item_row(item) for item in items.values()])
+    for key, about in plan.abouts.items():
+        told = json.dumps(about, ensure_ascii=False)
+        await tables.run(_ABOUT, (told, subscription.subscription_id, key))
     if library := subscription.wanted.library:  # of what is there already
         there = [item for item in items.values() if item.state == "fetched" and item.task_id]
         mine = subscription.subscription_id

@@ -169,13 +169,17 @@ def after_look(before: Findings, looked: Looked, now: float) -> Findings:
         **({"modified": looked.modified} if looked.modified else {}),
     }
     if not looked.unchanged:
+        seeds = not before.seeded or before.cut
+        # A channel that is longer than a first look reads is not read on: what is old there is at its end.
+        is_cut = looked.unfinished if looked.newest_first else looked.truncated
         change |= {
             "title": looked.title or before.title,
             "etag": looked.etag,
             "modified": looked.modified,
             "digest": looked.digest,
             "newest_first": looked.newest_first,
-            "cut": looked.truncated and not looked.newest_first,
+            "cut": seeds and looked.truncated and not looked.newest_first,
+            "cut_at": (before.cut_at or now) if is_cut and not seeds else None,
             "count": looked.count,
             "seeded": True,
         }

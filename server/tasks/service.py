@@ -333,8 +333,10 @@ class Tasks:
             pause = min(2 * pause, LAST_LOOK)
         return status
 
-    async def retry(self, task_id: str) -> TaskStatus:
+    async def retry(self, task_id: str, url: str | None = None, item: int | None = None) -> TaskStatus:
         """Begin the task anew. Of a list that was read to its end, only entries can begin anew.
+
+        `url`: the link that what it fetches has now, `item` its place there.
 
         Raises `WrongStage`, also for such a list if it has failed and no entry is left that did.
         """
@@ -345,7 +347,7 @@ class Tasks:
             if task.status.is_list:
                 after = await self._act(task, "retry")
             else:
-                after = await self._record(task, Retried())
+                after = await self._record(task, Retried(url=url, item=item))
             if after.stage in (Stage.FAILED, Stage.CANCELLED):
                 raise WrongStage(after.stage)
             return after

@@ -2,7 +2,7 @@
 
 A feed is asked whether it has changed, and read by feedparser, since yt-dlp reads no Atom. Any other list is
 read by yt-dlp, page by page: the look ends behind `IN_A_ROW` known entries, since one that is pinned on top
-must not end it.
+must not end it, or at a limit (`max_playlist`, its time), and nowhere between.
 
 Decisions: docs/decisions/library.md
 """
@@ -39,9 +39,6 @@ from server.core.media_keys import is_guid, keys_of_entry
 
 IN_A_ROW: Final = 15
 """Known entries, one after the other, behind which a list that goes on is not read."""
-
-DEPTH: Final = 60
-"""Entries of one list that are looked at, where not all are wanted."""
 
 MOST_OF_FEED: Final = 16 * 1024 * 1024  # bytes
 PATTERNS_WITHIN: Final = 5.0  # seconds for all titles of a look
@@ -85,6 +82,8 @@ class Looking:
         self._trail = trail
         self._lists = Expansion(job, engine, channel, log)
         self._known = frozenset(job.look.known)
+        self._since_cut = frozenset(job.look.since_cut)
+        self._met: frozenset[str] = frozenset()
         self._began = time.monotonic()
         self._patterns_until = 0.0
         self._looks = job.look.looks
@@ -96,7 +95,7 @@ class Looking:
         ]
 
     def run(self) -> dict[str, Any]:
-        """Tell of entries that nobody knows, in the list's order, then of those to be seen `again`."""
+        """Tell of the entries in the list's order, then of those to be seen `again`."""
         self._engine.on_request = self._log.alive
         told = self._of_feed() if self._look.form != "list" else None
         if told is None:
@@ -137,7 +136,7 @@ class Looking:
         if not entries:
             raise JobFailed("empty_list", "the feed has no entry with a link")
         for entry in entries[: self._job.max_playlist]:
-            self._notice(entry)
+            self._notice(entry, self._names_of(entry))
         truncated = len(entries) > self._job.max_playlist
         return told | video_info.known(
             title=title, whole=True, newest_first=True, count=len(entries), truncated=truncated
@@ -152,6 +151,7 @@ class Looking:
             _CHANNEL.search(found.get("webpage_url") or url)
         )
         self._counted, self._cut, self._ended, self._tail = 0, False, True, 0
+        self._unfinished = False
         self._left = self._job.max_playlist
         self._is_channel = is_channel
         with self._engine.reading():
@@ -161,8 +161,10 @@ class Looking:
         return video_info.known(
             form="list",
             title=video_info.text(found.get("title")),
-            whole=self._ended and not self._cut,
+            # A channel is never read beyond `max_playlist`: what is old there is at its end.
+            whole=self._ended and (is_channel or not self._cut),
             truncated=self._cut,
+            unfinished=self._unfinished,
             newest_first=is_channel,
             tail=self._tail,
             count=video_info.number(found.get("playlist_count")),
@@ -170,7 +172,7 @@ class Looking:
 
     def _read(self, playlist: Info, url: str | None, depth: int) -> None:
         """Notice entries of `playlist`, as far as it is read; each list in it is read like one by itself."""
-        in_a_row = seen = 0
+        in_a_row, is_met, is_behind = 0, False, False
         is_read = isinstance(playlist.get("entries"), list)  # without a request for more of it
         for place, said in self._lists.wanted(playlist, None):
             inner = self._lists.list_in(said) if depth else None
@@ -181,16 +183,21 @@ class Looking:
             if entry is None:
                 continue
             self._counted += 1
-            seen += 1
             if self._left <= 0 or time.monotonic() - self._began > self._look.within:
                 self._cut = True
+                self._unfinished |= not is_met
                 return
-            is_new = self._notice(entry)
-            in_a_row = in_a_row + 1 if not is_new else 0
+            names = self._names_of(entry)
+            # Found by an earlier look that was cut: what is new begins behind it.
+            is_passed = not self._since_cut.isdisjoint(names)
+            is_new = self._notice(entry, names, is_behind=is_behind)
+            in_a_row = 0 if is_new else in_a_row + (not is_passed)
             self._tail = self._tail + 1 if is_new else 0
             # Of a list in no known order that is longer, a later look reads what is behind the known ones.
-            self._left -= is_new or self._is_channel
-            if not self._look.whole and not is_read and (in_a_row >= IN_A_ROW or seen >= DEPTH):
+            self._left -= is_new or (self._is_channel and self._look.whole)
+            is_met |= in_a_row >= IN_A_ROW
+            is_behind |= is_passed or (is_met and self._is_channel)
+            if is_met and not self._look.whole and not is_read:
                 self._ended = False
                 return
 
@@ -209,8 +216,8 @@ class Looking:
             entry["says"] = video_info.says(said)
         return video_info.known(**entry)
 
-    def _notice(self, entry: Entry) -> bool:
-        """Tell of `entry` unless it is known; return whether it is not."""
+    def _names_of(self, entry: Entry) -> dict[str, str]:
+        """The keys of an entry, by the short names under which it may be known."""
         key, aliases = keys_of_entry(
             entry.get("extractor_key"),
             entry.get("id"),
@@ -219,17 +226,26 @@ class Looking:
             entry.get("guid"),
             self._look.source_key,
         )
-        names = frozenset(map(name_of_key, (key, *aliases)))
+        return {name_of_key(each): each for each in (key, *aliases)}
+
+    def _notice(self, entry: Entry, names: Mapping[str, str], *, is_behind: bool = False) -> bool:
+        """Tell of `entry`, once; return whether nobody knew it. `is_behind`: a quick look would not have come
+        to it.
+        """
+        is_told = not self._met.isdisjoint(names)
+        self._met |= names.keys()
         if not self._known.isdisjoint(names):
             # Its new names are told: it may keep those alone from now on. Links with a ticket are always new.
-            lasting = {name_of_key(each) for each in (key, *aliases) if "?" not in each or is_guid(each)}
+            lasting = {name for name, each in names.items() if "?" not in each or is_guid(each)}
             if not lasting <= self._known:
-                self._known |= names
+                self._known |= names.keys()
                 self._tell(entry | _without_hints(entry, self._verdict(entry)))
+            elif not is_told:  # it may have another link, title or place now
+                self._tell(entry | _without_hints(entry, None) | {"known": True})
             return False
-        self._known |= names  # the same entry twice is told once
+        self._known |= names.keys()
         entry |= self._judged(entry)
-        self._tell(entry)
+        self._tell(entry | ({"behind": True} if is_behind else {}))
         return True
 
     def _judged(self, entry: Entry) -> Entry:

@@ -1,0 +1,125 @@
+"""What a check reads of a list that changes, and what it finds, with the whole service and real children."""
+
+import json
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from tests.end_to_end.test_subscriptions import QUICK, films, items, looked, subscribe, until
+from tests.service import Service, Told
+from tests.site import Site
+from tests.site.followed import Followed
+
+CHANNEL = {"extractor_key": "YoutubeTab", "webpage_url": "https://www.youtube.com/@followed/videos"}
+WEEK = 7 * 86_400.0
+
+
+def pages(site: Site, name: str) -> list[str]:
+    """The pages of the list that were asked for since this was called last."""
+    asked = [seen.query["page"] for seen in site.seen(f"/told/followed-{name}") if "page" in seen.query]
+    site.requests.clear()
+    return asked
+
+
+def with_findings(service: Service, change: Callable[[dict[str, Any]], None]) -> None:
+    """Change what the one subscription has found out, as if time had passed."""
+    with closing(sqlite3.connect(service.data / "clipwire.db", timeout=20)) as database, database:
+        [(text,)] = database.execute("SELECT findings FROM subscriptions")
+        findings = json.loads(text)
+        change(findings)
+        database.execute("UPDATE subscriptions SET findings = ?", (json.dumps(findings),))
+
+
+def a_week_ago(findings: dict[str, Any]) -> None:
+    findings["whole_at"] -= WEEK + 60
+
+
+async def counted(service: Service, mine: str, **wanted: str) -> dict[str, int]:
+    """How many items there are for each reason."""
+    found: dict[str, int] = {}
+    for each in await items(service, mine, limit="200", **wanted):
+        reason = each.get("reason", each["state"])
+        found[reason] = found.get(reason, 0) + 1
+    return found
+
+
+async def test_of_a_hundred_new_ones_at_once_none_is_lost(tmp_path: Path, site: Site) -> None:
+    site.followed["burst"] = followed = Followed(films(*range(200, 0, -1)), key=None, told=CHANNEL)
+    async with Told(tmp_path / "service", **QUICK) as service:
+        mine = (await subscribe(service, site.url("/told/followed-burst")))["subscription_id"]
+        await until(service, mine, lambda one: one["items"] == {"known": 200})
+        followed.films[:0] = films(*range(300, 200, -1))
+        pages(site, "burst")
+        await looked(service, mine, known=200, waiting=97, fetched=3)
+        assert pages(site, "burst") == ["0", "1", "2", "3"], "up to 15 known ones, and no further"
+        assert await counted(service, mine, state="waiting") == {"held": 97}
+
+
+async def test_a_check_that_is_cut_goes_on_behind_what_it_found(tmp_path: Path, site: Site) -> None:
+    site.followed["cut"] = followed = Followed(films(*range(60, 0, -1)), key=None, told=CHANNEL)
+    async with Told(tmp_path / "service", **QUICK, CLIPWIRE_DOWNLOADS__MAX_PLAYLIST="70") as service:
+        mine = (await subscribe(service, site.url("/told/followed-cut")))["subscription_id"]
+        await until(service, mine, lambda one: one["items"] == {"known": 60})
+        followed.films[:0] = films(*range(220, 60, -1))
+        # Two more checks follow by themselves; one that is new on top meanwhile is fetched.
+        await looked(service, mine)
+        await until(service, mine, lambda one: one["items"] == {"known": 60, "waiting": 157, "fetched": 3})
+        followed.films[:0] = films(221)
+        await looked(service, mine, known=60, waiting=157, fetched=4)
+        pages(site, "cut")
+        await looked(service, mine, known=60, waiting=157, fetched=4)
+        assert pages(site, "cut") == ["0"], "as quick as ever afterwards"
+
+
+async def test_a_list_in_no_known_order_that_grows_by_more_than_a_check_reads_is_known_to_its_end(
+    tmp_path: Path, site: Site
+) -> None:
+    site.followed["grows"] = followed = Followed(films(*range(1, 31)), key=None)
+    async with Told(tmp_path / "service", **QUICK, CLIPWIRE_DOWNLOADS__MAX_PLAYLIST="70") as service:
+        mine = (await subscribe(service, site.url("/told/followed-grows")))["subscription_id"]
+        await until(service, mine, lambda one: one["items"] == {"known": 30})
+        followed.films += films(*range(31, 181))
+        with_findings(service, lambda findings: findings.update(whole_at=findings["whole_at"] - WEEK))
+        await looked(service, mine)
+        await until(service, mine, lambda one: one["items"] == {"known": 30, "waiting": 147, "fetched": 3})
+        followed.films[:0] = films(*range(400, 250, -1))
+        await looked(service, mine)
+        await until(service, mine, lambda one: one["items"] == {"known": 30, "waiting": 294, "fetched": 6})
+
+
+async def test_an_old_entry_that_becomes_visible_is_found_within_a_week_and_held(
+    tmp_path: Path, site: Site
+) -> None:
+    old = films(*range(120, 0, -1))
+    hidden = old.pop(50)
+    site.followed["hidden"] = followed = Followed(old, key=None, told=CHANNEL)
+    async with Told(tmp_path / "service", **QUICK) as service:
+        mine = (await subscribe(service, site.url("/told/followed-hidden")))["subscription_id"]
+        await until(service, mine, lambda one: one["items"] == {"known": 119})
+        followed.films.insert(50, hidden)
+        followed.films[:0] = films(121)
+        pages(site, "hidden")
+        await looked(service, mine, known=119, fetched=1)
+        assert pages(site, "hidden") == ["0"]
+        with_findings(service, a_week_ago)
+        followed.films[:0] = films(122)
+        await looked(service, mine, known=119, fetched=2, waiting=1)
+        assert pages(site, "hidden") == ["0", "1", "2", "3", "4", "5"]
+        [found] = await items(service, mine, state="waiting")
+        assert (found["title"], found["reason"]) == (hidden.title, "held")
+        await looked(service, mine)
+        assert pages(site, "hidden") == ["0"], "once a week"
+
+
+async def test_a_channel_that_is_longer_than_a_check_reads_is_read_whole_no_more_often(
+    tmp_path: Path, site: Site
+) -> None:
+    site.followed["deep"] = Followed(films(*range(200, 0, -1)), key=None, told=CHANNEL)
+    async with Told(tmp_path / "service", **QUICK, CLIPWIRE_DOWNLOADS__MAX_PLAYLIST="70") as service:
+        mine = (await subscribe(service, site.url("/told/followed-deep")))["subscription_id"]
+        await until(service, mine, lambda one: one["items"] == {"known": 70})
+        pages(site, "deep")
+        await looked(service, mine, known=70)
+        assert pages(site, "deep") == ["0"]
