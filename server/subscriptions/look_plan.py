@@ -31,7 +31,7 @@ from server.subscriptions.subscription import (
     is_known_media,
     moment_of,
 )
-from server.subscriptions.subscription_rules import delay_of
+from server.subscriptions.subscription_rules import age_of, delay_of
 
 _WAITS = frozenset((NOT_LIVE_YET, MEMBERS_ONLY, TOO_YOUNG, UNCLEAR))
 MOST_WAIT = 30 * 86_400.0  # seconds until an entry that is to begin is looked at again
@@ -222,7 +222,8 @@ def _judged(item: Item, entry: Noticed, subscription: Subscription, known: Known
 def _waits_or_skipped(item: Item, verdict: str, entry: Noticed, now: float) -> Item:
     if verdict not in _WAITS:
         return replace(item, state="skipped", reason=verdict, not_before=None)
-    _, delay = delay_of({NOT_LIVE_YET: "not_live", MEMBERS_ONLY: "members_only"}.get(verdict, ""), item.tries)
+    code = {NOT_LIVE_YET: "not_live", MEMBERS_ONLY: "members_only"}.get(verdict, "")
+    _, delay = delay_of(code, item.tries, age_of(item.published_at, item.found_at, now))
     if verdict in (NOT_LIVE_YET, MEMBERS_ONLY) and delay is None:
         return replace(item, state="failed", reason=verdict, not_before=None)
     at = now + (delay or 0.0)
@@ -256,7 +257,8 @@ def _again(plan: Plan, entry: Noticed, subscription: Subscription, known: Known,
             item = replace(item, state="skipped", reason=UNCLEAR, not_before=None)
         plan.items[item.key] = item
     elif entry.verdict.startswith("code:"):
-        reason, delay = delay_of(entry.verdict.removeprefix("code:"), item.tries)
+        age = age_of(item.published_at, item.found_at, now)
+        reason, delay = delay_of(entry.verdict.removeprefix("code:"), item.tries, age)
         if delay is None:
             plan.items[item.key] = replace(item, state="failed", reason=reason, not_before=None)
         else:

@@ -189,7 +189,8 @@ _HOSTS = "SELECT host, next_look_at, held_until, holds FROM source_hosts WHERE h
 _FORGET_HOST = """
     DELETE FROM source_hosts WHERE host = ? AND held_until = 0
         AND NOT EXISTS (SELECT 1 FROM subscriptions WHERE subscriptions.host = source_hosts.host)"""
-_OF_TASK = "SELECT subscription_id, key, tries, pinned FROM items WHERE task_id = ?"
+_OF_TASK = """
+    SELECT subscription_id, key, tries, published_at, found_at FROM items WHERE task_id = ?"""
 _MOVE = """
     UPDATE items SET state = ?, reason = ?, not_before = ?, tries = ?, fetched_at = coalesce(?, fetched_at)
     WHERE subscription_id = ? AND key = ?"""
@@ -230,8 +231,9 @@ async def follow_tasks(tables: Statements, ended: Sequence[Ended], now: datetime
     """
     places = False
     for status in (one.status for one in ended if one.status.subscription_id):
-        for subscription_id, key, tries, _ in await tables.fetch(_OF_TASK, (status.task_id,)):
-            after = item_after(status, tries)
+        rows = await tables.fetch(_OF_TASK, (status.task_id,))
+        for subscription_id, key, tries, published_at, found_at in rows:
+            after = item_after(status, tries, published_at, found_at)
             moved = (after.state, after.reason, after.not_before, after.tries, after.fetched_at)
             await tables.run(_MOVE, (*moved, subscription_id, key))
             if after.not_before is not None:

@@ -34,6 +34,9 @@ from server.subscriptions.subscription import (
 
 _PASSING_DELAYS = (HOUR, 6 * HOUR, DAY, 3 * DAY)
 _REFUSED_DELAYS = (DAY, 7 * DAY, 30 * DAY)
+_TOO_EARLY = frozenset(("http_403", "http_404"))
+"""Codes that pass while an entry is `YOUNG`: feeds name a file before all of their servers have it."""
+YOUNG = 7 * DAY
 _LIVE_DELAYS = (HOUR,) * 48
 AUTO_LEAST, AUTO_MOST = 15 * 60.0, 86_400.0  # seconds between two looks that go by the source's rate
 AUTO_PART = 0.25  # of the mean time between two of them
@@ -43,17 +46,18 @@ FIRST_HOLD, LONGEST_HOLD = 3600.0, 12 * 3600.0  # seconds, doubled each time
 AUTO_OF = 10  # newest entries
 
 
-def delay_of(code: str, tries: int) -> tuple[str, float | None]:
+def delay_of(code: str, tries: int, age: float) -> tuple[str, float | None]:
     """Why an item waits whose task failed with `code` after so many `tries`, and how long, in seconds; None
-    if it is not tried again.
+    if it is not tried again. `age` is that of its entry, in seconds.
     """
     status = int(code[5:]) if re.fullmatch(r"http_[0-9]{3}", code) else 0
+    is_too_early = code in _TOO_EARLY and age < YOUNG
     delays: tuple[float, ...]
     if code in NOT_LIVE:
         reason, delays = NOT_LIVE_YET, _LIVE_DELAYS
     elif code in REFUSED:
         reason, delays = (MEMBERS_ONLY if code == "members_only" else RETRY), _REFUSED_DELAYS
-    elif code in PASSING or status in PASSING_STATUSES or code in ("dns_error", "incomplete"):
+    elif is_too_early or code in PASSING or status in PASSING_STATUSES or code in ("dns_error", "incomplete"):
         reason, delays = RETRY, _PASSING_DELAYS
     else:
         return code, None
@@ -69,7 +73,13 @@ class ItemChange:
     fetched_at: float | None = None
 
 
-def item_after(status: TaskStatus, tries: int) -> ItemChange:
+def age_of(published_at: str | None, found_at: float, now: float) -> float:
+    """Seconds since an entry was published; if nobody says when, since it was found."""
+    moment = moment_of(published_at)
+    return now - (found_at if moment is None else moment)
+
+
+def item_after(status: TaskStatus, tries: int, published_at: str | None, found_at: float) -> ItemChange:
     """What becomes of an item when its task has ended, or waits again."""
     ended = (status.completed_at or status.created_at).timestamp()
     match status.stage:
@@ -78,7 +88,8 @@ def item_after(status: TaskStatus, tries: int) -> ItemChange:
         case Stage.CANCELLED:
             return ItemChange("failed", "cancelled")
         case Stage.FAILED:
-            reason, delay = delay_of(status.error_code or "internal", tries)
+            age = age_of(published_at, found_at, ended)
+            reason, delay = delay_of(status.error_code or "internal", tries, age)
             if delay is None:
                 return ItemChange("failed", reason, tries=tries)
             return ItemChange("waiting", reason, ended + delay, tries + 1)

@@ -2,18 +2,27 @@
 
 import json
 import sqlite3
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from tests.end_to_end.test_subscriptions import QUICK, films, items, looked, subscribe, until
-from tests.service import Service, Told
+import pytest
+
+from tests.end_to_end.test_subscriptions import QUICK, films, items, looked, subscribe, unsubscribe_all, until
+from tests.service import Service, Services, Told
 from tests.site import Site
 from tests.site.followed import Followed
 
 CHANNEL = {"extractor_key": "YoutubeTab", "webpage_url": "https://www.youtube.com/@followed/videos"}
 WEEK = 7 * 86_400.0
+
+
+@pytest.fixture
+async def service(services: Services) -> AsyncIterator[Service]:
+    async with services.lend(**QUICK) as service:
+        yield service
+        await unsubscribe_all(service)
 
 
 def pages(site: Site, name: str) -> list[str]:
@@ -40,7 +49,7 @@ async def counted(service: Service, mine: str, **wanted: str) -> dict[str, int]:
     """How many items there are for each reason."""
     found: dict[str, int] = {}
     for each in await items(service, mine, limit="200", **wanted):
-        reason = each.get("reason", each["state"])
+        reason = str(each.get("reason", each["state"]))
         found[reason] = found.get(reason, 0) + 1
     return found
 
@@ -123,3 +132,23 @@ async def test_a_channel_that_is_longer_than_a_check_reads_is_read_whole_no_more
         pages(site, "deep")
         await looked(service, mine, known=70)
         assert pages(site, "deep") == ["0"]
+
+
+async def test_a_feed_that_signs_its_links_anew_is_asked_for_the_newest(service: Service, site: Site) -> None:
+    site.followed["signs"] = followed = Followed(films(1))
+    mine = (await subscribe(service, site.url("/followed/signs.rss")))["subscription_id"]
+    await until(service, mine, lambda one: one["items"] == {"known": 1})
+    followed.films[:0] = films(2)
+    followed.films[0].link += "&ticket=expired"
+    await looked(service, mine, known=1, failed=1)
+    followed.films[0].link = "/video.mp4?times=2&ranges=no"
+    await looked(service, mine, known=1, failed=1)
+    [failed] = await items(service, mine, state="failed")
+    assert (failed["reason"], failed["url"]) == ("http_403", site.url(followed.films[0].link))
+    body = {"action": "fetch", "keys": [failed["key"]]}
+    async with service.client.post(f"/api/subscriptions/{mine}/items/actions", json=body) as answer:
+        assert [each["status"] for each in (await answer.json())["results"]] == [200]
+    await until(service, mine, lambda one: one["items"] == {"known": 1, "fetched": 1})
+    [fetched] = await items(service, mine, state="fetched")
+    assert fetched["task_id"] == failed["task_id"], "it is the same download"
+    assert (await service.status(fetched["task_id"]))["url"] == fetched["url"]

@@ -724,6 +724,60 @@ async def test_a_failure_is_tried_again_if_that_may_help(
     assert [item.task_id for item in settled.retry] == [task.status.task_id]
 
 
+@pytest.mark.parametrize("code", ["http_403", "http_404"])
+@pytest.mark.parametrize(
+    ("days", "state"), [(6, "waiting retry"), (8, "failed {code}"), (None, "waiting retry")]
+)
+async def test_what_is_not_there_yet_is_tried_again_while_its_entry_is_young(
+    store: AnyStore, code: str, days: int | None, state: str
+) -> None:
+    """The age of one without a date counts from when it was found."""
+    mine = await subscribed(store, backlog="all")
+    published = None if days is None else (utc_now() - timedelta(days=days)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    now = utc_now().timestamp()
+    noticed = entries(1, published_at=published)
+    claim = await claimed(store)
+    [task] = (await rooms(store).subscriptions.settle(claim, noticed, WHOLE, PACE, now)).tasks
+    await ended(store, task, code=code)
+    assert await states(store, mine) == {"site 1": state.format(code=code)}
+
+
+@pytest.mark.parametrize(
+    ("item", "verdict"), [(None, "waiting retry"), (None, "waiting held"), (2, "waiting held")]
+)
+async def test_what_a_feed_signs_anew_is_asked_for_at_its_newest_link(
+    store: AnyStore, item: int | None, verdict: str
+) -> None:
+    mine = await subscribed(store)
+    first = [
+        Noticed(url=f"https://a.test/{n}?signed=1", guid=f"g{n}", title=f"Film {n}", item=item and n)
+        for n in range(1, 6)
+    ]
+    await looked(store, first[:1])
+    tasks = (await looked(store, first[1:], NOW + 2 * HOUR)).tasks
+    if verdict == "waiting retry":
+        await ended(store, tasks[0], code="http_503")
+    again = [
+        each.model_copy(update={"url": each.url[:-1] + "2", "title": "New", "item": item and item + 7})
+        for each in first
+    ]
+    late = utc_now().timestamp() + 2 * DAY
+    known = [each.model_copy(update={"known": True}) for each in again]
+    settled = await looked(store, known, late)
+    found, _ = await rooms(store).subscriptions.items(mine.subscription_id, None, None, 10)
+    assert {(one.about["url"][-1], one.about["title"], one.about.get("item")) for one in found} == {
+        ("2", "New", item and item + 7)
+    }
+    if verdict == "waiting retry":
+        [retried] = settled.retry
+        assert retried.about["url"].endswith("signed=2")
+        return
+    [held] = [one for one in found if one.reason == "held"]
+    done = await rooms(store).subscriptions.fetch([held], late)
+    [task] = [task for task in done.values() if isinstance(task, Task)]
+    assert (task.status.url, task.status.item) == (held.about["url"], item and item + 7)
+
+
 async def test_tries_come_to_an_end(store: AnyStore) -> None:
     mine = await subscribed(store, backlog="all")
     [task] = (await looked(store, entries(1))).tasks
