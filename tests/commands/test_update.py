@@ -227,7 +227,7 @@ async def test_a_release_that_was_given_up_is_taken_again_only_by_wish(
     assert releases.chosen() is None
     ran = await update(tmp_path, index)
     assert ran.status == 1
-    assert "was given up after three tasks in a row had ended by a fault" in ran.err
+    assert "was given up after three crashes in a row" in ran.err
     again = await update(tmp_path, index, "--again")
     assert again.status == 0
     assert (releases.chosen(), releases.read().refused) == (NEWER, {})
