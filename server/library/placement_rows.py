@@ -101,6 +101,10 @@ _UNTOLD = "SELECT 1 FROM deliveries WHERE task_id = ? AND next_at IS NOT NULL LI
 _OF_ITEMS = """
     SELECT s.key, p.kind, p.path FROM file_sets s JOIN placed p ON p.set_id = coalesce(s.shares, s.set_id)
     WHERE s.state <> 'leaving' AND p.state = 'placed' AND s.holder = ? AND s.key IN ({keys})"""
+_PLACED_KEYS = """
+    SELECT DISTINCT s.key FROM file_sets s JOIN placed p ON p.set_id = coalesce(s.shares, s.set_id)
+    WHERE s.state <> 'leaving' AND p.state = 'placed' AND p.kind IN ('video', 'audio')
+        AND s.key IN ({keys})"""
 _OF_SETS = "SELECT kind, path FROM placed WHERE state = 'placed' AND set_id IN ({keys})"
 _PLACED_PAGE = f"""
     SELECT {_SET} FROM file_sets WHERE set_id > ? AND state IN ('placed', 'telling') AND shares IS NULL
@@ -181,6 +185,11 @@ async def made_by_looks(tables: Statements, task_ids: Sequence[str]) -> list[str
     rows = await fetch_in(tables, "SELECT number, status FROM tasks WHERE task_id IN ({keys})", task_ids)
     made = {status.task_id for status in readable(read_status, rows) if status.subscription_id}
     return [task_id for task_id in task_ids if task_id in made]
+
+
+async def with_films(tables: Statements, keys: Iterable[str]) -> set[str]:
+    """Those of `keys` of whose videos any holder has placed a film, as far as is known."""
+    return {key for (key,) in await fetch_in(tables, _PLACED_KEYS, keys)}
 
 
 class PlacementRows:
@@ -545,6 +554,16 @@ class PlacementRows:
         for key, kind, path in await self._transactions.read(work):
             found.setdefault(key, []).append((kind, path))
         return {key: _films_first(files) for key, files in found.items()}
+
+    async def films_of_items(self, subscription_id: str, keys: Sequence[str]) -> dict[str, list[str]]:
+        async def work(tables: Statements) -> list[Row]:
+            return await fetch_in(tables, _OF_ITEMS, keys, subscription_id)
+
+        found: dict[str, list[str]] = {}
+        for key, kind, path in await self._transactions.read(work):
+            if kind in FILMS:
+                found.setdefault(key, []).append(path)
+        return found
 
 
 def _films_first(files: Iterable[Row]) -> list[str]:

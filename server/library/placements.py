@@ -416,6 +416,10 @@ class PlacementStore(Protocol):
         """Those of `keys` that items have which are `known`, `waiting` or `failed`: they are fetched now."""
         ...
 
+    async def films_of_items(self, subscription_id: str, keys: Sequence[str]) -> dict[str, list[str]]:
+        """The paths of the films and the sound alone that items have placed."""
+        ...
+
     async def paths_of_items(self, subscription_id: str, keys: Sequence[str]) -> dict[str, list[str]]:
         """The paths of what items have placed, films first."""
         ...

@@ -6,12 +6,12 @@ between two steps neither loses an entry nor makes two tasks of it.
 Decisions: docs/decisions/library.md
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from server.core.media_keys import is_guid, keys_of_entry
-from server.memory.remembering import Fetched
+from server.memory.remembering import IMPORTED, Fetched
 from server.subscriptions.subscription import (
     BACKLOG,
     HELD,
@@ -43,6 +43,9 @@ class Known:
     what is remembered; items of others that are wanted in the same manner, `queued` or `fetched`; those of
     the subscription that wait for a turn (`BACKLOG`), the newest first, and those whose time has come.
 
+    `placed` are keys of videos of which the library has a film, whoever has placed it; they are told only
+    where that decides something.
+
     `room` is how many tasks the queue takes, `last_number` the highest of the subscription's items,
     `began_at` when the first of them were found, in seconds since 1970.
     """
@@ -56,6 +59,7 @@ class Known:
     room: int
     last_number: int
     began_at: float | None = None
+    placed: Set[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -140,16 +144,18 @@ def decided(
     # What only a look at the whole list finds is old. After `forget` it is what is to be read again.
     is_read_again = subscription.findings.whole_at is None
     held = {item.key for item, entry in fresh if entry.behind and not is_read_again}
-    asked = _asked_for(subscription, entries) if first else None
+    backlog = _asked_for(subscription, entries) if first or subscription.findings.cut else set[int]()
+    asked = backlog if first else None
     if not first and subscription.findings.cut and looked.tail:
         # They were there before the subscription: the first look did not come to them.
         begin = max(0, len(fresh) - looked.tail)
         asked = {*range(begin)}
         if not isinstance(subscription.wanted.backlog, LastOnes):  # they came with the first look
-            asked |= {place for place in _asked_for(subscription, entries) if place >= begin}
+            asked |= {place for place in backlog if place >= begin}
     wanted: list[Item] = []
     for place, (item, entry) in enumerate(fresh):
-        judged = _judged(plan.items[item.key], entry, subscription, known, now)
+        asks = asked is not None and place in backlog
+        judged = _judged(plan.items[item.key], entry, subscription, known, now, asks=asks)
         if asked is not None and place not in asked and judged.state != "fetched":
             judged = replace(judged, state="known", reason=None, not_before=None)
         elif judged.state == "queued" and judged.task_id is None and judged.key in held:
@@ -201,12 +207,18 @@ def _asked_for(subscription: Subscription, entries: Sequence[Noticed]) -> set[in
     return set()
 
 
-def _judged(item: Item, entry: Noticed, subscription: Subscription, known: Known, now: float) -> Item:
-    """The item in the state that its entry gives it; `queued` if a task is to be made, or there is one."""
+def _judged(
+    item: Item, entry: Noticed, subscription: Subscription, known: Known, now: float, *, asks: bool
+) -> Item:
+    """The item in the state that its entry gives it; `queued` if a task is to be made, or there is one.
+
+    `asks`: the backlog asks for it, also if it was fetched before and nothing is left of that.
+    """
     names = (item.key, *keys_of(entry, subscription.source_key)[1])
     keys = [*names, *(known.aliases[name] for name in names if name in known.aliases)]
     fetched = next((known.media[key] for key in keys if key in known.media), None)
-    if fetched is not None and is_known_media(fetched, subscription.manner):
+    is_gone = fetched is not None and is_gone_media(fetched) and known.placed.isdisjoint(keys)
+    if fetched is not None and is_known_media(fetched, subscription.manner) and not (asks and is_gone):
         there = {"task_id": fetched.task_id, "fetched_at": fetched.fetched_at}
         return replace(item, state="fetched", reason="in_memory", **there)  # type: ignore[arg-type]
     if entry.verdict is not None:
@@ -217,6 +229,11 @@ def _judged(item: Item, entry: Noticed, subscription: Subscription, known: Known
             item, state=other.state, task_id=other.task_id, manner=other.manner, fetched_at=other.fetched_at
         )
     return item
+
+
+def is_gone_media(fetched: Fetched) -> bool:
+    """Whether no task has it any more; where the files of another program are, nobody knows."""
+    return fetched.task_id is None and IMPORTED not in fetched.manners
 
 
 def _waits_or_skipped(item: Item, verdict: str, entry: Noticed, now: float) -> Item:

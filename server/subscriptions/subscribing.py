@@ -1,6 +1,6 @@
 """What a client may do with subscriptions and their items; `server.subscriptions.looker` does what is due."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Literal
@@ -10,14 +10,17 @@ from server.core.clock import Clock
 from server.core.errors import (
     AppError,
     ItemNotFound,
+    LibraryIsAway,
     QueueFull,
+    StorageAway,
     TaskAlreadyFinal,
     TaskNotFound,
     WorkerSilent,
     WrongState,
 )
 from server.core.media_keys import key_of_link
-from server.core.models import HttpUrl, Task
+from server.core.models import HttpUrl, InLibrary, Task, TaskStatus
+from server.library.placements import LibraryAway, LibraryFiles, PlacementStore, UnsafeFolder
 from server.settings import SubscriptionsSettings
 from server.subscriptions.subscription import (
     BY_CLIENT,
@@ -37,10 +40,20 @@ Action = Literal["fetch", "skip", "pin", "unpin", "forget", "delete"]
 
 
 class Subscriptions:
+    """`library` is None where no library is set up."""
+
     def __init__(
-        self, store: SubscriptionStore, tasks: Tasks, settings: SubscriptionsSettings, clock: Clock
+        self,
+        store: SubscriptionStore,
+        placements: PlacementStore,
+        library: LibraryFiles | None,
+        tasks: Tasks,
+        settings: SubscriptionsSettings,
+        clock: Clock,
     ) -> None:
         self.store = store
+        self._placements = placements
+        self._library = library
         self._tasks = tasks
         self._settings = settings
         self._clock = clock
@@ -134,7 +147,7 @@ class Subscriptions:
         there = {item.key: item for item in chosen}
         problems: dict[str, AppError] = {}
         if action == "fetch":
-            problems = await self._fetch(chosen)
+            problems = await self._fetch(subscription_id, chosen)
         elif action in ("pin", "unpin"):
             await self.store.pin(subscription_id, list(there), pinned=action == "pin")
         elif action == "forget":
@@ -161,13 +174,32 @@ class Subscriptions:
                 outcomes.append(problems.get(key) or after.get(key) or there[key])
         return outcomes, more
 
-    async def _fetch(self, items: Sequence[Item]) -> dict[str, AppError]:
-        try:
-            done = await self.store.fetch(items, self.now)
-        except QueueFull as full:
-            return {item.key: full for item in items}
+    async def _fetch(self, subscription_id: str, items: Sequence[Item]) -> dict[str, AppError]:
+        """What its task still has is placed again; of what nothing is left, a task is made."""
         problems: dict[str, AppError] = {}
         abouts = {item.key: item.about for item in items}
+        placing, gone = dict[str, TaskStatus](), set[str]()
+        had = [item for item in items if item.state in ("fetched", "expired")]
+        wanted = (await self.store.get(subscription_id)).wanted.library if had else None
+        films = await self._placements.films_of_items(subscription_id, [item.key for item in had])
+        for item in had:
+            try:
+                is_placed = item.state == "fetched" and await self._is_placed(films.get(item.key, ()))
+                status = await self._tasks.with_files(item.task_id) if item.task_id else None
+            except (LibraryIsAway, StorageAway) as away:
+                problems[item.key] = away
+                continue
+            if not is_placed and status and (wanted or item.state == "expired"):
+                placing[item.key] = status
+            elif not is_placed and not status:
+                gone.add(item.key)
+        if placing:
+            await self._place(subscription_id, placing, in_library=wanted is not None)
+        left = [item for item in items if item.key not in problems and item.key not in placing]
+        try:
+            done = await self.store.fetch(left, self.now, gone)
+        except QueueFull as full:
+            return {item.key: full for item in left} | problems
         for key, task in done.items():
             if isinstance(task, Task):
                 self._tasks.take_on(task)
@@ -178,10 +210,37 @@ class Subscriptions:
                 pass  # it is removed in this moment
             except AppError as error:
                 problems[key] = error
-        for item in items:
-            if item.state in ("queued", "fetched"):
+        for item in left:
+            if item.state == "queued" or (item.state == "fetched" and item.key not in gone):
                 problems[item.key] = WrongState(item.state)
         return problems
+
+    async def _is_placed(self, films: Sequence[str]) -> bool:
+        """Whether any of these is in the library; where there is none any more, nobody can tell.
+
+        Raises `LibraryIsAway`.
+        """
+        if not films or self._library is None:
+            return bool(films)
+        if await self._library.trouble() is not None:
+            raise LibraryIsAway
+        try:
+            return await self._library.any_at(films)
+        except UnsafeFolder:
+            return True  # behind a link, which is not followed
+        except (LibraryAway, OSError):
+            raise LibraryIsAway from None
+
+    async def _place(
+        self, subscription_id: str, tasks: Mapping[str, TaskStatus], *, in_library: bool
+    ) -> None:
+        """Told first: once it is stored, the placer may be quicker than a word that it is still to come."""
+        for status in tasks.values() if in_library else ():
+            before = status.library or InLibrary()
+            with suppress(TaskNotFound):
+                waiting = before.model_copy(update={"state": "waiting"})
+                await self._tasks.tell_of_library(status.task_id, waiting)
+        await self.store.place(subscription_id, {key: status.task_id for key, status in tasks.items()})
 
     async def _skip(self, subscription_id: str, items: Sequence[Item]) -> dict[str, AppError]:
         """Cancel first: an item follows its task, and one whose download has ended meanwhile is fetched."""

@@ -8,7 +8,7 @@ Decisions: docs/decisions/library.md
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from importlib import import_module
@@ -600,9 +600,17 @@ class SubscriptionStore(Protocol):
         """The ids of all tasks of items that are `queued`."""
         ...
 
-    async def fetch(self, items: Sequence[Item], now: float) -> dict[str, Task | str]:
+    async def fetch(
+        self, items: Sequence[Item], now: float, gone: Container[str] = ()
+    ) -> dict[str, Task | str]:
         """Make tasks of items, by their keys, or the id of a task that is to be retried; for items that are
-        `queued` or `fetched` there is neither. Raises `QueueFull`; then none was made.
+        `queued`, or `fetched` and not `gone`, there is neither. Raises `QueueFull`; then none was made.
+        """
+        ...
+
+    async def place(self, subscription_id: str, tasks: Mapping[str, str]) -> None:
+        """Have placed what these tasks have fetched for items, which are named by their keys, if the
+        subscription has a library; items that were let go are fetched again.
         """
         ...
 

@@ -6,7 +6,7 @@ one of them at a time: so two nodes that look at two subscriptions with one entr
 
 import json
 import logging
-from collections.abc import Callable, Collection, Container, Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import starmap
@@ -22,7 +22,14 @@ from server.core.errors import (
 )
 from server.core.media_keys import MOST_ALIASES, key_of
 from server.core.models import Stage, Task, TaskStatus
-from server.library.placement_rows import CHANGED, leave_all, leave_items, made_by_looks, to_be_placed
+from server.library.placement_rows import (
+    CHANGED,
+    leave_all,
+    leave_items,
+    made_by_looks,
+    to_be_placed,
+    with_films,
+)
 from server.library.placements import set_of_item
 from server.memory.media_rows import look_up, name, resolved
 from server.settings import LONGEST_INTERVAL
@@ -38,7 +45,7 @@ from server.storage.statements import (
     insert,
 )
 from server.subscriptions.feed_names import name_feed, refuse_taken, secret_of_feeds
-from server.subscriptions.look_plan import Known, Plan, decided, keys_of
+from server.subscriptions.look_plan import Known, Plan, decided, is_gone_media, keys_of
 from server.subscriptions.subscription import (
     AUTO,
     DAY,
@@ -584,7 +591,9 @@ class SubscriptionRows:
 
         return [task_id for (task_id,) in await self._transactions.read(work)]
 
-    async def fetch(self, items: Sequence[Item], now: float) -> dict[str, Task | str]:
+    async def fetch(
+        self, items: Sequence[Item], now: float, gone: Container[str] = ()
+    ) -> dict[str, Task | str]:
         async def work(tables: Tables) -> dict[str, Task | str]:
             await tables.alone()
             subscription = await _get(tables, items[0].subscription_id)
@@ -592,8 +601,10 @@ class SubscriptionRows:
             there = sorted((_item(*row) for row in rows), key=lambda item: -item.number)  # the newest first
             done: dict[str, Task | str] = {}
             plan = Plan()
+            before = {item.key: item.task_id for item in items}
             for item in there:
-                if item.state in ("queued", "fetched"):
+                is_gone = item.key in gone and item.task_id == before[item.key]
+                if item.state == "queued" or (item.state == "fetched" and not is_gone):
                     continue
                 if item.task_id is not None and item.state in ("waiting", "failed"):
                     done[item.key] = item.task_id
@@ -607,6 +618,20 @@ class SubscriptionRows:
             return done | await _carry_out(tables, subscription, plan, now)
 
         return await self._transactions.write(work) if items else {}
+
+    async def place(self, subscription_id: str, tasks: Mapping[str, str]) -> None:
+        async def work(tables: Tables) -> None:
+            tables.wake(CHANGED)
+            library = (await _get(tables, subscription_id)).wanted.library
+            rows = await fetch_in(tables, _ITEMS, tasks, subscription_id)
+            there = [item for item in starmap(_item, rows) if item.task_id == tasks[item.key]]
+            fetched = [item.key for item in there if item.state in ("fetched", "expired")]
+            await _run_in(tables, _STATE, fetched, "fetched", None, subscription_id)
+            if library:
+                sets = [set_of_item(subscription_id, key, tasks[key], library) for key in fetched]
+                await to_be_placed(tables, sets)
+
+        await self._transactions.write(work)
 
     async def set_state(
         self, subscription_id: str, keys: Sequence[str], state: ItemState, reason: str
@@ -749,10 +774,16 @@ async def _known(tables: Tables, subscription: Subscription, noticed: Sequence[N
     others = {row[1]: _item(*row) for row in rows}
     [(last,)] = await tables.fetch(_LAST_NUMBER, (mine,))
     first = await tables.fetch(_BEGAN_AT, (mine,)) if again else []
+    media, placed = await look_up(tables, new_keys), set[str]()
+    if subscription.wanted.backlog != "none" and any(map(is_gone_media, media.values())):
+        # Of an entry that has led elsewhere, the library has its own key.
+        placed = await with_films(tables, [*new_keys, *(alias for alias, _ in led_here)])
+        placed |= {key for alias, key in led_here if alias in placed}
     return Known(
         items=items,
         aliases=stands_for,
-        media=await look_up(tables, new_keys),
+        media=media,
+        placed=placed,
         others=others,
         backlog=[_item(*row) for row in await tables.fetch(_WAITING, (mine, MOST_DUE))],
         due=[_item(*row) for row in await tables.fetch(_DUE_ITEMS, (mine, now, MOST_DUE))],

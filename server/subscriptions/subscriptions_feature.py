@@ -5,6 +5,8 @@ from contextlib import asynccontextmanager, nullcontext
 
 from server.core.background import in_background
 from server.feature import Added, Feature, Kernel
+from server.library.library_check import library_of
+from server.library.placement_rows import PlacementRows
 from server.subscriptions import subscription_routes
 from server.subscriptions.looker import Looker
 from server.subscriptions.subscribing import Subscriptions
@@ -14,7 +16,9 @@ from server.subscriptions.subscription_rows import HOOKS, SubscriptionRows
 @asynccontextmanager
 async def _open(kernel: Kernel) -> AsyncIterator[Added]:
     settings, store = kernel.settings, SubscriptionRows(kernel.store.transactions)
-    subscriptions = Subscriptions(store, kernel.tasks, settings.subscriptions, kernel.clock)
+    placements, library = PlacementRows(kernel.store.transactions), library_of(settings.library)
+    own = (kernel.tasks, settings.subscriptions, kernel.clock)
+    subscriptions = Subscriptions(store, placements, library, *own)
 
     async def cookies_stored(hosts: Sequence[str]) -> None:
         await subscriptions.log_in(hosts)

@@ -1,21 +1,25 @@
 """`reuse`: which task may take the place of another one with the same wish."""
 
 from server.core.errors import FileNotFound
-from server.core.models import Stage, Task
+from server.core.models import Stage, Task, TaskStatus
 from server.core.ports import FileStore, Store, Stream
 
 
 async def shared_task(store: Store, files: FileStore, wish: str) -> Task | None:
     """The newest task of this wish that has not ended, or is completed and has all its files."""
     for task in await store.of_wish(wish):
-        if task.status.stage is not Stage.COMPLETED:
+        if task.status.stage is not Stage.COMPLETED or await has_files(files, task.status):
             return task
-        try:
-            for stored in task.status.files.values():
-                file = await files.open(task.status.task_id, stored)
-                if not isinstance(file, Stream):
-                    file.close()
-        except FileNotFound:
-            continue
-        return task
     return None
+
+
+async def has_files(files: FileStore, status: TaskStatus) -> bool:
+    """Whether all files of a completed task are there. Raises `StorageAway`."""
+    try:
+        for stored in status.files.values():
+            file = await files.open(status.task_id, stored)
+            if not isinstance(file, Stream):
+                file.close()
+    except FileNotFound:
+        return False
+    return True

@@ -65,7 +65,7 @@ from server.tasks.disk_space import Disk
 from server.tasks.list_actions import Playlists
 from server.tasks.recorder import Recorder
 from server.tasks.remedies import event_of, offered
-from server.tasks.reuse import shared_task
+from server.tasks.reuse import has_files, shared_task
 
 REMOVED_AT_ONCE = 16  # entries of a list
 LONGEST_START = 2.0  # seconds that a client waits for a task to begin
@@ -400,6 +400,14 @@ class Tasks:
             async with asyncio.timeout(LONGEST_FINISH):
                 await self._dispatcher.finish(task_id)
         return await self.status(task_id)
+
+    async def with_files(self, task_id: str) -> TaskStatus | None:
+        """The status of a completed task that still has its files. Raises `StorageAway`."""
+        with contextlib.suppress(TaskNotFound):
+            status = await self.status(task_id)
+            if status.stage is Stage.COMPLETED and status.files and await has_files(self._files, status):
+                return status
+        return None
 
     async def tell_of_library(self, task_id: str, library: InLibrary | None) -> None:
         """Note what the library has of a task now. Raises `TaskNotFound`."""

@@ -266,8 +266,8 @@ export class ItemList {
     const state = this.#shownState
     const whole = this.#isWhole && state ? (this.#counts[state] ?? 0) : 0
     const items = ticked.map(({ item }) => item)
-    const acts = Object.entries(ACTIONS_OF_ITEMS).flatMap(([name, applies]) => {
-      const n = items.filter(applies).length
+    const acts = Object.keys(ACTIONS_OF_ITEMS).flatMap((name) => {
+      const n = actedOn(name, items).length
       const isUnwanted = name === "unpin" && n < items.length // beside "pin" it would be a riddle
       if (!n || isUnwanted || (whole && ["pin", "unpin"].includes(name))) return []
       const all = whole && n === items.length ? whole : n
@@ -309,8 +309,7 @@ export class ItemList {
     this.#bar.ariaBusy = "true"
     const { api } = this.#view
     const state = this.#shownState
-    const applies = ACTIONS_OF_ITEMS[action]
-    const keys = this.#ticked.filter(({ item }) => applies(item)).map(({ item }) => item.key)
+    const keys = actedOn(action, this.#ticked.map(({ item }) => item)).map(({ key }) => key)
     const isWhole = this.#isWhole && state
     const outcome = await this.#view.attempt(() =>
       isWhole
@@ -352,6 +351,17 @@ export class ItemList {
     const at = rows.findIndex(({ item }) => item.key === keys[0])
     return rows.slice(at).find(({ item }) => !keys.includes(item.key))?.tick ?? rows[at - 1]?.tick
   }
+}
+
+/**
+ * Those of ticked items that an action is for: beside others, *Fetch* is not for what was fetched before.
+ * @param {string} action
+ * @param {Item[]} items
+ */
+function actedOn(action, items) {
+  const possible = items.filter(ACTIONS_OF_ITEMS[action])
+  const others = action === "fetch" ? possible.filter(({ state }) => state !== "fetched") : []
+  return others.length ? others : possible
 }
 
 class ItemRow {

@@ -63,9 +63,9 @@ const REASONS = {
   kinds: "follow.why_kind",
   members: "follow.why_members",
 }
-/** What an action can be done to. @type {Record<string, (item: Item) => boolean>} */
+/** What an action can be done to; what was fetched is fetched again if nothing is left of it. @type {Record<string, (item: Item) => boolean>} */
 export const ACTIONS_OF_ITEMS = {
-  fetch: ({ state }) => !["queued", "fetched"].includes(state),
+  fetch: ({ state }) => state !== "queued",
   skip: ({ state }) => !["skipped", "fetched", "expired"].includes(state),
   pin: ({ pinned }) => !pinned,
   unpin: ({ pinned }) => pinned,

@@ -23,6 +23,7 @@ from tests.library.test_placer import (
     found,
     holding,
     items_of,
+    placed,
     subscribed,
     until,
 )
@@ -133,3 +134,87 @@ async def test_what_another_subscription_wants_goes_on_when_it_is_skipped_and_re
     await completed(server, task_id, film(1))
     assert (await items_of(server, other))["site 1"]["state"] == "fetched"
     assert await in_place(server, other, "site 1")
+
+
+async def test_a_file_that_its_owner_deleted_is_placed_again_from_its_task(
+    server: Inside, root: Path
+) -> None:
+    mine = await subscribed(server, "a", backlog="all", library=PLAIN)
+    [task_id] = await found(server, mine, 1)
+    await completed(server, task_id, film(1))
+    [path] = await in_place(server, mine, "site 1")
+    [result] = await act(server, mine, "fetch", keys=["site 1"])
+    assert (result["status"], result["problem"]["code"]) == (409, "wrong_state"), "it is there"
+    (root / path).unlink()
+    [result] = await act(server, mine, "fetch", keys=["site 1"])
+    assert (result["status"], result["item"]["state"], result["item"]["task_id"]) == (200, "fetched", task_id)
+    await until((root / path).exists)
+    assert [task["task_id"] for task in await tasks_of(server)] == [task_id], "nothing was downloaded"
+    assert (await placed(server, task_id)) == [path]
+
+
+async def test_a_file_that_its_owner_deleted_is_downloaded_again_where_no_task_has_it(
+    server: Inside, root: Path
+) -> None:
+    mine = await subscribed(server, "a", backlog="all", library=PLAIN | {"keep_task": False})
+    [first] = await found(server, mine, 1)
+    await completed(server, first, film(1))
+    [path] = await in_place(server, mine, "site 1")
+    async with asyncio.timeout(60):
+        while await tasks_of(server):
+            await asyncio.sleep(0.02)
+    away = root.rename(root.with_name("away"))
+    [result] = await act(server, mine, "fetch", keys=["site 1"])
+    assert (result["status"], result["problem"]["code"]) == (503, "library_away"), "nobody knows"
+    away.rename(root)
+    [result] = await act(server, mine, "fetch", keys=["site 1"])
+    assert result["status"] == 409, "it is there"
+    (root / path).unlink()
+    [result] = await act(server, mine, "fetch", keys=["site 1"])
+    assert (result["status"], result["item"]["state"]) == (200, "queued")
+    await completed(server, result["item"]["task_id"], film(1))
+    await until((root / path).exists)
+
+
+async def test_a_backlog_fetches_what_was_fetched_and_is_nowhere_any_more(server: Inside, root: Path) -> None:
+    first = await subscribed(server, "a", backlog="all", library=PLAIN)
+    for number, task_id in zip((3, 2, 1), await found(server, first, 3, 2, 1), strict=True):
+        await completed(server, task_id, film(number))
+        await in_place(server, first, f"site {number}")
+    other = await subscribed(server, "b", backlog="all", library=PLAIN | {"folder": "Second"})
+    await found(server, other, 3)
+    await in_place(server, other, "site 3")
+    await remove(server, first)
+    await until(lambda: len(all_of(root)) == 1)
+    async with server.client.post(
+        "/api/media", data=b"site 9\n", headers={"Content-Type": "text/plain"}
+    ) as answer:
+        assert answer.status == 200
+    again = await subscribed(server, "a", backlog={"last": 3}, library=PLAIN)
+    await found(server, again, 3, 2, 9, 1)
+    items = await items_of(server, again)
+    states = {key: (item["state"], item.get("reason")) for key, item in items.items()}
+    assert states == {
+        "site 3": ("fetched", "in_memory"),  # the other one has it
+        "site 2": ("queued", None),
+        "site 9": ("fetched", "in_memory"),  # of another program, which has its files
+        "site 1": ("fetched", "in_memory"),  # the backlog does not ask for it
+    }
+    [result] = await act(server, again, "fetch", keys=["site 1"])
+    assert (result["status"], result["item"]["state"]) == (200, "queued")
+
+
+async def test_a_backlog_leaves_what_the_library_has_alone(server: Inside, root: Path) -> None:
+    first = await subscribed(server, "a", backlog="all", library=PLAIN | {"keep_task": False})
+    [task_id] = await found(server, first, 1)
+    await completed(server, task_id, film(1))
+    await in_place(server, first, "site 1")
+    async with asyncio.timeout(60):
+        while await tasks_of(server):
+            await asyncio.sleep(0.02)
+    async with server.client.delete(f"/api/subscriptions/{first}") as answer:
+        assert answer.status == 204
+    again = await subscribed(server, "b", backlog="all", library=PLAIN)
+    await found(server, again, 1)
+    assert (await items_of(server, again))["site 1"]["state"] == "fetched"
+    assert len(all_of(root)) == 1

@@ -1,5 +1,7 @@
 """What a client does with subscriptions, where it is cut off."""
 
+from typing import Any
+
 import pytest
 
 from server.core.clock import Clock
@@ -43,7 +45,8 @@ class Deleting:
 async def test_a_removal_with_files_that_is_cut_off_can_be_made_once_more() -> None:
     rows = Rows("a", "b", "c")
     tasks = Deleting(rows, until="b")
-    subscriptions = Subscriptions(rows, tasks, SubscriptionsSettings(), Clock())  # type: ignore[arg-type]
+    own: dict[str, Any] = {"store": rows, "placements": None, "library": None, "tasks": tasks}
+    subscriptions = Subscriptions(**own, settings=SubscriptionsSettings(), clock=Clock())
     with pytest.raises(StorageFailed):
         await subscriptions.remove("s", with_files=True)
     assert rows.is_there, "else nobody would know whose the other tasks were"
