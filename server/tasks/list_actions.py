@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
 from server.core.clock import Clock
 from server.core.entry_status import REMOVAL, ListAction
-from server.core.errors import AppError, StoreUnavailable
+from server.core.errors import AppError, StoreUnavailable, TaskNotFound
 from server.core.events import Cancelled, EntriesMoved, apply
 from server.core.models import Stage, Task, TaskStatus
 from server.core.ports import Dispatcher, Publisher, Store
@@ -188,8 +188,9 @@ class Playlists:
                     taken = cancelled.model_copy(update={"list_action": REMOVAL})
                     if not await self._recorder.take([Task(entry.request, taken, entry.status)]):
                         return place
-            marked = await self._store.mark_removed(*(entry.status.task_id for entry in entries))
-            await self._remove(marked)
+            with contextlib.suppress(TaskNotFound):  # a client has removed them one by one meanwhile
+                marked = await self._store.mark_removed(*(entry.status.task_id for entry in entries))
+                await self._remove(marked)
             return end
         stopped = [
             entry.status.task_id

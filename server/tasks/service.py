@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
@@ -67,6 +68,8 @@ from server.tasks.recorder import Recorder
 from server.tasks.remedies import event_of, offered
 from server.tasks.reuse import has_files, shared_task
 
+log = logging.getLogger(__name__)
+
 REMOVED_AT_ONCE = 16  # entries of a list
 LONGEST_START = 2.0  # seconds that a client waits for a task to begin
 FIRST_LOOK, LAST_LOOK = 0.01, 0.1  # seconds between looks whether it has begun
@@ -107,7 +110,7 @@ class Tasks:
         self._files = files
         self._disk = disk
         self._clock = clock
-        self.playlists = Playlists(store, recorder, publisher, dispatcher, clock, self._carry_out_removals)
+        self.playlists = Playlists(store, recorder, publisher, dispatcher, clock, self._remove_entries)
         recorder.taken = self._submit_if_queued
         self._closing = False
         self.is_draining = False
@@ -441,6 +444,15 @@ class Tasks:
         """Finish the removal of a task that is marked as removed."""
         async with self._turns.turn(task_id):
             await self._carry_out_removals([task_id])
+
+    async def _remove_entries(self, task_ids: Sequence[str]) -> None:
+        """What cannot be deleted stays marked: the next start tries again, and a cluster soon."""
+        try:
+            await self._carry_out_removals(task_ids)
+        except StoreUnavailable:
+            raise
+        except AppError as exc:
+            log.error("entries of a list could not be removed altogether: %s", exc.__cause__ or exc)
 
     async def _carry_out_removals(self, task_ids: Sequence[str]) -> None:
         for task_id in task_ids:

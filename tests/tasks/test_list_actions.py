@@ -282,3 +282,26 @@ async def test_a_list_is_unknown_with_all_its_entries_at_once_and_their_files_go
             ]._store.removed():  # the start goes on with those that were marked
                 await asyncio.sleep(0.01)
         assert not (tmp_path / "data" / "files" / ids[-1]).exists()
+
+
+async def test_a_list_and_its_entries_are_deleted_at_the_same_time(
+    opened: Inside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All entries of the first transaction are gone by the time it begins."""
+    playlist_id, ids = await a_list(opened, AT_ONCE)
+    behind, done = SqliteStore.behind, asyncio.Event()
+
+    async def overtaken(self: SqliteStore, *wanted: Any) -> Any:
+        found = await behind(self, *wanted)
+        if not done.is_set():
+            done.set()
+            for task_id in ids:
+                async with opened.client.delete(f"/api/tasks/{task_id}") as answer:
+                    assert answer.status == 204
+        return found
+
+    monkeypatch.setattr(SqliteStore, "behind", overtaken)
+    async with asyncio.timeout(60), opened.client.delete(f"/api/tasks/{playlist_id}") as answer:
+        assert answer.status == 204
+    await all_taken(opened)
+    assert await opened.app[keys.TASKS]._store.removed() == []
