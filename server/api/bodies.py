@@ -22,7 +22,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
 from server.api.keys import ENCODER, LANGUAGE, SETTINGS, SPOOL
-from server.api.payload import dumps
+from server.api.payload import Answer, dumps
 from server.api.prepared import Prepared, SharedHeaders
 from server.api.security import HEADERS
 from server.core.errors import (
@@ -387,6 +387,12 @@ def respond_json(
     value: object, status: HTTPStatus = HTTPStatus.OK, content_type: str = "application/json"
 ) -> web.Response:
     return web.Response(body=dumps(value), status=status, content_type=content_type)
+
+
+def respond_answer(answer: Answer, status: HTTPStatus = HTTPStatus.OK) -> web.Response:
+    """The response with `answer`, without the fields that do not apply."""
+    body = answer.model_dump_json(exclude_none=True).encode()
+    return web.Response(body=body, status=status, content_type="application/json")
 
 
 def problem(request: web.Request, error: AppError) -> web.Response:

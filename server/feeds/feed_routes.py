@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 from pydantic_core import PydanticCustomError
 
-from server.api.bodies import client_has, respond_json
+from server.api.bodies import client_has, respond_answer
 from server.api.downloads import CONDITIONS, SANDBOX_POLICY, replies, replies_to_head, send
 from server.api.keys import CLOCK, FILES, SETTINGS, TASKS
 from server.api.openapi.operation import (
@@ -236,17 +236,20 @@ async def cover(request: web.Request) -> web.Response:
 
 
 async def addresses(request: web.Request) -> web.Response:
-    return respond_json(_addresses(request, await request.app[FEEDS].secret()))
+    return _addresses(request, await request.app[FEEDS].secret())
 
 
 async def renew(request: web.Request) -> web.Response:
     """Change the secret: all addresses of feeds are others from now on."""
     request.app[TASKS].refuse_when_closing()
-    return respond_json(_addresses(request, await request.app[FEEDS].renew()))
+    return _addresses(request, await request.app[FEEDS].renew())
 
 
-def _addresses(request: web.Request, secret: str | None) -> dict[str, str]:
-    return {} if secret is None else {"opml": address_of(request, secret, ".opml")}
+def _addresses(request: web.Request, secret: str | None) -> web.Response:
+    from server.feeds.feed_schemas import FeedAddresses
+
+    opml = None if secret is None else address_of(request, secret, ".opml")
+    return respond_answer(FeedAddresses(opml=opml))
 
 
 async def _found(request: web.Request) -> tuple[str, Subscription]:

@@ -1,4 +1,4 @@
-"""Schemas of podcast feeds, for the OpenAPI description; see `server.api.openapi.schemas`."""
+"""What `/api/feeds` answers; imported when it is asked, or its description."""
 
 from pydantic import Field
 

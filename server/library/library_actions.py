@@ -11,7 +11,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import tzinfo
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from server.core.clock import Clock
 from server.core.errors import LibraryIsAway, LibraryIsBusy
@@ -32,6 +32,9 @@ from server.library.placements import (
     show_of,
 )
 from server.memory.remembering import Media
+
+if TYPE_CHECKING:
+    from server.library.library_schemas import LibraryOutcome
 
 MOST_TOLD = 100
 PAGE = 200  # sets, or files, read at once
@@ -79,7 +82,7 @@ class LibraryActions:
         self._zone = zone
         self._acting = asyncio.Lock()
 
-    async def act(self, action: str, *, dry_run: bool) -> dict[str, Any]:
+    async def act(self, action: str, *, dry_run: bool) -> "LibraryOutcome":
         """Raises `LibraryIsAway`, `LibraryIsBusy`."""
         if self._library is None or await self._library.trouble():
             raise LibraryIsAway
@@ -93,8 +96,10 @@ class LibraryActions:
             except LibraryAway:
                 raise LibraryIsAway from None
 
-    async def _redo(self, *, only_names: bool, dry_run: bool) -> dict[str, Any]:
+    async def _redo(self, *, only_names: bool, dry_run: bool) -> "LibraryOutcome":
         """Have sets placed anew whose names are not what they are to be, or that have NFO files."""
+        from server.library.library_schemas import LibraryOutcome
+
         redone, after = Told(), ""
         wanted_of: dict[str, Library | None] = {NOBODY: None}
         folders: dict[str, str] = {}
@@ -116,7 +121,7 @@ class LibraryActions:
                         redone.add(change)
             if not dry_run:
                 await self._store.redo(chosen, "redoing" if only_names else "describing")
-        return {"count": redone.count, "files": redone.first}
+        return LibraryOutcome(count=redone.count, files=redone.first)
 
     async def _as_wanted(
         self, one: FileSet, wanted_of: dict[str, Library | None], folders: dict[str, str]
@@ -147,8 +152,10 @@ class LibraryActions:
         moves = ((file.path, path_of(file, place)) for file in files)
         return [{"from": old, "to": new} for old, new in moves if old != new]
 
-    async def _verify(self, library: LibraryFiles, *, dry_run: bool) -> dict[str, Any]:
+    async def _verify(self, library: LibraryFiles, *, dry_run: bool) -> "LibraryOutcome":
         """Compare what should be there with what is: by names and sizes, no file is read whole."""
+        from server.library.library_schemas import LibraryOutcome
+
         unknown, adopted, changed, count = Told(), Told(), Told(), 0
         seen: set[bytes] = set()
         strays: dict[tuple[str, int, str], str] = {}
@@ -201,17 +208,17 @@ class LibraryActions:
         mine = {one["path"] for one in adopted.first}
         unknown.first = [path for path in unknown.first if path not in mine]
         unknown.count -= adopted.count
-        return {
-            "count": count,
-            "missing": missing.count,
-            "missing_files": missing.first,
-            "changed": changed.count,
-            "changed_files": changed.first,
-            "unknown": max(unknown.count, 0),
-            "unknown_files": unknown.first,
-            "adopted": adopted.count,
-            "adopted_files": adopted.first,
-        }
+        return LibraryOutcome(
+            count=count,
+            missing=missing.count,
+            missing_files=missing.first,
+            changed=changed.count,
+            changed_files=changed.first,
+            unknown=max(unknown.count, 0),
+            unknown_files=unknown.first,
+            adopted=adopted.count,
+            adopted_files=adopted.first,
+        )
 
     async def _missing(
         self,

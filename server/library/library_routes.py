@@ -5,11 +5,11 @@ that means.
 """
 
 from datetime import date
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
-from server.api.bodies import read_object, respond_json, validated
+from server.api.bodies import read_object, respond_answer, validated
 from server.api.keys import TASKS
 from server.api.openapi.operation import JSON, OF_CHANGES, READER, Operation, Reply
 from server.api.route import post
@@ -18,6 +18,9 @@ from server.core.library import Library
 from server.library.library_actions import LibraryActions
 from server.library.library_names import Film, episode_of, place_of, roles_of
 from server.library.placements import LibraryRequest, PlacementStore
+
+if TYPE_CHECKING:
+    from server.library.library_schemas import LibrarySample
 
 _SCHEMAS = "server.library.library_schemas"  # of responses
 LIBRARY_ACTIONS = web.AppKey("library_actions", LibraryActions)
@@ -62,24 +65,27 @@ _SAMPLES: Final = (
 async def preview(request: web.Request) -> web.Response:
     """The paths of some films that are made up."""
     library = validated(Library, await read_object(request))
-    return respond_json({"samples": [_told(library, film) for film in _SAMPLES]})
+    from server.library.library_schemas import LibraryPreview
+
+    return respond_answer(LibraryPreview(samples=[_sample(library, film) for film in _SAMPLES]))
 
 
-def _told(library: Library, film: Film) -> dict[str, Any]:
+def _sample(library: Library, film: Film) -> "LibrarySample":
+    from server.library.library_schemas import LibrarySample
+
     place = place_of(library, film)
     is_sound = library.form in ("music", "podcast")
     paths = [place.path("film", "mp3" if is_sound else "mp4")]
     if not is_sound:
         paths.append(place.path("subtitles", "srt", "en"))
     paths += [place.path(role) for role in roles_of(library, place)]
-    told = {"title": film.title, "channel": film.channel, "playlist": film.playlist, "paths": paths}
-    return {name: value for name, value in told.items() if value is not None}
+    return LibrarySample(title=film.title, channel=film.channel, playlist=film.playlist, paths=paths)
 
 
 async def act(request: web.Request) -> web.Response:
     wanted = validated(LibraryRequest, await read_object(request))
     request.app[TASKS].refuse_when_closing()
-    return respond_json(await request.app[LIBRARY_ACTIONS].act(wanted.action, dry_run=wanted.dry_run))
+    return respond_answer(await request.app[LIBRARY_ACTIONS].act(wanted.action, dry_run=wanted.dry_run))
 
 
 ROUTES = [

@@ -1,4 +1,4 @@
-"""Schemas of the library, for the OpenAPI description; see `server.api.openapi.schemas`."""
+"""What the routes of the library answer; imported when one of them is asked, or their description."""
 
 from pydantic import Field
 

@@ -2,12 +2,12 @@
 
 from codecs import BOM_UTF8
 from datetime import UTC, datetime
-from typing import Any, BinaryIO
+from typing import BinaryIO, Literal
 
 from aiohttp import web
 from pydantic_core import PydanticCustomError
 
-from server.api.bodies import Query, received_text, respond_json
+from server.api.bodies import Query, received_text, respond_answer
 from server.api.connections import CONNECTIONS
 from server.api.keys import CLOCK
 from server.api.openapi.operation import JSON, OF_CHANGES, READER, Operation, Parameter, Reply
@@ -50,33 +50,40 @@ async def get_media(request: web.Request) -> web.Response:
     found = await request.app[MEDIA].find(keys_of_link(url or ""))
     if found is None:
         raise MediaNotFound
-    answer: dict[str, Any] = {
-        "fetched_at": instant(found.fetched_at),
-        "key": found.key,
-        "title": found.about.get("title"),
-        "task_id": found.task_id,
-        "subscriptions": found.subscriptions,
-    }
-    return respond_json({name: value for name, value in answer.items() if value is not None})
+    from server.memory.media_schemas import MediaFetched
+
+    return respond_answer(
+        MediaFetched(
+            fetched_at=instant(found.fetched_at),
+            key=found.key,
+            title=found.about.get("title"),
+            task_id=found.task_id,
+            subscriptions=found.subscriptions,
+        )
+    )
 
 
 async def import_archive(request: web.Request) -> web.Response:
     """Take all lines of a yt-dlp archive into the memory, the sound ones even if others are not."""
+    from server.memory.media_schemas import MediaTaken
+
     try:
         async with received_text(request, MAX_ARCHIVE, "text/plain") as body:
             return await request.app[CONNECTIONS].attended(request.protocol, _import(request, body))
     except web.RequestPayloadError:  # as unreadable as a line can be
-        return respond_json({"taken": 0, "known": 0, "unreadable": [1]})
+        return respond_answer(MediaTaken(taken=0, known=0, unreadable=[1]))
 
 
 async def _import(request: web.Request, body: BinaryIO) -> web.Response:
+    from server.memory.media_schemas import MediaTaken
+
     archive, now, taken, known = Archive(body), request.app[CLOCK].now().timestamp(), 0, 0
     async with request.app[TURNS].turn():
         while (keys := await to_the_end(compute(archive.next_keys))) is not None:
             fresh = await request.app[MEDIA].take(keys, now) if keys else 0
             taken, known = taken + fresh, known + len(keys) - fresh
-    answer = {"taken": taken, "known": known, "unreadable": archive.unreadable}
-    return respond_json(answer | ({"more": True} if archive.has_more_unreadable else {}))
+    more: Literal[True] | None = True if archive.has_more_unreadable else None
+    return respond_answer(MediaTaken(taken=taken, known=known, unreadable=archive.unreadable, more=more))
 
 
 class Archive:

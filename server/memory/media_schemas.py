@@ -1,4 +1,4 @@
-"""Schemas of what was fetched before, for the OpenAPI description; see `server.api.openapi.schemas`."""
+"""What the routes of `/api/media` answer; imported when one of them is asked, or their description."""
 
 from typing import Literal
 

@@ -1,16 +1,19 @@
 """`GET /api/webhooks`: deliveries that are due or were given up; one of them can be sent again."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from server.api.bodies import Query, respond_json
+from server.api.bodies import Query, respond_answer
 from server.api.keys import SETTINGS
 from server.api.openapi.operation import JSON, OF_CHANGES, Operation, Parameter, Reply
 from server.api.route import get, post
 from server.core.errors import DeliveryNotFound, InvalidQuery
 from server.core.models import without_password, without_path
 from server.notices.deliveries import Delivery, Outbox
+
+if TYPE_CHECKING:
+    from server.notices.webhook_schemas import WebhookDelivery
 
 _SCHEMAS = "server.notices.webhook_schemas"  # of responses
 OUTBOX: web.AppKey[Outbox] = web.AppKey("outbox")
@@ -24,32 +27,35 @@ async def list_webhooks(request: web.Request) -> web.Response:
     limit, cursor = query.whole("limit", 1, MOST, 50), query.text("cursor", MAX_CURSOR)
     query.check()
     deliveries, more = await request.app[OUTBOX].page(cursor, limit)
-    page: dict[str, Any] = {"webhooks": [_told(request, delivery) for delivery in deliveries]}
-    return respond_json(page | ({"next_cursor": more} if more else {}))
+    from server.notices.webhook_schemas import WebhookPage
+
+    shown = [_shown(request, delivery) for delivery in deliveries]
+    return respond_answer(WebhookPage(webhooks=shown, next_cursor=more))
 
 
 async def retry_webhook(request: web.Request) -> web.Response:
     """Send one again, now; if that fails, the plan of retries begins anew."""
-    return respond_json(_told(request, await request.app[OUTBOX].again(request.match_info["webhook_id"])))
+    return respond_answer(_shown(request, await request.app[OUTBOX].again(request.match_info["webhook_id"])))
 
 
-def _told(request: web.Request, delivery: Delivery) -> dict[str, Any]:
+def _shown(request: web.Request, delivery: Delivery) -> "WebhookDelivery":
+    from server.notices.webhook_schemas import WebhookDelivery
+
     url, settings = delivery.addressee.target, request.app[SETTINGS]
     # Of an address in the configuration, clients are shown no path: often it is all that a receiver asks for.
     if delivery.addressee.kind == "default" and settings.webhooks.default:
         url = without_path(settings.webhooks.default)
     elif any(url == preset.get("webhook") for preset in settings.presets.values()):
         url = without_path(url)
-    entry = {
-        "id": delivery.delivery_id,
-        "task_id": delivery.task_id,
-        "url": without_password(url),
-        "state": "due" if delivery.next_at else "dead",
-        "attempts": delivery.attempts,
-        "last_error": delivery.last_error,
-        "next_at": delivery.next_at and delivery.next_at.isoformat()[:19] + "Z",
-    }
-    return {name: value for name, value in entry.items() if value is not None}
+    return WebhookDelivery(
+        id=delivery.delivery_id,
+        task_id=delivery.task_id,
+        url=without_password(url),
+        state="due" if delivery.next_at else "dead",
+        attempts=delivery.attempts,
+        last_error=delivery.last_error,
+        next_at=delivery.next_at.isoformat()[:19] + "Z" if delivery.next_at else None,
+    )
 
 
 ROUTES = [

@@ -1,4 +1,4 @@
-"""Schemas of deliveries to webhooks, for the OpenAPI description; see `server.api.openapi.schemas`."""
+"""What the routes of webhooks answer; imported when one of them is asked, or their description."""
 
 from typing import Literal
 
