@@ -30,6 +30,7 @@ from server.core.errors import (
     BodyTooLarge,
     BodyTooSlow,
     EncodingUnknown,
+    InvalidOpml,
     InvalidQuery,
     InvalidRequest,
     NotJson,
@@ -408,7 +409,10 @@ def problem(request: web.Request, error: AppError) -> web.Response:
 def problem_body(request: web.Request, error: AppError, chosen: str) -> dict[str, object]:
     """The JSON object for `error`, in the language `chosen`; codes are stable, texts are not."""
     words = LANGUAGES[chosen]
-    title, detail = words.problem(error.code, error.values)
+    values = error.values
+    if isinstance(error, InvalidOpml):
+        values = {**values, "cause": words.opml(error.cause, error.of_cause)}
+    title, detail = words.problem(error.code, values)
     body: dict[str, object] = {
         "type": f"{docs_path(request)}#{error.code}",
         "title": title,

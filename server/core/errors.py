@@ -217,7 +217,14 @@ class LibraryIsBusy(AppError):
 
 
 class InvalidOpml(AppError):
+    """`cause` is a key of the catalogues' `[opml]`, whose placeholders are filled from `of_cause`."""
+
     status, code = HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_opml"
+
+    def __init__(self, cause: str, line: int, **of_cause: object) -> None:
+        super().__init__(line=line, cause=cause, extra={"line": line})
+        self.cause = cause
+        self.of_cause = of_cause
 
 
 class MediaNotFound(AppError):

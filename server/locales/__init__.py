@@ -40,6 +40,7 @@ class _Texts(Frozen):
     check: dict[str, str]
     notice: dict[str, str]
     stream: dict[str, str]
+    opml: dict[str, str]
     problem: dict[str, _ProblemTexts]
     field: dict[str, str]
     command: dict[str, str]  # read by `server.commands.words`, without this model
@@ -94,6 +95,10 @@ class Catalogue:
     def no_stream(self, reason: str) -> str:
         """Why nothing of a task can be played now."""
         return self.texts.stream[reason]
+
+    def opml(self, cause: str, values: Mapping[str, object]) -> str:
+        """Why a file cannot be read as OPML."""
+        return self.texts.opml[cause].format_map(values)
 
     def waiting(self, code: str) -> str | None:
         """What a task waits for, if a reader should know of it: follows the sentence of its stage."""

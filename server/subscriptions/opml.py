@@ -1,4 +1,8 @@
-"""OPML 2.0 (http://opml.org/spec2.opml): lists of links, as feed readers exchange them."""
+"""OPML 2.0 (http://opml.org/spec2.opml): lists of links, as feed readers exchange them.
+
+What other programs have no attributes for stands in one of our own namespace: all settings of a subscription,
+as JSON.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,16 +13,20 @@ from xml.parsers import expat
 from server.core.errors import InvalidOpml
 from server.core.xml_text import xml_text
 
+NAMESPACE = "https://clipwire.invalid/opml/1"
 DEEPEST = 50  # elements within each other
 PIECE = 64 * 1024  # bytes, between which other threads may go on
+_PREFIX = "clipwire"
+_SETTINGS = "settings"
 
 
 @dataclass(frozen=True, slots=True)
 class Outline:
-    """`name` may be empty, `url` may be anything."""
+    """`name` may be empty, `url` and `settings` may be anything."""
 
     name: str
     url: str
+    settings: str | None = None
 
 
 def read(text: bytes, most: int) -> list[Outline]:
@@ -27,27 +35,35 @@ def read(text: bytes, most: int) -> list[Outline]:
     """
     parser = expat.ParserCreate(namespace_separator=None)
     found: list[Outline] = []
-    depth, is_opml = 0, False
+    names_of_settings: list[frozenset[str]] = [frozenset()]  # the attribute, by the prefixes of open elements
+
+    def refused(cause: str, **values: object) -> InvalidOpml:
+        return InvalidOpml(cause, parser.CurrentLineNumber, **values)
 
     def begin(name: str, given: dict[str, str]) -> None:
-        nonlocal depth, is_opml
-        depth += 1
-        is_opml = is_opml or (depth == 1 and name.lower() == "opml")
-        if depth > DEEPEST or not is_opml:
-            raise InvalidOpml
+        bound = names_of_settings[-1]
+        for key, value in given.items():
+            if key.startswith("xmlns:"):
+                attribute = f"{key.removeprefix('xmlns:')}:{_SETTINGS}"
+                bound = bound | {attribute} if value.strip() == NAMESPACE else bound - {attribute}
+        names_of_settings.append(bound)
+        if len(names_of_settings) == 2 and name.lower() != "opml":
+            raise refused("no_opml", element=name[:100])
+        if len(names_of_settings) > DEEPEST + 1:
+            raise refused("too_deep")
         if name.lower() == "outline":
             known = {key.lower(): value.strip() for key, value in given.items()}
             if url := known.get("xmlurl") or known.get("url") or known.get("htmlurl"):
-                found.append(Outline(known.get("title") or known.get("text") or "", url))
+                settings = next((given[key] for key in given if key in bound), None)
+                found.append(Outline(known.get("title") or known.get("text") or "", url, settings))
         if len(found) > most:
-            raise InvalidOpml
+            raise refused("too_many", most=most)
 
     def end(_: str) -> None:
-        nonlocal depth
-        depth -= 1
+        names_of_settings.pop()
 
     def refuse(*_: object) -> None:
-        raise InvalidOpml
+        raise refused("dtd")
 
     parser.StartElementHandler, parser.EndElementHandler = begin, end
     parser.StartDoctypeDeclHandler = refuse
@@ -55,20 +71,25 @@ def read(text: bytes, most: int) -> list[Outline]:
         for start in range(0, len(text), PIECE):
             parser.Parse(text[start : start + PIECE], False)
         parser.Parse(b"", True)
-    except (expat.ExpatError, ValueError, LookupError):  # the last two for encodings that it cannot read
-        raise InvalidOpml from None
+    except expat.ExpatError as error:
+        raise InvalidOpml("not_xml", error.lineno, why=expat.ErrorString(error.code)) from None
+    except (ValueError, LookupError):
+        raise refused("encoding") from None
     if not found:
-        raise InvalidOpml
+        raise refused("no_links")
     return found
 
 
 def written(outlines: Iterable[Outline]) -> bytes:
-    root = ET.Element("opml", version="2.0")
+    root = ET.Element("opml", {"version": "2.0", f"xmlns:{_PREFIX}": NAMESPACE})
     ET.SubElement(ET.SubElement(root, "head"), "title").text = "Clipwire"
     body = ET.SubElement(root, "body")
     for outline in outlines:
         name = xml_text(outline.name)
-        ET.SubElement(body, "outline", type="rss", text=name, title=name, xmlUrl=xml_text(outline.url))
+        told = {"type": "rss", "text": name, "title": name, "xmlUrl": xml_text(outline.url)}
+        if outline.settings is not None:
+            told[f"{_PREFIX}:{_SETTINGS}"] = xml_text(outline.settings)
+        ET.SubElement(body, "outline", told)
     target = BytesIO()
     ET.ElementTree(root).write(target, "utf-8", xml_declaration=True)
     return target.getvalue()

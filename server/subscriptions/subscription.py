@@ -302,6 +302,21 @@ class ItemsRequest(Frozen):
     state: ItemState | None = Field(default=None, description="all that are in it")
 
 
+SubscriptionStage = Literal["seeding", "idle", "checking", "failing", "paused"]
+
+
+class SubscriptionsRequest(Frozen):
+    """The body of `POST /api/subscriptions/actions`."""
+
+    model_config = ConfigDict(strict=True)
+
+    action: Literal["pause", "resume", "check", "delete"]
+    ids: tuple[Annotated[str, Field(min_length=1, max_length=64)], ...] | None = Field(
+        default=None, min_length=1, max_length=500, strict=False, description="of subscriptions"
+    )
+    stage: SubscriptionStage | None = Field(default=None, description="all that are in it")
+
+
 class Findings(Stored):
     """What looks have found out of a subscription's source."""
 
@@ -353,7 +368,7 @@ class Subscription:
     check_no: int
     created_at: float
 
-    def stage(self, now: float) -> Literal["seeding", "idle", "checking", "failing", "paused"]:
+    def stage(self, now: float) -> SubscriptionStage:
         if not self.wanted.enabled:
             return "paused"
         if self.lease_until is not None and self.lease_until > now:

@@ -5,13 +5,16 @@ Nobody is told of them on a socket: a client polls, with `ETag` and `wait`.
 
 import asyncio
 import hashlib
+import json
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from http import HTTPStatus
-from typing import Any
+from typing import Any, assert_never
 
 from aiohttp import hdrs, web
 
 from server.api.bodies import (
+    MAX_BODY,
     Query,
     client_has,
     language,
@@ -73,6 +76,8 @@ from server.subscriptions.subscription import (
     Subscription,
     SubscriptionRequest,
     SubscriptionSettings,
+    SubscriptionsRequest,
+    SubscriptionStage,
     told_interval,
 )
 
@@ -81,8 +86,9 @@ SUBSCRIPTIONS = web.AppKey("subscriptions", Subscriptions)
 PAGE, LARGEST_PAGE = 50, 200
 MAX_CURSOR = 20  # characters
 MOST_OUTLINES, MAX_OPML = 1000, 1 << 20  # bytes; more, where there may be more subscriptions
-MAX_OUTLINE = 500  # bytes
+MAX_OUTLINE = 4096  # bytes, with all settings
 OPML = "text/x-opml"
+OPML_TYPES = (OPML, "application/xml", "text/xml", "application/octet-stream")
 LOOK_EVERY = 1.0  # seconds, while a client waits for a change: it may be made on another node
 
 
@@ -95,10 +101,16 @@ async def subscribe(request: web.Request) -> web.Response:
     return response
 
 
-async def _subscribed(request: web.Request, body: dict[str, Any]) -> Subscription:
+async def _subscribed(
+    request: web.Request, body: dict[str, Any], *, is_resolved: bool = False
+) -> Subscription:
     url = body.get("url")
     resolved, wrong = await _with_wishes(
-        request, body, url if isinstance(url, str) else "http://list.invalid/", body.keys()
+        request,
+        body,
+        url if isinstance(url, str) else "http://list.invalid/",
+        body.keys(),
+        is_resolved=is_resolved,
     )
     wanted = validated(SubscriptionRequest, resolved, *wrong)
     settings = _settings_of(wanted)
@@ -106,12 +118,13 @@ async def _subscribed(request: web.Request, body: dict[str, Any]) -> Subscriptio
 
 
 async def _with_wishes(
-    request: web.Request, body: dict[str, Any], url: str, sent: Collection[str]
+    request: web.Request, body: dict[str, Any], url: str, sent: Collection[str], *, is_resolved: bool = False
 ) -> tuple[dict[str, Any], list[WrongField]]:
     """`body` with its `request` as all its tasks will be asked for, presets resolved; and what is wrong.
 
     Of what depends on the configuration, or on stored cookies, only fields that were `sent` are looked at:
-    the others were right once, and must not keep a client from changing anything else.
+    the others were right once, and must not keep a client from changing anything else. `is_resolved`: the
+    request was resolved before, perhaps by another server, and only names the preset that it was made with.
     """
     wrong: list[WrongField] = []
     interval = body.get("interval") if "interval" in sent else None
@@ -132,7 +145,9 @@ async def _with_wishes(
         return body, wrong
     if {"url", "playlist", "playlist_items", "start_at", "reuse"} & asked.keys():
         return body, wrong  # told with all else
-    found = await read_wish(request, {**asked, "url": url}, None)
+    preset = {"preset": asked["preset"]} if is_resolved and "preset" in asked else {}
+    made = {name: value for name, value in asked.items() if name not in preset}
+    found = await read_wish(request, {**made, "url": url}, None)
     if isinstance(found, InvalidRequest):
         wrong += [(f"request.{name}", key, values) for name, key, values in found.wrong if name != "url"]
         return body, wrong
@@ -144,7 +159,7 @@ async def _with_wishes(
         body = body | {"library": library.model_dump(mode="json", exclude_unset=True)}
     elif "library" in asked:
         resolved["library"] = asked["library"]  # told with all else
-    return body | {"request": resolved}, wrong
+    return body | {"request": preset | resolved}, wrong
 
 
 def _settings_of(wanted: SubscriptionSettings) -> SubscriptionSettings:
@@ -201,17 +216,23 @@ async def _changed(request: web.Request, subscription_id: str, wait: float) -> b
 
 async def change(request: web.Request) -> web.Response:
     """A merge patch (RFC 7396): null brings a setting back to its default."""
-    service = request.app[SUBSCRIPTIONS]
     body = await read_object(request)
+    after = await _changed_by(request, request.match_info["subscription_id"], body)
+    return respond_json(await _told_one(request, after))
+
+
+async def _changed_by(request: web.Request, subscription_id: str, body: dict[str, Any]) -> Subscription:
+    """The subscription with the merge patch `body`, also if somebody else changes it meanwhile."""
+    service = request.app[SUBSCRIPTIONS]
     while True:
-        before = await service.store.get(request.match_info["subscription_id"])
+        before = await service.store.get(subscription_id)
         sent = before.wanted.model_dump(mode="json", exclude_unset=True, exclude_none=True)
         unknown = dict.fromkeys(body.keys() - SubscriptionSettings.model_fields)  # refused, also as null
         merged = _merged(sent, body) | unknown
         resolved, wrong = await _with_wishes(request, merged, before.url, body.keys())
         wanted = _settings_of(validated(SubscriptionSettings, resolved, *wrong))
         if after := await service.change(before, wanted):
-            return respond_json(await _told_one(request, after))
+            return after
 
 
 def _merged(before: dict[str, Any], patched: dict[str, Any]) -> dict[str, Any]:
@@ -242,6 +263,62 @@ async def unsubscribe(request: web.Request) -> web.Response:
 async def check(request: web.Request) -> web.Response:
     subscription = await request.app[SUBSCRIPTIONS].check(request.match_info["subscription_id"])
     return respond_json(await _told_one(request, subscription), HTTPStatus.ACCEPTED)
+
+
+async def act_on_subscriptions(request: web.Request) -> web.Response:
+    """Act on those that `ids` names, or on all in a `stage`; what goes wrong with one stops no other."""
+    body = await read_object(request)
+    wrong = list[WrongField]()
+    said = [name for name in ("ids", "stage") if body.get(name) is not None]
+    if not said:
+        wrong.append(("ids", "subscriptions_missing", {}))
+    elif len(said) > 1:
+        wrong.append(("ids", "keys_alone_stage", {}))
+    wanted = validated(SubscriptionsRequest, body, *wrong)
+    service, more = request.app[SUBSCRIPTIONS], False
+    ids = None if wanted.ids is None else list(dict.fromkeys(wanted.ids))
+    if ids is None:
+        ids = await _ids_in(request, wanted.stage, MOST_AT_ONCE + 1)
+        ids, more = ids[:MOST_AT_ONCE], len(ids) > MOST_AT_ONCE
+    outcomes: list[Subscription | AppError | None] = []
+    for subscription_id in ids:
+        try:
+            match wanted.action:
+                case "pause" | "resume":
+                    patched = {"enabled": wanted.action == "resume"}
+                    outcomes.append(await _changed_by(request, subscription_id, patched))
+                case "check":
+                    outcomes.append(await service.check(subscription_id))
+                case "delete":
+                    await service.remove(subscription_id, with_files=False)
+                    outcomes.append(None)
+                case _:
+                    assert_never(wanted.action)
+        except (SubscriptionNotFound, InvalidRequest, AlreadySubscribed) as error:
+            outcomes.append(error.with_traceback(None))
+    chosen = language(request)
+    told = iter(await _told(request, [one for one in outcomes if isinstance(one, Subscription)]))
+    results: list[dict[str, Any]] = [
+        {"status": int(outcome.status), "problem": problem_body(request, outcome, chosen)}
+        if isinstance(outcome, AppError)
+        else {"status": 200, "subscription": next(told)}
+        if outcome is not None
+        else {"status": 204}
+        for outcome in outcomes
+    ]
+    response = respond_json({"results": results} | ({"more": True} if more else {}))
+    response.headers["Content-Language"], response.headers["Vary"] = chosen, "Accept-Language"
+    return response
+
+
+async def _ids_in(request: web.Request, stage: SubscriptionStage | None, most: int) -> list[str]:
+    service, cursor, ids = request.app[SUBSCRIPTIONS], None, list[str]()
+    while len(ids) < most:
+        page, cursor = await service.store.page(cursor, LARGEST_PAGE)
+        ids += [one.subscription_id for one in page if one.stage(service.now) == stage]
+        if cursor is None:
+            break
+    return ids[:most]
 
 
 async def list_items(request: web.Request) -> web.Response:
@@ -284,7 +361,9 @@ async def export_opml(request: web.Request) -> web.Response:
             break
     outlines = [
         opml.Outline(
-            one.wanted.name or one.findings.title or without_password(one.url), without_password(one.url)
+            one.wanted.name or one.findings.title or without_password(one.url),
+            without_password(one.url),
+            json.dumps(one.wanted.model_dump(mode="json", exclude_unset=True, exclude_none=True)),
         )
         for one in found
     ]
@@ -294,19 +373,21 @@ async def export_opml(request: web.Request) -> web.Response:
 
 
 async def import_opml(request: web.Request) -> web.Response:
-    """Subscribe to each outline with a link, as far as there is room; one that is wrong stops no other."""
+    """Subscribe to each outline with a link, as far as there is room; one that is wrong stops no other.
+
+    One with settings of ours is subscribed to with these alone: its title may be that of its source.
+    """
     most = max(MOST_OUTLINES, request.app[SETTINGS].subscriptions.max)
     try:
-        async with received_text(request, max(MAX_OPML, most * MAX_OUTLINE), OPML, "application/xml") as file:
+        async with received_text(request, max(MAX_OPML, most * MAX_OUTLINE), *OPML_TYPES) as file:
             outlines = await to_the_end(compute(lambda: opml.read(file.read(), most)))
     except web.RequestPayloadError:
-        raise InvalidOpml from None
+        raise InvalidOpml("encoding", 1) from None
     outcomes: list[Subscription | AppError] = []
     for outline in outlines:
-        body = {"url": outline.url, **({"name": outline.name[:200]} if outline.name else {})}
         try:
-            outcomes.append(await _subscribed(request, body))
-        except (InvalidRequest, AlreadySubscribed, TooManySubscriptions) as error:
+            outcomes.append(await _subscribed(request, _of_outline(outline), is_resolved=True))
+        except (InvalidRequest, AlreadySubscribed, FeedNameTaken, TooManySubscriptions) as error:
             outcomes.append(error.with_traceback(None))
         await asyncio.sleep(0)
     chosen = language(request)
@@ -319,6 +400,18 @@ async def import_opml(request: web.Request) -> web.Response:
             told |= {"status": 201, "subscription": (await _told(request, [outcome]))[0]}
         results.append(told)
     return respond_json({"results": results})
+
+
+def _of_outline(outline: opml.Outline) -> dict[str, Any]:
+    """The body of a request to subscribe. Raises `InvalidRequest` for settings that are no JSON object."""
+    if outline.settings is None:
+        return {"url": outline.url, **({"name": outline.name[:200]} if outline.name else {})}
+    settings = None
+    with suppress(ValueError, RecursionError):
+        settings = json.loads(outline.settings) if len(outline.settings) <= MAX_BODY else None
+    if not isinstance(settings, dict):
+        raise InvalidRequest([("clipwire:settings", "settings_json", {})])
+    return settings | {"url": outline.url}
 
 
 async def _results(request: web.Request, outcomes: Sequence[Item | AppError], *, more: bool) -> web.Response:
@@ -539,6 +632,21 @@ ROUTES = [
             errors=(SubscriptionNotFound, *OF_CHANGES),
         ),
     ),
+    post(
+        "/api/subscriptions/actions",
+        act_on_subscriptions,
+        Operation(
+            "act_on_subscriptions",
+            "Subscriptions",
+            "Act on many subscriptions",
+            {200: Reply("What became of each, in order", {JSON: f"{_SCHEMAS}:SubscriptionActionResults"})},
+            "On those that `ids` names, or on all in a `stage`. What goes wrong with one stops no other. "
+            "`delete` keeps what was fetched.",
+            parameters=READER,
+            body=SubscriptionsRequest,
+            errors=OF_CHANGES,
+        ),
+    ),
     get(
         f"{_ONE}/items",
         list_items,
@@ -593,9 +701,9 @@ ROUTES = [
                     {JSON: f"{_SCHEMAS}:SubscriptionResults"},
                 )
             },
-            f"`{OPML}` or `application/xml`, at most 1 MiB.",
+            f"At most 4 MiB. An outline with settings in the namespace `{opml.NAMESPACE}` gets these.",
             parameters=READER,
-            text_bodies=(OPML, "application/xml"),
+            text_bodies=OPML_TYPES,
             errors=(InvalidOpml, NotTextType, BodyTooLarge, BodyTooSlow, ServerBusy, *OF_CHANGES),
         ),
     ),

@@ -8,7 +8,7 @@ from server.api.openapi.schemas import Problem
 from server.api.payload import Answer, Instant
 from server.core.library import Layout
 from server.memory.remembering import MediaKind
-from server.subscriptions.subscription import ItemState, LastOnes, SinceDay
+from server.subscriptions.subscription import ItemState, LastOnes, SinceDay, SubscriptionStage
 
 
 class FeedAddress(Answer):
@@ -59,7 +59,7 @@ class Subscription(Answer):
     name: str = Field(description="as it was set, else the title, else the link")
     title: str | None = Field(None, description="as its source says")
     enabled: bool
-    stage: Literal["seeding", "idle", "checking", "failing", "paused"]
+    stage: SubscriptionStage
     checked_at: Instant | None = Field(None, description="the end of the last look, whatever came of it")
     succeeded_at: Instant | None = Field(None, description="the end of the last look that was good")
     next_check_at: Instant | None = None
@@ -122,3 +122,14 @@ class SubscriptionResult(Answer):
 
 class SubscriptionResults(Answer):
     results: list[SubscriptionResult]
+
+
+class SubscriptionActionResult(Answer):
+    status: int = Field(description="that of a response for this subscription alone; 204: it is gone")
+    subscription: Subscription | None = None
+    problem: Problem | None = None
+
+
+class SubscriptionActionResults(Answer):
+    results: list[SubscriptionActionResult]
+    more: Literal[True] | None = Field(None, description="there are more in this stage")

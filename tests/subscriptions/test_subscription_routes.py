@@ -389,9 +389,151 @@ async def test_what_is_no_opml_or_a_bomb_is_refused(client: Client, text: bytes)
     assert (await (await client.get("/api/subscriptions")).json())["subscriptions"] == []
 
 
+@pytest.mark.parametrize(
+    ("text", "line", "cause"),
+    [
+        (b"<opml>\n<body>\n</opml>", 3, "mismatched tag"),
+        (b"<opml>\n<body>", 2, "no element found"),
+        (b"\n<rss/>", 2, "not rss"),
+        (b"<opml>\n<body/>\n</opml>", 3, "no outline"),
+        (BOMB, 2, "DTD"),
+        (b'<?xml version="1.0" encoding="utf-7"?><opml/>', 1, "encoding"),
+        (b"<opml>" + b'\n<outline xmlUrl="http://a.test/"/>' * 1001, 1002, "more than 1000 outlines"),
+        (b"<opml>" + b"\n<outline>" * 60, 51, "nested too deeply"),
+    ],
+)
+async def test_a_refusal_of_opml_names_line_and_cause(
+    client: Client, text: bytes, line: int, cause: str
+) -> None:
+    response = await client.post("/api/subscriptions.opml?lang=en", data=BytesIO(text), headers=OPML)
+    answer = await response.json(content_type=None)
+    assert (response.status, answer["code"], answer["line"]) == (422, "invalid_opml", line)
+    assert answer["detail"].startswith(f"Line {line}: ")
+    assert cause in answer["detail"]
+
+
+@pytest.mark.parametrize("media_type", ["text/xml", "application/octet-stream"])
+async def test_opml_is_taken_as_programs_send_it(client: Client, media_type: str) -> None:
+    text = b'<opml><body><outline xmlUrl="http://a.test/1"/></body></opml>'
+    response = await client.post("/api/subscriptions.opml", data=text, headers={"Content-Type": media_type})
+    assert [each["status"] for each in (await response.json())["results"]] == [201]
+
+
+SETTINGS: dict[str, Any] = {
+    "name": 'A "name" & <more>',
+    "interval": "90m",
+    "request": {"preset": "phone", "audio_format": "opus"},
+    "filters": {"title": "a\\b|<c>", "min_duration": 60, "kinds": ["video"], "min_age": "2h"},
+    "backlog": {"last": 3},
+    "keep": {"days": 9, "last": 5},
+    "feed": {"name": "mine", "category": "Arts"},
+}
+
+
+def lasting(told: dict[str, Any]) -> dict[str, Any]:
+    """What of a subscription is not of one server or one moment."""
+    passing = {"subscription_id", "revision", "stage", "next_check_at", "items"}
+    kept = {name: value for name, value in told.items() if name not in passing}
+    if "feed" in kept:
+        kept["feed"] = {name: value for name, value in kept["feed"].items() if name != "url"}
+    return kept
+
+
+async def test_opml_carries_all_settings_to_an_empty_server(
+    client: Client, aiohttp_client: Connect, tmp_path: Path
+) -> None:
+    made = [await subscribed(client, **SETTINGS), await subscribed(client, "http://b.test/feed")]
+    text = await (await client.get("/api/subscriptions.opml")).read()
+    same = await client.post("/api/subscriptions.opml", data=text, headers=OPML)
+    assert [each["status"] for each in (await same.json())["results"]] == [409, 409]
+
+    settings = Settings(
+        storage=StorageSettings(data_dir=tmp_path / "other"), downloads=DownloadSettings(min_free_disk=0)
+    )
+    other = await aiohttp_client(create_app(settings))  # which has not got the preset
+    answer = await other.post("/api/subscriptions.opml", data=text, headers=OPML)
+    results = (await answer.json())["results"]
+    assert [each["status"] for each in results] == [201, 201], results
+    assert [lasting(each["subscription"]) for each in results] == [lasting(made[1]), lasting(made[0])]
+    again = await other.post("/api/subscriptions.opml", data=text, headers=OPML)
+    assert [each["status"] for each in (await again.json())["results"]] == [409, 409]
+
+
+async def test_settings_in_opml_are_read_by_their_namespace_and_refused_by_name(client: Client) -> None:
+    text = """<opml xmlns:x="https://clipwire.invalid/opml/1" xmlns:clipwire="https://other.test/">
+        <outline xmlUrl="http://a.test/1" text="One" x:settings='{"interval": "2h"}'/>
+        <outline xmlUrl="http://a.test/2" text="Two" clipwire:settings='{"interval": "2h"}'/>
+        <outline xmlUrl="http://a.test/3" x:settings='{"interval": "1s", "nonsense": 1}'/>
+        <outline xmlUrl="http://a.test/4" x:settings='[]'/>
+        <outline xmlUrl="http://a.test/5" x:settings='{"name": "LONG"}'/></opml>"""
+    answer = await client.post(
+        "/api/subscriptions.opml", data=text.replace("LONG", "x" * 70_000), headers=OPML
+    )
+    results = (await answer.json())["results"]
+    assert [each["status"] for each in results] == [201, 201, 422, 422, 422]
+    made = [each["subscription"] for each in results[:2]]
+    assert [(each["name"], each["interval"]) for each in made] == [("http://a.test/1", "2h"), ("Two", "1h")]
+    fields = [{wrong["field"] for wrong in each["problem"]["errors"]} for each in results[2:]]
+    assert fields == [{"interval", "nonsense"}, {"clipwire:settings"}, {"clipwire:settings"}]
+
+
+async def acted(client: Client, action: str, **which: Any) -> dict[str, Any]:
+    response = await client.post("/api/subscriptions/actions", json={"action": action, **which})
+    assert response.status == 200, await response.text()
+    answer: dict[str, Any] = await response.json()
+    return answer
+
+
+async def test_many_subscriptions_are_acted_on_at_once(client: Client) -> None:
+    made = [await subscribed(client, f"{URL}/{number}") for number in range(3)]
+    one, _, three = [each["subscription_id"] for each in made]
+    resumed = (await acted(client, "resume", ids=[one, NOBODY, three]))["results"]
+    assert [each["status"] for each in resumed] == [200, 404, 200]
+    assert resumed[0]["subscription"]["enabled"]
+    assert resumed[1]["problem"]["code"] == "subscription_not_found"
+    paused = (await acted(client, "pause", ids=[one, one]))["results"]
+    assert [each["subscription"]["stage"] for each in paused] == ["paused"]
+    checked = (await acted(client, "check", ids=[three]))["results"]
+    assert checked[0]["subscription"]["subscription_id"] == three
+    gone = await acted(client, "delete", stage="paused")
+    assert gone == {"results": [{"status": 204}, {"status": 204}]}
+    left = (await (await client.get("/api/subscriptions")).json())["subscriptions"]
+    assert [each["subscription_id"] for each in left] == [three]
+
+
+async def test_an_action_on_a_stage_says_that_there_are_more(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subscription_routes, "MOST_AT_ONCE", 2)
+    for number in range(3):
+        await subscribed(client, f"{URL}/{number}")
+    assert (await acted(client, "delete", stage="paused")).get("more") is True
+    assert await acted(client, "delete", stage="paused") == {"results": [{"status": 204}]}
+
+
+@pytest.mark.parametrize(
+    ("body", "wrong"),
+    [
+        ({"action": "pause"}, {"ids"}),
+        ({"action": "pause", "ids": []}, {"ids"}),
+        ({"action": "pause", "ids": [NOBODY], "stage": "idle"}, {"ids"}),
+        ({"action": "burn", "ids": [NOBODY]}, {"action"}),
+        ({"action": "pause", "stage": ""}, {"stage"}),
+        ({"action": "pause", "ids": [NOBODY] * 501}, {"ids"}),
+    ],
+)
+async def test_wrong_actions_on_subscriptions_are_named(
+    client: Client, body: dict[str, Any], wrong: set[str]
+) -> None:
+    response = await client.post("/api/subscriptions/actions", json=body)
+    answer = await response.json(content_type=None)
+    assert response.status == 422, answer
+    assert {error["field"] for error in answer["errors"]} == wrong
+
+
 async def test_opml_is_bounded(client: Client) -> None:
     response = await client.post(
-        "/api/subscriptions.opml", data=BytesIO(b" " * (1 << 20) + b"x"), headers=OPML
+        "/api/subscriptions.opml", data=BytesIO(b" " * (1000 * 4096) + b"x"), headers=OPML
     )
     assert response.status == 413
     response = await client.post("/api/subscriptions.opml", json={})
