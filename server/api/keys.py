@@ -10,6 +10,8 @@ from server.api.spool import Spool
 from server.core.clock import Clock
 from server.core.counts import Counts
 from server.core.hooks import Hooks
+from server.core.library import Library
+from server.core.models import TaskStatus
 from server.core.ports import Cookies, FileStore, Workplace
 from server.settings import Settings
 from server.tasks.hub import Hub
@@ -38,6 +40,8 @@ ENCODER = web.AppKey("encoder", Encoder)
 HOOKS = web.AppKey("hooks", Hooks)
 FIELDS: web.AppKey[frozenset[str]] = web.AppKey("fields")  # of requests, that a feature takes
 METRICS: web.AppKey[Sequence[Callable[[], Iterable["Metric"]]]] = web.AppKey("metrics")
+# `PLACE_IN_LIBRARY` places for one more client what a task has fetched.
+PLACE_IN_LIBRARY: web.AppKey[Callable[[str, Library], Awaitable[TaskStatus]]] = web.AppKey("place_in_library")
 LEAVE_LIBRARY: web.AppKey[Callable[[str], Awaitable[None]]] = web.AppKey("leave_library")
 
 SCOPE = web.RequestKey("scope", str)  # a hash that names the request's token; only if tokens are set

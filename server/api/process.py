@@ -29,7 +29,7 @@ from server.api.bodies import (
 )
 from server.api.connections import CONNECTIONS
 from server.api.cookies import unknown_cookies
-from server.api.keys import FIELDS, INSPECTOR, SCOPE, SETTINGS, TASKS
+from server.api.keys import FIELDS, INSPECTOR, PLACE_IN_LIBRARY, SCOPE, SETTINGS, TASKS
 from server.api.openapi.operation import JSON, OF_CHANGES, READER, Operation, Reply, header
 from server.api.payload import TaskPayload
 from server.api.route import get, post
@@ -44,11 +44,13 @@ from server.core.errors import (
     NotJson,
     QueueFull,
     SourceRefused,
+    TaskNotFound,
     TooManyRequests,
     WrongField,
 )
-from server.core.models import MOST_AT_ONCE, Batch, InfoRequest, ProcessRequest, without_path
+from server.core.models import MOST_AT_ONCE, Batch, InfoRequest, ProcessRequest, TaskStatus, without_path
 from server.core.ports import Idempotency
+from server.tasks.service import Accepted
 
 MAX_BATCH = 4 << 20  # bytes
 MOST_NAMES = 100  # members of the object that are read; so many are wrong in any case
@@ -68,11 +70,19 @@ async def submit(request: web.Request) -> web.Response:
     if isinstance(accepted, AppError):
         raise accepted
     if accepted.is_shared:
-        return respond(request, accepted.status)
+        return respond(request, await _placed_too(request, asked[0], accepted))
     response = respond(request, accepted.status, HTTPStatus.ACCEPTED)
     base_path = request.app[SETTINGS].server.base_path
     response.own["Location"] = f"{base_path}/api/status/{accepted.status.task_id}"
     return response
+
+
+async def _placed_too(request: web.Request, wanted: ProcessRequest, accepted: Accepted) -> TaskStatus:
+    """The status of the task; the files of one that is shared go where this client wants them, too."""
+    if accepted.is_shared and wanted.library and PLACE_IN_LIBRARY in request.app:
+        with suppress(TaskNotFound):  # it is removed in this moment
+            return await request.app[PLACE_IN_LIBRARY](accepted.status.task_id, wanted.library)
+    return accepted.status
 
 
 async def read_wish(request: web.Request, body: dict[str, Any], key: str | None) -> Asked | AppError:
@@ -157,14 +167,18 @@ async def submit_batch(request: web.Request) -> web.Response:
             await asyncio.sleep(0)
     validated(Batch, {"requests": asked, **others} if asked else others)
     possible = [each for each in asked if isinstance(each, tuple)]
-    accepted = iter(await request.app[TASKS].accept(possible))
+    accepted = zip(possible, await request.app[TASKS].accept(possible), strict=True)
     results = list[Result]()
     for each in asked:
-        outcome = each if isinstance(each, AppError) else next(accepted)
+        if isinstance(each, AppError):
+            results.append(each)
+            continue
+        (wanted, *_), outcome = next(accepted)
         if isinstance(outcome, AppError):
             results.append(outcome)
         else:
-            results.append((HTTPStatus.OK if outcome.is_shared else HTTPStatus.ACCEPTED, outcome.status))
+            status = await _placed_too(request, wanted, outcome)
+            results.append((HTTPStatus.OK if outcome.is_shared else HTTPStatus.ACCEPTED, status))
     return await respond_results(request, results)
 
 

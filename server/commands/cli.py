@@ -459,6 +459,7 @@ COMMANDS: dict[str, Callable[[], click.Command]] = {
     "pause": _acting("pause"),
     "resume": _acting("resume"),
     "retry": _acting("retry"),
+    "place": _acting("place"),
     "rm": _acting("rm"),
     "check": _make_check,
     "config": _make_config,

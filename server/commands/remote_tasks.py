@@ -1,4 +1,4 @@
-"""`list`, and what is done to tasks of a running server: `cancel`, `pause`, `resume`, `retry`, `rm`."""
+"""`list`, and what is done to tasks of a running server: `cancel`, `pause`, `resume`, `retry`, `place`."""
 
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -29,7 +29,7 @@ async def list_tasks(
 
 
 async def act(server: Remote, task_ids: Sequence[str], action: str) -> int:
-    """Cancel, pause, resume, retry or delete tasks, one after the other; exit status 1 if one refuses."""
+    """Do `action` to tasks, one after the other; exit status 1 if one refuses."""
     failed = False
     async with client_of(server) as client:
         actions: dict[str, Callable[[str], Awaitable[Task | None]]] = {
@@ -37,6 +37,7 @@ async def act(server: Remote, task_ids: Sequence[str], action: str) -> int:
             "pause": client.pause,
             "resume": client.resume,
             "retry": client.retry,
+            "place": client.place,
             "rm": client.delete,
         }
         for task_id in task_ids:

@@ -36,6 +36,8 @@ AppError
 ├── TooManySubscriptions     409  there are as many as subscriptions.max allows
 ├── TooManyCookies           409  as many cookie files are stored as may be
 ├── WrongState               409  the item's state does not allow the action
+├── NoFiles                  409  the task has no files, or none any more
+├── NoLibrary                409  nobody has said where in the library
 ├── LibraryIsBusy            409  another action on the whole library is under way
 ├── NotStreamable            409  nothing of the task can be played now; says why
 ├── RemedyNotOffered         409  the remedy does not fit the task's failure
@@ -210,6 +212,14 @@ class WrongState(AppError):
 
     def __init__(self, state: str) -> None:
         super().__init__(state=state)
+
+
+class NoFiles(AppError):
+    status, code = HTTPStatus.CONFLICT, "no_files"
+
+
+class NoLibrary(AppError):
+    status, code = HTTPStatus.CONFLICT, "no_library"
 
 
 class LibraryIsBusy(AppError):

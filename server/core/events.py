@@ -268,7 +268,10 @@ class Completed(_Event):
 
 
 class Placed(_Event):
-    """What the library has of a completed task now; `library` is None if that was deleted there."""
+    """What the library has of a completed task now; `library` is None if that was deleted there.
+
+    Before its end a task can be told once that its files are to go there.
+    """
 
     library: InLibrary | None
 
@@ -476,7 +479,8 @@ def _change(  # noqa: C901 -- one case for each event
         case Repaired():
             return _repaired(status, event, wall) if stage is Stage.FAILED else None
         case Placed(library=library):
-            return _if_new(status, {"library": library}) if stage is Stage.COMPLETED else None
+            is_due = library is not None and status.library is None and not stage.is_final
+            return _if_new(status, {"library": library}) if stage is Stage.COMPLETED or is_due else None
         case _ if stage.is_final:
             return None
         case Prioritized():

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 
-from server.api.keys import LEAVE_LIBRARY
+from server.api.keys import LEAVE_LIBRARY, PLACE_IN_LIBRARY
 from server.core.background import in_background
 from server.core.clock import zone_of
 from server.feature import Added, Feature, Kernel
@@ -12,6 +12,7 @@ from server.library import library_routes
 from server.library.library_actions import LibraryActions
 from server.library.library_check import library_check, library_of
 from server.library.placement_rows import HOOKS, PlacementRows
+from server.library.task_placing import TaskPlacing
 from server.memory.media_rows import MediaRows
 from server.settings import Settings
 
@@ -23,6 +24,7 @@ async def _open(kernel: Kernel) -> AsyncIterator[Added]:
     zone = zone_of(kernel.settings.library.time_zone)
     media = MediaRows(kernel.store.transactions)
     actions = LibraryActions(store, media, library, kernel.clock, zone)
+    task_placing = TaskPlacing(store, kernel.tasks, has_library=library is not None)
     placing = None
     if library and kernel.runs_tasks:
         from server.library.placer import Placer  # of no use without a library
@@ -34,7 +36,9 @@ async def _open(kernel: Kernel) -> AsyncIterator[Added]:
             {
                 library_routes.PLACEMENTS: store,
                 library_routes.LIBRARY_ACTIONS: actions,
+                library_routes.TASK_PLACING: task_placing,
                 LEAVE_LIBRARY: store.leave_task,
+                PLACE_IN_LIBRARY: task_placing.also_for,
             },
             [partial(library_check, library)] if library and kernel.runs_tasks else (),
         )

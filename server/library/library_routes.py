@@ -5,25 +5,29 @@ that means.
 """
 
 from datetime import date
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
-from server.api.bodies import read_object, respond_answer, validated
+from server.api.bodies import read_object, respond, respond_answer, validated
 from server.api.keys import TASKS
-from server.api.openapi.operation import JSON, OF_CHANGES, READER, Operation, Reply
+from server.api.openapi.operation import JSON, OF_CHANGES, READER, TASK_ID, Operation, Reply
+from server.api.payload import TaskPayload
 from server.api.route import post
-from server.core.errors import LibraryIsAway, LibraryIsBusy
+from server.core.errors import LibraryIsAway, LibraryIsBusy, NoFiles, NoLibrary, StorageAway, TaskNotFound
 from server.core.library import Library
 from server.library.library_actions import LibraryActions
 from server.library.library_names import Film, episode_of, place_of, roles_of
-from server.library.placements import LibraryRequest, PlacementStore
+from server.library.placements import LibraryPlace, LibraryRequest, PlacementStore
+from server.library.task_placing import TaskPlacing
 
 if TYPE_CHECKING:
     from server.library.library_schemas import LibrarySample
 
 _SCHEMAS = "server.library.library_schemas"  # of responses
 LIBRARY_ACTIONS = web.AppKey("library_actions", LibraryActions)
+TASK_PLACING = web.AppKey("task_placing", TaskPlacing)
 PLACEMENTS: web.AppKey[PlacementStore] = web.AppKey("placements")
 _DAY: Final = date(2026, 3, 14)
 _SAMPLES: Final = (
@@ -88,7 +92,30 @@ async def act(request: web.Request) -> web.Response:
     return respond_answer(await request.app[LIBRARY_ACTIONS].act(wanted.action, dry_run=wanted.dry_run))
 
 
+async def place(request: web.Request) -> web.Response:
+    """Have what a task has fetched placed: by the body, or without one as it was asked for."""
+    body = await read_object(request) if request.body_exists else {}
+    wanted = validated(LibraryPlace, body)
+    status = await request.app[TASK_PLACING].place(request.match_info["task_id"], wanted.library)
+    return respond(request, status, HTTPStatus.ACCEPTED)
+
+
 ROUTES = [
+    post(
+        "/api/tasks/{task_id}/place",
+        place,
+        Operation(
+            "place",
+            "Tasks",
+            "Place in the library",
+            {202: Reply("It is placed in the background: `library` says when", {JSON: TaskPayload})},
+            "What was fetched goes into the library, too, without another download. "
+            "Without a body as the task or its subscriptions say.",
+            parameters=(TASK_ID, *READER),
+            body=LibraryPlace,
+            errors=(TaskNotFound, NoFiles, NoLibrary, StorageAway, *OF_CHANGES),
+        ),
+    ),
     post(
         "/api/library/preview",
         preview,

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from server.core.library import Library
-from server.core.models import Stage
+from server.core.models import ProcessRequest, Stage, TaskStatus
 from server.library.placements import (
     NOBODY,
     OTHER_TASKS,
@@ -20,6 +20,8 @@ from server.library.placements import (
     folded,
     is_same_place,
     of_folder,
+    set_asked_for,
+    set_of_item,
     set_of_request,
 )
 from server.storage.statements import (
@@ -105,6 +107,10 @@ _PLACED_KEYS = """
     SELECT DISTINCT s.key FROM file_sets s JOIN placed p ON p.set_id = coalesce(s.shares, s.set_id)
     WHERE s.state <> 'leaving' AND p.state = 'placed' AND p.kind IN ('video', 'audio')
         AND s.key IN ({keys})"""
+_WANTED_OF_ITEMS = """
+    SELECT i.subscription_id, i.key, s.wanted FROM items i
+    JOIN subscriptions s ON s.subscription_id = i.subscription_id
+    WHERE i.task_id = ? AND i.state = 'fetched'"""
 _OF_SETS = "SELECT kind, path FROM placed WHERE state = 'placed' AND set_id IN ({keys})"
 _PLACED_PAGE = f"""
     SELECT {_SET} FROM file_sets WHERE set_id > ? AND state IN ('placed', 'telling') AND shares IS NULL
@@ -147,10 +153,28 @@ async def place_ended(tables: Statements, ended: Sequence[Ended], now: datetime)
     """Have placed what tasks that end now have fetched, each as its last attempt was asked for."""
     completed = [one for one in ended if one.status.stage is Stage.COMPLETED]
     placing = [one for each in completed if (one := set_of_request(each.wanted, each.status))]
+    for each in completed:
+        if each.status.library is not None and each.wanted is not None:
+            placing += await _asked_for_since(tables, each.wanted, each.status)
     if not placing:
         return ()
     await to_be_placed(tables, placing)
     return (CHANGED,)
+
+
+async def _asked_for_since(tables: Statements, request: ProcessRequest, status: TaskStatus) -> list[FileSet]:
+    """The sets that clients have asked for while the task was under way, or before it was fetched anew; one
+    that was not placed yet has the key that the video turned out to have.
+    """
+    own, since = set_of_request(request, status), list[FileSet]()
+    for one in _readable(await tables.fetch(_OF_TASK, (status.task_id,))):
+        again = set_asked_for(request, status, one.wanted)
+        if one.holder != NOBODY or one.state == "leaving" or (own and own.set_id == again.set_id):
+            continue
+        if one.day_index is None and one.set_id != again.set_id:
+            await tables.run("DELETE FROM file_sets WHERE set_id = ?", (one.set_id,))
+        since.append(again)
+    return since
 
 
 def _unplaced(dialect: Dialect, now: datetime) -> tuple[str, Sequence[object]]:
@@ -554,6 +578,26 @@ class PlacementRows:
         for key, kind, path in await self._transactions.read(work):
             found.setdefault(key, []).append((kind, path))
         return {key: _films_first(files) for key, files in found.items()}
+
+    async def sets_of_task(self, task_id: str) -> list[FileSet]:
+        async def work(tables: Statements) -> list[FileSet]:
+            rows = await tables.fetch(_OF_TASK, (task_id,))
+            sets = {one.set_id: one for one in _readable(rows) if one.state != "leaving"}
+            for subscription_id, key, wanted in await tables.fetch(_WANTED_OF_ITEMS, (task_id,)):
+                if library := json.loads(wanted).get("library"):
+                    place = Library.model_validate(library, extra="ignore")
+                    one = set_of_item(subscription_id, key, task_id, place)
+                    sets[one.set_id] = one
+            return list(sets.values())
+
+        return await self._transactions.read(work)
+
+    async def place(self, sets: Sequence[FileSet]) -> None:
+        async def work(tables: Tables) -> None:
+            tables.wake(CHANGED)
+            await to_be_placed(tables, sets)
+
+        await self._transactions.write(work)
 
     async def films_of_items(self, subscription_id: str, keys: Sequence[str]) -> dict[str, list[str]]:
         async def work(tables: Statements) -> list[Row]:

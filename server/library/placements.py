@@ -92,8 +92,12 @@ def set_of_request(request: ProcessRequest | None, status: TaskStatus) -> FileSe
     """
     if request is None or request.library is None or status.stage is not Stage.COMPLETED or status.is_list:
         return None
+    return set_asked_for(request, status, request.library)
+
+
+def set_asked_for(request: ProcessRequest, status: TaskStatus, wanted: Library) -> FileSet:
+    """The set of a task for a client who wants it in this place of the library."""
     key = key_of_status(status)
-    wanted = request.library
     place = to_json(wanted.model_dump(mode="json", exclude_defaults=True)).decode()
     set_id = _digest(NOBODY, key, request.manner(), place)
     return FileSet(set_id, NOBODY, key, status.task_id, wanted)
@@ -192,6 +196,14 @@ class LibraryRequest(Frozen):
 
     action: Literal["rename", "rewrite_nfo", "verify"]
     dry_run: bool = Field(default=False, description="only say what would be done")
+
+
+class LibraryPlace(Frozen):
+    """The body of `POST /api/tasks/{task_id}/place`."""
+
+    model_config = ConfigDict(strict=True)
+
+    library: Library | None = Field(default=None, strict=False, description="where, instead of what is known")
 
 
 class UnsafeFolder(Exception):
@@ -414,6 +426,16 @@ class PlacementStore(Protocol):
 
     async def adopt(self, keys: Sequence[str], now: float, *, dry_run: bool) -> list[str]:
         """Those of `keys` that items have which are `known`, `waiting` or `failed`: they are fetched now."""
+        ...
+
+    async def sets_of_task(self, task_id: str) -> list[FileSet]:
+        """The sets that a task has, and those that it would have for its items: their subscriptions may have
+        got a library since.
+        """
+        ...
+
+    async def place(self, sets: Sequence[FileSet]) -> None:
+        """Have these sets placed, anew if they are."""
         ...
 
     async def films_of_items(self, subscription_id: str, keys: Sequence[str]) -> dict[str, list[str]]:

@@ -11,6 +11,8 @@ from server.core.errors import (
     AppError,
     ItemNotFound,
     LibraryIsAway,
+    NoFiles,
+    NoLibrary,
     QueueFull,
     StorageAway,
     TaskAlreadyFinal,
@@ -36,7 +38,7 @@ from server.subscriptions.subscription import (
 from server.subscriptions.task_of_item import request_of
 from server.tasks.service import Tasks
 
-Action = Literal["fetch", "skip", "pin", "unpin", "forget", "delete"]
+Action = Literal["fetch", "skip", "pin", "unpin", "forget", "delete", "place"]
 
 
 class Subscriptions:
@@ -157,6 +159,8 @@ class Subscriptions:
             await self.store.forget(subscription_id, gone)
         elif action == "skip":
             problems = await self._skip(subscription_id, chosen)
+        elif action == "place":
+            problems = await self._place_in_library(subscription_id, chosen)
         else:
             kept = [item for item in chosen if item.state == "fetched"]
             others = [item for item in chosen if item.state != "fetched"]
@@ -230,6 +234,26 @@ class Subscriptions:
             return True  # behind a link, which is not followed
         except (LibraryAway, OSError):
             raise LibraryIsAway from None
+
+    async def _place_in_library(self, subscription_id: str, items: Sequence[Item]) -> dict[str, AppError]:
+        if self._library is None or (await self.store.get(subscription_id)).wanted.library is None:
+            return {item.key: NoLibrary() for item in items}
+        problems: dict[str, AppError] = {}
+        placing: dict[str, TaskStatus] = {}
+        for item in items:
+            try:
+                status = await self._tasks.with_files(item.task_id) if item.task_id else None
+            except StorageAway as away:
+                problems[item.key] = away
+                continue
+            if item.state != "fetched":
+                problems[item.key] = WrongState(item.state)
+            elif status is None:
+                problems[item.key] = NoFiles()
+            else:
+                placing[item.key] = status
+        await self._place(subscription_id, placing, in_library=True)
+        return problems
 
     async def _place(
         self, subscription_id: str, tasks: Mapping[str, TaskStatus], *, in_library: bool

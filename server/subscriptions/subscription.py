@@ -295,7 +295,7 @@ class ItemsRequest(Frozen):
 
     model_config = ConfigDict(strict=True)
 
-    action: Literal["fetch", "skip", "pin", "unpin", "forget", "delete"]
+    action: Literal["fetch", "skip", "pin", "unpin", "forget", "delete", "place"]
     keys: tuple[Annotated[str, Field(min_length=1, max_length=600)], ...] | None = Field(
         default=None, min_length=1, max_length=500, strict=False, description="of items"
     )

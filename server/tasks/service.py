@@ -159,6 +159,9 @@ class Tasks:
                     outcome = Accepted(known.task.status, known.is_shared)
                 elif wish and shares:
                     shared = await shared_task(self._store, self._files, wish)
+                    if shared is None and request.library:  # one that nobody wanted in the library yet
+                        plain = request.model_copy(update={"library": None}).wish(scope_of(wish))
+                        shared = await shared_task(self._store, self._files, plain)
             except IdempotencyMismatch as mismatch:
                 outcome = mismatch
             if shared and not key:
@@ -403,6 +406,9 @@ class Tasks:
             async with asyncio.timeout(LONGEST_FINISH):
                 await self._dispatcher.finish(task_id)
         return await self.status(task_id)
+
+    async def task(self, task_id: str) -> Task:
+        return await self._store.get(task_id)
 
     async def with_files(self, task_id: str) -> TaskStatus | None:
         """The status of a completed task that still has its files. Raises `StorageAway`."""

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from server.api import keys
+from server.core.events import Retried
 from server.core.models import TaskStatus
 from server.library import placer
 from server.library.library_folder import MARKER
@@ -218,3 +220,84 @@ async def test_a_backlog_leaves_what_the_library_has_alone(server: Inside, root:
     await found(server, again, 1)
     assert (await items_of(server, again))["site 1"]["state"] == "fetched"
     assert len(all_of(root)) == 1
+
+
+async def place(server: Inside, task_id: str, status: int = 202, **body: Any) -> dict[str, Any]:
+    async with server.client.post(f"/api/tasks/{task_id}/place", json=body or None) as answer:
+        told: dict[str, Any] = await answer.json()
+        assert answer.status == status, told
+        return told
+
+
+async def test_what_was_fetched_before_there_was_a_library_is_placed_without_a_download(
+    server: Inside, root: Path
+) -> None:
+    task_id = await server.submit()
+    assert (await place(server, task_id, 409, library=PLAIN))["code"] == "no_files"
+    await completed(server, task_id)
+    assert (await place(server, task_id, 409))["code"] == "no_library"
+    told = await place(server, task_id, library=PLAIN)
+    assert told["library"]["state"] == "waiting"
+    [path] = await placed(server, task_id)
+    assert all_of(root) == [path]
+    (root / path).unlink()
+    await place(server, task_id)  # as it was before
+    await until((root / path).exists)
+    assert [task["task_id"] for task in await tasks_of(server)] == [task_id]
+
+
+async def test_what_is_placed_later_is_placed_anew_when_it_is_fetched_anew(
+    server: Inside, root: Path
+) -> None:
+    task_id = await server.submit()
+    await completed(server, task_id)
+    await place(server, task_id, library=PLAIN)
+    [path] = await placed(server, task_id)
+    await server.app[keys.TASKS]._recorder.record(task_id, Retried())
+    await completed(server, task_id, video=b"other film" * 2000)
+    assert await placed(server, task_id) == [path]
+    assert (root / path).read_bytes() == b"other film" * 2000
+    assert all_of(root) == [path]
+
+
+async def test_a_subscription_that_gets_a_library_later_places_what_it_has(
+    server: Inside, root: Path
+) -> None:
+    mine = await subscribed(server, "a", backlog="all")
+    first, second = await found(server, mine, 2, 1)
+    await completed(server, first, film(2))
+    await completed(server, second, film(1))
+    [result] = await act(server, mine, "place", keys=["site 2"])
+    assert (result["status"], result["problem"]["code"]) == (409, "no_library")
+    async with server.client.patch(f"/api/subscriptions/{mine}", json={"library": PLAIN}) as answer:
+        assert answer.status == 200
+    [result] = await act(server, mine, "place", keys=["site 2"])
+    assert (result["status"], result["item"]["state"]) == (200, "fetched")
+    paths = await in_place(server, mine, "site 2")
+    assert await placed(server, first) == paths
+    await place(server, second)  # as its subscription says
+    assert await in_place(server, mine, "site 1") == await placed(server, second)
+    assert len(await tasks_of(server)) == 2
+
+
+@pytest.mark.parametrize("has_ended", [True, False])
+async def test_a_request_with_library_and_reuse_places_what_another_has_fetched(
+    server: Inside, root: Path, *, has_ended: bool
+) -> None:
+    task_id = await server.submit()
+    if has_ended:
+        await completed(server, task_id)
+    wish = {"url": (await server.status(task_id))["url"], "reuse": True, "library": PLAIN}
+    async with server.client.post("/api/process", json=wish) as answer:
+        assert (answer.status, (await answer.json())["task_id"]) == (200, task_id)
+    other = {**wish, "library": PLAIN | {"folder": "Second"}}
+    async with server.client.post("/api/process/batch", json={"requests": [other, wish]}) as answer:
+        results = (await answer.json())["results"]
+    assert [result["task"]["task_id"] for result in results] == [task_id] * 2
+    if not has_ended:
+        assert results[1]["task"]["library"] == {"state": "waiting", "paths": []}
+        await completed(server, task_id)
+    await until(lambda: len(all_of(root)) == 2)
+    paths = await placed(server, task_id)
+    assert paths == all_of(root)
+    assert [path.split("/")[0] for path in paths] == ["Second", "Some Channel"]

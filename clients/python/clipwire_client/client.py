@@ -134,6 +134,11 @@ class Client:
     async def retry(self, task_id: str) -> Task:
         return await self._act(task_id, "retry")
 
+    async def place(self, task_id: str, library: Mapping[str, object] | None = None) -> Task:
+        """Put what it has fetched into the library: where `library` says, or as it was asked for."""
+        path = f"/api/tasks/{quote(task_id, safe='')}/place"
+        return await self._ask(Task, "POST", path, json={"library": library} if library else {})
+
     async def start(self, task_id: str) -> Task:
         """Begin a task that waits, beyond all limits."""
         return await self._act(task_id, "start")

@@ -1,0 +1,53 @@
+"""Has placed what tasks have fetched already: before there was a library, or for another place in it."""
+
+from contextlib import suppress
+
+from server.core.errors import NoFiles, NoLibrary, TaskNotFound
+from server.core.library import Library
+from server.core.models import InLibrary, TaskStatus
+from server.library.placements import FileSet, PlacementStore, set_asked_for
+from server.tasks.service import Tasks
+
+
+class TaskPlacing:
+    def __init__(self, store: PlacementStore, tasks: Tasks, *, has_library: bool) -> None:
+        self._store = store
+        self._tasks = tasks
+        self._has_library = has_library
+
+    async def place(self, task_id: str, wanted: Library | None) -> TaskStatus:
+        """Have the files of a completed task placed: as `wanted`, or as the task or its subscriptions say.
+
+        Raises `TaskNotFound`, `NoFiles`, `NoLibrary`.
+        """
+        self._tasks.refuse_when_closing()
+        task = await self._tasks.task(task_id)
+        if not await self._tasks.with_files(task_id):
+            raise NoFiles
+        request = task.wanted
+        sets = [] if wanted else await self._store.sets_of_task(task_id)
+        if request and (library := wanted or request.library):
+            sets.append(set_asked_for(request, task.status, library))
+        if not self._has_library or not sets:
+            raise NoLibrary
+        return await self._place(task.status, sets)
+
+    async def also_for(self, task_id: str, wanted: Library) -> TaskStatus:
+        """Have what a task has fetched, or will fetch, placed for somebody whose task it is not: it stays."""
+        task = await self._tasks.task(task_id)
+        if task.wanted is None or task.status.is_list:
+            return task.status
+        one = set_asked_for(task.wanted, task.status, wanted.model_copy(update={"keep_task": True}))
+        own = task.wanted.library and set_asked_for(task.wanted, task.status, task.wanted.library)
+        if one.set_id in {each.set_id for each in (own, *await self._store.sets_of_task(task_id)) if each}:
+            return task.status
+        return await self._place(task.status, [one])
+
+    async def _place(self, status: TaskStatus, sets: list[FileSet]) -> TaskStatus:
+        """Told first: once it is stored, the placer may be quicker than a word that it is still to come."""
+        with suppress(TaskNotFound):
+            before = status.library or InLibrary()
+            told = before.model_copy(update={"state": "waiting"})
+            await self._tasks.tell_of_library(status.task_id, told)
+        await self._store.place(sets)
+        return await self._tasks.status(status.task_id)
