@@ -8,6 +8,9 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Se
 from datetime import timedelta
 from typing import Any, Protocol, TypeVar
 
+from pydantic import BaseModel
+from pydantic_core import SchemaSerializer, core_schema
+
 from server.core import stored
 from server.core.errors import AppError, IdempotencyMismatch, QueueFull
 from server.core.models import Stage, Task, TaskStatus
@@ -19,6 +22,7 @@ T = TypeVar("T")
 AnAdd = TypeVar("AnAdd", bound="Adding")
 _STAGES = frozenset(stage.value for stage in Stage)
 STATUS = 3  # the place of the JSON in `status_values`
+_ANYTHING = SchemaSerializer(core_schema.any_schema())
 _SPACES = dict.fromkeys(range(32), " ")
 FindShort = Callable[[str], str | None]
 
@@ -125,9 +129,7 @@ def counted(rows: Iterable[Sequence[Any]]) -> dict[Stage, int]:
 def task_values(task: Task, find_short: FindShort) -> tuple[object, ...]:
     """The columns task_id and request, and those of `status_values`."""
     assert task.request  # a new task's request is of this release
-    to_json = task.request.__pydantic_serializer__.to_json  # see `status_values`
-    request = to_json(task.request, exclude_none=True, exclude_unset=True).decode()
-    return task.status.task_id, request, *status_values(task.status, find_short)
+    return task.status.task_id, to_be_stored(task.request), *status_values(task.status, find_short)
 
 
 def status_values(status: TaskStatus, find_short: FindShort) -> tuple[object, ...]:
@@ -136,16 +138,25 @@ def status_values(status: TaskStatus, find_short: FindShort) -> tuple[object, ..
     shorts = (find_short(file.name) for file in status.files.values())
     searched = (status.video_info.title, status.video_info.uploader, status.url)
     ended_at = (status.completed_at or status.created_at) if status.stage.is_final else None
-    to_json = status.__pydantic_serializer__.to_json  # as `model_dump_json` does, for two thirds
     return (
         status.revision,
         status.stage.value,
         status.urgency,
-        to_json(status, exclude_none=True, exclude_unset=True).decode(),
+        to_be_stored(status),
         next((short for short in shorts if short), None),
         "\n".join(folded(text) for text in searched if text),
         int(ended_at.timestamp()) if ended_at else None,
     )
+
+
+def to_be_stored(value: BaseModel) -> str:
+    """The JSON of the fields that were set, in the order of their names, without those that are None.
+
+    It asks pydantic for no field that was not set, of which a new task has dozens: half the price.
+    """
+    fields = vars(value) | value.__pydantic_extra__ if value.__pydantic_extra__ else vars(value)
+    told = {name: fields[name] for name in sorted(value.__pydantic_fields_set__) if fields[name] is not None}
+    return _ANYTHING.to_json(told, exclude_none=True, exclude_unset=True).decode()
 
 
 def folded(text: str) -> str:
