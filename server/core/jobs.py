@@ -73,7 +73,8 @@ class Look:
     `whole`: all entries are
     wanted, not only those before `IN_A_ROW` known ones. `form` is what the source was the last time; `etag`,
     `modified` and `digest` say what it had then. At most `looks` entries are looked at by themselves because
-    their list says too little for the filters; `days` says that a day is needed of all.
+    their list says too little for the filters; `days` says that a day is needed of all. Of entries that are
+    new only the first `asks` that may pass are wanted (None: all), and none that is older than `asks_since`.
     """
 
     source_key: str
@@ -87,6 +88,8 @@ class Look:
     digest: str | None
     looks: int
     days: bool
+    asks: int | None
+    asks_since: float | None
     title: str | None
     not_title: str | None
     min_duration: int | None

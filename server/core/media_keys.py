@@ -53,11 +53,19 @@ def key_of_link(url: str, item: int | None = None) -> str:
     return bounded(f"url {normalised(url)}{'' if item is None else f' {item}'}")
 
 
-def key_of(extractor_key: str | None, media_id: str | None, url: str, item: int | None = None) -> str:
-    """The key of a video, by what its extractor says of it, else by its link."""
+def key_of(
+    extractor_key: str | None,
+    media_id: str | None,
+    url: str,
+    item: int | None = None,
+    media: str | None = None,
+) -> str:
+    """The key of a video, by what its extractor says of it, else by the link of its file, if `media` is that,
+    else by its own.
+    """
     if extractor_key and media_id and extractor_key.lower() not in NOT_UNIQUE:
         return bounded(f"{extractor_key.lower()} {media_id}")
-    return key_of_link(url, item)
+    return key_of_link(url, item) if media is None else key_of_link(media)
 
 
 def keys_of_link(url: str) -> list[str]:
@@ -93,11 +101,13 @@ def keys_of_entry(
     item: int | None,
     guid: str | None,
     source_key: str,
+    media: str | None = None,
 ) -> tuple[str, tuple[str, ...]]:
     """The key of an entry of the list `source_key`, and its aliases: its guid in this list, and its link, if
-    that leads to it alone.
+    that leads to it alone. `media` is the link of its file, if it has no link of its own: a page shows
+    another film at the same place when there is a new one on top.
     """
-    key = key_of(extractor_key, media_id, url, item)
+    key = key_of(extractor_key, media_id, url, item, media)
     guids = [f"{_GUID}{source_key} {guid}"] if guid else []
     links = [] if item is not None else [key_of_link(url)]
     return key, aliases_of(key, (*guids, *links))

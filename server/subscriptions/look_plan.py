@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from server.core.media_keys import is_guid, keys_of_entry
+from server.core.media_keys import is_guid, key_of_link, keys_of_entry
 from server.memory.remembering import IMPORTED, Fetched
 from server.subscriptions.subscription import (
     BACKLOG,
@@ -46,6 +46,9 @@ class Known:
     `placed` are keys of videos of which the library has a film, whoever has placed it; they are told only
     where that decides something.
 
+    If no entry is known, `recent` are the newest items. `spare` are those that may replace one that `backlog`
+    asks for, the newest first.
+
     `room` is how many tasks the queue takes, `last_number` the highest of the subscription's items,
     `began_at` when the first of them were found, in seconds since 1970.
     """
@@ -60,6 +63,8 @@ class Known:
     last_number: int
     began_at: float | None = None
     placed: Set[str] = frozenset()
+    recent: Sequence[Item] = ()
+    spare: Sequence[Item] = ()
 
 
 @dataclass(slots=True)
@@ -74,6 +79,7 @@ class Plan:
     retry: list[Item] = field(default_factory=list)
     aliases: dict[str, str] = field(default_factory=dict)
     abouts: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    knows_one: bool = False
     all_new: bool = False
 
     def renewed(self, item: Item) -> Item:
@@ -83,7 +89,9 @@ class Plan:
 
 def keys_of(entry: Noticed, source_key: str) -> tuple[str, tuple[str, ...]]:
     """The key of an entry, and its aliases: its guid in this feed, and links that lead to it alone."""
-    return keys_of_entry(entry.extractor_key, entry.id, entry.url, entry.item, entry.guid, source_key)
+    return keys_of_entry(
+        entry.extractor_key, entry.id, entry.url, entry.item, entry.guid, source_key, entry.media
+    )
 
 
 def decided(
@@ -109,6 +117,7 @@ def decided(
         own = next((one for one in stored if one in known.items or one in plan.items), None)
         if own is not None:
             item = known.items.get(own) or plan.items[own]
+            plan.knows_one |= own in known.items
             is_same = _is_same(item, entry)
             if not entry.known:
                 others = [name for name in names if name != own and name not in known.items]
@@ -144,6 +153,9 @@ def decided(
     # What only a look at the whole list finds is old. After `forget` it is what is to be read again.
     is_read_again = subscription.findings.whole_at is None
     held = {item.key for item, entry in fresh if entry.behind and not is_read_again}
+    if not plan.knows_one and _are_moved(entries, known):
+        plan.all_new = True
+        held = {item.key for item, _ in fresh}
     backlog = _asked_for(subscription, entries) if first or subscription.findings.cut else set[int]()
     asked = backlog if first else None
     if not first and subscription.findings.cut and looked.tail:
@@ -158,13 +170,55 @@ def decided(
         judged = _judged(plan.items[item.key], entry, subscription, known, now, asks=asks)
         if asked is not None and place not in asked and judged.state != "fetched":
             judged = replace(judged, state="known", reason=None, not_before=None)
+            if isinstance(subscription.wanted.backlog, LastOnes) and _may_pass(entry):
+                judged = replace(judged, about={**judged.about, "may_pass": True})
         elif judged.state == "queued" and judged.task_id is None and judged.key in held:
             judged = replace(judged, state="waiting", reason=HELD)
         elif judged.state == "queued" and judged.task_id is None:
             wanted.append(judged)
         plan.items[item.key] = judged
+    _replace_failed(plan, subscription, known, now)
     _give_turns(plan, wanted, known, max_new, now, first=first)
     return plan
+
+
+def _are_moved(entries: Sequence[Noticed], known: Known) -> bool:
+    """Whether entries of which none is known cannot all be new: their source has given them other ids."""
+    moments = [moment for item in known.recent if (moment := moment_of(item.published_at)) is not None]
+    told = {(item.about.get("title"), item.published_at) for item in known.recent}
+    for entry in entries:
+        moment = moment_of(entry.published_at)
+        if moment is not None and moments and moment <= max(moments):
+            return True
+        # Players of one page may be numbered by their places: "Page (1)".
+        if entry.item is None and entry.title is not None and (entry.title, entry.published_at) in told:
+            return True
+        # Earlier releases knew such entries by their places.
+        if entry.item is not None and key_of_link(entry.url, entry.item) in known.items:
+            return True
+    return False
+
+
+def _may_pass(entry: Noticed) -> bool:
+    return entry.verdict is None or entry.verdict in _WAITS
+
+
+def _replace_failed(plan: Plan, subscription: Subscription, known: Known, now: float) -> None:
+    """Look at the next older entry in place of each that `backlog` has asked for and that does not pass."""
+    began_at = known.began_at
+    if not isinstance(subscription.wanted.backlog, LastOnes) or began_at is None:
+        return
+    failed = [
+        item
+        for item in plan.items.values()
+        if item.state in ("skipped", "failed")
+        and item.key in known.items
+        and known.items[item.key].reason in _WAITS
+        and item.found_at <= began_at
+    ]
+    spare = [item for item in known.spare if item.key not in plan.items]
+    for item in spare[: len(failed)]:
+        plan.items[item.key] = replace(item, state="waiting", reason=UNCLEAR, not_before=now)
 
 
 def _renew(plan: Plan, item: Item, entry: Noticed) -> None:
@@ -194,7 +248,7 @@ def _asked_for(subscription: Subscription, entries: Sequence[Noticed]) -> set[in
             return {*range(len(entries))}
         case LastOnes(last=last):
             dates = [moment_of(entry.published_at) for entry in entries]
-            passed = [each.verdict is None or each.verdict in _WAITS for each in entries]
+            passed = [_may_pass(entry) for entry in entries]
             order = [place for place, is_wanted in enumerate(passed) if is_wanted]
             if all(date is not None for date in dates):  # else the order of the list
                 order.sort(key=lambda place: -(dates[place] or 0.0))

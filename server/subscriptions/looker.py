@@ -30,6 +30,7 @@ from server.subscriptions.subscription import (
     HOST_HELD,
     Claim,
     Item,
+    LastOnes,
     Looked,
     Noticed,
     Pace,
@@ -239,7 +240,11 @@ class Looker:
     def _wishes(self, claim: Claim, *, whole: bool, within: float) -> Look:
         subscription = claim.subscription
         filters, findings = subscription.wanted.filters, subscription.findings
-        seeds = not findings.seeded
+        seeds, backlog = not findings.seeded, subscription.wanted.backlog
+        asks = 0 if backlog == "none" else None
+        if isinstance(backlog, LastOnes):  # of a list that is read on they came with the first look
+            asks = backlog.last if seeds else 0
+        is_old = seeds or findings.cut
         return Look(
             source_key=subscription.source_key,
             known=tuple(map(name_of_key, claim.known)),
@@ -251,7 +256,9 @@ class Looker:
             modified=findings.modified,
             digest=findings.digest,
             looks=max(0, self._pace.max_new - len(claim.again)),
-            days=seeds and isinstance(subscription.wanted.backlog, SinceDay),
+            days=seeds and isinstance(backlog, SinceDay),
+            asks=asks if is_old else None,
+            asks_since=day_in_seconds(backlog.since) if is_old and isinstance(backlog, SinceDay) else None,
             title=filters.title,
             not_title=filters.not_title,
             min_duration=filters.min_duration,

@@ -341,6 +341,9 @@ class Findings(Stored):
         description="of the first look that was cut before it came to what was known",
     )
     count: int | None = Field(default=None, description="of entries, as the source says")
+    notice: Literal["all_new"] | None = Field(
+        default=None, description="no entry was known, but not all can be new: they are held"
+    )
     asked_until: NonNegativeFloat | None = Field(
         default=None, description="the source asks not to be looked at before (Retry-After, max-age)"
     )
@@ -381,8 +384,8 @@ class Subscription:
 @dataclass(frozen=True, slots=True)
 class Item:
     """`about` is a JSON object: url, item (its place, if it has no link of its own), title, duration,
-    uploader, kind, says. Times are seconds since 1970; `published_at` is a time in UTC, or a day, in
-    ISO 8601.
+    uploader, kind, says, may_pass (that it may replace one that `backlog` asks for). Times are seconds since
+    1970; `published_at` is a time in UTC, or a day, in ISO 8601.
     """
 
     subscription_id: str
@@ -416,6 +419,7 @@ class Noticed(Frozen):
     id: str | None = Field(default=None, max_length=500)
     extractor_key: str | None = Field(default=None, max_length=100)
     guid: str | None = Field(default=None, max_length=1000)
+    media: HttpUrl | None = Field(default=None, description="of its file, if it has no link of its own")
     title: str | None = None
     duration: int | None = None
     uploader: str | None = None

@@ -467,6 +467,7 @@ async def _told(request: web.Request, found: Sequence[Subscription]) -> list[dic
             "error_code": code,
             "error": words.error(code) if code else None,
             "hint": hint,
+            "notice": findings.notice,
             "interval": told_interval(default if wanted.interval is None else wanted.interval),
             **wanted.model_dump(
                 mode="json",

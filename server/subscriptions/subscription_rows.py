@@ -20,7 +20,7 @@ from server.core.errors import (
     SubscriptionNotFound,
     TooManySubscriptions,
 )
-from server.core.media_keys import MOST_ALIASES, key_of
+from server.core.media_keys import MOST_ALIASES, key_of, key_of_link
 from server.core.models import Stage, Task, TaskStatus
 from server.library.placement_rows import (
     CHANGED,
@@ -58,6 +58,7 @@ from server.subscriptions.subscription import (
     Findings,
     Item,
     ItemState,
+    LastOnes,
     Looked,
     Noticed,
     Pace,
@@ -84,6 +85,8 @@ log = logging.getLogger(__name__)
 MOST_KNOWN = 20_000  # keys and aliases that a look is told
 MOST_AGAIN = 10  # waiting items of one look that are looked at by themselves
 MOST_DUE = 50
+MOST_SPARE = 1000  # items that may replace others
+MOST_RECENT = 1000  # items with which entries are compared of which none is known
 MOST_REFUSED = 1000  # items of which is asked whether new cookies are for them
 LATEST = LONGEST_INTERVAL * 1.2  # seconds: what is due later was put off by a clock that was ahead
 MOST_LEASE = 3600.0  # seconds: the same of a lease
@@ -253,7 +256,9 @@ async def follow_tasks(tables: Statements, ended: Sequence[Ended], now: datetime
             if after.state == "fetched":
                 info = status.video_info
                 led_to = key_of(info.extractor_key, info.id, status.url, status.item)
-                if led_to != key:
+                # At its place on a page is another film when there is a new one.
+                is_place = status.item is not None and led_to.startswith("url ")
+                if led_to != key and not is_place:
                     await name(tables, {key: led_to})
                 await _run_in(tables, _KEEP_NOW, [subscription_id], after.fetched_at)
                 for one in readable(await tables.fetch(_WITH_LIBRARY, (subscription_id,))):
@@ -486,6 +491,9 @@ class SubscriptionRows:
             findings = after_look(subscription.findings, looked, now)
             if findings.forgets != claim.subscription.findings.forgets:
                 findings = unread(findings)
+            if plan.all_new or plan.knows_one:
+                notice = "all_new" if plan.all_new else None
+                findings = findings.model_copy(update={"notice": notice})
             is_cut = findings.cut or findings.cut_at is not None
             more = is_cut and any(key not in known.items for key in plan.items)
             await _put_off(tables, subscription, findings, pace, now, looked.max_age or 0.0, more=more)
@@ -753,12 +761,17 @@ async def _still_ours(tables: Statements, claim: Claim) -> Subscription | None:
 async def _known(tables: Tables, subscription: Subscription, noticed: Sequence[Noticed], now: float) -> Known:
     mine = subscription.subscription_id
     names: dict[str, None] = {}
+    listed: dict[str, None] = {}
     new: dict[str, None] = {}
     for entry in noticed:
         key, aliases = keys_of(entry, subscription.source_key)
         names |= dict.fromkeys((key, *aliases))
+        if entry.again is None:
+            listed |= dict.fromkeys((key, *aliases))
         if not entry.known:
             new |= dict.fromkeys((key, *aliases))
+        if entry.item is not None and entry.media is not None:
+            names[key_of_link(entry.url, entry.item)] = None  # as it was called once
     stands_for = await resolved(tables, names)
     again = [entry.again for entry in noticed if entry.again is not None]
     keys = [*names, *stands_for.values()]
@@ -779,8 +792,17 @@ async def _known(tables: Tables, subscription: Subscription, noticed: Sequence[N
         # Of an entry that has led elsewhere, the library has its own key.
         placed = await with_films(tables, [*new_keys, *(alias for alias, _ in led_here)])
         placed |= {key for alias, key in led_here if alias in placed}
+    spare, recent = list[Item](), list[Item]()
+    if again and isinstance(subscription.wanted.backlog, LastOnes):
+        rows = await tables.fetch(_ITEM_PAGE_OF, (mine, "known", _number(None), MOST_SPARE))
+        spare = [item for item in starmap(_item, rows) if item.about.get("may_pass")]
+    stored = {*listed, *(stands_for[name] for name in listed if name in stands_for)}
+    if listed and subscription.findings.seeded and items.keys().isdisjoint(stored):
+        recent = list(starmap(_item, await tables.fetch(_ITEM_PAGE, (mine, _number(None), MOST_RECENT))))
     return Known(
         items=items,
+        spare=spare,
+        recent=recent,
         aliases=stands_for,
         media=media,
         placed=placed,

@@ -62,6 +62,9 @@ class Subscription(Answer):
     stage: SubscriptionStage
     checked_at: Instant | None = Field(None, description="the end of the last look, whatever came of it")
     succeeded_at: Instant | None = Field(None, description="the end of the last look that was good")
+    notice: Literal["all_new"] | None = Field(
+        None, description="the last look knew no entry, but not all can be new: they are held"
+    )
     next_check_at: Instant | None = None
     items: dict[str, int] = Field(description="how many are in each state")
     error_code: str | None = Field(None, description="why the last look failed")

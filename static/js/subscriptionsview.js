@@ -477,12 +477,13 @@ class SubscriptionRow {
     if (subscription.revision < this.#subscription.revision) return // asked for before the last change
     this.#subscription = subscription
     const { i18n, all } = this.#view
-    const { name, enabled, stage, items, error, error_code = "" } = subscription
+    const { name, enabled, stage, items, error, error_code = "", notice } = subscription
     this.element.dataset.stage = stage
     setText(this.#name, name)
     setText(this.#facts, statusOf(subscription, i18n, heldUntil(subscription, all, i18n.now())))
     setText(this.#counts, countsOf(items, i18n).join(" · "))
-    setText(this.#cause, stage === "failing" ? error ?? error_code : "")
+    const cause = notice ? i18n.t("follow.all_new") : ""
+    setText(this.#cause, stage === "failing" ? error ?? error_code : cause)
     const act = i18n.t(enabled ? "follow.pause" : "follow.resume")
     this.#pause.title = act
     this.#pause.ariaLabel = `${act}: ${name}`

@@ -123,10 +123,12 @@ export class SubscriptionView {
    * @param {Subscription} subscription
    * @param {number} held
    */
-  #showCause({ stage, error = "", error_code = "", hint = "" }, held) {
+  #showCause({ stage, error = "", error_code = "", hint = "", notice }, held) {
     const { i18n } = this.#view
-    this.#cause.hidden = stage !== "failing"
+    const fails = stage === "failing"
+    this.#cause.hidden = !fails && !notice
     if (this.#cause.hidden) return
+    if (!fails) return void this.#cause.replaceChildren(make("p", {}, i18n.t("follow.all_new")))
     const time = held ? fromNow(held - i18n.now(), i18n.language) : ""
     this.#cause.replaceChildren(
       make("p", {}, error || error_code),

@@ -11,8 +11,9 @@ import pytest
 
 from tests.end_to_end.test_subscriptions import QUICK, films, items, looked, subscribe, unsubscribe_all, until
 from tests.service import Service, Services, Told
+from tests.shelf import Shelf
 from tests.site import Site
-from tests.site.followed import Followed
+from tests.site.followed import Film, Followed
 
 CHANNEL = {"extractor_key": "YoutubeTab", "webpage_url": "https://www.youtube.com/@followed/videos"}
 WEEK = 7 * 86_400.0
@@ -152,3 +153,107 @@ async def test_a_feed_that_signs_its_links_anew_is_asked_for_the_newest(service:
     [fetched] = await items(service, mine, state="fetched")
     assert fetched["task_id"] == failed["task_id"], "it is the same download"
     assert (await service.status(fetched["task_id"]))["url"] == fetched["url"]
+
+
+def page_of(shelf: Shelf, media: Path, *names: str, signed: int) -> str:
+    """A page with a player for each film, whose links have a ticket."""
+    film = (media / "video.mp4").read_bytes()
+    links = [shelf.put(f"{name}.mp4", film, "video/mp4") for name in names]
+    tags = "".join(f'<video src="{link}?signed={signed}"></video>' for link in links)
+    return shelf.put("players", f"<html><title>Players</title>{tags}</html>".encode(), "text/html")
+
+
+async def test_a_page_with_several_players_knows_them_by_their_films(
+    service: Service, shelf: Shelf, media: Path
+) -> None:
+    url = page_of(shelf, media, "c", "b", "a", signed=1)
+    mine = (await subscribe(service, url))["subscription_id"]
+    await until(service, mine, lambda one: one["items"] == {"known": 3})
+    page_of(shelf, media, "e", "d", "c", "b", "a", signed=2)
+    await looked(service, mine, known=3, fetched=2)
+    assert {each["key"].rpartition("/")[2] for each in await items(service, mine, state="fetched")} == {
+        "d.mp4",
+        "e.mp4",
+    }
+    assert {name for name in "abcde" if shelf.asked[f"{name}.mp4"]} == {"d", "e"}
+    page_of(shelf, media, "g", "f", "e", signed=3)  # one that always shows its newest three
+    after = await looked(service, mine, known=3, fetched=4)
+    assert "notice" not in after
+
+
+async def test_a_feed_that_moved_with_new_ids_is_held_until_a_check_knows_one(
+    service: Service, site: Site
+) -> None:
+    site.followed["moved"] = followed = Followed(films(3, 2, 1))
+    mine = (await subscribe(service, site.url("/followed/moved.rss")))["subscription_id"]
+    await until(service, mine, lambda one: one["items"] == {"known": 3})
+    followed.films = [
+        Film("x", film.title, f"/silent.mp4?times={n}", film.at, f"new-{n}")
+        for n, film in enumerate(films(4, 3, 2, 1))
+    ]
+    after = await looked(service, mine, known=3, waiting=4)
+    assert after["notice"] == "all_new"
+    assert {each["reason"] for each in await items(service, mine, state="waiting")} == {"held"}
+    followed.films[:0] = films(5)
+    after = await looked(service, mine, known=3, waiting=4, fetched=1)
+    assert "notice" not in after
+
+
+async def test_a_feed_that_shows_its_newest_entry_alone_is_fetched(service: Service, site: Site) -> None:
+    site.followed["alone"] = followed = Followed(films(1))
+    mine = (await subscribe(service, site.url("/followed/alone.rss")))["subscription_id"]
+    await until(service, mine, lambda one: one["items"] == {"known": 1})
+    for fetched, number in enumerate((2, 3), 1):
+        followed.films = films(number)
+        after = await looked(service, mine, known=1, fetched=fetched)
+        assert "notice" not in after
+
+
+def lasting(*durations: int) -> list[Film]:
+    """Films of which only their own pages say how long they are."""
+    return [
+        Film(f"l{n}", f"Film {n}", f"/page?n={n}&duration={duration}", at=1_700_000_000.0 - n * 3600)
+        for n, duration in enumerate(durations)
+    ]
+
+
+async def test_the_last_ones_are_the_newest_that_pass_however_many_do_not(
+    service: Service, site: Site
+) -> None:
+    site.followed["short"] = Followed(lasting(*[2] * 12, *[90] * 6))
+    mine = (
+        await subscribe(
+            service,
+            site.url("/followed/short.rss"),
+            backlog={"last": 3},
+            filters={"min_duration": 60},
+            interval="1s",
+        )
+    )["subscription_id"]
+    await until(service, mine, lambda one: one["items"].get("fetched") == 3, within=60)
+    fetched = await items(service, mine, state="fetched")
+    assert [each["title"] for each in fetched] == ["Film 12", "Film 13", "Film 14"]
+    after = await looked(service, mine)
+    assert after["items"] == {"known": 6, "skipped": 9, "fetched": 3}
+
+
+async def test_no_page_is_asked_for_of_what_is_not_wanted(service: Service, site: Site) -> None:
+    site.followed["unasked"] = followed = Followed(lasting(*[90] * 8))
+    made = await subscribe(
+        service, site.url("/followed/unasked.rss"), filters={"min_duration": 60, "not_title": "trailer"}
+    )
+    mine = made["subscription_id"]
+    await until(service, mine, lambda one: one["items"] == {"known": 8})
+    assert not site.seen("/page")
+    followed.films[:0] = [Film("t", "A trailer", "/page?n=t&duration=90", at=1_700_000_001.0)]
+    await looked(service, mine, known=8, skipped=1)
+    assert not site.seen("/page")
+    since = await subscribe(
+        service,
+        site.url("/followed/unasked.atom"),
+        backlog={"last": 1},
+        filters={"min_duration": 60, "not_title": "trailer"},
+    )
+    await until(service, since["subscription_id"], lambda one: one["items"].get("fetched") == 1)
+    asked = {seen.query["n"] for seen in site.seen("/page")}
+    assert asked == {"0"}

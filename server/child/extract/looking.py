@@ -60,6 +60,7 @@ _MEDIA_NAME: Final = re.compile(
 )
 _CHANNEL: Final = re.compile(r"/(@|channel/|c/|user/)|/(videos|shorts|streams|releases|podcasts)/?$")
 _MEMBERS: Final = ("subscriber_only", "premium_only")
+_WAITS: Final = ("not_live_yet", "members_only", "too_young", "unclear")
 _STREAMS: Final = ("is_live", "was_live", "post_live", "is_upcoming")
 _MOST_GUID: Final = 1000  # characters
 _DAY: Final = 86_400.0  # seconds
@@ -86,7 +87,7 @@ class Looking:
         self._met: frozenset[str] = frozenset()
         self._began = time.monotonic()
         self._patterns_until = 0.0
-        self._looks = job.look.looks
+        self._looks, self._asks = job.look.looks, job.look.asks
         self._bundle: list[Entry] = []
         self._titles = [
             (name, _compiled(pattern))
@@ -179,7 +180,7 @@ class Looking:
             if inner is not None:
                 self._read(inner, video_info.link(inner.get("webpage_url")) or url, depth - 1)
                 continue
-            entry = self._entry(said, url, place)
+            entry = self._entry(said, url, place, playlist)
             if entry is None:
                 continue
             self._counted += 1
@@ -201,7 +202,7 @@ class Looking:
                 self._ended = False
                 return
 
-    def _entry(self, said: Info, url: str | None, place: int) -> Entry | None:
+    def _entry(self, said: Info, url: str | None, place: int, playlist: Info) -> Entry | None:
         if self._lists.leads_back(said, url):
             return None
         link = own_link(self._engine, said, url)
@@ -209,6 +210,9 @@ class Looking:
             return None
         entry = _told_of(said) | {"url": link or url, **({} if link else {"item": place})}
         key = said.get("ie_key") or said.get("extractor_key")
+        if not link:
+            key = key or playlist.get("extractor_key")
+            entry |= video_info.known(media=_media_of(said, playlist))
         if key and link and not entry.get("id"):
             entry["id"] = video_info.text(self._engine.get_info_extractor(key).get_temp_id(link))
         entry["extractor_key"] = video_info.text(key, 100)
@@ -225,6 +229,7 @@ class Looking:
             entry.get("item"),
             entry.get("guid"),
             self._look.source_key,
+            entry.get("media"),
         )
         return {name_of_key(each): each for each in (key, *aliases)}
 
@@ -251,17 +256,18 @@ class Looking:
     def _judged(self, entry: Entry) -> Entry:
         """The `verdict` on an entry, and what was learned for it."""
         verdict = self._verdict(entry)
-        if verdict != "unclear":
-            return _without_hints(entry, verdict)
-        if self._looks <= 0:
-            return _without_hints(entry, verdict)
-        self._looks -= 1
-        seen = self._seen(entry["url"], entry.get("item"))
-        if seen is None or "code" in seen:
-            return _without_hints(entry, verdict)
-        said = {name: value for name, value in entry.items() if not name.startswith("_")}
-        entry |= seen | said  # what its list says holds
-        return _without_hints(entry, self._verdict(entry))
+        moment, since = _moment(entry.get("published_at")), self._look.asks_since
+        is_asked = self._asks != 0 and (moment is None or since is None or moment >= since)
+        if verdict == "unclear" and is_asked and self._looks > 0:
+            self._looks -= 1
+            seen = self._seen(entry["url"], entry.get("item"))
+            if seen is not None and "code" not in seen:
+                said = {name: value for name, value in entry.items() if not name.startswith("_")}
+                entry |= seen | said  # what its list says holds
+                verdict = self._verdict(entry)
+        if self._asks and (verdict is None or verdict in _WAITS):
+            self._asks -= 1
+        return _without_hints(entry, verdict)
 
     def _see_again(self, key: str, url: str, item: int | None, known: Info) -> None:
         """What its page says now counts before what is `known` of an entry."""
@@ -373,6 +379,28 @@ def _compiled(pattern: str) -> "re.Pattern[str]":
         raise JobFailed("pattern_too_slow", f"the pattern {pattern} takes too long") from None
     except (re.error, RecursionError, OverflowError) as error:
         raise JobFailed("pattern_invalid", f"the pattern {pattern}: {error}") from None
+
+
+def _media_of(said: Info, playlist: Info) -> str | None:
+    """The link of the file of an entry without a page, without its query, which may be a ticket: unless it is
+    the query that tells the entries of `playlist` apart.
+    """
+    link = _file_of(said)
+    plain = _without_query(link)
+    entries = playlist.get("entries")
+    beside = entries if isinstance(entries, list) else ()
+    files = {_file_of(one) for one in beside if isinstance(one, Mapping)}
+    return link if sum(_without_query(one) == plain for one in files) > 1 else plain
+
+
+def _file_of(said: Info) -> str | None:
+    formats = [one for one in said.get("formats") or () if isinstance(one, Mapping)]
+    links = (said.get("url"), *(one.get("manifest_url") or one.get("url") for one in formats))
+    return video_info.link(next(filter(None, links), None))
+
+
+def _without_query(link: str | None) -> str | None:
+    return link and link.partition("#")[0].partition("?")[0]
 
 
 def _without_hints(entry: Entry, verdict: str | None) -> Entry:
