@@ -503,6 +503,12 @@ class SubscriptionsSettings(Section):
     max: int = Field(default=1000, ge=1, le=100_000, description="subscriptions")
     max_new: int = Field(default=10, ge=1, le=500, description="tasks that one look makes")
     max_concurrent: int = Field(default=2, ge=1, le=100, description="looks at the same time")
+    profiles: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="settings by name that subscriptions share"
+    )
+    default_profile: str | None = Field(
+        default=None, description="the profile of new subscriptions that name none"
+    )
 
 
 def _public_url(value: str) -> str:

@@ -14,6 +14,7 @@ from server.assembly.backend import data_dir_of
 from server.core.data_dir import DataDir
 from server.library.library_check import library_check, library_of
 from server.settings import Settings
+from server.subscriptions.profiles import Profiles
 from server.tasks.children import ForkServer
 from server.tasks.disk_space import Disk
 from server.tasks.job_builder import JobMaker
@@ -38,6 +39,7 @@ async def check(settings: Settings) -> int:
     """Print one line for each check; exit status 1 if a needed one failed. Raises `ConfigurationError`."""
     check_base_path(settings.server.base_path)
     insist_on(settings.downloads.ffmpeg)
+    Profiles(settings)
     checks = [Check("configuration", ok=True, detail="valid"), *await _checks(settings)]
     for found in checks:
         mark = "ok  " if found.ok else "FAIL" if found.needed else "warn"

@@ -26,6 +26,7 @@ from pydantic import (
     WithJsonSchema,
     field_validator,
 )
+from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import PydanticCustomError, PydanticKnownError, to_json
 
 from server.core.durations import duration_of, seconds_of
@@ -280,6 +281,14 @@ class SubscriptionSettings(Frozen):
     library: Library | None = Field(
         default=None, strict=False, description="what is fetched goes into the library, too"
     )
+    profile: str | None = Field(
+        default=None,
+        max_length=64,
+        description="settings of the configuration that hold where the subscription sets nothing itself",
+    )
+    of_profile: SkipJsonSchema[tuple[str, ...]] = Field(
+        default=(), strict=False, description="which settings are its profile's; never set by clients"
+    )
 
 
 class SubscriptionRequest(SubscriptionSettings):
@@ -310,7 +319,10 @@ class SubscriptionsRequest(Frozen):
 
     model_config = ConfigDict(strict=True)
 
-    action: Literal["pause", "resume", "check", "delete"]
+    action: Literal["pause", "resume", "check", "profile", "delete"]
+    profile: str | None = Field(
+        default=None, max_length=64, description="with `profile`: the one that they get"
+    )
     ids: tuple[Annotated[str, Field(min_length=1, max_length=64)], ...] | None = Field(
         default=None, min_length=1, max_length=500, strict=False, description="of subscriptions"
     )

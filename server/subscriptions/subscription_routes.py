@@ -68,6 +68,7 @@ from server.locales import LANGUAGES
 from server.memory.media_routes import instant
 from server.subscriptions import opml
 from server.subscriptions.feed_addresses import address_of
+from server.subscriptions.profiles import Profiles, own_of
 from server.subscriptions.subscribing import Subscriptions
 from server.subscriptions.subscription import (
     STATES,
@@ -83,6 +84,7 @@ from server.subscriptions.subscription import (
 
 _SCHEMAS = "server.subscriptions.subscription_schemas"  # of responses
 SUBSCRIPTIONS = web.AppKey("subscriptions", Subscriptions)
+PROFILES = web.AppKey("profiles", Profiles)
 PAGE, LARGEST_PAGE = 50, 200
 MAX_CURSOR = 20  # characters
 MOST_OUTLINES, MAX_OPML = 1000, 1 << 20  # bytes; more, where there may be more subscriptions
@@ -112,7 +114,11 @@ async def _subscribed(
         body.keys(),
         is_resolved=is_resolved,
     )
-    wanted = validated(SubscriptionRequest, resolved, *wrong)
+    profiles = request.app[PROFILES]
+    if "profile" not in resolved and profiles.default is not None:
+        resolved = resolved | {"profile": profiles.default}
+    completed, unknown = profiles.completed(resolved)
+    wanted = validated(SubscriptionRequest, completed, *wrong, *unknown)
     settings = _settings_of(wanted)
     return await request.app[SUBSCRIPTIONS].add(wanted.url, settings, request.get(SCOPE, ""))
 
@@ -140,6 +146,8 @@ async def _with_wishes(
         for field in ("library", "feed")
         if field in body and field in sent and field not in request.app[FIELDS]
     ]
+    if "of_profile" in sent:
+        wrong.append(("of_profile", "extra_forbidden", {}))
     asked = body.get("request") if "request" in sent else None
     if not isinstance(asked, dict) or not asked:
         return body, wrong
@@ -228,9 +236,16 @@ async def _changed_by(request: web.Request, subscription_id: str, body: dict[str
         before = await service.store.get(subscription_id)
         sent = before.wanted.model_dump(mode="json", exclude_unset=True, exclude_none=True)
         unknown = dict.fromkeys(body.keys() - SubscriptionSettings.model_fields)  # refused, also as null
-        merged = _merged(sent, body) | unknown
-        resolved, wrong = await _with_wishes(request, merged, before.url, body.keys())
-        wanted = _settings_of(validated(SubscriptionSettings, resolved, *wrong))
+        own, merged = own_of(sent), _merged(sent, body)
+        own = {name: value for name, value in merged.items() if name in own or name in body} | unknown
+        resolved, wrong = await _with_wishes(request, own, before.url, body.keys())
+        completed, unknown_profile = request.app[PROFILES].completed(resolved)
+        if unknown_profile and "profile" in body:
+            wrong += unknown_profile
+        elif unknown_profile:  # it is not configured any more: what it gave last is kept
+            given = [name for name in sent.get("of_profile", ()) if name not in resolved]
+            completed |= {name: sent[name] for name in given} | {"of_profile": given}
+        wanted = _settings_of(validated(SubscriptionSettings, completed, *wrong))
         if after := await service.change(before, wanted):
             return after
 
@@ -274,6 +289,10 @@ async def act_on_subscriptions(request: web.Request) -> web.Response:
         wrong.append(("ids", "subscriptions_missing", {}))
     elif len(said) > 1:
         wrong.append(("ids", "keys_alone_stage", {}))
+    if body.get("action") == "profile" and body.get("profile") is None:
+        wrong.append(("profile", "missing", {}))
+    elif body.get("action") != "profile" and "profile" in body:
+        wrong.append(("profile", "extra_forbidden", {}))
     wanted = validated(SubscriptionsRequest, body, *wrong)
     service, more = request.app[SUBSCRIPTIONS], False
     ids = None if wanted.ids is None else list(dict.fromkeys(wanted.ids))
@@ -289,6 +308,9 @@ async def act_on_subscriptions(request: web.Request) -> web.Response:
                     outcomes.append(await _changed_by(request, subscription_id, patched))
                 case "check":
                     outcomes.append(await service.check(subscription_id))
+                case "profile":
+                    patched_profile = {"profile": wanted.profile}
+                    outcomes.append(await _changed_by(request, subscription_id, patched_profile))
                 case "delete":
                     await service.remove(subscription_id, with_files=False)
                     outcomes.append(None)
@@ -363,7 +385,7 @@ async def export_opml(request: web.Request) -> web.Response:
         opml.Outline(
             one.wanted.name or one.findings.title or without_password(one.url),
             without_password(one.url),
-            json.dumps(one.wanted.model_dump(mode="json", exclude_unset=True, exclude_none=True)),
+            json.dumps(own_of(one.wanted.model_dump(mode="json", exclude_unset=True, exclude_none=True))),
         )
         for one in found
     ]
@@ -411,7 +433,7 @@ def _of_outline(outline: opml.Outline) -> dict[str, Any]:
         settings = json.loads(outline.settings) if len(outline.settings) <= MAX_BODY else None
     if not isinstance(settings, dict):
         raise InvalidRequest([("clipwire:settings", "settings_json", {})])
-    return settings | {"url": outline.url}
+    return {"profile": None} | settings | {"url": outline.url}
 
 
 async def _results(request: web.Request, outcomes: Sequence[Item | AppError], *, more: bool) -> web.Response:
@@ -471,7 +493,7 @@ async def _told(request: web.Request, found: Sequence[Subscription]) -> list[dic
             "interval": told_interval(default if wanted.interval is None else wanted.interval),
             **wanted.model_dump(
                 mode="json",
-                include={"request", "filters", "backlog", "keep", "library"},
+                include={"request", "filters", "backlog", "keep", "library", "profile"},
                 exclude_none=True,
             ),
         }

@@ -46,6 +46,7 @@ from server.storage.statements import (
 )
 from server.subscriptions.feed_names import name_feed, refuse_taken, secret_of_feeds
 from server.subscriptions.look_plan import Known, Plan, decided, is_gone_media, keys_of
+from server.subscriptions.profiles import Profiles, own_of
 from server.subscriptions.subscription import (
     AUTO,
     DAY,
@@ -66,6 +67,7 @@ from server.subscriptions.subscription import (
     Subscription,
     SubscriptionSettings,
     moment_of,
+    wish_of,
 )
 from server.subscriptions.subscription_rules import (
     AUTO_OF,
@@ -78,7 +80,7 @@ from server.subscriptions.subscription_rules import (
     not_kept,
     unread,
 )
-from server.subscriptions.task_of_item import task_of
+from server.subscriptions.task_of_item import request_of, task_of
 
 log = logging.getLogger(__name__)
 
@@ -349,20 +351,36 @@ class SubscriptionRows:
                 await refuse_taken(tables, subscription.subscription_id, feed.name)
             at = subscription.next_check_at
             at = None if not subscription.wanted.enabled else at if look else stored.next_check_at or at
-            [(before,)] = await tables.fetch(
-                "SELECT wanted FROM subscriptions WHERE subscription_id = ?", (subscription.subscription_id,)
-            )
-            settings = _with_unknown(_settings(subscription.wanted), before)
-            values = (subscription.revision, wish, subscription.manner, settings, at)
-            kept = 0.0 if keep else None
-            await tables.run(
-                _CHANGE, (*values, kept, subscription.subscription_id, subscription.revision - 1)
-            )
+            changed = replace(subscription, next_check_at=at)
+            await _store_settings(tables, stored, changed, wish, keep=keep)
             if feed != stored.wanted.feed:
                 await name_feed(tables, subscription.subscription_id, feed.name if feed else None)
             return True
 
         return await self._transactions.write(work)
+
+    async def follow_profiles(self, profiles: Profiles) -> None:
+        """Store subscriptions anew whose profile has changed, unless they would be the same as another."""
+
+        async def work(tables: Tables) -> None:
+            await tables.alone()
+            sql = f"SELECT {COLUMNS} FROM subscriptions WHERE wanted LIKE '%\"profile\":%'"  # noqa: S608
+            for one in readable(await tables.fetch(sql)):
+                stored = one.wanted.model_dump(mode="json", exclude_unset=True, exclude_none=True)
+                completed, unknown = profiles.completed(own_of(stored))
+                if unknown or completed == stored:
+                    continue
+                wanted = SubscriptionSettings.model_validate_json(json.dumps(completed))
+                manner = request_of(wanted, one.url).manner()
+                changed = replace(one, revision=one.revision + 1, wanted=wanted, manner=manner)
+                try:
+                    await _refuse_same(tables, one.source_key, wish_of(manner, wanted), one.subscription_id)
+                except AlreadySubscribed:
+                    log.warning("%s keeps its settings: another would be the same", one.subscription_id)
+                    continue
+                await _store_settings(tables, one, changed, wish_of(manner, wanted))
+
+        await self._transactions.write(work)
 
     async def unshared_tasks(self, subscription_id: str) -> list[str]:
         async def work(tables: Statements) -> list[str]:
@@ -747,6 +765,19 @@ async def _refuse_same(tables: Statements, source_key: str, wish: str, but: str 
     for (subscription_id,) in await tables.fetch(_SAME, (source_key, wish)):
         if subscription_id != but:
             raise AlreadySubscribed(subscription_id)
+
+
+async def _store_settings(
+    tables: Tables, before: Subscription, after: Subscription, wish: str, *, keep: bool | None = None
+) -> None:
+    """`keep`: what is kept has changed; if it is not said, that is found out."""
+    sql = "SELECT wanted FROM subscriptions WHERE subscription_id = ?"
+    [(stored,)] = await tables.fetch(sql, (after.subscription_id,))
+    settings = _with_unknown(_settings(after.wanted), stored)
+    values = (after.revision, wish, after.manner, settings, after.next_check_at)
+    keeps_anew = before.wanted.keep != after.wanted.keep if keep is None else keep
+    kept = 0.0 if keeps_anew else None
+    await tables.run(_CHANGE, (*values, kept, after.subscription_id, before.revision))
 
 
 async def _still_ours(tables: Statements, claim: Claim) -> Subscription | None:

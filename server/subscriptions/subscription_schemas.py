@@ -77,6 +77,7 @@ class Subscription(Answer):
     keep: SubscriptionKeep
     feed: FeedAddress | None = Field(None, description="its podcast feed, if it has one")
     library: SubscriptionLibrary | None = Field(None, description="where in the library its files go")
+    profile: str | None = Field(None, description="whose settings it has where it sets nothing itself")
 
 
 class SubscriptionPage(Answer):

@@ -9,6 +9,7 @@ from server.library.library_check import library_of
 from server.library.placement_rows import PlacementRows
 from server.subscriptions import subscription_routes
 from server.subscriptions.looker import Looker
+from server.subscriptions.profiles import Profiles
 from server.subscriptions.subscribing import Subscriptions
 from server.subscriptions.subscription_rows import HOOKS, SubscriptionRows
 
@@ -16,6 +17,9 @@ from server.subscriptions.subscription_rows import HOOKS, SubscriptionRows
 @asynccontextmanager
 async def _open(kernel: Kernel) -> AsyncIterator[Added]:
     settings, store = kernel.settings, SubscriptionRows(kernel.store.transactions)
+    profiles = Profiles(settings)
+    if profiles.names:
+        await store.follow_profiles(profiles)
     placements, library = PlacementRows(kernel.store.transactions), library_of(settings.library)
     own = (kernel.tasks, settings.subscriptions, kernel.clock)
     subscriptions = Subscriptions(store, placements, library, *own)
@@ -40,7 +44,9 @@ async def _open(kernel: Kernel) -> AsyncIterator[Added]:
         kernel.hooks.attempt_failed.append(looker.attempt_failed)
         looking = looker.run(alone=kernel.is_alone)
     async with in_background(looking, "looks") if looking else nullcontext():
-        yield Added({subscription_routes.SUBSCRIPTIONS: subscriptions})
+        yield Added(
+            {subscription_routes.SUBSCRIPTIONS: subscriptions, subscription_routes.PROFILES: profiles}
+        )
 
 
 SUBSCRIPTIONS = Feature("subscriptions", _open, subscription_routes.ROUTES, lambda _: HOOKS)

@@ -43,7 +43,7 @@ LAYERS = {
         *("storage", "subscriptions", "tasks", "updates"),
     },
     "app": {"api", "assembly", "core", "feature", "settings", "tasks"},
-    "commands": {"api", "app", "assembly", "core", "library", "settings", "tasks"},
+    "commands": {"api", "app", "assembly", "core", "library", "settings", "subscriptions", "tasks"},
     "__main__": {"commands", "settings"},
 }
 KERNEL = ("core", "child", "locales", "settings", "storage", "files", "tasks", "cluster", "api", "feature")

@@ -15,6 +15,7 @@ from aiohttp.test_utils import TestClient
 
 from server.app import create_app
 from server.settings import (
+    ConfigurationError,
     DownloadSettings,
     LibrarySettings,
     Settings,
@@ -22,6 +23,7 @@ from server.settings import (
     SubscriptionsSettings,
 )
 from server.subscriptions import opml, subscription_routes
+from server.subscriptions.profiles import Profiles
 
 Client = TestClient[web.Request, web.Application]
 Connect = Callable[[web.Application], Awaitable[Client]]
@@ -529,6 +531,120 @@ async def test_wrong_actions_on_subscriptions_are_named(
     answer = await response.json(content_type=None)
     assert response.status == 422, answer
     assert {error["field"] for error in answer["errors"]} == wrong
+
+
+PROFILES: dict[str, Any] = {
+    "music": {"interval": "6h", "request": {"preset": "phone"}, "filters": {"min_duration": 60}},
+    "talks": {"keep": {"last": 3}, "request": {"outputs": ["audio"]}},
+}
+
+
+def with_profiles(folder: Path, profiles: dict[str, Any], default: str | None = None) -> Settings:
+    return Settings(
+        storage=StorageSettings(data_dir=folder / "data"),
+        downloads=DownloadSettings(min_free_disk=0),
+        subscriptions=SubscriptionsSettings.model_validate(
+            {"profiles": profiles, "default_profile": default}
+        ),
+        presets={"phone": {"quality": "720"}},
+    )
+
+
+async def test_a_profile_holds_where_a_subscription_sets_nothing_itself(
+    aiohttp_client: Connect, tmp_path: Path
+) -> None:
+    client = await aiohttp_client(create_app(with_profiles(tmp_path, PROFILES)))
+    made = await subscribed(client, profile="music", filters={"title": "a"})
+    assert (made["profile"], made["interval"]) == ("music", "6h")
+    assert made["request"] == {"preset": "phone", "quality": "720"}
+    assert made["filters"] == {"title": "a", "members": False}
+    path = f"/api/subscriptions/{made['subscription_id']}"
+    patched = await (await client.patch(path, json={"filters": None, "interval": "2h"})).json()
+    assert patched["filters"] == {"min_duration": 60, "members": False}
+    assert patched["interval"] == "2h"
+    patched = await (await client.patch(path, json={"filters": {"max_duration": 90}})).json()
+    assert patched["filters"] == {"min_duration": 60, "max_duration": 90, "members": False}
+    other = await (await client.patch(path, json={"profile": "talks"})).json()
+    assert (other["request"], other["keep"], other["interval"]) == ({"outputs": ["audio"]}, {"last": 3}, "2h")
+    none = await (await client.patch(path, json={"profile": None})).json()
+    assert "profile" not in none
+    assert (none["request"], none["keep"], none["interval"]) == ({}, {}, "2h")
+    for wrong in ({"profile": "unknown"}, {"profile": 1}, {"of_profile": ["request"]}, {"of_profile": None}):
+        answer = await client.patch(path, json=wrong)
+        assert answer.status == 422, wrong
+        assert [each["field"] for each in (await answer.json())["errors"]] == [*wrong]
+
+
+async def test_a_changed_profile_reaches_its_subscriptions_and_a_removed_one_leaves_them(
+    aiohttp_client: Connect, tmp_path: Path
+) -> None:
+    client = await aiohttp_client(create_app(with_profiles(tmp_path, PROFILES)))
+    made = await subscribed(client, profile="music", filters={"title": "a"})
+    plain = await subscribed(client, "http://b.test/")
+    await client.close()
+    changed = {"music": {"request": {"quality": "480"}, "keep": {"days": 9}}}
+    client = await aiohttp_client(create_app(with_profiles(tmp_path, changed)))
+    path = f"/api/subscriptions/{made['subscription_id']}"
+    after = await (await client.get(path)).json()
+    assert (after["request"], after["keep"], after["interval"]) == ({"quality": "480"}, {"days": 9}, "1h")
+    assert after["filters"] == made["filters"]
+    assert after["revision"] == made["revision"] + 1
+    unchanged = await (await client.get(f"/api/subscriptions/{plain['subscription_id']}")).json()
+    assert unchanged == plain
+    await client.close()
+    client = await aiohttp_client(create_app(with_profiles(tmp_path, {})))
+    assert await (await client.get(path)).json() == after
+    named = await (await client.patch(path, json={"name": "Mine", "keep": {"last": 2}})).json()
+    assert (named["request"], named["keep"]) == ({"quality": "480"}, {"days": 9, "last": 2})
+    await client.close()
+    client = await aiohttp_client(create_app(with_profiles(tmp_path, changed)))
+    assert (await (await client.get(path)).json())["keep"] == {"days": 9, "last": 2}, "that is its own now"
+
+
+async def test_the_default_profile_is_that_of_new_subscriptions_and_many_get_another(
+    aiohttp_client: Connect, tmp_path: Path
+) -> None:
+    client = await aiohttp_client(create_app(with_profiles(tmp_path, PROFILES, "talks")))
+    made = await subscribed(client)
+    assert (made["profile"], made["keep"]) == ("talks", {"last": 3})
+    bare = await subscribed(client, profile=None)
+    assert "profile" not in bare
+    text = b'<opml><body><outline xmlUrl="http://c.test/"/></body></opml>'
+    taken = await (await client.post("/api/subscriptions.opml", data=text, headers=OPML)).json()
+    assert taken["results"][0]["subscription"]["profile"] == "talks"
+    ids = [made["subscription_id"], bare["subscription_id"]]
+    results = (await acted(client, "profile", ids=ids, profile="music"))["results"]
+    assert results[0]["subscription"]["interval"] == "6h"
+    assert (results[1]["status"], results[1]["problem"]["code"]) == (409, "subscribed"), "of the same source"
+    refused = (await acted(client, "profile", ids=ids[:1], profile="unknown"))["results"]
+    assert refused[0]["problem"]["errors"][0]["field"] == "profile"
+    text = await (await client.get("/api/subscriptions.opml")).read()
+    again = await (await client.post("/api/subscriptions.opml", data=text, headers=OPML)).json()
+    assert [each["status"] for each in again["results"]] == [409, 409, 409]
+
+
+@pytest.mark.parametrize(
+    ("profile", "key"),
+    [
+        ({"nonsense": 1}, r"p\.nonsense: "),
+        ({"backlog": "all"}, r"p\.backlog: "),
+        ({"interval": "1s"}, r"p\.interval: less"),
+        ({"filters": {"title": "("}}, r"p\.filters\.title: "),
+        ({"request": {"quality": "9"}}, r"p\.request\.quality: "),
+        ({"request": {"url": "http://a.test/"}}, r"p\.request: "),
+        ({"request": {"preset": "unknown"}}, r"p\.request\.preset: "),
+        ({"library": {"layout": "shows"}}, r"p\.library: library\.path is not set"),
+        ({"keep": {"last": 0}}, r"p\.keep\.last: "),
+    ],
+)
+def test_a_wrong_profile_is_named_by_its_key(tmp_path: Path, profile: dict[str, Any], key: str) -> None:
+    with pytest.raises(ConfigurationError, match=rf"^subscriptions\.profiles\.{key}"):
+        Profiles(with_profiles(tmp_path, {"p": profile}))
+
+
+def test_a_default_profile_has_to_be_there(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"^subscriptions\.default_profile: "):
+        Profiles(with_profiles(tmp_path, {}, "music"))
 
 
 async def test_opml_is_bounded(client: Client) -> None:
