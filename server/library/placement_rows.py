@@ -84,6 +84,7 @@ _OTHERS = """
     SELECT 1 FROM file_sets AS other WHERE series = ? AND set_id <> ? AND (state <> 'leaving' OR EXISTS (
         SELECT 1 FROM file_sets AS heir WHERE heir.shares = other.set_id AND heir.state <> 'leaving'))
     LIMIT 1"""
+_OTHERS_OF_SEASON = _OTHERS.replace("series = ?", "series = ? AND day LIKE ?")
 _LAST_INDEX = """
     SELECT coalesce(max(day_index), 0) FROM file_sets WHERE series = ? AND day = ? AND set_id <> ?"""
 _COUNT = """
@@ -444,10 +445,14 @@ class PlacementRows:
         async def work(tables: Statements) -> list[PlacedFile]:
             if file_set.folder is None:
                 return []
-            series = folded(file_set.folder)
-            if await tables.fetch(_OTHERS, (series, file_set.set_id)):
+            series, mine, season = folded(file_set.folder), file_set.set_id, (file_set.day or "")[:4]
+            files = await _files(tables, of_folder(file_set.folder))
+            if not await tables.fetch(_OTHERS, (series, mine)):
+                return files
+            if not season or await tables.fetch(_OTHERS_OF_SEASON, (series, f"{season}-%", mine)):
                 return []
-            return await _files(tables, of_folder(file_set.folder))
+            poster = f"season{int(season)}-poster."
+            return [file for file in files if file.path.rpartition("/")[2].startswith(poster)]
 
         return await self._transactions.read(work)
 

@@ -377,7 +377,9 @@ class PlacementStore(Protocol):
         ...
 
     async def folder_files(self, file_set: FileSet) -> list[PlacedFile]:
-        """Those for all sets of the same folder, if no other one stays there."""
+        """Those for all sets of the same folder, if no other one stays there; else those of its season,
+        if no other one of that stays.
+        """
         ...
 
     async def drop(self, file_set: FileSet, folder: Sequence[PlacedFile]) -> None:

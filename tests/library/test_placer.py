@@ -453,6 +453,28 @@ async def test_a_folder_has_the_picture_of_its_first_film_until_the_last_has_gon
     await until(lambda: all_of(root) == [])
 
 
+async def test_the_poster_of_a_season_goes_with_its_last_film(server: Inside, root: Path) -> None:
+    tasks = []
+    for name, day in (("x1", "2025-03-14"), ("x2", "2025-03-15"), ("x3", "2026-03-14")):
+        tasks.append(await submitted(server, layout="shows", nfo=False))
+        info = INFO.model_copy(update={"id": name, "published_at": day})
+        await completed(server, tasks[-1], info, kinds=("video", "thumbnail"))
+        await placed(server, tasks[-1])
+
+    def posters() -> list[str]:
+        return sorted(path.name for path in (root / "Some Channel").glob("*poster*"))
+
+    assert posters() == ["poster.jpg", "season2025-poster.jpg", "season2026-poster.jpg"]
+    for task_id, left in zip(tasks[:2], (3, 2), strict=True):
+        async with server.client.delete(f"/api/tasks/{task_id}?library=delete") as answer:
+            assert answer.status == 204
+        async with asyncio.timeout(20):
+            while await busy(server):
+                await asyncio.sleep(0.02)
+        assert len(posters()) == left
+    assert posters() == ["poster.jpg", "season2026-poster.jpg"]
+
+
 async def test_the_last_ones_of_a_folder_take_its_files_with_them_also_at_once(
     server: Inside, root: Path
 ) -> None:
