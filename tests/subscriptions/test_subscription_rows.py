@@ -778,6 +778,96 @@ async def test_what_a_feed_signs_anew_is_asked_for_at_its_newest_link(
     assert (task.status.url, task.status.item) == (held.about["url"], item and item + 7)
 
 
+CHANNEL = WHOLE.model_copy(update={"newest_first": True})
+
+
+async def test_a_look_that_was_cut_is_gone_on_with_behind_what_it_found_and_that_is_held(
+    store: AnyStore,
+) -> None:
+    mine = await subscribed(store)
+    await looked(store, entries(2, 1), looked=CHANNEL)
+    cut = Looked(form="list", newest_first=True, truncated=True, unfinished=True)
+    now = NOW + 2 * HOUR
+    assert len((await looked(store, entries(9, 8, 7, 6), now, cut)).tasks) == 3
+    soon = await next_look(store, mine)
+    assert soon <= now + PACE.min_interval * 1.1
+    claim = await claimed(store, soon)
+    assert set(claim.since_cut) >= {f"site {n}" for n in (9, 8, 7, 6)}
+    assert "site 2" not in claim.since_cut
+    behind = entries(5, 4, behind=True)
+    rest = Looked(form="list", newest_first=True)
+    noticed = [*entries(10), *entries(9, 8, 7, 6, known=True), *behind, *entries(2, known=True)]
+    settled = await rooms(store).subscriptions.settle(claim, noticed, rest, PACE, soon)
+    assert [task.status.url[-2:] for task in settled.tasks] == ["10"]
+    found = await states(store, mine)
+    assert (found["site 6"], found["site 5"], found["site 4"]) == ("waiting held",) * 3
+    assert (await claimed(store, soon + 2 * HOUR)).since_cut == []
+
+
+async def test_what_only_a_whole_look_finds_is_held_but_not_what_was_forgotten(store: AnyStore) -> None:
+    mine = await subscribed(store)
+    await looked(store, entries(3, 2), looked=CHANNEL)
+    settled = await looked(store, [*entries(4), *entries(1, behind=True)], NOW + 2 * HOUR, CHANNEL)
+    assert len(settled.tasks) == 1
+    assert (await states(store, mine))["site 1"] == "waiting held"
+    await rooms(store).subscriptions.forget(mine.subscription_id, ["site 2"])
+    [task] = (await looked(store, entries(2, behind=True), NOW + 4 * HOUR, CHANNEL)).tasks
+    assert task.status.url.endswith("/2")
+
+
+@pytest.mark.parametrize(
+    ("later", "is_held"),
+    [
+        ({"published_at": "2026-01-02T00:00:00Z"}, True),  # no newer than the newest known
+        ({"published_at": "2026-01-03T00:00:00Z"}, False),
+        ({"title": "Film 2"}, False),  # without its time
+    ],
+)
+async def test_everything_new_is_held_if_it_cannot_all_be(
+    store: AnyStore, later: dict[str, str], is_held: bool
+) -> None:
+    mine = await subscribed(store)
+    old = [
+        Noticed(url=f"https://a.test/{n}", title=f"Film {n}", published_at=f"2026-01-0{n}T00:00:00Z")
+        for n in (2, 1)
+    ]
+    await looked(store, old)
+    moved = Noticed.model_validate({"url": "https://b.test/other", "title": "Other"} | later)
+    tasks = (await looked(store, [moved], NOW + 2 * HOUR)).tasks
+    assert len(tasks) == (0 if is_held else 1)
+    notice = (await rooms(store).subscriptions.get(mine.subscription_id)).findings.notice
+    assert notice == ("all_new" if is_held else None)
+    known = old[0].model_copy(update={"known": True})
+    await looked(store, [known], NOW + 4 * HOUR)
+    assert (await rooms(store).subscriptions.get(mine.subscription_id)).findings.notice is None
+
+
+async def test_a_list_without_times_that_has_new_ids_is_held_by_its_titles(store: AnyStore) -> None:
+    mine = await subscribed(store)
+    await looked(store, entries(2, 1))
+    moved = [Noticed(url=f"https://b.test/{n}", title=f"Film {n}") for n in (3, 2, 1)]
+    assert not (await looked(store, moved, NOW + 2 * HOUR)).tasks
+    assert (await rooms(store).subscriptions.get(mine.subscription_id)).findings.notice == "all_new"
+
+
+async def test_one_that_does_not_pass_is_replaced_by_the_next_older_one(store: AnyStore) -> None:
+    mine = await subscribed(store, backlog={"last": 2})
+    await looked(store, [*entries(6, 5, verdict="unclear"), *entries(4, verdict="title"), *entries(3, 2, 1)])
+    again = entries(6, again="site 6", verdict="min_duration") + entries(5, again="site 5")
+    [task] = (await looked(store, again, NOW + HOUR)).tasks
+    assert task.status.url.endswith("/5")
+    assert await states(store, mine) == {
+        "site 6": "skipped min_duration",
+        "site 5": "queued",
+        "site 4": "known",
+        "site 3": "waiting unclear",
+        "site 2": "known",
+        "site 1": "known",
+    }
+    [item] = (await claimed(store, NOW + 2 * HOUR)).again
+    assert item.key == "site 3"
+
+
 async def test_tries_come_to_an_end(store: AnyStore) -> None:
     mine = await subscribed(store, backlog="all")
     [task] = (await looked(store, entries(1))).tasks
