@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from functools import cache
 from http import HTTPStatus
-from typing import Any, BinaryIO, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, get_args
 
 from aiohttp import HttpVersion11, hdrs, web
 from pydantic import BaseModel, ValidationError
@@ -43,6 +43,9 @@ from server.core.errors import (
 from server.core.models import OF_A_CLIENT, TaskStatus
 from server.core.request_ids import REQUEST_ID
 from server.locales import LANGUAGES, negotiate
+
+if TYPE_CHECKING:
+    from server.api.openapi.schemas import Problem
 
 MAX_BODY = 64 * 1024
 SHORT = 1024  # bytes, of which the garbage collector hardly notices the brackets
@@ -391,9 +394,19 @@ def respond_json(
 
 
 def respond_answer(answer: Answer, status: HTTPStatus = HTTPStatus.OK) -> web.Response:
-    """The response with `answer`, without the fields that do not apply."""
-    body = answer.model_dump_json(exclude_none=True).encode()
-    return web.Response(body=body, status=status, content_type="application/json")
+    return web.Response(body=encoded(answer), status=status, content_type="application/json")
+
+
+def encoded(answer: Answer) -> bytes:
+    """The JSON of `answer`, without the fields that do not apply."""
+    return answer.model_dump_json(exclude_none=True).encode()
+
+
+def problem_answer(request: web.Request, error: AppError, chosen: str) -> "Problem":
+    """As one of the results of a response."""
+    from server.api.openapi.schemas import Problem
+
+    return Problem.model_validate(problem_body(request, error, chosen))
 
 
 def problem(request: web.Request, error: AppError) -> web.Response:

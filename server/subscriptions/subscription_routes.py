@@ -9,7 +9,7 @@ import json
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from http import HTTPStatus
-from typing import Any, assert_never
+from typing import TYPE_CHECKING, Any, assert_never
 
 from aiohttp import hdrs, web
 
@@ -17,11 +17,12 @@ from server.api.bodies import (
     MAX_BODY,
     Query,
     client_has,
+    encoded,
     language,
-    problem_body,
+    problem_answer,
     read_object,
     received_text,
-    respond_json,
+    respond_answer,
     validated,
 )
 from server.api.connections import CONNECTIONS
@@ -85,6 +86,9 @@ from server.subscriptions.subscription import (
 _SCHEMAS = "server.subscriptions.subscription_schemas"  # of responses
 SUBSCRIPTIONS = web.AppKey("subscriptions", Subscriptions)
 PROFILES = web.AppKey("profiles", Profiles)
+if TYPE_CHECKING:
+    from server.subscriptions import subscription_schemas as answers
+
 PAGE, LARGEST_PAGE = 50, 200
 MAX_CURSOR = 20  # characters
 MOST_OUTLINES, MAX_OPML = 1000, 1 << 20  # bytes; more, where there may be more subscriptions
@@ -97,7 +101,7 @@ LOOK_EVERY = 1.0  # seconds, while a client waits for a change: it may be made o
 async def subscribe(request: web.Request) -> web.Response:
     """Subscribe to a link. The response is sent once that is on disk, before anything is fetched."""
     subscription = await _subscribed(request, await read_object(request))
-    response = respond_json(await _told_one(request, subscription), HTTPStatus.CREATED)
+    response = respond_answer(await _shown_one(request, subscription), HTTPStatus.CREATED)
     base_path = request.app[SETTINGS].server.base_path
     response.headers[hdrs.LOCATION] = f"{base_path}/api/subscriptions/{subscription.subscription_id}"
     return response
@@ -177,12 +181,14 @@ def _settings_of(wanted: SubscriptionSettings) -> SubscriptionSettings:
 
 
 async def list_subscriptions(request: web.Request) -> web.Response:
+    from server.subscriptions import subscription_schemas as answers
+
     query = Query(request)
     limit, cursor = query.whole("limit", 1, LARGEST_PAGE, PAGE), query.text("cursor", MAX_CURSOR)
     query.check()
     found, more = await request.app[SUBSCRIPTIONS].store.page(cursor, limit)
-    page: dict[str, Any] = {"subscriptions": await _told(request, found)}
-    return respond_json(page | ({"next_cursor": more} if more else {}))
+    shown = await _shown(request, found)
+    return respond_answer(answers.SubscriptionPage(subscriptions=shown, next_cursor=more))
 
 
 async def get_subscription(request: web.Request) -> web.Response:
@@ -226,7 +232,7 @@ async def change(request: web.Request) -> web.Response:
     """A merge patch (RFC 7396): null brings a setting back to its default."""
     body = await read_object(request)
     after = await _changed_by(request, request.match_info["subscription_id"], body)
-    return respond_json(await _told_one(request, after))
+    return respond_answer(await _shown_one(request, after))
 
 
 async def _changed_by(request: web.Request, subscription_id: str, body: dict[str, Any]) -> Subscription:
@@ -277,11 +283,13 @@ async def unsubscribe(request: web.Request) -> web.Response:
 
 async def check(request: web.Request) -> web.Response:
     subscription = await request.app[SUBSCRIPTIONS].check(request.match_info["subscription_id"])
-    return respond_json(await _told_one(request, subscription), HTTPStatus.ACCEPTED)
+    return respond_answer(await _shown_one(request, subscription), HTTPStatus.ACCEPTED)
 
 
 async def act_on_subscriptions(request: web.Request) -> web.Response:
     """Act on those that `ids` names, or on all in a `stage`; what goes wrong with one stops no other."""
+    from server.subscriptions import subscription_schemas as answers
+
     body = await read_object(request)
     wrong = list[WrongField]()
     said = [name for name in ("ids", "stage") if body.get(name) is not None]
@@ -319,16 +327,18 @@ async def act_on_subscriptions(request: web.Request) -> web.Response:
         except (SubscriptionNotFound, InvalidRequest, AlreadySubscribed) as error:
             outcomes.append(error.with_traceback(None))
     chosen = language(request)
-    told = iter(await _told(request, [one for one in outcomes if isinstance(one, Subscription)]))
-    results: list[dict[str, Any]] = [
-        {"status": int(outcome.status), "problem": problem_body(request, outcome, chosen)}
-        if isinstance(outcome, AppError)
-        else {"status": 200, "subscription": next(told)}
-        if outcome is not None
-        else {"status": 204}
-        for outcome in outcomes
-    ]
-    response = respond_json({"results": results} | ({"more": True} if more else {}))
+    shown = iter(await _shown(request, [one for one in outcomes if isinstance(one, Subscription)]))
+    results = list[answers.SubscriptionActionResult]()
+    for outcome in outcomes:
+        if isinstance(outcome, AppError):
+            problem, status = problem_answer(request, outcome, chosen), int(outcome.status)
+            results.append(answers.SubscriptionActionResult(status=status, problem=problem))
+        elif outcome is None:
+            results.append(answers.SubscriptionActionResult(status=204))
+        else:
+            results.append(answers.SubscriptionActionResult(status=200, subscription=next(shown)))
+    page = answers.SubscriptionActionResults(results=results, more=True if more else None)
+    response = respond_answer(page)
     response.headers["Content-Language"], response.headers["Vary"] = chosen, "Accept-Language"
     return response
 
@@ -344,6 +354,8 @@ async def _ids_in(request: web.Request, stage: SubscriptionStage | None, most: i
 
 
 async def list_items(request: web.Request) -> web.Response:
+    from server.subscriptions import subscription_schemas as answers
+
     query = Query(request)
     state = query.one_of("state", STATES)
     chosen = next((one for one in STATES if one == state), None)
@@ -355,8 +367,7 @@ async def list_items(request: web.Request) -> web.Response:
         cursor,
         limit,
     )
-    page: dict[str, Any] = {"items": await _told_items(request, found)}
-    return respond_json(page | ({"next_cursor": more} if more else {}))
+    return respond_answer(answers.ItemPage(items=await _shown_items(request, found), next_cursor=more))
 
 
 async def act_on_items(request: web.Request) -> web.Response:
@@ -399,6 +410,8 @@ async def import_opml(request: web.Request) -> web.Response:
 
     One with settings of ours is subscribed to with these alone: its title may be that of its source.
     """
+    from server.subscriptions import subscription_schemas as answers
+
     most = max(MOST_OUTLINES, request.app[SETTINGS].subscriptions.max)
     try:
         async with received_text(request, max(MAX_OPML, most * MAX_OUTLINE), *OPML_TYPES) as file:
@@ -413,15 +426,16 @@ async def import_opml(request: web.Request) -> web.Response:
             outcomes.append(error.with_traceback(None))
         await asyncio.sleep(0)
     chosen = language(request)
-    results: list[dict[str, Any]] = []
+    results = list[answers.SubscriptionResult]()
     for outline, outcome in zip(outlines, outcomes, strict=True):
-        told: dict[str, Any] = {"url": outline.url[:4096]}
+        url = outline.url[:4096]
         if isinstance(outcome, AppError):
-            told |= {"status": int(outcome.status), "problem": problem_body(request, outcome, chosen)}
+            problem, status = problem_answer(request, outcome, chosen), int(outcome.status)
+            results.append(answers.SubscriptionResult(url=url, status=status, problem=problem))
         else:
-            told |= {"status": 201, "subscription": (await _told(request, [outcome]))[0]}
-        results.append(told)
-    return respond_json({"results": results})
+            shown = await _shown_one(request, outcome)
+            results.append(answers.SubscriptionResult(url=url, status=201, subscription=shown))
+    return respond_answer(answers.SubscriptionResults(results=results))
 
 
 def _of_outline(outline: opml.Outline) -> dict[str, Any]:
@@ -437,101 +451,110 @@ def _of_outline(outline: opml.Outline) -> dict[str, Any]:
 
 
 async def _results(request: web.Request, outcomes: Sequence[Item | AppError], *, more: bool) -> web.Response:
+    from server.subscriptions import subscription_schemas as answers
+
     chosen = language(request)
     items = [outcome for outcome in outcomes if isinstance(outcome, Item)]
-    told = {each["key"]: each for each in await _told_items(request, items)}
-    results: list[dict[str, Any]] = [
-        {"status": int(outcome.status), "problem": problem_body(request, outcome, chosen)}
+    shown = {each.key: each for each in await _shown_items(request, items)}
+    results = [
+        answers.ItemResult(status=int(outcome.status), problem=problem_answer(request, outcome, chosen))
         if isinstance(outcome, AppError)
-        else {"status": 200, "item": told[outcome.key]}
+        else answers.ItemResult(status=200, item=shown[outcome.key])
         for outcome in outcomes
     ]
-    response = respond_json({"results": results} | ({"more": True} if more else {}))
+    response = respond_answer(answers.ItemResults(results=results, more=True if more else None))
     response.headers["Content-Language"], response.headers["Vary"] = chosen, "Accept-Language"
     return response
 
 
 async def _encoded(request: web.Request, subscription_id: str) -> bytes:
-    return dumps(await _told_one(request, await request.app[SUBSCRIPTIONS].store.get(subscription_id)))
+    shown = await _shown_one(request, await request.app[SUBSCRIPTIONS].store.get(subscription_id))
+    return encoded(shown)
 
 
 def _etag(body: bytes) -> str:
     return f'"{hashlib.sha256(body).hexdigest()[:20]}"'
 
 
-async def _told_one(request: web.Request, subscription: Subscription) -> dict[str, Any]:
-    [told] = await _told(request, [subscription])
-    return told
+async def _shown_one(request: web.Request, subscription: Subscription) -> "answers.Subscription":
+    [shown] = await _shown(request, [subscription])
+    return shown
 
 
-async def _told(request: web.Request, found: Sequence[Subscription]) -> list[dict[str, Any]]:
+async def _shown(request: web.Request, found: Sequence[Subscription]) -> list["answers.Subscription"]:
+    from server.subscriptions import subscription_schemas as answers
+
     service, words = request.app[SUBSCRIPTIONS], LANGUAGES[language(request)]
     counts = await service.store.counts([one.subscription_id for one in found])
     default = request.app[SETTINGS].subscriptions.interval
     secret = await service.store.feed_secret() if any(one.wanted.feed for one in found) else None
-    told = list[dict[str, Any]]()
+    shown = list[answers.Subscription]()
     for one in found:
         wanted, findings = one.wanted, one.findings
         code = findings.error_code
-        hint = words.hint(findings.hint or code, None) if code else None
-        entry: dict[str, Any] = {
-            "subscription_id": one.subscription_id,
-            "revision": one.revision,
-            "url": without_password(one.url),
-            "name": wanted.name or findings.title or without_password(one.url),
-            "title": findings.title,
-            "enabled": wanted.enabled,
-            "stage": one.stage(service.now),
-            "checked_at": _time(findings.checked_at),
-            "succeeded_at": _time(findings.succeeded_at),
-            "next_check_at": _time(one.next_check_at),
-            "items": counts[one.subscription_id],
-            "error_code": code,
-            "error": words.error(code) if code else None,
-            "hint": hint,
-            "notice": findings.notice,
-            "interval": told_interval(default if wanted.interval is None else wanted.interval),
-            **wanted.model_dump(
-                mode="json",
-                include={"request", "filters", "backlog", "keep", "library", "profile"},
-                exclude_none=True,
-            ),
-        }
+        settings = wanted.model_dump(
+            mode="json",
+            include={"request", "filters", "backlog", "keep", "library", "profile"},
+            exclude_none=True,
+        )
+        feed = None
         if wanted.feed and secret:
-            told_feed = wanted.feed.model_dump(mode="json", exclude_unset=True)
-            entry["feed"] = told_feed | {"url": address_of(request, secret, f"/{wanted.feed.name}.xml")}
-        told.append({name: value for name, value in entry.items() if value is not None})
-    return told
+            url = address_of(request, secret, f"/{wanted.feed.name}.xml")
+            feed = answers.FeedAddress(**wanted.feed.model_dump(mode="json", exclude_unset=True), url=url)
+        shown.append(
+            answers.Subscription(
+                subscription_id=one.subscription_id,
+                revision=one.revision,
+                url=without_password(one.url),
+                name=wanted.name or findings.title or without_password(one.url),
+                title=findings.title,
+                enabled=wanted.enabled,
+                stage=one.stage(service.now),
+                checked_at=_time(findings.checked_at),
+                succeeded_at=_time(findings.succeeded_at),
+                next_check_at=_time(one.next_check_at),
+                items=counts[one.subscription_id],
+                error_code=code,
+                error=words.error(code) if code else None,
+                hint=words.hint(findings.hint or code, None) if code else None,
+                notice=findings.notice,
+                interval=told_interval(default if wanted.interval is None else wanted.interval),
+                feed=feed,
+                **settings,
+            )
+        )
+    return shown
 
 
-async def _told_items(request: web.Request, items: Sequence[Item]) -> list[dict[str, Any]]:
+async def _shown_items(request: web.Request, items: Sequence[Item]) -> list["answers.Item"]:
     """With the paths of their files in the library."""
     fetched = [item.key for item in items if item.state == "fetched"]
     paths: dict[str, list[str]] = {}
     if fetched and "library" in request.app[FIELDS]:
         store = request.app[PLACEMENTS]
         paths = await store.paths_of_items(items[0].subscription_id, fetched)
-    return [_item(item, paths.get(item.key, [])) for item in items]
+    return [_shown_item(item, paths.get(item.key, [])) for item in items]
 
 
-def _item(item: Item, paths: Sequence[str]) -> dict[str, Any]:
+def _shown_item(item: Item, paths: list[str]) -> "answers.Item":
+    from server.subscriptions import subscription_schemas as answers
+
     about = item.about
-    told: dict[str, Any] = {
-        "key": item.key,
-        "url": without_password(about["url"].partition("#__youtubedl_smuggle")[0]),
-        "title": about.get("title"),
-        "duration": about.get("duration"),
-        "uploader": about.get("uploader"),
-        "published_at": item.published_at,
-        "state": item.state,
-        "reason": item.reason,
-        "not_before": _time(item.not_before),
-        "fetched_at": _time(item.fetched_at),
-        "task_id": item.task_id,
-        "paths": paths,
-        "pinned": item.pinned,
-    }
-    return {name: value for name, value in told.items() if value is not None}
+    return answers.Item(
+        key=item.key,
+        url=without_password(about["url"].partition("#__youtubedl_smuggle")[0]),
+        title=about.get("title"),
+        duration=about.get("duration"),
+        uploader=about.get("uploader"),
+        published_at=item.published_at,
+        state=item.state,
+        reason=item.reason,
+        not_before=_time(item.not_before),
+        fetched_at=_time(item.fetched_at),
+        task_id=item.task_id,
+        paths=paths,
+        pinned=item.pinned,
+    )
 
 
 def _time(seconds: float | None) -> str | None:

@@ -1,8 +1,8 @@
-"""Schemas of subscriptions and their items, for the OpenAPI description; see `server.api.openapi.schemas`."""
+"""What the routes of subscriptions answer; imported when one of them is asked, or their description."""
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from server.api.openapi.schemas import Problem
 from server.api.payload import Answer, Instant
@@ -18,12 +18,6 @@ class FeedAddress(Answer):
     url: str = Field(
         description="for podcast apps: whoever has it needs no token", json_schema_extra={"format": "uri"}
     )
-
-
-class EntryRequest(Answer):
-    """The fields of `POST /api/process` that were set for each entry."""
-
-    model_config = ConfigDict(extra="allow")
 
 
 class SubscriptionFilters(Answer):
@@ -62,22 +56,24 @@ class Subscription(Answer):
     stage: SubscriptionStage
     checked_at: Instant | None = Field(None, description="the end of the last look, whatever came of it")
     succeeded_at: Instant | None = Field(None, description="the end of the last look that was good")
-    notice: Literal["all_new"] | None = Field(
-        None, description="the last look knew no entry, but not all can be new: they are held"
-    )
     next_check_at: Instant | None = None
     items: dict[str, int] = Field(description="how many are in each state")
     error_code: str | None = Field(None, description="why the last look failed")
     error: str | None = Field(None, description="the same in a sentence")
     hint: str | None = Field(None, description="what can be done about it")
+    notice: Literal["all_new"] | None = Field(
+        None, description="the last look knew no entry, but not all can be new: they are held"
+    )
     interval: str = Field(description="like `1h`, or `auto`")
-    request: EntryRequest
+    request: dict[str, Any] = Field(
+        title="Entry request", description="the fields of `POST /api/process` that were set for each entry"
+    )
     filters: SubscriptionFilters
     backlog: Literal["none", "all"] | LastOnes | SinceDay
     keep: SubscriptionKeep
-    feed: FeedAddress | None = Field(None, description="its podcast feed, if it has one")
     library: SubscriptionLibrary | None = Field(None, description="where in the library its files go")
     profile: str | None = Field(None, description="whose settings it has where it sets nothing itself")
+    feed: FeedAddress | None = Field(None, description="its podcast feed, if it has one")
 
 
 class SubscriptionPage(Answer):

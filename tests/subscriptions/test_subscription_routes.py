@@ -14,6 +14,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient
 
 from server.app import create_app
+from server.core.library import Library
 from server.settings import (
     ConfigurationError,
     DownloadSettings,
@@ -22,8 +23,14 @@ from server.settings import (
     StorageSettings,
     SubscriptionsSettings,
 )
-from server.subscriptions import opml, subscription_routes
+from server.subscriptions import opml, subscription_routes, subscription_schemas
 from server.subscriptions.profiles import Profiles
+from server.subscriptions.subscription import Filters, Keep, SubscriptionSettings
+from server.subscriptions.subscription_schemas import (
+    SubscriptionFilters,
+    SubscriptionKeep,
+    SubscriptionLibrary,
+)
 
 Client = TestClient[web.Request, web.Application]
 Connect = Callable[[web.Application], Awaitable[Client]]
@@ -655,3 +662,15 @@ async def test_opml_is_bounded(client: Client) -> None:
     response = await client.post("/api/subscriptions.opml", json={})
     assert response.status == 415
     assert re.search("text/x-opml", await response.text())
+
+
+def test_what_is_answered_has_every_field_that_can_be_set() -> None:
+    pairs: list[tuple[type[Any], type[Any]]] = [
+        (SubscriptionFilters, Filters),
+        (SubscriptionKeep, Keep),
+        (SubscriptionLibrary, Library),
+    ]
+    for answer, asked in pairs:
+        assert [*answer.model_fields] == [*asked.model_fields], answer.__name__
+    missing = SubscriptionSettings.model_fields.keys() - subscription_schemas.Subscription.model_fields
+    assert missing == {"of_profile"}, "that is the service's own"

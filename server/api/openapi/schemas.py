@@ -136,6 +136,11 @@ class Problem(Answer):
     errors: list[WrongField] | None = Field(
         None, description="`invalid_request`: what is wrong, of elements and unknown fields the first 20"
     )
+    subscription_id: str | None = Field(
+        None, description="`subscribed`, `feed_name_taken`: that of the other one"
+    )
+    reason: str | None = Field(None, description="`not_streamable`: why")
+    line: int | None = Field(None, description="`invalid_cookies`, `invalid_opml`: the number of the line")
     id: str | None = Field(None, description="`internal`: stands in the log beside the cause")
     error_code: str | None = Field(None, description="`source_refused`: what a task would have ended with")
     error: str | None = Field(None, description="`source_refused`: the cause in one short sentence")
