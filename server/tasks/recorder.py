@@ -77,7 +77,7 @@ class Recorder:
         self._clock = clock
         self.counts = counts or Counts()
         self.taken = _nobody
-        """Is told of each entry that has taken what happened to its list."""
+        """Is told of each entry that has taken what happened to its list, as it is then."""
 
     async def record(
         self,
@@ -98,8 +98,7 @@ class Recorder:
         while True:
             task = await self._store.get(task_id)
             if task.row:
-                await self.take([task])
-                continue
+                return await self._record_behind(task, event, attempt, perhaps, accepted)
             before, now = task.status, self._clock.now()
             saved = next((each for each in perhaps if each[0][1] == before), None)
             if saved is not None:  # by an earlier try, whose outcome was unknown
@@ -147,11 +146,40 @@ class Recorder:
             self.counts.changed(playlist_before, playlist, now)
         return after
 
+    async def _record_behind(
+        self,
+        entry: Task,
+        event: Event,
+        attempt: int | None,
+        perhaps: Perhaps,
+        accepted: Callable[[Task], None],
+    ) -> TaskStatus:
+        """Like `record`, for an entry that has to take what happened to its list first.
+
+        It is queued only if it waits after `event`, too: it would begin while it is paused or cancelled.
+        """
+        last = Task(entry.request, entry.status)
+        is_taken = await self._take([entry])
+        try:
+            after = await self.record(entry.status.task_id, event, attempt, perhaps, accepted)
+            last = Task(entry.request, after)
+        finally:
+            if is_taken:
+                self.taken(last)
+        return after
+
     async def take(self, entries: Sequence[Task]) -> bool:
         """Save what `entries`, each with its `row`, show since an action on their list, and publish it.
 
         False, with nothing saved, if one of them has changed meanwhile. Their own list counts them already.
         """
+        is_taken = await self._take(entries)
+        if is_taken:
+            for entry in entries:
+                self.taken(Task(entry.request, entry.status))
+        return is_taken
+
+    async def _take(self, entries: Sequence[Task]) -> bool:
         now = self._clock.now()
         shared: dict[str, list[Saved]] = {}
         for entry in entries:
@@ -171,7 +199,6 @@ class Recorder:
             if entry.status.revision > entry.row.revision:
                 self._publisher.publish(entry.status)
                 self.counts.changed(entry.row, entry.status, now)
-            self.taken(Task(entry.request, entry.status))
         for before, after in lists:
             self._publisher.publish(after)
             self.counts.changed(before, after, now)

@@ -12,7 +12,7 @@ import pytest
 
 from server.api import keys
 from server.core.events import Expanded, Paused, Resumed, Started
-from server.core.models import Entry
+from server.core.models import Entry, Queued, Task
 from server.storage.sqlite import SqliteStore
 from server.tasks.dispatcher import LocalDispatcher, Queue
 from server.tasks.list_actions import AT_ONCE
@@ -224,6 +224,33 @@ async def test_an_action_on_one_entry_comes_after_that_on_its_list(
     await all_taken(opened)
     assert await counts(opened) == {"queued": 1, "cancelled": 1, "paused": ENTRIES - 2}
     assert (await opened.status(playlist_id))["entries"]["failed"] == 2
+
+
+@pytest.mark.parametrize("action", ["pause", "cancel"])
+async def test_an_entry_that_is_stopped_while_its_list_goes_on_does_not_begin(
+    opened: Inside, gate: asyncio.Event, monkeypatch: pytest.MonkeyPatch, action: str
+) -> None:
+    playlist_id, ids = await a_list(opened)
+    gate.set()
+    await act(opened, playlist_id, "pause")
+    await all_taken(opened)
+    gate.clear()
+    await act(opened, playlist_id, "resume")
+    put = list[str]()
+    dispatcher = opened.app[keys.TASKS]._dispatcher
+    assert isinstance(dispatcher, LocalDispatcher)
+    submit = dispatcher.submit
+
+    def submitted(self: LocalDispatcher, *tasks: Task | Queued) -> None:
+        put.extend((each.status if isinstance(each, Task) else each).task_id for each in tasks)
+        submit(*tasks)
+
+    monkeypatch.setattr(LocalDispatcher, "submit", submitted)
+    await act(opened, ids[-1], action)
+    assert ids[-1] not in put
+    gate.set()
+    await all_taken(opened)
+    assert in_queue(opened) == set(ids[:-1])
 
 
 async def test_a_list_that_was_moved_is_first_in_the_queue_at_once(
