@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import to_json
 
-from server.core.models import Stage, StoredFile, TaskStatus, VideoInfo
+from server.core.models import InLibrary, Stage, StoredFile, TaskStatus, VideoInfo
 from server.locales import LANGUAGES, Catalogue
 from server.tasks.next_attempt import NOT_LIVE_YET
 from server.tasks.remedies import offered
@@ -61,7 +61,19 @@ class EntryCounts(Answer):
 
 class LibraryPlace(Answer):
     state: Literal["waiting", "placed"]
+    reason: Literal["away", "full", "blocked", "files_gone"] | None = Field(
+        None,
+        description=(
+            "what keeps it from being placed: the library's folder is away, its disk is full, a file, a link "
+            "or a folder that cannot be written is in the way, or the task's files are not there any more"
+        ),
+    )
+    path: str | None = Field(None, description="what is in the way; without it, the library's own folder")
     paths: list[str] = Field(description="below `library.path`, films first")
+
+    @classmethod
+    def of(cls, library: InLibrary) -> Self:
+        return cls(state=library.state, reason=library.reason, path=library.path, paths=list(library.paths))
 
 
 class TaskPayload(Answer):
@@ -250,7 +262,7 @@ class TaskPayload(Answer):
         description=(
             'on a task whose files go into [the library](#library): `{"state": "waiting"` or `"placed", '
             '"paths": [...]}`, the first 50 paths below `library.path`, films first. It becomes `placed` '
-            "after the task is completed"
+            "after the task is completed; `reason` says what keeps it from that, and `path` where it is"
         ),
         json_schema_extra=ADDED,
     )
@@ -322,7 +334,7 @@ class TaskPayload(Answer):
             rank=status.rank or None,
             started_at=_instant(status.started_at) if status.started_at else None,
             subscription_id=status.subscription_id,
-            library=LibraryPlace(state=status.library.state, paths=list(status.library.paths))
+            library=LibraryPlace.of(status.library)
             if status.library and not (stage.has_failed and not status.library.paths)
             else None,
         )

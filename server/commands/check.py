@@ -65,7 +65,7 @@ async def _checks(settings: Settings) -> list[Check]:
         *await asyncio.to_thread(_data_dir, settings),
         await _database(settings),
         *await _files(settings),
-        *([await library_check(library)] if (library := library_of(settings.library)) else []),
+        *([await library_check(library, None)] if (library := library_of(settings.library)) else []),
         disk_check(Disk(_existing(data_dir), settings.downloads.min_free_disk)),
         *tool_checks(tools, ready.ffmpeg if ready else None),
         yt_dlp_check(ready.yt_dlp if ready else None),

@@ -521,7 +521,7 @@ def _change(  # noqa: C901 -- one case for each event
         case Completed(files=files, fetched=fetched, video_info=news, about=about):
             done = {"progress": DONE, "files": files, "published_at": now, "fetched": fetched, "about": about}
             if status.library:  # also of a retry: these files are not there yet
-                done["library"] = status.library.model_copy(update={"state": "waiting"})
+                done["library"] = InLibrary(paths=status.library.paths)
             info = merged(status.video_info, news)
             return _ended(Stage.COMPLETED, now) | done | {"hint": status.hint, "video_info": info}
         case Failed(code=code, hint=hint):

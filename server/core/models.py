@@ -609,9 +609,14 @@ class About(Stored):
 
 
 class InLibrary(Stored):
-    """What the library has of a task; `paths` are relative to its folder."""
+    """What the library has of a task, and why it is not placed, if something keeps it from that.
+
+    Paths are relative to the library's folder; `path` is what blocks, none if it is the folder itself.
+    """
 
     state: Literal["waiting", "placed"] = "waiting"
+    reason: Literal["away", "full", "blocked", "files_gone"] | None = None
+    path: str | None = None
     paths: tuple[str, ...] = ()
 
 

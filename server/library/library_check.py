@@ -1,6 +1,9 @@
 """The library's folder, if there is one, and whether it can be filled now."""
 
-from server.library.placements import LibraryFiles
+from contextlib import suppress
+
+from server.core.errors import StoreUnavailable
+from server.library.placements import LibraryFiles, PlacementStore, Reason
 from server.settings import LibrarySettings
 from server.tasks.readiness import Check, Said
 
@@ -24,8 +27,16 @@ def library_of(settings: LibrarySettings) -> LibraryFiles | None:
     return PlacedFiles(LibraryFolder(settings.path, methods, settings.file_mode, settings.folder_mode))
 
 
-async def library_check(library: LibraryFiles) -> Check:
-    """Tasks are completed without it; their files get there when it is back."""
-    trouble = await library.trouble()
-    said = _OF_TROUBLE[trouble] if trouble else Said("library")
-    return Check("library", trouble is None, said, needed=False)
+async def library_check(library: LibraryFiles, store: PlacementStore | None) -> Check:
+    """Tasks are completed without it; their files get there when it is back. Which path is in the way is told
+    by the tasks alone: `/readyz` is open to those who need not know what is in the library.
+    """
+    if trouble := await library.trouble():
+        return Check("library", False, _OF_TROUBLE[trouble], needed=False)
+    waiting: dict[Reason, int] = {}
+    with suppress(StoreUnavailable):  # the database has a check of its own
+        waiting = await store.waiting_for() if store else {}
+    for reason in ("full", "blocked", "files_gone", "away"):
+        if count := waiting.get(reason):
+            return Check("library", False, Said(f"library_{reason}", {"count": count}), needed=False)
+    return Check("library", True, Said("library"), needed=False)

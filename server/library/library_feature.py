@@ -40,7 +40,7 @@ async def _open(kernel: Kernel) -> AsyncIterator[Added]:
                 LEAVE_LIBRARY: store.leave_task,
                 PLACE_IN_LIBRARY: task_placing.also_for,
             },
-            [partial(library_check, library)] if library and kernel.runs_tasks else (),
+            [partial(library_check, library, store)] if library and kernel.runs_tasks else (),
         )
 
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from server.library.placements import PathTaken, Stopped, Trouble, UnsafeFolder
+from server.library.placements import FolderBlocked, PathTaken, Stopped, Trouble
 
 MARKER = ".clipwire-library"
 _MARKED = b"Clipwire fills this folder. Without this file it takes it for a mount that is away.\n"
@@ -101,7 +101,7 @@ class LibraryFolder:
 
 @dataclass(frozen=True, slots=True)
 class Root:
-    """Paths are relative, with `/`. Methods raise `UnsafeFolder` and `OSError`, and `Stopped` before they
+    """Paths are relative, with `/`. Methods raise `FolderBlocked` and `OSError`, and `Stopped` before they
     change anything once `stopped` says so.
     """
 
@@ -133,34 +133,32 @@ class Root:
     @contextmanager
     def inside(self, folder: str, *, make: bool = False) -> Iterator[int]:
         """A descriptor of a folder of the library."""
-        fd = os.dup(self.fd)
+        fd, path, is_inside = os.dup(self.fd), "", False
         try:
             for name in filter(None, folder.split("/")):
+                path = f"{path}/{name}" if path else name
                 try:
                     inner = os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=fd)
                 except FileNotFoundError:
                     if not make:
                         raise
                     inner = self._made(name, fd)
-                except OSError as exc:
-                    if exc.errno in (errno.ELOOP, errno.ENOTDIR):
-                        raise UnsafeFolder(name) from exc
-                    raise
                 os.close(fd)
                 fd = inner
+            is_inside = True
             yield fd
+        except OSError as exc:
+            is_refused = exc.errno in (errno.EACCES, errno.EPERM)
+            if is_refused or (not is_inside and exc.errno in (errno.ELOOP, errno.ENOTDIR)):
+                raise FolderBlocked(path) from exc
+            raise
         finally:
             os.close(fd)
 
     def _made(self, name: str, at: int) -> int:
         with suppress(FileExistsError):
             os.mkdir(name, 0o700, dir_fd=at)
-        try:
-            inner = os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=at)
-        except OSError as exc:
-            if exc.errno in (errno.ELOOP, errno.ENOTDIR):
-                raise UnsafeFolder(name) from exc
-            raise
+        inner = os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=at)
         _permit(inner, self.folder.folder_mode)
         _flush(at)
         return inner
@@ -212,7 +210,7 @@ class Root:
             try:
                 with suppress(FileNotFoundError), self.inside(above) as directory:
                     os.rmdir(name, dir_fd=directory)
-            except (OSError, UnsafeFolder):
+            except (OSError, FolderBlocked):
                 return  # it has something in it
             folder = above
 
@@ -269,7 +267,7 @@ class Root:
     def read(self, path: str, most: int) -> bytes:
         """The first bytes of a file; empty if it is none."""
         folder, _, name = path.rpartition("/")
-        with suppress(OSError, UnsafeFolder), self.inside(folder) as directory:
+        with suppress(OSError, FolderBlocked), self.inside(folder) as directory:
             fd = os.open(name, _READ, dir_fd=directory)
             try:
                 return os.read(fd, most) if stat.S_ISREG(os.fstat(fd).st_mode) else b""
@@ -281,7 +279,7 @@ class Root:
         """All files below a folder, with their sizes; links and what is hidden are passed over."""
         inner: list[str] = []
         with (
-            suppress(FileNotFoundError, UnsafeFolder),
+            suppress(FileNotFoundError, FolderBlocked),
             self.inside(folder) as directory,
             os.scandir(directory) as entries,
         ):

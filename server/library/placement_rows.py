@@ -2,20 +2,23 @@
 
 import json
 import logging
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Literal
 
 from server.core.library import Library
-from server.core.models import ProcessRequest, Stage, TaskStatus
+from server.core.models import InLibrary, ProcessRequest, Stage, TaskStatus
 from server.library.placements import (
     NOBODY,
     OTHER_TASKS,
+    REASONS,
     Claimed,
     FileSet,
     OfTask,
     PlacedFile,
+    Reason,
     Reserved,
     folded,
     is_same_place,
@@ -24,6 +27,7 @@ from server.library.placements import (
     set_of_item,
     set_of_request,
 )
+from server.notices.delivery_rows import DUE, tell_as_it_is
 from server.storage.statements import (
     Dialect,
     Ended,
@@ -43,8 +47,10 @@ CHANGED = "looks"  # the signal that there is something to be placed, or a subsc
 LATEST = 86_400.0  # seconds: what is due later was put off by a clock that was ahead
 MOST_LEASE = 3600.0  # seconds: the same of a lease
 MOST_OTHERS = 20  # earlier tasks of a set that is placed, which are told where it is later
+MOST_EXPLAINED = 200  # sets at once
 MOST_WAITING = 1000  # the same of one that is not placed yet: all of them wait to be told
 MOST_INHERITED = 50  # sets of one claim whose files go to another
+MOST_PATHS = 50  # of a status
 FILMS = ("video", "audio")
 MARK = ".clipwire-library"  # a path that no file of a set has
 
@@ -101,9 +107,6 @@ _UNHELD = """
         OR EXISTS (SELECT 1 FROM feeds f WHERE f.subscription_id = items.subscription_id))
     LIMIT 1"""
 _UNTOLD = "SELECT 1 FROM deliveries WHERE task_id = ? AND next_at IS NOT NULL LIMIT 1"
-_OF_ITEMS = """
-    SELECT s.key, p.kind, p.path FROM file_sets s JOIN placed p ON p.set_id = coalesce(s.shares, s.set_id)
-    WHERE s.state <> 'leaving' AND p.state = 'placed' AND s.holder = ? AND s.key IN ({keys})"""
 _PLACED_KEYS = """
     SELECT DISTINCT s.key FROM file_sets s JOIN placed p ON p.set_id = coalesce(s.shares, s.set_id)
     WHERE s.state <> 'leaving' AND p.state = 'placed' AND p.kind IN ('video', 'audio')
@@ -112,6 +115,18 @@ _WANTED_OF_ITEMS = """
     SELECT i.subscription_id, i.key, s.wanted FROM items i
     JOIN subscriptions s ON s.subscription_id = i.subscription_id
     WHERE i.task_id = ? AND i.state = 'fetched'"""
+_OF_ITEMS = """
+    SELECT s.key, s.state, s.reason, p.kind, p.path FROM file_sets s
+    LEFT JOIN placed p ON p.set_id = coalesce(s.shares, s.set_id) AND p.state = 'placed'
+    WHERE s.state <> 'leaving' AND s.holder = ? AND s.key IN ({keys})"""
+_UNEXPLAINED = f"""
+    SELECT {_SET} FROM file_sets WHERE state = 'waiting' AND (reason IS NULL OR reason <> ?)
+        AND NOT EXISTS (SELECT 1 FROM file_sets AS other
+            WHERE other.state = 'waiting' AND other.lease_until > ? AND other.lease_until <= ?)
+    ORDER BY not_before, set_id LIMIT {MOST_EXPLAINED}"""  # noqa: S608
+_EXPLAIN = "UPDATE file_sets SET reason = ? WHERE set_id = ? AND try_no = ? AND state = 'waiting'"
+_WAITING_FOR = """
+    SELECT reason, count(*) FROM file_sets WHERE state <> 'placed' AND reason IS NOT NULL GROUP BY reason"""
 _OF_SETS = "SELECT kind, path FROM placed WHERE state = 'placed' AND set_id IN ({keys})"
 _PLACED_PAGE = f"""
     SELECT {_SET} FROM file_sets WHERE set_id > ? AND state IN ('placed', 'telling') AND shares IS NULL
@@ -400,16 +415,42 @@ class PlacementRows:
 
         return await self._transactions.write(work)
 
-    async def put_off(self, file_set: FileSet, reason: str | None, not_before: float) -> None:
+    async def put_off(
+        self, file_set: FileSet, reason: Reason | None, not_before: float, blocked_by: str = ""
+    ) -> None:
         async def work(tables: Tables) -> None:
             if await _is_ours(tables, file_set):
                 await tables.run(
                     "UPDATE file_sets SET reason = ?, not_before = ?, lease_until = NULL, tries = tries + 1"
                     " WHERE set_id = ?",
-                    (reason, not_before, file_set.set_id),
+                    (_reason_row(reason, blocked_by), not_before, file_set.set_id),
                 )
 
         await self._transactions.write(work)
+
+    async def waiting_without(self, reason: Reason, now: float) -> list[FileSet]:
+        async def work(tables: Statements) -> list[Row]:
+            return await tables.fetch(_UNEXPLAINED, (reason, now, now + MOST_LEASE))
+
+        return list(_readable(await self._transactions.read(work)))
+
+    async def explain(self, sets: Sequence[FileSet], reason: Reason) -> None:
+        async def work(tables: Tables) -> None:
+            for one in sets:
+                await tables.run(_EXPLAIN, (reason, one.set_id, one.try_no))
+
+        await self._transactions.write(work)
+
+    async def waiting_for(self) -> dict[Reason, int]:
+        async def work(tables: Statements) -> list[Row]:
+            return await tables.fetch(_WAITING_FOR)
+
+        found = Counter[Reason]()
+        for row, count in await self._transactions.read(work):
+            reason, _ = _read_reason(row)
+            if reason:
+                found[reason] += count
+        return found
 
     async def of_task(self, task_id: str, instead: str | None = None) -> OfTask:
         async def work(tables: Statements) -> OfTask:
@@ -417,16 +458,31 @@ class PlacementRows:
             if not rows and instead is not None:
                 rows = await tables.fetch(_OF_TASK, (instead,))
             sets = [one for one in _readable(rows) if one.state != "leaving"]
-            placed = bool(sets) and all(one.state in ("telling", "placed") for one in sets)
+            waits = [one for one in sets if one.state not in ("telling", "placed")]
+            placed = bool(sets) and not waits
             rows = await fetch_in(tables, _OF_SETS, [one.shares or one.set_id for one in sets])
+            library = (
+                InLibrary(state="placed", paths=tuple(_films_first(rows)[:MOST_PATHS])) if sets else None
+            )
+            if library and waits:
+                waiting = max(waits, key=lambda one: one.reason is not None)
+                why = {"reason": waiting.reason, "path": waiting.blocked_by or None}
+                library = library.model_copy(update={"state": "waiting"} | why)
             drops = placed and not any(one.wanted.keep_task for one in sets)
             drops = drops and not await tables.fetch(_UNHELD, (task_id,))
             is_asked_for = any(one.holder == NOBODY for one in sets)
             drops = drops and (is_asked_for or bool(await made_by_looks(tables, [task_id])))
-            untold = drops and bool(await tables.fetch(_UNTOLD, (task_id,)))
-            return OfTask(len(sets), placed, tuple(_films_first(rows)), drops, untold)
+            untold = bool(await tables.fetch(_UNTOLD, (task_id,)))
+            return OfTask(library, drops, untold)
 
         return await self._transactions.read(work)
+
+    async def tell_ends(self, task_id: str, *, now: float | None) -> None:
+        async def work(tables: Tables) -> None:
+            if await tell_as_it_is(tables, task_id, now):
+                tables.wake(DUE)
+
+        await self._transactions.write(work)
 
     async def told(self, file_set: FileSet) -> None:
         async def work(tables: Tables) -> None:
@@ -575,14 +631,23 @@ class PlacementRows:
 
         return await self._transactions.write(work)
 
-    async def paths_of_items(self, subscription_id: str, keys: Sequence[str]) -> dict[str, list[str]]:
+    async def items_in_library(self, subscription_id: str, keys: Sequence[str]) -> dict[str, InLibrary]:
         async def work(tables: Statements) -> list[Row]:
             return await fetch_in(tables, _OF_ITEMS, keys, subscription_id)
 
-        found: dict[str, list[tuple[str, str]]] = {}
-        for key, kind, path in await self._transactions.read(work):
-            found.setdefault(key, []).append((kind, path))
-        return {key: _films_first(files) for key, files in found.items()}
+        found: dict[str, tuple[str, str | None, list[tuple[str, str]]]] = {}
+        for key, state, reason, kind, path in await self._transactions.read(work):
+            files = found.setdefault(key, (state, reason, []))[2]
+            if path is not None:
+                files.append((kind, path))
+        told = dict[str, InLibrary]()
+        for key, (state, row, files) in found.items():
+            told[key] = InLibrary(state="placed", paths=tuple(_films_first(files)))
+            if state == "waiting":
+                reason, blocked_by = _read_reason(row)
+                why = {"reason": reason, "path": blocked_by or None}
+                told[key] = told[key].model_copy(update={"state": "waiting"} | why)
+        return told
 
     async def sets_of_task(self, task_id: str) -> list[FileSet]:
         async def work(tables: Statements) -> list[FileSet]:
@@ -609,7 +674,7 @@ class PlacementRows:
             return await fetch_in(tables, _OF_ITEMS, keys, subscription_id)
 
         found: dict[str, list[str]] = {}
-        for key, kind, path in await self._transactions.read(work):
+        for key, _, _, kind, path in await self._transactions.read(work):
             if kind in FILMS:
                 found.setdefault(key, []).append(path)
         return found
@@ -617,6 +682,16 @@ class PlacementRows:
 
 def _films_first(files: Iterable[Row]) -> list[str]:
     return [path for kind, path in sorted(files, key=lambda file: (file[0] not in FILMS, file[1]))]
+
+
+def _reason_row(reason: Reason | None, blocked_by: str) -> str | None:
+    return f"{reason} {blocked_by}" if blocked_by else reason
+
+
+def _read_reason(row: str | None) -> tuple[Reason | None, str]:
+    """A reason that only another release knows is none: the next try tells ours."""
+    name, _, blocked_by = (row or "").partition(" ")
+    return next((reason for reason in REASONS if reason == name), None), blocked_by
 
 
 async def _is_ours(tables: Statements, file_set: FileSet) -> bool:
@@ -675,7 +750,7 @@ def _wanted(one: FileSet) -> str:
 def _row(one: FileSet) -> Row:
     return (
         one.set_id, one.holder, one.key, one.task_id,
-        _wanted(one), one.state, one.reason,
+        _wanted(one), one.state, _reason_row(one.reason, one.blocked_by),
         json.dumps(one.about, ensure_ascii=False), one.show, one.folder,
         None if one.folder is None else folded(one.folder), one.day, one.day_index, one.shares,
         one.not_before, one.lease_until, one.try_no, one.tries, one.placed_at,
@@ -698,7 +773,7 @@ def _read(
     tries: int, placed_at: float | None,
 ) -> FileSet:  # fmt: skip
     return FileSet(
-        set_id, holder, key, task_id, Library.model_validate_json(wanted, extra="ignore"), state, reason,
-        json.loads(about), show, folder, day, day_index, shares, not_before, lease_until, try_no, tries,
-        placed_at,
+        set_id, holder, key, task_id, Library.model_validate_json(wanted, extra="ignore"), state,
+        *_read_reason(reason), json.loads(about), show, folder, day, day_index, shares, not_before,
+        lease_until, try_no, tries, placed_at,
     )  # fmt: skip

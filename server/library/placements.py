@@ -12,13 +12,13 @@ import unicodedata
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, date, datetime, tzinfo
-from typing import Any, BinaryIO, Literal, Protocol
+from typing import Any, BinaryIO, Literal, Protocol, get_args
 
 from pydantic import ConfigDict, Field
 from pydantic_core import to_json
 
 from server.core.library import Library
-from server.core.models import Frozen, ProcessRequest, Stage, TaskStatus
+from server.core.models import Frozen, InLibrary, ProcessRequest, Stage, TaskStatus
 from server.core.ports import Stream
 from server.library.library_names import TEMPLATES, Film, Place, day_of, episode_of, has_own_folder, place_of
 from server.memory.remembering import key_of_status
@@ -28,9 +28,11 @@ SetState = Literal["waiting", "telling", "placed", "redoing", "describing", "lea
 """`telling`: it is placed, and its task is to be told; `redoing`: its files are to get other names, and NFO
 files anew; `describing`: the NFO files alone; `leaving`: its files are to be deleted.
 """
-AWAY, DISK_FULL, UNSAFE_FOLDER, NOT_WRITABLE, FILES_AWAY, FILES_GONE = (
-    "library_away", "disk_full", "unsafe_folder", "not_writable", "storage_away", "files_gone",
-)  # fmt: skip
+Reason = Literal["away", "full", "blocked", "files_gone"]
+"""Why a set is not placed: the library, or the storage of finished files, is away; its disk is full; a file,
+a link or a folder that cannot be written is in the way; the task's files are not there any more.
+"""
+REASONS: tuple[Reason, ...] = get_args(Reason)
 OTHER_TASKS = "other_tasks"
 """In `FileSet.about`: ids of earlier tasks that have fetched the same for the same place."""
 NOBODY = ""
@@ -57,7 +59,8 @@ class FileSet:
 
     `show` names whose `folder` it lies in: the folder stays, whatever the show is called later. Of the sets
     of a folder with the same `day`, `day_index` tells which one it is; both are given once. `shares`: its
-    files are those of that other set, whose holder wants the same video in the same place. `try_no` counts
+    files are those of that other set, whose holder wants the same video in the same place. `blocked_by` is
+    the path for the reason `blocked`, empty for the library's own folder. `try_no` counts
     the tries to place it: the fence against one that was taken for lost. Times are seconds since 1970.
     """
 
@@ -67,7 +70,8 @@ class FileSet:
     task_id: str
     wanted: Library
     state: SetState = "waiting"
-    reason: str | None = None
+    reason: Reason | None = None
+    blocked_by: str = ""
     about: Mapping[str, Any] = field(default_factory=dict)
     show: str | None = None
     folder: str | None = None
@@ -175,13 +179,11 @@ class Claimed:
 
 @dataclass(frozen=True, slots=True)
 class OfTask:
-    """What the library has of a task. `paths`: films first; `drops`: the task is to be deleted, once nobody
-    is to be told of its end any more (`is_untold`), as a deleted task tells nobody.
+    """What the library has of a task, None if nothing. `drops`: the task is to be deleted, once nobody is to
+    be told of its end any more (`is_untold`), as a deleted task tells nobody.
     """
 
-    count: int
-    is_placed: bool
-    paths: tuple[str, ...] = ()
+    library: InLibrary | None
     drops: bool = False
     is_untold: bool = False
 
@@ -206,8 +208,10 @@ class LibraryPlace(Frozen):
     library: Library | None = Field(default=None, strict=False, description="where, instead of what is known")
 
 
-class UnsafeFolder(Exception):
-    """A symbolic link, or a file, stands where a folder of the library should be."""
+class FolderBlocked(Exception):
+    """A symbolic link or a file stands where a folder of the library should be, or the folder cannot be
+    written; `args` is its path.
+    """
 
 
 class PathTaken(Exception):
@@ -228,7 +232,7 @@ Trouble = Literal["missing", "unmarked", "read_only", "silent"]
 
 
 class LibraryFiles(Protocol):
-    """The library's folder. Methods raise `LibraryAway`, `UnsafeFolder` and `OSError`."""
+    """The library's folder. Methods raise `LibraryAway`, `FolderBlocked` and `OSError`."""
 
     def under(self, holds: Callable[[], bool]) -> "LibraryFiles":
         """The same folder; methods that change it change nothing once `holds` is false, and raise `Stopped`.
@@ -362,13 +366,33 @@ class PlacementStore(Protocol):
         """The set is placed: its files are `files`; what was at the paths `gone` was deleted."""
         ...
 
-    async def put_off(self, file_set: FileSet, reason: str | None, not_before: float) -> None:
+    async def put_off(
+        self, file_set: FileSet, reason: Reason | None, not_before: float, blocked_by: str = ""
+    ) -> None:
         """It could not be placed for now."""
+        ...
+
+    async def waiting_without(self, reason: Reason, now: float) -> list[FileSet]:
+        """Some sets that wait for another reason, or none, unless somebody is at work on one that waits."""
+        ...
+
+    async def explain(self, sets: Sequence[FileSet], reason: Reason) -> None:
+        """Sets that nobody is at work on wait for this `reason`."""
+        ...
+
+    async def waiting_for(self) -> dict[Reason, int]:
+        """How many sets wait for which reason."""
         ...
 
     async def of_task(self, task_id: str, instead: str | None = None) -> OfTask:
         """Of a task without sets of its own, what the library has of the task `instead`, which has placed the
         same for it.
+        """
+        ...
+
+    async def tell_ends(self, task_id: str, *, now: float | None) -> None:
+        """Webhooks and people that were not told of the task's end yet are told its status as it is by now:
+        at the time `now`, or, without one, when they would be anyway.
         """
         ...
 
@@ -444,6 +468,6 @@ class PlacementStore(Protocol):
         """The paths of the films and the sound alone that items have placed."""
         ...
 
-    async def paths_of_items(self, subscription_id: str, keys: Sequence[str]) -> dict[str, list[str]]:
-        """The paths of what items have placed, films first."""
+    async def items_in_library(self, subscription_id: str, keys: Sequence[str]) -> dict[str, InLibrary]:
+        """What the library has of those items that have something there, or wait for that."""
         ...

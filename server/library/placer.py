@@ -13,34 +13,29 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import tzinfo
-from typing import Any, Literal
+from typing import Any
 
 from server.core.clock import Clock, stopwatch
 from server.core.errors import AppError, FileNotFound, StorageAway, StoreUnavailable, TaskNotFound
-from server.core.models import InLibrary, Stage, StoredFile, TaskStatus
+from server.core.models import Stage, StoredFile, TaskStatus
 from server.core.ports import FileStore, Stream
 from server.library import nfo
 from server.library.library_names import SHARED, Place, Role, has_own_folder, pictures_of, place_of
 from server.library.placements import (
-    AWAY,
-    DISK_FULL,
-    FILES_AWAY,
-    FILES_GONE,
-    NOT_WRITABLE,
     OTHER_TASKS,
-    UNSAFE_FOLDER,
     Claimed,
     FileSet,
+    FolderBlocked,
     LibraryAway,
     LibraryFiles,
     OfTask,
     PathTaken,
     PlacedFile,
     PlacementStore,
+    Reason,
     Source,
     Stopped,
     Trouble,
-    UnsafeFolder,
     film_of,
     folded,
     folders_above,
@@ -61,7 +56,6 @@ SOON = 1.0  # seconds until more sets are begun than one claim has
 BUSY = 5.0  # seconds, while another set holds the same paths
 AGAIN, LATEST_AGAIN = 30.0, 600.0  # seconds between tries, doubled each time
 MOST_NAMES = 50  # that are tried where others have them
-MOST_PATHS = 50  # of a status
 _ENDINGS = {"image/jpeg": "jpg", "image/png": "png", "image/webp": "webp"}
 
 
@@ -95,11 +89,14 @@ class Placer:
         self._zone = zone
         self._placings = LeasedWork("library", AT_ONCE)
         self._trouble: Trouble | None = None
-        self._told: str | None = None  # the last reason for which it could not be filled
+        self._logged: Reason | None = None  # the last reason for which it could not be filled
+        self._is_alone = False
+        self._waiting = frozenset[str]()  # sets that nobody placed when the folder was last away
 
     async def run(self, *, alone: bool) -> None:
         """Place until cancelled; `alone`: no other server does."""
         self._store.listen(self._placings.called.set)
+        self._is_alone = alone
         if alone:
             await until_released(self._store.release_all)
         with suppress(StoreUnavailable):
@@ -116,6 +113,7 @@ class Placer:
         if wait is None or wait > 0:
             return LOOK_EVERY if wait is None else wait
         if not await self.is_there():
+            await self._explain("blocked" if self._trouble == "read_only" else "away")
             return LOOK_EVERY
         if not self._placings.room:
             return LOOK_EVERY
@@ -144,6 +142,17 @@ class Placer:
             )
         return trouble is None
 
+    async def _explain(self, reason: Reason) -> None:
+        """Say of what waits that the folder is away, unless it is another node that has the folder: what
+        nobody has begun from one look to the next waits.
+        """
+        waiting = await self._store.waiting_without(reason, self._now)
+        sets = [one for one in waiting if self._is_alone or one.set_id in self._waiting]
+        self._waiting = frozenset(one.set_id for one in waiting)
+        await self._store.explain(sets, reason)
+        for one in sets:
+            await self._tell_tasks(one)
+
     async def _work(self, claimed: Claimed, asked_at: float) -> None:
         one = claimed.file_set
         until = one.lease_until or 0.0
@@ -165,7 +174,8 @@ class Placer:
         """Place, tell or delete a set; what fails is tried again."""
         one = claimed.file_set
         library = self._library.under(lease.holds)
-        reason, delay = None, AGAIN
+        reason: Reason | None = None
+        delay, blocked_by = AGAIN, ""
         try:
             match one.state:
                 case "telling":
@@ -182,15 +192,17 @@ class Placer:
             log.info("the lease of set %s of the library is over: another server may have it", one.set_id)
             return
         except LibraryAway:
-            reason, delay = AWAY, LOOK_EVERY
-        except UnsafeFolder as exc:
-            log.error("the library has a link or a file where a folder is to be: %s", exc)
-            reason, delay = UNSAFE_FOLDER, self._delay(one)
+            reason, delay = "away", LOOK_EVERY
+        except FolderBlocked as exc:
+            blocked_by = str(exc)
+            if (one.reason, one.blocked_by) != ("blocked", blocked_by):
+                log.error("the library has a link, a file or no permission where it needs %r", blocked_by)
+            reason, delay = "blocked", self._delay(one)
         except StorageAway:
-            reason, delay = FILES_AWAY, AGAIN
+            reason = "away"
         except FileNotFound:
             log.error("a file of task %s is not there, and cannot be placed", one.task_id)
-            reason, delay = FILES_GONE, self._delay(one)
+            reason, delay = "files_gone", self._delay(one)
         except PathTaken:
             delay = AGAIN  # somebody was faster: another name is tried
         except ValueError:  # the task's row is damaged, or only a newer release can read it
@@ -198,15 +210,21 @@ class Placer:
             delay = self._delay(one)
         except OSError as exc:
             is_full = exc.errno in (errno.ENOSPC, errno.EDQUOT)
-            reason, delay = (DISK_FULL, AGAIN) if is_full else (NOT_WRITABLE, self._delay(one))
-            if reason != self._told:  # once, not for each of thousands
+            reason, delay = ("full", AGAIN) if is_full else ("blocked", self._delay(one))
+            if reason != self._logged:  # once, not for each of thousands
                 log.error("the library cannot be filled: %s", exc)
-            self._told = reason
+            self._logged = reason
         else:
-            self._told = None
+            self._logged = None
             return
         with suppress(StoreUnavailable):
-            await self._store.put_off(one, reason, self._now + delay)
+            await self._put_off(one, reason, delay, blocked_by)
+
+    async def _put_off(self, one: FileSet, reason: Reason | None, delay: float, blocked_by: str = "") -> None:
+        """Try again later; who waits for it is told why, once."""
+        await self._store.put_off(one, reason, self._now + delay, blocked_by)
+        if one.state == "waiting" and (one.reason, one.blocked_by) != (reason, blocked_by):
+            await self._tell_tasks(one)
 
     def _delay(self, one: FileSet) -> float:
         return min(AGAIN * 2.0 ** min(one.tries, 10), LATEST_AGAIN)
@@ -245,7 +263,8 @@ class Placer:
                 log.info("%s is in the library: %s", one.task_id, mine[-1].path if mine else "by another")
             return
         log.error("task %s is not placed: all names for it are taken", one.task_id)
-        await self._store.put_off(one, NOT_WRITABLE, self._now + LATEST_AGAIN)
+        blocked_by = place_of_set(one, self._zone).path("film", "")[:-1]
+        await self._put_off(one, "blocked", LATEST_AGAIN, blocked_by)
 
     async def _ended(self, claimed: Claimed, library: LibraryFiles) -> TaskStatus | None:
         """The task whose files are to be placed now; None if there are none, which is noted."""
@@ -338,7 +357,7 @@ class Placer:
             gone_paths = [file.path for file in (*gone, *of_folders)]
             await self._store.settle(one, [*there, *shared, *pictures], gone_paths, self._now)
             return
-        await self._store.put_off(one, NOT_WRITABLE, self._now + LATEST_AGAIN)
+        await self._put_off(one, "blocked", LATEST_AGAIN, first.folder)
 
     async def _leave_folders(
         self,
@@ -556,27 +575,24 @@ class Placer:
             status = await self._tasks.status(task_id)
             left = [kind for kind in status.files if kind.startswith("chapter.")]
             is_alone = "thumbnail" in status.files and not one.wanted.with_artwork
-            is_all = bool(of_task.paths) and not left and not is_alone
+            is_all = bool(of_task.library and of_task.library.paths) and not left and not is_alone
             return is_all and status.stage is Stage.COMPLETED
         return False
 
     async def _tell_tasks(self, one: FileSet) -> dict[str, OfTask]:
-        """Tell its task, and earlier ones; return what the library has of each. What this set has placed is
-        also that of tasks that have no set of their own any more.
+        """Tell its task, and earlier ones, and those who are told of their ends; return what the library has
+        of each. What this set has placed is also that of tasks that have no set of their own any more.
         """
         told = dict[str, OfTask]()
         for task_id in (*one.about.get(OTHER_TASKS, ()), one.task_id):
-            told[task_id] = await self._store.of_task(task_id, one.task_id)
-            await self._tell_task(task_id, told[task_id])
+            told[task_id] = of_task = await self._store.of_task(task_id, one.task_id)
+            library = of_task.library
+            with suppress(TaskNotFound, ValueError):  # deleted; or its row is damaged
+                await self._tasks.tell_of_library(task_id, library)
+                if of_task.is_untold:
+                    waits = library is not None and library.state == "waiting"
+                    await self._store.tell_ends(task_id, now=None if waits else self._now)
         return told
-
-    async def _tell_task(self, task_id: str, of_task: OfTask) -> None:
-        library = None
-        if of_task.count:
-            state: Literal["placed", "waiting"] = "placed" if of_task.is_placed else "waiting"
-            library = InLibrary(state=state, paths=of_task.paths[:MOST_PATHS])
-        with suppress(TaskNotFound, ValueError):  # deleted; or its row is damaged
-            await self._tasks.tell_of_library(task_id, library)
 
     async def _leave(self, claimed: Claimed, library: LibraryFiles) -> None:
         one = claimed.file_set

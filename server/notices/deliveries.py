@@ -11,10 +11,11 @@ from typing import Literal, Protocol
 from urllib.parse import urlsplit
 
 from server.core.addresses import DEFAULT_PORTS, plain
-from server.core.models import ProcessRequest, TaskStatus
+from server.core.models import ProcessRequest, Stage, TaskStatus
 
 LONGEST_WAIT = 14 * 3600.0  # seconds between two tries
 TOLD_WITHIN = timedelta(days=2)  # of a task's end: by then it is told to all, or given up
+LIBRARY_WITHIN = 600.0  # seconds that the end of a task waits for its files to be in the library
 AT_ONCE = 4  # tries for one receiver, on all nodes together
 LEASE = 60.0  # seconds that whoever has claimed a delivery has for it; then it is due again, for anybody
 
@@ -93,6 +94,14 @@ class Outbox(Protocol):
         node, stays as it is. Raises `DeliveryNotFound`.
         """
         ...
+
+
+def waits_for_library(status: TaskStatus) -> bool:
+    """Whether the files of a completed task are still to be placed: whoever is told of its end can use them
+    only then.
+    """
+    waits = status.library is not None and status.library.state == "waiting"
+    return waits and status.stage is Stage.COMPLETED and not status.is_list
 
 
 def receiver_of(url: str) -> str:

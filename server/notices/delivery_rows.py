@@ -7,7 +7,17 @@ from uuid import uuid4
 
 from server.core.clock import Clock
 from server.core.errors import DeliveryNotFound
-from server.notices.deliveries import AT_ONCE, LEASE, LONGEST_WAIT, TOLD_WITHIN, Addressee, Delivery, Tells
+from server.notices.deliveries import (
+    AT_ONCE,
+    LEASE,
+    LIBRARY_WITHIN,
+    LONGEST_WAIT,
+    TOLD_WITHIN,
+    Addressee,
+    Delivery,
+    Tells,
+    waits_for_library,
+)
 from server.storage.cursor import Cursor
 from server.storage.statements import (
     Dialect,
@@ -73,6 +83,12 @@ _NEXT = f"""
 _RELEASE = """
     UPDATE deliveries SET next_at = {moment}, claimed_until = NULL
     WHERE claimed_until IS NOT NULL OR next_at > {moment}"""
+_UNTRIED = """
+    SELECT delivery_id, status FROM deliveries
+    WHERE task_id = ? AND attempts = 0 AND claimed_until IS NULL AND next_at IS NOT NULL"""
+_AS_IT_IS = """
+    UPDATE deliveries SET status = ?, next_at = coalesce({moment}, next_at)
+    WHERE delivery_id = ? AND attempts = 0 AND claimed_until IS NULL"""
 _FAILED = """
     UPDATE deliveries SET attempts = attempts + 1, step = step + 1, last_error = ?, next_at = {moment},
         claimed_until = NULL
@@ -97,7 +113,7 @@ def hooks_of(tells: Tells) -> StoreHooks:
         rows = [
             (
                 *(f"msg_{uuid4().hex}", one.status.task_id, whom.kind, whom.target, whom.receiver, one.text),
-                now.timestamp(),
+                now.timestamp() + (LIBRARY_WITHIN if waits_for_library(one.status) else 0.0),
             )
             for one in ended
             if not one.again
@@ -109,6 +125,25 @@ def hooks_of(tells: Tells) -> StoreHooks:
         return (DUE,)
 
     return StoreHooks(deliver, _untold)
+
+
+async def tell_as_it_is(tables: Statements, task_id: str, now: float | None) -> bool:
+    """Have the end of a task told with the status that it has by now: at the time `now`, or, without one,
+    when it would be told anyway. What was tried already stays as it is. Return whether anybody is to be told.
+
+    Of an attempt before the last one, the end is told as it was.
+    """
+    untried = await tables.fetch(_UNTRIED, (task_id,))
+    if not untried:
+        return False
+    rows = await tables.fetch("SELECT number, status FROM tasks WHERE task_id = ?", (task_id,))
+    for number, text in rows:
+        attempt = read_status(number, text).attempt
+        for delivery_id, told in untried:
+            is_of_last = read_status(number, told).attempt == attempt
+            values = (text if is_of_last else told, now, delivery_id)
+            await tables.run(_written(tables.dialect, _AS_IT_IS), values)
+    return bool(rows)
 
 
 def _untold(dialect: Dialect, now: datetime) -> tuple[str, Sequence[object]]:

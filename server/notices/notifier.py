@@ -19,7 +19,7 @@ from typing import Any, Self
 from server.core.models import Stage, TaskStatus
 from server.core.shielding import to_the_end
 from server.locales import LANGUAGES
-from server.notices.deliveries import Delivery
+from server.notices.deliveries import Delivery, waits_for_library
 from server.settings import ConfigurationError, name_of_address
 
 PROGRAM = Path(__file__).parent / "apprise_program.py"
@@ -195,7 +195,12 @@ def sentence(status: TaskStatus, language: str) -> str:
             key = "list_with_failures" if counts.failed else "list"
             return words.notice(key, {"title": title, **counts.model_dump()})
         case stage:
-            return words.notice(stage.value, {"title": title})
+            said = words.notice(stage.value, {"title": title})
+            if not waits_for_library(status) or status.library is None:
+                return said
+            reason, path = status.library.reason, _plain(status.library.path or "its folder")
+            why = words.notice(f"library_{reason}", {"path": path}) if reason else ""
+            return words.notice("waits_for_library", {"completed": said, "why": why})
 
 
 def _plain(title: str) -> str:

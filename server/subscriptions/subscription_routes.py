@@ -37,7 +37,7 @@ from server.api.openapi.operation import (
     Parameter,
     Reply,
 )
-from server.api.payload import dumps
+from server.api.payload import LibraryPlace, dumps
 from server.api.process import read_wish
 from server.api.route import delete, get, patch, post
 from server.api.session import LOG_INS
@@ -62,7 +62,7 @@ from server.core.errors import (
     WrongState,
 )
 from server.core.long_work import compute
-from server.core.models import MOST_AT_ONCE, without_password
+from server.core.models import MOST_AT_ONCE, InLibrary, without_password
 from server.core.shielding import to_the_end
 from server.library.library_routes import PLACEMENTS
 from server.locales import LANGUAGES
@@ -527,16 +527,16 @@ async def _shown(request: web.Request, found: Sequence[Subscription]) -> list["a
 
 
 async def _shown_items(request: web.Request, items: Sequence[Item]) -> list["answers.Item"]:
-    """With the paths of their files in the library."""
+    """With what the library has of them."""
     fetched = [item.key for item in items if item.state == "fetched"]
-    paths: dict[str, list[str]] = {}
+    there: dict[str, InLibrary] = {}
     if fetched and "library" in request.app[FIELDS]:
         store = request.app[PLACEMENTS]
-        paths = await store.paths_of_items(items[0].subscription_id, fetched)
-    return [_shown_item(item, paths.get(item.key, [])) for item in items]
+        there = await store.items_in_library(items[0].subscription_id, fetched)
+    return [_shown_item(item, there.get(item.key)) for item in items]
 
 
-def _shown_item(item: Item, paths: list[str]) -> "answers.Item":
+def _shown_item(item: Item, library: InLibrary | None = None) -> "answers.Item":
     from server.subscriptions import subscription_schemas as answers
 
     about = item.about
@@ -552,7 +552,8 @@ def _shown_item(item: Item, paths: list[str]) -> "answers.Item":
         not_before=_time(item.not_before),
         fetched_at=_time(item.fetched_at),
         task_id=item.task_id,
-        paths=paths,
+        library=LibraryPlace.of(library) if library else None,
+        paths=list(library.paths) if library else [],
         pinned=item.pinned,
     )
 

@@ -5,7 +5,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from server.api.openapi.schemas import Problem
-from server.api.payload import Answer, Instant
+from server.api.payload import Answer, Instant, LibraryPlace
 from server.core.library import Layout
 from server.memory.remembering import MediaKind
 from server.subscriptions.subscription import ItemState, LastOnes, SinceDay, SubscriptionStage
@@ -93,6 +93,7 @@ class Item(Answer):
     not_before: Instant | None = Field(None, description="while `waiting`: when it is tried again")
     fetched_at: Instant | None = None
     task_id: str | None = None
+    library: LibraryPlace | None = Field(None, description="of one that goes there, as of a task")
     paths: list[str] = Field(description="of its files in the library")
     pinned: bool = Field(description="it is kept, whatever `keep` says")
 

@@ -6,6 +6,7 @@ import { ACTIONS, iconOf, menuOf, textOf } from "./actions.js"
 import { Problem } from "./api.js"
 import { fromTemplate, setText } from "./dom.js"
 import { make } from "./elements.js"
+import { placeOf } from "./facts.js"
 import { kindName, kindsOf, playableKinds, saveAllLink, saveLink } from "./files.js"
 import { isFinal, VISIBLE, webLink } from "./task.js"
 
@@ -121,6 +122,7 @@ export class Details {
       ["uploader", isSaid ? "" : uploader],
       ["length", duration && !isSaid ? format.clock(duration) : ""],
       ["picture", height ? (width ? `${width} × ${height}` : isSaid ? "" : `${height}p`) : ""],
+      ["library", task.library && isSaid ? placeOf(task.library, this.#page.i18n) : ""],
       ["source", link?.href ?? task.url, link?.href],
       ["created", format.whole(new Date(task.created_at))],
       ["completed", task.completed_at && format.whole(new Date(task.completed_at))],

@@ -4,6 +4,7 @@
 import { hostOf, isFinal, isRecorded, isRunning, titleOf, VISIBLE } from "./task.js"
 
 /** @typedef {import("./task.js").Task} Task */
+/** @typedef {import("./task.js").Place} Place */
 /** @typedef {import("./i18n.js").I18n} I18n */
 
 /**
@@ -29,7 +30,8 @@ export function factsOf(task, i18n, { isAway = false, list } = {}) {
   const ofList = list ? [i18n.t("card.in_list", { list: titleOf(list) })] : []
   if (task.status === "error") return [failureOf(task, i18n), ...listFacts(task, i18n), ...ofList]
   if (task.stage === "completed") {
-    return [...listFacts(task, i18n), ...mediaFacts(task, i18n), ...ofList, ...sourceFacts(task)]
+    const waits = task.library?.state === "waiting" ? [placeOf(task.library, i18n)] : []
+    return [...waits, ...listFacts(task, i18n), ...mediaFacts(task, i18n), ...ofList, ...sourceFacts(task)]
   }
   if (isRecorded(task)) return [...recordingFacts(task, i18n), ...ofList]
   if (isRunning(task)) return [...runningFacts(task, i18n, isAway), ...ofList]
@@ -52,6 +54,25 @@ export function failureOf({ error, error_code = "", message }, i18n) {
     ? "broken"
     : "refused"
   return i18n.t(`failure.${kind}`)
+}
+
+/** What keeps files from the library, and the words for it. @type {Record<string, string>} */
+const NOT_PLACED = {
+  away: "library.away",
+  full: "library.full",
+  blocked: "library.blocked",
+  files_gone: "library.files_gone",
+}
+
+/**
+ * Where the film lies in the library, or why it is not there yet.
+ * @param {Place} place
+ * @param {I18n} i18n
+ */
+export function placeOf({ state, reason = "", path, paths }, i18n) {
+  if (state === "placed") return paths[0] ?? ""
+  if (reason === "blocked" && !path) return i18n.t("library.read_only")
+  return i18n.t(NOT_PLACED[reason] ?? "library.waiting", path ? { path } : {})
 }
 
 /**

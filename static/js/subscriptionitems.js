@@ -6,6 +6,7 @@ import { Problem } from "./api.js"
 import { arrange, setText } from "./dom.js"
 import { button, make, moveBetween } from "./elements.js"
 import { Ticks } from "./entries.js"
+import { placeOf } from "./facts.js"
 import { actOnAll, actOnKeys } from "./subscriptionrequests.js"
 import { ACTIONS_OF_ITEMS, dayOf, STATES, stateWords } from "./subscriptionwords.js"
 
@@ -397,13 +398,13 @@ class ItemRow {
   /** @param {Item} item */
   show(item) {
     this.item = item
-    const { title, url, duration, pinned, paths = [], state } = item
+    const { title, url, duration, pinned, library, paths = [], state } = item
     this.element.dataset.state = state
     setText(this.#name, title ?? url)
     const facts = [dayOf(item, this.#i18n.language), duration ? this.#i18n.format.clock(duration) : ""]
     setText(this.#facts, facts.filter(Boolean).join(" · "))
     const words = [stateWords(item, this.#i18n), pinned ? this.#i18n.t("follow.pinned") : ""]
     setText(this.#state, words.filter(Boolean).join(" · "))
-    setText(this.#path, paths[0] ?? "")
+    setText(this.#path, library ? placeOf(library, this.#i18n) : (paths[0] ?? ""))
   }
 }

@@ -4,6 +4,8 @@
 /**
  * @typedef {"queued" | "info" | "download" | "convert" | "paused" | "completed" | "failed" | "cancelled"} Stage
  *
+ * @typedef {{state: "waiting" | "placed", reason?: string, path?: string, paths: string[]}} Place  in the library
+ *
  * @typedef {object} Task  the one status payload; a field that does not apply is absent
  * @property {string} task_id
  * @property {"processing" | "completed" | "error"} status
@@ -34,6 +36,7 @@
  * @property {number} number  the order of acceptance: newer tasks have higher ones
  * @property {string} [playlist_id]  the list that it is an entry of
  * @property {{total: number, completed: number, failed: number, truncated?: boolean}} [entries]  of a list
+ * @property {Place} [library]  of one whose files go there
  * @property {string} [thumbnail]  the link to the small picture, once there is one
  */
 

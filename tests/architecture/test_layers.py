@@ -33,7 +33,7 @@ LAYERS = {
     "updates": {"core", "feature", "tasks"},
     "memory": {"api", "core", "feature", "storage"},
     "notices": {"api", "core", "feature", "locales", "settings", "storage", "tasks"},
-    "library": {"api", "core", "feature", "memory", "settings", "storage", "tasks"},
+    "library": {"api", "core", "feature", "memory", "notices", "settings", "storage", "tasks"},
     "subscriptions": {
         *("api", "core", "feature", "library", "locales", "memory", "settings", "storage", "tasks"),
     },

@@ -139,3 +139,14 @@ test("what cannot help is not offered, and a key does what is possible", () => {
   assert.equal(ofKey("p", newTask(1, { stage: "download" })), "pause")
   assert.equal(ofKey("g", newTask(1)), "start")
 })
+
+test("a completed task says what keeps its files from the library, and nothing once they are there", () => {
+  const stage = /** @type {const} */ ("completed")
+  const waits = { state: /** @type {const} */ ("waiting"), paths: [] }
+  const line = (/** @type {any} */ library) => facts({ stage, status: "completed", library }).split(" · ")[0]
+  assert.equal(line({ ...waits, reason: "full" }), "library.full")
+  assert.equal(line({ ...waits, reason: "blocked", path: "A show" }), "library.blocked A show")
+  assert.equal(line({ ...waits, reason: "blocked" }), "library.read_only")
+  assert.equal(line({ ...waits, reason: "of a newer service" }), "library.waiting")
+  assert.doesNotMatch(line({ state: "placed", paths: ["A show/a film.mp4"] }), /library|film/)
+})

@@ -16,7 +16,7 @@ from server.core.errors import StorageAway
 from server.core.ports import Stream
 from server.library import library_folder
 from server.library.library_folder import MARKER, METHODS, LibraryFolder
-from server.library.placements import LibraryAway, PathTaken, PlacedFile, UnsafeFolder
+from server.library.placements import FolderBlocked, LibraryAway, PathTaken, PlacedFile
 from server.library.placing import PlacedFiles
 
 FILM = os.urandom(100_000)
@@ -193,10 +193,10 @@ async def test_no_link_leads_out_of_the_library(root: Path, source: Path, tmp_pa
     outside = tmp_path / "outside"
     outside.mkdir()
     (root / "Channel").symlink_to(outside, target_is_directory=True)
-    with pytest.raises(UnsafeFolder):
+    with pytest.raises(FolderBlocked):
         await put(root, source)
     assert list(outside.iterdir()) == []
-    with pytest.raises(UnsafeFolder):
+    with pytest.raises(FolderBlocked):
         await PlacedFiles(LibraryFolder(root)).delete(file_of(FILM))
 
 

@@ -11,12 +11,14 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 from xml.etree import ElementTree
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from server.api import keys
 from server.core.clock import stopwatch
@@ -153,6 +155,16 @@ def all_of(root: Path) -> list[str]:
     """All files but the mark; folders may go meanwhile."""
     found = (Path(folder, name) for folder, _, names in os.walk(root) for name in names if name != MARKER)
     return sorted(str(path.relative_to(root)) for path in found)
+
+
+async def waits(server: Inside, task_id: str, reason: str = "") -> dict[str, Any]:
+    """What its payload says of the library, once it says why it waits."""
+    async with asyncio.timeout(60):
+        while True:
+            library: dict[str, Any] = (await server.status(task_id))["library"]
+            if "reason" in library and library["reason"].startswith(reason):
+                return library
+            await asyncio.sleep(0.02)
 
 
 async def until(holds: Callable[[], bool]) -> None:
@@ -345,6 +357,97 @@ async def test_a_task_that_is_not_kept_stays_until_its_end_was_told(
         assert all_of(root) == [f"{NAME}.mp4"]
 
 
+class Told:
+    """A receiver of webhooks, with the payloads that came."""
+
+    def __init__(self) -> None:
+        self.got: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        app = web.Application()
+        app.router.add_post("/told", self._take)
+        self.server = TestServer(app)
+
+    async def _take(self, request: web.Request) -> web.Response:
+        self.got.put_nowait(await request.json())
+        return web.Response(status=204)
+
+    async def next(self) -> dict[str, Any]:
+        async with asyncio.timeout(60):
+            return await self.got.get()
+
+
+@pytest.fixture
+async def told() -> AsyncIterator[Told]:
+    told = Told()
+    async with told.server:
+        yield told
+
+
+@asynccontextmanager
+async def telling(database: str, tmp_path: Path, root: Path, told: Told) -> AsyncIterator[Inside]:
+    """A server whose tasks end with a webhook to `told`."""
+    async with holding(
+        tmp_path,
+        storage=StorageSettings(data_dir=tmp_path / "data", database=database),
+        downloads=DownloadSettings(min_free_disk=0),
+        library=LibrarySettings(path=root, time_zone="UTC"),
+        webhooks=WebhookSettings(
+            secret=SECRET, default=str(told.server.make_url("/told")), allowed_private_hosts=("127.0.0.1",)
+        ),
+    ) as server:
+        yield server
+
+
+async def test_an_end_is_told_once_the_files_are_in_the_library(
+    database: str, tmp_path: Path, root: Path, told: Told
+) -> None:
+    async with telling(database, tmp_path, root, told) as server:
+        (root / "Some Channel").symlink_to(tmp_path, target_is_directory=True)
+        task_id, other = (
+            await submitted(server, layout="shows", nfo=False, keep_task=False),
+            await server.submit(),
+        )
+        await completed(server, task_id)
+        await waits(server, task_id)
+        await server.finished(b"not for the library", other)
+        assert (await told.next())["task_id"] == other, "this one waits for nothing"
+        (root / "Some Channel").unlink()
+        payload = await told.next()
+        assert payload["task_id"] == task_id
+        assert payload["library"] == {"state": "placed", "paths": [f"{NAME}.mp4"]}
+        assert told.got.empty()
+
+
+async def test_after_ten_minutes_an_end_is_told_with_what_keeps_the_files_from_the_library(
+    database: str, tmp_path: Path, root: Path, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with telling(database, tmp_path, root, told) as server:
+        (root / "Some Channel").symlink_to(tmp_path, target_is_directory=True)
+        task_id, ended = await submitted(server), time.time()
+        await completed(server, task_id)
+        await waits(server, task_id)
+        async with server.client.get("/api/webhooks") as answer:
+            [delivery] = (await answer.json())["webhooks"]
+        due = datetime.fromisoformat(delivery["next_at"]).timestamp()
+        assert delivery["attempts"] == 0
+        assert due - ended == pytest.approx(600, abs=60)
+        # As after these ten minutes.
+        store: Any = server.app[PLACEMENTS]
+
+        async def is_due(tables: Any) -> None:
+            value = tables.dialect.moment.format("?")
+            await tables.run(f"UPDATE deliveries SET next_at = {value}", (ended,))
+            tables.wake("deliveries")
+
+        await store._transactions.write(is_due)
+        payload = await told.next()
+        assert payload["library"] == {
+            "state": "waiting", "reason": "blocked", "path": "Some Channel", "paths": []
+        }  # fmt: skip
+        (root / "Some Channel").unlink()
+        await placed(server, task_id)
+        assert told.got.empty(), "it is told once"
+
+
 async def test_languages_that_differ_in_case_are_one_file(server: Inside, root: Path) -> None:
     task_id = await submitted(server)
     await completed(server, task_id, kinds=("video", "subtitle.en", "subtitle.EN"))
@@ -505,9 +608,8 @@ async def test_a_mount_that_is_away_is_waited_for_and_nothing_is_written_into_it
     root.mkdir()  # the empty mount point
     second = await submitted(server)
     await completed(server, second, INFO.model_copy(update={"id": "x2"}))
-    await asyncio.sleep(0.6)
+    assert (await waits(server, second))["reason"] == "away"
     assert list(root.iterdir()) == []
-    assert (await server.status(second))["library"]["state"] == "waiting"
     store, ahead = server.app[PLACEMENTS], time.time() + 400 * 86400.0
     assert await store.claim(9, 60.0, ahead)
     due = await store.due_in(time.time())
@@ -530,11 +632,36 @@ async def test_a_link_out_of_the_library_is_not_followed(server: Inside, root: P
     (root / "Some Channel").symlink_to(outside, target_is_directory=True)
     task_id = await submitted(server)
     await completed(server, task_id)
-    await asyncio.sleep(0.5)
-    assert (await server.status(task_id))["library"]["state"] == "waiting"
+    told = {"state": "waiting", "reason": "blocked", "path": "Some Channel", "paths": []}
+    assert await waits(server, task_id) == told
     assert list(outside.iterdir()) == []
+    async with server.client.get("/readyz?lang=en") as answer:
+        check = (await answer.json())["checks"]["library"]
+    assert (check["ok"], check["needed"], check["values"]) == (False, False, {"count": 1})
+    assert "Channel" not in check["detail"], "everybody may read it"
     (root / "Some Channel").unlink()
     await placed(server, task_id)
+    assert "reason" not in (await server.status(task_id))["library"]
+
+
+async def test_a_file_in_place_of_a_folder_is_named(server: Inside, root: Path) -> None:
+    (root / "Some Channel").mkdir()
+    (root / "Some Channel" / "Season 2026").write_bytes(b"a file")
+    task_id = await submitted(server)
+    await completed(server, task_id)
+    told = await waits(server, task_id)
+    assert (told["reason"], told["path"]) == ("blocked", "Some Channel/Season 2026")
+
+
+async def test_files_that_are_gone_are_told(server: Inside, root: Path) -> None:
+    away = root.rename(root.with_name("away"))
+    task_id = await submitted(server)
+    await completed(server, task_id)
+    await waits(server, task_id)
+    for film in server.app[keys.SETTINGS].storage.data_dir.rglob("video*.mp4"):
+        film.unlink()
+    away.rename(root)
+    assert (await waits(server, task_id, "files_gone"))["state"] == "waiting"
 
 
 @pytest.mark.parametrize("is_of_task", [True, False])

@@ -56,6 +56,8 @@ class Entries(_Told):
 
 class LibraryPlace(_Told):
     state: str  # "waiting" or "placed"
+    reason: str | None = None  # "away", "full", "blocked" or "files_gone"
+    path: str | None = None  # what blocks
     paths: list[str] = []
 
 
