@@ -8,6 +8,7 @@ Decisions: docs/decisions/library.md
 import asyncio
 import html
 import re
+from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import tzinfo
@@ -21,12 +22,14 @@ from server.library.library_names import has_own_folder, label_of, place_of
 from server.library.placements import (
     NOBODY,
     FileSet,
+    FolderBlocked,
     LibraryAway,
     LibraryFiles,
     PlacedFile,
     PlacementStore,
     film_of,
     folded,
+    of_folder,
     path_of,
     place_of_set,
     show_of,
@@ -64,6 +67,21 @@ class Told:
             self.first.append(one)
 
 
+@dataclass
+class _Renaming:
+    """What is known of all sets while names are planned for one after the other.
+
+    `channels` and `is_owners` are by show, `indexes` those of the sets of a folder and day, and `paths` what
+    sets will get.
+    """
+
+    wanted_of: dict[str, Library | None] = field(default_factory=lambda: {NOBODY: None})
+    channels: dict[str, str | None] = field(default_factory=dict)
+    is_owners: dict[str, bool] = field(default_factory=dict)
+    indexes: dict[tuple[str, str], dict[str, int]] = field(default_factory=dict)
+    paths: set[str] = field(default_factory=set)
+
+
 class LibraryActions:
     """One at a time on this server; without `library` there is none, or its folder is not here."""
 
@@ -89,27 +107,27 @@ class LibraryActions:
         if self._acting.locked():
             raise LibraryIsBusy
         async with self._acting:
+            if await self._store.moves():  # what an action has begun, on whichever node
+                raise LibraryIsBusy
             try:
                 if action == "verify":
                     return await self._verify(self._library, dry_run=dry_run)
-                return await self._redo(only_names=action == "rename", dry_run=dry_run)
+                return await self._redo(self._library, only_names=action == "rename", dry_run=dry_run)
             except LibraryAway:
                 raise LibraryIsAway from None
 
-    async def _redo(self, *, only_names: bool, dry_run: bool) -> "LibraryOutcome":
+    async def _redo(self, library: LibraryFiles, *, only_names: bool, dry_run: bool) -> "LibraryOutcome":
         """Have sets placed anew whose names are not what they are to be, or that have NFO files."""
         from server.library.library_schemas import LibraryOutcome
 
         redone, after = Told(), ""
-        wanted_of: dict[str, Library | None] = {NOBODY: None}
-        folders: dict[str, str] = {}
+        plan = _Renaming()
         while page := await self._store.page(after, PAGE):
             after = page[-1][0].set_id
             chosen: list[FileSet] = []
             for one, files in page:
                 if only_names:
-                    target = await self._as_wanted(one, wanted_of, folders)
-                    changes = self._renamed(target, files)
+                    target, changes = await self._renamed(library, one, files, plan)
                 else:
                     target = one
                     changes = [{"path": file.path} for file in files if file.kind == "nfo"]
@@ -123,34 +141,81 @@ class LibraryActions:
                 await self._store.redo(chosen, "redoing" if only_names else "describing")
         return LibraryOutcome(count=redone.count, files=redone.first)
 
-    async def _as_wanted(
-        self, one: FileSet, wanted_of: dict[str, Library | None], folders: dict[str, str]
-    ) -> FileSet:
-        """The set as its subscription wants it now, in the folder that its show's newest film gives it."""
-        if one.holder not in wanted_of:
-            wanted_of[one.holder] = await self._store.wanted_of(one.holder)
-        target = replace(one, wanted=wanted_of[one.holder] or one.wanted)
+    async def _renamed(
+        self, library: LibraryFiles, one: FileSet, files: Sequence[PlacedFile], plan: "_Renaming"
+    ) -> tuple[FileSet, list[dict[str, str]]]:
+        """The set as it is to be, and what changes for that: its files' names, or NFO files alone. Names are
+        those that the placer will find: one with a number, because somebody has the one without, is as good.
+        """
+        target = await self._numbered(await self._as_wanted(one, plan), plan)
+        place = place_of_set(target, self._zone)
+        there = [file for file in files if file.state == "placed"]
+        before = {file.path for file in there}
+        own = {folded(path) for path in before}
+        names = [place, *(place.numbered(number) for number in range(2, MOST_NAMES + 1))]
+        if any({path_of(file, name) for file in there} == before for name in names):
+            is_described = target.wanted.with_nfo and target.about.get("channel") != one.about.get("channel")
+            nfo = [{"path": file.path} for file in there if is_described and file.kind == "nfo"]
+            return target, nfo
+        for name in names:
+            paths = [path_of(file, name) for file in there if file.kind != "nfo"]
+            paths += [name.path("nfo")] if target.wanted.with_nfo else []
+            others = [path for path in paths if folded(path) not in own]
+            at = await self._store.at(others)
+            is_taken = any(folded(path) in plan.paths for path in others)
+            is_taken = is_taken or any(file.set_id != one.set_id for file in at.values())
+            if is_taken or await library.any_at(others):
+                continue
+            plan.paths.update(map(folded, others))
+            moves = ((file.path, path_of(file, name)) for file in there)
+            return target, [{"from": old, "to": new} for old, new in moves if old != new]
+        return target, []
+
+    async def _as_wanted(self, one: FileSet, plan: "_Renaming") -> FileSet:
+        """The set as its subscription wants it now. A channel with a folder of its own is called, there and
+        in all its films, as its newest one says; a folder that its owner has renamed stays.
+        """
+        if one.holder not in plan.wanted_of:
+            plan.wanted_of[one.holder] = await self._store.wanted_of(one.holder)
+        target = replace(one, wanted=plan.wanted_of[one.holder] or one.wanted)
+        if has_own_folder(target.wanted):
+            channel = await self._channel(one, plan)
+            about = {name: value for name, value in one.about.items() if name != "channel"}
+            target = replace(target, about=about | ({"channel": channel} if channel else {}))
         film = film_of(target, self._zone)
         place = place_of(target.wanted, film)
         show, folder = show_of(target.wanted, film, place), place.show
-        if has_own_folder(target.wanted):
-            if show not in folders:
-                newest = await self._store.newest_of(one.show or "") or one
-                named = replace(newest, wanted=target.wanted)
-                folders[show] = place_of(target.wanted, film_of(named, self._zone)).show
-            folder = folders[show]
+        if has_own_folder(target.wanted) and show == one.show and one.folder is not None:
+            if show not in plan.is_owners:
+                plan.is_owners[show] = await self._store.is_owners_folder(one.folder)
+            folder = one.folder if plan.is_owners[show] else folder
         return replace(target, show=show, folder=folder)
 
-    def _renamed(self, target: FileSet, files: Sequence[PlacedFile]) -> list[dict[str, str]]:
-        """What changes; a name with a number, because somebody has the one without, is as good."""
-        place = place_of_set(target, self._zone)
-        before = {file.path for file in files}
-        for number in range(1, MOST_NAMES + 1):
-            other = place if number == 1 else place.numbered(number)
-            if {path_of(file, other) for file in files} == before:
-                return []
-        moves = ((file.path, path_of(file, place)) for file in files)
-        return [{"from": old, "to": new} for old, new in moves if old != new]
+    async def _channel(self, one: FileSet, plan: "_Renaming") -> str | None:
+        show = one.show or ""
+        if show not in plan.channels:
+            newest = await self._store.newest_of(show) or one
+            plan.channels[show] = newest.about.get("channel")
+            source = None
+            if newest.holder and newest.about.get("source"):  # a feed, whose own name may be newer
+                source = await self._store.source_of(newest.holder, newest.key)
+            if source and source[1]:
+                plan.channels[show] = source[1]
+        return plan.channels[show]
+
+    async def _numbered(self, target: FileSet, plan: "_Renaming") -> FileSet:
+        """With another number within its day, where a set of the folder that it comes to has that already."""
+        if target.folder is None or target.day is None or target.day_index is None:
+            return target
+        series = folded(target.folder)
+        if (series, target.day) not in plan.indexes:
+            plan.indexes[series, target.day] = await self._store.indexes(series, target.day)
+        taken = plan.indexes[series, target.day]
+        index = target.day_index
+        if any(number == index for set_id, number in taken.items() if set_id != target.set_id):
+            index = max(number for set_id, number in taken.items() if set_id != target.set_id) + 1
+        taken[target.set_id] = index
+        return replace(target, day_index=index)
 
     async def _verify(self, library: LibraryFiles, *, dry_run: bool) -> "LibraryOutcome":
         """Compare what should be there with what is: by names and sizes, no file is read whole."""
@@ -171,6 +236,8 @@ class LibraryActions:
                     continue
                 count += 1
                 seen.add(_short(folded(path)))
+                if file.state == "missing" and not dry_run:
+                    await self._store.set_missing([file], missing=False)
                 if file.size != size:
                     changed.add(file.path)
             keys: dict[str, str] = {}
@@ -229,21 +296,71 @@ class LibraryActions:
         *,
         dry_run: bool,
     ) -> Told:
-        """Placed files that were not seen; one that lies elsewhere with its `[id]` and size is adopted."""
+        """Placed files that were not seen; one that lies elsewhere with its `[id]` and size is adopted.
+
+        Where most films of a show lie in another folder than the show's, that is its folder from then on.
+        What is missing is so until it is seen again.
+        """
         missing, after = Told(), ""
+        # Of each show and its folder, in which folders the films are.
+        folders = defaultdict[tuple[str, str], Counter[str]](Counter)
+        nameless = list[tuple[PlacedFile, str]]()  # missing, without `[id]`; and whose folder they belong to
         while page := await self._store.files_after(after, PAGE):
             after = folded(page[-1].path)
+            shows = await self._store.shows_of({file.set_id for file in page})
+            gone: list[PlacedFile] = []
             for file in page:
+                show = shows.get(file.set_id)
+                is_inside = show is not None and file.path.startswith(f"{show[1]}/")
                 if _short(folded(file.path)) in seen:
+                    if show and is_inside:
+                        folders[show][show[1]] += 1
                     continue
                 label, ending = _label(file.path), file.path.rpartition(".")[2].lower()
                 stray = strays.pop((label, file.size, ending), None) if label else None
                 if stray and (dry_run or await self._store.found_at(file, stray)):
                     seen.add(_short(folded(stray)))  # it may come once more, under this path
                     adopted.add({"from": file.path, "path": stray})
+                    if show and is_inside:
+                        below = file.path.removeprefix(show[1])
+                        if stray.endswith(below) and (folder := stray.removesuffix(below)):
+                            folders[show][folder] += 1
+                elif label is None and len(nameless) < MOST_MISSING:
+                    nameless.append((file, of_folder(show[1]) if show else file.set_id))
                 else:
                     missing.add(file.path)
+                    gone.append(file)
+            if gone and not dry_run:
+                await self._store.set_missing(await self._surely_gone(library, gone), missing=True)
+        most_lie_in = {show: counts.most_common(1)[0][0] for show, counts in folders.items()}
+        moves = [((moved, folder), most) for (moved, folder), most in most_lie_in.items() if most != folder]
+        now_in = {of_folder(folder): (folder, most) for (_, folder), most in moves}
+        gone = []
+        for file, in_folder in nameless:
+            folder, most = now_in.get(in_folder, ("", ""))
+            path = f"{most}{file.path.removeprefix(folder)}"
+            if most and await library.any_at([path]):
+                adopted.add({"from": file.path, "path": path})
+                if not dry_run and in_folder != file.set_id:
+                    await self._store.found_at(file, path)
+            else:
+                missing.add(file.path)
+                gone.append(file)
+        if not dry_run:
+            await self._store.set_missing(await self._surely_gone(library, gone), missing=True)
+            for (moved, folder), most in moves:
+                await self._store.folder_moved(moved, folder, most)
         return missing
+
+    async def _surely_gone(self, library: LibraryFiles, files: Sequence[PlacedFile]) -> list[PlacedFile]:
+        """Without those in folders that cannot be read."""
+        unreadable = set[str]()
+        for folder in {file.path.rpartition("/")[0] for file in files}:
+            try:
+                await library.any_at([f"{folder}/.x" if folder else ".x"])
+            except FolderBlocked:
+                unreadable.add(folder)
+        return [file for file in files if file.path.rpartition("/")[0] not in unreadable]
 
     async def _adopted(
         self, keys: Mapping[str, str], sure: Collection[str | None], *, dry_run: bool

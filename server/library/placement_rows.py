@@ -53,6 +53,7 @@ MOST_INHERITED = 50  # sets of one claim whose files go to another
 MOST_PATHS = 50  # of a status
 FILMS = ("video", "audio")
 MARK = ".clipwire-library"  # a path that no file of a set has
+OWNERS = "owners_folder"  # the kind of a row for a folder that its owner has renamed
 
 _SET = """
     set_id, holder, key, task_id, wanted, state, reason, about, show, folder, series, day, day_index,
@@ -138,10 +139,16 @@ _NEWEST = f"""
 _SAME_INDEX = """
     SELECT 1 FROM file_sets WHERE series = ? AND day = ? AND day_index = ? AND set_id <> ?"""
 _REDO = """
-    UPDATE file_sets SET wanted = ?, state = ?, reason = NULL, not_before = 0, try_no = try_no + 1, tries = 0
+    UPDATE file_sets SET wanted = ?, about = ?, state = ?, reason = NULL, not_before = 0, tries = 0,
+        try_no = try_no + 1
     WHERE set_id = ?"""
+# Who tells of one at this moment may have read what is out of date now, and does not end it.
+_TELL_AGAIN = """
+    UPDATE file_sets SET state = 'telling', not_before = 0, try_no = try_no + 1
+    WHERE state IN ('placed', 'telling') AND (set_id IN ({keys}) OR shares IN ({keys}))"""
 _FILES_AFTER = f"""
-    SELECT {_FILE} FROM placed WHERE folded > ? AND state = 'placed' ORDER BY folded LIMIT ?"""  # noqa: S608
+    SELECT {_FILE} FROM placed WHERE folded > ? AND state IN ('placed', 'missing')
+    ORDER BY folded LIMIT ?"""  # noqa: S608
 MOST_EXTRACTORS = 300
 _NOT_FETCHED = """
     SELECT key FROM items WHERE state IN ('known', 'waiting', 'failed') AND key IN ({keys})"""
@@ -553,6 +560,72 @@ class PlacementRows:
 
         return await self._transactions.read(work)
 
+    async def moves(self) -> bool:
+        async def work(tables: Statements) -> bool:
+            sql = """
+                SELECT 1 FROM file_sets
+                WHERE state <> 'placed' AND state IN ('redoing', 'describing') AND reason IS NULL LIMIT 1"""
+            return bool(await tables.fetch(sql))
+
+        return await self._transactions.read(work)
+
+    async def indexes(self, series: str, day: str) -> dict[str, int]:
+        async def work(tables: Statements) -> list[Row]:
+            sql = """
+                SELECT set_id, day_index FROM file_sets
+                WHERE series = ? AND day = ? AND day_index IS NOT NULL"""
+            return await tables.fetch(sql, (series, day))
+
+        return dict(await self._transactions.read(work))
+
+    async def is_owners_folder(self, folder: str) -> bool:
+        async def work(tables: Statements) -> list[Row]:
+            sql = "SELECT 1 FROM placed WHERE folded = ? AND kind = ?"
+            return await tables.fetch(sql, (folded(folder), OWNERS))
+
+        return bool(await self._transactions.read(work))
+
+    async def shows_of(self, set_ids: Iterable[str]) -> dict[str, tuple[str, str]]:
+        async def work(tables: Statements) -> list[Row]:
+            sql = """
+                SELECT set_id, show, folder FROM file_sets
+                WHERE set_id IN ({keys}) AND show IS NOT NULL AND folder <> ''"""
+            return await fetch_in(tables, sql, set_ids)
+
+        return {set_id: (show, folder) for set_id, show, folder in await self._transactions.read(work)}
+
+    async def folder_moved(self, show: str, folder: str, now_in: str) -> None:
+        async def work(tables: Tables) -> None:
+            await tables.alone()
+            series = folded(now_in)
+            sql = "SELECT 1 FROM file_sets WHERE series = ? AND show <> ? LIMIT 1"
+            if await tables.fetch(sql, (series, show)):
+                return  # it is another show's, with numbers of its own
+            sql = "UPDATE file_sets SET folder = ?, series = ? WHERE show = ? AND folder = ?"
+            await tables.run(sql, (now_in, series, show, folder))
+            for file in await _files(tables, of_folder(folder)):
+                await _delete_files(tables, [file.path])
+                if file.kind != OWNERS:
+                    path = f"{now_in}{file.path.removeprefix(folder)}"
+                    moved = replace(file, path=path, set_id=of_folder(now_in))
+                    await insert(tables, _RESERVE, [_file_row(moved)])
+            mark = (series, now_in, of_folder(now_in), OWNERS, 0, "", OWNERS)
+            await insert(tables, _RESERVE, [mark])
+
+        await self._transactions.write(work)
+
+    async def set_missing(self, files: Sequence[PlacedFile], *, missing: bool) -> None:
+        async def work(tables: Tables) -> None:
+            before, after = ("placed", "missing") if missing else ("missing", "placed")
+            for file in files:
+                await tables.run(
+                    "UPDATE placed SET state = ? WHERE folded = ? AND set_id = ? AND state = ?",
+                    (after, folded(file.path), file.set_id, before),
+                )
+            await _tell_again(tables, {file.set_id for file in files if file.state != after})
+
+        await self._transactions.write(work)
+
     async def redo(self, sets: Sequence[FileSet], state: Literal["redoing", "describing"]) -> int:
         async def work(tables: Tables) -> int:
             tables.wake(CHANGED)
@@ -570,7 +643,9 @@ class PlacementRows:
                         [(last,)] = await tables.fetch(_LAST_INDEX, (series, one.day, one.set_id))
                         index = last + 1
                     await tables.run(_COUNT, (one.show, one.folder, series, one.day, index, one.set_id))
-                await tables.run(_REDO, (_wanted(one), state, one.set_id))
+                channel = {"channel": one.about["channel"]} if one.about.get("channel") else {}
+                about = json.dumps({**stored[0].about, **channel}, ensure_ascii=False)
+                await tables.run(_REDO, (_wanted(one), about, state, one.set_id))
             return count
 
         return await self._transactions.write(work)
@@ -593,9 +668,10 @@ class PlacementRows:
             if await tables.fetch("SELECT 1 FROM placed WHERE folded = ?", (folded(path),)):
                 return False
             await tables.run(
-                "UPDATE placed SET folded = ?, path = ? WHERE folded = ? AND set_id = ?",
+                "UPDATE placed SET folded = ?, path = ?, state = 'placed' WHERE folded = ? AND set_id = ?",
                 (folded(path), path, folded(file.path), file.set_id),
             )
+            await _tell_again(tables, [file.set_id])
             return True
 
         return await self._transactions.write(work)
@@ -692,6 +768,14 @@ def _read_reason(row: str | None) -> tuple[Reason | None, str]:
     """A reason that only another release knows is none: the next try tells ours."""
     name, _, blocked_by = (row or "").partition(" ")
     return next((reason for reason in REASONS if reason == name), None), blocked_by
+
+
+async def _tell_again(tables: Tables, set_ids: Collection[str]) -> None:
+    """Have tasks told where what these sets have placed is now."""
+    if set_ids:
+        tables.wake(CHANGED)
+        marks = ", ".join("?" * len(set_ids))
+        await tables.run(_TELL_AGAIN.replace("{keys}", marks), (*set_ids, *set_ids))
 
 
 async def _is_ours(tables: Statements, file_set: FileSet) -> bool:

@@ -9,7 +9,7 @@ Decisions: docs/decisions/library.md
 
 import hashlib
 import unicodedata
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, date, datetime, tzinfo
 from typing import Any, BinaryIO, Literal, Protocol, get_args
@@ -42,7 +42,8 @@ NOBODY = ""
 @dataclass(frozen=True, slots=True)
 class PlacedFile:
     """`path` is relative to the library's folder, with `/`. While it is `reserved`, there may be a file of
-    this size and hash, or none. Files of a whole folder, such as a cover, have the set `of_folder`.
+    this size and hash, or none; one that is `missing` was not found when somebody looked for all. Files of a
+    whole folder, such as a cover, have the set `of_folder`.
     """
 
     path: str
@@ -50,7 +51,7 @@ class PlacedFile:
     kind: str
     size: int
     sha256: str
-    state: Literal["reserved", "placed"] = "reserved"
+    state: Literal["reserved", "placed", "missing"] = "reserved"
 
 
 @dataclass(frozen=True, slots=True)
@@ -422,6 +423,32 @@ class PlacementStore(Protocol):
         """The placed set of a show with the latest day."""
         ...
 
+    async def moves(self) -> bool:
+        """Whether sets are being done anew, and nothing keeps them from that."""
+        ...
+
+    async def indexes(self, series: str, day: str) -> dict[str, int]:
+        """The `day_index` of each set of a day in a folder, which is folded."""
+        ...
+
+    async def is_owners_folder(self, folder: str) -> bool:
+        """Whether somebody has given a show this folder by hand."""
+        ...
+
+    async def shows_of(self, set_ids: Iterable[str]) -> dict[str, tuple[str, str]]:
+        """Of those sets that are placed, the show and its folder."""
+        ...
+
+    async def folder_moved(self, show: str, folder: str, now_in: str) -> None:
+        """A show's folder was renamed by hand: from now on its sets, and what they have in common, belong to
+        the new one.
+        """
+        ...
+
+    async def set_missing(self, files: Sequence[PlacedFile], *, missing: bool) -> None:
+        """Files are not where they were placed, or are there again; who has them is told."""
+        ...
+
     async def redo(self, sets: Sequence[FileSet], state: Literal["redoing", "describing"]) -> int:
         """Have placed sets done anew from their own files, as their `wanted` and `folder` say here; return
         how many.
@@ -433,7 +460,7 @@ class PlacementStore(Protocol):
         ...
 
     async def files_after(self, after: str, limit: int) -> list[PlacedFile]:
-        """Placed files in the order of their folded paths, behind `after`."""
+        """Files that are placed, or missing, in the order of their folded paths, behind `after`."""
         ...
 
     async def found_at(self, file: PlacedFile, path: str) -> bool:

@@ -425,7 +425,8 @@ class Placer:
         """Write NFO files in the place of ours, not of those that somebody has edited; return those of the
         set, and those of its folder.
         """
-        before = {folded(file.path): file for file in claimed.files}
+        of_all = await self._store.at([piece.file.path for piece in written if piece.is_shared])
+        before = of_all | {folded(file.path): file for file in claimed.files}
         own, shared = list[PlacedFile](), list[PlacedFile]()
         for folder in {place.folder, place.show}:
             await library.clear(folder, place.base)

@@ -22,7 +22,7 @@ from server.core.errors import (
 )
 from server.core.media_keys import key_of_link
 from server.core.models import HttpUrl, InLibrary, Task, TaskStatus
-from server.library.placements import LibraryAway, LibraryFiles, PlacementStore, UnsafeFolder
+from server.library.placements import FolderBlocked, LibraryAway, LibraryFiles, PlacementStore
 from server.settings import SubscriptionsSettings
 from server.subscriptions.subscription import (
     BY_CLIENT,
@@ -230,7 +230,7 @@ class Subscriptions:
             raise LibraryIsAway
         try:
             return await self._library.any_at(films)
-        except UnsafeFolder:
+        except FolderBlocked:
             return True  # behind a link, which is not followed
         except (LibraryAway, OSError):
             raise LibraryIsAway from None

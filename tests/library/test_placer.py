@@ -1125,11 +1125,128 @@ async def test_after_a_renamed_channel_rename_moves_all_that_its_films_have(
     assert {"New Name/tvshow.nfo", *pictures} < expected
     await until(lambda: set(all_of(root)) == expected)
     await placed(server, first)
-    async with asyncio.timeout(20):
-        while (await act(server, "rename", dry_run=True))["count"] or await busy(server):
-            await asyncio.sleep(0.05)
+    await quiet(server)
+    assert (await act(server, "rename", dry_run=True))["count"] == 0
     assert set((await server.status(first))["library"]["paths"]) <= expected
     assert (await act(server, "verify"))["missing"] == 0
+
+
+def shows_told(root: Path) -> set[str | None]:
+    """What all NFO files below `root` call the show."""
+    told = set[str | None]()
+    for path in root.rglob("*.nfo"):
+        tree = ElementTree.parse(path)
+        told.add(tree.findtext("title" if path.name == "tvshow.nfo" else "showtitle"))
+    return told
+
+
+async def test_after_a_rename_folder_names_and_nfo_files_agree_and_nothing_is_left_to_do(
+    server: Inside, root: Path
+) -> None:
+    for number in range(4):
+        task_id = await submitted(server, layout="shows")
+        later = {"id": f"x{number}", "published_at": f"2026-03-1{number}"}
+        later |= {"channel": "New Name"} if number == 3 else {}
+        await completed(server, task_id, INFO.model_copy(update=later))
+        await placed(server, task_id)
+    assert shows_told(root) == {"Some Channel", "New Name"}
+    planned = await act(server, "rename", dry_run=True)
+    assert await act(server, "rename") == planned
+    await quiet(server)
+    assert not [path for path in all_of(root) if "Some Channel" in path]
+    assert {each["to"] for each in planned["files"]} == {*all_of(root)} - {"New Name/tvshow.nfo"}
+    assert shows_told(root) == {"New Name"}
+    assert (await act(server, "rename", dry_run=True)) == {"count": 0, "files": []}
+
+
+async def test_what_a_dry_run_says_is_what_the_run_does_also_where_somebody_has_the_name(
+    server: Inside, root: Path
+) -> None:
+    task_id = await submitted(server)
+    await completed(server, task_id, kinds=("video", "subtitle.en"))
+    await placed(server, task_id)
+    await called_otherwise(server, "New Name")
+    name = NAME.replace("Some Channel", "New Name")
+    film = root / f"{name}.mp4"
+    film.parent.mkdir(parents=True)
+    film.write_text("somebody's")
+    planned = await act(server, "rename", dry_run=True)
+    number = name.replace(" [", " (2) [")
+    assert [each["to"] for each in planned["files"]] == [f"{number}.en.vtt", f"{number}.mp4"]
+    assert await act(server, "rename") == planned
+    await quiet(server)
+    assert all_of(root) == sorted([f"{name}.mp4", f"{number}.mp4", f"{number}.en.vtt"])
+    assert (await act(server, "rename", dry_run=True))["count"] == 0
+
+
+async def test_while_one_rename_moves_files_another_one_is_refused(
+    server: Inside, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from server.library.library_folder import Root
+
+    task_id = await submitted(server)
+    await completed(server, task_id)
+    await placed(server, task_id)
+    await called_otherwise(server, "New Name")
+    held = Held(monkeypatch, Root, "move")
+    await act(server, "rename")
+    async with asyncio.timeout(60):
+        await held.began.wait()
+    for action in ("rename", "rewrite_nfo", "verify"):
+        async with server.client.post("/api/library/actions", json={"action": action}) as answer:
+            assert (answer.status, (await answer.json())["code"]) == (409, "library_busy")
+    held.go_on()
+    await quiet(server)
+    assert (await act(server, "rename"))["count"] == 0
+
+
+async def quiet(server: Inside) -> None:
+    """Return when nothing is left to be done in the library."""
+    async with asyncio.timeout(60):
+        while await busy(server):
+            await asyncio.sleep(0.05)
+
+
+async def test_a_folder_that_its_owner_has_renamed_is_the_shows_from_then_on(
+    server: Inside, root: Path
+) -> None:
+    tasks = [await submitted(server, layout="shows") for _ in range(3)]
+    for number, task_id in enumerate(tasks[:2]):
+        await completed(server, task_id, film(number), kinds=("video", "thumbnail"))
+        await placed(server, task_id)
+    (root / "Some Channel").rename(root / "Mine")
+    told = await act(server, "verify")
+    assert (told["missing"], told["unknown"]) == (0, 0)
+    await quiet(server)
+    paths = (await server.status(tasks[0]))["library"]["paths"]
+    assert {path.partition("/")[0] for path in paths} == {"Mine"}
+    await completed(server, tasks[2], film(2).model_copy(update={"channel": "New Name"}))
+    assert (await placed(server, tasks[2]))[0].startswith("Mine/Season 2026/New Name - ")
+    await act(server, "rename")
+    await quiet(server)
+    assert {path.partition("/")[0] for path in all_of(root)} == {"Mine"}
+    assert {"Mine/tvshow.nfo", "Mine/poster.jpg"} < set(all_of(root))
+    assert shows_told(root) == {"New Name"}
+    told = await act(server, "verify")
+    assert (told["missing"], told["unknown"], told["adopted"]) == (0, 0, 0)
+
+
+async def test_what_verify_misses_is_no_path_of_a_task_until_it_is_there_again(
+    server: Inside, root: Path
+) -> None:
+    task_id = await submitted(server)
+    await completed(server, task_id, kinds=("video", "subtitle.en"))
+    film, words = await placed(server, task_id)
+    (root / film).rename(root / "aside.mp4")
+    await act(server, "verify", dry_run=True)
+    assert (await server.status(task_id))["library"]["paths"] == [film, words]
+    for there in ([words], [film, words]):
+        await act(server, "verify")
+        async with asyncio.timeout(60):
+            while (await server.status(task_id))["library"]["paths"] != there:
+                await asyncio.sleep(0.05)
+        if (root / "aside.mp4").exists():
+            (root / "aside.mp4").rename(root / film)
 
 
 async def called_otherwise(server: Inside, channel: str, **more: str) -> None:
