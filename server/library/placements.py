@@ -343,7 +343,7 @@ class PlacementStore(Protocol):
         ...
 
     async def counted(
-        self, file_set: FileSet, show: str, folder: str, day: str
+        self, file_set: FileSet, show: str, folder: str, day: str, zone: tzinfo
     ) -> FileSet | Literal["late", "busy"]:
         """Give the set its day and index, once, and the folder that its `show` has, or else `folder`. If
         another one of the same task is to be in the same place, it `shares` that one's files; `busy`: that

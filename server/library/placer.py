@@ -297,7 +297,7 @@ class Placer:
         film = film_of(one, self._zone)
         named = place_of(one.wanted, film)
         show = show_of(one.wanted, film, named)
-        counted = await self._store.counted(one, show, named.show, film.day.isoformat())
+        counted = await self._store.counted(one, show, named.show, film.day.isoformat(), self._zone)
         if counted == "late":
             return None
         if counted == "busy":

@@ -22,7 +22,7 @@ from aiohttp.test_utils import TestServer
 
 from server.api import keys
 from server.core.clock import stopwatch
-from server.core.events import Completed, ProducedFile, Resumed, Retried, Started
+from server.core.events import Completed, Described, ProducedFile, Resumed, Retried, Started
 from server.core.models import TaskStatus, VideoInfo
 from server.library import placer
 from server.library.library_folder import MARKER
@@ -1026,6 +1026,36 @@ async def test_a_film_that_tells_no_day_has_that_of_its_entry(server: Inside, ro
     await completed(server, task_id, film(1).model_copy(update={"published_at": None}))
     [path] = await placed(server, task_id)
     assert "S2025E112401" in path
+
+
+@pytest.mark.usefixtures("nobody_looks")
+@pytest.mark.parametrize("is_told", [True, False])
+async def test_episodes_of_a_day_are_numbered_as_they_were_published_whichever_is_fetched_first(
+    server: Inside, root: Path, *, is_told: bool
+) -> None:
+    """`is_told`: the list says when; otherwise the tasks do, once they run."""
+    mine = await subscribed(server, "a", backlog="all", library=PLAIN)
+    hours = {number: f"2026-03-14T{number:02}:00:00Z" for number in (8, 12, 18)}
+    listed = [
+        entry
+        for number in (18, 12, 8)
+        for entry in entries(number, **({"published_at": hours[number]} if is_told else {}))
+    ]
+    await found(server, mine, listed=listed)
+    tasks = {key: item["task_id"] for key, item in (await items_of(server, mine)).items()}
+    recorder = server.app[keys.TASKS]._recorder
+    infos = {n: film(n).model_copy(update={"published_at": hours[n]}) for n in hours}
+    if not is_told:
+        for number in hours:
+            await recorder.record(tasks[f"site {number}"], Resumed())
+            await recorder.record(tasks[f"site {number}"], Started())
+            await recorder.record(tasks[f"site {number}"], Described(video_info=infos[number]))
+    numbers = {}
+    for number in (18, 8, 12):
+        await completed(server, tasks[f"site {number}"], infos[number])
+        [path] = await placed(server, tasks[f"site {number}"])
+        numbers[number] = path.partition(" - S")[2].partition(" - ")[0]
+    assert numbers == {8: "2026E031401", 12: "2026E031402", 18: "2026E031403"}
 
 
 @pytest.mark.usefixtures("nobody_looks")
