@@ -48,6 +48,7 @@ from server.core.errors import (
     TooManyRequests,
     WrongField,
 )
+from server.core.library import outputs_for
 from server.core.models import MOST_AT_ONCE, Batch, InfoRequest, ProcessRequest, TaskStatus, without_path
 from server.core.ports import Idempotency
 from server.tasks.service import Accepted
@@ -90,6 +91,8 @@ async def read_wish(request: web.Request, body: dict[str, Any], key: str | None)
     whole, wrong, unknown = body, list[WrongField](), list[WrongField]()
     if "preset" in body:
         whole, wrong = with_preset(body, request.app[SETTINGS].presets)
+    if "library" in whole:
+        whole = outputs_for(whole["library"]) | whole
     fields = request.app[FIELDS]
     if "library" in whole and "library" not in fields:
         wrong.append(("library", "extra_forbidden", {}))

@@ -24,10 +24,23 @@ _EMPTY = re.compile(
 )
 
 
+# One picture made of several: a family, a flag of a rainbow, a woman who runs.
+_EMOJI = "[\u2190-\u2bff\U0001f000-\U0001faff]\ufe0f?[\U0001f3fb-\U0001f3ff]?"
+_JOINED = re.compile(f"({_EMOJI}(?:\u200d{_EMOJI})+)")
+
+
 def clean(text: str) -> str:
     """`text` as one line that can stand in a name: NFC, without controls, bidi controls and what has no
-    width, and with full-width twins of what Windows refuses. It may be empty, and is not bounded.
+    width, but for what joins emoji, and with full-width twins of what Windows refuses. It may be empty, and
+    is not bounded.
     """
+    if "\u200d" in text:
+        pieces = _JOINED.split(text)
+        return "".join(piece if number % 2 else _clean(piece) for number, piece in enumerate(pieces))
+    return _clean(text)
+
+
+def _clean(text: str) -> str:
     spaced = _EMPTY.sub("", re.sub(r"\s+", " ", text))
     seen = spaced
     if not spaced.isprintable():
@@ -76,6 +89,8 @@ def _may_end(text: str, place: int) -> bool:
     if (
         unicodedata.category(after)[0] == "M" or "\U0001f3fb" <= after <= "\U0001f3ff"
     ):  # marks; colours of skin
+        return False
+    if "\u200d" in (before, after):  # which `clean` leaves only between emoji
         return False
     if _is_jamo(before) and _is_jamo(after):
         return False

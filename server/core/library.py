@@ -10,7 +10,7 @@ Decisions: docs/decisions/library.md
 import re
 import unicodedata
 from collections.abc import Mapping
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
@@ -89,6 +89,24 @@ NEVER_FOLDERS = frozenset(
     )
 )
 """Folders whose content media servers take for extras, or do not look at; in lower case, without spaces."""
+
+
+_OUTPUTS: Mapping[str, list[str]] = {
+    "shows": ["video"],
+    "movies": ["video"],
+    "music": ["audio"],
+    "podcast": ["audio"],
+}
+
+
+def outputs_for(library: object) -> dict[str, Any]:
+    """The field `outputs` of a request that has none, and this `library`, as it was sent: what its layout is
+    for. Empty if it is for anything, or no library.
+    """
+    if not isinstance(library, Mapping):
+        return {}
+    form = library.get("layout") or (None if library.get("name") else "shows")
+    return {"outputs": _OUTPUTS[form]} if isinstance(form, str) and form in _OUTPUTS else {}
 
 
 def is_never_folder(name: str) -> bool:

@@ -4,6 +4,7 @@ from datetime import datetime
 
 from pydantic_core import to_json
 
+from server.core.library import outputs_for
 from server.core.models import Entry, InLibrary, ProcessRequest, Says, Task, TaskStatus
 from server.subscriptions.subscription import Item, Subscription, SubscriptionSettings
 
@@ -12,7 +13,8 @@ PRIORITY = -1  # what a client sends comes first
 
 def request_of(wanted: SubscriptionSettings, url: str) -> ProcessRequest:
     """The request for the entry at `url`. Raises `ValidationError`."""
-    fields = {"priority": PRIORITY, **wanted.request, "url": url}
+    library = wanted.library.model_dump(mode="json", exclude_none=True) if wanted.library else None
+    fields = {"priority": PRIORITY, **outputs_for(library), **wanted.request, "url": url}
     return ProcessRequest.model_validate_json(to_json(fields))
 
 

@@ -194,6 +194,33 @@ async def test_what_is_fetched_is_placed_and_the_task_says_where(server: Inside,
         assert await answer.read() == FILM, "its own files stay"
 
 
+@pytest.mark.parametrize(
+    ("library", "outputs"),
+    [
+        ({"layout": "music"}, ["audio"]),
+        ({"layout": "podcast"}, ["audio"]),
+        ({"layout": "movies"}, ["video"]),
+        ({"folder": "Shows"}, ["video"]),
+        ({"name": "{title} [{id}]"}, ["video", "audio"]),
+    ],
+)
+@pytest.mark.usefixtures("nobody_looks")
+async def test_a_layout_chooses_the_outputs_where_none_are_given(
+    server: Inside, library: dict[str, Any], outputs: list[str]
+) -> None:
+    store = server.app[keys.TASKS]._store
+    plain, asked = (
+        await server.submit(library=library),
+        await server.submit(library=library, outputs=["audio"]),
+    )
+    mine = await subscribed(server, "a", backlog="all", library=library)
+    [of_subscription] = await found(server, mine, 1)
+    for task_id, expected in ((plain, outputs), (asked, ["audio"]), (of_subscription, outputs)):
+        request = (await store.get(task_id)).request
+        assert request
+        assert [output.value for output in request.outputs] == expected
+
+
 async def test_without_a_library_the_field_is_unknown(tmp_path: Path) -> None:
     async with inside(tmp_path) as server:
         body = {"url": "http://127.0.0.9:9/v.mp4", "library": {"layout": "shows"}}
@@ -1080,7 +1107,7 @@ async def test_what_is_not_kept_goes_as_a_whole_and_only_if_it_is_ours(server: I
 async def test_a_subscription_that_keeps_no_tasks_keeps_that_of_a_clients_own_link(
     server: Inside, root: Path
 ) -> None:
-    own = await server.submit(url="https://a.test/1", auto_start=False)
+    own = await server.submit(url="https://a.test/1", auto_start=False, outputs=["video"])
     await completed(server, own, film(1))
     library = PLAIN | {"keep_task": False}
     mine = await subscribed(server, "a", backlog="all", library=library)
