@@ -97,6 +97,7 @@ def create_app(
             app[push.FEEDS] = push.Feeds(opened.hub)
             app[keys.INSPECTOR] = opened.inspector
             app[keys.READINESS] = opened.readiness
+            app[keys.WAKE] = opened.wake
             app[LOG_INS] = LogIns(opened.sessions)
             app[ADDED] = opened.added
             app[keys.METRICS] = [each.metrics for each in opened.added if each.metrics]

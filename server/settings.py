@@ -421,6 +421,12 @@ class DownloadSettings(Section):
     drain: float = Field(
         default=0, ge=0, le=86_400, description="seconds that a stopping server gives to what runs"
     )
+    sleep_after: float = Field(
+        default=600,
+        ge=0,
+        le=1_000_000,
+        description="seconds without work until the fork server ends; 0: never",
+    )
     proxy: Annotated[str, AfterValidator(_proxy)] | None = Field(default=None, repr=False)
     cookies: dict[Annotated[str, AfterValidator(_host_name)], CookiesName] = Field(
         default_factory=dict, description="host -> name of a stored cookie file that is used unasked"

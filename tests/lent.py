@@ -14,11 +14,12 @@ import sys
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from server.tasks.children import PROGRAM, ForkServer, child_environment
 
 _CHILDREN_GONE_WITHIN = 5.0  # seconds
+_OUTLASTS_A_TEST = 600.0  # seconds
 
 
 @dataclass
@@ -47,10 +48,17 @@ class ForkServers:
         self._free: defaultdict[str, list[Running]] = defaultdict(list)
 
     def lend(
-        self, ffmpeg: str | None, deno: str | None, launched: None = None, yt_dlp: Path | None = None
+        self,
+        ffmpeg: str | None,
+        deno: str | None,
+        launched: None = None,
+        yt_dlp: Path | None = None,
+        sleep_after: float = 0,
     ) -> ForkServer:
-        """Takes the place of `server.tasks.children.ForkServer`."""
-        return ForkServer(ffmpeg, deno, None, yt_dlp) if yt_dlp else _Lent(self, ffmpeg, deno)
+        """Takes the place of `server.tasks.children.ForkServer`. One that is lent does not sleep."""
+        if yt_dlp or 0 < sleep_after < _OUTLASTS_A_TEST:
+            return ForkServer(ffmpeg, deno, None, yt_dlp, sleep_after=sleep_after)
+        return _Lent(self, ffmpeg, deno)
 
     def take(self, config: str) -> Running:
         while free := self._free[config]:
@@ -73,7 +81,7 @@ class _Lent(ForkServer):
         super().__init__(ffmpeg, deno)
         self._owner = owner
 
-    async def _run_once(self) -> bool:
+    async def _run_once(self) -> Literal["cold", "warm", "asleep"]:
         running = self._owner.take(self._config)
         try:
             self._heard(await running.warm())
@@ -96,7 +104,7 @@ class _Lent(ForkServer):
             self._control = None
             for job_id in list(self._children):
                 self._lose(job_id)
-        return True
+        return "warm"
 
     async def _is_without_children(self, running: Running) -> bool:
         """Kill all children; return whether they ended in time and the fork server still runs."""

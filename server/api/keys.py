@@ -30,6 +30,7 @@ FILES: web.AppKey[FileStore] = web.AppKey("files")
 WORKPLACE: web.AppKey[Workplace] = web.AppKey("workplace")
 COOKIES: web.AppKey[Cookies] = web.AppKey("cookies")
 INSPECTOR = web.AppKey("inspector", Inspector)
+WAKE: web.AppKey[Callable[[], None]] = web.AppKey("wake")  # at a sign that work for children comes
 READINESS: web.AppKey[Ready] = web.AppKey("readiness")
 CLOCK = web.AppKey("clock", Clock)
 COUNTS = web.AppKey("counts", Counts)

@@ -34,6 +34,8 @@ async def metrics(request: web.Request) -> web.Response:
     seen = {f"tasks {stage.value}": float(stages.get(stage, 0)) for stage in Stage}
     for check in await request.app[READINESS].checks():
         if isinstance(check.detail, Said):
+            if check.name == "fork_server":
+                seen["asleep"] = float(check.detail.key == "asleep")
             for name in ("free", "floor", "days"):
                 if name in check.detail.values:
                     seen[name] = float(str(check.detail.values[name]))
@@ -87,6 +89,8 @@ def _text(
                 tasks.add_metric([stage.value], seen[f"tasks {stage.value}"])
             yield tasks
             yield Gauge("clipwire_sockets", "Open WebSockets and event streams.", seen["sockets"])
+            if "asleep" in seen:
+                yield Gauge("clipwire_fork_server_asleep", "1 while it sleeps.", seen["asleep"])
             if "free" in seen:
                 free, floor = seen["free"], seen["floor"]
                 yield Gauge("clipwire_disk_free_bytes", "Free on the disk of the data.", free)

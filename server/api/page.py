@@ -26,7 +26,7 @@ from aiohttp import hdrs, web
 from server import __version__
 from server.api.bodies import client_has, docs_path, language, takes_gzip
 from server.api.bundling import ON_DEMAND, join_scripts, join_sheets
-from server.api.keys import SETTINGS
+from server.api.keys import SETTINGS, WAKE
 from server.api.openapi.operation import TEXT, Operation, Reply
 from server.api.route import Access, get, undescribed
 from server.core.errors import NotFound
@@ -110,6 +110,7 @@ PAGE = web.AppKey("page", Page)
 
 
 async def index(request: web.Request) -> web.Response:
+    request.app[WAKE]()  # its reader is about to paste a link
     chosen = language(request)
     page = await request.app[PAGE].assets()
     response = _answer(request, page.pages[chosen])

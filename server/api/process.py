@@ -29,7 +29,7 @@ from server.api.bodies import (
 )
 from server.api.connections import CONNECTIONS
 from server.api.cookies import unknown_cookies
-from server.api.keys import FIELDS, INSPECTOR, PLACE_IN_LIBRARY, SCOPE, SETTINGS, TASKS
+from server.api.keys import FIELDS, INSPECTOR, PLACE_IN_LIBRARY, SCOPE, SETTINGS, TASKS, WAKE
 from server.api.openapi.operation import JSON, OF_CHANGES, READER, Operation, Reply, header
 from server.api.payload import TaskPayload
 from server.api.route import get, post
@@ -64,6 +64,7 @@ Asked = tuple[ProcessRequest, Idempotency | None, str]  # the request, its key, 
 
 async def submit(request: web.Request) -> web.Response:
     """Accept a download. The response is sent once the task is on disk, before anything is fetched."""
+    request.app[WAKE]()
     asked = await read_wish(request, await read_object(request), key_of(request))
     if isinstance(asked, AppError):
         raise asked
@@ -155,6 +156,7 @@ async def submit_batch(request: web.Request) -> web.Response:
     little that is told is kept.
     """
     key = key_of(request)
+    request.app[WAKE]()
     body = await read_json(request, MAX_BATCH)
     asked, others = list[Asked | AppError](), dict[str, Any]()
     with uncollected():
@@ -306,6 +308,7 @@ async def list_presets(request: web.Request) -> web.Response:
 
 async def inspect(request: web.Request) -> web.Response:
     """What a link offers, before anything is downloaded."""
+    request.app[WAKE]()
     body = await read_object(request)
     with_defaults, wrong = with_preset(body, request.app[SETTINGS].presets)
     name = with_defaults.get("cookies")  # what else a preset sets is not needed here

@@ -1,6 +1,6 @@
 """What all backends share: the parts of an open one, and functions that help to open it."""
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +36,7 @@ class Backend:
     workplace: Workplace
     hub: Hub
     hooks: Hooks
+    wake: Callable[[], None]  # at a sign that work comes, see `ForkServer`
     added: Sequence[Added]
 
 
@@ -71,6 +72,7 @@ def backend_of(kernel: Kernel, hub: Hub, added: Sequence[Added], readiness: Read
         cookies=kernel.cookies,
         workplace=kernel.workplace,
         hooks=kernel.hooks,
+        wake=kernel.fork_server.wake,
         added=added,
     )
 

@@ -90,7 +90,9 @@ async def open_embedded(
         cookies = LocalCookies(data.path / "cookies", data)
         plugins = plugins_of(jobs, lambda: workplace.scratch)
         fork_server = await stack.enter_async_context(
-            ForkServers(jobs.tools.ffmpeg, jobs.tools.deno, data_dir, launched, plugins)
+            ForkServers(
+                jobs.tools.ffmpeg, jobs.tools.deno, data_dir, launched, plugins, downloads.sleep_after
+            )
         )
         recorder, disk = Recorder(store, hub, clock, files, counts), Disk(data_dir, downloads.min_free_disk)
         own = (workplace, files, downloads, jobs, cookies, clock, Reserve(disk))

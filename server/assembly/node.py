@@ -130,7 +130,9 @@ async def open_cluster(
         cookies = SharedCookies(database)
         plugins = plugins_of(jobs, lambda: workplace.scratch)
         tools = jobs.tools
-        fork_server = await enter(ForkServers(tools.ffmpeg, tools.deno, data_dir, None, plugins))
+        fork_server = await enter(
+            ForkServers(tools.ffmpeg, tools.deno, data_dir, None, plugins, downloads.sleep_after)
+        )
         disk = Disk(data_dir, downloads.min_free_disk)
         own = (fork_server, workplace, files, downloads, jobs, cookies, clock)
         reserve = Reserve(disk, elsewhere=own_disks)

@@ -21,7 +21,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import IO
+from typing import IO, Literal
 
 from server.core.jobs import Job, to_message
 from server.core.shielding import to_the_end
@@ -191,6 +191,9 @@ class ForkServer:
     `lacks` has a sentence for each part of yt-dlp that is not as children expect; if they cannot do without
     one of them, `ready` stays None. `yt_dlp` is the folder of a release that is used in place of the
     installed one. What the fork server complains of goes to `errors`, by default where this process's does.
+
+    It sleeps, that is, it ends, once no job has needed it for `sleep_after` seconds (0: never), and starts
+    again at `wake`, `warm` and `start`. Meanwhile `ready` stays what it was.
     """
 
     def __init__(
@@ -200,11 +203,16 @@ class ForkServer:
         launched: Launched | None = None,
         yt_dlp: Path | None = None,
         errors: IO[bytes] | None = None,
+        sleep_after: float = 0,
     ) -> None:
         """The first one may be `launched` already."""
         self._config = configuration(ffmpeg, deno, yt_dlp)
         self._launched = launched
         self._errors = errors
+        self._sleep_after = sleep_after
+        self._needed_at = 0.0  # the event loop's time
+        self._awake = asyncio.Event()
+        self._awake.set()
         self._cold_ends = 0  # in a row: it has ended without having been warm
         self._failed = asyncio.Event()
         self._idle = asyncio.Event()
@@ -228,8 +236,14 @@ class ForkServer:
         self._supervision.cancel()
         await asyncio.wait([self._supervision])
 
+    def wake(self) -> None:
+        """Work comes: start it if it sleeps, and let it not fall asleep for a while."""
+        self._needed_at = asyncio.get_running_loop().time()
+        self._awake.set()
+
     async def warm(self) -> None:
         """Return once jobs can be started."""
+        self.wake()
         await self._warm.wait()
 
     async def known(self) -> None:
@@ -260,14 +274,24 @@ class ForkServer:
     def is_warm(self) -> bool:
         return self._warm.is_set()
 
+    @property
+    def is_asleep(self) -> bool:
+        return not self._awake.is_set()
+
+    @property
+    def _is_waking(self) -> bool:
+        """Also true while it is asleep."""
+        return self.ready is not None and not self.is_warm
+
     async def answers(self, within: float) -> bool:
-        """Whether it is warm, and answers a ping in time; one that does not is replaced soon."""
-        if not self.is_warm:
+        """Whether it is warm, or wakes, and answers a ping in time; one that does not is replaced soon."""
+        if not self.is_warm and not self._is_waking:
             return False
-        self._answered.clear()
-        self._asked.set()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(within):
+                await self._warm.wait()
+                self._answered.clear()
+                self._asked.set()
                 await self._answered.wait()
                 return True
         return False
@@ -281,19 +305,21 @@ class ForkServer:
 
         Raises `OSError` if there is no room for the log.
         """
-        output = await asyncio.to_thread(_open_log, log_file)
-        ours, theirs = socket.socketpair()
-        ours.setblocking(False)
-        # No await from here to the send, so that the child is registered and sent to the same fork server:
-        # when that ends, `_run_once` reports all registered children as gone.
-        child = self._children[job_id] = Child(self, job_id)
-        self._idle.clear()
-        self._asked.set()
-        with theirs, output:
-            try:
-                await self._send({"op": "start", "id": job_id}, theirs.fileno(), output.fileno())
-            except OSError:
-                self._lose(job_id)
+        with await asyncio.to_thread(_open_log, log_file) as output:
+            while self._is_waking:  # it may have fallen asleep since the caller has waited for it
+                await self.warm()
+            ours, theirs = socket.socketpair()
+            ours.setblocking(False)
+            # No await from here to the send, so that the child is registered and sent to the same fork
+            # server: when that ends, `_run_once` reports all registered children as gone.
+            child = self._children[job_id] = Child(self, job_id)
+            self._idle.clear()
+            self._asked.set()
+            with theirs:
+                try:
+                    await self._send({"op": "start", "id": job_id}, theirs.fileno(), output.fileno())
+                except OSError:
+                    self._lose(job_id)
         await child.connect(ours, job)
         return child
 
@@ -304,11 +330,14 @@ class ForkServer:
     async def _supervise(self) -> None:
         failures = 0
         while True:
+            await self._awake.wait()
             try:
-                was_warm = await self._run_once()
-                failures = 0 if was_warm else failures + 1
-                self._cold_ends = 0 if was_warm else self._cold_ends + 1
+                end = await self._run_once()
+                failures = failures + 1 if end == "cold" else 0
+                self._cold_ends = self._cold_ends + 1 if end == "cold" else 0
                 self._failed.set()
+                if end == "asleep":
+                    continue
             except OSError as exc:  # out of processes, memory or descriptors: try again later
                 log.error("no fork server can be started: %s", exc)
                 failures += 1
@@ -316,29 +345,53 @@ class ForkServer:
             log.error("the fork server ended; a new one starts in %s s", pause)
             await asyncio.sleep(pause)
 
-    async def _run_once(self) -> bool:
+    async def _run_once(self) -> Literal["cold", "warm", "asleep"]:
         """Start a fork server and listen to it until it is gone, and with it all its children.
 
-        Return whether it ever was warm.
+        Return what it was by then.
         """
+        end: Literal["cold", "warm", "asleep"] = "cold"
         launched, self._launched = self._launched or launch(self._config, self._errors), None
         process = launched.process
         with launched.control as ours:
             self._control = ours
             watching = asyncio.create_task(self._kill_when_it_hangs(process), name="watchdog")
+            sleeping = asyncio.create_task(self._sleep_when_unneeded(process), name="sleep")
             try:
                 await self._listen(ours)
-                return self._warm.is_set()
+                end = "asleep" if sleeping.done() else "warm" if self.is_warm else "cold"
             finally:
                 watching.cancel()
+                sleeping.cancel()
                 self._warm.clear()
-                self.ready = None
                 self._control = None
+                if end != "asleep":
+                    self.ready = None
                 process.kill()  # it may be busy warming; its children die with it
                 # A fork server may end by itself just before the service does.
                 await to_the_end(asyncio.to_thread(process.wait))
                 for job_id in list(self._children):
                     self._lose(job_id)
+        return end
+
+    async def _sleep_when_unneeded(self, process: "subprocess.Popen[bytes]") -> None:
+        """End it once no job has needed it for `sleep_after` seconds."""
+        loop = asyncio.get_running_loop()
+        await self._warm.wait()
+        if not self._sleep_after:
+            await asyncio.Event().wait()
+        while True:
+            await self._idle.wait()
+            left = self._needed_at + self._sleep_after - loop.time()
+            if left <= 0:
+                break
+            await asyncio.sleep(left)
+        # No await from the last look to here: whoever starts a job from now on waits for the next one.
+        self._awake.clear()
+        self._warm.clear()
+        self._control = None
+        process.kill()
+        log.info("the fork server sleeps until there is work")
 
     async def _listen(self, control: socket.socket) -> None:
         loop = asyncio.get_running_loop()
@@ -371,6 +424,7 @@ class ForkServer:
             case "ready":
                 self.ready = Ready(**message)  # type: ignore[arg-type]
                 self.lacks = self.ready.unfit
+                self._needed_at = asyncio.get_running_loop().time()
                 self._warm.set()
                 self._known.set()
             case "unfit":
@@ -387,6 +441,7 @@ class ForkServer:
 
     def _lose(self, job_id: str) -> None:
         child = self._children.pop(job_id, None)
+        self._needed_at = asyncio.get_running_loop().time()
         if not self._children:
             self._idle.set()
         if child and not child.exited.done():

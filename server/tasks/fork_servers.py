@@ -72,9 +72,11 @@ class ForkServers:
         data_dir: Path,
         launched: Launched | None = None,
         plugins: Plugins | None = None,
+        sleep_after: float = 0,
     ) -> None:
         """A fork server of the installed release may be `launched` already. Jobs get the `plugins`."""
         self._tools = ffmpeg, deno
+        self._sleep_after = sleep_after
         self._launched = launched
         self.releases = Releases(data_dir)
         self._seen: tuple[int, int] | None = None  # the state that was looked at last
@@ -122,6 +124,15 @@ class ForkServers:
     def lacks(self) -> list[str]:
         return self._current.server.lacks
 
+    @property
+    def is_asleep(self) -> bool:
+        """Whether it has ended for want of work; any sign of work starts it."""
+        return self._current.server.is_asleep
+
+    def wake(self) -> None:
+        """See `ForkServer.wake`: to be called at the first sign that work comes."""
+        self._current.server.wake()
+
     async def answers(self, within: float) -> bool:
         """Whether new jobs can be started: see `ForkServer.answers`."""
         return await self._current.server.answers(within)
@@ -133,7 +144,7 @@ class ForkServers:
 
     async def plugins(self, within: float) -> Found | None:
         """Those that are there; None if they are not known after that many seconds."""
-        if self._plugins and self._current.server.is_warm:
+        if self._plugins and self._current.server.ready:
             with suppress(TimeoutError):
                 async with asyncio.timeout(within):
                     return await self._plugins.look(self._current.server)
@@ -145,6 +156,7 @@ class ForkServers:
 
     async def warm(self) -> None:
         """Return once jobs can be started."""
+        self.wake()
         if not self._current.server.is_warm:
             await self._until(lambda server: server.warm())
 
@@ -303,7 +315,7 @@ class ForkServers:
         if launched and folder:
             await asyncio.to_thread(launched.end)
             launched = None
-        server = await ForkServer(*self._tools, launched, folder).__aenter__()
+        server = await ForkServer(*self._tools, launched, folder, sleep_after=self._sleep_after).__aenter__()
         generation = _Generation(server, version, held)
         self._open.add(generation)
         return generation

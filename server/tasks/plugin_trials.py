@@ -101,7 +101,7 @@ class Plugins:
         for _ in range(2):  # others may have begun before the last change
             seen = await asyncio.to_thread(fingerprint, self._folder)
             if self.found is not None and self.found.seen == seen and self._tried_on is server:
-                if time.monotonic() >= self._again_at:
+                if time.monotonic() >= self._again_at and server.is_warm:
                     _ = self._begin(server, seen)  # nobody waits for it
                 return self.found
             # Who is cancelled ends nothing for others.

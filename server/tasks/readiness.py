@@ -240,6 +240,8 @@ def update_check(state: State) -> Check:
 async def fork_server_check(fork_server: ForkServers) -> Check:
     if fork_server.ready is None:
         return Check("fork_server", ok=False, detail=Said("cold"))
+    if fork_server.is_asleep:
+        return Check("fork_server", ok=True, detail=Said("asleep"))
     if await fork_server.answers(ANSWERS_WITHIN):
         return Check("fork_server", ok=True, detail=Said("warm"))
     return Check("fork_server", ok=False, detail=Said("no_answer", {"seconds": round(ANSWERS_WITHIN)}))

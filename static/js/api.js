@@ -131,6 +131,11 @@ export class Api extends EventTarget {
     return this.#request(this.url(path), { method, headers, ...json }, how)
   }
 
+  /** Tell the server that links are about to come: what it needs for them may sleep, and starts meanwhile. */
+  announce() {
+    fetch(this.url("."), { method: "HEAD", cache: "no-store" }).catch(() => {}) // a link that comes starts it as well
+  }
+
   /**
    * Send a change while the page is left: the request outlives the page.
    * @param {string} method

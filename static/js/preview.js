@@ -102,6 +102,7 @@ export class Preview extends EventTarget {
   /** @param {string} link */
   #changed(link) {
     if (link === this.#link) return
+    if (!this.#link) this.#api.announce()
     this.#link = link
     this.#had = undefined
     this.#fetched = ""

@@ -15,7 +15,7 @@ from aiohttp.test_utils import TestClient
 from server import __version__
 from server.api import page
 from server.api.bundling import ON_DEMAND
-from server.api.keys import LANGUAGE
+from server.api.keys import LANGUAGE, WAKE
 from server.api.page import SCRIPT, SHEET, paths_in, read_assets
 from server.app import create_app
 from server.settings import DownloadSettings, Settings, StorageSettings
@@ -32,6 +32,7 @@ MAX_ICON = 12_000  # bytes
 async def client(aiohttp_client: Connect) -> Client:
     app = web.Application()
     app[page.PAGE], app[LANGUAGE] = page.Page(), "zh"
+    app[WAKE] = lambda: None
     app.add_routes([route.definition for route in page.ROUTES])
     client = await aiohttp_client(app)
     client.session._auto_decompress = False

@@ -344,6 +344,22 @@ async def test_what_is_pasted_or_dropped_anywhere_lands_in_the_box_and_is_not_se
     assert not api.tasks
 
 
+async def test_the_server_is_told_of_the_first_link_in_the_box_before_it_is_looked_at(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    asked = list[str]()
+    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+        box = page.get_by_role("textbox", name="Link")
+        page.on("request", lambda request: asked.append(f"{request.method} {request.url.partition('?')[0]}"))
+        async with page.expect_request(lambda request: request.url.endswith("/api/info?lang=en")):
+            await box.fill("https://a.example/1")
+        async with page.expect_request(lambda request: request.url.endswith("/api/info?lang=en")):
+            await box.fill("https://a.example/2")
+    root = api.url.rstrip("/")
+    ours = [each for each in asked if each in (f"HEAD {root}/", f"POST {root}/api/info")]
+    assert ours == [f"HEAD {root}/", *2 * [f"POST {root}/api/info"]], asked
+
+
 async def test_a_link_is_looked_at_in_a_place_that_was_kept_for_that(
     api: FakeApi, open_page: OpenPage
 ) -> None:

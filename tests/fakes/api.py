@@ -19,7 +19,7 @@ from typing import Any
 from aiohttp import WSCloseCode, web
 
 from server.api import page, qr
-from server.api.keys import LANGUAGE
+from server.api.keys import LANGUAGE, WAKE
 from server.storage.task_rows import folded
 from tests.fakes.subscriptions import FakeSubscriptions
 
@@ -387,6 +387,7 @@ async def open_api(prefix: str = "", api: FakeApi | None = None) -> AsyncIterato
     api = api or FakeApi()
     app = web.Application(middlewares=[api.door])
     app[page.PAGE], app[LANGUAGE] = page.Page(), "zh"
+    app[WAKE] = lambda: None
     app.add_routes(api.routes(prefix))
     app.on_response_prepare.append(_secure)
     app.on_shutdown.append(lambda _: api.leave())
