@@ -6,7 +6,8 @@ import { setText } from "./dom.js"
 import { button, icon, make } from "./elements.js"
 import { requestOf, sentenceOf } from "./options.js"
 import { OptionsForm } from "./optionsform.js"
-import { chosenOf, durationWords, mergePatch } from "./subscriptionwords.js"
+import { hasLibrary } from "./subscriptionrequests.js"
+import { chosenOf, durationWords, LAYOUTS, mergePatch } from "./subscriptionwords.js"
 
 /** @typedef {import("./subscriptionwords.js").Subscription} Subscription */
 /** @typedef {HTMLInputElement | HTMLSelectElement} Field */
@@ -14,12 +15,6 @@ import { chosenOf, durationWords, mergePatch } from "./subscriptionwords.js"
 const INTERVALS = ["auto", "15m", "30m", "1h", "3h", "6h", "12h", "1d", "7d"]
 const AGES = ["30m", "1h", "2h", "6h", "12h", "1d", "2d"]
 const KINDS = { video: "follow.kind_video", short: "follow.kind_short", stream: "follow.kind_stream" }
-const LAYOUTS = {
-  shows: "follow.layout_shows",
-  movies: "follow.layout_movies",
-  music: "follow.layout_music",
-  podcast: "follow.layout_podcast",
-}
 /** In place of a layout: the files alone, where a template says. */
 const BY_TEMPLATE = "template"
 const FIELDS_OF_TEMPLATE = "{title} {channel} {date} {year} {month} {day} {id} {playlist} {playlist_index}"
@@ -129,11 +124,7 @@ export class SubscriptionForm {
   async begin() {
     const { api } = this.#view
     this.#form.ask(api)
-    const { checks = {} } = await api.get("readyz").catch((error) => {
-      if (error instanceof Problem) return error.body // of a service that lacks something
-      throw error
-    })
-    if ("library" in checks && !this.#fields.has("library.layout")) {
+    if (await hasLibrary(api) && !this.#fields.has("library.layout")) {
       this.#offerLibrary()
       this.#before = { ...this.#values, ...this.#before }
     }

@@ -24,6 +24,7 @@ const WORDS = {
   skip: "follow.skip_n",
   pin: "follow.pin_n",
   unpin: "follow.unpin_n",
+  place: "follow.place_n",
   forget: "follow.forget_n",
   delete: "selected.delete",
 }
@@ -34,6 +35,8 @@ export class ItemList {
   #path
   #id
   #counts = /** @type {Counts} */ ({})
+  /** Whether what is fetched goes into the library. */
+  #isPlaced = false
   #list = make("ul", { className: "follow-items" })
   #filter
   #toggle
@@ -105,9 +108,13 @@ export class ItemList {
     this.#watcher.disconnect()
   }
 
-  /** @param {Counts} counts  as they are now */
-  changed(counts) {
+  /**
+   * @param {Counts} counts  as they are now
+   * @param {boolean} isPlaced  what is fetched goes into the library
+   */
+  changed(counts, isPlaced) {
     this.#counts = counts
+    this.#isPlaced = isPlaced
     this.#offer()
     this.#head.hidden = !Object.values(counts).some(Boolean)
     if (this.#rows.size) this.#readAgain()
@@ -270,7 +277,8 @@ export class ItemList {
     const acts = Object.keys(ACTIONS_OF_ITEMS).flatMap((name) => {
       const n = actedOn(name, items).length
       const isUnwanted = name === "unpin" && n < items.length // beside "pin" it would be a riddle
-      if (!n || isUnwanted || (whole && ["pin", "unpin"].includes(name))) return []
+      if (!n || isUnwanted || (whole && ["pin", "unpin", "place"].includes(name))) return []
+      if (name === "place" && !this.#isPlaced) return []
       const all = whole && n === items.length ? whole : n
       const act = this.#acts.get(name) ?? button("", () => {})
       this.#acts.set(name, act)

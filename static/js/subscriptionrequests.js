@@ -81,6 +81,18 @@ function pause(ms, signal) {
 }
 
 /**
+ * Whether the service fills a library.
+ * @param {Api} api
+ */
+export async function hasLibrary(api) {
+  const { checks = {} } = await api.get("readyz").catch((error) => {
+    if (error instanceof Problem) return error.body // of a service that lacks something
+    throw error
+  })
+  return "library" in checks
+}
+
+/**
  * @param {Api} api
  * @param {string} id
  * @returns {Promise<Subscription>}

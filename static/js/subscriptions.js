@@ -8,6 +8,8 @@ import { recall, remember } from "./preferences.js"
 
 /** What the browser remembers: whether there are any. */
 export const FOLLOWS = "subscriptions"
+/** As what the last subscription goes into the library. */
+export const LIBRARY = "subscriptions.library"
 
 /** @typedef {{api: import("./api.js").Api, i18n: import("./i18n.js").I18n}} Parts */
 /** @typedef {Parts & {box: import("./box.js").Box, options: import("./options.js").Options}} PartsOfBox */

@@ -4,10 +4,10 @@
 import { Problem } from "./api.js"
 import { arrange, keepFocus, setText } from "./dom.js"
 import { button, icon, iconButton, make, moveBetween } from "./elements.js"
-import { remember } from "./preferences.js"
+import { recall, remember } from "./preferences.js"
 import { SubscriptionForm } from "./subscriptionform.js"
-import { FOLLOWS } from "./subscriptions.js"
-import { check, enable, repeat, upload } from "./subscriptionrequests.js"
+import { FOLLOWS, LIBRARY } from "./subscriptions.js"
+import { check, enable, hasLibrary, repeat, upload } from "./subscriptionrequests.js"
 import { addressParts, SubscriptionView } from "./subscriptionview.js"
 import { countsOf, heldUntil, statusOf } from "./subscriptionwords.js"
 
@@ -84,7 +84,10 @@ export class SubscriptionsView {
     let id
     let isNew = true
     try {
-      ;({ subscription_id: id } = await this.api.send("POST", "api/subscriptions", { url, request }))
+      const layout = request.preset ? "" : recall(LIBRARY, "") // a preset may say where
+      const library = layout && await hasLibrary(this.api) ? { layout } : undefined
+      const wanted = { url, request, library }
+      ;({ subscription_id: id } = await this.api.send("POST", "api/subscriptions", wanted))
     } catch (error) {
       if (!(error instanceof Problem)) throw error
       id = /** @type {any} */ (error.body).subscription_id // of one to the same, if that is what is wrong

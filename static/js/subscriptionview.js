@@ -5,8 +5,10 @@ import { Problem } from "./api.js"
 import { setText } from "./dom.js"
 import { button, make } from "./elements.js"
 import { ItemList } from "./subscriptionitems.js"
-import { actOnAll, actOnKeys, check, enable, watchOne } from "./subscriptionrequests.js"
-import { fromNow, heldUntil, statusOf } from "./subscriptionwords.js"
+import { remember } from "./preferences.js"
+import { LIBRARY } from "./subscriptions.js"
+import { actOnAll, actOnKeys, check, enable, hasLibrary, watchOne } from "./subscriptionrequests.js"
+import { fromNow, heldUntil, LAYOUTS, statusOf } from "./subscriptionwords.js"
 
 /** @typedef {import("./subscriptionwords.js").Subscription} Subscription */
 /** @typedef {import("./subscriptionwords.js").Item} Item */
@@ -30,6 +32,9 @@ export class SubscriptionView {
   #found = make("div", { className: "follow-ask" })
   #held = make("div", { className: "follow-ask" })
   #feed = make("p", { className: "follow-feed" })
+  #library = make("div", { className: "follow-ask" })
+  #layout = make("select")
+  #asksLibrary = false
   #acts = make("div", { className: "follow-acts" })
   #sure = make("div", { className: "follow-ask" })
   #pause
@@ -59,7 +64,14 @@ export class SubscriptionView {
       button(t("follow.edit"), () => this.#subscription && view.edit(this.#subscription)),
       button(t("action.delete"), () => this.#ask()),
     )
-    for (const part of [this.#cause, this.#found, this.#held, this.#feed, this.#sure]) part.hidden = true
+    this.#layout.append(
+      new Option(t("follow.layout_none"), ""),
+      ...Object.entries(LAYOUTS).map(([layout, key]) => new Option(t(key), layout)),
+    )
+    this.#library.append(make("label", {}, t("follow.layout"), " ", this.#layout))
+    for (const part of [this.#library, this.#cause, this.#found, this.#held, this.#feed, this.#sure]) {
+      part.hidden = true
+    }
     this.element = make(
       "div",
       { className: "follow-one" },
@@ -71,6 +83,7 @@ export class SubscriptionView {
       ),
       this.#sure,
       this.#cause,
+      this.#library,
       this.#found,
       this.#held,
       this.#feed,
@@ -86,6 +99,7 @@ export class SubscriptionView {
       else this.#view.list()
       this.#settle()
     })
+    if (this.#isNew) this.#askLibrary()
     return () => {
       end()
       this.#items.end()
@@ -112,9 +126,12 @@ export class SubscriptionView {
       this.#showCause(subscription, held)
       this.#showFound(subscription)
       this.#showFeed(feed?.url)
+      this.#showLibrary(subscription)
     })
-    if (JSON.stringify(before?.items) !== JSON.stringify(subscription.items)) {
-      this.#items.changed(subscription.items)
+    const isPlaced = Boolean(subscription.library)
+    const isOther = JSON.stringify(before?.items) !== JSON.stringify(subscription.items)
+    if (isOther || Boolean(before?.library) !== isPlaced) {
+      this.#items.changed(subscription.items, isPlaced)
       this.#countHeld(subscription)
     }
   }
@@ -189,6 +206,29 @@ export class SubscriptionView {
         button(t("list.choose"), () => this.#items.choose("waiting")),
       )
     })
+  }
+
+  /**
+   * Whoever has just subscribed says where it goes; the next subscription begins with that.
+   * @param {Subscription} subscription
+   */
+  #showLibrary({ library }) {
+    const form = library && (library.layout ?? (library.name ? "" : "shows"))
+    this.#library.hidden = !this.#asksLibrary || form === "" // a template says where
+    this.#layout.value = form ?? ""
+  }
+
+  async #askLibrary() {
+    const { api } = this.#view
+    if (!await hasLibrary(api)) return
+    this.#asksLibrary = true
+    this.#layout.addEventListener("change", () => {
+      const layout = this.#layout.value
+      remember(LIBRARY, layout)
+      const library = layout ? { layout } : null
+      this.#do(() => api.send("PATCH", `api/subscriptions/${this.#id}`, { library }))
+    })
+    if (this.#subscription) this.#showLibrary(this.#subscription)
   }
 
   /** @param {string | undefined} url */

@@ -10,7 +10,7 @@ import { DEFAULTS, OPTIONS } from "./options.js"
 /** @typedef {{title?: string, not_title?: string, min_duration?: number, max_duration?: number, since?: string, until?: string, kinds?: string[], members?: boolean, min_age?: string}} Filters */
 /** @typedef {{layout?: string, folder?: string, name?: string}} Library */
 /** @typedef {{subscription_id: string, revision: number, url: string, name: string, title?: string, enabled: boolean, stage: string, checked_at?: string, next_check_at?: string, items: Counts, error_code?: string, error?: string, hint?: string, notice?: string, interval: string, request: Record<string, any>, filters: Filters, keep: {days?: number, last?: number}, feed?: {name?: string, url?: string}, library?: Library}} Subscription */
-/** @typedef {{key: string, url: string, title?: string, duration?: number, published_at?: string, state: State, reason?: string, not_before?: string, library?: import("./task.js").Place, paths?: string[], pinned: boolean}} Item */
+/** @typedef {{key: string, url: string, title?: string, duration?: number, published_at?: string, state: State, reason?: string, not_before?: string, task_id?: string, library?: import("./task.js").Place, paths?: string[], pinned: boolean}} Item */
 
 /** Codes after which the service leaves the host alone until the next look. */
 const HOLDING = ["http_429", "bot_check", "login_required"]
@@ -63,12 +63,20 @@ const REASONS = {
   kinds: "follow.why_kind",
   members: "follow.why_members",
 }
+/** As what something can be put into the library. */
+export const LAYOUTS = {
+  shows: "follow.layout_shows",
+  movies: "follow.layout_movies",
+  music: "follow.layout_music",
+  podcast: "follow.layout_podcast",
+}
 /** What an action can be done to; what was fetched is fetched again if nothing is left of it. @type {Record<string, (item: Item) => boolean>} */
 export const ACTIONS_OF_ITEMS = {
   fetch: ({ state }) => state !== "queued",
   skip: ({ state }) => !["skipped", "fetched", "expired"].includes(state),
   pin: ({ pinned }) => !pinned,
   unpin: ({ pinned }) => pinned,
+  place: ({ state, task_id, paths = [] }) => state === "fetched" && Boolean(task_id) && !paths.length,
   forget: ({ state }) => state !== "queued",
   delete: ({ state }) => state === "fetched",
 }

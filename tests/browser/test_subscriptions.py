@@ -119,6 +119,36 @@ async def test_a_subscription_says_what_it_has_found_and_fetches_the_last_ones(
         await expect(page.get_by_role("menuitem", name="Subscriptions")).to_be_visible()
 
 
+async def test_who_subscribes_is_asked_for_the_library_and_the_answer_is_that_of_the_next_one(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    api.has_library = True
+    async with asyncio.timeout(PATIENCE), open_page(api.url, **ENGLISH) as page:
+        await paste_list(page, api)
+        await page.get_by_role("button", name="Subscribe").click()
+        dialog = page.get_by_role("dialog")
+        layout = dialog.get_by_label("Put into the library as")
+        await expect(layout.locator("option:checked")).to_have_text("not at all")
+        assert "library" not in api.subscriptions.asked[0][1]
+        await layout.select_option(label="films")
+        [name] = api.subscriptions.all
+        done = [entry | {"task_id": f"t{n}"} for n, entry in enumerate(entries(2, "fetched"))]
+        await api.subscriptions.change(name, done, stage="idle", library={"layout": "movies"})
+        assert changes(api)[-1] == {"library": {"layout": "movies"}}
+        await dialog.locator(".follow-items input").nth(0).check()
+        await dialog.get_by_role("button", name="Into the library: 1").click()
+        await expect(dialog.locator(".follow-items input").nth(0)).not_to_be_checked()
+        assert changes(api)[-1] == {"action": "place", "keys": ["films 1"]}
+        await dialog.get_by_role("button", name="Close").click()
+        await api.subscriptions.change(name, url=CHANNEL + "/other")
+        await paste_list(page, api)
+        await page.get_by_role("button", name="Subscribe").click()
+        await expect(layout.locator("option:checked")).to_have_text("films")
+        assert api.subscriptions.asked[-1][1]["library"] == {"layout": "movies"}
+        await dialog.get_by_role("button", name="Edit").click()
+        await expect(dialog.get_by_role("group", name="Library").get_by_label("as")).to_have_value("movies")
+
+
 @pytest.mark.long
 async def test_one_that_is_there_already_is_shown_and_a_refused_one_stays_in_the_box(
     api: FakeApi, open_page: OpenPage

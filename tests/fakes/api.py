@@ -55,6 +55,7 @@ class FakeApi:
         self.tasks: dict[str, Task] = {}
         self.requests: list[str] = []
         self.refuses: dict[str, str] = {}  # link -> message
+        self.has_library = False
         self.looks: dict[str, Any] = {}  # link -> answer of `POST /api/info`
         self.hidden_from_search: set[str] = set()
         self.pictures: dict[str, bytes] = {}  # task -> content of its thumbnail
@@ -260,7 +261,8 @@ class FakeApi:
     async def ready(self, _: web.Request) -> web.Response:
         disk: dict[str, Any] = {"ok": True, "needed": True, "detail": "enough"}
         disk["values"] = {"free": 52_000_000_000, "floor": 1_073_741_824}
-        return web.json_response({"status": "ready", "checks": {"disk": disk}})
+        library = {"library": disk} if self.has_library else {}
+        return web.json_response({"status": "ready", "checks": {"disk": disk} | library})
 
     async def delete(self, request: web.Request) -> web.Response:
         await self.remove(self._task(request)["task_id"])

@@ -240,6 +240,8 @@ def entries(
 def _acted(item: Item, action: str) -> Item:
     if action in ("pin", "unpin"):
         return item | {"pinned": action == "pin"}
+    if action == "place":
+        return item | {"paths": ["Films/1.mp4"]}
     after = {name: value for name, value in item.items() if name != "reason"}
     reason = {"reason": "by_client"} if action in ("skip", "delete") else {}
     return after | {"state": AFTER[action], **reason}
