@@ -8,7 +8,7 @@ Decisions: docs/decisions/library.md
 
 import hashlib
 import re
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Collection, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from importlib import import_module
@@ -53,7 +53,8 @@ will come; for another attempt; for a look at the entry itself, as its list says
 NOT_LIVE_YET, MEMBERS_ONLY, TOO_YOUNG = "not_live_yet", "members_only", "too_young"
 REMOVED, BY_CLIENT, RETENTION = "removed", "by_client", "retention"
 SOURCE_GONE, NO_LIST, EMPTY_LIST = "source_gone", "no_list", "empty_list"
-HOST_HELD = "host_held"
+NO_MEDIA = "no_media"
+HOST_HELD: Literal["host_held"] = "host_held"
 """`TaskStatus.waiting` of a subscription's task while its host is left alone."""
 HOLDING = frozenset(("http_429", "bot_check", "login_required"))
 """Codes after which the host is left alone for a while, but for links that a client sends."""
@@ -531,6 +532,10 @@ class SubscriptionStore(Protocol):
         """Return it with its number. Raises `AlreadySubscribed`, `FeedNameTaken`, and `TooManySubscriptions`
         above `most`.
         """
+        ...
+
+    async def held_hosts(self, hosts: Collection[str], now: float) -> dict[str, float]:
+        """Until when those of `hosts` are left alone that are."""
         ...
 
     async def feed_secret(self) -> str | None:

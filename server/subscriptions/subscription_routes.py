@@ -72,6 +72,7 @@ from server.subscriptions.feed_addresses import address_of
 from server.subscriptions.profiles import Profiles, own_of
 from server.subscriptions.subscribing import Subscriptions
 from server.subscriptions.subscription import (
+    HOST_HELD,
     STATES,
     Item,
     ItemsRequest,
@@ -82,6 +83,7 @@ from server.subscriptions.subscription import (
     SubscriptionStage,
     told_interval,
 )
+from server.subscriptions.subscription_rows import host_of
 
 _SCHEMAS = "server.subscriptions.subscription_schemas"  # of responses
 SUBSCRIPTIONS = web.AppKey("subscriptions", Subscriptions)
@@ -488,10 +490,13 @@ async def _shown(request: web.Request, found: Sequence[Subscription]) -> list["a
     counts = await service.store.counts([one.subscription_id for one in found])
     default = request.app[SETTINGS].subscriptions.interval
     secret = await service.store.feed_secret() if any(one.wanted.feed for one in found) else None
+    held = await service.store.held_hosts({host_of(one.url) for one in found}, service.now)
     shown = list[answers.Subscription]()
     for one in found:
         wanted, findings = one.wanted, one.findings
         code = findings.error_code
+        due = one.next_check_at
+        until = held.get(host_of(one.url), 0.0) if due is not None else 0.0
         settings = wanted.model_dump(
             mode="json",
             include={"request", "filters", "backlog", "keep", "library", "profile"},
@@ -512,7 +517,8 @@ async def _shown(request: web.Request, found: Sequence[Subscription]) -> list["a
                 stage=one.stage(service.now),
                 checked_at=_time(findings.checked_at),
                 succeeded_at=_time(findings.succeeded_at),
-                next_check_at=_time(one.next_check_at),
+                waiting=HOST_HELD if until else None,
+                next_check_at=_time(max(until, due) if due is not None else None),
                 items=counts[one.subscription_id],
                 error_code=code,
                 error=words.error(code) if code else None,

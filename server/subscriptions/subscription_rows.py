@@ -314,6 +314,14 @@ class SubscriptionRows:
 
         return await self._transactions.write(work)
 
+    async def held_hosts(self, hosts: Collection[str], now: float) -> dict[str, float]:
+        async def work(tables: Statements) -> list[Row]:
+            return await fetch_in(tables, _HOSTS, hosts)
+
+        late = now + LONGEST_HOLD + DAY  # as in `_latest`: set by a clock that was ahead
+        rows = await self._transactions.read(work)
+        return {host: until for host, _, until, _ in rows if now < until <= late}
+
     async def feed_secret(self) -> str | None:
         return await self._transactions.read(secret_of_feeds)
 
@@ -515,7 +523,7 @@ class SubscriptionRows:
             is_cut = findings.cut or findings.cut_at is not None
             more = is_cut and any(key not in known.items for key in plan.items)
             await _put_off(tables, subscription, findings, pace, now, looked.max_age or 0.0, more=more)
-            await insert(tables, _PACE, [(_host(subscription.url), now + pace.pause, 0.0, 0)])
+            await insert(tables, _PACE, [(host_of(subscription.url), now + pace.pause, 0.0, 0)])
             return Settled(list(tasks.values()), plan.retry)
 
         return await self._transactions.write(work)
@@ -530,7 +538,7 @@ class SubscriptionRows:
                 return None
             findings = after_failure(subscription.findings, code, now, hint)
             await _put_off(tables, subscription, findings, pace, now, at_least=retry_after or 0.0)
-            host = _host(subscription.url)
+            host = host_of(subscription.url)
             if code in HOLDING:
                 return await _hold(tables, host, retry_after, now)
             [before, *_] = await fetch_in(tables, _HOSTS, [host]) or [(host, 0.0, 0.0, 0)]
@@ -564,7 +572,7 @@ class SubscriptionRows:
                     mine.add(subscription_id)
                     await tables.run(_ITEM_NOW, (now, subscription_id, key))
             for failing in readable(await tables.fetch(_FAILING)):
-                host, code = _host(failing.url), failing.findings.error_code
+                host, code = host_of(failing.url), failing.findings.error_code
                 if code is not None and _is_below(host, domains):
                     codes.setdefault(host, set()).add(code)
                     if code in REFUSED:
@@ -934,7 +942,7 @@ async def _hold(tables: Tables, host: str, retry_after: float | None, now: float
     return now + wait
 
 
-def _host(url: str) -> str:
+def host_of(url: str) -> str:
     return (urlsplit(url).hostname or "").lower()
 
 
@@ -982,7 +990,7 @@ def _settings(wanted: SubscriptionSettings) -> str:
 def _row(one: Subscription, wish: str) -> Row:
     kept = 0.0 if one.wanted.keep.days or one.wanted.keep.last else None
     return (
-        one.subscription_id, one.number, one.revision, one.url, one.source_key, wish, _host(one.url),
+        one.subscription_id, one.number, one.revision, one.url, one.source_key, wish, host_of(one.url),
         one.manner, one.scope, _settings(one.wanted), one.findings.model_dump_json(exclude_defaults=True),
         one.next_check_at, one.lease_until, one.check_no, kept, one.created_at,
     )  # fmt: skip

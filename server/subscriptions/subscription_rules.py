@@ -17,6 +17,7 @@ from server.subscriptions.subscription import (
     DAY,
     HOUR,
     MEMBERS_ONLY,
+    NO_MEDIA,
     NOT_LIVE,
     NOT_LIVE_YET,
     OF_GONE,
@@ -33,6 +34,7 @@ from server.subscriptions.subscription import (
 )
 
 _PASSING_DELAYS = (HOUR, 6 * HOUR, DAY, 3 * DAY)
+_WITHOUT_FILM = frozenset(("no_media", "unsupported_url"))  # behind the link of an entry
 _REFUSED_DELAYS = (DAY, 7 * DAY, 30 * DAY)
 _TOO_EARLY = frozenset(("http_403", "http_404"))
 """Codes that pass while an entry is `YOUNG`: feeds name a file before all of their servers have it."""
@@ -40,6 +42,7 @@ YOUNG = 7 * DAY
 _LIVE_DELAYS = (HOUR,) * 48
 AUTO_LEAST, AUTO_MOST = 15 * 60.0, 86_400.0  # seconds between two looks that go by the source's rate
 AUTO_PART = 0.25  # of the mean time between two of them
+FIRST_RETRIES = (60.0, 300.0)  # seconds after each failure of a first check
 LONGEST_WAIT = 86_400.0  # seconds until a link that fails is looked at again
 GONE_AFTER = 7 * 86_400.0  # seconds of failures after which a source counts as gone
 FIRST_HOLD, LONGEST_HOLD = 3600.0, 12 * 3600.0  # seconds, doubled each time
@@ -90,6 +93,8 @@ def item_after(status: TaskStatus, tries: int, published_at: str | None, found_a
         case Stage.FAILED:
             age = age_of(published_at, found_at, ended)
             reason, delay = delay_of(status.error_code or "internal", tries, age)
+            if delay is None and reason in _WITHOUT_FILM:
+                return ItemChange("skipped", NO_MEDIA, tries=tries)
             if delay is None:
                 return ItemChange("failed", reason, tries=tries)
             return ItemChange("waiting", reason, ended + delay, tries + 1)
@@ -133,7 +138,11 @@ def after_failure(before: Findings, code: str, now: float, hint: str | None = No
 
 
 def wait_after(findings: Findings, interval: float) -> float:
-    """Seconds until the next look at a link that fails: twice as long each time, up to a day."""
+    """Seconds until the next look at a link that fails: soon after the first one of all, as somebody has just
+    subscribed; then twice as long each time, up to a day.
+    """
+    if not findings.seeded and findings.failing <= len(FIRST_RETRIES):
+        return min(interval, FIRST_RETRIES[findings.failing - 1])
     return max(interval, min(LONGEST_WAIT, interval * 2.0 ** min(findings.failing, 16)))
 
 

@@ -56,6 +56,9 @@ class Subscription(Answer):
     stage: SubscriptionStage
     checked_at: Instant | None = Field(None, description="the end of the last look, whatever came of it")
     succeeded_at: Instant | None = Field(None, description="the end of the last look that was good")
+    waiting: Literal["host_held"] | None = Field(
+        None, description="its host has refused a request, and is left alone until `next_check_at`"
+    )
     next_check_at: Instant | None = None
     items: dict[str, int] = Field(description="how many are in each state")
     error_code: str | None = Field(None, description="why the last look failed")

@@ -32,8 +32,6 @@ export class SubscriptionsView {
   #last = Promise.resolve()
   /** What is shown ends its requests. */
   #end = () => {}
-  /** As last listed. @type {Subscription[]} */
-  all = []
 
   /** @param {import("./subscriptions.js").Parts} parts */
   constructor(parts) {
@@ -290,7 +288,6 @@ class ListOfSubscriptions {
 
   /** @param {Subscription[]} all */
   #showAll(all) {
-    this.#view.all = all
     for (const each of all) {
       const row = this.#rows.get(each.subscription_id)
       if (!row) this.#rows.set(each.subscription_id, new SubscriptionRow(this.#view, each, () => this.load()))
@@ -479,11 +476,11 @@ class SubscriptionRow {
   show(subscription) {
     if (subscription.revision < this.#subscription.revision) return // asked for before the last change
     this.#subscription = subscription
-    const { i18n, all } = this.#view
+    const { i18n } = this.#view
     const { name, enabled, stage, items, error, error_code = "", notice } = subscription
     this.element.dataset.stage = stage
     setText(this.#name, name)
-    setText(this.#facts, statusOf(subscription, i18n, heldUntil(subscription, all, i18n.now())))
+    setText(this.#facts, statusOf(subscription, i18n, heldUntil(subscription)))
     setText(this.#counts, countsOf(items, i18n).join(" · "))
     const cause = notice ? i18n.t("follow.all_new") : ""
     setText(this.#cause, stage === "failing" ? error ?? error_code : cause)

@@ -111,13 +111,13 @@ export class SubscriptionView {
     const before = this.#subscription
     if (before && before.revision > subscription.revision) return // asked for before the last change
     this.#subscription = subscription
-    const { i18n, all } = this.#view
+    const { i18n } = this.#view
     const t = i18n.t.bind(i18n)
     const { url, name, enabled, checked_at, feed } = subscription
     this.#view.call(name)
     this.#link.href = /^https?:/i.test(url) ? url : ""
     setText(this.#link, url)
-    const held = heldUntil(subscription, [...all, subscription], i18n.now())
+    const held = heldUntil(subscription)
     const last = checked_at &&
       t("follow.last", { time: fromNow(Date.parse(checked_at) - i18n.now(), i18n.language) })
     setText(this.#status, [statusOf(subscription, i18n, held), last].filter(Boolean).join(" · "))

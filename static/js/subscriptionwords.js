@@ -9,11 +9,9 @@ import { DEFAULTS, OPTIONS } from "./options.js"
 /** @typedef {Partial<Record<State, number>>} Counts */
 /** @typedef {{title?: string, not_title?: string, min_duration?: number, max_duration?: number, since?: string, until?: string, kinds?: string[], members?: boolean, min_age?: string}} Filters */
 /** @typedef {{layout?: string, folder?: string, name?: string}} Library */
-/** @typedef {{subscription_id: string, revision: number, url: string, name: string, title?: string, enabled: boolean, stage: string, checked_at?: string, next_check_at?: string, items: Counts, error_code?: string, error?: string, hint?: string, notice?: string, interval: string, request: Record<string, any>, filters: Filters, keep: {days?: number, last?: number}, feed?: {name?: string, url?: string}, library?: Library}} Subscription */
+/** @typedef {{subscription_id: string, revision: number, url: string, name: string, title?: string, enabled: boolean, stage: string, checked_at?: string, waiting?: string, next_check_at?: string, items: Counts, error_code?: string, error?: string, hint?: string, notice?: string, interval: string, request: Record<string, any>, filters: Filters, keep: {days?: number, last?: number}, feed?: {name?: string, url?: string}, library?: Library}} Subscription */
 /** @typedef {{key: string, url: string, title?: string, duration?: number, published_at?: string, state: State, reason?: string, not_before?: string, task_id?: string, library?: import("./task.js").Place, paths?: string[], pinned: boolean}} Item */
 
-/** Codes after which the service leaves the host alone until the next look. */
-const HOLDING = ["http_429", "bot_check", "login_required"]
 /** @type {Record<string, string>} */
 const STAGES = {
   paused: "follow.paused",
@@ -50,6 +48,7 @@ const REASONS = {
   by_client: "follow.why_by_client",
   retention: "follow.why_retention",
   in_memory: "follow.why_in_memory",
+  no_media: "follow.why_no_media",
   unavailable: "failure.gone",
   private: "follow.why_private",
   login_required: "follow.why_login",
@@ -111,18 +110,11 @@ export function durationWords(duration, language) {
 }
 
 /**
- * Until when the host of a subscription is left alone, as it or another one of this host was refused there; 0: it is not.
+ * Until when the host of a subscription is left alone, as a request was refused there; 0: it is not.
  * @param {Subscription} subscription
- * @param {Subscription[]} all
- * @param {number} now
  */
-export function heldUntil({ url }, all, now) {
-  const host = hostOf(url)
-  const ends = all.filter(({ stage, error_code = "", url }) =>
-    stage === "failing" && HOLDING.includes(error_code) && hostOf(url) === host
-  ).map(({ next_check_at = "" }) => Date.parse(next_check_at)).filter((end) => end > now)
-  return Math.max(0, ...ends)
-}
+export const heldUntil = ({ waiting, next_check_at = "" }) =>
+  waiting === "host_held" ? Date.parse(next_check_at) : 0
 
 /**
  * What it does now, or when it is looked at next.
@@ -132,8 +124,10 @@ export function heldUntil({ url }, all, now) {
  * @param {number} [now]
  */
 export function statusOf({ stage, next_check_at = "" }, i18n, held, now = i18n.now()) {
+  if (held > now && stage !== "checking" && stage !== "paused") {
+    return i18n.t("follow.host_held", { time: fromNow(held - now, i18n.language) })
+  }
   if (stage in STAGES) return i18n.t(STAGES[stage])
-  if (held > now) return i18n.t("follow.host_held", { time: fromNow(held - now, i18n.language) })
   const wait = Date.parse(next_check_at) - now
   return wait > 0 ? i18n.t("follow.next", { time: fromNow(wait, i18n.language) }) : i18n.t("follow.soon")
 }
@@ -175,9 +169,6 @@ export function dayOf({ published_at = "" }, language) {
   const timeZone = published_at.length === 10 ? "UTC" : undefined
   return new Intl.DateTimeFormat(language, { dateStyle: "medium", timeZone }).format(moment)
 }
-
-/** @param {string} url */
-export const hostOf = (url) => URL.canParse(url) ? new URL(url).host : ""
 
 /**
  * What is chosen in the form of the options, for a request as the server has it.

@@ -51,18 +51,11 @@ test("a time is said from now on, in a unit that tells enough", () => {
 
 test("a refusal of a host holds all its subscriptions, until it is over", () => {
   const next_check_at = "2026-03-14T14:00:00Z"
-  const refused = subscription({ stage: "failing", error_code: "bot_check", next_check_at })
-  const beside = subscription({ next_check_at: "2026-03-14T11:00:00Z" })
-  const elsewhere = subscription({ url: "https://other.example/a" })
-  const all = [refused, beside, elsewhere]
-  assert.equal(heldUntil(beside, all, NOW), Date.parse(next_check_at))
-  assert.equal(heldUntil(elsewhere, all, NOW), 0)
-  assert.equal(heldUntil(beside, all, NOW + 121 * MINUTE), 0)
-  assert.equal(heldUntil(beside, [subscription({ ...refused, error_code: "no_list" })], NOW), 0)
-  assert.equal(
-    statusOf(beside, i18n, heldUntil(beside, all, NOW), NOW),
-    "This site is left alone; next look in 2 hours",
-  )
+  const held = subscription({ stage: "seeding", waiting: "host_held", next_check_at })
+  assert.equal(heldUntil(held), Date.parse(next_check_at))
+  assert.equal(heldUntil(subscription({ next_check_at })), 0)
+  assert.equal(statusOf(held, i18n, heldUntil(held), NOW), "This site is left alone; next look in 2 hours")
+  assert.equal(statusOf(subscription({ ...held, stage: "paused" }), i18n, heldUntil(held), NOW), "Paused")
 })
 
 test("a subscription says what it does, or when it is looked at next", () => {

@@ -15,6 +15,7 @@ from aiohttp.test_utils import TestClient
 
 from server.app import create_app
 from server.core.library import Library
+from server.memory.media_routes import instant
 from server.settings import (
     ConfigurationError,
     DownloadSettings,
@@ -299,6 +300,22 @@ async def test_what_a_client_has_is_304_and_a_wait_ends_with_a_change(
     assert (await client.delete(path)).status == 204
     async with asyncio.timeout(20):
         assert (await waiting).status == 404
+
+
+async def test_each_subscription_to_a_held_host_says_so_at_once(client: Client) -> None:
+    made = [await subscribed(client, f"{URL}/{number}", enabled=False) for number in range(2)]
+    other = await subscribed(client, "http://127.0.0.8:9/feed", enabled=False)
+    service = client.server.app[subscription_routes.SUBSCRIPTIONS]  # type: ignore[attr-defined]
+    until = instant(await service.store.hold("127.0.0.9", 600.0, service.now))
+    for one in made:
+        path = f"/api/subscriptions/{one['subscription_id']}"
+        resumed = await (await client.patch(path, json={"enabled": True})).json()
+        assert (resumed["waiting"], resumed["next_check_at"]) == ("host_held", until)
+        checked = await client.post(f"{path}/check")
+        assert (checked.status, (await checked.json())["next_check_at"]) == (202, until)
+        paused = await (await client.patch(path, json={"enabled": False})).json()
+        assert "waiting" not in paused
+    assert "waiting" not in await (await client.get(f"/api/subscriptions/{other['subscription_id']}")).json()
 
 
 async def test_what_a_client_gets_anyway_makes_no_other_wish(client: Client) -> None:

@@ -701,7 +701,7 @@ async def test_another_quality_is_another_task(store: AnyStore) -> None:
         ("members_only", "waiting members_only", DAY),
         ("unavailable", "waiting retry", DAY),
         ("live_rejected", "waiting not_live_yet", HOUR),
-        ("unsupported_url", "failed unsupported_url", None),
+        ("unsupported_url", "skipped no_media", None),
     ],
 )
 async def test_a_failure_is_tried_again_if_that_may_help(
@@ -917,6 +917,32 @@ async def test_a_failure_changes_no_item_and_is_waited_out_longer_each_time(stor
     now += 2 * DAY
     await looked(store, entries(1), now)
     assert (await rooms(store).subscriptions.get(mine.subscription_id)).findings.error_code is None
+
+
+async def test_a_first_check_that_failed_is_tried_after_one_and_five_minutes(store: AnyStore) -> None:
+    mine = await subscribed(store)
+    now, waits = NOW, []
+    for _ in range(3):
+        await rooms(store).subscriptions.fail(await claimed(store, now), "timeout", None, None, PACE, now)
+        at = await next_look(store, mine)
+        waits.append((at - now) / 60)
+        now = at
+    assert waits == pytest.approx([1, 5, 480], rel=0.11)
+
+
+async def test_whoever_asks_is_told_which_hosts_are_held(store: AnyStore) -> None:
+    store_ = rooms(store).subscriptions
+    until = await store_.hold("a.test", None, NOW)
+    assert await store_.held_hosts({"a.test", "b.test"}, NOW) == {"a.test": until}
+    assert await store_.held_hosts({"a.test"}, until) == {}
+    assert await store_.held_hosts({"a.test"}, NOW - 30 * DAY) == {}, "a clock was ahead"
+
+
+async def test_an_entry_without_a_film_behind_its_link_is_skipped(store: AnyStore) -> None:
+    mine = await subscribed(store, backlog="all")
+    settled = await looked(store, entries(1))
+    await ended(store, settled.tasks[0], code="no_media")
+    assert await states(store, mine) == {"site 1": "skipped no_media"}
 
 
 async def test_a_refusal_holds_its_host_longer_each_time(store: AnyStore) -> None:
