@@ -236,6 +236,7 @@ class Feeds(Watcher):
         self._hub = hub
         self._log = Log[tuple[Update, int]]()
         self._end = 0  # the position of the last change
+        self._tidied = 0  # what it was at the last look at how far all feeds are
         self._feeds: dict[Feed, None] = {}
         self._writes: dict[tuple[int, object], tuple[bytes, int]] = {}
         self._round: asyncio.TimerHandle | None = None
@@ -306,10 +307,13 @@ class Feeds(Watcher):
             self._tidying = asyncio.get_running_loop().call_later(TIDY, self._tidy)
 
     def _tidy(self) -> None:
-        """Drop what all feeds have got."""
+        """Drop what all feeds had got by the last look already: whoever reads a status before it publishes it
+        may come after a newer one.
+        """
         self._tidying = None
         self._writes.clear()
-        self._log.drop_until(min((feed.position for feed in self._feeds), default=self._end))
+        self._log.drop_until(min([self._tidied, *(feed.position for feed in self._feeds)]))
+        self._tidied = self._end
         if self._log:
             self._tidying = asyncio.get_running_loop().call_later(TIDY, self._tidy)
 
