@@ -4,7 +4,8 @@ from http import HTTPStatus
 
 from aiohttp import hdrs, web
 
-from server.api.bodies import language, respond_json
+from server.api.bodies import language, respond_answer
+from server.api.health_schemas import CheckReport, Health, ReadinessReport
 from server.api.keys import READINESS, TASKS
 from server.api.openapi.operation import JSON, READER, Operation, Reply
 from server.api.route import Access, get
@@ -15,7 +16,7 @@ from server.tasks.readiness import Check, Said
 
 async def healthz(request: web.Request) -> web.Response:
     """Liveness: the process answers; nothing else is checked."""
-    return respond_json({"status": "ok"})
+    return respond_answer(Health(status="ok"))
 
 
 async def readyz(request: web.Request) -> web.Response:
@@ -25,9 +26,10 @@ async def readyz(request: web.Request) -> web.Response:
         checks = [*checks, Check("stopping", ok=False, detail=Said("stopping"))]
     ready = all(check.ok for check in checks if check.needed)
     chosen = language(request)
-    entries = {check.name: check.entry(LANGUAGES[chosen]) for check in checks}
-    body = {"status": "ready" if ready else "not ready", "checks": entries}
-    response = respond_json(body, HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE)
+    words = LANGUAGES[chosen]
+    entries = {check.name: CheckReport.model_validate(check.entry(words)) for check in checks}
+    report = ReadinessReport(status="ready" if ready else "not ready", checks=entries)
+    response = respond_answer(report, HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE)
     response.headers[hdrs.CONTENT_LANGUAGE] = chosen
     response.headers[hdrs.VARY] = hdrs.ACCEPT_LANGUAGE
     return response
@@ -41,7 +43,7 @@ ROUTES = [
             "healthz",
             "Service",
             "The process answers",
-            {200: Reply("Alive", {JSON: "Health"})},
+            {200: Reply("Alive", {JSON: Health})},
             always=(InternalError,),
         ),
         access=Access.PROBE,
@@ -54,8 +56,8 @@ ROUTES = [
             "Service",
             "Whether everything needed is there",
             {
-                200: Reply("Ready", {JSON: "ReadinessReport"}),
-                503: Reply("Something needed is missing", {JSON: "ReadinessReport"}),
+                200: Reply("Ready", {JSON: ReadinessReport}),
+                503: Reply("Something needed is missing", {JSON: ReadinessReport}),
             },
             parameters=READER,
         ),

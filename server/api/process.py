@@ -23,6 +23,7 @@ from server.api.bodies import (
     read_json,
     read_object,
     respond,
+    respond_answer,
     respond_json,
     uncollected,
     validated,
@@ -298,12 +299,14 @@ class _Reader:
 
 async def list_presets(request: web.Request) -> web.Response:
     """An address that is told the end of a task is shown as far as its host: its path may be a secret."""
+    from server.api.openapi.schemas import PresetList
+
     presets = request.app[SETTINGS].presets
     shown = {
         name: fields | ({"webhook": without_path(fields["webhook"])} if fields.get("webhook") else {})
         for name, fields in presets.items()
     }
-    return respond_json({"presets": shown})
+    return respond_answer(PresetList(presets=shown))
 
 
 async def inspect(request: web.Request) -> web.Response:

@@ -5,7 +5,7 @@ import contextlib
 
 from aiohttp import WSCloseCode, web
 
-from server.api.bodies import Query, respond_json
+from server.api.bodies import Query, respond_answer
 from server.api.connections import CONNECTIONS
 from server.api.keys import HUB, TASKS
 from server.api.openapi.operation import JSON, OF_CHANGES, READER, Operation, Parameter, Reply, header
@@ -63,9 +63,11 @@ async def _until_changed(request: web.Request, paused: bool, wait: float) -> Non
 
 
 async def _state(request: web.Request) -> web.Response:
+    from server.api.openapi.schemas import QueueState
+
     counts = await request.app[TASKS].count()
-    stages = {stage.value: counts.get(stage, 0) for stage in Stage}
-    return respond_json({"paused": await request.app[TASKS].is_paused(), "stages": stages})
+    stages = {stage: counts.get(stage, 0) for stage in Stage}
+    return respond_answer(QueueState(paused=await request.app[TASKS].is_paused(), stages=stages))
 
 
 async def pause(request: web.Request) -> web.Response:

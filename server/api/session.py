@@ -23,7 +23,7 @@ from typing import Protocol
 from aiohttp import WSCloseCode, hdrs, web
 from pydantic import Field
 
-from server.api.bodies import read_object, respond_json, validated
+from server.api.bodies import read_object, respond_answer, validated
 from server.api.keys import SCOPE, SETTINGS
 from server.api.openapi.operation import JSON, OF_CHANGES, READER, Operation, Reply
 from server.api.route import Access, delete, get, post
@@ -237,9 +237,11 @@ def _session_id(secret: str) -> str:
 
 async def get_session(request: web.Request) -> web.Response:
     """Whether a log-in is needed, and whether the request has a valid session: always 200."""
+    from server.api.openapi.schemas import SessionState
+
     gate = request.app[GATE]
     logged_in = gate.is_locked and await request.app[LOG_INS].find(request) is not None
-    response = respond_json({"login_required": gate.is_locked, "logged_in": logged_in})
+    response = respond_answer(SessionState(login_required=gate.is_locked, logged_in=logged_in))
     response.headers["Cache-Control"] = "no-store"
     return response
 

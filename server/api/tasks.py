@@ -18,7 +18,7 @@ from server.api.bodies import (
     problem_body,
     read_object,
     respond,
-    respond_json,
+    respond_answer,
     takes_gzip,
     validated,
 )
@@ -289,10 +289,12 @@ async def respond_results(
 
 async def list_remedies(request: web.Request) -> web.Response:
     """The remedies offered for the task, the likeliest first."""
+    from server.api.openapi.schemas import Remedies
+
     chosen, task_id = language(request), request.match_info["task_id"]
     names = offered(await request.app[TASKS].status(task_id))
     texts = {name: LANGUAGES[chosen].remedy(name) for name in names}
-    response = respond_json({"remedies": names, "texts": texts})
+    response = respond_answer(Remedies(remedies=names, texts=texts))
     response.headers.update(
         {"Cache-Control": "private, no-cache", "Content-Language": chosen, "Vary": "Accept-Language"}
     )

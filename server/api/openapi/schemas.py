@@ -1,8 +1,9 @@
-"""The schemas of responses, for the OpenAPI description only: nothing is validated with them at run time.
+"""The answers of the kernel's routes: these models make the JSON, and its schema in the OpenAPI description.
 
-Routes name them, and they are imported when the description is asked for, which most servers never are; a
+Routes name them, and they are imported when one of them is answered with, or the description is asked for; a
 feature has its own, which are named with their module, as `server.notices.webhook_schemas:WebhookPage`.
-That of a task is `server.api.payload.TaskPayload`, which makes the responses, too.
+That of a task is `server.api.payload.TaskPayload`. Only described here, and written elsewhere: what holds
+tasks (`TaskPage`, `Results`), whose bytes are kept; `Info`, which a child tells; `CookieList`; `Problem`.
 """
 
 from typing import Annotated, Any, Literal
@@ -99,22 +100,6 @@ class Info(Answer):
 class SessionState(Answer):
     login_required: bool = Field(description="tokens are set: without one nothing else is answered")
     logged_in: bool = Field(description="the cookie that was sent is that of a session")
-
-
-class Health(Answer):
-    status: Literal["ok"]
-
-
-class CheckReport(Answer):
-    ok: bool
-    needed: bool = Field(description="without it the service does not work")
-    detail: str = Field(description="in the reader's language")
-    values: dict[str, int] | None = Field(None, description="the numbers in `detail`, where there are any")
-
-
-class ReadinessReport(Answer):
-    status: Literal["ready", "not ready"]
-    checks: dict[str, CheckReport]
 
 
 class WrongField(Answer):
