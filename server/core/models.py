@@ -33,7 +33,7 @@ from pydantic_core import PydanticCustomError, to_json
 
 from server.core.cookie_format import NAME as COOKIES_NAME
 from server.core.jobs import LANGUAGE, SMUGGLED
-from server.core.library import Library
+from server.core.library import Library, outputs_for
 
 MAX_URL = 4096
 MAX_TITLE = 500  # characters
@@ -402,6 +402,17 @@ class ProcessRequest(Frozen):
         """
         of_item = "" if item is None else f"#{item}"
         return f"{scope}:{self.hash(_PLAIN)}{of_item}"
+
+    def without_library(self) -> "list[Self]":
+        """The requests of those who want the same, and nothing in the library; where its layout may have chosen
+        the outputs, also with those that a request without any has.
+        """
+        plain = self.model_copy(update={"library": None})
+        chosen = outputs_for(self.library.model_dump() if self.library else None).get("outputs")
+        if chosen is None or [*map(str, chosen)] != [output.value for output in self.outputs]:
+            return [plain]
+        usual = type(self).model_fields["outputs"].get_default()
+        return [plain, plain.model_copy(update={"outputs": usual})]
 
     def wish_of_entry(self, scope: str, entry: "Entry") -> str:
         """The wish that an `entry` of this list fulfils: that of a request for its link alone."""

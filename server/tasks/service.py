@@ -159,9 +159,10 @@ class Tasks:
                     outcome = Accepted(known.task.status, known.is_shared)
                 elif wish and shares:
                     shared = await shared_task(self._store, self._files, wish)
-                    if shared is None and request.library:  # one that nobody wanted in the library yet
-                        plain = request.model_copy(update={"library": None}).wish(scope_of(wish))
-                        shared = await shared_task(self._store, self._files, plain)
+                    # One that nobody wanted in the library yet.
+                    for plain in request.without_library() if request.library else ():
+                        asked = plain.wish(scope_of(wish))
+                        shared = shared or await shared_task(self._store, self._files, asked)
             except IdempotencyMismatch as mismatch:
                 outcome = mismatch
             if shared and not key:
