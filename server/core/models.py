@@ -404,7 +404,7 @@ class ProcessRequest(Frozen):
         return f"{scope}:{self.hash(_PLAIN)}{of_item}"
 
     def without_library(self) -> "list[Self]":
-        """The requests of those who want the same, and nothing in the library; where its layout may have chosen
+        """The requests of those who want the same, and nothing in the library; where a layout may have chosen
         the outputs, also with those that a request without any has.
         """
         plain = self.model_copy(update={"library": None})
