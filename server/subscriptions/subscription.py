@@ -534,6 +534,10 @@ class SubscriptionStore(Protocol):
         """
         ...
 
+    async def newest_published(self, subscription_ids: Sequence[str]) -> dict[str, str]:
+        """When the newest of the entries found last was published; nothing of those without any."""
+        ...
+
     async def held_hosts(self, hosts: Collection[str], now: float) -> dict[str, float]:
         """Until when those of `hosts` are left alone that are."""
         ...

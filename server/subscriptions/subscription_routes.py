@@ -70,6 +70,7 @@ from server.memory.media_routes import instant
 from server.subscriptions import opml
 from server.subscriptions.feed_addresses import address_of
 from server.subscriptions.profiles import Profiles, own_of
+from server.subscriptions.searching import SORTS, find_items, find_subscriptions, sort_of
 from server.subscriptions.subscribing import Subscriptions
 from server.subscriptions.subscription import (
     HOST_HELD,
@@ -93,6 +94,7 @@ if TYPE_CHECKING:
 
 PAGE, LARGEST_PAGE = 50, 200
 MAX_CURSOR = 20  # characters
+MAX_SEARCHED = 200  # characters
 MOST_OUTLINES, MAX_OPML = 1000, 1 << 20  # bytes; more, where there may be more subscriptions
 MAX_OUTLINE = 4096  # bytes, with all settings
 OPML = "text/x-opml"
@@ -187,8 +189,13 @@ async def list_subscriptions(request: web.Request) -> web.Response:
 
     query = Query(request)
     limit, cursor = query.whole("limit", 1, LARGEST_PAGE, PAGE), query.text("cursor", MAX_CURSOR)
+    text, sort = query.search("q", MAX_SEARCHED), sort_of(query.one_of("sort", SORTS))
     query.check()
-    found, more = await request.app[SUBSCRIPTIONS].store.page(cursor, limit)
+    service = request.app[SUBSCRIPTIONS]
+    if text or sort:
+        found, more = await find_subscriptions(service.store, text, sort, cursor, limit, service.now)
+    else:
+        found, more = await service.store.page(cursor, limit)
     shown = await _shown(request, found)
     return respond_answer(answers.SubscriptionPage(subscriptions=shown, next_cursor=more))
 
@@ -362,13 +369,13 @@ async def list_items(request: web.Request) -> web.Response:
     state = query.one_of("state", STATES)
     chosen = next((one for one in STATES if one == state), None)
     limit, cursor = query.whole("limit", 1, LARGEST_PAGE, PAGE), query.text("cursor", MAX_CURSOR)
+    text, sort = query.search("q", MAX_SEARCHED), sort_of(query.one_of("sort", SORTS))
     query.check()
-    found, more = await request.app[SUBSCRIPTIONS].store.items(
-        request.match_info["subscription_id"],
-        chosen,
-        cursor,
-        limit,
-    )
+    store, subscription_id = request.app[SUBSCRIPTIONS].store, request.match_info["subscription_id"]
+    if text or sort:
+        found, more = await find_items(store, subscription_id, chosen, text, sort, cursor, limit)
+    else:
+        found, more = await store.items(subscription_id, chosen, cursor, limit)
     return respond_answer(answers.ItemPage(items=await _shown_items(request, found), next_cursor=more))
 
 
@@ -575,6 +582,10 @@ _LIMIT = Parameter(
 _CURSOR = Parameter(
     "cursor", "`next_cursor` of the page before", {"type": "string", "minLength": 1, "maxLength": MAX_CURSOR}
 )
+_SEARCH = Parameter(
+    "q", "found in the name, title or link, as plain text", {"type": "string", "maxLength": MAX_SEARCHED}
+)
+_SORT = Parameter("sort", "another order than the newest first", {"type": "string", "enum": list(SORTS)})
 _ONE = "/api/subscriptions/{subscription_id}"
 ROUTES = [
     post(
@@ -610,7 +621,7 @@ ROUTES = [
                     {JSON: f"{_SCHEMAS}:SubscriptionPage"},
                 )
             },
-            parameters=(_LIMIT, _CURSOR, *READER),
+            parameters=(_SEARCH, _SORT, _LIMIT, _CURSOR, *READER),
             errors=(InvalidQuery,),
         ),
     ),
@@ -711,6 +722,8 @@ ROUTES = [
             parameters=(
                 _ID,
                 Parameter("state", "only those in it", {"type": "string", "enum": list(STATES)}),
+                _SEARCH,
+                _SORT,
                 _LIMIT,
                 _CURSOR,
                 *READER,

@@ -187,6 +187,11 @@ _ALL_DUE_NOW = """
     WHERE subscription_id IN ({keys}) AND next_check_at IS NOT NULL"""
 _NEWEST_TIMES = """
     SELECT published_at, found_at FROM items WHERE subscription_id = ? ORDER BY number DESC LIMIT ?"""
+_NEWEST_PUBLISHED = """
+    SELECT subscription_id, (SELECT max(published_at) FROM (
+            SELECT published_at FROM items WHERE items.subscription_id = subscriptions.subscription_id
+            ORDER BY number DESC LIMIT 10) AS newest)
+    FROM subscriptions WHERE subscription_id IN ({keys})"""
 _SOONER = """
     UPDATE subscriptions SET next_check_at = ?
     WHERE subscription_id = ? AND next_check_at > ?"""
@@ -313,6 +318,13 @@ class SubscriptionRows:
             return numbered
 
         return await self._transactions.write(work)
+
+    async def newest_published(self, subscription_ids: Sequence[str]) -> dict[str, str]:
+        async def work(tables: Statements) -> list[Row]:
+            return await fetch_in(tables, _NEWEST_PUBLISHED, subscription_ids)
+
+        rows = await self._transactions.read(work)
+        return {subscription_id: at for subscription_id, at in rows if at is not None}
 
     async def held_hosts(self, hosts: Collection[str], now: float) -> dict[str, float]:
         async def work(tables: Statements) -> list[Row]:

@@ -270,7 +270,25 @@ async def test_wrong_actions_are_named(client: Client, body: dict[str, Any], wro
     assert {error["field"] for error in answer["errors"]} == wrong
 
 
-@pytest.mark.parametrize("query", ["state=", "state=lost", "limit=0", "limit=201", "cursor=", "cursor=x"])
+async def test_subscriptions_are_searched_and_sorted_by_a_query(client: Client) -> None:
+    for name in ("Beta", "alpha", "Gamma"):
+        await subscribed(client, f"http://{name}.test/", name=name)
+
+    async def names(query: str) -> list[str]:
+        answer = await (await client.get(f"/api/subscriptions?{query}")).json()
+        return [each["name"] for each in answer["subscriptions"]]
+
+    assert await names("sort=name") == ["alpha", "Beta", "Gamma"]
+    assert await names("sort=name&limit=1&cursor=1") == ["Beta"]
+    assert await names("q=ALPHA") == ["alpha"]
+    assert await names("q=") == ["Gamma", "alpha", "Beta"]
+    assert (await client.get("/api/subscriptions?sort=lost")).status == 422
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["state=", "state=lost", "sort=", "sort=lost", "limit=0", "limit=201", "cursor=", "cursor=x"],
+)
 async def test_wrong_queries_are_named(client: Client, query: str) -> None:
     made = await subscribed(client)
     response = await client.get(f"/api/subscriptions/{made['subscription_id']}/items?{query}")

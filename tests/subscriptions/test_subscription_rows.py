@@ -28,6 +28,7 @@ from server.storage import postgresql, sqlite
 from server.storage.postgresql.store import PostgresStore
 from server.storage.sqlite.store import SqliteStore
 from server.storage.statements import Tables
+from server.subscriptions.searching import Sort, find_items, find_subscriptions
 from server.subscriptions.subscription import (
     DAY,
     HOUR,
@@ -936,6 +937,56 @@ async def test_whoever_asks_is_told_which_hosts_are_held(store: AnyStore) -> Non
     assert await store_.held_hosts({"a.test", "b.test"}, NOW) == {"a.test": until}
     assert await store_.held_hosts({"a.test"}, until) == {}
     assert await store_.held_hosts({"a.test"}, NOW - 30 * DAY) == {}, "a clock was ahead"
+
+
+async def test_subscriptions_are_found_by_a_text_and_sorted(store: AnyStore) -> None:
+    rows = rooms(store).subscriptions
+    urls = {"https://a.test/1": "Zebra 100%", "https://b.test/2": "apfel", "https://c.test/3": "Über"}
+    for at, (url, name) in enumerate(urls.items()):
+        await subscribed(store, url, name=name)
+        published = f"2026-01-0{5 - at}"
+        await looked(store, entries(at, published_at=published), NOW + at)
+
+    async def names(text: str = "", sort: Sort | None = None, cursor: str | None = None) -> list[str | None]:
+        found, _ = await find_subscriptions(rows, text, sort, cursor, 9, NOW + 10)
+        return [one.wanted.name for one in found]
+
+    assert await names("ÜBER") == ["Über"]
+    assert await names("b.test") == ["apfel"]
+    assert await names("0%") == ["Zebra 100%"]
+    assert await names("_") == []
+    assert await names(sort="name") == ["apfel", "Zebra 100%", "Über"]
+    assert await names(sort="newest") == ["Zebra 100%", "apfel", "Über"]
+    await rows.hold("b.test", None, NOW)
+    assert await names(sort="trouble") == ["apfel", "Über", "Zebra 100%"]
+    assert await names(sort="name", cursor="1") == ["Zebra 100%", "Über"]
+    found, more = await find_subscriptions(rows, "", "name", None, 2, NOW)
+    assert ([one.wanted.name for one in found], more) == (["apfel", "Zebra 100%"], "2")
+    with pytest.raises(InvalidQuery):
+        await names(sort="name", cursor="x")
+
+
+async def test_items_are_found_by_a_text_and_sorted(store: AnyStore) -> None:
+    mine = await subscribed(store, backlog={"last": 1})
+    noticed = [
+        entry.model_copy(update={"published_at": f"2026-01-0{day}"})
+        for entry, day in zip(entries(12, 2, 31), (1, 3, 2), strict=True)
+    ]
+    await looked(store, noticed)
+    later = [entry.model_copy(update={"title": None}) for entry in entries(40, 41, 42, 43)]
+    await looked(store, later, NOW + 2 * HOUR)
+
+    async def keys(text: str = "", sort: Sort | None = None) -> list[str]:
+        found, _ = await find_items(
+            rooms(store).subscriptions, mine.subscription_id, None, text, sort, None, 9
+        )
+        return [item.key for item in found]
+
+    assert await keys("film 3") == ["site 31"]
+    assert await keys("a.test/2") == ["site 2"]
+    assert (await keys(sort="newest"))[:3] == ["site 2", "site 31", "site 12"]
+    assert (await keys("film", "name")) == ["site 12", "site 2", "site 31"]
+    assert (await keys(sort="trouble"))[0] == "site 43", "what is held"
 
 
 async def test_an_entry_without_a_film_behind_its_link_is_skipped(store: AnyStore) -> None:
