@@ -27,8 +27,10 @@ async def make_room(workplace: LocalWorkplace, tasks: Known, is_enough: Callable
             return
         task_id = status.task_id
         with await opened(asyncio.to_thread(workplace.claim, task_id)) as lock:
-            # Checked again under the lock: if a retry began meanwhile, its child waits for this lock.
-            if not lock.held or (await tasks.stages([task_id])).get(task_id) is not Stage.CANCELLED:
+            # Checked again under the lock: if a retry began meanwhile, its child waits for this lock. By the
+            # status, as the row of an entry may not say yet that it begins anew with its list.
+            now = await tasks.statuses([task_id]) if lock.held else ()
+            if not any(status.stage is Stage.CANCELLED for status in now):
                 continue
             await asyncio.to_thread(delete, workplace.work(task_id))
         why = "the partial files of the cancelled task %s are given up: downloads wait for room"

@@ -13,6 +13,8 @@ import pytest
 from server.api import keys
 from server.core.events import Expanded, Paused, Resumed, Started
 from server.core.models import Entry, Queued, Task
+from server.files.free_space import make_room
+from server.files.workplace import LocalWorkplace
 from server.storage.sqlite import SqliteStore
 from server.tasks.dispatcher import LocalDispatcher, Queue
 from server.tasks.list_actions import AT_ONCE
@@ -251,6 +253,23 @@ async def test_an_entry_that_is_stopped_while_its_list_goes_on_does_not_begin(
     gate.set()
     await all_taken(opened)
     assert in_queue(opened) == set(ids[:-1])
+
+
+async def test_an_entry_that_begins_anew_with_its_list_keeps_what_it_has_of_its_files(
+    opened: Inside, gate: asyncio.Event, tmp_path: Path
+) -> None:
+    playlist_id, ids = await a_list(opened)
+    gate.set()
+    await act(opened, playlist_id, "cancel")
+    await all_taken(opened)
+    gate.clear()
+    await act(opened, playlist_id, "retry")
+    await act(opened, ids[-2], "cancel")
+    for task_id in ids[-2:]:
+        opened.work(task_id).mkdir(parents=True)
+    await make_room(LocalWorkplace(tmp_path / "data"), opened.app[keys.TASKS]._store, lambda: False)
+    assert [opened.work(task_id).exists() for task_id in ids[-2:]] == [False, True]
+    gate.set()
 
 
 async def test_a_list_that_was_moved_is_first_in_the_queue_at_once(
