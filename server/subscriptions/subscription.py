@@ -70,6 +70,12 @@ MOST_PATTERN = 200  # characters
 FEED_NAME = r"[a-z0-9][a-z0-9_-]*"  # nothing that an address has to encode, or a file system confuses
 
 
+def as_http(url: str) -> str:
+    """A link to a feed as browsers and podcast apps hand it on: `feed://`, `itpc://`, or `feed:https://`."""
+    url = re.sub(r"^(feed|itpc)://", "http://", url, flags=re.IGNORECASE)
+    return re.sub(r"^(feed|itpc):(?=https?://)", "", url, flags=re.IGNORECASE)
+
+
 def told_interval(interval: int | Literal["auto"]) -> str:
     return duration_of(interval) if isinstance(interval, int) else interval
 

@@ -82,6 +82,7 @@ from server.subscriptions.subscription import (
     SubscriptionSettings,
     SubscriptionsRequest,
     SubscriptionStage,
+    as_http,
     told_interval,
 )
 from server.subscriptions.subscription_rows import host_of
@@ -115,6 +116,9 @@ async def _subscribed(
     request: web.Request, body: dict[str, Any], *, is_resolved: bool = False
 ) -> Subscription:
     url = body.get("url")
+    if isinstance(url, str):
+        url = as_http(url)
+        body = body | {"url": url}
     resolved, wrong = await _with_wishes(
         request,
         body,

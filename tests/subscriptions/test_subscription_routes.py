@@ -336,6 +336,25 @@ async def test_each_subscription_to_a_held_host_says_so_at_once(client: Client) 
     assert "waiting" not in await (await client.get(f"/api/subscriptions/{other['subscription_id']}")).json()
 
 
+@pytest.mark.parametrize(
+    ("sent", "followed"),
+    [
+        ("feed://a.test/x", "http://a.test/x"),
+        ("FEED:https://a.test/x", "https://a.test/x"),
+        ("itpc://a.test/x", "http://a.test/x"),
+    ],
+)
+async def test_a_link_for_feed_readers_is_followed_as_http(client: Client, sent: str, followed: str) -> None:
+    made = await subscribed(client, sent, request={"preset": "phone"})
+    assert (made["url"], made["request"]["quality"]) == (followed, "720")
+    text = f'<opml><body><outline xmlUrl="{sent}"/></body></opml>'
+    taken = await (await client.post("/api/subscriptions.opml", data=text, headers=OPML)).json()
+    assert [each["status"] for each in taken["results"]] == [201]
+    assert taken["results"][0]["subscription"]["url"] == followed
+    refused = await client.post("/api/subscriptions", json={"url": "feed:ftp://a.test/x"})
+    assert refused.status == 422
+
+
 async def test_what_a_client_gets_anyway_makes_no_other_wish(client: Client) -> None:
     made = await subscribed(client, request={"quality": "720", "mute": True}, filters={"kinds": ["short"]})
     for request in ({"mute": True, "quality": "720"}, {"quality": "720", "mute": True, "codec": "auto"}):
