@@ -8,6 +8,7 @@ from typing import Any
 import psutil  # type: ignore[import-untyped]
 import pytest
 
+from server.tasks import fork_servers
 from server.tasks.children import ForkServer, Ready
 from server.tasks.fork_servers import MOST_CRASHES, ForkServers, Outcome
 from server.tasks.programs_found import find_tools
@@ -159,7 +160,10 @@ async def test_two_that_crash_at_once_are_compared_together(servers: ForkServers
             await asyncio.sleep(0.01)
 
 
-async def test_a_stop_during_a_comparison_leaves_no_process(tmp_path: Path, choose: Choose) -> None:
+async def test_a_stop_during_a_comparison_leaves_no_process(
+    tmp_path: Path, choose: Choose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fork_servers, "ForkServer", ForkServer)  # one that is lent outlives the test
     before = psutil.Process().children()
     choose(NEWER)
     async with asyncio.timeout(WITHIN), ForkServers(None, None, tmp_path) as servers:
