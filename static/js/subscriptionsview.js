@@ -84,7 +84,8 @@ export class SubscriptionsView {
     try {
       const layout = request.preset ? "" : recall(LIBRARY, "") // a preset may say where
       const library = layout && await hasLibrary(this.api) ? { layout } : undefined
-      const wanted = { url, request, library }
+      const isPlain = !Object.keys(request).length // then a default profile may say how
+      const wanted = { url, request: isPlain ? undefined : request, library }
       ;({ subscription_id: id } = await this.api.send("POST", "api/subscriptions", wanted))
     } catch (error) {
       if (!(error instanceof Problem)) throw error

@@ -175,9 +175,10 @@ async def test_a_failure_says_its_cause_and_what_to_do_and_a_held_host_until_whe
     api: FakeApi, open_page: OpenPage
 ) -> None:
     soon = from_now(hours=3)  # said in hours, however long the page takes
-    api.subscriptions.add("https://tube.example/a", next_check_at=soon)
+    held: dict[str, Any] = {"waiting": "host_held", "next_check_at": soon}
+    api.subscriptions.add("https://tube.example/a", **held)
     api.subscriptions.add("https://tube.example/b", name="Held", stage="failing", error_code="http_429",
-                          error="Too many requests", hint="Wait.", next_check_at=soon)  # fmt: skip
+                          error="Too many requests", hint="Wait.", **held)  # fmt: skip
     async with asyncio.timeout(PATIENCE), open_page(api.url, **ENGLISH) as page:
         dialog = await open_subscriptions(page)
         rows = dialog.locator(".follow-list li")
