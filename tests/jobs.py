@@ -127,7 +127,11 @@ class Jobs:
             [*program, config], pass_fds=[theirs.fileno()], env=ENVIRONMENT | environment
         )
         theirs.close()
-        assert self._hear()["event"] == "ready"
+        try:
+            assert self._hear()["event"] == "ready"
+        except BaseException:
+            self.close()  # or a later test would be blamed for what is open
+            raise
 
     def close(self) -> None:
         self._control.close()
