@@ -56,6 +56,8 @@ SHARED = (
     "subscriptions.pause",
     "subscriptions.max",
     "subscriptions.max_new",
+    "subscriptions.profiles",
+    "subscriptions.default_profile",
     "feeds.public_url",
     "feeds.max_items",
     "library.time_zone",

@@ -1,5 +1,6 @@
 """The library's folder, if there is one, and whether it can be filled now."""
 
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from server.core.errors import StoreUnavailable
@@ -12,6 +13,13 @@ _OF_TROUBLE = {
     "unmarked": Said("library_unmarked"),
     "read_only": Said("library_read_only"),
     "silent": Said("library_silent"),
+}
+# The most urgent first.
+_OF_REASON: Mapping[Reason, Callable[[int], Said]] = {
+    "full": lambda count: Said("library_full", {"count": count}),
+    "blocked": lambda count: Said("library_blocked", {"count": count}),
+    "files_gone": lambda count: Said("library_files_gone", {"count": count}),
+    "away": lambda count: Said("library_away", {"count": count}),
 }
 
 
@@ -36,7 +44,7 @@ async def library_check(library: LibraryFiles, store: PlacementStore | None) -> 
     waiting: dict[Reason, int] = {}
     with suppress(StoreUnavailable):  # the database has a check of its own
         waiting = await store.waiting_for() if store else {}
-    for reason in ("full", "blocked", "files_gone", "away"):
+    for reason, said in _OF_REASON.items():
         if count := waiting.get(reason):
-            return Check("library", False, Said(f"library_{reason}", {"count": count}), needed=False)
+            return Check("library", False, said(count), needed=False)
     return Check("library", True, Said("library"), needed=False)

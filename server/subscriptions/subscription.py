@@ -290,10 +290,11 @@ class SubscriptionSettings(Frozen):
     )
     profile: str | None = Field(
         default=None,
+        min_length=1,
         max_length=64,
         description="settings of the configuration that hold where the subscription sets nothing itself",
     )
-    of_profile: SkipJsonSchema[tuple[str, ...]] = Field(
+    of_profile: SkipJsonSchema[tuple[Annotated[str, Field(min_length=1)], ...]] = Field(
         default=(), strict=False, description="which settings are its profile's; never set by clients"
     )
 
@@ -328,7 +329,7 @@ class SubscriptionsRequest(Frozen):
 
     action: Literal["pause", "resume", "check", "profile", "delete"]
     profile: str | None = Field(
-        default=None, max_length=64, description="with `profile`: the one that they get"
+        default=None, min_length=1, max_length=64, description="with `profile`: the one that they get"
     )
     ids: tuple[Annotated[str, Field(min_length=1, max_length=64)], ...] | None = Field(
         default=None, min_length=1, max_length=500, strict=False, description="of subscriptions"

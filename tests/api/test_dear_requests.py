@@ -151,6 +151,7 @@ BODIES: dict[str, tuple[Callable[[], Iterator[bytes]], str]] = {
     "change_subscription": (lambda: of_subscriptions(enabled="false"), JSON),
     "act_on_items": (lambda: of_an_object(action='"skip"'), JSON),
     "act_on_subscriptions": (lambda: of_an_object(action='"check"'), JSON),
+    "place": (lambda: of_an_object(library='{"layout":"shows"}'), JSON),
     "previewLibrary": (of_templates, JSON),
     "act_on_library": (lambda: of_an_object(action='"verify"'), JSON),
     "import_opml": (of_outlines, "text/x-opml"),

@@ -19,7 +19,7 @@ OF_EACH_NODE = {
     *("server.host", "server.port", "server.allowed_hosts", "server.trusted_proxies", "server.roles"),
     *("storage.data_dir", "storage.database", "storage.s3_endpoint"),
     *("downloads.max_concurrent", "downloads.min_free_disk", "downloads.drain", "downloads.pot_provider"),
-    "downloads.ffmpeg",
+    *("downloads.ffmpeg", "downloads.sleep_after"),
     *("limits.requests_per_minute", "limits.sockets_per_client", "metrics.public"),
     *("library.path", "library.method", "library.file_mode", "library.folder_mode"),
     *("subscriptions.max_concurrent", "updates.yt_dlp", "logging.level", "logging.format"),
