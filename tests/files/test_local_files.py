@@ -858,7 +858,7 @@ async def test_folders_are_looked_for_in_a_log_a_piece_at_a_time(
     """While a regular expression is looked for, nothing else of Python goes on, in no thread."""
     place = LocalWorkplace(tmp_path)
     place.logs.mkdir()
-    line = f"[download] {tmp_path}/work/task/video.mp4 {'x' * 50}\n".encode()
+    line = f"[download] {tmp_path / 'work/task/video.mp4'} {'x' * 50}\n".encode()
     place.log("task").write_bytes(line * 10_000)
     pieces, threads, folders = list[int](), set[str](), place._folders
 
