@@ -135,7 +135,7 @@ async function submit(settings, { key, url, title, preset }) {
 }
 
 /**
- * Send a link of a private window: once, for nothing of it is stored that a second try or its progress would need.
+ * Send a link of a private window once. Nothing of a private window is stored, so no second try is possible.
  * @param {string} url @param {string} title
  */
 export async function sendUnremembered(url, title) {

@@ -161,7 +161,7 @@ class Store(Protocol):
         ...
 
     async def lists_acted_on(self) -> dict[str, int]:
-        """The lists with entries that have perhaps not taken all actions, and the number of the last one."""
+        """Return the lists whose entries may not have taken all actions, and the last action's number."""
         ...
 
     async def behind(self, playlist_id: str, number: int, limit: int) -> tuple[list[Task], int | None]:

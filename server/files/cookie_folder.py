@@ -103,7 +103,7 @@ class LocalCookies:
         return found
 
     async def _work_out(self, name: str) -> CookieFacts | None:
-        """The facts of a file that an earlier release has stored, or somebody has copied here."""
+        """Work out the facts of a file without any: an earlier release stored it, or it was copied here."""
         async with self._changing:
             return await compute(self._describe, name)
 

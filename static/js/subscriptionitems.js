@@ -363,7 +363,7 @@ export class ItemList {
 }
 
 /**
- * Those of ticked items that an action is for: beside others, *Fetch* is not for what was fetched before.
+ * The ticked items that an action applies to. *Fetch* leaves fetched items out, unless all of them are fetched.
  * @param {string} action
  * @param {Item[]} items
  */

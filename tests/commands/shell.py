@@ -104,7 +104,7 @@ class Shell:
 
 
 class Screen:
-    """What a person sees of what was written to a terminal, with what has left it above; line by line."""
+    """The lines that a terminal shows for what was written to it, and those that scrolled off its top."""
 
     def __init__(self, written: str, columns: int, rows: int = 24) -> None:
         self.lines = [""]

@@ -213,7 +213,7 @@ class Act(Change["TaskStatus | None"]):
 
 @dataclass(eq=False)
 class Remove(Change[list[str]]):
-    """Marks tasks as removed; the entries of a list with it, as an action that is done later."""
+    """Mark tasks as removed. The entries of a removed list are marked later, by an action on the list."""
 
     task_ids: Sequence[str]
     action: ListAction
