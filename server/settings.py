@@ -35,8 +35,11 @@ from pydantic_core import PydanticCustomError
 
 from server.core.cookie_format import NAME as COOKIES_NAME
 from server.core.durations import seconds_of
+from server.core.field_types import OF_A_CLIENT
 from server.core.jobs import POT_PLUGINS
-from server.core.models import OF_A_CLIENT, Frozen, ProcessRequest, check_url
+from server.core.links import check_url
+from server.core.process_request import ProcessRequest
+from server.core.values import Frozen
 from server.locales import LANGUAGES
 
 Role = Literal["web", "worker"]

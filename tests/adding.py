@@ -1,8 +1,10 @@
 """One task for those that take many at a time."""
 
 from server.core.errors import AppError
-from server.core.models import ProcessRequest, Task, TaskStatus
 from server.core.ports import Idempotency, Store, Submission
+from server.core.process_request import ProcessRequest
+from server.core.task import Task
+from server.core.task_status import TaskStatus
 from server.tasks.service import Tasks
 
 

@@ -4,7 +4,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from server.core.events import Completed, DownloadStarted, Started, apply
-from server.core.models import ProcessRequest, StoredFile, Task, TaskStatus, VideoInfo
+from server.core.film import StoredFile, VideoInfo
+from server.core.process_request import ProcessRequest
+from server.core.task import Task
+from server.core.task_status import TaskStatus
 from server.files.public_names import new_short, public_name
 
 

@@ -20,7 +20,7 @@ from server.api.protocol import HttpRunner, Server
 from server.app import create_app
 from server.assembly.features import FEATURES
 from server.core.events import Completed, ProducedFile
-from server.core.models import VideoInfo
+from server.core.film import VideoInfo
 from server.feature import Feature
 from server.settings import DownloadSettings, Settings, StorageSettings
 

@@ -18,8 +18,9 @@ from types import MappingProxyType
 from typing import Any, Self
 
 from server.core import jobs
+from server.core.action_requests import InfoRequest
 from server.core.events import CHILD_EVENT
-from server.core.models import InfoRequest, ProcessRequest
+from server.core.process_request import ProcessRequest
 from server.settings import DownloadSettings
 from server.tasks.children import MAX_LINE
 from server.tasks.job_builder import JobMaker

@@ -32,10 +32,11 @@ from server.api.route import get
 from server.api.security import DOORS
 from server.core.attachment import filename_of
 from server.core.errors import FileNotFound, InvalidQuery, StorageAway, TaskNotFound
+from server.core.film import StoredFile
 from server.core.long_work import compute
-from server.core.models import StoredFile, TaskStatus
 from server.core.ports import FileStore, Filter, Stream
 from server.core.shielding import to_the_end
+from server.core.task_status import TaskStatus
 
 PIECE = 1 << 20  # bytes
 Piece = bytes | memoryview

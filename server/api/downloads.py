@@ -42,7 +42,7 @@ from server.core.errors import (
     RangeNotSatisfiable,
     StorageAway,
 )
-from server.core.models import StoredFile
+from server.core.film import StoredFile
 from server.core.ports import Stream
 
 T = TypeVar("T")

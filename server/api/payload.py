@@ -13,7 +13,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import to_json
 
-from server.core.models import InLibrary, Stage, StoredFile, TaskStatus, VideoInfo
+from server.core.film import StoredFile, VideoInfo
+from server.core.stage import Stage
+from server.core.task_status import InLibrary, TaskStatus
 from server.locales import LANGUAGES, Catalogue
 from server.tasks.next_attempt import NOT_LIVE_YET
 from server.tasks.remedies import offered

@@ -35,6 +35,7 @@ from server.api.openapi.operation import JSON, OF_CHANGES, READER, Operation, Re
 from server.api.payload import TaskPayload
 from server.api.route import get, post
 from server.api.tasks import Result, respond_results
+from server.core.action_requests import MOST_AT_ONCE, Batch, InfoRequest
 from server.core.errors import (
     AmbiguousHeader,
     AppError,
@@ -50,8 +51,10 @@ from server.core.errors import (
     WrongField,
 )
 from server.core.library import outputs_for
-from server.core.models import MOST_AT_ONCE, Batch, InfoRequest, ProcessRequest, TaskStatus, without_path
+from server.core.links import without_path
 from server.core.ports import Idempotency
+from server.core.process_request import ProcessRequest
+from server.core.task_status import TaskStatus
 from server.tasks.service import Accepted
 
 MAX_BATCH = 4 << 20  # bytes

@@ -29,8 +29,8 @@ from server.api.openapi.operation import JSON, OF_CHANGES, READER, Operation, Re
 from server.api.route import Access, delete, get, post
 from server.api.security import DOORS, SAFE
 from server.core.errors import OriginForbidden, TokenRequired, TooManyRequests
-from server.core.models import Frozen
 from server.core.ports import SESSION_LASTS, Session, Sessions
+from server.core.values import Frozen
 from server.settings import ServerSettings
 
 MAX_WRONG = 10  # tokens a minute from one address

@@ -27,9 +27,10 @@ from server.core.errors import (
     StorageAway,
     TaskNotFound,
 )
-from server.core.models import Stage, TaskStatus
 from server.core.ports import Growing, Growth
 from server.core.shielding import opened
+from server.core.stage import Stage
+from server.core.task_status import TaskStatus
 
 PIECE: Final = 256 * 1024  # bytes
 SOON, LATE = 0.25, 1.0  # seconds between two looks at the file: at first, and at most while it does not grow

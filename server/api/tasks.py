@@ -40,6 +40,7 @@ from server.api.openapi.operation import (
 )
 from server.api.payload import TaskPayload, dumps
 from server.api.route import Route, delete, get, patch, post
+from server.core.action_requests import MOST_AT_ONCE, ActionRequest, PlaceChange, RemedyRequest
 from server.core.attachment import disposition
 from server.core.errors import (
     AppError,
@@ -61,8 +62,9 @@ from server.core.errors import (
     WrongField,
     WrongStage,
 )
-from server.core.models import MOST_AT_ONCE, ActionRequest, PlaceChange, RemedyRequest, Stage, TaskStatus
 from server.core.ports import Filter, Page
+from server.core.stage import Stage
+from server.core.task_status import TaskStatus
 from server.locales import LANGUAGES
 from server.tasks.bulk import act_on_all
 from server.tasks.remedies import NEEDS_COOKIES, REMEDIES, offered

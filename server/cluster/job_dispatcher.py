@@ -17,7 +17,7 @@ from server.cluster.nodes import Nodes
 from server.cluster.supervisor import Supervisor
 from server.cluster.worker import Jobs
 from server.core.errors import StoreUnavailable, TooManyRunning, WorkerSilent
-from server.core.models import Task
+from server.core.task import Task
 from server.storage.postgresql.announcing import QueueChanged, announce
 from server.tasks.dispatcher import MOST_RUNNING
 

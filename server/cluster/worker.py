@@ -19,9 +19,11 @@ from server.cluster.admission import Admission
 from server.cluster.database import Database
 from server.core.errors import StorageAway, StoreUnavailable, TaskNotFound
 from server.core.events import Completed, Requeued
-from server.core.models import DISK_FULL, STORAGE_AWAY, Manifest, Stage, TaskStatus
+from server.core.film import Manifest
 from server.core.ports import Store
 from server.core.shielding import to_the_end
+from server.core.stage import Stage
+from server.core.task_status import DISK_FULL, STORAGE_AWAY, TaskStatus
 from server.storage.entry_rows import has_taken_all
 from server.tasks.next_attempt import DISK_DELAY
 from server.tasks.recorder import Recorder

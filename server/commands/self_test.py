@@ -17,7 +17,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from server.core.models import Output, ProcessRequest
+from server.core.process_request import Output, ProcessRequest
 from server.settings import DownloadSettings
 from server.tasks.children import Child, ForkServer
 from server.tasks.job_builder import JobMaker

@@ -21,7 +21,9 @@ from server.core.events import (
     StartAsked,
     apply,
 )
-from server.core.models import Stage, Stored, TaskStatus
+from server.core.stage import Stage
+from server.core.task_status import TaskStatus
+from server.core.values import Stored
 
 REMOVAL = 1 << 40
 """The number of the last action on a list: it is removed."""

@@ -10,24 +10,14 @@ from typing import Annotated, Any, Literal, Self, assert_never
 
 from pydantic import ConfigDict, Field, NonNegativeFloat, NonNegativeInt, TypeAdapter
 
+from server.core.film import About, Manifest, StoredFile, VideoInfo
 from server.core.jobs import MOST_OF_AN_ORDER
+from server.core.list_entries import Entries, Entry
 from server.core.media_keys import MOST_ALIASES
-from server.core.models import (
-    HOST_BUSY,
-    RATE_WINDOW,
-    STORAGE_AWAY,
-    About,
-    Entries,
-    Entry,
-    Frozen,
-    InLibrary,
-    Manifest,
-    Stage,
-    StoredFile,
-    TaskStatus,
-    VideoInfo,
-)
 from server.core.redaction import MAX_TRACE
+from server.core.stage import Stage
+from server.core.task_status import HOST_BUSY, RATE_WINDOW, STORAGE_AWAY, InLibrary, TaskStatus
+from server.core.values import Frozen
 
 INFO, DOWNLOAD, ALMOST, DONE = 10, 20, 99, 100
 LAST_MOMENT = 253_402_300_799  # the end of the year 9999

@@ -123,8 +123,9 @@ class Job:
     `<name>:<address>`, `sponsorblock_api` a URL, `players` maps a YouTube player to the order in which it
     puts the characters of a signature, see `server.tasks.job_builder`.
     With `accept_gaps` segments that the source lacks are left out of the film. `tells_about`: the server
-    wants to know of the film what `models.About` has.
-    `item` is the place of the one list entry to download, `says` what its list says of it (`models.Says`).
+    wants to know of the film what `server.core.film.About` has.
+    `item` is the place of the one list entry to download, `says` what its list says of it
+    (`server.core.film.Says`).
     `lists` are the links of the lists that led to an entry, None for a link that a client sent: an entry that
     turns out to be a list is not refused, but reported by its entries, as by `expand`. By its `title`
     an entry is found again in its list if its link has expired. `expand` reports the entries after the first

@@ -21,7 +21,10 @@ from server.core.cookie_facts import CookieFacts
 from server.core.entry_status import ListAction
 from server.core.errors import AppError
 from server.core.events import ProducedFile
-from server.core.models import Manifest, Stage, StoredFile, Task, TaskStatus, VideoInfo
+from server.core.film import Manifest, StoredFile, VideoInfo
+from server.core.stage import Stage
+from server.core.task import Task
+from server.core.task_status import TaskStatus
 
 
 @dataclass(frozen=True, slots=True)

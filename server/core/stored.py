@@ -1,6 +1,6 @@
 """Reads stored requests and statuses, which a server of another release may have written.
 
-Unknown fields of a status are ignored and kept when it is written again (see `server.core.models.Stored`). An
+Unknown fields of a status are ignored and kept when it is written again (see `server.core.values.Stored`). An
 unknown value of a known field is not interpreted: the task is shown, and no attempt is made
 (docs/decisions/storage.md).
 """
@@ -8,7 +8,9 @@ unknown value of a known field is not interpreted: the task is shown, and no att
 from pydantic import ValidationError
 from pydantic_core import from_json
 
-from server.core.models import ProcessRequest, Stage, TaskStatus
+from server.core.process_request import ProcessRequest
+from server.core.stage import Stage
+from server.core.task_status import TaskStatus
 
 
 def read_request(text: str) -> ProcessRequest | None:

@@ -13,8 +13,8 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from uuid import uuid4
 
-from server.core.models import ProcessRequest
 from server.core.ports import Workplace
+from server.core.process_request import ProcessRequest
 from server.tasks.children import child_in_scratch
 from server.tasks.fork_servers import ForkServers
 from server.tasks.job_builder import JobMaker

@@ -52,9 +52,11 @@ from server.core.errors import (
     RangeNotSatisfiable,
     StorageAway,
 )
+from server.core.film import Says, StoredFile
+from server.core.links import check_url, without_password
 from server.core.long_work import compute
-from server.core.models import Says, StoredFile, TaskStatus, check_url, without_password
 from server.core.ports import Stream
+from server.core.task_status import TaskStatus
 from server.feeds.covers import LARGEST_PICTURE, Covers
 from server.feeds.feed_store import Feeds, Listed
 from server.feeds.podcast_xml import Enclosed, Episode, Podcast, one_line, plain, written

@@ -8,8 +8,8 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from server.core.models import Stage
 from server.core.shielding import opened
+from server.core.stage import Stage
 from server.files.orphans import OF_A_TASK, Known
 from server.files.publishing import delete
 from server.files.workplace import LocalWorkplace

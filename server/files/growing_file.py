@@ -17,8 +17,8 @@ from typing import Any, Final
 from pydantic import Field, NonNegativeInt, ValidationError
 
 from server.core.errors import NotStreamable
-from server.core.models import Frozen
 from server.core.ports import Growth
+from server.core.values import Frozen
 from server.files.publishing import is_from_child, reached
 
 NOTE: Final = "stream.json"

@@ -19,10 +19,11 @@ from typing import BinaryIO
 
 from server.core.errors import FileNotFound, StorageFailed
 from server.core.events import ProducedFile
+from server.core.film import Manifest, StoredFile, VideoInfo
 from server.core.long_work import compute
-from server.core.models import Manifest, StoredFile, TaskStatus, VideoInfo
 from server.core.ports import TellAway
 from server.core.shielding import opened
+from server.core.task_status import TaskStatus
 from server.files.orphans import Known, Sweep
 from server.files.public_names import named
 from server.files.publishing import (

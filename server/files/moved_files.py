@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from server.core.models import StoredFile, TaskStatus
+from server.core.film import StoredFile
+from server.core.task_status import TaskStatus
 from server.files.publishing import open_file
 
 

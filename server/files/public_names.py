@@ -9,7 +9,7 @@ import secrets
 import unicodedata
 
 from server.core.events import ProducedFile
-from server.core.models import StoredFile
+from server.core.film import StoredFile
 
 MAX_SLUG = 60
 _SHORT_LENGTH = 13  # base32 characters: 65 bits

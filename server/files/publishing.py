@@ -18,7 +18,8 @@ from typing import BinaryIO
 
 from pydantic import ValidationError
 
-from server.core.models import Manifest, StoredFile, TaskStatus
+from server.core.film import Manifest, StoredFile
+from server.core.task_status import TaskStatus
 from server.files.public_names import folder_of
 
 MANIFEST, PREVIEW = "manifest.json", "preview.jpg"

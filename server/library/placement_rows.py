@@ -10,7 +10,9 @@ from datetime import datetime, tzinfo
 from typing import Any, Literal, Self
 
 from server.core.library import Library
-from server.core.models import InLibrary, ProcessRequest, Stage, TaskStatus
+from server.core.process_request import ProcessRequest
+from server.core.stage import Stage
+from server.core.task_status import InLibrary, TaskStatus
 from server.library.library_names import day_of
 from server.library.placements import (
     NOBODY,

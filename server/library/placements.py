@@ -18,8 +18,11 @@ from pydantic import ConfigDict, Field
 from pydantic_core import to_json
 
 from server.core.library import Library
-from server.core.models import Frozen, InLibrary, ProcessRequest, Stage, TaskStatus
 from server.core.ports import Stream
+from server.core.process_request import ProcessRequest
+from server.core.stage import Stage
+from server.core.task_status import InLibrary, TaskStatus
+from server.core.values import Frozen
 from server.library.library_names import TEMPLATES, Film, Place, day_of, episode_of, has_own_folder, place_of
 from server.memory.remembering import key_of_status
 

@@ -12,7 +12,8 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from types import MappingProxyType
 
-from server.core.models import Frozen, Stage
+from server.core.stage import Stage
+from server.core.values import Frozen
 
 
 class _FailureTexts(Frozen):

@@ -16,8 +16,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
-from server.core.models import Stage, TaskStatus
 from server.core.shielding import to_the_end
+from server.core.stage import Stage
+from server.core.task_status import TaskStatus
 from server.locales import LANGUAGES
 from server.notices.deliveries import Delivery, waits_for_library
 from server.settings import ConfigurationError, name_of_address

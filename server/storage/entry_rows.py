@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from server.core.entry_status import ListAction, ListActions, shown
-from server.core.models import OF_ONE_RANK, Stage, Task
+from server.core.stage import Stage
+from server.core.task import Task
+from server.core.task_status import OF_ONE_RANK
 from server.storage.task_rows import read_task
 
 log = logging.getLogger(__name__)

@@ -13,7 +13,9 @@ from itertools import islice
 from typing import Any, Literal, Protocol, TypeVar
 
 from server.core import stored
-from server.core.models import ProcessRequest, Task, TaskStatus
+from server.core.process_request import ProcessRequest
+from server.core.task import Task
+from server.core.task_status import TaskStatus
 
 Result = TypeVar("Result")
 Row = tuple[Any, ...]

@@ -13,8 +13,10 @@ from pydantic_core import SchemaSerializer, core_schema
 
 from server.core import stored
 from server.core.errors import AppError, IdempotencyMismatch, QueueFull
-from server.core.models import Stage, Task, TaskStatus
 from server.core.ports import Submission
+from server.core.stage import Stage
+from server.core.task import Task
+from server.core.task_status import TaskStatus
 
 log = logging.getLogger(__name__)
 

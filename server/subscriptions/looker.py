@@ -21,8 +21,9 @@ from server.core.clock import Clock
 from server.core.errors import AppError, StoreUnavailable, TaskNotFound
 from server.core.events import Broken, Learned, Renewed
 from server.core.jobs import Look, name_of_key
-from server.core.models import Stage, TaskStatus
 from server.core.ports import Cookies, Workplace
+from server.core.stage import Stage
+from server.core.task_status import TaskStatus
 from server.settings import DownloadSettings, SubscriptionsSettings
 from server.subscriptions.subscription import (
     DAY,

@@ -42,6 +42,7 @@ from server.api.process import read_wish
 from server.api.route import delete, get, patch, post
 from server.api.session import LOG_INS
 from server.api.status import MAX_WAIT, WAIT, Poll, wanted_wait
+from server.core.action_requests import MOST_AT_ONCE
 from server.core.durations import duration_of, seconds_of
 from server.core.errors import (
     AlreadySubscribed,
@@ -61,9 +62,10 @@ from server.core.errors import (
     WrongField,
     WrongState,
 )
+from server.core.links import without_password
 from server.core.long_work import compute
-from server.core.models import MOST_AT_ONCE, InLibrary, without_password
 from server.core.shielding import to_the_end
+from server.core.task_status import InLibrary
 from server.library.library_routes import PLACEMENTS
 from server.locales import LANGUAGES
 from server.memory.media_routes import instant

@@ -4,8 +4,12 @@ from datetime import datetime
 
 from pydantic_core import to_json
 
+from server.core.film import Says
 from server.core.library import outputs_for
-from server.core.models import Entry, InLibrary, ProcessRequest, Says, Task, TaskStatus
+from server.core.list_entries import Entry
+from server.core.process_request import ProcessRequest
+from server.core.task import Task
+from server.core.task_status import InLibrary, TaskStatus
 from server.subscriptions.subscription import Item, Subscription, SubscriptionSettings
 
 PRIORITY = -1  # what a client sends comes first

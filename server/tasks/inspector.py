@@ -5,9 +5,9 @@ import json
 from typing import Any
 from uuid import uuid4
 
+from server.core.action_requests import InfoRequest
 from server.core.errors import DiskFull, ShuttingDown, SourceRefused, StorageFailed, TooManyRequests
 from server.core.events import Broken, Learned, Renewed
-from server.core.models import InfoRequest
 from server.core.ports import Cookies, Workplace
 from server.settings import DownloadSettings
 from server.tasks import faults

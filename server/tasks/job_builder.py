@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import Final, Literal
 from urllib.parse import urlsplit
 
+from server.core.action_requests import InfoRequest
 from server.core.cookie_format import is_within
 from server.core.errors import StoreUnavailable
 from server.core.events import Learned
+from server.core.film import Says
 from server.core.jobs import Job, Look, Wishes, wishes_from
-from server.core.models import InfoRequest, ProcessRequest, Says
 from server.core.ports import Cookies, StoredCookies
+from server.core.process_request import ProcessRequest
 from server.settings import DownloadSettings
 from server.tasks.programs_found import Tools
 

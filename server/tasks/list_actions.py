@@ -16,8 +16,10 @@ from server.core.clock import Clock
 from server.core.entry_status import REMOVAL, ListAction
 from server.core.errors import AppError, StoreUnavailable, TaskNotFound
 from server.core.events import Cancelled, EntriesMoved, apply
-from server.core.models import Stage, Task, TaskStatus
 from server.core.ports import Dispatcher, Publisher, Store
+from server.core.stage import Stage
+from server.core.task import Task
+from server.core.task_status import TaskStatus
 from server.tasks.recorder import Recorder
 
 log = logging.getLogger(__name__)

@@ -24,7 +24,8 @@ from uuid import uuid4
 from pydantic import Field
 
 from server.core import jobs
-from server.core.models import Frozen, ProcessRequest
+from server.core.process_request import ProcessRequest
+from server.core.values import Frozen
 from server.tasks.children import ForkServer, child_in_scratch
 from server.tasks.job_builder import JobMaker
 

@@ -27,10 +27,14 @@ from server.core.events import (
     apply,
     moved,
 )
-from server.core.models import Entry, ProcessRequest, Stage, Task, TaskStatus
+from server.core.list_entries import Entry
 from server.core.ports import FileStore, Publisher, Store
+from server.core.process_request import ProcessRequest
 from server.core.request_ids import REQUEST_ID
 from server.core.shielding import to_the_end
+from server.core.stage import Stage
+from server.core.task import Task
+from server.core.task_status import TaskStatus
 from server.tasks import faults
 from server.tasks.remedies import with_remedies
 from server.tasks.reuse import shared_task

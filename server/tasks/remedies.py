@@ -12,7 +12,10 @@ from typing import Any, Final
 
 from server.core.codes import PASSING_STATUSES
 from server.core.events import Repaired
-from server.core.models import Output, ProcessRequest, Stage, Task, TaskStatus
+from server.core.process_request import Output, ProcessRequest
+from server.core.stage import Stage
+from server.core.task import Task
+from server.core.task_status import TaskStatus
 
 LATER: Final = 900.0  # seconds
 

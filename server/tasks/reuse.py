@@ -1,8 +1,10 @@
 """`reuse`: which task may take the place of another one with the same wish."""
 
 from server.core.errors import FileNotFound
-from server.core.models import Stage, Task, TaskStatus
 from server.core.ports import FileStore, Store, Stream
+from server.core.stage import Stage
+from server.core.task import Task
+from server.core.task_status import TaskStatus
 
 
 async def shared_task(store: Store, files: FileStore, wish: str) -> Task | None:

@@ -37,20 +37,16 @@ from server.core.events import (
     Uploading,
     merged,
 )
+from server.core.film import Manifest
 from server.core.hooks import AttemptFailed
-from server.core.models import (
-    DISK_FULL,
-    STORAGE_AWAY,
-    Entry,
-    Manifest,
-    ProcessRequest,
-    Stage,
-    Task,
-    TaskStatus,
-)
+from server.core.list_entries import Entry
 from server.core.ports import Cookies, FileStore, Store, TellAway, Workplace
+from server.core.process_request import ProcessRequest
 from server.core.request_ids import REQUEST_ID
 from server.core.shielding import to_the_end
+from server.core.stage import Stage
+from server.core.task import Task
+from server.core.task_status import DISK_FULL, STORAGE_AWAY, TaskStatus
 from server.settings import DownloadSettings
 from server.tasks.children import Child, stopped
 from server.tasks.disk_space import Reserve, found_no_room
@@ -325,7 +321,7 @@ class Runner:
         """Record what the child tells, up to its last word, or until it is gone or has to be stopped."""
         loop, settings = asyncio.get_running_loop(), self._settings
         speed, is_after_hold, heard_at = SourceSpeed(loop.time()), False, loop.time()
-        inner: list[Entry] = []  # the entries of an entry that is a list
+        inner = list[Entry]()  # the entries of an entry that is a list
         space: SpaceNeeded | None = None  # of use only to a task that waits for room, so saved only then
         while True:
             silent_until = loop.time() + settings.stall_timeout

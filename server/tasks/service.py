@@ -39,16 +39,7 @@ from server.core.events import (
     Retried,
     StartAsked,
 )
-from server.core.models import (
-    OF_ONE_RANK,
-    InLibrary,
-    ProcessRequest,
-    Stage,
-    StoredFile,
-    Task,
-    TaskStatus,
-    scope_of,
-)
+from server.core.film import StoredFile
 from server.core.ports import (
     Dispatcher,
     FileStore,
@@ -61,7 +52,11 @@ from server.core.ports import (
     Submission,
     Turns,
 )
+from server.core.process_request import ProcessRequest, scope_of
 from server.core.request_ids import REQUEST_ID
+from server.core.stage import Stage
+from server.core.task import Task
+from server.core.task_status import OF_ONE_RANK, InLibrary, TaskStatus
 from server.tasks.disk_space import Disk
 from server.tasks.list_actions import Playlists
 from server.tasks.recorder import Recorder

@@ -13,8 +13,8 @@ from aiohttp.test_utils import TestClient
 from server.api import keys
 from server.api.process import MAX_BATCH
 from server.app import create_app
+from server.core.action_requests import MOST_AT_ONCE
 from server.core.errors import DatabaseBusy
-from server.core.models import MOST_AT_ONCE
 from server.settings import DownloadSettings, Settings, StorageSettings
 
 Client = TestClient[web.Request, web.Application]

@@ -19,7 +19,8 @@ from server.api.bodies import MAX_BODY, MOST_TOLD
 from server.api.process import MAX_BATCH
 from server.app import ROUTES, create_app
 from server.core import cookie_format
-from server.core.models import MOST_AT_ONCE, ProcessRequest
+from server.core.action_requests import MOST_AT_ONCE
+from server.core.process_request import ProcessRequest
 from server.core.stored import read_request
 from server.memory.media_routes import MAX_ARCHIVE
 from server.settings import DownloadSettings, Settings, StorageSettings

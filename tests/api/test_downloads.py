@@ -27,8 +27,10 @@ from server.api.route import Access
 from server.core.attachment import disposition, filename_of, filename_stem
 from server.core.errors import FileNotFound, RangeNotSatisfiable
 from server.core.events import ProducedFile
-from server.core.models import Stage, StoredFile, TaskStatus, VideoInfo
+from server.core.film import StoredFile, VideoInfo
 from server.core.ports import Stream
+from server.core.stage import Stage
+from server.core.task_status import TaskStatus
 from server.files.local import LocalFiles
 from server.files.workplace import LocalWorkplace
 from server.settings import ServerSettings, Settings

@@ -14,7 +14,7 @@ from aiohttp.test_utils import TestClient
 
 from server.api import event_streams, keys
 from server.app import create_app
-from server.core.models import ProcessRequest
+from server.core.process_request import ProcessRequest
 from server.settings import DownloadSettings, ServerSettings, Settings, StorageSettings
 from tests.adding import accept
 from tests.tools import without

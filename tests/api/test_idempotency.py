@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from server.core.models import Output, ProcessRequest, SubtitleWishes
+from server.core.process_request import Output, ProcessRequest, SubtitleWishes
 
 URL = 'http://media.test/视频?a="1"&b=\\'
 PLAIN = ProcessRequest(url=URL)

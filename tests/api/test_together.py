@@ -23,8 +23,10 @@ from server.api import keys
 from server.api.archive import Entry, Member, archive, length_of, named
 from server.api.connections import FilePart
 from server.core.errors import FileNotFound
-from server.core.models import Stage, StoredFile, TaskStatus, VideoInfo
+from server.core.film import StoredFile, VideoInfo
 from server.core.ports import Stream
+from server.core.stage import Stage
+from server.core.task_status import TaskStatus
 from server.settings import ServerSettings
 from tests.adding import add
 from tests.examples import finished, new_task

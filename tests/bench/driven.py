@@ -16,7 +16,7 @@ from aiohttp import web
 from server.api.keys import TASKS
 from server.app import create_app
 from server.core.events import DownloadStarted, Progress, Requeued, Resumed, Started
-from server.core.models import ProcessRequest
+from server.core.process_request import ProcessRequest
 from server.settings import DownloadSettings, Settings, StorageSettings
 from tests.adding import accept
 from tests.bench.client import NEVER

@@ -9,7 +9,9 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
-from server.core.models import ProcessRequest, Task, TaskStatus
+from server.core.process_request import ProcessRequest
+from server.core.task import Task
+from server.core.task_status import TaskStatus
 from server.files.public_names import short_of
 from server.storage.sqlite import DATABASE
 from server.storage.task_rows import task_values

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from server.child.extract import video_info
 from server.child.media import mp4
 from server.child.process.log import LIMIT, Log
-from server.core.models import About, VideoInfo
+from server.core.film import About, VideoInfo
 from server.core.redaction import clean
 
 ANYTHING = st.recursive(

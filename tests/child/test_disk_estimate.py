@@ -8,7 +8,7 @@ from typing import Any, get_args
 import pytest
 
 from server.child.fetch.disk_estimate import Film, needed
-from server.core.models import ProcessRequest
+from server.core.process_request import ProcessRequest
 from tests.child.test_sponsors import FILM as VIDEO_ID
 from tests.child.test_sponsors import giving, segment, service
 from tests.clips import SECONDS

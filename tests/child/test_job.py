@@ -9,7 +9,7 @@ from unicodedata import category
 import pytest
 
 from server.child.extract.generic import EMBEDDED
-from server.core.models import ProcessRequest
+from server.core.process_request import ProcessRequest
 from tests.jobs import ROOT, Jobs, Outcome, broken, download_job, probe, run_by_exec, told, told_info
 from tests.shelf import Shelf
 from tests.site import SECONDS, Site, sha256

@@ -14,7 +14,7 @@ from hypothesis import given
 from server.api.openapi.document import describe
 from server.app import ROUTES
 from server.child.extract.offers import entry, extracted
-from server.core.models import ProcessRequest
+from server.core.process_request import ProcessRequest
 from server.tasks.children import MAX_LINE
 from tests.child.test_describe import ANYTHING
 from tests.jobs import Jobs, broken, told_info, told_list

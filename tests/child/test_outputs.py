@@ -13,7 +13,7 @@ from server.child.media.parts import Part
 from server.child.media.probe import Media, Track, is_cut_off, sniff
 from server.child.media.timeline import ALL, Kept
 from server.child.process.job_failed import JobFailed
-from server.core.models import ProcessRequest
+from server.core.process_request import ProcessRequest
 from server.library.library_actions import FILMS
 from tests.jobs import wished
 

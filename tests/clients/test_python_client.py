@@ -28,7 +28,7 @@ from clipwire_client import (
 from pydantic import BaseModel
 
 from server.api import payload
-from server.core import models
+from server.core import film
 from tests.between import connected, pass_on, standing
 from tests.commands.shell import Shell
 from tests.service import Service, Services
@@ -42,7 +42,7 @@ UNKNOWN = "00000000-0000-4000-8000-000000000000"
     ("ours", "told"),
     [
         (Task, payload.TaskPayload),
-        (VideoInfo, models.VideoInfo),
+        (VideoInfo, film.VideoInfo),
         (FileInfo, payload.FileInfo),
         (Entries, payload.EntryCounts),
         (LibraryPlace, payload.LibraryPlace),

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable
 
-from server.core.models import Task
 from server.core.ports import Submission
+from server.core.task import Task
 from server.files.public_names import short_of
 from server.storage.postgresql.connection import connected
 from server.storage.postgresql.store import PostgresStore, open_store

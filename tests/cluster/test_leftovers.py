@@ -11,7 +11,8 @@ import pytest
 from server.cluster import leftovers
 from server.cluster.leftovers import Leftovers
 from server.core.background import in_background
-from server.core.models import Stage, TaskStatus
+from server.core.stage import Stage
+from server.core.task_status import TaskStatus
 from server.files.local import LocalFiles
 from server.files.workplace import LocalWorkplace
 

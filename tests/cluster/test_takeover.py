@@ -11,15 +11,9 @@ import pytest
 from server.core.clock import Clock
 from server.core.errors import DatabaseAway, DatabaseBusy, StorageAway
 from server.core.events import Completed, Event, Failed, Paused, Requeued, Resumed, SpaceNeeded, Started
-from server.core.models import (
-    DISK_FULL,
-    STORAGE_AWAY,
-    Manifest,
-    Stage,
-    StoredFile,
-    TaskStatus,
-    VideoInfo,
-)
+from server.core.film import Manifest, StoredFile, VideoInfo
+from server.core.stage import Stage
+from server.core.task_status import DISK_FULL, STORAGE_AWAY, TaskStatus
 from server.tasks.hub import Hub
 from server.tasks.recorder import Recorder
 from tests.attempts import WITHIN

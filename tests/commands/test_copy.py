@@ -21,8 +21,11 @@ from server.assembly import import_postgresql
 from server.assembly.export_sqlite import ALIKE, DeliveryRow, PauseRow, Row, SessionRow
 from server.cluster.database import open_database
 from server.cluster.shared_cookies import SharedCookies
-from server.core.models import Stage, StoredFile, Task, TaskStatus
+from server.core.film import StoredFile
 from server.core.ports import Filter, Idempotency, Known, Stream, Submission
+from server.core.stage import Stage
+from server.core.task import Task
+from server.core.task_status import TaskStatus
 from server.core.unusable import DatabaseUnusable
 from server.files.cookie_folder import LocalCookies
 from server.files.public_names import short_of

@@ -9,7 +9,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from server.core.models import Task
+from server.core.task import Task
 from server.core.unusable import DatabaseUnusable
 from server.files.public_names import short_of
 from server.storage.postgresql import database_backup, open_store

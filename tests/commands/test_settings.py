@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.core.models import Frozen
+from server.core.values import Frozen
 from server.settings import ConfigurationError, Settings, load
 
 GIB = 1 << 30

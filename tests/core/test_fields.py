@@ -17,7 +17,9 @@ from pydantic import BaseModel
 from server.api.openapi.document import describe
 from server.api.payload import TaskPayload
 from server.app import ROUTES
-from server.core.models import Bookkeeping, Stage, TaskStatus, VideoInfo
+from server.core.film import VideoInfo
+from server.core.stage import Stage
+from server.core.task_status import Bookkeeping, TaskStatus
 from server.locales import LANGUAGES
 from tests import field_table
 from tests.examples import utc_now

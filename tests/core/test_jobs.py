@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from server.core import jobs
-from server.core.models import InfoRequest, ProcessRequest
+from server.core.action_requests import InfoRequest
+from server.core.process_request import ProcessRequest
 from server.settings import DownloadSettings
 from server.tasks.job_builder import JobMaker
 from server.tasks.programs_found import Tools

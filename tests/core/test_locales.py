@@ -15,9 +15,11 @@ from pydantic import BaseModel, ValidationError
 
 from server import locales
 from server.api.openapi.docs_page import every_error
+from server.core.action_requests import InfoRequest, PlaceChange
 from server.core.errors import AppError, InvalidQuery, InvalidRequest
 from server.core.library import Library
-from server.core.models import InfoRequest, PlaceChange, ProcessRequest, Stage
+from server.core.process_request import ProcessRequest
+from server.core.stage import Stage
 from server.locales import LANGUAGES, Catalogue, catalogues_in, negotiate
 
 each_language = pytest.mark.parametrize("words", LANGUAGES.values(), ids=LANGUAGES)

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import pytest
 
-from server.core.models import Output
+from server.core.process_request import Output
 from tests.bundled import SYSTEMS
 from tests.service import Payload, Service, Services
 from tests.site import SECONDS, Site, probe, sha256

@@ -18,7 +18,8 @@ from server.assembly import DatabaseUnusable, check_database, open_backend
 from server.assembly.features import FEATURES
 from server.core.clock import Clock
 from server.core.events import Completed, Event, Failed, Paused, Started
-from server.core.models import Stage, StoredFile, VideoInfo
+from server.core.film import StoredFile, VideoInfo
+from server.core.stage import Stage
 from server.core.stored import known_stage
 from server.settings import DownloadSettings, Settings, StorageSettings
 

@@ -14,7 +14,9 @@ import pytest
 from server.api import keys
 from server.core.errors import DiskFull
 from server.core.events import Completed, Expanded, Failed, Resumed, Started, Unfolded
-from server.core.models import Entries, Entry, Stage, Task
+from server.core.list_entries import Entries, Entry
+from server.core.stage import Stage
+from server.core.task import Task
 from server.settings import DownloadSettings
 from server.storage.sqlite import SqliteStore
 from tests.inside import Inside, inside

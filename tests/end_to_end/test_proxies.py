@@ -21,7 +21,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 
 from server.api.process import MAX_BATCH
 from server.api.session import MAX_WRONG
-from server.core.models import MOST_AT_ONCE
+from server.core.action_requests import MOST_AT_ONCE
 from tests.ports import free_port
 from tests.service import ROOT, Service
 from tests.site import Site

@@ -14,8 +14,9 @@ from server.api import keys
 from server.app import create_app
 from server.assembly import Backend
 from server.core.errors import DiskFull
-from server.core.models import Stage, StoredFile
+from server.core.film import StoredFile
 from server.core.ports import Stream
+from server.core.stage import Stage
 from server.settings import DownloadSettings, Settings, StorageSettings
 from server.storage.sqlite import SqliteStore
 from tests.adding import accept

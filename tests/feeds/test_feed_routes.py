@@ -19,7 +19,7 @@ from yarl import URL
 
 from server.app import create_app
 from server.core.events import Completed, Started, apply
-from server.core.models import About, ChapterMark, StoredFile
+from server.core.film import About, ChapterMark, StoredFile
 from server.core.redaction import without_feed_secret
 from server.feeds.feed_routes import MOST_KEPT, Built, FeedShelf
 from server.files.public_names import new_short, short_of

@@ -8,7 +8,8 @@ import pytest
 
 from server.core.errors import FeedNameTaken
 from server.core.events import Completed, Retried, Started, apply
-from server.core.models import StoredFile, Task
+from server.core.film import StoredFile
+from server.core.task import Task
 from server.files.public_names import new_short
 from server.subscriptions.feed_names import SECRET
 from server.subscriptions.subscription import Subscription, SubscriptionSettings, wish_of

@@ -9,7 +9,9 @@ from uuid import uuid4
 import pytest
 from obstore.store import MemoryStore
 
-from server.core.models import Stage, StoredFile, TaskStatus
+from server.core.film import StoredFile
+from server.core.stage import Stage
+from server.core.task_status import TaskStatus
 from server.files.s3 import bucket_sweeper
 from server.files.s3.bucket import Bucket
 from server.files.s3.bucket_sweeper import BucketSweeper

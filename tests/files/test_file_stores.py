@@ -13,8 +13,10 @@ import pytest
 
 from server.core.errors import FileNotFound, TaskNotFound
 from server.core.events import ProducedFile
-from server.core.models import Manifest, Stage, StoredFile, TaskStatus, VideoInfo
+from server.core.film import Manifest, StoredFile, VideoInfo
 from server.core.ports import Stream
+from server.core.stage import Stage
+from server.core.task_status import TaskStatus
 from server.files.local import LocalFiles
 from server.files.public_names import short_of
 from server.files.publishing import MANIFEST, PREVIEW, UnsafeFile, delete

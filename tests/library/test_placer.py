@@ -23,7 +23,8 @@ from aiohttp.test_utils import TestServer
 from server.api import keys
 from server.core.clock import stopwatch
 from server.core.events import Completed, Described, ProducedFile, Resumed, Retried, Started
-from server.core.models import TaskStatus, VideoInfo
+from server.core.film import VideoInfo
+from server.core.task_status import TaskStatus
 from server.library import placer
 from server.library.library_folder import MARKER
 from server.library.library_names import label_of

@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 
 from server.core.events import Completed, Described, Failed, Retried, Started, apply
+from server.core.film import VideoInfo
 from server.core.media_keys import key_of_link
-from server.core.models import Output, ProcessRequest, Task, TaskStatus, VideoInfo
+from server.core.process_request import Output, ProcessRequest
+from server.core.task import Task
+from server.core.task_status import TaskStatus
 from server.files.public_names import short_of
 from server.memory.remembering import IMPORTED
 from server.storage import postgresql, sqlite

@@ -13,7 +13,7 @@ from server.app import ROUTES
 from server.child.media.making import TAGGED
 from server.commands.cli import COMMANDS
 from server.core import errors
-from server.core.models import ProcessRequest
+from server.core.process_request import ProcessRequest
 from server.locales import LANGUAGES
 from server.settings import Settings
 from tests.core.test_codes import BETTER_HINTS

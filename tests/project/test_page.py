@@ -9,7 +9,7 @@ from typing import Any, get_args
 import pytest
 
 from server.child.media.outputs import _RATES
-from server.core.models import Output, ProcessRequest
+from server.core.process_request import Output, ProcessRequest
 from tests.deno import deno
 
 STATIC = Path(__file__).parent.parent.parent / "static"

@@ -25,8 +25,11 @@ from server.core.events import (
     Started,
     apply,
 )
-from server.core.models import Entry, Stage, Task, TaskStatus
+from server.core.list_entries import Entry
 from server.core.ports import Filter, Store
+from server.core.stage import Stage
+from server.core.task import Task
+from server.core.task_status import TaskStatus
 from server.files.public_names import short_of
 from server.storage import postgresql, sqlite
 from tests.adding import add

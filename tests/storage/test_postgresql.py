@@ -16,8 +16,10 @@ from psycopg import AsyncConnection
 
 from server.core.errors import DatabaseAway, DatabaseBusy, QueueFull, TaskNotFound
 from server.core.events import Paused, Resumed, Retried, Started, Unfolded, apply
-from server.core.models import Entry, Stage, Task
+from server.core.list_entries import Entry
 from server.core.ports import Filter, Idempotency, Known, Submission
+from server.core.stage import Stage
+from server.core.task import Task
 from server.core.unusable import DatabaseUnusable
 from server.files.public_names import short_of
 from server.storage.group_commit import Change

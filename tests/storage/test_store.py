@@ -26,8 +26,11 @@ from server.core.events import (
     Retried,
     apply,
 )
-from server.core.models import Entries, Entry, Stage, Task, TaskStatus
+from server.core.list_entries import Entries, Entry
 from server.core.ports import Filter, Idempotency, Known, Store, Submission
+from server.core.stage import Stage
+from server.core.task import Task
+from server.core.task_status import TaskStatus
 from server.files.public_names import new_short, public_name, short_of
 from server.storage import postgresql, sqlite
 from server.storage.postgresql.store import PostgresStore

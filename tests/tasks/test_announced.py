@@ -19,7 +19,8 @@ from server.core.events import (
     Started,
     apply,
 )
-from server.core.models import Stage, TaskStatus
+from server.core.stage import Stage
+from server.core.task_status import TaskStatus
 from server.locales import LANGUAGES
 from server.tasks.next_attempt import LONGEST, LONGEST_WHEN_LATE, SOONEST, after_look, pause
 from tests.jobs import told

@@ -22,7 +22,8 @@ from server.core.events import (
     Retried,
     StartAsked,
 )
-from server.core.models import Stage, Task
+from server.core.stage import Stage
+from server.core.task import Task
 from server.tasks.dispatcher import LocalDispatcher
 from tests.attempts import WITHIN, OpenScene, Scene, local_scenes
 from tests.cluster.node import shared_scenes

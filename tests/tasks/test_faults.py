@@ -21,8 +21,11 @@ from server.assembly.features import FEATURES
 from server.core.clock import Clock
 from server.core.errors import DatabaseAway, DiskFull, StorageFailed, TaskAlreadyFinal, TaskNotFound
 from server.core.events import Broken, ChildEvent, Described, DownloadStarted, Progress
-from server.core.models import Output, ProcessRequest, Stage, TaskStatus, VideoInfo
+from server.core.film import VideoInfo
+from server.core.process_request import Output, ProcessRequest
 from server.core.shielding import to_the_end
+from server.core.stage import Stage
+from server.core.task_status import TaskStatus
 from server.files.local import LocalFiles
 from server.settings import DownloadSettings, Settings, StorageSettings
 from server.storage.sqlite import SqliteStore

@@ -12,7 +12,8 @@ import pytest
 
 from server.api import keys
 from server.core.events import Expanded, Paused, Resumed, Started
-from server.core.models import Entry, Queued, Task
+from server.core.list_entries import Entry
+from server.core.task import Queued, Task
 from server.files.free_space import make_room
 from server.files.workplace import LocalWorkplace
 from server.storage.sqlite import SqliteStore

@@ -13,8 +13,8 @@ from yt_dlp.version import __version__
 from server.child.extract import youtube
 from server.child.extract.failures import Trail
 from server.child.extract.youtube_dl import Engine
+from server.core.action_requests import InfoRequest
 from server.core.events import Learned
-from server.core.models import InfoRequest
 from server.files.cookie_folder import LocalCookies
 from server.files.workplace import LocalWorkplace
 from server.settings import DownloadSettings

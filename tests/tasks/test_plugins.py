@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from server.core.models import ProcessRequest
+from server.core.process_request import ProcessRequest
 from server.locales import LANGUAGES
 from server.settings import DownloadSettings
 from server.tasks import plugin_trials as under_test

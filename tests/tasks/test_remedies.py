@@ -18,7 +18,9 @@ from server.api.payload import TaskPayload
 from server.core import stored
 from server.core.codes import CODES, OF_THE_SERVER
 from server.core.events import Failed, Repaired, Retried, Started, apply
-from server.core.models import ProcessRequest, Task, VideoInfo
+from server.core.film import VideoInfo
+from server.core.process_request import ProcessRequest
+from server.core.task import Task
 from server.locales import LANGUAGES
 from server.storage.task_rows import status_values
 from server.tasks import remedies

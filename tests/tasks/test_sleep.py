@@ -13,7 +13,7 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 
 from server.api import keys
-from server.core.models import ProcessRequest
+from server.core.process_request import ProcessRequest
 from server.settings import DownloadSettings
 from server.tasks import children
 from server.tasks.children import ForkServer

@@ -1,4 +1,4 @@
-from server.core.models import Queued
+from server.core.task import Queued
 from server.tasks.dispatcher import Queue
 
 

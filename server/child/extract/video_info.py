@@ -136,7 +136,7 @@ def archive_ids(info: Mapping[str, Any]) -> list[str]:
 
 
 def about(info: Mapping[str, Any], chapters: Sequence[Chapter] = ()) -> dict[str, Any]:
-    """What `models.About` has: the description with its lines, the source's tags, and the `chapters`."""
+    """The fields of `server.core.film.About`: the description with its lines, the tags and the `chapters`."""
     said = info.get("tags")
     tags = (text(tag) for tag in said[:MOST_SOURCE_TAGS]) if isinstance(said, list | tuple) else ()
     description = info.get("description")

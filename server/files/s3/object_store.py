@@ -21,10 +21,11 @@ from pydantic import ValidationError
 
 from server.core.errors import FileNotFound, StorageAway
 from server.core.events import ProducedFile
+from server.core.film import Manifest, StoredFile, VideoInfo
 from server.core.long_work import compute
-from server.core.models import Manifest, StoredFile, TaskStatus, VideoInfo
 from server.core.ports import Stream, TellAway
 from server.core.shielding import opened, to_the_end
+from server.core.task_status import TaskStatus
 from server.files.orphans import Sweep
 from server.files.public_names import folder_of, named
 from server.files.publishing import MANIFEST, UnsafeFile, check_out, open_out, picture_of

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from server.core.long_work import compute
-from server.core.models import TaskStatus
 from server.core.shielding import opened
+from server.core.task_status import TaskStatus
 from server.files.moved_files import Moved, NotKept
 from server.files.publishing import MANIFEST
 from server.files.s3.bucket import Bucket

@@ -11,8 +11,8 @@ from types import MappingProxyType
 from typing import Any
 
 from server.core.entry_status import REMOVAL, ListActions
-from server.core.models import Stage
 from server.core.ports import Filter
+from server.core.stage import Stage
 from server.storage.cursor import Cursor
 from server.storage.entry_rows import POSTGRESQL, EntrySql
 

@@ -1,0 +1,89 @@
+"""Types of fields that several models of requests have: links, times, seconds, whole numbers."""
+
+import re
+import unicodedata
+from datetime import UTC, datetime
+from typing import Annotated
+
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from server.core.links import MAX_URL, check_url
+
+OF_A_CLIENT = {"of": "a client"}
+"""The context in which what a client sends is validated: it may be held to more than what is stored."""
+MAX_ID = 500  # characters; ours have 36
+_INSTANT = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d(:\d\d(\.\d{1,9})?)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+_BIDI = re.compile(r"[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+def _whole(value: object) -> object:
+    """`1.0` becomes 1: it is an integer by JSON Schema (Validation, 6.1.1)."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _instant(value: object) -> datetime:
+    """An RFC 3339 time, in UTC. One without an offset is an error: it would depend on the server's zone."""
+    try:
+        if isinstance(value, str) and _INSTANT.fullmatch(value):
+            return datetime.fromisoformat(value.upper()).astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    raise PydanticCustomError("instant", "a time like 2026-01-31T08:00:00Z is expected")
+
+
+Instant = Annotated[datetime, BeforeValidator(_instant)]
+
+
+def harmless_line(title: str) -> str | None:
+    """One line without control characters and bidi controls; None if nothing is left."""
+    spaced = re.sub(r"\s+", " ", _BIDI.sub("", title))
+    return "".join(letter for letter in spaced if unicodedata.category(letter) != "Cc").strip() or None
+
+
+def at_most(most: int) -> BeforeValidator:
+    """Refuses a longer list before its elements are looked at, each of which could have its own error."""
+
+    def check(value: object) -> object:
+        if isinstance(value, list) and len(value) > most:
+            raise PydanticCustomError("too_long", "at most {max_length} items", {"max_length": most})
+        return value
+
+    return BeforeValidator(check)
+
+
+_CLOCK = re.compile(r"(?:(?:(\d{1,4}):)?(\d{1,2}):)?(\d{1,7}(?:\.\d{1,9})?)", re.ASCII)
+_LONGEST = 1_000_000  # seconds
+
+
+def _seconds(value: object) -> float:
+    """Seconds from a number, or from a text like `1:02:03.5`."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _LONGEST:
+        return float(value)
+    if isinstance(value, str) and (found := _CLOCK.fullmatch(value)):
+        hours, minutes, seconds = found[1] or 0, found[2], float(found[3])
+        whole = int(hours) * 3600 + int(minutes or 0) * 60 + seconds
+        if whole <= _LONGEST and (minutes is None or seconds < 60) and (not hours or int(minutes or 0) < 60):
+            return whole
+    raise PydanticCustomError("seconds", 'seconds are expected, or a time like "1:02:03.5"')
+
+
+Seconds = Annotated[
+    float,
+    BeforeValidator(_seconds),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "number", "minimum": 0, "maximum": _LONGEST},
+                {"type": "string", "pattern": r"^(([0-9]{1,4}:)?[0-9]{1,2}:)?[0-9]{1,7}(\.[0-9]{1,9})?$"},
+            ]
+        },
+        mode="validation",
+    ),
+]
+Whole = Annotated[int, BeforeValidator(_whole)]
+HttpUrl = Annotated[
+    str,
+    Field(min_length=1, max_length=MAX_URL),
+    AfterValidator(lambda url, request: check_url(url, is_sent=request.context is OF_A_CLIENT)),
+]

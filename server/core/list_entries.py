@@ -1,0 +1,48 @@
+"""What a child finds in a list, and what a list counts of its entries."""
+
+from pydantic import ConfigDict, Field, NonNegativeInt
+
+from server.core.field_types import HttpUrl
+from server.core.film import Says, VideoInfo
+from server.core.jobs import SMUGGLED
+from server.core.links import without_password
+from server.core.values import Frozen, Stored
+
+
+class Entry(Frozen):
+    """An entry that a child found in a list; `index` counts the entries found.
+
+    `url` is the entry's own, with what its extractor is to know besides and no client; or, with `item`, that
+    of the list, of which the entry is number `item`.
+    """
+
+    model_config = ConfigDict(extra="ignore")
+
+    index: int = Field(ge=1)
+    url: HttpUrl
+    item: int | None = Field(default=None, ge=1)
+    title: str | None = None
+    duration: NonNegativeInt | None = None
+    uploader: str | None = None
+    says: Says | None = None
+
+    @property
+    def shown_url(self) -> str:
+        return without_password(self.url.partition(SMUGGLED)[0])
+
+    @property
+    def video_info(self) -> VideoInfo:
+        return VideoInfo(title=self.title, duration=self.duration, uploader=self.uploader)
+
+
+class Entries(Stored):
+    """Counts of a list's entries; `failed` counts all that have ended without being completed."""
+
+    total: NonNegativeInt = 0
+    completed: NonNegativeInt = 0
+    failed: NonNegativeInt = 0
+    truncated: bool = Field(default=False, description="there were more than are taken of one list")
+
+    @property
+    def ended(self) -> int:
+        return self.completed + self.failed
