@@ -27,7 +27,7 @@ def test_a_get_from_a_running_server_imports_nothing_of_the_server_but_its_comma
     """Its start is most of what somebody waits for."""
     program = """
 import sys
-from server.commands import cli, get, progress_display, remote, request_options
+from server.commands import cli, get, get_command, progress_display, remote, request_options
 remote.remote(None)
 print(sorted(name for name in sys.modules if name.startswith("server.") and ".commands" not in name))
 print([name for name in ("tqdm", "yt_dlp", "rich") if name in sys.modules])
@@ -42,7 +42,7 @@ def test_before_it_is_known_whether_a_server_runs_nothing_is_imported_that_takes
     """A server of its own starts while `get` imports the rest."""
     program = """
 import sys
-from server.commands import cli, own_server, progress_display, remote, request_options, saving
+from server.commands import cli, get_command, own_server, progress_display, remote, request_options, saving
 remote.remote(None).refuses_connections()
 print([name for name in ("aiohttp", "pydantic", "clipwire_client.client") if name in sys.modules])
 """

@@ -5,9 +5,11 @@ import os
 import re
 import shutil
 import sys
+import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from enum import Enum
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints, is_typeddict
 
@@ -128,6 +130,21 @@ def test_help_is_there_for_everything_and_does_nothing_else(
     assert (status, err) == (0, "")
     assert out.startswith("usage: clipwire" if language[:2] == "en" else "用法: clipwire")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_and_its_options_have_words_and_are_in_the_guide(name: str) -> None:
+    """All but the fields of a request: those are options by a rule that the guide states."""
+    module = COMMANDS[name]
+    assert (ROOT / "server" / "commands" / f"{module}.py").is_file(), f"server/commands/{module}.py"
+    for path in (ROOT / "server" / "locales").glob("*.toml"):
+        said = tomllib.loads(path.read_text("utf-8"))["command"]
+        assert {f"{name}.short", f"{name}.help"} <= said.keys(), f"[command] in {path}"
+    made = import_module(f"server.commands.{module}").make(name)
+    guide = (ROOT / "docs" / "command-line.md").read_text("utf-8")
+    fields = {opt for option in request_options() for opt in option.opts}
+    own = {opt for option in made.params for opt in option.opts if opt.startswith("--")} - fields
+    assert [opt for opt in own if not re.search(rf"{opt}\b", guide)] == [], "docs/command-line.md"
 
 
 def test_the_version_is_told(command: Command) -> None:
