@@ -1,8 +1,9 @@
 """Joins the page's modules into three scripts, and its style sheets into one sheet, without a build step.
 
-All modules follow the same rules: they import names from files in the same folder, without cycles, and
-export only declarations, under their own names. So they can follow each other in one scope, once no two
-names of theirs are alike. Modules that break these rules raise `NotJoinable`.
+All modules follow the same rules: they import names from files of the page, each of which has a name of its
+own whatever its folder, without cycles, and export only declarations, under their own names. So they can
+follow each other in one scope, once no two names of theirs are alike. Modules that break these rules raise
+`NotJoinable`.
 
 Scripts are read token by token (ECMA-262, 12), so nothing within a text or a pattern is taken for code.
 Comments are left out, and white space between tokens that stay apart without it. A line break stays wherever
@@ -344,7 +345,7 @@ class _Reader:
 
 
 def _beside(address: str) -> str | None:
-    found = re.fullmatch(r'"\./(\w+)\.js"', address)
+    found = re.fullmatch(r'"\.{1,2}/(?:\w+/)?(\w+)\.js"', address)
     return found[1] if found else None
 
 

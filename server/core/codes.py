@@ -3,7 +3,8 @@
 In addition `http_<status>` stands for a source's HTTP status where no better code fits. A new code also
 needs a text in every catalogue of `server/locales` and a row in docs/api.md; tests check both. No test sees
 what else shall follow from it: remedies (`server/tasks/remedies.py`), when a subscription tries again
-(`server/subscriptions/subscription.py`), whether the page offers another attempt (`static/js/actions.js`).
+(`server/subscriptions/subscription.py`), whether the page offers another attempt
+(`static/js/row/actions.js`).
 """
 
 from typing import Final, Literal, get_args

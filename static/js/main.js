@@ -1,33 +1,33 @@
 // @ts-check
 // Makes the parts of the page and connects them: what happens on the page, and what follows from it.
 
-import { Api, fetched } from "./api.js"
-import { Connection, Feed, Questions } from "./connection.js"
-import { Counts } from "./counts.js"
-import { byId, closeDialogs, keepFocus, on } from "./dom.js"
-import { Filter } from "./filter.js"
-import { Header, Readiness } from "./header.js"
-import { arrive, keepShell, playNamed } from "./home.js"
-import { I18n } from "./i18n.js"
-import { Intake } from "./intake.js"
-import { Keys } from "./keys.js"
-import { Layout } from "./layout.js"
-import { TaskList } from "./list.js"
-import { MainMenu, Menu } from "./menu.js"
-import { Announcer, Notices, showRefusals } from "./news.js"
-import { OpenedRows } from "./opened.js"
-import { Checks, Pages, Source } from "./pages.js"
-import { TaskRequests } from "./requests.js"
-import { Row } from "./row.js"
-import { listen, RowActions } from "./rowactions.js"
-import { Rows } from "./rows.js"
-import { Selection } from "./selection.js"
-import { Session } from "./session.js"
-import { Settings } from "./settings.js"
-import { ShownList } from "./shown.js"
-import { Tasks } from "./tasks.js"
-import { Undo } from "./undo.js"
-import { Pointing, Updates } from "./updates.js"
+import { Api, fetched } from "./base/api.js"
+import { Connection, Feed, Questions } from "./tasks/connection.js"
+import { Counts } from "./tasks/counts.js"
+import { byId, closeDialogs, keepFocus, on } from "./base/dom.js"
+import { Filter } from "./list/filter.js"
+import { Header, Readiness } from "./header/header.js"
+import { arrive, keepShell, playNamed } from "./session/home.js"
+import { I18n } from "./base/i18n.js"
+import { Intake } from "./intake/intake.js"
+import { Keys } from "./list/keys.js"
+import { Layout } from "./list/layout.js"
+import { TaskList } from "./list/list.js"
+import { MainMenu, Menu } from "./header/menu.js"
+import { Announcer, Notices, showRefusals } from "./notices/news.js"
+import { OpenedRows } from "./row/opened.js"
+import { Checks, Pages, Source } from "./list/pages.js"
+import { TaskRequests } from "./row/requests.js"
+import { Row } from "./row/row.js"
+import { listen, RowActions } from "./row/rowactions.js"
+import { Rows } from "./list/rows.js"
+import { Selection } from "./list/selection.js"
+import { Session } from "./session/session.js"
+import { Settings } from "./settings/settings.js"
+import { ShownList } from "./list/shown.js"
+import { Tasks } from "./tasks/tasks.js"
+import { Undo } from "./row/undo.js"
+import { Pointing, Updates } from "./list/updates.js"
 
 const i18n = new I18n()
 await i18n.start()
@@ -62,7 +62,7 @@ function start() {
     api,
     filterForm,
     i18n,
-    async () => new (await import("./queuewatch.js")).QueueWatch(api),
+    async () => new (await import("./tasks/queuewatch.js")).QueueWatch(api),
   )
   const readiness = new Readiness(api, i18n)
 
@@ -73,10 +73,10 @@ function start() {
   const announcer = new Announcer(byId("news", HTMLElement), i18n)
   const notices = new Notices(i18n)
   const menu = new Menu(i18n)
-  /** @type {import("./player.js").Player | undefined} */
+  /** @type {import("./player/player.js").Player | undefined} */
   let player
-  const play = async (/** @type {import("./task.js").Task} */ task, isForClip = false, kind = "") => {
-    const { Player } = await fetched(import("./player.js"), i18n)
+  const play = async (/** @type {import("./tasks/task.js").Task} */ task, isForClip = false, kind = "") => {
+    const { Player } = await fetched(import("./player/player.js"), i18n)
     player ??= new Player({ i18n, api, announcer, intake })
     await player.open(task, isForClip, kind)
   }
@@ -89,7 +89,7 @@ function start() {
   const shown = new ShownList(list, (id) => opened.entriesOf(id))
   const opened = new OpenedRows({ i18n, api, tasks, shown, source, rows: () => rows })
   // While the list is held, it has the tasks as they were.
-  const newRow = (/** @type {import("./task.js").Task} */ task) =>
+  const newRow = (/** @type {import("./tasks/task.js").Task} */ task) =>
     opened.attach(new Row(tasks.get(task.task_id) ?? task, i18n, { undo, selection, tasks, shown }))
   const layout = new Layout(root, shown, list, newRow, i18n)
   /** @type {Rows} */
@@ -97,7 +97,7 @@ function start() {
   const header = new Header(tasks, counts, i18n, notices)
   const pointing = new Pointing(root)
   const updates = new Updates({ root, shown, rows, pointing, header, list, tasks, questions, i18n })
-  /** What can be done with several: made when the first is selected. @type {import("./selectionbar.js").SelectionBar | undefined} */
+  /** What can be done with several: made when the first is selected. @type {import("./list/selectionbar.js").SelectionBar | undefined} */
   let bar
   const rowActions = new RowActions({
     requests,
@@ -167,7 +167,7 @@ function start() {
   on(selection, "change", async () => {
     for (const id of rows.ids) rows.row(id)?.select(selection.has(id))
     if (bar || !selection.size) return
-    const { SelectionBar } = await fetched(import("./selectionbar.js"), i18n)
+    const { SelectionBar } = await fetched(import("./list/selectionbar.js"), i18n)
     bar ??= new SelectionBar({ selection, tasks, undo, api, requests, rows, i18n })
   })
   on(counts, "change", () => {
@@ -209,7 +209,7 @@ function start() {
     else filter.clear()
   })
   byId("menu", HTMLButtonElement).addEventListener("click", async () => {
-    const { offer } = await fetched(import("./subscriptions.js"), i18n)
+    const { offer } = await fetched(import("./subscriptions/subscriptions.js"), i18n)
     offer({ i18n, api })
   })
   byId("from-elsewhere", HTMLButtonElement).addEventListener("click", () => settings.openElsewhere())

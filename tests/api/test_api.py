@@ -791,7 +791,7 @@ async def until(condition: Callable[[], object]) -> None:
         ("/", "text/html"),
         ("/static/index.html", "text/html"),
         ("/static/js/main.js", "text/javascript"),
-        ("/static/css/tokens.css", "text/css"),
+        ("/static/css/base/tokens.css", "text/css"),
         ("/static/i18n/zh.json", "application/json"),
         ("/static/icon.svg", "image/svg+xml"),
     ],

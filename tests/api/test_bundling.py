@@ -24,14 +24,15 @@ from server.api.bundling import (
 from tests.deno import deno
 
 STATIC = page.STATIC
-MODULES = {path.stem: path.read_text("utf-8") for path in sorted((STATIC / "js").glob("*.js"))}
+PATHS = {path.stem: path for path in sorted((STATIC / "js").rglob("*.js"))}
+MODULES = {name: path.read_text("utf-8") for name, path in PATHS.items()}
 
 
 @cache
 def parsed() -> dict[str, Any]:
     """The module's name -> what deno says of its exports and imports."""
-    links = {f"{name}.js": f"static/js/{name}.js" for name in MODULES}
-    nodes = json.loads(deno("doc", "--json", *links.values()))["nodes"]
+    links = [f"static/js/{path.relative_to(STATIC / 'js').as_posix()}" for path in PATHS.values()]
+    nodes = json.loads(deno("doc", "--json", *links))["nodes"]
     graphs = [
         json.loads(deno("info", "--json", link))["modules"]
         for link in ("static/js/main.js", "static/js/sw.js")
@@ -139,7 +140,7 @@ def test_short_names_mean_what_the_long_ones_did(tmp_path: Path) -> None:
     scripts = [name for name in (page.SCRIPT, *ON_DEMAND) if name in made]
     for name in scripts:
         (tmp_path / name).write_bytes(made[name].body)
-    modules = [STATIC / "js" / f"{name}.js" for name in MODULES if name != "sw"]
+    modules = [path for name, path in PATHS.items() if name != "sw"]
     taken = unknown_names(*modules)
     assert taken["document is not defined"] > 50
     assert unknown_names(*(tmp_path / name for name in scripts)) == taken

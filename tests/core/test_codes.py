@@ -78,7 +78,7 @@ def test_a_code_that_exists_is_named_by_the_sources() -> None:
 
 
 def test_a_code_from_which_something_follows_exists() -> None:
-    hopeless = re.search(r"const HOPELESS = (\[.*\])", (ROOT / "static/js/actions.js").read_text("utf-8"))
+    hopeless = re.search(r"const HOPELESS = (\[.*\])", (ROOT / "static/js/row/actions.js").read_text("utf-8"))
     assert hopeless
     of_subscriptions = HOLDING | REFUSED | WANTS_LOG_IN | subscription.NOT_LIVE | subscription.OF_GONE
     of_attempts = next_attempt.OUT_OF_REACH | next_attempt.WAS_ANOTHER

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict"
 import { test } from "node:test"
 
-import { Questions } from "../../static/js/connection.js"
+import { Questions } from "../../static/js/tasks/connection.js"
 
 /**
  * An questions whose questions are answered when the test says so.

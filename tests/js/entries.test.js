@@ -2,7 +2,7 @@
 import assert from "node:assert/strict"
 import { test } from "node:test"
 
-import { ranges, Ticks } from "../../static/js/entries.js"
+import { ranges, Ticks } from "../../static/js/intake/entries.js"
 
 test("entries are named by ranges", () => {
   assert.equal(ranges([1, 2, 3, 7, 9, 10]), "1-3,7,9-10")

@@ -2,10 +2,10 @@
 import assert from "node:assert/strict"
 import { test } from "node:test"
 
-import { menuOf, ofKey, primaryOf } from "../../static/js/actions.js"
-import { factsOf, percentOf } from "../../static/js/facts.js"
-import { Format } from "../../static/js/i18n.js"
-import { titleOf } from "../../static/js/task.js"
+import { menuOf, ofKey, primaryOf } from "../../static/js/row/actions.js"
+import { factsOf, percentOf } from "../../static/js/row/facts.js"
+import { Format } from "../../static/js/base/i18n.js"
+import { titleOf } from "../../static/js/tasks/task.js"
 import { newTask } from "./payloads.js"
 
 /** @type {any} */
@@ -16,9 +16,9 @@ const i18n = {
     [key, ...Object.values(values)].join(" "),
 }
 
-/** @param {Partial<import("../../static/js/task.js").Task>} fields */
+/** @param {Partial<import("../../static/js/tasks/task.js").Task>} fields */
 const facts = (fields) => factsOf(newTask(1, fields), i18n).join(" · ")
-/** @param {Partial<import("../../static/js/task.js").Task>} fields */
+/** @param {Partial<import("../../static/js/tasks/task.js").Task>} fields */
 const percent = (fields) => percentOf(newTask(1, fields))
 
 test("while it downloads, bytes, speed and time left lead, and the percent is the payload's progress", () => {

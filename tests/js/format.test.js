@@ -2,7 +2,7 @@
 import assert from "node:assert/strict"
 import { test } from "node:test"
 
-import { Format, I18n } from "../../static/js/i18n.js"
+import { Format, I18n } from "../../static/js/base/i18n.js"
 
 const english = new Format("en")
 

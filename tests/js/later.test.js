@@ -3,11 +3,11 @@
 import assert from "node:assert/strict"
 import { test } from "node:test"
 
-import { menuOf, primaryOf } from "../../static/js/actions.js"
-import { factsOf } from "../../static/js/facts.js"
-import { kindName } from "../../static/js/files.js"
-import { Format } from "../../static/js/i18n.js"
-import { titleOf } from "../../static/js/task.js"
+import { menuOf, primaryOf } from "../../static/js/row/actions.js"
+import { factsOf } from "../../static/js/row/facts.js"
+import { kindName } from "../../static/js/row/files.js"
+import { Format } from "../../static/js/base/i18n.js"
+import { titleOf } from "../../static/js/tasks/task.js"
 import { newTask } from "./payloads.js"
 
 /** @type {any} */

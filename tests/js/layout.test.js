@@ -2,7 +2,7 @@
 import assert from "node:assert/strict"
 import { test } from "node:test"
 
-import { Geometry, MOST_ROWS, stretches } from "../../static/js/layout.js"
+import { Geometry, MOST_ROWS, stretches } from "../../static/js/list/layout.js"
 
 const SIZES = { row: 72, head: 36 }
 const SECTIONS = [{ key: 9, from: 0, to: 10 }, { key: 5, from: 10, to: 1000 }]

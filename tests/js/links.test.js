@@ -3,7 +3,7 @@ import assert from "node:assert/strict"
 import process from "node:process"
 import { test } from "node:test"
 
-import { linksIn } from "../../static/js/box.js"
+import { linksIn } from "../../static/js/intake/box.js"
 
 /** What is pasted, and which links are in it. @type {[string, string[]][]} */
 const PASTED = [

@@ -2,11 +2,11 @@
 import assert from "node:assert/strict"
 import { test } from "node:test"
 
-import { TaskList } from "../../static/js/list.js"
-import { Rule } from "../../static/js/filter.js"
+import { TaskList } from "../../static/js/list/list.js"
+import { Rule } from "../../static/js/list/filter.js"
 import { newTask } from "./payloads.js"
 
-/** @typedef {import("../../static/js/task.js").Task} Task */
+/** @typedef {import("../../static/js/tasks/task.js").Task} Task */
 
 /**
  * @param {Rule} rule

@@ -3,8 +3,8 @@ import assert from "node:assert/strict"
 import { test } from "node:test"
 
 import catalogue from "../../static/i18n/en.json" with { type: "json" }
-import { Format } from "../../static/js/i18n.js"
-import { besidePreset, DEFAULTS, Options, requestOf, sentenceOf } from "../../static/js/options.js"
+import { Format } from "../../static/js/base/i18n.js"
+import { besidePreset, DEFAULTS, Options, requestOf, sentenceOf } from "../../static/js/intake/options.js"
 
 /** @type {Record<string, any>} */
 const texts = catalogue

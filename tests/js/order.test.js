@@ -2,11 +2,11 @@
 import assert from "node:assert/strict"
 import { test } from "node:test"
 
-import { Order } from "../../static/js/order.js"
-import { Sections } from "../../static/js/order.js"
+import { Order } from "../../static/js/list/order.js"
+import { Sections } from "../../static/js/list/order.js"
 import { newTask } from "./payloads.js"
 
-/** @typedef {import("../../static/js/task.js").Task} Task */
+/** @typedef {import("../../static/js/tasks/task.js").Task} Task */
 
 const now = new Date(2026, 10, 26, 12)
 const order = new Order(new Sections(now))

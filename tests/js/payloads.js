@@ -1,6 +1,6 @@
 // @ts-check
 
-/** @typedef {import("../../static/js/task.js").Task} Task */
+/** @typedef {import("../../static/js/tasks/task.js").Task} Task */
 
 /**
  * A task as the API tells of it.

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict"
 import { test } from "node:test"
 
-import { cuesIn, secondsOf, timeOf } from "../../static/js/player.js"
+import { cuesIn, secondsOf, timeOf } from "../../static/js/player/player.js"
 
 test("SubRip and WebVTT are read alike, with lines of any system", () => {
   const srt =

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict"
 import { test } from "node:test"
 
-import { Sequence } from "../../static/js/list.js"
+import { Sequence } from "../../static/js/list/list.js"
 
 /** @typedef {{task_id: string, rank: number}} Item */
 

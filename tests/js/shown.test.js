@@ -2,12 +2,12 @@
 import assert from "node:assert/strict"
 import { test } from "node:test"
 
-import { TaskList } from "../../static/js/list.js"
-import { Rule } from "../../static/js/filter.js"
-import { ShownList } from "../../static/js/shown.js"
+import { TaskList } from "../../static/js/list/list.js"
+import { Rule } from "../../static/js/list/filter.js"
+import { ShownList } from "../../static/js/list/shown.js"
 import { newTask } from "./payloads.js"
 
-/** @typedef {import("../../static/js/task.js").Task} Task */
+/** @typedef {import("../../static/js/tasks/task.js").Task} Task */
 
 /** @param {Task[]} tasks */
 function shownOf(...tasks) {

@@ -3,8 +3,8 @@ import assert from "node:assert/strict"
 import { test } from "node:test"
 
 import catalogue from "../../static/i18n/en.json" with { type: "json" }
-import { Format } from "../../static/js/i18n.js"
-import { requestOf } from "../../static/js/options.js"
+import { Format } from "../../static/js/base/i18n.js"
+import { requestOf } from "../../static/js/intake/options.js"
 import {
   chosenOf,
   countsOf,
@@ -15,7 +15,7 @@ import {
   mergePatch,
   stateWords,
   statusOf,
-} from "../../static/js/subscriptionwords.js"
+} from "../../static/js/subscriptions/subscriptionwords.js"
 
 /** @type {Record<string, any>} */
 const texts = catalogue

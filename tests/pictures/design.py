@@ -18,8 +18,8 @@ from tests.pictures.scenes import SCENES
 
 ROOT = Path(__file__).parent.parent.parent
 PAGE = ROOT / "docs" / "design" / "index.html"
-TOKENS = ROOT / "static" / "css" / "tokens.css"
-SHEETS = ("tokens", "base", "controls", "page", "row", "above", "details", "options", "preview")
+TOKENS = ROOT / "static" / "css" / "base" / "tokens.css"
+SHEETS = re.findall(r'href="static/(css/[^"]+)"', (ROOT / "static" / "index.html").read_text("utf-8"))
 # State of the page -> heading, what is taken out of it, and how often.
 PARTS = {
     "all": (("Rows, in every stage", ".row", 14), ("Header", ".head", 1), ("Box", "#submit", 1),
@@ -60,7 +60,7 @@ _OUTER = """(elements, most) => elements.slice(0, most).map((element) => {
 async def draw() -> str:
     async with chromium(FROM_ELSEWHERE) as browser:
         parts = [part for name in PARTS for part in await _parts(browser, name)]
-    sheets = "\n".join(f'<link rel="stylesheet" href="../../static/css/{name}.css">' for name in SHEETS)
+    sheets = "\n".join(f'<link rel="stylesheet" href="../../static/{name}">' for name in SHEETS)
     return _PAGE.format(sheets=sheets, sprite=_sprite(), tokens=_tokens(), parts="\n".join(parts))
 
 

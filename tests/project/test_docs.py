@@ -126,7 +126,7 @@ DECISIONS = {path.name: path for path in (ROOT / "docs" / "decisions").glob("*")
 
 
 def test_every_page_of_decisions_is_named_by_a_module_that_it_explains() -> None:
-    modules = [*ROOT.glob("server/**/*.py"), *ROOT.glob("tests/**/*.py"), *ROOT.glob("static/js/*.js")]
+    modules = [*ROOT.glob("server/**/*.py"), *ROOT.glob("tests/**/*.py"), *ROOT.glob("static/js/**/*.js")]
     named = set()
     for path in modules:
         named.update(re.findall(r"docs/decisions/([\w.-]+\.md)", path.read_text(encoding="utf-8")))

@@ -14,7 +14,7 @@ from tests.deno import deno
 
 STATIC = Path(__file__).parent.parent.parent / "static"
 INDEX = (STATIC / "index.html").read_text(encoding="utf-8")
-MODULES = sorted((STATIC / "js").glob("*.js"))
+MODULES = sorted((STATIC / "js").rglob("*.js"))
 CATALOGUES = {
     path.stem: json.loads(path.read_text(encoding="utf-8")) for path in (STATIC / "i18n").glob("*.json")
 }
@@ -46,7 +46,7 @@ def test_nothing_is_inline_and_nothing_comes_from_elsewhere() -> None:
 
 def test_what_the_page_and_its_styles_refer_to_is_there() -> None:
     named = [STATIC.parent / path for path in re.findall(r'(?:src|href)="(static/[^"]*)"', INDEX)]
-    for sheet in (STATIC / "css").glob("*.css"):
+    for sheet in (STATIC / "css").rglob("*.css"):
         named += [sheet.parent / path for path in re.findall(r'url\("([^"]*)"\)', code(sheet))]
     assert len(named) > 5
     assert [path for path in named if not path.is_file()] == []
@@ -63,10 +63,10 @@ def test_every_action_of_a_menu_has_an_icon() -> None:
 def tables() -> dict[str, Any]:
     """What the tables of the page's modules hold, as deno reads them."""
     script = """
-        import { ACTIONS, iconOf } from "./static/js/actions.js"
-        import { OPTIONS } from "./static/js/options.js"
-        import { GROUPS, WORDS } from "./static/js/optionsform.js"
-        import { EVERYWHERE } from "./static/js/keylist.js"
+        import { ACTIONS, iconOf } from "./static/js/row/actions.js"
+        import { OPTIONS } from "./static/js/intake/options.js"
+        import { GROUPS, WORDS } from "./static/js/intake/optionsform.js"
+        import { EVERYWHERE } from "./static/js/list/keylist.js"
         const actions = Object.fromEntries(Object.keys(ACTIONS).map((name) => [name, iconOf(name)]))
         const many = Object.keys(ACTIONS).filter((name) => ACTIONS[name].isForMany)
         const about = ([name, { kind, values = [] }]) => [name, { kind, values }]
@@ -84,12 +84,12 @@ def tables() -> dict[str, Any]:
 def test_the_page_offers_every_value_of_a_choice(field: str) -> None:
     values = get_args(ProcessRequest.model_fields[field].annotation)
     offered = tables()["options"][field]["values"]
-    assert set(offered) ^ set(values) == set(), f"`{field}` in static/js/options.js"
+    assert set(offered) ^ set(values) == set(), f"`{field}` in static/js/intake/options.js"
     assert offered[0] == ProcessRequest.model_fields[field].default
 
 
 def test_the_page_offers_a_rate_for_each_audio_format_that_has_one() -> None:
-    assert set(tables()["rated"]) == set(_RATES), "`audio_quality` in static/js/options.js"
+    assert set(tables()["rated"]) == set(_RATES), "`audio_quality` in static/js/intake/options.js"
 
 
 def test_the_catalogues_have_the_same_texts_with_the_same_values() -> None:
@@ -119,14 +119,14 @@ def composed() -> dict[str, set[str]]:
     read = tables()
     return {
         "action": set(read["actions"]),
-        "connection": words("connection.js", "const state = ", "\n"),
-        "details": set(re.findall(r'^ +\["(\w+)", ', code(STATIC / "js" / "details.js"), re.MULTILINE)),
+        "connection": words("tasks/connection.js", "const state = ", "\n"),
+        "details": set(re.findall(r'^ +\["(\w+)", ', code(STATIC / "js/row/details.js"), re.MULTILINE)),
         "failure": {"gone", "busy", "broken", "refused"},
         "group": {f"{name}{more}" for name in read["groups"] for more in ("", "_about")},
         "keys": set(read["everywhere"]),
         "kind": set(Output),
-        "menu": words("menu.js", "const names = ", "menu.open("),
-        "notice": words("notify.js", "const why = ", "\n"),
+        "menu": words("header/menu.js", "const names = ", "menu.open("),
+        "notice": words("notices/notify.js", "const why = ", "\n"),
         "options": set(read["options"]) - {"outputs"} | {"preset"},
         "selected": set(read["many"]),
         "wish": {"best", "worst"},
@@ -175,7 +175,7 @@ def test_the_page_offers_every_output() -> None:
 
 
 def test_colours_are_named_in_one_file() -> None:
-    for sheet in (STATIC / "css").glob("*.css"):
+    for sheet in (STATIC / "css").rglob("*.css"):
         if sheet.name != "tokens.css":
             assert re.findall(r"#[0-9a-fA-F]{6}\b", code(sheet)) == [], sheet.name
 

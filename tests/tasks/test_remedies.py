@@ -76,7 +76,7 @@ def test_the_guide_shows_the_same_table() -> None:
 
 def test_the_page_has_a_button_for_each() -> None:
     static = Path(__file__).parent.parent.parent / "static"
-    actions = (static / "js" / "actions.js").read_text(encoding="utf-8")
+    actions = (static / "js" / "row" / "actions.js").read_text(encoding="utf-8")
     listed = re.findall(r'"(\w+)"', actions.partition("const REMEDIES = [")[2].partition("]")[0])
     assert set(listed) == REMEDIES.keys()
     for catalogue in (static / "i18n").glob("*.json"):

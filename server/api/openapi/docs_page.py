@@ -110,8 +110,8 @@ _PAGE = """<!doctype html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Clipwire API</title>
 <link rel="icon" href="{base_path}/static/icon.svg">
-<link rel="stylesheet" href="{base_path}/static/css/tokens.css">
-<link rel="stylesheet" href="{base_path}/static/css/docs.css">
+<link rel="stylesheet" href="{base_path}/static/css/base/tokens.css">
+<link rel="stylesheet" href="{base_path}/static/css/base/docs.css">
 </head>
 <body>
 <main>

@@ -1,0 +1,275 @@
+// @ts-check
+// Finds the links in whatever was pasted: apps share them in a sentence, people in brackets and lists.
+
+import { byId, isOfIme, setText } from "../base/dom.js"
+
+const FULL_WIDTH = /[[\u3000-\u303f\ufe10-\ufe1f\ufe30-\ufe6f\uff00-\uff65]&&[\p{P}\p{S}\p{Z}]]/v.source
+const INVISIBLE = /[[\p{Cc}\p{Cf}]--[\u200c\u200d]]/v.source // joiners are part of words
+const QUOTES = '["`<>“”„‟‘’‚‛«»]'
+/** What ends a link. An apostrophe may be part of one. */
+const END = `\\s|${QUOTES}|${FULL_WIDTH}|${INVISIBLE}`
+/** In a list without spaces the next link begins right behind a comma. */
+const NEXT = "['\\)\\]]{0,2}[,;\\|]['\\(\\[]{0,2}(?:https?://|www\\.)"
+/** A link without https://, as people say it; not within another word or another link. */
+const BARE = "(?<![\\w.\\/@\\-])www\\.(?=[\\w\\-]+\\.)"
+const LINK = new RegExp(`(?:https?://|${BARE})(?:(?!${END}|${NEXT}).)+`, "giv")
+const CLOSING = new Set(".,;:!?'…")
+/** @type {Record<string, string>} */
+const OPENING = { ")": "(", "]": "[", "}": "{" }
+
+/**
+ * Each link of each line, in order. A line without one goes as it is: the server says what is wrong with it.
+ * @param {string} text
+ * @returns {string[]}
+ */
+export function linksIn(text) {
+  const lines = text.split("\n").map((line) => line.trim()).filter(Boolean)
+  return lines.flatMap((line) => {
+    const found = (line.match(LINK) ?? []).map(withoutPunctuation)
+    const links = found.map((link) => (/^www\./i.test(link) ? `https://${link}` : link)).filter((link) =>
+      URL.canParse(link)
+    )
+    return links.length ? links : [line]
+  })
+}
+
+/**
+ * Without what closes the sentence around the link; a bracket that was opened within the link stays.
+ * @param {string} link
+ */
+function withoutPunctuation(link) {
+  const unopened = unopenedBrackets(link)
+  let end = link.length
+  for (; end > 0; end -= 1) {
+    const last = link[end - 1]
+    if (last in OPENING ? unopened[last]-- <= 0 : !CLOSING.has(last)) break
+  }
+  return link.slice(0, end)
+}
+
+/**
+ * How many more closing brackets than opened ones of each kind there are.
+ * @param {string} link
+ */
+function unopenedBrackets(link) {
+  const count = (/** @type {string} */ bracket) => link.split(bracket).length - 1
+  return Object.fromEntries(
+    Object.entries(OPENING).map(([close, open]) => [close, count(close) - count(open)]),
+  )
+}
+
+// What is dropped on the page: links, a text, or files of text.
+
+const MOST_TEXT_BYTES = 1_000_000
+
+/**
+ * Whether the page handles a drop on a field. The browser inserts text well by itself, but it would open a file in
+ * place of the page, and write a link into the middle of another one.
+ * @param {DataTransfer | null} transfer
+ */
+export const isOurs = (transfer) =>
+  transfer?.types.some((type) => type === "Files" || type === "text/uri-list") ?? false
+
+/** @param {DataTransfer} transfer */
+export async function textIn(transfer) {
+  const dragged = linksOf(transfer) || transfer.getData("text")
+  const texts = [...transfer.files].filter(({ type, size }) =>
+    type.startsWith("text/") && size <= MOST_TEXT_BYTES
+  )
+  return [dragged, ...(await Promise.all(texts.map((file) => file.text())))].join("\n")
+}
+
+/**
+ * The links of a `text/uri-list` (RFC 2483), without its comments.
+ * @param {DataTransfer} transfer
+ */
+function linksOf(transfer) {
+  const lines = transfer.getData("text/uri-list").split(/[\r\n]+/)
+  return lines.filter((line) => !line.startsWith("#")).join("\n")
+}
+
+// The box for links: collects what is typed, pasted anywhere, dropped or shared, without sending it.
+
+const MOST_ROWS = 12
+/** A paste into one of these is not meant for the box. */
+const FIELDS = "input, textarea, select, dialog, [contenteditable]"
+
+/** Fires "change" when its text has changed. */
+export class Box extends EventTarget {
+  #form = byId("submit", HTMLFormElement)
+  #area = byId("links", HTMLTextAreaElement)
+  #go = /** @type {HTMLElement} */ (this.#form.querySelector("[data-part=go]"))
+  #note = byId("note", HTMLElement)
+  #problems = /** @type {HTMLElement} */ (this.#form.querySelector("[data-part=problems]"))
+  /** Why a line was refused, until it is changed. @type {Map<string, string>} */
+  #refused = new Map()
+  #i18n
+
+  /** @param {import("../base/i18n.js").I18n} i18n */
+  constructor(i18n) {
+    super()
+    this.#i18n = i18n
+    this.#area.addEventListener("input", () => this.#changed())
+    this.#area.addEventListener("keydown", (event) => this.#pressed(event))
+    document.addEventListener("paste", (event) => this.#pasted(event))
+    document.addEventListener("dragover", (event) => this.#isTaken(event) && event.preventDefault())
+    document.addEventListener("drop", (event) => this.#dropped(event))
+  }
+
+  /** Its links, each once. */
+  get links() {
+    return [...new Set(linksIn(this.#area.value))]
+  }
+
+  /** The link that stands in it alone; "": there is none, or several. */
+  get link() {
+    const [link = "", ...others] = this.links
+    return others.length || !/^https?:/i.test(link) ? "" : link
+  }
+
+  get text() {
+    return this.#area.value
+  }
+
+  get hasFocus() {
+    return this.#form.contains(document.activeElement)
+  }
+
+  /** @param {string} text */
+  fill(text) {
+    this.#area.value = text
+    this.#changed()
+  }
+
+  /**
+   * Append the text on a new line.
+   * @param {string} text
+   */
+  add(text) {
+    this.fill([this.#area.value.trimEnd(), text.trim()].filter(Boolean).join("\n"))
+  }
+
+  /**
+   * Take these links out; all else stays, with the caret in it.
+   * @param {string[]} links
+   */
+  take(links) {
+    const { value } = this.#area
+    const taken = new Set(links)
+    /**
+     * From the end on. Lines that go together are one change: each costs a look at the whole text.
+     * @type {{text: string, from: number, to: number}[]}
+     */
+    const changes = []
+    let end = value.length
+    for (const line of value.split("\n").reverse()) {
+      const from = end - line.length
+      const found = linksIn(line)
+      const stays = found.filter((link) => !taken.has(link))
+      if (stays.length < found.length) {
+        const to = end + Number(!stays.length && end < value.length) // a whole line with its line feed
+        const below = changes.at(-1)
+        if (below?.from === to) below.from = from
+        else changes.push({ text: stays.join("\n"), from, to })
+      }
+      end = from - 1
+    }
+    for (const { text, from, to } of changes) this.#area.setRangeText(text, from, to, "preserve")
+    if (!this.#area.value.trim()) this.#area.value = ""
+    this.#refused.clear()
+    this.#changed()
+  }
+
+  /**
+   * Put links back above what was typed meanwhile, where the caret stays.
+   * @param {string[]} links
+   */
+  putBack(links) {
+    const lines = links.filter((link) => !this.links.includes(link))
+    if (this.#area.value) lines.push("")
+    this.#area.setRangeText(lines.join("\n"), 0, 0, this.#area.value ? "preserve" : "end")
+    this.#changed()
+  }
+
+  focus() {
+    this.#area.focus()
+  }
+
+  /** Focus the button that sends: the request is complete. */
+  focusGo() {
+    this.#go.focus()
+  }
+
+  /** @param {string} text  a note that is no error */
+  say(text) {
+    setText(this.#note, text)
+  }
+
+  /** @param {Map<string, string>} refused  line -> reason; "": for all lines */
+  complain(refused) {
+    this.#refused = new Map([...this.#refused, ...refused])
+    this.#showProblems()
+  }
+
+  /** Update the button: the language or the number of links has changed. */
+  describe() {
+    const count = this.links.length
+    setText(this.#go, count > 1 ? this.#i18n.t("submit.go_many", { n: count }) : this.#i18n.t("submit.go"))
+  }
+
+  #changed() {
+    const all = linksIn(this.#area.value)
+    const again = all.length - new Set(all).size
+    this.#area.rows = Math.min(this.#area.value.split("\n").length, MOST_ROWS)
+    this.say(again ? this.#i18n.t("submit.merged", { n: again }) : "")
+    for (const line of this.#refused.keys()) if (!all.includes(line)) this.#refused.delete(line)
+    this.#showProblems()
+    this.describe()
+    this.dispatchEvent(new Event("change"))
+  }
+
+  #showProblems() {
+    const rows = [...this.#refused].map(([line, reason]) => {
+      const row = document.createElement("p") // not an li: only rows of tasks are list items
+      const text = Object.assign(document.createElement("span"), { className: "line", textContent: line })
+      row.append(text, reason)
+      return row
+    })
+    this.#problems.replaceChildren(...rows)
+    this.#area.ariaInvalid = String(rows.length > 0)
+  }
+
+  /** @param {KeyboardEvent} event */
+  #pressed(event) {
+    if (event.key !== "Enter" || event.shiftKey || isOfIme(event)) return
+    event.preventDefault()
+    this.#form.requestSubmit()
+  }
+
+  /** @param {ClipboardEvent} event */
+  #pasted(event) {
+    const text = event.clipboardData?.getData("text") ?? ""
+    if (!text.trim() || !this.#isWelcome(event)) return
+    event.preventDefault()
+    this.add(text)
+    this.focus()
+  }
+
+  /** @param {DragEvent} event */
+  async #dropped(event) {
+    if (!this.#isTaken(event) || !event.dataTransfer) return
+    event.preventDefault()
+    this.add(await textIn(event.dataTransfer))
+    this.focus()
+  }
+
+  /** @param {Event} event  whether it happened outside of all fields, while there is a box to see */
+  #isWelcome({ target }) {
+    return this.#area.checkVisibility() && !(target instanceof Element && target.closest(FIELDS))
+  }
+
+  /** @param {DragEvent} event */
+  #isTaken(event) {
+    return this.#isWelcome(event) || (event.target === this.#area && isOurs(event.dataTransfer))
+  }
+}

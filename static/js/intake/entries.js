@@ -1,0 +1,247 @@
+// @ts-check
+// The ticks of a list that grows: one, a range with shift, all or none.
+
+import { Problem } from "../base/api.js"
+import { byId, setText } from "../base/dom.js"
+import { make } from "../base/elements.js"
+
+export class Ticks {
+  /** @type {HTMLInputElement[]} */
+  #boxes = []
+  /** The last box that was clicked: a range with shift begins there. */
+  #last = 0
+  /** What `toggleAll` did last: false unticks boxes that are added later. */
+  #areAll = true
+  #changed
+
+  /**
+   * @param {HTMLElement} list
+   * @param {() => void} changed
+   */
+  constructor(list, changed) {
+    this.#changed = changed
+    list.addEventListener("click", (event) => {
+      const { target, shiftKey } = event
+      if (target instanceof HTMLInputElement) this.#ticked(target, shiftKey)
+      else if (shiftKey) this.#tickBy(event)
+    })
+    // With shift it would select the text from the click before to this one.
+    list.addEventListener("mousedown", (event) => {
+      if (event.shiftKey && !(event.target instanceof HTMLInputElement)) event.preventDefault()
+    })
+  }
+
+  get count() {
+    return this.#boxes.length
+  }
+
+  /** The values of those that are ticked, in order. */
+  get chosen() {
+    return this.#boxes.filter((box) => box.checked).map((box) => box.value)
+  }
+
+  clear() {
+    this.#boxes = []
+    this.#last = 0
+    this.#areAll = true
+  }
+
+  /** @param {HTMLInputElement[]} boxes  without a tick if the entry is not to be chosen */
+  add(boxes) {
+    for (const box of boxes) box.checked &&= this.#areAll
+    this.#boxes.push(...boxes)
+    this.#changed()
+  }
+
+  toggleAll() {
+    this.#areAll = !this.#boxes.every((box) => box.checked)
+    for (const box of this.#boxes) box.checked = this.#areAll
+    this.#changed()
+  }
+
+  /**
+   * Browsers do not tick a box when its words are clicked with shift.
+   * @param {MouseEvent} event
+   */
+  #tickBy(event) {
+    const box = event.target instanceof Element && event.target.closest("label")?.control
+    if (!(box instanceof HTMLInputElement)) return
+    event.preventDefault()
+    box.checked = !box.checked
+    box.focus({ preventScroll: true })
+    this.#ticked(box, true)
+  }
+
+  /**
+   * @param {HTMLInputElement} box
+   * @param {boolean} isRange
+   */
+  #ticked(box, isRange) {
+    const at = this.#boxes.indexOf(box)
+    const [from, to] = isRange ? [Math.min(at, this.#last), Math.max(at, this.#last)] : [at, at]
+    for (const other of this.#boxes.slice(from, to + 1)) other.checked = box.checked
+    this.#last = at
+    this.#changed()
+  }
+}
+
+/**
+ * "1-3,7" of 1, 2, 3 and 7.
+ * @param {number[]} numbers  in order
+ */
+export function ranges(numbers) {
+  /** @type {[number, number][]} */
+  const found = []
+  for (const number of numbers) {
+    const last = found.at(-1)
+    if (last && last[1] === number - 1) last[1] = number
+    else found.push([number, number])
+  }
+  return found.map(([from, to]) => (from === to ? `${from}` : `${from}-${to}`)).join(",")
+}
+
+// The dialog to choose entries of a list, which the server returns page by page.
+
+/** `POST /api/info` takes as long as the source. */
+const PATIENCE_MS = 50_000
+
+/** @typedef {import("./preview.js").Entry} Entry */
+
+export class EntriesDialog {
+  #dialog = byId("entries", HTMLDialogElement)
+  #api
+  #i18n
+  #has
+  #ticks
+  #url = ""
+  /** Where the next page begins, if there is one. @type {string | undefined} */
+  #cursor
+  /** @type {AbortController | null} */
+  #request = null
+  /** @type {(items: string) => void} */
+  #chosen = () => {}
+
+  /**
+   * @param {import("../base/api.js").Api} api
+   * @param {import("../base/i18n.js").I18n} i18n
+   * @param {(url: string) => boolean} has  whether a finished task has this link
+   */
+  constructor(api, i18n, has) {
+    this.#api = api
+    this.#i18n = i18n
+    this.#has = has
+    this.#ticks = new Ticks(this.#part("list"), () => this.#count())
+    this.#dialog.addEventListener("click", ({ target }) => target === this.#dialog && this.#dialog.close())
+    this.#dialog.addEventListener("close", () => this.#empty())
+    this.#part("all").addEventListener("click", () => this.#ticks.toggleAll())
+    this.#part("more").addEventListener("click", () => this.#more())
+    this.#part("go").addEventListener("click", () => this.#go())
+  }
+
+  /**
+   * @param {string} url
+   * @param {(items: string) => void} then  gets the chosen entries as `playlist_items`
+   */
+  async open(url, then) {
+    this.#empty()
+    this.#url = url
+    this.#chosen = then
+    setText(this.#part("title"), url)
+    this.#count()
+    this.#dialog.showModal()
+    await this.#load()
+  }
+
+  #empty() {
+    this.#request?.abort()
+    this.#request = null
+    this.#cursor = undefined
+    this.#ticks.clear()
+    this.#part("list").replaceChildren()
+    this.#part("more").hidden = true
+    for (const name of ["title", "state"]) setText(this.#part(name), "")
+  }
+
+  /** The next page; the focus goes to its first entry. */
+  async #more() {
+    ;(await this.#load())?.focus()
+  }
+
+  /** @returns {Promise<HTMLInputElement | undefined>}  the first tick box of the page */
+  async #load() {
+    if (this.#request) return
+    const request = this.#request = new AbortController()
+    setText(this.#part("state"), this.#i18n.t("entries.looking"))
+    const how = { signal: request.signal, patience: PATIENCE_MS }
+    try {
+      const body = { url: this.#url, cursor: this.#cursor }
+      return this.#show(await this.#api.send("POST", "api/info", body, {}, how))
+    } catch (error) {
+      if (request.signal.aborted) return
+      if (!(error instanceof Problem)) throw error
+      setText(this.#part("state"), error.message) // entries that are here can still be chosen
+    } finally {
+      if (this.#request === request) this.#request = null
+    }
+  }
+
+  /** @param {import("./preview.js").Info} info */
+  #show({ title = "", entries = [], total_entries, next_cursor }) {
+    const rows = entries.map((entry, at) => this.#row(entry, this.#ticks.count + at + 1))
+    const ticks = rows.map((row) => /** @type {HTMLInputElement} */ (row.querySelector("input")))
+    this.#part("list").append(...rows)
+    this.#ticks.add(ticks)
+    this.#cursor = next_cursor
+    this.#part("more").hidden = !next_cursor
+    setText(this.#part("title"), title)
+    setText(this.#part("state"), this.#state(total_entries))
+    return ticks.at(0)
+  }
+
+  /** @param {number} [total]  if the source says so */
+  #state(total) {
+    const t = this.#i18n.t.bind(this.#i18n)
+    const n = this.#ticks.count
+    if (!this.#cursor) return t("preview.entries", { n })
+    return total ? t("entries.some", { n, total }) : t("preview.entries_more", { n })
+  }
+
+  /**
+   * @param {Entry} entry
+   * @param {number} place  used if the entry has no index
+   */
+  #row({ index, title, url, duration }, place) {
+    const isHere = Boolean(url && this.#has(url))
+    const number = String(index ?? place)
+    const tick = make("input", { type: "checkbox", value: number, checked: !isHere })
+    const name = make("span", { className: "name", dir: "auto" }, title ?? url ?? "")
+    return make(
+      "li",
+      {},
+      make("label", { className: "tick" }, tick, " ", make("span", { className: "place" }, number), name),
+      ...(isHere ? [make("span", { className: "have" }, this.#i18n.t("entries.have"))] : []),
+      make("span", { className: "length" }, duration ? this.#i18n.format.clock(duration) : ""),
+    )
+  }
+
+  #count() {
+    const button = /** @type {HTMLButtonElement} */ (this.#part("go"))
+    const n = this.#ticks.chosen.length
+    setText(button, this.#i18n.t("submit.go_many", { n }))
+    button.disabled = n === 0
+  }
+
+  #go() {
+    const items = ranges(this.#ticks.chosen.map(Number))
+    this.#dialog.close()
+    this.#chosen(items)
+  }
+
+  /**
+   * @param {string} name
+   * @returns {HTMLElement}
+   */
+  #part(name) {
+    return /** @type {HTMLElement} */ (this.#dialog.querySelector(`[data-part=${name}]`))
+  }
+}

@@ -1,0 +1,172 @@
+// @ts-check
+// Sends what is in the box: several links as one batch. A link that is refused comes back, with its reason, and
+// what could not be sent is sent once the server answers again. Meanwhile the box takes the next links.
+
+import { Problem } from "../base/api.js"
+import { byId } from "../base/dom.js"
+
+/** As many as the server takes at once. */
+const BATCH = 500
+/** Links that could not be sent are retried after this time, or earlier once the server answers again. */
+const AGAIN_MS = 5_000
+/** Statuses that refuse the link itself; after any other error the next link would fail, too. */
+const LINK_REFUSED = [400, 413, 422]
+
+/** @typedef {import("../tasks/task.js").Task} Task */
+/** @typedef {{task?: Task, problem?: Problem}} Result */
+/** @typedef {{refused: Map<string, Problem>, rest: string[], problem: Problem | null}} Outcome  `rest` was not taken, for this problem */
+
+/**
+ * Fires "taken" when links have left the box, "task" with a payload in `detail`, and "done" with how many were accepted
+ * and how many came back.
+ */
+export class Submit extends EventTarget {
+  #form = byId("submit", HTMLFormElement)
+  #box
+  #options
+  #api
+  #i18n
+  /** Links that no server answered to, with the fields beside the options: sent once it answers again. */
+  #waiting = { links: /** @type {string[]} */ ([]), more: {} }
+  /** Idempotency keys of unanswered requests: a retry of the same body has the same key. @type {Map<string, string>} */
+  #keys = new Map()
+  /** What was sent last: the next links wait for it, so that tasks are in the order of the links. */
+  #last = Promise.resolve()
+  #underWay = 0
+
+  /**
+   * @param {import("./box.js").Box} box
+   * @param {import("./options.js").Options} options
+   * @param {import("../base/api.js").Api} api
+   * @param {import("../base/i18n.js").I18n} i18n
+   * @param {() => boolean} isComplete  false: the reader has to answer a question first
+   */
+  constructor(box, options, api, i18n, isComplete) {
+    super()
+    this.#box = box
+    this.#options = options
+    this.#api = api
+    this.#i18n = i18n
+    this.#form.addEventListener("submit", (event) => {
+      event.preventDefault()
+      if (isComplete()) this.send()
+    })
+  }
+
+  /** The server answers again: what waits is sent, unless it was edited meanwhile. */
+  back() {
+    const { links, more } = this.#waiting
+    const left = links.filter((link) => this.#box.links.includes(link))
+    if (left.length) this.#send(left, more)
+  }
+
+  /**
+   * Send all that is in the box.
+   * @param {object} [more]  fields of the request beside the options
+   */
+  async send(more = {}) {
+    const { links } = this.#box
+    if (!links.length) return this.#box.focus()
+    if (this.#options.isWithoutOutputs) {
+      this.#box.complain(new Map([["", this.#i18n.t("problem.outputs")]]))
+      return this.#options.askForOutputs()
+    }
+    await this.#send(links, more)
+  }
+
+  /**
+   * The links leave the box, which is free for the next ones; those that are not accepted come back into it.
+   * @param {string[]} links
+   * @param {object} more
+   */
+  async #send(links, more) {
+    const request = { ...this.#options.request, ...more }
+    const chosen = this.#options.forget()
+    this.#waiting = { links: [], more: {} }
+    if (this.#box.hasFocus) this.#box.focus() // from the button, or a question that is gone
+    this.#box.take(links)
+    this.dispatchEvent(new Event("taken"))
+    this.#form.ariaBusy = String(++this.#underWay > 0)
+    const sending = this.#last.then(() => this.#sendAll(links, request))
+    this.#last = sending.then(() => {}, () => {})
+    const { refused, rest, problem } = await sending.finally(() => {
+      this.#form.ariaBusy = String(--this.#underWay > 0)
+    })
+    const back = [...refused.keys(), ...rest]
+    if (back.length) {
+      this.#box.putBack(back)
+      this.#options.restore(chosen)
+    }
+    const isUnanswered = problem?.status === 0
+    const reasons = new Map([...refused].map(([link, { message }]) => [link, message]))
+    if (problem && !isUnanswered) reasons.set("", problem.message)
+    if (reasons.size) this.#box.complain(reasons)
+    if (isUnanswered) {
+      this.#waiting = { links: rest, more }
+      this.#box.say(this.#i18n.t("submit.kept"))
+      setTimeout(() => this.back(), AGAIN_MS)
+    }
+    const detail = { taken: links.length - back.length, refused: back.length }
+    this.dispatchEvent(new CustomEvent("done", { detail }))
+  }
+
+  /**
+   * Send one request that is not from the box, with the options that are chosen there.
+   * @param {object} request
+   */
+  async sendOne(request) {
+    const [{ task }] = await this.#sendPart([{ ...this.#options.request, ...request }])
+    this.dispatchEvent(new CustomEvent("task", { detail: task }))
+  }
+
+  /**
+   * @param {string[]} links
+   * @param {object} request  without the link
+   * @returns {Promise<Outcome>}
+   */
+  async #sendAll(links, request) {
+    /** @type {Map<string, Problem>} */
+    const refused = new Map()
+    for (let from = 0; from < links.length; from += BATCH) {
+      const part = links.slice(from, from + BATCH)
+      try {
+        const results = await this.#sendPart(part.map((url) => ({ url, ...request })))
+        for (const [at, { task, problem }] of results.entries()) {
+          if (task) this.dispatchEvent(new CustomEvent("task", { detail: task }))
+          if (problem) refused.set(part[at], problem)
+        }
+      } catch (error) {
+        if (!(error instanceof Problem)) throw error
+        const isOfLink = links.length === 1 && LINK_REFUSED.includes(error.status)
+        if (isOfLink) refused.set(links[0], error)
+        else return { refused, rest: links.slice(from), problem: error }
+      }
+    }
+    return { refused, rest: [], problem: null }
+  }
+
+  /**
+   * @param {object[]} requests
+   * @returns {Promise<Result[]>}
+   * @throws {Problem} if none of them was taken
+   */
+  async #sendPart(requests) {
+    const isOne = requests.length === 1
+    const body = isOne ? requests[0] : { requests }
+    const sameness = JSON.stringify(body)
+    const key = this.#keys.get(sameness) ?? randomKey()
+    this.#keys.set(sameness, key)
+    const path = isOne ? "api/process" : "api/process/batch"
+    const answer = await this.#api.send("POST", path, body, { "Idempotency-Key": key })
+    this.#keys.delete(sameness)
+    return isOne ? [{ task: answer }] : answer.results.map(asResult)
+  }
+}
+
+/** @param {any} result  of a batch */
+function asResult({ status, task, problem }) {
+  return problem ? { problem: new Problem(status, problem) } : { task }
+}
+
+/** `crypto.randomUUID` is missing where the page is read over plain http from another machine. */
+const randomKey = () => crypto.getRandomValues(new Uint32Array(4)).join("-")

@@ -1,0 +1,36 @@
+// @ts-check
+// The list of the keys, loaded when it is first asked for.
+
+import { ACTIONS } from "../row/actions.js"
+import { byId } from "../base/dom.js"
+
+/** What holds everywhere but in a field; the words are `keys.<name>`. @type {Record<string, string>} */
+export const EVERYWHERE = { link: "n", search: "/", move: "j k", all: "Ctrl A", clear: "Esc", help: "?" }
+/** Keys as they are called. @type {Record<string, string>} */
+const NAMES = { " ": "Space" }
+
+/** @param {import("../base/i18n.js").I18n} i18n */
+export function listKeys(i18n) {
+  const dialog = byId("keys", HTMLDialogElement)
+  /** @type {Map<string, string[]>} */
+  const ofRows = new Map([["↑ ↓", [i18n.t("keys.move")]]])
+  for (const [name, { key }] of Object.entries(ACTIONS)) {
+    const words = i18n.t(`action.${name}`)
+    const isOfLists = name.endsWith("_entries") // the same for all entries of a list
+    if (key && !isOfLists) ofRows.set(key, [...(ofRows.get(key) ?? []), words])
+  }
+  const lists = [
+    Object.entries(EVERYWHERE).map(([name, keys]) => [keys, i18n.t(`keys.${name}`)]),
+    [...ofRows].map(([key, words]) => [NAMES[key] ?? key, words.join(" / ")]),
+  ]
+  for (const [at, list] of dialog.querySelectorAll("dl").entries()) {
+    list.replaceChildren(...lists[at].flatMap(([keys, text]) => {
+      const [term, words] = [document.createElement("dt"), document.createElement("dd")]
+      const shown = keys === "Ctrl A" ? [keys] : keys.split(" ")
+      term.append(...shown.map((key) => Object.assign(document.createElement("kbd"), { textContent: key })))
+      words.textContent = text
+      return [term, words]
+    }))
+  }
+  dialog.showModal()
+}

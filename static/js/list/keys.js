@@ -1,0 +1,72 @@
+// @ts-check
+// The keys of the page. Those of a row hold while the focus is on it or in it, but in no field.
+
+import { fetched } from "../base/api.js"
+
+const FIELDS =
+  "input:not([type=checkbox], [type=radio]), textarea, select, dialog[open], [role=menu], video, audio"
+
+/**
+ * Show the list of the keys.
+ * @param {import("../base/i18n.js").I18n} i18n
+ */
+export async function showKeys(i18n) {
+  const { listKeys } = await fetched(import("./keylist.js"), i18n)
+  listKeys(i18n)
+}
+
+export class Keys {
+  /**
+   * @param {object} parts
+   * @param {HTMLElement} parts.root
+   * @param {import("./rows.js").Rows} parts.rows
+   * @param {import("../row/rowactions.js").RowActions} parts.rowActions
+   * @param {import("./selection.js").Selection} parts.selection
+   * @param {import("./list.js").TaskList} parts.list
+   * @param {import("../intake/box.js").Box} parts.box
+   * @param {import("./filter.js").Filter} parts.filter
+   * @param {import("../base/i18n.js").I18n} parts.i18n
+   */
+  constructor({ root, rows, rowActions, selection, list, box, filter, i18n }) {
+    /** @type {Record<string, () => void>} */
+    const everywhere = {
+      n: () => box.focus(),
+      "/": () => filter.search(),
+      "?": () => showKeys(i18n),
+      Escape: () => selection.clear(),
+      j: () => rows.step(rows.current, rows.current ? 1 : 0),
+      k: () => rows.step(rows.current, rows.current ? -1 : 0),
+    }
+    document.addEventListener("keydown", (event) => {
+      const target = /** @type {Element} */ (event.target)
+      const key = event.shiftKey || event.key.length > 1 ? event.key : event.key.toLowerCase() // caps lock
+      if (event.defaultPrevented || event.altKey || event.isComposing || target.closest(FIELDS)) return
+      if (document.body.dataset.page) return // the log-in, where there is nothing for them to act on
+      if (event.ctrlKey || event.metaKey) {
+        if (key.toLowerCase() !== "a" || !list.tasks.length) return
+        if (target.closest("pre")) getSelection()?.selectAllChildren(target) // a log, to be copied
+        else selection.all(list.tasks)
+      } else if (!onRow(event, key, target) && key in everywhere) everywhere[key]()
+      else return
+      event.preventDefault()
+    })
+
+    /**
+     * @param {KeyboardEvent} event
+     * @param {string} key
+     * @param {Element} target
+     */
+    function onRow(event, key, target) {
+      const element = root.contains(target) ? target.closest(".row") : null
+      const row = rows.row(element?.getAttribute("data-id") ?? "")
+      if (!row || target.closest("pre")) return false
+      const by = { ArrowDown: 1, ArrowUp: -1 }[key]
+      const isOfControl = target !== element && ["Enter", " "].includes(key)
+      if (by) rows.step(row.id, by)
+      else if (isOfControl) return true
+      else if (!rowActions.press(key, row)) return false
+      event.preventDefault()
+      return true
+    }
+  }
+}

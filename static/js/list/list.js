@@ -1,0 +1,167 @@
+// @ts-check
+// Items in an order that a comparison gives, each found again by its id.
+
+import { Rule } from "./filter.js"
+import { Order, Sections } from "./order.js"
+
+/**
+ * @template {{task_id: string}} T
+ */
+export class Sequence {
+  #compare
+  /** @type {T[]} */
+  #items = []
+  /** The item as it stood when it got its place. @type {Map<string, T>} */
+  #byId = new Map()
+
+  /** @param {(a: T, b: T) => number} compare  0 only for the same item */
+  constructor(compare) {
+    this.#compare = compare
+  }
+
+  /** @type {readonly T[]} */
+  get items() {
+    return this.#items
+  }
+
+  /** @param {string} id */
+  get(id) {
+    return this.#byId.get(id)
+  }
+
+  /** @param {string} id */
+  indexOf(id) {
+    const item = this.#byId.get(id)
+    return item ? this.#placeOf(item) : -1
+  }
+
+  /**
+   * Put in an item, in place of the one with its id; says whether that one stood somewhere else.
+   * @param {T} item
+   */
+  put(item) {
+    const before = this.#byId.get(item.task_id)
+    this.#byId.set(item.task_id, item)
+    if (!before) {
+      this.#items.splice(this.#placeOf(item), 0, item)
+      return false
+    }
+    const place = this.#placeOf(before)
+    if (this.#compare(before, item) === 0) {
+      this.#items[place] = item
+      return false
+    }
+    this.#items.splice(place, 1)
+    this.#items.splice(this.#placeOf(item), 0, item)
+    return true
+  }
+
+  /** @param {string} id */
+  remove(id) {
+    const item = this.#byId.get(id)
+    if (!item) return
+    this.#items.splice(this.#placeOf(item), 1)
+    this.#byId.delete(id)
+  }
+
+  /**
+   * Where `item` stands, or would stand.
+   * @param {T} item
+   */
+  #placeOf(item) {
+    let [low, high] = [0, this.#items.length]
+    while (low < high) {
+      const middle = (low + high) >> 1
+      if (this.#compare(this.#items[middle], item) < 0) low = middle + 1
+      else high = middle
+    }
+    return low
+  }
+}
+
+// The tasks that belong to what the reader chose, in their order, as far down as pages were loaded: nothing below the
+// last of them is listed, so what is loaded next moves nothing.
+
+/** @typedef {import("../tasks/task.js").Task} Task */
+
+export class TaskList {
+  rule = new Rule()
+  order = new Order()
+  /** The last task that was loaded, as it was then; null: there are no more pages. @type {Task | null} */
+  edge = null
+  /** @type {Sequence<Task>} */
+  #shown = this.#inOrder()
+  /** Ids of which only the server can say whether they belong here. @type {Set<string>} */
+  #doubts = new Set()
+
+  get tasks() {
+    return this.#shown.items
+  }
+
+  /** @param {string} id */
+  get(id) {
+    return this.#shown.get(id)
+  }
+
+  /** @param {string} id */
+  indexOf(id) {
+    return this.#shown.indexOf(id)
+  }
+
+  get doubts() {
+    return [...this.#doubts]
+  }
+
+  /**
+   * Show, move, change or drop a task. One that only the server can judge stays as it is for now.
+   * @param {Task} task
+   */
+  consider(task) {
+    const isShown = this.#shown.get(task.task_id) !== undefined
+    const fits = this.rule.matches(task)
+    if (fits === false || !this.#isLoaded(task)) return this.drop(task.task_id)
+    if (fits === undefined) this.#doubts.add(task.task_id)
+    else this.#doubts.delete(task.task_id)
+    if (fits || isShown) this.#shown.put(task)
+  }
+
+  /** @param {string} id */
+  drop(id) {
+    this.#doubts.delete(id)
+    this.#shown.remove(id)
+  }
+
+  /**
+   * Begin anew with these tasks, perhaps by another rule.
+   * @param {Rule} rule
+   * @param {Iterable<Task>} tasks
+   */
+  reset(rule, tasks) {
+    this.rule = rule
+    this.order = new Order(new Sections(new Date(), rule.sort, rule.text !== ""))
+    this.#shown = this.#inOrder()
+    this.#doubts.clear()
+    for (const task of tasks) this.consider(task)
+  }
+
+  /**
+   * The list is loaded as far as these tasks go.
+   * @param {Task[]} tasks
+   * @param {boolean} hasMore
+   */
+  reach(tasks, hasMore) {
+    const [before, last] = [this.edge, this.order.last(tasks)]
+    if (!hasMore) this.edge = null
+    else if (last && (!before || this.order.compare(last, before) > 0)) this.edge = last
+  }
+
+  #inOrder() {
+    const { order } = this
+    return new Sequence((/** @type {Task} */ a, /** @type {Task} */ b) => order.compare(a, b))
+  }
+
+  /** @param {Task} task */
+  #isLoaded(task) {
+    return this.edge === null || this.order.compare(task, this.edge) <= 0
+  }
+}

@@ -1,0 +1,150 @@
+// @ts-check
+// Which section of the list a task stands in, by what it does or by the day on which it ended.
+
+import { endOf, isFinal, isRunning } from "../tasks/task.js"
+
+/** @typedef {import("../tasks/task.js").Task} Task */
+
+const NOW = 2 ** 53 - 1
+const WAITING = NOW - 1
+
+/** By what a task does and the day of its end, or by the day on which it was added. */
+export const SORTS = ["state", "added"]
+
+/** Sections are numbers: higher ones stand above. A day is the time in ms at which it began, in local time. */
+export class Sections {
+  #today
+  #yesterday
+  /** Dates are expensive to parse, and sorting needs them again and again. @type {WeakMap<Task, number>} */
+  #known = new WeakMap()
+
+  /** Whether what runs and what waits stands above what has ended. */
+  isByState
+  /** Whether what has ended stands by the time of its end. */
+  isByEnd
+
+  /**
+   * @param {Date} now
+   * @param {string} sort
+   * @param {boolean} isSearched  what is found stands by the day on which it was added: so the server lists it
+   */
+  constructor(now = new Date(), sort = SORTS[0], isSearched = false) {
+    this.isByState = sort === SORTS[0]
+    this.isByEnd = this.isByState && !isSearched
+    this.#today = new Date(now.getFullYear(), now.getMonth(), now.getDate()).getTime()
+    this.#yesterday = new Date(now.getFullYear(), now.getMonth(), now.getDate() - 1).getTime()
+  }
+
+  /** Whether a new day has begun, so that titles of sections have changed. */
+  get isOver() {
+    return new Sections().#today !== this.#today
+  }
+
+  /** @param {Task} task */
+  of(task) {
+    if (this.isByState && isRunning(task)) return NOW
+    if (this.isByState && !isFinal(task)) return WAITING
+    let section = this.#known.get(task)
+    if (section === undefined) this.#known.set(task, section = this.#dayOf(task))
+    return section
+  }
+
+  /**
+   * The heading: a key of the catalogue, or the month.
+   * @param {number} section
+   * @returns {string | Date}
+   */
+  title(section) {
+    if (section === NOW) return "section.now"
+    if (section === WAITING) return "section.waiting"
+    if (section === this.#today) return "section.today"
+    if (section === this.#yesterday) return "section.yesterday"
+    return new Date(section)
+  }
+
+  /** @param {number} section */
+  isNow(section) {
+    return section === NOW
+  }
+
+  /** @param {number} section */
+  isWaiting(section) {
+    return section === WAITING
+  }
+
+  /** @param {Task} task */
+  #dayOf(task) {
+    const ended = new Date(this.isByEnd ? endOf(task) : task.created_at)
+    if (ended.getTime() >= this.#today) return this.#today // clocks differ: nothing ended tomorrow
+    if (ended.getTime() >= this.#yesterday) return this.#yesterday
+    return new Date(ended.getFullYear(), ended.getMonth(), 1).getTime()
+  }
+}
+
+// The order of the list, which is that of the server's pages: so the next page stands below the one before, always.
+
+export class Order {
+  sections
+
+  /** @param {Sections} sections */
+  constructor(sections = new Sections()) {
+    this.sections = sections
+  }
+
+  /**
+   * Negative if `a` stands above `b`.
+   * @param {Task} a
+   * @param {Task} b
+   */
+  compare(a, b) {
+    const section = this.sections.of(a)
+    const between = this.sections.of(b) - section
+    if (between) return between
+    if (this.sections.isNow(section)) return a.number - b.number // what begins now stands below
+    if (this.sections.isWaiting(section)) return compareWaiting(a, b)
+    return (this.sections.isByEnd ? compareEnds(a, b) : 0) || b.number - a.number
+  }
+
+  /**
+   * The task that stands last.
+   * @param {readonly Task[]} tasks
+   * @returns {Task | undefined}
+   */
+  last(tasks) {
+    return tasks.reduce((last, task) => (this.compare(task, last) > 0 ? task : last), tasks[0])
+  }
+
+  /**
+   * The tasks that a listing as far as `last` would hold.
+   * @param {Task | undefined} last  undefined: the listing went to the very end
+   * @param {Task[]} tasks
+   */
+  asFarAs(last, tasks) {
+    return last ? tasks.filter((task) => this.compare(task, last) <= 0) : tasks
+  }
+}
+
+/** @param {Task} task */
+const isQueued = (task) => task.stage === "queued"
+
+/**
+ * The order of the queue, with paused tasks behind it, the newest first.
+ * @param {Task} a
+ * @param {Task} b
+ */
+function compareWaiting(a, b) {
+  const queued = Number(isQueued(b)) - Number(isQueued(a))
+  if (queued) return queued
+  if (!isQueued(a)) return b.number - a.number
+  return (b.rank ?? 0) - (a.rank ?? 0) || b.priority - a.priority || a.number - b.number
+}
+
+/**
+ * The last ended first.
+ * @param {Task} a
+ * @param {Task} b
+ */
+function compareEnds(a, b) {
+  const [endOfA, endOfB] = [endOf(a), endOf(b)]
+  return endOfA === endOfB ? 0 : endOfA < endOfB ? 1 : -1
+}

@@ -1,0 +1,315 @@
+// @ts-check
+// Where lists come from: `GET /api/tasks`, as the filter asks for it, or by name.
+
+import { Problem } from "../base/api.js"
+import { isRunning } from "../tasks/task.js"
+
+/** @typedef {import("../tasks/task.js").Task} Task */
+/** @typedef {{tasks: Task[], next_cursor?: string}} Page */
+/** @typedef {{signal?: AbortSignal, patience?: number}} How */
+
+/** Few tasks, so that the first page comes fast. */
+export const FIRST_PAGE = 50
+/** The most tasks that the server returns at once. */
+export const LARGEST_PAGE = 200
+
+export class Source {
+  #api
+  #filter
+  /** The first page, asked for by `begin`, and for which rule. @type {{rule: object, page: Promise<Page>} | null} */
+  #early = null
+
+  /**
+   * @param {import("../base/api.js").Api} api
+   * @param {{rule: import("./filter.js").Rule}} filter
+   */
+  constructor(api, filter) {
+    this.#api = api
+    this.#filter = filter
+  }
+
+  /** Ask for the first page before anybody waits for it: while it is on its way, the parts of the page are made. */
+  begin() {
+    const page = this.page({ limit: FIRST_PAGE }, {})
+    page.catch(() => {}) // whoever waits for it is told
+    this.#early = { rule: this.#filter.rule, page }
+  }
+
+  /**
+   * The first page.
+   * @param {How} how
+   */
+  async first(how) {
+    const early = this.#early
+    this.#early = null
+    const isAsked = early?.rule === this.#filter.rule
+    const page = await (isAsked ? early?.page : undefined) ?? await this.page({ limit: FIRST_PAGE }, how)
+    how.signal?.throwIfAborted()
+    return page
+  }
+
+  /**
+   * @param {import("../base/api.js").Query} query
+   * @param {How} how
+   * @returns {Promise<Page>}
+   */
+  async page(query, how) {
+    const { rule } = this.#filter
+    /** @type {Page} */
+    const page = await this.#api.get("api/tasks", { ...rule.query, ...query }, how)
+    if (!page?.tasks?.every((task) => task?.task_id)) throw new Problem(0, {}) // somebody else has answered
+    rule.found(page.tasks)
+    return page
+  }
+
+  /**
+   * The first pages as one, until they hold enough.
+   * @param {(last: Task) => boolean} isEnough
+   * @param {How} how
+   */
+  async pages(isEnough, how) {
+    /** @type {Page} */
+    const whole = { tasks: [] }
+    do {
+      const page = await this.page({ limit: LARGEST_PAGE, cursor: whole.next_cursor }, how)
+      whole.tasks.push(...page.tasks)
+      whole.next_cursor = page.next_cursor
+    } while (whole.next_cursor && !whole.tasks.slice(-1).some(isEnough))
+    return whole
+  }
+
+  /**
+   * All entries of a list.
+   * @param {string} id
+   * @param {string} [q]  those that hold this text
+   */
+  async entries(id, q) {
+    /** @type {Task[]} */
+    const tasks = []
+    /** @type {string | undefined} */
+    let cursor
+    do {
+      /** @type {Page} */
+      const page = await this.#api.get("api/tasks", { playlist_id: id, q, limit: LARGEST_PAGE, cursor })
+      tasks.push(...page.tasks)
+      cursor = page.next_cursor
+    } while (cursor)
+    return tasks
+  }
+
+  /**
+   * Those of these tasks that still exist.
+   * @param {string[]} ids
+   * @param {How} how
+   */
+  async named(ids, how) {
+    /** @type {Task[]} */
+    const tasks = []
+    for (let from = 0; from < ids.length; from += LARGEST_PAGE) {
+      const query = { ids: ids.slice(from, from + LARGEST_PAGE).join(",") }
+      /** @type {Page} */
+      const page = await this.#api.get("api/tasks", query, how)
+      tasks.push(...page.tasks)
+    }
+    return tasks
+  }
+}
+
+// How far down the list is loaded: page after page.
+
+export class Pages {
+  #source
+  #filter
+  #tasks
+  #list
+  /** @type {string | undefined} */
+  #cursor
+
+  /**
+   * @param {import("./pages.js").Source} source
+   * @param {import("./filter.js").Filter} filter
+   * @param {import("../tasks/tasks.js").Tasks} tasks
+   * @param {import("./list.js").TaskList} list
+   */
+  constructor(source, filter, tasks, list) {
+    this.#source = source
+    this.#filter = filter
+    this.#tasks = tasks
+    this.#list = list
+  }
+
+  get hasMore() {
+    return this.#cursor !== undefined
+  }
+
+  /**
+   * The first page, in place of all that is shown.
+   * @param {AbortSignal} signal
+   */
+  async first(signal) {
+    const { rule } = this.#filter
+    this.#tasks.listen()
+    const page = await this.#source.first({ signal })
+    this.#tasks.mergeAll(page.tasks)
+    this.#list.reset(rule, [])
+    this.#list.edge = null
+    this.reached(page)
+    for (const task of this.#tasks.heard) this.#list.consider(task) // with what came meanwhile over the feed
+    this.#tasks.flush()
+    this.#nameLists(page.tasks)
+  }
+
+  /**
+   * The next page that holds anything new: a task that has moved meanwhile may be on two.
+   * @param {AbortSignal} signal
+   */
+  async more(signal) {
+    let hasNews = false
+    while (this.hasMore && !hasNews) {
+      const page = await this.#source.page({ limit: LARGEST_PAGE, cursor: this.#cursor }, { signal })
+      hasNews = page.tasks.some((task) => !this.#list.get(task.task_id))
+      this.reached(page)
+      this.#tasks.mergeAll(page.tasks)
+      this.#nameLists(page.tasks)
+    }
+    this.#tasks.flush()
+  }
+
+  /**
+   * Ask for the lists of entries that stand by themselves, since each names its list.
+   * @param {Task[]} tasks
+   */
+  async #nameLists(tasks) {
+    if (this.#filter.rule.isFolded) return
+    const lists = new Set(tasks.flatMap(({ playlist_id = "" }) => playlist_id || []))
+    const unknown = [...lists].filter((id) => !this.#tasks.has(id))
+    if (unknown.length) this.#tasks.mergeAll(await this.#source.named(unknown, {}).catch(() => [])) // asked for again
+  }
+
+  /**
+   * The list is loaded as far as this page goes.
+   * @param {import("./pages.js").Page} page
+   */
+  reached({ tasks, next_cursor }) {
+    this.#cursor = next_cursor
+    this.#list.reach(tasks, next_cursor !== undefined)
+  }
+
+  /** Show nothing any more. */
+  clear() {
+    this.reached({ tasks: [] })
+    this.#list.reset(this.#filter.rule, [])
+  }
+}
+
+// Compares what is shown with the server: after a gap in the feed, when the feed has been silent for long, and for
+// tasks of which only the server can say whether they match a search.
+
+/** ms until the answer to a look has to begin: no answer means that the connection is dead. */
+const PATIENCE_MS = 5_000
+
+export class Checks {
+  #source
+  #pages
+  #tasks
+  #list
+  #inSight
+
+  /**
+   * @param {import("./pages.js").Source} source
+   * @param {import("./pages.js").Pages} pages
+   * @param {import("../tasks/tasks.js").Tasks} tasks
+   * @param {import("./list.js").TaskList} list
+   * @param {() => string[]} inSight  ids of the rows that the reader may see
+   */
+  constructor(source, pages, tasks, list, inSight) {
+    this.#source = source
+    this.#pages = pages
+    this.#tasks = tasks
+    this.#list = list
+    this.#inSight = inSight
+  }
+
+  /**
+   * Bring up to date the first page, the rows in sight and what runs. Returns whether there was any news.
+   * @param {AbortSignal} signal
+   */
+  async look(signal) {
+    const [before, how] = [[...this.#list.tasks], { signal, patience: PATIENCE_MS }]
+    const page = await this.#source.page({ limit: FIRST_PAGE }, how)
+    const seen = [...idsOf(before.filter(isRunning)), ...this.#inSight()]
+    return this.#compare(before, page, seen, how)
+  }
+
+  /**
+   * Bring up to date all tasks that are shown, and all that have not ended.
+   * @param {AbortSignal} signal
+   */
+  async deep(signal) {
+    await this.look(signal) // what the reader sees comes first
+    const before = [...this.#list.tasks]
+    const edge = this.#list.edge ?? this.#list.order.last(before)
+    const page = await this.#source.pages(this.#reaches(edge), { signal })
+    this.#pages.reached(page)
+    await this.#compare(before, page, idsOf([...before, ...this.#tasks.unfinished]), { signal })
+  }
+
+  /**
+   * Ask the server which of the doubtful tasks match the rule: those that it lists do.
+   * @param {AbortSignal} signal
+   */
+  async judge(signal) {
+    const doubtful = this.#list.doubts.flatMap((id) => this.#tasks.get(id) ?? [])
+    if (!doubtful.length) return
+    const page = await this.#source.pages(this.#reaches(this.#list.order.last(doubtful)), { signal })
+    this.#list.rule.missed(without(doubtful, page.tasks))
+    this.#tasks.mergeAll(page.tasks)
+    this.#tasks.flush()
+    for (const { task_id } of doubtful) {
+      const task = this.#tasks.get(task_id)
+      if (task) this.#list.consider(task)
+    }
+  }
+
+  /**
+   * Take in the listed tasks, and ask by id for those that are missing: they do not match any more, or were removed.
+   * @param {Task[]} before  what was shown when the server was asked
+   * @param {Page} page
+   * @param {string[]} known  ids to ask for unless they were listed
+   * @param {How} how
+   */
+  async #compare(before, page, known, how) {
+    const listed = page.tasks
+    const last = page.next_cursor ? page.tasks.at(-1) : undefined
+    const missing = without(this.#list.order.asFarAs(last, before), listed)
+    this.#list.rule.missed(missing.filter((task) => this.#list.get(task.task_id) === task))
+    const listedIds = new Set(idsOf(listed))
+    const ids = new Set([...idsOf(missing), ...known].filter((id) => !listedIds.has(id)))
+    const named = await this.#source.named([...ids], how)
+    for (const id of idsOf(named)) ids.delete(id)
+    const hasNews = this.#tasks.mergeAll([...listed, ...named])
+    const hasGone = [...ids].filter((id) => this.#tasks.remove(id)).length > 0
+    this.#tasks.flush()
+    return hasNews || hasGone
+  }
+
+  /**
+   * A function that tells whether a listing down to `last` reaches this task.
+   * @param {Task | undefined} task  undefined: any listing is enough
+   */
+  #reaches(task) {
+    return (/** @type {Task} */ last) => !task || this.#list.order.compare(last, task) >= 0
+  }
+}
+
+/** @param {Task[]} tasks */
+const idsOf = (tasks) => tasks.map((task) => task.task_id)
+
+/**
+ * @param {Task[]} tasks
+ * @param {Task[]} others
+ */
+function without(tasks, others) {
+  const ids = new Set(idsOf(others))
+  return tasks.filter((task) => !ids.has(task.task_id))
+}

@@ -1,0 +1,143 @@
+// @ts-check
+// What is done with many tasks at once: those that were selected, or all that failed.
+
+import { ACTIONS, applies } from "../row/actions.js"
+import { byId, keepFocus, on, setText } from "../base/dom.js"
+
+/** The most tasks that the server acts on at once, and that it puts into one archive. */
+const AT_ONCE = 500
+const IN_ARCHIVE = 200
+
+export class SelectionBar {
+  #bar = byId("selected", HTMLElement)
+  #count = /** @type {HTMLElement} */ (this.#bar.querySelector("[data-part=count]"))
+  #zip = /** @type {HTMLAnchorElement} */ (this.#bar.querySelector("[data-part=zip]"))
+  #line = byId("undone", HTMLElement)
+  #words = /** @type {HTMLElement} */ (this.#line.querySelector("[data-part=words]"))
+  #back = /** @type {HTMLButtonElement} */ (this.#line.querySelector("button"))
+  /** The tasks that were cancelled or deleted together last, as long as that can be taken back. */
+  #undoable = { name: "", ids: /** @type {string[]} */ ([]) }
+  #selection
+  #tasks
+  #undo
+  #api
+  #requests
+  #rows
+  #i18n
+
+  /**
+   * @param {object} parts
+   * @param {import("./selection.js").Selection} parts.selection
+   * @param {import("../tasks/tasks.js").Tasks} parts.tasks
+   * @param {import("../row/undo.js").Undo} parts.undo
+   * @param {import("../base/api.js").Api} parts.api
+   * @param {import("../row/requests.js").TaskRequests} parts.requests
+   * @param {import("./rows.js").Rows} parts.rows
+   * @param {import("../base/i18n.js").I18n} parts.i18n
+   */
+  constructor({ selection, tasks, undo, api, requests, rows, i18n }) {
+    this.#selection = selection
+    this.#tasks = tasks
+    this.#undo = undo
+    this.#api = api
+    this.#requests = requests
+    this.#rows = rows
+    this.#i18n = i18n
+    on(selection, "change", () => this.show())
+    this.show()
+    on(tasks, "change", () => this.#selection.size && this.#refresh())
+    on(undo, "change", () => this.#undoable.ids.length && this.#showUndoable())
+    this.#back.addEventListener("click", () => this.#takeBack())
+    this.#bar.addEventListener("click", ({ target }) => {
+      const name = target instanceof Element ? target.closest("[data-many]")?.getAttribute("data-many") : ""
+      if (name) this.#do(name)
+    })
+  }
+
+  /** @param {string} name */
+  async #do(name) {
+    const [all, ids] = [this.#selection.ids, this.#fit(name)]
+    if (name !== "clear" && !ids.length) return
+    const isOfKeyboard = this.#bar.querySelector(":focus-visible") !== null
+    const first = [...ids, ...all].map((id) => this.#rows.row(id)).find(Boolean)
+    this.#selection.clear()
+    if (isOfKeyboard) first?.focus("") // the bar is gone
+    if (name === "clear") return
+    if (name === "delete") this.#undo.deleteAll(ids)
+    else {
+      for (let from = 0; from < ids.length; from += AT_ONCE) {
+        await this.#requests.runAll({ action: name, ids: ids.slice(from, from + AT_ONCE) })
+      }
+    }
+    const done = name === "cancel" ? ids.filter((id) => this.#tasks.get(id)?.stage === "cancelled") : ids
+    if (!["cancel", "delete"].includes(name) || !done.length) return
+    if (name === "cancel") { for (const id of done) this.#undo.cancelled(id) }
+    this.#undoable = { name, ids: done }
+    this.#showUndoable()
+    const { activeElement } = document // a button of the bar, which is gone, until the browser notices
+    const isLost = !activeElement || activeElement === document.body || this.#bar.contains(activeElement)
+    if (isLost || activeElement === first?.element) this.#back.focus({ preventScroll: true })
+  }
+
+  async #takeBack() {
+    const { ids } = this.#undoable
+    const first = ids.map((id) => this.#rows.row(id)).find(Boolean)
+    keepFocus(first?.element, () => this.#hideUndoable())
+    await this.#undo.takeBackAll(ids)
+  }
+
+  /** Say what was done together, as long as it can be taken back. */
+  #showUndoable() {
+    const { name, ids } = this.#undoable
+    const left = ids.filter((id) => ["undo", "cancelled"].includes(this.#undo.of(id)))
+    const first = left.map((id) => this.#rows.row(id)).find(Boolean)
+    if (!left.length) return keepFocus(first?.element, () => this.#hideUndoable())
+    this.#line.hidden = false
+    const key = name === "cancel" ? "undo.many_cancelled" : "undo.many_deleted"
+    setText(this.#words, this.#i18n.t(key, { n: left.length }))
+  }
+
+  #hideUndoable() {
+    this.#undoable = { name: "", ids: [] }
+    this.#line.hidden = true
+  }
+
+  /**
+   * Those of the selected tasks with which this can be done now.
+   * @param {string} name
+   */
+  #fit(name) {
+    return this.#selection.ids.filter((id) => {
+      const task = this.#tasks.get(id)
+      return task && name in ACTIONS && applies(name, task)
+    })
+  }
+
+  show() {
+    const { size } = this.#selection
+    this.#bar.hidden = !size
+    document.documentElement.toggleAttribute("data-selecting", size > 0)
+    if (size) this.#refresh(true)
+  }
+
+  /**
+   * Offer what applies. When tasks change by themselves while the reader aims at the bar, no button comes, goes or
+   * moves: one that applies to none any more is disabled.
+   * @param {boolean} [isChosen]  the reader has changed the selection
+   */
+  #refresh(isChosen = false) {
+    const mayMove = isChosen || !this.#bar.matches(":hover, :focus-within")
+    setText(this.#count, this.#i18n.t("selected.count", { n: this.#selection.size }))
+    for (const name of Object.keys(ACTIONS).filter((name) => ACTIONS[name].isForMany)) {
+      const button = /** @type {HTMLButtonElement} */ (this.#bar.querySelector(`[data-many=${name}]`))
+      const n = this.#fit(name).length
+      setText(button, this.#i18n.t(`selected.${name}`, { n }))
+      button.ariaDisabled = String(!n)
+      if (mayMove) button.hidden = !n
+    }
+    const finished = this.#selection.ids.filter((id) => Object.keys(this.#tasks.get(id)?.files ?? {}).length)
+    if (mayMove) this.#zip.hidden = !finished.length || finished.length > IN_ARCHIVE
+    setText(this.#zip, this.#i18n.t("selected.zip", { n: finished.length }))
+    this.#zip.href = this.#api.url("api/download.zip", { ids: finished.join(",") }).href
+  }
+}

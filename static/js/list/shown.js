@@ -1,0 +1,218 @@
+// @ts-check
+// What is shown: the list itself, or, while the reader points at it, the list as it was. Then changes wait, and rows
+// stay where they are whatever becomes of their tasks. Under a list that was unfolded stand its entries.
+
+/** @typedef {import("../tasks/task.js").Task} Task */
+/** @typedef {{key: number, from: number, to: number}} Section  rows `from` up to, but without, `to` */
+/** @typedef {{at: number, count: number}} Unfolded  the row of a list, with so many entries below it */
+
+export class ShownList {
+  /** @type {Task[]} */
+  items = []
+  /** @type {Section[]} */
+  sections = []
+  isFrozen = false
+  #list
+  #entriesOf
+  /** Ids of lists that are unfolded. @type {Set<string>} */
+  #open = new Set()
+  /** Those of them that are shown, from above. @type {Unfolded[]} */
+  #unfolded = []
+  /** Id -> index of each row, while rows are frozen or a list is unfolded. @type {Map<string, number> | null} */
+  #places = null
+  /** The last task that was loaded when rows were frozen, or appended. @type {Task | null} */
+  #edge = null
+  /** Ids of tasks that would come, go or move. @type {Set<string>} */
+  #due = new Set()
+
+  /**
+   * @param {import("./list.js").TaskList} list
+   * @param {(id: string) => Task[]} entriesOf  those entries of a list that are to be shown, in their order
+   */
+  constructor(list, entriesOf = () => []) {
+    this.#list = list
+    this.#entriesOf = entriesOf
+  }
+
+  /** How many rows wait to come, go or move. */
+  get due() {
+    return this.#due.size
+  }
+
+  /** From now on no row comes, goes or moves. */
+  freeze() {
+    if (this.isFrozen) return
+    this.isFrozen = true
+    this.#edge = this.#list.edge
+    this.#number()
+  }
+
+  thaw() {
+    this.isFrozen = false
+    this.#due.clear()
+    this.refresh()
+  }
+
+  /** Show the list as it is, unless rows are frozen. Returns whether that was done. */
+  refresh() {
+    if (this.isFrozen) return false
+    this.items = [...this.#list.tasks]
+    this.sections = sectionsOf(this.items, (task) => this.#list.order.sections.of(task))
+    this.#unfolded = []
+    this.#places = null
+    if (!this.#open.size || !this.#list.rule.isFolded) return true
+    const open = [...this.#open].map((id) => [this.#list.indexOf(id), id])
+    const here = /** @type {[number, string][]} */ (open.filter(([at]) => at !== -1))
+    for (const [at, id] of here.sort(([a], [b]) => b - a)) this.#insert(at, this.#entriesOf(id))
+    this.#number()
+    return true
+  }
+
+  /** More was loaded: append what lies below all that was loaded before, at once, also to rows that are frozen. */
+  extend() {
+    if (!this.isFrozen || !this.#places) return void this.refresh()
+    const { tasks, order, edge } = this.#list
+    let from = this.#edge ? tasks.length : Infinity
+    while (from > 0 && this.#edge && order.compare(tasks[from - 1], this.#edge) > 0) from -= 1
+    for (const task of tasks.slice(from)) {
+      if (this.#places.has(task.task_id)) continue
+      this.#places.set(task.task_id, this.items.push(task) - 1)
+      this.#due.delete(task.task_id)
+      this.#lengthen(order.sections.of(task))
+    }
+    this.#edge = edge
+  }
+
+  /**
+   * Show the entries of a list under it, at once: the reader has asked for them.
+   * @param {string} id
+   */
+  unfold(id) {
+    this.fold(id)
+    this.#open.add(id)
+    const at = this.isFrozen ? this.indexOf(id) : -1
+    if (at === -1) return void this.refresh()
+    this.#insert(at, this.#entriesOf(id))
+    this.#number()
+  }
+
+  /** @param {string} id */
+  fold(id) {
+    const isOpen = this.#open.delete(id)
+    const found = this.#unfolded.find(({ at }) => this.items[at]?.task_id === id)
+    if (!isOpen || !found || !this.isFrozen) return void this.refresh()
+    this.items.splice(found.at + 1, found.count)
+    this.#unfolded = this.#unfolded.filter((other) => other !== found)
+    this.#move(found.at, -found.count)
+    this.#number()
+  }
+
+  /** @param {string} id  whether the entries of this list are asked for */
+  hasOpen(id) {
+    return this.#open.has(id)
+  }
+
+  /** @param {Task} task  whether it stands under its list */
+  isNested({ playlist_id }) {
+    return Boolean(playlist_id && this.#open.has(playlist_id) && this.#list.rule.isFolded)
+  }
+
+  /**
+   * A task has changed, or was removed: note whether its row is where it belongs.
+   * @param {string} id
+   * @param {Task | undefined} [known]  the task, if it is there
+   */
+  changed(id, known) {
+    if (!this.isFrozen) return
+    const [task, index] = [this.#list.get(id), this.#places?.get(id)]
+    if (known?.playlist_id && this.#list.rule.isFolded) return // it stands under its list, or nowhere
+    const isInPlace = task && index !== undefined
+      ? this.#list.order.sections.of(task) === this.sectionAt(index)?.key
+      : !task && index === undefined
+    if (isInPlace) this.#due.delete(id)
+    else this.#due.add(id)
+  }
+
+  /** @param {number} index */
+  sectionAt(index) {
+    return this.sections.find(({ to }) => index < to)
+  }
+
+  /** @param {string} id */
+  indexOf(id) {
+    return this.#places ? (this.#places.get(id) ?? -1) : this.#list.indexOf(id)
+  }
+
+  /**
+   * Which row of its section, or which entry of its list, stands at an index, counted from 1, and of how many.
+   * @param {number} index
+   * @param {Section} section
+   */
+  positionOf(index, section) {
+    const list = this.#unfolded.find(({ at, count }) => index > at && index <= at + count)
+    if (list) return { position: index - list.at, count: list.count }
+    const entries = (/** @type {number} */ to) =>
+      this.#unfolded.reduce((sum, { at, count }) => sum + (at >= section.from && at < to ? count : 0), 0)
+    return {
+      position: index - section.from + 1 - entries(index),
+      count: section.to - section.from - entries(section.to),
+    }
+  }
+
+  /**
+   * @param {number} at
+   * @param {Task[]} entries  to stand below the row there
+   */
+  #insert(at, entries) {
+    this.items.splice(at + 1, 0, ...entries)
+    this.#move(at, entries.length)
+    this.#unfolded = [...this.#unfolded, { at, count: entries.length }].sort((a, b) => a.at - b.at)
+  }
+
+  /**
+   * What stands below a row has moved.
+   * @param {number} at
+   * @param {number} by
+   */
+  #move(at, by) {
+    this.sections = this.sections.map(({ key, from, to }) => ({
+      key,
+      from: from > at ? from + by : from,
+      to: to > at ? to + by : to,
+    }))
+    this.#unfolded = this.#unfolded.map((list) => (list.at > at ? { ...list, at: list.at + by } : list))
+  }
+
+  #number() {
+    this.#places = new Map(this.items.map((task, index) => [task.task_id, index]))
+  }
+
+  /** @param {number} key  a row of a section that is there already stands in the last one until rows are thawed */
+  #lengthen(key) {
+    const last = this.sections.at(-1)
+    if (last && this.sections.some((section) => section.key <= key)) last.to += 1
+    else this.sections.push({ key, from: this.items.length - 1, to: this.items.length })
+  }
+}
+
+/**
+ * Where one section ends and the next begins, found without looking at every task.
+ * @param {readonly Task[]} items
+ * @param {(task: Task) => number} keyOf
+ */
+export function sectionsOf(items, keyOf) {
+  /** @type {Section[]} */
+  const sections = []
+  for (let from = 0; from < items.length;) {
+    const key = keyOf(items[from])
+    let [low, high] = [from + 1, items.length]
+    while (low < high) {
+      const middle = (low + high) >> 1
+      if (keyOf(items[middle]) === key) low = middle + 1
+      else high = middle
+    }
+    sections.push({ key, from, to: low })
+    from = low
+  }
+  return sections
+}

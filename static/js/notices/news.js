@@ -1,0 +1,122 @@
+// @ts-check
+// Tells screen readers which tasks have ended: gathered for some seconds, and many of them as a number.
+
+import { Problem } from "../base/api.js"
+import { byId, setText } from "../base/dom.js"
+import { recall } from "../base/preferences.js"
+import { isFinal, titleOf } from "../tasks/task.js"
+
+const GATHER_MS = 3_000
+const MOST_AT_ONCE = 3
+
+export class Announcer {
+  #region
+  #i18n
+  /** @type {string[]} */
+  #news = []
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #timer
+
+  /**
+   * @param {HTMLElement} region  aria-live
+   * @param {import("../base/i18n.js").I18n} i18n
+   */
+  constructor(region, i18n) {
+    this.#region = region
+    this.#i18n = i18n
+  }
+
+  /** @param {import("../tasks/tasks.js").Change} change */
+  changed({ task, before }) {
+    if (before && before.stage !== task.stage && isFinal(task)) this.say(`${titleOf(task)}: ${task.message}`)
+  }
+
+  /** @param {string} text */
+  say(text) {
+    this.#news.push(text)
+    this.#timer ??= setTimeout(() => this.#speak(), GATHER_MS)
+  }
+
+  /** Drop what has not been said yet, and clear what was said last. */
+  hush() {
+    clearTimeout(this.#timer)
+    this.#news = []
+    this.#speak()
+  }
+
+  #speak() {
+    const many = this.#news.length > MOST_AT_ONCE
+    const text = many ? this.#i18n.t("announce.many", { n: this.#news.length }) : this.#news.join(" ")
+    this.#region.textContent = text
+    this.#news = []
+    this.#timer = undefined
+  }
+}
+
+// Tells a reader who looks at another page what has ended: in the tab's title and, if the reader wants that, as a
+// notification of the system.
+
+/** Fires "seen" when the reader has come back. */
+export class Notices extends EventTarget {
+  #i18n
+  #finished = 0
+  #failed = 0
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #timer
+
+  /** @param {import("../base/i18n.js").I18n} i18n */
+  constructor(i18n) {
+    super()
+    this.#i18n = i18n
+    document.addEventListener("visibilitychange", () => document.hidden || this.#seen())
+  }
+
+  /** What has ended since the reader looked away: "3 finished, 1 failed". */
+  get text() {
+    const [n, failed] = [this.#finished, this.#failed]
+    const texts = [
+      n && this.#i18n.t("notice.finished", { n }),
+      failed && this.#i18n.t("notice.failed", { n: failed }),
+    ]
+    return texts.filter(Boolean).join(this.#i18n.t("notice.and"))
+  }
+
+  /** @param {import("../tasks/tasks.js").Change} change */
+  changed({ task, before }) {
+    if (!document.hidden || !before || before.stage === task.stage || !isFinal(task)) return
+    if (task.stage === "completed") this.#finished += 1
+    else if (task.stage === "failed") this.#failed += 1
+    else return
+    this.#timer ??= setTimeout(() => this.#tell(), GATHER_MS)
+  }
+
+  #tell() {
+    this.#timer = undefined
+    if (!document.hidden || !recall("notify", false)) return
+    const { text } = this
+    const name = this.#i18n.t("app.name")
+    import("./notify.js").then(({ notify }) => notify(name, text)).catch(() => {}) // the title says it all the same
+  }
+
+  #seen() {
+    this.#finished = this.#failed = 0
+    this.dispatchEvent(new Event("seen"))
+  }
+}
+
+const SHOWN_MS = 10_000
+
+/** From now on show each refused request that concerns no row, which no other code has caught, in a line for a while. */
+export function showRefusals() {
+  const line = byId("refused", HTMLElement)
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let timer
+  addEventListener("unhandledrejection", (event) => {
+    if (!(event.reason instanceof Problem)) return
+    event.preventDefault()
+    if (event.reason.status === 401) return // the log-in form shows that
+    clearTimeout(timer)
+    setText(line, event.reason.message)
+    timer = setTimeout(() => setText(line, ""), SHOWN_MS)
+  })
+}

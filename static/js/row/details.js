@@ -1,0 +1,347 @@
+// @ts-check
+// What an opened row shows below its line, and what the line does not say: the files, what helps after a failure, what
+// else is known, and the log.
+
+import { ACTIONS, iconOf, menuOf, textOf } from "./actions.js"
+import { Problem } from "../base/api.js"
+import { fromTemplate, setText } from "../base/dom.js"
+import { make } from "../base/elements.js"
+import { placeOf } from "./facts.js"
+import { kindName, kindsOf, playableKinds, saveAllLink, saveLink } from "./files.js"
+import { isFinal, VISIBLE, webLink } from "../tasks/task.js"
+
+/** @typedef {import("../tasks/task.js").Task} Task */
+
+/** From so many entries on a list can be searched: fewer are seen at once. */
+const MANY_ENTRIES = 10
+/** What ffmpeg's names of codecs are called elsewhere; others are shown as they are, in capitals. @type {Record<string, string>} */
+const CODECS = { h264: "H.264", hevc: "H.265" }
+
+export class Details {
+  element
+  #parts
+  #page
+  #log
+  #shown = ""
+  #files = ""
+  #acts = ""
+  /** Of a list with many entries. @type {EntrySearch | undefined} */
+  #search
+
+  /**
+   * @param {Task} task
+   * @param {object} page
+   * @param {import("../base/i18n.js").I18n} page.i18n
+   * @param {import("../base/api.js").Api} page.api
+   * @param {import("../list/pages.js").Source} page.source
+   * @param {import("../list/shown.js").ShownList} page.shown
+   * @param {() => import("../list/rows.js").Rows} page.rows
+   */
+  constructor(task, page) {
+    const { element, parts } = fromTemplate("details", page.i18n)
+    this.element = element
+    this.#parts = parts
+    this.#page = page
+    this.#log = new LogView(parts, task.task_id, page.api)
+    this.show(task)
+  }
+
+  /**
+   * Those of a list's entries that were found, if some are searched for.
+   * @param {Task[]} entries
+   */
+  foundOf(entries) {
+    const found = this.#search?.found
+    return found ? entries.filter(({ task_id }) => found.has(task_id)) : entries
+  }
+
+  /** @param {Task} task */
+  show(task) {
+    const { i18n } = this.#page
+    this.#log.follow(!isFinal(task))
+    const isOld = !isFinal(task) && Object.keys(task.files).length > 0 // a new attempt is under way
+    setText(this.#parts.kept, isOld ? i18n.t("card.kept") : "")
+    this.#offerFiles(task)
+    setText(this.#parts.hint, task.hint ?? "")
+    setText(this.#parts.code, task.stage === "failed" ? (task.error_code ?? "") : "")
+    this.#offerActs(task)
+    this.#list(task)
+    this.#offerSearch(task)
+  }
+
+  openLog() {
+    this.#log.open()
+  }
+
+  close() {
+    this.#log.stop()
+    this.#search?.stop()
+  }
+
+  /** @param {Task} task */
+  #offerSearch({ task_id, entries }) {
+    const total = entries?.total ?? 0
+    if (total < MANY_ENTRIES && !this.#search) return
+    const { source, shown, rows, i18n } = this.#page
+    if (!this.#search) {
+      const changed = () => shown.hasOpen(task_id) && rows().render(() => shown.unfold(task_id))
+      this.#search = new EntrySearch((text) => source.entries(task_id, text), changed, i18n)
+      this.element.append(this.#search.element)
+    }
+    this.#search.show(total)
+  }
+
+  /** @param {Task} task */
+  #list(task) {
+    const facts = this.#facts(task)
+    const shown = JSON.stringify(facts)
+    if (shown === this.#shown) return // what the reader selects in them stays selected
+    this.#shown = shown
+    this.#parts.facts.replaceChildren(...facts.flatMap(([name, text, href]) => {
+      const [term, value] = [document.createElement("dt"), document.createElement("dd")]
+      term.textContent = this.#page.i18n.t(`details.${name}`)
+      if (href) {
+        const link = Object.assign(document.createElement("a"), { href, textContent: text })
+        value.append(Object.assign(link, { target: "_blank", rel: "noopener noreferrer" }))
+      } else value.append(Object.assign(document.createElement("bdi"), { textContent: text }))
+      return [term, value]
+    }))
+  }
+
+  /**
+   * @param {Task} task
+   * @returns {[name: string, text: string, href?: string][]}
+   */
+  #facts(task) {
+    const { format } = this.#page.i18n
+    const { uploader, duration, width, height, webpage_url } = task.video_info
+    const link = webLink(webpage_url) ?? webLink(task.url)
+    const isSaid = task.stage === "completed" // the line says it
+    /** @type {[string, string | undefined, string?][]} */
+    const facts = [
+      ["uploader", isSaid ? "" : uploader],
+      ["length", duration && !isSaid ? format.clock(duration) : ""],
+      ["picture", height ? (width ? `${width} × ${height}` : isSaid ? "" : `${height}p`) : ""],
+      ["library", task.library && isSaid ? placeOf(task.library, this.#page.i18n) : ""],
+      ["source", link?.href ?? task.url, link?.href],
+      ["created", format.whole(new Date(task.created_at))],
+      ["completed", task.completed_at && format.whole(new Date(task.completed_at))],
+      ["attempt", task.attempt > 1 ? String(task.attempt) : ""],
+    ]
+    return /** @type {[string, string, string?][]} */ (facts.filter(([, text = ""]) => VISIBLE.test(text)))
+  }
+
+  /**
+   * Each file with what it is, to be played and saved.
+   * @param {Task} task
+   */
+  #offerFiles(task) {
+    const files = JSON.stringify([task.files, task.file_info])
+    if (files === this.#files) return // the same links: leave the reader's focus on them
+    this.#files = files
+    const playable = playableKinds(task)
+    this.#parts.files.replaceChildren(
+      ...kindsOf(task).map((kind) => {
+        const { element, parts } = fromTemplate("file", this.#page.i18n)
+        setText(parts.kind, kindName(kind, this.#page.i18n))
+        setText(parts.about, fileFacts(task, kind, this.#page.i18n))
+        parts.play.hidden = !playable.includes(kind)
+        parts.play.dataset.kind = kind
+        element.append(saveLink(task, kind, this.#page.i18n))
+        return element
+      }),
+    )
+  }
+
+  /**
+   * With words: what helps after a failure, and what can be done with a list.
+   * @param {Task} task
+   */
+  #offerActs(task) {
+    const { i18n } = this.#page
+    // The first of all is in the row.
+    const names = menuOf(task).filter((name) => {
+      const { hasWords, isForMany } = ACTIONS[name]
+      return hasWords || (task.entries && name !== "delete" && (isForMany || name === "save_entries"))
+    })
+    const acts = JSON.stringify(names.map((name) => [name, textOf(name, task, i18n)]))
+    if (acts === this.#acts) return
+    this.#acts = acts
+    this.#parts.acts.replaceChildren(
+      ...names.map((name) => {
+        if (name === "save_entries") return saveAllLink(task, i18n)
+        const { element, parts } = fromTemplate("action", i18n)
+        element.dataset.action = name
+        parts.icon.setAttribute("href", `#i-${iconOf(name)}`)
+        setText(parts.words, textOf(name, task, i18n))
+        return element
+      }),
+    )
+  }
+}
+
+/**
+ * What a file is: "MP4 · 1080p · H.264 · 158 MB", "M4A · AAC · 128 kbit/s · 5 MB".
+ * @param {Task} task
+ * @param {string} kind
+ * @param {import("../base/i18n.js").I18n} i18n
+ */
+export function fileFacts(task, kind, i18n) {
+  const { duration, height } = task.video_info
+  const { size, title, codec = "" } = task.file_info?.[kind] ?? {}
+  const rate = kind === "audio" && size && duration ? Math.round(size / 125 / duration) : 0
+  const container = webLink(task.files[kind])?.pathname.split(".").at(-1)?.toUpperCase() ?? ""
+  const coding = CODECS[codec] ?? codec.toUpperCase()
+  return [
+    title ?? "",
+    container,
+    kind === "video" && height ? `${height}p` : "",
+    coding === container || coding.startsWith("PCM") ? "" : coding, // of "MP3", "OPUS" and the like once is enough
+    rate ? `${rate} kbit/s` : "",
+    size === undefined ? "" : i18n.format.size(size),
+  ].filter(Boolean).join(" · ")
+}
+
+const SEARCH_PAUSE_MS = 250
+
+/** Looks for some entries of a list. Which hold the text only the server can say: it folds letters its own way. */
+class EntrySearch {
+  element
+  /** Ids of what was found; null: nothing is searched for. @type {Set<string> | null} */
+  found = null
+  #field
+  #said = make("span", { className: "lead", role: "status" })
+  #total = 0
+  #text = ""
+  #ask
+  #changed
+  #i18n
+  #asked = 0
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #pause
+
+  /**
+   * @param {(text: string) => Promise<Task[]>} ask
+   * @param {() => unknown} changed
+   * @param {import("../base/i18n.js").I18n} i18n
+   */
+  constructor(ask, changed, i18n) {
+    this.#ask = ask
+    this.#changed = changed
+    this.#i18n = i18n
+    const label = i18n.t("entries.search")
+    const field = make("input", { type: "search", maxLength: 200, "aria-label": label, placeholder: label })
+    field.autocomplete = "off"
+    const typed = (/** @type {any} */ event) => {
+      clearTimeout(this.#pause)
+      if (event.isComposing) return // of a word of an input method
+      this.#pause = setTimeout(() => this.#look(), SEARCH_PAUSE_MS)
+    }
+    for (const type of ["input", "compositionend"]) field.addEventListener(type, typed)
+    this.#field = field
+    this.element = make("p", { className: "entry-search" }, field, this.#said)
+  }
+
+  /** @param {number} total  how many entries there are: others may have come that hold the text */
+  show(total) {
+    if (total === this.#total) return
+    this.#total = total
+    if (this.#text) this.#find()
+  }
+
+  stop() {
+    clearTimeout(this.#pause)
+    this.#asked += 1
+  }
+
+  #look() {
+    const text = this.#field.value.trim()
+    if (text === this.#text) return
+    this.#text = text
+    this.#find()
+  }
+
+  async #find() {
+    const asked = ++this.#asked
+    /** @type {Task[] | Problem | null} */
+    const found = this.#text
+      ? await this.#ask(this.#text).catch((error) => {
+        if (error instanceof Problem) return error
+        throw error
+      })
+      : null
+    if (asked !== this.#asked) return // something else is searched for by now
+    if (found instanceof Problem) return setText(this.#said, found.message)
+    this.found = found && new Set(found.map(({ task_id }) => task_id))
+    const values = { n: this.found?.size ?? 0, total: this.#total }
+    setText(this.#said, this.found ? this.#i18n.t("entries.some", values) : "")
+    this.#changed()
+  }
+}
+
+const AGAIN_MS = 2_000
+
+/** The log of a task, as it grows. */
+class LogView {
+  #parts
+  #path
+  #api
+  #isOpen = false
+  #isGrowing = false
+  #asked = 0
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #timer
+
+  /**
+   * @param {Record<string, any>} parts
+   * @param {string} id
+   * @param {import("../base/api.js").Api} api
+   */
+  constructor(parts, id, api) {
+    this.#parts = parts
+    this.#path = `api/tasks/${id}/log`
+    this.#api = api
+    parts.log.addEventListener("toggle", () => this.#toggled())
+    parts.copy.addEventListener("click", () => navigator.clipboard?.writeText(parts.text.textContent))
+    parts.copy.hidden = !navigator.clipboard // browsers offer it over HTTPS only
+    parts.reload.addEventListener("click", () => this.#load())
+  }
+
+  open() {
+    this.#parts.log.open = true
+  }
+
+  /** @param {boolean} isGrowing  whether more is to come */
+  follow(isGrowing) {
+    if (this.#isGrowing === isGrowing) return
+    this.#isGrowing = isGrowing
+    if (this.#isOpen) this.#load() // also the last lines, when the task has ended
+  }
+
+  stop() {
+    this.#isOpen = false
+    clearTimeout(this.#timer)
+  }
+
+  #toggled() {
+    this.#isOpen = this.#parts.log.open
+    if (this.#isOpen) this.#load()
+    else clearTimeout(this.#timer)
+  }
+
+  async #load() {
+    clearTimeout(this.#timer)
+    const asked = ++this.#asked
+    const log = await this.#api.text(this.#path).catch((error) => {
+      if (error instanceof Problem) return error.message
+      throw error
+    })
+    if (asked !== this.#asked || !this.#isOpen || !this.#parts.text.isConnected) return
+    const { text } = this.#parts
+    const isAtEnd = text.scrollTop + text.clientHeight >= text.scrollHeight - 4
+    setText(text, log)
+    text.toggleAttribute("data-empty", !log)
+    if (isAtEnd) text.scrollTop = text.scrollHeight // follow the log: its last lines say what happened
+    if (this.#isGrowing) this.#timer = setTimeout(() => this.#load(), AGAIN_MS)
+  }
+}

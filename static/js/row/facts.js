@@ -1,0 +1,166 @@
+// @ts-check
+// What a row says of its task in one line, the most telling first.
+
+import { hostOf, isFinal, isRecorded, isRunning, titleOf, VISIBLE } from "../tasks/task.js"
+
+/** @typedef {import("../tasks/task.js").Task} Task */
+/** @typedef {import("../tasks/task.js").Place} Place */
+/** @typedef {import("../base/i18n.js").I18n} I18n */
+
+/**
+ * How far the task is, in percent; undefined: there is nothing to show. It is the payload's one number, in the bar and
+ * in the text alike: a share of bytes beside it would be another scale, so the bar would jump between the two. Nobody
+ * knows how far a recording is.
+ * @param {Task} task
+ */
+export function percentOf(task) {
+  const { status, stage, progress } = task
+  const hasNotBegun = (stage === "queued" || stage === "paused") && !progress
+  return status !== "processing" || hasNotBegun || isRecorded(task) ? undefined : progress
+}
+
+/**
+ * @param {Task} task
+ * @param {I18n} i18n
+ * @param {object} [around]
+ * @param {boolean} [around.isAway]  the server does not answer: nobody knows how fast it goes
+ * @param {Task} [around.list]  the list that the task is an entry of, to be named
+ */
+export function factsOf(task, i18n, { isAway = false, list } = {}) {
+  const ofList = list ? [i18n.t("card.in_list", { list: titleOf(list) })] : []
+  if (task.status === "error") return [failureOf(task, i18n), ...listFacts(task, i18n), ...ofList]
+  if (task.stage === "completed") {
+    const waits = task.library?.state === "waiting" ? [placeOf(task.library, i18n)] : []
+    return [...waits, ...listFacts(task, i18n), ...mediaFacts(task, i18n), ...ofList, ...sourceFacts(task)]
+  }
+  if (isRecorded(task)) return [...recordingFacts(task, i18n), ...ofList]
+  if (isRunning(task)) return [...runningFacts(task, i18n, isAway), ...ofList]
+  return [...waitingFacts(task, i18n), ...listFacts(task, i18n), ...ofList, ...sourceFacts(task)]
+}
+
+/**
+ * What went wrong, in plain words. Where the server's sentence is a status of HTTP, the page has a better one.
+ * @param {Task} task
+ * @param {I18n} i18n
+ */
+export function failureOf({ error, error_code = "", message }, i18n) {
+  const [, status = ""] = /^http_(\d{3})$/.exec(error_code) ?? []
+  if (!status) return error || message
+  const kind = ["404", "410"].includes(status)
+    ? "gone"
+    : status === "429"
+    ? "busy"
+    : status >= "500"
+    ? "broken"
+    : "refused"
+  return i18n.t(`failure.${kind}`)
+}
+
+/** What keeps files from the library, and the words for it. @type {Record<string, string>} */
+const NOT_PLACED = {
+  away: "library.away",
+  full: "library.full",
+  blocked: "library.blocked",
+  files_gone: "library.files_gone",
+}
+
+/**
+ * Where the film lies in the library, or why it is not there yet.
+ * @param {Place} place
+ * @param {I18n} i18n
+ */
+export function placeOf({ state, reason = "", path, paths }, i18n) {
+  if (state === "placed") return paths[0] ?? ""
+  if (reason === "blocked" && !path) return i18n.t("library.read_only")
+  return i18n.t(NOT_PLACED[reason] ?? "library.waiting", path ? { path } : {})
+}
+
+/**
+ * @param {Task} task
+ * @param {I18n} i18n
+ */
+function recordingFacts({ started_at, downloaded_bytes }, i18n) {
+  const elapsed = started_at ? Math.max(0, i18n.now() - Date.parse(started_at)) / 1000 : undefined
+  return [
+    i18n.t("card.recording"),
+    ...(elapsed === undefined ? [] : [i18n.format.clock(elapsed)]),
+    ...(downloaded_bytes ? [i18n.format.size(downloaded_bytes)] : []),
+  ]
+}
+
+/**
+ * @param {Task} task
+ * @param {I18n} i18n
+ * @param {boolean} isAway
+ */
+function runningFacts(task, i18n, isAway) {
+  const { format } = i18n
+  const { downloaded_bytes: done, total_bytes: total, speed, eta } = task
+  if (task.stage !== "download") return [task.message, `${percentOf(task)}%`]
+  const facts = [...(task.waiting ? [reasonOf(task, i18n)] : []), ...listFacts(task, i18n)]
+  if (done !== undefined) {
+    facts.push(total ? `${format.size(done)} / ${format.size(total)}` : format.size(done))
+  }
+  if (speed !== undefined && !isAway) facts.push(format.speed(speed))
+  if (eta !== undefined && !isAway) facts.push(i18n.t("card.eta", { time: format.clock(eta) }))
+  return [...(facts.length ? facts : [task.message]), `${percentOf(task)}%`]
+}
+
+/**
+ * @param {Task} task
+ * @param {I18n} i18n
+ */
+function waitingFacts(task, i18n) {
+  const facts = [reasonOf(task, i18n)]
+  if (task.not_before && Date.parse(task.not_before) > i18n.now()) {
+    const time = i18n.format.moment(new Date(task.not_before))
+    facts.push(i18n.t(task.waiting === "not_live_yet" ? "card.begins" : "card.not_before", { time }))
+  }
+  if (task.priority) facts.push(i18n.t("card.priority", { n: signed(task.priority) }))
+  if (task.downloaded_bytes) facts.push(i18n.format.size(task.downloaded_bytes))
+  const percent = percentOf(task)
+  return percent === undefined ? facts : [...facts, `${percent}%`]
+}
+
+/**
+ * What the task waits for, in words.
+ * @param {Task} task
+ * @param {I18n} i18n
+ */
+const reasonOf = (
+  { waiting, message },
+  i18n,
+) => (waiting ? i18n.t(`waiting.${waiting}`, {}, message) : message)
+
+/**
+ * @param {Task} task
+ * @param {I18n} i18n
+ */
+function listFacts({ entries }, i18n) {
+  if (!entries) return []
+  const { truncated, ...counts } = entries
+  const text = i18n.t(counts.failed ? "card.entries_failed" : "card.entries", counts)
+  return truncated ? [text, i18n.t("card.truncated")] : [text]
+}
+
+/**
+ * @param {Task} task
+ * @param {I18n} i18n
+ */
+function mediaFacts({ video_info: { duration, height }, file_info = {} }, i18n) {
+  const bytes = Object.values(file_info).reduce((sum, { size = 0 }) => sum + size, 0)
+  return [
+    ...(duration ? [i18n.format.clock(duration)] : []),
+    ...(height ? [`${height}p`] : []),
+    ...(bytes ? [i18n.format.size(bytes)] : []),
+  ]
+}
+
+/** @param {Task} task */
+function sourceFacts(task) {
+  const host = task.video_info.title || isFinal(task) ? hostOf(task) : ""
+  return [task.video_info.uploader ?? "", host].filter((fact) => VISIBLE.test(fact))
+}
+
+/** @param {number} priority */
+const signed = (priority) => (priority > 0 ? `+${priority}` : `−${-priority}`)

@@ -1,0 +1,257 @@
+// @ts-check
+// The list of stored cookie files, with their hosts and ends, to add and to delete. The server never returns cookies.
+
+import { Problem } from "../base/api.js"
+import { byId, setText } from "../base/dom.js"
+import { button, make } from "../base/elements.js"
+import { openSubscriptions } from "../subscriptions/subscriptions.js"
+
+/** @typedef {{name: string, hosts: string[], expires_at?: string, count: number, expired: number}} Stored */
+
+const MOST_HOSTS = 3
+
+export class CookieList {
+  #root
+  #list
+  #problem
+  #file
+  #wanted
+  #api
+  #i18n
+
+  /**
+   * @param {HTMLElement} root
+   * @param {import("../base/api.js").Api} api
+   * @param {import("../base/i18n.js").I18n} i18n
+   */
+  constructor(root, api, i18n) {
+    this.#root = root
+    this.#api = api
+    this.#i18n = i18n
+    this.#list = /** @type {HTMLElement} */ (root.querySelector("ul"))
+    this.#problem = /** @type {HTMLElement} */ (root.querySelector(".problem"))
+    const file = this.#file = /** @type {HTMLInputElement} */ (root.querySelector("input[type=file]"))
+    this.#wanted = /** @type {HTMLElement} */ (root.querySelector("[data-part=wanted]"))
+    file.addEventListener("change", async () => {
+      const [chosen] = file.files ?? []
+      if (chosen) await this.#try(() => this.#put(chosen))
+      file.value = ""
+    })
+  }
+
+  async show() {
+    try {
+      const { cookies } = await this.#api.get("api/cookies")
+      if (!this.#list.closest("dialog")?.open) return // closed meanwhile
+      this.#list.replaceChildren(...cookies.map((/** @type {Stored} */ stored) => this.#item(stored)))
+      this.#root.hidden = false
+    } catch (error) {
+      if (!(error instanceof Problem)) throw error
+      this.#root.hidden = true // a service without stored cookies
+    }
+  }
+
+  /**
+   * Lead to the field for a file, and say what to do.
+   * @param {string} host
+   */
+  ask(host) {
+    setText(this.#wanted, this.#i18n.t("cookies.wanted", { host }))
+    this.#file.scrollIntoView({ block: "center" })
+    this.#file.focus()
+  }
+
+  clear() {
+    setText(this.#wanted, "")
+    this.#root.hidden = true
+    this.#list.replaceChildren()
+  }
+
+  /** @param {Stored} stored */
+  #item({ name, hosts, expires_at, count, expired }) {
+    const { t, format } = { t: this.#i18n.t.bind(this.#i18n), format: this.#i18n.format }
+    const [row, words, about, remove] = ["li", "bdi", "span", "button"].map((tag) =>
+      document.createElement(tag)
+    )
+    const shown = hosts.slice(0, MOST_HOSTS).join(", ") + (hosts.length > MOST_HOSTS ? ", …" : "")
+    const isOver = expired === count
+    const end = isOver
+      ? t("cookies.over")
+      : expires_at && t("cookies.until", { time: format.whole(new Date(expires_at)) })
+    words.textContent = name
+    about.textContent = [shown, end].filter(Boolean).join(" · ")
+    remove.textContent = t("action.delete")
+    remove.setAttribute("aria-label", `${t("action.delete")}: ${name}`)
+    remove.addEventListener("click", () => this.#try(() => this.#delete(name, row)))
+    row.append(words, about, remove)
+    return row
+  }
+
+  /** @param {File} file */
+  async #put(file) {
+    const name = file.name.replace(/\.[^.]*$/, "").replace(/[^\w-]+/g, "-").slice(0, 64) || "cookies"
+    const request = { method: "PUT", headers: { "Content-Type": "text/plain" }, body: await file.text() }
+    const answer = await fetch(this.#api.url(`api/cookies/${name}`), request)
+    if (!answer.ok) throw new Problem(answer.status, await answer.json().catch(() => ({})))
+  }
+
+  /**
+   * @param {string} name
+   * @param {HTMLElement} row
+   */
+  async #delete(name, row) {
+    const next = row.nextElementSibling ?? row.previousElementSibling
+    await this.#api.send("DELETE", `api/cookies/${name}`)
+    const after = next?.querySelector("button") ?? this.#root.querySelector("input")
+    after?.focus()
+  }
+
+  /** @param {() => Promise<void>} act */
+  async #try(act) {
+    setText(this.#problem, "")
+    try {
+      await act()
+    } catch (error) {
+      if (error instanceof Problem) setText(this.#problem, error.message)
+      else setText(this.#problem, this.#i18n.t("problem.no_answer"))
+    }
+    await this.show()
+  }
+}
+
+// What the settings show of the service: its presets and its readiness checks. Fetched when the settings open.
+
+/** @typedef {import("../header/header.js").Check} Check */
+
+export class About {
+  #dialog = byId("settings", HTMLDialogElement)
+  #i18n
+  #api
+  #options
+  #cookies
+  #follow = make("p", { className: "follow" })
+
+  /** @param {{i18n: import("../base/i18n.js").I18n, api: import("../base/api.js").Api, options: import("../intake/options.js").Options}} parts */
+  constructor({ i18n, api, options }) {
+    this.#options = options
+    this.#i18n = i18n
+    this.#api = api
+    this.#part("reset").addEventListener("click", () => this.#reset())
+    this.#cookies = new CookieList(this.#part("cookies"), api, i18n)
+    this.#dialog.addEventListener("close", () => this.#clear())
+  }
+
+  /** Show the options that this browser remembers, in words. */
+  #sayUsual() {
+    setText(this.#part("usual"), this.#options.words)
+  }
+
+  #reset() {
+    this.#options.reset()
+    this.#sayUsual()
+  }
+
+  /** Show how links get here from other pages; the bookmarklet contains the address of this page. */
+  #offer() {
+    const link = document.createElement("a") // made here: a link without an address is none
+    const page = new URL("./", document.baseURI).href
+    link.setAttribute(
+      "href",
+      `javascript:location.href=${JSON.stringify(`${page}?url=`)}+encodeURIComponent(location.href)`,
+    )
+    link.className = "button"
+    link.textContent = this.#i18n.t("elsewhere.bookmarklet")
+    link.onclick = (event) => event.preventDefault() // the bookmarklet is for other pages
+    const install = this.#part("install")
+    const follow = button(this.#i18n.t("elsewhere.follow"), () => {
+      this.#dialog.close()
+      return openSubscriptions({ api: this.#api, i18n: this.#i18n })
+    })
+    this.#part("bookmarklet").replaceChildren(link)
+    this.#follow.replaceChildren(follow)
+    install.after(this.#follow)
+    setText(install, this.#i18n.t(isSecureContext ? "elsewhere.install" : "elsewhere.https"))
+  }
+
+  /** Fetch everything again; what the server does not answer is not shown. */
+  async show() {
+    this.#offer()
+    this.#sayUsual()
+    const [presets, checks] = await Promise.all([
+      this.#ask("api/presets"),
+      this.#ask("readyz"),
+      this.#cookies.show(),
+    ])
+    if (!this.#dialog.open) return // closed meanwhile
+    this.#list(
+      "presets",
+      Object.entries(presets?.presets ?? {}).map(([name, fields]) => [name, described(fields)]),
+    )
+    this.#list("service", [
+      ["Clipwire", document.documentElement.dataset.version ?? ""],
+      ...Object.entries(checks?.checks ?? {}).map(([name, check]) => this.#check(name, check)),
+    ])
+  }
+
+  /** @param {string} host  of whose pages cookies are wanted */
+  askForCookies(host) {
+    this.#cookies.ask(host)
+  }
+
+  /** Empty the dialog: the next user of this browser may not be logged in. */
+  #clear() {
+    this.#cookies.clear()
+    this.#list("presets", [])
+    this.#list("service", [])
+  }
+
+  /** @param {string} name */
+  #part(name) {
+    return /** @type {HTMLElement} */ (this.#dialog.querySelector(`[data-part=${name}]`))
+  }
+
+  /** @param {string} path */
+  async #ask(path) {
+    try {
+      return await this.#api.get(path)
+    } catch (error) {
+      if (!(error instanceof Problem)) throw error
+      return error.body // a 503 says what the service lacks
+    }
+  }
+
+  /**
+   * @param {string} name
+   * @param {Check} check
+   * @returns {[string, string, boolean]}
+   */
+  #check(name, { ok, detail, values: { free, floor } = {} }) {
+    const { format } = this.#i18n
+    const sizes = free !== undefined && { free: format.size(free), floor: format.size(floor) }
+    return [
+      this.#i18n.t(`check.${name}`, {}, name),
+      sizes ? this.#i18n.t("settings.room", sizes) : detail,
+      !ok,
+    ]
+  }
+
+  /**
+   * @param {string} name
+   * @param {[term: string, text: string, isBad?: boolean][]} rows
+   */
+  #list(name, rows) {
+    this.#part(`about-${name}`).hidden = !rows.length
+    this.#part(name).replaceChildren(...rows.flatMap(([term, text, isBad]) => {
+      const [dt, dd] = [document.createElement("dt"), document.createElement("dd")]
+      dt.textContent = term
+      dd.textContent = isBad ? `⚠ ${text}` : text
+      return [dt, dd]
+    }))
+  }
+}
+
+/** @param {unknown} fields  `quality "720", outputs video+audio` */
+const described = (fields) =>
+  Object.entries(/** @type {Record<string, unknown>} */ (fields)).map(([name, value]) =>
+    `${name} ${Array.isArray(value) ? value.join("+") : JSON.stringify(value)}`
+  ).join(", ")

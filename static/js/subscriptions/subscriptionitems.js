@@ -1,0 +1,418 @@
+// @ts-check
+// The entries of a subscription, to be ticked and acted on: page by page, and by state. Rows change in place; what is
+// new waits for a click, so that nothing moves under the pointer.
+
+import { Problem } from "../base/api.js"
+import { arrange, setText } from "../base/dom.js"
+import { button, make, moveBetween } from "../base/elements.js"
+import { Ticks } from "../intake/entries.js"
+import { placeOf } from "../row/facts.js"
+import { actOnAll, actOnKeys } from "./subscriptionrequests.js"
+import { ACTIONS_OF_ITEMS, dayOf, STATES, stateWords } from "./subscriptionwords.js"
+
+/** @typedef {import("./subscriptionwords.js").Item} Item */
+/** @typedef {import("./subscriptionwords.js").State} State */
+/** @typedef {import("./subscriptionwords.js").Counts} Counts */
+/** @typedef {{items: Item[], next_cursor?: string}} Page */
+
+const PAGE = 200
+/** So many pages are read again when something has changed. */
+const READ_AGAIN = 5
+/** @type {Record<string, string>} */
+const WORDS = {
+  fetch: "follow.fetch_n",
+  skip: "follow.skip_n",
+  pin: "follow.pin_n",
+  unpin: "follow.unpin_n",
+  place: "follow.place_n",
+  forget: "follow.forget_n",
+  delete: "selected.delete",
+}
+
+export class ItemList {
+  element
+  #view
+  #path
+  #id
+  #counts = /** @type {Counts} */ ({})
+  /** Whether what is fetched goes into the library. */
+  #isPlaced = false
+  #list = make("ul", { className: "follow-items" })
+  #filter
+  #toggle
+  #due
+  #more
+  #state = make("p", { className: "lead", role: "status" })
+  #bar
+  #selected = make("span")
+  /** What the bar can do, by the names of actions; the same all the time: one may be about to be pressed. @type {Map<string, HTMLElement>} */
+  #acts = new Map()
+  /** The bar asks whether files are to be deleted. */
+  #isAsking = false
+  #head
+  #ticks
+  /** @type {Map<string, ItemRow>} */
+  #rows = new Map()
+  /** @type {string | undefined} */
+  #cursor
+  /** All in the state are meant, also those that are not loaded. */
+  #isWhole = false
+  #isActing = false
+  /** Ends what is under way when another state is to be shown. */
+  #request = new AbortController()
+  /** @type {Promise<void> | undefined} */
+  #loading
+  #watcher
+
+  /**
+   * @param {import("./subscriptionsview.js").SubscriptionsView} view
+   * @param {string} id
+   */
+  constructor(view, id) {
+    this.#view = view
+    this.#id = id
+    this.#path = `api/subscriptions/${id}/items`
+    const t = view.i18n.t.bind(view.i18n)
+    this.#filter = make("select", { "aria-label": t("follow.show"), onchange: () => this.#refill() })
+    this.#toggle = button(t("entries.toggle"), () => this.#toggleAll())
+    this.#due = button("", () => this.#refill(), { className: "follow-due", hidden: true })
+    this.#more = button(t("entries.more"), () => this.#loadMore(), { hidden: true })
+    this.#bar = make("div", {
+      className: "follow-bar",
+      role: "toolbar",
+      hidden: true,
+      "aria-label": t("follow.selected"),
+    })
+    this.#head = make("div", { className: "follow-head" }, this.#filter, this.#due, this.#toggle)
+    this.#head.hidden = true
+    this.element = make(
+      "section",
+      { "aria-label": t("follow.entries") },
+      this.#head,
+      this.#state,
+      this.#list,
+      this.#more,
+      this.#bar,
+    )
+    this.#ticks = new Ticks(this.#list, () => this.#chosen())
+    this.#list.addEventListener("keydown", (event) => moveBetween(this.#list, "input", event))
+    this.#watcher = new IntersectionObserver(
+      ([{ isIntersecting }]) => isIntersecting && this.#load(),
+      { rootMargin: "600px" },
+    )
+    this.#watcher.observe(this.#more)
+  }
+
+  end() {
+    this.#request.abort()
+    this.#watcher.disconnect()
+  }
+
+  /**
+   * @param {Counts} counts  as they are now
+   * @param {boolean} isPlaced  what is fetched goes into the library
+   */
+  changed(counts, isPlaced) {
+    this.#counts = counts
+    this.#isPlaced = isPlaced
+    this.#offer()
+    this.#head.hidden = !Object.values(counts).some(Boolean)
+    if (this.#rows.size) this.#readAgain()
+    else this.#refill()
+  }
+
+  /**
+   * Show those in a state, for the reader to tick some of them.
+   * @param {State} state
+   */
+  async choose(state) {
+    this.#filter.value = state
+    await this.#refill()
+    const first = this.#list.querySelector("input")
+    if (first) first.focus()
+    else this.#filter.focus()
+    first?.closest("li")?.scrollIntoView({ block: "center" })
+  }
+
+  /** @param {import("./subscriptionrequests.js").Outcome} outcome */
+  acted({ items }) {
+    for (const item of items) this.#rows.get(item.key)?.show(item)
+    this.#chosen()
+  }
+
+  get #shownState() {
+    return /** @type {State | ""} */ (this.#filter.value)
+  }
+
+  #offer() {
+    const t = this.#view.i18n.t.bind(this.#view.i18n)
+    const { format } = this.#view.i18n
+    const chosen = this.#filter.value
+    const sum = Object.values(this.#counts).reduce((sum, n) => sum + n, 0)
+    const label = (/** @type {string} */ words, /** @type {number} */ n) => `${words} (${format.count(n)})`
+    const states = Object.entries(STATES).filter(([state]) =>
+      this.#counts[/** @type {State} */ (state)] || state === chosen
+    )
+    this.#filter.replaceChildren(
+      new Option(label(t("filter.all"), sum), ""),
+      ...states.map(([state, key]) =>
+        new Option(label(t(key), this.#counts[/** @type {State} */ (state)] ?? 0), state)
+      ),
+    )
+    this.#filter.value = chosen
+  }
+
+  /** Show the list from its beginning. */
+  async #refill() {
+    this.#request.abort()
+    this.#request = new AbortController()
+    this.#loading = undefined
+    this.#rows.clear()
+    this.#ticks.clear()
+    this.#list.replaceChildren()
+    this.#cursor = undefined
+    this.#due.hidden = true
+    this.#more.hidden = true
+    this.#chosen()
+    await this.#load()
+  }
+
+  async #loadMore() {
+    const last = this.#list.lastElementChild
+    await this.#load()
+    const next = last?.nextElementSibling?.querySelector("input")
+    next?.focus()
+  }
+
+  /** Load the next page, once at a time. */
+  #load() {
+    this.#loading ??= this.#loadPage(this.#request.signal).finally(() => (this.#loading = undefined))
+    return this.#loading
+  }
+
+  /** @param {AbortSignal} signal */
+  async #loadPage(signal) {
+    const { i18n } = this.#view
+    try {
+      const page = await this.#page(this.#cursor, signal)
+      const rows = page.items.filter(({ key }) => !this.#rows.has(key)).map((item) => new ItemRow(item, i18n))
+      for (const row of rows) this.#rows.set(row.item.key, row)
+      this.#list.append(...rows.map(({ element }) => element))
+      this.#ticks.add(rows.map(({ tick }) => tick))
+      this.#cursor = page.next_cursor
+      this.#more.hidden = !this.#cursor
+      const isEmpty = !this.#rows.size && this.#shownState
+      setText(this.#state, isEmpty ? i18n.t("empty.no_match") : "")
+      // The button may still be in sight, of which the observer tells nothing.
+      this.#watcher.unobserve(this.#more)
+      this.#watcher.observe(this.#more)
+    } catch (error) {
+      if (signal.aborted) return
+      if (!(error instanceof Problem)) throw error
+      setText(this.#state, error.message)
+    }
+  }
+
+  /**
+   * @param {string | undefined} cursor
+   * @param {AbortSignal} signal
+   * @returns {Promise<Page>}
+   */
+  #page(cursor, signal) {
+    const query = { limit: PAGE, cursor, state: this.#shownState || undefined }
+    return this.#view.api.get(this.#path, query, { signal })
+  }
+
+  /** Something has changed: show it in the rows that are there, and say how many are new. */
+  async #readAgain() {
+    const { signal } = this.#request
+    /** @type {string | undefined} */
+    let cursor
+    let fresh = 0
+    const pages = Math.min(READ_AGAIN, Math.ceil(this.#rows.size / PAGE))
+    try {
+      for (let page = 0; page < pages; page += 1) {
+        const { items, next_cursor } = await this.#page(cursor, signal)
+        for (const item of items) this.#rows.get(item.key)?.show(item)
+        // Behind the last row are those of the next page.
+        const last = items.findLastIndex(({ key }) => this.#rows.has(key))
+        fresh += items.slice(0, last + 1).filter(({ key }) => !this.#rows.has(key)).length
+        cursor = next_cursor
+        if (!cursor) break
+      }
+    } catch (error) {
+      if (signal.aborted) return
+      if (!(error instanceof Problem)) throw error
+      return // the next change reads it again
+    }
+    this.#due.hidden = !fresh
+    setText(this.#due, this.#view.i18n.t("list.due", { n: fresh }))
+    if (!this.#isAsking) this.#showBar()
+  }
+
+  #toggleAll() {
+    this.#ticks.toggleAll()
+    const areAll = this.#ticks.chosen.length === this.#ticks.count
+    this.#isWhole = areAll && Boolean(this.#cursor && this.#shownState)
+    this.#showBar()
+  }
+
+  /** Other ticks: no longer all that are not loaded, too. */
+  #chosen() {
+    this.#isWhole = false
+    this.#showBar()
+  }
+
+  get #ticked() {
+    return this.#ticks.chosen.flatMap((key) => this.#rows.get(key) ?? [])
+  }
+
+  #showBar() {
+    const { i18n } = this.#view
+    this.#isAsking = false
+    const ticked = this.#ticked
+    const state = this.#shownState
+    const whole = this.#isWhole && state ? (this.#counts[state] ?? 0) : 0
+    const items = ticked.map(({ item }) => item)
+    const acts = Object.keys(ACTIONS_OF_ITEMS).flatMap((name) => {
+      const n = actedOn(name, items).length
+      const isUnwanted = name === "unpin" && n < items.length // beside "pin" it would be a riddle
+      if (!n || isUnwanted || (whole && ["pin", "unpin", "place"].includes(name))) return []
+      if (name === "place" && !this.#isPlaced) return []
+      const all = whole && n === items.length ? whole : n
+      const act = this.#acts.get(name) ?? button("", () => {})
+      this.#acts.set(name, act)
+      setText(act, i18n.t(WORDS[name], { n: all }))
+      act.onclick = () => this.#press(name, all)
+      return [act]
+    })
+    setText(this.#selected, i18n.t("selected.count", { n: whole || items.length }))
+    this.#view.keepFocus(() => {
+      this.#bar.hidden = !items.length
+      arrange(this.#bar, [this.#selected, ...acts])
+    })
+  }
+
+  /**
+   * Files that are deleted do not come back: that is asked.
+   * @param {string} action
+   * @param {number} n
+   */
+  #press(action, n) {
+    if (action !== "delete") return this.#act(action)
+    const t = this.#view.i18n.t.bind(this.#view.i18n)
+    const no = button(t("follow.delete_not"), () => {
+      this.#showBar()
+      this.#acts.get("delete")?.focus()
+    })
+    const yes = button(t("selected.delete", { n }), () => this.#act("delete"))
+    this.#isAsking = true
+    this.#bar.replaceChildren(make("span", { role: "status" }, t("follow.delete_items", { n })), yes, no)
+    no.focus()
+  }
+
+  /** @param {string} action */
+  async #act(action) {
+    if (this.#isActing) return
+    this.#isActing = true
+    this.#bar.ariaBusy = "true"
+    const { api } = this.#view
+    const state = this.#shownState
+    const keys = actedOn(action, this.#ticked.map(({ item }) => item)).map(({ key }) => key)
+    const isWhole = this.#isWhole && state
+    const outcome = await this.#view.attempt(() =>
+      isWhole
+        ? actOnAll(api, this.#id, action, state, this.#counts[state] ?? 0)
+        : actOnKeys(api, this.#id, action, keys)
+    ).finally(() => {
+      this.#isActing = false
+      this.#bar.ariaBusy = "false"
+    })
+    if (!outcome) return
+    const { items, problem } = outcome
+    const after = this.#heir(keys)
+    for (const item of items) {
+      const row = this.#rows.get(item.key)
+      if (row) row.tick.checked = false
+      if (action === "forget") this.#drop(item.key)
+    }
+    if (action === "forget") {
+      this.#ticks.clear()
+      this.#ticks.add([...this.#rows.values()].map(({ tick }) => tick))
+    } else this.acted(outcome)
+    this.#chosen()
+    if (problem) this.#view.complain(problem.message)
+    else after?.focus({ preventScroll: true })
+  }
+
+  /** @param {string} key */
+  #drop(key) {
+    this.#rows.get(key)?.element.remove()
+    this.#rows.delete(key)
+  }
+
+  /**
+   * Where the focus goes after an action: to the tick that is, or follows, the first of them.
+   * @param {string[]} keys
+   */
+  #heir(keys) {
+    const rows = [...this.#rows.values()]
+    const at = rows.findIndex(({ item }) => item.key === keys[0])
+    return rows.slice(at).find(({ item }) => !keys.includes(item.key))?.tick ?? rows[at - 1]?.tick
+  }
+}
+
+/**
+ * The ticked items that an action applies to. *Fetch* leaves fetched items out, unless all of them are fetched.
+ * @param {string} action
+ * @param {Item[]} items
+ */
+function actedOn(action, items) {
+  const possible = items.filter(ACTIONS_OF_ITEMS[action])
+  const others = action === "fetch" ? possible.filter(({ state }) => state !== "fetched") : []
+  return others.length ? others : possible
+}
+
+class ItemRow {
+  element
+  tick
+  /** @type {Item} */
+  item
+  #name = make("span", { className: "name", dir: "auto" })
+  #facts = make("span", { className: "facts" })
+  #state = make("span", { className: "state" })
+  #path = make("span", { className: "path", dir: "ltr" })
+  #i18n
+
+  /**
+   * @param {Item} item
+   * @param {import("../base/i18n.js").I18n} i18n
+   */
+  constructor(item, i18n) {
+    this.item = item
+    this.#i18n = i18n
+    this.tick = make("input", { type: "checkbox", value: item.key })
+    this.element = make(
+      "li",
+      {},
+      make("label", { className: "tick" }, this.tick, this.#name),
+      this.#facts,
+      this.#state,
+      this.#path,
+    )
+    this.show(item)
+  }
+
+  /** @param {Item} item */
+  show(item) {
+    this.item = item
+    const { title, url, duration, pinned, library, paths = [], state } = item
+    this.element.dataset.state = state
+    setText(this.#name, title ?? url)
+    const facts = [dayOf(item, this.#i18n.language), duration ? this.#i18n.format.clock(duration) : ""]
+    setText(this.#facts, facts.filter(Boolean).join(" · "))
+    const words = [stateWords(item, this.#i18n), pinned ? this.#i18n.t("follow.pinned") : ""]
+    setText(this.#state, words.filter(Boolean).join(" · "))
+    setText(this.#path, library ? placeOf(library, this.#i18n) : (paths[0] ?? ""))
+  }
+}

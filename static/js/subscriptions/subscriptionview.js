@@ -1,0 +1,342 @@
+// @ts-check
+// One subscription: how it stands and why, what can be done with it, and its entries.
+
+import { Problem } from "../base/api.js"
+import { setText } from "../base/dom.js"
+import { button, make } from "../base/elements.js"
+import { ItemList } from "./subscriptionitems.js"
+import { remember } from "../base/preferences.js"
+import { LIBRARY } from "./subscriptions.js"
+import { actOnAll, actOnKeys, check, enable, hasLibrary, watchOne } from "./subscriptionrequests.js"
+import { fromNow, heldUntil, LAYOUTS, statusOf } from "./subscriptionwords.js"
+
+/** @typedef {import("./subscriptionwords.js").Subscription} Subscription */
+/** @typedef {import("./subscriptionwords.js").Item} Item */
+
+/** How many of the older ones are fetched by one click. */
+const FEW = 5
+/** So many that wait are looked at for those that are held. */
+const LOOKED_AT = 200
+
+export class SubscriptionView {
+  element
+  #view
+  #id
+  /** Whether to ask what becomes of the entries that were there before. */
+  #isNew
+  /** @type {Subscription | null} */
+  #subscription = null
+  #link = make("a", { rel: "noreferrer", target: "_blank", dir: "ltr" })
+  #status = make("p", { className: "lead", role: "status" })
+  #cause = make("div", { className: "follow-why" })
+  #found = make("div", { className: "follow-ask" })
+  #held = make("div", { className: "follow-ask" })
+  #feed = make("p", { className: "follow-feed" })
+  #library = make("div", { className: "follow-ask" })
+  #layout = make("select")
+  #asksLibrary = false
+  #acts = make("div", { className: "follow-acts" })
+  #sure = make("div", { className: "follow-ask" })
+  #pause
+  #items
+  /** How many of those that wait are held; +: there are more. */
+  #heldCount = { n: 0, waiting: -1 }
+  /** @type {() => void} */
+  #settle = () => {}
+  /** What is shown first is here. @type {Promise<void>} */
+  loaded = new Promise((resolve) => (this.#settle = resolve))
+
+  /**
+   * @param {import("./subscriptionsview.js").SubscriptionsView} view
+   * @param {string} id
+   * @param {boolean} isNew
+   */
+  constructor(view, id, isNew) {
+    this.#view = view
+    this.#id = id
+    this.#isNew = isNew
+    const t = view.i18n.t.bind(view.i18n)
+    this.#items = new ItemList(view, id)
+    this.#pause = button(t("follow.pause"), () => this.#toggle())
+    this.#acts.append(
+      button(t("follow.check"), () => this.#do(() => check(view.api, id))),
+      this.#pause,
+      button(t("follow.edit"), () => this.#subscription && view.edit(this.#subscription)),
+      button(t("action.delete"), () => this.#ask()),
+    )
+    this.#layout.append(
+      new Option(t("follow.layout_none"), ""),
+      ...Object.entries(LAYOUTS).map(([layout, key]) => new Option(t(key), layout)),
+    )
+    this.#library.append(make("label", {}, t("follow.layout"), " ", this.#layout))
+    for (const part of [this.#library, this.#cause, this.#found, this.#held, this.#feed, this.#sure]) {
+      part.hidden = true
+    }
+    this.element = make(
+      "div",
+      { className: "follow-one" },
+      make(
+        "div",
+        { className: "follow-top" },
+        make("div", {}, make("p", { className: "follow-link" }, this.#link), this.#status),
+        this.#acts,
+      ),
+      this.#sure,
+      this.#cause,
+      this.#library,
+      this.#found,
+      this.#held,
+      this.#feed,
+      this.#items.element,
+    )
+    setText(this.#status, t("preview.looking"))
+  }
+
+  /** @returns {() => void}  ends its requests */
+  begin() {
+    const end = watchOne(this.#view.api, this.#id, (subscription) => {
+      if (subscription) this.#show(subscription)
+      else this.#view.list()
+      this.#settle()
+    })
+    if (this.#isNew) this.#askLibrary()
+    return () => {
+      end()
+      this.#items.end()
+    }
+  }
+
+  /** @param {Subscription} subscription */
+  #show(subscription) {
+    const before = this.#subscription
+    if (before && before.revision > subscription.revision) return // asked for before the last change
+    this.#subscription = subscription
+    const { i18n } = this.#view
+    const t = i18n.t.bind(i18n)
+    const { url, name, enabled, checked_at, feed } = subscription
+    this.#view.call(name)
+    this.#link.href = /^https?:/i.test(url) ? url : ""
+    setText(this.#link, url)
+    const held = heldUntil(subscription)
+    const last = checked_at &&
+      t("follow.last", { time: fromNow(Date.parse(checked_at) - i18n.now(), i18n.language) })
+    setText(this.#status, [statusOf(subscription, i18n, held), last].filter(Boolean).join(" · "))
+    setText(this.#pause, t(enabled ? "follow.pause" : "follow.resume"))
+    this.#view.keepFocus(() => {
+      this.#showCause(subscription, held)
+      this.#showFound(subscription)
+      this.#showFeed(feed?.url)
+      this.#showLibrary(subscription)
+    })
+    const isPlaced = Boolean(subscription.library)
+    const isOther = JSON.stringify(before?.items) !== JSON.stringify(subscription.items)
+    if (isOther || Boolean(before?.library) !== isPlaced) {
+      this.#items.changed(subscription.items, isPlaced)
+      this.#countHeld(subscription)
+    }
+  }
+
+  /**
+   * @param {Subscription} subscription
+   * @param {number} held
+   */
+  #showCause({ stage, error = "", error_code = "", hint = "", notice }, held) {
+    const { i18n } = this.#view
+    const fails = stage === "failing"
+    this.#cause.hidden = !fails && !notice
+    if (this.#cause.hidden) return
+    if (!fails) return void this.#cause.replaceChildren(make("p", {}, i18n.t("follow.all_new")))
+    const time = held ? fromNow(held - i18n.now(), i18n.language) : ""
+    this.#cause.replaceChildren(
+      make("p", {}, error || error_code),
+      ...(hint ? [make("p", {}, hint)] : []),
+      ...(held ? [make("p", {}, i18n.t("follow.host_held_long", { time }))] : []),
+      make("code", {}, error_code),
+    )
+  }
+
+  /**
+   * What the first look has found, and what is to become of it: asked once, until something of it is fetched.
+   * @param {Subscription} subscription
+   */
+  #showFound({ stage, items }) {
+    const { known = 0, skipped = 0, ...others } = items
+    const n = known
+    this.#isNew ||= n > 0 && !Object.keys(others).length
+    const isAsked = this.#isNew && n > 0 && stage !== "seeding"
+    if (!isAsked) return void (this.#found.hidden = true)
+    const t = this.#view.i18n.t.bind(this.#view.i18n)
+    const words = t("follow.found", { n })
+    if (this.#found.dataset.n === String(n) && !this.#found.hidden) return // its buttons may have the focus
+    this.#found.dataset.n = String(n)
+    this.#found.hidden = false
+    this.#found.replaceChildren(
+      make("p", { role: "status" }, words),
+      ...(n > FEW ? [button(t("follow.fetch_last", { n: FEW }), () => this.#fetchLast())] : []),
+      button(t("follow.fetch_all", { n }), () => this.#actOnAll("fetch", "known", n)),
+      button(t("list.choose"), () => this.#items.choose("known")),
+    )
+  }
+
+  /**
+   * Those that came at once beside more than are fetched at once wait for the reader.
+   * @param {Subscription} subscription
+   */
+  async #countHeld({ items: { waiting = 0 } }) {
+    if (waiting === this.#heldCount.waiting) return
+    this.#heldCount = { n: 0, waiting }
+    if (waiting) {
+      const query = { state: "waiting", limit: LOOKED_AT }
+      /** @type {{items: Item[]}} */
+      const { items } = await this.#view.api.get(`api/subscriptions/${this.#id}/items`, query).catch(() => ({
+        items: [],
+      }))
+      if (this.#heldCount.waiting !== waiting) return
+      const n = items.filter(({ reason }) => reason === "held").length
+      this.#heldCount.n = n === items.length ? waiting : n
+    }
+    const { n } = this.#heldCount
+    const t = this.#view.i18n.t.bind(this.#view.i18n)
+    this.#view.keepFocus(() => {
+      this.#held.hidden = !n
+      this.#held.replaceChildren(
+        make("p", { role: "status" }, t("follow.held", { n })),
+        button(t("follow.fetch_all", { n }), () => this.#actOnHeld("fetch")),
+        button(t("follow.skip_all", { n }), () => this.#actOnHeld("skip")),
+        button(t("list.choose"), () => this.#items.choose("waiting")),
+      )
+    })
+  }
+
+  /**
+   * Whoever has just subscribed says where it goes; the next subscription begins with that.
+   * @param {Subscription} subscription
+   */
+  #showLibrary({ library }) {
+    const form = library && (library.layout ?? (library.name ? "" : "shows"))
+    this.#library.hidden = !this.#asksLibrary || form === "" // a template says where
+    this.#layout.value = form ?? ""
+  }
+
+  async #askLibrary() {
+    const { api } = this.#view
+    if (!await hasLibrary(api)) return
+    this.#asksLibrary = true
+    this.#layout.addEventListener("change", () => {
+      const layout = this.#layout.value
+      remember(LIBRARY, layout)
+      const library = layout ? { layout } : null
+      this.#do(() => api.send("PATCH", `api/subscriptions/${this.#id}`, { library }))
+    })
+    if (this.#subscription) this.#showLibrary(this.#subscription)
+  }
+
+  /** @param {string | undefined} url */
+  #showFeed(url) {
+    this.#feed.hidden = !url
+    if (!url || this.#feed.dataset.url === url) return
+    this.#feed.dataset.url = url
+    this.#feed.replaceChildren(...addressParts("follow.feed", url, this.#view.i18n))
+  }
+
+  /** What becomes of the files is asked here: there is no taking back. */
+  #ask() {
+    const t = this.#view.i18n.t.bind(this.#view.i18n)
+    const leave = async (/** @type {string} */ files) => {
+      await this.#view.attempt(async () => {
+        await this.#view.api.send("DELETE", `api/subscriptions/${this.#id}?files=${files}`)
+        await this.#view.list()
+      })
+    }
+    const keep = button(t("follow.delete_keep"), () => leave("keep"))
+    this.#sure.replaceChildren(
+      make("p", {}, t("follow.delete_ask")),
+      keep,
+      button(t("follow.delete_files"), () => leave("delete")),
+      button(t("follow.delete_not"), () => this.#view.keepFocus(() => (this.#sure.hidden = true))),
+    )
+    this.#sure.hidden = false
+    keep.focus()
+  }
+
+  async #toggle() {
+    const enabled = !this.#subscription?.enabled
+    await this.#do(() => enable(this.#view.api, this.#id, enabled))
+  }
+
+  /** @param {() => Promise<Subscription>} act */
+  async #do(act) {
+    const after = await this.#view.attempt(act)
+    if (after) this.#show(after)
+  }
+
+  async #fetchLast() {
+    await this.#view.attempt(async () => {
+      const path = `api/subscriptions/${this.#id}/items`
+      /** @type {{items: Item[]}} */
+      const { items } = await this.#view.api.get(path, { state: "known", limit: FEW })
+      await this.#acted(await actOnKeys(this.#view.api, this.#id, "fetch", items.map(({ key }) => key)))
+    })
+  }
+
+  /**
+   * @param {string} action
+   * @param {string} state
+   * @param {number} n
+   */
+  async #actOnAll(action, state, n) {
+    await this.#view.attempt(async () => {
+      await this.#acted(await actOnAll(this.#view.api, this.#id, action, state, n))
+    })
+  }
+
+  /** @param {string} action  of what is held only: others wait for their time */
+  async #actOnHeld(action) {
+    const held = this.#keysOfHeld() // those that are held now: what was pressed before may change that
+    held.catch(() => {}) // it is told below
+    await this.#view.attempt(async () => {
+      await this.#acted(await actOnKeys(this.#view.api, this.#id, action, await held))
+    })
+  }
+
+  async #keysOfHeld() {
+    const path = `api/subscriptions/${this.#id}/items`
+    /** @type {string | undefined} */
+    let cursor
+    /** @type {string[]} */
+    const keys = []
+    do {
+      const query = { state: "waiting", limit: LOOKED_AT, cursor }
+      /** @type {{items: Item[], next_cursor?: string}} */
+      const { items, next_cursor } = await this.#view.api.get(path, query)
+      keys.push(...items.filter(({ reason }) => reason === "held").map(({ key }) => key))
+      cursor = next_cursor
+    } while (cursor)
+    return keys
+  }
+
+  /** @param {import("./subscriptionrequests.js").Outcome} outcome */
+  #acted(outcome) {
+    this.#isNew = false
+    this.#view.keepFocus(() => (this.#found.hidden = true))
+    this.#items.acted(outcome)
+    if (outcome.problem) throw new Problem(outcome.problem.status, outcome.problem.body)
+  }
+}
+
+/**
+ * An address for other programs, with its name and a button that copies it.
+ * @param {string} name  of the text that names it
+ * @param {string} url
+ * @param {import("../base/i18n.js").I18n} i18n
+ */
+export function addressParts(name, url, i18n) {
+  const link = new URL(url, document.baseURI).href
+  const said = make("span", { role: "status" })
+  const copy = button(i18n.t("action.copy"), async () => {
+    await navigator.clipboard?.writeText(link)
+    setText(said, i18n.t("announce.copied"))
+  })
+  copy.hidden = !navigator.clipboard // over plain http the link can be marked and copied by hand
+  return [make("span", {}, i18n.t(name)), make("a", { href: link, dir: "ltr" }, link), copy, said]
+}

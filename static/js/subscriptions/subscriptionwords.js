@@ -1,0 +1,217 @@
+// @ts-check
+// What is said of a subscription and its items: how it stands, what comes next, why something waits.
+
+import { failureOf } from "../row/facts.js"
+import { DEFAULTS, OPTIONS } from "../intake/options.js"
+
+/** @typedef {import("../base/i18n.js").I18n} I18n */
+/** @typedef {"known" | "skipped" | "waiting" | "queued" | "fetched" | "failed" | "expired"} State */
+/** @typedef {Partial<Record<State, number>>} Counts */
+/** @typedef {{title?: string, not_title?: string, min_duration?: number, max_duration?: number, since?: string, until?: string, kinds?: string[], members?: boolean, min_age?: string}} Filters */
+/** @typedef {{layout?: string, folder?: string, name?: string}} Library */
+/** @typedef {{subscription_id: string, revision: number, url: string, name: string, title?: string, enabled: boolean, stage: string, checked_at?: string, waiting?: string, next_check_at?: string, items: Counts, error_code?: string, error?: string, hint?: string, notice?: string, interval: string, request: Record<string, any>, filters: Filters, keep: {days?: number, last?: number}, feed?: {name?: string, url?: string}, library?: Library}} Subscription */
+/** @typedef {{key: string, url: string, title?: string, duration?: number, published_at?: string, state: State, reason?: string, not_before?: string, task_id?: string, library?: import("../tasks/task.js").Place, paths?: string[], pinned: boolean}} Item */
+
+/** @type {Record<string, string>} */
+const STAGES = {
+  paused: "follow.paused",
+  checking: "follow.checking",
+  seeding: "follow.seeding",
+}
+/** What is counted, the most interesting first. @type {[State, string][]} */
+const COUNTED = [
+  ["queued", "follow.n_queued"],
+  ["waiting", "follow.n_waiting"],
+  ["failed", "follow.n_failed"],
+  ["fetched", "follow.n_fetched"],
+]
+/** The states by which items can be shown, with their names. @type {Record<State, string>} */
+export const STATES = {
+  queued: "follow.queued",
+  waiting: "follow.waiting",
+  fetched: "follow.fetched",
+  failed: "follow.failed",
+  known: "follow.known",
+  skipped: "follow.skipped",
+  expired: "follow.expired",
+}
+/** @type {Record<string, string>} */
+const REASONS = {
+  held: "follow.why_held",
+  backlog: "follow.why_backlog",
+  retry: "follow.why_retry",
+  unclear: "follow.why_unclear",
+  not_live_yet: "follow.why_not_live_yet",
+  members_only: "follow.why_members",
+  too_young: "follow.why_too_young",
+  removed: "follow.why_removed",
+  by_client: "follow.why_by_client",
+  retention: "follow.why_retention",
+  in_memory: "follow.why_in_memory",
+  no_media: "follow.why_no_media",
+  unavailable: "failure.gone",
+  private: "follow.why_private",
+  login_required: "follow.why_login",
+  bot_check: "failure.busy",
+  title: "follow.why_title",
+  not_title: "follow.why_title",
+  min_duration: "follow.why_length",
+  max_duration: "follow.why_length",
+  since: "follow.why_day",
+  until: "follow.why_day",
+  kinds: "follow.why_kind",
+  members: "follow.why_members",
+}
+/** As what something can be put into the library. */
+export const LAYOUTS = {
+  shows: "follow.layout_shows",
+  movies: "follow.layout_movies",
+  music: "follow.layout_music",
+  podcast: "follow.layout_podcast",
+}
+/** What an action can be done to; what was fetched is fetched again if nothing is left of it. @type {Record<string, (item: Item) => boolean>} */
+export const ACTIONS_OF_ITEMS = {
+  fetch: ({ state }) => state !== "queued",
+  skip: ({ state }) => !["skipped", "fetched", "expired"].includes(state),
+  pin: ({ pinned }) => !pinned,
+  unpin: ({ pinned }) => pinned,
+  place: ({ state, task_id, paths = [] }) => state === "fetched" && Boolean(task_id) && !paths.length,
+  forget: ({ state }) => state !== "queued",
+  delete: ({ state }) => state === "fetched",
+}
+const UNITS = /** @type {const} */ ({ m: "minute", h: "hour", d: "day", s: "second" })
+const MINUTE_MS = 60_000
+
+/**
+ * "in 25 minutes", "3 hours ago".
+ * @param {number} ms  from now on
+ * @param {string} language
+ */
+export function fromNow(ms, language) {
+  const words = new Intl.RelativeTimeFormat(language, { numeric: "auto" })
+  const minutes = ms / MINUTE_MS
+  if (Math.abs(minutes) < 1) return words.format(Math.round(ms / 1000), "second")
+  if (Math.abs(minutes) < 90) return words.format(Math.round(minutes), "minute")
+  if (Math.abs(minutes) < 36 * 60) return words.format(Math.round(minutes / 60), "hour")
+  return words.format(Math.round(minutes / 60 / 24), "day")
+}
+
+/**
+ * "30 minutes" for "30m".
+ * @param {string} duration
+ * @param {string} language
+ */
+export function durationWords(duration, language) {
+  const unit = UNITS[/** @type {keyof UNITS} */ (duration.slice(-1))] ?? "second"
+  const format = { style: "unit", unit, unitDisplay: "long" }
+  return new Intl.NumberFormat(language, /** @type {Intl.NumberFormatOptions} */ (format)).format(
+    parseInt(duration),
+  )
+}
+
+/**
+ * Until when the host of a subscription is left alone, as a request was refused there; 0: it is not.
+ * @param {Subscription} subscription
+ */
+export const heldUntil = ({ waiting, next_check_at = "" }) =>
+  waiting === "host_held" ? Date.parse(next_check_at) : 0
+
+/**
+ * What it does now, or when it is looked at next.
+ * @param {Subscription} subscription
+ * @param {I18n} i18n
+ * @param {number} held  as of `heldUntil`
+ * @param {number} [now]
+ */
+export function statusOf({ stage, next_check_at = "" }, i18n, held, now = i18n.now()) {
+  if (held > now && stage !== "checking" && stage !== "paused") {
+    return i18n.t("follow.host_held", { time: fromNow(held - now, i18n.language) })
+  }
+  if (stage in STAGES) return i18n.t(STAGES[stage])
+  const wait = Date.parse(next_check_at) - now
+  return wait > 0 ? i18n.t("follow.next", { time: fromNow(wait, i18n.language) }) : i18n.t("follow.soon")
+}
+
+/**
+ * "2 in the queue", "5 waiting"; where there is nothing else, how many older ones are known.
+ * @param {Counts} counts
+ * @param {I18n} i18n
+ */
+export function countsOf(counts, i18n) {
+  const words = COUNTED.flatMap(([state, key]) => counts[state] ? [i18n.t(key, { n: counts[state] })] : [])
+  return words.length || !counts.known ? words : [i18n.t("follow.n_known", { n: counts.known })]
+}
+
+/**
+ * Its state, and why.
+ * @param {Item} item
+ * @param {I18n} i18n
+ */
+export function stateWords({ state, reason = "", not_before }, i18n) {
+  const name = i18n.t(STATES[state])
+  const why = reason in REASONS
+    ? i18n.t(REASONS[reason])
+    : reason && failureOf(/** @type {any} */ ({ error_code: reason, error: reason, video_info: {} }), i18n)
+  const time = state === "waiting" && not_before
+    ? i18n.t("card.not_before", { time: i18n.format.moment(new Date(not_before)) })
+    : ""
+  return [name, why, time].filter(Boolean).join(" · ")
+}
+
+/**
+ * The day of publication: some sources tell only that.
+ * @param {Item} item
+ * @param {string} language
+ */
+export function dayOf({ published_at = "" }, language) {
+  const moment = new Date(published_at)
+  if (Number.isNaN(moment.getTime())) return ""
+  const timeZone = published_at.length === 10 ? "UTC" : undefined
+  return new Intl.DateTimeFormat(language, { dateStyle: "medium", timeZone }).format(moment)
+}
+
+/**
+ * What is chosen in the form of the options, for a request as the server has it.
+ * @param {Record<string, any>} request
+ */
+export function chosenOf({ subtitles = {}, audio_quality, sponsorblock, live, ...request }) {
+  const named = Object.keys(DEFAULTS).filter((name) => name in request)
+  const sponsors = (OPTIONS.sponsorblock.values ?? []).find((value) =>
+    same(OPTIONS.sponsorblock.asks?.(value, DEFAULTS), { sponsorblock })
+  )
+  return {
+    ...DEFAULTS,
+    ...Object.fromEntries(named.map((name) => [name, request[name]])),
+    languages: (subtitles.languages ?? []).join(", "),
+    automatic: Boolean(subtitles.automatic),
+    embed: Boolean(subtitles.embed),
+    audio_quality: audio_quality ? String(audio_quality) : "",
+    sponsorblock: sponsors ?? "",
+    live: live === "wait",
+  }
+}
+
+/**
+ * What turns `before` into `after` (RFC 7396): null is what is left out.
+ * @param {Record<string, any>} before
+ * @param {Record<string, any>} after
+ */
+export function mergePatch(before, after) {
+  /** @type {Record<string, any>} */
+  const patch = {}
+  for (const name of new Set([...Object.keys(before), ...Object.keys(after)])) {
+    const [old, now] = [before[name], after[name]]
+    if (same(old, now)) continue
+    patch[name] = isObject(old) && isObject(now) ? mergePatch(old, now) : now ?? null
+  }
+  return patch
+}
+
+/** @param {unknown} value */
+const isObject = (value) => typeof value === "object" && value !== null && !Array.isArray(value)
+
+/**
+ * @param {unknown} one
+ * @param {unknown} other
+ */
+const same = (one, other) => JSON.stringify(one) === JSON.stringify(other)

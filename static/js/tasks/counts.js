@@ -1,0 +1,121 @@
+// @ts-check
+// How many tasks there are of each kind, as the server counts them, and whether its queue is paused, which is known
+// as soon as it changes.
+
+import { Problem } from "../base/api.js"
+import { on, setText } from "../base/dom.js"
+import { RUNNING_STAGES, WAITING_STAGES } from "./task.js"
+
+/** Time between two requests, however much changes. */
+const PAUSE_MS = 2_000
+/** Time after the first answer, in which a first visit loads what it shows. */
+const CALM_MS = 5_000
+/** @type {Record<string, readonly string[]>} */
+const KINDS = {
+  active: RUNNING_STAGES,
+  waiting: WAITING_STAGES,
+  completed: ["completed"],
+  failed: ["failed", "cancelled"],
+}
+
+/** Fires "change". */
+export class Counts extends EventTarget {
+  isPaused = false
+  /** Tasks by their stage. @type {Record<string, number>} */
+  stages = {}
+  #api
+  #form
+  #format
+  #isStale = false
+  /** How often the queue was paused or resumed here: what was asked for before may say how it was. */
+  #changes = 0
+  #newWatch
+  /** Made once somebody may see the list: nothing of it is needed before. @type {Promise<import("./queuewatch.js").QueueWatch> | undefined} */
+  #watch
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #timer
+
+  /**
+   * @param {import("../base/api.js").Api} api
+   * @param {HTMLFormElement} form  of the filters
+   * @param {import("../base/i18n.js").I18n} i18n
+   * @param {() => Promise<import("./queuewatch.js").QueueWatch>} newWatch
+   */
+  constructor(api, form, i18n, newWatch) {
+    super()
+    this.#api = api
+    this.#form = form
+    this.#format = (/** @type {number} */ n) => i18n.format.count(n)
+    this.#newWatch = newWatch
+  }
+
+  /** Counts are out of date: ask for them soon. */
+  stale() {
+    this.#isStale = true
+    this.#timer ??= setTimeout(() => this.#ask(), PAUSE_MS)
+  }
+
+  /** Ask now. */
+  async ask() {
+    clearTimeout(this.#timer)
+    this.#timer = undefined
+    await this.#ask()
+    this.#form.toggleAttribute("data-counted", true)
+  }
+
+  clear() {
+    this.#watch?.then((watch) => watch.stop(), () => {})
+    clearTimeout(this.#timer)
+    this.#timer = undefined
+    this.#isStale = false
+    this.#show({ paused: false, stages: {} })
+  }
+
+  /** @param {boolean} isPaused */
+  async pause(isPaused) {
+    const change = ++this.#changes
+    const answer = await this.#api.send("POST", `api/queue/${isPaused ? "pause" : "resume"}`)
+    if (change !== this.#changes) return
+    this.#show(answer)
+    this.#follow()
+  }
+
+  async #ask() {
+    this.#isStale = false
+    try {
+      const before = this.#changes
+      const answer = await this.#api.get("api/queue")
+      if (before === this.#changes) {
+        this.#show(answer)
+        this.#follow()
+      }
+    } catch (error) {
+      if (!(error instanceof Problem)) throw error // the next change asks again
+    }
+    this.#timer = undefined
+    if (this.#isStale) this.stale()
+  }
+
+  /** Learn of a pause, or of its end, as soon as it is there. */
+  #follow() {
+    this.#watch ??= new Promise((resolve) => setTimeout(resolve, CALM_MS)).then(this.#newWatch).then(
+      (watch) => {
+        on(watch, "answer", (answer) => this.#show(answer))
+        return watch
+      },
+    )
+    this.#watch.then((watch) => watch.start(this.isPaused), () => (this.#watch = undefined))
+  }
+
+  /** @param {{paused: boolean, stages: Record<string, number>}} answer */
+  #show({ paused, stages }) {
+    this.isPaused = paused
+    this.stages = stages
+    for (const [name, kinds] of Object.entries(KINDS)) {
+      const count = kinds.reduce((sum, stage) => sum + (stages[stage] ?? 0), 0)
+      const part = this.#form.querySelector(`input[value=${name}] + span .count`)
+      setText(/** @type {HTMLElement} */ (part), count ? this.#format(count) : "")
+    }
+    this.dispatchEvent(new Event("change"))
+  }
+}

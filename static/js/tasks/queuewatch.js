@@ -1,0 +1,111 @@
+// @ts-check
+// Waits for a pause of the queue, or its end. A request that is held takes one of the few connections that a browser
+// has to a server, so of all tabs only one waits, the one that was shown last, and tells the others.
+
+import { Problem } from "../base/api.js"
+
+/** How long the server holds a request. */
+const WAIT_S = 30
+/** The answer has to begin within this time, before all answers of `Api` have to be here. */
+const PATIENCE_MS = 50_000
+/** Time between two requests, however soon the first was answered. */
+const PAUSE_MS = 1_000
+/** After no answer. */
+const AGAIN_MS = 5_000
+/** A tab that waits says so with each request: after this silence it is gone. */
+const SILENT_MS = 90_000
+
+/** @typedef {{paused: boolean, stages: Record<string, number>}} Queue */
+
+/** Fires "answer" with a Queue in `detail`. */
+export class QueueWatch extends EventTarget {
+  #api
+  /** What this tab knows. */
+  #isPaused = false
+  #isOn = false
+  /** When this tab began to wait; of two that wait the later one goes on. */
+  #since = 0
+  #request = new AbortController()
+  #tabs = new BroadcastChannel(`clipwire queue ${new URL("./", document.baseURI).pathname}`)
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #silence
+
+  /** @param {import("../base/api.js").Api} api */
+  constructor(api) {
+    super()
+    this.#api = api
+    this.#tabs.addEventListener("message", ({ data }) => this.#isOn && this.#told(data))
+    document.addEventListener("visibilitychange", () => !document.hidden && this.#isOn && this.#wait())
+    addEventListener("pageshow", ({ persisted }) => persisted && this.#isOn && this.#wait())
+    addEventListener("pagehide", () => this.#leave())
+  }
+
+  /** @param {boolean} isPaused  as it is known by now */
+  start(isPaused) {
+    this.#isPaused = isPaused
+    if (this.#isOn) return
+    this.#isOn = true
+    this.#wait()
+  }
+
+  stop() {
+    if (!this.#isOn) return
+    this.#leave()
+    this.#isOn = false
+  }
+
+  /** Let another tab wait. */
+  #leave() {
+    this.#request.abort()
+    clearTimeout(this.#silence)
+    if (this.#isOn) this.#tabs.postMessage({ free: true })
+  }
+
+  /** @param {{since?: number, free?: boolean, answer?: Queue}} news  of another tab */
+  #told({ since, free, answer }) {
+    if (answer) this.#heard(answer)
+    if (free) return void this.#wait()
+    clearTimeout(this.#silence)
+    this.#silence = setTimeout(() => this.#wait(), SILENT_MS)
+    if (since && since > this.#since) this.#request.abort()
+  }
+
+  /** @param {Queue} answer */
+  #heard(answer) {
+    this.#isPaused = answer.paused
+    this.dispatchEvent(new CustomEvent("answer", { detail: answer }))
+  }
+
+  /** Wait in place of the other tabs, until one of them does. */
+  async #wait() {
+    this.#request.abort()
+    const { signal } = this.#request = new AbortController()
+    this.#since = Date.now() + Math.random()
+    clearTimeout(this.#silence)
+    while (!signal.aborted) {
+      this.#tabs.postMessage({ since: this.#since })
+      const pause = await this.#ask(signal)
+      if (pause === null) return
+      await new Promise((resolve) => setTimeout(resolve, pause))
+    }
+  }
+
+  /**
+   * Ask once; returns how long to wait before the next request, null if there is to be none.
+   * @param {AbortSignal} signal
+   */
+  async #ask(signal) {
+    try {
+      const query = { paused: String(this.#isPaused), wait: WAIT_S }
+      const answer = await this.#api.get("api/queue", query, { signal, patience: PATIENCE_MS })
+      if (signal.aborted) return null
+      this.#heard(answer)
+      this.#tabs.postMessage({ since: this.#since, answer })
+      return PAUSE_MS
+    } catch (error) {
+      if (signal.aborted) return null
+      if (!(error instanceof Problem)) throw error
+      return [401, 404].includes(error.status) ? null : AGAIN_MS
+    }
+  }
+}
