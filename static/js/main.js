@@ -80,9 +80,14 @@ function start() {
     player ??= new Player({ i18n, api, announcer, intake })
     await player.open(task, isForClip, kind)
   }
-  const intake = new Intake({ api, tasks, play, i18n })
+  const subscriptions = () => fetched(import("./subscriptions/subscriptions.js"), i18n)
+  const subscribe = async (/** @type {string} */ link) =>
+    (await subscriptions()).subscribe(link, { i18n, api, box, options: intake.options })
+  const openSubscriptions = async () => (await subscriptions()).openSubscriptions({ i18n, api })
+  /** @type {Intake} */
+  const intake = new Intake({ api, tasks, play, subscribe, i18n })
   const { box, submit } = intake
-  const settings = new Settings({ i18n, api, session, options: intake.options })
+  const settings = new Settings({ i18n, api, session, options: intake.options, openSubscriptions })
 
   // What is shown.
   /** @type {ShownList} */
@@ -209,7 +214,7 @@ function start() {
     else filter.clear()
   })
   byId("menu", HTMLButtonElement).addEventListener("click", async () => {
-    const { offer } = await fetched(import("./subscriptions/subscriptions.js"), i18n)
+    const { offer } = await subscriptions()
     offer({ i18n, api })
   })
   byId("from-elsewhere", HTMLButtonElement).addEventListener("click", () => settings.openElsewhere())

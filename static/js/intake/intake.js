@@ -27,6 +27,7 @@ export class Intake {
    * @param {import("../base/api.js").Api} parts.api
    * @param {import("../tasks/tasks.js").Tasks} parts.tasks
    * @param {(task: import("../tasks/task.js").Task, isForClip?: boolean) => Promise<void>} parts.play
+   * @param {(link: string) => unknown} parts.subscribe
    * @param {import("../base/i18n.js").I18n} parts.i18n
    */
   constructor(parts) {

@@ -4,7 +4,6 @@
 import { Problem } from "../base/api.js"
 import { arrange, byId, on, setText } from "../base/dom.js"
 import { isPlayable, kindsOf, saveLink } from "../row/files.js"
-import { subscribe } from "../subscriptions/subscriptions.js"
 import { hostOf, titleOf } from "../tasks/task.js"
 
 /** @typedef {import("../tasks/task.js").Task} Task */
@@ -33,7 +32,7 @@ export class Preview extends EventTarget {
 
   #tasks
   #play
-  #options
+  #subscribe
   /** What is shown. @type {Info} */
   #info = {}
   /** What is known of the link, or why nothing is, in the reader's language. */
@@ -49,15 +48,15 @@ export class Preview extends EventTarget {
    * @param {import("../base/api.js").Api} parts.api
    * @param {import("../tasks/tasks.js").Tasks} parts.tasks
    * @param {(task: Task) => unknown} parts.play
-   * @param {import("./options.js").Options} parts.options
+   * @param {(link: string) => unknown} parts.subscribe
    * @param {import("../base/i18n.js").I18n} parts.i18n
    */
-  constructor({ box, api, tasks, play, options, i18n }) {
+  constructor({ box, api, tasks, play, subscribe, i18n }) {
     super()
     this.#api = api
     this.#tasks = tasks
     this.#play = play
-    this.#options = options
+    this.#subscribe = subscribe
     this.#i18n = i18n
     this.#box = box
     box.addEventListener("change", () => this.look())
@@ -65,7 +64,7 @@ export class Preview extends EventTarget {
     this.#part("asks").addEventListener("click", ({ target }) => {
       const ask = target instanceof Element ? target.closest("button")?.dataset.ask : ""
       if (ask === "play") this.#play(/** @type {Task} */ (this.#had))
-      else if (ask === "follow") this.#follow()
+      else if (ask === "follow") this.#subscribe(this.#link)
       else if (ask) this.dispatchEvent(new CustomEvent("ask", { detail: ask }))
     })
   }
@@ -93,10 +92,6 @@ export class Preview extends EventTarget {
   /** Lead to the question which entries of the list are meant. */
   ask() {
     this.#part("asks").querySelector("button")?.focus()
-  }
-
-  #follow() {
-    return subscribe(this.#link, { api: this.#api, i18n: this.#i18n, box: this.#box, options: this.#options })
   }
 
   /** @param {string} link */

@@ -4,7 +4,6 @@
 import { Problem } from "../base/api.js"
 import { byId, setText } from "../base/dom.js"
 import { button, make } from "../base/elements.js"
-import { openSubscriptions } from "../subscriptions/subscriptions.js"
 
 /** @typedef {{name: string, hosts: string[], expires_at?: string, count: number, expired: number}} Stored */
 
@@ -128,12 +127,14 @@ export class About {
   #i18n
   #api
   #options
+  #openSubscriptions
   #cookies
   #follow = make("p", { className: "follow" })
 
-  /** @param {{i18n: import("../base/i18n.js").I18n, api: import("../base/api.js").Api, options: import("../intake/options.js").Options}} parts */
-  constructor({ i18n, api, options }) {
+  /** @param {{i18n: import("../base/i18n.js").I18n, api: import("../base/api.js").Api, options: import("../intake/options.js").Options, openSubscriptions: () => unknown}} parts */
+  constructor({ i18n, api, options, openSubscriptions }) {
     this.#options = options
+    this.#openSubscriptions = openSubscriptions
     this.#i18n = i18n
     this.#api = api
     this.#part("reset").addEventListener("click", () => this.#reset())
@@ -165,7 +166,7 @@ export class About {
     const install = this.#part("install")
     const follow = button(this.#i18n.t("elsewhere.follow"), () => {
       this.#dialog.close()
-      return openSubscriptions({ api: this.#api, i18n: this.#i18n })
+      return this.#openSubscriptions()
     })
     this.#part("bookmarklet").replaceChildren(link)
     this.#follow.replaceChildren(follow)

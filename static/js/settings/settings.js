@@ -26,6 +26,7 @@ export class Settings extends EventTarget {
    * @param {import("../base/api.js").Api} parts.api
    * @param {import("../session/session.js").Session} parts.session
    * @param {import("../intake/options.js").Options} parts.options
+   * @param {() => unknown} parts.openSubscriptions
    */
   constructor(parts) {
     super()

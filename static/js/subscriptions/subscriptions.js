@@ -5,11 +5,7 @@
 import { fetched } from "../base/api.js"
 import { byId, fromTemplate, setText } from "../base/dom.js"
 import { recall, remember } from "../base/preferences.js"
-
-/** What the browser remembers: whether there are any. */
-export const FOLLOWS = "subscriptions"
-/** As what the last subscription goes into the library. */
-export const LIBRARY = "subscriptions.library"
+import { FOLLOWS } from "./remembered.js"
 
 /** @typedef {{api: import("../base/api.js").Api, i18n: import("../base/i18n.js").I18n}} Parts */
 /** @typedef {Parts & {box: import("../intake/box.js").Box, options: import("../intake/options.js").Options}} PartsOfBox */

@@ -6,7 +6,7 @@ import { setText } from "../base/dom.js"
 import { button, make } from "../base/elements.js"
 import { ItemList } from "./subscriptionitems.js"
 import { remember } from "../base/preferences.js"
-import { LIBRARY } from "./subscriptions.js"
+import { LIBRARY } from "./remembered.js"
 import { actOnAll, actOnKeys, check, enable, hasLibrary, watchOne } from "./subscriptionrequests.js"
 import { fromNow, heldUntil, LAYOUTS, statusOf } from "./subscriptionwords.js"
 
