@@ -35,11 +35,9 @@ from pydantic_core import PydanticCustomError
 
 from server.core.cookie_format import NAME as COOKIES_NAME
 from server.core.durations import seconds_of
-from server.core.field_types import OF_A_CLIENT
 from server.core.jobs import POT_PLUGINS
-from server.core.links import check_url
 from server.core.process_request import ProcessRequest
-from server.core.values import Frozen
+from server.core.values import OF_A_CLIENT, Frozen, check_url
 from server.locales import LANGUAGES
 
 Role = Literal["web", "worker"]

@@ -3,8 +3,7 @@
 from server.core.errors import AppError
 from server.core.ports import Idempotency, Store, Submission
 from server.core.process_request import ProcessRequest
-from server.core.task import Task
-from server.core.task_status import TaskStatus
+from server.core.task import Task, TaskStatus
 from server.tasks.service import Tasks
 
 

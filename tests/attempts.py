@@ -11,9 +11,7 @@ from server.core.clock import Clock
 from server.core.errors import TaskNotFound
 from server.core.events import Event, Started, Waits
 from server.core.ports import Dispatcher, Store
-from server.core.stage import Stage
-from server.core.task import Task
-from server.core.task_status import TaskStatus
+from server.core.task import Stage, Task, TaskStatus
 from server.files.public_names import short_of
 from server.storage.sqlite import open_store
 from server.tasks.dispatcher import LocalDispatcher

@@ -6,8 +6,7 @@ from typing import Any
 from server.core.events import Completed, DownloadStarted, Started, apply
 from server.core.film import StoredFile, VideoInfo
 from server.core.process_request import ProcessRequest
-from server.core.task import Task
-from server.core.task_status import TaskStatus
+from server.core.task import Task, TaskStatus
 from server.files.public_names import new_short, public_name
 
 

@@ -22,7 +22,7 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 
 from server.core.events import Requeued
-from server.core.task_status import TaskStatus
+from server.core.task import TaskStatus
 from server.tasks.next_attempt import after_loss
 from tests.service import FINAL, Payload, Service, Told, children_of
 from tests.site import SECONDS, Film, Site, probe, sha256

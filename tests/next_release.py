@@ -8,7 +8,7 @@ from tests.service import ROOT, Service
 # A file, a text in it, and the text that replaces it in the next release.
 CHANGES = (
     (
-        "core/task_status.py",
+        "core/task.py",
         "    reached: tuple[int, int] = Field(",
         '    mood: str = "calm"\n    reached: tuple[int, int] = Field(',
     ),

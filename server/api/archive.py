@@ -36,7 +36,7 @@ from server.core.film import StoredFile
 from server.core.long_work import compute
 from server.core.ports import FileStore, Filter, Stream
 from server.core.shielding import to_the_end
-from server.core.task_status import TaskStatus
+from server.core.task import TaskStatus
 
 PIECE = 1 << 20  # bytes
 Piece = bytes | memoryview

@@ -40,9 +40,9 @@ from server.core.errors import (
     SourceRefused,
     WrongField,
 )
-from server.core.field_types import OF_A_CLIENT
 from server.core.request_ids import REQUEST_ID
-from server.core.task_status import TaskStatus
+from server.core.task import TaskStatus
+from server.core.values import OF_A_CLIENT
 from server.locales import LANGUAGES, negotiate
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from server.core.counts import Counts
 from server.core.hooks import Hooks
 from server.core.library import Library
 from server.core.ports import Cookies, FileStore, Workplace
-from server.core.task_status import TaskStatus
+from server.core.task import TaskStatus
 from server.settings import Settings
 from server.tasks.hub import Hub
 from server.tasks.inspector import Inspector

@@ -16,7 +16,7 @@ from server.api.security import DOORS
 from server.api.session import GATE
 from server.core.codes import CODES, OF_THE_SERVER
 from server.core.counts import SECONDS, Counts
-from server.core.stage import Stage
+from server.core.task import Stage
 from server.tasks.readiness import Said
 
 if TYPE_CHECKING:

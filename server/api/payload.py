@@ -14,8 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import to_json
 
 from server.core.film import StoredFile, VideoInfo
-from server.core.stage import Stage
-from server.core.task_status import InLibrary, TaskStatus
+from server.core.task import InLibrary, Stage, TaskStatus
 from server.locales import LANGUAGES, Catalogue
 from server.tasks.next_attempt import NOT_LIVE_YET
 from server.tasks.remedies import offered

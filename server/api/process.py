@@ -51,10 +51,10 @@ from server.core.errors import (
     WrongField,
 )
 from server.core.library import outputs_for
-from server.core.links import without_path
 from server.core.ports import Idempotency
 from server.core.process_request import ProcessRequest
-from server.core.task_status import TaskStatus
+from server.core.task import TaskStatus
+from server.core.values import without_path
 from server.tasks.service import Accepted
 
 MAX_BATCH = 4 << 20  # bytes

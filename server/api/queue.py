@@ -13,7 +13,7 @@ from server.api.route import get, post
 from server.api.session import LOG_INS
 from server.api.status import WAIT, wanted_wait
 from server.core.errors import InvalidQuery, TokenRequired
-from server.core.stage import Stage
+from server.core.task import Stage
 from server.tasks.hub import Watcher
 
 

@@ -27,7 +27,7 @@ from server.api.prepared import Prepared
 from server.api.route import get
 from server.api.session import LOG_INS
 from server.core.errors import InvalidQuery, TaskNotFound, TokenRequired
-from server.core.task_status import TaskStatus
+from server.core.task import TaskStatus
 from server.tasks.hub import Removed, Waiter
 
 MAX_WAIT = 50.0  # seconds

@@ -29,8 +29,7 @@ from server.core.errors import (
 )
 from server.core.ports import Growing, Growth
 from server.core.shielding import opened
-from server.core.stage import Stage
-from server.core.task_status import TaskStatus
+from server.core.task import Stage, TaskStatus
 
 PIECE: Final = 256 * 1024  # bytes
 SOON, LATE = 0.25, 1.0  # seconds between two looks at the file: at first, and at most while it does not grow

@@ -63,8 +63,7 @@ from server.core.errors import (
     WrongStage,
 )
 from server.core.ports import Filter, Page
-from server.core.stage import Stage
-from server.core.task_status import TaskStatus
+from server.core.task import Stage, TaskStatus
 from server.locales import LANGUAGES
 from server.tasks.bulk import act_on_all
 from server.tasks.remedies import NEEDS_COOKIES, REMEDIES, offered

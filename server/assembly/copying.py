@@ -14,7 +14,7 @@ from server.assembly.export_sqlite import Row, open_source
 from server.assembly.file_store import attachment, usable_bucket
 from server.core.errors import StorageAway
 from server.core.stored import read_request
-from server.core.task_status import TaskStatus
+from server.core.task import TaskStatus
 from server.core.unusable import FilesUnusable
 from server.files.moved_files import Moved, NotKept, WhereTheyAre
 from server.files.workplace import LocalWorkplace, is_name

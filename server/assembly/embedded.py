@@ -28,9 +28,7 @@ from server.core.errors import StorageAway
 from server.core.events import Completed, Event, Requeued, Waits
 from server.core.hooks import Hooks
 from server.core.ports import FileStore
-from server.core.stage import Stage
-from server.core.task import Queued
-from server.core.task_status import SCHEDULED, TaskStatus
+from server.core.task import SCHEDULED, Queued, Stage, TaskStatus
 from server.feature import Feature, Kernel
 from server.files.cookie_folder import LocalCookies
 from server.files.free_space import make_room

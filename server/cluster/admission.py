@@ -23,8 +23,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
 from server.cluster.engine import DOWNLOAD, DOWNLOADS, queue_of, queues_to_start
-from server.core.stage import Stage
-from server.core.task import Task
+from server.core.task import Stage, Task
 from server.storage.entry_rows import has_taken_all
 from server.storage.postgresql.advisory_locks import ADD, ADMIT, OURS
 from server.tasks.next_attempt import MAX_RETRY_AFTER

@@ -20,7 +20,7 @@ from server.cluster.engine import DOWNLOADS
 from server.cluster.shared_turns import try_turn
 from server.core.errors import DatabaseAway, StoreUnavailable, TaskNotFound
 from server.core.events import Requeued, Waits
-from server.core.stage import Stage
+from server.core.task import Stage
 from server.storage.postgresql.advisory_locks import OURS, SWEEP
 from server.tasks.recorder import Recorder
 

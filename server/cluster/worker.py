@@ -22,8 +22,7 @@ from server.core.events import Completed, Requeued
 from server.core.film import Manifest
 from server.core.ports import Store
 from server.core.shielding import to_the_end
-from server.core.stage import Stage
-from server.core.task_status import DISK_FULL, STORAGE_AWAY, TaskStatus
+from server.core.task import DISK_FULL, STORAGE_AWAY, Stage, TaskStatus
 from server.storage.entry_rows import has_taken_all
 from server.tasks.next_attempt import DISK_DELAY
 from server.tasks.recorder import Recorder

@@ -5,9 +5,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, ConfigDict, Field
 
 from server.core.cookie_format import NAME as COOKIES_NAME
-from server.core.field_types import MAX_ID, HttpUrl, Whole, at_most
-from server.core.stage import Stage
-from server.core.values import Frozen
+from server.core.task import Stage
+from server.core.values import MAX_ID, Frozen, HttpUrl, Whole, at_most
 
 MOST_AT_ONCE = 500  # tasks that one request makes or acts on
 

@@ -4,7 +4,7 @@ from bisect import bisect_left
 from collections import Counter
 from datetime import datetime
 
-from server.core.task_status import TaskStatus
+from server.core.task import TaskStatus
 
 SECONDS = (0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0, 86_400.0)
 MOST_NAMES = 100  # of extractors, and of error codes: what comes beyond them counts as `other`

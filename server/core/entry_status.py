@@ -21,8 +21,7 @@ from server.core.events import (
     StartAsked,
     apply,
 )
-from server.core.stage import Stage
-from server.core.task_status import TaskStatus
+from server.core.task import Stage, TaskStatus
 from server.core.values import Stored
 
 REMOVAL = 1 << 40

@@ -15,8 +15,7 @@ from server.core.jobs import MOST_OF_AN_ORDER
 from server.core.list_entries import Entries, Entry
 from server.core.media_keys import MOST_ALIASES
 from server.core.redaction import MAX_TRACE
-from server.core.stage import Stage
-from server.core.task_status import HOST_BUSY, RATE_WINDOW, STORAGE_AWAY, InLibrary, TaskStatus
+from server.core.task import HOST_BUSY, RATE_WINDOW, STORAGE_AWAY, InLibrary, Stage, TaskStatus
 from server.core.values import Frozen
 
 INFO, DOWNLOAD, ALMOST, DONE = 10, 20, 99, 100

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from server.core.events import Broken
-from server.core.task_status import TaskStatus
+from server.core.task import TaskStatus
 
 AttemptFailed = Callable[[TaskStatus, Broken], None]
 """Is told of a child that has failed: the status before, and what the child said last."""

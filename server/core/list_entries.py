@@ -2,11 +2,9 @@
 
 from pydantic import ConfigDict, Field, NonNegativeInt
 
-from server.core.field_types import HttpUrl
 from server.core.film import Says, VideoInfo
 from server.core.jobs import SMUGGLED
-from server.core.links import without_password
-from server.core.values import Frozen, Stored
+from server.core.values import Frozen, HttpUrl, Stored, without_password
 
 
 class Entry(Frozen):

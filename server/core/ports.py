@@ -22,9 +22,7 @@ from server.core.entry_status import ListAction
 from server.core.errors import AppError
 from server.core.events import ProducedFile
 from server.core.film import Manifest, StoredFile, VideoInfo
-from server.core.stage import Stage
-from server.core.task import Task
-from server.core.task_status import TaskStatus
+from server.core.task import Stage, Task, TaskStatus
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,10 @@ from pydantic import AfterValidator, ConfigDict, Field, ValidationInfo, field_va
 from pydantic_core import PydanticCustomError, to_json
 
 from server.core.cookie_format import NAME as COOKIES_NAME
-from server.core.field_types import OF_A_CLIENT, HttpUrl, Instant, Seconds, Whole, at_most, harmless_line
 from server.core.jobs import LANGUAGE
 from server.core.library import Library, outputs_for
 from server.core.list_entries import Entry
-from server.core.values import Frozen
+from server.core.values import OF_A_CLIENT, Frozen, HttpUrl, Instant, Seconds, Whole, at_most, harmless_line
 
 MAX_TITLE = 500  # characters
 MOST_LANGUAGES = 100  # of subtitles, that one request names

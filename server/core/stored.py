@@ -9,8 +9,7 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 
 from server.core.process_request import ProcessRequest
-from server.core.stage import Stage
-from server.core.task_status import TaskStatus
+from server.core.task import Stage, TaskStatus
 
 
 def read_request(text: str) -> ProcessRequest | None:

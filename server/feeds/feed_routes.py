@@ -53,10 +53,10 @@ from server.core.errors import (
     StorageAway,
 )
 from server.core.film import Says, StoredFile
-from server.core.links import check_url, without_password
 from server.core.long_work import compute
 from server.core.ports import Stream
-from server.core.task_status import TaskStatus
+from server.core.task import TaskStatus
+from server.core.values import check_url, without_password
 from server.feeds.covers import LARGEST_PICTURE, Covers
 from server.feeds.feed_store import Feeds, Listed
 from server.feeds.podcast_xml import Enclosed, Episode, Podcast, one_line, plain, written

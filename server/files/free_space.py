@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from server.core.shielding import opened
-from server.core.stage import Stage
+from server.core.task import Stage
 from server.files.orphans import OF_A_TASK, Known
 from server.files.publishing import delete
 from server.files.workplace import LocalWorkplace

@@ -23,7 +23,7 @@ from server.core.film import Manifest, StoredFile, VideoInfo
 from server.core.long_work import compute
 from server.core.ports import TellAway
 from server.core.shielding import opened
-from server.core.task_status import TaskStatus
+from server.core.task import TaskStatus
 from server.files.orphans import Known, Sweep
 from server.files.public_names import named
 from server.files.publishing import (

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from server.core.film import StoredFile
-from server.core.task_status import TaskStatus
+from server.core.task import TaskStatus
 from server.files.publishing import open_file
 
 

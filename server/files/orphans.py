@@ -12,8 +12,7 @@ from typing import Protocol
 
 from server.core.errors import StorageAway
 from server.core.shielding import opened, to_the_end
-from server.core.stage import Stage
-from server.core.task_status import TaskStatus
+from server.core.task import Stage, TaskStatus
 from server.files.workplace import UUID4, LocalWorkplace
 
 log = logging.getLogger(__name__)

@@ -19,7 +19,7 @@ from typing import BinaryIO
 from pydantic import ValidationError
 
 from server.core.film import Manifest, StoredFile
-from server.core.task_status import TaskStatus
+from server.core.task import TaskStatus
 from server.files.public_names import folder_of
 
 MANIFEST, PREVIEW = "manifest.json", "preview.jpg"

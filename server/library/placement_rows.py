@@ -11,8 +11,7 @@ from typing import Any, Literal, Self
 
 from server.core.library import Library
 from server.core.process_request import ProcessRequest
-from server.core.stage import Stage
-from server.core.task_status import InLibrary, TaskStatus
+from server.core.task import InLibrary, Stage, TaskStatus
 from server.library.library_names import day_of
 from server.library.placements import (
     NOBODY,

@@ -20,8 +20,7 @@ from pydantic_core import to_json
 from server.core.library import Library
 from server.core.ports import Stream
 from server.core.process_request import ProcessRequest
-from server.core.stage import Stage
-from server.core.task_status import InLibrary, TaskStatus
+from server.core.task import InLibrary, Stage, TaskStatus
 from server.core.values import Frozen
 from server.library.library_names import TEMPLATES, Film, Place, day_of, episode_of, has_own_folder, place_of
 from server.memory.remembering import key_of_status

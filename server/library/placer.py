@@ -19,8 +19,7 @@ from server.core.clock import Clock, stopwatch
 from server.core.errors import AppError, FileNotFound, StorageAway, StoreUnavailable, TaskNotFound
 from server.core.film import StoredFile
 from server.core.ports import FileStore, Stream
-from server.core.stage import Stage
-from server.core.task_status import TaskStatus
+from server.core.task import Stage, TaskStatus
 from server.library import nfo
 from server.library.library_names import SHARED, Place, Role, has_own_folder, pictures_of, place_of
 from server.library.placements import (

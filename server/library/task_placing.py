@@ -4,7 +4,7 @@ from contextlib import suppress
 
 from server.core.errors import NoFiles, NoLibrary, TaskNotFound
 from server.core.library import Library
-from server.core.task_status import InLibrary, TaskStatus
+from server.core.task import InLibrary, TaskStatus
 from server.library.placements import FileSet, PlacementStore, set_asked_for
 from server.tasks.service import Tasks
 

@@ -12,7 +12,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from types import MappingProxyType
 
-from server.core.stage import Stage
+from server.core.task import Stage
 from server.core.values import Frozen
 
 

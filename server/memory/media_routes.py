@@ -22,10 +22,10 @@ from server.core.errors import (
     NotTextType,
     ServerBusy,
 )
-from server.core.links import MAX_URL, check_url
 from server.core.long_work import compute
 from server.core.media_keys import archived_key, keys_of_link
 from server.core.shielding import to_the_end
+from server.core.values import MAX_URL, check_url
 from server.memory.remembering import Media
 
 _SCHEMAS = "server.memory.media_schemas"  # of responses

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from server.core.stage import Stage
+from server.core.task import Stage
 from server.memory.remembering import IMPORTED, Fetched, Remembered, remembered
 from server.storage.statements import (
     Ended,

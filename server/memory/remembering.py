@@ -11,8 +11,7 @@ from typing import Any, Literal, Protocol
 
 from server.core.media_keys import aliases_of, key_of, key_of_link
 from server.core.process_request import Output, ProcessRequest
-from server.core.stage import Stage
-from server.core.task_status import TaskStatus
+from server.core.task import Stage, TaskStatus
 
 IMPORTED = "*"  # the manner of what an archive of another program has: it counts as fetched in any manner
 MediaKind = Literal["video", "short", "stream"]

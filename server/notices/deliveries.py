@@ -12,8 +12,7 @@ from urllib.parse import urlsplit
 
 from server.core.addresses import DEFAULT_PORTS, plain
 from server.core.process_request import ProcessRequest
-from server.core.stage import Stage
-from server.core.task_status import TaskStatus
+from server.core.task import Stage, TaskStatus
 
 LONGEST_WAIT = 14 * 3600.0  # seconds between two tries
 TOLD_WITHIN = timedelta(days=2)  # of a task's end: by then it is told to all, or given up

@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from server.core.shielding import to_the_end
-from server.core.stage import Stage
-from server.core.task_status import TaskStatus
+from server.core.task import Stage, TaskStatus
 from server.locales import LANGUAGES
 from server.notices.deliveries import Delivery, waits_for_library
 from server.settings import ConfigurationError, name_of_address

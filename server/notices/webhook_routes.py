@@ -9,7 +9,7 @@ from server.api.keys import SETTINGS
 from server.api.openapi.operation import JSON, OF_CHANGES, Operation, Parameter, Reply
 from server.api.route import get, post
 from server.core.errors import DeliveryNotFound, InvalidQuery
-from server.core.links import without_password, without_path
+from server.core.values import without_password, without_path
 from server.notices.deliveries import Delivery, Outbox
 
 if TYPE_CHECKING:

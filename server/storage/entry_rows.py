@@ -11,9 +11,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from server.core.entry_status import ListAction, ListActions, shown
-from server.core.stage import Stage
-from server.core.task import Task
-from server.core.task_status import OF_ONE_RANK
+from server.core.task import OF_ONE_RANK, Stage, Task
 from server.storage.task_rows import read_task
 
 log = logging.getLogger(__name__)

@@ -14,8 +14,7 @@ from typing import Any, Literal, Protocol, TypeVar
 
 from server.core import stored
 from server.core.process_request import ProcessRequest
-from server.core.task import Task
-from server.core.task_status import TaskStatus
+from server.core.task import Task, TaskStatus
 
 Result = TypeVar("Result")
 Row = tuple[Any, ...]

@@ -14,9 +14,7 @@ from pydantic_core import SchemaSerializer, core_schema
 from server.core import stored
 from server.core.errors import AppError, IdempotencyMismatch, QueueFull
 from server.core.ports import Submission
-from server.core.stage import Stage
-from server.core.task import Task
-from server.core.task_status import TaskStatus
+from server.core.task import Stage, Task, TaskStatus
 
 log = logging.getLogger(__name__)
 

@@ -22,8 +22,7 @@ from server.core.errors import AppError, StoreUnavailable, TaskNotFound
 from server.core.events import Broken, Learned, Renewed
 from server.core.jobs import Look, name_of_key
 from server.core.ports import Cookies, Workplace
-from server.core.stage import Stage
-from server.core.task_status import TaskStatus
+from server.core.task import Stage, TaskStatus
 from server.settings import DownloadSettings, SubscriptionsSettings
 from server.subscriptions.subscription import (
     DAY,

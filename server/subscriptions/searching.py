@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Literal, TypeVar, get_args
 
 from server.core.errors import InvalidQuery
-from server.core.links import without_password
+from server.core.values import without_password
 from server.subscriptions.subscription import HELD, Item, ItemState, Subscription, SubscriptionStore
 from server.subscriptions.subscription_rows import host_of
 

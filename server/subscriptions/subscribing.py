@@ -20,10 +20,9 @@ from server.core.errors import (
     WorkerSilent,
     WrongState,
 )
-from server.core.field_types import HttpUrl
 from server.core.media_keys import key_of_link
-from server.core.task import Task
-from server.core.task_status import InLibrary, TaskStatus
+from server.core.task import InLibrary, Task, TaskStatus
+from server.core.values import HttpUrl
 from server.library.placements import FolderBlocked, LibraryAway, LibraryFiles, PlacementStore
 from server.settings import SubscriptionsSettings
 from server.subscriptions.subscription import (

@@ -30,12 +30,11 @@ from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import PydanticCustomError, PydanticKnownError, to_json
 
 from server.core.durations import duration_of, seconds_of
-from server.core.field_types import HttpUrl, Whole, harmless_line
 from server.core.film import Says
 from server.core.library import Library
 from server.core.process_request import ProcessRequest
 from server.core.task import Task
-from server.core.values import Frozen, Stored
+from server.core.values import Frozen, HttpUrl, Stored, Whole, harmless_line
 from server.memory.remembering import Fetched, MediaKind
 from server.settings import LONGEST_INTERVAL
 

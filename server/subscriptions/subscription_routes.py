@@ -62,10 +62,10 @@ from server.core.errors import (
     WrongField,
     WrongState,
 )
-from server.core.links import without_password
 from server.core.long_work import compute
 from server.core.shielding import to_the_end
-from server.core.task_status import InLibrary
+from server.core.task import InLibrary
+from server.core.values import without_password
 from server.library.library_routes import PLACEMENTS
 from server.locales import LANGUAGES
 from server.memory.media_routes import instant

@@ -21,9 +21,7 @@ from server.core.errors import (
     TooManySubscriptions,
 )
 from server.core.media_keys import MOST_ALIASES, key_of, key_of_link
-from server.core.stage import Stage
-from server.core.task import Task
-from server.core.task_status import TaskStatus
+from server.core.task import Stage, Task, TaskStatus
 from server.library.placement_rows import (
     CHANGED,
     leave_all,

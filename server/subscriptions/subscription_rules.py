@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from server.core.codes import PASSING, PASSING_STATUSES
-from server.core.stage import Stage
-from server.core.task_status import TaskStatus
+from server.core.task import Stage, TaskStatus
 from server.subscriptions.subscription import (
     AUTO,
     DAY,

@@ -8,8 +8,7 @@ from server.core.film import Says
 from server.core.library import outputs_for
 from server.core.list_entries import Entry
 from server.core.process_request import ProcessRequest
-from server.core.task import Task
-from server.core.task_status import InLibrary, TaskStatus
+from server.core.task import InLibrary, Task, TaskStatus
 from server.subscriptions.subscription import Item, Subscription, SubscriptionSettings
 
 PRIORITY = -1  # what a client sends comes first

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Literal
 
 from server.core.errors import AppError
-from server.core.task_status import TaskStatus
+from server.core.task import TaskStatus
 from server.tasks.service import Tasks
 
 AT_ONCE = 8  # tasks: few, so that other clients are served meanwhile

@@ -16,9 +16,7 @@ from weakref import WeakValueDictionary
 
 from server.core.clock import Clock
 from server.core.errors import ShuttingDown, StoreUnavailable, TaskNotFound, TooManyRunning
-from server.core.stage import Stage
-from server.core.task import Queued, Task
-from server.core.task_status import SCHEDULED, TaskStatus
+from server.core.task import SCHEDULED, Queued, Stage, Task, TaskStatus
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Generic, TypeVar
 
-from server.core.task_status import TaskStatus
+from server.core.task import TaskStatus
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,9 +17,7 @@ from server.core.entry_status import REMOVAL, ListAction
 from server.core.errors import AppError, StoreUnavailable, TaskNotFound
 from server.core.events import Cancelled, EntriesMoved, apply
 from server.core.ports import Dispatcher, Publisher, Store
-from server.core.stage import Stage
-from server.core.task import Task
-from server.core.task_status import TaskStatus
+from server.core.task import Stage, Task, TaskStatus
 from server.tasks.recorder import Recorder
 
 log = logging.getLogger(__name__)

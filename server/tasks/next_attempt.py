@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from server.core.events import Broken, Event, Failed, Requeued
-from server.core.task_status import DISK_FULL, TaskStatus
+from server.core.task import DISK_FULL, TaskStatus
 from server.settings import DownloadSettings
 
 MAX_LOST: Final = 3  # children lost in a row, none further than the one before, after which a task fails

@@ -32,9 +32,7 @@ from server.core.ports import FileStore, Publisher, Store
 from server.core.process_request import ProcessRequest
 from server.core.request_ids import REQUEST_ID
 from server.core.shielding import to_the_end
-from server.core.stage import Stage
-from server.core.task import Task
-from server.core.task_status import TaskStatus
+from server.core.task import Stage, Task, TaskStatus
 from server.tasks import faults
 from server.tasks.remedies import with_remedies
 from server.tasks.reuse import shared_task

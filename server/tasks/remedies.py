@@ -13,9 +13,7 @@ from typing import Any, Final
 from server.core.codes import PASSING_STATUSES
 from server.core.events import Repaired
 from server.core.process_request import Output, ProcessRequest
-from server.core.stage import Stage
-from server.core.task import Task
-from server.core.task_status import TaskStatus
+from server.core.task import Stage, Task, TaskStatus
 
 LATER: Final = 900.0  # seconds
 

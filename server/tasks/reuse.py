@@ -2,9 +2,7 @@
 
 from server.core.errors import FileNotFound
 from server.core.ports import FileStore, Store, Stream
-from server.core.stage import Stage
-from server.core.task import Task
-from server.core.task_status import TaskStatus
+from server.core.task import Stage, Task, TaskStatus
 
 
 async def shared_task(store: Store, files: FileStore, wish: str) -> Task | None:

@@ -44,9 +44,7 @@ from server.core.ports import Cookies, FileStore, Store, TellAway, Workplace
 from server.core.process_request import ProcessRequest
 from server.core.request_ids import REQUEST_ID
 from server.core.shielding import to_the_end
-from server.core.stage import Stage
-from server.core.task import Task
-from server.core.task_status import DISK_FULL, STORAGE_AWAY, TaskStatus
+from server.core.task import DISK_FULL, STORAGE_AWAY, Stage, Task, TaskStatus
 from server.settings import DownloadSettings
 from server.tasks.children import Child, stopped
 from server.tasks.disk_space import Reserve, found_no_room

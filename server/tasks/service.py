@@ -54,9 +54,7 @@ from server.core.ports import (
 )
 from server.core.process_request import ProcessRequest, scope_of
 from server.core.request_ids import REQUEST_ID
-from server.core.stage import Stage
-from server.core.task import Task
-from server.core.task_status import OF_ONE_RANK, InLibrary, TaskStatus
+from server.core.task import OF_ONE_RANK, InLibrary, Stage, Task, TaskStatus
 from server.tasks.disk_space import Disk
 from server.tasks.list_actions import Playlists
 from server.tasks.recorder import Recorder

@@ -19,7 +19,7 @@ from server.api import keys
 from server.app import create_app
 from server.core.errors import DiskFull
 from server.core.events import Cancelled, Completed, Event, Failed, Resumed
-from server.core.stage import Stage
+from server.core.task import Stage
 from server.settings import DownloadSettings, LimitSettings, ServerSettings, Settings, StorageSettings
 from server.tasks import service
 

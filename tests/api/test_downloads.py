@@ -29,8 +29,7 @@ from server.core.errors import FileNotFound, RangeNotSatisfiable
 from server.core.events import ProducedFile
 from server.core.film import StoredFile, VideoInfo
 from server.core.ports import Stream
-from server.core.stage import Stage
-from server.core.task_status import TaskStatus
+from server.core.task import Stage, TaskStatus
 from server.files.local import LocalFiles
 from server.files.workplace import LocalWorkplace
 from server.settings import ServerSettings, Settings

@@ -16,7 +16,7 @@ from server.api import keys
 from server.app import create_app
 from server.core.action_requests import MOST_AT_ONCE
 from server.core.events import Cancelled, Failed, Resumed, Started
-from server.core.stage import Stage
+from server.core.task import Stage
 from server.settings import DownloadSettings, Settings, StorageSettings
 from server.tasks import bulk
 from tests.adding import add

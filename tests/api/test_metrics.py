@@ -21,7 +21,7 @@ from server.core.codes import CODES, OF_THE_SERVER
 from server.core.counts import MOST_NAMES, Counts
 from server.core.events import DownloadStarted, Failed, Progress, Started, apply
 from server.core.process_request import ProcessRequest
-from server.core.task_status import TaskStatus
+from server.core.task import TaskStatus
 from server.notices.deliverer import TRIES
 from server.notices.notices_feature import COUNTED
 from server.settings import DownloadSettings, MetricsSettings, ServerSettings, Settings, StorageSettings

@@ -8,8 +8,7 @@ import pytest
 
 from server.api.payload import Encoder
 from server.core.film import StoredFile, VideoInfo
-from server.core.stage import Stage
-from server.core.task_status import TaskStatus
+from server.core.task import Stage, TaskStatus
 
 TASK_ID = "123e4567-e89b-12d3-a456-426614174000"
 LATER = datetime(2024, 1, 1, 12, 1, 15, tzinfo=UTC)

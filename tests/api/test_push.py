@@ -17,8 +17,7 @@ from server.api import keys, push
 from server.api.payload import text_frame
 from server.app import create_app
 from server.core.process_request import ProcessRequest
-from server.core.stage import Stage
-from server.core.task_status import TaskStatus
+from server.core.task import Stage, TaskStatus
 from server.settings import DownloadSettings, Settings, StorageSettings
 from server.tasks.hub import Hub, Removed, Update, Watcher
 from tests.adding import accept

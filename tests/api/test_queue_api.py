@@ -5,7 +5,7 @@ from pathlib import Path
 
 from server.api import keys
 from server.core.events import Cancelled
-from server.core.stage import Stage
+from server.core.task import Stage
 from tests.inside import Inside, inside
 
 NOTHING = dict.fromkeys((stage.value for stage in Stage), 0)

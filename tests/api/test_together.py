@@ -25,8 +25,7 @@ from server.api.connections import FilePart
 from server.core.errors import FileNotFound
 from server.core.film import StoredFile, VideoInfo
 from server.core.ports import Stream
-from server.core.stage import Stage
-from server.core.task_status import TaskStatus
+from server.core.task import Stage, TaskStatus
 from server.settings import ServerSettings
 from tests.adding import add
 from tests.examples import finished, new_task

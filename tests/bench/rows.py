@@ -15,9 +15,7 @@ from uuid import UUID
 
 from server.core.film import StoredFile, VideoInfo
 from server.core.process_request import ProcessRequest
-from server.core.stage import Stage
-from server.core.task import Task
-from server.core.task_status import TaskStatus
+from server.core.task import Stage, Task, TaskStatus
 from server.files.public_names import short_of
 from server.storage.sqlite import DATABASE, open_store
 from server.storage.task_rows import task_values

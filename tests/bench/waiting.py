@@ -10,8 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from server.core.process_request import ProcessRequest
-from server.core.task import Task
-from server.core.task_status import TaskStatus
+from server.core.task import Task, TaskStatus
 from server.files.public_names import short_of
 from server.storage.sqlite import DATABASE
 from server.storage.task_rows import task_values

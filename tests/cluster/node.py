@@ -20,8 +20,7 @@ from server.cluster.sweeper import Sweeper
 from server.cluster.worker import Jobs, carry_out_wishes
 from server.core.background import in_background
 from server.core.film import Manifest
-from server.core.task import Task
-from server.core.task_status import TaskStatus
+from server.core.task import Task, TaskStatus
 from server.files.public_names import short_of
 from server.storage.postgresql.store import PostgresStore, open_store
 from server.tasks.hub import Hub

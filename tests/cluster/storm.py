@@ -22,7 +22,7 @@ import psycopg
 from aiohttp import web
 
 from server.core.events import Requeued
-from server.core.task_status import TaskStatus
+from server.core.task import TaskStatus
 from server.files.s3.bucket import Bucket
 from server.tasks.next_attempt import after_loss
 from tests.cluster.breaking import Proxy, proxied

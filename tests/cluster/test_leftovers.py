@@ -11,8 +11,7 @@ import pytest
 from server.cluster import leftovers
 from server.cluster.leftovers import Leftovers
 from server.core.background import in_background
-from server.core.stage import Stage
-from server.core.task_status import TaskStatus
+from server.core.task import Stage, TaskStatus
 from server.files.local import LocalFiles
 from server.files.workplace import LocalWorkplace
 

@@ -13,7 +13,7 @@ import pytest
 from server.cluster import relay
 from server.cluster.relay import Relay, relayed
 from server.core.errors import DatabaseAway
-from server.core.task_status import TaskStatus
+from server.core.task import TaskStatus
 from server.core.unusable import DatabaseUnusable
 from server.files.public_names import short_of
 from server.storage.postgresql import PostgresStore, open_store

@@ -9,7 +9,7 @@ import pytest
 from server.cluster.shared_turns import open_turns
 from server.core.errors import TooManyRunning
 from server.core.events import Paused
-from server.core.stage import Stage
+from server.core.task import Stage
 from server.tasks import service
 from server.tasks.disk_space import Disk
 from server.tasks.hub import Hub

@@ -12,8 +12,7 @@ from server.core.clock import Clock
 from server.core.errors import DatabaseAway, DatabaseBusy, StorageAway
 from server.core.events import Completed, Event, Failed, Paused, Requeued, Resumed, SpaceNeeded, Started
 from server.core.film import Manifest, StoredFile, VideoInfo
-from server.core.stage import Stage
-from server.core.task_status import DISK_FULL, STORAGE_AWAY, TaskStatus
+from server.core.task import DISK_FULL, STORAGE_AWAY, Stage, TaskStatus
 from server.tasks.hub import Hub
 from server.tasks.recorder import Recorder
 from tests.attempts import WITHIN

@@ -23,8 +23,8 @@ from server.__main__ import main
 from server.app import ROUTES, check_base_path
 from server.commands.cli import COMMANDS
 from server.commands.request_options import request_options, wishes_of
-from server.core.field_types import OF_A_CLIENT
 from server.core.process_request import ProcessRequest
+from server.core.values import OF_A_CLIENT
 from tests.service import ROOT, Service
 from tests.site import Site
 from tests.tools import FFMPEG

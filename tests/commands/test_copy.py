@@ -23,9 +23,7 @@ from server.cluster.database import open_database
 from server.cluster.shared_cookies import SharedCookies
 from server.core.film import StoredFile
 from server.core.ports import Filter, Idempotency, Known, Stream, Submission
-from server.core.stage import Stage
-from server.core.task import Task
-from server.core.task_status import TaskStatus
+from server.core.task import Stage, Task, TaskStatus
 from server.core.unusable import DatabaseUnusable
 from server.files.cookie_folder import LocalCookies
 from server.files.public_names import short_of

@@ -17,7 +17,7 @@ from server.core.errors import TaskNotFound
 from server.core.events import Completed, Requeued, Started
 from server.core.ports import Filter
 from server.core.process_request import ProcessRequest
-from server.core.task_status import TaskStatus
+from server.core.task import TaskStatus
 from server.storage.sqlite import SqliteStore
 from server.tasks import janitor
 from tests.adding import accept

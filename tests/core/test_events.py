@@ -32,8 +32,7 @@ from server.core.events import (
 )
 from server.core.film import About, Manifest, StoredFile, VideoInfo
 from server.core.process_request import ProcessRequest
-from server.core.stage import Stage
-from server.core.task_status import TaskStatus
+from server.core.task import Stage, TaskStatus
 
 LIST = ProcessRequest(url="http://media.test/list", playlist=True)
 NOW = datetime(2024, 1, 1, 12, 0, tzinfo=UTC)

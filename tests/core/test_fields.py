@@ -18,8 +18,7 @@ from server.api.openapi.document import describe
 from server.api.payload import TaskPayload
 from server.app import ROUTES
 from server.core.film import VideoInfo
-from server.core.stage import Stage
-from server.core.task_status import Bookkeeping, TaskStatus
+from server.core.task import Bookkeeping, Stage, TaskStatus
 from server.locales import LANGUAGES
 from tests import field_table
 from tests.examples import utc_now

@@ -19,7 +19,7 @@ from server.core.action_requests import InfoRequest, PlaceChange
 from server.core.errors import AppError, InvalidQuery, InvalidRequest
 from server.core.library import Library
 from server.core.process_request import ProcessRequest
-from server.core.stage import Stage
+from server.core.task import Stage
 from server.locales import LANGUAGES, Catalogue, catalogues_in, negotiate
 
 each_language = pytest.mark.parametrize("words", LANGUAGES.values(), ids=LANGUAGES)

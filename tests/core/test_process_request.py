@@ -7,14 +7,12 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from server.app import ROUTES
-from server.core.field_types import OF_A_CLIENT
 from server.core.film import VideoInfo
-from server.core.links import without_password
 from server.core.list_entries import Entry
 from server.core.process_request import ProcessRequest
 from server.core.stored import read_request
-from server.core.task import Task
-from server.core.task_status import TaskStatus
+from server.core.task import Task, TaskStatus
+from server.core.values import OF_A_CLIENT, without_password
 from tests.examples import utc_now
 
 GOOD = [

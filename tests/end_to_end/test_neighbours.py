@@ -19,8 +19,8 @@ from server.assembly.features import FEATURES
 from server.core.clock import Clock
 from server.core.events import Completed, Event, Failed, Paused, Started
 from server.core.film import StoredFile, VideoInfo
-from server.core.stage import Stage
 from server.core.stored import known_stage
+from server.core.task import Stage
 from server.settings import DownloadSettings, Settings, StorageSettings
 
 pytestmark = pytest.mark.usefixtures("nothing_begins")

@@ -15,8 +15,7 @@ from server.api import keys
 from server.core.errors import DiskFull
 from server.core.events import Completed, Expanded, Failed, Resumed, Started, Unfolded
 from server.core.list_entries import Entries, Entry
-from server.core.stage import Stage
-from server.core.task import Task
+from server.core.task import Stage, Task
 from server.settings import DownloadSettings
 from server.storage.sqlite import SqliteStore
 from tests.inside import Inside, inside

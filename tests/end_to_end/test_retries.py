@@ -16,7 +16,7 @@ from server.assembly import Backend
 from server.core.errors import DiskFull
 from server.core.film import StoredFile
 from server.core.ports import Stream
-from server.core.stage import Stage
+from server.core.task import Stage
 from server.settings import DownloadSettings, Settings, StorageSettings
 from server.storage.sqlite import SqliteStore
 from tests.adding import accept

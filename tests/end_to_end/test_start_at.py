@@ -13,8 +13,7 @@ from server.assembly import Backend
 from server.core.clock import Clock
 from server.core.events import Cancelled, Failed, Paused, Requeued, Resumed, Retried, apply
 from server.core.process_request import ProcessRequest
-from server.core.stage import Stage
-from server.core.task_status import TaskStatus
+from server.core.task import Stage, TaskStatus
 from server.tasks.dispatcher import LocalDispatcher
 from server.tasks.remedies import LATER
 from tests.adding import accept, add

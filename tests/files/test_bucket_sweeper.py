@@ -10,8 +10,7 @@ import pytest
 from obstore.store import MemoryStore
 
 from server.core.film import StoredFile
-from server.core.stage import Stage
-from server.core.task_status import TaskStatus
+from server.core.task import Stage, TaskStatus
 from server.files.s3 import bucket_sweeper
 from server.files.s3.bucket import Bucket
 from server.files.s3.bucket_sweeper import BucketSweeper

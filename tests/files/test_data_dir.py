@@ -18,8 +18,7 @@ import pytest
 
 from server.core.data_dir import DataDir
 from server.core.errors import StorageFailed
-from server.core.stage import Stage
-from server.core.task_status import TaskStatus
+from server.core.task import Stage, TaskStatus
 from server.files.local import LocalFiles
 from server.files.public_names import short_of
 from server.files.workplace import LocalWorkplace

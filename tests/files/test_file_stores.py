@@ -15,8 +15,7 @@ from server.core.errors import FileNotFound, TaskNotFound
 from server.core.events import ProducedFile
 from server.core.film import Manifest, StoredFile, VideoInfo
 from server.core.ports import Stream
-from server.core.stage import Stage
-from server.core.task_status import TaskStatus
+from server.core.task import Stage, TaskStatus
 from server.files.local import LocalFiles
 from server.files.public_names import short_of
 from server.files.publishing import MANIFEST, PREVIEW, UnsafeFile, delete

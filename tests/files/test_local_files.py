@@ -21,8 +21,7 @@ from hypothesis import strategies as st
 from server.core.errors import FileNotFound, StorageAway, StorageFailed, TaskNotFound
 from server.core.events import ProducedFile
 from server.core.film import Manifest, StoredFile, VideoInfo
-from server.core.stage import Stage
-from server.core.task_status import TaskStatus
+from server.core.task import Stage, TaskStatus
 from server.files import local, publishing
 from server.files.local import LocalFiles
 from server.files.orphans import Sweep

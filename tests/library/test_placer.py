@@ -24,7 +24,7 @@ from server.api import keys
 from server.core.clock import stopwatch
 from server.core.events import Completed, Described, ProducedFile, Resumed, Retried, Started
 from server.core.film import VideoInfo
-from server.core.task_status import TaskStatus
+from server.core.task import TaskStatus
 from server.library import placer
 from server.library.library_folder import MARKER
 from server.library.library_names import label_of

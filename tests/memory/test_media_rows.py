@@ -11,8 +11,7 @@ from server.core.events import Completed, Described, Failed, Retried, Started, a
 from server.core.film import VideoInfo
 from server.core.media_keys import key_of_link
 from server.core.process_request import Output, ProcessRequest
-from server.core.task import Task
-from server.core.task_status import TaskStatus
+from server.core.task import Task, TaskStatus
 from server.files.public_names import short_of
 from server.memory.remembering import IMPORTED
 from server.storage import postgresql, sqlite

@@ -21,8 +21,7 @@ from pydantic import SecretStr
 from server.app import create_app
 from server.core.film import VideoInfo
 from server.core.list_entries import Entries
-from server.core.stage import Stage
-from server.core.task_status import TaskStatus
+from server.core.task import Stage, TaskStatus
 from server.notices import deliverer, notifier
 from server.notices.deliveries import Addressee, Delivery
 from server.notices.notifier import LONGEST_TITLE, PROGRAM, Notifier, sentence

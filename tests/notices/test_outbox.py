@@ -14,8 +14,7 @@ import pytest
 
 from server.core.errors import DeliveryNotFound, InvalidQuery
 from server.core.events import Cancelled, Completed, EntriesMoved, Failed, Joined, Retried, apply
-from server.core.task import Task
-from server.core.task_status import TaskStatus
+from server.core.task import Task, TaskStatus
 from server.files.public_names import short_of
 from server.notices import deliveries
 from server.notices.deliverer import PLAN

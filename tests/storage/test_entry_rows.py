@@ -27,9 +27,7 @@ from server.core.events import (
 )
 from server.core.list_entries import Entry
 from server.core.ports import Filter, Store
-from server.core.stage import Stage
-from server.core.task import Task
-from server.core.task_status import TaskStatus
+from server.core.task import Stage, Task, TaskStatus
 from server.files.public_names import short_of
 from server.storage import postgresql, sqlite
 from tests.adding import add

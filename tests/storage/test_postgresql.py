@@ -18,8 +18,7 @@ from server.core.errors import DatabaseAway, DatabaseBusy, QueueFull, TaskNotFou
 from server.core.events import Paused, Resumed, Retried, Started, Unfolded, apply
 from server.core.list_entries import Entry
 from server.core.ports import Filter, Idempotency, Known, Submission
-from server.core.stage import Stage
-from server.core.task import Task
+from server.core.task import Stage, Task
 from server.core.unusable import DatabaseUnusable
 from server.files.public_names import short_of
 from server.storage.group_commit import Change

@@ -18,9 +18,7 @@ import pytest
 from server.core.errors import DatabaseBusy, DiskFull, QueueFull, TaskNotFound
 from server.core.events import Cancelled, Paused, Progress, Requeued, Retried, apply
 from server.core.ports import Filter, Idempotency
-from server.core.stage import Stage
-from server.core.task import Queued
-from server.core.task_status import TaskStatus
+from server.core.task import Queued, Stage, TaskStatus
 from server.core.unusable import DatabaseUnusable
 from server.files.public_names import short_of
 from server.storage.atomic_file import new_file

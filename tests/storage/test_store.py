@@ -28,9 +28,7 @@ from server.core.events import (
 )
 from server.core.list_entries import Entries, Entry
 from server.core.ports import Filter, Idempotency, Known, Store, Submission
-from server.core.stage import Stage
-from server.core.task import Task
-from server.core.task_status import TaskStatus
+from server.core.task import Stage, Task, TaskStatus
 from server.files.public_names import new_short, public_name, short_of
 from server.storage import postgresql, sqlite
 from server.storage.postgresql.store import PostgresStore

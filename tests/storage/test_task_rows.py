@@ -6,8 +6,7 @@ from typing import Any
 from server.core import stored
 from server.core.events import Cancelled, Retried, apply
 from server.core.process_request import ProcessRequest
-from server.core.task import Task
-from server.core.task_status import TaskStatus
+from server.core.task import Task, TaskStatus
 from server.files.public_names import short_of
 from server.storage.task_rows import STATUS, read_task, task_values, to_be_stored
 from tests.examples import finished, new_task, started, utc_now

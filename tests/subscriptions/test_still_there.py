@@ -11,7 +11,7 @@ import pytest
 
 from server.api import keys
 from server.core.events import Retried
-from server.core.task_status import TaskStatus
+from server.core.task import TaskStatus
 from server.library import placer
 from server.library.library_folder import MARKER
 from server.settings import DownloadSettings, LibrarySettings, StorageSettings

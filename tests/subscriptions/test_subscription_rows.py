@@ -23,8 +23,7 @@ from server.core.events import Cancelled, Completed, Failed, Retried, Started, a
 from server.core.film import VideoInfo
 from server.core.media_keys import MOST_ALIASES, key_of_link
 from server.core.ports import Submission
-from server.core.stage import Stage
-from server.core.task import Task
+from server.core.task import Stage, Task
 from server.files.public_names import short_of
 from server.storage import postgresql, sqlite
 from server.storage.postgresql.store import PostgresStore

@@ -19,8 +19,7 @@ from server.core.events import (
     Started,
     apply,
 )
-from server.core.stage import Stage
-from server.core.task_status import TaskStatus
+from server.core.task import Stage, TaskStatus
 from server.locales import LANGUAGES
 from server.tasks.next_attempt import LONGEST, LONGEST_WHEN_LATE, SOONEST, after_look, pause
 from tests.jobs import told

@@ -26,8 +26,7 @@ from server.core.events import (
     SpaceNeeded,
     Started,
 )
-from server.core.stage import Stage
-from server.core.task_status import TaskStatus
+from server.core.task import Stage, TaskStatus
 from server.files.cookie_folder import LocalCookies
 from server.files.local import LocalFiles
 from server.files.public_names import short_of

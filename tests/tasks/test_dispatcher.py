@@ -22,8 +22,7 @@ from server.core.events import (
     Retried,
     StartAsked,
 )
-from server.core.stage import Stage
-from server.core.task import Task
+from server.core.task import Stage, Task
 from server.tasks.dispatcher import LocalDispatcher
 from tests.attempts import WITHIN, OpenScene, Scene, local_scenes
 from tests.cluster.node import shared_scenes

@@ -24,8 +24,7 @@ from server.core.events import Broken, ChildEvent, Described, DownloadStarted, P
 from server.core.film import VideoInfo
 from server.core.process_request import Output, ProcessRequest
 from server.core.shielding import to_the_end
-from server.core.stage import Stage
-from server.core.task_status import TaskStatus
+from server.core.task import Stage, TaskStatus
 from server.files.local import LocalFiles
 from server.settings import DownloadSettings, Settings, StorageSettings
 from server.storage.sqlite import SqliteStore

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from server.core.task_status import TaskStatus
+from server.core.task import TaskStatus
 from server.tasks.hub import REMEMBERED, Hub, Removed, Waiter, Watcher
 
 NOW = datetime(2024, 1, 1, tzinfo=UTC)

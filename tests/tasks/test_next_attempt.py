@@ -18,8 +18,7 @@ from server.core.events import (
     Started,
     apply,
 )
-from server.core.stage import Stage
-from server.core.task_status import TaskStatus
+from server.core.task import Stage, TaskStatus
 from server.settings import DownloadSettings
 from server.tasks.next_attempt import MAX_LOST_IN_ALL, MAX_RETRY_AFTER, after_failure, after_loss
 

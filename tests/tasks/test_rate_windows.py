@@ -16,7 +16,7 @@ from server.child.process.job_failed import JobFailed
 from server.child.process.log import Log
 from server.child.process.progress import Throttle
 from server.core.clock import Clock
-from server.core.stage import Stage
+from server.core.task import Stage
 from server.settings import DownloadSettings
 from server.tasks.rate_windows import Hours, Pacer
 from tests.inside import inside

@@ -9,9 +9,7 @@ import pytest
 from server.core.clock import Clock
 from server.core.errors import DatabaseAway
 from server.core.events import Completed, Event, Failed, Requeued, Started
-from server.core.stage import Stage
-from server.core.task import Task
-from server.core.task_status import TaskStatus
+from server.core.task import Stage, Task, TaskStatus
 from server.files.public_names import short_of
 from server.storage.sqlite import SqliteStore, open_store
 from server.tasks import recorder

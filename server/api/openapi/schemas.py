@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from server.api.payload import Answer, Bytes, Instant, TaskPayload
-from server.core.stage import Stage
+from server.core.task import Stage
 
 Seconds = Annotated[float, Field(ge=0, description="seconds")]
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 from server.core.errors import AppError, StorageAway
-from server.core.task_status import TaskStatus
+from server.core.task import TaskStatus
 from server.files.orphans import OF_A_TASK, Known
 from server.files.s3.bucket import Bucket
 

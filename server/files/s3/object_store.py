@@ -25,7 +25,7 @@ from server.core.film import Manifest, StoredFile, VideoInfo
 from server.core.long_work import compute
 from server.core.ports import Stream, TellAway
 from server.core.shielding import opened, to_the_end
-from server.core.task_status import TaskStatus
+from server.core.task import TaskStatus
 from server.files.orphans import Sweep
 from server.files.public_names import folder_of, named
 from server.files.publishing import MANIFEST, UnsafeFile, check_out, open_out, picture_of

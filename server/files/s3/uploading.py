@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from server.core.long_work import compute
 from server.core.shielding import opened
-from server.core.task_status import TaskStatus
+from server.core.task import TaskStatus
 from server.files.moved_files import Moved, NotKept
 from server.files.publishing import MANIFEST
 from server.files.s3.bucket import Bucket

@@ -13,9 +13,7 @@ from server.core.entry_status import REMOVAL, ListAction
 from server.core.errors import AppError, QueueFull
 from server.core.events import EntriesMoved, apply
 from server.core.ports import Submission
-from server.core.stage import Stage
-from server.core.task import Task
-from server.core.task_status import TaskStatus
+from server.core.task import Stage, Task, TaskStatus
 from server.storage.entry_rows import (
     ACTIONS_ON_LIST,
     POSTGRESQL,

@@ -12,7 +12,7 @@ from typing import Any
 
 from server.core.entry_status import REMOVAL, ListActions
 from server.core.ports import Filter
-from server.core.stage import Stage
+from server.core.task import Stage
 from server.storage.cursor import Cursor
 from server.storage.entry_rows import POSTGRESQL, EntrySql
 

@@ -17,10 +17,8 @@ from server.core.entry_status import REMOVAL, ListAction, ListActions
 from server.core.errors import AppError, IdempotencyMismatch, StoreUnavailable, TaskNotFound
 from server.core.film import StoredFile
 from server.core.ports import Filter, Idempotency, Known, Page, Submission
-from server.core.stage import Stage
 from server.core.stored import known_stage
-from server.core.task import Task
-from server.core.task_status import TaskStatus
+from server.core.task import Stage, Task, TaskStatus
 from server.storage.cursor import Cursor, page_of
 from server.storage.entry_rows import (
     ACTIONS_ON_LIST,

@@ -15,12 +15,10 @@ from server.core.data_dir import DataDir
 from server.core.entry_status import REMOVAL, ListAction, ListActions
 from server.core.errors import AppError, IdempotencyMismatch, TaskNotFound
 from server.core.film import StoredFile
-from server.core.links import host_of
 from server.core.ports import Filter, Idempotency, Known, Page, Submission
-from server.core.stage import Stage
 from server.core.stored import known_stage
-from server.core.task import Queued, Task
-from server.core.task_status import TaskStatus
+from server.core.task import Queued, Stage, Task, TaskStatus
+from server.core.values import host_of
 from server.storage.cursor import Cursor, page_of
 from server.storage.entry_rows import by_stage, merged, ranks_given, read_actions
 from server.storage.sqlite.ballast import Ballast

@@ -27,9 +27,7 @@ from server.core.entry_status import REMOVAL, ListAction, ListActions, shown
 from server.core.errors import AppError, DatabaseBusy, DiskFull, QueueFull
 from server.core.events import EntriesMoved, apply
 from server.core.ports import Submission
-from server.core.stage import Stage
-from server.core.task import Task
-from server.core.task_status import TaskStatus
+from server.core.task import Stage, Task, TaskStatus
 from server.storage.entry_rows import SQLITE, EntrySql, by_stage, merged
 from server.storage.group_commit import Change, GroupWriter
 from server.storage.sqlite.ballast import Ballast
