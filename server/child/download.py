@@ -6,9 +6,9 @@ Decisions: docs/decisions/films.md
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
+from itertools import chain
 from pathlib import Path
 from threading import Event
 from typing import Any, Final
@@ -21,7 +21,7 @@ from server.child.extract.lists import link_anew
 from server.child.extract.youtube_dl import Engine, not_yet
 from server.child.fetch import clip_parts, disk_estimate
 from server.child.fetch.clip_parts import Clipping
-from server.child.fetch.disk_estimate import Film
+from server.child.fetch.disk_estimate import FilmFacts
 from server.child.fetch.one_stream import Alternatives, Fetching, Playing, Refused
 from server.child.fetch.subtitles import Subtitle, Subtitling
 from server.child.fetch.thumbnails import PREVIEW, Thumbnails
@@ -37,7 +37,7 @@ from server.child.media import (
     timeline,
 )
 from server.child.media.cutting import Trimming
-from server.child.media.making import NOTHING, Extras, Tagged, Tags
+from server.child.media.making import Extras, Tagged, Tags
 from server.child.media.parts import Part
 from server.child.media.probe import Media
 from server.child.media.recording import Recording
@@ -46,7 +46,7 @@ from server.child.process import yt_dlp_parts
 from server.child.process.channel import Channel
 from server.child.process.job_failed import JobFailed, NotLive
 from server.child.process.log import Log
-from server.child.process.progress import Meter, Reporter, Stream, Throttle, each_second, expected
+from server.child.process.progress import Meter, Reporter, StreamProgress, Throttle, each_second, expected
 from server.core.jobs import Job
 
 _ENCODING, _COPYING = 0.25, 0.05
@@ -61,8 +61,32 @@ _NOTHING_THERE: Final = ("no_media", "unsupported_url")
 _FULL = 0.9  # of `max_filesize`: a recording ends there, so that the file made of it stays below the limit
 
 
-class FinishAsked(Exception):
-    """A client ends the recording while it is waited for more of it."""
+class StopWaiting(Exception):
+    """A client ends the recording while more of the broadcast is awaited."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamToFetch:
+    """A stream as yt-dlp describes it, the path of its part, and how much of it has come."""
+
+    stream: dict[str, Any]
+    path: Path
+    progress: StreamProgress
+
+
+@dataclass(frozen=True, slots=True)
+class CutFilm:
+    """What is `kept` of a film, in `parts`; its `chapters` and `subtitles` have their times in the result."""
+
+    parts: list[Part]
+    kept: Kept
+    chapters: list[Chapter]
+    subtitles: list[Subtitle]
+
+    @property
+    def duration(self) -> float:
+        """Seconds; 0 if unknown."""
+        return max((part.media.duration or 0 for part in self.parts), default=0)
 
 
 class Download:
@@ -77,15 +101,13 @@ class Download:
         self._log = log
         self._reporter = Reporter(channel)
         self._meter = Meter([])
-        self._converting = 0.0
+        self._converting = 0.0  # seconds of the film that ffmpeg converts
         self._finish_asked = Event()
         self.moved = self._reporter.moved
         self.throttle = Throttle(job.rate_limit, self.moved)
         if job.rate_limit == 0:
             self._reporter.hold(True)
-        self._fetched: int | None = None
-        self._told_needs = 0
-        self._titles: dict[str, str] = {}  # of the chapters, by the kinds of their files
+        self._reported_needs = 0  # bytes
 
     def on_time(self, seconds: float) -> None:
         """Report that ffmpeg has written `seconds` of its output; called in another thread."""
@@ -105,47 +127,22 @@ class Download:
 
     def run(self, engine: Engine) -> dict[str, Any]:
         engine.throttle = self.throttle
-        recorded = False
-        if any(self._directory.iterdir()):  # there was an earlier attempt
-            recording.settle(self._directory)
-            recorded = recording.is_anything(self._directory, self._job.ffmpeg)
-        missed_before = engine.trail.passing
-        info: dict[str, Any] = {}
-        try:
+        if self._has_recording():
+            info = self._extract_to_go_on(engine)
+            if not video_info.is_live(info):
+                if not (info and self._goes_on(engine, info, silent=True)):
+                    return self._finish_earlier_recording(engine, info)
+                info = broadcasts.as_live(info)
+        else:
             info = self._extract(engine)
-            met = broadcasts.unread(info) if recorded else None
-        except (DownloadError, JobFailed) as error:
-            met = error
-        if met is not None:
-            # What earlier attempts recorded may be all there will be: the page is gone, or it does not answer
-            # and the recording is to be finished.
-            failure = classify(met, engine.trail)
-            if recorded and failure.code in _NOTHING_THERE and engine.trail.passing > missed_before:
-                met = JobFailed("extraction_failed", "the playlist of the broadcast could not be read")
-                failure = classify(met)
-            if not recorded or (failure.retryable and not self._finish_asked.is_set()):
-                raise met
-            info = {}
-        if recorded and not video_info.is_live(info):
-            if not (info and self._goes_on(engine, info, silent=True)):
-                about = info | {"is_live": True}  # as is said of every recording
-                if info:
-                    self._channel.send("described", video_info=video_info.video_info(about))
-                parts.prepare(self._directory, [recording.PIECE])
-                pictures, cover = self._pictures(engine, about)
-                self._reporter.say("download_started")
-                return self._keep_recorded(about, pictures, cover)
-            info = broadcasts.as_live(info)
-        alternatives: Alternatives | None = None
+        alternatives = Alternatives(engine, lambda: self._extract(engine), self._log)
         try:
             while True:
                 try:
-                    return self._load(engine, info)
+                    return self._download_film(engine, info)
                 except Refused as refused:
                     if info.get("live_status") == "is_upcoming":
                         raise not_yet(info) from refused
-                    if alternatives is None:
-                        alternatives = Alternatives(engine, lambda: self._extract(engine), self._log)
                     info = alternatives.instead_of(refused)
         except Exception:
             self._reporter.last()
@@ -176,27 +173,81 @@ class Download:
             raise
         return video_info.with_what_is_said(info, self._job.says) if self._job.says else info
 
-    def _load(self, engine: Engine, info: dict[str, Any]) -> dict[str, Any]:
+    # A film: fetch its streams, put them together, make the files.
+
+    def _download_film(self, engine: Engine, info: dict[str, Any]) -> dict[str, Any]:
         """Fetch the streams chosen in `info`, and make the files of them.
 
         Raises `Refused` if nothing usable of a stream comes.
         """
-        wishes, clip, ffmpeg = self._wishes, self._wishes.clip, self._job.ffmpeg
+        wishes = self._wishes
+        about = clip_parts.described(info, wishes.clip) if wishes.clip else dict(info)
+        self._describe(engine, info, about)
+        if video_info.is_live(info):
+            return self._record(engine, info)
 
-        # Tell what it is, and what else there would be if nothing comes of the wishes.
-        about = clip_parts.described(info, clip) if clip else dict(info)
+        # What earlier attempts have fetched of these streams stays in the directory.
+        sections = self._streams_to_fetch(info, about.get("duration"))
+        streams = list(chain(*sections))
+        self._check_size(sum(each.stream.get("filesize") or 0 for each in streams))
+        subtitling = Subtitling(self._job, info, self._log) if options.wants_subtitles(wishes) else None
+        if subtitling and subtitling.has_left_out:
+            self._channel.send("described", video_info={}, hint="some_subtitles")
+        names = [each.path.name for each in streams]
+        resumes = yt_dlp_parts.fits("fragments") and yt_dlp_parts.fits("resuming")
+        parts.prepare(self._directory, [*names, *(subtitling.names if subtitling else ())], resumes=resumes)
+        pictures, cover = self._make_pictures(engine, info)
+
+        self._meter = Meter(
+            [each.progress for each in streams], _ENCODING if outputs.encodes(wishes) else _COPYING
+        )
+        self._facts = FilmFacts(
+            wishes, [[each.stream for each in section] for section in sections], about.get("duration")
+        )
+        self._learn(
+            sizes=self._meter.sizes,
+            chapters=wishes.split_chapters and bool(video_info.chapters_of(info)),
+        )
+        self._playing = Playing(self._directory, names, in_one=not wishes.clip)
+        self._reporter.say("download_started")
+        sponsor_spans, subtitles = list[Span](), list[Subtitle]()
+        with self._reporter.fetching():
+            if wishes.sponsorblock:
+                sponsor_spans = sponsorblock.marked(
+                    engine, info, wishes.sponsorblock, self._job.sponsorblock_api, self._log
+                )
+                self._learn(left_out=sponsor_spans)
+            if subtitling:
+                subtitles = subtitling.make(engine, self._on_bytes)
+            fetched = self._fetch(engine, sections)
+            fetched_bytes = self._playing.whole()
+        if any(parts.gaps_of(each.path).exists() for each in streams):
+            self._channel.send("described", video_info={}, hint="with_gaps")
+
+        film = self._put_together(info, fetched, sponsor_spans, subtitles, subtitling)
+        texts = subtitling.embedded(film.subtitles, film.duration) if subtitling else ()
+        tagged = self._write_tags(info, streams, film.chapters, cover)
+        files = self._make_files(film, streams, Extras(texts, tagged))
+        files |= pictures | (subtitling.publish(film.subtitles) if subtitling else {})
+        if duration := self._measure_duration(film, files):
+            about["duration"] = duration
+        return self._flush(about, files, [part.media for part in film.parts], film, fetched_bytes)
+
+    def _describe(self, engine: Engine, info: Mapping[str, Any], about: Mapping[str, Any]) -> None:
+        """Tell the server what it is, and what else there would be if nothing comes of the wishes."""
         offered = None if "entries" in info else info.get("formats") or [info]
         with_picture = sum(one.get("vcodec") != "none" for one in offered or ())
         sound_alone = sum(
             one.get("vcodec") == "none" and one.get("acodec") != "none" for one in offered or ()
         )
         has_pictures = bool(info.get("thumbnails")) or (self._directory / PREVIEW).exists()
-        starts = options.wants_media(wishes) and not has_pictures and not video_info.is_live(info)
+        starts = options.wants_media(self._wishes) and not has_pictures and not video_info.is_live(info)
+        film_duration = (video_info.number(info.get("duration")) or 0) if self._wishes.clip else None
         self._channel.send(
             "described",
             video_info=video_info.video_info(about),
             **video_info.known(
-                film_duration=(video_info.number(info.get("duration")) or 0) if clip else None,
+                film_duration=film_duration,
                 sound_apart=offered and sound_alone > 0,
                 one_quality=offered and with_picture <= 1 and sound_alone <= 1,
                 archive_ids=video_info.archive_ids(info) or None,
@@ -204,114 +255,112 @@ class Download:
                 starts=starts or None,
             ),
         )
-        sections = youtube_dl.streams_of(info) if options.wants_media(wishes) else []
-        if video_info.is_live(info):
-            return self._record(engine, info, [stream for section in sections for stream in section])
 
-        # Prepare the directory: what earlier attempts have fetched of these streams stays.
-        names = [parts.name_of(stream, at, clip) for at, section in enumerate(sections) for stream in section]
-        if clip:
-            sections = [[clip_parts.of_unknown_size(stream) for stream in section] for section in sections]
-        streams = [stream for section in sections for stream in section]
-        self._check_size(sum(stream.get("filesize") or 0 for stream in streams))
-        subtitling = Subtitling(self._job, info, self._log) if options.wants_subtitles(wishes) else None
-        if subtitling and subtitling.has_left_out:
-            self._channel.send("described", video_info={}, hint="some_subtitles")
-        wanted = [*names, *(subtitling.names if subtitling else ())]
-        resumes = yt_dlp_parts.fits("fragments") and yt_dlp_parts.fits("resuming")
-        parts.prepare(self._directory, wanted, resumes=resumes)
-        pictures, cover = self._pictures(engine, info)
-        self._meter = Meter(
-            expected(streams, about.get("duration")), _ENCODING if outputs.encodes(wishes) else _COPYING
-        )
-        self._film = Film(wishes, sections, about.get("duration"))
-        self._learn(
-            sizes=self._meter.sizes,
-            chapters=wishes.split_chapters and bool(video_info.chapters_of(info)),
-        )
-        self._playing = Playing(self._directory, names, in_one=not clip)
+    def _streams_to_fetch(self, info: Mapping[str, Any], duration: float | None) -> list[list[StreamToFetch]]:
+        """The streams of each section of the film; most films have one section."""
+        if not options.wants_media(self._wishes):
+            return []
+        clip = self._wishes.clip
+        sections = [
+            [
+                (clip_parts.of_unknown_size(stream) if clip else stream, parts.name_of(stream, number, clip))
+                for stream in section
+            ]
+            for number, section in enumerate(youtube_dl.streams_of(info))
+        ]
+        progress = iter(expected((stream for stream, _ in chain(*sections)), duration))
+        return [
+            [StreamToFetch(stream, self._directory / name, next(progress)) for stream, name in section]
+            for section in sections
+        ]
 
-        # Fetch.
-        self._reporter.say("download_started")
-        left_out, spoken, came = list[Span](), list[Subtitle](), list[Part]()
-        with self._reporter.fetching():
-            if wishes.sponsorblock:
-                left_out = sponsorblock.marked(
-                    engine, info, wishes.sponsorblock, self._job.sponsorblock_api, self._log
-                )
-                self._learn(left_out=left_out)
-            if subtitling:
-                spoken = subtitling.make(engine, self._on_bytes)
-            way: Fetching | Clipping = Fetching(engine, self._job, self._log)
-            if clip and len(sections) == 1:
-                way = Clipping(engine, self._job, clip, self._log, self._convert)
-            for counted, stream, name in zip(self._meter.streams, streams, names, strict=True):
+    def _fetch(self, engine: Engine, sections: list[list[StreamToFetch]]) -> list[list[Part]]:
+        """The parts of each section."""
+        fetching: Fetching | Clipping = Fetching(engine, self._job, self._log)
+        if self._wishes.clip and len(sections) == 1:
+            fetching = Clipping(engine, self._job, self._wishes.clip, self._log, self._convert)
+        fetched = list[list[Part]]()
+        for section in sections:
+            fetched.append([])
+            for each in section:
                 self.throttle.pace(0)  # while paused, open no connection that would only be idle
-                came.append(way.fetch(stream, self._directory / name, partial(self._on_event, counted)))
-            self._fetched = self._playing.whole()
-        if any(parts.gaps_of(self._directory / name).exists() for name in names):
-            self._channel.send("described", video_info={}, hint="with_gaps")
+                on_event = partial(self._on_event, each.progress)
+                fetched[-1].append(fetching.fetch(each.stream, each.path, on_event))
+        return fetched
 
-        # Put together: join the sections, cut out what is not kept, embed what is to be embedded.
+    def _put_together(
+        self,
+        info: Mapping[str, Any],
+        sections: list[list[Part]],
+        sponsor_spans: list[Span],
+        subtitles: list[Subtitle],
+        subtitling: Subtitling | None,
+    ) -> CutFilm:
+        """Join the sections, and cut out what is not kept."""
+        wishes, ffmpeg = self._wishes, self._job.ffmpeg
+        whole = list(chain(*sections))
         if len(sections) > 1:
-            rest = iter(came)
-            each = [list(islice(rest, len(section))) for section in sections]
-            came = [parts.join(self._directory, each, ffmpeg, self._convert)]
-        used, kept = came, ALL
-        if clip or left_out:
-            used, kept = Trimming(self._job, left_out, self._log, self._convert).of(came)
+            whole = [parts.join(self._directory, sections, ffmpeg, self._convert)]
+        film = CutFilm(whole, ALL, [], subtitles)
+        if wishes.clip or sponsor_spans:
+            trimming = Trimming(self._job, sponsor_spans, self._log, self._convert)
+            cut_parts, kept = trimming.of(whole)
+            film = replace(film, parts=cut_parts, kept=kept)
         if subtitling:
-            spoken = subtitling.follow(spoken, kept)
-        length = max((part.media.duration or 0 for part in used), default=0)
-        said: list[Chapter] = []
-        if used and (wishes.embed_metadata or wishes.split_chapters or self._job.tells_about):
+            film = replace(film, subtitles=subtitling.follow(subtitles, film.kept))
+        chapters = list[Chapter]()
+        if whole and (wishes.embed_metadata or wishes.split_chapters or self._job.tells_about):
             # The source's chapters, else those in the file, at the times of what is kept.
-            said = video_info.chapters_of(info)
-            if not said and len(came) == 1 and came[0].plain and not clip:
-                said = timeline.of_file(came[0].path, ffmpeg)
-            whole = (length or None) if kept == ALL else info.get("duration")
-            said = timeline.chapters(timeline.sensible(said, whole), kept)
-        self._learn(chapters=wishes.split_chapters and bool(said))
-        texts = subtitling.embedded(spoken, length) if subtitling else ()
-        extras = Extras(texts, self._tagged(info, streams, said, cover))
+            chapters = video_info.chapters_of(info)
+            if not chapters and len(whole) == 1 and whole[0].plain and not wishes.clip:
+                chapters = timeline.of_file(whole[0].path, ffmpeg)
+            duration = (film.duration or None) if film.kept == ALL else info.get("duration")
+            chapters = timeline.chapters(timeline.sensible(chapters, duration), film.kept)
+        self._learn(chapters=wishes.split_chapters and bool(chapters))
+        return replace(film, chapters=chapters)
+
+    def _make_files(self, film: CutFilm, streams: list[StreamToFetch], extras: Extras) -> dict[str, str]:
+        """Make the outputs of a film, and a file of each chapter if that is wanted: kind -> name."""
         # The picture's width / height, if its file states it wrong.
-        ratios = (stream.get("stretched_ratio") for stream in streams)
+        ratios = (each.stream.get("stretched_ratio") for each in streams)
         aspect = next((float(ratio) for ratio in ratios if ratio not in (None, 0, 1)), None)
-        files = self._produce(used, aspect, extras, kept)
-        film = files.get("video") or files.get("audio")
-        if wishes.split_chapters and film and not said:
+        files = self._convert_parts(film.parts, extras, aspect, film.kept)
+        main = files.get("video") or files.get("audio")
+        if self._wishes.split_chapters and main and not film.chapters:
             self._log.write("chapters: there are none")
-        elif wishes.split_chapters and film:
+        elif self._wishes.split_chapters and main:
             self._reporter.convert(self._meter.of_convert(0), self._meter.downloaded)
-            self._titles = {f"chapter.{n}": one.title for n, one in enumerate(said, 1) if one.title}
             tags = extras.tagged.tags if extras.tagged else None
-            path = self._directory / parts.OUT / film
-            files |= splitting.split(path, said, texts, tags, self._convert, self._log.write)
-        files |= pictures | (subtitling.publish(spoken) if subtitling else {})
+            path = self._directory / parts.OUT / main
+            files |= splitting.split(
+                path, film.chapters, extras.subtitles, tags, self._convert, self._log.write
+            )
+        return files
 
-        # The duration as measured on the file that was made: that on the page may be wrong.
-        main = next((part.media for part in used), None)
-        index = probe.index(self._directory / parts.OUT / film) if film else None
-        measured = index.duration if index else None
-        if measured is None and len(kept.spans) > 1:
-            measured = kept.length
-        if measured is None and main and main.container not in _ESTIMATED:
-            measured = main.duration
-        if measured:
-            about["duration"] = measured
-        return self._produced(about, main, files, said, used=[part.media for part in used], cut=kept != ALL)
+    def _measure_duration(self, film: CutFilm, files: Mapping[str, str]) -> float | None:
+        """The seconds of the file that was made, since those on the page may be wrong."""
+        main = files.get("video") or files.get("audio")
+        index = probe.index(self._directory / parts.OUT / main) if main else None
+        if index and index.duration is not None:
+            return index.duration
+        if len(film.kept.spans) > 1:
+            return film.kept.length
+        media = film.parts[0].media if film.parts else None
+        return media.duration if media and media.container not in _ESTIMATED else None
 
-    def _learn(self, **known: Any) -> None:
-        """Take in what is now `known` of the film (fields of `Film`); the server is told of greater needs.
+    # What is known of the download meanwhile, and told.
+
+    def _learn(self, **facts: Any) -> None:
+        """Take in new `facts` (fields of `FilmFacts`); the server is told if the film needs more space.
 
         Many sources state the size of a file only when it is requested.
         """
-        film = replace(self._film, **known)
-        if film != self._film:
-            self._film = film
-            needs = disk_estimate.needed(film) or 0
-            if needs > self._told_needs:
-                self._told_needs = needs
+        known = replace(self._facts, **facts)
+        if known != self._facts:
+            self._facts = known
+            needs = disk_estimate.needed(known) or 0
+            if needs > self._reported_needs:
+                self._reported_needs = needs
                 self._channel.send("needs", needs=needs)
 
     def _check_size(self, size: int) -> None:
@@ -319,25 +368,9 @@ class Download:
         if most is not None and size > most:
             raise JobFailed("too_large", f"{size} of at most {most} bytes")
 
-    def _pictures(self, engine: Engine, info: Mapping[str, Any]) -> tuple[dict[str, str], Path | None]:
-        """Make the preview; return the thumbnail (kind -> name) and the path of the cover, if wanted."""
-        asked_for, small, whole = "thumbnail" in self._wishes.outputs, self._directory / PREVIEW, None
-        embedded, cover, has_preview = self._wishes.embed_metadata, None, small.exists()
-        if info.get("thumbnails") and (asked_for or embedded or not has_preview):
-            thumbnails = Thumbnails(engine, self._job.ffmpeg, self._directory, self._log)
-            source = thumbnails.fetch(info)
-            whole = thumbnails.whole(source, self._directory / parts.OUT) if source and asked_for else None
-            cover = thumbnails.cover(source) if source and embedded else None
-            has_preview = small.exists()
-        if has_preview:
-            self._channel.send("previewed")
-        if self._wishes.outputs == ("thumbnail",) and whole is None:
-            raise JobFailed("no_thumbnail")
-        return {"thumbnail": whole.name} if whole else {}, cover
-
-    def _on_event(self, counted: Stream, event: Mapping[str, Any]) -> None:
-        """Take in `event`, a progress dict of yt-dlp about the stream `counted`."""
-        came_in = counted.update(event)
+    def _on_event(self, progress: StreamProgress, event: Mapping[str, Any]) -> None:
+        """Take in `event`, one of yt-dlp's progress dicts, for the stream with this `progress`."""
+        came_in = progress.update(event)
         self._check_size(self._meter.at_least)
         self._learn(sizes=self._meter.sizes)
         self._reporter.download(self._meter, {**event, "speed": self.throttle.speed(event, came_in)})
@@ -352,9 +385,47 @@ class Download:
 
     # Recording.
 
-    def _record(
-        self, engine: Engine, info: Mapping[str, Any], streams: list[dict[str, Any]]
-    ) -> dict[str, Any]:
+    def _has_recording(self) -> bool:
+        """Whether an earlier attempt has recorded anything; its pieces are brought to order."""
+        if not any(self._directory.iterdir()):
+            return False
+        recording.settle(self._directory)
+        return recording.is_anything(self._directory, self._job.ffmpeg)
+
+    def _extract_to_go_on(self, engine: Engine) -> dict[str, Any]:
+        """What is at the link of a broadcast that an earlier attempt has recorded. Raises what may pass.
+
+        {} if what was recorded is all there will be: the page is gone, or it does not answer and a client has
+        ended the recording.
+        """
+        missed_before = engine.trail.passing
+        try:
+            info = self._extract(engine)
+            error = broadcasts.unread(info)
+            if error is None:
+                return info
+        except (DownloadError, JobFailed) as refused:
+            error = refused
+        failure = classify(error, engine.trail)
+        if failure.code in _NOTHING_THERE and engine.trail.passing > missed_before:
+            error = JobFailed("extraction_failed", "the playlist of the broadcast could not be read")
+            failure = classify(error)
+        if failure.retryable and not self._finish_asked.is_set():
+            raise error
+        return {}
+
+    def _finish_earlier_recording(self, engine: Engine, info: dict[str, Any]) -> dict[str, Any]:
+        """Make the files of what earlier attempts have recorded; `info` is empty if the page is gone."""
+        about = info | {"is_live": True}  # as is said of every recording
+        if info:
+            self._channel.send("described", video_info=video_info.video_info(about))
+        parts.prepare(self._directory, [recording.PIECE])
+        pictures, cover = self._make_pictures(engine, about)
+        self._reporter.say("download_started")
+        return self._finish_recording(about, pictures, cover)
+
+    def _record(self, engine: Engine, info: Mapping[str, Any]) -> dict[str, Any]:
+        streams = list(chain(*youtube_dl.streams_of(info))) if options.wants_media(self._wishes) else []
         if self._wishes.live == "reject":
             raise JobFailed("live_rejected")
         if not recording.is_possible(streams):
@@ -362,15 +433,15 @@ class Download:
         if options.wants_subtitles(self._wishes) or self._wishes.split_chapters:
             self._log.write("a recording has neither subtitles nor chapters of its own")
         parts.prepare(self._directory, [recording.PIECE])
-        pictures, cover = self._pictures(engine, info)
+        pictures, cover = self._make_pictures(engine, info)
         self._reporter.say("download_started")
         if not streams:
-            return self._produced(info, None, pictures)
-        counted, began, most = Stream(), time.monotonic(), self._job.max_filesize
-        self._meter = Meter([counted], convert=1.0)  # its length is unknown: progress stays at 20
+            return self._flush(info, pictures)
+        progress, began, most = StreamProgress(), time.monotonic(), self._job.max_filesize
+        self._meter = Meter([progress], convert=1.0)  # its length is unknown: progress stays at 20
 
         def on_size(size: int, came_in: int) -> None:
-            counted.done = size
+            progress.done = size
             if most is not None and size > _FULL * most and not self._finish_asked.is_set():
                 self._log.write(f"as large as is allowed: {size} of {most} bytes")
                 self._finish_asked.set()
@@ -393,61 +464,81 @@ class Download:
         has_ended = partial(broadcasts.have_ended, engine)
         if any(map(guarded_ffmpeg.is_dash, streams)):
             recording.is_of_dash(self._directory)
-        recorded = recording.is_anything(self._directory, self._job.ffmpeg)
-        if not (recorded and has_ended(streams)):
-            own = (on_size, again, has_ended, engine, broadcasts.from_first_read(engine, streams))
-            Recording(self._directory, self._job, self._log, *own).run(
-                streams, self._finish_asked, partial(self.throttle.pace, stops=False)
-            )
-        return self._keep_recorded(info, pictures, cover)
+        if not (recording.is_anything(self._directory, self._job.ffmpeg) and has_ended(streams)):
+            Recording(
+                self._directory,
+                self._job,
+                self._log,
+                on_size,
+                again,
+                has_ended,
+                engine,
+                broadcasts.from_first_read(engine, streams),
+            ).run(streams, self._finish_asked, partial(self.throttle.pace, stops=False))
+        return self._finish_recording(info, pictures, cover)
 
     def _goes_on(self, engine: Engine, info: dict[str, Any], *, silent: bool) -> bool:
         def tick() -> None:
             self.moved()
             if self._finish_asked.is_set():
-                raise FinishAsked
+                raise StopWaiting
 
-        with suppress(FinishAsked):
+        with suppress(StopWaiting):
             return broadcasts.may_go_on(engine, info, parts.chosen(info), tick, silent=silent)
         return False
 
-    def _keep_recorded(
+    def _finish_recording(
         self, info: Mapping[str, Any], pictures: Mapping[str, str], cover: Path | None
     ) -> dict[str, Any]:
+        """Make the files of what was recorded."""
         recording.check_order(self._directory, self._job.ffmpeg, self.moved)
         recorded = [recording.put_together(self._directory, self._job.ffmpeg)]
-        tagged = self._tagged(info, [], (), cover)  # chapters have the broadcast's times, not the recording's
-        files = self._produce(recorded, extras=Extras(tagged=tagged))
+        # Without chapters, which have the broadcast's times, not the recording's.
+        extras = Extras(tagged=self._write_tags(info, (), (), cover))
+        files = self._convert_parts(recorded, extras)
         main = next(files[kind] for kind in ("video", "audio") if kind in files)
-        seen = probe.inspect(self._directory / parts.OUT / main, self._job.ffmpeg)
-        return self._produced({**info, "duration": None}, seen, {**files, **pictures}, used=[seen])
+        media = probe.inspect(self._directory / parts.OUT / main, self._job.ffmpeg)
+        return self._flush({**info, "duration": None}, {**files, **pictures}, [media])
 
-    # Putting together.
+    # What both have: pictures, tags, ffmpeg's run, and the end.
 
-    def _tagged(
+    def _make_pictures(self, engine: Engine, info: Mapping[str, Any]) -> tuple[dict[str, str], Path | None]:
+        """Make the preview; return the thumbnail (kind -> name) and the path of the cover, if wanted."""
+        preview, full_size, cover = self._directory / PREVIEW, None, None
+        asked_for, embedded = "thumbnail" in self._wishes.outputs, self._wishes.embed_metadata
+        if info.get("thumbnails") and (asked_for or embedded or not preview.exists()):
+            thumbnails = Thumbnails(engine, self._job.ffmpeg, self._directory, self._log)
+            if source := thumbnails.fetch(info):
+                full_size = thumbnails.whole(source, self._directory / parts.OUT) if asked_for else None
+                cover = thumbnails.cover(source) if embedded else None
+        if preview.exists():
+            self._channel.send("previewed")
+        if self._wishes.outputs == ("thumbnail",) and full_size is None:
+            raise JobFailed("no_thumbnail")
+        return {"thumbnail": full_size.name} if full_size else {}, cover
+
+    def _write_tags(
         self,
         info: Mapping[str, Any],
-        streams: list[dict[str, Any]],
-        said: Sequence[Chapter],
+        streams: Sequence[StreamToFetch],
+        chapters: Sequence[Chapter],
         cover: Path | None,
     ) -> Tagged | None:
         """Write the metadata to embed; None if none is wanted."""
         if not self._wishes.embed_metadata:
             return None
-        sounds = (stream.get("language") for stream in streams if stream.get("acodec") != "none")
-        language = next((one for one in sounds if isinstance(one, str)), None)
-        return making.write(Tags(video_info.tags_of(info), said, cover, language), self._directory)
+        sounds = (each.stream for each in streams if each.stream.get("acodec") != "none")
+        languages = (sound.get("language") for sound in sounds)
+        language = next((name for name in languages if isinstance(name, str)), None)
+        return making.write(Tags(video_info.tags_of(info), chapters, cover, language), self._directory)
 
-    def _produce(
-        self,
-        used: list[Part],
-        aspect: float | None = None,
-        extras: Extras = NOTHING,
-        kept: Kept = ALL,
+    def _convert_parts(
+        self, film_parts: list[Part], extras: Extras, aspect: float | None = None, kept: Kept = ALL
     ) -> dict[str, str]:
-        if not used:
+        """Make the outputs of a film's parts: kind -> name."""
+        if not film_parts:
             return {}
-        plan = outputs.plan(self._wishes, used, aspect, extras, kept)
+        plan = outputs.plan(self._wishes, film_parts, aspect, extras, kept)
         self._converting = 1.0
         if plan.made:
             self._converting = max(part.media.duration or 0 for part in plan.inputs) or 1.0
@@ -457,17 +548,18 @@ class Download:
     def _convert(self, arguments: list[str]) -> None:
         run_ffmpeg.convert(self._job.ffmpeg, arguments, self._log.write)
 
-    def _produced(
+    def _flush(
         self,
         info: Mapping[str, Any],
-        main: Media | None,
         files: dict[str, str],
-        said: Sequence[Chapter] = (),
-        *,
         used: Sequence[Media] = (),
-        cut: bool = False,
+        film: CutFilm | None = None,
+        fetched_bytes: int | None = None,
     ) -> dict[str, Any]:
-        """Flush what was made of `used` to the disk, and tell of it; `said` are its chapters."""
+        """Flush what was made of `used` to the disk; return the fields of the event `produced`.
+
+        `film` is None for a recording; `fetched_bytes` is the size of the one file that was fetched.
+        """
         if not files:
             raise JobFailed("no_subtitles")  # for every other output an error was raised before
         out = self._directory / parts.OUT
@@ -476,9 +568,12 @@ class Download:
             for folder in (out, self._directory):
                 making.flush_names(folder)
         sizes = {kind: (out / name).stat().st_size for kind, name in files.items()}
-        size = sizes.get("video") or sizes.get("audio")
+        chapters, kept = (film.chapters, film.kept) if film else ([], ALL)
+        titles = {f"chapter.{number}": each.title for number, each in enumerate(chapters, 1)}
+        main = used[0] if used else None
+        main_size = sizes.get("video") or sizes.get("audio")
         return {
-            "fetched": self._fetched,
+            "fetched": fetched_bytes,
             "files": {
                 kind: {
                     "path": name,
@@ -486,11 +581,11 @@ class Download:
                     "type": outputs.type_of(name),
                     "sha256": sums[name].sha256,
                     "crc32": sums[name].crc32,
-                    **({"title": title[:LONGEST_TITLE]} if (title := self._titles.get(kind)) else {}),
+                    **({"title": title[:LONGEST_TITLE]} if (title := titles.get(kind)) else {}),
                     "codec": outputs.codec_of(out / name, kind, self._wishes, used),
                 }
                 for kind, name in files.items()
             },
-            "video_info": video_info.video_info(info, main, size, cut=cut),
-            **({"about": video_info.about(info, said)} if self._job.tells_about else {}),
+            "video_info": video_info.video_info(info, main, main_size, cut=kept != ALL),
+            **({"about": video_info.about(info, chapters)} if self._job.tells_about else {}),
         }

@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 import pytest
 
-from server.child.fetch.disk_estimate import Film, needed
+from server.child.fetch.disk_estimate import FilmFacts, needed
 from server.core.process_request import ProcessRequest
 from tests.child.test_sponsors import FILM as VIDEO_ID
 from tests.child.test_sponsors import giving, segment, service
@@ -90,14 +90,16 @@ CLIP = {"start": 2, "end": 12}
 def test_each_step_that_writes_another_copy_counts(
     wishes: dict[str, Any], sections: Any, known: dict[str, Any], expected: dict[str, int]
 ) -> None:
-    film = Film(wished(**{"outputs": ["video"], **wishes}), sections, 10, **known)
+    film = FilmFacts(wished(**{"outputs": ["video"], **wishes}), sections, 10, **known)
     assert needed(film) == sum({**_fetched(sections), **expected}.values())
 
 
 @pytest.mark.parametrize("wanted", get_args(ProcessRequest.model_fields["audio_format"].annotation))
 def test_every_audio_format_that_can_be_asked_for_has_a_rate(wanted: str) -> None:
     """Without one, sound that is encoded would be taken for as large as the source's: here, of 800 bytes."""
-    film = Film(wished(outputs=["audio"], audio_format=wanted), [[PICTURE, SOUND | {"ext": "ac3"}]], 1000)
+    film = FilmFacts(
+        wished(outputs=["audio"], audio_format=wanted), [[PICTURE, SOUND | {"ext": "ac3"}]], 1000
+    )
     assert ((needed(film) or 0) > 1_000_000) == (wanted != "best")
 
 
@@ -117,7 +119,7 @@ def _fetched(sections: Any) -> dict[str, int]:
     ],
 )
 def test_of_a_size_that_nobody_knows_nothing_is_said(sections: Any) -> None:
-    assert needed(Film(wished(outputs=["video"]), sections, 10)) is None
+    assert needed(FilmFacts(wished(outputs=["video"]), sections, 10)) is None
 
 
 # What a job really writes.

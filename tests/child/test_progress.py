@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.child.process.progress import Meter, Reporter, Stream, Throttle, expected
+from server.child.process.progress import Meter, Reporter, StreamProgress, Throttle, expected
 
 
 class Clock:
@@ -51,7 +51,7 @@ HOOKS = st.lists(
 def test_whatever_hooks_say_the_number_stays_between_20_and_99(
     first: list[dict[str, Any]], second: list[dict[str, Any]], convert: float
 ) -> None:
-    meter = Meter([Stream(3.0), Stream(1.0)], convert)
+    meter = Meter([StreamProgress(3.0), StreamProgress(1.0)], convert)
     values = []
     for stream, hooks in zip(meter.streams, (first, second), strict=True):
         for hook in hooks:
@@ -63,7 +63,7 @@ def test_whatever_hooks_say_the_number_stays_between_20_and_99(
 
 
 def test_streams_count_by_their_weight() -> None:
-    meter = Meter([Stream(3.0), Stream(1.0)])
+    meter = Meter([StreamProgress(3.0), StreamProgress(1.0)])
     meter.streams[0].update(finished(300))
     assert meter.of_download() == pytest.approx(20 + 79 * 0.75)
     meter.streams[1].update(loading(50, total_bytes=100))
@@ -71,7 +71,7 @@ def test_streams_count_by_their_weight() -> None:
 
 
 def test_the_total_is_that_of_all_streams_or_none() -> None:
-    meter = Meter([Stream(), Stream()])
+    meter = Meter([StreamProgress(), StreamProgress()])
     meter.streams[0].update(loading(10, total_bytes=100))
     assert meter.total is None
     meter.streams[1].update(loading(5, total_bytes=50))
@@ -80,14 +80,14 @@ def test_the_total_is_that_of_all_streams_or_none() -> None:
 
 
 def test_an_estimate_is_no_total() -> None:
-    stream = Stream()
+    stream = StreamProgress()
     stream.update(loading(10, total_bytes_estimate=100, fragment_index=1, fragment_count=4))
     assert stream.size is None
     assert stream.share == 0.25
 
 
 def test_more_than_was_promised_is_no_total_any_more() -> None:
-    stream = Stream(size=100)
+    stream = StreamProgress(size=100)
     stream.update(loading(150, total_bytes=100))
     assert stream.size is None
     stream.update({"status": "finished", "downloaded_bytes": 200, "total_bytes": 200})
@@ -95,7 +95,7 @@ def test_more_than_was_promised_is_no_total_any_more() -> None:
 
 
 def test_what_an_earlier_attempt_left_does_not_come_in_now() -> None:
-    stream = Stream()
+    stream = StreamProgress()
     assert stream.update(loading(1_000_000)) == 0
     assert stream.update(loading(1_000_500)) == 500
 
@@ -109,7 +109,7 @@ def test_weights_come_from_sizes_else_from_bit_rates_else_are_equal() -> None:
 
 def test_at_most_four_a_second_are_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     clock, heard = Clock(monkeypatch), Heard()
-    reporter, meter = Reporter(heard), Meter([Stream()])
+    reporter, meter = Reporter(heard), Meter([StreamProgress()])
     reporter.say("download_started")
     for done in range(1000):
         clock.now += 0.01
@@ -127,7 +127,7 @@ def test_a_speed_is_told_in_whole_bytes(monkeypatch: pytest.MonkeyPatch) -> None
     reporter = Reporter(heard)
     for speed in (1234567.8901, 0.2, None):
         clock.now += 1
-        reporter.download(Meter([Stream()]), loading(1, speed=speed))
+        reporter.download(Meter([StreamProgress()]), loading(1, speed=speed))
     assert [event.get("speed") for event in heard.events] == [1234568, None, None]
     assert isinstance(heard.events[0]["speed"], int)
 
@@ -135,7 +135,7 @@ def test_a_speed_is_told_in_whole_bytes(monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_speed_below_zero_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     """yt-dlp takes what is there of one fragment off what has come of another."""
     clock, heard = Clock(monkeypatch), Heard()
-    reporter, meter = Reporter(heard), Meter([Stream(size=1000)])
+    reporter, meter = Reporter(heard), Meter([StreamProgress(size=1000)])
     clock.now += 1
     meter.streams[0].update(loading(10, total_bytes=1000))
     reporter.download(meter, loading(10, speed=-5.0))
@@ -145,7 +145,7 @@ def test_a_speed_below_zero_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_bytes_are_told_though_nothing_more_comes_after_them() -> None:
-    heard, meter = Heard(), Meter([Stream()])
+    heard, meter = Heard(), Meter([StreamProgress()])
     reporter = Reporter(heard)
     reporter.say("download_started")
     meter.streams[0].update(loading(7))
@@ -156,7 +156,7 @@ def test_bytes_are_told_though_nothing_more_comes_after_them() -> None:
 
 
 def test_the_last_bytes_are_told_at_once() -> None:
-    heard, meter = Heard(), Meter([Stream()])
+    heard, meter = Heard(), Meter([StreamProgress()])
     reporter = Reporter(heard)
     reporter.say("download_started")
     meter.streams[0].update(loading(7))
@@ -168,7 +168,7 @@ def test_the_last_bytes_are_told_at_once() -> None:
 def test_the_change_to_converting_is_sent_at_once_and_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
     Clock(monkeypatch)
     heard = Heard()
-    reporter, meter = Reporter(heard), Meter([Stream()])
+    reporter, meter = Reporter(heard), Meter([StreamProgress()])
     reporter.say("download_started")
     reporter.convert(95.0)
     reporter.convert(96.0)

@@ -29,7 +29,7 @@ Stream = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Film:
+class FilmFacts:
     """What is known so far of a download; `sizes` are the bytes of its streams, in their order.
 
     `duration` is in seconds, that of the clip if there is one; `left_out` are the spans to cut out;
@@ -44,7 +44,7 @@ class Film:
     chapters: bool = False
 
 
-def needed(film: Film) -> int | None:
+def needed(film: FilmFacts) -> int | None:
     """The bytes of all that a job writes; None if the source states no sizes.
 
     A size that the source does not state counts as 0: better an estimate too low than one too high.

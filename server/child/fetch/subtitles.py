@@ -27,7 +27,7 @@ from server.child.media.making import Embedded
 from server.child.media.timeline import ALL, Kept
 from server.child.process.job_failed import OF_ERRNO, JobFailed
 from server.child.process.log import Log
-from server.child.process.progress import Stream
+from server.child.process.progress import StreamProgress
 from server.child.process.time_limit import within
 from server.core.jobs import LANGUAGE, Job, SubtitleWishes
 
@@ -253,7 +253,7 @@ class Fetching:
             raise JobFailed("incomplete", "yt-dlp gave up without a word")
 
     def _watch(self) -> Callable[[Mapping[str, Any]], None]:
-        counted, latest = Stream(), min(time.monotonic() + _PATIENCE, self._ends_at)
+        counted, latest = StreamProgress(), min(time.monotonic() + _PATIENCE, self._ends_at)
 
         def on_progress(event: Mapping[str, Any]) -> None:
             nonlocal latest

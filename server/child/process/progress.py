@@ -30,7 +30,7 @@ class Sender(Protocol):
 
 
 @dataclass(slots=True)
-class Stream:
+class StreamProgress:
     """One of the streams; `weight` is its share of the work, `size` is None until it is known."""
 
     weight: float = 1.0
@@ -65,7 +65,7 @@ class Stream:
 class Meter:
     """`convert` is ffmpeg's share of the work, 0-1."""
 
-    def __init__(self, streams: list[Stream], convert: float = 0.0) -> None:
+    def __init__(self, streams: list[StreamProgress], convert: float = 0.0) -> None:
         self.streams = streams
         self._turn = START + (END - START) * (1.0 - convert)
         self._weight = sum(stream.weight for stream in streams) or 1.0
@@ -98,14 +98,14 @@ class Meter:
         return self._turn + (END - self._turn) * min(max(share, 0.0), 1.0)
 
 
-def expected(formats: Iterable[Mapping[str, Any]], duration: float | None) -> list[Stream]:
+def expected(formats: Iterable[Mapping[str, Any]], duration: float | None) -> list[StreamProgress]:
     """Streams for the chosen formats, weighted by size, else by bit rate, else all alike."""
     formats = list(formats)
     weights = [weight(chosen, duration) for chosen in formats]
     known = [weight for weight in weights if weight]
     usual = sum(known) / len(known) if known else 1.0
     return [
-        Stream(weight or usual, chosen.get("filesize") or None)
+        StreamProgress(weight or usual, chosen.get("filesize") or None)
         for chosen, weight in zip(formats, weights, strict=True)
     ]
 
