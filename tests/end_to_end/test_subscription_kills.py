@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, suppress
@@ -21,7 +20,6 @@ from tests.zygote import LOOKING
 
 NAMES = ("one", "two")
 WANTED = PLAIN | {"auto_start": False}  # the tasks are counted, not fetched
-LASTS = 210.0  # seconds, at most, on a machine that does much else
 KILLED_AFTER = 0.5  # seconds after a start, at most, if no look is waited for
 KILLED_IN_A_LOOK = 0.12  # seconds after its feed was asked for, at most
 KILLS = round(part_of(200))
@@ -48,14 +46,14 @@ class Killing:
         site.followed |= dict.fromkeys(NAMES, self._followed)
 
     async def run(self, kills: int) -> None:
-        """Kill so many, or fewer in `LASTS` seconds; then compare tasks and items with the feed."""
-        first, ends = self._servers[0], time.monotonic() + LASTS
+        """Kill so many; then compare tasks and items with the feed."""
+        first = self._servers[0]
         made = [
             await subscribe(first, self._site.url(f"/followed/{name}.rss"), request=WANTED, backlog="all")
             for name in NAMES
         ]
         ids = [each["subscription_id"] for each in made]
-        while self.kills < kills and time.monotonic() < ends:
+        while self.kills < kills:
             count = len(self._followed.films)
             self._followed.films[:0] = films(count + 1)
             asked = len(self._asked)
@@ -114,9 +112,7 @@ async def test_each_entry_of_two_subscriptions_becomes_one_task_over_kills(
     tmp_path: Path, site: Site
 ) -> None:
     async with Quick(tmp_path, **QUICK) as server:
-        killing = Killing([server], site, 2)
-        await killing.run(KILLS)
-        assert killing.kills >= min(KILLS, 50)
+        await Killing([server], site, 2).run(KILLS)
 
 
 @pytest.fixture
@@ -128,7 +124,6 @@ async def nodes(tmp_path: Path, empty_database: str) -> AsyncIterator[list[Servi
         "CLIPWIRE_WORKERS__HEARTBEAT": "1",
         "CLIPWIRE_WORKERS__LOST_AFTER": "4",
         "CLIPWIRE_DOWNLOADS__MIN_FREE_DISK": "0",
-        "PYTHONDEVMODE": "",
     }
     async with AsyncExitStack() as stack:
         yield [
@@ -139,9 +134,7 @@ async def nodes(tmp_path: Path, empty_database: str) -> AsyncIterator[list[Servi
 async def test_each_entry_becomes_one_task_on_three_nodes_that_are_killed(
     nodes: list[Service], site: Site
 ) -> None:
-    killing = Killing(nodes, site, 4)
-    await killing.run(KILLS)
-    assert killing.kills >= min(KILLS, 50)
+    await Killing(nodes, site, 4).run(KILLS // 2)
 
 
 async def all_items(service: Service, subscription_id: str) -> list[Payload]:
