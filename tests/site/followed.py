@@ -50,14 +50,14 @@ FOLLOWED = web.AppKey("followed", dict[str, Followed])
 
 async def feed(request: web.Request) -> web.Response:
     followed = _followed(request)
-    write = _rss if request.match_info["form"] == "rss" else _atom
+    write = rss if request.match_info["form"] == "rss" else _atom
     text = write(followed, str(request.url.origin()) if followed.base is None else followed.base).encode()
     headers = dict(followed.headers)
     if followed.conditional:
         headers["ETag"] = f'"{hashlib.sha256(text).hexdigest()[:8]}"'
         if request.headers.get("If-None-Match") == headers["ETag"]:
             return web.Response(status=304, headers=headers)
-    kind = "application/rss+xml" if write is _rss else "application/atom+xml"
+    kind = "application/rss+xml" if write is rss else "application/atom+xml"
     return web.Response(body=text, headers={"Content-Type": kind, **headers})
 
 
@@ -111,7 +111,7 @@ def _refusal(followed: Followed) -> web.HTTPException:
     return Refusal(headers=followed.headers)
 
 
-def _rss(followed: Followed, origin: str) -> str:
+def rss(followed: Followed, origin: str) -> str:
     items = []
     for film in followed.films:
         link = html.escape(f"{origin}{film.link}")
