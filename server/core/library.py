@@ -10,7 +10,7 @@ Decisions: docs/decisions/library.md
 import re
 import unicodedata
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
@@ -91,12 +91,13 @@ NEVER_FOLDERS = frozenset(
 """Folders whose content media servers take for extras, or do not look at; in lower case, without spaces."""
 
 
-_OUTPUTS: Mapping[str, list[str]] = {
-    "shows": ["video"],
-    "movies": ["video"],
-    "music": ["audio"],
-    "podcast": ["audio"],
+OUTPUTS: Final[Mapping[Layout, Literal["video", "audio"]]] = {
+    "shows": "video",
+    "movies": "video",
+    "music": "audio",
+    "podcast": "audio",
 }
+"""What each layout is for. All else that it makes of a film is in `server.library.layouts`."""
 
 
 def outputs_for(library: object) -> dict[str, Any]:
@@ -106,7 +107,8 @@ def outputs_for(library: object) -> dict[str, Any]:
     if not isinstance(library, Mapping):
         return {}
     form = library.get("layout") or (None if library.get("name") else "shows")
-    return {"outputs": _OUTPUTS[form]} if isinstance(form, str) and form in _OUTPUTS else {}
+    outputs = [output for layout, output in OUTPUTS.items() if layout == form]
+    return {"outputs": outputs} if outputs else {}
 
 
 def is_never_folder(name: str) -> bool:
@@ -182,10 +184,6 @@ class Library(BaseModel):
     def form(self) -> Layout | None:
         """The layout that counts; None if there are to be just the files."""
         return self.layout or (None if self.name else "shows")
-
-    @property
-    def with_nfo(self) -> bool:
-        return self.form in ("shows", "movies") if self.nfo is None else self.nfo
 
     @property
     def with_artwork(self) -> bool:

@@ -18,6 +18,7 @@ from server.core.clock import Clock
 from server.core.errors import LibraryIsAway, LibraryIsBusy
 from server.core.library import Library
 from server.core.media_keys import key_of_link
+from server.library.layouts import has_nfo
 from server.library.library_names import has_own_folder, label_of, place_of
 from server.library.placements import (
     NOBODY,
@@ -131,7 +132,7 @@ class LibraryActions:
                 else:
                     target = one
                     changes = [{"path": file.path} for file in files if file.kind == "nfo"]
-                    if one.wanted.with_nfo and not changes:
+                    if has_nfo(one.wanted) and not changes:
                         changes = [{"path": place_of_set(one, self._zone).path("nfo")}]
                 if changes:
                     chosen.append(target)
@@ -154,12 +155,12 @@ class LibraryActions:
         own = {folded(path) for path in before}
         names = [place, *(place.numbered(number) for number in range(2, MOST_NAMES + 1))]
         if any({path_of(file, name) for file in there} == before for name in names):
-            is_described = target.wanted.with_nfo and target.about.get("channel") != one.about.get("channel")
+            is_described = has_nfo(target.wanted) and target.about.get("channel") != one.about.get("channel")
             nfo = [{"path": file.path} for file in there if is_described and file.kind == "nfo"]
             return target, nfo
         for name in names:
             paths = [path_of(file, name) for file in there if file.kind != "nfo"]
-            paths += [name.path("nfo")] if target.wanted.with_nfo else []
+            paths += [name.path("nfo")] if has_nfo(target.wanted) else []
             others = [path for path in paths if folded(path) not in own]
             at = await self._store.at(others)
             is_taken = any(folded(path) in plan.paths for path in others)

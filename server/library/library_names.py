@@ -8,10 +8,9 @@ Decisions: docs/decisions/library.md
 
 import hashlib
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, tzinfo
-from typing import Final, Literal, Self
+from typing import Final, Self
 
 from server.core.file_names import (
     LONGEST_BASE,
@@ -24,37 +23,8 @@ from server.core.file_names import (
     units,
 )
 from server.core.library import ID, Layout, Library, filled, is_never_folder
+from server.library.layouts import SHARED, Role, has_nfo, rules_of, template_of
 
-TEMPLATES: Final[Mapping[Layout, str]] = {
-    "shows": "{channel}/Season {season}/{channel} - S{season}E{episode} - {title} [{id}]",
-    "movies": "{title} ({year}) [{id}]/{title} ({year}) [{id}]",
-    "music": "{channel}/{playlist}/{playlist_index} {title} [{id}]",
-    "podcast": "{channel}/{date} {title} [{id}]",
-}
-Role = Literal[
-    "film",
-    "subtitles",
-    "nfo",
-    "thumb",
-    "poster",
-    "fanart",
-    "cover",
-    "show_nfo",
-    "show_poster",
-    "show_fanart",
-    "season_poster",
-]
-SHARED: Final[frozenset[Role]] = frozenset(
-    ("cover", "show_nfo", "show_poster", "show_fanart", "season_poster")
-)
-"""Roles of files that all films of a folder have in common: they go with the last of these."""
-_PICTURES: Final[Mapping[Layout | None, tuple[Role, ...]]] = {
-    "shows": ("thumb", "show_poster", "season_poster"),
-    "movies": ("poster", "fanart"),
-    "music": ("cover",),
-    "podcast": ("thumb", "cover"),
-    None: ("thumb",),
-}
 _OF_A_SHOW: Final = {"channel", "channel_id", "extractor"}
 EARLIEST_YEAR, LATEST_YEAR = 1928, 2500  # as a season; Jellyfin takes no others for one
 LONGEST_ID = 40  # bytes in a name
@@ -63,7 +33,6 @@ _LONGEST_ENDING = 48  # units: a language, `.forced`, `.srt`, and what a file is
 _LEAST_BASE = 100  # bytes that folders leave for the name, if they can
 _LEAST = 16  # bytes that are left of a text, or of a folder, while another one can be cut
 _OF_A_NUMBER = 6  # bytes: ` (999)`
-_NO_ALBUM = "Tracks"
 # An episode's number, as media servers look for it anywhere in a name.
 _EPISODE = re.compile(r"(s[0-9]+)[\[\] ._x-]*(?=e[0-9])", re.IGNORECASE)
 _TIMES = re.compile(r"(?<=[0-9])[xX](?=[0-9])")
@@ -219,10 +188,9 @@ class Place:
 def place_of(library: Library, film: Film, show: str | None = None) -> Place:
     """The place of `film`; `show`: the folder that its show has already, whatever it is called now."""
     form = library.form
-    template = library.name or TEMPLATES[form or "shows"]
-    *folders, last = template.split("/")
+    *folders, last = template_of(library).split("/")
     values = _values(film, form)
-    if form == "shows" and "{episode}" in last:
+    if rules_of(form).has_episodes and "{episode}" in last:
         # Without what reads as the number of an episode: ours is to be the only one.
         for name in ("title", "channel", "playlist"):
             values[name] = _TIMES.sub("×", _EPISODE.sub("\\1·", values[name]))
@@ -243,7 +211,7 @@ def place_of(library: Library, film: Film, show: str | None = None) -> Place:
 
 def has_own_folder(wanted: Library) -> bool:
     """Whether the first folder is that of a show, so that it stays when the show is called otherwise."""
-    first, *others = (wanted.name or TEMPLATES[wanted.form or "shows"]).split("/")
+    first, *others = template_of(wanted).split("/")
     fields = {*re.findall(r"\{([a-z_]+)\}", first)}
     return bool(others) and fields <= _OF_A_SHOW and bool(fields & {"channel", "channel_id"})
 
@@ -253,15 +221,15 @@ def pictures_of(place: Place) -> tuple[Role, ...]:
     folder's, too, and the season's: media servers and podcast players show an empty frame otherwise. The
     library itself has none.
     """
-    roles = _PICTURES[place.form]
+    roles = rules_of(place.form).pictures
     return roles if place.show else tuple(role for role in roles if role not in SHARED)
 
 
 def roles_of(library: Library, place: Place) -> tuple[Role, ...]:
     """What lies beside a film, apart from its subtitles, where all of it is known."""
     pictures = pictures_of(place) if library.with_artwork else ()
-    texts: tuple[Role, ...] = ("nfo",) if library.with_nfo else ()
-    is_of_show = bool(texts) and library.form == "shows" and has_own_folder(library)
+    texts: tuple[Role, ...] = ("nfo",) if has_nfo(library) else ()
+    is_of_show = bool(texts) and rules_of(library.form).has_episodes and has_own_folder(library)
     return (*texts, *pictures, *(("show_nfo",) if is_of_show else ()))
 
 
@@ -280,7 +248,7 @@ def _values(film: Film, form: Layout | None) -> dict[str, str]:
         "day": f"{film.day.day:02}",
         "season": f"{film.season:04}",
         "episode": f"{film.episode:06}",
-        "playlist": _first(film.playlist, _NO_ALBUM if form == "music" else None),
+        "playlist": _first(film.playlist, rules_of(form).no_playlist),
         "playlist_index": f"{film.playlist_index:02}" if film.playlist_index is not None else "",
         "extractor": _first(film.extractor),
     }

@@ -16,7 +16,7 @@ from server.api.openapi.operation import JSON, OF_CHANGES, READER, TASK_ID, Oper
 from server.api.payload import TaskPayload
 from server.api.route import post
 from server.core.errors import LibraryIsAway, LibraryIsBusy, NoFiles, NoLibrary, StorageAway, TaskNotFound
-from server.core.library import Library
+from server.core.library import OUTPUTS, Library
 from server.library.library_actions import LibraryActions
 from server.library.library_names import Film, episode_of, place_of, roles_of
 from server.library.placements import LibraryPlace, LibraryRequest, PlacementStore
@@ -78,7 +78,7 @@ def _sample(library: Library, film: Film) -> "LibrarySample":
     from server.library.library_schemas import LibrarySample
 
     place = place_of(library, film)
-    is_sound = library.form in ("music", "podcast")
+    is_sound = library.form is not None and OUTPUTS[library.form] == "audio"
     paths = [place.path("film", "mp3" if is_sound else "mp4")]
     if not is_sound:
         paths.append(place.path("subtitles", "srt", "en"))

@@ -6,13 +6,9 @@ podcasts have none, their tags decide. Every text is text, whatever a source put
 Decisions: docs/decisions/library.md
 """
 
-from collections.abc import Callable, Mapping
 from datetime import tzinfo
-from types import MappingProxyType
-from typing import Final
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
-from server.core.library import Layout
 from server.core.xml_text import xml_text
 from server.library.library_names import Film
 
@@ -43,12 +39,6 @@ def movie(film: Film, zone: tzinfo) -> bytes:
     root = Element("movie")
     _add(root, "title", film.title or film.label)
     return _described(root, film, zone)
-
-
-OF_FILMS: Final[Mapping[Layout | None, Callable[[Film, tzinfo], bytes]]] = MappingProxyType(
-    {"shows": episode, "movies": movie, "music": movie, "podcast": movie, None: movie}
-)
-"""Layout -> what is written beside each film, if NFO files are wanted."""
 
 
 def _described(root: Element, film: Film, zone: tzinfo) -> bytes:

@@ -22,7 +22,8 @@ from server.core.ports import Stream
 from server.core.process_request import ProcessRequest
 from server.core.task import InLibrary, Stage, TaskStatus
 from server.core.values import Frozen
-from server.library.library_names import TEMPLATES, Film, Place, day_of, episode_of, has_own_folder, place_of
+from server.library.layouts import template_of
+from server.library.library_names import Film, Place, day_of, episode_of, has_own_folder, place_of
 from server.memory.remembering import key_of_status
 
 _KNOWN = {one.name for one in fields(Film)} - {"key", "day", "episode", "chapters", "tags", "added_at"}
@@ -139,7 +140,7 @@ def film_of(one: FileSet, zone: tzinfo) -> Film:
 def show_of(wanted: Library, film: Film, place: Place) -> str:
     """Names the show whose folder the film lies in."""
     if has_own_folder(wanted):
-        first = (wanted.name or TEMPLATES[wanted.form or "shows"]).partition("/")[0]
+        first = template_of(wanted).partition("/")[0]
         return to_json([wanted.folder, first, film.show]).decode()
     return to_json([place.show]).decode()
 

@@ -21,7 +21,8 @@ from server.core.film import StoredFile
 from server.core.ports import FileStore, Stream
 from server.core.task import Stage, TaskStatus
 from server.library import nfo
-from server.library.library_names import SHARED, Place, Role, has_own_folder, pictures_of, place_of
+from server.library.layouts import SHARED, Role, has_nfo, rules_of
+from server.library.library_names import Place, has_own_folder, pictures_of, place_of
 from server.library.placements import (
     OTHER_TASKS,
     Claimed,
@@ -327,7 +328,7 @@ class Placer:
             moves = {file.path: replace(file, path=path_of(file, place)) for file in mine}
             if one.state == "describing":
                 moves = {file.path: file for file in mine}
-            written = self._described(one, place) if one.wanted.with_nfo else []
+            written = self._described(one, place) if has_nfo(one.wanted) else []
             files = [*moves.values(), *(piece.file for piece in written if not piece.is_shared)]
             others = [file.path for file in files if not await self._is_there_as(file.path, claimed.files)]
             if await self._library.any_at(others):
@@ -476,7 +477,7 @@ class Placer:
         pieces: list[Piece] = []
         if one.wanted.with_artwork and (picture := status.files.get("thumbnail") or status.thumbnail):
             pieces += [await self._stored(one, status, place, role, picture) for role in pictures_of(place)]
-        if one.wanted.with_nfo:
+        if has_nfo(one.wanted):
             pieces += self._described(one, place)
         for kind, stored in status.files.items():
             if kind.startswith("subtitle."):
@@ -491,9 +492,11 @@ class Placer:
         """The NFO files: of the film, and of a show whose folder it is."""
         film = film_of(one, self._zone)
         written: list[tuple[Role, bytes]] = []
-        if place.form == "shows" and has_own_folder(one.wanted):
+        is_episode = rules_of(place.form).has_episodes
+        if is_episode and has_own_folder(one.wanted):
             written.append(("show_nfo", nfo.tvshow(film, self._zone)))
-        written.append(("nfo", nfo.OF_FILMS[place.form](film, self._zone)))
+        describe = nfo.episode if is_episode else nfo.movie
+        written.append(("nfo", describe(film, self._zone)))
         pieces = []
         for role, content in written:
             is_shared = role in SHARED

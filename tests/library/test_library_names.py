@@ -23,6 +23,7 @@ from server.core.file_names import (
     units,
 )
 from server.core.library import FIELDS, Layout, Library
+from server.library.layouts import LAYOUTS, has_nfo
 from server.library.library_names import Film, Place, day_of, episode_of, place_of
 from tests.library import media_servers
 
@@ -138,7 +139,7 @@ _FILMS = st.builds(
 )
 _LIBRARIES = st.builds(
     lambda layout, folder, name: Library(layout=layout, folder=folder, name=name),
-    st.sampled_from((None, "shows", "movies", "music", "podcast")),
+    st.sampled_from((None, *LAYOUTS)),
     st.sampled_from((None, "YouTube", "a" * 30 + "/" + "b" * 29)),
     st.sampled_from(
         (None, "{channel}/{date} {title}", "{playlist}/{extractor} - {playlist_index}", "{title}")
@@ -377,7 +378,7 @@ def test_without_a_layout_a_template_has_just_the_files(
     wanted: dict[str, object], form: Layout | None, nfo: bool, artwork: bool
 ) -> None:
     library = Library.model_validate(wanted)
-    assert (library.form, library.with_nfo, library.with_artwork) == (form, nfo, artwork)
+    assert (library.form, has_nfo(library), library.with_artwork) == (form, nfo, artwork)
 
 
 def test_a_folder_of_another_composition_is_the_same() -> None:
