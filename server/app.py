@@ -100,7 +100,7 @@ def create_app(
             app[keys.WAKE] = opened.wake
             app[LOG_INS] = LogIns(opened.sessions)
             app[ADDED] = opened.added
-            app[keys.METRICS] = [each.metrics for each in opened.added if each.metrics]
+            app[keys.METRICS] = [family for each in opened.added for family in each.metrics]
             for each in opened.added:
                 for key, value in each.values.items():
                     app[key] = value

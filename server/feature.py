@@ -6,13 +6,14 @@ The kernel is what lies below this module: it takes links, makes files, tells of
 Decisions: docs/decisions/features.md
 """
 
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from aiohttp import web
 
+from server.api.metric_families import Family
 from server.api.route import Route
 from server.core.clock import Clock
 from server.core.hooks import Hooks
@@ -24,9 +25,6 @@ from server.tasks.fork_servers import ForkServers
 from server.tasks.job_builder import JobMaker
 from server.tasks.readiness import Check
 from server.tasks.service import Tasks
-
-if TYPE_CHECKING:
-    from prometheus_client import Metric
 
 
 class Database(Store, Protocol):
@@ -63,12 +61,12 @@ class Kernel:
 @dataclass(frozen=True, slots=True)
 class Added:
     """What a feature has while it is open: `values` for its routes, `checks` of `/readyz`, its `metrics`,
-    which are collected in a thread, and `close`, by which it begins nothing any more: the server ends.
+    and `close`, by which it begins nothing any more: the server ends.
     """
 
     values: Mapping[web.AppKey[Any], object] = field(default_factory=dict)
     checks: Sequence[Callable[[], Awaitable[Check]]] = ()
-    metrics: "Callable[[], Iterable[Metric]] | None" = None
+    metrics: Sequence[Family] = ()
     close: Callable[[], None] | None = None
 
 

@@ -1,10 +1,10 @@
 """The typed keys of the application's objects for handlers, and of values stored in a request."""
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Sequence
 
 from aiohttp import web
 
+from server.api.metric_families import Family
 from server.api.payload import Encoder
 from server.api.spool import Spool
 from server.core.clock import Clock
@@ -18,9 +18,6 @@ from server.tasks.hub import Hub
 from server.tasks.inspector import Inspector
 from server.tasks.readiness import Ready
 from server.tasks.service import Tasks
-
-if TYPE_CHECKING:
-    from prometheus_client import Metric
 
 SETTINGS = web.AppKey("settings", Settings)
 LANGUAGE = web.AppKey("language", str)  # for requests that ask for none
@@ -40,7 +37,7 @@ ENCODER = web.AppKey("encoder", Encoder)
 # Of features. `LEAVE_LIBRARY` deletes all that a task has placed; it is there if the feature is.
 HOOKS = web.AppKey("hooks", Hooks)
 FIELDS: web.AppKey[frozenset[str]] = web.AppKey("fields")  # of requests, that a feature takes
-METRICS: web.AppKey[Sequence[Callable[[], Iterable["Metric"]]]] = web.AppKey("metrics")
+METRICS: web.AppKey[Sequence[Family]] = web.AppKey("metrics")  # of features
 # `PLACE_IN_LIBRARY` places for one more client what a task has fetched.
 PLACE_IN_LIBRARY: web.AppKey[Callable[[str, Library], Awaitable[TaskStatus]]] = web.AppKey("place_in_library")
 LEAVE_LIBRARY: web.AppKey[Callable[[str], Awaitable[None]]] = web.AppKey("leave_library")

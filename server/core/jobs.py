@@ -64,6 +64,23 @@ class Wishes:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EntryFilters:
+    """Which entries of a list are wanted, as far as a filter is set: `since` is the first second of a day,
+    `until` that of the day after it, all else as in the field `filters` of a subscription.
+    """
+
+    title: str | None
+    not_title: str | None
+    min_duration: int | None
+    max_duration: int | None
+    since: float | None
+    until: float | None
+    kinds: tuple[str, ...] | None
+    members: bool
+    min_age: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
     """What a look at a subscription's source is to find out; times are seconds since 1970.
 
@@ -90,15 +107,7 @@ class Look:
     days: bool
     asks: int | None
     asks_since: float | None
-    title: str | None
-    not_title: str | None
-    min_duration: int | None
-    max_duration: int | None
-    since: float | None
-    until: float | None
-    kinds: tuple[str, ...] | None
-    members: bool
-    min_age: int | None
+    filters: EntryFilters
     now: float
     within: float
 
@@ -165,10 +174,15 @@ def to_message(job: Job) -> dict[str, Any]:
     if job.wishes.clip:
         nested["wishes"]["clip"] = _fields(job.wishes.clip)
     nested |= {name: _fields(part) for name in ("look", "plugins") if (part := getattr(job, name))}
+    if job.look:
+        nested["look"]["filters"] = _fields(job.look.filters)
     return _fields(job) | nested
 
 
-def _fields(of: Job | Look | Plugins | Wishes | SubtitleWishes | Clip) -> dict[str, Any]:
+_Part = Job | Look | EntryFilters | Plugins | Wishes | SubtitleWishes | Clip
+
+
+def _fields(of: _Part) -> dict[str, Any]:
     return {one.name: getattr(of, one.name) for one in fields(of)}  # `asdict` copies every value deeply
 
 
@@ -181,7 +195,9 @@ def from_message(message: Mapping[str, Any]) -> Job:
     if look is not None:
         _check(Look, look)
         again = tuple(tuple(one) for one in look["again"])
-        look = Look(**_in_tuples(look) | {"again": again})
+        _check(EntryFilters, look["filters"])
+        filters = EntryFilters(**_in_tuples(look["filters"]))
+        look = Look(**_in_tuples(look) | {"again": again, "filters": filters})
     plugins = message["plugins"]
     if plugins is not None:
         _check(Plugins, plugins)
@@ -209,7 +225,9 @@ def wishes_from(message: Mapping[str, Any]) -> Wishes:
     return Wishes(**_in_tuples(message) | nested)
 
 
-def _check(kind: type[Job | Look | Plugins | Wishes | SubtitleWishes | Clip], message: object) -> None:
+def _check(
+    kind: type[Job | Look | EntryFilters | Plugins | Wishes | SubtitleWishes | Clip], message: object
+) -> None:
     known = {one.name for one in fields(kind)}
     if not isinstance(message, Mapping) or message.keys() != known:
         odd = known.symmetric_difference(message) if isinstance(message, Mapping) else ()

@@ -1,12 +1,12 @@
 """Webhooks and notifications as a feature: only servers with the role `web` tell others."""
 
 from collections import Counter
-from collections.abc import AsyncIterator, Collection, Iterable
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager, nullcontext
-from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from server.api.metric_families import Family
 from server.api.payload import Encoder
 from server.core.background import in_background
 from server.feature import Added, Feature, Kernel
@@ -17,9 +17,6 @@ from server.notices.delivery_rows import DeliveryRows, hooks_of
 from server.settings import Settings
 from server.storage.statements import StoreHooks
 
-if TYPE_CHECKING:
-    from prometheus_client import Metric
-
 COUNTED: web.AppKey[Counter[str]] = web.AppKey("tries")  # by what became of them
 
 
@@ -27,18 +24,17 @@ COUNTED: web.AppKey[Counter[str]] = web.AppKey("tries")  # by what became of the
 async def _open(kernel: Kernel) -> AsyncIterator[Added]:
     outbox, tries = DeliveryRows(kernel.store.transactions, kernel.clock), Counter(dict.fromkeys(TRIES, 0))
 
-    def metrics() -> "Iterable[Metric]":
-        from prometheus_client.core import CounterMetricFamily
-
-        family = CounterMetricFamily("clipwire_webhook_tries", "Tries of deliveries.", labels=["outcome"])
-        for outcome, count in tries.items():
-            family.add_metric([outcome], count)
-        return [family]
-
+    metric = Family(
+        "webhook_tries",
+        "counter",
+        "Tries of deliveries.",
+        lambda _: [((outcome,), count) for outcome, count in tries.items()],
+        ("outcome",),
+    )
     async with _senders(kernel.settings) as senders:
         delivering = Deliverer(outbox, senders, tries).run(alone=kernel.is_alone) if senders else None
         async with in_background(delivering, "outbox") if delivering else nullcontext():
-            yield Added({webhook_routes.OUTBOX: outbox, COUNTED: tries}, metrics=metrics)
+            yield Added({webhook_routes.OUTBOX: outbox, COUNTED: tries}, metrics=[metric])
 
 
 @asynccontextmanager

@@ -20,7 +20,7 @@ from uuid import uuid4
 from server.core.clock import Clock
 from server.core.errors import AppError, StoreUnavailable, TaskNotFound
 from server.core.events import Broken, Learned, Renewed
-from server.core.jobs import Look, name_of_key
+from server.core.jobs import EntryFilters, Look, name_of_key
 from server.core.ports import Cookies, Workplace
 from server.core.task import Stage, TaskStatus
 from server.settings import DownloadSettings, SubscriptionsSettings
@@ -29,6 +29,7 @@ from server.subscriptions.subscription import (
     HOLDING,
     HOST_HELD,
     Claim,
+    Filters,
     Item,
     LastOnes,
     Looked,
@@ -239,7 +240,7 @@ class Looker:
 
     def _wishes(self, claim: Claim, *, whole: bool, within: float) -> Look:
         subscription = claim.subscription
-        filters, findings = subscription.wanted.filters, subscription.findings
+        findings = subscription.findings
         seeds, backlog = not findings.seeded, subscription.wanted.backlog
         asks = 0 if backlog == "none" else None
         if isinstance(backlog, LastOnes):  # of a list that is read on they came with the first look
@@ -259,15 +260,7 @@ class Looker:
             days=seeds and isinstance(backlog, SinceDay),
             asks=asks if is_old else None,
             asks_since=day_in_seconds(backlog.since) if is_old and isinstance(backlog, SinceDay) else None,
-            title=filters.title,
-            not_title=filters.not_title,
-            min_duration=filters.min_duration,
-            max_duration=filters.max_duration,
-            since=None if filters.since is None else day_in_seconds(filters.since),
-            until=None if filters.until is None else day_in_seconds(filters.until) + DAY,
-            kinds=filters.kinds,
-            members=filters.members,
-            min_age=filters.min_age,
+            filters=entry_filters_of(subscription.wanted.filters),
             now=self._now,
             within=within,
         )
@@ -296,6 +289,20 @@ class _Failed(Exception):
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.code)
         self.failure = failure
+
+
+def entry_filters_of(filters: Filters) -> EntryFilters:
+    return EntryFilters(
+        title=filters.title,
+        not_title=filters.not_title,
+        min_duration=filters.min_duration,
+        max_duration=filters.max_duration,
+        since=None if filters.since is None else day_in_seconds(filters.since),
+        until=None if filters.until is None else day_in_seconds(filters.until) + DAY,
+        kinds=filters.kinds,
+        members=filters.members,
+        min_age=filters.min_age,
+    )
 
 
 def _again(item: Item) -> tuple[str, str, int | None, dict[str, Any]]:

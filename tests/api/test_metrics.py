@@ -14,7 +14,8 @@ from aiohttp.test_utils import TestClient
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as read
 
-from server.api.keys import COUNTS
+from server.api.keys import COUNTS, METRICS
+from server.api.metric_families import FAMILIES
 from server.api.metrics import prefers_openmetrics
 from server.app import create_app
 from server.core.codes import CODES, OF_THE_SERVER
@@ -70,6 +71,25 @@ async def test_what_has_happened_is_counted(open_client: Open) -> None:
     assert samples["clipwire_requests_total", "/api/status/{task_id}", "404", "GET"] == 1
     assert samples["clipwire_task_duration_seconds_count",] == 2
     assert samples["clipwire_disk_free_bytes",] > 0
+
+
+async def test_the_guide_has_a_row_for_each_metric(open_client: Open) -> None:
+    families = (*FAMILIES, *(await open_client()).app[METRICS])
+    there = {
+        (f"clipwire_{one.name}{'_total' * (one.kind == 'counter')}", one.kind, one.labels) for one in families
+    }
+    guide = (
+        (DOCS / "api.md").read_text(encoding="utf-8").partition("\n## GET /metrics")[2].partition("\n## ")[0]
+    )
+    told = {
+        (name, kind, tuple(re.findall(r"`(\w+)`", labels)))
+        for names, kind, labels in re.findall(
+            r"^\| (`clipwire_.+?) \| (\w+) \|([^|]*)\|", guide, re.MULTILINE
+        )
+        for name in re.findall(r"`(\w+)`", names)
+    }
+    assert there - told == set(), "its row is missing in docs/api.md, `GET /metrics`"
+    assert told - there == set(), "`FAMILIES` in server/api/metric_families.py, or `Added` of a feature"
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,5 @@
-"""A layout is complete: what it makes, what it is for, and where users choose it. Whoever adds one is told which
-file lacks it.
+"""A layout is complete: what it makes, what it is for, and where users choose it. Whoever adds one is told
+which file lacks it.
 """
 
 import re

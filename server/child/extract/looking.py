@@ -27,13 +27,13 @@ from yt_dlp.networking.exceptions import HTTPError
 from yt_dlp.utils import ExtractorError, YoutubeDLError, parse_duration
 
 from server.child.extract import video_info
+from server.child.extract.entry_filters import WAITS, EntryJudge, moment_of_entry
 from server.child.extract.failures import Trail, classify
 from server.child.extract.lists import DEEPEST, Expansion, own_link
 from server.child.extract.youtube_dl import Engine
 from server.child.process.channel import Channel
 from server.child.process.job_failed import JobFailed
 from server.child.process.log import Log
-from server.child.process.time_limit import within
 from server.core.jobs import Job, Look, name_of_key
 from server.core.media_keys import is_guid, keys_of_entry
 
@@ -41,7 +41,6 @@ IN_A_ROW: Final = 15
 """Known entries, one after the other, behind which a list that goes on is not read."""
 
 MOST_OF_FEED: Final = 16 * 1024 * 1024  # bytes
-PATTERNS_WITHIN: Final = 5.0  # seconds for all titles of a look
 BUNDLE: Final = 100
 _HEAD: Final = 16 * 1024  # bytes in which a feed says that it is one
 _COMMENT: Final = re.compile(rb"<!--.*?(?:-->|\Z)", re.DOTALL)
@@ -60,10 +59,8 @@ _MEDIA_NAME: Final = re.compile(
 )
 _CHANNEL: Final = re.compile(r"/(@|channel/|c/|user/)|/(videos|shorts|streams|releases|podcasts)/?$")
 _MEMBERS: Final = ("subscriber_only", "premium_only")
-_WAITS: Final = ("not_live_yet", "members_only", "too_young", "unclear")
 _STREAMS: Final = ("is_live", "was_live", "post_live", "is_upcoming")
 _MOST_GUID: Final = 1000  # characters
-_DAY: Final = 86_400.0  # seconds
 _AGE: Final = re.compile(r"max-age=([0-9]{1,9})")
 
 Info = Mapping[str, Any]
@@ -86,14 +83,9 @@ class Looking:
         self._since_cut = frozenset(job.look.since_cut)
         self._met: frozenset[str] = frozenset()
         self._began = time.monotonic()
-        self._patterns_until = 0.0
+        self._judge = EntryJudge(job.look, job.wishes.live)
         self._looks, self._asks = job.look.looks, job.look.asks
         self._bundle: list[Entry] = []
-        self._titles = [
-            (name, _compiled(pattern))
-            for name, pattern in (("title", job.look.title), ("not_title", job.look.not_title))
-            if pattern is not None
-        ]
 
     def run(self) -> dict[str, Any]:
         """Tell of the entries in the list's order, then of those to be seen `again`."""
@@ -244,7 +236,7 @@ class Looking:
             lasting = {name for name, each in names.items() if "?" not in each or is_guid(each)}
             if not lasting <= self._known:
                 self._known |= names.keys()
-                self._tell(entry | _without_hints(entry, self._verdict(entry)))
+                self._tell(entry | _without_hints(entry, self._verdict_on(entry)))
             elif not is_told:  # it may have another link, title or place now
                 self._tell(entry | _without_hints(entry, None) | {"known": True})
             return False
@@ -255,8 +247,8 @@ class Looking:
 
     def _judged(self, entry: Entry) -> Entry:
         """The `verdict` on an entry, and what was learned for it."""
-        verdict = self._verdict(entry)
-        moment, since = _moment(entry.get("published_at")), self._look.asks_since
+        verdict = self._verdict_on(entry)
+        moment, since = moment_of_entry(entry), self._look.asks_since
         is_asked = self._asks != 0 and (moment is None or since is None or moment >= since)
         if verdict == "unclear" and is_asked and self._looks > 0:
             self._looks -= 1
@@ -264,8 +256,8 @@ class Looking:
             if seen is not None and "code" not in seen:
                 said = {name: value for name, value in entry.items() if not name.startswith("_")}
                 entry |= seen | said  # what its list says holds
-                verdict = self._verdict(entry)
-        if self._asks and (verdict is None or verdict in _WAITS):
+                verdict = self._verdict_on(entry)
+        if self._asks and (verdict is None or verdict in WAITS):
             self._asks -= 1
         return _without_hints(entry, verdict)
 
@@ -276,7 +268,7 @@ class Looking:
             return
         told = {name: value for name, value in seen.items() if name != "code"}
         entry = {**known, **told, "url": url, "again": key}
-        verdict = f"code:{seen['code']}" if "code" in seen else self._verdict(entry)
+        verdict = f"code:{seen['code']}" if "code" in seen else self._verdict_on(entry)
         self._tell(video_info.known(**(entry | _without_hints(entry, verdict))))
 
     def _seen(self, url: str, item: int | None) -> Entry | None:
@@ -293,72 +285,12 @@ class Looking:
             return None if failure.retryable else {"code": failure.code}
         return {name: value for name, value in _told_of(found).items() if name not in ("id", "extractor_key")}
 
-    def _verdict(self, entry: Entry) -> str | None:
+    def _verdict_on(self, entry: Entry) -> str | None:
         """Why an entry is not wanted, or has to wait; `unclear` if that needs a look at it; None: it is."""
-        look, live, is_unclear = self._look, entry.get("_live"), False
-        for name, pattern in self._titles:
-            title = entry.get("title")
-            if title is None:
-                is_unclear = True
-            elif self._finds(pattern, title) != (name == "title"):
-                return name
-        # What is announced may be the premiere of a film; that shows when it is over.
-        may_be_film = look.kinds is not None and "video" in look.kinds and "stream" not in look.kinds
-        may_be_film &= live == "is_upcoming" or ("again" in entry and live in ("is_live", "post_live"))
-        if look.kinds is not None and entry.get("kind", "video") not in look.kinds and not may_be_film:
-            return "kinds"
-        duration = entry.get("duration")
-        is_to_come = live in ("is_upcoming", "is_live", "post_live")
-        if (look.min_duration is not None or look.max_duration is not None) and not is_to_come:
-            if duration is None:
-                is_unclear = True
-            elif look.min_duration is not None and duration < look.min_duration:
-                return "min_duration"
-            elif look.max_duration is not None and duration > look.max_duration:
-                return "max_duration"
-        moment = _moment(entry.get("published_at"))
-        if look.since is not None or look.until is not None or look.min_age is not None or look.days:
-            if moment is None and not is_to_come:
-                is_unclear = True
-            if moment is not None and look.since is not None and moment < look.since:
-                return "since"
-            if moment is not None and look.until is not None and moment >= look.until:
-                return "until"
-        # What has to wait anyway is looked at by itself when its time has come, not now.
-        if entry.get("_members") and not look.members:
-            return "members_only"
-        wishes = self._job.wishes.live
-        # A broadcast that has just ended is there in part, until its source has made a film of it.
-        if (
-            (live == "is_upcoming" and wishes != "wait")
-            or (live == "is_live" and wishes == "reject")
-            or live == "post_live"
-            or may_be_film
-        ):
-            return "not_live_yet"
-        if is_unclear:
-            return "unclear"
-        if look.min_age is not None and moment is not None:
-            # All that a day alone says is that the day's end is not before the publication.
-            known = moment + (_DAY if len(entry["published_at"]) == len("2026-01-31") else 0.0)
-            begins = min(max(known, entry.get("_released", 0.0)), look.now) + look.min_age
-            if begins > look.now:
-                entry["_begins"] = begins
-                return "too_young"
-        return None
-
-    def _finds(self, pattern: "re.Pattern[str]", title: str) -> bool:
-        began = time.monotonic()
-        left = PATTERNS_WITHIN - self._patterns_until
-        if left <= 0:
-            raise JobFailed("pattern_too_slow", f"the pattern {pattern.pattern} takes too long")
-        try:
-            with within(left):
-                return pattern.search(title) is not None
-        except TimeoutError:
-            raise JobFailed("pattern_too_slow", f"the pattern {pattern.pattern} takes too long") from None
-        finally:
-            self._patterns_until += time.monotonic() - began
+        verdict = self._judge.verdict(entry)
+        if verdict == "too_young":
+            entry["_begins"] = self._judge.begins_at(entry)
+        return verdict
 
     def _tell(self, entry: Entry) -> None:
         self._bundle.append(entry)
@@ -369,16 +301,6 @@ class Looking:
         bundle, self._bundle = self._bundle, []
         if bundle:
             self._channel.send("noticed", entries=bundle)
-
-
-def _compiled(pattern: str) -> "re.Pattern[str]":
-    try:
-        with within(PATTERNS_WITHIN):
-            return re.compile(pattern, re.IGNORECASE)
-    except TimeoutError:
-        raise JobFailed("pattern_too_slow", f"the pattern {pattern} takes too long") from None
-    except (re.error, RecursionError, OverflowError) as error:
-        raise JobFailed("pattern_invalid", f"the pattern {pattern}: {error}") from None
 
 
 def _media_of(said: Info, playlist: Info) -> str | None:
@@ -596,14 +518,6 @@ def _lasts(*said: Any) -> int | None:
 
 def _count(said: Any) -> int | None:
     return int(said) if isinstance(said, str) and re.fullmatch(r"[0-9]{1,6}", said) else None
-
-
-def _moment(published_at: str | None) -> float | None:
-    try:
-        found = datetime.fromisoformat(published_at) if published_at else None
-    except ValueError:
-        return None
-    return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp() if found else None
 
 
 def _said_of_cache(headers: Any) -> dict[str, Any]:

@@ -1,0 +1,131 @@
+"""The metrics of the kernel: a new one is a row of `FAMILIES`, one of a feature is given with `Added`.
+
+Nothing here imports `prometheus_client`, which takes 60 ms: `server.api.metrics` does, when it is asked.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Literal
+
+from server import __version__
+from server.core.codes import CODES, OF_THE_SERVER
+from server.core.counts import Counts, Histogram
+from server.core.task import Stage
+
+
+@dataclass(frozen=True, slots=True)
+class Scrape:
+    """What a scrape sees: what was counted since the start, and by its name what is there now."""
+
+    counts: Counts
+    seen: Mapping[str, float]
+
+
+Samples = Iterable[tuple[Sequence[str], float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """`name` is without `clipwire_`, and without the `_total` of a counter. `read`, which runs in a thread,
+    returns each value with its `labels`, of a histogram what it has measured, None while nothing is known.
+    """
+
+    name: str
+    kind: Literal["counter", "gauge", "histogram"]
+    text: str
+    read: Callable[[Scrape], Samples | Histogram | None]
+    labels: tuple[str, ...] = ()
+
+
+def _seen(name: str, factor: float = 1.0) -> Callable[[Scrape], Samples | None]:
+    def read(scrape: Scrape) -> Samples | None:
+        return [((), scrape.seen[name] * factor)] if name in scrape.seen else None
+
+    return read
+
+
+def _counted(name: str) -> Callable[[Scrape], Samples]:
+    return lambda scrape: [((), getattr(scrape.counts, name))]
+
+
+def _outcomes(scrape: Scrape) -> Samples:
+    """All there can be, from the start: a series that begins with 1 has no increase for alerts and panels."""
+    outcomes = dict.fromkeys(_OUTCOMES, 0)
+    for (ended, code, _), count in scrape.counts.ends.items():
+        outcome = ended, f"{code[:6]}xx" if _HTTP_CODE.fullmatch(code) else code
+        known = outcome if outcome in outcomes else (ended, "other")
+        outcomes[known] = outcomes.get(known, 0) + count
+    return outcomes.items()
+
+
+def _answers(scrape: Scrape) -> Samples:
+    statuses = dict.fromkeys(map(int, HTTPStatus), 0)
+    for (_, _, status), count in scrape.counts.requests.items():
+        statuses[status] = statuses.get(status, 0) + count
+    return [((str(status),), count) for status, count in statuses.items()]
+
+
+def _requests(scrape: Scrape) -> Samples:
+    requests = sorted(scrape.counts.requests.items())
+    return [((method, route, str(status)), count) for (method, route, status), count in requests]
+
+
+_HTTP_CODE = re.compile(r"http_[1-9][0-9]{2}", re.ASCII)
+_OUTCOMES = [
+    ("completed", ""),
+    ("cancelled", "cancelled"),
+    *(
+        ("failed", code)
+        for code in sorted(CODES | OF_THE_SERVER | {"http_3xx", "http_4xx", "http_5xx", "other"})
+        if code != "cancelled"
+    ),
+]
+FAMILIES = (
+    Family("build_info", "gauge", "The release that runs.", lambda _: [((__version__,), 1)], ("version",)),
+    Family(
+        "tasks",
+        "gauge",
+        "Tasks by stage, of all nodes.",
+        lambda scrape: [((stage.value,), scrape.seen[f"tasks {stage.value}"]) for stage in Stage],
+        ("stage",),
+    ),
+    Family("sockets", "gauge", "Open WebSockets and event streams.", _seen("sockets")),
+    Family("fork_server_asleep", "gauge", "1 while it sleeps.", _seen("asleep")),
+    Family("disk_free_bytes", "gauge", "Free on the disk of the data.", _seen("free")),
+    Family("disk_floor_bytes", "gauge", "downloads.min_free_disk.", _seen("floor")),
+    Family(
+        "yt_dlp_age_seconds",
+        "gauge",
+        "Since the release of the yt-dlp that runs.",
+        _seen("days", 86_400),
+    ),
+    Family("task_outcomes", "counter", "Ends of tasks recorded here.", _outcomes, ("stage", "error_code")),
+    Family("answers", "counter", "Answers, of all routes.", _answers, ("status",)),
+    Family(
+        "task_ends",
+        "counter",
+        "Ends of tasks recorded here.",
+        lambda scrape: sorted(scrape.counts.ends.items()),
+        ("stage", "error_code", "extractor"),
+    ),
+    Family("requests", "counter", "Answers.", _requests, ("method", "route", "status")),
+    Family("child_starts", "counter", "Attempts that began here.", _counted("child_starts")),
+    Family("file_bytes", "counter", "Sizes of files made here.", _counted("file_bytes")),
+    Family("downloaded_bytes", "counter", "What downloads here have fetched.", _counted("downloaded_bytes")),
+    Family("database_commits", "counter", "Transactions written here.", _counted("commits")),
+    Family("database_changes", "counter", "Changes in them.", _counted("changes")),
+    Family(
+        "task_duration_seconds",
+        "histogram",
+        "From acceptance to the end.",
+        lambda scrape: scrape.counts.durations,
+    ),
+    Family(
+        "queue_wait_seconds",
+        "histogram",
+        "From acceptance to the first attempt.",
+        lambda scrape: scrape.counts.waits,
+    ),
+)

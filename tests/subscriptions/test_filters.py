@@ -1,0 +1,103 @@
+"""A filter is complete: it can be set, it is judged, and users read why an entry was left out. Whoever adds
+one to `Filters` is told which file lacks it.
+"""
+
+import re
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic_core import to_json
+
+from server.child.extract.entry_filters import JUDGES, EntryJudge
+from server.core import jobs
+from server.core.jobs import EntryFilters, Look
+from server.subscriptions.looker import entry_filters_of
+from server.subscriptions.subscription import Filters
+from server.subscriptions.subscription_schemas import SubscriptionFilters
+from tests.jobs import download_job
+from tests.page_tables import ROOT, page_table, page_texts
+
+NOW = 1_767_300_000.0  # 2026-01-01T20:40:00Z
+WANTED = {"title": "A talk", "duration": 60, "published_at": "2025-12-31T10:00:00Z"}
+# Filter -> a value that `WANTED` passes, and what is other in an entry that does not.
+EXAMPLES: dict[str, tuple[object, dict[str, object]]] = {
+    "title": ("talk", {"title": "A walk"}),
+    "not_title": ("trailer", {"title": "The Trailer"}),
+    "min_duration": (30, {"duration": 29}),
+    "max_duration": (90, {"duration": 91}),
+    "since": ("2025-12-31", {"published_at": "2025-12-30T23:59:59Z"}),
+    "until": ("2025-12-31", {"published_at": "2026-01-01"}),
+    "kinds": (["video", "stream"], {"kind": "short"}),
+    "members": (False, {"_members": True}),
+    "min_age": ("2h", {"published_at": "2026-01-01T18:41:00Z"}),
+}
+# Filters that an entry may pass later, and why it waits meanwhile; another one's name is the reason itself.
+WAITING = {"members": "members_only", "min_age": "too_young"}
+
+
+def verdict(filters: dict[str, object], entry: dict[str, Any], **look: Any) -> str | None:
+    """What a child says of `entry` that gets these filters of a subscription."""
+    wanted = entry_filters_of(Filters.model_validate_json(to_json(filters)))
+    of_look = dict.fromkeys((one.name for one in fields(Look)), None)
+    of_look |= {"known": (), "since_cut": (), "again": (), "days": False, "now": NOW, **look}
+    job = replace(download_job(Path("/w")), look=Look(**of_look | {"filters": wanted}))  # type: ignore[arg-type]
+    arrived = jobs.from_message(jobs.to_message(job))
+    assert arrived.look
+    assert arrived.look.filters == wanted
+    return EntryJudge(arrived.look, arrived.wishes.live).verdict(entry)
+
+
+@pytest.mark.parametrize("name", sorted({*Filters.model_fields, *JUDGES, *EXAMPLES}))
+def test_a_filter_has_all_its_parts(name: str) -> None:
+    assert name in Filters.model_fields, "`Filters` in server/subscriptions/subscription.py"
+    assert name in SubscriptionFilters.model_fields, "server/subscriptions/subscription_schemas.py"
+    assert name in {one.name for one in fields(EntryFilters)}, "`EntryFilters` in server/core/jobs.py"
+    assert name in JUDGES, "`JUDGES` in server/child/extract/entry_filters.py"
+    assert name in EXAMPLES, "`EXAMPLES` in tests/subscriptions/test_filters.py"
+    value, otherwise = EXAMPLES[name]
+    reason = WAITING.get(name, name)
+    assert verdict({name: value}, WANTED) is None
+    assert verdict({name: value}, WANTED | otherwise) == reason, (
+        "`entry_filters_of` in looker.py, or its judge"
+    )
+
+    place, reasons = page_table("REASONS")
+    assert reason in reasons, f"`REASONS` in {place}"
+    for path, texts in page_texts().items():
+        assert texts.get(reasons[reason]), f"`{reasons[reason]}` in {path}"
+    [form] = (ROOT / "static" / "js").rglob("subscriptionform.js")
+    text = form.read_text("utf-8")
+    assert f'"filters.{name}"' in text, f"a field of the form in {form}"
+    sent = re.search(r"\n( +)filters: \{\n(.*?)\n\1\},", text, re.DOTALL)
+    assert sent
+    assert re.search(rf"^ +{name}:", sent[2], re.MULTILINE), f"what is sent of the form in {form}"
+    guide = (ROOT / "docs" / "api.md").read_text("utf-8")
+    told = re.search(r"^`filters`: .*?\n\n", guide, re.MULTILINE | re.DOTALL)
+    assert told
+    assert f"`{name}`" in told[0], "the paragraph `filters` in docs/api.md"
+
+
+@pytest.mark.parametrize("name", [name for name in EXAMPLES if name not in ("kinds", "members")])
+def test_an_entry_of_which_its_list_says_too_little_is_unclear(name: str) -> None:
+    assert verdict({name: EXAMPLES[name][0]}, {}) == "unclear"
+
+
+def test_what_an_entry_does_not_pass_counts_before_what_it_waits_for() -> None:
+    young_for_members = WANTED | EXAMPLES["min_age"][1] | {"_members": True, "_live": "is_upcoming"}
+    assert verdict({"min_age": "2h", "title": "walk"}, young_for_members) == "title"
+    assert verdict({"min_age": "2h"}, young_for_members) == "members_only"
+    assert verdict({"min_age": "2h", "members": True}, young_for_members) == "not_live_yet"
+    known = young_for_members | {"_live": "was_live"}
+    assert verdict({"min_age": "2h", "members": True}, known) == "too_young"
+    assert (
+        verdict({"min_age": "2h", "members": True, "min_duration": 1}, known | {"duration": None})
+        == "unclear"
+    )
+
+
+def test_a_day_is_needed_where_the_backlog_goes_by_it() -> None:
+    assert verdict({}, {"title": "A talk"}, days=True) == "unclear"
+    assert verdict({}, {"title": "A talk", "_live": "is_live"}, days=True) == "not_live_yet"
+    assert verdict({}, WANTED, days=True) is None
