@@ -1,10 +1,12 @@
 """Which files come out of which parts, and how: moved, copied by ffmpeg, or encoded."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+from clipwire_client.wishes import Output as WishedOutput
 
 from server.child.media import parts
 from server.child.media.making import Embedded, Extras, Plan, carry_out
@@ -13,7 +15,7 @@ from server.child.media.parts import Part
 from server.child.media.probe import Media, Track, is_cut_off, sniff
 from server.child.media.timeline import ALL, Kept
 from server.child.process.job_failed import JobFailed
-from server.core.process_request import ProcessRequest
+from server.core.process_request import Output, ProcessRequest
 from server.library.library_actions import FILMS
 from tests.jobs import wished
 
@@ -110,6 +112,17 @@ def test_sound_is_copied_where_it_fits(
     result = plan(wished(outputs=["audio"], **wishes), given)
     assert result.files == {"audio": name}
     assert how in (made(result) or "moved")
+
+
+@pytest.mark.parametrize("output", sorted({*Output, *get_args(WishedOutput)}))
+def test_an_output_is_known_wherever_one_is_named(output: str) -> None:
+    """That it is made is in `test_end_to_end`, that the page offers it in `test_page`."""
+    assert output in [*Output], "`Output` in server/core/process_request.py"
+    assert output in get_args(WishedOutput), "`Output` in clients/python/clipwire_client/wishes.py"
+    guide = (Path(__file__).parents[2] / "docs" / "api.md").read_text("utf-8")
+    for row in ("outputs", "files"):
+        told = re.search(rf"^\| `{row}` \|.*`{output.removesuffix('s')}", guide, re.MULTILINE)
+        assert told, f"the row `{row}` in docs/api.md (`files` is written from server/api/payload.py)"
 
 
 @pytest.mark.parametrize("wanted", get_args(ProcessRequest.model_fields["audio_format"].annotation))

@@ -1,7 +1,6 @@
 """No code is named anywhere that does not exist, and none exists without words and a row in the guide."""
 
 import ast
-import json
 import re
 from collections.abc import Iterator
 from functools import cache
@@ -14,6 +13,7 @@ from server.locales import LANGUAGES, Catalogue
 from server.subscriptions import subscription
 from server.subscriptions.subscription import HOLDING, REFUSED, WANTS_LOG_IN
 from server.tasks import next_attempt
+from tests.page_tables import page_table
 from tests.trees import nodes
 
 ROOT = Path(__file__).parent.parent.parent
@@ -78,12 +78,15 @@ def test_a_code_that_exists_is_named_by_the_sources() -> None:
 
 
 def test_a_code_from_which_something_follows_exists() -> None:
-    hopeless = re.search(r"const HOPELESS = (\[.*\])", (ROOT / "static/js/row/actions.js").read_text("utf-8"))
-    assert hopeless
     of_subscriptions = HOLDING | REFUSED | WANTS_LOG_IN | subscription.NOT_LIVE | subscription.OF_GONE
-    of_attempts = next_attempt.OUT_OF_REACH | next_attempt.WAS_ANOTHER
-    followed = {code for code in of_subscriptions | of_attempts if not code.startswith("http_")}
-    assert (followed | set(json.loads(hopeless[1]))) - (CODES | OF_THE_SERVER) == set()
+    place, hopeless = page_table("HOPELESS")
+    for where, codes in (
+        ("server/subscriptions/subscription.py", of_subscriptions),
+        ("server/tasks/next_attempt.py", next_attempt.OUT_OF_REACH | next_attempt.WAS_ANOTHER),
+        (f"`HOPELESS` in {place}", {*hopeless}),
+    ):
+        unknown = {code for code in codes if not code.startswith("http_")} - (CODES | OF_THE_SERVER)
+        assert unknown == set(), where
 
 
 @pytest.mark.parametrize("words", LANGUAGES.values(), ids=LANGUAGES)

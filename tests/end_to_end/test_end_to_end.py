@@ -55,7 +55,8 @@ async def test_a_link_goes_in_and_video_and_audio_come_out_of_one_download(
 async def test_every_output_comes_to_be_and_has_a_type(service: Service, site: Site) -> None:
     link = site.url("/page?kind=video&thumbnail=/thumbnail.jpg&track=/texts/words.vtt")
     done = await service.wait((await service.submit(link, outputs=list(Output)))["task_id"])
-    assert {kind.replace("subtitle.en", "subtitles") for kind in done["files"]} == set(Output)
+    made = {kind.replace("subtitle.en", "subtitles") for kind in done["files"]}
+    assert made == set(Output), "server/child/download.py, server/child/media/outputs.py"
     types = {kind: file["type"] for kind, file in done["file_info"].items()}
     assert "application/octet-stream" not in types.values(), types
 

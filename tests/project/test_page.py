@@ -167,11 +167,13 @@ def test_the_names_of_every_composed_label_are_known_unless_it_has_a_fallback() 
         assert values_in_words() <= catalogue.keys()
         for start, names in composed().items():
             assert names, start
-            assert {name for name in names if f"{start}.{name}" not in catalogue} == set(), start
+            missing = {f"{start}.{name}" for name in names} - catalogue.keys()
+            assert missing == set(), "a text in static/i18n/*.json"
 
 
 def test_the_page_offers_every_output() -> None:
-    assert set(tables()["options"]["outputs"]["values"]) == set(Output)
+    offered = tables()["options"]["outputs"]["values"]
+    assert set(offered) ^ set(Output) == set(), "`outputs` in static/js/intake/options.js"
 
 
 def test_colours_are_named_in_one_file() -> None:

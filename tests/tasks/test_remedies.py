@@ -27,8 +27,9 @@ from server.tasks import remedies
 from server.tasks.remedies import OF_CODE, REMEDIES, event_of, offered, with_remedies
 from tests.examples import new_task
 from tests.inside import Inside, inside
+from tests.page_tables import ROOT, page_table, page_texts
 
-GUIDE = (Path(__file__).parent.parent.parent / "docs" / "api.md").read_text(encoding="utf-8")
+GUIDE = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
 NOW = datetime(2026, 1, 31, 8, tzinfo=UTC)
 
 
@@ -58,9 +59,11 @@ def repaired(task: Task, name: str) -> Task:
 def test_the_table_knows_only_codes_and_remedies_that_exist() -> None:
     codes = {code for code in OF_CODE if not re.fullmatch(r"http_\d{3}", code)}
     assert codes <= CODES | OF_THE_SERVER
-    assert {name for names in OF_CODE.values() for name in names} == REMEDIES.keys()
-    for words in LANGUAGES.values():
-        assert words.texts.remedy.keys() == REMEDIES.keys()
+    offered_by_codes = {name for names in OF_CODE.values() for name in names}
+    assert offered_by_codes ^ REMEDIES.keys() == set(), "`OF_CODE` or `REMEDIES` in server/tasks/remedies.py"
+    for name, words in LANGUAGES.items():
+        differ = words.texts.remedy.keys() ^ REMEDIES.keys()
+        assert differ == set(), f"`[remedy]` in server/locales/{name}.toml"
 
 
 def test_the_guide_shows_the_same_table() -> None:
@@ -70,18 +73,22 @@ def test_the_guide_shows_the_same_table() -> None:
     shown = {
         code: tuple(re.findall(r"`(\w+)`", names)) for row, names in rows.items() for code in expanded(row)
     }
-    assert shown == dict(OF_CODE)
-    assert re.findall(r"^\| `(\w+)` \|", told, re.MULTILINE) == list(REMEDIES)
+    assert shown == dict(OF_CODE), "the table of codes in docs/api.md, `What there is`"
+    described = re.findall(r"^\| `(\w+)` \|", told, re.MULTILINE)
+    assert described == list(REMEDIES), "the table of remedies in docs/api.md, `What there is`"
 
 
 def test_the_page_has_a_button_for_each() -> None:
-    static = Path(__file__).parent.parent.parent / "static"
-    actions = (static / "js" / "row" / "actions.js").read_text(encoding="utf-8")
-    listed = re.findall(r'"(\w+)"', actions.partition("const REMEDIES = [")[2].partition("]")[0])
-    assert set(listed) == REMEDIES.keys()
-    for catalogue in (static / "i18n").glob("*.json"):
-        words = json.loads(catalogue.read_text(encoding="utf-8"))
-        assert [name for name in REMEDIES if f"action.remedy.{name}" not in words] == [], catalogue.name
+    place, listed = page_table("REMEDIES")
+    assert listed.keys() ^ REMEDIES.keys() == set(), f"`REMEDIES` in {place}"
+    for path, words in page_texts().items():
+        assert [name for name in REMEDIES if f"action.remedy.{name}" not in words] == [], path
+
+
+def test_each_is_tried_on_a_task_that_it_repairs() -> None:
+    tried = (ROOT / "tests" / "end_to_end" / "test_repairs.py").read_text(encoding="utf-8")
+    untried = [name for name in REMEDIES if f"async def test_{name}(" not in tried]
+    assert untried == [], "tests/end_to_end/test_repairs.py"
 
 
 def expanded(row: str) -> Iterator[str]:
