@@ -12,7 +12,7 @@ help:
 	@echo 'make test-long  run those that take minutes: kills at random, long loads'
 	@echo 'make check      look for mistakes in style and types, in Python and JavaScript'
 	@echo 'make format     lay out both as make check wants them'
-	@echo 'make bench      measure; make bench ARGS=--check compares with the targets'
+	@echo 'make bench      measure; make bench ARGS=--check fails unless all targets are met'
 	@echo 'make pictures   make pictures of the page in all its states, in pictures/'
 	@echo 'make design     draw docs/design anew, from the real stylesheets, and the icons of static/'
 	@echo 'make install    set up what the service needs, and do not start it'

@@ -27,10 +27,6 @@ class Client:
         """A task that is live and stays as it is."""
         return await self.submit(**NEVER)  # type: ignore[arg-type]
 
-    async def act(self, task_id: str, action: str) -> None:
-        async with self.session.post(f"/api/tasks/{task_id}/{action}") as answer:
-            assert answer.status == 200, await answer.text()
-
     async def get(self, path: str) -> dict[str, Any]:
         async with self.session.get(path) as answer:
             assert answer.status == 200, await answer.text()
@@ -49,13 +45,6 @@ class Client:
         last = await self.ended(task_id, within)
         assert last["stage"] == "completed", last
         return last
-
-    async def in_stage(self, task_ids: list[str], stage: str, within: float = PATIENCE) -> None:
-        """Return when all of these are in `stage`."""
-        async with asyncio.timeout(within):
-            for task_id in task_ids:
-                while (await self.get(f"/api/status/{task_id}"))["stage"] != stage:
-                    await asyncio.sleep(0.05)
 
 
 @asynccontextmanager

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from tests.bench.client import client_of
 from tests.bench.figures import Figure
 from tests.bench.lab import Lab
-from tests.bench.programs import Clipwire
 from tests.corpus.media import add_to
 from tests.corpus.running import Row, compare
 from tests.corpus.sources import SOURCES
@@ -21,7 +20,7 @@ async def corpus(lab: Lab) -> list[Figure]:
     authority = make_authority(folder / "tls")
     sources = SOURCES[: lab.count(len(SOURCES), _SOME)]
     certificates = {"SSL_CERT_FILE": str(authority.certificate)}
-    async with Clipwire(folder / "service", **certificates) as ours, client_of(ours) as client:
+    async with lab.service("corpus-service", **certificates) as ours, client_of(ours) as client:
         rows = await compare(sources, add_to(lab.media), folder, authority, client.session)
     if not lab.smoke:
         print("\n".join(table(rows)))

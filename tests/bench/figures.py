@@ -2,14 +2,14 @@
 
 import json
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any, TypeVar
 
-T = TypeVar("T")
-HEADINGS = ("what", "figure", "reference", "ratio", "target", "met")
+from tests.bench.noise import MOST
+
+HEADINGS = ("what", "figure", "reference", "ratio", "target", "foreign CPU", "met")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,10 @@ class Figure:
     reference: float | None = None
     at_most: float | None = None
     at_least: float | None = None
+    foreign: float | None = None
+    """The highest share of the CPU that other programs had while it was measured; None: it is a count."""
+    is_crowded: bool = False
+    """More processes wanted to run than there are cores."""
 
     @property
     def ratio(self) -> float | None:
@@ -32,42 +36,38 @@ class Figure:
 
     @property
     def met(self) -> bool | None:
+        """Whether the target is reached; None if there is none, or if the machine was too busy to say."""
         measured = self.value if self.ratio is None else self.ratio
+        if self.is_busy:
+            return None
         if self.at_most is not None:
             return measured <= self.at_most
         return measured >= self.at_least if self.at_least is not None else None
 
     @property
-    def is_steady(self) -> bool:
-        """Whether it tells of the service more than of the machine: a ratio, CPU time or memory."""
-        return self.ratio is not None or self.unit in ("KiB", "MiB") or "CPU" in self.what
+    def is_busy(self) -> bool:
+        return self.foreign is not None and (self.is_crowded or self.foreign > MOST)
+
+    @property
+    def has_target(self) -> bool:
+        return self.at_most is not None or self.at_least is not None
 
     def row(self) -> tuple[str, ...]:
+        verdict = {True: "yes", False: "NO", None: "busy" if self.is_busy and self.has_target else ""}
         return (
             self.what,
             f"{short(self.value)} {self.unit}",
             "" if self.reference is None else f"{short(self.reference)} {self.unit}",
             "" if self.ratio is None else f"{self.ratio:.2f}",
             self._target(),
-            {True: "yes", False: "NO", None: ""}[self.met],
+            "" if self.foreign is None else f"{self.foreign:.1%}",
+            verdict[self.met],
         )
-
-    def record(self) -> dict[str, Any]:
-        return {
-            "what": self.what,
-            "value": self.value,
-            "unit": self.unit,
-            "reference": self.reference,
-            "ratio": self.ratio,
-            "at_most": self.at_most,
-            "at_least": self.at_least,
-            "met": self.met,
-        }
 
     def _target(self) -> str:
         for sign, limit in (("<=", self.at_most), (">=", self.at_least)):
             if limit is not None:
-                return f"{sign} {limit:g}" + ("" if self.reference else f" {self.unit}")
+                return f"{sign} {limit:.3g}" + ("" if self.reference else f" {self.unit}")
         return ""
 
 
@@ -81,28 +81,22 @@ def table(figures: Iterable[Figure]) -> str:
 
 
 def under_headings(headings: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    """A table whose columns are as wide as their widest cell."""
+    """As Markdown, for docs/performance.md; the columns are as wide as their widest cell."""
     lined = [headings, *rows]
     widths = [max(map(len, column)) for column in zip(*lined, strict=True)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in lined]
-    lines.insert(1, "  ".join("-" * width for width in widths))
-    return "\n".join(line.rstrip() for line in lines)
+    lines = [
+        f"| {' | '.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))} |"
+        for row in lined
+    ]
+    lines.insert(1, f"|{'|'.join('-' * (width + 2) for width in widths)}|")
+    return "\n".join(lines)
 
 
 def save(figures: Iterable[Figure], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     made = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    text = json.dumps({"at": made, "figures": [figure.record() for figure in figures]}, indent=1)
-    path.write_text(text + "\n")
-
-
-async def alternate(rounds: int, *sides: Callable[[], Awaitable[T]]) -> list[list[T]]:
-    """What each side gave in each round: A B A B, so that a noisy minute is shared by both."""
-    given: list[list[T]] = [[] for _ in sides]
-    for _ in range(rounds):
-        for results, side in zip(given, sides, strict=True):
-            results.append(await side())
-    return given
+    records = [asdict(figure) | {"ratio": figure.ratio, "met": figure.met} for figure in figures]
+    path.write_text(json.dumps({"at": made, "figures": records}, indent=1) + "\n")
 
 
 def percentile(values: Sequence[float], percent: float) -> float:

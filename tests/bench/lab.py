@@ -1,18 +1,20 @@
-"""What all benchmarks share: a folder, a media site, and workers that make load on a core of their own."""
+"""What all benchmarks share: a folder, a media site, workers that make load on a core of their own, and the
+rounds in which a figure and its reference take turns."""
 
 import asyncio
 import os
 import resource
-from collections.abc import AsyncIterator, Callable
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from tests.bench import http_load
-from tests.bench.programs import LOAD_CORE, Program
+from tests.bench import http_load, noise
+from tests.bench.programs import LOAD_CORE, ROOT, Clipwire, Program
 from tests.site import make_media
 
 P = ParamSpec("P")
@@ -20,7 +22,7 @@ T = TypeVar("T")
 BIG = "big.mp4"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Lab:
     """`site` is the tests' media site, `files` a bare file server over the same folder."""
 
@@ -30,6 +32,10 @@ class Lab:
     site: Program
     files: Program
     workers: ProcessPoolExecutor
+    tree: Path = ROOT
+    """Whose service is measured; all else is of this checkout."""
+    foreign: list[float] = field(default_factory=list)
+    """The share of the CPU that others had, in each round that counts."""
 
     def count(self, full: int, smoke: int) -> int:
         return smoke if self.smoke else full
@@ -44,6 +50,9 @@ class Lab:
         path.mkdir()
         return path
 
+    def service(self, name: str, **settings: str) -> Clipwire:
+        return Clipwire(self.new_folder(name), self.tree, **settings)
+
     async def elsewhere(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `work` in a worker process."""
         assert not kwargs
@@ -51,6 +60,27 @@ class Lab:
 
     async def load(self, load: http_load.Load) -> http_load.Outcome:
         return await self.elsewhere(http_load.run, load)
+
+    async def alternate(self, rounds: int, *sides: Callable[[], Awaitable[T]]) -> list[list[T]]:
+        """What each side gave in each round: A B A B, so that a noisy minute is shared by both.
+
+        A round that was too noisy is repeated, up to as many times as there are rounds; if that is not
+        enough, the least noisy rounds count.
+        """
+        rounds = 1 if self.smoke else rounds
+        measured: list[tuple[float, list[T]]] = []
+        quiet = 0
+        while quiet < rounds and len(measured) < (1 if self.smoke else 2 * rounds):
+            before = await asyncio.to_thread(noise.used)
+            given = [await side() for side in sides]
+            share = noise.foreign(before, await asyncio.to_thread(noise.used))
+            measured.append((share, given))
+            quiet += share <= noise.MOST
+        if repeated := len(measured) - rounds:
+            print(f"  {repeated} of {rounds} rounds repeated, since others used the CPU", file=sys.stderr)
+        kept = sorted(measured, key=lambda each: each[0])[:rounds]
+        self.foreign += [share for share, _ in kept]
+        return [list(side) for side in zip(*(given for _, given in kept), strict=True)]
 
 
 @asynccontextmanager

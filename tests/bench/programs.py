@@ -113,7 +113,8 @@ class Program:
 class Clipwire(Program):
     """The service itself, with a free port and its data under `folder`."""
 
-    def __init__(self, folder: Path, **settings: str) -> None:
+    def __init__(self, folder: Path, tree: Path = ROOT, **settings: str) -> None:
+        """`tree`: the checkout whose service it is."""
         folder.mkdir(parents=True, exist_ok=True)
         configuration = folder / "config.toml"
         configuration.touch()
@@ -126,7 +127,7 @@ class Clipwire(Program):
             "CLIPWIRE_LOGGING__LEVEL": "info",
         }
         super().__init__("-m", "server", **ours | settings)
-        self.data = folder / "data"
+        self.cwd = tree
 
 
 def cpu_of(pid: int) -> float:

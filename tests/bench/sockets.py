@@ -10,30 +10,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from tests.bench.http_load import get, post
-from tests.bench.programs import cpu_of, memory_of
+from tests.bench.programs import cpu_of
 
 PATIENCE = 60.0  # seconds
 _KEY = "dGhlIHNhbXBsZSBub25jZQ=="  # of RFC 6455
-_ID = slice(len('{"task_id":"'), len('{"task_id":"') + 36)  # where a payload has it
 
 
 @dataclass(frozen=True, slots=True)
 class FanOut:
-    """Seconds from the word to the first and to the last delivery, for each change; then the costs."""
+    """Seconds from the word to the first and to the last delivery, for each change; then the cost."""
 
     first: list[float]
     last: list[float]
     cpu: float  # seconds of the server for one delivery
-    memory: float  # KiB of the server for one reader
-
-
-@dataclass(frozen=True, slots=True)
-class Feed:
-    lags: list[float]  # seconds
-    messages: int
-    skipped: int
-    seconds: float
-    cpu: float  # of the server, in all
 
 
 class Readers:
@@ -66,23 +55,6 @@ class Readers:
                 missing.discard(fd)
         return first, time.perf_counter()
 
-    def poll(self) -> Iterator[tuple[int, bytes]]:
-        """What can be read now."""
-        for fd, _ in self._epoll.poll(0.1):
-            yield fd, self._by_fd[fd].recv(1 << 16)
-
-    def answer_closes(self) -> None:
-        """Behave as browsers do when the server says good-bye; return when all are closed."""
-        deadline = time.perf_counter() + PATIENCE
-        while self._by_fd and time.perf_counter() < deadline:
-            for fd, data in list(self.poll()):
-                if data[:1] == b"\x88":
-                    self._by_fd[fd].send(b"\x88\x80\0\0\0\0")
-                elif not data:
-                    self._epoll.unregister(fd)
-                    self._by_fd.pop(fd).close()
-        self.close()
-
     def close(self) -> None:
         self._epoll.close()
         for each in self.sockets:
@@ -91,9 +63,7 @@ class Readers:
 
 def fan_out(port: int, pid: int, task_id: str, count: int, rounds: int) -> FanOut:
     """Change one task `rounds` times while `count` sockets watch it."""
-    before = memory_of(pid)
     readers = Readers(list(_watchers(port, f"/ws/{task_id}", count)))
-    memory = (memory_of(pid) - before) * 1024 / count
     changes = _changes(port, task_id)
     try:
         _times(readers, changes, 2)
@@ -102,26 +72,7 @@ def fan_out(port: int, pid: int, task_id: str, count: int, rounds: int) -> FanOu
         cpu = cpu_of(pid) - cpu
     finally:
         readers.close()
-    return FanOut(firsts, lasts, cpu / count / rounds, memory)
-
-
-def beside_stuck(port: int, task_ids: list[str], count: int, stuck: int, rounds: int) -> list[list[float]]:
-    """Seconds to the last delivery, for each change of either task: the second has `stuck` more sockets."""
-    free, beside = (Readers(list(_watchers(port, f"/ws/{task_id}", count))) for task_id in task_ids)
-    blocked = list(_watchers(port, f"/ws/{task_ids[1]}", stuck, window=4096))
-    change_free, change_beside = (_changes(port, task_id) for task_id in task_ids)
-    try:
-        _times(beside, change_beside, rounds * 50)  # until nothing more goes into their sockets
-        pairs = [
-            (_times(free, change_free, 1)[1][0], _times(beside, change_beside, 1)[1][0])
-            for _ in range(rounds)
-        ]
-    finally:
-        for each in blocked:
-            each.close()
-        free.close()
-        beside.close()
-    return [list(times) for times in zip(*pairs, strict=True)]
+    return FanOut(firsts, lasts, cpu / count / rounds)
 
 
 def raw(port: int, pid: int, count: int, size: int, rounds: int) -> FanOut:
@@ -142,61 +93,7 @@ def raw(port: int, pid: int, count: int, size: int, rounds: int) -> FanOut:
     finally:
         readers.close()
         starter.close()
-    return FanOut(firsts, lasts, cpu / count / rounds, 0)
-
-
-def feed(port: int, pid: int, count: int, seconds: float, period: float) -> Feed:
-    """Read `/ws` with `count` sockets while tasks change each `period` and put the time into their bytes."""
-    readers = Readers(list(_watchers(port, "/ws", count)))
-    ears = {each.fileno(): _Ear(period) for each in readers.sockets}
-    try:
-        cpu, began = cpu_of(pid), time.perf_counter()
-        while time.perf_counter() < began + seconds:
-            for fd, data in readers.poll():
-                ears[fd].hear(data)
-        took, cpu = time.perf_counter() - began, cpu_of(pid) - cpu
-    finally:
-        readers.close()
-    lags = [lag for ear in ears.values() for lag in ear.lags]
-    skipped = sum(ear.skipped for ear in ears.values())
-    return Feed(lags, len(lags) - skipped, skipped, took, cpu)
-
-
-class _Ear:
-    """What one reader of the feed has heard, and how late."""
-
-    def __init__(self, period: float) -> None:
-        self._period = period
-        self._rest = b""
-        self._revisions: dict[bytes, int] = {}
-        self.lags: list[float] = []
-        self.skipped = 0
-
-    def hear(self, data: bytes) -> None:
-        now, data, end = time.monotonic_ns(), self._rest + data, 0
-        for start, end in _frames(data):
-            message = data[start + 4 : end]
-            if stamp := _number(message, b'"downloaded_bytes":'):
-                self._note((now - stamp) / 1e9, message[_ID], _number(message, b'"revision":'))
-        self._rest = data[end:]
-
-    def _note(self, lag: float, task_id: bytes, revision: int) -> None:
-        missed = revision - self._revisions.get(task_id, revision - 1) - 1
-        self._revisions[task_id] = revision
-        self.skipped += missed
-        # What was skipped is superseded only now: it was late by the time since its own change.
-        self.lags += [lag + self._period * late for late in range(missed + 1)]
-
-
-def idle_readers(port: int, path: str, count: int) -> Readers:
-    return Readers(list(_watchers(port, path, count)))
-
-
-def come_and_go(port: int, path: str, count: int) -> int:
-    """Open `count` sockets and close them; return how many there were."""
-    readers = idle_readers(port, path, count)
-    readers.close()
-    return len(readers.sockets)
+    return FanOut(firsts, lasts, cpu / count / rounds)
 
 
 def _times(
@@ -236,16 +133,16 @@ def _changes(port: int, task_id: str) -> Iterator[Callable[[], None]]:
         connection.close()
 
 
-def _watchers(port: int, path: str, count: int, window: int | None = None) -> Iterator[socket.socket]:
-    """Connected WebSockets that have read their first message, if the path has one."""
+def _watchers(port: int, path: str, count: int) -> Iterator[socket.socket]:
+    """Connected WebSockets that have read their first message."""
     upgrade = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
     request = get(path, port, **upgrade, **{"Sec-WebSocket-Key": _KEY})
     for _ in range(count):
-        watcher = _connect(port, window)
+        watcher = _connect(port)
         watcher.send(request)
         _read_answer(watcher)
         data = b""
-        while path != "/ws" and len(data) < _frame_size(data):
+        while len(data) < _frame_size(data):
             data += watcher.recv(4096)
         yield watcher
 
@@ -258,21 +155,8 @@ def _read_answer(watcher: socket.socket) -> None:
     assert head.startswith(b"HTTP/1.1 101"), head
 
 
-def _connect(port: int, window: int | None = None) -> socket.socket:
-    connection = socket.socket()
-    if window:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, window)
-    connection.settimeout(PATIENCE)
-    connection.connect(("127.0.0.1", port))
-    return connection
-
-
-def _number(message: bytes, name: bytes) -> int:
-    """The whole number that has this name; 0 if there is none. Faster than a parser by far."""
-    found = message.find(name)
-    if found < 0:
-        return 0
-    return int(message[found + len(name) : message.index(b",", found)])
+def _connect(port: int) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", port), PATIENCE)
 
 
 def _frame_size(data: bytes) -> int:
@@ -284,15 +168,3 @@ def _frame_size(data: bytes) -> int:
         return size + 2
     assert size == 126, "longer than any payload"
     return int.from_bytes(data[2:4], "big") + 4
-
-
-def _frames(data: bytes) -> Iterator[tuple[int, int]]:
-    """Begin and end of each whole frame."""
-    start, end = 0, len(data)
-    while end - start >= 4:
-        size = data[start + 1] & 127
-        stop = start + (size + 2 if size < 126 else int.from_bytes(data[start + 2 : start + 4], "big") + 4)
-        if stop > end:
-            return
-        yield start, stop
-        start = stop

@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager
 import pytest
 from playwright.async_api import Page, Route, expect
 
-from tests.bench.page.line import Line
 from tests.browser.conftest import OpenPage
+from tests.browser.line import Line
 from tests.fakes.api import FakeApi
 from tests.service import Services
 
@@ -44,7 +44,7 @@ async def test_a_first_visit_is_small_and_a_second_one_comes_from_the_cache(
 async def test_a_second_visit_shows_the_list_after_two_round_trips_and_asks_for_it_once(
     api: FakeApi, open_page: OpenPage
 ) -> None:
-    """So long a round trip that nothing else counts; `make bench` measures the milliseconds."""
+    """So long a round trip that nothing else counts."""
     await api.put_many(200)
     async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
         session = await page.context.new_cdp_session(page)

@@ -1,0 +1,61 @@
+"""What other programs take of the CPU while something is measured.
+
+A busy machine hides a dear path: the figure and its reference both wait. So a round in which others had more
+than `MOST` of the CPU is measured again, and what stays noisy is shown, but counts as nothing.
+"""
+
+import os
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+
+import psutil  # type: ignore[import-untyped]
+
+MOST = 0.05  # of all cores
+KTHREADD = 2  # the process whose children are the threads of the kernel
+CORES = os.cpu_count() or 1
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """Seconds of CPU so far, and when."""
+
+    at: float
+    all: float
+    """By processes, and taken by other virtual machines. Interrupts are nobody's, so they do not count."""
+    ours: float
+    """By this process and all that it has started, and by the kernel's threads, which write our files."""
+
+
+def used() -> Used:
+    now = psutil.cpu_times()
+    all_of_it = now.user + now.nice + now.system + getattr(now, "steal", 0.0)
+    return Used(time.monotonic(), all_of_it, _ours())
+
+
+def foreign(since: Used, until: Used) -> float:
+    """The share of all cores that others had between the two."""
+    others = (until.all - since.all) - (until.ours - since.ours)
+    return max(0.0, others / (until.at - since.at) / CORES)
+
+
+def is_crowded() -> bool:
+    """Whether more processes want to run than there are cores; asked before any of ours does."""
+    return os.getloadavg()[0] > CORES
+
+
+def _ours() -> float:
+    this, total = psutil.Process(), 0.0
+    for process in (this, *this.children(recursive=True), *_threads_of_the_kernel()):
+        with suppress(psutil.NoSuchProcess):
+            # Also of its children that have ended, and for which it has waited.
+            total += sum(process.cpu_times()[:4])
+    return total
+
+
+def _threads_of_the_kernel() -> list[psutil.Process]:
+    """None within a container, which does not see them."""
+    if not psutil.pid_exists(KTHREADD):
+        return []
+    kthreadd = psutil.Process(KTHREADD)
+    return list(kthreadd.children()) if kthreadd.name() == "kthreadd" else []
