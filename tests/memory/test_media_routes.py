@@ -114,7 +114,7 @@ async def imported(served: Inside, archive: bytes) -> tuple[int, dict[str, Any]]
 
 @pytest.mark.parametrize("unit", [b"\n", b"x\n", b"\xff\n", b"a b\n", b"a " + b"b" * 200_000 + b"\n", b"y"])
 def test_an_archive_is_read_in_small_pieces(unit: bytes) -> None:
-    text = unit * (MAX_ARCHIVE // len(unit))
+    text = unit * (20 * PIECE // len(unit))
     file = BytesIO(text)
     archive, before, count = Archive(file), 0, 0
     while (keys := archive.next_keys()) is not None:

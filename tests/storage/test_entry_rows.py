@@ -150,14 +150,19 @@ async def looks(store: Store, playlist_id: str) -> dict[str, object]:
     return found
 
 
-SERIES = [
-    *[[kind] for kind in KINDS],
-    *[list(pair) for pair in itertools.product(KINDS, repeat=2)],
-    *[random.Random(seed).choices(KINDS, k=4) for seed in range(6)],
-]
+PAIRS = [list(pair) for pair in itertools.product(KINDS, repeat=2)]
+OTHERS = [*[[kind] for kind in KINDS], *[random.Random(seed).choices(KINDS, k=4) for seed in range(6)]]
 
 
-@pytest.mark.parametrize("kinds", SERIES, ids=" ".join)
+@pytest.mark.parametrize(
+    ("open_any", "kinds"),
+    [
+        *[pytest.param(database, kinds) for database in ("sqlite", "postgresql") for kinds in OTHERS],
+        *[pytest.param("sqlite", kinds) for kinds in PAIRS],
+        *[pytest.param("postgresql", kinds, marks=pytest.mark.long) for kinds in PAIRS],
+    ],
+    indirect=["open_any"],
+)
 async def test_what_rows_have_not_taken_yet_is_read_as_if_they_had(
     store: Store, kinds: list[ListKind]
 ) -> None:
