@@ -34,7 +34,7 @@ from server.api.openapi.document import DESCRIPTION, Description
 from server.api.payload import Encoder
 from server.api.route import Access, Route, undescribed
 from server.api.session import LOG_INS, LogIns
-from server.api.spool import Spool, Turns
+from server.api.spool import Spool, SpoolTurns
 from server.assembly import open_backend
 from server.assembly.features import FEATURES
 from server.core.clock import Clock
@@ -76,7 +76,7 @@ def create_app(
     app[security.DOORS], app[session.GATE] = doors, gate
     app[CONNECTIONS] = connections
     app[keys.SPOOL] = Spool(settings.storage.data_dir / "scratch")
-    app[cookies.LIST], app[cookies.TURNS] = cookies.SharedReading(), Turns()
+    app[cookies.LIST], app[cookies.TURNS] = cookies.SharedReading(), SpoolTurns()
     counts = app[keys.COUNTS] = Counts()
     routes = routes_of(features)
     takes = (feature.fields(settings) for feature in features if feature.fields)
@@ -94,7 +94,7 @@ def create_app(
             app[keys.WORKPLACE] = opened.workplace
             app[keys.COOKIES] = opened.cookies
             app[keys.HUB], app[keys.HOOKS], app[keys.CLOCK] = opened.hub, opened.hooks, opened.clock
-            app[push.FEEDS] = push.Feeds(opened.hub)
+            app[push.FEEDS] = push.TaskFeeds(opened.hub)
             app[keys.INSPECTOR] = opened.inspector
             app[keys.READINESS] = opened.readiness
             app[keys.WAKE] = opened.wake

@@ -56,7 +56,7 @@ _EARLIEST, _LATEST = (1980, 1, 1, 0, 0, 0), (2107, 12, 31, 23, 59, 58)  # the ra
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ArchiveEntry:
     """An entry of `size` bytes; `crc` is their CRC-32 if it is known beforehand."""
 
     name: bytes
@@ -122,8 +122,8 @@ class Member:
     modified: datetime
 
     @property
-    def entry(self) -> Entry:
-        return Entry(self.name.encode(), self.stored.size, self.modified, self.stored.crc32)
+    def entry(self) -> ArchiveEntry:
+        return ArchiveEntry(self.name.encode(), self.stored.size, self.modified, self.stored.crc32)
 
 
 async def download_all(request: web.Request) -> web.StreamResponse:
@@ -203,7 +203,7 @@ async def archive(files: FileStore, members: Sequence[Member]) -> AsyncGenerator
     Buffers are reused: a piece is valid only until the next one is requested. Raises `FileNotFound`,
     `StorageAway`, and `OSError` if a file cannot be read to its end.
     """
-    done = list[tuple[Entry, int]]()
+    done = list[tuple[ArchiveEntry, int]]()
     for member in members:
         entry = member.entry
         file, total = await files.open(member.task_id, member.stored), _Sum(entry.crc)
@@ -273,7 +273,7 @@ async def _ahead(
         await asyncio.wait([upcoming])
 
 
-def directory(entries: Iterable[tuple[Entry, int]]) -> bytes:
+def directory(entries: Iterable[tuple[ArchiveEntry, int]]) -> bytes:
     """The central directory and its end records; `entries`, with their CRC-32, are in archive order."""
     offset, listed = 0, []
     for entry, crc in entries:

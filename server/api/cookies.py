@@ -16,7 +16,7 @@ from server.api.keys import COOKIES, HOOKS
 from server.api.openapi.operation import JSON, OF_CHANGES, READER, Operation, Parameter, Reply
 from server.api.payload import dumps
 from server.api.route import delete, get, put
-from server.api.spool import Turns
+from server.api.spool import SpoolTurns
 from server.core import cookie_format
 from server.core.cookie_facts import facts_of, with_facts
 from server.core.errors import (
@@ -71,7 +71,7 @@ class SharedReading:
 
 
 LIST = web.AppKey("list of cookie files", SharedReading)
-TURNS = web.AppKey("turns of those who store a cookie file", Turns)
+TURNS = web.AppKey("turns of those who store a cookie file", SpoolTurns)
 
 
 async def list_cookies(request: web.Request) -> web.Response:

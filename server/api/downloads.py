@@ -105,13 +105,13 @@ async def send(
             # Not to be cached: the link expires after some minutes.
             elsewhere = {"Location": link, "Cache-Control": "no-store"}
             return web.Response(status=HTTPStatus.TEMPORARY_REDIRECT, headers=elsewhere)
-    response = FilePart(file, stored, part, headers)
+    response = FilePartResponse(file, stored, part, headers)
     request.app[DOORS].add_headers(request, response)
     await response.prepare(request)  # sends here, so that `Connections` sees a request until all is sent
     return response
 
 
-class FilePart(web.StreamResponse):
+class FilePartResponse(web.StreamResponse):
     """A response that sends `part` of an open file, or all of it (None), and closes the file."""
 
     def __init__(

@@ -211,7 +211,7 @@ def pieces(body: bytes, listed: str, most: int) -> Iterator[Piece]:
                 yield name, None, value
         return
     try:
-        reader = _Reader(body.decode(), most)
+        reader = _JsonReader(body.decode(), most)
     except UnicodeDecodeError:
         raise NotJson from None
     if not reader.has("{"):
@@ -230,7 +230,7 @@ def pieces(body: bytes, listed: str, most: int) -> Iterator[Piece]:
             return
 
 
-class _Reader:
+class _JsonReader:
     """Reads `text` from its beginning. All methods raise `NotJson`, or `BodyTooLarge` for a long value."""
 
     def __init__(self, text: str, most: int) -> None:

@@ -30,9 +30,9 @@ from server.core.errors import AppError, InvalidQuery, TaskNotFound, UpgradeRequ
 from server.tasks.hub import (
     REMEMBERED,
     Changed,
+    ChangeLog,
     ChangesForgotten,
     Hub,
-    Log,
     Removed,
     Update,
     Watcher,
@@ -223,7 +223,7 @@ class TaskSubscriber(Subscriber):
         return b""
 
 
-class Feeds(Watcher):
+class TaskFeeds(Watcher):
     """All who watch all tasks: for the hub one watcher, so a change costs the same however many there are.
 
     The log has the newest change of each task that some feed has not got, with the hub's number of it. What
@@ -234,7 +234,7 @@ class Feeds(Watcher):
         super().__init__()
         self.flusher = Flusher(FEEDS_AT_ONCE)
         self._hub = hub
-        self._log = Log[tuple[Update, int]]()
+        self._log = ChangeLog[tuple[Update, int]]()
         self._end = 0  # the position of the last change
         self._tidied = 0  # what it was at the last look at how far all feeds are
         self._feeds: dict[Feed, None] = {}
@@ -255,7 +255,7 @@ class Feeds(Watcher):
         del self._feeds[feed]
         if not self._feeds:
             self._hub.discard(None, self)
-            self._log, self._writes = Log(), {}
+            self._log, self._writes = ChangeLog(), {}
 
     def offer(self, update: Update) -> None:
         held = self._log.get(update.task_id)
@@ -318,14 +318,14 @@ class Feeds(Watcher):
             self._tidying = asyncio.get_running_loop().call_later(TIDY, self._tidy)
 
 
-FEEDS = web.AppKey("feeds of all tasks", Feeds)
+FEEDS = web.AppKey("feeds of all tasks", TaskFeeds)
 
 
 @dataclass(frozen=True, slots=True)
 class HeldFeed:
     """A class, as `server.tasks.hub.Watch` is."""
 
-    feeds: Feeds
+    feeds: TaskFeeds
     feed: "Feed"
 
     def __enter__(self) -> None:

@@ -80,7 +80,7 @@ class SpooledBody:
             raise disk_error(error) from error
 
 
-class Turns:
+class SpoolTurns:
     """Lets one at a time work on a spooled body, in the order in which they have come."""
 
     def __init__(self) -> None:

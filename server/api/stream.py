@@ -27,7 +27,7 @@ from server.core.errors import (
     StorageAway,
     TaskNotFound,
 )
-from server.core.ports import Growing, Growth
+from server.core.ports import GrowingFile, Growth
 from server.core.shielding import opened
 from server.core.task import Stage, TaskStatus
 
@@ -77,13 +77,13 @@ async def stream(request: web.Request) -> web.StreamResponse:
         request.app[DOORS].add_headers(request, response)
         await response.prepare(request)
         if request.method == "GET":
-            following = _Following(request, response, growing).to_the_end()
+            following = _StreamedFile(request, response, growing).to_the_end()
             await request.app[CONNECTIONS].attended(request.protocol, following)
         await response.write_eof()
     return response
 
 
-async def _growing(request: web.Request, status: TaskStatus) -> Growing:
+async def _growing(request: web.Request, status: TaskStatus) -> GrowingFile:
     try:
         return await opened(asyncio.to_thread(request.app[WORKPLACE].growing, status.task_id))
     except NotStreamable as exc:
@@ -92,8 +92,8 @@ async def _growing(request: web.Request, status: TaskStatus) -> Growing:
         raise
 
 
-class _Following:
-    def __init__(self, request: web.Request, response: web.StreamResponse, growing: Growing) -> None:
+class _StreamedFile:
+    def __init__(self, request: web.Request, response: web.StreamResponse, growing: GrowingFile) -> None:
         self._task_id = request.match_info["task_id"]
         self._tasks = request.app[TASKS]
         self._response = response

@@ -62,7 +62,7 @@ from server.core.errors import (
     WrongField,
     WrongStage,
 )
-from server.core.ports import Filter, Page
+from server.core.ports import Filter, StatusPage
 from server.core.task import Stage, TaskStatus
 from server.locales import LANGUAGES
 from server.tasks.bulk import act_on_all
@@ -99,7 +99,7 @@ async def list_tasks(request: web.Request) -> web.Response:
     if "ids" in request.query:  # all other parameters are ignored
         ids = query.ids("ids", LARGEST_PAGE) or []
         query.check()
-        page = Page(await service.statuses(ids), None)
+        page = StatusPage(await service.statuses(ids), None)
     elif "shared_by" in request.query:
         sharing, limit = query.text("shared_by", MAX_TEXT), query.whole("limit", 1, LARGEST_PAGE, PAGE)
         begin = query.whole("cursor", 0, MOST_SHARED, 0)
@@ -107,7 +107,7 @@ async def list_tasks(request: web.Request) -> web.Response:
         lists = await service.statuses([sharing]) if sharing else []
         shared = lists[0].shares if lists else ()
         end = begin + limit
-        page = Page(await service.statuses(shared[begin:end]), str(end) if end < len(shared) else None)
+        page = StatusPage(await service.statuses(shared[begin:end]), str(end) if end < len(shared) else None)
     else:
         text = query.search("q", MAX_TEXT).strip()
         status = query.one_of("status", STATUSES)
@@ -122,7 +122,7 @@ async def list_tasks(request: web.Request) -> web.Response:
         )
         wanted = Filter(() if len(stages) == len(Stage) else stages, text, playlist_id, is_folded=is_folded)
         # No task can be in a `stage` of another `status`.
-        page = await read_page(wanted, cursor, limit) if stages else Page([], None)
+        page = await read_page(wanted, cursor, limit) if stages else StatusPage([], None)
     encoder, chosen = request.app[ENCODER], language(request)
     tasks = list[bytes]()
     for number, task in enumerate(page.tasks, 1):

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 class Copied:
     """What was copied; `were_there`: the rows had been copied before.
 
-    Tasks whose rows were `damaged`, of a `newer` release or `mended` (see `Source`) are copied as well; these
+    Tasks whose rows were `damaged`, of a `newer` release or `mended` (see `ExportedRows`) are copied as well; these
     are their numbers.
     """
 

@@ -57,7 +57,7 @@ _LAST_NUMBER = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = '
 
 
 def page_of(table: str, last: Sequence[Any] | None, place: str) -> str:
-    """The query for `Source.alike_after`; `place` is the database's placeholder."""
+    """The query for `ExportedRows.alike_after`; `place` is the database's placeholder."""
     parts, columns = ALIKE[table]
     key = ", ".join(columns[:parts])
     behind = f"WHERE ({key}) > ({', '.join([place] * len(last))})" if last else ""
@@ -122,7 +122,7 @@ class DeliveryRow(NamedTuple):
     claimed_until: float | None  # seconds since 1970
 
 
-class Source:
+class ExportedRows:
     """The rows. `mended`: numbers of tasks in whose row U+FFFD replaces a NUL, or what is not UTF-8."""
 
     def __init__(self, db: aiosqlite.Connection, cookies: Path) -> None:
@@ -176,7 +176,7 @@ class Source:
 
 
 @asynccontextmanager
-async def open_source(data_dir: Path) -> AsyncIterator[Source]:
+async def open_source(data_dir: Path) -> AsyncIterator[ExportedRows]:
     """Read the database of `data_dir` without changing a byte of it; no server can start on it meanwhile.
 
     Raises `DataDirInUse`, at once if a server runs, and `DatabaseUnusable`.
@@ -193,7 +193,7 @@ async def open_source(data_dir: Path) -> AsyncIterator[Source]:
                     why = f"is of an older release (schema {version}, this one writes {newest})"
                     raise DatabaseUnusable(path, f"{why}: start this server on it once, then stop it")
                 db.text_factory = bytes
-                yield Source(db, data_dir / "cookies")
+                yield ExportedRows(db, data_dir / "cookies")
 
 
 @asynccontextmanager

@@ -10,7 +10,7 @@ from typing import Any
 
 from psycopg import AsyncConnection
 
-from server.assembly.export_sqlite import ALIKE, BATCH, DeliveryRow, Row, SessionRow, Source, page_of
+from server.assembly.export_sqlite import ALIKE, BATCH, DeliveryRow, ExportedRows, Row, SessionRow, page_of
 from server.core.unusable import DatabaseUnusable
 from server.storage.postgresql.connection import PLACE, answering, connected, explained
 from server.storage.postgresql.migrations import migrate, released_scripts
@@ -66,7 +66,7 @@ _ROOM_FOR_INDEX = "SET LOCAL maintenance_work_mem = '256MB'"
 _GO_ON = "SELECT setval(pg_get_serial_sequence(%s, 'number'), %s)"
 
 
-async def holds_already(url: str, source: Source) -> bool:
+async def holds_already(url: str, source: ExportedRows) -> bool:
     """Whether all of `source` is there; False if the database is empty.
 
     Its tables are made if it has none. Raises `DatabaseUnusable`, also if there is anything else in it.
@@ -80,7 +80,7 @@ async def holds_already(url: str, source: Source) -> bool:
             return True
 
 
-async def bring(url: str, source: Source) -> None:
+async def bring(url: str, source: ExportedRows) -> None:
     """Bring all of `source` into the database `url`, unless it is there. Raises `DatabaseUnusable`."""
     with explained():
         async with connected(url) as db, db.transaction():
@@ -137,7 +137,7 @@ async def _is_empty(db: AsyncConnection) -> bool:
     return bool(row and row[0])
 
 
-async def _compare(db: AsyncConnection, source: Source) -> None:
+async def _compare(db: AsyncConnection, source: ExportedRows) -> None:
     """Raises `DatabaseUnusable` at the first difference."""
     last, are_left = 0, True
     while are_left:

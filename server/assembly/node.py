@@ -26,7 +26,7 @@ from server.assembly.backend import explained as explained_files
 from server.assembly.file_store import open_files
 from server.cluster.admission import Admission
 from server.cluster.database import open_database
-from server.cluster.engine import DOWNLOADS, Shared, new_app, queue_of, queues_to_start, register
+from server.cluster.engine import DOWNLOADS, SharedPool, new_app, queue_of, queues_to_start, register
 from server.cluster.identity import FOLDER, dead_neighbours, name_of, own_name
 from server.cluster.job_dispatcher import SharedDispatcher
 from server.cluster.leftovers import Leftovers
@@ -67,7 +67,7 @@ from server.tasks.service import Tasks
 log = logging.getLogger(__name__)
 
 HEARD_WITHIN = 60.0  # seconds in which a node has heard of a change of another one, or knows that it has not
-CONNECTIONS = 3  # of `Database`, which the engine uses as well
+CONNECTIONS = 3  # of `ClusterDatabase`, which the engine uses as well
 ENDED_LATELY = 120.0  # seconds: in so long a late attempt has written what it may still write
 CHORES_EVERY = 20.0  # seconds
 ORPHANS_EVERY = 6 * 3600.0  # seconds
@@ -119,7 +119,7 @@ async def open_cluster(
         clock = store.clock
         hub, hooks = Hub(lambda: clock.now().timestamp(), HEARD_WITHIN), Hooks()
         database = await enter(open_database(url, CONNECTIONS))
-        await enter(app.open_async(Shared(database)))
+        await enter(app.open_async(SharedPool(database)))
         # Of a worker whose partial files no other node sees.
         leftovers = Leftovers(workplace, files, store) if own_disks and me.is_worker else None
         relay = await enter(relayed(url, store, hub, leftovers))

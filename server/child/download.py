@@ -20,9 +20,9 @@ from server.child.extract.failures import EXPIRED, classify
 from server.child.extract.lists import link_anew
 from server.child.extract.youtube_dl import Engine, not_yet
 from server.child.fetch import clip_parts, disk_estimate
-from server.child.fetch.clip_parts import Clipping
+from server.child.fetch.clip_parts import ClipFetcher
 from server.child.fetch.disk_estimate import FilmFacts
-from server.child.fetch.one_stream import Alternatives, Fetching, Playing, Refused
+from server.child.fetch.one_stream import Alternatives, Playing, Refused, StreamFetcher
 from server.child.fetch.subtitles import Subtitle, Subtitling
 from server.child.fetch.thumbnails import PREVIEW, Thumbnails
 from server.child.media import (
@@ -41,7 +41,7 @@ from server.child.media.making import Extras, Tagged, Tags
 from server.child.media.parts import Part
 from server.child.media.probe import Media
 from server.child.media.recording import Recording
-from server.child.media.timeline import ALL, Chapter, Kept, Span
+from server.child.media.timeline import ALL, ChapterSpan, Kept, Span
 from server.child.process import yt_dlp_parts
 from server.child.process.channel import Channel
 from server.child.process.job_failed import JobFailed, NotLive
@@ -80,7 +80,7 @@ class CutFilm:
 
     parts: list[Part]
     kept: Kept
-    chapters: list[Chapter]
+    chapters: list[ChapterSpan]
     subtitles: list[Subtitle]
 
     @property
@@ -276,9 +276,9 @@ class Download:
 
     def _fetch(self, engine: Engine, sections: list[list[StreamToFetch]]) -> list[list[Part]]:
         """The parts of each section."""
-        fetching: Fetching | Clipping = Fetching(engine, self._job, self._log)
+        fetching: StreamFetcher | ClipFetcher = StreamFetcher(engine, self._job, self._log)
         if self._wishes.clip and len(sections) == 1:
-            fetching = Clipping(engine, self._job, self._wishes.clip, self._log, self._convert)
+            fetching = ClipFetcher(engine, self._job, self._wishes.clip, self._log, self._convert)
         fetched = list[list[Part]]()
         for section in sections:
             fetched.append([])
@@ -308,7 +308,7 @@ class Download:
             film = replace(film, parts=cut_parts, kept=kept)
         if subtitling:
             film = replace(film, subtitles=subtitling.follow(subtitles, film.kept))
-        chapters = list[Chapter]()
+        chapters = list[ChapterSpan]()
         if whole and (wishes.embed_metadata or wishes.split_chapters or self._job.tells_about):
             # The source's chapters, else those in the file, at the times of what is kept.
             chapters = video_info.chapters_of(info)
@@ -521,7 +521,7 @@ class Download:
         self,
         info: Mapping[str, Any],
         streams: Sequence[StreamToFetch],
-        chapters: Sequence[Chapter],
+        chapters: Sequence[ChapterSpan],
         cover: Path | None,
     ) -> Tagged | None:
         """Write the metadata to embed; None if none is wanted."""

@@ -50,19 +50,19 @@ def main() -> NoReturn:
     """Warm up, then serve; a fault here ends the process, which the server notices."""
     logging.basicConfig(format="fork server: %(message)s")
     config = json.loads(sys.argv[2])
-    server = ForkServer(socket.socket(fileno=int(sys.argv[1])))
+    server = JobForker(socket.socket(fileno=int(sys.argv[1])))
     if config.get("yt_dlp"):
         preload.prefer(config["yt_dlp"])
     try:
         job = preload.load("server.child.job")
-    except yt_dlp_parts.Unfit:
+    except yt_dlp_parts.UnfitYtDlp:
         server.give_up(unfit=yt_dlp_parts.report())
     versions = preload.warm(job, config["ffmpeg"], config["deno"])
     job.install()
     server.serve(job.main, **versions, landlock=sandbox.abi(), unfit=yt_dlp_parts.report())
 
 
-class ForkServer:
+class JobForker:
     """Starts a child for each job that comes over `control`."""
 
     def __init__(self, control: socket.socket) -> None:

@@ -36,7 +36,7 @@ from server.child.process.channel import Channel, end_group
 from server.child.process.job_failed import JobFailed
 from server.child.process.log import Log
 from server.child.process.progress import Reporter
-from server.core.jobs import Job, SubtitleWishes, Wishes, from_message
+from server.core.jobs import Job, JobSubtitles, Wishes, from_message
 from server.core.redaction import trace_of
 
 
@@ -96,7 +96,7 @@ def warm(ffmpeg: str) -> None:
         audio_quality=None,
         audio_language=None,
         format=None,
-        subtitles=SubtitleWishes(),
+        subtitles=JobSubtitles(),
         mute=False,
         embed_metadata=False,
         clip=None,
@@ -247,7 +247,7 @@ def _engine(
         cookie_jar.given_back(engine, link, log) if job.cookies else nullcontext(),
     ):
         if yt_dlp_parts.fits("players"):
-            engine.cache = youtube.Players(job.players, link.send)
+            engine.cache = youtube.PlayerCache(job.players, link.send)
         yield engine
 
 

@@ -15,7 +15,7 @@ from server.storage.postgresql.link import Links, open_links
 CHECKED_WITHIN = 4.0  # seconds in which a connection has to answer before it is lent
 
 
-class Database:
+class ClusterDatabase:
     """Errors whose cause is outside this program are raised as `StoreUnavailable`."""
 
     def __init__(self, url: str, links: Links) -> None:
@@ -44,6 +44,6 @@ class Database:
 
 
 @asynccontextmanager
-async def open_database(url: str, most: int) -> AsyncIterator[Database]:
+async def open_database(url: str, most: int) -> AsyncIterator[ClusterDatabase]:
     async with open_links(url, most, within=CHECKED_WITHIN) as links:
-        yield Database(url, links)
+        yield ClusterDatabase(url, links)

@@ -16,7 +16,7 @@ from procrastinate.exceptions import ConnectorException
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
-from server.cluster.database import Database
+from server.cluster.database import ClusterDatabase
 from server.core.errors import StoreUnavailable
 from server.storage.postgresql.connection import ALWAYS, OUTAGE, SETTINGS
 from server.storage.postgresql.link import LETS_GO
@@ -34,10 +34,10 @@ AGAIN = 0.5  # seconds between tries to reach the database
 Heard = Callable[[], None]
 
 
-class Shared(AsyncConnectionPool):
-    """The engine's pool, which lends connections of `Database`. The engine opens one more, to listen on."""
+class SharedPool(AsyncConnectionPool):
+    """The engine's pool lends connections of `ClusterDatabase`; the engine opens one more, to listen on."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: ClusterDatabase) -> None:
         # The engine passes `autocommit` itself when it connects; twice is an error.
         settings = {name: value for name, value in ALWAYS.items() if name != "autocommit"}
         super().__init__(database.url, kwargs=settings, open=False)
@@ -117,7 +117,7 @@ def queues_to_start(node_id: str) -> tuple[str, str]:
 
 
 def new_app(url: str, heard: Heard = lambda: None) -> App:
-    """Open it with `Shared`. `heard` is called for each notification on `WISHES`, while a worker runs."""
+    """Open it with `SharedPool`. `heard` is called for each notification on `WISHES`, while a worker runs."""
     logging.getLogger("procrastinate").setLevel(logging.WARNING)
     return App(connector=PatientConnector(heard, conninfo=url, configure=_configure))
 

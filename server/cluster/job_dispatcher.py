@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from server.cluster.admission import Admission
-from server.cluster.database import Database
+from server.cluster.database import ClusterDatabase
 from server.cluster.engine import DOWNLOAD, WISHES
 from server.cluster.nodes import Nodes
 from server.cluster.supervisor import Supervisor
@@ -50,7 +50,7 @@ class SharedDispatcher:
 
     def __init__(
         self,
-        database: Database,
+        database: ClusterDatabase,
         admission: Admission,
         nodes: Nodes,
         supervisor: Supervisor | None,

@@ -10,7 +10,7 @@ import time
 from contextlib import suppress
 
 from server.core.errors import StoreUnavailable
-from server.files.orphans import Known, Sweep, Swept
+from server.files.orphans import Sweep, Swept, TaskLookup
 from server.files.workplace import LocalWorkplace
 
 log = logging.getLogger(__name__)
@@ -22,7 +22,7 @@ AGAIN = 1.0  # seconds before the next try, while a child of this node still wor
 class Leftovers:
     """For nodes whose partial files no other node sees."""
 
-    def __init__(self, workplace: LocalWorkplace, files: Swept, tasks: Known) -> None:
+    def __init__(self, workplace: LocalWorkplace, files: Swept, tasks: TaskLookup) -> None:
         self._workplace = workplace
         self._sweep = Sweep(files, workplace, tasks)
         self._removed: set[str] = set()

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from server.cluster.database import Database
+from server.cluster.database import ClusterDatabase
 from server.settings import Role, Settings
 
 log = logging.getLogger(__name__)
@@ -162,7 +162,7 @@ class Node:
 class Nodes:
     """The live nodes, this one among them, as they were at the last `tell`."""
 
-    def __init__(self, database: Database, lost_after: float) -> None:
+    def __init__(self, database: ClusterDatabase, lost_after: float) -> None:
         self._database = database
         self._lost_after = lost_after
         self.live: list[Node] = []

@@ -5,7 +5,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator
 
-from server.cluster.database import Database
+from server.cluster.database import ClusterDatabase
 from server.core import cookie_format
 from server.core.cookie_facts import CookieFacts, facts_in, facts_of, renewed, with_facts, without_facts
 from server.core.errors import TooManyCookies
@@ -32,7 +32,7 @@ _REPLACE = "UPDATE cookies SET content = %s WHERE name = %s AND put = %s AND con
 class SharedCookies:
     """All methods raise `StoreUnavailable`. Of nodes that store at the same moment each counts for itself."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: ClusterDatabase) -> None:
         self._database = database
 
     async def put(self, name: str, text: str) -> None:

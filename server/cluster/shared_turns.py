@@ -20,7 +20,7 @@ from server.tasks.dispatcher import LocalTurns
 
 log = logging.getLogger(__name__)
 
-MOST = 16  # turns at a time on this node: the actions in them share the few connections of `Database`
+MOST = 16  # turns at a time on this node: the actions in them share the few connections of `ClusterDatabase`
 WAIT = 8.0  # seconds that an action waits for its turn
 LOOK = 0.02  # seconds between tries to take what another node has
 # After so long without a query the database ends the session, and with it the turns of a stopped process.

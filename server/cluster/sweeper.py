@@ -15,7 +15,7 @@ import logging
 from psycopg import AsyncConnection
 
 from server.cluster.admission import ANY_WAITING, Admission
-from server.cluster.database import Database
+from server.cluster.database import ClusterDatabase
 from server.cluster.engine import DOWNLOADS
 from server.cluster.shared_turns import try_turn
 from server.core.errors import DatabaseAway, StoreUnavailable, TaskNotFound
@@ -87,7 +87,7 @@ class Sweeper:
     """Every worker calls `look` again and again; locks, and second looks under them, prevent double work."""
 
     def __init__(
-        self, database: Database, recorder: Recorder, admission: Admission, lost_after: float
+        self, database: ClusterDatabase, recorder: Recorder, admission: Admission, lost_after: float
     ) -> None:
         self._database = database
         self._recorder = recorder

@@ -16,7 +16,7 @@ from procrastinate import JobContext
 from procrastinate.job_context import AbortReason
 
 from server.cluster.admission import Admission
-from server.cluster.database import Database
+from server.cluster.database import ClusterDatabase
 from server.core.errors import StorageAway, StoreUnavailable, TaskNotFound
 from server.core.events import Completed, Requeued
 from server.core.film import Manifest
@@ -58,7 +58,7 @@ class Published(Protocol):
 
 
 @dataclass(eq=False, slots=True)
-class Running:
+class RunningJob:
     task_id: str
     work: "asyncio.Task[None]"
     withdrawn: bool = False  # whoever withdrew it decides what becomes of the task
@@ -74,11 +74,11 @@ class Jobs:
     store: Store
     recorder: Recorder
     files: Published
-    database: Database
+    database: ClusterDatabase
     admission: Admission
     held: bool = False
     draining: bool = False  # this node takes no more jobs: waiting tasks are left to others
-    _running: dict[int, Running] = field(default_factory=dict)
+    _running: dict[int, RunningJob] = field(default_factory=dict)
 
     def running(self) -> list[str]:
         return [running.task_id for running in self._running.values()]
@@ -95,7 +95,7 @@ class Jobs:
         job, me = context.job, asyncio.current_task()
         assert job.id is not None
         assert me is not None
-        running = self._running[job.id] = Running(task_id, me)
+        running = self._running[job.id] = RunningJob(task_id, me)
         try:
             if not self.held and await self._begins(task_id, job.id) and not context.should_abort():
                 await self._attempt(task_id, job.id)

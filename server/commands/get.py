@@ -62,7 +62,7 @@ async def get(
             say(word("nothing_begun"))
             return INTERRUPTED
         client = await stack.enter_async_context(client_of(server, display.note))
-        following = _Following(client, saving, display, None if is_own else server)
+        following = _FollowedTasks(client, saving, display, None if is_own else server)
         submission: _Submission | None = None
         try:
             async with following:
@@ -182,7 +182,7 @@ async def watch(
 ) -> int:
     """As `get`, for tasks that are there; without ids it shows what changes, and saves nothing."""
     async with client_of(server, display.note) as client:
-        following, about = _Following(client, saving, display, server), ""
+        following, about = _FollowedTasks(client, saving, display, server), ""
         try:
             if not task_ids:
                 async for news in client.follow_all():
@@ -208,7 +208,7 @@ async def watch(
             return INTERRUPTED
 
 
-class _Following:
+class _FollowedTasks:
     """Follows tasks to their ends and saves what they bring, until it is left.
 
     `tasks` has, by their ids, the newest status of those of which something may come. `lasting` is the
@@ -308,7 +308,7 @@ class _Following:
             self.display.say(task.hint)
 
 
-async def _interrupted(client: Client, server: Remote, following: _Following, *, cancel: bool) -> None:
+async def _interrupted(client: Client, server: Remote, following: _FollowedTasks, *, cancel: bool) -> None:
     """After Ctrl-C: cancel what was asked for, or say that it goes on and how to come back."""
     _uncancelled()
     for task in following.tasks.values():

@@ -31,12 +31,12 @@ _PAGE = (
 )
 
 
-class Unfit(Exception):
+class UnfitRelease(Exception):
     """Why this release is of no use, in one sentence."""
 
 
 async def self_test(yt_dlp: Path, scratch: Path, ffmpeg: Path | None = None) -> str:
-    """The version of the release in the folder `yt_dlp`, which is fit. Raises `Unfit`."""
+    """The version of the release in the folder `yt_dlp`, which is fit. Raises `UnfitRelease`."""
     tone, errors = _tone(), scratch / "errors.log"
     with errors.open("wb") as complaints:
         async with _site(tone) as port:
@@ -52,23 +52,25 @@ async def self_test(yt_dlp: Path, scratch: Path, ffmpeg: Path | None = None) -> 
                     async with asyncio.timeout(WARM_WITHIN):
                         ready = await fork_server.first_ready(2 * WARM_WITHIN)
                 except TimeoutError:
-                    raise Unfit(f"it hangs: it did not start within {WARM_WITHIN:.0f} seconds") from None
+                    raise UnfitRelease(
+                        f"it hangs: it did not start within {WARM_WITHIN:.0f} seconds"
+                    ) from None
                 if ready is None:
                     lines = errors.read_text(encoding="utf-8", errors="replace").split("\n")
                     said = next((line for line in reversed(lines) if line.strip()), "no reason given")[:200]
-                    raise Unfit("; ".join(fork_server.lacks) or f"it does not start ({said})")
+                    raise UnfitRelease("; ".join(fork_server.lacks) or f"it does not start ({said})")
                 child = await fork_server.start("self-test", job, scratch / "self-test.log")
                 try:
                     async with asyncio.timeout(WITHIN):
                         kind, code, path = await _last_word(child)
                 except TimeoutError:
-                    raise Unfit(f"a small download took more than {WITHIN:.0f} seconds") from None
+                    raise UnfitRelease(f"a small download took more than {WITHIN:.0f} seconds") from None
                 finally:
                     await child.stop()
     if kind != "produced":
-        raise Unfit(f"a page with a sound in it could not be downloaded ({code or kind})")
+        raise UnfitRelease(f"a page with a sound in it could not be downloaded ({code or kind})")
     if (scratch / "work" / "out" / path).read_bytes() != tone:
-        raise Unfit("the sound in a page was downloaded, but not as it is there")
+        raise UnfitRelease("the sound in a page was downloaded, but not as it is there")
     return ready.yt_dlp
 
 

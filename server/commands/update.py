@@ -19,7 +19,7 @@ from pathlib import Path
 
 from server.commands import pip_index
 from server.commands.pip_index import NotBrought
-from server.commands.self_test import Unfit, self_test
+from server.commands.self_test import UnfitRelease, self_test
 from server.commands.words import one_line, word
 from server.tasks.fork_servers import moment
 from server.tasks.yt_dlp_releases import Outcome, Releases, State, installed, is_newer
@@ -82,7 +82,7 @@ async def _update(releases: Releases, new: Path, ffmpeg: Path | None, *, again: 
         # yt-dlp writes `2026.10.06` for what its index calls `2026.10.6`.
         is_it = not is_newer(found, newest) and not is_newer(newest, found)
         why = "" if is_it else word("update_other", version=found)
-    except Unfit as exc:
+    except UnfitRelease as exc:
         why = one_line(str(exc))
     if why:
 

@@ -12,7 +12,7 @@ from pydantic import ConfigDict, Field, NonNegativeFloat, NonNegativeInt, TypeAd
 
 from server.core.film import About, Manifest, StoredFile, VideoInfo
 from server.core.jobs import MOST_OF_AN_ORDER
-from server.core.list_entries import Entries, Entry
+from server.core.list_entries import Entries, ListEntry
 from server.core.media_keys import MOST_ALIASES
 from server.core.redaction import MAX_TRACE
 from server.core.task import HOST_BUSY, RATE_WINDOW, STORAGE_AWAY, InLibrary, Stage, TaskStatus
@@ -119,11 +119,11 @@ class ProducedFile(Frozen):
     crc32: int | None = Field(default=None, ge=0, lt=1 << 32)
 
 
-class Found(_Event):
-    """The next entries of a list, in order; `Entry.index` counts on from the entries found before, from 1."""
+class EntriesFound(_Event):
+    """The next entries of a list, in order; `ListEntry.index` counts on from those found before, from 1."""
 
     kind: Literal["found"] = "found"
-    entries: tuple[Entry, ...]
+    entries: tuple[ListEntry, ...]
 
 
 class Expanded(_Event):
@@ -198,7 +198,7 @@ ChildEvent = (
     | Alive
     | Renewed
     | Learned
-    | Found
+    | EntriesFound
     | Expanded
     | Produced
     | Broken
@@ -297,7 +297,7 @@ class Unfolded(_Event):
     `truncated`: there are more than a list may have, which is `most`.
     """
 
-    entries: tuple[Entry, ...] = Field(min_length=1)
+    entries: tuple[ListEntry, ...] = Field(min_length=1)
     truncated: bool
     most: int
 
@@ -683,7 +683,7 @@ def _retried(status: TaskStatus, wall: datetime) -> dict[str, object] | None:
 
 def _moved(status: TaskStatus, url: str, item: int | None) -> dict[str, object]:
     """How a task fetches what is at another link, or place, from now on."""
-    shown = Entry(index=1, url=url).shown_url
+    shown = ListEntry(index=1, url=url).shown_url
     if shown == status.url:
         return {} if item is None else {"item": item}
     return {"url": shown, "amended": status.amended | {"url": url}, "item": item}
@@ -716,7 +716,7 @@ def _joined(
     return {"entries": joined} if joined != known else None
 
 
-def _become(status: TaskStatus, first: Entry) -> dict[str, object]:
+def _become(status: TaskStatus, first: ListEntry) -> dict[str, object]:
     """How the task of an entry that is a list becomes that of this list's `first` entry."""
     return (
         _FRESH

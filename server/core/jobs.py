@@ -22,7 +22,7 @@ language, such as `zh-Hans` or `English (UK)`, with `.*` for all that begin so, 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SubtitleWishes:
+class JobSubtitles:
     """The fields of a request's `subtitles`."""
 
     languages: tuple[str, ...] = ()
@@ -32,7 +32,7 @@ class SubtitleWishes:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Clip:
+class JobClip:
     """From `start` to `end`, in seconds of the film; unless `exact`, it begins at a key frame."""
 
     start: float
@@ -53,10 +53,10 @@ class Wishes:
     audio_quality: int | None
     audio_language: str | None
     format: str | None
-    subtitles: SubtitleWishes
+    subtitles: JobSubtitles
     mute: bool
     embed_metadata: bool
-    clip: Clip | None
+    clip: JobClip | None
     sponsorblock: tuple[str, ...]
     split_chapters: bool
     live: Literal["reject", "record", "wait"]
@@ -113,7 +113,7 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plugins:
+class JobPlugins:
     """Which of the operator's plugins for yt-dlp in `folder` a child loads: `modules`, by the names of their
     files; None: all but those `left_out`, which a job of the kind `plugins` tries.
     """
@@ -166,7 +166,7 @@ class Job:
     sponsorblock_api: str
     players: Mapping[str, Sequence[int]] = field(repr=False)
     look: Look | None = None
-    plugins: Plugins | None = None
+    plugins: JobPlugins | None = None
 
 
 def to_message(job: Job) -> dict[str, Any]:
@@ -179,7 +179,7 @@ def to_message(job: Job) -> dict[str, Any]:
     return _fields(job) | nested
 
 
-_Part = Job | Look | EntryFilters | Plugins | Wishes | SubtitleWishes | Clip
+_Part = Job | Look | EntryFilters | JobPlugins | Wishes | JobSubtitles | JobClip
 
 
 def _fields(of: _Part) -> dict[str, Any]:
@@ -200,8 +200,8 @@ def from_message(message: Mapping[str, Any]) -> Job:
         look = Look(**_in_tuples(look) | {"again": again, "filters": filters})
     plugins = message["plugins"]
     if plugins is not None:
-        _check(Plugins, plugins)
-        plugins = Plugins(**_in_tuples(plugins))
+        _check(JobPlugins, plugins)
+        plugins = JobPlugins(**_in_tuples(plugins))
     nested = {"wishes": wishes_from(message["wishes"]), "look": look, "plugins": plugins}
     return Job(**_in_tuples(message) | nested)
 
@@ -214,19 +214,19 @@ def name_of_key(key: str) -> str:
 def wishes_from(message: Mapping[str, Any]) -> Wishes:
     """Like `from_message`, for the field `wishes` of a job."""
     _check(Wishes, message)
-    _check(SubtitleWishes, message["subtitles"])
+    _check(JobSubtitles, message["subtitles"])
     clip = message["clip"]
     if clip is not None:
-        _check(Clip, clip)
+        _check(JobClip, clip)
     nested = {
-        "subtitles": SubtitleWishes(**_in_tuples(message["subtitles"])),
-        "clip": None if clip is None else Clip(**clip),
+        "subtitles": JobSubtitles(**_in_tuples(message["subtitles"])),
+        "clip": None if clip is None else JobClip(**clip),
     }
     return Wishes(**_in_tuples(message) | nested)
 
 
 def _check(
-    kind: type[Job | Look | EntryFilters | Plugins | Wishes | SubtitleWishes | Clip], message: object
+    kind: type[Job | Look | EntryFilters | JobPlugins | Wishes | JobSubtitles | JobClip], message: object
 ) -> None:
     known = {one.name for one in fields(kind)}
     if not isinstance(message, Mapping) or message.keys() != known:

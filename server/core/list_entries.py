@@ -7,7 +7,7 @@ from server.core.jobs import SMUGGLED
 from server.core.values import Frozen, HttpUrl, Stored, without_password
 
 
-class Entry(Frozen):
+class ListEntry(Frozen):
     """An entry that a child found in a list; `index` counts the entries found.
 
     `url` is the entry's own, with what its extractor is to know besides and no client; or, with `item`, that

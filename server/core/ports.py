@@ -41,7 +41,7 @@ class Idempotency:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class TaskOfKey:
     """The task that a key leads to; `is_shared`: another request has made it."""
 
     task: Task
@@ -91,7 +91,7 @@ class Filter:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class StatusPage:
     tasks: list[TaskStatus]
     next_cursor: str | None
 
@@ -112,7 +112,7 @@ class Store(Protocol):
         """
         ...
 
-    async def known(self, idempotency: Idempotency) -> Known | None:
+    async def known(self, idempotency: Idempotency) -> TaskOfKey | None:
         """The task that this key leads to. Raises `IdempotencyMismatch` if its request was another."""
         ...
 
@@ -178,7 +178,7 @@ class Store(Protocol):
         """
         ...
 
-    async def page(self, wanted: Filter, cursor: str | None, limit: int) -> Page:
+    async def page(self, wanted: Filter, cursor: str | None, limit: int) -> StatusPage:
         """A page by keyset pagination: late pages cost no more. Raises `InvalidQuery` on a bad cursor."""
         ...
 
@@ -452,7 +452,7 @@ class Workplace(Protocol):
 
     def log(self, task_id: str) -> Path: ...
 
-    def growing(self, task_id: str) -> "Growing":
+    def growing(self, task_id: str) -> "GrowingFile":
         """The playable file of a running download. Raises `NotStreamable`. Blocks on disk I/O."""
         ...
 
@@ -475,7 +475,7 @@ class Stream(ABC):
         """
 
 
-class Growing(Protocol):
+class GrowingFile(Protocol):
     """A file that a child is still downloading. `type` is its media type. All methods block on disk I/O."""
 
     type: str

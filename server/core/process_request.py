@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError, to_json
 from server.core.cookie_format import NAME as COOKIES_NAME
 from server.core.jobs import LANGUAGE
 from server.core.library import Library, outputs_for
-from server.core.list_entries import Entry
+from server.core.list_entries import ListEntry
 from server.core.values import OF_A_CLIENT, Frozen, HttpUrl, Instant, Seconds, Whole, at_most, harmless_line
 
 MAX_TITLE = 500  # characters
@@ -234,7 +234,7 @@ class ProcessRequest(Frozen):
         usual = type(self).model_fields["outputs"].get_default()
         return [plain, plain.model_copy(update={"outputs": usual})]
 
-    def wish_of_entry(self, scope: str, entry: Entry) -> str:
+    def wish_of_entry(self, scope: str, entry: ListEntry) -> str:
         """The wish that an `entry` of this list fulfils: that of a request for its link alone."""
         return self.of_entry(entry.shown_url).wish(scope, entry.item)
 

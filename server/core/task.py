@@ -13,7 +13,7 @@ from uuid import uuid4
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, ValidationError
 
 from server.core.film import About, Says, StoredFile, VideoInfo
-from server.core.list_entries import Entries, Entry
+from server.core.list_entries import Entries, ListEntry
 from server.core.process_request import ProcessRequest
 from server.core.values import Stored, host_of, without_password
 
@@ -326,7 +326,7 @@ class TaskStatus(Bookkeeping):
     def of_entry(
         cls,
         playlist: "TaskStatus",
-        found: Entry,
+        found: ListEntry,
         now: datetime,
         index: int | None = None,
         lists: tuple[str, ...] = (),

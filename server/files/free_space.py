@@ -10,14 +10,14 @@ from pathlib import Path
 
 from server.core.shielding import opened
 from server.core.task import Stage
-from server.files.orphans import OF_A_TASK, Known
+from server.files.orphans import OF_A_TASK, TaskLookup
 from server.files.publishing import delete
 from server.files.workplace import LocalWorkplace
 
 log = logging.getLogger(__name__)
 
 
-async def make_room(workplace: LocalWorkplace, tasks: Known, is_enough: Callable[[], bool]) -> None:
+async def make_room(workplace: LocalWorkplace, tasks: TaskLookup, is_enough: Callable[[], bool]) -> None:
     """Delete the partial files of cancelled tasks, the earliest end first, until `is_enough()`."""
     task_ids = await asyncio.to_thread(_with_files, workplace.works)
     stages = await tasks.stages(task_ids)

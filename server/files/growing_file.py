@@ -35,7 +35,7 @@ class _Note(Frozen):
     why: str | None = Field(default=None, pattern=r"^(apart|not_before_the_end)$")
 
 
-class Growing:
+class LocalGrowingFile:
     """`type` is the file's media type. All methods touch the disk."""
 
     def __init__(self, work: Path, file: FileIO, note: _Note) -> None:
@@ -86,7 +86,7 @@ class Growing:
                 return 0
 
 
-def open_growing(work: Path) -> Growing:
+def open_growing(work: Path) -> LocalGrowingFile:
     """Open the watchable file of the download in `work`. Raises `NotStreamable` if there is none."""
     if not work.is_dir():
         raise NotStreamable("elsewhere")
@@ -97,7 +97,7 @@ def open_growing(work: Path) -> Growing:
         with suppress(OSError):
             file = reached(work, place)
             if is_from_child(os.fstat(file.fileno())):
-                return Growing(work, file, note)
+                return LocalGrowingFile(work, file, note)
             file.close()
     raise NotStreamable("nothing_yet")
 

@@ -24,7 +24,7 @@ from server.core.long_work import compute
 from server.core.ports import TellAway
 from server.core.shielding import opened
 from server.core.task import TaskStatus
-from server.files.orphans import Known, Sweep
+from server.files.orphans import Sweep, TaskLookup
 from server.files.public_names import named
 from server.files.publishing import (
     UnsafeFile,
@@ -137,19 +137,19 @@ class LocalFiles:
         """Delete everything of a task. Idempotent."""
         await asyncio.to_thread(self._remove, task_id)
 
-    async def sweep(self, tasks: Known) -> None:
+    async def sweep(self, tasks: TaskLookup) -> None:
         """Delete what belongs to no task, and leftovers of completed tasks."""
         workplace = self.workplace
         await Sweep(self, workplace, tasks).through(workplace.works, workplace.logs, self._files)
 
-    async def look_after_ends(self, tasks: Known, ended: Sequence[str]) -> None:
+    async def look_after_ends(self, tasks: TaskLookup, ended: Sequence[str]) -> None:
         """Nothing to do: a late attempt cannot publish, since `remove` has deleted its work directory."""
 
-    async def sweep_here(self, tasks: Known, ended: Sequence[str]) -> None:
+    async def sweep_here(self, tasks: TaskLookup, ended: Sequence[str]) -> None:
         """What each node of a cluster sweeps when it starts."""
         await self.sweep(tasks)
 
-    async def remove_orphans(self, tasks: Known) -> None:
+    async def remove_orphans(self, tasks: TaskLookup) -> None:
         """What one node sweeps for the whole cluster."""
         await self.sweep(tasks)
 

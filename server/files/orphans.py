@@ -21,7 +21,7 @@ SWEEP_BATCH = 500
 OF_A_TASK = re.compile(rf"(?P<task_id>{UUID4})(\.lock|\.log)?")
 
 
-class Known(Protocol):
+class TaskLookup(Protocol):
     """What a sweep asks the store, see `server.core.ports.Store`."""
 
     async def stages(self, task_ids: list[str]) -> dict[str, Stage]: ...
@@ -42,7 +42,7 @@ class Swept(Protocol):
 class Sweep:
     """Safe while tasks run. Entries not named after a task are not Clipwire's, and are left alone."""
 
-    def __init__(self, files: Swept, workplace: LocalWorkplace, tasks: Known) -> None:
+    def __init__(self, files: Swept, workplace: LocalWorkplace, tasks: TaskLookup) -> None:
         self._files = files
         self._workplace = workplace
         self._tasks = tasks

@@ -24,7 +24,7 @@ from typing import Self
 from server.core.data_dir import DataDir
 from server.core.errors import TaskNotFound
 from server.core.redaction import clean
-from server.files.growing_file import Growing, open_growing
+from server.files.growing_file import LocalGrowingFile, open_growing
 from server.files.publishing import delete
 
 UUID4 = r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
@@ -75,7 +75,7 @@ class LocalWorkplace:
     def log(self, task_id: str) -> Path:
         return self.logs / f"{checked(task_id)}.log"
 
-    def growing(self, task_id: str) -> Growing:
+    def growing(self, task_id: str) -> LocalGrowingFile:
         """Open what can be watched of the task's download. Raises `NotStreamable`. Touches the disk."""
         return open_growing(self.work(task_id))
 

@@ -35,7 +35,7 @@ from server.library.placements import (
     place_of_set,
     show_of,
 )
-from server.memory.remembering import Media
+from server.memory.remembering import MediaMemory
 
 if TYPE_CHECKING:
     from server.library.library_schemas import LibraryOutcome
@@ -89,7 +89,7 @@ class LibraryActions:
     def __init__(
         self,
         store: PlacementStore,
-        media: Media,
+        media: MediaMemory,
         library: LibraryFiles | None,
         clock: Clock,
         zone: tzinfo,

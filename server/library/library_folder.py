@@ -109,11 +109,11 @@ class Root:
     folder: LibraryFolder
 
     @contextmanager
-    def part(self, path: str, base: str, tag: int) -> Iterator["Part"]:
+    def part(self, path: str, base: str, tag: int) -> Iterator["UnfinishedFile"]:
         """A new file beside the `path` that it is to have; it is gone afterwards, unless it was `put`."""
         folder, _, name = path.rpartition("/")
         with self.inside(folder, make=True) as directory:
-            part = Part(directory, name, f".{base}.{tag}.part", self.folder)
+            part = UnfinishedFile(directory, name, f".{base}.{tag}.part", self.folder)
             try:
                 part.begin()
                 yield part
@@ -295,7 +295,7 @@ class Root:
             yield from self.files(path)
 
 
-class Part:
+class UnfinishedFile:
     """A file that is being built. Fill it by one of `clone`, `link`, `copy` and `write`, then `put` it."""
 
     def __init__(self, directory: int, name: str, part: str, folder: LibraryFolder) -> None:

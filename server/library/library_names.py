@@ -56,7 +56,7 @@ _PROVIDER = re.compile(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Chapter:
+class NamedChapter:
     start: float  # seconds
     title: str
 
@@ -85,7 +85,7 @@ class Film:
     published_at: str | None = None
     duration: int | None = None  # seconds
     description: str | None = None
-    chapters: tuple[Chapter, ...] = ()
+    chapters: tuple[NamedChapter, ...] = ()
     tags: tuple[str, ...] = ()
     added_at: datetime | None = None
 

@@ -19,7 +19,7 @@ from server.core.errors import LibraryIsAway, LibraryIsBusy, NoFiles, NoLibrary,
 from server.core.library import OUTPUTS, Library
 from server.library.library_actions import LibraryActions
 from server.library.library_names import Film, episode_of, place_of, roles_of
-from server.library.placements import LibraryPlace, LibraryRequest, PlacementStore
+from server.library.placements import LibraryRequest, PlacementStore, PlaceRequest
 from server.library.task_placing import TaskPlacing
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ async def act(request: web.Request) -> web.Response:
 async def place(request: web.Request) -> web.Response:
     """Have what a task has fetched placed: by the body, or without one as it was asked for."""
     body = await read_object(request) if request.body_exists else {}
-    wanted = validated(LibraryPlace, body)
+    wanted = validated(PlaceRequest, body)
     status = await request.app[TASK_PLACING].place(request.match_info["task_id"], wanted.library)
     return respond(request, status, HTTPStatus.ACCEPTED)
 
@@ -112,7 +112,7 @@ ROUTES = [
             "What was fetched goes into the library, too, without another download. "
             "Without a body as the task or its subscriptions say.",
             parameters=(TASK_ID, *READER),
-            body=LibraryPlace,
+            body=PlaceRequest,
             errors=(TaskNotFound, NoFiles, NoLibrary, StorageAway, *OF_CHANGES),
         ),
     ),

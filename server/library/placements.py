@@ -204,7 +204,7 @@ class LibraryRequest(Frozen):
     dry_run: bool = Field(default=False, description="only say what would be done")
 
 
-class LibraryPlace(Frozen):
+class PlaceRequest(Frozen):
     """The body of `POST /api/tasks/{task_id}/place`."""
 
     model_config = ConfigDict(strict=True)

@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import BinaryIO, TypeVar
 
 from server.core.ports import Stream
-from server.library.library_folder import GONE, LibraryFolder, Part, Root, hash_of
+from server.library.library_folder import GONE, LibraryFolder, Root, UnfinishedFile, hash_of
 from server.library.placements import LibraryAway, Moved, PathTaken, PlacedFile, Source, Stopped, Trouble
 
 T = TypeVar("T")
@@ -80,7 +80,7 @@ class PlacedFiles:
 
         await self._entered(build, held)
 
-    def _fill(self, part: Part, source: int, stopped: Check) -> None:
+    def _fill(self, part: UnfinishedFile, source: int, stopped: Check) -> None:
         for method in self._folder.methods:
             match method:
                 case "clone":
@@ -93,7 +93,7 @@ class PlacedFiles:
             if done:
                 return
 
-    def _finish(self, part: Part, file: PlacedFile, stopped: Check, *, instead: bool) -> None:
+    def _finish(self, part: UnfinishedFile, file: PlacedFile, stopped: Check, *, instead: bool) -> None:
         if part.size != file.size or part.sha256 not in (None, file.sha256):
             raise Damaged(f"{file.path} is not what was published")
         part.put(instead=instead, stopped=stopped)

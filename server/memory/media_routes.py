@@ -12,7 +12,7 @@ from server.api.connections import CONNECTIONS
 from server.api.keys import CLOCK
 from server.api.openapi.operation import JSON, OF_CHANGES, READER, Operation, Parameter, Reply
 from server.api.route import get, post
-from server.api.spool import Turns
+from server.api.spool import SpoolTurns
 from server.core.errors import (
     BodyTooLarge,
     BodyTooSlow,
@@ -26,16 +26,16 @@ from server.core.long_work import compute
 from server.core.media_keys import archived_key, keys_of_link
 from server.core.shielding import to_the_end
 from server.core.values import MAX_URL, check_url
-from server.memory.remembering import Media
+from server.memory.remembering import MediaMemory
 
 _SCHEMAS = "server.memory.media_schemas"  # of responses
-MEDIA: web.AppKey[Media] = web.AppKey("media")
+MEDIA: web.AppKey[MediaMemory] = web.AppKey("media")
 MAX_ARCHIVE = 8 << 20  # bytes: some 300,000 lines
 AT_ONCE = 500  # lines in a transaction; others are written in between
 PIECE = 64 * 1024  # bytes that are read in one go, if there are not so many keys before
 LONGEST_LINE = 64 * 1024  # bytes; a key has at most 2,000
 MOST_UNREADABLE = 100  # numbers of lines in an answer
-TURNS = web.AppKey("turns of those who import an archive", Turns)
+TURNS = web.AppKey("turns of those who import an archive", SpoolTurns)
 
 
 async def get_media(request: web.Request) -> web.Response:

@@ -84,7 +84,7 @@ async def look_up(tables: Statements, keys: Iterable[str]) -> dict[str, Fetched]
 
 
 class MediaRows:
-    """See `server.memory.remembering.Media`."""
+    """See `server.memory.remembering.MediaMemory`."""
 
     def __init__(self, transactions: Transactions) -> None:
         self._transactions = transactions

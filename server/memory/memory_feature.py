@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from server.api.spool import Turns
+from server.api.spool import SpoolTurns
 from server.feature import Added, Feature, Kernel
 from server.memory import media_routes
 from server.memory.media_rows import HOOKS, MediaRows
@@ -11,7 +11,7 @@ from server.memory.media_rows import HOOKS, MediaRows
 
 @asynccontextmanager
 async def _open(kernel: Kernel) -> AsyncIterator[Added]:
-    yield Added({media_routes.MEDIA: MediaRows(kernel.store.transactions), media_routes.TURNS: Turns()})
+    yield Added({media_routes.MEDIA: MediaRows(kernel.store.transactions), media_routes.TURNS: SpoolTurns()})
 
 
 MEMORY = Feature("memory", _open, media_routes.ROUTES, lambda _: HOOKS)

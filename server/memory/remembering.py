@@ -46,7 +46,7 @@ class Fetched:
     subscriptions: tuple[str, ...] = ()
 
 
-class Media(Protocol):
+class MediaMemory(Protocol):
     """A change is on disk when its method returns. All methods may raise `StoreUnavailable`."""
 
     async def find(self, keys: Sequence[str]) -> Fetched | None:

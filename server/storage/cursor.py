@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from server.core.entry_status import ListActions, shown
 from server.core.errors import InvalidQuery
-from server.core.ports import Page, Sorting
+from server.core.ports import Sorting, StatusPage
 from server.storage.task_rows import read_status, readable
 
 _END = (1 << 63) - 1
@@ -56,7 +56,7 @@ def page_of(
     sorting: Sorting,
     limit: int,
     actions: Mapping[str, ListActions] = MappingProxyType({}),
-) -> Page:
+) -> StatusPage:
     """The page of `rows` (number, rank, status), of which there is one more than `limit` if more follow.
 
     `actions` are those on lists that entries may not have taken yet.
@@ -67,6 +67,6 @@ def page_of(
         found = (status for each in found if (status := shown(each, actions.get(each.playlist_id or "", ()))))
     tasks = list(found)
     if len(rows) <= limit:
-        return Page(tasks, None)
+        return StatusPage(tasks, None)
     number, rank, _ = on_page[-1]
-    return Page(tasks, str(Cursor(sorting, number, rank)))
+    return StatusPage(tasks, str(Cursor(sorting, number, rank)))

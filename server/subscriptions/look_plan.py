@@ -38,7 +38,7 @@ MOST_WAIT = 30 * 86_400.0  # seconds until an entry that is to begin is looked a
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class KnownItems:
     """What the tables hold: items of the subscription by their keys; what aliases of the entries stand for;
     what is remembered; items of others that are wanted in the same manner, `queued` or `fetched`; those of
     the subscription that wait for a turn (`BACKLOG`), the newest first, and those whose time has come.
@@ -68,7 +68,7 @@ class Known:
 
 
 @dataclass(slots=True)
-class Plan:
+class LookPlan:
     """`items` are to be stored as they are; for those in `wanted`, which are among them, tasks are to be
     made; `retry` are items whose failed tasks are to be tried again. `abouts` is what is said now of items
     that are known, by their keys. `all_new`: nothing was known, but not all of it can be new.
@@ -98,12 +98,12 @@ def decided(
     subscription: Subscription,
     noticed: Sequence[Noticed],
     looked: Looked,
-    known: Known,
+    known: KnownItems,
     max_new: int,
     now: float,
-) -> Plan:
+) -> LookPlan:
     """What is to be stored of a look that found `noticed`, in the order of the list."""
-    plan = Plan()
+    plan = LookPlan()
     first = not subscription.findings.seeded
     fresh: list[tuple[Item, Noticed]] = []
     for entry in noticed:
@@ -182,7 +182,7 @@ def decided(
     return plan
 
 
-def _are_moved(entries: Sequence[Noticed], known: Known) -> bool:
+def _are_moved(entries: Sequence[Noticed], known: KnownItems) -> bool:
     """Whether entries of which none is known cannot all be new: their source has given them other ids."""
     moments = [moment for item in known.recent if (moment := moment_of(item.published_at)) is not None]
     told = {(item.about.get("title"), item.published_at) for item in known.recent}
@@ -203,7 +203,7 @@ def _may_pass(entry: Noticed) -> bool:
     return entry.verdict is None or entry.verdict in _WAITS
 
 
-def _replace_failed(plan: Plan, subscription: Subscription, known: Known, now: float) -> None:
+def _replace_failed(plan: LookPlan, subscription: Subscription, known: KnownItems, now: float) -> None:
     """Look at the next older entry in place of each that `backlog` has asked for and that does not pass."""
     began_at = known.began_at
     if not isinstance(subscription.wanted.backlog, LastOnes) or began_at is None:
@@ -221,7 +221,7 @@ def _replace_failed(plan: Plan, subscription: Subscription, known: Known, now: f
         plan.items[item.key] = replace(item, state="waiting", reason=UNCLEAR, not_before=now)
 
 
-def _renew(plan: Plan, item: Item, entry: Noticed) -> None:
+def _renew(plan: LookPlan, item: Item, entry: Noticed) -> None:
     """Note the link, title and place that a known entry has now: feeds sign their links anew, and what is new
     in a list moves the others.
     """
@@ -262,7 +262,7 @@ def _asked_for(subscription: Subscription, entries: Sequence[Noticed]) -> set[in
 
 
 def _judged(
-    item: Item, entry: Noticed, subscription: Subscription, known: Known, now: float, *, asks: bool
+    item: Item, entry: Noticed, subscription: Subscription, known: KnownItems, now: float, *, asks: bool
 ) -> Item:
     """The item in the state that its entry gives it; `queued` if a task is to be made, or there is one.
 
@@ -307,7 +307,7 @@ def _waits_or_skipped(item: Item, verdict: str, entry: Noticed, now: float) -> I
     )
 
 
-def _again(plan: Plan, entry: Noticed, subscription: Subscription, known: Known, now: float) -> None:
+def _again(plan: LookPlan, entry: Noticed, subscription: Subscription, known: KnownItems, now: float) -> None:
     """Another look at a waiting item, which is due."""
     item = known.items.get(entry.again or "")
     if item is None or item.state != "waiting" or item.task_id is not None:
@@ -341,7 +341,7 @@ def _again(plan: Plan, entry: Noticed, subscription: Subscription, known: Known,
 
 
 def _give_turns(
-    plan: Plan, wanted: Sequence[Item], known: Known, max_new: int, now: float, *, first: bool
+    plan: LookPlan, wanted: Sequence[Item], known: KnownItems, max_new: int, now: float, *, first: bool
 ) -> None:
     """At most `max_new` items become tasks: those that are new, then those that wait, then failed ones.
 

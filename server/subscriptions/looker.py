@@ -61,7 +61,7 @@ MOST_NOTICED = 100_000
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class LookFailure:
     code: str
     hint: str | None = None
     retry_after: float | None = None
@@ -206,11 +206,11 @@ class Looker:
         try:
             request = request_of(subscription.wanted, subscription.url)
         except ValueError:  # it asks for what only a newer release knows
-            raise _Failed(Failure("internal")) from None
+            raise _Failed(LookFailure("internal")) from None
         whole = _is_whole(claim, self._now)
         given = await self._cookies.made_for(subscription.url, request.cookies)
         if given.are_missing:
-            raise _Failed(Failure("cookies_missing"))
+            raise _Failed(LookFailure("cookies_missing"))
         folder = self._workplace.scratch / f"look.{uuid4()}"
         within = WHOLE_WITHIN if whole else WITHIN
         look = self._wishes(claim, whole=whole, within=within - ENDS_BEFORE)
@@ -225,17 +225,17 @@ class Looker:
                 await self._fork_server.warm()
                 heard = await self._fork_server.run(folder.name, work)
         except TimeoutError:
-            raise _Failed(Failure("timeout")) from None
+            raise _Failed(LookFailure("timeout")) from None
         except ValueError as exc:  # a child that was taken over may say anything
             log.error("a look said what cannot be read: %s", type(exc).__name__)
-            raise _Failed(Failure("internal")) from None
+            raise _Failed(LookFailure("internal")) from None
         except OSError as exc:
             log.error("a look could not begin: %s", exc)
-            raise _Failed(Failure("disk_full")) from None
+            raise _Failed(LookFailure("disk_full")) from None
         if isinstance(heard, Broken):
             if heard.code == "internal":
                 faults.tell("a look at a subscription", heard.fault)
-            raise _Failed(Failure(heard.code, hint_of(heard, given.name), heard.retry_after))
+            raise _Failed(LookFailure(heard.code, hint_of(heard, given.name), heard.retry_after))
         return heard
 
     def _wishes(self, claim: Claim, *, whole: bool, within: float) -> Look:
@@ -274,7 +274,7 @@ class Looker:
                     noticed += [Noticed.model_validate_json(json.dumps(entry)) for entry in entries]
                     await asyncio.sleep(0)
                     if len(noticed) > MOST_NOTICED:
-                        raise _Failed(Failure("internal"))
+                        raise _Failed(LookFailure("internal"))
                 case {"kind": "renewed"} as message:
                     await given.renew(Renewed.model_validate(message).cookies)
                 case {"kind": "learned"} as message:
@@ -286,7 +286,7 @@ class Looker:
 
 
 class _Failed(Exception):
-    def __init__(self, failure: Failure) -> None:
+    def __init__(self, failure: LookFailure) -> None:
         super().__init__(failure.code)
         self.failure = failure
 

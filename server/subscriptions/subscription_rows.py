@@ -45,7 +45,7 @@ from server.storage.statements import (
     insert,
 )
 from server.subscriptions.feed_names import name_feed, refuse_taken, secret_of_feeds
-from server.subscriptions.look_plan import Known, Plan, decided, is_gone_media, keys_of
+from server.subscriptions.look_plan import KnownItems, LookPlan, decided, is_gone_media, keys_of
 from server.subscriptions.profiles import Profiles, own_of
 from server.subscriptions.subscription import (
     AUTO,
@@ -646,7 +646,7 @@ class SubscriptionRows:
             rows = await fetch_in(tables, _ITEMS, [item.key for item in items], subscription.subscription_id)
             there = sorted((_item(*row) for row in rows), key=lambda item: -item.number)  # the newest first
             done: dict[str, Task | str] = {}
-            plan = Plan()
+            plan = LookPlan()
             before = {item.key: item.task_id for item in items}
             for item in there:
                 is_gone = item.key in gone and item.task_id == before[item.key]
@@ -809,7 +809,9 @@ async def _still_ours(tables: Statements, claim: Claim) -> Subscription | None:
     return now if now.check_no == claim.subscription.check_no else None
 
 
-async def _known(tables: Tables, subscription: Subscription, noticed: Sequence[Noticed], now: float) -> Known:
+async def _known(
+    tables: Tables, subscription: Subscription, noticed: Sequence[Noticed], now: float
+) -> KnownItems:
     mine = subscription.subscription_id
     names: dict[str, None] = {}
     listed: dict[str, None] = {}
@@ -850,7 +852,7 @@ async def _known(tables: Tables, subscription: Subscription, noticed: Sequence[N
     stored = {*listed, *(stands_for[name] for name in listed if name in stands_for)}
     if listed and subscription.findings.seeded and items.keys().isdisjoint(stored):
         recent = list(starmap(_item, await tables.fetch(_ITEM_PAGE, (mine, _number(None), MOST_RECENT))))
-    return Known(
+    return KnownItems(
         items=items,
         spare=spare,
         recent=recent,
@@ -866,7 +868,9 @@ async def _known(tables: Tables, subscription: Subscription, noticed: Sequence[N
     )
 
 
-async def _carry_out(tables: Tables, subscription: Subscription, plan: Plan, now: float) -> dict[str, Task]:
+async def _carry_out(
+    tables: Tables, subscription: Subscription, plan: LookPlan, now: float
+) -> dict[str, Task]:
     """Store the items of `plan` and add its tasks, those for held hosts to be begun later.
 
     Return the tasks by the keys of their items. An item whose entry another subscription has, in the same
@@ -907,7 +911,7 @@ async def _carry_out(tables: Tables, subscription: Subscription, plan: Plan, now
     return {item.key: task for item, task in zip(wanted, tasks, strict=True)}
 
 
-async def _name_more(tables: Tables, plan: Plan, new: Container[str]) -> None:
+async def _name_more(tables: Tables, plan: LookPlan, new: Container[str]) -> None:
     """Note the aliases of a plan: of what was known before only as many as nobody's feed needs, as there are
     feeds that give each entry another guid whenever they are read.
     """

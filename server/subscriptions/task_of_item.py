@@ -6,7 +6,7 @@ from pydantic_core import to_json
 
 from server.core.film import Says
 from server.core.library import outputs_for
-from server.core.list_entries import Entry
+from server.core.list_entries import ListEntry
 from server.core.process_request import ProcessRequest
 from server.core.task import InLibrary, Task, TaskStatus
 from server.subscriptions.subscription import Item, Subscription, SubscriptionSettings
@@ -24,7 +24,7 @@ def request_of(wanted: SubscriptionSettings, url: str) -> ProcessRequest:
 def task_of(subscription: Subscription, item: Item, now: datetime) -> Task:
     about = item.about
     request = request_of(subscription.wanted, about["url"])
-    entry = Entry(
+    entry = ListEntry(
         index=1,
         url=about["url"],
         item=about.get("item"),

@@ -43,7 +43,7 @@ START_AGAIN = (0.1, 0.5, 2.0, 10.0)  # seconds before a new fork server: longer 
 
 
 @dataclass(frozen=True, slots=True)
-class Ready:
+class ForkServerReport:
     """What a fork server says of itself once it is warm.
 
     `unfit` has a sentence for each part of yt-dlp that is not as children expect and is not patched.
@@ -224,7 +224,7 @@ class ForkServer:
         self._asked = asyncio.Event()  # whether it answers
         self._answered = asyncio.Event()
         self._supervision: asyncio.Task[None] | None = None
-        self.ready: Ready | None = None
+        self.ready: ForkServerReport | None = None
         self.lacks: list[str] = []
 
     async def __aenter__(self) -> "ForkServer":
@@ -256,7 +256,7 @@ class ForkServer:
             self._failed.clear()
             await self._failed.wait()
 
-    async def first_ready(self, within: float, starts: int = 1) -> Ready | None:
+    async def first_ready(self, within: float, starts: int = 1) -> ForkServerReport | None:
         """What it says once it is warm; None if so many `starts` failed, or after `within` seconds."""
         waiting = [asyncio.ensure_future(self.known()), asyncio.ensure_future(self.failed(starts))]
         try:
@@ -422,7 +422,7 @@ class ForkServer:
     def _heard(self, message: dict[str, object]) -> None:
         match message.pop("event"):
             case "ready":
-                self.ready = Ready(**message)  # type: ignore[arg-type]
+                self.ready = ForkServerReport(**message)  # type: ignore[arg-type]
                 self.lacks = self.ready.unfit
                 self._needed_at = asyncio.get_running_loop().time()
                 self._warm.set()

@@ -31,7 +31,7 @@ Place = tuple[int, int, str]  # (-urgency, number, task_id): sorts in queue orde
 
 
 @dataclass(eq=False, slots=True)
-class Running:
+class RunningAttempt:
     """An attempt of a task; `again` is the task as submitted during the attempt, perhaps for a retry."""
 
     job: asyncio.Task[Queued | None]
@@ -71,7 +71,7 @@ class LocalDispatcher:
         self._first_date = LAST_DATE  # of `_dated`, or earlier
         self._looking: asyncio.TimerHandle | None = None
         self._asked_to_start: dict[str, Queued] = {}  # they begin beyond all limits
-        self._running: dict[str, Running] = {}
+        self._running: dict[str, RunningAttempt] = {}
         self._held_lists: dict[str, int] = {}  # and the action that their entries have to take first
         self._held = False
         self._keep_paused = keep_paused
@@ -240,7 +240,7 @@ class LocalDispatcher:
             task_id = queued.task_id
             self._told.discard(task_id)
             job = asyncio.create_task(self._run_in_its_turn(queued), name=f"download {task_id}")
-            self._running[task_id] = Running(job, queued.host, queued.playlist_id)
+            self._running[task_id] = RunningAttempt(job, queued.host, queued.playlist_id)
             taken[queued.host] += 1
             job.add_done_callback(partial(self._ended, task_id))
         if self._max_per_host:  # tell those who are held up, and those who no longer are

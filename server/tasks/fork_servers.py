@@ -20,8 +20,8 @@ from typing import Literal, TypeVar
 from server.core.events import Broken
 from server.core.jobs import Job
 from server.core.shielding import to_the_end
-from server.tasks.children import WARM_WITHIN, Child, ForkServer, Launched, Ready
-from server.tasks.plugin_trials import Found, Plugins
+from server.tasks.children import WARM_WITHIN, Child, ForkServer, ForkServerReport, Launched
+from server.tasks.plugin_trials import Plugins, PluginsFound
 from server.tasks.yt_dlp_releases import Releases, State, Why, installed
 
 log = logging.getLogger(__name__)
@@ -117,7 +117,7 @@ class ForkServers:
             await self._close(generation)
 
     @property
-    def ready(self) -> Ready | None:
+    def ready(self) -> ForkServerReport | None:
         return self._current.server.ready
 
     @property
@@ -142,7 +142,7 @@ class ForkServers:
         """Whether the operator has a folder for them."""
         return self._plugins is not None
 
-    async def plugins(self, within: float) -> Found | None:
+    async def plugins(self, within: float) -> PluginsFound | None:
         """Those that are there; None if they are not known after that many seconds."""
         if self._plugins and self._current.server.ready:
             with suppress(TimeoutError):

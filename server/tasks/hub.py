@@ -2,7 +2,7 @@
 
 A status is a whole snapshot, so a subscriber that falls behind needs only the newest one of each
 task: it keeps one slot a task, which `publish` overwrites, never with an older revision. Those who
-watch all tasks share one watcher with a `Log` (`server.api.push.Feeds`). The publisher never waits
+watch all tasks share one watcher with a `ChangeLog` (`server.api.push.TaskFeeds`). The publisher never waits
 for a socket, and the last word on a task is never lost.
 """
 
@@ -93,7 +93,7 @@ class Waiter(Watcher):
 Value = TypeVar("Value")
 
 
-class Log(Generic[Value]):
+class ChangeLog(Generic[Value]):
     """The newest change of each task, in the order of their positions, which grow.
 
     Whoever reads it holds a position, so a change costs the same whoever reads, and however slowly.
@@ -179,7 +179,7 @@ class Hub:
         self.now = now
         self.lag = lag
         self.number = 0
-        self._history: Log[bool] | None = None
+        self._history: ChangeLog[bool] | None = None
         self._history_from = 0
         self._watchers: defaultdict[str | None, set[Watcher]] = defaultdict(set)
         self._of_queue: set[Watcher] = set()
@@ -253,7 +253,7 @@ class Hub:
         self._missed_at = time.monotonic()
         if self._history is not None:
             self._count()
-            self._history, self._history_from = Log(), self.number
+            self._history, self._history_from = ChangeLog(), self.number
         for watcher in self._watchers.get(None, ()):
             watcher.close()
 
@@ -261,7 +261,7 @@ class Hub:
         """From now on number the changes and keep the last ones; before, nobody pays for it."""
         self._count()
         if self._history is None:
-            self._history, self._history_from = Log(), self.number
+            self._history, self._history_from = ChangeLog(), self.number
 
     def changes_since(self, number: int) -> "Iterator[Changed] | None":
         """The tasks that have changed since, in the order of their last changes, up to now.

@@ -55,7 +55,7 @@ class Plugin(Frozen):
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class PluginsFound:
     """`trouble` says why there are none, in place of a plugin's own error; `seen` is what the folder was.
 
     `is_sure`: unless the folder changes, another trial comes to the same.
@@ -85,20 +85,22 @@ class Plugins:
         self._scratch = scratch
         self._jobs = jobs
         self._tried_on: ForkServer | None = None
-        self._trying: asyncio.Task[Found] | None = None
+        self._trying: asyncio.Task[PluginsFound] | None = None
         self._again_at = math.inf  # of the monotonic clock
-        self.found: Found | None = None
+        self.found: PluginsFound | None = None
         """None until they were tried."""
 
     async def given(self, job: jobs.Job, server: ForkServer) -> jobs.Job:
         """`job` with the plugins that work on this fork server."""
         found = await self.look(server)
         names = tuple(plugin.name for plugin in found.fit)
-        return replace(job, plugins=jobs.Plugins(folder=str(self._folder), modules=names)) if names else job
+        return (
+            replace(job, plugins=jobs.JobPlugins(folder=str(self._folder), modules=names)) if names else job
+        )
 
-    async def look(self, server: ForkServer) -> Found:
+    async def look(self, server: ForkServer) -> PluginsFound:
         """Those that are there; they are tried unless nothing has changed since."""
-        found = Found()
+        found = PluginsFound()
         for _ in range(2):  # others may have begun before the last change
             seen = await asyncio.to_thread(fingerprint, self._folder)
             if self.found is not None and self.found.seen == seen and self._tried_on is server:
@@ -109,7 +111,7 @@ class Plugins:
             found = await asyncio.shield(self._begin(server, seen))
         return found
 
-    def _begin(self, server: ForkServer, seen: str) -> asyncio.Task[Found]:
+    def _begin(self, server: ForkServer, seen: str) -> asyncio.Task[PluginsFound]:
         """The trial that is under way, or a new one."""
         if self._trying is None or self._trying.done():
             self._trying = asyncio.create_task(self._try_anew(server, seen), name="plugins")
@@ -120,7 +122,7 @@ class Plugins:
             self._trying.cancel()
             await asyncio.wait([self._trying])
 
-    async def _try_anew(self, server: ForkServer, seen: str) -> Found:
+    async def _try_anew(self, server: ForkServer, seen: str) -> PluginsFound:
         found = replace(await self._try_all(server), seen=seen)
         if server.is_warm:  # else it was its end that has left them out
             before = self.found.broken if self.found else []
@@ -133,9 +135,9 @@ class Plugins:
             self._again_at = math.inf if found.is_sure else time.monotonic() + AGAIN
         return found
 
-    async def _try_all(self, server: ForkServer) -> Found:
+    async def _try_all(self, server: ForkServer) -> PluginsFound:
         if not await asyncio.to_thread(os.path.isdir, self._folder):
-            return Found(trouble="there is no such folder")
+            return PluginsFound(trouble="there is no such folder")
         broken, is_sure = list[Plugin](), True
         for _ in range(MOST_ENDS):
             fit, ended = await self._try(server, tuple(plugin.name for plugin in broken))
@@ -144,19 +146,19 @@ class Plugins:
             if ended is None:
                 if fit or broken:
                     found = tuple(sorted((*fit, *broken), key=lambda plugin: plugin.name))
-                    return Found(found, is_sure=is_sure)
-                return Found(trouble=NONE)
+                    return PluginsFound(found, is_sure=is_sure)
+                return PluginsFound(trouble=NONE)
             is_sure = False
             if not ended.name:
-                return Found(tuple(broken), ended.error, is_sure=is_sure)
+                return PluginsFound(tuple(broken), ended.error, is_sure=is_sure)
             broken.append(ended)
         trouble = f"{MOST_ENDS} hang or end their process: no plugin is used"
-        return Found(tuple(broken), trouble, is_sure=is_sure)
+        return PluginsFound(tuple(broken), trouble, is_sure=is_sure)
 
     async def _try(self, server: ForkServer, left_out: tuple[str, ...]) -> tuple[list[Plugin], Plugin | None]:
         """Those that were tried; and the one at which the child ended, with its error, if it did."""
         folder = self._scratch() / f"plugins.{uuid4()}"
-        wanted = jobs.Plugins(folder=str(self._folder), modules=None, left_out=left_out)
+        wanted = jobs.JobPlugins(folder=str(self._folder), modules=None, left_out=left_out)
         request = ProcessRequest(url="https://plugin.invalid/")
         job = replace(self._jobs.job("plugins", request, folder / "work", folder / "lock"), plugins=wanted)
         tried: list[Plugin] = []

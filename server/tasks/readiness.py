@@ -15,7 +15,7 @@ from server.settings import ConfigurationError
 from server.tasks.children import child_environment
 from server.tasks.disk_space import Disk
 from server.tasks.fork_servers import ForkServers
-from server.tasks.plugin_trials import Found
+from server.tasks.plugin_trials import PluginsFound
 from server.tasks.programs_found import Tools
 from server.tasks.yt_dlp_releases import State, installed
 
@@ -204,7 +204,7 @@ def parts_check(works: bool, lacks: list[str]) -> Check:
     )
 
 
-def plugins_check(found: Found | None) -> Check:
+def plugins_check(found: PluginsFound | None) -> Check:
     """Where there is a folder for plugins: those that jobs have, and those that are broken."""
     if found is None:
         return Check("plugins", ok=False, detail=Said("plugins_unknown"), needed=False)

@@ -27,7 +27,7 @@ from server.core.events import (
     apply,
     moved,
 )
-from server.core.list_entries import Entry
+from server.core.list_entries import ListEntry
 from server.core.ports import FileStore, Publisher, Store
 from server.core.process_request import ProcessRequest
 from server.core.request_ids import REQUEST_ID
@@ -272,7 +272,7 @@ class Recorder:
     async def join_surely(
         self,
         playlist: Task,
-        found: Sequence[Entry],
+        found: Sequence[ListEntry],
         most: int,
         accepted: Callable[[Task], None],
     ) -> TaskStatus:
@@ -288,7 +288,7 @@ class Recorder:
         )
 
     async def _join(
-        self, playlist: Task, found: Sequence[Entry], most: int, accepted: Callable[[Task], None]
+        self, playlist: Task, found: Sequence[ListEntry], most: int, accepted: Callable[[Task], None]
     ) -> TaskStatus:
         request, attempt = playlist.request, playlist.status.attempt
         assert request

@@ -19,10 +19,10 @@ from server.core.events import (
     Alive,
     Broken,
     Completed,
+    EntriesFound,
     Event,
     Expanded,
     Failed,
-    Found,
     Held,
     Learned,
     Pictured,
@@ -39,7 +39,7 @@ from server.core.events import (
 )
 from server.core.film import Manifest
 from server.core.hooks import AttemptFailed
-from server.core.list_entries import Entry
+from server.core.list_entries import ListEntry
 from server.core.ports import Cookies, FileStore, Store, TellAway, Workplace
 from server.core.process_request import ProcessRequest
 from server.core.request_ids import REQUEST_ID
@@ -319,7 +319,7 @@ class Runner:
         """Record what the child tells, up to its last word, or until it is gone or has to be stopped."""
         loop, settings = asyncio.get_running_loop(), self._settings
         speed, is_after_hold, heard_at = SourceSpeed(loop.time()), False, loop.time()
-        inner = list[Entry]()  # the entries of an entry that is a list
+        inner = list[ListEntry]()  # the entries of an entry that is a list
         space: SpaceNeeded | None = None  # of use only to a task that waits for room, so saved only then
         while True:
             silent_until = loop.time() + settings.stall_timeout
@@ -350,9 +350,9 @@ class Runner:
                     return Unfolded(entries=tuple(inner), truncated=truncated, most=most)
                 case Produced() | Expanded() as last_word:
                     return last_word
-                case Found(entries=found) if status.entries is None:
+                case EntriesFound(entries=found) if status.entries is None:
                     inner += found
-                case Found(entries=found):
+                case EntriesFound(entries=found):
                     task, most = Task(request, status), settings.max_playlist
                     status = _still_ours(
                         status, await self._recorder.join_surely(task, found, most, accepted)

@@ -45,9 +45,9 @@ from server.core.ports import (
     FileStore,
     Filter,
     Idempotency,
-    Page,
     Publisher,
     Sorting,
+    StatusPage,
     Store,
     Submission,
     Turns,
@@ -215,10 +215,10 @@ class Tasks:
     async def status(self, task_id: str) -> TaskStatus:
         return (await self._store.get(task_id)).status
 
-    async def page(self, wanted: Filter, cursor: str | None, limit: int) -> Page:
+    async def page(self, wanted: Filter, cursor: str | None, limit: int) -> StatusPage:
         return await self._store.page(wanted, cursor, limit)
 
-    async def page_by_state(self, wanted: Filter, cursor: str | None, limit: int) -> Page:
+    async def page_by_state(self, wanted: Filter, cursor: str | None, limit: int) -> StatusPage:
         """A page of what `wanted` selects, in the order in which people read a list: what runs, what waits in
         the order of the queue, what is paused, and what has ended, the last ended first.
 
@@ -241,12 +241,12 @@ class Tasks:
             left = limit - len(tasks)
             page = await self._store.page(parts[index], after or None, left or 1)
             if not left and page.tasks:
-                return Page(tasks, f"{index}.")
+                return StatusPage(tasks, f"{index}.")
             tasks += page.tasks[:left]
             if left and page.next_cursor:
-                return Page(tasks, f"{index}.{page.next_cursor}")
+                return StatusPage(tasks, f"{index}.{page.next_cursor}")
             after = ""
-        return Page(tasks, None)
+        return StatusPage(tasks, None)
 
     async def any_queued(self) -> bool:
         return bool((await self._store.page(Filter(stages=(Stage.QUEUED,)), None, 1)).tasks)

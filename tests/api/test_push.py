@@ -257,9 +257,9 @@ class Reads:
     def __init__(self, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
         self.offered = self.encoded = 0
         encoder = client.app[keys.ENCODER]
-        offer, encode = push.Feeds.offer, encoder.encode
+        offer, encode = push.TaskFeeds.offer, encoder.encode
 
-        def offered(feeds: push.Feeds, update: Update) -> None:
+        def offered(feeds: push.TaskFeeds, update: Update) -> None:
             self.offered += 1
             offer(feeds, update)
 
@@ -267,7 +267,7 @@ class Reads:
             self.encoded += 1
             return encode(status, language)
 
-        monkeypatch.setattr(push.Feeds, "offer", offered)
+        monkeypatch.setattr(push.TaskFeeds, "offer", offered)
         monkeypatch.setattr(encoder, "encode", encoded)
 
 

@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from server.api import keys
 from server.core.events import Cancelled, Failed
-from server.core.ports import Idempotency, Known
+from server.core.ports import Idempotency, TaskOfKey
 from server.settings import ServerSettings
 from tests.inside import TASK, Inside, inside
 
@@ -166,7 +166,7 @@ async def test_a_key_that_came_into_use_between_two_looks_gives_the_answer_that_
         store = server.app[keys.TASKS]._store
         known, first = store.known, list[tuple[int, str]]()
 
-        async def look(idempotency: Idempotency) -> Known | None:
+        async def look(idempotency: Idempotency) -> TaskOfKey | None:
             found = await known(idempotency)
             if not first:
                 first.append((0, "under way"))

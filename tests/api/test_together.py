@@ -20,7 +20,7 @@ from pydantic import SecretStr
 from server.api import archive as archives
 from server.api import archive as making
 from server.api import keys
-from server.api.archive import Entry, Member, archive, length_of, named
+from server.api.archive import ArchiveEntry, Member, archive, length_of, named
 from server.api.connections import FilePart
 from server.core.errors import FileNotFound
 from server.core.film import StoredFile, VideoInfo
@@ -239,7 +239,7 @@ async def test_the_length_is_right_whatever_has_to_be_said_in_zip64(
 
 
 def test_what_lies_behind_four_gigabytes_is_found() -> None:
-    film, sound = Entry(b"a.mp4", 5 << 30, NOW, 1), Entry(b"a.mp3", 1, NOW, 2)
+    film, sound = ArchiveEntry(b"a.mp4", 5 << 30, NOW, 1), ArchiveEntry(b"a.mp3", 1, NOW, 2)
     behind, size = film.length + sound.length, 56 + 20 + 22
     whole = archives.directory([(film, 1), (sound, 2)])
     end, locator = whole[-size:][:56], whole[-size:][56:76]

@@ -17,7 +17,7 @@ from tests.bench.entered import Entered
 
 NOTES = "ENTERED"
 _shared = mmap.mmap(-1, 1 << 20)
-_send = forkserver.ForkServer._send
+_send = forkserver.JobForker._send
 
 
 def _note() -> None:
@@ -25,13 +25,13 @@ def _note() -> None:
     entered.begin()
 
 
-def _sending(self: forkserver.ForkServer, event: str, **fields: Any) -> None:
+def _sending(self: forkserver.JobForker, event: str, **fields: Any) -> None:
     if event == "exit":
         Path(os.environ[NOTES]).write_bytes(_shared[: _shared.find(b"\0")])
     _send(self, event, **fields)
 
 
-forkserver.ForkServer._send = _sending  # type: ignore[method-assign]
+forkserver.JobForker._send = _sending  # type: ignore[method-assign]
 os.register_at_fork(after_in_child=_note)
 
 if __name__ == "__main__":

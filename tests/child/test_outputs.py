@@ -9,7 +9,7 @@ import pytest
 from clipwire_client.wishes import Output as WishedOutput
 
 from server.child.media import parts
-from server.child.media.making import Embedded, Extras, Plan, carry_out
+from server.child.media.making import Embedded, Extras, OutputPlan, carry_out
 from server.child.media.outputs import TYPES, plan
 from server.child.media.parts import Part
 from server.child.media.probe import Media, Track, is_cut_off, sniff
@@ -41,7 +41,7 @@ WEBM = part("webm", "vp9", "opus")
 PICTURE, SOUND = part("mp4", "h264", None, plain=False), part("mp4", None, "aac", plain=False)
 
 
-def made(result: Plan) -> str:
+def made(result: OutputPlan) -> str:
     return " ".join(result.arguments(FOLDER))
 
 

@@ -25,7 +25,7 @@ from server.child.extract import options
 from server.child.extract.failures import Trail
 from server.child.extract.youtube_dl import Engine
 from server.child.fetch import fragments, resuming
-from server.child.fetch.resuming import COMPARED, Partial, Source
+from server.child.fetch.resuming import COMPARED, Partial, SourceVersion
 from server.child.media import parts
 from server.child.process.log import Log
 from server.child.process.progress import LARGEST_BLOCK
@@ -668,19 +668,21 @@ async def test_fragments_leave_no_notes(jobs: Jobs, site: Site, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("kept", "answer", "same"),
     [
-        (Source('"a"', OLD, 9), Source('"a"', OLD, 9), True),
-        (Source('"a"', OLD, 9), Source('"a"', None, 9), True),
-        (Source('"a"', OLD, 9), Source(None, OLD, None), True),
-        (Source('"a"', None, 9), Source('"b"', None, 9), False),
-        (Source('"a"', OLD, 9), Source('"a"', NEW, 9), False),
-        (Source('"a"', None, 9), Source('"a"', None, 8), False),
-        (Source('"a"', None, 9), Source(None, OLD, 9), False),
-        (Source(None, None, 9), Source(None, None, 9), True),
-        (Source(None, None, 9), Source(None, None, 8), False),
-        (Source(None, None, None), Source('"a"', None, 8), True),
+        (SourceVersion('"a"', OLD, 9), SourceVersion('"a"', OLD, 9), True),
+        (SourceVersion('"a"', OLD, 9), SourceVersion('"a"', None, 9), True),
+        (SourceVersion('"a"', OLD, 9), SourceVersion(None, OLD, None), True),
+        (SourceVersion('"a"', None, 9), SourceVersion('"b"', None, 9), False),
+        (SourceVersion('"a"', OLD, 9), SourceVersion('"a"', NEW, 9), False),
+        (SourceVersion('"a"', None, 9), SourceVersion('"a"', None, 8), False),
+        (SourceVersion('"a"', None, 9), SourceVersion(None, OLD, 9), False),
+        (SourceVersion(None, None, 9), SourceVersion(None, None, 9), True),
+        (SourceVersion(None, None, 9), SourceVersion(None, None, 8), False),
+        (SourceVersion(None, None, None), SourceVersion('"a"', None, 8), True),
     ],
 )
-def test_a_source_is_known_by_its_marks_and_its_length(kept: Source, answer: Source, same: bool) -> None:
+def test_a_source_is_known_by_its_marks_and_its_length(
+    kept: SourceVersion, answer: SourceVersion, same: bool
+) -> None:
     assert kept.is_continued_by(answer) is same
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from server.child.media import splitting
-from server.child.media.timeline import Chapter
+from server.child.media.timeline import ChapterSpan
 from server.child.process.job_failed import JobFailed
 from tests.child.test_media import COPY, made
 from tests.child.test_tags import CHAPTERS, TITLE, film
@@ -148,7 +148,7 @@ async def test_chapters_that_only_the_file_knows_are_taken_from_it(
 
 
 def test_a_chapter_that_cannot_be_made_costs_itself_alone(tmp_path: Path) -> None:
-    chapters = [Chapter(at, at + 1) for at in range(3)]
+    chapters = [ChapterSpan(at, at + 1) for at in range(3)]
     said: list[str] = []
 
     def ffmpeg(arguments: list[str]) -> None:
@@ -167,12 +167,12 @@ def test_a_full_disk_is_no_fault_of_a_chapter(tmp_path: Path) -> None:
         raise JobFailed("disk_full")
 
     with pytest.raises(JobFailed, match="disk_full"):
-        splitting.split(tmp_path / "video.mp4", [Chapter(0, 1)], (), None, ffmpeg, print)
+        splitting.split(tmp_path / "video.mp4", [ChapterSpan(0, 1)], (), None, ffmpeg, print)
 
 
 def test_there_is_an_end_to_files(tmp_path: Path) -> None:
     said: list[str] = []
-    many = [Chapter(at, at + 1) for at in range(splitting.MOST + 1)]
+    many = [ChapterSpan(at, at + 1) for at in range(splitting.MOST + 1)]
     made = splitting.split(tmp_path / "video.mp4", many, (), None, lambda _: None, said.append)
     assert len(made) == splitting.MOST
     assert said == ["WARNING: chapters: the first 200 of 201 become files"]

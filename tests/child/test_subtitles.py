@@ -17,7 +17,7 @@ from server.child.media.making import MOST_SUBTITLES, language_code
 from server.child.process.job_failed import JobFailed
 from server.child.process.log import Log
 from server.core.codes import Code
-from server.core.jobs import SubtitleWishes
+from server.core.jobs import JobSubtitles
 from tests.child.test_media import COPY, made
 from tests.jobs import Jobs, Outcome, broken, download_job, told
 from tests.shelf import Shelf
@@ -73,7 +73,7 @@ def test_patterns_mean_what_they_mean_to_yt_dlp(patterns: list[str], automatic: 
     params = {"writesubtitles": True, "writeautomaticsub": automatic, "subtitleslangs": patterns}
     with YoutubeDL({"quiet": True, **params}, auto_init=False) as ydl:
         expected = ydl.process_subtitles("a", OFFER, CAPTIONS)
-    wishes = SubtitleWishes(languages=tuple(patterns), automatic=automatic)
+    wishes = JobSubtitles(languages=tuple(patterns), automatic=automatic)
     offer = {"subtitles": OFFER, "automatic_captions": CAPTIONS}
     assert [one.language for one in choose(offer, wishes, print)] == list(expected or {})
 
@@ -92,7 +92,7 @@ def test_a_name_is_taken_as_it_is_and_a_stored_pattern_as_a_pattern(
     language: str, expected: list[str]
 ) -> None:
     offer = {"subtitles": dict.fromkeys(("a.en", "axen", "a.en-US", "English (UK)"), OFFER["en"])}
-    wishes = SubtitleWishes(languages=(language,))
+    wishes = JobSubtitles(languages=(language,))
     assert [one.language for one in choose(offer, wishes, print)] == expected
 
 
@@ -111,7 +111,7 @@ def test_a_name_is_taken_as_it_is_and_a_stored_pattern_as_a_pattern(
 def test_without_languages_all_are_taken_that_are_not_automatic(
     offer: dict[str, Any], automatic: bool, expected: list[str]
 ) -> None:
-    assert [one.language for one in choose(offer, SubtitleWishes(automatic=automatic), print)] == expected
+    assert [one.language for one in choose(offer, JobSubtitles(automatic=automatic), print)] == expected
 
 
 def test_of_a_language_the_format_is_taken_that_needs_the_least() -> None:
@@ -119,13 +119,13 @@ def test_of_a_language_the_format_is_taken_that_needs_the_least() -> None:
         {"ext": ext, "url": f"http://a/{at}"} for at, ext in enumerate(("json3", "ttml", "srt", "vtt"))
     ]
     offer = {"subtitles": {"en": [*formats, {"ext": "vtt", "url": "better"}, {"ext": "srv3", "url": ""}]}}
-    assert choose(offer, SubtitleWishes(format="srt"), print)[0].track["ext"] == "srt"
-    assert choose(offer, SubtitleWishes(format="vtt"), print)[0].track["url"] == "better"
+    assert choose(offer, JobSubtitles(format="srt"), print)[0].track["ext"] == "srt"
+    assert choose(offer, JobSubtitles(format="vtt"), print)[0].track["url"] == "better"
 
 
 def test_what_a_source_calls_a_language_becomes_a_harmless_tag_that_no_other_has() -> None:
     names = ["en", "EN", "en_US", "en-US", "../../etc", "中文", "字幕", "x" * 90, "a.b\0c"]
-    chosen = choose({"subtitles": dict.fromkeys(names, OFFER["en"])}, SubtitleWishes(), print)
+    chosen = choose({"subtitles": dict.fromkeys(names, OFFER["en"])}, JobSubtitles(), print)
     assert [one.tag for one in chosen] == [
         "en", "EN-2", "en-US", "en-US-2", "etc", "und", "und-2", "x" * 26, "a-b-c",
     ]  # fmt: skip
@@ -137,10 +137,10 @@ def test_there_is_an_end_to_languages_and_to_the_time_that_a_pattern_takes(
     monkeypatch.setattr(subtitles, "_TO_MATCH", 0.1)
     said: list[str] = []
     many = {f"x-{number}": OFFER["en"] for number in range(MOST + 1)}
-    assert len(choose({"subtitles": many}, SubtitleWishes(), said.append)) == MOST
+    assert len(choose({"subtitles": many}, JobSubtitles(), said.append)) == MOST
     assert "201 languages" in said[0]
     began = time.monotonic()
-    endless = SubtitleWishes(languages=("(a+)+b",))
+    endless = JobSubtitles(languages=("(a+)+b",))
     assert choose({"subtitles": {"a" * 60: OFFER["en"]}}, endless, said.append) == []
     assert time.monotonic() - began < 20
     assert "takes too long" in said[-1]
@@ -303,7 +303,7 @@ def test_only_what_is_wrong_with_a_text_costs_its_language_alone(
         raise JobFailed(code)
 
     monkeypatch.setattr(subtitles, "make", fails)
-    monkeypatch.setattr(subtitles.Fetching, "fetch", lambda *_: True)
+    monkeypatch.setattr(subtitles.SubtitleFetcher, "fetch", lambda *_: True)
     job = download_job(tmp_path, outputs=ALL)
     info = {"subtitles": OFFER, "id": "a", "extractor": "a", "webpage_url": "http://a/"}
     subtitling = Subtitling(job, info, Log(os.open(os.devnull, os.O_WRONLY)))
@@ -329,8 +329,8 @@ def test_a_source_that_is_silent_is_not_asked_for_ever(
 ) -> None:
     """The film waits for its subtitles."""
     engine, log = Asked(), Log(os.open(os.devnull, os.O_WRONLY))
-    [chosen] = choose({"subtitles": {"en": OFFER["en"]}}, SubtitleWishes(), print)
-    fetching = subtitles.Fetching(engine, {}, log, lambda _: None)  # type: ignore[arg-type]
+    [chosen] = choose({"subtitles": {"en": OFFER["en"]}}, JobSubtitles(), print)
+    fetching = subtitles.SubtitleFetcher(engine, {}, log, lambda _: None)  # type: ignore[arg-type]
     assert not fetching.fetch(chosen, tmp_path / "a")
     assert (engine.asked, engine.params["retries"]) == ([2], 10)
     monkeypatch.setattr(fetching, "_ends_at", 0.0)

@@ -10,7 +10,7 @@ from mutagen.flac import Picture
 
 from server.child.extract.video_info import LONGEST, chapters_of, tags_of
 from server.child.media.making import NOTHING, Extras, Tags, left_out, write
-from server.child.media.timeline import Chapter, sensible
+from server.child.media.timeline import ChapterSpan, sensible
 from tests.child.test_media import COPY, made
 from tests.jobs import broken, told
 from tests.shelf import Shelf
@@ -251,7 +251,7 @@ def test_there_is_an_end_to_chapters() -> None:
 
 def test_what_a_container_has_no_place_for_is_told(tmp_path: Path) -> None:
     (tmp_path / "cover.png").write_bytes(b"\x89PNG")
-    extras = Extras(tagged=write(Tags({}, (Chapter(0, 1),), tmp_path / "cover.png"), tmp_path))
+    extras = Extras(tagged=write(Tags({}, (ChapterSpan(0, 1),), tmp_path / "cover.png"), tmp_path))
     assert left_out("mp4", extras) == left_out("avi", NOTHING) == []
     assert left_out("webm", extras) == ["a cover cannot be in webm: not embedded"]
     assert left_out("avi", extras) == ["tags cannot be in avi: not embedded"]

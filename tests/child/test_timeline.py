@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.child.media import timeline
-from server.child.media.timeline import ALL, Chapter, Kept, chapters
+from server.child.media.timeline import ALL, ChapterSpan, Kept, chapters
 
 TWO = Kept(((10.0, 20.0), (30.0, 35.0)))
 times = st.floats(0, 1000)
@@ -37,12 +37,17 @@ def test_cuts_may_overlap_and_come_in_any_order() -> None:
 
 
 def test_chapters_follow_and_tiny_rests_belong_to_their_neighbours() -> None:
-    said = [Chapter(0, 10.5, "a"), Chapter(10.5, 19.8, "b"), Chapter(19.8, 32, "c"), Chapter(40, 50, "d")]
-    assert chapters(said, TWO) == [Chapter(0, 9.8, "b"), Chapter(9.8, 12, "c")]
+    said = [
+        ChapterSpan(0, 10.5, "a"),
+        ChapterSpan(10.5, 19.8, "b"),
+        ChapterSpan(19.8, 32, "c"),
+        ChapterSpan(40, 50, "d"),
+    ]
+    assert chapters(said, TWO) == [ChapterSpan(0, 9.8, "b"), ChapterSpan(9.8, 12, "c")]
 
 
 def test_a_chapter_that_was_short_before_stays() -> None:
-    assert chapters([Chapter(11, 11.5, "a")], TWO) == [Chapter(1, 1.5, "a")]
+    assert chapters([ChapterSpan(11, 11.5, "a")], TWO) == [ChapterSpan(1, 1.5, "a")]
 
 
 SRT = """1

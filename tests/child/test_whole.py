@@ -9,7 +9,7 @@ import pytest
 from yt_dlp.networking import Request
 from yt_dlp.networking.exceptions import TransportError
 
-from server.child.fetch.one_stream import Fetching
+from server.child.fetch.one_stream import StreamFetcher
 from server.child.media import parts
 from server.child.process.log import Log
 from tests.jobs import Jobs, broken, download_job, probe, told
@@ -114,7 +114,7 @@ async def test_what_has_come_is_kept_if_it_does_not_come_once_more(
 def test_what_has_come_is_kept_if_there_is_no_media_in_what_comes_then(media: Path, tmp_path: Path) -> None:
     film, path = (media / "clip.webm").read_bytes(), tmp_path / "a.webm"
     engine = Sending([film, bytes(len(film))])
-    fetching = Fetching(engine, download_job(tmp_path), Log(os.open(os.devnull, os.O_WRONLY)))  # type: ignore[arg-type]
+    fetching = StreamFetcher(engine, download_job(tmp_path), Log(os.open(os.devnull, os.O_WRONLY)))  # type: ignore[arg-type]
     part = fetching.fetch(
         {"url": "http://a.test/", "protocol": "https", "duration": 60}, path, lambda _: None
     )

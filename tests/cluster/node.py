@@ -10,8 +10,8 @@ import pytest
 
 from server.cluster import job_dispatcher
 from server.cluster.admission import Admission
-from server.cluster.database import Database, open_database
-from server.cluster.engine import DOWNLOADS, Shared, new_app, queue_of, queues_to_start, register
+from server.cluster.database import ClusterDatabase, open_database
+from server.cluster.engine import DOWNLOADS, SharedPool, new_app, queue_of, queues_to_start, register
 from server.cluster.job_dispatcher import SharedDispatcher
 from server.cluster.nodes import Node as Me
 from server.cluster.nodes import Nodes, SetUp
@@ -46,7 +46,7 @@ class Node:
     store: PostgresStore
     recorder: Recorder
     attempts: Attempts
-    database: Database
+    database: ClusterDatabase
     jobs: Jobs
     supervisor: Supervisor
     dispatcher: SharedDispatcher
@@ -85,7 +85,7 @@ async def open_node(
         store = await stack.enter_async_context(
             open_store(url, max_queued=max_queued, find_short=short_of, admits=admission)
         )
-        await stack.enter_async_context(app.open_async(Shared(database)))
+        await stack.enter_async_context(app.open_async(SharedPool(database)))
         recorder = Recorder(store, Hub(), store.clock)
         attempts = Attempts(store, recorder)
         name = f"node-{next(_numbers)}"

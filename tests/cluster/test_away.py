@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 import pytest
 from psycopg import AsyncConnection
 
-from server.cluster.database import CHECKED_WITHIN, Database, open_database
+from server.cluster.database import CHECKED_WITHIN, ClusterDatabase, open_database
 from server.cluster.shared_turns import SharedTurns, open_turns
 from server.core.errors import DatabaseAway
 from server.files.public_names import short_of
@@ -31,7 +31,7 @@ def mortal() -> Iterator[PostgreSQL]:
 
 
 @asynccontextmanager
-async def opened(url: str) -> AsyncIterator[tuple[Database, SharedTurns]]:
+async def opened(url: str) -> AsyncIterator[tuple[ClusterDatabase, SharedTurns]]:
     """Whose connections have been used."""
     async with open_database(url, CONNECTIONS) as database, open_turns(url) as turns:
         await asyncio.gather(*(database.rows("SELECT pg_sleep(0.05)") for _ in range(CONNECTIONS)))
@@ -40,7 +40,7 @@ async def opened(url: str) -> AsyncIterator[tuple[Database, SharedTurns]]:
         yield database, turns
 
 
-async def all_fail(database: Database, turns: SharedTurns) -> float:
+async def all_fail(database: ClusterDatabase, turns: SharedTurns) -> float:
     """The seconds after which everybody who asks, more than there are connections for, was told."""
 
     async def take(task_id: str) -> None:

@@ -22,7 +22,7 @@ from server.assembly.export_sqlite import ALIKE, DeliveryRow, PauseRow, Row, Ses
 from server.cluster.database import open_database
 from server.cluster.shared_cookies import SharedCookies
 from server.core.film import StoredFile
-from server.core.ports import Filter, Idempotency, Known, Stream, Submission
+from server.core.ports import Filter, Idempotency, Stream, Submission, TaskOfKey
 from server.core.task import Stage, Task, TaskStatus
 from server.core.unusable import DatabaseUnusable
 from server.files.cookie_folder import LocalCookies
@@ -132,8 +132,8 @@ async def test_tasks_keep_their_ids_numbers_and_keys(
     assert "tasks: 4, each compared\n" in out
     async with open_store(empty_database, max_queued=100, find_short=short_of, hooks=HOOKS) as store:
         assert [await store.get(task.status.task_id) for task in installation.tasks] == installation.tasks
-        assert await store.known(KEY) == Known(installation.queued)
-        assert await store.known(SHARED) == Known(installation.queued, is_shared=True)
+        assert await store.known(KEY) == TaskOfKey(installation.queued)
+        assert await store.known(SHARED) == TaskOfKey(installation.queued, is_shared=True)
         assert await store.removed() == [installation.removed.status.task_id]
         assert (await add(store, new_task())).status.number == 6, "5 was given once, and is not given again"
     assert rows(empty_database, "SELECT host FROM tasks WHERE number = 1") == [("one.test",)]

@@ -11,7 +11,7 @@ import pytest
 
 from server.commands import pip_index, self_test
 from server.commands.pip_index import NotBrought, newest
-from server.commands.self_test import Unfit
+from server.commands.self_test import UnfitRelease
 from server.tasks.yt_dlp_releases import Releases, installed
 from tests.commands.shell import Ran, Shell
 from tests.fakes.yt_dlp_index import (
@@ -125,7 +125,7 @@ async def test_a_release_that_does_not_pass_its_test_is_refused(
     tmp_path: Path, releases: Releases, broken: tuple[str, str, str]
 ) -> None:
     lay_out(tmp_path / "new", NEWER, broken)
-    with pytest.raises(Unfit):
+    with pytest.raises(UnfitRelease):
         await self_test.self_test(tmp_path / "new", tmp_path)
 
 
@@ -136,7 +136,7 @@ async def test_of_a_release_that_hangs_it_is_said_that_it_hangs(
     path, before, _ = NO_IMPORT
     lay_out(tmp_path / "new", NEWER, (path, before, f"import threading\nthreading.Event().wait()\n{before}"))
     monkeypatch.setattr(self_test, "WARM_WITHIN", 1.0)
-    with pytest.raises(Unfit, match="it hangs: it did not start within 1 seconds"):
+    with pytest.raises(UnfitRelease, match="it hangs: it did not start within 1 seconds"):
         await self_test.self_test(tmp_path / "new", tmp_path)
 
 

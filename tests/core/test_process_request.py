@@ -8,7 +8,7 @@ from pydantic import BaseModel, ValidationError
 
 from server.app import ROUTES
 from server.core.film import VideoInfo
-from server.core.list_entries import Entry
+from server.core.list_entries import ListEntry
 from server.core.process_request import ProcessRequest
 from server.core.stored import read_request
 from server.core.task import Task, TaskStatus
@@ -43,7 +43,7 @@ BAD = {
 
 
 def test_an_entry_is_shown_by_the_link_that_anybody_could_send() -> None:
-    found = Entry(index=1, url="http://user:secret@a.test/v#__youtubedl_smuggle=%7B%22referer%22%3A+1%7D")
+    found = ListEntry(index=1, url="http://user:secret@a.test/v#__youtubedl_smuggle=%7B%22referer%22%3A+1%7D")
     playlist = TaskStatus(task_id="l", url="http://a.test/", created_at=utc_now())
     assert TaskStatus.of_entry(playlist, found, utc_now()).url == "http://a.test/v"
 

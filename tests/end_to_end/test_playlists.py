@@ -14,7 +14,7 @@ import pytest
 from server.api import keys
 from server.core.errors import DiskFull
 from server.core.events import Completed, Expanded, Failed, Resumed, Started, Unfolded
-from server.core.list_entries import Entries, Entry
+from server.core.list_entries import Entries, ListEntry
 from server.core.task import Stage, Task
 from server.settings import DownloadSettings
 from server.storage.sqlite import SqliteStore
@@ -190,7 +190,7 @@ async def found(opened: Inside, playlist_id: str, *links: str) -> str:
     await tasks._recorder.record(playlist_id, Started())
     new: list[Task] = []
     playlist = await tasks._store.get(playlist_id)
-    its_entries = [Entry(index=number, url=link) for number, link in enumerate(links, 1)]
+    its_entries = [ListEntry(index=number, url=link) for number, link in enumerate(links, 1)]
     await tasks._recorder.join_surely(playlist, its_entries, 100, new.append)
     return new[-1].status.task_id
 
@@ -311,8 +311,8 @@ async def test_a_list_that_is_still_read_loses_and_doubles_nothing_when_one_of_i
     await recorder.record(playlist_id, Resumed())
     reading = replace(await store.get(playlist_id), status=await recorder.record(playlist_id, Started()))
 
-    def found(*numbers: int) -> list[Entry]:
-        return [Entry(index=n, url=site.url(f"/silent.mp4?times={n}")) for n in numbers]
+    def found(*numbers: int) -> list[ListEntry]:
+        return [ListEntry(index=n, url=site.url(f"/silent.mp4?times={n}")) for n in numbers]
 
     joined: list[Task] = []
     await recorder.join_surely(reading, found(1, 2), 9, joined.append)
@@ -338,7 +338,7 @@ async def test_an_entry_becomes_a_list_and_its_list_is_cancelled_in_the_same_mom
     await recorder.record(playlist_id, Resumed())
     reading = replace(await store.get(playlist_id), status=await recorder.record(playlist_id, Started()))
     joined: list[Task] = []
-    one = [Entry(index=1, url=site.url("/silent.mp4"))]
+    one = [ListEntry(index=1, url=site.url("/silent.mp4"))]
     await recorder.join_surely(reading, one, 9, joined.append)
     entry = await recorder.record(joined[0].status.task_id, Started())
     save_together = SqliteStore.save_together
@@ -493,7 +493,7 @@ async def test_what_was_accepted_before_a_kill_is_neither_lost_nor_doubled(
         await tasks._recorder.record(playlist_id, Resumed())
         started = await tasks._recorder.record(playlist_id, Started())
         playlist = replace(await tasks._store.get(playlist_id), status=started)
-        found = [Entry(index=n, url=site.url(f"/video.mp4?times={n}")) for n in (1, 2)]
+        found = [ListEntry(index=n, url=site.url(f"/video.mp4?times={n}")) for n in (1, 2)]
         for _ in range(2):  # the second time changes nothing
             await tasks._recorder.join_surely(playlist, found, 5, lambda _: None)
         assert (await opened.status(playlist_id))["entries"]["total"] == 2
@@ -512,6 +512,6 @@ async def test_nothing_joins_a_list_of_a_later_attempt(opened: Inside, site: Sit
         await tasks._store.get(playlist_id), status=await tasks._recorder.record(playlist_id, Started())
     )
     now = await tasks._recorder.record(playlist_id, Started())
-    found = [Entry(index=1, url=site.url("/video.mp4"))]
+    found = [ListEntry(index=1, url=site.url("/video.mp4"))]
     assert await tasks._recorder.join_surely(late, found, 5, lambda _: None) == now
     assert await entries(opened, playlist_id) == []

@@ -36,9 +36,9 @@ def look(channel: socket.socket) -> None:
 
 
 def serve() -> None:
-    from server.child.forkserver import ForkServer
+    from server.child.forkserver import JobForker
 
-    server = ForkServer(socket.socket(fileno=int(sys.argv[1])))
+    server = JobForker(socket.socket(fileno=int(sys.argv[1])))
     server.serve(look, yt_dlp="2026.10.26", ffmpeg=None, deno=None, landlock=0, unfit=[])
 
 

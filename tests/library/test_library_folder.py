@@ -130,7 +130,7 @@ async def test_where_the_library_is_full_a_bucket_is_not_read_on(
     def full(*_: Any) -> Any:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(library_folder.Part, "write", full)
+    monkeypatch.setattr(library_folder.UnfinishedFile, "write", full)
     async with asyncio.timeout(20):
         with pytest.raises(OSError, match="No space left"):
             await PlacedFiles(LibraryFolder(root)).put(file_of(FILM), Sent(), BASE, 1, None)
@@ -155,13 +155,13 @@ async def test_somebodys_file_is_never_written_over(root: Path, source: Path) ->
 async def test_a_file_that_appears_while_ours_is_built_stays(
     root: Path, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = library_folder.Part.put
+    original = library_folder.UnfinishedFile.put
 
     def late(self: Any, **how: Any) -> None:
         (root / PATH).write_text("mine")
         original(self, **how)
 
-    monkeypatch.setattr(library_folder.Part, "put", late)
+    monkeypatch.setattr(library_folder.UnfinishedFile, "put", late)
     with pytest.raises(PathTaken):
         await put(root, source)
     assert (root / PATH).read_text() == "mine"

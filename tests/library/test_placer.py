@@ -739,7 +739,7 @@ async def test_a_library_that_is_full_is_tried_again(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(library_folder.Part, "clone", full)
+        patch.setattr(library_folder.UnfinishedFile, "clone", full)
         task_id = await submitted(server)
         await completed(server, task_id)
         await until(lambda: tries > 1)
@@ -822,7 +822,7 @@ def let_go() -> Iterator[list[Held]]:
 async def test_the_same_film_that_is_wanted_while_it_is_placed_keeps_its_file(
     server: Inside, root: Path, let_go: list[Held], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from server.library.library_folder import Part
+    from server.library.library_folder import UnfinishedFile
     from server.library.placement_rows import PlacementRows
 
     original, looks = PlacementRows.due_in, asyncio.Queue[None]()
@@ -832,7 +832,7 @@ async def test_the_same_film_that_is_wanted_while_it_is_placed_keeps_its_file(
         looks.put_nowait(None)
         return found
 
-    let_go.append(put := Held(monkeypatch, Part, "put"))
+    let_go.append(put := Held(monkeypatch, UnfinishedFile, "put"))
     async with asyncio.timeout(60):
         first = await submitted(server)
         await completed(server, first)

@@ -25,7 +25,7 @@ from server.core.events import (
     Started,
     apply,
 )
-from server.core.list_entries import Entry
+from server.core.list_entries import ListEntry
 from server.core.ports import Filter, Store
 from server.core.task import Stage, Task, TaskStatus
 from server.files.public_names import short_of
@@ -70,7 +70,9 @@ async def a_list(store: Store, count: int) -> tuple[str, list[Task]]:
     """The id of a list, and its entries, all queued."""
     playlist = started((await add(store, new_task(playlist=True))).status)
     assert await store.save(playlist)
-    found = [Entry(index=n + 1, url=f"https://example.org/{n}", title=f"Number {n}") for n in range(count)]
+    found = [
+        ListEntry(index=n + 1, url=f"https://example.org/{n}", title=f"Number {n}") for n in range(count)
+    ]
     entries = [Task(new_task().request, TaskStatus.of_entry(playlist, each, utc_now())) for each in found]
     added = await store.save_together([apply(playlist, Joined(count=count), utc_now())], entries)
     assert added is not None

@@ -16,8 +16,8 @@ from psycopg import AsyncConnection
 
 from server.core.errors import DatabaseAway, DatabaseBusy, QueueFull, TaskNotFound
 from server.core.events import Paused, Resumed, Retried, Started, Unfolded, apply
-from server.core.list_entries import Entry
-from server.core.ports import Filter, Idempotency, Known, Submission
+from server.core.list_entries import ListEntry
+from server.core.ports import Filter, Idempotency, Submission, TaskOfKey
 from server.core.task import Stage, Task
 from server.core.unusable import DatabaseUnusable
 from server.files.public_names import short_of
@@ -216,7 +216,7 @@ async def test_a_task_that_gets_another_link_leaves_its_host_and_comes_to_the_ot
         playlist = await add(there, new_task("https://a.test/list", playlist=True))
         reading = apply(playlist.status, Started(), utc_now())
         assert await there.save_together([reading]) == []
-        found = Entry(index=1, url="https://b.test/1")
+        found = ListEntry(index=1, url="https://b.test/1")
         entry = apply(task.status, Started(), utc_now())
         assert await there.save(entry)
         admitted.clear()
@@ -405,7 +405,7 @@ async def test_of_a_commit_that_the_database_knows_nothing_of_the_idempotency_ke
         first = await there.known(key)
         assert (first is not None) is arrives
         again = await add(there, new_task(), key)
-        assert first in (None, Known(again))
+        assert first in (None, TaskOfKey(again))
     assert read(clean_database, "SELECT count(*) FROM tasks") == [(1,)]
 
 

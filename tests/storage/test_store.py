@@ -26,8 +26,8 @@ from server.core.events import (
     Retried,
     apply,
 )
-from server.core.list_entries import Entries, Entry
-from server.core.ports import Filter, Idempotency, Known, Store, Submission
+from server.core.list_entries import Entries, ListEntry
+from server.core.ports import Filter, Idempotency, Store, Submission, TaskOfKey
 from server.core.task import Stage, Task, TaskStatus
 from server.files.public_names import new_short, public_name, short_of
 from server.storage import postgresql, sqlite
@@ -297,7 +297,7 @@ async def a_list(store: Store) -> Task:
 
 
 def entry_of(playlist: Task, index: int, title: str | None = None) -> Task:
-    found = Entry(index=index, url=f"https://example.org/{index}", title=title)
+    found = ListEntry(index=index, url=f"https://example.org/{index}", title=title)
     return Task(new_task().request, TaskStatus.of_entry(playlist.status, found, utc_now()))
 
 
@@ -431,7 +431,7 @@ async def test_folded_pages_show_lists_and_none_of_their_entries(store: Store) -
     alone, playlist, other = await add(store, new_task()), await a_list(store), await a_list(store)
     entries = [*await joined(store, playlist, 1, 2, 3), *await joined(store, other, 1)]
     await saved(store, finished(alone.status, title="Alone"))
-    await saved(store, finished(entries[0].status, title="Entry"))
+    await saved(store, finished(entries[0].status, title="ListEntry"))
     ids_of = [task.status.task_id for task in (other, playlist, alone)]
     for limit in (1, 10):
         assert await all_pages(store, Filter(is_folded=True), limit) == ids_of
@@ -453,8 +453,8 @@ async def test_the_same_key_and_request_are_the_same_task_with_its_current_statu
 
 async def test_a_known_key_is_found_without_a_write(store: Store) -> None:
     first = await add(store, new_task(), Idempotency("key", "meant sent"))
-    assert await store.known(Idempotency("key", "meant")) == Known(first)
-    assert await store.known(Idempotency("key", "other sent")) == Known(first)
+    assert await store.known(Idempotency("key", "meant")) == TaskOfKey(first)
+    assert await store.known(Idempotency("key", "other sent")) == TaskOfKey(first)
     assert await store.known(Idempotency("other", "meant")) is None
     with pytest.raises(IdempotencyMismatch):
         await store.known(Idempotency("key", "other"))
@@ -514,7 +514,7 @@ async def test_a_key_that_was_answered_with_another_task_leads_to_it_as_long_as_
         assert await add(store, shared_task(), key, "a") == first
     async with open_any() as store:
         final = await saved(store, apply(first.status, Cancelled(), utc_now()))
-        given = Known(replace(first, status=final), is_shared=True)
+        given = TaskOfKey(replace(first, status=final), is_shared=True)
         assert await store.known(key) == given
         assert await add(store, shared_task(), Idempotency("key", "of_preset sent"), "a") == given.task
         with pytest.raises(IdempotencyMismatch):
@@ -524,9 +524,9 @@ async def test_a_key_that_was_answered_with_another_task_leads_to_it_as_long_as_
         await store.mark_removed(final.task_id)
         assert await store.known(key) is None
         made = await add(store, new_task(), other)
-        assert await store.known(other) == Known(made)
+        assert await store.known(other) == TaskOfKey(made)
         await store.forget(final.task_id)
-        assert await store.known(other) == Known(made)
+        assert await store.known(other) == TaskOfKey(made)
 
 
 async def test_a_shared_key_is_free_again_before_the_files_of_its_task_are_gone(store: Store) -> None:
@@ -537,7 +537,7 @@ async def test_a_shared_key_is_free_again_before_the_files_of_its_task_are_gone(
     other = Idempotency("key", "other")
     assert await add(store, shared_task(), other, "a") == second
     await store.forget(first.status.task_id)
-    assert await store.known(other) == Known(second, is_shared=True), "the row goes on with its new task"
+    assert await store.known(other) == TaskOfKey(second, is_shared=True), "the row goes on with its new task"
 
 
 async def test_a_task_takes_the_place_of_another_if_it_is_still_there(store: Store) -> None:
@@ -555,7 +555,7 @@ async def test_a_task_takes_the_place_of_another_if_it_is_still_there(store: Sto
     assert isinstance(refused, DiskFull)
     assert made == await store.get(instead[2].task.status.task_id)
     assert await store.known(keys[1]) is None
-    assert await store.known(keys[2]) == Known(made)
+    assert await store.known(keys[2]) == TaskOfKey(made)
 
 
 async def test_of_many_that_share_with_keys_each_key_is_kept(open_any: OpenStore) -> None:

@@ -9,7 +9,7 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 
 from server.tasks import fork_servers
-from server.tasks.children import ForkServer, Ready
+from server.tasks.children import ForkServer, ForkServerReport
 from server.tasks.fork_servers import MOST_CRASHES, ForkServers, Outcome
 from server.tasks.programs_found import find_tools
 from server.tasks.readiness import update_check
@@ -70,7 +70,7 @@ async def test_whoever_is_cancelled_while_another_release_gets_warm_ends_nothing
 ) -> None:
     held, reached, first_ready = asyncio.Event(), asyncio.Event(), ForkServer.first_ready
 
-    async def slowly(self: ForkServer, *arguments: Any) -> Ready | None:
+    async def slowly(self: ForkServer, *arguments: Any) -> ForkServerReport | None:
         reached.set()
         await held.wait()
         return await first_ready(self, *arguments)
@@ -94,7 +94,7 @@ async def test_a_stop_during_a_switch_leaves_no_process(
 ) -> None:
     reached = asyncio.Event()
 
-    async def never(self: ForkServer, *arguments: Any) -> Ready | None:
+    async def never(self: ForkServer, *arguments: Any) -> ForkServerReport | None:
         reached.set()
         await asyncio.Event().wait()
         return None

@@ -12,7 +12,7 @@ import pytest
 
 from server.api import keys
 from server.core.events import Expanded, Paused, Resumed, Started
-from server.core.list_entries import Entry
+from server.core.list_entries import ListEntry
 from server.core.task import Queued, Task
 from server.files.free_space import make_room
 from server.files.workplace import LocalWorkplace
@@ -62,7 +62,9 @@ async def a_list(opened: Inside, count: int = ENTRIES) -> tuple[str, list[str]]:
     reading = replace(
         await tasks._store.get(playlist_id), status=await recorder.record(playlist_id, Started())
     )
-    found = [Entry(index=n + 1, url=f"http://127.0.0.9:9/{n}.mp4", title=f"No. {n}") for n in range(count)]
+    found = [
+        ListEntry(index=n + 1, url=f"http://127.0.0.9:9/{n}.mp4", title=f"No. {n}") for n in range(count)
+    ]
     ids: list[str] = []
 
     def accepted(task: Any) -> None:

@@ -56,7 +56,7 @@ def solve(engine: Engine) -> None:
 def job(known: Mapping[str, Sequence[int]], said: list[dict[str, Any]]) -> Iterator[Engine]:
     """Of a child that knows this, and notes what it says."""
     with Engine({"quiet": True}, Trail()) as engine:
-        engine.cache = youtube.Players(known, lambda kind, **fields: said.append({"kind": kind} | fields))
+        engine.cache = youtube.PlayerCache(known, lambda kind, **fields: said.append({"kind": kind} | fields))
         yield engine
 
 

@@ -16,7 +16,7 @@ from server.settings import DownloadSettings
 from server.tasks import plugin_trials as under_test
 from server.tasks.fork_servers import ForkServers
 from server.tasks.job_builder import JobMaker
-from server.tasks.plugin_trials import NONE, Found, plugins_of
+from server.tasks.plugin_trials import NONE, PluginsFound, plugins_of
 from server.tasks.programs_found import find_tools
 from server.tasks.readiness import plugins_check
 from tests.plugins import SAMPLE, PluginFolder
@@ -90,7 +90,7 @@ class Rig:
         self.servers, self.folder = servers, folder
         self._jobs, self._scratch = jobs, scratch
 
-    async def found(self) -> Found:
+    async def found(self) -> PluginsFound:
         async with asyncio.timeout(WITHIN):
             found = await self.servers.plugins(WITHIN)
         assert found
@@ -125,7 +125,7 @@ async def rig(tmp_path: Path, site: Site) -> AsyncIterator[Rig]:
     assert [path.name for path in scratch.iterdir() if path.name.startswith("plugins.")] == []
 
 
-def titles(found: Found) -> list[str]:
+def titles(found: PluginsFound) -> list[str]:
     return sorted(plugin.title for plugin in found.fit)
 
 

@@ -54,7 +54,7 @@ _WORDS: Final[tuple[tuple[Seen, re.Pattern[str]], ...]] = (
 
 def what_it_says(page: str) -> Seen | None:
     """What the HTML of `page` gives as the reason why there is no film; None if it gives none."""
-    reader = _Reader()
+    reader = _PageReader()
     reader.feed(page[:_MOST])
     headings, text = " / ".join(reader.headings).lower(), " ".join(" ".join(reader.texts).lower().split())
     if found := _first(headings):
@@ -81,7 +81,7 @@ _CAPTCHA_SCRIPT: Final = re.compile(
 )
 
 
-class _Reader(HTMLParser):
+class _PageReader(HTMLParser):
     """Collects the headings, all visible text, and whether there is a field for a password, or a captcha."""
 
     def __init__(self) -> None:

@@ -23,7 +23,7 @@ from typing import Any, Final
 from yt_dlp import globals as shared
 from yt_dlp import plugins as of_yt_dlp
 
-from server.core.jobs import Plugins
+from server.core.jobs import JobPlugins
 
 _PACKAGE: Final = "yt_dlp_plugins"
 _KIND: Final = "extractor"
@@ -45,7 +45,7 @@ extractors: dict[str, Any] = {}
 Write = Callable[[str], object]
 
 
-def load(wanted: Plugins, write: Write, tell: Callable[..., None] = lambda kind, **fields: None) -> None:
+def load(wanted: JobPlugins, write: Write, tell: Callable[..., None] = lambda kind, **fields: None) -> None:
     """Load plugins into this process, for good; what cannot be loaded is left out, with a line.
 
     `tell` gets the event `trying` before each, and `tried` with its extractors, or its error, afterwards.

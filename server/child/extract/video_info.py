@@ -15,7 +15,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from server.child.media.probe import Media
-from server.child.media.timeline import MOST, Chapter, as_chapter
+from server.child.media.timeline import MOST, ChapterSpan, as_chapter
 from server.core.jobs import SMUGGLED
 
 LONGEST_TEXT = 500
@@ -135,7 +135,7 @@ def archive_ids(info: Mapping[str, Any]) -> list[str]:
     return [one for one in found if one]
 
 
-def about(info: Mapping[str, Any], chapters: Sequence[Chapter] = ()) -> dict[str, Any]:
+def about(info: Mapping[str, Any], chapters: Sequence[ChapterSpan] = ()) -> dict[str, Any]:
     """The fields of `server.core.film.About`: the description with its lines, the tags and the `chapters`."""
     said = info.get("tags")
     tags = (text(tag) for tag in said[:MOST_SOURCE_TAGS]) if isinstance(said, list | tuple) else ()
@@ -147,7 +147,7 @@ def about(info: Mapping[str, Any], chapters: Sequence[Chapter] = ()) -> dict[str
     )
 
 
-def _mark(chapter: Chapter) -> dict[str, Any]:
+def _mark(chapter: ChapterSpan) -> dict[str, Any]:
     end = round(chapter.end, 3) if chapter.end < LONGEST_FILM else None  # else nobody knows where it ends
     return known(start=round(chapter.start, 3), end=end, title=text(chapter.title))
 
@@ -224,7 +224,7 @@ def tags_of(info: Mapping[str, Any]) -> dict[str, str]:
     return {tag: value for tag, value in found.items() if value}
 
 
-def chapters_of(info: Mapping[str, Any]) -> list[Chapter]:
+def chapters_of(info: Mapping[str, Any]) -> list[ChapterSpan]:
     """The source's chapters; [] for a film in parts, since its info dict has those of one part only."""
     said = info.get("chapters") if "entries" not in info else None
     looked_at = (one for one in islice(said or (), _MOST_LOOKED_AT) if isinstance(one, dict))

@@ -1,8 +1,8 @@
 """What YouTube needs besides: in which order its players put the characters of a signature, and PO tokens.
 
-`Players` replaces the cache of yt-dlp, and stores nothing else that extractors keep there: tokens and log-ins
-must not reach other jobs. Nothing is written to disk; new orders are sent to the server, which validates
-them.
+`PlayerCache` replaces the cache of yt-dlp, and stores nothing else that extractors keep there: tokens and
+log-ins must not reach other jobs. Nothing is written to disk; new orders are sent to the server, which
+validates them.
 
 PO tokens, by which YouTube tells browsers from programs, come from a provider that runs beside the service.
 The operator names the provider, and only its plugin for yt-dlp is loaded. Only the plugin's requests may go
@@ -26,7 +26,7 @@ from server.core.jobs import MOST_OF_AN_ORDER, Job
 _SECTION: Final = "youtube-sigfuncs"
 
 
-class Players:
+class PlayerCache:
     """In place of `YoutubeDL.cache`: looks up orders in `known`, and sends new ones to the server.
 
     `known`: release of yt-dlp, player and number of characters (see `_name`) -> order.

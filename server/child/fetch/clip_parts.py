@@ -21,14 +21,14 @@ from yt_dlp.utils import YoutubeDLError, determine_protocol, parse_m3u8_attribut
 
 from server.child.extract.failures import BrokeOff
 from server.child.extract.youtube_dl import Engine, Hook
-from server.child.fetch.one_stream import Fetching, Refused
+from server.child.fetch.one_stream import Refused, StreamFetcher
 from server.child.fetch.ranges import Ranges
 from server.child.media import cutting, guarded_ffmpeg, mp4, parts, probe, run_ffmpeg
 from server.child.media.parts import Part
 from server.child.network.range_server import RangeServer
 from server.child.process.job_failed import JobFailed
 from server.child.process.log import Log
-from server.core.jobs import Clip, Job
+from server.core.jobs import Job, JobClip
 
 _SLACK: Final = 0.001  # seconds: sums of lengths are not exact
 _SIZES: Final = ("filesize", "filesize_approx")
@@ -48,7 +48,7 @@ class Narrowed:
 
 
 def narrow(
-    stream: Mapping[str, Any], clip: Clip, read: Callable[[Mapping[str, Any]], tuple[str, str]]
+    stream: Mapping[str, Any], clip: JobClip, read: Callable[[Mapping[str, Any]], tuple[str, str]]
 ) -> Narrowed | None:
     """`stream` narrowed to `clip`, None if it cannot be; raises `JobFailed` if it ends before `clip` begins.
 
@@ -79,7 +79,7 @@ class Segment:
     lines: tuple[str, ...] = ()
 
 
-def touching(seconds: Iterable[float], clip: Clip) -> tuple[slice, float, float]:
+def touching(seconds: Iterable[float], clip: JobClip) -> tuple[slice, float, float]:
     """Find the segments that overlap `clip`, given the durations of all segments in `seconds`.
 
     Returns their slice, where the first begins, and where all segments end; raises `JobFailed` without any.
@@ -96,10 +96,10 @@ def touching(seconds: Iterable[float], clip: Clip) -> tuple[slice, float, float]
     return slice(first, last), begins, at
 
 
-def _of_hls(stream: Mapping[str, Any], clip: Clip, url: str, text: str) -> Narrowed | None:
+def _of_hls(stream: Mapping[str, Any], clip: JobClip, url: str, text: str) -> Narrowed | None:
     if _UNUSUAL.search(text):
         return None
-    reading = _Reading(url)
+    reading = _PlaylistReader(url)
     try:
         for line in map(str.strip, text.splitlines()):
             reading.take(line)
@@ -116,7 +116,7 @@ def _of_hls(stream: Mapping[str, Any], clip: Clip, url: str, text: str) -> Narro
 
 
 @dataclass(slots=True)
-class _Reading:
+class _PlaylistReader:
     """Reads a playlist line by line (RFC 8216, 4.3); `is_odd` if a segment has no duration."""
 
     url: str
@@ -189,7 +189,7 @@ def of_unknown_size(stream: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in stream.items() if name not in _SIZES}
 
 
-def described(info: Mapping[str, Any], clip: Clip) -> dict[str, Any]:
+def described(info: Mapping[str, Any], clip: JobClip) -> dict[str, Any]:
     """`info` as it holds for the clip: with the duration of the clip, and without sizes."""
     ends = min(clip.end, info.get("duration") or clip.end)
     about = {name: value for name, value in info.items() if name not in (*_SIZES, "requested_formats")}
@@ -204,22 +204,22 @@ _LEAD: Final = 5.0  # seconds: ffmpeg reads from the key frame before the clip o
 _AROUND: Final = 500_000  # bytes: a guess at the index and the read-ahead
 
 
-class Clipping:
-    """Has the interface of `Fetching`, and leaves to it what is fetched as segments or as a whole."""
+class ClipFetcher:
+    """Has the interface of `StreamFetcher`, and leaves to it what is fetched as segments or as a whole."""
 
     def __init__(
-        self, engine: Engine, job: Job, clip: Clip, log: Log, run: Callable[[list[str]], None]
+        self, engine: Engine, job: Job, clip: JobClip, log: Log, run: Callable[[list[str]], None]
     ) -> None:
         self._engine = engine
         self._job = job
         self._clip = clip
         self._log = log
         self._run = run
-        self._fetching = Fetching(engine, job, log)
+        self._fetching = StreamFetcher(engine, job, log)
         self._start = clip.start
 
     def fetch(self, stream: dict[str, Any], path: Path, hook: Hook) -> Part:
-        """Like `Fetching.fetch`; also raises `JobFailed` if the stream is known to end before the clip."""
+        """Like `StreamFetcher.fetch`; raises `JobFailed` if the stream is known to end before the clip."""
         try:
             narrowed = narrow(stream, self._clip, self._playlist)
         except YoutubeDLError as error:

@@ -93,7 +93,7 @@ _SHORT, _SHORT_SHARE = 2.0, 0.05  # seconds, and share of all: a larger gap is n
 _READING: Final = {"avi": ("-fflags", "+genpts")}  # AVI has no timestamps (PTS); other containers need them
 
 
-class Fetching:
+class StreamFetcher:
     """Raises `Refused` if it fails before anything usable of a stream has come, `BrokeOff` if after."""
 
     def __init__(self, engine: Engine, job: Job, log: Log) -> None:

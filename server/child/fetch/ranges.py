@@ -11,7 +11,7 @@ from yt_dlp.utils import YoutubeDLError, parse_http_range
 
 from server.child.extract import failures
 from server.child.extract.youtube_dl import Engine
-from server.child.fetch.resuming import Source
+from server.child.fetch.resuming import SourceVersion
 from server.child.network.range_server import BLOCK
 from server.child.process.job_failed import JobFailed
 from server.core.codes import PASSING_STATUSES
@@ -33,7 +33,7 @@ class Ranges:
         self._stream = stream
         self._on_bytes = on_bytes
         self._pause = failures.pause(0.25, 2.0, alive)
-        self._source = Source()
+        self._source = SourceVersion()
         self.head = b""
         self.total = 0
 
@@ -44,7 +44,7 @@ class Ranges:
         """
         try:
             with self._open(0, BLOCK) as response:
-                self._source = Source.of(response)
+                self._source = SourceVersion.of(response)
                 self.total = self._source.total or 0
                 if not (self.total and _is_from(response, 0)):
                     return False
@@ -63,7 +63,7 @@ class Ranges:
             before = len(data)
             try:
                 with self._open(start + before, stop) as response:
-                    if self._source.contradicts(Source.of(response)):
+                    if self._source.contradicts(SourceVersion.of(response)):
                         raise JobFailed("incomplete", "the file at the source has changed meanwhile")
                     if not _is_from(response, start + before):
                         why = f"bytes from {start + before} on were asked for, and others came"
@@ -106,12 +106,12 @@ def ends_at(engine: Engine, stream: Mapping[str, Any], size: int) -> bool:
     headers = {**(stream.get("http_headers") or {}), "Range": f"bytes={size}-{size}"}
     try:
         with engine.urlopen(Request(stream["url"], headers=headers)) as response:
-            return Source.of(response).total == size
+            return SourceVersion.of(response).total == size
     except HTTPError as error:
         with error.response:
             return (
                 error.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
-                and Source.of(error.response).total == size
+                and SourceVersion.of(error.response).total == size
             )
     except (YoutubeDLError, ValueError):
         return False

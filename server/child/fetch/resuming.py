@@ -42,12 +42,12 @@ from server.child.process.job_failed import Expired, JobFailed
 
 
 def note_of(filename: str) -> Path:
-    """The file that holds the `Source` of `filename`, once a download has begun."""
+    """The file that holds the `SourceVersion` of `filename`, once a download has begun."""
     return Path(filename + SOURCE)
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class SourceVersion:
     """What tells one version of a file at its source from another; None where the source does not say it."""
 
     etag: str | None = None
@@ -55,7 +55,7 @@ class Source:
     total: int | None = None
 
     @classmethod
-    def of(cls, response: Response) -> "Source":
+    def of(cls, response: Response) -> "SourceVersion":
         headers = response.headers
         whole = headers.get("Content-Range") or f"/{headers.get('Content-Length')}"
         return cls(headers.get("ETag"), headers.get("Last-Modified"), int_or_none(whole.rpartition("/")[2]))
@@ -66,11 +66,11 @@ class Source:
         strong = self.etag if self.etag and not self.etag.startswith("W/") else None
         return strong or self.modified
 
-    def contradicts(self, other: "Source") -> bool:
+    def contradicts(self, other: "SourceVersion") -> bool:
         """Whether `other` is certainly another version; a new ETag alone proves nothing."""
         return not (_agree(self.total, other.total) and _agree(self.modified, other.modified))
 
-    def is_continued_by(self, other: "Source") -> bool:
+    def is_continued_by(self, other: "SourceVersion") -> bool:
         """Whether bytes of `other` may follow those of this; without ETag and date the length decides."""
         if self.contradicts(other) or not _agree(self.etag, other.etag):
             return False
@@ -86,9 +86,9 @@ class Partial:
     def __init__(self, path: Path, note: Path) -> None:
         self.path = path
         self._note = note
-        self.source: Source | None = None
+        self.source: SourceVersion | None = None
         with suppress(OSError, ValueError, TypeError):
-            self.source = Source(**json.loads(note.read_text()))
+            self.source = SourceVersion(**json.loads(note.read_text()))
 
     @property
     def size(self) -> int:
@@ -97,12 +97,12 @@ class Partial:
         except FileNotFoundError:
             return 0
 
-    def begin(self, source: Source) -> None:
+    def begin(self, source: SourceVersion) -> None:
         """Drop the old bytes before the new note is written: no kill leaves bytes beside another's note."""
         self.drop()
         self.goes_on_as(source)
 
-    def goes_on_as(self, source: Source) -> None:
+    def goes_on_as(self, source: SourceVersion) -> None:
         """Write a new note: the bytes are those of `source`, too."""
         fresh = self._note.with_name(self._note.name + ".new")
         fresh.write_text(json.dumps(asdict(source)))
@@ -345,7 +345,7 @@ class _Asking:
                         raise
                     error.close()
                     return self._compare(request, start, source)
-                answer = Source.of(response)
+                answer = SourceVersion.of(response)
                 if source.is_continued_by(answer) or source.contradicts(answer):
                     return self._go_on_with(response, start, source)
                 response.close()
@@ -372,7 +372,7 @@ class _Asking:
             _, asked, _ = parse_http_range(request.headers.get("Range"))
             _, last, _ = parse_http_range(response.headers.get("Content-Range"))
             more = last is not None and asked is not None and last > asked
-            if more or Source.of(response).total is None:
+            if more or SourceVersion.of(response).total is None:
                 response.close()
                 raise _Unchunked(
                     "more than the chunk comes" if more else "the source does not say how much there is"
@@ -387,7 +387,7 @@ class _Asking:
         if response.headers.get("Content-Encoding"):  # decoded bytes have other positions than those sent
             self._partial.drop()
             return response
-        source = Source.of(response)
+        source = SourceVersion.of(response)
         self._partial.begin(source)
         if self._stop is None:
             return response
@@ -396,7 +396,7 @@ class _Asking:
         skip(response, self._first, b"", self._on_bytes)
         return MissingBytes(response, self._first, self._stop, source.total)
 
-    def _no_longer(self, response: Response, start: int, source: Source) -> Response | MissingBytes:
+    def _no_longer(self, response: Response, start: int, source: SourceVersion) -> Response | MissingBytes:
         """`response`, which begins with byte `start`, cut off where the range, or else the file, ends."""
         length = int_or_none(response.headers.get("Content-Length"))
         end = source.total if self._stop is None else self._stop
@@ -407,10 +407,10 @@ class _Asking:
         return MissingBytes(response, start, self._stop, source.total)
 
     def _go_on_with(
-        self, response: Response, start: int, source: Source, overlap: int = 0
+        self, response: Response, start: int, source: SourceVersion, overlap: int = 0
     ) -> Response | MissingBytes:
         """What `response` has from byte `start` on; its request began `overlap` bytes earlier."""
-        answer = Source.of(response)
+        answer = SourceVersion.of(response)
         if source.contradicts(answer):
             response.close()
             raise _Contradicted("what comes is of another state of the source")
@@ -434,7 +434,7 @@ class _Asking:
             raise NothingMissing
         return rest
 
-    def _compare(self, request: Request, start: int, source: Source) -> Response | MissingBytes:
+    def _compare(self, request: Request, start: int, source: SourceVersion) -> Response | MissingBytes:
         """Where the ETag or `If-Range` does not tell: request the last bytes again, and compare them."""
         overlap = min(COMPARED, self._partial.size)
         request.headers.pop("If-Range", None)
@@ -450,9 +450,9 @@ class _Asking:
         self._ydl.trail.note(error, reading=True)
         return error
 
-    def _ended(self, error: HTTPError, source: Source) -> Exception:
+    def _ended(self, error: HTTPError, source: SourceVersion) -> Exception:
         """What status 416 means: the file is complete, or another one, or nothing (an odd answer)."""
-        answer, size = Source.of(error.response), self._first + self._partial.size
+        answer, size = SourceVersion.of(error.response), self._first + self._partial.size
         if not error.response.headers.get("Content-Range") or answer.total is None:
             return self._odd_answer()
         if source.contradicts(answer) or size > answer.total:

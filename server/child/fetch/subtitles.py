@@ -29,7 +29,7 @@ from server.child.process.job_failed import OF_ERRNO, JobFailed
 from server.child.process.log import Log
 from server.child.process.progress import StreamProgress
 from server.child.process.time_limit import within
-from server.core.jobs import LANGUAGE, Job, SubtitleWishes
+from server.core.jobs import LANGUAGE, Job, JobSubtitles
 
 _BOMS: Final = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -158,7 +158,7 @@ class Chosen:
 
 def choose(
     info: Mapping[str, Any],
-    wishes: SubtitleWishes,
+    wishes: JobSubtitles,
     say: Callable[[str], None],
     leave_out: Callable[[], None] = lambda: None,
 ) -> list[Chosen]:
@@ -199,7 +199,7 @@ def name_of(info: Mapping[str, Any], chosen: Chosen) -> str:
     return parts.name_of({**info, "format_id": f"subtitle {chosen.language}", **ext})
 
 
-class Fetching:
+class SubtitleFetcher:
     """`pace` gets the number of bytes that have come in, and may block to keep the rate limit."""
 
     def __init__(
@@ -351,7 +351,7 @@ class Subtitling:
         only output and none came, raises yt-dlp's error or `JobFailed`, also if they are too large.
         """
         directory = Path(self._job.directory)
-        folder, fetching = directory / _FOLDER, Fetching(engine, self._info, self._log, pace)
+        folder, fetching = directory / _FOLDER, SubtitleFetcher(engine, self._info, self._log, pace)
         folder.mkdir(mode=0o700)
         made = list[Subtitle]()
         for chosen, name in zip(self._chosen, self.names, strict=True):

@@ -30,7 +30,7 @@ from yt_dlp.utils import ISO639Utils
 from server.child.media import parts
 from server.child.media.parts import Part
 from server.child.media.probe import Media
-from server.child.media.timeline import Chapter
+from server.child.media.timeline import ChapterSpan
 from server.child.process.job_failed import JobFailed
 
 _SPECIAL: Final = re.compile(r"([\\=;#\n])")
@@ -45,7 +45,7 @@ class Tags:
     """`language` is that of the sound."""
 
     values: Mapping[str, str]
-    chapters: Sequence[Chapter] = ()
+    chapters: Sequence[ChapterSpan] = ()
     cover: Path | None = None
     language: str | None = None
 
@@ -147,7 +147,7 @@ class Made:
 
 
 @dataclass(slots=True)
-class Plan:
+class OutputPlan:
     """`moves` are (kind, part, name), made after ffmpeg's run, which may read the same parts."""
 
     made: list[Made] = field(default_factory=list)
@@ -197,7 +197,7 @@ def _distinct(recipes: Iterable[Recipe]) -> list[Part]:
 
 
 def carry_out(
-    plan: Plan, folder: Path, run: Callable[[list[str]], None], log: Callable[[str], None]
+    plan: OutputPlan, folder: Path, run: Callable[[list[str]], None], log: Callable[[str], None]
 ) -> dict[str, str]:
     """Make the files of `plan` in `folder` and return them, kind -> name; raises `JobFailed` if all fail.
 
@@ -331,7 +331,7 @@ NOTHING: Final = Extras()
 
 
 @dataclass(frozen=True, slots=True)
-class Added:
+class AddedStreams:
     """Streams to map before the file's own subtitles, and after all others; `words` are ffmpeg's options."""
 
     subtitles: list[Map]
@@ -344,10 +344,10 @@ def has_room(container: str, extras: Extras) -> bool:
     return bool(extras.subtitles and container in _SUBTITLES) or bool(extras.tagged and container in TAGGED)
 
 
-def add(container: str, extras: Extras, source: Part) -> Added:
+def add(container: str, extras: Extras, source: Part) -> AddedStreams:
     """What `container` takes of `extras`; `source` is the part whose own tags and covers are kept."""
     taken = extras.subtitles[:MOST_SUBTITLES] if container in _SUBTITLES else ()
-    added = Added([], [], [])
+    added = AddedStreams([], [], [])
     for at, subtitle in enumerate(taken):
         kind = _DEMUXERS[subtitle.path.suffix]
         text = Part(subtitle.path, Media(kind), plain=False, reading=("-f", kind))

@@ -111,7 +111,7 @@ _ESDS = re.compile(rb"esds....\x03[\x80-\xff]*[\0-\x7f]..\0\x04[\x80-\xff]*[\0-\
 
 
 @dataclass(slots=True)
-class Track:
+class Mp4Track:
     """`kind` is `vide`, `soun` or another handler; width and height are those of the picture as shown.
 
     `first` is the first sample's offset in the file and its size, in bytes; `scale` are time units a second.
@@ -131,7 +131,7 @@ class Movie:
     """`duration` is in seconds; `has_all`: the index lists all samples, none of which is in a fragment."""
 
     duration: float
-    tracks: list[Track]
+    tracks: list[Mp4Track]
     has_all: bool
 
 
@@ -146,7 +146,7 @@ def read(path: Path) -> Movie | None:
                 break
         else:
             return None
-        duration, tracks, fragmented = 0.0, list[Track](), dict[int, Fragmented]()
+        duration, tracks, fragmented = 0.0, list[Mp4Track](), dict[int, Fragmented]()
         try:
             for kind, box in _inside(index):
                 if kind == b"mvhd":
@@ -256,8 +256,8 @@ def _duration(header: bytes) -> float:
     return float(duration / scale) if scale else 0.0
 
 
-def _track(box: bytes) -> Track:
-    track, start, size = Track(), 0, 0
+def _track(box: bytes) -> Mp4Track:
+    track, start, size = Mp4Track(), 0, 0
     for kind, content in _descend(box):
         if kind == b"tkhd":
             track.number = int.from_bytes(content[20:24] if content[0] == 1 else content[12:16])

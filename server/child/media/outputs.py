@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from server.child.media import making
-from server.child.media.making import NOTHING, Extras, Made, Plan, Recipe, recipe
+from server.child.media.making import NOTHING, Extras, Made, OutputPlan, Recipe, recipe
 from server.child.media.parts import Part
 from server.child.media.probe import Media, Track, index
 from server.child.media.timeline import ALL, Kept, Span
@@ -170,7 +170,7 @@ def plan(
     aspect: float | None = None,
     extras: Extras = NOTHING,
     kept: Kept = ALL,
-) -> Plan:
+) -> OutputPlan:
     """Plan how each output that was asked for is made; raises `JobFailed` if none can be.
 
     If the source lacks picture or sound, that output is left out as long as there is another. `aspect` is the
@@ -182,7 +182,7 @@ def plan(
     sounds = sorted((part for part in parts if part.media.audio), key=lambda part: part is picture)
     sound = sounds[0] if sounds else None
     heard = None if wishes.mute else sound  # in the film
-    result = Plan()
+    result = OutputPlan()
     if "video" in wishes.outputs and picture and is_exact(wishes):
         target = container(wishes.video_format, _container_of(picture))
         encode = encoding(target, _from_0(kept))
@@ -240,7 +240,7 @@ def type_of(name: str) -> str:
 
 
 def _plan_video(
-    result: Plan, wanted: str, picture: Part, sound: Part | None, aspect: float | None, extras: Extras
+    result: OutputPlan, wanted: str, picture: Part, sound: Part | None, aspect: float | None, extras: Extras
 ) -> None:
     codecs = picture.media.video or "", sound.media.audio if sound else None
     source = _container_of(picture)
@@ -305,7 +305,7 @@ def _container_of(picture: Part) -> str:
     return {"m4a": "mp4", "ogg": "ogv", "opus": "ogv"}.get(picture.media.container, picture.media.container)
 
 
-def _plan_audio(result: Plan, wishes: Wishes, kept: Kept, sound: Part, extras: Extras) -> None:
+def _plan_audio(result: OutputPlan, wishes: Wishes, kept: Kept, sound: Part, extras: Extras) -> None:
     codec = sound.media.audio or ""
     wanted, rate = wishes.audio_format, wishes.audio_quality
     if wanted == "best":

@@ -20,7 +20,7 @@ from typing import Any, Final
 from server.child.media import probe
 from server.child.media.probe import Media
 from server.child.process.job_failed import JobFailed
-from server.core.jobs import Clip
+from server.core.jobs import JobClip
 
 OUT = "out"
 _MOVED = ".moved"
@@ -55,7 +55,7 @@ def chosen(info: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [whole | stream for stream in info.get("requested_formats") or [whole]]
 
 
-def name_of(stream: Mapping[str, Any], section: int = 0, clip: Clip | None = None) -> str:
+def name_of(stream: Mapping[str, Any], section: int = 0, clip: JobClip | None = None) -> str:
     """The part's file name: in every attempt the same for a stream of a video, though its URL may change.
 
     With another `clip` it is another name, since other segments are fetched.

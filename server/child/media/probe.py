@@ -166,7 +166,7 @@ def inspect(path: Path, ffmpeg: str, *, need_rate: bool = False) -> Media:
     container = _container(path)
     if container in MP4 and not need_rate and (movie := mp4.read(path)) and mp4.is_plausible(path, movie):
 
-        def first(kind: str) -> mp4.Track | None:
+        def first(kind: str) -> mp4.Mp4Track | None:
             return next((track for track in movie.tracks if track.kind == kind), None)
 
         picture, sound = first("vide"), first("soun")
@@ -196,13 +196,13 @@ def _container(path: Path) -> str | None:
         return sniff(file.read(HEAD))
 
 
-def _look(path: Path, ffmpeg: str, *outputs: str) -> run_ffmpeg.Result:
+def _look(path: Path, ffmpeg: str, *outputs: str) -> run_ffmpeg.FfmpegResult:
     """What ffmpeg says about its input, and a line about each picture and sound that it decodes of it."""
     one = ("-hide_banner", "-threads", "1")  # others would decode the pictures that follow
     return run_ffmpeg.run([ffmpeg, *one, "-i", f"file:{path}", *outputs, "-f", "framecrc", "-"])
 
 
-def _decodes(result: run_ffmpeg.Result) -> bool:
+def _decodes(result: run_ffmpeg.FfmpegResult) -> bool:
     """Whether ffmpeg decoded anything, or has no decoder for it: players may have one."""
     decoded = any(not line.startswith("#") for line in result.output.splitlines())
     return decoded or bool(_NO_DECODER.search(result.errors))

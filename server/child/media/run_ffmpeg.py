@@ -248,13 +248,13 @@ _UNIMPORTANT: Final = re.compile(r"^(\[[^\]]+ @ 0x[0-9a-f]+\] )?\[info\] |^ +: "
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class FfmpegResult:
     status: int
     output: str
     errors: str
 
 
-def run(command: list[str]) -> Result:
+def run(command: list[str]) -> FfmpegResult:
     """Run `command` to its end, whatever its status; of very long output only both ends are kept.
 
     Raises `JobFailed` if there is no such program, or if a signal has killed it: as with the child itself,
@@ -273,7 +273,7 @@ def run(command: list[str]) -> Result:
     status, said = program.returncode, errors.text
     if was_killed(status, said):
         raise JobFailed("worker_lost", f"{command[0]} was killed: status {status}")
-    return Result(status, output.text, said)
+    return FfmpegResult(status, output.text, said)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from server.child.media import making, timeline
 from server.child.media.making import Embedded, Extras, Of, Recipe, Tags, Word, arguments
 from server.child.media.parts import Part
 from server.child.media.probe import Media
-from server.child.media.timeline import Chapter, Kept
+from server.child.media.timeline import ChapterSpan, Kept
 from server.child.process.job_failed import OF_ERRNO, JobFailed
 
 MOST: Final = 200
@@ -32,7 +32,7 @@ _LIKE_MP4: Final = ("mp4", "mov")
 
 def split(
     whole: Path,
-    chapters: Sequence[Chapter],
+    chapters: Sequence[ChapterSpan],
     subtitles: tuple[Embedded, ...],
     tags: Tags | None,
     run: Callable[[list[str]], None],
@@ -62,7 +62,7 @@ def split(
 
 
 def _recipe(
-    whole: Path, chapter: Chapter, number: str, subtitles: tuple[Embedded, ...], tags: Tags | None
+    whole: Path, chapter: ChapterSpan, number: str, subtitles: tuple[Embedded, ...], tags: Tags | None
 ) -> Recipe:
     suffix = whole.suffix[1:]
     earlier = min(chapter.start, _EARLIER) if suffix in _COARSE else 0.0
@@ -104,7 +104,7 @@ def _streams(source: Part, subtitles: tuple[Embedded, ...]) -> list[Word]:
     return ["-map", Of(source, "v?"), "-map", Of(source, "a?"), *maps, *copy, *added.words]
 
 
-def _cut(subtitles: Iterable[Embedded], chapter: Chapter, folder: Path) -> tuple[Embedded, ...]:
+def _cut(subtitles: Iterable[Embedded], chapter: ChapterSpan, folder: Path) -> tuple[Embedded, ...]:
     """What `subtitles` show in `chapter`, as files in `folder`."""
     made, kept = [], Kept(((chapter.start, chapter.end),))
     for number, whole in enumerate(subtitles):

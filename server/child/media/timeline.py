@@ -22,7 +22,7 @@ _LATEST: Final = 1e7  # seconds
 
 
 @dataclass(frozen=True, slots=True)
-class Chapter:
+class ChapterSpan:
     """From `start` to `end`, in seconds."""
 
     start: float
@@ -30,24 +30,24 @@ class Chapter:
     title: str | None = None
 
 
-def sensible(said: Iterable[Chapter], duration: float | None) -> list[Chapter]:
+def sensible(said: Iterable[ChapterSpan], duration: float | None) -> list[ChapterSpan]:
     """At most `MOST` chapters that start within `duration` seconds, each cut off where the next begins."""
     last = min(duration or _LATEST, _LATEST)
     ordered = sorted((one for one in said if 0 <= one.start < last), key=lambda one: one.start)[:MOST]
     ends = [*(later.start for _, later in pairwise(ordered)), last]
-    cut = [Chapter(one.start, min(one.end, end), one.title) for one, end in zip(ordered, ends, strict=False)]
+    cut = [replace(one, end=min(one.end, end)) for one, end in zip(ordered, ends, strict=False)]
     return [one for one in cut if one.end - one.start >= _SHORTEST]
 
 
-def as_chapter(said: Mapping[str, Any], title: str | None) -> Chapter | None:
+def as_chapter(said: Mapping[str, Any], title: str | None) -> ChapterSpan | None:
     """A chapter from yt-dlp's dict, None if it has no valid start; without an end it lasts until the next."""
     start, end = _number(said.get("start_time") or 0), _number(said.get("end_time"))
     if start is None:
         return None
-    return Chapter(start, end if end is not None and end > start else math.inf, title)
+    return ChapterSpan(start, end if end is not None and end > start else math.inf, title)
 
 
-def of_file(path: Path, ffmpeg: str) -> list[Chapter]:
+def of_file(path: Path, ffmpeg: str) -> list[ChapterSpan]:
     """The chapters in the file at `path`, as ffmpeg lists them: each with a time base of its own."""
     said = run_ffmpeg.run([ffmpeg, "-hide_banner", "-i", f"file:{path}", "-f", "ffmetadata", "-"]).output
     found = []
@@ -57,7 +57,9 @@ def of_file(path: Path, ffmpeg: str) -> list[Chapter]:
         title = re.sub(r"\\(.)", r"\1", lines.get("title", ""), flags=re.DOTALL) or None
         with suppress(KeyError, ValueError, ZeroDivisionError, OverflowError):
             unit = Fraction(lines["TIMEBASE"])
-            found.append(Chapter(float(int(lines["START"]) * unit), float(int(lines["END"]) * unit), title))
+            found.append(
+                ChapterSpan(float(int(lines["START"]) * unit), float(int(lines["END"]) * unit), title)
+            )
     return found
 
 
@@ -108,9 +110,9 @@ class Kept:
 ALL: Final = Kept()
 
 
-def chapters(found: Sequence[Chapter], kept: Kept) -> list[Chapter]:
+def chapters(found: Sequence[ChapterSpan], kept: Kept) -> list[ChapterSpan]:
     """`found` at their times in the result, without those of which nothing is left."""
-    left: list[Chapter] = []
+    left: list[ChapterSpan] = []
     begin: float | None = None  # of a tiny chapter, which is merged into the next
     for chapter in found:
         if (seen := kept.of(chapter.start, chapter.end)) is None:

@@ -85,7 +85,7 @@ class Proxy(ThreadingTCPServer):
     ) -> None:
         self.cookies = cookies
         self.told: set[str] = set()
-        super().__init__(("127.0.0.1", 0), _Request)
+        super().__init__(("127.0.0.1", 0), _ProxyRequest)
         token = secrets.token_urlsafe(24)
         self.port: int = self.server_address[1]
         self.url = f"http://clipwire:{token}@127.0.0.1:{self.port}"
@@ -116,7 +116,7 @@ class Proxy(ThreadingTCPServer):
                 upstream.shutdown(socket.SHUT_RDWR)
 
 
-class _Request(BaseHTTPRequestHandler):
+class _ProxyRequest(BaseHTTPRequestHandler):
     server: Proxy
     timeout = _TIMEOUT
     protocol_version = "HTTP/1.1"

@@ -43,7 +43,7 @@ class RangeServer(ThreadingTCPServer):
     refused = None
 
     def __init__(self, total: int, fetch: Fetch, index: range, expected: float) -> None:
-        super().__init__(("127.0.0.1", 0), _Request)
+        super().__init__(("127.0.0.1", 0), _RangeRequest)
         self.port: int = self.server_address[1]
         self.total = total
         self.path = f"/{secrets.token_urlsafe(24)}"
@@ -103,7 +103,7 @@ class RangeServer(ThreadingTCPServer):
             return self._blocks[number]
 
 
-class _Request(BaseHTTPRequestHandler):
+class _RangeRequest(BaseHTTPRequestHandler):
     server: RangeServer
     protocol_version = "HTTP/1.1"
 

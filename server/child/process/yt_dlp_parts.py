@@ -244,7 +244,7 @@ TABLE: Final[Mapping[Part, Borrowed]] = {
 }
 
 
-class Unfit(Exception):
+class UnfitYtDlp(Exception):
     """This yt-dlp lacks names without which no job may be begun; the message lists them."""
 
 
@@ -271,9 +271,9 @@ def report() -> list[str]:
 
 
 def insist() -> None:
-    """Raise `Unfit` unless jobs may be begun."""
+    """Raise `UnfitYtDlp` unless jobs may be begun."""
     if any(TABLE[part].without is None for part in _odd()):
-        raise Unfit("; ".join(report()))
+        raise UnfitYtDlp("; ".join(report()))
 
 
 def missing(part: Part) -> list[str]:

@@ -39,7 +39,7 @@ OVER_AFTER: Final = 45.0  # seconds without an error, after which the next answe
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class BucketObject:
     key: str
     size: int
     changed_at: datetime
@@ -135,7 +135,7 @@ class Bucket:
             self.failed(lost)
             raise StorageAway from lost
 
-    async def keys(self, prefix: str) -> AsyncIterator[Found]:
+    async def keys(self, prefix: str) -> AsyncIterator[BucketObject]:
         """All objects below `prefix/`, in the order of their keys."""
         batches = obstore.list(self._store, prefix=prefix, chunk_size=1000)
         while True:
@@ -145,7 +145,7 @@ class Bucket:
             if batch is None:
                 return
             for each in batch:
-                yield Found(each["path"], each["size"], each["last_modified"])
+                yield BucketObject(each["path"], each["size"], each["last_modified"])
 
     async def delete(self, keys: Iterable[str]) -> None:
         """Delete these objects. Idempotent."""

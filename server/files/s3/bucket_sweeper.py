@@ -9,10 +9,8 @@ from datetime import UTC, datetime, timedelta
 
 from server.core.errors import AppError, StorageAway
 from server.core.task import TaskStatus
-from server.files.orphans import OF_A_TASK, Known
+from server.files.orphans import OF_A_TASK, TaskLookup
 from server.files.s3.bucket import Bucket
-
-__all__ = ["BucketSweeper", "Known", "folder"]
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +47,7 @@ class BucketSweeper:
         found = [each.key async for each in self._bucket.keys(place.rstrip("/"))]
         await self._bucket.delete(key for key in found if _is_waste(key.removeprefix(place), status))
 
-    async def keep(self, tasks: Known, *, sweeps: bool = True, ended: Iterable[str] = ()) -> None:
+    async def keep(self, tasks: TaskLookup, *, sweeps: bool = True, ended: Iterable[str] = ()) -> None:
         """Look after the bucket until cancelled; what fails is retried at the next look.
 
         `ended` are tasks that ended shortly before: whoever looked after them may have died since.
@@ -81,7 +79,7 @@ class BucketSweeper:
                 log.exception("looking after the bucket failed")
             await asyncio.sleep(LOOK_EVERY)
 
-    async def sweep(self, tasks: Known) -> None:
+    async def sweep(self, tasks: TaskLookup) -> None:
         """Delete day-old objects that no row names: the row of a younger one may not be written yet."""
         before = datetime.now(UTC) - ORPHANED_FOR
         for kind in ("files", "logs"):
@@ -96,7 +94,7 @@ class BucketSweeper:
                 old.setdefault(task_id, []).append(found.key)
             await self._delete_orphans(old, tasks)
 
-    async def _delete_orphans(self, old: dict[str, list[str]], tasks: Known) -> None:
+    async def _delete_orphans(self, old: dict[str, list[str]], tasks: TaskLookup) -> None:
         stages = await tasks.stages(list(old))
         for task_id, keys in old.items():
             if task_id not in stages:

@@ -26,11 +26,11 @@ from server.core.long_work import compute
 from server.core.ports import Stream, TellAway
 from server.core.shielding import opened, to_the_end
 from server.core.task import TaskStatus
-from server.files.orphans import Sweep
+from server.files.orphans import Sweep, TaskLookup
 from server.files.public_names import folder_of, named
 from server.files.publishing import MANIFEST, UnsafeFile, check_out, open_out, picture_of
 from server.files.s3.bucket import Bucket
-from server.files.s3.bucket_sweeper import BucketSweeper, Known, folder
+from server.files.s3.bucket_sweeper import BucketSweeper, folder
 from server.files.workplace import LocalWorkplace, checked
 
 log = logging.getLogger(__name__)
@@ -230,26 +230,26 @@ class S3Files:
         with suppress(FileNotFoundError):
             await self._bucket.get("probe")
 
-    async def sweep(self, tasks: Known) -> None:
+    async def sweep(self, tasks: TaskLookup) -> None:
         """Delete what belongs to no task: on this disk once, in the bucket until cancelled."""
         workplace = self._workplace
         await Sweep(self, workplace, tasks).through(workplace.works, workplace.logs)
         await self._sweeper.keep(tasks)
 
-    async def look_after_ends(self, tasks: Known, ended: Sequence[str]) -> None:
+    async def look_after_ends(self, tasks: TaskLookup, ended: Sequence[str]) -> None:
         """For a node that runs no tasks: late attempts may write objects of tasks that it has removed.
 
         Also looks after tasks that `ended` shortly before. Runs until cancelled.
         """
         await self._sweeper.keep(tasks, sweeps=False, ended=ended)
 
-    async def sweep_here(self, tasks: Known, ended: Sequence[str]) -> None:
+    async def sweep_here(self, tasks: TaskLookup, ended: Sequence[str]) -> None:
         """`sweep` for one node of a cluster: orphans in the bucket are left to `remove_orphans`."""
         workplace = self._workplace
         await Sweep(self, workplace, tasks).through(workplace.works, workplace.logs)
         await self._sweeper.keep(tasks, sweeps=False, ended=ended)
 
-    async def remove_orphans(self, tasks: Known) -> None:
+    async def remove_orphans(self, tasks: TaskLookup) -> None:
         """Delete orphans in the bucket: one node does that for the whole cluster."""
         await self._sweeper.sweep(tasks)
 

@@ -16,7 +16,7 @@ from server.core.counts import Counts
 from server.core.entry_status import REMOVAL, ListAction, ListActions
 from server.core.errors import AppError, IdempotencyMismatch, StoreUnavailable, TaskNotFound
 from server.core.film import StoredFile
-from server.core.ports import Filter, Idempotency, Known, Page, Submission
+from server.core.ports import Filter, Idempotency, StatusPage, Submission, TaskOfKey
 from server.core.stored import known_stage
 from server.core.task import Stage, Task, TaskStatus
 from server.storage.cursor import Cursor, page_of
@@ -245,12 +245,12 @@ class PostgresStore:
         find = self._find_short
         return await self.writer.submit_all([Add(each, task_values(each.task, find)) for each in submissions])
 
-    async def known(self, idempotency: Idempotency) -> Known | None:
+    async def known(self, idempotency: Idempotency) -> TaskOfKey | None:
         for task_id, request, is_shared in await self._fetch(_BY_KEY, idempotency.key, idempotency.key):
             if not idempotency.is_of(request):
                 raise IdempotencyMismatch
             with suppress(TaskNotFound):  # it is being removed in this moment, and the key is free again
-                return Known(await self.get(task_id), is_shared)
+                return TaskOfKey(await self.get(task_id), is_shared)
         return None
 
     async def of_wish(self, wish: str) -> list[Task]:
@@ -306,11 +306,11 @@ class PostgresStore:
     async def _actions(self) -> dict[str, ListActions]:
         return read_actions(await self._fetch(_ACTIONS))
 
-    async def page(self, wanted: Filter, cursor: str | None, limit: int) -> Page:
+    async def page(self, wanted: Filter, cursor: str | None, limit: int) -> StatusPage:
         after = Cursor.read(cursor, wanted.sorting)
         text = folded(wanted.text)
         if not is_text(text) or not is_text(wanted.playlist_id or ""):
-            return Page([], None)
+            return StatusPage([], None)
         actions = await self._actions()
         is_list = wanted.sorting != "newest" or wanted.playlist_id is not None
         if text and not is_list and any(stage.is_final for stage in wanted.stages or Stage):

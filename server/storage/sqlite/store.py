@@ -15,7 +15,7 @@ from server.core.data_dir import DataDir
 from server.core.entry_status import REMOVAL, ListAction, ListActions
 from server.core.errors import AppError, IdempotencyMismatch, TaskNotFound
 from server.core.film import StoredFile
-from server.core.ports import Filter, Idempotency, Known, Page, Submission
+from server.core.ports import Filter, Idempotency, StatusPage, Submission, TaskOfKey
 from server.core.stored import known_stage
 from server.core.task import Queued, Stage, Task, TaskStatus
 from server.core.values import host_of
@@ -202,14 +202,14 @@ class SqliteStore:
             [Add(each, task_values(each.task, find)) for each in submissions]
         )
 
-    async def known(self, idempotency: Idempotency) -> Known | None:
+    async def known(self, idempotency: Idempotency) -> TaskOfKey | None:
         for task_id, request, is_shared in await self._reads.fetch(_BY_KEY, (idempotency.key,)):
             if not idempotency.is_of(request):
                 raise IdempotencyMismatch
             with suppress(TaskNotFound):  # it is being removed in this moment, and the key is free again
                 task = await self.get(task_id)
                 await self._data.must_be_there()  # the client takes it for accepted
-                return Known(task, bool(is_shared))
+                return TaskOfKey(task, bool(is_shared))
         return None
 
     async def of_wish(self, wish: str) -> list[Task]:
@@ -283,7 +283,7 @@ class SqliteStore:
                 if queued.list_action >= self._memory.last_action(queued.playlist_id):
                     yield queued
 
-    async def page(self, wanted: Filter, cursor: str | None, limit: int) -> Page:
+    async def page(self, wanted: Filter, cursor: str | None, limit: int) -> StatusPage:
         after = Cursor.read(cursor, wanted.sorting)
         text = folded(wanted.text)
         asked = text if wanted.playlist_id is None else ""  # the entries of a list are read without the index
