@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 class Copied:
     """What was copied; `were_there`: the rows had been copied before.
 
-    Tasks whose rows were `damaged`, of a `newer` release or `mended` (see `ExportedRows`) are copied as well; these
-    are their numbers.
+    Tasks whose rows were `damaged`, of a `newer` release or `mended` (see `ExportedRows`) are copied as well:
+    these are their numbers.
     """
 
     were_there: bool
