@@ -366,18 +366,19 @@ async def test_a_task_that_a_client_deletes_or_cancels_is_not_made_again(
     await looked(service, mine, known=1, queued=1, fetched=1)
 
 
+@pytest.mark.parametrize("status", [429, pytest.param(403, marks=pytest.mark.long)])
 async def test_a_host_that_refuses_too_many_requests_is_left_alone_but_not_by_clients(
-    services: Services, site: Site
+    services: Services, site: Site, status: int
 ) -> None:
     site.followed["l"] = followed = Followed(films(1))
     site.followed["m"] = Followed(films(9))
     # A server of its own: it leaves the host of all tests alone for hours.
-    async with services.lend(**QUICK | {"CLIPWIRE_SUBSCRIPTIONS__MAX_NEW": "11"}) as service:
+    async with services.lend(**QUICK | {"CLIPWIRE_SUBSCRIPTIONS__MAX_NEW": str(status)}) as service:
         mine = (await subscribe(service, site.url("/followed/l.rss")))["subscription_id"]
         await until(service, mine, lambda one: one["stage"] == "idle")
-        followed.status, followed.headers = 429, {"Retry-After": "7200"}
+        followed.status, followed.headers = status, {"Retry-After": "7200"}
         failing = await looked(service, mine)
-        assert failing["error_code"] == "http_429"
+        assert failing["error_code"] == f"http_{status}"
         other = await subscribe(service, site.url("/followed/m.rss"))
         link = site.url("/video.mp4?times=77")
         await service.wait((await service.submit(link, outputs=["video"]))["task_id"], "completed")
