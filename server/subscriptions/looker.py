@@ -26,6 +26,7 @@ from server.core.task import Stage, TaskStatus
 from server.settings import DownloadSettings, SubscriptionsSettings
 from server.subscriptions.subscription import (
     DAY,
+    HOLDING,
     HOST_HELD,
     Claim,
     Filters,
@@ -37,7 +38,6 @@ from server.subscriptions.subscription import (
     SinceDay,
     SubscriptionStore,
     day_in_seconds,
-    is_ban,
 )
 from server.subscriptions.task_of_item import request_of
 from server.tasks import faults, leases
@@ -189,7 +189,7 @@ class Looker:
 
     def attempt_failed(self, status: TaskStatus, broken: Broken) -> None:
         """If its host refuses a subscription's task, leave the host alone."""
-        if not is_ban(broken.code, broken.retry_after) or not status.subscription_id:
+        if broken.code not in HOLDING or not status.subscription_id:
             return
         work = self._refused(status.host, broken.retry_after)
         task = asyncio.create_task(work, name=f"refusal of {status.task_id}")

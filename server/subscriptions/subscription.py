@@ -64,13 +64,6 @@ MOST_PATTERN = 200  # characters
 FEED_NAME = r"[a-z0-9][a-z0-9_-]*"  # nothing that an address has to encode, or a file system confuses
 
 
-def is_ban(code: str, retry_after: float | None) -> bool:
-    """Whether the host that has refused with `code` is left alone from then on. A 403 that says when to come
-    back is meant for whoever asks too quickly.
-    """
-    return code in HOLDING or (code == "http_403" and retry_after is not None)
-
-
 def as_http(url: str) -> str:
     """A link to a feed as browsers and podcast apps hand it on: `feed://`, `itpc://`, or `feed:https://`."""
     url = re.sub(r"^(feed|itpc)://", "http://", url, flags=re.IGNORECASE)

@@ -50,6 +50,7 @@ from server.subscriptions.profiles import Profiles, own_of
 from server.subscriptions.subscription import (
     AUTO,
     DAY,
+    HOLDING,
     HOST_HELD,
     HOUR,
     REFUSED,
@@ -65,7 +66,6 @@ from server.subscriptions.subscription import (
     Settled,
     Subscription,
     SubscriptionSettings,
-    is_ban,
     moment_of,
     wish_of,
 )
@@ -551,7 +551,7 @@ class SubscriptionRows:
             findings = after_failure(subscription.findings, code, now, hint)
             await _put_off(tables, subscription, findings, pace, now, at_least=retry_after or 0.0)
             host = host_of(subscription.url)
-            if is_ban(code, retry_after):
+            if code in HOLDING:
                 return await _hold(tables, host, retry_after, now)
             [before, *_] = await fetch_in(tables, _HOSTS, [host]) or [(host, 0.0, 0.0, 0)]
             await insert(tables, _HOLD, [(host, now + pace.pause, *before[2:])])

@@ -28,7 +28,7 @@ from tests.tools import FFMPEG
         pytest.param("/1mb.mp4?status=403", ("http_403", False, None), marks=pytest.mark.long),
         pytest.param("/1mb.mp4?status=500", ("http_500", True, None), marks=pytest.mark.long),
         ("/1mb.mp4?status=429&retry_after=7", ("http_429", True, 7)),
-        ("/1mb.mp4?status=403&retry_after=7", ("http_403", True, 7)),
+        ("/1mb.mp4?status=403&retry_after=7", ("bot_check", True, 7)),
         ("/1mb.mp4?status=503&retry_after=9&after=1", ("http_503", True, 9)),
         ("/1mb.mp4?cut=500000&ranges=no", ("incomplete", True, None)),
         ("/1mb.mp4?lie=1000", ("incomplete", True, None)),

@@ -366,9 +366,11 @@ async def test_a_task_that_a_client_deletes_or_cancels_is_not_made_again(
     await looked(service, mine, known=1, queued=1, fetched=1)
 
 
-@pytest.mark.parametrize("status", [429, pytest.param(403, marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    ("status", "code"), [(429, "http_429"), pytest.param(403, "bot_check", marks=pytest.mark.long)]
+)
 async def test_a_host_that_refuses_too_many_requests_is_left_alone_but_not_by_clients(
-    services: Services, site: Site, status: int
+    services: Services, site: Site, status: int, code: str
 ) -> None:
     site.followed["l"] = followed = Followed(films(1))
     site.followed["m"] = Followed(films(9))
@@ -378,7 +380,7 @@ async def test_a_host_that_refuses_too_many_requests_is_left_alone_but_not_by_cl
         await until(service, mine, lambda one: one["stage"] == "idle")
         followed.status, followed.headers = status, {"Retry-After": "7200"}
         failing = await looked(service, mine)
-        assert failing["error_code"] == f"http_{status}"
+        assert failing["error_code"] == code
         other = await subscribe(service, site.url("/followed/m.rss"))
         link = site.url("/video.mp4?times=77")
         await service.wait((await service.submit(link, outputs=["video"]))["task_id"], "completed")

@@ -369,9 +369,10 @@ def classify(error: BaseException, trail: Trail | None = None) -> Failure:
     if fact.status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED and trail.by_http_proxy:
         return _failure("proxy_error")
     wait = seconds(fact.retry_after)
-    # Hosts that ban whoever asks too quickly answer 403, and say for how long.
-    if fact.status in PASSING_STATUSES or (fact.status == HTTPStatus.FORBIDDEN and wait is not None):
+    if fact.status in PASSING_STATUSES:
         return Failure(code, retryable=True, retry_after=wait)
+    if fact.status == HTTPStatus.FORBIDDEN and wait is not None:  # a ban of whoever asks too quickly
+        return Failure("bot_check", retryable=True, retry_after=wait)
     expired = (has_begun or of_fragment) and fact.status in EXPIRED_STATUSES
     gap = of_fragment and fact.status in MISSING
     return Failure(code, expired=expired, hint="missing_segments" if gap else None)
