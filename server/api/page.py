@@ -25,7 +25,7 @@ from aiohttp import hdrs, web
 
 from server import __version__
 from server.api.bodies import client_has, docs_path, language, takes_gzip
-from server.api.bundling import ON_DEMAND, join_scripts, join_sheets
+from server.api.bundling import ON_DEMAND, join_scripts, join_sheets, minified
 from server.api.keys import SETTINGS, WAKE
 from server.api.openapi.operation import TEXT, Operation, Reply
 from server.api.route import Access, get, undescribed
@@ -48,7 +48,7 @@ TYPES = {
 MIN_PACKED = 400  # bytes
 SCRIPT, SHEET, LATER_SHEET = "page.js", "page.css", "later.css"
 _SHEETS = re.compile(r'(?:\s*<link rel="stylesheet" href="static/([^"]+)">)+')
-# Browsers load these only once a script enables them.
+# A script loads these.
 _LATER_SHEETS = re.compile(r'(?:\s*<link rel="stylesheet" href="static/([^"]+)" disabled>)+')
 _EACH_SHEET = re.compile(r'href="static/([^"]+)"')
 _ENTRY = re.compile(r'src="static/js/(\w+)\.js"')
@@ -131,7 +131,7 @@ async def static(request: web.Request) -> web.Response:
     page = await request.app[PAGE].assets()
     asset = page.files.get(request.match_info["path"])
     tag = request.query_string.rstrip("&")  # scripts add these to ask once more
-    # The short names of what is loaded on demand are those of the script that loads it.
+    # What is loaded on demand takes the exports of the script that loads it.
     if asset is None or (request.match_info["path"] in ON_DEMAND and tag not in ("", asset.tag)):
         raise NotFound(docs_path(request))
     response = _answer(request, asset)
@@ -176,23 +176,23 @@ def read_assets(folder: Path) -> Assets:
     # Its modules as one script, with the links to the hashes of their content.
     modules = {Path(name).stem: text for name, text in texts.items() if name.startswith("js/")}
     [entry] = _ENTRY.findall(index)
-    script, *others = join_scripts(modules, entry)
+    scripts = join_scripts(modules, entry)
     later = ""
-    for name, text in reversed([*zip((SCRIPT, *ON_DEMAND), (script, *others), strict=False)]):
+    for name, text in reversed([*zip((SCRIPT, *ON_DEMAND), minified(scripts), strict=False)]):
         named = text.replace(later, f"{later}?{files[later].tag}") if later else text
         files[name], later = Asset(named.encode(), TYPES[".js"]), name
     for name, links, how in (
-        (SHEET, _SHEETS, f'href="static/{SHEET}"'),
-        (LATER_SHEET, _LATER_SHEETS, f'id="later-sheet" href="static/{LATER_SHEET}" disabled'),
+        (SHEET, _SHEETS, f'rel="stylesheet" href="static/{SHEET}"'),
+        (LATER_SHEET, _LATER_SHEETS, f'id="later-sheet" data-href="static/{LATER_SHEET}"'),
     ):
         block = links.search(index)
         sheets = _EACH_SHEET.findall(block.group()) if block else []
         files[name] = Asset(join_sheets(texts[sheet] for sheet in sheets).encode(), TYPES[".css"])
-        index = links.sub(f'\n    <link rel="stylesheet" {how}>', index, count=1)
+        index = links.sub(f"\n    <link {how}>", index, count=1)
     index = _ENTRY.sub(f'src="static/{SCRIPT}"', index)
     index = _NAMED.sub(lambda found: f'{found[1]}{found[2]}?{files[found[2]].tag}"', index)
     pages = {
-        Path(name).stem: Asset(_worded(index, Path(name).stem, text, script).encode(), TYPES[".html"])
+        Path(name).stem: Asset(_worded(index, Path(name).stem, text, scripts[0]).encode(), TYPES[".html"])
         for name, text in texts.items()
         if name.startswith("i18n/")
     }

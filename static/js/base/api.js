@@ -18,7 +18,7 @@ export async function fetched(module, i18n) {
   }
 }
 
-/** Have the sheet loaded that nothing needs which is seen at first: a browser does so once it is enabled. */
+/** Load the sheet that nothing needs which is seen at first. Chromium fetches at once what is a sheet by its markup. */
 async function styled() {
   const link = byId("later-sheet", HTMLLinkElement)
   if (link.sheet) return
@@ -26,10 +26,11 @@ async function styled() {
     await new Promise((resolve, reject) => {
       link.addEventListener("load", resolve, { once: true })
       link.addEventListener("error", reject, { once: true })
-      link.disabled = false
+      link.rel = "stylesheet"
+      link.href = link.dataset.href ?? ""
     })
   } catch (error) {
-    link.disabled = true // to enable it again is another attempt
+    link.removeAttribute("href") // to set it again is another attempt
     throw error
   }
 }
