@@ -51,9 +51,16 @@ ALIKE: dict[str, tuple[int, tuple[str, ...]]] = {
     "file_sets": (1, _OF_FILE_SETS),
     "list_actions": (2, ("playlist_id", "number", "told", "owed")),
     "shared_keys": (1, ("key", "hashes", "task_id")),
+    "source_pictures": (2, ("subscription_id", "role", "body", "small")),
     "placed": (1, ("folded", "path", "set_id", "kind", "size", "sha256", "state")),
 }
+_LARGE = {"source_pictures": 20}  # rows at once of tables whose rows have some hundred thousand bytes
 _LAST_NUMBER = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'tasks'"
+
+
+def batch_of(table: str) -> int:
+    """How many rows of a table of `ALIKE` are read at once."""
+    return min(BATCH, _LARGE.get(table, BATCH))
 
 
 def page_of(table: str, last: Sequence[Any] | None, place: str) -> str:
@@ -155,8 +162,9 @@ class ExportedRows:
         return [DeliveryRow(*self._texts(0, row)) for row in await self._db.execute_fetchall(_DELIVERIES)]
 
     async def alike_after(self, table: str, last: Sequence[Any] | None) -> list[tuple[Any, ...]]:
-        """Up to `BATCH` rows of a table of `ALIKE` behind that with the key `last`, in the order of keys."""
-        found = await self._db.execute_fetchall(page_of(table, last, "?"), (*(last or ()), BATCH))
+        """Some rows of a table of `ALIKE` behind that with the key `last`, in the order of keys."""
+        values = (*(last or ()), batch_of(table))
+        found = await self._db.execute_fetchall(page_of(table, last, "?"), values)
         return [tuple(self._texts(0, row)) for row in found]
 
     async def last_number(self) -> int:

@@ -10,7 +10,16 @@ from typing import Any
 
 from psycopg import AsyncConnection
 
-from server.assembly.export_sqlite import ALIKE, BATCH, DeliveryRow, ExportedRows, Row, SessionRow, page_of
+from server.assembly.export_sqlite import (
+    ALIKE,
+    BATCH,
+    DeliveryRow,
+    ExportedRows,
+    Row,
+    SessionRow,
+    batch_of,
+    page_of,
+)
 from server.core.unusable import DatabaseUnusable
 from server.storage.postgresql.connection import PLACE, answering, connected, explained
 from server.storage.postgresql.migrations import migrate, released_scripts
@@ -168,7 +177,7 @@ async def _compare(db: AsyncConnection, source: ExportedRows) -> None:
         behind, are_left, parts = None, True, ALIKE[table][0]
         while are_left:
             here = await source.alike_after(table, behind)
-            query, values = page_of(table, behind, "%s"), (*(behind or ()), BATCH)
+            query, values = page_of(table, behind, "%s"), (*(behind or ()), batch_of(table))
             with answering(db, BATCH_WITHIN):
                 there = await (await db.execute(query.encode(), values)).fetchall()
             if here != there:

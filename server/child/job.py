@@ -214,11 +214,16 @@ def _cover(job: Job, link: Channel, log: Log, trail: Trail) -> tuple[str, dict[s
 
 def _look(job: Job, link: Channel, log: Log, trail: Trail) -> tuple[str, dict[str, Any]]:
     from server.child.extract.looking import Looking  # few need it
+    from server.child.fetch.source_pictures import tell_pictures
 
     log.on_line = Reporter(link).moved
     _begin(job, link, log.on_line)
     with _engine(options.for_list, job, link, log, trail) as engine:
-        return "looked", Looking(job, engine, link, log, trail).run()
+        told = Looking(job, engine, link, log, trail).run()
+        assert job.look
+        thumbnails = Thumbnails(engine, job.ffmpeg, Path(job.directory), log)
+        tell_pictures(job.look, told, thumbnails, link)
+    return "looked", told
 
 
 def _plugins(job: Job, link: Channel, log: Log, trail: Trail) -> tuple[str, dict[str, Any]]:

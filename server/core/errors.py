@@ -22,6 +22,7 @@ AppError
 ├── SubscriptionNotFound     404  no subscription has this id
 ├── ItemNotFound             404  the subscription has no item with this key
 ├── FeedNotFound             404  no feed has this address
+├── PictureNotFound          404  the source has none, or none yet
 ├── MediaNotFound            404  what is at the link was never fetched
 ├── NotFound                 404  no such route
 ├── MethodNotAllowed         405
@@ -155,6 +156,10 @@ class DeliveryNotFound(AppError):
 
 class ThumbnailNotFound(AppError):
     status, code = HTTPStatus.NOT_FOUND, "thumbnail_not_found"
+
+
+class PictureNotFound(AppError):
+    status, code = HTTPStatus.NOT_FOUND, "picture_not_found"
 
 
 class CookiesNotFound(AppError):

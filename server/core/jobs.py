@@ -92,6 +92,9 @@ class Look:
     `modified` and `digest` say what it had then. At most `looks` entries are looked at by themselves because
     their list says too little for the filters; `days` says that a day is needed of all. Of entries that are
     new only the first `asks` that may pass are wanted (None: all), and none that is older than `asks_since`.
+
+    `addresses` are those of the source's pictures, as it has told last; `has_pictures` those of pictures that
+    need not be fetched: with `?` and what follows only if another one there counts as another picture.
     """
 
     source_key: str
@@ -110,6 +113,8 @@ class Look:
     filters: EntryFilters
     now: float
     within: float
+    addresses: Mapping[str, str]
+    has_pictures: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

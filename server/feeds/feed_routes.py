@@ -62,6 +62,7 @@ from server.feeds.feed_store import Feeds, Listed
 from server.feeds.podcast_xml import Enclosed, Episode, Podcast, one_line, plain, written
 from server.subscriptions import opml
 from server.subscriptions.feed_addresses import address_of
+from server.subscriptions.picture_routes import SOURCE_PICTURES
 from server.subscriptions.subscription import FEED_NAME, Subscription, moment_of
 
 RSS, OPML, JPEG = "application/rss+xml", "text/x-opml", "image/jpeg"
@@ -75,7 +76,7 @@ _NOT_A_DAY = re.compile(r".{10}.")
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """Of which a feed's cover is made."""
+    """Of an episode, of which a feed's cover is made where its source has none of its own."""
 
     task_id: str
     stored: StoredFile
@@ -86,6 +87,12 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True)
+class PictureOfSource:
+    subscription_id: str
+    tag: str
+
+
+@dataclass(frozen=True, slots=True)
 class Built:
     """A feed as it is sent; `tag` stands for all that it was made of, `at` is when, in whole seconds."""
 
@@ -93,7 +100,7 @@ class Built:
     body: bytes
     etag: str
     at: datetime
-    picture: Picture | None
+    picture: Picture | PictureOfSource | None
 
 
 class FeedShelf:
@@ -198,7 +205,7 @@ async def chapters(request: web.Request) -> web.Response:
 
 
 async def cover(request: web.Request) -> web.Response:
-    """The cover of a feed, made of the picture of its newest episode that has one.
+    """The cover of a feed: made of its source's picture, else of that of the newest episode that has one.
 
     Raises `FeedNotFound`, `FileNotFound`.
     """
@@ -212,6 +219,11 @@ async def cover(request: web.Request) -> web.Response:
         source = newest
 
         async def opened() -> bytes:
+            if isinstance(source, PictureOfSource):
+                body = await request.app[SOURCE_PICTURES].get(source.subscription_id, "picture")
+                if body is None:
+                    raise FileNotFound
+                return body
             found = await request.app[FILES].open(source.task_id, source.stored)
             size = min(source.stored.size, LARGEST_PICTURE)
             if isinstance(found, Stream):
@@ -285,7 +297,9 @@ async def _built(request: web.Request, secret: str, subscription: Subscription) 
     most = request.app[SETTINGS].feeds.max_items
     shelf, key = request.app[SHELF], (subscription.subscription_id, root)
     chosen = await request.app[FEEDS].fetched(subscription.subscription_id, most)
-    said = (subscription.revision, subscription.wanted, subscription.findings.title, chosen)
+    findings = subscription.findings
+    of_source = (findings.title, findings.facts, _picture_of_source(subscription))
+    said = (subscription.revision, subscription.wanted, *of_source, chosen)
     tag = hashlib.sha256(repr(said).encode(errors="replace")).hexdigest()
     async with shelf.one_at_a_time:
         if (kept := shelf.find(key, tag)) is not None:
@@ -321,7 +335,7 @@ def _podcast(
     there: Sequence[tuple[Listed, Mapping[str, Any], TaskStatus]],
     language: str,
     ttl: int,
-) -> tuple[Podcast, Picture | None]:
+) -> tuple[Podcast, Picture | PictureOfSource | None]:
     wanted, feed = subscription.wanted, subscription.wanted.feed
     name = feed.name if feed else ""
     base = f"{root}/{name}"
@@ -331,7 +345,9 @@ def _podcast(
         if (episode := _episode(row, about, status, base)) is not None
     ]
     episodes.sort(key=lambda pair: pair[0].published, reverse=True)
-    picture = next((found for _, status in episodes if (found := _picture_of(status))), None)
+    pictures = (found for _, status in episodes if (found := _picture_of(status)))
+    picture = _picture_of_source(subscription) or next(pictures, None)
+    facts = subscription.findings.facts
     title, parts = _title(subscription), urlsplit(without_password(subscription.url))
     # Where the source is, without what may be secret: addresses of feeds are often meant for one reader, and
     # some apps read feeds on servers of their own.
@@ -342,7 +358,8 @@ def _podcast(
             url=f"{base}.xml",
             lasting_id=f"clipwire/{subscription.subscription_id}",
             title=title,
-            description=f"{subscription.findings.title or title}\n{link}",
+            description=facts.description or f"{subscription.findings.title or title}\n{link}",
+            author=facts.author,
             language=language,
             link=link,
             cover=f"{base}/cover-{picture.tag if picture else 'none'}.jpg",
@@ -402,6 +419,11 @@ def _picture_of(status: TaskStatus) -> Picture | None:
     if whole is not None and 0 < whole.size <= LARGEST_PICTURE:
         return Picture(status.task_id, whole)
     return Picture(status.task_id, status.thumbnail) if status.thumbnail else None
+
+
+def _picture_of_source(subscription: Subscription) -> PictureOfSource | None:
+    note = subscription.findings.pictures.get("picture")
+    return PictureOfSource(subscription.subscription_id, note.tag) if note and note.tag else None
 
 
 def _title(subscription: Subscription) -> str:

@@ -76,6 +76,7 @@ class Podcast:
     category: str
     explicit: bool
     episodes: Sequence[Episode]
+    author: str | None = None
 
 
 def written(podcast: Podcast) -> bytes:
@@ -96,7 +97,7 @@ def written(podcast: Podcast) -> bytes:
     ET.SubElement(channel, f"{{{_ITUNES}}}image", href=podcast.cover)
     ET.SubElement(channel, f"{{{_ITUNES}}}category", text=podcast.category)
     for name, text in (
-        ("author", title),
+        ("author", one_line(podcast.author or "") or title),
         ("explicit", explicit),
         ("type", "episodic"),
         ("block", "Yes"),  # no directory lists it

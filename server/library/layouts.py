@@ -6,7 +6,7 @@ Decisions: docs/decisions/library.md
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from server.core.library import Layout, Library
@@ -33,13 +33,15 @@ SHARED: Final[frozenset[Role]] = frozenset(
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayoutRules:
     """`template` names folders and film where a client gives no `name`. `pictures` are the roles that the one
-    picture of a film has. `has_episodes`: each film is an episode of a show, which is described as well.
-    `has_nfo`: there are NFO files unless a client says otherwise. `no_playlist` stands for `{playlist}` in
-    names of what is in none.
+    picture of a film has; `of_source` those for which a source has one of its own, and which of its pictures
+    that is. `has_episodes`: each film is an episode of a show, which is described as well. `has_nfo`: there
+    are NFO files unless a client says otherwise. `no_playlist` stands for `{playlist}` in names of what is in
+    none.
     """
 
     template: str
     pictures: tuple[Role, ...]
+    of_source: Mapping[Role, Literal["picture", "banner"]] = field(default_factory=dict)
     has_episodes: bool = False
     has_nfo: bool = False
     no_playlist: str | None = None
@@ -49,6 +51,7 @@ LAYOUTS: Final[Mapping[Layout, LayoutRules]] = {
     "shows": LayoutRules(
         template="{channel}/Season {season}/{channel} - S{season}E{episode} - {title} [{id}]",
         pictures=("thumb", "show_poster", "season_poster"),
+        of_source={"show_poster": "picture", "show_fanart": "banner"},
         has_episodes=True,
         has_nfo=True,
     ),
@@ -60,9 +63,14 @@ LAYOUTS: Final[Mapping[Layout, LayoutRules]] = {
     "music": LayoutRules(
         template="{channel}/{playlist}/{playlist_index} {title} [{id}]",
         pictures=("cover",),
+        of_source={"cover": "picture"},
         no_playlist="Tracks",
     ),
-    "podcast": LayoutRules(template="{channel}/{date} {title} [{id}]", pictures=("thumb", "cover")),
+    "podcast": LayoutRules(
+        template="{channel}/{date} {title} [{id}]",
+        pictures=("thumb", "cover"),
+        of_source={"cover": "picture"},
+    ),
 }
 _FILES_ALONE: Final = LayoutRules(template="{title} [{id}]", pictures=("thumb",))
 """Without a layout a client always gives a `name`."""

@@ -216,6 +216,35 @@ def has_own_folder(wanted: Library) -> bool:
     return bool(others) and fields <= _OF_A_SHOW and bool(fields & {"channel", "channel_id"})
 
 
+@dataclass(frozen=True, slots=True)
+class ListedAs:
+    """What a subscription's source is called: its key, its own id, its title, and whose it is."""
+
+    key: str
+    id: str | None = None
+    title: str | None = None
+
+
+def is_of_source(wanted: Library, film: Film, source: ListedAs, is_own: bool, role: Role) -> bool:
+    """Whether the folder that gets the picture or the text `role` is that of a subscription's source: of its
+    channel or podcast, or of a playlist where folders are called so. A playlist has films of other channels,
+    whose folders are theirs. `is_own`: it is by this source that the film was found.
+    """
+    folders = template_of(wanted).split("/")[:-1]
+    if not folders:
+        return False
+    fields = {*re.findall(r"\{([a-z_]+)\}", folders[-1] if role == "cover" else folders[0])}
+    if "playlist" in fields:
+        return is_own
+    if not fields & {"channel", "channel_id"}:
+        return False
+    if film.source is not None:
+        return film.source == source.key
+    if film.channel_id is not None and source.id is not None:
+        return film.channel_id == source.id
+    return film.channel is not None and film.channel == source.title
+
+
 def pictures_of(place: Place) -> tuple[Role, ...]:
     """The roles of the one picture that a film has. Without a channel's own, that of the first film is the
     folder's, too, and the season's: media servers and podcast players show an empty frame otherwise. The

@@ -16,11 +16,13 @@ LONGEST_PLOT = 10_000  # characters
 MOST_TAGS = 50
 
 
-def tvshow(film: Film, zone: tzinfo) -> bytes:
-    """`tvshow.nfo` of the show that `film` belongs to."""
+def tvshow(film: Film, zone: tzinfo, plot: str | None = None, author: str | None = None) -> bytes:
+    """`tvshow.nfo` of the show that `film` belongs to, with what its source says of it."""
     root = Element("tvshow")
-    _add(root, "title", film.channel or film.channel_id or film.extractor or "Unknown")
-    _add(root, "studio", film.extractor)
+    title = film.channel or film.channel_id or film.extractor or "Unknown"
+    _add(root, "title", title)
+    _add(root, "plot", (plot or "")[:LONGEST_PLOT])
+    _add(root, "studio", film.extractor if author in (None, title) else author)
     _identify(root, film.extractor, film.channel_id)
     return _written(root)
 

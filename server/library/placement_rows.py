@@ -1,5 +1,6 @@
 """Sets of files in the library as rows, on every database; see `server.library.placements`."""
 
+import base64
 import json
 import logging
 from collections import Counter
@@ -12,7 +13,7 @@ from typing import Any, Literal, Self
 from server.core.library import Library
 from server.core.process_request import ProcessRequest
 from server.core.task import InLibrary, Stage, TaskStatus
-from server.library.library_names import day_of
+from server.library.library_names import ListedAs, day_of
 from server.library.placements import (
     NOBODY,
     OTHER_TASKS,
@@ -23,6 +24,7 @@ from server.library.placements import (
     PlacedFile,
     Reason,
     Reserved,
+    SourceTold,
     folded,
     is_same_place,
     of_folder,
@@ -177,6 +179,16 @@ _LINKS_NOT_FETCHED = """
 _ADOPT = """
     UPDATE items SET state = 'fetched', reason = 'in_library', not_before = NULL, fetched_at = ?
     WHERE key = ? AND state IN ('known', 'waiting', 'failed')"""
+_NEWEST_OF_HOLDER = """
+    SELECT set_id FROM file_sets WHERE holder = ? AND state IN ('placed', 'telling') AND shares IS NULL
+    ORDER BY day DESC, day_index DESC LIMIT 1"""
+_DESCRIBE = """
+    UPDATE file_sets SET state = 'describing', reason = NULL, not_before = 0, tries = 0, try_no = try_no + 1
+    WHERE set_id = ? AND state IN ('placed', 'telling')"""
+# Of those that share a show all have films in its folder; most shows are of one source.
+_SOURCES_OF_SHOW = """
+    SELECT subscription_id, source_key, findings FROM subscriptions WHERE subscription_id = ?
+        OR subscription_id IN (SELECT holder FROM file_sets WHERE show = ?) ORDER BY number LIMIT 20"""
 _LEAVE = """
     UPDATE file_sets SET state = 'leaving', reason = NULL, not_before = 0, try_no = try_no + 1, tries = 0"""
 
@@ -244,6 +256,13 @@ async def leave_all(tables: Statements, subscription_id: str) -> None:
     await tables.run(f"{_LEAVE} WHERE holder = ?", (subscription_id,))
 
 
+async def describe_show(tables: Tables, subscription_id: str) -> None:
+    """Have written anew what media servers read of a source: its newest set, and what is for its folder."""
+    for (set_id,) in await tables.fetch(_NEWEST_OF_HOLDER, (subscription_id,)):
+        tables.wake(CHANGED)
+        await tables.run(_DESCRIBE, (set_id,))
+
+
 async def made_by_looks(tables: Statements, task_ids: Sequence[str]) -> list[str]:
     """Those of the tasks that subscriptions have made: one that a client asked for by its link is the
     client's, also where an entry of a subscription was fetched by it. Of a damaged row nobody knows.
@@ -295,6 +314,22 @@ class PlacementRows:
         for source_key, findings, published_at in await self._transactions.read(work):
             return source_key, json.loads(findings).get("title"), published_at
         return None
+
+    async def sources_of_show(self, file_set: FileSet) -> list[SourceTold]:
+        async def work(tables: Statements) -> list[Row]:
+            return await tables.fetch(_SOURCES_OF_SHOW, (file_set.holder, file_set.show or ""))
+
+        return [_source_told(*row) for row in await self._transactions.read(work)]
+
+    async def source_picture(self, subscription_id: str, role: str) -> bytes | None:
+        async def work(tables: Statements) -> list[Row]:
+            sql = "SELECT body FROM source_pictures WHERE subscription_id = ? AND role = ?"
+            return await tables.fetch(sql, (subscription_id, role))
+
+        return next((base64.b64decode(body) for (body,) in await self._transactions.read(work)), None)
+
+    async def of_whole_folder(self, folder: str) -> list[PlacedFile]:
+        return await self._transactions.read(lambda tables: _files(tables, of_folder(folder)))
 
     async def wanted_of(self, subscription_id: str) -> Library | None:
         async def work(tables: Statements) -> list[Row]:
@@ -772,6 +807,15 @@ class PlacementRows:
             if kind in FILMS:
                 found.setdefault(key, []).append(path)
         return found
+
+
+def _source_told(subscription_id: str, source_key: str, findings: str) -> SourceTold:
+    known = json.loads(findings)
+    facts = known.get("facts", {})
+    stored = [role for role, note in known.get("pictures", {}).items() if note.get("tag")]
+    listed_as = ListedAs(source_key, facts.get("id"), known.get("title"))
+    told = (facts.get("author"), facts.get("description"), frozenset(stored))
+    return SourceTold(subscription_id, listed_as, *told)
 
 
 def _films_first(files: Iterable[Row]) -> list[str]:

@@ -23,7 +23,15 @@ from server.core.process_request import ProcessRequest
 from server.core.task import InLibrary, Stage, TaskStatus
 from server.core.values import Frozen
 from server.library.layouts import template_of
-from server.library.library_names import Film, Place, day_of, episode_of, has_own_folder, place_of
+from server.library.library_names import (
+    Film,
+    ListedAs,
+    Place,
+    day_of,
+    episode_of,
+    has_own_folder,
+    place_of,
+)
 from server.memory.remembering import key_of_status
 
 _KNOWN = {one.name for one in fields(Film)} - {"key", "day", "episode", "chapters", "tags", "added_at"}
@@ -192,6 +200,17 @@ class OfTask:
     is_untold: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class SourceTold:
+    """What a subscription's source says of itself; `pictures` are the roles of those that are stored."""
+
+    subscription_id: str
+    listed_as: ListedAs
+    author: str | None = None
+    description: str | None = None
+    pictures: frozenset[str] = frozenset()
+
+
 Reserved = Literal["reserved", "taken", "late"]
 
 
@@ -315,6 +334,18 @@ class PlacementStore(Protocol):
         """The key of a subscription's source, what that is called, and when the item with the `key` was
         published; None if there is none any more.
         """
+        ...
+
+    async def sources_of_show(self, file_set: FileSet) -> list[SourceTold]:
+        """What is known of the sources whose films lie in the folder of the set's show, the oldest first."""
+        ...
+
+    async def source_picture(self, subscription_id: str, role: str) -> bytes | None:
+        """The JPEG; None if there is none."""
+        ...
+
+    async def of_whole_folder(self, folder: str) -> list[PlacedFile]:
+        """The files for all sets of a folder."""
         ...
 
     async def wanted_of(self, subscription_id: str) -> Library | None:

@@ -9,10 +9,11 @@ Decisions: docs/decisions/library.md
 import errno
 import hashlib
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import tzinfo
+from functools import partial
 from typing import Any
 
 from server.core.clock import Clock, stopwatch
@@ -22,7 +23,7 @@ from server.core.ports import FileStore, Stream
 from server.core.task import Stage, TaskStatus
 from server.library import nfo
 from server.library.layouts import SHARED, Role, has_nfo, rules_of
-from server.library.library_names import Place, has_own_folder, pictures_of, place_of
+from server.library.library_names import Place, has_own_folder, is_of_source, pictures_of, place_of
 from server.library.placements import (
     OTHER_TASKS,
     Claimed,
@@ -36,6 +37,7 @@ from server.library.placements import (
     PlacementStore,
     Reason,
     Source,
+    SourceTold,
     Stopped,
     Trouble,
     film_of,
@@ -63,12 +65,27 @@ _ENDINGS = {"image/jpeg": "jpg", "image/png": "png", "image/webp": "webp"}
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A file to be placed: where, and what is in it. `stored` is a file of the task, else it is `content`."""
+    """A file to be placed: where, and what is in it. `stored` is a file of the task, else it is `content`.
+
+    `replaces`: one of ours that is there with another content is replaced, though it is for a whole folder.
+    """
 
     file: PlacedFile
     is_shared: bool = False
     stored: StoredFile | None = None
     content: bytes = b""
+    replaces: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class OfShow:
+    """What is for the whole folder of a show, as its source says; `source` None: it says nothing.
+
+    `pictures` are those that take the place of the first film's.
+    """
+
+    source: SourceTold | None = None
+    pictures: Mapping[Role, bytes] = field(default_factory=dict)
 
 
 class Placer:
@@ -258,8 +275,9 @@ class Placer:
                 continue
             kept = {file.path for file in mine}
             gone = [file for file in claimed.files if file.path not in kept]
+            gone += await self._replaced(one, pieces)
             for file in gone:
-                if not await self._is_there_as(file.path, mine):
+                if not await self._is_there_as(file.path, [*mine, *shared]):
                     await library.delete(file)
             if await self._store.settle(one, [*mine, *shared], [file.path for file in gone], self._now):
                 log.info("%s is in the library: %s", one.task_id, mine[-1].path if mine else "by another")
@@ -328,7 +346,9 @@ class Placer:
             moves = {file.path: replace(file, path=path_of(file, place)) for file in mine}
             if one.state == "describing":
                 moves = {file.path: file for file in mine}
-            written = self._described(one, place) if has_nfo(one.wanted) else []
+            of_show = await self._of_show(one, place)
+            written = self._described(one, place, of_show) if has_nfo(one.wanted) else []
+            written += self._pictured(one, place, of_show)
             files = [*moves.values(), *(piece.file for piece in written if not piece.is_shared)]
             others = [file.path for file in files if not await self._is_there_as(file.path, claimed.files)]
             if await self._library.any_at(others):
@@ -356,7 +376,10 @@ class Placer:
                 if file.kind == "nfo" and not await self._is_there_as(file.path, there):
                     await library.delete(file)
             pictures, of_folders = await self._leave_folders(library, one, place, gone, written)
-            gone_paths = [file.path for file in (*gone, *of_folders)]
+            replaced = await self._replaced(one, written)
+            for file in replaced:
+                await library.delete(file)
+            gone_paths = [file.path for file in (*gone, *of_folders, *replaced)]
             await self._store.settle(one, [*there, *shared, *pictures], gone_paths, self._now)
             return
         await self._put_off(one, "blocked", LATEST_AGAIN, first.folder)
@@ -367,18 +390,19 @@ class Placer:
         one: FileSet,
         place: Place,
         gone: Iterable[PlacedFile],
-        written: Iterable[Piece],
+        written: Sequence[Piece],
     ) -> tuple[list[PlacedFile], list[PlacedFile]]:
         """Where no set lies any more in a folder that this one has left, the files of that folder go.
 
         Return those that the set's folder has got of them, and those that are gone from there.
         """
         pictures, left = list[PlacedFile](), list[PlacedFile]()
+        anew = [piece.file.path for piece in written]
         for folder in {above for file in gone for above in folders_above(file.path)} - {one.folder}:
             for file in await self._store.folder_files(replace(one, folder=folder)):
                 if await self._is_there_as(file.path, [piece.file for piece in written]):
                     continue
-                if picture := await self._moved_along(library, one, place, folder, file):
+                if picture := await self._moved_along(library, one, place, folder, file, anew):
                     pictures.append(picture)
                 else:
                     await library.delete(file)
@@ -407,14 +431,20 @@ class Placer:
         return there, []
 
     async def _moved_along(
-        self, library: LibraryFiles, one: FileSet, place: Place, folder: str, file: PlacedFile
+        self,
+        library: LibraryFiles,
+        one: FileSet,
+        place: Place,
+        folder: str,
+        file: PlacedFile,
+        written: Collection[str],
     ) -> PlacedFile | None:
         """A picture that all sets of `folder` had in common, in the folder that they have now; None if it is
-        not wanted there, or something else has its name.
+        not wanted there, was `written` there anew, or something else has its name.
         """
-        wanted = pictures_of(place) if one.wanted.with_artwork and one.folder else ()
+        wanted = (*pictures_of(place), "show_fanart") if one.wanted.with_artwork and one.folder else ()
         path = f"{one.folder}{file.path.removeprefix(folder)}"
-        if file.kind not in wanted or not file.path.startswith(f"{folder}/"):
+        if path in written or file.kind not in wanted or not file.path.startswith(f"{folder}/"):
             return None
         with suppress(PathTaken):
             if await library.move(file, path) == "moved":
@@ -474,11 +504,13 @@ class Placer:
 
     async def _pieces(self, one: FileSet, status: TaskStatus, place: Place) -> list[Piece]:
         """Pictures, descriptions and subtitles first, the films last."""
-        pieces: list[Piece] = []
+        of_show = await self._of_show(one, place)
+        pieces = self._pictured(one, place, of_show)
         if one.wanted.with_artwork and (picture := status.files.get("thumbnail") or status.thumbnail):
-            pieces += [await self._stored(one, status, place, role, picture) for role in pictures_of(place)]
+            roles = [role for role in pictures_of(place) if role not in of_show.pictures]
+            pieces += [await self._stored(one, status, place, role, picture) for role in roles]
         if has_nfo(one.wanted):
-            pieces += self._described(one, place)
+            pieces += self._described(one, place, of_show)
         for kind, stored in status.files.items():
             if kind.startswith("subtitle."):
                 pieces.append(await self._stored(one, status, place, "subtitles", stored, kind[9:]))
@@ -488,13 +520,52 @@ class Placer:
         first = {folded(piece.file.path): piece for piece in reversed(pieces)}
         return [piece for piece in pieces if first[folded(piece.file.path)] is piece]
 
-    def _described(self, one: FileSet, place: Place) -> list[Piece]:
+    async def _of_show(self, one: FileSet, place: Place) -> OfShow:
+        """What the oldest subscription says whose source it is: the same, whichever film is placed."""
+        film, told, pictures = film_of(one, self._zone), None, dict[Role, bytes]()
+        roles = rules_of(place.form).of_source if one.wanted.with_artwork else {}
+        for source in await self._store.sources_of_show(one) if place.show else ():
+            is_of = partial(
+                is_of_source, one.wanted, film, source.listed_as, source.subscription_id == one.holder
+            )
+            if told is None and (source.description or source.author) and is_of("show_nfo"):
+                told = source
+            for role, picture in roles.items():
+                if role in pictures or picture not in source.pictures or not is_of(role):
+                    continue
+                if content := await self._store.source_picture(source.subscription_id, picture):
+                    pictures[role] = content
+        return OfShow(told, pictures)
+
+    def _pictured(self, one: FileSet, place: Place, of_show: OfShow) -> list[Piece]:
+        """The pictures of the show's source."""
+        set_id, pieces = of_folder(one.folder or ""), list[Piece]()
+        for role, content in of_show.pictures.items():
+            digest = hashlib.sha256(content).hexdigest()
+            file = PlacedFile(place.path(role), set_id, role, len(content), digest)
+            pieces.append(Piece(file, is_shared=True, content=content, replaces=True))
+        return pieces
+
+    async def _replaced(self, one: FileSet, pieces: Iterable[Piece]) -> list[PlacedFile]:
+        """Pictures of films that the source's own have taken the place of, under a name of another form."""
+        own = {piece.file.kind: piece.file.path for piece in pieces if piece.replaces}
+        return [
+            file
+            for file in (await self._store.of_whole_folder(one.folder or "") if own else ())
+            if file.kind in own
+            and file.kind in ("show_poster", "cover")
+            and _folder_of(file.path) == _folder_of(own[file.kind])
+            and file.path != own[file.kind]
+        ]
+
+    def _described(self, one: FileSet, place: Place, of_show: OfShow) -> list[Piece]:
         """The NFO files: of the film, and of a show whose folder it is."""
-        film = film_of(one, self._zone)
+        film, source = film_of(one, self._zone), of_show.source
         written: list[tuple[Role, bytes]] = []
         is_episode = rules_of(place.form).has_episodes
         if is_episode and has_own_folder(one.wanted):
-            written.append(("show_nfo", nfo.tvshow(film, self._zone)))
+            said = (source.description, source.author) if source else (None, None)
+            written.append(("show_nfo", nfo.tvshow(film, self._zone, *said)))
         describe = nfo.episode if is_episode else nfo.movie
         written.append(("nfo", describe(film, self._zone)))
         pieces = []
@@ -503,7 +574,7 @@ class Placer:
             set_id = of_folder(one.folder or "") if is_shared else one.set_id
             digest = hashlib.sha256(content).hexdigest()
             file = PlacedFile(place.path(role), set_id, role, len(content), digest)
-            pieces.append(Piece(file, is_shared, content=content))
+            pieces.append(Piece(file, is_shared, content=content, replaces=is_shared and source is not None))
         return pieces
 
     async def _stored(
@@ -542,6 +613,8 @@ class Placer:
         """Return those for the whole folder that are there."""
         shared: list[PlacedFile] = []
         before = {file.path: file for file in claimed.files}
+        if of_source := [piece.file.path for piece in pieces if piece.replaces]:
+            before |= {file.path: file for file in (await self._store.at(of_source)).values()}
         for folder in {place.folder, place.show}:
             await library.clear(folder, place.base)
         for piece in pieces:
@@ -606,6 +679,10 @@ class Placer:
             await library.delete(file)
         await self._store.drop(one, folder)
         await self._tell_tasks(one)
+
+
+def _folder_of(path: str) -> str:
+    return path.rpartition("/")[0]
 
 
 def _names(first: Place) -> Iterator[Place]:

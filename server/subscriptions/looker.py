@@ -24,6 +24,7 @@ from server.core.jobs import EntryFilters, Look, name_of_key
 from server.core.ports import Cookies, Workplace
 from server.core.task import Stage, TaskStatus
 from server.settings import DownloadSettings, SubscriptionsSettings
+from server.subscriptions.source import MOST_PICTURES, Pictured, need_not_be_fetched
 from server.subscriptions.subscription import (
     DAY,
     HOLDING,
@@ -149,7 +150,7 @@ class Looker:
 
         try:
             async with leased(renew, subscription_id):
-                noticed, looked = await self._heard_all(claim)
+                heard = await self._heard_all(claim)
         except _Failed as failed:
             failure = failed.failure
             log.info("a look at %s failed: %s", subscription_id, failure.code)
@@ -160,7 +161,9 @@ class Looker:
                     await self.hold_tasks(_host(claim.subscription.url), until)
             return
         try:
-            settled = await self._store.settle(claim, noticed, looked, self._pace, self._now)
+            settled = await self._store.settle(
+                claim, heard.noticed, heard.looked, self._pace, self._now, heard.pictures
+            )
         except StoreUnavailable as exc:
             log.warning(
                 "a look at %s cannot be stored, and is repeated: %s", subscription_id, exc.__cause__ or exc
@@ -169,7 +172,7 @@ class Looker:
         if settled.is_late:
             log.info("a look at %s ended too late: there was another", subscription_id)
             return
-        if found := sum(not entry.known for entry in noticed):
+        if found := sum(not entry.known for entry in heard.noticed):
             log.info("a look at %s found %d entries", subscription_id, found)
         for task in settled.tasks:
             self._tasks.take_on(task)
@@ -200,7 +203,7 @@ class Looker:
         with suppress(StoreUnavailable):
             await self.hold_tasks(host, await self._store.hold(host, retry_after, self._now))
 
-    async def _heard_all(self, claim: Claim) -> tuple[list[Noticed], Looked]:
+    async def _heard_all(self, claim: Claim) -> "_Heard":
         """Raises `_Failed`. A cancel ends the child."""
         subscription = claim.subscription
         try:
@@ -216,7 +219,7 @@ class Looker:
         look = self._wishes(claim, whole=whole, within=within - ENDS_BEFORE)
         job = self._jobs.job("look", request, folder / "work", folder / "lock", given.text, look=look)
 
-        async def work(_: bool) -> tuple[list[Noticed], Looked] | Broken:
+        async def work(_: bool) -> _Heard | Broken:
             async with child_in_scratch(self._fork_server.start, job, folder) as child:
                 return await self._heard(child, subscription.url, given)
 
@@ -263,10 +266,13 @@ class Looker:
             filters=entry_filters_of(subscription.wanted.filters),
             now=self._now,
             within=within,
+            addresses=dict[str, str](findings.facts.pictures.items()),
+            has_pictures=need_not_be_fetched(findings.pictures, self._now),
         )
 
-    async def _heard(self, child: Child, url: str, given: Given) -> tuple[list[Noticed], Looked] | Broken:
+    async def _heard(self, child: Child, url: str, given: Given) -> "_Heard | Broken":
         noticed: list[Noticed] = []
+        pictures: list[Pictured] = []
         while True:
             line = await child.read_line()
             match json.loads(line or b'{"kind":"broken","code":"worker_lost"}'):
@@ -279,10 +285,21 @@ class Looker:
                     await given.renew(Renewed.model_validate(message).cookies)
                 case {"kind": "learned"} as message:
                     self._jobs.players.learn(url, Learned.model_validate(message))
+                case {"kind": "pictured"} as message:
+                    pictures.append(Pictured.model_validate(message))
+                    if len(pictures) > MOST_PICTURES:
+                        raise _Failed(Failure("internal"))
                 case {"kind": "looked"} as message:
-                    return noticed, Looked.model_validate(message)
+                    return _Heard(noticed, Looked.model_validate(message), pictures)
                 case {"kind": "broken"} as message:
                     return Broken.model_validate(message)
+
+
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    noticed: list[Noticed]
+    looked: Looked
+    pictures: list[Pictured]
 
 
 class _Failed(Exception):

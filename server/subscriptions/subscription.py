@@ -37,6 +37,7 @@ from server.core.task import Task
 from server.core.values import Frozen, HttpUrl, Stored, Whole, harmless_line
 from server.memory.remembering import Fetched, MediaKind
 from server.settings import LONGEST_INTERVAL
+from server.subscriptions.source import Pictured, PictureNote, PictureRole, SourceFacts
 
 ItemState = Literal["known", "skipped", "waiting", "queued", "fetched", "failed", "expired"]
 STATES: tuple[ItemState, ...] = get_args(ItemState)
@@ -335,6 +336,8 @@ class Findings(Stored):
     """What looks have found out of a subscription's source."""
 
     title: str | None = None
+    facts: SourceFacts = SourceFacts()
+    pictures: dict[PictureRole, PictureNote] = Field(default_factory=dict)
     form: Literal["feed", "list"] | None = None
     checked_at: NonNegativeFloat | None = Field(default=None, description="the end of the last look")
     succeeded_at: NonNegativeFloat | None = None
@@ -464,6 +467,7 @@ class Looked(Frozen):
         default=0, ge=0, description="entries that nobody knew, behind the last one that is known"
     )
     title: str | None = None
+    facts: SourceFacts | None = None
     count: int | None = None
     etag: str | None = None
     modified: str | None = None
@@ -604,9 +608,15 @@ class SubscriptionStore(Protocol):
         ...
 
     async def settle(
-        self, claim: Claim, noticed: Sequence[Noticed], looked: Looked, pace: Pace, now: float
+        self,
+        claim: Claim,
+        noticed: Sequence[Noticed],
+        looked: Looked,
+        pace: Pace,
+        now: float,
+        pictures: Sequence[Pictured] = (),
     ) -> Settled:
-        """Store what a look has found: items, their tasks and the next look, in one transaction."""
+        """Store what a look has found: items, their tasks, pictures and the next look, in one transaction."""
         ...
 
     async def fail(

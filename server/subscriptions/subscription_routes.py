@@ -71,6 +71,7 @@ from server.locales import LANGUAGES
 from server.memory.media_routes import instant
 from server.subscriptions import opml
 from server.subscriptions.feed_addresses import address_of
+from server.subscriptions.picture_routes import link_of_picture
 from server.subscriptions.profiles import Profiles, own_of
 from server.subscriptions.searching import SORTS, find_items, find_subscriptions, sort_of
 from server.subscriptions.subscribing import Subscriptions
@@ -526,6 +527,9 @@ async def _shown(request: web.Request, found: Sequence[Subscription]) -> list["a
                 url=without_password(one.url),
                 name=wanted.name or findings.title or without_password(one.url),
                 title=findings.title,
+                description=findings.facts.description,
+                author=findings.facts.author,
+                picture=link_of_picture(request, one),
                 enabled=wanted.enabled,
                 stage=one.stage(service.now),
                 checked_at=_time(findings.checked_at),

@@ -24,6 +24,7 @@ from server.core.media_keys import MOST_ALIASES, key_of, key_of_link
 from server.core.task import Stage, Task, TaskStatus
 from server.library.placement_rows import (
     CHANGED,
+    describe_show,
     leave_all,
     leave_items,
     made_by_looks,
@@ -47,6 +48,8 @@ from server.storage.statements import (
 from server.subscriptions.feed_names import name_feed, refuse_taken, secret_of_feeds
 from server.subscriptions.look_plan import KnownItems, LookPlan, decided, is_gone_media, keys_of
 from server.subscriptions.profiles import Profiles, own_of
+from server.subscriptions.source import Pictured, noted, shown_of
+from server.subscriptions.source_picture_rows import delete_pictures, put_pictures
 from server.subscriptions.subscription import (
     AUTO,
     DAY,
@@ -428,6 +431,7 @@ class SubscriptionRows:
                 await leave_all(tables, subscription_id)
             await tables.run("DELETE FROM items WHERE subscription_id = ?", (subscription_id,))
             await tables.run("DELETE FROM subscriptions WHERE subscription_id = ?", (subscription_id,))
+            await delete_pictures(tables, subscription_id)
             await name_feed(tables, subscription_id, None)
             await tables.run(_FORGET_HOST, (host,))  # one that refused is left alone, whoever subscribes next
             return unshared
@@ -516,7 +520,13 @@ class SubscriptionRows:
         return min((max(at - now, 0.0) for at in (check, lease, keep) if at is not None), default=DAY)
 
     async def settle(
-        self, claim: Claim, noticed: Sequence[Noticed], looked: Looked, pace: Pace, now: float
+        self,
+        claim: Claim,
+        noticed: Sequence[Noticed],
+        looked: Looked,
+        pace: Pace,
+        now: float,
+        pictures: Sequence[Pictured] = (),
     ) -> Settled:
         async def work(tables: Tables) -> Settled:
             await tables.alone()
@@ -527,6 +537,13 @@ class SubscriptionRows:
             plan = decided(subscription, noticed, looked, known, pace.max_new, now)
             tasks = await _carry_out(tables, subscription, plan, now)
             findings = after_look(subscription.findings, looked, now)
+            notes = noted(findings.pictures, pictures, now)
+            await put_pictures(tables, subscription.subscription_id, pictures)
+            if shown_of(findings.facts, notes) != shown_of(
+                subscription.findings.facts, subscription.findings.pictures
+            ):
+                await describe_show(tables, subscription.subscription_id)
+            findings = findings.model_copy(update={"pictures": notes})
             if findings.forgets != claim.subscription.findings.forgets:
                 findings = unread(findings)
             if plan.all_new or plan.knows_one:

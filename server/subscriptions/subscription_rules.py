@@ -194,6 +194,7 @@ def after_look(before: Findings, looked: Looked, now: float) -> Findings:
         is_cut = looked.unfinished if looked.newest_first else looked.truncated
         change |= {
             "title": looked.title or before.title,
+            "facts": looked.facts or before.facts,
             "etag": looked.etag,
             "modified": looked.modified,
             "digest": looked.digest,

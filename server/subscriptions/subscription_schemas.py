@@ -52,6 +52,13 @@ class Subscription(Answer):
     url: str = Field(description="as it was sent, without `user:password@`")
     name: str = Field(description="as it was set, else the title, else the link")
     title: str | None = Field(None, description="as its source says")
+    description: str | None = Field(None, description="of itself, by its source, with its lines")
+    author: str | None = Field(None, description="as its source says")
+    picture: str | None = Field(
+        None,
+        description="once there is one: link to the [picture](#get-apisubscriptionssubscription_idpicture)"
+        " of its source",
+    )
     enabled: bool
     stage: SubscriptionStage
     checked_at: Instant | None = Field(None, description="the end of the last look, whatever came of it")

@@ -7,9 +7,10 @@ from server.core.background import in_background
 from server.feature import Added, Feature, Kernel
 from server.library.library_check import library_of
 from server.library.placement_rows import PlacementRows
-from server.subscriptions import subscription_routes
+from server.subscriptions import picture_routes, subscription_routes
 from server.subscriptions.looker import Looker
 from server.subscriptions.profiles import Profiles
+from server.subscriptions.source_picture_rows import SourcePictures
 from server.subscriptions.subscribing import Subscriptions
 from server.subscriptions.subscription_rows import HOOKS, SubscriptionRows
 
@@ -45,8 +46,14 @@ async def _open(kernel: Kernel) -> AsyncIterator[Added]:
         looking = looker.run(alone=kernel.is_alone)
     async with in_background(looking, "looks") if looking else nullcontext():
         yield Added(
-            {subscription_routes.SUBSCRIPTIONS: subscriptions, subscription_routes.PROFILES: profiles}
+            {
+                subscription_routes.SUBSCRIPTIONS: subscriptions,
+                subscription_routes.PROFILES: profiles,
+                picture_routes.FOLLOWED: store,
+                picture_routes.SOURCE_PICTURES: SourcePictures(kernel.store.transactions),
+            }
         )
 
 
-SUBSCRIPTIONS = Feature("subscriptions", _open, subscription_routes.ROUTES, lambda _: HOOKS)
+ROUTES = [*subscription_routes.ROUTES, *picture_routes.ROUTES]
+SUBSCRIPTIONS = Feature("subscriptions", _open, ROUTES, lambda _: HOOKS)

@@ -33,6 +33,7 @@ from server.library.placement_rows import CHANGED
 from server.library.placements import FileSet
 from server.library.placer import Placer
 from server.settings import DownloadSettings, LibrarySettings, StorageSettings, WebhookSettings
+from server.subscriptions.source import Pictured
 from server.subscriptions.subscription import Claim, Looked, Noticed, Pace
 from server.subscriptions.subscription_routes import SUBSCRIPTIONS
 from tests.inside import Inside, inside
@@ -910,7 +911,8 @@ async def found(
     subscription_id: str,
     *numbers: int,
     listed: Sequence[Noticed] = (),
-    title: str | None = None,
+    pictures: Sequence[Pictured] = (),
+    **source: Any,
 ) -> list[str]:
     """The tasks of these entries, which a look has found beside others; the first ones are the newest."""
     store = server.app[SUBSCRIPTIONS].store
@@ -927,10 +929,10 @@ async def found(
                         return each
                 await asyncio.sleep(0.05)
 
-    looked = Looked(form="list", whole=True, title=title)
+    looked = Looked(form="list", whole=True, **source)
     pace = Pace(interval=3600, min_interval=300, pause=0, max_new=50)
     noticed = [*entries(*numbers), *listed]
-    settled = await store.settle(await claim(), noticed, looked, pace, now)
+    settled = await store.settle(await claim(), noticed, looked, pace, now, pictures)
     for task in settled.tasks:
         server.app[keys.TASKS].take_on(task)
     items, _ = await store.items(subscription_id, None, None, 100)

@@ -31,7 +31,7 @@ class Film:
 @dataclass
 class Followed:
     """`films` are in the order of the list. `status`: the answer is that, with `headers`. `base` stands
-    before the links of films, in place of the site's origin.
+    before the links of films, in place of the site's origin. `about` is XML in which a feed tells of itself.
     """
 
     films: list[Film] = field(default_factory=list)
@@ -43,6 +43,7 @@ class Followed:
     key: str | None = "Told"
     pages: dict[str, dict[str, Any]] = field(default_factory=dict)
     base: str | None = None
+    about: str = ""
 
 
 FOLLOWED = web.AppKey("followed", dict[str, Followed])
@@ -127,8 +128,9 @@ def rss(followed: Followed, origin: str) -> str:
             parts.append(f"<pubDate>{formatdate(film.at)}</pubDate>")
         items.append(f"<item>{''.join(parts)}</item>")
     title = html.escape(followed.title)
-    channel = f"<channel><title>{title}</title>{''.join(items)}</channel>"
-    return f'<?xml version="1.0"?><rss version="2.0">{channel}</rss>'
+    channel = f"<channel><title>{title}</title>{followed.about}{''.join(items)}</channel>"
+    itunes = 'xmlns:itunes="http://www.itunes.com/dtds/podcast-1.0.dtd"'
+    return f'<?xml version="1.0"?><rss version="2.0" {itunes}>{channel}</rss>'
 
 
 def _atom(followed: Followed, origin: str) -> str:
@@ -138,7 +140,7 @@ def _atom(followed: Followed, origin: str) -> str:
         for film in followed.films
     )
     title = html.escape(followed.title)
-    return f'<feed xmlns="http://www.w3.org/2005/Atom"><title>{title}</title>{entries}</feed>'
+    return f'<feed xmlns="http://www.w3.org/2005/Atom"><title>{title}</title>{followed.about}{entries}</feed>'
 
 
 ROUTES = [

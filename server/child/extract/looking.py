@@ -30,6 +30,7 @@ from server.child.extract import video_info
 from server.child.extract.entry_filters import WAITS, EntryJudge, moment_of_entry
 from server.child.extract.failures import Trail, classify
 from server.child.extract.lists import DEEPEST, Expansion, own_link
+from server.child.extract.source_facts import facts_of_feed, facts_of_list
 from server.child.extract.youtube_dl import Engine
 from server.child.process.channel import Channel
 from server.child.process.job_failed import JobFailed
@@ -125,14 +126,19 @@ class Looking:
         told = {"form": "feed", "digest": hashlib.sha256(text).hexdigest(), **_said_of_cache(header)}
         if told["digest"] == self._look.digest:
             return told | {"unchanged": True}
-        title, entries = parsed(text, came_from, header.get_content_charset())
+        title, entries, facts = parsed(text, came_from, header.get_content_charset())
         if not entries:
             raise JobFailed("empty_list", "the feed has no entry with a link")
         for entry in entries[: self._job.max_playlist]:
             self._notice(entry, self._names_of(entry))
         truncated = len(entries) > self._job.max_playlist
         return told | video_info.known(
-            title=title, whole=True, newest_first=True, count=len(entries), truncated=truncated
+            title=title,
+            facts=facts,
+            whole=True,
+            newest_first=True,
+            count=len(entries),
+            truncated=truncated,
         )
 
     def _of_list(self) -> dict[str, Any]:
@@ -154,6 +160,7 @@ class Looking:
         return video_info.known(
             form="list",
             title=video_info.text(found.get("title")),
+            facts=facts_of_list(found),
             # A channel is never read beyond `max_playlist`: what is old there is at its end.
             whole=self._ended and (is_channel or not self._cut),
             truncated=self._cut,
@@ -397,9 +404,11 @@ def _of_feed(said: Any, base: str, *, is_atom: bool) -> Entry | None:
     return entry
 
 
-def parsed(text: bytes, url: str, charset: str | None = None) -> tuple[str | None, list[Entry]]:
-    """The title of the feed at `url`, and its entries, newest first where they have dates; `charset` is what
-    its source says, which counts if the feed itself says nothing. Raises `ExtractorError`.
+def parsed(
+    text: bytes, url: str, charset: str | None = None
+) -> tuple[str | None, list[Entry], dict[str, Any]]:
+    """The title of the feed at `url`, its entries, newest first where they have dates, and its facts;
+    `charset` is what its source says, which counts if the feed itself says nothing. Raises `ExtractorError`.
     """
     import feedparser  # type: ignore[import-untyped]  # 50 ms
 
@@ -433,7 +442,7 @@ def parsed(text: bytes, url: str, charset: str | None = None) -> tuple[str | Non
         # What several entries have tells none of them.
         if len(links[entry.get("guid", "")]) > 1 or count[entry["url"]] > 1:
             entry.pop("guid", None)
-    return _title(feed.feed, is_atom=is_atom), entries
+    return _title(feed.feed, is_atom=is_atom), entries, facts_of_feed(feed.feed, text, url)
 
 
 def is_feed(begin: bytes) -> bool:

@@ -42,6 +42,12 @@ def text(value: object, longest: int = LONGEST_TEXT) -> str | None:
     return harmless.strip()[:longest].rstrip() or None
 
 
+def lines(value: object, longest: int) -> str | None:
+    """Like `text`, with line breaks and tabs."""
+    found = _words(_BIDI.sub("", value)) if isinstance(value, str) else None
+    return found[:longest].rstrip() or None if found else None
+
+
 def link(value: object) -> str | None:
     """An http(s) URL without user name and password; None if `value` is no such URL.
 

@@ -12,6 +12,7 @@ from yt_dlp.utils import YoutubeDLError, int_or_none
 
 from server.child.extract.youtube_dl import Engine
 from server.child.media import run_ffmpeg
+from server.child.media.cover import MOST_PIXELS
 from server.child.process.job_failed import JobFailed
 from server.child.process.log import Log
 
@@ -44,18 +45,7 @@ class Thumbnails:
         path, deadline = self._directory / "thumbnail.source", time.monotonic() + _PATIENCE
         for picture in reversed(pictures[-_TRIES:]):
             try:
-                request = Request(
-                    picture["url"],
-                    headers=picture.get("http_headers") or {},
-                    extensions={"timeout": _PATIENCE / 2},
-                )
-                data = bytearray()
-                with closing(self._engine.urlopen(request)) as response:
-                    _check(int_or_none(response.headers.get("Content-Length")) or 0, deadline)
-                    while block := response.read(_BLOCK):
-                        data += block
-                        _check(len(data), deadline)
-                path.write_bytes(bytes(data))
+                path.write_bytes(self._read(picture["url"], picture.get("http_headers") or {}, deadline))
                 # Make the small JPEG of `source`, atomically.
                 fresh = self._directory / "preview.new.jpg"
                 shrink = ["-vf", f"scale='min({WIDTH},iw)':-2", "-frames:v", "1", "-q:v", "4", "-f", "mjpeg"]
@@ -66,6 +56,24 @@ class Thumbnails:
             else:
                 return path
         return None
+
+    def of_source(self, url: str, *widths: int) -> list[bytes] | None:
+        """The picture at `url` as JPEG, once for each of `widths`, which it has at most; None if it is none,
+        or cannot be fetched.
+        """
+        path, made = self._directory / "picture.source", list[bytes]()
+        target = self._directory / "picture.jpg"
+        try:
+            path.write_bytes(self._read(url, {}, time.monotonic() + _PATIENCE))
+            for width in widths:
+                shrink = ["-vf", f"scale='min({width},iw)':-2", "-frames:v", "1", "-q:v", "3", "-f", "mjpeg"]
+                inputs = ["-max_pixels", str(MOST_PIXELS), "-i", f"file:{path}", "-map", "0:v:0"]
+                run_ffmpeg.convert(self._ffmpeg, [*inputs, *shrink, f"file:{target}"], self._log.write)
+                made.append(target.read_bytes())
+        except _BAD as error:
+            self._log.warning(f"no picture from {url}: {error}")
+            return None
+        return made
 
     def whole(self, source: Path, folder: Path) -> Path | None:
         """`source` in full size: as it is if every browser shows its format, else as JPEG."""
@@ -113,6 +121,16 @@ class Thumbnails:
             return None
         small = (self._directory / PREVIEW).read_bytes()
         return f"data:image/jpeg;base64,{base64.b64encode(small).decode()}"
+
+    def _read(self, url: str, headers: Mapping[str, str], deadline: float) -> bytes:
+        request = Request(url, headers=headers, extensions={"timeout": _PATIENCE / 2})
+        data = bytearray()
+        with closing(self._engine.urlopen(request)) as response:
+            _check(int_or_none(response.headers.get("Content-Length")) or 0, deadline)
+            while block := response.read(_BLOCK):
+                data += block
+                _check(len(data), deadline)
+        return bytes(data)
 
     def _convert(self, source: Path, target: Path, options: list[str]) -> None:
         inputs = ["-i", f"file:{source}", "-map", "0:v:0"]
