@@ -1,6 +1,11 @@
-"""Makes the table of a task's fields from `TaskPayload`; `make format` writes it into `docs/api.md`."""
+"""Makes the tables of fields in `docs/api.md` from the models of answers; `make format` writes them.
+
+A table stands behind `<!-- fields of Item -->`, which names its model. Fields of an object within are told
+with its name, as `library.paths`, or `entries[].url` of a list, unless that object has a table of its own.
+"""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,29 +14,101 @@ from server.api.payload import TaskPayload
 from server.app import ROUTES
 
 GUIDE = Path(__file__).parents[1] / "docs" / "api.md"
-HEAD = "| field | type | present | meaning |\n|---|---|---|---|\n"
-TABLE = re.compile(re.escape(HEAD) + r"(\| .*\n)+")
+MARK = re.compile(r"<!-- fields of (\w+) -->\n(?:\|.*\n)*")
+MOST_CHOICES = 8  # that a row names if its description does not
+# What an answer may have beside objects that are told in tables.
+AROUND = {"next_cursor", "more", "status", "url"}
+
+Schema = dict[str, Any]
 
 
-def table() -> str:
-    schemas = describe(ROUTES)["components"]["schemas"]
-    rows = []
-    for name, described in schemas["TaskPayload"]["properties"].items():
-        field = TaskPayload.model_fields[name]
-        present, meaning = "always", field.description or ""
-        if not field.is_required():
-            present, _, meaning = meaning.partition(": ")
-        rows.append(
-            f"| `{name}` | {_type(described, schemas)} | {present} | {meaning}{' ' if meaning else ''}|\n"
+class Tables:
+    """Those of `guide`, a text in Markdown."""
+
+    def __init__(self, guide: str) -> None:
+        self.guide = guide
+        self._description = describe(ROUTES)
+        self._schemas: dict[str, Schema] = self._description["components"]["schemas"]
+        self._own = [*MARK.findall(guide)]
+
+    def written(self) -> str:
+        """The guide with all tables as the models are."""
+        return MARK.sub(lambda found: f"<!-- fields of {found[1]} -->\n{self._table(found[1])}", self.guide)
+
+    def untold(self) -> set[str]:
+        """Answers of routes whose fields are in no table; one with a single field needs none."""
+        answers = {
+            name
+            for path in self._description["paths"].values()
+            for operation in path.values()
+            for reply in operation["responses"].values()
+            for content in reply.get("content", {}).values()
+            if (name := _reference(content["schema"]))
+        }
+        return {name for name in answers if not self._is_told(name)}
+
+    def _is_told(self, name: str) -> bool:
+        fields = self._schemas[name]["properties"]
+        if name in self._own or len(fields) == 1:
+            return True
+        return all(
+            name in AROUND or ((inner := _objects(field)[0]) is not None and self._is_told(inner))
+            for name, field in fields.items()
         )
-    return HEAD + "".join(rows)
+
+    def _table(self, name: str) -> str:
+        if name == TaskPayload.__name__:
+            return "| field | type | present | meaning |\n|---|---|---|---|\n" + "".join(
+                self._rows_of_tasks()
+            )
+        return "| field | type | meaning |\n|---|---|---|\n" + "".join(self._rows(self._schemas[name]))
+
+    def _rows(self, schema: Schema, begin: str = "") -> Iterator[str]:
+        for name, field in schema["properties"].items():
+            maybe = "" if name in schema.get("required", ()) else "?"
+            yield f"| `{begin}{name}`{maybe} | {self._type(field)} | {self._meaning(field)}|\n"
+            inner, how = _objects(field)
+            if inner and inner not in self._own and "properties" in self._schemas[inner]:
+                yield from self._rows(self._schemas[inner], f"{begin}{name}{how}.")
+
+    def _rows_of_tasks(self) -> Iterator[str]:
+        """With a column that says when a field is there: the beginning of its description."""
+        for name, field in self._schemas[TaskPayload.__name__]["properties"].items():
+            present, meaning = "always", TaskPayload.model_fields[name].description or ""
+            if not TaskPayload.model_fields[name].is_required():
+                present, _, meaning = meaning.partition(": ")
+            told = f"{meaning} " if meaning else ""
+            yield f"| `{name}` | {self._type(field)} | {present} | {told}|\n"
+
+    def _type(self, field: Schema) -> str:
+        if "anyOf" in field:
+            return " or ".join(dict.fromkeys(map(self._type, field["anyOf"])))
+        return str(self._resolved(field)["type"])
+
+    def _meaning(self, field: Schema) -> str:
+        told, choices = field.get("description", ""), self._resolved(field).get("enum", [])
+        if choices and len(choices) <= MOST_CHOICES and not all(f"`{each}`" in told for each in choices):
+            words = [f"`{each}`" for each in choices]
+            told = "; ".join(filter(None, (" or ".join((", ".join(words[:-1]), words[-1])), told)))
+        return f"{told} " if told else ""
+
+    def _resolved(self, field: Schema) -> Schema:
+        name = _reference(field)
+        return self._schemas[name] if name else field
 
 
-def _type(described: dict[str, Any], schemas: dict[str, Any]) -> str:
-    if "$ref" in described:
-        described = schemas[described["$ref"].rpartition("/")[2]]
-    return str(described["type"])
+def _reference(schema: Schema) -> str | None:
+    return schema["$ref"].rpartition("/")[2] if "$ref" in schema else None
+
+
+def _objects(field: Schema) -> tuple[str | None, str]:
+    """The model of a field's objects, and how fields within are told: behind its name, `[]` or `.<name>`."""
+    named = field.get("additionalProperties")
+    for schema, how in ((field, ""), (field.get("items"), "[]"), (named, ".<name>")):
+        if isinstance(schema, dict) and (name := _reference(schema)):
+            return name, how
+    return None, ""
 
 
 if __name__ == "__main__":
-    GUIDE.write_text(TABLE.sub(lambda _: table(), GUIDE.read_text("utf-8"), count=1), "utf-8")
+    GUIDE.write_text(Tables(GUIDE.read_text("utf-8")).written(), "utf-8")

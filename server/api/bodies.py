@@ -1,10 +1,9 @@
-"""Reads the body, query and conditions of a request, and makes JSON responses and problems.
+"""Reads the body, query and conditions of a request, and makes JSON responses.
 
 All routes read by the same rules. In a query a number is written in ASCII digits, without a sign, leading
 zeros or surrounding characters. A repeated parameter is an error, because it is ambiguous, and so is one
 that is empty: it names nothing, and a client whose variable is empty by mistake must not get everything.
 Only a text that is searched for may be empty. Malformed conditions (RFC 9110, section 13) are ignored.
-Errors are problem details (RFC 9457), in the reader's language.
 """
 
 import asyncio
@@ -15,38 +14,30 @@ from contextlib import asynccontextmanager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from functools import cache
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, get_args
+from typing import Any, BinaryIO, TypeVar, get_args
 
 from aiohttp import HttpVersion11, hdrs, web
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
 from server.api.keys import ENCODER, LANGUAGE, SETTINGS, SPOOL
-from server.api.payload import Answer, dumps
+from server.api.payload import Answer
 from server.api.prepared import Prepared, SharedHeaders
 from server.api.security import HEADERS
 from server.core.errors import (
-    AppError,
     BodyTooLarge,
     BodyTooSlow,
     EncodingUnknown,
-    InvalidOpml,
     InvalidQuery,
     InvalidRequest,
     NotJson,
     NotJsonType,
-    NotStreamable,
     NotTextType,
-    SourceRefused,
     WrongField,
 )
-from server.core.request_ids import REQUEST_ID
 from server.core.task import TaskStatus
 from server.core.values import OF_A_CLIENT
 from server.locales import LANGUAGES, negotiate
-
-if TYPE_CHECKING:
-    from server.api.openapi.schemas import Problem
 
 MAX_BODY = 64 * 1024
 SHORT = 1024  # bytes, of which the garbage collector hardly notices the brackets
@@ -388,12 +379,6 @@ def payload_headers(chosen: str, *, has_body: bool = True) -> SharedHeaders:
     )
 
 
-def respond_json(
-    value: object, status: HTTPStatus = HTTPStatus.OK, content_type: str = "application/json"
-) -> web.Response:
-    return web.Response(body=dumps(value), status=status, content_type=content_type)
-
-
 def respond_answer(answer: Answer, status: HTTPStatus = HTTPStatus.OK) -> web.Response:
     return web.Response(body=encoded(answer), status=status, content_type="application/json")
 
@@ -401,49 +386,3 @@ def respond_answer(answer: Answer, status: HTTPStatus = HTTPStatus.OK) -> web.Re
 def encoded(answer: Answer) -> bytes:
     """The JSON of `answer`, without the fields that do not apply."""
     return answer.model_dump_json(exclude_none=True).encode()
-
-
-def problem_answer(request: web.Request, error: AppError, chosen: str) -> "Problem":
-    """As one of the results of a response."""
-    from server.api.openapi.schemas import Problem
-
-    return Problem.model_validate(problem_body(request, error, chosen))
-
-
-def problem(request: web.Request, error: AppError) -> web.Response:
-    """The response for `error`."""
-    chosen = language(request)
-    response = respond_json(problem_body(request, error, chosen), error.status, "application/problem+json")
-    response.headers.update(error.headers)
-    response.headers["Content-Language"] = chosen
-    response.headers["Vary"] = "Accept-Language"
-    return response
-
-
-def problem_body(request: web.Request, error: AppError, chosen: str) -> dict[str, object]:
-    """The JSON object for `error`, in the language `chosen`; codes are stable, texts are not."""
-    words = LANGUAGES[chosen]
-    values = error.values
-    if isinstance(error, InvalidOpml):
-        values = {**values, "cause": words.opml(error.cause, error.of_cause)}
-    title, detail = words.problem(error.code, values)
-    body: dict[str, object] = {
-        "type": f"{docs_path(request)}#{error.code}",
-        "title": title,
-        "status": int(error.status),
-        "detail": detail,
-        "code": error.code,
-        "request_id": REQUEST_ID.get(),
-    }
-    body |= error.extra
-    match error:
-        case InvalidRequest(wrong=wrong):
-            told = [{"field": name, "message": words.field(key, ctx)} for name, key, ctx in wrong]
-            return body | {"errors": told}
-        case NotStreamable(reason=reason):
-            return body | {"hint": words.no_stream(reason)}
-        case SourceRefused(error_code=code, hint=better, cookies=cookies):
-            hint = words.hint(better or code, cookies)
-            why = {"error_code": code, "error": words.error(code), "hint": hint}
-            return body | {name: value for name, value in why.items() if value}
-    return body

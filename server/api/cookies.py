@@ -10,11 +10,10 @@ from typing import Any, BinaryIO
 
 from aiohttp import web
 
-from server.api.bodies import received_text
+from server.api.bodies import encoded, received_text
 from server.api.connections import CONNECTIONS
 from server.api.keys import COOKIES, HOOKS
 from server.api.openapi.operation import JSON, OF_CHANGES, READER, Operation, Parameter, Reply
-from server.api.payload import dumps
 from server.api.route import delete, get, put
 from server.api.spool import SpoolTurns
 from server.core import cookie_format
@@ -82,9 +81,10 @@ async def list_cookies(request: web.Request) -> web.Response:
 
 async def _listed(stored: Cookies) -> bytes:
     now, most = time.time(), max(1, MOST_OF_ALL // (len(await stored.names()) or 1))
-    return dumps(
-        {"cookies": [{"name": name} | found.shown(most, now) async for name, found in stored.facts()]}
-    )
+    from server.api.openapi.schemas import CookieFile, CookieList
+
+    files = [CookieFile(name=name, **found.shown(most, now)) async for name, found in stored.facts()]
+    return encoded(CookieList(cookies=files))
 
 
 async def put_cookies(request: web.Request) -> web.Response:

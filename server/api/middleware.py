@@ -18,8 +18,9 @@ from aiohttp import hdrs, web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.typedefs import Handler
 
-from server.api.bodies import Query, docs_path, is_awaited, problem
+from server.api.bodies import Query, docs_path, is_awaited
 from server.api.connections import Connections
+from server.api.problems import problem
 from server.api.protocol import REFUSAL
 from server.api.route import Access, Route
 from server.api.security import ALLOWED_METHODS, X_REQUEST_ID, Doors, answer_preflight

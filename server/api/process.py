@@ -24,7 +24,6 @@ from server.api.bodies import (
     read_object,
     respond,
     respond_answer,
-    respond_json,
     uncollected,
     validated,
 )
@@ -321,7 +320,10 @@ async def inspect(request: web.Request) -> web.Response:
     whole = body | {"cookies": name} if name is not None else body
     wanted = validated(InfoRequest, whole, *wrong, *await unknown_cookies(request, whole))
     looking = request.app[INSPECTOR].inspect(wanted)
-    return respond_json(await request.app[CONNECTIONS].attended(request.protocol, looking))
+    found = await request.app[CONNECTIONS].attended(request.protocol, looking)
+    from server.api.openapi.schemas import Info
+
+    return respond_answer(Info.model_validate(found))
 
 
 IDEMPOTENCY_KEY = header(

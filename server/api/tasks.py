@@ -14,8 +14,8 @@ from aiohttp.typedefs import Handler
 
 from server.api.bodies import (
     Query,
+    encoded,
     language,
-    problem_body,
     read_object,
     respond,
     respond_answer,
@@ -39,6 +39,7 @@ from server.api.openapi.operation import (
     Reply,
 )
 from server.api.payload import TaskPayload, dumps
+from server.api.problems import problem_of
 from server.api.route import Route, delete, get, patch, post
 from server.core.action_requests import MOST_AT_ONCE, ActionRequest, PlaceChange, RemedyRequest
 from server.core.attachment import disposition
@@ -262,29 +263,29 @@ async def respond_results(
     it has `MOST_OF_RESULTS` more than the request, tasks come as their ids: neither a few bytes that are
     wrong in many ways nor ids of tasks with long links must make megabytes.
     """
-    chosen, encoded, of_problems, of_all = language(request), list[bytes](), 0, 0
+    chosen, parts, of_problems, of_all = language(request), list[bytes](), 0, 0
     most = MOST_OF_RESULTS + (request.content_length or 0)
     for number, result in enumerate(results, 1):
         match result:
             case AppError() as error:
-                told = problem_body(request, error, chosen)
+                told = problem_of(request, error, chosen)
                 if of_problems >= MOST_OF_PROBLEMS:
-                    told.pop("errors", None)
-                encoded.append(b'{"status":%d,"problem":' % error.status + dumps(told) + b"}")
-                of_problems += len(encoded[-1])
+                    told.errors = None
+                parts.append(b'{"status":%d,"problem":' % error.status + encoded(told) + b"}")
+                of_problems += len(parts[-1])
             case status, None:
-                encoded.append(b'{"status":%d}' % status)
+                parts.append(b'{"status":%d}' % status)
             case status, TaskStatus() as task:
                 payload = request.app[ENCODER].encode(task, chosen).body
                 if of_all + len(payload) > most:
-                    encoded.append(dumps({"status": status, "task_id": task.task_id}))
+                    parts.append(dumps({"status": status, "task_id": task.task_id}))
                 else:
-                    encoded.append(b'{"status":%d,"task":' % status + payload + b"}")
-        of_all += len(encoded[-1])
+                    parts.append(b'{"status":%d,"task":' % status + payload + b"}")
+        of_all += len(parts[-1])
         if number % RESULTS_AT_ONCE == 0:
             await asyncio.sleep(0)
     headers = {"Content-Language": chosen, "Vary": "Accept-Language", "Cache-Control": "private, no-cache"}
-    body = b'{"results":[' + b",".join(encoded) + b"]" + (b',"more":true' if more else b"") + b"}"
+    body = b'{"results":[' + b",".join(parts) + b"]" + (b',"more":true' if more else b"") + b"}"
     return web.Response(body=body, content_type="application/json", headers=headers)
 
 

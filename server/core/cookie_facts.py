@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from itertools import islice
-from typing import Final
+from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
 
@@ -31,9 +31,9 @@ class CookieFacts(BaseModel, frozen=True):
     count: int
     ends: tuple[tuple[int, int], ...]
 
-    def shown(self, most_hosts: int, now: float) -> dict[str, object]:
+    def shown(self, most_hosts: int, now: float) -> dict[str, Any]:
         """The fields of `GET /api/cookies`: `expires_at` is the next expiry, else the last."""
-        shown: dict[str, object] = {
+        shown: dict[str, Any] = {
             "hosts": [*self.hosts[:most_hosts]],
             "count": self.count,
             "expired": sum(number for end, number in self.ends if end <= now),

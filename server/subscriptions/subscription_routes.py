@@ -19,7 +19,6 @@ from server.api.bodies import (
     client_has,
     encoded,
     language,
-    problem_answer,
     read_object,
     received_text,
     respond_answer,
@@ -38,6 +37,7 @@ from server.api.openapi.operation import (
     Reply,
 )
 from server.api.payload import LibraryPlace, dumps
+from server.api.problems import problem_of
 from server.api.process import read_wish
 from server.api.route import delete, get, patch, post
 from server.api.session import LOG_INS
@@ -347,7 +347,7 @@ async def act_on_subscriptions(request: web.Request) -> web.Response:
     results = list[answers.SubscriptionActionResult]()
     for outcome in outcomes:
         if isinstance(outcome, AppError):
-            problem, status = problem_answer(request, outcome, chosen), int(outcome.status)
+            problem, status = problem_of(request, outcome, chosen), int(outcome.status)
             results.append(answers.SubscriptionActionResult(status=status, problem=problem))
         elif outcome is None:
             results.append(answers.SubscriptionActionResult(status=204))
@@ -446,7 +446,7 @@ async def import_opml(request: web.Request) -> web.Response:
     for outline, outcome in zip(outlines, outcomes, strict=True):
         url = outline.url[:4096]
         if isinstance(outcome, AppError):
-            problem, status = problem_answer(request, outcome, chosen), int(outcome.status)
+            problem, status = problem_of(request, outcome, chosen), int(outcome.status)
             results.append(answers.SubscriptionResult(url=url, status=status, problem=problem))
         else:
             shown = await _shown_one(request, outcome)
@@ -473,7 +473,7 @@ async def _results(request: web.Request, outcomes: Sequence[Item | AppError], *,
     items = [outcome for outcome in outcomes if isinstance(outcome, Item)]
     shown = {each.key: each for each in await _shown_items(request, items)}
     results = [
-        answers.ItemResult(status=int(outcome.status), problem=problem_answer(request, outcome, chosen))
+        answers.ItemResult(status=int(outcome.status), problem=problem_of(request, outcome, chosen))
         if isinstance(outcome, AppError)
         else answers.ItemResult(status=200, item=shown[outcome.key])
         for outcome in outcomes

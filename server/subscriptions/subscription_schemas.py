@@ -4,8 +4,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from server.api.openapi.schemas import Problem
 from server.api.payload import Answer, Instant, LibraryPlace
+from server.api.problems import Problem
 from server.core.library import Layout
 from server.memory.remembering import MediaKind
 from server.subscriptions.subscription import ItemState, LastOnes, SinceDay, SubscriptionStage

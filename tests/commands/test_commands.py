@@ -22,8 +22,10 @@ from server import __version__
 from server.__main__ import main
 from server.app import ROUTES, check_base_path
 from server.commands.cli import COMMANDS
+from server.commands.list_command import STAGES
 from server.commands.request_options import request_options, wishes_of
 from server.core.process_request import ProcessRequest
+from server.core.task import Stage
 from server.core.values import OF_A_CLIENT
 from tests.service import ROOT, Service
 from tests.site import Site
@@ -145,6 +147,10 @@ def test_a_command_and_its_options_have_words_and_are_in_the_guide(name: str) ->
     fields = {opt for option in request_options() for opt in option.opts}
     own = {opt for option in made.params for opt in option.opts if opt.startswith("--")} - fields
     assert [opt for opt in own if not re.search(rf"{opt}\b", guide)] == [], "docs/command-line.md"
+
+
+def test_tasks_can_be_listed_by_every_stage() -> None:
+    assert [*Stage] == [*STAGES], "`STAGES` in server/commands/list_command.py"
 
 
 def test_the_version_is_told(command: Command) -> None:

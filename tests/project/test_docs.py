@@ -107,6 +107,27 @@ def test_every_setting_is_used() -> None:
     assert unused == [], "no code outside server/settings.py reads it"
 
 
+@pytest.mark.parametrize("document", ["CONTRIBUTING.md", "docs/architecture.md"])
+def test_every_file_that_a_guide_names_is_there(document: str) -> None:
+    """Those whose path is told from the root on; a name that stands for many has a `<placeholder>`."""
+    text = (ROOT / document).read_text(encoding="utf-8")
+    roots = "clients|docs|server|static|tests"
+    paths = set(re.findall(rf"`((?:{roots})/[\w./*{{}},-]*)`", text))
+    assert len(paths) > 40
+    assert [path for path in paths if not any(ROOT.glob(path.rstrip("/")))] == [], document
+
+
+def test_every_table_that_a_row_names_is_in_a_file_of_that_row() -> None:
+    """As `LAYOUTS` in the row of a layout: what is renamed would not be found again."""
+    rows = [line for line in (ROOT / "CONTRIBUTING.md").read_text("utf-8").splitlines() if line[:2] == "| "]
+    for row in rows:
+        paths = re.findall(r"`((?:clients|server|static|tests)/[\w./*-]*\.\w+)`", row)
+        texts = "".join(path.read_text("utf-8") for name in paths for path in ROOT.glob(name))
+        named = re.findall(r"`([A-Z][A-Z_]+|[A-Z][a-z]+[A-Z]\w+)`", row)
+        missing = [name for name in named if texts and not re.search(rf"\b{name}\b", texts)]
+        assert missing == [], row[:60]
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_is_described(command: str) -> None:
     everything = "".join(

@@ -10,9 +10,13 @@ import pytest
 
 from server.child.media.outputs import _RATES
 from server.core.process_request import Output, ProcessRequest
+from server.core.task import Stage
+from server.locales import LANGUAGES
 from tests.deno import deno
+from tests.page_tables import page_table, page_texts
 
 STATIC = Path(__file__).parent.parent.parent / "static"
+API = (STATIC.parent / "docs" / "api.md").read_text(encoding="utf-8")
 INDEX = (STATIC / "index.html").read_text(encoding="utf-8")
 MODULES = sorted((STATIC / "js").rglob("*.js"))
 CATALOGUES = {
@@ -169,6 +173,23 @@ def test_the_names_of_every_composed_label_are_known_unless_it_has_a_fallback() 
             assert names, start
             missing = {f"{start}.{name}" for name in names} - catalogue.keys()
             assert missing == set(), "a text in static/i18n/*.json"
+
+
+def test_the_page_knows_every_stage_and_every_reason_to_wait() -> None:
+    """A payload's stage decides what a row shows and offers, and `waiting` what it says."""
+    place, known = page_table("STAGES")
+    assert known.keys() ^ {*Stage} == set(), f"`STAGES` in {place}"
+    sections = page_table("RUNNING_STAGES"), page_table("WAITING_STAGES")
+    unfinished = {stage.value for stage in Stage if not stage.is_final}
+    in_sections = {stage for _, stages in sections for stage in stages}
+    assert in_sections ^ unfinished == set(), f"`RUNNING_STAGES` or `WAITING_STAGES` in {sections[0][0]}"
+    row = next(line for line in API.splitlines() if line.startswith("| `waiting` |"))
+    # After a passing failure nothing more is said than what the row's message says.
+    reasons = set(LANGUAGES["en"].texts.waiting) | {"next_attempt"}
+    assert reasons - set(re.findall(r"`(\w+)`", row)) == set(), "`waiting` in server/api/payload.py"
+    for path, texts in page_texts().items():
+        words = {key.removeprefix("waiting.") for key in texts if key.startswith("waiting.")}
+        assert words ^ reasons == set(), f"`waiting.` in {path}, or `[waiting]` in server/locales/*.toml"
 
 
 def test_the_page_offers_every_output() -> None:

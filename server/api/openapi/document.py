@@ -14,6 +14,7 @@ from pydantic_core import core_schema
 from server import __version__
 from server.api.openapi.operation import JSON, TEXT, Operation, Reply
 from server.api.payload import dumps
+from server.api.problems import Problem
 from server.api.route import Route, get
 from server.api.session import COOKIE
 
@@ -83,7 +84,7 @@ class _WithoutNull(GenerateJsonSchema):
 
 def _schemas(operations: list[Operation], presets: list[str]) -> dict[str, Any]:
     requests = {operation.body for operation in operations if operation.body}
-    answers = {_named("Problem")} | {
+    answers = {Problem} | {
         _named(model) if isinstance(model, str) else model
         for operation in operations
         for reply in operation.replies.values()

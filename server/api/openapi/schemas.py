@@ -2,8 +2,11 @@
 
 Routes name them, and they are imported when one of them is answered with, or the description is asked for; a
 feature has its own, which are named with their module, as `server.notices.webhook_schemas:WebhookPage`.
-That of a task is `server.api.payload.TaskPayload`. Only described here, and written elsewhere: what holds
-tasks (`TaskPage`, `Results`), whose bytes are kept; `Info`, which a child tells; `CookieList`; `Problem`.
+That of a task is `server.api.payload.TaskPayload`, that of an error `server.api.problems.Problem`. Only what
+holds tasks (`TaskPage`, `Results`, `ActionResults`) is put together elsewhere, of bytes that are kept: a test
+compares it with its model.
+
+Decisions: docs/decisions/http.md
 """
 
 from typing import Annotated, Any, Literal
@@ -11,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from server.api.payload import Answer, Bytes, Instant, TaskPayload
+from server.api.problems import Problem
 from server.core.task import Stage
 
 Seconds = Annotated[float, Field(ge=0, description="seconds")]
@@ -22,11 +26,22 @@ class Remedies(Answer):
 
 
 class CookieFile(Answer):
-    name: str
-    hosts: list[str] = Field(description="in alphabetical order, at most 100; of many files fewer each")
+    name: str = Field(description="for `cookies` of a request")
+    hosts: list[str] = Field(
+        description=(
+            "whose cookies are in the file, in alphabetical order, at most 100; with more than 20 files "
+            "fewer of each, so that all have 2,000 at most, and each has one"
+        )
+    )
     count: int = Field(ge=0, description="of cookies")
-    expired: int = Field(ge=0, description="of them")
-    expires_at: Instant | None = Field(None, description="when the next of them expires, or the last did")
+    expired: int = Field(ge=0, description="how many of them have expired")
+    expires_at: Instant | None = Field(
+        None,
+        description=(
+            "when the next cookie expires or, if all have expired, when the last one did; absent if none "
+            "expires. Where cookies expire at more than 100 times to come, the later ones are told in groups"
+        ),
+    )
 
 
 class CookieList(Answer):
@@ -78,9 +93,16 @@ class Info(Answer):
     webpage_url: str | None = None
     extractor: str | None = None
     live: bool | None = Field(None, description="`true`: a broadcast that goes on")
-    live_status: Literal["is_live", "is_upcoming", "was_live", "post_live", "not_live"] | None = None
+    id: str | None = Field(None, description="at its source")
+    extractor_key: str | None = None
+    channel: str | None = None
+    channel_id: str | None = None
+    published_at: str | None = Field(None, description="UTC; a day alone where no more is known")
     begins_at: Instant | None = Field(None, description="of a broadcast: when it begins, or began")
     thumbnail: str | None = Field(None, description="a small JPEG as a `data:` URL")
+    live_status: Literal["is_live", "is_upcoming", "was_live", "post_live", "not_live"] | None = Field(
+        None, description="`post_live`: over, and not ready yet"
+    )
     formats: list[Format] | None = None
     subtitles: dict[str, list[str]] | None = Field(None, description="language -> file types")
     automatic_subtitles: dict[str, list[str]] | None = Field(
@@ -98,38 +120,12 @@ class Info(Answer):
 
 
 class SessionState(Answer):
-    login_required: bool = Field(description="tokens are set: without one nothing else is answered")
-    logged_in: bool = Field(description="the cookie that was sent is that of a session")
-
-
-class WrongField(Answer):
-    field: str = Field(description="`outputs.0`: the first element of `outputs`; empty: the body itself")
-    message: str
-
-
-class Problem(Answer):
-    """An error (RFC 9457). Texts are in the reader's language and may change, codes may not."""
-
-    type: str = Field(
-        description="leads to the explanation of `code`", json_schema_extra={"format": "uri-reference"}
+    login_required: bool = Field(
+        description="tokens are set: without a token or a session, no other route is answered"
     )
-    title: str
-    status: int = Field(ge=400, le=599)
-    detail: str
-    code: str
-    request_id: str = Field(description="`X-Request-Id` of this response")
-    errors: list[WrongField] | None = Field(
-        None, description="`invalid_request`: what is wrong, of elements and unknown fields the first 20"
+    logged_in: bool = Field(
+        description="the request has the cookie of a valid session; `false` where no log-in is needed"
     )
-    subscription_id: str | None = Field(
-        None, description="`subscribed`, `feed_name_taken`: that of the other one"
-    )
-    reason: str | None = Field(None, description="`not_streamable`: why")
-    line: int | None = Field(None, description="`invalid_cookies`, `invalid_opml`: the number of the line")
-    id: str | None = Field(None, description="`internal`: stands in the log beside the cause")
-    error_code: str | None = Field(None, description="`source_refused`: what a task would have ended with")
-    error: str | None = Field(None, description="`source_refused`: the cause in one short sentence")
-    hint: str | None = Field(None, description="`source_refused`: what the reader can do about it")
 
 
 class Result(Answer):
