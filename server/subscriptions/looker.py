@@ -288,7 +288,7 @@ class Looker:
                 case {"kind": "pictured"} as message:
                     pictures.append(Pictured.model_validate(message))
                     if len(pictures) > MOST_PICTURES:
-                        raise _Failed(Failure("internal"))
+                        raise _Failed(LookFailure("internal"))
                 case {"kind": "looked"} as message:
                     return _Heard(noticed, Looked.model_validate(message), pictures)
                 case {"kind": "broken"} as message:
