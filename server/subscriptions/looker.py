@@ -24,7 +24,7 @@ from server.core.jobs import EntryFilters, Look, name_of_key
 from server.core.ports import Cookies, Workplace
 from server.core.task import Stage, TaskStatus
 from server.settings import DownloadSettings, SubscriptionsSettings
-from server.subscriptions.source import MOST_PICTURES, Pictured, need_not_be_fetched
+from server.subscriptions.source import MOST_PICTURES, SourcePicture, need_not_be_fetched
 from server.subscriptions.subscription import (
     DAY,
     HOLDING,
@@ -272,7 +272,7 @@ class Looker:
 
     async def _heard(self, child: Child, url: str, given: Given) -> "_Heard | Broken":
         noticed: list[Noticed] = []
-        pictures: list[Pictured] = []
+        pictures: list[SourcePicture] = []
         while True:
             line = await child.read_line()
             match json.loads(line or b'{"kind":"broken","code":"worker_lost"}'):
@@ -285,8 +285,8 @@ class Looker:
                     await given.renew(Renewed.model_validate(message).cookies)
                 case {"kind": "learned"} as message:
                     self._jobs.players.learn(url, Learned.model_validate(message))
-                case {"kind": "pictured"} as message:
-                    pictures.append(Pictured.model_validate(message))
+                case {"kind": "source_picture"} as message:
+                    pictures.append(SourcePicture.model_validate(message))
                     if len(pictures) > MOST_PICTURES:
                         raise _Failed(LookFailure("internal"))
                 case {"kind": "looked"} as message:
@@ -299,7 +299,7 @@ class Looker:
 class _Heard:
     noticed: list[Noticed]
     looked: Looked
-    pictures: list[Pictured]
+    pictures: list[SourcePicture]
 
 
 class _Failed(Exception):

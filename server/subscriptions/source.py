@@ -40,7 +40,7 @@ class PictureNote(Stored):
     tag: str | None = None
 
 
-class Pictured(Frozen):
+class SourcePicture(Frozen):
     """A picture as a look's child tells of it: a JPEG, in small as well; or that there is none at `url`."""
 
     model_config = ConfigDict(extra="ignore")
@@ -74,7 +74,7 @@ def need_not_be_fetched(notes: Mapping[PictureRole, PictureNote], now: float) ->
 
 
 def noted(
-    notes: Mapping[PictureRole, PictureNote], pictures: Sequence[Pictured], now: float
+    notes: Mapping[PictureRole, PictureNote], pictures: Sequence[SourcePicture], now: float
 ) -> dict[PictureRole, PictureNote]:
     """`notes` with those of a look: where a source has lost its picture, the one that is stored stays."""
     after = dict(notes)

@@ -4,7 +4,7 @@ import base64
 from collections.abc import Iterable, Sequence
 
 from server.storage.statements import Row, Statements, Transactions, insert
-from server.subscriptions.source import Pictured, PictureRole
+from server.subscriptions.source import PictureRole, SourcePicture
 
 _PUT = """
     INSERT INTO source_pictures (subscription_id, role, body, small) VALUES {rows}
@@ -14,7 +14,7 @@ _GET_SMALL = "SELECT coalesce(small, body) FROM source_pictures WHERE subscripti
 _DELETE = "DELETE FROM source_pictures WHERE subscription_id = ?"
 
 
-async def put_pictures(tables: Statements, subscription_id: str, pictures: Sequence[Pictured]) -> None:
+async def put_pictures(tables: Statements, subscription_id: str, pictures: Sequence[SourcePicture]) -> None:
     rows = [(subscription_id, one.role, *_texts(one.data, one.small)) for one in pictures if one.is_there]
     await insert(tables, _PUT, rows)
 

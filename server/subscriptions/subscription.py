@@ -37,7 +37,7 @@ from server.core.task import Task
 from server.core.values import Frozen, HttpUrl, Stored, Whole, harmless_line
 from server.memory.remembering import Fetched, MediaKind
 from server.settings import LONGEST_INTERVAL
-from server.subscriptions.source import Pictured, PictureNote, PictureRole, SourceFacts
+from server.subscriptions.source import PictureNote, PictureRole, SourceFacts, SourcePicture
 
 ItemState = Literal["known", "skipped", "waiting", "queued", "fetched", "failed", "expired"]
 STATES: tuple[ItemState, ...] = get_args(ItemState)
@@ -614,7 +614,7 @@ class SubscriptionStore(Protocol):
         looked: Looked,
         pace: Pace,
         now: float,
-        pictures: Sequence[Pictured] = (),
+        pictures: Sequence[SourcePicture] = (),
     ) -> Settled:
         """Store what a look has found: items, their tasks, pictures and the next look, in one transaction."""
         ...

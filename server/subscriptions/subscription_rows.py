@@ -48,7 +48,7 @@ from server.storage.statements import (
 from server.subscriptions.feed_names import name_feed, refuse_taken, secret_of_feeds
 from server.subscriptions.look_plan import KnownItems, LookPlan, decided, is_gone_media, keys_of
 from server.subscriptions.profiles import Profiles, own_of
-from server.subscriptions.source import Pictured, noted, shown_of
+from server.subscriptions.source import SourcePicture, noted, shown_of
 from server.subscriptions.source_picture_rows import delete_pictures, put_pictures
 from server.subscriptions.subscription import (
     AUTO,
@@ -526,7 +526,7 @@ class SubscriptionRows:
         looked: Looked,
         pace: Pace,
         now: float,
-        pictures: Sequence[Pictured] = (),
+        pictures: Sequence[SourcePicture] = (),
     ) -> Settled:
         async def work(tables: Tables) -> Settled:
             await tables.alone()

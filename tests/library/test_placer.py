@@ -33,7 +33,7 @@ from server.library.placement_rows import CHANGED
 from server.library.placements import FileSet
 from server.library.placer import Placer
 from server.settings import DownloadSettings, LibrarySettings, StorageSettings, WebhookSettings
-from server.subscriptions.source import Pictured
+from server.subscriptions.source import SourcePicture
 from server.subscriptions.subscription import Claim, Looked, Noticed, Pace
 from server.subscriptions.subscription_routes import SUBSCRIPTIONS
 from tests.inside import Inside, inside
@@ -911,7 +911,7 @@ async def found(
     subscription_id: str,
     *numbers: int,
     listed: Sequence[Noticed] = (),
-    pictures: Sequence[Pictured] = (),
+    pictures: Sequence[SourcePicture] = (),
     **source: Any,
 ) -> list[str]:
     """The tasks of these entries, which a look has found beside others; the first ones are the newest."""

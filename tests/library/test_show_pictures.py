@@ -15,7 +15,7 @@ from server.library import placer
 from server.library.library_folder import MARKER
 from server.library.library_routes import PLACEMENTS
 from server.settings import DownloadSettings, LibrarySettings, StorageSettings
-from server.subscriptions.source import Pictured, SourceFacts
+from server.subscriptions.source import SourceFacts, SourcePicture
 from server.subscriptions.subscription_routes import SUBSCRIPTIONS
 from tests.inside import Inside
 from tests.library.test_placer import (
@@ -70,9 +70,9 @@ async def server(request: pytest.FixtureRequest, tmp_path: Path, root: Path) -> 
         yield server
 
 
-def pictured(role: str, content: bytes, url: str = "https://a.test/a.jpg") -> Pictured:
+def pictured(role: str, content: bytes, url: str = "https://a.test/a.jpg") -> SourcePicture:
     data = base64.b64encode(JPEG + content).decode()
-    return Pictured.model_validate({"role": role, "url": url, "data": data})
+    return SourcePicture.model_validate({"role": role, "url": url, "data": data})
 
 
 AVATAR, BANNER = pictured("picture", b"avatar"), pictured("banner", b"banner")
@@ -120,7 +120,7 @@ async def test_they_follow_their_channel_and_replace_what_a_film_had_lent(server
     await found(server, mine, 1, facts=CHANNEL.model_copy(update={"description": "Anew"}), pictures=[anew])
     await until(lambda: picture_of(root) == JPEG + b"anew")
     await until(lambda: show_of(root).findtext("plot") == "Anew")
-    lost = Pictured(role="picture", url="https://a.test/c.jpg")
+    lost = SourcePicture(role="picture", url="https://a.test/c.jpg")
     await found(server, mine, 1, facts=CHANNEL, pictures=[lost])
     await until(lambda: show_of(root).findtext("plot") == "All about\nfilms")
     assert picture_of(root) == JPEG + b"anew", "a picture that is lost costs nothing"

@@ -29,4 +29,4 @@ def tell_pictures(look: Look, told: Mapping[str, Any], thumbnails: Thumbnails, c
         data = {} if whole is None else {"data": base64.b64encode(whole).decode()}
         if small:
             data["small"] = base64.b64encode(small[0] or b"").decode()
-        channel.send("pictured", role=role, url=url, **data)
+        channel.send("source_picture", role=role, url=url, **data)
