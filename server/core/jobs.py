@@ -92,6 +92,7 @@ class Look:
     `modified` and `digest` say what it had then. At most `looks` entries are looked at by themselves because
     their list says too little for the filters; `days` says that a day is needed of all. Of entries that are
     new only the first `asks` that may pass are wanted (None: all), and none that is older than `asks_since`.
+    `confirm` is where the feed has said to be now often enough: if it still does, there must be a feed.
 
     `addresses` are those of the source's pictures, as it has told last; `has_pictures` those of pictures that
     need not be fetched: with `?` and what follows only if another one there counts as another picture.
@@ -106,6 +107,7 @@ class Look:
     etag: str | None
     modified: str | None
     digest: str | None
+    confirm: str | None
     looks: int
     days: bool
     asks: int | None

@@ -312,7 +312,8 @@ class PlacementRows:
             return await tables.fetch(sql, (key, subscription_id))
 
         for source_key, findings, published_at in await self._transactions.read(work):
-            return source_key, json.loads(findings).get("title"), published_at
+            told = json.loads(findings)
+            return told.get("key_origin", source_key), told.get("title"), published_at
         return None
 
     async def sources_of_show(self, file_set: FileSet) -> list[SourceTold]:

@@ -42,6 +42,7 @@ class _Texts(Frozen):
     notice: dict[str, str]
     stream: dict[str, str]
     opml: dict[str, str]
+    was_feed: str
     problem: dict[str, _ProblemTexts]
     field: dict[str, str]
     command: dict[str, str]  # read by `server.commands.words`, without this model
@@ -80,6 +81,10 @@ class Catalogue:
         """What the reader can do about it, where something is known; `cookies` names those that were used."""
         hint = self.texts.http_hint.get(code.removeprefix("http_"), self._failure(code).hint)
         return hint.format(cookies=cookies) if hint else None
+
+    def was_feed(self, until: str) -> str:
+        """What can be done about a feed that is none any more, and was one `until` then."""
+        return self.texts.was_feed.format(until=until)
 
     def remedy(self, name: str) -> str:
         """What a remedy does."""

@@ -87,10 +87,10 @@ class LookPlan:
         return replace(item, about=self.abouts.get(item.key, item.about))
 
 
-def keys_of(entry: Noticed, source_key: str) -> tuple[str, tuple[str, ...]]:
+def keys_of(entry: Noticed, key_origin: str) -> tuple[str, tuple[str, ...]]:
     """The key of an entry, and its aliases: its guid in this feed, and links that lead to it alone."""
     return keys_of_entry(
-        entry.extractor_key, entry.id, entry.url, entry.item, entry.guid, source_key, entry.media
+        entry.extractor_key, entry.id, entry.url, entry.item, entry.guid, key_origin, entry.media
     )
 
 
@@ -110,11 +110,17 @@ def decided(
         if entry.again is not None:
             _again(plan, entry, subscription, known, now)
             continue
-        key, aliases = keys_of(entry, subscription.source_key)
+        key, aliases = keys_of(entry, subscription.key_origin)
         names = (key, *aliases)
         # All keys under which the entry may be stored, the surest first.
         stored = (*names, *(known.aliases[name] for name in names if name in known.aliases))
         own = next((one for one in stored if one in known.items or one in plan.items), None)
+        is_moved = subscription.findings.key_origin is not None
+        if own is not None and is_moved and _is_another(known.items.get(own) or plan.items[own], entry):
+            # What has moved may be another source, whose guids count up like those of the one before.
+            names = tuple(name for name in names if not is_guid(name))
+            stored = (*names, *(known.aliases[name] for name in names if name in known.aliases))
+            own = next((one for one in stored if one in known.items or one in plan.items), None)
         if own is not None:
             item = known.items.get(own) or plan.items[own]
             plan.knows_one |= own in known.items
@@ -241,6 +247,12 @@ def _is_same(item: Item, entry: Noticed) -> bool:
     return entry.published_at is not None and entry.published_at == item.published_at
 
 
+def _is_another(item: Item, entry: Noticed) -> bool:
+    title = item.about.get("title")
+    have_both = entry.title and title and entry.published_at and item.published_at
+    return bool(have_both) and entry.title != title and entry.published_at != item.published_at
+
+
 def _asked_for(subscription: Subscription, entries: Sequence[Noticed]) -> set[int]:
     """The places of entries that `backlog` asks for."""
     match subscription.wanted.backlog:
@@ -268,8 +280,9 @@ def _judged(
 
     `asks`: the backlog asks for it, also if it was fetched before and nothing is left of that.
     """
-    names = (item.key, *keys_of(entry, subscription.source_key)[1])
+    names = (item.key, *keys_of(entry, subscription.key_origin)[1])
     keys = [*names, *(known.aliases[name] for name in names if name in known.aliases)]
+    keys += [known.aliases[key] for key in keys if key in known.aliases]
     fetched = next((known.media[key] for key in keys if key in known.media), None)
     is_gone = fetched is not None and is_gone_media(fetched) and known.placed.isdisjoint(keys)
     if fetched is not None and is_known_media(fetched, subscription.manner) and not (asks and is_gone):

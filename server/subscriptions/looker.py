@@ -40,6 +40,7 @@ from server.subscriptions.subscription import (
     SubscriptionStore,
     day_in_seconds,
 )
+from server.subscriptions.subscription_rules import MOVES_AFTER
 from server.subscriptions.task_of_item import request_of
 from server.tasks import faults, leases
 from server.tasks.children import Child, child_in_scratch
@@ -250,15 +251,17 @@ class Looker:
             asks = backlog.last if seeds else 0
         is_old = seeds or findings.cut
         return Look(
-            source_key=subscription.source_key,
+            source_key=subscription.key_origin,
             known=tuple(map(name_of_key, claim.known)),
             since_cut=tuple(map(name_of_key, claim.since_cut)),
             again=tuple(map(_again, claim.again)),
             whole=whole,
             form=findings.form,
-            etag=findings.etag,
-            modified=findings.modified,
-            digest=findings.digest,
+            # A source that says that it has moved is read whole, to hear whether it still does.
+            etag=findings.etag if findings.moved_to is None else None,
+            modified=findings.modified if findings.moved_to is None else None,
+            digest=findings.digest if findings.moved_to is None else None,
+            confirm=findings.moved_to if findings.moved_checks >= MOVES_AFTER - 1 else None,
             looks=max(0, self._pace.max_new - len(claim.again)),
             days=seeds and isinstance(backlog, SinceDay),
             asks=asks if is_old else None,

@@ -93,14 +93,23 @@ class Subscriptions:
         )
         return await self.store.add(subscription, wish_of(manner, wanted), self._settings.max)
 
-    async def change(self, before: Subscription, wanted: SubscriptionSettings) -> Subscription | None:
+    async def change(
+        self, before: Subscription, wanted: SubscriptionSettings, url: HttpUrl
+    ) -> Subscription | None:
         """None if it has changed since. Raises `AlreadySubscribed`, `SubscriptionNotFound`."""
         self._tasks.refuse_when_closing()
-        manner = request_of(wanted, before.url).manner()
+        manner = request_of(wanted, url).manner()
         after = replace(
-            before, revision=before.revision + 1, wanted=wanted, manner=manner, next_check_at=self.now
+            before,
+            revision=before.revision + 1,
+            url=url,
+            source_key=key_of_link(url),
+            wanted=wanted,
+            manner=manner,
+            next_check_at=self.now,
         )
-        look = before.wanted.interval != wanted.interval or not before.wanted.enabled
+        is_other = before.wanted.interval != wanted.interval or before.url != url
+        look = is_other or not before.wanted.enabled
         keep = before.wanted.keep != wanted.keep
         if await self.store.change(after, wish_of(manner, wanted), look=look, keep=keep):
             return await self.store.get(before.subscription_id)

@@ -49,6 +49,8 @@ NOT_LIVE_YET, MEMBERS_ONLY, TOO_YOUNG = "not_live_yet", "members_only", "too_you
 REMOVED, BY_CLIENT, RETENTION = "removed", "by_client", "retention"
 SOURCE_GONE, NO_LIST, EMPTY_LIST = "source_gone", "no_list", "empty_list"
 NO_MEDIA = "no_media"
+WAS_FEED = "was_feed"
+"""`Findings.hint` of a feed that is none any more."""
 HOST_HELD: Literal["host_held"] = "host_held"
 """`TaskStatus.waiting` of a subscription's task while its host is left alone."""
 HOLDING = frozenset(("http_429", "bot_check", "login_required"))
@@ -302,6 +304,16 @@ class SubscriptionRequest(SubscriptionSettings):
     url: HttpUrl = Field(description="of a channel, a playlist, a feed, or another list")
 
 
+class SubscriptionChange(SubscriptionSettings):
+    """The body of `PATCH /api/subscriptions/{subscription_id}`."""
+
+    model_config = ConfigDict(strict=True, title="SubscriptionChange")
+
+    url: HttpUrl | SkipJsonSchema[None] = Field(
+        default=None, description="where its source has moved to: what is known of its entries stays"
+    )
+
+
 class ItemsRequest(Frozen):
     """The body of `POST /api/subscriptions/{subscription_id}/items/actions`."""
 
@@ -330,6 +342,13 @@ class SubscriptionsRequest(Frozen):
         default=None, min_length=1, max_length=500, strict=False, description="of subscriptions"
     )
     stage: SubscriptionStage | None = Field(default=None, description="all that are in it")
+
+
+class NamedFeed(Frozen):
+    """A feed that a web page names in its head."""
+
+    url: HttpUrl
+    title: str | None = None
 
 
 class Findings(Stored):
@@ -361,6 +380,15 @@ class Findings(Stored):
     notice: Literal["all_new"] | None = Field(
         default=None, description="no entry was known, but not all can be new: they are held"
     )
+    moved_to: str | None = Field(default=None, description="where the source says that it is now")
+    moved_checks: int = Field(default=0, description="looks in a row at which it has said that")
+    moved_taken: bool = Field(default=False, description="another subscription has the same there")
+    former_urls: tuple[str, ...] = Field(default=(), description="which the subscription has left")
+    key_origin: str | None = Field(
+        default=None,
+        description="of its first link, which names its entries; None: it has that link still",
+    )
+    feeds: tuple[NamedFeed, ...] = Field(default=(), description="which the page at its link has named")
     asked_until: NonNegativeFloat | None = Field(
         default=None, description="the source asks not to be looked at before (Retry-After, max-age)"
     )
@@ -387,6 +415,11 @@ class Subscription:
     lease_until: float | None
     check_no: int
     created_at: float
+
+    @property
+    def key_origin(self) -> str:
+        """What names its entries, and its folder: it outlives the link, so that a source may move."""
+        return self.findings.key_origin or self.source_key
 
     def stage(self, now: float) -> SubscriptionStage:
         if not self.wanted.enabled:
@@ -473,6 +506,12 @@ class Looked(Frozen):
     modified: str | None = None
     digest: str | None = None
     max_age: NonNegativeFloat | None = None
+    moved_to: HttpUrl | None = Field(default=None, description="where the source says that it is now")
+    moved_by: Literal["redirect", "feed", "page"] | None = Field(
+        default=None, description="who says so: a lasting redirect, the feed itself, or a page of its feed"
+    )
+    is_there: bool = Field(default=True, description="what was to be confirmed was found at `moved_to`")
+    feeds: tuple[NamedFeed, ...] = Field(default=(), max_length=10)
 
 
 def wish_of(manner: str, wanted: SubscriptionSettings) -> str:

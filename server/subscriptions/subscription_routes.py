@@ -67,7 +67,7 @@ from server.core.shielding import to_the_end
 from server.core.task import InLibrary
 from server.core.values import without_password
 from server.library.library_routes import PLACEMENTS
-from server.locales import LANGUAGES
+from server.locales import LANGUAGES, Catalogue
 from server.memory.media_routes import instant
 from server.subscriptions import opml
 from server.subscriptions.feed_addresses import address_of
@@ -78,9 +78,12 @@ from server.subscriptions.subscribing import Subscriptions
 from server.subscriptions.subscription import (
     HOST_HELD,
     STATES,
+    WAS_FEED,
+    Findings,
     Item,
     ItemsRequest,
     Subscription,
+    SubscriptionChange,
     SubscriptionRequest,
     SubscriptionSettings,
     SubscriptionsRequest,
@@ -257,18 +260,24 @@ async def _changed_by(request: web.Request, subscription_id: str, body: dict[str
     while True:
         before = await service.store.get(subscription_id)
         sent = before.wanted.model_dump(mode="json", exclude_unset=True, exclude_none=True)
-        unknown = dict.fromkeys(body.keys() - SubscriptionSettings.model_fields)  # refused, also as null
+        unknown = dict.fromkeys(body.keys() - SubscriptionChange.model_fields)  # refused, also as null
+        url = body.get("url", before.url)
+        url = as_http(url) if isinstance(url, str) else url
         own, merged = own_of(sent), _merged(sent, body)
         own = {name: value for name, value in merged.items() if name in own or name in body} | unknown
+        own.pop("url", None)
         resolved, wrong = await _with_wishes(request, own, before.url, body.keys())
+        if url is None:
+            wrong.append(("url", "missing", {}))
         completed, unknown_profile = request.app[PROFILES].completed(resolved)
         if unknown_profile and "profile" in body:
             wrong += unknown_profile
         elif unknown_profile:  # it is not configured any more: what it gave last is kept
             given = [name for name in sent.get("of_profile", ()) if name not in resolved]
             completed |= {name: sent[name] for name in given} | {"of_profile": given}
-        wanted = _settings_of(validated(SubscriptionSettings, completed, *wrong))
-        if after := await service.change(before, wanted):
+        moved = {} if "url" not in body or url == without_password(before.url) else {"url": url}
+        change = validated(SubscriptionChange, completed | moved, *wrong)
+        if after := await service.change(before, _settings_of(change), change.url or before.url):
             return after
 
 
@@ -539,14 +548,22 @@ async def _shown(request: web.Request, found: Sequence[Subscription]) -> list["a
                 items=counts[one.subscription_id],
                 error_code=code,
                 error=words.error(code) if code else None,
-                hint=words.hint(findings.hint or code, None) if code else None,
-                notice=findings.notice,
+                hint=_hint(words, findings, code) if code else None,
+                notice=findings.notice or ("already_subscribed" if findings.moved_taken else None),
+                moved_to=findings.moved_to,
+                feeds=[answers.FeedOfPage(**each.model_dump()) for each in findings.feeds] or None,
                 interval=told_interval(default if wanted.interval is None else wanted.interval),
                 feed=feed,
                 **settings,
             )
         )
     return shown
+
+
+def _hint(words: Catalogue, findings: Findings, code: str) -> str | None:
+    if findings.hint == WAS_FEED:
+        return words.was_feed(_time(findings.succeeded_at) or "")
+    return words.hint(findings.hint or code, None)
 
 
 async def _shown_items(request: web.Request, items: Sequence[Item]) -> list["answers.Item"]:
@@ -663,9 +680,10 @@ ROUTES = [
             "Subscriptions",
             "Change a subscription",
             {200: Reply("As it is now", {JSON: f"{_SCHEMAS}:Subscription"})},
-            "A merge patch: null brings a setting back to its default.",
+            "A merge patch: null brings a setting back to its default. `url` is where its source has moved "
+            "to: what is known of its entries stays.",
             parameters=(_ID, *READER),
-            body=SubscriptionSettings,
+            body=SubscriptionChange,
             errors=(SubscriptionNotFound, AlreadySubscribed, FeedNameTaken, *OF_CHANGES),
         ),
     ),

@@ -20,8 +20,9 @@ from server.core.errors import (
     SubscriptionNotFound,
     TooManySubscriptions,
 )
-from server.core.media_keys import MOST_ALIASES, key_of, key_of_link
+from server.core.media_keys import MOST_ALIASES, is_guid, key_of, key_of_link
 from server.core.task import Stage, Task, TaskStatus
+from server.core.values import without_password
 from server.library.placement_rows import (
     CHANGED,
     describe_show,
@@ -75,10 +76,13 @@ from server.subscriptions.subscription import (
 from server.subscriptions.subscription_rules import (
     AUTO_OF,
     LONGEST_HOLD,
+    address_of_move,
     after_failure,
     after_look,
+    after_word_of_move,
     hold_for,
     item_after,
+    moved,
     next_look_at,
     not_kept,
     unread,
@@ -87,6 +91,9 @@ from server.subscriptions.task_of_item import request_of, task_of
 
 log = logging.getLogger(__name__)
 
+_SOURCE = "source "  # before the key of a source, as an alias of the one that it had before it moved
+# What is said of a link is not said of another.
+_FRESH = {"failing": 0, "failing_since": None, "error_code": None, "hint": None, "form": None, "feeds": ()}
 MOST_KNOWN = 20_000  # keys and aliases that a look is told
 MOST_AGAIN = 10  # waiting items of one look that are looked at by themselves
 MOST_DUE = 50
@@ -110,6 +117,9 @@ _CHANGE = """
     UPDATE subscriptions SET revision = ?, wish = ?, manner = ?, wanted = ?, next_check_at = ?,
         keep_at = coalesce(?, keep_at)
     WHERE subscription_id = ? AND revision = ?"""
+_MOVE_TO = """
+    UPDATE subscriptions SET revision = ?, url = ?, source_key = ?, host = ?, findings = ?, check_no = ?
+    WHERE subscription_id = ?"""
 _COUNTS = """
     SELECT subscription_id, state, count(*) FROM items WHERE subscription_id IN ({keys})
     GROUP BY subscription_id, state"""
@@ -315,6 +325,12 @@ class SubscriptionRows:
             if count >= most:
                 raise TooManySubscriptions(most)
             numbered = replace(subscription, number=last + 1)
+            origin = f"{_SOURCE}{subscription.source_key}"
+            if known_as := (await resolved(tables, [origin])).get(origin):  # its source moved there once
+                findings = subscription.findings.model_copy(
+                    update={"key_origin": known_as.removeprefix(_SOURCE)}
+                )
+                numbered = replace(numbered, findings=findings)
             await insert(tables, _ADD, [_row(numbered, wish)])
             if feed is not None:
                 await name_feed(tables, subscription.subscription_id, feed.name)
@@ -376,6 +392,13 @@ class SubscriptionRows:
             at = None if not subscription.wanted.enabled else at if look else stored.next_check_at or at
             changed = replace(subscription, next_check_at=at)
             await _store_settings(tables, stored, changed, wish, keep=keep)
+            if subscription.url != stored.url:
+                # A look that is under way there is late.
+                there = replace(stored, revision=subscription.revision, check_no=stored.check_no + 1)
+                findings = moved(stored.findings, stored.url, stored.key_origin)
+                await _move(tables, there, subscription.url, findings.model_copy(update=_FRESH))
+                free = "UPDATE subscriptions SET lease_until = NULL WHERE subscription_id = ?"
+                await tables.run(free, (subscription.subscription_id,))
             if feed != stored.wanted.feed:
                 await name_feed(tables, subscription.subscription_id, feed.name if feed else None)
             return True
@@ -492,6 +515,9 @@ class SubscriptionRows:
                 newest = await tables.fetch(_NEWEST_KEYS, (subscription_id, MOST_KNOWN // 2))
                 keys = [key for (key,) in newest]
                 aliases = [alias for alias, _ in await fetch_in(tables, _ALIASES, keys)]
+                if subscription.findings.seeded and subscription.findings.form is None:
+                    # A client has set another link: what is there may have the same guids, and be told whole.
+                    aliases = [alias for alias in aliases if not is_guid(alias)]
                 since_cut: list[str] = []
                 if (cut_at := subscription.findings.cut_at) is not None:
                     rows = await tables.fetch(_KEYS_SINCE, (subscription_id, cut_at))
@@ -549,10 +575,13 @@ class SubscriptionRows:
             if plan.all_new or plan.knows_one:
                 notice = "all_new" if plan.all_new else None
                 findings = findings.model_copy(update={"notice": notice})
+            findings, moved_to = after_word_of_move(findings, looked)
             is_cut = findings.cut or findings.cut_at is not None
             more = is_cut and any(key not in known.items for key in plan.items)
             await _put_off(tables, subscription, findings, pace, now, looked.max_age or 0.0, more=more)
             await insert(tables, _PACE, [(host_of(subscription.url), now + pace.pause, 0.0, 0)])
+            if moved_to is not None:
+                await _follow(tables, subscription, moved_to)
             return Settled(list(tasks.values()), plan.retry)
 
         return await self._transactions.write(work)
@@ -804,6 +833,35 @@ async def _refuse_same(tables: Statements, source_key: str, wish: str, but: str 
             raise AlreadySubscribed(subscription_id)
 
 
+async def _follow(tables: Statements, subscription: Subscription, moved_to: str) -> None:
+    """Have the subscription read at `moved_to` from now on, unless another that wants the same is there."""
+    [stored] = readable(await tables.fetch(_BY_ID, (subscription.subscription_id,)))
+    url = address_of_move(stored.url, moved_to)
+    wish = wish_of(stored.manner, stored.wanted)
+    try:
+        await _refuse_same(tables, key_of_link(url), wish, stored.subscription_id)
+    except AlreadySubscribed:
+        log.info("%s stays: another that wants the same is where it would move", stored.subscription_id)
+        findings = stored.findings.model_copy(update={"moved_taken": True})
+        await tables.run(_TOLD, (findings.model_dump_json(exclude_defaults=True), stored.subscription_id))
+        return
+    log.info("%s is at %s from now on", stored.subscription_id, without_password(url))
+    findings = moved(stored.findings, stored.url, stored.key_origin)
+    await _move(tables, replace(stored, revision=stored.revision + 1), url, findings)
+
+
+async def _move(tables: Statements, subscription: Subscription, url: str, findings: Findings) -> None:
+    """Store where the subscription is read from now on; its entries keep their keys, also for whoever
+    subscribes there when it is gone.
+    """
+    told, source_key = findings.model_dump_json(exclude_defaults=True), key_of_link(url)
+    values = (subscription.revision, url, source_key, host_of(url), told, subscription.check_no)
+    await tables.run(_MOVE_TO, (*values, subscription.subscription_id))
+    await tables.run(_FORGET_HOST, (host_of(subscription.url),))
+    if source_key != subscription.key_origin:
+        await name(tables, {f"{_SOURCE}{source_key}": f"{_SOURCE}{subscription.key_origin}"})
+
+
 async def _store_settings(
     tables: Tables, before: Subscription, after: Subscription, wish: str, *, keep: bool | None = None
 ) -> None:
@@ -834,7 +892,7 @@ async def _known(
     listed: dict[str, None] = {}
     new: dict[str, None] = {}
     for entry in noticed:
-        key, aliases = keys_of(entry, subscription.source_key)
+        key, aliases = keys_of(entry, subscription.key_origin)
         names |= dict.fromkeys((key, *aliases))
         if entry.again is None:
             listed |= dict.fromkeys((key, *aliases))
@@ -845,7 +903,11 @@ async def _known(
     stands_for = await resolved(tables, names)
     again = [entry.again for entry in noticed if entry.again is not None]
     keys = [*names, *stands_for.values()]
-    new_keys = [*new, *(stands_for[name] for name in new if name in stands_for)]
+    named = [stands_for[name] for name in new if name in stands_for]
+    # What a guid names may have led to a film that the memory has by the film's own key.
+    led_to = await resolved(tables, named)
+    stands_for |= {key: film for key, film in led_to.items() if key not in names}
+    new_keys = [*new, *named, *led_to.values()]
     led_here = await fetch_in(tables, _ALIASES, names)
     wanted = [*keys, *again, *(alias for alias, _ in led_here)]
     items = {row[1]: _item(*row) for row in await fetch_in(tables, _ITEMS, wanted, mine)}
@@ -867,7 +929,8 @@ async def _known(
         rows = await tables.fetch(_ITEM_PAGE_OF, (mine, "known", _number(None), MOST_SPARE))
         spare = [item for item in starmap(_item, rows) if item.about.get("may_pass")]
     stored = {*listed, *(stands_for[name] for name in listed if name in stands_for)}
-    if listed and subscription.findings.seeded and items.keys().isdisjoint(stored):
+    is_set_anew = subscription.findings.form is None  # what is known by a guid there may be another's
+    if listed and subscription.findings.seeded and (is_set_anew or items.keys().isdisjoint(stored)):
         recent = list(starmap(_item, await tables.fetch(_ITEM_PAGE, (mine, _number(None), MOST_RECENT))))
     return KnownItems(
         items=items,

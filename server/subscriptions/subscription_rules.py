@@ -9,14 +9,17 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 from server.core.codes import PASSING, PASSING_STATUSES
 from server.core.task import Stage, TaskStatus
+from server.core.values import without_password
 from server.subscriptions.subscription import (
     AUTO,
     DAY,
     HOUR,
     MEMBERS_ONLY,
+    NO_LIST,
     NO_MEDIA,
     NOT_LIVE,
     NOT_LIVE_YET,
@@ -24,6 +27,7 @@ from server.subscriptions.subscription import (
     REFUSED,
     RETRY,
     SOURCE_GONE,
+    WAS_FEED,
     Findings,
     Item,
     ItemState,
@@ -47,6 +51,8 @@ LONGEST_WAIT = 86_400.0  # seconds until a link that fails is looked at again
 GONE_AFTER = 7 * 86_400.0  # seconds of failures after which a source counts as gone
 FIRST_HOLD, LONGEST_HOLD = 3600.0, 12 * 3600.0  # seconds, doubled each time
 AUTO_OF = 10  # newest entries
+MOVES_AFTER = 3  # looks in a row at which a source says that it is elsewhere
+MOST_FORMER_URLS = 10
 
 
 def delay_of(code: str, tries: int, age: float) -> tuple[str, float | None]:
@@ -132,7 +138,9 @@ def after_failure(before: Findings, code: str, now: float, hint: str | None = No
         "failing": before.failing + 1,
         "failing_since": since,
         "error_code": code,
-        "hint": hint,
+        "hint": WAS_FEED if code == NO_LIST and before.form == "feed" else hint,
+        "moved_to": None,  # a failure is between looks that are to be in a row
+        "moved_checks": 0,
     }
     return before.model_copy(update=change)
 
@@ -207,6 +215,50 @@ def after_look(before: Findings, looked: Looked, now: float) -> Findings:
         if looked.whole:
             change["whole_at"] = now
     return before.model_copy(update=change)
+
+
+def after_word_of_move(before: Findings, looked: Looked) -> tuple[Findings, str | None]:
+    """What is known then, and where the source is from now on, if looks have said so often enough."""
+    if looked.unchanged and looked.moved_to is None:  # it says what it said
+        return before, None
+    moved_to = looked.moved_to
+    if moved_to in before.former_urls:  # two that name each other would lead to and fro for ever
+        moved_to = None
+    checks = 0 if moved_to is None else before.moved_checks + 1 if before.moved_to == moved_to else 1
+    if not looked.is_there:
+        checks = min(checks, MOVES_AFTER - 1)
+    change: dict[str, Any] = {"moved_to": moved_to, "moved_checks": checks, "moved_taken": False}
+    if looked.feeds:
+        change["feeds"] = looked.feeds
+    is_enough = checks >= MOVES_AFTER or looked.moved_by == "page"
+    return before.model_copy(update=change), moved_to if is_enough else None
+
+
+def moved(findings: Findings, url: str, key_origin: str) -> Findings:
+    """What is known of the source that was at `url` until now: its answers there were no others'."""
+    left = without_password(url)
+    former = (*(one for one in findings.former_urls if one != left), left)[-MOST_FORMER_URLS:]
+    change = {
+        "moved_to": None,
+        "moved_checks": 0,
+        "moved_taken": False,
+        "former_urls": former,
+        "key_origin": key_origin,
+        "etag": None,
+        "modified": None,
+        "digest": None,
+    }
+    return findings.model_copy(update=change)
+
+
+def address_of_move(url: str, moved_to: str) -> str:
+    """`moved_to`, with the user and password of `url` if they go to the same server, no less encrypted."""
+    before, after = urlsplit(url), urlsplit(moved_to)
+    user, at, _ = before.netloc.rpartition("@")
+    is_same = (before.hostname, before.port) == (after.hostname, after.port)
+    if not at or not is_same or after.scheme not in (before.scheme, "https"):
+        return moved_to
+    return urlunsplit(after._replace(netloc=f"{user}@{after.netloc}"))
 
 
 def unread(findings: Findings) -> Findings:

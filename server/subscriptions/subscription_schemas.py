@@ -46,10 +46,17 @@ class SubscriptionLibrary(Answer):
     keep_task: bool | None = None
 
 
+class FeedOfPage(Answer):
+    url: str
+    title: str | None = None
+
+
 class Subscription(Answer):
     subscription_id: str
     revision: int = Field(ge=1, description="grows with each change of the settings")
-    url: str = Field(description="as it was sent, without `user:password@`")
+    url: str = Field(
+        description="as it was sent, or where its source has moved to since, without `user:password@`"
+    )
     name: str = Field(description="as it was set, else the title, else the link")
     title: str | None = Field(None, description="as its source says")
     description: str | None = Field(None, description="of itself, by its source, with its lines")
@@ -71,8 +78,16 @@ class Subscription(Answer):
     error_code: str | None = Field(None, description="why the last look failed")
     error: str | None = Field(None, description="the same in a sentence")
     hint: str | None = Field(None, description="what can be done about it")
-    notice: Literal["all_new"] | None = Field(
-        None, description="the last look knew no entry, but not all can be new: they are held"
+    notice: Literal["all_new", "already_subscribed"] | None = Field(
+        None,
+        description="`all_new`: the last look knew no entry, but not all can be new, and they are held; "
+        "`already_subscribed`: where its source has moved another subscription wants the same",
+    )
+    moved_to: str | None = Field(
+        None, description="where its source says that it is now: `url` after three looks in a row"
+    )
+    feeds: list[FeedOfPage] | None = Field(
+        None, description="those that the page at the link named; the first is followed where it is no list"
     )
     interval: str = Field(description="like `1h`, or `auto`")
     request: dict[str, Any] = Field(

@@ -20,7 +20,7 @@ FEED = """<rss version="2.0"><channel><title>Feed</title><item><title>%s</title>
     ],
 )
 def test_a_reference_to_no_character_costs_nothing_but_itself(title: str, read: str) -> None:
-    name, entries, _ = parsed((FEED % title).encode(), "https://a.test/feed")
+    name, entries, *_ = parsed((FEED % title).encode(), "https://a.test/feed")
     assert name == "Feed"
     assert [(entry["title"], entry["url"]) for entry in entries] == [(read, "https://a.test/1")]
 
@@ -44,14 +44,14 @@ def of(*items: tuple[str, str, str]) -> bytes:
 
 @pytest.mark.parametrize("guid", ["same", ""])
 def test_a_guid_of_several_entries_tells_none_of_them(guid: str) -> None:
-    _, entries, _ = parsed(of(("/1", guid, ""), ("/2", guid, ""), ("/3", "own", "")), "https://a.test/feed")
+    _, entries, *_ = parsed(of(("/1", guid, ""), ("/2", guid, ""), ("/3", "own", "")), "https://a.test/feed")
     assert [entry["url"] for entry in entries] == [f"https://a.test/{n}" for n in (1, 2, 3)]
     assert [entry.get("guid") for entry in entries] == [None, None, "own"]
 
 
 def test_one_entry_without_a_date_does_not_turn_the_order_round() -> None:
     days = ("Sat, 03 Jan 2026 10:00:00 GMT", "Sun, 04 Jan 2026 10:00:00 EST", "", "5 Jan 2026 10:00:00 +0100")
-    _, entries, _ = parsed(of(*((f"/{n}", f"g{n}", day) for n, day in enumerate(days))), "https://a.test/")
+    _, entries, *_ = parsed(of(*((f"/{n}", f"g{n}", day) for n, day in enumerate(days))), "https://a.test/")
     assert [entry["url"][-1] for entry in entries] == ["3", "1", "2", "0"]
     assert "published_at" not in entries[2]
 
@@ -80,7 +80,7 @@ ATOM = '<feed xmlns="http://www.w3.org/2005/Atom" xml:base="/base/"><entry xml:b
 
 
 def entry_of(document: str, inner: str) -> dict[str, object]:
-    _, [entry], _ = parsed((document % inner).encode(), "https://a.test/dir/feed")
+    _, [entry], *_ = parsed((document % inner).encode(), "https://a.test/dir/feed")
     return entry
 
 
@@ -153,10 +153,10 @@ def test_a_feed_that_does_not_say_how_long_an_entry_is_says_zero() -> None:
 
 def test_the_encoding_of_the_answer_counts_where_the_feed_names_none() -> None:
     text = (RSS % "<title>Мир</title><link>/1</link>").encode("cp1251")
-    _, [entry], _ = parsed(text, "https://a.test/", "windows-1251")
+    _, [entry], *_ = parsed(text, "https://a.test/", "windows-1251")
     assert entry["title"] == "Мир"
     named = b'<?xml version="1.0" encoding="windows-1251"?>' + text
-    _, [entry], _ = parsed(named, "https://a.test/", "iso-8859-1")
+    _, [entry], *_ = parsed(named, "https://a.test/", "iso-8859-1")
     assert entry["title"] == "Мир"
 
 

@@ -31,7 +31,8 @@ class Film:
 @dataclass
 class Followed:
     """`films` are in the order of the list. `status`: the answer is that, with `headers`. `base` stands
-    before the links of films, in place of the site's origin. `about` is XML in which a feed tells of itself.
+    before the links of films, in place of the site's origin. `about` is XML in which a feed tells of itself;
+    `html`: there is that page in its place.
     """
 
     films: list[Film] = field(default_factory=list)
@@ -44,6 +45,7 @@ class Followed:
     pages: dict[str, dict[str, Any]] = field(default_factory=dict)
     base: str | None = None
     about: str = ""
+    html: str | None = None
 
 
 FOLLOWED = web.AppKey("followed", dict[str, Followed])
@@ -51,6 +53,8 @@ FOLLOWED = web.AppKey("followed", dict[str, Followed])
 
 async def feed(request: web.Request) -> web.Response:
     followed = _followed(request)
+    if followed.html is not None:
+        return web.Response(text=followed.html, content_type="text/html")
     write = rss if request.match_info["form"] == "rss" else _atom
     text = write(followed, str(request.url.origin()) if followed.base is None else followed.base).encode()
     headers = dict(followed.headers)
@@ -144,7 +148,7 @@ def _atom(followed: Followed, origin: str) -> str:
 
 
 ROUTES = [
-    web.get(r"/followed/{name:[\w-]+}.{form:rss|atom}", feed),
+    web.get(r"/followed/{name:[\w-]+}.{form:rss|atom|html}", feed),
     web.get(r"/told/followed-{name:[\w-]+}", told),
     web.get(r"/told/of-{name:\w+}-{id:\w+}{rest:(/.*)?}", page),
 ]

@@ -169,7 +169,8 @@ async def test_a_patch_merges_and_null_is_the_default(client: Client) -> None:
     assert after["filters"] == {"min_duration": 5, "max_duration": 9, "members": False}
     assert (after["backlog"], after["keep"], after["revision"]) == ({"since": "2026-01-31"}, {}, 2)
     assert (await (await client.get(path)).json()) == after
-    for wrong in ({"url": "http://b.test/"}, {"interval": "1s"}, {"filters": {"title": "("}}, {"enabled": 1}):
+    unfit: list[dict[str, object]] = [{"url": "ftp://b.test/"}, {"url": None}, {"interval": "1s"}]
+    for wrong in [*unfit, {"filters": {"title": "("}}, {"enabled": 1}]:
         response = await client.patch(path, json=wrong)
         assert response.status == 422, wrong
     assert (await (await client.get(path)).json())["revision"] == 2

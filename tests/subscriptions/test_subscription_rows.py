@@ -44,7 +44,7 @@ from server.subscriptions.subscription import (
     SubscriptionSettings,
     wish_of,
 )
-from server.subscriptions.subscription_rules import FIRST_HOLD, GONE_AFTER
+from server.subscriptions.subscription_rules import FIRST_HOLD, GONE_AFTER, address_of_move
 from server.subscriptions.task_of_item import request_of
 from tests.examples import new_task, utc_now
 from tests.rooms import HOOKS, rooms
@@ -1265,3 +1265,96 @@ async def test_retention_of_tasks_passes_over_what_a_subscription_has(store: Any
     assert await store.mark_expired(utc_now() + timedelta(days=9), 10) == []
     assert await rooms(store).subscriptions.expire(utc_now().timestamp() + 2 * DAY) == [task.status.task_id]
     assert await store.mark_expired(utc_now() + timedelta(days=9), 10) == [task.status.task_id]
+
+
+# Sources that move.
+
+
+def signed(day: int, *numbers: int) -> list[Noticed]:
+    """Entries whose links are others each day: only their guids stay."""
+    return [
+        Noticed(url=f"https://a.test/{n}.mp4?day={day}", guid=f"g{n}", title=f"Film {n}") for n in numbers
+    ]
+
+
+def moved_to(url: str, **more: Any) -> Looked:
+    return Looked(form="feed", whole=True, moved_to=url, moved_by="redirect", **more)
+
+
+async def test_who_subscribes_where_a_source_has_moved_knows_its_entries(store: AnyStore) -> None:
+    mine, there = await subscribed(store), "https://b.test/feed"
+    await looked(store, signed(1, 1))
+    [task] = (await looked(store, signed(1, 2, 1), NOW + DAY)).tasks
+    await ended(store, task)
+    for day in range(2, 5):
+        await looked(store, signed(day, 2, 1), NOW + day * DAY, moved_to(there))
+    after = await rooms(store).subscriptions.get(mine.subscription_id)
+    assert (after.url, after.source_key, after.key_origin) == (there, key_of_link(there), mine.source_key)
+    await rooms(store).subscriptions.remove(mine.subscription_id)
+    again = await subscribed(store, there, backlog="all")
+    assert again.key_origin == mine.source_key
+    await looked(store, signed(9, 2), NOW + 9 * DAY)
+    assert [*(await states(store, again)).values()] == ["fetched in_memory"]
+
+
+async def test_a_move_counts_only_in_a_row_and_never_back(store: AnyStore) -> None:
+    mine, there = await subscribed(store), "https://b.test/feed"
+    rows = rooms(store).subscriptions
+    await looked(store, entries(1))
+
+    async def told(day: int, to: str | None) -> str:
+        seen = WHOLE if to is None else moved_to(to)
+        await looked(store, entries(1), NOW + day * DAY, seen)
+        return (await rows.get(mine.subscription_id)).url
+
+    told_in_turn = [there, None, there, there, "https://c.test/feed", there, there]
+    assert {await told(day, to) for day, to in enumerate(told_in_turn, 1)} == {mine.url}
+    assert await told(8, there) == there
+    for day in range(9, 13):
+        assert await told(day, mine.url) == there, "two that name each other lead to and fro"
+    unread = Looked(form="feed", moved_to="https://d.test/", moved_by="feed", is_there=False)
+    for day in range(13, 18):
+        await looked(store, entries(1), NOW + day * DAY, unread)
+    one = await rows.get(mine.subscription_id)
+    assert (one.url, one.findings.moved_to) == (there, "https://d.test/")
+
+
+async def test_a_look_that_began_at_the_old_link_says_nothing_of_the_new_one(store: AnyStore) -> None:
+    mine, there = await subscribed(store), "https://b.test/feed"
+    rows = rooms(store).subscriptions
+    claim = await claimed(store)
+    after = replace(mine, revision=2, url=there, source_key=key_of_link(there), next_check_at=NOW)
+    assert await rows.change(after, wish_of(mine.manner, mine.wanted), look=True, keep=False)
+    assert not await rows.renew(claim, LEASE, NOW)
+    assert (await rows.settle(claim, entries(1), WHOLE, PACE, NOW)).is_late
+    again = await claimed(store)
+    assert (again.subscription.url, again.subscription.key_origin) == (there, mine.source_key)
+
+
+async def test_of_two_that_move_to_one_link_the_second_says_that_it_stays(store: AnyStore) -> None:
+    there = "https://b.test/feed"
+    one, other = await subscribed(store), await subscribed(store, "https://c.test/list")
+    rows = rooms(store).subscriptions
+    for day in range(3):
+        for claim in await rows.claim(2, LEASE, NOW + day * DAY):
+            await rows.settle(claim, entries(1), moved_to(there), PACE, NOW + day * DAY)
+    both = [await rows.get(each.subscription_id) for each in (one, other)]
+    assert sorted(each.url == there for each in both) == [False, True]
+    [stays] = [each for each in both if each.url != there]
+    assert (stays.findings.moved_taken, stays.findings.moved_to) == (True, there)
+    with pytest.raises(AlreadySubscribed):
+        await subscribed(store, there)
+
+
+@pytest.mark.parametrize(
+    ("url", "to", "expected"),
+    [
+        ("http://u:p@a.test/1", "http://a.test/2", "http://u:p@a.test/2"),
+        ("http://u:p@a.test/1", "https://a.test/2", "https://u:p@a.test/2"),
+        ("https://u:p@a.test/1", "http://a.test/2", "http://a.test/2"),
+        ("http://u:p@a.test/1", "http://b.test/2", "http://b.test/2"),
+        ("http://u:p@a.test/1", "http://a.test:8080/2", "http://a.test:8080/2"),
+    ],
+)
+def test_a_password_moves_to_the_same_server_alone(url: str, to: str, expected: str) -> None:
+    assert address_of_move(url, to) == expected

@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from email.utils import mktime_tz, parsedate_tz
 from http import HTTPStatus
 from io import BytesIO
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import urljoin, urlsplit
 
 from yt_dlp.networking.common import Request
@@ -29,9 +29,11 @@ from yt_dlp.utils import ExtractorError, YoutubeDLError, parse_duration
 from server.child.extract import video_info
 from server.child.extract.entry_filters import WAITS, EntryJudge, moment_of_entry
 from server.child.extract.failures import Trail, classify
+from server.child.extract.feed_links import LONGEST_HEAD, feeds_named
 from server.child.extract.lists import DEEPEST, Expansion, own_link
 from server.child.extract.source_facts import facts_of_feed, facts_of_list
 from server.child.extract.youtube_dl import Engine
+from server.child.network.redirects import led_for_good
 from server.child.process.channel import Channel
 from server.child.process.job_failed import JobFailed
 from server.child.process.log import Log
@@ -44,6 +46,8 @@ IN_A_ROW: Final = 15
 MOST_OF_FEED: Final = 16 * 1024 * 1024  # bytes
 BUNDLE: Final = 100
 _HEAD: Final = 16 * 1024  # bytes in which a feed says that it is one
+_PAGES: Final = ("text/html", "application/xhtml+xml")
+_WITHOUT_LIST: Final = ("no_list", "empty_list", "no_media", "unsupported_url")
 _COMMENT: Final = re.compile(rb"<!--.*?(?:-->|\Z)", re.DOTALL)
 _IS_FEED: Final = re.compile(rb"<(?:[A-Za-z]+:)?(?:rss|feed|RDF)[\s>]", re.IGNORECASE)
 _REFERENCE: Final = re.compile(rb"&#(?:x([0-9a-f]+)|([0-9]+));?", re.IGNORECASE)
@@ -87,35 +91,59 @@ class Looking:
         self._judge = EntryJudge(job.look, job.wishes.live)
         self._looks, self._asks = job.look.looks, job.look.asks
         self._bundle: list[Entry] = []
+        self._feeds: list[dict[str, str]] = []
 
     def run(self) -> dict[str, Any]:
         """Tell of the entries in the list's order, then of those to be seen `again`."""
         self._engine.on_request = self._log.alive
-        told = self._of_feed() if self._look.form != "list" else None
+        url = self._job.wishes.url
+        # YouTube's feeds are links that no extractor but the generic one knows, as others are.
+        may_be_feed = self._look.form == "feed" or (
+            self._look.form is None and next(self._engine.extractors_of(url)) == "Generic"
+        )
+        told = self._of_feed(url) if may_be_feed else None
         if told is None:
-            told = self._of_list()
+            try:
+                told = self._of_list()
+            except (YoutubeDLError, JobFailed) as error:
+                if not self._feeds or classify(error, self._trail).code not in _WITHOUT_LIST:
+                    raise
+                told = self._of_named_feed()
+        # Without a user name, which `requests` leaves out as well.
+        at = Request(video_info.link(url) or url).url
+        moved_to = video_info.link(led_for_good(at, self._engine.redirects))
+        if moved_to and moved_to != video_info.link(at):
+            told = {"moved_to": moved_to, "moved_by": "redirect"} | told
         for each in self._look.again:
             self._see_again(*each)
         self._flush()
-        return told
+        return told | ({"feeds": self._feeds} if self._feeds else {})
 
-    def _of_feed(self) -> dict[str, Any] | None:
-        """None if it is no feed."""
+    def _of_named_feed(self) -> dict[str, Any]:
+        """The first of the feeds that the page at the link names."""
+        url = self._feeds[0]["url"]
+        self._log.write(f"the page is no list, but names a feed: {url}")
+        told = self._of_feed(url)
+        if told is None:
+            raise JobFailed("no_list", "the page names a feed that is none")
+        return told | {"moved_to": url, "moved_by": "page"}
+
+    def _of_feed(self, url: str) -> dict[str, Any] | None:
+        """None if it is no feed; then `_feeds` are those that it names."""
         conditions = {"If-None-Match": self._look.etag, "If-Modified-Since": self._look.modified}
         headers = {name: value for name, value in conditions.items() if value} if self._look.form else {}
-        url = self._job.wishes.url
-        # YouTube's feeds are links that no extractor but the generic one knows, as others are.
-        if not self._look.form and next(self._engine.extractors_of(url)) != "Generic":
-            return None
         try:
             with self._engine.reading(), self._engine.urlopen(Request(url, headers=headers)) as response:
                 begin = response.read(_HEAD)
+                header, came_from = response.headers, response.url
                 if not is_feed(begin):
                     if self._look.form:
                         raise JobFailed("no_list", "this was a feed, and is none any more")
+                    if header.get_content_type() in _PAGES:
+                        page = begin + response.read(LONGEST_HEAD)
+                        self._feeds = feeds_named(page, came_from, header.get_content_charset())
                     return None
                 text = begin + response.read(MOST_OF_FEED)
-                header, came_from = response.headers, response.url
         except HTTPError as error:
             if error.status != HTTPStatus.NOT_MODIFIED or not headers:  # nobody has asked whether it has
                 raise
@@ -126,9 +154,13 @@ class Looking:
         told = {"form": "feed", "digest": hashlib.sha256(text).hexdigest(), **_said_of_cache(header)}
         if told["digest"] == self._look.digest:
             return told | {"unchanged": True}
-        title, entries, facts = parsed(text, came_from, header.get_content_charset())
+        title, entries, facts, new_url = parsed(text, came_from, header.get_content_charset())
         if not entries:
             raise JobFailed("empty_list", "the feed has no entry with a link")
+        is_weaker = url.startswith("https:") and not (new_url or "").startswith("https:")
+        if new_url and new_url != video_info.link(url) and not is_weaker:
+            is_feed_there = new_url != self._look.confirm or self._is_feed_at(new_url)
+            told |= {"moved_to": new_url, "moved_by": "feed", "is_there": is_feed_there}
         for entry in entries[: self._job.max_playlist]:
             self._notice(entry, self._names_of(entry))
         truncated = len(entries) > self._job.max_playlist
@@ -140,6 +172,15 @@ class Looking:
             count=len(entries),
             truncated=truncated,
         )
+
+    def _is_feed_at(self, url: str) -> bool:
+        try:
+            with self._engine.reading(), self._engine.urlopen(Request(url)) as response:
+                text = response.read(MOST_OF_FEED)
+                return is_feed(text[:_HEAD]) and bool(parsed(text, response.url).entries)
+        except YoutubeDLError as error:
+            self._log.write(f"the feed says that it is at {url}, but there is none: {error}")
+            return False
 
     def _of_list(self) -> dict[str, Any]:
         url = self._job.wishes.url
@@ -404,11 +445,19 @@ def _of_feed(said: Any, base: str, *, is_atom: bool) -> Entry | None:
     return entry
 
 
-def parsed(
-    text: bytes, url: str, charset: str | None = None
-) -> tuple[str | None, list[Entry], dict[str, Any]]:
-    """The title of the feed at `url`, its entries, newest first where they have dates, and its facts;
-    `charset` is what its source says, which counts if the feed itself says nothing. Raises `ExtractorError`.
+class ParsedFeed(NamedTuple):
+    """A feed, its newest entries first where they have dates; `new_url` is where it says that it is now."""
+
+    title: str | None
+    entries: list[Entry]
+    facts: dict[str, Any]
+    new_url: str | None
+
+
+def parsed(text: bytes, url: str, charset: str | None = None) -> ParsedFeed:
+    """The feed at `url`; `charset` is what its source says, which counts if the feed itself says nothing.
+
+    Raises `ExtractorError`.
     """
     import feedparser  # type: ignore[import-untyped]  # 50 ms
 
@@ -442,7 +491,9 @@ def parsed(
         # What several entries have tells none of them.
         if len(links[entry.get("guid", "")]) > 1 or count[entry["url"]] > 1:
             entry.pop("guid", None)
-    return _title(feed.feed, is_atom=is_atom), entries, facts_of_feed(feed.feed, text, url)
+    facts = facts_of_feed(feed.feed, text, url)
+    new_url = video_info.link(str(feed.feed.get("itunes_new-feed-url", "")).strip())
+    return ParsedFeed(_title(feed.feed, is_atom=is_atom), entries, facts, new_url)
 
 
 def is_feed(begin: bytes) -> bool:

@@ -38,6 +38,7 @@ from server.child.extract.generic import AS_LISTS, is_list, lose_something
 from server.child.media import guarded_ffmpeg, parts, probe
 from server.child.network import browser
 from server.child.network.browser import Walls
+from server.child.network.redirects import Step, recorded
 from server.child.process import yt_dlp_parts
 from server.child.process.job_failed import JobFailed, NotLive
 from server.child.process.progress import Throttle
@@ -91,6 +92,12 @@ class Engine(YoutubeDL):  # type: ignore[misc]
         plain = self._request_director.handlers["Urllib"]
         if yt_dlp_parts.fits("schemes"):
             plain._SUPPORTED_URL_SCHEMES = _SCHEMES
+        self.redirects: list[Step] = []
+        """Those that requests have met, see `server.child.network.redirects`."""
+
+        if yt_dlp_parts.fits("redirects"):
+            usual = self._request_director.handlers["Requests"]
+            usual._create_instance = recorded(usual._create_instance, self.redirects)
         if not yt_dlp_parts.fits("formats"):
             self._select_formats = yt_dlp_parts.original(super(), "_select_formats")  # type: ignore[method-assign]
         self._browser = browser.BrowserRH(plain, params.get("proxy"))

@@ -35,6 +35,7 @@ Part = Literal[
     "plugins",
     "printing",
     "programs",
+    "redirects",
     "rehearsal",
     "resuming",
     "schemes",
@@ -192,6 +193,13 @@ TABLE: Final[Mapping[Part, Borrowed]] = {
             "utils:Popen.kill": "self, timeout",
         },
         None,
+    ),
+    "redirects": Borrowed(
+        {
+            "YoutubeDL:YoutubeDL._request_director": None,
+            "networking._requests:RequestsRH._create_instance": "self, cookiejar, legacy_ssl_support",
+        },
+        "the link of a subscription stays when its source moves",
     ),
     "rehearsal": Borrowed(
         {

@@ -39,7 +39,7 @@ async function styled() {
 export class Problem extends Error {
   /**
    * @param {number} status
-   * @param {{code?: string, title?: string, detail?: string, errors?: {field: string, message: string}[], checks?: any}} body
+   * @param {{code?: string, error_code?: string, title?: string, detail?: string, errors?: {field: string, message: string}[], checks?: any}} body
    */
   constructor(status, body) {
     const fields = (body.errors ?? []).map((error) => error.message)

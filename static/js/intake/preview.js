@@ -12,12 +12,14 @@ import { hostOf, titleOf } from "../tasks/task.js"
 const PAUSE_MS = 400
 /** `POST /api/info` takes as long as the source. */
 const PATIENCE_MS = 50_000
+/** What is said of a page without a film, which may name a feed. */
+const WITHOUT_FILM = ["unsupported_url", "no_media"]
 /** The most formats in the menu, the best first. */
 const MOST_FORMATS = 60
 
 /** @typedef {{format_id: string, ext?: string, height?: number, vcodec?: string, acodec?: string, filesize?: number, filesize_approx?: number, tbr?: number, note?: string}} Format */
 /** @typedef {{index?: number, title?: string, url?: string, duration?: number}} Entry */
-/** @typedef {{title?: string, duration?: number, uploader?: string, webpage_url?: string, thumbnail?: string, formats?: Format[], entries?: Entry[], total_entries?: number, next_cursor?: string, live?: boolean, begins_at?: string, live_status?: string}} Info */
+/** @typedef {{title?: string, duration?: number, uploader?: string, webpage_url?: string, thumbnail?: string, formats?: Format[], entries?: Entry[], total_entries?: number, next_cursor?: string, live?: boolean, begins_at?: string, live_status?: string, mayNameFeed?: boolean}} Info */
 
 /** Fires "info" with an Info in `detail` (null: there is none), and "ask" with "this", "all" or "choose". */
 export class Preview extends EventTarget {
@@ -125,7 +127,7 @@ export class Preview extends EventTarget {
       if (signal.aborted) return
       if (!(error instanceof Problem)) throw error
       if (link !== this.#link) return
-      this.#show({}, () => error.message)
+      this.#show({ mayNameFeed: WITHOUT_FILM.includes(error.body.error_code ?? "") }, () => error.message)
     }
   }
 
@@ -197,14 +199,15 @@ export class Preview extends EventTarget {
   }
 
   /** @param {Info} info */
-  #questions({ entries, total_entries, next_cursor }) {
-    if (!entries?.length) return []
-    const count = total_entries ?? (next_cursor ? 0 : entries.length)
-    const words = {
+  #questions({ entries, total_entries, next_cursor, mayNameFeed }) {
+    if (!entries?.length && (!mayNameFeed || this.#fetched)) return []
+    const count = total_entries ?? (next_cursor ? 0 : entries?.length)
+    const follow = this.#i18n.t("list.follow")
+    const words = mayNameFeed ? { follow } : {
       this: this.#i18n.t("list.this"),
       all: count ? this.#i18n.t("list.all", { n: count }) : this.#i18n.t("list.every"),
       choose: this.#i18n.t("list.choose"),
-      follow: this.#i18n.t("list.follow"),
+      follow,
     }
     return Object.entries(words).map(([ask, textContent]) => {
       const button = Object.assign(document.createElement("button"), { type: "button", textContent })

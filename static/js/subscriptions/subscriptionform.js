@@ -67,6 +67,7 @@ export class SubscriptionForm {
       this.#group(
         "follow.group_when",
         this.#text("name", t("follow.name"), own, { placeholder: title ?? url, maxLength: 200 }),
+        this.#text("url", t("follow.url"), url, { dir: "ltr", maxLength: 4096 }),
         this.#choice("interval", t("follow.interval"), interval, this.#durations(INTERVALS, interval)),
       ),
       this.#group(
@@ -198,6 +199,7 @@ export class SubscriptionForm {
     const name = text("feed.name")
     return plain({
       name: text("name"),
+      url: text("url"),
       interval: text("interval"),
       filters: {
         ...filters,

@@ -9,7 +9,7 @@ import { SubscriptionForm } from "./subscriptionform.js"
 import { FOLLOWS, LIBRARY } from "./remembered.js"
 import { check, enable, hasLibrary, repeat, upload } from "./subscriptionrequests.js"
 import { addressParts, SubscriptionView } from "./subscriptionview.js"
-import { countsOf, heldUntil, statusOf } from "./subscriptionwords.js"
+import { countsOf, heldUntil, NOTICES, statusOf } from "./subscriptionwords.js"
 
 /** @typedef {import("./subscriptionwords.js").Subscription} Subscription */
 
@@ -478,12 +478,12 @@ class SubscriptionRow {
     if (subscription.revision < this.#subscription.revision) return // asked for before the last change
     this.#subscription = subscription
     const { i18n } = this.#view
-    const { name, enabled, stage, items, error, error_code = "", notice } = subscription
+    const { name, enabled, stage, items, error, error_code = "", notice, moved_to: url = "" } = subscription
     this.element.dataset.stage = stage
     setText(this.#name, name)
     setText(this.#facts, statusOf(subscription, i18n, heldUntil(subscription)))
     setText(this.#counts, countsOf(items, i18n).join(" · "))
-    const cause = notice ? i18n.t("follow.all_new") : ""
+    const cause = notice ? i18n.t(NOTICES[notice], { url }) : ""
     setText(this.#cause, stage === "failing" ? error ?? error_code : cause)
     const act = i18n.t(enabled ? "follow.pause" : "follow.resume")
     this.#pause.title = act

@@ -8,7 +8,7 @@ import { ItemList } from "./subscriptionitems.js"
 import { remember } from "../base/preferences.js"
 import { LIBRARY } from "./remembered.js"
 import { actOnAll, actOnKeys, check, enable, hasLibrary, watchOne } from "./subscriptionrequests.js"
-import { fromNow, heldUntil, LAYOUTS, statusOf } from "./subscriptionwords.js"
+import { fromNow, heldUntil, LAYOUTS, NOTICES, statusOf } from "./subscriptionwords.js"
 
 /** @typedef {import("./subscriptionwords.js").Subscription} Subscription */
 /** @typedef {import("./subscriptionwords.js").Item} Item */
@@ -140,18 +140,22 @@ export class SubscriptionView {
    * @param {Subscription} subscription
    * @param {number} held
    */
-  #showCause({ stage, error = "", error_code = "", hint = "", notice }, held) {
+  #showCause({ stage, error = "", error_code = "", hint = "", notice, moved_to = "", feeds = [] }, held) {
     const { i18n } = this.#view
     const fails = stage === "failing"
-    this.#cause.hidden = !fails && !notice
+    const others = feeds.slice(1)
+    this.#cause.hidden = !fails && !notice && !moved_to && !others.length
     if (this.#cause.hidden) return
-    if (!fails) return void this.#cause.replaceChildren(make("p", {}, i18n.t("follow.all_new")))
     const time = held ? fromNow(held - i18n.now(), i18n.language) : ""
     this.#cause.replaceChildren(
-      make("p", {}, error || error_code),
-      ...(hint ? [make("p", {}, hint)] : []),
-      ...(held ? [make("p", {}, i18n.t("follow.host_held_long", { time }))] : []),
-      make("code", {}, error_code),
+      ...(fails ? [make("p", {}, error || error_code)] : []),
+      ...(fails && hint ? [make("p", {}, hint)] : []),
+      ...(fails && held ? [make("p", {}, i18n.t("follow.host_held_long", { time }))] : []),
+      ...(fails ? [make("code", {}, error_code)] : []),
+      ...(notice ? [make("p", {}, i18n.t(NOTICES[notice], { url: moved_to }))] : []),
+      ...(moved_to && !notice ? [make("p", {}, i18n.t("follow.moves", { url: moved_to }))] : []),
+      ...(others.length ? [make("p", {}, i18n.t("follow.other_feeds"))] : []),
+      ...others.map(({ url, title }) => make("p", { dir: "auto" }, [title, url].filter(Boolean).join(" · "))),
     )
   }
 
