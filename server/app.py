@@ -81,7 +81,7 @@ def create_app(
     routes = routes_of(features)
     takes = (feature.fields(settings) for feature in features if feature.fields)
     app[keys.FIELDS] = frozenset(field for fields in takes for field in fields)
-    app[keys.ENCODER] = Encoder(settings.server.base_path)
+    app[keys.ENCODER] = Encoder(settings.server.base_path, tells_owner=settings.access.separate_lists)
     app[DESCRIPTION] = Description(routes, settings.server.base_path, settings.presets)
     app[push.TO_TASKS] = push.Flusher()
 
@@ -98,12 +98,13 @@ def create_app(
             app[keys.INSPECTOR] = opened.inspector
             app[keys.READINESS] = opened.readiness
             app[keys.WAKE] = opened.wake
-            app[LOG_INS] = LogIns(opened.sessions)
             app[ADDED] = opened.added
             app[keys.METRICS] = [family for each in opened.added for family in each.metrics]
             for each in opened.added:
                 for key, value in each.values.items():
                     app[key] = value
+            gate.directory = app.get(session.DIRECTORY, gate.directory)
+            app[LOG_INS] = LogIns(opened.sessions, gate.directory)
             yield
 
     async def say_goodbye(app: web.Application) -> None:

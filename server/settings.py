@@ -577,6 +577,53 @@ class LibrarySettings(Section):
     )
 
 
+def _header(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9-]+", value):
+        raise ValueError(f"{value!r} is not the name of a header, like Remote-User")
+    return value
+
+
+def _issuer(value: str) -> str:
+    """As OpenID Connect Discovery has it: no query, no fragment, and no password of ours."""
+    parts = _parts(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError("a URL like https://login.example.org is expected")
+    if parts.username or parts.password:
+        raise ValueError("a URL without a password is expected")
+    return value
+
+
+class OidcSettings(Section):
+    issuer: Annotated[str, AfterValidator(_issuer)] | None = Field(
+        default=None, description="the OpenID provider; none: nobody logs in there"
+    )
+    client_id: str | None = Field(default=None, description="of this server at the provider")
+    client_secret: SecretStr | None = Field(default=None, description="environment only")
+    admin_group: str | None = Field(
+        default=None, description="who is in this group is an admin, others are users; none: roles stay"
+    )
+
+
+class AccessSettings(Section):
+    separate_lists: bool = Field(default=False, description="each person sees what is theirs; admins see all")
+    user_header: Annotated[str, AfterValidator(_header)] | None = Field(
+        default=None, description="in which a trusted proxy names the person who has logged in there"
+    )
+    create_people: bool = Field(
+        default=False, description="names that are new at the proxy or at the provider become people"
+    )
+    oidc: OidcSettings = Field(default_factory=OidcSettings)
+    max_running: int | None = Field(default=None, ge=1, le=1000, description="tasks of a person at once")
+    max_waiting: int | None = Field(
+        default=None, ge=1, le=1_000_000_000, description="tasks of a person in the queue"
+    )
+    max_bytes_per_day: Size | None = Field(default=None, gt=0, description="that a person downloads")
+    max_stored_bytes: Size | None = Field(default=None, gt=0, description="of a person's finished files")
+    retention_hours: float | None = Field(
+        default=None, gt=0, le=1_000_000, description="hours after the end of a person's tasks"
+    )
+
+
 class MetricsSettings(Section):
     public: bool = Field(default=False, description="GET /metrics needs no token")
 
@@ -604,6 +651,7 @@ class Settings(Frozen):
     subscriptions: SubscriptionsSettings = Field(default_factory=SubscriptionsSettings)
     feeds: FeedsSettings = Field(default_factory=FeedsSettings)
     library: LibrarySettings = Field(default_factory=LibrarySettings)
+    access: AccessSettings = Field(default_factory=AccessSettings)
     metrics: MetricsSettings = Field(default_factory=MetricsSettings)
     updates: UpdateSettings = Field(default_factory=UpdateSettings)
     logging: LoggingSettings = Field(default_factory=LoggingSettings)
@@ -663,6 +711,8 @@ def read_file(default: Path = FILE) -> tuple[Path, dict[str, Any]]:
         where = "server.tokens"
     elif "@" in str(content.get("downloads", {}).get("proxy", "")):
         where = "downloads.proxy"
+    elif "client_secret" in _table(content.get("access", {}), "oidc"):
+        where = "access.oidc.client_secret"
     elif "secret" in content.get("webhooks", {}):
         where = "webhooks.secret"
     elif "urls" in content.get("notify", {}):
@@ -677,6 +727,12 @@ def read_file(default: Path = FILE) -> tuple[Path, dict[str, Any]]:
             f"{path}: {where}: a secret does not belong in a file; set {variable} instead"
         )
     return path, content
+
+
+def _table(section: dict[str, Any], name: str) -> dict[str, Any]:
+    """A table in a section; an empty one if it is no table, which the model refuses."""
+    table = section.get(name)
+    return table if isinstance(table, dict) else {}
 
 
 def _has_password(url: str) -> bool:
@@ -782,6 +838,15 @@ def _check_together(settings: Settings) -> None:
         ]
         for key in ("webhooks.default",) if settings.webhooks.default else needs:
             raise ConfigurationError(f"{key}: webhooks.secret is not set: set CLIPWIRE_WEBHOOKS__SECRET")
+    access, oidc = settings.access, settings.access.oidc
+    if access.user_header and not settings.server.trusted_proxies:
+        raise ConfigurationError(
+            "access.user_header: anybody could send it; name the proxy in server.trusted_proxies"
+        )
+    if oidc.issuer and not oidc.client_id:
+        raise ConfigurationError("access.oidc.client_id: the provider in access.oidc.issuer knows us by it")
+    if not oidc.issuer and oidc.client_id:
+        raise ConfigurationError("access.oidc.issuer: the address of the provider is expected")
     # apprise is an extra; without being imported, it is only looked for here.
     if settings.notify.urls and find_spec("apprise") is None:
         raise ConfigurationError(

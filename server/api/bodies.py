@@ -20,8 +20,8 @@ from aiohttp import HttpVersion11, hdrs, web
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
-from server.api.keys import ENCODER, LANGUAGE, SETTINGS, SPOOL
-from server.api.payload import Answer
+from server.api.keys import ENCODER, LANGUAGE, SETTINGS, SPOOL, principal_of
+from server.api.payload import Answer, form_of
 from server.api.prepared import Prepared, SharedHeaders
 from server.api.security import HEADERS
 from server.core.errors import (
@@ -364,8 +364,14 @@ def takes_gzip(request: web.Request) -> bool:
 def respond(request: web.Request, status: TaskStatus, http_status: HTTPStatus = HTTPStatus.OK) -> Prepared:
     """The payload of `status` in the reader's language."""
     chosen = language(request)
-    payload = request.app[ENCODER].encode(status, chosen)
+    payload = request.app[ENCODER].encode(status, payload_form(request, chosen))
     return Prepared(payload_headers(chosen), {}, payload.body, http_status)
+
+
+def payload_form(request: web.Request, chosen: str) -> str:
+    """The form in which `Encoder` makes payloads for this request, in the language `chosen`."""
+    tells_owner = request.app[ENCODER].tells_owner and principal_of(request).is_admin
+    return form_of(chosen, tells_owner=True) if tells_owner else chosen
 
 
 @cache

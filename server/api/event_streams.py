@@ -14,7 +14,7 @@ from http import HTTPStatus
 
 from aiohttp import WSCloseCode, hdrs, web
 
-from server.api.bodies import language
+from server.api.bodies import language, payload_form
 from server.api.connections import CONNECTIONS
 from server.api.keys import ENCODER, HUB, TASKS
 from server.api.openapi.operation import READER, TASK_ID, Operation, Reply, Schema, header
@@ -83,12 +83,12 @@ class FeedStream(_Stream, Feed):
 
     @property
     def form(self) -> object:
-        return self._language, self._is_chunked
+        return self._form, self._is_chunked
 
     def frame(self, update: Update, number: int) -> bytes:
         if isinstance(update, Removed):
             return self._told_removed(update.task_id, number)
-        return self._told(self._encoder.shared(update, self._language), number)
+        return self._told(self._encoder.shared(update, self._form), number)
 
     async def _end_replay(self) -> None:
         await super()._end_replay()
@@ -106,7 +106,7 @@ class TaskStream(_Stream, TaskSubscriber):
         if isinstance(update, Removed):
             self.end(WSCloseCode.OK)
             return self._told_removed(update.task_id, GONE)
-        if update and (payload := self._encoder.shared(update, self._language)).revision > self.revision:
+        if update and (payload := self._encoder.shared(update, self._form)).revision > self.revision:
             self.revision = payload.revision
             if payload.is_last:
                 self.end(WSCloseCode.OK)
@@ -133,7 +133,8 @@ async def stream_task(request: web.Request) -> web.StreamResponse:
         has_it = _number(had) == current.revision  # a higher one is of another database
         if has_it and current.stage.is_final:
             return web.Response(status=HTTPStatus.NO_CONTENT)  # an `EventSource` tries no more
-        payload = request.app[ENCODER].encode(current, language(request))
+        form = payload_form(request, language(request))
+        payload = request.app[ENCODER].encode(current, form)
         stream.revision = current.revision
         first = _COMMENT if has_it else event(payload.body, payload.revision)
         response = await _begun(request, first)

@@ -12,6 +12,7 @@ from server.core.counts import Counts
 from server.core.hooks import Hooks
 from server.core.library import Library
 from server.core.ports import Cookies, FileStore, Workplace
+from server.core.principal import EVERYBODY, Principal
 from server.core.task import TaskStatus
 from server.settings import Settings
 from server.tasks.hub import Hub
@@ -42,4 +43,16 @@ METRICS: web.AppKey[Sequence[Family]] = web.AppKey("metrics")  # of features
 PLACE_IN_LIBRARY: web.AppKey[Callable[[str, Library], Awaitable[TaskStatus]]] = web.AppKey("place_in_library")
 LEAVE_LIBRARY: web.AppKey[Callable[[str], Awaitable[None]]] = web.AppKey("leave_library")
 
-SCOPE = web.RequestKey("scope", str)  # a hash that names the request's token; only if tokens are set
+SCOPE = web.RequestKey("scope", str)  # names the request's token or person; only if a log-in is needed
+PRINCIPAL = web.RequestKey("principal", Principal)  # only if it is a person; read it by `principal_of`
+
+
+def principal_of(request: web.Request) -> Principal:
+    """Who asks. Whoever is no person may do everything: a token of `server.tokens`, or everybody."""
+    principal: Principal = request.get(PRINCIPAL, EVERYBODY)
+    return principal
+
+
+def owner_of(request: web.Request) -> str | None:
+    """The person to whom belongs what this request makes; None: nobody."""
+    return principal_of(request).name

@@ -267,9 +267,24 @@ class TaskPayload(Answer):
         ),
         json_schema_extra=ADDED,
     )
+    created_by: str | None = Field(
+        None,
+        description="if a [person](#people) has asked for it: the name of this person",
+        json_schema_extra=ADDED,
+    )
+    owner: str | None = Field(
+        None,
+        description=(
+            "with `access.separate_lists`, where an admin reads it: the [person](#people) whose task it is, "
+            "if it is somebody's"
+        ),
+        json_schema_extra=ADDED,
+    )
 
     @classmethod
-    def of(cls, status: TaskStatus, words: Catalogue, base_path: str = "") -> Self:
+    def of(
+        cls, status: TaskStatus, words: Catalogue, base_path: str = "", *, tells_owner: bool = False
+    ) -> Self:
         """The payload of `status`: texts in the language of `words`, links below `base_path`.
 
         No bound is checked that a stored status need not keep: those stand in the schema alone.
@@ -338,6 +353,8 @@ class TaskPayload(Answer):
             library=LibraryPlace.of(status.library)
             if status.library and not (stage.has_failed and not status.library.paths)
             else None,
+            created_by=status.created_by,
+            owner=status.owner if tells_owner else None,
         )
         return told
 
@@ -367,35 +384,51 @@ class Payload:
 
 
 class Encoder:
-    """Encodes statuses as payloads, with a cache; links to files begin with `base_path`."""
+    """Encodes statuses as payloads, with a cache; links to files begin with `base_path`.
 
-    def __init__(self, base_path: str = "") -> None:
+    `tells_owner`: admins are told whose a task is.
+    """
+
+    def __init__(self, base_path: str = "", *, tells_owner: bool = False) -> None:
+        self.tells_owner = tells_owner
         self._base_path = base_path
         base = hashlib.sha256(base_path.encode()).hexdigest()[:4] if base_path else ""
-        self._tags = {name: f"{name}-{catalogue.tag}{base}" for name, catalogue in LANGUAGES.items()}
+        # Of each form of a payload: its language, whether it tells the owner, and the end of its ETag.
+        self._forms = {
+            form_of(name, tells_owner=tells): (catalogue, tells, f"{name}-{catalogue.tag}{base}{'o' * tells}")
+            for name, catalogue in LANGUAGES.items()
+            for tells in (False, True)
+        }
         self._kept: dict[tuple[str, str], Payload] = {}
         self._latest: dict[str, tuple[TaskStatus, Payload]] = {}
 
-    def shared(self, status: TaskStatus, language: str) -> Payload:
+    def shared(self, status: TaskStatus, form: str) -> Payload:
         """Like `encode`, but faster when thousands of WebSockets ask for the same status in a row."""
-        latest = self._latest.get(language)
+        latest = self._latest.get(form)
         if latest is None or latest[0] is not status:
-            latest = self._latest[language] = status, self.encode(status, language)
+            latest = self._latest[form] = status, self.encode(status, form)
         return latest[1]
 
-    def encode(self, status: TaskStatus, language: str) -> Payload:
-        key = (status.task_id, language)
+    def encode(self, status: TaskStatus, form: str) -> Payload:
+        """`form` is a language, or what `form_of` makes of it."""
+        key = (status.task_id, form)
         kept = self._kept.get(key)
         if kept is not None and kept.revision == status.revision:
             return kept
         if kept is None and len(self._kept) >= MAX_KEPT:
             del self._kept[next(iter(self._kept))]
-        told = TaskPayload.of(status, LANGUAGES[language], self._base_path)
+        words, tells_owner, tag = self._forms[form]
+        told = TaskPayload.of(status, words, self._base_path, tells_owner=tells_owner)
         body = told.__pydantic_serializer__.to_json(told, exclude_none=True)
-        etag = f'"{status.revision}-{self._tags[language]}"'
+        etag = f'"{status.revision}-{tag}"'
         payload = Payload(status.revision, body, etag, status.stage.is_final)
         self._kept[key] = payload
         return payload
+
+
+def form_of(language: str, *, tells_owner: bool) -> str:
+    """The form in which `Encoder` makes a payload: an admin's tells whose the task is."""
+    return f"{language}+owner" if tells_owner else language
 
 
 def dumps(value: object) -> bytes:

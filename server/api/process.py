@@ -29,7 +29,7 @@ from server.api.bodies import (
 )
 from server.api.connections import CONNECTIONS
 from server.api.cookies import unknown_cookies
-from server.api.keys import FIELDS, INSPECTOR, PLACE_IN_LIBRARY, SCOPE, SETTINGS, TASKS, WAKE
+from server.api.keys import FIELDS, INSPECTOR, PLACE_IN_LIBRARY, SCOPE, SETTINGS, TASKS, WAKE, owner_of
 from server.api.openapi.operation import JSON, OF_CHANGES, READER, Operation, Reply, header
 from server.api.payload import TaskPayload
 from server.api.route import get, post
@@ -71,7 +71,8 @@ async def submit(request: web.Request) -> web.Response:
     asked = await read_wish(request, await read_object(request), key_of(request))
     if isinstance(asked, AppError):
         raise asked
-    [accepted] = await request.app[TASKS].accept([asked])
+    owner = owner_of(request)
+    [accepted] = await request.app[TASKS].accept([asked], created_by=owner, owner=owner)
     if isinstance(accepted, AppError):
         raise accepted
     if accepted.is_shared:
@@ -175,7 +176,9 @@ async def submit_batch(request: web.Request) -> web.Response:
             await asyncio.sleep(0)
     validated(Batch, {"requests": asked, **others} if asked else others)
     possible = [each for each in asked if isinstance(each, tuple)]
-    accepted = zip(possible, await request.app[TASKS].accept(possible), strict=True)
+    owner = owner_of(request)
+    outcomes = await request.app[TASKS].accept(possible, created_by=owner, owner=owner)
+    accepted = zip(possible, outcomes, strict=True)
     results = list[Result]()
     for each in asked:
         if isinstance(each, AppError):

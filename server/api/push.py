@@ -18,7 +18,7 @@ from typing import Literal
 
 from aiohttp import HttpVersion11, WSCloseCode, WSMsgType, web
 
-from server.api.bodies import Query, language
+from server.api.bodies import Query, language, payload_form
 from server.api.connections import CONNECTIONS, HeldSocket
 from server.api.keys import ENCODER, HUB, TASKS
 from server.api.openapi.operation import OF_SOCKETS, READER, TASK_ID, Operation, Parameter, Reply
@@ -94,9 +94,9 @@ class Subscriber(Watcher):
         "_close_code",
         "_encoder",
         "_flusher",
+        "_form",
         "_has_more",
         "_is_chunked",
-        "_language",
         "_reading",
         "_request",
         "_state",
@@ -107,7 +107,7 @@ class Subscriber(Watcher):
         self._request = request
         self._encoder = request.app[ENCODER]
         self._flusher = flusher
-        self._language = language(request)
+        self._form = payload_form(request, language(request))
         self._state: State = "joining"
         self._has_more = False  # than `_frames` has returned
         self._is_chunked = False  # of event streams, see `server.api.event_streams`
@@ -215,7 +215,7 @@ class TaskSubscriber(Subscriber):
         update, self._held = self._held, None
         if isinstance(update, Removed):
             self.end(WSCloseCode.OK)
-        elif update and (payload := self._encoder.shared(update, self._language)).revision > self.revision:
+        elif update and (payload := self._encoder.shared(update, self._form)).revision > self.revision:
             self.revision = payload.revision
             if payload.is_last:
                 self.end(WSCloseCode.OK)
@@ -350,12 +350,12 @@ class Feed(Subscriber):
     @property
     def form(self) -> object:
         """Feeds of one form are written the same bytes."""
-        return self._language
+        return self._form
 
     def frame(self, update: Update, number: int) -> bytes:
         if isinstance(update, Removed):
             return text_frame(dumps({"task_id": update.task_id, "removed": True}))
-        return self._encoder.shared(update, self._language).frame
+        return self._encoder.shared(update, self._form).frame
 
     def begin_with(self, missed: Iterator[Changed]) -> None:
         """Before anything else write what has changed before the feed was opened."""
@@ -432,7 +432,8 @@ async def watch(request: web.Request) -> web.WebSocketResponse:
         # Subscribe, then read, then send: otherwise a change between reading and subscribing would be lost.
         current = await request.app[TASKS].status(task_id)
         await ws.prepare(request)
-        await ws.send_frame(request.app[ENCODER].encode(current, language(request)).body, WSMsgType.TEXT)
+        form = payload_form(request, language(request))
+        await ws.send_frame(request.app[ENCODER].encode(current, form).body, WSMsgType.TEXT)
         if current.stage.is_final:
             await ws.close()
         else:

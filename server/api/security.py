@@ -98,7 +98,7 @@ class Doors:
         over the `Host` header (RFC 9112, section 3.2.2).
         """
         # By a proxy that is not trusted, that is by anybody, it may be named as well.
-        if self._is_trusted(request.remote) and (forwarded := _last(request, hdrs.X_FORWARDED_HOST)):
+        if self.is_trusted(request.remote) and (forwarded := _last(request, hdrs.X_FORWARDED_HOST)):
             return forwarded
         if request.method == hdrs.METH_CONNECT:
             return request.raw_path
@@ -150,21 +150,21 @@ class Doors:
                 hop = hop[1:].partition("]")[0]
             elif hop.count(":") == 1:
                 hop = hop.partition(":")[0]
-            if not self._is_trusted(address) or not _is_literal(hop):
+            if not self.is_trusted(address) or not _is_literal(hop):
                 break
             address = hop
         return address
 
     def is_https(self, request: web.Request) -> bool:
-        if self._is_trusted(request.remote):
+        if self.is_trusted(request.remote):
             return _last(request, "X-Forwarded-Proto").lower() == "https"
         return False
 
     def is_forwarded(self, request: web.Request) -> bool:
         """Whether a trusted proxy forwarded the request, by its `X-Forwarded-*` headers."""
-        return self._is_trusted(request.remote) and any(name in request.headers for name in _OF_PROXIES)
+        return self.is_trusted(request.remote) and any(name in request.headers for name in _OF_PROXIES)
 
-    def _is_trusted(self, address: str | None) -> bool:
+    def is_trusted(self, address: str | None) -> bool:
         if not self._proxies or not address:
             return False
         peer = ipaddress.ip_address(address)

@@ -1,4 +1,4 @@
-"""Who may use the service, if tokens are configured: a bearer token, or the page's cookie after a log-in.
+"""Who may use the service, if a log-in is needed: a bearer token, or the page's cookie after a log-in.
 
 Tokens are compared in constant time and never stored or logged; a hash of the token is stored as the scope
 of idempotency keys and sessions, and of a cookie's value only a hash. An address that sends more than ten
@@ -11,6 +11,7 @@ WebSockets and long polls end with their session.
 import asyncio
 import hashlib
 import hmac
+import json
 import math
 import secrets
 import time
@@ -24,18 +25,20 @@ from aiohttp import WSCloseCode, hdrs, web
 from pydantic import Field
 
 from server.api.bodies import read_object, respond_answer, validated
-from server.api.keys import SCOPE, SETTINGS
+from server.api.keys import PRINCIPAL, SCOPE, SETTINGS
 from server.api.openapi.operation import JSON, OF_CHANGES, READER, Operation, Reply
 from server.api.route import Access, delete, get, post
 from server.api.security import DOORS, SAFE
 from server.core.errors import OriginForbidden, TokenRequired, TooManyRequests
 from server.core.ports import SESSION_LASTS, Session, Sessions
+from server.core.principal import EVERYBODY, Principal, person_of_scope
 from server.core.values import Frozen
 from server.settings import ServerSettings
 
 MAX_WRONG = 10  # tokens a minute from one address
 COOKIE = "clipwire_session"
 MINUTE = 60.0  # seconds
+MAX_AGENT = 200  # characters of a `User-Agent` that people are shown of their log-ins
 MAX_ADDRESSES = 100_000  # beyond that the address that was counted longest ago is forgotten
 SESSION = web.RequestKey("session", Session)  # only in requests that were authenticated by a cookie
 _NOTHING = nullcontext()
@@ -45,6 +48,65 @@ class LogIn(Frozen):
     """The body of `POST /api/session`."""
 
     token: str = Field(min_length=1, max_length=4096)
+
+
+class Directory(Protocol):
+    """The people whom somebody has added; `server.people` has one, the kernel alone knows nobody.
+
+    It answers from memory. It is told of changes by all nodes, and then calls `ended`.
+    """
+
+    is_needed: bool
+    """Whether a log-in is needed: somebody was added, or a setting asks for it."""
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether something may have changed unheard; then `refresh` it."""
+        ...
+
+    async def refresh(self) -> None:
+        """Raises `StoreUnavailable`."""
+        ...
+
+    def of_token(self, token_hash: bytes) -> Principal | None:
+        """Whose token it is; None if nobody's."""
+        ...
+
+    def of_session(self, session: Session) -> Principal | None:
+        """Whose session it is; None if the person is gone, or the token that has begun it."""
+        ...
+
+    async def of_header(self, request: web.Request) -> Principal | None:
+        """Whom a trusted proxy names, if that is set up and it names somebody."""
+        ...
+
+    def listen(self, ended: Callable[[Callable[[Principal], bool]], None]) -> None:
+        """Call `ended` after each change, with what tells whether a principal is still let in."""
+        ...
+
+
+class Nobody:
+    """The directory of a server to which nobody was added, for good."""
+
+    is_needed = is_stale = False
+
+    async def refresh(self) -> None:
+        pass
+
+    def of_token(self, _: bytes) -> Principal | None:
+        return None
+
+    def of_session(self, _: Session) -> Principal | None:
+        return None
+
+    async def of_header(self, _: web.Request) -> Principal | None:
+        return None
+
+    def listen(self, ended: Callable[[Callable[[Principal], bool]], None]) -> None:
+        pass
+
+
+DIRECTORY: web.AppKey[Directory] = web.AppKey("directory")
 
 
 class Minute:
@@ -71,31 +133,52 @@ class Minute:
 
 
 class Gate:
-    """Accepts requests with a token or a session cookie; all requests if no tokens are set (not `is_locked`).
+    """Accepts requests with a token or a session cookie; all requests if no log-in is needed (not
+    `is_locked`): no tokens are set, and nobody was added to the `directory`.
 
     `admission` does not ask it about routes that need neither.
     """
 
     def __init__(self, settings: ServerSettings, clock: Callable[[], float] = time.monotonic) -> None:
         self._hashes = [_hash(token.get_secret_value()) for token in settings.tokens]
-        self.is_locked = bool(self._hashes)
         self.scopes = [_scope(known) for known in self._hashes]
         self._wrong = Minute(clock)
+        self.directory: Directory = Nobody()
+
+    @property
+    def is_locked(self) -> bool:
+        return bool(self._hashes) or self.directory.is_needed
 
     async def admit(self, request: web.Request, address: str, *, like_a_socket: bool = False) -> None:
-        """Authenticate the request and set its `SCOPE`, and with a cookie its `SESSION`.
+        """Authenticate the request and set its `SCOPE`, with a cookie its `SESSION`, and of a person its
+        `PRINCIPAL`.
 
-        Raises `TokenRequired`, `TooManyRequests`, `OriginForbidden`.
+        Raises `TokenRequired`, `TooManyRequests`, `OriginForbidden`, `StoreUnavailable`.
         """
+        if self.directory.is_stale:
+            await self.directory.refresh()
         if token := _bearer(request):
-            request[SCOPE] = self.check(token, address)
-            return
+            principal = self.check(token, address)
+        else:
+            known = await self.directory.of_header(request) or await self._of_cookie(request)
+            if known is None:
+                raise TokenRequired
+            principal = known
+            # A browser sends both by itself, on behalf of any page.
+            if like_a_socket or request.method not in SAFE or "Upgrade" in request.headers:
+                check_sender(request)
+        request[SCOPE] = principal.scope
+        if principal.name is not None:
+            request[PRINCIPAL] = principal
+
+    async def _of_cookie(self, request: web.Request) -> Principal | None:
         session = await request.app[LOG_INS].find(request)
         if session is None:
-            raise TokenRequired
-        if like_a_socket or request.method not in SAFE or "Upgrade" in request.headers:
-            check_sender(request)
-        request[SCOPE], request[SESSION] = session.scope, session
+            return None
+        request[SESSION] = session
+        if person_of_scope(session.scope) is None:
+            return Principal(None, "admin", "token", session.scope)
+        return self.directory.of_session(session)
 
     def has_right_token(self, request: web.Request, address: str) -> bool:
         """Whether the request carries a right bearer token; never if none are set. A wrong one counts as one.
@@ -104,20 +187,24 @@ class Gate:
         """
         token = _bearer(request)
         try:
-            return bool(token and self.check(token, address))
+            return bool(token and self.is_locked and self.check(token, address))
         except TokenRequired:
             return False
 
-    def check(self, token: str, address: str) -> str:
-        """The scope of a right token, "" if none are set. Raises `TokenRequired`, `TooManyRequests`."""
-        if not self._hashes:
-            return ""
+    def check(self, token: str, address: str) -> Principal:
+        """Who has a right token; everybody has, if none is needed. Raises `TokenRequired`,
+        `TooManyRequests`.
+        """
+        if not self.is_locked:
+            return EVERYBODY
         given, found = _hash(token), b""
         for known in self._hashes:
             if hmac.compare_digest(known, given):
                 found = known
         if found:
-            return _scope(found)
+            return Principal(None, "admin", "token", _scope(found))
+        if person := self.directory.of_token(given):
+            return person
         if self._wrong.count(address) > MAX_WRONG:
             raise TooManyRequests(self._wrong.left(address))
         raise TokenRequired
@@ -159,15 +246,28 @@ class Line(Protocol):
 
 
 class LogIns:
-    def __init__(self, sessions: Sessions) -> None:
-        self._sessions = sessions
-        self._lines: defaultdict[str, set[Line]] = defaultdict(set)
-        sessions.listen(self._ended, self._lines.keys)
+    """`directory` says when a person is let in no more, or not as before."""
 
-    async def begin(self, scope: str) -> str:
+    def __init__(self, sessions: Sessions, directory: Directory) -> None:
+        self._sessions = sessions
+        self._lines: defaultdict[str, set[Line]] = defaultdict(set)  # by session, or credential of a person
+        self._people: dict[str, Principal] = {}  # whose lines they are, where it is a person
+        sessions.listen(self._ended, self._lines.keys)
+        directory.listen(self._end_of_people)
+
+    async def begin(self, principal: Principal, about: str = "{}") -> str:
         """Begin a session and return the value for its cookie. Raises `StoreUnavailable`."""
         secret = secrets.token_urlsafe(32)
-        await self._sessions.begin(_session_id(secret), scope)
+        # No longer than the token with which it begins.
+        lasts = None if principal.ends_at is None else principal.ends_at - time.monotonic()
+        await self._sessions.begin(
+            _session_id(secret),
+            principal.scope,
+            lasts=lasts,
+            way=principal.way,
+            token_id=principal.token_id,
+            about=about,
+        )
         return secret
 
     async def find(self, request: web.Request) -> Session | None:
@@ -185,33 +285,74 @@ class LogIns:
         for secret in _cookies(request):
             await self._sessions.end(_session_id(secret))
 
+    async def of_scope(self, scope: str) -> list[Session]:
+        """All sessions of a person or a token, the newest first."""
+        return await self._sessions.of_scope(scope)
+
+    async def end_by_id(self, session_id: str) -> None:
+        """Raises `StoreUnavailable`; then the session stays valid."""
+        await self._sessions.end(session_id)
+
     def hold(self, request: web.Request, line: Line) -> AbstractContextManager[None]:
-        """A context manager: within it, `line.end` is called when the session of `request`, if any, ends."""
-        session = request.get(SESSION)
-        return HeldLine(self._lines, session, line) if session else _NOTHING
+        """A context manager: within it, `line.end` is called when the session of `request`, if any, ends, or
+        when its person is let in no more.
+        """
+        session, principal = request.get(SESSION), request.get(PRINCIPAL)
+        if session:
+            return HeldLine(self, session.session_id, session.ends_at, principal, line)
+        if principal:
+            return HeldLine(self, principal.credential, principal.ends_at, principal, line)
+        return _NOTHING
+
+    def add(self, credential: str, principal: Principal | None, line: Line) -> None:
+        self._lines[credential].add(line)
+        if principal:
+            self._people[credential] = principal
+
+    def remove(self, credential: str, line: Line) -> None:
+        lines = self._lines[credential]
+        lines.discard(line)
+        if not lines:
+            del self._lines[credential]
+            self._people.pop(credential, None)
 
     def _ended(self, session_id: str) -> None:
         for line in tuple(self._lines.get(session_id, ())):
             line.end(WSCloseCode.POLICY_VIOLATION)
 
+    def _end_of_people(self, is_let_in: Callable[[Principal], bool]) -> None:
+        for credential, principal in tuple(self._people.items()):
+            if not is_let_in(principal):
+                self._ended(credential)
+
 
 class HeldLine:
-    __slots__ = ("_line", "_lines", "_session", "_timer")
+    """`ends_at`: when the session or the token ends, by `time.monotonic()`; None if it does not."""
 
-    def __init__(self, lines: defaultdict[str, set[Line]], session: Session, line: Line) -> None:
-        self._lines, self._session, self._line = lines, session, line
+    __slots__ = ("_credential", "_ends_at", "_line", "_log_ins", "_principal", "_timer")
+
+    def __init__(
+        self,
+        log_ins: LogIns,
+        credential: str,
+        ends_at: float | None,
+        principal: Principal | None,
+        line: Line,
+    ) -> None:
+        self._log_ins, self._credential, self._ends_at = log_ins, credential, ends_at
+        self._principal, self._line = principal, line
+        self._timer: asyncio.TimerHandle | None = None
 
     def __enter__(self) -> None:
-        self._lines[self._session.session_id].add(self._line)
-        loop = asyncio.get_running_loop()
-        self._timer = loop.call_at(self._session.ends_at, self._line.end, WSCloseCode.POLICY_VIOLATION)
+        self._log_ins.add(self._credential, self._principal, self._line)
+        if self._ends_at is not None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_at(self._ends_at, self._line.end, WSCloseCode.POLICY_VIOLATION)
 
     def __exit__(self, *_: object) -> None:
-        self._timer.cancel()
-        lines = self._lines[self._session.session_id]
-        lines.discard(self._line)
-        if not lines:
-            del self._lines[self._session.session_id]
+        if self._timer:
+            self._timer.cancel()
+        self._log_ins.remove(self._credential, self._line)
 
 
 LOG_INS = web.AppKey("log-ins", LogIns)
@@ -250,10 +391,13 @@ async def log_in(request: web.Request) -> web.Response:
     """Exchange a token for an HttpOnly session cookie; without a cookie if no tokens are configured."""
     gate, doors = request.app[GATE], request.app[DOORS]
     wanted = validated(LogIn, await read_object(request))
-    scope = gate.check(wanted.token, doors.client(request))
+    if gate.directory.is_stale:
+        await gate.directory.refresh()
+    principal = gate.check(wanted.token, doors.client(request))
     response = web.Response(status=HTTPStatus.NO_CONTENT)
     if gate.is_locked:
-        secret = await request.app[LOG_INS].begin(scope)
+        await request.app[LOG_INS].end(request)  # the value of a cookie is never that of a later log-in
+        secret = await request.app[LOG_INS].begin(principal, about_log_in(request, principal))
         secure = "; Secure" if doors.is_https(request) else ""
         # The cookie's path is `base_path` if the browser's address has this prefix, else `/`. A request
         # without the prefix came either through a proxy that strips it, or directly, past the proxy.
@@ -262,6 +406,15 @@ async def log_in(request: web.Request) -> web.Response:
         path = base_path if base_path and has_prefix else "/"
         _set_cookie(response, secret, path, f"; Max-Age={SESSION_LASTS:.0f}{secure}")
     return response
+
+
+def about_log_in(request: web.Request, principal: Principal) -> str:
+    """What people are shown of a session: when and from where it was begun. Of others nothing is stored."""
+    if principal.name is None:
+        return "{}"
+    agent = request.headers.get(hdrs.USER_AGENT, "")[:MAX_AGENT]
+    about = {"at": time.time(), "address": request.app[DOORS].client(request)}
+    return json.dumps(about | ({"agent": agent} if agent.isprintable() and agent else {}))
 
 
 async def log_out(request: web.Request) -> web.Response:

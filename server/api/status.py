@@ -8,7 +8,7 @@ from http import HTTPStatus
 from aiohttp import WSCloseCode, web
 from multidict import istr
 
-from server.api.bodies import Query, client_has, language, payload_headers
+from server.api.bodies import Query, client_has, language, payload_form, payload_headers
 from server.api.connections import CONNECTIONS
 from server.api.keys import ENCODER, HUB, TASKS
 from server.api.openapi.operation import (
@@ -78,13 +78,13 @@ async def _next_status(request: web.Request, task_id: str, wait: float) -> TaskS
     Raises `TaskNotFound`, `TokenRequired`.
     """
     tasks, poll = request.app[TASKS], Poll()
-    encoder, chosen = request.app[ENCODER], language(request)
+    encoder, form = request.app[ENCODER], payload_form(request, language(request))
     with request.app[LOG_INS].hold(request, poll), request.app[HUB].watch(task_id, poll):
         # Subscribe, then read: a change in between waits in `poll` and is not lost.
         status = await tasks.status(task_id)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait):
-                while client_has(request, encoder.encode(status, chosen).etag):
+                while client_has(request, encoder.encode(status, form).etag):
                     update = await anext(poll, None)
                     if poll.is_logged_out:
                         raise TokenRequired
@@ -99,7 +99,7 @@ async def _next_status(request: web.Request, task_id: str, wait: float) -> TaskS
 
 def _answer(request: web.Request, status: TaskStatus) -> web.Response:
     chosen = language(request)
-    payload = request.app[ENCODER].encode(status, chosen)
+    payload = request.app[ENCODER].encode(status, payload_form(request, chosen))
     own = {"ETag": payload.etag} if payload.is_last else {"ETag": payload.etag, "Retry-After": POLL_EVERY}
     if client_has(request, payload.etag):
         return Prepared(payload_headers(chosen, has_body=False), own, None, HTTPStatus.NOT_MODIFIED)

@@ -16,6 +16,7 @@ from server.api.bodies import (
     Query,
     encoded,
     language,
+    payload_form,
     read_object,
     respond,
     respond_answer,
@@ -125,9 +126,10 @@ async def list_tasks(request: web.Request) -> web.Response:
         # No task can be in a `stage` of another `status`.
         page = await read_page(wanted, cursor, limit) if stages else StatusPage([], None)
     encoder, chosen = request.app[ENCODER], language(request)
+    form = payload_form(request, chosen)
     tasks = list[bytes]()
     for number, task in enumerate(page.tasks, 1):
-        tasks.append(encoder.encode(task, chosen).body)
+        tasks.append(encoder.encode(task, form).body)
         if number % AT_ONCE == 0:
             await asyncio.sleep(0)  # tasks may have hundreds of files
     following = b',"next_cursor":' + dumps(page.next_cursor) if page.next_cursor else b""
@@ -264,6 +266,7 @@ async def respond_results(
     wrong in many ways nor ids of tasks with long links must make megabytes.
     """
     chosen, parts, of_problems, of_all = language(request), list[bytes](), 0, 0
+    form = payload_form(request, chosen)
     most = MOST_OF_RESULTS + (request.content_length or 0)
     for number, result in enumerate(results, 1):
         match result:
@@ -276,7 +279,7 @@ async def respond_results(
             case status, None:
                 parts.append(b'{"status":%d}' % status)
             case status, TaskStatus() as task:
-                payload = request.app[ENCODER].encode(task, chosen).body
+                payload = request.app[ENCODER].encode(task, form).body
                 if of_all + len(payload) > most:
                     parts.append(dumps({"status": status, "task_id": task.task_id}))
                 else:

@@ -20,9 +20,9 @@ from server.storage.sqlite.migrations import released_scripts, verify
 BATCH = 500  # rows
 _ROWS = """
     SELECT number, task_id, revision, stage, priority, request, status, short, idempotency,
-        idempotency_request, search, ended_at, removed, playlist_id, playlist_index, wish
+        idempotency_request, search, ended_at, removed, playlist_id, playlist_index, wish, owner
     FROM tasks WHERE number > ? ORDER BY number LIMIT ?"""
-_SESSIONS = "SELECT number, session_id, scope, ends_at FROM sessions ORDER BY number"
+_SESSIONS = "SELECT number, session_id, scope, ends_at, way, token_id, about FROM sessions ORDER BY number"
 _DELIVERIES = """
     SELECT number, delivery_id, task_id, kind, target, status, attempts, step, last_error, next_at, receiver,
         claimed_until
@@ -52,10 +52,13 @@ ALIKE: dict[str, tuple[int, tuple[str, ...]]] = {
     "list_actions": (2, ("playlist_id", "number", "told", "owed")),
     "shared_keys": (1, ("key", "hashes", "task_id")),
     "source_pictures": (2, ("subscription_id", "role", "body", "small")),
+    "people": (1, ("name", "role", "password", "subject", "limits", "added_at", "leaving", "adopts")),
+    "tokens": (1, ("token_id", "hash", "name", "label", "created_at", "expires_at", "used_at")),
+    "versions": (1, ("subject", "version")),
     "placed": (1, ("folded", "path", "set_id", "kind", "size", "sha256", "state")),
 }
 _LARGE = {"source_pictures": 20}  # rows at once of tables whose rows have some hundred thousand bytes
-_LAST_NUMBER = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'tasks'"
+_LAST_NUMBER = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = ?"
 
 
 def batch_of(table: str) -> int:
@@ -91,6 +94,7 @@ class Row(NamedTuple):
     playlist_id: str | None
     playlist_index: int | None
     wish: str | None
+    owner: str | None
 
 
 class SessionRow(NamedTuple):
@@ -98,6 +102,9 @@ class SessionRow(NamedTuple):
     session_id: str
     scope: str
     ends_at: float  # seconds since 1970
+    way: str
+    token_id: int | None
+    about: str
 
 
 class CookieRow(NamedTuple):
@@ -167,9 +174,9 @@ class ExportedRows:
         found = await self._db.execute_fetchall(page_of(table, last, "?"), values)
         return [tuple(self._texts(0, row)) for row in found]
 
-    async def last_number(self) -> int:
-        """The greatest number that a task ever had: no number is given twice."""
-        [(last,)] = await self._db.execute_fetchall(_LAST_NUMBER)
+    async def last_number(self, table: str) -> int:
+        """The greatest number that a row of the table ever had: no number is given twice."""
+        [(last,)] = await self._db.execute_fetchall(_LAST_NUMBER, (table,))
         return int(last)
 
     def _texts(self, number: int, row: Sequence[Any]) -> list[Any]:

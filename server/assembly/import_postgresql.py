@@ -31,22 +31,24 @@ _NAMES = (
     "idempotency, idempotency_request, search"
 )
 _INSERT = f"""
-    INSERT INTO tasks (host, {_NAMES}, ended_at, removed, playlist_id, playlist_index, wish)
-    SELECT host, {_NAMES}, to_timestamp(ended), removed = 1, playlist_id, playlist_index, wish
+    INSERT INTO tasks (host, {_NAMES}, ended_at, removed, playlist_id, playlist_index, wish, owner)
+    SELECT host, {_NAMES}, to_timestamp(ended), removed = 1, playlist_id, playlist_index, wish, owner
     FROM unnest(%s::text[], %s::bigint[], %s::text[], %s::bigint[], %s::text[], %s::integer[], %s::text[],
                 %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::float8[], %s::integer[],
-                %s::text[], %s::integer[], %s::text[])
-        AS old (host, {_NAMES}, ended, removed, playlist_id, playlist_index, wish)"""  # noqa: S608
+                %s::text[], %s::integer[], %s::text[], %s::text[])
+        AS old (host, {_NAMES}, ended, removed, playlist_id, playlist_index, wish, owner)"""  # noqa: S608
 _ROWS = f"""
-    SELECT {_NAMES}, extract(epoch FROM ended_at)::bigint, removed::integer, playlist_id, playlist_index, wish
+    SELECT {_NAMES}, extract(epoch FROM ended_at)::bigint, removed::integer, playlist_id, playlist_index,
+        wish, owner
     FROM tasks WHERE number > %s ORDER BY number LIMIT %s"""  # noqa: S608
 _INSERT_SESSIONS = """
-    INSERT INTO sessions (number, session_id, scope, ends_at)
-    SELECT number, session_id, scope, to_timestamp(ends)
-    FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::float8[])
-        AS old (number, session_id, scope, ends)"""
+    INSERT INTO sessions (number, session_id, scope, ends_at, way, token_id, about)
+    SELECT number, session_id, scope, to_timestamp(ends), way, token_id, about
+    FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::float8[], %s::text[], %s::bigint[], %s::text[])
+        AS old (number, session_id, scope, ends, way, token_id, about)"""
 _SESSIONS = """
-    SELECT number, session_id, scope, extract(epoch FROM ends_at)::float8 FROM sessions ORDER BY number"""
+    SELECT number, session_id, scope, extract(epoch FROM ends_at)::float8, way, token_id, about
+    FROM sessions ORDER BY number"""
 _INSERT_COOKIES = """
     INSERT INTO cookies (name, put, content) SELECT name, put, content
     FROM unnest(%s::text[], %s::text[], %s::text[]) AS old (name, put, content)"""
@@ -72,7 +74,7 @@ _ALONE = f"LOCK TABLE deliveries, {', '.join(_HOLD)} IN EXCLUSIVE MODE"
 _INDEX = "SELECT pg_get_indexdef('tasks_grams'::regclass)"
 _WITHOUT_INDEX = "DROP INDEX tasks_grams"
 _ROOM_FOR_INDEX = "SET LOCAL maintenance_work_mem = '256MB'"
-_GO_ON = "SELECT setval(pg_get_serial_sequence(%s, 'number'), %s)"
+_GO_ON = "SELECT setval(pg_get_serial_sequence(%s, %s), %s)"
 
 
 async def holds_already(url: str, source: ExportedRows) -> bool:
@@ -114,14 +116,14 @@ async def bring(url: str, source: ExportedRows) -> None:
                 await db.execute(_FALL_BEHIND)
                 if sessions := await source.sessions():
                     await db.execute(_INSERT_SESSIONS, _columns(sessions))
-                    await db.execute(_GO_ON, ("sessions", sessions[-1].number))
+                    await db.execute(_GO_ON, ("sessions", "number", sessions[-1].number))
                 if cookies := await source.cookies():
                     await db.execute(_INSERT_COOKIES, _columns(cookies))
                 if pauses := await source.pauses():
                     await db.execute(_INSERT_PAUSES, _columns(pauses))
                 if deliveries := await source.deliveries():
                     await db.execute(_INSERT_DELIVERIES.encode(), _columns(deliveries))
-                    await db.execute(_GO_ON, ("deliveries", deliveries[-1].number))
+                    await db.execute(_GO_ON, ("deliveries", "number", deliveries[-1].number))
                 for table, (parts, columns) in ALIKE.items():
                     names = ", ".join(columns)
                     insert = f"INSERT INTO {table} ({names}) VALUES ({', '.join(['%s'] * len(columns))})"  # noqa: S608
@@ -131,8 +133,10 @@ async def bring(url: str, source: ExportedRows) -> None:
                         with answering(db, BATCH_WITHIN):
                             async with db.cursor() as cursor:
                                 await cursor.executemany(insert.encode(), found)
-                if number := max(last, await source.last_number()):
-                    await db.execute(_GO_ON, ("tasks", number))
+                if token_id := await source.last_number("tokens"):
+                    await db.execute(_GO_ON, ("tokens", "token_id", token_id))
+                if number := max(last, await source.last_number("tasks")):
+                    await db.execute(_GO_ON, ("tasks", "number", number))
             await _compare(db, source)
 
 
@@ -159,7 +163,7 @@ async def _compare(db: AsyncConnection, source: ExportedRows) -> None:
         last = ours[-1].number if ours else last
     found = [SessionRow(*row) for row in await (await db.execute(_SESSIONS)).fetchall()]
     known = await source.sessions()
-    is_same = [row[:3] for row in found] == [row[:3] for row in known]
+    is_same = [row._replace(ends_at=0) for row in found] == [row._replace(ends_at=0) for row in known]
     # PostgreSQL rounds the ends to microseconds.
     ends = zip(found, known, strict=False)
     if not is_same or any(abs(one.ends_at - other.ends_at) >= 0.001 for one, other in ends):

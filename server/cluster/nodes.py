@@ -12,7 +12,7 @@ from functools import reduce
 from hashlib import blake2b, scrypt
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
 
 from server.cluster.database import ClusterDatabase
 from server.settings import Role, Settings
@@ -61,10 +61,23 @@ SHARED = (
     "feeds.public_url",
     "feeds.max_items",
     "library.time_zone",
+    "access.separate_lists",
+    "access.user_header",
+    "access.create_people",
+    "access.oidc.issuer",
+    "access.oidc.client_id",
+    "access.oidc.client_secret",
+    "access.oidc.admin_group",
+    "access.max_running",
+    "access.max_waiting",
+    "access.max_bytes_per_day",
+    "access.max_stored_bytes",
+    "access.retention_hours",
 )
 """What must be the same on all nodes: else what becomes of a task depends on which node meets it."""
 SECRET = (
     "server.tokens",
+    "access.oidc.client_secret",
     "webhooks.secret",
     "webhooks.default",
     "notify.urls",
@@ -115,6 +128,8 @@ class SetUp(BaseModel):
                 value = settings.notify.names
             if name == "server.tokens":
                 value = sorted(token.get_secret_value() for token in settings.server.tokens)
+            if isinstance(value, SecretStr):
+                value = value.get_secret_value()
             # Equal for equal values. A secret's is slow to make, so that trying finds none.
             text = json.dumps(value, sort_keys=True, default=repr).encode()
             if name in SECRET and value:

@@ -13,6 +13,7 @@ AppError
 ├── TokenRequired            401  tokens are set and none was sent, or a wrong one
 ├── OriginForbidden          403  the request comes from a page of another site
 ├── HostForbidden            403  the Host header names another host
+├── AdminOnly                403  only admins may do this
 ├── TaskNotFound             404
 ├── FileNotFound             404  no file of a task has this name
 ├── DeliveryNotFound         404  nothing is to be delivered to a webhook under this id
@@ -24,6 +25,9 @@ AppError
 ├── FeedNotFound             404  no feed has this address
 ├── PictureNotFound          404  the source has none, or none yet
 ├── MediaNotFound            404  what is at the link was never fetched
+├── PersonNotFound           404  nobody has this name
+├── PersonTokenNotFound      404  the person has no token with this label
+├── LogInNotFound            404  the person has no log-in with this id
 ├── NotFound                 404  no such route
 ├── MethodNotAllowed         405
 ├── BodyTooSlow              408  the body did not arrive in time
@@ -40,6 +44,10 @@ AppError
 ├── NoFiles                  409  the task has no files, or none any more
 ├── NoLibrary                409  nobody has said where in the library
 ├── LibraryIsBusy            409  another action on the whole library is under way
+├── PersonExists             409  somebody has this name, or is being removed
+├── LabelTaken               409  another token of the person has this label
+├── TooManyTokens            409  the person has as many tokens as one may have
+├── LastAdmin                409  nobody would be left who could change people
 ├── NotStreamable            409  nothing of the task can be played now; says why
 ├── RemedyNotOffered         409  the remedy does not fit the task's failure
 ├── PreconditionFailed       412  the client wants another version of the file
@@ -140,6 +148,10 @@ class OriginForbidden(AppError):
 
 class HostForbidden(AppError):
     status, code = HTTPStatus.FORBIDDEN, "host_forbidden"
+
+
+class AdminOnly(AppError):
+    status, code = HTTPStatus.FORBIDDEN, "admin_only"
 
 
 class TaskNotFound(AppError):
@@ -244,6 +256,43 @@ class InvalidOpml(AppError):
 
 class MediaNotFound(AppError):
     status, code = HTTPStatus.NOT_FOUND, "media_not_found"
+
+
+class PersonNotFound(AppError):
+    status, code = HTTPStatus.NOT_FOUND, "person_not_found"
+
+
+class PersonTokenNotFound(AppError):
+    status, code = HTTPStatus.NOT_FOUND, "person_token_not_found"
+
+
+class LogInNotFound(AppError):
+    status, code = HTTPStatus.NOT_FOUND, "log_in_not_found"
+
+
+class PersonExists(AppError):
+    status, code = HTTPStatus.CONFLICT, "person_exists"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name=name)
+
+
+class LabelTaken(AppError):
+    status, code = HTTPStatus.CONFLICT, "label_taken"
+
+    def __init__(self, label: str) -> None:
+        super().__init__(label=label)
+
+
+class TooManyTokens(AppError):
+    status, code = HTTPStatus.CONFLICT, "too_many_tokens"
+
+    def __init__(self, most: int) -> None:
+        super().__init__(most=most)
+
+
+class LastAdmin(AppError):
+    status, code = HTTPStatus.CONFLICT, "last_admin"
 
 
 class RemedyNotFound(AppError):

@@ -254,22 +254,41 @@ MAX_SESSIONS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A log-in of the page; `ends_at` is a time of `time.monotonic()`, so setting the clock has no effect."""
+    """A log-in of the page; `ends_at` is a time of `time.monotonic()`, so setting the clock has no effect.
+
+    `scope` says whose it is (`server.core.principal`), `token_id` which of the person's tokens has begun it.
+    `about` is JSON: what its owner is shown of it.
+    """
 
     session_id: str
     scope: str
     ends_at: float
+    way: str = "token"
+    token_id: int | None = None
+    about: str = "{}"
 
 
 class Sessions(Protocol):
     """Log-ins of the page, which survive a restart. A change is on disk when its method returns.
 
     A session lasts `SESSION_LASTS`; beyond `MAX_SESSIONS` the oldest sessions end. The id is a hash of the
-    cookie's value, the scope names the token used for the log-in: neither is a secret.
+    cookie's value, the scope names the token or the person that logged in: neither is a secret.
     """
 
-    async def begin(self, session_id: str, scope: str) -> None:
-        """Raises `StoreUnavailable`; then there is no such session."""
+    async def begin(
+        self,
+        session_id: str,
+        scope: str,
+        *,
+        lasts: float | None = None,
+        way: str = "token",
+        token_id: int | None = None,
+        about: str = "{}",
+    ) -> None:
+        """See `Session`; it ends after so many seconds, `SESSION_LASTS` at most.
+
+        Raises `StoreUnavailable`; then there is no such session.
+        """
         ...
 
     async def get(self, session_id: str) -> Session | None:
@@ -281,7 +300,17 @@ class Sessions(Protocol):
         ...
 
     async def end_others(self, scopes: Collection[str]) -> None:
-        """End all sessions whose scope is not in `scopes`, and delete expired ones."""
+        """End all sessions of tokens whose scope is not in `scopes`, and delete expired ones. Those of people
+        stay: who was added is not known before the server has started.
+        """
+        ...
+
+    async def of_scope(self, scope: str) -> list[Session]:
+        """All sessions of a person, the newest first."""
+        ...
+
+    async def end_of_scope(self, scope: str, but: str = "") -> None:
+        """End all sessions of a person; not the one with the id `but`."""
         ...
 
     def listen(self, ended: Callable[[str], None], held: Callable[[], Collection[str]]) -> None:

@@ -232,6 +232,10 @@ class TaskStatus(Bookkeeping):
     started_at: datetime | None = Field(
         default=None, description="when the attempt that runs began to download"
     )
+    created_by: str | None = Field(default=None, description="the name of the person who has asked for it")
+    owner: str | None = Field(
+        default=None, description="the name of the person whose task it is, also a column; None: nobody's"
+    )
     remedies: tuple[str, ...] | None = Field(
         default=None, description="names of what could be done about its failure; None: nobody has looked"
     )
@@ -352,6 +356,8 @@ class TaskStatus(Bookkeeping):
             item=found.item,
             says=found.says,
             **({"library": InLibrary()} if library else {}),
+            **({"owner": playlist.owner} if playlist.owner else {}),
+            **({"created_by": playlist.created_by} if playlist.created_by else {}),
             **({"list_action": playlist.list_action} if playlist.list_action else {}),
         )
 

@@ -125,10 +125,14 @@ class Tasks:
         self._store.hurry()
 
     async def accept(
-        self, requests: Sequence[tuple[ProcessRequest, Idempotency | None, str | None]]
+        self,
+        requests: Sequence[tuple[ProcessRequest, Idempotency | None, str | None]],
+        *,
+        created_by: str | None = None,
+        owner: str | None = None,
     ) -> "list[Accepted | AppError]":
         """Accept downloads in one transaction; their rows are on disk when this returns, and nothing was
-        fetched yet. An error stands for each that is refused.
+        fetched yet. An error stands for each that is refused. `created_by` and `owner` are names of people.
 
         A task that was accepted before with the same key, or that may be shared, is returned even if a new
         one would be refused (full disk, full queue, shutdown). A key that came with a request for which
@@ -168,6 +172,9 @@ class Tasks:
                 status = TaskStatus.new(request, now, wall, REQUEST_ID.get())
                 if request.playlist and wish:
                     status = status.model_copy(update={"scope": scope_of(wish)})
+                if owner or created_by:
+                    people = {"owner": owner, "created_by": created_by}
+                    status = status.model_copy(update={role: name for role, name in people.items() if name})
                 # With a key also what is shared: the key is stored in the transaction that finds it there.
                 instead = shared.status.task_id if shared else None
                 submissions.append(Submission(Task(request, status), key, wish, instead, refusal))

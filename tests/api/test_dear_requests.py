@@ -156,6 +156,10 @@ BODIES: dict[str, tuple[Callable[[], Iterator[bytes]], str]] = {
     "previewLibrary": (of_templates, JSON),
     "act_on_library": (lambda: of_an_object(action='"verify"'), JSON),
     "import_opml": (of_outlines, "text/x-opml"),
+    "add_person": (lambda: of_an_object(name='"a"'), JSON),
+    "change_person": (lambda: of_an_object(limits='{"max_running":1}'), JSON),
+    "add_my_token": (lambda: of_an_object(label='"a"'), JSON),
+    "add_token_of_person": (lambda: of_an_object(label='"a"'), JSON),
 }
 DEAREST = ("process_batch", "importArchive")  # to this machine: make test-long sends them
 WITH_BODIES = {

@@ -30,6 +30,7 @@ LAYERS = {
     "cluster": {"core", "files", "settings", "storage", "tasks"},
     "api": {"core", "locales", "settings", "tasks"},
     "feature": {"api", "core", "settings", "storage", "tasks"},
+    "people": {"api", "core", "feature", "settings", "storage"},
     "updates": {"core", "feature", "tasks"},
     "memory": {"api", "core", "feature", "storage"},
     "notices": {"api", "core", "feature", "locales", "settings", "storage", "tasks"},
@@ -39,15 +40,15 @@ LAYERS = {
     },
     "feeds": {"api", "core", "feature", "storage", "subscriptions", "tasks"},
     "assembly": {
-        *("cluster", "core", "feature", "feeds", "files", "library", "memory", "notices", "settings"),
-        *("storage", "subscriptions", "tasks", "updates"),
+        *("cluster", "core", "feature", "feeds", "files", "library", "memory", "notices", "people"),
+        *("settings", "storage", "subscriptions", "tasks", "updates"),
     },
     "app": {"api", "assembly", "core", "feature", "settings", "tasks"},
     "commands": {"api", "app", "assembly", "core", "library", "settings", "subscriptions", "tasks"},
     "__main__": {"commands", "settings"},
 }
 KERNEL = ("core", "child", "locales", "settings", "storage", "files", "tasks", "cluster", "api", "feature")
-FEATURES = ("subscriptions", "feeds", "library", "notices", "memory", "updates")
+FEATURES = ("people", "subscriptions", "feeds", "library", "notices", "memory", "updates")
 # The layers of a child, each of which imports only those behind it; "" is the child's own folder.
 CHILD_LAYERS = ("", "fetch", "extract", "media", "network", "process")
 SHARED = (

@@ -60,7 +60,9 @@ def nothing(stage: Stage) -> TaskStatus:
 
 
 def present(status: TaskStatus, language: str) -> dict[str, Any]:
-    return TaskPayload.of(status, LANGUAGES[language]).model_dump(mode="json", exclude_none=True)
+    return TaskPayload.of(status, LANGUAGES[language], tells_owner=True).model_dump(
+        mode="json", exclude_none=True
+    )
 
 
 @pytest.fixture(scope="module")

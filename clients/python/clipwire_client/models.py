@@ -97,6 +97,8 @@ class Task(_Told):
     started_at: datetime | None = None
     subscription_id: str | None = None
     library: LibraryPlace | None = None
+    created_by: str | None = None
+    owner: str | None = None
     _raw: str = PrivateAttr("")
 
     @property

@@ -87,13 +87,13 @@ _SHARE = b"""
 # Numbers are given in the order of the arrays.
 _INSERT = b"""
     INSERT INTO tasks (job_id, host, idempotency, idempotency_request, wish, playlist_id, playlist_index,
-                       task_id, request, revision, stage, priority, status, short, search, ended_at)
-    SELECT job_id, host, idempotency, idempotency_request, wish, playlist_id, playlist_index,
+                       owner, task_id, request, revision, stage, priority, status, short, search, ended_at)
+    SELECT job_id, host, idempotency, idempotency_request, wish, playlist_id, playlist_index, owner,
            task_id, request, revision, stage, priority, status, short, search, to_timestamp(ended)
     FROM unnest(%b::bigint[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::integer[],
-                %b::text[], %b::text[],
+                %b::text[], %b::text[], %b::text[],
                 %b::bigint[], %b::text[], %b::integer[], %b::text[], %b::text[], %b::text[], %b::float8[])
-        AS new (job_id, host, idempotency, idempotency_request, wish, playlist_id, playlist_index,
+        AS new (job_id, host, idempotency, idempotency_request, wish, playlist_id, playlist_index, owner,
                 task_id, request,
                 revision, stage, priority, status, short, search, ended)
     RETURNING task_id, number"""
@@ -515,7 +515,7 @@ async def _insert(db: AsyncConnection, adds: Sequence[Add], jobs: Sequence[int |
     for add, job in zip(adds, jobs, strict=True):
         key, status = add.wanted.idempotency, add.wanted.task.status
         keys = (key.key, key.request) if key else (None, None)
-        place = status.playlist_id, status.playlist_index
+        place = status.playlist_id, status.playlist_index, status.owner
         wish = add.wanted.wish and short_wish(add.wanted.wish)
         rows.append((job, status.host, *keys, wish, *place, *add.values))
     inserted = await db.execute(_INSERT, _columns(rows), prepare=True)

@@ -7,45 +7,67 @@ import time
 from collections.abc import Callable, Collection
 
 from server.core.ports import MAX_SESSIONS, SESSION_LASTS, Session
+from server.core.principal import OF_PERSON
 from server.storage.postgresql.announcing import LoggedOut
-from server.storage.postgresql.changes import Execute
+from server.storage.postgresql.changes import Execute, Reading
 from server.storage.postgresql.group_reader import GroupReader
+from server.storage.postgresql.link import Links
 from server.storage.postgresql.writer import Writer
 
 BY_ID = """
-    SELECT session_id, session_id, scope, extract(epoch FROM ends_at - clock_timestamp())::float8
+    SELECT session_id, session_id, scope, extract(epoch FROM ends_at - clock_timestamp())::float8,
+        way, token_id, about
     FROM sessions WHERE session_id = ANY(%s) AND ends_at > clock_timestamp()"""
+_OF_SCOPE = """
+    SELECT session_id, scope, extract(epoch FROM ends_at - clock_timestamp())::float8, way, token_id, about
+    FROM sessions WHERE scope = ? AND ends_at > clock_timestamp() ORDER BY number DESC"""
 # The DELETE does not see the row that the INSERT makes, so it leaves one session less than there may be.
 _BEGIN = b"""
     WITH new AS (
-        INSERT INTO sessions (session_id, scope, ends_at)
-        VALUES (%s, %s, clock_timestamp() + make_interval(secs => %s))
+        INSERT INTO sessions (session_id, scope, ends_at, way, token_id, about)
+        VALUES (%s, %s, clock_timestamp() + make_interval(secs => %s), %s, %s, %s)
     )
     DELETE FROM sessions
     WHERE number <= (SELECT number FROM sessions ORDER BY number DESC OFFSET %s LIMIT 1)
     RETURNING session_id"""
 _END = b"DELETE FROM sessions WHERE session_id = %s RETURNING session_id"
 _END_OTHERS = b"""
-    DELETE FROM sessions WHERE scope <> ALL(%s::text[]) OR ends_at <= clock_timestamp()
+    DELETE FROM sessions
+    WHERE scope <> ALL(%s::text[]) AND NOT starts_with(scope, %s) OR ends_at <= clock_timestamp()
     RETURNING session_id"""
+_END_OF_SCOPE = b"DELETE FROM sessions WHERE scope = %s AND session_id <> %s RETURNING session_id"
 
 
-def read_session(session_id: str, scope: str, lasts: float) -> Session:
+def read_session(
+    session_id: str, scope: str, lasts: float, way: str, token_id: int | None, about: str
+) -> Session:
     """`lasts`: seconds from now on."""
-    return Session(session_id, scope, time.monotonic() + min(lasts, SESSION_LASTS))
+    ends_at = time.monotonic() + min(lasts, SESSION_LASTS)
+    return Session(session_id, scope, ends_at, way, token_id, about)
 
 
 class PostgresSessions:
     """See `server.core.ports.Sessions`."""
 
-    def __init__(self, writer: Writer, reader: GroupReader[Session]) -> None:
+    def __init__(self, writer: Writer, reader: GroupReader[Session], lists: Links) -> None:
         self._writer = writer
+        self._lists = lists
         self._reader = reader
         self.heard: Callable[[str], None] = lambda _: None
         self._held: Callable[[], Collection[str]] = tuple
 
-    async def begin(self, session_id: str, scope: str) -> None:
-        await self._run(_BEGIN, session_id, scope, SESSION_LASTS, MAX_SESSIONS - 1)
+    async def begin(
+        self,
+        session_id: str,
+        scope: str,
+        *,
+        lasts: float | None = None,
+        way: str = "token",
+        token_id: int | None = None,
+        about: str = "{}",
+    ) -> None:
+        seconds = SESSION_LASTS if lasts is None else min(lasts, SESSION_LASTS)
+        await self._run(_BEGIN, session_id, scope, seconds, way, token_id, about, MAX_SESSIONS - 1)
 
     async def get(self, session_id: str) -> Session | None:
         return await self._reader.get(session_id)
@@ -54,7 +76,14 @@ class PostgresSessions:
         await self._run(_END, session_id)
 
     async def end_others(self, scopes: Collection[str]) -> None:
-        await self._run(_END_OTHERS, list(scopes))
+        await self._run(_END_OTHERS, list(scopes), OF_PERSON)
+
+    async def of_scope(self, scope: str) -> list[Session]:
+        rows = await self._lists.do(lambda db: Reading(db).fetch(_OF_SCOPE, (scope,)))
+        return [read_session(*row) for row in rows]
+
+    async def end_of_scope(self, scope: str, but: str = "") -> None:
+        await self._run(_END_OF_SCOPE, scope, but)
 
     def listen(self, ended: Callable[[str], None], held: Callable[[], Collection[str]]) -> None:
         """The relay calls `heard` as well, for sessions that were ended on other nodes."""

@@ -165,7 +165,7 @@ async def open_store(
         by_short = await enter(GroupReader(reads, _BY_SHORT, read_shown))
         log_ins = await enter(GroupReader(reads, SESSION_BY_ID, read_session))
         await enter(_watched(clock, lists))
-        sessions = PostgresSessions(writer, log_ins)
+        sessions = PostgresSessions(writer, log_ins, lists)
         yield PostgresStore(writer, by_id, by_short, lists, searches, find_short, sessions, clock, hooks)
 
 

@@ -10,19 +10,20 @@ import time
 from collections.abc import Callable, Collection, Sequence
 
 from server.core.ports import MAX_SESSIONS, SESSION_LASTS, Session
+from server.core.principal import OF_PERSON
 from server.storage.sqlite.connection import Reader
 from server.storage.sqlite.writer import Execute, Writer
 
-_ALL = "SELECT session_id, scope, ends_at FROM sessions ORDER BY number"
-_BEGIN = "INSERT INTO sessions (session_id, scope, ends_at) VALUES (?, ?, ?)"
+_ALL = "SELECT session_id, scope, ends_at, way, token_id, about FROM sessions ORDER BY number"
+_BEGIN = "INSERT INTO sessions (session_id, scope, ends_at, way, token_id, about) VALUES (?, ?, ?, ?, ?, ?)"
 _END = "DELETE FROM sessions WHERE session_id IN (SELECT value FROM json_each(?))"
 
 
 async def load_sessions(reads: Reader, writer: Writer) -> "SqliteSessions":
     epoch, latest = time.time() - time.monotonic(), time.monotonic() + SESSION_LASTS
     sessions = [
-        Session(session_id, scope, min(ends_at - epoch, latest))
-        for session_id, scope, ends_at in await reads.fetch(_ALL)
+        Session(session_id, scope, min(ends_at - epoch, latest), way, token_id, about)
+        for session_id, scope, ends_at, way, token_id, about in await reads.fetch(_ALL)
     ]
     return SqliteSessions(writer, sessions, epoch)
 
@@ -36,9 +37,20 @@ class SqliteSessions:
         self._sessions = {session.session_id: session for session in sessions}  # oldest first
         self._ended: Callable[[str], None] = lambda _: None
 
-    async def begin(self, session_id: str, scope: str) -> None:
-        session = Session(session_id, scope, time.monotonic() + SESSION_LASTS)
-        await self._writer.submit(Execute(_BEGIN, (session_id, scope, self._epoch + session.ends_at)))
+    async def begin(
+        self,
+        session_id: str,
+        scope: str,
+        *,
+        lasts: float | None = None,
+        way: str = "token",
+        token_id: int | None = None,
+        about: str = "{}",
+    ) -> None:
+        seconds = SESSION_LASTS if lasts is None else min(lasts, SESSION_LASTS)
+        session = Session(session_id, scope, time.monotonic() + seconds, way, token_id, about)
+        row = (session_id, scope, self._epoch + session.ends_at, way, token_id, about)
+        await self._writer.submit(Execute(_BEGIN, row))
         self._sessions[session_id] = session
         await self._end(list(self._sessions)[:-MAX_SESSIONS])
 
@@ -54,9 +66,19 @@ class SqliteSessions:
         others = [
             session.session_id
             for session in self._sessions.values()
-            if session.scope not in scopes or session.ends_at <= now
+            if (session.scope not in scopes and not session.scope.startswith(OF_PERSON))
+            or session.ends_at <= now
         ]
         await self._end(others)
+
+    async def of_scope(self, scope: str) -> list[Session]:
+        now = time.monotonic()
+        found = [one for one in self._sessions.values() if one.scope == scope and now < one.ends_at]
+        return found[::-1]
+
+    async def end_of_scope(self, scope: str, but: str = "") -> None:
+        theirs = [one.session_id for one in self._sessions.values() if one.scope == scope]
+        await self._end([session_id for session_id in theirs if session_id != but])
 
     def listen(self, ended: Callable[[str], None], held: Callable[[], Collection[str]]) -> None:
         self._ended = ended

@@ -55,9 +55,9 @@ TASKS_BY_ID = """
     SELECT number, request, status FROM tasks
     WHERE task_id IN (SELECT value FROM json_each(?)) AND removed = 0"""
 _INSERT = """
-    INSERT INTO tasks (number, idempotency, idempotency_request, wish, playlist_id, playlist_index,
+    INSERT INTO tasks (number, idempotency, idempotency_request, wish, playlist_id, playlist_index, owner,
                        task_id, request, revision, stage, priority, status, short, search, ended_at)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 _BY_WISH = """
     SELECT wish, task_id FROM tasks
     WHERE wish IN (SELECT value FROM json_each(?)) AND removed = 0 AND ended_at IS NULL
@@ -483,7 +483,7 @@ class Changes:
             add.is_new = True
             key = add.wanted.idempotency
             keys = (key.key, key.request) if key else (None, None)
-            place = status.playlist_id, status.playlist_index
+            place = status.playlist_id, status.playlist_index, status.owner
             wish = add.wanted.wish and short_wish(add.wanted.wish)
             rows.append((status.number, *keys, wish, *place, *add.values))
         await self._execute_each(_INSERT, rows)

@@ -1,0 +1,187 @@
+"""Who is let in: all people and the hashes of their tokens, in memory, so that no request reads rows for it.
+
+A change is seen at once on the node that makes it, and on others when they hear of it. In case that fails,
+nodes of a cluster compare the version each second, once somebody was added; a node that could not do so for
+`TRUSTED_FOR` seconds looks before it lets anybody in.
+
+Decisions: docs/decisions/people.md
+"""
+
+import asyncio
+import logging
+import re
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+
+from aiohttp import web
+
+from server.api.security import DOORS
+from server.core.errors import PersonExists, StoreUnavailable
+from server.core.ports import Session
+from server.core.principal import Principal, Way, person_of_scope, scope_of_person
+from server.people.people_rows import CHANGED, LetIn, PeopleRows, add_person
+from server.people.person import NAME, Person
+from server.settings import AccessSettings
+from server.storage.statements import Result, Signals, Statements
+
+log = logging.getLogger(__name__)
+
+COMPARED_EVERY = 1.0  # seconds
+TRUSTED_FOR = 2.0  # seconds without a comparison
+USED_EVERY = 60.0  # seconds between two notes of when a token was used
+_WAYS: dict[str, Way] = {"token": "token", "password": "password", "proxy": "proxy", "oidc": "oidc"}
+
+
+class PeopleDirectory:
+    """See `server.api.session.Directory`. `is_alone`: no other server has the database."""
+
+    def __init__(
+        self,
+        rows: PeopleRows,
+        signals: Signals,
+        access: AccessSettings,
+        *,
+        is_alone: bool,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._rows = rows
+        self._access = access
+        self._is_alone = is_alone
+        self._let_in = LetIn(0, {}, {}, {})
+        self._is_asked_for = bool(access.user_header or access.oidc.issuer)  # by settings
+        self.is_needed = self._is_asked_for
+        self._clock = clock
+        self._compared = clock()
+        self._comparing = asyncio.Lock()
+        self._heard = asyncio.Event()
+        self._used: dict[int, float] = {}
+        self._noted: dict[int, float] = {}  # when a use of a token was last noted
+        self._ended: Callable[[Callable[[Principal], bool]], None] = lambda _: None
+        signals.listen(CHANGED, self._heard.set)
+
+    @property
+    def people(self) -> Mapping[str, Person]:
+        """By name, also those who are being removed."""
+        return self._let_in.people
+
+    @property
+    def is_stale(self) -> bool:
+        return not self._is_alone and bool(self.people) and self._clock() - self._compared > TRUSTED_FOR
+
+    async def refresh(self) -> None:
+        """Make sure that all changes until now are known. Raises `StoreUnavailable`."""
+        async with self._comparing:
+            if self.is_stale:  # else another request has waited for the same
+                await self._compare()
+
+    async def change(self, change: Callable[[Statements], Awaitable[Result]]) -> Result:
+        """Make a change of who is let in, one of those in `people_rows`; afterwards it holds on this node.
+
+        Raises what `change` does, and `StoreUnavailable`.
+        """
+        result, let_in = await self._rows.change(change)
+        self.take(let_in)
+        return result
+
+    def take(self, let_in: LetIn) -> None:
+        """Let in these from now on, and end the lines of all others."""
+        if let_in.version <= self._let_in.version:
+            return
+        self._let_in = let_in
+        self.is_needed = self._is_asked_for or bool(let_in.people)
+        self._noted = {token: at for token, at in self._noted.items() if token in let_in.expiries}
+        self._ended(self._is_let_in)
+
+    def of_token(self, token_hash: bytes) -> Principal | None:
+        found = self._let_in.tokens.get(token_hash.hex())
+        if found is None:
+            return None
+        token_id, name, expires_at = found
+        now = time.time()
+        if expires_at is not None and expires_at <= now:
+            return None
+        ends_at = None if expires_at is None else time.monotonic() + expires_at - now
+        if now - self._noted.get(token_id, 0.0) >= USED_EVERY:
+            if not self._used:
+                asyncio.get_running_loop().call_later(USED_EVERY, self._heard.set)
+            self._used[token_id] = self._noted[token_id] = now
+        return self._principal(name, "token", f"token {token_id}", token_id, ends_at)
+
+    async def of_header(self, request: web.Request) -> Principal | None:
+        """Whom a trusted proxy names. Raises `StoreUnavailable`."""
+        header = self._access.user_header
+        if not header or header not in request.headers:
+            return None
+        named = request.headers.getall(header)
+        if not request.app[DOORS].is_trusted(request.remote) or len(named) > 1:
+            return None
+        name = named[0].strip().lower()
+        if name not in self.people and self._access.create_people and re.fullmatch(NAME, name):
+            with suppress(PersonExists):  # another request was faster
+                await self.change(lambda tables: add_person(tables, name, "user", time.time()))
+                log.info("%s was added: the proxy has named them", name)
+        return self._principal(name, "proxy", f"proxy {name}", None, None)
+
+    def of_session(self, session: Session) -> Principal | None:
+        name = person_of_scope(session.scope)
+        if name is None or not self._has_token(session.token_id):
+            return None
+        way = _WAYS.get(session.way, "token")
+        return self._principal(name, way, session.session_id, session.token_id, session.ends_at)
+
+    def _principal(
+        self, name: str, way: Way, credential: str, token_id: int | None, ends_at: float | None
+    ) -> Principal | None:
+        person = self.people.get(name)
+        if person is None or person.leaving:
+            return None
+        return Principal(name, person.role, way, scope_of_person(name), credential, token_id, ends_at)
+
+    def _has_token(self, token_id: int | None) -> bool:
+        """Whether this token lets somebody in; None: none is needed."""
+        if token_id is None:
+            return True
+        expires_at = self._let_in.expiries.get(token_id, 0.0)
+        return expires_at is None or expires_at > time.time()
+
+    def _is_let_in(self, principal: Principal) -> bool:
+        """Whether a person is let in as before."""
+        person = self.people.get(principal.name or "")
+        is_same = person is not None and not person.leaving and person.role == principal.role
+        return is_same and self._has_token(principal.token_id)
+
+    def listen(self, ended: Callable[[Callable[[Principal], bool]], None]) -> None:
+        self._ended = ended
+
+    async def follow(self) -> None:
+        """Until cancelled, read what has changed, and note when tokens were used."""
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(COMPARED_EVERY if self.people and not self._is_alone else None):
+                    await self._heard.wait()
+            self._heard.clear()
+            try:
+                async with self._comparing:
+                    await self._compare()
+                await self.note_uses()
+            except StoreUnavailable as error:
+                log.debug("who is let in cannot be read: %s", error)
+                self._heard.set()
+                await asyncio.sleep(COMPARED_EVERY)
+            except Exception:  # outermost: what is wrong now must not end the look for later changes
+                log.exception("who is let in cannot be read")
+                self._heard.set()
+                await asyncio.sleep(COMPARED_EVERY)
+
+    async def note_uses(self) -> None:
+        """Store when tokens were used. Raises `StoreUnavailable`."""
+        if self._used:
+            used, self._used = self._used, {}
+            await self._rows.used(used)
+
+    async def _compare(self) -> None:
+        began = self._clock()
+        if await self._rows.version() != self._let_in.version:
+            self.take(await self._rows.let_in())
+        self._compared = began

@@ -1,0 +1,390 @@
+"""`/api/people`, for admins: who may use the service, their roles, limits and tokens.
+
+Where no log-in is needed, nobody can be added from here: the first person locks the door for everybody else,
+so that is for the command line of the server's own machine.
+
+Decisions: docs/decisions/people.md
+"""
+
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+from pydantic import Field
+
+from server.api.bodies import Query, read_object, respond_answer, validated
+from server.api.keys import SETTINGS, principal_of
+from server.api.openapi.operation import JSON, OF_CHANGES, READER, Operation, Parameter, Reply
+from server.api.route import delete, get, patch, post
+from server.api.session import GATE
+from server.core.errors import (
+    AdminOnly,
+    InvalidQuery,
+    LabelTaken,
+    LastAdmin,
+    PersonExists,
+    PersonNotFound,
+    PersonTokenNotFound,
+    TooManyTokens,
+)
+from server.core.principal import EVERYBODY, PersonRole
+from server.core.values import Frozen
+from server.people import people_rows as rows
+from server.people.directory import PeopleDirectory
+from server.people.limits import Limits
+from server.people.people_rows import PeopleRows
+from server.people.person import FIRST_LABEL, LABEL, NAME, Leaving, Person, PersonToken, fresh_token, hash_of
+from server.storage.statements import Statements
+
+if TYPE_CHECKING:
+    from server.people.people_schemas import NewToken, PersonInfo, PersonLimits, TokenInfo
+
+_SCHEMAS = "server.people.people_schemas"  # of responses
+PEOPLE: web.AppKey[PeopleDirectory] = web.AppKey("people")
+PEOPLE_ROWS: web.AppKey[PeopleRows] = web.AppKey("people rows")
+WHAT_REMAINS = ("keep", "give", "delete")
+LONGEST_NAME = 64  # characters
+LONGEST_TOKEN = 10 * 365 * 86_400  # seconds
+
+
+class OwnLimits(Frozen):
+    """Of one person, in place of the settings; 0: no limit."""
+
+    max_running: int | None = Field(None, ge=0, le=1000)
+    max_waiting: int | None = Field(None, ge=0, le=1_000_000_000)
+    max_bytes_per_day: int | None = Field(None, ge=0, le=1 << 62)
+    max_stored_bytes: int | None = Field(None, ge=0, le=1 << 62)
+    retention_hours: float | None = Field(None, ge=0, le=1_000_000)
+
+
+class AddPersonRequest(Frozen):
+    """The body of `POST /api/people`."""
+
+    name: str = Field(pattern=f"^{NAME}$")
+    role: PersonRole = "user"
+
+
+class PersonChange(Frozen):
+    """A merge patch: null brings a limit back to that of the settings."""
+
+    role: PersonRole | None = None
+    limits: OwnLimits | None = None
+
+
+class AddTokenRequest(Frozen):
+    """A new token; without `expires_in`, in seconds, it lasts until it is revoked."""
+
+    label: str = Field(pattern=f"^{LABEL}$")
+    expires_in: int | None = Field(None, ge=60, le=LONGEST_TOKEN)
+
+
+def admin_only(request: web.Request) -> None:
+    """Raises `AdminOnly`."""
+    if not principal_of(request).is_admin:
+        raise AdminOnly
+
+
+async def list_people(request: web.Request) -> web.Response:
+    from server.people.people_schemas import People
+
+    admin_only(request)
+    people = await request.app[PEOPLE_ROWS].people()
+    return respond_answer(People(people=[shown(request, person) for person in people]))
+
+
+async def add_person(request: web.Request) -> web.Response:
+    """Add a person with a first token, which is answered this once."""
+    admin_only(request)
+    wanted = validated(AddPersonRequest, await read_object(request))
+    if principal_of(request) is EVERYBODY and not request.app[GATE].is_locked:
+        raise AdminOnly
+    token, now = fresh_token(), time.time()
+
+    async def add(tables: Statements) -> None:
+        await rows.add_person(tables, wanted.name, wanted.role, now)
+        await rows.add_token(tables, wanted.name, FIRST_LABEL, hash_of(token), now)
+
+    await request.app[PEOPLE].change(add)
+    answer = shown(request, request.app[PEOPLE].people[wanted.name]).model_copy(update={"token": token})
+    response = respond_answer(answer, HTTPStatus.CREATED)
+    response.headers["Location"] = f"{request.app[SETTINGS].server.base_path}/api/people/{wanted.name}"
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+async def get_person(request: web.Request) -> web.Response:
+    admin_only(request)
+    return respond_answer(shown(request, await _person(request)))
+
+
+async def change_person(request: web.Request) -> web.Response:
+    """Change a role, or limits. What is open in the name of somebody whose role changes is closed."""
+    admin_only(request)
+    wanted = validated(PersonChange, await read_object(request))
+    name = request.match_info["name"]
+
+    async def change(tables: Statements) -> Person:
+        if wanted.role is not None:
+            if wanted.role != "admin":
+                await _leave_an_admin(request, tables, name)
+            await rows.set_role(tables, name, wanted.role)
+        if wanted.limits is not None:
+            person = await rows.find_person(tables, name)
+            sent = wanted.limits.model_dump(exclude_unset=True)
+            limits = {key: value for key, value in ({**person.limits} | sent).items() if value is not None}
+            await rows.set_limits(tables, name, limits)
+        return await rows.find_person(tables, name)
+
+    return respond_answer(shown(request, await request.app[PEOPLE].change(change)))
+
+
+async def remove_person(request: web.Request) -> web.Response:
+    """Let a person in no more, at once; what becomes of what is theirs follows."""
+    admin_only(request)
+    query, name = Query(request), request.match_info["name"]
+    tasks, to = query.one_of("tasks", WHAT_REMAINS), query.text("to", LONGEST_NAME)
+    query.check()
+    if tasks is None:
+        raise InvalidQuery("tasks")
+    if (tasks == "give") != (to is not None) or to == name:
+        raise InvalidQuery("to")
+    leaving = Leaving("give" if tasks == "give" else "keep" if tasks == "keep" else "delete", to)
+
+    async def remove(tables: Statements) -> None:
+        await _leave_an_admin(request, tables, name)
+        await rows.leave(tables, name, leaving)
+
+    await request.app[PEOPLE].change(remove)
+    return web.Response(status=HTTPStatus.NO_CONTENT)
+
+
+async def list_tokens(request: web.Request) -> web.Response:
+    admin_only(request)
+    await _person(request)
+    return await respond_tokens(request, request.match_info["name"])
+
+
+async def add_token(request: web.Request) -> web.Response:
+    admin_only(request)
+    return await respond_new_token(request, request.match_info["name"])
+
+
+async def revoke_token(request: web.Request) -> web.Response:
+    admin_only(request)
+    return await respond_revoked(request, request.match_info["name"])
+
+
+async def respond_tokens(request: web.Request, name: str) -> web.Response:
+    from server.people.people_schemas import Tokens
+
+    tokens = await request.app[PEOPLE_ROWS].tokens(name)
+    return respond_answer(Tokens(tokens=[shown_token(token) for token in tokens]))
+
+
+async def respond_new_token(request: web.Request, name: str) -> web.Response:
+    wanted = validated(AddTokenRequest, await read_object(request))
+    token, now = fresh_token(), time.time()
+    expires_at = now + wanted.expires_in if wanted.expires_in else None
+    await request.app[PEOPLE].change(
+        lambda tables: rows.add_token(tables, name, wanted.label, hash_of(token), now, expires_at)
+    )
+    response = respond_answer(_new_token(token, wanted.label, now, expires_at), HTTPStatus.CREATED)
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+async def respond_revoked(request: web.Request, name: str) -> web.Response:
+    label = request.match_info["label"]
+    await request.app[PEOPLE].change(lambda tables: rows.revoke_token(tables, name, label))
+    return web.Response(status=HTTPStatus.NO_CONTENT)
+
+
+async def _person(request: web.Request) -> Person:
+    """Raises `PersonNotFound`."""
+    name = request.match_info["name"]
+    for person in await request.app[PEOPLE_ROWS].people():
+        if person.name == name:
+            return person
+    raise PersonNotFound
+
+
+async def _leave_an_admin(request: web.Request, tables: Statements, name: str) -> None:
+    """Raises `LastAdmin` if nobody but this person could change people from here."""
+    if request.app[GATE].scopes:  # tokens of the settings
+        return
+    others = [person for person in await rows.read_people(tables) if person.name != name]
+    if not any(person.role == "admin" and not person.leaving for person in others):
+        raise LastAdmin
+
+
+def shown(request: web.Request, person: Person) -> "PersonInfo":
+    from server.people.people_schemas import PersonInfo
+
+    return PersonInfo(
+        name=person.name,
+        role=person.role,
+        added_at=_instant(person.added_at),
+        has_password=person.password is not None,
+        limits=shown_limits(request, person.limits),
+        is_leaving=True if person.leaving else None,
+    )
+
+
+def shown_limits(request: web.Request, own: Mapping[str, float | None]) -> "PersonLimits":
+    from server.people.people_schemas import PersonLimits
+
+    limits = Limits.of(request.app[SETTINGS].access, own)
+    return PersonLimits(**{name: getattr(limits, name) for name in PersonLimits.model_fields})
+
+
+def shown_token(token: PersonToken) -> "TokenInfo":
+    from server.people.people_schemas import TokenInfo
+
+    return TokenInfo(
+        label=token.label,
+        created_at=_instant(token.created_at),
+        expires_at=None if token.expires_at is None else _instant(token.expires_at),
+        used_at=None if token.used_at is None else _instant(token.used_at),
+    )
+
+
+def _new_token(token: str, label: str, now: float, expires_at: float | None) -> "NewToken":
+    from server.people.people_schemas import NewToken
+
+    return NewToken(
+        label=label,
+        created_at=_instant(now),
+        expires_at=None if expires_at is None else _instant(expires_at),
+        token=token,
+    )
+
+
+def _instant(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat()[:19] + "Z"
+
+
+_NAME: dict[str, Any] = {"type": "string", "pattern": f"^{NAME}$"}
+_LABEL: dict[str, Any] = {"type": "string", "pattern": f"^{LABEL}$"}
+PERSON = Parameter("name", "of the person", _NAME, place="path")
+TOKEN_LABEL = Parameter("label", "of the token", _LABEL, place="path")
+ROUTES = [
+    get(
+        "/api/people",
+        list_people,
+        Operation(
+            "people",
+            "People",
+            "Who may use the service",
+            {200: Reply("All people", {JSON: f"{_SCHEMAS}:People"})},
+            "For admins, as all of `/api/people`.",
+            errors=(AdminOnly,),
+        ),
+    ),
+    post(
+        "/api/people",
+        add_person,
+        Operation(
+            "add_person",
+            "People",
+            "Add a person",
+            {
+                201: Reply(
+                    "With the first token, which is shown this once",
+                    {JSON: f"{_SCHEMAS}:PersonInfo"},
+                    {"Location": "`/api/people/<name>`"},
+                )
+            },
+            "Where no log-in is needed yet, the first person is added by the command line.",
+            parameters=READER,
+            body=AddPersonRequest,
+            errors=(AdminOnly, PersonExists, *OF_CHANGES),
+        ),
+    ),
+    get(
+        "/api/people/{name}",
+        get_person,
+        Operation(
+            "person",
+            "People",
+            "One person",
+            {200: Reply("With role and limits", {JSON: f"{_SCHEMAS}:PersonInfo"})},
+            parameters=(PERSON,),
+            errors=(AdminOnly, PersonNotFound),
+        ),
+    ),
+    patch(
+        "/api/people/{name}",
+        change_person,
+        Operation(
+            "change_person",
+            "People",
+            "Change a role or limits",
+            {200: Reply("It holds", {JSON: f"{_SCHEMAS}:PersonInfo"})},
+            parameters=(PERSON, *READER),
+            body=PersonChange,
+            errors=(AdminOnly, PersonNotFound, LastAdmin, *OF_CHANGES),
+        ),
+    ),
+    delete(
+        "/api/people/{name}",
+        remove_person,
+        Operation(
+            "remove_person",
+            "People",
+            "Remove a person",
+            {204: Reply("Let in no more; what becomes of what is theirs follows")},
+            parameters=(
+                PERSON,
+                Parameter(
+                    "tasks",
+                    "what becomes of what is theirs: nobody's, given away, or deleted",
+                    {"type": "string", "enum": list(WHAT_REMAINS)},
+                    is_required=True,
+                ),
+                Parameter("to", "with `give`: who gets it", _NAME),
+                *READER,
+            ),
+            errors=(AdminOnly, PersonNotFound, LastAdmin, InvalidQuery, *OF_CHANGES),
+        ),
+    ),
+    get(
+        "/api/people/{name}/tokens",
+        list_tokens,
+        Operation(
+            "tokens_of_person",
+            "People",
+            "The tokens of a person",
+            {200: Reply("Without their secrets", {JSON: f"{_SCHEMAS}:Tokens"})},
+            parameters=(PERSON,),
+            errors=(AdminOnly, PersonNotFound),
+        ),
+    ),
+    post(
+        "/api/people/{name}/tokens",
+        add_token,
+        Operation(
+            "add_token_of_person",
+            "People",
+            "Make a token for a person",
+            {201: Reply("Shown this once", {JSON: f"{_SCHEMAS}:NewToken"})},
+            parameters=(PERSON, *READER),
+            body=AddTokenRequest,
+            errors=(AdminOnly, PersonNotFound, LabelTaken, TooManyTokens, *OF_CHANGES),
+        ),
+    ),
+    delete(
+        "/api/people/{name}/tokens/{label}",
+        revoke_token,
+        Operation(
+            "revoke_token_of_person",
+            "People",
+            "Revoke a token of a person",
+            {204: Reply("It is refused from now on, and what is open in its name is closed")},
+            parameters=(PERSON, TOKEN_LABEL, *READER),
+            errors=(AdminOnly, PersonNotFound, PersonTokenNotFound, *OF_CHANGES),
+        ),
+    ),
+]

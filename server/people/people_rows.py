@@ -1,0 +1,240 @@
+"""People and their tokens as rows, on every database."""
+
+import json
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from server.core.errors import (
+    LabelTaken,
+    PersonExists,
+    PersonNotFound,
+    PersonTokenNotFound,
+    TooManyTokens,
+)
+from server.core.principal import PersonRole, scope_of_person
+from server.people.person import MOST_TOKENS, Leaving, Person, PersonToken
+from server.storage.statements import Result, Row, Statements, Tables, Transactions
+
+CHANGED = "people"  # the signal that is given when it has changed who is let in
+_PEOPLE = "SELECT name, role, added_at, password, subject, limits, leaving, adopts FROM people"
+_ADD = "INSERT INTO people (name, role, subject, added_at) VALUES (?, ?, ?, ?)"
+_SET_ROLE = "UPDATE people SET role = ? WHERE name = ?"
+_SET_PASSWORD = "UPDATE people SET password = ? WHERE name = ?"  # noqa: S105
+_SET_SUBJECT = "UPDATE people SET subject = ? WHERE name = ?"
+_SET_LIMITS = "UPDATE people SET limits = ? WHERE name = ?"
+_SET_ADOPTS = "UPDATE people SET adopts = ? WHERE name = ?"
+_LEAVE = "UPDATE people SET leaving = ?, password = NULL, subject = NULL WHERE name = ?"
+_FORGET = "DELETE FROM people WHERE name = ? AND leaving IS NOT NULL"
+_TOKENS = "SELECT token_id, name, label, created_at, expires_at, used_at FROM tokens"
+_HASHES = "SELECT hash, token_id, name, expires_at FROM tokens"
+_ADD_TOKEN = "INSERT INTO tokens (hash, name, label, created_at, expires_at) VALUES (?, ?, ?, ?, ?)"  # noqa: S105
+_REVOKE = "DELETE FROM tokens WHERE name = ? AND label = ?"
+_REVOKE_ALL = "DELETE FROM tokens WHERE name = ?"
+_USED = "UPDATE tokens SET used_at = ? WHERE token_id = ? AND coalesce(used_at, 0) < ?"
+_END_SESSIONS = "DELETE FROM sessions WHERE scope = ?"
+_VERSION = "SELECT version FROM versions WHERE subject = 'people'"
+_NEXT_VERSION = """
+    INSERT INTO versions (subject, version) VALUES ('people', 1)
+    ON CONFLICT (subject) DO UPDATE SET version = versions.version + 1"""
+
+
+@dataclass(frozen=True, slots=True)
+class LetIn:
+    """All who are let in: people by name, and the hashes of their tokens, each with its number, the name of
+    its person, and when it expires; the same by number. `version` grows with each change of these.
+    """
+
+    version: int
+    people: Mapping[str, Person]
+    tokens: Mapping[str, tuple[int, str, float | None]]
+    expiries: Mapping[int, float | None]
+
+
+class PeopleRows:
+    """All methods may raise `StoreUnavailable`. Every change of who is let in gives the signal `CHANGED`."""
+
+    def __init__(self, transactions: Transactions) -> None:
+        self._transactions = transactions
+
+    async def version(self) -> int:
+        return await self._transactions.read(_version)
+
+    async def let_in(self) -> LetIn:
+        return await self._transactions.read(read_let_in)
+
+    async def people(self) -> list[Person]:
+        return await self._transactions.read(read_people)
+
+    async def tokens(self, name: str | None = None) -> list[PersonToken]:
+        async def work(tables: Statements) -> list[PersonToken]:
+            return await read_tokens(tables, name)
+
+        return await self._transactions.read(work)
+
+    async def used(self, at: Mapping[int, float]) -> None:
+        """Note when these tokens were last used."""
+
+        async def work(tables: Tables) -> None:
+            for token_id, used_at in at.items():
+                await tables.run(_USED, (used_at, token_id, used_at))
+
+        await self._transactions.write(work)
+
+    async def change(self, change: Callable[[Statements], Awaitable[Result]]) -> tuple[Result, LetIn]:
+        """Make a change of who is let in, in one transaction: one of the functions below. Return its result,
+        and who is let in then. Raises what that raises.
+        """
+
+        async def work(tables: Tables) -> tuple[Result, LetIn]:
+            result = await change(tables)
+            tables.wake(CHANGED)
+            return result, await read_let_in(tables)
+
+        return await self._transactions.write(work)
+
+
+# Each change of who is let in begins with `_NEXT_VERSION`: this locks a row, so that no two are made at
+# once, on whichever node. An error that follows leaves a version without a change, which costs a look.
+
+
+async def add_person(
+    tables: Statements, name: str, role: PersonRole, now: float, subject: str | None = None
+) -> None:
+    """Raises `PersonExists`, also while a person of this name is being removed."""
+    await tables.run(_NEXT_VERSION)
+    if await tables.fetch("SELECT 1 FROM people WHERE name = ?", (name,)):
+        raise PersonExists(name)
+    await tables.run(_ADD, (name, role, subject, now))
+
+
+async def set_role(tables: Statements, name: str, role: PersonRole) -> None:
+    """Raises `PersonNotFound`."""
+    await tables.run(_NEXT_VERSION)
+    await find_person(tables, name)
+    await tables.run(_SET_ROLE, (role, name))
+
+
+async def set_password(tables: Statements, name: str, hashed: str | None) -> None:
+    """Raises `PersonNotFound`."""
+    await tables.run(_NEXT_VERSION)
+    await find_person(tables, name)
+    await tables.run(_SET_PASSWORD, (hashed, name))
+
+
+async def set_subject(tables: Statements, name: str, subject: str | None) -> None:
+    """Raises `PersonNotFound`."""
+    await tables.run(_NEXT_VERSION)
+    await find_person(tables, name)
+    await tables.run(_SET_SUBJECT, (subject, name))
+
+
+async def set_limits(tables: Statements, name: str, limits: Mapping[str, float | None]) -> None:
+    """Raises `PersonNotFound`."""
+    await tables.run(_NEXT_VERSION)
+    await find_person(tables, name)
+    await tables.run(_SET_LIMITS, (json.dumps(limits, sort_keys=True), name))
+
+
+async def adopt(tables: Statements, name: str) -> None:
+    """Have the person get what belongs to nobody; the server does it. Raises `PersonNotFound`."""
+    await tables.run(_NEXT_VERSION)
+    await find_person(tables, name)
+    await tables.run(_SET_ADOPTS, (1, name))
+
+
+async def adopted(tables: Statements, name: str) -> None:
+    await tables.run(_NEXT_VERSION)
+    await tables.run(_SET_ADOPTS, (0, name))
+
+
+async def leave(tables: Statements, name: str, leaving: Leaving) -> None:
+    """Let the person in no more; what becomes of what is theirs, the server does, and then `forget`s them.
+
+    Raises `PersonNotFound`, also for the one who is to get it.
+    """
+    await tables.run(_NEXT_VERSION)
+    await find_person(tables, name)
+    if leaving.to is not None:
+        await find_person(tables, leaving.to)
+    await tables.run(_LEAVE, (leaving.stored(), name))
+    await tables.run(_REVOKE_ALL, (name,))
+    await tables.run(_END_SESSIONS, (scope_of_person(name),))
+
+
+async def forget(tables: Statements, name: str) -> None:
+    """Nothing is left of a person who was removed."""
+    await tables.run(_NEXT_VERSION)
+    await tables.run(_FORGET, (name,))
+
+
+async def add_token(
+    tables: Statements, name: str, label: str, token_hash: str, now: float, expires_at: float | None = None
+) -> None:
+    """Raises `PersonNotFound`, `LabelTaken`, `TooManyTokens`."""
+    await tables.run(_NEXT_VERSION)
+    await find_person(tables, name)
+    known = await read_tokens(tables, name)
+    if any(token.label == label for token in known):
+        raise LabelTaken(label)
+    if len(known) >= MOST_TOKENS:
+        raise TooManyTokens(MOST_TOKENS)
+    await tables.run(_ADD_TOKEN, (token_hash, name, label, now, expires_at))
+
+
+async def revoke_token(tables: Statements, name: str, label: str) -> None:
+    """Raises `PersonNotFound`, `PersonTokenNotFound`."""
+    await tables.run(_NEXT_VERSION)
+    await find_person(tables, name)
+    if not any(token.label == label for token in await read_tokens(tables, name)):
+        raise PersonTokenNotFound
+    await tables.run(_REVOKE, (name, label))
+
+
+async def read_people(tables: Statements) -> list[Person]:
+    return [*_people(await tables.fetch(f"{_PEOPLE} ORDER BY name"))]
+
+
+async def find_person(tables: Statements, name: str) -> Person:
+    """Raises `PersonNotFound`, also for one who is being removed."""
+    found = next(_people(await tables.fetch(f"{_PEOPLE} WHERE name = ?", (name,))), None)
+    if found is None or found.leaving:
+        raise PersonNotFound
+    return found
+
+
+async def read_tokens(tables: Statements, name: str | None = None) -> list[PersonToken]:
+    if name is None:
+        rows = await tables.fetch(f"{_TOKENS} ORDER BY name, token_id")
+    else:
+        rows = await tables.fetch(f"{_TOKENS} WHERE name = ? ORDER BY token_id", (name,))
+    return [PersonToken(*row) for row in rows]
+
+
+async def read_let_in(tables: Statements) -> LetIn:
+    version = await _version(tables)  # first: what is read then may be newer, which is seen at the next look
+    people = {person.name: person for person in await read_people(tables)}
+    tokens = {
+        token_hash: (token_id, name, expires_at)
+        for token_hash, token_id, name, expires_at in await tables.fetch(_HASHES)
+    }
+    expiries = {token_id: expires_at for token_id, _, expires_at in tokens.values()}
+    return LetIn(version, people, tokens, expiries)
+
+
+def _people(rows: Iterable[Row]) -> Iterator[Person]:
+    for name, role, added_at, password, subject, limits, leaving, adopts in rows:
+        yield Person(
+            name=name,
+            role="admin" if role == "admin" else "user",  # an unknown one of a newer release is no admin
+            added_at=added_at,
+            password=password,
+            subject=subject,
+            limits=json.loads(limits),
+            leaving=Leaving.read(leaving) if leaving else None,
+            adopts=bool(adopts),
+        )
+
+
+async def _version(tables: Statements) -> int:
+    rows = await tables.fetch(_VERSION)
+    return int(rows[0][0]) if rows else 0

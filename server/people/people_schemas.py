@@ -1,0 +1,70 @@
+"""What the routes of people answer; imported when one of them is asked, or their description."""
+
+from pydantic import Field
+
+from server.api.payload import Answer, Bytes, Instant
+from server.core.principal import PersonRole, Way
+
+
+class PersonLimits(Answer):
+    """A limit that is absent does not exist."""
+
+    max_running: int | None = Field(None, ge=1, description="tasks that run at once")
+    max_waiting: int | None = Field(None, ge=1, description="tasks that wait")
+    max_bytes_per_day: Bytes | None = Field(None, description="downloaded in 24 hours")
+    max_stored_bytes: Bytes | None = Field(None, description="of finished files together")
+    retention_hours: float | None = Field(None, gt=0, description="after the end of a task it is deleted")
+
+
+class PersonInfo(Answer):
+    name: str
+    role: PersonRole
+    added_at: Instant
+    has_password: bool
+    limits: PersonLimits
+    is_leaving: bool | None = Field(
+        None, description="`true` while what belongs to somebody who was removed is dealt with"
+    )
+    token: str | None = Field(None, description="the first token, when the person was added just now")
+
+
+class People(Answer):
+    people: list[PersonInfo] = Field(description="by name")
+
+
+class TokenInfo(Answer):
+    label: str
+    created_at: Instant
+    expires_at: Instant | None = None
+    used_at: Instant | None = Field(None, description="for the last time, to a minute")
+
+
+class NewToken(TokenInfo):
+    token: str = Field(description="shown this once")
+
+
+class Tokens(Answer):
+    tokens: list[TokenInfo] = Field(description="the oldest first")
+
+
+class LogInInfo(Answer):
+    id: str
+    way: Way
+    began_at: Instant | None = None
+    ends_at: Instant
+    address: str | None = Field(None, description="from where it was begun")
+    agent: str | None = Field(None, description="the `User-Agent` that began it")
+    is_current: bool = Field(description="whether this request belongs to it")
+
+
+class LogInList(Answer):
+    sessions: list[LogInInfo] = Field(description="the newest first")
+
+
+class Me(Answer):
+    name: str | None = Field(None, description="absent with a token of the settings, and without a log-in")
+    role: PersonRole
+    way: Way = Field(description="how you have logged in; `open`: no log-in is needed")
+    separate_lists: bool
+    has_password: bool
+    limits: PersonLimits

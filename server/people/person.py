@@ -1,0 +1,77 @@
+"""A person, their tokens, and what a token looks like.
+
+Decisions: docs/decisions/people.md
+"""
+
+import hashlib
+import json
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from server.core.principal import PersonRole
+
+NAME = r"[a-z0-9._-]{1,64}"
+LABEL = r"[A-Za-z0-9._ -]{1,64}"
+FIRST_LABEL = "first"  # of the token that a new person gets
+PREFIX = "clipwire_"  # by which scanners for secrets recognise a token
+MOST_TOKENS = 50  # of a person
+
+WhatRemains = Literal["keep", "give", "delete"]
+"""What becomes of what belongs to a person who is removed: nobody's, another person's, or deleted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """How a person is being removed; `to`: who gets what is theirs, with `give`."""
+
+    tasks: WhatRemains
+    to: str | None = None
+
+    @classmethod
+    def read(cls, stored: str) -> "Leaving":
+        told = json.loads(stored)
+        return cls(told["tasks"], told.get("to"))
+
+    def stored(self) -> str:
+        return json.dumps({"tasks": self.tasks} | ({"to": self.to} if self.to else {}))
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Times are seconds since 1970. `password` is its Argon2id hash; `subject`, who this is at the OpenID
+    provider; `limits` are those that differ from the settings. `leaving`: is being removed, and let in no
+    more. `adopts`: gets what belongs to nobody.
+    """
+
+    name: str
+    role: PersonRole
+    added_at: float
+    password: str | None = field(default=None, repr=False)
+    subject: str | None = None
+    limits: Mapping[str, float | None] = field(default_factory=dict)
+    leaving: Leaving | None = None
+    adopts: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PersonToken:
+    """A token without its secret, of which only the hash is stored. Times are seconds since 1970."""
+
+    token_id: int
+    name: str
+    label: str
+    created_at: float
+    expires_at: float | None
+    used_at: float | None
+
+
+def fresh_token() -> str:
+    """256 random bits."""
+    return PREFIX + secrets.token_urlsafe(32)
+
+
+def hash_of(token: str) -> str:
+    """What is stored of a token. It needs no salt and no slow hash: nobody can guess 256 random bits."""
+    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
