@@ -36,7 +36,7 @@ async def test_rows_of_the_narrowest_screen_say_how_far_and_how_much(
     an_hour_ago = (datetime.now(UTC) - timedelta(minutes=71)).isoformat()
     await api.put("live", "download", progress=20, started_at=an_hour_ago, **live)
     async with asyncio.timeout(PATIENCE), open_page(api.url, **_NARROW) as page:
-        for name, last in (("comes", "57%"), ("live", "45.3 MB")):
+        for name, last in (("comes", "1:02:21 left"), ("live", "45.3 MB")):
             facts = row(page, name).locator("[data-part=facts]")
             await expect(facts).to_contain_text(last)
             assert await facts.evaluate(_IS_WHOLE)

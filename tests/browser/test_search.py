@@ -57,11 +57,11 @@ async def test_the_server_says_which_texts_are_the_same(
     async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
         await search(page, text)
         await expect(row(page, "there")).to_be_visible()
-        await api.put("there", "download", progress=50)
+        await api.put("there", "download", downloaded_bytes=50_000_000)
         await api.put("new")  # of which nothing is known yet
         await api.put("new", "info", video_info={"title": title})
         await expect(row(page, "new")).to_be_visible()
-        await expect(row(page, "there")).to_contain_text("50%")
+        await expect(row(page, "there")).to_contain_text("50 MB")
         await api.put("new", "completed", video_info={"title": "Something else"})
         await expect(row(page, "new")).to_have_count(0)
         assert await shown(page) == ["there"]

@@ -3,7 +3,7 @@ import assert from "node:assert/strict"
 import { test } from "node:test"
 
 import { menuOf, ofKey, primaryOf } from "../../static/js/row/actions.js"
-import { factsOf, percentOf } from "../../static/js/row/facts.js"
+import { drawnOf, factsOf } from "../../static/js/row/facts.js"
 import { Format } from "../../static/js/base/i18n.js"
 import { titleOf } from "../../static/js/tasks/task.js"
 import { newTask } from "./payloads.js"
@@ -18,52 +18,57 @@ const i18n = {
 
 /** @param {Partial<import("../../static/js/tasks/task.js").Task>} fields */
 const facts = (fields) => factsOf(newTask(1, fields), i18n).join(" · ")
-/** @param {Partial<import("../../static/js/tasks/task.js").Task>} fields */
-const percent = (fields) => percentOf(newTask(1, fields))
+/**
+ * @param {Partial<import("../../static/js/tasks/task.js").Task>} fields
+ * @param {number} [before]
+ */
+const drawn = (fields, before) => drawnOf(newTask(1, fields), before)
 
-test("while it downloads, bytes, speed and time left lead, and the percent is the payload's progress", () => {
+test("while it downloads, the bar shows the bytes, which lead with speed and time left, and no percent", () => {
   const fields = { progress: 50, downloaded_bytes: 10e6, total_bytes: 40e6, speed: 2e6, eta: 15 }
-  assert.equal(facts({ stage: "download", ...fields }), "10 MB / 40 MB · 2 MB/s · card.eta 0:15 · 50%")
-  assert.equal(percent({ stage: "download", ...fields }), 50)
+  assert.equal(facts({ stage: "download", ...fields }), "10 MB / 40 MB · 2 MB/s · card.eta 0:15")
+  assert.equal(drawn({ stage: "download", ...fields }), 25)
 })
 
-test("of an unknown size there are bytes, and the same percent as ever", () => {
-  assert.equal(
-    facts({ stage: "download", progress: 20, downloaded_bytes: 10e6, speed: 2e6 }),
-    "10 MB · 2 MB/s · 20%",
+test("of an unknown size there are bytes, and the bar moves without a value", () => {
+  const fields = { progress: 20, downloaded_bytes: 10e6, speed: 2e6 }
+  assert.equal(facts({ stage: "download", ...fields }), "10 MB · 2 MB/s")
+  assert.equal(drawn({ stage: "download", ...fields }), null)
+  assert.equal(drawn({ stage: "info", progress: 10 }), null)
+  assert.equal(drawn({ stage: "convert", progress: 80 }, 100), null)
+  assert.equal(facts({ stage: "convert", message: "Converting...", progress: 80 }), "Converting...")
+})
+
+test("what waits keeps what was drawn before, and has no bar if nothing was", () => {
+  const paused = { stage: /** @type {const} */ ("paused"), message: "Paused", progress: 40 }
+  assert.equal(drawn(paused, 25), 25)
+  assert.equal(facts({ ...paused, downloaded_bytes: 99e6 }), "Paused · 99 MB")
+  assert.equal(drawn(paused), undefined)
+  assert.equal(drawn({ stage: "queued" }), undefined)
+})
+
+test("the bar never goes back: where the total grows it waits until the bytes have caught up", () => {
+  const stage = /** @type {const} */ ("download")
+  let before = 0
+  const seen = [[11, 100], [47, 100], [47, 200], [90, 200], [120, 200]].map(
+    ([downloaded_bytes, total_bytes]) => {
+      before = drawn({ stage, downloaded_bytes, total_bytes }, before) ?? 0
+      return before
+    },
   )
-  assert.equal(percent({ stage: "download", progress: 20, downloaded_bytes: 10e6 }), 20)
-  assert.equal(percent({ stage: "info", progress: 10 }), 10)
+  assert.deepEqual(seen, [11, 47, 47, 47, 60])
 })
 
-test("what waits shows how far it came before, and nothing if it has not begun", () => {
-  assert.equal(percent({ stage: "paused", progress: 40 }), 40)
-  const paused = { stage: /** @type {const} */ ("paused"), message: "Paused", downloaded_bytes: 99e6 }
-  assert.equal(facts({ ...paused, progress: 40 }), "Paused · 99 MB · 40%")
-  assert.equal(percent({ stage: "queued" }), undefined)
-})
-
-test("bar and text of an attempt never go back, whatever the bytes of its streams do", () => {
-  const told = [
-    { stage: /** @type {const} */ ("info"), progress: 10 },
-    { stage: /** @type {const} */ ("download"), progress: 20 },
-    { stage: /** @type {const} */ ("download"), progress: 28, downloaded_bytes: 11, total_bytes: 100 },
-    { stage: /** @type {const} */ ("download"), progress: 57, downloaded_bytes: 47, total_bytes: 100 },
-    { stage: /** @type {const} */ ("download"), progress: 71, downloaded_bytes: 95, total_bytes: 100 },
-    { stage: /** @type {const} */ ("download"), progress: 72, downloaded_bytes: 2, total_bytes: 50 },
-    { stage: /** @type {const} */ ("convert"), progress: 79 },
-    { stage: /** @type {const} */ ("convert"), progress: 99 },
-  ]
-  assert.deepEqual(told.map(percent), [10, 20, 28, 57, 71, 72, 79, 99])
-  assert.deepEqual(
-    told.map((fields) => facts(fields).split(" · ").at(-1)),
-    told.map((each) => `${each.progress}%`),
-  )
+test("the bar of a list shows its completed entries", () => {
+  const stage = /** @type {const} */ ("download")
+  assert.equal(drawn({ stage, progress: 28, entries: { total: 9, completed: 0, failed: 0 } }), 0)
+  assert.equal(drawn({ stage, progress: 28, entries: { total: 8, completed: 2, failed: 1 } }), 25)
+  assert.equal(drawn({ stage: "info", progress: 5, entries: { total: 0, completed: 0, failed: 0 } }), null)
 })
 
 test("a download that is held says why", () => {
   const fields = { progress: 30, downloaded_bytes: 10e6, total_bytes: 40e6, waiting: "rate_window" }
-  assert.equal(facts({ stage: "download", ...fields }), "waiting.rate_window · 10 MB / 40 MB · 30%")
+  assert.equal(facts({ stage: "download", ...fields }), "waiting.rate_window · 10 MB / 40 MB")
 })
 
 test("what has failed is one sentence", () => {
@@ -73,7 +78,7 @@ test("what has failed is one sentence", () => {
     const error = { ...fields, error: `HTTP ${status}`, error_code: `http_${status}` }
     assert.equal(facts(error), `failure.${kind}`)
   }
-  assert.equal(percent(fields), undefined)
+  assert.equal(drawn(fields), undefined)
 })
 
 test("a title comes before the link, of which the host is read first", () => {
@@ -92,7 +97,10 @@ test("each stage has one thing to do first", () => {
   assert.equal(first({ stage: "failed", error_code: "is_playlist", remedies: ["take_list"] }), "choose")
   assert.equal(first({ stage: "completed", files: { video: "v.mp4" } }), "save")
   assert.equal(first({ stage: "completed", files: {} }), "again")
-  assert.equal(first({ stage: "download", entries: { total: 3, completed: 1, failed: 0 } }), "save_entries")
+  for (const [stage, name] of [["download", "pause"], ["paused", "resume"], ["completed", "retry_entries"]]) {
+    assert.equal(first({ stage, entries: { total: 3, completed: 1, failed: 1 } }), name)
+  }
+  assert.equal(first({ stage: "completed", entries: { total: 1, completed: 1, failed: 0 } }), "save_entries")
   assert.equal(first({ stage: "failed", error_code: "drm_protected" }), "")
 })
 
@@ -108,7 +116,7 @@ test("a recording says so, with the time since it began and its size, and has no
   const started_at = new Date(i18n.now() - 754_400).toISOString()
   const fields = { video_info: { live: true }, progress: 20, started_at, downloaded_bytes: 45e6, speed: 1e6 }
   assert.equal(facts({ stage: "download", ...fields }), "card.recording · 12:34 · 45 MB")
-  assert.equal(percent({ stage: "download", ...fields }), undefined)
+  assert.equal(drawn({ stage: "download", ...fields }), undefined)
 })
 
 test("an entry that stands by itself names its list", () => {
@@ -118,6 +126,12 @@ test("an entry that stands by itself names its list", () => {
   assert.equal(factsOf(list, i18n)[1], "card.entries_failed 3 1 1")
   const live = newTask(3, { stage: "download", video_info: { live: true } })
   assert.equal(factsOf(live, i18n, { list }).join(" · "), "card.recording · card.in_list Bread")
+})
+
+test("sound alone has no height", () => {
+  const fields = { stage: /** @type {const} */ ("completed"), video_info: { duration: 60, height: 720 } }
+  assert.equal(facts({ ...fields, files: { audio: "a.mp3" } }), "1:00 · videos.example")
+  assert.equal(facts({ ...fields, files: { video: "v.mp4" } }), "1:00 · 720p · videos.example")
 })
 
 test("a name that nobody can see is left out", () => {

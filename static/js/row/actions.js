@@ -73,8 +73,6 @@ export const ACTIONS = {
     }),
   ])),
   finish: { applies: isRecorded, asks: ["POST", "finish"], hasWords: true },
-  retry_entries: { applies: hasFailedEntries, icon: "retry", key: "r", hasWords: true },
-  save_entries: { applies: hasSavedEntries, icon: "save", key: "s" },
   pause: {
     applies: during("queued", "info", "download", "convert"),
     key: "p",
@@ -83,6 +81,8 @@ export const ACTIONS = {
     isCalm: true,
   },
   resume: { applies: during("paused"), key: "p", asks: ["POST", "resume"], isForMany: true },
+  retry_entries: { applies: hasFailedEntries, icon: "retry", key: "r", hasWords: true },
+  save_entries: { applies: hasSavedEntries, icon: "save", key: "s" },
   save: { applies: (task) => stageOf(task) === "completed" && hasFiles(task), key: "s" },
   start: { applies: isWaiting, key: "g", asks: ["POST", "start"] },
   cancel: {

@@ -66,6 +66,7 @@ export class Details {
     setText(this.#parts.code, task.stage === "failed" ? (task.error_code ?? "") : "")
     this.#offerActs(task)
     this.#list(task)
+    if (task.entries) this.#foldFacts()
     this.#offerSearch(task)
   }
 
@@ -108,6 +109,14 @@ export class Details {
     }))
   }
 
+  /** Of a list, whose entries stand below, the rest is asked for. */
+  #foldFacts() {
+    const { facts, log, summary } = this.#parts
+    if (log.contains(facts)) return
+    summary.after(facts)
+    setText(summary.querySelector("span"), this.#page.i18n.t("details.and_log"))
+  }
+
   /**
    * @param {Task} task
    * @returns {[name: string, text: string, href?: string][]}
@@ -117,11 +126,12 @@ export class Details {
     const { uploader, duration, width, height, webpage_url } = task.video_info
     const link = webLink(webpage_url) ?? webLink(task.url)
     const isSaid = task.stage === "completed" // the line says it
+    const hasPicture = height && (!isSaid || "video" in task.files) // sound alone has none
     /** @type {[string, string | undefined, string?][]} */
     const facts = [
       ["uploader", isSaid ? "" : uploader],
       ["length", duration && !isSaid ? format.clock(duration) : ""],
-      ["picture", height ? (width ? `${width} × ${height}` : isSaid ? "" : `${height}p`) : ""],
+      ["picture", hasPicture ? (width ? `${width} × ${height}` : isSaid ? "" : `${height}p`) : ""],
       ["library", task.library && isSaid ? placeOf(task.library, this.#page.i18n) : ""],
       ["source", link?.href ?? task.url, link?.href],
       ["created", format.whole(new Date(task.created_at))],

@@ -8,15 +8,17 @@ import { hostOf, isFinal, isRecorded, isRunning, titleOf, VISIBLE } from "../tas
 /** @typedef {import("../base/i18n.js").I18n} I18n */
 
 /**
- * How far the task is, in percent; undefined: there is nothing to show. It is the payload's one number, in the bar and
- * in the text alike: a share of bytes beside it would be another scale, so the bar would jump between the two. Nobody
- * knows how far a recording is.
+ * How far to draw the bar, in percent: the bytes, or the completed entries, that stand beside it. null: it goes on, and
+ * nobody knows how far; undefined: there is no bar. Nobody knows how far a recording is.
  * @param {Task} task
+ * @param {number | undefined} before  what was drawn in the same attempt: where the total grows, the bar waits for it
  */
-export function percentOf(task) {
-  const { status, stage, progress } = task
-  const hasNotBegun = (stage === "queued" || stage === "paused") && !progress
-  return status !== "processing" || hasNotBegun || isRecorded(task) ? undefined : progress
+export function drawnOf(task, before) {
+  const { status, entries, downloaded_bytes, total_bytes } = task
+  if (status !== "processing" || isRecorded(task)) return undefined
+  const [done, total] = entries ? [entries.completed, entries.total] : [downloaded_bytes, total_bytes]
+  if (done !== undefined && total) return Math.max(before ?? 0, Math.min(100, (100 * done) / total))
+  return isRunning(task) ? null : before
 }
 
 /**
@@ -96,14 +98,14 @@ function recordingFacts({ started_at, downloaded_bytes }, i18n) {
 function runningFacts(task, i18n, isAway) {
   const { format } = i18n
   const { downloaded_bytes: done, total_bytes: total, speed, eta } = task
-  if (task.stage !== "download") return [task.message, `${percentOf(task)}%`]
+  if (task.stage !== "download") return [task.message, ...listFacts(task, i18n)]
   const facts = [...(task.waiting ? [reasonOf(task, i18n)] : []), ...listFacts(task, i18n)]
   if (done !== undefined) {
     facts.push(total ? `${format.size(done)} / ${format.size(total)}` : format.size(done))
   }
   if (speed !== undefined && !isAway) facts.push(format.speed(speed))
   if (eta !== undefined && !isAway) facts.push(i18n.t("card.eta", { time: format.clock(eta) }))
-  return [...(facts.length ? facts : [task.message]), `${percentOf(task)}%`]
+  return facts.length ? facts : [task.message]
 }
 
 /**
@@ -118,8 +120,7 @@ function waitingFacts(task, i18n) {
   }
   if (task.priority) facts.push(i18n.t("card.priority", { n: signed(task.priority) }))
   if (task.downloaded_bytes) facts.push(i18n.format.size(task.downloaded_bytes))
-  const percent = percentOf(task)
-  return percent === undefined ? facts : [...facts, `${percent}%`]
+  return facts
 }
 
 /**
@@ -147,11 +148,11 @@ function listFacts({ entries }, i18n) {
  * @param {Task} task
  * @param {I18n} i18n
  */
-function mediaFacts({ video_info: { duration, height }, file_info = {} }, i18n) {
+function mediaFacts({ video_info: { duration, height }, files, file_info = {} }, i18n) {
   const bytes = Object.values(file_info).reduce((sum, { size = 0 }) => sum + size, 0)
   return [
     ...(duration ? [i18n.format.clock(duration)] : []),
-    ...(height ? [`${height}p`] : []),
+    ...(height && "video" in { ...files, ...file_info } ? [`${height}p`] : []),
     ...(bytes ? [i18n.format.size(bytes)] : []),
   ]
 }

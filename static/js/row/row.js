@@ -3,7 +3,7 @@
 
 import { ACTIONS, iconOf, primaryOf, textOf } from "./actions.js"
 import { Focus, fromTemplate, isAway, isSeen, setAttribute, setText } from "../base/dom.js"
-import { factsOf, percentOf } from "./facts.js"
+import { drawnOf, factsOf } from "./facts.js"
 import { isPlayable, kindsOf, saveAllLink, saveLink } from "./files.js"
 import { hostOf, isRecorded, titleOf, webLink } from "../tasks/task.js"
 
@@ -29,6 +29,8 @@ export class Row {
   #around
   #primary
   #isThere = true
+  /** What the bar shows, in percent, and of which attempt. @type {{percent: number | undefined, attempt: number}} */
+  #drawn = { percent: undefined, attempt: -1 }
 
   /**
    * @param {Task} task
@@ -158,7 +160,7 @@ export class Row {
     )
     this.#parts.undo.hidden = leaving !== "undo" && leaving !== "cancelled"
     this.#showPicture(task)
-    this.#showProgress(percentOf(task))
+    this.#showProgress(task)
     element.toggleAttribute("data-words", this.#primary.show(task))
   }
 
@@ -179,13 +181,20 @@ export class Row {
     else thumbnail.removeAttribute("src")
   }
 
-  /** @param {number | undefined} percent  how far the task is, for the line along the lower edge */
-  #showProgress(percent) {
+  /**
+   * How far the task is, as the line along the lower edge.
+   * @param {Task} task
+   */
+  #showProgress(task) {
     const { bar, fill } = this.#parts
+    const before = task.attempt === this.#drawn.attempt ? this.#drawn.percent : undefined
+    const percent = drawnOf(task, before)
+    this.#drawn = { percent: percent ?? before, attempt: task.attempt }
     bar.hidden = percent === undefined
-    if (percent === undefined) return
-    setAttribute(bar, "aria-valuenow", String(percent))
-    const transform = `scaleX(${percent / 100})`
+    bar.toggleAttribute("data-moving", percent === null)
+    if (percent === null) bar.removeAttribute("aria-valuenow")
+    else if (percent !== undefined) setAttribute(bar, "aria-valuenow", String(Math.floor(percent)))
+    const transform = percent ? `scaleX(${percent / 100})` : ""
     if (fill.style.transform !== transform) fill.style.transform = transform
   }
 }
