@@ -17,6 +17,7 @@ from server.subscriptions.subscription import (
     HELD,
     HOUR,
     MEMBERS_ONLY,
+    NO_MEDIA,
     NOT_LIVE_YET,
     RETRY,
     TOO_YOUNG,
@@ -31,7 +32,7 @@ from server.subscriptions.subscription import (
     is_known_media,
     moment_of,
 )
-from server.subscriptions.subscription_rules import age_of, delay_of
+from server.subscriptions.subscription_rules import WITHOUT_FILM, age_of, delay_of
 
 _WAITS = frozenset((NOT_LIVE_YET, MEMBERS_ONLY, TOO_YOUNG, UNCLEAR))
 MOST_WAIT = 30 * 86_400.0  # seconds until an entry that is to begin is looked at again
@@ -343,7 +344,9 @@ def _again(plan: LookPlan, entry: Noticed, subscription: Subscription, known: Kn
     elif entry.verdict.startswith("code:"):
         age = age_of(item.published_at, item.found_at, now)
         reason, delay = delay_of(entry.verdict.removeprefix("code:"), item.tries, age)
-        if delay is None:
+        if delay is None and reason in WITHOUT_FILM:
+            plan.items[item.key] = replace(item, state="skipped", reason=NO_MEDIA, not_before=None)
+        elif delay is None:
             plan.items[item.key] = replace(item, state="failed", reason=reason, not_before=None)
         else:
             kept = next((one for one in (reason, item.reason) if one in _WAITS), UNCLEAR)

@@ -638,6 +638,10 @@ class SubscriptionStore(Protocol):
         """Those with these `keys`, or up to `most` in `state`. Raises `SubscriptionNotFound`."""
         ...
 
+    async def with_thumbnails(self, task_ids: Sequence[str]) -> set[str]:
+        """Those of the tasks that are there and have a thumbnail."""
+        ...
+
     async def claim(self, most: int, lease: float, now: float) -> list[Claim]:
         """Up to `most` looks that are due, at most one of each host, for `lease` seconds."""
         ...

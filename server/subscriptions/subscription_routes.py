@@ -567,16 +567,21 @@ def _hint(words: Catalogue, findings: Findings, code: str) -> str | None:
 
 
 async def _shown_items(request: web.Request, items: Sequence[Item]) -> list["answers.Item"]:
-    """With what the library has of them."""
+    """With what the library has of them, and the pictures of their tasks."""
     fetched = [item.key for item in items if item.state == "fetched"]
     there: dict[str, InLibrary] = {}
     if fetched and "library" in request.app[FIELDS]:
         store = request.app[PLACEMENTS]
         there = await store.items_in_library(items[0].subscription_id, fetched)
-    return [_shown_item(item, there.get(item.key)) for item in items]
+    pictured = await request.app[SUBSCRIPTIONS].store.with_thumbnails(
+        [item.task_id for item in items if item.task_id is not None]
+    )
+    root = f"{request.app[SETTINGS].server.base_path}/api/tasks"
+    links = {task_id: f"{root}/{task_id}/thumbnail" for task_id in pictured}
+    return [_shown_item(item, there.get(item.key), links.get(item.task_id or "")) for item in items]
 
 
-def _shown_item(item: Item, library: InLibrary | None = None) -> "answers.Item":
+def _shown_item(item: Item, library: InLibrary | None, thumbnail: str | None) -> "answers.Item":
     from server.subscriptions import subscription_schemas as answers
 
     about = item.about
@@ -592,6 +597,7 @@ def _shown_item(item: Item, library: InLibrary | None = None) -> "answers.Item":
         not_before=_time(item.not_before),
         fetched_at=_time(item.fetched_at),
         task_id=item.task_id,
+        thumbnail=thumbnail,
         library=LibraryPlace.of(library) if library else None,
         paths=list(library.paths) if library else [],
         pinned=item.pinned,

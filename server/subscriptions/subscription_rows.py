@@ -252,6 +252,9 @@ _SKIP = """
     WHERE subscription_id = ? AND key IN ({keys}) AND (state NOT IN ('queued', 'fetched', 'expired')
         OR (state = 'queued' AND EXISTS (SELECT 1 FROM items AS other WHERE other.task_id = items.task_id
             AND other.subscription_id <> items.subscription_id AND other.state IN ('queued', 'waiting'))))"""
+# Without reading the statuses, of which a page has 200. JSON within a text has other quotes.
+_WITH_THUMBNAIL = """
+    SELECT task_id FROM tasks WHERE task_id IN ({keys}) AND NOT removed AND status LIKE '%"thumbnail":{%'"""
 _PIN = "UPDATE items SET pinned = ? WHERE subscription_id = ? AND key IN ({keys})"
 
 
@@ -496,6 +499,12 @@ class SubscriptionRows:
             return await tables.fetch(_ITEM_PAGE_OF, (subscription_id, state, _number(None), most))
 
         return [_item(*row) for row in await self._transactions.read(work)]
+
+    async def with_thumbnails(self, task_ids: Sequence[str]) -> set[str]:
+        async def work(tables: Statements) -> list[Row]:
+            return await fetch_in(tables, _WITH_THUMBNAIL, task_ids)
+
+        return {task_id for (task_id,) in await self._transactions.read(work)} if task_ids else set()
 
     async def claim(self, most: int, lease: float, now: float) -> list[Claim]:
         async def work(tables: Tables) -> list[Claim]:

@@ -38,7 +38,7 @@ from server.subscriptions.subscription import (
 )
 
 _PASSING_DELAYS = (HOUR, 6 * HOUR, DAY, 3 * DAY)
-_WITHOUT_FILM = frozenset(("no_media", "unsupported_url"))  # behind the link of an entry
+WITHOUT_FILM = frozenset(("no_media", "unsupported_url"))  # behind the link of an entry
 _REFUSED_DELAYS = (DAY, 7 * DAY, 30 * DAY)
 _TOO_EARLY = frozenset(("http_403", "http_404"))
 """Codes that pass while an entry is `YOUNG`: feeds name a file before all of their servers have it."""
@@ -99,7 +99,7 @@ def item_after(status: TaskStatus, tries: int, published_at: str | None, found_a
         case Stage.FAILED:
             age = age_of(published_at, found_at, ended)
             reason, delay = delay_of(status.error_code or "internal", tries, age)
-            if delay is None and reason in _WITHOUT_FILM:
+            if delay is None and reason in WITHOUT_FILM:
                 return ItemChange("skipped", NO_MEDIA, tries=tries)
             if delay is None:
                 return ItemChange("failed", reason, tries=tries)

@@ -118,6 +118,11 @@ class Item(Answer):
     not_before: Instant | None = Field(None, description="while `waiting`: when it is tried again")
     fetched_at: Instant | None = None
     task_id: str | None = None
+    thumbnail: str | None = Field(
+        None,
+        description="of one that is or was fetched: link to its task's"
+        " [thumbnail](#get-apitaskstask_idthumbnail)",
+    )
     library: LibraryPlace | None = Field(None, description="of one that goes there, as of a task")
     paths: list[str] = Field(description="of its files in the library")
     pinned: bool = Field(description="it is kept, whatever `keep` says")

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -276,6 +277,26 @@ async def test_filters_choose_and_say_why(service: Service, site: Site) -> None:
     assert found["An old film"] == ("skipped", "since")
     # A file has no day, even if it is looked at.
     assert found["A film of no day"] == ("skipped", "unclear")
+
+
+@pytest.mark.parametrize("filters", [{}, {"min_duration": 1}])
+async def test_an_entry_without_a_film_behind_its_link_is_skipped_and_a_film_has_a_picture(
+    service: Service, site: Site, filters: Payload
+) -> None:
+    """It has no enclosure either; where a filter needs to know more, the look at its page tells."""
+    film = Film("f", "Film", f"/page?src={quote(site.url('/video.mp4'))}&duration=4", at=1_700_000_001.0)
+    site.followed["n"] = Followed([film, Film("t", "Only text", "/page/blank", at=1_700_000_000.0)])
+    made = await subscribe(service, site.url("/followed/n.rss"), backlog="all", filters=filters)
+    mine = made["subscription_id"]
+    await until(service, mine, lambda one: one["items"] == {"fetched": 1, "skipped": 1})
+    there = {item["title"]: item for item in await items(service, mine)}
+    text, fetched = there["Only text"], there["Film"]
+    assert (text["state"], text["reason"], "thumbnail" in text) == ("skipped", "no_media", False)
+    assert fetched["thumbnail"] == (await service.status(fetched["task_id"]))["thumbnail"]
+    async with service.client.get(fetched["thumbnail"]) as answer:
+        assert (answer.status, answer.content_type) == (200, "image/jpeg")
+    await looked(service, mine, fetched=1, skipped=1)
+    assert len(site.seen("/page/blank")) <= 2, "it is not looked at again"
 
 
 async def test_the_day_that_a_page_tells_of_its_film_counts(service: Service, site: Site) -> None:

@@ -68,6 +68,8 @@ _STREAMS: Final = ("is_live", "was_live", "post_live", "is_upcoming")
 _MOST_GUID: Final = 1000  # characters
 _AGE: Final = re.compile(r"max-age=([0-9]{1,9})")
 
+_WITHOUT_FILM: Final = ("no_media", "unsupported_url")  # what another look would not change
+
 Info = Mapping[str, Any]
 Entry = dict[str, Any]
 
@@ -301,7 +303,9 @@ class Looking:
         if verdict == "unclear" and is_asked and self._looks > 0:
             self._looks -= 1
             seen = self._seen(entry["url"], entry.get("item"))
-            if seen is not None and "code" not in seen:
+            if seen is not None and seen.get("code") in _WITHOUT_FILM:
+                verdict = "no_media"
+            elif seen is not None and "code" not in seen:
                 said = {name: value for name, value in entry.items() if not name.startswith("_")}
                 entry |= seen | said  # what its list says holds
                 verdict = self._verdict_on(entry)
