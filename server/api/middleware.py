@@ -186,7 +186,7 @@ def _answer_to(request: web.Request, exc: Exception) -> web.Response:
         failed = StorageFailed()  # such as a folder that turned into a file, or no descriptors being left
         failed.__cause__, exc = exc, failed
     # Log here, because failed reads are logged nowhere else.
-    if isinstance(exc, StorageFailed) and not exc.is_told:
+    if isinstance(exc, StorageFailed) and not exc.is_logged:
         log.error(
             "%s %s: the storage fails: %s", request.method, shown(request.raw_path), exc.__cause__ or exc
         )

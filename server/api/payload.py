@@ -312,7 +312,7 @@ class TaskPayload(Answer):
             message=message,
             created_at=_instant(status.created_at),
             completed_at=_instant(completed_at) if completed_at else None,
-            video_info=status.video_info.as_known(),
+            video_info=status.video_info.without_unknown_fields(),
             files={kind: link_to(file, base_path) for kind, file in status.files.items()},
             error=words.error(status.error_code) if status.error_code else None,
             url=status.url,

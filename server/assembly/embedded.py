@@ -157,12 +157,12 @@ async def carry_on(
     clock: Clock,
 ) -> None:
     """Finish what a stop or a crash has left: publications, downloads."""
-    await store.none_ended_after(clock.now())
+    await store.limit_ends(clock.now())
     for task in await store.running():
         # If its files had been published by then, only the event that says so is missing.
         published = None
         with suppress(StorageAway):  # the bucket does not answer; another attempt is safe
-            published = await files.published(task.status.task_id, task.status.attempt)
+            published = await files.find_published(task.status.task_id, task.status.attempt)
         became: Event = Completed.by(published) if published else Requeued()
         after = await recorder.record(task.status.task_id, became)
         if after.stage is Stage.COMPLETED:

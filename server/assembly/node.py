@@ -229,7 +229,7 @@ async def open_cluster(
 
             # What one node does for all.
             async def remove() -> None:
-                await carry_out_removals(tasks, await store.removed())
+                await carry_out_removals(tasks, await store.ids_removed())
 
             chores: list[tuple[Callable[[], Awaitable[None]], float]]
             chores = [(remove, CHORES_EVERY), (partial(files.remove_orphans, store), ORPHANS_EVERY)]

@@ -30,7 +30,7 @@ class Leftovers:
         self._look_at = time.monotonic() + LOOK_EVERY
         self._wake = asyncio.Event()
 
-    def removed(self, task_id: str) -> None:
+    def publish_removal(self, task_id: str) -> None:
         """Some node has removed the task."""
         self._removed.add(task_id)
         self._wake.set()

@@ -51,7 +51,7 @@ BATCH = 500  # tasks in one query
 class Removals(Protocol):
     """Is told of removals by other nodes, also of tasks that nobody watches here."""
 
-    def removed(self, task_id: str) -> None: ...
+    def publish_removal(self, task_id: str) -> None: ...
 
     def missed(self) -> None:
         """Removals may have been missed: there was a gap in the listening."""
@@ -174,7 +174,7 @@ class Relay:
             self._store.signals.give_all()
             await self._store.sessions.catch_up()
             self._read = {}
-            ids = [task_id for task_id in self._hub.watched() if task_id is not None]
+            ids = [task_id for task_id in self._hub.watched_ids() if task_id is not None]
             for start in range(0, len(ids), BATCH):
                 await self._publish(ids[start : start + BATCH])
             self._complained = False
@@ -204,9 +204,9 @@ class Relay:
                 case Gone(task_id):
                     self._read.pop(task_id, None)
                     self._due.pop(task_id, None)
-                    self._hub.removed(task_id)
+                    self._hub.publish_removal(task_id)
                     if self._removals:
-                        self._removals.removed(task_id)
+                        self._removals.publish_removal(task_id)
                 case LoggedOut(session_id):
                     self._store.sessions.heard(session_id)
                 case Signal(name):
@@ -215,7 +215,7 @@ class Relay:
                     self._hub.queue_changed()
                 case Acted():
                     # Those who watch an entry are told at once; its row may follow much later.
-                    self._due |= {name: self._due.get(name, 0) for name in self._hub.watched() if name}
+                    self._due |= {name: self._due.get(name, 0) for name in self._hub.watched_ids() if name}
                     self._wake.set()
                 case Changed(task_id, revision):
                     self._hub.publish(task_id)
@@ -231,7 +231,7 @@ class Relay:
                 self._read[task_id] = status.revision
                 self._hub.publish(status)
             elif task_id not in found:
-                self._hub.removed(task_id)
+                self._hub.publish_removal(task_id)
         if len(self._read) > 2 * BATCH:
             self._read = {one: revision for one, revision in self._read.items() if self._hub.is_watched(one)}
 

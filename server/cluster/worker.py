@@ -52,7 +52,7 @@ _END = "UPDATE tasks SET job_id = NULL WHERE task_id = %s AND job_id = %s RETURN
 class Published(Protocol):
     """The part of `server.core.ports.FileStore` that is used here."""
 
-    async def published(self, task_id: str, attempt: int) -> Manifest | None: ...
+    async def find_published(self, task_id: str, attempt: int) -> Manifest | None: ...
 
     async def tidy_up(self, status: TaskStatus) -> None: ...
 
@@ -141,7 +141,7 @@ class Jobs:
                 except TaskNotFound:
                     return
                 # The last attempt may have died after publishing its files, before that was recorded.
-                found = await self.files.published(task_id, status.attempt) if status.attempt else None
+                found = await self.files.find_published(task_id, status.attempt) if status.attempt else None
                 if found and found.files != status.files:  # else it is recorded, and retried since
                     completed = await self.recorder.record(task_id, Completed.by(found), status.attempt)
                     if completed.stage is not Stage.PAUSED:  # then its files wait for it to go on
@@ -150,7 +150,7 @@ class Jobs:
                 after = await self.run(task_id)
                 if after is None:  # it is gone, or of a newer server
                     with suppress(TaskNotFound):
-                        if (await self.store.get(task_id)).wanted is None:
+                        if (await self.store.get(task_id)).effective_request is None:
                             await self._let_be(task_id, job_id)
                 if after and after.waiting == DISK_FULL and after.needs:  # there may be room elsewhere
                     await _surely(lambda: self.database.rows(_LEAVE, task_id, job_id))

@@ -12,7 +12,7 @@ MOST_AT_ONCE = 500  # tasks that one request makes or acts on
 
 
 def _once(ids: object) -> object:
-    """`ids` without those that are equal to an earlier one."""
+    """Drop ids that are equal to an earlier one."""
     if not isinstance(ids, list):
         return ids
     first = {each: place for place, each in reversed(list(enumerate(ids))) if isinstance(each, str)}
@@ -20,7 +20,7 @@ def _once(ids: object) -> object:
 
 
 class Batch(Frozen):
-    """The body of `POST /api/process/batch`; what stands in it is looked at one by one."""
+    """The body of `POST /api/process/batch`; each of its requests is validated by itself."""
 
     model_config = ConfigDict(strict=True)
 

@@ -48,7 +48,8 @@ _SPECIAL: Final[tuple[Network, ...]] = tuple(
 
 @dataclass(frozen=True)
 class Allowed:
-    """What the operator has allowed; a host in `names` at its port, whichever address it resolves to."""
+    """Addresses that the operator allows; a host in `names` is allowed at its port, wherever it resolves to.
+    """
 
     networks: tuple[Network, ...] = ()
     endpoints: frozenset[tuple[Address, int]] = frozenset()

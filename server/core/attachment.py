@@ -1,4 +1,4 @@
-"""Under which name a client saves a file: by the title of its film, safe in headers and on file systems."""
+"""The name under which a client saves a file: its film's title, safe in headers and on file systems."""
 
 import re
 import unicodedata
@@ -31,7 +31,7 @@ def filename_of(name: str, title: str | None, chapter: str | None = None) -> str
     stem = filename_stem(title or "")
     what, _, which = name.partition("_")[0].partition("-")
     if what == "chapter" and stem and (named := filename_stem(chapter or "")):
-        # Half of the room for each, so that the number is always there.
+        # Each gets half of the bytes, so that the number is never cut off.
         stem, which = f"{_cut(stem)} - {which:>03} {_cut(named)}", ""
     elif what == "chapter":
         which = f"chapter-{which:>03}"

@@ -8,7 +8,7 @@ from typing import Any
 
 log = logging.getLogger(__name__)
 
-CANCEL_AGAIN = 0.5  # seconds before a task that goes on is cancelled once more
+CANCEL_AGAIN_AFTER = 0.5  # seconds
 
 
 @asynccontextmanager
@@ -21,7 +21,7 @@ async def in_background(work: Coroutine[Any, Any, None], name: str) -> AsyncIter
     finally:
         while not task.done():
             task.cancel()  # more than once: Python 3.11's `wait_for` may swallow a cancel
-            await asyncio.wait([task], timeout=CANCEL_AGAIN)
+            await asyncio.wait([task], timeout=CANCEL_AGAIN_AFTER)
 
 
 def _report(task: asyncio.Task[None]) -> None:

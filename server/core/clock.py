@@ -4,8 +4,8 @@
 passes. So setting the system clock changes neither the age of a task nor the length of a wait. The server
 takes over a corrected system clock at its next start.
 
-`wall`: the system clock as it is. It is asked again and again where people, or a source, name a moment: for
-`start_at`, `rate_windows` and the announced beginning of a broadcast.
+`wall`: the system clock as it is now. It is read again and again where people, or a source, name a moment:
+for `start_at`, `rate_windows` and the announced beginning of a broadcast.
 
 Decisions: docs/decisions/clocks.md
 """
@@ -25,7 +25,7 @@ stopwatch: Callable[[], float] = (
 
 
 def zone_of(name: str | None) -> tzinfo:
-    """The time zone of that name, which is known; with None the system's, UTC where it says none."""
+    """The time zone called `name`, which exists; with None the system's, or UTC if the system has none."""
     if name is not None:
         return ZoneInfo(name)
     try:

@@ -1,8 +1,8 @@
 """What clients are told of a cookie file, kept in its own first line.
 
-It is worked out when the file's text is written, so that a list reads one line of each file: a megabyte takes
-0.2 s to parse. The line is a comment of the file's format. It cannot be of another text, whoever copies or
-restores the file, and a release that does not know it drops it when it changes the text.
+The line is written together with the file's text, so that a list reads one line of each file: to parse a
+megabyte takes 0.2 s. The line is a comment of the file's format, so it stays with its text when somebody
+copies or restores the file. A release that does not know the line drops it when it changes the text.
 """
 
 import time
@@ -16,11 +16,11 @@ from pydantic import BaseModel, ValidationError
 
 from server.core import cookie_format
 
-MOST_HOSTS: Final = 100  # that are told of one file, which has room for 40,000
+MOST_HOSTS: Final = 100  # of one file, in which 40,000 have room
 LONGEST_HOST: Final = 253  # characters (RFC 1035, section 2.3.4)
-EXACT_ENDS: Final = 100  # the next moments at which cookies expire; later ones are put together
-_LATER_ENDS: Final = 100
-_BEGIN: Final = "# about "
+EXACT_ENDS: Final = 100  # the next moments at which cookies expire; later moments are grouped
+_MOST_GROUPS: Final = 100  # of later moments
+_PREFIX: Final = "# about "
 LONGEST_LINE: Final = 128 * 1024  # bytes that a list reads of one file; the longest line has 100 KiB
 
 
@@ -54,41 +54,42 @@ def facts_of(cookies: Iterable[cookie_format.Cookie], now: float) -> CookieFacts
         hosts.add(cookie.host)
         if cookie.expires:
             ends[cookie.expires] += 1
-    told = islice((host for host in sorted(hosts) if len(host) <= LONGEST_HOST), MOST_HOSTS)
-    return CookieFacts(hosts=tuple(told), count=count, ends=_few(ends, now))
+    shown_hosts = islice((host for host in sorted(hosts) if len(host) <= LONGEST_HOST), MOST_HOSTS)
+    return CookieFacts(hosts=tuple(shown_hosts), count=count, ends=_group_ends(ends, now))
 
 
-def _few(ends: Counter[int], now: float) -> tuple[tuple[int, int], ...]:
-    """`ends` in at most 201 steps: what is over counts from the last of it on, what ends much later together
-    with the first of those put together.
+def _group_ends(ends: Counter[int], now: float) -> tuple[tuple[int, int], ...]:
+    """Group the moments at which cookies expire: at most 201 moments are left, each with its number of
+    cookies.
+
+    Moments that are past become one, the last of them. Of a group of moments far ahead the first is taken.
     """
     moments = sorted(ends)
-    over = [end for end in moments if end <= now]
-    coming = moments[len(over) :]
+    past = [end for end in moments if end <= now]
+    coming = moments[len(past) :]
     later = coming[EXACT_ENDS:]
-    size = -(-len(later) // _LATER_ENDS) or 1
-    groups = [over] if over else []
-    steps = [(group[-1], sum(ends[end] for end in group)) for group in groups]
-    steps += [(end, ends[end]) for end in coming[:EXACT_ENDS]]
+    grouped = [(past[-1], sum(ends[end] for end in past))] if past else []
+    grouped += [(end, ends[end]) for end in coming[:EXACT_ENDS]]
+    size = -(-len(later) // _MOST_GROUPS) or 1
     for start in range(0, len(later), size):
         group = later[start : start + size]
-        steps.append((group[0], sum(ends[end] for end in group)))
-    return tuple(steps)
+        grouped.append((group[0], sum(ends[end] for end in group)))
+    return tuple(grouped)
 
 
 def with_facts(text: str, facts: CookieFacts) -> str:
-    """The cookie file `text`, which has no such line, with `facts` as its first one."""
-    return f"{_BEGIN}{facts.model_dump_json()}\n{text}"
+    """The cookie file `text`, which has no line of facts, with `facts` as its first line."""
+    return f"{_PREFIX}{facts.model_dump_json()}\n{text}"
 
 
 def without_facts(text: str) -> str:
-    """The cookie file `text` without a first line of ours."""
-    return text.partition("\n")[2] if text.startswith(_BEGIN) else text
+    """The cookie file `text` without its line of facts, if it has one."""
+    return text.partition("\n")[2] if text.startswith(_PREFIX) else text
 
 
 def renewed(current: str, given: str, back: str) -> str | None:
-    """The cookie file `current` with a job's changes and new facts; None if nothing has changed, or it became
-    too large.
+    """The cookie file `current` with a job's changes and new facts; None if the job changed nothing, or if
+    the file became too large.
 
     See `cookie_format.renewed`; raises `WrongLine`.
     """
@@ -100,8 +101,8 @@ def renewed(current: str, given: str, back: str) -> str | None:
 
 
 def facts_in(line: str) -> CookieFacts | None:
-    """The facts in the first line of a cookie file; None if they were not worked out yet."""
+    """The facts in the first `line` of a cookie file; None if that line has none."""
     try:
-        return CookieFacts.model_validate_json(line[len(_BEGIN) :]) if line.startswith(_BEGIN) else None
+        return CookieFacts.model_validate_json(line[len(_PREFIX) :]) if line.startswith(_PREFIX) else None
     except ValidationError:
         return None

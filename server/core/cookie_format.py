@@ -1,6 +1,6 @@
 """Cookie files in the Netscape format, which curl, yt-dlp and browser extensions read and write.
 
-One cookie a line, seven tab-separated fields. `#` begins a comment, but `#HttpOnly_` an HttpOnly cookie.
+Each line is a cookie of seven tab-separated fields. `#` begins a comment, `#HttpOnly_` an HttpOnly cookie.
 """
 
 import re
@@ -11,7 +11,7 @@ from typing import Final
 from server.core.jobs import MOST_COOKIES
 
 MAX_SIZE: Final = MOST_COOKIES
-MOST_FILES: Final = 1000  # that are stored
+MOST_FILES: Final = 1000  # stored cookie files
 NAME: Final = r"[A-Za-z0-9_-]{1,64}"
 """Pattern for the name of a stored cookie file."""
 
@@ -32,7 +32,7 @@ class WrongLine(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Cookie:
-    """`expires` is in seconds since 1970, or 0 for a session cookie; `below` means subdomains as well."""
+    """`expires` is in seconds since 1970, or 0 for a session cookie; `below`: subdomains get it as well."""
 
     domain: str
     below: bool

@@ -7,11 +7,11 @@ from datetime import datetime
 from server.core.task import TaskStatus
 
 SECONDS = (0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0, 86_400.0)
-MOST_NAMES = 100  # of extractors, and of error codes: what comes beyond them counts as `other`
+MOST_NAMES = 100  # of extractors, and of error codes; further ones count as `other`
 
 
 class Histogram:
-    """`counts` has one more number than `SECONDS`: what took longer than the last of them."""
+    """`counts` has a number for each of `SECONDS`, and one for all that took longer."""
 
     def __init__(self) -> None:
         self.counts = [0] * (len(SECONDS) + 1)
@@ -49,13 +49,13 @@ class Counts:
         self.codes, self.extractors = Names(), Names()
 
     def began(self, status: TaskStatus, now: datetime) -> None:
-        """An attempt has begun here."""
+        """An attempt has begun on this machine."""
         self.child_starts += 1
         if status.attempt == 1:
             self.waits.add((now - status.created_at).total_seconds())
 
     def changed(self, before: TaskStatus, after: TaskStatus, now: datetime) -> None:
-        """A status was saved here: what has come in bytes, and whether the task has ended by it."""
+        """A status was saved here: count the bytes that have come, and the end of a task."""
         if after.got > before.got:
             self.downloaded_bytes += after.got - before.got
         if after.stage.is_final and not before.stage.is_final:

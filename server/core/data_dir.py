@@ -1,8 +1,8 @@
 """The data directory: whether this server can work in it, and whether it is still the one it has opened.
 
-Under a running server it may be deleted, emptied, unmounted or exchanged for another one. The files that are
-open go on taking writes then, although no later start will find them. So a change counts as stored only
-after a look at the directory: `must_be_there`, or `lost` where a thread is at work already.
+While the server runs, the directory may be deleted, emptied, unmounted or exchanged for another one. Open
+files still take writes then, although no later start will find them. So a change counts as stored only after
+a check of the directory: `must_be_there`, or `lost` in code that runs in a thread already.
 """
 
 import asyncio
@@ -20,22 +20,23 @@ from server.core.errors import StorageFailed
 log = logging.getLogger(__name__)
 
 FOLDERS = ("work", "logs", "files", "scratch")  # the server makes them when it starts
-LATER = ("cookies", "yt-dlp")  # it makes these once they are needed
+MADE_LATER = ("cookies", "yt-dlp")  # folders that it makes once they are needed
 FILES = ("clipwire.lock", "clipwire.db", "clipwire.db-wal", "clipwire.db-shm")
-NOTHING = ".clipwire-nothing"  # a name that no file has
+NO_FILE = ".clipwire-nothing"  # a name that no file has
 _OF_A_TASK = re.compile(r"[0-9a-f-]{36}(\.lock)?")
 
 _Identity = tuple[int, int]  # of a file: its device and inode
 
 
 class DataDir:
-    """Whoever touches the disk here does it in a thread. An outage is logged once, and so is its end."""
+    """Methods that touch the disk are to be called in a thread. An outage is logged once, and so is its end.
+    """
 
     def __init__(
         self,
         path: Path,
         folders: tuple[str, ...] = FOLDERS,
-        later: tuple[str, ...] = LATER,
+        later: tuple[str, ...] = MADE_LATER,
         files: tuple[str, ...] = FILES,
     ) -> None:
         self.path = path.absolute()
@@ -43,8 +44,8 @@ class DataDir:
         self._later = [self.path / name for name in later]
         self._files = [self.path / name for name in files]
         self._opened: dict[Path, _Identity] = {}
-        self._trouble: str | None = None  # as it was logged
-        self._changes = 0  # of that
+        self._trouble: str | None = None  # as it was logged last
+        self._changes = 0  # how often trouble began or ended
 
     def make(self) -> None:
         """Make the folders, readable by this user alone. Touches the disk; raises `OSError`."""
@@ -56,9 +57,9 @@ class DataDir:
                 folder.mkdir(mode=0o700)
 
     def unusable(self, *, made: bool = True) -> list[tuple[Path, str]]:
-        """What the server cannot work in, and why, in words that follow the path. Touches the disk.
+        """The folders in which the server cannot work, each with the reason, in words that follow its path.
 
-        Folders that are missing count unless they are not `made` yet.
+        Missing folders are among them unless they are not `made` yet. Touches the disk.
         """
         if why := _unusable(self.path, of_others=True):
             return [(self.path, why)]
@@ -71,7 +72,8 @@ class DataDir:
         return found
 
     def unusable_files(self) -> list[tuple[Path, str]]:
-        """The same of the server's own files and of the partial files of tasks, of which the first is named.
+        """The server's own files that it cannot use, and the first such partial file of a task, with the
+        reasons.
 
         A start as another user leaves such files. Touches the disk.
         """
@@ -92,8 +94,8 @@ class DataDir:
         """What is wrong with the directory, in one sentence; None if the server can work in it."""
         changes = self._changes
         trouble = await asyncio.to_thread(self._look)
-        if changes == self._changes:  # else another look was faster, which perhaps began later
-            self._tell(trouble)
+        if changes == self._changes:  # else a check that perhaps began later was faster
+            self._log_change(trouble)
         return trouble
 
     async def must_be_there(self) -> None:
@@ -102,10 +104,10 @@ class DataDir:
             raise self.error(lost)
 
     def error(self, lost: str) -> StorageFailed:
-        """The error for what is `lost`, which is logged here."""
-        self._tell(lost)
+        """The error that says what is `lost`; it is logged here."""
+        self._log_change(lost)
         error = StorageFailed()
-        error.is_told = True
+        error.is_logged = True
         error.__cause__ = OSError(lost)
         return error
 
@@ -124,7 +126,7 @@ class DataDir:
                 return f"{self.path} was exchanged for another one: {path.name} is not the one that is open"
         return None
 
-    def _tell(self, trouble: str | None) -> None:
+    def _log_change(self, trouble: str | None) -> None:
         before, self._trouble = self._trouble, trouble
         self._changes += bool(trouble) != bool(before)
         if trouble and not before:
@@ -146,9 +148,10 @@ def _identity(path: Path) -> _Identity | None:
 
 
 def _unusable(folder: Path, *, of_others: bool = False) -> str | None:
-    """Why the server cannot work in `folder`, which may belong to somebody else if `of_others`.
+    """Why the server cannot work in `folder`; None if it can. With `of_others` it may belong to another user.
 
-    What children write there, and cookies, must be out of reach of other users, and they own their folders.
+    A folder's owner can read and change all that lies in it, and cookies and the files of children are not
+    for other users.
     """
     try:
         found = folder.stat()
@@ -165,12 +168,13 @@ def _unusable(folder: Path, *, of_others: bool = False) -> str | None:
 
 
 def _is_apart(source: Path, target: Path) -> bool:
-    """Whether nothing of `source` can be renamed into `target`, as finished files are.
+    """Whether files cannot be renamed from `source` into `target`, as finished files are.
 
-    Two mounts are apart even if both are of one disk, which Linux tells before it looks for the name.
+    They cannot between two mounts, even of one disk. Linux says so before it looks for the file, so none is
+    needed to try it.
     """
     try:
-        (source / NOTHING).rename(target / NOTHING)
+        (source / NO_FILE).rename(target / NO_FILE)
     except OSError as error:
         return error.errno == errno.EXDEV or _device(source) != _device(target)
     return False

@@ -15,7 +15,7 @@ def seconds_of(value: object) -> int:
 
 
 def duration_of(seconds: int) -> str:
-    """The shortest form that `seconds_of` reads."""
+    """The shortest text that `seconds_of` reads as `seconds`."""
     for unit in ("d", "h", "m"):
         if seconds and seconds % _SECONDS[unit] == 0:
             return f"{seconds // _SECONDS[unit]}{unit}"

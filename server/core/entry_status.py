@@ -1,8 +1,8 @@
 """A client's action on a list, which its entries follow.
 
-An action is stored once, with the list, whatever the number of its entries. What an entry shows is its row
-with those actions applied that it has not taken yet (`shown`): a pure function, so every reader sees the same
-revision with the same content. Later the row takes them (`server.tasks.list_actions`).
+An action is stored once, with the list, whatever the number of its entries. A reader of an entry's row
+applies the actions that the row has not taken yet (`status_after_actions`, a pure function): so every reader
+sees the same revision with the same content. Later the row takes the actions (`server.tasks.list_actions`).
 
 Decisions: docs/decisions/playlists.md
 """
@@ -25,14 +25,15 @@ from server.core.task import Stage, TaskStatus
 from server.core.values import Stored
 
 REMOVAL = 1 << 40
-"""The number of the last action on a list: it is removed."""
+"""The number that the removal of a list has among the actions on it: no other action follows."""
 
 
 ListKind = Literal["pause", "resume", "start", "cancel", "retry", "move", "remove"]
 
 
 class ListAction(Stored):
-    """`at` is the time for ages and waits, `wall` that by which `start_at` goes (see `server.core.clock`)."""
+    """`at` is `Clock.now()` for ages and waits, `wall` is `Clock.wall()`, with which `start_at` is compared.
+    """
 
     kind: ListKind
     at: datetime
@@ -53,17 +54,17 @@ class ListAction(Stored):
                 return Retried()
             case "move":
                 return Prioritized(priority=self.priority, rank=self.rank)
-            case "cancel" | "remove":  # what is removed has to end for other lists that count it
+            case "cancel" | "remove":  # a removed entry must end, since other lists may count it
                 return Cancelled()
 
     @property
     def stops(self) -> bool:
-        """Whether what runs has to stop."""
+        """Whether the action ends a running attempt."""
         return self.kind in ("pause", "cancel", "remove")
 
     def concerns(self, stage: Stage, *, paused_alone: bool) -> bool:
-        """Whether it is meant for an entry in this stage. What was paused by itself stays so when its list
-        goes on, and what has ended by itself stays so unless it is retried.
+        """Whether the action applies to an entry in this stage. An entry that was paused by itself stays
+        paused when its list is resumed, and one that has ended stays so unless it is retried.
         """
         match self.kind:
             case "resume" | "start":
@@ -83,9 +84,10 @@ ListActions = Sequence[Numbered]
 """Those on one list that some of its entries have not taken yet, in their order."""
 
 
-def shown(status: TaskStatus, actions: Iterable[Numbered]) -> TaskStatus | None:
-    """The status of an entry whose row is `status`, `status` itself if it has taken all `actions`; None if it
-    is removed with its list.
+def status_after_actions(status: TaskStatus, actions: Iterable[Numbered]) -> TaskStatus | None:
+    """Apply those of `actions` that the entry with the row `status` has not taken; None if one removes it.
+
+    Returns `status` itself if the entry has taken all of them.
     """
     last = status.list_action
     for number, action in actions:

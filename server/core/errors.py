@@ -42,7 +42,7 @@ AppError
 ├── TooManyCookies           409  as many cookie files are stored as may be
 ├── WrongState               409  the item's state does not allow the action
 ├── NoFiles                  409  the task has no files, or none any more
-├── NoLibrary                409  nobody has said where in the library
+├── NoLibrary                409  neither the task nor the request says where in the library
 ├── LibraryIsBusy            409  another action on the whole library is under way
 ├── PersonExists             409  somebody has this name, or is being removed
 ├── LabelTaken               409  another token of the person has this label
@@ -54,7 +54,7 @@ AppError
 ├── BodyTooLarge             413
 ├── NotJsonType              415  Content-Type is not application/json
 ├── NotTextType              415  Content-Type is not that of the text which is expected
-├── EncodingUnknown          415  the body has a Content-Encoding that nobody here decodes
+├── EncodingUnknown          415  the body has a Content-Encoding that this server cannot decode
 ├── RangeNotSatisfiable      416
 ├── InvalidRequest           422  well-formed and wrong; names the fields
 ├── InvalidQuery             422  a query parameter or a header is invalid; names it
@@ -107,7 +107,7 @@ class AppError(Exception):
 
 
 class Unreadable(AppError):
-    """What came is no request of HTTP/1: neither its host nor its token is known."""
+    """The bytes are no HTTP/1 request, so neither its host nor its token is known."""
 
     status, code = HTTPStatus.BAD_REQUEST, "unreadable"
 
@@ -187,7 +187,7 @@ class ItemNotFound(AppError):
 
 
 class FeedNotFound(AppError):
-    """Also for a wrong secret: who does not have it learns nothing."""
+    """Also raised for a wrong secret, so that nobody learns which addresses exist."""
 
     status, code = HTTPStatus.NOT_FOUND, "feed_not_found"
 
@@ -449,7 +449,7 @@ class TooManyRequests(AppError):
 
 
 class InternalError(AppError):
-    """`id` finds the traceback in the log; the response never contains it."""
+    """`id` stands beside the traceback in the log; the response never contains the traceback."""
 
     status, code = HTTPStatus.INTERNAL_SERVER_ERROR, "internal"
 
@@ -529,7 +529,7 @@ class WorkerSilent(AppError):
 class StoreUnavailable(AppError):
     """Nothing was changed (but see `DatabaseAway`); `__cause__` says why. Callers may retry."""
 
-    is_told = False  # whether the cause is in the log already: then no other line repeats it
+    is_logged = False  # whether the cause is in the log already: then no other line repeats it
 
 
 class DatabaseBusy(StoreUnavailable):

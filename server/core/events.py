@@ -34,10 +34,10 @@ class _Event(Frozen):
 class Described(_Event):
     """What the source says of itself; fields of `video_info` that are None change nothing.
 
-    `film_duration` is in seconds, of all of the film if `video_info` is of a clip; 0 if nobody knows it.
-    `sound_apart`: the sound can be fetched without the picture; `one_quality`: there is nothing to choose
-    from. None if nobody knows.
-    `starts`: nothing is to be fetched before the streams, so `DownloadStarted` is told with it: a save less.
+    `film_duration` is in seconds, of the whole film if `video_info` is of a clip; 0 if it is not known.
+    `sound_apart`: the sound can be fetched without the picture; `one_quality`: there is no other quality to
+    choose. None if that is not known.
+    `starts`: the download begins with it, since nothing is to be fetched before the streams: a save less.
     """
 
     kind: Literal["described"] = "described"
@@ -92,13 +92,13 @@ class Held(_Event):
 
 
 class Uploading(_Event):
-    """The bucket that the finished files go to is away, or does answer. It is the server's word."""
+    """The bucket for finished files does not answer (`away`), or answers again. No child sends this event."""
 
     away: bool
 
 
 class Alive(_Event):
-    """A heartbeat without news, so that `stall_timeout` does not end the attempt."""
+    """A heartbeat, so that `stall_timeout` does not end an attempt that has nothing to report."""
 
     kind: Literal["alive"] = "alive"
 
@@ -171,12 +171,12 @@ class Broken(_Event):
     kind: Literal["broken"] = "broken"
     code: str = Field(pattern=r"^[a-z0-9_]{1,64}$")
     retryable: bool = False
-    expired: bool = Field(default=False, description="a link of the page's that does not lead there any more")
+    expired: bool = Field(default=False, description="a link on the page has expired")
     retry_after: NonNegativeFloat | None = Field(default=None, description="seconds the source asked for")
     begins_at: NonNegativeFloat | None = Field(
         default=None,
         le=LAST_MOMENT,
-        description="of `not_live`: until when, in seconds since 1970",
+        description="of `not_live`: when the broadcast begins, in seconds since 1970",
     )
     hint: str | None = Field(
         default=None, pattern=r"^[a-z0-9_]{1,64}$", description="a better one than the code's own"
@@ -184,7 +184,7 @@ class Broken(_Event):
     fault: Fault | None = None
     crashed: bool = Field(default=False, description="yt-dlp did not expect what happened")
     after_hold: bool = Field(
-        default=False, description="the server's: it was held, and brought nothing since"
+        default=False, description="set by the server: the download was held, and no byte has come since"
     )
 
 
@@ -226,10 +226,12 @@ class Requeued(_Event):
         default=None, description="after a fault: seconds that the attempt and the delay take"
     )
     begins_at: datetime | None = Field(
-        default=None, description="of a broadcast that was looked for in vain, where that is known"
+        default=None, description="when the broadcast is to begin that has not begun yet, if that is known"
     )
-    looked: bool = Field(default=False, description="it was: nothing that went wrong before counts any more")
-    crept: bool = Field(default=False, description="what has come is next to nothing, and does not count")
+    looked: bool = Field(
+        default=False, description="the broadcast was checked, so earlier faults do not count any more"
+    )
+    crept: bool = Field(default=False, description="so few bytes have come that they do not count")
     counts_as_retry: bool = False
     counts_as_lost: bool = False
 
@@ -257,9 +259,9 @@ class Completed(_Event):
 
 
 class Placed(_Event):
-    """What the library has of a completed task now; `library` is None if that was deleted there.
+    """The files of a completed task that the library has now; `library` is None if they were deleted there.
 
-    Before its end a task can be told once that its files are to go there.
+    A task that has not ended takes one such event: its files are to go there.
     """
 
     library: InLibrary | None
@@ -323,7 +325,7 @@ class Waits(_Event):
 
 
 class Paused(_Event):
-    """`with_list`: an entry that follows its list, and goes on with it."""
+    """`with_list`: the task is paused because its list was, and resumes with it."""
 
     with_list: bool = False
 
@@ -337,7 +339,7 @@ class Cancelled(_Event):
 
 
 class Retried(_Event):
-    """`url` is the link that what the task fetches has now, `item` its place there; None: as it was."""
+    """`url` is the link that the task's video has now, `item` its place in a list there; None: as before."""
 
     url: str | None = None
     item: int | None = None
@@ -363,14 +365,14 @@ class Prioritized(_Event):
 
 
 class FinishAsked(_Event):
-    """A live recording is to end now, and to be kept, by this attempt or the next."""
+    """A client ends a live recording; this attempt, or the next one, keeps what was recorded."""
 
 
 class StartAsked(_Event):
-    """A task that waits is to begin now, before the time for which it was scheduled, too."""
+    """A waiting task is to begin now, even before its scheduled time."""
 
 
-_OfTask = (
+_TaskEvent = (
     Described
     | SpaceNeeded
     | DownloadStarted
@@ -395,13 +397,13 @@ _OfTask = (
     | Unfolded
     | Shared
 )
-_OfList = Joined | Expanded | EntriesMoved | Grown
-Event = _OfTask | _OfList
+_ListEvent = Joined | Expanded | EntriesMoved | Grown
+Event = _TaskEvent | _ListEvent
 
-_STILL: dict[str, object] = {"downloaded_bytes": None, "total_bytes": None, "speed": None, "eta": None}
-_STANDS: dict[str, object] = {"speed": None, "eta": None}
-_GOES_ON: dict[str, object] = {"waiting": None, "not_before": None}
-_FRESH: dict[str, object] = _STILL | {
+_NO_COUNTS: dict[str, object] = {"downloaded_bytes": None, "total_bytes": None, "speed": None, "eta": None}
+_NO_SPEED: dict[str, object] = {"speed": None, "eta": None}
+_NO_WAIT: dict[str, object] = {"waiting": None, "not_before": None}
+_NEW_ATTEMPT: dict[str, object] = _NO_COUNTS | {
     "progress": 0,
     "completed_at": None,
     "error_code": None,
@@ -413,7 +415,7 @@ _FRESH: dict[str, object] = _STILL | {
     "started_at": None,
 }
 # A retried task keeps its `files`: they can be downloaded until new ones replace them.
-_UNTRIED: dict[str, object] = {
+_NO_ATTEMPTS: dict[str, object] = {
     "got": 0,
     "got_before": 0,
     "quiet": 0.0,
@@ -423,16 +425,16 @@ _UNTRIED: dict[str, object] = {
     "lost_in_all": 0,
     "reached": (0, 0),
 }
-_UNANNOUNCED: dict[str, object] = {"looks": 0, "begins_at": None}
-_ASKED_ANEW: dict[str, object] = {"stage": Stage.QUEUED, "rank": 0, "finish_asked": False}
-_RETRIED: dict[str, object] = _FRESH | _UNTRIED | _UNANNOUNCED | _ASKED_ANEW
-_PAUSED: dict[str, object] = _STILL | {
+_NO_BROADCAST: dict[str, object] = {"looks": 0, "begins_at": None}
+_QUEUED_ANEW: dict[str, object] = {"stage": Stage.QUEUED, "rank": 0, "finish_asked": False}
+_RETRY: dict[str, object] = _NEW_ATTEMPT | _NO_ATTEMPTS | _NO_BROADCAST | _QUEUED_ANEW
+_PAUSE: dict[str, object] = _NO_COUNTS | {
     "stage": Stage.PAUSED,
     "waiting": None,
     "finish_asked": False,
     "started_at": None,
 }
-_RESUMED: dict[str, object] = {"stage": Stage.QUEUED, "not_before": None, "delay": None, "quiet": 0.0}
+_RESUME: dict[str, object] = {"stage": Stage.QUEUED, "not_before": None, "delay": None, "quiet": 0.0}
 
 
 def apply(status: TaskStatus, event: Event, now: datetime, wall: datetime | None = None) -> TaskStatus:
@@ -445,28 +447,28 @@ def apply(status: TaskStatus, event: Event, now: datetime, wall: datetime | None
     only by `Retried` and `Repaired`.
     """
     change = (
-        _change_of_list(status, event, now)
-        if isinstance(event, _OfList)
-        else _change(status, event, now, wall or now)
+        _change_list(status, event, now)
+        if isinstance(event, _ListEvent)
+        else _change_task(status, event, now, wall or now)
     )
     if change is None:
         return status
     return status.model_copy(update=change | {"revision": status.revision + 1})
 
 
-def _change(  # noqa: C901 -- one case for each event
-    status: TaskStatus, event: _OfTask, now: datetime, wall: datetime
+def _change_task(  # noqa: C901 -- one case for each event
+    status: TaskStatus, event: _TaskEvent, now: datetime, wall: datetime
 ) -> dict[str, object] | None:
     stage = status.stage
     match event:
         case Retried():
             if not stage.is_final:
                 return None
-            moved = {} if event.url is None else _moved(status, event.url, event.item)
-            again = _retried(status.model_copy(update=moved), wall)
+            moved = {} if event.url is None else _change_link(status, event.url, event.item)
+            again = _retry(status.model_copy(update=moved), wall)
             return None if again is None else moved | again
         case Repaired():
-            return _repaired(status, event, wall) if stage is Stage.FAILED else None
+            return _repair(status, event, wall) if stage is Stage.FAILED else None
         case Placed(library=library):
             is_due = library is not None and status.library is None and not stage.is_final
             return _if_new(status, {"library": library}) if stage is Stage.COMPLETED or is_due else None
@@ -479,67 +481,67 @@ def _change(  # noqa: C901 -- one case for each event
             return {"finish_asked": True} if is_recorded and not status.finish_asked else None
         case Started(cookies=cookies):
             begins = stage is not Stage.PAUSED and not status.awaits_entries
-            return _started(status) | {"cookies": cookies} if begins else None
+            return _start_attempt(status) | {"cookies": cookies} if begins else None
         case SpaceNeeded(needs=needs):
             return {"needs": needs} if stage.is_running and needs != status.needs else None
         case Described(starts=starts):
-            described = _described(status, event) if stage.is_running else None
-            return (described or {}) | _begun(now) if starts and stage is Stage.INFO else described
+            described = _take_description(status, event) if stage.is_running else None
+            return (described or {}) | _begin_download(now) if starts and stage is Stage.INFO else described
         case Pictured(thumbnail=picture):
             return {"thumbnail": picture} if stage.is_running and picture != status.thumbnail else None
         case DownloadStarted():
-            return _begun(now) if stage is Stage.INFO else None
+            return _begin_download(now) if stage is Stage.INFO else None
         case Uploading(away=away):
             if not stage.is_running or away == status.awaits_storage:
                 return None
-            return {"waiting": STORAGE_AWAY, "not_before": None} if away else _GOES_ON
+            return {"waiting": STORAGE_AWAY, "not_before": None} if away else _NO_WAIT
         case Progress():
-            return _progress(status, event) if stage in (Stage.DOWNLOAD, Stage.CONVERT) else None
+            return _take_progress(status, event) if stage in (Stage.DOWNLOAD, Stage.CONVERT) else None
         case Held(held=held, until=until):
             # A held download keeps its byte counts, but has no speed and no ETA.
             if held == status.is_held or stage is not Stage.DOWNLOAD:
                 return None
-            return ({"waiting": RATE_WINDOW, "not_before": until} if held else _GOES_ON) | _STANDS
+            return ({"waiting": RATE_WINDOW, "not_before": until} if held else _NO_WAIT) | _NO_SPEED
         case Requeued():
             waits = stage is not Stage.PAUSED and not status.awaits_entries
-            return _requeued(status, event, now) if waits else None
+            return _requeue(status, event, now) if waits else None
         case Completed() | Failed() if stage is Stage.PAUSED and status.attempt:
-            # The word of an attempt whose worker was taken for dead before the pause: a client has been told
-            # that the task is paused. What was published is found again when it goes on.
+            # The attempt's worker was taken for dead before the pause, and clients know the task as paused.
+            # Files that it published are found when the task is resumed.
             return None
         case Completed(files=files, fetched=fetched, video_info=news, about=about):
             done = {"progress": DONE, "files": files, "published_at": now, "fetched": fetched, "about": about}
             if status.library:  # also of a retry: these files are not there yet
                 done["library"] = InLibrary(paths=status.library.paths)
             info = merged(status.video_info, news)
-            return _ended(Stage.COMPLETED, now) | done | {"hint": status.hint, "video_info": info}
+            return _end(Stage.COMPLETED, now) | done | {"hint": status.hint, "video_info": info}
         case Failed(code=code, hint=hint):
-            return _ended(Stage.FAILED, now) | _unclipped(status) | {"error_code": code, "hint": hint}
+            return _end(Stage.FAILED, now) | _forget_clip(status) | {"error_code": code, "hint": hint}
         case Cancelled():
-            return _ended(Stage.CANCELLED, now) | _unclipped(status) | {"error_code": "cancelled"}
+            return _end(Stage.CANCELLED, now) | _forget_clip(status) | {"error_code": "cancelled"}
         case Waits(busy=busy):
             before, after = (None, HOST_BUSY) if busy else (HOST_BUSY, None)
             is_new = stage is Stage.QUEUED and status.waiting == before and not status.awaits_entries
             return {"waiting": after} if is_new else None
         case Paused(with_list=with_list):
             alone = status.playlist_id is not None and not with_list
-            paused = _PAUSED | ({} if status.paused_alone == alone else {"paused_alone": alone})
+            paused = _PAUSE | ({} if status.paused_alone == alone else {"paused_alone": alone})
             return None if stage is Stage.PAUSED else paused
         case Resumed():
             if stage is not Stage.PAUSED:
                 return None
             # A list that was read completely waits for its entries again.
             is_list = status.expanded
-            return _RESUMED | ({"stage": Stage.DOWNLOAD} if is_list else status.until_its_start(wall))
+            return _RESUME | ({"stage": Stage.DOWNLOAD} if is_list else status.until_its_start(wall))
         case StartAsked():
             if not stage.is_waiting:
                 return None
-            begun = _RESUMED | _GOES_ON | {"start_at": None}
+            begun = _RESUME | _NO_WAIT | {"start_at": None}
             return _if_new(status, begun | ({"stage": Stage.DOWNLOAD} if status.expanded else {}))
         case Shared(playlist_id=playlist_id):
             return {"counted_in": (*status.counted_in, playlist_id)}
         case Unfolded(entries=entries):
-            return _become(status, entries[0]) if stage.is_running else None
+            return _become_first_of(status, entries[0]) if stage.is_running else None
         case _:
             assert_never(event)
 
@@ -550,11 +552,12 @@ def _if_new(status: TaskStatus, change: dict[str, object]) -> dict[str, object] 
     return None if unchanged else change
 
 
-def _started(status: TaskStatus) -> dict[str, object]:
-    # Of an earlier attempt: the broadcast may be over by now, and a remedy may have dropped the clip.
-    known = _of_film(status) if status.film_duration == 0 else status.video_info
+def _start_attempt(status: TaskStatus) -> dict[str, object]:
+    # What an earlier attempt has said may be wrong now: the broadcast may be over, and a remedy may have
+    # dropped the clip.
+    known = _info_of_whole_film(status) if status.film_duration == 0 else status.video_info
     info = known.model_copy(update={"live": None, "cut": None})
-    return _FRESH | {
+    return _NEW_ATTEMPT | {
         "stage": Stage.INFO,
         "attempt": status.attempt + 1,
         "got_before": status.got,
@@ -567,11 +570,11 @@ def _started(status: TaskStatus) -> dict[str, object]:
     }
 
 
-def _begun(now: datetime) -> dict[str, object]:
-    return _UNANNOUNCED | {"stage": Stage.DOWNLOAD, "progress": DOWNLOAD, "started_at": now}
+def _begin_download(now: datetime) -> dict[str, object]:
+    return _NO_BROADCAST | {"stage": Stage.DOWNLOAD, "progress": DOWNLOAD, "started_at": now}
 
 
-def _described(status: TaskStatus, event: Described) -> dict[str, object] | None:
+def _take_description(status: TaskStatus, event: Described) -> dict[str, object] | None:
     change: dict[str, object] = {
         "video_info": merged(status.video_info, event.video_info),
         "hint": event.hint,
@@ -583,24 +586,24 @@ def _described(status: TaskStatus, event: Described) -> dict[str, object] | None
     return _if_new(status, change)
 
 
-def _progress(status: TaskStatus, event: Progress) -> dict[str, object] | None:
+def _take_progress(status: TaskStatus, event: Progress) -> dict[str, object] | None:
     stage = Stage.CONVERT if status.stage is Stage.CONVERT else Stage(event.stage)
-    change: dict[str, object] = _STILL | {
+    change: dict[str, object] = _NO_COUNTS | {
         "stage": stage,
         "progress": max(status.progress, min(int(event.progress), ALMOST)),
     }
     if stage is Stage.DOWNLOAD:
-        change |= event.model_dump(include=set(_STILL)) | (_STANDS if status.is_held else {})
+        change |= event.model_dump(include=set(_NO_COUNTS)) | (_NO_SPEED if status.is_held else {})
     elif status.is_held:
-        change |= _GOES_ON
+        change |= _NO_WAIT
     if event.downloaded_bytes:
         change |= {"got": max(status.got, event.downloaded_bytes)}
     return _if_new(status, change)
 
 
-def _requeued(status: TaskStatus, event: Requeued, now: datetime) -> dict[str, object] | None:
+def _requeue(status: TaskStatus, event: Requeued, now: datetime) -> dict[str, object] | None:
     status = status.with_nothing_gained() if event.crept else status
-    change: dict[str, object] = _STILL | {
+    change: dict[str, object] = _NO_COUNTS | {
         "stage": Stage.QUEUED,
         "started_at": None,
         "waiting": event.because,
@@ -615,21 +618,21 @@ def _requeued(status: TaskStatus, event: Requeued, now: datetime) -> dict[str, o
         "reached": status.reach if status.stage.is_running else status.reached,
     }
     if event.looked:
-        change |= _UNTRIED | {"looks": status.looks + 1, "begins_at": event.begins_at}
+        change |= _NO_ATTEMPTS | {"looks": status.looks + 1, "begins_at": event.begins_at}
     return _if_new(status, change)
 
 
-def _ended(stage: Stage, now: datetime) -> dict[str, object]:
-    return _FRESH | {"stage": stage, "completed_at": now, "finish_asked": False, "counted_in": ()}
+def _end(stage: Stage, now: datetime) -> dict[str, object]:
+    return _NEW_ATTEMPT | {"stage": stage, "completed_at": now, "finish_asked": False, "counted_in": ()}
 
 
-def _unclipped(status: TaskStatus) -> dict[str, object]:
-    """Nothing was made of the clip that was wished for: what is known is the length of the film."""
-    return {"video_info": _of_film(status)}
+def _forget_clip(status: TaskStatus) -> dict[str, object]:
+    """The clip was not made, so `video_info` has the duration of the film again."""
+    return {"video_info": _info_of_whole_film(status)}
 
 
-def _of_film(status: TaskStatus) -> VideoInfo:
-    """What is known of all of the film, also if `video_info` is of a clip."""
+def _info_of_whole_film(status: TaskStatus) -> VideoInfo:
+    """`video_info` with the duration of the whole film, also if it is of a clip."""
     if status.film_duration is None:
         return status.video_info
     return status.video_info.model_copy(update={"duration": status.film_duration or None})
@@ -638,31 +641,31 @@ def _of_film(status: TaskStatus) -> VideoInfo:
 # Lists: the list's own child finds the entries, then the list waits until all of them have ended.
 
 
-def _change_of_list(status: TaskStatus, event: _OfList, now: datetime) -> dict[str, object] | None:
+def _change_list(status: TaskStatus, event: _ListEvent, now: datetime) -> dict[str, object] | None:
     match event:
         case Joined(count=count, shared=shared, completed=completed, truncated=truncated):
-            joined = _joined(status, count, completed, truncated=truncated)
+            joined = _count_joined(status, count, completed, truncated=truncated)
             if status.stage is not Stage.INFO or joined is None:
                 return None
             return joined | {"shares": (*status.shares, *shared)}
         case Grown(count=count, truncated=truncated):
             # The list may still be read, or may have failed while it was: its entries count all the same.
-            grown = _joined(status, count, truncated=truncated)
+            grown = _count_joined(status, count, truncated=truncated)
             if grown is None:
                 return None
             grown["unfolded"] = status.unfolded + count
-            return grown | _led_to(status.model_copy(update=grown), now) if status.expanded else grown
+            return grown | _follow_counts(status.model_copy(update=grown), now) if status.expanded else grown
         case Expanded(truncated=truncated):
             if status.stage is not Stage.INFO:
                 return None
             known = status.entries or Entries()
-            begun = _UNANNOUNCED | {
+            begun = _NO_BROADCAST | {
                 "stage": Stage.DOWNLOAD,
                 "progress": DOWNLOAD,
                 "entries": known.model_copy(update={"truncated": known.truncated or truncated}),
                 "expanded": True,
             }
-            return begun | _led_to(status.model_copy(update=begun), now)
+            return begun | _follow_counts(status.model_copy(update=begun), now)
         case EntriesMoved(completed=completed, failed=failed):
             # Entries are counted also for a list that has ended before them: it failed while it was read, or
             # was cancelled.
@@ -670,26 +673,26 @@ def _change_of_list(status: TaskStatus, event: _OfList, now: datetime) -> dict[s
             change = {"completed": known.completed + completed, "failed": known.failed + failed}
             counted: dict[str, object] = {"entries": known.model_copy(update=change)}
             if not status.expanded or (status.stage.is_final and completed + failed >= 0):
-                return counted  # an entry that it shared goes on although it was cancelled
-            return counted | _led_to(status.model_copy(update=counted), now)
+                return counted  # a shared entry goes on although this list was cancelled
+            return counted | _follow_counts(status.model_copy(update=counted), now)
         case _:
             assert_never(event)
 
 
-def _retried(status: TaskStatus, wall: datetime) -> dict[str, object] | None:
+def _retry(status: TaskStatus, wall: datetime) -> dict[str, object] | None:
     """None for a list whose entries are all tasks: it continues when one of its entries is retried."""
-    return None if status.expanded else _RETRIED | status.until_its_start(wall)
+    return None if status.expanded else _RETRY | status.until_its_start(wall)
 
 
-def _moved(status: TaskStatus, url: str, item: int | None) -> dict[str, object]:
-    """How a task fetches what is at another link, or place, from now on."""
+def _change_link(status: TaskStatus, url: str, item: int | None) -> dict[str, object]:
+    """The changes by which a task fetches from another link, or another place in a list."""
     shown = ListEntry(index=1, url=url).shown_url
     if shown == status.url:
         return {} if item is None else {"item": item}
     return {"url": shown, "amended": status.amended | {"url": url}, "item": item}
 
 
-def _repaired(status: TaskStatus, event: Repaired, wall: datetime) -> dict[str, object] | None:
+def _repair(status: TaskStatus, event: Repaired, wall: datetime) -> dict[str, object] | None:
     change: dict[str, object] = {"amended": status.amended | event.wishes}
     if event.after is not None:
         change["start_at"] = wall + timedelta(seconds=event.after)
@@ -699,11 +702,11 @@ def _repaired(status: TaskStatus, event: Repaired, wall: datetime) -> dict[str, 
         change["item"] = event.item
     if event.accept_gaps:
         change["accept_gaps"] = True
-    again = _retried(status.model_copy(update=change), wall)
+    again = _retry(status.model_copy(update=change), wall)
     return None if again is None else change | again
 
 
-def _joined(
+def _count_joined(
     status: TaskStatus, count: int, completed: int = 0, *, truncated: bool
 ) -> dict[str, object] | None:
     known = status.entries or Entries()
@@ -716,12 +719,12 @@ def _joined(
     return {"entries": joined} if joined != known else None
 
 
-def _become(status: TaskStatus, first: ListEntry) -> dict[str, object]:
-    """How the task of an entry that is a list becomes that of this list's `first` entry."""
+def _become_first_of(status: TaskStatus, first: ListEntry) -> dict[str, object]:
+    """The changes by which the task of an entry that is a list becomes that of this list's `first` entry."""
     return (
-        _FRESH
-        | _UNTRIED
-        | _UNANNOUNCED
+        _NEW_ATTEMPT
+        | _NO_ATTEMPTS
+        | _NO_BROADCAST
         | {
             "stage": Stage.QUEUED,
             "url": first.shown_url,
@@ -736,19 +739,19 @@ def _become(status: TaskStatus, first: ListEntry) -> dict[str, object]:
     )
 
 
-def _led_to(status: TaskStatus, now: datetime) -> dict[str, object]:
-    """How the counts change the status of a list whose entries are all tasks."""
+def _follow_counts(status: TaskStatus, now: datetime) -> dict[str, object]:
+    """The changes that a list's counts lead to, once all of its entries are tasks."""
     entries = status.entries or Entries()
     if entries.ended < entries.total:
         progress = DOWNLOAD + (ALMOST - DOWNLOAD) * entries.ended // entries.total
-        if status.stage.is_final:  # an entry waits again
-            return _FRESH | {"stage": Stage.DOWNLOAD, "progress": progress}
+        if status.stage.is_final:  # an entry was retried
+            return _NEW_ATTEMPT | {"stage": Stage.DOWNLOAD, "progress": progress}
         return {"progress": max(status.progress, progress)}
     if status.stage is Stage.CANCELLED:
         return {}
     if entries.completed:
-        return _ended(Stage.COMPLETED, now) | {"progress": DONE}
-    return _ended(Stage.FAILED, now) | {"error_code": "entries_failed"}
+        return _end(Stage.COMPLETED, now) | {"progress": DONE}
+    return _end(Stage.FAILED, now) | {"error_code": "entries_failed"}
 
 
 def moved(pairs: Iterable[tuple[TaskStatus, TaskStatus]]) -> EntriesMoved | None:

@@ -1,7 +1,7 @@
 """Names of files and folders, made of texts that strangers wrote, for any file system and any program.
 
-What comes out holds on ext4 and on a Windows share: NFC, none of the characters that Windows refuses, no name
-that it reserves, no more bytes than are allowed, and nothing that a reader cannot see.
+The names are valid on ext4 and on a Windows share: in NFC, without characters that Windows refuses, not
+reserved there, not longer than allowed, and without characters that a reader cannot see.
 
 Decisions: docs/decisions/library.md
 """
@@ -16,7 +16,7 @@ _TWINS = str.maketrans('"*:<>?|/\\', "＂＊：＜＞？｜⧸⧹")  # the twins
 _RESERVED = re.compile(
     r"(CON|PRN|AUX|NUL|CLOCK\$|CONIN\$|CONOUT\$|(COM|LPT)[0-9¹²³])\s*(\..*)?", re.IGNORECASE | re.DOTALL
 )
-_LONGEST_GRAPHEME = 32  # characters: a letter with more marks than that is cut within
+_LONGEST_GRAPHEME = 32  # characters: a letter that has more marks is cut between them
 _NOT_SEEN = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
 # Letters, marks and symbols that show nothing: fillers, and the selectors of a variant.
 _EMPTY = re.compile(
@@ -49,12 +49,12 @@ def _clean(text: str) -> str:
 
 
 def trimmed(name: str) -> str:
-    """Without the dots and spaces at its ends: Windows drops those behind; a dot in front hides a file."""
+    """`name` without dots and spaces at its ends: Windows drops trailing ones; a leading dot hides a file."""
     return name.strip(" .")
 
 
 def unreserved(name: str) -> str:
-    """`name`, or one like it where it stands for a device of Windows (`CON`, `com1.txt`)."""
+    """`name`, changed a little if Windows reserves it for a device (`CON`, `com1.txt`)."""
     if not _RESERVED.fullmatch(name):
         return name
     stem, dot, rest = name.partition(".")
@@ -112,10 +112,10 @@ def _is_flag(letter: str) -> bool:
 
 
 def folded(path: str) -> str:
-    """What two paths share that name one file on some file system: of other case, or composed otherwise."""
+    """`path` as file systems compare it that ignore case, or how letters with accents are composed."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFD", path).casefold())
 
 
 def units(text: str) -> int:
-    """The length as Windows counts it."""
+    """The length of `text` as Windows counts it, in units of UTF-16."""
     return len(text.encode("utf-16-le", errors="replace")) // 2

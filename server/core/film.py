@@ -11,7 +11,7 @@ from server.core.values import Stored
 
 
 class VideoInfo(Stored):
-    """What the source says of itself; every field is absent until it is known."""
+    """What the source says of the film; every field is absent until it is known."""
 
     title: str | None = None
     duration: NonNegativeInt | None = Field(default=None, description="whole seconds")
@@ -58,7 +58,7 @@ class ChapterMark(Stored):
 
 
 class About(Stored):
-    """What the source says of a film beyond `video_info`, for those who describe it elsewhere."""
+    """What the source says of a film beyond `video_info`; the library and feeds describe it with this."""
 
     description: str | None = Field(default=None, max_length=10_000, description="with its lines")
     tags: tuple[Annotated[str, Field(max_length=500)], ...] = Field(default=(), max_length=100)
@@ -66,21 +66,21 @@ class About(Stored):
 
 
 class Manifest(Stored):
-    """Stored beside finished files: enough to complete the task if the server dies after publishing them and
-    before saving the status.
+    """Stored beside finished files, to complete the task if the server dies after it has published them and
+    before it has saved the status.
     """
 
     attempt: NonNegativeInt
     files: dict[str, StoredFile]
     video_info: VideoInfo
     fetched: NonNegativeInt | None = Field(
-        default=None, description="bytes of the one file that was fetched, if it was but one"
+        default=None, description="bytes of the file that was fetched, if it was a single one"
     )
     about: About | None = Field(default=None, description="of a film whose job has asked for it")
 
 
 class Says(Stored):
-    """What a list says of an entry that is to hold whatever the entry's own page says."""
+    """What a list says of an entry; it takes precedence over what the entry's own page says."""
 
     title: str | None = None
     uploader: str | None = None

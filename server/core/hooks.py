@@ -1,4 +1,4 @@
-"""What features want to be told of while the service runs; without features nobody is."""
+"""Functions of features that the kernel calls while the service runs."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -7,9 +7,9 @@ from server.core.events import Broken
 from server.core.task import TaskStatus
 
 AttemptFailed = Callable[[TaskStatus, Broken], None]
-"""Is told of a child that has failed: the status before, and what the child said last."""
+"""Is called when a child has failed, with the status before and the child's last event."""
 CookiesStored = Callable[[Sequence[str]], Awaitable[None]]
-"""Is told of the hosts of new cookies. May raise `StoreUnavailable`."""
+"""Is called with the hosts of new cookies. May raise `StoreUnavailable`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What a client asks of the library: the `library` of a request or a subscription, and its template.
+"""The field `library` of a request or a subscription: where in the library its files go, under which names.
 
 `layout` says what is made, `name` where it lies. Each may be left out: without `name` the layout has a
 template of its own, without `layout` there are just the files, named as `name` says; without both it is

@@ -1,4 +1,4 @@
-"""What a child finds in a list, and what a list counts of its entries."""
+"""An entry that a child finds in a list, and a list's counts of its entries."""
 
 from pydantic import ConfigDict, Field, NonNegativeInt
 
@@ -10,8 +10,8 @@ from server.core.values import Frozen, HttpUrl, Stored, without_password
 class ListEntry(Frozen):
     """An entry that a child found in a list; `index` counts the entries found.
 
-    `url` is the entry's own, with what its extractor is to know besides and no client; or, with `item`, that
-    of the list, of which the entry is number `item`.
+    `url` is the entry's own, perhaps with data that its extractor smuggles and no client gets; or, with
+    `item`, that of the list, in which the entry has this number.
     """
 
     model_config = ConfigDict(extra="ignore")
@@ -39,7 +39,7 @@ class Entries(Stored):
     total: NonNegativeInt = 0
     completed: NonNegativeInt = 0
     failed: NonNegativeInt = 0
-    truncated: bool = Field(default=False, description="there were more than are taken of one list")
+    truncated: bool = Field(default=False, description="the list has more entries than are taken of one list")
 
     @property
     def ended(self) -> int:

@@ -1,8 +1,8 @@
-"""Work of Python that takes longer than the event loop may stand still: one at a time, in its own thread.
+"""Computations that would block the event loop for too long: one at a time, in a thread of their own.
 
-Threads share the interpreter: several that compute at once delay the event loop by each of them, and in
-asyncio's default pool they would keep the disk work of all routes waiting. Whoever is cancelled while others
-are being served leaves the queue, so that nothing is computed for nobody.
+Threads share the interpreter. Each thread that computes delays the event loop, and in asyncio's default pool
+the disk work of all routes would wait for it. A caller that is cancelled while it waits leaves the queue, so
+that nothing is computed for nobody.
 """
 
 import asyncio

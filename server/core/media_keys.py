@@ -1,4 +1,4 @@
-"""What makes two links the same video: the keys of the memory, see docs/decisions/library.md.
+"""The key of a video: links with the same key lead to the same video, see docs/decisions/library.md.
 
 A key is yt-dlp's own archive id, `youtube dQw4w9WgXcQ`, so that its archives can be imported; or
 `url <normalised link>` where the extractor's ids are not unique: files and pages that only the generic
@@ -21,13 +21,13 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 _YOUTUBE_ID = r"[0-9A-Za-z_-]{11}"
 _YOUTUBE_PATH = re.compile(rf"/(?:shorts|live|embed|v|e)/({_YOUTUBE_ID})(?:[/?]|$)")
 _YOUTUBE_HOSTS = frozenset(("youtube.com", "youtube-nocookie.com", "youtu.be"))
-_NOT_STORED = re.compile("[\0\ud800-\udfff]")  # by one database or another
+_NOT_STORABLE = re.compile("[\0\ud800-\udfff]")  # in SQLite or in PostgreSQL
 _ARCHIVED = re.compile(r"([a-z0-9][a-z0-9:._+-]{0,99}) (\S.{0,399})")
 
 
 def normalised(url: str) -> str:
-    """`url` as one of two links that lead to the same thing: with https, without fragment, user and default
-    port, its host in lower case. No name is resolved.
+    """`url` in the form that all spellings of it share: https, the host in lower case, no fragment, no user,
+    no default port. No host name is resolved.
     """
     try:
         parts = urlsplit(url)
@@ -41,15 +41,16 @@ def normalised(url: str) -> str:
 
 
 def bounded(key: str) -> str:
-    """`key`, or with a hash in place of what is too long for an index, or no text for a database."""
-    if len(key.encode(errors="replace")) <= LONGEST_KEY and not _NOT_STORED.search(key):
+    """`key`; if it is too long for an index, or cannot be stored as text, a hash of it under the same kind.
+    """
+    if len(key.encode(errors="replace")) <= LONGEST_KEY and not _NOT_STORABLE.search(key):
         return key
     kind, _, rest = key.partition(" ")
     return f"{kind} #{hashlib.sha256(rest.encode(errors='replace')).hexdigest()}"
 
 
 def key_of_link(url: str, item: int | None = None) -> str:
-    """The key of what only its link identifies; `item`: of what is at the link, entry number `item`."""
+    """The key of a video that only its link identifies; `item`: it is entry number `item` at the link."""
     return bounded(f"url {normalised(url)}{'' if item is None else f' {item}'}")
 
 
@@ -60,8 +61,8 @@ def key_of(
     item: int | None = None,
     media: str | None = None,
 ) -> str:
-    """The key of a video, by what its extractor says of it, else by the link of its file, if `media` is that,
-    else by its own.
+    """The key of a video: made of its extractor and id if these are unique, else of `media`, the link of its
+    file, else of `url` and `item`.
     """
     if extractor_key and media_id and extractor_key.lower() not in NOT_UNIQUE:
         return bounded(f"{extractor_key.lower()} {media_id}")
@@ -69,13 +70,13 @@ def key_of(
 
 
 def keys_of_link(url: str) -> list[str]:
-    """The keys, or aliases, under which a video at `url` may be known, the surest first; asks no source."""
+    """The keys, or aliases, that a video at `url` may have, the surest first; no source is asked."""
     youtube = _youtube_id(url)
     return [*([f"youtube {youtube}"] if youtube else []), key_of_link(url)]
 
 
 def _youtube_id(url: str) -> str | None:
-    """The id that a link to one video of YouTube names: the one site with several forms of links for it."""
+    """The id in a link to one video of YouTube, the one site that has several forms of such links."""
     try:
         parts = urlsplit(url)
         host = (parts.hostname or "").lower()
@@ -103,9 +104,10 @@ def keys_of_entry(
     source_key: str,
     media: str | None = None,
 ) -> tuple[str, tuple[str, ...]]:
-    """The key of an entry of the list `source_key`, and its aliases: its guid in this list, and its link, if
-    that leads to it alone. `media` is the link of its file, if it has no link of its own: a page shows
-    another film at the same place when there is a new one on top.
+    """The key and the aliases of an entry of the list `source_key`.
+
+    The aliases are its guid in this list, and its link if that leads to it alone. `media` is the link of the
+    file of an entry without a link of its own: its place on the page may be another film's next time.
     """
     key = key_of(extractor_key, media_id, url, item, media)
     guids = [f"{_GUID}{source_key} {guid}"] if guid else []
@@ -114,12 +116,14 @@ def keys_of_entry(
 
 
 def is_guid(alias: str) -> bool:
-    """Whether it is the guid of an entry in its feed."""
+    """Whether `alias` is the guid of an entry in its feed."""
     return alias.startswith(_GUID)
 
 
 def archived_key(line: str) -> str | None:
-    """The key in a line of yt-dlp's `--download-archive`; None if it is none, or names nothing unique."""
+    """The key in a line of yt-dlp's `--download-archive`; None if the line has none, or one that is not
+    unique.
+    """
     found = _ARCHIVED.fullmatch(line.strip())
     if not found or not line.isprintable() or found[1] in NOT_UNIQUE:
         return None

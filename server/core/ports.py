@@ -52,8 +52,8 @@ class TaskOfKey:
 class Submission:
     """A task to be added; `wish` is the token's scope and a hash of what is to be downloaded.
 
-    `instead`: the id of a task that takes its place, if that is still there. `refusal`: otherwise it is
-    refused with this, unless another one takes its place.
+    `instead` is the id of a task that takes its place if it still exists. If no task takes its place, it is
+    refused with `refusal`, if that is set.
     """
 
     task: Task
@@ -70,8 +70,8 @@ Sorting = Literal["newest", "oldest", "queue", "ended"]
 class Filter:
     """Selects the tasks of a page, and their order; `text` is a literal search in title, uploader and URL.
 
-    `oldest` and `ended` (the last ended first) need `stages`, for `ended` final ones. `is_folded`: no entries
-    of lists; not with `text` or `playlist_id`.
+    The orders `oldest` and `ended` (the last ended first) need `stages`, `ended` final ones. `is_folded`
+    leaves out entries of lists; it does not go with `text` or `playlist_id`.
     """
 
     stages: tuple[Stage, ...] = ()
@@ -86,7 +86,7 @@ class Filter:
         return "queue" if self.stages == (Stage.QUEUED,) else self.order
 
     def only(self, *stages: Stage) -> tuple[Stage, ...]:
-        """Those of these stages that are selected."""
+        """Those of `stages` that the filter selects."""
         return tuple(stage for stage in stages if stage in self.stages or not self.stages)
 
 
@@ -103,20 +103,21 @@ class Store(Protocol):
     """
 
     async def add(self, submissions: Sequence[Submission]) -> list[Task | AppError]:
-        """Add all tasks in one transaction. The result has for each the task with its number, or the task
-        that the same key and request have led to; or `QueueFull`, `IdempotencyMismatch` or its `refusal`.
+        """Add all tasks in one transaction. For each submission the result has the task with its number, or
+        the task that took its place, or `QueueFull`, `IdempotencyMismatch` or its `refusal`.
 
-        It may also be `instead`, or with `reuse` a task with the same wish that has not ended. From then on
-        the submission's key leads to that one, until it is removed: this is stored in the same transaction.
-        No two submissions may have the same key. Raises `StoreUnavailable`; then none was added.
+        A task takes its place that an earlier request with the same key has made, or the task `instead`, or
+        with `reuse` one with the same wish that has not ended. From then on the submission's key leads to
+        that task, until it is removed: this is stored in the same transaction. No two submissions may have
+        the same key. Raises `StoreUnavailable`; then none was added.
         """
         ...
 
-    async def known(self, idempotency: Idempotency) -> TaskOfKey | None:
+    async def find_by_key(self, idempotency: Idempotency) -> TaskOfKey | None:
         """The task that this key leads to. Raises `IdempotencyMismatch` if its request was another."""
         ...
 
-    async def of_wish(self, wish: str) -> list[Task]:
+    async def find_by_wish(self, wish: str) -> list[Task]:
         """The newest tasks with this wish, newest first, without failed and cancelled ones."""
         ...
 
@@ -140,8 +141,8 @@ class Store(Protocol):
         taken: Sequence[Task] = (),
     ) -> list[Task] | None:
         """In one transaction save all `statuses` as `save` does and add the `new` tasks, in their order, each
-        with its wish, if there are `wishes`. The entries `taken`, each with its `row`, take what happened to
-        their lists: their rows become what they show, for which there is always a place in the queue.
+        with its wish, if there are `wishes`. The rows of the entries `taken` take the actions on their lists:
+        each becomes what the entry shows already, for which there is always a place in the queue.
 
         Return the new tasks with their numbers; or None, and change nothing, if a revision does not follow
         the stored one. The `new` tasks are entries of an accepted list, so `max_queued` does not limit them.
@@ -150,31 +151,36 @@ class Store(Protocol):
         """
         ...
 
-    async def act(
+    async def act_on_list(
         self, playlist: TaskStatus, action: ListAction, follow: Callable[[Mapping[Stage, int]], TaskStatus]
     ) -> "TaskStatus | None":
-        """Store an action on a list, which its entries show from then on, without a change of their rows.
+        """Store an action on a list; its entries show it from then on, although their rows do not change.
 
-        `follow` makes the list's next status, of how many entries in which stages the action concerns; or
-        returns `playlist`, and nothing is stored. Returns the status; or None, and changes nothing, if
-        `playlist` is not what is stored. Raises `QueueFull` as `save` does.
+        `follow` is given how many entries in which stages the action concerns, and returns the list's next
+        status; if it returns `playlist`, nothing is stored. Returns that status; or None, and changes
+        nothing, if `playlist` is not what is stored. Raises `QueueFull` as `save` does.
         """
         ...
 
     async def lists_acted_on(self) -> dict[str, int]:
-        """Return the lists whose entries may not have taken all actions, and the last action's number."""
-        ...
-
-    async def behind(self, playlist_id: str, number: int, limit: int) -> tuple[list[Task], int | None]:
-        """Up to `limit` entries that have not taken all actions and are queued, or differ from their rows,
-        behind the one with that `number`; and the number of the last, None if there are no more. Those of a
-        removed list are as in their rows.
+        """The lists some of whose entries may not have taken all actions, each with its last action's number.
         """
         ...
 
-    async def done(self, playlist_id: str, number: int) -> "TaskStatus | None":
-        """Forget the actions on a list up to `number`, which all entries have taken that could; not if there
-        are later ones. If others are counted as if they had, the counts are corrected, and the list returned.
+    async def entries_behind(
+        self, playlist_id: str, number: int, limit: int
+    ) -> tuple[list[Task], int | None]:
+        """Up to `limit` entries, after the one with that `number`, that have not taken all actions and that
+        are queued or differ from their rows; and the number of the last of them, None if no more follow.
+
+        Entries of a removed list are as in their rows.
+        """
+        ...
+
+    async def forget_actions(self, playlist_id: str, number: int) -> "TaskStatus | None":
+        """Forget the actions on a list up to `number`, once every entry that could has taken them; not if
+        there are later actions. If entries were counted that could not, the counts are corrected and the list
+        is returned.
         """
         ...
 
@@ -214,7 +220,7 @@ class Store(Protocol):
         """Delete the row of a task marked as removed, once its files are gone."""
         ...
 
-    async def removed(self) -> list[str]:
+    async def ids_removed(self) -> list[str]:
         """The ids of tasks marked as removed whose rows still exist."""
         ...
 
@@ -224,8 +230,8 @@ class Store(Protocol):
         """
         ...
 
-    async def none_ended_after(self, moment: datetime) -> None:
-        """Set later ends of tasks to `moment`: a clock was ahead, so retention would delete them late."""
+    async def limit_ends(self, moment: datetime) -> None:
+        """Set ends of tasks that lie after `moment` to it: a clock was ahead, and retention would be late."""
         ...
 
     async def stages(self, task_ids: list[str]) -> dict[str, Stage]:
@@ -316,8 +322,8 @@ class Sessions(Protocol):
     def listen(self, ended: Callable[[str], None], held: Callable[[], Collection[str]]) -> None:
         """Call `ended` with the id of each session that is ended from now on, on whichever node.
 
-        `held` returns the ids of those that matter: where ends may have been missed, these are looked up.
-        Sessions that expire are not reported: `Session.ends_at` says when they do.
+        `held` returns the ids of the sessions that are in use here: after a gap in the notifications these
+        are looked up. Sessions that expire are not reported: `Session.ends_at` says when they do.
         """
         ...
 
@@ -334,8 +340,9 @@ class Cookies(Protocol):
     """Cookie files by name; callers have validated the names. A change is on disk when its method returns."""
 
     async def put(self, name: str, text: str) -> None:
-        """Store `text` under `name`, replacing an earlier file; with its facts as first line, a list need not
-        work them out (`server.core.cookie_facts`). Raises `TooManyCookies` for one more than `MOST_FILES`.
+        """Store `text` under `name`, replacing an earlier file. If its first line has its facts
+        (`server.core.cookie_facts`), a list needs no more than that line. Raises `TooManyCookies` if there
+        are `MOST_FILES` others.
         """
         ...
 
@@ -346,8 +353,8 @@ class Cookies(Protocol):
         ...
 
     def facts(self) -> AsyncIterator[tuple[str, CookieFacts]]:
-        """What clients are told of each file, by name; those of files that have none yet are worked out and
-        stored. Damaged files are left out.
+        """The facts of each file, by name, as clients get them; a file without facts gets them now, and they
+        are stored. Damaged files are left out.
         """
         ...
 
@@ -369,7 +376,7 @@ class Publisher(Protocol):
 
     def publish(self, status: TaskStatus) -> None: ...
 
-    def removed(self, task_id: str) -> None:
+    def publish_removal(self, task_id: str) -> None:
         """Tell subscribers that the task was removed; nothing about it follows."""
         ...
 
@@ -377,8 +384,8 @@ class Publisher(Protocol):
         """Tell those who watch the queue that it was paused or resumed."""
         ...
 
-    def watched(self) -> Collection[str | None]:
-        """Ids of the tasks that are watched; None is one of them if somebody watches all tasks."""
+    def watched_ids(self) -> Collection[str | None]:
+        """The ids of tasks that have subscribers; None is among them if somebody subscribed to all tasks."""
         ...
 
 
@@ -417,15 +424,15 @@ class Dispatcher(Protocol):
         ...
 
     def release_list(self, playlist_id: str) -> None:
-        """All have taken it."""
+        """Undo `hold_list`: all entries have taken the action."""
         ...
 
     async def withdraw_list(self, playlist_id: str) -> None:
-        """Return when no child works on an entry of the list that was held."""
+        """Return when no child works on an entry of the list; call `hold_list` before."""
         ...
 
     async def finish(self, task_id: str) -> None:
-        """Have the child of a live recording stop and keep it; return when no child works on the task."""
+        """Have the child of a live recording stop recording and make its files; return when it has ended."""
         ...
 
     def running(self) -> list[str]:
@@ -457,10 +464,10 @@ class Dispatcher(Protocol):
 class Growth(Enum):
     """The state of a file that is read while a child writes it."""
 
-    GOES_ON = "it is where it was"
+    GOES_ON = "the child still writes it"
     WHOLE = "nothing will be added"
-    AWAY = "it was deleted, or moved before anybody saw it whole"
-    REPLACED = "another is in its place"
+    AWAY = "it was deleted, or moved before it was seen whole"
+    REPLACED = "another file is in its place"
 
 
 class Workplace(Protocol):
@@ -486,7 +493,7 @@ class Workplace(Protocol):
         ...
 
     async def trouble(self) -> str | None:
-        """What keeps children from working here, in one sentence; None if nothing does."""
+        """Why children cannot work on this machine, in one sentence; None if they can."""
         ...
 
     async def note(self, task_id: str, text: str) -> None:
@@ -522,7 +529,7 @@ class GrowingFile(Protocol):
 
 
 TellAway = Callable[[bool], Awaitable[None]]
-"""Is told that the bucket is away, perhaps several times, and afterwards that it is not."""
+"""Is called with True when the bucket does not answer, perhaps several times, and with False afterwards."""
 
 
 class FileStore(Protocol):
@@ -557,8 +564,8 @@ class FileStore(Protocol):
         """
         ...
 
-    async def published(self, task_id: str, attempt: int) -> Manifest | None:
-        """The manifest that `publish` stored for this attempt before a crash; None if it did not."""
+    async def find_published(self, task_id: str, attempt: int) -> Manifest | None:
+        """The manifest that `publish` stored for this attempt before a crash; None if there is none."""
         ...
 
     async def open(self, task_id: str, stored: StoredFile) -> BinaryIO | Stream:
@@ -584,14 +591,15 @@ class FileStore(Protocol):
         ...
 
     def share(self, task_id: str, attempt: int) -> AbstractAsyncContextManager[None]:
-        """While the block runs, share the attempt's log with all machines; all of it once the block ends.
+        """While the block runs, share the attempt's log with all machines; at its end the whole log is
+        shared.
 
-        The log continues that of the attempt before, whichever machine made it.
+        The log continues that of the attempt before, on whichever machine that was.
         """
         ...
 
     async def tidy_up(self, status: TaskStatus) -> None:
-        """Delete the files of a task that its newest `status` does not name."""
+        """Delete those files of a task that its newest `status` does not name."""
         ...
 
     async def remove(self, task_id: str) -> None:

@@ -1,4 +1,4 @@
-"""The body of `POST /api/process`, and when two of them ask for the same."""
+"""The body of `POST /api/process`, and the hashes by which two bodies are recognised as the same request."""
 
 import hashlib
 import re
@@ -39,8 +39,7 @@ def _distinct(outputs: tuple[Output, ...]) -> tuple[Output, ...]:
 
 
 def _items(items: str) -> str:
-    """Checks the syntax of yt-dlp's `--playlist-items`: numbers and ranges; negative numbers count from the
-    end.
+    """Check the syntax of yt-dlp's `--playlist-items`: numbers, and ranges; negative ones count from the end.
     """
     for item in items.split(","):
         found = _ITEM.fullmatch(item)
@@ -52,10 +51,10 @@ def _items(items: str) -> str:
 
 
 def _language(language: str, request: ValidationInfo) -> str:
-    """`name`, `name.*` for all that begin so, or `all`; a leading `-` excludes.
+    """Check a language: `name`, `name.*` for all that begin so, or `all`; a leading `-` excludes.
 
-    No client's regular expression is compiled: a short one can take seconds. What earlier releases have
-    stored may be one; only children read it.
+    No client's regular expression is compiled: a short one can take seconds. Requests that earlier releases
+    have stored may have regular expressions; only children read them.
     """
     if request.context is OF_A_CLIENT and not re.fullmatch(LANGUAGE, language):
         raise PydanticCustomError("language_form", 'write languages like "en", "en.*" or "-live_chat"')
@@ -221,11 +220,11 @@ class ProcessRequest(Frozen):
         `item`: only this entry of what is at the link is wanted.
         """
         of_item = "" if item is None else f"#{item}"
-        return f"{scope}:{self.hash(_PLAIN)}{of_item}"
+        return f"{scope}:{self.hash(_DEFAULTS_OF_NOT_WISHED)}{of_item}"
 
     def without_library(self) -> "list[Self]":
-        """The requests of those who want the same, and nothing in the library; where a layout may have chosen
-        the outputs, also with those that a request without any has.
+        """The request without `library`. If its layout may have chosen the outputs, also the same with the
+        outputs of a request that names none: a task of either has what is wanted.
         """
         plain = self.model_copy(update={"library": None})
         chosen = outputs_for(self.library.model_dump() if self.library else None).get("outputs")
@@ -235,14 +234,14 @@ class ProcessRequest(Frozen):
         return [plain, plain.model_copy(update={"outputs": usual})]
 
     def wish_of_entry(self, scope: str, entry: ListEntry) -> str:
-        """The wish that an `entry` of this list fulfils: that of a request for its link alone."""
+        """The wish of a request for the link of `entry` alone, an entry of this list."""
         return self.of_entry(entry.shown_url).wish(scope, entry.item)
 
     def manner(self) -> str:
-        """A short hash of how a video is wanted, whichever it is: two tasks of one video with the same manner
-        make the same files.
+        """A short hash of all wishes but the link: two tasks of one video with the same manner make the same
+        files.
         """
-        return self.hash(_PLAIN | _WHICHEVER)[:16]
+        return self.hash(_DEFAULTS_OF_NOT_WISHED | _ANY_VIDEO)[:16]
 
     def hash(self, instead: Mapping[str, object] = _NOTHING) -> str:
         """The hash of the first release's fields, and of later fields that are not at their default.
@@ -255,12 +254,12 @@ class ProcessRequest(Frozen):
         # `to_json` writes these as `model_dump` would, at half its price, and texts faster than the enum's.
         first = {name: instead[name] if name in instead else getattr(self, name) for name in _FIRST}
         first["outputs"] = [output.value for output in self.outputs]
-        sent = self.model_fields_set - _FIRST_ONES - instead.keys()
+        sent = self.model_fields_set - _FIRST_FIELDS - instead.keys()
         later = self.model_dump(mode="json", include=sent, exclude_defaults=True) if sent else {}
         return hashlib.sha256(to_json(first | dict(sorted(later.items())))).hexdigest()
 
     def hash_of_sent(self, sent: Collection[str]) -> str:
-        """The hash of the fields `sent` alone, without what a preset has set."""
+        """The hash of the fields in `sent` alone, without those that a preset has set."""
         fields = self.model_dump(mode="json", include=set(sent), exclude_unset=True)
         return hashlib.sha256(to_json(dict(sorted(fields.items())))).hexdigest()
 
@@ -278,19 +277,19 @@ class ProcessRequest(Frozen):
         )
 
 
-# What counts as the same request, for `Idempotency-Key` and for `reuse`. With a preset, two requests are the
-# same if either the fields that were sent or all fields with the preset are the same.
+# By these hashes `Idempotency-Key` and `reuse` recognise the same request. With a preset, two requests are
+# the same if either the fields that were sent or all fields with the preset are the same.
 
 # The fields of the first release, which hashed all of them in this order. A new one would change all hashes.
 _FIRST = (
     "url", "outputs", "quality", "video_format", "codec", "audio_format", "audio_quality", "audio_language",
     "format", "live", "auto_start", "preset", "priority",
 )  # fmt: skip
-_FIRST_ONES = frozenset(_FIRST)
+_FIRST_FIELDS = frozenset(_FIRST)
 # Fields that do not change the result: they say when a task begins, or how it was requested.
 _NOT_WISHED = ("auto_start", "preset", "priority", "reuse", "start_at", "title")
-_PLAIN = {name: ProcessRequest.model_fields[name].default for name in _NOT_WISHED}
-_WHICHEVER = {"url": "", "webhook": None, "playlist": False, "playlist_items": None, "library": None}
+_DEFAULTS_OF_NOT_WISHED = {name: ProcessRequest.model_fields[name].default for name in _NOT_WISHED}
+_ANY_VIDEO = {"url": "", "webhook": None, "playlist": False, "playlist_items": None, "library": None}
 
 
 def scope_of(wish: str) -> str:

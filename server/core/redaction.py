@@ -1,6 +1,6 @@
-"""Removes from log lines: passwords, query strings of URLs, cookies, tokens, and control characters.
+"""Removes passwords, query strings of URLs, cookies, tokens and control characters from log lines.
 
-Logs are copied, shared and kept, and tracebacks quote any value. Control characters could confuse a terminal.
+Logs are copied and shared, and tracebacks quote any value. Control characters could confuse a terminal.
 """
 
 import re
@@ -30,7 +30,7 @@ _FEED = re.compile(r"((?:^|/)feeds/)[^/?#]+")
 
 
 def without_feed_secret(target: str) -> str:
-    """`target`, of a request, without the secret that podcast feeds have in their addresses."""
+    """`target`, a request's path and query, without the secret in the address of a podcast feed."""
     plain = unquote(target) if "%" in target else target
     if _FEED.search(plain) is None:
         return target
@@ -56,8 +56,6 @@ def cleaned(text: str) -> str:
 
 
 def trace_of(error: BaseException) -> str:
-    """The traceback of `error` without secrets; of a long one the end, `MAX_TRACE` characters, which names
-    the error.
-    """
+    """The traceback of `error` without secrets: its last `MAX_TRACE` characters, which name the error."""
     trace = cleaned("".join(traceback.format_exception(error)))
     return trace.encode(errors="replace").decode()[-MAX_TRACE:]

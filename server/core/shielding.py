@@ -1,4 +1,4 @@
-"""Work that is done to its end, even if its waiter is cancelled."""
+"""Awaits work that must finish even if the coroutine that awaits it is cancelled."""
 
 import asyncio
 import logging
@@ -12,11 +12,11 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-class Closes(Protocol):
+class Closable(Protocol):
     def close(self) -> object: ...
 
 
-C = TypeVar("C", bound=Closes)
+C = TypeVar("C", bound=Closable)
 
 
 async def to_the_end(work: Awaitable[T]) -> T:
@@ -37,7 +37,7 @@ async def to_the_end(work: Awaitable[T]) -> T:
 
 
 async def opened(work: Awaitable[C]) -> C:
-    """Await what opens a file in a thread; if we are cancelled meanwhile, close it: nobody else could."""
+    """Await `work`, which opens a file in a thread; if we are cancelled meanwhile, close the file."""
     opening = asyncio.ensure_future(work)
     try:
         return await to_the_end(opening)

@@ -13,7 +13,9 @@ from server.core.task import Stage, TaskStatus
 
 
 def read_request(text: str) -> ProcessRequest | None:
-    """None if the request asks for something that this release does not know; its row is never rewritten."""
+    """Read a stored request; None if a newer release has written it and this one cannot read it. Its row is
+    never rewritten.
+    """
     try:
         return ProcessRequest.model_validate_json(text, extra="ignore")
     except ValidationError:
@@ -21,7 +23,9 @@ def read_request(text: str) -> ProcessRequest | None:
 
 
 def read_status(text: str) -> TaskStatus:
-    """`known_stage` replaces an unknown stage. Raises `ValueError` if the status is damaged."""
+    """Read a stored status; an unknown stage is replaced by `known_stage`. Raises `ValueError` if it is
+    damaged.
+    """
     try:
         return TaskStatus.model_validate_json(text)
     except ValidationError:

@@ -36,7 +36,7 @@ class Stage(StrEnum):
     is_final: bool
     has_failed: bool
     is_waiting: bool
-    """The task has not ended and no child works on it; `max_queued` limits these tasks."""
+    """The task has not ended and no child works on it. `max_queued` limits the number of such tasks."""
     is_running: bool
     """A child works on the task, or did so when the server ended."""
 
@@ -49,9 +49,9 @@ class Stage(StrEnum):
 
 
 class InLibrary(Stored):
-    """What the library has of a task, and why it is not placed, if something keeps it from that.
+    """Which files of a task the library has, and for which `reason` it has none yet.
 
-    Paths are relative to the library's folder; `path` is what blocks, none if it is the folder itself.
+    Paths are relative to the library's folder; `path` is the one that is blocked, None if it is that folder.
     """
 
     state: Literal["waiting", "placed"] = "waiting"
@@ -74,26 +74,28 @@ STORAGE_AWAY = "storage_away"
 
 
 class Bookkeeping(Stored):
-    """What the server notes of a task for itself; no client is told of it."""
+    """The part of a status that the server needs for itself; clients never get it."""
 
     # Its attempts so far, by which the next one is decided (`server.tasks.next_attempt`).
     got: NonNegativeInt = Field(default=0, description="the most bytes that have come")
     got_before: NonNegativeInt = Field(default=0, description="`got` when this attempt began")
-    quiet: NonNegativeFloat = Field(default=0, description="seconds of attempts and delays since a byte more")
-    faults: NonNegativeInt = Field(default=0, description="attempts that ended in a fault, since a byte more")
-    retries: NonNegativeInt = Field(default=0, description="those of them that count")
-    lost: NonNegativeInt = Field(default=0, description="children lost since one got further than the last")
+    quiet: NonNegativeFloat = Field(default=0, description="seconds of attempts and delays since `got` grew")
+    faults: NonNegativeInt = Field(default=0, description="attempts that ended in a fault since `got` grew")
+    retries: NonNegativeInt = Field(default=0, description="those faults that count as retries")
+    lost: NonNegativeInt = Field(
+        default=0, description="children lost since an attempt got further than the one before"
+    )
     lost_in_all: NonNegativeInt = 0
     reached: tuple[int, int] = Field(default=(0, 0), description="the `reach` of the last attempt")
     delay: NonNegativeFloat | None = Field(
-        default=None, description="seconds: how far away `not_before` was meant"
+        default=None, description="seconds from which `not_before` was worked out"
     )
-    looks: NonNegativeInt = Field(
-        default=0, description="at a broadcast that has not begun, one after the other"
+    looks: NonNegativeInt = Field(default=0, description="checks in a row of a broadcast that has not begun")
+    begins_at: datetime | None = Field(
+        default=None, description="when the broadcast is to begin, as announced"
     )
-    begins_at: datetime | None = Field(default=None, description="when that is to begin, as announced")
     needs: NonNegativeInt | None = Field(
-        default=None, description="bytes on the disk at once, if its last attempt found no room for them"
+        default=None, description="bytes on the disk at once that its last attempt needed and did not find"
     )
 
     # What its request, remedies and actions ask of the next attempt.
@@ -109,9 +111,10 @@ class Bookkeeping(Stored):
         default=False, description="a client has ended its recording: no later attempt goes on with it"
     )
     item: NonNegativeInt | None = Field(
-        default=None, description="which entry of what is at `url` it is; none: it is all of it"
+        default=None,
+        description="the task's video is entry number `item` at `url`; None: it is all that is there",
     )
-    says: Says | None = Field(default=None, description="what its list says of it")
+    says: Says | None = Field(default=None, description="what its list says of its entry")
 
     # What its last attempt has found out.
     film_duration: NonNegativeInt | None = Field(
@@ -124,17 +127,17 @@ class Bookkeeping(Stored):
         default=None, description="whether its source has one picture and one sound to choose from, at most"
     )
     fetched: NonNegativeInt | None = Field(
-        default=None, description="bytes of the one file of which `files` were made, if it was but one"
+        default=None, description="bytes of the file of which `files` were made, if it was a single one"
     )
-    published_at: datetime | None = Field(default=None, description="when `files` came")
+    published_at: datetime | None = Field(default=None, description="when `files` were published")
     archive_ids: tuple[str, ...] = Field(
-        default=(), description="ids that its source had for it before, as in yt-dlp's archives"
+        default=(), description="earlier ids of its video at the source, as in yt-dlp's archives"
     )
     about: About | None = Field(default=None, description="of the film, when it is completed")
 
-    # Lists: of an entry, where it stands; of a list, what it counts.
+    # Lists: the place of an entry; the counts of a list.
     playlist_index: NonNegativeInt | None = Field(
-        default=None, description="its place among those that were found, from 1 on: unique in its list"
+        default=None, description="its place, from 1 on, among the entries found; unique in its list"
     )
     lists: tuple[str, ...] = Field(
         default=(), description="the links of the lists that led to an entry, its own list's first"
@@ -151,10 +154,10 @@ class Bookkeeping(Stored):
         default=0, description="how many of a list's entries came from lists in it, rather than from itself"
     )
     list_action: NonNegativeInt = Field(
-        default=0, description="the last action on the list that it has taken, see `server.core.entry_status`"
+        default=0, description="the last action on its list that it has taken, see `server.core.entry_status`"
     )
     paused_alone: bool = Field(
-        default=False, description="of an entry that is paused: by itself, not with its list"
+        default=False, description="whether a paused entry was paused by itself, not with its list"
     )
 
     @property
@@ -167,7 +170,7 @@ class Bookkeeping(Stored):
 
     @property
     def faults_in_a_row(self) -> int:
-        """Failed attempts directly before this one; 0 once this one has `gained`."""
+        """Failed attempts directly before this one; 0 once this one has `gained` bytes."""
         return 0 if self.gained else self.faults
 
     @property
@@ -181,30 +184,30 @@ class Bookkeeping(Stored):
         return self.looks > 0
 
     def until_its_start(self, wall: datetime) -> dict[str, object]:
-        """The changes to a queued status while `start_at` is in the future, by the clock on the wall; empty
-        afterwards.
-        """
+        """The changes to a queued status while `start_at` is later than `wall` (`Clock.wall`); else empty."""
         if self.start_at is None or self.start_at <= wall:
             return {}
         return {"waiting": SCHEDULED, "not_before": self.start_at}
 
 
 class TaskStatus(Bookkeeping):
-    """Everything that is known of a task at one `revision`; clients are told of the fields here.
+    """Everything that is known of a task at one `revision`. Clients get the fields that are defined here.
 
-    It is stored as one flat JSON object, with those of its `Bookkeeping`.
+    It is stored as one flat JSON object, together with the fields of its `Bookkeeping`.
     """
 
     task_id: str
     number: NonNegativeInt = Field(
-        default=0, exclude=True, description="the store's, where it is a column: the order of acceptance"
+        default=0, exclude=True, description="the order of acceptance; set by the store, where it is a column"
     )
     url: str
     stage: Stage = Stage.QUEUED
     revision: NonNegativeInt = 1
     attempt: NonNegativeInt = 0
     priority: int = 0
-    rank: int = Field(default=0, description="which outranks priorities: whether it was moved, and how far")
+    rank: int = Field(
+        default=0, description="counts before `priority`: set when the task was moved in the queue"
+    )
     progress: int = Field(default=0, ge=0, le=100)
     created_at: datetime
     completed_at: datetime | None = None
@@ -276,13 +279,13 @@ class TaskStatus(Bookkeeping):
         return host_of(self.url)
 
     @property
-    def in_lists(self) -> tuple[str, ...]:
+    def lists_it_is_in(self) -> tuple[str, ...]:
         """The lists of which it is an entry."""
         return (self.playlist_id, *self.counted_in) if self.playlist_id else self.counted_in
 
     @property
-    def read(self) -> int:
-        """How many entries a list's own child has reported so far."""
+    def entries_read(self) -> int:
+        """How many entries a list's own child has found so far."""
         return self.entries.total - self.unfolded if self.entries else 0
 
     @property
@@ -291,11 +294,11 @@ class TaskStatus(Bookkeeping):
 
     @property
     def needs_no_child(self) -> bool:
-        """Whether the partial files that children have left are of no further use."""
+        """Whether no child will use the partial files of earlier attempts."""
         return self.stage is Stage.COMPLETED or self.expanded
 
     @property
-    def published(self) -> list[StoredFile]:
+    def published_files(self) -> list[StoredFile]:
         """All downloadable files, with the thumbnail."""
         return [*self.files.values(), *([self.thumbnail] if self.thumbnail else [])]
 
@@ -303,7 +306,7 @@ class TaskStatus(Bookkeeping):
     def new(
         cls, request: ProcessRequest, now: datetime, wall: datetime | None = None, request_id: str = ""
     ) -> "TaskStatus":
-        """`wall` is the time by which `start_at` goes, `now` if it is left out."""
+        """`wall` is the time with which `start_at` is compared; `now` if it is left out."""
         change: dict[str, object] = {
             "task_id": str(uuid4()),
             "url": without_password(request.url) if "@" in request.url else request.url,
@@ -321,7 +324,7 @@ class TaskStatus(Bookkeeping):
             change["library"] = InLibrary()
         if request.title:
             change["video_info"] = VideoInfo(title=request.title)
-        status = _OF_NOTHING.model_copy(update=change)  # what comes of a valid request needs no validation
+        status = _EMPTY.model_copy(update=change)  # made of a valid request: needs no validation
         if request.auto_start and request.start_at:
             return status.model_copy(update=status.until_its_start(wall or now))
         return status
@@ -362,12 +365,12 @@ class TaskStatus(Bookkeeping):
         )
 
 
-_OF_NOTHING = TaskStatus(task_id="", url="", created_at=datetime.min.replace(tzinfo=UTC))
+_EMPTY = TaskStatus(task_id="", url="", created_at=datetime.min.replace(tzinfo=UTC))
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A request and its status; `request` is None if only a newer release knows what it asks for.
+    """A request and its status; `request` is None if only a newer release can read it.
 
     `row` is the status as it is stored, if the task is an entry that has not taken all actions on its list.
     """
@@ -377,10 +380,10 @@ class Task:
     row: TaskStatus | None = None
 
     @property
-    def wanted(self) -> ProcessRequest | None:
-        """The request with what remedies have changed; None if this release cannot say what it asks.
+    def effective_request(self) -> ProcessRequest | None:
+        """The request with the changes of remedies; None if this release cannot read them.
 
-        Fields that only a newer release knows are passed over; their values are kept with the status.
+        Fields that only a newer release knows are ignored; their values are kept with the status.
         """
         if self.request is None or not self.status.amended:
             return self.request

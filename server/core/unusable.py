@@ -1,4 +1,4 @@
-"""Errors that stop a start: a database or a store of files that this server cannot work with."""
+"""Errors that prevent a start: this server cannot work with a database or a store of files."""
 
 from pathlib import Path
 

@@ -21,15 +21,15 @@ class Frozen(BaseModel):
 
 
 class Stored(Frozen):
-    """A value that is stored, where a server of the next release may have written fields unknown here.
+    """A value that is stored; a server of the next release may have stored it with more fields.
 
-    Unknown fields are kept when the value is changed and stored again (docs/decisions/storage.md).
+    Such fields are kept when the value is changed and stored again (docs/decisions/storage.md).
     """
 
     model_config = ConfigDict(extra="allow")
 
-    def as_known(self) -> Self:
-        """The value without fields that are unknown here, which no client is told."""
+    def without_unknown_fields(self) -> Self:
+        """The value without fields that only a newer release knows: no client gets them."""
         if not self.model_extra:
             return self
         known = self.model_copy()
@@ -44,7 +44,7 @@ _CONTROL = re.compile(r"[\x00-\x20\x7f-\x9f\ud800-\udfff\u2028\u2029]")
 def check_url(url: str, *, is_sent: bool = True) -> str:
     """Return `url` unchanged. Raises `PydanticCustomError` if it is invalid; no host name is resolved.
 
-    Of one that is not sent now, but stored, the port may be 0: an earlier release has taken that.
+    In a stored URL, not `is_sent` by a client now, the port may be 0: earlier releases have accepted that.
     """
     if _CONTROL.search(url):
         raise PydanticCustomError("url_characters", "no spaces or control characters in a URL")
@@ -84,13 +84,13 @@ def without_password(url: str) -> str:
 
 
 def without_path(url: str) -> str:
-    """`url` as far as its host and port: what follows is the secret of many a receiver of webhooks."""
+    """`url` up to its host and port: the path of a webhook's URL is often a secret."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 
 OF_A_CLIENT = {"of": "a client"}
-"""The context in which what a client sends is validated: it may be held to more than what is stored."""
+"""The validation context of what a client sends, which must meet more conditions than what is stored."""
 MAX_ID = 500  # characters; ours have 36
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d(:\d\d(\.\d{1,9})?)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _BIDI = re.compile(r"[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
@@ -102,7 +102,8 @@ def _whole(value: object) -> object:
 
 
 def _instant(value: object) -> datetime:
-    """An RFC 3339 time, in UTC. One without an offset is an error: it would depend on the server's zone."""
+    """Parse an RFC 3339 time, as UTC. Without an offset it is an error: it would depend on the server's zone.
+    """
     try:
         if isinstance(value, str) and _INSTANT.fullmatch(value):
             return datetime.fromisoformat(value.upper()).astimezone(UTC)
@@ -121,7 +122,8 @@ def harmless_line(title: str) -> str | None:
 
 
 def at_most(most: int) -> BeforeValidator:
-    """Refuses a longer list before its elements are looked at, each of which could have its own error."""
+    """Refuse a longer list before its elements are validated, each of which could have an error of its own.
+    """
 
     def check(value: object) -> object:
         if isinstance(value, list) and len(value) > most:

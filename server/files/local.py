@@ -101,7 +101,7 @@ class LocalFiles:
         work = self.workplace.work(task_id)
         await asyncio.to_thread(publish, work, self._directory(task_id), manifest)
 
-    async def published(self, task_id: str, attempt: int) -> Manifest | None:
+    async def find_published(self, task_id: str, attempt: int) -> Manifest | None:
         """The manifest that `publish` stored for exactly this attempt before the server died, or None."""
         return await asyncio.to_thread(read_manifest, self._directory(task_id), attempt)
 

@@ -39,7 +39,7 @@ class WhereTheyAre:
         self.moved = Moved()
 
     async def bring(self, task_id: str, status: TaskStatus | None) -> None:
-        published = status.published if status else []
+        published = status.published_files if status else []
         there = await asyncio.to_thread(_are_there, self._files / task_id, published)
         for is_there, stored in zip(there, published, strict=True):
             self.moved.count(is_there, stored)

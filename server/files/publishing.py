@@ -149,7 +149,7 @@ def is_from_child(seen: os.stat_result) -> bool:
 
 def keep_named(directory: Path, status: TaskStatus) -> None:
     """Delete the entries of a task's `directory` that hold no file named by `status`."""
-    named = {file.path.partition("/")[0] for file in status.published}
+    named = {file.path.partition("/")[0] for file in status.published_files}
     if status.thumbnail is None:
         named.add(PREVIEW)  # the first release did not name it
     with suppress(FileNotFoundError):

@@ -24,7 +24,7 @@ class TaskPlacing:
         task = await self._tasks.task(task_id)
         if not await self._tasks.with_files(task_id):
             raise NoFiles
-        request = task.wanted
+        request = task.effective_request
         sets = [] if wanted else await self._store.sets_of_task(task_id)
         if request and (library := wanted or request.library):
             sets.append(set_asked_for(request, task.status, library))
@@ -35,10 +35,14 @@ class TaskPlacing:
     async def also_for(self, task_id: str, wanted: Library) -> TaskStatus:
         """Have what a task has fetched, or will fetch, placed for somebody whose task it is not: it stays."""
         task = await self._tasks.task(task_id)
-        if task.wanted is None or task.status.is_list:
+        if task.effective_request is None or task.status.is_list:
             return task.status
-        one = set_asked_for(task.wanted, task.status, wanted.model_copy(update={"keep_task": True}))
-        own = task.wanted.library and set_asked_for(task.wanted, task.status, task.wanted.library)
+        one = set_asked_for(
+            task.effective_request, task.status, wanted.model_copy(update={"keep_task": True})
+        )
+        own = task.effective_request.library and set_asked_for(
+            task.effective_request, task.status, task.effective_request.library
+        )
         if one.set_id in {each.set_id for each in (own, *await self._store.sets_of_task(task_id)) if each}:
             return task.status
         return await self._place(task.status, [one])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Self
 
-from server.core.entry_status import ListActions, shown
+from server.core.entry_status import ListActions, status_after_actions
 from server.core.errors import InvalidQuery
 from server.core.ports import Sorting, StatusPage
 from server.storage.task_rows import read_status, readable
@@ -64,7 +64,11 @@ def page_of(
     on_page = rows[:limit]
     found = readable(read_status, ((number, status) for number, _, status in on_page))
     if actions:
-        found = (status for each in found if (status := shown(each, actions.get(each.playlist_id or "", ()))))
+        found = (
+            status
+            for each in found
+            if (status := status_after_actions(each, actions.get(each.playlist_id or "", ())))
+        )
     tasks = list(found)
     if len(rows) <= limit:
         return StatusPage(tasks, None)

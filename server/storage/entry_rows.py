@@ -1,7 +1,8 @@
 """SQL for entries whose rows have not taken all actions on their list: what they show, as expressions.
 
-The same rules as `server.core.entry_status.shown`, worked out for each stage of a row beforehand, so that the
-database only looks them up. Only the rows of lists with such actions are read this way.
+The rules are those of `server.core.entry_status.status_after_actions`, worked out for each stage of a row
+beforehand, so that the database only looks them up. Only the rows of lists with such actions are read this
+way.
 """
 
 import logging
@@ -10,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from server.core.entry_status import ListAction, ListActions, shown
+from server.core.entry_status import ListAction, ListActions, status_after_actions
 from server.core.task import OF_ONE_RANK, Stage, Task
 from server.storage.task_rows import read_task
 
@@ -203,7 +204,7 @@ def read_shown(number: int, request: str, status: str, actions: str | None) -> T
     found = read_actions(
         ("", int(at), told) for at, _, told in (one.partition(" ") for one in actions.split("\n"))
     )
-    after = shown(task.status, found.get("", ()))
+    after = status_after_actions(task.status, found.get("", ()))
     if after is None or after is task.status:
         return task if after else None
     return Task(task.request, after, task.status)

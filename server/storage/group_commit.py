@@ -150,7 +150,7 @@ class GroupWriter(ABC):
         try:
             await self.commit(changes)
         except StoreUnavailable as error:
-            if not error.is_told and self._failed_by is not type(error):
+            if not error.is_logged and self._failed_by is not type(error):
                 level = logging.ERROR if isinstance(error, StorageFailed) else logging.WARNING
                 log.log(level, "the database did not take %d changes: %s", len(changes), error.__cause__)
             self._failed_by = type(error)

@@ -129,7 +129,7 @@ class Ended:
     @cached_property
     def wanted(self) -> ProcessRequest | None:
         """What the last attempt was asked for."""
-        return Task(self.request, self.status).wanted
+        return Task(self.request, self.status).effective_request
 
 
 OnEnd = Callable[[Statements, Sequence[Ended], datetime], Awaitable[Collection[str]]]

@@ -263,7 +263,7 @@ class LocalDispatcher:
         try:
             status = await self._run(task_id, self.submit)
         except StoreUnavailable as exc:
-            if not exc.is_told:
+            if not exc.is_logged:
                 log.warning("%s cannot begin yet: %s", task_id, exc.__cause__ or exc)
             await asyncio.sleep(AGAIN)
             return queued

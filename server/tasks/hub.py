@@ -215,7 +215,7 @@ class Hub:
             if not self._of_queue and not self._watchers:
                 self._nobody_watches.set()
 
-    def watched(self) -> set[str | None]:
+    def watched_ids(self) -> set[str | None]:
         """Ids of the tasks that are watched; None is one of them if somebody watches all tasks."""
         return set(self._watchers)
 
@@ -245,7 +245,7 @@ class Hub:
                 for watcher in self._watchers.get(key, ()):
                     watcher.offer(update)
 
-    def removed(self, task_id: str) -> None:
+    def publish_removal(self, task_id: str) -> None:
         self.publish(Removed(task_id))
 
     def missed(self) -> None:

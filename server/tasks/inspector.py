@@ -101,7 +101,7 @@ class Inspector:
             page = await self._fork_server.run(folder.name, work)
         except OSError as exc:
             error = DiskFull() if found_no_room(exc) else StorageFailed()
-            error.is_told = await self._workplace.trouble() is not None
+            error.is_logged = await self._workplace.trouble() is not None
             raise error from exc
         if isinstance(page, Broken):
             if page.code == "internal":

@@ -123,7 +123,7 @@ async def finish_removals(store: Store, tasks: Tasks) -> None:
     """Finish what a stop or a crash has left; thousands of removals delay nobody who is served meanwhile."""
     while True:
         try:
-            left = await store.removed()
+            left = await store.ids_removed()
         except StoreUnavailable:
             await asyncio.sleep(LOOK_FOR_EXPIRED)
         else:
@@ -152,7 +152,7 @@ async def for_ever(
         try:
             await look()
         except StoreUnavailable as exc:
-            if not waits and not exc.is_told:  # log an outage once
+            if not waits and not exc.is_logged:  # log an outage once
                 log.warning("looking after the service is put off: %s", exc.__cause__ or exc)
             waits = True
         except Exception:

@@ -74,7 +74,7 @@ class Playlists:
                     return before
                 return after.model_copy(update={"revision": before.revision + 1})
 
-            after = await self._store.act(before, action, follow)
+            after = await self._store.act_on_list(before, action, follow)
             if after is not None:
                 break
         if after is not before:
@@ -138,7 +138,7 @@ class Playlists:
                         places[playlist_id] = last, end
                     await asyncio.sleep(min(MOST_REST, loop.time() - began))
             except StoreUnavailable as exc:
-                if not exc.is_told:
+                if not exc.is_logged:
                     log.warning("entries of lists wait to be saved: %s", exc.__cause__ or exc)
                 pause = AGAIN
             except AppError as exc:  # a worker is silent
@@ -176,7 +176,7 @@ class Playlists:
         """Have the next entries behind number `place` take the actions up to `last`; return the number of the
         last of them, or None if there are no more.
         """
-        entries, end = await self._store.behind(playlist_id, place, AT_ONCE)
+        entries, end = await self._store.entries_behind(playlist_id, place, AT_ONCE)
         if end is None or not entries:
             return end
         if last == REMOVAL:
@@ -204,7 +204,7 @@ class Playlists:
         return end if await self._recorder.take(entries) else place
 
     async def _done(self, playlist_id: str, last: int) -> None:
-        corrected = await self._store.done(playlist_id, last)
+        corrected = await self._store.forget_actions(playlist_id, last)
         if corrected:
             self._publisher.publish(corrected)
         if playlist_id not in await self._store.lists_acted_on():
@@ -216,13 +216,13 @@ class Playlists:
         lists, self._untold = set(self._untold), []
         if not lists:
             return
-        watched = [task_id for task_id in self._publisher.watched() if task_id]
+        watched = [task_id for task_id in self._publisher.watched_ids() if task_id]
         for start in range(0, len(watched), AT_ONCE):
             some = watched[start : start + AT_ONCE]
             found = {status.task_id: status for status in await self._store.statuses(some)}
             for task_id in some:
                 if task_id not in found:
-                    self._publisher.removed(task_id)
+                    self._publisher.publish_removal(task_id)
                 elif found[task_id].playlist_id in lists:
                     self._publisher.publish(found[task_id])
             await asyncio.sleep(0)

@@ -112,7 +112,7 @@ class Recorder:
             if after is before:
                 return before
             if after.stage is Stage.FAILED:
-                after = with_remedies(after, task.wanted)
+                after = with_remedies(after, task.effective_request)
             new, wishes = list[Task](), list[str | None]()
             if isinstance(event, Unfolded):
                 lists, new, wishes = await self._unfolded(task, event)
@@ -212,7 +212,7 @@ class Recorder:
         if event is None:
             return []
         lists = []
-        for playlist_id in before.in_lists:
+        for playlist_id in before.lists_it_is_in:
             with contextlib.suppress(TaskNotFound, ValueError):  # removed; or too old, or its row is damaged
                 playlist = (await self._store.get(playlist_id)).status
                 lists.append((playlist, apply(playlist, event, self._clock.now())))
@@ -225,7 +225,7 @@ class Recorder:
 
         As many as it has room for: lists in lists would else multiply without end.
         """
-        before, request = task.status, task.wanted
+        before, request = task.status, task.effective_request
         if before.playlist_id is None or request is None:
             return [], [], []
         try:
@@ -295,7 +295,7 @@ class Recorder:
         while True:
             before = (await self._store.get(playlist.status.task_id)).status
             total, now = before.entries.total if before.entries else 0, self._clock.now()
-            fresh = [entry for entry in found if entry.index > before.read]
+            fresh = [entry for entry in found if entry.index > before.entries_read]
             joining = fresh[: max(0, most - total)]
             wishes = [
                 None if before.scope is None else request.wish_of_entry(before.scope, entry)
@@ -349,7 +349,7 @@ class Recorder:
         for place, task in enumerate(await asyncio.gather(*there)):
             if task and task.row:
                 await self.take([task])  # else it is fetched once more
-            if task is None or playlist.task_id in task.status.in_lists or task.status.task_id in taken:
+            if task is None or playlist.task_id in task.status.lists_it_is_in or task.status.task_id in taken:
                 continue
             shared[place] = task.status
             if not task.status.stage.is_final:

@@ -96,7 +96,7 @@ def event_of(name: str, task: Task) -> Repaired | None:
     """The event by which the remedy changes the task; None if it is not offered, or changes nothing."""
     if name not in offered(task.status):
         return None
-    return REMEDIES[name](task.status, task.wanted)
+    return REMEDIES[name](task.status, task.effective_request)
 
 
 def _fitting(status: TaskStatus, asked: ProcessRequest | None) -> list[str]:

@@ -7,7 +7,7 @@ from server.core.task import Stage, Task, TaskStatus
 
 async def shared_task(store: Store, files: FileStore, wish: str) -> Task | None:
     """The newest task of this wish that has not ended, or is completed and has all its files."""
-    for task in await store.of_wish(wish):
+    for task in await store.find_by_wish(wish):
         if task.status.stage is not Stage.COMPLETED or await has_files(files, task.status):
             return task
     return None

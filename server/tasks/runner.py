@@ -136,7 +136,7 @@ class Runner:
         try:
             task = await self._store.get(task_id)
             REQUEST_ID.set(task.status.request_id)  # this attempt has an asyncio task of its own
-            request, before = task.wanted, task.status
+            request, before = task.effective_request, task.status
             if request is None:
                 await self._recorder.record(task_id, Requeued(because=NEWER_RELEASE))
                 return None
@@ -280,7 +280,7 @@ class Runner:
         task_id = status.task_id
         work, lock = self._workplace.work(task_id), self._workplace.lock(task_id)
         if status.is_list:
-            job = self._jobs.job("expand", request, work, lock, given.text, known=status.read)
+            job = self._jobs.job("expand", request, work, lock, given.text, known=status.entries_read)
         else:
             is_entry = status.playlist_id is not None
             job = self._jobs.job(

@@ -152,7 +152,7 @@ class Tasks:
             try:
                 # A retry of one request needs no write. Of many at once the store finds the keys by itself.
                 looks = key and (refusal or shares or len(requests) == 1)
-                if key and looks and (known := await self._store.known(key)):
+                if key and looks and (known := await self._store.find_by_key(key)):
                     outcome = Accepted(known.task.status, known.is_shared)
                 elif wish and shares:
                     shared = await shared_task(self._store, self._files, wish)
@@ -196,7 +196,7 @@ class Tasks:
             else:  # it was there before: by its key, or because it may be shared
                 key, known = submission.idempotency, None
                 with contextlib.suppress(IdempotencyMismatch):  # it was removed, the key is another's by now
-                    known = await self._store.known(key) if key else None
+                    known = await self._store.find_by_key(key) if key else None
                 answers.append(Accepted(task.status, known.is_shared if known else True))
         return answers
 
@@ -217,7 +217,7 @@ class Tasks:
 
     async def is_known(self, idempotency: Idempotency) -> bool:
         """Whether this key leads to a task; raises `IdempotencyMismatch`."""
-        return await self._store.known(idempotency) is not None
+        return await self._store.find_by_key(idempotency) is not None
 
     async def status(self, task_id: str) -> TaskStatus:
         return (await self._store.get(task_id)).status
@@ -441,7 +441,7 @@ class Tasks:
             try:
                 marked = await self._store.mark_removed(task_id)
             except TaskNotFound:
-                if task_id not in await self._store.removed():
+                if task_id not in await self._store.ids_removed():
                     raise
                 marked = [task_id]
             await self.playlists.removed(task_id)
@@ -463,7 +463,7 @@ class Tasks:
 
     async def _carry_out_removals(self, task_ids: Sequence[str]) -> None:
         for task_id in task_ids:
-            self._publisher.removed(task_id)
+            self._publisher.publish_removal(task_id)
         await self._dispatcher.withdraw(*task_ids)
         places = asyncio.Semaphore(REMOVED_AT_ONCE)
         await asyncio.gather(*(self._carry_out(task_id, places) for task_id in task_ids))

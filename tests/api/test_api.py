@@ -267,7 +267,7 @@ async def test_a_long_poll_answers_at_the_next_change(client: Client) -> None:
         held = asyncio.create_task(
             client.get(f"/api/status/{task_id}", headers={"If-None-Match": etag, "Prefer": "wait=30"})
         )
-        await until(client.app[keys.HUB].watched)
+        await until(client.app[keys.HUB].watched_ids)
         await client.patch(f"/api/tasks/{task_id}", json={"priority": 4})
         response = await held
     assert (response.status, (await response.json())["priority"]) == (200, 4)
@@ -282,7 +282,7 @@ async def test_a_long_poll_ends_with_304_when_the_time_is_up_and_404_when_the_ta
     async with asyncio.timeout(20):
         assert (await client.get(f"/api/status/{task_id}?wait=0.05", headers=etag)).status == 304
         held = asyncio.create_task(client.get(f"/api/status/{task_id}?wait=30", headers=etag))
-        await until(client.app[keys.HUB].watched)
+        await until(client.app[keys.HUB].watched_ids)
         assert (await client.delete(f"/api/tasks/{task_id}")).status == 204
         assert (await held).status == 404
 

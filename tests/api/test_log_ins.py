@@ -303,7 +303,7 @@ async def test_a_log_out_ends_a_long_poll_which_tells_nothing_more(guarded: Clie
     link, session = f"/api/status/{task['task_id']}", await log_in(guarded)
     etag = {"If-None-Match": (await guarded.get(link, headers=session)).headers["ETag"]}
     held = asyncio.create_task(guarded.get(f"{link}?wait=50", headers=session | etag))
-    while not guarded.app[keys.HUB].watched():
+    while not guarded.app[keys.HUB].watched_ids():
         await asyncio.sleep(0)
     async with asyncio.timeout(WITHIN):
         await log_out(guarded, session)

@@ -121,7 +121,7 @@ async def test_a_slow_reader_of_the_feed_gets_the_newest_of_every_task(
         with closing(await slow_reader(client, "/ws")) as reader:
             newest = [await flood(client, status, 100) for status in tasks]
             # A removal of another one marks the end.
-            client.app[keys.HUB].removed("nobody")
+            client.app[keys.HUB].publish_removal("nobody")
             seen = payloads(await rest(reader, b'{"task_id":"nobody","removed":true}'))
     last = {payload["task_id"]: payload["revision"] for payload in seen if "revision" in payload}
     assert last == {status.task_id: status.revision for status in newest}
@@ -285,7 +285,7 @@ async def test_what_is_published_late_comes_after_nothing_newer(client: Client) 
             assert message in await feed.receive_json()
             feeds._tidy()
             hub.publish(late)
-        hub.removed("the last")
+        hub.publish_removal("the last")
         assert (await feed.receive_json())["task_id"] == "the last"
 
 
@@ -332,9 +332,9 @@ async def test_a_feed_that_nobody_reads_holds_little_and_gets_the_rest_once_it_r
             assert feed.position < 3000
             assert not feed._slots
             hub.publish(new.model_copy(update={"task_id": "task 2999", "revision": 2}))
-            hub.removed("task 2998")
+            hub.publish_removal("task 2998")
             hub.publish(new.model_copy(update={"task_id": "task 2998", "revision": 9}))  # after its removal
-            hub.removed("nobody")
+            hub.publish_removal("nobody")
             seen = payloads(await rest(reader, b'{"task_id":"nobody","removed":true}'))
     assert {each["task_id"] for each in seen} == {*(f"task {place}" for place in range(3000)), "nobody"}
     [last_but_one, last] = [each for each in seen if each["task_id"] in ("task 2998", "task 2999")]
@@ -354,7 +354,7 @@ async def test_a_client_that_comes_back_and_does_not_read_holds_little(client: C
             gone, changed, *_ = ids
             await tasks.cancel(changed)  # while it gets what it has missed
             await tasks.delete(gone)
-            client.app[keys.HUB].removed("nobody")
+            client.app[keys.HUB].publish_removal("nobody")
             seen = payloads(await rest(reader, b'{"task_id":"nobody","removed":true}'))
     last = {each["task_id"]: each.get("stage", "removed") for each in seen}
     assert last.keys() == ids | {"nobody"}

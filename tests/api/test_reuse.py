@@ -164,7 +164,7 @@ async def test_a_key_that_came_into_use_between_two_looks_gives_the_answer_that_
 ) -> None:
     async with inside(tmp_path) as server:
         store = server.app[keys.TASKS]._store
-        known, first = store.known, list[tuple[int, str]]()
+        known, first = store.find_by_key, list[tuple[int, str]]()
 
         async def look(idempotency: Idempotency) -> TaskOfKey | None:
             found = await known(idempotency)
@@ -173,7 +173,7 @@ async def test_a_key_that_came_into_use_between_two_looks_gives_the_answer_that_
                 first[0] = await asked(server, key="k")
             return found
 
-        monkeypatch.setattr(store, "known", look)
+        monkeypatch.setattr(store, "find_by_key", look)
         assert await asked(server, key="k") == (202, first[0][1])
         assert first[0][0] == 202
 

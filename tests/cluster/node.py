@@ -34,7 +34,7 @@ _numbers = itertools.count(1)
 class NoFiles:
     """Files of which none was ever published."""
 
-    async def published(self, task_id: str, attempt: int) -> Manifest | None:
+    async def find_published(self, task_id: str, attempt: int) -> Manifest | None:
         return None
 
     async def tidy_up(self, status: TaskStatus) -> None: ...

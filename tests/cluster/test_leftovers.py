@@ -62,9 +62,9 @@ async def clearing(workplace: LocalWorkplace, **stages: Stage) -> AsyncIterator[
 async def test_what_was_removed_goes_and_nothing_else(workplace: LocalWorkplace) -> None:
     removed, other = leave(workplace), leave(workplace)
     async with clearing(workplace, **{other: Stage.PAUSED}) as there:
-        there.removed(removed)
-        there.removed("../x")
-        there.removed(str(uuid4()))
+        there.publish_removal(removed)
+        there.publish_removal("../x")
+        there.publish_removal(str(uuid4()))
         await until(lambda: left(workplace) == {other})
 
 
@@ -82,7 +82,7 @@ async def test_what_cannot_be_deleted_is_told_once_and_holds_nothing_up(
     monkeypatch.setattr(leftovers, "AGAIN", 0.01)
     async with clearing(workplace) as there:
         for task_id in (stuck, *others):
-            there.removed(task_id)
+            there.publish_removal(task_id)
         await until(lambda: left(workplace) == {stuck})
         await until(lambda: not there._removed)
     assert [record.levelname for record in caplog.records] == ["WARNING"]
@@ -96,7 +96,7 @@ async def test_what_a_child_still_writes_goes_when_it_has_ended(
     removed = leave(workplace)
     async with clearing(workplace) as there:
         with workplace.claim(removed):
-            there.removed(removed)
+            there.publish_removal(removed)
             await asyncio.sleep(0.2)
             assert left(workplace) == {removed}
         await until(lambda: left(workplace) == set())

@@ -253,7 +253,7 @@ async def test_what_a_worker_that_was_taken_for_dead_says_of_a_task_changes_no_p
     files = {"video": StoredFile(name="video_a_b.mp4", path="1/video.mp4", size=3, type="video/mp4")}
 
     class PublishedByIt(NoFiles):
-        async def published(self, task_id: str, attempt: int) -> Manifest | None:
+        async def find_published(self, task_id: str, attempt: int) -> Manifest | None:
             return Manifest(attempt=attempt, files=files, video_info=VideoInfo(title="t"))
 
     async with open_node(clean_database) as old, open_node(clean_database) as new:
@@ -386,7 +386,7 @@ async def test_an_attempt_waits_for_a_bucket_that_cannot_say_what_was_published(
     is_away = True
 
     class AwayAtFirst(NoFiles):
-        async def published(self, task_id: str, attempt: int) -> Manifest | None:
+        async def find_published(self, task_id: str, attempt: int) -> Manifest | None:
             asked.append(attempt)
             if is_away:
                 raise StorageAway

@@ -132,9 +132,9 @@ async def test_tasks_keep_their_ids_numbers_and_keys(
     assert "tasks: 4, each compared\n" in out
     async with open_store(empty_database, max_queued=100, find_short=short_of, hooks=HOOKS) as store:
         assert [await store.get(task.status.task_id) for task in installation.tasks] == installation.tasks
-        assert await store.known(KEY) == TaskOfKey(installation.queued)
-        assert await store.known(SHARED) == TaskOfKey(installation.queued, is_shared=True)
-        assert await store.removed() == [installation.removed.status.task_id]
+        assert await store.find_by_key(KEY) == TaskOfKey(installation.queued)
+        assert await store.find_by_key(SHARED) == TaskOfKey(installation.queued, is_shared=True)
+        assert await store.ids_removed() == [installation.removed.status.task_id]
         assert (await add(store, new_task())).status.number == 6, "5 was given once, and is not given again"
     assert rows(empty_database, "SELECT host FROM tasks WHERE number = 1") == [("one.test",)]
     assert rows(empty_database, "SELECT queue FROM backlog") == [("all",)], "nobody overtakes what was queued"

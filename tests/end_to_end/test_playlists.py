@@ -319,14 +319,14 @@ async def test_a_list_that_is_still_read_loses_and_doubles_nothing_when_one_of_i
     entry = await recorder.record(joined[0].status.task_id, Started())
     inner = Unfolded(entries=tuple(found(11, 12, 13)), truncated=False, most=9)
     await recorder.record(entry.task_id, inner, entry.attempt, accepted=joined.append)
-    assert (await store.get(playlist_id)).status.read == 2
+    assert (await store.get(playlist_id)).status.entries_read == 2
     await recorder.join_surely(reading, found(1, 2, 3), 9, joined.append)
     listed = (await store.get(playlist_id)).status
-    assert (listed.entries, listed.read) == (Entries(total=5), 3)
+    assert (listed.entries, listed.entries_read) == (Entries(total=5), 3)
     rows = [await store.get(entry["task_id"]) for entry in await entries(opened, playlist_id)]
     assert [row.status.playlist_index for row in rows] == [1, 2, 3, 4, 5]
     assert [row.status.url.rpartition("=")[2] for row in rows] == ["11", "2", "12", "13", "3"]
-    assert (rows[0].wanted or rows[0].request).url == rows[0].status.url  # type: ignore[union-attr]
+    assert (rows[0].effective_request or rows[0].request).url == rows[0].status.url  # type: ignore[union-attr]
 
 
 async def test_an_entry_becomes_a_list_and_its_list_is_cancelled_in_the_same_moment(

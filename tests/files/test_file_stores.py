@@ -136,30 +136,30 @@ async def test_what_is_published_can_be_opened_and_nothing_is_left_where_the_chi
 
 async def test_nothing_counts_as_published_before_the_last_step(shelf: Shelf) -> None:
     manifest = await shelf.files.prepare(TASK, 1, shelf.leave(), INFO)
-    assert await shelf.files.published(TASK, 1) is None
+    assert await shelf.files.find_published(TASK, 1) is None
     await shelf.files.publish(TASK, manifest)
-    assert await shelf.files.published(TASK, 1) == manifest
+    assert await shelf.files.find_published(TASK, 1) == manifest
 
 
 async def test_the_manifest_tells_what_a_death_before_the_status_left(shelf: Shelf) -> None:
     stored = await shelf.publish(shelf.leave(), attempt=3)
-    assert await shelf.files.published(TASK, 3) == Manifest(attempt=3, files=stored, video_info=INFO)
-    assert await shelf.files.published(TASK, 2) is None
-    assert await shelf.files.published(TASK, 4) is None
+    assert await shelf.files.find_published(TASK, 3) == Manifest(attempt=3, files=stored, video_info=INFO)
+    assert await shelf.files.find_published(TASK, 2) is None
+    assert await shelf.files.find_published(TASK, 4) is None
 
 
 @pytest.mark.parametrize("content", [None, b"vid"], ids=["gone", "cut off"])
 async def test_a_manifest_without_its_files_counts_for_nothing(shelf: Shelf, content: bytes | None) -> None:
     await shelf.publish(shelf.leave())
     await shelf.damage("1/video.mp4", content)
-    assert await shelf.files.published(TASK, 1) is None
+    assert await shelf.files.find_published(TASK, 1) is None
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"attempt": 1}', b"\xff"])
 async def test_a_damaged_manifest_counts_for_nothing(shelf: Shelf, damage: bytes) -> None:
     await shelf.publish(shelf.leave())
     await shelf.damage(f"1/{MANIFEST}", damage)
-    assert await shelf.files.published(TASK, 1) is None
+    assert await shelf.files.find_published(TASK, 1) is None
 
 
 async def test_a_published_file_that_lost_its_end_is_not_given_out(shelf: Shelf) -> None:
@@ -199,7 +199,7 @@ async def test_a_late_attempt_harms_no_later_one_and_leaves_nothing_when_it_is_t
     if shelf.bucket:
         await shelf.files.publish(TASK, late)
     assert await shelf.content(stored["video"]) == b"newer"
-    assert await shelf.files.published(TASK, 2)
+    assert await shelf.files.find_published(TASK, 2)
     await shelf.files.tidy_up(completed(stored, attempt=2))
     assert await shelf.content(stored["video"]) == b"newer"
     assert await shelf.paths() == {"2/video.mp4", "2/audio.mp3", f"2/{MANIFEST}"}
@@ -249,7 +249,7 @@ async def test_what_differs_from_what_the_child_said_is_refused(
     produced = shelf.leave()
     with pytest.raises(UnsafeFile):
         await shelf.publish(produced | {"video": produced["video"].model_copy(update=change)})
-    assert await shelf.files.published(TASK, 1) is None
+    assert await shelf.files.find_published(TASK, 1) is None
 
 
 # Thumbnails.
@@ -329,6 +329,6 @@ async def test_everything_of_a_task_is_removed_also_twice(shelf: Shelf) -> None:
 @pytest.mark.parametrize("task_id", ["", "..", "../x", "a/b", "a\x00", "x" * 65, "a.lock", "任务"])
 async def test_what_cannot_be_a_task_is_unknown(shelf: Shelf, task_id: str) -> None:
     with pytest.raises(TaskNotFound):
-        await shelf.files.published(task_id, 1)
+        await shelf.files.find_published(task_id, 1)
     with pytest.raises(TaskNotFound):
         await shelf.files.remove(task_id)

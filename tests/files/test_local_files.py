@@ -336,12 +336,12 @@ async def test_of_a_preview_that_is_swapped_all_the_time_no_foreign_byte_is_publ
 async def test_the_manifest_tells_what_a_crash_left(files: LocalFiles) -> None:
     leave(files)
     stored = await publish(files, attempt=3)
-    manifest = await files.published(TASK, 3)
+    manifest = await files.find_published(TASK, 3)
     assert manifest is not None
     assert manifest.files == stored
     assert manifest.video_info == INFO
-    assert await files.published(TASK, 2) is None
-    assert await files.published(TASK, 4) is None
+    assert await files.find_published(TASK, 2) is None
+    assert await files.find_published(TASK, 4) is None
 
 
 async def test_what_the_first_release_published_is_found_opened_and_replaced(
@@ -357,8 +357,8 @@ async def test_what_the_first_release_published_is_found_opened_and_replaced(
     old = {kind: file.model_copy(update={"path": file.path[2:]}) for kind, file in stored.items()}
     manifest = Manifest(attempt=1, files=old, video_info=INFO)
     (directory / MANIFEST).write_text(manifest.model_dump_json())
-    assert await files.published(TASK, 1) == manifest
-    assert await files.published(TASK, 2) is None
+    assert await files.find_published(TASK, 1) == manifest
+    assert await files.find_published(TASK, 2) is None
     assert await content(files, old["video"]) == b"video"
     leave(files)
     newer = await publish(files, attempt=2)
@@ -385,7 +385,7 @@ async def test_a_manifest_without_its_files_counts_for_nothing(files: LocalFiles
     leave(files)
     stored = await publish(files)
     files.path(TASK, stored["audio"]).unlink()
-    assert await files.published(TASK, 1) is None
+    assert await files.find_published(TASK, 1) is None
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"attempt": 1}', b"\xff"])
@@ -393,11 +393,11 @@ async def test_a_damaged_manifest_counts_for_nothing(files: LocalFiles, damage: 
     leave(files)
     stored = await publish(files)
     files.path(TASK, stored["video"]).with_name(MANIFEST).write_bytes(damage)
-    assert await files.published(TASK, 1) is None
+    assert await files.find_published(TASK, 1) is None
 
 
 async def test_nothing_was_published_for_a_task_that_never_ran(files: LocalFiles) -> None:
-    assert await files.published(TASK, 1) is None
+    assert await files.find_published(TASK, 1) is None
     assert await files.thumbnail(completed({})) is None
 
 
@@ -445,7 +445,7 @@ async def test_a_crash_before_the_rename_leaves_nothing_in_the_final_place(
     monkeypatch.setattr("server.files.publishing.os.rename", fail)
     with pytest.raises(OSError, match="Input/output"):
         publishing.publish(files.workplace.work(TASK), files.path(TASK, first["video"]).parents[1], manifest)
-    assert await files.published(TASK, 2) is None
+    assert await files.find_published(TASK, 2) is None
     assert (files.workplace.work(TASK) / "out" / "video.mp4").exists()
     assert await content(files, first["video"]) == b"video"
 
@@ -470,7 +470,7 @@ async def test_a_link_is_never_published(files: LocalFiles, tmp_path: Path, wher
     place.symlink_to(elsewhere)
     with pytest.raises(UnsafeFile):
         await publish(files)
-    assert await files.published(TASK, 1) is None
+    assert await files.find_published(TASK, 1) is None
 
 
 async def test_a_file_with_a_second_name_is_never_published(files: LocalFiles, tmp_path: Path) -> None:
@@ -507,7 +507,7 @@ async def test_what_differs_from_what_the_child_said_is_refused(
     leave(files)
     with pytest.raises(UnsafeFile):
         await files.publish(TASK, await files.prepare(TASK, 1, produced, INFO))
-    assert await files.published(TASK, 1) is None
+    assert await files.find_published(TASK, 1) is None
 
 
 @pytest.mark.parametrize("change", ["second name", "cut off", "link"])
@@ -605,7 +605,7 @@ async def test_what_cannot_be_a_task_is_unknown(files: LocalFiles, task_id: str)
         with pytest.raises(TaskNotFound):
             method(task_id)
     with pytest.raises(TaskNotFound):
-        await files.published(task_id, 1)
+        await files.find_published(task_id, 1)
     with pytest.raises(TaskNotFound):
         await files.remove(task_id)
 
@@ -679,7 +679,7 @@ async def test_what_belongs_to_no_task_is_swept(files: LocalFiles) -> None:
     assert not files.workplace.work(gone).exists()
     assert not files.workplace.lock(gone).exists()
     assert not files.workplace.log(gone).exists()
-    assert await files.published(gone, 1) is None
+    assert await files.find_published(gone, 1) is None
     assert files.workplace.work(here).exists()
     assert files.workplace.log(here).exists()
 

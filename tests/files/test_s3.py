@@ -472,7 +472,7 @@ async def test_a_bucket_that_is_no_more_is_away(
     with pytest.raises(StorageAway):
         await files.ping()
     with pytest.raises(StorageAway):
-        await files.published("123e4567-e89b-42d3-a456-426614174000", 1)
+        await files.find_published("123e4567-e89b-42d3-a456-426614174000", 1)
 
 
 @pytest.mark.parametrize("method", ["GET", pytest.param("HEAD", marks=LONG)])

@@ -10,7 +10,7 @@ from typing import get_args
 
 import pytest
 
-from server.core.entry_status import ListAction, ListKind, shown
+from server.core.entry_status import ListAction, ListKind, status_after_actions
 from server.core.errors import QueueFull, TaskNotFound
 from server.core.events import (
     Cancelled,
@@ -109,16 +109,16 @@ async def act(store: Store, playlist_id: str, action: ListAction) -> TaskStatus 
         after = apply(before, EntriesMoved(failed=failed), utc_now()) if concerned else before
         return after.model_copy(update={"revision": before.revision + 1}) if concerned else before
 
-    return await store.act(before, action, follow)
+    return await store.act_on_list(before, action, follow)
 
 
 async def take_all(store: Store, playlist_id: str) -> None:
     last = (await store.lists_acted_on())[playlist_id]
     place: int | None = 0
     while place is not None:
-        tasks, place = await store.behind(playlist_id, place, 3)
+        tasks, place = await store.entries_behind(playlist_id, place, 3)
         assert await store.save_together([], taken=tasks) == []
-    assert await store.done(playlist_id, last) is None
+    assert await store.forget_actions(playlist_id, last) is None
 
 
 async def looks(store: Store, playlist_id: str) -> dict[str, object]:
@@ -194,7 +194,7 @@ OWN = {"list_action"}
 
 
 def apply_one(status: TaskStatus, action: ListAction) -> TaskStatus:
-    after = shown(status, [(status.list_action + 1, action)])
+    after = status_after_actions(status, [(status.list_action + 1, action)])
     assert after
     return after
 
@@ -253,12 +253,12 @@ async def test_what_is_removed_with_its_list_is_unknown_at_once(store: Store) ->
         Stage.QUEUED: 1,
         **{stage: 0 for stage in await store.count() if stage != "queued"},
     }
-    tasks, _ = await store.behind(playlist_id, 0, 50)
+    tasks, _ = await store.entries_behind(playlist_id, 0, 50)
     assert [task.status.task_id for task in tasks] == list(rows)
     await store.mark_removed(*rows)
-    assert await store.behind(playlist_id, 0, 50) == ([], None)
+    assert await store.entries_behind(playlist_id, 0, 50) == ([], None)
     last = (await store.lists_acted_on())[playlist_id]
-    await store.done(playlist_id, last)
+    await store.forget_actions(playlist_id, last)
     assert await store.lists_acted_on() == {}
 
 

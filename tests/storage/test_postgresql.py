@@ -402,7 +402,7 @@ async def test_of_a_commit_that_the_database_knows_nothing_of_the_idempotency_ke
             await add(there, new_task(), key)
         assert caught.value.perhaps_done
         assert caught.value.headers["Retry-After"] == "5"
-        first = await there.known(key)
+        first = await there.find_by_key(key)
         assert (first is not None) is arrives
         again = await add(there, new_task(), key)
         assert first in (None, TaskOfKey(again))
@@ -422,7 +422,7 @@ async def test_keys_of_requests_that_share_are_given_once_over_two_nodes(clean_d
         answers = await asyncio.gather(*adds)
         ids = [task.status.task_id for [task] in answers if isinstance(task, Task)]
         for number, key in enumerate(keys):
-            known = await other.known(key)
+            known = await other.find_by_key(key)
             assert known
             assert ids[4 * number : 4 * number + 4] == [known.task.status.task_id] * 4
             assert known.is_shared == bool(number % 2)
@@ -444,7 +444,7 @@ async def test_a_task_that_another_node_deletes_while_it_is_shared_gets_no_key(
             while await (await db.execute(waits)).fetchone() == (0,):
                 await asyncio.sleep(0.01)
         assert await sharing == [first], "it was there when it was asked for"
-    assert await there.known(key) is None
+    assert await there.find_by_key(key) is None
     assert read(clean_database, "SELECT count(*) FROM shared_keys") == [(0,)]
     assert (await add(there, new_task(), key)).status.task_id != first.status.task_id
 

@@ -174,15 +174,15 @@ async def test_a_task_that_may_be_shared_is_added_once_for_each_wish(store: Stor
     added = await store.add([Submission(task, None, "b") for task in tasks])
     assert isinstance(added[0], Task)
     assert added == [added[0]] * 3
-    assert [task.status.number for task in await store.of_wish("b")] == [added[0].status.number]
+    assert [task.status.number for task in await store.find_by_wish("b")] == [added[0].status.number]
     assert (await add(store, new_task(), wish="b")).status.number > added[0].status.number, (
         "who shares nothing has his own"
     )
     await saved(store, finished(first.status))
-    assert [task.status.number for task in await store.of_wish("a")] == [first.status.number]
+    assert [task.status.number for task in await store.find_by_wish("a")] == [first.status.number]
     assert (await add(store, shared_task(), wish="a")).status.number > first.status.number, "it has ended"
     await store.mark_removed(first.status.task_id)
-    assert len(await store.of_wish("a")) == 1
+    assert len(await store.find_by_wish("a")) == 1
 
 
 async def test_a_wish_that_an_earlier_release_stored_whole_is_found(
@@ -192,7 +192,7 @@ async def test_a_wish_that_an_earlier_release_stored_whole_is_found(
         for module in ("sqlite.writer", "postgresql.changes"):
             earlier.setattr(f"server.storage.{module}.short_wish", lambda wish: wish)
         first = await add(store, new_task(), wish="a")
-    assert await store.of_wish("a") == [first]
+    assert await store.find_by_wish("a") == [first]
     assert await add(store, shared_task(), wish="a") == first
 
 
@@ -201,7 +201,7 @@ async def test_an_entry_is_found_by_its_wish(store: Store) -> None:
     entries = [entry_of(playlist, number) for number in (1, 2)]
     added = await store.save_together([started(playlist.status)], entries, ["a", None])
     assert added
-    assert await store.of_wish("a") == added[:1]
+    assert await store.find_by_wish("a") == added[:1]
     assert (await add(store, shared_task(), wish="a")).status.number == added[0].status.number
 
 
@@ -400,7 +400,7 @@ async def test_a_list_is_removed_with_its_entries_and_an_entry_by_itself(store: 
     playlist_id = playlist.status.task_id
     assert await store.mark_removed(playlist_id) == [playlist_id]
     assert await entries_of(store, playlist_id, list(Stage)) == []
-    left, end = await store.behind(playlist_id, 0, 9)
+    left, end = await store.entries_behind(playlist_id, 0, 9)
     assert ([task.status.task_id for task in left], end) == ([two.status.task_id], two.status.number)
     for gone in (playlist, two):
         with pytest.raises(TaskNotFound):
@@ -453,13 +453,13 @@ async def test_the_same_key_and_request_are_the_same_task_with_its_current_statu
 
 async def test_a_known_key_is_found_without_a_write(store: Store) -> None:
     first = await add(store, new_task(), Idempotency("key", "meant sent"))
-    assert await store.known(Idempotency("key", "meant")) == TaskOfKey(first)
-    assert await store.known(Idempotency("key", "other sent")) == TaskOfKey(first)
-    assert await store.known(Idempotency("other", "meant")) is None
+    assert await store.find_by_key(Idempotency("key", "meant")) == TaskOfKey(first)
+    assert await store.find_by_key(Idempotency("key", "other sent")) == TaskOfKey(first)
+    assert await store.find_by_key(Idempotency("other", "meant")) is None
     with pytest.raises(IdempotencyMismatch):
-        await store.known(Idempotency("key", "other"))
+        await store.find_by_key(Idempotency("key", "other"))
     await store.mark_removed(first.status.task_id)
-    assert await store.known(Idempotency("key", "meant")) is None
+    assert await store.find_by_key(Idempotency("key", "meant")) is None
 
 
 async def test_one_hash_of_several_makes_a_request_the_same(store: Store) -> None:
@@ -515,18 +515,18 @@ async def test_a_key_that_was_answered_with_another_task_leads_to_it_as_long_as_
     async with open_any() as store:
         final = await saved(store, apply(first.status, Cancelled(), utc_now()))
         given = TaskOfKey(replace(first, status=final), is_shared=True)
-        assert await store.known(key) == given
+        assert await store.find_by_key(key) == given
         assert await add(store, shared_task(), Idempotency("key", "of_preset sent"), "a") == given.task
         with pytest.raises(IdempotencyMismatch):
-            await store.known(other)
+            await store.find_by_key(other)
         with pytest.raises(IdempotencyMismatch):
             await add(store, new_task(), other)
         await store.mark_removed(final.task_id)
-        assert await store.known(key) is None
+        assert await store.find_by_key(key) is None
         made = await add(store, new_task(), other)
-        assert await store.known(other) == TaskOfKey(made)
+        assert await store.find_by_key(other) == TaskOfKey(made)
         await store.forget(final.task_id)
-        assert await store.known(other) == TaskOfKey(made)
+        assert await store.find_by_key(other) == TaskOfKey(made)
 
 
 async def test_a_shared_key_is_free_again_before_the_files_of_its_task_are_gone(store: Store) -> None:
@@ -537,7 +537,9 @@ async def test_a_shared_key_is_free_again_before_the_files_of_its_task_are_gone(
     other = Idempotency("key", "other")
     assert await add(store, shared_task(), other, "a") == second
     await store.forget(first.status.task_id)
-    assert await store.known(other) == TaskOfKey(second, is_shared=True), "the row goes on with its new task"
+    assert await store.find_by_key(other) == TaskOfKey(second, is_shared=True), (
+        "the row goes on with its new task"
+    )
 
 
 async def test_a_task_takes_the_place_of_another_if_it_is_still_there(store: Store) -> None:
@@ -549,13 +551,13 @@ async def test_a_task_takes_the_place_of_another_if_it_is_still_there(store: Sto
     ]
     added = await store.add(instead[:2])
     assert [task.status.task_id for task in added if isinstance(task, Task)] == [final.task_id] * 2
-    assert await store.known(keys[1])
+    assert await store.find_by_key(keys[1])
     await store.mark_removed(final.task_id)
     refused, made = await store.add(instead[1:])
     assert isinstance(refused, DiskFull)
     assert made == await store.get(instead[2].task.status.task_id)
-    assert await store.known(keys[1]) is None
-    assert await store.known(keys[2]) == TaskOfKey(made)
+    assert await store.find_by_key(keys[1]) is None
+    assert await store.find_by_key(keys[2]) == TaskOfKey(made)
 
 
 async def test_of_many_that_share_with_keys_each_key_is_kept(open_any: OpenStore) -> None:
@@ -565,7 +567,7 @@ async def test_of_many_that_share_with_keys_each_key_is_kept(open_any: OpenStore
         together = store.add([Submission(shared_task(), key, "a") for key in keys[10:]])
         await asyncio.gather(asyncio.gather(*one_by_one), together)
     async with open_any() as store:
-        known = [found for key in keys if (found := await store.known(key))]
+        known = [found for key in keys if (found := await store.find_by_key(key))]
         assert len(known) == 20
         assert len({found.task.status.task_id for found in known}) == 1
         assert [found.is_shared for found in known].count(False) == 1
@@ -685,10 +687,10 @@ async def test_what_was_removed_is_remembered_until_it_is_forgotten(open_any: Op
         task_id = (await ended(store, new_task(title="Findme"))).task_id
         await store.mark_removed(task_id)
     async with open_any() as store:
-        assert await store.removed() == [task_id]
+        assert await store.ids_removed() == [task_id]
         await store.forget(task_id)
         await store.forget(task_id)
-        assert await store.removed() == []
+        assert await store.ids_removed() == []
         assert await store.stages([task_id]) == {}
 
 
@@ -719,7 +721,7 @@ async def test_only_old_final_tasks_expire(store: Store) -> None:
     await store.mark_removed(old[2].status.task_id)
     assert await store.mark_expired(hours_ago(2.5), 10) == [old[0].status.task_id]
     assert {retried.task_id, paused.status.task_id, running.task_id} < await ids(store)
-    assert set(await store.removed()) == {old[0].status.task_id, old[2].status.task_id}
+    assert set(await store.ids_removed()) == {old[0].status.task_id, old[2].status.task_id}
 
 
 async def test_the_oldest_expire_first_and_no_more_than_asked_for(store: Store) -> None:
@@ -747,7 +749,7 @@ async def test_the_age_of_what_ended_in_the_future_counts_from_now(store: Store)
     future, past = [await add(store, new_task()) for _ in range(2)]
     await saved(store, finished(future.status, hours_ago=-1000))
     await saved(store, finished(past.status, hours_ago=3))
-    await store.none_ended_after(utc_now())
+    await store.limit_ends(utc_now())
     assert await store.mark_expired(hours_ago(1), 10) == [past.status.task_id]
     assert await store.mark_expired(hours_ago(-1), 10) == [future.status.task_id]
 

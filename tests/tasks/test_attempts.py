@@ -171,7 +171,7 @@ async def test_an_attempt_that_lost_its_task_publishes_nothing(attempt: Attempt)
     taken = await attempt.recorder.record(attempt.task_id, Started())
     attempt.child.say(Produced(files={"video": VIDEO}))
     assert await running == taken
-    assert await attempt.files.published(attempt.task_id, 1) is None
+    assert await attempt.files.find_published(attempt.task_id, 1) is None
 
 
 async def test_an_attempt_that_ends_after_a_pause_was_answered_leaves_the_task_paused_and_keeps_its_files(
@@ -189,7 +189,7 @@ async def test_an_attempt_that_ends_after_a_pause_was_answered_leaves_the_task_p
     assert ended is not None
     assert ended.stage is Stage.PAUSED
     assert (await attempt.store.get(attempt.task_id)).status == ended
-    manifest = await attempt.files.published(attempt.task_id, 1)
+    manifest = await attempt.files.find_published(attempt.task_id, 1)
     assert manifest is not None
     assert list(manifest.files) == ["video"]
 
@@ -311,7 +311,7 @@ async def test_what_was_published_too_late_is_deleted(
     taken = await attempt.recorder.record(attempt.task_id, Started())
     go.set()
     assert await running == taken
-    assert await attempt.files.published(attempt.task_id, 1) is None
+    assert await attempt.files.find_published(attempt.task_id, 1) is None
 
 
 async def test_what_was_published_of_a_task_that_is_no_more_is_deleted(
@@ -322,7 +322,7 @@ async def test_what_was_published_of_a_task_that_is_no_more_is_deleted(
     await attempt.store.mark_removed(attempt.task_id)
     go.set()
     assert await running is None
-    assert await attempt.files.published(attempt.task_id, 1) is None
+    assert await attempt.files.find_published(attempt.task_id, 1) is None
 
 
 async def test_progress_that_cannot_be_saved_is_dropped_and_the_child_goes_on(

@@ -634,10 +634,10 @@ async def test_removals_that_were_left_over_delay_no_start(tmp_path: Path, monke
             await opened.tasks._store.mark_removed(accepted.status.task_id)
     async with asyncio.timeout(20), backend(tmp_path) as opened:
         store = opened.tasks._store
-        assert len(await store.removed()) == 30
+        assert len(await store.ids_removed()) == 30
         assert (await accept(opened.tasks, waiting())).stage is Stage.PAUSED
         may.set()
-        while await store.removed():
+        while await store.ids_removed():
             await asyncio.sleep(0.01)
 
 

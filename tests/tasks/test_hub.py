@@ -45,7 +45,7 @@ async def test_an_older_revision_never_replaces_a_newer_one() -> None:
 async def test_removed_is_the_last_word() -> None:
     hub, subscriber = Hub(), Woken()
     with hub.watch("a", subscriber):
-        hub.removed("a")
+        hub.publish_removal("a")
         hub.publish(numbered("a", 9))
     assert subscriber.take() == [Removed("a")]
 
@@ -93,7 +93,7 @@ async def test_nothing_is_kept_for_tasks_without_subscribers() -> None:
     with hub.watch("a", Woken()):
         pass
     hub.publish(numbered("a", 1))
-    assert hub.watched() == set()
+    assert hub.watched_ids() == set()
 
 
 async def test_what_changed_lately_is_known_with_what_was_removed_although_nobody_watches(
@@ -106,7 +106,7 @@ async def test_what_changed_lately_is_known_with_what_was_removed_although_nobod
     now += 2
     hub.publish(numbered("a", 2))
     hub.publish("c")
-    hub.removed("c")
+    hub.publish_removal("c")
     assert hub.changed_within(1) == {"a": False, "c": True}
     assert hub.changed_within(10) == {"b": False, "a": False, "c": True}
     now += REMEMBERED

@@ -28,14 +28,14 @@ Payload = dict[str, Any]
 @pytest.fixture
 def gate(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
     """Until it is set, no more than the first entries of a list take what happened to that."""
-    opened, behind = asyncio.Event(), SqliteStore.behind
+    opened, behind = asyncio.Event(), SqliteStore.entries_behind
 
     async def later(self: SqliteStore, playlist_id: str, number: int, limit: int) -> Any:
         if number:
             await opened.wait()
         return await behind(self, playlist_id, number, limit)
 
-    monkeypatch.setattr(SqliteStore, "behind", later)
+    monkeypatch.setattr(SqliteStore, "entries_behind", later)
     return opened
 
 
@@ -328,7 +328,7 @@ async def test_a_list_is_unknown_with_all_its_entries_at_once_and_their_files_go
         async with asyncio.timeout(30):
             while await opened.app[
                 keys.TASKS
-            ]._store.removed():  # the start goes on with those that were marked
+            ]._store.ids_removed():  # the start goes on with those that were marked
                 await asyncio.sleep(0.01)
         assert not (tmp_path / "data" / "files" / ids[-1]).exists()
 
@@ -338,7 +338,7 @@ async def test_a_list_and_its_entries_are_deleted_at_the_same_time(
 ) -> None:
     """All entries of the first transaction are gone by the time it begins."""
     playlist_id, ids = await a_list(opened, AT_ONCE)
-    behind, done = SqliteStore.behind, asyncio.Event()
+    behind, done = SqliteStore.entries_behind, asyncio.Event()
 
     async def overtaken(self: SqliteStore, *wanted: Any) -> Any:
         found = await behind(self, *wanted)
@@ -349,8 +349,8 @@ async def test_a_list_and_its_entries_are_deleted_at_the_same_time(
                     assert answer.status == 204
         return found
 
-    monkeypatch.setattr(SqliteStore, "behind", overtaken)
+    monkeypatch.setattr(SqliteStore, "entries_behind", overtaken)
     async with asyncio.timeout(60), opened.client.delete(f"/api/tasks/{playlist_id}") as answer:
         assert answer.status == 204
     await all_taken(opened)
-    assert await opened.app[keys.TASKS]._store.removed() == []
+    assert await opened.app[keys.TASKS]._store.ids_removed() == []

@@ -50,7 +50,7 @@ def repaired(task: Task, name: str) -> Task:
     again = apply(task.status, event, NOW)
     ended = apply(apply(again, Started(), NOW), Failed(code=code), NOW)
     after = Task(task.request, ended)
-    return Task(task.request, with_remedies(ended, after.wanted))
+    return Task(task.request, with_remedies(ended, after.effective_request))
 
 
 # What is offered.
@@ -117,9 +117,9 @@ def test_a_lower_quality_is_offered_until_there_is_none(
     found = []
     while "lower_quality" in offered(task.status):
         task = repaired(task, "lower_quality")
-        assert task.wanted
-        assert task.wanted.format is None
-        found.append(task.wanted.quality)
+        assert task.effective_request
+        assert task.effective_request.format is None
+        found.append(task.effective_request.quality)
     assert found == steps
 
 
@@ -242,12 +242,12 @@ def test_what_the_next_release_offers_and_calls_its_failures_is_passed_over() ->
     assert offered(status.model_copy(update={"remedies": None})) == []
     amended: dict[str, Any] = {"speed_of_tape": 19, "subtitles": {"languages": ["en"], "karaoke": True}}
     task = Task(ProcessRequest(url="http://a/"), status.model_copy(update={"amended": amended}))
-    assert task.wanted is not None
-    assert task.wanted.subtitles.languages == ("en",)
+    assert task.effective_request is not None
+    assert task.effective_request.subtitles.languages == ("en",)
     again = apply(task.status, event_of("retry_later", task) or Retried(), NOW)
     assert again.amended == amended, "it is kept"
     strange = status.model_copy(update={"amended": {"quality": "4320"}})
-    assert Task(ProcessRequest(url="http://a/"), strange).wanted is None, "it is not guessed at"
+    assert Task(ProcessRequest(url="http://a/"), strange).effective_request is None, "it is not guessed at"
 
 
 def test_a_remedy_leaves_all_else_as_it_was_asked_for() -> None:
@@ -255,7 +255,7 @@ def test_a_remedy_leaves_all_else_as_it_was_asked_for() -> None:
     later = Task(task.request, apply(task.status, event_of("take_audio", task) or Retried(), NOW))
     assert task.request
     changed = task.request.model_copy(update={"outputs": ("audio", "thumbnail")})
-    assert later.wanted == changed
+    assert later.effective_request == changed
     assert (later.status.stage, later.status.priority, later.status.attempt) == ("queued", 3, 1)
     assert later.status.remedies is None
 
@@ -277,11 +277,11 @@ EVERYTHING: dict[str, Any] = {
 def test_whatever_is_offered_can_be_done(code: str, asked: dict[str, Any]) -> None:
     task = failed(code, 1080, **asked)
     for name in offered(task.status):
-        assert repaired(task, name).wanted, f"{name} leads to a request that nobody could make"
+        assert repaired(task, name).effective_request, f"{name} leads to a request that nobody could make"
 
 
 def test_a_broadcast_is_recorded_without_a_clip() -> None:
-    wanted = repaired(failed("live_rejected", **EVERYTHING), "record_live").wanted
+    wanted = repaired(failed("live_rejected", **EVERYTHING), "record_live").effective_request
     assert wanted
     assert (wanted.live, wanted.clip, wanted.cookies) == ("record", None, "main")
 
@@ -289,7 +289,7 @@ def test_a_broadcast_is_recorded_without_a_clip() -> None:
 def test_what_is_kept_as_it_is_gets_nothing_put_into_it() -> None:
     embedded = {"languages": ["en"], "embed": True}
     task = failed("conversion_failed", embed_metadata=True, subtitles=embedded)
-    wanted = repaired(task, "keep_original").wanted
+    wanted = repaired(task, "keep_original").effective_request
     assert wanted
     assert not wanted.embed_metadata
     assert (wanted.subtitles.languages, wanted.subtitles.embed) == (("en",), False)
@@ -383,7 +383,7 @@ async def test_of_two_clicks_one_counts(opened: Inside) -> None:
     assert sorted(status for status, _ in answers) == [200, 409]
     after = await opened.status(task_id)
     assert (after["stage"], after["revision"]) == ("queued", before["revision"] + 1)
-    assert (await opened.app[keys.TASKS]._store.get(task_id)).wanted == ProcessRequest(
+    assert (await opened.app[keys.TASKS]._store.get(task_id)).effective_request == ProcessRequest(
         url=after["url"], quality="720", auto_start=False
     )
 
@@ -398,6 +398,6 @@ async def test_what_a_remedy_has_changed_outlives_a_restart_and_a_retry(tmp_path
     async with inside(tmp_path) as opened:
         async with opened.client.post(f"/api/tasks/{task_id}/retry") as answer:
             assert answer.status == 200
-        wanted = (await opened.app[keys.TASKS]._store.get(task_id)).wanted
+        wanted = (await opened.app[keys.TASKS]._store.get(task_id)).effective_request
         assert wanted
         assert wanted.quality == "720"

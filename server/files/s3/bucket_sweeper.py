@@ -120,7 +120,7 @@ def folder(task_id: str) -> str:
 def _is_waste(path: str, status: TaskStatus) -> bool:
     """Whether `path` may be deleted. An attempt later than `status` may have begun meanwhile: it is kept."""
     attempt = path.partition("/")[0]
-    if attempt in {file.path.partition("/")[0] for file in status.published}:
+    if attempt in {file.path.partition("/")[0] for file in status.published_files}:
         return False
     if not attempt.isdecimal():
         return True

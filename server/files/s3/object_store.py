@@ -116,7 +116,7 @@ class S3Files:
 
         await self._patiently(create, TRY_MANIFEST_FOR, away)
 
-    async def published(self, task_id: str, attempt: int) -> Manifest | None:
+    async def find_published(self, task_id: str, attempt: int) -> Manifest | None:
         """The manifest that `publish` stored for exactly this attempt before the server died, or None."""
         try:
             found = await self._bucket.get(self._key(task_id, f"{folder_of(attempt)}/{MANIFEST}"))

@@ -42,7 +42,7 @@ class IntoBucket:
         """
         async with self._turns:
             directory = self._workplace.root / "files" / task_id
-            named = {stored.path: stored for stored in status.published} if status else {}
+            named = {stored.path: stored for stored in status.published_files} if status else {}
             for path in await asyncio.to_thread(lambda: sorted(_below(directory))):
                 # As if `S3Files` had published the file; other objects are read by servers alone.
                 attributes = {"Content-Type": _JSON} if path.endswith(MANIFEST) else {}

@@ -198,7 +198,7 @@ class Together(Change["list[Task] | None"]):
 
 @dataclass(eq=False)
 class Act(Change["TaskStatus | None"]):
-    """An action on a list, see `server.core.ports.Store.act`. `save` is that of the list."""
+    """An action on a list, see `server.core.ports.Store.act_on_list`. `save` is that of the list."""
 
     playlist: TaskStatus
     action: ListAction

@@ -245,7 +245,7 @@ class PostgresStore:
         find = self._find_short
         return await self.writer.submit_all([Add(each, task_values(each.task, find)) for each in submissions])
 
-    async def known(self, idempotency: Idempotency) -> TaskOfKey | None:
+    async def find_by_key(self, idempotency: Idempotency) -> TaskOfKey | None:
         for task_id, request, is_shared in await self._fetch(_BY_KEY, idempotency.key, idempotency.key):
             if not idempotency.is_of(request):
                 raise IdempotencyMismatch
@@ -253,7 +253,7 @@ class PostgresStore:
                 return TaskOfKey(await self.get(task_id), is_shared)
         return None
 
-    async def of_wish(self, wish: str) -> list[Task]:
+    async def find_by_wish(self, wish: str) -> list[Task]:
         found = readable(read_shown, await self._fetch(_OF_WISH, *forms_of_wish(wish)))
         return [task for task in found if task and not task.status.stage.has_failed]
 
@@ -280,7 +280,7 @@ class PostgresStore:
         ]
         return await self.writer.submit(Together(saves, adds))
 
-    async def act(
+    async def act_on_list(
         self, playlist: TaskStatus, action: ListAction, follow: Callable[[Mapping[Stage, int]], TaskStatus]
     ) -> TaskStatus | None:
         return await self.writer.submit(Act(playlist, action, follow, self._find_short))
@@ -288,7 +288,9 @@ class PostgresStore:
     async def lists_acted_on(self) -> dict[str, int]:
         return {row[0]: row[1] for row in await self._fetch(_ACTED_ON)}
 
-    async def behind(self, playlist_id: str, number: int, limit: int) -> tuple[list[Task], int | None]:
+    async def entries_behind(
+        self, playlist_id: str, number: int, limit: int
+    ) -> tuple[list[Task], int | None]:
         actions = (await self._actions()).get(playlist_id)
         if not actions:
             return [], None
@@ -300,7 +302,7 @@ class PostgresStore:
             tasks = [task for task in readable(read_shown, rows) if task and task.row]
         return tasks, rows[-1][0] if rows else None
 
-    async def done(self, playlist_id: str, number: int) -> TaskStatus | None:
+    async def forget_actions(self, playlist_id: str, number: int) -> TaskStatus | None:
         return await self.writer.submit(Done(playlist_id, number, self.clock.now(), self._find_short))
 
     async def _actions(self) -> dict[str, ListActions]:
@@ -392,7 +394,7 @@ class PostgresStore:
     async def forget(self, task_id: str) -> None:
         await self._run(_FORGET, task_id, touches=task_id)
 
-    async def removed(self) -> list[str]:
+    async def ids_removed(self) -> list[str]:
         return [task_id for (task_id,) in await self._fetch(_REMOVED)]
 
     async def mark_expired(self, before: datetime, limit: int) -> list[str]:
@@ -400,7 +402,7 @@ class PostgresStore:
         expire = placed(_EXPIRE.replace("{kept}", sql))
         return await self._run(expire, before, *values, limit, is_gone=True)
 
-    async def none_ended_after(self, moment: datetime) -> None:
+    async def limit_ends(self, moment: datetime) -> None:
         now = moment.replace(microsecond=0)
         await self._run(_DATE_BACK, now, now)
 

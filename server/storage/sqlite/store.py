@@ -202,7 +202,7 @@ class SqliteStore:
             [Add(each, task_values(each.task, find)) for each in submissions]
         )
 
-    async def known(self, idempotency: Idempotency) -> TaskOfKey | None:
+    async def find_by_key(self, idempotency: Idempotency) -> TaskOfKey | None:
         for task_id, request, is_shared in await self._reads.fetch(_BY_KEY, (idempotency.key,)):
             if not idempotency.is_of(request):
                 raise IdempotencyMismatch
@@ -212,7 +212,7 @@ class SqliteStore:
                 return TaskOfKey(task, bool(is_shared))
         return None
 
-    async def of_wish(self, wish: str) -> list[Task]:
+    async def find_by_wish(self, wish: str) -> list[Task]:
         read_with = self._memory.actions
         found = list(readable(read_task, await self._reads.fetch(_OF_WISH, forms_of_wish(wish))))
         await self._data.must_be_there()  # the client takes one of them for accepted
@@ -221,7 +221,7 @@ class SqliteStore:
     async def get(self, task_id: str) -> Task:
         read_with = self._memory.actions
         task = self._memory.get(task_id) or await self._read(_BY_ID, task_id)
-        if task and (task := self._memory.shown(task, read_with)):
+        if task and (task := self._memory.with_list_actions(task, read_with)):
             return task
         raise TaskNotFound
 
@@ -244,7 +244,7 @@ class SqliteStore:
         ]
         return await self._writer.submit(Together(saves, adds))
 
-    async def act(
+    async def act_on_list(
         self, playlist: TaskStatus, action: ListAction, follow: Callable[[Mapping[Stage, int]], TaskStatus]
     ) -> TaskStatus | None:
         return await self._writer.submit(Act(playlist, action, follow, self._find_short))
@@ -252,7 +252,9 @@ class SqliteStore:
     async def lists_acted_on(self) -> dict[str, int]:
         return {playlist_id: actions[-1][0] for playlist_id, actions in self._memory.actions.items()}
 
-    async def behind(self, playlist_id: str, number: int, limit: int) -> tuple[list[Task], int | None]:
+    async def entries_behind(
+        self, playlist_id: str, number: int, limit: int
+    ) -> tuple[list[Task], int | None]:
         read_with = self._memory.actions
         if playlist_id not in read_with:
             return [], None
@@ -266,7 +268,7 @@ class SqliteStore:
             tasks = (task for task in self._as_shown(tasks, read_with) if task.row)
         return list(tasks), rows[-1][0] if rows else None
 
-    async def done(self, playlist_id: str, number: int) -> TaskStatus | None:
+    async def forget_actions(self, playlist_id: str, number: int) -> TaskStatus | None:
         return await self._writer.submit(Done(playlist_id, number, self._find_short))
 
     async def running(self) -> list[Task]:
@@ -327,7 +329,7 @@ class SqliteStore:
         task = self._memory.owner(name)
         if task is None and (short := self._find_short(name)):
             task = await self._read(_BY_SHORT, short)
-        task = task and self._memory.shown(task, read_with)
+        task = task and self._memory.with_list_actions(task, read_with)
         if task is None:
             return None
         found = (file for file in task.status.files.values() if file.name == name)
@@ -342,7 +344,7 @@ class SqliteStore:
     async def forget(self, task_id: str) -> None:
         await self._writer.submit(Execute(_FORGET, (task_id,), touches=(task_id,), makes_room=True))
 
-    async def removed(self) -> list[str]:
+    async def ids_removed(self) -> list[str]:
         rows = await self._reads.fetch("SELECT task_id FROM tasks WHERE removed = 1 ORDER BY number")
         return [task_id for (task_id,) in rows]
 
@@ -353,7 +355,7 @@ class SqliteStore:
             Execute(_EXPIRE.replace("{kept}", sql), tuple(values), makes_room=True)
         )
 
-    async def none_ended_after(self, moment: datetime) -> None:
+    async def limit_ends(self, moment: datetime) -> None:
         now = int(moment.timestamp())
         await self._writer.submit(Execute(_DATE_BACK, (now, now)))
 
@@ -385,7 +387,7 @@ class SqliteStore:
     def _as_shown(self, tasks: Iterable[Task], read_with: Mapping[str, ListActions]) -> Iterator[Task]:
         """See `Memory.shown`; without those that are removed with their list."""
         for each in tasks:
-            if task := self._memory.shown(each, read_with):
+            if task := self._memory.with_list_actions(each, read_with):
                 yield task
 
     async def _read(self, sql: str, value: str) -> Task | None:

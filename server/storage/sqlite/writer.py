@@ -23,7 +23,7 @@ import aiosqlite
 from server.core.clock import Clock
 from server.core.counts import Counts
 from server.core.data_dir import DataDir
-from server.core.entry_status import REMOVAL, ListAction, ListActions, shown
+from server.core.entry_status import REMOVAL, ListAction, ListActions, status_after_actions
 from server.core.errors import AppError, DatabaseBusy, DiskFull, QueueFull
 from server.core.events import EntriesMoved, apply
 from server.core.ports import Submission
@@ -243,7 +243,7 @@ class Together(Change["list[Task] | None"]):
 
 @dataclass(eq=False)
 class Act(Change["TaskStatus | None"]):
-    """An action on a list, see `server.core.ports.Store.act`. `save` is that of the list."""
+    """An action on a list, see `server.core.ports.Store.act_on_list`. `save` is that of the list."""
 
     playlist: TaskStatus
     action: ListAction
@@ -620,7 +620,9 @@ class Changes:
     async def _shown_by_id(self, task_ids: Iterable[str]) -> dict[str, Task]:
         """As clients see them."""
         found = await self._tasks_by_id(task_ids)
-        return {task_id: task for task_id, each in found.items() if (task := self._memory.shown(each))}
+        return {
+            task_id: task for task_id, each in found.items() if (task := self._memory.with_list_actions(each))
+        }
 
     async def _execute_each(self, sql: str, rows: Sequence[tuple[object, ...]]) -> None:
         if not rows:
@@ -646,7 +648,8 @@ class Memory:
     A hundred thousand may wait, after a burst or a restart: to have all of them here takes 5 KB for each, and
     the garbage collector's time. `version` grows with every change.
 
-    Tasks are as in their rows: `shown` applies those `actions` on lists that entries have not taken yet.
+    Tasks are as in their rows: `with_list_actions` applies those `actions` on lists that entries have not
+    taken yet.
     """
 
     def __init__(
@@ -675,7 +678,9 @@ class Memory:
         task_id = self._named.get(name)
         return self.get(task_id) if task_id else None
 
-    def shown(self, task: Task, read_with: Mapping[str, ListActions] | None = None) -> Task | None:
+    def with_list_actions(
+        self, task: Task, read_with: Mapping[str, ListActions] | None = None
+    ) -> Task | None:
         """The task as clients see it; None if it is removed with its list. Its row was read when `actions`
         were `read_with`, or later.
         """
@@ -683,7 +688,7 @@ class Memory:
         if playlist_id is None or not (self.actions or read_with):
             return task
         actions = merged(read_with or {}, self.actions).get(playlist_id, ())
-        status = shown(task.status, actions)
+        status = status_after_actions(task.status, actions)
         if status is None or status is task.status:
             return task if status else None
         return Task(task.request, status, task.status)
