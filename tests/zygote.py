@@ -33,7 +33,7 @@ NUMBER: Final = struct.Struct("i")
 
 def _common(environment: Mapping[str, str]) -> dict[str, str]:
     """What a zygote's environment must share with that of what is forked from it."""
-    own = ("CLIPWIRE_", "PORT", "PYTEST_", "PYTHONPATH", "SKEW", AUTHORITIES)
+    own = ("CLIPWIRE_", "PORT", "PYTEST_", "PYTHONPATH", "SKEW", "LEASE", AUTHORITIES)
     return {name: value for name, value in environment.items() if not name.startswith(own)}
 
 

@@ -1,6 +1,6 @@
 """Read by a server's interpreter when it starts: on SIGUSR1 it takes the order that lies beside its data.
 
-See `tests.moments`, whose `Moment` the order is.
+See `tests.moments`, whose `Moment` the order is. Leases last for `LEASE` seconds.
 """
 
 import json
@@ -28,3 +28,7 @@ def take_order(*_: object) -> None:
 
 
 signal.signal(signal.SIGUSR1, take_order)
+if "LEASE" in os.environ:
+    leases: Any = import_module("server.tasks.leases")
+    leases.LEASE = float(os.environ["LEASE"])
+    leases.RENEWED_EVERY, leases.MARGIN = leases.LEASE / 4, leases.LEASE / 10

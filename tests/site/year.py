@@ -1,0 +1,504 @@
+"""Channels that live through a year: they publish, sign their links anew, burst, hide, move, fail and ban.
+
+`Year.dawn` lets days pass; what happens in them follows from the seed alone. `Year` also notes what it showed
+and what it was asked for: the truth to which a test holds what a service says of itself.
+
+`/year/<channel>.rss` is a feed, `/told/year-<channel>` a list for `tests.fakes.told`, `/told/film-<name>` the
+page of a film in it, and `/year/<name>.mp4` the film: a tiny one, with bytes of its own.
+"""
+
+import asyncio
+import hashlib
+import random
+import subprocess
+import time
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+from aiohttp import web
+
+from tests.site import followed
+from tests.tools import FFMPEG
+
+HOUR, DAY = 3600.0, 86_400.0
+PER_PAGE = 100
+BURST = 100  # new entries at once
+LISTED = 3000  # entries of a long list
+_LENGTHS = (0.25, 0.4, 0.6, 1.0, 1.5, 2.25)  # of a turn, in parts of the mean
+_SLOW = 400_000  # bytes a second, of a film in twenty
+_PADDING = 200_000  # bytes of such a film
+_TELLS_NEWEST_FIRST = {
+    "extractor_key": "YoutubeTab",
+    "webpage_url": "https://www.youtube.com/@year/videos",
+}
+
+
+@dataclass(eq=False)
+class Entry:
+    """A film. `there_from`: when its file is there; `is_gone`: never. `is_late`: it was hidden, and became
+    visible below others.
+    """
+
+    name: str
+    at: float
+    is_trailer: bool = False
+    there_from: float = 0.0
+    is_gone: bool = False
+    is_late: bool = False
+    is_hidden: bool = False
+
+    @property
+    def title(self) -> str:
+        return f"{'Trailer' if self.is_trailer else 'Film'} {self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request for a film's file: how many kills there had been, and what was answered."""
+
+    kills: int
+    status: int
+
+
+@dataclass
+class Host:
+    """It refuses everybody for some hours after `patience` requests in one turn; None: never."""
+
+    name: str
+    patience: int | None = None
+    asked: int = 0
+    banned_until: float = 0.0
+    status: int = 429
+    refused: list[Counter[int]] = field(default_factory=list)
+    """Of each ban, how many requests were refused, by how many kills there had been."""
+
+    def refusal(self, year: "Year") -> web.Response | None:
+        self.asked += 1
+        if self.patience is not None and self.asked == self.patience:
+            self.status = year.chance.choice((429, 403))
+            self.banned_until = year.now + year.chance.choice((2, 5, 11)) * HOUR
+            self.refused.append(Counter())
+        if self.banned_until <= year.now:
+            return None
+        self.refused[-1][year.kills] += 1
+        left = str(int(self.banned_until - year.now) + 1)
+        return web.Response(status=self.status, headers={"Retry-After": left})
+
+
+class Channel:
+    """`seen` are the entries that were visible at a check that was good, by name. `wanted` has the names of
+    those that are to be fetched, `held` of those that may wait for the user.
+    """
+
+    window = 40
+    per_day = 0.3
+    wishes: ClassVar[Mapping[str, object]] = {}
+
+    def __init__(self, year: "Year", name: str, host: Host) -> None:
+        self.year, self.name, self.host = year, name, host
+        self.entries: list[Entry] = []  # newest first
+        self.seen: dict[str, Entry] = {}
+        self.wanted: set[str] = set()
+        self.held: set[str] = set()
+        self.told: dict[str, Entry] = {}  # since the dawn, in the order of the list
+        self.chance = random.Random(f"{year.seed} {name}")
+
+    @property
+    def path(self) -> str:
+        return f"/year/{self.name}.rss"
+
+    def days_pass(self, days: float) -> None:
+        self.publish(min(8, sum(self.chance.random() < self.per_day for _ in range(round(days)))))
+
+    def publish(self, count: int) -> None:
+        """On top, the newest at last."""
+        for _ in range(count):
+            self.entries.insert(0, self.new())
+
+    def new(self) -> Entry:
+        year = self.year
+        entry = Entry(f"{self.name}{len(year.films)}", int(year.now) - 3600 + len(year.films) % 3000)
+        year.films[entry.name] = entry
+        return entry
+
+    def visible(self) -> list[Entry]:
+        """A feed has its newest entries, and no entry falls out of it that nobody has seen yet."""
+        return [
+            entry
+            for place, entry in enumerate(self.entries)
+            if not entry.is_hidden and (place < self.window or entry.name not in self.seen)
+        ]
+
+    def link(self, entry: Entry) -> str:
+        return f"/year/{entry.name}.mp4"
+
+    def guid(self, entry: Entry) -> str:
+        return entry.name
+
+    @property
+    def address(self) -> str:
+        """Where it is now."""
+        return f"{self.origin(self.host)}{self.path}"
+
+    def origin(self, host: Host) -> str:
+        return f"http://{host.name}:{self.year.port}"
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        entries = self.visible()
+        films = [
+            followed.Film(one.name, one.title, self.link(one), float(one.at), self.guid(one), enclosure=True)
+            for one in entries
+        ]
+        text = followed.rss(followed.Followed(films, title=self.name), str(request.url.origin()))
+        self.told = {entry.name: entry for entry in entries}
+        tag = f'"{hashlib.sha256(text.encode()).hexdigest()[:16]}"'
+        if request.headers.get("If-None-Match") == tag:
+            return web.Response(status=304, headers={"ETag": tag})
+        return web.Response(text=text, content_type="application/rss+xml", headers={"ETag": tag})
+
+    def learn(self, max_new: int) -> None:
+        """A check since the dawn was good: take what it was told for seen."""
+        fresh = [entry for name, entry in self.told.items() if name not in self.seen]
+        asks = self.wishes.get("backlog") == "all" or bool(self.seen)
+        wants = [entry for entry in fresh if asks and not self.is_skipped(entry)]
+        self.wanted |= {entry.name for entry in wants}
+        newest = [entry for entry in wants if not entry.is_late]
+        if self.seen and len(newest) > max_new:
+            self.held |= {entry.name for entry in newest}
+        self.held |= {entry.name for entry in wants if entry.is_late}
+        self.seen |= {entry.name: entry for entry in fresh}
+
+    def is_skipped(self, entry: Entry) -> bool:
+        return entry.is_trailer and "filters" in self.wishes
+
+
+class Signed(Channel):
+    """Its links are signed anew at each dawn, and the old ones refuse. Some films come later than their
+    entries, few never, and some are trailers, which a filter skips.
+    """
+
+    per_day = 0.5
+    wishes: ClassVar[Mapping[str, object]] = {
+        "filters": {"not_title": "trailer"},
+        "library": {"layout": "shows"},
+    }
+
+    def new(self) -> Entry:
+        entry = super().new()
+        entry.is_trailer = self.chance.random() < 0.15
+        if self.chance.random() < 0.15:
+            entry.there_from = self.year.now + self.chance.uniform(0, 2) * DAY
+        entry.is_gone = self.chance.random() < 0.02
+        return entry
+
+    def link(self, entry: Entry) -> str:
+        return f"{super().link(entry)}?signature={self.year.turn}"
+
+
+class Bursting(Channel):
+    """Mostly silent."""
+
+    window = 130
+    per_day = 0.05
+
+    def days_pass(self, days: float) -> None:
+        super().days_pass(days)
+        if self.year.turn in self.year.at(0.25, 0.7):
+            self.publish(self.year.burst)
+
+
+class Twin(Channel):
+    """Another link to the entries of `other`."""
+
+    def __init__(self, other: Channel) -> None:
+        super().__init__(other.year, f"{other.name}twin", other.host)
+        self.window, self.entries = other.window, other.entries
+
+    def days_pass(self, days: float) -> None:
+        pass
+
+
+class Fickle(Channel):
+    """Entries vanish and come back, and so does all of it, for weeks."""
+
+    wishes: ClassVar[Mapping[str, object]] = {"backlog": "all"}
+    outage: web.Response | None = None
+
+    def days_pass(self, days: float) -> None:
+        super().days_pass(days)
+        for entry in self.entries:
+            entry.is_hidden = entry.name in self.seen and self.chance.random() < 0.3
+        if self.chance.random() < (0.5 if self.outage else 0.15):
+            self.outage = self.chance.choice(
+                (
+                    web.Response(status=404),
+                    web.Response(status=410),
+                    web.Response(status=503),
+                    web.Response(text="<html>Soon</html>", content_type="text/html"),
+                    web.Response(text="<rss version='2.0'><channel/></rss>", content_type="text/xml"),
+                    web.Response(text="<rss version='2.0'><channel><item>", content_type="text/xml"),
+                )
+            )
+        else:
+            self.outage = None
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        if self.outage is not None:
+            out = self.outage
+            return web.Response(status=out.status, body=out.body, content_type=out.content_type)
+        return await super().answer(request)
+
+
+class Listed(Channel):
+    """A list of thousands, page by page. `tells`: what it says of itself."""
+
+    window = 1 << 30
+    per_day = 0.2
+    tells: ClassVar[Mapping[str, object]] = {}
+    wishes: ClassVar[Mapping[str, object]] = {"interval": "7d"}
+
+    def __init__(self, year: "Year", name: str, host: Host) -> None:
+        super().__init__(year, name, host)
+        self.publish(year.listed)
+
+    @property
+    def path(self) -> str:
+        return f"/told/year-{self.name}"
+
+    def link(self, entry: Entry) -> str:
+        return f"/told/film-{entry.name}"
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        origin, link = self.origin(self.host), self.address
+        if "page" not in request.query:
+            about = {"_type": "playlist", "id": self.name, "title": self.name, "webpage_url": link}
+            return web.json_response({**about, "pages": f"{link}?page=", **self.tells})
+        begin = int(request.query["page"]) * PER_PAGE
+        entries = self.visible()[begin : begin + PER_PAGE]
+        self.told |= {entry.name: entry for entry in entries}
+        return web.json_response(
+            [
+                {"_type": "url", "id": one.name, "ie_key": "Told", "url": f"{origin}{self.link(one)}"}
+                | {"title": one.title, "timestamp": one.at}
+                for one in entries
+            ]
+        )
+
+
+class NewestFirst(Listed):
+    """What is new comes on top; now and then an old one becomes visible far below it."""
+
+    tells: ClassVar[Mapping[str, object]] = _TELLS_NEWEST_FIRST
+
+    def days_pass(self, days: float) -> None:
+        super().days_pass(days)
+        if self.entries and self.chance.random() < 0.15:
+            late = self.new()
+            late.is_late = True
+            self.entries.insert(min(50, len(self.entries)), late)
+
+
+class Unordered(Listed):
+    """What is new comes anywhere."""
+
+    def publish(self, count: int) -> None:
+        for _ in range(count):
+            self.entries.insert(self.chance.randint(0, len(self.entries)), self.new())
+
+
+class Moving(Channel):
+    """It moves to another host for good; that gives its entries other ids and links, and moves on."""
+
+    window = 15
+
+    def __init__(self, year: "Year", name: str, *hosts: Host) -> None:
+        super().__init__(year, name, hosts[0])
+        self._hosts = hosts
+
+    @property
+    def _moves(self) -> int:
+        return sum(self.year.turn >= turn for turn in self.year.at(0.2, 0.75))
+
+    @property
+    def _has_new_ids(self) -> bool:
+        return self.year.turn >= min(self.year.at(0.55))
+
+    @property
+    def address(self) -> str:
+        return f"{self.origin(self._hosts[self._moves])}{self.path}"
+
+    def guid(self, entry: Entry) -> str:
+        return f"{'new' if self._has_new_ids else 'old'}-{entry.name}"
+
+    def link(self, entry: Entry) -> str:
+        return f"/year/{entry.name}.mp4{'?id=new' if self._has_new_ids else ''}"
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        at = next(place for place, host in enumerate(self._hosts) if host.name == request.url.host)
+        if at < self._moves:
+            moved = web.HTTPPermanentRedirect if at else web.HTTPMovedPermanently
+            raise moved(f"{self.origin(self._hosts[at + 1])}{self.path}")
+        return await super().answer(request)
+
+    def learn(self, max_new: int) -> None:
+        before = set(self.seen)
+        super().learn(max_new)
+        if self.year.turn in self.year.at(0.55):
+            self.held |= self.seen.keys() - before
+
+
+class Year:
+    """`turn` counts dawns; after `turns` of them all is calm. Between two of them `days` pass, in the mean.
+    `ahead` is by how many seconds its clock is ahead of the machine's.
+    """
+
+    def __init__(self, seed: int, turns: int, days: float, listed: int = LISTED, burst: int = BURST) -> None:
+        self.seed, self.turns, self.days, self.listed, self.burst = seed, turns, days, listed, burst
+        self.chance = random.Random(f"{seed} hosts")
+        self.turn, self.kills, self.requests, self.ahead, self.port = 0, 0, 0, 0.0, 0
+        self.films: dict[str, Entry] = {}
+        self.asked: dict[str, list[Asked]] = defaultdict(list)
+        self.completed: set[str] = set()  # names of films that nobody needs to ask for any more
+        self.faults: list[str] = []
+        self.hosts = {number: Host(f"127.0.0.{number}") for number in range(1, 8)}
+        self._tiny: bytes = b""
+        calm, fickle, long, strict, *others = self.hosts.values()
+        bursting = Bursting(self, "bursting", calm)
+        self.strict = strict
+        self.channels: list[Channel] = [
+            Signed(self, "signed", calm),
+            bursting,
+            Twin(bursting),
+            Fickle(self, "fickle", fickle),
+            NewestFirst(self, "channel", long),
+            Unordered(self, "unordered", long),
+            Moving(self, "moving", *others),
+            Channel(self, "strict", strict),
+            Channel(self, "stricter", strict),
+        ]
+        for channel in self.channels:
+            if not isinstance(channel, Listed | Twin):
+                channel.publish(6)
+
+    @property
+    def now(self) -> float:
+        return time.time() + self.ahead
+
+    def at(self, *parts: float) -> list[int]:
+        """The turns at these parts of the year."""
+        return [max(2, round(part * self.turns)) for part in parts]
+
+    def make_film(self, folder: Path) -> None:
+        picture = ("-f", "lavfi", "-i", "testsrc2=size=64x36:rate=5:duration=1", "-pix_fmt", "yuv420p")
+        film = folder / "tiny.mp4"
+        subprocess.run((FFMPEG, "-v", "error", "-y", *picture, "-movflags", "+faststart", film), check=True)
+        self._tiny = film.read_bytes()
+
+    def dawn(self, days: float | None = None) -> None:
+        """Let days pass, as many as chance says if it is not said here."""
+        self.turn += 1
+        days = days or self.days * self.chance.choice(_LENGTHS)
+        self.ahead += days * DAY
+        for host in self.hosts.values():
+            host.asked = 0
+        self.strict.patience = self.chance.randint(3, 14) if self.turn < self.turns else None
+        for channel in self.channels:
+            channel.told = {}
+            channel.days_pass(days)
+
+    def bytes_of(self, name: str) -> bytes:
+        """A film with a box that players pass over."""
+        padding = _PADDING if self._is_slow(name) else 100
+        content = name.encode() + b"\0" * padding
+        return self._tiny + (len(content) + 8).to_bytes(4, "big") + b"free" + content
+
+    def _is_slow(self, name: str) -> bool:
+        return random.Random(f"{self.seed} {name}").random() < 0.05
+
+    async def film(self, request: web.Request, name: str) -> web.StreamResponse:
+        entry = self.films[name]
+        status = 200
+        if entry.is_gone:
+            status = 410
+        elif entry.there_from > self.now:
+            status = 404
+        elif request.query.get("signature", str(self.turn)) != str(self.turn):
+            status = 403
+        self.asked[name].append(Asked(self.kills, status))
+        if name in self.completed:
+            self.faults.append(f"{name} is fetched again, in turn {self.turn}")
+        if status != 200:
+            return web.Response(status=status)
+        body = self.bytes_of(name)
+        part = request.http_range
+        begin = part.start or 0
+        if begin >= len(body):
+            raise web.HTTPRequestRangeNotSatisfiable(headers={"Content-Range": f"bytes */{len(body)}"})
+        is_part = part.start is not None
+        response = web.StreamResponse(
+            status=206 if is_part else 200, headers={"Content-Type": "video/mp4", "Accept-Ranges": "bytes"}
+        )
+        if is_part:
+            response.headers["Content-Range"] = f"bytes {begin}-{len(body) - 1}/{len(body)}"
+        response.content_length = len(body) - begin
+        await response.prepare(request)
+        if request.method != "HEAD":
+            await self._write(response, body[begin:], slowly=self._is_slow(name))
+        return response
+
+    async def _write(self, response: web.StreamResponse, body: bytes, *, slowly: bool) -> None:
+        for piece in _pieces(body, 20_000 if slowly else len(body)):
+            await response.write(piece)
+            if slowly:
+                await asyncio.sleep(len(piece) / _SLOW)
+
+
+def _pieces(body: bytes, size: int) -> Iterator[bytes]:
+    return (body[begin : begin + size] for begin in range(0, len(body), size))
+
+
+@asynccontextmanager
+async def open_year(year: Year, folder: Path) -> AsyncIterator[Year]:
+    """Serve its channels on one port of all its hosts."""
+    app = web.Application()
+    app.add_routes(_routes(year))
+    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1, access_log=None)
+    await runner.setup()
+    try:
+        for host in year.hosts.values():
+            await web.TCPSite(runner, host.name, year.port).start()
+            year.port = runner.addresses[0][1]
+        year.make_film(folder)
+        yield year
+    finally:
+        await runner.cleanup()
+
+
+def _routes(year: Year) -> Sequence[web.RouteDef]:
+    channels = {channel.name: channel for channel in year.channels}
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        year.requests += 1
+        hosts = {host.name: host for host in year.hosts.values()}
+        if (refusal := hosts[request.url.host or ""].refusal(year)) is not None:
+            if film := request.match_info.get("film"):
+                year.asked[film].append(Asked(year.kills, refusal.status))
+            return refusal
+        if film := request.match_info.get("film"):
+            return await year.film(request, film)
+        if page := request.match_info.get("page"):
+            link = f"{request.url.origin()}/year/{page}.mp4"
+            about = {"id": page, "title": year.films[page].title, "url": link}
+            return web.json_response(about)
+        return await channels[request.match_info["channel"]].answer(request)
+
+    return [
+        web.get(r"/year/{channel:\w+}.rss", answer),
+        web.get(r"/year/{film:\w+}.mp4", answer),
+        web.get(r"/told/year-{channel:\w+}", answer),
+        web.get(r"/told/film-{page:\w+}", answer),
+    ]

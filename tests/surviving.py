@@ -1,0 +1,306 @@
+"""Servers that follow the channels of `tests.site.year`, and are killed all the time.
+
+`Survival.run` lives through the year; `check` holds what the API and the disk say in the end to what the site
+has shown. Nothing waits for a time: kills come at a request, or at a moment of `tests.moments`.
+"""
+
+import asyncio
+import hashlib
+import random
+from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from server.files.local import LocalFiles
+from server.library.library_folder import UnfinishedFile
+from server.library.placement_rows import PlacementRows
+from server.subscriptions.looker import Looker
+from server.subscriptions.subscription_rows import SubscriptionRows
+from server.tasks.children import ForkServer
+from server.tasks.recorder import Recorder
+from server.tasks.service import Tasks
+from tests.moments import Moment
+from tests.service import Payload, Service, gone
+from tests.site.year import Channel, Year
+
+MAX_NEW = 10
+REQUEST = {"outputs": ["video"], "video_format": "any"}
+SETTINGS = {
+    "CLIPWIRE_SUBSCRIPTIONS__PAUSE": "0s",
+    "CLIPWIRE_SUBSCRIPTIONS__MAX_NEW": str(MAX_NEW),
+    "CLIPWIRE_DOWNLOADS__ALLOWED_PRIVATE_HOSTS": '["127.0.0.0/8"]',
+    "CLIPWIRE_DOWNLOADS__MIN_FREE_DISK": "0",
+}
+CALM = (0.3, 0.5, 1.5, 4.0, 8.0, 8.0)  # days, in the end: what is to be tried again has its time
+_ASKED_AT_ONCE = 24  # requests of one server that may be under way when a host begins to refuse
+_PATIENCE = 240.0  # seconds, for all that is due
+
+
+_CALLS: tuple[Callable[..., object], ...] = (
+    SubscriptionRows.claim,
+    SubscriptionRows.settle,
+    SubscriptionRows.fail,
+    Looker.hold_tasks,
+    Tasks.take_on,
+    Tasks.retry,
+    Tasks.put_off,
+    ForkServer.start,
+    LocalFiles.publish,
+    LocalFiles.tidy_up,
+    PlacementRows.reserve,
+    PlacementRows.settle,
+    UnfinishedFile.put,
+)
+_EVENTS = ("Started", "Completed", "Failed")
+
+
+def _before(call: Callable[..., object], when: str = "True") -> Moment:
+    owner, _, method = call.__qualname__.partition(".")
+    return Moment(call.__module__, owner, method, when)
+
+
+MOMENTS = (
+    *(_before(call) for call in _CALLS),
+    *(_before(Recorder.record, f"isinstance(args[2], {event})") for event in _EVENTS),
+)
+
+
+class Survival:
+    """`set_ahead` has the servers' clock be so many seconds ahead at their next start."""
+
+    def __init__(
+        self,
+        servers: Sequence[Service],
+        year: Year,
+        set_ahead: Callable[[float], Awaitable[None]],
+        moments: Sequence[Moment] = MOMENTS,
+    ) -> None:
+        self.year = year
+        self._servers = servers
+        self._set_ahead = set_ahead
+        self._moments = moments
+        self._chance = random.Random(f"{year.seed} kills")
+        self._ids: dict[str, str] = {}
+        self.killed: Counter[str] = Counter()
+
+    async def run(self, kills_a_turn: int) -> None:
+        await self._subscribe()
+        for turn in range(1, self.year.turns + 1):
+            await self._dawn()
+            for _ in range(kills_a_turn):
+                await self._kill_one()
+            await self._settled()
+            if turn in self.year.at(0.3):  # the user wants what was held; of another burst nothing
+                await self._act("bursting", {"action": "fetch", "state": "waiting"})
+                await self._kill_one()
+                await self._settled()
+            await self._learn()
+        for days in CALM:
+            self.year.turn = self.year.turns
+            await self._dawn(days)
+            await self._settled()
+            await self._learn()
+
+    # --- turns ---
+
+    @property
+    def _any(self) -> Service:
+        return self._chance.choice(self._servers)
+
+    async def _subscribe(self) -> None:
+        for channel in self.year.channels:
+            body = {"url": channel.address, "request": REQUEST, "interval": "6h", **channel.wishes}
+            async with self._any.client.post("/api/subscriptions", json=body) as answer:
+                assert answer.status == 201, await answer.text()
+                self._ids[channel.name] = (await answer.json())["subscription_id"]
+        await self._settled()
+        self._began = 0.0
+        await self._learn()
+
+    async def _dawn(self, days: float | None = None) -> None:
+        """All servers are killed, and live on days later."""
+        await asyncio.gather(*(server.kill() for server in self._servers))
+        self._count("at dawn", len(self._servers))
+        self.year.dawn(days)
+        self._began = self.year.now
+        await self._set_ahead(self.year.ahead)
+        await asyncio.gather(*(server.start() for server in self._servers))
+
+    async def _kill_one(self) -> None:
+        """At a moment, or at one of the next requests; if neither comes, when nothing is to be done."""
+        server = self._any
+        if self._chance.random() < 0.5:
+            moment = self._chance.choice(self._moments)
+            await moment.comes(server)
+            started = server.processes()
+            await self._rest(lambda: not server.runs)
+            if not server.runs:
+                await server.ended()
+                await gone(started)
+                self._count(f"{moment.owner}.{moment.method}", 1)
+                await server.start()
+                return
+        else:
+            last = self.year.requests + self._chance.randint(0, 12)
+            await self._rest(lambda: self.year.requests >= last)
+        await server.kill()
+        self._count("at a request", 1)
+        await server.start()
+
+    def _count(self, how: str, kills: int) -> None:
+        self.year.kills += kills
+        self.killed[how] += kills
+
+    async def _rest(self, comes_first: Callable[[], bool]) -> None:
+        """Until nothing is to be done, unless something else comes first."""
+        resting = asyncio.create_task(self._settled(), name="rest")
+        while not (resting.done() or comes_first()):
+            await asyncio.wait((resting,), timeout=0.01)
+        if resting.done():
+            await resting
+        else:
+            resting.cancel()
+            await asyncio.wait((resting,))
+
+    async def _settled(self) -> None:
+        """Until no check and no download is due."""
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                while why := await self._is_due():
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            log = "\n".join(line for server in self._servers for line in server.log[-30:])
+            raise AssertionError(f"still due: {why}\n{log}") from None
+
+    async def _is_due(self) -> object:
+        """What is, if anything."""
+        server = next((each for each in self._servers if each.runs), self._servers[0])
+        with suppress(aiohttp.ClientError, ConnectionError):
+            now = self.year.now
+            for one in (await self._get(server, "/api/subscriptions?limit=200"))["subscriptions"]:
+                if one["stage"] == "checking" or _time(one["next_check_at"]) <= now:
+                    return one
+            for task in (await self._get(server, "/api/tasks?status=processing&limit=200"))["tasks"]:
+                if "not_before" not in task or _time(task["not_before"]) <= now:
+                    return task
+            return None
+        return "no answer"
+
+    async def _learn(self) -> None:
+        for channel in self.year.channels:
+            one = await self._get(self._any, f"/api/subscriptions/{self._ids[channel.name]}")
+            if "succeeded_at" in one and _time(one["succeeded_at"]) >= self._began - 1:
+                channel.learn(MAX_NEW)
+        for task in await self._all("/api/tasks", "tasks"):
+            if task["stage"] == "completed":
+                self.year.completed.add(_film(task["url"]))
+
+    async def _act(self, name: str, body: dict[str, Any]) -> None:
+        path = f"/api/subscriptions/{self._ids[name]}/items/actions"
+        async with self._any.client.post(path, json=body) as answer:
+            assert answer.status == 200, await answer.text()
+
+    # --- what is there in the end ---
+
+    async def check(self, folder: Path, library: Path | None) -> None:
+        """Fail unless each entry that was visible is fetched, held or skipped, and nothing is there twice."""
+        faults = self.year.faults
+        tasks: dict[str, list[Payload]] = defaultdict(list)
+        for task in await self._all("/api/tasks", "tasks"):
+            tasks[_film(task["url"])].append(task)
+        faults += [f"{film} has {len(each)} tasks" for film, each in tasks.items() if len(each) > 1]
+        for channel in self.year.channels:
+            found: dict[str, list[Payload]] = defaultdict(list)
+            for item in await self._all(f"/api/subscriptions/{self._ids[channel.name]}/items", "items"):
+                found[_film(item["url"])].append(item)
+            one = await self._get(self._any, f"/api/subscriptions/{self._ids[channel.name]}")
+            if one["url"] != channel.address:
+                faults.append(f"{one['url']} is not {channel.address}")
+            for name in channel.seen:
+                if why := self._wrong(channel, name, found[name], tasks[name]):
+                    faults.append(f"{channel.name}: {name} {why}")
+        faults += self._asked_too_often()
+        most = _ASKED_AT_ONCE * len(self._servers)
+        bans = (ban.values() for host in self.year.hosts.values() for ban in host.refused)
+        faults += [
+            f"{count} requests to a host that refuses" for ban in bans for count in ban if count > most
+        ]
+        contents = {hashlib.sha256(self.year.bytes_of(name)).hexdigest(): name for name in self.year.films}
+        completed = Counter(
+            name for name, each in tasks.items() if any(task["stage"] == "completed" for task in each)
+        )
+        there = Counter(contents.get(_hash(path), path.name) for path in folder.rglob("*.mp4"))
+        faults += [
+            f"files of {name}: {there[name]}" for name in there | completed if there[name] != completed[name]
+        ]
+        if library is not None:
+            signed = next(channel for channel in self.year.channels if "library" in channel.wishes)
+            placed = Counter(contents.get(_hash(path), path.name) for path in library.rglob("*.mp4"))
+            wanted = Counter(name for name in completed if name in signed.seen)
+            faults += [
+                f"placed: {name} {placed[name]}" for name in placed | wanted if placed[name] != wanted[name]
+            ]
+        assert not faults, "\n".join(faults[:60]) + f"\n{len(faults)} faults"
+
+    def _wrong(self, channel: Channel, name: str, items: list[Payload], tasks: list[Payload]) -> str | None:
+        if not items:
+            return "is lost"
+        entry = self.year.films[name]
+        said = [f"{item['state']} {item.get('reason', '')}".strip() for item in items]
+        with_task = [item for item in items if "task_id" in item]
+        if len(with_task) > 1 and len({item["task_id"] for item in with_task}) > 1:
+            return f"has several tasks: {said}"
+        if any(item["state"] not in ("known", "fetched") and "reason" not in item for item in items):
+            return f"has no reason: {said}"
+        if channel.is_skipped(entry):
+            return None if said in (["skipped not_title"], ["known"]) else f"is {said} and not skipped"
+        if name not in channel.wanted:
+            return None if said[-1] == "known" else f"is {said} and was there before"
+        if entry.is_gone:
+            return None if said == ["failed http_410"] else f"is {said} and gone"
+        if "fetched" in said or any(each.startswith("fetched") for each in said):
+            return None if tasks and tasks[0]["stage"] == "completed" else f"is {said} without a task"
+        if name in channel.held:
+            return None if all(each == "waiting held" for each in said) else f"is {said} and not held"
+        return f"is {said} and not fetched: {[task.get('error') for task in tasks]}"
+
+    def _asked_too_often(self) -> list[str]:
+        """A film's file is asked for a second time only after a kill, or a refusal."""
+        return [
+            f"{name} was asked for {len(asked)} times"
+            for name, asked in self.year.asked.items()
+            if len(asked)
+            > 3 * (1 + sum(one.status != 200 for one in asked) + asked[-1].kills - asked[0].kills)
+        ]
+
+    async def _all(self, path: str, name: str) -> list[Payload]:
+        found, cursor = list[Payload](), ""
+        while True:
+            page = await self._get(self._any, f"{path}?limit=200{cursor}")
+            found += page[name]
+            if "next_cursor" not in page:
+                return found
+            cursor = f"&cursor={page['next_cursor']}"
+
+    async def _get(self, server: Service, path: str) -> Any:
+        async with server.client.get(path) as answer:
+            assert answer.status == 200, await answer.text()
+            return await answer.json()
+
+
+def _time(said: str) -> float:
+    return datetime.fromisoformat(said).timestamp()
+
+
+def _film(url: str) -> str:
+    """The name of the film that a link leads to."""
+    return url.partition("?")[0].rpartition("/")[2].removesuffix(".mp4").removeprefix("film-")
+
+
+def _hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
