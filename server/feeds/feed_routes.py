@@ -58,7 +58,8 @@ from server.core.ports import Stream
 from server.core.task import TaskStatus
 from server.core.values import check_url, without_password
 from server.feeds.covers import LARGEST_PICTURE, Covers
-from server.feeds.feed_store import Feeds, Listed
+from server.feeds.feed_rows import FeedRows
+from server.feeds.feed_store import Listed
 from server.feeds.podcast_xml import Enclosed, Episode, Podcast, one_line, plain, written
 from server.subscriptions import opml
 from server.subscriptions.feed_addresses import address_of
@@ -128,7 +129,7 @@ class FeedShelf:
 
 
 _SCHEMAS = "server.feeds.feed_schemas"  # of responses
-FEEDS: web.AppKey[Feeds] = web.AppKey("feeds")
+FEEDS: web.AppKey[FeedRows] = web.AppKey("feeds")
 COVERS = web.AppKey("covers", Covers)
 SHELF = web.AppKey("shelf of feeds", FeedShelf)
 

@@ -33,15 +33,17 @@ _HAS = f"""
 
 
 class FeedRows:
-    """See `server.feeds.feed_store.Feeds`."""
+    """All methods may raise `StoreUnavailable`."""
 
     def __init__(self, transactions: Transactions) -> None:
         self._transactions = transactions
 
     async def secret(self) -> str | None:
+        """None if there never was a feed."""
         return await self._transactions.read(secret_of_feeds)
 
     async def renew(self) -> str | None:
+        """Make another secret, so that all addresses change; None if there never was a feed."""
         fresh = fresh_secret()
 
         async def work(tables: Tables) -> str | None:
@@ -51,6 +53,8 @@ class FeedRows:
         return await self._transactions.write(work)
 
     async def find(self, name: str) -> tuple[str | None, Subscription | None]:
+        """The secret, and the subscription whose feed has this name."""
+
         async def work(tables: Statements) -> tuple[str | None, Subscription | None]:
             rows = await tables.fetch(_FIND, (name,))
             return await secret_of_feeds(tables), next(readable(rows), None)
@@ -58,6 +62,8 @@ class FeedRows:
         return await self._transactions.read(work)
 
     async def all(self) -> tuple[str | None, Sequence[tuple[str, Subscription]]]:
+        """The secret, and all feeds by their names, in the order of names."""
+
         async def work(tables: Statements) -> tuple[str | None, list[tuple[str, Subscription]]]:
             rows = await tables.fetch(_ALL)
             found = [(name, one) for name, *row in rows for one in readable([tuple(row)])]
@@ -66,6 +72,10 @@ class FeedRows:
         return await self._transactions.read(work)
 
     async def fetched(self, subscription_id: str, most: int) -> Sequence[Listed]:
+        """The newest items whose task may have files, the newest first: by when they were published, which
+        was not after they were fetched.
+        """
+
         async def work(tables: Statements) -> list[Row]:
             there = tables.dialect.iso.format("coalesce(i.fetched_at, i.found_at)")
             return await tables.fetch(_FETCHED.replace("{there}", there), (subscription_id, most))
@@ -73,12 +83,16 @@ class FeedRows:
         return [Listed(*row) for row in await self._transactions.read(work)]
 
     async def about(self, subscription_id: str, keys: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """What `Item.about` has, of those of `keys` that are there."""
+
         async def work(tables: Statements) -> list[Row]:
             return await fetch_in(tables, _ABOUT, keys, subscription_id)
 
         return {key: json.loads(about) for key, about in await self._transactions.read(work)}
 
     async def has(self, subscription_id: str, task_id: str) -> bool:
+        """Whether the task is that of an item that `fetched` would return."""
+
         async def work(tables: Statements) -> list[Row]:
             return await tables.fetch(_HAS, (task_id, subscription_id))
 

@@ -20,14 +20,13 @@ from server.core.library import Library
 from server.core.media_keys import key_of_link
 from server.library.layouts import has_nfo
 from server.library.library_names import has_own_folder, label_of, place_of
+from server.library.placement_rows import PlacementRows
 from server.library.placements import (
     NOBODY,
     FileSet,
     FolderBlocked,
     LibraryAway,
-    LibraryFiles,
     PlacedFile,
-    PlacementStore,
     film_of,
     folded,
     of_folder,
@@ -35,7 +34,8 @@ from server.library.placements import (
     place_of_set,
     show_of,
 )
-from server.memory.remembering import MediaMemory
+from server.library.placing import PlacedFiles
+from server.memory.media_rows import MediaRows
 
 if TYPE_CHECKING:
     from server.library.library_schemas import LibraryOutcome
@@ -88,9 +88,9 @@ class LibraryActions:
 
     def __init__(
         self,
-        store: PlacementStore,
-        media: MediaMemory,
-        library: LibraryFiles | None,
+        store: PlacementRows,
+        media: MediaRows,
+        library: PlacedFiles | None,
         clock: Clock,
         zone: tzinfo,
     ) -> None:
@@ -117,7 +117,7 @@ class LibraryActions:
             except LibraryAway:
                 raise LibraryIsAway from None
 
-    async def _redo(self, library: LibraryFiles, *, only_names: bool, dry_run: bool) -> "LibraryOutcome":
+    async def _redo(self, library: PlacedFiles, *, only_names: bool, dry_run: bool) -> "LibraryOutcome":
         """Have sets placed anew whose names are not what they are to be, or that have NFO files."""
         from server.library.library_schemas import LibraryOutcome
 
@@ -143,7 +143,7 @@ class LibraryActions:
         return LibraryOutcome(count=redone.count, files=redone.first)
 
     async def _renamed(
-        self, library: LibraryFiles, one: FileSet, files: Sequence[PlacedFile], plan: "_Renaming"
+        self, library: PlacedFiles, one: FileSet, files: Sequence[PlacedFile], plan: "_Renaming"
     ) -> tuple[FileSet, list[dict[str, str]]]:
         """The set as it is to be, and what changes for that: its files' names, or NFO files alone. Names are
         those that the placer will find: one with a number, because somebody has the one without, is as good.
@@ -218,7 +218,7 @@ class LibraryActions:
         taken[target.set_id] = index
         return replace(target, day_index=index)
 
-    async def _verify(self, library: LibraryFiles, *, dry_run: bool) -> "LibraryOutcome":
+    async def _verify(self, library: PlacedFiles, *, dry_run: bool) -> "LibraryOutcome":
         """Compare what should be there with what is: by names and sizes, no file is read whole."""
         from server.library.library_schemas import LibraryOutcome
 
@@ -290,7 +290,7 @@ class LibraryActions:
 
     async def _missing(
         self,
-        library: LibraryFiles,
+        library: PlacedFiles,
         seen: set[bytes],
         strays: dict[tuple[str, int, str], str],
         adopted: Told,
@@ -353,7 +353,7 @@ class LibraryActions:
                 await self._store.folder_moved(moved, folder, most)
         return missing
 
-    async def _surely_gone(self, library: LibraryFiles, files: Sequence[PlacedFile]) -> list[PlacedFile]:
+    async def _surely_gone(self, library: PlacedFiles, files: Sequence[PlacedFile]) -> list[PlacedFile]:
         """Without those in folders that cannot be read."""
         unreadable = set[str]()
         for folder in {file.path.rpartition("/")[0] for file in files}:

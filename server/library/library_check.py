@@ -4,7 +4,9 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from server.core.errors import StoreUnavailable
-from server.library.placements import LibraryFiles, PlacementStore, Reason
+from server.library.placement_rows import PlacementRows
+from server.library.placements import Reason
+from server.library.placing import PlacedFiles
 from server.settings import LibrarySettings
 from server.tasks.readiness import Check, Said
 
@@ -23,7 +25,7 @@ _OF_REASON: Mapping[Reason, Callable[[int], Said]] = {
 }
 
 
-def library_of(settings: LibrarySettings) -> LibraryFiles | None:
+def library_of(settings: LibrarySettings) -> PlacedFiles | None:
     """The library's folder; None if there is no library."""
     if settings.path is None:
         return None
@@ -35,7 +37,7 @@ def library_of(settings: LibrarySettings) -> LibraryFiles | None:
     return PlacedFiles(LibraryFolder(settings.path, methods, settings.file_mode, settings.folder_mode))
 
 
-async def library_check(library: LibraryFiles, store: PlacementStore | None) -> Check:
+async def library_check(library: PlacedFiles, store: PlacementRows | None) -> Check:
     """Tasks are completed without it; their files get there when it is back. Which path is in the way is told
     by the tasks alone: `/readyz` is open to those who need not know what is in the library.
     """

@@ -19,7 +19,8 @@ from server.core.errors import LibraryIsAway, LibraryIsBusy, NoFiles, NoLibrary,
 from server.core.library import OUTPUTS, Library
 from server.library.library_actions import LibraryActions
 from server.library.library_names import Film, episode_of, place_of, roles_of
-from server.library.placements import LibraryRequest, PlacementStore, PlaceRequest
+from server.library.placement_rows import PlacementRows
+from server.library.placements import LibraryRequest, PlaceRequest
 from server.library.task_placing import TaskPlacing
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 _SCHEMAS = "server.library.library_schemas"  # of responses
 LIBRARY_ACTIONS = web.AppKey("library_actions", LibraryActions)
 TASK_PLACING = web.AppKey("task_placing", TaskPlacing)
-PLACEMENTS: web.AppKey[PlacementStore] = web.AppKey("placements")
+PLACEMENTS: web.AppKey[PlacementRows] = web.AppKey("placements")
 _DAY: Final = date(2026, 3, 14)
 _SAMPLES: Final = (
     Film(

@@ -278,15 +278,20 @@ async def with_films(tables: Statements, keys: Iterable[str]) -> set[str]:
 
 
 class PlacementRows:
-    """See `server.library.placements.PlacementStore`."""
+    """A change is on disk when its method returns. All methods may raise `StoreUnavailable`.
+
+    `late` and False mean: the lease of the set is not ours any more, and nothing was changed.
+    """
 
     def __init__(self, transactions: Transactions) -> None:
         self._transactions = transactions
 
     def listen(self, called: Callable[[], None]) -> None:
+        """Call `called` when a set may have become due."""
         self._transactions.signals.listen(CHANGED, called)
 
     async def was_filled(self) -> bool:
+        """Whether there is, or ever was, a library: then a folder without its mark is none."""
         sql = "SELECT 1 FROM placed WHERE state <> 'reserved' LIMIT 1"
 
         async def work(tables: Statements) -> bool:
@@ -295,7 +300,7 @@ class PlacementRows:
         return await self._transactions.read(work)
 
     async def note_marked(self) -> None:
-        """As a row, which no set has."""
+        """The folder was marked as the library. Stored as a placed file that belongs to no set."""
 
         async def work(tables: Tables) -> None:
             await insert(tables, _RESERVE, [(MARK, MARK, "", "mark", 0, "", "mark")])
@@ -303,6 +308,9 @@ class PlacementRows:
         await self._transactions.write(work)
 
     async def source_of(self, subscription_id: str, key: str) -> tuple[str, str | None, str | None] | None:
+        """The key of a subscription's source, what that is called, and when the item with the `key` was
+        published; None if there is none any more.
+        """
         sql = """
             SELECT source_key, findings, published_at FROM subscriptions s
             LEFT JOIN items i ON i.subscription_id = s.subscription_id AND i.key = ?
@@ -317,12 +325,16 @@ class PlacementRows:
         return None
 
     async def sources_of_show(self, file_set: FileSet) -> list[SourceTold]:
+        """What is known of the sources whose films lie in the folder of the set's show, the oldest first."""
+
         async def work(tables: Statements) -> list[Row]:
             return await tables.fetch(_SOURCES_OF_SHOW, (file_set.holder, file_set.show or ""))
 
         return [_source_told(*row) for row in await self._transactions.read(work)]
 
     async def source_picture(self, subscription_id: str, role: str) -> bytes | None:
+        """The JPEG; None if there is none."""
+
         async def work(tables: Statements) -> list[Row]:
             sql = "SELECT body FROM source_pictures WHERE subscription_id = ? AND role = ?"
             return await tables.fetch(sql, (subscription_id, role))
@@ -330,9 +342,12 @@ class PlacementRows:
         return next((base64.b64decode(body) for (body,) in await self._transactions.read(work)), None)
 
     async def of_whole_folder(self, folder: str) -> list[PlacedFile]:
+        """The files for all sets of a folder."""
         return await self._transactions.read(lambda tables: _files(tables, of_folder(folder)))
 
     async def wanted_of(self, subscription_id: str) -> Library | None:
+        """Where its files go now; None if it has ended, wants no place there, or cannot be read."""
+
         async def work(tables: Statements) -> list[Row]:
             sql = "SELECT wanted FROM subscriptions WHERE subscription_id = ?"
             return await tables.fetch(sql, (subscription_id,))
@@ -346,6 +361,8 @@ class PlacementRows:
         return None
 
     async def due_in(self, now: float) -> float | None:
+        """Seconds until a set is due, at most 0 if one is; None if there is nothing to do."""
+
         async def work(tables: Statements) -> list[Row]:
             return await tables.fetch(_SOONEST, (now + MOST_LEASE, now + LATEST))
 
@@ -353,6 +370,8 @@ class PlacementRows:
         return None if at is None else at - now
 
     async def claim(self, most: int, lease: float, now: float) -> list[Claimed]:
+        """Up to `most` sets that are due, for `lease` seconds."""
+
         async def work(tables: Tables) -> list[Claimed]:
             await tables.alone()
             claimed = list[Claimed]()
@@ -374,6 +393,8 @@ class PlacementRows:
         return await self._transactions.write(work)
 
     async def renew(self, file_set: FileSet, lease: float, now: float) -> bool:
+        """Prolong a lease."""
+
         async def work(tables: Tables) -> bool:
             if not await _is_ours(tables, file_set):
                 return False
@@ -384,6 +405,8 @@ class PlacementRows:
         return await self._transactions.write(work)
 
     async def release(self, set_id: str, until: float) -> None:
+        """End a lease that would end at `until`: the set may have been asked for anew meanwhile."""
+
         async def work(tables: Tables) -> None:
             # Whoever has claimed it since has another one: by his clock, which may be a little behind.
             sql = "UPDATE file_sets SET lease_until = NULL WHERE set_id = ? AND lease_until = ?"
@@ -392,12 +415,16 @@ class PlacementRows:
         await self._transactions.write(work)
 
     async def release_all(self) -> None:
+        """End all leases: no server but this one, which has just started, places anything."""
+
         async def work(tables: Tables) -> None:
             await tables.run("UPDATE file_sets SET lease_until = NULL WHERE lease_until IS NOT NULL")
 
         await self._transactions.write(work)
 
     async def described(self, file_set: FileSet, about: Mapping[str, Any]) -> bool:
+        """Store what the set is about."""
+
         async def work(tables: Tables) -> bool:
             if not await _is_ours(tables, file_set):
                 return False
@@ -410,6 +437,11 @@ class PlacementRows:
     async def counted(
         self, file_set: FileSet, show: str, folder: str, day: str, zone: tzinfo
     ) -> FileSet | Literal["late", "busy"]:
+        """Give the set its day and index, once, and the folder that its `show` has, or else `folder`. If
+        another one of the same task is to be in the same place, it `shares` that one's files; `busy`: that
+        one will be placed in a moment.
+        """
+
         async def work(tables: Tables) -> FileSet | Literal["late", "busy"]:
             await tables.alone()
             if not await _is_ours(tables, file_set):
@@ -437,6 +469,12 @@ class PlacementRows:
     async def reserve(
         self, file_set: FileSet, files: Sequence[PlacedFile], folder: Sequence[PlacedFile]
     ) -> Reserved:
+        """Reserve the paths of `files`, all or none; those of the set that were only reserved are given up.
+
+        `taken`: others have one of them. Of `folder`, files for all sets in it, those that nobody has are
+        reserved as well.
+        """
+
         async def work(tables: Tables) -> Reserved:
             await tables.alone()
             if not await _is_ours(tables, file_set):
@@ -461,6 +499,8 @@ class PlacementRows:
     async def settle(
         self, file_set: FileSet, files: Sequence[PlacedFile], gone: Sequence[str], now: float
     ) -> bool:
+        """The set is placed: its files are `files`; what was at the paths `gone` was deleted."""
+
         async def work(tables: Tables) -> bool:
             await tables.alone()
             if not await _is_ours(tables, file_set):
@@ -479,6 +519,8 @@ class PlacementRows:
     async def put_off(
         self, file_set: FileSet, reason: Reason | None, not_before: float, blocked_by: str = ""
     ) -> None:
+        """It could not be placed for now."""
+
         async def work(tables: Tables) -> None:
             if await _is_ours(tables, file_set):
                 await tables.run(
@@ -490,12 +532,16 @@ class PlacementRows:
         await self._transactions.write(work)
 
     async def waiting_without(self, reason: Reason, now: float) -> list[FileSet]:
+        """Some sets that wait for another reason, or none, unless somebody is at work on one that waits."""
+
         async def work(tables: Statements) -> list[Row]:
             return await tables.fetch(_UNEXPLAINED, (reason, now, now + MOST_LEASE))
 
         return list(_readable(await self._transactions.read(work)))
 
     async def explain(self, sets: Sequence[FileSet], reason: Reason) -> None:
+        """Sets that nobody is at work on wait for this `reason`."""
+
         async def work(tables: Tables) -> None:
             for one in sets:
                 await tables.run(_EXPLAIN, (reason, one.set_id, one.try_no))
@@ -503,6 +549,8 @@ class PlacementRows:
         await self._transactions.write(work)
 
     async def waiting_for(self) -> dict[Reason, int]:
+        """How many sets wait for which reason."""
+
         async def work(tables: Statements) -> list[Row]:
             return await tables.fetch(_WAITING_FOR)
 
@@ -514,6 +562,10 @@ class PlacementRows:
         return found
 
     async def of_task(self, task_id: str, instead: str | None = None) -> OfTask:
+        """Of a task without sets of its own, what the library has of the task `instead`, which has placed the
+        same for it.
+        """
+
         async def work(tables: Statements) -> OfTask:
             rows = await tables.fetch(_OF_TASK, (task_id,))
             if not rows and instead is not None:
@@ -539,6 +591,10 @@ class PlacementRows:
         return await self._transactions.read(work)
 
     async def tell_ends(self, task_id: str, *, now: float | None) -> None:
+        """Webhooks and people that were not told of the task's end yet are told its status as it is by now:
+        at the time `now`, or, without one, when they would be anyway.
+        """
+
         async def work(tables: Tables) -> None:
             if await tell_as_it_is(tables, task_id, now):
                 tables.wake(DUE)
@@ -546,6 +602,8 @@ class PlacementRows:
         await self._transactions.write(work)
 
     async def told(self, file_set: FileSet) -> None:
+        """Its task was told that the set is placed."""
+
         async def work(tables: Tables) -> None:
             if not await _is_ours(tables, file_set):
                 return
@@ -559,6 +617,10 @@ class PlacementRows:
         await self._transactions.write(work)
 
     async def folder_files(self, file_set: FileSet) -> list[PlacedFile]:
+        """Those for all sets of the same folder, if no other one stays there; else those of its season,
+        if no other one of that stays.
+        """
+
         async def work(tables: Statements) -> list[PlacedFile]:
             if file_set.folder is None:
                 return []
@@ -574,6 +636,8 @@ class PlacementRows:
         return await self._transactions.read(work)
 
     async def drop(self, file_set: FileSet, folder: Sequence[PlacedFile]) -> None:
+        """Forget the set, whose files were deleted, and those of its folder."""
+
         async def work(tables: Tables) -> None:
             await tables.alone()
             if not await _is_ours(tables, file_set):
@@ -585,6 +649,8 @@ class PlacementRows:
         await self._transactions.write(work)
 
     async def leave_task(self, task_id: str) -> None:
+        """Have all deleted that a task has placed; its items become `expired`."""
+
         async def work(tables: Tables) -> None:
             tables.wake(CHANGED)
             await tables.run(f"{_LEAVE} WHERE task_id = ?", (task_id,))
@@ -597,6 +663,8 @@ class PlacementRows:
         await self._transactions.write(work)
 
     async def page(self, after: str, limit: int) -> list[tuple[FileSet, list[PlacedFile]]]:
+        """Sets that are placed, with their files, in the order of their ids, behind the id `after`."""
+
         async def work(tables: Statements) -> list[tuple[FileSet, list[PlacedFile]]]:
             rows = await tables.fetch(_PLACED_PAGE, (after, limit))
             sets = list(_readable(rows))
@@ -608,6 +676,8 @@ class PlacementRows:
         return await self._transactions.read(work)
 
     async def newest_of(self, show: str) -> FileSet | None:
+        """The placed set of a show with the latest day."""
+
         async def work(tables: Statements) -> FileSet | None:
             rows = await tables.fetch(_NEWEST, (show,))
             return next(_readable(rows), None)
@@ -615,6 +685,8 @@ class PlacementRows:
         return await self._transactions.read(work)
 
     async def moves(self) -> bool:
+        """Whether sets are being done anew, and nothing keeps them from that."""
+
         async def work(tables: Statements) -> bool:
             sql = """
                 SELECT 1 FROM file_sets
@@ -624,6 +696,8 @@ class PlacementRows:
         return await self._transactions.read(work)
 
     async def indexes(self, series: str, day: str) -> dict[str, int]:
+        """The `day_index` of each set of a day in a folder, which is folded."""
+
         async def work(tables: Statements) -> list[Row]:
             sql = """
                 SELECT set_id, day_index FROM file_sets
@@ -633,6 +707,8 @@ class PlacementRows:
         return dict(await self._transactions.read(work))
 
     async def is_owners_folder(self, folder: str) -> bool:
+        """Whether somebody has given a show this folder by hand."""
+
         async def work(tables: Statements) -> list[Row]:
             sql = "SELECT 1 FROM placed WHERE folded = ? AND kind = ?"
             return await tables.fetch(sql, (folded(folder), OWNERS))
@@ -640,6 +716,8 @@ class PlacementRows:
         return bool(await self._transactions.read(work))
 
     async def shows_of(self, set_ids: Iterable[str]) -> dict[str, tuple[str, str]]:
+        """Of those sets that are placed, the show and its folder."""
+
         async def work(tables: Statements) -> list[Row]:
             sql = """
                 SELECT set_id, show, folder FROM file_sets
@@ -649,6 +727,10 @@ class PlacementRows:
         return {set_id: (show, folder) for set_id, show, folder in await self._transactions.read(work)}
 
     async def folder_moved(self, show: str, folder: str, now_in: str) -> None:
+        """A show's folder was renamed by hand: from now on its sets, and what they have in common, belong to
+        the new one.
+        """
+
         async def work(tables: Tables) -> None:
             await tables.alone()
             series = folded(now_in)
@@ -669,6 +751,8 @@ class PlacementRows:
         await self._transactions.write(work)
 
     async def set_missing(self, files: Sequence[PlacedFile], *, missing: bool) -> None:
+        """Files are not where they were placed, or are there again; who has them is told."""
+
         async def work(tables: Tables) -> None:
             before, after = ("placed", "missing") if missing else ("missing", "placed")
             for file in files:
@@ -681,6 +765,10 @@ class PlacementRows:
         await self._transactions.write(work)
 
     async def redo(self, sets: Sequence[FileSet], state: Literal["redoing", "describing"]) -> int:
+        """Have placed sets done anew from their own files, as their `wanted` and `folder` say here; return
+        how many.
+        """
+
         async def work(tables: Tables) -> int:
             tables.wake(CHANGED)
             await tables.alone()
@@ -705,18 +793,24 @@ class PlacementRows:
         return await self._transactions.write(work)
 
     async def at(self, paths: Sequence[str]) -> dict[str, PlacedFile]:
+        """The files that should be at these paths, by their folded paths."""
+
         async def work(tables: Statements) -> list[Row]:
             return await fetch_in(tables, _AT, [folded(path) for path in paths])
 
         return {folded(row[0]): PlacedFile(*row) for row in await self._transactions.read(work)}
 
     async def files_after(self, after: str, limit: int) -> list[PlacedFile]:
+        """Files that are placed, or missing, in the order of their folded paths, behind `after`."""
+
         async def work(tables: Statements) -> list[Row]:
             return await tables.fetch(_FILES_AFTER, (after, limit))
 
         return [PlacedFile(*row) for row in await self._transactions.read(work)]
 
     async def found_at(self, file: PlacedFile, path: str) -> bool:
+        """A file lies at another path than is noted; False if that is another's by now."""
+
         async def work(tables: Tables) -> bool:
             await tables.alone()
             if await tables.fetch("SELECT 1 FROM placed WHERE folded = ?", (folded(path),)):
@@ -731,6 +825,8 @@ class PlacementRows:
         return await self._transactions.write(work)
 
     async def extractors(self) -> list[str]:
+        """The first words of the keys of items, at most some hundreds."""
+
         async def work(tables: Statements) -> list[str]:
             """From one to the next by the index: there may be a million items."""
             found, last = list[str](), ""
@@ -746,12 +842,18 @@ class PlacementRows:
         return await self._transactions.read(work)
 
     async def links_not_fetched(self, after: str, limit: int) -> list[str]:
+        """The keys, in their order, of items that are `known`, `waiting` or `failed` and that only their link
+        identifies, behind the key `after`.
+        """
+
         async def work(tables: Statements) -> list[Row]:
             return await tables.fetch(_LINKS_NOT_FETCHED, (max(after, "url "), limit))
 
         return [key for (key,) in await self._transactions.read(work)]
 
     async def adopt(self, keys: Sequence[str], now: float, *, dry_run: bool) -> list[str]:
+        """Those of `keys` that items have which are `known`, `waiting` or `failed`: they are fetched now."""
+
         async def work(tables: Tables) -> list[str]:
             await tables.alone()
             there = sorted({key for (key,) in await fetch_in(tables, _NOT_FETCHED, keys)})
@@ -762,6 +864,8 @@ class PlacementRows:
         return await self._transactions.write(work)
 
     async def items_in_library(self, subscription_id: str, keys: Sequence[str]) -> dict[str, InLibrary]:
+        """What the library has of those items that have something there, or wait for that."""
+
         async def work(tables: Statements) -> list[Row]:
             return await fetch_in(tables, _OF_ITEMS, keys, subscription_id)
 
@@ -780,6 +884,10 @@ class PlacementRows:
         return told
 
     async def sets_of_task(self, task_id: str) -> list[FileSet]:
+        """The sets that a task has, and those that it would have for its items: their subscriptions may have
+        got a library since.
+        """
+
         async def work(tables: Statements) -> list[FileSet]:
             rows = await tables.fetch(_OF_TASK, (task_id,))
             sets = {one.set_id: one for one in _readable(rows) if one.state != "leaving"}
@@ -793,6 +901,8 @@ class PlacementRows:
         return await self._transactions.read(work)
 
     async def place(self, sets: Sequence[FileSet]) -> None:
+        """Have these sets placed, anew if they are."""
+
         async def work(tables: Tables) -> None:
             tables.wake(CHANGED)
             await to_be_placed(tables, sets)
@@ -800,6 +910,8 @@ class PlacementRows:
         await self._transactions.write(work)
 
     async def films_of_items(self, subscription_id: str, keys: Sequence[str]) -> dict[str, list[str]]:
+        """The paths of the films and the sound alone that items have placed."""
+
         async def work(tables: Statements) -> list[Row]:
             return await fetch_in(tables, _OF_ITEMS, keys, subscription_id)
 

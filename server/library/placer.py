@@ -24,17 +24,16 @@ from server.core.task import Stage, TaskStatus
 from server.library import nfo
 from server.library.layouts import SHARED, Role, has_nfo, rules_of
 from server.library.library_names import Place, has_own_folder, is_of_source, pictures_of, place_of
+from server.library.placement_rows import PlacementRows
 from server.library.placements import (
     OTHER_TASKS,
     Claimed,
     FileSet,
     FolderBlocked,
     LibraryAway,
-    LibraryFiles,
     OfTask,
     PathTaken,
     PlacedFile,
-    PlacementStore,
     Reason,
     Source,
     SourceTold,
@@ -48,6 +47,7 @@ from server.library.placements import (
     place_of_set,
     show_of,
 )
+from server.library.placing import PlacedFiles
 from server.tasks import leases
 from server.tasks.leases import Lease, LeasedWork, leased, until_released
 from server.tasks.service import Tasks
@@ -93,10 +93,10 @@ class Placer:
 
     def __init__(
         self,
-        store: PlacementStore,
+        store: PlacementRows,
         tasks: Tasks,
         files: FileStore,
-        library: LibraryFiles,
+        library: PlacedFiles,
         clock: Clock,
         zone: tzinfo,
     ) -> None:
@@ -248,7 +248,7 @@ class Placer:
     def _delay(self, one: FileSet) -> float:
         return min(AGAIN * 2.0 ** min(one.tries, 10), LATEST_AGAIN)
 
-    async def _fill(self, claimed: Claimed, library: LibraryFiles) -> None:
+    async def _fill(self, claimed: Claimed, library: PlacedFiles) -> None:
         """Place what a task has fetched, once it has ended, under the first name that is free."""
         status = await self._ended(claimed, library)
         one = await self._counted(claimed, status) if status else None
@@ -286,7 +286,7 @@ class Placer:
         blocked_by = place_of_set(one, self._zone).path("film", "")[:-1]
         await self._put_off(one, "blocked", LATEST_AGAIN, blocked_by)
 
-    async def _ended(self, claimed: Claimed, library: LibraryFiles) -> TaskStatus | None:
+    async def _ended(self, claimed: Claimed, library: PlacedFiles) -> TaskStatus | None:
         """The task whose files are to be placed now; None if there are none, which is noted."""
         one = claimed.file_set
         try:
@@ -328,7 +328,7 @@ class Placer:
             return None
         return counted
 
-    async def _redo(self, claimed: Claimed, library: LibraryFiles) -> None:
+    async def _redo(self, claimed: Claimed, library: PlacedFiles) -> None:
         """Give the files of a set the names that it is to have now, and write its NFO files anew."""
         one = claimed.file_set
         films = [file.path for file in claimed.files if file.kind in ("video", "audio")]
@@ -386,7 +386,7 @@ class Placer:
 
     async def _leave_folders(
         self,
-        library: LibraryFiles,
+        library: PlacedFiles,
         one: FileSet,
         place: Place,
         gone: Iterable[PlacedFile],
@@ -415,7 +415,7 @@ class Placer:
         return name is not None and (name == path or await self._library.is_one(path, name))
 
     async def _moved(
-        self, library: LibraryFiles, files: Sequence[PlacedFile], moves: Mapping[str, PlacedFile]
+        self, library: PlacedFiles, files: Sequence[PlacedFile], moves: Mapping[str, PlacedFile]
     ) -> tuple[list[PlacedFile], list[PlacedFile]]:
         """Move the files; return those that are there, and the rest from the first one on whose new name is
         somebody's.
@@ -432,7 +432,7 @@ class Placer:
 
     async def _moved_along(
         self,
-        library: LibraryFiles,
+        library: PlacedFiles,
         one: FileSet,
         place: Place,
         folder: str,
@@ -452,7 +452,7 @@ class Placer:
         return None
 
     async def _write_anew(
-        self, claimed: Claimed, library: LibraryFiles, place: Place, written: Sequence[Piece]
+        self, claimed: Claimed, library: PlacedFiles, place: Place, written: Sequence[Piece]
     ) -> tuple[list[PlacedFile], list[PlacedFile]]:
         """Write NFO files in the place of ours, not of those that somebody has edited; return those of the
         set, and those of its folder.
@@ -608,7 +608,7 @@ class Placer:
         return digest.hexdigest()
 
     async def _put_all(
-        self, claimed: Claimed, library: LibraryFiles, one: FileSet, place: Place, pieces: Sequence[Piece]
+        self, claimed: Claimed, library: PlacedFiles, one: FileSet, place: Place, pieces: Sequence[Piece]
     ) -> list[PlacedFile]:
         """Return those for the whole folder that are there."""
         shared: list[PlacedFile] = []
@@ -672,7 +672,7 @@ class Placer:
                     await self._store.tell_ends(task_id, now=None if waits else self._now)
         return told
 
-    async def _leave(self, claimed: Claimed, library: LibraryFiles) -> None:
+    async def _leave(self, claimed: Claimed, library: PlacedFiles) -> None:
         one = claimed.file_set
         folder = await self._store.folder_files(one)
         for file in (*reversed(claimed.files), *folder):

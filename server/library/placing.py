@@ -1,4 +1,4 @@
-"""Places files in the library, see `server.library.placements.LibraryFiles`.
+"""Puts files into the library, and takes them out again.
 
 A mount that does not answer blocks whoever touches it, for ever: so each touch has a thread of its own, which
 ends with the process.
@@ -27,7 +27,7 @@ class Damaged(OSError):
 
 
 class PlacedFiles:
-    """See `server.library.placements.LibraryFiles`."""
+    """The library's folder. Methods raise `LibraryAway`, `FolderBlocked` and `OSError`."""
 
     def __init__(
         self, folder: LibraryFolder, looks: "_Looks | None" = None, holds: Check | None = None
@@ -37,20 +37,30 @@ class PlacedFiles:
         self._holds = holds
 
     def under(self, holds: Check) -> "PlacedFiles":
+        """The same folder; methods that change it change nothing once `holds` is false, and raise `Stopped`.
+        It is called in threads.
+        """
         return PlacedFiles(self._folder, self._looks, holds)
 
     async def trouble(self) -> Trouble | None:
+        """What keeps this server from filling it, within seconds; raises nothing."""
         return await self._looks.trouble()
 
     async def mark(self) -> None:
+        """Make an existing folder a library."""
         await _aside(lambda _: self._folder.mark())
 
     async def clear(self, folder: str, base: str) -> None:
+        """Delete what earlier tries to place files of `base` in `folder` have left."""
         await self._entered(lambda root, stopped: root.clear(folder, base, stopped))
 
     async def put(
         self, file: PlacedFile, source: Source, base: str, tag: int, before: PlacedFile | None
     ) -> None:
+        """Have the whole file at its path, which nobody sees before. One that is there with its content is
+        the file; `before`, with another content, is replaced. Raises `PathTaken` if there is another one.
+        """
+
         def look(root: Root, stopped: Check) -> bool | None:
             """None: there is no file; True: there is `before`; False: it is the file."""
             if not root.exists(file.path):
@@ -133,6 +143,7 @@ class PlacedFiles:
                 pieces.put_nowait(None)
 
     async def hashed(self, source: BinaryIO) -> str:
+        """The SHA-256."""
         held = os.dup(source.fileno())
 
         def work(stopped: Check) -> str:
@@ -144,19 +155,24 @@ class PlacedFiles:
         return await _aside(work)
 
     async def delete(self, file: PlacedFile) -> None:
+        """Delete the file if it is there with its content, and folders that are empty then."""
         await self._entered(lambda root, stopped: root.delete(file.path, file.size, file.sha256, stopped))
 
     async def is_one(self, path: str, other: str) -> bool:
+        """Whether two paths name one file, as those do that differ in case where case is folded."""
         return await self._entered(lambda root, _: root.is_one(path, other))
 
     async def any_at(self, paths: Sequence[str]) -> bool:
+        """Whether anything has one of these paths."""
         return await self._entered(lambda root, _: any(root.exists(path) for path in paths))
 
     async def move(self, file: PlacedFile, path: str) -> Moved:
+        """Give the file another path; `missing`: it is at neither. Raises `PathTaken`."""
         moved = await self._entered(lambda root, stopped: root.move(file.path, path, file.size, stopped))
         return "moved" if moved else "missing"
 
     async def read(self, path: str, most: int) -> bytes:
+        """The first bytes of a file; empty if it is none."""
         return await self._entered(lambda root, _: root.read(path, most))
 
     async def all_files(self) -> AsyncGenerator[list[tuple[str, int]], None]:

@@ -5,12 +5,13 @@ from contextlib import suppress
 from server.core.errors import NoFiles, NoLibrary, TaskNotFound
 from server.core.library import Library
 from server.core.task import InLibrary, TaskStatus
-from server.library.placements import FileSet, PlacementStore, set_asked_for
+from server.library.placement_rows import PlacementRows
+from server.library.placements import FileSet, set_asked_for
 from server.tasks.service import Tasks
 
 
 class TaskPlacing:
-    def __init__(self, store: PlacementStore, tasks: Tasks, *, has_library: bool) -> None:
+    def __init__(self, store: PlacementRows, tasks: Tasks, *, has_library: bool) -> None:
         self._store = store
         self._tasks = tasks
         self._has_library = has_library

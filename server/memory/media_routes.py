@@ -26,10 +26,10 @@ from server.core.long_work import compute
 from server.core.media_keys import archived_key, keys_of_link
 from server.core.shielding import to_the_end
 from server.core.values import MAX_URL, check_url
-from server.memory.remembering import MediaMemory
+from server.memory.media_rows import MediaRows
 
 _SCHEMAS = "server.memory.media_schemas"  # of responses
-MEDIA: web.AppKey[MediaMemory] = web.AppKey("media")
+MEDIA: web.AppKey[MediaRows] = web.AppKey("media")
 MAX_ARCHIVE = 8 << 20  # bytes: some 300,000 lines
 AT_ONCE = 500  # lines in a transaction; others are written in between
 PIECE = 64 * 1024  # bytes that are read in one go, if there are not so many keys before

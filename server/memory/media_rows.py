@@ -84,12 +84,14 @@ async def look_up(tables: Statements, keys: Iterable[str]) -> dict[str, Fetched]
 
 
 class MediaRows:
-    """See `server.memory.remembering.MediaMemory`."""
+    """A change is on disk when its method returns. All methods may raise `StoreUnavailable`."""
 
     def __init__(self, transactions: Transactions) -> None:
         self._transactions = transactions
 
     async def find(self, keys: Sequence[str]) -> Fetched | None:
+        """What is remembered under the first of `keys`, or of aliases, under which anything is."""
+
         async def work(tables: Statements) -> Fetched | None:
             others = await resolved(tables, keys)
             wanted = [*keys, *(others[key] for key in keys if key in others)]
@@ -104,6 +106,10 @@ class MediaRows:
         return await self._transactions.read(work)
 
     async def take(self, keys: Sequence[str], now: float) -> int:
+        """Remember all `keys`, in one transaction, as `IMPORTED` at `now` (seconds since 1970); return how
+        many were not known before.
+        """
+
         async def work(tables: Tables) -> int:
             others = await resolved(tables, keys)
             there = await look_up(tables, [*others.values()])

@@ -5,9 +5,8 @@ A row is written in the transaction of the task's end, so it is there if the tas
 Decisions: docs/decisions/library.md
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from server.core.media_keys import aliases_of, key_of, key_of_link
 from server.core.process_request import Output, ProcessRequest
@@ -44,20 +43,6 @@ class Fetched:
     manners: frozenset[str]
     about: dict[str, Any]
     subscriptions: tuple[str, ...] = ()
-
-
-class MediaMemory(Protocol):
-    """A change is on disk when its method returns. All methods may raise `StoreUnavailable`."""
-
-    async def find(self, keys: Sequence[str]) -> Fetched | None:
-        """What is remembered under the first of `keys`, or of aliases, under which anything is."""
-        ...
-
-    async def take(self, keys: Sequence[str], now: float) -> int:
-        """Remember all `keys`, in one transaction, as `IMPORTED` at `now` (seconds since 1970); return how
-        many were not known before.
-        """
-        ...
 
 
 def remembered(request: ProcessRequest | None, status: TaskStatus) -> Remembered | None:

@@ -11,7 +11,8 @@ from contextlib import suppress
 from functools import partial
 
 from server.core.errors import StoreUnavailable
-from server.notices.deliveries import LONGEST_WAIT, Delivery, Outbox
+from server.notices.deliveries import LONGEST_WAIT, Delivery
+from server.notices.delivery_rows import DeliveryRows
 from server.tasks.leases import LeasedWork, until_released
 
 log = logging.getLogger(__name__)
@@ -32,7 +33,7 @@ class Deliverer:
 
     def __init__(
         self,
-        outbox: Outbox,
+        outbox: DeliveryRows,
         senders: Mapping[str, Send],
         tries: Counter[str] | None = None,
     ) -> None:

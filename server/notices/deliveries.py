@@ -7,7 +7,7 @@ that status: a retry of the task, or a later count of a list's entries, does not
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Literal, Protocol
+from typing import Literal
 from urllib.parse import urlsplit
 
 from server.core.addresses import DEFAULT_PORTS, plain
@@ -51,50 +51,6 @@ class Delivery:
     step: int = 0
     last_error: str | None = None
     next_at: datetime | None = None
-
-
-class Outbox(Protocol):
-    """The deliveries of tasks that are there; those of a removed task are gone.
-
-    A change is on disk when its method returns. Any method may raise `StoreUnavailable`.
-    """
-
-    def listen(self, called: Callable[[], None]) -> None:
-        """Call `called` when a delivery may have come, on whichever node."""
-        ...
-
-    async def release_all(self) -> None:
-        """Make due at once what was claimed: no server but this one, which has just started, delivers."""
-        ...
-
-    async def claim(self, kinds: Sequence[str], most: int) -> list[Delivery]:
-        """Up to `most` deliveries of these `kinds` that are due, of one receiver so many that no more than
-        `AT_ONCE` are under way; nobody else has them for `LEASE` seconds.
-        """
-        ...
-
-    async def due_in(self, kinds: Sequence[str]) -> float | None:
-        """Seconds until the next delivery of these `kinds` may be claimed; None if there is none.
-
-        For a receiver with as many tries as it may have, the end of one of them counts.
-        """
-        ...
-
-    async def delivered(self, delivery_id: str) -> None: ...
-
-    async def failed(self, delivery_id: str, error: str, again_in: float | None) -> None:
-        """Count a try that failed; without `again_in`, seconds, the delivery is given up."""
-        ...
-
-    async def page(self, cursor: str | None, limit: int) -> tuple[list[Delivery], str | None]:
-        """Those to webhooks that are due or given up, newest first. Raises `InvalidQuery` on a bad cursor."""
-        ...
-
-    async def again(self, delivery_id: str) -> Delivery:
-        """Make a delivery to a webhook due now, and begin the plan anew; one that is under way, on whichever
-        node, stays as it is. Raises `DeliveryNotFound`.
-        """
-        ...
 
 
 def waits_for_library(status: TaskStatus) -> bool:

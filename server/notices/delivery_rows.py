@@ -153,7 +153,10 @@ def _untold(dialect: Dialect, now: datetime) -> tuple[str, Sequence[object]]:
 
 
 class DeliveryRows:
-    """See `server.notices.deliveries.Outbox`."""
+    """The deliveries of tasks that are there; those of a removed task are gone.
+
+    A change is on disk when its method returns. Any method may raise `StoreUnavailable`.
+    """
 
     def __init__(self, transactions: Transactions, clock: Clock) -> None:
         self._transactions = transactions
@@ -163,9 +166,13 @@ class DeliveryRows:
         return self._clock.now().timestamp()
 
     def listen(self, called: Callable[[], None]) -> None:
+        """Call `called` when a delivery may have come, on whichever node."""
         self._transactions.signals.listen(DUE, called)
 
     async def claim(self, kinds: Sequence[str], most: int) -> list[Delivery]:
+        """Up to `most` deliveries of these `kinds` that are due, of one receiver so many that no more than
+        `AT_ONCE` are under way; nobody else has them for `LEASE` seconds.
+        """
         now = self._now()
 
         async def work(tables: Tables) -> list[Delivery]:
@@ -175,6 +182,7 @@ class DeliveryRows:
         return await self._transactions.write(work, under=DUE)  # so that no two nodes count the same tries
 
     async def release_all(self) -> None:
+        """Make due at once what was claimed: no server but this one, which has just started, delivers."""
         now = self._now()
 
         async def work(tables: Tables) -> None:
@@ -183,6 +191,10 @@ class DeliveryRows:
         await self._transactions.write(work)
 
     async def due_in(self, kinds: Sequence[str]) -> float | None:
+        """Seconds until the next delivery of these `kinds` may be claimed; None if there is none.
+
+        For a receiver with as many tries as it may have, the end of one of them counts.
+        """
         now = self._now()
 
         async def work(tables: Statements) -> list[Row]:
@@ -198,6 +210,7 @@ class DeliveryRows:
         await self._transactions.write(work)
 
     async def failed(self, delivery_id: str, error: str, again_in: float | None) -> None:
+        """Count a try that failed; without `again_in`, seconds, the delivery is given up."""
         next_at = None if again_in is None else self._now() + again_in
 
         async def work(tables: Tables) -> None:
@@ -206,6 +219,7 @@ class DeliveryRows:
         await self._transactions.write(work)
 
     async def page(self, cursor: str | None, limit: int) -> tuple[list[Delivery], str | None]:
+        """Those to webhooks that are due or given up, newest first. Raises `InvalidQuery` on a bad cursor."""
         after = Cursor.read(cursor, "newest")
 
         async def work(tables: Statements) -> list[Row]:
@@ -216,6 +230,9 @@ class DeliveryRows:
         return list(readable(_read, rows[:limit])), more
 
     async def again(self, delivery_id: str) -> Delivery:
+        """Make a delivery to a webhook due now, and begin the plan anew; one that is under way, on whichever
+        node, stays as it is. Raises `DeliveryNotFound`.
+        """
         if "\0" in delivery_id:  # which is no text for PostgreSQL
             raise DeliveryNotFound
         now = self._now()

@@ -10,13 +10,14 @@ from server.api.openapi.operation import JSON, OF_CHANGES, Operation, Parameter,
 from server.api.route import get, post
 from server.core.errors import DeliveryNotFound, InvalidQuery
 from server.core.values import without_password, without_path
-from server.notices.deliveries import Delivery, Outbox
+from server.notices.deliveries import Delivery
+from server.notices.delivery_rows import DeliveryRows
 
 if TYPE_CHECKING:
     from server.notices.webhook_schemas import WebhookDelivery
 
 _SCHEMAS = "server.notices.webhook_schemas"  # of responses
-OUTBOX: web.AppKey[Outbox] = web.AppKey("outbox")
+OUTBOX: web.AppKey[DeliveryRows] = web.AppKey("outbox")
 MOST = 200  # on a page
 MAX_CURSOR = 100  # characters
 

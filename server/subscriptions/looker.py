@@ -37,9 +37,9 @@ from server.subscriptions.subscription import (
     Noticed,
     Pace,
     SinceDay,
-    SubscriptionStore,
     day_in_seconds,
 )
+from server.subscriptions.subscription_rows import SubscriptionRows
 from server.subscriptions.subscription_rules import MOVES_AFTER
 from server.subscriptions.task_of_item import request_of
 from server.tasks import faults, leases
@@ -74,7 +74,7 @@ class Looker:
 
     def __init__(
         self,
-        store: SubscriptionStore,
+        store: SubscriptionRows,
         tasks: Tasks,
         fork_server: ForkServers,
         workplace: Workplace,

@@ -14,10 +14,11 @@ from server.api.openapi.operation import BINARY, HAS_IT, IF_NONE_MATCH, READER, 
 from server.api.route import get
 from server.core.errors import InvalidQuery, PictureNotFound, SubscriptionNotFound
 from server.subscriptions.source_picture_rows import SourcePictures
-from server.subscriptions.subscription import Subscription, SubscriptionStore
+from server.subscriptions.subscription import Subscription
+from server.subscriptions.subscription_rows import SubscriptionRows
 
 SOURCE_PICTURES = web.AppKey("pictures of sources", SourcePictures)
-FOLLOWED: web.AppKey[SubscriptionStore] = web.AppKey("store of subscriptions")
+FOLLOWED: web.AppKey[SubscriptionRows] = web.AppKey("store of subscriptions")
 SMALL, MAX_WIDTH = 240, 10_000  # pixels: the width of small pictures, and the most that is asked for
 
 

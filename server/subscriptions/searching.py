@@ -9,8 +9,8 @@ from typing import Literal, TypeVar, get_args
 
 from server.core.errors import InvalidQuery
 from server.core.values import without_password
-from server.subscriptions.subscription import HELD, Item, ItemState, Subscription, SubscriptionStore
-from server.subscriptions.subscription_rows import host_of
+from server.subscriptions.subscription import HELD, Item, ItemState, Subscription
+from server.subscriptions.subscription_rows import SubscriptionRows, host_of
 
 Sort = Literal["name", "newest", "trouble"]
 SORTS: tuple[Sort, ...] = get_args(Sort)
@@ -23,7 +23,7 @@ def name_of(one: Subscription) -> str:
 
 
 async def find_subscriptions(
-    store: SubscriptionStore, text: str, sort: Sort | None, cursor: str | None, limit: int, now: float
+    store: SubscriptionRows, text: str, sort: Sort | None, cursor: str | None, limit: int, now: float
 ) -> tuple[list[Subscription], str | None]:
     """A page of those whose name, title or link has `text` in it. Raises `InvalidQuery`."""
     searched = text.casefold()
@@ -51,7 +51,7 @@ async def find_subscriptions(
 
 
 async def find_items(
-    store: SubscriptionStore,
+    store: SubscriptionRows,
     subscription_id: str,
     state: ItemState | None,
     text: str,

@@ -23,7 +23,9 @@ from server.core.errors import (
 from server.core.media_keys import key_of_link
 from server.core.task import InLibrary, Task, TaskStatus
 from server.core.values import HttpUrl
-from server.library.placements import FolderBlocked, LibraryAway, LibraryFiles, PlacementStore
+from server.library.placement_rows import PlacementRows
+from server.library.placements import FolderBlocked, LibraryAway
+from server.library.placing import PlacedFiles
 from server.settings import SubscriptionsSettings
 from server.subscriptions.subscription import (
     BY_CLIENT,
@@ -33,9 +35,9 @@ from server.subscriptions.subscription import (
     ItemState,
     Subscription,
     SubscriptionSettings,
-    SubscriptionStore,
     wish_of,
 )
+from server.subscriptions.subscription_rows import SubscriptionRows
 from server.subscriptions.task_of_item import request_of
 from server.tasks.service import Tasks
 
@@ -47,9 +49,9 @@ class Subscriptions:
 
     def __init__(
         self,
-        store: SubscriptionStore,
-        placements: PlacementStore,
-        library: LibraryFiles | None,
+        store: SubscriptionRows,
+        placements: PlacementRows,
+        library: PlacedFiles | None,
         tasks: Tasks,
         settings: SubscriptionsSettings,
         clock: Clock,

@@ -8,11 +8,11 @@ Decisions: docs/decisions/library.md
 
 import hashlib
 import re
-from collections.abc import Collection, Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from importlib import import_module
-from typing import Annotated, Any, Literal, Protocol, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     AfterValidator,
@@ -37,7 +37,7 @@ from server.core.task import Task
 from server.core.values import Frozen, HttpUrl, Stored, Whole, harmless_line
 from server.memory.remembering import Fetched, MediaKind
 from server.settings import LONGEST_INTERVAL
-from server.subscriptions.source import PictureNote, PictureRole, SourceFacts, SourcePicture
+from server.subscriptions.source import PictureNote, PictureRole, SourceFacts
 
 ItemState = Literal["known", "skipped", "waiting", "queued", "fetched", "failed", "expired"]
 STATES: tuple[ItemState, ...] = get_args(ItemState)
@@ -564,176 +564,6 @@ class Pace:
     min_interval: int
     pause: float
     max_new: int
-
-
-class SubscriptionStore(Protocol):
-    """A change is on disk when its method returns. All methods may raise `StoreUnavailable`.
-
-    Times are those of the server's clock, in seconds since 1970: callers give the time that it is `now`.
-    """
-
-    async def add(self, subscription: Subscription, wish: str, most: int) -> Subscription:
-        """Return it with its number. Raises `AlreadySubscribed`, `FeedNameTaken`, and `TooManySubscriptions`
-        above `most`.
-        """
-        ...
-
-    async def newest_published(self, subscription_ids: Sequence[str]) -> dict[str, str]:
-        """When the newest of the entries found last was published; nothing of those without any."""
-        ...
-
-    async def held_hosts(self, hosts: Collection[str], now: float) -> dict[str, float]:
-        """Until when those of `hosts` are left alone that are."""
-        ...
-
-    async def feed_secret(self) -> str | None:
-        """The secret of the addresses of all podcast feeds; None if there never was a feed."""
-        ...
-
-    async def get(self, subscription_id: str) -> Subscription:
-        """Raises `SubscriptionNotFound`."""
-        ...
-
-    async def page(self, cursor: str | None, limit: int) -> tuple[list[Subscription], str | None]:
-        """Newest first. Raises `InvalidQuery`."""
-        ...
-
-    async def counts(self, subscription_ids: Sequence[str]) -> dict[str, dict[str, int]]:
-        """How many items of each are in each state."""
-        ...
-
-    async def change(self, subscription: Subscription, wish: str, *, look: bool, keep: bool) -> bool:
-        """Save its settings, if its revision follows the stored one; `look`: it is to be looked at, now;
-        `keep`: what is kept has changed. Raises `AlreadySubscribed`, `FeedNameTaken`, `SubscriptionNotFound`.
-        """
-        ...
-
-    async def unshared_tasks(self, subscription_id: str) -> list[str]:
-        """The ids of its tasks that no other subscription has, without those of a client's own links: those
-        of its items, and those that it has made for items which have none any more.
-        """
-        ...
-
-    async def remove(self, subscription_id: str, *, with_placed: bool = False) -> list[str]:
-        """Remove it with its items; return which of their tasks are unshared. `with_placed`: what it has in
-        the library is to be deleted.
-
-        Raises `SubscriptionNotFound`.
-        """
-        ...
-
-    async def due(self, subscription_id: str, now: float) -> Subscription:
-        """Have it looked at as soon as possible. Raises `SubscriptionNotFound`."""
-        ...
-
-    async def items(
-        self, subscription_id: str, state: ItemState | None, cursor: str | None, limit: int
-    ) -> tuple[list[Item], str | None]:
-        """Newest first. Raises `SubscriptionNotFound`, `InvalidQuery`."""
-        ...
-
-    async def items_of(
-        self, subscription_id: str, keys: Sequence[str] | None, state: ItemState | None, most: int
-    ) -> list[Item]:
-        """Those with these `keys`, or up to `most` in `state`. Raises `SubscriptionNotFound`."""
-        ...
-
-    async def with_thumbnails(self, task_ids: Sequence[str]) -> set[str]:
-        """Those of the tasks that are there and have a thumbnail."""
-        ...
-
-    async def claim(self, most: int, lease: float, now: float) -> list[Claim]:
-        """Up to `most` looks that are due, at most one of each host, for `lease` seconds."""
-        ...
-
-    async def due_in(self, now: float) -> float | None:
-        """Seconds until something is due, at most 0 if it is; None if there is no subscription at all."""
-        ...
-
-    async def settle(
-        self,
-        claim: Claim,
-        noticed: Sequence[Noticed],
-        looked: Looked,
-        pace: Pace,
-        now: float,
-        pictures: Sequence[SourcePicture] = (),
-    ) -> Settled:
-        """Store what a look has found: items, their tasks, pictures and the next look, in one transaction."""
-        ...
-
-    async def fail(
-        self, claim: Claim, code: str, hint: str | None, retry_after: float | None, pace: Pace, now: float
-    ) -> float | None:
-        """Store that a look has failed; return until when its host is left alone, if it is from now on."""
-        ...
-
-    async def hold(self, host: str, retry_after: float | None, now: float) -> float:
-        """Leave a host alone, unless it is already; return until when."""
-        ...
-
-    async def log_in(self, hosts: Sequence[str], now: float) -> set[str]:
-        """There are new cookies for `hosts` and what is below them: what was refused there for want of a
-        log-in is due at once. Return the hosts that were left alone for that, and are not any more.
-        """
-        ...
-
-    async def renew(self, claim: Claim, lease: float, now: float) -> bool:
-        """Prolong the lease of a look; False if it is not ours any more."""
-        ...
-
-    async def release_all(self) -> None:
-        """End all leases: no server but this one, which has just started, looks at anything."""
-        ...
-
-    async def is_wanted(self, task_id: str, but: str) -> bool:
-        """Whether any subscription waits for the task, beside the one with the id `but`."""
-        ...
-
-    async def queued_tasks(self) -> list[str]:
-        """The ids of all tasks of items that are `queued`."""
-        ...
-
-    async def fetch(
-        self, items: Sequence[Item], now: float, gone: Container[str] = ()
-    ) -> dict[str, Task | str]:
-        """Make tasks of items, by their keys, or the id of a task that is to be retried; for items that are
-        `queued`, or `fetched` and not `gone`, there is neither. Raises `QueueFull`; then none was made.
-        """
-        ...
-
-    async def place(self, subscription_id: str, tasks: Mapping[str, str]) -> None:
-        """Have placed what these tasks have fetched for items, which are named by their keys, if the
-        subscription has a library; items that were let go are fetched again.
-        """
-        ...
-
-    async def set_state(
-        self, subscription_id: str, keys: Sequence[str], state: ItemState, reason: str
-    ) -> None: ...
-
-    async def skip(self, subscription_id: str, keys: Sequence[str], reason: str) -> dict[str, ItemState]:
-        """Have items skipped that are neither fetched nor let go, and whose tasks are not under way, unless
-        that is for another subscription; return the states that all have now.
-        """
-        ...
-
-    async def pin(self, subscription_id: str, keys: Sequence[str], *, pinned: bool) -> None: ...
-
-    async def forget(self, subscription_id: str, keys: Sequence[str]) -> None:
-        """Delete items, and what the memory has of them: they are new at the next look."""
-        ...
-
-    async def expire(self, now: float) -> list[str]:
-        """Let go what `keep` says, of subscriptions where something may be due; return the ids of tasks that
-        subscriptions have made and none keeps any more, also those whose removal an earlier call has asked
-        for in vain.
-        """
-        ...
-
-    def listen(self, called: Any) -> None:
-        """Call `called` when something may be due earlier than was said."""
-        ...
 
 
 def day_in_seconds(day: str) -> float:

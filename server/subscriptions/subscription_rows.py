@@ -308,15 +308,23 @@ HOOKS = StoreHooks(follow_tasks, _kept)
 
 
 class SubscriptionRows:
-    """See `server.subscriptions.subscription.SubscriptionStore`."""
+    """A change is on disk when its method returns. All methods may raise `StoreUnavailable`.
+
+    Times are those of the server's clock, in seconds since 1970: callers give the time that it is `now`.
+    """
 
     def __init__(self, transactions: Transactions) -> None:
         self._transactions = transactions
 
     def listen(self, called: Callable[[], None]) -> None:
+        """Call `called` when something may be due earlier than was said."""
         self._transactions.signals.listen(CHANGED, called)
 
     async def add(self, subscription: Subscription, wish: str, most: int) -> Subscription:
+        """Return it with its number. Raises `AlreadySubscribed`, `FeedNameTaken`, and `TooManySubscriptions`
+        above `most`.
+        """
+
         async def work(tables: Tables) -> Subscription:
             tables.wake(CHANGED)
             await tables.alone()
@@ -342,6 +350,8 @@ class SubscriptionRows:
         return await self._transactions.write(work)
 
     async def newest_published(self, subscription_ids: Sequence[str]) -> dict[str, str]:
+        """When the newest of the entries found last was published; nothing of those without any."""
+
         async def work(tables: Statements) -> list[Row]:
             return await fetch_in(tables, _NEWEST_PUBLISHED, subscription_ids)
 
@@ -349,6 +359,8 @@ class SubscriptionRows:
         return {subscription_id: at for subscription_id, at in rows if at is not None}
 
     async def held_hosts(self, hosts: Collection[str], now: float) -> dict[str, float]:
+        """Until when those of `hosts` are left alone that are."""
+
         async def work(tables: Statements) -> list[Row]:
             return await fetch_in(tables, _HOSTS, hosts)
 
@@ -357,12 +369,15 @@ class SubscriptionRows:
         return {host: until for host, _, until, _ in rows if now < until <= late}
 
     async def feed_secret(self) -> str | None:
+        """The secret of the addresses of all podcast feeds; None if there never was a feed."""
         return await self._transactions.read(secret_of_feeds)
 
     async def get(self, subscription_id: str) -> Subscription:
+        """Raises `SubscriptionNotFound`."""
         return await self._transactions.read(lambda tables: _get(tables, subscription_id))
 
     async def page(self, cursor: str | None, limit: int) -> tuple[list[Subscription], str | None]:
+        """Newest first. Raises `InvalidQuery`."""
         before = _number(cursor)
 
         async def work(tables: Statements) -> list[Row]:
@@ -372,6 +387,8 @@ class SubscriptionRows:
         return list(readable(rows[:limit])), str(rows[limit - 1][1]) if len(rows) > limit else None
 
     async def counts(self, subscription_ids: Sequence[str]) -> dict[str, dict[str, int]]:
+        """How many items of each are in each state."""
+
         async def work(tables: Statements) -> list[Row]:
             return await fetch_in(tables, _COUNTS, subscription_ids)
 
@@ -381,6 +398,10 @@ class SubscriptionRows:
         return counts
 
     async def change(self, subscription: Subscription, wish: str, *, look: bool, keep: bool) -> bool:
+        """Save its settings, if its revision follows the stored one; `look`: it is to be looked at, now;
+        `keep`: what is kept has changed. Raises `AlreadySubscribed`, `FeedNameTaken`, `SubscriptionNotFound`.
+        """
+
         async def work(tables: Tables) -> bool:
             tables.wake(CHANGED)
             await tables.alone()
@@ -432,6 +453,10 @@ class SubscriptionRows:
         await self._transactions.write(work)
 
     async def unshared_tasks(self, subscription_id: str) -> list[str]:
+        """The ids of its tasks that no other subscription has, without those of a client's own links: those
+        of its items, and those that it has made for items which have none any more.
+        """
+
         async def work(tables: Statements) -> list[str]:
             # JSON within a text of the status has other quotes. All rows are read, which is why this is asked
             # before the transaction of the removal.
@@ -443,6 +468,12 @@ class SubscriptionRows:
         return await self._transactions.read(work)
 
     async def remove(self, subscription_id: str, *, with_placed: bool = False) -> list[str]:
+        """Remove it with its items; return which of their tasks are unshared. `with_placed`: what it has in
+        the library is to be deleted.
+
+        Raises `SubscriptionNotFound`.
+        """
+
         async def work(tables: Tables) -> list[str]:
             await tables.alone()
             # Whether or not this release can read it: its owner does not want it any more.
@@ -465,6 +496,8 @@ class SubscriptionRows:
         return await self._transactions.write(work)
 
     async def due(self, subscription_id: str, now: float) -> Subscription:
+        """Have it looked at as soon as possible. Raises `SubscriptionNotFound`."""
+
         async def work(tables: Tables) -> Subscription:
             tables.wake(CHANGED)
             stored = await _get(tables, subscription_id)
@@ -477,6 +510,7 @@ class SubscriptionRows:
     async def items(
         self, subscription_id: str, state: ItemState | None, cursor: str | None, limit: int
     ) -> tuple[list[Item], str | None]:
+        """Newest first. Raises `SubscriptionNotFound`, `InvalidQuery`."""
         before = _number(cursor)
 
         async def work(tables: Statements) -> list[Row]:
@@ -491,6 +525,8 @@ class SubscriptionRows:
     async def items_of(
         self, subscription_id: str, keys: Sequence[str] | None, state: ItemState | None, most: int
     ) -> list[Item]:
+        """Those with these `keys`, or up to `most` in `state`. Raises `SubscriptionNotFound`."""
+
         async def work(tables: Statements) -> list[Row]:
             await _get(tables, subscription_id)
             if keys is not None:
@@ -501,12 +537,16 @@ class SubscriptionRows:
         return [_item(*row) for row in await self._transactions.read(work)]
 
     async def with_thumbnails(self, task_ids: Sequence[str]) -> set[str]:
+        """Those of the tasks that are there and have a thumbnail."""
+
         async def work(tables: Statements) -> list[Row]:
             return await fetch_in(tables, _WITH_THUMBNAIL, task_ids)
 
         return {task_id for (task_id,) in await self._transactions.read(work)} if task_ids else set()
 
     async def claim(self, most: int, lease: float, now: float) -> list[Claim]:
+        """Up to `most` looks that are due, at most one of each host, for `lease` seconds."""
+
         async def work(tables: Tables) -> list[Claim]:
             await tables.alone()
             late, leased, held = _latest(now)
@@ -545,6 +585,8 @@ class SubscriptionRows:
         return await self._transactions.write(work) if most > 0 else []
 
     async def due_in(self, now: float) -> float | None:
+        """Seconds until something is due, at most 0 if it is; None if there is no subscription at all."""
+
         async def work(tables: Statements) -> list[Row]:
             late, leased, held = _latest(now)
             return await tables.fetch(_SOONEST, (held, held, late, now, leased, now, leased))
@@ -563,6 +605,8 @@ class SubscriptionRows:
         now: float,
         pictures: Sequence[SourcePicture] = (),
     ) -> Settled:
+        """Store what a look has found: items, their tasks, pictures and the next look, in one transaction."""
+
         async def work(tables: Tables) -> Settled:
             await tables.alone()
             subscription = await _still_ours(tables, claim)
@@ -598,6 +642,8 @@ class SubscriptionRows:
     async def fail(
         self, claim: Claim, code: str, hint: str | None, retry_after: float | None, pace: Pace, now: float
     ) -> float | None:
+        """Store that a look has failed; return until when its host is left alone, if it is from now on."""
+
         async def work(tables: Tables) -> float | None:
             await tables.alone()
             subscription = await _still_ours(tables, claim)
@@ -615,6 +661,8 @@ class SubscriptionRows:
         return await self._transactions.write(work)
 
     async def hold(self, host: str, retry_after: float | None, now: float) -> float:
+        """Leave a host alone, unless it is already; return until when."""
+
         async def work(tables: Tables) -> float:
             await tables.alone()
             for _, _, held_until, _ in await fetch_in(tables, _HOSTS, [host]):
@@ -625,6 +673,9 @@ class SubscriptionRows:
         return await self._transactions.write(work)
 
     async def log_in(self, hosts: Sequence[str], now: float) -> set[str]:
+        """There are new cookies for `hosts` and what is below them: what was refused there for want of a
+        log-in is due at once. Return the hosts that were left alone for that, and are not any more.
+        """
         domains = frozenset(hosts)
 
         async def work(tables: Tables) -> set[str]:
@@ -657,6 +708,8 @@ class SubscriptionRows:
         return await self._transactions.write(work)
 
     async def renew(self, claim: Claim, lease: float, now: float) -> bool:
+        """Prolong the lease of a look; False if it is not ours any more."""
+
         async def work(tables: Tables) -> bool:
             if await _still_ours(tables, claim) is None:
                 return False
@@ -669,12 +722,15 @@ class SubscriptionRows:
         return await self._transactions.write(work)
 
     async def release_all(self) -> None:
+        """End all leases: no server but this one, which has just started, looks at anything."""
+
         async def work(tables: Tables) -> None:
             await tables.run("UPDATE subscriptions SET lease_until = NULL WHERE lease_until IS NOT NULL")
 
         await self._transactions.write(work)
 
     async def is_wanted(self, task_id: str, but: str) -> bool:
+        """Whether any subscription waits for the task, beside the one with the id `but`."""
         sql = """
             SELECT 1 FROM items WHERE task_id = ? AND subscription_id <> ? AND state IN ('queued', 'waiting')
             LIMIT 1"""
@@ -685,6 +741,7 @@ class SubscriptionRows:
         return bool(await self._transactions.read(work))
 
     async def queued_tasks(self) -> list[str]:
+        """The ids of all tasks of items that are `queued`."""
         sql = "SELECT DISTINCT task_id FROM items WHERE task_id IS NOT NULL AND state = 'queued'"
 
         async def work(tables: Statements) -> list[Row]:
@@ -695,6 +752,10 @@ class SubscriptionRows:
     async def fetch(
         self, items: Sequence[Item], now: float, gone: Container[str] = ()
     ) -> dict[str, Task | str]:
+        """Make tasks of items, by their keys, or the id of a task that is to be retried; for items that are
+        `queued`, or `fetched` and not `gone`, there is neither. Raises `QueueFull`; then none was made.
+        """
+
         async def work(tables: Tables) -> dict[str, Task | str]:
             await tables.alone()
             subscription = await _get(tables, items[0].subscription_id)
@@ -721,6 +782,10 @@ class SubscriptionRows:
         return await self._transactions.write(work) if items else {}
 
     async def place(self, subscription_id: str, tasks: Mapping[str, str]) -> None:
+        """Have placed what these tasks have fetched for items, which are named by their keys, if the
+        subscription has a library; items that were let go are fetched again.
+        """
+
         async def work(tables: Tables) -> None:
             tables.wake(CHANGED)
             library = (await _get(tables, subscription_id)).wanted.library
@@ -749,6 +814,10 @@ class SubscriptionRows:
         await self._transactions.write(work)
 
     async def skip(self, subscription_id: str, keys: Sequence[str], reason: str) -> dict[str, ItemState]:
+        """Have items skipped that are neither fetched nor let go, and whose tasks are not under way, unless
+        that is for another subscription; return the states that all have now.
+        """
+
         async def work(tables: Tables) -> dict[str, ItemState]:
             await tables.alone()
             await _run_in(tables, _SKIP, keys, reason, subscription_id)
@@ -767,6 +836,8 @@ class SubscriptionRows:
         await self._transactions.write(work)
 
     async def forget(self, subscription_id: str, keys: Sequence[str]) -> None:
+        """Delete items, and what the memory has of them: they are new at the next look."""
+
         async def work(tables: Tables) -> None:
             await tables.alone()
             sql = "DELETE FROM items WHERE subscription_id = ? AND key IN ({keys})"
@@ -783,6 +854,11 @@ class SubscriptionRows:
         await self._transactions.write(work)
 
     async def expire(self, now: float) -> list[str]:
+        """Let go what `keep` says, of subscriptions where something may be due; return the ids of tasks that
+        subscriptions have made and none keeps any more, also those whose removal an earlier call has asked
+        for in vain.
+        """
+
         async def work(tables: Tables) -> list[str]:
             sql = f"SELECT {COLUMNS} FROM subscriptions WHERE keep_at <= ? LIMIT 20"  # noqa: S608
             rows = await tables.fetch(sql, (now,))

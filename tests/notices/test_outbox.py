@@ -1,4 +1,4 @@
-"""The contract of `Outbox`, on every backend: what is to be told is stored with the end of its task."""
+"""The contract of deliveries, on every backend: what is to be told is stored with the end of its task."""
 
 import asyncio
 import sqlite3

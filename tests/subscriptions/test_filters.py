@@ -60,7 +60,7 @@ def test_a_filter_has_all_its_parts(name: str) -> None:
     reason = WAITING.get(name, name)
     assert verdict({name: value}, WANTED) is None
     assert verdict({name: value}, WANTED | otherwise) == reason, (
-        "`entry_filters_of` in looker.py, or its judge"
+        "`entry_filters_of` in server/subscriptions/looker.py, or its judge"
     )
 
     place, reasons = page_table("REASONS")
@@ -69,7 +69,8 @@ def test_a_filter_has_all_its_parts(name: str) -> None:
         assert texts.get(reasons[reason]), f"`{reasons[reason]}` in {path}"
     [form] = (ROOT / "static" / "js").rglob("subscriptionform.js")
     text = form.read_text("utf-8")
-    assert f'"filters.{name}"' in text, f"a field of the form in {form}"
+    field = rf'(#(text|number|choice|tick)\(\s*|#fields\.set\()"filters\.{name}"'
+    assert re.search(field, text), f"a field of the form in {form}"
     sent = re.search(r"\n( +)filters: \{\n(.*?)\n\1\},", text, re.DOTALL)
     assert sent
     assert re.search(rf"^ +{name}:", sent[2], re.MULTILINE), f"what is sent of the form in {form}"
