@@ -155,8 +155,3 @@ function actionOf(target) {
   const button = target instanceof Element ? target.closest("[data-action]") : null
   return button?.getAttribute("data-action") ?? ""
 }
-
-/** Close all dialogs: the session has ended, and what they show is not for the next user. */
-export function closeDialogs() {
-  for (const element of document.querySelectorAll("dialog")) element.close()
-}

@@ -2,6 +2,7 @@
 // The ticks of a list that grows: one, a range with shift, all or none.
 
 import { Problem } from "../base/api.js"
+import { openDialog } from "../base/dialogs.js"
 import { byId, setText } from "../base/dom.js"
 import { make } from "../base/elements.js"
 
@@ -148,7 +149,7 @@ export class EntriesDialog {
     this.#chosen = then
     setText(this.#part("title"), url)
     this.#count()
-    this.#dialog.showModal()
+    openDialog(this.#dialog)
     await this.#load()
   }
 

@@ -2,6 +2,7 @@
 // The list of the keys, loaded when it is first asked for.
 
 import { ACTIONS } from "../row/actions.js"
+import { openDialog } from "../base/dialogs.js"
 import { byId } from "../base/dom.js"
 
 /** What holds everywhere but in a field; the words are `keys.<name>`. @type {Record<string, string>} */
@@ -32,5 +33,5 @@ export function listKeys(i18n) {
       return [term, words]
     }))
   }
-  dialog.showModal()
+  openDialog(dialog)
 }

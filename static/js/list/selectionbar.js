@@ -63,6 +63,7 @@ export class SelectionBar {
     this.#selection.clear()
     if (isOfKeyboard) first?.focus("") // the bar is gone
     if (name === "clear") return
+    const paused = ids.filter((id) => this.#tasks.get(id)?.stage === "paused")
     if (name === "delete") this.#undo.deleteAll(ids)
     else {
       for (let from = 0; from < ids.length; from += AT_ONCE) {
@@ -71,7 +72,7 @@ export class SelectionBar {
     }
     const done = name === "cancel" ? ids.filter((id) => this.#tasks.get(id)?.stage === "cancelled") : ids
     if (!["cancel", "delete"].includes(name) || !done.length) return
-    if (name === "cancel") { for (const id of done) this.#undo.cancelled(id) }
+    if (name === "cancel") { for (const id of done) this.#undo.cancelled(id, paused.includes(id)) }
     this.#undoable = { name, ids: done }
     this.#showUndoable()
     const { activeElement } = document // a button of the bar, which is gone, until the browser notices

@@ -1,6 +1,7 @@
 // @ts-check
 // Subtitles, SubRip or WebVTT, as the lines of a track: browsers read only one of them by themselves.
 
+import { openDialog } from "../base/dialogs.js"
 import { byId, setText } from "../base/dom.js"
 import { isClippable, kindName, playableKinds, playerFor, saveLink } from "../row/files.js"
 import { isFinal, titleOf, webLink } from "../tasks/task.js"
@@ -149,7 +150,7 @@ export class Sharing {
   #show() {
     const path = `api/tasks/${this.#task?.task_id}/files/${this.#kind}/qr.svg`
     this.#picture(this.#api.url(path).href, this.#link)
-    this.#dialog.showModal()
+    openDialog(this.#dialog)
   }
 
   /**
@@ -357,7 +358,7 @@ export class Player {
     )
     this.#clipper.begin(task, isForClip)
     this.#play(first ?? "")
-    if (!this.#dialog.open) this.#dialog.showModal()
+    if (!this.#dialog.open) openDialog(this.#dialog)
     this.#media?.focus()
   }
 
@@ -412,7 +413,7 @@ export class Player {
     this.#dialog.close()
     this.#dialog.toggleAttribute("data-small", isSmall)
     if (isSmall) this.#dialog.show()
-    else this.#dialog.showModal()
+    else openDialog(this.#dialog)
     corner.setAttribute("aria-pressed", String(isSmall))
     corner.focus()
   }

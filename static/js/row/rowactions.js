@@ -75,8 +75,9 @@ export class RowActions {
 
   /** @param {Row} row */
   async #cancel(row) {
+    const wasPaused = row.task.stage === "paused"
     if (!(await this.#parts.requests.run("cancel", row.task))) return
-    this.#parts.undo.cancelled(row.id)
+    this.#parts.undo.cancelled(row.id, wasPaused)
     if (row.hasFocus) row.focus("undo")
   }
 

@@ -8,7 +8,7 @@ const PATIENCE_MS = 10_000
 /** As many as the server deletes at once. */
 const AT_ONCE = 500
 
-/** @typedef {{kind: "delete" | "cancel", isAsked: boolean, timer: ReturnType<typeof setTimeout> | undefined}} Pending */
+/** @typedef {{kind: "delete" | "cancel", isAsked: boolean, wasPaused: boolean, timer: ReturnType<typeof setTimeout> | undefined}} Pending */
 
 /** Fires "change" with the id of a task in `detail`. */
 export class Undo extends EventTarget {
@@ -55,9 +55,12 @@ export class Undo extends EventTarget {
     setTimeout(() => this.#askAll(begun.filter(isMeant).map(({ id }) => id)), PATIENCE_MS)
   }
 
-  /** @param {string} id  whose task was cancelled just now */
-  cancelled(id) {
-    this.#begin(id, "cancel", () => this.#end(id))
+  /**
+   * @param {string} id  whose task was cancelled just now
+   * @param {boolean} wasPaused  and is to be so again
+   */
+  cancelled(id, wasPaused) {
+    this.#begin(id, "cancel", () => this.#end(id)).wasPaused = wasPaused
   }
 
   /** @param {import("../tasks/task.js").Task} task */
@@ -65,7 +68,9 @@ export class Undo extends EventTarget {
     const pending = this.#pending.get(task.task_id)
     if (!pending || pending.isAsked) return
     this.#end(task.task_id)
-    if (pending.kind === "cancel") await this.#requests.run("retry", task)
+    if (pending.kind !== "cancel") return
+    const isBack = await this.#requests.run("retry", task)
+    if (isBack && pending.wasPaused) await this.#requests.run("pause", task)
   }
 
   /**
@@ -75,8 +80,10 @@ export class Undo extends EventTarget {
   async takeBackAll(ids) {
     const back = ids.filter((id) => this.#pending.get(id)?.isAsked === false)
     const cancelled = back.filter((id) => this.#pending.get(id)?.kind === "cancel")
+    const paused = cancelled.filter((id) => this.#pending.get(id)?.wasPaused)
     for (const id of back) this.#end(id)
     for (const part of parts(cancelled)) await this.#requests.runAll({ action: "retry", ids: part })
+    for (const part of parts(paused)) await this.#requests.runAll({ action: "pause", ids: part })
   }
 
   /** The page is left: send the pending deletions now. Resolves once they are answered, or given up. */
@@ -124,7 +131,7 @@ export class Undo extends EventTarget {
    */
   #begin(id, kind, then) {
     clearTimeout(this.#pending.get(id)?.timer)
-    const pending = { kind, isAsked: false, timer: then && setTimeout(then, PATIENCE_MS) }
+    const pending = { kind, isAsked: false, wasPaused: false, timer: then && setTimeout(then, PATIENCE_MS) }
     this.#pending.set(id, pending)
     this.#changed(id)
     return pending

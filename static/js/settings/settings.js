@@ -2,6 +2,7 @@
 // What the reader can set for this browser.
 
 import { fetched, Problem } from "../base/api.js"
+import { openDialog } from "../base/dialogs.js"
 import { byId } from "../base/dom.js"
 import { LANGUAGES } from "../base/i18n.js"
 import { recall, remember } from "../base/preferences.js"
@@ -61,7 +62,7 @@ export class Settings extends EventTarget {
     this.#notify.show()
     this.#dialog.toggleAttribute("data-alone", session.isWanted) // the rest needs a log-in
     this.#logout.hidden = !session.isLoggedIn
-    this.#dialog.showModal()
+    openDialog(this.#dialog)
     if (session.isWanted) return
     const { About } = await fetched(import("./about.js"), i18n)
     this.#about ??= new About(this.#parts)

@@ -39,6 +39,8 @@ export class SubscriptionForm {
   /** What the form said at first. @type {Record<string, any>} */
   #before = {}
   #library = make("div")
+  /** Whether what was changed is to be given up. */
+  #question = make("div", { className: "follow-ask", hidden: true })
   /** What the names in the library would be like. */
   #example = make("p", { className: "lead", role: "status", dir: "auto" })
   /** How often that was asked. */
@@ -108,6 +110,7 @@ export class SubscriptionForm {
         button(t("follow.cancel"), done),
         make("button", { className: "primary" }, t("follow.save")),
       ),
+      this.#question,
     )
     this.element.addEventListener("submit", (event) => {
       event.preventDefault()
@@ -129,6 +132,24 @@ export class SubscriptionForm {
       this.#offerLibrary()
       this.#before = { ...this.#values, ...this.#before }
     }
+  }
+
+  /** Whether nothing would be lost; else ask. */
+  mayLeave() {
+    if (!Object.keys(mergePatch(this.#before, this.#values)).length) return true
+    const { activeElement } = document
+    const stay = button(this.#t("follow.go_on_editing"), () => {
+      this.#question.hidden = true
+      if (activeElement instanceof HTMLElement) activeElement.focus()
+    })
+    this.#question.replaceChildren(
+      make("p", { role: "status" }, this.#t("follow.discard_ask")),
+      button(this.#t("follow.discard"), this.#done),
+      stay,
+    )
+    this.#question.hidden = false
+    stay.focus()
+    return false
   }
 
   #offerLibrary() {

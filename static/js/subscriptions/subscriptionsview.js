@@ -2,6 +2,7 @@
 // The dialog of the subscriptions: all of them, or one of them, or the settings of one.
 
 import { Problem } from "../base/api.js"
+import { openDialog } from "../base/dialogs.js"
 import { arrange, keepFocus, setText } from "../base/dom.js"
 import { button, icon, iconButton, make, moveBetween } from "../base/elements.js"
 import { recall, remember } from "../base/preferences.js"
@@ -32,6 +33,10 @@ export class SubscriptionsView {
   #last = Promise.resolve()
   /** What is shown ends its requests. */
   #end = () => {}
+  /** Leads back to what was shown before. @type {(() => unknown) | null} */
+  #before = null
+  /** Whether what is shown may go: nothing in it would be lost. @type {() => boolean} */
+  #mayLeave = () => true
 
   /** @param {import("./subscriptions.js").Parts} parts */
   constructor(parts) {
@@ -41,7 +46,8 @@ export class SubscriptionsView {
       { method: "dialog" },
       make("button", { className: "icon-only", "data-t-label": "dialog.close" }, icon("cancel")),
     )
-    this.#back = iconButton("chevron", "", () => {})
+    close.addEventListener("submit", (event) => this.#mayLeave() || event.preventDefault())
+    this.#back = iconButton("chevron", "", () => this.#stepBack())
     this.#back.dataset.tLabel = "follow.back"
     this.#back.removeAttribute("title")
     this.#dialog = make(
@@ -51,7 +57,17 @@ export class SubscriptionsView {
       this.#problem,
       this.#body,
     )
-    this.#dialog.addEventListener("click", ({ target }) => target === this.#dialog && this.#dialog.close())
+    this.#dialog.addEventListener(
+      "click",
+      ({ target }) => target === this.#dialog && this.#mayLeave() && this.#dialog.close(),
+    )
+    this.#dialog.addEventListener("keydown", (event) => {
+      const isOfForm = event.key === "Escape" && !event.isComposing && event.target instanceof Element &&
+        event.target.closest(".follow-form")
+      if (!isOfForm) return
+      event.preventDefault()
+      this.#stepBack()
+    })
     this.#dialog.addEventListener("close", () => this.#clear())
     document.body.append(this.#dialog)
   }
@@ -132,7 +148,7 @@ export class SubscriptionsView {
   async edit(subscription) {
     const { subscription_id: id, name } = subscription
     const form = new SubscriptionForm(this, subscription, () => this.one(id))
-    this.#put(name, form.element, () => this.one(id))
+    this.#put(name, form.element, () => this.one(id), () => form.mayLeave())
     await form.begin()
   }
 
@@ -178,24 +194,33 @@ export class SubscriptionsView {
 
   #show() {
     this.i18n.translate(this.#dialog)
-    if (!this.#dialog.open) this.#dialog.showModal()
+    if (!this.#dialog.open) openDialog(this.#dialog, () => this.#stepBack())
   }
 
   /**
    * @param {string} title
    * @param {HTMLElement} element
-   * @param {(() => unknown) | null} back
+   * @param {(() => unknown) | null} before
+   * @param {() => boolean} [mayLeave]
    */
-  #put(title, element, back) {
+  #put(title, element, before, mayLeave = () => true) {
     this.#end()
     this.#end = () => {}
     this.call(title)
     this.complain("")
-    this.#back.hidden = !back
-    this.#back.onclick = () => back?.()
+    this.#back.hidden = !before
+    this.#before = before
+    this.#mayLeave = mayLeave
     this.#body.replaceChildren(element)
     this.#dialog.scrollTop = 0
     this.#title.focus()
+  }
+
+  /** Go back to what was shown before, if nothing is lost by that; false: there was nothing. */
+  #stepBack() {
+    if (!this.#before) return false
+    if (this.#mayLeave()) this.#before()
+    return true
   }
 
   /** It is made anew each time: the next user of this browser may not be logged in. */

@@ -1,0 +1,60 @@
+// @ts-check
+// Dialogs, which the browser's way back closes as it leaves a page: on a phone people go back by it.
+
+/** @typedef {{dialog: HTMLDialogElement, stepBack: () => boolean}} Opened */
+
+/** Those that have an entry in the browser's history, the last one on top. @type {Opened[]} */
+const opened = []
+/** Entries of dialogs that were closed otherwise, which are about to be left. */
+let leaving = 0
+/** Entries to be made once those are left. */
+let entering = 0
+
+/**
+ * Show a dialog.
+ * @param {HTMLDialogElement} dialog
+ * @param {() => boolean} [stepBack]  called by the way back: true if it led a step back within the dialog, which stays
+ */
+export function openDialog(dialog, stepBack = () => false) {
+  dialog.showModal()
+  const own = { dialog, stepBack }
+  opened.push(own)
+  enter()
+  const closed = () => {
+    if (dialog.matches(":modal")) return // it has been opened again
+    dialog.removeEventListener("close", closed)
+    const at = opened.indexOf(own)
+    if (at < 0) return // by the way back
+    opened.splice(at, 1)
+    leave()
+  }
+  dialog.addEventListener("close", closed)
+}
+
+/** Close all dialogs: the session has ended, and what they show is not for the next user. */
+export function closeDialogs() {
+  for (const element of document.querySelectorAll("dialog")) element.close()
+}
+
+function enter() {
+  if (leaving) entering += 1
+  else history.pushState(null, "")
+}
+
+/** Of several calls of `history.back` browsers do one. */
+function leave() {
+  if (!leaving++) setTimeout(() => history.go(-leaving))
+}
+
+addEventListener("popstate", () => {
+  if (leaving) {
+    leaving = 0
+    for (; entering; entering -= 1) history.pushState(null, "")
+    return
+  }
+  const last = opened.at(-1)
+  if (!last) return
+  if (last.stepBack()) return enter()
+  opened.pop()
+  last.dialog.close()
+})
