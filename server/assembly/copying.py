@@ -16,15 +16,15 @@ from server.core.errors import StorageAway
 from server.core.stored import read_request
 from server.core.task import TaskStatus
 from server.core.unusable import FilesUnusable
-from server.files.moved_files import Moved, NotKept, WhereTheyAre
+from server.files.moved_files import CopyDiffers, FilesInPlace, MoveCounts
 from server.files.workplace import LocalWorkplace, is_name
 from server.settings import StorageSettings
 from server.storage.task_rows import read_status
 
 if TYPE_CHECKING:
-    from server.files.s3.uploading import IntoBucket
+    from server.files.s3.uploading import BucketUpload
 
-    Shelf = WhereTheyAre | IntoBucket
+    Shelf = FilesInPlace | BucketUpload
 
 
 @dataclass
@@ -39,7 +39,7 @@ class Copied:
     tasks: int = 0
     sessions: int = 0
     cookies: int = 0
-    files: Moved = field(default_factory=Moved)
+    files: MoveCounts = field(default_factory=MoveCounts)
     damaged: list[int] = field(default_factory=list)
     newer: list[int] = field(default_factory=list)
     mended: list[int] = field(default_factory=list)
@@ -56,12 +56,12 @@ async def copy(storage: StorageSettings, url: str) -> Copied:
         copied = Copied(await import_postgresql.holds_already(url, source))
         shelf: Shelf
         if storage.files == "local":
-            shelf = WhereTheyAre(storage.data_dir)
+            shelf = FilesInPlace(storage.data_dir)
         else:
             bucket = await usable_bucket(storage)
-            from server.files.s3.uploading import IntoBucket
+            from server.files.s3.uploading import BucketUpload
 
-            shelf = IntoBucket(LocalWorkplace(storage.data_dir), bucket, attachment)
+            shelf = BucketUpload(LocalWorkplace(storage.data_dir), bucket, attachment)
         try:
             last = 0
             while rows := await source.rows_after(last):
@@ -75,7 +75,7 @@ async def copy(storage: StorageSettings, url: str) -> Copied:
                                 group.create_task(shelf.bring(row.task_id, status))
                 except ExceptionGroup as errors:  # the first error has cancelled the others
                     raise errors.exceptions[0] from None
-        except (StorageAway, NotKept, OSError) as exc:
+        except (StorageAway, CopyDiffers, OSError) as exc:
             why = (
                 f"could not take all files, what is there stays: repeat the command ({exc.__cause__ or exc})"
             )

@@ -10,7 +10,7 @@ import time
 from contextlib import suppress
 
 from server.core.errors import StoreUnavailable
-from server.files.orphans import Sweep, Swept, TaskLookup
+from server.files.orphans import Sweep, SweptFiles, TaskLookup
 from server.files.workplace import LocalWorkplace
 
 log = logging.getLogger(__name__)
@@ -22,7 +22,7 @@ AGAIN = 1.0  # seconds before the next try, while a child of this node still wor
 class Leftovers:
     """For nodes whose partial files no other node sees."""
 
-    def __init__(self, workplace: LocalWorkplace, files: Swept, tasks: TaskLookup) -> None:
+    def __init__(self, workplace: LocalWorkplace, files: SweptFiles, tasks: TaskLookup) -> None:
         self._workplace = workplace
         self._sweep = Sweep(files, workplace, tasks)
         self._removed: set[str] = set()
@@ -61,7 +61,7 @@ class Leftovers:
                     # Search the partial files; the logs, as many as tasks, only after a gap.
                     missed, self._missed, self._look_at = self._missed, False, now + LOOK_EVERY
                     works, logs = self._workplace.works, self._workplace.logs
-                    await self._sweep.through(*((works, logs) if missed else (works,)))
+                    await self._sweep.sweep_directories(*((works, logs) if missed else (works,)))
             except StoreUnavailable as exc:
                 log.warning("what others have removed is looked for later: %s", exc.__cause__ or exc)
             except Exception:

@@ -48,7 +48,8 @@ _SPECIAL: Final[tuple[Network, ...]] = tuple(
 
 @dataclass(frozen=True)
 class Allowed:
-    """Addresses that the operator allows; a host in `names` is allowed at its port, wherever it resolves to.
+    """Addresses that the operator allows; a host in `names` is allowed at its port, wherever it
+    resolves to.
     """
 
     networks: tuple[Network, ...] = ()

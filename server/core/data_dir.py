@@ -29,7 +29,8 @@ _Identity = tuple[int, int]  # of a file: its device and inode
 
 
 class DataDir:
-    """Methods that touch the disk are to be called in a thread. An outage is logged once, and so is its end.
+    """Methods that touch the disk are to be called in a thread. An outage is logged once, and so is its
+    end.
     """
 
     def __init__(

@@ -32,7 +32,8 @@ ListKind = Literal["pause", "resume", "start", "cancel", "retry", "move", "remov
 
 
 class ListAction(Stored):
-    """`at` is `Clock.now()` for ages and waits, `wall` is `Clock.wall()`, with which `start_at` is compared.
+    """`at` is `Clock.now()` for ages and waits, `wall` is `Clock.wall()`, with which `start_at` is
+    compared.
     """
 
     kind: ListKind

@@ -41,7 +41,8 @@ def normalised(url: str) -> str:
 
 
 def bounded(key: str) -> str:
-    """`key`; if it is too long for an index, or cannot be stored as text, a hash of it under the same kind.
+    """`key`; if it is too long for an index, or cannot be stored as text, a hash of it under the same
+    kind.
     """
     if len(key.encode(errors="replace")) <= LONGEST_KEY and not _NOT_STORABLE.search(key):
         return key

@@ -163,7 +163,8 @@ class Store(Protocol):
         ...
 
     async def lists_acted_on(self) -> dict[str, int]:
-        """The lists some of whose entries may not have taken all actions, each with its last action's number.
+        """The lists some of whose entries may not have taken all actions, each with its last action's
+        number.
         """
         ...
 

@@ -39,7 +39,8 @@ def _distinct(outputs: tuple[Output, ...]) -> tuple[Output, ...]:
 
 
 def _items(items: str) -> str:
-    """Check the syntax of yt-dlp's `--playlist-items`: numbers, and ranges; negative ones count from the end.
+    """Check the syntax of yt-dlp's `--playlist-items`: numbers, and ranges; negative ones count from
+    the end.
     """
     for item in items.split(","):
         found = _ITEM.fullmatch(item)

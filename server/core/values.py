@@ -102,7 +102,8 @@ def _whole(value: object) -> object:
 
 
 def _instant(value: object) -> datetime:
-    """Parse an RFC 3339 time, as UTC. Without an offset it is an error: it would depend on the server's zone.
+    """Parse an RFC 3339 time, as UTC. Without an offset it is an error: it would depend on the server's
+    zone.
     """
     try:
         if isinstance(value, str) and _INSTANT.fullmatch(value):
@@ -122,7 +123,8 @@ def harmless_line(title: str) -> str | None:
 
 
 def at_most(most: int) -> BeforeValidator:
-    """Refuse a longer list before its elements are validated, each of which could have an error of its own.
+    """Refuse a longer list before its elements are validated, each of which could have an error of its
+    own.
     """
 
     def check(value: object) -> object:

@@ -1,8 +1,8 @@
 """Stored cookie files: one per name, in a folder that only this user can read.
 
 A file is replaced atomically, and is flushed to disk when `put` returns. Its first line holds a token that is
-new with each `put`, so that a job which was given an older file does not change the newer one. The second one
-has the facts that lists tell of the file.
+new with each `put`, so that a job which was given an older file does not change the newer one. Its second
+line has the facts that lists of cookie files show.
 """
 
 import asyncio
@@ -33,16 +33,15 @@ from server.core.ports import StoredCookies
 
 log = logging.getLogger(__name__)
 
-_PUT: Final = "# put "
+_TOKEN_LINE: Final = "# put "  # noqa: S105 -- no secret
 _SUFFIX: Final = ".txt"
 _NAME: Final = re.compile(cookie_format.NAME)
 _LISTED_AT_ONCE: Final = 50  # files whose first lines are read in one go
 
 
 class LocalCookies:
-    """A lock serialises all changes.
-
-    Nothing counts as stored or deleted while `folder` is not in the data directory that was opened.
+    """A lock serialises all changes. They fail while `folder` is not in the data directory that was
+    opened.
     """
 
     def __init__(self, folder: Path, data: DataDir | None = None) -> None:
@@ -57,7 +56,7 @@ class LocalCookies:
             names = await self.names()
             if name not in names and len(names) >= cookie_format.MOST_FILES:
                 raise TooManyCookies(cookie_format.MOST_FILES)
-            await asyncio.to_thread(self._write, name, f"{_PUT}{secrets.token_hex(8)}\n{text}")
+            await asyncio.to_thread(self._write, name, f"{_TOKEN_LINE}{secrets.token_hex(8)}\n{text}")
             await self._data.must_be_there()
 
     async def get(self, name: str) -> StoredCookies | None:
@@ -89,7 +88,7 @@ class LocalCookies:
         if current is None or current.put != given.put:
             return
         if (text := renewed(current.text, given.text, back)) is not None:
-            self._write(name, f"{_PUT}{given.put}\n{text}")
+            self._write(name, f"{_TOKEN_LINE}{given.put}\n{text}")
 
     def _facts_in(self, names: Sequence[str]) -> list[CookieFacts | None]:
         found = list[CookieFacts | None]()
@@ -103,7 +102,7 @@ class LocalCookies:
         return found
 
     async def _work_out(self, name: str) -> CookieFacts | None:
-        """Work out the facts of a file without any: an earlier release stored it, or it was copied here."""
+        """The facts of a file without them: an earlier release stored it, or somebody copied it here."""
         async with self._changing:
             return await compute(self._describe, name)
 
@@ -120,11 +119,11 @@ class LocalCookies:
             return None
         facts = facts_of(cookie_format.parse(current.text), time.time())
         with suppress(StoreUnavailable):  # the next list works them out again
-            self._write(name, f"{_PUT}{current.put}\n{with_facts(current.text, facts)}")
+            self._write(name, f"{_TOKEN_LINE}{current.put}\n{with_facts(current.text, facts)}")
         return facts
 
     def _read(self, name: str) -> StoredCookies | None:
-        """None if there is no file, or a damaged one: it can be stored again."""
+        """None if there is no file, or if it is damaged: then it can be stored again."""
         try:
             first, _, text = self._path(name).read_text(encoding="utf-8").partition("\n")
             cookie_format.parse(text)
@@ -135,7 +134,7 @@ class LocalCookies:
             why = "no UTF-8" if isinstance(error, UnicodeError) else str(error)
             log.error("cookies %s cannot be read, store them anew: %s", name, why)
             return None
-        return StoredCookies(first.removeprefix(_PUT), without_facts(text))
+        return StoredCookies(first.removeprefix(_TOKEN_LINE), without_facts(text))
 
     def _names(self) -> list[str]:
         with suppress(FileNotFoundError):
@@ -144,7 +143,7 @@ class LocalCookies:
         return []
 
     def _delete(self, name: str) -> bool:
-        with _explained():
+        with _as_store_errors():
             self._fresh(name).unlink(missing_ok=True)  # left by a server that was killed while writing
             try:
                 self._path(name).unlink()
@@ -154,7 +153,7 @@ class LocalCookies:
         return True
 
     def _write(self, name: str, content: str) -> None:
-        with _explained():
+        with _as_store_errors():
             self._folder.mkdir(mode=0o700, exist_ok=True)
             fresh = self._fresh(name)
             fresh.unlink(missing_ok=True)  # left by a server that was killed while writing
@@ -177,12 +176,12 @@ class LocalCookies:
         return self._folder / f"{name}{_SUFFIX}"
 
     def _fresh(self, name: str) -> Path:
-        """The temporary file of a write."""
+        """The temporary file that `_write` fills before it replaces the file `name`."""
         return self._folder / f"{name}.new"
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
+def _as_store_errors() -> Iterator[None]:
     try:
         yield
     except OSError as exc:

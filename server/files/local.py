@@ -25,10 +25,10 @@ from server.core.ports import TellAway
 from server.core.shielding import opened
 from server.core.task import TaskStatus
 from server.files.orphans import Sweep, TaskLookup
-from server.files.public_names import named
+from server.files.public_names import name_files
 from server.files.publishing import (
     UnsafeFile,
-    delete,
+    delete_path,
     first_thumbnail,
     keep_named,
     open_file,
@@ -36,7 +36,7 @@ from server.files.publishing import (
     publish_thumbnail,
     read_manifest,
 )
-from server.files.workplace import LocalWorkplace, checked
+from server.files.workplace import LocalWorkplace, checked_task_id
 
 log = logging.getLogger(__name__)
 _GONE = frozenset((None, errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO))  # None: see `open_file`
@@ -66,7 +66,7 @@ class LocalFiles:
     async def open(self, task_id: str, stored: StoredFile) -> BinaryIO:
         """Open a published file. Raises `FileNotFound`, also if its type or size has changed since.
 
-        Raises `StorageFailed` for a file that may well be there: who hears that it is gone forgets it.
+        Raises `StorageFailed` if the file may still be there: the library would forget a file that is gone.
         """
         directory = self._directory(task_id)
         try:
@@ -89,7 +89,7 @@ class LocalFiles:
         away: TellAway | None = None,
     ) -> Manifest:
         """Only name the files: they are on this disk already."""
-        files = named(produced, attempt, video_info.title)
+        files = name_files(produced, attempt, video_info.title)
         return Manifest(attempt=attempt, files=files, video_info=video_info)
 
     async def publish(self, task_id: str, manifest: Manifest, away: TellAway | None = None) -> None:
@@ -140,7 +140,7 @@ class LocalFiles:
     async def sweep(self, tasks: TaskLookup) -> None:
         """Delete what belongs to no task, and leftovers of completed tasks."""
         workplace = self.workplace
-        await Sweep(self, workplace, tasks).through(workplace.works, workplace.logs, self._files)
+        await Sweep(self, workplace, tasks).sweep_directories(workplace.works, workplace.logs, self._files)
 
     async def look_after_ends(self, tasks: TaskLookup, ended: Sequence[str]) -> None:
         """Nothing to do: a late attempt cannot publish, since `remove` has deleted its work directory."""
@@ -154,7 +154,7 @@ class LocalFiles:
         await self.sweep(tasks)
 
     def _directory(self, task_id: str) -> Path:
-        return self._files / checked(task_id)
+        return self._files / checked_task_id(task_id)
 
     def _tidy_up(self, status: TaskStatus) -> None:
         task_id = status.task_id
@@ -174,5 +174,5 @@ class LocalFiles:
         self.workplace.finish(status.task_id)
 
     def _remove(self, task_id: str) -> None:
-        delete(self._directory(task_id))
+        delete_path(self._directory(task_id))
         self.workplace.remove(task_id)

@@ -1,4 +1,4 @@
-"""Counts which published files are there when an installation is moved to many machines."""
+"""Counts the published files that exist when an installation is moved to many machines."""
 
 import asyncio
 from collections.abc import Sequence
@@ -10,13 +10,15 @@ from server.core.task import TaskStatus
 from server.files.publishing import open_file
 
 
-class NotKept(Exception):
-    """An object of the bucket differs from the file that was sent."""
+class CopyDiffers(Exception):
+    """An object of the bucket differs from the file that was uploaded."""
 
 
 @dataclass
-class Moved:
-    """Of the files that tasks name: how many are there, their bytes, how many are missing; objects sent."""
+class MoveCounts:
+    """Of the files that tasks name: how many exist, their bytes, how many are missing. `sent`: objects
+    uploaded.
+    """
 
     files: int = 0
     bytes: int = 0
@@ -31,12 +33,12 @@ class Moved:
             self.missing += 1
 
 
-class WhereTheyAre:
-    """Leaves files in the data directory, and counts them."""
+class FilesInPlace:
+    """Leaves the files where they are, in the data directory, and counts them."""
 
     def __init__(self, data_dir: Path) -> None:
         self._files = data_dir / "files"
-        self.moved = Moved()
+        self.moved = MoveCounts()
 
     async def bring(self, task_id: str, status: TaskStatus | None) -> None:
         published = status.published_files if status else []

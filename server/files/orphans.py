@@ -1,4 +1,4 @@
-"""Deletes what a crash has left in folders that have one or more entries for each task."""
+"""Deletes entries that a crash has left in folders whose entries are named after tasks."""
 
 import asyncio
 import logging
@@ -22,15 +22,15 @@ OF_A_TASK = re.compile(rf"(?P<task_id>{UUID4})(\.lock|\.log)?")
 
 
 class TaskLookup(Protocol):
-    """What a sweep asks the store, see `server.core.ports.Store`."""
+    """The methods of `server.core.ports.Store` that a sweep needs."""
 
     async def stages(self, task_ids: list[str]) -> dict[str, Stage]: ...
 
     async def statuses(self, task_ids: Sequence[str]) -> list[TaskStatus]: ...
 
 
-class Swept(Protocol):
-    """What a sweep asks the file store."""
+class SweptFiles(Protocol):
+    """The methods of a store of files that a sweep needs."""
 
     async def remove(self, task_id: str) -> None: ...
 
@@ -40,25 +40,28 @@ class Swept(Protocol):
 
 
 class Sweep:
-    """Safe while tasks run. Entries not named after a task are not Clipwire's, and are left alone."""
+    """May run while tasks run. Entries that are not named after a task are not Clipwire's, and are left
+    alone.
+    """
 
-    def __init__(self, files: Swept, workplace: LocalWorkplace, tasks: TaskLookup) -> None:
+    def __init__(self, files: SweptFiles, workplace: LocalWorkplace, tasks: TaskLookup) -> None:
         self._files = files
         self._workplace = workplace
         self._tasks = tasks
 
-    async def through(self, *directories: Path) -> None:
+    async def sweep_directories(self, *directories: Path) -> None:
         """Delete what belongs to no task, and leftovers of completed tasks."""
         for directory in directories:
-            # Without a thread: only reading entries takes long. What is gone is swept by the next start.
+            # Opened without a thread: only reading the entries takes long. A folder that vanishes meanwhile
+            # is left to the sweep of the next start.
             with suppress(FileNotFoundError), os.scandir(directory) as entries:
                 task_ids = (ours["task_id"] for entry in entries if (ours := OF_A_TASK.fullmatch(entry.name)))
                 # `to_the_end`: closing a directory while a thread reads it crashes the process.
-                while batch := await to_the_end(asyncio.to_thread(_some, task_ids)):
+                while batch := await to_the_end(asyncio.to_thread(_next_batch, task_ids)):
                     await self._sweep(batch, partial=directory == self._workplace.works)
 
     async def _sweep(self, task_ids: list[str], *, partial: bool) -> None:
-        if await self._workplace.trouble():  # these may be the tasks of another server, which has its own
+        if await self._workplace.trouble():  # another data directory, perhaps, with another server's tasks
             return
         stages = await self._tasks.stages(task_ids)
         for task_id in task_ids:
@@ -72,11 +75,11 @@ class Sweep:
                             if status.stage is Stage.COMPLETED:
                                 await self._files.finish(status)
             except StorageAway:
-                pass  # a later sweep deletes them; this one goes on, as do those who sweep for ever
+                pass  # a later sweep deletes them; this one goes on with the other tasks
             except OSError as exc:
                 log.warning("leftovers of task %s could not be deleted: %s", task_id, exc)
 
 
-def _some(task_ids: Iterator[str]) -> list[str]:
+def _next_batch(task_ids: Iterator[str]) -> list[str]:
     """The next batch of ids, each once: a directory and its lock are often neighbours."""
     return list(dict.fromkeys(islice(task_ids, SWEEP_BATCH)))

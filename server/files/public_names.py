@@ -19,7 +19,7 @@ _NAME = re.compile(
 )
 
 
-def named(produced: dict[str, ProducedFile], attempt: int, title: str | None) -> dict[str, StoredFile]:
+def name_files(produced: dict[str, ProducedFile], attempt: int, title: str | None) -> dict[str, StoredFile]:
     """The files that a child produced, with their public names and their paths below the task's directory."""
     short = new_short()
     return {

@@ -1,7 +1,7 @@
 """Publishes the files of a child: they are untrusted, so they are checked, and then moved by one rename.
 
-A task has one directory for all that is published of it, and in it a folder for each attempt: the newer
-folder is there before the older one is deleted. Files are opened and renamed relative to open directories,
+A task has one directory for all its published files, and in it a folder for each attempt. The newer folder
+exists before the older one is deleted. Files are opened and renamed relative to open directories,
 so no symbolic link that a child may have planted is ever followed.
 """
 
@@ -42,7 +42,7 @@ def publish_thumbnail(work: Path, directory: Path) -> StoredFile:
     """
     stored, picture = picture_of(work)
     _make(directory)
-    with opened(directory) as target:
+    with open_directory(directory) as target:
         with suppress(FileNotFoundError):
             os.unlink(_UNFINISHED, dir_fd=target)
         _write(target, _UNFINISHED, picture)
@@ -54,7 +54,7 @@ def publish_thumbnail(work: Path, directory: Path) -> StoredFile:
 def picture_of(work: Path) -> tuple[StoredFile, bytes]:
     """The child's thumbnail: where it is to be published, and its bytes. Raises `UnsafeFile`, `OSError`."""
     # Checked and read through one descriptor: the child may replace the file meanwhile.
-    with reached(work, PREVIEW) as raw, BufferedReader(raw) as file:
+    with open_below(work, PREVIEW) as raw, BufferedReader(raw) as file:
         if not is_from_child(os.fstat(file.fileno())):
             raise UnsafeFile(f"{PREVIEW} is not a file of its own")
         picture = file.read(MAX_PREVIEW + 1)
@@ -67,7 +67,7 @@ def picture_of(work: Path) -> tuple[StoredFile, bytes]:
 def check_out(work: Path, manifest: Manifest) -> None:
     """Check that `work/out` holds exactly the files of `manifest`. Raises `UnsafeFile` if not."""
     try:
-        with opened(work) as source, opened(Path("out"), at=source) as out:
+        with open_directory(work) as source, open_directory(Path("out"), at=source) as out:
             _check(out, manifest)
     except (FileNotFoundError, NotADirectoryError) as exc:
         raise UnsafeFile(f"missing: {exc.filename}") from exc
@@ -78,8 +78,8 @@ def open_out(work: Path, stored: StoredFile) -> BinaryIO:
 
     Raises `UnsafeFile`, `OSError`.
     """
-    with opened(work) as source:
-        file = reached(Path("out"), stored.path.rpartition("/")[2], at=source)
+    with open_directory(work) as source:
+        file = open_below(Path("out"), stored.path.rpartition("/")[2], at=source)
     seen = os.fstat(file.fileno())
     if not is_from_child(seen) or not _is_whole(seen, stored):
         file.close()
@@ -89,7 +89,7 @@ def open_out(work: Path, stored: StoredFile) -> BinaryIO:
 
 def first_thumbnail(directory: Path) -> StoredFile | None:
     """The thumbnail of the first release, which lies beside a task's files and is not named in the status."""
-    with suppress(OSError), reached(directory, PREVIEW) as file:
+    with suppress(OSError), open_below(directory, PREVIEW) as file:
         seen = os.fstat(file.fileno())
         if is_from_child(seen) and seen.st_size <= MAX_PREVIEW:
             return _as_stored(f"thumbnail-{seen.st_mtime_ns:x}.jpg", PREVIEW, seen.st_size)
@@ -103,14 +103,14 @@ def publish(work: Path, directory: Path, manifest: Manifest) -> None:
     """
     folder = folder_of(manifest.attempt)
     try:
-        with opened(work) as source:
-            with opened(Path("out"), at=source) as out:
+        with open_directory(work) as source:
+            with open_directory(Path("out"), at=source) as out:
                 _check(out, manifest)
                 _write(out, MANIFEST, manifest.model_dump_json().encode())
                 os.fsync(out)
             _make(directory)
-            delete(directory / folder)  # after the restore of a backup, attempt numbers come again
-            with opened(directory) as target:
+            delete_path(directory / folder)  # after the restore of a backup, attempt numbers repeat
+            with open_directory(directory) as target:
                 os.rename("out", folder, src_dir_fd=source, dst_dir_fd=target)
                 os.fsync(target)
     except (FileNotFoundError, NotADirectoryError) as exc:
@@ -124,7 +124,7 @@ def read_manifest(directory: Path, attempt: int) -> Manifest | None:
     """
     for name in (f"{folder_of(attempt)}/{MANIFEST}", MANIFEST):
         with suppress(OSError, ValidationError):
-            with reached(directory, name) as file:
+            with open_below(directory, name) as file:
                 manifest = Manifest.model_validate_json(file.read(MAX_MANIFEST))
             for stored in manifest.files.values():
                 open_file(directory, stored).close()
@@ -135,7 +135,7 @@ def read_manifest(directory: Path, attempt: int) -> Manifest | None:
 
 def open_file(directory: Path, stored: StoredFile) -> BinaryIO:
     """Open a published file. Raises `OSError`, also if its type or size has changed since."""
-    file = reached(directory, stored.path)
+    file = open_below(directory, stored.path)
     if not _is_whole(os.fstat(file.fileno()), stored):
         file.close()
         raise FileNotFoundError(f"{directory / stored.path} is not the file that was published")
@@ -143,7 +143,9 @@ def open_file(directory: Path, stored: StoredFile) -> BinaryIO:
 
 
 def is_from_child(seen: os.stat_result) -> bool:
-    """Whether it is a regular file of this user with one hard link: by a second one it could be changed."""
+    """Whether it is a regular file of this user with one hard link: through a second link it could be
+    changed.
+    """
     return stat.S_ISREG(seen.st_mode) and seen.st_nlink == 1 and seen.st_uid == os.geteuid()
 
 
@@ -155,10 +157,10 @@ def keep_named(directory: Path, status: TaskStatus) -> None:
     with suppress(FileNotFoundError):
         for path in list(directory.iterdir()):
             if path.name not in named:
-                delete(path)
+                delete_path(path)
 
 
-def delete(path: Path) -> None:
+def delete_path(path: Path) -> None:
     """Remove a file, a symbolic link or a whole directory, if it is there."""
     while os.path.lexists(path):
         with suppress(FileNotFoundError):  # a dying child deletes files as well: try again
@@ -169,7 +171,7 @@ def delete(path: Path) -> None:
 
 
 @contextmanager
-def opened(directory: Path, at: int | None = None) -> Iterator[int]:
+def open_directory(directory: Path, at: int | None = None) -> Iterator[int]:
     """A descriptor of `directory`. Raises `OSError` if a symbolic link is in its place."""
     fd = os.open(directory, os.O_DIRECTORY | _READ, dir_fd=at)
     try:
@@ -197,10 +199,13 @@ def _is_whole(seen: os.stat_result, file: StoredFile) -> bool:
     return stat.S_ISREG(seen.st_mode) and seen.st_size == file.size
 
 
-def reached(directory: Path, path: str, at: int | None = None) -> FileIO:
+def open_below(directory: Path, path: str, at: int | None = None) -> FileIO:
     """Open the file at `path` below `directory`, at most one folder down; no symbolic link is followed."""
     folder, _, name = path.rpartition("/")
-    with opened(directory, at) as here, opened(Path(folder), here) if folder else nullcontext(here) as inner:
+    with (
+        open_directory(directory, at) as here,
+        open_directory(Path(folder), here) if folder else nullcontext(here) as inner,
+    ):
         return os.fdopen(os.open(name, _READ, dir_fd=inner), "rb", buffering=0)
 
 
@@ -208,7 +213,9 @@ def _make(directory: Path) -> None:
     """Make `directory` so that it survives a power cut."""
     with suppress(FileExistsError):
         directory.mkdir(mode=0o700)
-        with opened(directory.parent.resolve()) as parent:  # the operator may have put a link in its place
+        with open_directory(
+            directory.parent.resolve()
+        ) as parent:  # the operator may have put a link in its place
             os.fsync(parent)
 
 

@@ -25,12 +25,12 @@ from server.core.data_dir import DataDir
 from server.core.errors import TaskNotFound
 from server.core.redaction import clean
 from server.files.growing_file import LocalGrowingFile, open_growing
-from server.files.publishing import delete
+from server.files.publishing import delete_path
 
 UUID4 = r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
-AT_ONCE = 32 * 1024  # bytes of a log, in which folders are looked for in one go: some milliseconds
+PIECE_OF_LOG = 32 * 1024  # bytes from which folders are removed in one go: it takes some milliseconds
 _TASK_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_OF_A_LOOK = re.compile(rf"info\.{UUID4}")
+_OF_INFO_REQUEST = re.compile(rf"info\.{UUID4}")
 
 
 class LocalWorkplace:
@@ -45,14 +45,15 @@ class LocalWorkplace:
         self.works = self.root / "work"
         ours = (self.root, self.root.resolve(), Path(__file__).parents[2], sys.prefix, gettempdir())
         names = sorted({bytes(Path(folder)) for folder in ours} - {b"/"}, key=len, reverse=True)
-        # Where a path begins: not within another one, nor in a URL. The slash goes first: it is found fast.
+        # Matches at the beginning of a path only, not within another path or a URL. The slash stands first
+        # because `re` searches for a fixed first character fast.
         folders = b"|".join(re.escape(name.removeprefix(b"/")) for name in names)
         self._folders = re.compile(rb"/(?<![\w./%-]/)(?:" + folders + rb")(?:/|(?![\w.-]))")
         self.logs = self.root / "logs"
         self.scratch = self.root / "scratch" / node
 
     async def trouble(self) -> str | None:
-        """What keeps children from working here, in one sentence; None if nothing does."""
+        """Why children cannot work on this machine, in one sentence; None if they can."""
         return await self.data.look()
 
     def empty_scratch(self) -> None:
@@ -60,20 +61,20 @@ class LocalWorkplace:
         for directory in (self.root / "scratch", self.scratch):
             directory.mkdir(mode=0o700, exist_ok=True)
         for path in list(self.scratch.iterdir()):
-            if _OF_A_LOOK.fullmatch(path.name):
+            if _OF_INFO_REQUEST.fullmatch(path.name):
                 try:
-                    delete(path)
-                except OSError as exc:  # it may name the path within the folder only
+                    delete_path(path)
+                except OSError as exc:  # its own path may be relative to the folder
                     raise OSError(exc.errno, exc.strerror, str(path)) from exc
 
     def work(self, task_id: str) -> Path:
-        return self.works / checked(task_id)
+        return self.works / checked_task_id(task_id)
 
     def lock(self, task_id: str) -> Path:
-        return self.works / f"{checked(task_id)}.lock"
+        return self.works / f"{checked_task_id(task_id)}.lock"
 
     def log(self, task_id: str) -> Path:
-        return self.logs / f"{checked(task_id)}.log"
+        return self.logs / f"{checked_task_id(task_id)}.log"
 
     def growing(self, task_id: str) -> LocalGrowingFile:
         """Open what can be watched of the task's download. Raises `NotStreamable`. Touches the disk."""
@@ -88,8 +89,8 @@ class LocalWorkplace:
     def read_log(self, task_id: str, limit: int) -> bytes:
         """The log's first `limit` bytes, without folders of this machine; empty while there is no log.
 
-        Touches the disk, and computes for a while: a piece after the other, since nothing else of Python goes
-        on while a regular expression is looked for.
+        Touches the disk, and computes for a while. The log is searched in pieces: no other thread runs Python
+        while a regular expression is being matched.
         """
         try:
             with self.log(task_id).open("rb") as file:
@@ -108,8 +109,8 @@ class LocalWorkplace:
 
     def finish(self, task_id: str) -> None:
         """Delete the work directory of a completed task; the caller holds its lock. Touches the disk."""
-        delete(self.work(task_id))
-        delete(self.lock(task_id))
+        delete_path(self.work(task_id))
+        delete_path(self.lock(task_id))
 
     def remove(self, task_id: str) -> None:
         """Delete the task's log and work directory, and its lock unless another process holds it.
@@ -117,10 +118,10 @@ class LocalWorkplace:
         Touches the disk.
         """
         with self.claim(task_id) as lock:
-            delete(self.log(task_id))
-            delete(self.work(task_id))
-            if lock.held:  # else somebody may still be writing
-                delete(self.lock(task_id))
+            delete_path(self.log(task_id))
+            delete_path(self.work(task_id))
+            if lock.held:  # else a child may still be writing
+                delete_path(self.lock(task_id))
 
     def remove_unused(self, task_id: str) -> bool:
         """Like `remove`, but delete nothing while another process holds the lock; return whether all is gone.
@@ -133,7 +134,7 @@ class LocalWorkplace:
         with self.claim(task_id) as lock:
             if lock.held:
                 for path in paths:
-                    delete(path)
+                    delete_path(path)
             return lock.held
 
 
@@ -159,8 +160,8 @@ class Lock:
         self.close()
 
 
-def checked(task_id: str) -> str:
-    """`task_id`. Raises `TaskNotFound` if it is no safe file name: no task has such an id."""
+def checked_task_id(task_id: str) -> str:
+    """Return `task_id`. Raises `TaskNotFound` if it is no safe file name: no task has such an id."""
     if not is_name(task_id):
         raise TaskNotFound
     return task_id
@@ -177,6 +178,6 @@ def _write(path: Path, data: bytes, how: int) -> None:
 
 
 def _some_lines(lines: BytesIO) -> bytes:
-    """The next lines, about `AT_ONCE` bytes; a line without end is cut only there."""
-    piece = lines.read(AT_ONCE)
-    return piece + lines.readline(AT_ONCE) if piece and not piece.endswith(b"\n") else piece
+    """The next lines, about `PIECE_OF_LOG` bytes; only a line that is longer than that is cut."""
+    piece = lines.read(PIECE_OF_LOG)
+    return piece + lines.readline(PIECE_OF_LOG) if piece and not piece.endswith(b"\n") else piece

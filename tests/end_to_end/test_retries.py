@@ -170,12 +170,12 @@ MOMENTS = [
     ),
     pytest.param(Moment("server.files.local", "LocalFiles", "tidy_up"), id="said", marks=pytest.mark.long),
     pytest.param(
-        Moment("server.files", "publishing", "delete", "args[0].name == '1'"),
+        Moment("server.files", "publishing", "delete_path", "args[0].name == '1'"),
         id="about to tidy up",
         marks=pytest.mark.long,
     ),
     pytest.param(
-        Moment("server.files", "workplace", "delete", "args[0].parent.name == 'work'"),
+        Moment("server.files", "workplace", "delete_path", "args[0].parent.name == 'work'"),
         id="half tidied up",
         marks=pytest.mark.long,
     ),

@@ -100,8 +100,8 @@ async def test_a_task_whose_id_begins_like_another_s_keeps_its_files(bucket: Buc
 async def test_what_a_late_attempt_wrote_after_the_end_is_gone_within_a_minute(
     bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert bucket_sweeper.LATE + bucket_sweeper.LOOK_EVERY < 60
-    monkeypatch.setattr(bucket_sweeper, "LATE", 0.1)
+    assert bucket_sweeper.LATE_WRITES_WITHIN + bucket_sweeper.LOOK_EVERY < 60
+    monkeypatch.setattr(bucket_sweeper, "LATE_WRITES_WITHIN", 0.1)
     monkeypatch.setattr(bucket_sweeper, "LOOK_EVERY", 0.01)
     ended, keeper = at(Stage.COMPLETED, 2), BucketSweeper(bucket)
     await keeper.keep_named(ended)
@@ -117,7 +117,7 @@ async def test_a_node_that_starts_looks_after_what_ended_shortly_before(
     bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The node that the task ended on may have died before it looked again."""
-    monkeypatch.setattr(bucket_sweeper, "LATE", 0.1)
+    monkeypatch.setattr(bucket_sweeper, "LATE_WRITES_WITHIN", 0.1)
     monkeypatch.setattr(bucket_sweeper, "LOOK_EVERY", 0.01)
     await put(bucket, *OF_ATTEMPTS[:2])
     keeping = asyncio.create_task(
@@ -132,7 +132,7 @@ async def test_a_node_that_starts_looks_after_what_ended_shortly_before(
 async def test_what_a_late_attempt_wrote_after_a_removal_is_gone_within_a_minute(
     bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bucket_sweeper, "LATE", 0.1)
+    monkeypatch.setattr(bucket_sweeper, "LATE_WRITES_WITHIN", 0.1)
     monkeypatch.setattr(bucket_sweeper, "LOOK_EVERY", 0.01)
     keeper = BucketSweeper(bucket)
     await keeper.remove(TASK)

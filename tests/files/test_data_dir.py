@@ -420,7 +420,7 @@ async def test_what_cannot_be_deleted_is_the_storages_fault_and_not_the_programs
 
     async with inside(tmp_path) as server:
         task = await server.submit()
-        monkeypatch.setattr("server.files.local.delete", refuse)
+        monkeypatch.setattr("server.files.local.delete_path", refuse)
         async with server.client.delete(f"/api/tasks/{task}") as answer:
             assert (answer.status, (await answer.json())["code"]) == (503, "storage_failed")
         [line] = complaints(caplog)

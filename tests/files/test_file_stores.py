@@ -18,7 +18,7 @@ from server.core.ports import Stream
 from server.core.task import Stage, TaskStatus
 from server.files.local import LocalFiles
 from server.files.public_names import short_of
-from server.files.publishing import MANIFEST, PREVIEW, UnsafeFile, delete
+from server.files.publishing import MANIFEST, PREVIEW, UnsafeFile, delete_path
 from server.files.s3.bucket import Bucket
 from server.files.s3.object_store import S3Files
 from server.files.workplace import LocalWorkplace
@@ -41,7 +41,7 @@ class Shelf:
     def leave(self, video: bytes = b"video", *, audio: bytes | None = AUDIO) -> dict[str, ProducedFile]:
         """What a child leaves behind, and says of it."""
         out = self.workplace.work(TASK) / "out"
-        delete(out.parent)
+        delete_path(out.parent)
         out.mkdir(parents=True)
         (out / "video.mp4").write_bytes(video)
         (out.parent / "media.f0.mp4.part").write_bytes(b"vid")

@@ -27,7 +27,7 @@ from server.files.local import LocalFiles
 from server.files.orphans import Sweep
 from server.files.public_names import MAX_SLUG, new_short, public_name, short_of, slug
 from server.files.publishing import MANIFEST, PREVIEW, UnsafeFile
-from server.files.workplace import AT_ONCE, LocalWorkplace
+from server.files.workplace import PIECE_OF_LOG, LocalWorkplace
 from tests.examples import utc_now
 
 JPEG = b"\xff\xd8\xff\xe0 a picture"
@@ -374,7 +374,7 @@ async def test_files_that_could_not_be_tidied_up_are_published_all_the_same(
         raise PermissionError(13, "Permission denied", path)
 
     leave(files)
-    monkeypatch.setattr("server.files.workplace.delete", refuse)
+    monkeypatch.setattr("server.files.workplace.delete_path", refuse)
     stored = await publish(files)
     await files.tidy_up(completed(stored))
     assert await content(files, stored["video"]) == b"video"
@@ -780,7 +780,7 @@ async def test_a_bucket_that_is_away_does_not_end_a_sweep(files: LocalFiles) -> 
     for task_id in TASKS[:3]:
         leave(files, task_id)
     workplace = files.workplace
-    await Sweep(Away(), workplace, Known({})).through(workplace.works)
+    await Sweep(Away(), workplace, Known({})).sweep_directories(workplace.works)
     assert sorted(set(asked)) == sorted(TASKS[:3])
 
 
@@ -797,7 +797,7 @@ async def test_a_sweep_that_is_stopped_waits_for_the_thread_that_reads_the_direc
         return []
 
     leave(files)
-    monkeypatch.setattr("server.files.orphans._some", slow)
+    monkeypatch.setattr("server.files.orphans._next_batch", slow)
     sweep = asyncio.create_task(files.sweep(Known({})))
     async with asyncio.timeout(20):
         await asyncio.to_thread(reading.wait)
@@ -816,14 +816,14 @@ async def test_one_that_cannot_be_deleted_does_not_stop_the_sweep(
     first, second, third = TASKS[:3]
     for task_id in (first, second, third):
         leave(files, task_id)
-    delete = publishing.delete
+    delete = publishing.delete_path
 
     def fail_once(path: Path) -> None:
         if path.name == second:
             raise PermissionError(13, "Permission denied")
         delete(path)
 
-    monkeypatch.setattr("server.files.local.delete", fail_once)
+    monkeypatch.setattr("server.files.local.delete_path", fail_once)
     await files.sweep(Known({}))
     assert not files.workplace.log(first).exists()
     assert not files.workplace.log(third).exists()
@@ -872,5 +872,5 @@ async def test_folders_are_looked_for_in_a_log_a_piece_at_a_time(
     place._folders = Watched()  # type: ignore[assignment]
     text = await LocalFiles(place).read_log("task", len(line) * 10_000)
     assert text == line.replace(f"{tmp_path}/".encode(), b"") * 10_000
-    assert max(pieces) <= 2 * AT_ONCE
+    assert max(pieces) <= 2 * PIECE_OF_LOG
     assert threads == {"long work_0"}

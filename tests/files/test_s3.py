@@ -376,7 +376,7 @@ async def test_a_task_whose_files_cannot_be_uploaded_says_so_within_8_s_and_the_
 async def test_the_end_of_an_outage_is_told_once_no_request_has_failed_for_a_while(
     spoiled: Inside, proxy: Proxy, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(s3_bucket, "OVER_AFTER", 0.2)
+    monkeypatch.setattr(s3_bucket, "OUTAGE_OVER_AFTER", 0.2)
     caplog.set_level("INFO", "server.files.s3")
     files: Any = spoiled.app[keys_of.FILES]
     for _ in range(2):

@@ -22,9 +22,9 @@ from server.core.errors import StorageAway
 
 log = logging.getLogger(__name__)
 
-ANSWER_WITHIN = 4.5  # seconds: a client waits for two answers at most
+ANSWER_WITHIN = 4.5  # seconds: a request of a client needs two answers at most
 CHUNK_WITHIN = 60.0  # seconds
-PART_WITHIN = 120.0  # seconds for a part on its way to the bucket
+PART_WITHIN = 120.0  # seconds for the upload of one part
 FIRST_PIECE: Final = 256 << 10  # bytes
 CHUNK: Final = 1 << 20
 PART: Final = 5 << 20  # bytes, the least that S3 allows: each upload has three parts in memory
@@ -34,8 +34,8 @@ READ: Final = 1 << 20
 LINK_LASTS = timedelta(minutes=5)
 DELETED_AT_ONCE: Final = 500
 LONGEST_REASON: Final = 200  # characters of the log
-NO_BUCKET: Final = "<Code>NoSuchBucket</Code>"  # in the answer to a GET; that to a HEAD says nothing
-OVER_AFTER: Final = 45.0  # seconds without an error, after which the next answer ends an outage
+NO_BUCKET: Final = "<Code>NoSuchBucket</Code>"  # in the answer to a GET; a HEAD's answer has no body
+OUTAGE_OVER_AFTER: Final = 45.0  # seconds without an error, after which the next answer ends an outage
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +48,8 @@ class BucketObject:
 class Bucket:
     """Keys are relative to the prefix of the store. Every method may raise `StorageAway`.
 
-    An outage is logged here, with one line when it begins and one when it is over: callers log nothing of it.
-    Before it `is_in_use`, its caller says what is wrong.
+    An outage is logged here, with one line when it begins and one when it is over, so callers need not log
+    it. While it is not yet `is_in_use`, at a start, only the caller reports errors.
     """
 
     is_in_use = True
@@ -61,13 +61,13 @@ class Bucket:
 
     async def size(self, key: str) -> int:
         """The object's size in bytes. Raises `FileNotFoundError`."""
-        with self._told(may_lack=True):
+        with self._as_bucket_errors(may_lack=True):
             async with asyncio.timeout(ANSWER_WITHIN):
                 return (await obstore.head_async(self._store, key))["size"]
 
     async def get(self, key: str) -> bytes:
         """The content of a small object. Raises `FileNotFoundError`."""
-        with self._told(may_lack=True):
+        with self._as_bucket_errors(may_lack=True):
             async with asyncio.timeout(ANSWER_WITHIN):
                 result = await obstore.get_async(self._store, key)
                 return bytes(await result.bytes_async())
@@ -75,8 +75,8 @@ class Bucket:
     async def read(self, key: str, part: range) -> AsyncGenerator[memoryview, None]:
         """Yield all of `part`. A stream that breaks off is resumed there.
 
-        Raises `StorageAway` after a time-out, or if the stream breaks off twice at the same byte.
-        The bucket may thus close a connection that a slow client has kept idle.
+        So the bucket may close a connection that a slow client has kept idle. Raises `StorageAway` after a
+        time-out, or if the stream breaks off twice at the same byte.
         """
         failed_at = -1
         while part:
@@ -92,7 +92,7 @@ class Bucket:
 
     async def put(self, key: str, content: bytes, media_type: str) -> None:
         """Write a small object, or replace it."""
-        with self._told():
+        with self._as_bucket_errors():
             async with asyncio.timeout(ANSWER_WITHIN):
                 attributes = {"Content-Type": media_type}
                 await obstore.put_async(self._store, key, content, attributes=attributes, use_multipart=False)
@@ -102,12 +102,13 @@ class Bucket:
 
         Not for a large object: a conditional write is one request, with all of the content in memory.
         """
-        with self._told():
+        with self._as_bucket_errors():
             async with asyncio.timeout(ANSWER_WITHIN):
                 await obstore.put_async(self._store, key, content, mode="create")
 
     async def upload(self, key: str, file: BinaryIO, size: int, attributes: dict[str, str]) -> None:
-        """Upload `size` bytes of `file`, all or nothing: when this returns, the bucket was asked for them.
+        """Upload `size` bytes of `file`, all or nothing. Afterwards the bucket is asked for the object's
+        size.
 
         Raises `OSError` if `file` cannot be read or is shorter.
         """
@@ -117,10 +118,10 @@ class Bucket:
         )
         left = size
         try:
-            with self._told():
+            with self._as_bucket_errors():
                 async with writer:  # an error within the block leaves no object
                     while left:
-                        chunk = await _next(file, min(READ, left))
+                        chunk = await _read_piece(file, min(READ, left))
                         left -= len(chunk)
                         async with asyncio.timeout(PART_WITHIN):
                             await writer.write(chunk)
@@ -139,7 +140,7 @@ class Bucket:
         """All objects below `prefix/`, in the order of their keys."""
         batches = obstore.list(self._store, prefix=prefix, chunk_size=1000)
         while True:
-            with self._told():
+            with self._as_bucket_errors():
                 async with asyncio.timeout(CHUNK_WITHIN):
                     batch = await anext(batches, None)
             if batch is None:
@@ -152,18 +153,18 @@ class Bucket:
         left = list(keys)
         while left:
             batch, left = left[:DELETED_AT_ONCE], left[DELETED_AT_ONCE:]
-            with self._told():
+            with self._as_bucket_errors():
                 async with asyncio.timeout(CHUNK_WITHIN):
                     await obstore.delete_async(self._store, batch)
 
     async def link(self, key: str) -> str:
         """A presigned URL: whoever has it can read the object for `LINK_LASTS`."""
         assert isinstance(self._store, S3Store), "other stores have no door of their own"
-        with self._told():
+        with self._as_bucket_errors():
             return await obstore.sign_async(self._store, "GET", key, LINK_LASTS)
 
     def failed(self, error: BaseException) -> None:
-        """Note that the bucket did not do, or not in time, what it should."""
+        """Note that a request failed, or took too long."""
         self._failed_at = time.monotonic()
         if self._away_since is None and self.is_in_use:
             self._away_since = self._failed_at
@@ -171,18 +172,18 @@ class Bucket:
             log.warning("the bucket is away: %s", said[0].strip()[:LONGEST_REASON])
 
     def _answered(self) -> None:
-        """Note an answer. Where only uploads fail, say, other answers between them do not end the outage."""
+        """Note an answer. It ends an outage only some time after the last error: uploads alone may fail."""
         now = time.monotonic()
-        if self._away_since is not None and now - self._failed_at > OVER_AFTER:
+        if self._away_since is not None and now - self._failed_at > OUTAGE_OVER_AFTER:
             log.info("the bucket answers again, after %.0f s", now - self._away_since)
             self._away_since = None
 
     @contextmanager
-    def _told(self, *, may_lack: bool = False) -> Iterator[None]:
-        """Raise `FileExistsError`, and `StorageAway` for all errors that may pass.
+    def _as_bucket_errors(self, *, may_lack: bool = False) -> Iterator[None]:
+        """Turn errors of obstore into `FileExistsError`, or into `StorageAway` if a retry may help.
 
-        `may_lack`: raise `FileNotFoundError` if there is no object. Otherwise the bucket says that of itself,
-        or of an upload whose parts it has lost: it may pass.
+        `may_lack`: raise `FileNotFoundError` if there is no such object. Without it "not found" is about the
+        bucket itself, or about an upload whose parts it has lost: a retry may help.
         """
         try:
             yield
@@ -208,13 +209,13 @@ class Bucket:
         """
         for within, piece in ((ANSWER_WITHIN, part[:FIRST_PIECE]), (CHUNK_WITHIN, part[FIRST_PIECE:])):
             if piece:
-                with self._told(may_lack=True):
+                with self._as_bucket_errors(may_lack=True):
                     async with asyncio.timeout(within):
                         options: obstore.GetOptions = {"range": (piece.start, piece.stop)}
                         got = await obstore.get_async(self._store, key, options=options)
                 chunks = aiter(got.stream(min_chunk_size=CHUNK))
                 while piece:
-                    with self._told():
+                    with self._as_bucket_errors():
                         async with asyncio.timeout(within):
                             chunk = memoryview(await anext(chunks, b""))
                     if not chunk:
@@ -244,7 +245,7 @@ class _Unreadable(Exception):
     """A file on this machine failed, not the bucket."""
 
 
-async def _next(file: BinaryIO, size: int) -> bytes:
+async def _read_piece(file: BinaryIO, size: int) -> bytes:
     try:
         chunk = await asyncio.to_thread(file.read, size)
     except OSError as exc:

@@ -1,4 +1,4 @@
-"""Deletes objects of the bucket, but none that a row names or that an attempt may still be writing."""
+"""Deletes objects of the bucket that no row names and that no attempt may still be writing."""
 
 import asyncio
 import logging
@@ -14,7 +14,7 @@ from server.files.s3.bucket import Bucket
 
 log = logging.getLogger(__name__)
 
-LATE = 50.0  # seconds after a task's end in which a late attempt may still write
+LATE_WRITES_WITHIN = 50.0  # seconds after a task's end: so long a late attempt may still write
 LOOK_EVERY = 5.0  # seconds
 SWEEP_EVERY = 24 * 3600.0  # seconds
 ORPHANED_FOR = timedelta(days=1)
@@ -27,32 +27,34 @@ class BucketSweeper:
         self._ended: dict[str, float] = {}  # task id -> when to look again for objects of a late attempt
 
     def look_after(self, task_id: str) -> None:
-        """Look at the task soon: it may have been removed while its last objects were written."""
+        """Check the task's objects soon: it may have been removed while the last of them were written."""
         self._ended.setdefault(task_id, time.monotonic())
 
     async def clear(self, task_id: str, attempt: int) -> None:
         """Delete all objects of an attempt."""
-        await self._delete(f"{folder(task_id)}{attempt}")
+        await self._delete(f"{folder_of_task(task_id)}{attempt}")
 
     async def remove(self, task_id: str) -> None:
-        """Delete all objects of a task, and again after `LATE`, when no late attempt can write any more."""
-        self._ended[task_id] = time.monotonic() + LATE
+        """Delete all objects of a task, and again after `LATE_WRITES_WITHIN`, when no late attempt can write
+        any more.
+        """
+        self._ended[task_id] = time.monotonic() + LATE_WRITES_WITHIN
         await self._delete_all(task_id)
 
     async def keep_named(self, status: TaskStatus) -> None:
-        """Delete objects that `status`, the newest, does not name and that no attempt may be writing."""
+        """Delete objects that the newest `status` does not name and that no attempt may be writing."""
         if status.stage.is_final:
-            self._ended[status.task_id] = time.monotonic() + LATE
-        place = folder(status.task_id)
+            self._ended[status.task_id] = time.monotonic() + LATE_WRITES_WITHIN
+        place = folder_of_task(status.task_id)
         found = [each.key async for each in self._bucket.keys(place.rstrip("/"))]
         await self._bucket.delete(key for key in found if _is_waste(key.removeprefix(place), status))
 
     async def keep(self, tasks: TaskLookup, *, sweeps: bool = True, ended: Iterable[str] = ()) -> None:
-        """Look after the bucket until cancelled; what fails is retried at the next look.
+        """Delete objects of late attempts until cancelled; what fails is retried `LOOK_EVERY` seconds later.
 
-        `ended` are tasks that ended shortly before: whoever looked after them may have died since.
+        `ended` are tasks that ended shortly before: the node that looked after them may have died since.
         """
-        late = time.monotonic() + LATE
+        late = time.monotonic() + LATE_WRITES_WITHIN
         self._ended = dict.fromkeys(ended, late) | self._ended
         sweep_at = 0.0 if sweeps else math.inf
         while True:
@@ -80,7 +82,7 @@ class BucketSweeper:
             await asyncio.sleep(LOOK_EVERY)
 
     async def sweep(self, tasks: TaskLookup) -> None:
-        """Delete day-old objects that no row names: the row of a younger one may not be written yet."""
+        """Delete objects of more than a day that no row names; a younger one's row may not be written yet."""
         before = datetime.now(UTC) - ORPHANED_FOR
         for kind in ("files", "logs"):
             old: dict[str, list[str]] = {}
@@ -101,24 +103,24 @@ class BucketSweeper:
                 await self._bucket.delete(keys)
         ended = [task_id for task_id, stage in stages.items() if stage.is_final]
         for status in await tasks.statuses(ended) if ended else ():
-            place = folder(status.task_id)
+            place = folder_of_task(status.task_id)
             waste = [key for key in old[status.task_id] if key.startswith(place)]
             await self._bucket.delete(key for key in waste if _is_waste(key.removeprefix(place), status))
 
     async def _delete_all(self, task_id: str) -> None:
-        await self._delete(folder(task_id).rstrip("/"))
+        await self._delete(folder_of_task(task_id).rstrip("/"))
         await self._bucket.delete([f"logs/{task_id}"])
 
     async def _delete(self, prefix: str) -> None:
         await self._bucket.delete([found.key async for found in self._bucket.keys(prefix)])
 
 
-def folder(task_id: str) -> str:
+def folder_of_task(task_id: str) -> str:
     return f"files/{task_id}/"
 
 
 def _is_waste(path: str, status: TaskStatus) -> bool:
-    """Whether `path` may be deleted. An attempt later than `status` may have begun meanwhile: it is kept."""
+    """Whether `path` may be deleted; not if it is of an attempt that began after `status` was read."""
     attempt = path.partition("/")[0]
     if attempt in {file.path.partition("/")[0] for file in status.published_files}:
         return False

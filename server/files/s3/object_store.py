@@ -27,18 +27,18 @@ from server.core.ports import Stream, TellAway
 from server.core.shielding import opened, to_the_end
 from server.core.task import TaskStatus
 from server.files.orphans import Sweep, TaskLookup
-from server.files.public_names import folder_of, named
+from server.files.public_names import folder_of, name_files
 from server.files.publishing import MANIFEST, UnsafeFile, check_out, open_out, picture_of
 from server.files.s3.bucket import Bucket
-from server.files.s3.bucket_sweeper import BucketSweeper, folder
-from server.files.workplace import LocalWorkplace, checked
+from server.files.s3.bucket_sweeper import BucketSweeper, folder_of_task
+from server.files.workplace import LocalWorkplace, checked_task_id
 
 log = logging.getLogger(__name__)
 
 TRY_UPLOADS_FOR = 300.0  # seconds
-TRY_MANIFEST_FOR = 20.0  # seconds: a cancel waits for it
+TRY_MANIFEST_FOR = 20.0  # seconds: a client's cancel waits for it
 FIRST_PAUSE, LAST_PAUSE = 1.0, 15.0  # seconds between tries, doubled each time
-LOOK_EVERY = 2.5  # seconds between looks whether the bucket answers, while something is uploaded
+PING_EVERY = 2.5  # seconds, while something is uploaded
 SHARE_EVERY = 4.0  # seconds
 LAST_SHARE_WITHIN = 10.0  # seconds
 END_WITHIN = 0.8  # seconds for the cleanup after a cancel, since a client waits for the cancel
@@ -76,7 +76,7 @@ class S3Files:
 
         After an error or a cancel the uploads are deleted. Raises `UnsafeFile`, and `OSError` of this disk.
         """
-        files = named(produced, attempt, video_info.title)
+        files = name_files(produced, attempt, video_info.title)
         manifest = Manifest(attempt=attempt, files=files, video_info=video_info)
         await asyncio.to_thread(check_out, self._workplace.work(task_id), manifest)
 
@@ -93,7 +93,7 @@ class S3Files:
                 await self._bucket.upload(self._key(task_id, stored.path), file, stored.size, attributes)
 
         try:
-            # After the restore of a backup, attempt numbers come again.
+            # After the restore of a backup, attempt numbers repeat.
             await self._patiently(partial(self._sweeper.clear, task_id, attempt), TRY_UPLOADS_FOR, away)
             for stored in files.values():
                 await self._patiently(partial(upload, stored), TRY_UPLOADS_FOR, away)
@@ -103,7 +103,7 @@ class S3Files:
         return manifest
 
     async def publish(self, task_id: str, manifest: Manifest, away: TellAway | None = None) -> None:
-        """Write the manifest, by which a worker that takes the task over finds the attempt complete."""
+        """Write the manifest: by it a worker that takes the task over sees that the attempt is complete."""
         key = self._key(task_id, f"{folder_of(manifest.attempt)}/{MANIFEST}")
         content = manifest.model_dump_json().encode()
 
@@ -222,7 +222,7 @@ class S3Files:
 
     async def remove(self, task_id: str) -> None:
         """Delete everything of a task. Idempotent."""
-        await self._sweeper.remove(checked(task_id))
+        await self._sweeper.remove(checked_task_id(task_id))
         await asyncio.to_thread(self._workplace.remove, task_id)
 
     async def ping(self) -> None:
@@ -233,7 +233,7 @@ class S3Files:
     async def sweep(self, tasks: TaskLookup) -> None:
         """Delete what belongs to no task: on this disk once, in the bucket until cancelled."""
         workplace = self._workplace
-        await Sweep(self, workplace, tasks).through(workplace.works, workplace.logs)
+        await Sweep(self, workplace, tasks).sweep_directories(workplace.works, workplace.logs)
         await self._sweeper.keep(tasks)
 
     async def look_after_ends(self, tasks: TaskLookup, ended: Sequence[str]) -> None:
@@ -246,7 +246,7 @@ class S3Files:
     async def sweep_here(self, tasks: TaskLookup, ended: Sequence[str]) -> None:
         """`sweep` for one node of a cluster: orphans in the bucket are left to `remove_orphans`."""
         workplace = self._workplace
-        await Sweep(self, workplace, tasks).through(workplace.works, workplace.logs)
+        await Sweep(self, workplace, tasks).sweep_directories(workplace.works, workplace.logs)
         await self._sweeper.keep(tasks, sweeps=False, ended=ended)
 
     async def remove_orphans(self, tasks: TaskLookup) -> None:
@@ -262,7 +262,7 @@ class S3Files:
         """
         loop, pause, give_up_at = asyncio.get_running_loop(), FIRST_PAUSE, math.inf
         while True:
-            looking = asyncio.create_task(self._look(away), name="bucket") if away else None
+            looking = asyncio.create_task(self._report_silence(away), name="bucket") if away else None
             try:
                 await work()
             except StorageAway:
@@ -282,17 +282,17 @@ class S3Files:
             await asyncio.sleep(pause)
             pause = min(2 * pause, LAST_PAUSE)
 
-    async def _look(self, away: TellAway) -> None:
-        """Tell as soon as the bucket is silent: an upload notices that only after minutes."""
+    async def _report_silence(self, away: TellAway) -> None:
+        """Call `away` as soon as the bucket is silent: an upload notices that only after minutes."""
         while True:
-            await asyncio.sleep(LOOK_EVERY)
+            await asyncio.sleep(PING_EVERY)
             try:
                 await self.ping()
             except StorageAway:
                 await away(True)
 
     def _key(self, task_id: str, path: str) -> str:
-        return folder(checked(task_id)) + path
+        return folder_of_task(checked_task_id(task_id)) + path
 
 
 class _Object(Stream):
@@ -338,4 +338,4 @@ class _SharedLog:
 
 
 def _log_of(task_id: str) -> str:
-    return f"logs/{checked(task_id)}"
+    return f"logs/{checked_task_id(task_id)}"

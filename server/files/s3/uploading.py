@@ -1,7 +1,6 @@
-"""Copies what is published of tasks, and their logs, from a data directory into a bucket.
+"""Copies the published files of tasks, and their logs, from a data directory into a bucket.
 
-Each published file is read back and compared. Objects that are there already, from an interrupted run, are
-not sent again.
+Each file is read back and compared. Objects that an interrupted run has uploaded are not sent again.
 """
 
 import asyncio
@@ -14,10 +13,10 @@ from typing import BinaryIO
 from server.core.long_work import compute
 from server.core.shielding import opened
 from server.core.task import TaskStatus
-from server.files.moved_files import Moved, NotKept
+from server.files.moved_files import CopyDiffers, MoveCounts
 from server.files.publishing import MANIFEST
 from server.files.s3.bucket import Bucket
-from server.files.s3.bucket_sweeper import folder
+from server.files.s3.bucket_sweeper import folder_of_task
 from server.files.s3.object_store import MAX_SHARED, Disposition
 from server.files.workplace import LocalWorkplace
 
@@ -25,18 +24,18 @@ AT_ONCE = 8  # tasks
 _JSON, _TEXT = "application/json", "text/plain; charset=utf-8"
 
 
-class IntoBucket:
-    """`bring` raises `StorageAway`, `NotKept`, and `OSError` of this disk."""
+class BucketUpload:
+    """`bring` raises `StorageAway`, `CopyDiffers`, and `OSError` of this disk."""
 
     def __init__(self, workplace: LocalWorkplace, bucket: Bucket, disposition: Disposition) -> None:
         self._workplace = workplace
         self._bucket = bucket
         self._disposition = disposition
         self._turns = asyncio.Semaphore(AT_ONCE)
-        self.moved = Moved()
+        self.moved = MoveCounts()
 
     async def bring(self, task_id: str, status: TaskStatus | None) -> None:
-        """Copy all of a task, and count which files that its `status` names are there afterwards.
+        """Copy all files of a task, and count those that its `status` names and that exist afterwards.
 
         `status` is None if it cannot be read.
         """
@@ -50,9 +49,11 @@ class IntoBucket:
                     title = status.video_info.title
                     disposition = self._disposition(stored.name, title, *filter(None, [stored.title]))
                     attributes = {"Content-Type": stored.type, "Content-Disposition": disposition}
-                await self._send(folder(task_id) + path, directory / path, attributes)
+                await self._send(folder_of_task(task_id) + path, directory / path, attributes)
             for stored in named.values():
-                self.moved.count(await self._size(folder(task_id) + stored.path) == stored.size, stored)
+                self.moved.count(
+                    await self._size(folder_of_task(task_id) + stored.path) == stored.size, stored
+                )
             key = f"logs/{task_id}"
             text = await compute(self._workplace.read_log, task_id, MAX_SHARED)
             if text and await self._size(key) != len(text):
@@ -67,7 +68,7 @@ class IntoBucket:
             await self._bucket.upload(key, file, size, attributes)
             self.moved.sent += 1
             if not await self._has(key, file, size):
-                raise NotKept(f"{key} is not what was sent there")
+                raise CopyDiffers(f"{key} is not what was sent there")
 
     async def _has(self, key: str, file: BinaryIO, size: int) -> bool:
         """Whether the object is the file, byte for byte."""
