@@ -26,7 +26,7 @@ from server.tasks.recorder import Recorder
 from server.tasks.service import Tasks
 from tests.moments import Moment
 from tests.service import Payload, Service, gone
-from tests.site.year import Channel, Year
+from tests.site.year import KEPT, Channel, Year
 
 MAX_NEW = 10
 REQUEST = {"outputs": ["video"], "video_format": "any"}
@@ -221,6 +221,8 @@ class Survival:
             one = await self._get(self._any, f"/api/subscriptions/{self._ids[channel.name]}")
             if one["url"] != channel.address:
                 faults.append(f"{one['url']} is not {channel.address}")
+            if "keep" in channel.wishes and one["items"].get("fetched", 0) > KEPT:
+                faults.append(f"{channel.name} keeps {one['items']}")
             for name in channel.seen:
                 if why := self._wrong(channel, name, found[name], tasks[name]):
                     faults.append(f"{channel.name}: {name} {why}")
@@ -265,6 +267,8 @@ class Survival:
             return None if said == ["failed http_410"] else f"is {said} and gone"
         if "fetched" in said or any(each.startswith("fetched") for each in said):
             return None if tasks and tasks[0]["stage"] == "completed" else f"is {said} without a task"
+        if "keep" in channel.wishes and said == ["expired retention"]:
+            return f"has a task and is {said}" if tasks else None
         if name in channel.held:
             return None if all(each == "waiting held" for each in said) else f"is {said} and not held"
         return f"is {said} and not fetched: {[task.get('error') for task in tasks]}"

@@ -47,7 +47,7 @@ async def on_three_nodes(folder: Path, url: str, year: Year, kills_a_turn: int) 
     settings = {
         **SETTINGS,
         **MORTAL,
-        "LEASE": "3",
+        "LEASE": "10",
         "CLIPWIRE_STORAGE__DATABASE": url,
         "CLIPWIRE_LIBRARY__PATH": str(library),
         "CLIPWIRE_WORKERS__HEARTBEAT": "1",

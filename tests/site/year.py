@@ -27,6 +27,7 @@ from tests.tools import FFMPEG
 HOUR, DAY = 3600.0, 86_400.0
 PER_PAGE = 100
 BURST = 100  # new entries at once
+KEPT = 5  # entries of the channel of which not all are kept
 LISTED = 3000  # entries of a long list
 _LENGTHS = (0.25, 0.4, 0.6, 1.0, 1.5, 2.25)  # of a turn, in parts of the mean
 _SLOW = 400_000  # bytes a second, of a film in twenty
@@ -223,9 +224,9 @@ class Twin(Channel):
 
 
 class Fickle(Channel):
-    """Entries vanish and come back, and so does all of it, for weeks."""
+    """Entries vanish and come back, and so does all of it, for weeks. Few of them are kept."""
 
-    wishes: ClassVar[Mapping[str, object]] = {"backlog": "all"}
+    wishes: ClassVar[Mapping[str, object]] = {"backlog": "all", "keep": {"last": KEPT}}
     outage: web.Response | None = None
 
     def days_pass(self, days: float) -> None:
@@ -408,7 +409,8 @@ class Year:
         self.strict.patience = self.chance.randint(3, 14) if self.turn < self.turns else None
         for channel in self.channels:
             channel.told = {}
-            channel.days_pass(days)
+            if self.turn <= self.turns:
+                channel.days_pass(days)
 
     def bytes_of(self, name: str) -> bytes:
         """A film with a box that players pass over."""
