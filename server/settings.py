@@ -398,6 +398,13 @@ def _apart(windows: tuple[RateWindow, ...]) -> tuple[RateWindow, ...]:
 class DownloadSettings(Section):
     max_concurrent: int = Field(default=4, ge=1, le=1000)
     max_per_host: int = Field(default=0, ge=0, le=1_000_000, description="0: no limit")
+    pause_between: float = Field(
+        default=0,
+        ge=0,
+        le=86_400,
+        description="seconds, and at random up to twice as many, between two downloads from one host that "
+        "subscriptions begin",
+    )
     max_queued: int = Field(default=10_000, ge=1, le=1_000_000_000)
     max_playlist: int = Field(default=5000, ge=1, le=100_000, description="entries of one list")
     max_filesize: Size | None = Field(

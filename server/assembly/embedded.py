@@ -96,7 +96,7 @@ async def open_embedded(
         )
         recorder, disk = Recorder(store, hub, clock, files, counts), Disk(data_dir, downloads.min_free_disk)
         own = (workplace, files, downloads, jobs, cookies, clock, Reserve(disk))
-        runner = Runner(store, recorder, fork_server, *own, hooks.attempt_failed)
+        runner = Runner(store, recorder, fork_server, *own, hooks.attempt_failed, hooks.before_attempt)
         if downloads.rate_windows:
             await stack.enter_async_context(paced(Pacer(downloads, runner, clock.wall)))
         dispatcher = LocalDispatcher(

@@ -136,7 +136,7 @@ async def open_cluster(
         disk = Disk(data_dir, downloads.min_free_disk)
         own = (fork_server, workplace, files, downloads, jobs, cookies, clock)
         reserve = Reserve(disk, elsewhere=own_disks)
-        runner = Runner(store, recorder, *own, reserve, hooks.attempt_failed)
+        runner = Runner(store, recorder, *own, reserve, hooks.attempt_failed, hooks.before_attempt)
         nodes = Nodes(database, settings.workers.lost_after)
         sweeper = Sweeper(database, recorder, admission, settings.workers.lost_after)
         worker: Jobs | None = None

@@ -28,6 +28,7 @@ SHARED = (
     FILES,
     "storage.redirect_downloads",
     "downloads.max_per_host",
+    "downloads.pause_between",
     "downloads.max_queued",
     "downloads.max_playlist",
     "downloads.max_filesize",

@@ -345,6 +345,13 @@ class Retried(_Event):
     item: int | None = None
 
 
+class Relinked(_Event):
+    """What the task fetches has another link now, and maybe another place there."""
+
+    url: str
+    item: int | None = None
+
+
 class Repaired(_Event):
     """A remedy restarts the task: with `wishes` in place of fields of its request, as a list, as the entry
     `item` of a list, without the segments that its source lacks, or not before `after` seconds.
@@ -390,6 +397,7 @@ _TaskEvent = (
     | Resumed
     | Cancelled
     | Retried
+    | Relinked
     | Repaired
     | Prioritized
     | FinishAsked
@@ -413,6 +421,7 @@ _NEW_ATTEMPT: dict[str, object] = _NO_COUNTS | {
     "not_before": None,
     "delay": None,
     "started_at": None,
+    "start_asked": False,
 }
 # A retried task keeps its `files`: they can be downloaded until new ones replace them.
 _NO_ATTEMPTS: dict[str, object] = {
@@ -474,6 +483,8 @@ def _change_task(  # noqa: C901 -- one case for each event
             return _if_new(status, {"library": library}) if stage is Stage.COMPLETED or is_due else None
         case _ if stage.is_final:
             return None
+        case Relinked(url=url, item=item):
+            return _if_new(status, _moved(status, url, item))
         case Prioritized():
             return _if_new(status, event.model_dump(exclude_none=True))
         case FinishAsked():
@@ -537,6 +548,8 @@ def _change_task(  # noqa: C901 -- one case for each event
             if not stage.is_waiting:
                 return None
             begun = _RESUME | _NO_WAIT | {"start_at": None}
+            if status.subscription_id:
+                begun |= {"start_asked": True}
             return _if_new(status, begun | ({"stage": Stage.DOWNLOAD} if status.expanded else {}))
         case Shared(playlist_id=playlist_id):
             return {"counted_in": (*status.counted_in, playlist_id)}

@@ -3,11 +3,15 @@
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
-from server.core.events import Broken
-from server.core.task import TaskStatus
+from server.core.events import Broken, Event
+from server.core.task import Task, TaskStatus
 
 AttemptFailed = Callable[[TaskStatus, Broken], None]
 """Is called when a child has failed, with the status before and the child's last event."""
+BeforeAttempt = Callable[[Task], Awaitable[Event | None]]
+"""Returns what happens to a task before its attempt begins; if that has it wait, the attempt does not begin.
+May raise `StoreUnavailable`.
+"""
 CookiesStored = Callable[[Sequence[str]], Awaitable[None]]
 """Is called with the hosts of new cookies. May raise `StoreUnavailable`."""
 
@@ -15,4 +19,5 @@ CookiesStored = Callable[[Sequence[str]], Awaitable[None]]
 @dataclass(frozen=True, slots=True)
 class Hooks:
     attempt_failed: list[AttemptFailed] = field(default_factory=list)
+    before_attempt: list[BeforeAttempt] = field(default_factory=list)
     cookies_stored: list[CookiesStored] = field(default_factory=list)

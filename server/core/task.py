@@ -107,6 +107,9 @@ class Bookkeeping(Stored):
     accept_gaps: bool = Field(
         default=False, description="a remedy: segments that its source lacks are left out of the film"
     )
+    start_asked: bool = Field(
+        default=False, description="a client wants it to begin, whatever else of its subscription waits"
+    )
     finish_asked: bool = Field(
         default=False, description="a client has ended its recording: no later attempt goes on with it"
     )

@@ -29,6 +29,7 @@ from server.subscriptions.subscription import (
     DAY,
     HOLDING,
     HOST_HELD,
+    HOST_PAUSED,
     Claim,
     Filters,
     Item,
@@ -188,7 +189,7 @@ class Looker:
             with suppress(AppError):
                 status = await self._tasks.status(task_id)
                 is_queued = status.host == host and status.stage is Stage.QUEUED
-                if is_queued and status.waiting in (None, NEXT_ATTEMPT):
+                if is_queued and status.waiting in (None, NEXT_ATTEMPT, HOST_PAUSED):
                     await self._tasks.put_off(task_id, HOST_HELD, until - self._now)
 
     def attempt_failed(self, status: TaskStatus, broken: Broken) -> None:

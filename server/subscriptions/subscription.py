@@ -53,6 +53,8 @@ WAS_FEED = "was_feed"
 """`Findings.hint` of a feed that is none any more."""
 HOST_HELD: Literal["host_held"] = "host_held"
 """`TaskStatus.waiting` of a subscription's task while its host is left alone."""
+HOST_PAUSED: Literal["host_paused"] = "host_paused"
+"""The same while another task of a subscription has just begun to download from its host."""
 HOLDING = frozenset(("http_429", "bot_check", "login_required"))
 """Codes after which the host is left alone for a while, but for links that a client sends."""
 OF_GONE = frozenset(("http_404", "http_410", "unavailable", SOURCE_GONE))

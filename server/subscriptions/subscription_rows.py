@@ -20,6 +20,8 @@ from server.core.errors import (
     SubscriptionNotFound,
     TooManySubscriptions,
 )
+from server.core.events import Relinked
+from server.core.list_entries import ListEntry
 from server.core.media_keys import MOST_ALIASES, is_guid, key_of, key_of_link
 from server.core.task import Stage, Task, TaskStatus
 from server.core.values import without_password
@@ -748,6 +750,24 @@ class SubscriptionRows:
             return await tables.fetch(sql)
 
         return [task_id for (task_id,) in await self._transactions.read(work)]
+
+    async def newest_link(self, task: Task) -> Relinked | None:
+        """Return the link that the entry of a task which is to begin has now, if a check has found another."""
+        status, wanted = task.status, task.wanted
+        if status.subscription_id is None or wanted is None:
+            return None
+        sql = "SELECT about FROM items WHERE task_id = ? AND subscription_id = ? AND state = 'queued'"
+
+        async def work(tables: Statements) -> list[Row]:
+            return await tables.fetch(sql, (status.task_id, status.subscription_id))
+
+        for (told,) in await self._transactions.read(work):
+            about = json.loads(told)
+            is_same = (about["url"], about.get("item")) == (wanted.url, status.item)
+            # A task that turned out to be a list goes on as an entry of that.
+            is_as_asked = ListEntry(index=1, url=wanted.url).shown_url == status.url
+            return Relinked(url=about["url"], item=about.get("item")) if is_as_asked and not is_same else None
+        return None
 
     async def fetch(
         self, items: Sequence[Item], now: float, gone: Container[str] = ()

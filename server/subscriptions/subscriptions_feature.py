@@ -8,6 +8,7 @@ from server.feature import Added, Feature, Kernel
 from server.library.library_check import library_of
 from server.library.placement_rows import PlacementRows
 from server.subscriptions import picture_routes, subscription_routes
+from server.subscriptions.host_turns import HostTurns
 from server.subscriptions.looker import Looker
 from server.subscriptions.profiles import Profiles
 from server.subscriptions.source_picture_rows import SourcePictures
@@ -43,6 +44,10 @@ async def _open(kernel: Kernel) -> AsyncIterator[Added]:
             kernel.clock,
         )
         kernel.hooks.attempt_failed.append(looker.attempt_failed)
+        if pause := settings.downloads.pause_between:
+            turns = HostTurns(kernel.store.transactions, pause, kernel.clock)
+            kernel.hooks.before_attempt.append(turns.before_attempt)
+        kernel.hooks.before_attempt.append(store.newest_link)
         looking = looker.run(alone=kernel.is_alone)
     async with in_background(looking, "looks") if looking else nullcontext():
         yield Added(

@@ -38,7 +38,7 @@ from server.core.events import (
     merged,
 )
 from server.core.film import Manifest
-from server.core.hooks import AttemptFailed
+from server.core.hooks import AttemptFailed, BeforeAttempt
 from server.core.list_entries import ListEntry
 from server.core.ports import Cookies, FileStore, Store, TellAway, Workplace
 from server.core.process_request import ProcessRequest
@@ -105,6 +105,7 @@ class Runner:
         clock: Clock,
         reserve: Reserve,
         attempt_failed: Sequence[AttemptFailed] = (),
+        before_attempt: Sequence[BeforeAttempt] = (),
     ) -> None:
         self._clock = clock
         self.reserve = reserve
@@ -121,6 +122,7 @@ class Runner:
         self._is_paced = settings.rate_limit is not None or bool(settings.rate_windows)
         self._held_until: datetime | None = None
         self._attempt_failed = attempt_failed
+        self._before_attempt = before_attempt
 
     async def run(self, task_id: str, accepted: Accepted = lambda _: None) -> TaskStatus | None:
         """Make one attempt and return its status; None if the task is gone, or needs a newer release.
@@ -142,6 +144,15 @@ class Runner:
                 return None
             if await self._workplace.trouble():  # the watch, which then begins nothing, has not seen it yet
                 return await self._recorder.record(task_id, Requeued(because=STORAGE_AWAY, after=DISK_DELAY))
+            for happens in self._before_attempt:
+                if event := await happens(task):
+                    after = await self._recorder.record(task_id, event)
+                    if isinstance(event, Requeued):
+                        return after
+                    task = await self._store.get(task_id)
+            request, before = task.wanted, task.status
+            if request is None:
+                return None
             # While a task waits for room, its source is not asked in vain. A task that can never fit begins:
             # its child says again how much it needs, and the task fails.
             needs = before.needs if before.waiting == DISK_FULL else None

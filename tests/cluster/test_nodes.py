@@ -87,6 +87,7 @@ def test_nodes_with_another_folder_are_named_by_their_machines() -> None:
 
 SETTINGS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "downloads.max_per_host": ({"max_per_host": 9}, {"max_per_host": 8}),
+    "downloads.pause_between": ({"pause_between": 9}, {"pause_between": 8}),
     "downloads.stall_timeout": ({"stall_timeout": 9}, {"stall_timeout": 8}),
     "downloads.proxy": ({"proxy": "http://me:sesame@proxy:1"}, {"proxy": "http://me:other@proxy:1"}),
     "downloads.cookies": ({"cookies": {"one.test": "a"}}, {"cookies": {"one.test": "b"}}),

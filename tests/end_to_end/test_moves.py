@@ -176,3 +176,20 @@ async def test_a_link_that_was_set_to_another_feed_loses_none_of_its_entries(
     held = await until(service, mine, lambda one: one["items"] == {"known": 2, "waiting": 2})
     assert held["notice"] == "all_new"
     assert {each["reason"] for each in (await items(service, mine))[:2]} == {"held"}
+
+
+async def test_a_download_that_waits_asks_the_link_that_its_feed_has_when_it_begins(
+    service: Service, site: Site
+) -> None:
+    site.followed["tickets"] = followed = Followed(films(1))
+    mine = await seeded(service, site.url("/followed/tickets.rss"))
+    async with service.client.post("/api/queue/pause") as answer:
+        assert answer.status == 200
+    followed.films = [replace(film, link=f"/expired/{film.id}") for film in films(2, 1)]
+    await looked(service, mine, known=1, queued=1)
+    followed.films = films(2, 1)
+    await looked(service, mine, known=1, queued=1)
+    async with service.client.post("/api/queue/resume") as answer:
+        assert answer.status == 200
+    await until(service, mine, lambda one: one["items"] == {"known": 1, "fetched": 1})
+    assert not site.seen("/expired/f2")

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from datetime import datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -482,3 +483,29 @@ async def test_a_list_is_known_to_its_end_if_it_is_longer_than_one_look_reads_or
         at_once.told["entries"] = entries
         after = await looked(service, mine)
         assert sum(after["items"].values()) == 20
+
+
+async def test_downloads_of_subscriptions_from_one_host_are_a_pause_apart_but_no_link_of_a_client(
+    services: Services, site: Site
+) -> None:
+    async with services.lend(**QUICK, CLIPWIRE_DOWNLOADS__PAUSE_BETWEEN="2") as service:
+        site.followed["slow"] = Followed(films(3, 2, 1))
+        mine = (await subscribe(service, site.url("/followed/slow.rss"), backlog="all"))["subscription_id"]
+        await until(service, mine, lambda one: one["items"] == {"queued": 2, "fetched": 1})
+        waiting = [each for each in await items(service, mine) if each["state"] == "queued"]
+        for each in waiting:
+            async with service.client.get(f"/api/status/{each['task_id']}") as answer:
+                status = await answer.json()
+            assert (status["waiting"], status["attempt"]) == ("host_paused", 0)
+        own = await service.submit(site.url("/video.mp4?times=77"), outputs=["video"], video_format="any")
+        await service.wait(own["task_id"], "completed")
+        assert (await known(service, mine))["items"]["queued"] > 0
+        await until(service, mine, lambda one: one["items"] == {"fetched": 3})
+        began = [
+            datetime.fromisoformat(line.partition(" INFO")[0].replace(",", "."))
+            for line in service.log
+            if "begins" in line and own["task_id"] not in line
+        ]
+        assert len(began) == 3
+        assert all(later - sooner >= timedelta(seconds=1.9) for sooner, later in pairwise(began))
+        await unsubscribe_all(service)

@@ -19,7 +19,7 @@ from server.core.errors import (
     SubscriptionNotFound,
     TooManySubscriptions,
 )
-from server.core.events import Cancelled, Completed, Failed, Retried, Started, apply
+from server.core.events import Cancelled, Completed, Failed, Relinked, Retried, Started, apply
 from server.core.film import VideoInfo
 from server.core.media_keys import MOST_ALIASES, key_of_link
 from server.core.ports import Submission
@@ -1265,6 +1265,26 @@ async def test_retention_of_tasks_passes_over_what_a_subscription_has(store: Any
     assert await store.mark_expired(utc_now() + timedelta(days=9), 10) == []
     assert await rooms(store).subscriptions.expire(utc_now().timestamp() + 2 * DAY) == [task.status.task_id]
     assert await store.mark_expired(utc_now() + timedelta(days=9), 10) == [task.status.task_id]
+
+
+async def test_a_task_that_begins_asks_the_link_that_its_entry_has_then(store: AnyStore) -> None:
+    await subscribed(store)
+    rows = rooms(store).subscriptions
+    await looked(store, signed(1, 1))
+    [task] = (await looked(store, signed(2, 2, 1), NOW + DAY)).tasks
+    assert await rows.newest_link(task) is None
+    await looked(store, signed(3, 2, 1), NOW + 2 * DAY)
+    event = await rows.newest_link(task)
+    assert event == Relinked(url="https://a.test/2.mp4?day=3")
+    after = replace(task, status=apply(task.status, event, utc_now()))
+    assert after.wanted is not None
+    assert (after.status.url, after.wanted.url) == (event.url, event.url)
+    assert await rows.newest_link(after) is None
+    # One that has turned out to be a list goes on as an entry of that.
+    unfolded = replace(task, status=task.status.model_copy(update={"url": "https://a.test/inner"}))
+    assert await rows.newest_link(unfolded) is None
+    own = replace(task, status=task.status.model_copy(update={"subscription_id": None}))
+    assert await rows.newest_link(own) is None
 
 
 # Sources that move.
