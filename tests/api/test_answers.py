@@ -90,6 +90,13 @@ async def test_what_a_child_tells_of_a_link_is_what_its_model_says(service: Insi
         assert encoded(Info.model_validate(found)) == dumps(found)
 
 
+def test_whatever_is_known_of_a_film_is_told_of_a_link() -> None:
+    """Few sources say all of it, and the page of none of the tests does."""
+    of_files = {"width", "height", "filesize", "cut"}
+    forgotten = VideoInfo.model_fields.keys() - of_files - Info.model_fields.keys()
+    assert forgotten == set(), "`Info` in server/api/openapi/schemas.py"
+
+
 async def test_a_problem_is_what_its_model_says(service: Inside, site: Site) -> None:
     for path, body in (
         ("/api/process", {"url": "nonsense", "outputs": ["x"], "quality": "0"}),
