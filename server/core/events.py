@@ -484,7 +484,7 @@ def _change_task(  # noqa: C901 -- one case for each event
         case _ if stage.is_final:
             return None
         case Relinked(url=url, item=item):
-            return _if_new(status, _moved(status, url, item))
+            return _if_new(status, _change_link(status, url, item))
         case Prioritized():
             return _if_new(status, event.model_dump(exclude_none=True))
         case FinishAsked():

@@ -752,8 +752,8 @@ class SubscriptionRows:
         return [task_id for (task_id,) in await self._transactions.read(work)]
 
     async def newest_link(self, task: Task) -> Relinked | None:
-        """Return the link that the entry of a task which is to begin has now, if a check has found another."""
-        status, wanted = task.status, task.wanted
+        """Return the link that the entry of a task that is to begin has now, if a check found another."""
+        status, wanted = task.status, task.effective_request
         if status.subscription_id is None or wanted is None:
             return None
         sql = "SELECT about FROM items WHERE task_id = ? AND subscription_id = ? AND state = 'queued'"

@@ -150,9 +150,7 @@ class Runner:
                     if isinstance(event, Requeued):
                         return after
                     task = await self._store.get(task_id)
-            request, before = task.wanted, task.status
-            if request is None:
-                return None
+                    request, before = task.effective_request or request, task.status
             # While a task waits for room, its source is not asked in vain. A task that can never fit begins:
             # its child says again how much it needs, and the task fails.
             needs = before.needs if before.waiting == DISK_FULL else None

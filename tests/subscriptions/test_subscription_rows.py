@@ -1277,8 +1277,8 @@ async def test_a_task_that_begins_asks_the_link_that_its_entry_has_then(store: A
     event = await rows.newest_link(task)
     assert event == Relinked(url="https://a.test/2.mp4?day=3")
     after = replace(task, status=apply(task.status, event, utc_now()))
-    assert after.wanted is not None
-    assert (after.status.url, after.wanted.url) == (event.url, event.url)
+    assert after.effective_request is not None
+    assert (after.status.url, after.effective_request.url) == (event.url, event.url)
     assert await rows.newest_link(after) is None
     # One that has turned out to be a list goes on as an entry of that.
     unfolded = replace(task, status=task.status.model_copy(update={"url": "https://a.test/inner"}))
