@@ -39,7 +39,7 @@ from server.core.errors import (
     TooManyRequests,
     Unreadable,
 )
-from server.core.redaction import without_feed_secret as shown
+from server.core.redaction import without_path_secret as shown
 from server.core.request_ids import REQUEST_ID
 from server.settings import LimitSettings
 

@@ -7,7 +7,7 @@ in the OpenAPI description, and the table in `docs/api.md`. The API contract set
 import hashlib
 import re
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -34,6 +34,11 @@ def _without_links(schema: dict[str, Any]) -> None:
     for field in schema.get("properties", {}).values():
         if "description" in field:
             field["description"] = re.sub(r"\[([^\]]+)\]\([^)]+\)", r"\1", field["description"])
+
+
+def instant(seconds: float) -> str:
+    """Seconds since 1970 as clients are told times."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat()[:19] + "Z"
 
 
 class Answer(BaseModel):

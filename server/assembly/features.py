@@ -2,6 +2,7 @@
 
 from server.feeds.feeds_feature import FEEDS
 from server.library.library_feature import LIBRARY
+from server.links.links_feature import LINKS
 from server.memory.memory_feature import MEMORY
 from server.notices.notices_feature import NOTICES
 from server.people.people_feature import PEOPLE
@@ -9,4 +10,4 @@ from server.subscriptions.subscriptions_feature import SUBSCRIPTIONS
 from server.updates.updates_feature import UPDATES
 
 # What follows from the end of a task happens in this order.
-FEATURES = (PEOPLE, SUBSCRIPTIONS, FEEDS, MEMORY, LIBRARY, NOTICES, UPDATES)
+FEATURES = (PEOPLE, SUBSCRIPTIONS, FEEDS, MEMORY, LIBRARY, NOTICES, UPDATES, LINKS)

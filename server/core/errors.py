@@ -28,6 +28,7 @@ AppError
 ├── PersonNotFound           404  nobody has this name
 ├── PersonTokenNotFound      404  the person has no token with this label
 ├── LogInNotFound            404  the person has no log-in with this id
+├── LinkNotFound             404  no link to a file has this id or address
 ├── NotFound                 404  no such route
 ├── MethodNotAllowed         405
 ├── BodyTooSlow              408  the body did not arrive in time
@@ -49,7 +50,9 @@ AppError
 ├── TooManyTokens            409  the person has as many tokens as one may have
 ├── LastAdmin                409  nobody would be left who could change people
 ├── NotStreamable            409  nothing of the task can be played now; says why
+├── TooManyLinks             409  as many links to files of the task are open as may be
 ├── RemedyNotOffered         409  the remedy does not fit the task's failure
+├── LinkGone                 410  the link to a file has expired, or was revoked
 ├── PreconditionFailed       412  the client wants another version of the file
 ├── BodyTooLarge             413
 ├── NotJsonType              415  Content-Type is not application/json
@@ -286,6 +289,23 @@ class LabelTaken(AppError):
 
 class TooManyTokens(AppError):
     status, code = HTTPStatus.CONFLICT, "too_many_tokens"
+
+    def __init__(self, most: int) -> None:
+        super().__init__(most=most)
+
+
+class LinkNotFound(AppError):
+    status, code = HTTPStatus.NOT_FOUND, "link_not_found"
+
+
+class LinkGone(AppError):
+    """Also if its file is deleted."""
+
+    status, code = HTTPStatus.GONE, "link_gone"
+
+
+class TooManyLinks(AppError):
+    status, code = HTTPStatus.CONFLICT, "too_many_links"
 
     def __init__(self, most: int) -> None:
         super().__init__(most=most)

@@ -26,15 +26,15 @@ _SECRET = re.compile(
 _FOLDERS = re.compile(r"(?<![\w./%~-])(?:/[^\s/:'\"<>,;()]+)+/(?=[^\s/:'\"<>,;()])")
 
 
-_FEED = re.compile(r"((?:^|/)feeds/)[^/?#]+")
+_SECRET_PARTS = re.compile(r"((?:^|/)feeds/|(?:^|(?<!/api)/)links/[^/?#]+/)[^/?#]+")
 
 
-def without_feed_secret(target: str) -> str:
-    """`target`, a request's path and query, without the secret in the address of a podcast feed."""
+def without_path_secret(target: str) -> str:
+    """`target`, a request's path and query, without the secret of a podcast feed or of a link to a file."""
     plain = unquote(target) if "%" in target else target
-    if _FEED.search(plain) is None:
+    if _SECRET_PARTS.search(plain) is None:
         return target
-    return quote(_FEED.sub(r"\1...", plain), safe="/?&=.")
+    return quote(_SECRET_PARTS.sub(r"\1...", plain), safe="/?&=.")
 
 
 def without_folders(text: str) -> str:

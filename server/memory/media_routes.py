@@ -1,7 +1,6 @@
 """`/api/media`: what was ever fetched, asked by its link; and the archives of other programs."""
 
 from codecs import BOM_UTF8
-from datetime import UTC, datetime
 from typing import BinaryIO, Literal
 
 from aiohttp import web
@@ -11,6 +10,7 @@ from server.api.bodies import Query, received_text, respond_answer
 from server.api.connections import CONNECTIONS
 from server.api.keys import CLOCK
 from server.api.openapi.operation import JSON, OF_CHANGES, READER, Operation, Parameter, Reply
+from server.api.payload import instant
 from server.api.route import get, post
 from server.api.spool import SpoolTurns
 from server.core.errors import (
@@ -122,11 +122,6 @@ def _key_in(line: bytes) -> str | None:
         return archived_key(line.decode())
     except UnicodeDecodeError:
         return None
-
-
-def instant(seconds: float) -> str:
-    """Seconds since 1970 as clients are told times."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat()[:19] + "Z"
 
 
 ROUTES = [

@@ -36,7 +36,7 @@ from server.api.openapi.operation import (
     Parameter,
     Reply,
 )
-from server.api.payload import LibraryPlace, dumps
+from server.api.payload import LibraryPlace, dumps, instant
 from server.api.problems import problem_of
 from server.api.process import read_wish
 from server.api.route import delete, get, patch, post
@@ -68,7 +68,6 @@ from server.core.task import InLibrary
 from server.core.values import without_password
 from server.library.library_routes import PLACEMENTS
 from server.locales import LANGUAGES, Catalogue
-from server.memory.media_routes import instant
 from server.subscriptions import opml
 from server.subscriptions.feed_addresses import address_of
 from server.subscriptions.picture_routes import link_of_picture

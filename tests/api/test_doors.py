@@ -203,20 +203,21 @@ async def test_the_handshake_of_a_socket_carries_them_too(open_house: Client) ->
     await socket.close()
 
 
-OF_FEEDS = {  # where the path has a secret, see `tests/feeds/test_feed_routes.py`
+WITH_SECRETS = {  # in their paths; see `tests/feeds/test_feed_routes.py`, `tests/links/test_link_routes.py`
     "/feeds/{secret}.opml",
     "/feeds/{secret}/{feed}.xml",
     "/feeds/{secret}/{feed}/chapters/{task_id}.json",
     "/feeds/{secret}/{feed}/cover-{tag}.jpg",
     "/feeds/{secret}/{feed}/files/{name}",
     "/feeds/{secret}/{feed}/pictures/{task_id}.jpg",
+    "/links/{link_id}/{signature}",
 }
-OPEN = {"/", "/healthz", "/metrics", "/api/session", "/static/{path}"} | OF_FEEDS
+OPEN = {"/", "/healthz", "/metrics", "/api/session", "/static/{path}"} | WITH_SECRETS
 
 
 # `/metrics` asks for a token itself, see `tests/api/test_metrics.py`.
-def test_the_page_the_probe_the_log_in_and_feeds_are_all_that_is_open() -> None:
-    assert {route.path for route in ROUTES if route.access is Access.SECRET} == OF_FEEDS
+def test_the_page_the_probe_the_log_in_and_secret_paths_are_all_that_is_open() -> None:
+    assert {route.path for route in ROUTES if route.access is Access.SECRET} == WITH_SECRETS
     assert {route.path for route in ROUTES if route.access not in (Access.TOKEN, Access.STREAM)} == OPEN
 
 

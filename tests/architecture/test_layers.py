@@ -32,6 +32,7 @@ LAYERS = {
     "feature": {"api", "core", "settings", "storage", "tasks"},
     "people": {"api", "core", "feature", "settings", "storage"},
     "updates": {"core", "feature", "tasks"},
+    "links": {"api", "core", "feature", "storage"},
     "memory": {"api", "core", "feature", "storage"},
     "notices": {"api", "core", "feature", "locales", "settings", "storage", "tasks"},
     "library": {"api", "core", "feature", "memory", "notices", "settings", "storage", "tasks"},
@@ -40,7 +41,8 @@ LAYERS = {
     },
     "feeds": {"api", "core", "feature", "storage", "subscriptions", "tasks"},
     "assembly": {
-        *("cluster", "core", "feature", "feeds", "files", "library", "memory", "notices", "people"),
+        *("cluster", "core", "feature", "feeds", "files", "library", "links", "memory", "notices"),
+        "people",
         *("settings", "storage", "subscriptions", "tasks", "updates"),
     },
     "app": {"api", "assembly", "core", "feature", "settings", "tasks"},
@@ -48,7 +50,7 @@ LAYERS = {
     "__main__": {"commands", "settings"},
 }
 KERNEL = ("core", "child", "locales", "settings", "storage", "files", "tasks", "cluster", "api", "feature")
-FEATURES = ("people", "subscriptions", "feeds", "library", "notices", "memory", "updates")
+FEATURES = ("people", "subscriptions", "feeds", "library", "notices", "memory", "updates", "links")
 # The layers of a child, each of which imports only those behind it; "" is the child's own folder.
 CHILD_LAYERS = ("", "fetch", "extract", "media", "network", "process")
 SHARED = (

@@ -20,7 +20,7 @@ from yarl import URL
 from server.app import create_app
 from server.core.events import Completed, Started, apply
 from server.core.film import About, ChapterMark, StoredFile
-from server.core.redaction import without_feed_secret
+from server.core.redaction import without_path_secret
 from server.feeds.feed_routes import MOST_KEPT, Built, FeedShelf
 from server.files.public_names import new_short, short_of
 from server.settings import DownloadSettings, FeedsSettings, LimitSettings, ServerSettings, Settings
@@ -307,7 +307,7 @@ async def test_no_line_of_the_log_has_the_secret(
     ],
 )
 def test_the_secret_is_left_out_of_a_target(target: str, shown: str) -> None:
-    assert without_feed_secret(target) == shown
+    assert without_path_secret(target) == shown
 
 
 async def fill(data: Path, noticed: list[Noticed], about: About | None = None) -> None:

@@ -13,9 +13,9 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient
 
+from server.api.payload import instant
 from server.app import create_app
 from server.core.library import Library
-from server.memory.media_routes import instant
 from server.settings import (
     ConfigurationError,
     DownloadSettings,

@@ -1,0 +1,1 @@
+"""Links to one file that need no token and end by themselves."""

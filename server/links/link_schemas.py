@@ -1,0 +1,21 @@
+"""What the routes of links answer; imported when one of them is asked, or their description."""
+
+from pydantic import Field
+
+from server.api.payload import Answer, Instant
+
+
+class FileLink(Answer):
+    id: str
+    url: str = Field(
+        description="opens the file without a token until then", json_schema_extra={"format": "uri"}
+    )
+    expires_at: Instant
+
+
+class OpenLink(FileLink):
+    kind: str = Field(description="the key of the file in `files`")
+
+
+class OpenLinks(Answer):
+    links: list[OpenLink] = Field(description="those that open a file now; the first made comes first")
