@@ -96,7 +96,9 @@ async def read_json(request: web.Request, most: int) -> bytes:
     if most != MAX_BODY:  # aiohttp's limit, which `create_app` sets
         request = request.clone(client_max_size=most)
     try:
-        async with asyncio.timeout(None if request.content.is_eof() else BODY_WITHIN):
+        if request.content.is_eof():  # it came together with its head: no timer is needed
+            return await request.read()
+        async with asyncio.timeout(BODY_WITHIN):
             return await request.read()
     except web.HTTPRequestEntityTooLarge:
         raise BodyTooLarge from None

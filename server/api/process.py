@@ -54,7 +54,7 @@ from server.core.ports import Idempotency
 from server.core.process_request import ProcessRequest
 from server.core.task import TaskStatus
 from server.core.values import without_path
-from server.tasks.service import Accepted
+from server.tasks.service import Accepted, Asked
 
 MAX_BATCH = 4 << 20  # bytes
 MOST_NAMES = 100  # members of the object that are read; so many are wrong in any case
@@ -62,7 +62,6 @@ _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _SPACE = re.compile(r"[ \t\n\r]*")
 _DECODER = json.JSONDecoder()
 Presets = Mapping[str, dict[str, Any]]
-Asked = tuple[ProcessRequest, Idempotency | None, str]  # the request, its key, its wish
 
 
 async def submit(request: web.Request) -> web.Response:
@@ -76,7 +75,7 @@ async def submit(request: web.Request) -> web.Response:
     if isinstance(accepted, AppError):
         raise accepted
     if accepted.is_shared:
-        return respond(request, await _placed_too(request, asked[0], accepted))
+        return respond(request, await _placed_too(request, asked.request, accepted))
     response = respond(request, accepted.status, HTTPStatus.ACCEPTED)
     base_path = request.app[SETTINGS].server.base_path
     response.own["Location"] = f"{base_path}/api/status/{accepted.status.task_id}"
@@ -116,7 +115,7 @@ async def read_wish(request: web.Request, body: dict[str, Any], key: str | None)
     except (InvalidRequest, IdempotencyMismatch) as error:
         return error.with_traceback(None)  # which would keep all that was sent
     known = idempotency(key, wanted, body.keys()) if key else None
-    return wanted, known, wanted.wish(request.get(SCOPE, ""))
+    return Asked(wanted, known, wanted.wish(request.get(SCOPE, "")))
 
 
 def with_preset(body: dict[str, Any], presets: Presets) -> tuple[dict[str, Any], list[WrongField]]:
@@ -175,7 +174,7 @@ async def submit_batch(request: web.Request) -> web.Response:
                 break  # which is too many, whatever else there is
             await asyncio.sleep(0)
     validated(Batch, {"requests": asked, **others} if asked else others)
-    possible = [each for each in asked if isinstance(each, tuple)]
+    possible = [each for each in asked if isinstance(each, Asked)]
     owner = owner_of(request)
     outcomes = await request.app[TASKS].accept(possible, created_by=owner, owner=owner)
     accepted = zip(possible, outcomes, strict=True)

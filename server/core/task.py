@@ -305,6 +305,11 @@ class TaskStatus(Bookkeeping):
         """All downloadable files, with the thumbnail."""
         return [*self.files.values(), *([self.thumbnail] if self.thumbnail else [])]
 
+    def give_number(self, number: int) -> None:
+        """Only while a task is added: nobody knows it yet, and a copy would cost what making it has cost."""
+        self.__dict__["number"] = number
+        self.__pydantic_fields_set__.add("number")
+
     @classmethod
     def new(
         cls, request: ProcessRequest, now: datetime, wall: datetime | None = None, request_id: str = ""

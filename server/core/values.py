@@ -5,6 +5,7 @@ Links are looked at as texts: no host name is resolved here.
 
 import re
 import unicodedata
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Annotated, Self
@@ -18,6 +19,20 @@ class Frozen(BaseModel):
     """An immutable value; unknown fields are an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+
+    def model_copy(self, *, update: Mapping[str, object] | None = None, deep: bool = False) -> Self:
+        """As pydantic's, for a quarter of its price: each event makes a copy. `update` has fields alone."""
+        if deep:
+            return super().model_copy(update=update, deep=deep)
+        copied, fields, changed = self.__class__.__new__(self.__class__), self.__dict__.copy(), update or {}
+        fields.update(changed)
+        object.__setattr__(copied, "__dict__", fields)
+        object.__setattr__(copied, "__pydantic_fields_set__", self.__pydantic_fields_set__.union(changed))
+        object.__setattr__(
+            copied, "__pydantic_extra__", self.__pydantic_extra__
+        )  # nobody changes it in place
+        object.__setattr__(copied, "__pydantic_private__", None)
+        return copied
 
 
 class Stored(Frozen):
@@ -49,13 +64,12 @@ def check_url(url: str, *, is_sent: bool = True) -> str:
     if _CONTROL.search(url):
         raise PydanticCustomError("url_characters", "no spaces or control characters in a URL")
     try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
+        scheme, host, port = _at_start(_scheme_and_host(url))
     except ValueError:
         raise PydanticCustomError("url_invalid", "not a valid URL") from None
     if port == 0 and is_sent:
         raise PydanticCustomError("url_invalid", "not a valid URL")
-    if parts.scheme.lower() not in ("http", "https"):
+    if scheme not in ("http", "https"):
         raise PydanticCustomError("url_scheme", "the URL must begin with http:// or https://")
     if not host:
         raise PydanticCustomError("url_host", "the URL names no host")
@@ -64,7 +78,18 @@ def check_url(url: str, *, is_sent: bool = True) -> str:
 
 def host_of(url: str) -> str:
     """The host name in lower case, without the port; empty if there is none."""
-    return _host_at_start("/".join(url.split("/", 3)[:3]))
+    return _host_at_start(_scheme_and_host(url))
+
+
+def _scheme_and_host(url: str) -> str:
+    return "/".join(url.split("/", 3)[:3])
+
+
+@lru_cache(1024)
+def _at_start(scheme_and_host: str) -> tuple[str, str | None, int | None]:
+    """Scheme, host name and port, which many links have in common. Raises `ValueError`."""
+    parts = urlsplit(scheme_and_host)
+    return parts.scheme, parts.hostname, parts.port
 
 
 @lru_cache(1024)

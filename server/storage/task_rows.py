@@ -156,6 +156,8 @@ def to_be_stored(value: BaseModel) -> str:
     """
     fields = vars(value) | value.__pydantic_extra__ if value.__pydantic_extra__ else vars(value)
     told = {name: fields[name] for name in sorted(value.__pydantic_fields_set__) if fields[name] is not None}
+    if "stage" in told:
+        told["stage"] = told["stage"].value  # pydantic would take four times as long to find out what it is
     return _ANYTHING.to_json(told, exclude_none=True, exclude_unset=True).decode()
 
 

@@ -3,11 +3,11 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from server.core.clock import Clock
 from server.core.entry_status import ListAction, ListKind
@@ -69,6 +69,14 @@ FIRST_LOOK, LAST_LOOK = 0.01, 0.1  # seconds between looks whether it has begun
 LONGEST_FINISH = 30.0  # seconds that a client waits for its recording to be put together
 
 
+class Asked(NamedTuple):
+    """A request, with its idempotency key and its wish."""
+
+    request: ProcessRequest
+    idempotency: Idempotency | None = None
+    wish: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Accepted:
     """The task that a request has led to; `is_shared`: by `reuse` one that another request has made."""
@@ -126,11 +134,11 @@ class Tasks:
 
     async def accept(
         self,
-        requests: Sequence[tuple[ProcessRequest, Idempotency | None, str | None]],
+        requests: Sequence[Asked],
         *,
         created_by: str | None = None,
         owner: str | None = None,
-    ) -> "list[Accepted | AppError]":
+    ) -> list[Accepted | AppError]:
         """Accept downloads in one transaction; their rows are on disk when this returns, and nothing was
         fetched yet. An error stands for each that is refused. `created_by` and `owner` are names of people.
 
@@ -139,69 +147,83 @@ class Tasks:
         another task was returned leads to that task from then on, which is on disk as well. No two requests
         may have the same key. Raises `StoreUnavailable`; then none was accepted.
         """
-        refusal: AppError | None = ShuttingDown() if self._closing else None
+        refusal, now, is_alone = self._refusal(), self._clock.now(), len(requests) == 1
+        people = {"created_by": created_by, "owner": owner} if created_by or owner else {}
+        wanted = [await self._wanted(each, refusal, now, people, is_alone=is_alone) for each in requests]
+        submissions = [each for each in wanted if isinstance(each, Submission)]
+        added = iter(await self._store.add(submissions) if submissions else ())
+        return [
+            await self._added(each, next(added)) if isinstance(each, Submission) else each for each in wanted
+        ]
+
+    def _refusal(self) -> AppError | None:
+        """Why no new task can be accepted now."""
+        if self._closing:
+            return ShuttingDown()
         with contextlib.suppress(OSError):  # the data directory is gone: the store will say so
-            refusal = refusal or (DiskFull() if self._disk.is_low() else None)
-        now = self._clock.now()
-        outcomes: list[Accepted | AppError | None] = []
-        submissions: list[Submission] = []
-        for request, key, wish in requests:
-            outcome: Accepted | AppError | None = None
-            shared: Task | None = None
-            shares = bool(wish) and request.may_be_shared
+            if self._disk.is_low():
+                return DiskFull()
+        return None
+
+    async def _wanted(
+        self,
+        asked: Asked,
+        refusal: AppError | None,
+        now: datetime,
+        people: Mapping[str, str | None],
+        *,
+        is_alone: bool,
+    ) -> Submission | Accepted | AppError:
+        """What is to be stored for a request; or its outcome, if nothing is."""
+        request, key, wish = asked
+        may_share = bool(wish) and request.may_be_shared
+        # A retry of one request needs no write. Of many at once the store finds the keys by itself.
+        if key and (refusal or may_share or is_alone):
             try:
-                # A retry of one request needs no write. Of many at once the store finds the keys by itself.
-                looks = key and (refusal or shares or len(requests) == 1)
-                if key and looks and (known := await self._store.find_by_key(key)):
-                    outcome = Accepted(known.task.status, known.is_shared)
-                elif wish and shares:
-                    shared = await shared_task(self._store, self._files, wish)
-                    # One that nobody wanted in the library yet.
-                    for plain in request.without_library() if request.library else ():
-                        asked = plain.wish(scope_of(wish))
-                        shared = shared or await shared_task(self._store, self._files, asked)
+                known = await self._store.find_by_key(key)
             except IdempotencyMismatch as mismatch:
-                outcome = mismatch
-            if shared and not key:
-                outcome = Accepted(shared.status, is_shared=True)
-            elif not shared:
-                outcome = outcome or refusal
-            outcomes.append(outcome)
-            if outcome is None:
-                wall = self._clock.wall() if request.start_at else None
-                status = TaskStatus.new(request, now, wall, REQUEST_ID.get())
-                if request.playlist and wish:
-                    status = status.model_copy(update={"scope": scope_of(wish)})
-                if owner or created_by:
-                    people = {"owner": owner, "created_by": created_by}
-                    status = status.model_copy(update={role: name for role, name in people.items() if name})
-                # With a key also what is shared: the key is stored in the transaction that finds it there.
-                instead = shared.status.task_id if shared else None
-                submissions.append(Submission(Task(request, status), key, wish, instead, refusal))
-        tasks = await self._store.add(submissions) if submissions else []
-        added = iter(zip(submissions, tasks, strict=True))
-        answers: list[Accepted | AppError] = []
-        for outcome in outcomes:
-            if outcome is not None:
-                answers.append(outcome)
-                continue
-            submission, task = next(added)
-            if isinstance(task, AppError):
-                answers.append(task)
-            elif task.status.task_id == submission.task.status.task_id:
-                self._publisher.publish(task.status)
-                if task.status.stage is Stage.QUEUED:
-                    self._dispatcher.submit(task)
-                answers.append(Accepted(task.status))
-            else:  # it was there before: by its key, or because it may be shared
-                key, known = submission.idempotency, None
-                with contextlib.suppress(IdempotencyMismatch):  # it was removed, the key is another's by now
-                    known = await self._store.find_by_key(key) if key else None
-                answers.append(Accepted(task.status, known.is_shared if known else True))
-        return answers
+                return mismatch
+            if known:
+                return Accepted(known.task.status, known.is_shared)
+        shared = await self._shared(request, wish) if wish and may_share else None
+        if shared and not key:
+            return Accepted(shared.status, is_shared=True)
+        if refusal and not shared:
+            return refusal
+        wall = self._clock.wall() if request.start_at else None
+        status = TaskStatus.new(request, now, wall, REQUEST_ID.get())
+        if request.playlist and wish:
+            status = status.model_copy(update={"scope": scope_of(wish)})
+        if people:
+            status = status.model_copy(update={role: name for role, name in people.items() if name})
+        # With a key also what is shared: the key is stored in the transaction that finds it there.
+        instead = shared.status.task_id if shared else None
+        return Submission(Task(request, status), key, wish, instead, refusal)
+
+    async def _shared(self, request: ProcessRequest, wish: str) -> Task | None:
+        """A task with the same wish; else one that nobody wanted in the library yet."""
+        if shared := await shared_task(self._store, self._files, wish):
+            return shared
+        for plain in request.without_library() if request.library else ():
+            if shared := await shared_task(self._store, self._files, plain.wish(scope_of(wish))):
+                return shared
+        return None
+
+    async def _added(self, wanted: Submission, task: Task | AppError) -> Accepted | AppError:
+        """The outcome of a submission, of which the store has made `task`."""
+        if isinstance(task, AppError):
+            return task
+        if task.status.task_id == wanted.task.status.task_id:
+            self.take_on(task)
+            return Accepted(task.status)
+        # It was there before: by its key, or because it may be shared.
+        key, known = wanted.idempotency, None
+        with contextlib.suppress(IdempotencyMismatch):  # it was removed, the key is another's by now
+            known = await self._store.find_by_key(key) if key else None
+        return Accepted(task.status, known.is_shared if known else True)
 
     def take_on(self, task: Task) -> None:
-        """Go on with a task that was stored by somebody else, as a subscription's."""
+        """Go on with a task that has just been stored, perhaps by somebody else, as a subscription's."""
         self._publisher.publish(task.status)
         self._submit_if_queued(task)
 

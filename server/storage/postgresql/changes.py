@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -523,9 +523,9 @@ async def _insert(db: AsyncConnection, adds: Sequence[Add], jobs: Sequence[int |
     added = []
     for add in adds:
         task = add.wanted.task
-        number = numbers[task.status.task_id]
-        add.outcome = replace(task, status=task.status.model_copy(update={"number": number}))
-        added.append(add.outcome)
+        task.status.give_number(numbers[task.status.task_id])
+        add.outcome = task
+        added.append(task)
     return added
 
 

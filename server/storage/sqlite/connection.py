@@ -27,6 +27,8 @@ WAL_LIMIT = 64 << 20  # bytes that the write-ahead log keeps after a checkpoint
 # The log's index is only read, or built in memory (https://www.sqlite.org/wal.html#read_only_databases).
 _WITH_LOG = "mode=ro&readonly_shm=1"
 _WITHOUT_LOG = "mode=ro&immutable=1"  # nobody writes: a server that has written has a log
+# Without an adapter of its own each None of a row costs a vain look for methods of it, as much as writing it.
+sqlite3.register_adapter(type(None), lambda none: none)
 _ADVICE = {
     sqlite3.SQLITE_NOTADB: "is not a SQLite database: restore a backup, or move the file away to begin anew",
     sqlite3.SQLITE_CORRUPT: "is damaged: restore a backup, or move the file away to begin anew",

@@ -478,8 +478,9 @@ class Changes:
         rows: list[tuple[object, ...]] = []
         for add in adds:
             self._number += 1
-            status = add.wanted.task.status.model_copy(update={"number": self._number})
-            add.task = add.outcome = Task(add.wanted.task.request, status)
+            status = add.wanted.task.status
+            status.give_number(self._number)
+            add.task = add.outcome = add.wanted.task
             add.is_new = True
             key = add.wanted.idempotency
             keys = (key.key, key.request) if key else (None, None)
