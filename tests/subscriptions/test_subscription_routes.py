@@ -601,9 +601,16 @@ PROFILES: dict[str, Any] = {
 }
 
 
-def with_profiles(folder: Path, profiles: dict[str, Any], default: str | None = None) -> Settings:
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest) -> str:
+    return "sqlite" if request.param == "sqlite" else request.getfixturevalue("clean_database")
+
+
+def with_profiles(
+    folder: Path, profiles: dict[str, Any], default: str | None = None, database: str = "sqlite"
+) -> Settings:
     return Settings(
-        storage=StorageSettings(data_dir=folder / "data"),
+        storage=StorageSettings(data_dir=folder / "data", database=database),
         downloads=DownloadSettings(min_free_disk=0),
         subscriptions=SubscriptionsSettings.model_validate(
             {"profiles": profiles, "default_profile": default}
@@ -613,9 +620,9 @@ def with_profiles(folder: Path, profiles: dict[str, Any], default: str | None = 
 
 
 async def test_a_profile_holds_where_a_subscription_sets_nothing_itself(
-    aiohttp_client: Connect, tmp_path: Path
+    aiohttp_client: Connect, tmp_path: Path, database: str
 ) -> None:
-    client = await aiohttp_client(create_app(with_profiles(tmp_path, PROFILES)))
+    client = await aiohttp_client(create_app(with_profiles(tmp_path, PROFILES, database=database)))
     made = await subscribed(client, profile="music", filters={"title": "a"})
     assert (made["profile"], made["interval"]) == ("music", "6h")
     assert made["request"] == {"preset": "phone", "quality": "720"}
@@ -638,14 +645,14 @@ async def test_a_profile_holds_where_a_subscription_sets_nothing_itself(
 
 
 async def test_a_changed_profile_reaches_its_subscriptions_and_a_removed_one_leaves_them(
-    aiohttp_client: Connect, tmp_path: Path
+    aiohttp_client: Connect, tmp_path: Path, database: str
 ) -> None:
-    client = await aiohttp_client(create_app(with_profiles(tmp_path, PROFILES)))
+    client = await aiohttp_client(create_app(with_profiles(tmp_path, PROFILES, database=database)))
     made = await subscribed(client, profile="music", filters={"title": "a"})
     plain = await subscribed(client, "http://b.test/")
     await client.close()
     changed = {"music": {"request": {"quality": "480"}, "keep": {"days": 9}}}
-    client = await aiohttp_client(create_app(with_profiles(tmp_path, changed)))
+    client = await aiohttp_client(create_app(with_profiles(tmp_path, changed, database=database)))
     path = f"/api/subscriptions/{made['subscription_id']}"
     after = await (await client.get(path)).json()
     assert (after["request"], after["keep"], after["interval"]) == ({"quality": "480"}, {"days": 9}, "1h")
@@ -654,19 +661,19 @@ async def test_a_changed_profile_reaches_its_subscriptions_and_a_removed_one_lea
     unchanged = await (await client.get(f"/api/subscriptions/{plain['subscription_id']}")).json()
     assert unchanged == plain
     await client.close()
-    client = await aiohttp_client(create_app(with_profiles(tmp_path, {})))
+    client = await aiohttp_client(create_app(with_profiles(tmp_path, {}, database=database)))
     assert await (await client.get(path)).json() == after
     named = await (await client.patch(path, json={"name": "Mine", "keep": {"last": 2}})).json()
     assert (named["request"], named["keep"]) == ({"quality": "480"}, {"days": 9, "last": 2})
     await client.close()
-    client = await aiohttp_client(create_app(with_profiles(tmp_path, changed)))
+    client = await aiohttp_client(create_app(with_profiles(tmp_path, changed, database=database)))
     assert (await (await client.get(path)).json())["keep"] == {"days": 9, "last": 2}, "that is its own now"
 
 
 async def test_the_default_profile_is_that_of_new_subscriptions_and_many_get_another(
-    aiohttp_client: Connect, tmp_path: Path
+    aiohttp_client: Connect, tmp_path: Path, database: str
 ) -> None:
-    client = await aiohttp_client(create_app(with_profiles(tmp_path, PROFILES, "talks")))
+    client = await aiohttp_client(create_app(with_profiles(tmp_path, PROFILES, "talks", database)))
     made = await subscribed(client)
     assert (made["profile"], made["keep"]) == ("talks", {"last": 3})
     bare = await subscribed(client, profile=None)
