@@ -107,6 +107,7 @@ def decided(
     plan = LookPlan()
     first = not subscription.findings.seeded
     fresh: list[tuple[Item, Noticed]] = []
+    by_file = set[str]()  # pages of which a player is known by its file
     for entry in noticed:
         if entry.again is not None:
             _again(plan, entry, subscription, known, now)
@@ -125,6 +126,8 @@ def decided(
         if own is not None:
             item = known.items.get(own) or plan.items[own]
             plan.knows_one |= own in known.items
+            if entry.item is not None and own != key_of_link(entry.url, entry.item):
+                by_file.add(entry.url)
             is_same = _is_same(item, entry)
             if not entry.known:
                 others = [name for name in names if name != own and name not in known.items]
@@ -160,6 +163,8 @@ def decided(
     # What only a look at the whole list finds is old. After `forget` it is what is to be read again.
     is_read_again = subscription.findings.whole_at is None
     held = {item.key for item, entry in fresh if entry.behind and not is_read_again}
+    by_place = _known_by_place(entries, known) - by_file
+    held |= {item.key for item, entry in fresh if entry.item is not None and entry.url in by_place}
     if not plan.knows_one and _are_moved(entries, known):
         plan.all_new = True
         held = {item.key for item, _ in fresh}
@@ -200,10 +205,16 @@ def _are_moved(entries: Sequence[Noticed], known: KnownItems) -> bool:
         # Players of one page may be numbered by their places: "Page (1)".
         if entry.item is None and entry.title is not None and (entry.title, entry.published_at) in told:
             return True
-        # Earlier releases knew such entries by their places.
-        if entry.item is not None and key_of_link(entry.url, entry.item) in known.items:
-            return True
-    return False
+    return bool(_known_by_place(entries, known))
+
+
+def _known_by_place(entries: Sequence[Noticed], known: KnownItems) -> set[str]:
+    """Pages of whose players earlier releases knew the places alone: who of them is who, nobody can tell."""
+    return {
+        entry.url
+        for entry in entries
+        if entry.item is not None and key_of_link(entry.url, entry.item) in known.items
+    }
 
 
 def _may_pass(entry: Noticed) -> bool:

@@ -1378,3 +1378,40 @@ async def test_of_two_that_move_to_one_link_the_second_says_that_it_stays(store:
 )
 def test_a_password_moves_to_the_same_server_alone(url: str, to: str, expected: str) -> None:
     assert address_of_move(url, to) == expected
+
+
+# Of an earlier release.
+
+
+@pytest.mark.parametrize("beside", [(), (50,)])
+async def test_players_of_a_page_that_an_earlier_release_knew_by_their_places_are_not_fetched_again(
+    store: AnyStore, beside: tuple[int, ...]
+) -> None:
+    """Who of them is who nobody can tell, as new ones have moved the others: they are held, once."""
+    page = "https://a.test/page"
+
+    def players(*numbers: int, is_now: bool = True) -> list[Noticed]:
+        return [
+            Noticed(
+                url=page,
+                item=place,
+                title=f"Page ({place})",
+                media=f"https://cdn.test/{number}.mp4" if is_now else None,
+            )
+            for place, number in enumerate(numbers, 1)
+        ]
+
+    mine = await subscribed(store, page, backlog="all")
+    before = await looked(store, [*entries(*beside), *players(2, 1, is_now=False)])
+    for task in before.tasks:
+        await ended(store, task)
+    by_place = await states(store, mine)
+    assert {key_of_link(page, place) for place in (1, 2)} <= by_place.keys(), "as it stored them"
+    now = [*entries(*beside), *players(3, 2, 1)]
+    later = NOW + 10 * HOUR
+    after = await looked(store, now, later)
+    assert [task.status.url for task in after.tasks] == []
+    held = {key: state for key, state in (await states(store, mine)).items() if key not in by_place}
+    assert [*held.values()] == ["waiting held"] * 3
+    again = await looked(store, [*entries(*beside), *players(4, 3, 2, 1)], later + 10 * HOUR)
+    assert len(again.tasks) == 1, "from then on each is known by its file"
