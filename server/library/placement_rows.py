@@ -531,6 +531,18 @@ class PlacementRows:
 
         await self._transactions.write(work)
 
+    async def wait_for_retry(self, file_set: FileSet, not_before: float) -> None:
+        """Its task has nothing to be placed until it is retried; then whether it is there is looked at."""
+
+        async def work(tables: Tables) -> None:
+            if await _is_ours(tables, file_set):
+                sql = """
+                    UPDATE file_sets SET state = 'asked', reason = NULL, not_before = ?, lease_until = NULL
+                    WHERE set_id = ?"""
+                await tables.run(sql, (not_before, file_set.set_id))
+
+        await self._transactions.write(work)
+
     async def waiting_without(self, reason: Reason, now: float) -> list[FileSet]:
         """Some sets that wait for another reason, or none, unless somebody is at work on one that waits."""
 

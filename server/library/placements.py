@@ -35,9 +35,10 @@ from server.library.library_names import (
 from server.memory.remembering import key_of_status
 
 _KNOWN = {one.name for one in fields(Film)} - {"key", "day", "episode", "chapters", "tags", "added_at"}
-SetState = Literal["waiting", "telling", "placed", "redoing", "describing", "leaving"]
-"""`telling`: it is placed, and its task is to be told; `redoing`: its files are to get other names, and NFO
-files anew; `describing`: the NFO files alone; `leaving`: its files are to be deleted.
+SetState = Literal["waiting", "asked", "telling", "placed", "redoing", "describing", "leaving"]
+"""`asked`: its task has ended without files, and may be retried; `telling`: it is placed, and its task is to
+be told; `redoing`: its files are to get other names, and NFO files anew; `describing`: the NFO files, and the
+pictures of its show, alone; `leaving`: its files are to be deleted.
 """
 Reason = Literal["away", "full", "blocked", "files_gone"]
 """Why a set is not placed: the library, or the storage of finished files, is away; its disk is full; a file,

@@ -26,6 +26,7 @@ from server.library.layouts import SHARED, Role, has_nfo, rules_of
 from server.library.library_names import Place, has_own_folder, is_of_source, pictures_of, place_of
 from server.library.placement_rows import PlacementRows
 from server.library.placements import (
+    NOBODY,
     OTHER_TASKS,
     Claimed,
     FileSet,
@@ -59,6 +60,7 @@ LOOK_EVERY = 20.0  # seconds: a library that is back is filled within a minute
 SOON = 1.0  # seconds until more sets are begun than one claim has
 BUSY = 5.0  # seconds, while another set holds the same paths
 AGAIN, LATEST_AGAIN = 30.0, 600.0  # seconds between tries, doubled each time
+UNTIL_RETRIED = 12 * 3600.0  # seconds between looks whether a task without files is still there
 MOST_NAMES = 50  # that are tried where others have them
 _ENDINGS = {"image/jpeg": "jpg", "image/png": "png", "image/webp": "webp"}
 
@@ -300,6 +302,10 @@ class Placer:
             return None
         if not status.stage.is_final:  # it is fetched anew, and then placed anew
             await self._store.put_off(one, None, self._now + AGAIN)
+            return None
+        if not status.files and status.stage is not Stage.COMPLETED and one.holder == NOBODY:
+            # Who shares a task with others has it placed here, and nowhere else: a retry is to find that.
+            await self._store.wait_for_retry(one, self._now + UNTIL_RETRIED)
             return None
         if not status.files:
             await self._leave(claimed, library)

@@ -4,16 +4,18 @@ databases.
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from server.api import keys
-from server.core.events import Retried
+from server.core.events import Cancelled, Failed, Resumed, Retried, Started
 from server.core.task import TaskStatus
 from server.library import placer
 from server.library.library_folder import MARKER
+from server.library.library_routes import PLACEMENTS
 from server.settings import DownloadSettings, LibrarySettings, StorageSettings
 from server.tasks.service import Tasks
 from tests.inside import Inside
@@ -301,3 +303,43 @@ async def test_a_request_with_library_and_reuse_places_what_another_has_fetched(
     paths = await placed(server, task_id)
     assert paths == all_of(root)
     assert [path.split("/")[0] for path in paths] == ["Second", "Some Channel"]
+
+
+async def nothing_due(server: Inside) -> None:
+    """Return when the placer has seen that there is nothing to be placed."""
+    store = server.app[PLACEMENTS]
+    async with asyncio.timeout(30):
+        while (await store.due_in(server.app[keys.CLOCK].now().timestamp()) or 0.0) < 60:
+            await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("event", [Failed(code="timeout"), Cancelled()])
+async def test_a_shared_task_that_ends_without_files_is_placed_once_it_has_some(
+    server: Inside, root: Path, event: Failed | Cancelled
+) -> None:
+    """Both who asked for it first, without the library, and who asked with it, have this one task."""
+    task_id = await server.submit()
+    wish = {"url": (await server.status(task_id))["url"], "reuse": True, "library": PLAIN}
+    async with server.client.post("/api/process", json=wish) as answer:
+        assert (answer.status, (await answer.json())["task_id"]) == (200, task_id)
+    recorder = server.app[keys.TASKS]._recorder
+    await recorder.record(task_id, Resumed())
+    await recorder.record(task_id, Started())
+    await recorder.record(task_id, event)
+    await nothing_due(server)
+    async with server.client.post(f"/api/tasks/{task_id}/retry") as answer:
+        assert answer.status == 200
+    await completed(server, task_id)
+    assert await placed(server, task_id) == all_of(root)
+
+
+async def test_a_task_without_files_that_was_to_be_placed_expires_all_the_same(server: Inside) -> None:
+    task_id = await server.submit()
+    wish = {"url": (await server.status(task_id))["url"], "reuse": True, "library": PLAIN}
+    async with server.client.post("/api/process", json=wish) as answer:
+        assert answer.status == 200
+    await server.app[keys.TASKS]._recorder.record(task_id, Cancelled())
+    await nothing_due(server)
+    tasks: Any = server.app[keys.TASKS]._store
+    expired = await tasks.mark_expired(server.app[keys.CLOCK].now() + timedelta(days=1), 10)
+    assert expired == [task_id], "nothing of it is to be placed"
