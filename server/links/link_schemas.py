@@ -6,11 +6,12 @@ from server.api.payload import Answer, Instant
 
 
 class FileLink(Answer):
-    id: str
+    id: str = Field(description="for `DELETE /api/links/<id>`")
     url: str = Field(
-        description="opens the file without a token until then", json_schema_extra={"format": "uri"}
+        description="opens the file without a token until then; with the host name of this request",
+        json_schema_extra={"format": "uri"},
     )
-    expires_at: Instant
+    expires_at: Instant = Field(description="when it ends")
 
 
 class OpenLink(FileLink):
