@@ -56,7 +56,9 @@ function start() {
     look: (signal) => checks.look(signal),
     judge: (signal) => checks.judge(signal),
     more: (signal) => pages.more(signal),
+    rest: (signal) => pages.rest(signal),
   })
+  const loadRest = () => pages.hasMore ? questions.answered("rest") : Promise.resolve()
   const feed = new Feed((since) => api.socketUrl(since))
   const connection = new Connection(feed, questions, i18n)
   const counts = new Counts(
@@ -119,7 +121,7 @@ function start() {
     i18n,
   })
   new MainMenu({ menu, session, settings, counts, requests, undo, i18n })
-  new Keys({ root, rows, rowActions, selection, list, box, filter, i18n })
+  new Keys({ root, rows, rowActions, selection, list, box, filter, loadRest, i18n })
   listen(root, rows, rowActions, { selection, shown, play })
   showRefusals()
 
@@ -174,7 +176,18 @@ function start() {
     for (const id of rows.ids) rows.row(id)?.select(selection.has(id))
     if (bar || !selection.size) return
     const { SelectionBar } = await fetched(import("./list/selectionbar.js"), i18n)
-    bar ??= new SelectionBar({ selection, tasks, undo, api, requests, rows, i18n })
+    bar ??= new SelectionBar({
+      selection,
+      tasks,
+      list,
+      total: () => counts.of(filter.rule),
+      loadRest,
+      undo,
+      api,
+      requests,
+      rows,
+      i18n,
+    })
   })
   on(counts, "change", () => {
     showLines()

@@ -91,10 +91,10 @@ async def test_a_link_is_sent_followed_saved_played_and_deleted_by_keys_alone(
         await keys.press("Enter")
         await expect(page.locator(".row")).to_have_count(2)
         [new] = api.tasks.keys() - {"old"}
-        await keys.press("Tab", "j")  # out of the field, and on to the list
+        await keys.press("ArrowDown")  # out of the field, and on to the list
         assert await keys.where() == new
-        await api.put(new, "download", video_info={"title": "New"}, progress=30)
-        await expect(row(page, new)).to_contain_text("30")
+        await api.put(new, "download", video_info={"title": "New"}, downloaded_bytes=30_000_000)
+        await expect(row(page, new)).to_contain_text("30 MB")
 
         await keys.press("p")
         await expect(row(page, new)).to_have_attribute("data-stage", "paused")
@@ -126,6 +126,9 @@ async def test_a_link_is_sent_followed_saved_played_and_deleted_by_keys_alone(
         await keys.press("Escape")
         assert await keys.where() == new
 
+        await keys.press("ArrowRight", "ArrowRight", "ArrowLeft", "Escape")
+        assert await keys.where() == new
+
         await keys.press("/")
         assert await keys.where() == "q"
         await page.keyboard.type("Ne")
@@ -155,3 +158,66 @@ async def test_a_link_is_sent_followed_saved_played_and_deleted_by_keys_alone(
         await page.clock.run_for(4_000)
         await expect(page.locator(".row")).to_have_count(1)
         assert await keys.where() == "links"
+
+
+async def test_a_row_is_one_stop_and_its_controls_are_reached_from_it(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    film = {"files": {"video": "/v.mp4"}, "file_info": {"video": {"size": 1, "type": "video/mp4"}}}
+    await api.put("b", "completed", video_info={"title": "Cake"}, **film)
+    await api.put("a", "download", video_info={"title": "Bread"})
+    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+        await expect(row(page, "b")).to_be_visible()
+        keys = Keys(page)
+        await page.locator("#links").focus()
+        for key in ("Escape", "n", "ArrowDown"):
+            await keys.press(key)
+        assert await keys.where() == "a"
+        await keys.press("Tab")
+        assert await keys.where() == "b"
+        stops = []
+        for _ in range(6):
+            await keys.press("ArrowRight")
+            stops.append(await keys.where())
+        assert stops == ["b select", "b play", "b open", "b a", "b more", "b more"]
+        for _ in range(3):
+            await keys.press("ArrowLeft")
+        assert await keys.where() == "b play"
+        await keys.press("Escape", "Shift+Tab")
+        assert await keys.where() == "a"
+        await page.locator("#links").fill("https://a.example/1\nhttps://a.example/2")
+        await page.keyboard.press("Home")
+        await page.keyboard.press("Control+Home")
+        await page.keyboard.press("ArrowDown")  # to the next line of the box, and from its end to the list
+        assert await keys.where() == "links"
+        await page.keyboard.press("Control+End")
+        await page.keyboard.press("ArrowDown")
+        assert await keys.where() == "a"
+        await keys.press("?")
+        for words in ("from the box to the list", "first and last row", "buttons of the row"):
+            await expect(page.get_by_role("dialog", name="Keys").get_by_text(words)).to_be_visible()
+
+
+async def test_one_press_goes_to_the_end_of_a_long_list_and_all_of_it_can_be_selected(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    await api.put_many(450)
+    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+        await expect(page.locator("#filter[data-counted]")).to_be_attached()
+        await page.locator("h1").click()
+        await page.keyboard.press("Control+a")
+        bar = page.get_by_role("toolbar")
+        await expect(bar).to_contain_text("50 of 450 selected")
+        await bar.get_by_role("button", name="Select all 450").click()
+        await expect(bar).to_contain_text("450 selected")
+        await expect(bar.get_by_role("button", name="Select all")).to_be_hidden()
+        await page.keyboard.press("Escape")
+        await page.reload()
+        await expect(page.locator(".row").first).to_be_visible()
+        await page.locator("h1").click()
+        await page.keyboard.press("End")
+        last = next(iter(api.tasks))
+        await expect(row(page, last)).to_be_focused()
+        await expect(row(page, last)).to_be_in_viewport()
+        await page.keyboard.press("Home")
+        await expect(row(page, next(reversed(api.tasks)))).to_be_focused()

@@ -234,10 +234,15 @@ async def test_somebody_who_has_never_seen_it_downloads_plays_and_saves_by_the_k
 
 
 async def _tab_to(page: Page, name: str) -> None:
-    """As somebody does who looks where the focus is."""
+    """As somebody does who looks where the focus is: to a row, and along its controls."""
+    label = "document.activeElement.ariaLabel ?? document.activeElement.innerText"
     for _ in range(60):
-        await page.keyboard.press("Tab")
-        label = "document.activeElement.ariaLabel ?? document.activeElement.innerText"
-        if (await page.evaluate(label) or "").strip() == name:
+        is_in_row = await page.evaluate("document.activeElement.matches('.row, .row .line *')")
+        before = await page.evaluate(label)
+        await page.keyboard.press("ArrowRight" if is_in_row else "Tab")
+        after = await page.evaluate(label)
+        if (after or "").strip() == name:
             return
+        if is_in_row and after == before:
+            await page.keyboard.press("Tab")  # that was the last control of the row
     raise AssertionError(f"{name} is not reached")

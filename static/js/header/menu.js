@@ -100,7 +100,7 @@ export class Menu {
     this.close()
     const owner = this.#owner
     /** @type {HTMLElement | null | undefined} */
-    const heir = owner && !isSeen(owner) ? owner.closest("[tabindex]") : owner
+    const heir = owner && !isSeen(owner) ? owner.parentElement?.closest("[tabindex]") : owner
     heir?.focus({ preventScroll: true })
   }
 

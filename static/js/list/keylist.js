@@ -6,7 +6,16 @@ import { openDialog } from "../base/dialogs.js"
 import { byId } from "../base/dom.js"
 
 /** What holds everywhere but in a field; the words are `keys.<name>`. @type {Record<string, string>} */
-export const EVERYWHERE = { link: "n", search: "/", move: "j k", all: "Ctrl A", clear: "Esc", help: "?" }
+export const EVERYWHERE = {
+  link: "n",
+  list: "Esc ↓",
+  search: "/",
+  move: "j k",
+  ends: "Home End",
+  all: "Ctrl A",
+  clear: "Esc",
+  help: "?",
+}
 /** Keys as they are called. @type {Record<string, string>} */
 const NAMES = { " ": "Space" }
 
@@ -14,7 +23,7 @@ const NAMES = { " ": "Space" }
 export function listKeys(i18n) {
   const dialog = byId("keys", HTMLDialogElement)
   /** @type {Map<string, string[]>} */
-  const ofRows = new Map([["↑ ↓", [i18n.t("keys.move")]]])
+  const ofRows = new Map([["↑ ↓", [i18n.t("keys.move")]], ["← →", [i18n.t("keys.controls")]]])
   for (const [name, { key }] of Object.entries(ACTIONS)) {
     const words = i18n.t(`action.${name}`)
     const isOfLists = name.endsWith("_entries") // the same for all entries of a list

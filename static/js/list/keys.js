@@ -2,6 +2,7 @@
 // The keys of the page. Those of a row hold while the focus is on it or in it, but in no field.
 
 import { fetched } from "../base/api.js"
+import { isSeen } from "../base/dom.js"
 
 const FIELDS =
   "input:not([type=checkbox], [type=radio]), textarea, select, dialog[open], [role=menu], video, audio"
@@ -25,9 +26,10 @@ export class Keys {
    * @param {import("./list.js").TaskList} parts.list
    * @param {import("../intake/box.js").Box} parts.box
    * @param {import("./filter.js").Filter} parts.filter
+   * @param {() => Promise<unknown>} parts.loadRest  of the list
    * @param {import("../base/i18n.js").I18n} parts.i18n
    */
-  constructor({ root, rows, rowActions, selection, list, box, filter, i18n }) {
+  constructor({ root, rows, rowActions, selection, list, box, filter, loadRest, i18n }) {
     /** @type {Record<string, () => void>} */
     const everywhere = {
       n: () => box.focus(),
@@ -36,11 +38,22 @@ export class Keys {
       Escape: () => selection.clear(),
       j: () => rows.step(rows.current, rows.current ? 1 : 0),
       k: () => rows.step(rows.current, rows.current ? -1 : 0),
+      Home: () => rows.step(rows.current, -Infinity),
+      End: async () => {
+        await loadRest()
+        rows.step(rows.current, Infinity)
+      },
     }
     document.addEventListener("keydown", (event) => {
       const target = /** @type {Element} */ (event.target)
       const key = event.shiftKey || event.key.length > 1 ? event.key : event.key.toLowerCase() // caps lock
-      if (event.defaultPrevented || event.altKey || event.isComposing || target.closest(FIELDS)) return
+      if (event.defaultPrevented || event.altKey || event.isComposing) return
+      const isPlain = !event.ctrlKey && !event.metaKey && !event.shiftKey
+      if (isPlain && leadsToList(key, target) && list.tasks.length) {
+        rows.step(rows.current, 0)
+        return event.preventDefault()
+      }
+      if (target.closest(FIELDS)) return
       if (document.body.dataset.page) return // the log-in, where there is nothing for them to act on
       if (event.ctrlKey || event.metaKey) {
         if (key.toLowerCase() !== "a" || !list.tasks.length) return
@@ -60,13 +73,43 @@ export class Keys {
       const element = root.contains(target) ? target.closest(".row") : null
       const row = rows.row(element?.getAttribute("data-id") ?? "")
       if (!row || target.closest("pre")) return false
+      if (key === "Escape" && selection.size) return false
       const by = { ArrowDown: 1, ArrowUp: -1 }[key]
       const isOfControl = target !== element && ["Enter", " "].includes(key)
+      const beside = target.closest(".details") ? undefined : controlBeside(key, row.element, target)
       if (by) rows.step(row.id, by)
+      else if (beside) beside.focus({ preventScroll: true })
       else if (isOfControl) return true
       else if (!rowActions.press(key, row)) return false
       event.preventDefault()
       return true
     }
   }
+}
+
+/**
+ * Whether the key leads out of a field, down to the list.
+ * @param {string} key
+ * @param {Element} target
+ */
+function leadsToList(key, target) {
+  if (key === "Escape") return target.id === "links"
+  const isField = target instanceof HTMLTextAreaElement || target instanceof HTMLInputElement
+  if (key !== "ArrowDown" || !isField || !["links", "q"].includes(target.name)) return false
+  return target.selectionStart === target.value.length
+}
+
+/**
+ * A row is one stop of Tab; its controls are reached from it, and each from the one beside it.
+ * @param {string} key
+ * @param {HTMLElement} row
+ * @param {Element} target  the row, or one of its controls
+ */
+function controlBeside(key, row, target) {
+  const by = { ArrowRight: 1, ArrowLeft: -1 }[key]
+  if (key === "Escape" && target !== row) return row
+  if (!by) return undefined
+  const controls = row.querySelectorAll(".line :is(button, a)")
+  const stops = [row, .../** @type {HTMLElement[]} */ ([...controls].filter(isSeen))]
+  return stops[Math.max(0, stops.indexOf(/** @type {HTMLElement} */ (target)) + by)]
 }

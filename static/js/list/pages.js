@@ -176,6 +176,14 @@ export class Pages {
   }
 
   /**
+   * All pages that are left.
+   * @param {AbortSignal} signal
+   */
+  async rest(signal) {
+    while (this.hasMore) await this.more(signal)
+  }
+
+  /**
    * Ask for the lists of entries that stand by themselves, since each names its list.
    * @param {Task[]} tasks
    */

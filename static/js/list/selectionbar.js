@@ -11,6 +11,7 @@ const IN_ARCHIVE = 200
 export class SelectionBar {
   #bar = byId("selected", HTMLElement)
   #count = /** @type {HTMLElement} */ (this.#bar.querySelector("[data-part=count]"))
+  #all = /** @type {HTMLElement} */ (this.#bar.querySelector("[data-many=all]"))
   #zip = /** @type {HTMLAnchorElement} */ (this.#bar.querySelector("[data-part=zip]"))
   #line = byId("undone", HTMLElement)
   #words = /** @type {HTMLElement} */ (this.#line.querySelector("[data-part=words]"))
@@ -24,9 +25,15 @@ export class SelectionBar {
   #requests
   #rows
   #i18n
+  #list
+  #total
+  #loadRest
 
   /**
    * @param {object} parts
+   * @param {import("./list.js").TaskList} parts.list
+   * @param {() => number} parts.total  how many tasks belong to the list; 0: nobody knows
+   * @param {() => Promise<unknown>} parts.loadRest  of the list
    * @param {import("./selection.js").Selection} parts.selection
    * @param {import("../tasks/tasks.js").Tasks} parts.tasks
    * @param {import("../row/undo.js").Undo} parts.undo
@@ -35,7 +42,10 @@ export class SelectionBar {
    * @param {import("./rows.js").Rows} parts.rows
    * @param {import("../base/i18n.js").I18n} parts.i18n
    */
-  constructor({ selection, tasks, undo, api, requests, rows, i18n }) {
+  constructor({ selection, tasks, list, total, loadRest, undo, api, requests, rows, i18n }) {
+    this.#list = list
+    this.#total = total
+    this.#loadRest = loadRest
     this.#selection = selection
     this.#tasks = tasks
     this.#undo = undo
@@ -56,6 +66,7 @@ export class SelectionBar {
 
   /** @param {string} name */
   async #do(name) {
+    if (name === "all") return this.#selectAll()
     const [all, ids] = [this.#selection.ids, this.#fit(name)]
     if (name !== "clear" && !ids.length) return
     const isOfKeyboard = this.#bar.querySelector(":focus-visible") !== null
@@ -78,6 +89,12 @@ export class SelectionBar {
     const { activeElement } = document // a button of the bar, which is gone, until the browser notices
     const isLost = !activeElement || activeElement === document.body || this.#bar.contains(activeElement)
     if (isLost || activeElement === first?.element) this.#back.focus({ preventScroll: true })
+  }
+
+  /** Also those that were not loaded. */
+  async #selectAll() {
+    await this.#loadRest()
+    this.#selection.all(this.#list.tasks)
   }
 
   async #takeBack() {
@@ -128,7 +145,12 @@ export class SelectionBar {
    */
   #refresh(isChosen = false) {
     const mayMove = isChosen || !this.#bar.matches(":hover, :focus-within")
-    setText(this.#count, this.#i18n.t("selected.count", { n: this.#selection.size }))
+    const n = this.#selection.size
+    const hasRest = this.#list.edge !== null && n >= this.#list.tasks.length
+    const total = hasRest ? this.#total() : 0
+    setText(this.#count, this.#i18n.t(total > n ? "selected.of_all" : "selected.count", { n, total }))
+    this.#all.hidden = !hasRest
+    setText(this.#all, this.#i18n.t(total > n ? "selected.all_of" : "selected.all", { total }))
     for (const name of Object.keys(ACTIONS).filter((name) => ACTIONS[name].isForMany)) {
       const button = /** @type {HTMLButtonElement} */ (this.#bar.querySelector(`[data-many=${name}]`))
       const n = this.#fit(name).length

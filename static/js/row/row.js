@@ -234,7 +234,10 @@ class Primary {
     if (control && !isExpected && this.#slot.matches(":hover")) {
       control.dataset.born = String(performance.now())
     }
-    if (control) control.toggleAttribute("data-calm", isCalm)
+    if (control) {
+      control.toggleAttribute("data-calm", isCalm)
+      control.tabIndex = -1 // a row is one stop of Tab
+    }
     this.#slot.replaceChildren(...(control ? [control] : []))
     return hasWords
   }

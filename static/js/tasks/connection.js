@@ -155,6 +155,23 @@ export class Questions extends EventTarget {
   }
 
   /**
+   * Resolves once this is answered.
+   * @param {string} name
+   * @returns {Promise<void>}
+   */
+  answered(name) {
+    return new Promise((resolve) => {
+      const heard = (/** @type {any} */ { detail }) => {
+        if (detail.question !== name) return
+        this.removeEventListener("answered", heard)
+        resolve()
+      }
+      this.addEventListener("answered", heard)
+      this.add(name)
+    })
+  }
+
+  /**
    * Ask this instead of all open questions, whose answers are of no use any more.
    * @param {string} name
    */

@@ -63,6 +63,15 @@ export class Counts extends EventTarget {
     this.#form.toggleAttribute("data-counted", true)
   }
 
+  /**
+   * How many tasks belong to this list; 0: only the server knows, which is not asked.
+   * @param {import("../list/filter.js").Rule} rule
+   */
+  of({ choice, text }) {
+    const stages = KINDS[choice] ?? Object.keys(this.stages)
+    return text ? 0 : stages.reduce((sum, stage) => sum + (this.stages[stage] ?? 0), 0)
+  }
+
   clear() {
     this.#watch?.then((watch) => watch.stop(), () => {})
     clearTimeout(this.#timer)
