@@ -89,22 +89,23 @@ def create_app(
     async def backend(app: web.Application) -> AsyncIterator[None]:
         own = (clock or Clock(), gate.scopes, counts, launched)
         async with open_backend(settings, features, *own) as opened:
-            app[keys.TASKS] = opened.tasks
-            app[keys.FILES] = opened.files
-            app[keys.WORKPLACE] = opened.workplace
-            app[keys.COOKIES] = opened.cookies
-            app[keys.HUB], app[keys.HOOKS], app[keys.CLOCK] = opened.hub, opened.hooks, opened.clock
+            kernel = opened.kernel
+            app[keys.TASKS] = kernel.tasks
+            app[keys.FILES] = kernel.files
+            app[keys.WORKPLACE] = kernel.workplace
+            app[keys.COOKIES] = kernel.cookies
+            app[keys.HUB], app[keys.HOOKS], app[keys.CLOCK] = opened.hub, kernel.hooks, kernel.clock
             app[push.FEEDS] = push.TaskFeeds(opened.hub)
             app[keys.INSPECTOR] = opened.inspector
             app[keys.READINESS] = opened.readiness
-            app[keys.WAKE] = opened.wake
+            app[keys.WAKE] = kernel.fork_server.wake
             app[ADDED] = opened.added
             app[keys.METRICS] = [family for each in opened.added for family in each.metrics]
             for each in opened.added:
                 for key, value in each.values.items():
                     app[key] = value
             gate.directory = app.get(session.DIRECTORY, gate.directory)
-            app[LOG_INS] = LogIns(opened.sessions, gate.directory)
+            app[LOG_INS] = LogIns(kernel.store.sessions, gate.directory)
             yield
 
     async def say_goodbye(app: web.Application) -> None:

@@ -1,16 +1,14 @@
 """What all backends share: the parts of an open one, and functions that help to open it."""
 
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from server.core.background import in_background
-from server.core.clock import Clock
 from server.core.data_dir import DataDir
 from server.core.errors import StoreUnavailable
-from server.core.hooks import Hooks
-from server.core.ports import Cookies, FileStore, Sessions, Workplace
+from server.core.ports import Cookies
 from server.core.unusable import DataDirUnusable
 from server.feature import Added, Feature, Kernel
 from server.files.workplace import LocalWorkplace
@@ -21,22 +19,16 @@ from server.tasks.inspector import Inspector
 from server.tasks.janitor import for_ever
 from server.tasks.rate_windows import LOOK_EVERY, Pacer
 from server.tasks.readiness import Readiness, Ready
-from server.tasks.service import Tasks
 
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    tasks: Tasks
-    files: FileStore
+    """The kernel that runs, with what its routes need beside it, and what features have added."""
+
+    kernel: Kernel
+    hub: Hub
     inspector: Inspector
     readiness: Ready
-    sessions: Sessions
-    clock: Clock
-    cookies: Cookies
-    workplace: Workplace
-    hub: Hub
-    hooks: Hooks
-    wake: Callable[[], None]  # at a sign that work comes, see `ForkServer`
     added: Sequence[Added]
 
 
@@ -59,22 +51,10 @@ def readiness_of(kernel: Kernel, added: Iterable[Added]) -> Readiness:
 
 
 def backend_of(kernel: Kernel, hub: Hub, added: Sequence[Added], readiness: Ready) -> Backend:
-    return Backend(
-        hub=hub,
-        tasks=kernel.tasks,
-        files=kernel.files,
-        inspector=Inspector(
-            kernel.fork_server, kernel.workplace, kernel.settings.downloads, kernel.jobs, kernel.cookies
-        ),
-        readiness=readiness,
-        sessions=kernel.store.sessions,
-        clock=kernel.clock,
-        cookies=kernel.cookies,
-        workplace=kernel.workplace,
-        hooks=kernel.hooks,
-        wake=kernel.fork_server.wake,
-        added=added,
+    inspector = Inspector(
+        kernel.fork_server, kernel.workplace, kernel.settings.downloads, kernel.jobs, kernel.cookies
     )
+    return Backend(kernel, hub, inspector, readiness, added)
 
 
 def store_hooks(features: Iterable[Feature], settings: Settings) -> list[StoreHooks]:

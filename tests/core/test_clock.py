@@ -83,14 +83,14 @@ def running(folder: Path, hands: Hands, **downloads: Any) -> AbstractAsyncContex
 
 async def ended(opened: Backend) -> TaskStatus:
     """A task that has completed, without a download."""
-    task = await accept(opened.tasks, REQUEST)
-    await opened.tasks._recorder.record(task.task_id, Started())
-    return await opened.tasks._recorder.record(task.task_id, Completed(files={}))
+    task = await accept(opened.kernel.tasks, REQUEST)
+    await opened.kernel.tasks._recorder.record(task.task_id, Started())
+    return await opened.kernel.tasks._recorder.record(task.task_id, Completed(files={}))
 
 
 async def is_there(opened: Backend, status: TaskStatus) -> bool:
     try:
-        await opened.tasks.status(status.task_id)
+        await opened.kernel.tasks.status(status.task_id)
     except TaskNotFound:
         return False
     return True
@@ -139,7 +139,7 @@ async def test_a_jump_back_hides_no_new_task_and_takes_no_time_back(tmp_path: Pa
         hands.jump(-2 * DAY)
         hands.go_on(1)
         new = await ended(opened)
-        page = await opened.tasks.page(Filter(), None, 10)
+        page = await opened.kernel.tasks.page(Filter(), None, 10)
     assert [status.task_id for status in page.tasks] == [new.task_id, old.task_id]
     assert new.number > old.number
     assert new.created_at >= old.created_at
@@ -152,12 +152,12 @@ async def test_after_a_start_with_a_corrected_clock_ages_count_from_that_start(
     hands.jump(1000 * DAY)
     async with running(tmp_path, hands) as opened:
         status = await ended(opened)
-        late = await accept(opened.tasks, REQUEST)
+        late = await accept(opened.kernel.tasks, REQUEST)
     hands.jump(-1000 * DAY)
     async with running(tmp_path, hands, retention_hours=1) as opened:
         await looks.again()
         assert await is_there(opened, status)
-        late = await opened.tasks._recorder.record(late.task_id, Completed(files={}))
+        late = await opened.kernel.tasks._recorder.record(late.task_id, Completed(files={}))
         assert shown(late)["completed_at"] >= shown(late)["created_at"]
         hands.go_on(HOUR + 60)
         await looks.again()
@@ -170,23 +170,23 @@ async def test_a_wait_that_began_by_a_clock_that_was_ahead_is_no_longer_than_was
 ) -> None:
     hands.jump(1000 * DAY)
     async with running(tmp_path, hands) as opened:
-        task = await accept(opened.tasks, REQUEST)
-        await opened.tasks._recorder.record(task.task_id, Requeued(because="next_attempt", after=60))
+        task = await accept(opened.kernel.tasks, REQUEST)
+        await opened.kernel.tasks._recorder.record(task.task_id, Requeued(because="next_attempt", after=60))
     hands.jump(-1000 * DAY)
     async with running(tmp_path, hands) as opened:
-        waiting = await opened.tasks.status(task.task_id)
+        waiting = await opened.kernel.tasks.status(task.task_id)
         assert waiting.waiting == "next_attempt"
         assert waiting.not_before == datetime.fromtimestamp(BEGIN, UTC) + timedelta(seconds=60)
     hands.jump(50)
     async with running(tmp_path, hands) as opened:
-        assert await opened.tasks.status(task.task_id) == waiting
+        assert await opened.kernel.tasks.status(task.task_id) == waiting
 
 
 async def test_a_wait_is_over_when_the_clock_was_set_forward_meanwhile(tmp_path: Path, hands: Hands) -> None:
     async with running(tmp_path, hands) as opened:
-        task = await accept(opened.tasks, REQUEST)
-        await opened.tasks._recorder.record(task.task_id, Requeued(because="next_attempt", after=60))
+        task = await accept(opened.kernel.tasks, REQUEST)
+        await opened.kernel.tasks._recorder.record(task.task_id, Requeued(because="next_attempt", after=60))
     hands.jump(3 * DAY)
     async with running(tmp_path, hands) as opened:
-        dispatcher: Any = opened.tasks._dispatcher
+        dispatcher: Any = opened.kernel.tasks._dispatcher
         assert (len(dispatcher._queue), dispatcher._delayed) == (1, {})

@@ -123,10 +123,10 @@ async def test_a_download_of_the_old_file_that_is_under_way_gets_all_of_it(
     site: Site, tmp_path: Path
 ) -> None:
     async with asyncio.timeout(30), backend(tmp_path) as opened:
-        task = await accept(opened.tasks, request(site, "/1mb.mp4"))
+        task = await accept(opened.kernel.tasks, request(site, "/1mb.mp4"))
         old = (await reached(opened, task.task_id, Stage.COMPLETED)).files["video"]
         with await opened_file(opened, task.task_id, old) as being_sent:
-            await opened.tasks.retry(task.task_id)
+            await opened.kernel.tasks.retry(task.task_id)
             await newer(opened, task.task_id, old)
             assert len(being_sent.read()) == 1_000_000
 
@@ -136,18 +136,18 @@ async def test_a_row_that_could_not_name_the_new_files_keeps_the_old_ones_over_a
 ) -> None:
     """The new files are published, but the disk does not take the status; then the server ends."""
     async with asyncio.timeout(30), backend(tmp_path) as opened:
-        task = await accept(opened.tasks, request(site))
+        task = await accept(opened.kernel.tasks, request(site))
         done = await reached(opened, task.task_id, Stage.COMPLETED)
         with monkeypatch.context() as patch:
             full = Once(SqliteStore.save, DiskFull(), times=10**6)
             patch.setattr(SqliteStore, "save", full.method(is_final))
-            await opened.tasks.retry(task.task_id)
+            await opened.kernel.tasks.retry(task.task_id)
             while full.left == 10**6:
                 await asyncio.sleep(0.01)
-            assert (await opened.tasks.status(task.task_id)).files == done.files
+            assert (await opened.kernel.tasks.status(task.task_id)).files == done.files
             (await opened_file(opened, task.task_id, done.files["video"])).close()
             assert folders(tmp_path / "data", task.task_id) == {"1", "2"}
-            await opened.tasks._dispatcher.aclose()  # type: ignore[attr-defined]
+            await opened.kernel.tasks._dispatcher.aclose()  # type: ignore[attr-defined]
     async with asyncio.timeout(30), backend(tmp_path) as opened:
         again = await newer(opened, task.task_id, done.files["video"])
         (await opened_file(opened, task.task_id, again)).close()
@@ -155,7 +155,7 @@ async def test_a_row_that_could_not_name_the_new_files_keeps_the_old_ones_over_a
 
 
 async def opened_file(opened: Backend, task_id: str, stored: StoredFile) -> BinaryIO:
-    file = await opened.files.open(task_id, stored)
+    file = await opened.kernel.files.open(task_id, stored)
     assert not isinstance(file, Stream)
     return file
 
@@ -209,7 +209,7 @@ async def test_whenever_the_server_dies_what_the_status_names_is_there_and_nothi
 
 async def newer(opened: Backend, task_id: str, old: StoredFile) -> StoredFile:
     """The video once it is another, and the attempt has tidied up."""
-    while (await opened.tasks.status(task_id)).files["video"] == old:
+    while (await opened.kernel.tasks.status(task_id)).files["video"] == old:
         await asyncio.sleep(0.01)
-    await opened.tasks._dispatcher.withdraw(task_id)
-    return (await opened.tasks.status(task_id)).files["video"]
+    await opened.kernel.tasks._dispatcher.withdraw(task_id)
+    return (await opened.kernel.tasks.status(task_id)).files["video"]

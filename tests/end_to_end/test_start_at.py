@@ -128,7 +128,7 @@ async def scheduled_at(opened: Backend, hands: Hands, seconds: float) -> TaskSta
     """A new task that may begin so many seconds after the time that the machine's clock shows now."""
     start_at = datetime.fromtimestamp(hands.wall + seconds, UTC)
     request = ProcessRequest(url="http://127.0.0.9:9/v.mp4", start_at=start_at.isoformat())  # type: ignore[arg-type]
-    return await accept(opened.tasks, request)
+    return await accept(opened.kernel.tasks, request)
 
 
 async def test_a_clock_that_is_set_right_starts_what_is_due_and_nothing_else(
@@ -139,10 +139,10 @@ async def test_a_clock_that_is_set_right_starts_what_is_due_and_nothing_else(
         assert [status.waiting for status in (due, later)] == ["scheduled"] * 2
         hands.jump(3600)
         await reached(opened, due.task_id, Stage.FAILED)
-        assert await opened.tasks.status(later.task_id) == later
+        assert await opened.kernel.tasks.status(later.task_id) == later
         at_once = await scheduled_at(opened, hands, -1)
         await reached(opened, at_once.task_id, Stage.FAILED)
-        assert await opened.tasks.status(later.task_id) == later
+        assert await opened.kernel.tasks.status(later.task_id) == later
 
 
 async def test_a_clock_that_was_set_back_starts_nothing_early(tmp_path: Path, hands: Hands) -> None:
@@ -150,13 +150,13 @@ async def test_a_clock_that_was_set_back_starts_nothing_early(tmp_path: Path, ha
         hands.jump(-3600)
         soon = await scheduled_at(opened, hands, 1800)
         assert soon.waiting == "scheduled"
-        stopped = await opened.tasks.pause((await scheduled_at(opened, hands, 1800)).task_id)
-        assert (await opened.tasks.resume(stopped.task_id)).waiting == "scheduled"
-        cancelled = await opened.tasks.cancel((await scheduled_at(opened, hands, 1800)).task_id)
-        assert (await opened.tasks.retry(cancelled.task_id)).waiting == "scheduled"
+        stopped = await opened.kernel.tasks.pause((await scheduled_at(opened, hands, 1800)).task_id)
+        assert (await opened.kernel.tasks.resume(stopped.task_id)).waiting == "scheduled"
+        cancelled = await opened.kernel.tasks.cancel((await scheduled_at(opened, hands, 1800)).task_id)
+        assert (await opened.kernel.tasks.retry(cancelled.task_id)).waiting == "scheduled"
         at_once = await scheduled_at(opened, hands, -1)
         await reached(opened, at_once.task_id, Stage.FAILED)
-        assert (await opened.tasks.status(soon.task_id)).attempt == 0
+        assert (await opened.kernel.tasks.status(soon.task_id)).attempt == 0
         hands.go_on(1801)
         for status in (soon, stopped, cancelled):
             await reached(opened, status.task_id, Stage.FAILED)
@@ -165,9 +165,9 @@ async def test_a_clock_that_was_set_back_starts_nothing_early(tmp_path: Path, ha
 async def test_a_remedy_that_waits_goes_by_the_same_clock(tmp_path: Path, hands: Hands) -> None:
     async with backend(tmp_path, clock=hands.clock(), retries=0) as opened:
         task = await scheduled_at(opened, hands, 7200)
-        await opened.tasks._recorder.record(task.task_id, Failed(code="timeout"))
+        await opened.kernel.tasks._recorder.record(task.task_id, Failed(code="timeout"))
         hands.jump(3600)
-        later = await opened.tasks.repair(task.task_id, "retry_later", {})
+        later = await opened.kernel.tasks.repair(task.task_id, "retry_later", {})
         assert later.start_at == datetime.fromtimestamp(hands.wall, UTC) + timedelta(seconds=LATER)
         assert (later.waiting, later.not_before) == ("scheduled", later.start_at)
 
@@ -210,7 +210,7 @@ async def test_a_restart_shortens_no_wait_for_a_time_and_lengthens_none(tmp_path
     async with backend(tmp_path, clock=hands.clock(), retries=0) as opened:
         at_once = await scheduled_at(opened, hands, -1)
         await reached(opened, at_once.task_id, Stage.FAILED)
-        assert await opened.tasks.status(soon.task_id) == soon
+        assert await opened.kernel.tasks.status(soon.task_id) == soon
         hands.go_on(10)
         await reached(opened, soon.task_id, Stage.FAILED)
-        assert await opened.tasks.status(later.task_id) == later
+        assert await opened.kernel.tasks.status(later.task_id) == later

@@ -59,7 +59,7 @@ def request(site: Site, path: str = "/1mb.mp4") -> ProcessRequest:
 
 async def reached(opened: Backend, task_id: str, *stages: Stage) -> TaskStatus:
     until = time.monotonic() + 20  # no timer of the event loop, whose clock a test may set
-    while (status := await opened.tasks.status(task_id)).stage not in stages:
+    while (status := await opened.kernel.tasks.status(task_id)).stage not in stages:
         assert time.monotonic() < until, status
         await asyncio.sleep(0.01)
     return status
@@ -164,7 +164,7 @@ async def test_a_last_word_that_the_disk_does_not_take_is_saved_when_it_does(
     full = Once(SqliteStore.save, DiskFull(), times=4)
     monkeypatch.setattr(SqliteStore, "save", full.method(is_final))
     async with backend(tmp_path) as opened:
-        task = await accept(opened.tasks, request(site))
+        task = await accept(opened.kernel.tasks, request(site))
         done = await reached(opened, task.task_id, Stage.COMPLETED)
         assert (done.attempt, full.left) == (1, 0)
 
@@ -177,10 +177,10 @@ async def test_a_stop_does_not_wait_for_a_full_disk_and_the_next_start_knows_wha
         patch.setattr(SqliteStore, "save", full.method(is_final))
         async with asyncio.timeout(20):
             async with backend(tmp_path) as opened:
-                task = await accept(opened.tasks, request(site))
+                task = await accept(opened.kernel.tasks, request(site))
                 while full.left == 10**6:
                     await asyncio.sleep(0.01)
-                assert (await opened.tasks.status(task.task_id)).stage.is_running
+                assert (await opened.kernel.tasks.status(task.task_id)).stage.is_running
     asked = len(site.requests)
     async with backend(tmp_path) as opened:
         done = await reached(opened, task.task_id, Stage.COMPLETED)
@@ -194,7 +194,7 @@ async def test_a_beginning_that_the_disk_does_not_take_is_made_later(
     full = Once(SqliteStore.save, DiskFull(), times=3)
     monkeypatch.setattr(SqliteStore, "save", full.method())
     async with backend(tmp_path) as opened:
-        task = await accept(opened.tasks, request(site))
+        task = await accept(opened.kernel.tasks, request(site))
         await reached(opened, task.task_id, Stage.COMPLETED)
         assert full.left == 0
 
@@ -204,8 +204,8 @@ async def test_a_resumed_task_is_carried_out_though_the_store_cannot_be_read_onc
 ) -> None:
     away = store_that_goes_away_after(monkeypatch, lambda status: status.stage is Stage.QUEUED)
     async with backend(tmp_path) as opened:
-        task = await accept(opened.tasks, request(site).model_copy(update={"auto_start": False}))
-        await opened.tasks.resume(task.task_id)
+        task = await accept(opened.kernel.tasks, request(site).model_copy(update={"auto_start": False}))
+        await opened.kernel.tasks.resume(task.task_id)
         assert away.left
         away.left = 0
         await reached(opened, task.task_id, Stage.COMPLETED)
@@ -218,10 +218,10 @@ async def test_a_download_goes_on_if_its_cancel_is_not_saved_and_the_store_canno
     monkeypatch.setattr(SqliteStore, "save", full.method(is_final))
     away = store_that_goes_away_after(monkeypatch, lambda status: status.stage is Stage.CANCELLED)
     async with backend(tmp_path) as opened:
-        task = await accept(opened.tasks, request(site, "/8mb.mp4?stall=5000000&after=1"))
+        task = await accept(opened.kernel.tasks, request(site, "/8mb.mp4?stall=5000000&after=1"))
         await reached(opened, task.task_id, Stage.DOWNLOAD)
         with pytest.raises(DiskFull):
-            await opened.tasks.cancel(task.task_id)
+            await opened.kernel.tasks.cancel(task.task_id)
         assert away.left
         away.left = 0
         site.release()
@@ -265,7 +265,7 @@ async def test_a_log_that_finds_no_room_is_a_full_disk_and_no_fault_of_ours(
     monkeypatch.setattr(ForkServer, "start", no_room)
     monkeypatch.setattr(SqliteStore, "save", save_and_note)
     async with backend(tmp_path) as opened:
-        task = await accept(opened.tasks, request(site))
+        task = await accept(opened.kernel.tasks, request(site))
         await reached(opened, task.task_id, Stage.COMPLETED)
     assert refused
     assert saved[:2] == [(Stage.INFO, None), (Stage.QUEUED, "disk_full")]
@@ -275,7 +275,7 @@ async def test_a_start_that_finds_no_room_is_one_clear_line(
     site: Site, tmp_path: Path, monkeypatch: Patch
 ) -> None:
     async with backend(tmp_path) as opened:
-        task = await accept(opened.tasks, request(site, "/1mb.mp4?wait=30"))
+        task = await accept(opened.kernel.tasks, request(site, "/1mb.mp4?wait=30"))
         await reached(opened, task.task_id, Stage.INFO)
     monkeypatch.setattr(SqliteStore, "save", Once(SqliteStore.save, DiskFull(), times=9).method())
     with pytest.raises(DatabaseUnusable, match="the disk is full: make room"):
@@ -350,7 +350,7 @@ async def test_an_attempt_outlasts_a_standstill_of_the_server(
     if when == "while it saves":
         monkeypatch.setattr(SqliteStore, "save", save_slowly)
     async with backend(tmp_path, retries=0) as opened:
-        task_id = (await accept(opened.tasks, ProcessRequest(url="http://127.0.0.9:9/v.mp4"))).task_id
+        task_id = (await accept(opened.kernel.tasks, ProcessRequest(url="http://127.0.0.9:9/v.mp4"))).task_id
         child.say(DownloadStarted())
         await reached(opened, task_id, Stage.DOWNLOAD)
         await child.has_been_heard()
@@ -378,12 +378,12 @@ async def test_the_end_of_an_attempt_that_was_perhaps_saved_is_published_and_cou
 
     monkeypatch.setattr(SqliteStore, "save", save)
     async with backend(tmp_path, retries=1) as opened:
-        task_id = (await accept(opened.tasks, ProcessRequest(url="http://127.0.0.9:9/v.mp4"))).task_id
+        task_id = (await accept(opened.kernel.tasks, ProcessRequest(url="http://127.0.0.9:9/v.mp4"))).task_id
         with opened.hub.watch(task_id, watcher):
             child.say(Broken(code="http_503", retryable=True))
             child.say(Broken(code="http_404"))
             ended = await reached(opened, task_id, Stage.FAILED)
-            while opened.tasks._dispatcher.running():
+            while opened.kernel.tasks._dispatcher.running():
                 await asyncio.sleep(0.01)
             assert watcher.take() == [ended]
     assert [(status.stage, status.retries) for status in saved] == [(Stage.QUEUED, 1), (Stage.FAILED, 1)]
@@ -395,22 +395,22 @@ async def test_a_recording_that_is_to_be_finished_is_finished_by_the_next_child(
     """The child is lost while it puts the pieces together, and the client has gone."""
     async with asyncio.timeout(20), backend(tmp_path) as opened:
         task_id = (
-            await accept(opened.tasks, ProcessRequest(url="http://127.0.0.9:9/", live="record"))
+            await accept(opened.kernel.tasks, ProcessRequest(url="http://127.0.0.9:9/", live="record"))
         ).task_id
         child.say(Described(video_info=VideoInfo(live=True)))
         child.say(DownloadStarted())
         await reached(opened, task_id, Stage.DOWNLOAD)
-        finishing = asyncio.create_task(opened.tasks.finish(task_id))
+        finishing = asyncio.create_task(opened.kernel.tasks.finish(task_id))
         assert await child.told.get() == "finish"
         child.die()
         assert (await finishing).attempt == 1
         assert await child.told.get() == "finish"
-        assert (await opened.tasks.status(task_id)).attempt == 2
-        again = asyncio.create_task(opened.tasks.finish(task_id))
+        assert (await opened.kernel.tasks.status(task_id)).attempt == 2
+        again = asyncio.create_task(opened.kernel.tasks.finish(task_id))
         assert await child.told.get() == "finish"
         child.say(Broken(code="drm_protected"))
         assert (await again).stage is Stage.FAILED
-        await opened.tasks.retry(task_id)
+        await opened.kernel.tasks.retry(task_id)
         child.say(DownloadStarted())
         await reached(opened, task_id, Stage.DOWNLOAD)
         assert child.told.empty()
@@ -433,14 +433,14 @@ async def test_a_cancel_while_the_files_are_published_comes_too_late(
     original = LocalFiles.publish
     monkeypatch.setattr(LocalFiles, "publish", publish)
     async with asyncio.timeout(20), backend(tmp_path) as opened:
-        task = await accept(opened.tasks, request(site))
+        task = await accept(opened.kernel.tasks, request(site))
         await publishing.wait()
-        cancelling = asyncio.create_task(opened.tasks.cancel(task.task_id))
+        cancelling = asyncio.create_task(opened.kernel.tasks.cancel(task.task_id))
         await asyncio.sleep(0.05)
         go.set()
         with pytest.raises(TaskAlreadyFinal):
             await cancelling
-        assert (await opened.tasks.status(task.task_id)).stage is Stage.COMPLETED
+        assert (await opened.kernel.tasks.status(task.task_id)).stage is Stage.COMPLETED
 
 
 async def test_a_task_that_is_submitted_while_its_last_attempt_tidies_up_is_not_forgotten(
@@ -458,10 +458,10 @@ async def test_a_task_that_is_submitted_while_its_last_attempt_tidies_up_is_not_
     original = Runner.run
     monkeypatch.setattr(Runner, "run", run_and_linger)
     async with asyncio.timeout(20), backend(tmp_path) as opened:
-        task = await accept(opened.tasks, request(site, "/1mb.mp4?status=404&times=1"))
+        task = await accept(opened.kernel.tasks, request(site, "/1mb.mp4?status=404&times=1"))
         await failed.wait()
-        assert (await opened.tasks.status(task.task_id)).stage is Stage.FAILED
-        await opened.tasks.retry(task.task_id)
+        assert (await opened.kernel.tasks.status(task.task_id)).stage is Stage.FAILED
+        await opened.kernel.tasks.retry(task.task_id)
         go.set()
         assert (await reached(opened, task.task_id, Stage.COMPLETED)).attempt == 2
 
@@ -602,7 +602,7 @@ async def test_retention_outlasts_what_goes_wrong(site: Site, tmp_path: Path, mo
     """A full disk takes no mark; a file that cannot be deleted stops no other task's removal."""
     monkeypatch.setattr(janitor, "LOOK_FOR_EXPIRED", 0.02)
     async with backend(tmp_path) as opened:
-        tasks = [await accept(opened.tasks, request(site, "/video.mp4")) for _ in range(2)]
+        tasks = [await accept(opened.kernel.tasks, request(site, "/video.mp4")) for _ in range(2)]
         for task in tasks:
             await reached(opened, task.task_id, Stage.COMPLETED)
     full = Once(SqliteStore.mark_expired, DiskFull(), times=2)
@@ -628,14 +628,14 @@ async def test_removals_that_were_left_over_delay_no_start(tmp_path: Path, monke
 
     monkeypatch.setattr(LocalFiles, "remove", when_it_may)
     async with backend(tmp_path) as opened:
-        removed = await opened.tasks.accept([Asked(waiting())] * 30)
+        removed = await opened.kernel.tasks.accept([Asked(waiting())] * 30)
         for accepted in removed:
             assert isinstance(accepted, Accepted)
-            await opened.tasks._store.mark_removed(accepted.status.task_id)
+            await opened.kernel.tasks._store.mark_removed(accepted.status.task_id)
     async with asyncio.timeout(20), backend(tmp_path) as opened:
-        store = opened.tasks._store
+        store = opened.kernel.tasks._store
         assert len(await store.ids_removed()) == 30
-        assert (await accept(opened.tasks, waiting())).stage is Stage.PAUSED
+        assert (await accept(opened.kernel.tasks, waiting())).stage is Stage.PAUSED
         may.set()
         while await store.ids_removed():
             await asyncio.sleep(0.01)
@@ -649,21 +649,21 @@ async def test_a_deletion_that_failed_can_be_repeated(tmp_path: Path, monkeypatc
     stuck = Once(LocalFiles.remove, OSError(errno.EIO, "Input/output error"), times=1)
     monkeypatch.setattr(LocalFiles, "remove", stuck.method())
     async with backend(tmp_path) as opened:
-        task_id = (await accept(opened.tasks, waiting())).task_id
+        task_id = (await accept(opened.kernel.tasks, waiting())).task_id
         with pytest.raises(StorageFailed):
-            await opened.tasks.delete(task_id)
+            await opened.kernel.tasks.delete(task_id)
         with pytest.raises(TaskNotFound):
-            await opened.tasks.status(task_id)
-        await opened.tasks.delete(task_id)
+            await opened.kernel.tasks.status(task_id)
+        await opened.kernel.tasks.delete(task_id)
         with pytest.raises(TaskNotFound):
-            await opened.tasks.delete(task_id)
+            await opened.kernel.tasks.delete(task_id)
 
 
 async def test_a_removal_that_was_left_over_waits_for_whoever_acts_on_the_task(tmp_path: Path) -> None:
     async with backend(tmp_path) as opened:
-        task_id = (await accept(opened.tasks, waiting())).task_id
-        async with opened.tasks._turn(task_id):
-            removal = asyncio.create_task(opened.tasks.carry_out_removal(task_id))
+        task_id = (await accept(opened.kernel.tasks, waiting())).task_id
+        async with opened.kernel.tasks._turn(task_id):
+            removal = asyncio.create_task(opened.kernel.tasks.carry_out_removal(task_id))
             await asyncio.wait([removal], timeout=0.2)
             assert not removal.done()
         await removal
