@@ -37,9 +37,10 @@ MODE = PYTHONWARNINGS=default PYTHONFAULTHANDLER=1 PYTHONDONTWRITEBYTECODE=
 THOROUGH = PYTHONDEVMODE=1 PYTHONMALLOC=default
 PYTEST = $(MODE) $(PYTHON) -m pytest --dist worksteal
 
-# Three workers for each of two cores: tests wait for a third of their time.
+# Three workers a core, since tests wait for a third of their time; at most 24.
+WORKERS = $(shell cores=$$(nproc); echo $$((cores < 8 ? 3 * cores : 24)))
 test: tools
-	$(PYTEST) --numprocesses 6 -m "not long" $(ARGS)
+	$(PYTEST) --numprocesses $(WORKERS) -m "not long" $(ARGS)
 
 # Not more workers: these tests examine how the service survives faults, and a busy machine would disturb them.
 # `WHICH` narrows them down: `long and not minutes` takes ten minutes.
