@@ -24,15 +24,20 @@ from clipwire_client import (
     Task,
     TransferFailed,
     VideoInfo,
+    models,
+    wishes,
 )
 from pydantic import BaseModel
 
 from server.api import payload
 from server.core import film
+from server.core.library import Library
+from server.subscriptions import subscription, subscription_schemas
 from tests.between import connected, pass_on, standing
 from tests.commands.shell import Shell
 from tests.service import Service, Services
 from tests.site import Site
+from tests.site.followed import Film, Followed
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
@@ -46,11 +51,33 @@ UNKNOWN = "00000000-0000-4000-8000-000000000000"
         (FileInfo, payload.FileInfo),
         (Entries, payload.EntryCounts),
         (LibraryPlace, payload.LibraryPlace),
+        (models.Subscription, subscription_schemas.Subscription),
+        (models.Item, subscription_schemas.Item),
+        (models.Filters, subscription_schemas.SubscriptionFilters),
+        (models.Keep, subscription_schemas.SubscriptionKeep),
+        (models.LibrarySettings, subscription_schemas.SubscriptionLibrary),
+        (models.FeedAddress, subscription_schemas.FeedAddress),
+        (models.FeedOfPage, subscription_schemas.FeedOfPage),
     ],
 )
 def test_every_field_that_the_service_tells_is_known(ours: type[BaseModel], told: type[BaseModel]) -> None:
     names = ours.model_fields.keys() ^ told.model_fields.keys()
     assert names == set(), f"`{ours.__name__}` in clients/python/clipwire_client/models.py"
+
+
+@pytest.mark.parametrize(
+    ("ours", "asked"),
+    [
+        (wishes.SubscriptionWishes, subscription.SubscriptionSettings),
+        (wishes.FilterWishes, subscription.Filters),
+        (wishes.KeepWish, subscription.Keep),
+        (wishes.FeedWish, subscription.FeedSettings),
+        (wishes.LibraryWish, Library),
+    ],
+)
+def test_every_setting_that_the_service_takes_is_known(ours: type, asked: type[BaseModel]) -> None:
+    names = ours.__annotations__.keys() ^ (asked.model_fields.keys() - {"of_profile", "url"})
+    assert names == set(), f"`{ours.__name__}` in clients/python/clipwire_client/wishes.py"
 
 
 async def test_the_main_job_is_six_lines(service: Service, site: Site, tmp_path: Path) -> None:
@@ -470,3 +497,96 @@ async def test_a_server_with_a_certificate_of_ones_own_authority_is_reached(
             ran = await shell.run("get", site.url("/1mb.mp4"), "--server", url)
             assert (ran.status, set(shell.files())) == (0, {"1mb.mp4"}), ran
         assert (await service.status(task.task_id))["stage"] == "paused"
+
+
+# Subscriptions.
+
+
+@pytest.fixture
+async def following(services: Services) -> AsyncIterator[Service]:
+    async with services.lend(CLIPWIRE_SUBSCRIPTIONS__PAUSE="0s") as service:
+        yield service
+        async with Client(service.url) as client:
+            async for each in client.subscriptions.all():
+                await client.subscriptions.delete(each.subscription_id)
+
+
+async def test_a_channel_is_followed_and_its_entries_are_chosen(following: Service, site: Site) -> None:
+    site.followed["c"] = Followed(
+        [Film(f"f{n}", f"Film {n}", f"/video.mp4?times={n}", at=1.7e9 + n, guid=f"g{n}") for n in (3, 2, 1)]
+    )
+    async with Client(following.url, language="en") as client:
+        subscriptions = client.subscriptions
+        made = await subscriptions.add(
+            site.url("/followed/c.rss"), name="Mine", request={"outputs": ["video"], "video_format": "any"}
+        )
+        mine = made.subscription_id
+        assert (made.stage, made.items, made.backlog, made.keep.last) == ("seeding", {}, "none", None)
+        async with asyncio.timeout(60):
+            async for each in subscriptions.follow(mine):
+                if each.stage == "idle":
+                    break
+        assert (each.title, each.items) == ("Followed", {"known": 3})
+        assert [one.title async for one in subscriptions.items(mine, q="film 2")] == ["Film 2"]
+        newest, *others = [one async for one in subscriptions.items(mine, sort="newest", limit=2)]
+        assert (newest.title, newest.state, len(others)) == ("Film 3", "known", 1)
+        queued, unknown = await subscriptions.act_on_items(mine, "fetch", [newest.key, "no such key"])
+        assert isinstance(queued, models.Item)
+        assert queued.task_id
+        assert isinstance(unknown, ClipwireError)
+        assert (unknown.code, unknown.status) == ("item_not_found", 404)
+        async with asyncio.timeout(60):
+            *_, task = [each async for each in client.follow(queued.task_id)]
+        assert (task.status, task.subscription_id) == ("completed", mine)
+        skipped = await subscriptions.act_on_items(mine, "skip", state="known")
+        assert {one.state for one in skipped if isinstance(one, models.Item)} == {"skipped"}
+        changed = await subscriptions.change(mine, keep={"last": 2}, filters={"min_duration": 60})
+        assert (changed.keep.last, changed.filters.min_duration, changed.revision) == (2, 60, 2)
+        changed = await subscriptions.change(mine, filters=None)
+        assert changed.filters.min_duration is None
+        with pytest.raises(ClipwireError) as caught:
+            await subscriptions.add(
+                site.url("/followed/c.rss"), request={"outputs": ["video"], "video_format": "any"}
+            )
+        assert (caught.value.code, caught.value.status) == ("subscribed", 409)
+        await subscriptions.delete(mine, files="delete")
+        with pytest.raises(ClipwireError, match="No subscription") as caught:
+            await subscriptions.get(mine)
+        assert caught.value.code == "subscription_not_found"
+
+
+async def test_many_are_acted_on_at_once_and_travel_as_opml(following: Service) -> None:
+    async with Client(following.url, language="en") as client:
+        subscriptions = client.subscriptions
+        made = [
+            await subscriptions.add(f"http://127.0.0.9:9/{n}", enabled=False, interval="6h", name=f"No. {n}")
+            for n in range(3)
+        ]
+        assert [one.name async for one in subscriptions.all()] == ["No. 2", "No. 1", "No. 0"]
+        assert [one.name async for one in subscriptions.all(sort="name", limit=2)] == ["No. 0", "No. 1"]
+        text = await subscriptions.export_opml()
+        again = await subscriptions.import_opml(text)
+        codes = [one.outcome.code for one in again if isinstance(one.outcome, ClipwireError)]
+        assert codes == ["subscribed"] * 3, "they are there"
+        ids = [one.subscription_id for one in made]
+        refused = await subscriptions.act("profile", ids[:1], profile="unknown")
+        assert isinstance(refused[0], ClipwireError)
+        assert refused[0].errors[0][0] == "profile"
+        assert await subscriptions.act("delete", [*ids[:2], UNKNOWN]) == [None, None, refusal()]
+        assert await subscriptions.act("delete", stage="paused") == [None]
+        taken = await subscriptions.import_opml(text)
+        assert [one.outcome.interval for one in taken if isinstance(one.outcome, models.Subscription)] == [
+            "6h"
+        ] * 3
+        with pytest.raises(ClipwireError) as caught:
+            await subscriptions.import_opml(b"<opml")
+        assert caught.value.code == "invalid_opml"
+
+
+class refusal:  # noqa: N801  it stands for a value
+    """Equal to the refusal of a subscription that there is not."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ClipwireError) and other.code == "subscription_not_found"
+
+    __hash__ = object.__hash__

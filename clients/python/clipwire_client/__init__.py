@@ -19,8 +19,18 @@ if TYPE_CHECKING:
         TransferFailed,
         UnencryptedSecret,
     )
-    from clipwire_client.models import Entries, FileInfo, LibraryPlace, Removed, Task, VideoInfo
-    from clipwire_client.wishes import ClipWish, SubtitleWishes, Wishes
+    from clipwire_client.models import (
+        Entries,
+        FileInfo,
+        Item,
+        LibraryPlace,
+        Removed,
+        Subscription,
+        Task,
+        VideoInfo,
+    )
+    from clipwire_client.subscriptions import Imported, Subscriptions
+    from clipwire_client.wishes import ClipWish, SubscriptionWishes, SubtitleWishes, Wishes
 
 __version__ = "0.1.0"
 
@@ -30,10 +40,15 @@ __all__ = [
     "ClipwireError",
     "Entries",
     "FileInfo",
+    "Imported",
+    "Item",
     "LibraryPlace",
     "NotClipwire",
     "Removed",
     "ServerUnreachable",
+    "Subscription",
+    "SubscriptionWishes",
+    "Subscriptions",
     "SubtitleWishes",
     "Task",
     "TransferFailed",
@@ -47,7 +62,7 @@ __all__ = [
 def __getattr__(name: str) -> object:
     """Import what is asked for, when it is: who wants the types alone need not wait for aiohttp."""
     if name in __all__:
-        for module in ("wishes", "errors", "models", "client"):
+        for module in ("wishes", "errors", "models", "subscriptions", "client"):
             found = vars(import_module(f"clipwire_client.{module}"))
             if name in found:
                 return found[name]

@@ -24,6 +24,7 @@ from clipwire_client.errors import ClipwireError, NotClipwire, ServerUnreachable
 from clipwire_client.models import Removed, Task
 from clipwire_client.patience import PASSING, Patience, Silence, Troubled
 from clipwire_client.private_addresses import PrivateResolver, refuse_public
+from clipwire_client.subscriptions import Subscriptions
 from clipwire_client.transfer import save_file
 from clipwire_client.wishes import Wishes
 
@@ -82,6 +83,8 @@ class Client:
         self._troubled = troubled
         self._guards_secret = parts.scheme == "http" and bool(token or parts.password) and not insecure
         self._has_answered = False
+        self.subscriptions = Subscriptions(self._request, self._read, self._refusal_of)
+        """See `clipwire_client.subscriptions`."""
         self._opened: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -429,21 +432,17 @@ class Client:
 
     def _refusal(self, status: int, headers: Mapping[str, str], body: bytes) -> ClipwireError:
         problem = _object(body) or {}
-        code, detail = problem.get("code"), problem.get("detail")
-        if not isinstance(code, str) or not isinstance(detail, str):
-            leads = headers.get("Location")
-            what = f"a redirect to {leads}" if leads else headers.get("Content-Type", "no content")
-            return NotClipwire(f"HTTP {status}, {what}", status)
-        wrong = problem.get("errors")
-        fields = [each for each in wrong if isinstance(each, dict)] if isinstance(wrong, list) else []
-        after = headers.get("Retry-After", "")
-        return ClipwireError(
-            detail,
-            code,
-            status,
-            errors=[(str(each.get("field")), str(each.get("message"))) for each in fields],
-            retry_after=float(after) if after.isdecimal() else None,
-        )
+        if error := _problem(problem, status, headers.get("Retry-After", "")):
+            return error
+        leads = headers.get("Location")
+        what = f"a redirect to {leads}" if leads else headers.get("Content-Type", "no content")
+        return NotClipwire(f"HTTP {status}, {what}", status)
+
+    def _refusal_of(self, problem: Mapping[str, Any]) -> ClipwireError:
+        """That of one of many."""
+        status = problem.get("status")
+        status = status if isinstance(status, int) else 0
+        return _problem(problem, status) or NotClipwire("what is no problem", status)
 
     def _unreachable(self, error: Exception) -> ServerUnreachable:
         if isinstance(error, TimeoutError):
@@ -480,6 +479,21 @@ class _NoSocket(Exception):
     def __init__(self, status: int) -> None:
         super().__init__(status)
         self.status = status
+
+
+def _problem(problem: Mapping[str, Any], status: int, retry_after: str = "") -> ClipwireError | None:
+    code, detail = problem.get("code"), problem.get("detail")
+    if not isinstance(code, str) or not isinstance(detail, str):
+        return None
+    wrong = problem.get("errors")
+    fields = [each for each in wrong if isinstance(each, dict)] if isinstance(wrong, list) else []
+    return ClipwireError(
+        detail,
+        code,
+        status,
+        errors=[(str(each.get("field")), str(each.get("message"))) for each in fields],
+        retry_after=float(retry_after) if retry_after.isdecimal() else None,
+    )
 
 
 def _object(body: bytes) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""What the service tells of a task, as frozen models. Fields that a newer service adds are kept."""
+"""What the service tells, as frozen models. Fields that a newer service adds are kept."""
 
 from datetime import datetime
 from typing import Any, Literal
@@ -118,6 +118,104 @@ class Task(_Told):
     def title(self) -> str:
         """What to call it: its title once known, else its link."""
         return self.video_info.title or self.url
+
+
+class Filters(_Told):
+    """Which entries of a subscription are wanted."""
+
+    title: str | None = None  # a regular expression that is found in the title
+    not_title: str | None = None
+    min_duration: int | None = None  # seconds
+    max_duration: int | None = None
+    since: str | None = None  # a day
+    until: str | None = None
+    kinds: list[str] | None = None  # "video", "short", "stream"
+    members: bool = False
+    min_age: str | None = None  # like "2h"
+
+
+class Keep(_Told):
+    """What is kept of what was fetched: for some days, or the newest."""
+
+    days: int | None = None
+    last: int | None = None
+
+
+class LibrarySettings(_Told):
+    layout: str | None = None
+    folder: str | None = None
+    name: str | None = None
+    nfo: bool | None = None
+    artwork: bool | None = None
+    keep_task: bool | None = None
+
+
+class FeedAddress(_Told):
+    """The podcast feed of a subscription. Whoever has the `url` needs no token."""
+
+    name: str
+    category: str | None = None
+    explicit: bool | None = None
+    url: str
+
+
+class FeedOfPage(_Told):
+    url: str
+    title: str | None = None
+
+
+class Subscription(_Told):
+    """A link that is looked at now and then. `items` counts its entries by their states."""
+
+    subscription_id: str
+    revision: int
+    url: str
+    name: str
+    title: str | None = None
+    description: str | None = None
+    author: str | None = None
+    picture: str | None = None
+    enabled: bool = True
+    stage: str  # "seeding", "idle", "checking", "failing" or "paused"
+    checked_at: datetime | None = None
+    succeeded_at: datetime | None = None
+    waiting: str | None = None
+    next_check_at: datetime | None = None
+    items: dict[str, int] = {}
+    error_code: str | None = None
+    error: str | None = None
+    hint: str | None = None
+    notice: str | None = None
+    moved_to: str | None = None
+    feeds: list[FeedOfPage] | None = None
+    interval: str = ""
+    request: dict[str, Any] = {}
+    filters: Filters = Filters()
+    backlog: str | dict[str, Any] = "none"
+    keep: Keep = Keep()
+    library: LibrarySettings | None = None
+    profile: str | None = None
+    feed: FeedAddress | None = None
+
+
+class Item(_Told):
+    """One entry of a subscription, remembered for good."""
+
+    key: str
+    url: str
+    title: str | None = None
+    duration: int | None = None  # seconds
+    uploader: str | None = None
+    published_at: str | None = None  # a moment in UTC, or a day alone
+    state: str  # "known", "skipped", "waiting", "queued", "fetched", "failed" or "expired"
+    reason: str | None = None
+    not_before: datetime | None = None
+    fetched_at: datetime | None = None
+    task_id: str | None = None
+    thumbnail: str | None = None
+    library: LibraryPlace | None = None
+    paths: list[str] = []
+    pinned: bool = False
 
 
 class Removed(_Told):

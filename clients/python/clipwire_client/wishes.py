@@ -1,4 +1,7 @@
-"""The fields of `POST /api/process` besides `url`, with their types; the service's documents explain each."""
+"""The fields of `POST /api/process` and `POST /api/subscriptions` besides `url`, with their types.
+
+The service's documents explain each.
+"""
 
 from collections.abc import Sequence
 from typing import Literal, TypedDict
@@ -58,3 +61,49 @@ class Wishes(TypedDict, total=False):
     webhook: str
     title: str
     library: LibraryWish
+
+
+class FilterWishes(TypedDict, total=False):
+    title: str | None
+    not_title: str | None
+    min_duration: int | None
+    max_duration: int | None
+    since: str | None
+    until: str | None
+    kinds: Sequence[Literal["video", "short", "stream"]] | None
+    members: bool | None
+    min_age: str | None
+
+
+class KeepWish(TypedDict, total=False):
+    days: int | None
+    last: int | None
+
+
+class FeedWish(TypedDict, total=False):
+    name: str
+    category: str
+    explicit: bool
+
+
+class SinceWish(TypedDict):
+    since: str
+
+
+class LastWish(TypedDict):
+    last: int
+
+
+class SubscriptionWishes(TypedDict, total=False):
+    """A change with None brings a setting back to its default, or to that of its profile."""
+
+    name: str | None
+    enabled: bool | None
+    interval: str | None
+    request: Wishes | None
+    filters: FilterWishes | None
+    backlog: Literal["none", "all"] | LastWish | SinceWish | None
+    keep: KeepWish | None
+    library: LibraryWish | None
+    feed: FeedWish | None
+    profile: str | None

@@ -1,0 +1,230 @@
+"""Subscriptions: links that the service looks at now and then, and whose new entries it fetches.
+
+    made = await client.subscriptions.add("https://example.org/feed.xml", backlog={"last": 5})
+    async for item in client.subscriptions.items(made.subscription_id, state="waiting"):
+        ...
+
+What is done to many at once may be refused for each of them: then its `ClipwireError` stands among what is
+returned, in place of it.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar, Unpack
+from urllib.parse import quote
+
+from aiohttp import ClientTimeout
+
+from clipwire_client.errors import ClipwireError, NotClipwire
+from clipwire_client.models import Item, Subscription
+from clipwire_client.wishes import SubscriptionWishes
+
+LONG_POLL = 30  # seconds that the service holds a request until something changes
+POLL_EVERY = 2.0  # seconds, where no long poll is possible
+NOT_MODIFIED = 304
+_PATH = "/api/subscriptions"
+_Told = TypeVar("_Told", Subscription, Item)
+SubscriptionAction = Literal["pause", "resume", "check", "profile", "delete"]
+ItemAction = Literal["fetch", "skip", "pin", "unpin", "forget", "delete", "place"]
+
+
+class _Requests(Protocol):
+    def __call__(
+        self, method: str, path: str, **arguments: Any
+    ) -> Awaitable[tuple[int, Mapping[str, str], bytes]]: ...
+
+
+class _Reads(Protocol):
+    def __call__(self, model: type[_Told], text: str | bytes) -> _Told: ...
+
+
+class Imported(NamedTuple):
+    """What became of one line of an OPML file: a subscription, or why there is none."""
+
+    url: str
+    outcome: Subscription | ClipwireError
+
+
+class Subscriptions:
+    """What `Client.subscriptions` is. Each method raises `ClipwireError` for what the service refuses."""
+
+    def __init__(
+        self, request: _Requests, read: _Reads, refusal: Callable[[Mapping[str, Any]], ClipwireError]
+    ):
+        self._request = request
+        self._read = read
+        self._refusal = refusal
+
+    async def add(self, url: str, **wishes: Unpack[SubscriptionWishes]) -> Subscription:
+        """Subscribe to what is at `url`; it is stored when this returns, and nothing was fetched.
+
+        The code of the error is `subscribed` if there is one with the same wishes.
+        """
+        return await self._ask("POST", _PATH, json={"url": url, **wishes})
+
+    async def get(self, subscription_id: str) -> Subscription:
+        return await self._ask("GET", _path_of(subscription_id))
+
+    async def all(
+        self,
+        *,
+        q: str | None = None,
+        sort: Literal["name", "newest", "trouble"] | None = None,
+        limit: int | None = None,
+    ) -> AsyncIterator[Subscription]:
+        """All of them, or those in which `q` is found, the newest first unless `sort` says otherwise."""
+        async for each in self._pages(_PATH, "subscriptions", Subscription, {"q": q, "sort": sort}, limit):
+            yield each
+
+    async def change(self, subscription_id: str, **wishes: Unpack[SubscriptionWishes]) -> Subscription:
+        """Change settings: None brings one back to its default, or to that of its profile."""
+        return await self._ask("PATCH", _path_of(subscription_id), json=wishes)
+
+    async def check(self, subscription_id: str) -> Subscription:
+        """Have it looked at as soon as possible."""
+        return await self._ask("POST", f"{_path_of(subscription_id)}/check")
+
+    async def delete(self, subscription_id: str, *, files: Literal["keep", "delete"] = "keep") -> None:
+        """End it; `files` says what becomes of what it has fetched."""
+        await self._request("DELETE", _path_of(subscription_id), params={"files": files})
+
+    async def act(
+        self,
+        action: SubscriptionAction,
+        ids: Sequence[str] | None = None,
+        *,
+        stage: str | None = None,
+        profile: str | None = None,
+    ) -> list[Subscription | ClipwireError | None]:
+        """Act on those with these `ids`, or on all in a `stage`, of which one call takes up to 500.
+
+        `profile` is what they get by the action of that name. None among the results: it is gone.
+        """
+        told = {"action": action, "ids": ids, "stage": stage, "profile": profile}
+        body = {name: value for name, value in told.items() if value is not None}
+        answer = await self._object("POST", f"{_PATH}/actions", json=body)
+        return [self._outcome(Subscription, "subscription", one) for one in _list(answer, "results")]
+
+    async def follow(self, subscription_id: str) -> AsyncIterator[Subscription]:
+        """The subscription as it is, then as it is after each change, until it is deleted."""
+        etag: str | None = None
+        while True:
+            status, headers, body = await self._request(
+                "GET",
+                _path_of(subscription_id),
+                params={"wait": str(LONG_POLL)} if etag else {},
+                headers={"If-None-Match": etag} if etag else {},
+                timeout=ClientTimeout(total=LONG_POLL + 60.0),
+            )
+            if status != NOT_MODIFIED:
+                yield self._read(Subscription, body)
+            etag = headers.get("ETag", etag)
+            if etag is None:  # some proxy drops it
+                await asyncio.sleep(POLL_EVERY)
+
+    # --- entries ---
+
+    async def items(
+        self,
+        subscription_id: str,
+        *,
+        state: str | None = None,
+        q: str | None = None,
+        sort: Literal["name", "newest", "trouble"] | None = None,
+        limit: int | None = None,
+    ) -> AsyncIterator[Item]:
+        """Its entries, or those in a `state`, the newest first unless `sort` says otherwise."""
+        query = {"state": state, "q": q, "sort": sort}
+        async for each in self._pages(f"{_path_of(subscription_id)}/items", "items", Item, query, limit):
+            yield each
+
+    async def act_on_items(
+        self,
+        subscription_id: str,
+        action: ItemAction,
+        keys: Sequence[str] | None = None,
+        *,
+        state: str | None = None,
+    ) -> list[Item | ClipwireError]:
+        """Act on those with these `keys`, or on all in a `state`, of which one call takes up to 500."""
+        body = {"action": action, **({"keys": list(keys)} if keys is not None else {"state": state})}
+        answer = await self._object("POST", f"{_path_of(subscription_id)}/items/actions", json=body)
+        outcomes = [self._outcome(Item, "item", one) for one in _list(answer, "results")]
+        return [one for one in outcomes if one is not None]
+
+    # --- OPML ---
+
+    async def export_opml(self) -> bytes:
+        """All of them with their settings, for another Clipwire, or for a feed reader."""
+        _, _, body = await self._request("GET", f"{_PATH}.opml")
+        return body
+
+    async def import_opml(self, opml: bytes) -> list[Imported]:
+        """Subscribe to what an OPML file names; what is there already is refused as `subscribed`."""
+        headers = {"Content-Type": "text/x-opml"}
+        answer = await self._object("POST", f"{_PATH}.opml", data=opml, headers=headers)
+        results = list[Imported]()
+        for one in _list(answer, "results"):
+            if outcome := self._outcome(Subscription, "subscription", one):
+                results.append(Imported(str(one.get("url")), outcome))
+        return results
+
+    # --- HTTP ---
+
+    async def _ask(self, method: str, path: str, **arguments: Any) -> Subscription:
+        _, _, body = await self._request(method, path, **arguments)
+        return self._read(Subscription, body)
+
+    async def _object(self, method: str, path: str, **arguments: Any) -> dict[str, Any]:
+        _, _, body = await self._request(method, path, **arguments)
+        try:
+            found = json.loads(body)
+        except (ValueError, RecursionError):
+            found = None
+        if not isinstance(found, dict):
+            raise NotClipwire("its answer is no object")
+        return found
+
+    async def _pages(
+        self,
+        path: str,
+        name: str,
+        model: type[_Told],
+        query: Mapping[str, str | None],
+        limit: int | None,
+    ) -> AsyncIterator[_Told]:
+        asked = {key: value for key, value in query.items() if value is not None}
+        left = limit
+        while left is None or left > 0:
+            size = min(200, left) if left is not None else 200
+            page = await self._object("GET", path, params={**asked, "limit": str(size)})
+            found = _list(page, name)[:size]
+            for each in found:
+                yield self._as(model, each)
+            left = None if left is None else left - len(found)
+            cursor = page.get("next_cursor")
+            if not isinstance(cursor, str):
+                return
+            asked["cursor"] = cursor
+
+    def _outcome(
+        self, model: type[_Told], name: str, result: Mapping[str, Any]
+    ) -> _Told | ClipwireError | None:
+        if isinstance(problem := result.get("problem"), dict):
+            return self._refusal(problem)
+        return self._as(model, result[name]) if name in result else None
+
+    def _as(self, model: type[_Told], told: object) -> _Told:
+        return self._read(model, json.dumps(told, ensure_ascii=False))
+
+
+def _path_of(subscription_id: str) -> str:
+    return f"{_PATH}/{quote(subscription_id, safe='')}"
+
+
+def _list(answer: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+    found = answer.get(name)
+    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+        raise NotClipwire(f"its list of {name} is none")
+    return found
