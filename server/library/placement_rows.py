@@ -591,7 +591,7 @@ class PlacementRows:
             )
             if library and waits:
                 waiting = max(waits, key=lambda one: one.reason is not None)
-                why = {"reason": waiting.reason, "path": waiting.blocked_by or None}
+                why: dict[str, object] = {"reason": waiting.reason, "path": waiting.blocked_by or None}
                 library = library.model_copy(update={"state": "waiting"} | why)
             drops = placed and not any(one.wanted.keep_task for one in sets)
             drops = drops and not await tables.fetch(_UNHELD, (task_id,))
@@ -891,7 +891,7 @@ class PlacementRows:
             told[key] = InLibrary(state="placed", paths=tuple(_films_first(files)))
             if state == "waiting":
                 reason, blocked_by = _read_reason(row)
-                why = {"reason": reason, "path": blocked_by or None}
+                why: dict[str, object] = {"reason": reason, "path": blocked_by or None}
                 told[key] = told[key].model_copy(update={"state": "waiting"} | why)
         return told
 
