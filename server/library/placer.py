@@ -1,7 +1,7 @@
 """Fills the library: what tasks have fetched is placed there, and deleted when it is not kept any more.
 
-Every node that has the library's folder does it; the store hands out each set by a lease. Whatever is killed,
-whoever comes next finds the paths that were reserved, and goes on. Without `library.path` none of this runs.
+Every node that has the library's folder does it; the store hands out each set by a lease. After a crash, the
+next server finds the reserved paths and continues. Without `library.path` none of this runs.
 
 Decisions: docs/decisions/library.md
 """
@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import tzinfo
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from server.core.clock import Clock, stopwatch
 from server.core.errors import AppError, FileNotFound, StorageAway, StoreUnavailable, TaskNotFound
@@ -88,6 +88,24 @@ class OfShow:
 
     source: SourceTold | None = None
     pictures: Mapping[Role, bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """`file` is to be renamed to `path`."""
+
+    file: PlacedFile
+    path: str
+
+    @property
+    def target(self) -> PlacedFile:
+        return replace(self.file, path=self.path)
+
+
+Outcome = Literal["done", "taken", "late"]
+"""`taken`: another file has one of the names; `late`: another server has the set, or another set its
+paths.
+"""
 
 
 class Placer:
@@ -187,11 +205,11 @@ class Placer:
             return is_ours
 
         async with leased(renew, one.set_id, asked_at) as lease:
-            await self._work_under(lease, claimed)
+            await self._process_set(lease, claimed)
         with suppress(StoreUnavailable):
             await self._store.release(one.set_id, until)
 
-    async def _work_under(self, lease: Lease, claimed: Claimed) -> None:
+    async def _process_set(self, lease: Lease, claimed: Claimed) -> None:
         """Place, tell or delete a set; what fails is tried again."""
         one = claimed.file_set
         library = self._library.under(lease.holds)
@@ -200,13 +218,13 @@ class Placer:
         try:
             match one.state:
                 case "telling":
-                    await self._tell(one)
+                    await self._report_to_tasks(one)
                 case "leaving":
-                    await self._leave(claimed, library)
+                    await self._delete_set(claimed, library)
                 case "redoing" | "describing":
-                    await self._redo(claimed, library)
+                    await self._rename_files(claimed, library)
                 case _:
-                    await self._fill(claimed, library)
+                    await self._place_files(claimed, library)
         except StoreUnavailable:
             return
         except Stopped:
@@ -250,45 +268,60 @@ class Placer:
     def _delay(self, one: FileSet) -> float:
         return min(AGAIN * 2.0 ** min(one.tries, 10), LATEST_AGAIN)
 
-    async def _fill(self, claimed: Claimed, library: PlacedFiles) -> None:
+    async def _place_files(self, claimed: Claimed, library: PlacedFiles) -> None:
         """Place what a task has fetched, once it has ended, under the first name that is free."""
-        status = await self._ended(claimed, library)
-        one = await self._counted(claimed, status) if status else None
-        if status is None or one is None:
+        status = await self._status_to_place(claimed, library)
+        file_set = await self._number_set(claimed, status) if status else None
+        if status is None or file_set is None:
             return
-        for place in _names(place_of_set(one, self._zone)):
-            pieces = await self._pieces(one, status, place)
-            mine = [piece.file for piece in pieces if not piece.is_shared]
-            shared = [piece.file for piece in pieces if piece.is_shared]
-            reserved = await self._store.reserve(one, mine, shared)
-            if reserved == "late":
-                await self._store.put_off(one, None, self._now + BUSY)
+        for place in _names(place_of_set(file_set, self._zone)):
+            outcome = await self._place_at(place, claimed, file_set, status, library)
+            if outcome == "late":
+                await self._store.put_off(file_set, None, self._now + BUSY)
+            if outcome != "taken":
                 return
-            if reserved == "taken":
-                continue
-            try:
-                shared = await self._put_all(claimed, library, one, place, pieces)
-            except PathTaken:
-                # What was placed under a name that turned out to be taken.
-                placed_before = {file.path for file in claimed.files if file.state == "placed"}
-                for file in mine:
-                    if file.path not in placed_before:
-                        await library.delete(file)
-                continue
-            kept = {file.path for file in mine}
-            gone = [file for file in claimed.files if file.path not in kept]
-            gone += await self._replaced(one, pieces)
-            for file in gone:
-                if not await self._is_there_as(file.path, [*mine, *shared]):
-                    await library.delete(file)
-            if await self._store.settle(one, [*mine, *shared], [file.path for file in gone], self._now):
-                log.info("%s is in the library: %s", one.task_id, mine[-1].path if mine else "by another")
-            return
-        log.error("task %s is not placed: all names for it are taken", one.task_id)
-        blocked_by = place_of_set(one, self._zone).path("film", "")[:-1]
-        await self._put_off(one, "blocked", LATEST_AGAIN, blocked_by)
+        log.error("task %s is not placed: all names for it are taken", file_set.task_id)
+        blocked_by = place_of_set(file_set, self._zone).path("film", "")[:-1]
+        await self._put_off(file_set, "blocked", LATEST_AGAIN, blocked_by)
 
-    async def _ended(self, claimed: Claimed, library: PlacedFiles) -> TaskStatus | None:
+    async def _place_at(
+        self,
+        place: Place,
+        claimed: Claimed,
+        file_set: FileSet,
+        status: TaskStatus,
+        library: PlacedFiles,
+    ) -> Outcome:
+        """Reserve the paths, place the files there, and delete files that the set had before and has no
+        more.
+        """
+        pieces = await self._pieces(file_set, status, place)
+        own = [piece.file for piece in pieces if not piece.is_shared]
+        shared = [piece.file for piece in pieces if piece.is_shared]
+        reserved = await self._store.reserve(file_set, own, shared)
+        if reserved != "reserved":
+            return reserved
+        try:
+            shared = await self._put_all(claimed, library, file_set, place, pieces)
+        except PathTaken:
+            # Undo what was placed under a name that turned out to be taken.
+            placed_before = {file.path for file in claimed.files if file.state == "placed"}
+            for file in own:
+                if file.path not in placed_before:
+                    await library.delete(file)
+            return "taken"
+        own_paths = {file.path for file in own}
+        gone = [file for file in claimed.files if file.path not in own_paths]
+        gone += await self._replaced(file_set, pieces)
+        for file in gone:
+            if not await self._is_there_as(file.path, [*own, *shared]):
+                await library.delete(file)
+        gone_paths = [file.path for file in gone]
+        if await self._store.settle(file_set, [*own, *shared], gone_paths, self._now):
+            log.info("%s is in the library: %s", file_set.task_id, own[-1].path if own else "by another")
+        return "done"
+
+    async def _status_to_place(self, claimed: Claimed, library: PlacedFiles) -> TaskStatus | None:
         """The task whose files are to be placed now; None if there are none, which is noted."""
         one = claimed.file_set
         try:
@@ -298,7 +331,7 @@ class Placer:
             if placed := [file for file in claimed.files if file.state == "placed"]:
                 await self._store.settle(one, placed, [], self._now)
             else:
-                await self._leave(claimed, library)
+                await self._delete_set(claimed, library)
             return None
         if not status.stage.is_final:  # it is fetched anew, and then placed anew
             await self._store.put_off(one, None, self._now + AGAIN)
@@ -308,11 +341,11 @@ class Placer:
             await self._store.wait_for_retry(one, self._now + UNTIL_RETRIED)
             return None
         if not status.files:
-            await self._leave(claimed, library)
+            await self._delete_set(claimed, library)
             return None
         return status
 
-    async def _counted(self, claimed: Claimed, status: TaskStatus) -> FileSet | None:
+    async def _number_set(self, claimed: Claimed, status: TaskStatus) -> FileSet | None:
         """The set with what its names are made of, its show and its number of the day; None if another server
         has it, or another set places the files for it, which is noted.
         """
@@ -334,63 +367,77 @@ class Placer:
             return None
         return counted
 
-    async def _redo(self, claimed: Claimed, library: PlacedFiles) -> None:
-        """Give the files of a set the names that it is to have now, and write its NFO files anew."""
-        one = claimed.file_set
+    async def _rename_files(self, claimed: Claimed, library: PlacedFiles) -> None:
+        """Give the files of a set the names that it is to have now, and write its NFO files anew.
+
+        A set that is only to be described keeps its names.
+        """
+        file_set = claimed.file_set
         films = [file.path for file in claimed.files if file.kind in ("video", "audio")]
-        if films and not await self._library.any_at(films):  # its owner has deleted it
+        if films and not await self._library.any_at(films):  # the library's owner has deleted them
             placed = [file for file in claimed.files if file.state == "placed"]
-            await self._store.settle(one, placed, [], self._now)
+            await self._store.settle(file_set, placed, [], self._now)
             return
-        first = place_of_set(one, self._zone)
-        if one.state == "describing":  # where its films are, wherever that is
+        first = place_of_set(file_set, self._zone)
+        if file_set.state == "describing":  # where its films are, wherever that is
             folder, _, name = (films or [f"{first.folder}/{first.base}."])[0].rpartition("/")
             first = replace(first, folder=folder, base=name.rpartition(".")[0])
-        # Those that are reserved have the names to which a server that was killed has moved these.
-        mine = [file for file in claimed.files if file.kind != "nfo" and file.state == "placed"]
+        # Rows that are only reserved say where a server that was killed may have moved these files already.
+        files = [file for file in claimed.files if file.kind != "nfo" and file.state == "placed"]
         for place in _names(first):
-            moves = {file.path: replace(file, path=path_of(file, place)) for file in mine}
-            if one.state == "describing":
-                moves = {file.path: file for file in mine}
-            of_show = await self._of_show(one, place)
-            written = self._described(one, place, of_show) if has_nfo(one.wanted) else []
-            written += self._pictured(one, place, of_show)
-            files = [*moves.values(), *(piece.file for piece in written if not piece.is_shared)]
-            others = [file.path for file in files if not await self._is_there_as(file.path, claimed.files)]
-            if await self._library.any_at(others):
-                continue
-            common = [piece.file for piece in written if piece.is_shared]
-            reserved = await self._store.reserve(one, files, common)
-            if reserved == "late":
-                await self._store.put_off(one, None, self._now + BUSY)
+            outcome, files = await self._rename_to(place, files, claimed, library)
+            if outcome == "late":
+                await self._store.put_off(file_set, None, self._now + BUSY)
+            if outcome != "taken":
                 return
-            if reserved == "taken":
-                continue
-            there, shared = await self._write_anew(claimed, library, place, written)
-            moved, left = await self._moved(library, mine, moves)
-            if left:  # somebody was faster: all get another name
-                own = {file.path for file in claimed.files}
-                for file in there:
-                    if file.path not in own:
-                        await library.delete(file)
-                mine = [*moved, *left]
-                continue
-            there += moved
-            kept = {file.path for file in there}
-            gone = [file for file in claimed.files if file.path not in kept]
-            for file in gone:
-                if file.kind == "nfo" and not await self._is_there_as(file.path, there):
-                    await library.delete(file)
-            pictures, of_folders = await self._leave_folders(library, one, place, gone, written)
-            replaced = await self._replaced(one, written)
-            for file in replaced:
-                await library.delete(file)
-            gone_paths = [file.path for file in (*gone, *of_folders, *replaced)]
-            await self._store.settle(one, [*there, *shared, *pictures], gone_paths, self._now)
-            return
-        await self._put_off(one, "blocked", LATEST_AGAIN, first.folder)
+        await self._put_off(file_set, "blocked", LATEST_AGAIN, first.folder)
 
-    async def _leave_folders(
+    async def _rename_to(
+        self, place: Place, files: list[PlacedFile], claimed: Claimed, library: PlacedFiles
+    ) -> tuple[Outcome, list[PlacedFile]]:
+        """Reserve the new paths, write the NFO files, move `files`, and delete what is left of the old names.
+
+        Returns `files` as they are called then: some may have been moved when a name turns out to be taken.
+        """
+        file_set = claimed.file_set
+        moves = [Move(file, file.path) for file in files]
+        if file_set.state != "describing":
+            moves = [Move(file, path_of(file, place)) for file in files]
+        of_show = await self._of_show(file_set, place)
+        written = self._described(file_set, place, of_show) if has_nfo(file_set.wanted) else []
+        written += self._pictured(file_set, place, of_show)
+        own = [move.target for move in moves] + [piece.file for piece in written if not piece.is_shared]
+        others = [file.path for file in own if not await self._is_there_as(file.path, claimed.files)]
+        if await self._library.any_at(others):
+            return "taken", files
+        reserved = await self._store.reserve(
+            file_set, own, [piece.file for piece in written if piece.is_shared]
+        )
+        if reserved != "reserved":
+            return reserved, files
+        there, shared = await self._write_anew(claimed, library, place, written)
+        moved, left = await self._move_files(library, moves)
+        if left:  # another file was faster: all get another name
+            paths_before = {file.path for file in claimed.files}
+            for file in there:
+                if file.path not in paths_before:
+                    await library.delete(file)
+            return "taken", [*moved, *left]
+        there += moved
+        paths = {file.path for file in there}
+        gone = [file for file in claimed.files if file.path not in paths]
+        for file in gone:
+            if file.kind == "nfo" and not await self._is_there_as(file.path, there):
+                await library.delete(file)
+        pictures, of_folders = await self._empty_left_folders(library, file_set, place, gone, written)
+        replaced = await self._replaced(file_set, written)
+        for file in replaced:
+            await library.delete(file)
+        gone_paths = [file.path for file in (*gone, *of_folders, *replaced)]
+        await self._store.settle(file_set, [*there, *shared, *pictures], gone_paths, self._now)
+        return "done", there
+
+    async def _empty_left_folders(
         self,
         library: PlacedFiles,
         one: FileSet,
@@ -408,7 +455,7 @@ class Placer:
             for file in await self._store.folder_files(replace(one, folder=folder)):
                 if await self._is_there_as(file.path, [piece.file for piece in written]):
                     continue
-                if picture := await self._moved_along(library, one, place, folder, file, anew):
+                if picture := await self._move_shared_picture(library, one, place, folder, file, anew):
                     pictures.append(picture)
                 else:
                     await library.delete(file)
@@ -420,23 +467,22 @@ class Placer:
         name = next((file.path for file in files if folded(file.path) == folded(path)), None)
         return name is not None and (name == path or await self._library.is_one(path, name))
 
-    async def _moved(
-        self, library: PlacedFiles, files: Sequence[PlacedFile], moves: Mapping[str, PlacedFile]
+    async def _move_files(
+        self, library: PlacedFiles, moves: Sequence[Move]
     ) -> tuple[list[PlacedFile], list[PlacedFile]]:
-        """Move the files; return those that are there, and the rest from the first one on whose new name is
-        somebody's.
+        """Move files; return those that are there, and those not moved because another file has a new
+        name.
         """
         there = list[PlacedFile]()
-        for number, file in enumerate(files):
-            moved = moves[file.path]
+        for number, move in enumerate(moves):
             try:
-                if moved.path == file.path or await library.move(file, moved.path) == "moved":
-                    there.append(moved)
+                is_there = move.path == move.file.path or await library.move(move.file, move.path) == "moved"
             except PathTaken:
-                return there, [*files[number:]]
+                return there, [each.file for each in moves[number:]]
+            there += [move.target] if is_there else []
         return there, []
 
-    async def _moved_along(
+    async def _move_shared_picture(
         self,
         library: PlacedFiles,
         one: FileSet,
@@ -638,7 +684,7 @@ class Placer:
                     source.close()
         return shared
 
-    async def _tell(self, one: FileSet) -> None:
+    async def _report_to_tasks(self, one: FileSet) -> None:
         is_untold = False
         for task_id, of_task in (await self._tell_tasks(one)).items():
             if of_task.drops and await self._has_all(one, task_id, of_task):
@@ -678,7 +724,7 @@ class Placer:
                     await self._store.tell_ends(task_id, now=None if waits else self._now)
         return told
 
-    async def _leave(self, claimed: Claimed, library: PlacedFiles) -> None:
+    async def _delete_set(self, claimed: Claimed, library: PlacedFiles) -> None:
         one = claimed.file_set
         folder = await self._store.folder_files(one)
         for file in (*reversed(claimed.files), *folder):

@@ -313,13 +313,13 @@ async def test_a_task_that_is_not_kept_is_deleted_once_it_is_placed(server: Insi
 async def test_of_two_equal_tasks_that_are_not_kept_none_is_left(
     server: Inside, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    may_tell, tell = asyncio.Event(), Placer._tell
+    may_tell, tell = asyncio.Event(), Placer._report_to_tasks
 
     async def told_later(self: Placer, one: FileSet) -> None:
         await may_tell.wait()
         await tell(self, one)
 
-    monkeypatch.setattr(Placer, "_tell", told_later)
+    monkeypatch.setattr(Placer, "_report_to_tasks", told_later)
     tasks = [await submitted(server, **PLAIN, keep_task=False) for _ in range(2)]
     for task_id in tasks:  # the other one is completed before anybody is told of the first
         await completed(server, task_id)
