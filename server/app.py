@@ -87,8 +87,8 @@ def create_app(
 
     @asynccontextmanager
     async def backend(app: web.Application) -> AsyncIterator[None]:
-        own = (clock or Clock(), gate.scopes, counts, launched)
-        async with open_backend(settings, features, *own) as opened:
+        opening = open_backend(settings, features, clock or Clock(), gate.scopes, counts, launched)
+        async with opening as opened:
             kernel = opened.kernel
             app[keys.TASKS] = kernel.tasks
             app[keys.FILES] = kernel.files

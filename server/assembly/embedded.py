@@ -95,8 +95,20 @@ async def open_embedded(
             )
         )
         recorder, disk = Recorder(store, hub, clock, files, counts), Disk(data_dir, downloads.min_free_disk)
-        own = (workplace, files, downloads, jobs, cookies, clock, Reserve(disk))
-        runner = Runner(store, recorder, fork_server, *own, hooks.attempt_failed, hooks.before_attempt)
+        runner = Runner(
+            store,
+            recorder,
+            fork_server,
+            workplace,
+            files,
+            downloads,
+            jobs,
+            cookies,
+            clock,
+            Reserve(disk),
+            hooks.attempt_failed,
+            hooks.before_attempt,
+        )
         if downloads.rate_windows:
             await stack.enter_async_context(paced(Pacer(downloads, runner, clock.wall)))
         dispatcher = LocalDispatcher(

@@ -134,9 +134,21 @@ async def open_cluster(
             ForkServers(tools.ffmpeg, tools.deno, data_dir, None, plugins, downloads.sleep_after)
         )
         disk = Disk(data_dir, downloads.min_free_disk)
-        own = (fork_server, workplace, files, downloads, jobs, cookies, clock)
         reserve = Reserve(disk, elsewhere=own_disks)
-        runner = Runner(store, recorder, *own, reserve, hooks.attempt_failed, hooks.before_attempt)
+        runner = Runner(
+            store,
+            recorder,
+            fork_server,
+            workplace,
+            files,
+            downloads,
+            jobs,
+            cookies,
+            clock,
+            reserve,
+            hooks.attempt_failed,
+            hooks.before_attempt,
+        )
         nodes = Nodes(database, settings.workers.lost_after)
         sweeper = Sweeper(database, recorder, admission, settings.workers.lost_after)
         worker: Jobs | None = None

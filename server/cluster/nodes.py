@@ -189,10 +189,24 @@ class Nodes:
         Raises `StoreUnavailable`.
         """
         text = me.set_up.model_dump_json() if me.set_up else ""
-        values = (list(workers), me.node_id, list(me.roles), me.running, me.low, me.folder, text)
-        others = await self._database.rows(_TELL, *values, self._lost_after)
-        told = ((node_id, tuple(roles), *rest, SetUp.read(text)) for node_id, roles, *rest, text in others)
-        self.live = [me, *(Node(*values) for values in told)]
+        others = await self._database.rows(
+            _TELL,
+            list(workers),
+            me.node_id,
+            list(me.roles),
+            me.running,
+            me.low,
+            me.folder,
+            text,
+            self._lost_after,
+        )
+        self.live = [
+            me,
+            *(
+                Node(node_id, tuple(roles), running, low, folder, SetUp.read(set_up))
+                for node_id, roles, running, low, folder, set_up in others
+            ),
+        ]
 
     async def leave(self, node_id: str) -> None:
         await self._database.rows(_LEAVE, node_id)

@@ -174,8 +174,11 @@ class Sweeper:
             if not await try_turn(db, task_id):
                 return
             # Look again, in the turn: the job may have ended, or have been ended, since it was found.
-            looks = (_IS_DOING, (job_id,)) if silent_for is None else (_IS_STALLED, (job_id, silent_for))
-            if not await (await db.execute(*looks)).fetchall():
+            if silent_for is None:
+                found = await db.execute(_IS_DOING, (job_id,))
+            else:
+                found = await db.execute(_IS_STALLED, (job_id, silent_for))
+            if not await found.fetchall():
                 return
             await db.execute(_FINISH, (job_id,))
             await self._free(db, task_id, job_id)

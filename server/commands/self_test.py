@@ -46,8 +46,8 @@ async def self_test(yt_dlp: Path, scratch: Path, ffmpeg: Path | None = None) -> 
                 url=f"http://127.0.0.1:{port}/watch", outputs=(Output.AUDIO,), audio_format="wav"
             )
             job = jobs.job("download", request, scratch / "work", scratch / "work.lock")
-            tools = jobs.tools.ffmpeg, jobs.tools.deno
-            async with ForkServer(*tools, None, yt_dlp, complaints) as fork_server:
+            tools = jobs.tools
+            async with ForkServer(tools.ffmpeg, tools.deno, yt_dlp=yt_dlp, errors=complaints) as fork_server:
                 try:
                     async with asyncio.timeout(WARM_WITHIN):
                         ready = await fork_server.first_ready(2 * WARM_WITHIN)

@@ -157,8 +157,9 @@ class Looker:
             failure = failed.failure
             log.info("a look at %s failed: %s", subscription_id, failure.code)
             with suppress(StoreUnavailable):
-                told = (failure.code, failure.hint, failure.retry_after)
-                until = await self._store.fail(claim, *told, self._pace, self._now)
+                until = await self._store.fail(
+                    claim, failure.code, failure.hint, failure.retry_after, self._pace, self._now
+                )
                 if until is not None:
                     await self.hold_tasks(_host(claim.subscription.url), until)
             return

@@ -404,8 +404,9 @@ async def act_on_items(request: web.Request) -> web.Response:
         wrong.append(("keys", "keys_alone", {}))
     wanted = validated(ItemsRequest, body, *wrong)
     keys = None if wanted.keys is None else list(wanted.keys)
-    acting = (request.match_info["subscription_id"], wanted.action, keys, wanted.state, MOST_AT_ONCE)
-    outcomes, more = await request.app[SUBSCRIPTIONS].act(*acting)
+    outcomes, more = await request.app[SUBSCRIPTIONS].act(
+        request.match_info["subscription_id"], wanted.action, keys, wanted.state, MOST_AT_ONCE
+    )
     return await _results(request, outcomes, more=more)
 
 

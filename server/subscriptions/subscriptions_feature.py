@@ -23,8 +23,9 @@ async def _open(kernel: Kernel) -> AsyncIterator[Added]:
     if profiles.names:
         await store.follow_profiles(profiles)
     placements, library = PlacementRows(kernel.store.transactions), library_of(settings.library)
-    own = (kernel.tasks, settings.subscriptions, kernel.clock)
-    subscriptions = Subscriptions(store, placements, library, *own)
+    subscriptions = Subscriptions(
+        store, placements, library, kernel.tasks, settings.subscriptions, kernel.clock
+    )
 
     async def cookies_stored(hosts: Sequence[str]) -> None:
         await subscriptions.log_in(hosts)

@@ -242,21 +242,26 @@ def type_of(name: str) -> str:
 def _plan_video(
     result: OutputPlan, wanted: str, picture: Part, sound: Part | None, aspect: float | None, extras: Extras
 ) -> None:
-    codecs = picture.media.video or "", sound.media.audio if sound else None
+    video_codec, audio_codec = picture.media.video or "", sound.media.audio if sound else None
     source = _container_of(picture)
     is_muted = sound is None and picture.media.audio is not None
     whole = picture.plain and sound in (picture, None) and not is_muted
-    target = wanted if wanted != "any" and fits(wanted, *codecs) else None
+    target = wanted if wanted != "any" and fits(wanted, video_codec, audio_codec) else None
     if target is None and whole and wanted != "any":
-        result.notes.append(f"{' and '.join(filter(None, codecs))} cannot be in {wanted}: kept as {source}")
+        codecs = " and ".join(filter(None, (video_codec, audio_codec)))
+        result.notes.append(f"{codecs} cannot be in {wanted}: kept as {source}")
     stays = whole and target in (None, source) and not aspect
     if stays and not making.has_room(source, extras):
         result.notes += making.left_out(source, extras)
         result.moves.append(("video", picture, f"video.{source}"))
         return
-    if stays or (is_muted and source in (*_FITS, "mkv") and fits(source, *codecs)):
+    if stays or (is_muted and source in (*_FITS, "mkv") and fits(source, video_codec, audio_codec)):
         target = target or source
-    target = picture.only_in or target or next(name for name in ("mp4", "webm", "mkv") if fits(name, *codecs))
+    target = (
+        picture.only_in
+        or target
+        or next(name for name in ("mp4", "webm", "mkv") if fits(name, video_codec, audio_codec))
+    )
     copy = ["-c", "copy", *(("-aspect", f"{aspect:f}") if aspect else ())]
     taken, left = _all_of_it(target, picture, sound, copy, extras)
     result.notes += [*left, *making.left_out(target, extras)]

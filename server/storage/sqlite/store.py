@@ -148,15 +148,27 @@ async def open_store(
             [(last_number,)] = await reads.fetch(_LAST_NUMBER)
             signals = Signals()
             changes = Changes(db, memory, last_number, max_queued, hooks, signals, clock)
-            opened = (path, *(path.with_name(path.name + suffix) for suffix in ("-wal", "-shm")))
-            await asyncio.to_thread(data.keep_watch_of, *opened)
+            beside = (path.with_name(path.name + suffix) for suffix in ("-wal", "-shm"))
+            await asyncio.to_thread(data.keep_watch_of, path, *beside)
             writer = await stack.enter_async_context(
                 Writer(db, path, ballast, changes.write, changes.committed, data, counts)
             )
             sessions = await load_sessions(reads, writer)
             was_paused = bool(await reads.fetch("SELECT queue FROM pauses"))
-            own = (writer, reads, lists, memory, data, find_short, version, sessions, changes.clock)
-            store = SqliteStore(*own, hooks=hooks, signals=signals, was_paused=was_paused)
+            store = SqliteStore(
+                writer,
+                reads,
+                lists,
+                memory,
+                data,
+                find_short,
+                version,
+                sessions,
+                changes.clock,
+                hooks=hooks,
+                signals=signals,
+                was_paused=was_paused,
+            )
         yield store
 
 
