@@ -99,7 +99,7 @@ async def read_wish(request: web.Request, body: dict[str, Any], key: str | None)
         whole = outputs_for(whole["library"]) | whole
     fields = request.app[FIELDS]
     if "library" in whole and "library" not in fields:
-        wrong.append(("library", "extra_forbidden", {}))
+        wrong.append(("library", "library_unset", {}))
     if "cookies" in whole:
         unknown = await unknown_cookies(request, whole)
     known = None

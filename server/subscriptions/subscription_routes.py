@@ -159,8 +159,8 @@ async def _with_wishes(
         except ValueError:
             pass  # told with all else
     wrong += [
-        (field, "extra_forbidden", {})
-        for field in ("library", "feed")
+        (field, key, {})
+        for field, key in (("library", "library_unset"), ("feed", "extra_forbidden"))
         if field in body and field in sent and field not in request.app[FIELDS]
     ]
     if "of_profile" in sent:
@@ -321,7 +321,7 @@ async def act_on_subscriptions(request: web.Request) -> web.Response:
         wrong.append(("ids", "subscriptions_missing", {}))
     elif len(said) > 1:
         wrong.append(("ids", "keys_alone_stage", {}))
-    if body.get("action") == "profile" and body.get("profile") is None:
+    if body.get("action") == "profile" and "profile" not in body:
         wrong.append(("profile", "missing", {}))
     elif body.get("action") != "profile" and "profile" in body:
         wrong.append(("profile", "extra_forbidden", {}))
@@ -417,13 +417,14 @@ async def export_opml(request: web.Request) -> web.Response:
         found += page
         if cursor is None:
             break
+    # The oldest first: whoever takes them in this order lists them as they are listed here.
     outlines = [
         opml.Outline(
             one.wanted.name or one.findings.title or without_password(one.url),
             without_password(one.url),
             json.dumps(own_of(one.wanted.model_dump(mode="json", exclude_unset=True, exclude_none=True))),
         )
-        for one in found
+        for one in reversed(found)
     ]
     headers = {"Content-Disposition": 'attachment; filename="subscriptions.opml"'}
     body = await compute(opml.written, outlines)  # there may be a hundred thousand

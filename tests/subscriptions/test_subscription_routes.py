@@ -386,8 +386,8 @@ async def test_opml_comes_back_as_it_went_and_another_reader_takes_it(
     read = listparser.parse(text)
     assert read.bozo == 0
     assert [(feed.title, feed.url) for feed in read.feeds] == [
-        ("http://b.test/feed", "http://b.test/feed"),
         ('Café "<&>" 猫', "http://a.test/feed?a=1&b=2"),
+        ("http://b.test/feed", "http://b.test/feed"),
     ]
     assert [outline.url for outline in opml.read(text, 2)] == [feed.url for feed in read.feeds]
     again = await client.post("/api/subscriptions.opml", data=text, headers=OPML)
@@ -518,7 +518,8 @@ async def test_opml_carries_all_settings_to_an_empty_server(
     answer = await other.post("/api/subscriptions.opml", data=text, headers=OPML)
     results = (await answer.json())["results"]
     assert [each["status"] for each in results] == [201, 201], results
-    assert [lasting(each["subscription"]) for each in results] == [lasting(made[1]), lasting(made[0])]
+    listed = (await (await other.get("/api/subscriptions")).json())["subscriptions"]
+    assert [lasting(each) for each in listed] == [lasting(made[1]), lasting(made[0])], "in the same order"
     again = await other.post("/api/subscriptions.opml", data=text, headers=OPML)
     assert [each["status"] for each in (await again.json())["results"]] == [409, 409]
 
@@ -685,11 +686,16 @@ async def test_the_default_profile_is_that_of_new_subscriptions_and_many_get_ano
     results = (await acted(client, "profile", ids=ids, profile="music"))["results"]
     assert results[0]["subscription"]["interval"] == "6h"
     assert (results[1]["status"], results[1]["problem"]["code"]) == (409, "subscribed"), "of the same source"
+    none = (await acted(client, "profile", ids=ids[:1], profile=None))["results"]
+    assert none[0]["problem"]["code"] == "subscribed", "without one it would be as the other"
+    alone = await subscribed(client, "http://d.test/")
+    none = (await acted(client, "profile", ids=[alone["subscription_id"]], profile=None))["results"]
+    assert "profile" not in none[0]["subscription"]
     refused = (await acted(client, "profile", ids=ids[:1], profile="unknown"))["results"]
     assert refused[0]["problem"]["errors"][0]["field"] == "profile"
     text = await (await client.get("/api/subscriptions.opml")).read()
     again = await (await client.post("/api/subscriptions.opml", data=text, headers=OPML)).json()
-    assert [each["status"] for each in again["results"]] == [409, 409, 409]
+    assert [each["status"] for each in again["results"]] == [409, 409, 409, 409]
 
 
 @pytest.mark.parametrize(
