@@ -16,6 +16,7 @@ from server.subscriptions.subscription import (
     BACKLOG,
     HELD,
     HOUR,
+    IN_MEMORY,
     MEMBERS_ONLY,
     NO_MEDIA,
     NOT_LIVE_YET,
@@ -299,7 +300,7 @@ def _judged(
     is_gone = fetched is not None and is_gone_media(fetched) and known.placed.isdisjoint(keys)
     if fetched is not None and is_known_media(fetched, subscription.manner) and not (asks and is_gone):
         there = {"task_id": fetched.task_id, "fetched_at": fetched.fetched_at}
-        return replace(item, state="fetched", reason="in_memory", **there)  # type: ignore[arg-type]
+        return replace(item, state="fetched", reason=IN_MEMORY, **there)  # type: ignore[arg-type]
     if entry.verdict is not None:
         return _waits_or_skipped(item, entry.verdict, entry, now)
     other = next((known.others[key] for key in keys if key in known.others), None)

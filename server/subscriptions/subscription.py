@@ -48,7 +48,7 @@ will come; for another attempt; for a look at the entry itself, as its list says
 NOT_LIVE_YET, MEMBERS_ONLY, TOO_YOUNG = "not_live_yet", "members_only", "too_young"
 REMOVED, BY_CLIENT, RETENTION = "removed", "by_client", "retention"
 SOURCE_GONE, NO_LIST, EMPTY_LIST = "source_gone", "no_list", "empty_list"
-NO_MEDIA = "no_media"
+NO_MEDIA, IN_MEMORY = "no_media", "in_memory"
 WAS_FEED = "was_feed"
 """`Findings.hint` of a feed that is none any more."""
 HOST_HELD: Literal["host_held"] = "host_held"

@@ -14,7 +14,21 @@ from server.child.extract.entry_filters import JUDGES, EntryJudge
 from server.core import jobs
 from server.core.jobs import EntryFilters, Look
 from server.subscriptions.looker import entry_filters_of
-from server.subscriptions.subscription import Filters
+from server.subscriptions.subscription import (
+    BACKLOG,
+    BY_CLIENT,
+    HELD,
+    IN_MEMORY,
+    MEMBERS_ONLY,
+    NO_MEDIA,
+    NOT_LIVE_YET,
+    REMOVED,
+    RETENTION,
+    RETRY,
+    TOO_YOUNG,
+    UNCLEAR,
+    Filters,
+)
 from server.subscriptions.subscription_schemas import SubscriptionFilters
 from tests.jobs import download_job
 from tests.page_tables import ROOT, page_table, page_texts
@@ -102,3 +116,13 @@ def test_a_day_is_needed_where_the_backlog_goes_by_it() -> None:
     assert verdict({}, {"title": "A talk"}, days=True) == "unclear"
     assert verdict({}, {"title": "A talk", "_live": "is_live"}, days=True) == "not_live_yet"
     assert verdict({}, WANTED, days=True) is None
+
+
+def test_each_reason_of_an_item_has_words_on_the_page_and_a_place_in_the_guide() -> None:
+    reasons = {HELD, BACKLOG, RETRY, UNCLEAR, NOT_LIVE_YET, MEMBERS_ONLY, TOO_YOUNG, NO_MEDIA, IN_MEMORY}
+    place, words = page_table("REASONS")
+    assert (reasons | {REMOVED, BY_CLIENT, RETENTION}) - words.keys() == set(), f"`REASONS` in {place}"
+    guide = (ROOT / "docs" / "api.md").read_text("utf-8").partition("\n## Subscriptions")[2]
+    rows = re.findall(r"^\| `(?:skipped|waiting|fetched)` \|.*", guide, re.MULTILINE)
+    told = set(re.findall(r"`(\w+)`", " ".join(rows)))
+    assert (reasons | {REMOVED, BY_CLIENT}) - told == set(), "the table of states in docs/api.md"
