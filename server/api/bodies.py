@@ -365,8 +365,9 @@ def takes_gzip(request: web.Request) -> bool:
 
 def respond(request: web.Request, status: TaskStatus, http_status: HTTPStatus = HTTPStatus.OK) -> Prepared:
     """The payload of `status` in the reader's language."""
-    chosen = language(request)
-    payload = request.app[ENCODER].encode(status, payload_form(request, chosen))
+    chosen, encoder = language(request), request.app[ENCODER]
+    form = payload_form(request, chosen) if encoder.tells_owner else chosen
+    payload = encoder.encode(status, form)
     return Prepared(payload_headers(chosen), {}, payload.body, http_status)
 
 

@@ -55,4 +55,5 @@ def principal_of(request: web.Request) -> Principal:
 
 def owner_of(request: web.Request) -> str | None:
     """The person to whom belongs what this request makes; None: nobody."""
-    return principal_of(request).name
+    principal: Principal = request.get(PRINCIPAL, EVERYBODY)
+    return principal.name

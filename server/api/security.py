@@ -98,7 +98,8 @@ class Doors:
         over the `Host` header (RFC 9112, section 3.2.2).
         """
         # By a proxy that is not trusted, that is by anybody, it may be named as well.
-        if self.is_trusted(request.remote) and (forwarded := _last(request, hdrs.X_FORWARDED_HOST)):
+        is_of_proxy = self._proxies and self.is_trusted(request.remote)
+        if is_of_proxy and (forwarded := _last(request, hdrs.X_FORWARDED_HOST)):
             return forwarded
         if request.method == hdrs.METH_CONNECT:
             return request.raw_path

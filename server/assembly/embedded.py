@@ -94,7 +94,10 @@ async def open_embedded(
                 jobs.tools.ffmpeg, jobs.tools.deno, data_dir, launched, plugins, downloads.sleep_after
             )
         )
-        recorder, disk = Recorder(store, hub, clock, files, counts), Disk(data_dir, downloads.min_free_disk)
+        recorder = Recorder(
+            store, hub, clock, files, counts, entry_taken=lambda task: tasks.submit_if_queued(task)
+        )
+        disk = Disk(data_dir, downloads.min_free_disk)
         runner = Runner(
             store,
             recorder,

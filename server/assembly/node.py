@@ -125,7 +125,9 @@ async def open_cluster(
         relay = await enter(relayed(url, store, hub, leftovers))
 
         # The parts that make attempts.
-        recorder = Recorder(store, hub, clock, files, counts)
+        recorder = Recorder(
+            store, hub, clock, files, counts, entry_taken=lambda task: tasks.submit_if_queued(task)
+        )
         jobs = JobMaker(downloads, find_tools(downloads.ffmpeg))
         cookies = SharedCookies(database)
         plugins = plugins_of(jobs, lambda: workplace.scratch)

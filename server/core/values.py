@@ -64,7 +64,7 @@ def check_url(url: str, *, is_sent: bool = True) -> str:
     if _CONTROL.search(url):
         raise PydanticCustomError("url_characters", "no spaces or control characters in a URL")
     try:
-        scheme, host, port = _at_start(_scheme_and_host(url))
+        scheme, host, port = _read_start("/".join(url.split("/", 3)[:3]))
     except ValueError:
         raise PydanticCustomError("url_invalid", "not a valid URL") from None
     if port == 0 and is_sent:
@@ -77,24 +77,16 @@ def check_url(url: str, *, is_sent: bool = True) -> str:
 
 
 def host_of(url: str) -> str:
-    """The host name in lower case, without the port; empty if there is none."""
-    return _host_at_start(_scheme_and_host(url))
-
-
-def _scheme_and_host(url: str) -> str:
-    return "/".join(url.split("/", 3)[:3])
+    """The host name of a valid `url` in lower case, without the port."""
+    _, host, _ = _read_start("/".join(url.split("/", 3)[:3]))
+    return host
 
 
 @lru_cache(1024)
-def _at_start(scheme_and_host: str) -> tuple[str, str | None, int | None]:
+def _read_start(scheme_and_host: str) -> tuple[str, str, int | None]:
     """Scheme, host name and port, which many links have in common. Raises `ValueError`."""
     parts = urlsplit(scheme_and_host)
-    return parts.scheme, parts.hostname, parts.port
-
-
-@lru_cache(1024)
-def _host_at_start(scheme_and_host: str) -> str:
-    return (urlsplit(scheme_and_host).hostname or "").lower()
+    return parts.scheme, (parts.hostname or "").lower(), parts.port
 
 
 def without_password(url: str) -> str:

@@ -44,8 +44,8 @@ T = TypeVar("T")
 SAVE_AGAIN = 1.0  # seconds between retries while the store is unavailable
 
 
-def _nobody(_: Task, /) -> None:
-    """The default of `accepted`."""
+def ignore_task(_: Task, /) -> None:
+    """Do nothing with a task."""
 
 
 Saved = tuple[TaskStatus, TaskStatus]  # before and after
@@ -71,15 +71,18 @@ class Recorder:
         clock: Clock,
         files: FileStore | None = None,
         counts: Counts | None = None,
+        entry_taken: Callable[[Task], None] = ignore_task,
     ) -> None:
-        """Without `files` no list shares the tasks of others."""
+        """Without `files` no list shares the tasks of others.
+
+        `entry_taken` is called with each entry of a list whose row has taken the actions on the list.
+        """
         self._files = files
         self._store = store
         self._publisher = publisher
         self._clock = clock
         self.counts = counts or Counts()
-        self.taken = _nobody
-        """Is told of each entry that has taken what happened to its list, as it is then."""
+        self._entry_taken = entry_taken
 
     async def record(
         self,
@@ -87,7 +90,7 @@ class Recorder:
         event: Event,
         attempt: int | None = None,
         perhaps: Perhaps | None = None,
-        accepted: Callable[[Task], None] = _nobody,
+        accepted: Callable[[Task], None] = ignore_task,
     ) -> TaskStatus:
         """Return the status after `event`, which may be the one before: not every event changes it.
 
@@ -167,7 +170,7 @@ class Recorder:
             last = Task(entry.request, after)
         finally:
             if is_taken:
-                self.taken(last)
+                self._entry_taken(last)
         return after
 
     async def take(self, entries: Sequence[Task]) -> bool:
@@ -178,7 +181,7 @@ class Recorder:
         is_taken = await self._take(entries)
         if is_taken:
             for entry in entries:
-                self.taken(Task(entry.request, entry.status))
+                self._entry_taken(Task(entry.request, entry.status))
         return is_taken
 
     async def _take(self, entries: Sequence[Task]) -> bool:
@@ -256,7 +259,7 @@ class Recorder:
         event: Event,
         attempt: int | None = None,
         perhaps: Perhaps | None = None,
-        accepted: Callable[[Task], None] = _nobody,
+        accepted: Callable[[Task], None] = ignore_task,
     ) -> TaskStatus:
         """Like `record`, but retry once a second until the status is saved. Raises `TaskNotFound` only.
 

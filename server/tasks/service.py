@@ -112,7 +112,6 @@ class Tasks:
         self._disk = disk
         self._clock = clock
         self.playlists = Playlists(store, recorder, publisher, dispatcher, clock, self._remove_entries)
-        recorder.taken = self._submit_if_queued
         self._closing = False
         self.is_draining = False
 
@@ -147,7 +146,10 @@ class Tasks:
         another task was returned leads to that task from then on, which is on disk as well. No two requests
         may have the same key. Raises `StoreUnavailable`; then none was accepted.
         """
-        refusal, now, is_alone = self._refusal(), self._clock.now(), len(requests) == 1
+        refusal: AppError | None = ShuttingDown() if self._closing else None
+        with contextlib.suppress(OSError):  # the data directory is gone: the store will say so
+            refusal = refusal or (DiskFull() if self._disk.is_low() else None)
+        now, is_alone = self._clock.now(), len(requests) == 1
         people = {"created_by": created_by, "owner": owner} if created_by or owner else {}
         wanted = [await self._wanted(each, refusal, now, people, is_alone=is_alone) for each in requests]
         submissions = [each for each in wanted if isinstance(each, Submission)]
@@ -155,15 +157,6 @@ class Tasks:
         return [
             await self._added(each, next(added)) if isinstance(each, Submission) else each for each in wanted
         ]
-
-    def _refusal(self) -> AppError | None:
-        """Why no new task can be accepted now."""
-        if self._closing:
-            return ShuttingDown()
-        with contextlib.suppress(OSError):  # the data directory is gone: the store will say so
-            if self._disk.is_low():
-                return DiskFull()
-        return None
 
     async def _wanted(
         self,
@@ -225,7 +218,8 @@ class Tasks:
     def take_on(self, task: Task) -> None:
         """Go on with a task that has just been stored, perhaps by somebody else, as a subscription's."""
         self._publisher.publish(task.status)
-        self._submit_if_queued(task)
+        if task.status.stage is Stage.QUEUED:
+            self._dispatcher.submit(task)
 
     async def put_off(self, task_id: str, because: str, seconds: float) -> None:
         """Have a queued task wait for so long."""
@@ -235,7 +229,7 @@ class Tasks:
                 await self._dispatcher.withdraw(task_id)
                 event = Requeued(because=because, after=max(0.0, seconds))
                 after = await self._recorder.record_surely(task_id, event)
-                self._submit_if_queued(replace(task, status=after))
+                self.submit_if_queued(replace(task, status=after))
 
     async def is_known(self, idempotency: Idempotency) -> bool:
         """Whether this key leads to a task; raises `IdempotencyMismatch`."""
@@ -393,7 +387,7 @@ class Tasks:
                 raise RemedyNotOffered(offered(task.status))
             wishes = event.wishes | given
             after = await self._recorder.record(task_id, event.model_copy(update={"wishes": wishes}))
-            self._submit_if_queued(replace(task, status=after))
+            self.submit_if_queued(replace(task, status=after))
             return after
 
     async def pause_queue(self) -> None:
@@ -506,7 +500,7 @@ class Tasks:
             if task.status.stage.is_running:
                 await self._dispatcher.withdraw(task_id)
                 after = await self._recorder.record_surely(task_id, Requeued(because="disk_full"))
-                self._submit_if_queued(replace(task, status=after))
+                self.submit_if_queued(replace(task, status=after))
 
     async def _end_work(
         self, task_id: str, kind: Literal["cancel", "pause"], event: Event, wanted: Stage
@@ -552,10 +546,11 @@ class Tasks:
         The store is not asked once `event` is saved: an outage could leave a queued task unsubmitted.
         """
         after = await self._recorder.record(task.status.task_id, event)
-        self._submit_if_queued(replace(task, status=after))
+        self.submit_if_queued(replace(task, status=after))
         return after
 
-    def _submit_if_queued(self, task: Task) -> None:
+    def submit_if_queued(self, task: Task) -> None:
+        """Hand a task that waits to the dispatcher."""
         if task.status.stage is Stage.QUEUED:
             self._dispatcher.submit(task)
 
