@@ -32,6 +32,7 @@ COMMANDS = {
     "retry": "action_command",
     "place": "action_command",
     "rm": "action_command",
+    "subscriptions": "subscriptions_command",
     "check": "check_command",
     "config": "config_command",
     "backup": "backup_command",
