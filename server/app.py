@@ -101,6 +101,7 @@ def create_app(
             app[keys.WAKE] = kernel.fork_server.wake
             app[ADDED] = opened.added
             app[keys.METRICS] = [family for each in opened.added for family in each.metrics]
+            app[keys.SEES] = [sees for each in opened.added for sees in each.sees]
             for each in opened.added:
                 for key, value in each.values.items():
                     app[key] = value

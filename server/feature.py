@@ -61,12 +61,14 @@ class Kernel:
 @dataclass(frozen=True, slots=True)
 class Added:
     """What a feature has while it is open: `values` for its routes, `checks` of `/readyz`, its `metrics`,
-    and `close`, by which it begins nothing any more: the server ends.
+    what it `sees` when these are asked for (`Scrape.seen`), and `close`, by which it begins nothing any more:
+    the server ends.
     """
 
     values: Mapping[web.AppKey[Any], object] = field(default_factory=dict)
     checks: Sequence[Callable[[], Awaitable[Check]]] = ()
     metrics: Sequence[Family] = ()
+    sees: Sequence[Callable[[], Awaitable[Mapping[str, float]]]] = ()
     close: Callable[[], None] | None = None
 
 

@@ -1,6 +1,6 @@
 """The typed keys of the application's objects for handlers, and of values stored in a request."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from aiohttp import web
 
@@ -39,6 +39,7 @@ ENCODER = web.AppKey("encoder", Encoder)
 HOOKS = web.AppKey("hooks", Hooks)
 FIELDS: web.AppKey[frozenset[str]] = web.AppKey("fields")  # of requests, that a feature takes
 METRICS: web.AppKey[Sequence[Family]] = web.AppKey("metrics")  # of features
+SEES: web.AppKey[Sequence[Callable[[], Awaitable[Mapping[str, float]]]]] = web.AppKey("sees")
 # `PLACE_IN_LIBRARY` places for one more client what a task has fetched.
 PLACE_IN_LIBRARY: web.AppKey[Callable[[str, Library], Awaitable[TaskStatus]]] = web.AppKey("place_in_library")
 LEAVE_LIBRARY: web.AppKey[Callable[[str], Awaitable[None]]] = web.AppKey("leave_library")

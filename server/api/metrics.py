@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from aiohttp import hdrs, web
 
 from server.api.connections import CONNECTIONS
-from server.api.keys import COUNTS, METRICS, READINESS, SETTINGS, TASKS
+from server.api.keys import COUNTS, METRICS, READINESS, SEES, SETTINGS, TASKS
 from server.api.metric_families import FAMILIES, Family, Scrape
 from server.api.openapi.operation import Operation, Reply, header
 from server.api.route import Access, get
@@ -38,6 +38,8 @@ async def metrics(request: web.Request) -> web.Response:
             for name in ("free", "floor", "days"):
                 if name in check.detail.values:
                     seen[name] = float(str(check.detail.values[name]))
+    for sees in request.app[SEES]:
+        seen |= await sees()
     seen["sockets"] = float(request.app[CONNECTIONS].open_sockets)
     is_open = prefers_openmetrics(",".join(request.headers.getall(hdrs.ACCEPT, ())))
     scrape, families = Scrape(request.app[COUNTS], seen), (*FAMILIES, *request.app[METRICS])

@@ -25,7 +25,7 @@ _ROWS = """
 _SESSIONS = "SELECT number, session_id, scope, ends_at, way, token_id, about FROM sessions ORDER BY number"
 _DELIVERIES = """
     SELECT number, delivery_id, task_id, kind, target, status, attempts, step, last_error, next_at, receiver,
-        claimed_until
+        claimed_until, subscription_id
     FROM deliveries ORDER BY number"""
 _OF_SUBSCRIPTIONS = (
     "subscription_id", "number", "revision", "url", "source_key", "wish", "host", "manner", "scope",
@@ -124,7 +124,7 @@ class DeliveryRow(NamedTuple):
 
     number: int
     delivery_id: str
-    task_id: str
+    task_id: str | None
     kind: str
     target: str
     status: str
@@ -134,6 +134,7 @@ class DeliveryRow(NamedTuple):
     next_at: float | None  # seconds since 1970
     receiver: str
     claimed_until: float | None  # seconds since 1970
+    subscription_id: str | None
 
 
 class ExportedRows:

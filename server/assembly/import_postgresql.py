@@ -57,14 +57,15 @@ _INSERT_PAUSES = "INSERT INTO pauses (queue) SELECT queue FROM unnest(%s::text[]
 _PAUSES = "SELECT queue FROM pauses ORDER BY queue"
 _OF_DELIVERIES = "number, delivery_id, task_id, kind, target, status, attempts, step, last_error"
 _INSERT_DELIVERIES = f"""
-    INSERT INTO deliveries ({_OF_DELIVERIES}, next_at, receiver, claimed_until)
-    SELECT {_OF_DELIVERIES}, to_timestamp(next), receiver, to_timestamp(claimed)
+    INSERT INTO deliveries ({_OF_DELIVERIES}, next_at, receiver, claimed_until, subscription_id)
+    SELECT {_OF_DELIVERIES}, to_timestamp(next), receiver, to_timestamp(claimed), subscription_id
     FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::integer[],
-                %s::integer[], %s::text[], %s::float8[], %s::text[], %s::float8[])
-        AS old ({_OF_DELIVERIES}, next, receiver, claimed)"""  # noqa: S608
+                %s::integer[], %s::text[], %s::float8[], %s::text[], %s::float8[],
+                %s::text[])
+        AS old ({_OF_DELIVERIES}, next, receiver, claimed, subscription_id)"""  # noqa: S608
 _DELIVERIES = f"""
     SELECT {_OF_DELIVERIES}, extract(epoch FROM next_at)::float8, receiver,
-        extract(epoch FROM claimed_until)::float8
+        extract(epoch FROM claimed_until)::float8, subscription_id
     FROM deliveries ORDER BY number"""  # noqa: S608
 _FALL_BEHIND = "INSERT INTO backlog VALUES ('all')"  # none of the queued tasks has a job yet
 _HOLD = ("tasks", "sessions", "cookies", "pauses", *ALIKE)

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 
 from server.api.keys import LEAVE_LIBRARY, PLACE_IN_LIBRARY
+from server.api.metric_families import Family
 from server.core.background import in_background
 from server.core.clock import zone_of
 from server.feature import Added, Feature, Kernel
@@ -12,9 +13,22 @@ from server.library import library_routes
 from server.library.library_actions import LibraryActions
 from server.library.library_check import library_check, library_of
 from server.library.placement_rows import HOOKS, PlacementRows
+from server.library.placements import REASONS
 from server.library.task_placing import TaskPlacing
 from server.memory.media_rows import MediaRows
 from server.settings import Settings
+
+_WAITING = Family(
+    "library_waiting",
+    "gauge",
+    "Downloads that are still to be placed in the library, by what they wait for, of all nodes.",
+    lambda scrape: [
+        ((reason,), scrape.seen[f"library {reason}"])
+        for reason in ("none", *REASONS)
+        if f"library {reason}" in scrape.seen  # where there is a library
+    ],
+    ("reason",),
+)
 
 
 @asynccontextmanager
@@ -25,6 +39,11 @@ async def _open(kernel: Kernel) -> AsyncIterator[Added]:
     media = MediaRows(kernel.store.transactions)
     actions = LibraryActions(store, media, library, kernel.clock, zone)
     task_placing = TaskPlacing(store, kernel.tasks, has_library=library is not None)
+
+    async def sees() -> dict[str, float]:
+        waiting = await store.waiting_by_reason()
+        return {f"library {reason or 'none'}": float(count) for reason, count in waiting.items()}
+
     placing = None
     if library and kernel.runs_tasks:
         from server.library.placer import Placer  # of no use without a library
@@ -41,6 +60,8 @@ async def _open(kernel: Kernel) -> AsyncIterator[Added]:
                 PLACE_IN_LIBRARY: task_placing.also_for,
             },
             [partial(library_check, library, store)] if library and kernel.runs_tasks else (),
+            metrics=[_WAITING],
+            sees=[sees] if library else (),
         )
 
 

@@ -573,6 +573,18 @@ class PlacementRows:
                 found[reason] += count
         return found
 
+    async def waiting_by_reason(self) -> dict[Reason | None, int]:
+        """How many sets are still to be placed, by what they wait for."""
+        sql = "SELECT reason, count(*) FROM file_sets WHERE state = 'waiting' GROUP BY reason"
+
+        async def work(tables: Statements) -> list[Row]:
+            return await tables.fetch(sql)
+
+        found: dict[Reason | None, int] = dict.fromkeys((None, *REASONS), 0)
+        for row, count in await self._transactions.read(work):
+            found[_read_reason(row)[0]] += count
+        return found
+
     async def of_task(self, task_id: str, instead: str | None = None) -> OfTask:
         """Of a task without sets of its own, what the library has of the task `instead`, which has placed the
         same for it.

@@ -66,7 +66,7 @@ class Deliverer:
         """Begin what is due; return the seconds until something may be."""
         while work.room and (due := await self._outbox.claim(kinds, work.room)):
             for delivery in due:
-                work.begin(self._deliver(delivery), f"delivery of {delivery.task_id}")
+                work.begin(self._deliver(delivery), f"delivery of {delivery.about}")
         wait = await self._outbox.due_in(kinds) if work.room else None
         return LOOK_EVERY if wait is None else wait
 
@@ -74,18 +74,18 @@ class Deliverer:
         try:
             error = await self._senders[delivery.addressee.kind](delivery)
         except Exception:
-            log.exception("a delivery about %s failed by a fault of the service", delivery.task_id)
+            log.exception("a delivery about %s failed by a fault of the service", delivery.about)
             error = "internal"
         again_in = PLAN[delivery.step] if delivery.step < len(PLAN) else None
         self._tries["delivered" if error is None else "given up" if again_in is None else "failed"] += 1
         if error is None:
-            log.info("%s was told to %s", delivery.task_id, _whom(delivery))
+            log.info("%s was told to %s", delivery.about, _whom(delivery))
         elif again_in is None:
             log.warning(
-                "%s could not be told to %s, and was given up: %s", delivery.task_id, _whom(delivery), error
+                "%s could not be told to %s, and was given up: %s", delivery.about, _whom(delivery), error
             )
         else:
-            log.info("%s is told to %s again in %d s: %s", delivery.task_id, _whom(delivery), again_in, error)
+            log.info("%s is told to %s again in %d s: %s", delivery.about, _whom(delivery), again_in, error)
         # If the outcome cannot be saved, the delivery is due again when its lease ends: at least once.
         with suppress(StoreUnavailable):
             if error is None:

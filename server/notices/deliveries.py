@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from server.core.addresses import DEFAULT_PORTS, plain
 from server.core.process_request import ProcessRequest
 from server.core.task import Stage, TaskStatus
+from server.core.values import Frozen
 
 LONGEST_WAIT = 14 * 3600.0  # seconds between two tries
 TOLD_WITHIN = timedelta(days=2)  # of a task's end: by then it is told to all, or given up
@@ -34,23 +35,45 @@ class Addressee:
     receiver: str = field(default="", compare=False)
 
 
+Others = Sequence[Addressee]
+"""Who is told of all that is told."""
 Tells = Callable[[ProcessRequest | None, TaskStatus], Sequence[Addressee]]
 """Who is told of the end of the task with this request and final status."""
 
 
+class SubscriptionNotice(Frozen):
+    """What is told of a subscription that fails, or works again; times are seconds since 1970."""
+
+    type: Literal["subscription_failing", "subscription_works"]
+    subscription_id: str
+    name: str
+    url: str
+    since: float
+    error_code: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """`attempts` counts all tries, `step` those since the plan began. `next_at` is None once given up."""
+    """`task_id` is empty if a subscription is told of. `attempts` counts all tries, `step` those since the
+    plan began. `next_at` is None once given up.
+    """
 
     delivery_id: str
     number: int
     task_id: str
     addressee: Addressee
-    status: TaskStatus
+    status: TaskStatus | SubscriptionNotice
     attempts: int = 0
     step: int = 0
     last_error: str | None = None
     next_at: datetime | None = None
+
+    @property
+    def about(self) -> str:
+        """The id of the task, or of the subscription."""
+        if isinstance(self.status, SubscriptionNotice):
+            return self.status.subscription_id
+        return self.task_id
 
 
 def waits_for_library(status: TaskStatus) -> bool:
@@ -70,15 +93,20 @@ def receiver_of(url: str) -> str:
         return ""
 
 
-def tells_of(*, default: str | None = None, notify: Sequence[str] = ()) -> Tells:
-    """Tells the task's own webhook, the `default` one if there is one, and the people in `notify`.
-
-    Not of an entry: its list is told of, once, when all entries have ended.
-    """
-    others = (
+def others_of(*, default: str | None = None, notify: Sequence[str] = ()) -> Others:
+    """The `default` webhook if there is one, and the people in `notify`."""
+    return (
         *([Addressee("default", receiver=receiver_of(default))] if default else []),
         *(Addressee("notify", name, name) for name in notify),
     )
+
+
+def tells_of(*, default: str | None = None, notify: Sequence[str] = ()) -> Tells:
+    """Tells the task's own webhook, and `others_of` all tasks.
+
+    Not of an entry: its list is told of, once, when all entries have ended.
+    """
+    others = others_of(default=default, notify=notify)
 
     def tells(request: ProcessRequest | None, status: TaskStatus) -> Sequence[Addressee]:
         if status.playlist_id is not None:

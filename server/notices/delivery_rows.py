@@ -15,6 +15,8 @@ from server.notices.deliveries import (
     TOLD_WITHIN,
     Addressee,
     Delivery,
+    Others,
+    SubscriptionNotice,
     Tells,
     waits_for_library,
 )
@@ -96,10 +98,14 @@ _FAILED = """
 _AGAIN = """
     UPDATE deliveries SET step = 0, next_at = {moment}
     WHERE delivery_id = ? AND kind <> 'notify' AND (claimed_until IS NULL OR claimed_until <= {moment})"""
+_ADD_NOTICE = """
+    INSERT INTO deliveries (delivery_id, subscription_id, kind, target, receiver, status, next_at)
+    VALUES {rows}"""
 _COLUMNS = """
-    SELECT deliveries.number, delivery_id, task_id, kind, target, tasks.number, deliveries.status, attempts,
-        step, last_error, {seconds}
-    FROM deliveries JOIN tasks USING (task_id) WHERE NOT removed"""
+    SELECT deliveries.number, delivery_id, deliveries.task_id, kind, target, tasks.number, deliveries.status,
+        attempts, step, last_error, {seconds}
+    FROM deliveries LEFT JOIN tasks ON tasks.task_id = deliveries.task_id
+    WHERE (subscription_id IS NOT NULL OR NOT removed)"""
 _BY_ID = f"{_COLUMNS} AND delivery_id IN ({{keys}})"
 _PAGE = f"{_COLUMNS} AND deliveries.number < ? AND kind <> 'notify' ORDER BY deliveries.number DESC LIMIT ?"
 
@@ -125,6 +131,26 @@ def hooks_of(tells: Tells) -> StoreHooks:
         return (DUE,)
 
     return StoreHooks(deliver, _untold)
+
+
+async def tell_of_subscription(
+    tables: Tables, others: Others, notice: SubscriptionNotice, now: float
+) -> None:
+    """Have `others` told, once the transaction is on disk."""
+    moment = tables.dialect.moment.format("?")
+    text = notice.model_dump_json(exclude_none=True)
+    rows = [
+        (f"msg_{uuid4().hex}", notice.subscription_id, whom.kind, whom.target, whom.receiver, text, now)
+        for whom in others
+    ]
+    if rows:
+        await insert(tables, _ADD_NOTICE, rows, f"(?, ?, ?, ?, ?, ?, {moment})")
+        tables.wake(DUE)
+
+
+async def tell_no_more(tables: Statements, subscription_id: str) -> None:
+    """Drop what is still to be told of a subscription, which is removed."""
+    await tables.run("DELETE FROM deliveries WHERE subscription_id = ?", (subscription_id,))
 
 
 async def tell_as_it_is(tables: Statements, task_id: str, now: float | None) -> bool:
@@ -274,16 +300,21 @@ async def _named(tables: Statements, delivery_ids: Sequence[str]) -> list[Delive
 def _read(
     number: int,
     delivery_id: str,
-    task_id: str,
+    task_id: str | None,
     kind: Literal["webhook", "default", "notify"],
     target: str,
-    task_number: int,
+    task_number: int | None,
     status: str,
     attempts: int,
     step: int,
     last_error: str | None,
     next_at: float | None,
 ) -> Delivery:
-    told, addressee = read_status(task_number, status), Addressee(kind, target)
+    addressee = Addressee(kind, target)
+    told = (
+        SubscriptionNotice.model_validate_json(status, extra="ignore")
+        if task_number is None
+        else read_status(task_number, status)
+    )
     moment = None if next_at is None else datetime.fromtimestamp(next_at, UTC)
-    return Delivery(delivery_id, number, task_id, addressee, told, attempts, step, last_error, moment)
+    return Delivery(delivery_id, number, task_id or "", addressee, told, attempts, step, last_error, moment)

@@ -19,7 +19,7 @@ from typing import Any, Self
 from server.core.shielding import to_the_end
 from server.core.task import Stage, TaskStatus
 from server.locales import LANGUAGES
-from server.notices.deliveries import Delivery, waits_for_library
+from server.notices.deliveries import Delivery, SubscriptionNotice, waits_for_library
 from server.settings import ConfigurationError, name_of_address
 
 PROGRAM = Path(__file__).parent / "apprise_program.py"
@@ -71,8 +71,13 @@ class Notifier:
         url = self._urls.get(delivery.addressee.target)
         if url is None:
             return "no_address"  # it was taken out of the configuration
-        good = delivery.status.stage is Stage.COMPLETED
-        return await self._ask({"url": url, "text": sentence(delivery.status, self._language), "good": good})
+        tells, words = delivery.status, LANGUAGES[self._language]
+        if isinstance(tells, SubscriptionNotice):
+            good, error = tells.type == "subscription_works", words.error(tells.error_code or "internal")
+            text = words.notice(tells.type, {"name": _plain(tells.name), "error": error})
+        else:
+            good, text = tells.stage is Stage.COMPLETED, sentence(tells, self._language)
+        return await self._ask({"url": url, "text": text, "good": good})
 
     async def _ask(self, message: dict[str, object]) -> str | None:
         process = self._current()

@@ -10,7 +10,7 @@ from server.api.openapi.operation import JSON, OF_CHANGES, Operation, Parameter,
 from server.api.route import get, post
 from server.core.errors import DeliveryNotFound, InvalidQuery
 from server.core.values import without_password, without_path
-from server.notices.deliveries import Delivery
+from server.notices.deliveries import Delivery, SubscriptionNotice
 from server.notices.delivery_rows import DeliveryRows
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def _shown(request: web.Request, delivery: Delivery) -> "WebhookDelivery":
     from server.notices.webhook_schemas import WebhookDelivery
 
     url, settings = delivery.addressee.target, request.app[SETTINGS]
+    is_notice = isinstance(delivery.status, SubscriptionNotice)
     # Of an address in the configuration, clients are shown no path: often it is all that a receiver asks for.
     if delivery.addressee.kind == "default" and settings.webhooks.default:
         url = without_path(settings.webhooks.default)
@@ -50,7 +51,8 @@ def _shown(request: web.Request, delivery: Delivery) -> "WebhookDelivery":
         url = without_path(url)
     return WebhookDelivery(
         id=delivery.delivery_id,
-        task_id=delivery.task_id,
+        task_id=None if is_notice else delivery.about,
+        subscription_id=delivery.about if is_notice else None,
         url=without_password(url),
         state="due" if delivery.next_at else "dead",
         attempts=delivery.attempts,

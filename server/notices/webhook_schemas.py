@@ -9,7 +9,8 @@ from server.api.payload import Answer, Instant
 
 class WebhookDelivery(Answer):
     id: str = Field(description="the header `webhook-id` of each try")
-    task_id: str
+    task_id: str | None = Field(None, description="whose end is told")
+    subscription_id: str | None = Field(None, description="of one that fails, or works again")
     url: str = Field(
         description=(
             "without its password; of `webhooks.default` and of a preset's `webhook` only scheme, host and "

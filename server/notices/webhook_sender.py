@@ -8,6 +8,7 @@ Decisions: docs/decisions/notifications.md
 """
 
 import asyncio
+import json
 import socket
 import ssl
 from collections.abc import Sequence
@@ -28,7 +29,8 @@ from aiohttp.streams import StreamReader
 from server import __version__
 from server.api.payload import Encoder
 from server.core.addresses import DEFAULT_PORTS, is_public, numeric, parse_allowed, plain
-from server.notices.deliveries import Delivery
+from server.locales import LANGUAGES
+from server.notices.deliveries import Delivery, SubscriptionNotice
 
 TRY_WITHIN = 15.0  # seconds
 MAX_HEAD = 16 * 1024  # bytes of an answer, up to the end of its header fields, with all interim answers
@@ -74,7 +76,7 @@ class WebhookSender:
                 raise PermissionError(EACCES, "the address is blocked")
             return _MeasuredSocket(family, kind, protocol)
 
-        body, now = self._encoder.encode(delivery.status, self._language).body, datetime.now(UTC)
+        body, now = self._body(delivery), datetime.now(UTC)
         headers = {
             hdrs.CONTENT_TYPE: "application/json",
             hdrs.CONTENT_LANGUAGE: self._language,
@@ -111,6 +113,15 @@ class WebhookSender:
             if getattr(error, "errno", None) == EMSGSIZE:
                 return "answer_too_long"
             return "blocked_address" if blocked else "unreachable"
+
+    def _body(self, delivery: Delivery) -> bytes:
+        if not isinstance(delivery.status, SubscriptionNotice):
+            return self._encoder.encode(delivery.status, self._language).body
+        told, words = delivery.status.model_dump(exclude_none=True), LANGUAGES[self._language]
+        told["since"] = f"{datetime.fromtimestamp(delivery.status.since, UTC).isoformat()[:19]}Z"
+        if (code := delivery.status.error_code) is not None:
+            told["error"] = words.error(code)
+        return json.dumps(told, ensure_ascii=False).encode()
 
 
 class _AnswerTooLong(aiohttp.ClientError):

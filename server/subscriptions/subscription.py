@@ -329,6 +329,7 @@ class ItemsRequest(Frozen):
 
 
 SubscriptionStage = Literal["seeding", "idle", "checking", "failing", "paused"]
+STAGES: tuple[SubscriptionStage, ...] = get_args(SubscriptionStage)
 
 
 class SubscriptionsRequest(Frozen):
@@ -365,6 +366,7 @@ class Findings(Stored):
     failing: int = Field(default=0, description="looks in a row that failed")
     failing_since: NonNegativeFloat | None = None
     error_code: str | None = None
+    told_failing: bool = Field(default=False, description="others were told that it fails")
     hint: str | None = None
     etag: str | None = None
     modified: str | None = None

@@ -36,6 +36,8 @@ from server.library.placement_rows import (
 )
 from server.library.placements import set_of_item
 from server.memory.media_rows import look_up, name, resolved
+from server.notices.deliveries import Others, SubscriptionNotice
+from server.notices.delivery_rows import tell_no_more, tell_of_subscription
 from server.settings import LONGEST_INTERVAL
 from server.storage.statements import (
     Dialect,
@@ -60,6 +62,7 @@ from server.subscriptions.subscription import (
     HOST_HELD,
     HOUR,
     REFUSED,
+    STAGES,
     WANTS_LOG_IN,
     Claim,
     Findings,
@@ -78,6 +81,7 @@ from server.subscriptions.subscription import (
 from server.subscriptions.subscription_rules import (
     AUTO_OF,
     LONGEST_HOLD,
+    TOLD_AFTER,
     address_of_move,
     after_failure,
     after_look,
@@ -125,6 +129,12 @@ _MOVE_TO = """
 _COUNTS = """
     SELECT subscription_id, state, count(*) FROM items WHERE subscription_id IN ({keys})
     GROUP BY subscription_id, state"""
+# As `Subscription.stage` says.
+_STAGES = """
+    SELECT CASE WHEN next_check_at IS NULL THEN 'paused' WHEN lease_until > ? THEN 'checking'
+        WHEN findings LIKE '%"error_code":%' THEN 'failing' WHEN findings LIKE '%"seeded":true%' THEN 'idle'
+        ELSE 'seeding' END AS stage, count(*)
+    FROM subscriptions GROUP BY 1"""
 _DUE_NOW = """
     UPDATE subscriptions SET next_check_at = ? WHERE subscription_id = ? AND next_check_at IS NOT NULL"""
 _ITEM = """
@@ -315,8 +325,9 @@ class SubscriptionRows:
     Times are those of the server's clock, in seconds since 1970: callers give the time that it is `now`.
     """
 
-    def __init__(self, transactions: Transactions) -> None:
+    def __init__(self, transactions: Transactions, others: Others = ()) -> None:
         self._transactions = transactions
+        self._others = others
 
     def listen(self, called: Callable[[], None]) -> None:
         """Call `called` when something may be due earlier than was said."""
@@ -488,6 +499,7 @@ class SubscriptionRows:
             if with_placed:
                 tables.wake(CHANGED)
                 await leave_all(tables, subscription_id)
+            await tell_no_more(tables, subscription_id)
             await tables.run("DELETE FROM items WHERE subscription_id = ?", (subscription_id,))
             await tables.run("DELETE FROM subscriptions WHERE subscription_id = ?", (subscription_id,))
             await delete_pictures(tables, subscription_id)
@@ -631,6 +643,9 @@ class SubscriptionRows:
                 notice = "all_new" if plan.all_new else None
                 findings = findings.model_copy(update={"notice": notice})
             findings, moved_to = after_word_of_move(findings, looked)
+            if findings.told_failing:
+                findings = findings.model_copy(update={"told_failing": False})
+                await self._tell(tables, subscription, findings, now)
             is_cut = findings.cut or findings.cut_at is not None
             more = is_cut and any(key not in known.items for key in plan.items)
             await _put_off(tables, subscription, findings, pace, now, looked.max_age or 0.0, more=more)
@@ -652,6 +667,9 @@ class SubscriptionRows:
             if subscription is None:
                 return None
             findings = after_failure(subscription.findings, code, now, hint)
+            if findings.failing >= TOLD_AFTER and not findings.told_failing:
+                findings = findings.model_copy(update={"told_failing": True})
+                await self._tell(tables, subscription, findings, now)
             await _put_off(tables, subscription, findings, pace, now, at_least=retry_after or 0.0)
             host = host_of(subscription.url)
             if code in HOLDING:
@@ -661,6 +679,36 @@ class SubscriptionRows:
             return None
 
         return await self._transactions.write(work)
+
+    async def _tell(self, tables: Tables, subscription: Subscription, findings: Findings, now: float) -> None:
+        """Tell others that the subscription fails, or works again, in the transaction that stores it."""
+        link, fails = without_password(subscription.url), findings.told_failing
+        notice = SubscriptionNotice(
+            type="subscription_failing" if fails else "subscription_works",
+            subscription_id=subscription.subscription_id,
+            name=subscription.wanted.name or findings.title or link,
+            url=link,
+            since=(findings.failing_since if fails else None) or now,
+            error_code=findings.error_code if fails else None,
+        )
+        await tell_of_subscription(tables, self._others, notice, now)
+
+    async def stages(self, now: float) -> dict[str, int]:
+        """How many subscriptions are in each stage."""
+
+        async def work(tables: Statements) -> list[Row]:
+            return await tables.fetch(_STAGES, (now,))
+
+        return dict.fromkeys(map(str, STAGES), 0) | dict(await self._transactions.read(work))
+
+    async def count_held_hosts(self, now: float) -> int:
+        sql = "SELECT count(*) FROM source_hosts WHERE held_until > ? AND held_until <= ?"
+
+        async def work(tables: Statements) -> list[Row]:
+            return await tables.fetch(sql, (now, now + LONGEST_HOLD + DAY))
+
+        [(count,)] = await self._transactions.read(work)
+        return int(count)
 
     async def hold(self, host: str, retry_after: float | None, now: float) -> float:
         """Leave a host alone, unless it is already; return until when."""

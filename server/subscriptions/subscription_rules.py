@@ -53,6 +53,7 @@ FIRST_HOLD, LONGEST_HOLD = 3600.0, 12 * 3600.0  # seconds, doubled each time
 AUTO_OF = 10  # newest entries
 MOVES_AFTER = 3  # looks in a row at which a source says that it is elsewhere
 MOST_FORMER_URLS = 10
+TOLD_AFTER = 3  # looks in a row that failed
 
 
 def delay_of(code: str, tries: int, age: float) -> tuple[str, float | None]:

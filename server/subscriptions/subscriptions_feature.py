@@ -3,22 +3,43 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, nullcontext
 
+from server.api.metric_families import Family
 from server.core.background import in_background
 from server.feature import Added, Feature, Kernel
 from server.library.library_check import library_of
 from server.library.placement_rows import PlacementRows
+from server.notices.deliveries import others_of
 from server.subscriptions import picture_routes, subscription_routes
 from server.subscriptions.host_turns import HostTurns
 from server.subscriptions.looker import Looker
 from server.subscriptions.profiles import Profiles
 from server.subscriptions.source_picture_rows import SourcePictures
 from server.subscriptions.subscribing import Subscriptions
+from server.subscriptions.subscription import STAGES
 from server.subscriptions.subscription_rows import HOOKS, SubscriptionRows
+
+_METRICS = (
+    Family(
+        "subscriptions",
+        "gauge",
+        "Subscriptions by stage, of all nodes.",
+        lambda scrape: [((stage,), scrape.seen[f"subscriptions {stage}"]) for stage in STAGES],
+        ("stage",),
+    ),
+    Family(
+        "held_hosts",
+        "gauge",
+        "Hosts that subscriptions leave alone for a while.",
+        lambda scrape: [((), scrape.seen["held hosts"])],
+    ),
+)
 
 
 @asynccontextmanager
 async def _open(kernel: Kernel) -> AsyncIterator[Added]:
-    settings, store = kernel.settings, SubscriptionRows(kernel.store.transactions)
+    settings = kernel.settings
+    others = others_of(default=settings.webhooks.default, notify=settings.notify.names)
+    store = SubscriptionRows(kernel.store.transactions, others)
     profiles = Profiles(settings)
     if profiles.names:
         await store.follow_profiles(profiles)
@@ -29,6 +50,11 @@ async def _open(kernel: Kernel) -> AsyncIterator[Added]:
 
     async def cookies_stored(hosts: Sequence[str]) -> None:
         await subscriptions.log_in(hosts)
+
+    async def sees() -> dict[str, float]:
+        stages = await store.stages(subscriptions.now)
+        seen = {f"subscriptions {stage}": float(count) for stage, count in stages.items()}
+        return seen | {"held hosts": float(await store.count_held_hosts(subscriptions.now))}
 
     kernel.hooks.cookies_stored.append(cookies_stored)
     looking = None
@@ -57,7 +83,9 @@ async def _open(kernel: Kernel) -> AsyncIterator[Added]:
                 subscription_routes.PROFILES: profiles,
                 picture_routes.FOLLOWED: store,
                 picture_routes.SOURCE_PICTURES: SourcePictures(kernel.store.transactions),
-            }
+            },
+            metrics=_METRICS,
+            sees=[sees],
         )
 
 

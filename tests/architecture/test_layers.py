@@ -37,7 +37,8 @@ LAYERS = {
     "notices": {"api", "core", "feature", "locales", "settings", "storage", "tasks"},
     "library": {"api", "core", "feature", "memory", "notices", "settings", "storage", "tasks"},
     "subscriptions": {
-        *("api", "core", "feature", "library", "locales", "memory", "settings", "storage", "tasks"),
+        *("api", "core", "feature", "library", "locales", "memory", "notices"),
+        *("settings", "storage", "tasks"),
     },
     "feeds": {"api", "core", "feature", "storage", "subscriptions", "tasks"},
     "assembly": {
