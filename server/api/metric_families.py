@@ -28,8 +28,8 @@ Samples = Iterable[tuple[Sequence[str], float]]
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """`name` is without `clipwire_`, and without the `_total` of a counter. `read`, which runs in a thread,
-    returns each value with its `labels`, of a histogram what it has measured, None while nothing is known.
+    """`name` is without the `_total` of a counter. `read`, which runs in a thread, returns each value with its
+    `labels`, of a histogram what it has measured, and None while nothing is known.
     """
 
     name: str
@@ -83,47 +83,64 @@ _OUTCOMES = [
     ),
 ]
 FAMILIES = (
-    Family("build_info", "gauge", "The release that runs.", lambda _: [((__version__,), 1)], ("version",)),
     Family(
-        "tasks",
+        "clipwire_build_info",
+        "gauge",
+        "The release that runs.",
+        lambda _: [((__version__,), 1)],
+        ("version",),
+    ),
+    Family(
+        "clipwire_tasks",
         "gauge",
         "Tasks by stage, of all nodes.",
         lambda scrape: [((stage.value,), scrape.seen[f"tasks {stage.value}"]) for stage in Stage],
         ("stage",),
     ),
-    Family("sockets", "gauge", "Open WebSockets and event streams.", _seen("sockets")),
-    Family("fork_server_asleep", "gauge", "1 while it sleeps.", _seen("asleep")),
-    Family("disk_free_bytes", "gauge", "Free on the disk of the data.", _seen("free")),
-    Family("disk_floor_bytes", "gauge", "downloads.min_free_disk.", _seen("floor")),
+    Family("clipwire_sockets", "gauge", "Open WebSockets and event streams.", _seen("sockets")),
+    Family("clipwire_fork_server_asleep", "gauge", "1 while it sleeps.", _seen("asleep")),
+    Family("clipwire_disk_free_bytes", "gauge", "Free on the disk of the data.", _seen("free")),
+    Family("clipwire_disk_floor_bytes", "gauge", "downloads.min_free_disk.", _seen("floor")),
     Family(
-        "yt_dlp_age_seconds",
+        "clipwire_yt_dlp_age_seconds",
         "gauge",
         "Since the release of the yt-dlp that runs.",
         _seen("days", 86_400),
     ),
-    Family("task_outcomes", "counter", "Ends of tasks recorded here.", _outcomes, ("stage", "error_code")),
-    Family("answers", "counter", "Answers, of all routes.", _answers, ("status",)),
     Family(
-        "task_ends",
+        "clipwire_task_outcomes",
+        "counter",
+        "Ends of tasks recorded here.",
+        _outcomes,
+        ("stage", "error_code"),
+    ),
+    Family("clipwire_answers", "counter", "Answers, of all routes.", _answers, ("status",)),
+    Family(
+        "clipwire_task_ends",
         "counter",
         "Ends of tasks recorded here.",
         lambda scrape: sorted(scrape.counts.ends.items()),
         ("stage", "error_code", "extractor"),
     ),
-    Family("requests", "counter", "Answers.", _requests, ("method", "route", "status")),
-    Family("child_starts", "counter", "Attempts that began here.", _counted("child_starts")),
-    Family("file_bytes", "counter", "Sizes of files made here.", _counted("file_bytes")),
-    Family("downloaded_bytes", "counter", "What downloads here have fetched.", _counted("downloaded_bytes")),
-    Family("database_commits", "counter", "Transactions written here.", _counted("commits")),
-    Family("database_changes", "counter", "Changes in them.", _counted("changes")),
+    Family("clipwire_requests", "counter", "Answers.", _requests, ("method", "route", "status")),
+    Family("clipwire_child_starts", "counter", "Attempts that began here.", _counted("child_starts")),
+    Family("clipwire_file_bytes", "counter", "Sizes of files made here.", _counted("file_bytes")),
     Family(
-        "task_duration_seconds",
+        "clipwire_downloaded_bytes",
+        "counter",
+        "What downloads here have fetched.",
+        _counted("downloaded_bytes"),
+    ),
+    Family("clipwire_database_commits", "counter", "Transactions written here.", _counted("commits")),
+    Family("clipwire_database_changes", "counter", "Changes in them.", _counted("changes")),
+    Family(
+        "clipwire_task_duration_seconds",
         "histogram",
         "From acceptance to the end.",
         lambda scrape: scrape.counts.durations,
     ),
     Family(
-        "queue_wait_seconds",
+        "clipwire_queue_wait_seconds",
         "histogram",
         "From acceptance to the first attempt.",
         lambda scrape: scrape.counts.waits,

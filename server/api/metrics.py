@@ -75,7 +75,7 @@ def _text(scrape: Scrape, families: "Iterable[Family]", *, is_open: bool) -> tup
     class Ours(Collector):
         def collect(self) -> "Iterator[Metric]":
             for family in families:
-                name, found = f"clipwire_{family.name}", family.read(scrape)
+                name, found = family.name, family.read(scrape)
                 if isinstance(found, Histogram):
                     bounds = (*map(str, SECONDS), "+Inf")
                     below = map(float, accumulate(found.counts))

@@ -25,7 +25,7 @@ async def _open(kernel: Kernel) -> AsyncIterator[Added]:
     outbox, tries = DeliveryRows(kernel.store.transactions, kernel.clock), Counter(dict.fromkeys(TRIES, 0))
 
     metric = Family(
-        "webhook_tries",
+        "clipwire_webhook_tries",
         "counter",
         "Tries of deliveries.",
         lambda _: [((outcome,), count) for outcome, count in tries.items()],

@@ -75,9 +75,7 @@ async def test_what_has_happened_is_counted(open_client: Open) -> None:
 
 async def test_the_guide_has_a_row_for_each_metric(open_client: Open) -> None:
     families = (*FAMILIES, *(await open_client()).app[METRICS])
-    there = {
-        (f"clipwire_{one.name}{'_total' * (one.kind == 'counter')}", one.kind, one.labels) for one in families
-    }
+    there = {(f"{one.name}{'_total' * (one.kind == 'counter')}", one.kind, one.labels) for one in families}
     guide = (
         (DOCS / "api.md").read_text(encoding="utf-8").partition("\n## GET /metrics")[2].partition("\n## ")[0]
     )
