@@ -42,11 +42,12 @@ async def get_queue(request: web.Request) -> web.Response:
     """The queue as it is; with `wait` once it is not, or no longer, `paused` as the client says."""
     query, wait = Query(request), wanted_wait(request)
     known = query.one_of("paused", ("false", "true"))
+    is_folded = query.flag("folded")
     query.check()
     if wait and known:
         changed = _until_changed(request, known == "true", wait)
         await request.app[CONNECTIONS].attended(request.protocol, changed)
-    return await _state(request)
+    return await _state(request, is_folded=is_folded)
 
 
 async def _until_changed(request: web.Request, paused: bool, wait: float) -> None:
@@ -62,10 +63,10 @@ async def _until_changed(request: web.Request, paused: bool, wait: float) -> Non
             raise TokenRequired
 
 
-async def _state(request: web.Request) -> web.Response:
+async def _state(request: web.Request, *, is_folded: bool = False) -> web.Response:
     from server.api.openapi.schemas import QueueState
 
-    counts = await request.app[TASKS].count()
+    counts = await request.app[TASKS].count(is_folded=is_folded)
     stages = {stage: counts.get(stage, 0) for stage in Stage}
     return respond_answer(QueueState(paused=await request.app[TASKS].is_paused(), stages=stages))
 
@@ -99,6 +100,11 @@ ROUTES = [
                     "paused",
                     "what the client knows: held only while it is true",
                     {"type": "string", "enum": ["false", "true"]},
+                ),
+                Parameter(
+                    "folded",
+                    "`1`: entries of lists are left out, as in `GET /api/tasks`",
+                    {"type": "string", "enum": ["0", "1"]},
                 ),
             ),
             errors=(InvalidQuery,),

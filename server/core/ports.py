@@ -201,8 +201,11 @@ class Store(Protocol):
         """The lowest and the highest `urgency` of all queued tasks; zeros if none is queued."""
         ...
 
-    async def count(self) -> dict[Stage, int]:
-        """How many tasks are in each stage; a stage without tasks may be missing."""
+    async def count(self, *, is_folded: bool = False) -> dict[Stage, int]:
+        """Count the tasks in each stage, `is_folded` without the entries of lists.
+
+        A stage without tasks may be missing.
+        """
         ...
 
     async def find_file(self, name: str) -> tuple[str, StoredFile] | None:

@@ -404,9 +404,9 @@ class Tasks:
     async def is_paused(self) -> bool:
         return await self._dispatcher.is_paused()
 
-    async def count(self) -> dict[Stage, int]:
-        """How many tasks are in each stage that has some."""
-        return await self._store.count()
+    async def count(self, *, is_folded: bool = False) -> dict[Stage, int]:
+        """Count the tasks in each stage that has some, `is_folded` those that are no entries of lists."""
+        return await self._store.count(is_folded=is_folded)
 
     async def finish(self, task_id: str) -> TaskStatus:
         """End a live recording and keep it, also if its child is lost meanwhile.

@@ -191,7 +191,7 @@ function start() {
   })
   on(counts, "change", () => {
     showLines()
-    header.show(list)
+    header.show()
   })
   on(questions, "answered", ({ question }) => {
     if (question !== "first") return
@@ -204,7 +204,7 @@ function start() {
   on(connection, "back", () => submit.back())
   on(connection, "away", () => {
     for (const id of rows.ids) rows.row(id)?.refresh(tasks.has(id))
-    header.show(list)
+    header.show()
   })
   on(api, "unreachable", () => connection.doubt())
 

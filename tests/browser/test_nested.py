@@ -60,11 +60,31 @@ async def test_where_the_reader_looks_for_some_tasks_an_entry_stands_by_itself_a
     api: FakeApi, open_page: OpenPage
 ) -> None:
     await fill(api, 3, failed=1)
-    async with asyncio.timeout(PATIENCE), open_page(api.url + "?show=failed", locale="en-US") as page:
+    async with asyncio.timeout(PATIENCE), open_page(api.url + "?q=film+2", locale="en-US") as page:
         await shows(page, "e2")
         await expect(row(page, "e2")).to_contain_text("in “Bread”")
-        await page.locator(".chips").get_by_text("All", exact=True).click()
+        await page.get_by_role("searchbox").fill("")
         await shows(page, "list")
+
+
+async def test_a_number_counts_rows_of_which_a_list_is_one_and_what_was_cancelled_apart(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    await fill(api, 3, failed=1)
+    await api.put("b", "failed")
+    for name in ("c", "d"):
+        await api.put(name, "cancelled")
+    entries = {"total": 9, "completed": 3, "failed": 6}
+    await api.put("gone", "cancelled", entries=entries, video_info={"title": "Cakes"})
+    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+        await expect(page.locator("#filter[data-counted]")).to_be_attached()
+        for name, ids in (("Failed 1", {"b"}), ("Cancelled 3", {"c", "d", "gone"})):
+            await page.locator(".chips").get_by_text(name.split()[0]).click()
+            await expect(page.get_by_role("radio", name=name)).to_be_checked()
+            await expect(page.locator(".row")).to_have_count(len(ids))
+            assert {*await shown(page)} == ids
+        await expect(row(page, "gone")).to_contain_text("3 of 9")
+        await expect(row(page, "gone").locator(".facts")).not_to_contain_text("failed")
 
 
 async def test_the_entries_of_an_opened_list_are_searched_where_they_stand(

@@ -255,7 +255,9 @@ class FakeApi:
                         await self.pauses.wait_for(lambda: self.is_away or self.is_paused is not known)
                     finally:
                         self._waiting.discard(request.protocol)
-        found = Counter(task["stage"] for task in self.tasks.values())
+        is_folded = request.query.get("folded") == "1"
+        counted = [task for task in self.tasks.values() if not (is_folded and "playlist_id" in task)]
+        found = Counter(task["stage"] for task in counted)
         return web.json_response({"paused": self.is_paused, "stages": found})
 
     async def ready(self, _: web.Request) -> web.Response:

@@ -83,12 +83,20 @@ test("what it missed in one stage it may have overlooked in another", () => {
 test("what does not have the wanted status is judged without the server", () => {
   const rule = new Rule("failed", "bread")
   assert.equal(rule.matches(newTask(1)), false)
-  assert.equal(rule.matches(newTask(1, { stage: "cancelled" })), undefined)
+  assert.equal(rule.matches(newTask(1, { stage: "cancelled" })), false)
+  assert.equal(rule.matches(newTask(1, { stage: "failed" })), undefined)
   assert.deepEqual(rule.query, {
     sort: "state",
-    status: "error",
-    stage: undefined,
+    status: undefined,
+    stage: "failed",
     q: "bread",
     folded: undefined,
   })
+})
+
+test("a list is one row under each filter, and its entries stand by themselves where the reader searches", () => {
+  const entry = newTask(1, { stage: "failed", playlist_id: "task-9" })
+  assert.equal(new Rule("failed").matches(entry), false)
+  assert.equal(new Rule("failed").query.folded, "1")
+  assert.equal(new Rule("failed", "bread").matches(entry), undefined)
 })

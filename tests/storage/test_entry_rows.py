@@ -262,6 +262,18 @@ async def test_what_is_removed_with_its_list_is_unknown_at_once(store: Store) ->
     assert await store.lists_acted_on() == {}
 
 
+async def test_entries_are_left_out_of_a_folded_count(store: Store) -> None:
+    playlist_id, _ = await all_beginnings(store)
+    await add(store, new_task())
+    kinds: tuple[ListKind | None, ...] = (None, "pause", "cancel")
+    for kind in kinds:
+        if kind:
+            await act(store, playlist_id, action_of(kind))
+        rows = {Stage.QUEUED: 1, (await store.get(playlist_id)).status.stage: 1}
+        found = {stage: n for stage, n in (await store.count(is_folded=True)).items() if n}
+        assert found == rows
+
+
 async def test_a_list_is_retried_only_if_the_queue_has_room_for_all_of_its_entries(store: Store) -> None:
     playlist_id, entries = await a_list(store, MAX_QUEUED)
     await act(store, playlist_id, action_of("cancel"))

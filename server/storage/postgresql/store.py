@@ -119,6 +119,10 @@ _OF_WISH = f"""
      WHERE wish = %s AND NOT removed AND stage NOT IN ('failed', 'cancelled')
         ORDER BY number DESC LIMIT 10)"""  # noqa: S608
 _COUNT = "SELECT stage, count(*) FROM tasks WHERE NOT removed GROUP BY stage"
+# All tasks but the entries of lists: each half reads an index alone.
+_COUNT_FOLDED = """
+    SELECT stage, count(*) FROM tasks WHERE NOT removed GROUP BY stage UNION ALL
+    SELECT stage, -count(*) FROM tasks WHERE playlist_id IS NOT NULL AND NOT removed GROUP BY stage"""
 _FORGET = b"DELETE FROM tasks WHERE task_id = %s RETURNING task_id"
 _EXPIRE = """
     UPDATE tasks SET removed = true, idempotency = NULL WHERE number IN (
@@ -370,7 +374,9 @@ class PostgresStore:
         moved = ranks_given(await self._actions())
         return min(lowest, *moved), max(highest, *moved)
 
-    async def count(self) -> dict[Stage, int]:
+    async def count(self, *, is_folded: bool = False) -> dict[Stage, int]:
+        if is_folded:
+            return by_stage(await self._fetch(_COUNT_FOLDED))
         if actions := await self._actions():
             return by_stage(await self._query(pages.count_query(actions)))
         return counted(await self._fetch(_COUNT))

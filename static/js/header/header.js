@@ -1,12 +1,11 @@
 // @ts-check
-// How much is going on: in the header, and in the tab's title for those who look elsewhere.
+// How fast it goes, in the header; and in the tab's title how much is going on, for those who look elsewhere.
 
 import { Problem } from "../base/api.js"
 import { byId, isAway, setText } from "../base/dom.js"
-import { isFinal, isRunning, isWaiting, RUNNING_STAGES, WAITING_STAGES } from "../tasks/task.js"
+import { isRunning, RUNNING_STAGES, WAITING_STAGES } from "../tasks/task.js"
 
 export class Header {
-  #element = byId("summary", HTMLElement)
   #speed = byId("speed", HTMLElement)
   #tasks
   #counts
@@ -26,39 +25,20 @@ export class Header {
     this.#i18n = i18n
   }
 
-  /** @param {import("../list/list.js").TaskList} list  where it was not loaded to its end, the server's counts stand in */
-  show({ edge, order }) {
-    const running = this.#tasks.unfinished.filter(isRunning)
-    const waiting = this.#tasks.unfinished.filter(isWaiting)
-    const speed = running.reduce((sum, task) => sum + (task.speed ?? 0), 0)
-    const isByState = order.sections.isByState
-    // Entries of lists are loaded when somebody unfolds their list.
-    const hasLists = this.#tasks.unfinished.some(({ entries }) => entries)
-    const [knowsRunning, knowsWaiting] = [
-      !hasLists && (!edge || (isByState && !isRunning(edge))),
-      !hasLists && (!edge || (isByState && isFinal(edge))),
-    ]
-    const texts = [
-      ["summary.running", this.#count(running, knowsRunning, RUNNING_STAGES)],
-      ["summary.waiting", this.#count(waiting, knowsWaiting, WAITING_STAGES)],
-    ].flatMap(([key, n]) => (n ? [this.#i18n.t(String(key), { n })] : []))
-    document.title = [this.#notices.text || texts.join(" · "), this.#i18n.t("app.name")].filter(Boolean).join(
-      " – ",
+  show() {
+    const texts = [["summary.running", RUNNING_STAGES], ["summary.waiting", WAITING_STAGES]].flatMap(
+      ([key, stages]) => {
+        const n = [...stages].reduce((sum, stage) => sum + (this.#counts.stages[stage] ?? 0), 0)
+        return n ? [this.#i18n.t(String(key), { n })] : []
+      },
     )
-    setText(this.#element, texts.join(" · "))
+    const title = this.#notices.text || texts.join(" · ")
+    document.title = [title, this.#i18n.t("app.name")].filter(Boolean).join(" – ")
+    const speed = this.#tasks.unfinished.reduce(
+      (sum, task) => sum + (isRunning(task) ? task.speed ?? 0 : 0),
+      0,
+    )
     setText(this.#speed, speed && !isAway() ? this.#i18n.format.speed(speed) : "")
-  }
-
-  /**
-   * How many there are, by the list or by the server.
-   * @param {import("../tasks/task.js").Task[]} listed
-   * @param {boolean} isAll  false: there may be more of them below
-   * @param {readonly string[]} stages
-   */
-  #count(listed, isAll, stages) {
-    if (isAll) return listed.length
-    const counted = stages.reduce((sum, stage) => sum + (this.#counts.stages[stage] ?? 0), 0)
-    return counted >= listed.length ? counted : `${this.#i18n.format.count(listed.length)}+` // they are not here yet, or out of date
   }
 }
 

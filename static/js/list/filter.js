@@ -48,7 +48,8 @@ export const CHOICES = {
   active: { stages: RUNNING_STAGES },
   waiting: { stages: WAITING_STAGES },
   completed: { status: "completed" },
-  failed: { status: "error" },
+  failed: { stages: ["failed"] },
+  cancelled: { stages: ["cancelled"] },
 }
 
 export class Rule {
@@ -91,9 +92,9 @@ export class Rule {
     return { sort: this.sort, status, stage: stages?.join(","), q: this.#text, folded }
   }
 
-  /** Whether entries stand under their list only; where the reader looks for some tasks each stands by itself. */
+  /** Whether entries stand under their list only; where the reader searches each stands by itself. */
   get isFolded() {
-    return this.isAll
+    return !this.#text
   }
 
   get isAll() {

@@ -140,7 +140,7 @@ export class Updates extends EventTarget {
 
   show() {
     this.#rows.render(() => void this.#shown.refresh())
-    this.#header.show(this.#list)
+    this.#header.show()
     this.#tell()
     if (this.#list.doubts.length) setTimeout(() => this.#questions.add("judge"), DOUBT_MS)
   }

@@ -137,10 +137,11 @@ const reasonOf = (
  * @param {Task} task
  * @param {I18n} i18n
  */
-function listFacts({ entries }, i18n) {
+function listFacts({ entries, stage }, i18n) {
   if (!entries) return []
   const { truncated, ...counts } = entries
-  const text = i18n.t(counts.failed ? "card.entries_failed" : "card.entries", counts)
+  const hasFailed = counts.failed && stage !== "cancelled" // then they were cancelled with it
+  const text = i18n.t(hasFailed ? "card.entries_failed" : "card.entries", counts)
   return truncated ? [text, i18n.t("card.truncated")] : [text]
 }
 

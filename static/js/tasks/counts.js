@@ -1,5 +1,5 @@
 // @ts-check
-// How many tasks there are of each kind, as the server counts them, and whether its queue is paused, which is known
+// How many rows there are of each kind, a list being one, as the server counts them, and whether its queue is paused, which is known
 // as soon as it changes.
 
 import { Problem } from "../base/api.js"
@@ -15,7 +15,8 @@ const KINDS = {
   active: RUNNING_STAGES,
   waiting: WAITING_STAGES,
   completed: ["completed"],
-  failed: ["failed", "cancelled"],
+  failed: ["failed"],
+  cancelled: ["cancelled"],
 }
 
 /** Fires "change". */
@@ -85,7 +86,7 @@ export class Counts extends EventTarget {
     const change = ++this.#changes
     const answer = await this.#api.send("POST", `api/queue/${isPaused ? "pause" : "resume"}`)
     if (change !== this.#changes) return
-    this.#show(answer)
+    this.#show({ ...answer, stages: this.stages })
     this.#follow()
   }
 
@@ -93,7 +94,7 @@ export class Counts extends EventTarget {
     this.#isStale = false
     try {
       const before = this.#changes
-      const answer = await this.#api.get("api/queue")
+      const answer = await this.#api.get("api/queue", { folded: 1 })
       if (before === this.#changes) {
         this.#show(answer)
         this.#follow()

@@ -96,7 +96,7 @@ export class QueueWatch extends EventTarget {
    */
   async #ask(signal) {
     try {
-      const query = { paused: String(this.#isPaused), wait: WAIT_S }
+      const query = { paused: String(this.#isPaused), wait: WAIT_S, folded: 1 }
       const answer = await this.#api.get("api/queue", query, { signal, patience: PATIENCE_MS })
       if (signal.aborted) return null
       this.#heard(answer)
