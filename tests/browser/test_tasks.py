@@ -167,7 +167,8 @@ async def test_the_filters_do_not_overlap(api: FakeApi, open_page: OpenPage) -> 
         "进行中": ["convert", "download", "info"],
         "等待中": ["paused", "queued"],
         "已完成": ["completed"],
-        "未成功": ["cancelled", "failed"],
+        "失败": ["failed"],
+        "已取消": ["cancelled"],
     }
     async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
         for name, stages in parts.items():
