@@ -597,7 +597,17 @@ def _issuer(value: str) -> str:
         raise ValueError("a URL like https://login.example.org is expected")
     if parts.username or parts.password:
         raise ValueError("a URL without a password is expected")
+    if parts.scheme == "http" and not _is_here(parts.hostname):
+        raise ValueError("https is expected: whoever listens on the way could log in as anybody")
     return value
+
+
+def _is_here(host: str) -> bool:
+    """Whether `host` is this machine, so that nothing travels over a network."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
 
 
 class OidcSettings(Section):

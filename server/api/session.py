@@ -16,13 +16,13 @@ import math
 import secrets
 import time
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from http import HTTPStatus
 from typing import Protocol
 
 from aiohttp import WSCloseCode, hdrs, web
-from pydantic import Field
+from pydantic import Field, RootModel
 
 from server.api.bodies import read_object, respond_answer, validated
 from server.api.keys import PRINCIPAL, SCOPE, SETTINGS
@@ -37,6 +37,7 @@ from server.settings import ServerSettings
 
 MAX_WRONG = 10  # tokens a minute from one address
 COOKIE = "clipwire_session"
+HOST_COOKIE = f"__Host-{COOKIE}"  # of people, over TLS; with a server's prefix there is more of it
 MINUTE = 60.0  # seconds
 MAX_AGENT = 200  # characters of a `User-Agent` that people are shown of their log-ins
 MAX_ADDRESSES = 100_000  # beyond that the address that was counted longest ago is forgotten
@@ -48,6 +49,17 @@ class LogIn(Frozen):
     """The body of `POST /api/session`."""
 
     token: str = Field(min_length=1, max_length=4096)
+
+
+class PasswordLogIn(Frozen):
+    """The body of `POST /api/session`, where people were added."""
+
+    name: str = Field(min_length=1, max_length=64)
+    password: str = Field(min_length=1, max_length=1000)
+
+
+class LogInRequest(RootModel[LogIn | PasswordLogIn]):
+    """The body of `POST /api/session`: a token, or a name and a password."""
 
 
 class Directory(Protocol):
@@ -80,6 +92,15 @@ class Directory(Protocol):
         """Whom a trusted proxy names, if that is set up and it names somebody."""
         ...
 
+    async def of_password(self, name: str, password: str, address: str) -> Principal:
+        """Raises `TokenRequired` and `TooManyRequests`, which tell nothing of who there is."""
+        ...
+
+    @property
+    def ways(self) -> list[str]:
+        """How people log in."""
+        ...
+
     def listen(self, ended: Callable[[Callable[[Principal], bool]], None]) -> None:
         """Call `ended` after each change, with what tells whether a principal is still let in."""
         ...
@@ -102,11 +123,20 @@ class Nobody:
     async def of_header(self, _: web.Request) -> Principal | None:
         return None
 
+    async def of_password(self, name: str, password: str, address: str) -> Principal:
+        raise TokenRequired
+
+    @property
+    def ways(self) -> list[str]:
+        return []
+
     def listen(self, ended: Callable[[Callable[[Principal], bool]], None]) -> None:
         pass
 
 
 DIRECTORY: web.AppKey[Directory] = web.AppKey("directory")
+# Where a browser logs out at the OpenID provider as well; only where there is one.
+WAY_OUT: web.AppKey[Callable[[web.Request], Awaitable[str | None]]] = web.AppKey("way out")
 
 
 class Minute:
@@ -160,7 +190,7 @@ class Gate:
         if token := _bearer(request):
             principal = self.check(token, address)
         else:
-            known = await self.directory.of_header(request) or await self._of_cookie(request)
+            known = await self.of_browser(request)
             if known is None:
                 raise TokenRequired
             principal = known
@@ -171,7 +201,10 @@ class Gate:
         if principal.name is not None:
             request[PRINCIPAL] = principal
 
-    async def _of_cookie(self, request: web.Request) -> Principal | None:
+    async def of_browser(self, request: web.Request) -> Principal | None:
+        """Who is logged in by what a browser sends by itself: a trusted proxy's header, or a cookie."""
+        if named := await self.directory.of_header(request):
+            return named
         session = await request.app[LOG_INS].find(request)
         if session is None:
             return None
@@ -293,6 +326,10 @@ class LogIns:
         """Raises `StoreUnavailable`; then the session stays valid."""
         await self._sessions.end(session_id)
 
+    async def end_of_scope(self, scope: str, but: str) -> None:
+        """End all sessions of a person but one. Raises `StoreUnavailable`."""
+        await self._sessions.end_of_scope(scope, but)
+
     def hold(self, request: web.Request, line: Line) -> AbstractContextManager[None]:
         """A context manager: within it, `line.end` is called when the session of `request`, if any, ends, or
         when its person is let in no more.
@@ -368,7 +405,7 @@ def _cookies(request: web.Request) -> Iterator[str]:
     for header in request.headers.getall(hdrs.COOKIE, ()):
         for cookie in header.split(";"):
             name, _, value = cookie.strip().partition("=")
-            if name == COOKIE:
+            if name == COOKIE or name.startswith(HOST_COOKIE):
                 yield value
 
 
@@ -381,39 +418,71 @@ async def get_session(request: web.Request) -> web.Response:
     from server.api.openapi.schemas import SessionState
 
     gate = request.app[GATE]
-    logged_in = gate.is_locked and await request.app[LOG_INS].find(request) is not None
-    response = respond_answer(SessionState(login_required=gate.is_locked, logged_in=logged_in))
+    if gate.directory.is_stale:
+        await gate.directory.refresh()
+    is_there = gate.is_locked and await gate.of_browser(request) is not None
+    state = SessionState(login_required=gate.is_locked, logged_in=is_there)
+    if gate.directory.is_needed:
+        people = {"needed": True, "there": is_there, "ways": ["token", *gate.directory.ways]}
+        state = state.model_copy(update=people)
+    response = respond_answer(state)
     response.headers["Cache-Control"] = "no-store"
     return response
 
 
 async def log_in(request: web.Request) -> web.Response:
-    """Exchange a token for an HttpOnly session cookie; without a cookie if no tokens are configured."""
-    gate, doors = request.app[GATE], request.app[DOORS]
-    wanted = validated(LogIn, await read_object(request))
+    """Exchange a token, or a name and a password, for an HttpOnly session cookie; without a cookie if no
+    log-in is needed.
+    """
+    gate, address = request.app[GATE], request.app[DOORS].client(request)
+    body = await read_object(request)
     if gate.directory.is_stale:
         await gate.directory.refresh()
-    principal = gate.check(wanted.token, doors.client(request))
+    if gate.directory.is_needed and ("name" in body or "password" in body):
+        given = validated(PasswordLogIn, body)
+        principal = await gate.directory.of_password(given.name, given.password, address)
+    else:
+        principal = gate.check(validated(LogIn, body).token, address)
     response = web.Response(status=HTTPStatus.NO_CONTENT)
     if gate.is_locked:
-        await request.app[LOG_INS].end(request)  # the value of a cookie is never that of a later log-in
-        secret = await request.app[LOG_INS].begin(principal, about_log_in(request, principal))
-        secure = "; Secure" if doors.is_https(request) else ""
-        # The cookie's path is `base_path` if the browser's address has this prefix, else `/`. A request
-        # without the prefix came either through a proxy that strips it, or directly, past the proxy.
-        base_path = request.app[SETTINGS].server.base_path
-        has_prefix = request.path.startswith(base_path + "/") or doors.is_forwarded(request)
-        path = base_path if base_path and has_prefix else "/"
-        _set_cookie(response, secret, path, f"; Max-Age={SESSION_LASTS:.0f}{secure}")
+        await begin_session(request, response, principal)
     return response
 
 
-def about_log_in(request: web.Request, principal: Principal) -> str:
+async def begin_session(
+    request: web.Request, response: web.Response, principal: Principal, about: Mapping[str, str] | None = None
+) -> None:
+    """Begin a session, whose cookie goes with `response`; one that the browser had ends. `about` is kept with
+    it. Raises `StoreUnavailable`.
+    """
+    doors = request.app[DOORS]
+    await request.app[LOG_INS].end(request)  # the value of a cookie is never that of a later log-in
+    secret = await request.app[LOG_INS].begin(principal, about_log_in(request, principal, about or {}))
+    is_https = doors.is_https(request)
+    if is_https and principal.name is not None:  # browsers take such a cookie from this host alone, over TLS
+        _set_cookie(response, _host_cookie(request), secret, "/", f"; Max-Age={SESSION_LASTS:.0f}; Secure")
+        return
+    # The cookie's path is `base_path` if the browser's address has this prefix, else `/`. A request
+    # without the prefix came either through a proxy that strips it, or directly, past the proxy.
+    base_path = request.app[SETTINGS].server.base_path
+    has_prefix = request.path.startswith(base_path + "/") or doors.is_forwarded(request)
+    path = base_path if base_path and has_prefix else "/"
+    secure = "; Secure" if is_https else ""
+    _set_cookie(response, COOKIE, secret, path, f"; Max-Age={SESSION_LASTS:.0f}{secure}")
+
+
+def _host_cookie(request: web.Request) -> str:
+    """Its path is always `/`, so servers under different prefixes of one host need different names."""
+    base_path = request.app[SETTINGS].server.base_path
+    return HOST_COOKIE + (f"_{hashlib.sha256(base_path.encode()).hexdigest()[:8]}" if base_path else "")
+
+
+def about_log_in(request: web.Request, principal: Principal, more: Mapping[str, str]) -> str:
     """What people are shown of a session: when and from where it was begun. Of others nothing is stored."""
     if principal.name is None:
         return "{}"
     agent = request.headers.get(hdrs.USER_AGENT, "")[:MAX_AGENT]
-    about = {"at": time.time(), "address": request.app[DOORS].client(request)}
+    about = {"at": time.time(), "address": request.app[DOORS].client(request), **more}
     return json.dumps(about | ({"agent": agent} if agent.isprintable() and agent else {}))
 
 
@@ -421,15 +490,23 @@ async def log_out(request: web.Request) -> web.Response:
     """End the session on the server and delete its cookie in the browser."""
     if carries_cookie(request):
         check_sender(request)
+    session = await request.app[LOG_INS].find(request)
     await request.app[LOG_INS].end(request)
     response = web.Response(status=HTTPStatus.NO_CONTENT)
+    if session and session.way == "oidc" and WAY_OUT in request.app:
+        from server.api.openapi.schemas import LoggedOut
+
+        if place := await request.app[WAY_OUT](request):
+            response = respond_answer(LoggedOut(log_out_at=place))
     for path in {"/", request.app[SETTINGS].server.base_path or "/"}:
-        _set_cookie(response, "", path, "; Max-Age=0")
+        _set_cookie(response, COOKIE, "", path, "; Max-Age=0")
+    if request.app[DOORS].is_https(request) and _host_cookie(request) in request.cookies:
+        _set_cookie(response, _host_cookie(request), "", "/", "; Max-Age=0; Secure")
     return response
 
 
-def _set_cookie(response: web.Response, value: str, path: str, more: str) -> None:
-    response.headers.add("Set-Cookie", f"{COOKIE}={value}; Path={path}; HttpOnly; SameSite=Strict{more}")
+def _set_cookie(response: web.Response, name: str, value: str, path: str, more: str) -> None:
+    response.headers.add("Set-Cookie", f"{name}={value}; Path={path}; HttpOnly; SameSite=Strict{more}")
 
 
 ROUTES = [
@@ -452,10 +529,11 @@ ROUTES = [
         Operation(
             "log_in",
             "Service",
-            "Exchange a token for a cookie",
+            "Exchange a token, or name and password, for a cookie",
             {204: Reply("Logged in", headers={"Set-Cookie": "HttpOnly, SameSite=Strict"})},
+            "With a name and a password where people were added.",
             parameters=READER,
-            body=LogIn,
+            body=LogInRequest,
             errors=OF_CHANGES,
         ),
         access=Access.LOG_IN,
@@ -467,7 +545,10 @@ ROUTES = [
             "log_out",
             "Service",
             "End the session",
-            {204: Reply("Logged out", headers={"Set-Cookie": "takes the cookie away"})},
+            {
+                200: Reply("Of somebody who has logged in at the OpenID provider", {JSON: "LoggedOut"}),
+                204: Reply("Logged out", headers={"Set-Cookie": "takes the cookie away"}),
+            },
             parameters=READER,
             errors=OF_CHANGES,
         ),

@@ -39,6 +39,7 @@ COMMANDS = {
     "restore": "backup_command",
     "copy": "copy_command",
     "update": "update_command",
+    "people": "people_command",
 }
 """Name -> the module in this folder whose `make(name)` returns the command."""
 WRONG_USAGE = 2

@@ -14,6 +14,7 @@ AppError
 ├── OriginForbidden          403  the request comes from a page of another site
 ├── HostForbidden            403  the Host header names another host
 ├── AdminOnly                403  only admins may do this
+├── WrongPassword            403  the old password is another one
 ├── TaskNotFound             404
 ├── FileNotFound             404  no file of a task has this name
 ├── DeliveryNotFound         404  nothing is to be delivered to a webhook under this id
@@ -155,6 +156,10 @@ class HostForbidden(AppError):
 
 class AdminOnly(AppError):
     status, code = HTTPStatus.FORBIDDEN, "admin_only"
+
+
+class WrongPassword(AppError):
+    status, code = HTTPStatus.FORBIDDEN, "wrong_password"
 
 
 class TaskNotFound(AppError):

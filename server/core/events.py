@@ -267,6 +267,12 @@ class Placed(_Event):
     library: InLibrary | None
 
 
+class Given(_Event):
+    """The task is another person's from now on, or nobody's."""
+
+    owner: str | None
+
+
 class Failed(_Event):
     """`fault` goes to the log, not into the status."""
 
@@ -391,6 +397,7 @@ _TaskEvent = (
     | Pictured
     | Completed
     | Placed
+    | Given
     | Failed
     | Waits
     | Paused
@@ -481,6 +488,8 @@ def _change_task(  # noqa: C901 -- one case for each event
         case Placed(library=library):
             is_due = library is not None and status.library is None and not stage.is_final
             return _if_new(status, {"library": library}) if stage is Stage.COMPLETED or is_due else None
+        case Given(owner=owner):
+            return _if_new(status, {"owner": owner})
         case _ if stage.is_final:
             return None
         case Relinked(url=url, item=item):

@@ -17,9 +17,11 @@ from contextlib import suppress
 from aiohttp import web
 
 from server.api.security import DOORS
-from server.core.errors import PersonExists, StoreUnavailable
+from server.api.session import MAX_WRONG, Minute
+from server.core.errors import PersonExists, StoreUnavailable, TokenRequired, TooManyRequests
 from server.core.ports import Session
 from server.core.principal import Principal, Way, person_of_scope, scope_of_person
+from server.people.passwords import Passwords
 from server.people.people_rows import CHANGED, LetIn, PeopleRows, add_person
 from server.people.person import NAME, Person
 from server.settings import AccessSettings
@@ -47,7 +49,8 @@ class PeopleDirectory:
     ) -> None:
         self._rows = rows
         self._access = access
-        self._is_alone = is_alone
+        self.is_alone = is_alone
+        self.changed: list[Callable[[], None]] = []  # called after each change
         self._let_in = LetIn(0, {}, {}, {})
         self._is_asked_for = bool(access.user_header or access.oidc.issuer)  # by settings
         self.is_needed = self._is_asked_for
@@ -55,6 +58,8 @@ class PeopleDirectory:
         self._compared = clock()
         self._comparing = asyncio.Lock()
         self._heard = asyncio.Event()
+        self.passwords = Passwords()
+        self.wrong = Minute(clock)  # passwords, by the name for which they were tried
         self._used: dict[int, float] = {}
         self._noted: dict[int, float] = {}  # when a use of a token was last noted
         self._ended: Callable[[Callable[[Principal], bool]], None] = lambda _: None
@@ -67,7 +72,7 @@ class PeopleDirectory:
 
     @property
     def is_stale(self) -> bool:
-        return not self._is_alone and bool(self.people) and self._clock() - self._compared > TRUSTED_FOR
+        return not self.is_alone and bool(self.people) and self._clock() - self._compared > TRUSTED_FOR
 
     async def refresh(self) -> None:
         """Make sure that all changes until now are known. Raises `StoreUnavailable`."""
@@ -92,6 +97,8 @@ class PeopleDirectory:
         self.is_needed = self._is_asked_for or bool(let_in.people)
         self._noted = {token: at for token, at in self._noted.items() if token in let_in.expiries}
         self._ended(self._is_let_in)
+        for called in self.changed:
+            called()
 
     def of_token(self, token_hash: bytes) -> Principal | None:
         found = self._let_in.tokens.get(token_hash.hex())
@@ -122,6 +129,40 @@ class PeopleDirectory:
                 await self.change(lambda tables: add_person(tables, name, "user", time.time()))
                 log.info("%s was added: the proxy has named them", name)
         return self._principal(name, "proxy", f"proxy {name}", None, None)
+
+    async def of_password(self, name: str, password: str, address: str) -> Principal:
+        """Whoever is not let in learns nothing of who there is. Raises `TokenRequired`, `TooManyRequests`."""
+        person = self.people.get(name)
+        stored = person.password if person else None
+        if await self.passwords.matches(stored, password, (address, name)):
+            # Not of somebody who was removed, or whose password was changed, meanwhile.
+            now = self.people.get(name)
+            principal = self._principal(name, "password", "", None, None)
+            if principal and now and now.password == stored:
+                return principal
+        if self.wrong.count(name) > MAX_WRONG:
+            raise TooManyRequests(self.wrong.left(name))
+        raise TokenRequired
+
+    @property
+    def creates_people(self) -> bool:
+        return self._access.create_people
+
+    def of_subject(self, subject: str) -> Person | None:
+        """Who is known at the provider by this, and not being removed."""
+        found = (one for one in self.people.values() if one.subject == subject and not one.leaving)
+        return next(found, None)
+
+    def principal_at_provider(self, name: str) -> Principal:
+        """A person who has logged in at the provider. Raises `TokenRequired` if they are gone."""
+        if principal := self._principal(name, "oidc", "", None, None):
+            return principal
+        raise TokenRequired
+
+    @property
+    def ways(self) -> list[str]:
+        has_passwords = any(person.password for person in self.people.values())
+        return [*(["password"] if has_passwords else []), *(["oidc"] if self._access.oidc.issuer else [])]
 
     def of_session(self, session: Session) -> Principal | None:
         name = person_of_scope(session.scope)
@@ -158,12 +199,11 @@ class PeopleDirectory:
         """Until cancelled, read what has changed, and note when tokens were used."""
         while True:
             with suppress(TimeoutError):
-                async with asyncio.timeout(COMPARED_EVERY if self.people and not self._is_alone else None):
+                async with asyncio.timeout(COMPARED_EVERY if self.people and not self.is_alone else None):
                     await self._heard.wait()
             self._heard.clear()
             try:
-                async with self._comparing:
-                    await self._compare()
+                await self.compare()
                 await self.note_uses()
             except StoreUnavailable as error:
                 log.debug("who is let in cannot be read: %s", error)
@@ -173,6 +213,11 @@ class PeopleDirectory:
                 log.exception("who is let in cannot be read")
                 self._heard.set()
                 await asyncio.sleep(COMPARED_EVERY)
+
+    async def compare(self) -> None:
+        """Read what has changed. Raises `StoreUnavailable`."""
+        async with self._comparing:
+            await self._compare()
 
     async def note_uses(self) -> None:
         """Store when tokens were used. Raises `StoreUnavailable`."""

@@ -7,14 +7,27 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from aiohttp import web
+from pydantic import Field
 
-from server.api.bodies import respond_answer
+from server.api.bodies import read_object, respond_answer, validated
 from server.api.keys import SCOPE, SETTINGS, principal_of
 from server.api.openapi.operation import JSON, OF_CHANGES, READER, Operation, Parameter, Reply
-from server.api.route import delete, get, post
-from server.api.session import LOG_INS, SESSION
-from server.core.errors import LabelTaken, LogInNotFound, PersonNotFound, PersonTokenNotFound, TooManyTokens
+from server.api.route import delete, get, patch, post
+from server.api.security import DOORS
+from server.api.session import LOG_INS, MAX_WRONG, SESSION
+from server.core.errors import (
+    LabelTaken,
+    LogInNotFound,
+    PersonNotFound,
+    PersonTokenNotFound,
+    TooManyRequests,
+    TooManyTokens,
+    WrongPassword,
+)
 from server.core.ports import Session
+from server.core.principal import scope_of_person
+from server.core.values import Frozen
+from server.people.passwords import LONGEST, SHORTEST
 from server.people.people_routes import (
     PEOPLE,
     TOKEN_LABEL,
@@ -24,6 +37,7 @@ from server.people.people_routes import (
     respond_tokens,
     shown_limits,
 )
+from server.people.people_rows import set_password
 
 if TYPE_CHECKING:
     from server.people.people_schemas import LogInInfo
@@ -47,6 +61,33 @@ async def get_me(request: web.Request) -> web.Response:
             limits=shown_limits(request, person.limits if person else {}),
         )
     )
+
+
+class MeChange(Frozen):
+    """`old_password` is needed where there is a password."""
+
+    password: str = Field(min_length=SHORTEST, max_length=LONGEST)
+    old_password: str | None = Field(None, max_length=LONGEST)
+
+
+async def change_me(request: web.Request) -> web.Response:
+    """Change one's own password. All other log-ins of the page end."""
+    name, wanted = _name(request), validated(MeChange, await read_object(request))
+    people, who = request.app[PEOPLE], (request.app[DOORS].client(request), name)
+    person = people.people.get(name)
+    if person is None:
+        raise PersonNotFound
+    if person.password is not None and not await people.passwords.matches(
+        person.password, wanted.old_password or "", who
+    ):
+        if people.wrong.count(name) > MAX_WRONG:
+            raise TooManyRequests(people.wrong.left(name))
+        raise WrongPassword
+    hashed = await people.passwords.hashed(wanted.password, who)
+    await people.change(lambda tables: set_password(tables, name, hashed))
+    session = request.get(SESSION)
+    await request.app[LOG_INS].end_of_scope(scope_of_person(name), session.session_id if session else "")
+    return await get_me(request)
 
 
 async def list_tokens(request: web.Request) -> web.Response:
@@ -122,6 +163,20 @@ ROUTES = [
             "Who you are",
             {200: Reply("Your name, role and limits", {JSON: f"{_SCHEMAS}:Me"})},
             "An admin without a name: with a token of the settings, or where no log-in is needed.",
+        ),
+    ),
+    patch(
+        "/api/me",
+        change_me,
+        Operation(
+            "change_me",
+            "People",
+            "Change your password",
+            {200: Reply("It holds, and all your other log-ins have ended", {JSON: f"{_SCHEMAS}:Me"})},
+            "Any 10 characters or more.",
+            parameters=READER,
+            body=MeChange,
+            errors=(PersonNotFound, WrongPassword, *OF_CHANGES),
         ),
     ),
     get(

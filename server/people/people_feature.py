@@ -1,14 +1,21 @@
 """People as a feature."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Any
 
-from server.api.session import DIRECTORY
+from server.api.session import DIRECTORY, WAY_OUT
 from server.core.background import in_background
 from server.feature import Added, Feature, Kernel
-from server.people import me_routes, people_routes
+from server.people import me_routes, oidc_routes, people_routes
+from server.people.bell import listening
+from server.people.belongings import Belongings
 from server.people.directory import PeopleDirectory
+from server.people.oidc_client import OidcClient, Registration
 from server.people.people_rows import PeopleRows
+
+if TYPE_CHECKING:
+    from aiohttp import web
 
 
 @asynccontextmanager
@@ -17,8 +24,22 @@ async def _open(kernel: Kernel) -> AsyncIterator[Added]:
     access, signals = kernel.settings.access, kernel.store.transactions.signals
     directory = PeopleDirectory(rows, signals, access, is_alone=kernel.is_alone)
     directory.take(await rows.let_in())
-    async with in_background(directory.follow(), "people"):
-        yield Added({DIRECTORY: directory, people_routes.PEOPLE: directory, people_routes.PEOPLE_ROWS: rows})
+    belongings = Belongings(directory, kernel.store.transactions, kernel.tasks)
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(in_background(directory.follow(), "people"))
+        await stack.enter_async_context(in_background(belongings.run(), "belongings"))
+        if kernel.is_alone:
+            await stack.enter_async_context(listening(kernel.settings.storage.data_dir, directory.compare))
+        values: dict[web.AppKey[Any], object] = {
+            DIRECTORY: directory,
+            people_routes.PEOPLE: directory,
+            people_routes.PEOPLE_ROWS: rows,
+        }
+        if registration := Registration.of(access.oidc):
+            client = OidcClient(registration)
+            stack.push_async_callback(client.close)
+            values |= {oidc_routes.OIDC: client, WAY_OUT: oidc_routes.way_out}
+        yield Added(values)
 
 
-PEOPLE = Feature("people", _open, [*me_routes.ROUTES, *people_routes.ROUTES])
+PEOPLE = Feature("people", _open, [*me_routes.ROUTES, *people_routes.ROUTES, *oidc_routes.ROUTES])

@@ -8,7 +8,6 @@ Decisions: docs/decisions/people.md
 
 import time
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +18,7 @@ from server.api.bodies import Query, read_object, respond_answer, validated
 from server.api.keys import SETTINGS, principal_of
 from server.api.openapi.operation import JSON, OF_CHANGES, READER, Operation, Parameter, Reply
 from server.api.route import delete, get, patch, post
-from server.api.session import GATE
+from server.api.session import GATE, LOG_INS
 from server.core.errors import (
     AdminOnly,
     InvalidQuery,
@@ -30,13 +29,25 @@ from server.core.errors import (
     PersonTokenNotFound,
     TooManyTokens,
 )
-from server.core.principal import EVERYBODY, PersonRole
+from server.core.principal import EVERYBODY, PersonRole, scope_of_person
 from server.core.values import Frozen
 from server.people import people_rows as rows
 from server.people.directory import PeopleDirectory
 from server.people.limits import Limits
+from server.people.passwords import LONGEST, SHORTEST
 from server.people.people_rows import PeopleRows
-from server.people.person import FIRST_LABEL, LABEL, NAME, Leaving, Person, PersonToken, fresh_token, hash_of
+from server.people.person import (
+    FIRST_LABEL,
+    LABEL,
+    NAME,
+    Leaving,
+    Person,
+    PersonToken,
+    WhatRemains,
+    fresh_token,
+    hash_of,
+    instant_of,
+)
 from server.storage.statements import Statements
 
 if TYPE_CHECKING:
@@ -68,10 +79,11 @@ class AddPersonRequest(Frozen):
 
 
 class PersonChange(Frozen):
-    """A merge patch: null brings a limit back to that of the settings."""
+    """A merge patch: null brings a limit back to that of the settings, and takes a password away."""
 
     role: PersonRole | None = None
     limits: OwnLimits | None = None
+    password: str | None = Field(None, min_length=SHORTEST, max_length=LONGEST)
 
 
 class AddTokenRequest(Frozen):
@@ -124,9 +136,12 @@ async def change_person(request: web.Request) -> web.Response:
     """Change a role, or limits. What is open in the name of somebody whose role changes is closed."""
     admin_only(request)
     wanted = validated(PersonChange, await read_object(request))
-    name = request.match_info["name"]
+    name, people = request.match_info["name"], request.app[PEOPLE]
+    hashed = await people.passwords.hashed(wanted.password, name) if wanted.password else None
 
     async def change(tables: Statements) -> Person:
+        if "password" in wanted.model_fields_set:
+            await rows.set_password(tables, name, hashed)
         if wanted.role is not None:
             if wanted.role != "admin":
                 await _leave_an_admin(request, tables, name)
@@ -138,7 +153,10 @@ async def change_person(request: web.Request) -> web.Response:
             await rows.set_limits(tables, name, limits)
         return await rows.find_person(tables, name)
 
-    return respond_answer(shown(request, await request.app[PEOPLE].change(change)))
+    person = await people.change(change)
+    if "password" in wanted.model_fields_set:
+        await request.app[LOG_INS].end_of_scope(scope_of_person(name), "")
+    return respond_answer(shown(request, person))
 
 
 async def remove_person(request: web.Request) -> web.Response:
@@ -151,7 +169,8 @@ async def remove_person(request: web.Request) -> web.Response:
         raise InvalidQuery("tasks")
     if (tasks == "give") != (to is not None) or to == name:
         raise InvalidQuery("to")
-    leaving = Leaving("give" if tasks == "give" else "keep" if tasks == "keep" else "delete", to)
+    what: WhatRemains = "give" if tasks == "give" else "keep" if tasks == "keep" else "delete"
+    leaving = Leaving(what, to, time.time())
 
     async def remove(tables: Statements) -> None:
         await _leave_an_admin(request, tables, name)
@@ -226,7 +245,7 @@ def shown(request: web.Request, person: Person) -> "PersonInfo":
     return PersonInfo(
         name=person.name,
         role=person.role,
-        added_at=_instant(person.added_at),
+        added_at=instant_of(person.added_at),
         has_password=person.password is not None,
         limits=shown_limits(request, person.limits),
         is_leaving=True if person.leaving else None,
@@ -245,9 +264,9 @@ def shown_token(token: PersonToken) -> "TokenInfo":
 
     return TokenInfo(
         label=token.label,
-        created_at=_instant(token.created_at),
-        expires_at=None if token.expires_at is None else _instant(token.expires_at),
-        used_at=None if token.used_at is None else _instant(token.used_at),
+        created_at=instant_of(token.created_at),
+        expires_at=None if token.expires_at is None else instant_of(token.expires_at),
+        used_at=None if token.used_at is None else instant_of(token.used_at),
     )
 
 
@@ -256,14 +275,10 @@ def _new_token(token: str, label: str, now: float, expires_at: float | None) -> 
 
     return NewToken(
         label=label,
-        created_at=_instant(now),
-        expires_at=None if expires_at is None else _instant(expires_at),
+        created_at=instant_of(now),
+        expires_at=None if expires_at is None else instant_of(expires_at),
         token=token,
     )
-
-
-def _instant(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat()[:19] + "Z"
 
 
 _NAME: dict[str, Any] = {"type": "string", "pattern": f"^{NAME}$"}

@@ -102,9 +102,14 @@ async def add_person(
 ) -> None:
     """Raises `PersonExists`, also while a person of this name is being removed."""
     await tables.run(_NEXT_VERSION)
-    if await tables.fetch("SELECT 1 FROM people WHERE name = ?", (name,)):
+    if await is_taken(tables, name):
         raise PersonExists(name)
     await tables.run(_ADD, (name, role, subject, now))
+
+
+async def is_taken(tables: Statements, name: str) -> bool:
+    """Whether somebody has this name, perhaps somebody who is being removed."""
+    return bool(await tables.fetch("SELECT 1 FROM people WHERE name = ?", (name,)))
 
 
 async def set_role(tables: Statements, name: str, role: PersonRole) -> None:

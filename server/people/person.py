@@ -8,6 +8,7 @@ import json
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Literal
 
 from server.core.principal import PersonRole
@@ -24,18 +25,21 @@ WhatRemains = Literal["keep", "give", "delete"]
 
 @dataclass(frozen=True, slots=True)
 class Leaving:
-    """How a person is being removed; `to`: who gets what is theirs, with `give`."""
+    """How a person is being removed; `to`: who gets what is theirs, with `give`. `at`: when that began, in
+    seconds since 1970.
+    """
 
     tasks: WhatRemains
     to: str | None = None
+    at: float = 0.0
 
     @classmethod
     def read(cls, stored: str) -> "Leaving":
         told = json.loads(stored)
-        return cls(told["tasks"], told.get("to"))
+        return cls(told["tasks"], told.get("to"), told.get("at", 0.0))
 
     def stored(self) -> str:
-        return json.dumps({"tasks": self.tasks} | ({"to": self.to} if self.to else {}))
+        return json.dumps({"tasks": self.tasks, "at": self.at} | ({"to": self.to} if self.to else {}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,11 @@ class PersonToken:
 def fresh_token() -> str:
     """256 random bits."""
     return PREFIX + secrets.token_urlsafe(32)
+
+
+def instant_of(seconds: float) -> str:
+    """A time in seconds since 1970, as clients are told it."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat()[:19] + "Z"
 
 
 def hash_of(token: str) -> str:

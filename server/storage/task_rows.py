@@ -133,7 +133,9 @@ def task_values(task: Task, find_short: FindShort) -> tuple[object, ...]:
 
 
 def status_values(status: TaskStatus, find_short: FindShort) -> tuple[object, ...]:
-    """The columns revision, stage, priority (which holds the urgency), status, short, search and ended_at."""
+    """The columns revision, stage, priority (which holds the urgency), status, short, search,
+    ended_at and owner.
+    """
     # The unique part of the files' public names, which all files of a task share.
     shorts = (find_short(file.name) for file in status.files.values())
     searched = (status.video_info.title, status.video_info.uploader, status.url)
@@ -146,6 +148,7 @@ def status_values(status: TaskStatus, find_short: FindShort) -> tuple[object, ..
         next((short for short in shorts if short), None),
         "\n".join(folded(text) for text in searched if text),
         int(ended_at.timestamp()) if ended_at else None,
+        status.owner,
     )
 
 

@@ -31,6 +31,7 @@ from server.core.events import (
     Cancelled,
     Event,
     FinishAsked,
+    Given,
     Paused,
     Placed,
     Prioritized,
@@ -438,6 +439,10 @@ class Tasks:
     async def tell_of_library(self, task_id: str, library: InLibrary | None) -> None:
         """Note what the library has of a task now. Raises `TaskNotFound`."""
         await self._recorder.record(task_id, Placed(library=library))
+
+    async def give(self, task_id: str, owner: str | None) -> None:
+        """Make the task that of another person, or nobody's. Raises `TaskNotFound`."""
+        await self._recorder.record(task_id, Given(owner=owner))
 
     async def delete(self, task_id: str) -> None:
         """Make the task unknown at once, a list with its entries; its child, files and row are gone when this

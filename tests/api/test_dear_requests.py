@@ -158,6 +158,7 @@ BODIES: dict[str, tuple[Callable[[], Iterator[bytes]], str]] = {
     "import_opml": (of_outlines, "text/x-opml"),
     "add_person": (lambda: of_an_object(name='"a"'), JSON),
     "change_person": (lambda: of_an_object(limits='{"max_running":1}'), JSON),
+    "change_me": (lambda: of_an_object(password='"0123456789"'), JSON),
     "add_my_token": (lambda: of_an_object(label='"a"'), JSON),
     "add_token_of_person": (lambda: of_an_object(label='"a"'), JSON),
 }

@@ -30,7 +30,7 @@ LAYERS = {
     "cluster": {"core", "files", "settings", "storage", "tasks"},
     "api": {"core", "locales", "settings", "tasks"},
     "feature": {"api", "core", "settings", "storage", "tasks"},
-    "people": {"api", "core", "feature", "settings", "storage"},
+    "people": {"api", "core", "feature", "settings", "storage", "tasks"},
     "updates": {"core", "feature", "tasks"},
     "links": {"api", "core", "feature", "storage"},
     "memory": {"api", "core", "feature", "storage"},
@@ -47,7 +47,20 @@ LAYERS = {
         *("settings", "storage", "subscriptions", "tasks", "updates"),
     },
     "app": {"api", "assembly", "core", "feature", "settings", "tasks"},
-    "commands": {"api", "app", "assembly", "core", "library", "settings", "subscriptions", "tasks"},
+    "commands": {
+        *(
+            "api",
+            "app",
+            "assembly",
+            "core",
+            "library",
+            "locales",
+            "people",
+            "settings",
+            "subscriptions",
+            "tasks",
+        )
+    },
     "__main__": {"commands", "settings"},
 }
 KERNEL = ("core", "child", "locales", "settings", "storage", "files", "tasks", "cluster", "api", "feature")

@@ -126,6 +126,15 @@ class SessionState(Answer):
     logged_in: bool = Field(
         description="the request has the cookie of a valid session; `false` where no log-in is needed"
     )
+    needed: Literal[True] | None = Field(None, description="where people were added: as `login_required`")
+    there: bool | None = Field(None, description="where people were added: as `logged_in`")
+    ways: list[Literal["token", "password", "oidc"]] | None = Field(
+        None, description="where people were added: how one can log in"
+    )
+
+
+class LoggedOut(Answer):
+    log_out_at: str = Field(description="where the browser logs out at the OpenID provider as well")
 
 
 class Result(Answer):

@@ -87,22 +87,23 @@ _SHARE = b"""
 # Numbers are given in the order of the arrays.
 _INSERT = b"""
     INSERT INTO tasks (job_id, host, idempotency, idempotency_request, wish, playlist_id, playlist_index,
-                       owner, task_id, request, revision, stage, priority, status, short, search, ended_at)
-    SELECT job_id, host, idempotency, idempotency_request, wish, playlist_id, playlist_index, owner,
-           task_id, request, revision, stage, priority, status, short, search, to_timestamp(ended)
+                       task_id, request, revision, stage, priority, status, short, search, ended_at, owner)
+    SELECT job_id, host, idempotency, idempotency_request, wish, playlist_id, playlist_index,
+           task_id, request, revision, stage, priority, status, short, search, to_timestamp(ended), owner
     FROM unnest(%b::bigint[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::integer[],
-                %b::text[], %b::text[], %b::text[],
-                %b::bigint[], %b::text[], %b::integer[], %b::text[], %b::text[], %b::text[], %b::float8[])
-        AS new (job_id, host, idempotency, idempotency_request, wish, playlist_id, playlist_index, owner,
+                %b::text[], %b::text[],
+                %b::bigint[], %b::text[], %b::integer[], %b::text[], %b::text[], %b::text[], %b::float8[],
+                %b::text[])
+        AS new (job_id, host, idempotency, idempotency_request, wish, playlist_id, playlist_index,
                 task_id, request,
-                revision, stage, priority, status, short, search, ended)
+                revision, stage, priority, status, short, search, ended, owner)
     RETURNING task_id, number"""
 _UPDATE = f"""
     UPDATE tasks SET revision = new.revision, stage = new.stage, priority = new.priority, status = new.status,
-        short = new.short, search = new.search, ended_at = to_timestamp(new.ended)
+        short = new.short, search = new.search, ended_at = to_timestamp(new.ended), owner = new.owner
     FROM unnest(%b::text[], %b::bigint[], %b::bigint[], %b::text[], %b::integer[],
-                %b::text[], %b::text[], %b::text[], %b::float8[])
-        AS new (task_id, follows, revision, stage, priority, status, short, search, ended)
+                %b::text[], %b::text[], %b::text[], %b::float8[], %b::text[])
+        AS new (task_id, follows, revision, stage, priority, status, short, search, ended, owner)
     WHERE tasks.task_id = new.task_id AND tasks.revision = new.follows AND NOT removed
         AND {has_taken_all("new.status")}
     RETURNING tasks.task_id, host""".encode()  # noqa: S608
@@ -515,7 +516,7 @@ async def _insert(db: AsyncConnection, adds: Sequence[Add], jobs: Sequence[int |
     for add, job in zip(adds, jobs, strict=True):
         key, status = add.wanted.idempotency, add.wanted.task.status
         keys = (key.key, key.request) if key else (None, None)
-        place = status.playlist_id, status.playlist_index, status.owner
+        place = status.playlist_id, status.playlist_index
         wish = add.wanted.wish and short_wish(add.wanted.wish)
         rows.append((job, status.host, *keys, wish, *place, *add.values))
     inserted = await db.execute(_INSERT, _columns(rows), prepare=True)

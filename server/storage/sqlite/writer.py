@@ -55,15 +55,17 @@ TASKS_BY_ID = """
     SELECT number, request, status FROM tasks
     WHERE task_id IN (SELECT value FROM json_each(?)) AND removed = 0"""
 _INSERT = """
-    INSERT INTO tasks (number, idempotency, idempotency_request, wish, playlist_id, playlist_index, owner,
-                       task_id, request, revision, stage, priority, status, short, search, ended_at)
+    INSERT INTO tasks (number, idempotency, idempotency_request, wish, playlist_id, playlist_index,
+                       task_id, request, revision, stage, priority, status, short, search, ended_at,
+                       owner)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 _BY_WISH = """
     SELECT wish, task_id FROM tasks
     WHERE wish IN (SELECT value FROM json_each(?)) AND removed = 0 AND ended_at IS NULL
     ORDER BY wish, number"""
 _UPDATE = """
-    UPDATE tasks SET revision = ?, stage = ?, priority = ?, status = ?, short = ?, search = ?, ended_at = ?
+    UPDATE tasks SET revision = ?, stage = ?, priority = ?, status = ?, short = ?, search = ?, ended_at = ?,
+        owner = ?
     WHERE task_id = ? AND revision = ? AND removed = 0"""
 _BY_KEY = """
     SELECT key, hashes, task_id FROM shared_keys JOIN tasks USING (task_id)
@@ -306,7 +308,7 @@ class Transact(Change[Any]):
     signals: set[str] = field(default_factory=set)
 
 
-class _Statements:
+class SqliteStatements:
     """See `server.storage.statements.Statements`."""
 
     dialect = DIALECT
@@ -321,7 +323,7 @@ class _Statements:
         await self._db.execute_fetchall(sql, values)
 
 
-class Transacting(_Statements):
+class Transacting(SqliteStatements):
     """See `server.storage.statements.Tables`: one writer is alone in any case."""
 
     def __init__(self, db: aiosqlite.Connection, changes: "Changes", change: Transact) -> None:
@@ -484,7 +486,7 @@ class Changes:
             add.is_new = True
             key = add.wanted.idempotency
             keys = (key.key, key.request) if key else (None, None)
-            place = status.playlist_id, status.playlist_index, status.owner
+            place = status.playlist_id, status.playlist_index
             wish = add.wanted.wish and short_wish(add.wanted.wish)
             rows.append((status.number, *keys, wish, *place, *add.values))
         await self._execute_each(_INSERT, rows)
@@ -526,7 +528,7 @@ class Changes:
             if save.task and (save.ends or save.begins_anew)
         ]
         if ended:
-            self._due |= await follow_ends(self._hooks, _Statements(self._db), ended, self.clock.now())
+            self._due |= await follow_ends(self._hooks, SqliteStatements(self._db), ended, self.clock.now())
 
     async def _take(self, saves: Sequence[Save]) -> None:
         """Note how the counts of lists and the rows of their entries come to agree."""

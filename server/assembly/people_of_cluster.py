@@ -1,0 +1,35 @@
+"""People for commands, in a database that many nodes share."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from server.core.unusable import DatabaseUnusable
+from server.people.people_rows import CHANGED
+from server.storage.postgresql.announcing import Signal, announce
+from server.storage.postgresql.changes import Reading
+from server.storage.postgresql.connection import PLACE, connected, explained
+from server.storage.postgresql.migrations import migrate, released_scripts
+from server.storage.statements import Statements
+
+SENDER = "people"  # no node has this name
+# Of a release that knows no people: it would go on letting everybody in.
+_OLDER = """
+    SELECT node_id FROM nodes WHERE heartbeat_at > now() - make_interval(secs => 60)
+        AND 'web' = ANY(roles)
+        AND coalesce(settings, '') NOT LIKE '%"access.separate_lists"%' ORDER BY node_id"""
+
+
+@asynccontextmanager
+async def cluster_transaction(url: str) -> AsyncIterator[Statements]:
+    """As `people_transaction`. Raises `DatabaseUnusable`, also while nodes without people run."""
+    with explained():
+        async with connected(url) as db:
+            await migrate(db, released_scripts())
+            older = await (await db.execute(_OLDER)).fetchall()
+            if older:
+                names = ", ".join(name for (name,) in older)
+                why = f"has nodes of a release that would let everybody in ({names}): update them first"
+                raise DatabaseUnusable(PLACE, why)
+            async with db.transaction():
+                yield Reading(db)
+                await announce(db, SENDER, [Signal(CHANGED)])

@@ -1,0 +1,177 @@
+"""`clipwire people`: changes of people, made in the database by whoever may write it.
+
+What is printed on standard output is for programs: a new token and nothing else, or a table.
+"""
+
+import json
+import re
+import sys
+import time
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, cast
+
+import click
+
+from server.assembly import DatabaseUnusable, DataDirUnusable
+from server.assembly.people_outside import people_transaction
+from server.commands.words import language, one_line, word
+from server.core.durations import seconds_of
+from server.core.errors import AppError
+from server.locales import LANGUAGES
+from server.people import people_rows as rows
+from server.people.person import (
+    FIRST_LABEL,
+    LABEL,
+    NAME,
+    Leaving,
+    Person,
+    WhatRemains,
+    fresh_token,
+    hash_of,
+    instant_of,
+)
+from server.settings import Settings
+
+if TYPE_CHECKING:
+    from server.core.principal import PersonRole
+
+
+async def reported(work: Coroutine[Any, Any, int]) -> int:
+    """The exit status of `work`; an error is told in one line."""
+    try:
+        return await work
+    except AppError as error:
+        title, detail = LANGUAGES[language()].problem(error.code, error.values)
+        print(f"clipwire: {one_line(f'{title}: {detail}')}", file=sys.stderr)
+    except (DatabaseUnusable, DataDirUnusable) as error:
+        print(f"clipwire: {one_line(str(error))}", file=sys.stderr)
+    return 1
+
+
+async def add(settings: Settings, name: str, role: str) -> int:
+    """Print the first token of the new person, and nothing else."""
+    _check(name, NAME, "bad_name")
+    token, now = fresh_token(), time.time()
+    async with people_transaction(settings) as tables:
+        await rows.add_person(tables, name, cast("PersonRole", role), now)
+        await rows.add_token(tables, name, FIRST_LABEL, hash_of(token), now)
+    print(token)
+    return 0
+
+
+async def show(settings: Settings, *, as_json: bool) -> int:
+    async with people_transaction(settings, changes=False) as tables:
+        people = await rows.read_people(tables)
+        tokens = await rows.read_tokens(tables)
+    for person in people:
+        own = [token for token in tokens if token.name == person.name]
+        used = max((token.used_at for token in own if token.used_at), default=None)
+        if as_json:
+            print(
+                json.dumps(
+                    {
+                        "name": person.name,
+                        "role": person.role,
+                        "added_at": instant_of(person.added_at),
+                        "tokens": len(own),
+                        "has_password": person.password is not None,
+                    }
+                    | ({"used_at": instant_of(used)} if used else {})
+                    | ({"is_leaving": True} if person.leaving else {})
+                )
+            )
+        else:
+            state = word("people_leaving") if person.leaving else person.role
+            print(f"{person.name:20}  {state:8}  {len(own):3}  {instant_of(used) if used else '-'}")
+    return 0
+
+
+async def set_role(settings: Settings, name: str, role: str) -> int:
+    async with people_transaction(settings) as tables:
+        await rows.set_role(tables, name, cast("PersonRole", role))
+        people = await rows.read_people(tables)
+    _warn_without_admin(settings, people)
+    return 0
+
+
+async def remove(settings: Settings, name: str, *, keep: bool, give_to: str | None, delete: bool) -> int:
+    """What becomes of what is theirs is asked, unless one of the three says it."""
+    if keep + (give_to is not None) + delete > 1:
+        raise click.UsageError(word("people_one_of"))
+    what: WhatRemains = "keep" if keep else "delete" if delete else "give"
+    if not keep and not delete and give_to is None:
+        what, give_to = _ask(name)
+    if give_to == name:
+        raise click.UsageError(word("people_to_self"))
+    async with people_transaction(settings) as tables:
+        await rows.leave(tables, name, Leaving(what, give_to, time.time()))
+        people = await rows.read_people(tables)
+    _warn_without_admin(settings, people)
+    return 0
+
+
+async def adopt(settings: Settings, name: str) -> int:
+    """The server gives the person what belongs to nobody, now or at its next start."""
+    async with people_transaction(settings) as tables:
+        await rows.adopt(tables, name)
+    return 0
+
+
+async def add_token(settings: Settings, name: str, label: str, expires: str | None) -> int:
+    """Print the new token, and nothing else."""
+    _check(label, LABEL, "bad_label")
+    now = time.time()
+    try:
+        expires_at = now + seconds_of(expires) if expires else None
+    except ValueError:
+        raise click.UsageError(word("bad_expiry", value=str(expires))) from None
+    token = fresh_token()
+    async with people_transaction(settings) as tables:
+        await rows.add_token(tables, name, label, hash_of(token), now, expires_at)
+    print(token)
+    return 0
+
+
+async def show_tokens(settings: Settings, name: str, *, as_json: bool) -> int:
+    async with people_transaction(settings, changes=False) as tables:
+        await rows.find_person(tables, name)
+        tokens = await rows.read_tokens(tables, name)
+    for token in tokens:
+        times = {"created_at": token.created_at, "expires_at": token.expires_at, "used_at": token.used_at}
+        shown = {key: instant_of(at) for key, at in times.items() if at is not None}
+        if as_json:
+            print(json.dumps({"label": token.label} | shown))
+        else:
+            print("  ".join((f"{token.label:20}", *(shown.get(key, f"{'-':20}") for key in times))).rstrip())
+    return 0
+
+
+async def revoke_token(settings: Settings, name: str, label: str) -> int:
+    async with people_transaction(settings) as tables:
+        await rows.revoke_token(tables, name, label)
+    return 0
+
+
+def _ask(name: str) -> tuple[WhatRemains, str | None]:
+    if not (sys.stdin and sys.stdin.isatty()):
+        raise click.UsageError(word("people_one_of"))
+    choices: dict[str, WhatRemains] = {"keep": "keep", "give": "give", "delete": "delete"}
+    answer = click.prompt(word("people_ask", name=name), type=click.Choice([*choices]), err=True)
+    to = click.prompt(word("people_ask_to"), err=True) if answer == "give" else None
+    return choices[answer], to
+
+
+def _check(value: str, pattern: str, said: str) -> None:
+    if not re.fullmatch(pattern, value):
+        raise click.UsageError(word(said, value=value))
+
+
+def _warn_without_admin(settings: Settings, people: list[Person]) -> None:
+    """Nobody is kept from it here: who may write the database can add another admin."""
+    left = [person for person in people if not person.leaving]
+    if settings.server.tokens:
+        return
+    if not left and not settings.access.user_header and not settings.access.oidc.issuer:
+        print(f"clipwire: {word('people_nobody_left')}", file=sys.stderr)
+    elif not any(person.role == "admin" for person in left):
+        print(f"clipwire: {word('people_no_admin')}", file=sys.stderr)

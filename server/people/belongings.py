@@ -1,0 +1,178 @@
+"""What becomes of what belongs to somebody who was removed, and what somebody gets who adopts.
+
+The wish is a row, so a server that ends meanwhile leaves it to the next one. One server at a time works on
+it, by a lease. Each round takes some; once a round finds nothing, the person is forgotten, but not within
+`SETTLED_AFTER` seconds: a request that was let in before may still make something.
+
+Decisions: docs/decisions/people.md
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+
+from server.core.errors import StoreUnavailable, TaskNotFound
+from server.people import people_rows as rows
+from server.people.directory import PeopleDirectory
+from server.people.person import Leaving, Person
+from server.storage.statements import Statements, Tables, Transactions
+from server.tasks.service import Tasks
+
+log = logging.getLogger(__name__)
+
+AT_ONCE = 100  # tasks
+SETTLED_AFTER = 30.0  # seconds: longer than a body may take to come, and the work on it
+LOOK_AGAIN = 1.0  # seconds
+LEASE = 60  # seconds
+_OF_PERSON = "SELECT task_id FROM tasks WHERE owner = ? AND {there} ORDER BY number LIMIT ?"
+_OF_NOBODY = """
+    SELECT task_id, number FROM tasks WHERE owner IS NULL AND {there} AND number > ?
+    ORDER BY number LIMIT ?"""
+_CLAIM = """
+    INSERT INTO versions (subject, version) VALUES ('belongings', 0)
+    ON CONFLICT (subject) DO UPDATE SET version = versions.version"""
+_LEASED_UNTIL = "SELECT version FROM versions WHERE subject = 'belongings'"
+_LEASE = "UPDATE versions SET version = ? WHERE subject = 'belongings'"
+
+Move = Callable[[str, str | None], Awaitable[bool]]
+"""Makes some of a person's things those of another, or nobody's; says whether it found any."""
+Delete = Callable[[str], Awaitable[bool]]
+"""Deletes some of a person's things; says whether it found any."""
+
+
+class Belongings:
+    """`moves` and `deletes` are done for each kind of thing that belongs to people, besides tasks."""
+
+    def __init__(
+        self,
+        directory: PeopleDirectory,
+        transactions: Transactions,
+        tasks: Tasks,
+        moves: Sequence[Move] = (),
+        deletes: Sequence[Delete] = (),
+    ) -> None:
+        self._directory = directory
+        self._transactions = transactions
+        self._tasks = tasks
+        self._moves = (self._move_tasks, *moves)
+        self._deletes = (self._delete_tasks, *deletes)
+        self._called = asyncio.Event()
+        self._leased_until = 0
+        directory.changed.append(self._called.set)
+
+    async def run(self) -> None:
+        """Until cancelled, do what people's rows ask for."""
+        while True:
+            self._called.clear()
+            due = [one for one in self._directory.people.values() if one.leaving or one.adopts]
+            if not due:
+                await self._called.wait()
+                continue
+            try:
+                if await self._lease():
+                    for person in due:
+                        await self._settle(person)
+            except StoreUnavailable as error:
+                log.debug("what belongs to people waits: %s", error)
+            except Exception:  # outermost: what is wrong with one must not end the work for all others
+                log.exception("what belongs to people cannot be dealt with")
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_AGAIN):
+                    await self._called.wait()
+
+    async def _settle(self, person: Person) -> None:
+        if person.leaving:
+            while await self._round(person.name, person.leaving):
+                await self._lease()
+            if time.time() - person.leaving.at >= SETTLED_AFTER:
+                await self._directory.change(lambda tables: rows.forget(tables, person.name))
+                log.info("%s was removed", person.name)
+        elif person.adopts:
+            count = await self._adopt(person.name)
+            await self._directory.change(lambda tables: rows.adopted(tables, person.name))
+            log.info("%s has got %d tasks that belonged to nobody", person.name, count)
+
+    async def _round(self, name: str, leaving: Leaving) -> bool:
+        """Whether anything was found."""
+        found = False
+        if leaving.tasks == "delete":
+            for delete in self._deletes:
+                found |= await delete(name)
+        else:
+            heir = self._heir(leaving)
+            for move in self._moves:
+                found |= await move(name, heir)
+        return found
+
+    def _heir(self, leaving: Leaving) -> str | None:
+        """Who gets it; None: nobody, also if who was to get it was removed as well."""
+        people, met = self._directory.people, set[str]()
+        to = leaving.to
+        while to and to not in met:
+            met.add(to)
+            person = people.get(to)
+            if person is None or not person.leaving:
+                return to if person else None
+            to = person.leaving.to
+        return None
+
+    async def _move_tasks(self, name: str, to: str | None) -> bool:
+        found = await self._tasks_of(name)
+        await asyncio.gather(*(self._give(task_id, to) for task_id in found))
+        return bool(found)
+
+    async def _delete_tasks(self, name: str) -> bool:
+        found = await self._tasks_of(name)
+        for task_id in found:
+            with suppress(TaskNotFound):  # it was deleted meanwhile, by itself or with its list
+                await self._tasks.delete(task_id)
+        return bool(found)
+
+    async def _adopt(self, name: str) -> int:
+        last, count = 0, 0
+        while True:
+            behind = last
+
+            async def work(tables: Statements) -> list[tuple[str, int]]:
+                found = await tables.fetch(_there(tables, _OF_NOBODY), (behind, AT_ONCE))  # noqa: B023
+                return [(task_id, number) for task_id, number in found]
+
+            if not (found := await self._transactions.read(work)):
+                return count
+            await asyncio.gather(*(self._give(task_id, name) for task_id, _ in found))
+            await self._lease()
+            last, count = found[-1][1], count + len(found)
+
+    async def _tasks_of(self, name: str) -> list[str]:
+        async def work(tables: Statements) -> list[str]:
+            return [row[0] for row in await tables.fetch(_there(tables, _OF_PERSON), (name, AT_ONCE))]
+
+        return await self._transactions.read(work)
+
+    async def _give(self, task_id: str, owner: str | None) -> None:
+        with suppress(TaskNotFound):  # it was deleted meanwhile
+            await self._tasks.give(task_id, owner)
+
+    async def _lease(self) -> bool:
+        """Lease the work for `LEASE` seconds, or longer; whether no other server has it."""
+        if self._directory.is_alone:
+            return True
+        now, mine = int(time.time()), self._leased_until
+
+        async def work(tables: Tables) -> int | None:
+            await tables.run(_CLAIM)  # locks the row
+            [(until,)] = await tables.fetch(_LEASED_UNTIL)
+            if until > now and until != mine:
+                return None
+            await tables.run(_LEASE, (now + LEASE,))
+            return now + LEASE
+
+        if (until := await self._transactions.write(work)) is not None:
+            self._leased_until = until
+        return until is not None
+
+
+def _there(tables: Statements, sql: str) -> str:
+    return sql.replace("{there}", "removed = 0" if tables.dialect.name == "sqlite" else "NOT removed")

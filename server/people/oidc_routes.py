@@ -1,0 +1,198 @@
+"""`/api/session/oidc`: to the OpenID provider and back. A browser comes here by itself, not by a script: what
+goes wrong is told to the page, which it is sent to, in `log_in_error`.
+
+Decisions: docs/decisions/people.md
+"""
+
+import logging
+import re
+import time
+from http import HTTPStatus
+
+from aiohttp import web
+
+from server.api.keys import SETTINGS
+from server.api.openapi.operation import Operation, Parameter, Reply
+from server.api.route import Access, get
+from server.api.security import DOORS
+from server.api.session import begin_session
+from server.core.errors import NotFound, TokenRequired
+from server.core.principal import PersonRole, Principal
+from server.people import people_rows as rows
+from server.people.directory import PeopleDirectory
+from server.people.oidc_client import LASTS, Identity, LogInRefused, OidcClient, Transaction
+from server.people.people_routes import PEOPLE
+from server.people.person import NAME
+from server.storage.statements import Statements
+
+log = logging.getLogger(__name__)
+
+OIDC = web.AppKey("oidc", OidcClient)  # only where there is a provider
+COOKIE = "clipwire_oidc"
+
+
+async def to_provider(request: web.Request) -> web.Response:
+    """Send the browser to the provider."""
+    client, transaction = _client(request), Transaction.begin()
+    try:
+        place = await client.way_there(transaction, _callback(request))
+    except LogInRefused as refused:
+        return _refuse(request, refused)
+    response = _to(place)
+    _set_cookie(request, response, transaction.cookie(), LASTS)
+    return response
+
+
+async def from_provider(request: web.Request) -> web.Response:
+    """Let in whom the provider names, and send the browser to the page."""
+    client = _client(request)
+    cookie = request.cookies.get(_cookie_name(request), "")
+    try:
+        identity = await client.way_back(request.query, Transaction.read(cookie), _callback(request))
+        principal = await _person_of(request.app[PEOPLE], identity, client.registration.admin_group)
+    except LogInRefused as refused:
+        response = _refuse(request, refused)
+    except TokenRequired:  # they were removed meanwhile
+        response = _refuse(request, LogInRefused("unknown", "the person was removed"))
+    else:
+        response = _to(_page(request))
+        await begin_session(request, response, principal)
+        log.info("%s has logged in at the provider", principal.name)
+    _set_cookie(request, response, "", 0)  # it is good for one log-in
+    return response
+
+
+async def _person_of(people: PeopleDirectory, identity: Identity, admin_group: str | None) -> Principal:
+    """Who that is here: whoever is known by the subject; else, at their first log-in, by the name.
+
+    A name at the provider can be chosen, perhaps by anybody. So it leads only to somebody who has never
+    logged in there, and to an admin only if the provider has them in its group of admins.
+    """
+    role: PersonRole | None = None
+    if admin_group is not None:
+        role = "admin" if admin_group in identity.groups else "user"
+
+    async def settle(tables: Statements) -> str | LogInRefused:
+        known = [one for one in await rows.read_people(tables) if one.subject == identity.subject]
+        name = known[0].name if known else identity.name
+        if not known:
+            if refused := await _name_refused(tables, identity, role, creates=people.creates_people):
+                return refused
+            if not await rows.is_taken(tables, name):
+                await rows.add_person(tables, name, role or "user", time.time())
+            await rows.set_subject(tables, name, identity.subject)
+        if role is not None:
+            await rows.set_role(tables, name, role)
+        return name
+
+    now = people.of_subject(identity.subject)
+    if now is not None and role in (None, now.role):  # the usual log-in changes nothing
+        return people.principal_at_provider(now.name)
+    settled = await people.change(settle)
+    if isinstance(settled, LogInRefused):
+        raise settled
+    return people.principal_at_provider(settled)
+
+
+async def _name_refused(
+    tables: Statements, identity: Identity, role: PersonRole | None, *, creates: bool
+) -> LogInRefused | None:
+    """Why the name does not lead to a person, or to a new one; None if it does."""
+    name = identity.name
+    if not re.fullmatch(NAME, name):
+        return LogInRefused("no_name", f"the provider calls {identity.subject} {name!r}: no name here")
+    person = next((one for one in await rows.read_people(tables) if one.name == name), None)
+    if person is None:
+        return None if creates else LogInRefused("unknown", f"{name} is nobody here")
+    if person.leaving or person.subject is not None:
+        return LogInRefused("unknown", f"{name} is being removed, or another one at the provider")
+    if person.role == "admin" and role != "admin":
+        return LogInRefused("unknown", f"{name} is an admin here, but not in access.oidc.admin_group")
+    return None
+
+
+async def way_out(request: web.Request) -> str | None:
+    """Where somebody who has logged in at the provider logs out there as well; None if that is not known."""
+    try:
+        return await request.app[OIDC].way_out(f"{request.app[DOORS].origin(request)}{_page(request)}")
+    except LogInRefused as refused:
+        log.warning("a log-out at the provider is not possible: %s", refused)
+        return None
+
+
+def _refuse(request: web.Request, refused: LogInRefused) -> web.Response:
+    log.warning("a log-in at the provider was refused: %s", refused)
+    return _to(f"{_page(request)}?log_in_error={refused.reason}")
+
+
+def _client(request: web.Request) -> OidcClient:
+    """Raises `NotFound` where there is no provider."""
+    if OIDC not in request.app:
+        raise NotFound("/api/docs")
+    return request.app[OIDC]
+
+
+def _page(request: web.Request) -> str:
+    return f"{request.app[SETTINGS].server.base_path}/"
+
+
+def _callback(request: web.Request) -> str:
+    base_path = request.app[SETTINGS].server.base_path
+    return f"{request.app[DOORS].origin(request)}{base_path}/api/session/oidc/callback"
+
+
+def _to(place: str) -> web.Response:
+    return web.Response(status=HTTPStatus.FOUND, headers={"Location": place, "Cache-Control": "no-store"})
+
+
+def _cookie_name(request: web.Request) -> str:
+    return f"__Host-{COOKIE}" if request.app[DOORS].is_https(request) else COOKIE
+
+
+def _set_cookie(request: web.Request, response: web.Response, value: str, seconds: int) -> None:
+    """It must come along when the provider sends the browser back, which `SameSite=Strict` would prevent."""
+    secure = "; Secure" if request.app[DOORS].is_https(request) else ""
+    response.headers.add(
+        "Set-Cookie",
+        f"{_cookie_name(request)}={value}; Path=/; HttpOnly; SameSite=Lax; Max-Age={seconds}{secure}",
+    )
+
+
+ROUTES = [
+    get(
+        "/api/session/oidc",
+        to_provider,
+        Operation(
+            "log_in_at_provider",
+            "Service",
+            "Log in at the OpenID provider",
+            {
+                302: Reply(
+                    "To the provider", headers={"Location": "its page", "Set-Cookie": "for the way back"}
+                )
+            },
+            "For browsers. 404 where there is no provider.",
+            errors=(NotFound,),
+        ),
+        access=Access.LOG_IN,
+    ),
+    get(
+        "/api/session/oidc/callback",
+        from_provider,
+        Operation(
+            "come_back_from_provider",
+            "Service",
+            "Where the provider sends the browser",
+            {302: Reply("To the page, perhaps with `log_in_error`", headers={"Location": "the page"})},
+            "`log_in_error` is `refused`, `expired`, `unknown`, `no_name` or `away`.",
+            parameters=(
+                Parameter("code", "of the provider"),
+                Parameter("state", "as it was sent there"),
+                Parameter("iss", "which provider it is"),
+                Parameter("error", "of the provider"),
+            ),
+            errors=(NotFound,),
+        ),
+        access=Access.LOG_IN,
+    ),
+]

@@ -1,0 +1,269 @@
+"""Log-ins by password: who is let in, what is told to others, and in which order it is worked out."""
+
+import asyncio
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from server.api.session import COOKIE, HOST_COOKIE, MAX_WRONG
+from server.core.errors import TooManyRequests
+from server.people import passwords
+from server.people.passwords import Passwords
+from tests.people.test_people_tokens import BODY, OURS, Client, add, directory, opened
+
+RIGHT, OTHER = "correct horse battery", "another one of 10"
+
+
+async def with_password(client: Client, name: str, password: str = RIGHT) -> dict[str, str]:
+    person = await add(client, name)
+    answer = await client.patch("/api/me", json={"password": password}, headers=person)
+    assert answer.status == 200
+    return person
+
+
+async def log_in(client: Client, name: str, password: str, **headers: str) -> tuple[int, str]:
+    """The status, and the cookie."""
+    answer = await client.post("/api/session", json={"name": name, "password": password}, headers=headers)
+    client.session.cookie_jar.clear()
+    return answer.status, answer.headers.get("Set-Cookie", "")
+
+
+def sent(cookie: str) -> dict[str, str]:
+    return {"Cookie": cookie.partition(";")[0]} | OURS
+
+
+async def test_a_password_lets_in_and_is_stored_as_argon2id_alone(tmp_path: Path) -> None:
+    async with opened(tmp_path) as client:
+        await with_password(client, "anna")
+        status, cookie = await log_in(client, "anna", RIGHT)
+        assert status == 204
+        me = await (await client.get("/api/me", headers=sent(cookie))).json()
+        assert (me["name"], me["way"], me["has_password"]) == ("anna", "password", True)
+        stored = directory(client).people["anna"].password
+        assert stored
+        assert stored.startswith("$argon2id$")
+    for file in (tmp_path / "data").glob("clipwire.db*"):
+        assert RIGHT.encode() not in file.read_bytes()
+
+
+async def test_what_looks_the_same_on_another_keyboard_is_the_same(tmp_path: Path) -> None:
+    async with opened(tmp_path) as client:
+        await with_password(client, "anna", "pa\u0308sswo\u0308rd 123")
+        assert (await log_in(client, "anna", "p\u00e4ssw\u00f6rd 123"))[0] == 204
+
+
+@pytest.mark.parametrize("password", ["", "short", "123456789"])
+async def test_a_password_has_ten_characters_of_any_kind(tmp_path: Path, password: str) -> None:
+    async with opened(tmp_path) as client:
+        anna = await add(client, "anna")
+        answer = await client.patch("/api/me", json={"password": password}, headers=anna)
+        assert answer.status == 422
+        assert (await client.patch("/api/me", json={"password": "aaaaaaaaaa"}, headers=anna)).status == 200
+
+
+async def test_nobody_learns_who_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An unknown name, one without a password and a wrong password are answered alike, for the same work."""
+    worked = list[bool]()
+    compare = Passwords._matches
+
+    def counted(self: Passwords, hashed: str | None, password: str) -> bool:
+        found = compare(self, hashed, password)
+        worked.append(found)
+        return found
+
+    monkeypatch.setattr(Passwords, "_matches", counted)
+    async with opened(tmp_path) as client:
+        await with_password(client, "anna")
+        await add(client, "bob")
+        answers = []
+        for name in ("anna", "bob", "nobody"):
+            body = {"name": name, "password": OTHER}
+            answer = await client.post("/api/session", json=body, headers={"X-Request-Id": "same"})
+            answers.append((answer.status, await answer.read()))
+        assert answers == [answers[0]] * 3
+        assert answers[0][0] == 401
+        assert worked == [False] * 3
+
+
+async def test_wrong_passwords_slow_nobody_with_the_right_one(tmp_path: Path) -> None:
+    async with opened(tmp_path) as client:
+        await with_password(client, "anna")
+        wrong = [(await log_in(client, "anna", OTHER))[0] for _ in range(MAX_WRONG + 2)]
+        assert wrong == [401] * MAX_WRONG + [429] * 2
+        assert (await log_in(client, "anna", RIGHT))[0] == 204
+
+
+async def test_a_password_is_changed_with_the_old_one_and_ends_all_other_log_ins(tmp_path: Path) -> None:
+    async with opened(tmp_path) as client:
+        await with_password(client, "anna")
+        [mine, other] = [sent((await log_in(client, "anna", RIGHT))[1]) for _ in range(2)]
+        for old in ({}, {"old_password": OTHER}):
+            answer = await client.patch("/api/me", json={"password": OTHER} | old, headers=mine)
+            assert (answer.status, (await answer.json())["code"]) == (403, "wrong_password")
+        assert (await client.get("/api/me", headers=other)).status == 200
+        answer = await client.patch("/api/me", json={"password": OTHER, "old_password": RIGHT}, headers=mine)
+        assert answer.status == 200
+        assert (await client.get("/api/me", headers=mine)).status == 200
+        assert (await client.get("/api/me", headers=other)).status == 401
+        assert (await log_in(client, "anna", RIGHT))[0] == 401
+        assert (await log_in(client, "anna", OTHER))[0] == 204
+
+
+async def test_an_admin_sets_and_takes_away_a_password(tmp_path: Path) -> None:
+    async with opened(tmp_path) as client:
+        root = await add(client, "root", "admin")
+        await add(client, "anna")
+        set_to = {"password": RIGHT}
+        assert (await client.patch("/api/people/anna", json=set_to, headers=root)).status == 200
+        _, cookie = await log_in(client, "anna", RIGHT)
+        assert (await client.get("/api/me", headers=sent(cookie))).status == 200
+        assert (await client.patch("/api/people/anna", json={"password": None}, headers=root)).status == 200
+        assert (await client.get("/api/me", headers=sent(cookie))).status == 401
+        assert (await log_in(client, "anna", RIGHT))[0] == 401
+
+
+async def test_the_page_is_told_the_ways_to_log_in(tmp_path: Path) -> None:
+    async with opened(tmp_path) as client:
+        anna = await add(client, "anna")
+        told = await (await client.get("/api/session")).json()
+        assert told == {
+            "login_required": True,
+            "logged_in": False,
+            "needed": True,
+            "there": False,
+            "ways": ["token"],
+        }
+        await client.patch("/api/me", json={"password": RIGHT}, headers=anna)
+        assert (await (await client.get("/api/session")).json())["ways"] == ["token", "password"]
+        _, cookie = await log_in(client, "anna", RIGHT)
+        assert (await (await client.get("/api/session", headers=sent(cookie))).json())["there"]
+
+
+async def test_log_ins_are_listed_and_ended_by_their_owner(tmp_path: Path) -> None:
+    async with opened(tmp_path) as client:
+        await with_password(client, "anna")
+        bob = await with_password(client, "bob")
+        phone = sent((await log_in(client, "anna", RIGHT, **{"User-Agent": "Phone/1"}))[1])
+        laptop = sent((await log_in(client, "anna", RIGHT, **{"User-Agent": "Laptop/1"}))[1])
+        listed = (await (await client.get("/api/me/sessions", headers=laptop)).json())["sessions"]
+        assert [(one["agent"], one["is_current"], one["way"]) for one in listed] == [
+            ("Laptop/1", True, "password"),
+            ("Phone/1", False, "password"),
+        ]
+        assert listed[0]["address"] == "127.0.0.1"
+        link = f"/api/me/sessions/{listed[1]['id']}"
+        assert (await client.delete(link, headers=bob)).status == 404
+        async with client.ws_connect("/ws", headers=phone) as socket:
+            assert (await client.delete(link, headers=laptop)).status == 204
+            async with asyncio.timeout(30):
+                await socket.receive()
+        assert (await client.get("/api/me", headers=phone)).status == 401
+        assert (await client.get("/api/me", headers=laptop)).status == 200
+        assert (await client.delete(link, headers=laptop)).status == 404
+
+
+async def test_a_log_in_ends_the_one_that_the_browser_had(tmp_path: Path) -> None:
+    async with opened(tmp_path) as client:
+        await with_password(client, "anna")
+        first = sent((await log_in(client, "anna", RIGHT))[1])
+        second = sent((await log_in(client, "anna", RIGHT, **first))[1])
+        assert second != first
+        assert (await client.get("/api/me", headers=first)).status == 401
+        assert (await client.get("/api/me", headers=second)).status == 200
+
+
+@pytest.mark.parametrize("base_path", ["", "/clips"])
+async def test_behind_https_the_cookie_belongs_to_this_host_alone(tmp_path: Path, base_path: str) -> None:
+    proxy = {"X-Forwarded-Proto": "https", "X-Forwarded-For": "192.0.2.1"}
+    async with opened(tmp_path, trusted_proxies=("127.0.0.1",), base_path=base_path) as client:
+        await with_password(client, "anna")
+        _, cookie = await log_in(client, "anna", RIGHT, **proxy)
+        name = cookie.partition("=")[0]
+        assert name.startswith(HOST_COOKIE)
+        assert (name == HOST_COOKIE) == (base_path == "")
+        assert {"Path=/", "Secure", "HttpOnly", "SameSite=Strict"} <= set(cookie.split("; "))
+        assert "Domain" not in cookie
+        assert (await client.get("/api/me", headers=sent(cookie) | proxy)).status == 200
+        ended = await client.delete("/api/session", headers=sent(cookie) | proxy)
+        gone = [each for each in ended.headers.getall("Set-Cookie") if each.startswith(f"{name}=;")]
+        assert len(gone) == 1
+        assert "Secure" in gone[0]
+        assert (await client.get("/api/me", headers=sent(cookie) | proxy)).status == 401
+        _, plain = await log_in(client, "anna", RIGHT)
+        assert plain.startswith(f"{COOKIE}=")
+
+
+async def test_a_cookie_of_a_person_changes_things_only_from_our_own_page(tmp_path: Path) -> None:
+    async with opened(tmp_path) as client:
+        await with_password(client, "anna")
+        _, cookie = await log_in(client, "anna", RIGHT)
+        alone = {"Cookie": cookie.partition(";")[0]}
+        for method, path, body in (
+            ("POST", "/api/process", BODY),
+            ("PATCH", "/api/me", {"password": OTHER, "old_password": RIGHT}),
+            ("POST", "/api/me/tokens", {"label": "stolen"}),
+        ):
+            for sender in ({}, {"Sec-Fetch-Site": "cross-site"}, {"Origin": "https://evil.example"}):
+                answer = await client.request(method, path, json=body, headers=alone | sender)
+                assert answer.status == 403
+
+
+# The order.
+
+
+class Gate:
+    """Holds functions that run in threads until it is opened for each."""
+
+    def __init__(self) -> None:
+        self.began = list[str]()
+        self._open = threading.Semaphore(0)
+
+    def work(self, name: str) -> Any:
+        def run() -> str:
+            self.began.append(name)
+            self._open.acquire()
+            return name
+
+        return run
+
+    def let_one_end(self) -> None:
+        self._open.release()
+
+
+async def test_those_who_wait_take_turns_and_nobody_waits_behind_a_flood() -> None:
+    turns, gate = passwords._Turns(1), Gate()
+    flood = [
+        asyncio.create_task(turns.take("flood", gate.work("flood"))) for _ in range(1 + passwords.WAITING)
+    ]
+    await asyncio.sleep(0)
+    right = asyncio.create_task(turns.take("right", gate.work("right")))
+    await asyncio.sleep(0)
+    with pytest.raises(TooManyRequests):
+        await turns.take("flood", gate.work("flood"))
+    async with asyncio.timeout(30):
+        for _ in range(3):
+            gate.let_one_end()
+        await right
+        assert gate.began[:3].index("right") <= 2
+        for _ in flood:
+            gate.let_one_end()
+        await asyncio.gather(*flood)
+    assert turns._free == 1
+
+
+async def test_who_gives_up_waiting_takes_no_place() -> None:
+    turns, gate = passwords._Turns(1), Gate()
+    first = asyncio.create_task(turns.take("a", gate.work("a")))
+    await asyncio.sleep(0)
+    waiting = [asyncio.create_task(turns.take(name, gate.work(name))) for name in "bcd"]
+    await asyncio.sleep(0)
+    waiting[0].cancel()
+    async with asyncio.timeout(30):
+        for _ in range(3):
+            gate.let_one_end()
+        await first
+        assert await asyncio.gather(*waiting, return_exceptions=True) != []
+        assert [task.cancelled() for task in waiting] == [True, False, False]
+    assert turns._free == 1
