@@ -494,10 +494,10 @@ async def log_out(request: web.Request) -> web.Response:
     await request.app[LOG_INS].end(request)
     response = web.Response(status=HTTPStatus.NO_CONTENT)
     if session and session.way == "oidc" and WAY_OUT in request.app:
-        from server.api.openapi.schemas import LoggedOut
+        from server.api.openapi.schemas import LogOutAtProvider
 
         if place := await request.app[WAY_OUT](request):
-            response = respond_answer(LoggedOut(log_out_at=place))
+            response = respond_answer(LogOutAtProvider(log_out_at=place))
     for path in {"/", request.app[SETTINGS].server.base_path or "/"}:
         _set_cookie(response, COOKIE, "", path, "; Max-Age=0")
     if request.app[DOORS].is_https(request) and _host_cookie(request) in request.cookies:
@@ -546,7 +546,9 @@ ROUTES = [
             "Service",
             "End the session",
             {
-                200: Reply("Of somebody who has logged in at the OpenID provider", {JSON: "LoggedOut"}),
+                200: Reply(
+                    "Of somebody who has logged in at the OpenID provider", {JSON: "LogOutAtProvider"}
+                ),
                 204: Reply("Logged out", headers={"Set-Cookie": "takes the cookie away"}),
             },
             parameters=READER,

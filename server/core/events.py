@@ -267,7 +267,7 @@ class Placed(_Event):
     library: InLibrary | None
 
 
-class Given(_Event):
+class OwnerChanged(_Event):
     """The task is another person's from now on, or nobody's."""
 
     owner: str | None
@@ -397,7 +397,7 @@ _TaskEvent = (
     | Pictured
     | Completed
     | Placed
-    | Given
+    | OwnerChanged
     | Failed
     | Waits
     | Paused
@@ -488,7 +488,7 @@ def _change_task(  # noqa: C901 -- one case for each event
         case Placed(library=library):
             is_due = library is not None and status.library is None and not stage.is_final
             return _if_new(status, {"library": library}) if stage is Stage.COMPLETED or is_due else None
-        case Given(owner=owner):
+        case OwnerChanged(owner=owner):
             return _if_new(status, {"owner": owner})
         case _ if stage.is_final:
             return None

@@ -31,7 +31,7 @@ from server.core.events import (
     Cancelled,
     Event,
     FinishAsked,
-    Given,
+    OwnerChanged,
     Paused,
     Placed,
     Prioritized,
@@ -442,7 +442,7 @@ class Tasks:
 
     async def give(self, task_id: str, owner: str | None) -> None:
         """Make the task that of another person, or nobody's. Raises `TaskNotFound`."""
-        await self._recorder.record(task_id, Given(owner=owner))
+        await self._recorder.record(task_id, OwnerChanged(owner=owner))
 
     async def delete(self, task_id: str) -> None:
         """Make the task unknown at once, a list with its entries; its child, files and row are gone when this

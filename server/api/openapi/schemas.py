@@ -133,7 +133,7 @@ class SessionState(Answer):
     )
 
 
-class LoggedOut(Answer):
+class LogOutAtProvider(Answer):
     log_out_at: str = Field(description="where the browser logs out at the OpenID provider as well")
 
 
