@@ -503,11 +503,14 @@ def _etag(body: bytes) -> str:
 
 
 async def _shown_one(request: web.Request, subscription: Subscription) -> "answers.Subscription":
-    [shown] = await _shown(request, [subscription])
+    [shown] = await _shown(request, [subscription], is_alone=True)
     return shown
 
 
-async def _shown(request: web.Request, found: Sequence[Subscription]) -> list["answers.Subscription"]:
+async def _shown(
+    request: web.Request, found: Sequence[Subscription], *, is_alone: bool = False
+) -> list["answers.Subscription"]:
+    """Of one alone also the description: of 200, which the page asks for every few seconds, it is a book."""
     from server.subscriptions import subscription_schemas as answers
 
     service, words = request.app[SUBSCRIPTIONS], LANGUAGES[language(request)]
@@ -537,7 +540,7 @@ async def _shown(request: web.Request, found: Sequence[Subscription]) -> list["a
                 url=without_password(one.url),
                 name=wanted.name or findings.title or without_password(one.url),
                 title=findings.title,
-                description=findings.facts.description,
+                description=findings.facts.description if is_alone else None,
                 author=findings.facts.author,
                 picture=link_of_picture(request, one),
                 enabled=wanted.enabled,

@@ -59,7 +59,7 @@ class Subscription(Answer):
     )
     name: str = Field(description="as it was set, else the title, else the link")
     title: str | None = Field(None, description="as its source says")
-    description: str | None = Field(None, description="of itself, by its source, with its lines")
+    description: str | None = Field(None, description="of itself, by its source; not in lists")
     author: str | None = Field(None, description="as its source says")
     picture: str | None = Field(
         None,

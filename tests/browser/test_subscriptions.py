@@ -634,6 +634,37 @@ async def test_a_feed_is_followed_from_the_page_with_the_real_service(
         await expect(dialog.get_by_text("Nothing is followed yet.")).to_be_visible()
 
 
+async def test_what_is_followed_shows_the_picture_and_the_text_of_its_source_and_asks_no_other_host(
+    services: Services, media: Path, open_page: OpenPage
+) -> None:
+    async with (
+        asyncio.timeout(120),
+        open_site(media) as site,
+        services.lend(CLIPWIRE_SUBSCRIPTIONS__PAUSE="0s") as service,
+        open_page(service.url, **ENGLISH) as page,
+    ):
+        about = (
+            f'<itunes:image href="{site.url("/thumbnail.png")}"/><description>All about films</description>'
+        )
+        site.followed["seen"] = Followed(films(1), title="Films", about=about)
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        await page.locator("#links").fill(site.url("/followed/seen.rss"))
+        await page.get_by_role("button", name="Subscribe").click()
+        dialog = page.get_by_role("dialog")
+        await expect(dialog.get_by_text("All about films")).to_be_visible(timeout=30_000)
+        picture = dialog.locator(".follow-picture")
+        await expect(picture).to_be_visible()
+        await page.wait_for_function("() => document.querySelector('.follow-picture').naturalWidth === 240")
+        await dialog.get_by_role("button", name="All subscriptions").click()
+        await expect(dialog.locator(".follow-list .follow-picture")).to_be_visible()
+        assert {url for url in asked if not url.startswith(service.url)} == set()
+        await dialog.locator(".follow-open").click()
+        await dialog.get_by_role("button", name="Delete").click()
+        await dialog.get_by_role("button", name="Delete its files, too").click()
+        await expect(dialog.get_by_text("Nothing is followed yet.")).to_be_visible()
+
+
 def films(*numbers: int) -> list[Film]:
     return [
         Film(f"f{n}", f"Film {n}", f"/video.mp4?times={n}", at=1_700_000_000.0 + n * 3600, guid=f"g{n}")

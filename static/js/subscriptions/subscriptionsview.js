@@ -9,7 +9,7 @@ import { recall, remember } from "../base/preferences.js"
 import { SubscriptionForm } from "./subscriptionform.js"
 import { FOLLOWS, LIBRARY } from "./remembered.js"
 import { check, enable, hasLibrary, repeat, upload } from "./subscriptionrequests.js"
-import { addressParts, SubscriptionView } from "./subscriptionview.js"
+import { addressParts, pictureOf, showPicture, SubscriptionView } from "./subscriptionview.js"
 import { countsOf, heldUntil, NOTICES, statusOf } from "./subscriptionwords.js"
 
 /** @typedef {import("./subscriptionwords.js").Subscription} Subscription */
@@ -445,6 +445,7 @@ class SubscriptionRow {
   #name = make("bdi")
   #facts = make("span", { className: "follow-facts" })
   #counts = make("span", { className: "follow-counts" })
+  #picture = pictureOf()
   #cause = make("span", { className: "follow-cause" })
   #open
   #check
@@ -480,7 +481,7 @@ class SubscriptionRow {
       t("follow.pause"),
       () => this.#act(() => enable(view.api, id, !this.#subscription.enabled), reload),
     )
-    this.element = make("li", {}, this.#open, this.#check, this.#pause)
+    this.element = make("li", {}, this.#picture, this.#open, this.#check, this.#pause)
     this.show(subscription)
   }
 
@@ -505,6 +506,7 @@ class SubscriptionRow {
     const { i18n } = this.#view
     const { name, enabled, stage, items, error, error_code = "", notice, moved_to: url = "" } = subscription
     this.element.dataset.stage = stage
+    showPicture(this.#picture, subscription)
     setText(this.#name, name)
     setText(this.#facts, statusOf(subscription, i18n, heldUntil(subscription)))
     setText(this.#counts, countsOf(items, i18n).join(" · "))

@@ -18,6 +18,34 @@ const FEW = 5
 /** So many that wait are looked at for those that are held. */
 const LOOKED_AT = 200
 
+const PICTURE = 48 // pixels of its sides
+
+/** What its source is known by: beside its name, so that nothing reads it. */
+export function pictureOf() {
+  const picture = make("img", {
+    className: "follow-picture",
+    alt: "",
+    width: PICTURE,
+    height: PICTURE,
+    loading: "lazy",
+    hidden: true,
+  })
+  picture.addEventListener("error", () => (picture.hidden = true))
+  return picture
+}
+
+/**
+ * @param {HTMLImageElement} image
+ * @param {Subscription} subscription  whose picture the server has: no other host is asked
+ */
+export function showPicture(image, { picture }) {
+  const link = picture ? `${picture}?w=${2 * PICTURE}` : ""
+  if (link === (image.getAttribute("src") ?? "")) return
+  image.hidden = !link
+  if (link) image.src = link
+  else image.removeAttribute("src")
+}
+
 export class SubscriptionView {
   element
   #view
@@ -28,6 +56,8 @@ export class SubscriptionView {
   #subscription = null
   #link = make("a", { rel: "noreferrer", target: "_blank", dir: "ltr" })
   #status = make("p", { className: "lead", role: "status" })
+  #picture = pictureOf()
+  #about = make("p", { className: "follow-about", dir: "auto" })
   #cause = make("div", { className: "follow-why" })
   #found = make("div", { className: "follow-ask" })
   #held = make("div", { className: "follow-ask" })
@@ -78,7 +108,8 @@ export class SubscriptionView {
       make(
         "div",
         { className: "follow-top" },
-        make("div", {}, make("p", { className: "follow-link" }, this.#link), this.#status),
+        this.#picture,
+        make("div", {}, make("p", { className: "follow-link" }, this.#link), this.#status, this.#about),
         this.#acts,
       ),
       this.#sure,
@@ -115,6 +146,9 @@ export class SubscriptionView {
     const t = i18n.t.bind(i18n)
     const { url, name, enabled, checked_at, feed } = subscription
     this.#view.call(name)
+    showPicture(this.#picture, subscription)
+    setText(this.#about, subscription.description ?? "")
+    this.#about.title = subscription.description ?? ""
     this.#link.href = /^https?:/i.test(url) ? url : ""
     setText(this.#link, url)
     const held = heldUntil(subscription)

@@ -9,7 +9,7 @@ import { DEFAULTS, OPTIONS } from "../intake/options.js"
 /** @typedef {Partial<Record<State, number>>} Counts */
 /** @typedef {{title?: string, not_title?: string, min_duration?: number, max_duration?: number, since?: string, until?: string, kinds?: string[], members?: boolean, min_age?: string}} Filters */
 /** @typedef {{layout?: string, folder?: string, name?: string}} Library */
-/** @typedef {{subscription_id: string, revision: number, url: string, name: string, title?: string, enabled: boolean, stage: string, checked_at?: string, waiting?: string, next_check_at?: string, items: Counts, error_code?: string, error?: string, hint?: string, notice?: string, moved_to?: string, feeds?: {url: string, title?: string}[], interval: string, request: Record<string, any>, filters: Filters, keep: {days?: number, last?: number}, feed?: {name?: string, url?: string}, library?: Library}} Subscription */
+/** @typedef {{subscription_id: string, revision: number, url: string, name: string, title?: string, description?: string, author?: string, picture?: string, enabled: boolean, stage: string, checked_at?: string, waiting?: string, next_check_at?: string, items: Counts, error_code?: string, error?: string, hint?: string, notice?: string, moved_to?: string, feeds?: {url: string, title?: string}[], interval: string, request: Record<string, any>, filters: Filters, keep: {days?: number, last?: number}, feed?: {name?: string, url?: string}, library?: Library}} Subscription */
 /** @typedef {{key: string, url: string, title?: string, duration?: number, published_at?: string, state: State, reason?: string, not_before?: string, task_id?: string, library?: import("../tasks/task.js").Place, paths?: string[], pinned: boolean}} Item */
 
 /** @type {Record<string, string>} */
