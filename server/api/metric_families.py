@@ -28,8 +28,8 @@ Samples = Iterable[tuple[Sequence[str], float]]
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """`name` is without the `_total` of a counter. `read`, which runs in a thread, returns each value with its
-    `labels`, of a histogram what it has measured, and None while nothing is known.
+    """`name` is without the `_total` of a counter. `read`, which runs in a thread, returns each value with
+    its `labels`, of a histogram what it has measured, and None while nothing is known.
     """
 
     name: str

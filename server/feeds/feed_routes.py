@@ -142,10 +142,7 @@ async def feed(request: web.Request) -> web.Response:
     # apart (RFC 9110, section 8.8.2.2).
     age = request.app[CLOCK].now() - built.at
     modified = built.at if age.total_seconds() >= SETTLED else None
-    headers = _headers(request, built.etag, modified)
-    if client_has(request, built.etag, modified):
-        return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
-    return web.Response(body=built.body, content_type=RSS, charset="utf-8", headers=headers)
+    return _tagged(request, built.etag, built.body, RSS, "utf-8", modified)
 
 
 async def list_of_feeds(request: web.Request) -> web.Response:
@@ -154,11 +151,7 @@ async def list_of_feeds(request: web.Request) -> web.Response:
     secret = _checked(request, secret)
     outlines = [opml.Outline(_title(one), address_of(request, secret, f"/{name}.xml")) for name, one in found]
     body = await compute(opml.written, outlines)
-    etag = f'"{hashlib.sha256(body).hexdigest()[:20]}"'
-    headers = _headers(request, etag, None)
-    if client_has(request, etag):
-        return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
-    return web.Response(body=body, content_type=OPML, charset="utf-8", headers=headers)
+    return _tagged(request, f'"{hashlib.sha256(body).hexdigest()[:20]}"', body, OPML, "utf-8")
 
 
 async def file(request: web.Request) -> web.StreamResponse:
@@ -199,10 +192,7 @@ async def chapters(request: web.Request) -> web.Response:
         for one in about.chapters
     ]
     body = dumps({"version": "1.2.0", "chapters": told})
-    headers = _headers(request, f'"{hashlib.sha256(body).hexdigest()[:20]}"', None)
-    if client_has(request, headers["ETag"]):
-        return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
-    return web.Response(body=body, content_type=CHAPTERS, headers=headers)
+    return _tagged(request, f'"{hashlib.sha256(body).hexdigest()[:20]}"', body, CHAPTERS)
 
 
 async def cover(request: web.Request) -> web.Response:
@@ -216,7 +206,7 @@ async def cover(request: web.Request) -> web.Response:
     if newest is not None:
         etag = f'"{newest.tag}"'
         if client_has(request, etag):
-            return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=_headers(request, etag, None))
+            return _tagged(request, etag, b"", JPEG)
         source = newest
 
         async def opened() -> bytes:
@@ -244,10 +234,7 @@ async def cover(request: web.Request) -> web.Response:
         made, tag = await request.app[COVERS].cover(icon.tag, drawn), icon.tag[:12]
     if made is None:
         raise FileNotFound
-    headers = _headers(request, f'"{tag}"', None)
-    if client_has(request, headers["ETag"]):
-        return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
-    return web.Response(body=made, content_type=JPEG, headers=headers)
+    return _tagged(request, f'"{tag}"', made, JPEG)
 
 
 async def addresses(request: web.Request) -> web.Response:
@@ -439,7 +426,15 @@ def _link(url: str | None) -> str | None:
         return None
 
 
-def _headers(request: web.Request, etag: str, modified: datetime | None) -> dict[str, str]:
+def _tagged(
+    request: web.Request,
+    etag: str,
+    body: bytes,
+    content_type: str,
+    charset: str | None = None,
+    modified: datetime | None = None,
+) -> web.Response:
+    """`body`, whose state `etag` names, or 304 where the client has it."""
     headers = {
         "ETag": etag,
         "Cache-Control": "private, no-cache",
@@ -449,7 +444,9 @@ def _headers(request: web.Request, etag: str, modified: datetime | None) -> dict
         headers["Vary"] = "Host, X-Forwarded-Host, X-Forwarded-Proto"
     if modified is not None:
         headers["Last-Modified"] = modified.strftime("%a, %d %b %Y %H:%M:%S GMT")
-    return headers
+    if client_has(request, etag, modified):
+        return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
+    return web.Response(body=body, content_type=content_type, charset=charset, headers=headers)
 
 
 _SECRET = Parameter("secret", "as the addresses of feeds have it", place="path")
