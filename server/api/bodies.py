@@ -21,6 +21,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
 from server.api.keys import ENCODER, LANGUAGE, SETTINGS, SPOOL, principal_of
+from server.api.openapi.operation import LARGEST_PAGE, MAX_CURSOR
 from server.api.payload import Answer, form_of
 from server.api.prepared import Prepared, SharedHeaders
 from server.api.security import HEADERS
@@ -291,6 +292,14 @@ class Query:
             return default
         number = int(value) if _WHOLE.fullmatch(value) else -1
         return number if least <= number <= most else self._is_wrong(name, default)
+
+    def cursor(self) -> str | None:
+        """Where a page of a list begins."""
+        return self.text("cursor", MAX_CURSOR)
+
+    def limit(self) -> int:
+        """How long a page of a list may be."""
+        return self.whole("limit", 1, LARGEST_PAGE, 50)
 
     def seconds(self, name: str, most: float) -> float | None:
         """Seconds, perhaps with a fraction, capped at `most`; None if missing."""

@@ -28,9 +28,12 @@ from server.api.cookies import unknown_cookies
 from server.api.downloads import CONDITIONS, replies, replies_to_head, send
 from server.api.keys import ENCODER, FILES, LEAVE_LIBRARY, TASKS
 from server.api.openapi.operation import (
+    CURSOR,
     IDS,
     IF_NONE_MATCH,
     JSON,
+    LARGEST_PAGE,
+    LIMIT,
     OF_CHANGES,
     READER,
     TASK_ID,
@@ -70,12 +73,10 @@ from server.locales import LANGUAGES
 from server.tasks.bulk import act_on_all
 from server.tasks.remedies import NEEDS_COOKIES, REMEDIES, offered
 
-PAGE, LARGEST_PAGE = 50, 200
 AT_ONCE = 20  # tasks that are encoded before the event loop turns
 STATUSES = frozenset(stage.status for stage in Stage)
 SORTS = ("added", "state")
 MAX_TEXT = 500  # characters of a search
-MAX_CURSOR = 100  # characters
 IN_A_THREAD = 32 * 1024  # bytes from which an answer is compressed in a thread
 MOST_SHARED = 1 << 31  # tasks: a list has fewer
 MAX_LOG = 1 << 20  # bytes; the child caps it long before
@@ -103,7 +104,7 @@ async def list_tasks(request: web.Request) -> web.Response:
         query.check()
         page = StatusPage(await service.statuses(ids), None)
     elif "shared_by" in request.query:
-        sharing, limit = query.text("shared_by", MAX_TEXT), query.whole("limit", 1, LARGEST_PAGE, PAGE)
+        sharing, limit = query.text("shared_by", MAX_TEXT), query.limit()
         begin = query.whole("cursor", 0, MOST_SHARED, 0)
         query.check()
         lists = await service.statuses([sharing]) if sharing else []
@@ -114,9 +115,9 @@ async def list_tasks(request: web.Request) -> web.Response:
         text = query.search("q", MAX_TEXT).strip()
         status = query.one_of("status", STATUSES)
         named = query.some_of("stage", tuple(Stage))
-        playlist_id, cursor = query.text("playlist_id", MAX_TEXT), query.text("cursor", MAX_CURSOR)
+        playlist_id = query.text("playlist_id", MAX_TEXT)
         is_folded = query.flag("folded") and not text and playlist_id is None
-        limit = query.whole("limit", 1, LARGEST_PAGE, PAGE)
+        cursor, limit = query.cursor(), query.limit()
         read_page = service.page_by_state if query.one_of("sort", SORTS) == "state" else service.page
         query.check()
         stages = tuple(
@@ -386,12 +387,8 @@ ROUTES = [
                     "a text in title, uploader or URL, literally; empty: all",
                     {"type": "string", "maxLength": MAX_TEXT},
                 ),
-                Parameter("limit", "50 if not said", {"type": "integer", "minimum": 1, "maximum": 200}),
-                Parameter(
-                    "cursor",
-                    "`next_cursor` of the page before",
-                    {"type": "string", "minLength": 1, "maxLength": MAX_CURSOR},
-                ),
+                LIMIT,
+                CURSOR,
                 Parameter(
                     "ids",
                     "up to 200 different ones, comma-separated: those of them that exist, in this order",

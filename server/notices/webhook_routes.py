@@ -6,7 +6,7 @@ from aiohttp import web
 
 from server.api.bodies import Query, respond_answer
 from server.api.keys import SETTINGS
-from server.api.openapi.operation import JSON, OF_CHANGES, Operation, Parameter, Reply
+from server.api.openapi.operation import CURSOR, JSON, LIMIT, OF_CHANGES, Operation, Parameter, Reply
 from server.api.route import get, post
 from server.core.errors import DeliveryNotFound, InvalidQuery
 from server.core.values import without_password, without_path
@@ -18,14 +18,12 @@ if TYPE_CHECKING:
 
 _SCHEMAS = "server.notices.webhook_schemas"  # of responses
 OUTBOX: web.AppKey[DeliveryRows] = web.AppKey("outbox")
-MOST = 200  # on a page
-MAX_CURSOR = 100  # characters
 
 
 async def list_webhooks(request: web.Request) -> web.Response:
     """A page of deliveries, newest first."""
     query = Query(request)
-    limit, cursor = query.whole("limit", 1, MOST, 50), query.text("cursor", MAX_CURSOR)
+    cursor, limit = query.cursor(), query.limit()
     query.check()
     deliveries, more = await request.app[OUTBOX].page(cursor, limit)
     from server.notices.webhook_schemas import WebhookPage
@@ -71,16 +69,7 @@ ROUTES = [
             "Deliveries to webhooks that are due or given up",
             {200: Reply("A page, newest first", {JSON: f"{_SCHEMAS}:WebhookPage"})},
             "What was delivered is not listed.",
-            parameters=(
-                Parameter(
-                    "limit", "at most 200; 50 if left out", {"type": "integer", "minimum": 1, "maximum": MOST}
-                ),
-                Parameter(
-                    "cursor",
-                    "`next_cursor` of the page before",
-                    {"type": "string", "minLength": 1, "maxLength": MAX_CURSOR},
-                ),
-            ),
+            parameters=(LIMIT, CURSOR),
             errors=(InvalidQuery,),
         ),
     ),

@@ -27,9 +27,12 @@ from server.api.bodies import (
 from server.api.connections import CONNECTIONS
 from server.api.keys import FIELDS, SCOPE, SETTINGS
 from server.api.openapi.operation import (
+    CURSOR,
     HAS_IT,
     IF_NONE_MATCH,
     JSON,
+    LARGEST_PAGE,
+    LIMIT,
     OF_CHANGES,
     READER,
     Operation,
@@ -98,8 +101,6 @@ PROFILES = web.AppKey("profiles", Profiles)
 if TYPE_CHECKING:
     from server.subscriptions import subscription_schemas as answers
 
-PAGE, LARGEST_PAGE = 50, 200
-MAX_CURSOR = 20  # characters
 MAX_SEARCHED = 200  # characters
 MOST_OUTLINES, MAX_OPML = 1000, 1 << 20  # bytes; more, where there may be more subscriptions
 MAX_OUTLINE = 4096  # bytes, with all settings
@@ -197,7 +198,7 @@ async def list_subscriptions(request: web.Request) -> web.Response:
     from server.subscriptions import subscription_schemas as answers
 
     query = Query(request)
-    limit, cursor = query.whole("limit", 1, LARGEST_PAGE, PAGE), query.text("cursor", MAX_CURSOR)
+    limit, cursor = query.limit(), query.cursor()
     text, sort = query.search("q", MAX_SEARCHED), sort_of(query.one_of("sort", SORTS))
     query.check()
     service = request.app[SUBSCRIPTIONS]
@@ -383,7 +384,7 @@ async def list_items(request: web.Request) -> web.Response:
     query = Query(request)
     state = query.one_of("state", STATES)
     chosen = next((one for one in STATES if one == state), None)
-    limit, cursor = query.whole("limit", 1, LARGEST_PAGE, PAGE), query.text("cursor", MAX_CURSOR)
+    limit, cursor = query.limit(), query.cursor()
     text, sort = query.search("q", MAX_SEARCHED), sort_of(query.one_of("sort", SORTS))
     query.check()
     store, subscription_id = request.app[SUBSCRIPTIONS].store, request.match_info["subscription_id"]
@@ -613,12 +614,6 @@ def _time(seconds: float | None) -> str | None:
 
 
 _ID = Parameter("subscription_id", "as `POST /api/subscriptions` gave it", place="path")
-_LIMIT = Parameter(
-    "limit", "at most 200; 50 if left out", {"type": "integer", "minimum": 1, "maximum": LARGEST_PAGE}
-)
-_CURSOR = Parameter(
-    "cursor", "`next_cursor` of the page before", {"type": "string", "minLength": 1, "maxLength": MAX_CURSOR}
-)
 _SEARCH = Parameter(
     "q", "found in the name, title or link, as plain text", {"type": "string", "maxLength": MAX_SEARCHED}
 )
@@ -658,7 +653,7 @@ ROUTES = [
                     {JSON: f"{_SCHEMAS}:SubscriptionPage"},
                 )
             },
-            parameters=(_SEARCH, _SORT, _LIMIT, _CURSOR, *READER),
+            parameters=(_SEARCH, _SORT, LIMIT, CURSOR, *READER),
             errors=(InvalidQuery,),
         ),
     ),
@@ -762,8 +757,8 @@ ROUTES = [
                 Parameter("state", "only those in it", {"type": "string", "enum": list(STATES)}),
                 _SEARCH,
                 _SORT,
-                _LIMIT,
-                _CURSOR,
+                LIMIT,
+                CURSOR,
                 *READER,
             ),
             errors=(InvalidQuery, SubscriptionNotFound),

@@ -57,6 +57,14 @@ READER = (
     Parameter("lang", "`zh` or `en`; outranks `Accept-Language`", {"type": "string", "minLength": 1}),
     header("Accept-Language", "the language of texts"),
 )
+LARGEST_PAGE = 200
+MAX_CURSOR = 100  # characters
+LIMIT = Parameter(
+    "limit", "at most 200; 50 if left out", {"type": "integer", "minimum": 1, "maximum": LARGEST_PAGE}
+)
+CURSOR = Parameter(
+    "cursor", "`next_cursor` of the page before", {"type": "string", "minLength": 1, "maxLength": MAX_CURSOR}
+)
 IF_NONE_MATCH = header("If-None-Match", "ETags of what the client has")
 HAS_IT = "The client has it already"
 
