@@ -107,6 +107,15 @@ async def test_a_bare_403_stays_one_if_a_browser_is_refused_too_and_is_asked_for
     assert walled.asked("/film.mp4") == [False, True]
 
 
+async def test_a_403_that_says_when_to_come_back_is_a_ban_and_not_asked_for_twice(
+    trusting: Jobs, walled: Walled, media: Path, tmp_path: Path
+) -> None:
+    walled.headers, walled.wall = {"Retry-After": "9"}, b"Forbidden"
+    outcome = await trusting.download(tmp_path / "job", film(walled, media))
+    assert broken(outcome) == ("bot_check", True, 9)
+    assert walled.asked("/film.mp4") == [False]
+
+
 async def test_a_wall_that_only_a_browser_meets_leaves_a_bare_403_what_it_is(
     trusting: Jobs, walled: Walled, media: Path, tmp_path: Path
 ) -> None:

@@ -107,7 +107,8 @@ class Engine(YoutubeDL):  # type: ignore[misc]
         """Repeat a request that meets a bot wall as a browser; later requests to its host do so at once.
 
         A 403 of a page that does not look like a wall may be one all the same: the first one of each attempt
-        is asked for again, too, and stays what it is if that does not help.
+        is asked for again, too, and stays what it is if that does not help. One that says when to come back
+        is a ban, which another request might prolong.
         """
         self.on_request()
         request = Request(req) if isinstance(req, str) else req
@@ -120,7 +121,10 @@ class Engine(YoutubeDL):  # type: ignore[misc]
         except HTTPError as error:
             is_wall, hosts = self._walls.is_one(error.response), (request.url, error.response.url)
             may_be_one = (
-                error.status == HTTPStatus.FORBIDDEN and self._extracting and not self._tried_as_browser
+                error.status == HTTPStatus.FORBIDDEN
+                and self._extracting
+                and not self._tried_as_browser
+                and "Retry-After" not in error.response.headers
             )
             if not (is_wall or may_be_one) or not self._browser.is_supported_target(browser.ANY):
                 raise
