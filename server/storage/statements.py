@@ -19,6 +19,7 @@ from server.core.task import Task, TaskStatus
 Result = TypeVar("Result")
 Row = tuple[Any, ...]
 AT_ONCE = 200  # rows of one statement: SQLite takes 32,766 values, PostgreSQL 65,535
+KEYS_AT_ONCE = 5000  # of one statement: each waits for an answer, and a transaction has five seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +172,7 @@ def kept(hooks: Iterable[StoreHooks], dialect: Dialect, now: datetime) -> tuple[
 async def fetch_in(tables: Statements, sql: str, keys: Iterable[object], *before: object) -> list[Row]:
     """The rows for all `keys`: `sql` has `{keys}` where their list belongs, behind the values `before`."""
     left, found = iter(dict.fromkeys(keys)), list[Row]()
-    while some := [*islice(left, AT_ONCE)]:
+    while some := [*islice(left, KEYS_AT_ONCE)]:
         found += await tables.fetch(sql.replace("{keys}", ", ".join("?" * len(some))), (*before, *some))
     return found
 

@@ -103,8 +103,12 @@ def decided(
     known: KnownItems,
     max_new: int,
     now: float,
+    *,
+    is_part: bool = False,
 ) -> LookPlan:
-    """What is to be stored of a look that found `noticed`, in the order of the list."""
+    """What is to be stored of a look that found `noticed`, in the order of the list; `is_part`: that is one
+    of the parts of `in_parts`.
+    """
     plan = LookPlan()
     first = not subscription.findings.seeded
     fresh: list[tuple[Item, Noticed]] = []
@@ -152,7 +156,7 @@ def decided(
             0,
             "queued",
             published_at=entry.published_at,
-            found_at=now,
+            found_at=known.began_at if first and known.began_at is not None else now,
             about=about,
         )
         plan.items[key] = item
@@ -169,7 +173,9 @@ def decided(
     if not plan.knows_one and _are_moved(entries, known):
         plan.all_new = True
         held = {item.key for item, _ in fresh}
-    backlog = _asked_for(subscription, entries) if first or subscription.findings.cut else set[int]()
+    asks_for_none = is_part and isinstance(subscription.wanted.backlog, LastOnes)
+    seeds = first or subscription.findings.cut
+    backlog = _asked_for(subscription, entries) if seeds and not asks_for_none else set[int]()
     asked = backlog if first else None
     if not first and subscription.findings.cut and looked.tail:
         # They were there before the subscription: the first look did not come to them.
@@ -193,6 +199,21 @@ def decided(
     _replace_failed(plan, subscription, known, now)
     _give_turns(plan, wanted, known, max_new, now, first=first)
     return plan
+
+
+def in_parts(
+    subscription: Subscription, noticed: Sequence[Noticed], most: int
+) -> tuple[list[Sequence[Noticed]], Sequence[Noticed]]:
+    """Split what a first look has found: into parts of `most` entries, the oldest first, of which each can be
+    stored by itself, as none of them gets its turn yet; and what is decided last, with the newest.
+    """
+    if subscription.findings.seeded or len(noticed) <= most:
+        return [], noticed
+    is_of_last = isinstance(subscription.wanted.backlog, LastOnes)
+    asked = _asked_for(subscription, noticed) if is_of_last else set[int]()
+    last = [entry for place, entry in enumerate(noticed) if place < most or place in asked]
+    early = [entry for place, entry in enumerate(noticed) if place >= most and place not in asked]
+    return [early[max(0, end - most) : end] for end in range(len(early), 0, -most)], last
 
 
 def _are_moved(entries: Sequence[Noticed], known: KnownItems) -> bool:
@@ -244,10 +265,15 @@ def _renew(plan: LookPlan, item: Item, entry: Noticed) -> None:
     """Note the link, title and place that a known entry has now: feeds sign their links anew, and what is new
     in a list moves the others.
     """
-    told = entry.model_dump(include={"url", "item", "title", "says"}, exclude_none=True)
-    about = {name: value for name, value in item.about.items() if name != "item"} | told
-    if any(about.get(name) != item.about.get(name) for name in ("url", "item", "title")):
+    if (about := about_now(item.about, entry)) is not None:
         plan.abouts[item.key] = about
+
+
+def about_now(before: Mapping[str, Any], entry: Noticed) -> Mapping[str, Any] | None:
+    """`Item.about` of a known entry as its source tells of it now; None if that is what it told `before`."""
+    told = entry.model_dump(include={"url", "item", "title", "says"}, exclude_none=True)
+    about = {name: value for name, value in before.items() if name != "item"} | told
+    return about if any(about.get(name) != before.get(name) for name in ("url", "item", "title")) else None
 
 
 def _is_same(item: Item, entry: Noticed) -> bool:

@@ -51,7 +51,15 @@ from server.storage.statements import (
     insert,
 )
 from server.subscriptions.feed_names import name_feed, refuse_taken, secret_of_feeds
-from server.subscriptions.look_plan import KnownItems, LookPlan, decided, is_gone_media, keys_of
+from server.subscriptions.look_plan import (
+    KnownItems,
+    LookPlan,
+    about_now,
+    decided,
+    in_parts,
+    is_gone_media,
+    keys_of,
+)
 from server.subscriptions.profiles import Profiles, own_of
 from server.subscriptions.source import SourcePicture, noted, shown_of
 from server.subscriptions.source_picture_rows import delete_pictures, put_pictures
@@ -102,6 +110,8 @@ _SOURCE = "source "  # before the key of a source, as an alias of the one that i
 _FRESH = {"failing": 0, "failing_since": None, "error_code": None, "hint": None, "form": None, "feeds": ()}
 MOST_KNOWN = 20_000  # keys and aliases that a look is told
 MOST_AGAIN = 10  # waiting items of one look that are looked at by themselves
+MOST_TOGETHER = 1000  # entries of a first look that one transaction stores: one has few seconds
+FEW_KNOWN = 50  # entries that are read once more within the transaction, though nothing is to be stored
 MOST_DUE = 50
 MOST_SPARE = 1000  # items that may replace others
 MOST_RECENT = 1000  # items with which entries are compared of which none is known
@@ -152,6 +162,7 @@ _WAITING = f"""
 _DUE_ITEMS = f"""
     SELECT {_ITEM} FROM items WHERE subscription_id = ? AND state = 'waiting' AND not_before <= ?
     ORDER BY not_before LIMIT ?"""  # noqa: S608
+_ABOUTS = "SELECT key, about FROM items WHERE subscription_id = ? AND key IN ({keys})"
 _NEXT_ITEM = """
     SELECT min(not_before) FROM items
     WHERE subscription_id = ? AND state = 'waiting' AND not_before IS NOT NULL"""
@@ -619,7 +630,11 @@ class SubscriptionRows:
         now: float,
         pictures: Sequence[SourcePicture] = (),
     ) -> Settled:
-        """Store what a look has found: items, their tasks, pictures and the next look, in one transaction."""
+        """Store what a look has found: items, their tasks, pictures and the next look, in one transaction, but
+        for parts of a first look, which come before.
+        """
+        noticed = await self._without_unchanged(claim.subscription, noticed)
+        noticed = await self._store_parts(claim, noticed, looked, now)
 
         async def work(tables: Tables) -> Settled:
             await tables.alone()
@@ -655,6 +670,53 @@ class SubscriptionRows:
             return Settled(list(tasks.values()), plan.retry)
 
         return await self._transactions.write(work)
+
+    async def _store_parts(
+        self, claim: Claim, noticed: Sequence[Noticed], looked: Looked, now: float
+    ) -> Sequence[Noticed]:
+        """Store the parts of what a first look has found, and return what is decided last. Where a kill comes
+        between them, the next look, which is the first one again, finds the others.
+        """
+        parts, last = in_parts(claim.subscription, noticed, MOST_TOGETHER)
+        for part in parts:
+
+            async def work(tables: Tables, part: Sequence[Noticed] = part) -> None:
+                await tables.alone()
+                subscription = await _still_ours(tables, claim)
+                if subscription is None:
+                    return
+                known = await _known(tables, subscription, part, now)
+                plan = decided(subscription, part, looked, known, 0, now, is_part=True)
+                await _carry_out(tables, subscription, plan, now)
+
+            await self._transactions.write(work)
+        return last
+
+    async def _without_unchanged(
+        self, subscription: Subscription, noticed: Sequence[Noticed]
+    ) -> Sequence[Noticed]:
+        """Leave out entries of which nothing is to be stored, but for the first ones, which show that this is
+        still the same list: with thousands of them a transaction would last too long.
+        """
+        keys = {
+            place: keys_of(entry, subscription.key_origin)[0]
+            for place, entry in enumerate(noticed)
+            if entry.known and entry.again is None and entry.item is None
+        }
+        if len(keys) <= FEW_KNOWN:
+            return noticed
+
+        async def work(tables: Statements) -> list[Row]:
+            return await fetch_in(tables, _ABOUTS, keys.values(), subscription.subscription_id)
+
+        abouts = {key: json.loads(about) for key, about in await self._transactions.read(work)}
+        unchanged = [
+            place
+            for place, key in keys.items()
+            if key in abouts and about_now(abouts[key], noticed[place]) is None
+        ]
+        left_out = {*unchanged[FEW_KNOWN:]}
+        return [entry for place, entry in enumerate(noticed) if place not in left_out]
 
     async def fail(
         self, claim: Claim, code: str, hint: str | None, retry_after: float | None, pace: Pace, now: float
@@ -1071,7 +1133,8 @@ async def _known(
     rows = await fetch_in(tables, _OTHERS, new_keys, subscription.manner, mine)
     others = {row[1]: _item(*row) for row in rows}
     [(last,)] = await tables.fetch(_LAST_NUMBER, (mine,))
-    first = await tables.fetch(_BEGAN_AT, (mine,)) if again else []
+    seeds = not subscription.findings.seeded
+    first = await tables.fetch(_BEGAN_AT, (mine,)) if again or seeds else []
     media, placed = await look_up(tables, new_keys), set[str]()
     if subscription.wanted.backlog != "none" and any(map(is_gone_media, media.values())):
         # Of an entry that has led elsewhere, the library has its own key.

@@ -29,6 +29,7 @@ from server.storage import postgresql, sqlite
 from server.storage.postgresql.store import PostgresStore
 from server.storage.sqlite.store import SqliteStore
 from server.storage.statements import Tables
+from server.subscriptions import subscription_rows
 from server.subscriptions.searching import Sort, find_items, find_subscriptions
 from server.subscriptions.subscription import (
     DAY,
@@ -1415,3 +1416,60 @@ async def test_players_of_a_page_that_an_earlier_release_knew_by_their_places_ar
     assert [*held.values()] == ["waiting held"] * 3
     again = await looked(store, [*entries(*beside), *players(4, 3, 2, 1)], later + 10 * HOUR)
     assert len(again.tasks) == 1, "from then on each is known by its file"
+
+
+@pytest.mark.parametrize("backlog", ["none", "all", {"last": 2}, {"since": "2026-01-05"}])
+@pytest.mark.parametrize("dies", [False, True])
+async def test_a_long_list_is_stored_in_parts_and_nothing_is_lost_between_them(
+    open_any: Open, monkeypatch: pytest.MonkeyPatch, backlog: Any, dies: bool
+) -> None:
+    listed = [entries(n, published_at=f"2026-01-{n:02}")[0] for n in (*range(9, 3, -1), 12, *range(3, 0, -1))]
+    found = list[dict[str, str]]()
+    for together in (1000, 3):
+        async with open_any() as store:
+            mine = await subscribed(store, backlog=backlog)
+            monkeypatch.setattr(subscription_rows, "MOST_TOGETHER", together)
+            if dies and together == 3:
+                with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+                    patch.setattr(subscription_rows, "_put_off", lambda *_, **__: 1 / 0)
+                    await looked(store, listed)
+                before = await states(store, mine)
+                assert len(before) in (6, 7), "the newest three are missing, and what is asked for"
+                known = [one.model_copy(update={"known": f"site {one.id}" in before}) for one in listed]
+                settled = await looked(store, known, NOW + LEASE + 1)
+            else:
+                settled = await looked(store, listed)
+            assert len({task.status.task_id for task in settled.tasks}) == len(settled.tasks)
+            found.append(await states(store, mine))
+            await rooms(store).subscriptions.remove(mine.subscription_id)
+    assert found[0] == found[1]
+    if not dies and not isinstance(backlog, dict):
+        assert list(found[0]) == list(found[1]), "in the same order"
+
+
+async def test_few_statements_store_what_a_long_list_says_of_known_entries(
+    store: AnyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await subscribed(store)
+    listed = entries(*range(3000, 0, -1))
+    await looked(store, listed)
+    transactions = rooms(store).subscriptions._transactions
+    write, asked = transactions.write, list[str]()
+
+    async def counting(work: Callable[[Any], Any], **more: Any) -> Any:
+        async def counted(tables: Any) -> Any:
+            fetch = tables.fetch
+
+            async def noting(sql: str, values: Sequence[object] = ()) -> Any:
+                asked.append(sql)
+                return await fetch(sql, values)
+
+            with monkeypatch.context() as patch:
+                patch.setattr(type(tables), "fetch", lambda _, *both: noting(*both))
+                return await work(tables)
+
+        return await write(counted, **more)
+
+    monkeypatch.setattr(type(transactions), "write", lambda _, *work, **more: counting(*work, **more))
+    await looked(store, [one.model_copy(update={"known": True}) for one in listed], NOW + DAY)
+    assert len(asked) < 40, "a transaction waits for the answer to each"
