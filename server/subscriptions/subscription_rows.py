@@ -630,8 +630,8 @@ class SubscriptionRows:
         now: float,
         pictures: Sequence[SourcePicture] = (),
     ) -> Settled:
-        """Store what a look has found: items, their tasks, pictures and the next look, in one transaction, but
-        for parts of a first look, which come before.
+        """Store what a look has found: items, their tasks, pictures and the next look. It is one transaction,
+        but for parts of a first look, which come before.
         """
         noticed = await self._without_unchanged(claim.subscription, noticed)
         noticed = await self._store_parts(claim, noticed, looked, now)
