@@ -30,10 +30,11 @@ _DELIVERIES = """
 _OF_SUBSCRIPTIONS = (
     "subscription_id", "number", "revision", "url", "source_key", "wish", "host", "manner", "scope",
     "wanted", "findings", "next_check_at", "lease_until", "check_no", "keep_at", "created_at",
+    "search",
 )  # fmt: skip
 _OF_ITEMS = (
     "subscription_id", "key", "number", "state", "reason", "published_at", "task_id", "manner",
-    "not_before", "tries", "pinned", "found_at", "fetched_at", "about",
+    "not_before", "tries", "pinned", "found_at", "fetched_at", "about", "search",
 )  # fmt: skip
 _OF_FILE_SETS = (
     "set_id", "holder", "key", "task_id", "wanted", "state", "reason", "about", "show", "folder",

@@ -1,100 +1,65 @@
 """Subscriptions and items by a text, or in another order than that of the rows.
 
 A name may be the client's, the source's or the link, all within JSON, and letters of all scripts count alike
-in upper and lower case: so no database finds or sorts them, and whoever asks pays for reading all.
+in upper and lower case. So each row has a text to be searched, `search`, which begins with the name: by it
+both databases find and sort. A row that an earlier release wrote has none, and gets one when it is searched.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Literal, TypeVar, get_args
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
 
 from server.core.errors import InvalidQuery
 from server.core.values import without_password
-from server.subscriptions.subscription import HELD, Item, ItemState, Subscription
-from server.subscriptions.subscription_rows import SubscriptionRows, host_of
+from server.storage.task_rows import folded
+from server.subscriptions.subscription import HELD, Findings, SubscriptionSettings
 
 Sort = Literal["name", "newest", "trouble"]
 SORTS: tuple[Sort, ...] = get_args(Sort)
-_One = TypeVar("_One")
-_AT_ONCE = 500  # rows
-
-
-def name_of(one: Subscription) -> str:
-    return one.wanted.name or one.findings.title or without_password(one.url)
-
-
-async def find_subscriptions(
-    store: SubscriptionRows, text: str, sort: Sort | None, cursor: str | None, limit: int, now: float
-) -> tuple[list[Subscription], str | None]:
-    """A page of those whose name, title or link has `text` in it. Raises `InvalidQuery`."""
-    searched = text.casefold()
-    found = [
-        one
-        for one in await _all(lambda at: store.page(at, _AT_ONCE))
-        if searched
-        in "\n".join((name_of(one), one.findings.title or "", without_password(one.url))).casefold()
-    ]
-    if sort == "name":
-        found.sort(key=lambda one: name_of(one).casefold())
-    elif sort == "newest":
-        newest = await store.newest_published([one.subscription_id for one in found])
-        found.sort(key=lambda one: newest.get(one.subscription_id, ""), reverse=True)
-    elif sort == "trouble":
-        held = await store.held_hosts({host_of(one.url) for one in found}, now)
-
-        def trouble(one: Subscription) -> int:
-            if one.wanted.enabled and host_of(one.url) in held:
-                return 0
-            return 1 if one.wanted.enabled and one.findings.error_code else 2
-
-        found.sort(key=trouble)
-    return _page(found, cursor, limit)
-
-
-async def find_items(
-    store: SubscriptionRows,
-    subscription_id: str,
-    state: ItemState | None,
-    text: str,
-    sort: Sort | None,
-    cursor: str | None,
-    limit: int,
-) -> tuple[list[Item], str | None]:
-    """A page of those whose title, uploader or link has `text` in it.
-
-    Raises `InvalidQuery`, `SubscriptionNotFound`.
-    """
-    searched = text.casefold()
-    found = [
-        item
-        for item in await _all(lambda at: store.items(subscription_id, state, at, _AT_ONCE))
-        if searched
-        in "\n".join(str(item.about.get(field) or "") for field in ("title", "uploader", "url")).casefold()
-    ]
-    if sort == "name":
-        found.sort(key=lambda item: str(item.about.get("title") or item.about["url"]).casefold())
-    elif sort == "newest":
-        found.sort(key=lambda item: item.published_at or "", reverse=True)
-    elif sort == "trouble":
-        found.sort(key=lambda item: 0 if item.reason == HELD else 1 if item.state == "failed" else 2)
-    return _page(found, cursor, limit)
-
-
-async def _all(page: Callable[[str | None], Awaitable[tuple[list[_One], str | None]]]) -> list[_One]:
-    found, cursor = await page(None)
-    while cursor is not None:
-        more, cursor = await page(cursor)
-        found += more
-    return found
-
-
-def _page(found: Sequence[_One], cursor: str | None, limit: int) -> tuple[list[_One], str | None]:
-    """`cursor` is how many came before."""
-    if cursor is not None and not (cursor.isascii() and cursor.isdigit()):
-        raise InvalidQuery("cursor")
-    start = int(cursor or 0)
-    end = start + limit
-    return list(found[start:end]), str(end) if end < len(found) else None
+ORDERS_OF_SUBSCRIPTIONS: Mapping[Sort | None, str] = {
+    None: "number DESC",
+    "name": "search, number DESC",
+    "newest": """
+        coalesce((SELECT max(published_at) FROM (
+            SELECT published_at FROM items WHERE items.subscription_id = subscriptions.subscription_id
+            ORDER BY items.number DESC LIMIT 10) AS newest), '') DESC, number DESC""",
+    "trouble": """
+        CASE WHEN next_check_at IS NULL THEN 2
+            WHEN EXISTS (SELECT 1 FROM source_hosts WHERE source_hosts.host = subscriptions.host
+                AND held_until > ? AND held_until <= ?) THEN 0
+            WHEN findings LIKE '%"error_code":%' THEN 1 ELSE 2 END, number DESC""",
+}
+ORDERS_OF_ITEMS: Mapping[Sort | None, str] = {
+    None: "number DESC",
+    "name": "search, number DESC",
+    "newest": "coalesce(published_at, '') DESC, number DESC",
+    "trouble": f"CASE WHEN reason = '{HELD}' THEN 0 WHEN state = 'failed' THEN 1 ELSE 2 END, number DESC",
+}
 
 
 def sort_of(told: str | None) -> Sort | None:
     return next((one for one in SORTS if one == told), None)
+
+
+def start_of(cursor: str | None) -> int:
+    """How many come before. Raises `InvalidQuery`."""
+    if cursor is not None and not (cursor.isascii() and cursor.isdigit() and len(cursor) < 19):
+        raise InvalidQuery("cursor")
+    return int(cursor or 0)
+
+
+def pattern_of(text: str) -> str:
+    """For LIKE with ESCAPE: what has `text` in it, as plain text."""
+    plain = folded(text)
+    for sign in "\\%_":
+        plain = plain.replace(sign, f"\\{sign}")
+    return f"%{plain}%"
+
+
+def search_of_subscription(url: str, wanted: SubscriptionSettings, findings: Findings) -> str:
+    link, title = without_password(url), findings.title or ""
+    return "\n".join(map(folded, (wanted.name or title or link, title, link)))
+
+
+def search_of_item(about: Mapping[str, Any]) -> str:
+    title, uploader, url = (str(about.get(field) or "") for field in ("title", "uploader", "url"))
+    return "\n".join(map(folded, (title or url, uploader, url)))

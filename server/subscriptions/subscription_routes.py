@@ -75,7 +75,7 @@ from server.subscriptions import opml
 from server.subscriptions.feed_addresses import address_of
 from server.subscriptions.picture_routes import link_of_picture
 from server.subscriptions.profiles import Profiles, own_of
-from server.subscriptions.searching import SORTS, find_items, find_subscriptions, sort_of
+from server.subscriptions.searching import SORTS, sort_of
 from server.subscriptions.subscribing import Subscriptions
 from server.subscriptions.subscription import (
     HOST_HELD,
@@ -203,7 +203,7 @@ async def list_subscriptions(request: web.Request) -> web.Response:
     query.check()
     service = request.app[SUBSCRIPTIONS]
     if text or sort:
-        found, more = await find_subscriptions(service.store, text, sort, cursor, limit, service.now)
+        found, more = await service.store.find(text, sort, cursor, limit, service.now)
     else:
         found, more = await service.store.page(cursor, limit)
     shown = await _shown(request, found)
@@ -389,7 +389,7 @@ async def list_items(request: web.Request) -> web.Response:
     query.check()
     store, subscription_id = request.app[SUBSCRIPTIONS].store, request.match_info["subscription_id"]
     if text or sort:
-        found, more = await find_items(store, subscription_id, chosen, text, sort, cursor, limit)
+        found, more = await store.find_items(subscription_id, chosen, text, sort, cursor, limit)
     else:
         found, more = await store.items(subscription_id, chosen, cursor, limit)
     return respond_answer(answers.ItemPage(items=await _shown_items(request, found), next_cursor=more))

@@ -61,6 +61,15 @@ from server.subscriptions.look_plan import (
     keys_of,
 )
 from server.subscriptions.profiles import Profiles, own_of
+from server.subscriptions.searching import (
+    ORDERS_OF_ITEMS,
+    ORDERS_OF_SUBSCRIPTIONS,
+    Sort,
+    pattern_of,
+    search_of_item,
+    search_of_subscription,
+    start_of,
+)
 from server.subscriptions.source import SourcePicture, noted, shown_of
 from server.subscriptions.source_picture_rows import delete_pictures, put_pictures
 from server.subscriptions.subscription import (
@@ -71,6 +80,7 @@ from server.subscriptions.subscription import (
     HOUR,
     REFUSED,
     STAGES,
+    STATES,
     WANTS_LOG_IN,
     Claim,
     Findings,
@@ -128,13 +138,14 @@ _SAME = "SELECT subscription_id FROM subscriptions WHERE source_key = ? AND wish
 _TOTALS = "SELECT count(*), coalesce(max(number), 0) FROM subscriptions"
 _ADD = """
     INSERT INTO subscriptions (subscription_id, number, revision, url, source_key, wish, host, manner, scope,
-        wanted, findings, next_check_at, lease_until, check_no, keep_at, created_at) VALUES {rows}"""
+        wanted, findings, next_check_at, lease_until, check_no, keep_at, created_at, search) VALUES {rows}"""
 _CHANGE = """
-    UPDATE subscriptions SET revision = ?, wish = ?, manner = ?, wanted = ?, next_check_at = ?,
+    UPDATE subscriptions SET revision = ?, wish = ?, manner = ?, wanted = ?, next_check_at = ?, search = ?,
         keep_at = coalesce(?, keep_at)
     WHERE subscription_id = ? AND revision = ?"""
 _MOVE_TO = """
-    UPDATE subscriptions SET revision = ?, url = ?, source_key = ?, host = ?, findings = ?, check_no = ?
+    UPDATE subscriptions SET revision = ?, url = ?, source_key = ?, host = ?, findings = ?, check_no = ?,
+        search = ?
     WHERE subscription_id = ?"""
 _COUNTS = """
     SELECT subscription_id, state, count(*) FROM items WHERE subscription_id IN ({keys})
@@ -156,6 +167,19 @@ _ITEM_PAGE = f"""
 _ITEM_PAGE_OF = f"""
     SELECT {_ITEM} FROM items WHERE subscription_id = ? AND state = ? AND number < ?
     ORDER BY number DESC LIMIT ?"""  # noqa: S608
+SEARCHED_AT_ONCE = 500  # rows
+_FOUND = f"""
+    SELECT {COLUMNS} FROM subscriptions WHERE search LIKE ? ESCAPE '\\'
+    ORDER BY {{order}} LIMIT ? OFFSET ?"""  # noqa: S608
+_FOUND_ITEMS = f"""
+    SELECT {_ITEM} FROM items
+    WHERE subscription_id = ? AND state IN ({{states}}) AND search LIKE ? ESCAPE '\\'
+    ORDER BY {{order}} LIMIT ? OFFSET ?"""  # noqa: S608
+_UNSEARCHED = f"SELECT {COLUMNS} FROM subscriptions WHERE search IS NULL LIMIT ?"  # noqa: S608
+_SEARCHED = "UPDATE subscriptions SET search = ? WHERE subscription_id = ?"
+_UNSEARCHED_ITEMS = """
+    SELECT subscription_id, key, about FROM items WHERE subscription_id = ? AND search IS NULL LIMIT ?"""
+_SEARCHED_ITEM = "UPDATE items SET search = ? WHERE subscription_id = ? AND key = ?"
 _WAITING = f"""
     SELECT {_ITEM} FROM items WHERE subscription_id = ? AND state = 'waiting' AND reason = 'backlog'
     ORDER BY number DESC LIMIT ?"""  # noqa: S608
@@ -176,12 +200,12 @@ _COUNT_ALIASES = "SELECT key, count(*) FROM aliases WHERE key IN ({keys}) GROUP 
 _LAST_NUMBER = "SELECT coalesce(max(number), 0) FROM items WHERE subscription_id = ?"
 _BEGAN_AT = "SELECT found_at FROM items WHERE subscription_id = ? ORDER BY number LIMIT 1"
 _PUT = f"""
-    INSERT INTO items ({_ITEM}) VALUES {{rows}}
+    INSERT INTO items ({_ITEM}, search) VALUES {{rows}}
     ON CONFLICT (subscription_id, key) DO UPDATE SET state = excluded.state, reason = excluded.reason,
         published_at = excluded.published_at, task_id = excluded.task_id, manner = excluded.manner,
         not_before = excluded.not_before, tries = excluded.tries, pinned = excluded.pinned,
         fetched_at = excluded.fetched_at"""  # noqa: S608
-_ABOUT = "UPDATE items SET about = ? WHERE subscription_id = ? AND key = ?"
+_ABOUT = "UPDATE items SET about = ?, search = ? WHERE subscription_id = ? AND key = ?"
 _CLAIMABLE = """
     SELECT s.subscription_id, s.host FROM subscriptions s LEFT JOIN source_hosts h ON h.host = s.host
     WHERE (s.next_check_at <= ? OR s.next_check_at > ?) AND s.next_check_at IS NOT NULL
@@ -208,7 +232,7 @@ _SOONEST = """
         (SELECT min(keep_at) FROM subscriptions WHERE keep_at IS NOT NULL),
         EXISTS (SELECT 1 FROM subscriptions)"""
 _LOOKED = """
-    UPDATE subscriptions SET findings = ?, lease_until = NULL,
+    UPDATE subscriptions SET findings = ?, search = ?, lease_until = NULL,
         next_check_at = CASE WHEN next_check_at IS NULL THEN NULL ELSE ? END
     WHERE subscription_id = ? AND check_no = ?"""
 _TOLD = "UPDATE subscriptions SET findings = ? WHERE subscription_id = ?"
@@ -442,7 +466,12 @@ class SubscriptionRows:
             await _store_settings(tables, stored, changed, wish, keep=keep)
             if subscription.url != stored.url:
                 # A look that is under way there is late.
-                there = replace(stored, revision=subscription.revision, check_no=stored.check_no + 1)
+                there = replace(
+                    stored,
+                    revision=subscription.revision,
+                    wanted=subscription.wanted,
+                    check_no=stored.check_no + 1,
+                )
                 findings = moved(stored.findings, stored.url, stored.key_origin)
                 await _move(tables, there, subscription.url, findings.model_copy(update=_FRESH))
                 free = "UPDATE subscriptions SET lease_until = NULL WHERE subscription_id = ?"
@@ -546,6 +575,63 @@ class SubscriptionRows:
 
         found = [_item(*row) for row in await self._transactions.read(work)]
         return found[:limit], str(found[limit - 1].number) if len(found) > limit else None
+
+    async def find(
+        self, text: str, sort: Sort | None, cursor: str | None, limit: int, now: float
+    ) -> tuple[list[Subscription], str | None]:
+        """A page of those whose name, title or link has `text` in it. Raises `InvalidQuery`."""
+        start = start_of(cursor)
+        await self._complete_search(_UNSEARCHED, _read_searched, _SEARCHED)
+        held = (now, now + LONGEST_HOLD + DAY) if sort == "trouble" else ()  # late: a clock was ahead
+        sql = _FOUND.replace("{order}", ORDERS_OF_SUBSCRIPTIONS[sort])
+
+        async def work(tables: Statements) -> list[Row]:
+            return await tables.fetch(sql, (pattern_of(text), *held, limit + 1, start))
+
+        rows = await self._transactions.read(work)
+        return list(readable(rows[:limit])), str(start + limit) if len(rows) > limit else None
+
+    async def find_items(
+        self,
+        subscription_id: str,
+        state: ItemState | None,
+        text: str,
+        sort: Sort | None,
+        cursor: str | None,
+        limit: int,
+    ) -> tuple[list[Item], str | None]:
+        """A page of those whose title, uploader or link has `text` in it.
+
+        Raises `InvalidQuery`, `SubscriptionNotFound`.
+        """
+        start = start_of(cursor)
+        await self.get(subscription_id)
+        await self._complete_search(_UNSEARCHED_ITEMS, _read_searched_item, _SEARCHED_ITEM, subscription_id)
+        sql = _FOUND_ITEMS.replace("{order}", ORDERS_OF_ITEMS[sort])
+        states = STATES if state is None else (state,)
+        sql = sql.replace("{states}", ", ".join("?" * len(states)))
+
+        async def work(tables: Statements) -> list[Row]:
+            return await tables.fetch(sql, (subscription_id, *states, pattern_of(text), limit + 1, start))
+
+        found = [_item(*row) for row in await self._transactions.read(work)]
+        return found[:limit], str(start + limit) if len(found) > limit else None
+
+    async def _complete_search(
+        self, missing: str, read: Callable[[Row], Row], put: str, *values: object
+    ) -> None:
+        """Give rows that an earlier release wrote a text to be searched."""
+
+        async def look(tables: Statements) -> list[Row]:
+            return await tables.fetch(missing, (*values, SEARCHED_AT_ONCE))
+
+        while rows := await self._transactions.read(look):
+
+            async def work(tables: Tables, rows: Sequence[Row] = rows) -> None:
+                for row in rows:
+                    await tables.run(put, read(row))
+
+            await self._transactions.write(work)
 
     async def items_of(
         self, subscription_id: str, keys: Sequence[str] | None, state: ItemState | None, most: int
@@ -898,7 +984,9 @@ class SubscriptionRows:
                 is_gone = item.key in gone and item.task_id == before[item.key]
                 if item.state == "queued" or (item.state == "fetched" and not is_gone):
                     continue
-                if item.task_id is not None and item.state in ("waiting", "failed"):
+                # What was skipped goes on with the task that was cancelled then, if it is wanted as before.
+                is_skipped = item.state == "skipped" and item.manner == subscription.manner
+                if item.task_id is not None and (item.state in ("waiting", "failed") or is_skipped):
                     done[item.key] = item.task_id
                     continue
                 plan.items[item.key] = queued = replace(
@@ -1071,7 +1159,8 @@ async def _move(tables: Statements, subscription: Subscription, url: str, findin
     """
     told, source_key = findings.model_dump_json(exclude_defaults=True), key_of_link(url)
     values = (subscription.revision, url, source_key, host_of(url), told, subscription.check_no)
-    await tables.run(_MOVE_TO, (*values, subscription.subscription_id))
+    search = search_of_subscription(url, subscription.wanted, findings)
+    await tables.run(_MOVE_TO, (*values, search, subscription.subscription_id))
     await tables.run(_FORGET_HOST, (host_of(subscription.url),))
     if source_key != subscription.key_origin:
         await name(tables, {f"{_SOURCE}{source_key}": f"{_SOURCE}{subscription.key_origin}"})
@@ -1084,7 +1173,8 @@ async def _store_settings(
     sql = "SELECT wanted FROM subscriptions WHERE subscription_id = ?"
     [(stored,)] = await tables.fetch(sql, (after.subscription_id,))
     settings = _with_unknown(_settings(after.wanted), stored)
-    values = (after.revision, wish, after.manner, settings, after.next_check_at)
+    search = search_of_subscription(after.url, after.wanted, before.findings)
+    values = (after.revision, wish, after.manner, settings, after.next_check_at, search)
     keeps_anew = before.wanted.keep != after.wanted.keep if keep is None else keep
     kept = 0.0 if keeps_anew else None
     await tables.run(_CHANGE, (*values, kept, after.subscription_id, before.revision))
@@ -1198,7 +1288,7 @@ async def _carry_out(
     await insert(tables, _PUT, [_item_row(item) for item in items.values()])
     for key, about in plan.abouts.items():
         told = json.dumps(about, ensure_ascii=False)
-        await tables.run(_ABOUT, (told, subscription.subscription_id, key))
+        await tables.run(_ABOUT, (told, search_of_item(about), subscription.subscription_id, key))
     if library := subscription.wanted.library:  # of what is there already
         there = [item for item in items.values() if item.state == "fetched" and item.task_id]
         mine = subscription.subscription_id
@@ -1241,7 +1331,8 @@ async def _put_off(
     at_least = min(at_least, LONGEST_HOLD)
     at = next_look_at(subscription, findings, pace, newest, soonest, at_least, now, more=more)
     findings = findings.model_copy(update={"asked_until": now + at_least if at_least else None})
-    values = (findings.model_dump_json(exclude_defaults=True), at)
+    search = search_of_subscription(subscription.url, subscription.wanted, findings)
+    values = (findings.model_dump_json(exclude_defaults=True), search, at)
     await tables.run(_LOOKED, (*values, subscription.subscription_id, subscription.check_no))
 
 
@@ -1305,6 +1396,7 @@ def _row(one: Subscription, wish: str) -> Row:
         one.subscription_id, one.number, one.revision, one.url, one.source_key, wish, host_of(one.url),
         one.manner, one.scope, _settings(one.wanted), one.findings.model_dump_json(exclude_defaults=True),
         one.next_check_at, one.lease_until, one.check_no, kept, one.created_at,
+        search_of_subscription(one.url, one.wanted, one.findings),
     )  # fmt: skip
 
 
@@ -1328,11 +1420,23 @@ def readable(rows: Iterable[Row]) -> Iterator[Subscription]:
             log.error("subscription %s cannot be read: it is damaged, or of a newer release", row[0])
 
 
+def _read_searched(row: Row) -> Row:
+    """Return the text to be searched of a subscription, empty if it is of a newer release, and its id."""
+    for one in readable([row]):
+        return search_of_subscription(one.url, one.wanted, one.findings), one.subscription_id
+    return "", row[0]
+
+
+def _read_searched_item(row: Row) -> Row:
+    subscription_id, key, about = row
+    return search_of_item(json.loads(about)), subscription_id, key
+
+
 def _item_row(item: Item) -> Row:
     return (
         item.subscription_id, item.key, item.number, item.state, item.reason, item.published_at, item.task_id,
         item.manner, item.not_before, item.tries, int(item.pinned), item.found_at, item.fetched_at,
-        json.dumps(item.about, ensure_ascii=False),
+        json.dumps(item.about, ensure_ascii=False), search_of_item(item.about),
     )  # fmt: skip
 
 

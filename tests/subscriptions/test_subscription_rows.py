@@ -22,7 +22,7 @@ from server.core.errors import (
 from server.core.events import Cancelled, Completed, Failed, Relinked, Retried, Started, apply
 from server.core.film import VideoInfo
 from server.core.media_keys import MOST_ALIASES, key_of_link
-from server.core.ports import Submission
+from server.core.ports import Filter, Submission
 from server.core.task import Stage, Task
 from server.files.public_names import short_of
 from server.storage import postgresql, sqlite
@@ -30,12 +30,13 @@ from server.storage.postgresql.store import PostgresStore
 from server.storage.sqlite.store import SqliteStore
 from server.storage.statements import Tables
 from server.subscriptions import subscription_rows
-from server.subscriptions.searching import Sort, find_items, find_subscriptions
+from server.subscriptions.searching import Sort
 from server.subscriptions.subscription import (
     DAY,
     HOUR,
     Claim,
     Findings,
+    Item,
     Keep,
     Looked,
     Noticed,
@@ -950,7 +951,7 @@ async def test_subscriptions_are_found_by_a_text_and_sorted(store: AnyStore) -> 
         await looked(store, entries(at, published_at=published), NOW + at)
 
     async def names(text: str = "", sort: Sort | None = None, cursor: str | None = None) -> list[str | None]:
-        found, _ = await find_subscriptions(rows, text, sort, cursor, 9, NOW + 10)
+        found, _ = await rows.find(text, sort, cursor, 9, NOW + 10)
         return [one.wanted.name for one in found]
 
     assert await names("ÜBER") == ["Über"]
@@ -962,7 +963,7 @@ async def test_subscriptions_are_found_by_a_text_and_sorted(store: AnyStore) -> 
     await rows.hold("b.test", None, NOW)
     assert await names(sort="trouble") == ["apfel", "Über", "Zebra 100%"]
     assert await names(sort="name", cursor="1") == ["Zebra 100%", "Über"]
-    found, more = await find_subscriptions(rows, "", "name", None, 2, NOW)
+    found, more = await rows.find("", "name", None, 2, NOW)
     assert ([one.wanted.name for one in found], more) == (["apfel", "Zebra 100%"], "2")
     with pytest.raises(InvalidQuery):
         await names(sort="name", cursor="x")
@@ -979,8 +980,8 @@ async def test_items_are_found_by_a_text_and_sorted(store: AnyStore) -> None:
     await looked(store, later, NOW + 2 * HOUR)
 
     async def keys(text: str = "", sort: Sort | None = None) -> list[str]:
-        found, _ = await find_items(
-            rooms(store).subscriptions, mine.subscription_id, None, text, sort, None, 9
+        found, _ = await rooms(store).subscriptions.find_items(
+            mine.subscription_id, None, text, sort, None, 9
         )
         return [item.key for item in found]
 
@@ -989,6 +990,71 @@ async def test_items_are_found_by_a_text_and_sorted(store: AnyStore) -> None:
     assert (await keys(sort="newest"))[:3] == ["site 2", "site 31", "site 12"]
     assert (await keys("film", "name")) == ["site 12", "site 2", "site 31"]
     assert (await keys(sort="trouble"))[0] == "site 43", "what is held"
+
+
+async def test_what_was_skipped_is_fetched_by_the_task_that_it_had(store: AnyStore) -> None:
+    mine = await subscribed(store)
+    rows = rooms(store).subscriptions
+    await looked(store, entries(1))
+    [task] = (await looked(store, entries(2, 1), NOW + DAY)).tasks
+    cancelled = apply(task.status, Cancelled(), utc_now())
+    assert await store.save(cancelled)
+    assert await rows.skip(mine.subscription_id, ["site 2"], "by_client") == {"site 2": "skipped"}
+    items = await rows.items_of(mine.subscription_id, ["site 2"], None, 9)
+    assert await rows.fetch(items, NOW + DAY) == {"site 2": task.status.task_id}
+    assert await store.save(apply(cancelled, Retried(), utc_now()))
+    assert (await states(store, mine))["site 2"] == "queued"
+    assert len((await store.page(Filter(), None, 9)).tasks) == 1
+
+
+async def test_what_an_earlier_release_wrote_is_found_as_well_and_a_pattern_is_plain_text(
+    store: AnyStore,
+) -> None:
+    mine = await subscribed(store, name="Émissions")
+    await looked(store, [*entries(1), Noticed(url="https://a.test/2", title="100 % ÜBER_all\\s")])
+    rows = rooms(store).subscriptions
+
+    async def forget(tables: Tables) -> None:
+        await tables.run("UPDATE items SET search = NULL")
+        await tables.run("UPDATE subscriptions SET search = NULL")
+
+    await store.transactions.write(forget)
+    for text in ("émissions", "E\u0301MISS", "list"):
+        found, more = await rows.find(text, None, None, 9, NOW)
+        assert ([one.subscription_id for one in found], more) == ([mine.subscription_id], None), text
+    for text, count in (
+        ("0 % über_ALL\\s", 1),
+        ("_", 1),
+        ("%", 1),
+        ("\\", 1),
+        ("film_1", 0),
+        ("film\0", 1),
+        ("", 2),
+    ):
+        items, _ = await rows.find_items(mine.subscription_id, None, text, "name", None, 9)
+        assert len(items) == count, text
+    renamed = replace(mine, revision=2, wanted=SubscriptionSettings(name="Neu"))
+    assert await rows.change(renamed, wish_of(mine.manner, renamed.wanted), look=False, keep=False)
+    assert len((await rows.find("NEU", None, None, 9, NOW))[0]) == 1
+    assert (await rows.find("émissions", None, None, 9, NOW))[0] == []
+
+
+async def test_a_search_reads_no_more_rows_than_it_shows(
+    store: AnyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = await subscribed(store)
+    await looked(store, entries(*range(300)))
+    rows, read = rooms(store).subscriptions, list[object]()
+    real = subscription_rows._item
+
+    def counted(*row: Any) -> Item:
+        read.append(row)
+        return real(*row)
+
+    monkeypatch.setattr(subscription_rows, "_item", counted)
+    found, more = await rows.find_items(mine.subscription_id, None, "film", "name", None, 10)
+    assert ([item.about["title"] for item in found[:3]], more) == (["Film 0", "Film 1", "Film 10"], "10")
+    assert len(read) == 11
 
 
 async def test_an_entry_without_a_film_behind_its_link_is_skipped(store: AnyStore) -> None:
