@@ -4,7 +4,7 @@ from server.core.errors import AppError
 from server.core.ports import Idempotency, Store, Submission
 from server.core.process_request import ProcessRequest
 from server.core.task import Task, TaskStatus
-from server.tasks.service import Asked, Tasks
+from server.tasks.service import RequestedTask, Tasks
 
 
 async def add(
@@ -19,7 +19,7 @@ async def add(
 
 async def accept(tasks: Tasks, request: ProcessRequest) -> TaskStatus:
     """The status of the new task. Raises the error that it is refused with."""
-    [accepted] = await tasks.accept([Asked(request)])
+    [accepted] = await tasks.accept([RequestedTask(request)])
     if isinstance(accepted, AppError):
         raise accepted
     return accepted.status

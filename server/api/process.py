@@ -54,7 +54,7 @@ from server.core.ports import Idempotency
 from server.core.process_request import ProcessRequest
 from server.core.task import TaskStatus
 from server.core.values import without_path
-from server.tasks.service import Accepted, Asked
+from server.tasks.service import Accepted, RequestedTask
 
 MAX_BATCH = 4 << 20  # bytes
 MOST_NAMES = 100  # members of the object that are read; so many are wrong in any case
@@ -90,7 +90,7 @@ async def _placed_too(request: web.Request, wanted: ProcessRequest, accepted: Ac
     return accepted.status
 
 
-async def read_wish(request: web.Request, body: dict[str, Any], key: str | None) -> Asked | AppError:
+async def read_wish(request: web.Request, body: dict[str, Any], key: str | None) -> RequestedTask | AppError:
     """What `body`, one of those of `request`, asks for, with its idempotency key; or its error."""
     whole, wrong, unknown = body, list[WrongField](), list[WrongField]()
     if "preset" in body:
@@ -115,7 +115,7 @@ async def read_wish(request: web.Request, body: dict[str, Any], key: str | None)
     except (InvalidRequest, IdempotencyMismatch) as error:
         return error.with_traceback(None)  # which would keep all that was sent
     known = idempotency(key, wanted, body.keys()) if key else None
-    return Asked(wanted, known, wanted.wish(request.get(SCOPE, "")))
+    return RequestedTask(wanted, known, wanted.wish(request.get(SCOPE, "")))
 
 
 def with_preset(body: dict[str, Any], presets: Presets) -> tuple[dict[str, Any], list[WrongField]]:
@@ -161,7 +161,7 @@ async def submit_batch(request: web.Request) -> web.Response:
     key = key_of(request)
     request.app[WAKE]()
     body = await read_json(request, MAX_BATCH)
-    asked, others = list[Asked | AppError](), dict[str, Any]()
+    asked, others = list[RequestedTask | AppError](), dict[str, Any]()
     with uncollected():
         for name, place, value in pieces(body, "requests", MAX_BODY):
             if place is None:
@@ -174,7 +174,7 @@ async def submit_batch(request: web.Request) -> web.Response:
                 break  # which is too many, whatever else there is
             await asyncio.sleep(0)
     validated(Batch, {"requests": asked, **others} if asked else others)
-    possible = [each for each in asked if isinstance(each, Asked)]
+    possible = [each for each in asked if isinstance(each, RequestedTask)]
     owner = owner_of(request)
     outcomes = await request.app[TASKS].accept(possible, created_by=owner, owner=owner)
     accepted = zip(possible, outcomes, strict=True)

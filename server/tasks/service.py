@@ -70,7 +70,7 @@ FIRST_LOOK, LAST_LOOK = 0.01, 0.1  # seconds between looks whether it has begun
 LONGEST_FINISH = 30.0  # seconds that a client waits for its recording to be put together
 
 
-class Asked(NamedTuple):
+class RequestedTask(NamedTuple):
     """A request, with its idempotency key and its wish."""
 
     request: ProcessRequest
@@ -134,7 +134,7 @@ class Tasks:
 
     async def accept(
         self,
-        requests: Sequence[Asked],
+        requests: Sequence[RequestedTask],
         *,
         created_by: str | None = None,
         owner: str | None = None,
@@ -161,7 +161,7 @@ class Tasks:
 
     async def _wanted(
         self,
-        asked: Asked,
+        asked: RequestedTask,
         refusal: AppError | None,
         now: datetime,
         people: Mapping[str, str | None],

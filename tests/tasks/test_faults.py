@@ -34,7 +34,7 @@ from server.tasks.hub import Watcher
 from server.tasks.next_attempt import after_failure
 from server.tasks.programs_found import find_tools
 from server.tasks.runner import Runner
-from server.tasks.service import Accepted, Asked
+from server.tasks.service import Accepted, RequestedTask
 from tests.adding import accept
 from tests.end_to_end.test_kills import locked
 from tests.jobs import download_job
@@ -628,7 +628,7 @@ async def test_removals_that_were_left_over_delay_no_start(tmp_path: Path, monke
 
     monkeypatch.setattr(LocalFiles, "remove", when_it_may)
     async with backend(tmp_path) as opened:
-        removed = await opened.kernel.tasks.accept([Asked(waiting())] * 30)
+        removed = await opened.kernel.tasks.accept([RequestedTask(waiting())] * 30)
         for accepted in removed:
             assert isinstance(accepted, Accepted)
             await opened.kernel.tasks._store.mark_removed(accepted.status.task_id)
