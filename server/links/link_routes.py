@@ -53,7 +53,7 @@ LINKS = web.AppKey("links", LinkRows)
 
 
 class LinkRequest(Frozen):
-    kind: Annotated[str, Field(max_length=200, description="a key of `files`")]
+    kind: Annotated[str, Field(min_length=1, max_length=200, description="a key of `files`")]
     expires_in: Annotated[int, Field(strict=True, ge=60, le=604_800, description="seconds")] = 600
 
 
