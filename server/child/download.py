@@ -46,7 +46,14 @@ from server.child.process import yt_dlp_parts
 from server.child.process.channel import Channel
 from server.child.process.job_failed import JobFailed, NotLive
 from server.child.process.log import Log
-from server.child.process.progress import Meter, Reporter, StreamProgress, Throttle, each_second, expected
+from server.child.process.progress import (
+    Meter,
+    Reporter,
+    StreamProgress,
+    Throttle,
+    each_second,
+    progress_of_streams,
+)
 from server.core.jobs import Job
 
 _ENCODING, _COPYING = 0.25, 0.05
@@ -103,8 +110,8 @@ class Download:
         self._meter = Meter([])
         self._converting = 0.0  # seconds of the film that ffmpeg converts
         self._finish_asked = Event()
-        self.moved = self._reporter.moved
-        self.throttle = Throttle(job.rate_limit, self.moved)
+        self.report_alive = self._reporter.report_alive
+        self.throttle = Throttle(job.rate_limit, self.report_alive)
         if job.rate_limit == 0:
             self._reporter.hold(True)
         self._reported_needs = 0  # bytes
@@ -114,7 +121,7 @@ class Download:
         if self._converting:
             self._reporter.convert(self._meter.of_convert(seconds / self._converting))
         else:
-            self.moved()
+            self.report_alive()
 
     def set_rate(self, bytes_per_second: int | None) -> None:
         """None: no limit. 0 pauses fetching, but not a recording: a broadcast is sent only once."""
@@ -145,7 +152,7 @@ class Download:
                         raise not_yet(info) from refused
                     info = alternatives.instead_of(refused)
         except Exception:
-            self._reporter.last()
+            self._reporter.send_pending()
             raise
 
     def _extract(self, engine: Engine) -> dict[str, Any]:
@@ -162,7 +169,7 @@ class Download:
                 self._log.write("the link has expired: this is what its list has for it now")
                 self._url = link
                 found = engine.first(link)
-            info = broadcasts.judged(engine, found, self.moved)
+            info = broadcasts.check_broadcast(engine, found, self.report_alive)
         except NotLive as error:
             self._channel.send("described", video_info=video_info.video_info(error.info))
             raise
@@ -171,7 +178,7 @@ class Download:
             if only_audio and classify(error, engine.trail).code == "format_unavailable":
                 raise JobFailed("no_audio") from error
             raise
-        return video_info.with_what_is_said(info, self._job.says) if self._job.says else info
+        return video_info.with_words_of_list(info, self._job.says) if self._job.says else info
 
     # A film: fetch its streams, put them together, make the files.
 
@@ -181,7 +188,7 @@ class Download:
         Raises `Refused` if nothing usable of a stream comes.
         """
         wishes = self._wishes
-        about = clip_parts.described(info, wishes.clip) if wishes.clip else dict(info)
+        about = clip_parts.describe_clip(info, wishes.clip) if wishes.clip else dict(info)
         self._describe(engine, info, about)
         if video_info.is_live(info):
             return self._record(engine, info)
@@ -209,23 +216,23 @@ class Download:
             chapters=wishes.split_chapters and bool(video_info.chapters_of(info)),
         )
         self._playing = Playing(self._directory, names, in_one=not wishes.clip)
-        self._reporter.say("download_started")
+        self._reporter.send("download_started")
         sponsor_spans, subtitles = list[Span](), list[Subtitle]()
         with self._reporter.fetching():
             if wishes.sponsorblock:
-                sponsor_spans = sponsorblock.marked(
+                sponsor_spans = sponsorblock.find_segments(
                     engine, info, wishes.sponsorblock, self._job.sponsorblock_api, self._log
                 )
                 self._learn(left_out=sponsor_spans)
             if subtitling:
-                subtitles = subtitling.make(engine, self._on_bytes)
+                subtitles = subtitling.fetch(engine, self._on_bytes)
             fetched = self._fetch(engine, sections)
             fetched_bytes = self._playing.whole()
-        if any(parts.gaps_of(each.path).exists() for each in streams):
+        if any(parts.gap_note_of(each.path).exists() for each in streams):
             self._channel.send("described", video_info={}, hint="with_gaps")
 
         film = self._put_together(info, fetched, sponsor_spans, subtitles, subtitling)
-        texts = subtitling.embedded(film.subtitles, film.duration) if subtitling else ()
+        texts = subtitling.write_embedded(film.subtitles, film.duration) if subtitling else ()
         tagged = self._write_tags(info, streams, film.chapters, cover)
         files = self._make_files(film, streams, Extras(texts, tagged))
         files |= pictures | (subtitling.publish(film.subtitles) if subtitling else {})
@@ -246,7 +253,7 @@ class Download:
         self._channel.send(
             "described",
             video_info=video_info.video_info(about),
-            **video_info.known(
+            **video_info.without_none(
                 film_duration=film_duration,
                 sound_apart=offered and sound_alone > 0,
                 one_quality=offered and with_picture <= 1 and sound_alone <= 1,
@@ -263,12 +270,12 @@ class Download:
         clip = self._wishes.clip
         sections = [
             [
-                (clip_parts.of_unknown_size(stream) if clip else stream, parts.name_of(stream, number, clip))
+                (clip_parts.without_sizes(stream) if clip else stream, parts.name_of(stream, number, clip))
                 for stream in section
             ]
             for number, section in enumerate(youtube_dl.streams_of(info))
         ]
-        progress = iter(expected((stream for stream, _ in chain(*sections)), duration))
+        progress = iter(progress_of_streams((stream for stream, _ in chain(*sections)), duration))
         return [
             [StreamToFetch(stream, self._directory / name, next(progress)) for stream, name in section]
             for section in sections
@@ -304,18 +311,18 @@ class Download:
         film = CutFilm(whole, ALL, [], subtitles)
         if wishes.clip or sponsor_spans:
             trimming = Trimming(self._job, sponsor_spans, self._log, self._convert)
-            cut_parts, kept = trimming.of(whole)
+            cut_parts, kept = trimming.cut_to_kept(whole)
             film = replace(film, parts=cut_parts, kept=kept)
         if subtitling:
-            film = replace(film, subtitles=subtitling.follow(subtitles, film.kept))
+            film = replace(film, subtitles=subtitling.retime(subtitles, film.kept))
         chapters = list[ChapterSpan]()
         if whole and (wishes.embed_metadata or wishes.split_chapters or self._job.tells_about):
             # The source's chapters, else those in the file, at the times of what is kept.
             chapters = video_info.chapters_of(info)
             if not chapters and len(whole) == 1 and whole[0].plain and not wishes.clip:
-                chapters = timeline.of_file(whole[0].path, ffmpeg)
+                chapters = timeline.read_chapters(whole[0].path, ffmpeg)
             duration = (film.duration or None) if film.kept == ALL else info.get("duration")
-            chapters = timeline.chapters(timeline.sensible(chapters, duration), film.kept)
+            chapters = timeline.retime_chapters(timeline.trim_chapters(chapters, duration), film.kept)
         self._learn(chapters=wishes.split_chapters and bool(chapters))
         return replace(film, chapters=chapters)
 
@@ -340,7 +347,7 @@ class Download:
     def _measure_duration(self, film: CutFilm, files: Mapping[str, str]) -> float | None:
         """The seconds of the file that was made, since those on the page may be wrong."""
         main = files.get("video") or files.get("audio")
-        index = probe.index(self._directory / parts.OUT / main) if main else None
+        index = probe.read_index(self._directory / parts.OUT / main) if main else None
         if index and index.duration is not None:
             return index.duration
         if len(film.kept.spans) > 1:
@@ -358,7 +365,7 @@ class Download:
         known = replace(self._facts, **facts)
         if known != self._facts:
             self._facts = known
-            needs = disk_estimate.needed(known) or 0
+            needs = disk_estimate.estimate_bytes(known) or 0
             if needs > self._reported_needs:
                 self._reported_needs = needs
                 self._channel.send("needs", needs=needs)
@@ -375,12 +382,12 @@ class Download:
         self._learn(sizes=self._meter.sizes)
         self._reporter.download(self._meter, {**event, "speed": self.throttle.speed(event, came_in)})
         if not event.get("paced"):  # else the proxy has paced these bytes
-            self._playing.look()
+            self._playing.check()
             self.throttle.pace(came_in)
 
     def _on_bytes(self, came_in: int) -> None:
         """Pace `came_in` bytes of something other than the streams: of subtitles."""
-        self.moved()
+        self.report_alive()
         self.throttle.pace(came_in)
 
     # Recording.
@@ -401,7 +408,7 @@ class Download:
         missed_before = engine.trail.passing
         try:
             info = self._extract(engine)
-            error = broadcasts.unread(info)
+            error = broadcasts.playlist_error(info)
             if error is None:
                 return info
         except (DownloadError, JobFailed) as refused:
@@ -421,7 +428,7 @@ class Download:
             self._channel.send("described", video_info=video_info.video_info(about))
         parts.prepare(self._directory, [recording.PIECE])
         pictures, cover = self._make_pictures(engine, about)
-        self._reporter.say("download_started")
+        self._reporter.send("download_started")
         return self._finish_recording(about, pictures, cover)
 
     def _record(self, engine: Engine, info: Mapping[str, Any]) -> dict[str, Any]:
@@ -434,7 +441,7 @@ class Download:
             self._log.write("a recording has neither subtitles nor chapters of its own")
         parts.prepare(self._directory, [recording.PIECE])
         pictures, cover = self._make_pictures(engine, info)
-        self._reporter.say("download_started")
+        self._reporter.send("download_started")
         if not streams:
             return self._flush(info, pictures)
         progress, began, most = StreamProgress(), time.monotonic(), self._job.max_filesize
@@ -457,9 +464,9 @@ class Download:
                 failure, missed = classify(error, engine.trail), engine.trail.passing > before
                 is_busy = failure.retryable or (failure.code in _NOTHING_THERE and missed)
                 return streams if is_busy and not has_ended(streams) else None
-            if (unread := broadcasts.unread(info)) and not broadcasts.is_gone(unread):
+            if (unread := broadcasts.playlist_error(info)) and not broadcasts.is_gone(unread):
                 return streams
-            return parts.chosen(info) if self._goes_on(engine, info, silent=silent) else None
+            return parts.chosen_streams(info) if self._goes_on(engine, info, silent=silent) else None
 
         has_ended = partial(broadcasts.have_ended, engine)
         if any(map(guarded_ffmpeg.is_dash, streams)):
@@ -479,19 +486,19 @@ class Download:
 
     def _goes_on(self, engine: Engine, info: dict[str, Any], *, silent: bool) -> bool:
         def tick() -> None:
-            self.moved()
+            self.report_alive()
             if self._finish_asked.is_set():
                 raise StopWaiting
 
         with suppress(StopWaiting):
-            return broadcasts.may_go_on(engine, info, parts.chosen(info), tick, silent=silent)
+            return broadcasts.may_go_on(engine, info, parts.chosen_streams(info), tick, silent=silent)
         return False
 
     def _finish_recording(
         self, info: Mapping[str, Any], pictures: Mapping[str, str], cover: Path | None
     ) -> dict[str, Any]:
         """Make the files of what was recorded."""
-        recording.check_order(self._directory, self._job.ffmpeg, self.moved)
+        recording.check_order(self._directory, self._job.ffmpeg, self.report_alive)
         recorded = [recording.put_together(self._directory, self._job.ffmpeg)]
         # Without chapters, which have the broadcast's times, not the recording's.
         extras = Extras(tagged=self._write_tags(info, (), (), cover))
@@ -509,8 +516,10 @@ class Download:
         if info.get("thumbnails") and (asked_for or embedded or not preview.exists()):
             thumbnails = Thumbnails(engine, self._job.ffmpeg, self._directory, self._log)
             if source := thumbnails.fetch(info):
-                full_size = thumbnails.whole(source, self._directory / parts.OUT) if asked_for else None
-                cover = thumbnails.cover(source) if embedded else None
+                full_size = (
+                    thumbnails.make_full_size(source, self._directory / parts.OUT) if asked_for else None
+                )
+                cover = thumbnails.make_cover(source) if embedded else None
         if preview.exists():
             self._channel.send("previewed")
         if self._wishes.outputs == ("thumbnail",) and full_size is None:
@@ -530,7 +539,7 @@ class Download:
         sounds = (each.stream for each in streams if each.stream.get("acodec") != "none")
         languages = (sound.get("language") for sound in sounds)
         language = next((name for name in languages if isinstance(name, str)), None)
-        return making.write(Tags(video_info.tags_of(info), chapters, cover, language), self._directory)
+        return making.write_tags(Tags(video_info.tags_of(info), chapters, cover, language), self._directory)
 
     def _convert_parts(
         self, film_parts: list[Part], extras: Extras, aspect: float | None = None, kept: Kept = ALL
@@ -543,7 +552,7 @@ class Download:
         if plan.made:
             self._converting = max(part.media.duration or 0 for part in plan.inputs) or 1.0
             self._reporter.convert(self._meter.of_convert(0), self._meter.downloaded)
-        return making.carry_out(plan, self._directory / parts.OUT, self._convert, self._log.write)
+        return making.make_files(plan, self._directory / parts.OUT, self._convert, self._log.write)
 
     def _convert(self, arguments: list[str]) -> None:
         run_ffmpeg.convert(self._job.ffmpeg, arguments, self._log.write)
@@ -563,7 +572,7 @@ class Download:
         if not files:
             raise JobFailed("no_subtitles")  # for every other output an error was raised before
         out = self._directory / parts.OUT
-        with each_second(self.moved):  # a slow disk is no stall
+        with each_second(self.report_alive):  # a slow disk is no stall
             sums = {name: making.flush(out / name) for name in files.values()}
             for folder in (out, self._directory):
                 making.flush_names(folder)

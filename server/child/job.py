@@ -1,4 +1,4 @@
-"""One job, in a process of its own: read it, enter the sandbox, do it, say how it ended.
+"""Runs one job in a process of its own: read it, enter the sandbox, do the work, report how it ended.
 
 A child of the fork server runs `main`. For debugging, and where there is no fork, it runs by itself:
 `python -I server/child/job.py FD`, with FD the inherited end of a stream socket.
@@ -53,13 +53,13 @@ def main(channel: socket.socket) -> NoReturn:
         work = _WORK[job.kind]
         kind, fields = work(job, link, log, trail)
     except BaseException as error:  # outermost: the server must hear of whatever it was
-        kind, fields = "broken", fields_of(error, trail, log)
-    over.set()  # from here on a server that closes the channel does not kill this process
+        kind, fields = "broken", broken_fields(error, trail, log)
+    over.set()  # from now on this process is not killed if the server closes the channel
     link.send(kind, **fields)
     try:
         channel.shutdown(socket.SHUT_WR)
     finally:
-        os._exit(kind == "broken")  # no destructors, no waiting for threads: everything is said and flushed
+        os._exit(kind == "broken")  # without destructors and threads: all is sent, and flushed to disk
 
 
 def install() -> None:
@@ -135,7 +135,7 @@ def warm(ffmpeg: str) -> None:
     log.close()
 
 
-def fields_of(error: BaseException, trail: Trail, log: Log) -> dict[str, Any]:
+def broken_fields(error: BaseException, trail: Trail, log: Log) -> dict[str, Any]:
     """`error` as the fields of the event `broken`. Must not raise: the child would end without any event."""
     try:
         failure, said = classify(error, trail), str(error)
@@ -145,21 +145,21 @@ def fields_of(error: BaseException, trail: Trail, log: Log) -> dict[str, Any]:
         error, failure, said = another, Failure("internal"), "no code could be found for it"
         crashed = True
     log.write(f"{failure.code}: {said}")
-    told = {name: value for name, value in dataclasses.asdict(failure).items() if value is not None}
+    fields = {name: value for name, value in dataclasses.asdict(failure).items() if value is not None}
     if crashed:
-        told["crashed"] = True
+        fields["crashed"] = True
     if failure.code == "internal":
         # The traceback for the server's log, under an id that the task's log has as well.
         number, trace = secrets.token_hex(8), trace_of(error)
         log.write(f"error {number}\n{trace}")
-        told["fault"] = {"id": number, "trace": trace}
-    return told
+        fields["fault"] = {"id": number, "trace": trace}
+    return fields
 
 
 def _download(job: Job, link: Channel, log: Log, trail: Trail) -> tuple[str, dict[str, Any]]:
     work = download.Download(job, link, log)
-    log.on_line = work.moved
-    _enter_sandbox(job, work.on_time, work.moved)
+    log.on_line = work.report_alive
+    _enter_sandbox(job, work.on_time, work.report_alive)
 
     def obey(command: Mapping[str, Any]) -> None:
         match command.get("command"):
@@ -182,25 +182,25 @@ def _download(job: Job, link: Channel, log: Log, trail: Trail) -> tuple[str, dic
         return "expanded", Expansion(job, engine, link, log).run()
 
 
-def _begin(job: Job, link: Channel, on_written: Callable[[], None] = lambda: None) -> None:
-    """Enter the sandbox, and obey `stop`: the one command that jobs get which are no download."""
+def _enter_and_obey_stop(job: Job, link: Channel, on_written: Callable[[], None] = lambda: None) -> None:
+    """Enter the sandbox, and obey `stop`, the only command for a job that is no download."""
     _enter_sandbox(job, lambda _: None, on_written)
     link.watch(lambda command: end_group() if command.get("command") == "stop" else None)
 
 
 def _info(job: Job, link: Channel, log: Log, trail: Trail) -> tuple[str, dict[str, Any]]:
-    _begin(job, link)
+    _enter_and_obey_stop(job, link)
     with _engine(options.for_info, job, link, log, trail) as engine:
         found = engine.extract_info(job.wishes.url, download=False) or {}
-        info = broadcasts.judged(engine, found, log.alive)
+        info = broadcasts.check_broadcast(engine, found, log.alive)
         picture = Thumbnails(engine, job.ffmpeg, Path(job.directory), log).data_link(info)
         page = offers.page(engine, info, job.max_playlist)
     return "extracted", {"info": offers.extracted(info, picture, page)}
 
 
 def _expand(job: Job, link: Channel, log: Log, trail: Trail) -> tuple[str, dict[str, Any]]:
-    log.on_line = Reporter(link).moved
-    _begin(job, link, log.on_line)
+    log.on_line = Reporter(link).report_alive
+    _enter_and_obey_stop(job, link, log.on_line)
     with _engine(options.for_list, job, link, log, trail) as engine:
         return "expanded", Expansion(job, engine, link, log).run()
 
@@ -208,7 +208,7 @@ def _expand(job: Job, link: Channel, log: Log, trail: Trail) -> tuple[str, dict[
 def _cover(job: Job, link: Channel, log: Log, trail: Trail) -> tuple[str, dict[str, Any]]:
     from server.child.media.cover import cover  # few need it
 
-    _begin(job, link)
+    _enter_and_obey_stop(job, link)
     return "covered", {"data": cover(Path(job.directory), job.ffmpeg, log.write)}
 
 
@@ -216,8 +216,8 @@ def _look(job: Job, link: Channel, log: Log, trail: Trail) -> tuple[str, dict[st
     from server.child.extract.looking import Looking  # few need it
     from server.child.fetch.source_pictures import tell_pictures
 
-    log.on_line = Reporter(link).moved
-    _begin(job, link, log.on_line)
+    log.on_line = Reporter(link).report_alive
+    _enter_and_obey_stop(job, link, log.on_line)
     with _engine(options.for_list, job, link, log, trail) as engine:
         told = Looking(job, engine, link, log, trail).run()
         assert job.look
@@ -229,7 +229,7 @@ def _look(job: Job, link: Channel, log: Log, trail: Trail) -> tuple[str, dict[st
 def _plugins(job: Job, link: Channel, log: Log, trail: Trail) -> tuple[str, dict[str, Any]]:
     """Try all plugins, and tell of each before it is loaded: it may end this process, or never end."""
     assert job.plugins
-    _begin(job, link)
+    _enter_and_obey_stop(job, link)
     if not yt_dlp_parts.fits("plugins"):
         return "plugins", {}
     plugins.load(job.plugins, log.write, link.send)
@@ -242,7 +242,7 @@ def _plugins(job: Job, link: Channel, log: Log, trail: Trail) -> tuple[str, dict
 def _engine(
     params: Callable[[Job, Log], dict[str, Any]], job: Job, link: Channel, log: Log, trail: Trail
 ) -> Iterator[Engine]:
-    """yt-dlp with what the job gives it beside its wishes: tokens, cookies, what is known of players."""
+    """Open yt-dlp with the job's plugins, tokens, cookies and known players."""
     if job.plugins and yt_dlp_parts.fits("plugins"):
         plugins.load(job.plugins, log.write)
     if job.pot_provider:
@@ -257,7 +257,7 @@ def _engine(
 
 
 def _enter_sandbox(job: Job, on_time: Callable[[float], None], on_written: Callable[[], None]) -> None:
-    """From here on this process reaches only its directory and public addresses.
+    """Restrict this process to its directory and public addresses.
 
     No other thread may run yet: Landlock covers this thread and those that start later.
     """
@@ -268,9 +268,9 @@ def _enter_sandbox(job: Job, on_time: Callable[[float], None], on_written: Calla
     tempfile.tempdir = os.environ["TMPDIR"] = str(directory)
     guard.install(job.allowed_private_hosts, job.proxy)
     sandbox.limit(job.max_filesize)
-    yt_dlp = yt_dlp_parts.place()  # not where Python's packages are, if it was updated by itself
-    own = job.plugins.folder if job.plugins else None
-    sandbox.restrict(directory, [yt_dlp, *(path for path in (job.ffmpeg, job.deno, own) if path)])
+    yt_dlp = yt_dlp_parts.place()  # an update lies outside the folder of Python's packages
+    plugin_folder = job.plugins.folder if job.plugins else None
+    sandbox.restrict(directory, [yt_dlp, *(path for path in (job.ffmpeg, job.deno, plugin_folder) if path)])
     run_ffmpeg.install(job.ffmpeg, lock, on_time, on_written)
 
 

@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 import pytest
 
-from server.child.fetch.disk_estimate import FilmFacts, needed
+from server.child.fetch.disk_estimate import FilmFacts, estimate_bytes
 from server.core.process_request import ProcessRequest
 from tests.child.test_sponsors import FILM as VIDEO_ID
 from tests.child.test_sponsors import giving, segment, service
@@ -91,7 +91,7 @@ def test_each_step_that_writes_another_copy_counts(
     wishes: dict[str, Any], sections: Any, known: dict[str, Any], expected: dict[str, int]
 ) -> None:
     film = FilmFacts(wished(**{"outputs": ["video"], **wishes}), sections, 10, **known)
-    assert needed(film) == sum({**_fetched(sections), **expected}.values())
+    assert estimate_bytes(film) == sum({**_fetched(sections), **expected}.values())
 
 
 @pytest.mark.parametrize("wanted", get_args(ProcessRequest.model_fields["audio_format"].annotation))
@@ -100,7 +100,7 @@ def test_every_audio_format_that_can_be_asked_for_has_a_rate(wanted: str) -> Non
     film = FilmFacts(
         wished(outputs=["audio"], audio_format=wanted), [[PICTURE, SOUND | {"ext": "ac3"}]], 1000
     )
-    assert ((needed(film) or 0) > 1_000_000) == (wanted != "best")
+    assert ((estimate_bytes(film) or 0) > 1_000_000) == (wanted != "best")
 
 
 def _fetched(sections: Any) -> dict[str, int]:
@@ -119,7 +119,7 @@ def _fetched(sections: Any) -> dict[str, int]:
     ],
 )
 def test_of_a_size_that_nobody_knows_nothing_is_said(sections: Any) -> None:
-    assert needed(FilmFacts(wished(outputs=["video"]), sections, 10)) is None
+    assert estimate_bytes(FilmFacts(wished(outputs=["video"]), sections, 10)) is None
 
 
 # What a job really writes.

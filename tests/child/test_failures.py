@@ -227,7 +227,7 @@ def test_an_error_that_wraps_itself_is_no_trap() -> None:
 )
 def test_what_nobody_foresaw_is_internal_and_told_in_the_log(error: Exception, tmp_path: Path) -> None:
     with (tmp_path / "log").open("wb") as file:
-        told = job.fields_of(error, Trail(), Log(file.fileno()))
+        told = job.broken_fields(error, Trail(), Log(file.fileno()))
     assert "found out" in told.pop("fault")["trace"]
     assert told == {"code": "internal", "retryable": False, "expired": False, "crashed": True}
     log = (tmp_path / "log").read_text()

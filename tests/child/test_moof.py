@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from server.child.media import mp4
-from server.child.media.probe import Media, Track, index, inspect
+from server.child.media.probe import Media, Track, inspect, read_index
 
 PICTURE, SOUND = Track("video", "h264"), Track("audio", "aac")
 NO_FFMPEG = "/nowhere/ffmpeg"
@@ -57,7 +57,7 @@ def test_an_index_tells_that_a_film_is_whole_only_if_all_samples_are_in_it(
 ) -> None:
     path = tmp_path / "film"
     path.write_bytes(both(media))
-    fragmented, whole = index(path), index(media / "video.mp4")
+    fragmented, whole = read_index(path), read_index(media / "video.mp4")
     assert fragmented
     assert not fragmented.has_all
     assert whole

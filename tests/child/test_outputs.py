@@ -9,7 +9,7 @@ import pytest
 from clipwire_client.wishes import Output as WishedOutput
 
 from server.child.media import parts
-from server.child.media.making import Embedded, Extras, OutputPlan, carry_out
+from server.child.media.making import Embedded, Extras, OutputPlan, make_files
 from server.child.media.outputs import TYPES, plan
 from server.child.media.parts import Part
 from server.child.media.probe import Media, Track, is_cut_off, sniff
@@ -223,9 +223,9 @@ def test_what_a_container_does_not_take_is_left_out_and_then_the_file_is_kept_as
     said: list[str] = []
     if isinstance(expected, str):
         with pytest.raises(JobFailed, match=expected):
-            carry_out(plan(wished(), [source]), tmp_path / "out", Ffmpeg(*bad), said.append)
+            make_files(plan(wished(), [source]), tmp_path / "out", Ffmpeg(*bad), said.append)
         return
-    files = carry_out(plan(wished(), [source]), tmp_path / "out", Ffmpeg(*bad), said.append)
+    files = make_files(plan(wished(), [source]), tmp_path / "out", Ffmpeg(*bad), said.append)
     assert files == expected
     assert {path.name for path in (tmp_path / "out").iterdir()} == set(files.values())
     assert bool(said) is (bool(bad) or given is RICH), "nothing is dropped silently"
@@ -236,7 +236,7 @@ def test_a_disk_that_is_full_is_not_taken_for_a_film_that_does_not_fit(tmp_path:
         raise JobFailed("disk_full")
 
     with pytest.raises(JobFailed, match="disk_full"):
-        carry_out(plan(wished(), [STREAM]), tmp_path, full, print)
+        make_files(plan(wished(), [STREAM]), tmp_path, full, print)
 
 
 # The parts in the job's directory.
@@ -277,7 +277,7 @@ def test_only_what_belongs_to_the_choice_stays(tmp_path: Path) -> None:
 def test_a_part_that_was_moved_out_comes_back(tmp_path: Path) -> None:
     parts.prepare(tmp_path, ["a.mp4"])
     (tmp_path / "a.mp4").write_bytes(b"all of it")
-    parts.vouch_for(tmp_path / "a.mp4")
+    parts.note_length(tmp_path / "a.mp4")
     parts.move_out(Part(tmp_path / "a.mp4", Media("mp4")), tmp_path / "out" / "video.mp4")
     parts.prepare(tmp_path, ["a.mp4"])
     assert (tmp_path / "a.mp4").read_bytes() == b"all of it"
@@ -286,7 +286,7 @@ def test_a_part_that_was_moved_out_comes_back(tmp_path: Path) -> None:
 
 def test_a_part_that_is_shorter_than_it_was_is_unfinished(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_bytes(b"all of it")
-    parts.vouch_for(tmp_path / "a.mp4")
+    parts.note_length(tmp_path / "a.mp4")
     (tmp_path / "a.mp4").write_bytes(b"all")
     parts.prepare(tmp_path, ["a.mp4"])
     assert {path.name for path in tmp_path.iterdir()} == {"a.mp4.part", "out"}

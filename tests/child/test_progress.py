@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.child.process.progress import Meter, Reporter, StreamProgress, Throttle, expected
+from server.child.process.progress import Meter, Reporter, StreamProgress, Throttle, progress_of_streams
 
 
 class Clock:
@@ -101,16 +101,16 @@ def test_what_an_earlier_attempt_left_does_not_come_in_now() -> None:
 
 
 def test_weights_come_from_sizes_else_from_bit_rates_else_are_equal() -> None:
-    sizes = expected([{"filesize": 300}, {"filesize_approx": 100}], None)
+    sizes = progress_of_streams([{"filesize": 300}, {"filesize_approx": 100}], None)
     assert [(stream.weight, stream.size) for stream in sizes] == [(300, 300), (100, None)]
-    assert [stream.weight for stream in expected([{"tbr": 8}, {}], 10)] == [10_000, 10_000]
-    assert [stream.weight for stream in expected([{}, {}], None)] == [1, 1]
+    assert [stream.weight for stream in progress_of_streams([{"tbr": 8}, {}], 10)] == [10_000, 10_000]
+    assert [stream.weight for stream in progress_of_streams([{}, {}], None)] == [1, 1]
 
 
 def test_at_most_four_a_second_are_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     clock, heard = Clock(monkeypatch), Heard()
     reporter, meter = Reporter(heard), Meter([StreamProgress()])
-    reporter.say("download_started")
+    reporter.send("download_started")
     for done in range(1000):
         clock.now += 0.01
         hook = loading(done, total_bytes=1000, speed=100.0)
@@ -147,7 +147,7 @@ def test_a_speed_below_zero_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_bytes_are_told_though_nothing_more_comes_after_them() -> None:
     heard, meter = Heard(), Meter([StreamProgress()])
     reporter = Reporter(heard)
-    reporter.say("download_started")
+    reporter.send("download_started")
     meter.streams[0].update(loading(7))
     reporter.download(meter, loading(7))
     while len(heard.events) < 2:
@@ -158,10 +158,10 @@ def test_bytes_are_told_though_nothing_more_comes_after_them() -> None:
 def test_the_last_bytes_are_told_at_once() -> None:
     heard, meter = Heard(), Meter([StreamProgress()])
     reporter = Reporter(heard)
-    reporter.say("download_started")
+    reporter.send("download_started")
     meter.streams[0].update(loading(7))
     reporter.download(meter, loading(7))
-    reporter.last()
+    reporter.send_pending()
     assert [event.get("downloaded_bytes") for event in heard.events] == [None, 7]
 
 
@@ -169,7 +169,7 @@ def test_the_change_to_converting_is_sent_at_once_and_for_good(monkeypatch: pyte
     Clock(monkeypatch)
     heard = Heard()
     reporter, meter = Reporter(heard), Meter([StreamProgress()])
-    reporter.say("download_started")
+    reporter.send("download_started")
     reporter.convert(95.0)
     reporter.convert(96.0)
     reporter.download(meter, loading(1))
@@ -190,7 +190,7 @@ def test_alive_is_said_only_after_two_silent_seconds(monkeypatch: pytest.MonkeyP
     reporter = Reporter(heard)
     for _ in range(10):
         clock.now += 0.5
-        reporter.moved()
+        reporter.report_alive()
     assert [event["kind"] for event in heard.events] == ["alive", "alive"]
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from server.child.media.timeline import Kept, Span, follow
+from server.child.media.timeline import Kept, Span, retime_subtitles
 
 VTT = """WEBVTT - a film
 
@@ -41,14 +41,14 @@ def test_what_is_left_is_shown_when_it_is_spoken(
         f"{at}\n00:00:{begin:06.3f} --> 00:00:{end:06.3f}\n{words}".replace(".", ",")
         for at, (begin, end, words) in enumerate(expected, 1)
     ]
-    found = follow(SRT, "srt", Kept(tuple(spans)))
-    assert found == follow(SRT.replace("\n", "\r\n"), "srt", Kept(tuple(spans)))
+    found = retime_subtitles(SRT, "srt", Kept(tuple(spans)))
+    assert found == retime_subtitles(SRT.replace("\n", "\r\n"), "srt", Kept(tuple(spans)))
     assert found == ("\n\n".join(blocks) + "\n\n" if blocks else None)
 
 
 def test_all_else_of_webvtt_is_kept() -> None:
-    assert follow(VTT, "vtt", Kept(((2, 3601),))) == (
+    assert retime_subtitles(VTT, "vtt", Kept(((2, 3601),))) == (
         "WEBVTT - a film\n\nSTYLE\n::cue { color: red }\n\n"
         "one\n00:00:00.000 --> 00:00:01.000 line:0\nHello <00:00:00.500>there\n\nNOTE of somebody\n\n"
     )
-    assert "00:59:58.000 --> 00:59:59.000\nBye" in (follow(VTT, "vtt", Kept(((7, 7200),))) or "")
+    assert "00:59:58.000 --> 00:59:59.000\nBye" in (retime_subtitles(VTT, "vtt", Kept(((7, 7200),))) or "")

@@ -15,7 +15,7 @@ from aiohttp import web
 from yt_dlp import YoutubeDL
 from yt_dlp.postprocessor import ModifyChaptersPP, SponsorBlockPP
 
-from server.child.extract.sponsorblock import spans_in
+from server.child.extract.sponsorblock import read_spans
 from tests.clips import BETWEEN_KEYS, RATE, SECONDS, numbers, shown
 from tests.jobs import Outcome, told
 from tests.shelf import Shelf
@@ -63,19 +63,19 @@ def answer(*segments: Any) -> list[dict[str, Any]]:
 def test_of_the_answer_what_is_no_segment_of_this_film_is_passed_over(
     said: list[Any], spans: list[tuple[float, float]]
 ) -> None:
-    assert spans_in(answer(*said), FILM, ["sponsor"], SECONDS)[0] == spans
+    assert read_spans(answer(*said), FILM, ["sponsor"], SECONDS)[0] == spans
 
 
 @pytest.mark.parametrize(
     "said", [None, {}, [], "x", [7], [{"videoID": FILM}], [{"videoID": FILM, "segments": {}}]]
 )
 def test_an_answer_of_another_kind_has_nothing_to_cut(said: object) -> None:
-    assert spans_in(said, FILM, ["sponsor"], SECONDS) == ([], 0)
+    assert read_spans(said, FILM, ["sponsor"], SECONDS) == ([], 0)
 
 
 @pytest.mark.parametrize("duration", [None, 0])
 def test_without_a_known_length_every_version_will_do(duration: float | None) -> None:
-    assert spans_in(answer(segment(5, 10, videoDuration=7)), FILM, ["sponsor"], duration)[0] == [(5, 10)]
+    assert read_spans(answer(segment(5, 10, videoDuration=7)), FILM, ["sponsor"], duration)[0] == [(5, 10)]
 
 
 # What comes out.

@@ -12,7 +12,7 @@ from yt_dlp.utils import DownloadError
 
 from server.child.extract.failures import Trail
 from server.child.fetch import subtitles
-from server.child.fetch.subtitles import LARGEST, MOST, Subtitling, choose
+from server.child.fetch.subtitles import LARGEST, MOST, Subtitling, choose_subtitles
 from server.child.media.making import MOST_SUBTITLES, language_code
 from server.child.process.job_failed import JobFailed
 from server.child.process.log import Log
@@ -75,7 +75,7 @@ def test_patterns_mean_what_they_mean_to_yt_dlp(patterns: list[str], automatic: 
         expected = ydl.process_subtitles("a", OFFER, CAPTIONS)
     wishes = JobSubtitles(languages=tuple(patterns), automatic=automatic)
     offer = {"subtitles": OFFER, "automatic_captions": CAPTIONS}
-    assert [one.language for one in choose(offer, wishes, print)] == list(expected or {})
+    assert [one.language for one in choose_subtitles(offer, wishes, print)] == list(expected or {})
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_a_name_is_taken_as_it_is_and_a_stored_pattern_as_a_pattern(
 ) -> None:
     offer = {"subtitles": dict.fromkeys(("a.en", "axen", "a.en-US", "English (UK)"), OFFER["en"])}
     wishes = JobSubtitles(languages=(language,))
-    assert [one.language for one in choose(offer, wishes, print)] == expected
+    assert [one.language for one in choose_subtitles(offer, wishes, print)] == expected
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,9 @@ def test_a_name_is_taken_as_it_is_and_a_stored_pattern_as_a_pattern(
 def test_without_languages_all_are_taken_that_are_not_automatic(
     offer: dict[str, Any], automatic: bool, expected: list[str]
 ) -> None:
-    assert [one.language for one in choose(offer, JobSubtitles(automatic=automatic), print)] == expected
+    assert [
+        one.language for one in choose_subtitles(offer, JobSubtitles(automatic=automatic), print)
+    ] == expected
 
 
 def test_of_a_language_the_format_is_taken_that_needs_the_least() -> None:
@@ -119,13 +121,13 @@ def test_of_a_language_the_format_is_taken_that_needs_the_least() -> None:
         {"ext": ext, "url": f"http://a/{at}"} for at, ext in enumerate(("json3", "ttml", "srt", "vtt"))
     ]
     offer = {"subtitles": {"en": [*formats, {"ext": "vtt", "url": "better"}, {"ext": "srv3", "url": ""}]}}
-    assert choose(offer, JobSubtitles(format="srt"), print)[0].track["ext"] == "srt"
-    assert choose(offer, JobSubtitles(format="vtt"), print)[0].track["url"] == "better"
+    assert choose_subtitles(offer, JobSubtitles(format="srt"), print)[0].track["ext"] == "srt"
+    assert choose_subtitles(offer, JobSubtitles(format="vtt"), print)[0].track["url"] == "better"
 
 
 def test_what_a_source_calls_a_language_becomes_a_harmless_tag_that_no_other_has() -> None:
     names = ["en", "EN", "en_US", "en-US", "../../etc", "中文", "字幕", "x" * 90, "a.b\0c"]
-    chosen = choose({"subtitles": dict.fromkeys(names, OFFER["en"])}, JobSubtitles(), print)
+    chosen = choose_subtitles({"subtitles": dict.fromkeys(names, OFFER["en"])}, JobSubtitles(), print)
     assert [one.tag for one in chosen] == [
         "en", "EN-2", "en-US", "en-US-2", "etc", "und", "und-2", "x" * 26, "a-b-c",
     ]  # fmt: skip
@@ -137,11 +139,11 @@ def test_there_is_an_end_to_languages_and_to_the_time_that_a_pattern_takes(
     monkeypatch.setattr(subtitles, "_TO_MATCH", 0.1)
     said: list[str] = []
     many = {f"x-{number}": OFFER["en"] for number in range(MOST + 1)}
-    assert len(choose({"subtitles": many}, JobSubtitles(), said.append)) == MOST
+    assert len(choose_subtitles({"subtitles": many}, JobSubtitles(), said.append)) == MOST
     assert "201 languages" in said[0]
     began = time.monotonic()
     endless = JobSubtitles(languages=("(a+)+b",))
-    assert choose({"subtitles": {"a" * 60: OFFER["en"]}}, endless, said.append) == []
+    assert choose_subtitles({"subtitles": {"a" * 60: OFFER["en"]}}, endless, said.append) == []
     assert time.monotonic() - began < 20
     assert "takes too long" in said[-1]
 
@@ -199,7 +201,7 @@ def test_each_format_becomes_the_wanted_one(text: str, wanted: str, tmp_path: Pa
     (tmp_path / "subtitles").mkdir()
     (tmp_path / "it").write_text(text, newline="")
     target = tmp_path / "subtitles" / f"it.{wanted}"
-    subtitles.make(tmp_path / "it", target, "en", FFMPEG, print)
+    subtitles.convert_subtitles(tmp_path / "it", target, "en", FFMPEG, print)
     assert cues(target) == HELLO
     assert target.read_text().startswith("WEBVTT") == (wanted == "vtt")
 
@@ -224,7 +226,7 @@ def test_what_shows_nothing_is_no_subtitles(text: str, tmp_path: Path) -> None:
     (tmp_path / "subtitles").mkdir()
     (tmp_path / "it").write_text(text)
     with pytest.raises(JobFailed, match="conversion_failed"):
-        subtitles.make(tmp_path / "it", tmp_path / "subtitles" / "it.srt", "en", FFMPEG, print)
+        subtitles.convert_subtitles(tmp_path / "it", tmp_path / "subtitles" / "it.srt", "en", FFMPEG, print)
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["it"]
 
 
@@ -302,13 +304,13 @@ def test_only_what_is_wrong_with_a_text_costs_its_language_alone(
     def fails(*_: object) -> None:
         raise JobFailed(code)
 
-    monkeypatch.setattr(subtitles, "make", fails)
+    monkeypatch.setattr(subtitles, "convert_subtitles", fails)
     monkeypatch.setattr(subtitles.SubtitleFetcher, "fetch", lambda *_: True)
     job = download_job(tmp_path, outputs=ALL)
     info = {"subtitles": OFFER, "id": "a", "extractor": "a", "webpage_url": "http://a/"}
     subtitling = Subtitling(job, info, Log(os.open(os.devnull, os.O_WRONLY)))
     with pytest.raises(JobFailed, match=code) if is_met else nullcontext():
-        assert subtitling.make(Asked(), lambda _: None) == []  # type: ignore[arg-type]
+        assert subtitling.fetch(Asked(), lambda _: None) == []  # type: ignore[arg-type]
 
 
 class Asked:
@@ -329,7 +331,7 @@ def test_a_source_that_is_silent_is_not_asked_for_ever(
 ) -> None:
     """The film waits for its subtitles."""
     engine, log = Asked(), Log(os.open(os.devnull, os.O_WRONLY))
-    [chosen] = choose({"subtitles": {"en": OFFER["en"]}}, JobSubtitles(), print)
+    [chosen] = choose_subtitles({"subtitles": {"en": OFFER["en"]}}, JobSubtitles(), print)
     fetching = subtitles.SubtitleFetcher(engine, {}, log, lambda _: None)  # type: ignore[arg-type]
     assert not fetching.fetch(chosen, tmp_path / "a")
     assert (engine.asked, engine.params["retries"]) == ([2], 10)

@@ -9,8 +9,8 @@ import pytest
 from mutagen.flac import Picture
 
 from server.child.extract.video_info import LONGEST, chapters_of, tags_of
-from server.child.media.making import NOTHING, Extras, Tags, left_out, write
-from server.child.media.timeline import ChapterSpan, sensible
+from server.child.media.making import NOTHING, Extras, Tags, left_out, write_tags
+from server.child.media.timeline import ChapterSpan, trim_chapters
 from tests.child.test_media import COPY, made
 from tests.jobs import broken, told
 from tests.shelf import Shelf
@@ -237,13 +237,13 @@ def test_chapters_are_in_order_without_overlaps_and_within_the_film(
     said: list[tuple[Any, Any, Any]], expected: list[tuple[float, float, str | None]]
 ) -> None:
     told_of = [{"start_time": start, "end_time": end, "title": title} for start, end, title in said]
-    found = sensible(chapters_of({"chapters": [*told_of, None, "x", "x"][: len(told_of) + 2]}), 10.0)
+    found = trim_chapters(chapters_of({"chapters": [*told_of, None, "x", "x"][: len(told_of) + 2]}), 10.0)
     assert [(one.start, one.end, one.title) for one in found] == expected
 
 
 def test_there_is_an_end_to_chapters() -> None:
     many = [{"start_time": at, "title": "x" * 1000} for at in range(5000)]
-    found = sensible(chapters_of({"chapters": many}), None)
+    found = trim_chapters(chapters_of({"chapters": many}), None)
     assert len(found) == 1000
     assert all(len(one.title or "") <= 500 for one in found)
     assert chapters_of({"chapters": many, "entries": []}) == []
@@ -251,7 +251,7 @@ def test_there_is_an_end_to_chapters() -> None:
 
 def test_what_a_container_has_no_place_for_is_told(tmp_path: Path) -> None:
     (tmp_path / "cover.png").write_bytes(b"\x89PNG")
-    extras = Extras(tagged=write(Tags({}, (ChapterSpan(0, 1),), tmp_path / "cover.png"), tmp_path))
+    extras = Extras(tagged=write_tags(Tags({}, (ChapterSpan(0, 1),), tmp_path / "cover.png"), tmp_path))
     assert left_out("mp4", extras) == left_out("avi", NOTHING) == []
     assert left_out("webm", extras) == ["a cover cannot be in webm: not embedded"]
     assert left_out("avi", extras) == ["tags cannot be in avi: not embedded"]

@@ -62,7 +62,7 @@ def fetched(directory: Path, *links: str) -> str | None:
         pictures = Thumbnails(engine, FFMPEG, directory, log)
         source = pictures.fetch({"thumbnails": [{"url": link} for link in links]})
         assert (directory / PREVIEW).exists() == bool(source)
-        whole = pictures.whole(source, directory) if source else None
+        whole = pictures.make_full_size(source, directory) if source else None
     log.close()
     return whole.name if whole else None
 

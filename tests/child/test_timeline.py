@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.child.media import timeline
-from server.child.media.timeline import ALL, ChapterSpan, Kept, chapters
+from server.child.media.timeline import ALL, ChapterSpan, Kept, retime_chapters
 
 TWO = Kept(((10.0, 20.0), (30.0, 35.0)))
 times = st.floats(0, 1000)
@@ -43,11 +43,11 @@ def test_chapters_follow_and_tiny_rests_belong_to_their_neighbours() -> None:
         ChapterSpan(19.8, 32, "c"),
         ChapterSpan(40, 50, "d"),
     ]
-    assert chapters(said, TWO) == [ChapterSpan(0, 9.8, "b"), ChapterSpan(9.8, 12, "c")]
+    assert retime_chapters(said, TWO) == [ChapterSpan(0, 9.8, "b"), ChapterSpan(9.8, 12, "c")]
 
 
 def test_a_chapter_that_was_short_before_stays() -> None:
-    assert chapters([ChapterSpan(11, 11.5, "a")], TWO) == [ChapterSpan(1, 1.5, "a")]
+    assert retime_chapters([ChapterSpan(11, 11.5, "a")], TWO) == [ChapterSpan(1, 1.5, "a")]
 
 
 SRT = """1
@@ -78,14 +78,14 @@ left out
 
 
 def test_srt_follows() -> None:
-    assert timeline.follow(SRT, "srt", TWO) == (
+    assert timeline.retime_subtitles(SRT, "srt", TWO) == (
         "1\n00:00:09,000 --> 00:00:11,500\nacross\n\n"
         "2\n00:00:12,000 --> 00:00:13,250\nwithin,\nin two lines\n\n"
     )
 
 
 def test_webvtt_follows_with_its_settings_and_the_times_within() -> None:
-    assert timeline.follow(VTT.replace("\n", "\r\n"), "vtt", TWO) == (
+    assert timeline.retime_subtitles(VTT.replace("\n", "\r\n"), "vtt", TWO) == (
         "WEBVTT\n\nSTYLE\n::cue { color: red }\n\n"
         "first\n00:00:01.000 --> 00:00:02.500 align:start position:0%\nHello <00:00:01.750><c>there</c>\n\n"
     )
@@ -93,4 +93,4 @@ def test_webvtt_follows_with_its_settings_and_the_times_within() -> None:
 
 @pytest.mark.parametrize("text", [SRT, "", "x\n\n\n", "00:00:61,0 --> x"])
 def test_of_subtitles_nothing_may_be_left(text: str) -> None:
-    assert timeline.follow(text, "srt", ALL.within(100, 200)) is None
+    assert timeline.retime_subtitles(text, "srt", ALL.within(100, 200)) is None

@@ -108,7 +108,7 @@ async def test_what_has_come_is_kept_if_it_does_not_come_once_more(
     source = quote("/clip.webm?status=403&after=2")
     outcome = await jobs.download(tmp_path / "t", site.url(f"/page?duration=60&src={source}"), **VIDEO)
     assert sha256(outcome.file("video")) == sha256(media / "clip.webm")
-    assert "what has come is kept" in outcome.log
+    assert "keeping what was fetched before" in outcome.log
 
 
 def test_what_has_come_is_kept_if_there_is_no_media_in_what_comes_then(media: Path, tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ async def test_what_was_laid_aside_when_it_was_killed_is_kept_if_its_source_refu
     note.unlink()
     parts.lay_aside(part)  # as if it was killed while it fetched the film once more
     outcome = await told(tmp_path / "t", shelf, result | {"url": shelf.url("gone.mp4")}, **VIDEO)
-    assert "what has come is kept" in outcome.log
+    assert "keeping what was fetched before" in outcome.log
     assert outcome.file("video").read_bytes() == film
 
 

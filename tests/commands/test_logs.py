@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from server.child.extract.failures import Trail
-from server.child.job import fields_of
+from server.child.job import broken_fields
 from server.child.process.log import Log
 from server.commands.logs import JsonFormatter, TextFormatter
 from server.core.errors import StorageFailed
@@ -189,7 +189,7 @@ def error_with_secrets(depth: int = 0) -> BaseException:
 def test_a_child_describes_a_fault_within_bounds_and_without_secrets(tmp_path: Path, depth: int) -> None:
     path = tmp_path / "log"
     with path.open("wb") as file:
-        told = fields_of(error_with_secrets(depth), Trail(), Log(file.fileno()))
+        told = broken_fields(error_with_secrets(depth), Trail(), Log(file.fileno()))
     broken = Broken.model_validate_json(json.dumps(told))
     assert broken.code == "internal"
     assert broken.fault

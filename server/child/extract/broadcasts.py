@@ -55,11 +55,11 @@ def install() -> None:
         InfoExtractor._parse_mpd_periods = _parse
 
 
-def judged(engine: Engine, info: Info, on_tick: Callable[[], None]) -> Info:
+def check_broadcast(engine: Engine, info: Info, on_tick: Callable[[], None]) -> Info:
     """`info`, marked as live if a chosen stream is that of a broadcast; unchanged if its extractor knows.
 
     An HLS playlist that does not grow is stored in its stream, so that yt-dlp does not fetch it again. Of one
-    that cannot be read `unread` has the error. Raises `NotLive` for one that is empty and has no end.
+    that cannot be read `playlist_error` has the error. Raises `NotLive` for one that is empty and has no end.
     `on_tick` is called every second while a playlist is given time to grow.
     """
     if info.get("live_status") or info.get("is_live") is not None or "entries" in info:
@@ -121,7 +121,7 @@ def _read_or_raise(engine: Engine, stream: Info) -> tuple[str, str]:
         raise error.__cause__ or error from None
 
 
-def unread(info: Info) -> Exception | None:
+def playlist_error(info: Info) -> Exception | None:
     """Why nobody could see whether `info` is that of a broadcast; None if it was seen."""
     error: Exception | None = info.get(_UNREAD)
     return error
@@ -146,7 +146,7 @@ def may_go_on(
     """
     if have_ended(engine, streams):
         return False
-    if error := unread(info):
+    if error := playlist_error(info):
         return not is_gone(error)
     is_told = is_live(info)
     if not any(map(_is_hls, streams)):

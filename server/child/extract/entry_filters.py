@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from server.child.process.job_failed import JobFailed
-from server.child.process.time_limit import within
+from server.child.process.time_limit import time_limit
 from server.core.jobs import EntryFilters, Look
 
 WAITS: Final = ("members_only", "not_live_yet", "unclear", "too_young")
@@ -76,7 +76,7 @@ class EntryJudge:
         if left <= 0:
             raise _too_slow(pattern.pattern)
         try:
-            with within(left):
+            with time_limit(left):
                 matches = pattern.search(title) is not None
         except TimeoutError:
             raise _too_slow(pattern.pattern) from None
@@ -172,7 +172,7 @@ def _is_to_come(entry: Entry) -> bool:
 
 def _compiled(pattern: str) -> "re.Pattern[str]":
     try:
-        with within(PATTERNS_WITHIN):
+        with time_limit(PATTERNS_WITHIN):
             return re.compile(pattern, re.IGNORECASE)
     except TimeoutError:
         raise _too_slow(pattern) from None

@@ -46,7 +46,7 @@ class _Head(HTMLParser):
         is_feed = said.get("type", "").partition(";")[0].strip().lower() in _KINDS
         if tag == "link" and is_feed and "alternate" in said.get("rel", "").lower().split():
             self.feeds += [
-                video_info.known(url=found, title=video_info.text(said.get("title")))
+                video_info.without_none(url=found, title=video_info.text(said.get("title")))
                 for found in [video_info.link(link)]
                 if found and said.get("href", "").strip()
             ]

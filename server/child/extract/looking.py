@@ -166,7 +166,7 @@ class Looking:
         for entry in entries[: self._job.max_playlist]:
             self._notice(entry, self._names_of(entry))
         truncated = len(entries) > self._job.max_playlist
-        return told | video_info.known(
+        return told | video_info.without_none(
             title=title,
             facts=facts,
             whole=True,
@@ -200,7 +200,7 @@ class Looking:
             self._read(found, url, DEEPEST)
         if not self._counted:
             raise JobFailed("empty_list", "the list has no entry")
-        return video_info.known(
+        return video_info.without_none(
             form="list",
             title=video_info.text(found.get("title")),
             facts=facts_of_list(found),
@@ -254,13 +254,13 @@ class Looking:
         key = said.get("ie_key") or said.get("extractor_key")
         if not link:
             key = key or playlist.get("extractor_key")
-            entry |= video_info.known(media=_media_of(said, playlist))
+            entry |= video_info.without_none(media=_media_of(said, playlist))
         if key and link and not entry.get("id"):
             entry["id"] = video_info.text(self._engine.get_info_extractor(key).get_temp_id(link))
         entry["extractor_key"] = video_info.text(key, 100)
         if said.get("_type") == "url_transparent":
             entry["says"] = video_info.says(said)
-        return video_info.known(**entry)
+        return video_info.without_none(**entry)
 
     def _names_of(self, entry: Entry) -> dict[str, str]:
         """The keys of an entry, by the short names under which it may be known."""
@@ -321,7 +321,7 @@ class Looking:
         told = {name: value for name, value in seen.items() if name != "code"}
         entry = {**known, **told, "url": url, "again": key}
         verdict = f"code:{seen['code']}" if "code" in seen else self._verdict_on(entry)
-        self._tell(video_info.known(**(entry | _without_hints(entry, verdict))))
+        self._tell(video_info.without_none(**(entry | _without_hints(entry, verdict))))
 
     def _seen(self, url: str, item: int | None) -> Entry | None:
         """What the entry's own page says, or the `code` of a failure; None if that may pass."""
@@ -332,7 +332,7 @@ class Looking:
         except (YoutubeDLError, JobFailed) as error:
             failure = classify(error, self._trail)
             if failure.code == "not_live":
-                return video_info.known(_live="is_upcoming", _begins=failure.begins_at)
+                return video_info.without_none(_live="is_upcoming", _begins=failure.begins_at)
             self._log.write(f"an entry could not be looked at: {failure.code}")
             return None if failure.retryable else {"code": failure.code}
         return {name: value for name, value in _told_of(found).items() if name not in ("id", "extractor_key")}
@@ -379,7 +379,7 @@ def _without_query(link: str | None) -> str | None:
 
 def _without_hints(entry: Entry, verdict: str | None) -> Entry:
     """What is told of a verdict; fields that begin with `_` are no one else's business."""
-    told = video_info.known(verdict=verdict, begins_at=entry.get("_begins"))
+    told = video_info.without_none(verdict=verdict, begins_at=entry.get("_begins"))
     for name in [name for name in entry if name.startswith("_")]:
         del entry[name]
     return told
@@ -391,7 +391,7 @@ def _told_of(said: Info) -> Entry:
     live = said.get("live_status") or ("is_live" if said.get("is_live") else None)
     kind = "stream" if live in _STREAMS else "short" if "/shorts/" in url else None
     released = video_info.moment(said.get("release_timestamp"))
-    return video_info.known(
+    return video_info.without_none(
         id=video_info.text(said.get("id")),
         extractor_key=video_info.text(said.get("extractor_key"), 100),
         title=video_info.text(said.get("title")),
@@ -422,7 +422,7 @@ def _of_feed(said: Any, base: str, *, is_atom: bool) -> Entry | None:
     guid = said.get("id") if isinstance(said.get("id"), str) else None
     if not guid and (named := video_info.text(said.get("title"))):
         guid = f"{named}|{said.get('published') or ''}"
-    entry = video_info.known(
+    entry = video_info.without_none(
         url=url,
         id=youtube,
         extractor_key="Youtube" if youtube else None,
@@ -437,7 +437,7 @@ def _of_feed(said: Any, base: str, *, is_atom: bool) -> Entry | None:
     is_file = url != page or _MEDIA_NAME.search(urlsplit(url).path)
     if is_file and not youtube:  # the sound file itself says nothing of itself
         picture = said.get("image") or {}
-        entry["says"] = video_info.known(
+        entry["says"] = video_info.without_none(
             title=title,
             uploader=entry.get("uploader"),
             description=video_info.text(said.get("summary"), video_info.LONGEST_DESCRIPTION),
@@ -587,7 +587,7 @@ def _count(said: Any) -> int | None:
 def _said_of_cache(headers: Any) -> dict[str, Any]:
     """What an answer tells of itself: by what it can be asked for again, and when that makes sense."""
     age = _AGE.search(headers.get("Cache-Control") or "")
-    return video_info.known(
+    return video_info.without_none(
         etag=_header(headers.get("ETag")),
         modified=_header(headers.get("Last-Modified")),
         max_age=min(int(age[1]), 86_400) if age else None,

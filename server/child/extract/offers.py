@@ -14,7 +14,7 @@ from yt_dlp.utils import PlaylistEntries
 
 from server.child.extract.generic import as_list
 from server.child.extract.lists import link_of
-from server.child.extract.video_info import known, link, moment, number, text, video_info
+from server.child.extract.video_info import link, moment, number, text, video_info, without_none
 from server.child.extract.youtube_dl import Engine
 from server.core.jobs import LANGUAGE
 
@@ -40,14 +40,14 @@ def extracted(info: Info, thumbnail: str | None, page: Info) -> dict[str, Any]:
     # At most `MOST` formats: the best, which yt-dlp puts last.
     formats = list(info.get("formats") or ())[-MOST:]
     chapters = islice((chapter for chapter in info.get("chapters") or () if chapter), MOST)
-    return told | known(
+    return told | without_none(
         thumbnail=thumbnail,
         live_status=next((state for state in _STATES if state == info.get("live_status")), None),
         formats=[_format(each) for each in formats if _can_be_chosen(each)] or None,
         subtitles=_languages(info.get("subtitles")),
         automatic_subtitles=_languages(info.get("automatic_captions")),
         chapters=[
-            known(
+            without_none(
                 title=text(chapter.get("title"), _TITLE),
                 start=_seconds(chapter.get("start_time")),
                 end=_seconds(chapter.get("end_time")),
@@ -71,7 +71,7 @@ def page(engine: Engine, info: Info, last: int) -> dict[str, Any]:
     with engine.reading():
         found = [(place, each) for place, each in wanted.get_requested_items() if each]
     url = link(info.get("webpage_url"))
-    return known(
+    return without_none(
         total_entries=number(info.get("playlist_count") or wanted.get_full_count()) or None,
         entries=[entry(place, each, link_of(engine, each, url)) for place, each in found if place <= last],
         more=True if any(place > last for place, _ in found) else None,
@@ -79,7 +79,7 @@ def page(engine: Engine, info: Info, last: int) -> dict[str, Any]:
 
 
 def entry(place: int, said: Info, url: str | None) -> dict[str, Any]:
-    return known(
+    return without_none(
         index=place,
         title=text(said.get("title"), _TITLE),
         url=url,
@@ -97,7 +97,7 @@ def _can_be_chosen(offered: Info) -> bool:
 
 def _format(offered: Info) -> dict[str, Any]:
     size = number(offered.get("filesize")) or None
-    return known(
+    return without_none(
         format_id=text(offered.get("format_id")),
         ext=text(offered.get("ext"), _SHORT),
         width=number(offered.get("width")),

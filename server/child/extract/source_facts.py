@@ -33,12 +33,12 @@ def facts_of_list(found: Info) -> dict[str, Any]:
     if not pictures and found.get("thumbnail"):
         pictures = [{"url": found["thumbnail"]}]
     banners = [one for one in pictures if _is_banner(one)]
-    return video_info.known(
+    return video_info.without_none(
         id=video_info.text(found.get("id")),
         channel=video_info.text(found.get("channel") or found.get("uploader")),
         author=video_info.text(found.get("channel") or found.get("uploader") or found.get("creator")),
         description=video_info.lines(found.get("description"), LONGEST_DESCRIPTION),
-        pictures=video_info.known(
+        pictures=video_info.without_none(
             picture=_best([one for one in pictures if one not in banners], "avatar"),
             banner=_best(banners, "banner"),
         ),
@@ -58,10 +58,10 @@ def facts_of_feed(said: Any, text: bytes, url: str) -> dict[str, Any]:
     )
     pictures = (_link(address, url) for address in addresses)
     description = said.get("summary") or said.get("subtitle")
-    return video_info.known(
+    return video_info.without_none(
         author=video_info.text(author),
         description=video_info.lines(_plain(description), LONGEST_DESCRIPTION),
-        pictures=video_info.known(picture=next(filter(None, pictures), None)),
+        pictures=video_info.without_none(picture=next(filter(None, pictures), None)),
     )
 
 

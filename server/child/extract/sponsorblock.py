@@ -1,4 +1,5 @@
-"""What SponsorBlock's users have marked in a film (https://wiki.sponsor.ajay.app/w/API_Docs), as yt-dlp asks.
+"""Asks SponsorBlock which segments of a film its users have marked, as yt-dlp does; its API is described at
+https://wiki.sponsor.ajay.app/w/API_Docs.
 
 The service gets the first four of the 64 hex digits of a hash of the film's id, and answers for all films
 whose hash begins so. Its response is not trusted: malformed parts of it are ignored, and without a response
@@ -37,13 +38,13 @@ _NONE_KNOWN: Final = 404
 _BAD = (YoutubeDLError, JobFailed, OSError, ValueError, RecursionError)
 
 
-def marked(
+def find_segments(
     engine: Engine, info: Mapping[str, Any], categories: Sequence[str], api: str, log: Log
 ) -> list[Span]:
     """The spans of the film in `info` that are marked as one of `categories`; [] without a response."""
     service, film = _SERVICES.get(info.get("extractor_key") or ""), str(info.get("id"))
     if not service:
-        log.write(f"sponsorblock: it knows nothing of {info.get('extractor_key')}")
+        log.write(f"sponsorblock: it has no segments for {info.get('extractor_key')}")
         return []
     digest = hashlib.sha256(film.encode()).hexdigest()
     asked = {"service": service, "categories": json.dumps(list(categories)), "actionTypes": '["skip"]'}
@@ -56,7 +57,7 @@ def marked(
     data, until = b"", time.monotonic() + _PATIENCE
     try:
         try:
-            # The operator has named the service, so its address may be private. To wait for it is no stall.
+            # The operator chose the service, so its address may be private. Waiting for it is no stall.
             with each_second(log.alive), guard.going_to(api), engine.urlopen(request) as response:
                 while block := response.read(_BLOCK):
                     data += block
@@ -73,19 +74,19 @@ def marked(
     except _BAD as error:
         log.write(f"WARNING: sponsorblock does not answer, and nothing is cut out: {error}")
         return []
-    spans, others = spans_in(answer, film, categories, info.get("duration"))
+    spans, others = read_spans(answer, film, categories, info.get("duration"))
     if others:
         log.write("sponsorblock: some segments are of a video of another length, and are not cut out")
     log.write(f"sponsorblock: {len(spans)} segments are cut out")
     return spans
 
 
-def spans_in(
+def read_spans(
     answer: object, film: str, categories: Sequence[str], duration: float | None
 ) -> tuple[list[Span], int]:
-    """The spans of the film, and how many segments are left out because its length was another one.
+    """The spans in SponsorBlock's `answer`, and how many are left out because the film had another length.
 
-    Whatever in the answer is no segment of one of `categories` is passed over. Lengths are compared as by
+    Anything in the answer that is no segment of one of `categories` is ignored. Lengths are compared as by
     yt-dlp's `SponsorBlockPP`; a time within a second of the film's start or end is moved there.
     """
     spans, others = list[Span](), 0

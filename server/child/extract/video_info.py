@@ -100,7 +100,7 @@ def video_info(
     if filesize is None:  # that of all chosen streams, if the source says it of all of them
         sizes = [chosen.get("filesize") for chosen in info.get("requested_formats") or [info]]
         filesize = number(sum(sizes)) if all(isinstance(size, int) for size in sizes) else None
-    return known(
+    return without_none(
         title=(title.removesuffix(" (1)") if title and info.get("extractor") == "html5" else title),
         duration=number(duration),
         uploader=text(info.get("uploader") or info.get("channel") or info.get("creator")),
@@ -146,7 +146,7 @@ def about(info: Mapping[str, Any], chapters: Sequence[ChapterSpan] = ()) -> dict
     said = info.get("tags")
     tags = (text(tag) for tag in said[:MOST_SOURCE_TAGS]) if isinstance(said, list | tuple) else ()
     description = info.get("description")
-    return known(
+    return without_none(
         description=_words(description) if isinstance(description, str) else None,
         tags=[tag for tag in dict.fromkeys(tags) if tag] or None,
         chapters=[_mark(one) for one in chapters[:MOST_MARKS]] or None,
@@ -155,7 +155,7 @@ def about(info: Mapping[str, Any], chapters: Sequence[ChapterSpan] = ()) -> dict
 
 def _mark(chapter: ChapterSpan) -> dict[str, Any]:
     end = round(chapter.end, 3) if chapter.end < LONGEST_FILM else None  # else nobody knows where it ends
-    return known(start=round(chapter.start, 3), end=end, title=text(chapter.title))
+    return without_none(start=round(chapter.start, 3), end=end, title=text(chapter.title))
 
 
 def says(entry: Mapping[str, Any]) -> dict[str, Any]:
@@ -163,7 +163,7 @@ def says(entry: Mapping[str, Any]) -> dict[str, Any]:
 
     A podcast's feed knows the title of an episode, of which the page is a sound file.
     """
-    return known(
+    return without_none(
         title=text(entry.get("title")),
         uploader=text(entry.get("uploader") or entry.get("channel") or entry.get("creator")),
         description=text(entry.get("description"), LONGEST_DESCRIPTION),
@@ -176,7 +176,7 @@ def says(entry: Mapping[str, Any]) -> dict[str, Any]:
     )
 
 
-def with_what_is_said(info: dict[str, Any], says: Mapping[str, Any]) -> dict[str, Any]:
+def with_words_of_list(info: dict[str, Any], says: Mapping[str, Any]) -> dict[str, Any]:
     """`info` of an entry with what its list `says` of it."""
     told = {name: value for name, value in says.items() if name not in ("thumbnail", "timestamp")}
     if (began := says.get("timestamp")) is not None:
@@ -186,7 +186,7 @@ def with_what_is_said(info: dict[str, Any], says: Mapping[str, Any]) -> dict[str
     return info | told
 
 
-def known(**fields: object) -> dict[str, Any]:
+def without_none(**fields: object) -> dict[str, Any]:
     """`fields` without those that are None."""
     return {name: value for name, value in fields.items() if value is not None}
 

@@ -442,7 +442,7 @@ def streams_of(info: Mapping[str, Any]) -> list[list[dict[str, Any]]]:
     """
     if "entries" in info:
         return [section for entry in info["entries"] for section in streams_of(entry)]
-    streams = parts.chosen(info)
+    streams = parts.chosen_streams(info)
     places = [stream.pop(_PERIODS, None) or [{}] for stream in streams]
     if len({len(periods) for periods in places}) > 1:
         raise JobFailed("unsupported_stream", "picture and sound do not come in the same periods")

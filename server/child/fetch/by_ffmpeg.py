@@ -91,7 +91,7 @@ def _fetch(engine: Engine, downloader: Any, path: Path, stream: dict[str, Any]) 
     status, words = run.program.returncode, run.words.lower()
     if run_ffmpeg.was_killed(status, run.words):
         raise JobFailed("worker_lost", f"ffmpeg was killed: status {status}")
-    if status and (code := run_ffmpeg.reason(status, path.parent)):
+    if status and (code := run_ffmpeg.machine_fault(status, path.parent)):
         raise JobFailed(code, f"ffmpeg ended with status {status}")
     if status or not path.exists():
         raise guarded_ffmpeg.why_nothing_came(run.words)

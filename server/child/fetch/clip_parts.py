@@ -39,7 +39,7 @@ _AD_ENDS: Final = re.compile(r"#ANVATO-SEGMENT-INFO.*type=master|#UPLYNK-SEGMENT
 
 
 @dataclass(frozen=True, slots=True)
-class Narrowed:
+class NarrowedStream:
     """`stream` with only the segments that overlap the clip. It begins at `begins` of `total` seconds."""
 
     stream: dict[str, Any]
@@ -49,7 +49,7 @@ class Narrowed:
 
 def narrow(
     stream: Mapping[str, Any], clip: JobClip, read: Callable[[Mapping[str, Any]], tuple[str, str]]
-) -> Narrowed | None:
+) -> NarrowedStream | None:
     """`stream` narrowed to `clip`, None if it cannot be; raises `JobFailed` if it ends before `clip` begins.
 
     `read` returns the URL and the text of an HLS stream's playlist.
@@ -66,20 +66,20 @@ def narrow(
         media = fragments[len(heads) :]
         if not media or not all(one.get("duration") for one in media):
             return None
-        chosen, begins, total = touching((one["duration"] for one in media), clip)
-        return Narrowed({**stream, "fragments": [*heads, *media[chosen]]}, begins, total)
+        chosen, begins, total = find_overlapping((one["duration"] for one in media), clip)
+        return NarrowedStream({**stream, "fragments": [*heads, *media[chosen]]}, begins, total)
     return None
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """`lines` are the lines of this segment in a playlist: key, byte range, duration, and its URL last."""
+    """`lines` are those of a segment in a playlist: key, byte range, duration, and its URL last."""
 
     seconds: float
     lines: tuple[str, ...] = ()
 
 
-def touching(seconds: Iterable[float], clip: JobClip) -> tuple[slice, float, float]:
+def find_overlapping(seconds: Iterable[float], clip: JobClip) -> tuple[slice, float, float]:
     """Find the segments that overlap `clip`, given the durations of all segments in `seconds`.
 
     Returns their slice, where the first begins, and where all segments end; raises `JobFailed` without any.
@@ -96,7 +96,7 @@ def touching(seconds: Iterable[float], clip: JobClip) -> tuple[slice, float, flo
     return slice(first, last), begins, at
 
 
-def _of_hls(stream: Mapping[str, Any], clip: JobClip, url: str, text: str) -> Narrowed | None:
+def _of_hls(stream: Mapping[str, Any], clip: JobClip, url: str, text: str) -> NarrowedStream | None:
     if _UNUSUAL.search(text):
         return None
     reading = _PlaylistReader(url)
@@ -107,12 +107,12 @@ def _of_hls(stream: Mapping[str, Any], clip: JobClip, url: str, text: str) -> Na
         return None
     if reading.is_odd or not reading.segments:
         return None
-    chosen, begins, total = touching((one.seconds for one in reading.segments), clip)
+    chosen, begins, total = find_overlapping((one.seconds for one in reading.segments), clip)
     if reading.map_of(chosen.start) != reading.map_of(chosen.stop - 1):
         return None
     lines = [line for one in reading.segments[chosen] for line in one.lines]
     text = "\n".join(["#EXTM3U", *reading.map_of(chosen.start), *lines, "#EXT-X-ENDLIST", ""])
-    return Narrowed({**stream, "hls_media_playlist_data": text}, begins, total)
+    return NarrowedStream({**stream, "hls_media_playlist_data": text}, begins, total)
 
 
 @dataclass(slots=True)
@@ -184,12 +184,12 @@ def _number(text: str) -> float | None:
     return seconds if 0 <= seconds < 1e9 else None
 
 
-def of_unknown_size(stream: Mapping[str, Any]) -> dict[str, Any]:
+def without_sizes(stream: Mapping[str, Any]) -> dict[str, Any]:
     """`stream` without its sizes in bytes, which are those of the whole stream."""
     return {name: value for name, value in stream.items() if name not in _SIZES}
 
 
-def described(info: Mapping[str, Any], clip: JobClip) -> dict[str, Any]:
+def describe_clip(info: Mapping[str, Any], clip: JobClip) -> dict[str, Any]:
     """`info` as it holds for the clip: with the duration of the clip, and without sizes."""
     ends = min(clip.end, info.get("duration") or clip.end)
     about = {name: value for name, value in info.items() if name not in (*_SIZES, "requested_formats")}
@@ -199,13 +199,13 @@ def described(info: Mapping[str, Any], clip: JobClip) -> dict[str, Any]:
 _PLAIN: Final = ("http", "https")
 _QUIET: Final = ("-hide_banner", "-nostats", "-loglevel", "warning", "-y")
 _MAPS: Final = ("-map", "0:V?", "-map", "0:a?", "-map", "0:s?", "-c", "copy")
-_SHARES: Final = 1000
-_LEAD: Final = 5.0  # seconds: ffmpeg reads from the key frame before the clip on
-_AROUND: Final = 500_000  # bytes: a guess at the index and the read-ahead
+_PROGRESS_STEPS: Final = 1000
+_BEFORE_CLIP: Final = 5.0  # seconds: ffmpeg reads from the key frame before the clip on
+_INDEX_SIZE: Final = 500_000  # bytes: a guess at the index and the read-ahead
 
 
 class ClipFetcher:
-    """Has the interface of `StreamFetcher`, and leaves to it what is fetched as segments or as a whole."""
+    """Like `StreamFetcher`, which it uses for streams that are fetched as segments, or as a whole."""
 
     def __init__(
         self, engine: Engine, job: Job, clip: JobClip, log: Log, run: Callable[[list[str]], None]
@@ -223,8 +223,8 @@ class ClipFetcher:
         try:
             narrowed = narrow(stream, self._clip, self._playlist)
         except YoutubeDLError as error:
-            # The part at `path` is called the same whether it is the segments or the whole stream: if the
-            # playlist cannot be read, the next attempt would take one for the other.
+            # The part at `path` has the same name whether it holds segments or the whole stream. If the next
+            # attempt could not read the playlist, it would take one for the other.
             if path.exists() or parts.has_begun(path):
                 raise BrokeOff(str(error)) from error
             raise Refused(stream) from error
@@ -232,8 +232,8 @@ class ClipFetcher:
             self._log.write(f"clip: segments from {narrowed.begins:.3f} s on, of {narrowed.total:.3f} s")
             only = narrowed.stream | {"duration": None}
             part = self._fetching.fetch(only, path, hook)
-            return cutting.indexed(part, narrowed.begins, self._job.ffmpeg, self._run)
-        if piece := self._through_window(stream, path, hook):
+            return cutting.remux_with_index(part, narrowed.begins, self._job.ffmpeg, self._run)
+        if piece := self._fetch_range(stream, path, hook):
             self._start = min(self._start, piece.begins)  # separate sound, fetched next, starts there too
             return piece
         duration = stream.get("duration")
@@ -253,11 +253,11 @@ class ClipFetcher:
 
     # A plain file.
 
-    def _through_window(self, stream: dict[str, Any], path: Path, hook: Hook) -> Part | None:
+    def _fetch_range(self, stream: dict[str, Any], path: Path, hook: Hook) -> Part | None:
         """None if the source has no range requests, or the stream cannot be read from the middle."""
         if determine_protocol(stream) not in _PLAIN or stream.get("fragments"):
             return None
-        counted = _Counted(hook, path)
+        counted = _ByteCount(hook, path)
         ranges = Ranges(self._engine, stream, counted.add, self._log.alive)
         if not ranges.understood():
             return None
@@ -265,19 +265,19 @@ class ClipFetcher:
         if reader is None:
             return None
         index, seconds = mp4.foretold(ranges.head, ranges.total) if reader == "mov" else (range(0), 0.0)
-        if duration := stream.get("duration") or seconds:  # else nobody knows which share of it is read
-            read = self._clip.end - self._clip.start + _LEAD
+        if duration := stream.get("duration") or seconds:  # else the share that is read is not known
+            read = self._clip.end - self._clip.start + _BEFORE_CLIP
             counted.expected = min(1.0, read / duration) * ranges.total
         with RangeServer(ranges.total, ranges.blocks, index, counted.expected) as window:
             try:
-                part = self._copied(window, reader, path)
+                part = self._copy_range(window, reader, path)
             except YoutubeDLError as error:
                 raise BrokeOff(str(error)) from error
         counted.finish()
         self._log.write(f"clip: {counted.done} of {ranges.total} bytes were fetched")
         return part
 
-    def _copied(self, window: RangeServer, reader: str, path: Path) -> Part:
+    def _copy_range(self, window: RangeServer, reader: str, path: Path) -> Part:
         for suffix in ("mp4", "mkv"):
             target = path.with_name(f"piece-{path.stem}.{suffix}")
             span = ("-copyts", "-start_at_zero", "-ss", f"{self._start:.6f}", "-to", f"{self._clip.end:.6f}")
@@ -289,15 +289,15 @@ class ClipFetcher:
                 raise window.failed
             status = run.program.returncode
             if status == 0:
-                return cutting.piece(target, self._job.ffmpeg)
+                return cutting.part_of_file(target, self._job.ffmpeg)
             if run_ffmpeg.was_killed(status, run.words):
                 raise JobFailed("worker_lost", f"{self._job.ffmpeg} was killed: status {status}")
-            if code := run_ffmpeg.reason(status, path.parent):
+            if code := run_ffmpeg.machine_fault(status, path.parent):
                 raise JobFailed(code, "ffmpeg could not write what it read")
         raise JobFailed("conversion_failed", "ffmpeg can copy nothing of it")
 
 
-class _Counted:
+class _ByteCount:
     """Reports the bytes received; their total is unknown beforehand, so the share of it is an estimate."""
 
     def __init__(self, hook: Hook, path: Path) -> None:
@@ -308,9 +308,9 @@ class _Counted:
 
     def add(self, count: int) -> None:
         self.done += count
-        share = min(_SHARES - 1, int(_SHARES * self.done / (self.expected + _AROUND)))
-        told = {"status": "downloading", "downloaded_bytes": self.done, "filename": str(self._path)}
-        self._hook(told | {"fragment_index": share, "fragment_count": _SHARES})
+        share = min(_PROGRESS_STEPS - 1, int(_PROGRESS_STEPS * self.done / (self.expected + _INDEX_SIZE)))
+        event = {"status": "downloading", "downloaded_bytes": self.done, "filename": str(self._path)}
+        self._hook(event | {"fragment_index": share, "fragment_count": _PROGRESS_STEPS})
 
     def finish(self) -> None:
         self._hook({"status": "finished", "downloaded_bytes": self.done, "total_bytes": self.done})

@@ -30,7 +30,7 @@ Stream = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class FilmFacts:
-    """What is known so far of a download; `sizes` are the bytes of its streams, in their order.
+    """The facts known so far about a film's download; `sizes` are the bytes of its streams, in order.
 
     `duration` is in seconds, that of the clip if there is one; `left_out` are the spans to cut out;
     `chapters` says whether the film has any.
@@ -44,10 +44,10 @@ class FilmFacts:
     chapters: bool = False
 
 
-def needed(film: FilmFacts) -> int | None:
-    """The bytes of all that a job writes; None if the source states no sizes.
+def estimate_bytes(film: FilmFacts) -> int | None:
+    """Estimate the bytes of all files that a job writes; None if the source states no sizes.
 
-    A size that the source does not state counts as 0: better an estimate too low than one too high.
+    A size that the source does not state counts as 0: an estimate that is too high would refuse the download.
     """
 
     def size(streams: Iterable[Stream]) -> float:

@@ -125,7 +125,7 @@ def _prepare_frag_download(self: Any, ctx: dict[str, Any]) -> None:
     else:
         part.unlink(missing_ok=True)
         note.unlink(missing_ok=True)
-        parts.gaps_of(part.with_suffix("")).unlink(missing_ok=True)
+        parts.gap_note_of(part.with_suffix("")).unlink(missing_ok=True)
     _prepare(self, ctx)
 
 

@@ -1,10 +1,8 @@
-"""One stream from its source to a whole part in the job's directory, and whether it can be played meanwhile.
+"""Fetches one stream to a complete part in the job's directory, and notes whether it can be played meanwhile.
 
-Where its source refuses it, `Alternatives` says what to fetch instead: the next best format that was not
-refused yet, or else the next entry of a page that has several.
-
-Only failures of this one stream count (an HTTP status, a blocked address, DRM and the like). A stream of
-which any byte has arrived is resumed instead.
+If the source refuses the stream, `Alternatives` finds another: the next best format that was not refused yet,
+or else the next entry of a page that has several. Only failures of this one stream count as a refusal (an
+HTTP status, a blocked address, DRM and the like). A stream of which any byte has arrived is resumed instead.
 """
 
 import json
@@ -27,7 +25,7 @@ from server.child.process.log import Log
 from server.core.jobs import Job
 
 MOST: Final = 3
-"""Streams that are tried; the page is extracted again before each further one."""
+"""How many streams are tried; the page is extracted again before each further one."""
 
 _OF_ONE_STREAM: Final = frozenset(
     (
@@ -58,7 +56,7 @@ class Alternatives:
         self._engine = engine
         self._extract = extract
         self._log = log
-        self._met: list[BaseException] = []
+        self._errors: list[BaseException] = []
 
     def instead_of(self, refused: Refused) -> dict[str, Any]:
         """The video with the next best streams chosen.
@@ -68,24 +66,27 @@ class Alternatives:
         """
         error = refused.__cause__ or refused
         failure = classify(error, self._engine.trail)
-        self._met.append(error)
-        if not (failure.code.startswith("http_") or failure.code in _OF_ONE_STREAM) or len(self._met) >= MOST:
-            raise self._worst()
+        self._errors.append(error)
+        if (
+            not (failure.code.startswith("http_") or failure.code in _OF_ONE_STREAM)
+            or len(self._errors) >= MOST
+        ):
+            raise self._error_to_raise()
         if self._engine.offered > len(self._engine.refused) + 1 and "format_id" in refused.stream:
             self._engine.refused.add(refused.stream["format_id"])
         elif not self._engine.pass_over():
-            raise self._worst()
+            raise self._error_to_raise()
         self._log.write(f"{refused} ({failure.code}): trying the next best")
         try:
             return self._extract()
         except (DownloadError, JobFailed) as other:
             if classify(other, self._engine.trail).code in _NOTHING_ELSE:
-                raise self._worst() from None
+                raise self._error_to_raise() from None
             raise
 
-    def _worst(self) -> BaseException:
-        passing = (error for error in self._met if classify(error, self._engine.trail).retryable)
-        return next(passing, self._met[0])
+    def _error_to_raise(self) -> BaseException:
+        passing = (error for error in self._errors if classify(error, self._engine.trail).retryable)
+        return next(passing, self._errors[0])
 
 
 _FRAGMENTED: Final = ("m3u8", "dash", "ism", "frag", "f4m")
@@ -114,7 +115,7 @@ class StreamFetcher:
             # Whether the stream is no longer than that by its own index, its manifest, or its source.
             if part.plain:
                 size = path.stat().st_size
-                index = probe.index(path)  # if it lists all samples, nothing can be behind them
+                index = probe.read_index(path)  # if it lists all samples, nothing can be behind them
                 is_all = (index is not None and index.has_all) or ranges.ends_at(self._engine, stream, size)
             else:
                 length = broadcasts.length_of(self._engine, stream)
@@ -127,11 +128,11 @@ class StreamFetcher:
         try:
             part = self._fetch_once(stream, path, hook)
         except (YoutubeDLError, BrokeOff, JobFailed, Refused) as error:
-            self._log.write(f"what has come is kept: {error}")
+            self._log.write(f"keeping what was fetched before: {error}")
             parts.take_back(path)
             part = self._inspect(path, stream)
         else:
-            parts.drop(parts.aside_of(path))
+            parts.delete_part(parts.aside_of(path))
         if _is_short(part, stream.get("duration")):
             has, announced = part.media.duration, stream["duration"]
             self._log.write(f"the source has {has} s, although it announces {announced} s")
@@ -149,13 +150,15 @@ class StreamFetcher:
             raise Refused(stream) from error
         if not done:
             raise JobFailed("incomplete", "yt-dlp gave up without a word")
-        parts.vouch_for(path)
+        parts.note_length(path)
         try:
             return self._inspect(path, stream)
         except JobFailed as error:
             if error.code != "no_media":
                 raise
-            parts.drop(path)  # else the next attempt would find it whole, and never ask the source again
+            parts.delete_part(
+                path
+            )  # else the next attempt would find it whole, and never ask the source again
             raise Refused(stream) from error
 
     def _inspect(self, path: Path, stream: Mapping[str, Any]) -> Part:
@@ -187,12 +190,11 @@ _AS_IT_COMES: Final = ("aac", "flac", "flv", "mkv", "mp3", "mpg", "ogg", "ogv", 
 
 
 class Playing:
-    """Writes the note beside a growing file that tells the server whether the file can be played while it is
-    fetched.
+    """Writes a note beside a growing file: whether it can be played while it is fetched.
 
-    It can be from its beginning if its container has no index at the end. It is the file in `names`, if there
-    is only one, and `in_one`: it is no clip. If picture and sound are fetched as separate files, neither of
-    them is the film.
+    A file can be played from its beginning if its container has no index at the end. The note is about the
+    single file in `names`, if it is `in_one`, which a clip is not. If picture and sound are fetched as
+    separate files, neither of them is the film.
     """
 
     def __init__(self, directory: Path, names: Sequence[str], *, in_one: bool = True) -> None:
@@ -204,21 +206,23 @@ class Playing:
         self._decided = False
         self._one_at_a_time = threading.Lock()
         if not self._can_be:
-            self._write(why="apart" if len(names) > 1 else "not_before_the_end")
+            self._write_note(why="apart" if len(names) > 1 else "not_before_the_end")
 
-    def look(self) -> None:
-        """Check what has come so far, until that decides it; threads of several fragments may call it."""
+    def check(self) -> None:
+        """Decide whether the file can be played, once enough of it has come; threads of fragments may call
+        it.
+        """
         with self._one_at_a_time:
             if not self._can_be or self._decided:
                 return
             try:
                 found = kind_of(self._path.with_name(self._path.name + ".part"))
-            except FileNotFoundError:  # fragments are joined in their order: the first may not have come
+            except FileNotFoundError:  # fragments are joined in order, and the first may not have come yet
                 return
             if found == "not_before_the_end":
-                self._write(why=found)
+                self._write_note(why=found)
             elif found:
-                self._tell(found, None)
+                self._note_playable(found, None)
             self._decided = found is not None
 
     def whole(self) -> int | None:
@@ -229,15 +233,15 @@ class Playing:
             container = probe.sniff(file.read(probe.HEAD))
         size = self._path.stat().st_size
         if kind := outputs.TYPES.get(container or ""):
-            self._tell(kind, size)
+            self._note_playable(kind, size)
         return size
 
-    def _tell(self, kind: str, size: int | None) -> None:
+    def _note_playable(self, kind: str, size: int | None) -> None:
         # yt-dlp makes the .ytdl file before it appends the first fragment.
         in_fragments = self._path.with_name(self._path.name + ".ytdl").exists()
-        self._write(name=self._path.name, type=kind, fragments=in_fragments, size=size)
+        self._write_note(name=self._path.name, type=kind, fragments=in_fragments, size=size)
 
-    def _write(self, **note: object) -> None:
+    def _write_note(self, **note: object) -> None:
         """Replace the note atomically: the server may be reading it."""
         fresh = self._note.with_name(NOTE + ".new")
         fresh.write_text(json.dumps(note))
@@ -245,13 +249,13 @@ class Playing:
 
 
 def kind_of(path: Path) -> str | None:
-    """The media type of the file at `path` if it can be played, else the obstacle; None: not known yet."""
+    """The media type of the file at `path` if it can be played, else why not; None if that is not known
+    yet.
+    """
     with path.open("rb") as file:
         head = file.read(probe.HEAD)
         container = probe.sniff(head)
         if container in probe.MP4:
-            # `kind` if an MP4's index has come and precedes the film, else the obstacle; None: not
-            # known yet.
             kind = outputs.TYPES[container]
             size, at = file.seek(0, 2), 0
             while at + 16 <= size:

@@ -1,9 +1,9 @@
-"""The subtitles of one film, from what its page offers to files in a format that players read.
+"""Fetches the subtitles of one film, and makes files of them in a format that players read.
 
 They are selected in the order of yt-dlp's `--sub-langs`. If one cannot be fetched, only its language is
-missing, and the task's log says so. They become SRT or WebVTT in UTF-8 without a BOM: those in the wanted
-format keep their text, ffmpeg converts others, and yt-dlp TTML, which ffmpeg does not read. They lie in a
-folder of the job's directory, whether they are to be published, embedded or both.
+missing, and the task's log says so. They become SRT or WebVTT in UTF-8 without a BOM. Subtitles in the wanted
+format keep their text; yt-dlp converts TTML, which ffmpeg does not read, and ffmpeg all others. The files lie
+in a folder of the job's directory, whether they are to be published, embedded or both.
 
 Decisions: docs/decisions/subtitles-tags-clips.md
 """
@@ -28,7 +28,7 @@ from server.child.media.timeline import ALL, Kept
 from server.child.process.job_failed import OF_ERRNO, JobFailed
 from server.child.process.log import Log
 from server.child.process.progress import StreamProgress
-from server.child.process.time_limit import within
+from server.child.process.time_limit import time_limit
 from server.core.jobs import LANGUAGE, Job, JobSubtitles
 
 _BOMS: Final = (
@@ -85,7 +85,9 @@ def kind_of(text: str) -> str | None:
     return "srt" if _TIMES.search(head) else None
 
 
-def make(source: Path, target: Path, language: str, ffmpeg: str, log: Callable[[str], None]) -> None:
+def convert_subtitles(
+    source: Path, target: Path, language: str, ffmpeg: str, log: Callable[[str], None]
+) -> None:
     """Convert `source`, which is in `language`, to `target`, in the format of its suffix.
 
     Raises `JobFailed` if it is no subtitles, cannot be converted, or has no cue.
@@ -143,7 +145,7 @@ Offer = Mapping[str, Sequence[Mapping[str, Any]]]
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class ChosenSubtitle:
     """`language` is the source's name for it, `tag` a short, safe and unique one made of that."""
 
     language: str
@@ -156,12 +158,12 @@ class Chosen:
         return title if isinstance(title, str) else None
 
 
-def choose(
+def choose_subtitles(
     info: Mapping[str, Any],
     wishes: JobSubtitles,
     say: Callable[[str], None],
     leave_out: Callable[[], None] = lambda: None,
-) -> list[Chosen]:
+) -> list[ChosenSubtitle]:
     """Select among the subtitles in `info`; `say` gets a sentence for each wish that is not met.
 
     `leave_out` is called if there are more than `MOST`.
@@ -170,7 +172,7 @@ def choose(
     if wishes.languages:
         languages = list[str]()
         try:
-            with within(_TO_MATCH):
+            with time_limit(_TO_MATCH):
                 for pattern in wishes.languages:
                     if not pattern.startswith("-") and not _match(offered, [pattern]):
                         say(f"subtitles: there are none in {pattern}")
@@ -190,17 +192,19 @@ def choose(
     tags = dict[str, str]()
     for language in languages[:MOST]:
         tags[language] = _tag(language, tags.values())
-    return [Chosen(name, tag, _best(offered[name], wishes.format)) for name, tag in tags.items()]
+    return [ChosenSubtitle(name, tag, _best(offered[name], wishes.format)) for name, tag in tags.items()]
 
 
-def name_of(info: Mapping[str, Any], chosen: Chosen) -> str:
+def name_of(info: Mapping[str, Any], chosen: ChosenSubtitle) -> str:
     """The name of its file in the job's directory, the same in every attempt."""
     ext = {"ext": chosen.track.get("ext"), "filesize": None}
     return parts.name_of({**info, "format_id": f"subtitle {chosen.language}", **ext})
 
 
 class SubtitleFetcher:
-    """`pace` gets the number of bytes that have come in, and may block to keep the rate limit."""
+    """Fetches single subtitles. `pace` gets the number of bytes that have come, and may block for the
+    limit.
+    """
 
     def __init__(
         self, engine: Engine, info: Mapping[str, Any], log: Log, pace: Callable[[int], None]
@@ -210,10 +214,9 @@ class SubtitleFetcher:
         self._log = log
         self._pace = pace
         self._ends_at = time.monotonic() + _PATIENCE_IN_ALL
-        self.met: Exception | None = None
-        """The first error that was met."""
+        self.first_error: Exception | None = None
 
-    def fetch(self, chosen: Chosen, path: Path) -> bool:
+    def fetch(self, chosen: ChosenSubtitle, path: Path) -> bool:
         """Fetch it to `path`, as the source has it; False if that fails. Raises faults of this machine."""
         if path.is_file():  # an earlier attempt has fetched it
             return True
@@ -223,9 +226,9 @@ class SubtitleFetcher:
             if classify(error, self._engine.trail).code in _GRAVE:
                 raise
             self._log.warning(f"no subtitles in {chosen.language}: {error}")
-            self.met = self.met or error
+            self.first_error = self.first_error or error
             return False
-        parts.vouch_for(path)
+        parts.note_length(path)
         return True
 
     def _load(self, track: Mapping[str, Any], path: Path) -> None:
@@ -263,7 +266,7 @@ class SubtitleFetcher:
             if began > latest:
                 raise JobFailed("too_slow")
             self._pace(came_in)
-            held = time.monotonic() - began  # by the rate limit: not the source's fault
+            held = time.monotonic() - began  # by the rate limit, which is not the source's fault
             latest, self._ends_at = latest + held, self._ends_at + held
 
         return on_progress
@@ -306,7 +309,9 @@ def _tag(language: str, taken: Collection[str]) -> str:
 
 _FOLDER: Final = "subtitles"
 _OF_TEXTS: Final = "conversion_failed"
-"""The fault that costs one language only. Others are the machine's (a killed ffmpeg): a retry may help."""
+"""The failure after which only its language is left out. Others are the machine's, such as a killed
+ffmpeg.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,20 +324,20 @@ class Subtitle:
 
 
 class Subtitling:
-    """Of a job that wants subtitles; only `make` uses the network."""
+    """The subtitles of a job that wants some; only `fetch` uses the network."""
 
     def __init__(self, job: Job, info: Mapping[str, Any], log: Log) -> None:
         self._job = job
         self._info = info
         self._log = log
-        self._chosen = list[Chosen]()
+        self._chosen = list[ChosenSubtitle]()
         self.has_left_out = False
         """Whether there are more languages than one film may have."""
 
         if "entries" in info:
             log.warning("subtitles: those of a film in parts are left out")
         else:
-            self._chosen = choose(info, job.wishes.subtitles, log.write, self._leave_out)
+            self._chosen = choose_subtitles(info, job.wishes.subtitles, log.write, self._leave_out)
             if not self._chosen:
                 log.write("subtitles: there are none of those that are wanted")
 
@@ -344,7 +349,7 @@ class Subtitling:
         """The names of the files to fetch, in the job's directory."""
         return [name_of(self._info, chosen) for chosen in self._chosen]
 
-    def make(self, engine: Engine, pace: Callable[[int], None]) -> list[Subtitle]:
+    def fetch(self, engine: Engine, pace: Callable[[int], None]) -> list[Subtitle]:
         """Fetch and convert the chosen subtitles; `pace` gets the number of bytes that have come.
 
         A language that fails is left out. Raises `JobFailed` for faults of the machine; if subtitles are the
@@ -359,7 +364,7 @@ class Subtitling:
                 continue
             path = folder / f"subtitle-{chosen.tag}.{self._job.wishes.subtitles.format}"
             try:
-                make(directory / name, path, chosen.language, self._job.ffmpeg, self._log.write)
+                convert_subtitles(directory / name, path, chosen.language, self._job.ffmpeg, self._log.write)
             except JobFailed as error:
                 if error.code != _OF_TEXTS:
                     raise
@@ -367,19 +372,22 @@ class Subtitling:
             else:
                 made.append(Subtitle(path, chosen.tag, video_info.text(chosen.title)))
         if not made and self._job.wishes.outputs == ("subtitles",):
-            too_large = isinstance(fetching.met, JobFailed) and fetching.met.code == "page_too_large"
-            told = fetching.met if too_large or isinstance(fetching.met, YoutubeDLError) else None
-            raise told or JobFailed("no_subtitles")
+            cause = fetching.first_error
+            if isinstance(cause, YoutubeDLError) or (
+                isinstance(cause, JobFailed) and cause.code == "page_too_large"
+            ):
+                raise cause
+            raise JobFailed("no_subtitles")
         return made
 
-    def follow(self, made: list[Subtitle], kept: Kept) -> list[Subtitle]:
+    def retime(self, made: list[Subtitle], kept: Kept) -> list[Subtitle]:
         """`made`, retimed to what is `kept` of the film; subtitles with no cue left are dropped."""
         if kept == ALL:
             return made
         left = []
         for subtitle in made:
             path = subtitle.path
-            text = timeline.follow(path.read_text(encoding="utf-8"), path.suffix[1:], kept)
+            text = timeline.retime_subtitles(path.read_text(encoding="utf-8"), path.suffix[1:], kept)
             if text is None:
                 self._log.write(f"subtitles: nothing in {subtitle.tag} is left of what is kept of the film")
             else:
@@ -387,7 +395,7 @@ class Subtitling:
                 left.append(subtitle)
         return left
 
-    def embedded(self, made: list[Subtitle], duration: float) -> tuple[Embedded, ...]:
+    def write_embedded(self, made: list[Subtitle], duration: float) -> tuple[Embedded, ...]:
         """`made` without what is shown after `duration` seconds, which would make the film longer.
 
         `duration` is 0 if unknown. Empty if nothing is to be embedded.
@@ -397,7 +405,7 @@ class Subtitling:
         embedded, kept = [], Kept(((0.0, duration or math.inf),))
         for subtitle in made:
             path = subtitle.path.with_name(f"embedded-{subtitle.path.name}")
-            text = timeline.follow(subtitle.path.read_text(encoding="utf-8"), path.suffix[1:], kept)
+            text = timeline.retime_subtitles(subtitle.path.read_text(encoding="utf-8"), path.suffix[1:], kept)
             if text is None:
                 self._log.write(
                     f"subtitles: nothing in {subtitle.tag} is shown before the film ends: not embedded"

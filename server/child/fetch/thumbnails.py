@@ -19,7 +19,7 @@ from server.child.process.log import Log
 WIDTH = 480
 PREVIEW = "preview.jpg"
 _LARGEST = 20 * 1024 * 1024
-_PATIENCE = 10.0
+_PATIENCE = 10.0  # seconds for all tries
 _TRIES = 2
 _OF_COVERS, _LARGEST_COVER, _WIDTH_OF_COVER = ("jpg", "png"), 2 * 1024 * 1024, 1920
 _BLOCK = 64 * 1024
@@ -28,7 +28,7 @@ _KINDS = ((0, b"\xff\xd8\xff", "jpg"), (0, b"\x89PNG\r\n\x1a\n", "png"), (8, b"W
 
 
 class Thumbnails:
-    """Pictures are a bonus: errors with them are logged, and do not fail the job."""
+    """Makes the pictures of a video. Their errors are logged and do not fail the job."""
 
     def __init__(self, engine: Engine, ffmpeg: str, directory: Path, log: Log) -> None:
         self._engine = engine
@@ -75,7 +75,7 @@ class Thumbnails:
             return None
         return made
 
-    def whole(self, source: Path, folder: Path) -> Path | None:
+    def make_full_size(self, source: Path, folder: Path) -> Path | None:
         """`source` in full size: as it is if every browser shows its format, else as JPEG."""
         kind = _kind(source.read_bytes()[:16])
         target = folder / f"thumbnail.{kind or 'jpg'}"
@@ -89,7 +89,7 @@ class Thumbnails:
             return None
         return target
 
-    def cover(self, source: Path) -> Path | None:
+    def make_cover(self, source: Path) -> Path | None:
         """`source` as every player shows it within a file: a JPEG or PNG that is not too large."""
         data = source.read_bytes()
         kind = _kind(data[:16])

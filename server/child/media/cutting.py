@@ -1,7 +1,7 @@
-"""Cuts what was fetched down to what is kept: a clip, or a film without its sponsor segments, or both.
+"""Cuts fetched parts down to the spans that are kept: a clip, a film without sponsor segments, or both.
 
 ffmpeg cuts a part while reading it, by the input options `-ss` and `-t`, as with yt-dlp. For that the
-container must have an index of key frames and the film's timestamps. `indexed` provides both.
+container must have an index of key frames and the film's timestamps. `remux_with_index` provides both.
 """
 
 import math
@@ -44,25 +44,25 @@ def is_seekable(part: Part) -> bool:
     return part.media.container in SEEKABLE and not part.reading
 
 
-def indexed(part: Part, begins: float, ffmpeg: str, run: Run) -> Part:
+def remux_with_index(part: Part, begins: float, ffmpeg: str, run: Run) -> Part:
     """Remux `part` into a container with an index of key frames, with the film's timestamps.
 
     `begins` is the second of the film at which its first picture, or without any its first sound, is.
     """
     media, offset = part.media, begins
     if media.video and media.audio:  # sound may begin before the picture does
-        offset -= _beginnings([*part.reading, "-i", f"file:{part.path}"], ffmpeg).get("0", 0.0)
+        offset -= _first_timestamps([*part.reading, "-i", f"file:{part.path}"], ffmpeg).get("0", 0.0)
     fitting = fits("mp4", media.video or "h264", media.audio)
     target = part.path.with_name(f"piece-{part.path.stem}.{'mp4' if fitting else 'mkv'}")
     # Not `-itsoffset`: in MPEG-TS ffmpeg would take it for a timestamp discontinuity, and correct it.
     moved = ("-output_ts_offset", f"{offset:.6f}")
     run([*part.reading, "-i", f"file:{part.path}", *_BARE, *moved, f"file:{target}"])
-    return piece(target, ffmpeg)
+    return part_of_file(target, ffmpeg)
 
 
-def piece(path: Path, ffmpeg: str) -> Part:
-    """The file at `path`, whose timestamps are the film's, as a part."""
-    begins, ends = _extent(path, ffmpeg)
+def part_of_file(path: Path, ffmpeg: str) -> Part:
+    """Make a part of the file at `path`, whose timestamps are those of the film."""
+    begins, ends = _first_and_last_timestamp(path, ffmpeg)
     media = inspect(path, ffmpeg)
     duration = ends - begins if ends is not None else None
     return Part(path, replace(media, duration=duration), plain=False, begins=begins)
@@ -83,30 +83,34 @@ def cut(
         # The film's times of the last key frame at or before `moment`, and of the first packet read
         # with it.
         at = max(0.0, (start + _SLACK) - picture.begins)
-        found = _beginnings([*picture.reading, "-ss", f"{at:.6f}", "-i", f"file:{picture.path}"], ffmpeg)
+        found = _first_timestamps(
+            [*picture.reading, "-ss", f"{at:.6f}", "-i", f"file:{picture.path}"], ffmpeg
+        )
         key, first = min(0.0, found.get("0", 0.0)), min(0.0, *found.values(), 0.0)
         start, begins = picture.begins + at + key, picture.begins + at + first
-    return [_from(part, start + slack, end + slack, start - begins) for part in parts], max(0.0, begins)
+    return [_read_from(part, start + slack, end + slack, start - begins) for part in parts], max(0.0, begins)
 
 
-def apart(part: Part, ffmpeg: str, run: Run) -> list[Part]:
+def split_streams(part: Part, ffmpeg: str, run: Run) -> list[Part]:
     """Split `part` into a file of its picture and one of its sound: sound can be cut at any packet, and
     needs no key frame."""
     kinds = [kind for kind, has in (("V", part.media.video), ("a", part.media.audio)) if has]
     if kinds == ["V"] or (kinds == ["a"] and SEEKABLE[part.media.container] == "mov"):
         return [part]
-    paths = {kind: _beside(part, kind) for kind in kinds}
+    paths = {kind: _path_beside(part, kind) for kind in kinds}
     outputs = [
         word for kind, path in paths.items() for word in ("-map", f"0:{kind}:0", "-c", "copy", f"file:{path}")
     ]
     run(["-copyts", "-i", f"file:{part.path}", *outputs])
-    zero = part.begins - _extent(part.path, ffmpeg)[0]  # where timestamp 0 of the files is in the film
+    zero = (
+        part.begins - _first_and_last_timestamp(part.path, ffmpeg)[0]
+    )  # where timestamp 0 of the files is in the film
     return [
         replace(
             part,
             path=path,
             media=inspect(path, ffmpeg),
-            begins=zero + _extent(path, ffmpeg)[0],
+            begins=zero + _first_and_last_timestamp(path, ffmpeg)[0],
         )
         for path in paths.values()
     ]
@@ -115,7 +119,7 @@ def apart(part: Part, ffmpeg: str, run: Run) -> list[Part]:
 def splice(part: Part, spans: Sequence[Span], ffmpeg: str, run: Run) -> Part:
     """`part` cut down to `spans` of the film by ffmpeg's concat demuxer, as in yt-dlp: before each span come
     the frames from its key frame on, which take up no time."""
-    shift = _extent(part.path, ffmpeg)[0] - part.begins
+    shift = _first_and_last_timestamp(part.path, ffmpeg)[0] - part.begins
     points = [
         f"file {part.path.name}\ninpoint {start + shift + _SLACK:.6f}\n"
         + (f"outpoint {end + shift - _SLACK:.6f}\nduration {end - start:.6f}\n" if end < math.inf else "")
@@ -123,12 +127,12 @@ def splice(part: Part, spans: Sequence[Span], ffmpeg: str, run: Run) -> Part:
     ]
     listed = part.path.with_name(f"{part.path.stem}.ffconcat")
     listed.write_text("ffconcat version 1.0\n" + "".join(points))
-    target = _beside(part, "spliced")
+    target = _path_beside(part, "spliced")
     run(["-f", "concat", "-i", f"file:{listed}", *_BARE, f"file:{target}"])
-    return replace(piece(target, ffmpeg), begins=0.0)
+    return replace(part_of_file(target, ffmpeg), begins=0.0)
 
 
-def _from(part: Part, start: float, end: float, before: float = 0.0) -> Part:
+def _read_from(part: Part, start: float, end: float, before: float = 0.0) -> Part:
     """`part` with the options to read it from `start` to `end` of the film, delayed if it begins later.
 
     Some streams begin up to `before` seconds earlier than `start`. All are delayed by as much, for the muxer
@@ -143,7 +147,7 @@ def _from(part: Part, start: float, end: float, before: float = 0.0) -> Part:
     return replace(part, media=media, plain=False, reading=(*part.reading, *wait, *seek, *length))
 
 
-def _beginnings(reading: list[str], ffmpeg: str) -> dict[str, float]:
+def _first_timestamps(reading: list[str], ffmpeg: str) -> dict[str, float]:
     """The first timestamps of picture and sound, by the number of the output stream, in seconds.
 
     Both are copied, as in other runs, because ffmpeg counts some timestamps from whichever comes first.
@@ -155,7 +159,7 @@ def _beginnings(reading: list[str], ffmpeg: str) -> dict[str, float]:
     return {number: int(first) * units[number] for number, first in firsts.items()}
 
 
-def _beside(part: Part, what: str) -> Path:
+def _path_beside(part: Part, what: str) -> Path:
     """A path beside `part`, with the suffix of its real container, by which ffmpeg chooses the muxer."""
     container = part.media.container
     suffix = container if container in ("mp4", "mov", "mkv", "webm") else "mp4"
@@ -164,7 +168,7 @@ def _beside(part: Part, what: str) -> Path:
     return part.path.with_name(f"{what}-{part.path.stem}.{suffix}")
 
 
-def _extent(path: Path, ffmpeg: str) -> tuple[float, float | None]:
+def _first_and_last_timestamp(path: Path, ffmpeg: str) -> tuple[float, float | None]:
     """The first timestamp of a file (0 if it has none) and the last if known, in seconds."""
     found = _BEGINS.search(run_ffmpeg.run([ffmpeg, "-hide_banner", "-i", f"file:{path}"]).errors)
     if not found:
@@ -177,7 +181,7 @@ def _extent(path: Path, ffmpeg: str) -> tuple[float, float | None]:
 
 
 NOTHING: Final = 0.1
-"""Seconds. What is shorter counts as nothing: sound is often longer than its picture by less than that."""
+"""Seconds. Shorter spans are ignored: sound is often longer than its picture by less than that."""
 
 
 class Trimming:
@@ -192,8 +196,8 @@ class Trimming:
         self._log = log
         self._run = run
 
-    def of(self, fetched: list[Part]) -> tuple[list[Part], Kept]:
-        """Returns the parts to make the outputs of, and what is kept of the film.
+    def cut_to_kept(self, fetched: list[Part]) -> tuple[list[Part], Kept]:
+        """Cut the `fetched` parts; return those to make the outputs of, and what is kept of the film.
 
         An exact clip is read from the first to the last moment that is kept: filters drop what lies between
         when it is encoded. Raises `JobFailed` if the film ends before the clip starts.
@@ -206,13 +210,14 @@ class Trimming:
         if kept == ALL:
             return fetched, kept
         whole = [
-            part if is_seekable(part) else indexed(part, 0.0, self._ffmpeg, self._run) for part in fetched
+            part if is_seekable(part) else remux_with_index(part, 0.0, self._ffmpeg, self._run)
+            for part in fetched
         ]
         in_one = len(kept.spans) == 1 or outputs.is_exact(self._wishes)
         if in_one:
             parts, kept = self._cut(whole, kept)
         else:
-            singles = [single for part in whole for single in apart(part, self._ffmpeg, self._run)]
+            singles = [single for part in whole for single in split_streams(part, self._ffmpeg, self._run)]
             parts = [splice(part, kept.spans, self._ffmpeg, self._run) for part in singles]
         return parts, kept.within(0.0, ends)
 

@@ -91,7 +91,7 @@ def running(command: list[str], server: Proxy | RangeServer, log: Log) -> Iterat
         listener = Thread(target=run.listen, args=(program.stderr, log), name="ffmpeg", daemon=True)
         listener.start()
         try:
-            with run_ffmpeg.killed(program):
+            with run_ffmpeg.kill_afterwards(program):
                 yield run
         finally:
             listener.join()

@@ -72,7 +72,7 @@ class Tagged:
         return Part(path, Media(path.suffix[1:]), plain=False) if path else None
 
 
-def write(tags: Tags, directory: Path) -> Tagged:
+def write_tags(tags: Tags, directory: Path) -> Tagged:
     """Write the files to `directory`, beside the parts."""
     lines = _lines(tags.values)
     for chapter in tags.chapters:
@@ -196,7 +196,7 @@ def _distinct(recipes: Iterable[Recipe]) -> list[Part]:
     return list(dict.fromkeys(part for one in recipes for part in one.inputs))
 
 
-def carry_out(
+def make_files(
     plan: OutputPlan, folder: Path, run: Callable[[list[str]], None], log: Callable[[str], None]
 ) -> dict[str, str]:
     """Make the files of `plan` in `folder` and return them, kind -> name; raises `JobFailed` if all fail.

@@ -1,8 +1,8 @@
-"""Which files are made of the fetched parts, and how.
+"""Plans which files are made of the fetched parts, and how.
 
-`plan` is pure; `server.child.media.making` carries it out. What already fits is moved and keeps the source's
-bytes; everything else comes out of one run of ffmpeg, which copies streams wherever the container takes them.
-It encodes only sound, but for an exact clip the picture as well.
+`plan` is pure; `server.child.media.making` carries it out. A part that already is a wanted file is moved and
+keeps the source's bytes. One run of ffmpeg makes all other files; it copies streams wherever the container
+takes them, and encodes only sound, but for an exact clip the picture as well.
 """
 
 from collections import Counter
@@ -14,7 +14,7 @@ from typing import Final
 from server.child.media import making
 from server.child.media.making import NOTHING, Extras, Made, OutputPlan, Recipe, recipe
 from server.child.media.parts import Part
-from server.child.media.probe import Media, Track, index
+from server.child.media.probe import Media, Track, read_index
 from server.child.media.timeline import ALL, Kept, Span
 from server.child.process.job_failed import JobFailed
 from server.core.jobs import Wishes
@@ -88,15 +88,23 @@ def container(wanted: str, source: str) -> str:
 
 def encoding(target: str, spans: Sequence[Span]) -> list[str]:
     """ffmpeg's options for picture and sound, of which `spans` are kept; the first begins at 0."""
-    return [*_ENCODINGS[target], *_TIMES, "-filter:v:0", f"{_only(spans)},{_EVEN}", *sounding(spans)]
+    return [
+        *_ENCODINGS[target],
+        *_TIMES,
+        "-filter:v:0",
+        f"{_filters_keeping(spans)},{_EVEN}",
+        *sound_filters(spans),
+    ]
 
 
-def sounding(spans: Sequence[Span]) -> list[str]:
-    """The same for sound alone. It is cut at its frames: with smaller frames ffmpeg 9 hangs."""
-    return ["-af", _only(spans, "a")]
+def sound_filters(spans: Sequence[Span]) -> list[str]:
+    """ffmpeg's options to keep `spans` of sound. Sound is cut at its frames: with smaller ones ffmpeg 9
+    hangs.
+    """
+    return ["-af", _filters_keeping(spans, "a")]
 
 
-def _only(spans: Sequence[Span], kind: str = "") -> str:
+def _filters_keeping(spans: Sequence[Span], kind: str = "") -> str:
     """The filters that keep `spans`. `-t` would count from the first frame, a little later than 0."""
     end = f"{kind}trim=end={spans[-1][1]:.6f}"
     if len(spans) == 1:
@@ -124,7 +132,7 @@ _RATES: dict[str, tuple[list[str], int]] = {
     "opus": (["-b:a", "128k"], 256),
 }
 _LOSSLESS = ("flac", "wav")
-"""Encoding these anew loses nothing, while the copy of a section would state the length of the whole."""
+"""Formats that lose nothing by encoding; a copied section of them would state the length of the whole."""
 _NATURAL = {  # codec -> the file type for `"audio_format": "best"`, which keeps the source's codec
     "aac": "m4a",
     "alac": "m4a",
@@ -181,20 +189,20 @@ def plan(
     picture = next((part for part in parts if part.media.video), None)
     sounds = sorted((part for part in parts if part.media.audio), key=lambda part: part is picture)
     sound = sounds[0] if sounds else None
-    heard = None if wishes.mute else sound  # in the film
+    film_sound = None if wishes.mute else sound
     result = OutputPlan()
     if "video" in wishes.outputs and picture and is_exact(wishes):
         target = container(wishes.video_format, _container_of(picture))
-        encode = encoding(target, _from_0(kept))
+        encode = encoding(target, _spans_from_zero(kept))
         encode += ["-aspect", f"{aspect:f}"] if aspect else []
-        taken, left = _all_of_it(target, picture, heard, encode, extras, encoded=True)
+        taken, left = _recipe_of_everything(target, picture, film_sound, encode, extras, encoded=True)
         result.notes += [*left, *making.left_out(target, extras)]
         recipes = [taken]
         if extras != NOTHING:
-            recipes.append(_all_of_it(target, picture, heard, encode, encoded=True)[0])
+            recipes.append(_recipe_of_everything(target, picture, film_sound, encode, encoded=True)[0])
         result.made.append(Made("video", recipes))
     elif "video" in wishes.outputs and picture:
-        _plan_video(result, wishes.video_format, picture, heard, aspect, extras)
+        _plan_video(result, wishes.video_format, picture, film_sound, aspect, extras)
     if "audio" in wishes.outputs and sound:
         _plan_audio(result, wishes, kept, sound, extras.of_sound)
     if not result.files:
@@ -211,19 +219,19 @@ def is_exact(wishes: Wishes) -> bool:
     return bool(wishes.clip and wishes.clip.exact)
 
 
-def _from_0(kept: Kept) -> list[Span]:
+def _spans_from_zero(kept: Kept) -> list[Span]:
     begins = kept.spans[0][0]
     return [(start - begins, end - begins) for start, end in kept.spans]
 
 
 def codec_of(path: Path, kind: str, wishes: Wishes, used: Sequence[Media]) -> str | None:
-    """Of the file of a `kind` that was made of `used`: the codec of its picture, or else of its sound.
+    """The codec of the picture of a file, or else of its sound; the file has a `kind` and was made of `used`.
 
-    ffmpeg is not asked; None where it would have to be.
+    None if only ffmpeg could tell, which is not asked.
     """
     if kind not in ("video", "audio"):
         return None
-    if movie := index(path):
+    if movie := read_index(path):
         codecs = {track.kind: track.codec for track in reversed(movie.tracks)}
         return codecs.get("vide") or codecs["soun"]
     suffix = path.suffix[1:]
@@ -263,11 +271,11 @@ def _plan_video(
         or next(name for name in ("mp4", "webm", "mkv") if fits(name, video_codec, audio_codec))
     )
     copy = ["-c", "copy", *(("-aspect", f"{aspect:f}") if aspect else ())]
-    taken, left = _all_of_it(target, picture, sound, copy, extras)
+    taken, left = _recipe_of_everything(target, picture, sound, copy, extras)
     result.notes += [*left, *making.left_out(target, extras)]
     recipes = [taken]
     if not stays:
-        recipes += [_all_of_it(target, picture, sound, copy)[0]] if extras != NOTHING else []
+        recipes += [_recipe_of_everything(target, picture, sound, copy)[0]] if extras != NOTHING else []
         bare = [(picture, "V:0"), *([(sound, "a:0")] if sound else [])]
         recipes.append(recipe(f"video.{target}", bare, copy))
     if whole:
@@ -276,7 +284,7 @@ def _plan_video(
         result.made.append(Made("video", [*recipes, recipe("video.mkv", bare, copy)]))
 
 
-def _all_of_it(
+def _recipe_of_everything(
     target: str,
     picture: Part,
     sound: Part | None,
@@ -339,7 +347,7 @@ def _plan_audio(result: OutputPlan, wishes: Wishes, kept: Kept, sound: Part, ext
         result.moves.append(("audio", sound, name))
         return
     if is_exact(wishes):
-        encode = [*encode, *sounding(_from_0(kept))]
+        encode = [*encode, *sound_filters(_spans_from_zero(kept))]
     if wanted in _RATES:
         usual, most = _RATES[wanted]
         encode = [*encode, *(["-b:a", f"{min(rate, most)}k"] if rate else usual)]

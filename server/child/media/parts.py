@@ -1,4 +1,4 @@
-"""Parts: the streams that are fetched, as files in the job's directory that outlive an attempt.
+"""Parts: fetched streams, as files in the job's directory that outlive an attempt.
 
 A part's name stands for exactly one stream at the source. A file of another name belongs to an earlier choice
 of streams and is removed, so that no download is resumed with the bytes of another.
@@ -49,7 +49,7 @@ class Part:
     begins: float = 0.0
 
 
-def chosen(info: Mapping[str, Any]) -> list[dict[str, Any]]:
+def chosen_streams(info: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The info dicts of the streams to fetch: one, or picture and sound."""
     whole = {name: value for name, value in info.items() if name not in ("requested_formats", "formats")}
     return [whole | stream for stream in info.get("requested_formats") or [whole]]
@@ -98,7 +98,7 @@ def prepare(directory: Path, names: Iterable[str], *, resumes: bool = True) -> N
 
 
 def has_begun(path: Path) -> bool:
-    """Whether anything of the part at `path` has come, in this attempt or an earlier one."""
+    """Whether this attempt or an earlier one has fetched any byte of the part at `path`."""
     for each in path.parent.glob(f"{path.name}.part*"):
         with suppress(FileNotFoundError):  # yt-dlp's threads append and delete fragments meanwhile
             if each.suffix != SOURCE and each.stat().st_size:
@@ -107,17 +107,19 @@ def has_begun(path: Path) -> bool:
 
 
 def note_gap(path: Path) -> None:
-    """Note that the source lacks a fragment of the part at `path`, for this attempt and those after it."""
-    gaps_of(path).touch()
+    """Note for this attempt and later ones that the source lacks a fragment of the part at `path`."""
+    gap_note_of(path).touch()
 
 
-def gaps_of(path: Path) -> Path:
-    """The note that the part at `path` has gaps; there is none if it has no gaps."""
+def gap_note_of(path: Path) -> Path:
+    """The path of the note that the part at `path` has gaps; the note exists only if it has."""
     return path.with_name(path.name + _GAPS)
 
 
-def vouch_for(path: Path) -> None:
-    """Note the length of the complete part at `path`: a power cut may truncate it later."""
+def note_length(path: Path) -> None:
+    """Note the length of the complete part at `path`, by which a later attempt sees a truncation by a power
+    cut.
+    """
     path.with_name(path.name + _WHOLE).write_text(str(path.stat().st_size))
 
 
@@ -141,7 +143,7 @@ def aside_of(path: Path) -> Path:
 def lay_aside(path: Path) -> None:
     """Rename the part at `path` while it is fetched anew."""
     _drop_notes(path)
-    vouch_for(path.rename(aside_of(path)))
+    note_length(path.rename(aside_of(path)))
 
 
 def is_laid_aside(path: Path) -> bool:
@@ -153,10 +155,10 @@ def is_laid_aside(path: Path) -> bool:
 def take_back(path: Path) -> None:
     """Undo `lay_aside`."""
     aside_of(path).replace(path)
-    vouch_for(path)
+    note_length(path)
 
 
-def drop(path: Path) -> None:
+def delete_part(path: Path) -> None:
     """Delete the complete part at `path`, so that it is fetched anew; what is laid aside of it stays."""
     path.unlink()
     _drop_notes(path)
@@ -196,7 +198,7 @@ def join(directory: Path, sections: Sequence[Section], ffmpeg: str, run: Callabl
     if len(files) == len(sections) and len(kinds) == 1:
         merged = files
     else:
-        merged = [_merged(directory, at, section, ffmpeg, run) for at, section in enumerate(sections)]
+        merged = [_merge_section(directory, at, section, ffmpeg, run) for at, section in enumerate(sections)]
     first = merged[0].media
     found = [(part.media.video, part.media.audio) for part in merged]
     if len(set(found)) > 1:
@@ -210,7 +212,7 @@ def join(directory: Path, sections: Sequence[Section], ffmpeg: str, run: Callabl
     return joined if len(sizes) == 1 else replace(joined, only_in="mkv")
 
 
-def _merged(
+def _merge_section(
     directory: Path, at: int, section: Section, ffmpeg: str, run: Callable[[list[str]], None]
 ) -> Part:
     """`section` as one file of one picture and one sound."""

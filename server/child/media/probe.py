@@ -1,6 +1,6 @@
-"""What a file really is: its container by its first bytes, its streams by its index or by ffmpeg.
+"""Finds out what a file is: its container by its first bytes, its streams by its index or by ffmpeg.
 
-Names and content types of sources are not to be trusted; ffprobe may be missing, so ffmpeg itself is asked.
+Names and content types of sources may be wrong; ffprobe may be missing, so ffmpeg itself is asked.
 """
 
 import re
@@ -46,7 +46,7 @@ _PICTURES: tuple[tuple[int, bytes], ...] = (
     (8, b"WEBP"),
     *((4, b"ftyp" + brand) for brand in (b"avif", b"avis", b"heic", b"heix", b"mif1", b"msf1")),
 )
-_MOVES = b"NETSCAPE2.0"  # the extension by which animated GIFs state their loops
+_ANIMATED = b"NETSCAPE2.0"  # the extension by which animated GIFs state their loops
 _DOCUMENTS = (b"%PDF", b"PK\x03\x04", b"\x1f\x8b", b"7z\xbc\xaf", b"Rar!", b"BZh", b"\xfd7zXZ", b"\x7fELF")
 _NO_TEXT = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 _OTHER_KINDS = re.compile(r"(text|image|font)/|application/([\w.-]+\+)?(json|xml|pdf|zip|gzip|javascript)\b")
@@ -117,7 +117,7 @@ class Media:
 
 def sniff(head: bytes) -> str | None:
     """The container that begins with `head`, or None if it looks like none."""
-    if head.startswith(_GIF) and _MOVES in head:
+    if head.startswith(_GIF) and _ANIMATED in head:
         return "gif"
     if _is_picture(head):
         return None
@@ -179,15 +179,15 @@ def inspect(path: Path, ffmpeg: str, *, need_rate: bool = False) -> Media:
             picture.height if picture else None,
             tracks=tuple(Track(_HANDLERS.get(track.kind, "data"), track.codec) for track in movie.tracks),
         )
-    result = _look(path, ffmpeg, *_SOME)
+    result = _ask_ffmpeg(path, ffmpeg, *_SOME)
     media = _of_report(container, result.errors)
-    if not (_decodes(result) or _decodes(_look(path, ffmpeg, *_FIRST_PICTURE))):
+    if not (_decodes(result) or _decodes(_ask_ffmpeg(path, ffmpeg, *_FIRST_PICTURE))):
         raise JobFailed("no_media", "nothing of it can be decoded")
     return media
 
 
-def index(path: Path) -> mp4.Movie | None:
-    """What the index of an MP4 says of it, without ffmpeg; None for other files, and as `mp4.read`."""
+def read_index(path: Path) -> mp4.Movie | None:
+    """Read the index of an MP4, without ffmpeg; None for other files, and where `mp4.read` returns None."""
     return mp4.read(path) if _container(path) in MP4 else None
 
 
@@ -196,9 +196,9 @@ def _container(path: Path) -> str | None:
         return sniff(file.read(HEAD))
 
 
-def _look(path: Path, ffmpeg: str, *outputs: str) -> run_ffmpeg.FfmpegResult:
-    """What ffmpeg says about its input, and a line about each picture and sound that it decodes of it."""
-    one = ("-hide_banner", "-threads", "1")  # others would decode the pictures that follow
+def _ask_ffmpeg(path: Path, ffmpeg: str, *outputs: str) -> run_ffmpeg.FfmpegResult:
+    """Let ffmpeg describe its input, and write a line for each picture and sound that it decodes of it."""
+    one = ("-hide_banner", "-threads", "1")  # further threads would decode pictures that follow
     return run_ffmpeg.run([ffmpeg, *one, "-i", f"file:{path}", *outputs, "-f", "framecrc", "-"])
 
 

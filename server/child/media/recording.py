@@ -98,7 +98,7 @@ def check_order(directory: Path, executable: str, on_line: Callable[[], None]) -
     outputs = ("-map", "0:v?", "-map", "0:a?", "-c", "copy", "-f", "framecrc", "-")
     for piece in pieces(directory):
         command = [executable, "-v", "quiet", "-nostdin", "-i", f"file:{piece}", *outputs]
-        with run_ffmpeg.listing(command) as lines:
+        with run_ffmpeg.read_output_lines(command) as lines:
             complaint = complaint_about(lines, on_line)
         if complaint:
             for each in directory.glob(f"{PIECE}*"):
@@ -250,7 +250,7 @@ class Recording:
     def _is_over(self, run: guarded_ffmpeg.Run) -> bool:
         """Whether the broadcast ended regularly; raises errors that another piece would meet as well."""
         status, words = run.program.returncode, run.words
-        code = run_ffmpeg.reason(status, self._directory) if status else None
+        code = run_ffmpeg.machine_fault(status, self._directory) if status else None
         if code == "too_large" and self._size:
             return True
         if code:

@@ -1,7 +1,7 @@
-"""Runs ffmpeg under guard, and watches that it makes progress.
+"""Runs ffmpeg without access to the network, and watches its progress.
 
-Progress is the output time that it reports, and changes of its files. The output time is not enough. In its
-second pass over an MP4 (`+faststart`) ffmpeg reports nothing for as long as the disk takes, and an ffmpeg
+Progress is the output time that ffmpeg reports, and changes of its files. The output time is not enough: in
+its second pass over an MP4 (`+faststart`) ffmpeg reports nothing for as long as the disk takes, and an ffmpeg
 that hangs may report the same time for ever.
 
 yt-dlp starts ffmpeg, ffprobe and deno through its own `Popen` and waits without any report. Here that class
@@ -37,7 +37,7 @@ from server.child.process.job_failed import OF_ERRNO, JobFailed
 from server.child.process.log import Excerpt, lines_of
 from server.core.codes import Code
 
-_LOOK: Final = 1.0  # seconds
+_CHECK_FILES_EVERY: Final = 1.0  # seconds
 _BLOCK: Final = 64 * 1024
 
 
@@ -59,7 +59,7 @@ def watch(
     with os.fdopen(reports, "rb", buffering=0) as stream:
         rest = b""
         while True:
-            if select.select([stream], [], [], _LOOK)[0]:
+            if select.select([stream], [], [], _CHECK_FILES_EVERY)[0]:
                 block = stream.read(_BLOCK)
                 if not block:
                     return
@@ -81,13 +81,15 @@ class _Advance:
     def hear(self, lines: Sequence[bytes]) -> None:
         for line in lines:
             name, _, value = line.strip().partition(b"=")
-            # N/A at first, and may be below zero.
+            # The value is N/A at first, and may be negative.
             if name == b"out_time_us" and value.isdigit() and int(value) > self._time:
                 self._time = int(value)
                 self._on_time(self._time / 1e6)
 
     def look(self) -> None:
-        """Compare the times of change as well: a write within a file does not change its size."""
+        """Call `on_written` if a file has changed: its size, or its time of change, as sizes may stay the
+        same.
+        """
         seen = [(stat.st_size, stat.st_mtime_ns) for stat in map(os.stat, filter(Path.exists, self._outputs))]
         if seen != self._seen:
             self._seen = seen
@@ -95,7 +97,7 @@ class _Advance:
 
 
 # A hostile file may be a playlist that names URLs: without network protocols ffmpeg does not open them.
-# That is not enough by itself: old releases fetch what a DASH manifest names all the same.
+# This is not enough by itself: old releases of ffmpeg fetch what a DASH manifest names all the same.
 _LOCAL_ONLY: Final = ["-protocol_whitelist", "file,crypto,data"]
 
 # The protocols that HLS and DASH need through an HTTP proxy.
@@ -107,7 +109,7 @@ _PROGRAMS: Final = ("ffmpeg", "ffprobe", "deno")
 def replace() -> None:
     """Replace yt-dlp's `Popen`, by which it starts programs, for the rest of this process and its children.
 
-    To look through all its modules takes three milliseconds: so the fork server does it.
+    The fork server does it, since a search through all modules takes three milliseconds.
     """
     old = utils.Popen
     if old is _Program:
@@ -122,7 +124,7 @@ def replace() -> None:
 def install(
     executable: str, lock_fd: int, on_time: Callable[[float], None], on_written: Callable[[], None]
 ) -> None:
-    """From here on yt-dlp and this module start programs in this process as the job wants it.
+    """Set how yt-dlp and this module start programs in this process from now on.
 
     ffmpeg, found at `executable`, inherits `lock_fd`; `on_time` gets the seconds of output written so far,
     whenever they grow, and `on_written` is called when its files change, both in another thread. A download
@@ -182,15 +184,21 @@ class _Program(utils.Popen):  # type: ignore[misc]
         reading, writing = os.pipe()
         options["pass_fds"] = (self.settings.lock_fd, writing)
         try:
-            told = ("-nostats", "-progress", f"pipe:{writing}", *_before_inputs(_LOCAL_ONLY, args[1:]))
-            super().__init__([args[0], *told], *remaining, **options)
+            reporting = ("-nostats", "-progress", f"pipe:{writing}")
+            super().__init__(
+                [args[0], *reporting, *_before_inputs(_LOCAL_ONLY, args[1:])], *remaining, **options
+            )
         except BaseException:
             os.close(reading)
             raise
         finally:
             os.close(writing)
-        watched = (reading, outputs_of(args), self.settings.on_time, self.settings.on_written)
-        self._reporter = threading.Thread(target=watch, args=watched, name="ffmpeg", daemon=True)
+        self._reporter = threading.Thread(
+            target=watch,
+            args=(reading, outputs_of(args), self.settings.on_time, self.settings.on_written),
+            name="ffmpeg",
+            daemon=True,
+        )
         self._reporter.start()
 
     def _start_on(self, way: Way, args: list[str], *remaining: Any, **options: Any) -> None:
@@ -213,10 +221,10 @@ class _Program(utils.Popen):  # type: ignore[misc]
     def _before_exec(ruleset: int | None) -> Callable[[], None]:
         """The `preexec_fn`, which runs in the new process between fork and exec.
 
-        `subprocess` warns of deadlocks in programs with threads: what runs here may need a lock that another
-        thread held at the fork. Here it is two system calls through functions that are loaded already, and a
-        tenth of a millisecond; a launcher program would cost the start of an interpreter. The kernel takes
-        the end of the forking thread for the parent's death, so fork in the main thread.
+        `subprocess` warns of deadlocks in programs with threads: this function may need a lock that another
+        thread held at the fork. It only makes two system calls, through functions that are loaded already, in
+        a tenth of a millisecond; a launcher program would cost the start of an interpreter. Fork in the main
+        thread, because the kernel takes the end of the forking thread for the parent's death.
         """
         return functools.partial(_confine, os.getpid(), ruleset)
 
@@ -265,7 +273,7 @@ def run(command: list[str]) -> FfmpegResult:
         program = postprocessor.Popen(command, **_TEXT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     except FileNotFoundError:
         raise JobFailed("ffmpeg_missing", command[0]) from None
-    with program, killed(program), _collecting(program.stdout, output):
+    with program, kill_afterwards(program), _collect_output(program.stdout, output):
         program.stdin.close()
         for line in lines_of(program.stderr):
             errors.add(line)
@@ -277,7 +285,7 @@ def run(command: list[str]) -> FfmpegResult:
 
 
 @contextmanager
-def killed(program: Any) -> Iterator[None]:
+def kill_afterwards(program: Any) -> Iterator[None]:
     """Kill `program` when the block is left, if it still runs."""
     try:
         yield
@@ -287,7 +295,7 @@ def killed(program: Any) -> Iterator[None]:
 
 
 @contextmanager
-def _collecting(stream: TextIO, ends: Excerpt) -> Iterator[None]:
+def _collect_output(stream: TextIO, ends: Excerpt) -> Iterator[None]:
     def collect() -> None:
         for line in lines_of(stream):
             ends.add(line)
@@ -306,12 +314,12 @@ def start(command: list[str], way: Way) -> Any:
 
 
 @contextmanager
-def listing(command: list[str]) -> Iterator[Iterator[str]]:
+def read_output_lines(command: list[str]) -> Iterator[Iterator[str]]:
     """Run `command` while the block reads the lines of its output, of which there may be any number."""
     text = _TEXT | {"stderr": subprocess.DEVNULL}
     with (
         postprocessor.Popen(command, **text, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as program,
-        killed(program),
+        kill_afterwards(program),
     ):
         yield lines_of(program.stdout)
 
@@ -321,8 +329,9 @@ def help_on(ffmpeg: str, topic: str) -> str:
     return run([ffmpeg, "-hide_banner", "-h", topic]).output
 
 
-def reason(status: int, directory: Path) -> Code | None:
-    """The code of the machine's fault that ended ffmpeg with `status` in `directory`; None: the media's.
+def machine_fault(status: int, directory: Path) -> Code | None:
+    """The code of the machine's fault that ended ffmpeg with `status` in `directory`; None: the media's
+    fault.
 
     The status is the last error, as eight bits of a negative number. Before release 6.1 it is always 1, so
     the disk is checked as well. ffmpeg's messages are no evidence: they contain names that others chose.
@@ -340,14 +349,14 @@ def convert(ffmpeg: str, arguments: list[str], log: Callable[[str], None]) -> No
     # At level info ffmpeg says that a signal ended it.
     result = run([ffmpeg, "-hide_banner", "-y", "-loglevel", "level+info", *arguments])
     if complaints := [line for line in result.errors.splitlines() if not _UNIMPORTANT.match(line)]:
-        log("\n".join(_once(complaints)))
+        log("\n".join(_fold_similar_lines(complaints)))
     if result.status:
-        code = reason(result.status, Path()) or "conversion_failed"
+        code = machine_fault(result.status, Path()) or "conversion_failed"
         raise JobFailed(code, f"ffmpeg ended with status {result.status}")
 
 
-def _once(lines: list[str]) -> Iterator[str]:
-    """Of `lines` that differ in nothing but numbers only the first, with the count of the others."""
+def _fold_similar_lines(lines: list[str]) -> Iterator[str]:
+    """Of lines that differ only in numbers keep the first, with the number of the others."""
     alike = dict[str, list[str]]()
     for line in lines:
         alike.setdefault(_NUMBER.sub("", line), []).append(line)

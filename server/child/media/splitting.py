@@ -21,7 +21,7 @@ MOST: Final = 200
 """Each is a file in the task's payload."""
 
 _COARSE: Final = (*making.OGG, "mka")
-"""Containers in which ffmpeg's seeks are some seconds off: it reads from earlier on and drops the surplus."""
+"""Containers in which ffmpeg's seeks are off by seconds: it reads from earlier on and drops the surplus."""
 
 _EARLIER: Final = 10.0  # seconds
 
@@ -78,7 +78,7 @@ def _recipe(
         of_chapter = {"title": chapter.title or number.partition("/")[0], "track": number}
         all_of_it = tags or Tags({})
         own = replace(all_of_it, values={**all_of_it.values, **of_chapter}, chapters=())
-        written = making.write(own, whole.parent.parent)
+        written = making.write_tags(own, whole.parent.parent)
         # The chapter's own tags, and the other tags of the whole.
         if suffix in making.OGG:
             of_stream = "-map_metadata:s:a:0"  # what is set first stays
@@ -105,10 +105,10 @@ def _streams(source: Part, subtitles: tuple[Embedded, ...]) -> list[Word]:
 
 
 def _cut(subtitles: Iterable[Embedded], chapter: ChapterSpan, folder: Path) -> tuple[Embedded, ...]:
-    """What `subtitles` show in `chapter`, as files in `folder`."""
+    """Write the cues of `subtitles` that are shown in `chapter` to files in `folder`."""
     made, kept = [], Kept(((chapter.start, chapter.end),))
     for number, whole in enumerate(subtitles):
-        text = timeline.follow(whole.path.read_text(encoding="utf-8"), whole.path.suffix[1:], kept)
+        text = timeline.retime_subtitles(whole.path.read_text(encoding="utf-8"), whole.path.suffix[1:], kept)
         path = folder / f"chapter-{number}{whole.path.suffix}"
         path.write_text(text or _SILENT[whole.path.suffix], encoding="utf-8", newline="")
         made.append(replace(whole, path=path))

@@ -1,7 +1,6 @@
-"""What is kept of a film: which spans of it, and at which times they are seen in the result.
+"""Which spans of a film are kept, and the times that chapters and subtitles have in the result.
 
-A clip keeps one span; a film without its sponsor segments keeps the spans between them. Chapters and
-subtitles, which have times of their own, are moved by `Kept`.
+A clip keeps one span; a film without its sponsor segments keeps the spans between them.
 """
 
 import math
@@ -30,8 +29,10 @@ class ChapterSpan:
     title: str | None = None
 
 
-def sensible(said: Iterable[ChapterSpan], duration: float | None) -> list[ChapterSpan]:
-    """At most `MOST` chapters that start within `duration` seconds, each cut off where the next begins."""
+def trim_chapters(said: Iterable[ChapterSpan], duration: float | None) -> list[ChapterSpan]:
+    """Keep at most `MOST` chapters that start within `duration` seconds, and end each where the next
+    begins.
+    """
     last = min(duration or _LATEST, _LATEST)
     ordered = sorted((one for one in said if 0 <= one.start < last), key=lambda one: one.start)[:MOST]
     ends = [*(later.start for _, later in pairwise(ordered)), last]
@@ -40,14 +41,16 @@ def sensible(said: Iterable[ChapterSpan], duration: float | None) -> list[Chapte
 
 
 def as_chapter(said: Mapping[str, Any], title: str | None) -> ChapterSpan | None:
-    """A chapter from yt-dlp's dict, None if it has no valid start; without an end it lasts until the next."""
+    """Read a chapter of yt-dlp's; None if it has no valid start. Without an end it lasts until the next
+    one.
+    """
     start, end = _number(said.get("start_time") or 0), _number(said.get("end_time"))
     if start is None:
         return None
     return ChapterSpan(start, end if end is not None and end > start else math.inf, title)
 
 
-def of_file(path: Path, ffmpeg: str) -> list[ChapterSpan]:
+def read_chapters(path: Path, ffmpeg: str) -> list[ChapterSpan]:
     """The chapters in the file at `path`, as ffmpeg lists them: each with a time base of its own."""
     said = run_ffmpeg.run([ffmpeg, "-hide_banner", "-i", f"file:{path}", "-f", "ffmetadata", "-"]).output
     found = []
@@ -72,7 +75,7 @@ def _number(value: object) -> float | None:
 Span = tuple[float, float]
 
 _TINY: Final = 1.0
-"""Seconds. A chapter of which a cut leaves less than this belongs to its neighbour, as with yt-dlp."""
+"""Seconds. A chapter that is shorter than this after a cut is merged into its neighbour, as by yt-dlp."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +89,11 @@ class Kept:
         return sum(end - start for start, end in self.spans)
 
     def when(self, moment: float) -> float:
-        """When `moment` is seen in the result; if it is cut out, when what follows it is."""
+        """The time in the result of `moment` of the film; if that is cut out, of what follows it."""
         return sum(min(moment, end) - start for start, end in self.spans if moment > start)
 
     def of(self, start: float, end: float) -> Span | None:
-        """When what is between `start` and `end` is seen in the result; None if nothing of it is left."""
+        """The span in the result of the film's span from `start` to `end`; None if nothing of it is left."""
         seen = self.when(start), self.when(end)
         return seen if seen[1] > seen[0] else None
 
@@ -110,10 +113,10 @@ class Kept:
 ALL: Final = Kept()
 
 
-def chapters(found: Sequence[ChapterSpan], kept: Kept) -> list[ChapterSpan]:
-    """`found` at their times in the result, without those of which nothing is left."""
+def retime_chapters(found: Sequence[ChapterSpan], kept: Kept) -> list[ChapterSpan]:
+    """The chapters `found` at their times in the result, without those of which nothing is left."""
     left: list[ChapterSpan] = []
-    begin: float | None = None  # of a tiny chapter, which is merged into the next
+    begin: float | None = None  # the start of a tiny chapter that is merged into the next
     for chapter in found:
         if (seen := kept.of(chapter.start, chapter.end)) is None:
             continue
@@ -133,25 +136,27 @@ _WITHIN: Final = re.compile(rf"<{_TIME}>")
 _BLANK: Final = re.compile(r"\n[ \t]*\n+")
 
 
-def follow(text: str, kind: str, kept: Kept) -> str | None:
-    """`text`, which is `srt` or `vtt`, with its times in the cut film; None if no cue is left."""
+def retime_subtitles(text: str, kind: str, kept: Kept) -> str | None:
+    """Move the cues of `text`, of the `kind` `srt` or `vtt`, to their times in the result; None if none is
+    left.
+    """
     blocks, cues = list[str](), 0
     for block in _BLANK.split(text.replace("\r\n", "\n").strip("\n")):
         if not (found := _CUE.search(block)):
             blocks += [block] if kind == "vtt" else []
-        elif moved := _moved(block, found, kind, kept):
+        elif moved := _retime_cue(block, found, kind, kept):
             cues += 1
             blocks.append(f"{cues}\n{moved}" if kind == "srt" else moved)
     return "\n\n".join([*blocks, ""]) if cues else None
 
 
-def _moved(block: str, found: re.Match[str], kind: str, kept: Kept) -> str | None:
+def _retime_cue(block: str, found: re.Match[str], kind: str, kept: Kept) -> str | None:
     seen = kept.of(_seconds(*found.groups()[:4]), _seconds(*found.groups()[4:8]))
     if seen is None:
         return None
-    times = f"{_written(seen[0], kind)} --> {_written(seen[1], kind)}{found[9]}"
+    times = f"{_format_time(seen[0], kind)} --> {_format_time(seen[1], kind)}{found[9]}"
     words = _WITHIN.sub(
-        lambda within: f"<{_written(kept.when(_seconds(*within.groups())), kind)}>", block[found.end() :]
+        lambda within: f"<{_format_time(kept.when(_seconds(*within.groups())), kind)}>", block[found.end() :]
     )
     name = block[: found.start()] if kind == "vtt" else ""
     return f"{name}{times}{words}"
@@ -161,7 +166,7 @@ def _seconds(hours: str | None, minutes: str, seconds: str, thousandths: str) ->
     return int(hours or 0) * 3600 + int(minutes) * 60 + int(seconds) + int(thousandths.ljust(3, "0")) / 1000
 
 
-def _written(moment: float, kind: str) -> str:
+def _format_time(moment: float, kind: str) -> str:
     whole, thousandths = divmod(round(moment * 1000), 1000)
     minutes, seconds = divmod(whole, 60)
     point = "," if kind == "srt" else "."

@@ -11,7 +11,7 @@ from typing import Any
 
 
 def end_group() -> None:
-    """Kill this process and everything it started: the server that wants the result is gone."""
+    """Kill this process and everything it started: the server, which wanted the result, is gone."""
     os.killpg(0, signal.SIGKILL)
 
 
@@ -25,7 +25,7 @@ class Channel:
         self._one_at_a_time = threading.Lock()
 
     def read_job(self) -> dict[str, Any]:
-        """Return the first line, which says what to do."""
+        """Return the first line, which is the job."""
         line = self._lines.readline()
         if not line.endswith(b"\n"):
             self._on_gone()
@@ -52,7 +52,7 @@ class Channel:
                 for line in self._lines:
                     on_command(json.loads(line))
             except ConnectionError:
-                pass  # as good as the end of the file
+                pass  # means the same as the end of the file: the server is gone
             except Exception:  # outermost: a child that no longer receives commands must not go on
                 traceback.print_exc()
             finally:

@@ -1,4 +1,4 @@
-"""The exceptions of failures whose code a job knows by itself.
+"""Exceptions that carry the failure code of a job; and tests for a full disk, without error messages.
 
 The error messages of programs are not reliable: whether a disk is full is found out by writing to it.
 """
@@ -18,7 +18,7 @@ OF_ERRNO: Final[dict[int, Code]] = {
     errno.EFBIG: "too_large",
     errno.ENOMEM: "out_of_memory",
 }
-"""The errors that concern this machine, whatever raised them; all others stand in `extract.failures`."""
+"""Errors of this machine, whatever raised them; the codes of all others are in `extract.failures`."""
 
 
 class JobFailed(Exception):
@@ -45,14 +45,14 @@ class NotLive(JobFailed):
         self.info = info
 
 
-_TRIED = 64 * 1024  # bytes
+_WRITTEN_AS_TEST = 64 * 1024  # bytes
 
 
 def is_full(directory: Path) -> bool:
     """Whether `directory` takes no more data, because the disk or this user's quota is full."""
     try:
         with tempfile.TemporaryFile(dir=directory, buffering=0) as file:
-            file.write(bytes(_TRIED))
+            file.write(bytes(_WRITTEN_AS_TEST))
     except OSError as error:
         return error.errno in (errno.ENOSPC, errno.EDQUOT)
     return False

@@ -1,7 +1,7 @@
 """The task's log: the output of yt-dlp and ffmpeg, with the time, without secrets, and limited in size.
 
-The child's standard output is the log file, to which each attempt appends. A full log loses lines in the
-middle: its beginning and its end are worth most. `Excerpt` does the same to the output of a program.
+The child's standard output is the log file, to which each attempt appends. When the log is full, lines in its
+middle are dropped: the beginning and the end tell most. `Excerpt` does the same to the output of a program.
 """
 
 import os
@@ -50,12 +50,12 @@ class Excerpt:
 
 
 def lines_of(stream: TextIO) -> Iterator[str]:
-    """The lines up to the end of `stream`; one of more than `_LONGEST` characters is split."""
+    """The lines up to the end of `stream`; a line of more than `_LONGEST` characters is split."""
     while line := stream.readline(_LONGEST):
         yield line.rstrip("\n")
 
 
-def cut(text: bytes, kept: int) -> tuple[bytes, bytes]:
+def cut_middle(text: bytes, kept: int) -> tuple[bytes, bytes]:
     """The first lines of `text`, and its last lines with a mark in front: about `kept` bytes of each."""
     earlier = _MARKED.search(text)  # the first lines end before it, so that the new mark includes its number
     begin = text.rfind(b"\n", 0, min(kept, earlier.start() if earlier else kept)) + 1
@@ -67,7 +67,7 @@ def cut(text: bytes, kept: int) -> tuple[bytes, bytes]:
 
 
 LIMIT = 1024 * 1024
-_SPARE = 8 * 1024  # bytes left for what the server appends
+_SPARE = 8 * 1024  # bytes for lines that the server appends
 _KEPT = 320 * 1024  # bytes of the beginning, and of the end
 _LINE_END = re.compile(r"[\r\n]+")
 
@@ -88,7 +88,7 @@ class Log:
         self.on_line()
 
     def alive(self) -> None:
-        """Give a sign of life without writing anything."""
+        """Report that the job is alive, without writing a line."""
         self.on_line()
 
     info = debug
@@ -118,9 +118,9 @@ class Log:
         whole = data
         with suppress(OSError):
             whole = os.pread(self._descriptor, self._size, 0) + data
-        if len(whole) <= 2 * _KEPT:  # not a file that can be read
+        if len(whole) <= 2 * _KEPT:  # the log could not be read, perhaps because it is no file
             return data[-_KEPT:]
-        first, last = cut(whole, _KEPT)
+        first, last = cut_middle(whole, _KEPT)
         os.ftruncate(self._descriptor, min(self._size, len(first)))
         rest = first[self._size :] + last
         self._size = min(self._size, len(first))

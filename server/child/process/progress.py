@@ -1,7 +1,7 @@
-"""How far a job is, and how fast it may go.
+"""The progress of a job, and the limit of its rate.
 
-One percentage tells of the whole job: 20 when the download starts, then by the bytes of all streams, then by
-ffmpeg's work, up to 99. `Meter` does the arithmetic, `Reporter` decides what is sent and when. Several
+One percentage stands for the whole job: 20 when the download starts, then by the bytes of all streams, then
+by ffmpeg's work, up to 99. `Meter` does the arithmetic, `Reporter` decides what is sent and when. Several
 threads call yt-dlp's hooks.
 
 `Throttle` keeps a limit of bytes a second over all connections of the job, which can change at any time.
@@ -17,12 +17,12 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 START, END = 20.0, 99.0
-SHORTEST_PAUSE = 0.25
-ALIVE_AFTER = 2.0
-_LEAST_PASSED = 1.0  # seconds to measure before a speed is reported
+SHORTEST_PAUSE = 0.25  # seconds between two reports
+ALIVE_AFTER = 2.0  # seconds without a report, after which a sign of life is sent
+_MEASURE_FOR = 1.0  # seconds before a speed is reported
 _LARGEST = 1 << 60  # bytes
-_GUESS = 32_000_000
-"""The bytes at which a stream of unknown length counts as half done."""
+_HALF_OF_UNKNOWN = 32_000_000
+"""The bytes after which a stream of unknown length counts as half fetched."""
 
 
 class Sender(Protocol):
@@ -31,7 +31,7 @@ class Sender(Protocol):
 
 @dataclass(slots=True)
 class StreamProgress:
-    """One of the streams; `weight` is its share of the work, `size` is None until it is known."""
+    """How much of a stream has come; `weight` is its share of the work, `size` is None until it is known."""
 
     weight: float = 1.0
     size: int | None = None
@@ -55,7 +55,7 @@ class StreamProgress:
         elif count := hook.get("fragment_count"):  # steadier than yt-dlp's estimate of the bytes
             share = float(min(1.0, (hook.get("fragment_index") or 0) / count))
         else:
-            share = self.done / (self.done + _GUESS)
+            share = self.done / (self.done + _HALF_OF_UNKNOWN)
         self.share = max(self.share, share)
         # The first report includes the bytes that an earlier attempt left on the disk.
         came_in, self._began = (self.done - before if self._began else 0), True
@@ -63,11 +63,11 @@ class StreamProgress:
 
 
 class Meter:
-    """`convert` is ffmpeg's share of the work, 0-1."""
+    """Works out one percentage for all `streams`; `convert` is ffmpeg's share of the work, 0-1."""
 
     def __init__(self, streams: list[StreamProgress], convert: float = 0.0) -> None:
         self.streams = streams
-        self._turn = START + (END - START) * (1.0 - convert)
+        self._download_end = START + (END - START) * (1.0 - convert)
         self._weight = sum(stream.weight for stream in streams) or 1.0
 
     @property
@@ -92,13 +92,13 @@ class Meter:
 
     def of_download(self) -> float:
         share = sum(stream.weight * stream.share for stream in self.streams) / self._weight
-        return START + (self._turn - START) * share
+        return START + (self._download_end - START) * share
 
     def of_convert(self, share: float) -> float:
-        return self._turn + (END - self._turn) * min(max(share, 0.0), 1.0)
+        return self._download_end + (END - self._download_end) * min(max(share, 0.0), 1.0)
 
 
-def expected(formats: Iterable[Mapping[str, Any]], duration: float | None) -> list[StreamProgress]:
+def progress_of_streams(formats: Iterable[Mapping[str, Any]], duration: float | None) -> list[StreamProgress]:
     """Streams for the chosen formats, weighted by size, else by bit rate, else all alike."""
     formats = list(formats)
     weights = [weight(chosen, duration) for chosen in formats]
@@ -113,8 +113,8 @@ def expected(formats: Iterable[Mapping[str, Any]], duration: float | None) -> li
 def weight(chosen: Mapping[str, Any], duration: float | None) -> float:
     """The bytes of a format, perhaps estimated; 0 if unknown, or too large for a file."""
     size = chosen.get("filesize") or chosen.get("filesize_approx")
-    told = size or (chosen.get("tbr") or 0) * 125 * (duration or 0)
-    return float(told) if 0 < told < _LARGEST else 0.0
+    estimate = size or (chosen.get("tbr") or 0) * 125 * (duration or 0)
+    return float(estimate) if 0 < estimate < _LARGEST else 0.0
 
 
 class Reporter:
@@ -124,9 +124,9 @@ class Reporter:
         self._sender = sender
         self._lock = threading.Lock()
         self._highest = START
-        self._said_at = time.monotonic()
+        self._sent_at = time.monotonic()
         self._converting = False
-        self._held = self._fetches = self._said_held = False
+        self._held = self._fetches = self._sent_held = False
         self._news: tuple[Meter, Mapping[str, Any]] | None = None
         self._later: threading.Timer | None = None
 
@@ -134,13 +134,13 @@ class Reporter:
         """Send this report now or, if none is due yet, a little later, unless a newer one replaces it."""
         with self._lock:
             self._news = (meter, hook)
-            self._tell_when_due()
+            self._send_when_due()
 
     def hold(self, held: bool) -> None:
-        """Note whether downloads are held; the server is told only while something is being fetched."""
+        """Note whether downloads are held; the server hears of it only while something is being fetched."""
         with self._lock:
             self._held = held
-            self._tell_hold()
+            self._send_hold()
 
     @contextmanager
     def fetching(self) -> Iterator[None]:
@@ -148,23 +148,23 @@ class Reporter:
         try:
             with self._lock:
                 self._fetches = True
-                self._tell_hold()
+                self._send_hold()
             yield
         finally:
             with self._lock:
                 self._fetches = False
-                self._tell_hold()
+                self._send_hold()
 
-    def _tell_hold(self) -> None:
+    def _send_hold(self) -> None:
         held = self._held and self._fetches
-        if held != self._said_held:
-            self._said_held = held
-            self.say("held", held=held)
+        if held != self._sent_held:
+            self._sent_held = held
+            self.send("held", held=held)
 
-    def last(self) -> None:
+    def send_pending(self) -> None:
         """Send the pending report: what follows a failure depends on the number of bytes received."""
         with self._lock:
-            self._tell_news()
+            self._send_news()
 
     def convert(self, value: float, downloaded_bytes: int | None = None) -> None:
         """Report ffmpeg's progress. The first report is sent at once: the change of stage must not wait."""
@@ -174,21 +174,21 @@ class Reporter:
             self._converting, self._news = True, None
             self._send_progress(value, stage="convert", downloaded_bytes=downloaded_bytes)
 
-    def _tell_when_due(self) -> None:
+    def _send_when_due(self) -> None:
         if self._is_due():
-            self._tell_news()
+            self._send_news()
         elif self._news and not self._later:
 
             def late() -> None:
                 with self._lock:
                     self._later = None
-                    self._tell_when_due()
+                    self._send_when_due()
 
             self._later = threading.Timer(SHORTEST_PAUSE, late)
             self._later.daemon = True
             self._later.start()
 
-    def _tell_news(self) -> None:
+    def _send_news(self) -> None:
         if self._converting or not self._news:
             return
         (meter, hook), self._news = self._news, None
@@ -203,28 +203,30 @@ class Reporter:
             eta=None if not speed or total is None else int(max(0, total - meter.downloaded) / speed),
         )
 
-    def moved(self) -> None:
+    def report_alive(self) -> None:
         """Send a sign of life if nothing was sent for `ALIVE_AFTER` seconds: the server must see no stall."""
         with self._lock:
-            if time.monotonic() - self._said_at >= ALIVE_AFTER:
-                self.say("alive")
+            if time.monotonic() - self._sent_at >= ALIVE_AFTER:
+                self.send("alive")
 
     def _is_due(self) -> bool:
-        return time.monotonic() - self._said_at >= SHORTEST_PAUSE
+        return time.monotonic() - self._sent_at >= SHORTEST_PAUSE
 
     def _send_progress(self, value: float, **fields: Any) -> None:
         self._highest = max(self._highest, min(value, END))
         known = {name: field for name, field in fields.items() if field is not None}
-        self.say("progress", progress=round(self._highest, 1), **known)
+        self.send("progress", progress=round(self._highest, 1), **known)
 
-    def say(self, kind: str, **fields: Any) -> None:
-        self._said_at = time.monotonic()
+    def send(self, kind: str, **fields: Any) -> None:
+        self._sent_at = time.monotonic()
         self._sender.send(kind, **fields)
 
 
 @contextmanager
 def each_second(tick: Callable[[], None]) -> Iterator[None]:
-    """Call `tick` each second, in another thread, while the block runs: what takes long is no stall."""
+    """Call `tick` each second, in another thread, while the block runs, so that it does not count as a
+    stall.
+    """
     over = threading.Event()
 
     def tell() -> None:
@@ -245,7 +247,7 @@ _LONGEST_NAP = 1.0
 
 
 class Throttle:
-    """`rate` is in bytes a second; 0 holds all downloads, None is no limit.
+    """Limits downloads to `rate` bytes a second; 0 holds them all, None is no limit.
 
     `on_nap` is called about once a second while the throttle holds a download back.
     """
@@ -257,7 +259,7 @@ class Throttle:
         self._paid_at = time.monotonic()
         self._changed = threading.Condition()
         self.holds = int(rate == 0)
-        """How often the rate became 0."""
+        """How often the rate has become 0."""
 
         self._came_in = 0  # since the rate last changed
         self._changed_at: float | None = None
@@ -278,7 +280,7 @@ class Throttle:
         if self._changed_at is None:
             return hook.get("speed")
         passed = time.monotonic() - self._changed_at
-        return self._came_in / passed if passed >= _LEAST_PASSED else None
+        return self._came_in / passed if passed >= _MEASURE_FOR else None
 
     def pace(self, count: int, *, stops: bool = True) -> None:
         """Account for `count` received bytes; block until more may be received.

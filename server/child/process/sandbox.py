@@ -1,10 +1,10 @@
-"""What a child may access and use up: Landlock for files and sockets, resource limits for the rest.
+"""Restricts a child: Landlock for files and sockets, resource limits for memory, descriptors and file sizes.
 
-Both are inherited by everything the child starts and can't be undone. Landlock is best effort: an old
-kernel, or a container that forbids it, is reported (`abi`), and all other protection still works.
+Both are inherited by every program that the child starts, and cannot be undone. Landlock is best effort:
+where an old kernel lacks it, or a container forbids it, `abi` says so, and all other protection still works.
 
-Python has no names for the few system calls of Linux that this takes. Where one is missing (another system,
-an old kernel, another libc) `syscall` and its callers say so by `OSError`.
+Python has no names for the few Linux system calls used here. Where one is missing (another system, an old
+kernel, another libc) `syscall` and its callers raise `OSError`.
 """
 
 import contextlib
@@ -32,7 +32,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 def die_with_parent(parent: int) -> None:
     """Have the kernel kill this process when the thread that forked it ends.
 
-    `parent` is the process id to expect: if it has died already, the signal would never come.
+    `parent` is the id of the process that forked this one: if that has died already, no signal would come.
     """
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
@@ -40,7 +40,7 @@ def die_with_parent(parent: int) -> None:
 
 
 def adopt_orphans() -> None:
-    """Descendants whose parent dies become children of this process instead of init's."""
+    """Make this process, instead of init, the parent of descendants whose own parent dies."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
@@ -151,7 +151,9 @@ def one_tcp_port(port: int) -> int | None:
 
 
 def enter(ruleset: int) -> None:
-    """Put the calling thread under `ruleset`, for good; it gains no privileges, which Landlock requires."""
+    """Restrict the calling thread by `ruleset`, for good. Landlock requires that it can gain no
+    privileges.
+    """
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
     syscall(_RESTRICT_SELF, ruleset, 0)
 

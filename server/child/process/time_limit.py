@@ -1,4 +1,4 @@
-"""A limit of time that also holds within a regular expression."""
+"""A time limit that also interrupts a regular expression."""
 
 import signal
 from collections.abc import Iterator
@@ -6,8 +6,10 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def within(seconds: float) -> Iterator[None]:
-    """Raise `TimeoutError` after that time, even in a regular expression; in the main thread only."""
+def time_limit(seconds: float) -> Iterator[None]:
+    """Raise `TimeoutError` in the block after `seconds`, even in a regular expression; in the main thread
+    only.
+    """
 
     def give_up(*_: object) -> None:
         raise TimeoutError
