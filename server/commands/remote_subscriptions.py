@@ -17,7 +17,7 @@ _BEGINS_AN_ID = re.compile(r"[0-9a-f]{8}[0-9a-f-]{0,27}")
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class AskedSubscription:
     """`what` are links, ids, or a file; `backlog` is none, all, a number, or a day."""
 
     what: Sequence[str]
@@ -28,7 +28,7 @@ class Asked:
     as_json: bool
 
 
-async def run(server: Remote, action: str, asked: Asked) -> int:
+async def run(server: Remote, action: str, asked: AskedSubscription) -> int:
     """Exit status 1 if anything was refused, or nobody answers."""
     async with client_of(server) as client:
         try:
@@ -45,7 +45,7 @@ async def run(server: Remote, action: str, asked: Asked) -> int:
     return int(bool(refused))
 
 
-async def _done(client: Client, action: str, asked: Asked) -> list[tuple[str, object]]:
+async def _done(client: Client, action: str, asked: AskedSubscription) -> list[tuple[str, object]]:
     """What became of each, which is printed, and what it is about, where it was refused."""
     subscriptions, what = client.subscriptions, asked.what
     match action:
@@ -97,7 +97,7 @@ def backlog_of(text: str) -> object:
     return {"since": text} if re.match(r"[0-9]{4}-", text) else text
 
 
-def _told(about: str, outcome: object, asked: Asked) -> tuple[str, object]:
+def _told(about: str, outcome: object, asked: AskedSubscription) -> tuple[str, object]:
     if isinstance(outcome, Subscription | Item):
         _show(outcome, asked)
     elif outcome is None:
@@ -105,7 +105,7 @@ def _told(about: str, outcome: object, asked: Asked) -> tuple[str, object]:
     return about, outcome
 
 
-def _show(one: Subscription | Item, asked: Asked) -> None:
+def _show(one: Subscription | Item, asked: AskedSubscription) -> None:
     if asked.as_json:
         print(one.model_dump_json(exclude_unset=True))
     elif isinstance(one, Item):

@@ -27,9 +27,9 @@ def make(name: str) -> click.Command:
 
         refuse_missing(action, what)
         with without_gc():
-            from server.commands.remote_subscriptions import Asked, run
+            from server.commands.remote_subscriptions import AskedSubscription, run
 
-        asked = Asked(what, search, limit, backlog, profile, as_json)
+        asked = AskedSubscription(what, search, limit, backlog, profile, as_json)
         return asyncio.run(run(remote(server, insecure=insecure), action, asked))
 
     return command_of(

@@ -73,8 +73,8 @@ SERVE = f"""
 import socket, sys
 sys.path += [{str(ROOT)!r}, sys.argv[2]]
 import jobs
-from server.child.forkserver import ForkServer
-ForkServer(socket.socket(fileno=int(sys.argv[1]))).serve(jobs.main, warm=True)
+from server.child.forkserver import JobForker
+JobForker(socket.socket(fileno=int(sys.argv[1]))).serve(jobs.main, warm=True)
 """
 
 # A server that does nothing but hold its ends, until it is killed.
