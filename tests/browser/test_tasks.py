@@ -36,6 +36,7 @@ async def test_a_task_that_somebody_else_made_appears_and_moves(api: FakeApi, op
         numbers = {"speed": 3_140_000.0, "eta": 81, "downloaded_bytes": 18_000_000, "total_bytes": 40_000_000}
         await api.put("a", "download", progress=52, video_info=info, **numbers)
         await expect(row(page, "a").get_by_role("heading")).to_have_text("面包")
+        await expect(row(page, "a").get_by_role("heading").get_by_title("面包")).to_be_visible()
         bar = row(page, "a").get_by_role("progressbar", name="面包")
         await expect(bar).to_have_attribute("aria-valuenow", "45")
         await expect(row(page, "a")).to_contain_text("18 MB / 40 MB · 3.1 MB/秒 · 剩余 1:21")

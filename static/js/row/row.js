@@ -153,6 +153,7 @@ export class Row {
     element.toggleAttribute("data-list", Boolean(task.entries))
     const list = task.playlist_id && !shown.isNested(task) ? tasks.get(task.playlist_id) : undefined
     setText(this.#parts.title, titleOf(task))
+    setAttribute(this.#parts.open, "title", titleOf(task)) // which may be cut off
     setText(this.#parts.facts, factsOf(task, this.#i18n, { isAway: isAway(), list }).join(" · "))
     setText(
       this.#parts.gone,
