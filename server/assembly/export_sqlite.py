@@ -52,6 +52,7 @@ ALIKE: dict[str, tuple[int, tuple[str, ...]]] = {
     "file_sets": (1, _OF_FILE_SETS),
     "list_actions": (2, ("playlist_id", "number", "told", "owed")),
     "shared_keys": (1, ("key", "hashes", "task_id")),
+    "links": (1, ("link_id", "task_id", "kind", "name", "made_at", "expires_at")),
     "source_pictures": (2, ("subscription_id", "role", "body", "small")),
     "people": (1, ("name", "role", "password", "subject", "limits", "added_at", "leaving", "adopts")),
     "tokens": (1, ("token_id", "hash", "name", "label", "created_at", "expires_at", "used_at")),

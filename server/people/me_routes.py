@@ -67,7 +67,7 @@ class MeChange(Frozen):
     """`old_password` is needed where there is a password."""
 
     password: str = Field(min_length=SHORTEST, max_length=LONGEST)
-    old_password: str | None = Field(None, max_length=LONGEST)
+    old_password: str | None = Field(None, min_length=1, max_length=LONGEST)
 
 
 async def change_me(request: web.Request) -> web.Response:

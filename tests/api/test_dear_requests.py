@@ -146,6 +146,7 @@ BODIES: dict[str, tuple[Callable[[], Iterator[bytes]], str]] = {
     "prioritize": (lambda: of_an_object(priority="1"), JSON),
     "repair": (lambda: of_an_object(cookies='"a"'), JSON),
     "log_in": (lambda: of_an_object(token='"a"'), JSON),
+    "make_link": (lambda: of_an_object(kind='"video"'), JSON),
     "putCookies": (of_cookies, "text/plain"),
     "importArchive": (of_archives, "text/plain"),
     "subscribe": (lambda: of_subscriptions(url='"http://a.test/"', enabled="false"), JSON),

@@ -80,6 +80,8 @@ async def test_all_that_is_wrong_is_named_at_once(client: Client) -> None:
 async def test_an_empty_parameter_names_nothing_and_is_refused_by_every_route(client: Client) -> None:
     checked = set[str]()
     for route in ROUTES:
+        if route.path == "/api/session/oidc/callback":
+            continue  # where browsers come back from a provider: they are led to the page, which says what is wrong
         parameters = [each for operation in route.operations.values() for each in operation.parameters]
         for name in {each.name for each in parameters if each.place == "query"} - {"q", "inline"}:
             link = re.sub(r"{\w+}", "x", route.path)
@@ -105,6 +107,9 @@ async def test_an_empty_parameter_names_nothing_and_is_refused_by_every_route(cl
         "files",
         "library",
         "shared_by",
+        "tasks",
+        "to",
+        "w",
     }
 
 

@@ -10,7 +10,6 @@ import pytest
 from pydantic import SecretStr
 
 from server.api import keys
-from server.core.clock import Clock
 from server.links.link_rows import MAX_OPEN
 from server.settings import DownloadSettings, ServerSettings, StorageSettings
 from tests.inside import Inside, inside
@@ -88,7 +87,7 @@ async def test_a_link_lasts_as_long_as_was_asked_for(
     ends = datetime.fromisoformat(link["expires_at"])
     assert timedelta(seconds=57) < ends - clock.now() <= timedelta(seconds=60)
     now = clock.now
-    monkeypatch.setattr(Clock, "now", lambda _: now() + timedelta(seconds=61))
+    monkeypatch.setattr(type(clock), "now", lambda _: now() + timedelta(seconds=61))
     status, body = await opened(server, link["url"])
     assert status == 410
     assert b'"link_gone"' in body
