@@ -19,7 +19,7 @@ from server.memory.media_rows import MediaRows
 from server.settings import Settings
 
 _WAITING = Family(
-    "library_waiting",
+    "clipwire_library_waiting",
     "gauge",
     "Downloads that are still to be placed in the library, by what they wait for, of all nodes.",
     lambda scrape: [

@@ -20,14 +20,14 @@ from server.subscriptions.subscription_rows import HOOKS, SubscriptionRows
 
 _METRICS = (
     Family(
-        "subscriptions",
+        "clipwire_subscriptions",
         "gauge",
         "Subscriptions by stage, of all nodes.",
         lambda scrape: [((stage,), scrape.seen[f"subscriptions {stage}"]) for stage in STAGES],
         ("stage",),
     ),
     Family(
-        "held_hosts",
+        "clipwire_held_hosts",
         "gauge",
         "Hosts that subscriptions leave alone for a while.",
         lambda scrape: [((), scrape.seen["held hosts"])],
