@@ -125,8 +125,9 @@ const $later = async (name) => {{
 def minified(scripts: Sequence[str]) -> list[str]:
     """The scripts, short; as they are where the library is missing, of which not each machine has a wheel."""
     ran = subprocess.run(  # noqa: S603
-        (sys.executable, "-P", "-c", _MINIFY),
+        (sys.executable, "-I", "-c", _MINIFY),
         input=json.dumps(scripts),
+        env={},  # the server's holds tokens and passwords
         capture_output=True,
         encoding="utf-8",
         timeout=_MINIFY_SECONDS,
