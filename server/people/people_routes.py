@@ -22,6 +22,7 @@ from server.api.session import GATE, LOG_INS
 from server.core.errors import (
     AdminOnly,
     InvalidQuery,
+    InvalidRequest,
     LabelTaken,
     LastAdmin,
     PersonExists,
@@ -136,6 +137,8 @@ async def change_person(request: web.Request) -> web.Response:
     """Change a role, or limits. What is open in the name of somebody whose role changes is closed."""
     admin_only(request)
     wanted = validated(PersonChange, await read_object(request))
+    if wanted.limits is not None and wanted.limits.model_fields_set:
+        raise InvalidRequest([("limits", "other", {})])  # nothing enforces them yet
     name, people = request.match_info["name"], request.app[PEOPLE]
     hashed = await people.passwords.hashed(wanted.password, name) if wanted.password else None
 
@@ -146,11 +149,6 @@ async def change_person(request: web.Request) -> web.Response:
             if wanted.role != "admin":
                 await _leave_an_admin(request, tables, name)
             await rows.set_role(tables, name, wanted.role)
-        if wanted.limits is not None:
-            person = await rows.find_person(tables, name)
-            sent = wanted.limits.model_dump(exclude_unset=True)
-            limits = {key: value for key, value in ({**person.limits} | sent).items() if value is not None}
-            await rows.set_limits(tables, name, limits)
         return await rows.find_person(tables, name)
 
     person = await people.change(change)

@@ -21,7 +21,6 @@ _ADD = "INSERT INTO people (name, role, subject, added_at) VALUES (?, ?, ?, ?)"
 _SET_ROLE = "UPDATE people SET role = ? WHERE name = ?"
 _SET_PASSWORD = "UPDATE people SET password = ? WHERE name = ?"  # noqa: S105
 _SET_SUBJECT = "UPDATE people SET subject = ? WHERE name = ?"
-_SET_LIMITS = "UPDATE people SET limits = ? WHERE name = ?"
 _SET_ADOPTS = "UPDATE people SET adopts = ? WHERE name = ?"
 _LEAVE = "UPDATE people SET leaving = ?, password = NULL, subject = NULL WHERE name = ?"
 _FORGET = "DELETE FROM people WHERE name = ? AND leaving IS NOT NULL"
@@ -131,13 +130,6 @@ async def set_subject(tables: Statements, name: str, subject: str | None) -> Non
     await tables.run(_NEXT_VERSION)
     await find_person(tables, name)
     await tables.run(_SET_SUBJECT, (subject, name))
-
-
-async def set_limits(tables: Statements, name: str, limits: Mapping[str, float | None]) -> None:
-    """Raises `PersonNotFound`."""
-    await tables.run(_NEXT_VERSION)
-    await find_person(tables, name)
-    await tables.run(_SET_LIMITS, (json.dumps(limits, sort_keys=True), name))
 
 
 async def adopt(tables: Statements, name: str) -> None:

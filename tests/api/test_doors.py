@@ -212,7 +212,8 @@ WITH_SECRETS = {  # in their paths; see `tests/feeds/test_feed_routes.py`, `test
     "/feeds/{secret}/{feed}/pictures/{task_id}.jpg",
     "/links/{link_id}/{signature}",
 }
-OPEN = {"/", "/healthz", "/metrics", "/api/session", "/static/{path}"} | WITH_SECRETS
+OF_PROVIDERS = {"/api/session/oidc", "/api/session/oidc/callback"}  # where a log-in begins, and comes back
+OPEN = {"/", "/healthz", "/metrics", "/api/session", "/static/{path}"} | OF_PROVIDERS | WITH_SECRETS
 
 
 # `/metrics` asks for a token itself, see `tests/api/test_metrics.py`.

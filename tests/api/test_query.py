@@ -81,7 +81,7 @@ async def test_an_empty_parameter_names_nothing_and_is_refused_by_every_route(cl
     checked = set[str]()
     for route in ROUTES:
         if route.path == "/api/session/oidc/callback":
-            continue  # where browsers come back from a provider: they are led to the page, which says what is wrong
+            continue  # browsers come back here from a provider, and are led to the page
         parameters = [each for operation in route.operations.values() for each in operation.parameters]
         for name in {each.name for each in parameters if each.place == "query"} - {"q", "inline"}:
             link = re.sub(r"{\w+}", "x", route.path)

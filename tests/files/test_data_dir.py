@@ -64,7 +64,8 @@ class Folder:
 
     def copy(self) -> None:
         """To another place, from which a backup was restored."""
-        shutil.copytree(self._was, self._other, dirs_exist_ok=True)
+        pipes = shutil.ignore_patterns("people.bell")  # which `copytree` cannot copy
+        shutil.copytree(self._was, self._other, dirs_exist_ok=True, ignore=pipes)
         self.switch()
 
     def lose_the_log_of_the_database(self) -> None:
