@@ -193,6 +193,7 @@ _NEXT_ITEM = """
 _OTHERS = f"""
     SELECT {_ITEM} FROM items WHERE manner = ? AND subscription_id <> ? AND state IN ('queued', 'fetched')
     AND task_id IS NOT NULL AND key IN ({{keys}})"""  # noqa: S608
+_LOCK_TASKS = "SELECT task_id FROM tasks WHERE task_id IN ({keys}) ORDER BY task_id FOR SHARE"
 _KEYS_SINCE = "SELECT key FROM items WHERE subscription_id = ? AND found_at >= ?"
 _NEWEST_KEYS = "SELECT key FROM items WHERE subscription_id = ? ORDER BY number DESC LIMIT ?"
 _ALIASES = "SELECT alias, key FROM aliases WHERE key IN ({keys})"
@@ -1220,8 +1221,7 @@ async def _known(
     for alias, key in led_here:
         if alias in items and key not in items:
             stands_for.setdefault(key, alias)
-    rows = await fetch_in(tables, _OTHERS, new_keys, subscription.manner, mine)
-    others = {row[1]: _item(*row) for row in rows}
+    others = await _shared_with(tables, subscription, new_keys)
     [(last,)] = await tables.fetch(_LAST_NUMBER, (mine,))
     seeds = not subscription.findings.seeded
     first = await tables.fetch(_BEGAN_AT, (mine,)) if again or seeds else []
@@ -1263,9 +1263,7 @@ async def _carry_out(
     manner, shares that one's task.
     """
     moment = datetime.fromtimestamp(now, UTC)
-    keys = [item.key for item in plan.wanted]
-    rows = await fetch_in(tables, _OTHERS, keys, subscription.manner, subscription.subscription_id)
-    others = {row[1]: _item(*row) for row in rows}
+    others = await _shared_with(tables, subscription, [item.key for item in plan.wanted])
     items = dict(plan.items)
     for item in plan.wanted:
         if other := others.get(item.key):
@@ -1295,6 +1293,22 @@ async def _carry_out(
         await to_be_placed(tables, [set_of_item(mine, one.key, one.task_id or "", library) for one in there])
     await _name_more(tables, plan, items)
     return {item.key: task for item, task in zip(wanted, tasks, strict=True)}
+
+
+async def _shared_with(tables: Tables, subscription: Subscription, keys: Sequence[str]) -> dict[str, Item]:
+    """Items of other subscriptions, by key, whose tasks do for this subscription as well.
+
+    Over PostgreSQL the task of such an item may be ending by another transaction, which moves only the items
+    that it sees. So the tasks are locked, in the order in which ends lock them, and the items read again:
+    either they have been moved by then, or the end of the task waits and finds the item that shares it.
+    """
+    values = (subscription.manner, subscription.subscription_id)
+    rows = await fetch_in(tables, _OTHERS, keys, *values)
+    if rows and tables.dialect.name == "postgresql":
+        task_ids = {item.task_id or "" for item in (_item(*row) for row in rows)}
+        await fetch_in(tables, _LOCK_TASKS, sorted(task_ids))
+        rows = await fetch_in(tables, _OTHERS, keys, *values)
+    return {row[1]: _item(*row) for row in rows}
 
 
 async def _name_more(tables: Tables, plan: LookPlan, new: Container[str]) -> None:

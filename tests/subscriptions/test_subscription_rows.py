@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from pydantic import ValidationError
 
@@ -58,6 +59,9 @@ LEASE = 60.0
 NOW = 1_800_000_000.0
 MAX_QUEUED = 12
 WHOLE = Looked(form="list", whole=True)
+BLOCKED = (
+    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -674,6 +678,30 @@ async def test_what_waits_for_its_turn_or_a_client_shares_a_task_that_came_meanw
     known, _ = await rooms(store).subscriptions.items(three.subscription_id, None, None, 1)
     assert await rooms(store).subscriptions.fetch(known, NOW) == {}
     assert (await states(store, three)) == {"site 1": "queued"}
+
+
+async def test_an_entry_that_shares_a_task_which_ends_at_that_moment_is_fetched_with_it(
+    clean_database: str,
+) -> None:
+    """Over PostgreSQL the end of the task, by another node, sees no item that is not stored yet."""
+
+    def opened() -> AbstractAsyncContextManager[AnyStore]:
+        return postgresql.open_store(clean_database, max_queued=MAX_QUEUED, find_short=short_of, hooks=HOOKS)
+
+    async with opened() as store, await psycopg.AsyncConnection.connect(clean_database) as other_node:
+        await subscribed(store, backlog="all")
+        [task] = (await looked(store, entries(1))).tasks
+        two = await subscribed(store, "https://b.test/list", backlog="all")
+        task_id = task.status.task_id
+        await other_node.execute("UPDATE tasks SET revision = revision WHERE task_id = %s", (task_id,))
+        await other_node.execute("UPDATE items SET state = 'fetched' WHERE task_id = %s", (task_id,))
+        look = asyncio.create_task(looked(store, entries(1)))
+        async with await psycopg.AsyncConnection.connect(clean_database, autocommit=True) as watch:
+            while not look.done() and (await (await watch.execute(BLOCKED)).fetchone()) == (0,):
+                await asyncio.sleep(0.01)
+        await other_node.commit()
+        assert not (await look).tasks
+        assert await states(store, two) == {"site 1": "fetched"}
 
 
 async def test_two_looks_at_once_make_one_task(store: AnyStore) -> None:
