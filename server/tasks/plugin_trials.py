@@ -124,7 +124,8 @@ class Plugins:
 
     async def _try_anew(self, server: ForkServer, seen: str) -> PluginsFound:
         found = replace(await self._try_all(server), seen=seen)
-        if server.is_warm:  # else it was its end that has left them out
+        # Else it was the end of the fork server that has left them out; asleep, it has ended after the trial.
+        if server.is_warm or server.is_asleep:
             before = self.found.broken if self.found else []
             for line in found.broken:
                 if line not in before:

@@ -19,7 +19,7 @@ from server.tasks import children
 from server.tasks.children import ForkServer
 from server.tasks.fork_servers import ForkServers
 from server.tasks.job_builder import JobMaker
-from server.tasks.plugin_trials import plugins_of
+from server.tasks.plugin_trials import Plugins, PluginsFound, plugins_of
 from server.tasks.programs_found import find_tools
 from server.tasks.yt_dlp_releases import Releases
 from tests.end_to_end.test_kills import locked
@@ -255,6 +255,30 @@ async def test_plugins_are_known_while_it_sleeps_and_tried_after_a_change(tmp_pa
         child = await servers.start("a", job, scratch / "a.log")
         assert b"extracted" in [line async for line in _lines(child)][-1]
         await child.stop()
+
+
+async def test_what_a_trial_has_found_counts_also_if_the_process_sleeps_by_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    try_all = Plugins._try_all
+
+    async def falling_asleep(self: Plugins, server: ForkServer) -> PluginsFound:
+        found = await try_all(self, server)
+        await asleep(server)
+        return found
+
+    monkeypatch.setattr(Plugins, "_try_all", falling_asleep)
+    folder = PluginFolder(tmp_path / "plugins")
+    folder.write("sample", SAMPLE)
+    (tmp_path / "scratch").mkdir()
+    jobs = JobMaker(DownloadSettings(plugins=folder.path), find_tools())
+    plugins = plugins_of(jobs, lambda: tmp_path / "scratch")
+    assert plugins
+    own = (jobs.tools.ffmpeg, jobs.tools.deno, tmp_path)
+    async with asyncio.timeout(WITHIN), ForkServers(*own, None, plugins, AT_ONCE):
+        while plugins.found is None:
+            await asyncio.sleep(0.01)
+    assert [plugin.name for plugin in plugins.found.fit] == ["sample"]
 
 
 async def _lines(child: children.Child) -> AsyncIterator[bytes]:
