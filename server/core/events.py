@@ -707,7 +707,7 @@ def _retry(status: TaskStatus, wall: datetime) -> dict[str, object] | None:
 
 
 def _change_link(status: TaskStatus, url: str, item: int | None) -> dict[str, object]:
-    """The changes by which a task fetches from another link, or another place in a list."""
+    """The changes that make a task fetch from another link, or from another place in a list."""
     shown = ListEntry(index=1, url=url).shown_url
     if shown == status.url:
         return {} if item is None else {"item": item}

@@ -128,7 +128,7 @@ async def _sessions(request: web.Request) -> list[Session]:
 
 
 def _name(request: web.Request) -> str:
-    """Raises `PersonNotFound` for those who are admins without a name."""
+    """Raises `PersonNotFound` if the request comes from an admin without a name."""
     if (name := principal_of(request).name) is None:
         raise PersonNotFound
     return name

@@ -1,4 +1,4 @@
-"""What the routes of people answer; imported when one of them is asked, or their description."""
+"""What the routes of people answer. Imported with the first request for one, or for their description."""
 
 from pydantic import Field
 

@@ -111,7 +111,7 @@ def item_after(status: TaskStatus, tries: int, published_at: str | None, found_a
 def interval_of(
     subscription: Subscription, default: int, least: int, newest: Sequence[float], now: float
 ) -> float:
-    """Seconds between two looks; a shorter interval may have been allowed when it was set.
+    """Seconds between two looks. An interval that was set earlier may be shorter than is allowed now.
 
     With `"auto"` it goes by when the `newest` entries came, up to `AUTO_OF`: a source that is silent from now
     on is asked less and less often.

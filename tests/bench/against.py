@@ -32,7 +32,7 @@ async def against(other: Path, rounds: int, measure: Callable[[Path], Awaitable[
 
 
 def compared(today: Sequence[Sequence[Figure]], other: Sequence[Sequence[Figure]]) -> str:
-    """The medians of both, their ratio, the most that others had of the CPU, and what each round gave."""
+    """The medians of both sides, their ratio, the most CPU that others took, and the figure of each round."""
     rows = []
     for ours, theirs in zip(zip(*today, strict=True), zip(*other, strict=True), strict=True):
         values = [[figure.value for figure in side] for side in (ours, theirs)]

@@ -33,7 +33,7 @@ class Lab:
     files: Program
     workers: ProcessPoolExecutor
     tree: Path = ROOT
-    """Whose service is measured; all else is of this checkout."""
+    """The checkout whose service is measured; benchmarks and references are those of this checkout."""
     foreign: list[float] = field(default_factory=list)
     """The share of the CPU that others had, in each round that counts."""
 

@@ -10,7 +10,7 @@ from tests.bench.programs import Program
 
 ROUNDS = 5
 WAYS = (
-    # which file, its size, how many at a time, how many in all
+    # the name of the file, its size, how many are fetched at a time, and how many in all
     (BIG, "109 MB", 1, 10),
     ("1mb.mp4", "1 MB", 64, 1000),
 )

@@ -763,7 +763,7 @@ async def test_a_failure_is_tried_again_if_that_may_help(
 async def test_what_is_not_there_yet_is_tried_again_while_its_entry_is_young(
     store: AnyStore, code: str, days: int | None, state: str
 ) -> None:
-    """The age of one without a date counts from when it was found."""
+    """The age of an entry without a date counts from when the entry was found."""
     mine = await subscribed(store, backlog="all")
     published = None if days is None else (utc_now() - timedelta(days=days)).strftime("%Y-%m-%dT%H:%M:%SZ")
     now = utc_now().timestamp()

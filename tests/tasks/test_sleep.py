@@ -1,4 +1,4 @@
-"""A fork server that no job needs ends, and is there again at the first sign that work comes."""
+"""A fork server without work ends after a while. It starts again at the first sign of work."""
 
 import asyncio
 import os
