@@ -123,6 +123,7 @@ _PUT = f"""
     ON CONFLICT (folded) DO UPDATE SET path = excluded.path, set_id = excluded.set_id,
         kind = excluded.kind, size = excluded.size, sha256 = excluded.sha256, state = excluded.state"""  # noqa: S608
 _OF_TASK = f"SELECT {_SET} FROM file_sets WHERE task_id = ? ORDER BY set_id"  # noqa: S608
+_OF_SET = f"SELECT {_SET} FROM file_sets WHERE set_id = ?"  # noqa: S608
 _UNHELD = """
     SELECT 1 FROM items WHERE task_id = ? AND state IN ('queued', 'fetched', 'waiting') AND (NOT EXISTS (
         SELECT 1 FROM file_sets s WHERE s.holder = items.subscription_id AND s.key = items.key)
@@ -585,15 +586,15 @@ class PlacementRows:
             found[_read_reason(row)[0]] += count
         return found
 
-    async def of_task(self, task_id: str, instead: str | None = None) -> OfTask:
-        """Of a task without sets of its own, what the library has of the task `instead`, which has placed the
-        same for it.
+    async def of_task(self, task_id: str, shared_set: str | None = None) -> OfTask:
+        """What the library has of a task. A task without sets of its own has what is in `shared_set`, which a
+        later task of the same video has taken over, perhaps a moment ago.
         """
 
         async def work(tables: Statements) -> OfTask:
             rows = await tables.fetch(_OF_TASK, (task_id,))
-            if not rows and instead is not None:
-                rows = await tables.fetch(_OF_TASK, (instead,))
+            if not rows and shared_set is not None:
+                rows = await tables.fetch(_OF_SET, (shared_set,))
             sets = [one for one in _readable(rows) if one.state != "leaving"]
             waits = [one for one in sets if one.state not in ("telling", "placed")]
             placed = bool(sets) and not waits

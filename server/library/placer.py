@@ -715,7 +715,7 @@ class Placer:
         """
         told = dict[str, OfTask]()
         for task_id in (*one.about.get(OTHER_TASKS, ()), one.task_id):
-            told[task_id] = of_task = await self._store.of_task(task_id, one.task_id)
+            told[task_id] = of_task = await self._store.of_task(task_id, one.set_id)
             library = of_task.library
             with suppress(TaskNotFound, ValueError):  # deleted; or its row is damaged
                 await self._tasks.tell_of_library(task_id, library)

@@ -92,10 +92,13 @@ class Watch:
     async def run(self) -> None:
         while True:
             server = psutil.Process(self._service.pid)
+            own = server.cmdline()
             for process in (server, *self._service.processes()):
                 try:
-                    self.seen.add(" ".join(process.cmdline()))
-                    if process != server:  # whose own environment brings the secrets
+                    command = process.cmdline()
+                    self.seen.add(" ".join(command))
+                    # The server's own environment brings the secrets; a child shows it until it is executed.
+                    if command != own:
                         self.seen.add(str(process.environ()))
                 except (psutil.Error, OSError):
                     continue

@@ -296,6 +296,21 @@ async def test_both_tasks_of_one_video_are_told_where_it_is(server: Inside, root
             await asyncio.sleep(0.02)
 
 
+async def test_an_earlier_task_waits_for_the_library_like_the_later_one_of_the_same_video(
+    server: Inside, root: Path
+) -> None:
+    root.rename(root.with_name("away"))
+    earlier, later = [await submitted(server) for _ in range(2)]
+    await completed(server, earlier)
+    store = server.app[PLACEMENTS]
+    [file_set] = [one for one in await store.waiting_without("full", 0.0) if one.task_id == earlier]
+    await completed(server, later)  # while the placer is about to tell of the set that it has read
+    for task_id in (earlier, later):
+        library = (await store.of_task(task_id, file_set.set_id)).library
+        assert library is not None
+        assert library.state == "waiting"
+
+
 async def test_a_task_that_is_not_kept_is_deleted_once_it_is_placed(server: Inside, root: Path) -> None:
     task_id = await submitted(server, **PLAIN, keep_task=False)
     await completed(server, task_id)
