@@ -79,6 +79,8 @@ def create_app(
     app[cookies.LIST], app[cookies.TURNS] = cookies.SharedReading(), SpoolTurns()
     counts = app[keys.COUNTS] = Counts()
     routes = routes_of(features)
+    for feature in features:
+        routes = [feature.wraps(route) for route in routes] if feature.wraps else routes
     takes = (feature.fields(settings) for feature in features if feature.fields)
     app[keys.FIELDS] = frozenset(field for fields in takes for field in fields)
     app[keys.ENCODER] = Encoder(settings.server.base_path, tells_owner=settings.access.separate_lists)

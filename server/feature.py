@@ -76,7 +76,8 @@ class Added:
 class Feature:
     """`open` makes its parts, and keeps its work in the background running for as long as the block lasts.
     `store_hooks` are what it does within the transactions of tasks; `fields` are those of `ProcessRequest`
-    that it takes: without it a request with one of them is refused.
+    that it takes: without it a request with one of them is refused. `wraps` gets each route of the server,
+    and returns it, perhaps with something around its handler.
     """
 
     name: str
@@ -84,3 +85,4 @@ class Feature:
     routes: Sequence[Route] = ()
     store_hooks: Callable[[Settings], StoreHooks] | None = None
     fields: Callable[[Settings], Collection[str]] | None = None
+    wraps: Callable[[Route], Route] | None = None

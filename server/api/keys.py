@@ -1,6 +1,6 @@
 """The typed keys of the application's objects for handlers, and of values stored in a request."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
 from aiohttp import web
 
@@ -45,6 +45,8 @@ PLACE_IN_LIBRARY: web.AppKey[Callable[[str, Library], Awaitable[TaskStatus]]] = 
 LEAVE_LIBRARY: web.AppKey[Callable[[str], Awaitable[None]]] = web.AppKey("leave_library")
 
 SCOPE = web.RequestKey("scope", str)  # names the request's token or person; only if a log-in is needed
+# What a request has done, where its path does not say it, for the audit log: pairs of what, and to what.
+DONE: web.RequestKey[Collection[tuple[str, str]]] = web.RequestKey("done")
 PRINCIPAL = web.RequestKey("principal", Principal)  # only if it is a person; read it by `principal_of`
 
 

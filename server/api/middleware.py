@@ -40,7 +40,7 @@ from server.core.errors import (
     Unreadable,
 )
 from server.core.redaction import without_path_secret as shown
-from server.core.request_ids import REQUEST_ID
+from server.core.request_ids import PERSON, REQUEST_ID
 from server.settings import LimitSettings
 
 log = logging.getLogger(__name__)
@@ -83,6 +83,8 @@ def wrapped(
             # It is no secret, and `secrets` would ask the kernel for each request.
             known = sent if sent and _ID_OF_A_CLIENT.fullmatch(sent) else getrandbits(64).to_bytes(8).hex()
             REQUEST_ID.set(known)
+            if PERSON.get():  # of an earlier request of this connection
+                PERSON.set("")
             connection = request.protocol
             connections.answering.add(connection)
             try:

@@ -32,6 +32,7 @@ from server.api.security import DOORS, SAFE
 from server.core.errors import OriginForbidden, TokenRequired, TooManyRequests
 from server.core.ports import SESSION_LASTS, Session, Sessions
 from server.core.principal import EVERYBODY, Principal, person_of_scope
+from server.core.request_ids import PERSON
 from server.core.values import Frozen
 from server.settings import ServerSettings
 
@@ -101,6 +102,10 @@ class Directory(Protocol):
         """How people log in."""
         ...
 
+    def refused(self, address: str) -> None:
+        """A wrong token came from `address`."""
+        ...
+
     def listen(self, ended: Callable[[Callable[[Principal], bool]], None]) -> None:
         """Call `ended` after each change, with what tells whether a principal is still let in."""
         ...
@@ -129,6 +134,9 @@ class Nobody:
     @property
     def ways(self) -> list[str]:
         return []
+
+    def refused(self, address: str) -> None:
+        pass
 
     def listen(self, ended: Callable[[Callable[[Principal], bool]], None]) -> None:
         pass
@@ -200,6 +208,7 @@ class Gate:
         request[SCOPE] = principal.scope
         if principal.name is not None:
             request[PRINCIPAL] = principal
+            PERSON.set(principal.name)
 
     async def of_browser(self, request: web.Request) -> Principal | None:
         """Who is logged in by what a browser sends by itself: a trusted proxy's header, or a cookie."""
@@ -238,6 +247,7 @@ class Gate:
             return Principal(None, "admin", "token", _scope(found))
         if person := self.directory.of_token(given):
             return person
+        self.directory.refused(address)
         if self._wrong.count(address) > MAX_WRONG:
             raise TooManyRequests(self._wrong.left(address))
         raise TokenRequired
@@ -458,6 +468,7 @@ async def begin_session(
     doors = request.app[DOORS]
     await request.app[LOG_INS].end(request)  # the value of a cookie is never that of a later log-in
     secret = await request.app[LOG_INS].begin(principal, about_log_in(request, principal, about or {}))
+    request[SCOPE] = principal.scope
     is_https = doors.is_https(request)
     if is_https and principal.name is not None:  # browsers take such a cookie from this host alone, over TLS
         _set_cookie(response, _host_cookie(request), secret, "/", f"; Max-Age={SESSION_LASTS:.0f}; Secure")
@@ -492,6 +503,8 @@ async def log_out(request: web.Request) -> web.Response:
         check_sender(request)
     session = await request.app[LOG_INS].find(request)
     await request.app[LOG_INS].end(request)
+    if session:
+        request[SCOPE] = session.scope
     response = web.Response(status=HTTPStatus.NO_CONTENT)
     if session and session.way == "oidc" and WAY_OUT in request.app:
         from server.api.openapi.schemas import LogOutAtProvider

@@ -26,7 +26,7 @@ from server.api.bodies import (
 from server.api.connections import CONNECTIONS
 from server.api.cookies import unknown_cookies
 from server.api.downloads import CONDITIONS, replies, replies_to_head, send
-from server.api.keys import ENCODER, FILES, LEAVE_LIBRARY, TASKS
+from server.api.keys import DONE, ENCODER, FILES, LEAVE_LIBRARY, TASKS
 from server.api.openapi.operation import (
     CURSOR,
     IDS,
@@ -248,6 +248,9 @@ async def act(request: web.Request) -> web.Response:
         stage = wanted.stage or (Stage.CANCELLED if wanted.error_code == Stage.CANCELLED else Stage.FAILED)
         ids = await tasks.ids_in(stage, wanted.error_code, MOST_AT_ONCE + 1)
     outcomes = await act_on_all(tasks, wanted.action, ids[:MOST_AT_ONCE])
+    if wanted.action == "delete":
+        pairs = zip(ids, outcomes, strict=False)
+        request[DONE] = [("task_deleted", task_id) for task_id, outcome in pairs if outcome is None]
     results = (
         outcome
         if isinstance(outcome, AppError)

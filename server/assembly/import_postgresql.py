@@ -134,8 +134,9 @@ async def bring(url: str, source: ExportedRows) -> None:
                         with answering(db, BATCH_WITHIN):
                             async with db.cursor() as cursor:
                                 await cursor.executemany(insert.encode(), found)
-                if token_id := await source.last_number("tokens"):
-                    await db.execute(_GO_ON, ("tokens", "token_id", token_id))
+                for table, column in (("tokens", "token_id"), ("audit", "number")):
+                    if last_of := await source.last_number(table):
+                        await db.execute(_GO_ON, (table, column, last_of))
                 if number := max(last, await source.last_number("tasks")):
                     await db.execute(_GO_ON, ("tasks", "number", number))
             await _compare(db, source)

@@ -9,29 +9,33 @@ from aiohttp import web
 from aiohttp.http import HttpProcessingError
 
 from server.core.redaction import cleaned
-from server.core.request_ids import REQUEST_ID
+from server.core.request_ids import PERSON, REQUEST_ID
 from server.settings import LoggingSettings
 
 CLIENTS_FAULTS = (HttpProcessingError, web.RequestPayloadError)
 
 
 class TextFormatter(logging.Formatter):
-    """One line an entry, with the id of its request if it has one; then its traceback. Without secrets."""
+    """One line an entry, with its request and its person if there are any; then its traceback.
+
+    Without secrets.
+    """
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 -- of `logging`
-        asked = request_id_of(record)
-        return super().formatMessage(record) + (f" (request {asked})" if asked else "")
+        asked, person = request_id_of(record), person_of(record)
+        said = [*([f"request {asked}"] if asked else []), *([f"of {person}"] if person else [])]
+        return super().formatMessage(record) + (f" ({', '.join(said)})" if said else "")
 
     def format(self, record: logging.LogRecord) -> str:
         return "\n".join(filter(None, (cleaned(super().format(record)), _trace(record))))
 
 
 class JsonFormatter(logging.Formatter):
-    """One object a line: `time` (RFC 3339), `level`, `logger`, `message`, and what there is of `request_id`
-    and `exception`.
+    """One object a line: `time` (RFC 3339), `level`, `logger`, `message`, and what there is of `request_id`,
+    `person` and `exception`.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -43,6 +47,8 @@ class JsonFormatter(logging.Formatter):
         }
         if asked := request_id_of(record):
             entry["request_id"] = asked
+        if person := person_of(record):
+            entry["person"] = person
         exception = cleaned(self.formatException(record.exc_info)) if record.exc_info else _trace(record)
         if exception:
             entry["exception"] = exception
@@ -52,6 +58,11 @@ class JsonFormatter(logging.Formatter):
 def request_id_of(record: logging.LogRecord) -> str:
     """Said with the record, or of what runs at this moment, which still is what has logged it."""
     return getattr(record, "request_id", "") or REQUEST_ID.get()
+
+
+def person_of(record: logging.LogRecord) -> str:
+    """Whose task it is about, else who asks."""
+    return getattr(record, "person", "") or PERSON.get()
 
 
 def _trace(record: logging.LogRecord) -> str:

@@ -19,6 +19,7 @@ from server.core.durations import seconds_of
 from server.core.errors import AppError
 from server.locales import LANGUAGES
 from server.people import people_rows as rows
+from server.people.audit_rows import add_command
 from server.people.person import (
     FIRST_LABEL,
     LABEL,
@@ -55,6 +56,7 @@ async def add(settings: Settings, name: str, role: str) -> int:
     async with people_transaction(settings) as tables:
         await rows.add_person(tables, name, cast("PersonRole", role), now)
         await rows.add_token(tables, name, FIRST_LABEL, hash_of(token), now)
+        await add_command(tables, "person_added", f"{name} {role}")
     print(token)
     return 0
 
@@ -89,6 +91,7 @@ async def show(settings: Settings, *, as_json: bool) -> int:
 async def set_role(settings: Settings, name: str, role: str) -> int:
     async with people_transaction(settings) as tables:
         await rows.set_role(tables, name, cast("PersonRole", role))
+        await add_command(tables, "role_changed", f"{name} {role}")
         people = await rows.read_people(tables)
     _warn_without_admin(settings, people)
     return 0
@@ -105,6 +108,7 @@ async def remove(settings: Settings, name: str, *, keep: bool, give_to: str | No
         raise click.UsageError(word("people_to_self"))
     async with people_transaction(settings) as tables:
         await rows.leave(tables, name, Leaving(what, give_to, time.time()))
+        await add_command(tables, "person_removed", f"{name}: {what}{f' to {give_to}' if give_to else ''}")
         people = await rows.read_people(tables)
     _warn_without_admin(settings, people)
     return 0
@@ -114,6 +118,7 @@ async def adopt(settings: Settings, name: str) -> int:
     """The server gives the person what belongs to nobody, now or at its next start."""
     async with people_transaction(settings) as tables:
         await rows.adopt(tables, name)
+        await add_command(tables, "person_adopts", name)
     return 0
 
 
@@ -128,6 +133,7 @@ async def add_token(settings: Settings, name: str, label: str, expires: str | No
     token = fresh_token()
     async with people_transaction(settings) as tables:
         await rows.add_token(tables, name, label, hash_of(token), now, expires_at)
+        await add_command(tables, "token_added", f"{name} {label}")
     print(token)
     return 0
 
@@ -149,6 +155,7 @@ async def show_tokens(settings: Settings, name: str, *, as_json: bool) -> int:
 async def revoke_token(settings: Settings, name: str, label: str) -> int:
     async with people_transaction(settings) as tables:
         await rows.revoke_token(tables, name, label)
+        await add_command(tables, "token_revoked", f"{name} {label}")
     return 0
 
 

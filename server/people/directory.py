@@ -21,6 +21,7 @@ from server.api.session import MAX_WRONG, Minute
 from server.core.errors import PersonExists, StoreUnavailable, TokenRequired, TooManyRequests
 from server.core.ports import Session
 from server.core.principal import Principal, Way, person_of_scope, scope_of_person
+from server.people.audit import PERSON_ADDED, Audit
 from server.people.passwords import Passwords
 from server.people.people_rows import CHANGED, LetIn, PeopleRows, add_person
 from server.people.person import NAME, Person
@@ -59,6 +60,7 @@ class PeopleDirectory:
         self._comparing = asyncio.Lock()
         self._heard = asyncio.Event()
         self.passwords = Passwords()
+        self.audit: Audit | None = None
         self.wrong = Minute(clock)  # passwords, by the name for which they were tried
         self._used: dict[int, float] = {}
         self._noted: dict[int, float] = {}  # when a use of a token was last noted
@@ -127,7 +129,8 @@ class PeopleDirectory:
         if name not in self.people and self._access.create_people and re.fullmatch(NAME, name):
             with suppress(PersonExists):  # another request was faster
                 await self.change(lambda tables: add_person(tables, name, "user", time.time()))
-                log.info("%s was added: the proxy has named them", name)
+                if self.audit:
+                    await self.audit.record_of(request, [(PERSON_ADDED, name)], name)
         return self._principal(name, "proxy", f"proxy {name}", None, None)
 
     async def of_password(self, name: str, password: str, address: str) -> Principal:
@@ -140,9 +143,15 @@ class PeopleDirectory:
             principal = self._principal(name, "password", "", None, None)
             if principal and now and now.password == stored:
                 return principal
+        self.refused(address, name if person else "")
         if self.wrong.count(name) > MAX_WRONG:
             raise TooManyRequests(self.wrong.left(name))
         raise TokenRequired
+
+    def refused(self, address: str, name: str = "") -> None:
+        """A log-in from `address` was refused; `name`: that of a person, for whom it was tried."""
+        if self.audit and self.is_needed:
+            self.audit.refused(address, name)
 
     @property
     def creates_people(self) -> bool:

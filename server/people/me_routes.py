@@ -10,7 +10,7 @@ from aiohttp import web
 from pydantic import Field
 
 from server.api.bodies import read_object, respond_answer, validated
-from server.api.keys import SCOPE, SETTINGS, principal_of
+from server.api.keys import DONE, SCOPE, SETTINGS, principal_of
 from server.api.openapi.operation import JSON, OF_CHANGES, READER, Operation, Parameter, Reply
 from server.api.route import delete, get, patch, post
 from server.api.security import DOORS
@@ -85,6 +85,7 @@ async def change_me(request: web.Request) -> web.Response:
         raise WrongPassword
     hashed = await people.passwords.hashed(wanted.password, who)
     await people.change(lambda tables: set_password(tables, name, hashed))
+    request[DONE] = [("password_changed", name)]
     session = request.get(SESSION)
     await request.app[LOG_INS].end_of_scope(scope_of_person(name), session.session_id if session else "")
     return await get_me(request)

@@ -57,7 +57,6 @@ async def from_provider(request: web.Request) -> web.Response:
     else:
         response = _to(_page(request))
         await begin_session(request, response, principal)
-        log.info("%s has logged in at the provider", principal.name)
     _set_cookie(request, response, "", 0)  # it is good for one log-in
     return response
 

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 from server.api.session import DIRECTORY, WAY_OUT
 from server.core.background import in_background
 from server.feature import Added, Feature, Kernel
-from server.people import me_routes, oidc_routes, people_routes
+from server.people import audit_routes, me_routes, oidc_routes, people_routes
+from server.people.audit import AUDIT, Audit, audited
+from server.people.audit_rows import AuditRows
 from server.people.bell import listening
 from server.people.belongings import Belongings
 from server.people.directory import PeopleDirectory
@@ -24,8 +26,12 @@ async def _open(kernel: Kernel) -> AsyncIterator[Added]:
     access, signals = kernel.settings.access, kernel.store.transactions.signals
     directory = PeopleDirectory(rows, signals, access, is_alone=kernel.is_alone)
     directory.take(await rows.let_in())
+    audit_rows = AuditRows(kernel.store.transactions)
+    audit = Audit(audit_rows, lambda: directory.is_needed)
+    directory.audit = audit
     belongings = Belongings(directory, kernel.store.transactions, kernel.tasks)
     async with AsyncExitStack() as stack:
+        await stack.enter_async_context(in_background(audit.run(), "audit log"))
         await stack.enter_async_context(in_background(directory.follow(), "people"))
         await stack.enter_async_context(in_background(belongings.run(), "belongings"))
         if kernel.is_alone:
@@ -34,6 +40,8 @@ async def _open(kernel: Kernel) -> AsyncIterator[Added]:
             DIRECTORY: directory,
             people_routes.PEOPLE: directory,
             people_routes.PEOPLE_ROWS: rows,
+            AUDIT: audit,
+            audit_routes.AUDIT_ROWS: audit_rows,
         }
         if registration := Registration.of(access.oidc):
             client = OidcClient(registration)
@@ -42,4 +50,9 @@ async def _open(kernel: Kernel) -> AsyncIterator[Added]:
         yield Added(values)
 
 
-PEOPLE = Feature("people", _open, [*me_routes.ROUTES, *people_routes.ROUTES, *oidc_routes.ROUTES])
+PEOPLE = Feature(
+    "people",
+    _open,
+    [*me_routes.ROUTES, *people_routes.ROUTES, *oidc_routes.ROUTES, *audit_routes.ROUTES],
+    wraps=audited,
+)

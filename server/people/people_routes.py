@@ -15,7 +15,7 @@ from aiohttp import web
 from pydantic import Field
 
 from server.api.bodies import Query, read_object, respond_answer, validated
-from server.api.keys import SETTINGS, principal_of
+from server.api.keys import DONE, SETTINGS, principal_of
 from server.api.openapi.operation import JSON, OF_CHANGES, READER, Operation, Parameter, Reply
 from server.api.route import delete, get, patch, post
 from server.api.session import GATE, LOG_INS
@@ -122,6 +122,7 @@ async def add_person(request: web.Request) -> web.Response:
 
     await request.app[PEOPLE].change(add)
     answer = shown(request, request.app[PEOPLE].people[wanted.name]).model_copy(update={"token": token})
+    request[DONE] = [("person_added", f"{wanted.name} {wanted.role}")]
     response = respond_answer(answer, HTTPStatus.CREATED)
     response.headers["Location"] = f"{request.app[SETTINGS].server.base_path}/api/people/{wanted.name}"
     response.headers["Cache-Control"] = "no-store"
@@ -152,6 +153,7 @@ async def change_person(request: web.Request) -> web.Response:
         return await rows.find_person(tables, name)
 
     person = await people.change(change)
+    request[DONE] = _changed(name, wanted)
     if "password" in wanted.model_fields_set:
         await request.app[LOG_INS].end_of_scope(scope_of_person(name), "")
     return respond_answer(shown(request, person))
@@ -175,6 +177,7 @@ async def remove_person(request: web.Request) -> web.Response:
         await rows.leave(tables, name, leaving)
 
     await request.app[PEOPLE].change(remove)
+    request[DONE] = [("person_removed", f"{name}: {what}{f' to {to}' if to else ''}")]
     return web.Response(status=HTTPStatus.NO_CONTENT)
 
 
@@ -208,6 +211,7 @@ async def respond_new_token(request: web.Request, name: str) -> web.Response:
     await request.app[PEOPLE].change(
         lambda tables: rows.add_token(tables, name, wanted.label, hash_of(token), now, expires_at)
     )
+    request[DONE] = [("token_added", f"{name} {wanted.label}")]
     response = respond_answer(_new_token(token, wanted.label, now, expires_at), HTTPStatus.CREATED)
     response.headers["Cache-Control"] = "no-store"
     return response
@@ -216,7 +220,18 @@ async def respond_new_token(request: web.Request, name: str) -> web.Response:
 async def respond_revoked(request: web.Request, name: str) -> web.Response:
     label = request.match_info["label"]
     await request.app[PEOPLE].change(lambda tables: rows.revoke_token(tables, name, label))
+    request[DONE] = [("token_revoked", f"{name} {label}")]
     return web.Response(status=HTTPStatus.NO_CONTENT)
+
+
+def _changed(name: str, wanted: PersonChange) -> list[tuple[str, str]]:
+    """What of a person was changed, for the audit log."""
+    done = [("role_changed", f"{name} {wanted.role}")] if wanted.role is not None else []
+    if wanted.limits is not None and wanted.limits.model_fields_set:
+        done.append(("limits_changed", name))
+    if "password" in wanted.model_fields_set:
+        done.append(("password_changed" if wanted.password else "password_removed", name))
+    return done
 
 
 async def _person(request: web.Request) -> Person:

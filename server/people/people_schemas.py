@@ -1,6 +1,6 @@
 """What the routes of people answer. Imported with the first request for one, or for their description."""
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from server.api.payload import Answer, Bytes, Instant
 from server.core.principal import PersonRole, Way
@@ -68,3 +68,21 @@ class Me(Answer):
     separate_lists: bool
     has_password: bool
     limits: PersonLimits
+
+
+class AuditInfo(Answer):
+    model_config = ConfigDict(serialize_by_alias=True)
+
+    at: Instant
+    who: str | None = Field(None, description="a person; absent for an admin without a name")
+    what: str
+    on: str | None = Field(None, description="to what or whom it was done")
+    from_: str | None = Field(
+        None, alias="from", description="the address; `command line` for `clipwire people`"
+    )
+    request_id: str | None = Field(None, description="`X-Request-Id` of the request")
+
+
+class AuditPage(Answer):
+    events: list[AuditInfo] = Field(description="the newest first")
+    next_cursor: str | None = Field(None, description="absent on the last page")

@@ -25,7 +25,7 @@ from server.api.bodies import (
     validated,
 )
 from server.api.connections import CONNECTIONS
-from server.api.keys import FIELDS, SCOPE, SETTINGS
+from server.api.keys import DONE, FIELDS, SCOPE, SETTINGS
 from server.api.openapi.operation import (
     CURSOR,
     HAS_IT,
@@ -351,6 +351,9 @@ async def act_on_subscriptions(request: web.Request) -> web.Response:
                     assert_never(wanted.action)
         except (SubscriptionNotFound, InvalidRequest, AlreadySubscribed) as error:
             outcomes.append(error.with_traceback(None))
+    if wanted.action == "delete":
+        pairs = zip(ids, outcomes, strict=False)
+        request[DONE] = [("subscription_deleted", name) for name, outcome in pairs if outcome is None]
     chosen = language(request)
     shown = iter(await _shown(request, [one for one in outcomes if isinstance(one, Subscription)]))
     results = list[answers.SubscriptionActionResult]()
@@ -408,6 +411,9 @@ async def act_on_items(request: web.Request) -> web.Response:
     outcomes, more = await request.app[SUBSCRIPTIONS].act(
         request.match_info["subscription_id"], wanted.action, keys, wanted.state, MOST_AT_ONCE
     )
+    if wanted.action == "delete":
+        count = sum(not isinstance(outcome, AppError) for outcome in outcomes)
+        request[DONE] = [("items_deleted", f"{request.match_info['subscription_id']}: {count}")]
     return await _results(request, outcomes, more=more)
 
 

@@ -379,7 +379,8 @@ async def _until_done(work: Callable[[], Awaitable[T]], waiting: str) -> T:
 
 def _log(event: Event, after: TaskStatus) -> None:
     """Log beginnings and ends; what an operator has to act on is an error, with all that is known of it."""
-    task_id, asked = after.task_id, {"request_id": REQUEST_ID.get() or after.request_id}
+    task_id = after.task_id
+    asked = {"request_id": REQUEST_ID.get() or after.request_id, "person": after.owner or ""}
     match event:
         case Started():
             log.info("attempt %s of %s begins", after.attempt, task_id, extra=asked)

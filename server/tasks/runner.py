@@ -42,7 +42,7 @@ from server.core.hooks import AttemptFailed, BeforeAttempt
 from server.core.list_entries import ListEntry
 from server.core.ports import Cookies, FileStore, Store, TellAway, Workplace
 from server.core.process_request import ProcessRequest
-from server.core.request_ids import REQUEST_ID
+from server.core.request_ids import PERSON, REQUEST_ID
 from server.core.shielding import to_the_end
 from server.core.task import DISK_FULL, STORAGE_AWAY, Stage, Task, TaskStatus
 from server.settings import DownloadSettings
@@ -138,6 +138,7 @@ class Runner:
         try:
             task = await self._store.get(task_id)
             REQUEST_ID.set(task.status.request_id)  # this attempt has an asyncio task of its own
+            PERSON.set(task.status.owner or "")
             request, before = task.effective_request, task.status
             if request is None:
                 await self._recorder.record(task_id, Requeued(because=NEWER_RELEASE))
