@@ -191,7 +191,10 @@ class Looker:
                 status = await self._tasks.status(task_id)
                 is_queued = status.host == host and status.stage is Stage.QUEUED
                 if is_queued and status.waiting in (None, NEXT_ATTEMPT, HOST_PAUSED):
-                    await self._tasks.put_off(task_id, HOST_HELD, until - self._now)
+                    at = until
+                    if status.waiting == NEXT_ATTEMPT and status.not_before is not None:
+                        at = max(until, status.not_before.timestamp())
+                    await self._tasks.put_off(task_id, HOST_HELD, at - self._now)
 
     def attempt_failed(self, status: TaskStatus, broken: Broken) -> None:
         """If its host refuses a subscription's task, leave the host alone."""

@@ -4,6 +4,8 @@ Three cases are told apart. A source that is out of reach is waited for, once a 
 that answers with a refusal is retried `downloads.retries` times. A link that has expired is extracted anew.
 Each new byte resets the counters: only faults in a row count.
 
+A host that refuses whatever subscriptions ask of it is left alone meanwhile: that is no fault of an entry.
+
 A broadcast that is announced is waited for, too: its source is looked at until the broadcast begins.
 
 Decisions: docs/decisions/retries.md, docs/decisions/broadcasts.md
@@ -39,6 +41,14 @@ OUT_OF_REACH: Final = frozenset(
 WAS_ANOTHER: Final = frozenset(("http_403", "http_404", "http_410", "unsupported_url"))
 """What a page may answer for a moment: retried if bytes of the task have come before."""
 
+REFUSES_ALL: Final = frozenset(("http_429", "bot_check"))
+"""What a host answers, whatever it is asked for, while it asks to be left alone."""
+
+MAX_REFUSALS: Final = 100
+"""Refusals in a row after which they count for a subscription's task: a ban of weeks does not use it up, and
+what alone is refused ends some day.
+"""
+
 _WANTS_A_LOG_IN: Final = frozenset(
     ("age_restricted", "bot_check", "login_required", "members_only", "private", "http_401", "http_403")
 )
@@ -69,11 +79,15 @@ def after_failure(status: TaskStatus, broken: Broken, settings: DownloadSettings
     free = status.got > 0 and out_of_reach and (status.gained or status.quiet < settings.patience)
     free = free or (broken.expired and status.gained)
     free = free or (may_pass and broken.after_hold)  # links expire and connections close during a hold
+    is_of_host = status.subscription_id is not None and broken.retryable and broken.code in REFUSES_ALL
+    is_of_host = is_of_host and status.faults_in_a_row < MAX_REFUSALS
+    free = free or is_of_host
     if not free and not (may_pass and status.retries_in_a_row < settings.retries):
         return Failed(code=broken.code, hint=hint_of(broken, status.cookies), fault=broken.fault)
     delay = float(min(FIRST_DELAY * 2.0 ** min(status.faults_in_a_row, 10), LAST_DELAY))
     if broken.retry_after is not None:
-        delay = min(broken.retry_after, MAX_RETRY_AFTER)
+        asked = min(broken.retry_after, MAX_RETRY_AFTER)
+        delay = max(asked, delay) if is_of_host else asked  # many refusals in a row never come quickly
     return Requeued(
         because=NEXT_ATTEMPT,
         counts_as_retry=not free,

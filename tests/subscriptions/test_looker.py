@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from server.core.background import in_background
 from server.core.clock import Clock
 from server.core.errors import StorageFailed, WorkerSilent
+from server.core.task import TaskStatus
 from server.settings import DownloadSettings, SubscriptionsSettings
 from server.subscriptions.looker import Looker
 from server.subscriptions.subscription import Claim, Findings, Subscription, SubscriptionSettings
@@ -98,20 +100,26 @@ async def looks(
     rows: Rows, scratch: Path, until: Callable[[], bool], child: Saying | None = None, tasks: Any = None
 ) -> None:
     """Look until that is so."""
-    looker = Looker(
+    looker = new_looker(rows, scratch, child, tasks or Deleting())
+    async with asyncio.timeout(20), in_background(looker.run(alone=False), "looks"):
+        while not until():
+            await asyncio.sleep(0.01)
+
+
+def new_looker(
+    rows: object, scratch: Path, child: Saying | None, tasks: object, clock: object = None
+) -> Looker:
+    return Looker(
         rows,  # type: ignore[arg-type]
-        tasks or Deleting(),  # type: ignore[arg-type]
+        tasks,  # type: ignore[arg-type]
         child,  # type: ignore[arg-type]
         SimpleNamespace(scratch=scratch),
         SimpleNamespace(job=lambda *_, **__: None),  # type: ignore[arg-type]
         None,  # type: ignore[arg-type]
         DownloadSettings(),
         SubscriptionsSettings(),
-        Clock(),
+        clock or Clock(),  # type: ignore[arg-type]
     )
-    async with asyncio.timeout(20), in_background(looker.run(alone=False), "looks"):
-        while not until():
-            await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize(
@@ -150,3 +158,33 @@ async def test_what_cannot_be_removed_keeps_nobody_from_looking(tmp_path: Path) 
     rows, tasks = Rows(), Deleting()
     await looks(rows, tmp_path, lambda: rows.claims > 0, tasks=tasks)
     assert tasks.deleted[:1] == ["c"]
+
+
+@pytest.mark.parametrize(("held", "waits"), [(5.0, 60.0), (7200.0, 7200.0)])
+async def test_a_refused_task_waits_for_the_end_of_the_hold_and_never_less_than_for_its_next_attempt(
+    tmp_path: Path, held: float, waits: float
+) -> None:
+    now = Clock().now()
+    refused = TaskStatus(
+        task_id="t",
+        url=URL,
+        created_at=now,
+        waiting="next_attempt",
+        not_before=now + timedelta(seconds=60),
+    )
+    put_off: list[float] = []
+
+    class Queued:
+        async def queued_tasks(self) -> list[str]:
+            return ["t"]
+
+        async def status(self, task_id: str) -> TaskStatus:
+            return refused
+
+        async def put_off(self, task_id: str, because: str, seconds: float) -> None:
+            put_off.append(seconds)
+
+    queued = Queued()
+    looker = new_looker(queued, tmp_path, None, queued, SimpleNamespace(now=lambda: now))
+    await looker.hold_tasks("a.test", now.timestamp() + held)
+    assert put_off == [pytest.approx(waits)]

@@ -20,7 +20,13 @@ from server.core.events import (
 )
 from server.core.task import Stage, TaskStatus
 from server.settings import DownloadSettings
-from server.tasks.next_attempt import MAX_LOST_IN_ALL, MAX_RETRY_AFTER, after_failure, after_loss
+from server.tasks.next_attempt import (
+    MAX_LOST_IN_ALL,
+    MAX_REFUSALS,
+    MAX_RETRY_AFTER,
+    after_failure,
+    after_loss,
+)
 
 NOW = datetime(2024, 1, 1, tzinfo=UTC)
 TWICE = DownloadSettings(retries=2, patience=600)
@@ -78,6 +84,27 @@ def test_a_source_that_says_when_is_asked_then() -> None:
     assert seconds_until(after_failure(status(), broken, TWICE)) == MAX_RETRY_AFTER
 
 
+@pytest.mark.parametrize("code", ["http_429", "bot_check"])
+def test_a_ban_uses_up_no_retry_of_a_subscription_s_task_unless_it_seems_to_be_of_that_alone(
+    code: str,
+) -> None:
+    banned = Broken(code=code, retryable=True, retry_after=0)
+    course = Course(subscription_id="s")
+    events = [course.attempt(banned) for _ in range(MAX_REFUSALS)]
+    assert not any(map(counts, events))
+    waits = list(map(seconds_until, events))
+    assert waits == sorted(waits)
+    assert waits[-1] == 60
+    assert [counts(course.attempt(banned)) for _ in range(2)] == [True, True]
+    assert course.attempt(banned) == Failed(code=code)
+
+
+def test_a_ban_counts_for_what_a_client_sent_as_a_log_in_does_for_a_subscription() -> None:
+    banned, wall = Broken(code="bot_check", retryable=True), Broken(code="login_required")
+    assert after_failure(status(retries=2), banned, TWICE) == Failed(code="bot_check")
+    assert after_failure(status(subscription_id="s"), wall, TWICE) == Failed(code="login_required")
+
+
 def test_retries_run_out() -> None:
     broken = Broken(code="http_500", retryable=True)
     assert isinstance(after_failure(status(retries=1), broken, TWICE), Requeued)
@@ -128,8 +155,8 @@ def test_lost_children_are_an_error_at_last_however_far_they_get() -> None:
 class Course:
     """A task through its attempts, each of which begins with this."""
 
-    def __init__(self) -> None:
-        self.status = status()
+    def __init__(self, **fields: Any) -> None:
+        self.status = status(**fields)
 
     def attempt(self, broken: Broken, got: int | None = None, lasted: float = 0) -> Event:
         """What follows one that got so far, if anything came, and then broke."""
