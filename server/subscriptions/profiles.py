@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from server.api.process import with_preset
 from server.core.errors import WrongField
+from server.core.values import without_path
 from server.settings import ConfigurationError, Settings
 from server.subscriptions.subscription import SubscriptionSettings
 from server.subscriptions.task_of_item import request_of
@@ -36,6 +37,11 @@ class Profiles:
     def names(self) -> list[str]:
         return sorted(self._fields)
 
+    @property
+    def shown(self) -> dict[str, dict[str, Any]]:
+        """What each gives, by name. Of a webhook only its host is shown: its path may be a secret."""
+        return {name: _without_secrets(self._fields[name]) for name in self.names}
+
     def completed(self, own: Mapping[str, Any]) -> tuple[dict[str, Any], list[WrongField]]:
         """The settings of a subscription that has set `own`, and what is wrong with its `profile`. A setting
         of its own takes the place of the profile's as a whole.
@@ -53,6 +59,13 @@ def own_of(stored: Mapping[str, Any]) -> dict[str, Any]:
     """What a subscription has set itself, of its settings as they are stored."""
     given = {*stored.get("of_profile", ()), "of_profile"}
     return {field: value for field, value in stored.items() if field not in given}
+
+
+def _without_secrets(fields: Mapping[str, Any]) -> dict[str, Any]:
+    request = fields.get("request", {})
+    if not request.get("webhook"):
+        return dict(fields)
+    return {**fields, "request": request | {"webhook": without_path(request["webhook"])}}
 
 
 def _checked(name: str, fields: Mapping[str, Any], settings: Settings) -> dict[str, Any]:

@@ -381,6 +381,13 @@ async def _ids_in(request: web.Request, stage: SubscriptionStage | None, most: i
     return ids[:most]
 
 
+async def list_profiles(request: web.Request) -> web.Response:
+    from server.subscriptions import subscription_schemas as answers
+
+    profiles = request.app[PROFILES]
+    return respond_answer(answers.ProfileList(profiles=profiles.shown, default=profiles.default))
+
+
 async def list_items(request: web.Request) -> web.Response:
     from server.subscriptions import subscription_schemas as answers
 
@@ -748,6 +755,16 @@ ROUTES = [
             parameters=READER,
             body=SubscriptionsRequest,
             errors=OF_CHANGES,
+        ),
+    ),
+    get(
+        "/api/profiles",
+        list_profiles,
+        Operation(
+            "profiles",
+            "Subscriptions",
+            "The profiles of the configuration",
+            {200: Reply("What each of them gives", {JSON: f"{_SCHEMAS}:ProfileList"})},
         ),
     ),
     get(

@@ -164,3 +164,10 @@ class SubscriptionActionResult(Answer):
 class SubscriptionActionResults(Answer):
     results: list[SubscriptionActionResult]
     more: Literal[True] | None = Field(None, description="there are more in this stage")
+
+
+class ProfileList(Answer):
+    profiles: dict[str, dict[str, Any]] = Field(
+        description="name -> settings of `POST /api/subscriptions` that it gives"
+    )
+    default: str | None = Field(None, description="the one of new subscriptions that name none")

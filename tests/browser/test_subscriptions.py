@@ -106,11 +106,11 @@ async def test_a_subscription_says_what_it_has_found_and_fetches_the_last_ones(
         [name] = api.subscriptions.all
         await api.subscriptions.change(name, entries(43, "known"), stage="idle", name="Bread", title="Bread")
         await expect(dialog.get_by_role("heading", name="Bread")).to_be_visible()
-        await expect(dialog.get_by_text("43 older ones are known, not fetched.")).to_be_visible()
-        await dialog.get_by_role("button", name="Fetch the last 5").press("Enter")
-        await expect(dialog.get_by_text("Under way", exact=True)).to_have_count(5)
+        await expect(dialog.get_by_text("43 older entries, not downloaded.")).to_be_visible()
+        await dialog.get_by_role("button", name="Download the last 5").press("Enter")
+        await expect(dialog.get_by_text("In progress", exact=True)).to_have_count(5)
         assert changes(api)[-1] == {"action": "fetch", "keys": [f"films {n}" for n in range(1, 6)]}
-        await expect(dialog.get_by_text("are known")).to_be_hidden()
+        await expect(dialog.get_by_text("not downloaded")).to_be_hidden()
         await expect(dialog.get_by_role("heading", name="Bread")).to_be_focused()
         await dialog.get_by_role("button", name="Close").click()
         await expect(page.locator("#links")).to_be_focused()
@@ -167,7 +167,9 @@ async def test_one_that_is_there_already_is_shown_and_a_refused_one_stays_in_the
         other = api.subscriptions.add(CHANNEL, entries(3, "fetched"), name="Bread")
         api.subscriptions.refuses[CHANNEL] = {"status": 409, "code": "subscribed", "subscription_id": other}
         await page.get_by_role("button", name="Subscribe").click()
-        await expect(page.get_by_role("dialog").get_by_role("alert")).to_have_text("You follow this already.")
+        await expect(page.get_by_role("dialog").get_by_role("alert")).to_have_text(
+            "You are subscribed to this already."
+        )
         await expect(page.get_by_role("dialog").locator(".follow-items li")).to_have_count(3)
 
 
@@ -184,7 +186,7 @@ async def test_a_failure_says_its_cause_and_what_to_do_and_a_held_host_until_whe
         rows = dialog.locator(".follow-list li")
         await expect(rows.nth(0)).to_contain_text("Too many requests")
         for row in (rows.nth(0), rows.nth(1)):  # the other one has no fault, and waits all the same
-            await expect(row).to_contain_text("This site is left alone; next look in 3 hours")
+            await expect(row).to_contain_text("This site asked for a pause; next check in 3 hours")
         await rows.nth(0).get_by_role("button", name="Pause: Held").press("Enter")
         await expect(rows.nth(0)).to_contain_text("Paused")
         await expect(rows.nth(0).get_by_role("button", name="Resume: Held")).to_be_focused()
@@ -201,15 +203,136 @@ async def test_a_failure_says_its_cause_and_what_to_do_and_a_held_host_until_whe
         await expect(rows.nth(0).locator(".follow-open")).to_be_focused()
 
 
+async def test_many_subscriptions_are_ticked_and_acted_on_at_once(api: FakeApi, open_page: OpenPage) -> None:
+    names = [api.subscriptions.add(f"{CHANNEL}/{number}", name=f"Show {number}") for number in range(4)]
+    api.subscriptions.profiles = {"music": {}, "talks": {}}
+    async with asyncio.timeout(PATIENCE), open_page(api.url, **ENGLISH) as page:
+        dialog = await open_subscriptions(page)
+        rows, bar = dialog.locator(".follow-list li"), dialog.get_by_role("toolbar", name="Selected")
+        await dialog.get_by_label("Select: Show 3").press("Space")
+        await page.keyboard.press("ArrowDown")
+        await page.keyboard.press("Space")
+        await expect(bar).to_contain_text("2 selected")
+        await bar.get_by_role("button", name="Pause 2").press("Enter")
+        await expect(dialog.get_by_text("Paused")).to_have_count(2)
+        await expect(bar).to_be_hidden()
+        assert changes(api)[-1] == {"action": "pause", "ids": names[3:1:-1]}
+        for number in range(4):
+            await rows.nth(number).get_by_role("checkbox").check()
+        await expect(bar.get_by_role("button", name="Pause 2")).to_be_visible()
+        await bar.get_by_role("button", name="Profile for 4…").press("Enter")
+        await bar.get_by_label("Profile").select_option("talks")
+        await bar.get_by_role("button", name="Apply").click()
+        await expect(bar).to_be_hidden()
+        assert changes(api)[-1] == {"action": "profile", "profile": "talks", "ids": names[::-1]}
+        api.subscriptions.refuses[f"{CHANNEL}/2"] = {"status": 409, "title": "Not this one.", "code": "busy"}
+        for number in range(3):
+            await rows.nth(number).get_by_role("checkbox").check()
+        await bar.get_by_role("button", name="Delete 3").press("Enter")
+        await expect(bar).to_contain_text("Delete 3 subscriptions? What was downloaded stays.")
+        await expect(bar.get_by_role("button", name="Cancel")).to_be_focused()
+        await page.keyboard.press("Enter")
+        await expect(bar.get_by_role("button", name="Delete 3")).to_be_focused()
+        await page.keyboard.press("Enter")
+        await bar.get_by_role("button", name="Delete 3").click()
+        await expect(rows).to_have_count(2)
+        await expect(dialog.get_by_role("alert")).to_have_text("Show 2: Not this one.")
+        await expect(bar).to_contain_text("1 selected")  # the one that was refused
+        assert [*api.subscriptions.all] == [names[0], names[2]]
+
+
+async def test_subscriptions_are_searched_and_sorted_and_their_entries_searched(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    for number, name in enumerate(("Bread", "Apples", "Films", "Dough", "Cakes", "Eggs")):
+        api.subscriptions.add(f"{CHANNEL}/{number}", entries(12, "known"), name=name)
+    async with asyncio.timeout(PATIENCE), open_page(api.url, **ENGLISH) as page:
+        dialog = await open_subscriptions(page)
+        names = dialog.locator(".follow-name")
+        await expect(names).to_have_text(["Eggs", "Cakes", "Dough", "Films", "Apples", "Bread"])
+        await dialog.get_by_label("Sort").select_option(label="By name")
+        await expect(names).to_have_text(["Apples", "Bread", "Cakes", "Dough", "Eggs", "Films"])
+        search = dialog.get_by_label("Search subscriptions")
+        await search.fill("bre")
+        await expect(names).to_have_text(["Bread"])
+        await search.fill("beer")
+        await expect(dialog.get_by_text("Nothing found")).to_be_visible()
+        await search.press("Escape")  # which empties it, and closes nothing
+        await expect(names).to_have_count(6)
+        await dialog.get_by_role("button", name="Close").click()
+        dialog = await open_first(page)  # in the order that was chosen
+        await expect(dialog.get_by_role("heading", name="Apples")).to_be_visible()
+        await dialog.get_by_label("Search these entries").fill("12")
+        await expect(dialog.locator(".follow-items .name")).to_have_text(["12"])
+        await dialog.get_by_role("button", name="All or none").click()
+        await dialog.get_by_role("button", name="Download 1", exact=True).click()
+        await expect(dialog.locator(".follow-items li")).to_contain_text("In progress")
+        assert changes(api) == [{"action": "fetch", "keys": ["films 12"]}]
+
+
+async def test_a_profile_is_chosen_with_what_it_gives_and_takes_the_place_of_what_was_set(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    music = {"interval": "6h", "request": {"outputs": ["audio"], "audio_format": "mp3"},
+             "filters": {"min_duration": 90}, "keep": {"last": 50}}  # fmt: skip
+    api.subscriptions.profiles = {"music": music}
+    name = api.subscriptions.add(CHANNEL, entries(1, "fetched"), title="Bread", keep={"days": 3})
+    async with asyncio.timeout(PATIENCE), open_page(api.url, **ENGLISH) as page:
+        dialog = await open_first(page)
+        await dialog.get_by_role("button", name="Edit").click()
+        profile = dialog.get_by_label("Profile")
+        await expect(profile.locator("option:checked")).to_have_text("no profile")
+        await profile.select_option("music")
+        await expect(dialog).to_contain_text(
+            "Replaces what is set here: Interval between checks: 6 hours · MP3 audio · "
+            "At least, in minutes: 1.5 · Keep only the newest: 50"
+        )
+        await dialog.get_by_label("Keep only the newest").fill("20")
+        await dialog.get_by_role("button", name="Save").click()
+        await expect(dialog.get_by_role("button", name="Edit")).to_be_visible()
+        given = {"interval": None, "request": None, "filters": None}
+        assert changes(api)[-1] == given | {"profile": "music", "keep": {"last": 20}}
+        await api.subscriptions.change(name, interval="6h", request={}, filters={"members": False})
+        await dialog.get_by_role("button", name="Edit").click()
+        await expect(dialog).to_contain_text("Gives: Interval between checks: 6 hours")
+        await profile.select_option("")
+        await dialog.get_by_role("button", name="Save").click()
+        await expect(dialog.get_by_role("button", name="Edit")).to_be_visible()
+        assert changes(api)[-1] == {"profile": None}
+
+
+async def test_what_was_downloaded_before_there_was_a_library_is_put_there(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    files = {"files": {"video": "/api/download/a.mp4"}, "video_info": {"title": "Deep sea"}}
+    await api.put("early", "completed", **files)
+    blocked = {"state": "waiting", "reason": "blocked", "path": "Films/Deep sea", "paths": []}
+    await api.put("stuck", "completed", library=blocked, **files)
+    await api.put("there", "completed", library={"state": "placed", "paths": ["Films/a.mp4"]}, **files)
+    api.has_library = True
+    async with asyncio.timeout(PATIENCE), open_page(api.url, **ENGLISH) as page:
+        for name in ("there", "early", "stuck"):
+            await page.locator(f".row[data-id={name}] [data-action=open]").click()
+        early, stuck = page.locator(".row[data-id=early]"), page.locator(".row[data-id=stuck]")
+        await expect(stuck).to_contain_text("Not in the library: “Films/Deep sea” is in the way")
+        await stuck.get_by_role("button", name="Put it into the library now").click()
+        await expect(stuck.locator(".placing")).to_have_count(0)
+        await early.get_by_label("Put into the library as").select_option(label="series")
+        await early.get_by_role("button", name="Put it there").press("Enter")
+        await expect(early.locator(".placing")).to_have_count(0)
+        await expect(page.locator(".row[data-id=there] .placing")).to_have_count(0)
+        assert api.placed == [("stuck", None), ("early", {"library": {"layout": "shows"}})]
+
+
 async def test_what_is_held_is_fetched_or_skipped_at_once(api: FakeApi, open_page: OpenPage) -> None:
     items = [*entries(3, "waiting", reason="held"), *entries(2, "waiting", 4, reason="retry")]
     api.subscriptions.add(CHANNEL, items)
     async with asyncio.timeout(PATIENCE), open_page(api.url, **ENGLISH) as page:
         dialog = await open_first(page)
-        await expect(dialog.get_by_text("3 new ones are held")).to_be_visible()
+        await expect(dialog.get_by_text("3 new entries are held")).to_be_visible()
         await dialog.get_by_role("button", name="Skip all 3").click()
-        await expect(dialog.get_by_text("Skipped · as you wished")).to_have_count(3)
-        await expect(dialog.get_by_text("new ones are held")).to_be_hidden()
+        await expect(dialog.get_by_text("Skipped · by you")).to_have_count(3)
+        await expect(dialog.get_by_text("new entries are held")).to_be_hidden()
         assert changes(api) == [{"action": "skip", "keys": ["films 1", "films 2", "films 3"]}]
 
 
@@ -225,9 +348,9 @@ async def test_entries_are_ticked_with_the_keyboard_and_their_files_go_only_afte
         await page.keyboard.press("Space")
         bar = dialog.get_by_role("toolbar", name="Selected entries")
         await expect(bar).to_contain_text("2 selected")
-        await expect(bar.get_by_role("button", name="Fetch 2")).to_be_visible()  # or are gone
+        await expect(bar.get_by_role("button", name="Download 2")).to_be_visible()  # or are gone
         await bar.get_by_role("button", name="Pin 2").press("Enter")
-        await expect(dialog.get_by_text("Fetched · pinned")).to_have_count(2)
+        await expect(dialog.get_by_text("Downloaded · pinned")).to_have_count(2)
         await expect(ticks.nth(2)).to_be_focused()
         await ticks.nth(0).press("Space")
         await bar.get_by_role("button", name="Delete 1").press("Enter")
@@ -237,7 +360,7 @@ async def test_entries_are_ticked_with_the_keyboard_and_their_files_go_only_afte
         await expect(bar.get_by_role("button", name="Delete 1")).to_be_focused()
         await page.keyboard.press("Enter")
         await bar.get_by_role("button", name="Delete 1").click()
-        await expect(dialog.locator(".follow-items li").nth(0)).to_contain_text("Let go")
+        await expect(dialog.locator(".follow-items li").nth(0)).to_contain_text("Removed")
         await ticks.nth(4).press("Space")
         await bar.get_by_role("button", name="Forget 1").press("Enter")
         await expect(ticks).to_have_count(4)
@@ -279,7 +402,7 @@ async def test_the_question_whether_files_are_to_be_deleted_stays_when_entries_c
         await expect(dialog.get_by_text("Failed · private")).to_be_visible()
         await expect(bar).to_contain_text("Delete the files of 1 entry?")
         await bar.get_by_role("button", name="Delete 1").click()
-        await expect(dialog.locator(".follow-items li").first).to_contain_text("Let go")
+        await expect(dialog.locator(".follow-items li").first).to_contain_text("Removed")
 
 
 async def test_all_in_a_state_are_meant_although_not_all_are_loaded(
@@ -295,7 +418,7 @@ async def test_all_in_a_state_are_meant_although_not_all_are_loaded(
         await expect(dialog.locator(".follow-items li")).to_have_count(200)
         await dialog.get_by_role("button", name="All or none").click()
         await expect(dialog.get_by_text("1,200 selected")).to_be_visible()
-        await dialog.get_by_role("button", name="Fetch 1,200").click()
+        await dialog.get_by_role("button", name="Download 1,200").click()
         await expect(dialog.get_by_role("toolbar", name="Selected entries")).to_be_hidden()  # all is done
         assert changes(api) == [{"action": "fetch", "state": "known"}] * 3
         assert {item["state"] for item in api.subscriptions.items["subscription-1"].values()} == {
@@ -314,7 +437,7 @@ async def test_what_is_new_waits_for_a_click_and_what_changes_does_so_in_its_row
         before = api.subscriptions.items[name]
         api.subscriptions.items[name] = {item["key"]: item for item in entries(1, "queued")} | before
         await api.subscriptions.change(name, entries(1, "fetched", 2))
-        await expect(rows.nth(0)).to_contain_text("Fetched")
+        await expect(rows.nth(0)).to_contain_text("Downloaded")
         await expect(rows).to_have_count(3)
         await dialog.get_by_role("button", name="1 new").click()
         await expect(rows).to_have_count(4)
@@ -334,16 +457,16 @@ async def test_only_what_was_changed_is_sent_and_a_refused_field_says_why(
         await dialog.get_by_role("button", name="Edit").press("Enter")
         await expect(dialog.get_by_label("At least, in minutes")).to_have_value("1.5")
         await dialog.get_by_label("Name", exact=True).fill("Bread")
-        await dialog.get_by_label("How often it is looked at").select_option(label="6 hours")
-        await dialog.get_by_label("Title does not have").fill("")
-        await dialog.get_by_label("Title has").fill("(")
+        await dialog.get_by_label("Interval between checks").select_option(label="6 hours")
+        await dialog.get_by_label("Title does not contain").fill("")
+        await dialog.get_by_label("Title contains").fill("(")
         await dialog.get_by_label("Shorts").uncheck()
-        await dialog.get_by_label("Only the newest").fill("20")
+        await dialog.get_by_label("Keep only the newest").fill("20")
         await dialog.get_by_label("Options of the downloads").click()
         await dialog.get_by_label("Put tags, chapters and cover into the files").check()
         api.subscriptions.wrong = [{"field": "filters.title", "message": "Not a valid pattern."}]
         await dialog.get_by_role("button", name="Save").click()
-        title = dialog.get_by_label("Title has")
+        title = dialog.get_by_label("Title contains")
         await expect(title).to_be_focused()
         await expect(title).to_have_accessible_description("Not a valid pattern.")
         await title.fill("bread")
@@ -371,7 +494,7 @@ async def test_what_becomes_of_the_files_is_asked_before_a_subscription_goes(
         await dialog.get_by_role("button", name="Cancel").press("Enter")
         await expect(dialog.get_by_role("button", name="Keep the files")).to_be_hidden()
         await dialog.get_by_role("button", name="Delete").click()
-        await dialog.get_by_role("button", name="Delete its files, too").click()
+        await dialog.get_by_role("button", name="Delete the files as well").click()
         await expect(dialog.locator(".follow-list li")).to_have_count(1)
         assert "files=delete" in api.subscriptions.asked[-1][0]
 
@@ -389,7 +512,7 @@ async def test_an_opml_file_goes_in_and_its_refused_links_say_why(api: FakeApi, 
         dialog = await open_subscriptions(page)
         file = {"name": "my.opml", "mimeType": "text/x-opml", "buffer": b"<opml/>"}
         await dialog.get_by_label("Import OPML…").set_input_files(file)  # type: ignore[arg-type]
-        await expect(dialog.get_by_text("Added: 1. Known already: 1. Not added: 1.")).to_be_visible()
+        await expect(dialog.get_by_text("1 added, 1 already there, 1 refused")).to_be_visible()
         await expect(dialog.get_by_role("alert")).to_have_text("nonsense: Not a link.")
         assert changes(api) == ["<opml/>"]
         link = dialog.get_by_role("link", name="Export OPML")
@@ -406,7 +529,7 @@ async def test_an_archive_of_what_was_fetched_goes_in_for_who_follows_nothing_ye
         await page.get_by_role("menuitem", name="Settings").click()
         await page.get_by_role("button", name="Import subscriptions…").press("Enter")
         dialog = page.get_by_role("dialog", name="Subscriptions")
-        await expect(dialog).to_contain_text("Nothing is followed yet.")
+        await expect(dialog).to_contain_text("No subscriptions yet.")
         file = {"name": "archive.txt", "mimeType": "text/plain", "buffer": b"youtube dQw4w9WgXcQ\n"}
         archive = dialog.get_by_label("Import a yt-dlp archive…")
         await archive.set_input_files(file)  # type: ignore[arg-type]
@@ -495,7 +618,7 @@ async def test_what_is_pressed_in_one_go_is_done_in_its_order(api: FakeApi, open
         await page.route("**/items/actions*", late, times=1)
         async with page.expect_request("**/items/actions*"):
             await dialog.get_by_role("button", name="Skip all 3").click()
-        await dialog.get_by_role("button", name="Fetch all 3").click()
+        await dialog.get_by_role("button", name="Download all 3").click()
         await page.wait_for_timeout(200)
         assert changes(api) == []
         may_go.set()
@@ -575,7 +698,7 @@ async def test_a_link_whose_video_is_remembered_says_so(api: FakeApi, open_page:
         await expect(preview).to_contain_text("You have it already.")
         await expect(preview.get_by_role("button", name="Download again")).to_be_visible()
         await page.locator("#links").fill(gone)
-        await expect(preview).to_contain_text("Fetched before, Mar 1, 2025")
+        await expect(preview).to_contain_text("Downloaded before, Mar 1, 2025")
         await expect(preview.get_by_role("button")).to_have_count(0)
 
 
@@ -596,21 +719,21 @@ async def test_a_feed_is_followed_from_the_page_with_the_real_service(
         await page.get_by_role("button", name="Subscribe").click()
         dialog = page.get_by_role("dialog")
         await expect(dialog.get_by_role("heading", name="Films")).to_be_visible(timeout=30_000)
-        await expect(dialog.get_by_text("8 older ones are known, not fetched.")).to_be_visible()
+        await expect(dialog.get_by_text("8 older entries, not downloaded.")).to_be_visible()
         await dialog.get_by_role("button", name="Choose…").click()
         await expect(dialog.locator(".follow-items input").nth(0)).to_be_focused()
         await page.keyboard.press("Space")
-        await dialog.get_by_role("button", name="Fetch 1").click()
-        await expect(dialog.locator(".follow-items li").nth(0)).to_contain_text("Under way")
+        await dialog.get_by_role("button", name="Download 1").click()
+        await expect(dialog.locator(".follow-items li").nth(0)).to_contain_text("In progress")
         await dialog.get_by_label("Which entries to show").select_option(index=0)
-        await expect(dialog.locator(".follow-items li").nth(0)).to_contain_text("Fetched", timeout=60_000)
+        await expect(dialog.locator(".follow-items li").nth(0)).to_contain_text("Downloaded", timeout=60_000)
         followed.films[:0] = films(*range(12, 8, -1))
         await dialog.get_by_role("button", name="Check now").click()
-        await expect(dialog.get_by_text("2 new ones are held")).to_be_visible(timeout=30_000)
+        await expect(dialog.get_by_text("2 new entries are held")).to_be_visible(timeout=30_000)
         await dialog.get_by_role("button", name="Skip all 2").click()
         await dialog.get_by_role("button", name="4 new").click()
-        await expect(dialog.get_by_text("Skipped · as you wished")).to_have_count(2)
-        await expect(dialog.get_by_text("Fetched", exact=True)).to_have_count(3, timeout=60_000)
+        await expect(dialog.get_by_text("Skipped · by you")).to_have_count(2)
+        await expect(dialog.get_by_text("Downloaded", exact=True)).to_have_count(3, timeout=60_000)
         await dialog.get_by_role("button", name="Edit").click()
         await dialog.get_by_label("Name in its address").fill("films")
         await dialog.get_by_role("button", name="Save").click()
@@ -620,18 +743,18 @@ async def test_a_feed_is_followed_from_the_page_with_the_real_service(
         assert await player.evaluate(_PLAY_FIRST, feed) > 1
         await player.close()
         await dialog.get_by_role("button", name="Edit").click()
-        await dialog.get_by_label("Title has").fill("(")
+        await dialog.get_by_label("Title contains").fill("(")
         await dialog.get_by_role("button", name="Save").click()
-        await expect(dialog.get_by_label("Title has")).to_have_attribute("aria-invalid", "true")
-        await dialog.get_by_label("Title has").fill("film")
-        await dialog.get_by_label("Only the newest").fill("5")
+        await expect(dialog.get_by_label("Title contains")).to_have_attribute("aria-invalid", "true")
+        await dialog.get_by_label("Title contains").fill("film")
+        await dialog.get_by_label("Keep only the newest").fill("5")
         await dialog.get_by_role("button", name="Save").click()
         followed.films.clear()
         await dialog.get_by_role("button", name="Check now").click()
         await expect(dialog.locator(".follow-why")).to_contain_text("empty_list", timeout=30_000)
         await dialog.get_by_role("button", name="Delete").click()
-        await dialog.get_by_role("button", name="Delete its files, too").click()
-        await expect(dialog.get_by_text("Nothing is followed yet.")).to_be_visible()
+        await dialog.get_by_role("button", name="Delete the files as well").click()
+        await expect(dialog.get_by_text("No subscriptions yet.")).to_be_visible()
 
 
 async def test_what_is_followed_shows_the_picture_and_the_text_of_its_source_and_asks_no_other_host(
@@ -661,8 +784,8 @@ async def test_what_is_followed_shows_the_picture_and_the_text_of_its_source_and
         assert {url for url in asked if not url.startswith(service.url)} == set()
         await dialog.locator(".follow-open").click()
         await dialog.get_by_role("button", name="Delete").click()
-        await dialog.get_by_role("button", name="Delete its files, too").click()
-        await expect(dialog.get_by_text("Nothing is followed yet.")).to_be_visible()
+        await dialog.get_by_role("button", name="Delete the files as well").click()
+        await expect(dialog.get_by_text("No subscriptions yet.")).to_be_visible()
 
 
 def films(*numbers: int) -> list[Film]:

@@ -56,6 +56,7 @@ class FakeApi:
         self.requests: list[str] = []
         self.refuses: dict[str, str] = {}  # link -> message
         self.has_library = False
+        self.placed: list[tuple[str, Any]] = []  # tasks that were to go there, each with the body
         self.looks: dict[str, Any] = {}  # link -> answer of `POST /api/info`
         self.hidden_from_search: set[str] = set()
         self.pictures: dict[str, bytes] = {}  # task -> content of its thumbnail
@@ -209,6 +210,12 @@ class FakeApi:
         task = await self.put(stage=stage, url=body["url"], request=body)
         self.keys[key] = task["task_id"]
         return web.json_response(localized(task, request.query["lang"]), status=202)
+
+    async def place(self, request: web.Request) -> web.Response:
+        task = self._task(request)
+        self.placed.append((task["task_id"], await request.json() if request.body_exists else None))
+        after = await self.put(task["task_id"], task["stage"], library={"state": "waiting", "paths": []})
+        return web.json_response(after, status=202)
 
     async def act(self, request: web.Request) -> web.Response:
         action, task = request.match_info["action"], self._task(request)
@@ -377,6 +384,7 @@ class FakeApi:
             web.get(f"{prefix}/api/tasks/{{id}}/log", self.log),
             web.get(f"{prefix}/api/tasks/{{id}}/thumbnail", self.thumbnail),
             web.get(f"{prefix}/api/tasks/{{id}}/files/{{kind}}/qr.svg", self.qr_code),
+            web.post(f"{prefix}/api/tasks/{{id}}/place", self.place),
             web.post(f"{prefix}/api/tasks/{{id}}/{{action}}", self.act),
             web.get(f"{prefix}/api/session", self.session),
             web.post(f"{prefix}/api/session", self.log_in),

@@ -26,6 +26,7 @@ class FakeSubscriptions:
         self.media: dict[str, Any] = {}  # link -> answer of `GET /api/media`
         self.refuses: dict[str, Any] = {}  # link -> body of the problem that a subscription to it is
         self.wrong: list[dict[str, str]] = []  # `errors` of the next change
+        self.profiles: dict[str, Any] = {}  # name -> what it gives
         self.secret = "secret-1"  # of feeds
         self.archived: dict[str, Any] = {}  # the answer of the next import of an archive
         self.imported: list[dict[str, Any]] = []  # results of the next import
@@ -69,7 +70,10 @@ class FakeSubscriptions:
     # --- routes ---
 
     async def listing(self, request: web.Request) -> web.Response:
-        names = list(reversed(self.all))
+        text, names = request.query.get("q", "").lower(), list(reversed(self.all))
+        names = [name for name in names if text in self.all[name]["name"].lower()]
+        if request.query.get("sort") == "name":
+            names.sort(key=lambda name: str(self.all[name]["name"]).lower())
         first, limit = int(request.query.get("cursor", "0")), int(request.query.get("limit", "50"))
         more = {"next_cursor": str(first + limit)} if first + limit < len(names) else {}
         page = [self._told(name) for name in names[first : first + limit]]
@@ -128,9 +132,39 @@ class FakeSubscriptions:
         await self.change(name, stage="checking")
         return web.json_response(self._told(name), status=202)
 
+    async def act_on_many(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        self.asked.append((request.path, body))
+        results = []
+        for name in body["ids"]:
+            if problem := self.refuses.get(self.all[name]["url"]):
+                results.append({"status": problem["status"], "problem": problem})
+                continue
+            match body["action"]:
+                case "pause" | "resume":
+                    self.all[name]["enabled"] = body["action"] == "resume"
+                case "check":
+                    self.all[name]["stage"] = "checking"
+                case "profile":
+                    self.all[name]["profile"] = body["profile"]
+                case "delete":
+                    del self.all[name]
+            await self._tell(name)
+            results.append(
+                {"status": 200, "subscription": self._told(name)} if name in self.all else {"status": 204}
+            )
+        return web.json_response({"results": results})
+
+    async def list_profiles(self, _: web.Request) -> web.Response:
+        return web.json_response({"profiles": self.profiles})
+
     async def list_items(self, request: web.Request) -> web.Response:
-        state = request.query.get("state")
-        found = [item for item in self.items[self._name(request)].values() if state in (None, item["state"])]
+        state, text = request.query.get("state"), request.query.get("q", "").lower()
+        found = [
+            item
+            for item in self.items[self._name(request)].values()
+            if state in (None, item["state"]) and text in item["title"].lower()
+        ]
         first, limit = int(request.query.get("cursor", "0")), int(request.query.get("limit", "50"))
         more = {"next_cursor": str(first + limit)} if first + limit < len(found) else {}
         return web.json_response({"items": found[first : first + limit]} | more)
@@ -203,6 +237,8 @@ class FakeSubscriptions:
             web.post(top, self.subscribe),
             web.get(f"{top}.opml", self.export_opml),
             web.post(f"{top}.opml", self.import_opml),
+            web.post(f"{top}/actions", self.act_on_many),
+            web.get(f"{prefix}/api/profiles", self.list_profiles),
             web.get(f"{top}/{{id}}", self.one),
             web.patch(f"{top}/{{id}}", self.patch),
             web.delete(f"{top}/{{id}}", self.delete),

@@ -13,6 +13,7 @@ import {
   fromNow,
   heldUntil,
   mergePatch,
+  profileWords,
   stateWords,
   statusOf,
 } from "../../static/js/subscriptions/subscriptionwords.js"
@@ -54,7 +55,10 @@ test("a refusal of a host holds all its subscriptions, until it is over", () => 
   const held = subscription({ stage: "seeding", waiting: "host_held", next_check_at })
   assert.equal(heldUntil(held), Date.parse(next_check_at))
   assert.equal(heldUntil(subscription({ next_check_at })), 0)
-  assert.equal(statusOf(held, i18n, heldUntil(held), NOW), "This site is left alone; next look in 2 hours")
+  assert.equal(
+    statusOf(held, i18n, heldUntil(held), NOW),
+    "This site asked for a pause; next check in 2 hours",
+  )
   assert.equal(statusOf(subscription({ ...held, stage: "paused" }), i18n, heldUntil(held), NOW), "Paused")
 })
 
@@ -62,14 +66,14 @@ test("a subscription says what it does, or when it is looked at next", () => {
   const words = (/** @type {object} */ fields) => statusOf(subscription(fields), i18n, 0, NOW)
   assert.equal(words({ stage: "paused" }), "Paused")
   assert.equal(words({ stage: "seeding" }), "Reading the list…")
-  assert.equal(words({ next_check_at: "2026-03-14T12:42:00Z" }), "Next look in 42 minutes")
-  assert.equal(words({ next_check_at: "2026-03-14T11:59:00Z" }), "Its look comes next")
-  assert.equal(words({}), "Its look comes next")
+  assert.equal(words({ next_check_at: "2026-03-14T12:42:00Z" }), "Next check in 42 minutes")
+  assert.equal(words({ next_check_at: "2026-03-14T11:59:00Z" }), "To be checked next")
+  assert.equal(words({}), "To be checked next")
 })
 
 test("older ones are counted only where there is nothing else", () => {
-  assert.deepEqual(countsOf({ known: 43, failed: 2, queued: 1 }, i18n), ["1 under way", "2 failed"])
-  assert.deepEqual(countsOf({ known: 43 }, i18n), ["43 older ones"])
+  assert.deepEqual(countsOf({ known: 43, failed: 2, queued: 1 }, i18n), ["1 in progress", "2 failed"])
+  assert.deepEqual(countsOf({ known: 43 }, i18n), ["43 older entries"])
   assert.deepEqual(countsOf({}, i18n), [])
 })
 
@@ -98,6 +102,23 @@ test("what is chosen for a request asks for the same again", () => {
   }
   assert.deepEqual(requestOf(/** @type {any} */ (chosenOf(request))), request)
   assert.deepEqual(requestOf(/** @type {any} */ (chosenOf({}))).outputs, ["video", "audio"])
+})
+
+test("what a profile gives is said in one line, in the words of the form", () => {
+  const profile = {
+    interval: "90m",
+    request: { outputs: ["audio"], audio_format: "mp3" },
+    filters: { kinds: ["video", "stream"], max_duration: 90, min_age: "2h", members: true },
+    keep: { days: 9 },
+    library: { folder: "Talks" },
+  }
+  assert.equal(
+    profileWords(profile, i18n),
+    "Interval between checks: 90 minutes · MP3 audio · Kinds: videos, live streams · At most, in minutes: 1.5 · " +
+      "Download after publication: 2 hours · Keep for (days): 9 · members-only videos too · Library: series",
+  )
+  assert.equal(profileWords({ interval: "auto" }, i18n), "Interval between checks: as often as it publishes")
+  assert.equal(profileWords({ library: { name: "{title}" } }, i18n), "Library: {title}")
 })
 
 test("a merge patch has only what was changed", () => {

@@ -190,6 +190,12 @@ async def _had(page: Page, api: FakeApi) -> None:
     await page.locator("#preview[data-had]").wait_for()
 
 
+async def _placing(page: Page, api: FakeApi) -> None:
+    api.has_library = True
+    await _opened_file(page, api)
+    await page.locator(".placing").wait_for()
+
+
 async def _opened_file(page: Page, _: FakeApi) -> None:
     await page.locator(".row[data-id=done0] [data-action=open]").click()
     await page.locator(".row[data-id=done0] .file").first.wait_for()
@@ -368,8 +374,13 @@ async def _followed(api: FakeApi) -> None:
         *entries(3000, "known", 27, _title),
     ]
     feed = {"name": "bread", "url": f"{api.url}feeds/3f0c9f2ab84d4c1e/bread.xml"}
+    await api.put("done0", "completed", **_pictured(api, 0))
     subscriptions.add(
-        "https://films.example/channel", name="A whole channel about bread", feed=feed, items=items
+        "https://films.example/channel",
+        name="A whole channel about bread",
+        feed=feed,
+        items=items,
+        picture="/api/tasks/done0/thumbnail",
     )
 
 
@@ -396,10 +407,35 @@ async def _ticked(page: Page, api: FakeApi) -> None:
         await page.locator(".follow-items input").nth(number).check()
 
 
+async def _ticked_many(page: Page, api: FakeApi) -> None:
+    api.subscriptions.profiles = {"music": {}, "talks": {}}
+    await _subscriptions(page, api)
+    for number in (0, 1, 3):
+        await page.locator(".follow-list input").nth(number).check()
+    await page.locator(".follow-bar button").nth(4).wait_for()
+    await page.locator(".follow-bar button").nth(3).click()
+    await page.locator(".follow-bar select").wait_for()
+
+
+async def _searched_items(page: Page, api: FakeApi) -> None:
+    await _subscription(page, api)
+    await page.locator(".follow-items").evaluate("(list) => list.replaceChildren()")  # until others are found
+    await page.locator(".follow-head input").fill("sea")
+    await page.locator(".follow-items li").first.wait_for()
+
+
 async def _failing(page: Page, api: FakeApi) -> None:
     await _subscriptions(page, api)
     await page.locator(".follow-open", has_text=TITLES[4]).click()
     await page.locator(".follow-why").wait_for()
+
+
+async def _editing_profile(page: Page, api: FakeApi) -> None:
+    audio = {"outputs": ["audio"], "audio_format": "mp3"}
+    music = {"interval": "6h", "request": audio, "filters": {"min_duration": 90}, "keep": {"last": 50}}
+    api.subscriptions.profiles = {"music": music, "talks": {}}
+    await _editing(page, api)
+    await page.locator("#follow-profile").select_option("music")
 
 
 async def _editing(page: Page, api: FakeApi) -> None:
@@ -446,6 +482,9 @@ SCENES = {
     "subscriptions-empty": Scene(nothing, _nothing_followed),
     "subscription": Scene(_followed, _subscription),
     "subscription-ticked": Scene(_followed, _ticked),
+    "subscriptions-ticked": Scene(_followed, _ticked_many),
+    "subscription-searched": Scene(_followed, _searched_items),
+    "subscription-profile": Scene(_followed, _editing_profile),
     "subscription-failing": Scene(_followed, _failing),
     "subscription-edited": Scene(_followed, _editing),
     "subscription-library": Scene(_followed, _editing_library),
@@ -456,6 +495,7 @@ SCENES = {
     "many": Scene(many),
     "opened": Scene(everything, _opened),
     "opened-file": Scene(one, _opened_file),
+    "opened-placing": Scene(one, _placing),
     "list-folded": Scene(listed),
     "list-unfolded": Scene(listed, _unfolded),
     "list-long": Scene(long_list, _unfolded_long),

@@ -698,6 +698,24 @@ async def test_the_default_profile_is_that_of_new_subscriptions_and_many_get_ano
     assert [each["status"] for each in again["results"]] == [409, 409, 409, 409]
 
 
+async def test_profiles_are_listed_with_what_they_give(aiohttp_client: Connect, tmp_path: Path) -> None:
+    secret = {"outputs": ["audio"], "webhook": "https://a.test:8443/secret"}
+    profiles = {"talks": {"keep": {"last": 3}, "request": secret}, "music": PROFILES["music"]}
+    client = await aiohttp_client(create_app(with_profiles(tmp_path, profiles, "talks")))
+    answer = await (await client.get("/api/profiles")).json()
+    assert [*answer["profiles"]] == ["music", "talks"]
+    assert answer["profiles"]["music"] == PROFILES["music"] | {
+        "request": {"preset": "phone", "quality": "720"}
+    }
+    shown = {"outputs": ["audio"], "webhook": "https://a.test:8443"}
+    assert answer["profiles"]["talks"] == {"keep": {"last": 3}, "request": shown}
+    assert answer["default"] == "talks"
+
+
+async def test_where_there_are_no_profiles_none_are_listed(client: Client) -> None:
+    assert await (await client.get("/api/profiles")).json() == {"profiles": {}}
+
+
 @pytest.mark.parametrize(
     ("profile", "key"),
     [

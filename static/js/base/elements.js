@@ -49,6 +49,41 @@ export function iconButton(name, text, then) {
   )
 }
 
+/** A search begins once the reader has not typed for so long. */
+const TYPING_MS = 250
+
+/**
+ * A field for the text that is searched for.
+ * @param {string} label
+ * @param {(text: string) => unknown} search  gets another text than before, once the reader pauses
+ */
+export function searchField(label, search) {
+  const field = make("input", { type: "search", maxLength: 200, "aria-label": label, placeholder: label })
+  field.autocomplete = "off"
+  let last = ""
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let pause
+  const look = () => {
+    const text = field.value.trim()
+    if (text === last || !field.isConnected) return
+    last = text
+    search(text)
+  }
+  const typed = (/** @type {any} */ event) => {
+    clearTimeout(pause)
+    if (!event.isComposing) pause = setTimeout(look, TYPING_MS) // else it is part of a word of an input method
+  }
+  for (const type of ["input", "compositionend"]) field.addEventListener(type, typed)
+  field.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape" || event.isComposing || !field.value) return
+    event.preventDefault() // in a dialog it would close that
+    event.stopPropagation()
+    field.value = ""
+    look()
+  })
+  return field
+}
+
 /**
  * The arrows go up and down a list.
  * @param {HTMLElement} list

@@ -3,9 +3,10 @@
 // else is known, and the log.
 
 import { ACTIONS, iconOf, menuOf, textOf } from "./actions.js"
-import { Problem } from "../base/api.js"
+import { fetched, Problem } from "../base/api.js"
 import { fromTemplate, setText } from "../base/dom.js"
-import { make } from "../base/elements.js"
+import { make, searchField } from "../base/elements.js"
+import { hasLibrary } from "../base/library.js"
 import { placeOf } from "./facts.js"
 import { kindName, kindsOf, playableKinds, saveAllLink, saveLink } from "./files.js"
 import { isFinal, VISIBLE, webLink } from "../tasks/task.js"
@@ -27,6 +28,8 @@ export class Details {
   #acts = ""
   /** Of a list with many entries. @type {EntrySearch | undefined} */
   #search
+  /** What is offered of the library, which depends on this. */
+  #placing = ""
 
   /**
    * @param {Task} task
@@ -68,6 +71,7 @@ export class Details {
     this.#list(task)
     if (task.entries) this.#foldFacts()
     this.#offerSearch(task)
+    this.#offerPlacing(task)
   }
 
   openLog() {
@@ -90,6 +94,23 @@ export class Details {
       this.element.append(this.#search.element)
     }
     this.#search.show(total)
+  }
+
+  /**
+   * What is not in the library, and does not get there by itself, can be put there.
+   * @param {Task} task
+   */
+  async #offerPlacing(task) {
+    const { state, reason } = task.library ?? {}
+    const isDone = task.stage === "completed" && !task.entries && Object.keys(task.files).length > 0
+    const isStuck = !state || reason === "blocked" || reason === "files_gone"
+    const placing = isDone && isStuck ? `${task.task_id} ${reason}` : ""
+    if (placing === this.#placing) return
+    this.#placing = placing
+    this.#parts.placing.replaceChildren()
+    if (!placing || !await hasLibrary(this.#page.api)) return
+    const { Placing } = await fetched(import("./placing.js"), this.#page.i18n)
+    if (placing === this.#placing) this.#parts.placing.replaceChildren(new Placing(task, this.#page).element)
   }
 
   /** @param {Task} task */
@@ -212,14 +233,11 @@ export function fileFacts(task, kind, i18n) {
   ].filter(Boolean).join(" · ")
 }
 
-const SEARCH_PAUSE_MS = 250
-
 /** Looks for some entries of a list. Which hold the text only the server can say: it folds letters its own way. */
 class EntrySearch {
   element
   /** Ids of what was found; null: nothing is searched for. @type {Set<string> | null} */
   found = null
-  #field
   #said = make("span", { className: "lead", role: "status" })
   #total = 0
   #text = ""
@@ -227,8 +245,6 @@ class EntrySearch {
   #changed
   #i18n
   #asked = 0
-  /** @type {ReturnType<typeof setTimeout> | undefined} */
-  #pause
 
   /**
    * @param {(text: string) => Promise<Task[]>} ask
@@ -239,16 +255,10 @@ class EntrySearch {
     this.#ask = ask
     this.#changed = changed
     this.#i18n = i18n
-    const label = i18n.t("entries.search")
-    const field = make("input", { type: "search", maxLength: 200, "aria-label": label, placeholder: label })
-    field.autocomplete = "off"
-    const typed = (/** @type {any} */ event) => {
-      clearTimeout(this.#pause)
-      if (event.isComposing) return // of a word of an input method
-      this.#pause = setTimeout(() => this.#look(), SEARCH_PAUSE_MS)
-    }
-    for (const type of ["input", "compositionend"]) field.addEventListener(type, typed)
-    this.#field = field
+    const field = searchField(i18n.t("entries.search"), (text) => {
+      this.#text = text
+      this.#find()
+    })
     this.element = make("p", { className: "entry-search" }, field, this.#said)
   }
 
@@ -260,15 +270,7 @@ class EntrySearch {
   }
 
   stop() {
-    clearTimeout(this.#pause)
     this.#asked += 1
-  }
-
-  #look() {
-    const text = this.#field.value.trim()
-    if (text === this.#text) return
-    this.#text = text
-    this.#find()
   }
 
   async #find() {

@@ -5,3 +5,5 @@
 export const FOLLOWS = "subscriptions"
 /** As what the last subscription goes into the library. */
 export const LIBRARY = "subscriptions.library"
+/** In which order they are listed. */
+export const SORT = "subscriptions.sort"

@@ -4,17 +4,16 @@
 import { Problem } from "../base/api.js"
 import { setText } from "../base/dom.js"
 import { button, icon, make } from "../base/elements.js"
+import { hasLibrary, LAYOUTS } from "../base/library.js"
 import { requestOf, sentenceOf } from "../intake/options.js"
 import { OptionsForm } from "../intake/optionsform.js"
-import { hasLibrary } from "./subscriptionrequests.js"
-import { chosenOf, durationWords, LAYOUTS, mergePatch } from "./subscriptionwords.js"
+import { chosenOf, durationWords, inMinutes, KINDS, mergePatch, profileWords } from "./subscriptionwords.js"
 
 /** @typedef {import("./subscriptionwords.js").Subscription} Subscription */
 /** @typedef {HTMLInputElement | HTMLSelectElement} Field */
 
 const INTERVALS = ["auto", "15m", "30m", "1h", "3h", "6h", "12h", "1d", "7d"]
 const AGES = ["30m", "1h", "2h", "6h", "12h", "1d", "2d"]
-const KINDS = { video: "follow.kind_video", short: "follow.kind_short", stream: "follow.kind_stream" }
 /** In place of a layout: the files alone, where a template says. */
 const BY_TEMPLATE = "template"
 const FIELDS_OF_TEMPLATE = "{title} {channel} {date} {year} {month} {day} {id} {playlist} {playlist_index}"
@@ -38,6 +37,9 @@ export class SubscriptionForm {
   #kinds = []
   /** What the form said at first. @type {Record<string, any>} */
   #before = {}
+  #basics
+  /** What each profile gives. @type {Record<string, Record<string, any>>} */
+  #profiles = {}
   #library = make("div")
   /** Whether what was changed is to be given up. */
   #question = make("div", { className: "follow-ask", hidden: true })
@@ -63,21 +65,22 @@ export class SubscriptionForm {
     const { name, title, url, interval, filters, keep, feed, library } = subscription
     const own = name === (title ?? url) ? "" : name // else it is only what is shown in place of one
     const options = make("div", { className: "options" })
+    this.#basics = this.#group(
+      "follow.group_when",
+      this.#text("name", t("follow.name"), own, { placeholder: title ?? url, maxLength: 200 }),
+      this.#text("url", t("follow.url"), url, { dir: "ltr", maxLength: 4096 }),
+      this.#choice("interval", t("follow.interval"), interval, this.#durations(INTERVALS, interval)),
+    )
     this.element = make(
       "form",
       { className: "follow-form", noValidate: true },
-      this.#group(
-        "follow.group_when",
-        this.#text("name", t("follow.name"), own, { placeholder: title ?? url, maxLength: 200 }),
-        this.#text("url", t("follow.url"), url, { dir: "ltr", maxLength: 4096 }),
-        this.#choice("interval", t("follow.interval"), interval, this.#durations(INTERVALS, interval)),
-      ),
+      this.#basics,
       this.#group(
         "follow.group_which",
         this.#text("filters.title", t("follow.title_has"), filters.title, { maxLength: 200 }),
         this.#text("filters.not_title", t("follow.title_has_not"), filters.not_title, { maxLength: 200 }),
-        this.#number("filters.min_duration", t("follow.min_duration"), inMinutes(filters.min_duration)),
-        this.#number("filters.max_duration", t("follow.max_duration"), inMinutes(filters.max_duration)),
+        this.#number("filters.min_duration", t("follow.min_duration"), minutesOf(filters.min_duration)),
+        this.#number("filters.max_duration", t("follow.max_duration"), minutesOf(filters.max_duration)),
         this.#text("filters.since", t("follow.since"), filters.since, { type: "date" }),
         this.#text("filters.until", t("follow.until"), filters.until, { type: "date" }),
         this.#choice("filters.min_age", t("follow.min_age"), filters.min_age ?? "", [
@@ -128,10 +131,40 @@ export class SubscriptionForm {
   async begin() {
     const { api } = this.#view
     this.#form.ask(api)
-    if (await hasLibrary(api) && !this.#fields.has("library.layout")) {
-      this.#offerLibrary()
-      this.#before = { ...this.#values, ...this.#before }
+    const [isOffered, { profiles }] = await Promise.all([
+      hasLibrary(api),
+      api.get("api/profiles").catch(() => ({ profiles: {} })), // then the form is without
+    ])
+    if (isOffered && !this.#fields.has("library.layout")) this.#offerLibrary()
+    this.#offerProfiles(profiles)
+    this.#before = { ...this.#values, ...this.#before }
+  }
+
+  /** @param {Record<string, Record<string, any>>} profiles  what each of them gives */
+  #offerProfiles(profiles) {
+    const { profile = "" } = this.#subscription
+    const names = Object.keys(profiles)
+    if (profile && !names.includes(profile)) names.push(profile) // the service has it no more
+    if (!names.length) return
+    this.#profiles = profiles
+    const about = make("p", { className: "lead", role: "status" })
+    const choices = [["", this.#t("follow.no_profile")], ...names.map((name) => [name, name])]
+    const chosen = this.#choice(
+      "profile",
+      this.#t("follow.profile"),
+      profile,
+      /** @type {[string, string][]} */ (choices),
+    )
+    const say = () => {
+      const name = this.#field("profile")?.value ?? ""
+      const given = profiles[name] ? profileWords(profiles[name], this.#view.i18n) : ""
+      const key = name === profile ? "follow.profile_gives" : "follow.profile_replaces"
+      setText(about, given && this.#t(key, { given }))
     }
+    chosen.addEventListener("change", say)
+    say()
+    this.#basics.lastElementChild?.append(chosen)
+    this.#basics.append(about)
   }
 
   /** Whether nothing would be lost; else ask. */
@@ -209,7 +242,7 @@ export class SubscriptionForm {
 
   /** As the server has the settings: what is empty is left out. */
   get #values() {
-    const { filters, keep, feed } = this.#subscription
+    const { filters, keep, feed, profile } = this.#subscription
     const text = (/** @type {string} */ name) => this.#field(name)?.value.trim() || undefined
     const number = (/** @type {string} */ name, factor = 1) => {
       const value = text(name)
@@ -236,6 +269,7 @@ export class SubscriptionForm {
       },
       keep: { ...keep, days: number("keep.days"), last: number("keep.last") },
       feed: name ? { ...(feed?.name && { name: feed.name }), name } : undefined,
+      profile: this.#fields.has("profile") ? text("profile") : profile,
       library: this.#placing,
       request: requestOf(this.#options.chosen),
     })
@@ -253,6 +287,8 @@ export class SubscriptionForm {
     }
     const patch = mergePatch(this.#before, this.#values)
     if (!Object.keys(patch).length) return this.#done()
+    // What another profile gives takes the place of what was set before, but for what was set with it.
+    for (const name of Object.keys(this.#profiles[patch.profile] ?? {})) patch[name] ??= null
     try {
       await this.#view.api.send("PATCH", `api/subscriptions/${this.#subscription.subscription_id}`, patch)
       this.#done()
@@ -447,7 +483,7 @@ class ChosenOptions extends EventTarget {
 }
 
 /** @param {number | undefined} seconds */
-const inMinutes = (seconds) => seconds === undefined ? undefined : Math.round(seconds / 0.6) / 100
+const minutesOf = (seconds) => seconds === undefined ? undefined : inMinutes(seconds)
 
 /**
  * Without what is undefined.

@@ -3,12 +3,13 @@
 // new waits for a click, so that nothing moves under the pointer.
 
 import { Problem } from "../base/api.js"
-import { arrange, setText } from "../base/dom.js"
-import { button, make, moveBetween } from "../base/elements.js"
+import { setText } from "../base/dom.js"
+import { button, make, moveBetween, searchField } from "../base/elements.js"
 import { Ticks } from "../intake/entries.js"
 import { placeOf } from "../row/facts.js"
 import { actOnAll, actOnKeys } from "./subscriptionrequests.js"
 import { ACTIONS_OF_ITEMS, dayOf, STATES, stateWords } from "./subscriptionwords.js"
+import { TickedBar } from "./tickedbar.js"
 
 /** @typedef {import("./subscriptionwords.js").Item} Item */
 /** @typedef {import("./subscriptionwords.js").State} State */
@@ -39,17 +40,15 @@ export class ItemList {
   #isPlaced = false
   #list = make("ul", { className: "follow-items" })
   #filter
+  #search
   #toggle
   #due
   #more
   #state = make("p", { className: "lead", role: "status" })
   #bar
-  #selected = make("span")
-  /** What the bar can do, by the names of actions; the same all the time: one may be about to be pressed. @type {Map<string, HTMLElement>} */
-  #acts = new Map()
-  /** The bar asks whether files are to be deleted. */
-  #isAsking = false
   #head
+  /** What is searched for. */
+  #text = ""
   #ticks
   /** @type {Map<string, ItemRow>} */
   #rows = new Map()
@@ -77,13 +76,19 @@ export class ItemList {
     this.#toggle = button(t("entries.toggle"), () => this.#toggleAll())
     this.#due = button("", () => this.#refill(), { className: "follow-due", hidden: true })
     this.#more = button(t("entries.more"), () => this.#loadMore(), { hidden: true })
-    this.#bar = make("div", {
-      className: "follow-bar",
-      role: "toolbar",
-      hidden: true,
-      "aria-label": t("follow.selected"),
+    this.#bar = new TickedBar(view, t("follow.selected"))
+    this.#search = searchField(t("entries.search"), (text) => {
+      this.#text = text
+      return this.#refill()
     })
-    this.#head = make("div", { className: "follow-head" }, this.#filter, this.#due, this.#toggle)
+    this.#head = make(
+      "div",
+      { className: "follow-head" },
+      this.#filter,
+      this.#search,
+      this.#due,
+      this.#toggle,
+    )
     this.#head.hidden = true
     this.element = make(
       "section",
@@ -92,7 +97,7 @@ export class ItemList {
       this.#state,
       this.#list,
       this.#more,
-      this.#bar,
+      this.#bar.element,
     )
     this.#ticks = new Ticks(this.#list, () => this.#chosen())
     this.#list.addEventListener("keydown", (event) => moveBetween(this.#list, "input", event))
@@ -118,7 +123,7 @@ export class ItemList {
     this.#offer()
     this.#head.hidden = !Object.values(counts).some(Boolean)
     if (this.#rows.size) this.#readAgain()
-    else this.#refill()
+    else this.#refill() // a search may have found nothing so far
   }
 
   /**
@@ -127,6 +132,7 @@ export class ItemList {
    */
   async choose(state) {
     this.#filter.value = state
+    this.#search.value = this.#text = ""
     await this.#refill()
     const first = this.#list.querySelector("input")
     if (first) first.focus()
@@ -201,7 +207,7 @@ export class ItemList {
       this.#ticks.add(rows.map(({ tick }) => tick))
       this.#cursor = page.next_cursor
       this.#more.hidden = !this.#cursor
-      const isEmpty = !this.#rows.size && this.#shownState
+      const isEmpty = !this.#rows.size && (this.#shownState || this.#text)
       setText(this.#state, isEmpty ? i18n.t("empty.no_match") : "")
       // The button may still be in sight, of which the observer tells nothing.
       this.#watcher.unobserve(this.#more)
@@ -219,7 +225,12 @@ export class ItemList {
    * @returns {Promise<Page>}
    */
   #page(cursor, signal) {
-    const query = { limit: PAGE, cursor, state: this.#shownState || undefined }
+    const query = {
+      limit: PAGE,
+      cursor,
+      state: this.#shownState || undefined,
+      q: this.#text || undefined,
+    }
     return this.#view.api.get(this.#path, query, { signal })
   }
 
@@ -247,13 +258,13 @@ export class ItemList {
     }
     this.#due.hidden = !fresh
     setText(this.#due, this.#view.i18n.t("list.due", { n: fresh }))
-    if (!this.#isAsking) this.#showBar()
+    if (!this.#bar.isAsking) this.#showBar()
   }
 
   #toggleAll() {
     this.#ticks.toggleAll()
     const areAll = this.#ticks.chosen.length === this.#ticks.count
-    this.#isWhole = areAll && Boolean(this.#cursor && this.#shownState)
+    this.#isWhole = areAll && Boolean(this.#cursor && this.#shownState) && !this.#text
     this.#showBar()
   }
 
@@ -269,53 +280,39 @@ export class ItemList {
 
   #showBar() {
     const { i18n } = this.#view
-    this.#isAsking = false
-    const ticked = this.#ticked
     const state = this.#shownState
     const whole = this.#isWhole && state ? (this.#counts[state] ?? 0) : 0
-    const items = ticked.map(({ item }) => item)
+    const items = this.#ticked.map(({ item }) => item)
     const acts = Object.keys(ACTIONS_OF_ITEMS).flatMap((name) => {
       const n = actedOn(name, items).length
       const isUnwanted = name === "unpin" && n < items.length // beside "pin" it would be a riddle
       if (!n || isUnwanted || (whole && ["pin", "unpin", "place"].includes(name))) return []
       if (name === "place" && !this.#isPlaced) return []
       const all = whole && n === items.length ? whole : n
-      const act = this.#acts.get(name) ?? button("", () => {})
-      this.#acts.set(name, act)
-      setText(act, i18n.t(WORDS[name], { n: all }))
-      act.onclick = () => this.#press(name, all)
-      return [act]
+      const text = i18n.t(WORDS[name], { n: all })
+      return [{ name, text, press: () => this.#press(name, text, all) }]
     })
-    setText(this.#selected, i18n.t("selected.count", { n: whole || items.length }))
-    this.#view.keepFocus(() => {
-      this.#bar.hidden = !items.length
-      arrange(this.#bar, [this.#selected, ...acts])
-    })
+    this.#bar.show(whole || items.length, acts)
   }
 
   /**
    * Files that are deleted do not come back: that is asked.
-   * @param {string} action
+   * @param {string} name
+   * @param {string} text
    * @param {number} n
    */
-  #press(action, n) {
-    if (action !== "delete") return this.#act(action)
-    const t = this.#view.i18n.t.bind(this.#view.i18n)
-    const no = button(t("follow.delete_not"), () => {
-      this.#showBar()
-      this.#acts.get("delete")?.focus()
-    })
-    const yes = button(t("selected.delete", { n }), () => this.#act("delete"))
-    this.#isAsking = true
-    this.#bar.replaceChildren(make("span", { role: "status" }, t("follow.delete_items", { n })), yes, no)
-    no.focus()
+  #press(name, text, n) {
+    if (name !== "delete") return this.#act(name)
+    const press = () => this.#act(name)
+    const question = this.#view.i18n.t("follow.delete_items", { n })
+    this.#bar.ask({ name, text, press }, question, () => this.#showBar())
   }
 
   /** @param {string} action */
   async #act(action) {
     if (this.#isActing) return
     this.#isActing = true
-    this.#bar.ariaBusy = "true"
+    this.#bar.element.ariaBusy = "true"
     const { api } = this.#view
     const state = this.#shownState
     const keys = actedOn(action, this.#ticked.map(({ item }) => item)).map(({ key }) => key)
@@ -326,7 +323,7 @@ export class ItemList {
         : actOnKeys(api, this.#id, action, keys)
     ).finally(() => {
       this.#isActing = false
-      this.#bar.ariaBusy = "false"
+      this.#bar.element.ariaBusy = "false"
     })
     if (!outcome) return
     const { items, problem } = outcome

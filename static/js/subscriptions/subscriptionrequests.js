@@ -81,18 +81,6 @@ function pause(ms, signal) {
 }
 
 /**
- * Whether the service fills a library.
- * @param {Api} api
- */
-export async function hasLibrary(api) {
-  const { checks = {} } = await api.get("readyz").catch((error) => {
-    if (error instanceof Problem) return error.body // of a service that lacks something
-    throw error
-  })
-  return "library" in checks
-}
-
-/**
  * @param {Api} api
  * @param {string} id
  * @returns {Promise<Subscription>}
@@ -124,9 +112,31 @@ export async function upload(api, path, type, file, unanswered) {
   return body
 }
 
-// Acting on items: as many at once as the server takes.
+// Acting on many: as many at once as the server takes.
 
 const AT_ONCE = 500
+
+/**
+ * Act on subscriptions.
+ * @param {Api} api
+ * @param {{action: string, profile?: string | null}} what
+ * @param {string[]} ids
+ * @returns {Promise<Map<string, Problem>>}  which of them were refused, and why
+ */
+export async function actOnMany(api, what, ids) {
+  /** @type {Map<string, Problem>} */
+  const refused = new Map()
+  for (let from = 0; from < ids.length; from += AT_ONCE) {
+    const some = ids.slice(from, from + AT_ONCE)
+    const answer = await api.send("POST", "api/subscriptions/actions", { ...what, ids: some })
+    for (const [at, { status, problem }] of answer.results.entries()) {
+      if (problem) refused.set(some[at], new Problem(status, problem))
+    }
+  }
+  return refused
+}
+
+// Acting on items.
 
 /** @typedef {import("./subscriptionwords.js").Item} Item */
 /** @typedef {{items: Item[], problem: Problem | null}} Outcome  the items as they are now, and why another one was refused */

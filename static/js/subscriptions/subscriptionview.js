@@ -6,9 +6,10 @@ import { setText } from "../base/dom.js"
 import { button, make } from "../base/elements.js"
 import { ItemList } from "./subscriptionitems.js"
 import { remember } from "../base/preferences.js"
+import { hasLibrary, LAYOUTS } from "../base/library.js"
 import { LIBRARY } from "./remembered.js"
-import { actOnAll, actOnKeys, check, enable, hasLibrary, watchOne } from "./subscriptionrequests.js"
-import { fromNow, heldUntil, LAYOUTS, NOTICES, statusOf } from "./subscriptionwords.js"
+import { actOnAll, actOnKeys, check, enable, watchOne } from "./subscriptionrequests.js"
+import { fromNow, heldUntil, NOTICES, statusOf } from "./subscriptionwords.js"
 
 /** @typedef {import("./subscriptionwords.js").Subscription} Subscription */
 /** @typedef {import("./subscriptionwords.js").Item} Item */
@@ -65,7 +66,8 @@ export class SubscriptionView {
   #library = make("div", { className: "follow-ask" })
   #layout = make("select")
   #asksLibrary = false
-  #acts = make("div", { className: "follow-acts" })
+  /** Hidden until it is known what they are about. */
+  #acts = make("div", { className: "follow-acts", hidden: true })
   #sure = make("div", { className: "follow-ask" })
   #pause
   #items
@@ -142,6 +144,7 @@ export class SubscriptionView {
     const before = this.#subscription
     if (before && before.revision > subscription.revision) return // asked for before the last change
     this.#subscription = subscription
+    this.#acts.hidden = false
     const { i18n } = this.#view
     const t = i18n.t.bind(i18n)
     const { url, name, enabled, checked_at, feed } = subscription
@@ -291,7 +294,7 @@ export class SubscriptionView {
       make("p", {}, t("follow.delete_ask")),
       keep,
       button(t("follow.delete_files"), () => leave("delete")),
-      button(t("follow.delete_not"), () => this.#view.keepFocus(() => (this.#sure.hidden = true))),
+      button(t("follow.cancel"), () => this.#view.keepFocus(() => (this.#sure.hidden = true))),
     )
     this.#sure.hidden = false
     keep.focus()

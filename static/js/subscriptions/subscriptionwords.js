@@ -1,15 +1,16 @@
 // @ts-check
 // What is said of a subscription and its items: how it stands, what comes next, why something waits.
 
+import { LAYOUTS } from "../base/library.js"
 import { failureOf } from "../row/facts.js"
-import { DEFAULTS, OPTIONS } from "../intake/options.js"
+import { DEFAULTS, OPTIONS, sentenceOf } from "../intake/options.js"
 
 /** @typedef {import("../base/i18n.js").I18n} I18n */
 /** @typedef {"known" | "skipped" | "waiting" | "queued" | "fetched" | "failed" | "expired"} State */
 /** @typedef {Partial<Record<State, number>>} Counts */
 /** @typedef {{title?: string, not_title?: string, min_duration?: number, max_duration?: number, since?: string, until?: string, kinds?: string[], members?: boolean, min_age?: string}} Filters */
 /** @typedef {{layout?: string, folder?: string, name?: string}} Library */
-/** @typedef {{subscription_id: string, revision: number, url: string, name: string, title?: string, description?: string, author?: string, picture?: string, enabled: boolean, stage: string, checked_at?: string, waiting?: string, next_check_at?: string, items: Counts, error_code?: string, error?: string, hint?: string, notice?: string, moved_to?: string, feeds?: {url: string, title?: string}[], interval: string, request: Record<string, any>, filters: Filters, keep: {days?: number, last?: number}, feed?: {name?: string, url?: string}, library?: Library}} Subscription */
+/** @typedef {{subscription_id: string, revision: number, url: string, name: string, title?: string, description?: string, author?: string, picture?: string, enabled: boolean, stage: string, checked_at?: string, waiting?: string, next_check_at?: string, items: Counts, error_code?: string, error?: string, hint?: string, notice?: string, moved_to?: string, feeds?: {url: string, title?: string}[], interval: string, request: Record<string, any>, filters: Filters, keep: {days?: number, last?: number}, feed?: {name?: string, url?: string}, library?: Library, profile?: string}} Subscription */
 /** @typedef {{key: string, url: string, title?: string, duration?: number, published_at?: string, state: State, reason?: string, not_before?: string, task_id?: string, library?: import("../tasks/task.js").Place, paths?: string[], pinned: boolean}} Item */
 
 /** @type {Record<string, string>} */
@@ -67,13 +68,21 @@ export const NOTICES = {
   all_new: "follow.all_new",
   already_subscribed: "follow.already_subscribed",
 }
-/** As what something can be put into the library. */
-export const LAYOUTS = {
-  shows: "follow.layout_shows",
-  movies: "follow.layout_movies",
-  music: "follow.layout_music",
-  podcast: "follow.layout_podcast",
+/** Settings that a profile gives, by the words of the form. @type {Record<string, string>} */
+const SETTINGS = {
+  title: "follow.title_has",
+  not_title: "follow.title_has_not",
+  min_duration: "follow.min_duration",
+  max_duration: "follow.max_duration",
+  since: "follow.since",
+  until: "follow.until",
+  min_age: "follow.min_age",
+  kinds: "follow.kinds",
+  days: "follow.keep_days",
+  last: "follow.keep_last",
 }
+/** @type {Record<string, string>} */
+export const KINDS = { video: "follow.kind_video", short: "follow.kind_short", stream: "follow.kind_stream" }
 /** What an action can be done to; what was fetched is fetched again if nothing is left of it. @type {Record<string, (item: Item) => boolean>} */
 export const ACTIONS_OF_ITEMS = {
   fetch: ({ state }) => state !== "queued",
@@ -195,6 +204,47 @@ export function chosenOf({ subtitles = {}, audio_quality, sponsorblock, live, ..
     live: live === "wait",
   }
 }
+
+/**
+ * What a profile gives, in one line.
+ * @param {Record<string, any>} profile
+ * @param {I18n} i18n
+ */
+export function profileWords({ interval, request, library, filters = {}, keep = {} }, i18n) {
+  const { t, language } = { t: i18n.t.bind(i18n), language: i18n.language }
+  const time = interval === "auto" ? t("follow.auto") : interval && durationWords(interval, language)
+  const set = Object.entries({ ...filters, ...keep }).filter(([name, value]) => value && SETTINGS[name])
+  return [
+    time && `${t("follow.interval")}: ${time}`,
+    request && sentenceOf(/** @type {any} */ (chosenOf(request)), i18n),
+    ...set.map(([name, value]) => `${t(SETTINGS[name])}: ${settingWords(name, value, i18n)}`),
+    filters.members && t("follow.members"),
+    library && `${t("details.library")}: ${placeWords(library, i18n)}`,
+  ].filter(Boolean).join(" · ")
+}
+
+/**
+ * @param {string} name
+ * @param {any} value
+ * @param {I18n} i18n
+ */
+function settingWords(name, value, i18n) {
+  if (name === "kinds") {
+    return value.map((/** @type {string} */ kind) => i18n.t(KINDS[kind] ?? kind)).join(", ")
+  }
+  if (name === "min_age") return durationWords(value, i18n.language)
+  return name.endsWith("_duration") ? inMinutes(value) : value
+}
+
+/**
+ * As what something goes into the library, as the service reads it.
+ * @param {Library} library
+ * @param {I18n} i18n
+ */
+const placeWords = ({ layout, name }, i18n) => layout || !name ? i18n.t(LAYOUTS[layout ?? "shows"]) : name
+
+/** @param {number} seconds */
+export const inMinutes = (seconds) => Math.round(seconds / 0.6) / 100
 
 /**
  * What turns `before` into `after` (RFC 7396): null is what is left out.
