@@ -8,7 +8,7 @@ import asyncio
 import hashlib
 import random
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -71,7 +71,11 @@ MOMENTS = (
 
 
 class Survival:
-    """`set_ahead` has the servers' clock be so many seconds ahead at their next start."""
+    """`set_ahead` has the servers' clock be so many seconds ahead at their next start.
+
+    `has_users`: people skip, forget, fetch and delete entries, unsubscribe and come back, while servers are
+    killed.
+    """
 
     def __init__(
         self,
@@ -79,6 +83,8 @@ class Survival:
         year: Year,
         set_ahead: Callable[[float], Awaitable[None]],
         moments: Sequence[Moment] = MOMENTS,
+        *,
+        has_users: bool = False,
     ) -> None:
         self.year = year
         self._servers = servers
@@ -87,6 +93,24 @@ class Survival:
         self._chance = random.Random(f"{year.seed} kills")
         self._ids: dict[str, str] = {}
         self.killed: Counter[str] = Counter()
+        self.done: Counter[str] = Counter()  # what users did, by entries
+        self._deeds: Mapping[float, Callable[[], Awaitable[None]]] = (
+            {}
+            if not has_users
+            else {
+                0.15: self._forget,
+                0.2: self._skip,
+                0.25: self._delete,
+                0.35: self._skip,
+                0.4: self._come_back_for_all,
+                0.5: self._skip,
+                0.6: self._fetch_skipped,
+                0.65: self._forget,
+                0.7: self._skip,
+                0.8: self._come_back_for_nothing,
+                0.9: self._fetch_skipped,
+            }
+        )
 
     async def run(self, kills_a_turn: int) -> None:
         await self._subscribe()
@@ -100,6 +124,11 @@ class Survival:
                 await self._kill_one()
                 await self._settled()
             await self._learn()
+            for part, deed in self._deeds.items():
+                if turn in self.year.at(part):
+                    await deed()
+                    await self._settled()
+                    await self._learn()
         for days in CALM:
             self.year.turn = self.year.turns
             await self._dawn(days)
@@ -114,8 +143,7 @@ class Survival:
 
     async def _subscribe(self) -> None:
         for channel in self.year.channels:
-            body = {"url": channel.address, "request": REQUEST, "interval": "6h", **channel.wishes}
-            async with self._any.client.post("/api/subscriptions", json=body) as answer:
+            async with self._any.client.post("/api/subscriptions", json=_wished(channel)) as answer:
                 assert answer.status == 201, await answer.text()
                 self._ids[channel.name] = (await answer.json())["subscription_id"]
         await self._settled()
@@ -205,10 +233,131 @@ class Survival:
         async with self._any.client.post(path, json=body) as answer:
             assert answer.status == 200, await answer.text()
 
+    # --- what users do ---
+
+    async def _skip(self) -> None:
+        """Of a host that bans, what waits; and of a list, half of what is held."""
+        for name, share in (("strict", 1.0), ("stricter", 1.0), ("channel", 0.5)):
+            channel = self._channel(name)
+            items = [*await self._items(channel, "queued"), *await self._items(channel, "waiting")]
+            chosen = self._chance.sample(items, round(len(items) * share))
+            moments = (Tasks.cancel, SubscriptionRows.skip)
+            results = await self._act_on(channel, "skip", chosen, moments)
+            channel.skipped |= {_film(one["url"]) for one in results if one["state"] == "skipped"}
+
+    async def _fetch_skipped(self) -> None:
+        """Half of what was skipped."""
+        for name in ("strict", "stricter", "channel"):
+            channel = self._channel(name)
+            skipped = await self._items(channel, "skipped")
+            chosen = self._chance.sample(skipped, (len(skipped) + 1) // 2)
+            moments = (SubscriptionRows.fetch, Tasks.take_on, Tasks.retry)
+            for one in await self._act_on(channel, "fetch", chosen, moments):
+                assert one["state"] in ("queued", "fetched", "failed", "waiting"), one
+                channel.skipped.discard(_film(one["url"]))
+                channel.wanted.add(_film(one["url"]))
+
+    async def _forget(self) -> None:
+        """What was there before, which is wanted then, and what a filter has skipped, which it does again."""
+        for name, state in (("announcing", "known"), ("signed", "skipped")):
+            channel = self._channel(name)
+            chosen = await self._items(channel, state)
+            await self._act_on(channel, "forget", chosen, (SubscriptionRows.forget,))
+            channel.forget([_film(one["url"]) for one in chosen])
+
+    async def _delete(self) -> None:
+        channel = self._channel("left")
+        fetched = await self._items(channel, "fetched")
+        chosen = self._chance.sample(fetched, min(3, len(fetched)))
+        moments = (SubscriptionRows.set_state, SubscriptionRows.expire, Tasks.delete)
+        for one in await self._act_on(channel, "delete", chosen, moments):
+            assert (one["state"], one["reason"]) == ("expired", "by_client"), one
+            channel.deleted.add(_film(one["url"]))
+
+    async def _come_back_for_all(self) -> None:
+        """What was fetched stays, and is not fetched again; what was deleted is."""
+        channel = self._channel("left")
+        await self._leave(channel, "keep")
+        channel.begin_anew("all")
+        self.year.completed -= channel.deleted
+        channel.deleted = set()
+        await self._come_back(channel)
+
+    async def _come_back_for_nothing(self) -> None:
+        channel = self._channel("left")
+        await self._leave(channel, "delete")
+        channel.begin_anew("none")
+        channel.deleted |= {entry.name for entry in channel.entries} & self.year.completed
+        await self._come_back(channel)
+
+    async def _leave(self, channel: Channel, files: str) -> None:
+        path = f"/api/subscriptions/{self._ids[channel.name]}?files={files}"
+        status, _ = await self._insist("DELETE", path, None, (SubscriptionRows.remove, Tasks.delete))
+        assert status in (204, 404)  # the first answer was lost
+        self.done["left"] += 1
+
+    async def _come_back(self, channel: Channel) -> None:
+        status, one = await self._insist(
+            "POST", "/api/subscriptions", _wished(channel), (SubscriptionRows.add,)
+        )
+        assert status in (201, 409)
+        self._ids[channel.name] = one["subscription_id"]
+
+    def _channel(self, name: str) -> Channel:
+        return next(channel for channel in self.year.channels if channel.name == name)
+
+    async def _items(self, channel: Channel, state: str) -> list[Payload]:
+        path = f"/api/subscriptions/{self._ids[channel.name]}/items"
+        return [one for one in await self._all(path, "items") if one["state"] == state]
+
+    async def _act_on(
+        self,
+        channel: Channel,
+        action: str,
+        items: Sequence[Payload],
+        moments: Sequence[Callable[..., object]],
+    ) -> list[Payload]:
+        """What became of them."""
+        if not items:
+            return []
+        path = f"/api/subscriptions/{self._ids[channel.name]}/items/actions"
+        keys = [one["key"] for one in items]
+        _, answered = await self._insist("POST", path, {"action": action, "keys": keys}, moments)
+        self.done[action] += len(keys)
+        return [one["item"] for one in answered["results"] if one["status"] == 200 and "item" in one]
+
+    async def _insist(
+        self, method: str, path: str, body: Payload | None, moments: Sequence[Callable[..., object]]
+    ) -> tuple[int, Any]:
+        """Ask a server that dies meanwhile or after it, and others until the answer is no node's silence."""
+        server = self._any
+        await _before(self._chance.choice(moments)).comes(server)
+        started = server.processes()
+        answered: tuple[int, Any] | None = None
+        with suppress(aiohttp.ClientError, ConnectionError):
+            answered = await self._request(server, method, path, body)
+        await server.kill()
+        await gone(started)
+        self._count("at a user's request", 1)
+        await server.start()
+        async with asyncio.timeout(_PATIENCE):
+            while answered is None or answered[0] == 503 or "worker_silent" in str(answered[1]):
+                answered = await self._request(self._any, method, path, body)
+        return answered
+
+    async def _request(
+        self, server: Service, method: str, path: str, body: Payload | None
+    ) -> tuple[int, Any]:
+        async with server.client.request(method, path, json=body) as answer:
+            return answer.status, await answer.json() if answer.status != 204 else None
+
     # --- what is there in the end ---
 
     async def check(self, folder: Path, library: Path | None) -> None:
         """Fail unless each entry that was visible is fetched, held or skipped, and nothing is there twice."""
+        seen = sum(len(channel.seen) for channel in self.year.channels)
+        print(f"{self.year.kills} kills {dict(self.killed)}, {seen} entries, {self.year.requests} requests")
+        print(f"users: {dict(self.done)}")
         faults = self.year.faults
         tasks: dict[str, list[Payload]] = defaultdict(list)
         for task in await self._all("/api/tasks", "tasks"):
@@ -259,6 +408,12 @@ class Survival:
             return f"has several tasks: {said}"
         if any(item["state"] not in ("known", "fetched") and "reason" not in item for item in items):
             return f"has no reason: {said}"
+        if name in channel.skipped:
+            has_come = any(task["stage"] == "completed" for task in tasks)
+            return None if said == ["skipped by_client"] and not has_come else f"is {said}, and was skipped"
+        if name in channel.deleted:
+            is_so = said in (["expired by_client"], ["fetched in_memory"], ["known"])
+            return None if is_so and not tasks else f"is {said}, and was deleted"
         if channel.is_skipped(entry):
             return None if said in (["skipped not_title"], ["known"]) else f"is {said} and not skipped"
         if name not in channel.wanted:
@@ -295,6 +450,11 @@ class Survival:
         async with server.client.get(path) as answer:
             assert answer.status == 200, await answer.text()
             return await answer.json()
+
+
+def _wished(channel: Channel) -> Payload:
+    body = {"url": channel.address, "request": REQUEST, "interval": "6h", **channel.wishes}
+    return body | ({"backlog": channel.backlog} if channel.backlog else {})
 
 
 def _time(said: str) -> float:

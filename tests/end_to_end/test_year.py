@@ -25,7 +25,7 @@ _MOVED = """
     """
 
 
-async def on_one_server(folder: Path, year: Year, kills_a_turn: int) -> Survival:
+async def on_one_server(folder: Path, year: Year, kills_a_turn: int, *, has_users: bool = False) -> Survival:
     library = folder / "library"
     library.mkdir()
     server = Told(folder / "service", **SETTINGS, **MORTAL, CLIPWIRE_LIBRARY__PATH=str(library))
@@ -34,7 +34,7 @@ async def on_one_server(folder: Path, year: Year, kills_a_turn: int) -> Survival
         server.settings["SKEW"] = str(seconds)
 
     async with open_year(year, folder), server:
-        survival = Survival([server], year, set_ahead)
+        survival = Survival([server], year, set_ahead, has_users=has_users)
         await survival.run(kills_a_turn)
         await survival.check(server.data / "files", library)
     return survival
@@ -67,7 +67,7 @@ async def on_three_nodes(folder: Path, url: str, year: Year, kills_a_turn: int) 
                 (folder / name).mkdir()
                 (folder / name / "data").symlink_to(data)
                 nodes.append(await stack.enter_async_context(Told(folder / name, **settings)))
-            survival = Survival(nodes, year, set_ahead)
+            survival = Survival(nodes, year, set_ahead, has_users=True)
             await survival.run(kills_a_turn)
             await survival.check(data / "files", library)
     return survival
@@ -82,7 +82,7 @@ async def test_in_weeks_with_kills_no_entry_is_lost_and_none_is_there_twice(tmp_
 async def test_in_a_year_of_two_hundred_kills_no_entry_is_lost_and_none_is_there_twice(
     tmp_path: Path,
 ) -> None:
-    await on_one_server(tmp_path, Year(_seed(), round(part_of(70)), 5.2), 2)
+    await on_one_server(tmp_path, Year(_seed(), round(part_of(64)), 5.7), 2, has_users=True)
 
 
 @pytest.mark.long
@@ -90,7 +90,7 @@ async def test_in_a_year_of_two_hundred_kills_no_entry_is_lost_and_none_is_there
 async def test_in_a_year_of_three_nodes_no_entry_is_lost_and_none_is_there_twice(
     tmp_path: Path, empty_database: str
 ) -> None:
-    await on_three_nodes(tmp_path, empty_database, Year(_seed(), round(part_of(40)), 9.1), 2)
+    await on_three_nodes(tmp_path, empty_database, Year(_seed(), round(part_of(36)), 10.1), 2)
 
 
 def _seed() -> int:

@@ -13,7 +13,7 @@ import random
 import subprocess
 import time
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -92,12 +92,14 @@ class Host:
 
 class Channel:
     """`seen` are the entries that were visible at a check that was good, by name. `wanted` has the names of
-    those that are to be fetched, `held` of those that may wait for the user.
+    those that are to be fetched, `held` of those that may wait for the user, `skipped` of those that the user
+    does not want, and `deleted` of those that were fetched and that the user has deleted.
     """
 
     window = 40
     per_day = 0.3
     wishes: ClassVar[Mapping[str, object]] = {}
+    backlog: str | None = None  # instead of that of `wishes`
 
     def __init__(self, year: "Year", name: str, host: Host) -> None:
         self.year, self.name, self.host = year, name, host
@@ -105,6 +107,8 @@ class Channel:
         self.seen: dict[str, Entry] = {}
         self.wanted: set[str] = set()
         self.held: set[str] = set()
+        self.skipped: set[str] = set()
+        self.deleted: set[str] = set()
         self.told: dict[str, Entry] = {}  # since the dawn, in the order of the list
         self.chance = random.Random(f"{year.seed} {name}")
 
@@ -154,17 +158,22 @@ class Channel:
             followed.Film(one.name, one.title, self.link(one), float(one.at), self.guid(one), enclosure=True)
             for one in entries
         ]
-        text = followed.rss(followed.Followed(films, title=self.name), str(request.url.origin()))
+        feed = followed.Followed(films, title=self.name, about=self.about(request.url.host or ""))
+        text = followed.rss(feed, str(request.url.origin()))
         self.told = {entry.name: entry for entry in entries}
         tag = f'"{hashlib.sha256(text.encode()).hexdigest()[:16]}"'
         if request.headers.get("If-None-Match") == tag:
             return web.Response(status=304, headers={"ETag": tag})
         return web.Response(text=text, content_type="application/rss+xml", headers={"ETag": tag})
 
+    def about(self, host: str) -> str:
+        """What the feed of this name says of itself at `host`."""
+        return ""
+
     def learn(self, max_new: int) -> None:
         """A check since the dawn was good: take what it was told for seen."""
         fresh = [entry for name, entry in self.told.items() if name not in self.seen]
-        asks = self.wishes.get("backlog") == "all" or bool(self.seen)
+        asks = (self.backlog or self.wishes.get("backlog")) == "all" or bool(self.seen)
         wants = [entry for entry in fresh if asks and not self.is_skipped(entry)]
         self.wanted |= {entry.name for entry in wants}
         newest = [entry for entry in wants if not entry.is_late]
@@ -172,6 +181,18 @@ class Channel:
             self.held |= {entry.name for entry in newest}
         self.held |= {entry.name for entry in wants if entry.is_late}
         self.seen |= {entry.name: entry for entry in fresh}
+
+    def forget(self, names: Iterable[str]) -> None:
+        """The user has forgotten these: they are new at the next check."""
+        for name in names:
+            self.seen.pop(name, None)
+        self.told = {}
+
+    def begin_anew(self, backlog: str) -> None:
+        """The user has unsubscribed, and follows it again: all that is there is new."""
+        self.backlog = backlog
+        self.forget(list(self.seen))
+        self.wanted, self.held, self.skipped = set(), set(), set()
 
     def is_skipped(self, entry: Entry) -> bool:
         return entry.is_trailer and "filters" in self.wishes
@@ -210,6 +231,27 @@ class Bursting(Channel):
         super().days_pass(days)
         if self.year.turn in self.year.at(0.25, 0.7):
             self.publish(self.year.burst)
+
+
+class Announcing(Channel):
+    """Its feed says that it is at another host from now on, and is at both."""
+
+    def __init__(self, year: "Year", name: str, host: Host, next_host: Host) -> None:
+        super().__init__(year, name, host)
+        self._next_host = next_host
+
+    @property
+    def _has_moved(self) -> bool:
+        return self.year.turn >= min(self.year.at(0.35))
+
+    @property
+    def address(self) -> str:
+        return f"{self.origin(self._next_host if self._has_moved else self.host)}{self.path}"
+
+    def about(self, host: str) -> str:
+        if host != self.host.name or not self._has_moved:
+            return ""
+        return f"<itunes:new-feed-url>{self.address}</itunes:new-feed-url>"
 
 
 class Twin(Channel):
@@ -365,9 +407,9 @@ class Year:
         self.asked: dict[str, list[Asked]] = defaultdict(list)
         self.completed: set[str] = set()  # names of films that nobody needs to ask for any more
         self.faults: list[str] = []
-        self.hosts = {number: Host(f"127.0.0.{number}") for number in range(1, 8)}
+        self.hosts = {number: Host(f"127.0.0.{number}") for number in range(1, 9)}
         self._tiny: bytes = b""
-        calm, fickle, long, strict, *others = self.hosts.values()
+        calm, fickle, long, strict, new, *others = self.hosts.values()
         bursting = Bursting(self, "bursting", calm)
         self.strict = strict
         self.channels: list[Channel] = [
@@ -380,6 +422,8 @@ class Year:
             Moving(self, "moving", *others),
             Channel(self, "strict", strict),
             Channel(self, "stricter", strict),
+            Announcing(self, "announcing", calm, new),
+            Channel(self, "left", calm),
         ]
         for channel in self.channels:
             if not isinstance(channel, Listed | Twin):
