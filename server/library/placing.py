@@ -166,6 +166,10 @@ class PlacedFiles:
         """Whether anything has one of these paths."""
         return await self._entered(lambda root, _: any(root.exists(path) for path in paths))
 
+    async def count_at(self, paths: Sequence[str]) -> int:
+        """At how many of these paths there is anything."""
+        return await self._entered(lambda root, _: sum(root.exists(path) for path in paths))
+
     async def move(self, file: PlacedFile, path: str) -> Moved:
         """Give the file another path; `missing`: it is at neither. Raises `PathTaken`."""
         moved = await self._entered(lambda root, stopped: root.move(file.path, path, file.size, stopped))

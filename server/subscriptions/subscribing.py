@@ -191,7 +191,7 @@ class Subscriptions:
         return outcomes, more
 
     async def _fetch(self, subscription_id: str, items: Sequence[Item]) -> dict[str, AppError]:
-        """What its task still has is placed again; of what nothing is left, a task is made."""
+        """Place again what a file is missing of and its task still has; make a task of what nothing is left."""
         problems: dict[str, AppError] = {}
         abouts = {item.key: item.about for item in items}
         placing, gone = dict[str, TaskStatus](), set[str]()
@@ -200,14 +200,16 @@ class Subscriptions:
         films = await self._placements.films_of_items(subscription_id, [item.key for item in had])
         for item in had:
             try:
-                is_placed = item.state == "fetched" and await self._is_placed(films.get(item.key, ()))
+                placed = films.get(item.key, []) if item.state == "fetched" else []
+                there = await self._count_placed(placed)
                 status = await self._tasks.with_files(item.task_id) if item.task_id else None
             except (LibraryIsAway, StorageAway) as away:
                 problems[item.key] = away
                 continue
-            if not is_placed and status and (wanted or item.state == "expired"):
+            is_whole = bool(placed) and there == len(placed)
+            if not is_whole and status and (wanted or item.state == "expired"):
                 placing[item.key] = status
-            elif not is_placed and not status:
+            elif not there and not status:
                 gone.add(item.key)
         if placing:
             await self._place(subscription_id, placing, in_library=wanted is not None)
@@ -231,19 +233,19 @@ class Subscriptions:
                 problems[item.key] = WrongState(item.state)
         return problems
 
-    async def _is_placed(self, films: Sequence[str]) -> bool:
-        """Whether any of these is in the library; where there is none any more, nobody can tell.
+    async def _count_placed(self, films: Sequence[str]) -> int:
+        """How many of these are in the library; all, where there is no library any more: nobody can tell.
 
         Raises `LibraryIsAway`.
         """
         if not films or self._library is None:
-            return bool(films)
+            return len(films)
         if await self._library.trouble() is not None:
             raise LibraryIsAway
         try:
-            return await self._library.any_at(films)
+            return await self._library.count_at(films)
         except FolderBlocked:
-            return True  # behind a link, which is not followed
+            return len(films)  # behind a link, which is not followed
         except (LibraryAway, OSError):
             raise LibraryIsAway from None
 

@@ -301,6 +301,27 @@ async def test_a_profile_is_chosen_with_what_it_gives_and_takes_the_place_of_wha
         assert changes(api)[-1] == {"profile": None}
 
 
+async def test_an_entry_on_its_way_into_the_library_says_where_it_is_once_it_is_there(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    waiting = {"state": "waiting", "reason": "full", "paths": []}
+    name = api.subscriptions.add(CHANNEL, entries(1, "fetched", library=waiting))
+    async with asyncio.timeout(PATIENCE), open_page(api.url, has_clock=True, **ENGLISH) as page:
+        dialog = await open_first(page)
+        path = dialog.locator(".follow-items .path")
+        await expect(path).to_have_text("Waits for room in the library")
+        [entry] = api.subscriptions.items[name].values()
+        entry["library"] = {"state": "placed", "paths": ["Films/1.mp4"]}  # which changes no count
+        async with page.expect_response("**/items?*"):
+            await page.clock.run_for(3_000)
+        await expect(path).to_have_text("Films/1.mp4")
+        asked = len(api.requests)
+        await page.clock.run_for(6_000)
+        assert not [each for each in api.requests[asked:] if "/items?" in each], (
+            "there is nothing to wait for"
+        )
+
+
 async def test_what_was_downloaded_before_there_was_a_library_is_put_there(
     api: FakeApi, open_page: OpenPage
 ) -> None:
@@ -508,11 +529,15 @@ async def test_an_opml_file_goes_in_and_its_refused_links_say_why(api: FakeApi, 
         {"url": CHANNEL, "status": 409, "problem": {"code": "subscribed"}},
         {"url": "nonsense", "status": 422, "problem": wrong},
     ]
-    async with asyncio.timeout(PATIENCE), open_page(api.url, **ENGLISH) as page:
+    async with asyncio.timeout(PATIENCE), open_page(api.url, has_clock=True, **ENGLISH) as page:
         dialog = await open_subscriptions(page)
         file = {"name": "my.opml", "mimeType": "text/x-opml", "buffer": b"<opml/>"}
         await dialog.get_by_label("Import OPML…").set_input_files(file)  # type: ignore[arg-type]
-        await expect(dialog.get_by_text("1 added, 1 already there, 1 refused")).to_be_visible()
+        outcome = dialog.get_by_text("1 added, 1 already there, 1 refused")
+        await expect(outcome).to_be_visible()
+        async with page.expect_response("**/api/subscriptions?*"):
+            await page.clock.run_for(6_000)
+        await expect(outcome).to_be_visible()  # also once the list was asked for again
         await expect(dialog.get_by_role("alert")).to_have_text("nonsense: Not a link.")
         assert changes(api) == ["<opml/>"]
         link = dialog.get_by_role("link", name="Export OPML")

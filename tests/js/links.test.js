@@ -48,6 +48,10 @@ const PASTED = [
   ["see www.a.example, www.b.example/x.", ["https://www.a.example", "https://www.b.example/x"]],
   ["https://a.example/www.b.example", ["https://a.example/www.b.example"]],
   ["mail@www.a.example", ["mail@www.a.example"]],
+  ["feed://pods.example/a.xml", ["http://pods.example/a.xml"]],
+  ["Subscribe: itpc://pods.example/a.xml.", ["http://pods.example/a.xml"]],
+  ["feed:https://pods.example/a.xml", ["https://pods.example/a.xml"]],
+  ["newsfeed://pods.example/a.xml", ["newsfeed://pods.example/a.xml"]],
 ]
 
 for (const [text, links] of PASTED) {

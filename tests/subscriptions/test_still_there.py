@@ -157,6 +157,23 @@ async def test_a_file_that_its_owner_deleted_is_placed_again_from_its_task(
     assert (await placed(server, task_id)) == [path]
 
 
+async def test_of_several_files_the_one_that_its_owner_deleted_is_placed_again(
+    server: Inside, root: Path
+) -> None:
+    mine = await subscribed(server, "a", backlog="all", library=PLAIN)
+    [task_id] = await found(server, mine, 1)
+    await completed(server, task_id, film(1), ("video", "audio"))
+    await placed(server, task_id)
+    video, audio = sorted(await in_place(server, mine, "site 1"), key=lambda path: not path.endswith(".mp4"))
+    (root / video).unlink()
+    [result] = await act(server, mine, "fetch", keys=["site 1"])
+    assert (result["status"], result["item"]["state"]) == (200, "fetched")
+    await until((root / video).exists)
+    assert (root / audio).exists()
+    [result] = await act(server, mine, "fetch", keys=["site 1"])
+    assert (result["status"], result["problem"]["code"]) == (409, "wrong_state"), "all of it is there"
+
+
 async def test_a_file_that_its_owner_deleted_is_downloaded_again_where_no_task_has_it(
     server: Inside, root: Path
 ) -> None:

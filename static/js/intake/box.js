@@ -12,7 +12,9 @@ const END = `\\s|${QUOTES}|${FULL_WIDTH}|${INVISIBLE}`
 const NEXT = "['\\)\\]]{0,2}[,;\\|]['\\(\\[]{0,2}(?:https?://|www\\.)"
 /** A link without https://, as people say it; not within another word or another link. */
 const BARE = "(?<![\\w.\\/@\\-])www\\.(?=[\\w\\-]+\\.)"
-const LINK = new RegExp(`(?:https?://|${BARE})(?:(?!${END}|${NEXT}).)+`, "giv")
+/** As podcast sites write it, for `http:`. */
+const OF_FEED = "(?<!\\w)(?:feed|itpc)://"
+const LINK = new RegExp(`(?:https?://|${OF_FEED}|${BARE})(?:(?!${END}|${NEXT}).)+`, "giv")
 const CLOSING = new Set(".,;:!?'…")
 /** @type {Record<string, string>} */
 const OPENING = { ")": "(", "]": "[", "}": "{" }
@@ -26,9 +28,10 @@ export function linksIn(text) {
   const lines = text.split("\n").map((line) => line.trim()).filter(Boolean)
   return lines.flatMap((line) => {
     const found = (line.match(LINK) ?? []).map(withoutPunctuation)
-    const links = found.map((link) => (/^www\./i.test(link) ? `https://${link}` : link)).filter((link) =>
-      URL.canParse(link)
+    const links = found.map((link) =>
+      link.replace(/^(?=www\.)/i, "https://").replace(/^(feed|itpc):/i, "http:")
     )
+      .filter((link) => URL.canParse(link))
     return links.length ? links : [line]
   })
 }

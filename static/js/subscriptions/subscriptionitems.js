@@ -7,7 +7,7 @@ import { setText } from "../base/dom.js"
 import { button, make, moveBetween, searchField } from "../base/elements.js"
 import { Ticks } from "../intake/entries.js"
 import { placeOf } from "../row/facts.js"
-import { actOnAll, actOnKeys } from "./subscriptionrequests.js"
+import { actOnAll, actOnKeys, repeat } from "./subscriptionrequests.js"
 import { ACTIONS_OF_ITEMS, dayOf, STATES, stateWords } from "./subscriptionwords.js"
 import { TickedBar } from "./tickedbar.js"
 
@@ -19,6 +19,8 @@ import { TickedBar } from "./tickedbar.js"
 const PAGE = 200
 /** So many pages are read again when something has changed. */
 const READ_AGAIN = 5
+/** While what is shown is on its way into the library: that changes nothing of its subscription. */
+const PLACED_MS = 3_000
 /** @type {Record<string, string>} */
 const WORDS = {
   fetch: "follow.fetch_n",
@@ -62,6 +64,7 @@ export class ItemList {
   /** @type {Promise<void> | undefined} */
   #loading
   #watcher
+  #endLooking
 
   /**
    * @param {import("./subscriptionsview.js").SubscriptionsView} view
@@ -106,9 +109,15 @@ export class ItemList {
       { rootMargin: "600px" },
     )
     this.#watcher.observe(this.#more)
+    this.#endLooking = repeat(async () => {
+      const isWaiting = [...this.#rows.values()].some(({ item }) => item.library?.state === "waiting")
+      if (isWaiting) await this.#readAgain()
+      return PLACED_MS
+    })
   }
 
   end() {
+    this.#endLooking()
     this.#request.abort()
     this.#watcher.disconnect()
   }

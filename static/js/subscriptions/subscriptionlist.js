@@ -44,6 +44,8 @@ export class ListOfSubscriptions {
   #view
   #list = make("ul", { className: "follow-list" })
   #state = make("p", { className: "lead", role: "status" })
+  /** What came of an import. */
+  #imported = make("p", { className: "lead", role: "status" })
   #head
   #search
   #sort
@@ -103,6 +105,7 @@ export class ListOfSubscriptions {
         this.#taker("follow.import_archive", ".txt,text/plain", (file) => this.#importArchive(file)),
         save,
       ),
+      this.#imported,
     )
     setText(this.#state, say("preview.looking"))
     this.#list.addEventListener("keydown", (event) => {
@@ -294,7 +297,7 @@ export class ListOfSubscriptions {
       ["follow.imported_refused", reasons.length],
     ])
     const said = counts.filter(([, n], at) => n || !at).map(([key, n]) => i18n.t(key, { n }))
-    setText(this.#state, said.join(", "))
+    setText(this.#imported, said.join(", "))
     this.#view.complain(some(reasons))
   }
 
@@ -303,7 +306,7 @@ export class ListOfSubscriptions {
     const { api, i18n } = this.#view
     const unanswered = i18n.t("problem.no_answer")
     const { taken, known, unreadable } = await upload(api, "api/media", "text/plain", file, unanswered)
-    setText(this.#state, i18n.t("follow.imported_archive", { taken, known }))
+    setText(this.#imported, i18n.t("follow.imported_archive", { taken, known }))
     const lines = unreadable.slice(0, 10).join(", ") + (unreadable.length > 10 ? ", …" : "")
     this.#view.complain(lines && i18n.t("follow.unreadable", { lines }))
   }
