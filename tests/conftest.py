@@ -24,6 +24,7 @@ from tests.clips import make as make_films
 from tests.cluster.postgres import Cleaner, database, make_tables
 from tests.cluster.s3 import S3
 from tests.cluster.shared import DOOR, Servers, lender_of, servers_of, stop_lending
+from tests.commands.shell import Shell
 from tests.jobs import Jobs, running_jobs
 from tests.lasting import some_of
 from tests.lent import ForkServers
@@ -201,9 +202,10 @@ def fork_servers() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def zygotes() -> Iterator[None]:
-    """Services are forked, which takes a sixth of the CPU of a start by `exec`."""
+    """Services and commands are forked, which takes a sixth of the CPU of a start by `exec`."""
     with closing(Zygotes()) as zygotes, pytest.MonkeyPatch.context() as patch:
         patch.setattr(Service, "begin", staticmethod(zygotes.start))
+        patch.setattr(Shell, "begin", staticmethod(zygotes.run))
         yield
 
 

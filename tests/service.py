@@ -111,7 +111,7 @@ class Service:
         """Wait until the service has ended, for whatever reason; return the exit status."""
         assert self.process is not None
         async with asyncio.timeout(self.patience):
-            return await _exit_status(self.process)
+            return await exit_status(self.process)
 
     @property
     def pid(self) -> int:
@@ -327,7 +327,7 @@ class Services:
             service.terminate()
 
 
-async def _exit_status(process: Process) -> int:
+async def exit_status(process: Process) -> int:
     if process.poll() is None:
         ended = asyncio.Event()
         pidfd = process.opened() if isinstance(process, Forked) else os.pidfd_open(process.pid)

@@ -1,23 +1,26 @@
-"""Starts services by a fork of a process that has imported what they import.
+"""Starts services and commands by a fork of a process that has imported what they import.
 
-A start takes more than a second of CPU, nearly all of it for imports, of the service and of its fork server;
-tests would pay that two hundred times. So each session of pytest has one process that has paid it: each
-service is forked from it, and the service's first fork server from the service. All else is as after a start
-by `exec`: arguments, environment, standard streams, sessions, signals.
+A service's start takes more than a second of CPU, nearly all of it for imports, of the service and of its
+fork server; tests would pay that two hundred times, and a part of it for two hundred commands. So each
+session of pytest has one process that has paid it: each service is forked from it, and the service's first
+fork server from the service; and another one for commands. All else is as after a start by `exec`: arguments,
+environment, working directory, standard streams, sessions, signals.
 
-What is not the same for all is started by `exec`, as ever: another program or folder, an environment in which
-Python or yt-dlp would begin otherwise, and the fork servers that a service starts while it runs.
+What is not the same for all is started by `exec`, as ever: another program, a service in another folder, an
+environment in which Python or yt-dlp would begin otherwise, and the fork servers that a service starts while
+it runs.
 """
 
 import json
 import os
+import re
 import select
 import signal
 import socket
 import struct
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Final
@@ -28,7 +31,11 @@ TELLING: Final = (*COMMAND[:3], str(ROOT / "tests" / "fakes" / "telling.py"))
 LOOKING: Final = (*COMMAND[:3], str(ROOT / "tests" / "fakes" / "looking.py"))
 SKEWED: Final = str(ROOT / "tests" / "skewed")  # a zygote has begun with it, for all
 MORTAL: Final = str(ROOT / "tests" / "mortal")  # has the same effect after the imports
+CLIPWIRE: Final = (sys.executable, "-m", "server")  # and a command's arguments
+# What a command's environment may have: nothing else changes how Python begins or what is imported.
+_OF_COMMANDS: Final = re.compile(r"CLIPWIRE_\w+|HOME|LANG|PATH|PYTHONPATH|TERM|TMPDIR|XDG_\w+")
 AUTHORITIES: Final = "SSL_CERT_FILE"  # a fork server reads it once
+ROOM: Final = 1000  # bytes in a zygote's own arguments for those of what is forked from it
 NUMBER: Final = struct.Struct("i")
 
 
@@ -55,19 +62,47 @@ class Zygotes:
         ):
             return by_exec(command, cwd, environment)
         trusted = {AUTHORITIES: environment[AUTHORITIES]} if AUTHORITIES in environment else {}
-        kind = (*command, *trusted.values())
+        control = self._control_of(
+            command, self._environment | trusted | {"PYTHONPATH": SKEWED}, *COMMAND[1:3]
+        )
+        errors, their_errors = os.pipe()
+        with open(os.devnull, "r+b", buffering=0) as nothing, os.fdopen(their_errors, "wb") as written:
+            streams = (nothing.fileno(), nothing.fileno(), written.fileno())
+            return Forked(control, command, cwd, environment, streams, os.fdopen(errors, "rb"))
+
+    def run(
+        self, arguments: Sequence[str], cwd: Path, environment: dict[str, str], streams: Sequence[int]
+    ) -> "Process":
+        """Start `clipwire` with these arguments and standard streams."""
+        ours = {"LANG": "C.UTF-8", "PYTHONPATH": str(ROOT)}
+        if (
+            not all(map(_OF_COMMANDS.fullmatch, environment))
+            or environment | ours != environment
+            or len(os.fsencode("\0".join(arguments))) >= ROOM
+        ):
+            return command_by_exec(arguments, cwd, environment, streams)
+        control = self._control_of(CLIPWIRE, ours | {"PATH": os.environ["PATH"]})
+        return Forked(control, (*CLIPWIRE, *arguments), cwd, environment, streams)
+
+    def _control_of(
+        self, command: tuple[str, ...], environment: dict[str, str], *options: str
+    ) -> socket.socket:
+        kind = (*command, environment.get(AUTHORITIES, ""))
         if kind not in self._running:
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             with theirs:
                 process = subprocess.Popen(
-                    (*COMMAND[:4], "tests.fakes.forking", str(theirs.fileno()), "-" * 1000, *command),
+                    (
+                        *(sys.executable, *options, "-m", "tests.fakes.forking"),
+                        *(str(theirs.fileno()), "-" * ROOM, *command),
+                    ),
                     cwd=ROOT,
-                    env=self._environment | trusted | {"PYTHONPATH": SKEWED},
+                    env=environment,
                     pass_fds=(theirs.fileno(),),
                     stdin=subprocess.DEVNULL,
                 )
             self._running[kind] = process, ours
-        return Forked(self._running[kind][1], environment)
+        return self._running[kind][1]
 
     def close(self) -> None:
         for process, control in self._running.values():
@@ -82,19 +117,37 @@ def by_exec(command: tuple[str, ...], cwd: Path, environment: dict[str, str]) ->
     )  # fmt: skip
 
 
+def command_by_exec(
+    arguments: Sequence[str], cwd: Path, environment: dict[str, str], streams: Sequence[int]
+) -> "subprocess.Popen[bytes]":
+    """Ctrl-C ends it, also where a script runs the tests in its background, which ignores that signal."""
+    stdin, stdout, stderr = streams
+    return subprocess.Popen(
+        ("env", "--default-signal=INT", *CLIPWIRE, *arguments),
+        cwd=cwd, env=environment, stdin=stdin, stdout=stdout, stderr=stderr,
+    )  # fmt: skip
+
+
 class Forked:
-    """A service that a zygote has forked, with what tests use of a `subprocess.Popen`.
+    """A process that a zygote has forked, with what tests use of a `subprocess.Popen`.
 
     The zygote, whose child it is, sends its process id, and in the end its exit status.
     """
 
-    def __init__(self, control: socket.socket, environment: dict[str, str]) -> None:
-        errors, their_errors = os.pipe()
+    def __init__(
+        self,
+        control: socket.socket,
+        command: tuple[str, ...],
+        cwd: Path,
+        environment: dict[str, str],
+        streams: Sequence[int],
+        stderr: IO[bytes] | None = None,
+    ) -> None:
         self._state, their_state = os.pipe()
-        socket.send_fds(control, [json.dumps(environment).encode()], [their_errors, their_state])
-        os.close(their_errors)
+        start = {"command": command, "cwd": str(cwd), "environment": environment}
+        socket.send_fds(control, [json.dumps(start).encode()], [*streams, their_state])
         os.close(their_state)
-        self.stderr: IO[bytes] = os.fdopen(errors, "rb")
+        self.stderr = stderr
         self.returncode: int | None = None
         (self.pid,) = NUMBER.unpack(os.read(self._state, NUMBER.size))
 

@@ -4,21 +4,24 @@ import asyncio
 import os
 import pty
 import re
-import sys
+import signal
+import subprocess
 import termios
+from asyncio import StreamReader
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
-from tests.service import ROOT, Service
+from tests.service import ROOT, Service, exit_status
+from tests.zygote import CLIPWIRE, Process, command_by_exec
 
 PATIENCE = 120  # seconds
 TASK_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
-@dataclass(frozen=True)
-class Ran:
+class Ran(NamedTuple):
     status: int
     out: str
     err: str
@@ -30,8 +33,43 @@ class Ran:
         return found[0]
 
 
+class Running:
+    """A command that was started, with pipes as its standard streams."""
+
+    def __init__(self, process: Process, stdin: int, stdout: StreamReader, stderr: StreamReader) -> None:
+        self._process = process
+        self._stdin: int | None = stdin
+        self.stdout = stdout
+        self.stderr = stderr
+        self.pid = process.pid
+
+    @property
+    def has_ended(self) -> bool:
+        return self._process.poll() is not None
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send a signal, unless it has ended."""
+        self._process.send_signal(number)
+
+    async def end(self, typed: str = "", within: float = PATIENCE) -> Ran:
+        """Type no more than `typed`, which must fit into a pipe; wait until it ends."""
+        async with asyncio.timeout(within):
+            self._type(typed)
+            out, err = await asyncio.gather(self.stdout.read(), self.stderr.read())
+            return Ran(await exit_status(self._process), out.decode(), err.decode())
+
+    def _type(self, typed: str) -> None:
+        if (stdin := self._stdin) is not None:
+            self._stdin = None
+            with suppress(BrokenPipeError):
+                os.write(stdin, typed.encode())
+            os.close(stdin)
+
+
 class Shell:
     """`here` is its working directory; `environment` is all that it inherits beside PATH and LANG."""
+
+    begin = staticmethod(command_by_exec)
 
     def __init__(self, here: Path, **environment: str) -> None:
         self.here = here
@@ -56,25 +94,21 @@ class Shell:
             if path.is_file()
         }
 
-    async def start(self, *arguments: str) -> asyncio.subprocess.Process:
-        """Ctrl-C ends it, also where a script runs the tests in its background, which ignores that signal."""
-        return await asyncio.create_subprocess_exec(
-            *("env", "--default-signal=INT", sys.executable, "-m", "server", *arguments),
-            cwd=self.here,
-            env=self.environment,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
+    async def start(self, *arguments: str) -> Running:
+        return await _with_pipes(partial(self.begin, arguments, self.here, self.environment))
+
+    async def in_sh(self, script: str, *arguments: str, typed: str = "") -> Ran:
+        """Run `script`, in which `"$@"` is our command."""
+        process = await _with_pipes(
+            lambda streams: subprocess.Popen(
+                ("sh", "-c", script, "sh", *CLIPWIRE, *arguments),
+                cwd=self.here, env=self.environment, stdin=streams[0], stdout=streams[1], stderr=streams[2],
+            )
+        )  # fmt: skip
+        return await process.end(typed)
 
     async def run(self, *arguments: str, typed: str = "") -> Ran:
-        return await self.end(await self.start(*arguments), typed)
-
-    async def end(self, process: asyncio.subprocess.Process, typed: str = "") -> Ran:
-        async with asyncio.timeout(PATIENCE):
-            out, err = await process.communicate(typed.encode())
-        assert process.returncode is not None
-        return Ran(process.returncode, out.decode(), err.decode())
+        return await (await self.start(*arguments)).end(typed)
 
     async def on_terminal(
         self, *arguments: str, seen: Callable[[str], None], columns: int = 100, rows: int = 24
@@ -83,14 +117,8 @@ class Shell:
         ours, theirs = pty.openpty()
         termios.tcsetwinsize(theirs, (rows, columns))
         try:
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "server", *arguments),
-                cwd=self.here,
-                env=self.environment | {"TERM": "xterm"},
-                stdin=theirs,
-                stdout=theirs,
-                stderr=theirs,
-            )
+            environment = self.environment | {"TERM": "xterm"}
+            process = self.begin(arguments, self.here, environment, (theirs, theirs, theirs))
         finally:
             os.close(theirs)
         loop = asyncio.get_running_loop()
@@ -98,7 +126,7 @@ class Shell:
             asyncio.to_thread(_all_of, ours, lambda shown: loop.call_soon_threadsafe(seen, shown))
         )
         async with asyncio.timeout(PATIENCE):
-            status = await process.wait()
+            status = await exit_status(process)
             shown = await reading
         return status, shown.decode()
 
@@ -136,9 +164,28 @@ def _all_of(terminal: int, more: Callable[[str], object]) -> bytes:
     return shown
 
 
-async def line_with(reader: asyncio.StreamReader | None, text: str) -> str:
+async def _with_pipes(begin: Callable[[tuple[int, int, int]], Process]) -> Running:
+    stdin, typing = os.pipe()
+    reading, stdout = os.pipe()
+    reading_errors, stderr = os.pipe()
+    try:
+        process = begin((stdin, stdout, stderr))
+    finally:
+        for each in (stdin, stdout, stderr):
+            os.close(each)
+    return Running(process, typing, await _reader(reading), await _reader(reading_errors))
+
+
+async def _reader(descriptor: int) -> StreamReader:
+    reader = StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(descriptor, "rb", buffering=0)
+    )
+    return reader
+
+
+async def line_with(reader: StreamReader, text: str) -> str:
     """The first line that has `text`."""
-    assert reader
     async with asyncio.timeout(PATIENCE):
         while line := (await reader.readline()).decode():
             if text in line:

@@ -4,7 +4,6 @@ import asyncio
 import os
 import re
 import shutil
-import sys
 import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -27,27 +26,12 @@ from server.commands.request_options import request_options, wishes_of
 from server.core.process_request import ProcessRequest
 from server.core.task import Stage
 from server.core.values import OF_A_CLIENT
+from tests.commands.shell import Shell
 from tests.service import ROOT, Service
 from tests.site import Site
 from tests.tools import FFMPEG
 
-Ran = tuple[int, str, str]  # exit status, standard output, standard error
-Command = Callable[..., Ran]
-
-
-async def run(*arguments: str, **environment: str) -> Ran:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "server", *arguments),
-        cwd=ROOT,
-        env={"PATH": os.environ["PATH"], "LANG": "C.UTF-8", **environment},
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    async with asyncio.timeout(30):
-        out, err = await process.communicate()
-    assert process.returncode is not None
-    return process.returncode, out.decode(), err.decode()
+Command = Callable[..., tuple[int, str, str]]  # exit status, standard output, standard error
 
 
 @pytest.fixture
@@ -57,7 +41,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
     monkeypatch.setattr("resource.setrlimit", lambda *_: None)
     monkeypatch.setattr("server.commands.check.WARM_WITHIN", 60.0)  # on a busy machine
 
-    def command(*arguments: str, **environment: str) -> Ran:
+    def command(*arguments: str, **environment: str) -> tuple[int, str, str]:
         for name in [name for name in os.environ if name == "PORT" or name.startswith("CLIPWIRE_")]:
             monkeypatch.delenv(name)
         for name, value in environment.items():
@@ -425,7 +409,7 @@ def test_a_folder_that_the_server_cannot_work_in_ends_the_start_with_a_line_that
 
 @pytest.mark.long
 async def test_a_port_that_is_taken_is_named(data: dict[str, str], service: Service) -> None:
-    status, _, err = await run(**data | {"CLIPWIRE_SERVER__PORT": service.url.rpartition(":")[2]})
+    status, _, err = await Shell(ROOT, **data).using(service).run()
     assert status == 1
     assert "server.port" in err.splitlines()[-1]
 

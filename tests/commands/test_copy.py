@@ -36,7 +36,8 @@ from tests.adding import add
 from tests.cluster.postgres import make_tables
 from tests.cluster.proxy import Spoiled, open_proxy
 from tests.cluster.s3 import BUCKET, S3
-from tests.commands.test_commands import Command, Ran, command, of, run
+from tests.commands.shell import Shell
+from tests.commands.test_commands import Command, command, of
 from tests.examples import finished, new_task, started
 from tests.rooms import HOOKS, rooms
 from tests.service import ROOT, Service
@@ -226,7 +227,7 @@ async def test_what_a_killed_service_has_committed_is_copied(tmp_path: Path, emp
     async with Service(tmp_path) as service:
         task = await service.submit("http://127.0.0.1:1/film.mp4", auto_start=False)
         await service.kill()
-        status, _, err = await run("copy", "--to", empty_database, **of(service))
+        status, _, err = await Shell(ROOT, **of(service)).run("copy", "--to", empty_database)
     assert (status, err) == (0, "")
     assert rows(empty_database, "SELECT task_id, stage FROM tasks") == [(task["task_id"], "paused")]
 
@@ -454,7 +455,7 @@ def place(s3: S3) -> Place:
     return Place(s3, f"copy-{uuid4()}")
 
 
-Copied = Callable[..., Awaitable[Ran]]
+Copied = Callable[..., Awaitable[tuple[int, str, str]]]
 
 
 @pytest.fixture
@@ -462,7 +463,7 @@ def copied(command: Command, installation: Installation, empty_database: str, pl
     """Copy all of the house to the database and the place, which may be reached at another `endpoint`."""
     arguments = ("copy", "--to", empty_database, "--files", place.url)
 
-    def copied(endpoint: str = "") -> Awaitable[Ran]:
+    def copied(endpoint: str = "") -> Awaitable[tuple[int, str, str]]:
         return asyncio.to_thread(command, *arguments, **installation.settings, **place.settings(endpoint))
 
     return copied
@@ -542,9 +543,8 @@ async def test_the_service_goes_on_elsewhere_from_where_it_was(
         running = await old.submit(site.url("/8mb.mp4?rate=2000000"), outputs=["video"])
         await old.wait(running["task_id"], "download")
         await old.stop()
-        status, _, err = await run(
-            *("copy", "--to", empty_database, "--files", place.url), **of(old), **place.settings()
-        )
+        shell = Shell(ROOT, **of(old), **place.settings())
+        status, _, err = await shell.run("copy", "--to", empty_database, "--files", place.url)
         assert (status, err) == (0, "")
     async with Service(tmp_path / "new", **node(empty_database, place)) as new:
         new.client.headers["Cookie"] = cookie

@@ -5,7 +5,6 @@ import json
 import re
 import signal
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
@@ -131,10 +130,8 @@ async def test_a_locale_that_lacks_letters_gets_them_escaped_and_names_without_t
 
 
 async def test_a_full_disk_is_a_clear_word_and_watch_goes_on_from_there(shell: Shell, site: Site) -> None:
-    process = await in_sh(
-        shell, 'ulimit -f 1000; exec "$@"', "get", site.url("/1mb.mp4")
-    )  # in blocks of 512 bytes
-    ran = await shell.end(process)
+    blocks = 1000  # of 512 bytes
+    ran = await shell.in_sh(f'ulimit -f {blocks}; exec "$@"', "get", site.url("/1mb.mp4"))
     assert (ran.status, "cannot be written" in ran.err, "Traceback" in ran.err) == (1, True, False), ran
     [(name, size)] = shell.files().items()
     assert (name.endswith(".part"), size) == (True, 512_000)
@@ -153,14 +150,14 @@ async def test_an_output_that_cannot_be_is_told_before_anything_is_submitted(
 
 
 async def test_standard_input_that_is_closed_has_no_links(shell: Shell) -> None:
-    ran = await shell.end(await in_sh(shell, '"$@" <&-', "get", "-"))
+    ran = await shell.in_sh('"$@" <&-', "get", "-")
     assert (ran.status, "no link in the input" in ran.err, "Traceback" in ran.err) == (2, True, False), ran
 
 
 async def test_how_to_come_back_says_to_which_server(shell: Shell, service: Service, site: Site) -> None:
     named = ("--server", service.url)
     arguments = ("get", site.url("/1mb.mp4"), *named)
-    ran = await shell.end(await in_sh(shell, 'ulimit -f 1000; exec "$@"', *arguments))
+    ran = await shell.in_sh('ulimit -f 1000; exec "$@"', *arguments)
     assert f"clipwire watch {ran.task_id} --server {service.url}\n" in ran.err
     ran = await shell.run("watch", ran.task_id, FIRST, *named)
     assert f"{FIRST}: No task has this id" in ran.err
@@ -184,25 +181,13 @@ async def test_output_that_goes_nowhere_is_no_traceback(
 ) -> None:
     await service.submit(site.url("/1mb.mp4"), auto_start=False)
     for arguments in (("list",), ("get", site.url("/1mb.mp4"))):
-        ran = await shell.end(await in_sh(shell, f'"$@" {output}', *arguments))
+        ran = await shell.in_sh(f'"$@" {output}', *arguments)
         assert "Traceback" not in ran.err
         assert "Exception" not in ran.err
         if output == ">/dev/full":
             assert (ran.status, "No space left" in ran.err) == (1, True), ran
         elif output.endswith("-"):
             assert ran.status == 0, ran
-
-
-async def in_sh(shell: Shell, script: str, *arguments: str) -> asyncio.subprocess.Process:
-    """Run `script`, in which `"$@"` is our command."""
-    return await asyncio.create_subprocess_exec(
-        *("sh", "-c", script, "sh", sys.executable, "-m", "server", *arguments),
-        cwd=shell.here,
-        env=shell.environment,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
 
 
 async def test_a_wrong_prefix_is_told(shell: Shell, service: Service, site: Site) -> None:
@@ -271,7 +256,7 @@ async def test_ctrl_c_leaves_the_task_and_watch_saves_what_get_would_have(shell:
     process = await shell.start("get", site.url("/1mb.mp4?stall=100000&after=1&times=1"))
     await line_with(process.stderr, "20%")
     process.send_signal(signal.SIGINT)
-    ran = await shell.end(process)
+    ran = await process.end()
     assert ran.status == 130
     [line] = [line for line in ran.err.splitlines() if "goes on" in line]
     task_id = line.rpartition("clipwire watch ")[2]
@@ -287,7 +272,7 @@ async def test_ctrl_c_says_of_no_task_that_it_goes_on_whose_files_are_here(shell
     first = await line_with(process.stdout, "saved ")
     await line_with(process.stdout, "saved ")  # by now nothing is left to do for the first
     process.send_signal(signal.SIGINT)
-    ran = await shell.end(process)
+    ran = await process.end()
     assert f"goes on; to come back: clipwire watch {stalled}" in ran.err
     assert (silent if "silent" in first else video) not in ran.err
 
@@ -297,7 +282,7 @@ async def test_ctrl_c_cancels_where_that_is_asked_for(shell: Shell, service: Ser
     task_id = (await line_with(process.stdout, "task ")).split()[1]
     await line_with(process.stderr, "20%")
     process.send_signal(signal.SIGINT)
-    ran = await shell.end(process)
+    ran = await process.end()
     assert (ran.status, "Cancelled" in ran.err, "goes on" in ran.err) == (130, True, False)
     assert (await service.status(task_id))["stage"] == "cancelled"
 
@@ -321,7 +306,7 @@ async def test_ctrl_c_while_its_own_server_starts_begins_nothing(
         while not (started := psutil.Process(process.pid).children(recursive=True)):
             await asyncio.sleep(0.005)
     process.send_signal(signal.SIGINT)
-    ran = await alone.end(process)
+    ran = await process.end()
     assert (ran.status, ran.out, alone.files()) == (130, "", {}), ran
     assert "Traceback" not in ran.err
     await gone(started)
@@ -363,7 +348,7 @@ async def test_ctrl_c_ends_the_download_of_its_own_server(alone: Shell, site: Si
     await line_with(process.stderr, "20%")
     started = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal.SIGINT)
-    ran = await alone.end(process)
+    ran = await process.end()
     assert (ran.status, "Cancelled" in ran.err, alone.files()) == (130, True, {})
     await gone(started)
     assert list(Path(alone.environment["TMPDIR"]).iterdir()) == []
@@ -376,9 +361,8 @@ async def test_another_ctrl_c_leaves_nothing_either(alone: Shell, site: Site, se
     [server, *started] = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal.SIGINT)
     await gone([server])
-    with suppress(ProcessLookupError):  # by now it removes what the server had
-        process.send_signal(second)
-    ran = await alone.end(process)
+    process.send_signal(second)  # by now it removes what the server had
+    ran = await process.end()
     assert (ran.status, "Traceback" in ran.err, alone.files()) == (130, False, {}), ran
     await gone(started)
     assert list(Path(alone.environment["TMPDIR"]).iterdir()) == []
@@ -388,8 +372,8 @@ async def test_a_kill_leaves_neither_a_server_nor_its_data(alone: Shell, site: S
     process = await alone.start("get", site.url("/1mb.mp4?stall=100000"))
     await line_with(process.stderr, "20%")
     started = psutil.Process(process.pid).children(recursive=True)
-    process.kill()
-    await alone.end(process)
+    process.send_signal(signal.SIGKILL)
+    await process.end()
     await gone(started)
     assert list(Path(alone.environment["TMPDIR"]).iterdir()) == []
 
@@ -408,7 +392,7 @@ async def test_a_restart_of_the_server_ends_nothing(
         await (service.stop() if how == "stop" else service.kill())
         site.release()
         await service.start()
-        ran = await shell.end(process)
+        ran = await process.end()
         assert (ran.status, shell.files()) == (0, {"1mb.mp4": 1_000_000}), ran
 
 
@@ -456,13 +440,11 @@ async def test_watch_without_an_id_shows_what_changes(shell: Shell, service: Ser
     process = await shell.start("watch", "--json")
     try:
         async with asyncio.timeout(30):
-            while not (listening := process.stdout):  # pragma: no cover
-                await asyncio.sleep(0)
-            told = asyncio.create_task(listening.readline())
+            told = asyncio.create_task(process.stdout.readline())
             while not told.done():  # it may not be connected yet
                 task = await service.submit(site.url("/1mb.mp4"), auto_start=False)
                 await asyncio.wait([told], timeout=0.3)
         assert json.loads(told.result())["url"] == task["url"]
     finally:
         process.send_signal(signal.SIGINT)
-        assert (await shell.end(process)).status == 130
+        assert (await process.end()).status == 130

@@ -128,7 +128,7 @@ async def test_ctrl_c_before_the_answer_has_come_waits_to_know_of_the_task(
         await has_begun.wait()
         process.send_signal(signal.SIGINT)
         interrupted.set()
-        ran = await Shell(tmp_path).end(process)
+        ran = await process.end()
     async with service.client.get("/api/tasks") as answered:
         [task] = (await answered.json())["tasks"]
     assert (ran.status, "nothing had begun" in ran.err) == (130, False), ran
@@ -188,5 +188,5 @@ async def test_ctrl_c_of_a_link_that_is_refused_says_that_nothing_had_begun(
         await asked.wait()
         process.send_signal(signal.SIGINT)
         interrupted.set()
-        ran = await Shell(tmp_path).end(process)
+        ran = await process.end()
     assert (ran.status, ran.out, "nothing had begun" in ran.err) == (130, "", True), ran

@@ -51,7 +51,7 @@ async def test_of_many_links_everything_stays_on_the_terminal(shell: Shell, site
     assert (status, len(shell.files())) == (0, ENTRIES), "\n".join(lines)
     saved = [line.removeprefix("saved ") for line in lines if line.startswith("saved ")]
     assert sorted(saved) == sorted(shell.files()), "\n".join(lines)
-    assert sum(line.startswith("saved ") for line in screen.shown) >= ROWS // 2, screen.shown
+    assert sum(map(bool, screen.shown)) >= ROWS // 2, screen.shown  # of tasks, too, that were submitted late
 
 
 @pytest.mark.parametrize("columns", [80, 40])
@@ -84,6 +84,6 @@ async def test_a_server_that_has_gone_is_said_soon(services: Services, tmp_path:
         line = await line_with(process.stderr, "trying again")
         service.send_signal(signal.SIGCONT)
         site.release()
-        ran = await Shell(tmp_path).end(process)
+        ran = await process.end()
     assert service.url in line
     assert (ran.status, [path.name for path in tmp_path.glob("*.mp4")]) == (0, ["1mb.mp4"]), ran

@@ -2,9 +2,9 @@
 
 import asyncio
 import json
+import signal
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -43,10 +43,7 @@ def shell(tmp_path: Path, index: Index, **more: str) -> Shell:
 async def update(tmp_path: Path, index: Index, *arguments: str, **more: str) -> Ran:
     """It compiles some thousand modules, which takes a while on a busy machine."""
     process = await shell(tmp_path, index, **more).start("update", *arguments)
-    async with asyncio.timeout(240):
-        out, err = await process.communicate()
-    assert process.returncode is not None
-    return Ran(process.returncode, out.decode(), err.decode())
+    return await process.end(within=240)
 
 
 def left(releases: Releases) -> list[str]:
@@ -248,15 +245,14 @@ async def test_a_kill_at_any_moment_leaves_a_working_release_and_no_hindrance(
 
     index.before = look
     async with asyncio.timeout(240):
-        while not reached.is_set() and process.returncode is None:
+        while not reached.is_set() and not process.has_ended:
             named = releases.folder(NEWER).is_dir() if moment == "named" else False
             if named or any(releases.root.glob(f"new-*/{moment}")):
                 reached.set()
             await asyncio.sleep(0.002)
     assert reached.is_set(), "it had ended before"
-    with suppress(ProcessLookupError):
-        process.kill()
-    await process.communicate()
+    process.send_signal(signal.SIGKILL)
+    await process.end()
     chosen = releases.chosen()
     assert chosen is None or moment == "named"
     check = await shell(tmp_path, index).run("check")

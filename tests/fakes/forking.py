@@ -2,9 +2,11 @@
 
     python -W default -m tests.fakes.forking FD ROOM COMMAND...
 
-Each packet on FD is the environment of a service, with two descriptors: its standard error, and a pipe for
-its process id and exit status. COMMAND is what would start a service by `exec`. Forks write their own
-arguments in the place of all of these, for which ROOM is long enough.
+Each packet on FD has the command, working directory and environment of a service, with four descriptors: its
+standard streams, and a pipe for its process id and exit status. COMMAND is what would start a service by
+`exec`. Forks write their own arguments in the place of all of these, for which ROOM is long enough.
+
+If COMMAND is `tests.zygote.CLIPWIRE`, it imports what the other commands import, and forks those.
 """
 
 import ctypes
@@ -13,11 +15,15 @@ import json
 import os
 import runpy
 import select
+import signal
 import socket
 import subprocess
 import sys
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from io import TextIOWrapper
 from pathlib import Path
 from typing import IO
 
@@ -26,14 +32,20 @@ from server.tasks import children
 from server.tasks.programs_found import find_tools
 from tests.fakes import looking
 from tests.fakes.extractors import load_extractors
-from tests.zygote import LOOKING, MORTAL, NUMBER, ROOT, TELLING
+from tests.zygote import CLIPWIRE, LOOKING, MORTAL, NUMBER, ROOT, TELLING
 
 _LONGEST_PACKET = 1 << 17
+_IMPORTED_LATE = (
+    *("backup", "check", "config", "copy", "get", "own_server", "people", "pip_index", "progress_display"),
+    *("remote", "remote_client", "remote_subscriptions", "remote_tasks", "saving", "self_test", "update"),
+)
 _launch = children.launch
 
 
 def main() -> int:
     command = tuple(sys.argv[3:])
+    if command == CLIPWIRE:
+        return _commands()
     if command == LOOKING:
         looking.install()
     else:
@@ -50,9 +62,10 @@ def main() -> int:
     gc.collect()
     gc.freeze()
     with socket.socket(fileno=int(sys.argv[1])) as control:
-        environment = _fork_services(control)
-    if environment is None:
+        start = _fork_processes(control)
+    if start is None:
         return 0
+    environment = start.environment
     _become(command, environment)
     _FirstForkServer.waiting = _FirstForkServer(looking.serve if command == LOOKING else forkserver.main)
     if environment.get("PYTHONPATH") == MORTAL:
@@ -61,8 +74,43 @@ def main() -> int:
     return service.main([], "python -m server")
 
 
-def _fork_services(control: socket.socket) -> dict[str, str] | None:
-    """Returns in each service, with its environment, and when nobody can ask any more."""
+def _commands() -> int:
+    from server import __main__ as program
+    from server.commands import cli
+
+    for module in (*cli.COMMANDS.values(), *_IMPORTED_LATE):
+        import_module(f"server.commands.{module}")
+    gc.collect()
+    gc.freeze()
+    with socket.socket(fileno=int(sys.argv[1])) as control:
+        start = _fork_processes(control)
+    if start is None:
+        return 0
+    _become(start.command, start.environment)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.chdir(start.cwd)
+    sys.path[0] = start.cwd  # as of `-m`
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        setattr(sys, name, _standard_stream(number, getattr(sys, name)))
+    return program.main([*start.command[len(CLIPWIRE) :]], "python -m server")
+
+
+def _standard_stream(number: int, like: TextIOWrapper) -> TextIOWrapper:
+    """A stream as Python makes it when it begins. `like` has looked at another descriptor."""
+    buffer = open(number, "wb" if number else "rb", closefd=False)  # noqa: SIM115
+    at_line_ends = number == 2 or os.isatty(number)
+    return TextIOWrapper(buffer, like.encoding, like.errors, "\n", line_buffering=at_line_ends)
+
+
+@dataclass(frozen=True)
+class _Start:
+    command: tuple[str, ...]
+    cwd: str
+    environment: dict[str, str]
+
+
+def _fork_processes(control: socket.socket) -> _Start | None:
+    """Returns in each fork, with what it is to be, and when nobody can ask any more."""
     running: dict[int, tuple[int, int]] = {}
     while True:
         for ready in select.select([control.fileno(), *running], [], [])[0]:
@@ -73,21 +121,21 @@ def _fork_services(control: socket.socket) -> dict[str, str] | None:
                 os.close(ready)
                 continue
             packet, descriptors, *_ = socket.recv_fds(
-                control, _LONGEST_PACKET, maxfds=2, flags=socket.MSG_CMSG_CLOEXEC
+                control, _LONGEST_PACKET, maxfds=4, flags=socket.MSG_CMSG_CLOEXEC
             )
             if not packet:
                 return None
-            errors, state = descriptors
+            *streams, state = descriptors
             pid = os.fork()
             if pid == 0:
                 control.detach()
-                nothing = os.open(os.devnull, os.O_RDWR)
-                for number, descriptor in enumerate((nothing, nothing, errors)):
+                for number, descriptor in enumerate(streams):
                     os.dup2(descriptor, number)
                 os.closerange(3, os.sysconf("SC_OPEN_MAX"))
-                environment: dict[str, str] = json.loads(packet)
-                return environment
-            os.close(errors)
+                start = json.loads(packet)
+                return _Start(tuple(start["command"]), start["cwd"], start["environment"])
+            for each in streams:
+                os.close(each)
             os.write(state, NUMBER.pack(pid))
             running[os.pidfd_open(pid)] = pid, state
 
@@ -164,7 +212,7 @@ def _become(command: tuple[str, ...], environment: dict[str, str]) -> None:
     os.environ.clear()
     os.environ.update(environment)
     start, end = map(int, Path("/proc/self/stat").read_text().rpartition(")")[2].split()[45:47])
-    shown = b"".join(argument.encode() + b"\0" for argument in command)
+    shown = b"".join(os.fsencode(argument) + b"\0" for argument in command)
     assert len(shown) <= end - start
     ctypes.memset(start, 0, end - start)
     ctypes.memmove(start, shown, len(shown))

@@ -17,8 +17,9 @@ from server.assembly.people_outside import people_transaction
 from server.people import belongings
 from server.settings import DownloadSettings, Settings, StorageSettings
 from server.storage.statements import Row, Statements
-from tests.commands.test_commands import Ran, run
+from tests.commands.shell import Ran, Shell
 from tests.people.test_people_tokens import BODY
+from tests.service import ROOT
 
 TOKEN = re.compile(r"clipwire_[A-Za-z0-9_-]{43}\n")
 
@@ -31,14 +32,15 @@ class Place:
             storage=StorageSettings(data_dir=data, database=database),
             downloads=DownloadSettings(min_free_disk=0),
         )
-        self._environment = {
-            "CLIPWIRE_STORAGE__DATA_DIR": str(data),
-            "CLIPWIRE_STORAGE__DATABASE": database,
-            "CLIPWIRE_CONFIG": "/dev/null",
-        }
+        self.shell = Shell(
+            ROOT,
+            CLIPWIRE_STORAGE__DATA_DIR=str(data),
+            CLIPWIRE_STORAGE__DATABASE=database,
+            CLIPWIRE_CONFIG="/dev/null",
+        )
 
     async def people(self, *arguments: str) -> Ran:
-        return await run("people", *arguments, **self._environment)
+        return await self.shell.run("people", *arguments)
 
     async def token(self, *arguments: str) -> dict[str, str]:
         """What is sent with the token that the command prints, and nothing else."""
@@ -72,7 +74,7 @@ async def test_people_are_managed_without_a_server(place: Place) -> None:
     assert "expires_at" in labels["phone"]
     assert "expires_at" not in labels["first"]
     assert (await place.people("token", "revoke", "anna", "phone"))[0] == 0
-    _, out, _ = await place.people("token", "list", "anna")
+    _, out, _ = await place.shell.in_sh('exec "$@"', "people", "token", "list", "anna")
     assert "phone" not in out
     async with place.server() as (session, url, _):
         assert (await session.get(url("/api/me"))).status == 401
