@@ -191,7 +191,7 @@ class Subscriptions:
         return outcomes, more
 
     async def _fetch(self, subscription_id: str, items: Sequence[Item]) -> dict[str, AppError]:
-        """Place again what a file is missing of and its task still has; make a task of what nothing is left."""
+        """Place again from its task what misses a file; make a task of that of which nothing is left."""
         problems: dict[str, AppError] = {}
         abouts = {item.key: item.about for item in items}
         placing, gone = dict[str, TaskStatus](), set[str]()
