@@ -143,6 +143,11 @@ function start() {
     if (!filter.rule.isAll) document.documentElement.toggleAttribute("data-finding", true)
   }
 
+  const settle = (/** @type {string[]} */ links) => {
+    list.expect(links)
+    updates.show()
+  }
+
   // What comes in.
   on(feed, "task", (task) => tasks.merge(task))
   on(feed, "removed", (id) => tasks.remove(id))
@@ -154,14 +159,25 @@ function start() {
     announcer.say(message)
   })
   on(undo, "change", (id) => rows.row(id)?.refresh(tasks.has(id)))
-  on(submit, "task", (task) => tasks.merge(task) && connection.told())
+  on(intake.box, "change", () => box.link && list.fresh && settle([])) // a row for the next link
+  on(submit, "sending", (links) => settle(links))
+  on(submit, "task", (task) => {
+    list.welcome(task)
+    if (tasks.merge(task)) connection.told()
+  })
   on(submit, "done", (sent) => {
+    tasks.flush()
     pointing.end() // the reader looks for the new tasks in the list
+    intake.arrived()
     isHidden = sent.taken > 0 && !filter.rule.isAll
     showLines()
     announcer.say(i18n.t("announce.sent", sent))
   })
   on(updates, "change", (change) => {
+    if (!change.before && list.isFresh(change.task.task_id)) {
+      pointing.end()
+      intake.arrived()
+    }
     opened.changed(change.task)
     if (change.before?.stage !== change.task.stage) counts.stale()
     announcer.changed(change)

@@ -95,6 +95,7 @@ async def test_what_is_chosen_is_saved_under_a_name_offered_beside_the_services_
         [task] = api.tasks.values()
         assert (task["request"].get("quality"), task["request"].get("preset")) == ("720", None)
 
+        await folded.click()
         await page.get_by_role("button", name="Delete preset").click()
         await expect(presets.locator("option")).to_have_text(["none", "Talks"])
         await expect(page.get_by_text("Save as preset")).to_be_focused()
@@ -181,15 +182,14 @@ async def test_a_link_that_is_refused_comes_back_beside_what_is_being_typed(
         api.answers.clear()
         async with page.expect_request("**/api/process?*"):
             await box.press("Enter")
-        await expect(page.get_by_role("textbox", name="Clip from")).to_have_value(
-            ""
-        )  # it was for that link alone
+        await expect(page.get_by_role("textbox", name="Clip from")).to_be_hidden()  # folded, and empty:
+        await expect(page.locator("input[name=clip_start]")).to_have_value("")  # it was for that link alone
         await box.press_sequentially("https://a.ex")
         api.answers.set()
         await expect(page.locator("#problems")).to_contain_text("Not this one.")
         await box.press_sequentially("ample/2")
         await expect(box).to_have_value("https://a.example/1\nhttps://a.example/2")
-        await expect(page.get_by_role("textbox", name="Clip from")).to_have_value("0:05")
+        await expect(page.locator("input[name=clip_start]")).to_have_value("0:05")
 
 
 async def test_what_is_being_typed_into_an_option_stays_when_the_service_answers(
@@ -261,10 +261,11 @@ async def test_what_waits_for_the_server_goes_alone_and_as_it_was_meant(
     async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
         box = page.get_by_role("textbox", name="Link")
         await box.fill(link)
-        await expect(page.get_by_role("button", name="All 1")).to_be_visible()
-        await expect(page.locator("#preview [data-part=facts]")).to_have_text("1 entry")
+        await expect(page.locator("#draft [data-part=facts]")).to_have_text("1 entry")
+        await page.get_by_role("button", name="Choose from 1").click()
+        await page.get_by_label("Film 1").check()
         await page.context.set_offline(True)
-        await page.get_by_role("button", name="All 1").click()
+        await page.get_by_role("button", name="Download 1").click()
         await expect(page.locator("#note")).to_contain_text("will be sent")
         await box.press("Control+End")
         await box.press("Shift+Enter")
@@ -273,31 +274,39 @@ async def test_what_waits_for_the_server_goes_alone_and_as_it_was_meant(
         await expect(page.locator(".row")).to_have_count(1)
         await expect(box).to_have_value("https://a.example/2")
         [task] = api.tasks.values()
-        assert task["request"]["playlist"] is True
+        assert task["request"]["playlist_items"] == "1"
 
 
-async def test_enter_beside_an_open_question_leads_to_the_question(api: FakeApi, open_page: OpenPage) -> None:
+async def test_enter_does_the_one_thing_that_the_row_of_a_link_offers(
+    api: FakeApi, open_page: OpenPage
+) -> None:
     link = "https://a.example/list"
     api.looks[link] = {"title": "Films", "entries": [{"index": n, "title": f"{n}"} for n in (1, 2)]}
     async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
         box = page.get_by_role("textbox", name="Link")
         await box.fill(link)
-        await expect(page.get_by_role("button", name="All 2")).to_be_visible()
+        await expect(page.get_by_role("button", name="Choose from 2")).to_be_visible()
         await box.press("Enter")
-        question = page.get_by_role("group", name="This is a list: choose what to download.")
-        await expect(question.get_by_role("button", name="This video")).to_be_focused()
+        dialog = page.get_by_role("dialog", name="Films")
+        await expect(dialog.locator("li")).to_have_count(2)
         assert not api.tasks
-        await page.keyboard.press("Tab")
-        await page.keyboard.press("Enter")
-        await expect(page.locator(".row")).to_have_count(1)
-        await expect(box).to_be_focused()
-        await box.fill(link)
+        await page.keyboard.press("Escape")
+        await expect(dialog).to_be_hidden()
         await page.locator("summary").first.click()
         await page.get_by_label("All entries, if it is a list").check()
         await expect(page.get_by_role("button", name="All 2")).to_be_visible()
         await box.press("Enter")  # which entries are meant has been said
+        await expect(page.locator(".row")).to_have_count(1)
+        await expect(box).to_be_focused()
+        await expect(page.get_by_label("All entries, if it is a list")).to_be_hidden()  # it is folded
+        api.looks[link] = {"title": "The launch", "live": True}
+        await box.fill(link + "?live")
+        api.looks[link + "?live"] = {"title": "The launch", "live": True}
+        await expect(page.get_by_role("button", name="Record it")).to_be_visible()
+        await box.press("Enter")
         await expect(page.locator(".row")).to_have_count(2)
-    assert [task["request"]["playlist"] for task in api.tasks.values()] == [True, True]
+    assert [task["request"].get("playlist") for task in api.tasks.values()] == [True, None]
+    assert [task["request"].get("live") for task in api.tasks.values()] == [None, "record"]
 
 
 async def test_several_links_go_out_as_one_batch_each_once(api: FakeApi, open_page: OpenPage) -> None:
@@ -360,30 +369,41 @@ async def test_the_server_is_told_of_the_first_link_in_the_box_before_it_is_look
     assert ours == [f"HEAD {root}/", *2 * [f"POST {root}/api/info"]], asked
 
 
-async def test_a_link_is_looked_at_in_a_place_that_was_kept_for_that(
+async def test_what_a_link_is_stands_as_the_first_row_and_becomes_its_task_there(
     api: FakeApi, open_page: OpenPage
 ) -> None:
     formats = [{"format_id": "22", "ext": "mp4", "height": 720, "filesize": 30_000_000}]
     api.looks["https://a.example/1"] = {"title": "Bread", "duration": 61, "formats": formats}
-    await api.put("a")
+    await api.put("a", "download")
     async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
         api.answers.clear()
         await page.get_by_role("textbox", name="Link").fill("https://a.example/1")
-        preview = page.get_by_role("region", name="Preview")
-        await expect(preview).to_contain_text("Looking…")
-        before = await page.locator("#filter").bounding_box()
+        draft = page.get_by_role("region", name="New")
+        await expect(draft).to_contain_text("Looking…")
+        before = await row(page, "a").bounding_box()
         assert before
         api.answers.set()
-        await expect(preview).to_contain_text("1:01 · about 30 MB · up to 720p")
-        assert await page.locator("#filter").bounding_box() == before
+        await expect(draft).to_contain_text("1:01 · about 30 MB · up to 720p")
+        assert await row(page, "a").bounding_box() == before
+        place = await draft.locator(".line").bounding_box()
+        api.answers.clear()
+        await draft.get_by_role("button", name="Download").click()
+        await expect(draft).to_contain_text("Bread")  # as long as its task is not there
+        await expect(page.get_by_role("textbox", name="Link")).to_have_value("")
+        api.answers.set()
+        await expect(draft).to_be_hidden()
+        task = page.get_by_role("list", name="New").get_by_role("listitem", name="Bread")
+        assert await task.locator(".line").bounding_box() == place
+        assert await row(page, "a").bounding_box() == before
+        await page.get_by_role("textbox", name="Link").fill("https://a.example/1")
         await page.locator("summary").first.click()
         await page.get_by_label("Exact format").select_option("22")
         await expect(page.locator("summary").first).to_contain_text("Exactly 22 video as MP4 and MP3 audio")
         await page.get_by_role("textbox", name="Link").fill("https://a.example/2")
-        await expect(preview).to_contain_text("There is nothing to see.")
-        await page.keyboard.press("Enter")
-        await expect(page.locator(".row")).to_have_count(2)
-        await expect(preview).to_be_hidden()
+        await expect(draft).to_contain_text("There is nothing to see.")
+        await page.get_by_role("button", name="Subscribe").wait_for()  # it may be a feed
+        await page.get_by_role("textbox", name="Link").fill("")
+        await expect(draft).to_be_hidden()
 
 
 @pytest.mark.long
@@ -399,11 +419,11 @@ async def test_the_place_for_a_look_is_kept_for_links_only(api: FakeApi, open_pa
     async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
         await page.route("**/later.js*", hold)
         await page.locator("#links").fill("nonsense")
-        assert await page.locator("#preview").is_hidden()
+        assert await page.locator("#draft").is_hidden()
         await page.locator("#links").fill("https://a.example/1")
-        await expect(page.locator("#preview")).to_be_visible()
+        await expect(page.locator("#draft")).to_be_visible()
         may_come.set()
-        await expect(page.locator("#preview").get_by_text("Bread")).to_be_visible()
+        await expect(page.locator("#draft").get_by_text("Bread")).to_be_visible()
 
 
 async def test_a_list_asks_which_of_its_entries(api: FakeApi, open_page: OpenPage) -> None:
@@ -413,28 +433,24 @@ async def test_a_list_asks_which_of_its_entries(api: FakeApi, open_page: OpenPag
     async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
         box = page.get_by_role("textbox", name="Link")
         await box.fill("https://a.example/list")
-        await page.get_by_role("button", name="All 6").click()
-        await expect(box).to_have_value("")
-        await box.fill("https://a.example/list")
-        await page.get_by_role("button", name="Choose…").click()
+        await page.get_by_role("button", name="Choose from 6").click()
         dialog = page.get_by_role("dialog", name="Films")
-        await expect(dialog.locator(".have:visible")).to_have_count(1)  # and that one is not chosen
+        await expect(dialog.locator(".have:visible")).to_have_count(1)
+        await expect(dialog.get_by_role("button", name="Download")).to_be_disabled()  # nothing is chosen yet
+        await dialog.get_by_label("Film 1").check()
+        await dialog.get_by_label("Film 3").check()
         await dialog.get_by_text("Film 4").click()
         await dialog.get_by_text("Film 6").click(modifiers=["Shift"])  # on its words: that would select them
-        await dialog.get_by_role("button", name="Download 2").click()
+        await dialog.get_by_role("button", name="Download 5").click()
         await expect(box).to_have_value("")
-        await box.fill("https://a.example/list")
-        await page.get_by_role("button", name="This video").click()
-        await expect(box).to_have_value("")
-        await expect(page.locator(".row")).to_have_count(4)  # by now all three are there
-        sent = [task["request"] for task in api.tasks.values() if "request" in task]
-        assert [(task["url"], task.get("playlist_items")) for task in sent] == [
-            ("https://a.example/list", None),
-            ("https://a.example/list", "1,3"),
-            ("https://a.example/1", None),
-        ]
+        await expect(page.locator(".row")).to_have_count(2)
+        [sent] = [task["request"] for task in api.tasks.values() if "request" in task]
+        assert (sent["url"], sent["playlist_items"]) == ("https://a.example/list", "1,3-6")
         await api.put("sent early", "failed", error_code="is_playlist", url="https://a.example/list")
         await row(page, "sent early").get_by_role("button", name="Choose…").click()
+        await dialog.get_by_label("All", exact=True).check()
+        await dialog.get_by_label("Film 2").uncheck()
+        await expect(dialog.get_by_label("All", exact=True)).to_be_checked(indeterminate=True)
         await dialog.get_by_role("button", name="Download 5").click()
         await expect(row(page, "sent early").get_by_role("button", name="Undo")).to_be_visible()
         assert [task["request"] for task in api.tasks.values() if "request" in task][-1][
@@ -457,12 +473,12 @@ async def test_a_question_about_a_list_stays_when_more_is_known_of_its_link(
     async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
         await page.route("**/api/tasks?q=*", later)
         await page.get_by_role("textbox", name="Link").fill(link)
-        this = page.get_by_role("button", name="This video")
-        await this.focus()
-        asked = await this.element_handle()
+        choice = page.get_by_role("button", name="Choose from 2")
+        await choice.focus()
+        asked = await choice.element_handle()
         may.set()
         await expect(page.get_by_role("button", name="Download again")).to_be_visible()
-        await expect(this).to_be_focused()
+        await expect(page.locator("#draft [data-part=verb]")).to_be_focused()
         assert await asked.evaluate("button => button.isConnected")
 
 
@@ -474,30 +490,38 @@ async def test_entries_of_a_long_list_come_page_by_page(api: FakeApi, open_page:
     async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
         box, dialog = page.get_by_role("textbox", name="Link"), page.get_by_role("dialog", name="Films")
         await box.fill(link)
-        await page.get_by_role("button", name="Choose…").click()
-        await expect(dialog.get_by_role("button", name="Download 500")).to_be_enabled()
+        await page.get_by_role("button", name="Choose from 2,000").click()
         await expect(dialog.get_by_role("status")).to_have_text("500 of 2,000 entries")
+        everything = dialog.get_by_label("All", exact=True)
+        await everything.check()
+        await expect(dialog.get_by_role("button", name="Download 2,000")).to_be_enabled()
         await dialog.get_by_label("Film 400").uncheck()
+        await expect(dialog.get_by_role("button", name="Download 499")).to_be_enabled()
         more = dialog.get_by_role("button", name="Show more")
         await more.click()
         await expect(dialog.get_by_label("Film 501")).to_be_focused()
         await dialog.locator("[value='600']").click(modifiers=["Shift"])  # over the border of pages
         await expect(dialog.get_by_role("button", name="Download 799")).to_be_visible()
-        await dialog.get_by_role("button", name="All or none").click()
-        await dialog.get_by_role("button", name="All or none").click()
+        await everything.check()
+        await everything.uncheck()
         for last in (1500, 2000):
             await more.click()
             await expect(dialog.locator("li")).to_have_count(last)
         await expect(more).to_be_hidden()
         await expect(dialog.get_by_role("status")).to_have_text("2,000 entries")
-        await expect(dialog.get_by_role("button", name="Download 0")).to_be_disabled()
-        await dialog.get_by_label("Film 2000").check()
+        await expect(dialog.get_by_role("button", name="Download", exact=True)).to_be_disabled()
+        await dialog.get_by_role("searchbox", name="Search these entries").fill("film 2000")
+        await everything.check()  # of those that are found
+        await expect(dialog.locator("li:visible")).to_have_count(1)
+        await dialog.get_by_role("searchbox", name="Search these entries").fill("")
         await dialog.locator("[value='7']").check()
         await dialog.get_by_role("button", name="Download 2").click()
         await expect(box).to_have_value("")
         await expect(page.locator("#entries li")).to_have_count(0)
         await box.fill(link)
-        await page.get_by_role("button", name="All 2,000").click()
+        await page.get_by_role("button", name="Choose from 2,000").click()
+        await everything.check()
+        await dialog.get_by_role("button", name="Download 2,000").click()
         await expect(box).to_have_value("")
     sent = [
         (task["request"]["playlist"], task["request"].get("playlist_items")) for task in api.tasks.values()
@@ -517,13 +541,16 @@ async def test_a_page_of_entries_that_does_not_come_can_be_asked_for_again(
         await page.get_by_role("textbox", name="Link").fill(link)
         await page.get_by_role("button", name="Choose…").click()
         await expect(dialog.get_by_role("status")).to_have_text("more than 500 entries")
+        for name in (1, 2):
+            await dialog.locator(f"[value='{name}']").check()
         del api.looks[link]
         await dialog.get_by_role("button", name="Show more").click()
         await expect(dialog.get_by_role("status")).to_have_text("There is nothing to see.")
-        await expect(dialog.get_by_role("button", name="Download 500")).to_be_enabled()
+        await expect(dialog.get_by_role("button", name="Download 2")).to_be_enabled()
         api.looks[link] = look
         await dialog.get_by_role("button", name="Show more").click()
-        await expect(dialog.get_by_role("button", name="Download 501")).to_be_enabled()
+        await dialog.get_by_label("Film 501").check()
+        await expect(dialog.get_by_role("button", name="Download 3")).to_be_enabled()
 
 
 @pytest.mark.long

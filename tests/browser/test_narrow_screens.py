@@ -59,7 +59,7 @@ async def test_what_can_be_done_with_an_entry_stands_under_its_text_on_a_phone(b
 @pytest.mark.parametrize("name", ["list", "had"])
 async def test_no_answer_to_a_link_is_cut_off(browser: Browser, name: str) -> None:
     async with asyncio.timeout(PATIENCE), seen(browser, SCENES[name], **_NARROW) as page:
-        asks = page.locator("#preview .asks")
+        asks = page.locator("#draft .line")
         await expect(asks.locator("button").last).to_be_visible()
         assert await asks.evaluate("e => e.scrollWidth <= e.clientWidth")
 

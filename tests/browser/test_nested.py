@@ -189,15 +189,14 @@ async def test_a_link_whose_file_is_there_says_so(api: FakeApi, open_page: OpenP
     await api.put("a", "completed", files=files, url="https://a.example/1", video_info={"title": "Bread"})
     await api.put("b", "completed", files=files, url="https://a.example/2", video_info={"title": "Cake"})
     async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
-        preview = page.locator("#preview")
+        preview = page.locator("#draft")
         await page.get_by_role("textbox", name="Link").fill("https://a.example/2")
-        await expect(preview).to_contain_text("You have it already.")
+        await expect(preview).to_contain_text("You have it already · ")
         await api.remove("b")
-        await expect(preview).not_to_contain_text("You have it already.")
+        await expect(preview).not_to_contain_text("You have it already · ")
         await page.get_by_role("textbox", name="Link").fill("https://a.example/1")
-        await expect(preview).to_contain_text("You have it already.")
-        link = preview.get_by_role("link", name="Save video")
-        assert await link.get_attribute("href") == api.url + "api/download/v.mp4"
+        await expect(preview).to_contain_text("You have it already · ")
+        await expect(preview.get_by_role("button", name="Play")).to_be_visible()
         await preview.get_by_role("button", name="Download again").click()
         await expect(page.locator(".row")).to_have_count(2)
 

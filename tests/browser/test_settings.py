@@ -71,10 +71,10 @@ async def test_another_language_holds_for_what_is_known_of_the_link_too(
     api.looks["https://a.example/list"] = {"title": "Films", "entries": entries}
     async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
         await page.get_by_role("textbox", name="Link").fill("https://a.example/list")
-        await expect(page.locator("#preview")).to_contain_text("3 entries")
+        await expect(page.locator("#draft")).to_contain_text("3 entries")
         await choose_chinese(page)
-        await expect(page.locator("#preview")).to_contain_text("3 个条目")
-        await expect(page.get_by_role("button", name="选择…")).to_be_visible()
+        await expect(page.locator("#draft")).to_contain_text("3 个条目")
+        await expect(page.get_by_role("button", name="从 3 个中选择")).to_be_visible()
 
 
 async def test_a_language_that_does_not_come_is_not_shown_as_chosen(

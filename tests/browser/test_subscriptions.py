@@ -45,7 +45,7 @@ async def paste_list(page: Page, api: FakeApi) -> None:
     films = [{"index": n, "title": f"Film {n}", "url": f"{CHANNEL}/{n}"} for n in range(1, 4)]
     api.looks[CHANNEL] = {"title": "Bread", "entries": films, "total_entries": 43}
     await page.locator("#links").fill(CHANNEL)
-    await page.locator("#preview [data-ask=follow]").wait_for()
+    await page.locator("#draft [data-ask=follow]").wait_for()
 
 
 async def open_menu(page: Page) -> None:
@@ -718,7 +718,7 @@ async def test_a_link_whose_video_is_remembered_says_so(api: FakeApi, open_page:
     fetched = {"fetched_at": "2025-03-01T12:00:00Z", "key": "films 1", "subscriptions": []}
     api.subscriptions.media = {short: fetched | {"task_id": task["task_id"]}, gone: fetched}
     async with asyncio.timeout(PATIENCE), open_page(api.url, **ENGLISH) as page:
-        preview = page.locator("#preview")
+        preview = page.locator("#draft")
         await page.locator("#links").fill(short)
         await expect(preview).to_contain_text("You have it already.")
         await expect(preview.get_by_role("button", name="Download again")).to_be_visible()

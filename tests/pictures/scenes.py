@@ -1,6 +1,7 @@
 """What there is to see: tasks in every stage, and what a reader does until the page is in a state."""
 
 import asyncio
+import re
 import struct
 import zlib
 from collections.abc import Awaitable, Callable
@@ -187,7 +188,7 @@ async def _had(page: Page, api: FakeApi) -> None:
     task = api.tasks["done0"]
     api.looks[task["url"]] = task["video_info"]
     await _type(page, task["url"])
-    await page.locator("#preview[data-had]").wait_for()
+    await page.locator("#draft .acts button").nth(1).wait_for()
 
 
 async def _placing(page: Page, api: FakeApi) -> None:
@@ -259,7 +260,7 @@ async def _looked_at(page: Page, api: FakeApi) -> None:
     formats = [{"format_id": "137", "ext": "mp4", "height": 1080, "filesize": 130_000_000}]
     api.looks[_FILM] = {"title": TITLES[0], "duration": 661, "uploader": "Kitchen", "formats": formats}
     await _type(page, _FILM)
-    await page.locator("#preview .facts", has_text="1080p").wait_for()
+    await page.locator("#draft .facts", has_text="1080p").wait_for()
 
 
 async def _options(page: Page, api: FakeApi) -> None:
@@ -286,12 +287,12 @@ async def _list(page: Page, api: FakeApi) -> None:
     entries = [{"index": n, "title": f"{n}. {TITLES[n % 5]}", "url": f"{_LIST}/{n}"} for n in range(1, 732)]
     api.looks[_LIST] = {"title": "A whole channel about bread", "entries": entries, "total_entries": 731}
     await _type(page, _LIST)
-    await page.locator("#preview button").first.wait_for()
+    await page.locator("#draft .acts button").nth(1).wait_for()
 
 
 async def _entries(page: Page, api: FakeApi) -> None:
     await _list(page, api)
-    await page.locator("#preview [data-ask=choose]").click()
+    await page.locator("#draft [data-part=verb]").click()
     await page.locator("#entries [data-part=more]").scroll_into_view_if_needed()
 
 
@@ -459,7 +460,7 @@ async def _renewing(page: Page, api: FakeApi) -> None:
 
 async def _subscribed(page: Page, api: FakeApi) -> None:
     await _list(page, api)
-    await page.locator("#preview [data-ask=follow]").click()
+    await page.locator("#draft .acts").get_by_role("button", name=re.compile("Subscribe|订阅")).click()
     await page.locator("#subscriptions[open] .follow-one").wait_for()
     [name] = api.subscriptions.all
     await api.subscriptions.change(name, entries(43, "known", 1, _title), stage="idle",

@@ -101,7 +101,11 @@ const FIELDS = "input, textarea, select, dialog, [contenteditable]"
 export class Box extends EventTarget {
   #form = byId("submit", HTMLFormElement)
   #area = byId("links", HTMLTextAreaElement)
-  #go = /** @type {HTMLElement} */ (this.#form.querySelector("[data-part=go]"))
+  #draft = byId("draft", HTMLElement)
+  /** What sends: beside the box, or in the row of its link. */
+  #buttons = /** @type {HTMLElement[]} */ ([...document.querySelectorAll("[data-part=go], [data-part=verb]")])
+  /** What the button says of the one link; "": that it downloads. */
+  #words = ""
   #note = byId("note", HTMLElement)
   #problems = /** @type {HTMLElement} */ (this.#form.querySelector("[data-part=problems]"))
   /** Why a line was refused, until it is changed. @type {Map<string, string>} */
@@ -135,7 +139,8 @@ export class Box extends EventTarget {
   }
 
   get hasFocus() {
-    return this.#form.contains(document.activeElement)
+    const { activeElement } = document
+    return this.#form.contains(activeElement) || this.#draft.contains(activeElement)
   }
 
   /** @param {string} text */
@@ -200,7 +205,7 @@ export class Box extends EventTarget {
 
   /** Focus the button that sends: the request is complete. */
   focusGo() {
-    this.#go.focus()
+    this.#buttons.find((each) => each.checkVisibility())?.focus()
   }
 
   /** @param {string} text  a note that is no error */
@@ -214,10 +219,17 @@ export class Box extends EventTarget {
     this.#showProblems()
   }
 
+  /** @param {string} words  what the button does with the one link; "": it downloads */
+  name(words) {
+    this.#words = words
+    this.describe()
+  }
+
   /** Update the button: the language or the number of links has changed. */
   describe() {
     const count = this.links.length
-    setText(this.#go, count > 1 ? this.#i18n.t("submit.go_many", { n: count }) : this.#i18n.t("submit.go"))
+    const words = count > 1 ? this.#i18n.t("submit.go_many", { n: count }) : this.#i18n.t("submit.go")
+    for (const each of this.#buttons) setText(each, (count === 1 && this.#words) || words)
   }
 
   #changed() {
@@ -227,6 +239,7 @@ export class Box extends EventTarget {
     this.say(again ? this.#i18n.t("submit.merged", { n: again }) : "")
     for (const line of this.#refused.keys()) if (!all.includes(line)) this.#refused.delete(line)
     this.#showProblems()
+    this.#words = ""
     this.describe()
     this.dispatchEvent(new Event("change"))
   }

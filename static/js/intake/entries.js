@@ -54,9 +54,15 @@ export class Ticks {
     this.#changed()
   }
 
+  /** Those that can be ticked: a search hides the others. */
+  get open() {
+    return this.#boxes.filter((box) => !box.disabled)
+  }
+
   toggleAll() {
-    this.#areAll = !this.#boxes.every((box) => box.checked)
-    for (const box of this.#boxes) box.checked = this.#areAll
+    const { open } = this
+    this.#areAll = !open.every((box) => box.checked)
+    for (const box of open) box.checked = this.#areAll
     this.#changed()
   }
 
@@ -80,7 +86,7 @@ export class Ticks {
   #ticked(box, isRange) {
     const at = this.#boxes.indexOf(box)
     const [from, to] = isRange ? [Math.min(at, this.#last), Math.max(at, this.#last)] : [at, at]
-    for (const other of this.#boxes.slice(from, to + 1)) other.checked = box.checked
+    for (const other of this.#boxes.slice(from, to + 1)) if (!other.disabled) other.checked = box.checked
     this.#last = at
     this.#changed()
   }
@@ -106,7 +112,7 @@ export function ranges(numbers) {
 /** `POST /api/info` takes as long as the source. */
 const PATIENCE_MS = 50_000
 
-/** @typedef {import("./preview.js").Entry} Entry */
+/** @typedef {import("./draft.js").Entry} Entry */
 
 export class EntriesDialog {
   #dialog = byId("entries", HTMLDialogElement)
@@ -114,12 +120,18 @@ export class EntriesDialog {
   #i18n
   #has
   #ticks
+  #all
+  #search
+  /** Whether entries that come later are chosen, too. */
+  #isWhole = false
   #url = ""
   /** Where the next page begins, if there is one. @type {string | undefined} */
   #cursor
+  /** How many entries the list has, if the source says so. @type {number | undefined} */
+  #total
   /** @type {AbortController | null} */
   #request = null
-  /** @type {(items: string) => void} */
+  /** @type {(items: string | undefined) => void} */
   #chosen = () => {}
 
   /**
@@ -134,14 +146,20 @@ export class EntriesDialog {
     this.#ticks = new Ticks(this.#part("list"), () => this.#count())
     this.#dialog.addEventListener("click", ({ target }) => target === this.#dialog && this.#dialog.close())
     this.#dialog.addEventListener("close", () => this.#empty())
-    this.#part("all").addEventListener("click", () => this.#ticks.toggleAll())
+    this.#all = /** @type {HTMLInputElement} */ (this.#part("all"))
+    this.#search = /** @type {HTMLInputElement} */ (this.#part("search"))
+    this.#all.addEventListener("click", () => {
+      this.#isWhole = this.#all.checked && !this.#search.value
+      this.#ticks.toggleAll()
+    })
+    this.#search.addEventListener("input", () => this.#find())
     this.#part("more").addEventListener("click", () => this.#more())
     this.#part("go").addEventListener("click", () => this.#go())
   }
 
   /**
    * @param {string} url
-   * @param {(items: string) => void} then  gets the chosen entries as `playlist_items`
+   * @param {(items: string | undefined) => void} then  gets the chosen entries as `playlist_items`; undefined: all
    */
   async open(url, then) {
     this.#empty()
@@ -157,6 +175,8 @@ export class EntriesDialog {
     this.#request?.abort()
     this.#request = null
     this.#cursor = undefined
+    this.#isWhole = false
+    this.#search.value = ""
     this.#ticks.clear()
     this.#part("list").replaceChildren()
     this.#part("more").hidden = true
@@ -186,13 +206,15 @@ export class EntriesDialog {
     }
   }
 
-  /** @param {import("./preview.js").Info} info */
+  /** @param {import("./draft.js").Info} info */
   #show({ title = "", entries = [], total_entries, next_cursor }) {
     const rows = entries.map((entry, at) => this.#row(entry, this.#ticks.count + at + 1))
     const ticks = rows.map((row) => /** @type {HTMLInputElement} */ (row.querySelector("input")))
     this.#part("list").append(...rows)
-    this.#ticks.add(ticks)
     this.#cursor = next_cursor
+    this.#total = total_entries
+    this.#ticks.add(ticks)
+    this.#find()
     this.#part("more").hidden = !next_cursor
     setText(this.#part("title"), title)
     setText(this.#part("state"), this.#state(total_entries))
@@ -211,29 +233,50 @@ export class EntriesDialog {
    * @param {Entry} entry
    * @param {number} place  used if the entry has no index
    */
-  #row({ index, title, url, duration }, place) {
+  #row({ index, title, url, duration, published_at }, place) {
     const isHere = Boolean(url && this.#has(url))
     const number = String(index ?? place)
-    const tick = make("input", { type: "checkbox", value: number, checked: !isHere })
+    const tick = make("input", { type: "checkbox", value: number, checked: this.#isWhole })
+    const { format } = this.#i18n
     const name = make("span", { className: "name", dir: "auto" }, title ?? url ?? "")
     return make(
       "li",
       {},
       make("label", { className: "tick" }, tick, " ", make("span", { className: "place" }, number), name),
       ...(isHere ? [make("span", { className: "have" }, this.#i18n.t("entries.have"))] : []),
-      make("span", { className: "length" }, duration ? this.#i18n.format.clock(duration) : ""),
+      make("span", { className: "length" }, published_at ? format.moment(new Date(published_at)) : ""),
+      make("span", { className: "length" }, duration ? format.clock(duration) : ""),
     )
+  }
+
+  /** Hide the entries whose titles do not have what is searched for. */
+  #find() {
+    const text = this.#search.value.trim().toLocaleLowerCase()
+    for (const row of /** @type {Iterable<HTMLElement>} */ (this.#part("list").children)) {
+      row.hidden = !row.querySelector(".name")?.textContent?.toLocaleLowerCase().includes(text)
+      row.querySelector("input")?.toggleAttribute("disabled", row.hidden)
+    }
+    this.#count()
+  }
+
+  /** Whether all entries are chosen, also those that are not shown yet. */
+  get #isAll() {
+    return this.#isWhole && this.#ticks.chosen.length === this.#ticks.count
   }
 
   #count() {
     const button = /** @type {HTMLButtonElement} */ (this.#part("go"))
-    const n = this.#ticks.chosen.length
-    setText(button, this.#i18n.t("submit.go_many", { n }))
-    button.disabled = n === 0
+    const { t } = { t: this.#i18n.t.bind(this.#i18n) }
+    const { open, chosen } = this.#ticks
+    const n = this.#isAll ? this.#total ?? (this.#cursor ? 0 : chosen.length) : chosen.length
+    setText(button, n ? t("submit.go_many", { n }) : t(this.#isAll ? "list.every" : "submit.go"))
+    button.disabled = chosen.length === 0
+    this.#all.checked = open.length > 0 && open.every((box) => box.checked)
+    this.#all.indeterminate = !this.#all.checked && open.some((box) => box.checked)
   }
 
   #go() {
-    const items = ranges(this.#ticks.chosen.map(Number))
+    const items = this.#isAll ? undefined : ranges(this.#ticks.chosen.map(Number))
     this.#dialog.close()
     this.#chosen(items)
   }

@@ -1,10 +1,11 @@
 // @ts-check
-// The box and what belongs to it: options, the look at a link, the question which entries of a list.
+// The box and what belongs to it: options, the row that its link will be, the choice of entries of a list.
 
 import { fetched } from "../base/api.js"
 import { Box } from "./box.js"
 import { byId, on, setText } from "../base/dom.js"
 import { isClippable } from "../row/files.js"
+import { hostOf } from "../tasks/task.js"
 import { Options } from "./options.js"
 import { Submit } from "./submit.js"
 
@@ -12,15 +13,15 @@ export class Intake {
   box
   options
   submit
-  /** The look at a link, loaded with the first one. @type {import("./preview.js").Preview | undefined} */
-  #preview
+  /** The place of the row, which has its height before anything is known of the link. */
+  #place = byId("draft", HTMLElement)
+  /** What looks at the link, loaded with the first one. @type {import("./draft.js").Draft | undefined} */
+  #draft
   /** @type {import("./entries.js").EntriesDialog | undefined} */
   #entries
   /** @type {import("./optionsform.js").OptionsForm | undefined} */
   #form
   #parts
-  /** @type {import("./preview.js").Info | null} */
-  #info = null
 
   /**
    * @param {object} parts
@@ -35,8 +36,10 @@ export class Intake {
     this.#parts = parts
     this.box = new Box(i18n)
     this.options = new Options(byId("choices", HTMLDetailsElement), i18n)
-    this.submit = new Submit(this.box, this.options, api, i18n, () => !this.#asks())
+    this.submit = new Submit(this.box, this.options, api, i18n, () => this.#go())
     on(this.box, "change", () => this.box.link && this.#look())
+    on(this.box, "change", () => this.#showPlace())
+    on(this.submit, "sending", (links) => this.#sending(links))
     on(this.options, "open", () => this.#unfold())
     on(this.options, "outputs", async () => (await this.#unfold()).focus("outputs"))
     on(this.options, "clip", () => this.#film && parts.play(this.#film, true))
@@ -46,16 +49,16 @@ export class Intake {
   /** The language has changed. */
   describe() {
     this.box.describe()
-    this.#preview?.describe()
+    this.#draft?.describe()
     this.options.describe()
-    this.options.offer("format", this.#preview?.formats ?? [])
+    this.options.offer("format", this.#draft?.formats ?? [])
     this.#form?.make()
   }
 
   /**
    * Let the reader choose entries of a list.
    * @param {string} link
-   * @param {(items: string) => unknown} then
+   * @param {(items: string | undefined) => unknown} then  gets `playlist_items`; undefined: all
    */
   async choose(link, then) {
     const { api, i18n, tasks } = this.#parts
@@ -82,54 +85,78 @@ export class Intake {
     this.submit.addEventListener("taken", () => this.box.add(others), { once: true })
   }
 
+  /** The link that was sent has its row by now, or came back. */
+  arrived() {
+    this.#place.ariaBusy = "false"
+    this.#showPlace()
+  }
+
+  /** @param {string[]} links  that leave the box */
+  #sending(links) {
+    const isShown = !this.#place.hidden && links.includes(this.box.link)
+    this.#place.ariaBusy = String(isShown)
+    if (isShown) setText(this.#part("facts"), this.#parts.i18n.t("submit.sending"))
+  }
+
+  #showPlace() {
+    if (this.box.link) this.#place.ariaBusy = "false"
+    this.#place.hidden = !this.box.link && this.#place.ariaBusy !== "true"
+  }
+
   async #look() {
-    if (this.#preview) return
-    const place = byId("preview", HTMLElement) // it has its height before anything is known
-    const facts = /** @type {HTMLElement} */ (place.querySelector("[data-part=facts]"))
-    place.hidden = false
-    setText(facts, this.#parts.i18n.t("preview.looking"))
-    const found = await fetched(import("./preview.js"), this.#parts.i18n).catch(() => undefined) // no link waits for it
-    if (!found) place.hidden = true
-    if (this.#preview || !found) return
-    this.#preview = new found.Preview({ ...this.#parts, ...this })
-    on(this.#preview, "info", (info) => this.#looked(info))
-    on(this.#preview, "ask", (ask) => this.#answered(ask))
-    this.#preview.look()
+    if (this.#draft) return
+    const { i18n } = this.#parts
+    const host = hostOf(/** @type {any} */ ({ url: this.box.link, video_info: {} }))
+    setText(this.#part("title"), host)
+    setText(this.#part("facts"), i18n.t("preview.looking"))
+    const found = await fetched(import("./draft.js"), i18n).catch(() => undefined) // no link waits for it
+    if (!found) return setText(this.#part("facts"), "")
+    if (this.#draft) return
+    const sendAgain = () => this.submit.send()
+    this.#draft = new found.Draft({ ...this.#parts, ...this, sendAgain })
+    on(this.#draft, "info", () => this.#looked())
+    this.#draft.look()
   }
 
-  /** Whether it is open which entries of a list are meant, without which the request would fail: lead there. */
-  #asks() {
-    if (!this.#info?.entries?.length || this.options.isOfLists) return false
-    this.box.say(this.#parts.i18n.t("list.ask"))
-    this.#preview?.ask()
-    return true
+  /** Do the one thing that the row of the link offers; true: all that is in the box is to be sent. */
+  #go() {
+    const draft = this.#draft
+    if (!draft || draft.link !== this.box.link || !draft.link) return true
+    const { play, subscribe } = this.#parts
+    switch (draft.verb) {
+      case "download":
+        return true
+      case "play":
+        draft.had && play(draft.had)
+        break
+      case "follow":
+        subscribe(draft.link)
+        break
+      case "choose":
+        this.choose(draft.link, (items) => this.submit.send({ playlist: true, playlist_items: items }))
+        break
+      case "all":
+        this.submit.send({ playlist: true })
+        break
+      default:
+        this.submit.send({ live: draft.verb })
+    }
+    return false
   }
 
-  /** @param {import("./preview.js").Info | null} info */
-  #looked(info) {
-    this.#info = info
-    this.options.offer("format", this.#preview?.formats ?? [])
+  #looked() {
+    this.options.offer("format", this.#draft?.formats ?? [])
     this.#offerPlayer()
   }
 
   /** The task of the film whose link is in the box, if a clip can be marked in it. */
   get #film() {
-    const links = [this.#preview?.link ?? "", this.#info?.webpage_url ?? ""].filter(Boolean)
+    const links = [this.#draft?.link ?? "", this.#draft?.info.webpage_url ?? ""].filter(Boolean)
     return this.#parts.tasks.find(links, isClippable)
   }
 
   #offerPlayer() {
     this.options.offerPlayer(Boolean(this.#film))
-  }
-
-  /** @param {"this" | "all" | "choose"} ask */
-  #answered(ask) {
-    const first = this.#info?.entries?.[0]
-    const alone = first?.url ? { url: first.url } : { playlist: true, playlist_items: "1" }
-    if (ask === "this") this.submit.send(alone)
-    else if (ask === "all") this.submit.send({ playlist: true })
-    else {this.choose(this.#preview?.link ?? "", (items) =>
-        this.submit.send({ playlist: true, playlist_items: items }))}
   }
 
   /** The reader unfolds the options: make their form, and ask the service what it has for it. */
@@ -138,5 +165,10 @@ export class Intake {
     const form = this.#form ??= new OptionsForm(this.options, this.#parts.i18n)
     form.ask(this.#parts.api)
     return form
+  }
+
+  /** @param {string} name */
+  #part(name) {
+    return /** @type {HTMLElement} */ (this.#place.querySelector(`[data-part=${name}]`))
   }
 }

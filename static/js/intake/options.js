@@ -342,7 +342,7 @@ export class Options extends EventTarget {
     this.#details = details
     this.#words = /** @type {HTMLElement} */ (details.querySelector("[data-part=chosen]"))
     this.#i18n = i18n
-    details.addEventListener("toggle", () => details.open && this.dispatchEvent(new Event("open")))
+    details.addEventListener("toggle", () => this.dispatchEvent(new Event(details.open ? "open" : "change")))
     this.describe()
   }
 
@@ -355,6 +355,11 @@ export class Options extends EventTarget {
   /** Whether a link to a list gives all its entries. */
   get isOfLists() {
     return Boolean(this.chosen.playlist || this.presets[this.preset]?.playlist)
+  }
+
+  /** Whether the form is unfolded. */
+  get isOpen() {
+    return this.#details.open
   }
 
   get isWithoutOutputs() {
@@ -391,7 +396,7 @@ export class Options extends EventTarget {
    */
   choose(name, value) {
     this.chosen[name] = value
-    this.describe()
+    this.#changed()
     if (!this.preset && LASTING.includes(name)) remember(REMEMBERED, pick(this.chosen, LASTING))
   }
 
@@ -426,6 +431,7 @@ export class Options extends EventTarget {
   forget() {
     const before = pick(this.chosen, FOR_ONCE)
     Object.assign(this.chosen, pick(DEFAULTS, FOR_ONCE))
+    this.#details.open = false
     this.#changed()
     return before
   }

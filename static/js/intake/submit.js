@@ -17,7 +17,7 @@ const LINK_REFUSED = [400, 413, 422]
 /** @typedef {{refused: Map<string, Problem>, rest: string[], problem: Problem | null}} Outcome  `rest` was not taken, for this problem */
 
 /**
- * Fires "taken" when links have left the box, "task" with a payload in `detail`, and "done" with how many were accepted
+ * Fires "sending" with links in `detail` that are about to leave the box, "taken" when they have, "task" with a payload in `detail`, and "done" with how many were accepted
  * and how many came back.
  */
 export class Submit extends EventTarget {
@@ -83,6 +83,7 @@ export class Submit extends EventTarget {
     const request = { ...this.#options.request, ...more }
     const chosen = this.#options.forget()
     this.#waiting = { links: [], more: {} }
+    this.dispatchEvent(new CustomEvent("sending", { detail: links }))
     if (this.#box.hasFocus) this.#box.focus() // from the button, or a question that is gone
     this.#box.take(links)
     this.dispatchEvent(new Event("taken"))

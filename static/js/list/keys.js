@@ -49,8 +49,11 @@ export class Keys {
       const key = event.shiftKey || event.key.length > 1 ? event.key : event.key.toLowerCase() // caps lock
       if (event.defaultPrevented || event.altKey || event.isComposing) return
       const isPlain = !event.ctrlKey && !event.metaKey && !event.shiftKey
-      if (isPlain && leadsToList(key, target) && list.tasks.length) {
-        rows.step(rows.current, 0)
+      if (isPlain && leadsToList(key, target)) {
+        const verb = document.querySelector("#draft [data-part=verb]")
+        if (key === "ArrowDown" && verb instanceof HTMLElement && isSeen(verb)) verb.focus()
+        else if (list.tasks.length) rows.step(rows.current, 0)
+        else return
         return event.preventDefault()
       }
       if (target.closest(FIELDS)) return

@@ -3,6 +3,7 @@
 
 import { Rule } from "./filter.js"
 import { Order, Sections } from "./order.js"
+import { isFinal } from "../tasks/task.js"
 
 /**
  * @template {{task_id: string}} T
@@ -85,8 +86,12 @@ export class Sequence {
 /** @typedef {import("../tasks/task.js").Task} Task */
 
 export class TaskList {
+  /** Ids of the tasks that the reader has sent last. @type {Set<string>} */
+  #fresh = new Set()
+  /** Links that are being sent. @type {Set<string>} */
+  #sent = new Set()
   rule = new Rule()
-  order = new Order()
+  order = new Order(new Sections(new Date(), this.rule.sort, false, this.#fresh))
   /** The last task that was loaded, as it was then; null: there are no more pages. @type {Task | null} */
   edge = null
   /** @type {Sequence<Task>} */
@@ -112,12 +117,45 @@ export class TaskList {
     return [...this.#doubts]
   }
 
+  /** Whether any stand at the top because the reader has sent them just now. */
+  get fresh() {
+    return this.#fresh.size > 0
+  }
+
+  /** @param {string} id */
+  isFresh(id) {
+    return this.#fresh.has(id)
+  }
+
+  /**
+   * The reader sends these links: their tasks are to stand at the top, and those that were sent before where they belong.
+   * @param {string[]} links
+   */
+  expect(links) {
+    this.#sent = new Set(links)
+    const before = [...this.#fresh].flatMap((id) => this.#shown.get(id) ?? [])
+    for (const { task_id } of before) this.#shown.remove(task_id) // from the place that it has by now
+    this.#fresh.clear()
+    for (const task of before) this.consider(task)
+  }
+
+  /** @param {Task} task  that was made for the reader, whether it is known or not */
+  welcome({ task_id, url }) {
+    this.#sent.delete(url)
+    const shown = this.#shown.get(task_id)
+    this.#shown.remove(task_id)
+    this.#fresh.add(task_id)
+    if (shown) this.consider(shown)
+  }
+
   /**
    * Show, move, change or drop a task. One that only the server can judge stays as it is for now.
    * @param {Task} task
    */
   consider(task) {
     const isShown = this.#shown.get(task.task_id) !== undefined
+    const isSent = !isShown && !task.playlist_id && !isFinal(task) && this.#sent.has(task.url)
+    if (isSent) this.#fresh.add(task.task_id)
     const fits = this.rule.matches(task)
     if (fits === false || !this.#isLoaded(task)) return this.drop(task.task_id)
     if (fits === undefined) this.#doubts.add(task.task_id)
@@ -138,7 +176,7 @@ export class TaskList {
    */
   reset(rule, tasks) {
     this.rule = rule
-    this.order = new Order(new Sections(new Date(), rule.sort, rule.text !== ""))
+    this.order = new Order(new Sections(new Date(), rule.sort, rule.text !== "", this.#fresh))
     this.#shown = this.#inOrder()
     this.#doubts.clear()
     for (const task of tasks) this.consider(task)

@@ -5,7 +5,8 @@ import { endOf, isFinal, isRunning } from "../tasks/task.js"
 
 /** @typedef {import("../tasks/task.js").Task} Task */
 
-const NOW = 2 ** 53 - 1
+const NEW = 2 ** 53 - 1
+const NOW = NEW - 1
 const WAITING = NOW - 1
 
 /** By what a task does and the day of its end, or by the day on which it was added. */
@@ -22,13 +23,16 @@ export class Sections {
   isByState
   /** Whether what has ended stands by the time of its end. */
   isByEnd
+  #fresh
 
   /**
    * @param {Date} now
    * @param {string} sort
    * @param {boolean} isSearched  what is found stands by the day on which it was added: so the server lists it
+   * @param {Set<string>} fresh  ids of the tasks that the reader has sent just now: they stand above all others
    */
-  constructor(now = new Date(), sort = SORTS[0], isSearched = false) {
+  constructor(now = new Date(), sort = SORTS[0], isSearched = false, fresh = new Set()) {
+    this.#fresh = fresh
     this.isByState = sort === SORTS[0]
     this.isByEnd = this.isByState && !isSearched
     this.#today = new Date(now.getFullYear(), now.getMonth(), now.getDate()).getTime()
@@ -42,6 +46,7 @@ export class Sections {
 
   /** @param {Task} task */
   of(task) {
+    if (this.#fresh.has(task.task_id)) return NEW
     if (this.isByState && isRunning(task)) return NOW
     if (this.isByState && !isFinal(task)) return WAITING
     let section = this.#known.get(task)
@@ -55,6 +60,7 @@ export class Sections {
    * @returns {string | Date}
    */
   title(section) {
+    if (section === NEW) return "section.new"
     if (section === NOW) return "section.now"
     if (section === WAITING) return "section.waiting"
     if (section === this.#today) return "section.today"
@@ -62,9 +68,9 @@ export class Sections {
     return new Date(section)
   }
 
-  /** @param {number} section */
-  isNow(section) {
-    return section === NOW
+  /** @param {number} section  whether its rows stand in the order in which they were accepted */
+  isInTurn(section) {
+    return section >= NOW
   }
 
   /** @param {number} section */
@@ -100,9 +106,18 @@ export class Order {
     const section = this.sections.of(a)
     const between = this.sections.of(b) - section
     if (between) return between
-    if (this.sections.isNow(section)) return a.number - b.number // what begins now stands below
+    if (this.sections.isInTurn(section)) return a.number - b.number // what begins now stands below
     if (this.sections.isWaiting(section)) return compareWaiting(a, b)
     return (this.sections.isByEnd ? compareEnds(a, b) : 0) || b.number - a.number
+  }
+
+  /**
+   * Whether a task stands before another one in the queue, wherever their rows stand.
+   * @param {Task} a
+   * @param {Task} b
+   */
+  isBefore(a, b) {
+    return compareWaiting(a, b) < 0
   }
 
   /**

@@ -133,6 +133,23 @@ export class ShownList {
     else this.#due.add(id)
   }
 
+  /**
+   * The place of a task in the queue, from 1; 0: nobody knows, as others may stand before it that are not listed.
+   * @param {Task} task
+   */
+  queuePlaceOf(task) {
+    const { rule, order, tasks } = this.#list
+    if (task.stage !== "queued" || task.playlist_id || !rule.isAll || !order.sections.isByState) return 0
+    const { sections } = order
+    const [from, at] = [
+      tasks.findIndex((each) => sections.isWaiting(sections.of(each))),
+      this.#list.indexOf(task.task_id),
+    ]
+    if (at >= 0 && at >= from && sections.isWaiting(sections.of(task))) return at - from + 1
+    const before = tasks.filter((each) => each.stage === "queued" && order.isBefore(each, task))
+    return before.length + 1
+  }
+
   /** @param {number} index */
   sectionAt(index) {
     return this.sections.find(({ to }) => index < to)

@@ -27,8 +27,10 @@ export function drawnOf(task, before) {
  * @param {object} [around]
  * @param {boolean} [around.isAway]  the server does not answer: nobody knows how fast it goes
  * @param {Task} [around.list]  the list that the task is an entry of, to be named
+ * @param {number} [around.place]  in the queue, from 1; 0: nobody knows
+ * @param {number} [around.minutes]  until it begins; 0: nobody knows
  */
-export function factsOf(task, i18n, { isAway = false, list } = {}) {
+export function factsOf(task, i18n, { isAway = false, list, place = 0, minutes = 0 } = {}) {
   const ofList = list ? [i18n.t("card.in_list", { list: titleOf(list) })] : []
   if (task.status === "error") return [failureOf(task, i18n), ...listFacts(task, i18n), ...ofList]
   if (task.stage === "completed") {
@@ -37,7 +39,12 @@ export function factsOf(task, i18n, { isAway = false, list } = {}) {
   }
   if (isRecorded(task)) return [...recordingFacts(task, i18n), ...ofList]
   if (isRunning(task)) return [...runningFacts(task, i18n, isAway), ...ofList]
-  return [...waitingFacts(task, i18n), ...listFacts(task, i18n), ...ofList, ...sourceFacts(task)]
+  return [
+    ...waitingFacts(task, i18n, place, minutes),
+    ...listFacts(task, i18n),
+    ...ofList,
+    ...sourceFacts(task),
+  ]
 }
 
 /**
@@ -109,11 +116,31 @@ function runningFacts(task, i18n, isAway) {
 }
 
 /**
+ * After how many minutes a place of the queue comes up, if as many running downloads as stand before it, and itself,
+ * say when they end; 0: nobody knows.
+ * @param {number} place  from 1
+ * @param {Task[]} unfinished
+ */
+export function minutesUntil(place, unfinished) {
+  const ends = unfinished.flatMap((
+    { stage, eta },
+  ) => (stage === "download" && eta !== undefined ? [eta] : []))
+  const end = ends.sort((a, b) => a - b)[place - 1]
+  return end === undefined ? 0 : Math.max(1, Math.round(end / 60))
+}
+
+/**
  * @param {Task} task
  * @param {I18n} i18n
+ * @param {number} place
+ * @param {number} minutes
  */
-function waitingFacts(task, i18n) {
+function waitingFacts(task, i18n, place, minutes) {
   const facts = [reasonOf(task, i18n)]
+  if (place && !task.waiting) {
+    facts[0] = place === 1 ? i18n.t("card.next") : i18n.t("card.place", { n: place })
+    if (minutes) facts.push(i18n.t("card.minutes", { n: minutes }))
+  }
   if (task.not_before && Date.parse(task.not_before) > i18n.now()) {
     const time = i18n.format.moment(new Date(task.not_before))
     facts.push(i18n.t(task.waiting === "not_live_yet" ? "card.begins" : "card.not_before", { time }))

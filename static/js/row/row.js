@@ -3,9 +3,9 @@
 
 import { ACTIONS, iconOf, primaryOf, textOf } from "./actions.js"
 import { Focus, fromTemplate, isAway, isSeen, setAttribute, setText } from "../base/dom.js"
-import { drawnOf, factsOf } from "./facts.js"
+import { drawnOf, factsOf, minutesUntil } from "./facts.js"
 import { isPlayable, kindsOf, saveAllLink, saveLink } from "./files.js"
-import { hostOf, isRecorded, titleOf, webLink } from "../tasks/task.js"
+import { hostOf, isRecorded, looks, titleOf, webLink } from "../tasks/task.js"
 
 /** @typedef {import("../tasks/task.js").Task} Task */
 /** @typedef {import("../base/i18n.js").I18n} I18n */
@@ -38,8 +38,8 @@ export class Row {
    * @param {object} around  what the row has to know of the page
    * @param {{of: (id: string) => Leaving}} around.undo
    * @param {{has: (id: string) => boolean}} around.selection
-   * @param {{get: (id: string) => Task | undefined}} around.tasks
-   * @param {{isNested: (task: Task) => boolean, hasOpen: (id: string) => boolean}} around.shown
+   * @param {{get: (id: string) => Task | undefined, unfinished: Task[]}} around.tasks
+   * @param {{isNested: (task: Task) => boolean, hasOpen: (id: string) => boolean, queuePlaceOf: (task: Task) => number}} around.shown
    */
   constructor(task, i18n, around) {
     const { element, parts } = fromTemplate("row", i18n)
@@ -125,6 +125,16 @@ export class Row {
     setAttribute(this.element, "aria-posinset", String(position))
     setAttribute(this.element, "aria-setsize", String(count))
     this.element.toggleAttribute("data-nested", this.#around.shown.isNested(this.task))
+    if (this.task.stage === "queued") this.#showFacts() // its place in the queue changes without it
+  }
+
+  #showFacts() {
+    const { task } = this
+    const { tasks, shown } = this.#around
+    const list = task.playlist_id && !shown.isNested(task) ? tasks.get(task.playlist_id) : undefined
+    const place = shown.queuePlaceOf(task)
+    const around = { isAway: isAway(), list, place, minutes: place && minutesUntil(place, tasks.unfinished) }
+    setText(this.#parts.facts, factsOf(task, this.#i18n, around).join(" · "))
   }
 
   /**
@@ -145,16 +155,15 @@ export class Row {
 
   #show() {
     const { task, element } = this
-    const { undo, tasks, shown } = this.#around
+    const { undo } = this.#around
     const leaving = this.#isThere ? undo.of(task.task_id) : "deleted"
     element.dataset.stage = task.stage
     element.dataset.leaving = leaving
     element.toggleAttribute("data-recorded", isRecorded(task))
     element.toggleAttribute("data-list", Boolean(task.entries))
-    const list = task.playlist_id && !shown.isNested(task) ? tasks.get(task.playlist_id) : undefined
     setText(this.#parts.title, titleOf(task))
     setAttribute(this.#parts.open, "title", titleOf(task)) // which may be cut off
-    setText(this.#parts.facts, factsOf(task, this.#i18n, { isAway: isAway(), list }).join(" · "))
+    this.#showFacts()
     setText(
       this.#parts.gone,
       leaving && this.#i18n.t(leaving === "cancelled" ? "undo.cancelled" : "undo.deleted"),
@@ -175,7 +184,8 @@ export class Row {
     const count = task.entries?.total
     setText(letter, count ? this.#i18n.format.count(count) : (hostOf(task)[0] ?? "").toUpperCase())
     play.hidden = !isPlayable(task)
-    const link = webLink(task.thumbnail)?.href ?? ""
+    const looked = looks.get(task.url)?.thumbnail ?? ""
+    const link = webLink(task.thumbnail)?.href ?? (looked.startsWith("data:image/") ? looked : "")
     if (link === (thumbnail.getAttribute("src") ?? "")) return
     thumbnail.hidden = !link
     if (link) thumbnail.src = link

@@ -72,8 +72,16 @@ export const endOf = ({ completed_at, created_at }) => completed_at ?? created_a
 /** Matches a visible character: some titles are nothing but blanks. */
 export const VISIBLE = /[^\s\p{C}]/u
 
+/**
+ * What was found of a link before it was sent: its task is called so until the service has asked the source itself.
+ * @type {Map<string, {title?: string, thumbnail?: string}>}
+ */
+export const looks = new Map()
+
 /** @param {Task} task */
-export const titleOf = ({ video_info: { title = "" }, url }) => (VISIBLE.test(title) ? title : spoken(url))
+export function titleOf({ video_info: { title = "" }, url }) {
+  return [title, looks.get(url)?.title ?? ""].find((each) => VISIBLE.test(each)) ?? spoken(url)
+}
 
 /**
  * The site, as people call it.

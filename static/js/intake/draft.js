@@ -1,0 +1,293 @@
+// @ts-check
+// What the one link in the box is, as the first row of the list, with the one thing to do with it. It is looked at while
+// the reader goes on; nothing ever waits for it.
+
+import { Problem } from "../base/api.js"
+import { arrange, byId, on, setText } from "../base/dom.js"
+import { button } from "../base/elements.js"
+import { isPlayable, kindsOf, saveLink } from "../row/files.js"
+import { hostOf, looks, titleOf, webLink } from "../tasks/task.js"
+
+/** @typedef {import("../tasks/task.js").Task} Task */
+
+/** A link is looked at when it has not changed for this long: typing changes it with each key. */
+const PAUSE_MS = 400
+/** `POST /api/info` takes as long as the source. */
+const PATIENCE_MS = 50_000
+/** What is said of a page without a film, which may name a feed. */
+const WITHOUT_FILM = ["unsupported_url", "no_media"]
+/** The most formats in the menu, the best first. */
+const MOST_FORMATS = 60
+
+/** @typedef {{format_id: string, ext?: string, height?: number, vcodec?: string, acodec?: string, filesize?: number, filesize_approx?: number, tbr?: number, note?: string}} Format */
+/** @typedef {{index?: number, title?: string, url?: string, duration?: number, thumbnail?: string, published_at?: string}} Entry */
+/** @typedef {{title?: string, duration?: number, uploader?: string, webpage_url?: string, thumbnail?: string, formats?: Format[], entries?: Entry[], total_entries?: number, next_cursor?: string, live?: boolean, begins_at?: string, live_status?: string, mayNameFeed?: boolean}} Info */
+/** @typedef {"download" | "choose" | "all" | "record" | "wait" | "play" | "follow"} Verb */
+
+/** Fires "info" when more, or something else, is known of the link. */
+export class Draft extends EventTarget {
+  #element = byId("draft", HTMLElement)
+  #parts
+  #link = ""
+  #request = new AbortController()
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #timer
+  /** What is shown. @type {Info} */
+  #info = {}
+  /** What is known of the link, or why nothing is, in the reader's language. */
+  #facts = () => ""
+  /** A finished task of the link. @type {Task | undefined} */
+  #had
+  /** When the link was fetched, if its files are not here any more. */
+  #fetched = ""
+
+  /**
+   * @param {object} parts
+   * @param {import("./box.js").Box} parts.box
+   * @param {import("./options.js").Options} parts.options
+   * @param {import("../base/api.js").Api} parts.api
+   * @param {import("../tasks/tasks.js").Tasks} parts.tasks
+   * @param {(link: string) => unknown} parts.subscribe
+   * @param {() => unknown} parts.sendAgain
+   * @param {import("../base/i18n.js").I18n} parts.i18n
+   */
+  constructor(parts) {
+    super()
+    this.#parts = parts
+    on(parts.box, "change", () => this.look())
+    on(parts.options, "change", () => this.describe())
+    on(parts.tasks, "removed", (ids) => ids.includes(this.#had?.task_id) && this.#gone())
+  }
+
+  get link() {
+    return this.#link
+  }
+
+  /** What is known of the link. */
+  get info() {
+    return this.#info
+  }
+
+  /** The task whose files the link would give again. */
+  get had() {
+    return this.#had
+  }
+
+  /** What can be chosen exactly. @returns {[value: string, label: string][]} */
+  get formats() {
+    const formats = (this.#info.formats ?? []).slice(0, MOST_FORMATS)
+    return formats.map((format) => [format.format_id, wordsOf(format, this.#parts.i18n)])
+  }
+
+  /** The one thing to do with the link. @returns {Verb} */
+  get verb() {
+    const { options } = this.#parts
+    const { entries, live, begins_at, mayNameFeed } = this.#info
+    if (this.#had && isPlayable(this.#had) && !options.isOpen) return "play" // other options make other files
+    if (entries?.length) return options.isOfLists ? "all" : "choose"
+    if ((live || begins_at) && !options.chosen.live) return live ? "record" : "wait"
+    return mayNameFeed && !this.#fetched ? "follow" : "download"
+  }
+
+  /** Look at the link in the box, if it is another one. */
+  look() {
+    const { link } = this.#parts.box
+    if (link === this.#link) return
+    if (!this.#link) this.#parts.api.announce()
+    this.#link = link
+    this.#request.abort()
+    clearTimeout(this.#timer)
+    if (!link) return // it may be under way: its row stays as it is until the task is there
+    this.#had = undefined
+    this.#fetched = ""
+    this.#show({}, () => this.#parts.i18n.t("preview.looking"))
+    this.#timer = setTimeout(() => this.#ask(link), PAUSE_MS)
+  }
+
+  /** Show it anew: the language, the options, or what is known beside the look, has changed. */
+  describe() {
+    this.#show(this.#info, this.#facts)
+  }
+
+  /** @param {string} link */
+  async #ask(link) {
+    this.#request = new AbortController()
+    const { signal } = this.#request
+    const { api, i18n } = this.#parts
+    this.#remember(link, [link])
+    try {
+      const how = { signal, patience: PATIENCE_MS }
+      const info = await api.send("POST", "api/info", { url: link }, {}, how)
+      if (link !== this.#link) return
+      looks.set(link, info)
+      this.#show(info, () => factsOf(info, i18n).join(" · "))
+      if (info.webpage_url && info.webpage_url !== link) this.#remember(link, [link, info.webpage_url])
+    } catch (error) {
+      if (signal.aborted) return
+      if (!(error instanceof Problem)) throw error
+      if (link !== this.#link) return
+      this.#show({ mayNameFeed: WITHOUT_FILM.includes(error.body.error_code ?? "") }, () => error.message)
+    }
+  }
+
+  /**
+   * Find out whether a file of this link is there already, and say so.
+   * @param {string} link  in the box
+   * @param {string[]} links  that the same film may have
+   */
+  async #remember(link, links) {
+    const { api, tasks } = this.#parts
+    const query = { q: links.at(-1), status: "completed", limit: 20 }
+    const listed = await api.get("api/tasks", query).catch(() => ({ tasks: [] })) // it is looked at all the same
+    const known = tasks.find(links, ({ stage }) => stage === "completed")
+    const had =
+      [...listed.tasks, known].find((/** @type {Task | undefined} */ task) =>
+        task && Object.keys(task.files).length > 0 &&
+        [task.url, task.video_info.webpage_url ?? ""].some((each) => links.includes(each))
+      ) ?? await this.#recall(link)
+    if (link !== this.#link || this.#had) return
+    this.#had = had
+    if (had || this.#fetched) this.describe()
+  }
+
+  /** The files that were there are deleted. */
+  #gone() {
+    this.#had = undefined
+    this.describe()
+  }
+
+  /**
+   * The service remembers a video by other links, too, and longer than its task: return the task, if there still is one.
+   * @param {string} link
+   * @returns {Promise<Task | undefined>}
+   */
+  async #recall(link) {
+    const { api } = this.#parts
+    const known = await api.get("api/media", { url: link }).catch(() => null) // a 404: it was never fetched
+    if (!known || link !== this.#link) return
+    const { task_id, fetched_at } = known
+    const task = task_id ? await api.get(`api/status/${task_id}`).catch(() => null) : null
+    if (task && Object.keys(task.files).length) return task
+    if (link === this.#link) this.#fetched = fetched_at
+  }
+
+  /**
+   * @param {Info} info
+   * @param {() => string} facts
+   */
+  #show(info, facts) {
+    const isOther = info !== this.#info
+    this.#info = info
+    this.#facts = facts
+    if (!this.#link) return // on its way: what is said of it stays
+    const { i18n, box } = this.#parts
+    const image = /** @type {HTMLImageElement} */ (this.#part("thumbnail"))
+    const host = hostOf(/** @type {any} */ ({ url: this.#link, video_info: {} }))
+    const picture = info.thumbnail?.startsWith("data:image/")
+      ? info.thumbnail
+      : webLink(this.#had?.thumbnail)?.href
+    image.hidden = !picture
+    if (picture) image.src = picture
+    setText(this.#part("letter"), host.slice(0, 1).toUpperCase())
+    setText(this.#part("title"), info.title ?? (this.#had ? titleOf(this.#had) : host))
+    setText(this.#part("facts"), this.#had ? hadFacts(this.#had, i18n) : this.#said(facts()))
+    box.name(this.#words)
+    // Those that are there already stay: one of them may have the focus, or be about to be pressed.
+    const there = [...this.#part("asks").children]
+    const made = this.#others().map((other) => there.find((each) => each.isEqualNode(other)) ?? other)
+    arrange(this.#part("asks"), /** @type {HTMLElement[]} */ ([this.#part("verb"), ...made]))
+    if (isOther) this.dispatchEvent(new Event("info"))
+  }
+
+  /** @param {string} facts */
+  #said(facts) {
+    const { i18n } = this.#parts
+    const day = this.#fetched && i18n.format.moment(new Date(this.#fetched))
+    return [day && i18n.t("preview.fetched", { day }), facts].filter(Boolean).join(" · ")
+  }
+
+  /** The words of the one thing to do; "": those of the box. */
+  get #words() {
+    const { t } = { t: this.#parts.i18n.t.bind(this.#parts.i18n) }
+    const { entries, total_entries, next_cursor } = this.#info
+    const n = total_entries ?? (next_cursor ? 0 : entries?.length ?? 0)
+    const words = {
+      download: "",
+      choose: n ? t("list.choose_of", { n }) : t("list.choose"),
+      all: n ? t("list.all", { n }) : t("list.every"),
+      record: t("action.remedy.record_live"),
+      wait: t("list.wait"),
+      play: t("action.play"),
+      follow: t("list.follow"),
+    }
+    return words[this.verb]
+  }
+
+  /** What else can be done. */
+  #others() {
+    const { i18n, subscribe, sendAgain } = this.#parts
+    const made = []
+    const other = (/** @type {string} */ words, /** @type {() => unknown} */ then) =>
+      made.push(button(i18n.t(words), then, { className: "act" }))
+    if (this.#had && !isPlayable(this.#had)) made.push(saveLink(this.#had, kindsOf(this.#had)[0], i18n))
+    if (this.verb === "play") other("action.again", sendAgain)
+    if (this.#info.entries?.length) other("list.follow", () => subscribe(this.#link))
+    if (this.verb === "follow") other("submit.go", sendAgain)
+    return made
+  }
+
+  /**
+   * @param {string} name
+   * @returns {HTMLElement}
+   */
+  #part(name) {
+    return /** @type {HTMLElement} */ (this.#element.querySelector(`[data-part=${name}]`))
+  }
+}
+
+/**
+ * @param {Task} task  whose files are here
+ * @param {import("../base/i18n.js").I18n} i18n
+ */
+function hadFacts({ video_info: { height }, files, completed_at, created_at }, i18n) {
+  const day = i18n.format.moment(new Date(completed_at ?? created_at))
+  return [i18n.t("preview.have"), height && "video" in files ? `${height}p` : "", day].filter(Boolean).join(
+    " · ",
+  )
+}
+
+/**
+ * @param {Info} info
+ * @param {import("../base/i18n.js").I18n} i18n
+ */
+function factsOf(
+  { entries, total_entries, next_cursor, duration, uploader, formats = [], live, begins_at },
+  i18n,
+) {
+  if (entries?.length) {
+    const n = total_entries ?? entries.length
+    return [i18n.t(!total_entries && next_cursor ? "preview.entries_more" : "preview.entries", { n })]
+  }
+  const height = Math.max(0, ...formats.map((format) => format.height ?? 0))
+  const size = Math.max(0, ...formats.map((format) => format.filesize ?? format.filesize_approx ?? 0))
+  return [
+    live ? i18n.t("preview.live") : "",
+    begins_at && !live ? i18n.t("preview.upcoming", { time: i18n.format.moment(new Date(begins_at)) }) : "",
+    duration ? i18n.format.clock(duration) : "",
+    size ? i18n.t("preview.about", { size: i18n.format.size(size) }) : "",
+    height ? i18n.t("preview.qualities", { height: String(height) }) : "",
+    uploader ?? "",
+  ].filter(Boolean)
+}
+
+/**
+ * @param {Format} format
+ * @param {import("../base/i18n.js").I18n} i18n
+ */
+function wordsOf({ format_id, ext, height, vcodec, acodec, filesize, filesize_approx, note }, i18n) {
+  const size = filesize ?? filesize_approx
+  const codecs = [vcodec, acodec].filter((codec) => codec && codec !== "none")
+  const names = codecs.map((codec) => codec?.split(".")[0])
+  const facts = [height ? `${height}p` : note, ext, ...names, size ? i18n.format.size(size) : ""]
+  return `${format_id}: ${facts.filter(Boolean).join(" · ")}`
+}
