@@ -80,8 +80,15 @@ function start() {
   let player
   const play = async (/** @type {import("./tasks/task.js").Task} */ task, isForClip = false, kind = "") => {
     const { Player } = await fetched(import("./player/player.js"), i18n)
-    player ??= new Player({ i18n, api, announcer, intake })
+    player ??= new Player({ i18n, api, announcer, intake, send })
     await player.open(task, isForClip, kind)
+  }
+  /** @type {import("./row/sendto.js").SendTo | undefined} */
+  let sendTo
+  const send = async (/** @type {import("./tasks/task.js").Task} */ task, kind = "") => {
+    const { SendTo } = await fetched(import("./row/sendto.js"), i18n)
+    sendTo ??= new SendTo({ i18n, api, announcer })
+    await sendTo.open(task, kind)
   }
   const subscriptions = () => fetched(import("./subscriptions/subscriptions.js"), i18n)
   const subscribe = async (/** @type {string} */ link) =>
@@ -113,6 +120,7 @@ function start() {
     opened,
     menu,
     play,
+    send,
     announcer,
     selection,
     intake,

@@ -111,7 +111,7 @@ async def test_the_page_comes_with_the_words_of_the_reader(client: Client, asked
     known = json.loads(data)
     assert known.items() <= words.items()
     assert {"action.pause", "problem.no_answer", "log.empty"} <= known.keys()
-    assert not {"cookies.add", "player.share"} & known.keys(), "what is loaded on demand brings its own"
+    assert not {"cookies.add", "player.small"} & known.keys(), "what is loaded on demand brings its own"
 
 
 def test_a_word_is_text_and_never_markup(tmp_path: Path) -> None:

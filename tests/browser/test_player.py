@@ -90,10 +90,9 @@ async def test_a_film_is_watched_in_the_player_while_it_comes(
         assert await video.evaluate(PLAYS) > 0
         assert f"/api/tasks/{task_id}/stream?" in str(await video.evaluate("video => video.currentSrc"))
         assert (await service.status(task_id))["stage"] == "download"
-        await expect(player.get_by_role("link")).to_have_count(
-            0
-        )  # there is no file to save yet, and no link to one
-        await expect(player.get_by_role("button", name="复制文件链接")).to_be_hidden()
+        await expect(
+            player.get_by_role("button", name="发送到…")
+        ).to_be_hidden()  # there is no file to send yet
         site.release()
         await service.wait(task_id)
         await video.evaluate(
@@ -120,11 +119,14 @@ async def test_behind_a_log_in_files_are_played_saved_and_handed_on(
         player = page.get_by_role("dialog", name="Bread")
         assert await player.locator("video").evaluate(PLAYS) > 0
         async with page.expect_download() as download:
-            await player.get_by_role("link", name="保存视频").click()
+            await player.get_by_role("button", name="发送到…").click()
+            sending = page.get_by_role("dialog", name="发送到…")
+            await sending.get_by_text("本设备").click()
+            await sending.get_by_role("link", name="保存视频").click()
         await (await download.value).save_as(tmp_path / "saved.mp4")
         assert sorted((await probe(tmp_path / "saved.mp4")).codecs) == ["aac", "h264"]
-        await player.get_by_role("button", name="复制文件链接").click()
-        await expect(player).to_contain_text("链接已复制")
+        await sending.get_by_role("button", name="复制链接").click()
+        await expect(sending).to_contain_text("链接已复制")
         link = await page.evaluate("navigator.clipboard.readText()")
         code = f"{service.url}/api/tasks/{await card.get_attribute('data-id')}/files/video/qr.svg"
         for address in (link, code):
@@ -140,31 +142,46 @@ async def test_what_cannot_be_watched_yet_says_so(api: FakeApi, open_page: OpenP
         await expect(page.get_by_role("dialog")).to_have_count(0)
 
 
-async def test_a_link_goes_to_a_phone_as_a_code(api: FakeApi, open_page: OpenPage) -> None:
+async def test_a_file_is_sent_to_a_phone_by_a_code_of_a_link_of_its_own(
+    api: FakeApi, open_page: OpenPage
+) -> None:
     files = {"video": "/api/download/v.mp4", "audio": "/api/download/a.mp3"}
     types = {"video": {"size": 1, "type": "video/mp4"}, "audio": {"size": 1, "type": "audio/mpeg"}}
     await api.put("a", "completed", files=files, file_info=types, video_info={"title": "Bread"})
     async with asyncio.timeout(PATIENCE), open_page(api.url_elsewhere, locale="en-US") as page:
-        await row(page, "a").get_by_role("button", name="Play").click()
-        player, dialog = page.get_by_role("dialog", name="Bread"), page.get_by_role("dialog", name="QR code")
-        await player.get_by_role("radio", name="audio").check()
-        button = player.get_by_role("button", name="QR code")
-        await button.focus()
-        await page.keyboard.press("Enter")
-        await expect(dialog).to_have_accessible_description(f"{api.url_elsewhere}api/download/a.mp3")
-        picture = dialog.get_by_role("img", name="QR code")
-        await page.wait_for_function("document.querySelector('#code img').naturalWidth > 0")
-        assert "/api/tasks/a/files/audio/qr.svg" in (await picture.get_attribute("src") or "")
-        await expect(dialog.get_by_role("button", name="Close")).to_be_focused()
+        dialog = page.get_by_role("dialog", name="Send to…")
+        await choose(page, "a", "Send to…")
+        await expect(dialog).to_contain_text("/links/a.video/signature")
+        await expect(dialog).to_contain_text("without a log-in")
+        await page.wait_for_function("document.querySelector('#send img').naturalWidth > 0")
         await page.keyboard.press("Escape")
-        await expect(button).to_be_focused()
-        await expect(player).to_be_visible()
-        await expect(page.locator("#code img")).to_have_count(0)
+        await expect(page.locator("#send img")).to_have_count(0)
+        await row(page, "a").get_by_role("button", name="Play").click()
+        player = page.get_by_role("dialog", name="Bread")
+        await player.get_by_role("radio", name="audio").check()
+        await player.get_by_role("button", name="Send to…").click()
+        await expect(dialog).to_contain_text("/links/a.audio/signature")
+    assert [link.split("/")[-2] for link in api.links] == ["a.video", "a.audio"]
 
 
-async def test_a_link_of_this_machine_is_for_no_phone(api: FakeApi, open_page: OpenPage) -> None:
+async def test_the_last_place_that_a_file_was_sent_to_is_offered_first(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    api.has_library = True
     await api.put("a", "completed", files={"video": "/api/download/v.mp4"})
     async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
-        await row(page, "a").get_by_role("button", name="Play").click()
-        await expect(page.get_by_role("button", name="Copy file link")).to_be_visible()
-        await expect(page.locator("#player [data-part=code]")).to_be_hidden()
+        dialog = page.get_by_role("dialog", name="Send to…")
+        await choose(page, "a", "Send to…")
+        await expect(dialog).to_contain_text("an address that only this computer knows")
+        await dialog.get_by_text("Library or podcast").click()
+        await dialog.get_by_label("Put into the library as").select_option("podcast")
+        await dialog.get_by_role("button", name="Put it there").click()
+        await dialog.get_by_text("This device").click()
+        await expect(dialog.get_by_role("link", name="Save video")).to_be_visible()
+        await page.keyboard.press("Escape")
+        await row(page, "a").focus()
+        await page.keyboard.press("e")
+        await expect(dialog.get_by_role("radio", name="This device")).to_be_checked()
+        await expect(dialog.get_by_role("link", name="Save video")).to_be_visible()
+    assert api.placed == [("a", {"library": {"layout": "podcast"}})]
+    assert api.links == []  # no link is made that nobody can use

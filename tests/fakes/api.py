@@ -76,6 +76,7 @@ class FakeApi:
         self._told: dict[str, Task] = {}  # the last message about each task
         self.cookies: list[dict[str, Any]] = []
         self.subscriptions = FakeSubscriptions()
+        self.links: list[str] = []  # that were made
         self.usual: dict[str, Any] = {}  # name of a preset -> fields of the request
         self._numbers = itertools.count(1)
         self._revisions = itertools.count(1)
@@ -286,9 +287,17 @@ class FakeApi:
     async def thumbnail(self, request: web.Request) -> web.Response:
         return web.Response(body=self.pictures[request.match_info["id"]], content_type="image/png")
 
-    async def qr_code(self, request: web.Request) -> web.Response:
-        link = self._task(request)["files"][request.match_info["kind"]]
-        return web.Response(body=qr.drawn(f"http://{request.host}{link}"), content_type=qr.SVG)
+    async def link(self, request: web.Request) -> web.Response:
+        """A link of a file of the task; its code is that of the task's id."""
+        name, kind = self._task(request)["task_id"], (await request.json())["kind"]
+        url = f"http://{request.host}/links/{name}.{kind}/signature"
+        self.links.append(url)
+        answer = {"id": f"{name}.{kind}", "url": url, "expires_at": "2031-07-05T12:10:00Z"}
+        return web.json_response(answer, status=201)
+
+    async def qr_of_link(self, request: web.Request) -> web.Response:
+        link = f"http://{request.host}/links/{request.match_info['link']}/signature"
+        return web.Response(body=qr.drawn(link), content_type=qr.SVG)
 
     async def download(self, _: web.Request) -> web.Response:
         """The same sound for every file name: players look at the content."""
@@ -383,8 +392,9 @@ class FakeApi:
             web.delete(f"{prefix}/api/tasks/{{id}}", self.delete),
             web.get(f"{prefix}/api/tasks/{{id}}/log", self.log),
             web.get(f"{prefix}/api/tasks/{{id}}/thumbnail", self.thumbnail),
-            web.get(f"{prefix}/api/tasks/{{id}}/files/{{kind}}/qr.svg", self.qr_code),
+            web.post(f"{prefix}/api/tasks/{{id}}/links", self.link),
             web.post(f"{prefix}/api/tasks/{{id}}/place", self.place),
+            web.get(f"{prefix}/api/links/{{link}}/qr.svg", self.qr_of_link),
             web.post(f"{prefix}/api/tasks/{{id}}/{{action}}", self.act),
             web.get(f"{prefix}/api/session", self.session),
             web.post(f"{prefix}/api/session", self.log_in),

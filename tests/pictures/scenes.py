@@ -325,8 +325,8 @@ async def _player(page: Page, _: FakeApi) -> None:
 
 async def _code(page: Page, api: FakeApi) -> None:
     await _player(page, api)
-    await page.locator("#player [data-part=code]").click()
-    await page.wait_for_function("document.querySelector('#code img')?.naturalWidth > 0")
+    await page.locator("#player [data-part=send]").click()
+    await page.wait_for_function("document.querySelector('#send img')?.naturalWidth > 0")
 
 
 async def _settings_with_all(page: Page, api: FakeApi) -> None:

@@ -3,7 +3,7 @@
 
 import { openDialog } from "../base/dialogs.js"
 import { byId, setText } from "../base/dom.js"
-import { isClippable, kindName, playableKinds, playerFor, saveLink } from "../row/files.js"
+import { isClippable, kindName, playableKinds, playerFor } from "../row/files.js"
 import { isFinal, titleOf, webLink } from "../tasks/task.js"
 
 /** @typedef {{start: number, end: number, text: string}} Cue  in seconds */
@@ -79,99 +79,6 @@ export async function subtitle({ files }, media, api, i18n) {
     const track = media.addTextTrack("subtitles", kindName(kind, i18n), kind.slice(SUBTITLE.length))
     for (const { start, end, text } of cues) track.addCue(new VTTCue(start, end, text))
     track.mode = kind === shown ? "showing" : "disabled"
-  }
-}
-
-// The link of a file, handed on: copied, given to another app, or as a QR code shown to the camera of a phone.
-
-/** An address that no other device can reach. */
-const LOOPBACK = /^(.*\.)?localhost$|^127\.[\d.]+$|^\[::1\]$/
-
-export class Sharing {
-  #dialog = byId("code", HTMLDialogElement)
-  #player
-  #i18n
-  #api
-  #announcer
-  /** @type {Task | null} */
-  #task = null
-  #kind = ""
-
-  /**
-   * @param {HTMLElement} player  with the buttons
-   * @param {{i18n: import("../base/i18n.js").I18n, api: import("../base/api.js").Api, announcer: import("../notices/news.js").Announcer}} parts
-   */
-  constructor(player, { i18n, api, announcer }) {
-    this.#player = player
-    this.#i18n = i18n
-    this.#api = api
-    this.#announcer = announcer
-    this.#button("copy").addEventListener("click", () => this.#copy())
-    this.#button("share").addEventListener("click", () => this.#share())
-    this.#button("code").addEventListener("click", () => this.#show())
-    this.#dialog.addEventListener("click", ({ target }) => target === this.#dialog && this.#dialog.close())
-    this.#dialog.addEventListener("close", () => this.#picture("", "")) // no link is left to the next user
-  }
-
-  /**
-   * Show the buttons for what is possible here with this file of the task.
-   * @param {Task} task
-   * @param {string} kind  "": there is none yet
-   */
-  offer(task, kind) {
-    this.#task = task
-    this.#kind = kind
-    this.#button("copy").hidden = !kind || !navigator.clipboard
-    this.#button("share").hidden = !kind || !navigator.share || !matchMedia("(pointer: coarse)").matches
-    this.#button("code").hidden = !kind || LOOPBACK.test(location.hostname)
-  }
-
-  clear() {
-    this.#task = null
-    this.#dialog.close()
-    this.#say("")
-  }
-
-  get #link() {
-    return webLink(this.#task?.files[this.#kind])?.href ?? ""
-  }
-
-  async #copy() {
-    await navigator.clipboard.writeText(this.#link)
-    this.#announcer.say(this.#i18n.t("announce.copied"))
-    this.#say(this.#i18n.t("announce.copied"))
-  }
-
-  #share() {
-    const title = this.#task ? titleOf(this.#task) : ""
-    navigator.share({ title, url: this.#link }).catch(() => {}) // the reader has cancelled
-  }
-
-  #show() {
-    const path = `api/tasks/${this.#task?.task_id}/files/${this.#kind}/qr.svg`
-    this.#picture(this.#api.url(path).href, this.#link)
-    openDialog(this.#dialog)
-  }
-
-  /**
-   * @param {string} source
-   * @param {string} link
-   */
-  #picture(source, link) {
-    const place = /** @type {HTMLElement} */ (this.#dialog.querySelector("[data-part=picture]"))
-    const picture = Object.assign(new Image(), { src: source, alt: this.#i18n.t("player.code") })
-    place.replaceChildren(...(source ? [picture] : []))
-    setText(/** @type {HTMLElement} */ (this.#dialog.querySelector("[data-part=link]")), link)
-  }
-
-  /** @param {string} text */
-  #say(text) {
-    setText(/** @type {HTMLElement} */ (this.#player.querySelector("[data-part=copied]")), text)
-  }
-
-  /** @param {string} name */
-  #button(name) {
-    return /** @type {HTMLElement} */ (this.#player.querySelector(`[data-part=${name}]`))
   }
 }
 
@@ -305,19 +212,22 @@ export class Player {
   #i18n
   #api
   #announcer
-  #sharing
+  #send
   /** @type {HTMLMediaElement | null} */
   #media = null
   /** @type {Task | null} */
   #task = null
+  /** Which file is played; "": the part of a film that is there so far. */
+  #kind = ""
   #clipper
 
-  /** @param {{i18n: import("../base/i18n.js").I18n, api: import("../base/api.js").Api, announcer: import("../notices/news.js").Announcer, intake: import("../intake/intake.js").Intake}} parts */
+  /** @param {{i18n: import("../base/i18n.js").I18n, api: import("../base/api.js").Api, announcer: import("../notices/news.js").Announcer, intake: import("../intake/intake.js").Intake, send: (task: Task, kind: string) => unknown}} parts */
   constructor(parts) {
     this.#i18n = parts.i18n
     this.#api = parts.api
     this.#announcer = parts.announcer
-    this.#sharing = new Sharing(this.#dialog, parts)
+    this.#send = this.#part("send")
+    this.#send.addEventListener("click", () => this.#task && parts.send(this.#task, this.#kind))
     this.#dialog.addEventListener("close", () => {
       if (this.#dialog.open) return
       this.#empty()
@@ -394,7 +304,8 @@ export class Player {
     if (!media || !link) return
     const at = this.#media?.currentTime ?? 0
     this.#media = media
-    this.#sharing.offer(task, kind)
+    this.#kind = kind
+    this.#send.hidden = !kind
     this.#clipper.follow(media)
     link.searchParams.set("inline", "1")
     Object.assign(media, { controls: true, autoplay: true, src: link.href })
@@ -403,7 +314,6 @@ export class Player {
       ...(media instanceof HTMLVideoElement ? [] : coverOf(task)),
       media,
     )
-    this.#part("save").replaceChildren(...(kind ? [saveLink(task, kind, this.#i18n)] : []))
     if (media instanceof HTMLVideoElement) subtitle(task, media, this.#api, this.#i18n)
   }
 
@@ -421,9 +331,8 @@ export class Player {
   #empty() {
     this.#media?.pause()
     this.#media = this.#task = null
-    this.#sharing.clear()
     this.#dialog.removeAttribute("data-small")
     this.#part("corner").setAttribute("aria-pressed", "false")
-    for (const name of ["title", "kinds", "stage", "save"]) this.#part(name).replaceChildren()
+    for (const name of ["title", "kinds", "stage"]) this.#part(name).replaceChildren()
   }
 }

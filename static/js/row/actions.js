@@ -92,6 +92,7 @@ export const ACTIONS = {
     isForMany: true,
   },
   play: { applies: isPlayed, key: " " },
+  send: { applies: (task) => stageOf(task) === "completed" && hasFiles(task) && !task.entries, key: "e" },
   again: {
     applies: (task) => stageOf(task) === "completed" && !task.entries,
     icon: "retry",

@@ -23,6 +23,7 @@ export class RowActions {
     play: ({ task }) => this.#parts.play(task),
     retry_entries: ({ id }) => this.#parts.requests.runAll({ action: "retry", playlist_id: id }),
     save: (row) => row.save(),
+    send: ({ task }) => this.#parts.send(task),
     save_entries: (row) => row.save(),
     select: ({ id }) => this.#parts.selection.toggle(id),
     undo: (row) => this.#takeBack(row),
@@ -35,6 +36,7 @@ export class RowActions {
    * @param {import("./opened.js").OpenedRows} parts.opened
    * @param {import("../header/menu.js").Menu} parts.menu
    * @param {(task: Task) => Promise<void>} parts.play
+   * @param {(task: Task) => Promise<void>} parts.send
    * @param {import("../notices/news.js").Announcer} parts.announcer
    * @param {import("../list/selection.js").Selection} parts.selection
    * @param {import("../intake/intake.js").Intake} parts.intake
