@@ -46,6 +46,7 @@ async def test_the_way_back_closes_the_player_and_the_settings_and_then_leaves_t
             await page.keyboard.press("Escape")
             await expect(settings).to_be_hidden()
         assert page.url.startswith(api.url)
+        await page.wait_for_function("navigation.currentEntry.index === 0")  # the last one is left
         await page.go_back()
         assert page.url == "about:blank"
 

@@ -133,6 +133,7 @@ def composed() -> dict[str, set[str]]:
         "notice": words("notices/notify.js", "const why = ", "\n"),
         "options": set(read["options"]) - {"outputs"} | {"preset"},
         "selected": set(read["many"]),
+        "send": words("row/sendto.js", "const TARGETS = ", "\n"),
         "wish": {"best", "worst"},
     }
 
