@@ -22,11 +22,15 @@ ORDERS_OF_SUBSCRIPTIONS: Mapping[Sort | None, str] = {
         coalesce((SELECT max(published_at) FROM (
             SELECT published_at FROM items WHERE items.subscription_id = subscriptions.subscription_id
             ORDER BY items.number DESC LIMIT 10) AS newest), '') DESC, number DESC""",
-    "trouble": """
-        CASE WHEN next_check_at IS NULL THEN 2
+    "trouble": f"""
+        CASE WHEN next_check_at IS NULL THEN 3
             WHEN EXISTS (SELECT 1 FROM source_hosts WHERE source_hosts.host = subscriptions.host
                 AND held_until > ? AND held_until <= ?) THEN 0
-            WHEN findings LIKE '%"error_code":%' THEN 1 ELSE 2 END, number DESC""",
+            WHEN findings LIKE '%"error_code":%' THEN 1
+            WHEN findings LIKE '%"notice":%' OR EXISTS (SELECT 1 FROM items
+                WHERE items.subscription_id = subscriptions.subscription_id
+                AND items.state = 'waiting' AND items.reason = '{HELD}') THEN 2
+            ELSE 3 END, number DESC""",  # noqa: S608
 }
 ORDERS_OF_ITEMS: Mapping[Sort | None, str] = {
     None: "number DESC",

@@ -997,6 +997,22 @@ async def test_subscriptions_are_found_by_a_text_and_sorted(store: AnyStore) -> 
         await names(sort="name", cursor="x")
 
 
+async def test_what_has_held_entries_is_sorted_before_what_needs_nobody(store: AnyStore) -> None:
+    rows = rooms(store).subscriptions
+    for at, url in enumerate(("https://a.test/1", "https://b.test/2")):
+        await subscribed(store, url)
+        await looked(store, entries(1), NOW + at)
+    claim = await claimed(store, NOW + 2 * HOUR)
+    await rows.settle(claim, entries(1, *range(20, 40)), WHOLE, PACE, NOW + 2 * HOUR)
+    [first, other], _ = await rows.find("", "trouble", None, 9, NOW + 2 * HOUR)
+    assert first.subscription_id == claim.subscription.subscription_id
+    [failing] = await rows.claim(1, LEASE, NOW + 2 * HOUR)
+    assert failing.subscription.subscription_id == other.subscription_id
+    await rows.fail(failing, "timeout", None, None, PACE, NOW + 2 * HOUR)
+    found, _ = await rows.find("", "trouble", None, 9, NOW + 2 * HOUR)
+    assert [one.subscription_id for one in found] == [other.subscription_id, first.subscription_id]
+
+
 async def test_items_are_found_by_a_text_and_sorted(store: AnyStore) -> None:
     mine = await subscribed(store, backlog={"last": 1})
     noticed = [

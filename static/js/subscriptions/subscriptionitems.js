@@ -379,6 +379,9 @@ function actedOn(action, items) {
   return others.length ? others : possible
 }
 
+/** Matches a visible character: some titles have none. */
+const VISIBLE = /[^\s\p{C}]/u
+
 class ItemRow {
   element
   tick
@@ -414,7 +417,7 @@ class ItemRow {
     this.item = item
     const { title, url, duration, pinned, library, paths = [], state } = item
     this.element.dataset.state = state
-    setText(this.#name, title ?? url)
+    setText(this.#name, title && VISIBLE.test(title) ? title : url)
     const facts = [dayOf(item, this.#i18n.language), duration ? this.#i18n.format.clock(duration) : ""]
     setText(this.#facts, facts.filter(Boolean).join(" · "))
     const words = [stateWords(item, this.#i18n), pinned ? this.#i18n.t("follow.pinned") : ""]
