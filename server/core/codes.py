@@ -73,5 +73,8 @@ PASSING_STATUSES: Final[frozenset[int]] = frozenset(
 """HTTP statuses after which another attempt may help."""
 
 PASSING: Final[frozenset[str]] = frozenset(get_args(Passing))
+REFUSES_ALL: Final[frozenset[str]] = frozenset(("http_429", "bot_check"))
+"""What a host answers, whatever it is asked for, while it wants to be left alone."""
+
 CODES: Final[frozenset[str]] = PASSING | frozenset(get_args(Lasting))
 OF_THE_SERVER: Final[frozenset[str]] = frozenset(get_args(OfTheServer))

@@ -179,6 +179,9 @@ class Looker:
             log.info("a look at %s found %d entries", subscription_id, found)
         for task in settled.tasks:
             self._tasks.take_on(task)
+        if settled.held_until is not None:
+            with suppress(StoreUnavailable):
+                await self.hold_tasks(_host(claim.subscription.url), settled.held_until)
         for item in settled.retry:
             with suppress(AppError):  # it is tried again an hour later
                 await self._tasks.retry(item.task_id or "", item.about["url"], item.about.get("item"))

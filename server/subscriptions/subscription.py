@@ -489,6 +489,14 @@ class Noticed(Frozen):
     again: str | None = Field(default=None, pattern=r"^[^\x00]*$")  # which PostgreSQL takes for no text
 
 
+class Refusal(Frozen):
+    """The answer to a look at an entry of a source's host that wants to be left alone."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    retry_after: NonNegativeFloat | None = Field(default=None, description="seconds")
+
+
 class Looked(Frozen):
     """What a look's child says at its end."""
 
@@ -516,6 +524,7 @@ class Looked(Frozen):
     )
     is_there: bool = Field(default=True, description="what was to be confirmed was found at `moved_to`")
     feeds: tuple[NamedFeed, ...] = Field(default=(), max_length=10)
+    refusal: Refusal | None = None
 
 
 def wish_of(manner: str, wanted: SubscriptionSettings) -> str:
@@ -552,12 +561,14 @@ class Claim:
 class Settled:
     """What came of a look: tasks that are stored now, and items whose failed tasks are to be retried.
 
-    `is_late`: another look has begun since; nothing was changed.
+    `is_late`: another look has begun since; nothing was changed. `held_until`: the host refuses, and is left
+    alone until then.
     """
 
     tasks: Sequence[Task] = ()
     retry: Sequence[Item] = ()
     is_late: bool = False
+    held_until: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -751,10 +751,14 @@ class SubscriptionRows:
             is_cut = findings.cut or findings.cut_at is not None
             more = is_cut and any(key not in known.items for key in plan.items)
             await _put_off(tables, subscription, findings, pace, now, looked.max_age or 0.0, more=more)
-            await insert(tables, _PACE, [(host_of(subscription.url), now + pace.pause, 0.0, 0)])
+            host, held_until = host_of(subscription.url), None
+            if looked.refusal is not None:
+                held_until = await _hold(tables, host, looked.refusal.retry_after, now)
+            else:
+                await insert(tables, _PACE, [(host, now + pace.pause, 0.0, 0)])
             if moved_to is not None:
                 await _follow(tables, subscription, moved_to)
-            return Settled(list(tasks.values()), plan.retry)
+            return Settled(list(tasks.values()), plan.retry, held_until=held_until)
 
         return await self._transactions.write(work)
 

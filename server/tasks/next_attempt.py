@@ -14,6 +14,7 @@ Decisions: docs/decisions/retries.md, docs/decisions/broadcasts.md
 from datetime import UTC, datetime
 from typing import Final
 
+from server.core.codes import REFUSES_ALL
 from server.core.events import Broken, Event, Failed, Requeued
 from server.core.task import DISK_FULL, TaskStatus
 from server.settings import DownloadSettings
@@ -40,9 +41,6 @@ OUT_OF_REACH: Final = frozenset(
 
 WAS_ANOTHER: Final = frozenset(("http_403", "http_404", "http_410", "unsupported_url"))
 """What a page may answer for a moment: retried if bytes of the task have come before."""
-
-REFUSES_ALL: Final = frozenset(("http_429", "bot_check"))
-"""What a host answers, whatever it is asked for, while it asks to be left alone."""
 
 MAX_REFUSALS: Final = 100
 """Refusals in a row after which they count for a subscription's task: a ban of weeks does not use it up, and

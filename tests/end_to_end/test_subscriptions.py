@@ -411,6 +411,24 @@ async def test_a_host_that_refuses_too_many_requests_is_left_alone_but_not_by_cl
         await unsubscribe_all(service)
 
 
+async def test_a_look_asks_for_no_other_entry_once_the_host_refuses_one_and_leaves_it_alone(
+    services: Services, site: Site
+) -> None:
+    site.followed["refusing"] = Followed(
+        [
+            Film(f"r{n}", f"Film {n}", f"/video.mp4?status=429&times={99 + n}", at=1_700_000_000.0 + n)
+            for n in range(5)
+        ]
+    )
+    async with services.lend(**QUICK | {"CLIPWIRE_SUBSCRIPTIONS__MAX_NEW": "5"}) as service:
+        link = site.url("/followed/refusing.rss")
+        mine = await subscribe(service, link, backlog="all", filters={"min_duration": 1})
+        held = await until(service, mine["subscription_id"], lambda one: one["stage"] == "idle")
+        assert (held["items"], held["waiting"]) == ({"waiting": 5}, "host_held")
+        assert len({seen.query["times"] for seen in site.seen("/video.mp4")}) == 1
+        await unsubscribe_all(service)
+
+
 @pytest.mark.long
 async def test_a_film_that_is_refused_holds_what_others_want_of_its_host_but_no_link_of_a_client(
     services: Services, site: Site

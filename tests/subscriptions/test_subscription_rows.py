@@ -42,6 +42,7 @@ from server.subscriptions.subscription import (
     Looked,
     Noticed,
     Pace,
+    Refusal,
     Settled,
     Subscription,
     SubscriptionSettings,
@@ -1126,6 +1127,23 @@ async def test_a_refusal_holds_its_host_longer_each_time(store: AnyStore) -> Non
     assert until == again + 2 * FIRST_HOLD
     asked = await rooms(store).subscriptions.hold("c.test", 99_999_999.0, now)
     assert asked == now + 12 * HOUR
+
+
+async def test_a_look_whose_entries_are_refused_holds_its_host_and_is_no_end_of_a_hold(
+    store: AnyStore,
+) -> None:
+    await subscribed(store, filters={"min_duration": 1})
+    unclear = entries(1, verdict="unclear")
+    refused = WHOLE.model_copy(update={"refusal": Refusal()})
+    settled = await looked(store, unclear, looked=refused)
+    assert settled.held_until == NOW + FIRST_HOLD
+    assert await rooms(store).subscriptions.claim(1, LEASE, NOW + FIRST_HOLD - 1) == []
+    now = NOW + 2 * HOUR
+    settled = await looked(store, unclear, now, looked=refused)
+    assert settled.held_until == now + 2 * FIRST_HOLD
+    good = now + 3 * HOUR
+    assert (await looked(store, unclear, good)).held_until is None
+    assert await rooms(store).subscriptions.held_hosts(["a.test"], good) == {}
 
 
 async def next_look(store: AnyStore, mine: Subscription) -> float:

@@ -37,6 +37,7 @@ from server.child.network.redirects import led_for_good
 from server.child.process.channel import Channel
 from server.child.process.job_failed import JobFailed
 from server.child.process.log import Log
+from server.core.codes import REFUSES_ALL
 from server.core.jobs import Job, Look, name_of_key
 from server.core.media_keys import is_guid, keys_of_entry
 
@@ -92,6 +93,7 @@ class Looking:
         self._began = time.monotonic()
         self._judge = EntryJudge(job.look, job.wishes.live)
         self._looks, self._asks = job.look.looks, job.look.asks
+        self._refusal: dict[str, float | None] | None = None
         self._bundle: list[Entry] = []
         self._feeds: list[dict[str, str]] = []
 
@@ -119,6 +121,7 @@ class Looking:
         for each in self._look.again:
             self._see_again(*each)
         self._flush()
+        told |= {"refusal": self._refusal} if self._refusal is not None else {}
         return told | ({"feeds": self._feeds} if self._feeds else {})
 
     def _of_named_feed(self) -> dict[str, Any]:
@@ -327,6 +330,8 @@ class Looking:
         """What the entry's own page says, or the `code` of a failure; None if that may pass."""
         if item is not None:
             return {}  # there is no page of its own
+        if self._refusal is not None:
+            return None
         try:
             found = self._lists.resolved(url)
         except (YoutubeDLError, JobFailed) as error:
@@ -334,6 +339,9 @@ class Looking:
             if failure.code == "not_live":
                 return video_info.without_none(_live="is_upcoming", _begins=failure.begins_at)
             self._log.write(f"an entry could not be looked at: {failure.code}")
+            is_of_host = (urlsplit(url).hostname or "") == (urlsplit(self._job.wishes.url).hostname or "")
+            if failure.code in REFUSES_ALL and is_of_host:  # all others would be refused as well
+                self._refusal = {"retry_after": failure.retry_after}
             return None if failure.retryable else {"code": failure.code}
         return {name: value for name, value in _told_of(found).items() if name not in ("id", "extractor_key")}
 
