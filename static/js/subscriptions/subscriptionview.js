@@ -220,7 +220,7 @@ export class SubscriptionView {
   }
 
   /**
-   * Those that came at once beside more than are fetched at once wait for the reader.
+   * What is held waits for the reader.
    * @param {Subscription} subscription
    */
   async #countHeld({ items: { waiting = 0 } }) {
