@@ -18,6 +18,7 @@ from server.api.route import Route
 from server.core.clock import Clock
 from server.core.hooks import Hooks
 from server.core.ports import Cookies, FileStore, Sessions, Store, Workplace
+from server.core.shares import Shares
 from server.settings import Settings
 from server.storage.statements import StoreHooks, Transactions
 from server.tasks.disk_space import Disk
@@ -54,6 +55,7 @@ class Kernel:
     clock: Clock
     disk: Disk
     hooks: Hooks
+    shares: Shares
     is_alone: bool
     runs_tasks: bool
 

@@ -640,10 +640,7 @@ class AccessSettings(Section):
         default=None, gt=0, le=1_000_000, description="hours after the end of a person's tasks"
     )
 
-    @field_validator(
-        *("separate_lists", "max_running", "max_waiting", "max_bytes_per_day", "max_stored_bytes"),
-        "retention_hours",
-    )
+    @field_validator("separate_lists")
     @classmethod
     def _refuse(cls, value: object) -> object:
         """Better no start than one that lets everybody see what its operator believes to be separate."""
@@ -875,6 +872,8 @@ def _check_together(settings: Settings) -> None:
         raise ConfigurationError("access.oidc.client_id: the provider in access.oidc.issuer knows us by it")
     if not oidc.issuer and oidc.client_id:
         raise ConfigurationError("access.oidc.issuer: the address of the provider is expected")
+    if access.max_running and settings.storage.database != "sqlite":
+        raise ConfigurationError("access.max_running: only one machine, with sqlite, enforces it")
     # apprise is an extra; without being imported, it is only looked for here.
     if settings.notify.urls and find_spec("apprise") is None:
         raise ConfigurationError(

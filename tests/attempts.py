@@ -11,6 +11,7 @@ from server.core.clock import Clock
 from server.core.errors import TaskNotFound
 from server.core.events import Event, Started, Waits
 from server.core.ports import Dispatcher, Store
+from server.core.shares import Shares
 from server.core.task import Stage, Task, TaskStatus
 from server.files.public_names import short_of
 from server.storage.sqlite import open_store
@@ -100,10 +101,10 @@ class Scene:
         self.attempts = attempts
         self.dispatcher = dispatcher
 
-    async def queue(self, name: str, host: str = "media.test") -> Task:
+    async def queue(self, name: str, host: str = "media.test", owner: str | None = None) -> Task:
         """Accept a task under this name, as `Tasks` does."""
         fresh = new_task(f"http://{host}/{name}")
-        status = fresh.status.model_copy(update={"task_id": name})
+        status = fresh.status.model_copy(update={"task_id": name} | ({"owner": owner} if owner else {}))
         task = await add(self.store, Task(request=fresh.request, status=status))
         self.dispatcher.submit(task)
         return task
@@ -131,12 +132,16 @@ def local_scenes(folder: Path) -> OpenScene:
             clock = Clock()
             recorder = Recorder(store, Hub(), clock)
             attempts = Attempts(store, recorder)
+            shares = Shares()
             dispatcher = LocalDispatcher(
                 attempts.run, at_once, per_host, attempts.finish, clock, store.keep_paused,
                 lambda task_id, busy: recorder.record(task_id, Waits(busy=busy)), paused=store.was_paused,
+                shares=shares,
             )  # fmt: skip
             try:
-                yield _Local(store, recorder, attempts, dispatcher)
+                scene = _Local(store, recorder, attempts, dispatcher)
+                scene.shares = shares
+                yield scene
             finally:
                 await dispatcher.aclose()
 
@@ -145,6 +150,7 @@ def local_scenes(folder: Path) -> OpenScene:
 
 class _Local(Scene):
     dispatcher: LocalDispatcher
+    shares: Shares
 
     async def close(self) -> None:
         await self.dispatcher.aclose()

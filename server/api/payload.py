@@ -181,16 +181,16 @@ class TaskPayload(Answer):
         None,
         description=(
             "while `queued` for a reason, or held up: why the task waits. `disk_full`: there is not enough "
-            "disk space; `host_busy`: it is the next task of its host, of which `max_per_host` run "
-            "already; `host_paused`: another task of a subscription has just begun to "
-            "download from its host; `host_held`: the host of a subscription has refused too many "
-            "requests, or wants a log-in, and is left alone for a while; `next_attempt`: the last attempt "
-            "ended with a transient fault; `newer_release`: the request uses something that "
-            "only a newer release of the service knows; `not_live_yet`: the broadcast has not begun; "
-            "`rate_window`: the task is in `download`, "
-            "but the rate limit [at this hour](configuration.md#hours-with-another-rate) is 0; `scheduled`: "
-            "`start_at` has not come; `storage_away`: the bucket for finished files does not answer (the "
-            "task may also be in `download` or `convert`: its files are there and cannot be uploaded), or "
+            "disk space; `over_limit`: its [person](#people) has used up the bytes of a day; `host_busy`: "
+            "it is the next task of its host, of which `max_per_host` run already; `host_paused`: another "
+            "task of a subscription has just begun to download from its host; `host_held`: the host of a "
+            "subscription has refused too many requests, or wants a log-in, and is left alone for a while; "
+            "`next_attempt`: the last attempt ended with a transient fault; `newer_release`: the request "
+            "uses something that only a newer release of the service knows; `not_live_yet`: the broadcast "
+            "has not begun; `rate_window`: the task is in `download`, but the rate limit [at this "
+            "hour](configuration.md#hours-with-another-rate) is 0; `scheduled`: `start_at` has not come; "
+            "`storage_away`: the bucket for finished files does not answer (the task may also be in "
+            "`download` or `convert`: its files are there and cannot be uploaded), or "
             "the server's data directory is not there"
         ),
         json_schema_extra=ADDED,

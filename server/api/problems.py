@@ -36,6 +36,12 @@ class Problem(Answer):
     line: int | None = Field(None, description="`invalid_cookies`, `invalid_opml`: the number of the line")
     id: str | None = Field(None, description="`internal`: stands in the log beside the cause")
     error_code: str | None = Field(None, description="`source_refused`: what a task would have ended with")
+    limit: str | None = Field(None, description="`over_limit`: the name of the limit")
+    most: int | None = Field(None, description="`over_limit`: what it allows")
+    used: int | None = Field(None, description="`over_limit`: what of it is used")
+    retry_after: int | None = Field(
+        None, description="`over_limit`: seconds until some of it is free again, where that is known"
+    )
     error: str | None = Field(None, description="`source_refused`: the cause in one short sentence")
     hint: str | None = Field(None, description="`source_refused`: what the reader can do about it")
 

@@ -43,6 +43,7 @@ from server.core.errors import (
     InvalidQuery,
     InvalidRequest,
     NotJson,
+    OverLimit,
     QueueFull,
     SourceRefused,
     TaskNotFound,
@@ -352,7 +353,7 @@ ROUTES = [
                 *READER,
             ),
             body=ProcessRequest,
-            errors=(AmbiguousHeader, InvalidQuery, IdempotencyMismatch, QueueFull, *OF_CHANGES),
+            errors=(AmbiguousHeader, InvalidQuery, IdempotencyMismatch, OverLimit, QueueFull, *OF_CHANGES),
         ),
     ),
     post(

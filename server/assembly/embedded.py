@@ -28,6 +28,7 @@ from server.core.errors import StorageAway
 from server.core.events import Completed, Event, Requeued, Waits
 from server.core.hooks import Hooks
 from server.core.ports import FileStore
+from server.core.shares import Shares
 from server.core.task import SCHEDULED, Queued, Stage, TaskStatus
 from server.feature import Feature, Kernel
 from server.files.cookie_folder import LocalCookies
@@ -85,7 +86,7 @@ async def open_embedded(
                 clock=clock,
             )
         )
-        hub, hooks = Hub(lambda: clock.now().timestamp()), Hooks()
+        hub, hooks, shares = Hub(lambda: clock.now().timestamp()), Hooks(), Shares()
         jobs = JobMaker(downloads, find_tools(downloads.ffmpeg))
         cookies = LocalCookies(data.path / "cookies", data)
         plugins = plugins_of(jobs, lambda: workplace.scratch)
@@ -123,6 +124,7 @@ async def open_embedded(
             store.keep_paused,
             lambda task_id, busy: recorder.record(task_id, Waits(busy=busy)),
             paused=store.was_paused,
+            shares=shares,
         )
         stack.push_async_callback(dispatcher.aclose)
         tasks = Tasks(store, recorder, hub, dispatcher, LocalTurns(), files, disk, clock)
@@ -155,6 +157,7 @@ async def open_embedded(
             clock=clock,
             disk=disk,
             hooks=hooks,
+            shares=shares,
             is_alone=True,
             runs_tasks=True,
         )

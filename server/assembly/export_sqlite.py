@@ -57,6 +57,7 @@ ALIKE: dict[str, tuple[int, tuple[str, ...]]] = {
     "people": (1, ("name", "role", "password", "subject", "limits", "added_at", "leaving", "adopts")),
     "tokens": (1, ("token_id", "hash", "name", "label", "created_at", "expires_at", "used_at")),
     "versions": (1, ("subject", "version")),
+    "downloaded": (2, ("name", "hour", "bytes")),
     "audit": (1, ("number", "at", "who", "what", "subject", "address", "request_id")),
     "placed": (1, ("folded", "path", "set_id", "kind", "size", "sha256", "state")),
 }

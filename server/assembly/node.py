@@ -43,6 +43,7 @@ from server.core.background import in_background
 from server.core.counts import Counts
 from server.core.errors import StoreUnavailable
 from server.core.hooks import Hooks
+from server.core.shares import Shares
 from server.core.unusable import DatabaseUnusable, FilesUnusable
 from server.feature import Feature, Kernel
 from server.files.free_space import make_room
@@ -184,6 +185,7 @@ async def open_cluster(
             clock=clock,
             disk=disk,
             hooks=hooks,
+            shares=Shares(),
             is_alone=False,
             runs_tasks=me.is_worker,
         )

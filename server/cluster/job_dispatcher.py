@@ -70,7 +70,7 @@ class SharedDispatcher:
             await self._admission.start(db, task.status.task_id)
             await db.execute("SELECT pg_notify(%s, '')", (WISHES,))
 
-    async def check_room_to_start(self) -> None:
+    async def check_room_to_start(self, owner: str | None = None) -> None:
         most = MOST_RUNNING * self._nodes.places
         [(count,)] = await self._database.rows(_RUN_OR_ARE_TO_START, DOWNLOAD)
         if most and count >= most:

@@ -68,6 +68,7 @@ AppError
 ├── IdempotencyMismatch      422  the key was used with another request
 ├── UpgradeRequired          426  a plain request on a WebSocket path
 ├── TooManyRequests          429
+├── OverLimit                429  a person has used up a limit of theirs; names it
 ├── InternalError            500
 ├── MethodUnknown            501  no route has such a method
 ├── TransferCodingUnknown    501
@@ -471,6 +472,22 @@ class TooManyRequests(AppError):
 
     def __init__(self, retry_after: int) -> None:
         super().__init__(headers={"Retry-After": str(retry_after)}, seconds=retry_after)
+
+
+class OverLimit(AppError):
+    """A person has used up a limit of theirs; `retry_after`: in how many seconds some is free, if known."""
+
+    status, code = HTTPStatus.TOO_MANY_REQUESTS, "over_limit"
+
+    def __init__(self, limit: str, most: int, used: int, retry_after: int | None = None) -> None:
+        known = {"retry_after": retry_after} if retry_after is not None else {}
+        super().__init__(
+            headers={"Retry-After": str(retry_after)} if retry_after is not None else None,
+            extra={"limit": limit, "most": most, "used": used, **known},
+            limit=limit,
+            most=most,
+            used=used,
+        )
 
 
 class InternalError(AppError):

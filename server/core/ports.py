@@ -228,9 +228,10 @@ class Store(Protocol):
         """The ids of tasks marked as removed whose rows still exist."""
         ...
 
-    async def mark_expired(self, before: datetime, limit: int) -> list[str]:
+    async def mark_expired(self, before: datetime, limit: int, owner: str | None = None) -> list[str]:
         """Mark up to `limit` tasks that ended earlier than `before` as removed, the oldest first; not those
         whose end is still to be told to somebody, nor the only copies of what a subscription has.
+        `owner`: only those of this person.
         """
         ...
 
@@ -415,8 +416,10 @@ class Dispatcher(Protocol):
         """
         ...
 
-    async def check_room_to_start(self) -> None:
-        """Raise `TooManyRunning` if as many attempts run as may, those included that are about to `start`."""
+    async def check_room_to_start(self, owner: str | None = None) -> None:
+        """Raise `TooManyRunning` if as many attempts run as may, those included that are about to `start`,
+        and `OverLimit` if as many run of their `owner` as may.
+        """
         ...
 
     async def withdraw(self, *task_ids: str) -> None:

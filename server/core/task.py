@@ -65,6 +65,8 @@ SCHEDULED = "scheduled"
 """`TaskStatus.waiting` of a task until its `start_at`."""
 DISK_FULL = "disk_full"
 """`TaskStatus.waiting` of a task while the disk has no room for it."""
+OVER_LIMIT = "over_limit"
+"""`TaskStatus.waiting` of a task whose person has used up the bytes of a day."""
 HOST_BUSY = "host_busy"
 """`TaskStatus.waiting` of the next task of a host while `max_per_host` of its tasks run."""
 RATE_WINDOW = "rate_window"
@@ -416,6 +418,7 @@ class Queued:
     begins_at: datetime | None = None
     playlist_id: str | None = None
     list_action: int = 0
+    owner: str | None = None
 
     @classmethod
     def of(cls, status: TaskStatus) -> Self:
@@ -430,4 +433,5 @@ class Queued:
             status.begins_at,
             status.playlist_id,
             status.list_action,
+            status.owner,
         )

@@ -1,6 +1,7 @@
 """`/api/me`: who one is, and one's own tokens and log-ins."""
 
 import json
+import math
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from time import monotonic
@@ -38,11 +39,13 @@ from server.people.people_routes import (
     shown_limits,
 )
 from server.people.people_rows import set_password
+from server.people.usage import Usage, Use
 
 if TYPE_CHECKING:
-    from server.people.people_schemas import LogInInfo
+    from server.people.people_schemas import LimitUse, LogInInfo
 
 _SCHEMAS = "server.people.people_schemas"  # of responses
+USAGE = web.AppKey("usage", Usage)
 SHORT_ID = 16  # characters of the hash of a cookie's value: enough to tell log-ins apart
 
 
@@ -51,6 +54,7 @@ async def get_me(request: web.Request) -> web.Response:
 
     principal = principal_of(request)
     person = request.app[PEOPLE].people.get(principal.name) if principal.name else None
+    use = await request.app[USAGE].of(person.name) if person else None
     return respond_answer(
         Me(
             name=principal.name,
@@ -59,6 +63,7 @@ async def get_me(request: web.Request) -> web.Response:
             separate_lists=request.app[SETTINGS].access.separate_lists,
             has_password=person is not None and person.password is not None,
             limits=shown_limits(request, person.limits if person else {}),
+            used=shown_use(use) if use else None,
         )
     )
 
@@ -133,6 +138,18 @@ def _name(request: web.Request) -> str:
     if (name := principal_of(request).name) is None:
         raise PersonNotFound
     return name
+
+
+def shown_use(use: Use) -> "LimitUse":
+    from server.people.people_schemas import LimitUse
+
+    return LimitUse(
+        running=use.running,
+        waiting=use.waiting,
+        bytes_per_day=use.bytes_per_day,
+        stored_bytes=use.stored_bytes,
+        free_in=None if use.free_in is None else math.ceil(use.free_in),
+    )
 
 
 def _shown(session: Session, *, is_current: bool) -> "LogInInfo":

@@ -15,6 +15,8 @@ from server.people.belongings import Belongings
 from server.people.directory import PeopleDirectory
 from server.people.oidc_client import OidcClient, Registration
 from server.people.people_rows import PeopleRows
+from server.people.usage import Usage, hooks
+from server.tasks.janitor import LOOK_FOR_EXPIRED, for_ever
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -29,11 +31,27 @@ async def _open(kernel: Kernel) -> AsyncIterator[Added]:
     audit_rows = AuditRows(kernel.store.transactions)
     audit = Audit(audit_rows, lambda: directory.is_needed)
     directory.audit = audit
+    usage = Usage(kernel.store.transactions, access, lambda: directory.people)
+    kernel.tasks.refuses.append(usage.refusal)
+    kernel.hooks.before_attempt.append(usage.hold)
+
+    def share() -> None:
+        kernel.shares.change(usage.shares())
+
+    directory.changed.append(share)
+    share()
+
+    async def remove_expired() -> None:
+        await usage.remove_expired(kernel.store, kernel.tasks, kernel.clock.now())
+
     belongings = Belongings(directory, kernel.store.transactions, kernel.tasks)
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(in_background(audit.run(), "audit log"))
         await stack.enter_async_context(in_background(directory.follow(), "people"))
         await stack.enter_async_context(in_background(belongings.run(), "belongings"))
+        await stack.enter_async_context(
+            in_background(for_ever(remove_expired, LOOK_FOR_EXPIRED), "retention of people")
+        )
         if kernel.is_alone:
             await stack.enter_async_context(listening(kernel.settings.storage.data_dir, directory.compare))
         values: dict[web.AppKey[Any], object] = {
@@ -41,6 +59,7 @@ async def _open(kernel: Kernel) -> AsyncIterator[Added]:
             people_routes.PEOPLE: directory,
             people_routes.PEOPLE_ROWS: rows,
             AUDIT: audit,
+            me_routes.USAGE: usage,
             audit_routes.AUDIT_ROWS: audit_rows,
         }
         if registration := Registration.of(access.oidc):
@@ -54,5 +73,6 @@ PEOPLE = Feature(
     "people",
     _open,
     [*me_routes.ROUTES, *people_routes.ROUTES, *oidc_routes.ROUTES, *audit_routes.ROUTES],
+    store_hooks=lambda settings: hooks(settings.access),
     wraps=audited,
 )

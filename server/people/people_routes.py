@@ -138,14 +138,16 @@ async def change_person(request: web.Request) -> web.Response:
     """Change a role, or limits. What is open in the name of somebody whose role changes is closed."""
     admin_only(request)
     wanted = validated(PersonChange, await read_object(request))
-    if wanted.limits is not None and wanted.limits.model_fields_set:
-        raise InvalidRequest([("limits", "other", {})])  # nothing enforces them yet
     name, people = request.match_info["name"], request.app[PEOPLE]
+    if wanted.limits is not None and wanted.limits.max_running and not people.is_alone:
+        raise InvalidRequest([("limits.max_running", "other", {})])  # many machines do not enforce it
     hashed = await people.passwords.hashed(wanted.password, name) if wanted.password else None
 
     async def change(tables: Statements) -> Person:
         if "password" in wanted.model_fields_set:
             await rows.set_password(tables, name, hashed)
+        if wanted.limits is not None:
+            await rows.set_limits(tables, name, wanted.limits.model_dump(exclude_unset=True))
         if wanted.role is not None:
             if wanted.role != "admin":
                 await _leave_an_admin(request, tables, name)

@@ -31,6 +31,8 @@ _REVOKE = "DELETE FROM tokens WHERE name = ? AND label = ?"
 _REVOKE_ALL = "DELETE FROM tokens WHERE name = ?"
 _USED = "UPDATE tokens SET used_at = ? WHERE token_id = ? AND coalesce(used_at, 0) < ?"
 _END_SESSIONS = "DELETE FROM sessions WHERE scope = ?"
+_LIMITS = "UPDATE people SET limits = ? WHERE name = ?"
+_FORGET_USE = "DELETE FROM downloaded WHERE name = ?"
 _VERSION = "SELECT version FROM versions WHERE subject = 'people'"
 _NEXT_VERSION = """
     INSERT INTO versions (subject, version) VALUES ('people', 1)
@@ -118,6 +120,14 @@ async def set_role(tables: Statements, name: str, role: PersonRole) -> None:
     await tables.run(_SET_ROLE, (role, name))
 
 
+async def set_limits(tables: Statements, name: str, changes: Mapping[str, float | None]) -> None:
+    """Change limits of one person; None brings one back to that of the settings. Raises `PersonNotFound`."""
+    await tables.run(_NEXT_VERSION)
+    limits = {**(await find_person(tables, name)).limits, **changes}
+    stored = {limit: most for limit, most in limits.items() if most is not None}
+    await tables.run(_LIMITS, (json.dumps(stored), name))
+
+
 async def set_password(tables: Statements, name: str, hashed: str | None) -> None:
     """Raises `PersonNotFound`."""
     await tables.run(_NEXT_VERSION)
@@ -162,6 +172,7 @@ async def forget(tables: Statements, name: str) -> None:
     """Nothing is left of a person who was removed."""
     await tables.run(_NEXT_VERSION)
     await tables.run(_FORGET, (name,))
+    await tables.run(_FORGET_USE, (name,))
 
 
 async def add_token(

@@ -61,6 +61,20 @@ class LogInList(Answer):
     sessions: list[LogInInfo] = Field(description="the newest first")
 
 
+class LimitUse(Answer):
+    """What a person uses now."""
+
+    running: int = Field(ge=0, description="tasks that run")
+    waiting: int = Field(ge=0, description="tasks that wait, paused ones too")
+    bytes_per_day: Bytes = Field(description="of files that were finished in the last 24 hours")
+    free_in: int | None = Field(
+        None,
+        ge=0,
+        description="seconds until fewer bytes are used: with a limit fewer than it allows",
+    )
+    stored_bytes: Bytes | None = Field(None, description="of finished files together")
+
+
 class Me(Answer):
     name: str | None = Field(None, description="absent with a token of the settings, and without a log-in")
     role: PersonRole
@@ -68,6 +82,7 @@ class Me(Answer):
     separate_lists: bool
     has_password: bool
     limits: PersonLimits
+    used: LimitUse | None = Field(None, description="of a person")
 
 
 class AuditInfo(Answer):

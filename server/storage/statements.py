@@ -5,7 +5,7 @@ its database does fastest.
 """
 
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -13,6 +13,7 @@ from itertools import islice
 from typing import Any, Literal, Protocol, TypeVar
 
 from server.core import stored
+from server.core.errors import AppError
 from server.core.process_request import ProcessRequest
 from server.core.task import Task, TaskStatus
 
@@ -139,12 +140,36 @@ Keeps = Callable[[Dialect, datetime], tuple[str, Sequence[object]]]
 """A condition that is true of rows of `tasks` which must not expire at this moment, and its values."""
 
 
+@dataclass(slots=True)
+class Room:
+    """How many more tasks of a person may wait (none, if less than one), and with what others are refused."""
+
+    places: int
+    refusal: AppError
+
+
+RoomOf = Callable[[Statements, Collection[str]], Awaitable[Mapping[str, Room]]]
+"""Within the transaction that adds tasks of these people: the room of those who have a limit."""
+
+
 @dataclass(frozen=True, slots=True)
 class StoreHooks:
     """What a feature does within the transactions of the tasks."""
 
     on_end: OnEnd | None = None
     keeps: Keeps | None = None
+    room_of: RoomOf | None = None
+
+
+async def rooms_of(
+    hooks: Iterable[StoreHooks], tables: Statements, owners: Collection[str]
+) -> dict[str, Room]:
+    rooms = dict[str, Room]()
+    if owners:
+        for hook in hooks:
+            if hook.room_of:
+                rooms.update(await hook.room_of(tables, owners))
+    return rooms
 
 
 async def follow_ends(

@@ -6,6 +6,7 @@ import unicodedata
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Any, Protocol, TypeVar
 
 from pydantic import BaseModel
@@ -15,6 +16,7 @@ from server.core import stored
 from server.core.errors import AppError, IdempotencyMismatch, QueueFull
 from server.core.ports import Submission
 from server.core.task import Stage, Task, TaskStatus
+from server.storage.statements import Room
 
 log = logging.getLogger(__name__)
 
@@ -89,12 +91,13 @@ def to_be_inserted(
     shared: Mapping[str, Task],
     instead: Mapping[str, Task],
     free: int,
+    rooms: Mapping[str, Room] = MappingProxyType({}),
 ) -> tuple[list[AnAdd], list[tuple[AnAdd, AnAdd]]]:
     """Those of `adds` that become tasks, at most `free`; and those that get the task of another one of them,
     each with that. All others have their outcomes.
 
     `known` has the stored request and the task of an idempotency key, `shared` the task of a wish, and
-    `instead` the one with the id that a submission names.
+    `instead` the one with the id that a submission names. `rooms` are those of people with a limit.
     """
     new: list[AnAdd] = []
     sharing: list[tuple[AnAdd, AnAdd]] = []
@@ -112,8 +115,12 @@ def to_be_inserted(
             sharing.append((add, first_of[wish]))
         elif add.wanted.refusal:
             add.outcome = add.wanted.refusal
+        elif (room := rooms.get(add.wanted.task.status.owner or "")) and room.places < 1:
+            add.outcome = room.refusal
         elif len(new) < free:
             new.append(add)
+            if room:
+                room.places -= 1
             if wish:
                 first_of[wish] = add
         else:

@@ -12,10 +12,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from types import MappingProxyType
 from weakref import WeakValueDictionary
 
 from server.core.clock import Clock
-from server.core.errors import ShuttingDown, StoreUnavailable, TaskNotFound, TooManyRunning
+from server.core.errors import OverLimit, ShuttingDown, StoreUnavailable, TaskNotFound, TooManyRunning
+from server.core.shares import Shares
 from server.core.task import SCHEDULED, Queued, Stage, Task, TaskStatus
 
 log = logging.getLogger(__name__)
@@ -36,12 +38,14 @@ class RunningAttempt:
 
     job: asyncio.Task[Queued | None]
     host: str
+    owner: str | None = None
     playlist_id: str | None = None
     again: Queued | None = None
 
 
 class LocalDispatcher:
-    """Runs queued tasks in order, `max_concurrent` at once and `max_per_host` of one host (0: no limit).
+    """Runs queued tasks in order, `max_concurrent` at once and `max_per_host` of one host (0: no limit), and
+    no more of a person than `shares` say.
 
     `run` makes an attempt, and calls what it is given with each new task that comes of it.
     `keep_paused` stores whether the queue is paused; `paused` is what was stored before this start.
@@ -59,7 +63,10 @@ class LocalDispatcher:
         host_is_busy: Callable[[str, bool], Awaitable[object]],
         *,
         paused: bool,
+        shares: Shares | None = None,
     ) -> None:
+        self._shares = shares or Shares()
+        self._shares.listen(self._fill)
         self._run = run
         self._max_concurrent = max_concurrent
         self._max_per_host = max_per_host
@@ -121,10 +128,15 @@ class LocalDispatcher:
             self._asked_to_start[task_id] = Queued.of(task.status)
             self._fill()
 
-    async def check_room_to_start(self) -> None:
+    async def check_room_to_start(self, owner: str | None = None) -> None:
         most = MOST_RUNNING * self._max_concurrent
         if len(self._running) + len(self._asked_to_start) >= most:
             raise TooManyRunning(most)
+        if owner and (share := self._shares.most.get(owner)):
+            begun = [each.owner for each in self._running.values()]
+            begun += [each.owner for each in self._asked_to_start.values()]
+            if (used := begun.count(owner)) >= share:
+                raise OverLimit("max_running", share, used)
 
     async def withdraw(self, *task_ids: str) -> None:
         for task_id in task_ids:  # first, so that none of them gets a place that becomes free
@@ -228,11 +240,12 @@ class LocalDispatcher:
         if self._held or self._paused:
             return
         taken = Counter(running.host for running in self._running.values())
+        taken_by = Counter(running.owner for running in self._running.values())
         while True:
             if self._asked_to_start:
                 queued = self._asked_to_start.pop(next(iter(self._asked_to_start)))
             elif len(self._running) < self._max_concurrent and (
-                head := self._queue.pop(taken, self._max_per_host)
+                head := self._queue.pop(taken, self._max_per_host, taken_by, self._shares.most)
             ):
                 queued = head
             else:
@@ -240,8 +253,9 @@ class LocalDispatcher:
             task_id = queued.task_id
             self._told.discard(task_id)
             job = asyncio.create_task(self._run_in_its_turn(queued), name=f"download {task_id}")
-            self._running[task_id] = RunningAttempt(job, queued.host, queued.playlist_id)
+            self._running[task_id] = RunningAttempt(job, queued.host, queued.owner, queued.playlist_id)
             taken[queued.host] += 1
+            taken_by[queued.owner] += 1
             job.add_done_callback(partial(self._ended, task_id))
         if self._max_per_host:  # tell those who are held up, and those who no longer are
             busy = (host for host, count in taken.items() if count >= self._max_per_host)
@@ -282,15 +296,20 @@ class LocalDispatcher:
         self._fill()
 
 
-class Queue:
-    """Which task is next: the most urgent, then the oldest, among hosts that have a free place.
+Line = tuple[str, str | None]  # a host and a person, or nobody: whose tasks there stand in one line
 
-    There is one heap a host, so that a long queue for a busy host costs the others nothing.
+
+class Queue:
+    """Which task is next: the most urgent; of equally urgent ones that of the person with the fewest running
+    tasks, nobody's being those of one more; then the oldest. Only hosts and people that have a free place.
+
+    There is one heap for each host and person, so that a long queue for a busy host, or of somebody who has
+    used up their share, costs the others nothing.
     """
 
     def __init__(self) -> None:
         self._queued: dict[str, tuple[Place, Queued]] = {}
-        self._heaps: defaultdict[str, list[Place]] = defaultdict(list)
+        self._heaps: defaultdict[Line, list[Place]] = defaultdict(list)
 
     def __len__(self) -> int:
         return len(self._queued)
@@ -299,44 +318,63 @@ class Queue:
         """Put a task in, or move it to where it now belongs."""
         place = -queued.urgency, queued.number, queued.task_id
         self._queued[queued.task_id] = place, queued
-        heapq.heappush(self._heaps[queued.host], place)
+        heapq.heappush(self._heaps[queued.host, queued.owner], place)
 
     def discard(self, task_id: str) -> None:
         self._queued.pop(task_id, None)  # what is left in its heap is stale and skipped
 
     def discard_list(self, playlist_id: str) -> None:
         """Take out all entries of a list at once: thousands of stale places would be skipped one by one."""
-        hosts = {each.host for _, each in self._queued.values() if each.playlist_id == playlist_id}
-        if hosts:
+        gone = [each for _, each in self._queued.values() if each.playlist_id == playlist_id]
+        lines = {(each.host, each.owner) for each in gone}
+        if lines:
             left = {name: each for name, each in self._queued.items() if each[1].playlist_id != playlist_id}
             self._queued = left
-        for host in hosts & self._heaps.keys():
-            self._heaps[host] = [place for place in self._heaps[host] if place[2] in left]
-            heapq.heapify(self._heaps[host])
+        for line in lines & self._heaps.keys():
+            self._heaps[line] = [place for place in self._heaps[line] if place[2] in left]
+            heapq.heapify(self._heaps[line])
 
-    def pop(self, running: Mapping[str, int], limit: int) -> Queued | None:
-        """The next task of a host with fewer than `limit` running (0: no limit), or None."""
-        free = [host for host in list(self._heaps) if not limit or running.get(host, 0) < limit]
-        heads = [(place, host) for host in free if (place := self._head(host))]
+    def pop(
+        self,
+        running: Mapping[str, int],
+        limit: int,
+        running_of: Mapping[str | None, int] = MappingProxyType({}),
+        most_of: Mapping[str, int] = MappingProxyType({}),
+    ) -> Queued | None:
+        """The next task of a host with fewer than `limit` running (0: no limit), and of a person with fewer
+        than `most_of` them; or None.
+        """
+        heads = [
+            ((place[0], running_of.get(owner, 0), *place[1:]), (host, owner))
+            for host, owner in list(self._heaps)
+            if not limit or running.get(host, 0) < limit
+            if not (owner and owner in most_of and running_of.get(owner, 0) >= most_of[owner])
+            if (place := self._head((host, owner)))
+        ]
         if not heads:
             return None
-        place, host = min(heads)
-        heapq.heappop(self._heaps[host])
-        return self._queued.pop(place[2])[1]
+        (*_, task_id), line = min(heads, key=lambda head: head[0])
+        heapq.heappop(self._heaps[line])
+        return self._queued.pop(task_id)[1]
 
     def next_of(self, hosts: Iterable[str]) -> list[str]:
         """The id of the next task of each of `hosts` that has one."""
-        heads = [self._head(host) for host in hosts if host in self._heaps]
-        return [head[2] for head in heads if head]
+        if not (wanted := set(hosts)):
+            return []
+        heads = dict[str, Place]()
+        for line in list(self._heaps):
+            if line[0] in wanted and (place := self._head(line)):
+                heads[line[0]] = min(place, heads.get(line[0], place))
+        return [place[2] for place in heads.values()]
 
-    def _head(self, host: str) -> Place | None:
-        heap = self._heaps[host]
+    def _head(self, line: Line) -> Place | None:
+        heap = self._heaps[line]
         while heap:
-            place, _ = self._queued.get(heap[0][2], (None, None))
-            if place == heap[0]:
+            place, queued = self._queued.get(heap[0][2], (None, None))
+            if place == heap[0] and queued and queued.owner == line[1]:
                 return place
             heapq.heappop(heap)
-        del self._heaps[host]
+        del self._heaps[line]
         return None
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -113,6 +113,8 @@ class Tasks:
         self._disk = disk
         self._clock = clock
         self.playlists = Playlists(store, recorder, publisher, dispatcher, clock, self._remove_entries)
+        # Say why somebody may have no new task, if so.
+        self.refuses: list[Callable[[str], Awaitable[AppError | None]]] = []
         self._closing = False
         self.is_draining = False
 
@@ -150,6 +152,9 @@ class Tasks:
         refusal: AppError | None = ShuttingDown() if self._closing else None
         with contextlib.suppress(OSError):  # the data directory is gone: the store will say so
             refusal = refusal or (DiskFull() if self._disk.is_low() else None)
+        if owner:
+            for refuses in self.refuses:
+                refusal = refusal or await refuses(owner)
         now, is_alone = self._clock.now(), len(requests) == 1
         people = {"created_by": created_by, "owner": owner} if created_by or owner else {}
         wanted = [await self._wanted(each, refusal, now, people, is_alone=is_alone) for each in requests]
@@ -343,7 +348,7 @@ class Tasks:
             with contextlib.suppress(OSError):  # the data directory is gone: the attempt will say so
                 if self._disk.is_low():
                     raise NoRoom
-            await self._dispatcher.check_room_to_start()
+            await self._dispatcher.check_room_to_start(task.status.owner)
             if task.status.is_list:
                 status = await self._act(task, "start")
             else:

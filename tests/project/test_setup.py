@@ -23,10 +23,6 @@ BROWSERS = ("firefox-esr", "WebKitWebDriver", "Xvfb")
 PROGRAMS = ("ffprobe", "chromium", "squid", "promtool", *BROWSERS, "nginx", "caddy")
 OF_THE_PAGE = ("tests/browser", "tests/clients/test_browser_extension.py")
 TEXTS = {".py", ".toml", ".md", ".js", ".css", ".html", ".sql", ".txt", ".in", ".sh", ""}
-NOT_ENFORCED = {  # refused, so that no example can have them
-    ("access", name)
-    for name in ("max_running", "max_waiting", "max_bytes_per_day", "max_stored_bytes", "retention_hours")
-}
 SECRETS = {("server", "tokens"), ("webhooks", "secret"), ("notify", "urls")}
 
 
@@ -75,7 +71,7 @@ def test_every_setting_stands_in_config_toml_with_its_default() -> None:
 def test_config_toml_shows_no_setting_that_does_not_exist_and_leaves_none_out() -> None:
     shown = {(section, name) for section, values in tomllib.loads(uncommented()).items() for name in values}
     known = {(section, name) for section, values in Settings() if section != "presets" for name, _ in values}
-    assert (shown - {("presets", "podcast")}) ^ (known - SECRETS - NOT_ENFORCED) == set(), "config.toml"
+    assert (shown - {("presets", "podcast")}) ^ (known - SECRETS) == set(), "config.toml"
 
 
 def test_no_file_speaks_of_the_machine_it_was_made_on() -> None:

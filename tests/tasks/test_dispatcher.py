@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from server.core.clock import Clock
-from server.core.errors import DiskFull, StorageFailed, TooManyRunning
+from server.core.errors import DiskFull, OverLimit, StorageFailed, TooManyRunning
 from server.core.events import (
     Cancelled,
     Completed,
@@ -23,6 +23,7 @@ from server.core.events import (
     StartAsked,
 )
 from server.core.task import Stage, Task
+from server.storage.sqlite import SqliteStore
 from server.tasks.dispatcher import LocalDispatcher
 from tests.attempts import WITHIN, OpenScene, Scene, local_scenes
 from tests.cluster.node import shared_scenes
@@ -507,3 +508,36 @@ async def test_a_wait_is_over_in_time_although_the_machine_has_slept(monkeypatch
     async with asyncio.timeout(WITHIN):
         await begun.wait()
     await dispatcher.aclose()
+
+
+async def test_people_take_turns_and_begin_no_more_than_their_share(tmp_path: Path) -> None:
+    async with local_scenes(tmp_path)(at_once=2) as scene:
+        assert isinstance(scene.dispatcher, LocalDispatcher)
+        shares = scene.dispatcher._shares
+        for name in ("a1", "a2", "a3"):
+            await scene.queue(name, owner="anna")
+        await scene.queue("b1", owner="bob")
+        await scene.attempts.have_begun_together("a1", "a2")
+        scene.attempts.end("a1", DONE)
+        await scene.attempts.have_begun_together("a1", "a2", "b1")  # one of anna's runs, none of bob's
+        shares.change({"anna": 1})
+        scene.attempts.end("b1", DONE)
+        with pytest.raises(OverLimit) as refused:
+            await scene.dispatcher.check_room_to_start("anna")
+        assert refused.value.extra == {"limit": "max_running", "most": 1, "used": 1}
+        await scene.queue("c1")
+        await scene.attempts.have_begun_together("a1", "a2", "b1", "c1")
+        scene.attempts.end("c1", DONE)
+        await scene.dispatcher.check_room_to_start("bob")
+        shares.change({"anna": 2})  # at once, without another sign
+        await scene.attempts.have_begun_together("a1", "a2", "b1", "c1", "a3")
+
+
+async def test_whose_a_task_is_is_known_after_a_restart(tmp_path: Path) -> None:
+    async with local_scenes(tmp_path)(at_once=0) as scene:
+        await scene.queue("a", owner="anna")
+        await scene.queue("b")
+    async with local_scenes(tmp_path)(at_once=0) as scene:
+        assert isinstance(scene.store, SqliteStore)
+        found = [queued async for queued in scene.store.queued()]
+        assert [(queued.task_id, queued.owner) for queued in found] == [("a", "anna"), ("b", None)]

@@ -1,9 +1,12 @@
+from collections import Counter
+from typing import Any
+
 from server.core.task import Queued
 from server.tasks.dispatcher import Queue
 
 
-def queued(number: int, urgency: int = 0, host: str = "h") -> Queued:
-    return Queued(task_id=str(number), number=number, urgency=urgency, revision=1, host=host)
+def queued(number: int, urgency: int = 0, host: str = "h", owner: str | None = None) -> Queued:
+    return Queued(task_id=str(number), number=number, urgency=urgency, revision=1, host=host, owner=owner)
 
 
 def drained(queue: Queue) -> list[str]:
@@ -52,3 +55,57 @@ def test_nothing_is_kept_of_a_host_whose_tasks_are_gone() -> None:
     queue.pop({}, 0)
     assert queue.pop({}, 0) is None
     assert not queue._heaps
+
+
+def turns(queue: Queue, running: Counter[str | None], most: dict[str, int]) -> list[str]:
+    """The order in which tasks begin, if none ends."""
+    order = []
+    while entry := queue.pop({}, 0, running, most):
+        order.append(entry.task_id)
+        running[entry.owner] += 1
+    return order
+
+
+def test_of_equal_priority_the_person_with_the_fewest_running_tasks_is_next() -> None:
+    queue = Queue()
+    for number in (1, 2, 3):
+        queue.put(queued(number, owner="anna"))
+    queue.put(queued(4, owner="bob"))
+    queue.put(queued(5, owner="bob"))
+    queue.put(queued(6))
+    queue.put(queued(7, 1, owner="anna"))
+    assert turns(queue, Counter({"anna": 1}), {}) == ["7", "4", "6", "5", "1", "2", "3"]
+
+
+def test_whoever_has_used_up_their_share_lets_others_pass_whatever_the_priority() -> None:
+    queue = Queue()
+    queue.put(queued(1, 9, owner="anna"))
+    queue.put(queued(2, 9, owner="anna"))
+    queue.put(queued(3, owner="bob"))
+    assert turns(queue, Counter(), {"anna": 1}) == ["1", "3"]
+    assert turns(queue, Counter(), {"anna": 1}) == ["2"]
+
+
+def test_a_task_that_is_given_away_waits_in_one_line_only() -> None:
+    queue = Queue()
+    queue.put(queued(1, owner="anna"))
+    queue.put(queued(1, owner="bob"))
+    assert queue.pop({}, 0, {}, {"bob": 0}) is None
+    assert drained(queue) == ["1"]
+    assert not queue._heaps
+
+
+def test_a_choice_looks_at_the_first_of_each_person_alone() -> None:
+    looked = list[str]()
+
+    class Counted(dict[str, Any]):
+        def get(self, key: str, default: Any = None) -> Any:
+            looked.append(key)
+            return super().get(key, default)
+
+    queue = Queue()
+    for number in range(1000):
+        queue.put(queued(number, owner="anna" if number % 2 else "bob"))
+    queue._queued = Counted(queue._queued)
+    assert queue.pop({}, 0, {"anna": 1}, {}) == queued(0, owner="bob")
+    assert set(looked) == {"0", "1"}

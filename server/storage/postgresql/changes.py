@@ -26,7 +26,7 @@ from server.storage.entry_rows import (
 from server.storage.group_commit import Change
 from server.storage.postgresql.advisory_locks import ADD, LOOK, OURS
 from server.storage.postgresql.announcing import Acted, Changed, Gone, News, Signal
-from server.storage.statements import Dialect, Ended, Row, StoreHooks, Work, follow_ends
+from server.storage.statements import Dialect, Ended, Row, StoreHooks, Work, follow_ends, rooms_of
 from server.storage.task_rows import (
     STATUS,
     FindShort,
@@ -485,7 +485,9 @@ class Changes:
         if found := [add.wanted.instead for add in adds if add.wanted.instead]:
             rows = await (await db.execute(_BY_ID, (found,), prepare=True)).fetchall()
             instead = {task_id: task for task_id, *row in rows if (task := read_shown(*row))}
-        new, sharing = to_be_inserted(adds, known, shared, instead, free)
+        owners = {owner for add in adds if (owner := add.wanted.task.status.owner)}
+        rooms = await rooms_of(self._hooks, Reading(db), owners)
+        new, sharing = to_be_inserted(adds, known, shared, instead, free, rooms)
         added, have_jobs = list[Task](), set[str]()
         if new:
             tasks = [add.wanted.task for add in new]

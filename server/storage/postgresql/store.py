@@ -403,8 +403,10 @@ class PostgresStore:
     async def ids_removed(self) -> list[str]:
         return [task_id for (task_id,) in await self._fetch(_REMOVED)]
 
-    async def mark_expired(self, before: datetime, limit: int) -> list[str]:
+    async def mark_expired(self, before: datetime, limit: int, owner: str | None = None) -> list[str]:
         sql, values = kept(self._hooks, DIALECT, self.clock.now())
+        if owner is not None:
+            sql, values = f" AND owner = ?{sql}", [owner, *values]
         expire = placed(_EXPIRE.replace("{kept}", sql))
         return await self._run(expire, before, *values, limit, is_gone=True)
 

@@ -70,7 +70,7 @@ _WAITING = "SELECT task_id FROM tasks WHERE stage IN ('queued', 'paused') AND re
 _QUEUED = """
     SELECT number, task_id, priority, revision, json_extract(told, '$.url'), json_extract(told, '$.waiting'),
         json_extract(told, '$.not_before'), json_extract(told, '$.begins_at'), playlist_id,
-        json_extract(told, '$.list_action')
+        json_extract(told, '$.list_action'), owner
     FROM (SELECT *, CASE WHEN json_valid(status) THEN status END AS told FROM tasks
         WHERE stage = 'queued' AND removed = 0 AND number > ? ORDER BY number LIMIT ?)"""
 _AT_ONCE = 5_000  # rows of the queue
@@ -367,8 +367,10 @@ class SqliteStore:
         rows = await self._reads.fetch("SELECT task_id FROM tasks WHERE removed = 1 ORDER BY number")
         return [task_id for (task_id,) in rows]
 
-    async def mark_expired(self, before: datetime, limit: int) -> list[str]:
+    async def mark_expired(self, before: datetime, limit: int, owner: str | None = None) -> list[str]:
         sql, values = kept(self._hooks, DIALECT, self.clock.now())
+        if owner is not None:
+            sql, values = f" AND owner = ?{sql}", [owner, *values]
         values = [before.timestamp(), *values, limit]
         return await self._writer.submit(
             Execute(_EXPIRE.replace("{kept}", sql), tuple(values), makes_room=True)
@@ -429,6 +431,7 @@ def _read_queued(
     begins_at: str | None,
     playlist_id: str | None,
     list_action: int | None,
+    owner: str | None,
 ) -> Queued:
     """Raises `ValueError` if the row is damaged."""
     if not isinstance(url, str):
@@ -444,6 +447,7 @@ def _read_queued(
         begins_at=datetime.fromisoformat(begins_at) if begins_at else None,
         playlist_id=playlist_id and intern(playlist_id),  # thousands of entries have the same
         list_action=list_action or 0,
+        owner=owner,
     )
 
 

@@ -32,7 +32,7 @@ from server.storage.entry_rows import SQLITE, EntrySql, by_stage, merged
 from server.storage.group_commit import Change, GroupWriter
 from server.storage.sqlite.ballast import Ballast
 from server.storage.sqlite.connection import unavailable
-from server.storage.statements import Dialect, Ended, Row, Signals, StoreHooks, Work, follow_ends
+from server.storage.statements import Dialect, Ended, Row, Signals, StoreHooks, Work, follow_ends, rooms_of
 from server.storage.task_rows import (
     STATUS,
     FindShort,
@@ -461,7 +461,9 @@ class Changes:
             instead = await self._shown_by_id(found)
         for add in adds:
             add.is_new = False  # an earlier try to commit this change may have set it
-        new, sharing = to_be_inserted(adds, known, shared, instead, self.free)
+        owners = {owner for add in adds if (owner := add.wanted.task.status.owner)}
+        rooms = await rooms_of(self._hooks, SqliteStatements(self._db), owners)
+        new, sharing = to_be_inserted(adds, known, shared, instead, self.free, rooms)
         self.free -= len(new)
         await self._insert(new)
         for add, other in sharing:

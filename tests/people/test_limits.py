@@ -1,0 +1,251 @@
+"""Limits of people: what is refused, what waits, and when it is free again, on every database."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from server.api.keys import TASKS
+from server.core.errors import OverLimit
+from server.core.events import Completed, Requeued, apply
+from server.core.film import StoredFile
+from server.core.ports import Store, Submission
+from server.core.task import OVER_LIMIT, Task
+from server.files.public_names import short_of
+from server.people import people_rows as rows
+from server.people.people_rows import PeopleRows
+from server.people.usage import HOUR, Usage, hooks
+from server.settings import AccessSettings
+from server.storage import postgresql
+from server.storage.sqlite import open_store
+from server.storage.statements import Statements
+from tests.examples import new_task, started
+from tests.people.test_people_tokens import BODY, Client, add, directory, opened
+from tests.rooms import AnyStore
+
+NOW = datetime(2026, 1, 31, 8, 30, tzinfo=UTC)
+FILE = {"url": "http://127.0.0.9:9/v.mp4"}
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[AnyStore]:
+    """Of people who may have two tasks waiting, but for bob."""
+    access = AccessSettings(max_waiting=2)
+    opening: Any
+    if request.param == "sqlite":
+        path = tmp_path / "clipwire.db"
+        opening = open_store(path, max_queued=100, find_short=short_of, hooks=[hooks(access)])
+    else:
+        url = request.getfixturevalue("clean_database")
+        opening = postgresql.open_store(url, max_queued=100, find_short=short_of, hooks=[hooks(access)])
+    async with opening as store:
+        people = PeopleRows(store.transactions)
+        for name in ("anna", "bob"):
+            await people.change(lambda tables, name=name: rows.add_person(tables, name, "user", 0.0))  # type: ignore[misc]
+        await people.change(lambda tables: rows.set_limits(tables, "bob", {"max_waiting": 0}))
+        yield store
+
+
+def task_of(owner: str | None) -> Task:
+    task = new_task()
+    return Task(task.request, task.status.model_copy(update={"owner": owner} if owner else {}))
+
+
+async def add_of(store: Store, *owners: str | None) -> list[str]:
+    """What becomes of new tasks of these people, all added at once."""
+    outcomes = await store.add([Submission(task_of(owner)) for owner in owners])
+    return ["added" if isinstance(one, Task) else f"{one.code} {one.extra['limit']}" for one in outcomes]
+
+
+async def finish(store: Store, owner: str, size: int) -> Task:
+    """A task that ends with one file."""
+    [task] = await store.add([Submission(task_of(owner))])
+    assert isinstance(task, Task)
+    running = started(task.status)
+    assert await store.save(running)
+    film = StoredFile(
+        name=f"video_x_{task.status.task_id[:8]}.mp4", path="v.mp4", size=size, type="video/mp4"
+    )
+    after = apply(running, Completed(files={"video": film}), NOW)
+    assert await store.save(after)
+    return Task(task.request, after)
+
+
+def usage_of(store: AnyStore, now: float, **access: Any) -> Usage:
+    """What is used at this moment, where one person, anna, has the limits of `access`."""
+    from server.people.person import Person
+
+    people = {"anna": Person("anna", "user", 0.0)}
+    return Usage(store.transactions, AccessSettings(**access), lambda: people, lambda: now)
+
+
+async def test_no_more_tasks_wait_than_may(store: AnyStore) -> None:
+    assert await add_of(store, "anna", None, "anna", "anna", "bob") == [
+        *("added", "added", "added", "over_limit max_waiting", "added")
+    ]
+    assert await add_of(store, *["bob"] * 5, None) == ["added"] * 6, "they have no such limit"
+    assert await add_of(store, "anna") == ["over_limit max_waiting"]
+    usage = usage_of(store, 0.0)
+    assert (await usage.of("anna")).waiting == 2
+
+
+async def test_of_many_requests_at_once_no_two_take_the_last_place(store: AnyStore) -> None:
+    outcomes = [
+        one for many in await asyncio.gather(*(add_of(store, "anna") for _ in range(20))) for one in many
+    ]
+    assert outcomes.count("added") == 2
+
+
+async def test_a_task_that_begins_leaves_its_place_to_another_one(store: AnyStore) -> None:
+    [task, _] = await store.add([Submission(task_of("anna")), Submission(task_of("anna"))])
+    assert isinstance(task, Task)
+    assert await store.save(started(task.status))
+    assert await add_of(store, "anna", "anna") == ["added", "over_limit max_waiting"]
+    use = await usage_of(store, 0.0).of("anna")
+    assert (use.running, use.waiting) == (1, 2)
+
+
+async def test_the_bytes_of_a_day_are_free_again_after_a_day(store: AnyStore) -> None:
+    ended = store.clock.now().timestamp()
+    first_hour = ended // HOUR * HOUR
+    await finish(store, "anna", 700)
+    await finish(store, "bob", 10_000)
+    usage = usage_of(store, ended, max_bytes_per_day=1000)
+    assert await usage.refusal("anna") is None
+    await finish(store, "anna", 400)
+    refusal = await usage.refusal("anna")
+    assert isinstance(refusal, OverLimit)
+    left = refusal.extra.pop("retry_after")
+    assert refusal.extra == {"limit": "max_bytes_per_day", "most": 1000, "used": 1100}
+    # The second may have ended in the next hour.
+    assert left in (
+        pytest.approx(first_hour + 24 * HOUR - ended, abs=2),
+        pytest.approx(first_hour + 25 * HOUR - ended, abs=2),
+    )
+    held = await usage.hold(task_of("anna"))
+    assert held == Requeued(because=OVER_LIMIT, after=HOUR)
+    assert await usage.hold(task_of(None)) is None
+    later = usage_of(store, ended + 26 * HOUR, max_bytes_per_day=1000)
+    assert await later.refusal("anna") is None
+    assert await later.hold(task_of("anna")) is None
+
+
+async def test_stored_bytes_are_those_of_files_that_are_there(store: AnyStore) -> None:
+    first = await finish(store, "anna", 700)
+    await finish(store, "anna", 400)
+    usage = usage_of(store, 0.0, max_stored_bytes=1000)
+    refusal = await usage.refusal("anna")
+    assert isinstance(refusal, OverLimit)
+    assert refusal.extra == {"limit": "max_stored_bytes", "most": 1000, "used": 1100}
+    await store.mark_removed(first.status.task_id)
+    assert await usage.refusal("anna") is None, "at once"
+    assert (await usage.of("anna")).stored_bytes == 400
+
+
+async def test_only_the_tasks_of_one_person_expire_by_their_limit(store: AnyStore) -> None:
+    hers, his = await finish(store, "anna", 1), await finish(store, "bob", 1)
+    removed = list[str]()
+
+    class TasksOfTest:
+        async def carry_out_removal(self, task_id: str) -> None:
+            removed.append(task_id)
+
+    tasks: Any = TasksOfTest()
+    usage = usage_of(store, 0.0, retention_hours=1.0)
+    await usage.remove_expired(store, tasks, NOW + timedelta(minutes=59))
+    assert removed == []
+    await usage.remove_expired(store, tasks, NOW + timedelta(minutes=61))
+    assert removed == [hers.status.task_id] != [his.status.task_id]
+
+
+async def test_use_is_found_by_indexes_alone(store: AnyStore) -> None:
+    """Not by a scan of the queue, however long it is."""
+
+    async def plans(tables: Statements) -> str:
+        there = "removed = 0" if tables.dialect.name == "sqlite" else "NOT removed"
+        asked = f"FROM tasks WHERE owner = 'anna' AND {there} AND ended_at"
+        explain = "EXPLAIN QUERY PLAN" if tables.dialect.name == "sqlite" else "EXPLAIN"
+        if tables.dialect.name == "postgresql":
+            await tables.run("SET LOCAL enable_seqscan = off")  # of an empty table it would be the best
+        found = [
+            await tables.fetch(f"{explain} SELECT stage, count(*) {asked} IS NULL GROUP BY stage"),
+            await tables.fetch(f"{explain} SELECT 1 {asked} < {tables.dialect.moment.format('1.0')} LIMIT 1"),
+        ]
+        return json.dumps(found)
+
+    found = await store.transactions.read(plans)
+    assert found.count("tasks_owner") == 2, found  # of few rows either of two indexes is good enough
+    assert "Seq Scan" not in found
+    assert "SCAN" not in found
+
+
+async def limited(client: Client, root: dict[str, str], **limits: Any) -> None:
+    answer = await client.patch("/api/people/anna", json={"limits": limits}, headers=root)
+    assert answer.status == 200, await answer.text()
+
+
+async def test_a_limit_is_refused_by_name_and_told_with_what_is_used(tmp_path: Path) -> None:
+    async with opened(tmp_path) as client:
+        root, anna = await add(client, "root", "admin"), await add(client, "anna")
+        await limited(client, root, max_waiting=2)
+        assert (await client.post("/api/process", json=BODY, headers=anna)).status == 202
+        batch = await client.post("/api/process/batch", json={"requests": [BODY, BODY]}, headers=anna)
+        results = (await batch.json())["results"]
+        assert [one["status"] for one in results] == [202, 429]
+        assert results[1]["problem"]["code"] == "over_limit"
+        refused = await client.post("/api/process", json=BODY, headers=anna)
+        problem = await refused.json()
+        assert (refused.status, problem["limit"], problem["most"], problem["used"]) == (
+            429,
+            "max_waiting",
+            2,
+            2,
+        )
+        assert (await client.post("/api/process", json=BODY, headers=root)).status == 202
+        me = await (await client.get("/api/me", headers=anna)).json()
+        assert me["limits"] == {"max_waiting": 2}
+        assert me["used"] == {"running": 0, "waiting": 2, "bytes_per_day": 0, "stored_bytes": 0}
+        await limited(client, root, max_waiting=None)
+        assert (await client.post("/api/process", json=BODY, headers=anna)).status == 202
+        assert directory(client).people["anna"].limits == {}
+
+
+async def test_what_waits_is_held_while_the_bytes_of_the_day_are_used_up(tmp_path: Path) -> None:
+    async with opened(tmp_path) as client:
+        root, anna = await add(client, "root", "admin"), await add(client, "anna")
+        made = await (await client.post("/api/process", json=BODY, headers=anna)).json()
+        await limited(client, root, max_bytes_per_day=1000)
+
+        async def use_up(tables: Statements) -> None:
+            hour = int(client.app[TASKS]._clock.now().timestamp() // HOUR)
+            await tables.run("INSERT INTO downloaded VALUES ('anna', ?, 1000)", (hour,))
+
+        await directory(client)._rows._transactions.write(use_up)
+        refused = await client.post("/api/process", json=BODY, headers=anna)
+        problem = await refused.json()
+        assert (refused.status, problem["limit"]) == (429, "max_bytes_per_day")
+        assert 0 < problem["retry_after"] <= 24 * HOUR
+        assert refused.headers["Retry-After"] == str(problem["retry_after"])
+        await client.post(f"/api/tasks/{made['task_id']}/resume", headers=anna)
+        async with asyncio.timeout(60):
+            while True:
+                status = await (await client.get(f"/api/status/{made['task_id']}", headers=anna)).json()
+                if status.get("waiting"):
+                    break
+                await asyncio.sleep(0.01)
+        assert (status["stage"], status["waiting"]) == ("queued", "over_limit")
+
+
+async def test_a_person_runs_no_more_than_their_share(tmp_path: Path) -> None:
+    async with opened(tmp_path) as client:
+        root, anna = await add(client, "root", "admin"), await add(client, "anna")
+        await limited(client, root, max_running=1)
+        shares = client.app[TASKS]._dispatcher._shares  # type: ignore[attr-defined]
+        assert shares.most == {"anna": 1}
+        assert (await (await client.get("/api/me", headers=anna)).json())["limits"] == {"max_running": 1}
+        await limited(client, root, max_running=0)
+        assert shares.most == {}
