@@ -34,15 +34,31 @@ LINK, COOKIE, PROXY, EXTRACTOR = (
     "s3cr3t-of-extractor",
 )
 GUESS = "s3cr3t-that-was-guessed"
+PASSWORD, OIDC = "s3cr3t-of-a-person", "s3cr3t-of-the-provider"
 IN_ROWS = (
     LINK,
     WEBHOOK,
 )  # what is sent with a request has to outlast a restart, and so stands in the database
-ALL = (TOKEN, OTHER_TOKEN, SIGNING, WEBHOOK, DEFAULT, NOTIFY, LINK, COOKIE, PROXY, EXTRACTOR, GUESS)
+ALL = (
+    TOKEN,
+    OTHER_TOKEN,
+    SIGNING,
+    WEBHOOK,
+    DEFAULT,
+    NOTIFY,
+    LINK,
+    COOKIE,
+    PROXY,
+    EXTRACTOR,
+    GUESS,
+    PASSWORD,
+    OIDC,
+)
 COOKIES = f"# Netscape HTTP Cookie File\n127.0.0.1\tFALSE\t/\tFALSE\t0\tsession\t{COOKIE}\n"
 ANSWERS = (
     "/api/tasks?limit=200", "/api/webhooks", "/api/cookies", "/api/presets", "/api/queue", "/api/session",
-    "/api/openapi.json", "/metrics", "/readyz", "/healthz", "/",
+    "/api/openapi.json", "/metrics", "/readyz", "/healthz", "/", "/api/people", "/api/me", "/api/audit",
+    "/api/me/sessions", "/api/people/anna/tokens",
 )  # fmt: skip
 
 
@@ -71,6 +87,9 @@ def planted(receiver: str, proxy: str | None) -> dict[str, str]:
         "CLIPWIRE_NOTIFY__URLS": json.dumps([f"ntfy://user:{NOTIFY}@{receiver}/topic"]),
         "CLIPWIRE_DOWNLOADS__EXTRACTOR_ARGS": json.dumps({"youtube": {"po_token": [EXTRACTOR]}}),
         "CLIPWIRE_DOWNLOADS__RETRIES": "0",
+        "CLIPWIRE_ACCESS__OIDC__ISSUER": f"http://{receiver}",
+        "CLIPWIRE_ACCESS__OIDC__CLIENT_ID": "clipwire",
+        "CLIPWIRE_ACCESS__OIDC__CLIENT_SECRET": OIDC,
         "CLIPWIRE_LOGGING__LEVEL": "debug",
     }
     return settings | ({"CLIPWIRE_DOWNLOADS__PROXY": proxy} if proxy else {})
@@ -154,6 +173,48 @@ async def used(service: Service, site: Site, receiver: str) -> list[str]:
     return answers
 
 
+async def logged_in(service: Service) -> tuple[list[str], list[str]]:
+    """Add a person, who logs in and shares a file; return the secrets that come of it, each of which is shown
+    once, and what is answered otherwise.
+    """
+    answers = list[str]()
+    admin = {"Authorization": f"Bearer {TOKEN}"}
+
+    async def ask(method: str, path: str, headers: dict[str, str], **more: Any) -> Any:
+        async with service.client.request(
+            method, path, headers=headers, allow_redirects=False, **more
+        ) as answer:
+            answers.append(f"{answer.headers} {await answer.text()}")
+            return answer
+
+    async with service.client.post("/api/people", json={"name": "anna"}, headers=admin) as made:
+        token = (await made.json())["token"]
+    own = {"Authorization": f"Bearer {token}"}
+    await ask("PATCH", "/api/people/anna", admin, json={"password": PASSWORD})
+    await ask("POST", "/api/session", {}, json={"name": "anna", "password": GUESS})
+    await ask("PATCH", "/api/me", own, json={"password": GUESS, "old_password": GUESS})
+    await ask("GET", "/api/session/oidc", {})
+    async with service.client.post("/api/session", json={"name": "anna", "password": PASSWORD}) as begun:
+        [cookie] = [each.value for each in begun.cookies.values()]
+    await ask("GET", "/api/me", {"Cookie": f"clipwire_session={cookie}"})
+    await ask("GET", f"/api/tasks?token={token}", {"Authorization": f"Bearer {token}x"})
+    async with service.client.get("/api/tasks?status=completed", headers=own) as listed:
+        done = next(task for task in (await listed.json())["tasks"] if task["files"])
+    kind, links = next(iter(done["files"])), f"/api/tasks/{done['task_id']}/links"
+    async with service.client.post(links, json={"kind": kind}, headers=own) as made:
+        link = (await made.json())["url"]
+    async with service.client.get(link) as file:
+        assert file.status == 200
+    await ask("GET", link[:-1], {})
+    await ask("DELETE", f"/api/tasks/{done['task_id']}", own)
+    await ask(
+        "DELETE", "/api/session", {"Cookie": f"clipwire_session={cookie}", "Sec-Fetch-Site": "same-origin"}
+    )
+    for path in ANSWERS:
+        await ask("GET", path, admin)
+    return [token.removeprefix("clipwire_"), cookie, link.rsplit("/", 1)[1]], answers
+
+
 async def fed(service: Service, site: Site) -> tuple[str, list[str]]:
     """Read a podcast feed as apps do, and as those who have half of its address; return its secret, and what
     the others, and those who only have a token, are answered.
@@ -205,10 +266,12 @@ async def test_no_secret_is_anywhere_but_where_it_belongs(
         # Nothing is fetched through the proxy, which is not there.
         secret, others = (None, []) if proxied else await fed(service, site)
         answers = await used(service, site, receiver)
+        once, more = await logged_in(service)
+        answers += more
         watching.cancel()
         shell = Shell(tmp_path, CLIPWIRE_STORAGE__DATA_DIR=str(service.data), **planted(receiver, proxy))
         said = [await shell.run(command) for command in ("config", "check")]
-        every = (*ALL, secret) if secret else ALL
+        every = (*ALL, *once, *([secret] if secret else []))
         stored = {each: files_with(service.data, each) for each in every}
     shown = {
         "an answer": "\n".join((*answers, *others)),
