@@ -21,7 +21,7 @@ from server.core.task import OVER_LIMIT, Stage, Task
 from server.people.limits import Limits
 from server.people.person import Person
 from server.settings import AccessSettings
-from server.storage.statements import Ended, Room, Statements, StoreHooks, Transactions, fetch_in
+from server.storage.statements import Ended, Statements, StoreHooks, Transactions, WaitingPlaces, fetch_in
 from server.tasks.janitor import AT_ONCE, carry_out_removals
 from server.tasks.service import Tasks
 
@@ -80,13 +80,13 @@ async def downloaded(
 def hooks(access: AccessSettings) -> StoreHooks:
     """What is done within the transactions of tasks."""
 
-    async def room_of(tables: Statements, names: Collection[str]) -> Mapping[str, Room]:
-        rooms = dict[str, Room]()
+    async def room_of(tables: Statements, names: Collection[str]) -> Mapping[str, WaitingPlaces]:
+        rooms = dict[str, WaitingPlaces]()
         for name, own in await fetch_in(tables, _LIMITS, sorted(names)):
             most = Limits.of(access, json.loads(own)).max_waiting
             if most is not None:
                 waiting = (await unfinished(tables, name))[1]
-                rooms[name] = Room(most - waiting, OverLimit("max_waiting", most, waiting))
+                rooms[name] = WaitingPlaces(most - waiting, OverLimit("max_waiting", most, waiting))
         return rooms
 
     async def on_end(tables: Statements, ended: Sequence[Ended], now: datetime) -> Collection[str]:

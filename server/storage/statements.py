@@ -141,14 +141,14 @@ Keeps = Callable[[Dialect, datetime], tuple[str, Sequence[object]]]
 
 
 @dataclass(slots=True)
-class Room:
+class WaitingPlaces:
     """How many more tasks of a person may wait (none, if less than one), and with what others are refused."""
 
     places: int
     refusal: AppError
 
 
-RoomOf = Callable[[Statements, Collection[str]], Awaitable[Mapping[str, Room]]]
+RoomOf = Callable[[Statements, Collection[str]], Awaitable[Mapping[str, WaitingPlaces]]]
 """Within the transaction that adds tasks of these people: the room of those who have a limit."""
 
 
@@ -163,8 +163,8 @@ class StoreHooks:
 
 async def rooms_of(
     hooks: Iterable[StoreHooks], tables: Statements, owners: Collection[str]
-) -> dict[str, Room]:
-    rooms = dict[str, Room]()
+) -> dict[str, WaitingPlaces]:
+    rooms = dict[str, WaitingPlaces]()
     if owners:
         for hook in hooks:
             if hook.room_of:

@@ -16,7 +16,7 @@ from server.core import stored
 from server.core.errors import AppError, IdempotencyMismatch, QueueFull
 from server.core.ports import Submission
 from server.core.task import Stage, Task, TaskStatus
-from server.storage.statements import Room
+from server.storage.statements import WaitingPlaces
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ def to_be_inserted(
     shared: Mapping[str, Task],
     instead: Mapping[str, Task],
     free: int,
-    rooms: Mapping[str, Room] = MappingProxyType({}),
+    rooms: Mapping[str, WaitingPlaces] = MappingProxyType({}),
 ) -> tuple[list[AnAdd], list[tuple[AnAdd, AnAdd]]]:
     """Those of `adds` that become tasks, at most `free`; and those that get the task of another one of them,
     each with that. All others have their outcomes.
@@ -115,12 +115,12 @@ def to_be_inserted(
             sharing.append((add, first_of[wish]))
         elif add.wanted.refusal:
             add.outcome = add.wanted.refusal
-        elif (room := rooms.get(add.wanted.task.status.owner or "")) and room.places < 1:
-            add.outcome = room.refusal
+        elif (share := rooms.get(add.wanted.task.status.owner or "")) and share.places < 1:
+            add.outcome = share.refusal
         elif len(new) < free:
             new.append(add)
-            if room:
-                room.places -= 1
+            if share:
+                share.places -= 1
             if wish:
                 first_of[wish] = add
         else:
