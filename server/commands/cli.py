@@ -33,6 +33,8 @@ COMMANDS = {
     "place": "action_command",
     "rm": "action_command",
     "subscriptions": "subscriptions_command",
+    "login": "login_command",
+    "whoami": "login_command",
     "check": "check_command",
     "config": "config_command",
     "backup": "backup_command",

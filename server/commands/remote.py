@@ -8,13 +8,13 @@ import os
 import socket
 import sys
 import tomllib
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import click
 
+from server.commands.kept_tokens import client_folder, kept_token
 from server.commands.words import one_line, word
 
 CONNECT_WITHIN = 5.0  # seconds
@@ -52,26 +52,31 @@ def client_configuration() -> Path:
     It is the user's own. A file of the working directory may be anybody's: it could name a server that is to
     get the token, or plugins whose code a server of `get` would run.
     """
-    folder = Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config")
-    with suppress(RuntimeError):  # nobody knows the user's home
-        folder = folder.expanduser()
-    file = folder / "clipwire" / "config.toml"
-    # XDG's standard has relative paths ignored. A home that may not be entered is another user's.
-    return file if file.is_absolute() and os.access(file, os.F_OK) else Path(os.devnull)
+    folder = client_folder()
+    # A home that may not be entered is another user's.
+    file = folder / "config.toml" if folder else None
+    return file if file and os.access(file, os.F_OK) else Path(os.devnull)
 
 
-def remote(server: str | None, *, insecure: bool = False) -> Remote:
-    """The server at `server`, else the one of the configuration. Raises `ConfigurationError`."""
+def is_token(text: str) -> bool:
+    """Whether a header holds it."""
+    return text.isprintable() and text == text.strip()
+
+
+def remote(server: str | None, *, insecure: bool = False, may_be_kept: bool = True) -> Remote:
+    """The server at `server`, else the one of the configuration, with the token of the environment, else that
+    which `login` has kept, if it `may_be_kept`, else of the configuration. Raises `ConfigurationError`.
+    """
     token = os.environ.get("CLIPWIRE_TOKEN") or None
-    if token and not (token.isprintable() and token == token.strip()):  # no header holds it
+    if token and not is_token(token):
         raise click.UsageError(word("token_unfit"))
     if server is None:
         host, port, base_path, tokens = _configured()
         reaches = _REACHES.get(host, host)
         shown = f"[{reaches}]" if ":" in reaches else reaches
-        return Remote(
-            f"http://{shown}:{port}{base_path}", token or (tokens[0] if tokens else None), False, insecure
-        )
+        url = f"http://{shown}:{port}{base_path}"
+        token = token or (kept_token(url) if may_be_kept else None) or (tokens[0] if tokens else None)
+        return Remote(url, token, False, insecure)
     try:
         parts = urlsplit(server)
         is_address = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
@@ -82,7 +87,10 @@ def remote(server: str | None, *, insecure: bool = False) -> Remote:
         raise click.UsageError(word("not_an_address", value=server))
     if token and "@" in parts.netloc:
         raise click.UsageError(word("token_or_password"))
-    return Remote(server.rstrip("/"), token, True, insecure)
+    url = server.rstrip("/")
+    if may_be_kept and "@" not in parts.netloc:
+        token = token or kept_token(url)
+    return Remote(url, token, True, insecure)
 
 
 def _configured() -> tuple[str, int, str, list[str]]:

@@ -157,6 +157,10 @@ class Client:
     async def _act(self, task_id: str, action: str) -> Task:
         return await self._ask(Task, "POST", f"/api/tasks/{quote(task_id, safe='')}/{action}")
 
+    async def me(self) -> dict[str, Any]:
+        """Who one is, as `GET /api/me` tells it: `name`, which an admin may lack, `role`, `way` and more."""
+        return await self._ask_object("GET", "/api/me")
+
     # --- many tasks ---
 
     async def tasks(
