@@ -52,6 +52,7 @@ from server.core.errors import (
     FileNotFound,
     InvalidQuery,
     NoRoom,
+    OverLimit,
     PreconditionFailed,
     QueueFull,
     QueuePaused,
@@ -453,6 +454,7 @@ ROUTES = [
         QueuePaused,
         NoRoom,
         TooManyRunning,
+        OverLimit,
     ),
     _action("retry", retry, "Retry", "A task that has ended begins anew.", WrongStage, QueueFull),
     _action(
