@@ -87,8 +87,8 @@ export class ItemList {
     this.#head = make(
       "div",
       { className: "follow-head" },
-      this.#filter,
       this.#search,
+      this.#filter,
       this.#due,
       this.#toggle,
     )
