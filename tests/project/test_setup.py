@@ -393,7 +393,7 @@ def test_root_is_brought_what_the_driver_of_the_browser_wants(machine: Machine) 
     assert machine.install("tools", CI="true") == ""
 
 
-@pytest.mark.parametrize("has_chromium", [True, False])
+@pytest.mark.parametrize("has_chromium", [pytest.param(True, marks=pytest.mark.long), False])
 def test_tests_of_the_page_are_skipped_where_what_they_need_is_missing(
     tmp_path: Path, has_chromium: bool
 ) -> None:
