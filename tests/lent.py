@@ -84,7 +84,7 @@ class _Lent(ForkServer):
     async def _run_once(self) -> Literal["cold", "warm", "asleep"]:
         running = self._owner.take(self._config)
         try:
-            self._heard(await running.warm())
+            self._receive(await running.warm())
             self._control = running.control
             watching = asyncio.create_task(self._kill_when_it_hangs(running.process), name="watchdog")
             try:
@@ -103,7 +103,7 @@ class _Lent(ForkServer):
             self.ready = None
             self._control = None
             for job_id in list(self._children):
-                self._lose(job_id)
+                self._child_is_gone(job_id)
         return "warm"
 
     async def _is_without_children(self, running: Running) -> bool:
@@ -114,7 +114,7 @@ class _Lent(ForkServer):
             async with asyncio.timeout(_CHILDREN_GONE_WITHIN):
                 while self._children:
                     await _readable(running.control)
-                    self._heard(json.loads(running.control.recv(1 << 16)))
+                    self._receive(json.loads(running.control.recv(1 << 16)))
             return running.process.poll() is None
         return False
 

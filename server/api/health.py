@@ -11,7 +11,7 @@ from server.api.openapi.operation import JSON, READER, Operation, Reply
 from server.api.route import Access, get
 from server.core.errors import InternalError
 from server.locales import LANGUAGES
-from server.tasks.readiness import Check, Said
+from server.tasks.readiness import Check, Detail
 
 
 async def healthz(request: web.Request) -> web.Response:
@@ -23,7 +23,7 @@ async def readyz(request: web.Request) -> web.Response:
     """Readiness: one entry for each check; 503 only if a needed one has failed."""
     checks = await request.app[READINESS].checks()
     if request.app[TASKS].is_draining:
-        checks = [*checks, Check("stopping", ok=False, detail=Said("stopping"))]
+        checks = [*checks, Check("stopping", ok=False, detail=Detail("stopping"))]
     ready = all(check.ok for check in checks if check.needed)
     chosen = language(request)
     words = LANGUAGES[chosen]

@@ -16,7 +16,7 @@ from server.api.security import DOORS
 from server.api.session import GATE
 from server.core.counts import SECONDS, Histogram
 from server.core.task import Stage
-from server.tasks.readiness import Said
+from server.tasks.readiness import Detail
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -32,7 +32,7 @@ async def metrics(request: web.Request) -> web.Response:
     stages = await request.app[TASKS].count()
     seen = {f"tasks {stage.value}": float(stages.get(stage, 0)) for stage in Stage}
     for check in await request.app[READINESS].checks():
-        if isinstance(check.detail, Said):
+        if isinstance(check.detail, Detail):
             if check.name == "fork_server":
                 seen["asleep"] = float(check.detail.key == "asleep")
             for name in ("free", "floor", "days"):

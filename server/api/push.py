@@ -28,7 +28,7 @@ from server.api.security import DOORS
 from server.api.session import LOG_INS
 from server.core.errors import AppError, InvalidQuery, TaskNotFound, UpgradeRequired
 from server.tasks.hub import (
-    REMEMBERED,
+    CHANGES_KEPT_FOR,
     Changed,
     ChangeLog,
     ChangesForgotten,
@@ -445,7 +445,7 @@ async def watch(request: web.Request) -> web.WebSocketResponse:
 async def watch_all(request: web.Request) -> web.WebSocketResponse:
     """A WebSocket for all tasks: sends the newest payload of each task that changes, and removals."""
     query = Query(request)
-    since = query.seconds("since", REMEMBERED)
+    since = query.seconds("since", CHANGES_KEPT_FOR)
     query.check()
     ws, feed = _socket(request), Feed(request)
     with counted(request), request.app[LOG_INS].hold(request, feed), request.app[FEEDS].watch(feed):

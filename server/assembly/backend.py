@@ -17,7 +17,7 @@ from server.storage.statements import StoreHooks
 from server.tasks.hub import Hub
 from server.tasks.inspector import Inspector
 from server.tasks.janitor import for_ever
-from server.tasks.rate_windows import LOOK_EVERY, Pacer
+from server.tasks.rate_windows import CHECK_EVERY, Pacer
 from server.tasks.readiness import Readiness, Ready
 
 
@@ -119,5 +119,5 @@ def explained(data_dir: Path) -> Iterator[None]:
 async def paced(pacer: Pacer) -> AsyncIterator[None]:
     """Apply the rate windows to running downloads: once before the block begins, then while it lasts."""
     await pacer.look()
-    async with in_background(for_ever(pacer.look, LOOK_EVERY), "hours"):
+    async with in_background(for_ever(pacer.look, CHECK_EVERY), "hours"):
         yield

@@ -6,7 +6,7 @@ from dataclasses import replace
 from server.cluster.nodes import Node, Nodes
 from server.cluster.relay import Relay
 from server.core.clock import Clock
-from server.tasks.readiness import Check, Readiness, Said
+from server.tasks.readiness import Check, Detail, Readiness
 
 SILENCE = 10.0  # seconds without a sign of life, after which the check of the listener fails
 CLOCK_OFF = 2.0  # seconds that the machine's clock may differ from the database's
@@ -30,16 +30,18 @@ class SharedReadiness:
             spared = OF_WORKERS if self._me.folder else ("data_dir", *OF_WORKERS)
             own = [replace(check, needed=False) if check.name in spared else check for check in own]
         silence = self._relay.silence
-        listener = Check("listener", silence < SILENCE, Said("listener", {"seconds": round(silence)}))
+        listener = Check("listener", silence < SILENCE, Detail("listener", {"seconds": round(silence)}))
         count = len(self._nodes.workers)
-        said = Said("workers", {"count": count}) if count else Said("no_worker")
+        said = Detail("workers", {"count": count}) if count else Detail("no_worker")
         workers = Check("workers", count > 0, said, needed=False)
         differences = self._nodes.differences(self._me)
-        said = Said("other_settings", {"differences": differences}) if differences else Said("same_settings")
+        said = (
+            Detail("other_settings", {"differences": differences}) if differences else Detail("same_settings")
+        )
         settings = Check("settings", not differences, said, needed=False)
         # Tasks use the database's clock; where this machine's is wrong, only times in logs are wrong.
         ahead = time.time() - self._clock.now().timestamp()
         is_right = abs(ahead) <= CLOCK_OFF
-        said = Said("clock_ahead" if ahead > 0 else "clock_behind", {"seconds": round(abs(ahead))})
-        clock = Check("clock", is_right, Said("clock") if is_right else said, needed=False)
+        said = Detail("clock_ahead" if ahead > 0 else "clock_behind", {"seconds": round(abs(ahead))})
+        clock = Check("clock", is_right, Detail("clock") if is_right else said, needed=False)
         return [*own, listener, workers, settings, clock]

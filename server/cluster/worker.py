@@ -31,8 +31,8 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-AGAIN = 5.0  # seconds before an attempt is retried that could not begin
-GIVE_BACK_AGAIN = 0.5  # seconds between tries to give a job back
+RETRY_WHILE_STORE_UNAVAILABLE = 5.0  # seconds before an attempt is retried that could not begin
+RETRY_GIVING_BACK = 0.5  # seconds between tries to give a job back
 LOOK_FOR_WISHES = 2.0  # seconds between polls for recordings to finish: a notification may be lost
 LET_BE = 60.0  # seconds without a job for a task that failed unexpectedly, or needs a newer server
 
@@ -161,7 +161,7 @@ class Jobs:
                 return
             except StoreUnavailable as exc:
                 log.warning("%s cannot begin yet: %s", task_id, exc.__cause__ or exc)
-                await asyncio.sleep(AGAIN)
+                await asyncio.sleep(RETRY_WHILE_STORE_UNAVAILABLE)
                 if not await self._begins(task_id, job_id):  # another worker may have it by now
                     return
             except Exception:  # its row may be damaged
@@ -228,4 +228,4 @@ async def _surely(work: Callable[[], Awaitable[T]]) -> T:
             if not waits:
                 log.info("a job waits for the database: %s", exc.__cause__ or exc)
             waits = True
-            await asyncio.sleep(GIVE_BACK_AGAIN)
+            await asyncio.sleep(RETRY_GIVING_BACK)

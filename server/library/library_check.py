@@ -8,20 +8,20 @@ from server.library.placement_rows import PlacementRows
 from server.library.placements import Reason
 from server.library.placing import PlacedFiles
 from server.settings import LibrarySettings
-from server.tasks.readiness import Check, Said
+from server.tasks.readiness import Check, Detail
 
 _OF_TROUBLE = {
-    "missing": Said("library_missing"),
-    "unmarked": Said("library_unmarked"),
-    "read_only": Said("library_read_only"),
-    "silent": Said("library_silent"),
+    "missing": Detail("library_missing"),
+    "unmarked": Detail("library_unmarked"),
+    "read_only": Detail("library_read_only"),
+    "silent": Detail("library_silent"),
 }
 # The most urgent first.
-_OF_REASON: Mapping[Reason, Callable[[int], Said]] = {
-    "full": lambda count: Said("library_full", {"count": count}),
-    "blocked": lambda count: Said("library_blocked", {"count": count}),
-    "files_gone": lambda count: Said("library_files_gone", {"count": count}),
-    "away": lambda count: Said("library_away", {"count": count}),
+_OF_REASON: Mapping[Reason, Callable[[int], Detail]] = {
+    "full": lambda count: Detail("library_full", {"count": count}),
+    "blocked": lambda count: Detail("library_blocked", {"count": count}),
+    "files_gone": lambda count: Detail("library_files_gone", {"count": count}),
+    "away": lambda count: Detail("library_away", {"count": count}),
 }
 
 
@@ -49,4 +49,4 @@ async def library_check(library: PlacedFiles, store: PlacementRows | None) -> Ch
     for reason, said in _OF_REASON.items():
         if count := waiting.get(reason):
             return Check("library", False, said(count), needed=False)
-    return Check("library", True, Said("library"), needed=False)
+    return Check("library", True, Detail("library"), needed=False)

@@ -246,7 +246,7 @@ class Looker:
             raise _Failed(LookFailure("disk_full")) from None
         if isinstance(heard, Broken):
             if heard.code == "internal":
-                faults.tell("a look at a subscription", heard.fault)
+                faults.log_fault("a look at a subscription", heard.fault)
             raise _Failed(LookFailure(heard.code, hint_of(heard, given.name), heard.retry_after))
         return heard
 

@@ -15,10 +15,10 @@ Outcome = TaskStatus | AppError | None  # None: the task is deleted
 
 
 async def act_on_all(tasks: Tasks, action: Action, ids: Sequence[str]) -> list[Outcome]:
-    """The outcome of each task, in the order of `ids`; a task that is named twice is acted on once.
+    """Return the outcome for each task, in the order of `ids`; a task that is named twice is acted on once.
 
-    Running tasks come last: else the place of a running task that is stopped would go to a queued one that
-    is to be stopped as well.
+    Running tasks are acted on last: stopping one frees its place, in which a queued task would begin that is
+    about to be stopped as well.
     """
     acts: dict[Action, Callable[[str], Awaitable[TaskStatus | None]]] = {
         "cancel": tasks.cancel,

@@ -29,24 +29,24 @@ from server.core.shielding import to_the_end
 log = logging.getLogger(__name__)
 
 PROGRAM = Path(__file__).parent.parent / "child" / "forkserver.py"
-PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR")
+ENVIRONMENT_OF_CHILDREN = ("PATH", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR")
 MAX_PACKET = 64 * 1024
 MAX_LINE = 8 * 1024 * 1024
 GRACE = 0.7  # seconds a child has to end by itself before its group is killed
-KILLED_WITHIN = 0.6  # seconds the fork server then has to kill it; it hangs, perhaps, and a cancel must not
+KILLED_WITHIN = 0.6  # seconds the fork server then has to kill it; a cancel must not wait for one that hangs
 DIES_WITHIN = 0.3  # seconds for a child to die that was killed without the fork server
 WARM_WITHIN = 120.0  # seconds from its start
-ASK_EVERY = 5.0  # seconds between pings while children run
-ASK_IDLE_EVERY = 30.0  # seconds between pings while none does
-ANSWER_WITHIN = 15.0  # seconds; then the fork server is killed, and its children with it
-START_AGAIN = (0.1, 0.5, 2.0, 10.0)  # seconds before a new fork server: longer with each that never got warm
+PING_EVERY = 5.0  # seconds between pings while children run
+PING_EVERY_WHILE_IDLE = 30.0  # seconds between pings while none does
+PING_ANSWERED_WITHIN = 15.0  # seconds; then the fork server is killed, and its children with it
+RESTART_DELAYS = (0.1, 0.5, 2.0, 10.0)  # seconds before a new fork server; longer after each that ended cold
 
 
 @dataclass(frozen=True, slots=True)
 class ForkServerReport:
-    """What a fork server says of itself once it is warm.
+    """What a fork server reports once it is warm.
 
-    `unfit` has a sentence for each part of yt-dlp that is not as children expect and is not patched.
+    `unfit` has a sentence for each part of yt-dlp that is unlike what children expect, and so is not patched.
     """
 
     pid: int
@@ -59,7 +59,7 @@ class ForkServerReport:
 
 @dataclass(frozen=True, slots=True)
 class Launched:
-    """A fork server that warms, and our end of its control socket."""
+    """A fork server that is warming up, and the server's end of its control socket."""
 
     control: socket.socket
     process: "subprocess.Popen[bytes]"
@@ -71,7 +71,9 @@ class Launched:
 
 
 def configuration(ffmpeg: str | None, deno: str | None, yt_dlp: Path | None = None) -> str:
-    """What a fork server is told: where programs are, and a yt-dlp that is not the installed one."""
+    """Return a fork server's argument: where programs are, and the folder of yt-dlp unless the installed one
+    is used.
+    """
     return json.dumps({"ffmpeg": ffmpeg, "deno": deno} | ({"yt_dlp": str(yt_dlp)} if yt_dlp else {}))
 
 
@@ -108,7 +110,7 @@ class Child:
         self._writer.write(_line(to_message(job)))
 
     async def read_line(self) -> bytes:
-        """The next event, or `b""` when there is no more. Raises `ValueError` if it exceeds `MAX_LINE`."""
+        """Return the next event, or `b""` after the last. Raises `ValueError` if it exceeds `MAX_LINE`."""
         try:
             line = await self._reader.readline()
         except ConnectionError:
@@ -122,8 +124,8 @@ class Child:
     async def stop(self) -> None:
         """Ask the child to stop, and kill it after `GRACE`; return when all its processes are gone.
 
-        If the fork server hangs, which alone sees the end of all, return when the child is dead: what it has
-        started dies with it.
+        Only the fork server sees all processes end. If it hangs, return when the child itself is dead: the
+        programs that it has started die with it.
         """
         if not self.exited.done():
             self.command("stop")
@@ -135,7 +137,7 @@ class Child:
                     await self._server.kill(self._id)
                     await asyncio.shield(self.exited)
         if not self.exited.done() and self.pid is not None:
-            for kill in (os.kill, os.killpg):  # its number is nobody else's: it is not reaped yet
+            for kill in (os.kill, os.killpg):  # the pid is still this child's, which was not reaped yet
                 with contextlib.suppress(ProcessLookupError):
                     kill(self.pid, signal.SIGKILL)
             with contextlib.suppress(TimeoutError, ConnectionError):
@@ -157,7 +159,7 @@ async def child_in_scratch(
     folder: Path,
     files: Mapping[str, bytes] = MappingProxyType({}),
 ) -> AsyncIterator[Child]:
-    """A child for one answer, which finds `files` in its directory; afterwards it and `folder` are gone.
+    """Run a child for one answer. It finds `files` in its directory; afterwards it and `folder` are gone.
 
     Raises `OSError` if it cannot start.
     """
@@ -172,7 +174,7 @@ async def child_in_scratch(
         await asyncio.to_thread(make)
         return await start(folder.name, job, folder / "log")
 
-    async def leave_nothing() -> None:
+    async def stop_and_delete() -> None:
         with contextlib.suppress(OSError):  # the child never started
             await stopped(starting)
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
@@ -182,18 +184,18 @@ async def child_in_scratch(
         # Shielded: a cancel during the start would leave a child that nobody stops.
         yield await asyncio.shield(starting)
     finally:
-        await to_the_end(leave_nothing())
+        await to_the_end(stop_and_delete())
 
 
 class ForkServer:
     """Keeps one fork server running, and starts jobs in it.
 
-    `lacks` has a sentence for each part of yt-dlp that is not as children expect; if they cannot do without
-    one of them, `ready` stays None. `yt_dlp` is the folder of a release that is used in place of the
-    installed one. What the fork server complains of goes to `errors`, by default where this process's does.
+    `lacks` has a sentence for each part of yt-dlp that is unlike what children expect; if they need one of
+    these parts, `ready` stays None. `yt_dlp` is the folder of a release that is used in place of the
+    installed one. Its stderr goes to `errors`, by default to the stderr of this process.
 
-    It sleeps, that is, it ends, once no job has needed it for `sleep_after` seconds (0: never), and starts
-    again at `wake`, `warm` and `start`. Meanwhile `ready` stays what it was.
+    It "sleeps": its process ends once no job has needed it for `sleep_after` seconds (0: never), and starts
+    again at `wake`, `warm` and `start`. While it sleeps, `ready` keeps its value.
     """
 
     def __init__(
@@ -205,7 +207,7 @@ class ForkServer:
         errors: IO[bytes] | None = None,
         sleep_after: float = 0,
     ) -> None:
-        """The first one may be `launched` already."""
+        """The first process may be `launched` already."""
         self._config = configuration(ffmpeg, deno, yt_dlp)
         self._launched = launched
         self._errors = errors
@@ -213,7 +215,7 @@ class ForkServer:
         self._needed_at = 0.0  # the event loop's time
         self._awake = asyncio.Event()
         self._awake.set()
-        self._cold_ends = 0  # in a row: it has ended without having been warm
+        self._cold_ends = 0  # ends in a row without having been warm
         self._failed = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -221,8 +223,8 @@ class ForkServer:
         self._control: socket.socket | None = None
         self._warm = asyncio.Event()
         self._known = asyncio.Event()
-        self._asked = asyncio.Event()  # whether it answers
-        self._answered = asyncio.Event()
+        self._ping_wanted = asyncio.Event()
+        self._pong = asyncio.Event()
         self._supervision: asyncio.Task[None] | None = None
         self.ready: ForkServerReport | None = None
         self.lacks: list[str] = []
@@ -237,7 +239,9 @@ class ForkServer:
         await asyncio.wait([self._supervision])
 
     def wake(self) -> None:
-        """Work comes: start it if it sleeps, and let it not fall asleep for a while."""
+        """Start the fork server if it sleeps, and keep it awake for `sleep_after` seconds: a job
+        is coming.
+        """
         self._needed_at = asyncio.get_running_loop().time()
         self._awake.set()
 
@@ -251,13 +255,15 @@ class ForkServer:
         await self._known.wait()
 
     async def failed(self, times: int) -> None:
-        """Return once it has ended so many times in a row without having been warm."""
+        """Return once it has ended that many `times` in a row without having been warm."""
         while self._cold_ends < times:
             self._failed.clear()
             await self._failed.wait()
 
     async def first_ready(self, within: float, starts: int = 1) -> ForkServerReport | None:
-        """What it says once it is warm; None if so many `starts` failed, or after `within` seconds."""
+        """Return its report once it is warm; None after that many failed `starts`, or after
+        `within` seconds.
+        """
         waiting = [asyncio.ensure_future(self.known()), asyncio.ensure_future(self.failed(starts))]
         try:
             await asyncio.wait(waiting, timeout=within, return_when=asyncio.FIRST_COMPLETED)
@@ -284,15 +290,17 @@ class ForkServer:
         return self.ready is not None and not self.is_warm
 
     async def answers(self, within: float) -> bool:
-        """Whether it is warm, or wakes, and answers a ping in time; one that does not is replaced soon."""
+        """Say whether it is warm, or wakes, and answers a ping in time; if it does not, it is
+        replaced soon.
+        """
         if not self.is_warm and not self._is_waking:
             return False
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(within):
                 await self._warm.wait()
-                self._answered.clear()
-                self._asked.set()
-                await self._answered.wait()
+                self._pong.clear()
+                self._ping_wanted.set()
+                await self._pong.wait()
                 return True
         return False
 
@@ -301,12 +309,13 @@ class ForkServer:
         await self._idle.wait()
 
     async def start(self, job_id: str, job: Job, log_file: Path) -> Child:
-        """Start `job` in a child that writes its output to `log_file`; if it cannot start, it has `exited`.
+        """Start `job` in a child that writes its output to `log_file`; a child that cannot start has
+        `exited`.
 
         Raises `OSError` if there is no room for the log.
         """
         with await asyncio.to_thread(_open_log, log_file) as output:
-            while self._is_waking:  # it may have fallen asleep since the caller has waited for it
+            while self._is_waking:  # it may have fallen asleep after the caller waited for it
                 await self.warm()
             ours, theirs = socket.socketpair()
             ours.setblocking(False)
@@ -314,12 +323,12 @@ class ForkServer:
             # server: when that ends, `_run_once` reports all registered children as gone.
             child = self._children[job_id] = Child(self, job_id)
             self._idle.clear()
-            self._asked.set()
+            self._ping_wanted.set()
             with theirs:
                 try:
                     await self._send({"op": "start", "id": job_id}, theirs.fileno(), output.fileno())
                 except OSError:
-                    self._lose(job_id)
+                    self._child_is_gone(job_id)
         await child.connect(ours, job)
         return child
 
@@ -341,14 +350,14 @@ class ForkServer:
             except OSError as exc:  # out of processes, memory or descriptors: try again later
                 log.error("no fork server can be started: %s", exc)
                 failures += 1
-            pause = START_AGAIN[min(failures, len(START_AGAIN) - 1)]
+            pause = RESTART_DELAYS[min(failures, len(RESTART_DELAYS) - 1)]
             log.error("the fork server ended; a new one starts in %s s", pause)
             await asyncio.sleep(pause)
 
     async def _run_once(self) -> Literal["cold", "warm", "asleep"]:
-        """Start a fork server and listen to it until it is gone, and with it all its children.
+        """Start a fork server and listen to it until it and all its children are gone.
 
-        Return what it was by then.
+        Return the state in which it ended.
         """
         end: Literal["cold", "warm", "asleep"] = "cold"
         launched, self._launched = self._launched or launch(self._config, self._errors), None
@@ -371,11 +380,11 @@ class ForkServer:
                 # A fork server may end by itself just before the service does.
                 await to_the_end(asyncio.to_thread(process.wait))
                 for job_id in list(self._children):
-                    self._lose(job_id)
+                    self._child_is_gone(job_id)
         return end
 
     async def _sleep_when_unneeded(self, process: "subprocess.Popen[bytes]") -> None:
-        """End it once no job has needed it for `sleep_after` seconds."""
+        """End the fork server once no job has needed it for `sleep_after` seconds."""
         loop = asyncio.get_running_loop()
         await self._warm.wait()
         if not self._sleep_after:
@@ -386,7 +395,7 @@ class ForkServer:
             if left <= 0:
                 break
             await asyncio.sleep(left)
-        # No await from the last look to here: whoever starts a job from now on waits for the next one.
+        # No await since the last check: a job that starts from now on waits for the next fork server.
         self._awake.clear()
         self._warm.clear()
         self._control = None
@@ -397,29 +406,31 @@ class ForkServer:
         loop = asyncio.get_running_loop()
         with contextlib.suppress(ConnectionError):
             while packet := await loop.sock_recv(control, MAX_PACKET):
-                self._heard(json.loads(packet))
+                self._receive(json.loads(packet))
 
     async def _kill_when_it_hangs(self, process: "subprocess.Popen[bytes]") -> None:
-        """Else a fork server that was stopped, or waits for a dead disk, would block all tasks for ever."""
+        """Kill a fork server that answers no ping: one that was stopped, or waits for a dead disk, would
+        block all tasks for ever.
+        """
         try:
             async with asyncio.timeout(WARM_WITHIN):
                 await self._warm.wait()
             while True:
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(ASK_EVERY if self._children else ASK_IDLE_EVERY):
-                        await self._asked.wait()
-                self._asked.clear()
-                self._answered.clear()
-                async with asyncio.timeout(ANSWER_WITHIN):
+                    async with asyncio.timeout(PING_EVERY if self._children else PING_EVERY_WHILE_IDLE):
+                        await self._ping_wanted.wait()
+                self._ping_wanted.clear()
+                self._pong.clear()
+                async with asyncio.timeout(PING_ANSWERED_WITHIN):
                     await self._send({"op": "ping"})
-                    await self._answered.wait()
+                    await self._pong.wait()
         except TimeoutError:  # before `OSError`, its base class
             log.error("the fork server does not answer")
             process.kill()
         except OSError:
             pass  # the fork server is gone, which `_listen` notices
 
-    def _heard(self, message: dict[str, object]) -> None:
+    def _receive(self, message: dict[str, object]) -> None:
         match message.pop("event"):
             case "ready":
                 self.ready = ForkServerReport(**message)  # type: ignore[arg-type]
@@ -435,11 +446,11 @@ class ForkServer:
                 if child := self._children.get(str(message["id"])):
                     child.pid = int(str(message["pid"]))
             case "pong":
-                self._answered.set()
+                self._pong.set()
             case "exit":
-                self._lose(str(message["id"]))
+                self._child_is_gone(str(message["id"]))
 
-    def _lose(self, job_id: str) -> None:
+    def _child_is_gone(self, job_id: str) -> None:
         child = self._children.pop(job_id, None)
         self._needed_at = asyncio.get_running_loop().time()
         if not self._children:
@@ -461,13 +472,13 @@ class ForkServer:
 
 
 def child_environment() -> dict[str, str]:
-    """Only what is in `PASSED_ON`: the server's own environment holds tokens and passwords."""
-    passed_on = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+    """Pass on only a few variables: the server's own environment holds tokens and passwords."""
+    passed_on = {name: os.environ[name] for name in ENVIRONMENT_OF_CHILDREN if name in os.environ}
     return passed_on | {"YTDLP_NO_PLUGINS": "1", "HOME": "/nonexistent"}
 
 
 def _open_log(path: Path) -> IO[bytes]:
-    """Open the log for reading, too: a child cuts a log that gets too long."""
+    """Open the log for writing and reading: a child shortens its log when it gets too long."""
 
     def for_us(name: str, flags: int) -> int:
         return os.open(name, flags | os.O_NOFOLLOW, 0o600)

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Final
 
 FULL_BELOW = 1 << 20  # bytes
-SHORT_FOR: Final = 60.0  # seconds after which a download that was refused is no longer taken to wait for room
+SHORT_FOR: Final = 60.0  # seconds for which a refused download counts as waiting for room
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def found_no_room(error: BaseException) -> bool:
-    """Whether `error` says that the disk is full, or the quota of this user."""
+    """Say whether `error` means that the disk, or this user's quota, is full."""
     return isinstance(error, OSError) and error.errno in FULL
 
 
@@ -29,7 +29,7 @@ class Disk:
 
     @property
     def least(self) -> int:
-        """The free bytes below which no download can go on: a full disk takes none, even without a floor."""
+        """Return the free bytes below which no download can go on, also where no floor is set."""
         return max(self.floor, FULL_BELOW)
 
     def free(self) -> int:
@@ -51,20 +51,21 @@ class Disk:
 class Reserve:
     """Reserves free bytes for downloads, so that those that begin together do not count on the same bytes.
 
-    What a download has on the disk already is no longer reserved. `elsewhere`: other machines may have
-    larger disks.
+    The bytes that a download has written already are no longer reserved. `elsewhere`: tasks may also run on
+    other machines, whose disks may be larger.
     """
 
     def __init__(self, disk: Disk, *, elsewhere: bool = False) -> None:
         self.disk = disk
         self._elsewhere = elsewhere
         self._promised: dict[str, tuple[Path, int]] = {}
-        self._refused: dict[str, tuple[float, int]] = {}  # when, and how many bytes should have been free
+        self._refused: dict[str, tuple[float, int]] = {}  # when, and how many free bytes were needed
         self._one_at_a_time = asyncio.Lock()
         self.begun = asyncio.Event()  # set by each attempt that begins: the disk is to be watched again
 
     async def take(self, task_id: str, work: Path, needs: int) -> bool:
-        """Reserve what is missing of the `needs` bytes of a download in `work`; False if there is no room.
+        """Reserve the bytes that a download in `work` still has to write of its `needs`; False if there is no
+        room.
 
         The reservation lasts until `give_back`.
         """
@@ -72,9 +73,9 @@ class Reserve:
             self._promised.pop(task_id, None)
             least, promised = self.disk.least, [*self._promised.values(), (work, needs)]
             if self.disk.free() < least + sum(all_of_it for _, all_of_it in promised):
-                rests = await asyncio.to_thread(_rests, promised)
-                wanted = least + sum(rests)
-                if rests[-1] and self.disk.free() < wanted:
+                missing = await asyncio.to_thread(_missing_bytes, promised)
+                wanted = least + sum(missing)
+                if missing[-1] and self.disk.free() < wanted:
                     if wanted <= self.disk.size():  # else no deletion of other files could make enough room
                         self._refused[task_id] = time.monotonic(), wanted
                     return False
@@ -83,21 +84,23 @@ class Reserve:
             return True
 
     def is_in_vain(self, needs: int) -> bool:
-        """Whether `needs` bytes do not fit on the empty disk, and no other machine may have a larger one."""
+        """Say whether `needs` bytes can never fit: the disk is too small even when empty, and tasks run only
+        here.
+        """
         return not self._elsewhere and self.disk.least + needs > self.disk.size()
 
     def give_back(self, task_id: str) -> None:
         self._promised.pop(task_id, None)
 
     def is_short(self) -> bool:
-        """Whether there is still no room for any of the downloads refused within `SHORT_FOR`."""
+        """Say whether there is still too little room for every download refused within `SHORT_FOR`."""
         since = time.monotonic() - SHORT_FOR
         self._refused = {name: refusal for name, refusal in self._refused.items() if refusal[0] > since}
         return bool(self._refused) and self.disk.free() < min(wanted for _, wanted in self._refused.values())
 
 
-def _rests(promised: Iterable[tuple[Path, int]]) -> list[int]:
-    """The bytes that are still to come of each download, as its child works on. Touches the disk."""
+def _missing_bytes(promised: Iterable[tuple[Path, int]]) -> list[int]:
+    """Return the bytes that each download still has to write, at this moment. Touches the disk."""
     rests = []
     for work, needs in promised:
         there = 0

@@ -22,12 +22,12 @@ from server.core.task import SCHEDULED, Queued, Stage, Task, TaskStatus
 
 log = logging.getLogger(__name__)
 
-LOOK_AT_WALL = 0.5  # seconds between looks at the clock on the wall, which may be set at any moment
-NAP = 60.0  # seconds between looks at the clock: asyncio's timers stand still while the machine sleeps
+CHECK_WALL_CLOCK_EVERY = 0.5  # seconds; the clock may be set at any moment
+LONGEST_TIMER = 60.0  # seconds: asyncio's timers stand still while the machine sleeps
 LAST_DATE = datetime.max.replace(tzinfo=UTC)
-AGAIN = 5.0  # seconds before an attempt is retried that could not begin because the store is unavailable
+RETRY_WHILE_STORE_UNAVAILABLE = 5.0  # seconds
 
-MOST_RUNNING = 4  # times `max_concurrent`, with those that were started beyond it
+MOST_RUNNING = 4  # times `max_concurrent`: attempts at once, with those that clients started beyond the limit
 
 Place = tuple[int, int, str]  # (-urgency, number, task_id): sorts in queue order
 
@@ -47,7 +47,7 @@ class LocalDispatcher:
     """Runs queued tasks in order, `max_concurrent` at once and `max_per_host` of one host (0: no limit), and
     no more of a person than `shares` say.
 
-    `run` makes an attempt, and calls what it is given with each new task that comes of it.
+    `run` makes an attempt, and calls the function that it is given with each new task that the attempt makes.
     `keep_paused` stores whether the queue is paused; `paused` is what was stored before this start.
     `host_is_busy` records whether a queued task waits for a place of its host.
     """
@@ -74,17 +74,19 @@ class LocalDispatcher:
         self._clock = clock
         self._queue = Queue()
         self._delayed: dict[str, asyncio.TimerHandle] = {}
-        self._dated: dict[str, tuple[datetime, Queued]] = {}  # they begin when the clock on the wall says so
-        self._first_date = LAST_DATE  # of `_dated`, or earlier
-        self._looking: asyncio.TimerHandle | None = None
-        self._asked_to_start: dict[str, Queued] = {}  # they begin beyond all limits
+        self._dated: dict[str, tuple[datetime, Queued]] = {}  # tasks that begin at a date
+        self._first_date = LAST_DATE  # at or before the earliest of `_dated`
+        self._wall_check: asyncio.TimerHandle | None = None
+        self._asked_to_start: dict[str, Queued] = {}  # tasks that begin whatever the limits say
         self._running: dict[str, RunningAttempt] = {}
-        self._held_lists: dict[str, int] = {}  # and the action that their entries have to take first
+        self._held_lists: dict[
+            str, int
+        ] = {}  # list -> number of the action that its entries have to take first
         self._held = False
         self._keep_paused = keep_paused
         self._host_is_busy = host_is_busy
-        self._told: set[str] = set()  # queued tasks of which it was recorded that their host is busy
-        self._telling: set[asyncio.Task[None]] = set()
+        self._held_up: set[str] = set()  # queued tasks whose status says that their host is busy
+        self._recordings: set[asyncio.Task[None]] = set()
         self._paused = paused
         self._draining = False
         self._drained = asyncio.Event()
@@ -103,21 +105,21 @@ class LocalDispatcher:
             self._withdraw_from_queue(task_id)
             if queued.playlist_id and queued.list_action < self._held_lists.get(queued.playlist_id, 0):
                 continue
-            # A delay goes by the time that passes, a date that a client or a source has named by the clock on
-            # the wall. A task whose broadcast is announced waits for both, until whichever comes first.
+            # A delay is measured by a timer; a date that a client or a source has named is compared with the
+            # wall clock. A task whose broadcast is announced waits for the earlier of the two.
             is_scheduled = queued.waiting == SCHEDULED
             date = not_before if is_scheduled else queued.begins_at
             wait = (not_before - self._clock.now()).total_seconds() if not_before and not is_scheduled else 0
             if date and date > self._clock.wall() and (is_scheduled or wait > 0):
                 self._dated[task_id] = date, queued
                 self._first_date = min(self._first_date, date)
-                self._look_again(LOOK_AT_WALL)
+                self._schedule_wall_check(CHECK_WALL_CLOCK_EVERY)
             if wait > 0:
                 loop = asyncio.get_running_loop()
-                self._delayed[task_id] = loop.call_later(min(wait, NAP), self.submit, queued)
+                self._delayed[task_id] = loop.call_later(min(wait, LONGEST_TIMER), self.submit, queued)
             elif task_id not in self._dated:
                 self._queue.put(queued)
-        self._fill()
+        self._start_queued()
 
     async def start(self, task: Task) -> None:
         if self._draining:
@@ -126,7 +128,7 @@ class LocalDispatcher:
         if task_id not in self._running:
             self._withdraw_from_queue(task_id)
             self._asked_to_start[task_id] = Queued.of(task.status)
-            self._fill()
+            self._start_queued()
 
     async def check_room_to_start(self, owner: str | None = None) -> None:
         most = MOST_RUNNING * self._max_concurrent
@@ -150,7 +152,7 @@ class LocalDispatcher:
                 self._withdraw_from_queue(task_id)
 
     def hold_list(self, playlist_id: str, number: int) -> None:
-        # Entries that wait for a time are passed over when they are submitted then.
+        # Entries with a timer or a date are dropped at that time, by `submit`.
         self._held_lists[playlist_id] = number
         self._queue.discard_list(playlist_id)
 
@@ -173,7 +175,7 @@ class LocalDispatcher:
 
     def release(self) -> None:
         self._held = False
-        self._fill()
+        self._start_queued()
 
     async def pause(self) -> None:
         await self._keep_paused(True)
@@ -182,7 +184,7 @@ class LocalDispatcher:
     async def resume(self) -> None:
         await self._keep_paused(False)
         self._paused = False
-        self._fill()
+        self._start_queued()
 
     async def is_paused(self) -> bool:
         return self._paused
@@ -195,23 +197,23 @@ class LocalDispatcher:
     async def aclose(self) -> None:
         """Cancel all attempts at once; their tasks go on at the next start."""
         self.hold()
-        if self._looking:
-            self._looking.cancel()
+        if self._wall_check:
+            self._wall_check.cancel()
         for timer in self._delayed.values():
             timer.cancel()
-        jobs = [*(running.job for running in self._running.values()), *self._telling]
+        jobs = [*(running.job for running in self._running.values()), *self._recordings]
         for job in jobs:
             job.cancel()
         if jobs:
             await asyncio.wait(jobs)
 
-    def _look_again(self, within: float) -> None:
-        """Look at the clock on the wall, once at a time and only while tasks wait for a date."""
-        if self._looking is None:
-            self._looking = asyncio.get_running_loop().call_later(within, self._look_at_wall)
+    def _schedule_wall_check(self, within: float) -> None:
+        """Have one timer compare dates with the wall clock, only while tasks wait for a date."""
+        if self._wall_check is None:
+            self._wall_check = asyncio.get_running_loop().call_later(within, self._check_wall_clock)
 
-    def _look_at_wall(self) -> None:
-        self._looking = None
+    def _check_wall_clock(self) -> None:
+        self._wall_check = None
         wall = self._clock.wall()
         if wall >= self._first_date:
             due = [each for each in self._dated.values() if each[0] <= wall]
@@ -220,19 +222,19 @@ class LocalDispatcher:
             self._first_date = min((date for date, _ in self._dated.values()), default=LAST_DATE)
             for _, queued in sorted(due, key=lambda each: each[0]):
                 self._queue.put(queued)
-                self._fill()
+                self._start_queued()
         if self._dated:
-            self._look_again(min((self._first_date - wall).total_seconds(), LOOK_AT_WALL))
+            self._schedule_wall_check(min((self._first_date - wall).total_seconds(), CHECK_WALL_CLOCK_EVERY))
 
     def _withdraw_from_queue(self, task_id: str) -> None:
         self._queue.discard(task_id)
-        self._told.discard(task_id)
+        self._held_up.discard(task_id)
         self._dated.pop(task_id, None)
         self._asked_to_start.pop(task_id, None)
         if timer := self._delayed.pop(task_id, None):
             timer.cancel()
 
-    def _fill(self) -> None:
+    def _start_queued(self) -> None:
         if self._draining:
             if not self._running:
                 self._drained.set()
@@ -251,35 +253,39 @@ class LocalDispatcher:
             else:
                 break
             task_id = queued.task_id
-            self._told.discard(task_id)
+            self._held_up.discard(task_id)
             job = asyncio.create_task(self._run_in_its_turn(queued), name=f"download {task_id}")
             self._running[task_id] = RunningAttempt(job, queued.host, queued.owner, queued.playlist_id)
             taken[queued.host] += 1
             taken_by[queued.owner] += 1
             job.add_done_callback(partial(self._ended, task_id))
-        if self._max_per_host:  # tell those who are held up, and those who no longer are
+        if self._max_per_host:  # record which tasks are held up now, and which no longer are
             busy = (host for host, count in taken.items() if count >= self._max_per_host)
             held_up = set(self._queue.next_of(busy))
-            for task_id in held_up ^ self._told:
-                telling = asyncio.create_task(self._tell(task_id, task_id in held_up), name=f"tell {task_id}")
-                self._telling.add(telling)
-                telling.add_done_callback(self._telling.discard)
-            self._told = held_up
+            for task_id in held_up ^ self._held_up:
+                recording = asyncio.create_task(
+                    self._record_host_is_busy(task_id, task_id in held_up), name=f"host of {task_id}"
+                )
+                self._recordings.add(recording)
+                recording.add_done_callback(self._recordings.discard)
+            self._held_up = held_up
 
-    async def _tell(self, task_id: str, busy: bool) -> None:
-        # The task is gone, or it stays without a reason; ValueError: its row is damaged.
+    async def _record_host_is_busy(self, task_id: str, busy: bool) -> None:
+        # On an error the task is gone, or shows no reason for its wait; `ValueError`: its row is damaged.
         with suppress(TaskNotFound, StoreUnavailable, ValueError):
             await self._host_is_busy(task_id, busy)
 
     async def _run_in_its_turn(self, queued: Queued) -> Queued | None:
-        """Make an attempt; return the task if it is to be queued again, without another read of the store."""
+        """Make an attempt; return the task if it is to be queued again, so that the store is not
+        read for it.
+        """
         task_id = queued.task_id
         try:
             status = await self._run(task_id, self.submit)
         except StoreUnavailable as exc:
             if not exc.is_logged:
                 log.warning("%s cannot begin yet: %s", task_id, exc.__cause__ or exc)
-            await asyncio.sleep(AGAIN)
+            await asyncio.sleep(RETRY_WHILE_STORE_UNAVAILABLE)
             return queued
         except Exception:
             log.exception("download %s ended unexpectedly", task_id)
@@ -293,7 +299,7 @@ class LocalDispatcher:
             if again:
                 self.submit(max(again, key=lambda queued: queued.revision))
                 return
-        self._fill()
+        self._start_queued()
 
 
 Line = tuple[str, str | None]  # a host and a person, or nobody: whose tasks there stand in one line
@@ -315,13 +321,13 @@ class Queue:
         return len(self._queued)
 
     def put(self, queued: Queued) -> None:
-        """Put a task in, or move it to where it now belongs."""
+        """Add a task, or move it to its new place."""
         place = -queued.urgency, queued.number, queued.task_id
         self._queued[queued.task_id] = place, queued
         heapq.heappush(self._heaps[queued.host, queued.owner], place)
 
     def discard(self, task_id: str) -> None:
-        self._queued.pop(task_id, None)  # what is left in its heap is stale and skipped
+        self._queued.pop(task_id, None)  # its entry in the heap is skipped later
 
     def discard_list(self, playlist_id: str) -> None:
         """Take out all entries of a list at once: thousands of stale places would be skipped one by one."""

@@ -16,7 +16,7 @@ def fault_of(error: BaseException) -> Fault:
     return Fault(id=secrets.token_hex(8), trace=trace_of(error))
 
 
-def tell(what: str, fault: Fault | None, request_id: str = "") -> None:
+def log_fault(what: str, fault: Fault | None, request_id: str = "") -> None:
     """Log that `what` ended by `fault`, which is None if the child died before it could describe it."""
     number, trace = (fault.id, fault.trace) if fault else ("without an id", "no traceback")
     more = {"trace": trace, "request_id": request_id}

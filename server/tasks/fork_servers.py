@@ -1,8 +1,9 @@
-"""Which yt-dlp new jobs run on: a fork server for the chosen release, and those that old jobs still need.
+"""Runs a fork server for the chosen release of yt-dlp, and those of earlier releases while jobs still need
+them.
 
-An update (`server/commands/update.py`) only writes down which release is chosen. Whoever starts a job looks
-whether that has changed, so that a running server needs no signal, and one that never updates pays for a
-look at one file. New jobs wait until the new release is warm; jobs under way end on theirs.
+An update (`server/commands/update.py`) only writes down which release is chosen. The start of each job
+checks whether that has changed (one `stat`), so that a running server needs no signal. New jobs wait until
+the new release is warm; jobs under way end on theirs.
 
 Decisions: docs/decisions/updates.md
 """
@@ -26,8 +27,8 @@ from server.tasks.yt_dlp_releases import Releases, State, Why, installed
 
 log = logging.getLogger(__name__)
 
-MOST_CRASHES = 3  # in a row on a release that was brought; then the release before is tried
-MOST_STARTS = 2  # of its fork server, in a row, that do not get warm
+MOST_CRASHES = 3  # in a row on a release that an update brought; then the release before is tried
+MOST_STARTS = 2  # in a row that end cold; then the release is refused
 
 Result = TypeVar("Result")
 Outcome = Literal["worked", "crashed", "refused"]
@@ -53,7 +54,7 @@ class _Generation:
 class _Comparison:
     """Jobs that crashed on the release of `suspect` run once more, on the release `before` it.
 
-    `before` comes to None if that cannot be used.
+    The result of `before` is None if that release cannot be used.
     """
 
     def __init__(self, suspect: _Generation, before: asyncio.Task[_Generation | None]) -> None:
@@ -63,7 +64,7 @@ class _Comparison:
 
 
 class ForkServers:
-    """To be used like one `ForkServer`."""
+    """Is used like one `ForkServer`."""
 
     def __init__(
         self,
@@ -79,7 +80,7 @@ class ForkServers:
         self._sleep_after = sleep_after
         self._launched = launched
         self.releases = Releases(data_dir)
-        self._seen: tuple[int, int] | None = None  # the state that was looked at last
+        self._seen: tuple[int, int] | None = None  # `changed_at` of the state that was read last
         self._current: _Generation
         self._open: set[_Generation] = set()
         self._old: set[asyncio.Task[None]] = set()
@@ -106,7 +107,7 @@ class ForkServers:
     async def __aexit__(self, *_: object) -> None:
         before = self._comparison.before if self._comparison else None
         single = (self._guard, self._going_back, self._following, self._trying, before)
-        tasks = [*self._old, *(one for one in single if one)]
+        tasks = [*self._old, *(task for task in single if task)]
         for task in tasks:
             task.cancel()
         if tasks:
@@ -126,11 +127,11 @@ class ForkServers:
 
     @property
     def is_asleep(self) -> bool:
-        """Whether it has ended for want of work; any sign of work starts it."""
+        """Say whether the fork server has ended because there was no work; `wake` starts it."""
         return self._current.server.is_asleep
 
     def wake(self) -> None:
-        """See `ForkServer.wake`: to be called at the first sign that work comes."""
+        """See `ForkServer.wake`; call this at the first sign of a coming job."""
         self._current.server.wake()
 
     async def answers(self, within: float) -> bool:
@@ -143,7 +144,7 @@ class ForkServers:
         return self._plugins is not None
 
     async def plugins(self, within: float) -> PluginsFound | None:
-        """Those that are there; None if they are not known after that many seconds."""
+        """Return the plugins that are there; None if that is unknown after `within` seconds."""
         if self._plugins and self._current.server.ready:
             with suppress(TimeoutError):
                 async with asyncio.timeout(within):
@@ -158,14 +159,15 @@ class ForkServers:
         """Return once jobs can be started."""
         self.wake()
         if not self._current.server.is_warm:
-            await self._until(lambda server: server.warm())
+            await self._until_current(lambda server: server.warm())
 
     async def known(self) -> None:
         """Return once jobs can be started, or it is known why not: see `lacks`."""
-        await self._until(lambda server: server.known())
+        await self._until_current(lambda server: server.known())
 
     async def start(self, job_id: str, job: Job, log_file: Path) -> Child:
-        """As `ForkServer.start`; if another release was chosen meanwhile, the job waits for that.
+        """Start a job as `ForkServer.start` does; if another release was chosen meanwhile, wait for that
+        first.
 
         A job that is to run again (see `ended`) runs on the release before.
         """
@@ -184,7 +186,8 @@ class ForkServers:
         return child
 
     async def run(self, job_id: str, work: Callable[[bool], Awaitable[Result]]) -> Result:
-        """What `work` came to, which starts the job of that id and returns the last word of its child.
+        """Return the result of `work`, which starts the job of that id and returns the last event of its
+        child.
 
         If yt-dlp has crashed too often by then, `work` is called once more, with True: that job runs on the
         release before.
@@ -199,7 +202,7 @@ class ForkServers:
             self.ended(job_id, None)  # a cancel says nothing
 
     def ended(self, job_id: str, outcome: Outcome | None) -> bool:
-        """Say what a job that was started came to; None if that says nothing about yt-dlp.
+        """Take the outcome of a job that was started; None if it says nothing about yt-dlp.
 
         Return whether the same job is to be started once more, under the same id: yt-dlp has crashed
         `MOST_CRASHES` times in a row, and the release before may do better. If so, the service goes back.
@@ -211,7 +214,7 @@ class ForkServers:
         if ran is None or outcome is None:
             return False
         generation, kind = ran
-        # Looks at pages may work where each download crashes.
+        # Counted by kind: inspecting pages may work where every download crashes.
         generation.crashes[kind] = crashes = generation.crashes[kind] + 1 if outcome == "crashed" else 0
         is_going_back = self._going_back is not None and not self._going_back.done()
         if crashes < MOST_CRASHES or generation is not self._current or is_going_back:
@@ -226,14 +229,16 @@ class ForkServers:
         return True
 
     async def _before(self, job_id: str) -> _Generation | None:
-        """Where a job runs that crashed on the current release; None for all others."""
+        """Return the release on which a job runs once more that crashed on the current one; None for other
+        jobs.
+        """
         comparison = self._comparison
         if comparison is None or job_id not in comparison.jobs:
             return None
         before = await asyncio.shield(comparison.before)
         if before is None:
             comparison.suspect.crashes.clear()
-            self._leave(comparison, job_id)
+            self._leave_comparison(comparison, job_id)
         return before
 
     def _judge(self, comparison: _Comparison, job_id: str, outcome: Outcome | None) -> None:
@@ -246,14 +251,16 @@ class ForkServers:
         elif outcome:
             log.info("what crashed with yt-dlp %s does not work with the release before", suspect.version)
             suspect.crashes.clear()
-        self._leave(comparison, job_id)
+        self._leave_comparison(comparison, job_id)
 
-    def _leave(self, comparison: _Comparison, job_id: str) -> None:
-        """The last job that leaves ends the comparison."""
+    def _leave_comparison(self, comparison: _Comparison, job_id: str) -> None:
+        """Take a job out of the comparison, and end the comparison with the last one."""
         comparison.jobs.discard(job_id)
         if not comparison.jobs and self._comparison is comparison:
             self._comparison = None
-            self._keep(asyncio.create_task(self._end(comparison), name="end of yt-dlp before"))
+            self._keep_until_done(
+                asyncio.create_task(self._end_comparison(comparison), name="end of yt-dlp before")
+            )
 
     async def _open_before(self, suspect: _Generation) -> _Generation | None:
         assert suspect.version is not None
@@ -268,23 +275,25 @@ class ForkServers:
         await self._close(before)
         return None
 
-    async def _end(self, comparison: _Comparison) -> None:
+    async def _end_comparison(self, comparison: _Comparison) -> None:
         if before := await comparison.before:
             await self._retire(before)
 
     async def look(self) -> None:
         """Switch to the release that was chosen, if that is another one by now. Raises nothing."""
         if following := self._follow(await asyncio.to_thread(self.releases.changed_at)):
-            await asyncio.shield(following)  # whoever is cancelled meanwhile, others wait for it, too
+            await asyncio.shield(
+                following
+            )  # shielded: a cancelled caller must not end the switch, for which others wait
 
     async def state(self) -> State | None:
-        """What updates have come to; None if there never was one. A switch that is due begins."""
+        """Return the state of updates; None if there never was one. Begins a switch that is due."""
         changed_at = await asyncio.to_thread(self.releases.changed_at)
         self._follow(changed_at)
         return None if changed_at is None else await asyncio.to_thread(self.releases.read)
 
     def _follow(self, changed_at: tuple[int, int] | None) -> asyncio.Task[None] | None:
-        """The switch that is under way, or that a state of that moment calls for."""
+        """Return the switch under way, or begin one if the state has changed since it was read."""
         if self._following and not self._following.done():
             return self._following
         if changed_at == self._seen:
@@ -343,15 +352,15 @@ class ForkServers:
         old, self._current = self._current, new
         log.info("new jobs run on yt-dlp %s", new.version or f"{installed()}, which is installed")
         self._watch()
-        self._keep(asyncio.create_task(self._retire(old), name="old fork server"))
+        self._keep_until_done(asyncio.create_task(self._retire(old), name="old fork server"))
 
-    def _keep(self, task: asyncio.Task[None]) -> None:
-        """Until it is done."""
+    def _keep_until_done(self, task: asyncio.Task[None]) -> None:
+        """Keep a reference to `task` until it is done."""
         self._old.add(task)
         task.add_done_callback(self._old.discard)
 
     async def _retire(self, old: _Generation) -> None:
-        """Let the jobs of `old` end. Nobody starts another one, as it is not current any more."""
+        """Close `old` once its jobs have ended. No new job starts on it, since it is not current."""
         while old.starting or not old.server.is_idle:
             await old.server.idle()
             await asyncio.sleep(0.05 if old.starting else 0)
@@ -377,7 +386,7 @@ class ForkServers:
                 return
             await self._refuse(generation.version, why)
             self._seen, chosen = await asyncio.to_thread(self._look)
-            # Even where the state could not be written: this server does not run on it any more.
+            # Switch even if the state could not be written: this server must leave the bad release.
             await self._switch(None if chosen == generation.version else chosen)
 
     async def _refuse(self, version: str, why: Why) -> None:
@@ -385,8 +394,8 @@ class ForkServers:
         with suppress(OSError):
             await asyncio.to_thread(self.releases.go_back, version, why, moment())
 
-    async def _until(self, awaited: Callable[[ForkServer], Awaitable[None]]) -> None:
-        """Wait for what is `awaited` of whichever fork server is current by then."""
+    async def _until_current(self, awaited: Callable[[ForkServer], Awaitable[None]]) -> None:
+        """Wait until `awaited` is true of the fork server that is current then."""
         while True:
             waiting = [
                 asyncio.ensure_future(awaited(self._current.server)),
@@ -403,7 +412,7 @@ class ForkServers:
 
 def outcome_of(last_word: object) -> Outcome | None:
     match last_word:
-        case None | Broken(code="worker_lost"):  # something was killed
+        case None | Broken(code="worker_lost"):  # the child or a program of its was killed
             return None
         case Broken(crashed=crashed):
             return "crashed" if crashed else "refused"

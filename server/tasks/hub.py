@@ -1,9 +1,9 @@
 """Fan-out of statuses inside one process.
 
 A status is a whole snapshot, so a subscriber that falls behind needs only the newest one of each
-task: it keeps one slot a task, which `publish` overwrites, never with an older revision. Those who
-watch all tasks share one watcher with a `ChangeLog` (`server.api.push.TaskFeeds`). The publisher never waits
-for a socket, and the last word on a task is never lost.
+task: it keeps one slot a task, which `publish` overwrites, never with an older revision. All
+feeds of every task share one watcher with a `ChangeLog` (`server.api.push.TaskFeeds`). The publisher never
+waits for a socket, and the last update of a task is never lost.
 """
 
 import asyncio
@@ -49,14 +49,16 @@ class Watcher:
             self._slots[update.task_id] = update
 
     def take(self, limit: int | None = None) -> list[Update]:
-        """What has come since the last call, oldest task first; at most `limit`, the rest stays held."""
+        """Return the updates since the last call, at most `limit`, of the oldest task first; the rest stays
+        held.
+        """
         if limit is None or len(self._slots) <= limit:
             slots, self._slots = self._slots, {}
             return list(slots.values())
         return [self._slots.pop(task_id) for task_id in list(islice(self._slots, limit))]
 
     def close(self) -> None:
-        """The server goes away, or does not know all that has changed; what is held can still be taken."""
+        """End the watcher: the server shuts down, or has missed changes. Held updates can still be taken."""
         self.closed = True
         self.wake()
 
@@ -81,7 +83,7 @@ class Waiter(Watcher):
         return self
 
     async def __anext__(self) -> Update:
-        """The next update of the one task that is watched; ends when the hub closes."""
+        """Return the next update of the watched task; ends when the hub closes."""
         while not self._slots:
             if self.closed:
                 raise StopAsyncIteration
@@ -96,12 +98,12 @@ Value = TypeVar("Value")
 class ChangeLog(Generic[Value]):
     """The newest change of each task, in the order of their positions, which grow.
 
-    Whoever reads it holds a position, so a change costs the same whoever reads, and however slowly.
+    Each reader holds a position of its own, so that a change costs the same whatever the number of readers.
     """
 
     def __init__(self) -> None:
         self._newest: dict[str, tuple[int, Value]] = {}
-        # Of all changes, also of those that a newer one of the same task has replaced.
+        # One entry for each change, also where a newer change of the same task has replaced it.
         self._positions: list[int] = []
         self._ids: list[str] = []
         self._begin = 0  # the index of the first one that is not dropped
@@ -123,7 +125,7 @@ class ChangeLog(Generic[Value]):
             self._begin = 0
 
     def after(self, position: int) -> Iterator[tuple[str, int, Value]]:
-        """What has changed after `position`. The log must not change while this is read."""
+        """Yield the changes after `position`. The log must not change meanwhile."""
         begin = max(self._begin, bisect_right(self._positions, position))
         for index in range(begin, len(self._ids)):
             newest = self._newest.get(self._ids[index])
@@ -135,7 +137,7 @@ class ChangeLog(Generic[Value]):
             self._drop_first()
 
     def drop_oldest(self) -> int:
-        """Drop the change that is the longest ago, and return its position."""
+        """Drop the oldest change, and return its position."""
         before = len(self._newest)
         while len(self._newest) == before:
             self._drop_first()
@@ -149,8 +151,8 @@ class ChangeLog(Generic[Value]):
             del self._newest[task_id]
 
 
-REMEMBERED = 10.0  # seconds
-KEPT = 10_000  # tasks whose last change is kept, once a feed may come back and ask for what it missed
+CHANGES_KEPT_FOR = 10.0  # seconds
+MAX_HISTORY = 10_000  # tasks whose last change is kept for feeds that reconnect
 
 
 REPLAYED_AT_ONCE = 20
@@ -159,23 +161,23 @@ Changed = tuple[str, int, bool]
 
 
 class ChangesForgotten(Exception):
-    """Not all changes are known any more that were when a feed began to read them."""
+    """Changes were dropped while a feed was reading them."""
 
 
 class Hub:
-    """Who watches what, and what changed lately. All tasks are watched by subscribing to `None`.
+    """Knows the watchers of each task and the latest changes. The id `None` stands for all tasks.
 
-    `now` is the time of the store in seconds, and `lag` by how many of them one node may hear of a change
+    `now` tells the time of the store in seconds; `lag` is by how many seconds one node may hear of a change
     later than another.
     """
 
     def __init__(self, now: Callable[[], float] = time.time, lag: float = 0.0) -> None:
-        # When a task last changed and whether it was removed, the latest change last. Ids only: a page that
-        # connects reads their statuses anew.
+        # id -> when the task last changed, and whether it was removed; the latest change last. Statuses are
+        # not kept: a page that connects reads them anew.
         self._changes: dict[str, tuple[float, bool]] = {}
         self._missed_at = float("-inf")
-        # Numbers of changes, for feeds that come back: they grow over restarts and on all nodes, being
-        # milliseconds by `now`.
+        # Numbers of changes, for feeds that reconnect. They are milliseconds by `now`, so that they grow over
+        # restarts and on all nodes.
         self.now = now
         self.lag = lag
         self.number = 0
@@ -204,7 +206,7 @@ class Hub:
 
     @contextmanager
     def watch_queue(self, watcher: Watcher) -> Iterator[None]:
-        """While it is open, `watcher` is woken when the queue was paused or resumed."""
+        """Wake `watcher`, while this is open, when the queue is paused or resumed."""
         if self._closed:
             watcher.close()
         self._of_queue.add(watcher)
@@ -223,10 +225,10 @@ class Hub:
         return task_id in self._watchers or None in self._watchers
 
     def publish(self, update: Update | str) -> None:
-        """Remember the change and offer `update` to those who watch.
+        """Remember the change and offer `update` to the watchers of its task.
 
-        The id of the task is enough if nobody needs to know more: the task is not watched, or a node that
-        watches it reads its status first.
+        The task's id is enough where no watcher needs the status: the task is not watched, or another node
+        that watches it reads the status first.
         """
         task_id = update if isinstance(update, str) else update.task_id
         is_removed, now = isinstance(update, Removed), time.monotonic()
@@ -235,10 +237,12 @@ class Hub:
         if self._history is not None:
             self._count()
             self._history.add(task_id, self.number, is_removed)
-            if len(self._history) > KEPT:
+            if len(self._history) > MAX_HISTORY:
                 self._history_from = self._history.drop_oldest()
-        for old, (changed_at, _) in list(islice(self._changes.items(), 2)):  # two for each that comes
-            if changed_at < now - REMEMBERED:
+        for old, (changed_at, _) in list(
+            islice(self._changes.items(), 2)
+        ):  # drop up to two old changes for each new one
+            if changed_at < now - CHANGES_KEPT_FOR:
                 del self._changes[old]
         if not isinstance(update, str):
             for key in (task_id, None):
@@ -249,7 +253,7 @@ class Hub:
         self.publish(Removed(task_id))
 
     def missed(self) -> None:
-        """Changes and removals may have passed unheard until now: end those who watch all tasks."""
+        """End the watchers of all tasks: changes and removals may have been missed until now."""
         self._missed_at = time.monotonic()
         if self._history is not None:
             self._count()
@@ -258,16 +262,17 @@ class Hub:
             watcher.close()
 
     def keep_history(self) -> None:
-        """From now on number the changes and keep the last ones; before, nobody pays for it."""
+        """Number the changes and keep the last ones, from now on: a server without event streams need not."""
         self._count()
         if self._history is None:
             self._history, self._history_from = ChangeLog(), self.number
 
     def changes_since(self, number: int) -> "Iterator[Changed] | None":
-        """The tasks that have changed since, in the order of their last changes, up to now.
+        """Return the tasks that have changed since `number`, in the order of their last changes.
 
-        None if this hub does not know all of them. They are looked up as they are taken: a task that changes
-        meanwhile is left out. Raises `ChangesForgotten` once there were too many of those.
+        None if this hub does not know all of them. Each is looked up when it is taken, and left out if the
+        task has changed again by then. The iterator raises `ChangesForgotten` if changes were dropped
+        meanwhile.
         """
         begin = number - round(self.lag * 1000)
         if self._history is None or begin < self._history_from:
@@ -291,14 +296,16 @@ class Hub:
         self.number = max(self.number + 1, int(self.now() * 1000))
 
     def changed_within(self, seconds: float) -> dict[str, bool] | None:
-        """The tasks that changed in the last `seconds`, at most `REMEMBERED`: whether each was removed.
+        """Return the tasks that changed in the last `seconds` (at most `CHANGES_KEPT_FOR`): was each removed?
 
         None if changes of that time may have been missed.
         """
         now = time.monotonic()
         if now - seconds < self._missed_at:
             return None
-        self._changes = {name: each for name, each in self._changes.items() if each[0] >= now - REMEMBERED}
+        self._changes = {
+            name: each for name, each in self._changes.items() if each[0] >= now - CHANGES_KEPT_FOR
+        }
         return {name: gone for name, (at, gone) in self._changes.items() if at >= now - seconds}
 
     def queue_changed(self) -> None:
@@ -306,7 +313,7 @@ class Hub:
             watcher.wake()
 
     def close(self) -> None:
-        """End every watcher, also those that come later."""
+        """End every watcher, and each that is added later."""
         self._closed = True
         for watchers in (*self._watchers.values(), self._of_queue):
             for watcher in watchers:
@@ -321,7 +328,9 @@ class Hub:
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """A class, since a `@contextmanager` takes half a kilobyte more: thousands are open at a time."""
+    """The context manager of `Hub.watch`: a `@contextmanager` takes half a kilobyte more, and thousands are
+    open.
+    """
 
     hub: Hub
     task_id: str | None

@@ -1,4 +1,4 @@
-"""Tells what a link offers (`POST /api/info`): a child extracts, and nothing is kept."""
+"""Finds out what a link offers (`POST /api/info`): a child extracts, and nothing is stored."""
 
 import asyncio
 import json
@@ -17,10 +17,10 @@ from server.tasks.fork_servers import ForkServers
 from server.tasks.job_builder import CookieChoice, JobMaker
 from server.tasks.next_attempt import hint_of
 
-DEADLINE = 45.0  # seconds, over all of it
+DEADLINE = 45.0  # seconds for a whole inspection, with its wait
 AT_ONCE = 4  # inspections that run
-WAITING = 16  # inspections that wait for their turn; more are told to come back
-COME_BACK = 5  # seconds
+WAITING = 16  # inspections that wait for their turn; further ones get `429`
+RETRY_AFTER = 5  # seconds, with `429`
 
 
 class Inspector:
@@ -44,7 +44,7 @@ class Inspector:
         self._closing = False
 
     async def inspect(self, wanted: InfoRequest) -> dict[str, Any]:
-        """What the source offers, as the child describes it.
+        """Return what the source offers, as the child describes it.
 
         Raises `SourceRefused` with the code that a task would have ended with, `TooManyRequests` if there is
         no free turn in time, `ShuttingDown` and `DiskFull`. A cancel ends the work: when this returns, the
@@ -53,7 +53,7 @@ class Inspector:
         if self._closing:
             raise ShuttingDown
         if len(self._deadlines) >= AT_ONCE + WAITING:
-            raise TooManyRequests(COME_BACK)
+            raise TooManyRequests(RETRY_AFTER)
         deadline, has_begun = asyncio.timeout(DEADLINE), False
         self._deadlines.add(deadline)
         try:
@@ -64,7 +64,7 @@ class Inspector:
         except TimeoutError:
             if self._closing:
                 raise ShuttingDown from None
-            raise (SourceRefused("timeout") if has_begun else TooManyRequests(COME_BACK)) from None
+            raise (SourceRefused("timeout") if has_begun else TooManyRequests(RETRY_AFTER)) from None
         finally:
             self._deadlines.discard(deadline)
 
@@ -105,11 +105,11 @@ class Inspector:
             raise error from exc
         if isinstance(page, Broken):
             if page.code == "internal":
-                faults.tell("a look at a link", page.fault)
+                faults.log_fault("the inspection of a link", page.fault)
             raise SourceRefused(page.code, hint_of(page, given.name), given.name)
         if not page.pop("more", False):
             return page
         following = wanted.passed_over + wanted.limit
         if following < self._max_playlist:
             return page | {"next_cursor": str(following)}
-        return page | {"truncated": True}  # lists are cut off here
+        return page | {"truncated": True}  # the child stops reading a list at this number

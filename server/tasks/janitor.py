@@ -1,4 +1,4 @@
-"""Chores while the service runs: room on the disk, and the removal of expired tasks."""
+"""Chores of a running service: watching the disk, and removing expired tasks."""
 
 import asyncio
 import contextlib
@@ -15,10 +15,10 @@ from server.tasks.service import Tasks
 
 log = logging.getLogger(__name__)
 
-LOOK_AT_DISK = 1.0  # seconds
-LOOK_WHILE_IDLE = 5.0  # seconds: no task runs, and nothing is wrong
+CHECK_DISK_EVERY = 1.0  # seconds
+CHECK_IDLE_DISK_EVERY = 5.0  # seconds, while no task runs and nothing is wrong
 MAKE_ROOM_EVERY = 15.0  # seconds: there may be nothing to delete
-LOOK_FOR_EXPIRED = 20.0  # seconds: retention acts within a minute
+CHECK_EXPIRED_EVERY = 20.0  # seconds: retention acts within a minute
 AT_ONCE = 100  # expired tasks removed in one go
 
 MakeRoom = Callable[[Callable[[], bool]], Awaitable[None]]
@@ -27,11 +27,10 @@ MakeRoom = Callable[[Callable[[], bool]], Awaitable[None]]
 class DiskWatch:
     """While less than the floor is free, no task begins, and running tasks go back into the queue.
 
-    While `trouble` says that something is wrong with the data directory, no task begins either. Running ones
-    are left alone: an attempt that fails by it is made again once all is in order.
+    While `trouble` says that something is wrong with the data directory, no task begins either. Running
+    attempts are not stopped; those that fail for this reason are made again later.
 
-    If tasks wait for room, `make_room` deletes what can be spared until the function that it is given
-    returns True.
+    If tasks wait for room, `make_room` deletes expendable files until the function passed to it returns True.
     """
 
     def __init__(
@@ -51,35 +50,35 @@ class DiskWatch:
         self._low = False
         self._in_trouble = False
         self._is_calm = False
-        self._made_at = -MAKE_ROOM_EVERY
+        self._made_room_at = -MAKE_ROOM_EVERY
 
     async def watch(self) -> None:
-        await for_ever(self._look, LOOK_AT_DISK, self._rest)
+        await for_ever(self._check, CHECK_DISK_EVERY, self._rest)
 
     async def _rest(self, pause: float) -> None:
         begun = self._reserve.begun
         begun.clear()
         if self._is_calm and not self._dispatcher.running():
             try:
-                async with asyncio.timeout(LOOK_WHILE_IDLE):
+                async with asyncio.timeout(CHECK_IDLE_DISK_EVERY):
                     await begun.wait()
             except TimeoutError:
                 return
         await asyncio.sleep(pause)
 
-    async def _look(self) -> None:
+    async def _check(self) -> None:
         self._is_calm = False
         if await self._trouble():
             self._in_trouble = True
             self._dispatcher.hold()
-            return  # the room on whatever is in its place says nothing
+            return  # what is mounted there instead says nothing about the room
         if self._in_trouble:
             self._in_trouble = False
             if not self._low:
                 self._dispatcher.release()
         try:
             is_low = self._disk.is_low()
-        except FileNotFoundError:  # the data directory went this moment: the next look tells
+        except FileNotFoundError:  # the data directory has just gone: the next check reports it
             return
         if is_low:
             if not self._low:
@@ -89,11 +88,11 @@ class DiskWatch:
             for task_id in self._dispatcher.running():
                 with contextlib.suppress(AppError):  # the task ended meanwhile
                     await self._tasks.send_back(task_id)
-        # Running tasks wait for room, too: there may be none to record that they are queued again.
+        # Running tasks may wait for room, too: a full disk cannot even store that they are queued again.
         has_room = self._has_room()
-        is_due = not has_room and time.monotonic() - self._made_at > MAKE_ROOM_EVERY
+        is_due = not has_room and time.monotonic() - self._made_room_at > MAKE_ROOM_EVERY
         if is_due and (self._dispatcher.running() or await self._tasks.any_queued()):
-            self._made_at = time.monotonic()
+            self._made_room_at = time.monotonic()
             await self._make_room(self._has_room)
         if self._low and not self._disk.is_low():
             self._low = False
@@ -107,7 +106,7 @@ class DiskWatch:
 
 async def keep_removing_expired(store: Store, tasks: Tasks, clock: Clock, hours: float) -> None:
     """Remove expired tasks until cancelled."""
-    await for_ever(lambda: remove_expired(store, tasks, clock, hours), LOOK_FOR_EXPIRED)
+    await for_ever(lambda: remove_expired(store, tasks, clock, hours), CHECK_EXPIRED_EVERY)
 
 
 async def remove_expired(store: Store, tasks: Tasks, clock: Clock, hours: float) -> None:
@@ -120,18 +119,18 @@ async def remove_expired(store: Store, tasks: Tasks, clock: Clock, hours: float)
 
 
 async def finish_removals(store: Store, tasks: Tasks) -> None:
-    """Finish what a stop or a crash has left; thousands of removals delay nobody who is served meanwhile."""
+    """Finish the removals that a stop or a crash has left, a few at a time, while requests are served."""
     while True:
         try:
             left = await store.ids_removed()
         except StoreUnavailable:
-            await asyncio.sleep(LOOK_FOR_EXPIRED)
+            await asyncio.sleep(CHECK_EXPIRED_EVERY)
         else:
             return await carry_out_removals(tasks, left)
 
 
 async def carry_out_removals(tasks: Tasks, task_ids: list[str]) -> None:
-    """Finish removals. One that fails stops no other: its task stays marked, and the next start retries."""
+    """Finish removals. If one fails, the others go on; its task stays marked, and the next start retries."""
     for task_id in task_ids:
         try:
             await tasks.carry_out_removal(task_id)

@@ -1,8 +1,9 @@
-"""Makes jobs for children out of requests and settings, stored cookies, and what earlier jobs have learned.
+"""Makes the jobs of children from requests, settings, stored cookies and facts that earlier jobs have
+learned.
 
-Jobs learn of YouTube's players in which order they put the characters of a signature. A compromised child
-could report a wrong order, and YouTube would refuse later jobs. So an order is taken only from jobs for a
-link of YouTube's, only if it is plausible, and the first one is kept for a day.
+Jobs find out how each of YouTube's players reorders the characters of a signature, which saves later jobs the
+work. A compromised child could report a wrong order, and YouTube would refuse later jobs. So an order is
+taken only from jobs for a link of YouTube's and only if it is plausible, and the first one is kept for a day.
 
 Decisions: docs/decisions/children.md, docs/decisions/network.md
 """
@@ -29,15 +30,17 @@ from server.tasks.programs_found import Tools
 
 log = logging.getLogger(__name__)
 
-_OF_CHILDREN = {one.name for one in fields(Wishes)}
-MOST: Final = 32  # players
-_KEPT: Final = 24 * 3600.0  # seconds; YouTube has new players every few days
+_WISHES_OF_CHILDREN = {field.name for field in fields(Wishes)}
+MAX_PLAYERS: Final = 32
+_FORGOTTEN_AFTER: Final = 24 * 3600.0  # seconds; YouTube has new players every few days
 _HOSTS: Final = ("youtube.com", "youtu.be", "youtube-nocookie.com", "youtubekids.com")
 _PLAYER: Final = re.compile(r"[\w.]{1,40}/[0-9a-f]{8,40}-\w{1,80}-(\d{1,3})")
 
 
 class Players:
-    """At most `MOST` players, in memory: what a restart forgets the next job learns within a second."""
+    """At most `MAX_PLAYERS` players, in memory only: after a restart, the next job learns one within a
+    second.
+    """
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
@@ -45,12 +48,14 @@ class Players:
 
     @property
     def known(self) -> dict[str, tuple[int, ...]]:
-        self._forget()
+        self._forget_old()
         return {player: order for player, (_, order) in self._known.items()}
 
     def learn(self, url: str, learned: Learned) -> None:
-        """Keep `learned` if it is plausible and the job's `url` is one of YouTube's."""
-        self._forget()
+        """Keep the order that a job has `learned`, if it is plausible and the job's `url` is one of
+        YouTube's.
+        """
+        self._forget_old()
         host = urlsplit(url).hostname or ""
         if learned.player in self._known or not any(is_within(host, domain) for domain in _HOSTS):
             return
@@ -58,18 +63,18 @@ class Players:
         player, places = _PLAYER.fullmatch(learned.player), set(learned.order)
         if player is None or len(places) < len(learned.order) or not places <= set(range(int(player[1]))):
             return
-        if len(self._known) == MOST:
+        if len(self._known) == MAX_PLAYERS:
             del self._known[next(iter(self._known))]
         self._known[learned.player] = self._now(), learned.order
 
-    def _forget(self) -> None:
-        over = self._now() - _KEPT
+    def _forget_old(self) -> None:
+        over = self._now() - _FORGOTTEN_AFTER
         self._known = {player: each for player, each in self._known.items() if each[0] > over}
 
 
 @dataclass(frozen=True, slots=True)
 class JobMaker:
-    """`tools` are those of this machine, `players` is what earlier jobs have learned for later ones."""
+    """`tools` are the programs of this machine; `players` has the orders that earlier jobs have learned."""
 
     settings: DownloadSettings
     tools: Tools
@@ -104,7 +109,7 @@ class JobMaker:
             kind=kind,
             directory=str(directory),
             lock=str(lock),
-            wishes=wishes_from(request.model_dump(include=_OF_CHILDREN)),
+            wishes=wishes_from(request.model_dump(include=_WISHES_OF_CHILDREN)),
             ffmpeg=self.tools.ffmpeg or "ffmpeg",  # missing: a child that needs ffmpeg reports that
             deno=self.tools.deno,
             allowed_private_hosts=tuple(self.settings.allowed_private_hosts),
@@ -130,13 +135,15 @@ class JobMaker:
 
 @dataclass(frozen=True, slots=True)
 class CookieChoice:
-    """`defaults`: host -> name of the cookies for it and its subdomains if a request names none."""
+    """`defaults`: host -> name of the cookies for that host and its subdomains, if a request names none."""
 
     stored: Cookies
     defaults: Mapping[str, str]
 
     async def made_for(self, url: str, asked_for: str | None) -> "Given":
-        """The cookies for a job that fetches `url`; `are_missing` if those `asked_for` are not stored."""
+        """Return the cookies for a job that fetches `url`; `are_missing` if none of the name `asked_for` are
+        stored.
+        """
         name = asked_for
         if not name:  # the default of the longest host that fits
             host = (urlsplit(url).hostname or "").lower()
@@ -166,7 +173,9 @@ class Given:
         return self.found.text if self.found else None
 
     async def renew(self, back: str) -> None:
-        """Store the cookies that came `back`; an error is only logged, so that the job does not fail."""
+        """Store the cookies as the job has changed them (`back`); an error is only logged, and
+        fails no job.
+        """
         if self.name and self.found:
             try:
                 await self.stored.renew(self.name, self.found, back)

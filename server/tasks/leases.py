@@ -1,5 +1,5 @@
-"""Work that rows of the store ask for: a row is leased to one server. When that is dead, another one does the
-work, once the lease has ended.
+"""Work that rows of the store stand for. A row is leased to one server; if that server dies, another one does
+the work once the lease has ended.
 """
 
 import asyncio
@@ -15,13 +15,15 @@ from server.core.errors import StoreUnavailable
 log = logging.getLogger(__name__)
 
 LEASE, RENEWED_EVERY = 60.0, 20.0  # seconds
-MARGIN = 5.0  # seconds before the end of a lease from which nobody works under it any more
-STORE_AGAIN = 1.0  # seconds, while the store is unavailable
+MARGIN = 5.0  # seconds before the end of a lease at which work under it stops
+RETRY_WHILE_STORE_UNAVAILABLE = 1.0  # seconds
 
 
 class LeasedWork:
-    """What is under way on this server, `most` at once. Set `called` when something may be due earlier than
-    was said. `each_end_calls`: the end of one may make another one possible, also while there is room.
+    """Does leased work on this server, `most` pieces at once.
+
+    Set `called` when work may be due earlier than `begin_due` said. `each_end_calls`: whenever a piece of
+    work ends, another one may have become possible, also where `most` are not under way.
     """
 
     def __init__(self, name: str, most: int, *, each_end_calls: bool = True) -> None:
@@ -33,14 +35,15 @@ class LeasedWork:
 
     @property
     def room(self) -> int:
-        """How many may begin now; if that is 0, the end of one of them calls."""
+        """How many may begin now; if that is 0, the next end sets `called`."""
         return max(0, self._most - len(self._under_way))
 
     async def run(self, begin_due: Callable[[], Awaitable[float | None]], look_every: float) -> None:
-        """Until cancelled, begin what is due; cancel what is under way at the end.
+        """Begin what is due, until cancelled; then cancel what is under way.
 
-        `begin_due` returns the seconds until something may be due, None if nothing ever is. It is asked again
-        after these, but no later than after `look_every` seconds, and when it is `called`.
+        `begin_due` begins all that is due, and returns the seconds until more may be due; None if nothing is
+        to come. It is called again after these seconds, at the latest after `look_every`, or when `called` is
+        set.
         """
         try:
             while True:
@@ -48,8 +51,8 @@ class LeasedWork:
                 try:
                     wait = await begin_due()
                 except StoreUnavailable:
-                    wait = STORE_AGAIN
-                except Exception:  # outermost: what is wrong with one row must not end the work on all others
+                    wait = RETRY_WHILE_STORE_UNAVAILABLE
+                except Exception:  # outermost: a fault with one row must not end the work on all others
                     log.exception("%s: what is due cannot be begun", self._name)
                     wait = look_every
                 with suppress(TimeoutError):
@@ -75,23 +78,25 @@ class LeasedWork:
 
 
 async def until_released(release_all: Callable[[], Awaitable[None]]) -> None:
-    """End the leases that a server which is no more has left, for as long as it takes."""
+    """Release the leases that an earlier server has left; retry until it succeeds."""
     while True:
         try:
             return await release_all()
         except StoreUnavailable:
-            await asyncio.sleep(STORE_AGAIN)
+            await asyncio.sleep(RETRY_WHILE_STORE_UNAVAILABLE)
 
 
 class Lease:
-    """One that was asked for at `since`, a time of `stopwatch`."""
+    """A lease that was asked for at `since`, a time of `stopwatch`."""
 
     def __init__(self, since: float) -> None:
         self._since: float | None = since
 
     def holds(self) -> bool:
-        """Whether nobody else can have begun the work. Any thread may ask, as that of a server that stood
-        still for longer than the lease has to, before it changes what the store does not guard.
+        """Say whether no other server can have begun the work. Callable in any thread.
+
+        Ask before changing what the store does not guard, such as files: this server may have been suspended
+        for longer than the lease.
         """
         since = self._since
         return since is not None and stopwatch() < since + LEASE - MARGIN
@@ -107,8 +112,9 @@ class Lease:
 async def leased(
     renew: Callable[[], Awaitable[bool]], name: str, since: float | None = None
 ) -> AsyncIterator[Lease]:
-    """Renew a lease, which was asked for at `since` (or now), for as long as the block lasts, or until it is
-    another server's: what this one does will not be noted.
+    """Renew a lease, which was asked for at `since` (or now), while the block lasts.
+
+    Stops renewing once another server has the lease: the store then ignores what this server reports.
     """
     lease = Lease(stopwatch() if since is None else since)
 

@@ -1,8 +1,9 @@
-"""A client's action on a list: stored once, shown by all entries at once, taken by their rows later.
+"""A client's action on a list: stored once, and shown by all entries at once; the rows of entries follow
+later.
 
 The action is one transaction about the list's own row, whatever the number of its entries: if the server is
-killed meanwhile, all of it is done or nothing. `run` then brings the rows of the entries up to date, a few at
-a time, publishes them and puts them into the queue; it goes on after a restart.
+killed meanwhile, all of it is done or nothing. `run` then applies the action to the rows of the entries, a
+few at a time, publishes these and queues them; it goes on after a restart.
 
 Decisions: docs/decisions/playlists.md
 """
@@ -24,10 +25,10 @@ log = logging.getLogger(__name__)
 
 AT_ONCE = 50  # entries of one transaction: other changes wait for it
 LOOK_EVERY = (
-    20.0  # seconds between looks for lists whose node has died, or was told that the database is away
+    20.0  # seconds between looks for lists whose server has died, or lost the database, after an action
 )
-MOST_REST = 0.1  # seconds between two transactions, which give way for as long as the one before took
-AGAIN = 1.0  # seconds before what failed is tried again
+LONGEST_PAUSE = 0.1  # seconds; between two transactions, others get as long as the last one took
+RETRY_AFTER_ERROR = 1.0  # seconds
 
 
 class Playlists:
@@ -49,14 +50,14 @@ class Playlists:
         self._clock = clock
         self._remove = remove
         self._due = asyncio.Event()
-        self._own: dict[str, int] = {}  # lists on which was acted here, and their last actions
-        self._busy: set[str] = set()  # on which an action is under way
-        self._untold: list[str] = []  # lists of which those who watch an entry are to be told
+        self._acted_here: dict[str, int] = {}  # list -> the last action that this server has stored for it
+        self._busy: set[str] = set()  # lists on which an action is under way
+        self._unpublished: list[str] = []  # lists whose watched entries are yet to be published
 
     async def act(self, playlist_id: str, action: ListAction) -> TaskStatus:
-        """Apply `action` to a list and its entries; nothing that it stops runs any more when this returns.
+        """Apply `action` to a list and its entries; the attempts that it stops have ended when this returns.
 
-        The caller has the turn of the list. Raises `QueueFull`, `StoreUnavailable`; then nothing is changed.
+        The caller holds the list's turn. Raises `QueueFull`, `StoreUnavailable`; then nothing is changed.
         """
         while True:
             playlist = await self._store.get(playlist_id)
@@ -83,70 +84,77 @@ class Playlists:
         if after.stage is Stage.QUEUED:
             self._dispatcher.submit(Task(playlist.request, after))
         last = after.list_action if after.list_action > before.list_action else 0
-        with self._first(playlist_id, last):
+        with self._acting_on(playlist_id, last):
             if action.stops:
                 await self.stop(playlist_id)
             if last:
-                await self._bring_up(playlist_id, last, 0)  # what is first in the queue can begin
+                await self._apply_to_entries(
+                    playlist_id, last, 0
+                )  # so that the first entries can begin at once
         return after
 
     async def stop(self, playlist_id: str) -> None:
-        """End what runs of the list and of its entries."""
+        """Stop the attempts of the list and of its entries."""
         await self._dispatcher.withdraw(playlist_id)
         await self._dispatcher.withdraw_list(playlist_id)
 
     async def removed(self, playlist_id: str) -> None:
         """The list was marked as removed; its entries, if it has any, are removed by `run`."""
         if (await self._store.lists_acted_on()).get(playlist_id) == REMOVAL:
-            with self._first(playlist_id, REMOVAL):
+            with self._acting_on(playlist_id, REMOVAL):
                 await self._dispatcher.withdraw_list(playlist_id)
-                await self._bring_up(playlist_id, REMOVAL, 0)
+                await self._apply_to_entries(playlist_id, REMOVAL, 0)
 
     async def run(self, *, alone: bool) -> None:
-        """Have the entries of all lists take what happened to these; never returns.
+        """Apply the stored actions on lists to their entries; never returns.
 
-        Unless this server is `alone`, lists on which another one has acted are left to that for a while.
+        Unless this server is `alone`, lists on which another server has acted are left to that server for a
+        while.
         """
         loop = asyncio.get_running_loop()
         places: dict[
             str, tuple[int, int]
         ] = {}  # by list: its last action, and the last entry that has taken it
-        others: dict[str, int] = {}  # acted on by other servers, at the last look
+        others: dict[str, int] = {}  # the actions of other servers at the last look
         look_at = loop.time()
         while True:
             pause = 0.0
             try:
-                await self._tell_watchers()
+                await self._publish_watched()
                 acted = await self._store.lists_acted_on()
                 acted = {name: last for name, last in acted.items() if name not in self._busy}
                 if not alone:
                     if loop.time() >= look_at:
                         look_at, left = loop.time() + LOOK_EVERY, others
-                        others = {name: last for name, last in acted.items() if self._own.get(name) != last}
-                        self._own |= {name: last for name, last in others.items() if left.get(name) == last}
-                    acted = {name: last for name, last in acted.items() if self._own.get(name) == last}
+                        others = {
+                            name: last for name, last in acted.items() if self._acted_here.get(name) != last
+                        }
+                        self._acted_here |= {
+                            name: last for name, last in others.items() if left.get(name) == last
+                        }
+                    acted = {name: last for name, last in acted.items() if self._acted_here.get(name) == last}
                 places = {
                     name: places[name] if name in places and places[name][0] == last else (last, 0)
                     for name, last in acted.items()
                 }
                 for playlist_id, (last, place) in list(places.items()):
                     began = loop.time()
-                    end = await self._bring_up(playlist_id, last, place)
+                    end = await self._apply_to_entries(playlist_id, last, place)
                     if end is None:
                         await self._done(playlist_id, last)
                     else:
                         places[playlist_id] = last, end
-                    await asyncio.sleep(min(MOST_REST, loop.time() - began))
+                    await asyncio.sleep(min(LONGEST_PAUSE, loop.time() - began))
             except StoreUnavailable as exc:
                 if not exc.is_logged:
                     log.warning("entries of lists wait to be saved: %s", exc.__cause__ or exc)
-                pause = AGAIN
+                pause = RETRY_AFTER_ERROR
             except AppError as exc:  # a worker is silent
                 log.warning("entries of a list cannot be stopped yet: %s", exc)
-                pause = AGAIN
+                pause = RETRY_AFTER_ERROR
             except Exception:
                 log.exception("what happened to a list did not reach its entries; this is tried again")
-                pause = AGAIN
+                pause = RETRY_AFTER_ERROR
             await asyncio.sleep(pause)
             if not places:
                 with contextlib.suppress(TimeoutError):
@@ -155,14 +163,14 @@ class Playlists:
             self._due.clear()
 
     @contextlib.contextmanager
-    def _first(self, playlist_id: str, last: int) -> Iterator[None]:
-        """Leave the list to the caller, until `run` goes on with the entries that have not taken its action
-        `last`; 0: it has none.
+    def _acting_on(self, playlist_id: str, last: int) -> Iterator[None]:
+        """Keep `run` off the list while the caller acts on it; afterwards `run` goes on with the entries that
+        have not taken its action `last` (0: it has none).
         """
         if last:
             self._dispatcher.hold_list(playlist_id, last)
-            self._own[playlist_id] = last
-            self._untold.append(playlist_id)
+            self._acted_here[playlist_id] = last
+            self._unpublished.append(playlist_id)
             self._due.set()
         self._busy.add(playlist_id)
         try:
@@ -172,15 +180,17 @@ class Playlists:
             if last:
                 self._due.set()
 
-    async def _bring_up(self, playlist_id: str, last: int, place: int) -> int | None:
-        """Have the next entries behind number `place` take the actions up to `last`; return the number of the
-        last of them, or None if there are no more.
+    async def _apply_to_entries(self, playlist_id: str, last: int, place: int) -> int | None:
+        """Apply the actions up to `last` to the next entries behind number `place`.
+
+        Return the number of the last of these entries, None if there are no more.
         """
         entries, end = await self._store.entries_behind(playlist_id, place, AT_ONCE)
         if end is None or not entries:
             return end
         if last == REMOVAL:
-            # What other lists count is cancelled first: they would wait for it for ever.
+            # Cancelled first, since other lists may share the entries: they would wait for ever for a removed
+            # one.
             now, wall = self._clock.now(), self._clock.wall()
             for entry in entries:
                 if entry.status.counted_in and not entry.status.stage.is_final:
@@ -209,18 +219,20 @@ class Playlists:
             self._publisher.publish(corrected)
         if playlist_id not in await self._store.lists_acted_on():
             self._dispatcher.release_list(playlist_id)
-            self._own.pop(playlist_id, None)
+            self._acted_here.pop(playlist_id, None)
 
-    async def _tell_watchers(self) -> None:
-        """Publish at once those entries for which somebody waits here; the others come as they are saved."""
-        lists, self._untold = set(self._untold), []
+    async def _publish_watched(self) -> None:
+        """Publish at once the entries that are watched on this server; the others are published when they are
+        saved.
+        """
+        lists, self._unpublished = set(self._unpublished), []
         if not lists:
             return
         watched = [task_id for task_id in self._publisher.watched_ids() if task_id]
         for start in range(0, len(watched), AT_ONCE):
-            some = watched[start : start + AT_ONCE]
-            found = {status.task_id: status for status in await self._store.statuses(some)}
-            for task_id in some:
+            ids = watched[start : start + AT_ONCE]
+            found = {status.task_id: status for status in await self._store.statuses(ids)}
+            for task_id in ids:
                 if task_id not in found:
                     self._publisher.publish_removal(task_id)
                 elif found[task_id].playlist_id in lists:

@@ -1,12 +1,12 @@
-"""What follows an attempt that did not end well: another attempt, and when, or the task's failure.
+"""Decides what follows an attempt that has failed: another attempt, and when, or the task's failure.
 
-Three cases are told apart. A source that is out of reach is waited for, once a byte of it has come. A source
+Three cases differ. A source that is out of reach is waited for if it has sent a byte before. A source
 that answers with a refusal is retried `downloads.retries` times. A link that has expired is extracted anew.
 Each new byte resets the counters: only faults in a row count.
 
-A host that refuses whatever subscriptions ask of it is left alone meanwhile: that is no fault of an entry.
+A host that refuses all requests of subscriptions is given time; a fault of the host is none of an entry.
 
-A broadcast that is announced is waited for, too: its source is looked at until the broadcast begins.
+An announced broadcast is waited for, too: its page is checked until the broadcast begins.
 
 Decisions: docs/decisions/retries.md, docs/decisions/broadcasts.md
 """
@@ -19,9 +19,9 @@ from server.core.events import Broken, Event, Failed, Requeued
 from server.core.task import DISK_FULL, TaskStatus
 from server.settings import DownloadSettings
 
-MAX_LOST: Final = 3  # children lost in a row, none further than the one before, after which a task fails
+MAX_LOST: Final = 3  # children lost in a row without progress, after which a task fails
 MAX_LOST_IN_ALL: Final = 20  # children lost after which a task fails, however far they got
-FIRST_DELAY, LAST_DELAY = 1.0, 60.0  # seconds before a new attempt, doubled each time
+FIRST_DELAY, LONGEST_DELAY = 1.0, 60.0  # seconds before a new attempt, doubled each time
 MAX_RETRY_AFTER: Final = 3600.0  # seconds; a source that asks for more is not waited for longer
 DISK_DELAY = 15.0  # seconds
 NEXT_ATTEMPT: Final = "next_attempt"
@@ -30,9 +30,9 @@ NEXT_ATTEMPT: Final = "next_attempt"
 NOT_LIVE_YET: Final = "not_live_yet"
 """What a task waits for until its broadcast begins."""
 
-PART: Final = 0.25  # fraction of the time until the announced beginning of a broadcast, or since then
-SOONEST, LONGEST = 15.0, 3600.0  # seconds between two looks
-LONGEST_WHEN_LATE: Final = 300.0  # seconds between two looks if the broadcast may begin at any moment
+FRACTION: Final = 0.25  # of the time until, or since, the announced beginning of a broadcast
+SOONEST, LONGEST = 15.0, 3600.0  # seconds between two checks of an announced broadcast
+LONGEST_WHEN_LATE: Final = 300.0  # seconds between two checks if the broadcast may begin at any moment
 
 _OF_GATEWAYS: Final = (502, 503, 504, *range(520, 528), 530)  # a gateway cannot reach its origin
 OUT_OF_REACH: Final = frozenset(
@@ -53,7 +53,9 @@ _WANTS_A_LOG_IN: Final = frozenset(
 
 
 def after_loss(status: TaskStatus) -> Event:
-    """What follows a child that was killed (by the kernel, by somebody): retries, but not for ever."""
+    """Return the event after a child that was killed (by the kernel, by an operator): a limited number of
+    retries.
+    """
     in_a_row = status.lost_in_a_row
     if in_a_row + 1 >= MAX_LOST or status.lost_in_all + 1 >= MAX_LOST_IN_ALL:
         return Failed(code="worker_lost")
@@ -61,28 +63,28 @@ def after_loss(status: TaskStatus) -> Event:
 
 
 def after_failure(status: TaskStatus, broken: Broken, settings: DownloadSettings, lasted: float = 0) -> Event:
-    """What follows an attempt that `lasted` so many seconds and ended as `broken` says."""
-    if broken.code == "worker_lost":  # not the child was killed, but a program that it had started
+    """Return the event after an attempt that `lasted` so many seconds and ended as `broken` says."""
+    if broken.code == "worker_lost":  # a program that the child had started was killed
         return after_loss(status)
     if broken.code == "disk_full":
         return Requeued(because=DISK_FULL, after=DISK_DELAY)
     crept = broken.code == "too_slow"
     status = status.with_nothing_gained() if crept else status
     may_pass = broken.retryable or broken.expired or (status.got > 0 and broken.code in WAS_ANOTHER)
-    # A source that only sends again what had come already was reached.
+    # A source that has sent bytes was reached, even if they were all known already.
     out_of_reach = is_out_of_reach(broken.code)
     if broken.code == "incomplete":
         out_of_reach = not broken.expired and (status.gained or status.downloaded_bytes is None)
     # An outage in the middle of a download is waited out.
     free = status.got > 0 and out_of_reach and (status.gained or status.quiet < settings.patience)
     free = free or (broken.expired and status.gained)
-    free = free or (may_pass and broken.after_hold)  # links expire and connections close during a hold
+    free = free or (may_pass and broken.after_hold)  # during a hold, links expire
     is_of_host = status.subscription_id is not None and broken.retryable and broken.code in REFUSES_ALL
     is_of_host = is_of_host and status.faults_in_a_row < MAX_REFUSALS
     free = free or is_of_host
     if not free and not (may_pass and status.retries_in_a_row < settings.retries):
         return Failed(code=broken.code, hint=hint_of(broken, status.cookies), fault=broken.fault)
-    delay = float(min(FIRST_DELAY * 2.0 ** min(status.faults_in_a_row, 10), LAST_DELAY))
+    delay = float(min(FIRST_DELAY * 2.0 ** min(status.faults_in_a_row, 10), LONGEST_DELAY))
     if broken.retry_after is not None:
         asked = min(broken.retry_after, MAX_RETRY_AFTER)
         delay = max(asked, delay) if is_of_host else asked  # many refusals in a row never come quickly
@@ -96,26 +98,27 @@ def after_failure(status: TaskStatus, broken: Broken, settings: DownloadSettings
 
 
 def hint_of(broken: Broken, cookies: str | None) -> str | None:
-    """A better hint than the code's own; `cookies` is the name of those that did not help to log in."""
+    """Return a better hint than the code's own; `cookies` names the cookies that failed to log in."""
     refuses = broken.hint == "seen_login" or (broken.hint is None and broken.code in _WANTS_A_LOG_IN)
     return "renew_cookies" if cookies and refuses else broken.hint
 
 
 def is_out_of_reach(code: str) -> bool:
-    """Whether `code` says that the source could not be reached."""
+    """Say whether `code` means that the source could not be reached."""
     return code in OUT_OF_REACH
 
 
 def after_look(
     status: TaskStatus, broken: Broken, patience: float, now: datetime, lasted: float = 0
 ) -> Requeued | None:
-    """The wait after an attempt of `lasted` seconds that found no broadcast yet; None after other failures.
+    """Return the wait after an attempt of `lasted` seconds that found no broadcast yet; None after other
+    failures.
 
-    Once a broadcast is announced, a source that is out of reach is taken for one that has not begun: until
-    the announced time, and for `patience` seconds more. `now` is the time on the wall, as `begins_at` is.
+    Once a broadcast is announced, an unreachable source counts as not begun, until `patience` seconds after
+    the announced time. `now` is the time on the wall, as `begins_at` is.
 
-    The announced time may change, and clocks may be wrong. So the next look comes after a fraction of the
-    time that is left, `LONGEST` at most, and each look goes by what is announced then.
+    The announced time may change, and clocks may be wrong. So the next check comes after a fraction of the
+    time that is left, `LONGEST` at most, and each check takes the time that is announced then.
     """
     if broken.code == "not_live":
         begins_at = None if broken.begins_at is None else datetime.fromtimestamp(broken.begins_at, UTC)
@@ -131,12 +134,12 @@ def after_look(
 
 
 def pause(left: float | None, looks: int) -> float:
-    """Seconds before the next look; `left` are those before the beginning, None if none is announced."""
+    """Return the seconds before the next check; `left` are those before the beginning, None if unknown."""
     if left is None:
         return float(min(SOONEST * 2.0 ** min(looks, 10), LONGEST_WHEN_LATE))
     if left <= 0:
-        return min(max(-left * PART, SOONEST), LONGEST_WHEN_LATE)
-    return min(max(left * PART, SOONEST), LONGEST, left)
+        return min(max(-left * FRACTION, SOONEST), LONGEST_WHEN_LATE)
+    return min(max(left * FRACTION, SOONEST), LONGEST, left)
 
 
 def _left(begins_at: datetime | None, now: datetime) -> float | None:

@@ -1,8 +1,8 @@
-"""The operator's plugins for yt-dlp: which there are, and which of them work.
+"""The operator's plugins for yt-dlp: finds out which there are, and which of them work.
 
-No job loads a plugin that was not tried. They are tried in a child that does nothing else, at the first job
-after a start, after a change in their folder, and on another yt-dlp: whatever a plugin does there, it is left
-out of jobs then, with one line in the log. Where no folder is set, nothing of this exists.
+No job loads an untried plugin. A trial runs in a child of its own, before the first job after a start, after
+a change in the plugins' folder, and on another yt-dlp. A plugin that fails its trial is left out of jobs,
+with one line in the log. Where no folder is set, there are no trials.
 
 Decisions: docs/decisions/children.md
 """
@@ -31,16 +31,18 @@ from server.tasks.job_builder import JobMaker
 
 log = logging.getLogger(__name__)
 
-LOADED_WITHIN = 10.0  # seconds of one plugin
-MOST_ENDS = 5  # plugins that hang, or end their child, before the rest is not tried any more
-AGAIN = 300.0  # seconds until they are tried again if one hung, or ended its child: it may have been chance
-MOST_FILES = 5000  # that are looked at to see whether the folder has changed
+LOADED_WITHIN = 10.0  # seconds for each plugin
+MOST_ENDS = 5  # plugins that hang or end their child, after which no others are tried
+RETRY_AFTER = 300.0  # seconds until another trial if a plugin hung or ended its child, perhaps by chance
+MOST_FILES = 5000  # files whose times tell whether the folder has changed
 MOST = 500  # plugins
 NONE = "none there: each is a folder or an archive with yt_dlp_plugins/extractor"
 
 
 class Plugin(Frozen):
-    """One module of a plugin, as the child that has loaded it says; with an `error` it is left out."""
+    """One module of a plugin, as the child that loaded it describes it; one with an `error` is left out of
+    jobs.
+    """
 
     name: str = Field(max_length=200)
     version: str | None = Field(default=None, max_length=300)
@@ -56,9 +58,10 @@ class Plugin(Frozen):
 
 @dataclass(frozen=True, slots=True)
 class PluginsFound:
-    """`trouble` says why there are none, in place of a plugin's own error; `seen` is what the folder was.
+    """The result of a trial.
 
-    `is_sure`: unless the folder changes, another trial comes to the same.
+    `trouble` says why there are no plugins, where it is no plugin's own error; `seen` is the folder's
+    `fingerprint`. `is_sure`: another trial would have the same result, unless the folder changes.
     """
 
     plugins: tuple[Plugin, ...] = ()
@@ -72,13 +75,13 @@ class PluginsFound:
 
     @property
     def broken(self) -> list[str]:
-        """A line for each that is left out."""
-        own = [f"{plugin.name}: {plugin.error}" for plugin in self.plugins if plugin.error is not None]
-        return [*own, *([self.trouble] if self.trouble else [])]
+        """Return a line for each plugin that is left out."""
+        errors = [f"{plugin.name}: {plugin.error}" for plugin in self.plugins if plugin.error is not None]
+        return [*errors, *([self.trouble] if self.trouble else [])]
 
 
 class Plugins:
-    """`folder` is `downloads.plugins`; children that try them work below `scratch`."""
+    """`folder` is `downloads.plugins`; children that try the plugins work below `scratch`."""
 
     def __init__(self, folder: Path, scratch: Callable[[], Path], jobs: JobMaker) -> None:
         self._folder = folder.absolute()
@@ -86,12 +89,12 @@ class Plugins:
         self._jobs = jobs
         self._tried_on: ForkServer | None = None
         self._trying: asyncio.Task[PluginsFound] | None = None
-        self._again_at = math.inf  # of the monotonic clock
+        self._retry_at = math.inf  # of the monotonic clock
         self.found: PluginsFound | None = None
         """None until they were tried."""
 
     async def given(self, job: jobs.Job, server: ForkServer) -> jobs.Job:
-        """`job` with the plugins that work on this fork server."""
+        """Return `job` with the plugins that work on this fork server."""
         found = await self.look(server)
         names = tuple(plugin.name for plugin in found.fit)
         return (
@@ -99,15 +102,15 @@ class Plugins:
         )
 
     async def look(self, server: ForkServer) -> PluginsFound:
-        """Those that are there; they are tried unless nothing has changed since."""
+        """Return the plugins that are there; try them if something has changed since the last trial."""
         found = PluginsFound()
-        for _ in range(2):  # others may have begun before the last change
+        for _ in range(2):  # twice: a trial under way may have begun before the last change
             seen = await asyncio.to_thread(fingerprint, self._folder)
             if self.found is not None and self.found.seen == seen and self._tried_on is server:
-                if time.monotonic() >= self._again_at and server.is_warm:
+                if time.monotonic() >= self._retry_at and server.is_warm:
                     _ = self._begin(server, seen)  # nobody waits for it
                 return self.found
-            # Who is cancelled ends nothing for others.
+            # `shield`: one cancelled caller must not cancel the shared trial.
             found = await asyncio.shield(self._begin(server, seen))
         return found
 
@@ -124,7 +127,8 @@ class Plugins:
 
     async def _try_anew(self, server: ForkServer, seen: str) -> PluginsFound:
         found = replace(await self._try_all(server), seen=seen)
-        # Else it was the end of the fork server that has left them out; asleep, it has ended after the trial.
+        # If the fork server died, plugins are missing for that reason, and the result is not kept. One that
+        # is asleep has ended after the trial.
         if server.is_warm or server.is_asleep:
             before = self.found.broken if self.found else []
             for line in found.broken:
@@ -133,7 +137,7 @@ class Plugins:
             if found.fit and (self.found is None or found.fit != self.found.fit):
                 log.info("plugins for yt-dlp: %s", ", ".join(plugin.title for plugin in found.fit))
             self.found, self._tried_on = found, server
-            self._again_at = math.inf if found.is_sure else time.monotonic() + AGAIN
+            self._retry_at = math.inf if found.is_sure else time.monotonic() + RETRY_AFTER
         return found
 
     async def _try_all(self, server: ForkServer) -> PluginsFound:
@@ -157,7 +161,9 @@ class Plugins:
         return PluginsFound(tuple(broken), trouble, is_sure=is_sure)
 
     async def _try(self, server: ForkServer, left_out: tuple[str, ...]) -> tuple[list[Plugin], Plugin | None]:
-        """Those that were tried; and the one at which the child ended, with its error, if it did."""
+        """Return the plugins that were tried, and the one that ended the child, if one did, with
+        its error.
+        """
         folder = self._scratch() / f"plugins.{uuid4()}"
         wanted = jobs.JobPlugins(folder=str(self._folder), modules=None, left_out=left_out)
         request = ProcessRequest(url="https://plugin.invalid/")
@@ -172,8 +178,8 @@ class Plugins:
                     match json.loads(line or b'{"kind": "gone"}'):
                         case {"kind": "trying", "name": str(name)}:
                             current = name[:200]
-                        case {"kind": "tried", **told}:
-                            if (plugin := Plugin.model_validate_json(json.dumps(told))).name:
+                        case {"kind": "tried", **size_and_time}:
+                            if (plugin := Plugin.model_validate_json(json.dumps(size_and_time))).name:
                                 tried.append(plugin)
                                 current = ""
                             else:
@@ -192,17 +198,19 @@ class Plugins:
 
 
 def plugins_of(jobs: JobMaker, scratch: Callable[[], Path]) -> Plugins | None:
-    """Those of the settings; None if there is no folder for them."""
+    """Return the plugins of the settings' folder; None if no folder is set."""
     folder = jobs.settings.plugins
     return Plugins(folder, scratch, jobs) if folder else None
 
 
 def fingerprint(folder: Path) -> str:
-    """Another text after any change of what yt-dlp takes for a plugin: archives, and folders of that name."""
+    """Return a text that differs after any change of the plugins: archives and folders named
+    `yt_dlp_plugins`.
+    """
     digest, left = hashlib.sha256(), MOST_FILES
     with suppress(OSError):
         for plugin in sorted(islice(folder.iterdir(), MOST_FILES)):
-            # It may be a link to a folder with anything.
+            # `islice`, since a link may lead to a folder with millions of files.
             for path in sorted(islice((plugin / "yt_dlp_plugins").rglob("*"), left)) or [plugin]:
                 if path.suffix != ".pyc" and path.name != "__pycache__":
                     digest.update(_stat(path))
@@ -216,5 +224,5 @@ def _stat(path: Path) -> bytes:
         stat = path.stat()
     except OSError as exc:
         return f"{path} {exc.errno}\n".encode(errors="replace")
-    told = "" if path.is_dir() else f"{stat.st_size} {stat.st_mtime_ns}"
-    return f"{path} {stat.st_ino} {told}\n".encode(errors="replace")
+    size_and_time = "" if path.is_dir() else f"{stat.st_size} {stat.st_mtime_ns}"
+    return f"{path} {stat.st_ino} {size_and_time}\n".encode(errors="replace")

@@ -1,4 +1,4 @@
-"""The programs that children need: ffmpeg and a JavaScript runtime for yt-dlp."""
+"""Finds the programs that children need: ffmpeg and a JavaScript runtime for yt-dlp."""
 
 import os
 import shutil
@@ -16,8 +16,8 @@ class Tools:
 
 
 def find_tools(ffmpeg: Path | None = None) -> Tools:
-    """The `ffmpeg` that the operator names (`downloads.ffmpeg`), else the one that a wheel brings, else the
-    system's; deno lies beside the interpreter.
+    """Take the `ffmpeg` that the operator names (`downloads.ffmpeg`), else the one in the wheel
+    imageio-ffmpeg, else the system's; and deno beside the interpreter, else the system's.
 
     The wheel's ffmpeg takes a fifth of the CPU time that Debian's takes to start. `IMAGEIO_FFMPEG_EXE` is the
     environment variable of that wheel.
@@ -33,6 +33,6 @@ def find_tools(ffmpeg: Path | None = None) -> Tools:
 
 
 def bundled_ffmpeg() -> str | None:
-    """Found by its place in the wheel: importing the package would cost the server memory."""
+    """Find ffmpeg by its path in the wheel: importing the package would cost the server memory."""
     folder = Path(sysconfig.get_path("purelib")) / "imageio_ffmpeg" / "binaries"
     return next((str(path) for path in folder.glob("ffmpeg-*") if os.access(path, os.X_OK)), None)

@@ -13,9 +13,9 @@ from zoneinfo import ZoneInfo
 
 from server.settings import DownloadSettings
 
-LOOK_EVERY: Final = 0.5  # seconds
+CHECK_EVERY: Final = 0.5  # seconds
 _MINUTE: Final = timedelta(minutes=1)
-_LONGEST: Final = 2 * 24 * 60  # minutes: within two days each minute of local time comes at least once
+_LONGEST_SEARCH: Final = 2 * 24 * 60  # minutes: within two days each minute of local time comes at least once
 
 
 class Hours:
@@ -25,7 +25,7 @@ class Hours:
         self._usual = settings.rate_limit
 
     def rate(self, now: datetime) -> int | None:
-        """The limit in bytes a second at `now`; 0: no downloads, None: no limit."""
+        """Return the limit in bytes a second at `now`; 0: no downloads, None: no limit."""
         here = now.astimezone(self._zone)
         minute = here.hour * 60 + here.minute
         return next((window.rate for window in self._windows if window.has(minute)), self._usual)
@@ -33,20 +33,20 @@ class Hours:
     def goes_on_at(self, now: datetime) -> datetime | None:
         """The beginning of the next minute in which downloads are allowed; None if there is none."""
         minute = now.astimezone(UTC).replace(second=0, microsecond=0)
-        following = (minute + _MINUTE * ahead for ahead in range(1, _LONGEST))
+        following = (minute + _MINUTE * ahead for ahead in range(1, _LONGEST_SEARCH))
         return next((moment for moment in following if self.rate(moment) != 0), None)
 
 
 class Paced(Protocol):
-    """What a `Pacer` asks of a runner."""
+    """The part of a runner that a `Pacer` uses."""
 
     def limit_rate(self, bytes_per_second: int | None, until: datetime | None = None, /) -> None: ...
 
 
 class Pacer:
-    """Has `runner` keep to the windows. `wall` tells the time, `share` this node's part of a rate.
+    """Sets the rate of `runner` by the windows. `wall` returns the time, `share` this node's part of a rate.
 
-    The machine's clock may be set while the server runs, so each look reads it again.
+    The machine's clock may be set while the server runs, so each check reads it again.
     """
 
     def __init__(
@@ -60,12 +60,12 @@ class Pacer:
         self._runner = runner
         self._wall = wall
         self._share = share
-        self._was: int | None = None
+        self._last_rate: int | None = None
 
     async def look(self) -> None:
         now = self._wall()
-        before, self._was = self._was, self._hours.rate(now)
-        if self._was != 0:
-            self._runner.limit_rate(self._was and self._share(self._was))
+        before, self._last_rate = self._last_rate, self._hours.rate(now)
+        if self._last_rate != 0:
+            self._runner.limit_rate(self._last_rate and self._share(self._last_rate))
         elif before != 0:
             self._runner.limit_rate(0, self._hours.goes_on_at(now))

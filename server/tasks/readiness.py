@@ -1,4 +1,4 @@
-"""Checks whether what the service needs is there."""
+"""Checks whether the parts that the service needs are there and work."""
 
 import asyncio
 import re
@@ -23,12 +23,12 @@ Ping = Callable[[], Awaitable[None]]
 
 ANSWERS_WITHIN = 5.0  # seconds
 STARTS_WITHIN = 20.0  # seconds
-OLD = 60  # days after which sites have often changed more than yt-dlp knows
+OLD_AFTER = 60  # days: by then, sites have often changed in ways that yt-dlp does not know
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """A text of the catalogues (`[check]`) with its values; as a string, for terminals, it is English."""
+class Detail:
+    """A text of the catalogues (`[check]`) with its values; `str()` is English, for terminals."""
 
     key: str
     values: Mapping[str, int | str] = field(default_factory=dict)
@@ -39,20 +39,23 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """`needed`: without it the service does not work; the others are only reported.
+    """One check and its result. Without what is `needed` the service does not work; the rest is only
+    reported.
 
-    A `detail` that is no text of the catalogues is what another program has said. `place` is a path on this
-    machine, which only the operator's terminal shows.
+    A `detail` that is a string comes from another program. `place` is a path on this machine, which only the
+    operator's terminal shows.
     """
 
     name: str
     ok: bool
-    detail: Said | str
+    detail: Detail | str
     needed: bool = True
     place: str = ""
 
     def entry(self, words: Catalogue) -> dict[str, object]:
-        """As `/readyz` shows it to a reader of that language, without paths of this machine."""
+        """Return the check as `/readyz` shows it in the language of `words`, without paths of
+        this machine.
+        """
         if isinstance(self.detail, str):
             return {"ok": self.ok, "needed": self.needed, "detail": without_folders(self.detail)}
         values = dict(self.detail.values)
@@ -70,10 +73,10 @@ class Ready(Protocol):
 
 
 class Readiness:
-    """Looks at all that a running service needs.
+    """Runs all checks of a running service.
 
-    `trouble` says what is wrong with the data directory; `ping` raises if the database does not take writes,
-    `reach_files` if the bucket does not answer; it is None if there is no bucket. `others` are of features.
+    `trouble` says what is wrong with the data directory. `ping` raises if the database takes no writes,
+    `reach_files` (None without a bucket) if the bucket does not answer. `others` are the features' checks.
     """
 
     def __init__(
@@ -100,8 +103,8 @@ class Readiness:
         ready, reach = self._fork_server.ready, self._reach_files
         return [
             await data_dir_check(self._trouble),
-            await _answers("database", self._ping, Said("database")),
-            *([await _answers("files", reach, Said("bucket"))] if reach else []),
+            await _answers("database", self._ping, Detail("database")),
+            *([await _answers("files", reach, Detail("bucket"))] if reach else []),
             disk_check(self._disk),
             *[await check() for check in self._others],
             *tool_checks(self._tools, ready.ffmpeg if ready else None),
@@ -120,16 +123,16 @@ async def data_dir_check(trouble: Callable[[], Awaitable[str | None]]) -> Check:
             found = await trouble()
     except TimeoutError:
         found = "the disk does not answer"
-    return Check("data_dir", found is None, found or Said("data_dir"))
+    return Check("data_dir", found is None, found or Detail("data_dir"))
 
 
-async def _answers(name: str, ping: Ping, detail: Said) -> Check:
+async def _answers(name: str, ping: Ping, detail: Detail) -> Check:
     try:
         async with asyncio.timeout(ANSWERS_WITHIN) as within:
             await ping()
     except Exception as exc:  # any error is the result of the check
         if within.expired():
-            return Check(name, ok=False, detail=Said("no_answer", {"seconds": round(ANSWERS_WITHIN)}))
+            return Check(name, ok=False, detail=Detail("no_answer", {"seconds": round(ANSWERS_WITHIN)}))
         cause = str(exc.__cause__ or exc) or type(exc.__cause__ or exc).__name__
         return Check(name, ok=False, detail=cause.splitlines()[0])
     return Check(name, ok=True, detail=detail)
@@ -140,23 +143,23 @@ def disk_check(disk: Disk) -> Check:
         free = disk.free()
     except OSError as exc:
         return Check("disk", ok=False, detail=exc.strerror or type(exc).__name__)
-    return Check("disk", free >= disk.least, Said("disk", {"free": free, "floor": disk.least}))
+    return Check("disk", free >= disk.least, Detail("disk", {"free": free, "floor": disk.least}))
 
 
 def tool_checks(tools: Tools, ffmpeg: str | None) -> list[Check]:
-    """`ffmpeg` is its version, as far as it is known."""
-    found = Said("ffmpeg_version", {"version": ffmpeg}) if ffmpeg else Said("found")
+    """`ffmpeg` is the version, if it is known."""
+    found = Detail("ffmpeg_version", {"version": ffmpeg}) if ffmpeg else Detail("found")
     return [
         Check(
             "ffmpeg",
             tools.ffmpeg is not None,
-            found if tools.ffmpeg else Said("no_ffmpeg"),
+            found if tools.ffmpeg else Detail("no_ffmpeg"),
             place=tools.ffmpeg or "",
         ),
         Check(
             "javascript_runtime",
             tools.deno is not None,
-            Said("found") if tools.deno else Said("no_deno"),
+            Detail("found") if tools.deno else Detail("no_deno"),
             needed=False,
             place=tools.deno or "",
         ),
@@ -164,10 +167,10 @@ def tool_checks(tools: Tools, ffmpeg: str | None) -> list[Check]:
 
 
 def insist_on(ffmpeg: Path | None) -> None:
-    """Raise `ConfigurationError` if the `ffmpeg` that the operator names is none."""
+    """Raise `ConfigurationError` if the operator's `ffmpeg` is not the program of that name."""
     if ffmpeg is None:
         return
-    why = "it does not say that it is one"
+    why = "`-version` prints no version of ffmpeg"
     try:
         ran = subprocess.run(  # noqa: S603
             (ffmpeg, "-version"),
@@ -187,66 +190,66 @@ def insist_on(ffmpeg: Path | None) -> None:
 
 
 def yt_dlp_check(version: str | None) -> Check:
-    """A version is the day of its release: `2026.10.26`."""
+    """`version` is the day of the release: `2026.10.26`."""
     if not version or not (match := re.match(r"(\d{4})\.(\d{1,2})\.(\d{1,2})", version)):
-        return Check("yt_dlp", ok=False, detail=Said("unknown_version"), needed=False)
+        return Check("yt_dlp", ok=False, detail=Detail("unknown_version"), needed=False)
     age = (datetime.now(UTC).date() - date(*map(int, match.groups()))).days
-    said = Said("version" if age <= OLD else "old_version", {"version": version, "days": age})
-    return Check("yt_dlp", age <= OLD, said, needed=False)
+    detail = Detail("version" if age <= OLD_AFTER else "old_version", {"version": version, "days": age})
+    return Check("yt_dlp", age <= OLD_AFTER, detail, needed=False)
 
 
 def parts_check(works: bool, lacks: list[str]) -> Check:
-    """Children patch private parts of yt-dlp, which any release may change."""
+    """Check the private parts of yt-dlp that children patch, and that any release may change."""
     if not lacks:
-        return Check("yt_dlp_parts", ok=True, detail=Said("parts"), needed=False)
+        return Check("yt_dlp_parts", ok=True, detail=Detail("parts"), needed=False)
     return Check(
-        "yt_dlp_parts", ok=False, detail=Said("no_parts", {"lacks": "; ".join(lacks)}), needed=not works
+        "yt_dlp_parts", ok=False, detail=Detail("no_parts", {"lacks": "; ".join(lacks)}), needed=not works
     )
 
 
 def plugins_check(found: PluginsFound | None) -> Check:
-    """Where there is a folder for plugins: those that jobs have, and those that are broken."""
+    """Name the plugins that jobs have, and those that are broken; only where a folder for plugins is set."""
     if found is None:
-        return Check("plugins", ok=False, detail=Said("plugins_unknown"), needed=False)
+        return Check("plugins", ok=False, detail=Detail("plugins_unknown"), needed=False)
     fit, broken = ", ".join(plugin.title for plugin in found.fit), "; ".join(found.broken)
-    said = Said("plugins", {"plugins": fit})
+    detail = Detail("plugins", {"plugins": fit})
     if broken:
         values = {"plugins": fit or "-", "broken": without_folders(broken)}
-        said = Said("broken_plugins", values)
-    return Check("plugins", not broken, said, needed=False)
+        detail = Detail("broken_plugins", values)
+    return Check("plugins", not broken, detail, needed=False)
 
 
 def update_check(state: State) -> Check:
-    """What the last look for a newer yt-dlp came to, where there ever was one."""
+    """Say what the last check for a newer yt-dlp led to, where there ever was one."""
     at, version, current = state.looked_at or "", state.version or "", state.chosen or installed()
     values = {"at": at, "version": version, "current": current}
     is_fine = False
     match state.outcome, state.refused.get(version):
         case "switched", _:
-            is_fine, said = True, Said("update_switched", values)
+            is_fine, detail = True, Detail("update_switched", values)
         case "refused", _:
-            said = Said("update_refused", values)
+            detail = Detail("update_refused", values)
         case "went_back", "start":
-            said = Said("update_back_start", values)
+            detail = Detail("update_back_start", values)
         case "went_back", _:
-            said = Said("update_back_internal", values)
+            detail = Detail("update_back_internal", values)
         case "failed", _:
-            said = Said("update_failed", values)
+            detail = Detail("update_failed", values)
         case _:
-            is_fine, said = True, Said("update_none", values)
-    return Check("yt_dlp_update", is_fine, said, needed=False)
+            is_fine, detail = True, Detail("update_none", values)
+    return Check("yt_dlp_update", is_fine, detail, needed=False)
 
 
 async def fork_server_check(fork_server: ForkServers) -> Check:
     if fork_server.ready is None:
-        return Check("fork_server", ok=False, detail=Said("cold"))
+        return Check("fork_server", ok=False, detail=Detail("cold"))
     if fork_server.is_asleep:
-        return Check("fork_server", ok=True, detail=Said("asleep"))
+        return Check("fork_server", ok=True, detail=Detail("asleep"))
     if await fork_server.answers(ANSWERS_WITHIN):
-        return Check("fork_server", ok=True, detail=Said("warm"))
-    return Check("fork_server", ok=False, detail=Said("no_answer", {"seconds": round(ANSWERS_WITHIN)}))
+        return Check("fork_server", ok=True, detail=Detail("warm"))
+    return Check("fork_server", ok=False, detail=Detail("no_answer", {"seconds": round(ANSWERS_WITHIN)}))
 
 
 def sandbox_check(landlock: int) -> Check:
-    detail = Said("landlock", {"abi": landlock}) if landlock else Said("no_landlock")
+    detail = Detail("landlock", {"abi": landlock}) if landlock else Detail("no_landlock")
     return Check("sandbox", landlock > 0, detail, needed=False)

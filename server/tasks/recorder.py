@@ -1,7 +1,7 @@
-"""How a status changes: read, apply the event, save, then publish.
+"""Changes statuses: read, apply the event, save, then publish.
 
-Saving first means that nothing can be pushed that a poller could not already read, and that a
-status which somebody saw is still there after a power cut.
+A status is saved before it is published, so that a poller can read whatever is pushed, and a status that was
+seen survives a power cut.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-SAVE_AGAIN = 1.0  # seconds between retries while the store is unavailable
+RETRY_WHILE_STORE_UNAVAILABLE = 1.0  # seconds
 
 
 def ignore_task(_: Task, /) -> None:
@@ -73,9 +73,9 @@ class Recorder:
         counts: Counts | None = None,
         entry_taken: Callable[[Task], None] = ignore_task,
     ) -> None:
-        """Without `files` no list shares the tasks of others.
+        """Without `files`, lists never share the tasks of other requests.
 
-        `entry_taken` is called with each entry of a list whose row has taken the actions on the list.
+        `entry_taken` is called with each entry of a list once its row has taken the actions on the list.
         """
         self._files = files
         self._store = store
@@ -94,9 +94,9 @@ class Recorder:
     ) -> TaskStatus:
         """Return the status after `event`, which may be the one before: not every event changes it.
 
-        If `attempt` is given and is not the task's, nothing is changed. Raises `TaskNotFound`,
-        `StoreUnavailable` and, for a retry, `QueueFull`; then nothing was changed or published. But see
-        `DatabaseAway`: what was perhaps changed is added to `perhaps`, for the next try with this event.
+        If `attempt` is given and is not the task's current one, nothing is changed. Raises `TaskNotFound`,
+        `StoreUnavailable` and, for a retry, `QueueFull`; then nothing was changed or published, unless it is
+        a `DatabaseAway`: the change whose outcome is unknown is then added to `perhaps`, for the next try.
         `accepted` is called with each new task, see `Unfolded`.
         """
         perhaps = [] if perhaps is None else perhaps
@@ -135,7 +135,7 @@ class Recorder:
                 if error.perhaps_done:
                     perhaps.append(((before, after), lists))
                 raise
-            if added is not None:  # else somebody else was first
+            if added is not None:  # None: another writer was first
                 for entry in added:
                     self._publisher.publish(entry.status)
                     accepted(entry)
@@ -159,9 +159,9 @@ class Recorder:
         perhaps: Perhaps,
         accepted: Callable[[Task], None],
     ) -> TaskStatus:
-        """Like `record`, for an entry that has to take what happened to its list first.
+        """Like `record`, for an entry whose row has yet to take the actions on its list.
 
-        It is queued only if it waits after `event`, too: it would begin while it is paused or cancelled.
+        The entry is queued after `event` only: it might begin although `event` pauses or cancels it.
         """
         last = Task(entry.request, entry.status)
         is_taken = await self._take([entry])
@@ -174,9 +174,10 @@ class Recorder:
         return after
 
     async def take(self, entries: Sequence[Task]) -> bool:
-        """Save what `entries`, each with its `row`, show since an action on their list, and publish it.
+        """Save and publish the statuses that `entries`, each with its `row`, show since an action on their
+        list.
 
-        False, with nothing saved, if one of them has changed meanwhile. Their own list counts them already.
+        False, with nothing saved, if one has changed meanwhile. Their list has counted the change already.
         """
         is_taken = await self._take(entries)
         if is_taken:
@@ -210,13 +211,15 @@ class Recorder:
         return True
 
     async def _counted(self, before: TaskStatus, after: TaskStatus) -> list[Saved]:
-        """How the lists change that count this entry, if it ends or waits again."""
+        """Return the changes of the lists that count this entry, if it ends or waits again."""
         event = moved([(before, after)])
         if event is None:
             return []
         lists = []
         for playlist_id in before.lists_it_is_in:
-            with contextlib.suppress(TaskNotFound, ValueError):  # removed; or too old, or its row is damaged
+            with contextlib.suppress(
+                TaskNotFound, ValueError
+            ):  # the list is removed, of an old release, or damaged
                 playlist = (await self._store.get(playlist_id)).status
                 lists.append((playlist, apply(playlist, event, self._clock.now())))
         return lists
@@ -224,9 +227,10 @@ class Recorder:
     async def _unfolded(
         self, task: Task, event: Unfolded
     ) -> tuple[list[Saved], list[Task], list[str | None]]:
-        """How the list of `task` changes, if it does, and the tasks that join it, with their wishes.
+        """Return the change of the list of `task`, if there is one, and the tasks that join it, with their
+        wishes.
 
-        As many as it has room for: lists in lists would else multiply without end.
+        No more than `event.most` entries join: lists within lists could multiply without end.
         """
         before, request = task.status, task.effective_request
         if before.playlist_id is None or request is None:
@@ -263,8 +267,8 @@ class Recorder:
     ) -> TaskStatus:
         """Like `record`, but retry once a second until the status is saved. Raises `TaskNotFound` only.
 
-        A cancel ends the retries. It never falls between saving and publishing, if the outcome of the save is
-        known: sockets would wait for ever for a final status that is not published.
+        A cancel ends the retries. It never separates publishing from a save whose outcome is known: sockets
+        would wait for ever for a final status that is not published.
         """
         perhaps = [] if perhaps is None else perhaps
         return await _until_done(
@@ -281,9 +285,9 @@ class Recorder:
     ) -> TaskStatus:
         """Make tasks of the entries that the list's attempt has found, in one transaction.
 
-        Entries that are tasks already are passed over, and those behind the `most` that a list may have.
-        `accepted` is called with each new task. Retries and
-        cancels are as with `record_surely`. Returns the list's status.
+        Entries that are tasks already are skipped, as are those beyond the `most` that a list may have.
+        `accepted` is called with each new task. Retries and cancels are as with `record_surely`. Returns the
+        list's status.
         """
         return await _until_done(
             lambda: to_the_end(self._join(playlist, found, most, accepted)),
@@ -343,15 +347,15 @@ class Recorder:
     async def _shared(
         self, playlist: TaskStatus, request: ProcessRequest, wishes: Sequence[str | None]
     ) -> dict[int, TaskStatus]:
-        """By their place in `wishes`, tasks of others that count as entries of the list with `reuse`."""
+        """Return the existing tasks that `reuse` takes as entries of the list, by their index in `wishes`."""
         if not request.reuse or playlist.scope is None or self._files is None:
             return {}
         shared: dict[int, TaskStatus] = {}
-        taken: set[str] = set()  # one that goes on counts once: its end is told once to each list
+        taken: set[str] = set()  # an unfinished task counts once, since each list hears once of its end
         there = [shared_task(self._store, self._files, wish or "") for wish in wishes]
         for place, task in enumerate(await asyncio.gather(*there)):
             if task and task.row:
-                await self.take([task])  # else it is fetched once more
+                await self.take([task])  # if that fails, the video is downloaded once more
             if task is None or playlist.task_id in task.status.lists_it_is_in or task.status.task_id in taken:
                 continue
             shared[place] = task.status
@@ -360,7 +364,7 @@ class Recorder:
         return shared
 
     async def read_surely(self, task_id: str) -> TaskStatus:
-        """The newest status; retries until it can be read. Raises `TaskNotFound` only."""
+        """Return the newest status; retry until it can be read. Raises `TaskNotFound` only."""
         reading = f"the status of {task_id} waits to be read"
         return (await _until_done(lambda: self._store.get(task_id), reading)).status
 
@@ -374,22 +378,22 @@ async def _until_done(work: Callable[[], Awaitable[T]], waiting: str) -> T:
             if not waits:
                 log.warning("%s: %s", waiting, exc.__cause__ or exc)
             waits = True
-            await asyncio.sleep(SAVE_AGAIN)
+            await asyncio.sleep(RETRY_WHILE_STORE_UNAVAILABLE)
 
 
 def _log(event: Event, after: TaskStatus) -> None:
-    """Log beginnings and ends; what an operator has to act on is an error, with all that is known of it."""
+    """Log beginnings and ends. What an operator has to act on is logged as an error, with all details."""
     task_id = after.task_id
-    asked = {"request_id": REQUEST_ID.get() or after.request_id, "person": after.owner or ""}
+    origin = {"request_id": REQUEST_ID.get() or after.request_id, "person": after.owner or ""}
     match event:
         case Started():
-            log.info("attempt %s of %s begins", after.attempt, task_id, extra=asked)
+            log.info("attempt %s of %s begins", after.attempt, task_id, extra=origin)
         case Completed() | Cancelled():
-            log.info("%s is %s", task_id, after.stage, extra=asked)
+            log.info("%s is %s", task_id, after.stage, extra=origin)
         case Failed(code="internal", fault=fault):
-            faults.tell(f"attempt {after.attempt} of {task_id}", fault, asked["request_id"])
+            faults.log_fault(f"attempt {after.attempt} of {task_id}", fault, origin["request_id"])
         case Failed(code=code):
-            log.warning("%s failed: %s", task_id, code, extra=asked)
+            log.warning("%s failed: %s", task_id, code, extra=origin)
         case Requeued(because=str(code)):
-            said = "attempt %s of %s has ended, it is queued again: %s"
-            log.info(said, after.attempt, task_id, code, extra=asked)
+            text = "attempt %s of %s has ended, it is queued again: %s"
+            log.info(text, after.attempt, task_id, code, extra=origin)

@@ -1,7 +1,8 @@
-"""What the service itself can do about a failure: which remedies a code has, and what each of them does.
+"""Remedies: what the service itself can do about a failure. Which ones a code has, and what each of them
+does.
 
-What only the operator can do (a proxy, a newer yt-dlp, disk space) is a hint and no remedy. A remedy is
-offered while it can change something: `lower_quality` is not, once the lowest quality was asked for.
+Where only the operator can help (a proxy, a newer yt-dlp, disk space) there is a hint and no remedy. A remedy
+is offered while it can change something: `lower_quality` is not, once the lowest quality was requested.
 
 Decisions: docs/decisions/retries.md
 """
@@ -15,7 +16,7 @@ from server.core.events import Repaired
 from server.core.process_request import Output, ProcessRequest
 from server.core.task import Stage, Task, TaskStatus
 
-LATER: Final = 900.0  # seconds
+RETRY_LATER_AFTER: Final = 900.0  # seconds
 
 OF_CODE: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
@@ -69,15 +70,17 @@ UNSUPPORTED: Final = "unsupported_url"
 _WANT_COOKIES: Final = ("seen_age", "seen_captcha", "seen_login", "renew_cookies")
 
 NEEDS_COOKIES: Final = "use_cookies"
-_OF_LISTS: Final = frozenset(("use_cookies", "without_cookies", "retry_later"))  # if reading a list failed
+_REMEDIES_OF_LISTS: Final = frozenset(
+    ("use_cookies", "without_cookies", "retry_later")
+)  # if reading a list failed
 _HEIGHTS: Final = (2160, 1440, 1080, 720, 480, 360)  # those that a request can name
-_USUAL: Final = 1080  # if the height of the picture is not known
+_ASSUMED_HEIGHT: Final = 1080  # if the height of the picture is not known
 
 
 def offered(status: TaskStatus) -> list[str]:
-    """Names of the remedies for a task that has failed.
+    """Return the names of the remedies for a failed task.
 
-    If it failed under a release without remedies: those that do not depend on its request.
+    For one that failed under a release without remedies: those that do not depend on its request.
     """
     if status.stage is not Stage.FAILED:
         return []
@@ -86,14 +89,14 @@ def offered(status: TaskStatus) -> list[str]:
 
 
 def with_remedies(status: TaskStatus, asked: ProcessRequest | None) -> TaskStatus:
-    """`status`, with the names of its remedies if the task has failed."""
+    """Return `status`, with the names of its remedies if the task has failed."""
     if status.stage is not Stage.FAILED:
         return status
     return status.model_copy(update={"remedies": tuple(_fitting(status, asked))})
 
 
 def event_of(name: str, task: Task) -> Repaired | None:
-    """The event by which the remedy changes the task; None if it is not offered, or changes nothing."""
+    """Return the event of the remedy for the task; None if it is not offered, or changes nothing."""
     if name not in offered(task.status):
         return None
     return REMEDIES[name](task.status, task.effective_request)
@@ -101,18 +104,18 @@ def event_of(name: str, task: Task) -> Repaired | None:
 
 def _fitting(status: TaskStatus, asked: ProcessRequest | None) -> list[str]:
     names = OF_CODE.get(status.error_code or "", ())
-    possible = [name for name in names if name in _OF_LISTS or not status.is_list]
+    possible = [name for name in names if name in _REMEDIES_OF_LISTS or not status.is_list]
     return [name for name in possible if REMEDIES[name](status, asked)]
 
 
-# Each returns the event of its remedy; None if that changes nothing, or if `asked`, the request, has to be
-# known for it. `asked` is None if the request cannot be read.
+# Each function returns the event of its remedy; None if the remedy changes nothing, or depends on the request
+# (`asked`) where that cannot be read and so is None.
 
 
 def _use_cookies(status: TaskStatus, asked: ProcessRequest | None) -> Repaired | None:
-    """The client names the cookies. The same name may help, too: the cookies may have been renewed.
+    """The client names the cookies, perhaps the same as before, which may have been renewed.
 
-    A page without a film has to say that it wants them.
+    For a page without a film this is offered only if the page asks for a log-in.
     """
     if status.error_code == UNSUPPORTED and status.hint not in _WANT_COOKIES:
         return None
@@ -120,7 +123,7 @@ def _use_cookies(status: TaskStatus, asked: ProcessRequest | None) -> Repaired |
 
 
 def _accept_gaps(status: TaskStatus, asked: ProcessRequest | None) -> Repaired | None:
-    """Only if segments are what is missing, and not the page or all of the film."""
+    """Only if single segments are missing, not the page or the whole film."""
     if status.hint != MISSING_SEGMENTS or status.accept_gaps:
         return None
     return Repaired(accept_gaps=True)
@@ -129,13 +132,13 @@ def _accept_gaps(status: TaskStatus, asked: ProcessRequest | None) -> Repaired |
 def _retry_later(status: TaskStatus, asked: ProcessRequest | None) -> Repaired | None:
     if status.error_code == UNSUPPORTED and status.hint != "seen_captcha":
         return None
-    return Repaired(after=LATER)
+    return Repaired(after=RETRY_LATER_AFTER)
 
 
 def _lower_quality(status: TaskStatus, asked: ProcessRequest | None) -> Repaired | None:
-    """One step below the height that was asked for or that there is, the lower one; audio has one step.
+    """Go one step below the requested or the source's height, whichever is lower; audio has one step only.
 
-    Not of what its source has in one quality only: the same would come, and take as long.
+    Not where the source has one quality: the same file would come, and take as long.
     """
     if (
         status.one_quality
@@ -147,13 +150,13 @@ def _lower_quality(status: TaskStatus, asked: ProcessRequest | None) -> Repaired
     lower = "worst"
     if Output.VIDEO in asked.outputs:
         known = [status.video_info.height, int(asked.quality) if asked.quality.isdigit() else None]
-        height = min((each for each in known if each), default=_USUAL)
+        height = min((each for each in known if each), default=_ASSUMED_HEIGHT)
         lower = next((str(each) for each in _HEIGHTS if each < height), "worst")
     return Repaired(wishes={"quality": lower, "format": None})
 
 
 def _keep_original(status: TaskStatus, asked: ProcessRequest | None) -> Repaired | None:
-    """Keep the source's formats: what needs no conversion cannot fail in one."""
+    """Keep the source's formats: without a conversion, none can fail."""
     if asked is None:
         return None
     plain: dict[str, Any] = {
@@ -181,7 +184,7 @@ def _subtitles(asked: ProcessRequest, **changed: bool) -> dict[str, Any]:
 
 
 def _take_audio(status: TaskStatus, asked: ProcessRequest | None) -> Repaired | None:
-    """Where there is a picture, only if the sound can be fetched without it: else as much would come."""
+    """Only if the sound can be downloaded without the picture: else as many bytes would come."""
     if status.sound_apart is False and status.error_code != "no_video":
         return None
     return _with_output(Output.AUDIO, Output.VIDEO, asked)

@@ -1,4 +1,4 @@
-"""`reuse`: which task may take the place of another one with the same wish."""
+"""`reuse`: finds the task that a request with the same wish may share."""
 
 from server.core.errors import FileNotFound
 from server.core.ports import FileStore, Store, Stream
@@ -6,7 +6,7 @@ from server.core.task import Stage, Task, TaskStatus
 
 
 async def shared_task(store: Store, files: FileStore, wish: str) -> Task | None:
-    """The newest task of this wish that has not ended, or is completed and has all its files."""
+    """Return the newest task of this wish that has not ended, or is completed and has all its files."""
     for task in await store.find_by_wish(wish):
         if task.status.stage is not Stage.COMPLETED or await has_files(files, task.status):
             return task
@@ -14,7 +14,7 @@ async def shared_task(store: Store, files: FileStore, wish: str) -> Task | None:
 
 
 async def has_files(files: FileStore, status: TaskStatus) -> bool:
-    """Whether all files of a completed task are there. Raises `StorageAway`."""
+    """Say whether all files of a completed task are there. Raises `StorageAway`."""
     try:
         for stored in status.files.values():
             file = await files.open(status.task_id, stored)

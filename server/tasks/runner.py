@@ -1,7 +1,7 @@
 """Runs one attempt of a task: a child in, events out, whatever happens to the child.
 
-A cancel from outside stops the child and records nothing: whoever cancels (a client's action, or
-the shutdown, after which the task goes on) says what it means.
+A cancel from outside stops the child and records nothing: the caller that cancels (a client's action, or the
+shutdown, after which the task goes on) records what it means.
 """
 
 import asyncio
@@ -56,16 +56,15 @@ from server.tasks.recorder import Perhaps, Recorder
 
 log = logging.getLogger(__name__)
 
-# What tasks wait for:
-NEWER_RELEASE = "newer_release"  # one that understands the request
+NEWER_RELEASE = "newer_release"  # the task waits for a server that understands its request
 
-LATE = 1.0  # seconds by which a timer is overdue only if this process stood still
+SUSPENDED_IF_OVERDUE_BY = 1.0  # seconds: a timer is as late as that only if the whole process stood still
 
 SLOW_FOR: Final = 600.0  # seconds
-LEAST: Final = 64 * 1024
+LEAST_BYTES: Final = 64 * 1024
 """Bytes that have to come within `SLOW_FOR`: a hundred a second, a fifth of what a modem of 1990 took."""
 
-_OF_SHARE: Final = 0.1  # fraction of the rate limit that is enough where the limit is very low
+_ENOUGH_OF_LIMIT: Final = 0.1  # fraction of the rate limit that is enough where the limit is very low
 
 Accepted = Callable[[Task], None]
 LastWord = Produced | Expanded | Unfolded | Broken | None  # None: the child ended without one
@@ -85,11 +84,11 @@ class Runner:
     While the store cannot save (a full disk, a lock on the database), the child works on, and the save is
     retried. Only progress that cannot be saved is dropped: the next one replaces it anyway.
 
-    The entries of a list become tasks as the child finds them; `accepted`, which comes with the wish for an
-    attempt, is called with each.
+    The entries of a list become tasks as the child finds them; `accepted`, an argument of `run`, is called
+    with each.
 
-    An attempt that finds its task in other hands (a later attempt has it, or it has ended) stops its child
-    and publishes nothing.
+    An attempt whose task belongs to a later attempt by now, or has ended, stops its child and publishes
+    nothing.
     """
 
     def __init__(
@@ -143,7 +142,9 @@ class Runner:
             if request is None:
                 await self._recorder.record(task_id, Requeued(because=NEWER_RELEASE))
                 return None
-            if await self._workplace.trouble():  # the watch, which then begins nothing, has not seen it yet
+            if (
+                await self._workplace.trouble()
+            ):  # the disk watch pauses the queue, but may not have noticed yet
                 return await self._recorder.record(task_id, Requeued(because=STORAGE_AWAY, after=DISK_DELAY))
             for happens in self._before_attempt:
                 if event := await happens(task):
@@ -152,8 +153,8 @@ class Runner:
                         return after
                     task = await self._store.get(task_id)
                     request, before = task.effective_request or request, task.status
-            # While a task waits for room, its source is not asked in vain. A task that can never fit begins:
-            # its child says again how much it needs, and the task fails.
+            # A task that waits for room begins only when it fits: its source is not asked in vain. One that
+            # can never fit does begin: its child says again how much it needs, and the task fails.
             needs = before.needs if before.waiting == DISK_FULL else None
             may_fit = needs is not None and not self.reserve.is_in_vain(needs)
             if needs is not None and may_fit and not await self._takes_room(before, needs):
@@ -184,7 +185,9 @@ class Runner:
     async def _attempt(
         self, status: TaskStatus, request: ProcessRequest, given: Given, accepted: Accepted
     ) -> TaskStatus:
-        """What the child did becomes an ending: files that are published, or an event; then it is saved."""
+        """Let the child work, then turn its last event into published files or another event, and
+        save that.
+        """
         task_id, perhaps, began = status.task_id, Perhaps(), asyncio.get_running_loop().time()
 
         async def tell_away(away: bool) -> None:
@@ -225,15 +228,15 @@ class Runner:
             # A cancel in between would leave a task whose files are published, but which is not completed.
             ended = await to_the_end(self._conclude(newest, ending, perhaps, accepted, tell_away))
             if isinstance(last_word, Broken):
-                for told in self._attempt_failed:
-                    told(newest, last_word)
+                for attempt_failed in self._attempt_failed:
+                    attempt_failed(newest, last_word)
         except TaskNotFound:
             raise
         except Superseded as exc:
             log.warning("attempt %s of %s is given up: %s", status.attempt, task_id, exc)
             return exc.status
         except Exception as error:
-            # A full disk may show here, too: at the task's log, or at the last rename.
+            # The disk may have been full here: for the task's log, or at the last rename.
             if isinstance(error, DiskFull) or found_no_room(error):
                 ended = after_failure(status, Broken(code="disk_full"), self._settings)
             elif isinstance(error, StoreUnavailable):
@@ -257,7 +260,7 @@ class Runner:
         accepted: Accepted,
         tell_away: TellAway,
     ) -> TaskStatus | Event:
-        """The status that the attempt led to, or the event that could not be saved yet."""
+        """Return the status that the attempt led to, or the event that could not be saved yet."""
         event: Event
         if isinstance(ending, Manifest):
             await self._files.publish(status.task_id, ending, tell_away)
@@ -273,8 +276,8 @@ class Runner:
     async def _tidied(self, status: TaskStatus, event: Event) -> TaskStatus:
         """Delete files of earlier attempts, only now that `status` is saved and names others.
 
-        Files that were published too late, so that no status will ever name them, are deleted as well. Those
-        of a task that was paused meanwhile stay: it is completed by them when it goes on.
+        Files that were published too late for any status to name them are deleted as well. Those of a task
+        that was paused meanwhile stay: the task is completed by them when it is resumed.
         """
         has_ended = isinstance(event, Completed | Unfolded) and status.stage is not Stage.PAUSED
         if status.needs_no_child or has_ended:
@@ -304,7 +307,7 @@ class Runner:
                 lists=status.lists if is_entry else None,
                 title=status.video_info.title if is_entry else None,
                 accept_gaps=status.accept_gaps,
-                # A subscription may have a podcast feed, now or later; NFO files tell it, too.
+                # Podcast feeds, which a subscription may get later, and NFO files need the description.
                 tells_about=status.subscription_id is not None or status.library is not None,
             )
         job = replace(job, rate_limit=self._share(len(self._children) + 1))
@@ -315,7 +318,7 @@ class Runner:
             # Shielded: a cancel during the start would leave a child that nobody stops.
             child = self._children[task_id] = await asyncio.shield(starting)
             self._share_rate()
-            if status.finish_asked:  # of an earlier child, which did not come to its end
+            if status.finish_asked:  # asked of an earlier child, which was lost before it could
                 child.command("finish")
             return await self._listen(status, request, child, given, accepted)
         finally:
@@ -326,30 +329,30 @@ class Runner:
     async def _listen(
         self, status: TaskStatus, request: ProcessRequest, child: Child, given: Given, accepted: Accepted
     ) -> LastWord:
-        """Record what the child tells, up to its last word, or until it is gone or has to be stopped."""
+        """Record the child's events, up to its last one, or until the child is gone or has to be stopped."""
         loop, settings = asyncio.get_running_loop(), self._settings
-        speed, is_after_hold, heard_at = SourceSpeed(loop.time()), False, loop.time()
+        speed, is_after_hold, listened_at = SourceSpeed(loop.time()), False, loop.time()
         inner = list[ListEntry]()  # the entries of an entry that is a list
-        space: SpaceNeeded | None = None  # of use only to a task that waits for room, so saved only then
+        space: SpaceNeeded | None = None  # saved only if the task has to wait for room
         while True:
             silent_until = loop.time() + settings.stall_timeout
             try:
                 async with asyncio.timeout_at(silent_until):
                     line = await child.read_line()
             except TimeoutError:
-                # This process was stopped for a while, perhaps with all of the machine: what the child wrote
-                # meanwhile is not read yet.
-                if loop.time() > silent_until + LATE:
+                # This process was suspended, perhaps with the whole machine: what the child wrote meanwhile
+                # is not read yet.
+                if loop.time() > silent_until + SUSPENDED_IF_OVERDUE_BY:
                     continue
                 log.warning("%s stalled for %s s", status.task_id, settings.stall_timeout)
                 code = "conversion_stalled" if status.stage is Stage.CONVERT else "timeout"
                 return Broken(code=code, retryable=True)
             if not line:
                 return None
-            if loop.time() > heard_at + settings.stall_timeout + LATE:
-                # Nobody listened for a while: that is no fault of the source.
+            if loop.time() > listened_at + settings.stall_timeout + SUSPENDED_IF_OVERDUE_BY:
+                # This process did not listen for a while: the source is not to blame.
                 speed = SourceSpeed(loop.time())
-            heard_at = loop.time()
+            listened_at = loop.time()
             match CHILD_EVENT.validate_json(line, extra="ignore"):
                 case Broken() as broken:
                     if broken.code == DISK_FULL and space:
@@ -408,7 +411,9 @@ class Runner:
             child.command("finish")
 
     def limit_rate(self, bytes_per_second: int | None, until: datetime | None = None) -> None:
-        """Set the bytes a second of all children here together; 0: none, `until` then, None: no limit."""
+        """Limit all children here together to `bytes_per_second`; 0: hold them `until` then,
+        None: no limit.
+        """
         self._held_until = until
         if bytes_per_second != self._rate_limit:
             self._rate_limit = bytes_per_second
@@ -422,14 +427,16 @@ class Runner:
                 child.command("rate", bytes_per_second=share)
 
     def _share(self, children: int) -> int | None:
-        """The limit of each of so many `children`, in bytes a second; 0: none may come, None: no limit."""
+        """Return the limit of each of that many `children`, in bytes a second; 0: none may come, None: no
+        limit.
+        """
         if not self._rate_limit:
             return self._rate_limit
         return max(1, self._rate_limit // max(1, children))
 
 
 class SourceSpeed:
-    """Tells whether a source sends next to nothing: such a download would hold a place for years.
+    """Tells whether a source sends next to nothing, since such a download could hold a place for years.
 
     `now` are seconds of a monotonic clock.
     """
@@ -444,7 +451,7 @@ class SourceSpeed:
         `share` is the limit in bytes a second, or None. `downloaded` falls if the download begins anew.
         """
         self._floor = min(self._floor, downloaded)
-        least = LEAST if share is None else min(LEAST, _OF_SHARE * share * SLOW_FOR)
+        least = LEAST_BYTES if share is None else min(LEAST_BYTES, _ENOUGH_OF_LIMIT * share * SLOW_FOR)
         if downloaded >= self._floor + least:
             self._since, self._floor = now, downloaded
         return now - self._since >= SLOW_FOR

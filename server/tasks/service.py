@@ -64,9 +64,9 @@ from server.tasks.reuse import has_files, shared_task
 
 log = logging.getLogger(__name__)
 
-REMOVED_AT_ONCE = 16  # entries of a list
+REMOVED_AT_ONCE = 16  # tasks, of the entries of a removed list
 LONGEST_START = 2.0  # seconds that a client waits for a task to begin
-FIRST_LOOK, LAST_LOOK = 0.01, 0.1  # seconds between looks whether it has begun
+FIRST_PAUSE, LONGEST_PAUSE = 0.01, 0.1  # seconds between two reads of whether it has begun
 LONGEST_FINISH = 30.0  # seconds that a client waits for its recording to be put together
 
 
@@ -80,14 +80,14 @@ class RequestedTask(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The task that a request has led to; `is_shared`: by `reuse` one that another request has made."""
+    """The task that a request has led to; `is_shared`: `reuse` has taken the task of another request."""
 
     status: TaskStatus
     is_shared: bool = False
 
 
-QUEUE = "queue"  # the queue has turns as a task has; no task has this id
-STARTS = "starts"  # one task at a time is started, so that no two take the last place
+QUEUE = "queue"  # id of the queue's own turn; no task has this id
+STARTS = "starts"  # id of the turn of starts: one at a time, so that no two tasks take the last place
 
 
 class Tasks:
@@ -141,30 +141,32 @@ class Tasks:
         created_by: str | None = None,
         owner: str | None = None,
     ) -> list[Accepted | AppError]:
-        """Accept downloads in one transaction; their rows are on disk when this returns, and nothing was
-        fetched yet. An error stands for each that is refused. `created_by` and `owner` are names of people.
+        """Accept downloads in one transaction. When this returns, their rows are on disk, and nothing was
+        fetched.
+
+        The result has an error for each one that is refused. `created_by` and `owner` are names of people.
 
         A task that was accepted before with the same key, or that may be shared, is returned even if a new
         one would be refused (full disk, full queue, shutdown). A key that came with a request for which
-        another task was returned leads to that task from then on, which is on disk as well. No two requests
+        another task was returned leads to that task from then on; this, too, is on disk. No two requests
         may have the same key. Raises `StoreUnavailable`; then none was accepted.
         """
         refusal: AppError | None = ShuttingDown() if self._closing else None
-        with contextlib.suppress(OSError):  # the data directory is gone: the store will say so
+        with contextlib.suppress(OSError):  # the data directory is gone: the store will report it
             refusal = refusal or (DiskFull() if self._disk.is_low() else None)
         if owner:
             for refuses in self.refuses:
                 refusal = refusal or await refuses(owner)
         now, is_alone = self._clock.now(), len(requests) == 1
         people = {"created_by": created_by, "owner": owner} if created_by or owner else {}
-        wanted = [await self._wanted(each, refusal, now, people, is_alone=is_alone) for each in requests]
+        wanted = [await self._submission(each, refusal, now, people, is_alone=is_alone) for each in requests]
         submissions = [each for each in wanted if isinstance(each, Submission)]
         added = iter(await self._store.add(submissions) if submissions else ())
         return [
             await self._added(each, next(added)) if isinstance(each, Submission) else each for each in wanted
         ]
 
-    async def _wanted(
+    async def _submission(
         self,
         asked: RequestedTask,
         refusal: AppError | None,
@@ -173,10 +175,10 @@ class Tasks:
         *,
         is_alone: bool,
     ) -> Submission | Accepted | AppError:
-        """What is to be stored for a request; or its outcome, if nothing is."""
+        """Return what to store for a request, or the request's outcome if nothing has to be stored."""
         request, key, wish = asked
         may_share = bool(wish) and request.may_be_shared
-        # A retry of one request needs no write. Of many at once the store finds the keys by itself.
+        # A repeated single request needs no write. For many at once, the store itself finds the keys.
         if key and (refusal or may_share or is_alone):
             try:
                 known = await self._store.find_by_key(key)
@@ -195,12 +197,13 @@ class Tasks:
             status = status.model_copy(update={"scope": scope_of(wish)})
         if people:
             status = status.model_copy(update={role: name for role, name in people.items() if name})
-        # With a key also what is shared: the key is stored in the transaction that finds it there.
+        # A shared task is submitted, too, where there is a key: one transaction finds the task and stores the
+        # key.
         instead = shared.status.task_id if shared else None
         return Submission(Task(request, status), key, wish, instead, refusal)
 
     async def _shared(self, request: ProcessRequest, wish: str) -> Task | None:
-        """A task with the same wish; else one that nobody wanted in the library yet."""
+        """Return a task with the same wish; else one with the same wish that has no `library` yet."""
         if shared := await shared_task(self._store, self._files, wish):
             return shared
         for plain in request.without_library() if request.library else ():
@@ -209,26 +212,30 @@ class Tasks:
         return None
 
     async def _added(self, wanted: Submission, task: Task | AppError) -> Accepted | AppError:
-        """The outcome of a submission, of which the store has made `task`."""
+        """Return the outcome of a submission, for which the store has returned `task`."""
         if isinstance(task, AppError):
             return task
         if task.status.task_id == wanted.task.status.task_id:
             self.take_on(task)
             return Accepted(task.status)
-        # It was there before: by its key, or because it may be shared.
+        # The task existed before: it was found by its key, or is shared.
         key, known = wanted.idempotency, None
-        with contextlib.suppress(IdempotencyMismatch):  # it was removed, the key is another's by now
+        with contextlib.suppress(
+            IdempotencyMismatch
+        ):  # the task was removed, and the key is another request's by now
             known = await self._store.find_by_key(key) if key else None
         return Accepted(task.status, known.is_shared if known else True)
 
     def take_on(self, task: Task) -> None:
-        """Go on with a task that has just been stored, perhaps by somebody else, as a subscription's."""
+        """Publish and queue a task that has just been stored, perhaps by another feature, such as
+        subscriptions.
+        """
         self._publisher.publish(task.status)
         if task.status.stage is Stage.QUEUED:
             self._dispatcher.submit(task)
 
     async def put_off(self, task_id: str, because: str, seconds: float) -> None:
-        """Have a queued task wait for so long."""
+        """Have a queued task wait for that many `seconds`, with `because` as its reason."""
         async with self._turn(task_id):
             task = await self._store.get(task_id)
             if task.status.stage is Stage.QUEUED:
@@ -238,7 +245,7 @@ class Tasks:
                 self.submit_if_queued(replace(task, status=after))
 
     async def is_known(self, idempotency: Idempotency) -> bool:
-        """Whether this key leads to a task; raises `IdempotencyMismatch`."""
+        """Say whether this key leads to a task. Raises `IdempotencyMismatch`."""
         return await self._store.find_by_key(idempotency) is not None
 
     async def status(self, task_id: str) -> TaskStatus:
@@ -248,11 +255,11 @@ class Tasks:
         return await self._store.page(wanted, cursor, limit)
 
     async def page_by_state(self, wanted: Filter, cursor: str | None, limit: int) -> StatusPage:
-        """A page of what `wanted` selects, in the order in which people read a list: what runs, what waits in
-        the order of the queue, what is paused, and what has ended, the last ended first.
+        """Return a page of what `wanted` selects: running tasks, waiting ones in the order of the queue,
+        paused ones, then ended ones, the last ended first.
 
         Each of the four is a listing of its own; the cursor names the one in which the page ended, and where.
-        What has ended is newest first in a search and in a list: no index has those by the time of their end.
+        Ended tasks of a search or a list are sorted by number: no index has those by the time of their end.
         """
         by_end = not wanted.text and wanted.playlist_id is None
         orders: list[tuple[tuple[Stage, ...], Sorting]] = [
@@ -288,7 +295,7 @@ class Tasks:
         return await self._store.statuses(task_ids)
 
     async def ids_in(self, stage: Stage, error_code: str | None, limit: int) -> list[str]:
-        """Ids of the oldest tasks in `stage`, with `error_code` if one is given."""
+        """Return the ids of the oldest tasks in `stage`, of those with `error_code` if it is given."""
         return await self._store.ids_in(stage, error_code, limit)
 
     async def find_file(self, name: str) -> tuple[TaskStatus, StoredFile]:
@@ -334,8 +341,8 @@ class Tasks:
     async def start(self, task_id: str) -> TaskStatus:
         """Begin a task that waits at once, beyond all limits; one that runs already stays as it is.
 
-        Returns once it has begun, or after `LONGEST_START` how far it is. Raises `TaskAlreadyFinal`,
-        `QueuePaused`, `NoRoom` and `TooManyRunning`.
+        Returns the status once the task has begun, at the latest after `LONGEST_START`. Raises
+        `TaskAlreadyFinal`, `QueuePaused`, `NoRoom` and `TooManyRunning`.
         """
         async with self._turn(STARTS), self._turn(task_id):
             task = await self._store.get(task_id)
@@ -345,7 +352,7 @@ class Tasks:
                 return task.status
             if await self._dispatcher.is_paused():
                 raise QueuePaused
-            with contextlib.suppress(OSError):  # the data directory is gone: the attempt will say so
+            with contextlib.suppress(OSError):  # the data directory is gone: the attempt will report it
                 if self._disk.is_low():
                     raise NoRoom
             await self._dispatcher.check_room_to_start(task.status.owner)
@@ -355,19 +362,19 @@ class Tasks:
                 status = await self._record(task, StartAsked())
             if status.stage is Stage.QUEUED:
                 await self._dispatcher.start(replace(task, status=status))
-        loop, pause = asyncio.get_running_loop(), FIRST_LOOK
+        loop, pause = asyncio.get_running_loop(), FIRST_PAUSE
         until = loop.time() + LONGEST_START
         while (status := await self.status(task_id)).stage is Stage.QUEUED and loop.time() < until:
             await asyncio.sleep(pause)
-            pause = min(2 * pause, LAST_LOOK)
+            pause = min(2 * pause, LONGEST_PAUSE)
         return status
 
     async def retry(self, task_id: str, url: str | None = None, item: int | None = None) -> TaskStatus:
-        """Begin the task anew. Of a list that was read to its end, only entries can begin anew.
+        """Begin the task anew. For a list that was read to its end, this begins its failed entries anew.
 
-        `url`: the link that what it fetches has now, `item` its place there.
+        `url` and `item` replace the task's link and its place in a list, where these have changed.
 
-        Raises `WrongStage`, also for such a list if it has failed and no entry is left that did.
+        Raises `WrongStage`, also for such a list if no failed entry is left.
         """
         async with self._turn(task_id):
             task = await self._store.get(task_id)
@@ -382,7 +389,7 @@ class Tasks:
             return after
 
     async def repair(self, task_id: str, remedy: str, given: dict[str, Any]) -> TaskStatus:
-        """Begin the task anew as the remedy says, with the wishes `given` by the client in addition.
+        """Begin the task anew with the changes of the remedy and those `given` by the client.
 
         Raises `RemedyNotOffered`.
         """
@@ -411,13 +418,13 @@ class Tasks:
         return await self._dispatcher.is_paused()
 
     async def count(self, *, is_folded: bool = False) -> dict[Stage, int]:
-        """Count the tasks in each stage that has some, `is_folded` those that are no entries of lists."""
+        """Count the tasks in each stage that has some; `is_folded`: without the entries of lists."""
         return await self._store.count(is_folded=is_folded)
 
     async def finish(self, task_id: str) -> TaskStatus:
         """End a live recording and keep it, also if its child is lost meanwhile.
 
-        If its pieces take longer than `LONGEST_FINISH` to be put together, the status so far is returned.
+        Returns once the recording is complete, at the latest after `LONGEST_FINISH`.
         """
         async with self._turn(task_id):
             after = await self._recorder.record(task_id, FinishAsked())
@@ -442,21 +449,22 @@ class Tasks:
         return None
 
     async def tell_of_library(self, task_id: str, library: InLibrary | None) -> None:
-        """Note what the library has of a task now. Raises `TaskNotFound`."""
+        """Record which files of the task the library has now. Raises `TaskNotFound`."""
         await self._recorder.record(task_id, Placed(library=library))
 
     async def give(self, task_id: str, owner: str | None) -> None:
-        """Make the task that of another person, or nobody's. Raises `TaskNotFound`."""
+        """Make `owner` the task's owner; None: nobody. Raises `TaskNotFound`."""
         await self._recorder.record(task_id, OwnerChanged(owner=owner))
 
     async def delete(self, task_id: str) -> None:
-        """Make the task unknown at once, a list with its entries; its child, files and row are gone when this
-        returns, while those of entries go later.
+        """Remove the task, a list with its entries: they are unknown at once.
+
+        The task's child, files and row are gone when this returns; those of entries are removed later.
 
         If that fails, the rest is removed later, or when the client deletes the task again.
         """
         async with self._turn(task_id):
-            # What lists count and has not ended is cancelled first: they would wait for it for ever.
+            # An unfinished task is cancelled first: lists that share it would wait for it for ever.
             with contextlib.suppress(TaskNotFound, ValueError):  # `ValueError`: a damaged row
                 task = await self._store.get(task_id)
                 while task.row:
@@ -479,7 +487,9 @@ class Tasks:
             await self._carry_out_removals([task_id])
 
     async def _remove_entries(self, task_ids: Sequence[str]) -> None:
-        """What cannot be deleted stays marked: the next start tries again, and a cluster soon."""
+        """A task that cannot be deleted stays marked: the next start tries again, a cluster
+        within minutes.
+        """
         try:
             await self._carry_out_removals(task_ids)
         except StoreUnavailable:
@@ -504,7 +514,7 @@ class Tasks:
             await self._store.forget(task_id)
 
     async def send_back(self, task_id: str) -> None:
-        """Stop a running download for want of room; it waits in the queue and goes on by itself."""
+        """Stop a running download because the disk is full; it is queued and goes on by itself."""
         async with self._turn(task_id):
             task = await self._store.get(task_id)
             if task.status.stage.is_running:
@@ -515,14 +525,14 @@ class Tasks:
     async def _end_work(
         self, task_id: str, kind: Literal["cancel", "pause"], event: Event, wanted: Stage
     ) -> TaskStatus:
-        """Stop the child, then record `event`. A task that is in stage `wanted` already stays as it is.
+        """Stop the child, then record `event`, unless the task is in stage `wanted` already.
 
         Raises `TaskAlreadyFinal` if the task has ended otherwise, also meanwhile.
         """
         async with self._turn(task_id):
             before = await self._store.get(task_id)
             if before.status.stage is wanted:
-                if before.status.is_list:  # an earlier try may have found a worker silent
+                if before.status.is_list:  # an earlier call may have failed because a worker was silent
                     await self.playlists.stop(task_id)
                 return before.status
             if before.status.stage.is_final:
@@ -553,7 +563,7 @@ class Tasks:
     async def _record(self, task: Task, event: Event) -> TaskStatus:
         """Record `event` for the task.
 
-        The store is not asked once `event` is saved: an outage could leave a queued task unsubmitted.
+        Reads nothing once `event` is saved: during an outage, a queued task would stay unsubmitted.
         """
         after = await self._recorder.record(task.status.task_id, event)
         self.submit_if_queued(replace(task, status=after))

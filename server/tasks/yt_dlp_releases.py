@@ -1,13 +1,13 @@
-"""The releases of yt-dlp in the data folder: which are there, which one new jobs run on, and why.
+"""The releases of yt-dlp in the data folder: which there are, which one new jobs run on, and why.
 
 yt-dlp/<python>/            as in cpython-313-x86_64: packages may be compiled for one Python
   state.json                what was decided; written as a whole, so a kill leaves the old or the new state
   lock                      held (flock) by the update under way
-  new-…/                    being brought; whatever a kill has left of it, the next update deletes
+  new-…/                    a release being installed; what a kill leaves of it, the next update deletes
   <version>/                complete, and tested: the packages of this release, as in a site-packages
-  <version>.lock            held (flock, shared) by those that run on it; then it is not deleted
+  <version>.lock            held (flock, shared) by servers that use this release, so that it is not deleted
 
-The release that is installed with the service is always there, and is what the others are compared with.
+The release that is installed with the service is always available; the chosen one is compared with it.
 
 Decisions: docs/decisions/updates.md
 """
@@ -41,8 +41,8 @@ Why = Literal["self_test", "internal", "start"]
 class State(BaseModel):
     """`chosen` is None for the installed release, and `previous` what `chosen` has replaced.
 
-    `refused` maps versions that new jobs are not to run on to the reason. What the last update came to is
-    `outcome`, at `looked_at` (UTC), of `version`; `detail` explains a failure in English.
+    `refused`: version that new jobs must not run on -> why. `outcome` is that of the last update, at
+    `looked_at` (UTC), to `version`; `detail` explains a failure in English.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
@@ -57,31 +57,34 @@ class State(BaseModel):
 
 
 class Releases:
-    """Everything here touches the disk: call it in a thread."""
+    """Every method touches the disk: call it in a thread."""
 
     def __init__(self, data_dir: Path) -> None:
         self.root = data_dir.absolute() / FOLDER / f"{sys.implementation.cache_tag}-{platform.machine()}"
         self._file = self.root / "state.json"
 
     def changed_at(self) -> tuple[int, int] | None:
-        """Differs after every change of the state; None if there never was an update."""
+        """Return a value that differs after every change of the state; None if there never was an update."""
         try:
             found = self._file.stat()
         except OSError:
             return None
-        return found.st_mtime_ns, found.st_ino  # a new file each time, for clocks of file systems are coarse
+        return (
+            found.st_mtime_ns,
+            found.st_ino,
+        )  # the inode, too: each change makes a new file, and the clocks of file systems are coarse
 
     def read(self) -> State:
         try:
             return State.model_validate_json(self._file.read_bytes())
         except (FileNotFoundError, NotADirectoryError):
             return State()
-        except (OSError, ValidationError) as exc:  # the installed release does without
+        except (OSError, ValidationError) as exc:  # then the installed release is used
             log.error("%s cannot be read: %s", self._file, str(exc).splitlines()[0])
             return State()
 
     def change(self, change: Callable[[State], State]) -> State:
-        """Put what `change` makes of the state in its place, one change after the other. Raises `OSError`."""
+        """Replace the state by the result of `change`, one change at a time. Raises `OSError`."""
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         with _locked(self.root / "state.lock"):
             state = change(self.read())
@@ -95,11 +98,13 @@ class Releases:
         return state
 
     def chosen(self) -> str | None:
-        """The version that new jobs run on; None for the installed one, also if that is newer by now."""
+        """Return the version that new jobs run on; None for the installed one, also if that is
+        newer by now.
+        """
         return self._usable(self.read().chosen)
 
     def before(self, version: str) -> str | None:
-        """The version that `go_back` from `version` leads to; None for the installed one."""
+        """Return the version that `go_back` from `version` leads to; None for the installed one."""
         return self._usable(_before(self.read(), version))
 
     def _usable(self, chosen: str | None) -> str | None:
@@ -128,7 +133,9 @@ class Releases:
 
     @contextmanager
     def update(self) -> Iterator[Path]:
-        """An empty folder for what is brought. Raises `OSError`, `BlockingIOError` during another update."""
+        """Yield an empty folder for a new release. Raises `OSError`, `BlockingIOError` during
+        another update.
+        """
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         with _locked(self.root / "lock", fcntl.LOCK_NB):
             self._delete_unused()
@@ -141,18 +148,18 @@ class Releases:
 
     def put(self, tested: Path, version: str) -> None:
         """Make the folder `tested` the release `version`, which is not there yet. Raises `OSError`."""
-        os.sync()  # some thousand files, which nobody has flushed
+        os.sync()  # the release's files, some thousand, were not flushed yet
         tested.rename(self.folder(version))
         _flush(self.root)
 
     def hold(self, version: str) -> int:
-        """A descriptor; until it is closed, the release is not deleted. Raises `OSError`."""
+        """Return a descriptor; until it is closed, the release is not deleted. Raises `OSError`."""
         descriptor = os.open(self.root / f"{version}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(descriptor, fcntl.LOCK_SH)
         return descriptor
 
     def _delete_unused(self) -> None:
-        """Delete what killed updates have left, and releases that nobody runs on or may go back to."""
+        """Delete the leftovers of killed updates, and releases that are neither in use nor a way back."""
         state = self.read()
         for path in list(self.root.iterdir()):
             if path.name.startswith("new-"):
@@ -176,7 +183,7 @@ def _before(state: State, version: str) -> str | None:
 
 
 def is_newer(version: str, than: str) -> bool:
-    """Of two versions such as `2026.10.26` or, of a nightly release, `2026.10.27.232827.dev0`."""
+    """Compare versions such as `2026.10.26` or, of a nightly release, `2026.10.27.232827.dev0`."""
     return _numbers(version) > _numbers(than)
 
 
@@ -186,7 +193,9 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 @contextmanager
 def _locked(path: Path, how: int = 0) -> Iterator[None]:
-    """With `LOCK_NB`, raises `BlockingIOError` instead of waiting."""
+    """Hold the lock of the file `path`. With `LOCK_NB` as `how`, raises `BlockingIOError` instead
+    of waiting.
+    """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | how)

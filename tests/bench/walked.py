@@ -31,8 +31,8 @@ async def walk(folder: Path, film: str) -> tuple[set[str], set[str], set[str]]:
     with (
         patch.object(children, "PROGRAM", PROGRAM),
         patch.object(children, "child_environment", lambda: environment),
-        patch.object(janitor, "LOOK_AT_DISK", NEVER),
-        patch.object(janitor, "LOOK_WHILE_IDLE", NEVER),
+        patch.object(janitor, "CHECK_DISK_EVERY", NEVER),
+        patch.object(janitor, "CHECK_IDLE_DISK_EVERY", NEVER),
         patch.object(connections, "LOOK", NEVER),
     ):
         async with inside(folder) as service:

@@ -58,7 +58,7 @@ class Looks:
     """How often retention has looked for what is too old."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(janitor, "LOOK_FOR_EXPIRED", 0.01)
+        monkeypatch.setattr(janitor, "CHECK_EXPIRED_EVERY", 0.01)
         original = SqliteStore.mark_expired
         self.count = 0
 

@@ -119,7 +119,7 @@ async def test_without_clip(opened: Inside, site: Site, media: Path, tmp_path: P
 
 
 async def test_retry_later(opened: Inside, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remedies, "LATER", 2)
+    monkeypatch.setattr(remedies, "RETRY_LATER_AFTER", 2)
     task = await failed(opened, "http_503", site.url("/1mb.mp4?status=503&times=1"))
     asked = len(site.requests)
     again = await repair(opened, task, "retry_later")

@@ -15,7 +15,7 @@ from server.core.events import Cancelled, Failed, Paused, Requeued, Resumed, Ret
 from server.core.process_request import ProcessRequest
 from server.core.task import Stage, TaskStatus
 from server.tasks.dispatcher import LocalDispatcher
-from server.tasks.remedies import LATER
+from server.tasks.remedies import RETRY_LATER_AFTER
 from tests.adding import accept, add
 from tests.attempts import OpenScene, Scene, local_scenes
 from tests.cluster.node import shared_scenes
@@ -107,7 +107,7 @@ async def queue(scene: Scene, name: str, seconds: float) -> None:
 async def test_who_is_scheduled_lets_others_pass_and_begins_when_it_is_time(
     open_scene: OpenScene, per_host: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("server.tasks.dispatcher.NAP", 0.2)
+    monkeypatch.setattr("server.tasks.dispatcher.LONGEST_TIMER", 0.2)
     async with open_scene(per_host=per_host, at_once=2) as scene:
         await queue(scene, "in_a_year", 365 * 86400)
         await scene.queue("at_once", "other.test")
@@ -120,7 +120,7 @@ async def test_who_is_scheduled_lets_others_pass_and_begins_when_it_is_time(
 
 @pytest.fixture
 def hands(monkeypatch: pytest.MonkeyPatch) -> Hands:
-    monkeypatch.setattr("server.tasks.dispatcher.LOOK_AT_WALL", 0.01)
+    monkeypatch.setattr("server.tasks.dispatcher.CHECK_WALL_CLOCK_EVERY", 0.01)
     return Hands()
 
 
@@ -168,7 +168,9 @@ async def test_a_remedy_that_waits_goes_by_the_same_clock(tmp_path: Path, hands:
         await opened.kernel.tasks._recorder.record(task.task_id, Failed(code="timeout"))
         hands.jump(3600)
         later = await opened.kernel.tasks.repair(task.task_id, "retry_later", {})
-        assert later.start_at == datetime.fromtimestamp(hands.wall, UTC) + timedelta(seconds=LATER)
+        assert later.start_at == datetime.fromtimestamp(hands.wall, UTC) + timedelta(
+            seconds=RETRY_LATER_AFTER
+        )
         assert (later.waiting, later.not_before) == ("scheduled", later.start_at)
 
 

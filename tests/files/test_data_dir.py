@@ -105,8 +105,8 @@ class Looks:
     """How often the server has looked at its data directory; it looks more often than it does otherwise."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(janitor, "LOOK_AT_DISK", 0.02)
-        monkeypatch.setattr(janitor, "LOOK_WHILE_IDLE", 0.02)
+        monkeypatch.setattr(janitor, "CHECK_DISK_EVERY", 0.02)
+        monkeypatch.setattr(janitor, "CHECK_IDLE_DISK_EVERY", 0.02)
         original, self.count = DataDir.look, 0
 
         async def counted(data: DataDir) -> str | None:

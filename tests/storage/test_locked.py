@@ -21,8 +21,8 @@ from tests.storage.test_writer import held_by_another_program
 @pytest.fixture
 async def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Inside]:
     monkeypatch.setattr(writer, "PATIENCE", 0.3)
-    monkeypatch.setattr(recorder, "SAVE_AGAIN", 0.05)
-    monkeypatch.setattr("server.tasks.dispatcher.AGAIN", 0.05)
+    monkeypatch.setattr(recorder, "RETRY_WHILE_STORE_UNAVAILABLE", 0.05)
+    monkeypatch.setattr("server.tasks.dispatcher.RETRY_WHILE_STORE_UNAVAILABLE", 0.05)
     async with inside(tmp_path) as service:
         yield service
 

@@ -350,7 +350,7 @@ async def test_progress_that_cannot_be_saved_is_dropped_and_the_child_goes_on(
 async def test_stages_and_the_last_word_outlast_a_store_that_does_not_answer(
     attempt: Attempt, monkeypatch: pytest.MonkeyPatch, last_word: Produced | Broken
 ) -> None:
-    monkeypatch.setattr("server.tasks.recorder.SAVE_AGAIN", 0)
+    monkeypatch.setattr("server.tasks.recorder.RETRY_WHILE_STORE_UNAVAILABLE", 0)
     get, left = attempt.store.get, 0
 
     async def busy(task_id: str) -> Any:

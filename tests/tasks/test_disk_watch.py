@@ -49,8 +49,8 @@ class Rig:
 async def test_while_nothing_runs_the_watch_rests_until_an_attempt_begins(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(janitor, "LOOK_AT_DISK", QUICK)
-    monkeypatch.setattr(janitor, "LOOK_WHILE_IDLE", NEVER)
+    monkeypatch.setattr(janitor, "CHECK_DISK_EVERY", QUICK)
+    monkeypatch.setattr(janitor, "CHECK_IDLE_DISK_EVERY", NEVER)
     rig = Rig(tmp_path)
     async with in_background(rig.watch.watch(), "disk"):
         await rig.rests()
@@ -69,8 +69,8 @@ async def test_while_nothing_runs_the_watch_rests_until_an_attempt_begins(
 async def test_it_looks_now_and_then_although_nothing_begins(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(janitor, "LOOK_AT_DISK", NEVER)
-    monkeypatch.setattr(janitor, "LOOK_WHILE_IDLE", QUICK)
+    monkeypatch.setattr(janitor, "CHECK_DISK_EVERY", NEVER)
+    monkeypatch.setattr(janitor, "CHECK_IDLE_DISK_EVERY", QUICK)
     rig = Rig(tmp_path)
     async with in_background(rig.watch.watch(), "disk"):
         await rig.looks_again()

@@ -381,7 +381,7 @@ async def test_a_beginning_that_could_not_be_saved_is_tried_again(
     open_scene: OpenScene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in ("server.tasks.dispatcher", "server.cluster.worker"):
-        monkeypatch.setattr(f"{module}.AGAIN", 0)
+        monkeypatch.setattr(f"{module}.RETRY_WHILE_STORE_UNAVAILABLE", 0)
     async with open_scene() as scene:
         task = await scene.queue("a")
         await scene.attempts.have_begun("a")
@@ -467,7 +467,7 @@ async def test_who_finishes_a_task_waits_for_the_end_of_its_attempt(open_scene: 
 async def test_a_task_waits_for_its_next_attempt_though_the_store_cannot_be_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("server.tasks.dispatcher.AGAIN", 0)
+    monkeypatch.setattr("server.tasks.dispatcher.RETRY_WHILE_STORE_UNAVAILABLE", 0)
     async with local_scenes(tmp_path)(at_once=1) as scene:
         get = scene.store.get
         refused: list[str] = []
@@ -487,7 +487,7 @@ async def test_a_task_waits_for_its_next_attempt_though_the_store_cannot_be_read
 
 
 async def test_a_wait_is_over_in_time_although_the_machine_has_slept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("server.tasks.dispatcher.NAP", 0.01)
+    monkeypatch.setattr("server.tasks.dispatcher.LONGEST_TIMER", 0.01)
     slept, begun = 0.0, asyncio.Event()
 
     async def run(_: str, __: object) -> None:

@@ -93,8 +93,8 @@ def heard(monkeypatch: Patch) -> list[str]:
         events.append(str(message["event"]))
         original(self, message)
 
-    original = ForkServer._heard
-    monkeypatch.setattr(ForkServer, "_heard", hear)
+    original = ForkServer._receive
+    monkeypatch.setattr(ForkServer, "_receive", hear)
     return events
 
 
@@ -160,7 +160,7 @@ async def test_work_for_a_task_that_is_removed_meanwhile_is_not_worth_a_line(
 async def test_a_last_word_that_the_disk_does_not_take_is_saved_when_it_does(
     site: Site, tmp_path: Path, monkeypatch: Patch
 ) -> None:
-    monkeypatch.setattr(recorder, "SAVE_AGAIN", 0.01)
+    monkeypatch.setattr(recorder, "RETRY_WHILE_STORE_UNAVAILABLE", 0.01)
     full = Once(SqliteStore.save, DiskFull(), times=4)
     monkeypatch.setattr(SqliteStore, "save", full.method(is_final))
     async with backend(tmp_path) as opened:
@@ -190,7 +190,7 @@ async def test_a_stop_does_not_wait_for_a_full_disk_and_the_next_start_knows_wha
 async def test_a_beginning_that_the_disk_does_not_take_is_made_later(
     site: Site, tmp_path: Path, monkeypatch: Patch
 ) -> None:
-    monkeypatch.setattr("server.tasks.dispatcher.AGAIN", 0.01)
+    monkeypatch.setattr("server.tasks.dispatcher.RETRY_WHILE_STORE_UNAVAILABLE", 0.01)
     full = Once(SqliteStore.save, DiskFull(), times=3)
     monkeypatch.setattr(SqliteStore, "save", full.method())
     async with backend(tmp_path) as opened:
@@ -230,7 +230,7 @@ async def test_a_download_goes_on_if_its_cancel_is_not_saved_and_the_store_canno
 
 def store_that_goes_away_after(monkeypatch: Patch, when: Callable[[TaskStatus], bool]) -> Once:
     """All reads fail as soon as a status for which `when` is true was saved, or was not."""
-    monkeypatch.setattr("server.tasks.dispatcher.AGAIN", 0.01)
+    monkeypatch.setattr("server.tasks.dispatcher.RETRY_WHILE_STORE_UNAVAILABLE", 0.01)
     away, save = Once(SqliteStore.get, StorageFailed(), times=0), SqliteStore.save
 
     async def save_and_go(store: SqliteStore, status: TaskStatus) -> bool:
@@ -366,7 +366,7 @@ async def test_the_end_of_an_attempt_that_was_perhaps_saved_is_published_and_cou
     child: Scripted, tmp_path: Path, monkeypatch: Patch
 ) -> None:
     """The database saves it, and goes away before it can say so."""
-    monkeypatch.setattr(recorder, "SAVE_AGAIN", 0.01)
+    monkeypatch.setattr(recorder, "RETRY_WHILE_STORE_UNAVAILABLE", 0.01)
     original, saved, watcher = SqliteStore.save, list[TaskStatus](), Watcher()
 
     async def save(store: SqliteStore, status: TaskStatus) -> bool:
@@ -508,7 +508,7 @@ async def test_a_word_that_was_cut_off_is_none(tmp_path: Path) -> None:
 
 
 async def test_a_fork_server_that_hangs_is_replaced(monkeypatch: Patch) -> None:
-    monkeypatch.setattr(children, "ASK_IDLE_EVERY", 0.01)
+    monkeypatch.setattr(children, "PING_EVERY_WHILE_IDLE", 0.01)
     answers = heard(monkeypatch)
     tools = find_tools()
     async with asyncio.timeout(30), ForkServer(tools.ffmpeg, tools.deno) as fork_server:
@@ -519,7 +519,7 @@ async def test_a_fork_server_that_hangs_is_replaced(monkeypatch: Patch) -> None:
             await asyncio.sleep(0.01)
         assert _pid(fork_server) == first  # one that answers stays
         with monkeypatch.context() as patch:
-            patch.setattr(children, "ANSWER_WITHIN", 1.0)
+            patch.setattr(children, "PING_ANSWERED_WITHIN", 1.0)
             asked = answers.count("pong")
             while answers.count("pong") < asked + 2:  # what is asked from here on has that time alone
                 await asyncio.sleep(0.01)
@@ -548,7 +548,7 @@ async def test_a_fork_server_that_hangs_while_it_warms_is_replaced(monkeypatch: 
 async def test_a_fork_server_that_cannot_be_started_is_tried_again(
     tmp_path: Path, monkeypatch: Patch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(children, "START_AGAIN", (0.01, 0.02))
+    monkeypatch.setattr(children, "RESTART_DELAYS", (0.01, 0.02))
     refusals = [BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")] * 3
     launch = children.launch
 
@@ -600,7 +600,7 @@ async def test_a_program_that_was_killed_counts_like_a_child_that_was_lost() -> 
 
 async def test_retention_outlasts_what_goes_wrong(site: Site, tmp_path: Path, monkeypatch: Patch) -> None:
     """A full disk takes no mark; a file that cannot be deleted stops no other task's removal."""
-    monkeypatch.setattr(janitor, "LOOK_FOR_EXPIRED", 0.02)
+    monkeypatch.setattr(janitor, "CHECK_EXPIRED_EVERY", 0.02)
     async with backend(tmp_path) as opened:
         tasks = [await accept(opened.kernel.tasks, request(site, "/video.mp4")) for _ in range(2)]
         for task in tasks:

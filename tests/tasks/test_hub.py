@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from server.core.task import TaskStatus
-from server.tasks.hub import REMEMBERED, Hub, Removed, Waiter, Watcher
+from server.tasks.hub import CHANGES_KEPT_FOR, Hub, Removed, Waiter, Watcher
 
 NOW = datetime(2024, 1, 1, tzinfo=UTC)
 
@@ -109,7 +109,7 @@ async def test_what_changed_lately_is_known_with_what_was_removed_although_nobod
     hub.publish_removal("c")
     assert hub.changed_within(1) == {"a": False, "c": True}
     assert hub.changed_within(10) == {"b": False, "a": False, "c": True}
-    now += REMEMBERED
+    now += CHANGES_KEPT_FOR
     assert hub.changed_within(100) == {"a": False, "c": True}
     now += 1
     assert hub.changed_within(100) == {}

@@ -52,7 +52,7 @@ async def test_a_damaged_row_does_not_end_the_work(caplog: pytest.LogCaptureFixt
 async def test_an_outage_of_the_store_is_no_fault_to_be_logged(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(leases, "STORE_AGAIN", 0.0)
+    monkeypatch.setattr(leases, "RETRY_WHILE_STORE_UNAVAILABLE", 0.0)
 
     def answer(question: int) -> float:
         if question == 1:

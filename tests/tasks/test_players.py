@@ -19,7 +19,7 @@ from server.files.cookie_folder import LocalCookies
 from server.files.workplace import LocalWorkplace
 from server.settings import DownloadSettings
 from server.tasks.inspector import Inspector
-from server.tasks.job_builder import MOST, JobMaker, Players
+from server.tasks.job_builder import MAX_PLAYERS, JobMaker, Players
 from server.tasks.programs_found import Tools
 from tests.jobs import told
 from tests.shelf import Shelf
@@ -174,6 +174,6 @@ def test_the_first_word_counts_for_a_day() -> None:
 
 def test_the_oldest_are_forgotten_where_there_are_too_many() -> None:
     kept = Players()
-    for number in range(MOST + 3):
+    for number in range(MAX_PLAYERS + 3):
         kept.learn(VIDEO, numbered(number))
-    assert [*kept.known] == [numbered(number).player for number in range(3, MOST + 3)]
+    assert [*kept.known] == [numbered(number).player for number in range(3, MAX_PLAYERS + 3)]

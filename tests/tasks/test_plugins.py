@@ -229,7 +229,7 @@ async def test_one_that_hung_is_tried_again_while_nobody_waits(
     rig: Rig, site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """What it looks at is no part of the folder: for the service nothing has changed."""
-    monkeypatch.setattr(under_test, "AGAIN", 0.0)
+    monkeypatch.setattr(under_test, "RETRY_AFTER", 0.0)
     hidden = rig.folder.path / "sample" / "slow.txt"
     rig.folder.write("sample", SLOW.format(hidden=str(hidden)) + SAMPLE)
     hidden.write_text("yes")

@@ -11,7 +11,7 @@ from server.core.redaction import without_folders
 from server.locales import LANGUAGES
 from server.tasks import readiness
 from server.tasks.disk_space import Disk
-from server.tasks.readiness import Check, Said
+from server.tasks.readiness import Check, Detail
 from tests.inside import inside
 
 SERVER = Path(__file__).parent.parent.parent / "server"
@@ -85,8 +85,8 @@ def test_of_a_path_its_last_name_is_told(text: str, told: str) -> None:
 
 def test_every_text_of_a_check_is_in_the_catalogues_and_none_is_left_over() -> None:
     code = "".join(path.read_text() for path in SERVER.rglob("*.py"))
-    said = set(re.findall(r'Said\(\s*"(\w+)"', code))
-    said |= set(re.findall(r'Said\("\w+" if [^{]*? else "(\w+)"', code))
+    said = set(re.findall(r'Detail\(\s*"(\w+)"', code))
+    said |= set(re.findall(r'Detail\("\w+" if [^{]*? else "(\w+)"', code))
     for words in LANGUAGES.values():
         assert words.texts.check.keys() == said
-    assert str(Said("workers", {"count": 2})) == "2 alive"
+    assert str(Detail("workers", {"count": 2})) == "2 alive"

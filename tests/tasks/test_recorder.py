@@ -22,7 +22,7 @@ from tests.examples import new_task
 async def test_what_was_perhaps_saved_is_recorded_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, was_saved: bool
 ) -> None:
-    monkeypatch.setattr(recorder, "SAVE_AGAIN", 0.01)
+    monkeypatch.setattr(recorder, "RETRY_WHILE_STORE_UNAVAILABLE", 0.01)
     original, tries = SqliteStore.save, 0
 
     async def save(self: SqliteStore, status: TaskStatus) -> bool:
@@ -53,7 +53,7 @@ async def test_what_was_perhaps_saved_is_recorded_once(
 async def test_a_commit_that_shows_only_later_is_published_and_counts_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, event: Event, reads: int
 ) -> None:
-    monkeypatch.setattr(recorder, "SAVE_AGAIN", 0.01)
+    monkeypatch.setattr(recorder, "RETRY_WHILE_STORE_UNAVAILABLE", 0.01)
     original_save, original_get = SqliteStore.save, SqliteStore.get
     under_way: list[TaskStatus] = []
     left = 0

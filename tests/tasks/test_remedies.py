@@ -299,7 +299,10 @@ def test_what_is_kept_as_it_is_gets_nothing_put_into_it() -> None:
 def test_who_is_tried_again_later_says_when() -> None:
     task = failed("timeout")
     later = apply(task.status, event_of("retry_later", task) or Retried(), NOW)
-    assert (later.waiting, later.not_before) == ("scheduled", NOW + timedelta(seconds=remedies.LATER))
+    assert (later.waiting, later.not_before) == (
+        "scheduled",
+        NOW + timedelta(seconds=remedies.RETRY_LATER_AFTER),
+    )
 
 
 # Who may ask for it, and what is answered.

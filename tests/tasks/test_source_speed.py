@@ -1,6 +1,6 @@
 """When a source sends so little that it is not waited for."""
 
-from server.tasks.runner import LEAST, SLOW_FOR, SourceSpeed
+from server.tasks.runner import LEAST_BYTES, SLOW_FOR, SourceSpeed
 
 
 def is_given_up(bytes_per_second: float, share: int | None = None, hours: int = 10) -> bool:
@@ -12,11 +12,11 @@ def is_given_up(bytes_per_second: float, share: int | None = None, hours: int = 
 
 def test_a_source_that_drips_is_given_up() -> None:
     assert is_given_up(0.5)
-    assert is_given_up(0.9 * LEAST / SLOW_FOR)
+    assert is_given_up(0.9 * LEAST_BYTES / SLOW_FOR)
 
 
 def test_a_slow_source_is_waited_for() -> None:
-    assert not is_given_up(1.1 * LEAST / SLOW_FOR)
+    assert not is_given_up(1.1 * LEAST_BYTES / SLOW_FOR)
 
 
 def test_a_source_that_begins_to_drip_later_is_given_up_ten_minutes_after() -> None:
