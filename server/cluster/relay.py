@@ -24,7 +24,7 @@ from server.core.errors import StoreUnavailable
 from server.core.unusable import DatabaseUnusable
 from server.storage.postgresql.announcing import (
     CHANNEL,
-    Acted,
+    ActedOnList,
     Changed,
     Gone,
     Hello,
@@ -213,7 +213,7 @@ class Relay:
                     self._store.signals.give(name)
                 case QueueChanged():
                     self._hub.queue_changed()
-                case Acted():
+                case ActedOnList():
                     # Those who watch an entry are told at once; its row may follow much later.
                     self._due |= {name: self._due.get(name, 0) for name in self._hub.watched_ids() if name}
                     self._wake.set()

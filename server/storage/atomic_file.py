@@ -11,7 +11,7 @@ from server.core.unusable import DatabaseUnusable
 
 @asynccontextmanager
 async def new_file(target: Path) -> AsyncIterator[Path]:
-    """An empty file that only this user can read; it is renamed to `target` if the block succeeds.
+    """Yield an empty file that only this user can read; rename it to `target` if the block succeeds.
 
     Raises `DatabaseUnusable` if `target` exists already, or cannot be created.
     """
@@ -26,7 +26,7 @@ async def new_file(target: Path) -> AsyncIterator[Path]:
 
 
 def names_of_parts(name: str) -> tuple[str, str]:
-    """What a new file is called until it is whole, and the journal that SQLite has beside it meanwhile."""
+    """Return the name of a file while it is being written, and that of the journal SQLite has beside it."""
     return f"{name}.part", f"{name}.part-journal"
 
 
@@ -35,7 +35,7 @@ def _claim(target: Path, parts: Sequence[Path]) -> None:
     try:
         if target.exists():
             raise DatabaseUnusable(target, "is already there: name a new file")
-        for path in parts:  # of one that was killed
+        for path in parts:  # leftovers of a killed process
             path.unlink(missing_ok=True)
         os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     except OSError as error:
@@ -43,7 +43,9 @@ def _claim(target: Path, parts: Sequence[Path]) -> None:
 
 
 def _put_in_place(part: Path, target: Path) -> None:
-    """Flush the file, rename it, and flush its directory: the program that wrote the file flushed nothing."""
+    """Flush the file, rename it, and flush its directory; the writing program may not have
+    flushed anything.
+    """
     for path in (part, part.parent):
         descriptor = os.open(path, os.O_RDONLY)
         try:

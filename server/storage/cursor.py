@@ -23,8 +23,8 @@ _FORMS = {
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """The last task of a page: its number, and what outranks the number: the priority in the queue, or the
-    second in which it ended.
+    """The sort key of the last task of a page: `rank`, which is its priority in the queue or the second in
+    which it ended, then its number.
     """
 
     sorting: Sorting
@@ -33,7 +33,7 @@ class Cursor:
 
     @classmethod
     def read(cls, text: str | None, sorting: Sorting) -> Self:
-        """Decode `text`, after which the next page begins; None: the first page. Raises `InvalidQuery`."""
+        """Decode the cursor `text`; None stands for the first page. Raises `InvalidQuery`."""
         if text is None:
             return cls(sorting, 0 if sorting in ("queue", "oldest") else _END, _END)
         try:
@@ -57,9 +57,10 @@ def page_of(
     limit: int,
     actions: Mapping[str, ListActions] = MappingProxyType({}),
 ) -> StatusPage:
-    """The page of `rows` (number, rank, status), of which there is one more than `limit` if more follow.
+    """Make a page of `rows` (number, rank, status); one row more than `limit` means that another page
+    follows.
 
-    `actions` are those on lists that entries may not have taken yet.
+    `actions` are the actions on lists that entries may not have taken yet.
     """
     on_page = rows[:limit]
     found = readable(read_status, ((number, status) for number, _, status in on_page))

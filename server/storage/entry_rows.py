@@ -1,8 +1,8 @@
-"""SQL for entries whose rows have not taken all actions on their list: what they show, as expressions.
+"""SQL expressions for what the entries of a list show while their rows have not taken all actions on the
+list.
 
-The rules are those of `server.core.entry_status.status_after_actions`, worked out for each stage of a row
-beforehand, so that the database only looks them up. Only the rows of lists with such actions are read this
-way.
+The rules are those of `server.core.entry_status.status_after_actions`, computed beforehand for each stage of
+a row, so that the database only looks up the result. Only the lists with such actions are read this way.
 """
 
 import logging
@@ -17,17 +17,19 @@ from server.storage.task_rows import read_task
 
 log = logging.getLogger(__name__)
 
-_ALONE = "paused alone"  # the state of an entry that was paused by itself; other states are stages
+_ALONE = (
+    "paused alone"  # state of an entry that was paused by itself, not with its list; other states are stages
+)
 _STATES = (*(stage.value for stage in Stage), _ALONE)
 _RANK = f"CAST(round(priority / {OF_ONE_RANK}.0) AS integer)"
 
 
 @dataclass(frozen=True, slots=True)
 class StatusSql:
-    """`taken`: the number of the last action that a row has taken; `alone`: whether it was paused by itself;
-    `moment`: of `{}`, seconds since 1970.
+    """Expressions of one database on a row: `taken` is the number of the last action that the row has taken,
+    `alone` whether it was paused by itself, `moment` the column value for `{}`, seconds since 1970.
 
-    A quote within a text of the JSON has a backslash before it, so no text can look like the key.
+    They search the JSON for a key with its quotes. No text can look like it, as quotes in texts are escaped.
     """
 
     taken: str
@@ -48,7 +50,7 @@ POSTGRESQL = StatusSql(
 )
 
 
-# Of a row of `tasks` in PostgreSQL. Neither costs anything where the task is in no list.
+# Expressions on a row of `tasks` in PostgreSQL, which cost nothing where the task is in no list.
 ACTIONS_ON_LIST = """
     CASE WHEN playlist_id IS NOT NULL THEN (
         SELECT string_agg(acted.number || ' ' || acted.told, chr(10) ORDER BY acted.number)
@@ -56,7 +58,7 @@ ACTIONS_ON_LIST = """
 
 
 def has_taken_all(status: str = "tasks.status") -> str:
-    """Whether a row of `tasks` in PostgreSQL, with that status, has taken all actions on its list."""
+    """SQL: whether a row of `tasks` in PostgreSQL has taken all actions on its list; `status` is its JSON."""
     taken = POSTGRESQL.taken.replace("status", status)
     return f"""(tasks.playlist_id IS NULL OR NOT EXISTS (
         SELECT FROM list_actions AS acted WHERE acted.playlist_id = tasks.playlist_id
@@ -64,9 +66,9 @@ def has_taken_all(status: str = "tasks.status") -> str:
 
 
 class _After(NamedTuple):
-    """What becomes of an entry: its state, None if it is removed; and what is not as in its row.
+    """An entry after actions on its list: its state (None: removed), and the values that differ from its row.
 
-    `is_new`: it has another revision, perhaps back in the same state.
+    `is_new`: it has another revision, though perhaps the same state again.
     """
 
     state: str | None
@@ -104,7 +106,7 @@ def _after(state: str, actions: ListActions) -> _After:
 
 
 class EntrySql:
-    """Expressions for the rows of a list on which there were `actions`."""
+    """Expressions on the rows of a list with `actions`."""
 
     def __init__(self, actions: ListActions, dialect: StatusSql) -> None:
         self._actions = actions
@@ -112,23 +114,23 @@ class EntrySql:
         self.state = self._of_row(lambda _, after: _text(after.state))
         self.urgency = self._of_row(lambda _, after: _urgency(after))
         self.ended_at = self._of_row(self._ended_at)
-        # Whether the row has to take the actions: it differs from what the entry shows, or the queue waits.
+        # Whether the row still has to take the actions: the entry shows something else, or has to be queued.
         last = actions[-1][0] if actions else 0
         differs = self._of_row(lambda state, after: str(after.is_new or state == Stage.QUEUED).lower())
         self.is_behind = f"{dialect.taken} < {last:d} AND {differs}"
 
     def in_stages(self, stages: Iterable[Stage]) -> str:
-        """Whether the entry is in one of `stages`."""
+        """SQL: whether the entry is in one of `stages`."""
         states = [stage.value for stage in stages]
         states += [_ALONE] if Stage.PAUSED in states else []
         return f"{self.state} IN ({', '.join(map(_text, states))})"
 
     def error_code(self, of_row: str) -> str:
-        """The code of its failure, where that in its row is `of_row`."""
+        """SQL: the entry's error code; `of_row` is the expression of the row's."""
         return f"CASE {self.state} WHEN stage THEN {of_row} WHEN 'cancelled' THEN 'cancelled' END"
 
     def concerned(self, action: ListAction) -> str:
-        """Whether `action` would change it."""
+        """SQL: whether `action` would change the entry."""
         states = [
             state
             for state in _STATES
@@ -146,7 +148,9 @@ class EntrySql:
         return concerned
 
     def _of_row(self, made: Callable[[str, _After], str]) -> str:
-        """`made` of a row's state and of what becomes of it."""
+        """Build a CASE over the row's state; `made` returns the value for a state and the entry after the
+        actions.
+        """
 
         def of_states(actions: ListActions) -> str:
             after = {state: made(state, _after(state, actions)) for state in _STATES}
@@ -181,14 +185,15 @@ def _urgency(after: _After) -> str:
 
 
 def read_actions(rows: Iterable[Sequence[Any]]) -> dict[str, ListActions]:
-    """The actions on each list, of rows of its id, a number and the action as JSON, in the order of numbers.
+    """Return the actions on each list, from rows of the list's id, a number and the action as JSON, by
+    number.
 
-    One that only a newer release knows is passed over.
+    An action that only a newer release knows is skipped.
     """
     found: dict[str, list[tuple[int, ListAction]]] = {}
-    for playlist_id, number, told in rows:
+    for playlist_id, number, json in rows:
         try:
-            action = ListAction.model_validate_json(told)
+            action = ListAction.model_validate_json(json)
         except ValueError as error:
             log.error("an action on the list %s cannot be read: %s", playlist_id, error)
         else:
@@ -197,12 +202,14 @@ def read_actions(rows: Iterable[Sequence[Any]]) -> dict[str, ListActions]:
 
 
 def read_shown(number: int, request: str, status: str, actions: str | None) -> Task | None:
-    """The task as clients see it, of its row and `ACTIONS_ON_LIST`; None if it is removed with its list."""
+    """Return the task as clients see it, from its row and `ACTIONS_ON_LIST`; None if removed with
+    its list.
+    """
     task = read_task(number, request, status)
     if not actions:
         return task
     found = read_actions(
-        ("", int(at), told) for at, _, told in (one.partition(" ") for one in actions.split("\n"))
+        ("", int(at), json) for at, _, json in (line.partition(" ") for line in actions.split("\n"))
     )
     after = status_after_actions(task.status, found.get("", ()))
     if after is None or after is task.status:
@@ -211,23 +218,25 @@ def read_shown(number: int, request: str, status: str, actions: str | None) -> T
 
 
 def merged(older: Mapping[str, ListActions], newer: Mapping[str, ListActions]) -> Mapping[str, ListActions]:
-    """What was there at two moments: a row may have been read before the one, or after the other."""
+    """Unite the actions of two moments: a row may have been read at either."""
     if older is newer or not older:
         return newer
     both = dict(newer)
     for playlist_id, actions in older.items():
-        both[playlist_id] = tuple(sorted({*actions, *newer.get(playlist_id, ())}, key=lambda one: one[0]))
+        both[playlist_id] = tuple(
+            sorted({*actions, *newer.get(playlist_id, ())}, key=lambda numbered: numbered[0])
+        )
     return both
 
 
 def ranks_given(actions: Mapping[str, ListActions]) -> list[int]:
-    """What the queue's first and last urgencies may have become by `actions`."""
+    """Return the urgencies to which `actions` may have moved entries: perhaps the queue's first or last."""
     given = (action.rank for each in actions.values() for _, action in each)
     return [0, *(rank * OF_ONE_RANK for rank in given if rank is not None)]
 
 
 def by_stage(rows: Iterable[Sequence[Any]]) -> Counter[Stage]:
-    """Counts by stage, of rows of a state and a number."""
+    """Return the counts by stage, from rows of a state and a number."""
     counted: Counter[Stage] = Counter()
     for state, count in rows:
         if state in _STATES:

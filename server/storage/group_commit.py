@@ -22,16 +22,16 @@ from server.core.errors import AppError, ShuttingDown, StorageFailed, StoreUnava
 
 log = logging.getLogger(__name__)
 
-GROUP = 256  # changes in one commit, or a few more: the last bundle is not split
+GROUP = 256  # changes in one commit; a few more if the last bundle is larger, as bundles are not split
 Result = TypeVar("Result")
 
 
 class Change(Generic[Result]):
     """A change to be written once.
 
-    `touches` are the names of what the change reads or writes. No two bundles of a group touch the same name,
-    so each change can be decided by what was committed before the group. `outcome` is set while the change is
-    written, and is told once the change is on disk.
+    `touches` names what the change reads or writes. No two bundles of a group touch the same name, so that
+    each change can be decided by what was committed before the group. `outcome` is set while the change is
+    written, and is returned to the caller once the change is on disk.
     """
 
     touches: tuple[str, ...] = ()
@@ -51,9 +51,9 @@ class Bundle:
 class GroupWriter(ABC):
     """Collects changes into groups; a subclass commits them.
 
-    `patience` is how many seconds at most a group waits for more changes. Callers that were answered together
-    mostly submit again together: without the wait the first one would get a commit of its own, for which the
-    others would wait; that matters where a commit is expensive.
+    A group waits for more changes for at most `patience` seconds. Callers that were answered together mostly
+    submit again together: without the wait, the first one would get a commit of its own, and the others would
+    wait for it, which matters where a commit is expensive.
     """
 
     def __init__(self, patience: float = 0, counts: Counts | None = None) -> None:
@@ -91,7 +91,7 @@ class GroupWriter(ABC):
         return outcome
 
     async def submit_all(self, changes: Sequence[Change[Result]]) -> list[Result | AppError]:
-        """Return the outcome of each once all of them are on disk, in one transaction.
+        """Return the outcome of each change once all are on disk, by one transaction.
 
         Raises what `submit` raises if they could not be written.
         """
@@ -110,7 +110,7 @@ class GroupWriter(ABC):
 
     @abstractmethod
     def hurry(self) -> None:
-        """From now on wait as briefly as possible for the database: the server shuts down."""
+        """Wait for the database as briefly as possible from now on: the server shuts down."""
 
     def give_up(self, error: StoreUnavailable) -> None:
         """Fail all waiting changes with `error`: they were not made."""
@@ -130,7 +130,8 @@ class GroupWriter(ABC):
                             while len(self._waiting) < self._last * 3 // 4:
                                 self._wake.clear()
                                 await self._wake.wait()
-                # The oldest bundles, up to the first that touches what another does; without cancelled ones.
+                # Take the oldest bundles, without cancelled ones, up to the first that touches what another
+                # does.
                 group: list[Bundle] = []
                 touched: set[str] = set()
                 size = 0
@@ -172,7 +173,9 @@ class GroupWriter(ABC):
 
 
 def _fail(bundle: Bundle, error: Exception) -> None:
-    """Raise `error` in the caller; one that many callers get as a copy: raising adds to its traceback."""
+    """Raise `error` in the caller; a `StoreUnavailable` as a copy, as many callers would add to one
+    traceback.
+    """
     if isinstance(error, StoreUnavailable):
         other = type(error)()
         other.__dict__.update(error.__dict__)

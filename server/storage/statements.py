@@ -1,7 +1,7 @@
 """Statements that are written once for both databases: `?` stands for a value, times are seconds since 1970.
 
-For tables that few requests use: what every status pays for has statements of its own, each in the form that
-its database does fastest.
+For tables that few requests use. The statements behind every status are written for each database, in the
+form that it runs fastest.
 """
 
 from collections import defaultdict
@@ -20,15 +20,17 @@ from server.core.task import Task, TaskStatus
 Result = TypeVar("Result")
 Row = tuple[Any, ...]
 AT_ONCE = 200  # rows of one statement: SQLite takes 32,766 values, PostgreSQL 65,535
-KEYS_AT_ONCE = 5000  # of one statement: each waits for an answer, and a transaction has five seconds
+KEYS_AT_ONCE = (
+    5000  # keys of one statement: each statement is a round trip, and a transaction has five seconds
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """What the two databases write differently; `{}` stands for an expression.
+    """Expressions that the two databases write differently; `{}` stands for their operand.
 
-    `moment` makes of seconds since 1970 what a column of a moment holds, `seconds` the reverse, and `iso` a
-    text like `2026-01-31T08:00:00Z`.
+    `moment` converts seconds since 1970 to the value of a time column, `seconds` does the reverse, and `iso`
+    makes a text like `2026-01-31T08:00:00Z`.
     """
 
     name: Literal["sqlite", "postgresql"]
@@ -43,7 +45,7 @@ class Statements(Protocol):
     dialect: Dialect
 
     async def fetch(self, sql: str, values: Sequence[object] = ()) -> list[Row]:
-        """The rows of a statement that has some, even if there are none now."""
+        """Execute a statement that returns rows."""
         ...
 
     async def run(self, sql: str, values: Sequence[object] = ()) -> None: ...
@@ -53,11 +55,11 @@ class Tables(Statements, Protocol):
     """An open transaction that may add tasks."""
 
     async def alone(self) -> None:
-        """Until the end of the transaction no other one, of any node, comes past this call."""
+        """Wait until no other transaction, of any node, is between this call and its end."""
         ...
 
     async def room(self) -> int:
-        """How many tasks the queue takes."""
+        """Return how many more tasks the queue takes."""
         ...
 
     async def add(self, tasks: Sequence[Task]) -> list[Task]:
@@ -65,7 +67,7 @@ class Tables(Statements, Protocol):
         ...
 
     def wake(self, signal: str) -> None:
-        """Once this is on disk, call those who listen to `signal`, on all nodes."""
+        """Call the listeners of `signal`, on all nodes, once this transaction is on disk."""
         ...
 
 
@@ -74,26 +76,26 @@ Reads = Callable[[Statements], Awaitable[Result]]
 
 
 class Transactions(Protocol):
-    """Where `Work` is done. All methods may raise `StoreUnavailable`."""
+    """Runs `Work` in transactions. All methods may raise `StoreUnavailable`."""
 
     signals: "Signals"
 
     async def write(self, work: Work[Result], *, under: str | None = None) -> Result:
-        """Do `work` in a transaction; its result is returned once that is on disk. No other work `under` the
+        """Do `work` in a transaction, and return its result once that is on disk. No other work `under` the
         same name is done meanwhile, on any node.
 
-        `work` may be done more than once, so it must change nothing but the tables; an `AppError` that it
-        raises is raised here, and it must not have changed anything before.
+        `work` may be done more than once, so it must change nothing but the tables. An `AppError` that it
+        raises is raised here; it must not have changed anything before.
         """
         ...
 
     async def read(self, work: Reads[Result]) -> Result:
-        """`work` only reads."""
+        """Do `work`, which only reads."""
         ...
 
 
 class Signals:
-    """Calls those who wait for a change, of whichever node, once it is on disk."""
+    """Calls listeners once a change, made by any node, is on disk."""
 
     def __init__(self) -> None:
         self._listeners: defaultdict[str, list[Callable[[], None]]] = defaultdict(list)
@@ -106,14 +108,14 @@ class Signals:
             called()
 
     def give_all(self) -> None:
-        """Some may have been missed."""
+        """Call all listeners: signals may have been missed."""
         for signal in [*self._listeners]:
             self.give(signal)
 
 
 @dataclass(frozen=True)
 class Ended:
-    """A task that ends, or that waits again after it had ended (`again`), by the transaction that is open.
+    """A task that ends in the open transaction, or (`again`) waits again there after it had ended.
 
     `text` is the status as JSON, `asked` the stored request.
     """
@@ -125,12 +127,12 @@ class Ended:
 
     @cached_property
     def request(self) -> ProcessRequest | None:
-        """What was asked for; None if only a newer release knows."""
+        """Return the request; None if only a newer release can read it."""
         return stored.read_request(self.asked) if isinstance(self.asked, str) else self.asked
 
     @cached_property
     def wanted(self) -> ProcessRequest | None:
-        """What the last attempt was asked for."""
+        """Return the request of the last attempt."""
         return Task(self.request, self.status).effective_request
 
 
@@ -154,7 +156,7 @@ RoomOf = Callable[[Statements, Collection[str]], Awaitable[Mapping[str, WaitingP
 
 @dataclass(frozen=True, slots=True)
 class StoreHooks:
-    """What a feature does within the transactions of the tasks."""
+    """A feature's part in the transactions of tasks."""
 
     on_end: OnEnd | None = None
     keeps: Keeps | None = None
@@ -175,7 +177,7 @@ async def rooms_of(
 async def follow_ends(
     hooks: Iterable[StoreHooks], tables: Statements, ended: Sequence[Ended], now: datetime
 ) -> set[str]:
-    """Do what all features do at the ends of tasks; return the signals to give."""
+    """Call `on_end` of all features for tasks that end; return the signals to give."""
     signals = set[str]()
     for hook in hooks:
         if hook.on_end:
@@ -184,7 +186,9 @@ async def follow_ends(
 
 
 def kept(hooks: Iterable[StoreHooks], dialect: Dialect, now: datetime) -> tuple[str, list[object]]:
-    """SQL to be added to a condition on rows of `tasks`: no feature keeps them; and its values."""
+    """Return SQL that restricts a condition to rows of `tasks` that no feature keeps, and the
+    SQL's values.
+    """
     sql, values = "", list[object]()
     for hook in hooks:
         if hook.keeps:
@@ -195,7 +199,9 @@ def kept(hooks: Iterable[StoreHooks], dialect: Dialect, now: datetime) -> tuple[
 
 
 async def fetch_in(tables: Statements, sql: str, keys: Iterable[object], *before: object) -> list[Row]:
-    """The rows for all `keys`: `sql` has `{keys}` where their list belongs, behind the values `before`."""
+    """Return the rows for all `keys`: `sql` has `{keys}` where their list belongs, behind the values
+    `before`.
+    """
     left, found = iter(dict.fromkeys(keys)), list[Row]()
     while some := [*islice(left, KEYS_AT_ONCE)]:
         found += await tables.fetch(sql.replace("{keys}", ", ".join("?" * len(some))), (*before, *some))
@@ -203,11 +209,11 @@ async def fetch_in(tables: Statements, sql: str, keys: Iterable[object], *before
 
 
 async def insert(tables: Statements, sql: str, rows: Iterable[Row], form: str | None = None) -> None:
-    """Insert all `rows`, which are equally long: `sql` has `{rows}` where their values belong, and returns
-    nothing. `form` is one row with a `?` for each value, where it is not just these.
+    """Insert all `rows`, which have equal lengths: `sql` has `{rows}` where their values belong, and returns
+    no rows. `form` is the SQL of one row with a `?` for each value, if that is more than these marks.
     """
     left = iter(rows)
     while some := [*islice(left, AT_ONCE)]:
-        one = form or f"({', '.join('?' * len(some[0]))})"
+        row_sql = form or f"({', '.join('?' * len(some[0]))})"
         values = [value for row in some for value in row]
-        await tables.run(sql.replace("{rows}", ", ".join([one] * len(some))), values)
+        await tables.run(sql.replace("{rows}", ", ".join([row_sql] * len(some))), values)

@@ -1,4 +1,4 @@
-"""A task as a row and back, alike on every database."""
+"""Converts tasks to rows and back, for every database."""
 
 import hashlib
 import logging
@@ -23,13 +23,13 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 AnAdd = TypeVar("AnAdd", bound="Adding")
 _STAGES = frozenset(stage.value for stage in Stage)
-STATUS = 3  # the place of the JSON in `status_values`
+STATUS = 3  # the index of the JSON in `status_values`
 _ANYTHING = SchemaSerializer(core_schema.any_schema())
 _SPACES = dict.fromkeys(range(32), " ")
 FindShort = Callable[[str], str | None]
 
 
-MOST_CHANGED = 10_000  # tasks that a client which was away is told of; with more it lists them all
+MOST_CHANGED = 10_000  # changed tasks that are reported to a client after a gap; with more it lists all tasks
 CHANGED_WITHIN = timedelta(days=7)
 
 
@@ -38,12 +38,12 @@ def read_task(number: int, request: str, status: str) -> Task:
 
 
 def read_status(number: int, status: str) -> TaskStatus:
-    """Read a status; its number is a column of its own, as the JSON is made before the task has a number."""
+    """Read a status. Its number has its own column: the JSON is made before the task has a number."""
     return stored.read_status(status).model_copy(update={"number": number})
 
 
 def readable(read: Callable[..., T], rows: Iterable[Sequence[Any]]) -> Iterator[T]:
-    """What `read` makes of each row; a damaged row is logged and skipped: it stops neither start nor list."""
+    """Yield `read` of each row; log and skip a damaged one, which must stop neither a start nor a list."""
     for row in rows:
         try:
             yield read(*row)
@@ -52,19 +52,21 @@ def readable(read: Callable[..., T], rows: Iterable[Sequence[Any]]) -> Iterator[
 
 
 def short_wish(wish: str) -> str:
-    """What a row holds of its `wish`: 72 bits of a hash. The index on them is written at random places."""
+    """Return the column value for `wish`: 72 bits of a hash, to keep the index on it small."""
     return urlsafe_b64encode(hashlib.sha256(wish.encode()).digest()[:9]).decode()
 
 
 def forms_of_wish(wish: str) -> tuple[str, str]:
-    """How `wish` may stand in a row: earlier releases stored the whole."""
+    """Return the forms in which a row may hold `wish`: earlier releases stored it unshortened."""
     return short_wish(wish), wish
 
 
 def shared_keys(
     outcomes: Iterable[tuple[Submission, Task | AppError]], known: Container[str]
 ) -> list[tuple[str, str, str]]:
-    """The rows of `shared_keys` of submissions whose place another task has taken, but for `known` keys."""
+    """Return rows of the table `shared_keys`: keys of submissions that got an existing task, but not `known`
+    keys.
+    """
     return [
         (key.key, key.request, outcome.status.task_id)
         for wanted, outcome in outcomes
@@ -74,7 +76,7 @@ def shared_keys(
 
 
 class Adding(Protocol):
-    """A change that adds a task, unless another one takes its place."""
+    """A change that adds a task, unless an existing one takes its place."""
 
     outcome: Task | AppError
 
@@ -93,11 +95,11 @@ def to_be_inserted(
     free: int,
     rooms: Mapping[str, WaitingPlaces] = MappingProxyType({}),
 ) -> tuple[list[AnAdd], list[tuple[AnAdd, AnAdd]]]:
-    """Those of `adds` that become tasks, at most `free`; and those that get the task of another one of them,
-    each with that. All others have their outcomes.
+    """Return the `adds` that become tasks, at most `free`; and pairs of an add and the other one whose task
+    it shares. Set the outcomes of all others.
 
-    `known` has the stored request and the task of an idempotency key, `shared` the task of a wish, and
-    `instead` the one with the id that a submission names. `rooms` are those of people with a limit.
+    `known`: idempotency key -> stored request and task. `shared`: wish -> task. `instead`: id that a
+    submission names -> task. `rooms`: person with a limit -> places left.
     """
     new: list[AnAdd] = []
     sharing: list[tuple[AnAdd, AnAdd]] = []
@@ -129,18 +131,18 @@ def to_be_inserted(
 
 
 def counted(rows: Iterable[Sequence[Any]]) -> dict[Stage, int]:
-    """The number of tasks by stage, without stages that this release does not know: no list shows these."""
+    """Return the number of tasks by stage, without stages unknown to this release, which no list shows."""
     return {Stage(stage): count for stage, count in rows if stage in _STAGES}
 
 
 def task_values(task: Task, find_short: FindShort) -> tuple[object, ...]:
-    """The columns task_id and request, and those of `status_values`."""
+    """Return the columns task_id and request, and those of `status_values`."""
     assert task.request  # a new task's request is of this release
     return task.status.task_id, to_be_stored(task.request), *status_values(task.status, find_short)
 
 
 def status_values(status: TaskStatus, find_short: FindShort) -> tuple[object, ...]:
-    """The columns revision, stage, priority (which holds the urgency), status, short, search,
+    """Return the columns revision, stage, priority (which holds the urgency), status, short, search,
     ended_at and owner.
     """
     # The unique part of the files' public names, which all files of a task share.
@@ -160,15 +162,16 @@ def status_values(status: TaskStatus, find_short: FindShort) -> tuple[object, ..
 
 
 def to_be_stored(value: BaseModel) -> str:
-    """The JSON of the fields that were set, in the order of their names, without those that are None.
+    """Return the JSON of the fields that were set, in the order of their names, without those that are None.
 
-    It asks pydantic for no field that was not set, of which a new task has dozens: half the price.
+    `model_dump_json` would visit dozens of unset fields, at twice the CPU time.
     """
     fields = vars(value) | value.__pydantic_extra__ if value.__pydantic_extra__ else vars(value)
-    told = {name: fields[name] for name in sorted(value.__pydantic_fields_set__) if fields[name] is not None}
-    if "stage" in told:
-        told["stage"] = told["stage"].value  # pydantic would take four times as long to find out what it is
-    return _ANYTHING.to_json(told, exclude_none=True, exclude_unset=True).decode()
+    names = sorted(value.__pydantic_fields_set__)
+    stored = {name: fields[name] for name in names if fields[name] is not None}
+    if "stage" in stored:
+        stored["stage"] = stored["stage"].value  # pydantic takes four times as long to find out the type
+    return _ANYTHING.to_json(stored, exclude_none=True, exclude_unset=True).decode()
 
 
 def folded(text: str) -> str:

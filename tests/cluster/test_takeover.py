@@ -281,7 +281,7 @@ async def test_what_a_worker_that_was_taken_for_dead_says_of_a_task_changes_no_p
 async def test_a_worker_that_was_cut_off_before_an_attempt_leaves_the_task_to_its_successor(
     clean_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("server.cluster.worker.AGAIN", 0.01)
+    monkeypatch.setattr("server.cluster.worker.RETRY_WHILE_STORE_UNAVAILABLE", 0.01)
     async with open_node(clean_database) as old, open_node(clean_database) as new:
 
         async def cut_off(task_id: str) -> TaskStatus | None:

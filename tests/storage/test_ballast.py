@@ -40,7 +40,7 @@ def test_it_is_not_taken_on_where_room_is_scarce_and_looked_after_again(
         kept.take_on()
     assert list(tmp_path.iterdir()) == []
     assert not kept.is_due
-    monkeypatch.setattr(ballast, "LOOK_EVERY", 0)
+    monkeypatch.setattr(ballast, "RETRY_EVERY", 0)
     assert kept.is_due
 
 

@@ -130,7 +130,7 @@ async def migrating(url: str, *scripts: Script) -> AsyncIterator["asyncio.Task[i
 async def test_a_migration_that_waits_for_a_lock_lets_all_others_pass_and_tries_again(
     empty_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(migrations, "LOCK_AGAIN", 0.2)
+    monkeypatch.setattr(migrations, "RETRY_LOCK_AFTER", 0.2)
     await apply(empty_database, FIRST, ADD_ONE)
     async with connected(empty_database) as long, connected(empty_database) as other, long.transaction():
         await long.execute(b"SELECT a FROM one")  # it goes on reading
@@ -148,7 +148,7 @@ async def test_a_migration_that_waits_for_a_lock_lets_all_others_pass_and_tries_
 async def test_a_lock_that_is_never_free_ends_the_start_in_one_line(
     empty_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in {"LOCKED_WITHIN": 0.05, "LOCK_AGAIN": 0.05, "GIVE_UP_AFTER": 0.3}.items():
+    for name, value in {"LOCKED_WITHIN": 0.05, "RETRY_LOCK_AFTER": 0.05, "GIVE_UP_AFTER": 0.3}.items():
         monkeypatch.setattr(migrations, name, value)
     await apply(empty_database, FIRST, ADD_ONE)
     async with connected(empty_database) as long, long.transaction():

@@ -400,14 +400,14 @@ def test_memory_keeps_all_running_tasks_and_a_bounded_number_of_others() -> None
         memory.get(final[0].status.task_id)  # in use, so it stays
     kept = [task for task in final if memory.get(task.status.task_id)]
     assert kept == [final[0], *final[-9:]]
-    assert len(memory._named) == 2 * len(kept)
+    assert len(memory._owners) == 2 * len(kept)
     again = [replace(task, status=apply(task.status, Retried(), utc_now())) for task in kept]
     for task in again:
         memory.put(task)
     assert [memory.owner(task.status.files["video"].name) for task in again] == again
     for task in again:
         memory.drop(task.status.task_id)
-    assert memory._named == {}
+    assert memory._owners == {}
     assert set(memory.unfinished()) == {task.status.task_id for task in waiting + running}
     assert memory.waiting == {task.status.task_id for task in waiting}
 

@@ -1,5 +1,5 @@
-"""Announcements between nodes (NOTIFY): a task has changed or is removed, a session has ended, or the
-queue is paused or resumed; and the signals of features (`server.storage.statements.Signals`).
+"""Announcements between nodes (NOTIFY): a task has changed or is removed, a session has ended, the queue is
+paused or resumed, or a feature gives a signal (`server.storage.statements.Signals`).
 
 An announcement holds ids and revisions only; a node that needs the content reads the row. It is sent within
 the transaction of the change and delivered after its COMMIT, in the order of commits.
@@ -12,7 +12,7 @@ from psycopg import AsyncConnection
 
 CHANNEL = "clipwire"
 LONGEST = 7900  # bytes of a payload; PostgreSQL refuses 8000
-_SIGNS = {"deliveries": "$", "looks": "@"}  # as earlier releases announce and understand these two
+_SIGNS = {"deliveries": "$", "looks": "@"}  # how earlier releases write these two signals
 _SEND = b"""
     SELECT pg_current_xact_id()::text,
         (SELECT count(pg_notify(%s, payload)) FROM unnest(%s::text[]) AS payload)"""
@@ -66,8 +66,8 @@ class Signal:
 
 
 @dataclass(frozen=True, slots=True)
-class Acted:
-    """All entries of a list show something new."""
+class ActedOnList:
+    """A client has acted on a list: all its entries may show something new."""
 
     playlist_id: str
 
@@ -77,13 +77,13 @@ class Acted:
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """What a node sends to itself, to see whether announcements arrive."""
+    """Sent by a node to itself, to test whether announcements arrive."""
 
     def __str__(self) -> str:
         return "? hello"
 
 
-News = Changed | Gone | LoggedOut | QueueChanged | Signal | Acted | Hello
+News = Changed | Gone | LoggedOut | QueueChanged | Signal | ActedOnList | Hello
 
 
 async def announce(db: AsyncConnection, sender: str, news: Iterable[News]) -> str:
@@ -94,7 +94,7 @@ async def announce(db: AsyncConnection, sender: str, news: Iterable[News]) -> st
 
 
 def packed(sender: str, news: Iterable[News]) -> Iterator[str]:
-    """Few payloads of at most `LONGEST` bytes, each a line for the sender and one for each of its news."""
+    """Yield payloads of at most `LONGEST` bytes: a line for the sender, then a line for each of its news."""
     lines: list[str] = []
     size = 0
     for line in map(str, news):
@@ -111,7 +111,7 @@ def packed(sender: str, news: Iterable[News]) -> Iterator[str]:
 
 
 def unpacked(payload: str) -> tuple[str, list[News]]:
-    """The sender, and the news; lines that only the next release understands are ignored."""
+    """Return the sender and the news; skip lines that only the next release understands."""
     sender, *lines = payload.split("\n")
     news: list[News] = []
     for line in lines:
@@ -126,7 +126,7 @@ def unpacked(payload: str) -> tuple[str, list[News]]:
             case "$" | "@" | "+":
                 news.append(Signal(rest))
             case "&":
-                news.append(Acted(rest))
+                news.append(ActedOnList(rest))
             case "?":
                 news.append(Hello())
             case _ if rest.isdecimal():

@@ -1,4 +1,4 @@
-"""What is written to the tables, and how: one statement for all changes of a kind in a group."""
+"""Writes changes to the tables, all changes of a kind in a group by one statement."""
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -25,7 +25,7 @@ from server.storage.entry_rows import (
 )
 from server.storage.group_commit import Change
 from server.storage.postgresql.advisory_locks import ADD, LOOK, OURS
-from server.storage.postgresql.announcing import Acted, Changed, Gone, News, Signal
+from server.storage.postgresql.announcing import ActedOnList, Changed, Gone, News, Signal
 from server.storage.statements import Dialect, Ended, Row, StoreHooks, Work, follow_ends, rooms_of
 from server.storage.task_rows import (
     STATUS,
@@ -77,7 +77,7 @@ _BY_WISH = f"""
 _BY_ID = f"""
     SELECT task_id, number, request, status, {ACTIONS_ON_LIST} FROM tasks
     WHERE task_id = ANY(%s) AND NOT removed""".encode()  # noqa: S608
-# The key may be that of a task that is being removed. One that another node deletes meanwhile gets no key.
+# The key's old task may just be in removal. A task that another node deletes meanwhile gets no key.
 _SHARE = b"""
     INSERT INTO shared_keys (key, hashes, task_id)
     SELECT key, hashes, task_id
@@ -107,7 +107,7 @@ _UPDATE = f"""
     WHERE tasks.task_id = new.task_id AND tasks.revision = new.follows AND NOT removed
         AND {has_taken_all("new.status")}
     RETURNING tasks.task_id, host""".encode()  # noqa: S608
-# What ends with the save that follows; of one that had ended before only its counts change.
+# Tasks that end by the save that follows. One that had ended before may still change its counts.
 _ENDS = b"""
     SELECT task_id, request FROM tasks
     JOIN unnest(%s::text[], %s::bigint[]) AS new (task_id, revision) USING (task_id)
@@ -122,8 +122,8 @@ _FOLLOWED = f"""
     JOIN unnest(%s::text[], %s::bigint[], %s::text[]) AS new (task_id, revision, status) USING (task_id)
     WHERE tasks.revision = new.revision AND NOT removed AND {has_taken_all("new.status")}
     ORDER BY task_id FOR UPDATE OF tasks""".encode()  # noqa: S608
-# Nobody saves an entry of a list while somebody acts on the list: the one has to see what the other did. All
-# these locks are taken before any row, in one order.
+# These locks exclude saves of a list's entries and actions on the list from each other: each has to see what
+# the other did. They are taken before any row is locked, in one order, so that no two nodes deadlock.
 _LOCK_LISTS = b"""
     SELECT CASE WHEN is_acted_on THEN pg_advisory_xact_lock(lock) ELSE pg_advisory_xact_lock_shared(lock) END
     FROM (SELECT hashtextextended('clipwire list ' || playlist_id, 0) AS lock, bool_or(acted) AS is_acted_on
@@ -183,9 +183,9 @@ class Save(Change[bool]):
 
 @dataclass(eq=False)
 class Together(Change["list[Task] | None"]):
-    """Makes all of its saves and adds, or none; its outcome is None if a save does not follow.
+    """Makes all of its saves and adds, or none; its outcome is None if a save does not directly follow.
 
-    `hosts` are those that a task has left or come to: an entry of a list got another link.
+    `hosts` are the old and new hosts of tasks that got another link.
     """
 
     saves: Sequence[Save]
@@ -239,7 +239,7 @@ class Done(Change["TaskStatus | None"]):
 
 @dataclass(eq=False)
 class Execute(Change[list[str]]):
-    """A single statement, which returns ids; `tells` makes of each id what is announced to other nodes."""
+    """A single statement, which returns ids; `tells` makes an announcement to other nodes of each id."""
 
     sql: bytes
     values: tuple[object, ...] = ()
@@ -304,10 +304,10 @@ class Transacting(Reading):
 class Changes:
     """Writes groups for the `Writer`.
 
-    Counting the waiting tasks costs as much as there are unfinished ones. So `Changes` remembers how many
-    tasks were unfinished at the last count, and the last number given by then. Whatever any node adds or
-    queues again since then takes a number, so both together are an upper bound of the tasks that wait. They
-    are counted anew only when there might be no place under that bound.
+    Counting the waiting tasks takes time for each unfinished one. So `Changes` remembers how many tasks were
+    unfinished at the last count, and the last number that was given by then. Each task that any node adds or
+    queues again later takes a number, so both give an upper bound of the waiting tasks. They are counted anew
+    only when that bound leaves no place.
     """
 
     def __init__(
@@ -330,7 +330,7 @@ class Changes:
         all_saves = [*saves, *(save for change in whole for save in change.saves)]
         acts = [change for change in group if isinstance(change, Act | Remove | Done)]
         await _lock_lists(db, all_saves, acts)
-        for act in acts:  # of which come saves of the lists
+        for act in acts:  # these make saves of the lists
             if isinstance(act, Act):
                 await self._prepare_act(db, act)
             elif isinstance(act, Done):
@@ -349,7 +349,7 @@ class Changes:
         joining = sum(len(change.adds) for change in whole)
         wanted = len(adds) + len(ended) + joining
         free = await self._free_places(db, wanted) if wanted else 0
-        if ended:  # each wants a place as a new task does, so each takes a number
+        if ended:  # each takes a number, as a new task does: see the class
             await db.execute(_GIVE_AWAY, (len(ended),), prepare=True)
         added, have_jobs = await self._add(db, adds, free) if adds else (list[Task](), set[str]())
         free -= len([task for task in added if task.status.stage.is_waiting])
@@ -363,10 +363,10 @@ class Changes:
                 possible.append(save)
         saved = await _save(db, possible)
         free -= _joining_again(possible, ended)
-        told: list[News] = []
+        announced: list[News] = []
         for act in acts:
             if isinstance(act, Act):
-                told += await _act(db, act)
+                announced += await _act(db, act)
             elif isinstance(act, Done) and act.save and act.save.outcome is True:
                 act.outcome = act.save.status
         for each in whole:
@@ -375,7 +375,8 @@ class Changes:
                 added += each.outcome
                 saves += each.saves
                 free -= _joining_again(each.saves, ended)
-        # Those under a lock come last, after what may take another one: so no two nodes wait for each other.
+        # Works under a lock come last, after changes that may take other locks, so that no two nodes
+        # deadlock.
         transacts = sorted(
             (change for change in group if isinstance(change, Transact)), key=lambda change: change.under
         )
@@ -388,8 +389,10 @@ class Changes:
             except AppError as error:
                 transact.outcome = error
             added += [add.outcome for add in transact.adds if isinstance(add.outcome, Task)]
-        told += [Changed(task.status.task_id, task.status.revision) for task in added]
-        told += [Changed(save.status.task_id, save.status.revision) for save in saves if save.outcome is True]
+        announced += [Changed(task.status.task_id, task.status.revision) for task in added]
+        announced += [
+            Changed(save.status.task_id, save.status.revision) for save in saves if save.outcome is True
+        ]
         moved = [
             Ended(save.status, str(save.values[STATUS]), ends.get(task_id), again=task_id in ended)
             for save in saves
@@ -398,15 +401,15 @@ class Changes:
         signals = {signal for transact in transacts for signal in transact.signals}
         if moved:
             signals |= await follow_ends(self._hooks, Reading(db), moved, self._clock.now())
-        told += map(Signal, sorted(signals))
+        announced += map(Signal, sorted(signals))
         await _take(db, [save for save in saves if save.taken and save.outcome is True])
         for change in group:
             if isinstance(change, Remove):
-                told += await _remove(db, change)
+                announced += await _remove(db, change)
             if isinstance(change, Execute):  # last: a task that this group retries must not expire
                 rows = await (await db.execute(change.sql, change.values)).fetchall()
                 change.outcome = [key for (key,) in rows]
-                told += [change.tells(key) for key in change.outcome] if change.tells else []
+                announced += [change.tells(key) for key in change.outcome] if change.tells else []
         queued = {
             task.status.host
             for task in added
@@ -415,10 +418,10 @@ class Changes:
         left = {host for each in whole for host in each.hosts}
         if self._admits and (hosts := {*queued, *saved.values(), *left}):
             await self._admits.follow(db, sorted(hosts), list(saved))
-        return told
+        return announced
 
     async def _prepare_act(self, db: AsyncConnection, change: Act) -> None:
-        """Work out what becomes of the list; the outcome if nothing does."""
+        """Find the list's status after the action, or set the outcome if the action changes nothing."""
         before, action = change.playlist, change.action
         change.save, change.count, change.outcome = None, 0, None  # an earlier try may have set them
         if not await (await db.execute(_TO_ACT_ON, (before.task_id, before.revision))).fetchall():
@@ -533,7 +536,7 @@ async def _insert(db: AsyncConnection, adds: Sequence[Add], jobs: Sequence[int |
 
 
 def _joining_again(saves: Iterable[Save], ended: Collection[str]) -> int:
-    """How many places in the queue the retried ones take."""
+    """Return how many places in the queue the retried tasks take."""
     return len([save for save in saves if save.status.task_id in ended])
 
 
@@ -600,7 +603,7 @@ async def _act(db: AsyncConnection, change: Act) -> list[News]:
     owed = {"cancel": change.count, "retry": -change.count}.get(change.action.kind, 0)
     row = (after.task_id, after.list_action, change.action.model_dump_json(exclude_none=True), owed)
     await db.execute(_ACT, row)
-    return [Acted(after.task_id)]
+    return [ActedOnList(after.task_id)]
 
 
 async def _prepare_done(db: AsyncConnection, change: Done) -> None:
@@ -621,12 +624,12 @@ async def _remove(db: AsyncConnection, change: Remove) -> list[News]:
     rows = await (await db.execute(_MARK, (list(change.task_ids),))).fetchall()
     marked = [task_id for (task_id,) in rows]
     change.outcome = marked
-    told: list[News] = [Gone(task_id) for task_id in marked]
+    announced: list[News] = [Gone(task_id) for task_id in marked]
     for (playlist_id,) in await (await db.execute(_WITH_ENTRIES, (marked,))).fetchall():
         row = (playlist_id, REMOVAL, change.action.model_dump_json(exclude_none=True), 0)
         await db.execute(_ACT, row)
-        told.append(Acted(playlist_id))
-    return told
+        announced.append(ActedOnList(playlist_id))
+    return announced
 
 
 async def _yet_to_wait(db: AsyncConnection) -> int:

@@ -1,8 +1,8 @@
 """Connections to the database, and the errors that are raised where it cannot be used.
 
-A database may stop answering without closing its connections: its machine is off, or it hangs. So all waits
-have a limit, and a query is cut off by shutting the socket down: a cancel request would wait for the database
-as well.
+A database may stop answering without closing its connections: its machine is off, or it hangs. So every wait
+has a limit, and a query is ended by shutting down the socket: a cancel request would wait for the database,
+too.
 """
 
 import asyncio
@@ -32,9 +32,9 @@ ALWAYS = {
     "keepalives_count": 3,
     "tcp_user_timeout": 8000,  # milliseconds
 }
-# These override the settings of the server, the database and the role: a commit survives a power cut, a
-# statement that has waited for a lock sees what was committed meanwhile, all texts can be sent, and a
-# connection that only listens is not ended.
+# These override the settings of the server, the database and the role, so that a commit survives a power cut,
+# a statement that has waited for a lock sees what was committed meanwhile, all texts can be sent, and an idle
+# connection that listens is not ended.
 SETTINGS = (
     "synchronous_commit = on",
     "timezone = 'UTC'",
@@ -42,7 +42,7 @@ SETTINGS = (
     "client_encoding = 'UTF8'",
     "idle_session_timeout = 0",
 )
-# The database ended a transaction of this process, which took too long; see `LETS_GO` in `link`.
+# The database has ended a transaction of this process that took too long; see `LETS_GO` in `link`.
 STOOD_STILL = (psycopg.errors.IdleInTransactionSessionTimeout, psycopg.errors.TransactionTimeout)
 # This server is a standby, as another machine has taken over; or it takes no changes for now, as its disk is
 # full. The connection may stay read-only when that is over, so another one is needed.
@@ -69,9 +69,9 @@ _AWAY = (
     OSError,
     TimeoutError,
 )
-# What a server says when it refuses a connection -> what helps. The texts are compared since libpq does not
-# give the SQLSTATE of a refused connection; a server with messages in another language is retried like one
-# that is away.
+# Message with which a server refuses a connection -> advice. Messages are compared, since libpq does not give
+# the SQLSTATE of a refused connection; a server with messages in another language is retried as if it were
+# away.
 _ANSWERS = (
     (r'database ".*" does not exist|no such database', "create it, or name another one"),
     (
@@ -151,7 +151,7 @@ def explained() -> Iterator[None]:
 
 
 def advice(error: BaseException) -> str | None:
-    """What helps against `error` if the database refused the connection: a retry is in vain; else None."""
+    """Return advice if `error` is a refused connection, where a retry is useless; else None."""
     return next((what_helps for said, what_helps in _ANSWERS if re.search(said, str(error))), None)
 
 

@@ -63,7 +63,7 @@ async def check(url: str) -> str:
     with explained():
         async with connected(url) as db, connected(url) as other:
             version = await verify(db, newest)
-            # A notification that no node hears has to reach another connection.
+            # A notification, on a channel that no node listens to, has to reach another connection.
             channel = f"clipwire_check_{os.getpid()}"
             await db.execute(f"LISTEN {channel}".encode())
             await other.execute("SELECT pg_notify(%s, '')", (channel,))
@@ -76,7 +76,7 @@ async def check(url: str) -> str:
 
 
 def _find(needed: int) -> str:
-    """The oldest `pg_dump` that is new enough. Raises `DatabaseUnusable` if there is none."""
+    """Return the oldest `pg_dump` that is new enough. Raises `DatabaseUnusable` if there is none."""
     known: dict[int, str] = {}
     found = shutil.which("pg_dump")
     for program in (*([found] if found else []), *map(str, sorted(_DEBIAN.glob("*/bin/pg_dump")))):

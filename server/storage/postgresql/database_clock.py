@@ -7,7 +7,7 @@ from psycopg import AsyncConnection
 
 from server.core.clock import Clock, stopwatch
 
-LOOK_EVERY = 60.0  # seconds
+READ_EVERY = 60.0  # seconds
 _NOW = b"SELECT extract(epoch FROM clock_timestamp())::float8"
 
 
@@ -22,15 +22,15 @@ class DatabaseClock(Clock):
 
     async def look(self, db: AsyncConnection) -> None:
         """Read the database's clock; its time counts as that of the middle between query and answer."""
-        asked = self._steady()
+        asked_at = self._steady()
         row = await (await db.execute(_NOW)).fetchone()
         assert row
-        self._began = row[0] - (asked + self._steady()) / 2
+        self._began = row[0] - (asked_at + self._steady()) / 2
 
     def now(self) -> datetime:
         self._latest = max(self._latest, self._began + self._steady())
         return datetime.fromtimestamp(self._latest, UTC)
 
     def wall(self) -> datetime:
-        """As the last `look` found it: it goes back if the database's clock was set back."""
+        """Return the time by the last `look`; it goes back if the database's clock was set back."""
         return datetime.fromtimestamp(self._began + self._steady(), UTC)

@@ -1,6 +1,6 @@
-"""Batches reads: one query answers all waiting callers; those that come meanwhile wait for the next one.
+"""Batches reads: one query answers all waiting callers; callers that come meanwhile wait for the next query.
 
-Nothing is cached, so that what was changed through another node is seen here.
+Nothing is cached, so that changes of other nodes are seen.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ Row = Sequence[Any]
 
 
 class GroupReader(Generic[Found]):
-    """`sql` takes an array of keys; the first column of its rows is the key, `read` makes a value of the
+    """`sql` takes an array of keys. The first column of its rows is the key; `read` makes a value of the
     others.
     """
 
@@ -44,7 +44,9 @@ class GroupReader(Generic[Found]):
         await self._task
 
     async def get(self, key: str) -> Found | None:
-        """The value as of now or later. Raises `StoreUnavailable`, and `ValueError` for a damaged row."""
+        """Return the value as of this call or later. Raises `StoreUnavailable`, `ValueError` for a damaged
+        row.
+        """
         if not is_text(key):
             return None
         if self._closing:
@@ -52,23 +54,23 @@ class GroupReader(Generic[Found]):
         if key not in self._waiting:
             self._waiting[key] = asyncio.get_running_loop().create_future()
             self._wake.set()
-        return await asyncio.shield(self._waiting[key])  # other callers may wait for it as well
+        return await asyncio.shield(self._waiting[key])  # shielded: other callers may wait for the same key
 
     async def _run(self) -> None:
         while not self._closing:
             await self._wake.wait()
             self._wake.clear()
-            asked, self._waiting = self._waiting, {}
-            if not asked:
+            waiting, self._waiting = self._waiting, {}
+            if not waiting:
                 continue
             try:
-                rows = await self._link.do(partial(self._query, list(asked)))
+                rows = await self._link.do(partial(self._query, list(waiting)))
             except Exception as error:
-                for answer in asked.values():
+                for answer in waiting.values():
                     _fail(answer, error)
             else:
                 found: dict[str, Row] = {key: rest for key, *rest in rows}
-                for key, answer in asked.items():
+                for key, answer in waiting.items():
                     try:
                         value = self._read(*found[key]) if key in found else None
                     except ValueError as error:
@@ -81,7 +83,7 @@ class GroupReader(Generic[Found]):
 
 
 def is_text(text: str) -> bool:
-    """Whether PostgreSQL accepts `text`, and so may hold it: no NUL, and no half of a surrogate pair."""
+    """Say whether PostgreSQL can hold `text`: no NUL, and no half of a surrogate pair."""
     try:
         return b"\0" not in text.encode()
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""Connections that are made when they are needed, and made anew after they were lost.
+"""Connections that are opened when they are needed, and again after they were lost.
 
 Decisions: docs/decisions/storage.md
 """
@@ -25,27 +25,29 @@ from server.storage.postgresql.connection import (
 )
 
 FREE_WITHIN = 4.0  # seconds that a caller waits for a free connection
-SAYS_SO_BEFORE = 0.5  # seconds by which the database's own limit is shorter than ours
+DATABASE_LIMIT_SHORTER_BY = 0.5  # seconds than this server's own limit, so that the database reports first
 Result = TypeVar("Result")
 Work = Callable[[AsyncConnection], Awaitable[Result]]
-# The database ends a transaction of a process that is stopped (or whose machine is off), and so releases its
-# locks before those who wait for them give up (`ANSWER_WITHIN`). A process that was only delayed tries again.
+# The database ends the transaction of a process that is suspended or whose machine is off, and so releases
+# its locks before others stop waiting for them (`ANSWER_WITHIN`). A process that was only delayed tries
+# again.
 LETS_GO = (
     "idle_in_transaction_session_timeout = '3s'",
     "tcp_keepalives_idle = 10",
     "tcp_keepalives_interval = 3",
     "tcp_keepalives_count = 3",
 )
-# The same for a process that stopped between a statement and its Sync, which the database does not count as
-# idle: PostgreSQL 17 and newer. A transaction that waits for its locks began later, and so is ended later.
+# The same for a process suspended between a statement and its Sync, which the database does not count as
+# idle; PostgreSQL 17 and newer. Transactions that wait for its locks began later, and so reach their limit
+# later.
 _LETS_GO_AT_LAST = """
     SELECT set_config('transaction_timeout', %s, false)
     WHERE current_setting('server_version_num')::int >= 170000"""
 
 
 class Link:
-    """A connection for one user at a time. `settings` are set on it; `within` is the limit of one piece of
-    work, in seconds.
+    """A connection for one user at a time, with PostgreSQL `settings` of its own. One piece of work may take
+    `within` seconds.
     """
 
     def __init__(self, url: str, *settings: str, within: float = ANSWER_WITHIN) -> None:
@@ -64,7 +66,7 @@ class Link:
         await self.lose()
 
     def hurry(self) -> None:
-        """From now on give the database one second to answer, and no more: the server shuts down."""
+        """Give the database one second to answer from now on: the server shuts down."""
         self._within = min(self._within, 1.0)
 
     def end(self) -> None:
@@ -75,10 +77,12 @@ class Link:
 
     @asynccontextmanager
     async def lent(self) -> AsyncIterator[AsyncConnection]:
-        """A connection that is not known to be lost. Raises `StoreUnavailable`, within `within` seconds."""
+        """Yield a connection that is not known to be lost. Raises `StoreUnavailable` after at most `within`
+        seconds.
+        """
         is_sound = False
         if self._db is not None and not self._db.closed:
-            # Nobody waits for anything on this connection: what has come is mostly its end.
+            # No answer is awaited on this connection: bytes that are there mostly mean that it has ended.
             poll = select.poll()
             poll.register(self._db.fileno(), select.POLLIN)
             is_sound = not poll.poll(0)
@@ -90,10 +94,10 @@ class Link:
             yield db
 
     async def do(self, work: Work[Result]) -> Result:
-        """What `work` returns, which changes nothing or all in one transaction; raises `StoreUnavailable`.
+        """Do `work`, which reads or makes one transaction, and return its result. Raises `StoreUnavailable`.
 
-        `work` is tried once more where the connection was lost: mostly earlier, which shows only when the
-        connection is used, or while this process stood still.
+        `work` is tried once more if the connection was lost: mostly that happened earlier, and shows only
+        when the connection is used.
         """
         with available():
             db = await self._open()
@@ -138,7 +142,7 @@ class Link:
                 async with asyncio.timeout(self._within):
                     db = await connect(self._url, *LETS_GO, *self._settings)
                     try:
-                        longest = max(self._within, ANSWER_WITHIN) - SAYS_SO_BEFORE
+                        longest = max(self._within, ANSWER_WITHIN) - DATABASE_LIMIT_SHORTER_BY
                         await db.execute(_LETS_GO_AT_LAST, [f"{longest * 1000:.0f}ms"])
                     except BaseException:
                         await db.close()
@@ -174,7 +178,7 @@ class Links:
 
     @asynccontextmanager
     async def _free_link(self) -> AsyncIterator[Link]:
-        """Raises `DatabaseAway` if none becomes free in time: all of them wait for an answer."""
+        """Wait for a free connection. Raises `DatabaseAway` if all are waiting for answers for too long."""
         with available(), _in_words(f"no free connection within {self._free_within:g} s"):
             async with asyncio.timeout(self._free_within):
                 link = await self._free.get()
@@ -186,7 +190,9 @@ class Links:
 
 @contextmanager
 def _in_words(what: str) -> Iterator[None]:
-    """A `TimeoutError` says nothing to whoever reads the log."""
+    """Replace a `TimeoutError`, which says nothing in a log, by an `Unanswered` that names `what` took too
+    long.
+    """
     try:
         yield
     except TimeoutError as error:

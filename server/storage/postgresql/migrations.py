@@ -1,12 +1,12 @@
 """Brings a database to this server's schema, one node at a time, and refuses one that it cannot work with.
 
 A script that was released is never edited; the next number is added. Each is applied in one transaction
-together with its number, which waits for a lock no longer than `LOCKED_WITHIN` before it lets all others pass
+together with its number. That transaction waits for a lock for `LOCKED_WITHIN` at most, then lets others pass
 and tries again. Such a script must not build an index on a table that may be large: all nodes would wait.
 
-A script that says `-- concurrently` runs outside of a transaction, statement by statement, while other nodes
-work; its statements end with `;` at the end of a line. Its number is written last, and a kill may leave any
-part of it: so it must be possible to apply it again from its beginning.
+A script with the line `-- concurrently` runs outside of a transaction, statement by statement, while other
+nodes work; its statements end with `;` at the end of a line. Its number is written last. As a kill may leave
+any part of it done, it must be possible to apply the script again from its beginning.
 
 Servers of two neighbouring releases work on one schema: a release only adds to it,
 and the next one takes away what the release before still needed. A script that takes something away says
@@ -32,7 +32,7 @@ from server.storage.postgresql.connection import PLACE, one_line
 log = logging.getLogger(__name__)
 
 LOCKED_WITHIN = 1.0  # seconds: all requests on a table wait behind a migration that waits for its lock
-LOCK_AGAIN = 2.0  # seconds between tries, in which they pass
+RETRY_LOCK_AFTER = 2.0  # seconds, in which waiting requests pass
 GIVE_UP_AFTER = 120.0  # seconds
 NOT_OURS = "belongs to another program: name an empty database"
 _SCRIPT = re.compile(r"(?P<number>\d{4})_[a-z0-9_]+\.sql")
@@ -74,11 +74,11 @@ def released_scripts() -> list[Script]:
 
 
 def scripts_in(folder: Traversable) -> list[Script]:
-    """The scripts in their order, `0001_engine.sql` and on; other files in the folder are ignored."""
+    """Return the scripts in the order of their numbers; other files in the folder are ignored."""
     found = [(name, file) for file in folder.iterdir() if (name := _SCRIPT.fullmatch(file.name))]
     scripts = []
     for name, file in found:
-        # Files of installed packages take the place of the script's `-- include` lines.
+        # Each `-- include` line is replaced by a file of an installed package.
         whole = _INCLUDE.sub(
             lambda line: resources.files(line["package"]).joinpath(line["path"]).read_text("utf-8"),
             file.read_text("utf-8"),
@@ -88,7 +88,7 @@ def scripts_in(folder: Traversable) -> list[Script]:
 
 
 async def migrate(db: AsyncConnection, scripts: Sequence[Script]) -> int:
-    """Apply the scripts that this database has not had; return its version. Raises `DatabaseUnusable`."""
+    """Apply the scripts that this database lacks; return its new version. Raises `DatabaseUnusable`."""
     async with locked_in_turn(db, MIGRATE):
         version = await verify(db, newest=scripts[-1].number)
         for script in scripts:
@@ -127,7 +127,7 @@ async def verify(db: AsyncConnection, newest: int) -> int:
 async def _apply(db: AsyncConnection, script: Script) -> None:
     if script.concurrent:
         log.info("the database is brought to schema %s while other nodes work", script.number)
-    give_up, is_told = time.monotonic() + GIVE_UP_AFTER, False
+    give_up, is_logged = time.monotonic() + GIVE_UP_AFTER, False
     while True:
         try:
             for statement in script.concurrent:
@@ -137,16 +137,18 @@ async def _apply(db: AsyncConnection, script: Script) -> None:
                 await db.execute(f"SET LOCAL lock_timeout = {LOCKED_WITHIN * 1000:.0f}".encode())
                 await db.execute(_TABLE)
                 if not script.concurrent:
-                    await db.execute(script.sql.encode())  # several statements: possible without values only
+                    await db.execute(
+                        script.sql.encode()
+                    )  # no values: with values, psycopg sends one statement only
                 await db.execute(_SET, {"version": script.number, "oldest": script.oldest_server})
         except DatabaseError as error:
             is_locked = isinstance(error, LockNotAvailable | DeadlockDetected)
             if not is_locked or time.monotonic() > give_up:
                 why = f"could not be brought to schema {script.number}, it is unchanged ({one_line(error)})"
                 raise DatabaseUnusable(PLACE, why) from error
-            if not is_told:
+            if not is_logged:
                 log.info("schema %s waits for other transactions: %s", script.number, one_line(error))
-            is_told = True
+            is_logged = True
         else:
             return
-        await asyncio.sleep(LOCK_AGAIN)
+        await asyncio.sleep(RETRY_LOCK_AFTER)

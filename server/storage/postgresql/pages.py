@@ -1,9 +1,9 @@
 """Builds the queries for pages of tasks (keyset pagination), and for a search of a text in two steps.
 
 A page begins after the sort key of the last task of the page before; each part of a query follows an index in
-the page's order. A search first reads the newest tasks, where a common text is found soon; a rarer one is
-then looked up in the index of trigrams. PostgreSQL's planner would choose between the two by estimates that
-are wrong by orders of magnitude, so `SEARCH_SETTINGS` leave it no choice.
+the page's order. A search first reads the newest tasks, where a common text is found soon; a rarer text
+is then looked up in the index of trigrams. PostgreSQL's planner would choose between the two by estimates
+that are wrong by orders of magnitude, so `SEARCH_SETTINGS` leave it no choice.
 """
 
 from collections.abc import Mapping, Sequence
@@ -67,9 +67,10 @@ _INDEXED = """
 def page_query(
     wanted: Filter, text: str, after: Cursor, limit: int, actions: Mapping[str, ListActions] = NO_ACTIONS
 ) -> Query:
-    """The query for a page of `wanted`, which looks for the folded `text` in each task that it reads.
+    """Return the query for a page of `wanted`, which looks for the folded `text` in each task that it reads.
 
-    Of lists with `actions` all rows are read: their entries are not where the other indexes have them.
+    Of lists with `actions` all rows are read: indexes by stage have the entries under the stages of their
+    rows, which may be outdated.
     """
     lists = set(actions) if wanted.playlist_id is None else {wanted.playlist_id} & set(actions)
     lists = set() if wanted.is_folded else lists
@@ -87,7 +88,7 @@ def page_query(
 
 
 def count_query(actions: Mapping[str, ListActions]) -> Query:
-    """For rows of a state and a number of tasks; the numbers of one state are to be added."""
+    """Return a query for rows of a state and a number of tasks; add the numbers of one state."""
     parts, values = ["SELECT stage, count(*) FROM tasks WHERE NOT removed GROUP BY stage"], list[object]()
     for playlist_id, acted in actions.items():
         for state, sign in (("stage", "-"), (EntrySql(acted, POSTGRESQL).state, "")):
@@ -100,7 +101,9 @@ def count_query(actions: Mapping[str, ListActions]) -> Query:
 
 
 def ids_query(stage: Stage, error_code: str | None, limit: int, actions: Mapping[str, ListActions]) -> Query:
-    """For rows of an id and a number: the oldest tasks in `stage`, and with `error_code` if one is given."""
+    """Return a query for id and number of the oldest tasks in `stage`, of those with `error_code`
+    if given.
+    """
     code = """substring(status FROM '"error_code":"([a-z0-9_]+)"')"""
     sql = f"SELECT task_id, number FROM tasks WHERE stage = %s AND NOT removed{_OF_OTHERS}"  # noqa: S608
     values: list[object] = [stage.value, list(actions)]
@@ -123,7 +126,7 @@ def ids_query(stage: Stage, error_code: str | None, limit: int, actions: Mapping
 def _of_list(
     playlist_id: str, acted: ListActions, wanted: Filter, text: str, after: Cursor, limit: int
 ) -> Query | None:
-    """EntrySql of a list, by what they show; None if the list is removed with them."""
+    """Return the query for entries of a list by what they show; None if they are removed with the list."""
     if acted[-1][0] == REMOVAL:
         return None
     entries, rank, values = EntrySql(acted, POSTGRESQL), "priority", list[object]([playlist_id])
@@ -152,7 +155,7 @@ def _of_list(
 
 
 def _of_others(wanted: Filter, text: str, after: Cursor, limit: int, without: Sequence[str]) -> list[Query]:
-    """Of all tasks but entries of the lists `without`."""
+    """Return the queries for all tasks except entries of the lists `without`."""
     narrow, of_list = "", list[object]()
     if wanted.playlist_id is not None:
         narrow, of_list = " AND playlist_id = %s", [wanted.playlist_id]
@@ -215,7 +218,7 @@ def indexed_query(
     limit: int,
     actions: Mapping[str, ListActions] = NO_ACTIONS,
 ) -> Query:
-    if actions:  # what has ended may be found among what has not, and the reverse
+    if actions:  # the rows of ended entries may be among unfinished ones, and the reverse
         either = _in_stages(stages, actions)
         values = _of_stages(stages, actions)
         sql = _INDEXED.format(either, either)
@@ -227,7 +230,7 @@ def indexed_query(
 
 
 def _in_stages(stages: Sequence[Stage], actions: Mapping[str, ListActions]) -> str:
-    """Whether a task is in one of `stages`; the values are those of `_of_stages`."""
+    """SQL: whether a task is in one of `stages`; its values are those of `_of_stages`."""
     if not actions:
         return "stage || '' = ANY(%s)"
     lists = " ".join(
@@ -242,7 +245,7 @@ def _of_stages(stages: Sequence[Stage], actions: Mapping[str, ListActions]) -> l
 
 
 def grams_query(text: str) -> str:
-    """A `tsquery` for trigrams of `text`, spread over it, or for any that begins with a shorter `text`."""
+    """Return a `tsquery` for trigrams from all over `text`, or for all that begin with a shorter `text`."""
     if len(text) < GRAM:
         return _quoted(text) + ":*"
     grams = list(dict.fromkeys(text[i : i + GRAM] for i in range(len(text) - GRAM + 1)))

@@ -1,4 +1,4 @@
-"""The log-ins of the page, for all nodes: none is cached, so that a log-out ends one everywhere.
+"""The log-ins of the page, for all nodes. None is cached, so that a log-out counts on every node.
 
 How long a session lasts is measured by the database's clock.
 """
@@ -21,7 +21,7 @@ BY_ID = """
 _OF_SCOPE = """
     SELECT session_id, scope, extract(epoch FROM ends_at - clock_timestamp())::float8, way, token_id, about
     FROM sessions WHERE scope = ? AND ends_at > clock_timestamp() ORDER BY number DESC"""
-# The DELETE does not see the row that the INSERT makes, so it leaves one session less than there may be.
+# The DELETE does not see the row of the INSERT, so it leaves room for that one below the limit.
 _BEGIN = b"""
     WITH new AS (
         INSERT INTO sessions (session_id, scope, ends_at, way, token_id, about)
@@ -41,7 +41,7 @@ _END_OF_SCOPE = b"DELETE FROM sessions WHERE scope = %s AND session_id <> %s RET
 def read_session(
     session_id: str, scope: str, lasts: float, way: str, token_id: int | None, about: str
 ) -> Session:
-    """`lasts`: seconds from now on."""
+    """Read a row; `lasts` are seconds from now on."""
     ends_at = time.monotonic() + min(lasts, SESSION_LASTS)
     return Session(session_id, scope, ends_at, way, token_id, about)
 
@@ -90,7 +90,7 @@ class PostgresSessions:
         self.heard, self._held = ended, held
 
     async def catch_up(self) -> None:
-        """Report those that were ended while nobody heard of it. Raises `StoreUnavailable`."""
+        """Report sessions that ended while the relay heard nothing. Raises `StoreUnavailable`."""
         for session_id in tuple(self._held()):
             if await self.get(session_id) is None:
                 self.heard(session_id)

@@ -48,7 +48,7 @@ from server.storage.postgresql.changes import (
     placed,
 )
 from server.storage.postgresql.connection import advice, connect, explained, one_line
-from server.storage.postgresql.database_clock import LOOK_EVERY, DatabaseClock
+from server.storage.postgresql.database_clock import READ_EVERY, DatabaseClock
 from server.storage.postgresql.group_reader import GroupReader, is_text
 from server.storage.postgresql.link import Link, Links, open_links
 from server.storage.postgresql.migrations import migrate, released_scripts
@@ -148,7 +148,7 @@ async def open_store(
     """Bring the database to this server's schema and open it. Raises `DatabaseUnusable`.
 
     `find_short` finds the unique part in a file's public name; two tasks never share one. `admits` gives
-    queued tasks their jobs, in the transaction of the change; `hooks` are what features do in such ones.
+    queued tasks their jobs, in the transaction of the change; `hooks` are the features' parts in such ones.
     """
     async with AsyncExitStack() as stack:
         clock = DatabaseClock()
@@ -201,7 +201,7 @@ async def _reached(url: str) -> AsyncIterator[AsyncConnection]:
 async def _watched(clock: DatabaseClock, lists: Links) -> AsyncIterator[None]:
     async def watch() -> None:
         while True:
-            await asyncio.sleep(LOOK_EVERY)
+            await asyncio.sleep(READ_EVERY)
             with suppress(StoreUnavailable):
                 await lists.do(clock.look)
 
@@ -214,8 +214,8 @@ async def _watched(clock: DatabaseClock, lists: Links) -> AsyncIterator[None]:
 
 
 class PostgresStore:
-    """See `server.core.ports.Store`. No task is kept in memory: what is changed through one node is read
-    through all others.
+    """See `server.core.ports.Store`. No task is kept in memory, so that each node sees the
+    changes of others.
     """
 
     def __init__(
@@ -233,7 +233,7 @@ class PostgresStore:
         def adding(submission: Submission) -> Add:
             return Add(submission, task_values(submission.task, find_short))
 
-        self.signals = Signals()  # the relay gives those that any node has announced
+        self.signals = Signals()  # given by the relay, for announcements of all nodes
         self.transactions = _InTurn(writer, lists, adding, self.signals)
         self.sessions = sessions
         self.clock = clock
@@ -253,7 +253,7 @@ class PostgresStore:
         for task_id, request, is_shared in await self._fetch(_BY_KEY, idempotency.key, idempotency.key):
             if not idempotency.is_of(request):
                 raise IdempotencyMismatch
-            with suppress(TaskNotFound):  # it is being removed in this moment, and the key is free again
+            with suppress(TaskNotFound):  # the task has just been removed, so that the key is free again
                 return TaskOfKey(await self.get(task_id), is_shared)
         return None
 
@@ -320,7 +320,7 @@ class PostgresStore:
         actions = await self._actions()
         is_list = wanted.sorting != "newest" or wanted.playlist_id is not None
         if text and not is_list and any(stage.is_final for stage in wanted.stages or Stage):
-            # The newest are read; what is older is found by the index.
+            # The newest tasks are read; older ones are found by the index.
             stages, most = wanted.stages or tuple(Stage), limit + 1
             [(last,)] = await self._fetch(pages.LAST_NUMBER)
             end = min(after.number, last + 1)
@@ -338,7 +338,9 @@ class PostgresStore:
         return [status for status in found.values() if status]
 
     async def readable_statuses(self, task_ids: Collection[str]) -> dict[str, TaskStatus | None]:
-        """By id, of the tasks that exist; None stands for one whose row is damaged, which is logged."""
+        """Return the statuses of the tasks that exist, by id; None stands for a damaged row,
+        which is logged.
+        """
         answers = await asyncio.gather(*map(self._by_id.get, task_ids), return_exceptions=True)
         found: dict[str, TaskStatus | None] = {}
         for task_id, answer in zip(task_ids, answers, strict=True):
@@ -353,11 +355,11 @@ class PostgresStore:
         return found
 
     async def recent(self, seconds: float) -> list[str]:
-        """The ids of tasks that have not ended, or ended at most `seconds` ago."""
+        """Return the ids of tasks that have not ended, or ended at most `seconds` ago."""
         return [task_id for (task_id,) in await self._fetch(_RECENT, seconds)]
 
     async def say(self, news: News) -> None:
-        """Announce `news` to all nodes, this one among them."""
+        """Announce `news` to all nodes, with this one."""
         await self.writer.submit(Execute(b"SELECT ''", tells=lambda _: news))
 
     async def ids_in(self, stage: Stage, error_code: str | None, limit: int) -> list[str]:
@@ -419,7 +421,7 @@ class PostgresStore:
         return {task_id: known_stage(stage, ended=ended) for task_id, stage, ended in rows}
 
     async def changed_since(self, moment: datetime) -> dict[str, bool] | None:
-        """All tasks that have not ended may have changed."""
+        """Unfinished tasks are all included: any of them may have changed."""
         if moment < self.clock.now() - CHANGED_WITHIN:
             return None
         rows = await self._fetch(
@@ -430,8 +432,8 @@ class PostgresStore:
         return {str(task_id): bool(is_gone) for task_id, is_gone in rows}
 
     async def ping(self) -> None:
-        """Read, and write: a transaction that changes nothing is logged as well, as it gets a number. A
-        database that is read-only for now gives numbers, too, and refuses an UPDATE, even of no row.
+        """Test reading and writing. The transaction takes a number, and so is written to the log; a database
+        that is read-only for now refuses its UPDATE, although that changes no row.
         """
         await self._fetch(pages.LAST_NUMBER)
         await self._run(_NOTHING)

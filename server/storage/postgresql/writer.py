@@ -1,12 +1,12 @@
 """The one writer of a node; see `server.storage.group_commit`.
 
 A connection may break after a COMMIT was sent and before its answer came. Then the writer asks the database
-what became of the transaction, by its number: a change that was made is never said to have failed, nor the
+for the transaction's outcome by its number, so that no change that was made is reported as failed, nor the
 reverse.
 
 Statements go through a pipeline. A fetch within the pipeline sends a Sync: only after a Sync does the
-database count the transaction as idle, and end it after a while (`link.LETS_GO`). A process that is stopped
-without one would keep its locks, which all other nodes need, for as long as it stands still.
+database count the transaction as idle, and end it after a while (`link.LETS_GO`). Without it, a suspended
+process would keep its locks, which all other nodes need.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ from server.storage.postgresql.connection import STOOD_STILL
 from server.storage.postgresql.link import Link
 
 PATIENCE = 0.005  # seconds, see `GroupWriter`
-TRIES = 3  # of a transaction that is rolled back: by a deadlock, say, or as this process stood still in it
+TRIES = 3  # of a transaction that is rolled back, say by a deadlock, or as this process was suspended
 _BECAME = b"SELECT pg_xact_status(%s::text::xid8)"
 
 
@@ -41,7 +41,9 @@ class AnswerLost(Exception):
 
 
 class Writer(GroupWriter):
-    """`write` writes a group's changes within a transaction, and says what is to be announced with it."""
+    """`write` writes a group's changes within a transaction, and returns the announcements for
+    other nodes.
+    """
 
     def __init__(
         self,
@@ -72,7 +74,7 @@ class Writer(GroupWriter):
             raise
 
     async def _try(self, changes: Sequence[Change[Any]]) -> None:
-        """Raises `DatabaseBusy` if the transaction was rolled back."""
+        """Commit the changes. Raises `DatabaseBusy` if the transaction was rolled back."""
         try:
             await self._link.do(partial(self._transaction, changes))
         except AnswerLost as lost:
@@ -92,11 +94,12 @@ class Writer(GroupWriter):
         try:
             await db.execute(b"COMMIT")
         except (psycopg.OperationalError, *STOOD_STILL) as error:
-            # The time may have been up while the database committed: it says so only afterwards.
+            # The connection may have been cut while the database committed.
             raise AnswerLost(transaction) from error
 
     async def _ask_about(self, lost: AnswerLost) -> None:
-        """Return if it was committed. Raises `DatabaseBusy` if not, `DatabaseAway` if nobody can tell.
+        """Return if the transaction was committed. Raises `DatabaseBusy` if not, `DatabaseAway` if that is
+        unknown.
 
         A database that does not know the number may be another one, which took over without the last commits
         of the first; or the number is so old that its outcome is forgotten. A client that gave an idempotency
@@ -128,7 +131,7 @@ class _Cursor(AsyncCursor[TupleRow]):
 
 @asynccontextmanager
 async def _synced(db: AsyncConnection, pipeline: AsyncPipeline) -> AsyncIterator[None]:
-    """Within the block, each fetch sends a Sync first."""
+    """Make each fetch within the block send a Sync first."""
     usual, db.cursor_factory = db.cursor_factory, partial(_Cursor, pipeline)  # type: ignore[assignment]
     try:
         yield

@@ -1,8 +1,8 @@
-"""Room on the disk that is kept for deletions.
+"""Reserves room on the disk for deletions.
 
-To delete a task, SQLite has to write first. On a disk that others have filled to its last byte, neither a
-client nor `retention_hours` could make room by deleting tasks. So a file keeps some room occupied: it goes
-when the deletion of a task finds no room, and before each start.
+To delete a task, SQLite has to write first. On a disk filled to its last byte, neither a client nor
+`retention_hours` could make room by deleting tasks. So a file keeps some room occupied. It is deleted when
+the deletion of a task finds no room, and before each start.
 """
 
 import os
@@ -13,8 +13,8 @@ from pathlib import Path
 
 SIZE = 4 << 20  # bytes: what the write-ahead log takes for the deletion of a few hundred tasks
 BLOCK = 64 << 10  # bytes
-LEAVES_FREE = 16 << 20  # bytes: on a disk with less room than that the file would only be in the way
-LOOK_EVERY = 10.0  # seconds
+LEAVES_FREE = 16 << 20  # bytes: the file is not made on a disk with less room
+RETRY_EVERY = 10.0  # seconds
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
 
 
@@ -22,19 +22,19 @@ class Ballast:
     def __init__(self, folder: Path) -> None:
         self._path = folder / "ballast"
         self.is_there = False
-        self._looked = -LOOK_EVERY
+        self._tried_at = -RETRY_EVERY
 
     @property
     def is_due(self) -> bool:
-        """Whether the file is missing, and `take_on` was not tried lately."""
-        return not self.is_there and time.monotonic() - self._looked >= LOOK_EVERY
+        """Whether the file is missing, and `take_on` was not called lately."""
+        return not self.is_there and time.monotonic() - self._tried_at >= RETRY_EVERY
 
     def take_on(self) -> None:
         """Make the file, if the disk has room for it. Touches the disk."""
-        self._looked = time.monotonic()
+        self._tried_at = time.monotonic()
         try:
             if shutil.disk_usage(self._path.parent).free >= SIZE + LEAVES_FREE:
-                # Random bytes: ZFS keeps no room for `fallocate`, and needs none for zeros.
+                # Random bytes: ZFS reserves no room for `fallocate`, nor for zeros.
                 descriptor = os.open(self._path, _NEW, 0o600)
                 with os.fdopen(descriptor, "wb", buffering=0) as file:
                     for _ in range(SIZE // BLOCK):

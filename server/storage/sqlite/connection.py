@@ -1,7 +1,7 @@
 """Connections to the database file, and the errors that are raised where it cannot be used.
 
-One connection of the server writes; others read, since the writing one sees its own changes before they are
-committed. Other programs read by `connect_from_outside`, which changes nothing.
+One connection of the server writes. Reads go through others, since the writing one sees changes that are not
+committed yet. Other programs read by `connect_from_outside`, which changes nothing.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ WAL_LIMIT = 64 << 20  # bytes that the write-ahead log keeps after a checkpoint
 # The log's index is only read, or built in memory (https://www.sqlite.org/wal.html#read_only_databases).
 _WITH_LOG = "mode=ro&readonly_shm=1"
 _WITHOUT_LOG = "mode=ro&immutable=1"  # nobody writes: a server that has written has a log
-# Without an adapter of its own each None of a row costs a vain look for methods of it, as much as writing it.
+# Without an adapter, sqlite3 searches each None for methods in vain, which takes as long as writing it.
 sqlite3.register_adapter(type(None), lambda none: none)
 _ADVICE = {
     sqlite3.SQLITE_NOTADB: "is not a SQLite database: restore a backup, or move the file away to begin anew",
@@ -43,7 +43,7 @@ _ADVICE = {
 _UNAVAILABLE: dict[int, type[StoreUnavailable]] = {
     sqlite3.SQLITE_BUSY: DatabaseBusy,
     sqlite3.SQLITE_LOCKED: DatabaseBusy,
-    sqlite3.SQLITE_PROTOCOL: DatabaseBusy,  # lost the race for the log's locks too often
+    sqlite3.SQLITE_PROTOCOL: DatabaseBusy,  # another connection got the log's locks first too often
     sqlite3.SQLITE_FULL: DiskFull,
     sqlite3.SQLITE_IOERR: StorageFailed,
     sqlite3.SQLITE_READONLY: StorageFailed,
@@ -84,7 +84,7 @@ def available(path: Path) -> Iterator[None]:
 
 
 def unavailable(error: sqlite3.DatabaseError, path: Path) -> StoreUnavailable | None:
-    """What `error` is to callers of the store; None if its cause lies in this program."""
+    """Return the error to raise to callers of the store for `error`; None if the fault is this program's."""
     kind = _UNAVAILABLE.get(_code(error))
     if kind is StorageFailed:
         with suppress(OSError):
@@ -108,14 +108,16 @@ class Reader:
     async def fetch(
         self, sql: str, values: Sequence[object] | Mapping[str, object] = ()
     ) -> list[sqlite3.Row]:
-        """Fetch all rows: an open read would keep the log from being reset. Raises `StoreUnavailable`."""
+        """Fetch all rows at once: an open read would keep the log from being reset. Raises
+        `StoreUnavailable`.
+        """
         with available(self._path):
             return list(await self._db.execute_fetchall(sql, values))
 
 
 @asynccontextmanager
 async def connect_writer(path: Path) -> AsyncIterator[aiosqlite.Connection]:
-    """The connection that writes; makes the file if there is none. A commit survives a power cut."""
+    """Yield the connection that writes; create the file if there is none. A commit survives a power cut."""
     _create(path)
     async with aiosqlite.connect(path, isolation_level=None, timeout=BUSY_TIMEOUT) as db:
         await db.execute_fetchall("PRAGMA journal_mode = WAL")
@@ -133,10 +135,10 @@ async def connect_reader(path: Path) -> AsyncIterator[Reader]:
 
 @asynccontextmanager
 async def connect_from_outside(path: Path) -> AsyncIterator[aiosqlite.Connection]:
-    """A connection for other programs than the server, which sees all that is committed in the database
+    """Yield a connection for programs other than the server. It sees all that is committed in the database
     `path`, and changes nothing: no byte, no timestamp, no file.
 
-    A server may be running on the database, or may have been killed: then its last commits are only in the
+    A server may be running on the database, or may have been killed: its last commits are then only in the
     write-ahead log (`-wal`). An ordinary connection, even one that only reads, would rebuild the log's index
     (`-shm`), and move the log's content into the database (a checkpoint) when it closes. The folder may be
     read-only.
@@ -148,7 +150,7 @@ async def connect_from_outside(path: Path) -> AsyncIterator[aiosqlite.Connection
     elif not log.exists() or not log.stat().st_size:
         async with _connect_as(path, _WITHOUT_LOG) as db:
             yield db
-    else:  # a copy of the two without the index, which SQLite could build only in their folder
+    else:  # read a copy of both files: SQLite builds the missing index beside them
         with tempfile.TemporaryDirectory() as folder:
             for file in (path, log):
                 await asyncio.to_thread(shutil.copy, file, folder)
@@ -170,9 +172,9 @@ def _create(path: Path) -> None:
 
 @asynccontextmanager
 async def _connect_as(path: Path, how: str) -> AsyncIterator[aiosqlite.Connection]:
-    """`how`: the parameters of SQLite's URI."""
+    """Connect; `how` has the parameters of SQLite's URI."""
     uri = _uri(path, how)
-    # Tried first: a file that aiosqlite cannot open leaves a thread that may outlive the event loop.
+    # Open it once without aiosqlite, which after a failure leaves a thread that may outlive the event loop.
     await asyncio.to_thread(lambda: sqlite3.connect(uri, uri=True).close())
     async with aiosqlite.connect(uri, uri=True, isolation_level=None, timeout=OUTSIDE_TIMEOUT) as db:
         yield db

@@ -31,7 +31,7 @@ class DataDirInUse(Exception):
 async def open_lock(
     data_dir: Path, patience: float = PATIENCE, *, shared: bool = False
 ) -> AsyncIterator[None]:
-    """Lock `data_dir`, alone or `shared`; wait up to `patience` seconds for the server that holds it to end.
+    """Lock `data_dir`, exclusively or `shared`; wait up to `patience` seconds until its holder ends.
 
     Raises `DataDirInUse`, or `DatabaseUnusable` where the directory or the file cannot be written.
     """
@@ -47,7 +47,7 @@ async def open_lock(
                 if loop.time() >= deadline:
                     holder = os.pread(descriptor, 32, 0).strip()
                     raise DataDirInUse(data_dir, int(holder) if holder.isdigit() else None) from None
-            except OSError as error:  # such as ENOLCK of a network file system whose lock server does not run
+            except OSError as error:  # such as ENOLCK on a network file system without a lock server
                 advice = "choose a storage.data_dir on a file system that has locks"
                 raise DatabaseUnusable(path, f"cannot be locked ({error.strerror}): {advice}") from error
             await asyncio.sleep(_PAUSE)

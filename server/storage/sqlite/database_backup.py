@@ -10,7 +10,7 @@ from server.storage.sqlite.migrations import released_scripts, verify
 
 
 async def backup(path: Path, target: Path) -> None:
-    """Write all that is committed in the database `path` to the new file `target`, whole or not at all.
+    """Write all that is committed in the database `path` to the new file `target`, completely or not at all.
 
     Neither the database nor a log that a crash has left is changed. To restore, stop the server and put the
     copy in the place of the database, without the old `-wal` and `-shm` files. Raises `DatabaseUnusable`.
@@ -31,7 +31,7 @@ async def backup(path: Path, target: Path) -> None:
 async def check(path: Path) -> bool:
     """Raise `DatabaseUnusable` if a server could not work with the database `path`; changes nothing.
 
-    The result is whether anything is in it: an empty file is one that a server would begin with.
+    Return False for an empty file, in which a server would create its tables.
     """
     _must_exist(path)
     with explained(path):
@@ -40,7 +40,7 @@ async def check(path: Path) -> bool:
 
 
 def is_there(path: Path) -> bool:
-    """Whether there is a database `path`. Raises `DatabaseUnusable` if this user may not even look."""
+    """Say whether there is a database `path`. Raises `DatabaseUnusable` if this user has no access."""
     try:
         return path.exists()
     except OSError as error:
@@ -49,6 +49,6 @@ def is_there(path: Path) -> bool:
 
 def _must_exist(path: Path) -> None:
     if not is_there(path):
-        raise DatabaseUnusable(path, "is not there")
+        raise DatabaseUnusable(path, "does not exist")
     if not path.is_file():
         raise DatabaseUnusable(path, "is no file")

@@ -1,7 +1,7 @@
 """Brings a database to this server's schema, and refuses one that it cannot read.
 
 A script that was released is never edited; the next number is added. Each is applied in one
-transaction together with its number, so a start that was cut off begins again where it stood.
+transaction together with its number, so that a start after a kill goes on with the first unapplied one.
 """
 
 import re
@@ -18,7 +18,7 @@ from server.core.unusable import DatabaseUnusable
 
 APPLICATION_ID = 0x436C7077  # as the first script sets it
 # A check of every page takes about a second for a gigabyte; a small database gets one at each start.
-SMALL = 10_000  # pages
+CHECKED_UP_TO = 10_000  # pages
 _SCRIPT = re.compile(r"(?P<number>\d{4})_[a-z0-9_]+\.sql")
 
 
@@ -33,14 +33,14 @@ def released_scripts() -> list[Script]:
 
 
 def scripts_in(folder: Traversable) -> list[Script]:
-    """The scripts in their order, `0001_tasks.sql` and on; other files in the folder are ignored."""
+    """Return the scripts in the order of their numbers; other files in the folder are ignored."""
     found = [(name, file) for file in folder.iterdir() if (name := _SCRIPT.fullmatch(file.name))]
     scripts = [Script(int(name["number"]), file.read_text("utf-8")) for name, file in found]
     return sorted(scripts, key=lambda script: script.number)
 
 
 async def migrate(db: aiosqlite.Connection, path: Path, scripts: Sequence[Script]) -> int:
-    """Apply the scripts that this database has not had; return its version. Raises `DatabaseUnusable`."""
+    """Apply the scripts that this database lacks; return its new version. Raises `DatabaseUnusable`."""
     version = await verify(db, path, newest=scripts[-1].number)
     for script in scripts:
         if script.number <= version:
@@ -57,9 +57,10 @@ async def migrate(db: aiosqlite.Connection, path: Path, scripts: Sequence[Script
 
 
 async def verify(db: aiosqlite.Connection, path: Path, newest: int) -> int:
-    """Return the version, 0 for an empty file; raises `DatabaseUnusable` if it is not ours, newer or damaged.
+    """Return the version, 0 for an empty file.
 
-    A damaged header or schema, and a truncated file, SQLite itself refuses at the first read.
+    Raises `DatabaseUnusable` for a database of another program or a newer server, and for a damaged one. A
+    damaged header or schema, and a truncated file, are refused by SQLite itself at the first read.
     """
     version = await _integer(db, "PRAGMA user_version")
     if await _integer(db, "SELECT count(*) FROM sqlite_schema"):
@@ -69,7 +70,7 @@ async def verify(db: aiosqlite.Connection, path: Path, newest: int) -> int:
             raise DatabaseUnusable(
                 path, f"is of a newer server (schema {version}, this one knows {newest}): update this one"
             )
-        if await _integer(db, "PRAGMA page_count") <= SMALL:
+        if await _integer(db, "PRAGMA page_count") <= CHECKED_UP_TO:
             [(verdict,)] = await db.execute_fetchall("PRAGMA quick_check(1)")
             if verdict != "ok":
                 why = "is damaged: restore a backup, or move the file away to begin anew"

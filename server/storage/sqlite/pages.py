@@ -22,8 +22,8 @@ from server.storage.entry_rows import SQLITE, EntrySql
 from server.storage.sqlite.connection import Reader
 
 GRAM = 3
-MOST_GRAMS = 64  # of a long text: the index only narrows the search down, `instr` decides
-# If more trigrams begin with a text, it is so common that reading tasks from the newest on finds it soon.
+MOST_GRAMS = 64  # trigrams of a long text: the index only narrows the search down, `instr` decides
+# If more trigrams than this begin with a text, it is so common that reading the newest tasks finds it soon.
 MOST_BEGINNINGS = 2000
 
 _COLUMNS = "SELECT number, priority, status FROM tasks "
@@ -62,28 +62,30 @@ Query = tuple[str, list[object]]  # SQL, and the values bound to it
 
 
 class Unindexed(Enum):
-    """Why the index is not asked for final tasks."""
+    """Why final tasks are not looked up in the index."""
 
-    READ = "it would name nearly all: they are read, from the newest on"
-    NONE = "none is wanted, or none holds the text"
+    READ = "the index would name nearly all of them: they are read, from the newest on"
+    NONE = "no final tasks are wanted, or none has the text"
 
 
 Match = str | Unindexed  # an expression of FTS5, or why there is none
 
 
 async def match_expression(db: Reader, text: str, stages: Sequence[Stage]) -> Match:
-    """The expression of FTS5 for the folded `text` in tasks of `stages`, or why the index is not asked."""
+    """Return the FTS5 expression for the folded `text` in tasks of `stages`, or why the index is not used."""
     if not text:
         return Unindexed.READ
     if not any(stage.is_final for stage in stages):
         return Unindexed.NONE
     if len(text) >= GRAM:
-        # Trigrams spread over all of the text: the beginnings of URLs are all alike.
+        # Trigrams from all over the text, since the beginnings of URLs are alike.
         grams = list(dict.fromkeys(text[i : i + GRAM] for i in range(len(text) - GRAM + 1)))
         wanted = [_quoted(gram) for gram in grams[:: len(grams) // MOST_GRAMS + 1]]
     else:  # a task contains a shorter text if it contains a trigram that begins with it
         if len(text) == 1 and text.isascii() and text.isalnum():
-            return Unindexed.READ  # it is in nearly every URL, and the index would take long to find that out
+            return (
+                Unindexed.READ
+            )  # nearly every URL has this text, and the index would take long to find that out
         sql = "SELECT term FROM tasks_trigrams WHERE term >= ? AND term < ? LIMIT ?"
         rows = await db.fetch(sql, (text, text + "\U0010ffff", MOST_BEGINNINGS + 1))
         if len(rows) > MOST_BEGINNINGS:
@@ -106,10 +108,10 @@ def page_query(
     limit: int,
     actions: Mapping[str, ListActions] = MappingProxyType({}),
 ) -> Query | None:
-    """The SQL and its values, for rows of number, rank and status; None if there is nothing to find.
+    """Return SQL and its values for rows of number, rank and status; None if there is nothing to find.
 
-    `text` is folded; `match` is what `match_expression` made of it. Of lists with `actions` all rows are
-    read: their entries are not where the other indexes have them.
+    `text` is folded; `match` is the result of `match_expression` for it. Of lists with `actions` all rows are
+    read: indexes by stage have the entries under the stages of their rows, which may be outdated.
     """
     lists = set(actions) if wanted.playlist_id is None else {wanted.playlist_id} & set(actions)
     lists = set() if wanted.is_folded else lists
@@ -127,7 +129,7 @@ def page_query(
 
 
 def count_query(actions: Mapping[str, ListActions]) -> Query:
-    """For rows of a state and a number of tasks; the numbers of one state are to be added."""
+    """Return a query for rows of a state and a number of tasks; add the numbers of one state."""
     parts, values = ["SELECT stage, count(*) FROM tasks WHERE removed = 0 GROUP BY stage"], list[object]()
     for playlist_id, acted in actions.items():
         for state, sign in (("stage", "-"), (EntrySql(acted, SQLITE).state, "")):
@@ -140,7 +142,9 @@ def count_query(actions: Mapping[str, ListActions]) -> Query:
 
 
 def ids_query(stage: Stage, error_code: str | None, limit: int, actions: Mapping[str, ListActions]) -> Query:
-    """For rows of an id and a number: the oldest tasks in `stage`, and with `error_code` if one is given."""
+    """Return a query for id and number of the oldest tasks in `stage`, of those with `error_code`
+    if given.
+    """
     sql = f"SELECT task_id, number FROM tasks WHERE stage = ? AND removed = 0{_OF_OTHERS}"  # noqa: S608
     parts = [sql]
     values: list[object] = [stage.value, json.dumps(list(actions))]
@@ -160,7 +164,7 @@ def ids_query(stage: Stage, error_code: str | None, limit: int, actions: Mapping
 
 
 def _of_list(playlist_id: str, acted: ListActions, wanted: Filter, after: Cursor) -> Query | None:
-    """EntrySql of a list, by what they show; None if the list is removed with them."""
+    """Return the query for entries of a list by what they show; None if they are removed with the list."""
     if acted[-1][0] == REMOVAL:
         return None
     entries, number = EntrySql(acted, SQLITE), "number > ?" if wanted.sorting == "oldest" else "number < ?"
@@ -183,7 +187,7 @@ def _of_list(playlist_id: str, acted: ListActions, wanted: Filter, after: Cursor
 def _queries(
     wanted: Filter, text: str, match: Match, after: Cursor, without: Collection[str]
 ) -> Iterator[Query]:
-    """Those of all tasks but entries of the lists `without`."""
+    """Yield the queries for all tasks except entries of the lists `without`."""
     playlist_id = wanted.playlist_id
     narrow, value = (_OF_PLAYLIST, list[object]([playlist_id])) if playlist_id is not None else ("", [])
     narrow = _OF_NO_PLAYLIST if wanted.is_folded else narrow
@@ -194,7 +198,7 @@ def _queries(
         yield _containing(text, _QUEUE_LOWER + narrow, [after.rank, *value])
     elif wanted.sorting == "ended":
         for stage in wanted.stages:
-            # Thousands may have ended in one second.
+            # Compare numbers, too: thousands may have ended in one second.
             same: list[object] = [stage.value, after.rank, after.number, *value]
             yield _containing(text, _ENDED + "ended_at = ? AND number < ?" + narrow, same)
             yield _containing(text, _ENDED + "ended_at < ?" + narrow, [stage.value, after.rank, *value])

@@ -1,8 +1,8 @@
-"""The log-ins of the page: a small table, all of which is in memory too.
+"""The log-ins of the page: a small table, which is also kept in memory.
 
-Memory is updated after the COMMIT, so what it says survives a crash. On disk a session's end is a time of the
-wall clock; at the start it is converted to the monotonic clock, which nobody can set. As the wall clock may
-have been wrong, no session is loaded with more than `SESSION_LASTS` seconds left.
+Memory is updated after the COMMIT, so that it never knows more than the disk. On disk a session's end is a
+time of the wall clock; at the start it is converted to the monotonic clock, which nobody can set. As the wall
+clock may have been wrong, a loaded session has at most `SESSION_LASTS` seconds left.
 """
 
 import json
@@ -73,11 +73,11 @@ class SqliteSessions:
 
     async def of_scope(self, scope: str) -> list[Session]:
         now = time.monotonic()
-        found = [one for one in self._sessions.values() if one.scope == scope and now < one.ends_at]
+        found = [each for each in self._sessions.values() if each.scope == scope and now < each.ends_at]
         return found[::-1]
 
     async def end_of_scope(self, scope: str, but: str = "") -> None:
-        theirs = [one.session_id for one in self._sessions.values() if one.scope == scope]
+        theirs = [each.session_id for each in self._sessions.values() if each.scope == scope]
         await self._end([session_id for session_id in theirs if session_id != but])
 
     def listen(self, ended: Callable[[str], None], held: Callable[[], Collection[str]]) -> None:

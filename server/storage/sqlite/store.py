@@ -66,14 +66,14 @@ _BY_STAGE = """
     SELECT number, request, status FROM tasks
     WHERE stage IN (SELECT value FROM json_each(?)) AND removed = 0"""
 _WAITING = "SELECT task_id FROM tasks WHERE stage IN ('queued', 'paused') AND removed = 0"
-# A damaged status has no link, and stops no other.
+# For a damaged status the link is null, so that it does not stop the others.
 _QUEUED = """
     SELECT number, task_id, priority, revision, json_extract(told, '$.url'), json_extract(told, '$.waiting'),
         json_extract(told, '$.not_before'), json_extract(told, '$.begins_at'), playlist_id,
         json_extract(told, '$.list_action'), owner
     FROM (SELECT *, CASE WHEN json_valid(status) THEN status END AS told FROM tasks
         WHERE stage = 'queued' AND removed = 0 AND number > ? ORDER BY number LIMIT ?)"""
-_AT_ONCE = 5_000  # rows of the queue
+_ROWS_AT_ONCE = 5_000  # when the queue is read
 _FORGET = "DELETE FROM tasks WHERE task_id = ? RETURNING task_id"
 _EXPIRE = """
     UPDATE tasks SET removed = 1, idempotency = NULL WHERE number IN (
@@ -88,7 +88,7 @@ _CHANGED = """
     UNION ALL
     SELECT task_id, 1 FROM (
         SELECT task_id FROM removed_tasks WHERE removed_at >= ?1 ORDER BY number LIMIT ?2)"""
-WRITTEN_WITHIN = 5  # seconds from the time of a change until it is published, and of rounding
+WRITTEN_WITHIN = 5  # seconds from a change's time until it is published, with the error of rounding
 _STAGES = "SELECT task_id, stage, ended_at FROM tasks WHERE task_id IN (SELECT value FROM json_each(?))"
 _IN_STAGE = "SELECT task_id FROM tasks WHERE stage = ? AND removed = 0 ORDER BY number LIMIT ?"
 _OF_ERROR_CODE = """
@@ -131,9 +131,9 @@ async def open_store(
 ) -> AsyncIterator["SqliteStore"]:
     """Open or create the database; the caller must hold `open_lock` meanwhile. Raises `DatabaseUnusable`.
 
-    `hooks` are what features do within the transactions of tasks.
-    `find_short` finds the unique part in a file's public name; two tasks never share one. Nothing counts as
-    stored any more once the files of the database are not in the data directory, `data`.
+    `hooks` are the features' parts in the transactions of tasks. `find_short` finds the unique part of a
+    file's public name, which no two tasks share. Changes fail once the database's files are gone from the
+    data directory, `data`.
     """
     async with AsyncExitStack() as stack:
         with explained(path):
@@ -178,7 +178,9 @@ async def open_store(
 
 
 class SqliteStore:
-    """See `server.core.ports.Store`. Long lists have a connection of their own: a search delays no status."""
+    """See `server.core.ports.Store`. Long lists have their own connection, so that a search
+    delays no status.
+    """
 
     def __init__(
         self,
@@ -210,7 +212,7 @@ class SqliteStore:
         self._data = data
         self._hooks = hooks
         self._find_short = find_short
-        # For `ping`: setting the version that is set already changes nothing, and yet writes to the disk.
+        # For `ping`: setting the same version again changes nothing, and yet writes to the disk.
         self._rewrite_version = f"PRAGMA user_version = {version:d}"
 
     async def add(self, submissions: Sequence[Submission]) -> list[Task | AppError]:
@@ -223,16 +225,16 @@ class SqliteStore:
         for task_id, request, is_shared in await self._reads.fetch(_BY_KEY, (idempotency.key,)):
             if not idempotency.is_of(request):
                 raise IdempotencyMismatch
-            with suppress(TaskNotFound):  # it is being removed in this moment, and the key is free again
+            with suppress(TaskNotFound):  # the task has just been removed, so that the key is free again
                 task = await self.get(task_id)
-                await self._data.must_be_there()  # the client takes it for accepted
+                await self._data.must_be_there()  # the answer tells the client that the task is accepted
                 return TaskOfKey(task, bool(is_shared))
         return None
 
     async def find_by_wish(self, wish: str) -> list[Task]:
         read_with = self._memory.actions
         found = list(readable(read_task, await self._reads.fetch(_OF_WISH, forms_of_wish(wish))))
-        await self._data.must_be_there()  # the client takes one of them for accepted
+        await self._data.must_be_there()  # the answer may tell the client that one of them is accepted
         return [task for task in self._as_shown(found, read_with) if not task.status.stage.has_failed]
 
     async def get(self, task_id: str) -> Task:
@@ -289,14 +291,16 @@ class SqliteStore:
         return await self._writer.submit(Done(playlist_id, number, self._find_short))
 
     async def running(self) -> list[Task]:
-        """All tasks whose attempt runs, or ran when the server ended; a list as long as its entries do."""
+        """Return all tasks with an attempt that runs, or ran when the server ended, and lists until all
+        entries end.
+        """
         tasks = self._as_shown(self._memory.running(), {})
         return [task for task in tasks if task.status.stage.is_running]
 
     async def queued(self) -> AsyncIterator[Queued]:
-        """All queued tasks, the oldest first, with no more of each than the queue needs."""
+        """Yield all queued tasks, the oldest first, each reduced to what the queue needs."""
         last = 0
-        while rows := await self._lists.fetch(_QUEUED, (last, _AT_ONCE)):
+        while rows := await self._lists.fetch(_QUEUED, (last, _ROWS_AT_ONCE)):
             last = rows[-1][0]
             for queued in readable(_read_queued, rows):
                 if queued.list_action >= self._memory.last_action(queued.playlist_id):
@@ -388,7 +392,7 @@ class SqliteStore:
         await self._writer.submit(Execute(_PAUSE if paused else _RESUME))
 
     async def changed_since(self, moment: datetime) -> dict[str, bool] | None:
-        """All tasks that have not ended may have changed."""
+        """Unfinished tasks are all included: any of them may have changed."""
         began = int(moment.timestamp()) - WRITTEN_WITHIN
         if began < self.clock.now().timestamp() - CHANGED_WITHIN.total_seconds():
             return None
@@ -406,7 +410,7 @@ class SqliteStore:
         self._writer.hurry()
 
     def _as_shown(self, tasks: Iterable[Task], read_with: Mapping[str, ListActions]) -> Iterator[Task]:
-        """See `Memory.shown`; without those that are removed with their list."""
+        """Yield tasks as `Memory.with_list_actions` returns them, without those removed with their list."""
         for each in tasks:
             if task := self._memory.with_list_actions(each, read_with):
                 yield task
@@ -435,7 +439,7 @@ def _read_queued(
 ) -> Queued:
     """Raises `ValueError` if the row is damaged."""
     if not isinstance(url, str):
-        raise ValueError("it has no link")  # noqa: TRY004 -- as of all damaged rows
+        raise ValueError("the status has no link")  # noqa: TRY004 -- as for all damaged rows
     return Queued(
         task_id=task_id,
         number=number,
@@ -463,7 +467,7 @@ class _InTurn:
         self.signals = signals
 
     async def write(self, work: Work[Result], *, under: str | None = None) -> Result:
-        """There is one writer, so that all work is done alone."""
+        """Ignores `under`: with one writer, no two works are done at a time."""
         outcome: Result = await self._writer.submit(Transact(work, self._adding))
         return outcome
 

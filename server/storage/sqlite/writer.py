@@ -1,9 +1,8 @@
-"""The one writer of the file: how a group of changes is decided, written and remembered.
+"""The only writer of the file: decides on a group of changes, writes them, and updates memory.
 
-Whether a change may be made is decided before its statement is sent: by memory, which holds what was
-committed, and for tasks that are not in memory by a read in the same transaction. So all changes of a kind
-are one `executemany`, which is one trip to the connection's thread. Memory is updated after a COMMIT, never
-before, so it holds nothing that could still be rolled back.
+Whether a change may be made is decided before its statement is sent: from memory, which holds committed
+tasks, or by a read in the same transaction. So all changes of a kind are one `executemany`, one trip to the
+connection's thread. Memory is updated only after a COMMIT, so that nothing in it can be rolled back.
 """
 
 import asyncio
@@ -45,7 +44,9 @@ from server.storage.task_rows import (
 )
 
 PATIENCE = 5.0  # seconds that changes wait for another program which holds the database
-_TRY_FOR = 0.1  # seconds that SQLite itself waits: `hurry` cannot shorten a wait within SQLite
+_SQLITE_WAITS = (
+    0.1  # seconds for a lock, before this module tries again: `hurry` cannot shorten SQLite's waits
+)
 RECENT = 1000  # tasks in memory that do not run
 
 DIALECT = Dialect(
@@ -91,9 +92,8 @@ _DONE = "DELETE FROM list_actions WHERE playlist_id = ?"
 class Writer(GroupWriter):
     """`write` writes a group's changes within a transaction; `committed` is called after the COMMIT.
 
-    `data` says whether the file is still where the next start looks for it. It is asked before the COMMIT, so
-    that mostly nothing is written in vain, and after it, so that nobody is told that a change is stored which
-    is lost.
+    `data` tells whether the file is still where the next start looks for it. It is checked before the COMMIT,
+    which mostly saves writing in vain, and after it, so that no lost change is reported as stored.
     """
 
     def __init__(
@@ -113,12 +113,14 @@ class Writer(GroupWriter):
         self._committed = committed
         self._data = data or DataDir(path.parent)
         self._patience = PATIENCE
-        self._held_since: float | None = None  # by another program
+        self._held_since: float | None = None  # since when another program holds the database
         self._ballast = ballast
-        self._taking_on: asyncio.Task[None] | None = None  # aside: no answer waits for it
+        self._taking_on: asyncio.Task[None] | None = (
+            None  # in the background, as no answer should wait for it
+        )
 
     async def __aenter__(self) -> Self:
-        await self._db.execute_fetchall(f"PRAGMA busy_timeout = {_TRY_FOR * 1000:.0f}")
+        await self._db.execute_fetchall(f"PRAGMA busy_timeout = {_SQLITE_WAITS * 1000:.0f}")
         return await super().__aenter__()
 
     async def __aexit__(
@@ -179,7 +181,9 @@ class Writer(GroupWriter):
             raise self._data.error(lost)
 
     def _look_and_commit(self) -> tuple[bool, str | None]:
-        """Whether all is committed, and what of the data directory is lost; in the connection's thread."""
+        """Commit; return whether that was done, and what of the data directory is lost. In the connection's
+        thread.
+        """
         if lost := self._data.lost():
             self._db._conn.execute("ROLLBACK")  # noqa: SLF001
             return False, lost
@@ -212,7 +216,7 @@ class Add(Change[Task]):
 class Save(Change[bool]):
     """`values` are the columns of the status; `task` is the task after the save, None if that is refused.
 
-    `taken` is the row of an entry that takes with this save what happened to its list.
+    `taken` is the row of an entry that takes the actions on its list with this save.
     """
 
     status: TaskStatus
@@ -220,13 +224,13 @@ class Save(Change[bool]):
     taken: TaskStatus | None = None
     task: Task | None = None
     ends: bool = False  # the task had not ended before
-    begins_anew: bool = False  # it had
+    begins_anew: bool = False  # the task had ended before
 
     def __post_init__(self) -> None:
         self.follows = self.taken.revision if self.taken else self.status.revision - 1
         self.row = (*self.values, self.status.task_id, self.follows)
         self.touches = (self.status.task_id,)
-        # The partial files of cancelled tasks are given up if others need their room.
+        # A cancel may use the last room: the partial files of cancelled tasks can be deleted.
         self.makes_room = self.status.stage is Stage.CANCELLED
 
 
@@ -288,7 +292,7 @@ class Done(Change["TaskStatus | None"]):
 
 @dataclass(eq=False)
 class Execute(Change[list[str]]):
-    """A single statement; the rows that it returns are the ids of tasks to be dropped from memory."""
+    """A single statement, which returns the ids of tasks to drop from memory."""
 
     sql: str
     parameters: tuple[object, ...] = ()
@@ -298,8 +302,8 @@ class Execute(Change[list[str]]):
 
 @dataclass(eq=False)
 class Transact(Change[Any]):
-    """See `server.storage.statements.Transactions`. `adding` makes the change that adds a task; `adds` are
-    those that `work` has made.
+    """See `server.storage.statements.Transactions`. `adding` makes an `Add` of a submission; `adds` are those
+    that `work` has made.
     """
 
     work: Work[Any]
@@ -324,7 +328,7 @@ class SqliteStatements:
 
 
 class Transacting(SqliteStatements):
-    """See `server.storage.statements.Tables`: one writer is alone in any case."""
+    """See `server.storage.statements.Tables`. `alone` has nothing to do, as there is one writer."""
 
     def __init__(self, db: aiosqlite.Connection, changes: "Changes", change: Transact) -> None:
         super().__init__(db)
@@ -350,7 +354,7 @@ class Transacting(SqliteStatements):
 class Changes:
     """Writes groups for the `Writer`, and updates `memory` after each COMMIT.
 
-    `hooks` are what features do at the ends of tasks; `signals` are given after a COMMIT.
+    `hooks` are the features' parts at the ends of tasks; `signals` are given after a COMMIT.
     """
 
     def __init__(
@@ -366,16 +370,16 @@ class Changes:
         self.clock = clock or Clock()
         self._hooks = hooks
         self._signals = signals or Signals()
-        self._due = set[str]()  # signals that are given when the group is committed
+        self._due = set[str]()  # signals to give once the group is committed
         self._db = db
         self._memory = memory
         self._number = last_number
         self._max_queued = max_queued
-        self.free = 0  # places in the queue, which the changes of a group take in their order
+        self.free = 0  # places in the queue that the changes of this group may still take
 
     async def write(self, group: Sequence[Change[Any]]) -> None:
         self.free = self._max_queued - len(self._memory.waiting)
-        self._due.clear()  # of an earlier try
+        self._due.clear()  # an earlier try to commit may have filled it
         if self._memory.actions and (
             self.free < len(group)
             or any(isinstance(change, Act) and change.action.kind == "retry" for change in group)
@@ -533,7 +537,7 @@ class Changes:
             self._due |= await follow_ends(self._hooks, SqliteStatements(self._db), ended, self.clock.now())
 
     async def _take(self, saves: Sequence[Save]) -> None:
-        """Note how the counts of lists and the rows of their entries come to agree."""
+        """Note that the rows of entries have come to agree with the counts of their lists."""
         owed: Counter[tuple[str | None, int]] = Counter()
         for save in saves:
             if save.taken and save.status.stage.has_failed != save.taken.stage.has_failed:
@@ -550,7 +554,7 @@ class Changes:
         if current is None or current.status.revision != before.revision:
             return
         entries = self._memory.entries(before.task_id)
-        # Where the list's counts do not change, one entry tells that there are some.
+        # Where the list's counts do not change, it is enough to know whether the action concerns any entry.
         counted, end = ("count(*)", "GROUP BY 1") if action.kind in ("cancel", "retry") else ("1", "LIMIT 1")
         sql = f"""
             SELECT {entries.state}, {counted} FROM tasks INDEXED BY tasks_playlist
@@ -602,7 +606,7 @@ class Changes:
         change.is_last = True
         current = (await self._tasks_by_id([change.playlist_id])).get(change.playlist_id)
         if owed and current and last != REMOVAL:
-            # Some rows could not take it, as they are damaged: the list must not wait for them.
+            # Damaged rows could not take the action: the list must not wait for them.
             after = apply(current.status, EntriesMoved(failed=-owed), self.clock.now())
             change.save = Save(after, status_values(after, change.find_short))
             await self._decide([change.save])
@@ -611,7 +615,7 @@ class Changes:
                 change.outcome = after
 
     async def _yet_to_wait(self) -> int:
-        """How many more entries wait than their rows say."""
+        """Return how many more entries wait than their rows say."""
         more = 0
         for playlist_id in self._memory.actions:
             waiting = self._memory.entries(playlist_id).in_stages([Stage.QUEUED, Stage.PAUSED])
@@ -623,7 +627,7 @@ class Changes:
         return more
 
     async def _shown_by_id(self, task_ids: Iterable[str]) -> dict[str, Task]:
-        """As clients see them."""
+        """Return tasks as clients see them."""
         found = await self._tasks_by_id(task_ids)
         return {
             task_id: task for task_id, each in found.items() if (task := self._memory.with_list_actions(each))
@@ -634,10 +638,10 @@ class Changes:
             return
         cursor = await self._db.executemany(sql, rows)
         if cursor.rowcount != len(rows):
-            raise RuntimeError("somebody else has changed the database; restart the server")
+            raise RuntimeError("another program has changed the database; restart the server")
 
     async def _tasks_by_id(self, task_ids: Iterable[str]) -> dict[str, Task]:
-        """Tasks from memory, others from the table as this transaction, not yet committed, has left it."""
+        """Return tasks from memory, and others from the table as this open transaction has left it."""
         known = {task_id: self._memory.get(task_id) for task_id in task_ids}
         missing = [task_id for task_id, task in known.items() if task is None]
         found = {task_id: task for task_id, task in known.items() if task is not None}
@@ -648,10 +652,10 @@ class Changes:
 
 
 class Memory:
-    """The tasks that run, and others that are in recent use; of all tasks that wait the ids alone.
+    """Holds running and recently used tasks; of waiting tasks only the ids.
 
-    A hundred thousand may wait, after a burst or a restart: to have all of them here takes 5 KB for each, and
-    the garbage collector's time. `version` grows with every change.
+    A hundred thousand tasks may wait, after a burst or a restart; each would take 5 KB, and the garbage
+    collector's time. `version` grows with every change.
 
     Tasks are as in their rows: `with_list_actions` applies those `actions` on lists that entries have not
     taken yet.
@@ -663,12 +667,14 @@ class Memory:
         waiting: Iterable[str] = (),
         actions: Mapping[str, ListActions] = MappingProxyType({}),
     ) -> None:
-        self.actions = actions  # by list; a new one with each change
+        self.actions = actions  # by list; each change makes a new mapping
         self.waiting = set(waiting)  # the ids of all tasks that are queued or paused
         self._limit = recent
         self._running: dict[str, Task] = {}
-        self._recent: OrderedDict[str, Task] = OrderedDict()  # that do not run, the last used at the end
-        self._named: dict[str, str] = {}  # public name of a file -> id of its task
+        self._recent: OrderedDict[str, Task] = (
+            OrderedDict()
+        )  # tasks that do not run, the last used at the end
+        self._owners: dict[str, str] = {}  # public name of a file -> id of its task
         self.version = 0
 
     def get(self, task_id: str) -> Task | None:
@@ -679,15 +685,15 @@ class Memory:
         return task
 
     def owner(self, name: str) -> Task | None:
-        """The task that has a file of this public name, if the task is in memory."""
-        task_id = self._named.get(name)
+        """Return the task that has a file of this public name, if the task is in memory."""
+        task_id = self._owners.get(name)
         return self.get(task_id) if task_id else None
 
     def with_list_actions(
         self, task: Task, read_with: Mapping[str, ListActions] | None = None
     ) -> Task | None:
-        """The task as clients see it; None if it is removed with its list. Its row was read when `actions`
-        were `read_with`, or later.
+        """Return the task as clients see it; None if it is removed with its list. `read_with` are the
+        `actions` from before its row was read.
         """
         playlist_id = task.status.playlist_id
         if playlist_id is None or not (self.actions or read_with):
@@ -699,7 +705,7 @@ class Memory:
         return Task(task.request, status, task.status)
 
     def last_action(self, playlist_id: str | None) -> int:
-        """The number of the last of the `actions` on the list; 0 if there is none."""
+        """Return the number of the last of the `actions` on the list; 0 if there is none."""
         actions = self.actions.get(playlist_id) if self.actions and playlist_id else None
         return actions[-1][0] if actions else 0
 
@@ -707,7 +713,7 @@ class Memory:
         return EntrySql(self.actions.get(playlist_id, ()), SQLITE)
 
     def acted(self, playlist_id: str, number: int = 0, action: ListAction | None = None) -> None:
-        """Add an action on the list; without one, its entries have taken all."""
+        """Add an action on the list; without one, forget its actions: all entries have taken them."""
         others = {name: actions for name, actions in self.actions.items() if name != playlist_id}
         known = self.actions.get(playlist_id, ())
         self.actions = others | ({playlist_id: (*known, (number, action))} if action else {})
@@ -717,14 +723,14 @@ class Memory:
         return [*self._running.values()]
 
     def unfinished(self) -> list[str]:
-        """The ids of all tasks that are not final."""
+        """Return the ids of all tasks that are not final."""
         return [*self._running, *self.waiting]
 
     def put(self, task: Task) -> None:
-        """Hold a task that was read or committed, in place of what was known of it."""
+        """Hold the newest form of a task, which was read or committed."""
         status = task.status
         self.drop(status.task_id)
-        self._named |= {file.name: status.task_id for file in status.files.values()}
+        self._owners |= {file.name: status.task_id for file in status.files.values()}
         if status.stage.is_running:
             self._running[status.task_id] = task
             return
@@ -749,4 +755,4 @@ class Memory:
 
     def _forget_names(self, status: TaskStatus) -> None:
         for file in status.files.values():
-            self._named.pop(file.name, None)
+            self._owners.pop(file.name, None)
