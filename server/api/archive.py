@@ -40,7 +40,7 @@ from server.core.task import TaskStatus
 
 PIECE = 1 << 20  # bytes
 Piece = bytes | memoryview
-MOST = 200  # tasks
+MOST_TASKS = 200
 LIMIT: Final = 0xFFFFFFFF  # in a 32-bit field: the number is in a Zip64 record instead
 _MANY: Final = 0xFFFF  # the same in a 16-bit field
 _IS_FULL, _MOST_ENTRIES = LIMIT, _MANY  # the smallest numbers that need Zip64
@@ -50,7 +50,7 @@ _CENTRAL: Final = struct.Struct("<4s6H3L5H2L")
 _END, _END_64, _LOCATOR = struct.Struct("<4s4H2LH"), struct.Struct("<4sQ2H2L4Q"), struct.Struct("<4sLQL")
 _VERSION, _VERSION_64 = 20, 45  # "version needed to extract": 2.0, and 4.5 for Zip64
 _UNIX: Final = 3 << 8
-_BEHIND, _UTF_8 = 0x08, 0x800  # flags: data descriptor, UTF-8 name
+_WITH_DESCRIPTOR, _UTF_8 = 0x08, 0x800  # flags: data descriptor, UTF-8 name
 _MODE: Final = 0o644 << 16
 _EARLIEST, _LATEST = (1980, 1, 1, 0, 0, 0), (2107, 12, 31, 23, 59, 58)  # the range of MS-DOS times
 
@@ -68,8 +68,8 @@ class ArchiveEntry:
         """The local file header, before the entry's bytes."""
         size, crc = (0, 0) if self.crc is None else (self.size, self.crc)
         extra = _in_64(size, size) if self._is_64 else b""
-        told = LIMIT if self._is_64 else size
-        fields = (self._flags, 0, *self._moment(), crc, told, told, len(self.name), len(extra))
+        size_field = LIMIT if self._is_64 else size
+        fields = (self._flags, 0, *self._moment(), crc, size_field, size_field, len(self.name), len(extra))
         return _LOCAL.pack(b"PK\3\4", self._version, *fields) + self.name + extra
 
     def descriptor(self, crc: int) -> bytes:
@@ -103,7 +103,7 @@ class ArchiveEntry:
 
     @property
     def _flags(self) -> int:
-        return _UTF_8 | (_BEHIND if self.crc is None else 0)
+        return _UTF_8 | (_WITH_DESCRIPTOR if self.crc is None else 0)
 
     def _moment(self) -> tuple[int, int]:
         """Time and date in MS-DOS format."""
@@ -148,7 +148,7 @@ async def download_all(request: web.Request) -> web.StreamResponse:
 
 async def _statuses(request: web.Request) -> list[TaskStatus]:
     query = Query(request)
-    ids = query.ids("ids", MOST)
+    ids = query.ids("ids", MOST_TASKS)
     query.check()
     if ids is None:
         raise InvalidQuery("ids")
@@ -159,21 +159,21 @@ async def _statuses(request: web.Request) -> list[TaskStatus]:
     for status in named:
         entries = [status]
         if status.is_list:
-            # Its entries in their order, then those that it shares with others; of a long list not all, but
-            # more than `MOST` that have files.
+            # The entries of the list, then those that it shares with others, until more than `MOST_TASKS`
+            # have files.
             entries, cursor, is_whole = [], None, False
-            while not is_whole and len(entries) <= MOST:
-                page = await request.app[TASKS].page(Filter(playlist_id=status.task_id), cursor, MOST)
+            while not is_whole and len(entries) <= MOST_TASKS:
+                page = await request.app[TASKS].page(Filter(playlist_id=status.task_id), cursor, MOST_TASKS)
                 entries += (entry for entry in page.tasks if entry.files)
                 cursor = page.next_cursor
                 is_whole = not cursor
             entries.reverse()
-            for start in range(0, len(status.shares), MOST):
-                if len(entries) <= MOST:
-                    shared = await request.app[TASKS].statuses(status.shares[start : start + MOST])
+            for start in range(0, len(status.shares), MOST_TASKS):
+                if len(entries) <= MOST_TASKS:
+                    shared = await request.app[TASKS].statuses(status.shares[start : start + MOST_TASKS])
                     entries += (entry for entry in shared if entry.files)
         found |= {each.task_id: each for each in entries if each.files}
-        if len(found) > MOST:
+        if len(found) > MOST_TASKS:
             raise InvalidQuery("ids")
     return list(found.values())
 
@@ -198,7 +198,8 @@ def length_of(members: Sequence[Member]) -> int:
 
 
 async def archive(files: FileStore, members: Sequence[Member]) -> AsyncGenerator[Piece | FilePart, None]:
-    """The archive in pieces. Each file is opened when its entry begins, the first one before the first piece.
+    """Yield the archive in pieces. Each file is opened when its entry begins, the first one before all
+    pieces.
 
     Buffers are reused: a piece is valid only until the next one is requested. Raises `FileNotFound`,
     `StorageAway`, and `OSError` if a file cannot be read to its end.

@@ -41,8 +41,8 @@ from server.core.values import OF_A_CLIENT
 from server.locales import LANGUAGES, negotiate
 
 MAX_BODY = 64 * 1024
-SHORT = 1024  # bytes, of which the garbage collector hardly notices the brackets
-MOST_TOLD = 20  # wrong elements, and unknown fields, that an answer names
+SHORT = 1024  # bytes: a body too short to trigger many runs of the garbage collector
+MOST_NAMED = 20  # wrong elements, and unknown fields, that an answer names
 LONGEST_NAME = 100  # characters of a field's name in an answer
 BODY_WITHIN = 20.0  # seconds
 M = TypeVar("M", bound=BaseModel)
@@ -111,10 +111,10 @@ async def read_json(request: web.Request, most: int) -> bytes:
 
 @asynccontextmanager
 async def received_text(request: web.Request, most: int, *types: str) -> AsyncIterator[BinaryIO]:
-    """A file with the body of one of these media types, not decoded, of at most `most` bytes.
+    """Yield a file with the undecoded body, of one of the media `types` and at most `most` bytes.
 
     Raises `NotTextType`, `EncodingUnknown`, `BodyTooLarge`, `BodyTooSlow`, `ServerBusy`, `StoreUnavailable`;
-    and `RequestPayloadError` where the body is not what its headers say, such as a wrong Content-Encoding.
+    and `RequestPayloadError` where the body contradicts its headers, such as its Content-Encoding.
     """
     if request.content_type not in types:
         raise NotTextType(types[0])
@@ -144,14 +144,14 @@ async def go_on(request: web.Request) -> None:
 
 
 def is_awaited(request: web.Request) -> bool:
-    """Whether the client waits to be told to go on before it sends its body."""
+    """Whether the client waits for `100 Continue` before it sends its body."""
     is_announced = request.headers.get(hdrs.EXPECT, "").lower() == "100-continue"
     can_wait = request.body_exists and request.version >= HttpVersion11
     return is_announced and can_wait and _GOES_ON not in request
 
 
 def _insist_on_known_encoding(request: web.Request) -> None:
-    """aiohttp decodes these, and hands on any other body as it came (RFC 9110, 8.4: then it is 415)."""
+    """Raise `EncodingUnknown` for a coding that aiohttp does not decode but would pass on (RFC 9110, 8.4)."""
     coded = ",".join(request.headers.getall(hdrs.CONTENT_ENCODING, ())).strip().lower()
     if coded not in ("", "identity", "gzip", "deflate", "br"):
         raise EncodingUnknown
@@ -168,10 +168,11 @@ def parsed(text: bytes) -> Any:
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """Without the garbage collector, which would run dozens of times while a body that is full of brackets is
-    parsed, and now and then look through all that the server holds. What is made within is freed without it.
+    """Pause the garbage collector. It would run dozens of times while a body full of brackets is parsed, and
+    now and then search all objects of the server. Parsed bodies have no cycles, so that they are freed
+    without it.
     """
-    is_enabled = gc.isenabled()  # not within another of these
+    is_enabled = gc.isenabled()  # False within another `uncollected`
     gc.disable()
     try:
         yield
@@ -181,13 +182,13 @@ def uncollected() -> Iterator[None]:
 
 
 def validated(model: type[M], body: dict[str, Any], *known: WrongField) -> M:
-    """`body` as `model`. Raises `InvalidRequest` with the wrong fields, including those in `known`.
+    """Return `body` as a `model`. Raises `InvalidRequest` with the wrong fields, including those in `known`.
 
-    Each field of the model is told once; of elements of lists, and of fields that do not exist, the first
-    `MOST_TOLD`: a body of 64 KiB has room for thousands.
+    Each field of the model is named once. Of elements of lists, and of unknown fields, only the first
+    `MOST_NAMED` are: a body of 64 KiB has room for thousands.
     """
     try:
-        if len(body) > MOST_TOLD or any(isinstance(value, dict) for value in body.values()):
+        if len(body) > MOST_NAMED or any(isinstance(value, dict) for value in body.values()):
             body = _with_few_unknown(model, body)
         found = model.model_validate(body, context=OF_A_CLIENT)
         wrong = [*known]
@@ -201,21 +202,21 @@ def validated(model: type[M], body: dict[str, Any], *known: WrongField) -> M:
                 continue  # of an array with invalid elements, which pydantic does not count
             is_element, is_unknown = any(isinstance(part, int) for part in place), kind == "extra_forbidden"
             elements, unknown = elements + is_element, unknown + is_unknown
-            if (is_element and elements > MOST_TOLD) or (is_unknown and unknown > MOST_TOLD):
+            if (is_element and elements > MOST_NAMED) or (is_unknown and unknown > MOST_NAMED):
                 continue
             field = ".".join(str(part) for part in place)
             field = field if len(field) <= LONGEST_NAME else f"{field[: LONGEST_NAME - 1]}…"
             wrong.append((field, kind, dict(error.get("ctx") or {})))
         wrong += known
     if wrong:
-        told = {field: (field, key, values) for field, key, values in reversed(wrong)}
-        raise InvalidRequest([*reversed(told.values())])
+        first_of_field = {field: (field, key, values) for field, key, values in reversed(wrong)}
+        raise InvalidRequest([*reversed(first_of_field.values())])
     return found
 
 
 def _with_few_unknown(model: type[BaseModel], body: dict[str, Any]) -> dict[str, Any]:
-    """`body` without the unknown fields behind the first `MOST_TOLD`, also within its objects."""
-    unknown = {*[name for name in body if name not in model.model_fields][MOST_TOLD:]}
+    """Return `body` with only the first `MOST_NAMED` unknown fields, also within its objects."""
+    unknown = {*[name for name in body if name not in model.model_fields][MOST_NAMED:]}
     few = {name: value for name, value in body.items() if name not in unknown} if unknown else body
     inner = {
         name: _with_few_unknown(kind, value)

@@ -1,9 +1,9 @@
 """Joins the page's modules into three scripts, and its style sheets into one sheet, without a build step.
 
 Each module becomes a function, which is called once, after the modules that it imports, and puts what it
-exports into `$`, under the module's name. All modules are written in one manner: they import names from other
-modules of the page, each of which has a name of its own whatever its folder, and they export where they
-declare, under the same name. A module in another manner raises `NotJoinable`. A library shortens the scripts.
+exports into `$`, under the module's name. All modules follow these rules: they import only names, from other
+modules of the page; file names are unique, whatever their folders; and exports are made at their declaration,
+under the same name. A module that breaks a rule raises `NotJoinable`. A library shortens the scripts.
 
 Decisions: docs/decisions/page.md
 """
@@ -29,7 +29,8 @@ _IMPORT = re.compile(rf"^import \{{\s*(\w+(?:,\s*\w+)*),?\s*\}} from {_NAMED}$",
 _EXPORT = re.compile(r"^export (?=(?:async function|function|class|const) (\w+))", re.MULTILINE)
 _IMPORT_ON_DEMAND = re.compile(rf"\bimport\({_NAMED}\)")
 _NOT_UNDERSTOOD = re.compile(r"^(?:import|export)\b.*|\bimport\(.*", re.MULTILINE)
-# Of a library in Go, which would take 8 MB and threads of each server, although it is needed only once.
+# Run in another process: the library is written in Go, and would cost the server 8 MB and threads for one
+# use.
 _MINIFY = """
 import json, sys, minify
 scripts = [minify.string("application/javascript", script) for script in json.load(sys.stdin)]
@@ -45,7 +46,9 @@ class NotJoinable(ValueError):
 
 @dataclass(frozen=True)
 class Module:
-    """`imports`: names that it takes from each module; `on_demand`: modules; `body`: the rest of the text."""
+    """`imports`: module and the names taken from it; `on_demand`: modules loaded later; `body`: the other
+    text.
+    """
 
     imports: list[tuple[str, tuple[str, ...]]]
     exports: list[str]
@@ -67,8 +70,8 @@ def read_module(name: str, text: str) -> Module:
 
 
 def join_scripts(texts: Mapping[str, str], entry: str) -> tuple[str, ...]:
-    """The script of the module `entry` with all that it imports; then, in the order of `ON_DEMAND`, that of
-    what only dynamic imports load, and that of what only dynamic imports in the one before load.
+    """Return the script of the module `entry` with all that it imports; then, as `ON_DEMAND` names them, the
+    script of modules that only its dynamic imports load, and that of modules that only the second one's load.
 
     `texts`: name -> text. Raises `NotJoinable`.
     """
@@ -80,13 +83,13 @@ def join_scripts(texts: Mapping[str, str], entry: str) -> tuple[str, ...]:
         if name in read:
             return
         if name not in texts:
-            raise NotJoinable(f"{name}.js is imported, and is not there")
+            raise NotJoinable(f"{name}.js is imported, but does not exist")
         module = read[name] = read_module(name, texts[name])
         for other, _ in module.imports:
             add(other, script)
         taken = "".join(f"const{{{','.join(names)}}}=$.{other};" for other, names in module.imports)
         if name == entry:
-            script.append(f"{taken}\n{module.body}")  # which alone may wait
+            script.append(f"{taken}\n{module.body}")  # which alone may `await`
         else:
             script.append(
                 f"$.{name}=(()=>{{{taken}\n{module.body}\nreturn{{{','.join(module.exports)}}}}})();"
@@ -123,11 +126,13 @@ const $later = async (name) => {{
 
 
 def minified(scripts: Sequence[str]) -> list[str]:
-    """The scripts, short; as they are where the library is missing, of which not each machine has a wheel."""
+    """Return the scripts shortened; unchanged where the library is missing, as it has no wheel for some
+    machines.
+    """
     ran = subprocess.run(  # noqa: S603
         (sys.executable, "-I", "-c", _MINIFY),
         input=json.dumps(scripts),
-        env={},  # the server's holds tokens and passwords
+        env={},  # the server's environment holds tokens and passwords
         capture_output=True,
         encoding="utf-8",
         timeout=_MINIFY_SECONDS,
@@ -142,7 +147,7 @@ def minified(scripts: Sequence[str]) -> list[str]:
 
 
 def join_sheets(sheets: Iterable[str]) -> str:
-    """One sheet, without comments and without white space that means nothing."""
+    """Join the sheets into one, without comments and needless white space."""
 
     def shortened(found: re.Match[str]) -> str:
         comment, text, sign, colon, _ = found.groups()

@@ -29,12 +29,12 @@ from server.api.protocol import Server
 from server.core.errors import TooManyRequests
 
 log = logging.getLogger(__name__)
-QUIET = 30.0  # seconds that a connection may be open without a request being answered
-UNREAD = 60.0  # seconds that a client may go without acknowledging a byte of its response
-LOOK = 5.0  # seconds between two looks at all connections
-AT_ONCE = 256  # connections that are looked at before the event loop runs other tasks
-LET_GO = 0.5  # seconds between two looks for disconnected clients
-COME_BACK = 10  # seconds: `Retry-After` for a client with too many WebSockets
+MAX_IDLE = 30.0  # seconds that a connection may be open while no request is answered
+MAX_UNREAD = 60.0  # seconds that a client may go without acknowledging a byte of its response
+CHECK_EVERY = 5.0  # seconds between two checks of all connections
+AT_ONCE = 256  # connections that are checked before the event loop runs other tasks
+CHECK_ATTENDED_EVERY = 0.5  # seconds between two checks whether clients have disconnected
+RETRY_AFTER = 10  # seconds, for a client with too many WebSockets
 _BYTES_ACKED = struct.Struct("=120xQ")  # in `struct tcp_info`
 _SEND_NOTHING_MORE = struct.pack("ii", 1, 0)  # `struct linger`: close with a reset and drop unsent data
 T = TypeVar("T")
@@ -46,11 +46,13 @@ class Connections:
     def __init__(self, sockets_per_client: int) -> None:
         self._limit = sockets_per_client
         self._sockets: Counter[str] = Counter()
-        self.answering: set[web.RequestHandler] = set()  # a request of theirs is being handled
-        self.answered: set[web.RequestHandler] = set()  # since the last look at them
+        self.answering: set[web.RequestHandler] = set()  # connections with a request that is being handled
+        self.answered: set[web.RequestHandler] = (
+            set()
+        )  # connections with a request answered since the last check
         self._attended: dict[asyncio.Timeout, web.RequestHandler] = {}
         self._letting_go: asyncio.TimerHandle | None = None  # while there are `_attended`
-        self._seen: dict[web.RequestHandler, tuple[_Situation, float]] = {}  # with the time it began
+        self._seen: dict[web.RequestHandler, tuple[_Situation, float]] = {}  # with the time when it began
 
     @property
     def open_sockets(self) -> int:
@@ -62,7 +64,7 @@ class Connections:
         Raises `TooManyRequests`.
         """
         if self._limit and self._sockets[address] >= self._limit:
-            raise TooManyRequests(COME_BACK)
+            raise TooManyRequests(RETRY_AFTER)
         return HeldSocket(self._sockets, address)
 
     async def attended(self, connection: web.RequestHandler, work: Coroutine[Any, Any, T]) -> T:
@@ -81,7 +83,9 @@ class Connections:
             del self._attended[left]
 
     def let_go(self) -> None:
-        """Cancel `attended` work whose client has disconnected; called every `LET_GO` while there is any."""
+        """Cancel `attended` work whose client has disconnected; called every `CHECK_ATTENDED_EVERY` while
+        there is any.
+        """
         for left, connection in self._attended.items():
             is_gone = connection.transport is None or connection.transport.is_closing()
             if is_gone and not left.expired():
@@ -89,7 +93,7 @@ class Connections:
 
     def _let_go_soon(self) -> None:
         if self._letting_go is None:
-            self._letting_go = asyncio.get_running_loop().call_later(LET_GO, self._let_go_again)
+            self._letting_go = asyncio.get_running_loop().call_later(CHECK_ATTENDED_EVERY, self._let_go_again)
 
     def _let_go_again(self) -> None:
         self._letting_go = None
@@ -112,29 +116,29 @@ class Connections:
     def _situation(self, connection: web.RequestHandler) -> "_Situation":
         transport = connection.transport
         if transport and (left := outstanding(transport)):
-            return _Situation(UNREAD, taken(transport), left)
-        return _Situation(inf if connection in self.answering else QUIET)
+            return _Situation(MAX_UNREAD, taken(transport), left)
+        return _Situation(inf if connection in self.answering else MAX_IDLE)
 
     async def end_all(self, server: web.Server, within: float) -> None:
         """Let running responses finish for `within` seconds, then cut the remaining connections."""
         until = asyncio.get_running_loop().time() + within
-        while any(self._situation(each).may_last != QUIET for each in server.connections):
+        while any(self._situation(each).may_last != MAX_IDLE for each in server.connections):
             await asyncio.sleep(0.1)  # poll: the kernel does not signal that the last byte was acknowledged
             if asyncio.get_running_loop().time() > until:
                 break
         for connection in server.connections:
-            if connection.transport and self._situation(connection).may_last != QUIET:
+            if connection.transport and self._situation(connection).may_last != MAX_IDLE:
                 cut(connection.transport)
         await asyncio.sleep(0.1)  # handlers notice that their connections were cut
 
     async def watch(self, server: Server) -> None:
-        """Look at all connections every `LOOK` seconds while there are any, until cancelled."""
+        """Look at all connections every `CHECK_EVERY` seconds while there are any, until cancelled."""
         while True:
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(CHECK_EVERY)
             try:
                 await self._look_at_all(server)
             except Exception:  # without the next look, descriptors could run out unnoticed
-                log.exception("looking after connections failed; the next try is in %s s", LOOK)
+                log.exception("looking after connections failed; the next try is in %s s", CHECK_EVERY)
             if not server.connections:
                 server.connected.clear()
                 await server.connected.wait()
@@ -159,7 +163,9 @@ class _Situation:
 
 @dataclass(frozen=True, slots=True)
 class HeldSocket:
-    """Not a generator-based context manager: it would take half a kilobyte more a WebSocket."""
+    """The context manager of `hold_socket`: a generator would take half a kilobyte more for each
+    WebSocket.
+    """
 
     sockets: Counter[str]
     address: str
@@ -245,7 +251,7 @@ async def _drained(request: web.BaseRequest) -> asyncio.Transport:
 
 @contextmanager
 def _lent(transport: asyncio.Transport) -> Iterator[socket.socket]:
-    """A duplicated descriptor of the connection: the event loop does not let others use a transport's own.
+    """Yield a duplicated descriptor: the event loop does not let others use a transport's own.
 
     Reading is paused meanwhile; a disconnect shows when writing fails.
     """

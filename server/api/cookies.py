@@ -35,15 +35,15 @@ from server.core.long_work import compute
 from server.core.ports import Cookies
 from server.core.shielding import to_the_end
 
-MOST_OF_ALL = 2000  # hosts that an answer tells, as far as each file is to have one
+MOST_HOSTS = 2000  # hosts in an answer, for all files together; each file has at least one
 _NAME = Parameter("name", "of the file", {"type": "string", "pattern": f"^{cookie_format.NAME}$"}, "path")
 _NAMES = web.RequestKey("names of stored cookies", frozenset[str])
 _PATH = "/api/cookies/{name:[^/]+}"
 
 
 class SharedReading:
-    """Reads one thing for all who ask at the same time: whoever comes while it is being read shares the next
-    reading, which sees what they have done before.
+    """Reads one thing for many callers at a time. Callers that come while it is being read share the next
+    reading, so that each sees its own earlier changes.
     """
 
     def __init__(self) -> None:
@@ -66,11 +66,11 @@ class SharedReading:
     def _end(self, reading: asyncio.Task[bytes]) -> None:
         self._readings.discard(reading)
         if not reading.cancelled():
-            reading.exception()  # all who wanted to know may have left
+            reading.exception()  # marks it as retrieved: all callers may have left
 
 
 LIST = web.AppKey("list of cookie files", SharedReading)
-TURNS = web.AppKey("turns of those who store a cookie file", SpoolTurns)
+TURNS = web.AppKey("turns for storing a cookie file", SpoolTurns)
 
 
 async def list_cookies(request: web.Request) -> web.Response:
@@ -80,7 +80,7 @@ async def list_cookies(request: web.Request) -> web.Response:
 
 
 async def _listed(stored: Cookies) -> bytes:
-    now, most = time.time(), max(1, MOST_OF_ALL // (len(await stored.names()) or 1))
+    now, most = time.time(), max(1, MOST_HOSTS // (len(await stored.names()) or 1))
     from server.api.openapi.schemas import CookieFile, CookieList
 
     files = [CookieFile(name=name, **found.shown(most, now)) async for name, found in stored.facts()]
@@ -106,17 +106,18 @@ async def _store(request: web.Request, name: str, body: BinaryIO) -> web.Respons
             before = await stored.get(name)
             await stored.put(name, text)
             if before is not None and before.text == kept:
-                return  # no other log-in, and what was refused is not tried again for it
-            with suppress(StoreUnavailable):  # what waits for a log-in is tried later; the cookies are stored
-                for told in request.app[HOOKS].cookies_stored:
-                    await told(hosts)
+                return  # the log-in is the same, so that a refused one is not tried again
+            with suppress(StoreUnavailable):  # the cookies are stored; what waits for a log-in is tried later
+                for cookies_stored in request.app[HOOKS].cookies_stored:
+                    await cookies_stored(hosts)
 
         await to_the_end(store())
     return web.Response(status=HTTPStatus.NO_CONTENT)
 
 
 def _taken(body: BinaryIO) -> tuple[str, str, list[str]]:
-    """The text to store for `body`, the same without its facts, and the hosts. In a thread: it takes 0.2 s.
+    """Return the text to store for `body`, the text without its facts, and the hosts. Call it in a thread:
+    0.2 s.
 
     Raises `InvalidCookies`, `NoCookies`.
     """
@@ -149,7 +150,9 @@ def _name(request: web.Request) -> str:
 
 
 async def unknown_cookies(request: web.Request, body: dict[str, Any]) -> list[WrongField]:
-    """The error of a `body` that names an unknown cookie file; else nothing. A batch reads the names once."""
+    """Return the error of a `body` that names an unknown cookie file; else nothing. A batch reads the names
+    once.
+    """
     name = body.get("cookies")
     if not isinstance(name, str):
         return []

@@ -1,9 +1,9 @@
 """`/api/events/<task_id>` and `/api/events`: server-sent events with the payloads of the WebSockets.
 
 The `id` of an event of one task is its revision. In the feed of all tasks it is the hub's number of the
-change, which grows over restarts and on all nodes: a client that comes back with it in `Last-Event-ID` gets
-all that has changed since. So the events of the feed go out in the order of their numbers, whatever replaces
-what while a client is slow.
+change, which grows over restarts and on all nodes: a client that reconnects with it in `Last-Event-ID` gets
+all later changes. So the events of the feed are sent in the order of their numbers, also to a slow client,
+for which newer events replace older ones.
 """
 
 import asyncio
@@ -36,13 +36,13 @@ from server.tasks.hub import Changed, Removed, Update
 
 COMMENT_EVERY = 20.0  # seconds
 LAST_EVENT_ID = "Last-Event-ID"
-GONE = "removed"  # the `id` of the event that its task was removed, after which nothing comes
+GONE = "removed"  # the `id` of the last event of a removed task
 _COMMENT = b":\n\n"
 _ID = b"id: %d\n\n"
 
 
 class _Stream(Subscriber):
-    """What both kinds of event streams have in common, instead of a WebSocket."""
+    """A `Subscriber` that writes server-sent events instead of WebSocket messages."""
 
     __slots__ = ()
 
@@ -64,16 +64,16 @@ class _Stream(Subscriber):
         finally:
             self._let_go()
 
-    def _told(self, payload: Payload, number: int) -> bytes:
+    def _event(self, payload: Payload, number: int) -> bytes:
         return payload.chunk(number) if self._is_chunked else event(payload.body, number)
 
-    def _told_removed(self, task_id: str, number: int | str) -> bytes:
+    def _removal(self, task_id: str, number: int | str) -> bytes:
         told = event(dumps({"task_id": task_id, "removed": True}), number)
         return chunk(told) if self._is_chunked else told
 
 
 class FeedStream(_Stream, Feed):
-    """One event stream that watches all tasks; what is written is in the order of its numbers."""
+    """One event stream that watches all tasks; events are written in the order of their numbers."""
 
     __slots__ = ("began",)
 
@@ -87,12 +87,12 @@ class FeedStream(_Stream, Feed):
 
     def frame(self, update: Update, number: int) -> bytes:
         if isinstance(update, Removed):
-            return self._told_removed(update.task_id, number)
-        return self._told(self._encoder.shared(update, self._form), number)
+            return self._removal(update.task_id, number)
+        return self._event(self._encoder.shared(update, self._form), number)
 
     async def _end_replay(self) -> None:
         await super()._end_replay()
-        number = _ID % self.began  # whoever has got this has got all
+        number = _ID % self.began  # a client with this id has got all earlier changes
         await self._write(chunk(number) if self._is_chunked else number)
 
 
@@ -105,17 +105,17 @@ class TaskStream(_Stream, TaskSubscriber):
         update, self._held = self._held, None
         if isinstance(update, Removed):
             self.end(WSCloseCode.OK)
-            return self._told_removed(update.task_id, GONE)
+            return self._removal(update.task_id, GONE)
         if update and (payload := self._encoder.shared(update, self._form)).revision > self.revision:
             self.revision = payload.revision
             if payload.is_last:
                 self.end(WSCloseCode.OK)
-            return self._told(payload, payload.revision)
+            return self._event(payload, payload.revision)
         return b""
 
 
 async def stream_task(request: web.Request) -> web.StreamResponse:
-    """The current payload at once, unless the client has it; then newer ones. Ends after the last."""
+    """Send the current payload at once, unless the client has it, then newer ones; end after the last."""
     task_id, had = request.match_info["task_id"], request.headers.get(LAST_EVENT_ID, "")
     stream = TaskStream(request, request.app[TO_TASKS])
     with (
@@ -132,7 +132,7 @@ async def stream_task(request: web.Request) -> web.StreamResponse:
             raise
         has_it = _number(had) == current.revision  # a higher one is of another database
         if has_it and current.stage.is_final:
-            return web.Response(status=HTTPStatus.NO_CONTENT)  # an `EventSource` tries no more
+            return web.Response(status=HTTPStatus.NO_CONTENT)  # an `EventSource` does not reconnect after 204
         form = payload_form(request, language(request))
         payload = request.app[ENCODER].encode(current, form)
         stream.revision = current.revision
@@ -144,12 +144,14 @@ async def stream_task(request: web.Request) -> web.StreamResponse:
 
 
 async def stream_all(request: web.Request) -> web.StreamResponse:
-    """The newest payload of each task that changes, and removals; from `Last-Event-ID` on, if it is known."""
+    """Send the newest payload of each task that changes, and removals; from `Last-Event-ID` on, if it is
+    known.
+    """
     hub, stream = request.app[HUB], FeedStream(request)
     hub.keep_history()
     with counted(request), request.app[LOG_INS].hold(request, stream), request.app[FEEDS].watch(stream):
-        began = stream.began = hub.number  # it is subscribed: what changes from now on has greater numbers
-        first = _ID % began  # if the client comes back before any event
+        began = stream.began = hub.number  # the stream is subscribed: later changes have greater numbers
+        first = _ID % began  # for a client that reconnects before any event
         if (had := request.headers.get(LAST_EVENT_ID)) is not None:
             missed = await _missed(request, had, began)
             if missed is None:
@@ -164,14 +166,14 @@ async def stream_all(request: web.Request) -> web.StreamResponse:
 
 
 async def _missed(request: web.Request, had: str, began: int) -> Iterator[Changed] | None:
-    """What has changed since the number `had`, with the numbers to send; None if nobody can tell."""
+    """Return the changes after the number `had`, with the numbers to send; None if they are not known."""
     hub, tasks, number = request.app[HUB], request.app[TASKS], _number(had)
     if number is None or number > began + hub.lag * 1000:
         return None
     changes = hub.changes_since(number)
     if changes is not None:
         return changes
-    # Of another process: its changes are found by their times.
+    # The number comes from another process: changes since then are found by their times.
     found = await tasks.changed_since(datetime.fromtimestamp(number / 1000 - hub.lag, UTC))
     if found is None:
         return None
@@ -184,13 +186,13 @@ def _number(text: str) -> int | None:
 
 
 async def _begun(request: web.Request, first: bytes) -> web.StreamResponse:
-    """The response, whose head and `first` event are written."""
+    """Write the response's head and the `first` event, and return the response."""
     response = web.StreamResponse(
         headers={
             hdrs.CONTENT_TYPE: "text/event-stream",
             hdrs.CACHE_CONTROL: "no-store",
             hdrs.CONTENT_LANGUAGE: language(request),
-            "X-Accel-Buffering": "no",  # of nginx, which would keep events back
+            "X-Accel-Buffering": "no",  # for nginx, which would buffer events
         }
     )
     request.app[DOORS].add_headers(request, response)
@@ -200,7 +202,7 @@ async def _begun(request: web.Request, first: bytes) -> web.StreamResponse:
     return response
 
 
-# Of one event: OpenAPI 3.1 has no word for a stream of them.
+# The schema of one event: OpenAPI 3.1 cannot describe a stream of them.
 _EVENT: Schema = {
     "type": "object",
     "properties": {

@@ -1,4 +1,6 @@
-"""What `/healthz` and `/readyz` answer: apart from the other answers, which most servers never give."""
+"""The answers of `/healthz` and `/readyz`. Apart from the other models, so that a probe does not import
+these.
+"""
 
 from typing import Literal
 

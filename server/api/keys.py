@@ -21,26 +21,27 @@ from server.tasks.readiness import Ready
 from server.tasks.service import Tasks
 
 SETTINGS = web.AppKey("settings", Settings)
-LANGUAGE = web.AppKey("language", str)  # for requests that ask for none
+LANGUAGE = web.AppKey("language", str)  # for requests that name none
 TASKS = web.AppKey("tasks", Tasks)
 HUB = web.AppKey("hub", Hub)
 FILES: web.AppKey[FileStore] = web.AppKey("files")
 WORKPLACE: web.AppKey[Workplace] = web.AppKey("workplace")
 COOKIES: web.AppKey[Cookies] = web.AppKey("cookies")
 INSPECTOR = web.AppKey("inspector", Inspector)
-WAKE: web.AppKey[Callable[[], None]] = web.AppKey("wake")  # at a sign that work for children comes
+WAKE: web.AppKey[Callable[[], None]] = web.AppKey("wake")  # call it when a job for a child is likely to come
 READINESS: web.AppKey[Ready] = web.AppKey("readiness")
 CLOCK = web.AppKey("clock", Clock)
 COUNTS = web.AppKey("counts", Counts)
 SPOOL = web.AppKey("spool", Spool)
 ENCODER = web.AppKey("encoder", Encoder)
 
-# Of features. `LEAVE_LIBRARY` deletes all that a task has placed; it is there if the feature is.
+# These come from features. `LEAVE_LIBRARY` deletes all that a task has placed; it is set if there is a
+# library.
 HOOKS = web.AppKey("hooks", Hooks)
-FIELDS: web.AppKey[frozenset[str]] = web.AppKey("fields")  # of requests, that a feature takes
+FIELDS: web.AppKey[frozenset[str]] = web.AppKey("fields")  # fields of requests that features add
 METRICS: web.AppKey[Sequence[Family]] = web.AppKey("metrics")  # of features
 SEES: web.AppKey[Sequence[Callable[[], Awaitable[Mapping[str, float]]]]] = web.AppKey("sees")
-# `PLACE_IN_LIBRARY` places for one more client what a task has fetched.
+# `PLACE_IN_LIBRARY` places the files of a task for one more client.
 PLACE_IN_LIBRARY: web.AppKey[Callable[[str, Library], Awaitable[TaskStatus]]] = web.AppKey("place_in_library")
 LEAVE_LIBRARY: web.AppKey[Callable[[str], Awaitable[None]]] = web.AppKey("leave_library")
 
@@ -51,12 +52,14 @@ PRINCIPAL = web.RequestKey("principal", Principal)  # only if it is a person; re
 
 
 def principal_of(request: web.Request) -> Principal:
-    """Who asks. Whoever is no person may do everything: a token of `server.tokens`, or everybody."""
+    """Return who sent the request: a person; else a token of `server.tokens`, or anybody, who may do
+    everything.
+    """
     principal: Principal = request.get(PRINCIPAL, EVERYBODY)
     return principal
 
 
 def owner_of(request: web.Request) -> str | None:
-    """The person to whom belongs what this request makes; None: nobody."""
+    """Return the name of the person who will own what this request makes; None: nobody."""
     principal: Principal = request.get(PRINCIPAL, EVERYBODY)
     return principal.name

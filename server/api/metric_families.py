@@ -1,6 +1,7 @@
 """The metrics of the kernel: a new one is a row of `FAMILIES`, one of a feature is given with `Added`.
 
-Nothing here imports `prometheus_client`, which takes 60 ms: `server.api.metrics` does, when it is asked.
+This module does not import `prometheus_client`, which takes 60 ms: `server.api.metrics` does, at the first
+scrape.
 """
 
 import re
@@ -17,7 +18,7 @@ from server.core.task import Stage
 
 @dataclass(frozen=True, slots=True)
 class Scrape:
-    """What a scrape sees: what was counted since the start, and by its name what is there now."""
+    """The values for one scrape: `counts` since the start, and the present state, `seen`, by name."""
 
     counts: Counts
     seen: Mapping[str, float]
@@ -28,8 +29,8 @@ Samples = Iterable[tuple[Sequence[str], float]]
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """`name` is without the `_total` of a counter. `read`, which runs in a thread, returns each value with
-    its `labels`, of a histogram what it has measured, and None while nothing is known.
+    """`name` is without a counter's `_total`. `read`, which runs in a thread, returns the values with their
+    `labels`, or a histogram; None while the value is unknown.
     """
 
     name: str
@@ -51,7 +52,9 @@ def _counted(name: str) -> Callable[[Scrape], Samples]:
 
 
 def _outcomes(scrape: Scrape) -> Samples:
-    """All there can be, from the start: a series that begins with 1 has no increase for alerts and panels."""
+    """All outcomes from the start, with 0: a series that begins with 1 shows no increase in alerts and
+    panels.
+    """
     outcomes = dict.fromkeys(_OUTCOMES, 0)
     for (ended, code, _), count in scrape.counts.ends.items():
         outcome = ended, f"{code[:6]}xx" if _HTTP_CODE.fullmatch(code) else code

@@ -1,4 +1,4 @@
-"""`GET /metrics`: what this node has counted and what it sees now, for Prometheus."""
+"""`GET /metrics`: this node's counts and present state, for Prometheus."""
 
 import asyncio
 import re
@@ -50,14 +50,14 @@ async def metrics(request: web.Request) -> web.Response:
 def prefers_openmetrics(accept: str) -> bool:
     """Whether `Accept` prefers OpenMetrics 1 to plain text (RFC 9110, section 12.5.1).
 
-    `prometheus_client` would pass over weights, and fail for a version that is no number.
+    `prometheus_client` ignores weights, and fails for a version that is no number.
     """
     openmetrics, text = 0.0, 0.0
     for part in accept.lower().split(","):
         name, *parameters = (each.strip() for each in part.split(";"))
-        said = dict(each.partition("=")[::2] for each in parameters)
-        weight = float(said.get("q", "1")) if _WEIGHT.fullmatch(said.get("q", "1")) else 0.0
-        if name == "application/openmetrics-text" and said.get("version", "1").strip('"').startswith("1"):
+        values = dict(each.partition("=")[::2] for each in parameters)
+        weight = float(values.get("q", "1")) if _WEIGHT.fullmatch(values.get("q", "1")) else 0.0
+        if name == "application/openmetrics-text" and values.get("version", "1").strip('"').startswith("1"):
             openmetrics = max(openmetrics, weight)
         elif name == "text/plain":
             text = max(text, weight)

@@ -52,7 +52,7 @@ _ID_OF_A_CLIENT = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 async def _later(request: web.Request) -> None:
-    """Whoever waits to be told to go on is told when the body is read, see `bodies.go_on`."""
+    """Send no `100 Continue` yet: `bodies.go_on` does when the body is read."""
 
 
 _OPTIONS: dict[str, Any] = {"expect_handler": _later}
@@ -83,7 +83,7 @@ def wrapped(
             # It is no secret, and `secrets` would ask the kernel for each request.
             known = sent if sent and _ID_OF_A_CLIENT.fullmatch(sent) else getrandbits(64).to_bytes(8).hex()
             REQUEST_ID.set(known)
-            if PERSON.get():  # of an earlier request of this connection
+            if PERSON.get():  # set by an earlier request of this connection
                 PERSON.set("")
             connection = request.protocol
             connections.answering.add(connection)
@@ -101,12 +101,13 @@ def wrapped(
                     # The client may send its body all the same, or never: nothing after it is a request.
                     response.force_close()
                 if hdrs.CONTENT_ENCODING in request.headers and not request.content.is_eof():
-                    # Else aiohttp would unpack the rest only to drop it: a gigabyte without a pause.
+                    # Else aiohttp would decompress the rest only to drop it: perhaps a gigabyte without a
+                    # pause.
                     response.force_close()
-                    connection.close()  # what comes is dropped as it is
+                    connection.close()  # later bytes are dropped undecoded
             if not response.prepared:
                 add_headers(request, response)
-            # A method that no route has is a client's invention, and no label.
+            # Unknown methods are counted as one, since clients could invent any number of labels.
             requests[request.method if path else "other", path, response.status] += 1
             if log.isEnabledFor(logging.DEBUG):  # the path alone: a query may hold secrets
                 log.debug("%s %s: %d", request.method, shown(request.rel_url.raw_path), response.status)
@@ -126,14 +127,16 @@ def wrapped(
 def admission(doors: Doors, gate: Gate, limits: LimitSettings) -> Admit:
     """A function that checks host name, origin, rate and token, in this order, and raises the first error.
 
-    A browser extension's token is checked with its origin, for it takes the place of one of ours. Last it
-    checks `lang`, the one parameter that every route has.
+    A browser extension's token is checked with its origin, as such an origin counts only with a right token.
+    The last check is that of `lang`, the one parameter that every route has.
     """
     asked, limit = Minute(time.monotonic), limits.requests_per_minute
 
     async def admit(request: web.Request, access: Access) -> web.Response | None:
         refusal = request.get(REFUSAL) if len(request) else None
-        if isinstance(refusal, Unreadable | EncodingUnknown):  # aiohttp has handed on nothing, no host either
+        if isinstance(
+            refusal, Unreadable | EncodingUnknown
+        ):  # aiohttp has parsed nothing of the request, not even its host
             if limit:
                 slow_down(doors.client(request))
             raise refusal

@@ -95,7 +95,9 @@ def assets() -> Assets:
 
 
 class Page:
-    """The page's files. A thread reads and packs them when they are first asked for: no start waits."""
+    """The page's files, read and compressed in a thread at their first request, so that no start waits for
+    it.
+    """
 
     def __init__(self) -> None:
         self._reading: asyncio.Future[Assets] | None = None
@@ -130,12 +132,13 @@ async def static(request: web.Request) -> web.Response:
     """A file that was read before. No path is built from the request, so there is no path traversal."""
     page = await request.app[PAGE].assets()
     asset = page.files.get(request.match_info["path"])
-    tag = request.query_string.rstrip("&")  # scripts add these to ask once more
-    # What is loaded on demand takes the exports of the script that loads it.
+    tag = request.query_string.rstrip("&")  # scripts add `&` to retry a failed load
+    # A script that is loaded on demand fits only the script of the same release that loads it.
     if asset is None or (request.match_info["path"] in ON_DEMAND and tag not in ("", asset.tag)):
         raise NotFound(docs_path(request))
     response = _answer(request, asset)
-    # Only if the tag is this file's: beside a server of another release, requests come for that one's files.
+    # Only if the tag is this file's: beside a server of another release, requests for that one's files come
+    # here.
     if request.query_string == asset.tag:
         response.headers[hdrs.CACHE_CONTROL] = FOREVER
     if request.match_info["path"] == WORKER:
@@ -203,8 +206,8 @@ def read_assets(folder: Path) -> Assets:
 
 
 def _worded(index: str, language: str, catalogue: str, script: str) -> str:
-    """The page with a language's texts in the elements that show at first, and as JSON those that `script`
-    may show. All others, of dialogs and of what is loaded on demand, are fetched with the catalogue.
+    """Return the page with texts of `language` in the elements that show at first, and as JSON the texts that
+    `script` may show. Texts of dialogs and of scripts on demand are fetched later, with the catalogue.
     """
     texts = json.loads(catalogue)
     seen, mark, later = _INDENT.sub("", index).partition("<dialog")

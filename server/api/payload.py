@@ -30,19 +30,23 @@ Instant = Annotated[
 
 
 def _without_links(schema: dict[str, Any]) -> None:
-    """Links in descriptions lead to other parts of `docs/api.md`, which the OpenAPI description has not."""
+    """Remove links from descriptions: they lead to parts of `docs/api.md` that the OpenAPI
+    description lacks.
+    """
     for field in schema.get("properties", {}).values():
         if "description" in field:
             field["description"] = re.sub(r"\[([^\]]+)\]\([^)]+\)", r"\1", field["description"])
 
 
 def instant(seconds: float) -> str:
-    """Seconds since 1970 as clients are told times."""
+    """Return seconds since 1970 in the form of all times in answers."""
     return datetime.fromtimestamp(seconds, UTC).isoformat()[:19] + "Z"
 
 
 class Answer(BaseModel):
-    """May grow by more fields. One with the default None is left out if it does not apply, never `null`."""
+    """A JSON answer, which later releases may extend. A field with the default None is left out, never
+    `null`.
+    """
 
     model_config = ConfigDict(extra="ignore", json_schema_extra=_without_links, defer_build=True)
 
@@ -294,7 +298,7 @@ class TaskPayload(Answer):
     ) -> Self:
         """The payload of `status`: texts in the language of `words`, links below `base_path`.
 
-        No bound is checked that a stored status need not keep: those stand in the schema alone.
+        Not validated: the bounds are for the schema, and stored statuses need not keep them.
         """
         stage, entries = status.stage, status.entries
         waits = stage is Stage.QUEUED or status.is_held or status.awaits_storage
@@ -306,13 +310,13 @@ class TaskPayload(Answer):
                 message = f"{message} {reason}"
         # Never before `created_at`, which may come from another server whose clock was ahead.
         completed_at = status.completed_at and max(status.completed_at, status.created_at)
-        # A wait for a broadcast ends at its announced beginning, not with the next look at its source.
+        # A wait for a broadcast ends at its announced beginning, not with the next check of its source.
         wait_ends = status.begins_at if status.waiting == NOT_LIVE_YET else status.not_before
-        # With an error what can be done about it; of a completed task what was left out.
+        # The hint says what can be done about an error, or what a completed task lacks.
         has_hint = status.error_code or stage is Stage.COMPLETED
         hint = (status.hint or status.error_code) if has_hint else None
-        told = cls.__new__(cls)  # without validation: of all that a submit does, it would take the longest
-        vars(told).update(
+        payload = cls.__new__(cls)  # without validation, which would be the slowest part of a submit
+        vars(payload).update(
             task_id=status.task_id,
             status=stage.status,
             progress=status.progress,
@@ -363,7 +367,7 @@ class TaskPayload(Answer):
             created_by=status.created_by,
             owner=status.owner if tells_owner else None,
         )
-        return told
+        return payload
 
 
 @dataclass(slots=True)
@@ -384,7 +388,7 @@ class Payload:
         return self._frame
 
     def chunk(self, number: int) -> bytes:
-        """`body` as a server-sent event with this `id`, as a chunk; made once for all who get it."""
+        """`body` as a chunk with a server-sent event of this `id`, made once for all streams."""
         if self._chunk_number != number:
             self._chunk, self._chunk_number = chunk(event(self.body, number)), number
         return self._chunk
@@ -393,14 +397,14 @@ class Payload:
 class Encoder:
     """Encodes statuses as payloads, with a cache; links to files begin with `base_path`.
 
-    `tells_owner`: admins are told whose a task is.
+    `tells_owner`: payloads for admins name the owner of the task.
     """
 
     def __init__(self, base_path: str = "", *, tells_owner: bool = False) -> None:
         self.tells_owner = tells_owner
         self._base_path = base_path
         base = hashlib.sha256(base_path.encode()).hexdigest()[:4] if base_path else ""
-        # Of each form of a payload: its language, whether it tells the owner, and the end of its ETag.
+        # Form of a payload -> its language, whether it names the owner, and the end of its ETag.
         self._forms = {
             form_of(name, tells_owner=tells): (catalogue, tells, f"{name}-{catalogue.tag}{base}{'o' * tells}")
             for name, catalogue in LANGUAGES.items()
@@ -425,8 +429,8 @@ class Encoder:
         if kept is None and len(self._kept) >= MAX_KEPT:
             del self._kept[next(iter(self._kept))]
         words, tells_owner, tag = self._forms[form]
-        told = TaskPayload.of(status, words, self._base_path, tells_owner=tells_owner)
-        body = told.__pydantic_serializer__.to_json(told, exclude_none=True)
+        model = TaskPayload.of(status, words, self._base_path, tells_owner=tells_owner)
+        body = model.__pydantic_serializer__.to_json(model, exclude_none=True)
         etag = f'"{status.revision}-{tag}"'
         payload = Payload(status.revision, body, etag, status.stage.is_final)
         self._kept[key] = payload
@@ -434,7 +438,7 @@ class Encoder:
 
 
 def form_of(language: str, *, tells_owner: bool) -> str:
-    """The form in which `Encoder` makes a payload: an admin's tells whose the task is."""
+    """Return the form in which `Encoder` makes a payload: that for admins names the task's owner."""
     return f"{language}+owner" if tells_owner else language
 
 

@@ -1,6 +1,7 @@
-"""An answer whose head is encoded once for all that get the same, as pollers do.
+"""An answer whose head is encoded once for many requests, such as polls.
 
-Of a poll that aiohttp answers, encoding a dozen headers takes a tenth, and what leads there another one.
+When aiohttp answers a poll, encoding a dozen headers takes a tenth of the time, and preparing them another
+tenth.
 
 Decisions: docs/decisions/http.md
 """
@@ -27,11 +28,10 @@ class SharedHeaders:
 
 
 class Prepared(web.Response):
-    """An answer with `shared` headers and some of its `own`, which are sent without being looked at.
+    """An answer with `shared` headers and some of its `own`, which are sent without aiohttp's processing.
 
-    Whoever looks at `headers` gets all of them, and may change them: from then on aiohttp sends them as those
-    of any other response. So it does for clients that speak HTTP/1.0, ask for the head alone, or let go of
-    the connection.
+    Reading `headers` turns it into an ordinary response with all of them, which may then be changed. So do
+    clients that speak HTTP/1.0, send HEAD, or close the connection.
     """
 
     def __init__(

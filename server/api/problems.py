@@ -30,7 +30,7 @@ class Problem(Answer):
         None, description="`invalid_request`: what is wrong, of elements and unknown fields the first 20"
     )
     subscription_id: str | None = Field(
-        None, description="`subscribed`, `feed_name_taken`: that of the other one"
+        None, description="`subscribed`, `feed_name_taken`: the id of the other one"
     )
     reason: str | None = Field(None, description="`not_streamable`: why")
     line: int | None = Field(None, description="`invalid_cookies`, `invalid_opml`: the number of the line")

@@ -58,7 +58,7 @@ from server.core.values import without_path
 from server.tasks.service import Accepted, RequestedTask
 
 MAX_BATCH = 4 << 20  # bytes
-MOST_NAMES = 100  # members of the object that are read; so many are wrong in any case
+MOST_NAMES = 100  # members of an object that are read; any body with more is wrong
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _SPACE = re.compile(r"[ \t\n\r]*")
 _DECODER = json.JSONDecoder()
@@ -84,15 +84,17 @@ async def submit(request: web.Request) -> web.Response:
 
 
 async def _placed_too(request: web.Request, wanted: ProcessRequest, accepted: Accepted) -> TaskStatus:
-    """The status of the task; the files of one that is shared go where this client wants them, too."""
+    """Return the task's status; also place the files of a shared task where this client wants them."""
     if accepted.is_shared and wanted.library and PLACE_IN_LIBRARY in request.app:
-        with suppress(TaskNotFound):  # it is removed in this moment
+        with suppress(TaskNotFound):  # the task has just been removed
             return await request.app[PLACE_IN_LIBRARY](accepted.status.task_id, wanted.library)
     return accepted.status
 
 
 async def read_wish(request: web.Request, body: dict[str, Any], key: str | None) -> RequestedTask | AppError:
-    """What `body`, one of those of `request`, asks for, with its idempotency key; or its error."""
+    """Read `body`, one of those in `request`, with its idempotency key; return the task to make, or the
+    error.
+    """
     whole, wrong, unknown = body, list[WrongField](), list[WrongField]()
     if "preset" in body:
         whole, wrong = with_preset(body, request.app[SETTINGS].presets)
@@ -105,7 +107,7 @@ async def read_wish(request: web.Request, body: dict[str, Any], key: str | None)
         unknown = await unknown_cookies(request, whole)
     known = None
     try:
-        if unknown and key:  # perhaps a retry, whose cookie file was deleted since
+        if unknown and key:  # perhaps a repeated request whose cookie file was deleted meanwhile
             with suppress(InvalidRequest):
                 known = idempotency(key, validated(ProcessRequest, whole), body.keys())
             if known and await request.app[TASKS].is_known(known):
@@ -114,7 +116,7 @@ async def read_wish(request: web.Request, body: dict[str, Any], key: str | None)
             unknown.append(("webhook", "webhook_unsigned", {}))
         wanted = validated(ProcessRequest, whole, *wrong, *unknown)
     except (InvalidRequest, IdempotencyMismatch) as error:
-        return error.with_traceback(None)  # which would keep all that was sent
+        return error.with_traceback(None)  # the traceback would keep the whole body in memory
     known = idempotency(key, wanted, body.keys()) if key else None
     return RequestedTask(wanted, known, wanted.wish(request.get(SCOPE, "")))
 
@@ -133,7 +135,7 @@ def with_preset(body: dict[str, Any], presets: Presets) -> tuple[dict[str, Any],
 
 
 def key_of(request: web.Request) -> str | None:
-    """The key with the token's scope before it, or None. Raises `AmbiguousHeader`, `InvalidQuery`."""
+    """Return the key, with the token's scope before it, or None. Raises `AmbiguousHeader`, `InvalidQuery`."""
     keys = set(request.headers.getall("Idempotency-Key", ()))
     if not keys:
         return None
@@ -156,8 +158,8 @@ async def submit_batch(request: web.Request) -> web.Response:
     """Add all valid requests in one transaction; an invalid one does not affect the others.
 
     With an `Idempotency-Key` each request has this key and its index as its own key, so a retry of the same
-    batch returns the same tasks. The event loop turns after each request, and of what was wrong only the
-    little that is told is kept.
+    batch returns the same tasks. The event loop turns after each request, and errors are reduced at once to
+    what the answer says of them.
     """
     key = key_of(request)
     request.app[WAKE]()
@@ -172,7 +174,7 @@ async def submit_batch(request: web.Request) -> web.Response:
             else:
                 asked[place:] = [await read_wish(request, value, f"{key} {place}" if key else None)]
             if len(asked) > MOST_AT_ONCE:
-                break  # which is too many, whatever else there is
+                break  # there are too many requests, so that the rest does not matter
             await asyncio.sleep(0)
     validated(Batch, {"requests": asked, **others} if asked else others)
     possible = [each for each in asked if isinstance(each, RequestedTask)]
@@ -193,12 +195,12 @@ async def submit_batch(request: web.Request) -> web.Response:
     return await respond_results(request, results)
 
 
-Piece = tuple[str, int | None, Any]
+Member = tuple[str, int | None, Any]
 """The name of a member, and its value; or of its list one element, with its place."""
 
 
-def pieces(body: bytes, listed: str, most: int) -> Iterator[Piece]:
-    """All members of the object in `body`; of the member `listed` each element by itself.
+def pieces(body: bytes, listed: str, most: int) -> Iterator[Member]:
+    """Yield all members of the object in `body`; of the member `listed` each element by itself.
 
     Raises `NotJson`, `InvalidRequest`, and `BodyTooLarge` if a piece has more than `most` bytes.
     """
@@ -239,7 +241,7 @@ class _JsonReader:
         self._text, self._most, self._at = text, most, 0
 
     def has(self, sign: str) -> bool:
-        """Whether `sign` comes next; then it is passed."""
+        """Skip `sign` if it comes next; return whether it did."""
         self._pass_space()
         if not self._text.startswith(sign, self._at):
             return False
@@ -255,7 +257,7 @@ class _JsonReader:
         return False
 
     def ends(self) -> None:
-        """Make sure that nothing comes any more."""
+        """Raise `NotJson` unless the text ends here."""
         self._pass_space()
         if self._at < len(self._text):
             raise NotJson
@@ -266,8 +268,8 @@ class _JsonReader:
             raise NotJson
         return name
 
-    def elements(self, name: str) -> Iterator[Piece]:
-        """Those of the list that has just begun; the list itself if it is empty."""
+    def elements(self, name: str) -> Iterator[Member]:
+        """Yield the elements of the list that has just begun; the list itself if it is empty."""
         place = 0
         if self.has("]"):
             yield name, None, []
@@ -279,7 +281,7 @@ class _JsonReader:
                 return
 
     def value(self) -> Any:
-        """Its end is found by Python's own decoder; it is read by the one that reads all other bodies."""
+        """Read a value: Python's own decoder finds its end, then the decoder of all other bodies reads it."""
         self._pass_space()
         window = self._text[self._at : self._at + self._most + 1]
         is_cut = len(window) > self._most
@@ -303,7 +305,7 @@ class _JsonReader:
 
 
 async def list_presets(request: web.Request) -> web.Response:
-    """An address that is told the end of a task is shown as far as its host: its path may be a secret."""
+    """List the presets. Of a webhook's address only the host is shown: its path may be a secret."""
     from server.api.openapi.schemas import PresetList
 
     presets = request.app[SETTINGS].presets
@@ -319,7 +321,7 @@ async def inspect(request: web.Request) -> web.Response:
     request.app[WAKE]()
     body = await read_object(request)
     with_defaults, wrong = with_preset(body, request.app[SETTINGS].presets)
-    name = with_defaults.get("cookies")  # what else a preset sets is not needed here
+    name = with_defaults.get("cookies")  # the preset's other fields do not matter here
     whole = body | {"cookies": name} if name is not None else body
     wanted = validated(InfoRequest, whole, *wrong, *await unknown_cookies(request, whole))
     looking = request.app[INSPECTOR].inspect(wanted)

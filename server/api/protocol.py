@@ -1,8 +1,8 @@
-"""Serves the application over HTTP/1: it also answers what aiohttp would refuse by itself or pass over.
+"""Serves the application over HTTP/1, with requests that aiohttp would refuse by itself or misread.
 
-aiohttp answers a request that its parser refuses with a text of its own, without asking the application. Here
-such a request reaches the catch-all route with its `REFUSAL`, which `admission` raises: so it counts for the
-rate limit, and its answer is a problem with the headers of every response.
+aiohttp answers a request that its parser refuses by itself, without calling the application. Here such a
+request reaches the catch-all route with its `REFUSAL`, which `admission` raises: so it counts for the rate
+limit, and its answer is a problem with the headers of every response.
 
 Decisions: docs/decisions/http.md
 """
@@ -36,7 +36,7 @@ REFUSAL: web.RequestKey[AppError | None] = web.RequestKey("why HTTP itself does 
 
 _OTHER_VERSION = re.compile(rb"[^\r\n]* HTTP/(?!1\.[01]\r?\n)[0-9.]+\r?\n")
 _NO_HEADERS: CIMultiDictProxy[str] = CIMultiDictProxy(CIMultiDict())
-_INVALID_FRAME = b"\xf0\x80"  # reserved bits, which nothing was agreed on
+_INVALID_FRAME = b"\xf0\x80"  # with reserved bits, which no extension has negotiated
 
 
 class HttpRunner(web.AppRunner):
@@ -46,12 +46,12 @@ class HttpRunner(web.AppRunner):
         made = await super()._make_server()
         make_request = made.request_factory
 
-        # Makes requests from what was parsed, with what aiohttp's parser passes over.
+        # Makes requests from parsed heads, with the refusals that aiohttp's parser lacks.
         def make(message: RawRequestMessage, *others: Any) -> web.BaseRequest:
             refusal: AppError | None = None
-            if message is ERROR:  # aiohttp's stand-in for a request that was not understood
+            if message is ERROR:  # stands in aiohttp for a request that could not be parsed
                 message = message._replace(version=HttpVersion11, headers=_NO_HEADERS)
-            elif message.version.major != 1:  # as 0.9, also of a line without a version
+            elif message.version.major != 1:  # 0.9, which also stands for a line without a version
                 message = message._replace(version=HttpVersion11, should_close=True)
                 refusal = VersionNotSupported()
             elif message.chunked and message.headers[hdrs.TRANSFER_ENCODING].strip().lower() != "chunked":
@@ -95,7 +95,7 @@ class Connection(web.RequestHandler):
         refused, asked = self._messages[-1][0], self._current_request
         if (
             asked and not asked.content.is_eof()
-        ):  # it is the rest of this body: aiohttp would let the handler wait
+        ):  # the error is in the rest of this body, for which the handler would wait in vain
             self._messages.pop()
             asked.content.set_exception(web.RequestPayloadError(refused.message))
             asked.content.feed_eof()
@@ -111,11 +111,11 @@ class Connection(web.RequestHandler):
         self._messages[-1] = known or refusal, EMPTY_PAYLOAD
 
     def _with_any_method(self, data: bytes) -> RawRequestMessage | None:
-        """The request that `data` begins with, if its method is one that aiohttp's fast parser does not know.
+        """Return the request at the beginning of `data`, if its method is unknown to aiohttp's fast parser.
 
-        Nothing is read from the connection any more after it: only the fast parser knew whether `data` begins
-        with a request at all, or with the body of the one before. So a method of ours is refused here. Raises
-        `HttpProcessingError`.
+        Nothing more is read from the connection: only the fast parser knew whether `data` begins with a
+        request at all, or with the body of the one before. So a method that a route may have is refused here.
+        Raises `HttpProcessingError`.
         """
         head, end, _ = data.partition(b"\r\n\r\n")
         if not end:
@@ -139,7 +139,7 @@ class Connection(web.RequestHandler):
 
 
 def _refusal_of(exc: BaseException, data: bytes = b"") -> AppError:
-    """Why `data`, in which aiohttp's parser has found `exc`, is no request, or one that names no host."""
+    """Return the error for `data` that aiohttp's parser has refused with `exc`."""
     if isinstance(exc, AppError):
         return exc
     if "Missing 'Host' header" in str(exc):
@@ -154,10 +154,10 @@ def _refusal_of(exc: BaseException, data: bytes = b"") -> AppError:
 
 
 class _Masked:
-    """Passes what a WebSocket's client sends on to aiohttp's reader, up to the first frame without a mask.
+    """Passes frames of a WebSocket's client on to aiohttp's reader, up to the first one without a mask.
 
-    aiohttp would take such a frame. A server must close the connection then (RFC 6455, section 5.1): in place
-    of the frame the reader gets an invalid one, on which it closes with 1002.
+    aiohttp would accept that one, while a server must close the connection (RFC 6455, section 5.1). So the
+    reader gets an invalid frame instead, on which it closes with 1002.
     """
 
     __slots__ = ("_begun", "_left", "_reader")

@@ -1,8 +1,8 @@
 """`/ws/<task_id>` and `/ws`: WebSockets that send the same payloads as polling, as they change.
 
 A status that thousands watch is encoded once, as one frame that is written straight to each transport. While
-a socket's write buffer is not empty (back-pressure), what it has not got waits: of one task in a slot, where
-newer updates replace older ones, of all tasks in one log, in which each feed has a position.
+a socket's write buffer is not empty (back-pressure), updates wait: those of one task in a slot, where newer
+ones replace older ones; those of all tasks in one log, in which each feed has a position.
 
 Decisions: docs/decisions/http.md
 """
@@ -45,15 +45,17 @@ LINGER = 60.0  # seconds that a slow client has, after the close, to read what w
 UNSENT = 16 * 1024  # bytes of unsent data that the kernel buffers for a socket
 GATHER = 0.02  # seconds for which changes of all tasks are batched into one write to each feed
 SOCKETS_AT_ONCE = 256  # sockets written to before other tasks of the event loop run
-FEEDS_AT_ONCE = 32  # the same of feeds, to each of which more is written: together 1 MiB
-BYTES_AT_ONCE = 32 * 1024  # that are written to one feed before the next one has its turn
-MOST_WRITES_KEPT = 16  # of what feeds at different positions, or with other languages, are written
-TIDY = 1.0  # seconds between two looks at how far all feeds are, while the log has changes
-READ_AT_ONCE = 20  # statuses, for a client that comes back
+FEEDS_AT_ONCE = 32  # the same for feeds, which get more bytes each: together 1 MiB
+BYTES_AT_ONCE = 32 * 1024  # bytes written to one feed before the next one's turn
+MOST_WRITES_KEPT = 16  # cached writes, one for each position and form of feeds
+TIDY_EVERY = 1.0  # seconds, while the log has changes
+READ_AT_ONCE = 20  # statuses, for a client that reconnects
 
 
 class Flusher:
-    """Flushes subscribers, in the order in which they got an update; so many in a turn of the loop."""
+    """Flushes subscribers in the order in which they got updates, `at_once` in each turn of the
+    event loop.
+    """
 
     def __init__(self, at_once: int = SOCKETS_AT_ONCE) -> None:
         self._at_once = at_once
@@ -76,17 +78,17 @@ class Flusher:
                 asyncio.get_running_loop().call_later(0.0, self._flush_some)
 
 
-TO_TASKS = web.AppKey("flusher for those who watch one task", Flusher)
+TO_TASKS = web.AppKey("flusher for subscribers of one task", Flusher)
 
 
-# joining: the socket is being opened, updates are held. replaying: a feed gets what it has missed. writing:
-# updates are written at once. behind: they are held until the write buffer is empty. over: the last message
-# was written, or the client is gone.
+# joining: the socket is being opened, and updates are held. replaying: a feed gets the updates that it has
+# missed. writing: updates are written at once. behind: updates are held until the write buffer is empty.
+# over: the last message was written, or the client is gone.
 State = Literal["joining", "replaying", "writing", "behind", "over"]
 
 
 class Subscriber(Watcher):
-    """One WebSocket; `_frames` says what is written next."""
+    """One WebSocket; `_frames` returns the bytes to write next."""
 
     # Slots, because there may be thousands of sockets, and memory access is the main cost of a delivery.
     __slots__ = (
@@ -109,7 +111,7 @@ class Subscriber(Watcher):
         self._flusher = flusher
         self._form = payload_form(request, language(request))
         self._state: State = "joining"
-        self._has_more = False  # than `_frames` has returned
+        self._has_more = False  # whether there are updates that `_frames` has not returned yet
         self._is_chunked = False  # of event streams, see `server.api.event_streams`
         self._close_code = WSCloseCode.OK
         self._catching_up: asyncio.Task[None] | None = None
@@ -123,7 +125,7 @@ class Subscriber(Watcher):
         ws.headers.clear()  # already sent; this frees a kilobyte for each socket
         keep_little(self._transport)
         try:
-            # Not in a method of its own: another coroutine would take a third of a kilobyte a socket.
+            # Inline, since another coroutine would take a third of a kilobyte for each socket.
             async with asyncio.timeout(0 if self._state == "over" else None) as self._reading:
                 self._begin()
                 while not ws.closed:  # clients send nothing; reading detects a disconnect
@@ -224,10 +226,11 @@ class TaskSubscriber(Subscriber):
 
 
 class TaskFeeds(Watcher):
-    """All who watch all tasks: for the hub one watcher, so a change costs the same however many there are.
+    """All feeds of all tasks. For the hub they are one watcher, so that a change costs the same for any
+    number.
 
-    The log has the newest change of each task that some feed has not got, with the hub's number of it. What
-    feeds at one position are written is made once.
+    The log has the newest change of each task that some feed has not got, with the hub's number of the
+    change. Feeds at one position share the bytes to write, which are made once.
     """
 
     def __init__(self, hub: Hub) -> None:
@@ -236,7 +239,7 @@ class TaskFeeds(Watcher):
         self._hub = hub
         self._log = ChangeLog[tuple[Update, int]]()
         self._end = 0  # the position of the last change
-        self._tidied = 0  # what it was at the last look at how far all feeds are
+        self._tidied = 0  # `_end` at the last `_tidy`
         self._feeds: dict[Feed, None] = {}
         self._writes: dict[tuple[int, object], tuple[bytes, int]] = {}
         self._round: asyncio.TimerHandle | None = None
@@ -249,7 +252,7 @@ class TaskFeeds(Watcher):
     def add(self, feed: "Feed") -> None:
         feed.position = self._end
         self._feeds[feed] = None
-        self._hub.add(None, self)  # again for each: it closes who comes after the end
+        self._hub.add(None, self)  # again for each feed: a closed hub closes the watcher
 
     def discard(self, feed: "Feed") -> None:
         del self._feeds[feed]
@@ -268,12 +271,12 @@ class TaskFeeds(Watcher):
             self._round = asyncio.get_running_loop().call_later(GATHER, self._begin_round)
 
     def close(self) -> None:
-        """End all feeds, but none that comes later, unless the hub ends it, too."""
+        """End all present feeds; the hub may end later ones."""
         for feed in tuple(self._feeds):
             feed.close()
 
     def write_after(self, feed: "Feed") -> tuple[bytes, int]:
-        """What `feed` is written next, about `BYTES_AT_ONCE`, and the position that it has then."""
+        """Return the next bytes for `feed`, about `BYTES_AT_ONCE`, and its position after them."""
         key = feed.position, feed.form
         found = self._writes.get(key)
         if found is None:
@@ -304,18 +307,18 @@ class TaskFeeds(Watcher):
         for feed in self._feeds:
             feed.wake()
         if self._tidying is None:
-            self._tidying = asyncio.get_running_loop().call_later(TIDY, self._tidy)
+            self._tidying = asyncio.get_running_loop().call_later(TIDY_EVERY, self._tidy)
 
     def _tidy(self) -> None:
-        """Drop what all feeds had got by the last look already: whoever reads a status before it publishes it
-        may come after a newer one.
+        """Drop changes that all feeds had got by the last `_tidy` already. Newer ones are kept a little
+        longer, since an older status of a task may be published after them.
         """
         self._tidying = None
         self._writes.clear()
         self._log.drop_until(min([self._tidied, *(feed.position for feed in self._feeds)]))
         self._tidied = self._end
         if self._log:
-            self._tidying = asyncio.get_running_loop().call_later(TIDY, self._tidy)
+            self._tidying = asyncio.get_running_loop().call_later(TIDY_EVERY, self._tidy)
 
 
 FEEDS = web.AppKey("feeds of all tasks", TaskFeeds)
@@ -323,7 +326,7 @@ FEEDS = web.AppKey("feeds of all tasks", TaskFeeds)
 
 @dataclass(frozen=True, slots=True)
 class HeldFeed:
-    """A class, as `server.tasks.hub.Watch` is."""
+    """The context manager of `TaskFeeds.watch`: a class, as a generator takes more memory."""
 
     feeds: TaskFeeds
     feed: "Feed"
@@ -336,7 +339,7 @@ class HeldFeed:
 
 
 class Feed(Subscriber):
-    """One WebSocket that watches all tasks. It holds a position, and what was written last but not sent."""
+    """One WebSocket that watches all tasks. It holds a position, and the last bytes until they are sent."""
 
     __slots__ = ("_feeds", "_is_due", "_missed", "position")
 
@@ -349,7 +352,7 @@ class Feed(Subscriber):
 
     @property
     def form(self) -> object:
-        """Feeds of one form are written the same bytes."""
+        """Feeds of one form get the same bytes."""
         return self._form
 
     def frame(self, update: Update, number: int) -> bytes:
@@ -358,7 +361,7 @@ class Feed(Subscriber):
         return self._encoder.shared(update, self._form).frame
 
     def begin_with(self, missed: Iterator[Changed]) -> None:
-        """Before anything else write what has changed before the feed was opened."""
+        """Write `missed`, changes from before the feed was opened, first."""
         self._missed = missed
 
     def wake(self) -> None:
@@ -376,12 +379,12 @@ class Feed(Subscriber):
     def _begin(self) -> None:
         if self._state == "joining" and self._missed is not None:
             self._state = "replaying"
-            self._catching_up = asyncio.create_task(self._replay(self._missed), name="feed that comes back")
+            self._catching_up = asyncio.create_task(self._replay(self._missed), name="replay of a feed")
         else:
             super()._begin()
 
     async def _replay(self, missed: Iterator[Changed]) -> None:
-        """Read and write some at a time: a client that does not read has no more waiting for it."""
+        """Read and write a few changes at a time, so that a client that does not read holds little memory."""
         tasks = self._request.app[TASKS]
         try:
             while some := list(islice(missed, READ_AT_ONCE)):
@@ -391,7 +394,8 @@ class Feed(Subscriber):
                 }
                 for task_id, number, is_removed in some:
                     update: Update | None = known.pop(task_id, Removed(task_id) if is_removed else None)
-                    # What has changed meanwhile comes from the log, which may be older than what was read.
+                    # A task that has changed meanwhile comes from the log, perhaps older than the status read
+                    # here.
                     if update is not None and not self._feeds.has_changed(task_id, self.position):
                         await self._write(self.frame(update, number))
                 await asyncio.sleep(0)
@@ -399,7 +403,7 @@ class Feed(Subscriber):
         except ConnectionError:  # the client has disconnected
             return
         except (AppError, ChangesForgotten):
-            self.end(WSCloseCode.GOING_AWAY)  # the client comes again
+            self.end(WSCloseCode.GOING_AWAY)  # the client reconnects
         if self._state == "replaying":
             self._state = "writing"
             self.wake()
@@ -449,7 +453,7 @@ async def watch_all(request: web.Request) -> web.WebSocketResponse:
     query.check()
     ws, feed = _socket(request), Feed(request)
     with counted(request), request.app[LOG_INS].hold(request, feed), request.app[FEEDS].watch(feed):
-        # It is subscribed: a change from now on is not lost, and no older status replaces a newer one.
+        # The feed is subscribed: no later change is lost, and no older status replaces a newer one.
         changed = request.app[HUB].changed_within(since or 0)
         if changed is None:
             feed.close()  # the client lists anew, and connects again
@@ -461,12 +465,14 @@ async def watch_all(request: web.Request) -> web.WebSocketResponse:
 
 
 def counted(request: web.Request) -> HeldSocket:
-    """Counts the client's WebSocket while open. Raises `TooManyRequests`."""
+    """Count the client's WebSocket while it is open. Raises `TooManyRequests`."""
     return request.app[CONNECTIONS].hold_socket(request.app[DOORS].client(request))
 
 
 def keep_little(transport: asyncio.Transport) -> None:
-    """Keep the write buffers small: a buffered update is stale when a slow client reads it, a slot is not."""
+    """Keep the write buffers small: a buffered update gets old before a slow client reads it, one in a slot
+    is replaced.
+    """
     transport.set_write_buffer_limits(high=0)  # `drain` waits until the buffer is empty
     if hasattr(socket, "TCP_NOTSENT_LOWAT"):  # without it the kernel buffers megabytes
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT)
@@ -475,7 +481,7 @@ def keep_little(transport: asyncio.Transport) -> None:
 def _socket(request: web.Request) -> web.WebSocketResponse:
     ws = web.WebSocketResponse(heartbeat=HEARTBEAT, timeout=CLOSE_WITHIN, max_msg_size=1024, compress=False)
     try:
-        # RFC 9110, section 7.8: an `Upgrade` in HTTP/1.0 is none.
+        # RFC 9110, section 7.8: an `Upgrade` in HTTP/1.0 is ignored.
         is_asked_for = request.version >= HttpVersion11 and ws.can_prepare(request).ok
     except ValueError:  # aiohttp decodes the client's headers, which may not be text
         is_asked_for = False

@@ -39,7 +39,7 @@ class QueuePoll(Watcher):
 
 
 async def get_queue(request: web.Request) -> web.Response:
-    """The queue as it is; with `wait` once it is not, or no longer, `paused` as the client says."""
+    """The queue as it is; with `wait` once its state differs from the client's `paused`."""
     query, wait = Query(request), wanted_wait(request)
     known = query.one_of("paused", ("false", "true"))
     is_folded = query.flag("folded")

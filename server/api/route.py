@@ -15,8 +15,8 @@ from server.api.openapi.operation import Operation
 
 
 class Access(Enum):
-    """What a request needs to reach a route's handler. It belongs to the route that was matched: a rule about
-    the text of a path would also hold for another route that is reached below the same text.
+    """What a request needs to reach a route's handler. It belongs to the matched route, and is no rule about
+    paths, which other routes could match as well.
     """
 
     TOKEN = auto()

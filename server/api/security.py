@@ -3,8 +3,8 @@
 Against CSRF: bodies have a type that needs a preflight, and `Origin` and `Sec-Fetch-Site` are checked, so
 pages of other sites cannot change anything. Against DNS rebinding: a foreign `Host` name is refused,
 because a page under that name would have the same origin as this server once the name is pointed at it.
-Pages of other origins may read answers (CORS) as far as `server.allowed_origins` names them, and what a
-secret in the path opens, such as podcast feeds: a player in a browser is such a page.
+Pages of other origins may read answers (CORS) if `server.allowed_origins` names them. Any page may read what
+a secret in the path opens, such as podcast feeds, which players in browsers load.
 """
 
 import ipaddress
@@ -34,7 +34,7 @@ HEADERS = {  # of all responses; `add_headers` takes X-Frame-Options as a sign t
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
-    "Cache-Control": "no-cache",  # also for the page's modules: old and new ones together break the page
+    "Cache-Control": "no-cache",  # also for the page's modules: a mixture of old and new ones breaks the page
 }
 _HOST = re.compile(r"[^/?#@\\\s]+")  # without characters that end the host in a URL
 MAX_HOST = 253 + len(":65535")  # characters: of a name in DNS, and a port
@@ -70,8 +70,8 @@ class Doors:
     ) -> None:
         """Raises `HostForbidden` or `OriginForbidden`, and what `has_right_token` raises.
 
-        `has_right_token` is asked about requests of browser extensions, which belong to no site. An extension
-        has no token unless its user has given it one; without tokens nobody could tell whose it is.
+        `has_right_token` is called for requests of browser extensions, which belong to no site. An extension
+        has a token only if its user has given it one.
         """
         host = self._host(request)
         if not self._knows(host) and access is not Access.PROBE:
@@ -92,12 +92,12 @@ class Doors:
                 raise OriginForbidden
 
     def _host(self, request: web.Request) -> str:
-        """The host, perhaps with a port, to which the client sent the request; "" if it named none.
+        """Return the host, perhaps with a port, to which the client sent the request; "" if it named none.
 
         A trusted proxy names it in `X-Forwarded-Host`; a request target in absolute form takes precedence
         over the `Host` header (RFC 9112, section 3.2.2).
         """
-        # By a proxy that is not trusted, that is by anybody, it may be named as well.
+        # `X-Forwarded-Host` of a proxy that is not trusted is ignored: anybody can send it.
         is_of_proxy = self._proxies and self.is_trusted(request.remote)
         if is_of_proxy and (forwarded := _last(request, hdrs.X_FORWARDED_HOST)):
             return forwarded
@@ -118,7 +118,7 @@ class Doors:
 
     def add_headers(self, request: web.Request, response: web.StreamResponse) -> None:
         """Add the headers of every response that `response` does not set itself."""
-        # Most requests carry nothing: asking for what is not there is slow.
+        # Most requests carry no values, and looking for a missing one is slow.
         is_open = len(request) > 0 and request.get(IS_OPEN, False)
         if isinstance(response, Prepared) and not is_open and not self._origins:
             response.own[X_REQUEST_ID] = REQUEST_ID.get()
@@ -188,12 +188,12 @@ DOORS = web.AppKey("doors", Doors)
 
 
 def open_to_all_pages(request: web.Request) -> None:
-    """Let pages of all origins read the answer: the request may have it, and not because of a cookie."""
+    """Let pages of all origins read the answer: what admits the request is no cookie."""
     request[IS_OPEN] = True
 
 
 def answer_preflight() -> web.Response:
-    """Without the origin, which `allow` adds."""
+    """Answer a preflight; `allow` adds the origin."""
     headers = {
         "Access-Control-Allow-Methods": ALLOWED_METHODS,
         "Access-Control-Allow-Headers": ALLOWED_HEADERS,
@@ -206,7 +206,8 @@ def allow(origin: str, response: web.StreamResponse, *, is_of_another_page: bool
     """Let the page at `origin` (`*`: any page) read `response`, but without
     `Access-Control-Allow-Credentials`: session cookies are for the service's own page.
 
-    What no other page has asked for stays out of their processes, in a browser's cache as well.
+    Answers that no other page has asked for keep `same-origin`, so that browsers do not share them from their
+    cache either.
     """
     response.headers["Access-Control-Allow-Origin"] = origin
     response.headers["Access-Control-Expose-Headers"] = EXPOSED_HEADERS
@@ -215,17 +216,21 @@ def allow(origin: str, response: web.StreamResponse, *, is_of_another_page: bool
 
 
 def _last(request: web.Request, name: str) -> str:
-    """What the proxy has added last, to the header or in a line of its own; "" if there is nothing."""
+    """Return the last value of the header, which the proxy has added, in the same or its own
+    line; else "".
+    """
     return ",".join(request.headers.getall(name, ())).split(",")[-1].strip()
 
 
 def _origin(request: web.Request) -> str:
-    """The value of `Origin`; several in one that is nobody's."""
+    """Return the value of `Origin`; several joined, which equals no origin."""
     return ",".join(request.headers.getall("Origin", ())).lower()
 
 
 def _is_of_another_page(request: web.Request) -> bool:
-    """Whether a page of another origin may have sent this: browsers say so, other clients say nothing."""
+    """Whether a page of another origin may have sent this: browsers say so, other clients send no such
+    header.
+    """
     return bool(
         "Origin" in request.headers
         or {"cross-site", "same-site"} & set(request.headers.getall("Sec-Fetch-Site", ()))

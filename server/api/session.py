@@ -38,10 +38,10 @@ from server.settings import ServerSettings
 
 MAX_WRONG = 10  # tokens a minute from one address
 COOKIE = "clipwire_session"
-HOST_COOKIE = f"__Host-{COOKIE}"  # of people, over TLS; with a server's prefix there is more of it
+HOST_COOKIE = f"__Host-{COOKIE}"  # for people, over TLS; `_host_cookie` adds the server's prefix
 MINUTE = 60.0  # seconds
-MAX_AGENT = 200  # characters of a `User-Agent` that people are shown of their log-ins
-MAX_ADDRESSES = 100_000  # beyond that the address that was counted longest ago is forgotten
+MAX_AGENT = 200  # characters of the `User-Agent` that is stored and shown with a log-in
+MAX_ADDRESSES = 100_000  # with more, the one counted longest ago is forgotten
 SESSION = web.RequestKey("session", Session)  # only in requests that were authenticated by a cookie
 _NOTHING = nullcontext()
 
@@ -64,9 +64,9 @@ class LogInRequest(RootModel[LogIn | PasswordLogIn]):
 
 
 class Directory(Protocol):
-    """The people whom somebody has added; `server.people` has one, the kernel alone knows nobody.
+    """Knows the people that were added, and their tokens. `server.people` has one; in the kernel it is empty.
 
-    It answers from memory. It is told of changes by all nodes, and then calls `ended`.
+    It answers from memory. After a change, made on any node, it calls `ended` (see `listen`).
     """
 
     is_needed: bool
@@ -74,7 +74,7 @@ class Directory(Protocol):
 
     @property
     def is_stale(self) -> bool:
-        """Whether something may have changed unheard; then `refresh` it."""
+        """Whether changes may have been missed; then call `refresh`."""
         ...
 
     async def refresh(self) -> None:
@@ -82,37 +82,37 @@ class Directory(Protocol):
         ...
 
     def of_token(self, token_hash: bytes) -> Principal | None:
-        """Whose token it is; None if nobody's."""
+        """Return the person with this token, or None."""
         ...
 
     def of_session(self, session: Session) -> Principal | None:
-        """Whose session it is; None if the person is gone, or the token that has begun it."""
+        """Return the person of the session; None if the person, or the token that has begun it, is gone."""
         ...
 
     async def of_header(self, request: web.Request) -> Principal | None:
-        """Whom a trusted proxy names, if that is set up and it names somebody."""
+        """Return the person that a trusted proxy names in a header, if that is configured."""
         ...
 
     async def of_password(self, name: str, password: str, address: str) -> Principal:
-        """Raises `TokenRequired` and `TooManyRequests`, which tell nothing of who there is."""
+        """Raises `TokenRequired` and `TooManyRequests`, the same for names that exist and that do not."""
         ...
 
     @property
     def ways(self) -> list[str]:
-        """How people log in."""
+        """The ways in which people can log in."""
         ...
 
     def refused(self, address: str) -> None:
-        """A wrong token came from `address`."""
+        """Note that a wrong token came from `address`."""
         ...
 
     def listen(self, ended: Callable[[Callable[[Principal], bool]], None]) -> None:
-        """Call `ended` after each change, with what tells whether a principal is still let in."""
+        """Call `ended` after each change, with a function that says whether a principal is still admitted."""
         ...
 
 
 class Nobody:
-    """The directory of a server to which nobody was added, for good."""
+    """The directory of a server without people."""
 
     is_needed = is_stale = False
 
@@ -143,7 +143,7 @@ class Nobody:
 
 
 DIRECTORY: web.AppKey[Directory] = web.AppKey("directory")
-# Where a browser logs out at the OpenID provider as well; only where there is one.
+# Returns the address where a browser logs out at the OpenID provider; set only where there is one.
 WAY_OUT: web.AppKey[Callable[[web.Request], Awaitable[str | None]]] = web.AppKey("way out")
 
 
@@ -188,7 +188,7 @@ class Gate:
         return bool(self._hashes) or self.directory.is_needed
 
     async def admit(self, request: web.Request, address: str, *, like_a_socket: bool = False) -> None:
-        """Authenticate the request and set its `SCOPE`, with a cookie its `SESSION`, and of a person its
+        """Authenticate the request. Set its `SCOPE`, with a cookie its `SESSION`, for a person its
         `PRINCIPAL`.
 
         Raises `TokenRequired`, `TooManyRequests`, `OriginForbidden`, `StoreUnavailable`.
@@ -202,7 +202,7 @@ class Gate:
             if known is None:
                 raise TokenRequired
             principal = known
-            # A browser sends both by itself, on behalf of any page.
+            # A browser sends cookies and proxies their headers for requests of any page.
             if like_a_socket or request.method not in SAFE or "Upgrade" in request.headers:
                 check_sender(request)
         request[SCOPE] = principal.scope
@@ -211,7 +211,9 @@ class Gate:
             PERSON.set(principal.name)
 
     async def of_browser(self, request: web.Request) -> Principal | None:
-        """Who is logged in by what a browser sends by itself: a trusted proxy's header, or a cookie."""
+        """Return who is logged in by a trusted proxy's header or a cookie, which come without the page's
+        doing.
+        """
         if named := await self.directory.of_header(request):
             return named
         session = await request.app[LOG_INS].find(request)
@@ -223,7 +225,7 @@ class Gate:
         return self.directory.of_session(session)
 
     def has_right_token(self, request: web.Request, address: str) -> bool:
-        """Whether the request carries a right bearer token; never if none are set. A wrong one counts as one.
+        """Whether the request has a right bearer token; False if no tokens are set. A wrong token is counted.
 
         Raises `TooManyRequests`.
         """
@@ -234,7 +236,7 @@ class Gate:
             return False
 
     def check(self, token: str, address: str) -> Principal:
-        """Who has a right token; everybody has, if none is needed. Raises `TokenRequired`,
+        """Return who has this token; `EVERYBODY` if none is needed. Raises `TokenRequired`,
         `TooManyRequests`.
         """
         if not self.is_locked:
@@ -289,19 +291,21 @@ class Line(Protocol):
 
 
 class LogIns:
-    """`directory` says when a person is let in no more, or not as before."""
+    """The sessions, and the sockets and long polls that end with them. `directory` reports who is not
+    admitted any more.
+    """
 
     def __init__(self, sessions: Sessions, directory: Directory) -> None:
         self._sessions = sessions
-        self._lines: defaultdict[str, set[Line]] = defaultdict(set)  # by session, or credential of a person
-        self._people: dict[str, Principal] = {}  # whose lines they are, where it is a person
+        self._lines: defaultdict[str, set[Line]] = defaultdict(set)  # by session, or by a person's credential
+        self._people: dict[str, Principal] = {}  # credential -> person, for the lines of people
         sessions.listen(self._ended, self._lines.keys)
         directory.listen(self._end_of_people)
 
     async def begin(self, principal: Principal, about: str = "{}") -> str:
         """Begin a session and return the value for its cookie. Raises `StoreUnavailable`."""
         secret = secrets.token_urlsafe(32)
-        # No longer than the token with which it begins.
+        # The session lasts no longer than the token with which it begins.
         lasts = None if principal.ends_at is None else principal.ends_at - time.monotonic()
         await self._sessions.begin(
             _session_id(secret),
@@ -462,8 +466,8 @@ async def log_in(request: web.Request) -> web.Response:
 async def begin_session(
     request: web.Request, response: web.Response, principal: Principal, about: Mapping[str, str] | None = None
 ) -> None:
-    """Begin a session, whose cookie goes with `response`; one that the browser had ends. `about` is kept with
-    it. Raises `StoreUnavailable`.
+    """Begin a session, whose cookie is added to `response`, and end the browser's earlier one. `about` is
+    stored with the session. Raises `StoreUnavailable`.
     """
     doors = request.app[DOORS]
     await request.app[LOG_INS].end(request)  # the value of a cookie is never that of a later log-in
@@ -489,7 +493,7 @@ def _host_cookie(request: web.Request) -> str:
 
 
 def about_log_in(request: web.Request, principal: Principal, more: Mapping[str, str]) -> str:
-    """What people are shown of a session: when and from where it was begun. Of others nothing is stored."""
+    """Return what people see of their sessions, as JSON: when and from where one began. Empty for tokens."""
     if principal.name is None:
         return "{}"
     agent = request.headers.get(hdrs.USER_AGENT, "")[:MAX_AGENT]

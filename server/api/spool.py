@@ -1,7 +1,7 @@
-"""Bodies that are larger than most requests, kept on the disk until their turn comes.
+"""Keeps large request bodies on the disk until their turn comes.
 
-So memory does not grow with the number of clients that send one, and whoever sends slowly keeps nobody
-waiting: what is done with a body begins when all of it is here.
+So memory does not grow with the number of clients that send one, and a slow client delays no other: the work
+on a body begins when it has come whole.
 
 Decisions: docs/decisions/http.md
 """
@@ -23,7 +23,7 @@ WAIT_FOR_TURN: Final = 30.0  # seconds
 
 
 class Spool:
-    """`folder` must exist. Its files have no names: nothing is left of a server that was killed."""
+    """`folder` must exist. Its files have no names, so that a killed server leaves none."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -54,7 +54,7 @@ class SpooledBody:
             await self._write_to_disk()
 
     async def end(self) -> BinaryIO:
-        """The whole body, to be read from its beginning."""
+        """Return the whole body as a file, at its beginning."""
         if self.on_disk:
             await self._write_to_disk()
         else:
@@ -81,14 +81,14 @@ class SpooledBody:
 
 
 class SpoolTurns:
-    """Lets one at a time work on a spooled body, in the order in which they have come."""
+    """Lets requests work on their spooled bodies one at a time, in the order of their arrival."""
 
     def __init__(self) -> None:
         self._lock = asyncio.Lock()
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
-        """Raises `ServerBusy` for whoever has waited too long."""
+        """Wait for the turn. Raises `ServerBusy` after too long."""
         try:
             async with asyncio.timeout(WAIT_FOR_TURN):
                 await self._lock.acquire()

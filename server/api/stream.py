@@ -1,7 +1,8 @@
 """`GET /api/tasks/<id>/stream`: plays a file while it is still being downloaded.
 
 The response has no length and follows the growing file to its end. If the download does not complete, the
-connection is cut, so that no client takes a part for the whole. A completed task's finished file is sent.
+connection is cut, so that no client takes a part for the whole file. A completed task's finished file is
+sent.
 
 Decisions: docs/decisions/files.md
 """
@@ -32,7 +33,10 @@ from server.core.shielding import opened
 from server.core.task import Stage, TaskStatus
 
 PIECE: Final = 256 * 1024  # bytes
-SOON, LATE = 0.25, 1.0  # seconds between two looks at the file: at first, and at most while it does not grow
+FIRST_PAUSE, LONGEST_PAUSE = (
+    0.25,
+    1.0,
+)  # seconds between two looks at the file: at first, and at most while it does not grow
 _SUFFIXES: Final = {
     "audio/aac": "aac",
     "audio/mp4": "m4a",
@@ -102,12 +106,12 @@ class _StreamedFile:
 
     async def to_the_end(self) -> None:
         """Send the whole file as it grows. Raises `ConnectionResetError` if it will not become complete."""
-        pause, missed = SOON, 0.0
+        pause, missed = FIRST_PAUSE, 0.0
         while True:
             growth, good = await asyncio.to_thread(self._growing.look)
             if growth is Growth.REPLACED:
                 raise ConnectionResetError("another file is in its place")
-            pause = SOON if good > self._sent else min(2 * pause, LATE)
+            pause = FIRST_PAUSE if good > self._sent else min(2 * pause, LONGEST_PAUSE)
             missed = missed + pause if growth is Growth.AWAY else 0.0
             await self._send_up_to(good)
             if growth is Growth.WHOLE:

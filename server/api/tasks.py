@@ -1,7 +1,7 @@
 """`/api/tasks`: lists of tasks, actions on one task or on many, remedies, its log and its thumbnail.
 
-A request for many things is answered by `{"results": [{"status", "task" or "problem"}, ...]}`: each result
-has the HTTP status and the body that a request for this one thing would have got.
+A request for many tasks is answered by `{"results": [{"status", "task" or "problem"}, ...]}`: each result has
+the HTTP status and the body that a request for this task alone would have got.
 """
 
 import asyncio
@@ -81,11 +81,11 @@ MAX_TEXT = 500  # characters of a search
 IN_A_THREAD = 32 * 1024  # bytes from which an answer is compressed in a thread
 MOST_SHARED = 1 << 31  # tasks: a list has fewer
 MAX_LOG = 1 << 20  # bytes; the child caps it long before
-MOST_OF_PROBLEMS = 256 * 1024  # bytes
-MOST_OF_RESULTS = 750_000  # bytes, beside those of the request
+MAX_PROBLEMS = 256 * 1024  # bytes of all problems in an answer
+MAX_RESULTS = 750_000  # bytes of an answer beyond the length of the request
 RESULTS_AT_ONCE = 5  # results that are encoded before the event loop turns
 _RUNNING = (Stage.QUEUED, *(stage for stage in Stage if stage.is_running))
-# A deletion makes its entries unknown, in whichever stage they are.
+# An action has an effect on tasks in these stages; without an entry, in any stage.
 _EFFECTIVE: dict[str, tuple[Stage, ...]] = {
     "cancel": (*_RUNNING, Stage.PAUSED),
     "pause": _RUNNING,
@@ -223,9 +223,9 @@ async def get_thumbnail(request: web.Request) -> web.StreamResponse:
 async def act(request: web.Request) -> web.Response:
     """Act on up to `MOST_AT_ONCE` tasks; if more match, the response has `more`.
 
-    Of a list with more entries it acts on those on which the action has an effect: so a client that asks
-    again, while there are `more`, comes to the others. A retry of a list leaves what is completed: only who
-    names such a task wants it anew.
+    For a list with more entries, it acts on those for which the action has an effect, so that a client that
+    repeats the request while there are `more` reaches all. A retry of a list leaves out completed entries: to
+    begin one anew, name it in `ids`.
     """
     body, tasks = await read_object(request), request.app[TASKS]
     wrong = list[WrongField]()
@@ -266,20 +266,20 @@ async def respond_results(
 ) -> web.Response:
     """The response; `more` says that more tasks match than were acted on.
 
-    Once its problems have `MOST_OF_PROBLEMS` bytes, the others come without their `errors`, and once all of
-    it has `MOST_OF_RESULTS` more than the request, tasks come as their ids: neither a few bytes that are
-    wrong in many ways nor ids of tasks with long links must make megabytes.
+    Once its problems have `MAX_PROBLEMS` bytes, the others come without their `errors`, and once all of
+    it has `MAX_RESULTS` more than the request, tasks come as their ids: a short request must not get
+    megabytes, by many errors in a few bytes or by ids of tasks with long links.
     """
     chosen, parts, of_problems, of_all = language(request), list[bytes](), 0, 0
     form = payload_form(request, chosen)
-    most = MOST_OF_RESULTS + (request.content_length or 0)
+    most = MAX_RESULTS + (request.content_length or 0)
     for number, result in enumerate(results, 1):
         match result:
             case AppError() as error:
-                told = problem_of(request, error, chosen)
-                if of_problems >= MOST_OF_PROBLEMS:
-                    told.errors = None
-                parts.append(b'{"status":%d,"problem":' % error.status + encoded(told) + b"}")
+                shown = problem_of(request, error, chosen)
+                if of_problems >= MAX_PROBLEMS:
+                    shown.errors = None
+                parts.append(b'{"status":%d,"problem":' % error.status + encoded(shown) + b"}")
                 of_problems += len(parts[-1])
             case status, None:
                 parts.append(b'{"status":%d}' % status)

@@ -19,7 +19,7 @@ def transport(*, is_closing: bool) -> Any:
 
 
 async def test_work_ends_soon_after_its_client_has_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "LET_GO", 0.01)
+    monkeypatch.setattr(connections, "CHECK_ATTENDED_EVERY", 0.01)
     all_of_them, client = Connections(0), connection(transport(is_closing=False))
     others = asyncio.create_task(
         all_of_them.attended(connection(transport(is_closing=False)), asyncio.sleep(30))
@@ -37,7 +37,7 @@ async def test_work_ends_soon_after_its_client_has_left(monkeypatch: pytest.Monk
 
 
 async def test_without_such_work_nobody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "LET_GO", 0.01)
+    monkeypatch.setattr(connections, "CHECK_ATTENDED_EVERY", 0.01)
     all_of_them = Connections(0)
     assert await all_of_them.attended(connection(transport(is_closing=False)), asyncio.sleep(0.03, "done"))
     async with asyncio.timeout(20):

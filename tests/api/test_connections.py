@@ -10,7 +10,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient
 
 from server.api import bodies, connections, keys
-from server.api.connections import CONNECTIONS, QUIET, Connections
+from server.api.connections import CONNECTIONS, MAX_IDLE, Connections
 from server.app import create_app
 from server.settings import DownloadSettings, Settings, StorageSettings
 from tests.inside import inside
@@ -49,11 +49,11 @@ async def test_a_head_that_does_not_come_ends_the_connection(client: Client, sai
     reader, writer = await asyncio.open_connection("127.0.0.1", client.port)
     writer.write(said)
     await asyncio.sleep(0.05)
-    let_time_pass(client, QUIET - 1)
+    let_time_pass(client, MAX_IDLE - 1)
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.05):
             await reader.read(1)
-    let_time_pass(client, QUIET + 1)
+    let_time_pass(client, MAX_IDLE + 1)
     assert await is_cut(reader)
     writer.close()
 
@@ -67,7 +67,7 @@ async def test_a_look_that_fails_is_not_the_last_one(
 
     outstanding = connections.outstanding
     monkeypatch.setattr(connections, "outstanding", fail_once)
-    for name in ("LOOK", "QUIET"):
+    for name in ("LOOK", "MAX_IDLE"):
         monkeypatch.setattr(f"server.api.connections.{name}", 0.01)
     async with inside(tmp_path) as service:
         reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
@@ -87,7 +87,7 @@ async def test_while_nobody_is_connected_nobody_is_looked_at(
         await look_at_all(*which)
 
     monkeypatch.setattr(Connections, "_look_at_all", look)
-    for name in ("LOOK", "QUIET"):
+    for name in ("LOOK", "MAX_IDLE"):
         monkeypatch.setattr(f"server.api.connections.{name}", 0.01)
     async with inside(tmp_path) as service:
         for _ in range(2):
@@ -110,7 +110,7 @@ async def test_a_long_poll_and_a_socket_are_not_quiet(client: Client) -> None:
         )
         while len(client.app[keys.HUB]._watchers.get(task_id, ())) < 2:
             await asyncio.sleep(0)
-        let_time_pass(client, 10 * QUIET)
+        let_time_pass(client, 10 * MAX_IDLE)
         await client.post(f"/api/tasks/{task_id}/cancel")
         assert (await held).status == 200
         assert (await ws.receive_json())["stage"] == "cancelled"

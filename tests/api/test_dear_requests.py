@@ -15,7 +15,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient
 
-from server.api.bodies import MAX_BODY, MOST_TOLD
+from server.api.bodies import MAX_BODY, MOST_NAMED
 from server.api.process import MAX_BATCH
 from server.app import ROUTES, create_app
 from server.core import cookie_format
@@ -261,11 +261,11 @@ async def refused(client: Client, body: dict[str, Any]) -> list[str]:
 
 async def test_each_known_wrong_field_is_told_once_and_of_all_others_the_first(client: Client) -> None:
     assert sorted(await refused(client, KNOWN)) == sorted(KNOWN)
-    elements = [f"subtitles.languages.{place}" for place in range(MOST_TOLD)]
+    elements = [f"subtitles.languages.{place}" for place in range(MOST_NAMED)]
     assert await refused(client, {"url": "http://a/", "subtitles": {"languages": [0] * 100}}) == elements
     unknown = {f"a{number}": 0 for number in range(5000)}
-    assert await refused(client, {"url": "http://a/", **unknown}) == list(unknown)[:MOST_TOLD]
-    inner = [f"subtitles.{name}" for name in list(unknown)[:MOST_TOLD]]
+    assert await refused(client, {"url": "http://a/", **unknown}) == list(unknown)[:MOST_NAMED]
+    inner = [f"subtitles.{name}" for name in list(unknown)[:MOST_NAMED]]
     assert await refused(client, {"url": "http://a/", "subtitles": unknown}) == inner
     assert await refused(client, {"url": "http://a/", "outputs": [0] * 20_000}) == ["outputs"]
     assert await refused(client, {"url": "http://a/", "preset": "", "cookies": ""}) == ["preset", "cookies"]

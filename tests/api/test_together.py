@@ -118,7 +118,7 @@ async def test_a_list_is_packed_as_its_entries(tmp_path: Path, monkeypatch: pyte
             _, whole = await fetched(server, *ids)
             assert list(opened(whole).values()) == [b"one", b"two", b"three", b"alone"]
         assert (await fetched(server, empty))[0].status == 404
-        monkeypatch.setattr(archives, "MOST", 3)
+        monkeypatch.setattr(archives, "MOST_TASKS", 3)
         assert (await fetched(server, playlist, playlist))[0].status == 200
         assert (await fetched(server, playlist, alone))[0].status == 422
 

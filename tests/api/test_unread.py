@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from server.api import connections
-from server.api.connections import CONNECTIONS, QUIET, UNREAD
+from server.api.connections import CONNECTIONS, MAX_IDLE, MAX_UNREAD
 from tests.inside import Inside, get, inside
 
 CONTENT = os.urandom(1 << 20) * 8  # more than all buffers take
@@ -28,7 +28,7 @@ REQUESTS = {
 
 @pytest.fixture
 async def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Inside]:
-    monkeypatch.setattr(connections, "LOOK", 3600)  # tests look by themselves
+    monkeypatch.setattr(connections, "CHECK_EVERY", 3600)  # tests look by themselves
     async with inside(tmp_path) as service:
         yield service
 
@@ -71,9 +71,9 @@ async def test_who_takes_nothing_for_a_minute_is_cut_off(
         await begin(service, sock, request)
         transport = await settled(service, sock)
         look(service, at=0)
-        look(service, at=UNREAD)
+        look(service, at=MAX_UNREAD)
         assert not transport.is_closing()
-        look(service, at=UNREAD + 1)
+        look(service, at=MAX_UNREAD + 1)
         assert transport.is_closing()
         await service.all_gone()
         with pytest.raises(ConnectionError):
@@ -87,9 +87,9 @@ async def test_who_reads_in_bursts_gets_the_whole_however_long_it_takes(service:
     async with asyncio.timeout(20), service.connected(takes=BURST // 2) as sock:
         await begin(service, sock, get(link, f"Range: bytes=0-{len(asked) - 1}", "Connection: close"))
         while burst := await read(sock, BURST):
-            look(service, now := now + UNREAD - 10)
+            look(service, now := now + MAX_UNREAD - 10)
             asked = asked.removeprefix(burst.rpartition(b"\r\n\r\n")[2])
-    assert (asked, now > 50 * UNREAD) == (b"", True)
+    assert (asked, now > 50 * MAX_UNREAD) == (b"", True)
 
 
 async def test_who_is_slow_at_the_end_gets_it_too(service: Inside) -> None:
@@ -102,11 +102,11 @@ async def test_who_is_slow_at_the_end_gets_it_too(service: Inside) -> None:
         received = b""
         while not received.endswith(content[-10:]):
             assert not service.app[CONNECTIONS].answering
-            look(service, now := now + UNREAD - 10)
+            look(service, now := now + MAX_UNREAD - 10)
             received = await read(sock, BURST, until=content[-10:])
         await asyncio.get_running_loop().sock_sendall(sock, get(link, "Range: bytes=0-9"))
         assert (await read(sock, BURST, until=content[:10])).startswith(b"HTTP/1.1 206")
-    assert now > 10 * QUIET
+    assert now > 10 * MAX_IDLE
 
 
 async def test_a_finished_download_is_quiet_and_ends_like_any_other_connection(service: Inside) -> None:
@@ -116,7 +116,7 @@ async def test_a_finished_download_is_quiet_and_ends_like_any_other_connection(s
         await begin(service, sock, get(link))
         await settled(service, sock)
         look(service, at=0)
-        look(service, at=QUIET + 1)
+        look(service, at=MAX_IDLE + 1)
         await service.all_gone()
         assert (await read(sock, BURST)).endswith(CONTENT[:1000])
 
@@ -135,7 +135,7 @@ async def read(sock: socket.socket, size: int, until: bytes | None = None) -> by
 async def test_the_service_looks_by_itself_and_forgets_who_has_gone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in (("LOOK", 0.02), ("UNREAD", 0.1), ("AT_ONCE", 2)):
+    for name, value in (("LOOK", 0.02), ("MAX_UNREAD", 0.1), ("AT_ONCE", 2)):
         monkeypatch.setattr(connections, name, value)
     async with asyncio.timeout(20), inside(tmp_path) as service, AsyncExitStack() as clients:
         link = await service.finished(CONTENT)

@@ -33,7 +33,7 @@ async def walk(folder: Path, film: str) -> tuple[set[str], set[str], set[str]]:
         patch.object(children, "child_environment", lambda: environment),
         patch.object(janitor, "CHECK_DISK_EVERY", NEVER),
         patch.object(janitor, "CHECK_IDLE_DISK_EVERY", NEVER),
-        patch.object(connections, "LOOK", NEVER),
+        patch.object(connections, "CHECK_EVERY", NEVER),
     ):
         async with inside(folder) as service:
             await _downloaded(service, film)  # what is done once only is not counted

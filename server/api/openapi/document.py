@@ -121,18 +121,18 @@ def _definitions(models: Iterable[type[BaseModel]], generator: type[GenerateJson
 def _operation(method: str, operation: Operation) -> dict[str, Any]:
     responses: dict[str, Any] = {}
     for number, reply in operation.replies.items():
-        told: dict[str, Any] = {"description": reply.text}
+        answer: dict[str, Any] = {"description": reply.text}
         if reply.content:
-            told["content"] = {
+            answer["content"] = {
                 media_type: {"schema": shape if isinstance(shape, dict) else _ref(shape)}
                 for media_type, shape in reply.content.items()
             }
         if reply.headers:
-            told["headers"] = {
+            answer["headers"] = {
                 name: {"description": text, "schema": {"type": "string"}}
                 for name, text in reply.headers.items()
             }
-        responses[str(number)] = told
+        responses[str(number)] = answer
     by_status = sorted(operation.all_errors, key=lambda error: error.status)
     for status, errors in groupby(by_status, lambda error: error.status):
         codes = [error.code for error in errors]

@@ -1,10 +1,10 @@
 """The answers of the kernel's routes: these models make the JSON, and its schema in the OpenAPI description.
 
-Routes name them, and they are imported when one of them is answered with, or the description is asked for; a
-feature has its own, which are named with their module, as `server.notices.webhook_schemas:WebhookPage`.
-That of a task is `server.api.payload.TaskPayload`, that of an error `server.api.problems.Problem`. Only what
-holds tasks (`TaskPage`, `Results`, `ActionResults`) is put together elsewhere, of bytes that are kept: a test
-compares it with its model.
+Routes name the models; this module is imported with the first such answer or description. Models of features
+are named with their module, as `server.notices.webhook_schemas:WebhookPage`. The model of a task is
+`server.api.payload.TaskPayload`, that of an error `server.api.problems.Problem`. Answers with tasks
+(`TaskPage`, `Results`, `ActionResults`) are joined from encoded payloads instead: tests compare them with
+their models.
 
 Decisions: docs/decisions/http.md
 """
@@ -64,7 +64,7 @@ class Format(Answer):
     language: str | None = Field(None, description="of the sound")
     filesize: Bytes | None = Field(None, description="as the source says it")
     filesize_approx: Bytes | None = Field(
-        None, description="where that is not known: about so many, from what is said of the rate"
+        None, description="an estimate by the bit rate, where `filesize` is not known"
     )
     tbr: float | None = Field(None, description="kbit/s")
     note: str | None = None
@@ -138,7 +138,7 @@ class LogOutAtProvider(Answer):
 
 
 class Result(Answer):
-    """What one of many wishes led to: what it would have been answered with by itself."""
+    """The answer to one of many requests, as it would be by itself."""
 
     status: int = Field(ge=200, le=599, description="of HTTP")
     task: TaskPayload | None = Field(None, description="if it succeeded and there is something to show")
@@ -149,11 +149,11 @@ class Result(Answer):
 
 
 class Results(Answer):
-    results: list[Result] = Field(description="in the order of the wishes")
+    results: list[Result] = Field(description="in the order of the requests")
 
 
 class ActionResults(Results):
-    more: bool | None = Field(None, description="`true`: there are others that fit; ask again for them")
+    more: bool | None = Field(None, description="`true`: more tasks match; repeat the request for them")
 
 
 class QueueState(Answer):
