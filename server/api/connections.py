@@ -47,9 +47,8 @@ class Connections:
         self._limit = sockets_per_client
         self._sockets: Counter[str] = Counter()
         self.answering: set[web.RequestHandler] = set()  # connections with a request that is being handled
-        self.answered: set[web.RequestHandler] = (
-            set()
-        )  # connections with a request answered since the last check
+        # Connections with a request answered since the last check.
+        self.answered: set[web.RequestHandler] = set()
         self._attended: dict[asyncio.Timeout, web.RequestHandler] = {}
         self._letting_go: asyncio.TimerHandle | None = None  # while there are `_attended`
         self._seen: dict[web.RequestHandler, tuple[_Situation, float]] = {}  # with the time when it began

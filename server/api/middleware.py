@@ -134,9 +134,8 @@ def admission(doors: Doors, gate: Gate, limits: LimitSettings) -> Admit:
 
     async def admit(request: web.Request, access: Access) -> web.Response | None:
         refusal = request.get(REFUSAL) if len(request) else None
-        if isinstance(
-            refusal, Unreadable | EncodingUnknown
-        ):  # aiohttp has parsed nothing of the request, not even its host
+        # aiohttp has parsed nothing of the request, not even its host.
+        if isinstance(refusal, Unreadable | EncodingUnknown):
             if limit:
                 slow_down(doors.client(request))
             raise refusal

@@ -93,9 +93,8 @@ class Connection(web.RequestHandler):
         if not self._messages or not isinstance(self._messages[-1][0], _ErrInfo):
             return
         refused, asked = self._messages[-1][0], self._current_request
-        if (
-            asked and not asked.content.is_eof()
-        ):  # the error is in the rest of this body, for which the handler would wait in vain
+        # The error is in the rest of this body, for which the handler would wait in vain.
+        if asked and not asked.content.is_eof():
             self._messages.pop()
             asked.content.set_exception(web.RequestPayloadError(refused.message))
             asked.content.feed_eof()

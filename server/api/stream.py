@@ -33,10 +33,11 @@ from server.core.shielding import opened
 from server.core.task import Stage, TaskStatus
 
 PIECE: Final = 256 * 1024  # bytes
+# Seconds between two looks at the file: at first, and at most while it does not grow.
 FIRST_PAUSE, LONGEST_PAUSE = (
     0.25,
     1.0,
-)  # seconds between two looks at the file: at first, and at most while it does not grow
+)
 _SUFFIXES: Final = {
     "audio/aac": "aac",
     "audio/mp4": "m4a",

@@ -282,9 +282,8 @@ class ForkServers:
     async def look(self) -> None:
         """Switch to the release that was chosen, if that is another one by now. Raises nothing."""
         if following := self._follow(await asyncio.to_thread(self.releases.changed_at)):
-            await asyncio.shield(
-                following
-            )  # shielded: a cancelled caller must not end the switch, for which others wait
+            # Shielded: a cancelled caller must not end the switch, for which others wait.
+            await asyncio.shield(following)
 
     async def state(self) -> State | None:
         """Return the state of updates; None if there never was one. Begins a switch that is due."""

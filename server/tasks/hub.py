@@ -239,9 +239,8 @@ class Hub:
             self._history.add(task_id, self.number, is_removed)
             if len(self._history) > MAX_HISTORY:
                 self._history_from = self._history.drop_oldest()
-        for old, (changed_at, _) in list(
-            islice(self._changes.items(), 2)
-        ):  # drop up to two old changes for each new one
+        # Drop up to two old changes for each new one.
+        for old, (changed_at, _) in list(islice(self._changes.items(), 2)):
             if changed_at < now - CHANGES_KEPT_FOR:
                 del self._changes[old]
         if not isinstance(update, str):

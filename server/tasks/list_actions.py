@@ -88,9 +88,8 @@ class Playlists:
             if action.stops:
                 await self.stop(playlist_id)
             if last:
-                await self._apply_to_entries(
-                    playlist_id, last, 0
-                )  # so that the first entries can begin at once
+                # So that the first entries can begin at once.
+                await self._apply_to_entries(playlist_id, last, 0)
         return after
 
     async def stop(self, playlist_id: str) -> None:

@@ -217,9 +217,8 @@ class Recorder:
             return []
         lists = []
         for playlist_id in before.lists_it_is_in:
-            with contextlib.suppress(
-                TaskNotFound, ValueError
-            ):  # the list is removed, of an old release, or damaged
+            # The list is removed, of an old release, or damaged.
+            with contextlib.suppress(TaskNotFound, ValueError):
                 playlist = (await self._store.get(playlist_id)).status
                 lists.append((playlist, apply(playlist, event, self._clock.now())))
         return lists

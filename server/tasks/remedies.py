@@ -70,9 +70,8 @@ UNSUPPORTED: Final = "unsupported_url"
 _WANT_COOKIES: Final = ("seen_age", "seen_captcha", "seen_login", "renew_cookies")
 
 NEEDS_COOKIES: Final = "use_cookies"
-_REMEDIES_OF_LISTS: Final = frozenset(
-    ("use_cookies", "without_cookies", "retry_later")
-)  # if reading a list failed
+# If reading a list failed.
+_REMEDIES_OF_LISTS: Final = frozenset(("use_cookies", "without_cookies", "retry_later"))
 _HEIGHTS: Final = (2160, 1440, 1080, 720, 480, 360)  # those that a request can name
 _ASSUMED_HEIGHT: Final = 1080  # if the height of the picture is not known
 

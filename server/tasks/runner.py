@@ -142,9 +142,8 @@ class Runner:
             if request is None:
                 await self._recorder.record(task_id, Requeued(because=NEWER_RELEASE))
                 return None
-            if (
-                await self._workplace.trouble()
-            ):  # the disk watch pauses the queue, but may not have noticed yet
+            # The disk watch pauses the queue, but may not have noticed yet.
+            if await self._workplace.trouble():
                 return await self._recorder.record(task_id, Requeued(because=STORAGE_AWAY, after=DISK_DELAY))
             for happens in self._before_attempt:
                 if event := await happens(task):

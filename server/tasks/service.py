@@ -220,9 +220,8 @@ class Tasks:
             return Accepted(task.status)
         # The task existed before: it was found by its key, or is shared.
         key, known = wanted.idempotency, None
-        with contextlib.suppress(
-            IdempotencyMismatch
-        ):  # the task was removed, and the key is another request's by now
+        # The task was removed, and the key is another request's by now.
+        with contextlib.suppress(IdempotencyMismatch):
             known = await self._store.find_by_key(key) if key else None
         return Accepted(task.status, known.is_shared if known else True)
 

@@ -69,10 +69,11 @@ class Releases:
             found = self._file.stat()
         except OSError:
             return None
+        # The inode, too: each change makes a new file, and the clocks of file systems are coarse.
         return (
             found.st_mtime_ns,
             found.st_ino,
-        )  # the inode, too: each change makes a new file, and the clocks of file systems are coarse
+        )
 
     def read(self) -> State:
         try:

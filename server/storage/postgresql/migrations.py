@@ -137,9 +137,8 @@ async def _apply(db: AsyncConnection, script: Script) -> None:
                 await db.execute(f"SET LOCAL lock_timeout = {LOCKED_WITHIN * 1000:.0f}".encode())
                 await db.execute(_TABLE)
                 if not script.concurrent:
-                    await db.execute(
-                        script.sql.encode()
-                    )  # no values: with values, psycopg sends one statement only
+                    # No values: with values, psycopg sends one statement only.
+                    await db.execute(script.sql.encode())
                 await db.execute(_SET, {"version": script.number, "oldest": script.oldest_server})
         except DatabaseError as error:
             is_locked = isinstance(error, LockNotAvailable | DeadlockDetected)

@@ -83,9 +83,8 @@ async def match_expression(db: Reader, text: str, stages: Sequence[Stage]) -> Ma
         wanted = [_quoted(gram) for gram in grams[:: len(grams) // MOST_GRAMS + 1]]
     else:  # a task contains a shorter text if it contains a trigram that begins with it
         if len(text) == 1 and text.isascii() and text.isalnum():
-            return (
-                Unindexed.READ
-            )  # nearly every URL has this text, and the index would take long to find that out
+            # Nearly every URL has this text, and the index would take long to find that out.
+            return Unindexed.READ
         sql = "SELECT term FROM tasks_trigrams WHERE term >= ? AND term < ? LIMIT ?"
         rows = await db.fetch(sql, (text, text + "\U0010ffff", MOST_BEGINNINGS + 1))
         if len(rows) > MOST_BEGINNINGS:

@@ -671,9 +671,8 @@ class Memory:
         self.waiting = set(waiting)  # the ids of all tasks that are queued or paused
         self._limit = recent
         self._running: dict[str, Task] = {}
-        self._recent: OrderedDict[str, Task] = (
-            OrderedDict()
-        )  # tasks that do not run, the last used at the end
+        # Tasks that do not run, the last used at the end.
+        self._recent: OrderedDict[str, Task] = OrderedDict()
         self._owners: dict[str, str] = {}  # public name of a file -> id of its task
         self.version = 0
 
