@@ -1,7 +1,7 @@
 """Decides which tasks get a job: as many of a host as `max_per_host` allows, by priority and then number.
 
 A task has a job (`tasks.job_id`) from its admission to the end of its attempt. So a host's jobs are its
-occupied places, and a task without a job costs the workers nothing. Everything here runs in the caller's
+occupied places, and workers never see a task without a job. Everything here runs in the caller's
 transaction: a new job is committed together with the change that made room for it.
 
 The engine runs jobs of equal priority in the order in which they were made. So no task gets a job while an
@@ -28,7 +28,7 @@ from server.storage.entry_rows import has_taken_all
 from server.storage.postgresql.advisory_locks import ADD, ADMIT, OURS
 from server.tasks.next_attempt import MAX_RETRY_AFTER
 
-AT_ONCE = 500  # jobs in one transaction; the other tasks wait for the next one that admits
+AT_ONCE = 500  # jobs in one transaction; other tasks wait for the next admission
 CLOCKS_DIFFER = 5.0  # seconds by which a node's estimate of the database's clock may be wrong
 
 _LOCK = "SELECT pg_advisory_xact_lock(%s, %s)"
@@ -37,7 +37,7 @@ _LOCK = "SELECT pg_advisory_xact_lock(%s, %s)"
 _WAITS = f"""
     stage = 'queued' AND job_id IS NULL AND NOT removed
         AND (withdrawn_at IS NULL OR withdrawn_at < now() - interval '10 s') AND {has_taken_all()}"""
-# Has a row if any task lacks a job: for want of room, or since nobody has given it one yet.
+# Has a row if any task lacks a job, because there is no room or it was not admitted yet.
 ANY_WAITING = f"SELECT 1 FROM tasks WHERE {_WAITS} LIMIT 1"  # noqa: S608
 _MAY_NOT_BEGIN = f"SELECT 1 FROM pauses UNION ALL (SELECT 1 FROM tasks WHERE {_WAITS} LIMIT 1)"  # noqa: S608
 # A task may begin at the `not_before` of its status, but its wait is capped at its delay, counted from now:
@@ -49,8 +49,8 @@ _NEXT_OF_ALL = f"""
     FROM tasks CROSS JOIN LATERAL due(status, %(longest)s) AS due
     WHERE {_WAITS} AND NOT EXISTS (SELECT FROM pauses)
     ORDER BY priority DESC, number LIMIT %(at_once)s"""  # noqa: S608
-# The hosts whose tasks are looked at: those given, or all of which tasks wait, each found by one step in an
-# index, if all are asked for or there is a backlog.
+# The hosts whose tasks are considered: those given; or, if all are wanted or there is a backlog, every host
+# with waiting tasks, each found by one step in an index.
 _HOSTS = """
     all_hosts AS MATERIALIZED (SELECT %(all)s OR EXISTS (SELECT FROM backlog) AS are_meant),
     waiting(host) AS (
@@ -72,8 +72,8 @@ _HOSTS = """
               SELECT host COLLATE "C" FROM unnest(%(hosts)s::text[]) AS host
               WHERE NOT (SELECT are_meant FROM all_hosts)) AS given
     )"""
-# BETWEEN: said as an equation, the database may take the order from an index of the tasks of all hosts, and
-# look for this one's in all of them. So only `tasks_not_admitted` has the order.
+# BETWEEN, since for an equation the database may choose an index that sorts the tasks of all hosts, and
+# search these for the host's. With BETWEEN, only `tasks_not_admitted` has the order.
 _OF_HOST = "tasks.host BETWEEN hosts.host AND hosts.host"
 _NEXT_OF_HOSTS = f"""
     SELECT next.* FROM hosts CROSS JOIN LATERAL (
@@ -83,9 +83,9 @@ _NEXT_OF_HOSTS = f"""
         ORDER BY tasks.host, priority DESC, number LIMIT greatest(%(per_host)s - hosts.taken, 0)) AS next
     WHERE NOT EXISTS (SELECT FROM pauses)
     ORDER BY priority DESC, number LIMIT %(at_once)s"""  # noqa: S608
-# SKIP LOCKED: to wait here for the transaction that changes a row could deadlock, as that one will want
-# `ADMIT`. The row is told to be not ours, and ends what is admitted: nothing after it must overtake it.
-# `stage || ''`: the rows are found by their numbers, and not through an index of all that wait.
+# SKIP LOCKED, since waiting here for the transaction that changes a row could deadlock: that one may wait for
+# `ADMIT`. A locked row comes with `is_ours` false, and admission stops there, so that no later task overtakes
+# it. `stage || ''`, so that rows are found by their numbers, not through an index of all waiting tasks.
 _TAKE = """
     ours AS (
         SELECT number FROM tasks WHERE number = ANY(ARRAY(SELECT number FROM next))
@@ -113,8 +113,8 @@ _ADMIT = f"""
 _ADMITTED = """
     UPDATE tasks SET job_id = job
     FROM unnest(%s::text[], %s::bigint[]) AS made(id, job) WHERE task_id = id"""
-# Their new status is stored, so the withdrawal is over: they may be admitted again. But that a host is busy
-# may be recorded after a withdrawal, and does not end it.
+# A new status ends the withdrawal of its task, which may be admitted again. The exception is the status that
+# a host is busy: it may be recorded after a withdrawal, and does not end it.
 _KEPT = """
     UPDATE tasks SET withdrawn_at = NULL WHERE task_id = ANY(%s) AND withdrawn_at IS NOT NULL
       AND coalesce(status::json ->> 'waiting', '') <> 'host_busy'"""
@@ -137,7 +137,7 @@ _TO_START = """
 _DROP = "DELETE FROM procrastinate_jobs WHERE id = %s AND status = 'todo'"
 _STARTS = "UPDATE tasks SET job_id = %s, withdrawn_at = NULL WHERE task_id = %s"
 _PAUSE = "INSERT INTO pauses VALUES ('all') ON CONFLICT DO NOTHING"
-# The last in the queue first: if this ends halfway, those that have jobs are still the first.
+# The last in the queue first: if this ends halfway, the tasks with jobs are still the first of the queue.
 _TAKE_BACK = """
     WITH last AS (
         SELECT task_id, jobs.id FROM tasks JOIN procrastinate_jobs AS jobs ON jobs.id = job_id
@@ -156,8 +156,8 @@ Waiting = tuple[str, int, datetime | None, str | None]  # id, priority, not befo
 
 
 class Admitted(NamedTuple):
-    """`are_more`: there may be room for more tasks than one transaction admits. `held_up`: the next task of
-    each host whose places were all taken, if all hosts were looked at.
+    """`are_more`: more tasks may fit than one transaction admits. `held_up`: the next task of each host whose
+    places were all taken, if all hosts were considered.
     """
 
     are_more: bool
@@ -188,7 +188,7 @@ class Admission:
         Return the job's number for each task, None for one that has no job yet.
         """
         statuses = [task.status for task in tasks if not self.max_per_host]
-        may_begin = [one for one in statuses if one.stage is Stage.QUEUED and one.not_before is None]
+        may_begin = [each for each in statuses if each.stage is Stage.QUEUED and each.not_before is None]
         if may_begin and await _rows(db, _MAY_NOT_BEGIN):
             may_begin = []
         waiting: list[Waiting] = [(status.task_id, status.priority, None, None) for status in may_begin]
@@ -205,8 +205,8 @@ class Admission:
         await self.admit(db, hosts)
 
     async def admit(self, db: AsyncConnection, hosts: Collection[str]) -> None:
-        """Give jobs to waiting tasks while there is room, to `AT_ONCE` at most: to those of `hosts`, but to
-        those of all hosts if these have no limit, or if there is a backlog.
+        """Give jobs to waiting tasks of `hosts` while there is room, to `AT_ONCE` at most. Tasks of all hosts
+        are considered if hosts have no limit, or if there is a backlog.
         """
         if hosts:
             await self._admit(db, hosts=list(hosts), all=False)
@@ -248,7 +248,7 @@ class Admission:
 
     async def pause(self, db: AsyncConnection) -> None:
         """Give no task a job until `resume`."""
-        # After that nobody is left who has not seen the pause, and has yet to give a job.
+        # This lock waits for transactions that have not seen the pause and may still make jobs.
         await db.execute(_LOCK, (OURS, ADD))
         await db.execute(_LOCK, (OURS, ADMIT))
         await db.execute(_PAUSE)
@@ -258,8 +258,11 @@ class Admission:
         return (await db.execute(_TAKE_BACK, (AT_ONCE,))).rowcount > 0
 
     async def resume(self, db: AsyncConnection) -> None:
-        """End the pause. Those who wait get their jobs by `admit_all`, and by whoever admits anybody."""
-        await db.execute(_LOCK, (OURS, ADMIT))  # or one who still saw the pause might end the backlog
+        """End the pause. Waiting tasks get their jobs by `admit_all`, or by the next admission of
+        any node.
+        """
+        # Else an admission that still saw the pause might end the backlog.
+        await db.execute(_LOCK, (OURS, ADMIT))
         await db.execute(_RESUME)
         await db.execute(_FALL_BEHIND)
 
@@ -267,7 +270,9 @@ class Admission:
         """Make the jobs; return their numbers, in the order of `waiting`."""
         if not waiting:
             return []
-        wanted = [_job(*one) for one in waiting]
+        wanted = [
+            _job(task_id, priority, not_before, node) for task_id, priority, not_before, node in waiting
+        ]
         made = await self._jobs.batch_defer_jobs_async(jobs=wanted, connection=db)
         return [job.id for job in made if job.id is not None]
 

@@ -28,8 +28,8 @@ T = TypeVar("T")
 DOWNLOADS = "downloads"  # the queue of jobs that any worker may run
 DOWNLOAD = "download"  # the engine's task (a kind of job), which makes one attempt of a task of ours
 WISHES = "clipwire_wishes"  # the channel that tells workers to look for recordings to finish, tasks to start
-NEVER = 86_400  # seconds without a heartbeat after which the engine forgets a worker; `sweeper` is faster
-AGAIN = 0.5  # seconds between tries to reach the database
+NEVER = 86_400  # seconds without a heartbeat after which the engine drops a worker; our `sweeper` is faster
+RETRY_EVERY = 0.5  # seconds, while the database is away
 
 Heard = Callable[[], None]
 
@@ -65,8 +65,8 @@ class PatientConnector(PsycopgConnector):
         except ConnectorException as exc:
             if not isinstance(exc.__cause__, psycopg.errors.RaiseException):
                 raise
-            # A worker that was taken for dead ends its job, which is gone: the task has a new one.
-            log.info("the engine refuses what comes too late: %s", exc.__cause__.diag.message_primary)
+            # A worker that was taken for dead wants to end its job, which is gone, as the task has a new one.
+            log.info("the engine refuses a late report on a job: %s", exc.__cause__.diag.message_primary)
 
     async def execute_query_one_async(self, query: Any, **arguments: Any) -> dict[str, Any]:
         return await _patiently(
@@ -143,4 +143,4 @@ async def _patiently(query: Callable[[], Awaitable[T]]) -> T:
             if not waits:
                 log.info("the engine waits for the database: %s", exc.__cause__ or exc)
             waits = True
-        await asyncio.sleep(AGAIN)
+        await asyncio.sleep(RETRY_EVERY)

@@ -1,8 +1,8 @@
-"""The `Dispatcher` of a cluster: what a task's worker is asked to do is asked through the database.
+"""The `Dispatcher` of a cluster, which sends requests to a task's worker through the database.
 
 A waiting task gets its job in the transaction that made it wait, so there is nothing to submit. `withdraw`
-has the job ended by whichever worker runs it, and polls until the job is gone. A job to `start` is in a queue
-of its own, which workers empty beyond their limits when they are told of it.
+has the job ended by the worker that runs it, and polls until the job is gone. A job to `start` goes into a
+queue of its own, which workers empty beyond their limits when they are notified.
 """
 
 import asyncio
@@ -23,13 +23,13 @@ from server.tasks.dispatcher import MOST_RUNNING
 
 log = logging.getLogger(__name__)
 
-WITHIN = 2.0  # seconds that a worker has to end a job
-FIRST_LOOK, LAST_LOOK = 0.005, 0.1  # seconds between looks whether a job is gone
-LATER = 0.1  # the pause between two looks, as a part of the time waited so far
+JOB_ENDS_WITHIN = 2.0  # seconds that a worker has to end a job
+FIRST_PAUSE, LONGEST_PAUSE = 0.005, 0.1  # seconds between two checks whether a job is gone
+PAUSE_FRACTION = 0.1  # the pause before a check, as a fraction of the time waited so far
 
 _JOBS = "SELECT task_id, job_id, host FROM tasks WHERE task_id = ANY(%s) ORDER BY task_id FOR UPDATE"
 _DROP = "DELETE FROM procrastinate_jobs WHERE id = ANY(%s) AND status = 'todo'"
-# Until a new status is recorded (or ten seconds have passed) nobody admits these tasks again.
+# These tasks are not admitted again until a new status is recorded, or ten seconds have passed.
 _WITHDRAWN = "UPDATE tasks SET job_id = NULL, withdrawn_at = now() WHERE task_id = ANY(%s)"
 _ABORT = """
     SELECT id, procrastinate_cancel_job_v1(id, true, false) FROM procrastinate_jobs
@@ -46,7 +46,7 @@ _FINISH = "UPDATE tasks SET finish_asked = true WHERE task_id = %s AND job_id IS
 
 
 class SharedDispatcher:
-    """`supervisor` and `ours`, its jobs, are those of this node if it is a worker."""
+    """`supervisor`, and its jobs `ours`, are this node's; None if it is no worker."""
 
     def __init__(
         self,
@@ -91,7 +91,7 @@ class SharedDispatcher:
                 await self._admission.admit(db, hosts)
             if not doing:
                 return
-            if not await self._are_gone(doing, WITHIN):
+            if not await self._are_gone(doing, JOB_ENDS_WITHIN):
                 raise WorkerSilent
 
     def hold_list(self, playlist_id: str, number: int) -> None:
@@ -154,5 +154,5 @@ class SharedDispatcher:
             waited = loop.time() - began
             if within is not None and waited >= within:
                 return False
-            await asyncio.sleep(min(max(FIRST_LOOK, LATER * waited), LAST_LOOK))
+            await asyncio.sleep(min(max(FIRST_PAUSE, PAUSE_FRACTION * waited), LONGEST_PAUSE))
         return True

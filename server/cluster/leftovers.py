@@ -1,7 +1,7 @@
-"""Deletes partial files and logs on this machine of tasks that other nodes have removed or completed.
+"""Deletes partial files and logs on this machine whose tasks other nodes have removed or completed.
 
-Announcements of removals are acted on at once. As an announcement may be missed, and a task's completion on
-another node is not acted on, the directories are also searched now and then.
+Removals are announced and acted on at once. As announcements may be missed, and completions on other nodes
+are not acted on, the directories are also searched now and then.
 """
 
 import asyncio
@@ -15,8 +15,8 @@ from server.files.workplace import LocalWorkplace
 
 log = logging.getLogger(__name__)
 
-LOOK_EVERY = 60.0  # seconds
-AGAIN = 1.0  # seconds before the next try, while a child of this node still works on a removed task
+SEARCH_EVERY = 60.0  # seconds
+RETRY_AFTER = 1.0  # seconds, while a child of this node still works on a removed task
 
 
 class Leftovers:
@@ -27,39 +27,39 @@ class Leftovers:
         self._sweep = Sweep(files, workplace, tasks)
         self._removed: set[str] = set()
         self._missed = False
-        self._look_at = time.monotonic() + LOOK_EVERY
+        self._search_at = time.monotonic() + SEARCH_EVERY
         self._wake = asyncio.Event()
 
     def publish_removal(self, task_id: str) -> None:
-        """Some node has removed the task."""
+        """Note that a node has removed the task."""
         self._removed.add(task_id)
         self._wake.set()
 
     def missed(self) -> None:
-        """Announcements of removals may have been missed."""
+        """Note that announcements of removals may have been missed."""
         self._missed = True
         self._wake.set()
 
     async def clear(self) -> None:
-        """Delete what is left over, again and again; never returns."""
+        """Delete leftovers, again and again; never returns."""
         while True:
             with suppress(TimeoutError):
-                async with asyncio.timeout(AGAIN if self._removed else LOOK_EVERY):
+                async with asyncio.timeout(RETRY_AFTER if self._removed else SEARCH_EVERY):
                     await self._wake.wait()
             self._wake.clear()
             try:
                 for task_id in list(self._removed):
                     try:
                         is_gone = await asyncio.to_thread(self._workplace.remove_unused, task_id)
-                    except OSError as exc:  # a sweep finds them, and others are not held up by them
+                    except OSError as exc:  # a later search finds these files; the others go on
                         log.warning("leftovers of task %s could not be deleted: %s", task_id, exc)
                         is_gone = True
                     if is_gone:
                         self._removed.discard(task_id)
                 now = time.monotonic()
-                if self._missed or now >= self._look_at:
+                if self._missed or now >= self._search_at:
                     # Search the partial files; the logs, as many as tasks, only after a gap.
-                    missed, self._missed, self._look_at = self._missed, False, now + LOOK_EVERY
+                    missed, self._missed, self._search_at = self._missed, False, now + SEARCH_EVERY
                     works, logs = self._workplace.works, self._workplace.logs
                     await self._sweep.sweep_directories(*((works, logs) if missed else (works,)))
             except StoreUnavailable as exc:

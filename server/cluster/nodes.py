@@ -45,7 +45,7 @@ SHARED = (
     "downloads.plugins",
     "downloads.sponsorblock_api",
     "downloads.allowed_private_hosts",
-    "workers.heartbeat",  # one that is slower than other nodes expect would look like a death
+    "workers.heartbeat",  # a slower one than other nodes expect would look like a dead node
     "workers.lost_after",
     "presets",
     "webhooks.secret",
@@ -86,8 +86,7 @@ SECRET = (
     "downloads.extractor_args",
 )
 
-# The heartbeat of a node and of its workers of the engine. Returns the other live nodes: what this statement
-# writes it does not read.
+# Writes the heartbeat of a node and of its engine's workers, and returns the other live nodes.
 _TELL = """
     WITH workers AS (
         UPDATE procrastinate_workers SET last_heartbeat = now() WHERE id = ANY(%s)
@@ -104,9 +103,9 @@ _LEAVE = "DELETE FROM nodes WHERE node_id = %s RETURNING node_id"
 
 
 class SetUp(BaseModel):
-    """How a node is set up: the name of its machine, and a digest of each of the `SHARED` settings.
+    """A node's machine name, and a digest of each of its `SHARED` settings.
 
-    `places` are the downloads that it runs at once; 0 for a node of a release that does not tell.
+    `places` is how many downloads it runs at once; 0 for a node of a release that does not say.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -117,12 +116,12 @@ class SetUp(BaseModel):
 
     @classmethod
     def by(cls, settings: Settings) -> Self:
-        """Takes some tenths of a second where there are secrets."""
+        """Compute the digests: takes some tenths of a second where there are secrets."""
         digests = {}
         for name in SHARED:
             value: Any = reduce(getattr, name.split("."), settings)
             if name == "downloads.time_zone" and not settings.downloads.rate_windows:
-                value = None  # then it does not matter
+                value = None  # the setting is of no use then, and may differ
             if name == "downloads.plugins":
                 value = value is not None  # where the folder lies may differ
             if name == "notify.urls":
@@ -131,7 +130,8 @@ class SetUp(BaseModel):
                 value = sorted(token.get_secret_value() for token in settings.server.tokens)
             if isinstance(value, SecretStr):
                 value = value.get_secret_value()
-            # Equal for equal values. A secret's is slow to make, so that trying finds none.
+            # Equal for equal values. The digest of a secret is slow to make, so that it cannot be guessed by
+            # trying.
             text = json.dumps(value, sort_keys=True, default=repr).encode()
             if name in SECRET and value:
                 digests[name] = scrypt(text, salt=name.encode(), n=1 << 14, r=8, p=1, dklen=8).hex()
@@ -142,14 +142,14 @@ class SetUp(BaseModel):
 
     @classmethod
     def read(cls, text: str) -> Self | None:
-        """None for a node of a release that tells something else."""
+        """Read a row's text; None if a release with another format has written it."""
         try:
             return cls.model_validate_json(text)
         except ValidationError:
             return None
 
     def differing(self, other: Self) -> list[str]:
-        """The settings of which both tell, and which are not the same."""
+        """Return the settings that both nodes name, with different values."""
         return [
             name for name in self.settings if other.settings.get(name, "") not in ("", self.settings[name])
         ]
@@ -157,7 +157,7 @@ class SetUp(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """`folder` is the id of the folder of its finished files, None for a bucket."""
+    """`folder` is the id of the data directory that holds its finished files; None for a bucket."""
 
     node_id: str
     roles: tuple[Role, ...]
@@ -216,7 +216,9 @@ class Nodes:
         return [node for node in self.live if node.is_worker]
 
     def is_first_worker(self, node_id: str) -> bool:
-        """Whether this node does what one does for all; all agree, once they know of each other."""
+        """Whether this worker does the chores of the cluster; all nodes agree once they know of
+        each other.
+        """
         return min((node.node_id for node in self.workers), default=None) == node_id
 
     @property
@@ -229,20 +231,22 @@ class Nodes:
         return bool(self.workers) and all(node.low for node in self.workers)
 
     def share(self, me: Node, limit: int) -> int:
-        """This node's part of `limit`, the rate of all nodes, in proportion to the downloads it runs."""
+        """Return this node's part of `limit`, the rate of all nodes, in proportion to its running
+        downloads.
+        """
         elsewhere = sum(node.running for node in self.live if node.node_id != me.node_id)
         return max(1, limit * max(1, me.running) // (elsewhere + max(1, me.running)))
 
     def in_another_folder(self, me: Node) -> list[str]:
-        """The machines of nodes whose finished files this one does not see, or that do not see its own."""
+        """Return the machines of nodes with another folder of finished files than this one."""
         return _machines(node for node in self.live if node.folder != me.folder)
 
     def with_other_files(self, me: Node) -> list[str]:
-        """The machines of nodes whose `storage.files` is another one."""
+        """Return the machines of nodes with another `storage.files`."""
         return _machines(node for node, names in self._set_up_otherwise(me) if FILES in names)
 
     def differences(self, me: Node) -> str:
-        """Which of the `SHARED` settings of other nodes differ from this node's, and on which machines."""
+        """Name the `SHARED` settings of other nodes that differ from this node's, with the machines."""
         found = sorted({(node.machine, *names) for node, names in self._set_up_otherwise(me)})
         return "; ".join(f"{', '.join(names)} on {machine}" for machine, *names in found)
 

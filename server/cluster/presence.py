@@ -1,4 +1,4 @@
-"""Sends a node's heartbeat, tells its share of the rate limit, and does the chores that are its own.
+"""Sends a node's heartbeat, computes its share of the rate limit, and does its chores for the cluster.
 
 Decisions: docs/decisions/cluster.md
 """
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(eq=False, slots=True)
 class Presence:
-    """`me` is the part of this node's row that does not change; the last two are None if it is no worker."""
+    """`me` is the constant part of this node's row; `jobs` and `supervisor` are None if it is no worker."""
 
     me: Node
     nodes: Nodes
@@ -31,10 +31,11 @@ class Presence:
     async def tell(self) -> None:
         """Raises `StoreUnavailable`."""
         roles = self.me.roles
-        if self.jobs and self.jobs.draining:  # it takes no more jobs: it is no worker for the others
+        if self.jobs and self.jobs.draining:  # it takes no more jobs, and so is no worker any more for others
             roles = tuple(role for role in roles if role != "worker")
         low = False
-        with suppress(OSError):  # the disk is gone, not full: tasks are accepted, and wait for a worker
+        # The disk is gone, which is not "full": tasks are accepted, and wait for a worker.
+        with suppress(OSError):
             low = self.disk.is_low()
         workers = self.supervisor.workers() if self.supervisor else []
         await self.nodes.tell(replace(self._now(), roles=roles, low=low), workers)
@@ -46,11 +47,11 @@ class Presence:
     async def do_for_all(self, chore: Callable[[], Awaitable[None]]) -> None:
         """Do the `chore` if it is this node's; each worker calls this at its moment."""
         if self.nodes.is_first_worker(self.me.node_id):
-            with suppress(StorageAway):  # the bucket tells its outages itself
+            with suppress(StorageAway):  # `Bucket` logs its outages itself
                 await chore()
 
     def share(self, rate: int) -> int:
-        """This node's part of `rate`, by the downloads here now and those elsewhere at the last `tell`."""
+        """Return this node's part of `rate`, by its downloads now and those of others at the last `tell`."""
         return self.nodes.share(self._now(), rate)
 
     def _now(self) -> Node:
@@ -58,7 +59,7 @@ class Presence:
 
 
 class RoomAnywhere(Disk):
-    """The check of room for new tasks: the disk counts as low if those of all workers are low."""
+    """The disks of all workers as one, for new tasks: it is low if each of them is."""
 
     def __init__(self, own: Disk, nodes: Nodes) -> None:
         super().__init__(own.directory, own.floor)

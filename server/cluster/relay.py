@@ -1,11 +1,10 @@
-"""Tells this node's hub what other nodes have changed.
+"""Publishes changes of other nodes to this node's hub.
 
 The relay first listens, then reads all tasks that are watched here, and from then on those that are
 announced: so no change is missed, and `revision` removes the overlap. After a gap in the listening it starts
-over, and whoever watches all tasks is sent away to list them anew: the row of a task that was removed in the
-gap may be gone. An announcement of a task that nobody watches here, or of a revision that was read already,
-needs no query. The other tasks are read by one query at a time, for all that was announced during the query
-before.
+over, and ends the watchers of all tasks, which then list these anew: the row of a task that was removed in
+the gap may be gone. An announced task that is not watched here, or whose revision was read already, needs no
+query. The others are read by one query at a time, for all tasks announced during the query before.
 
 Decisions: docs/decisions/cluster.md
 """
@@ -41,20 +40,20 @@ log = logging.getLogger(__name__)
 
 SILENT = 5.0  # seconds without an announcement, after which the connection is tested
 ANSWER_WITHIN = 2.0  # seconds in which the connection has to answer the test
-AGAIN = 0.5  # seconds before the next try to listen, or to read
+RETRY_AFTER = 0.5  # seconds, to listen or to read
 LISTENS_WITHIN = 20.0  # seconds that a start waits for the relay to listen
-HEARD_WITHIN = 0.3  # seconds after which a node repeats an announcement to itself that has not arrived
-SAID = 8  # times, at most
+HELLO_WITHIN = 0.3  # seconds after which a `Hello` that has not arrived is sent again
+MOST_HELLOS = 8
 BATCH = 500  # tasks in one query
 
 
 class Removals(Protocol):
-    """Is told of removals by other nodes, also of tasks that nobody watches here."""
+    """Hears of removals by other nodes, also of tasks that are not watched here."""
 
     def publish_removal(self, task_id: str) -> None: ...
 
     def missed(self) -> None:
-        """Removals may have been missed: there was a gap in the listening."""
+        """Called after a gap in the listening: removals may have been missed."""
         ...
 
 
@@ -69,7 +68,7 @@ async def relayed(
         asyncio.create_task(relay.read(), name="relay, reading"),
     ]
     try:
-        await relay.hear_yourself()
+        await relay.test_listening()
         yield relay
     finally:
         relay.stop()
@@ -79,8 +78,8 @@ async def relayed(
 
 
 class Relay:
-    """`silence` is for how long, in seconds, the connection gave no sign of life, or missed changes could not
-    be read.
+    """`silence`: seconds since the connection's last sign of life, or since missed changes should have been
+    read.
     """
 
     def __init__(self, url: str, store: PostgresStore, hub: Hub, removals: Removals | None = None) -> None:
@@ -93,7 +92,7 @@ class Relay:
         self._complained = False
         self._heard = time.monotonic()
         self._listens = asyncio.Event()
-        self._said = asyncio.Event()  # set when an announcement of this node has come back
+        self._hello_heard = asyncio.Event()  # set when this node's `Hello` has arrived
         self._due: dict[str, int] = {}  # tasks to be read, and the revision expected at least
         self._read: dict[str, int] = {}  # revisions that were read of watched tasks
         self._wake = asyncio.Event()
@@ -102,12 +101,12 @@ class Relay:
     def silence(self) -> float:
         return time.monotonic() - self._heard
 
-    async def hear_yourself(self) -> None:
+    async def test_listening(self) -> None:
         """Raises `DatabaseUnusable` if announcements of this node do not come back.
 
         The time that sending one takes, on a busy machine, does not count.
         """
-        for _ in range(SAID):
+        for _ in range(MOST_HELLOS):
             if not await _is_set(self._listens, LISTENS_WITHIN):
                 raise DatabaseUnusable(PLACE, "cannot be listened to: there is no answer")
             try:
@@ -115,7 +114,7 @@ class Relay:
             except StoreUnavailable as exc:
                 why = f"cannot be used ({one_line(exc.__cause__ or exc)})"
                 raise DatabaseUnusable(PLACE, why) from exc
-            if await _is_set(self._said, HEARD_WITHIN):
+            if await _is_set(self._hello_heard, HELLO_WITHIN):
                 return
         raise DatabaseUnusable(PLACE, POOLER)
 
@@ -135,7 +134,7 @@ class Relay:
                 self._complain("what was missed cannot be read yet", error.__cause__ or error)
             except Exception:
                 log.exception("the listening begins anew")
-            await asyncio.sleep(AGAIN)
+            await asyncio.sleep(RETRY_AFTER)
 
     def _complain(self, what: str, why: BaseException) -> None:
         """Log once per outage."""
@@ -154,7 +153,7 @@ class Relay:
             except StoreUnavailable:
                 self._due = due | self._due
                 self._wake.set()
-                await asyncio.sleep(AGAIN)
+                await asyncio.sleep(RETRY_AFTER)
             except Exception:
                 log.exception("a change of another node was not relayed")
 
@@ -166,10 +165,10 @@ class Relay:
                 await db.execute(f"LISTEN {CHANNEL}".encode())
             self._listens.set()
             began = time.monotonic()
-            # Make up for what was announced while nobody listened here.
+            # Catch up with announcements from before this connection.
             if self._removals:
                 self._removals.missed()
-            self._hub.queue_changed()  # perhaps: whoever watches it looks
+            self._hub.queue_changed()  # perhaps it has: its watchers check
             self._hub.missed()
             self._store.signals.give_all()
             await self._store.sessions.catch_up()
@@ -193,8 +192,8 @@ class Relay:
 
     def _take(self, notify: Notify) -> None:
         sender, news = unpacked(notify.payload)
-        if sender == self._store.writer.name:  # the recorder has told the hub already
-            self._said.set()
+        if sender == self._store.writer.name:  # this node's recorder has already published the change
+            self._hello_heard.set()
             for one in news:
                 if isinstance(one, Signal):
                     self._store.signals.give(one.name)
@@ -214,7 +213,7 @@ class Relay:
                 case QueueChanged():
                     self._hub.queue_changed()
                 case ActedOnList():
-                    # Those who watch an entry are told at once; its row may follow much later.
+                    # Entries are published at once to their watchers; their rows may follow much later.
                     self._due |= {name: self._due.get(name, 0) for name in self._hub.watched_ids() if name}
                     self._wake.set()
                 case Changed(task_id, revision):
@@ -233,7 +232,9 @@ class Relay:
             elif task_id not in found:
                 self._hub.publish_removal(task_id)
         if len(self._read) > 2 * BATCH:
-            self._read = {one: revision for one, revision in self._read.items() if self._hub.is_watched(one)}
+            self._read = {
+                name: revision for name, revision in self._read.items() if self._hub.is_watched(name)
+            }
 
 
 async def _is_set(event: asyncio.Event, within: float) -> bool:

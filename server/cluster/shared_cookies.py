@@ -30,7 +30,9 @@ _REPLACE = "UPDATE cookies SET content = %s WHERE name = %s AND put = %s AND con
 
 
 class SharedCookies:
-    """All methods raise `StoreUnavailable`. Of nodes that store at the same moment each counts for itself."""
+    """All methods raise `StoreUnavailable`. `TooManyCookies` may be missed if two nodes store at
+    one moment.
+    """
 
     def __init__(self, database: ClusterDatabase) -> None:
         self._database = database
@@ -53,7 +55,9 @@ class SharedCookies:
             last = rows[-1][0]
 
     async def _work_out(self, name: str) -> CookieFacts | None:
-        """The facts of what an earlier release has stored, which may run on another node now."""
+        """Compute and store the facts of a file that an earlier release has stored, perhaps just now on
+        another node.
+        """
         if not (rows := await self._database.rows(_GET, name)):
             return None
         [[put, content]] = rows
@@ -73,8 +77,8 @@ class SharedCookies:
         return bool(await self._database.rows(_DELETE, name))
 
     async def renew(self, name: str, given: StoredCookies, back: str) -> None:
-        """Where another node has renewed them meanwhile, begin again with its changes: a lock would be held
-        while the texts are parsed.
+        """Renew cookies; if another node does so meanwhile, begin again with its text. A lock instead would
+        be held while texts are parsed.
         """
         while rows := await self._database.rows(_CURRENT, name, given.put):
             [[content]] = rows

@@ -1,8 +1,8 @@
 """The `Turns` of all nodes: a session's advisory lock for each task on which an action is under way.
 
-One connection holds all turns of a node, however many there are: it polls for those that are waited for, and
-never blocks. If the connection is lost, so are its turns: what is done in them goes on, and the action that
-gets a turn next sees what was committed. Actions on the same node wait for each other without the database.
+One connection holds all turns of a node: it polls for those that actions wait for, and never blocks. If the
+connection is lost, so are its turns: their actions go on, and the action with the next turn sees what was
+committed. Actions on the same node wait for each other without the database.
 """
 
 import asyncio
@@ -20,10 +20,10 @@ from server.tasks.dispatcher import LocalTurns
 
 log = logging.getLogger(__name__)
 
-MOST = 16  # turns at a time on this node: the actions in them share the few connections of `ClusterDatabase`
+MOST_TURNS = 16  # at a time on this node: their actions share the few connections of `ClusterDatabase`
 WAIT = 8.0  # seconds that an action waits for its turn
-LOOK = 0.02  # seconds between tries to take what another node has
-# After so long without a query the database ends the session, and with it the turns of a stopped process.
+RETRY_EVERY = 0.02  # seconds, for a turn that another node holds
+# After that long without a query the database ends the session, and so the turns of a suspended process.
 SILENCE = 60.0  # seconds
 KEEP = 20.0  # seconds between queries that keep the session while there are turns
 
@@ -42,7 +42,7 @@ class SharedTurns:
     def __init__(self, link: Link) -> None:
         self._link = link
         self._here = LocalTurns()
-        self._places = asyncio.Semaphore(MOST)
+        self._places = asyncio.Semaphore(MOST_TURNS)
         self._waiting: dict[str, asyncio.Future[None]] = {}
         self._held: set[str] = set()
         self._ended: list[str] = []
@@ -68,7 +68,7 @@ class SharedTurns:
         """Take and end turns; never returns."""
         while True:
             with suppress(TimeoutError):
-                async with asyncio.timeout(LOOK if self._waiting else KEEP):
+                async with asyncio.timeout(RETRY_EVERY if self._waiting else KEEP):
                     await self._wake.wait()
             self._wake.clear()
             if self._waiting or self._ended or self._held:
@@ -100,9 +100,9 @@ class SharedTurns:
                 log.exception("turns could not be taken")
                 error = DatabaseBusy()
             waiting, self._waiting = self._waiting, {}
-            for one in waiting.values():
-                if not one.done():
-                    one.set_exception(error)
+            for turn in waiting.values():
+                if not turn.done():
+                    turn.set_exception(error)
         else:
             self._answers = True
             self._give(taken)

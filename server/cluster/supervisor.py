@@ -1,7 +1,7 @@
 """Keeps one worker of the engine running on this node, for as long as the node runs.
 
-The engine's own heartbeat ends when its worker begins to stop, while downloads still come to their end: so
-it is off, and is sent with the node's (`presence`). If the answer to a fetch is lost, a job is assigned to a
+The engine's own heartbeat would end when its worker begins to stop, while downloads are still ending. So it
+is turned off, and sent with the node's (`presence`). If the answer to a fetch is lost, a job is assigned to a
 worker that does not know of it: such jobs are given back here.
 """
 
@@ -25,8 +25,8 @@ log = logging.getLogger(__name__)
 POLL = 1.0  # seconds between polls for jobs and abort requests, whose notification may be lost
 GRACE = 4.0  # seconds that jobs have to end when their worker stops
 UNKNOWN_FOR = 10.0  # seconds after which a job that is assigned to this worker, and not run, is given back
-WHILE_STOPPING = 0.25  # seconds between polls for abort requests, while a worker of the engine does not poll
-START_AGAIN = 1.0  # seconds before a worker that failed is replaced
+POLL_WHILE_STOPPING = 0.25  # seconds between polls for abort requests, as a stopping worker does not poll
+RESTART_AFTER = 1.0  # seconds before a failed worker is replaced
 
 _OURS = """
     SELECT id, abort_requested FROM procrastinate_jobs WHERE status = 'doing' AND worker_id = ANY(%s)"""
@@ -63,14 +63,14 @@ class Supervisor:
         self._stranded = stranded
         self._grace = GRACE + drain
         self._worker: Worker | None = None
-        # Those who run a job beyond `concurrency`, each with its worker of the engine.
+        # asyncio tasks that run a job beyond `concurrency`, each with its own worker of the engine.
         self._beyond: dict[asyncio.Task[None], Worker | None] = {}
         self._task: asyncio.Task[None] | None = None
         self._closing = False
         self._released = asyncio.Event()
         self._released.set()
         self._stopping = asyncio.Event()
-        self._hurried = asyncio.Event()  # abort requests are to be looked for more often
+        self._hurried = asyncio.Event()  # set: poll for abort requests more often
         self._unknown: dict[int, float] = {}
 
     def hold(self) -> None:
@@ -125,7 +125,7 @@ class Supervisor:
         return await self._jobs.database.rows(_TO_START, list(self._to_start))
 
     async def drain(self) -> None:
-        """Take no more jobs, for good; return when none runs."""
+        """Take no more jobs, for good; return when no job runs."""
         self._jobs.draining = True
         self.hold()
         await self._jobs.all_ended()
@@ -170,7 +170,7 @@ class Supervisor:
                     await worker.run()  # type: ignore[no-untyped-call]
                 except Exception as exc:
                     log.warning("the engine's worker ended, there will be another one: %s", exc)
-                    await asyncio.sleep(START_AGAIN)
+                    await asyncio.sleep(RESTART_AFTER)
                 finally:
                     self._worker = None
 
@@ -188,7 +188,7 @@ class Supervisor:
             except Exception:
                 log.exception("looking after the engine's worker failed")
             if self._stopping.is_set() or self._beyond:
-                await asyncio.sleep(min(WHILE_STOPPING, self._heartbeat))
+                await asyncio.sleep(min(POLL_WHILE_STOPPING, self._heartbeat))
                 continue
             self._hurried.clear()
             with suppress(TimeoutError):
@@ -200,7 +200,7 @@ class Supervisor:
         for job_id, is_to_abort in ours.items():
             if is_to_abort:
                 self._jobs.withdraw(job_id)
-        # What was assigned here, and is not known to run after a while, is given back.
+        # Jobs that are assigned here, but do not run after a while, are given back.
         now, unknown = asyncio.get_running_loop().time(), ours.keys() - self._jobs.known()
         self._unknown = {job_id: self._unknown.get(job_id, now) for job_id in unknown}
         for job_id, since in list(self._unknown.items()):

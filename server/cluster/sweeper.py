@@ -26,10 +26,10 @@ from server.tasks.recorder import Recorder
 
 log = logging.getLogger(__name__)
 
-LOOKS_WITHIN = 2.0  # seconds that a look may always take, on a busy machine, however short `lost_after` is
+SWEEPS_WITHIN = 2.0  # seconds that a sweep may take on a busy machine, however short `lost_after` is
 MOST_GRACE = 5.0  # seconds, at most half of `lost_after`: other nodes may reconnect that much later
-ADMITS_FOR = 1.0  # seconds in which a look begins to admit another `AT_ONCE` tasks
-TOLD_AT_ONCE = 100  # tasks of which it is recorded together that their host is busy
+ADMITS_FOR = 1.0  # seconds of a sweep in which it begins to admit another `AT_ONCE` tasks
+RECORDED_AT_ONCE = 100  # tasks whose wait for a busy host is recorded together
 NEXT_ATTEMPT = "next_attempt"
 
 _IS_STALLED = """
@@ -43,11 +43,11 @@ _IS_LOST = """
         SELECT FROM procrastinate_jobs AS jobs WHERE jobs.id = job_id AND jobs.status IN ('todo', 'doing')
     ) FOR UPDATE"""
 _IS_DOING = "SELECT id FROM procrastinate_jobs WHERE id = %s AND status = 'doing' FOR UPDATE"
-# One statement, by one node at a time. What needs no second look under locks is done with it:
-# - jobs of dead workers that belong to no task, or to a deleted one, go: no task needs a new job;
-# - rows of nodes that have died and did not start again go: nobody takes them for alive;
-# - jobs that wait too long for the node with the partial files, or whose node is dead, go to any worker.
-# Its rows are stalled jobs, and tasks that are lost: not a list that waits for its entries, which has no job.
+# One statement, by one node at a time. It does what needs no second check under locks:
+# - deletes jobs of dead workers that belong to no task or to a deleted one, as no task needs a new job;
+# - deletes rows of dead nodes that did not start again, so that they do not count as alive;
+# - gives jobs to any worker that wait too long for the node with their partial files, or whose node is dead.
+# It returns stalled jobs, and lost tasks; not lists that wait for their entries, which have no jobs.
 _JUDGE = """
     WITH one AS MATERIALIZED (SELECT pg_try_advisory_xact_lock(%(ours)s, %(sweep)s) AS is_us),
     alive AS MATERIALIZED (
@@ -84,7 +84,7 @@ _OF_NODE = """
 
 
 class Sweeper:
-    """Every worker calls `look` again and again; locks, and second looks under them, prevent double work."""
+    """Every worker calls `look` again and again; second checks under locks prevent double work."""
 
     def __init__(
         self, database: ClusterDatabase, recorder: Recorder, admission: Admission, lost_after: float
@@ -97,20 +97,20 @@ class Sweeper:
         self._contact = lost_after + min(lost_after / 2, MOST_GRACE)
         self._in_contact_since: float | None = None
         self._held_up: set[str] = set()  # the next tasks of busy hosts, at the last look
-        self._told: set[str] = set()  # those of them of which that is recorded
+        self._recorded: set[str] = set()  # those of `_held_up` whose status says so
         self._damaged: set[str] = set()  # tasks whose rows cannot be read, which has been logged
 
     async def look(self) -> None:
         """Raises `StoreUnavailable`.
 
-        Dead workers are judged first, in a transaction of its own: however many tasks wait for a place, and
-        whatever becomes of them, what a dead worker ran is taken over.
+        Dead workers come first, in a transaction of their own, so that their tasks are taken over whatever
+        happens while waiting tasks are admitted.
         """
         loop = asyncio.get_running_loop()
         values = {"ours": OURS, "sweep": SWEEP, "lost_after": self._lost_after, "downloads": DOWNLOADS}
         judged: list[tuple[str, int | None]] = []  # tasks with their stalled jobs, None if these are lost
         try:
-            async with asyncio.timeout(max(LOOKS_WITHIN, self._lost_after / 2)):
+            async with asyncio.timeout(max(SWEEPS_WITHIN, self._lost_after / 2)):
                 self._in_contact_since = self._in_contact_since or loop.time()
                 if loop.time() - self._in_contact_since < self._contact:  # it is too early to judge
                     await self._database.rows("SELECT 1")
@@ -126,7 +126,7 @@ class Sweeper:
                 await self._take_over(task_id, job_id, self._lost_after)
 
         # Admit tasks that wait although there is room, unless another node sweeps.
-        held_up: list[str] = []  # those that wait for a place of their host
+        held_up: list[str] = []  # tasks that wait for a place of their host
         until = loop.time() + ADMITS_FOR
         while await self._database.rows(ANY_WAITING):
             async with self._database.transaction() as db:
@@ -137,7 +137,7 @@ class Sweeper:
             if not are_more or loop.time() >= until:
                 break
             held_up = []
-        await self._tell(set(held_up))
+        await self._record_waits(set(held_up))
 
     async def give_back(self, job_id: int) -> None:
         """End a job that its worker does not run; its task gets another one."""
@@ -146,23 +146,23 @@ class Sweeper:
             await self._take_over(task_id, job_id, None)
 
     async def take_over(self, node_id: str) -> None:
-        """Queue for other workers what a node ran that is known to be dead."""
+        """Queue the tasks of a dead node for other workers."""
         for task_id, job_id in await self._database.rows(_OF_NODE, node_id):
             await self._take_over(task_id, job_id, None)
 
-    async def _tell(self, held_up: set[str]) -> None:
-        """Record once of each task that it waits for a place of its host, and did so at the last look."""
+    async def _record_waits(self, held_up: set[str]) -> None:
+        """Record each task that waits for a place of its host now and at the last sweep, once."""
         wait = held_up & self._held_up
-        untold = sorted(wait - self._told - self._damaged)
-        self._held_up, self._told = held_up, self._told & wait
-        for start in range(0, len(untold), TOLD_AT_ONCE):
-            some = untold[start : start + TOLD_AT_ONCE]
-            telling = (self._recorder.record(task_id, Waits()) for task_id in some)
-            for outcome in await asyncio.gather(*telling, return_exceptions=True):
+        unrecorded = sorted(wait - self._recorded - self._damaged)
+        self._held_up, self._recorded = held_up, self._recorded & wait
+        for start in range(0, len(unrecorded), RECORDED_AT_ONCE):
+            ids = unrecorded[start : start + RECORDED_AT_ONCE]
+            recordings = (self._recorder.record(task_id, Waits()) for task_id in ids)
+            for outcome in await asyncio.gather(*recordings, return_exceptions=True):
                 # The task is gone, or its row is damaged, which `_attempt` logs.
                 if isinstance(outcome, BaseException) and not isinstance(outcome, TaskNotFound | ValueError):
                     raise outcome
-            self._told.update(some)
+            self._recorded.update(ids)
 
     async def _take_over(self, task_id: str, job_id: int, silent_for: float | None) -> None:
         """End the job and queue its task again, unless the job has ended meanwhile.
@@ -173,7 +173,7 @@ class Sweeper:
         async with self._database.transaction() as db:
             if not await try_turn(db, task_id):
                 return
-            # Look again, in the turn: the job may have ended, or have been ended, since it was found.
+            # Check again, in the turn: the job may have ended since it was found.
             if silent_for is None:
                 found = await db.execute(_IS_DOING, (job_id,))
             else:
@@ -192,7 +192,7 @@ class Sweeper:
             if not await try_turn(db, task_id):
                 return
             row = await (await db.execute(_IS_LOST, (task_id,))).fetchone()
-            is_damaged = task_id in self._damaged  # nobody can run it: only its place is freed
+            is_damaged = task_id in self._damaged  # it cannot run: only its place is freed
             if row is None or (is_damaged and row[0] is None):
                 return
             await self._free(db, task_id, row[0])
@@ -220,7 +220,7 @@ class Sweeper:
         return status.attempt if status.stage.is_running else None
 
     async def _requeue(self, task_id: str, event: Requeued, attempt: int | None) -> None:
-        """Record `event` for `attempt`, which is over; what was recorded since it was read stays as it is."""
+        """Record `event` for `attempt`, which is over, unless a later attempt has begun meanwhile."""
         if attempt is not None:
             try:
                 after = await self._recorder.record_surely(task_id, event, attempt)

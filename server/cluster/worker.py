@@ -1,7 +1,7 @@
-"""What a worker does with a job: one attempt of its task; then the place is free for the next task.
+"""Runs a job: makes one attempt of its task; then the place is free for the next task.
 
-A job is the right to run its task, for as long as `tasks.job_id` names the job. That is cleared at the end
-of the attempt, whatever its outcome. A worker that was taken for dead finds another job there, and changes
+A job is the right to run its task while `tasks.job_id` names the job. That column is cleared at the end of
+the attempt, whatever its outcome. A worker that was taken for dead finds another job there, and changes
 nothing.
 """
 
@@ -33,8 +33,8 @@ T = TypeVar("T")
 
 RETRY_WHILE_STORE_UNAVAILABLE = 5.0  # seconds before an attempt is retried that could not begin
 RETRY_GIVING_BACK = 0.5  # seconds between tries to give a job back
-LOOK_FOR_WISHES = 2.0  # seconds between polls for recordings to finish: a notification may be lost
-LET_BE = 60.0  # seconds without a job for a task that failed unexpectedly, or needs a newer server
+POLL_WISHES_EVERY = 2.0  # seconds between polls for recordings to finish: a notification may be lost
+LET_BE_FOR = 60.0  # seconds without a job for a task that failed unexpectedly, or needs a newer server
 
 _BEGIN = f"""
     UPDATE tasks SET node = %s, finish_asked = false WHERE task_id = %s AND job_id = %s AND NOT removed
@@ -61,8 +61,8 @@ class Published(Protocol):
 class RunningJob:
     task_id: str
     work: "asyncio.Task[None]"
-    withdrawn: bool = False  # whoever withdrew it decides what becomes of the task
-    told_to_finish: bool = False
+    withdrawn: bool = False  # the action that withdrew it records what becomes of the task
+    is_finishing: bool = False
 
 
 @dataclass(eq=False, slots=True)
@@ -111,20 +111,20 @@ class Jobs:
 
     async def to_finish(self) -> list[str]:
         """The tasks of this node whose recording a client has asked to finish; each is returned once."""
-        waiting = {job_id: each for job_id, each in self._running.items() if not each.told_to_finish}
+        waiting = {job_id: each for job_id, each in self._running.items() if not each.is_finishing}
         found = await self.database.rows(_WISHES, list(waiting)) if waiting else []
         for _, job_id in found:
-            waiting[job_id].told_to_finish = True
+            waiting[job_id].is_finishing = True
         return [task_id for task_id, _ in found]
 
     def withdraw(self, job_id: int) -> None:
-        """Stop what the job does; nothing is recorded."""
+        """Stop the job's attempt, without recording anything."""
         if running := self._running.get(job_id):
             running.withdrawn = True
             running.work.cancel()
 
     def stop(self) -> None:
-        """Stop all that runs. Its tasks wait for another worker."""
+        """Stop all attempts. Their tasks wait for another worker."""
         for running in self._running.values():
             running.work.cancel()
 
@@ -142,13 +142,15 @@ class Jobs:
                     return
                 # The last attempt may have died after publishing its files, before that was recorded.
                 found = await self.files.find_published(task_id, status.attempt) if status.attempt else None
-                if found and found.files != status.files:  # else it is recorded, and retried since
+                # Equal: the completion was recorded, and the task retried since.
+                if found and found.files != status.files:
                     completed = await self.recorder.record(task_id, Completed.by(found), status.attempt)
-                    if completed.stage is not Stage.PAUSED:  # then its files wait for it to go on
+                    # A paused task keeps its files until it is resumed.
+                    if completed.stage is not Stage.PAUSED:
                         await self.files.tidy_up(completed)
                     return
                 after = await self.run(task_id)
-                if after is None:  # it is gone, or of a newer server
+                if after is None:  # the task is gone, or needs a newer server
                     with suppress(TaskNotFound):
                         if (await self.store.get(task_id)).effective_request is None:
                             await self._let_be(task_id, job_id)
@@ -172,17 +174,19 @@ class Jobs:
                 return
 
     async def _let_be(self, task_id: str, job_id: int) -> None:
-        await _surely(lambda: self.database.rows(_LET_BE, LET_BE, task_id, job_id))
+        await _surely(lambda: self.database.rows(_LET_BE, LET_BE_FOR, task_id, job_id))
 
     async def _stopped(self, task_id: str, job_id: int) -> None:
-        """The worker shuts down: queue the task for another one, without counting a retry or a lost child."""
+        """Queue the task for another worker, as this one shuts down, without counting a retry or a lost
+        child.
+        """
         try:
             status = (await self.store.get(task_id)).status
             if await self.database.rows(_LEAVE, task_id, job_id) and status.stage.is_running:
                 await self.recorder.record(task_id, Requeued(), status.attempt)
         except TaskNotFound:
             pass
-        except StoreUnavailable as exc:  # a sweeper does it once this worker is missed
+        except StoreUnavailable as exc:  # a sweeper requeues it once this worker's heartbeat is old
             log.warning("%s could not be given back: %s", task_id, exc.__cause__ or exc)
 
     async def _end(self, task_id: str, job_id: int) -> None:
@@ -203,12 +207,12 @@ async def carry_out_wishes(
     begin: Callable[[], Awaitable[object]],
     said: asyncio.Event,
 ) -> None:
-    """Call `finish` with each task here whose recording a client has asked to finish, and `begin` when one
-    has perhaps asked to start a task; never returns.
+    """Call `finish` with each task here whose recording a client has asked to finish, and `begin` when a
+    client may have asked to start a task; never returns.
     """
     while True:
         with suppress(TimeoutError):
-            async with asyncio.timeout(LOOK_FOR_WISHES):
+            async with asyncio.timeout(POLL_WISHES_EVERY):
                 await said.wait()
         if said.is_set():
             said.clear()

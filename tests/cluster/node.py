@@ -77,7 +77,7 @@ async def open_node(
     """
     async with AsyncExitStack() as stack:
         # The same of the time in which a worker has to end a job.
-        stack.enter_context(pytest.MonkeyPatch.context()).setattr(job_dispatcher, "WITHIN", WITHIN)
+        stack.enter_context(pytest.MonkeyPatch.context()).setattr(job_dispatcher, "JOB_ENDS_WITHIN", WITHIN)
         database = await stack.enter_async_context(open_database(url, 3))
         said = asyncio.Event()
         app = new_app(url, said.set)

@@ -79,7 +79,7 @@ async def test_what_cannot_be_deleted_is_told_once_and_holds_nothing_up(
         return remove(task_id)
 
     monkeypatch.setattr(workplace, "remove_unused", refuse)
-    monkeypatch.setattr(leftovers, "AGAIN", 0.01)
+    monkeypatch.setattr(leftovers, "RETRY_AFTER", 0.01)
     async with clearing(workplace) as there:
         for task_id in (stuck, *others):
             there.publish_removal(task_id)
@@ -92,7 +92,7 @@ async def test_what_cannot_be_deleted_is_told_once_and_holds_nothing_up(
 async def test_what_a_child_still_writes_goes_when_it_has_ended(
     workplace: LocalWorkplace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(leftovers, "AGAIN", 0.05)
+    monkeypatch.setattr(leftovers, "RETRY_AFTER", 0.05)
     removed = leave(workplace)
     async with clearing(workplace) as there:
         with workplace.claim(removed):

@@ -208,7 +208,7 @@ async def test_a_connection_that_is_silent_is_given_up(
     writing: PostgresStore, node: Node, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It stands, and nothing comes: as with a machine that was switched off."""
-    assert relay.SILENT + relay.ANSWER_WITHIN + relay.AGAIN < 10
+    assert relay.SILENT + relay.ANSWER_WITHIN + relay.RETRY_AFTER < 10
     monkeypatch.setattr(relay, "SILENT", 0.5)
     monkeypatch.setattr(relay, "ANSWER_WITHIN", 0.5)
     proxy.cut()  # the next connection goes by the shorter times
@@ -234,7 +234,7 @@ async def test_a_node_that_does_not_hear_itself_does_not_start(
 async def test_a_node_on_a_busy_machine_that_hears_itself_late_does_start(
     writing: PostgresStore, clean_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(relay, "HEARD_WITHIN", 0.02)
+    monkeypatch.setattr(relay, "HELLO_WITHIN", 0.02)
     say = writing.say
 
     async def say_and_have_no_time(news: News) -> None:
@@ -242,7 +242,7 @@ async def test_a_node_on_a_busy_machine_that_hears_itself_late_does_start(
         keep_the_machine()
 
     def keep_the_machine() -> None:
-        time.sleep(relay.SAID * relay.HEARD_WITHIN)
+        time.sleep(relay.MOST_HELLOS * relay.HELLO_WITHIN)
 
     monkeypatch.setattr(writing, "say", say_and_have_no_time)
     async with relayed(clean_database, writing, Hub()):
@@ -256,4 +256,4 @@ async def test_a_real_pooler_in_transaction_mode_is_refused_in_seconds(clean_dat
             began = time.monotonic()
             with pytest.raises(DatabaseUnusable, match=r"^storage.database leads through a pooler [^\n]+$"):
                 await relayed(url, there, Hub()).__aenter__()
-            assert time.monotonic() - began < relay.SAID * relay.HEARD_WITHIN + 1
+            assert time.monotonic() - began < relay.MOST_HELLOS * relay.HELLO_WITHIN + 1
