@@ -47,7 +47,7 @@ def open_backend(
 ) -> AbstractAsyncContextManager[Backend]:
     """Open the backend, and end log-ins whose scope is none of `scopes`.
 
-    `launched` is the first fork server of one machine, if that warms already.
+    `launched` is the first fork server, if that is starting already (on one machine only).
 
     Raises `ConfigurationError`, `DataDirInUse`, `DataDirUnusable`, `DatabaseUnusable`, `FilesUnusable` when
     entered.
@@ -83,9 +83,9 @@ async def back_up(settings: Settings, target: Path) -> None:
 
 
 async def restore_database(settings: Settings, source: Path) -> Path:
-    """Put a copy that `back_up` has made where a server finds it; return where that is.
+    """Put a copy that `back_up` has made where a server finds it; return its path.
 
-    The data directory must be empty, or not there. Raises `DatabaseUnusable`, `DataDirInUse`.
+    The data directory must be empty or missing. Raises `DatabaseUnusable`, `DataDirInUse`.
     """
     if settings.storage.database != "sqlite":
         raise DatabaseUnusable(
@@ -99,8 +99,8 @@ async def restore_database(settings: Settings, source: Path) -> Path:
         there = await asyncio.to_thread(os.listdir, data_dir) if data_dir.exists() else []
     except OSError as error:
         raise DatabaseUnusable(data_dir, f"cannot be read ({error.strerror})") from error
-    # What a restore leaves that was killed is no reason not to repeat it, and `update` may have been first.
-    # A new file system begins with a folder of its own.
+    # These do not matter: the leftovers of a killed restore, releases of yt-dlp that `update` has brought,
+    # and the folder of a new file system.
     if set(there) - {sqlite.LOCK, *names_of_parts(sqlite.DATABASE), RELEASES, "lost+found"}:
         raise DatabaseUnusable(data_dir, "is not empty: move it away, or name another storage.data_dir")
     async with sqlite.open_lock(data_dir, patience=0):

@@ -1,29 +1,40 @@
-"""What all backends share: the parts of an open one, and functions that help to open it."""
+"""The parts that all backends have, and functions that open them."""
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from server.core.background import in_background
+from server.core.clock import Clock
+from server.core.counts import Counts
 from server.core.data_dir import DataDir
 from server.core.errors import StoreUnavailable
-from server.core.ports import Cookies
+from server.core.hooks import Hooks
+from server.core.ports import Cookies, FileStore, Store, Workplace
+from server.core.task import Task
 from server.core.unusable import DataDirUnusable
 from server.feature import Added, Feature, Kernel
 from server.files.workplace import LocalWorkplace
 from server.settings import ConfigurationError, Settings, StorageSettings
 from server.storage.statements import StoreHooks
+from server.tasks.children import Launched
+from server.tasks.disk_space import Reserve
+from server.tasks.fork_servers import ForkServers
 from server.tasks.hub import Hub
 from server.tasks.inspector import Inspector
 from server.tasks.janitor import for_ever
+from server.tasks.job_builder import JobMaker
+from server.tasks.plugin_trials import plugins_of
 from server.tasks.rate_windows import CHECK_EVERY, Pacer
 from server.tasks.readiness import Readiness, Ready
+from server.tasks.recorder import Recorder
+from server.tasks.runner import Runner
 
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """The kernel that runs, with what its routes need beside it, and what features have added."""
+    """The running kernel, parts that only its routes need, and what features have added."""
 
     kernel: Kernel
     hub: Hub
@@ -32,13 +43,65 @@ class Backend:
     added: Sequence[Added]
 
 
+@dataclass(frozen=True, slots=True)
+class AttemptParts:
+    """The parts that make attempts, alike on one machine and on a node."""
+
+    recorder: Recorder
+    fork_server: ForkServers
+    runner: Runner
+
+
+async def open_attempt_parts(
+    stack: AsyncExitStack,
+    settings: Settings,
+    *,
+    store: Store,
+    hub: Hub,
+    clock: Clock,
+    files: FileStore,
+    workplace: Workplace,
+    cookies: Cookies,
+    jobs: JobMaker,
+    reserve: Reserve,
+    hooks: Hooks,
+    counts: Counts | None,
+    entry_taken: Callable[[Task], None],
+    launched: Launched | None = None,
+) -> AttemptParts:
+    """Make the parts; the fork server runs until `stack` closes."""
+    downloads, tools = settings.downloads, jobs.tools
+    plugins = plugins_of(jobs, lambda: workplace.scratch)
+    fork_server = await stack.enter_async_context(
+        ForkServers(
+            tools.ffmpeg, tools.deno, settings.storage.data_dir, launched, plugins, downloads.sleep_after
+        )
+    )
+    recorder = Recorder(store, hub, clock, files, counts, entry_taken)
+    runner = Runner(
+        store,
+        recorder,
+        fork_server,
+        workplace,
+        files,
+        downloads,
+        jobs,
+        cookies,
+        clock,
+        reserve,
+        hooks.attempt_failed,
+        hooks.before_attempt,
+    )
+    return AttemptParts(recorder, fork_server, runner)
+
+
 async def open_features(stack: AsyncExitStack, features: Iterable[Feature], kernel: Kernel) -> list[Added]:
-    """They are open until `stack` closes."""
+    """Open the features, until `stack` closes."""
     return [await stack.enter_async_context(feature.open(kernel)) for feature in features]
 
 
 def readiness_of(kernel: Kernel, added: Iterable[Added]) -> Readiness:
-    """What `/readyz` looks at here."""
+    """Return the checks of `/readyz`."""
     return Readiness(
         kernel.store.ping,
         kernel.disk,
@@ -63,10 +126,10 @@ def store_hooks(features: Iterable[Feature], settings: Settings) -> list[StoreHo
 
 @asynccontextmanager
 async def cookies_described(cookies: Cookies) -> AsyncIterator[None]:
-    """Meanwhile work out what lists tell of cookie files that a release before has stored."""
+    """While this is open, compute the facts of cookie files that an earlier release has stored, for lists."""
 
     async def describe() -> None:
-        with suppress(StoreUnavailable):  # the first list does it
+        with suppress(StoreUnavailable):  # the first list of cookie files tries again
             async for _ in cookies.facts():
                 pass
 

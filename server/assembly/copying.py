@@ -1,7 +1,7 @@
 """Copies an installation on one machine to PostgreSQL, and its files to a bucket if there is one.
 
-The source is only read. The target database is checked first and written last, in one transaction: no task
-is there before its files are, and an interrupted copy can be repeated.
+The source is only read. The target database is checked first and written last, in one transaction: no task is
+listed before its files are there, and an interrupted copy can be repeated.
 
 Decisions: docs/decisions/storage.md
 """
@@ -46,7 +46,7 @@ class Copied:
 
 
 async def copy(storage: StorageSettings, url: str) -> Copied:
-    """Copy what lies in `storage.data_dir` to the database `url`, and files to where `storage.files` says.
+    """Copy the database of `storage.data_dir` to the database `url`, and its files to `storage.files`.
 
     Raises `DataDirInUse`, `DatabaseUnusable`, `FilesUnusable`.
     """

@@ -14,6 +14,7 @@ from server.assembly.backend import (
     data_dir_of,
     empty,
     make,
+    open_attempt_parts,
     open_features,
     paced,
     prepare,
@@ -40,16 +41,13 @@ from server.storage.sqlite import DATABASE, LOCK, SqliteStore, explained, open_l
 from server.tasks.children import Launched
 from server.tasks.disk_space import Disk, Reserve
 from server.tasks.dispatcher import LocalDispatcher, LocalTurns
-from server.tasks.fork_servers import ForkServers
 from server.tasks.hub import Hub
 from server.tasks.janitor import DiskWatch, finish_removals, keep_removing_expired
 from server.tasks.job_builder import JobMaker
 from server.tasks.next_attempt import MAX_RETRY_AFTER
-from server.tasks.plugin_trials import plugins_of
 from server.tasks.programs_found import find_tools
 from server.tasks.rate_windows import Pacer
 from server.tasks.recorder import Recorder
-from server.tasks.runner import Runner
 from server.tasks.service import Tasks
 
 log = logging.getLogger(__name__)
@@ -89,30 +87,24 @@ async def open_embedded(
         hub, hooks, shares = Hub(lambda: clock.now().timestamp()), Hooks(), Shares()
         jobs = JobMaker(downloads, find_tools(downloads.ffmpeg))
         cookies = LocalCookies(data.path / "cookies", data)
-        plugins = plugins_of(jobs, lambda: workplace.scratch)
-        fork_server = await stack.enter_async_context(
-            ForkServers(
-                jobs.tools.ffmpeg, jobs.tools.deno, data_dir, launched, plugins, downloads.sleep_after
-            )
-        )
-        recorder = Recorder(
-            store, hub, clock, files, counts, entry_taken=lambda task: tasks.submit_if_queued(task)
-        )
         disk = Disk(data_dir, downloads.min_free_disk)
-        runner = Runner(
-            store,
-            recorder,
-            fork_server,
-            workplace,
-            files,
-            downloads,
-            jobs,
-            cookies,
-            clock,
-            Reserve(disk),
-            hooks.attempt_failed,
-            hooks.before_attempt,
+        parts = await open_attempt_parts(
+            stack,
+            settings,
+            store=store,
+            hub=hub,
+            clock=clock,
+            files=files,
+            workplace=workplace,
+            cookies=cookies,
+            jobs=jobs,
+            reserve=Reserve(disk),
+            hooks=hooks,
+            counts=counts,
+            entry_taken=lambda task: tasks.submit_if_queued(task),
+            launched=launched,
         )
+        recorder, runner = parts.recorder, parts.runner
         if downloads.rate_windows:
             await stack.enter_async_context(paced(Pacer(downloads, runner, clock.wall)))
         dispatcher = LocalDispatcher(
@@ -151,7 +143,7 @@ async def open_embedded(
             tasks=tasks,
             files=files,
             workplace=workplace,
-            fork_server=fork_server,
+            fork_server=parts.fork_server,
             jobs=jobs,
             cookies=cookies,
             clock=clock,
@@ -177,19 +169,19 @@ async def carry_on(
     """Finish what a stop or a crash has left: publications, downloads."""
     await store.limit_ends(clock.now())
     for task in await store.running():
-        # If its files had been published by then, only the event that says so is missing.
+        # If its files had been published before the crash, only the event `Completed` is missing.
         published = None
         with suppress(StorageAway):  # the bucket does not answer; another attempt is safe
             published = await files.find_published(task.status.task_id, task.status.attempt)
-        became: Event = Completed.by(published) if published else Requeued()
-        after = await recorder.record(task.status.task_id, became)
+        event: Event = Completed.by(published) if published else Requeued()
+        after = await recorder.record(task.status.task_id, event)
         if after.stage is Stage.COMPLETED:
             await files.tidy_up(after)
     ready, delayed = list[Queued](), list[Queued]()
     async for queued in store.queued():
-        # A client chose the moment of a task that is scheduled: there is no delay to compare with.
+        # A scheduled task begins at the client's date, so that there is no delay to cap.
         (delayed if queued.not_before and queued.waiting != SCHEDULED else ready).append(queued)
-    # All together, in few commits: after a clock that was ahead, each of thousands may wait too long.
+    # Capped together, in few commits: after a clock that was ahead, thousands of waits may be too long.
     statuses = await store.statuses([each.task_id for each in delayed])
     shortened = await asyncio.gather(*(_shorten_wait(status, recorder, clock) for status in statuses))
     dispatcher.submit(*ready, *map(Queued.of, shortened))

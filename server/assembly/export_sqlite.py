@@ -40,7 +40,7 @@ _OF_FILE_SETS = (
     "set_id", "holder", "key", "task_id", "wanted", "state", "reason", "about", "show", "folder",
     "series", "day", "day_index", "shares", "not_before", "lease_until", "try_no", "tries", "placed_at",
 )  # fmt: skip
-# Tables that are alike in both databases: how many columns are their key, and all columns.
+# Tables that are the same in both databases -> how many of the columns are the key, and all columns.
 ALIKE: dict[str, tuple[int, tuple[str, ...]]] = {
     "media": (1, ("key", "fetched_at", "task_id", "manners", "about")),
     "aliases": (1, ("alias", "key")),
@@ -66,7 +66,7 @@ _LAST_NUMBER = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = ?
 
 
 def batch_of(table: str) -> int:
-    """How many rows of a table of `ALIKE` are read at once."""
+    """Return how many rows of a table of `ALIKE` are read at once."""
     return min(BATCH, _LARGE.get(table, BATCH))
 
 
@@ -124,7 +124,7 @@ class PauseRow(NamedTuple):
 
 
 class DeliveryRow(NamedTuple):
-    """What is to be told to others."""
+    """A delivery to a webhook or to people."""
 
     number: int
     delivery_id: str
@@ -142,7 +142,7 @@ class DeliveryRow(NamedTuple):
 
 
 class ExportedRows:
-    """The rows. `mended`: numbers of tasks in whose row U+FFFD replaces a NUL, or what is not UTF-8."""
+    """Reads the rows. `mended`: numbers of tasks in whose rows U+FFFD replaces a NUL or invalid UTF-8."""
 
     def __init__(self, db: aiosqlite.Connection, cookies: Path) -> None:
         self._db = db
@@ -174,13 +174,13 @@ class ExportedRows:
         return [DeliveryRow(*self._texts(0, row)) for row in await self._db.execute_fetchall(_DELIVERIES)]
 
     async def alike_after(self, table: str, last: Sequence[Any] | None) -> list[tuple[Any, ...]]:
-        """Some rows of a table of `ALIKE` behind that with the key `last`, in the order of keys."""
+        """Return the next rows of a table of `ALIKE` after the key `last`, in the order of keys."""
         values = (*(last or ()), batch_of(table))
         found = await self._db.execute_fetchall(page_of(table, last, "?"), values)
         return [tuple(self._texts(0, row)) for row in found]
 
     async def last_number(self, table: str) -> int:
-        """The greatest number that a row of the table ever had: no number is given twice."""
+        """Return the greatest number that a row of the table ever had, since no number is given twice."""
         [(last,)] = await self._db.execute_fetchall(_LAST_NUMBER, (table,))
         return int(last)
 

@@ -57,8 +57,8 @@ async def usable_bucket(settings: StorageSettings, patience: float = 0) -> "Buck
     """
     from server.files.s3.bucket import open_bucket
 
-    bucket, place = open_bucket(settings.files, settings.s3_endpoint), f"storage.files: {settings.files}"
-    bucket.is_in_use = False
+    bucket = open_bucket(settings.files, settings.s3_endpoint, logs_outages=False)
+    place = f"storage.files: {settings.files}"
     give_up = time.monotonic() + patience
     for tries in itertools.count(1):
         try:
@@ -78,14 +78,14 @@ async def usable_bucket(settings: StorageSettings, patience: float = 0) -> "Buck
                 await asyncio.sleep(1)
         else:
             break
-    bucket.is_in_use = True
-    return bucket
+    return open_bucket(settings.files, settings.s3_endpoint)
 
 
 def _reason(error: Exception) -> str:
-    """The first line of the error, without the page that the server may have sent with it.
+    """Return the first line of the error, without the page that the server may have sent with it.
 
-    Without a key the client asks an address that only Amazon's machines have, so the error misses the cause.
+    If no key is set, the S3 client asks an address that only Amazon's machines have; its error hides the
+    cause.
     """
     lines = str(error.__cause__ or error).strip().splitlines()
     reason = lines[0].partition(": <")[0].strip() if lines else "no answer in time"

@@ -79,9 +79,9 @@ _GO_ON = "SELECT setval(pg_get_serial_sequence(%s, %s), %s)"
 
 
 async def holds_already(url: str, source: ExportedRows) -> bool:
-    """Whether all of `source` is there; False if the database is empty.
+    """Say whether the database has all rows of `source`; False if it is empty.
 
-    Its tables are made if it has none. Raises `DatabaseUnusable`, also if there is anything else in it.
+    Makes its tables if there are none. Raises `DatabaseUnusable`, also if it has other rows.
     """
     with explained():
         async with connected(url) as db:
@@ -93,7 +93,7 @@ async def holds_already(url: str, source: ExportedRows) -> bool:
 
 
 async def bring(url: str, source: ExportedRows) -> None:
-    """Bring all of `source` into the database `url`, unless it is there. Raises `DatabaseUnusable`."""
+    """Copy all rows of `source` into the database `url`, unless they are there. Raises `DatabaseUnusable`."""
     with explained():
         async with connected(url) as db, db.transaction():
             with answering(db, BATCH_WITHIN):
@@ -143,7 +143,7 @@ async def bring(url: str, source: ExportedRows) -> None:
 
 
 def _untimed(row: DeliveryRow) -> DeliveryRow:
-    """Without its times, which PostgreSQL rounds."""
+    """Return the row without its times, which PostgreSQL rounds."""
     return row._replace(next_at=None, claimed_until=None)
 
 

@@ -16,6 +16,7 @@ from server.assembly.backend import (
     data_dir_of,
     empty,
     make,
+    open_attempt_parts,
     open_features,
     paced,
     prepare,
@@ -54,22 +55,18 @@ from server.storage.postgresql.connection import PLACE, explained, one_line
 from server.storage.postgresql.store import open_store
 from server.storage.sqlite.data_dir_lock import LOCK, open_lock
 from server.tasks.disk_space import Disk, Reserve
-from server.tasks.fork_servers import ForkServers
 from server.tasks.hub import Hub
 from server.tasks.janitor import DiskWatch, carry_out_removals, for_ever, remove_expired
 from server.tasks.job_builder import JobMaker
-from server.tasks.plugin_trials import plugins_of
 from server.tasks.programs_found import find_tools
 from server.tasks.rate_windows import Pacer
-from server.tasks.recorder import Recorder
-from server.tasks.runner import Runner
 from server.tasks.service import Tasks
 
 log = logging.getLogger(__name__)
 
-HEARD_WITHIN = 60.0  # seconds in which a node has heard of a change of another one, or knows that it has not
+HEARD_WITHIN = 60.0  # seconds after a change on another node by which a node has heard of it, or of a gap
 CONNECTIONS = 3  # of `ClusterDatabase`, which the engine uses as well
-ENDED_LATELY = 120.0  # seconds: in so long a late attempt has written what it may still write
+LATE_ATTEMPT_ENDS_WITHIN = 120.0  # seconds in which an attempt that was given up may still write
 CHORES_EVERY = 20.0  # seconds
 ORPHANS_EVERY = 6 * 3600.0  # seconds
 SWEEP_AT_MOST = 1.0  # seconds between sweeps where hosts have limits: tasks become due without any event
@@ -102,9 +99,9 @@ async def open_cluster(
         me = Node(name, settings.server.roles, 0, False, folder, set_up)
         files = await open_files(storage, workplace)
 
-        # What all nodes share: the tasks, the engine with its jobs, and the news of other nodes.
-        said = asyncio.Event()  # set when a recording is to be finished
-        app = new_app(url, said.set)
+        # What all nodes share: the tasks, the engine with its jobs, and announcements of other nodes.
+        wish_heard = asyncio.Event()  # set when a recording is to be finished or a task to be started
+        app = new_app(url, wish_heard.set)
         node_alive = settings.workers.lost_after if own_disks else 0
         admission = Admission(app.job_manager, downloads.max_per_host, node_alive)
         store = await enter(
@@ -121,37 +118,31 @@ async def open_cluster(
         hub, hooks = Hub(lambda: clock.now().timestamp(), HEARD_WITHIN), Hooks()
         database = await enter(open_database(url, CONNECTIONS))
         await enter(app.open_async(SharedPool(database)))
-        # Of a worker whose partial files no other node sees.
+        # Only for a worker whose partial files no other node sees.
         leftovers = Leftovers(workplace, files, store) if own_disks and me.is_worker else None
         relay = await enter(relayed(url, store, hub, leftovers))
 
         # The parts that make attempts.
-        recorder = Recorder(
-            store, hub, clock, files, counts, entry_taken=lambda task: tasks.submit_if_queued(task)
-        )
         jobs = JobMaker(downloads, find_tools(downloads.ffmpeg))
         cookies = SharedCookies(database)
-        plugins = plugins_of(jobs, lambda: workplace.scratch)
-        tools = jobs.tools
-        fork_server = await enter(
-            ForkServers(tools.ffmpeg, tools.deno, data_dir, None, plugins, downloads.sleep_after)
-        )
         disk = Disk(data_dir, downloads.min_free_disk)
         reserve = Reserve(disk, elsewhere=own_disks)
-        runner = Runner(
-            store,
-            recorder,
-            fork_server,
-            workplace,
-            files,
-            downloads,
-            jobs,
-            cookies,
-            clock,
-            reserve,
-            hooks.attempt_failed,
-            hooks.before_attempt,
+        parts = await open_attempt_parts(
+            stack,
+            settings,
+            store=store,
+            hub=hub,
+            clock=clock,
+            files=files,
+            workplace=workplace,
+            cookies=cookies,
+            jobs=jobs,
+            reserve=reserve,
+            hooks=hooks,
+            counts=counts,
+            entry_taken=lambda task: tasks.submit_if_queued(task),
         )
+        recorder, runner = parts.recorder, parts.runner
         nodes = Nodes(database, settings.workers.lost_after)
         sweeper = Sweeper(database, recorder, admission, settings.workers.lost_after)
         worker: Jobs | None = None
@@ -166,7 +157,7 @@ async def open_cluster(
                 queues_to_start(me.node_id),
                 downloads.max_concurrent,
                 settings.workers.heartbeat,
-                fork_server.warm,
+                parts.fork_server.warm,
                 sweeper.give_back,
                 downloads.drain,
             )
@@ -179,7 +170,7 @@ async def open_cluster(
             tasks=tasks,
             files=files,
             workplace=workplace,
-            fork_server=fork_server,
+            fork_server=parts.fork_server,
             jobs=jobs,
             cookies=cookies,
             clock=clock,
@@ -232,13 +223,13 @@ async def open_cluster(
             limited = downloads.max_per_host > 0
             pause = min(settings.workers.heartbeat, SWEEP_AT_MOST) if limited else settings.workers.heartbeat
             await enter(in_background(for_ever(sweeper.look, pause), "takeover"))
-            wishes = carry_out_wishes(worker, runner.finish, supervisor.begin_asked, said)
+            wishes = carry_out_wishes(worker, runner.finish, supervisor.begin_asked, wish_heard)
             await enter(in_background(wishes, "wishes"))
             watch = DiskWatch(
                 runner.reserve, tasks, dispatcher, partial(make_room, workplace, store), workplace.trouble
             )
             await enter(in_background(watch.watch(), "disk"))
-            sweeping = files.sweep_here(store, await store.recent(ENDED_LATELY))
+            sweeping = files.sweep_here(store, await store.recent(LATE_ATTEMPT_ENDS_WITHIN))
             await enter(in_background(sweeping, "sweep"))
             if leftovers:
                 await enter(in_background(leftovers.clear(), "leftovers"))
@@ -254,7 +245,7 @@ async def open_cluster(
             for chore, pause in chores:
                 await enter(in_background(for_ever(partial(presence.do_for_all, chore), pause), "chore"))
         else:
-            looking = files.look_after_ends(store, await store.recent(ENDED_LATELY))
+            looking = files.look_after_ends(store, await store.recent(LATE_ATTEMPT_ENDS_WITHIN))
             await enter(in_background(looking, "late attempts"))
 
         await enter(cookies_described(cookies))

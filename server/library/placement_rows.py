@@ -952,8 +952,9 @@ def _source_told(subscription_id: str, source_key: str, findings: str) -> Source
     facts = known.get("facts", {})
     stored = [role for role, note in known.get("pictures", {}).items() if note.get("tag")]
     listed_as = ListedAs(source_key, facts.get("id"), known.get("title"))
-    told = (facts.get("author"), facts.get("description"), frozenset(stored))
-    return SourceTold(subscription_id, listed_as, *told)
+    return SourceTold(
+        subscription_id, listed_as, facts.get("author"), facts.get("description"), frozenset(stored)
+    )
 
 
 def _films_first(files: Iterable[Row]) -> list[str]:

@@ -616,8 +616,8 @@ class Placer:
         written: list[tuple[Role, bytes]] = []
         is_episode = rules_of(place.form).has_episodes
         if is_episode and has_own_folder(one.wanted):
-            said = (source.description, source.author) if source else (None, None)
-            written.append(("show_nfo", nfo.tvshow(film, self._zone, *said)))
+            plot, author = (source.description, source.author) if source else (None, None)
+            written.append(("show_nfo", nfo.tvshow(film, self._zone, plot, author)))
         describe = nfo.episode if is_episode else nfo.movie
         written.append(("nfo", describe(film, self._zone)))
         pieces = []

@@ -297,7 +297,7 @@ async def test_a_missing_folder_is_one_clear_line(path: Path) -> None:
 
 
 async def test_check_finds_a_good_database_good_and_makes_none(path: Path) -> None:
-    with pytest.raises(DatabaseUnusable, match="is not there"):
+    with pytest.raises(DatabaseUnusable, match="does not exist"):
         await check(path)
     assert not path.exists()
     await filled(path)

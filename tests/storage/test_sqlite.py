@@ -298,7 +298,7 @@ async def test_somebody_elses_change_is_noticed_and_not_written_over(store: Sqli
     status = (await add(store, new_task())).status
     with closing(sqlite3.connect(path)) as db, db:
         db.execute("UPDATE tasks SET revision = 7")
-    with pytest.raises(RuntimeError, match="somebody else"):
+    with pytest.raises(RuntimeError, match="another program"):
         await store.save(started(status))
 
 
@@ -359,7 +359,7 @@ async def test_what_waits_takes_its_place_after_a_restart_too(path: Path) -> Non
 
 
 async def test_the_queue_is_read_in_pages(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "_AT_ONCE", 2)
+    monkeypatch.setattr(store_module, "_ROWS_AT_ONCE", 2)
     async with open_store(path, max_queued=9, find_short=short_of) as store:
         expected = [(await add(store, new_task())).status.task_id for _ in range(5)]
         assert [each.task_id async for each in store.queued()] == expected
@@ -533,7 +533,7 @@ async def test_a_backup_never_replaces_a_file(path: Path) -> None:
 
 
 async def test_a_backup_of_nothing_says_so(path: Path) -> None:
-    with pytest.raises(DatabaseUnusable, match="is not there"):
+    with pytest.raises(DatabaseUnusable, match="does not exist"):
         await backup(path, path.with_name("backup.db"))
     assert list(path.parent.iterdir()) == []
 

@@ -49,13 +49,12 @@ class Bucket:
     """Keys are relative to the prefix of the store. Every method may raise `StorageAway`.
 
     An outage is logged here, with one line when it begins and one when it is over, so callers need not log
-    it. While it is not yet `is_in_use`, at a start, only the caller reports errors.
+    it. With `logs_outages` False, as for the probe at a start, the caller reports errors.
     """
 
-    is_in_use = True
-
-    def __init__(self, store: S3Store | MemoryStore) -> None:
+    def __init__(self, store: S3Store | MemoryStore, *, logs_outages: bool = True) -> None:
         self._store = store
+        self._logs_outages = logs_outages
         self._away_since: float | None = None
         self._failed_at = 0.0
 
@@ -166,7 +165,7 @@ class Bucket:
     def failed(self, error: BaseException) -> None:
         """Note that a request failed, or took too long."""
         self._failed_at = time.monotonic()
-        if self._away_since is None and self.is_in_use:
+        if self._away_since is None and self._logs_outages:
             self._away_since = self._failed_at
             said = str(error).strip().splitlines() or [type(error).__name__]
             log.warning("the bucket is away: %s", said[0].strip()[:LONGEST_REASON])
@@ -224,7 +223,7 @@ class Bucket:
                     yield chunk
 
 
-def open_bucket(url: str, endpoint: str | None) -> Bucket:
+def open_bucket(url: str, endpoint: str | None, *, logs_outages: bool = True) -> Bucket:
     """`s3://bucket/prefix`; keys, region and the like come from `AWS_*` of the environment."""
     parts = urlsplit(url)
     store = S3Store(
@@ -238,7 +237,7 @@ def open_bucket(url: str, endpoint: str | None) -> Bucket:
         },
         retry_config={"max_retries": 2, "retry_timeout": timedelta(seconds=ANSWER_WITHIN)},
     )
-    return Bucket(store)
+    return Bucket(store, logs_outages=logs_outages)
 
 
 class _Unreadable(Exception):

@@ -201,7 +201,11 @@ def _in_words(what: str) -> Iterator[None]:
 
 @asynccontextmanager
 async def open_links(
-    url: str, most: int, *settings: str, within: float = ANSWER_WITHIN, free_within: float = FREE_WITHIN
+    url: str,
+    most: int,
+    settings: Sequence[str] = (),
+    within: float = ANSWER_WITHIN,
+    free_within: float = FREE_WITHIN,
 ) -> AsyncIterator[Links]:
     async with AsyncExitStack() as stack:
         links = [Link(url, *settings, within=within) for _ in range(most)]

@@ -160,8 +160,9 @@ async def open_store(
         lists = await enter(open_links(url, LISTS))
         # Less than the limit of a transaction (see `link`), or the database would end the connection as well.
         search = (*pages.SEARCH_SETTINGS, f"statement_timeout = {SEARCH_WITHIN * 1000 - 1000:.0f}")
-        patience = {"within": SEARCH_WITHIN, "free_within": SEARCH_WITHIN}
-        searches = await enter(open_links(url, SEARCHES, *search, **patience))
+        searches = await enter(
+            open_links(url, SEARCHES, search, within=SEARCH_WITHIN, free_within=SEARCH_WITHIN)
+        )
         changes = Changes(max_queued, admits, hooks, clock)
         writer = await enter(Writer(await enter(Link(url)), changes.write, counts))
         reads = await enter(open_links(url, READS))
