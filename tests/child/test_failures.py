@@ -205,8 +205,8 @@ def test_a_trail_keeps_no_socket_and_has_an_end() -> None:
     assert kept() is None
     for number in range(1000):
         trail.note(TransportError(f"number {number}"))
-    assert trail.told_in("number 0") == ("", ())
-    assert trail.told_in("number 999")[0] == "number 999"
+    assert trail.noted_in("number 0") == ("", ())
+    assert trail.noted_in("number 999")[0] == "number 999"
 
 
 def test_an_extractor_knows_better_than_the_status_that_it_met() -> None:
@@ -225,7 +225,7 @@ def test_an_error_that_wraps_itself_is_no_trap() -> None:
 @pytest.mark.parametrize(
     "error", [UNKNOWN, wrapped(UNKNOWN), Trap()], ids=["unknown code", "wrapped", "trap"]
 )
-def test_what_nobody_foresaw_is_internal_and_told_in_the_log(error: Exception, tmp_path: Path) -> None:
+def test_what_nobody_foresaw_is_internal_and_noted_in_the_log(error: Exception, tmp_path: Path) -> None:
     with (tmp_path / "log").open("wb") as file:
         told = job.broken_fields(error, Trail(), Log(file.fileno()))
     assert "found out" in told.pop("fault")["trace"]

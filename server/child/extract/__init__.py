@@ -1,1 +1,1 @@
-"""A page becomes streams: yt-dlp extracts and chooses; what went wrong becomes a code."""
+"""From a page to streams: yt-dlp extracts and chooses; errors become codes."""

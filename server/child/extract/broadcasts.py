@@ -1,7 +1,8 @@
-"""Whether a page leads to a live broadcast: many extractors do not check, and yt-dlp takes what is there.
+"""Finds out whether a page leads to a live broadcast: many extractors do not check, and yt-dlp would download
+the part that is there.
 
 An HLS playlist of a broadcast has no end (RFC 8216, 4.3.3.4), and grows: segments are added. A DASH manifest
-says so itself.
+says that it is live.
 
 Decisions: docs/decisions/broadcasts.md
 """
@@ -35,7 +36,7 @@ _LENGTHS: Final = re.compile(r"^#EXTINF:\s*(\d+(?:\.\d+)?)", re.MULTILINE)
 _GOES_ON_WITHIN: Final = 1.5  # target durations: then a live playlist has grown (RFC 8216, 6.2.1)
 _LONGEST: Final = 20.0  # seconds that a playlist is given to grow
 _LONGEST_RECORDED: Final = 75.0  # seconds that it is given if it has been growing before
-_BETWEEN_LOOKS: Final = 5.0  # seconds at most
+_LONGEST_PAUSE: Final = 5.0  # seconds between two reads of a playlist
 _SEEN: Final = "clipwire_seen"
 """Key in an info dict: whether it is live was found out here; its extractor does not say it."""
 
@@ -56,10 +57,10 @@ def install() -> None:
 
 
 def check_broadcast(engine: Engine, info: Info, on_tick: Callable[[], None]) -> Info:
-    """`info`, marked as live if a chosen stream is that of a broadcast; unchanged if its extractor knows.
+    """Return `info`, marked as live if a chosen stream is a broadcast's; unchanged if the extractor knows.
 
-    An HLS playlist that does not grow is stored in its stream, so that yt-dlp does not fetch it again. Of one
-    that cannot be read `playlist_error` has the error. Raises `NotLive` for one that is empty and has no end.
+    An HLS playlist that does not grow is stored in its stream, so that yt-dlp does not fetch it again. If one
+    cannot be read, `playlist_error` returns the error. Raises `NotLive` for one that is empty and has no end.
     `on_tick` is called every second while a playlist is given time to grow.
     """
     if info.get("live_status") or info.get("is_live") is not None or "entries" in info:
@@ -100,8 +101,8 @@ def _note(engine: Engine, stream: Info) -> None:
 
 
 def from_first_read(engine: Engine, streams: Sequence[Info]) -> dict[str, Callable[[], str]]:
-    """The playlists of `streams` by their addresses, with what was in them when they were first read; empty
-    unless there is one for each.
+    """Return readers of the playlists of `streams`, by address, that include the segments of their first
+    reads; empty unless each stream has one.
     """
     found: dict[str, Callable[[], str]] = {}
     for stream in streams:
@@ -122,7 +123,7 @@ def _read_or_raise(engine: Engine, stream: Info) -> tuple[str, str]:
 
 
 def playlist_error(info: Info) -> Exception | None:
-    """Why nobody could see whether `info` is that of a broadcast; None if it was seen."""
+    """Return the error that hid whether `info` is a broadcast; None if there was none."""
     error: Exception | None = info.get(_UNREAD)
     return error
 
@@ -139,10 +140,10 @@ def as_live(info: Info) -> Info:
 def may_go_on(
     engine: Engine, info: Info, streams: Sequence[Info], on_tick: Callable[[], None], *, silent: bool
 ) -> bool:
-    """Whether more is to come of the broadcast in `info`, of which something is recorded already.
+    """Say whether a broadcast that is partly recorded already goes on.
 
-    `silent`: nothing more came of it. Then nobody's word counts, but only that its playlist grows, for which
-    it is given some time. One that cannot be read is not taken for ended.
+    `silent`: no more bytes came. Then the source's claim does not count, only whether the playlist grows
+    within some time. A playlist that cannot be read does not mean an end.
     """
     if have_ended(engine, streams):
         return False
@@ -172,7 +173,7 @@ def may_go_on(
             if newest(before.setdefault(stream["url"], playlist)) != newest(playlist):
                 return True
         target = max(map(_segment, before.values()), default=0.0)
-        pause(max(1.0, target / 2), _BETWEEN_LOOKS, on_tick)(0)
+        pause(max(1.0, target / 2), _LONGEST_PAUSE, on_tick)(0)
     return not read
 
 
@@ -227,9 +228,9 @@ def _has_end(playlist: str) -> bool:
 
 
 def newest(playlist: str) -> tuple[int, str, str]:
-    """Differs once a segment was added: the number behind the last one, and what names that one.
+    """Return a value that differs once a segment was added: the number after the last segment, and its name.
 
-    Sources sign the links of segments anew with each answer, or note the time: then the text differs always.
+    The text itself would differ each time where sources sign links anew with each answer, or write the time.
     """
     first = re.search(r"^#EXT-X-MEDIA-SEQUENCE:\s*(\d{1,18})", playlist, re.MULTILINE)
     links = re.findall(r"^[^#\s].*", playlist, re.MULTILINE)
@@ -255,6 +256,6 @@ def _parse(self: Any, mpd_doc: Any, *args: Any, **kwargs: Any) -> Any:
         is_dynamic and mpd_doc.get("minimumUpdatePeriod") and not mpd_doc.get("mediaPresentationDuration")
     ):
         for period in periods:
-            for one in period["formats"]:
-                one[_LIVE] = True
+            for offered in period["formats"]:
+                offered[_LIVE] = True
     return periods

@@ -19,22 +19,22 @@ def given_back(engine: Engine, link: Channel, log: Log) -> Iterator[None]:
 
     More than `MOST_COOKIES` bytes are not sent: the server would not store them.
     """
-    said = written(engine)
+    last_sent = written(engine)
 
-    def tell() -> None:
-        nonlocal said
-        text, before = written(engine), said
-        said = text
+    def send_changes() -> None:
+        nonlocal last_sent
+        text, before = written(engine), last_sent
+        last_sent = text
         if len(text.encode(errors="replace")) > MOST_COOKIES:
             log.write("the source sets more cookies than can be stored: those that it has renewed are lost")
         elif text != before:
             link.send("renewed", cookies=text)
 
-    engine.on_look = tell
+    engine.on_look = send_changes
     try:
         yield
     finally:
-        tell()
+        send_changes()
 
 
 def written(engine: Engine) -> str:
@@ -54,6 +54,7 @@ def written(engine: Engine) -> str:
             name,
             value,
         )
-        if not any(re.search(r"[\x00-\x1f\x7f]", field) for field in fields):  # which the file cannot hold
+        # The file format cannot hold these.
+        if not any(re.search(r"[\x00-\x1f\x7f]", field) for field in fields):
             lines.append("\t".join(fields))
     return "\n".join([*lines, ""])

@@ -24,7 +24,7 @@ Entry = Mapping[str, Any]
 
 
 class EntryJudge:
-    """`live` is the field of a request. Raises `JobFailed` for a pattern that is none, or takes too long."""
+    """`live` is the request's field. Raises `JobFailed` for a pattern that is invalid or takes too long."""
 
     def __init__(self, look: Look, live: str) -> None:
         self._filters: EntryFilters = look.filters
@@ -36,7 +36,9 @@ class EntryJudge:
         self._patterns = {name: _compiled(each) for name, each in patterns.items() if each is not None}
 
     def verdict(self, entry: Entry) -> str | None:
-        """The filter that the entry does not pass, or why it has to wait (`WAITS`); None: it is wanted."""
+        """Return the filter that the entry does not pass, or why it has to wait (`WAITS`); None: it is
+        wanted.
+        """
         waits = set[str]()
         for name, judge in JUDGES.items():
             if getattr(self._filters, name) is None:
@@ -53,11 +55,11 @@ class EntryJudge:
         return next((reason for reason in WAITS if reason in waits), None)
 
     def begins_at(self, entry: Entry) -> float | None:
-        """When an entry with a date is as old as the filter `min_age` wants it."""
+        """Return when an entry with a date reaches the age of the filter `min_age`."""
         moment = moment_of_entry(entry)
         if self._filters.min_age is None or moment is None:
             return None
-        # All that a day alone says is that the day's end is not before the publication.
+        # Of a day without a time, its end is the moment that is surely not before the publication.
         known = moment + (_DAY_SECONDS if len(entry["published_at"]) == len("2026-01-31") else 0.0)
         released: float = entry.get("_released", 0.0)
         return min(max(known, released), self._now) + self._filters.min_age
@@ -122,14 +124,18 @@ class EntryJudge:
         return "too_young" if begins > self._now else None
 
     def _may_be_film(self, entry: Entry) -> bool:
-        """What is announced may be the premiere of a film; that shows when it is over."""
+        """Whether an announced or running broadcast may be the premiere of a film, which shows only when it
+        is over.
+        """
         kinds, live = self._filters.kinds, entry.get("_live")
         if kinds is None or "video" not in kinds or "stream" in kinds:
             return False
         return live == "is_upcoming" or ("again" in entry and live in ("is_live", "post_live"))
 
     def _is_not_live_yet(self, entry: Entry) -> bool:
-        """A broadcast that has just ended is there in part, until its source has made a film of it."""
+        """Whether a broadcast is to come, runs, or has just ended: until its source has made a film, a part
+        is there.
+        """
         live = entry.get("_live")
         return (
             (live == "is_upcoming" and self._live != "wait")
@@ -156,7 +162,7 @@ JUDGES: Final[Mapping[str, Callable[[EntryJudge, Entry], str | None]]] = {
 
 
 def moment_of_entry(entry: Entry) -> float | None:
-    """When an entry was published, in seconds since 1970; of a day its beginning."""
+    """Return when an entry was published, in seconds since 1970; for a day without a time, its beginning."""
     published_at = entry.get("published_at")
     try:
         found = datetime.fromisoformat(published_at) if published_at else None

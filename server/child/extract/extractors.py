@@ -1,7 +1,8 @@
-"""Which of yt-dlp's extractors may know a link: a look into the link instead of 1,750 patterns.
+"""Finds the extractors of yt-dlp that may know a link, without trying 1,750 patterns.
 
-yt-dlp asks each extractor in turn. Most patterns have characters that every link must contain; where they are
-missing, the extractor is not asked, and its pattern is never compiled. Both cost more than a small download.
+yt-dlp asks each extractor in turn. Most patterns have texts that every matching link contains. Where they are
+missing, the extractor is not asked, and its pattern is never compiled: together that would take more time
+than a small download.
 
 Decisions: docs/decisions/children.md
 """
@@ -40,7 +41,7 @@ def enabled() -> dict[str, Any]:
 
 
 def asked(link: str) -> Iterator[str]:
-    """The names of those who may know `link`, in yt-dlp's order: plugins', and whom it does not exclude."""
+    """Yield the names of the extractors that may know `link`, in yt-dlp's order, plugins first."""
     own, lowered, (names, texts, always) = plugins.extractors, link.lower(), _texts()
     yield from own
     places: Iterable[int] = range(len(names))
@@ -57,7 +58,9 @@ def asked(link: str) -> Iterator[str]:
 
 
 def in_each_match(pattern: str) -> tuple[str, ...]:
-    """Texts in lower case, one of which is in whatever `pattern` matches; none where it says too little."""
+    """Return texts in lower case, one of which is in each match of `pattern`; none if there are no such
+    texts.
+    """
     if not pattern.isascii() or re.search(r"\(\?[a-zA-Z-]*x[a-zA-Z-]*:", pattern):
         return ()  # the latter: a part that is verbose
     is_verbose = re.match(r"\(\?[a-zA-Z]*x[a-zA-Z]*\)", pattern)
@@ -98,9 +101,10 @@ def _letter(part: re.Match[str]) -> str:
 
 @functools.cache
 def _texts() -> tuple[list[str], dict[str, list[tuple[str, int]]], list[int]]:
-    """All names; the texts by their first characters, with the places of who needs them; the others' places.
+    """Return all names; the texts by their first characters, with the indexes of extractors that need them;
+    and the indexes of the others, which are always asked.
 
-    Only those who ask nothing but their patterns need what the patterns say.
+    Texts count only for extractors whose patterns alone decide.
     """
     texts, always = defaultdict(list), []
     usual = {_ways(kind) for kind in (InfoExtractor, LazyLoadExtractor) if yt_dlp_parts.fits("patterns")}
@@ -115,5 +119,5 @@ def _texts() -> tuple[list[str], dict[str, list[tuple[str, int]]], list[int]]:
 
 
 def _ways(kind: Any) -> tuple[Any, Any]:
-    """The functions that look whether a link fits."""
+    """Return the functions that say whether a link fits."""
     return kind.suitable.__func__, kind._match_valid_url.__func__

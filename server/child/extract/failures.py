@@ -1,15 +1,15 @@
-"""What went wrong, as a code: exceptions and messages of yt-dlp, ffmpeg and the network -> `error_code`.
+"""Turns exceptions and messages of yt-dlp, ffmpeg and the network into an `error_code`.
 
-`classify` is the way in. It goes by the table `RULES`, of which the first rule that holds decides. A rule
-tests the class of an exception and its detail, an error number, or yt-dlp's own message, from which the words
-of others (links, ids, what libraries and servers say) are removed: they decide nothing.
+`classify` is the entry. The first rule of the table `RULES` that holds decides. A rule tests the class of an
+exception and its detail, an error number, or yt-dlp's own message, from which foreign words (links, ids,
+messages of libraries and servers) are removed.
 
 yt-dlp wraps and chains its errors, and keeps only the message of those that end a download. So each network
 error is noted on a `Trail` when it is met, and found there again by its message.
 
 A request is retried within an attempt as often as yt-dlp does it, once any byte of the stream has come
 (`Tries`). Before that the attempt ends soon, with the reason: the server makes the next attempts, and shows
-clients what it waits for.
+clients the reason.
 """
 
 import re
@@ -97,8 +97,10 @@ class Trail:
             error.status in PASSING_STATUSES if is_http else isinstance(error, network.TransportError)
         )
 
-    def told_in(self, words: str) -> tuple[str, tuple[Fact, ...]]:
-        """The last error whose message is in `words`: that message, and the facts; empty if there is none."""
+    def noted_in(self, words: str) -> tuple[str, tuple[Fact, ...]]:
+        """Return the last error whose message is in `words`: that message and its facts; empty if there is
+        none.
+        """
         found = (met for met in reversed(self._met) if met[0] and met[0] in words)
         return next(found, ("", ()))
 
@@ -133,9 +135,9 @@ _LINKING = re.compile(
 
 
 def own_words(errors: Sequence[BaseException], trail: Trail) -> str:
-    """What yt-dlp itself says in `errors`, in lower case; "" if it only repeats what others say."""
-    told = (words.replace(trail.told_in(words)[0], "") for words in _told(errors))
-    text = " / ".join(told).lower().translate(_APOSTROPHES)
+    """Return yt-dlp's own words in `errors`, in lower case; "" if it only repeats foreign messages."""
+    messages = (words.replace(trail.noted_in(words)[0], "") for words in _own_messages(errors))
+    text = " / ".join(messages).lower().translate(_APOSTROPHES)
     # Names of the link and ids of the video; not those of two letters, which may be words.
     names = {trail.url.partition("?")[0].rstrip("/").rpartition("/")[2]}
     names |= {str(error.video_id) for error in errors if isinstance(error, utils.ExtractorError)}
@@ -163,12 +165,12 @@ def _names_something(found: re.Match[str]) -> bool:
     return bool(_ENDS_CLAUSE.match(after)) and len(clause) > 1 and not _LINKING.fullmatch(clause[-1])
 
 
-def _told(errors: Sequence[BaseException]) -> Iterator[str]:
+def _own_messages(errors: Sequence[BaseException]) -> Iterator[str]:
     extracting = any(isinstance(error, utils.ExtractorError) for error in errors)
     for error in errors:
         match error:
             case utils.ExtractorError():
-                # Of a network error `_request_webpage` makes a note, and that error's message.
+                # For a network error, `_request_webpage` adds a note of its own before that error's message.
                 repeats = isinstance(error.cause, network.RequestError)
                 yield "" if repeats and (error.cause.msg or "") in error.orig_msg else error.orig_msg
             case utils.DownloadError() if extracting:
@@ -351,9 +353,9 @@ def classify(error: BaseException, trail: Trail | None = None) -> Failure:
     words = own_words(errors, trail)
     facts = [Fact.of(link) for link in errors]
     for link in errors:
-        facts += trail.told_in(str(link))[1]
+        facts += trail.noted_in(str(link))[1]
     rule = next((rule for rule in RULES if rule.holds(facts, words)), None)
-    # A link that has given bytes, and that of a fragment, were valid once.
+    # A link that has given bytes was valid once, as was that of a fragment.
     has_begun = any(isinstance(link, BrokeOff) for link in errors)
     if rule is None:
         return Failure("internal")
@@ -362,7 +364,7 @@ def classify(error: BaseException, trail: Trail | None = None) -> Failure:
     if rule.code != ANY_STATUS:
         failure = _failure(rule.code, rule.passes)
         return replace(failure, hint=rule.hint) if rule.hint else failure
-    # What the source's own HTTP status says.
+    # The rule says that the source's HTTP status decides.
     of_fragment = any(fact.fragment for fact in facts)
     fact = next(fact for fact in facts if rule.fits(fact))
     code = f"http_{fact.status}"
@@ -371,7 +373,7 @@ def classify(error: BaseException, trail: Trail | None = None) -> Failure:
     wait = seconds(fact.retry_after)
     if fact.status in PASSING_STATUSES:
         return Failure(code, retryable=True, retry_after=wait)
-    if fact.status == HTTPStatus.FORBIDDEN and wait is not None:  # a ban of whoever asks too quickly
+    if fact.status == HTTPStatus.FORBIDDEN and wait is not None:  # a ban for too many requests
         return Failure("bot_check", retryable=True, retry_after=wait)
     expired = (has_begun or of_fragment) and fact.status in EXPIRED_STATUSES
     gap = of_fragment and fact.status in MISSING
@@ -431,14 +433,15 @@ class Tries:
 
 
 def are_in_vain(error: Exception) -> bool:
-    """Whether another try would meet the same error: the address is blocked on this side."""
+    """Say whether a retry is useless, because this side blocks the address."""
     return any(isinstance(link, guard.AddressBlocked) for link in chain(error))
 
 
 def pause(first: float, longest: float, on_tick: Callable[[], None]) -> Callable[[int], float]:
-    """What yt-dlp calls before retry `n`, from 0 on: sleeps `first` seconds, doubled each time to `longest`.
+    """Return a function for yt-dlp that sleeps before retry `n` (from 0): `first` seconds, doubled up to
+    `longest`.
 
-    `on_tick` is called every second meanwhile: a pause is no stall.
+    It calls `on_tick` every second, so that the pause does not look like a stall.
     """
 
     def sleep(n: int) -> float:

@@ -1,8 +1,9 @@
-"""The HLS playlist of a broadcast, which still lists what it listed when it was first read.
+"""Keeps the segments of a broadcast's HLS playlist from its first read on.
 
-ffmpeg begins with the last three segments of the playlist that it reads. Before it starts, the playlist is
-given time to grow, which tells a broadcast from a film: meanwhile its first segments may leave it. So ffmpeg
-gets the playlist from the proxy, with what was read before; all segments still come from their source.
+ffmpeg begins with the last three segments of the playlist that it reads. Before it starts, the job waits
+whether the playlist grows, which tells a broadcast from a film; meanwhile the first segments may drop out. So
+ffmpeg gets the playlist from the proxy, with the segments of earlier reads; all segments still come from
+their source.
 
 Decisions: docs/decisions/broadcasts.md
 """
@@ -14,7 +15,7 @@ from typing import Final
 from urllib.parse import urljoin
 
 BEGIN: Final = 3  # segments before the newest, as ffmpeg begins with an HLS
-_KEPT: Final = 20  # segments in front of those that the source lists, in case ffmpeg is not as quick
+_MOST_KEPT: Final = 20  # segments in front of those that the source lists, for a slow ffmpeg
 _ONCE: Final = (
     "#EXTM3U", "#EXT-X-VERSION:", "#EXT-X-TARGETDURATION:", "#EXT-X-PLAYLIST-TYPE:",
     "#EXT-X-INDEPENDENT-SEGMENTS",
@@ -74,7 +75,7 @@ def _absolute(tag: str, address: str) -> str:
 
 
 class FirstRead:
-    """`reads` are the playlist as it was read so far, the first one first; `read` reads it again."""
+    """`reads` are the texts read so far, the first one first; `read` reads the playlist again."""
 
     def __init__(self, reads: Sequence[Playlist], read: Callable[[], Playlist]) -> None:
         self._read = read
@@ -86,14 +87,16 @@ class FirstRead:
             self._known |= each.segments
 
     def text(self) -> str:
-        """The playlist as it is now, with what it listed before; raises what `read` does."""
+        """Return the playlist as it is now, with segments that it listed before. Raises what
+        `read` raises.
+        """
         read = _parsed(*self._read())
         listed = list(read.segments)
         if listed and listed[-1] < self._first:  # its numbers have begun anew
             self._known, self._first = {}, listed[0]
         self._known |= read.segments
         start = listed[0] if listed else self._first
-        while start > self._first and start - 1 in self._known and listed[0] - start < _KEPT:
+        while start > self._first and start - 1 in self._known and listed[0] - start < _MOST_KEPT:
             start -= 1
         start = max(start, self._first)
         self._known = {number: segment for number, segment in self._known.items() if number >= start}

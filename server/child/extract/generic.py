@@ -1,11 +1,11 @@
-"""yt-dlp's extractor for all pages that no other knows, less its last resort.
+"""yt-dlp's extractor for pages that no other extractor knows, without its last resort.
 
-yt-dlp takes whatever is no HTML for a film: plain text, a PDF, a picture. Here it has to look like a film, or
-at least not like anything else. Tests that need this: the corpus (`no film`, where yt-dlp leaves a file), and
-for looks at several variants `test_where_a_stream_is_refused_the_next_best_is_taken`.
+yt-dlp takes anything that is not HTML for a film: plain text, a PDF, a picture. Here a file has to look like
+a film, or at least like nothing else. Tests that need this: the corpus (`no film`, where yt-dlp leaves a
+file), and for looks at several variants `test_where_a_stream_is_refused_the_next_best_is_taken`.
 
-What a page without a film says instead (that one has to log in, be of age or no robot, or that it is gone) is
-only for a hint: sites say it in pages with the status 200, which otherwise are as good as any page.
+What a page without a film says (log in, prove your age, you are a robot, the film is gone) is used only for a
+hint: such pages have the status 200, as pages with a film do.
 """
 
 import re
@@ -22,7 +22,7 @@ from server.child.media import probe
 Seen = Literal["seen_age", "seen_captcha", "seen_login", "seen_removed"]
 
 _MOST: Final = 128 * 1024  # characters of a page that are looked at
-_SHORT: Final = 2000  # characters: a page with more to say than this is not about why there is no film
+_SHORT: Final = 2000  # characters: the text of a longer page is hardly about a missing film
 _HEADINGS: Final = frozenset(("title", "h1", "h2"))
 _UNSEEN: Final = frozenset(("script", "style", "template"))
 _WORDS: Final[tuple[tuple[Seen, re.Pattern[str]], ...]] = (
@@ -53,7 +53,7 @@ _WORDS: Final[tuple[tuple[Seen, re.Pattern[str]], ...]] = (
 
 
 def what_it_says(page: str) -> Seen | None:
-    """What the HTML of `page` gives as the reason why there is no film; None if it gives none."""
+    """Return the reason for the missing film in the HTML of `page`; None if there is none."""
     reader = _PageReader()
     reader.feed(page[:_MOST])
     headings, text = " / ".join(reader.headings).lower(), " ".join(" ".join(reader.texts).lower().split())
@@ -64,7 +64,7 @@ def what_it_says(page: str) -> Seen | None:
     if len(text) > _SHORT:
         return None
     found = _first(text)
-    if found and found != "seen_login":  # every page has a link for that
+    if found and found != "seen_login":  # nearly every page has a link to log in
         return found
     return "seen_captcha" if reader.has_captcha else None
 
@@ -120,7 +120,7 @@ EMBEDDED: Final = "_embedded"
 
 
 def as_list(entries: Any) -> Any:
-    """`entries` as a sequence, so that each can be read by its index."""
+    """Return `entries` as a sequence, which can be read by index."""
     return entries if isinstance(entries, AS_LISTS) else LazyList(entries)
 
 
@@ -134,7 +134,7 @@ def has(entries: Any, at: int) -> bool:
 
 
 def is_list(playlist: Mapping[str, Any]) -> bool:
-    """Whether it is a list of several entries: not a page that has several films in it, nor a list of one."""
+    """Whether it is a list of several entries; a page with several films in it is not, nor a list of one."""
     if playlist.get(EMBEDDED):
         return False
     entries = playlist["entries"]
@@ -200,7 +200,8 @@ class GenericIE(generic.GenericIE):  # type: ignore[misc]
             left = [variant for variant in left if variant is not first]
         info["formats"] = whole if left is not whole and lose_something(left, whole) else left
         if self._configuration_arg("is_live", [None])[0] is None:
-            # yt-dlp's guess: films have no end either, and `extract.broadcasts` looks whether it grows.
+            # Drop yt-dlp's guess, as playlists of films may lack an end, too: `extract.broadcasts` checks for
+            # growth.
             info.pop("live_status", None)
 
 

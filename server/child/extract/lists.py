@@ -1,7 +1,7 @@
 """Reads a list, and sends its entries to the server while the source is still being read.
 
-An entry is identified by a link of its own, or else by its place in the page of the list: extractors give
-films without a page, and links that they alone understand.
+An entry is identified by a link of its own, else by its place in the list: some extractors return films
+without a page, or links that only they understand.
 
 Decisions: docs/decisions/playlists.md
 """
@@ -53,7 +53,9 @@ class Expansion:
         self._led_here = {*(job.lists or ()), video_info.link(job.wishes.url)} if job.lists else set()
 
     def run(self) -> dict[str, Any]:
-        """Found entries are sent before each further request; raises `JobFailed` if there are none."""
+        """Read the list, and send found entries before each further request. Raises `JobFailed` if there are
+        none.
+        """
         self._engine.on_request = self._flush
         found = self.resolved(self._job.wishes.url)
         if self._job.lists is not None and self._job.item is not None:
@@ -81,7 +83,7 @@ class Expansion:
         return {"truncated": self._truncated}
 
     def entries(self) -> Iterator[dict[str, Any]]:
-        """What `run` would report, without reporting it."""
+        """Yield the entries that `run` would send."""
         found = self.resolved(self._job.wishes.url)
         with self._engine.reading():
             yield from self._all(found)
@@ -92,16 +94,18 @@ class Expansion:
             self._channel.send("found", entries=bundle)
 
     def resolved(self, url: str, key: str | None = None) -> Info:
-        """What `url` leads to, unprocessed, with the fields that `url_transparent` results on the way set."""
-        said: dict[str, Any] = {}
+        """Follow `url` to its unprocessed result, with the fields that `url_transparent` results set on the
+        way.
+        """
+        inherited: dict[str, Any] = {}
         for _ in range(_MOST_HOPS):
             found = self._engine.extract_info(url, download=False, ie_key=key, process=False)
             if not found:
                 break
             if found.get("_type") not in ("url", "url_transparent"):
-                return {**found, **said}
+                return {**found, **inherited}
             if found["_type"] == "url_transparent":
-                said |= {name: found[name] for name in (*_SAID, *_DATES) if found.get(name)}
+                inherited |= {name: found[name] for name in (*_SAID, *_DATES) if found.get(name)}
             url, key = sanitize_url(found["url"], scheme="https"), found.get("ie_key")
         raise JobFailed("no_media", "the link leads nowhere")
 
@@ -144,7 +148,7 @@ class Expansion:
         if entry.get("_type") not in ("url", "url_transparent"):
             return False
         link = video_info.link(sanitize_url(entry["url"], scheme="https"))
-        # With a key it is for another extractor than the list was.
+        # A link with a key is for another extractor than the list's.
         return link is not None and (link in self._led_here or (link == url and not entry.get("ie_key")))
 
     def _first(self, entries: Any) -> Iterator[Any]:
@@ -184,10 +188,10 @@ class Expansion:
 
 
 def link_anew(job: Job, engine: Engine, channel: Channel, log: Log) -> str | None:
-    """The link that its list has now for the entry that `job` is for; None if that cannot be told for sure.
+    """Return the present link of the job's entry in its list; None if the entry cannot be told for sure.
 
-    Links in lists may be signed, and expire. An entry has to be the only one with its title; of several with
-    the same title, the only one at the same place but for what follows a question mark.
+    Links in lists may be signed, and expire. The entry has to be the only one with its title; among several
+    with that title, the only one with the same link up to the question mark.
     """
     if not job.lists or not job.title:
         return None
@@ -214,8 +218,8 @@ def _place(link: str) -> str:
 
 
 def own_link(engine: Engine, entry: Info, url: str | None) -> str | None:
-    """The link of `entry` itself, with what its extractor is to know besides; None if only its place in the
-    list at `url` identifies it.
+    """Return the link of `entry` itself, with data for its extractor; None if only its place in the list at
+    `url` identifies it.
     """
     if entry.get("_type") not in ("url", "url_transparent"):
         return None
@@ -223,7 +227,7 @@ def own_link(engine: Engine, entry: Info, url: str | None) -> str | None:
     if whole is None or video_info.link(whole) == url:
         return None
     plain, added = unsmuggle_url(whole, {})
-    if not added.keys() - {"force_videoid"}:  # a feed's id of its entry, of which nothing depends here
+    if not added.keys() - {"force_videoid"}:  # the id of an entry in a feed, which is not needed here
         whole = plain
     key = entry.get("ie_key")
     return whole if not key or engine.get_info_extractor(key).suitable(whole) else None

@@ -1,8 +1,8 @@
-"""Looks at the source of a subscription: which entries does it have that nobody knows yet?
+"""Checks the source of a subscription for new entries.
 
-A feed is asked whether it has changed, and read by feedparser, since yt-dlp reads no Atom. Any other list is
-read by yt-dlp, page by page: the look ends behind `IN_A_ROW` known entries, since one that is pinned on top
-must not end it, or at a limit (`max_playlist`, its time), and nowhere between.
+A feed is requested with the conditions of the last check, and read by feedparser, since yt-dlp reads no Atom.
+Any other list is read by yt-dlp, page by page. The check ends after `IN_A_ROW` known entries in a row, as a
+single one may be pinned on top, or at a limit (`max_playlist`, its time).
 
 Decisions: docs/decisions/library.md
 """
@@ -69,7 +69,7 @@ _STREAMS: Final = ("is_live", "was_live", "post_live", "is_upcoming")
 _MOST_GUID: Final = 1000  # characters
 _AGE: Final = re.compile(r"max-age=([0-9]{1,9})")
 
-_WITHOUT_FILM: Final = ("no_media", "unsupported_url")  # what another look would not change
+_WITHOUT_FILM: Final = ("no_media", "unsupported_url")  # failures that another check would repeat
 
 Info = Mapping[str, Any]
 Entry = dict[str, Any]
@@ -98,10 +98,10 @@ class Looking:
         self._feeds: list[dict[str, str]] = []
 
     def run(self) -> dict[str, Any]:
-        """Tell of the entries in the list's order, then of those to be seen `again`."""
+        """Send the entries in the list's order, then those to be read `again`."""
         self._engine.on_request = self._log.alive
         url = self._job.wishes.url
-        # YouTube's feeds are links that no extractor but the generic one knows, as others are.
+        # Only the generic extractor knows links of feeds, also YouTube's.
         may_be_feed = self._look.form == "feed" or (
             self._look.form is None and next(self._engine.extractors_of(url)) == "Generic"
         )
@@ -113,7 +113,7 @@ class Looking:
                 if not self._feeds or classify(error, self._trail).code not in _WITHOUT_LIST:
                     raise
                 told = self._of_named_feed()
-        # Without a user name, which `requests` leaves out as well.
+        # Without a user name, as in the redirects that `requests` has recorded.
         at = Request(video_info.link(url) or url).url
         moved_to = video_info.link(led_for_good(at, self._engine.redirects))
         if moved_to and moved_to != video_info.link(at):
@@ -125,16 +125,18 @@ class Looking:
         return told | ({"feeds": self._feeds} if self._feeds else {})
 
     def _of_named_feed(self) -> dict[str, Any]:
-        """The first of the feeds that the page at the link names."""
+        """Read the first of the feeds that the page names."""
         url = self._feeds[0]["url"]
         self._log.write(f"the page is no list, but names a feed: {url}")
         told = self._of_feed(url)
         if told is None:
-            raise JobFailed("no_list", "the page names a feed that is none")
+            raise JobFailed("no_list", "the page names a feed, but there is no feed at its link")
         return told | {"moved_to": url, "moved_by": "page"}
 
     def _of_feed(self, url: str) -> dict[str, Any] | None:
-        """None if it is no feed; then `_feeds` are those that it names."""
+        """Read the feed at `url`; None if it is no feed, but a page: then `_feeds` are the feeds that it
+        names.
+        """
         conditions = {"If-None-Match": self._look.etag, "If-Modified-Since": self._look.modified}
         headers = {name: value for name, value in conditions.items() if value} if self._look.form else {}
         try:
@@ -143,14 +145,15 @@ class Looking:
                 header, came_from = response.headers, response.url
                 if not is_feed(begin):
                     if self._look.form:
-                        raise JobFailed("no_list", "this was a feed, and is none any more")
+                        raise JobFailed("no_list", "this was a feed, and is no feed any more")
                     if header.get_content_type() in _PAGES:
                         page = begin + response.read(LONGEST_HEAD)
                         self._feeds = feeds_named(page, came_from, header.get_content_charset())
                     return None
                 text = begin + response.read(MOST_OF_FEED)
         except HTTPError as error:
-            if error.status != HTTPStatus.NOT_MODIFIED or not headers:  # nobody has asked whether it has
+            # 304, although the request had no conditions.
+            if error.status != HTTPStatus.NOT_MODIFIED or not headers:
                 raise
             error.close()
             return {"form": "feed", "unchanged": True} | _said_of_cache(error.response.headers)
@@ -207,7 +210,7 @@ class Looking:
             form="list",
             title=video_info.text(found.get("title")),
             facts=facts_of_list(found),
-            # A channel is never read beyond `max_playlist`: what is old there is at its end.
+            # A channel is never read beyond `max_playlist`: its old entries are at the end.
             whole=self._ended and (is_channel or not self._cut),
             truncated=self._cut,
             unfinished=self._unfinished,
@@ -217,7 +220,7 @@ class Looking:
         )
 
     def _read(self, playlist: Info, url: str | None, depth: int) -> None:
-        """Notice entries of `playlist`, as far as it is read; each list in it is read like one by itself."""
+        """Notice the entries of `playlist`, up to the end of the check; read lists in it in the same way."""
         in_a_row, is_met, is_behind = 0, False, False
         is_read = isinstance(playlist.get("entries"), list)  # without a request for more of it
         for place, said in self._lists.wanted(playlist, None):
@@ -234,12 +237,12 @@ class Looking:
                 self._unfinished |= not is_met
                 return
             names = self._names_of(entry)
-            # Found by an earlier look that was cut: what is new begins behind it.
+            # Found by an earlier check that was cut off: new entries begin behind it.
             is_passed = not self._since_cut.isdisjoint(names)
             is_new = self._notice(entry, names, is_behind=is_behind)
             in_a_row = 0 if is_new else in_a_row + (not is_passed)
             self._tail = self._tail + 1 if is_new else 0
-            # Of a list in no known order that is longer, a later look reads what is behind the known ones.
+            # Known entries of a list in no known order do not count, so that a later check gets behind them.
             self._left -= is_new or (self._is_channel and self._look.whole)
             is_met |= in_a_row >= IN_A_ROW
             is_behind |= is_passed or (is_met and self._is_channel)
@@ -266,7 +269,7 @@ class Looking:
         return video_info.without_none(**entry)
 
     def _names_of(self, entry: Entry) -> dict[str, str]:
-        """The keys of an entry, by the short names under which it may be known."""
+        """Return the keys of an entry, by the short names under which the server may know it."""
         key, aliases = keys_of_entry(
             entry.get("extractor_key"),
             entry.get("id"),
@@ -279,27 +282,26 @@ class Looking:
         return {name_of_key(each): each for each in (key, *aliases)}
 
     def _notice(self, entry: Entry, names: Mapping[str, str], *, is_behind: bool = False) -> bool:
-        """Tell of `entry`, once; return whether nobody knew it. `is_behind`: a quick look would not have come
-        to it.
-        """
-        is_told = not self._met.isdisjoint(names)
+        """Send `entry`, once; say whether it is new. `is_behind`: a quick check would not have reached it."""
+        is_sent = not self._met.isdisjoint(names)
         self._met |= names.keys()
         if not self._known.isdisjoint(names):
-            # Its new names are told: it may keep those alone from now on. Links with a ticket are always new.
+            # A known entry with new names is sent, as it may lose its old ones. Links with a query do not
+            # count: those with a ticket are always new.
             lasting = {name for name, each in names.items() if "?" not in each or is_guid(each)}
             if not lasting <= self._known:
                 self._known |= names.keys()
-                self._tell(entry | _without_hints(entry, self._verdict_on(entry)))
-            elif not is_told:  # it may have another link, title or place now
-                self._tell(entry | _without_hints(entry, None) | {"known": True})
+                self._send(entry | _without_hints(entry, self._verdict_on(entry)))
+            elif not is_sent:  # sent all the same: its link, title or place may have changed
+                self._send(entry | _without_hints(entry, None) | {"known": True})
             return False
         self._known |= names.keys()
         entry |= self._judged(entry)
-        self._tell(entry | ({"behind": True} if is_behind else {}))
+        self._send(entry | ({"behind": True} if is_behind else {}))
         return True
 
     def _judged(self, entry: Entry) -> Entry:
-        """The `verdict` on an entry, and what was learned for it."""
+        """Return the entry with its verdict, and with facts of its own page if that was read for it."""
         verdict = self._verdict_on(entry)
         moment, since = moment_of_entry(entry), self._look.asks_since
         is_asked = self._asks != 0 and (moment is None or since is None or moment >= since)
@@ -310,24 +312,24 @@ class Looking:
                 verdict = "no_media"
             elif seen is not None and "code" not in seen:
                 said = {name: value for name, value in entry.items() if not name.startswith("_")}
-                entry |= seen | said  # what its list says holds
+                entry |= seen | said  # its list has precedence over its page
                 verdict = self._verdict_on(entry)
         if self._asks and (verdict is None or verdict in WAITS):
             self._asks -= 1
         return _without_hints(entry, verdict)
 
     def _see_again(self, key: str, url: str, item: int | None, known: Info) -> None:
-        """What its page says now counts before what is `known` of an entry."""
+        """Read an entry's page again, and send what it says now; it has precedence over the `known` facts."""
         seen = self._seen(url, item)
         if seen is None:
             return
         told = {name: value for name, value in seen.items() if name != "code"}
         entry = {**known, **told, "url": url, "again": key}
         verdict = f"code:{seen['code']}" if "code" in seen else self._verdict_on(entry)
-        self._tell(video_info.without_none(**(entry | _without_hints(entry, verdict))))
+        self._send(video_info.without_none(**(entry | _without_hints(entry, verdict))))
 
     def _seen(self, url: str, item: int | None) -> Entry | None:
-        """What the entry's own page says, or the `code` of a failure; None if that may pass."""
+        """Return what the entry's own page says, or the `code` of a failure; None for one that may pass."""
         if item is not None:
             return {}  # there is no page of its own
         if self._refusal is not None:
@@ -346,13 +348,15 @@ class Looking:
         return {name: value for name, value in _told_of(found).items() if name not in ("id", "extractor_key")}
 
     def _verdict_on(self, entry: Entry) -> str | None:
-        """Why an entry is not wanted, or has to wait; `unclear` if that needs a look at it; None: it is."""
+        """Return why an entry is not wanted or has to wait; `unclear` if its page has to be read; None: it is
+        wanted.
+        """
         verdict = self._judge.verdict(entry)
         if verdict == "too_young":
             entry["_begins"] = self._judge.begins_at(entry)
         return verdict
 
-    def _tell(self, entry: Entry) -> None:
+    def _send(self, entry: Entry) -> None:
         self._bundle.append(entry)
         if len(self._bundle) >= BUNDLE:
             self._flush()
@@ -364,8 +368,8 @@ class Looking:
 
 
 def _media_of(said: Info, playlist: Info) -> str | None:
-    """The link of the file of an entry without a page, without its query, which may be a ticket: unless it is
-    the query that tells the entries of `playlist` apart.
+    """Return the link of the file of an entry that has no page. Its query, which may be a ticket, is left
+    out, unless the entries of `playlist` differ by their queries only.
     """
     link = _file_of(said)
     plain = _without_query(link)
@@ -386,7 +390,7 @@ def _without_query(link: str | None) -> str | None:
 
 
 def _without_hints(entry: Entry, verdict: str | None) -> Entry:
-    """What is told of a verdict; fields that begin with `_` are no one else's business."""
+    """Return the fields that report a verdict; remove fields with `_`, which are for this module only."""
     told = video_info.without_none(verdict=verdict, begins_at=entry.get("_begins"))
     for name in [name for name in entry if name.startswith("_")]:
         del entry[name]
@@ -394,7 +398,7 @@ def _without_hints(entry: Entry, verdict: str | None) -> Entry:
 
 
 def _told_of(said: Info) -> Entry:
-    """What a list, or the entry's own page, says of an entry."""
+    """Return the facts of an entry, from its list or its own page."""
     url = video_info.link(said.get("webpage_url") or said.get("url")) or ""
     live = said.get("live_status") or ("is_live" if said.get("is_live") else None)
     kind = "stream" if live in _STREAMS else "short" if "/shorts/" in url else None
@@ -415,7 +419,7 @@ def _told_of(said: Info) -> Entry:
 
 
 def _of_feed(said: Any, base: str, *, is_atom: bool) -> Entry | None:
-    """An entry of a feed; None if it has no link to anything."""
+    """Return an entry of a feed; None if it has no link."""
     youtube = video_info.text(said.get("yt_videoid"))
     base = (said.get("title_detail") or {}).get("base") or base  # by `xml:base`
     forms = sorted(said.get("media_content") or (), key=_rank, reverse=True)
@@ -443,7 +447,7 @@ def _of_feed(said: Any, base: str, *, is_atom: bool) -> Entry | None:
         _at=at,
     )
     is_file = url != page or _MEDIA_NAME.search(urlsplit(url).path)
-    if is_file and not youtube:  # the sound file itself says nothing of itself
+    if is_file and not youtube:  # a sound file has no page that describes it
         picture = said.get("image") or {}
         entry["says"] = video_info.without_none(
             title=title,
@@ -458,7 +462,7 @@ def _of_feed(said: Any, base: str, *, is_atom: bool) -> Entry | None:
 
 
 class ParsedFeed(NamedTuple):
-    """A feed, its newest entries first where they have dates; `new_url` is where it says that it is now."""
+    """A feed, its newest entries first where they have dates; `new_url` is the new address that it names."""
 
     title: str | None
     entries: list[Entry]
@@ -478,10 +482,10 @@ def parsed(text: bytes, url: str, charset: str | None = None) -> ParsedFeed:
     if charset and not _DECLARES.search(text[:_DECLARED_WITHIN].replace(b"\0", b"")):
         kind += f"; charset={charset}"
     told = {"content-type": kind, "content-location": url}
-    # From a file: it would fetch, or open, what a text names.
+    # As a file, since feedparser would fetch or open an address in a text.
     try:
         feed = feedparser.parse(BytesIO(text), response_headers=told, **_AS_IT_IS)
-    except Exception:  # of code that is not ours; at references to half of a character, for instance
+    except Exception:  # foreign code; for instance at references to half of a surrogate pair
         sound = _REFERENCE.sub(_sound, text)
         try:
             feed = feedparser.parse(BytesIO(sound), response_headers=told, **_AS_IT_IS)
@@ -491,7 +495,7 @@ def parsed(text: bytes, url: str, charset: str | None = None) -> ParsedFeed:
     entries = [entry for said in feed.entries if (entry := _of_feed(said, url, is_atom=is_atom))]
     at = next((entry["_at"] for entry in entries if "_at" in entry), None)
     if at is not None:
-        for entry in entries:  # one without a date stays behind the one before it
+        for entry in entries:  # an entry without a date keeps its place behind the one before it
             at = entry.setdefault("_at", at)
         entries.sort(key=lambda entry: -entry["_at"])
     links: dict[str, set[str]] = {}
@@ -500,7 +504,7 @@ def parsed(text: bytes, url: str, charset: str | None = None) -> ParsedFeed:
         links.setdefault(entry.get("guid", ""), set()).add(entry["url"])
     count = Counter(entry["url"] for entry in entries)
     for entry in entries:
-        # What several entries have tells none of them.
+        # A name that several entries share identifies none of them.
         if len(links[entry.get("guid", "")]) > 1 or count[entry["url"]] > 1:
             entry.pop("guid", None)
     facts = facts_of_feed(feed.feed, text, url)
@@ -509,12 +513,14 @@ def parsed(text: bytes, url: str, charset: str | None = None) -> ParsedFeed:
 
 
 def is_feed(begin: bytes) -> bool:
-    """Whether a document that begins so is one, also in an encoding of two bytes, or below a long comment."""
+    """Whether a document with this beginning is a feed, also in an encoding of two bytes, or after a long
+    comment.
+    """
     return bool(_IS_FEED.search(_COMMENT.sub(b"", begin.replace(b"\0", b""))[:2048]))
 
 
 def _sound(reference: "re.Match[bytes]") -> bytes:
-    """A reference to a character, if there is such a one."""
+    """Return the reference if its character exists; else nothing."""
     hexadecimal, decimal = reference.groups()
     if len(hexadecimal or decimal) > 20:
         return b""
@@ -530,8 +536,8 @@ def _media(said: Any, base: str) -> str | None:
 
 
 def _title(said: Any, *, is_atom: bool) -> str | None:
-    """The title of a feed or an entry: Atom says whether it is HTML; in RSS it is text, but many authors
-    write references into it.
+    """Return the title of a feed or an entry: Atom says whether it is HTML; RSS has text, in which many
+    authors write character references.
     """
     title = said.get("title")
     if isinstance(title, str) and (said.get("title_detail") or {}).get("type", "").endswith("html"):
@@ -540,13 +546,15 @@ def _title(said: Any, *, is_atom: bool) -> str | None:
 
 
 def _rank(form: Any) -> tuple[bool, int, int, int]:
-    """Of several forms of one film the source's choice comes first, then the best."""
+    """Rank the forms of one film: the source's default first, then the best."""
     sizes = (_count(form.get(name)) or 0 for name in ("height", "bitrate", "filesize"))
     return (form.get("isdefault") == "true", *sizes)
 
 
 def _unnamed(enclosures: Any, base: str) -> str | None:
-    """The link of what may be a sound or a film, as nothing says that it is something else."""
+    """Return the link of an enclosure that may be sound or film, since nothing says that it is something
+    else.
+    """
     return next(
         (
             link
@@ -558,7 +566,7 @@ def _unnamed(enclosures: Any, base: str) -> str | None:
 
 
 def _link(said: Any, base: str) -> str | None:
-    """A link of a feed, which may have spaces: their authors paste names of files."""
+    """Return a link of a feed. It may have spaces, as authors paste names of files."""
     if not isinstance(said, str) or not said.strip():
         return None
     whole = re.sub(r"[\t\r\n]+", "", said.strip()).replace(" ", "%20")
@@ -593,7 +601,7 @@ def _count(said: Any) -> int | None:
 
 
 def _said_of_cache(headers: Any) -> dict[str, Any]:
-    """What an answer tells of itself: by what it can be asked for again, and when that makes sense."""
+    """Return the headers for the next conditional request, and when that makes sense."""
     age = _AGE.search(headers.get("Cache-Control") or "")
     return video_info.without_none(
         etag=_header(headers.get("ETag")),
@@ -603,5 +611,5 @@ def _said_of_cache(headers: Any) -> dict[str, Any]:
 
 
 def _header(value: str | None) -> str | None:
-    """A header to be sent back later, if it is a sound one."""
+    """Return a header to be sent back later, if it is well-formed."""
     return value if value and len(value) <= 500 and value.isascii() and value.isprintable() else None

@@ -1,6 +1,6 @@
 """What a link offers, as the result of an info job: bounded, with sanitized texts and plausible numbers.
 
-What is shown here can be asked for: ids of formats as `format`, the places of entries as `playlist_items`,
+Clients can request what is shown here: ids of formats as `format`, places of entries as `playlist_items`,
 languages of subtitles. So what a request could not name is left out.
 """
 

@@ -54,7 +54,7 @@ def build(job: Job, log: Log) -> dict[str, Any]:
         "nopart": False,
         # yt-dlp's default leaves silent holes.
         "skip_unavailable_fragments": job.accept_gaps and yt_dlp_parts.fits("fragments"),
-        # yt-dlp's threads share what they note of a fragment: one that is missing might pass for another.
+        # yt-dlp's threads share their note of a fragment, so that a missing one might pass for another.
         "concurrent_fragment_downloads": 1 if job.accept_gaps else _CONNECTIONS,
         "socket_timeout": _SOCKET_TIMEOUT,
         "retries": failures.MOST,

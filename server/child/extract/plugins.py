@@ -72,7 +72,7 @@ def load(wanted: JobPlugins, write: Write, tell: Callable[..., None] = lambda ki
         try:
             with _undone(name):
                 module, kinds, replaced = _loaded(finder, name)
-        except BaseException as error:  # outermost of code that is not ours; also SystemExit
+        except BaseException as error:  # outermost, around foreign code; also SystemExit
             tell("tried", name=short, error=_line(error))
             write(f"downloads.plugins: {short} is left out: {_line(error)}")
             continue
@@ -106,7 +106,9 @@ def _loaded(finder: Any, name: str) -> tuple[ModuleType, list[str], list[str]]:
 
 
 def _never_raising(suitable: Any) -> Any:
-    """It is asked of each link of all other extractors."""
+    """Make `suitable` return False where it raises: it is called for the links of all other
+    extractors, too.
+    """
 
     def asked(kind: Any, url: str) -> bool:
         try:
@@ -119,8 +121,8 @@ def _never_raising(suitable: Any) -> Any:
 
 @contextmanager
 def _undone(name: str) -> Iterator[None]:
-    """Where the block raises, take back what a plugin has replaced until then. Raises `RuntimeError` if that
-    is what other jobs need as it is.
+    """If the block raises, undo what the plugin has replaced. Raises `RuntimeError` if the plugin has
+    replaced a part that all jobs need.
     """
     before = {key: list(kinds) for key, kinds in shared.plugin_ies_overrides.value.items()}
     parts = {(module, part): getattr(module, part) for module, part in _NOT_TO_BE_REPLACED}

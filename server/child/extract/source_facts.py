@@ -1,7 +1,7 @@
-"""What the source of a subscription says of itself: its text, its author, its pictures.
+"""Reads what the source of a subscription says of itself: its text, its author, its pictures.
 
 A channel's pictures come in many sizes and forms among yt-dlp's `thumbnails`: the avatar, squares of it, the
-banner at its top. Only a feed tells which picture is the one it is to be known by.
+banner. Only a feed names one picture as its own.
 
 Decisions: docs/decisions/library.md
 """
@@ -27,7 +27,7 @@ Info = Mapping[str, Any]
 
 
 def facts_of_list(found: Info) -> dict[str, Any]:
-    """Of a channel, a playlist or another list, as yt-dlp tells of it."""
+    """Return the facts of a channel, a playlist or another list, from yt-dlp's result."""
     said = found.get("thumbnails")
     pictures = [one for one in said if isinstance(one, Mapping)] if isinstance(said, Sequence) else []
     if not pictures and found.get("thumbnail"):
@@ -46,12 +46,12 @@ def facts_of_list(found: Info) -> dict[str, Any]:
 
 
 def facts_of_feed(said: Any, text: bytes, url: str) -> dict[str, Any]:
-    """Of the feed at `url`, of which feedparser has `said` that of the `text`."""
+    """Return the facts of the feed at `url`; `said` is feedparser's result for `text`."""
     authors = said.get("authors")
     author = authors[0].get("name") if authors and isinstance(authors[0], Mapping) else said.get("author")
     image = said.get("image")
     addresses = (
-        _itunes_image(text),  # feedparser tells of two pictures only the last, which may be a tiny one
+        _itunes_image(text),  # of two pictures, feedparser returns only the last, perhaps a tiny one
         image.get("href") if isinstance(image, Mapping) else None,
         said.get("logo"),
         said.get("icon"),
@@ -72,7 +72,9 @@ def _is_banner(picture: Info) -> bool:
 
 
 def _best(pictures: Sequence[Info], name: str) -> str | None:
-    """The address of the whole `name` if there is one, else of the largest; of equal ones of the last."""
+    """Return the address of the original picture `name` if there is one, else of the largest, the last of
+    equals.
+    """
 
     def rank(one: Info) -> tuple[bool, bool, int, int]:
         sizes = [size for side in ("width", "height") if isinstance(size := one.get(side), int)]
@@ -90,7 +92,7 @@ def _best(pictures: Sequence[Info], name: str) -> str | None:
 
 
 def _itunes_image(text: bytes) -> str | None:
-    """What the feed itself, not one of its entries, names as its cover for podcast apps."""
+    """Return the cover for podcast apps that the feed itself names, not one of its entries."""
     first = _FIRST_ENTRY.search(text)
     found = _ITUNES_IMAGE.search(text, 0, first.start() if first else len(text))
     return html.unescape((found[1] or found[2]).decode(errors="replace")) if found else None

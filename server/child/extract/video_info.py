@@ -1,6 +1,6 @@
-"""yt-dlp's info dict -> what clients get to see of it, with every text made harmless.
+"""Turns yt-dlp's info dict into what clients see, with every text made harmless.
 
-And what files carry of it: the tags of yt-dlp's `--embed-metadata`, and chapters. Tags have ffmpeg's names,
+Also into what files carry: the tags of yt-dlp's `--embed-metadata`, and chapters. Tags have ffmpeg's names,
 as in yt-dlp. A date is written as ISO 8601, which players understand; they show yt-dlp's own form (20240131)
 as a number, or not at all.
 """
@@ -51,7 +51,7 @@ def lines(value: object, longest: int) -> str | None:
 def link(value: object) -> str | None:
     """An http(s) URL without user name and password; None if `value` is no such URL.
 
-    Nor has it what extractors add for each other, which is none of a client's business.
+    Data that extractors add for each other is removed as well.
     """
     found = whole_link(value)
     return found.partition(SMUGGLED)[0] if found else None
@@ -154,14 +154,15 @@ def about(info: Mapping[str, Any], chapters: Sequence[ChapterSpan] = ()) -> dict
 
 
 def _mark(chapter: ChapterSpan) -> dict[str, Any]:
-    end = round(chapter.end, 3) if chapter.end < LONGEST_FILM else None  # else nobody knows where it ends
+    # A larger value means that the end is not known.
+    end = round(chapter.end, 3) if chapter.end < LONGEST_FILM else None
     return without_none(start=round(chapter.start, 3), end=end, title=text(chapter.title))
 
 
 def says(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """What a list says of an entry that holds whatever the entry's own page says: yt-dlp's `url_transparent`.
+    """Return what a list says of an entry and has precedence over its page: yt-dlp's `url_transparent`.
 
-    A podcast's feed knows the title of an episode, of which the page is a sound file.
+    A podcast's feed knows the title of an episode, for example, whose page is a sound file.
     """
     return without_none(
         title=text(entry.get("title")),
@@ -218,7 +219,7 @@ _DAY: Final = re.compile(r"(\d{4})(\d\d)(\d\d)")
 
 
 def tags_of(info: Mapping[str, Any]) -> dict[str, str]:
-    """The tags that are known."""
+    """Return the tags that are known."""
     found = {
         tag: next((value for field in fields if (value := _words(info.get(field)))), None)
         for tag, fields in _TAGS.items()

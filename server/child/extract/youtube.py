@@ -1,4 +1,5 @@
-"""What YouTube needs besides: in which order its players put the characters of a signature, and PO tokens.
+"""What YouTube needs in addition: the orders in which its players put characters of signatures, and PO
+tokens.
 
 `PlayerCache` replaces the cache of yt-dlp, and stores nothing else that extractors keep there: tokens and
 log-ins must not reach other jobs. Nothing is written to disk; new orders are sent to the server, which
@@ -51,7 +52,7 @@ class PlayerCache:
 
 
 def _name(key: str) -> str:
-    """Another release of yt-dlp may mean something else by the same `key`."""
+    """Return `key` with yt-dlp's release: another release may mean something else by the same key."""
     return f"{__version__}/{key}"
 
 

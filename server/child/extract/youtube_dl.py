@@ -73,7 +73,7 @@ class Engine(YoutubeDL):  # type: ignore[misc]
         self.throttle = Throttle()
         self._is_live = False
         self._entry: int | None = None
-        self.left_others = False  # the page has several videos, of which this is one that nobody has chosen
+        self.left_others = False  # the page has several videos, and the client has not chosen this one
         self._begin = 0
         self.wants_one = params.get("playlist_items") == "1"
         self._only_looks = bool(params.get("extract_flat"))
@@ -82,8 +82,9 @@ class Engine(YoutubeDL):  # type: ignore[misc]
         known = extractors.enabled()
         if own := plugins.extractors:
             known = own | {key: kind for key, kind in known.items() if key not in own}
-        self._ies = ChainMap({}, known)  # to copy it would be to touch all, and thus to copy their memory
-        # yt-dlp's own, if this one no longer fits it.
+        # A copy would touch all of them, and so copy memory that is shared with the fork server.
+        self._ies = ChainMap({}, known)
+        # yt-dlp's own extractor, if our subclass no longer fits it.
         kind = generic.with_plugins() if yt_dlp_parts.fits("generic") else GenericIE
         self.add_info_extractor(kind())
         self._walls = Walls()
@@ -93,7 +94,7 @@ class Engine(YoutubeDL):  # type: ignore[misc]
         if yt_dlp_parts.fits("schemes"):
             plain._SUPPORTED_URL_SCHEMES = _SCHEMES
         self.redirects: list[Step] = []
-        """Those that requests have met, see `server.child.network.redirects`."""
+        """Those that requests have first_error, see `server.child.network.redirects`."""
 
         if yt_dlp_parts.fits("redirects"):
             usual = self._request_director.handlers["Requests"]
@@ -106,9 +107,9 @@ class Engine(YoutubeDL):  # type: ignore[misc]
     def urlopen(self, req: Any) -> Response:
         """Repeat a request that meets a bot wall as a browser; later requests to its host do so at once.
 
-        A 403 of a page that does not look like a wall may be one all the same: the first one of each attempt
-        is asked for again, too, and stays what it is if that does not help. One that says when to come back
-        is a ban, which another request might prolong.
+        A 403 that does not look like a wall may be one all the same: the first one of each attempt is
+        requested again, too, and stays a 403 if that does not help. One with `Retry-After` is a ban, which
+        another request might prolong.
         """
         self.on_request()
         request = Request(req) if isinstance(req, str) else req
@@ -169,7 +170,7 @@ class Engine(YoutubeDL):  # type: ignore[misc]
         return (key for key in extractors.asked(url) if self._ies[key].suitable(url))
 
     def dl(self, *args: Any, **kwargs: Any) -> Any:
-        """Downloaders parse what sources send, too: the playlists of fragments."""
+        """As yt-dlp does, within `reading`: downloaders, too, parse what sources send, such as playlists."""
         with self.reading():
             return super().dl(*args, **kwargs)
 
@@ -231,7 +232,8 @@ class Engine(YoutubeDL):  # type: ignore[misc]
         return chosen
 
     def first(self, url: str) -> dict[str, Any]:
-        """The info dict of the video at `url` with formats selected; of a page with several the first usable.
+        """Return the info dict of the video at `url` with formats selected; of a page with several, the first
+        usable.
 
         A video that comes in parts has them as its `entries`. Raises `JobFailed` for a list of several
         entries, unless `item` names one of them, and if there is nothing to download.
@@ -266,7 +268,7 @@ class Engine(YoutubeDL):  # type: ignore[misc]
         if self.wants_one and ie_result.get("_type") == "playlist" and yt_dlp_parts.fits("entries"):
             # `playlist` with its first usable entry, or with entry `item`. Raises the first error if
             # none of `MOST_ENTRIES` entries is available, a retryable one at once.
-            outermost, found, met = not self._playlist_level, None, None
+            outermost, found, first_error = not self._playlist_level, None, None
             entries = ie_result.get("entries") or ()
             ie_result["entries"] = entries if isinstance(entries, AS_LISTS) else utils.LazyList(entries)
             item = self._item if outermost else None
@@ -283,27 +285,28 @@ class Engine(YoutubeDL):  # type: ignore[misc]
                         bool(self.params.get("wait_for_video")) and isinstance(error, NotLive)
                     ):
                         raise
-                    met = met or error
+                    first_error = first_error or error
                     continue
                 if not found or not found["entries"] or any(found["entries"]):
                     break
-            if item is not None and not (met or (found and found["entries"])):
+            if item is not None and not (first_error or (found and found["entries"])):
                 raise JobFailed("no_such_entry", f"the list has no entry {item}")
             if outermost and item is None:
                 self._entry, self.left_others = at, at > 0
-                with suppress(IndexError, YoutubeDLError):  # or there are two that are not the same twice
+                # Fewer than two entries, so that they are not the same twice.
+                with suppress(IndexError, YoutubeDLError):
                     one, other = ie_result["entries"][0], ie_result["entries"][1]
                     same = one and one.get("url") and one["url"] == other.get("url")
                     self.left_others |= bool(other) and not same
-            if met and not (found and any(found["entries"])):
-                raise met
+            if first_error and not (found and any(found["entries"])):
+                raise first_error
             return found
         if self.wants_one and ie_result.get("_type") == "multi_video":
             self.params["playlist_items"] = None
         return super().process_ie_result(ie_result, download, extra_info)
 
     def pass_over(self) -> bool:
-        """Begin the next extraction after the entry that was taken; False if there is no such entry."""
+        """Have the next extraction begin after the entry that was taken; False if none was taken."""
         if self._entry is None:
             return False
         self._begin = self._entry + 1
@@ -447,7 +450,7 @@ def streams_of(info: Mapping[str, Any]) -> list[list[dict[str, Any]]]:
     if len({len(periods) for periods in places}) > 1:
         raise JobFailed("unsupported_stream", "picture and sound do not come in the same periods")
     if any(where and where.get("has_drm") for periods in places for where in periods):
-        raise JobFailed("drm_protected", "of some periods there is nothing else")
+        raise JobFailed("drm_protected", "some periods come with DRM only")
     return [
         [stream | where for stream, where in zip(streams, period, strict=True) if where is not None]
         for period in zip(*places, strict=True)
@@ -462,14 +465,16 @@ def _merge(self: Any, periods: Iterable[Mapping[str, Any]]) -> tuple[Formats, di
     chosen = [{**period, "formats": richest if period["formats"] is richest else []} for period in periods]
     formats, subtitles = _merge_one(self, chosen)
     if len(with_media) > 1:
-        found = [[_most_like(one, others) for others in with_media] for one in formats]
-        for one, places in zip(formats, found, strict=True):
-            one[_PERIODS] = places
+        found = [[_most_like(offered, others) for others in with_media] for offered in formats]
+        for offered, places in zip(formats, found, strict=True):
+            offered[_PERIODS] = places
     return formats, subtitles
 
 
 def _most_like(one: Mapping[str, Any], others: Formats) -> dict[str, Any] | None:
-    """Where the format in `others` is that is of the same kind and most like `one`; None without any."""
+    """Return the location of the format in `others` of the same kind that is most like `one`; None without
+    any.
+    """
 
     def unlike(other: Mapping[str, Any]) -> tuple[Any, ...]:
         differs = (other.get(name) != one.get(name) for name in ("format_id", "language", "vcodec", "acodec"))
@@ -501,10 +506,11 @@ _OF_SEGMENT: Final = (b"#EXTINF", b"#EXT-X-BYTERANGE", b"#EXT-X-PROGRAM-DATE-TIM
 
 
 def readable(playlist: bytes) -> bytes:
-    """The segment after a gap gets its number written out: it may be its IV (RFC 8216, 5.2).
+    """Return the playlist without lost segments, in a form that yt-dlp reads.
 
-    A list of segments that lacks its target duration gets one, by which yt-dlp tells it from a list of lists.
-    So does an empty one: a broadcast that has not begun.
+    The segment after a gap gets its number written out, which may be its IV (RFC 8216, 5.2). A list of
+    segments that lacks its target duration gets one, by which yt-dlp tells it from a list of lists. So does
+    an empty one: a broadcast that has not begun.
     """
     page = playlist.removeprefix(codecs.BOM_UTF8)
     if (_OF_SEGMENTS.search(page) or not _LINK.search(page)) and not _OF_LISTS.search(page):

@@ -1,1 +1,1 @@
-"""Where a child may connect to, and by which way."""
+"""Where a child may connect to, and how."""

@@ -53,7 +53,7 @@ class BrowserRH(ImpersonateRequestHandler):  # type: ignore[misc]
 
     def _validate(self, request: Request) -> None:
         if not request.extensions.get(WANTED):
-            raise UnsupportedRequest("it need not look like a browser's")
+            raise UnsupportedRequest("the request need not look like a browser's")
         try:
             self._handler.validate(request)
         except ImportError as error:
@@ -73,7 +73,9 @@ class BrowserRH(ImpersonateRequestHandler):  # type: ignore[misc]
 
 
 def load() -> Any:
-    """yt-dlp looks for curl_cffi when it is imported itself, and `server.child.preload` hides it then."""
+    """Load curl_cffi, which `server.child.preload` has hidden from yt-dlp's import, and our
+    handler for it.
+    """
     dependencies.curl_cffi = importlib.import_module("curl_cffi")
     module = importlib.import_module("server.child.network.impersonation")
     networking._REQUEST_HANDLERS.pop("CurlCFFI", None)  # yt-dlp's own handler, which the guard does not see
@@ -82,7 +84,7 @@ def load() -> Any:
 
 _STATUSES: Final = (HTTPStatus.FORBIDDEN, HTTPStatus.SERVICE_UNAVAILABLE)
 _MARK: Final = "wall"
-# Cloudflare (three; after the bar of the last comes a site's name), DDoS-Guard, Imperva and Akamai.
+# Titles of Cloudflare (three; the last with a bar and the site's name), DDoS-Guard, Imperva and Akamai.
 _TITLE: Final = re.compile(
     rb"<title[^>]*>\s*(just a moment|attention required! \| cloudflare|access denied \|"
     rb"|ddos-guard|pardon our interruption|access denied\s*</)",

@@ -101,7 +101,7 @@ def install(allowed_private_hosts: Sequence[str], proxy: str | None = None) -> N
 
 
 class _Open:
-    """What is allowed, with the addresses that its names were resolved to so far."""
+    """Allowed hosts, with the addresses that their names were resolved to so far."""
 
     def __init__(self, allowed: Allowed) -> None:
         self._allowed = allowed
