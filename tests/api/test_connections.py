@@ -67,7 +67,7 @@ async def test_a_look_that_fails_is_not_the_last_one(
 
     outstanding = connections.outstanding
     monkeypatch.setattr(connections, "outstanding", fail_once)
-    for name in ("LOOK", "MAX_IDLE"):
+    for name in ("CHECK_EVERY", "MAX_IDLE"):
         monkeypatch.setattr(f"server.api.connections.{name}", 0.01)
     async with inside(tmp_path) as service:
         reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
@@ -87,7 +87,7 @@ async def test_while_nobody_is_connected_nobody_is_looked_at(
         await look_at_all(*which)
 
     monkeypatch.setattr(Connections, "_look_at_all", look)
-    for name in ("LOOK", "MAX_IDLE"):
+    for name in ("CHECK_EVERY", "MAX_IDLE"):
         monkeypatch.setattr(f"server.api.connections.{name}", 0.01)
     async with inside(tmp_path) as service:
         for _ in range(2):

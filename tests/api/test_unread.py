@@ -135,7 +135,7 @@ async def read(sock: socket.socket, size: int, until: bytes | None = None) -> by
 async def test_the_service_looks_by_itself_and_forgets_who_has_gone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in (("LOOK", 0.02), ("MAX_UNREAD", 0.1), ("AT_ONCE", 2)):
+    for name, value in (("CHECK_EVERY", 0.02), ("MAX_UNREAD", 0.1), ("AT_ONCE", 2)):
         monkeypatch.setattr(connections, name, value)
     async with asyncio.timeout(20), inside(tmp_path) as service, AsyncExitStack() as clients:
         link = await service.finished(CONTENT)

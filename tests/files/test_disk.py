@@ -339,7 +339,7 @@ async def test_what_ended_long_enough_ago_is_removed_with_its_files_and_nothing_
     may_look = tmp_path / "may-look"
     sooner = patched(
         tmp_path / "patch",
-        "import pathlib, server.tasks.janitor as j; j.LOOK_FOR_EXPIRED = 0.2; remove = j.remove_expired\n"
+        "import pathlib, server.tasks.janitor as j; j.CHECK_EXPIRED_EVERY = 0.2; remove = j.remove_expired\n"
         "async def remove_then(*given):\n"
         f"    if pathlib.Path({str(may_look)!r}).exists(): await remove(*given)\n"
         "j.remove_expired = remove_then",
