@@ -1,1 +1,1 @@
-"""The library: a folder that media servers read, in which what was fetched gets a name of its own."""
+"""The library: a folder for media servers, in which downloaded files get names by a layout."""

@@ -1,4 +1,4 @@
-"""What a client may have done to all that lies in the library; the placer does what takes long.
+"""The actions of clients on the whole library; the placer does the parts that take long.
 
 An answer has counts, and the first `MOST_TOLD` of each list: a library may have a million files.
 
@@ -45,7 +45,7 @@ PAGE = 200  # sets, or files, read at once
 AT_ONCE = 1000  # keys
 MOST_MISSING = 20_000  # files that are looked for under other names
 MOST_NAMES = 50  # as the placer tries
-MAX_NFO = 100_000  # bytes that are read of one
+MAX_NFO = 100_000  # bytes that are read of an NFO file
 _LABEL = re.compile(r"\[([^\[\]]{1,80})\](?:\.[A-Za-z0-9-]{1,30}){1,3}$")
 _OF_LINK = re.compile(r"[0-9a-f]{12}")
 FILMS = frozenset([
@@ -57,7 +57,7 @@ _UNIQUE_ID = re.compile(rb'<uniqueid type="([^"]{1,100})"[^>]*>([^<]{1,500})</un
 
 @dataclass
 class Told:
-    """A list of which the first ones are told, and all counted."""
+    """A list of which all are counted, and the first ones are named in the answer."""
 
     count: int = 0
     first: list[Any] = field(default_factory=list)
@@ -70,7 +70,7 @@ class Told:
 
 @dataclass
 class _Renaming:
-    """What is known of all sets while names are planned for one after the other.
+    """The facts of all sets, while names are planned for one set after the other.
 
     `channels` and `is_owners` are by show, `indexes` those of the sets of a folder and day, and `paths` what
     sets will get.
@@ -84,7 +84,9 @@ class _Renaming:
 
 
 class LibraryActions:
-    """One at a time on this server; without `library` there is none, or its folder is not here."""
+    """Runs one action at a time on this server. `library` is None without a library, or if another node has
+    it.
+    """
 
     def __init__(
         self,
@@ -108,7 +110,7 @@ class LibraryActions:
         if self._acting.locked():
             raise LibraryIsBusy
         async with self._acting:
-            if await self._store.moves():  # what an action has begun, on whichever node
+            if await self._store.moves():  # an earlier action, of any node, is still moving files
                 raise LibraryIsBusy
             try:
                 if action == "verify":
@@ -205,7 +207,9 @@ class LibraryActions:
         return plan.channels[show]
 
     async def _numbered(self, target: FileSet, plan: "_Renaming") -> FileSet:
-        """With another number within its day, where a set of the folder that it comes to has that already."""
+        """Return the set with another number of its day, if a set in its new folder has the
+        number already.
+        """
         if target.folder is None or target.day is None or target.day_index is None:
             return target
         series = folded(target.folder)
@@ -219,7 +223,7 @@ class LibraryActions:
         return replace(target, day_index=index)
 
     async def _verify(self, library: PlacedFiles, *, dry_run: bool) -> "LibraryOutcome":
-        """Compare what should be there with what is: by names and sizes, no file is read whole."""
+        """Compare the rows with the files that are there, by names and sizes; no file is read whole."""
         from server.library.library_schemas import LibraryOutcome
 
         unknown, adopted, changed, count = Told(), Told(), Told(), 0
@@ -366,7 +370,7 @@ class LibraryActions:
     async def _adopted(
         self, keys: Mapping[str, str], sure: Collection[str | None], *, dry_run: bool
     ) -> list[str]:
-        """Note that what lies there was fetched; return the keys of which nobody knew that.
+        """Record that the files in the library were fetched; return the keys that are new.
 
         Of keys that are guessed only those count that an item has.
         """
@@ -382,11 +386,11 @@ class LibraryActions:
 
 
 def _label(path: str) -> str | None:
-    """What stands in the brackets at the end of a name."""
+    """Return the text in the brackets at the end of a name."""
     found = _LABEL.search(path.rpartition("/")[2])
     return found[1] if found else None
 
 
 def _short(path: str) -> bytes:
-    """8 bytes that stand for a path: of a million there are hardly two alike."""
+    """Return 8 bytes that stand for a path: among a million paths, hardly two are alike."""
     return hash(path).to_bytes(8, "little", signed=True)

@@ -38,8 +38,8 @@ def library_of(settings: LibrarySettings) -> PlacedFiles | None:
 
 
 async def library_check(library: PlacedFiles, store: PlacementRows | None) -> Check:
-    """Tasks are completed without it; their files get there when it is back. Which path is in the way is told
-    by the tasks alone: `/readyz` is open to those who need not know what is in the library.
+    """Only reported: tasks complete without the library, and their files get there when it is back. The path
+    in the by the tasks alone: `/readyz` is open to those who need not know what is in the library.
     """
     if trouble := await library.trouble():
         return Check("library", False, _OF_TROUBLE[trouble], needed=False)

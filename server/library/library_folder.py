@@ -57,7 +57,7 @@ class LibraryFolder:
     folder_mode: int = 0o755
 
     def trouble(self) -> Trouble | None:
-        """What keeps anybody from filling it; None if nothing does."""
+        """Return what keeps the library from being filled; None if nothing does."""
         try:
             with self.opened() as root:
                 os.stat(MARKER, dir_fd=root.fd, follow_symlinks=False)
@@ -110,7 +110,7 @@ class Root:
 
     @contextmanager
     def part(self, path: str, base: str, tag: int) -> Iterator["UnfinishedFile"]:
-        """A new file beside the `path` that it is to have; it is gone afterwards, unless it was `put`."""
+        """Yield a new file beside its later `path`; it is deleted afterwards, unless it was `put`."""
         folder, _, name = path.rpartition("/")
         with self.inside(folder, make=True) as directory:
             part = UnfinishedFile(directory, name, f".{base}.{tag}.part", self.folder)
@@ -121,7 +121,7 @@ class Root:
                 part.end()
 
     def clear(self, folder: str, base: str, stopped: Callable[[], bool] = _never) -> None:
-        """Delete what earlier tries to place files of `base` in `folder` have left."""
+        """Delete the leftovers of earlier tries to place files of `base` in `folder`."""
         begins = f".{base}."
         with suppress(FileNotFoundError), self.inside(folder) as directory:
             for found in os.listdir(directory):  # noqa: PTH208 -- a descriptor
@@ -164,7 +164,7 @@ class Root:
         return inner
 
     def is_there(self, path: str, size: int, sha256: str, stopped: Callable[[], bool] = _never) -> bool:
-        """Whether there is a file of this content."""
+        """Say whether the path has a file with this content."""
         folder, _, name = path.rpartition("/")
         try:
             with self.inside(folder) as directory:
@@ -184,7 +184,7 @@ class Root:
             os.close(fd)
 
     def exists(self, path: str) -> bool:
-        """Whether anything has that name."""
+        """Say whether anything has this name."""
         folder, _, name = path.rpartition("/")
         try:
             with self.inside(folder) as directory:
@@ -265,7 +265,7 @@ class Root:
             return name in os.listdir(source) and to_name in os.listdir(target)  # noqa: PTH208
 
     def read(self, path: str, most: int) -> bytes:
-        """The first bytes of a file; empty if it is none."""
+        """Return the first bytes of a file; empty if the path is no file."""
         folder, _, name = path.rpartition("/")
         with suppress(OSError, FolderBlocked), self.inside(folder) as directory:
             fd = os.open(name, _READ, dir_fd=directory)
@@ -310,7 +310,7 @@ class UnfinishedFile:
 
     @property
     def sha256(self) -> str | None:
-        """Of what was written; None of a clone or a link."""
+        """The digest of what was written; None for a clone or a link."""
         return self._hash.hexdigest() if self._is_written else None
 
     def begin(self) -> None:
@@ -339,7 +339,7 @@ class UnfinishedFile:
         return True
 
     def link(self, source: int) -> bool:
-        """Be `source` under another name, if it is on the same file system."""
+        """Become a hard link to `source`, if it is on the same file system."""
         os.unlink(self._part, dir_fd=self._directory)
         try:
             os.link(f"/proc/self/fd/{source}", self._part, dst_dir_fd=self._directory)
@@ -378,7 +378,9 @@ class UnfinishedFile:
             left = left[os.write(self._fd, left) :]
 
     def put(self, *, instead: bool = False, stopped: Callable[[], bool] = _never) -> None:
-        """Give it its name. Raises `PathTaken` if there is anything, unless it comes `instead` of that."""
+        """Give the file its name. Raises `PathTaken` if the name is taken, unless by the file that this one
+        replaces (`instead`).
+        """
         _permit(self._fd, self._folder.file_mode)
         os.fsync(self._fd)
         _go_on(stopped)
@@ -390,7 +392,7 @@ class UnfinishedFile:
 
 
 def _is_text(name: str) -> bool:
-    """Whether it is UTF-8: all our names are."""
+    """Whether a name is UTF-8, as all names are that this server gives."""
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -410,7 +412,7 @@ def _rename_new(before: str, after: str, source: int, target: int) -> None:
     else:
         os.unlink(before, dir_fd=source)
         return
-    # FAT, and some shares: no file has two names.
+    # FAT, and some shares, know no hard links.
     try:
         _rename_without_links(before, after, source, target)
     except FileExistsError:
@@ -428,7 +430,7 @@ def _rename_without_links(before: str, after: str, source: int, target: int) -> 
     code = ctypes.get_errno()
     if code not in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
         raise OSError(code, os.strerror(code), after)
-    # Neither: between the look and the rename somebody could make the file.
+    # Neither way works. Not checked here, as the file could be made between a check and the rename.
     with suppress(FileNotFoundError):
         os.stat(after, dir_fd=target, follow_symlinks=False)
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), after)

@@ -63,7 +63,7 @@ class NamedChapter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Film:
-    """What is known of a film or a sound that is to be placed.
+    """The facts of a film or a sound that is to be placed.
 
     `day` (see `day_of`), `season` and `episode` are given once and stay, whatever the source says later.
     Without `episode` its name is not known yet, its folder is. `source` is the key of the feed, or the list,
@@ -95,7 +95,7 @@ class Film:
 
     @property
     def label(self) -> str:
-        """What stands in the brackets: the id, or a hash where there is none that can stand in a name."""
+        """The text in the brackets: the id, or a hash where no id fits into a name."""
         known = "" if self.key.startswith("url ") else self.id or ""
         is_name = known == trimmed(clean(known)) and 0 < len(known.encode(errors="replace")) <= LONGEST_ID
         is_read_well = known == _seen(known) and not _MISREAD.search(known)
@@ -105,14 +105,14 @@ class Film:
 
     @property
     def show(self) -> str:
-        """Whose folder it lies in: what is the same for all films of a channel, whatever it is called."""
+        """What is the same for all films in one folder: those of a channel, whatever its name."""
         if self.source:
             return self.source
         return f"{(self.extractor or '').lower()} {self.channel_id or self.channel or ''}"
 
 
 def label_of(key: str) -> str:
-    """What stands in the brackets in place of an id."""
+    """Return the text in the brackets in place of an id."""
     return hashlib.sha256(key.encode(errors="replace")).hexdigest()[:12]
 
 
@@ -180,7 +180,7 @@ class Place:
         return _join(self.folder, name)
 
     def numbered(self, number: int) -> Self:
-        """Another name in the same folder, where somebody has this one."""
+        """Return another name in the same folder, where this one is taken."""
         head, opening, label = self.base.rpartition("[")
         return replace(self, base=f"{head.rstrip()} ({number}) {opening}{label}".strip())
 
@@ -191,7 +191,7 @@ def place_of(library: Library, film: Film, show: str | None = None) -> Place:
     *folders, last = template_of(library).split("/")
     values = _values(film, form)
     if rules_of(form).has_episodes and "{episode}" in last:
-        # Without what reads as the number of an episode: ours is to be the only one.
+        # Without texts that look like the number of an episode: ours must be the only one.
         for name in ("title", "channel", "playlist"):
             values[name] = _TIMES.sub("×", _EPISODE.sub("\\1·", values[name]))
     above = library.folder.split("/") if library.folder else []
@@ -255,7 +255,7 @@ def pictures_of(place: Place) -> tuple[Role, ...]:
 
 
 def roles_of(library: Library, place: Place) -> tuple[Role, ...]:
-    """What lies beside a film, apart from its subtitles, where all of it is known."""
+    """The files beside a film, except subtitles, if all of them are known."""
     pictures = pictures_of(place) if library.with_artwork else ()
     texts: tuple[Role, ...] = ("nfo",) if has_nfo(library) else ()
     is_of_show = bool(texts) and rules_of(library.form).has_episodes and has_own_folder(library)
@@ -284,7 +284,7 @@ def _values(film: Film, form: Layout | None) -> dict[str, str]:
 
 
 def _first(*texts: str | None) -> str:
-    """The first that can stand in a name, as it stands there; empty if there is none."""
+    """Return the first text that fits into a name, in the form it has there; empty if none does."""
     for text in texts:
         if text and (name := trimmed(cut(clean(text[:2000]), LONGEST_BASE))):
             return _PROVIDER.sub(r"(\1)", name)
@@ -292,7 +292,7 @@ def _first(*texts: str | None) -> str:
 
 
 def _seen(name: str) -> str:
-    """`name` without words for which Kodi passes over a file."""
+    """Return `name` without words for which Kodi ignores a file."""
     return _PASSED_OVER.sub("·", _SAMPLE.sub("\\1·", name))
 
 

@@ -1,4 +1,4 @@
-"""`/api/library`: what paths would be, before anything is fetched; and what is done to all that lies there.
+"""`/api/library`: a preview of paths, and actions on the whole library.
 
 The preview needs no folder, and works without `library.path`: it tells somebody who writes a template what
 that means.
@@ -68,7 +68,7 @@ _SAMPLES: Final = (
 
 
 async def preview(request: web.Request) -> web.Response:
-    """The paths of some films that are made up."""
+    """Return the paths that some invented films would get."""
     library = validated(Library, await read_object(request))
     from server.library.library_schemas import LibraryPreview
 
@@ -94,7 +94,7 @@ async def act(request: web.Request) -> web.Response:
 
 
 async def place(request: web.Request) -> web.Response:
-    """Have what a task has fetched placed: by the body, or without one as it was asked for."""
+    """Place the files of a task, as the body says, or without a body as the task's request says."""
     body = await read_object(request) if request.body_exists else {}
     wanted = validated(PlaceRequest, body)
     status = await request.app[TASK_PLACING].place(request.match_info["task_id"], wanted.library)

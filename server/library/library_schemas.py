@@ -1,4 +1,6 @@
-"""What the routes of the library answer; imported when one of them is asked, or their description."""
+"""The answers of the library's routes; imported with the first request to one of them, or for the
+description.
+"""
 
 from pydantic import Field
 

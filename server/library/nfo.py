@@ -1,4 +1,4 @@
-"""NFO files: what Kodi, Jellyfin, Emby and Plex are told of a film that lies beside it.
+"""Writes NFO files, in which Kodi, Jellyfin, Emby and Plex find the facts of the film beside.
 
 Season and episode are those of the name: Kodi reads them from the name alone, Jellyfin from both. Music and
 podcasts have none, their tags decide. Every text is text, whatever a source puts into it.
@@ -60,7 +60,7 @@ def _described(root: Element, film: Film, zone: tzinfo) -> bytes:
 
 
 def _add(parent: Element, name: str, value: str | int | None) -> None:
-    """A child with `value`; none if nothing is left of it."""
+    """Add a child with `value`, unless nothing is left of that after cleaning."""
     text = xml_text(str("" if value is None else value)).strip()
     if text:
         SubElement(parent, name).text = text

@@ -51,7 +51,7 @@ log = logging.getLogger(__name__)
 CHANGED = "looks"  # the signal that there is something to be placed, or a subscription to be looked at
 LATEST = 86_400.0  # seconds: what is due later was put off by a clock that was ahead
 MOST_LEASE = 3600.0  # seconds: the same of a lease
-MOST_OTHERS = 20  # earlier tasks of a set that is placed, which are told where it is later
+MOST_OTHERS = 20  # earlier tasks of a placed set whose statuses get its later paths
 MOST_UNDER_WAY = 300  # entries of a subscription
 MOST_EXPLAINED = 200  # sets at once
 MOST_WAITING = 1000  # the same of one that is not placed yet: all of them wait to be told
@@ -77,22 +77,22 @@ _DUE = f"""
     SELECT {_SET} FROM file_sets WHERE state <> 'placed' AND (not_before <= ? OR not_before > ?)
         AND (lease_until IS NULL OR lease_until <= ? OR lease_until > ?)
     ORDER BY not_before, set_id LIMIT ?"""  # noqa: S608
-# A set that is asked for anew keeps its lease: whoever works on it may be about to delete or move a file, and
-# ends the lease when that is over.
+# A set that is requested anew keeps its lease: its holder may be about to delete or move a file, and ends the
+# lease when that is over.
 _LEASE = "UPDATE file_sets SET lease_until = ?, try_no = try_no + 1 WHERE set_id = ?"
 _UNREADABLE = "UPDATE file_sets SET not_before = ? WHERE set_id = ?"  # it is asked for again then
 # As for `_DUE`, what a clock that was ahead has put off is due.
 _SOONEST = """
     SELECT min(CASE WHEN lease_until > not_before AND lease_until <= ? THEN lease_until
         WHEN not_before > ? THEN 0 ELSE not_before END) FROM file_sets WHERE state <> 'placed'"""
-# Locks the row as well: what is written next is written by whoever it belongs to.
+# Locks the row as well, so that only the holder of the lease writes next.
 _OURS = "UPDATE file_sets SET try_no = try_no WHERE set_id = ? AND try_no = ? RETURNING 1"
 _FILES = f"SELECT {_FILE} FROM placed WHERE set_id = ? ORDER BY folded"  # noqa: S608
 _AT = f"SELECT {_FILE} FROM placed WHERE folded IN ({{keys}})"  # noqa: S608
 _FOLDER = "SELECT folder FROM file_sets WHERE show = ? AND set_id <> ? ORDER BY set_id LIMIT 1"
 _SHARE_INSTEAD = "UPDATE file_sets SET shares = ? WHERE shares = ?"
 _SHARE = "UPDATE file_sets SET shares = ? WHERE set_id = ?"
-# Of two that leave at once neither waits for the other; one whose files another shares stays by that.
+# Two sets that leave at once do not wait for each other; files that another set shares stay with that one.
 _OTHERS = """
     SELECT 1 FROM file_sets AS other WHERE series = ? AND set_id <> ? AND (state <> 'leaving' OR EXISTS (
         SELECT 1 FROM file_sets AS heir WHERE heir.shares = other.set_id AND heir.state <> 'leaving'))
@@ -164,7 +164,7 @@ _REDO = """
     UPDATE file_sets SET wanted = ?, about = ?, state = ?, reason = NULL, not_before = 0, tries = 0,
         try_no = try_no + 1
     WHERE set_id = ?"""
-# Who tells of one at this moment may have read what is out of date now, and does not end it.
+# A caller that is just writing the task's status may have read the old state, and so must not end this.
 _TELL_AGAIN = """
     UPDATE file_sets SET state = 'telling', not_before = 0, try_no = try_no + 1
     WHERE state IN ('placed', 'telling') AND (set_id IN ({keys}) OR shares IN ({keys}))"""
@@ -195,7 +195,9 @@ _LEAVE = """
 
 
 async def to_be_placed(tables: Statements, sets: Iterable[FileSet]) -> None:
-    """Have these sets placed, anew if they are. A task that had one before is told of it all the same."""
+    """Have these sets placed, also those that are placed already. Tasks that had them before get their paths,
+    too.
+    """
     for one in sorted(sets, key=lambda one: one.set_id):  # in one order: they are locked
         await insert(tables, _NEW, [_row(one)])
         [(task_id, about)] = await tables.fetch(_ASKED_FOR, (one.set_id,))
@@ -205,7 +207,7 @@ async def to_be_placed(tables: Statements, sets: Iterable[FileSet]) -> None:
 
 
 async def place_ended(tables: Statements, ended: Sequence[Ended], now: datetime) -> Collection[str]:
-    """Have placed what tasks that end now have fetched, each as its last attempt was asked for."""
+    """Have the files of tasks that end now placed, each as its last attempt was requested."""
     completed = [one for one in ended if one.status.stage is Stage.COMPLETED]
     placing = [one for each in completed if (one := set_of_request(each.wanted, each.status))]
     for each in completed:
@@ -233,7 +235,7 @@ async def _asked_for_since(tables: Statements, request: ProcessRequest, status: 
 
 
 def _unplaced(dialect: Dialect, now: datetime) -> tuple[str, Sequence[object]]:
-    """What is to go into the library stays until it is there."""
+    """Keep tasks whose files are to go into the library, until they are there."""
     waits = """
         SELECT 1 FROM file_sets WHERE file_sets.task_id = tasks.task_id
         AND file_sets.state IN ('waiting', 'telling')"""
@@ -244,7 +246,7 @@ HOOKS = StoreHooks(place_ended, _unplaced)
 
 
 async def leave_items(tables: Statements, subscription_id: str, keys: Iterable[str]) -> None:
-    """Have all deleted that items have placed."""
+    """Have all files deleted that items have placed."""
     chosen = list(dict.fromkeys(keys))
     for start in range(0, len(chosen), 200):
         some = chosen[start : start + 200]
@@ -253,7 +255,7 @@ async def leave_items(tables: Statements, subscription_id: str, keys: Iterable[s
 
 
 async def leave_all(tables: Statements, subscription_id: str) -> None:
-    """Have all deleted that a subscription has placed."""
+    """Have all files deleted that a subscription has placed."""
     await tables.run(f"{_LEAVE} WHERE holder = ?", (subscription_id,))
 
 
@@ -292,7 +294,9 @@ class PlacementRows:
         self._transactions.signals.listen(CHANGED, called)
 
     async def was_filled(self) -> bool:
-        """Whether there is, or ever was, a library: then a folder without its mark is none."""
+        """Whether there is or ever was a library: then a folder without its mark does not count as the
+        library.
+        """
         sql = "SELECT 1 FROM placed WHERE state <> 'reserved' LIMIT 1"
 
         async def work(tables: Statements) -> bool:
@@ -334,7 +338,7 @@ class PlacementRows:
         return [_source_told(*row) for row in await self._transactions.read(work)]
 
     async def source_picture(self, subscription_id: str, role: str) -> bytes | None:
-        """The JPEG; None if there is none."""
+        """Return the picture, a JPEG; None if there is none."""
 
         async def work(tables: Statements) -> list[Row]:
             sql = "SELECT body FROM source_pictures WHERE subscription_id = ? AND role = ?"
@@ -343,11 +347,11 @@ class PlacementRows:
         return next((base64.b64decode(body) for (body,) in await self._transactions.read(work)), None)
 
     async def of_whole_folder(self, folder: str) -> list[PlacedFile]:
-        """The files for all sets of a folder."""
+        """Return the files that all sets of a folder share."""
         return await self._transactions.read(lambda tables: _files(tables, of_folder(folder)))
 
     async def wanted_of(self, subscription_id: str) -> Library | None:
-        """Where its files go now; None if it has ended, wants no place there, or cannot be read."""
+        """Return where the set's files go now; None if it has ended, wants no place, or cannot be read."""
 
         async def work(tables: Statements) -> list[Row]:
             sql = "SELECT wanted FROM subscriptions WHERE subscription_id = ?"
@@ -409,14 +413,16 @@ class PlacementRows:
         """End a lease that would end at `until`: the set may have been asked for anew meanwhile."""
 
         async def work(tables: Tables) -> None:
-            # Whoever has claimed it since has another one: by his clock, which may be a little behind.
+            # A later claim has another end, by the clock of its node, which may be a little behind.
             sql = "UPDATE file_sets SET lease_until = NULL WHERE set_id = ? AND lease_until = ?"
             await tables.run(sql, (set_id, until))
 
         await self._transactions.write(work)
 
     async def release_all(self) -> None:
-        """End all leases: no server but this one, which has just started, places anything."""
+        """End all leases of earlier runs: this server, which has just started, is the only one that places
+        files.
+        """
 
         async def work(tables: Tables) -> None:
             await tables.run("UPDATE file_sets SET lease_until = NULL WHERE lease_until IS NOT NULL")
@@ -520,7 +526,7 @@ class PlacementRows:
     async def put_off(
         self, file_set: FileSet, reason: Reason | None, not_before: float, blocked_by: str = ""
     ) -> None:
-        """It could not be placed for now."""
+        """Note that the set could not be placed for now."""
 
         async def work(tables: Tables) -> None:
             if await _is_ours(tables, file_set):
@@ -533,7 +539,7 @@ class PlacementRows:
         await self._transactions.write(work)
 
     async def wait_for_retry(self, file_set: FileSet, not_before: float) -> None:
-        """Its task has nothing to be placed until it is retried; then whether it is there is looked at."""
+        """Note that the set's task has no files until it is retried; check later whether it still exists."""
 
         async def work(tables: Tables) -> None:
             if await _is_ours(tables, file_set):
@@ -545,7 +551,7 @@ class PlacementRows:
         await self._transactions.write(work)
 
     async def waiting_without(self, reason: Reason, now: float) -> list[FileSet]:
-        """Some sets that wait for another reason, or none, unless somebody is at work on one that waits."""
+        """Return some sets that wait for another reason or for none, and that are not being worked on."""
 
         async def work(tables: Statements) -> list[Row]:
             return await tables.fetch(_UNEXPLAINED, (reason, now, now + MOST_LEASE))
@@ -553,7 +559,7 @@ class PlacementRows:
         return list(_readable(await self._transactions.read(work)))
 
     async def explain(self, sets: Sequence[FileSet], reason: Reason) -> None:
-        """Sets that nobody is at work on wait for this `reason`."""
+        """Note `reason` for sets that are not being worked on."""
 
         async def work(tables: Tables) -> None:
             for one in sets:
@@ -627,7 +633,7 @@ class PlacementRows:
         await self._transactions.write(work)
 
     async def told(self, file_set: FileSet) -> None:
-        """Its task was told that the set is placed."""
+        """Note that the task's status says that the set is placed."""
 
         async def work(tables: Tables) -> None:
             if not await _is_ours(tables, file_set):
@@ -710,7 +716,7 @@ class PlacementRows:
         return await self._transactions.read(work)
 
     async def moves(self) -> bool:
-        """Whether sets are being done anew, and nothing keeps them from that."""
+        """Say whether sets are being placed anew, without anything that keeps them from it."""
 
         async def work(tables: Statements) -> bool:
             sql = """
@@ -732,7 +738,7 @@ class PlacementRows:
         return dict(await self._transactions.read(work))
 
     async def is_owners_folder(self, folder: str) -> bool:
-        """Whether somebody has given a show this folder by hand."""
+        """Say whether this folder of a show was named by hand."""
 
         async def work(tables: Statements) -> list[Row]:
             sql = "SELECT 1 FROM placed WHERE folded = ? AND kind = ?"
@@ -741,7 +747,7 @@ class PlacementRows:
         return bool(await self._transactions.read(work))
 
     async def shows_of(self, set_ids: Iterable[str]) -> dict[str, tuple[str, str]]:
-        """Of those sets that are placed, the show and its folder."""
+        """Return the show and its folder of those sets that are placed."""
 
         async def work(tables: Statements) -> list[Row]:
             sql = """
@@ -776,7 +782,7 @@ class PlacementRows:
         await self._transactions.write(work)
 
     async def set_missing(self, files: Sequence[PlacedFile], *, missing: bool) -> None:
-        """Files are not where they were placed, or are there again; who has them is told."""
+        """Note files that are missing, or there again, and update the statuses of their tasks."""
 
         async def work(tables: Tables) -> None:
             before, after = ("placed", "missing") if missing else ("missing", "placed")
@@ -818,7 +824,7 @@ class PlacementRows:
         return await self._transactions.write(work)
 
     async def at(self, paths: Sequence[str]) -> dict[str, PlacedFile]:
-        """The files that should be at these paths, by their folded paths."""
+        """Return the files that should be at these paths, by folded path."""
 
         async def work(tables: Statements) -> list[Row]:
             return await fetch_in(tables, _AT, [folded(path) for path in paths])
@@ -834,7 +840,7 @@ class PlacementRows:
         return [PlacedFile(*row) for row in await self._transactions.read(work)]
 
     async def found_at(self, file: PlacedFile, path: str) -> bool:
-        """A file lies at another path than is noted; False if that is another's by now."""
+        """Note another path of a file; False if the path belongs to another file by now."""
 
         async def work(tables: Tables) -> bool:
             await tables.alone()
@@ -850,7 +856,7 @@ class PlacementRows:
         return await self._transactions.write(work)
 
     async def extractors(self) -> list[str]:
-        """The first words of the keys of items, at most some hundreds."""
+        """Return the first words of the keys of items, at most some hundreds."""
 
         async def work(tables: Statements) -> list[str]:
             """From one to the next by the index: there may be a million items."""
@@ -926,7 +932,7 @@ class PlacementRows:
         return await self._transactions.read(work)
 
     async def place(self, sets: Sequence[FileSet]) -> None:
-        """Have these sets placed, anew if they are."""
+        """Have these sets placed, also those that are placed already."""
 
         async def work(tables: Tables) -> None:
             tables.wake(CHANGED)
@@ -966,13 +972,13 @@ def _reason_row(reason: Reason | None, blocked_by: str) -> str | None:
 
 
 def _read_reason(row: str | None) -> tuple[Reason | None, str]:
-    """A reason that only another release knows is none: the next try tells ours."""
+    """Read a reason; None for one that only another release knows: the next try sets another."""
     name, _, blocked_by = (row or "").partition(" ")
     return next((reason for reason in REASONS if reason == name), None), blocked_by
 
 
 async def _tell_again(tables: Tables, set_ids: Collection[str]) -> None:
-    """Have tasks told where what these sets have placed is now."""
+    """Have the statuses of tasks updated with the present paths of these sets."""
     if set_ids:
         tables.wake(CHANGED)
         marks = ", ".join("?" * len(set_ids))
@@ -1065,7 +1071,7 @@ async def _locked(tables: Statements, set_id: str) -> list[FileSet]:
 
 
 def _with_other(about: str, task_id: str) -> str:
-    """`about` with one more of the earlier tasks."""
+    """Return `about` with one more earlier task."""
     try:
         known = dict(json.loads(about))
         known[OTHER_TASKS] = [*known.get(OTHER_TASKS, ()), task_id][-MOST_WAITING:]

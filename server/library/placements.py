@@ -99,7 +99,7 @@ class FileSet:
 
 
 def set_of_item(subscription_id: str, key: str, task_id: str, wanted: Library) -> FileSet:
-    """The set of a subscription's item; a later task of the same item has the same."""
+    """Return the set of a subscription's item, the same for each task of the item."""
     return FileSet(_digest(subscription_id, key), subscription_id, key, task_id, wanted)
 
 
@@ -113,7 +113,7 @@ def set_of_request(request: ProcessRequest | None, status: TaskStatus) -> FileSe
 
 
 def set_asked_for(request: ProcessRequest, status: TaskStatus, wanted: Library) -> FileSet:
-    """The set of a task for a client who wants it in this place of the library."""
+    """Return the set of a task for a client that wants it at this place of the library."""
     key = key_of_status(status)
     place = to_json(wanted.model_dump(mode="json", exclude_defaults=True)).decode()
     set_id = _digest(NOBODY, key, request.manner(), place)
@@ -125,7 +125,7 @@ def _digest(*parts: str) -> str:
 
 
 def folded(path: str) -> str:
-    """Two paths with one folded form are one file on some file system."""
+    """Fold a path: two paths with one folded form are the same file on some file systems."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
 
 
@@ -155,7 +155,7 @@ def show_of(wanted: Library, film: Film, place: Place) -> str:
 
 
 def place_of_set(one: FileSet, zone: tzinfo) -> Place:
-    """Where its files lie by what is known of it now."""
+    """Return where the set's files belong, by its present facts."""
     return place_of(one.wanted, film_of(one, zone), one.folder if has_own_folder(one.wanted) else None)
 
 
@@ -239,7 +239,7 @@ class FolderBlocked(Exception):
 
 
 class PathTaken(Exception):
-    """There is somebody's file at the path."""
+    """Another file, not of this server, is at the path."""
 
 
 class LibraryAway(Exception):
@@ -247,7 +247,7 @@ class LibraryAway(Exception):
 
 
 class Stopped(Exception):
-    """Whoever asked for it has given up, or may not do it any more."""
+    """The caller has given up, or may not change the library any more."""
 
 
 Source = bytes | BinaryIO | Stream

@@ -1,4 +1,4 @@
-"""Fills the library: what tasks have fetched is placed there, and deleted when it is not kept any more.
+"""Fills the library: places the files of tasks there, and deletes those that are not kept any more.
 
 Every node that has the library's folder does it; the store hands out each set by a lease. After a crash, the
 next server finds the reserved paths and continues. Without `library.path` none of this runs.
@@ -56,8 +56,8 @@ from server.tasks.service import Tasks
 log = logging.getLogger(__name__)
 
 AT_ONCE = 2  # sets
-LOOK_EVERY = 20.0  # seconds: a library that is back is filled within a minute
-SOON = 1.0  # seconds until more sets are begun than one claim has
+LOOK_EVERY = 20.0  # seconds between checks of the folder: a library that is back is filled within a minute
+SOON = 1.0  # seconds until the next claim, where one claim did not take all
 BUSY = 5.0  # seconds, while another set holds the same paths
 AGAIN, LATEST_AGAIN = 30.0, 600.0  # seconds between tries, doubled each time
 UNTIL_RETRIED = 12 * 3600.0  # seconds between looks whether a task without files is still there
@@ -81,7 +81,7 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class OfShow:
-    """What is for the whole folder of a show, as its source says; `source` None: it says nothing.
+    """What the source of a show says for its whole folder; `source` None: nothing.
 
     `pictures` are those that take the place of the first film's.
     """
@@ -130,7 +130,7 @@ class Placer:
         self._trouble: Trouble | None = None
         self._logged: Reason | None = None  # the last reason for which it could not be filled
         self._is_alone = False
-        self._waiting = frozenset[str]()  # sets that nobody placed when the folder was last away
+        self._waiting = frozenset[str]()  # unplaced sets at the last check, while the folder was away
 
     async def run(self, *, alone: bool) -> None:
         """Place until cancelled; `alone`: no other server does."""
@@ -161,11 +161,11 @@ class Placer:
             self._placings.begin(self._work(claimed, asked_at), f"place {claimed.file_set.set_id}")
         if not self._placings.room:
             return LOOK_EVERY
-        wait = await self._store.due_in(self._now)  # those that were claimed may have needed nothing
+        wait = await self._store.due_in(self._now)  # the claimed sets may have needed no work
         return LOOK_EVERY if wait is None else max(wait, SOON)
 
     async def is_there(self) -> bool:
-        """Whether the folder is there; one that was never filled becomes a library by the first look."""
+        """Say whether the folder is there; mark a folder that never was a library as one."""
         trouble = await self._library.trouble()
         if trouble == "unmarked" and not await self._store.was_filled():
             with suppress(OSError, LibraryAway):
@@ -210,7 +210,7 @@ class Placer:
             await self._store.release(one.set_id, until)
 
     async def _process_set(self, lease: Lease, claimed: Claimed) -> None:
-        """Place, tell or delete a set; what fails is tried again."""
+        """Place a set, update its tasks' statuses, or delete it; retry what fails."""
         one = claimed.file_set
         library = self._library.under(lease.holds)
         reason: Reason | None = None
@@ -243,7 +243,7 @@ class Placer:
             log.error("a file of task %s is not there, and cannot be placed", one.task_id)
             reason, delay = "files_gone", self._delay(one)
         except PathTaken:
-            delay = AGAIN  # somebody was faster: another name is tried
+            delay = AGAIN  # another set has taken the name: another name is tried
         except ValueError:  # the task's row is damaged, or only a newer release can read it
             log.error("task %s cannot be read, and is not placed", one.task_id)
             delay = self._delay(one)
@@ -260,7 +260,7 @@ class Placer:
             await self._put_off(one, reason, delay, blocked_by)
 
     async def _put_off(self, one: FileSet, reason: Reason | None, delay: float, blocked_by: str = "") -> None:
-        """Try again later; who waits for it is told why, once."""
+        """Retry later, and record the reason once in the statuses of the set's tasks."""
         await self._store.put_off(one, reason, self._now + delay, blocked_by)
         if one.state == "waiting" and (one.reason, one.blocked_by) != (reason, blocked_by):
             await self._tell_tasks(one)
@@ -322,7 +322,7 @@ class Placer:
         return "done"
 
     async def _status_to_place(self, claimed: Claimed, library: PlacedFiles) -> TaskStatus | None:
-        """The task whose files are to be placed now; None if there are none, which is noted."""
+        """Return the task whose files are to be placed now; None, which is recorded, if there are none."""
         one = claimed.file_set
         try:
             status = await self._tasks.status(one.task_id)
@@ -337,7 +337,7 @@ class Placer:
             await self._store.put_off(one, None, self._now + AGAIN)
             return None
         if not status.files and status.stage is not Stage.COMPLETED and one.holder == NOBODY:
-            # Who shares a task with others has it placed here, and nowhere else: a retry is to find that.
+            # A shared task that failed waits here for its retry, after which its files are placed.
             await self._store.wait_for_retry(one, self._now + UNTIL_RETRIED)
             return None
         if not status.files:
@@ -470,7 +470,7 @@ class Placer:
     async def _move_files(
         self, library: PlacedFiles, moves: Sequence[Move]
     ) -> tuple[list[PlacedFile], list[PlacedFile]]:
-        """Move files; return those that are there, and those not moved because another file has a new
+        """Move files. Return those that are there, and those not moved because another file has a new
         name.
         """
         there = list[PlacedFile]()
@@ -525,7 +525,7 @@ class Placer:
         return own, shared
 
     async def _about(self, one: FileSet, status: TaskStatus) -> dict[str, Any]:
-        """What is known of the video now: names are made of this alone."""
+        """Return the present facts of the video, of which names are made."""
         info = status.video_info
         about: dict[str, Any] = {
             OTHER_TASKS: one.about.get(OTHER_TASKS),
@@ -573,7 +573,9 @@ class Placer:
         return [piece for piece in pieces if first[folded(piece.file.path)] is piece]
 
     async def _of_show(self, one: FileSet, place: Place) -> OfShow:
-        """What the oldest subscription says whose source it is: the same, whichever film is placed."""
+        """Return the facts of the oldest subscription to this source, so that they are the same for every
+        film.
+        """
         film, told, pictures = film_of(one, self._zone), None, dict[Role, bytes]()
         roles = rules_of(place.form).of_source if one.wanted.with_artwork else {}
         for source in await self._store.sources_of_show(one) if place.show else ():
@@ -590,7 +592,7 @@ class Placer:
         return OfShow(told, pictures)
 
     def _pictured(self, one: FileSet, place: Place, of_show: OfShow) -> list[Piece]:
-        """The pictures of the show's source."""
+        """Return the pictures of the show's source."""
         set_id, pieces = of_folder(one.folder or ""), list[Piece]()
         for role, content in of_show.pictures.items():
             digest = hashlib.sha256(content).hexdigest()
@@ -738,6 +740,6 @@ def _folder_of(path: str) -> str:
 
 
 def _names(first: Place) -> Iterator[Place]:
-    """The names that are tried, one after the other: others may be somebody's."""
+    """Yield the names to try, one after the other, as some may be taken."""
     yield first
     yield from (first.numbered(number) for number in range(2, MOST_NAMES + 1))

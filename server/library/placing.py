@@ -23,7 +23,7 @@ AT_ONCE = 500  # files of a walk
 
 
 class Damaged(OSError):
-    """What was copied is not what was published."""
+    """The copied bytes differ from the published file."""
 
 
 class PlacedFiles:
@@ -43,7 +43,7 @@ class PlacedFiles:
         return PlacedFiles(self._folder, self._looks, holds)
 
     async def trouble(self) -> Trouble | None:
-        """What keeps this server from filling it, within seconds; raises nothing."""
+        """Return what keeps this server from filling the library, within seconds. Raises nothing."""
         return await self._looks.trouble()
 
     async def mark(self) -> None:
@@ -51,7 +51,7 @@ class PlacedFiles:
         await _aside(lambda _: self._folder.mark())
 
     async def clear(self, folder: str, base: str) -> None:
-        """Delete what earlier tries to place files of `base` in `folder` have left."""
+        """Delete the leftovers of earlier tries to place files of `base` in `folder`."""
         await self._entered(lambda root, stopped: root.clear(folder, base, stopped))
 
     async def put(
