@@ -1,4 +1,4 @@
-"""`clipwire cancel`, and whatever else is done to tasks by their ids."""
+"""`clipwire cancel` and the other actions on tasks by id."""
 
 import asyncio
 

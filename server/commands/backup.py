@@ -21,7 +21,7 @@ async def backup(settings: Settings, target: Path) -> int:
 
 
 async def restore(settings: Settings, source: Path) -> int:
-    """Exit status 1 if the copy is none, or the folder is not empty; 3 if a server is using it."""
+    """Exit status 1 if the file is no backup, or the folder is not empty; 3 if a server is using it."""
     try:
         place = await restore_database(settings, source)
     except DataDirInUse as exc:

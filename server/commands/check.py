@@ -78,7 +78,7 @@ async def _checks(settings: Settings) -> list[Check]:
 
 
 def _yt_dlp(data_dir: Path) -> Path | None:
-    """The folder of the release that an update has chosen, if there was one."""
+    """Return the folder of the release that an update has chosen, if any."""
     releases = Releases(data_dir)
     chosen = releases.chosen() if releases.changed_at() else None
     return releases.folder(chosen) if chosen else None
@@ -106,7 +106,7 @@ def _data_dir(settings: Settings) -> list[Check]:
     try:
         data_dir.lstat()
     except (FileNotFoundError, NotADirectoryError):
-        pass  # it will be made, or what is above it is named
+        pass  # a missing folder will be made; one that cannot be made is named by the check of its parent
     except OSError as exc:  # such as a name that is too long
         return [Check("data_dir", ok=False, detail=f"{data_dir}: {exc.strerror}")]
     if os.path.lexists(data_dir):

@@ -1,4 +1,4 @@
-"""A value of an option that is one of a few words."""
+"""A type of options whose value is one of a few words."""
 
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -11,7 +11,7 @@ from server.commands.words import word
 
 
 class Choice(click.ParamType[Any]):
-    """One of a few words, or several with commas between them; a wrong one is told which it may have been."""
+    """One of a few words, or several separated by commas; the error of a wrong one suggests the nearest."""
 
     def __init__(self, choices: Sequence[str], *, several: bool = False) -> None:
         self.choices = choices

@@ -1,4 +1,4 @@
-"""The frame of the command line: which commands there are, and what is said when a request makes no sense.
+"""The frame of the command line: the list of commands, and the errors of wrong usage.
 
 A command's options stand in a module of its own, which is imported when the command is asked for.
 
@@ -53,7 +53,7 @@ _OUTPUT_ENDS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # where our
 def run(arguments: Sequence[str], name: str) -> int:
     """Exit status: 0 fine, 1 failed, 2 wrong usage or configuration, 3 the data is in use, 130 Ctrl-C."""
     for stream in ("stdout", "stderr"):
-        if getattr(sys, stream) is None:  # it was closed by whoever started us
+        if getattr(sys, stream) is None:  # the stream was closed when this process was started
             setattr(sys, stream, Path(os.devnull).open("w"))  # noqa: SIM115
     codecs.register_error("escaped", _escaped)
     if isinstance(sys.stdout, TextIOWrapper):
@@ -90,7 +90,7 @@ def run(arguments: Sequence[str], name: str) -> int:
 
 
 def _escaped(error: UnicodeError) -> tuple[str, int]:
-    """What the terminal's encoding does not have, as JSON writes it: so what `--json` prints stays JSON."""
+    """Encode characters that the terminal lacks as JSON does, so that the output of `--json` stays JSON."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     units = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass")
@@ -98,12 +98,12 @@ def _escaped(error: UnicodeError) -> tuple[str, int]:
 
 
 def _say_no_more() -> None:
-    """What is still in the buffer would be tried again at the end of the process."""
+    """Drop buffered output, which Python would try to write again at the end of the process."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _explain(error: click.UsageError, name: str) -> None:
-    """One sentence with what may have been meant, and where more is said."""
+    """Return one sentence that suggests what was meant, and names the help."""
     like: Sequence[str] = ()
     match error:
         case click.NoSuchOption():
@@ -138,7 +138,7 @@ class _Group(InWords, click.Group):
         return made
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Without importing the modules of all commands."""
+        """List the commands without importing their modules."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, word(f"{name}.short")) for name in COMMANDS])
 

@@ -1,4 +1,4 @@
-"""What a command is: click's, in the reader's language, and the options that several commands have.
+"""The class of commands: click's, in the reader's language; and options that several commands share.
 
 A command's own options stand in `<name>_command.py`. Nothing there or here imports what a command needs: that
 happens when it runs, for `--help` and completion are to be there at once.
@@ -39,7 +39,7 @@ class InWords(click.Command):
 
 
 class _Command(InWords):
-    """Rejects arguments that are too many by naming them."""
+    """Reject extra arguments by name."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         ctx.allow_extra_args = True
@@ -61,7 +61,7 @@ def choice_of(choices: Sequence[str], *, several: bool = False) -> click.ParamTy
 
 
 def server_options() -> list[click.Parameter]:
-    """Which server a command asks."""
+    """The options that say which server a command asks."""
     return [
         click.Option(["--server"], metavar="URL", help=word("option.server")),
         click.Option(["--insecure"], is_flag=True, help=word("option.insecure")),

@@ -41,7 +41,7 @@ async def copy(settings: Settings, url: str, files: str | None = None) -> int:
 
 
 def _asked_for(place: Path | str, files: str | None) -> str:
-    """The argument of this command that gave `place`, since error messages name the setting instead."""
+    """Return the argument of this command that set `place`, where error messages name the setting."""
     if place == "storage.database":
         return "--to"
     return f"--files {files}" if files and place == f"storage.files: {files}" else str(place)

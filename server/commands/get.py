@@ -32,7 +32,7 @@ from server.commands.words import word
 
 INTERRUPTED = 130
 SAVED_AT_ONCE = 4  # files
-WAIT_TO_SUBMIT = 300.0  # seconds that one link waits for a server that takes none now
+WAIT_TO_SUBMIT = 300.0  # seconds that one link waits for a server that is away, full or busy
 PAUSE_TO_SUBMIT = 5.0  # seconds, where the server does not say how long
 ANSWER_AFTER_INTERRUPT = 30.0  # seconds
 SAY_WAITING_AFTER = 1.0  # second
@@ -82,7 +82,7 @@ async def get(
             _uncancelled()
             begun = following.has_begun
             if submission and is_own:
-                submission.give_up()  # nothing of it outlasts the server
+                submission.give_up()  # the own server keeps nothing, so that there is nothing to cancel
             elif submission and (found := await submission.after_interrupt(display)):
                 following.tasks[found.task_id], begun = found, True
             elif submission:
@@ -95,7 +95,7 @@ async def get(
 
 
 def _concerns_all(error: ClipwireError) -> bool:
-    """Whether the server would refuse the next link as well; mostly something is wrong with this one."""
+    """Say whether the server would refuse the next link as well, rather than this one alone."""
     return isinstance(error, ServerUnreachable | NotClipwire | UnencryptedSecret) or error.status in (
         401,
         403,
@@ -114,7 +114,7 @@ class _Submission:
         self.may_be_there = False
 
     async def answered(self, display: Display) -> Task:
-        """The task, as soon as the server takes it. Raises `ClipwireError`."""
+        """Return the task, as soon as the server takes it. Raises `ClipwireError`."""
         loop = asyncio.get_running_loop()
         until, is_told = loop.time() + WAIT_TO_SUBMIT, False
         while True:
@@ -180,7 +180,7 @@ class _Submission:
 async def watch(
     server: Remote, task_ids: Sequence[str], saving: Saving, display: Display, *, cancel: bool
 ) -> int:
-    """As `get`, for tasks that are there; without ids it shows what changes, and saves nothing."""
+    """Follow existing tasks as `get` does; without ids, show all changes and save nothing."""
     async with client_of(server, display.note) as client:
         following, about = _FollowedTasks(client, saving, display, server), ""
         try:
@@ -209,7 +209,7 @@ async def watch(
 
 
 class _FollowedTasks:
-    """Follows tasks to their ends and saves what they bring, until it is left.
+    """Follows tasks to their ends and saves their files, while the context is open.
 
     `tasks` has, by their ids, the newest status of those of which something may come. `lasting` is the
     server, if it is still there after this command.
@@ -243,7 +243,7 @@ class _FollowedTasks:
         await asyncio.gather(*self._following, return_exceptions=True)
 
     async def _saved(self, task_id: str) -> bool:
-        """Follow one task to its end and save what it brings; of a list, what its entries bring."""
+        """Follow one task to its end and save its files; for a list, those of its entries."""
         task, display, client = self.tasks[task_id], self.display, self._client
         try:
             async for task in client.follow(task_id):
@@ -309,7 +309,7 @@ class _FollowedTasks:
 
 
 async def _interrupted(client: Client, server: Remote, following: _FollowedTasks, *, cancel: bool) -> None:
-    """After Ctrl-C: cancel what was asked for, or say that it goes on and how to come back."""
+    """After Ctrl-C: cancel the tasks of this command, or say that they go on and how to follow them again."""
     _uncancelled()
     for task in following.tasks.values():
         following.display.ended(task)
@@ -326,7 +326,7 @@ async def _interrupted(client: Client, server: Remote, following: _FollowedTasks
 
 
 def come_back(task: Task, server: Remote, saving: Saving) -> str:
-    """The command that goes on with the task later, with what this one was given."""
+    """Return the command that follows the task again later, with the options of this one."""
     words = ["clipwire", "watch", task.task_id]
     if server.is_named:
         words += ["--server", server.url]
@@ -338,7 +338,7 @@ def come_back(task: Task, server: Remote, saving: Saving) -> str:
 
 
 def _uncancelled() -> None:
-    """Ctrl-C is dealt with here: what is still to be done may wait for something."""
+    """Handle Ctrl-C here, since the clean-up after it has to wait for the server."""
     current = asyncio.current_task()
     assert current
     current.uncancel()

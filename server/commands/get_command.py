@@ -49,14 +49,14 @@ def _get(urls: tuple[str, ...], server: str | None, insecure: bool, cancel: bool
     saving, display = _showing(given, several=several)
     alone = not known.is_named and known.refuses_connections()
     ours = begin() if alone else known
-    # Only now, for this takes as long as a server of ours needs for half of its start.
+    # Imported only now: it takes half as long as an own server takes to start.
     with without_gc():
         from server.commands.get import get
     return asyncio.run(get(ours, links, wishes, saving, display, cancel=cancel))
 
 
 def _from_input() -> list[str]:
-    """Links from standard input, one a line; empty lines and such that begin with `#` are none."""
+    """Return links from standard input, one a line; skip empty lines and comments (`#`)."""
     lines = (line.removeprefix("\ufeff").strip() for line in sys.stdin or ())  # it may be closed
     return [line for line in lines if line and not line.startswith("#")]
 

@@ -1,4 +1,4 @@
-"""What lets a start be quick: the fork server and the service, each half of it, begin side by side."""
+"""Speeds up the start: the fork server, which takes half of it, starts beside the service."""
 
 from server.settings import Settings
 from server.tasks.children import Launched, configuration, launch

@@ -1,4 +1,4 @@
-"""Opens the port of the service, and makes the links that lead there."""
+"""Opens the port of the service, and makes the links to it."""
 
 import asyncio
 import errno

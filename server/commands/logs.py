@@ -56,12 +56,14 @@ class JsonFormatter(logging.Formatter):
 
 
 def request_id_of(record: logging.LogRecord) -> str:
-    """Said with the record, or of what runs at this moment, which still is what has logged it."""
+    """Return the value given with the record, else that of the code that runs now, which is what has logged
+    it.
+    """
     return getattr(record, "request_id", "") or REQUEST_ID.get()
 
 
 def person_of(record: logging.LogRecord) -> str:
-    """Whose task it is about, else who asks."""
+    """Return the owner of the record's task, else the person of the request."""
     return getattr(record, "person", "") or PERSON.get()
 
 

@@ -1,4 +1,4 @@
-"""A server for one `get` that found none: with a data folder of its own, of which nothing is left.
+"""A server for one `get` that found none: it has a temporary data folder, which is deleted afterwards.
 
 It ends when its standard input does, so also when the `get` that started it was killed.
 """
@@ -34,7 +34,7 @@ _PROGRAM = (
 
 
 class DidNotStart(Exception):
-    """The server has ended instead; `status` is its exit status, the text what it said last."""
+    """The server has ended at its start, with the exit status `status`; the text is its last line."""
 
     def __init__(self, said: str, status: int) -> None:
         super().__init__(said)
@@ -43,7 +43,9 @@ class DidNotStart(Exception):
 
 @dataclass(frozen=True, slots=True)
 class OwnServer:
-    """One that is about to listen: `token` keeps others on this machine out, it writes to `folder` alone."""
+    """A server that is starting. `token` keeps other users of this machine out; it writes only to
+    `folder`.
+    """
 
     process: "subprocess.Popen[bytes]"
     folder: Path
@@ -71,10 +73,10 @@ class OwnServer:
         finally:
             from server.core.shielding import to_the_end  # 7 ms, which its start does not wait for
 
-            # The server is killed, so nobody else removes what it has written: another Ctrl-C waits for that.
+            # The server is killed, so its files are deleted here: another Ctrl-C waits for that.
             for each in _ENDING:
                 signal.signal(each, signal.SIG_IGN)
-            # At once, for nothing of its data is kept. Its children die with it. A polite stop takes 0.5 s.
+            # Killed, since its data is not kept, and a graceful stop takes 0.5 s. Its children die with it.
             self.process.kill()
             listening.cancel()
             await to_the_end(self._leave_nothing(listening, log))
@@ -84,13 +86,13 @@ class OwnServer:
     async def _leave_nothing(self, listening: asyncio.Task[None], log: asyncio.StreamReader) -> None:
         await asyncio.to_thread(self.process.wait)
         await asyncio.wait([listening])
-        while await log.read(1 << 16):  # to the end, for its children have it open as well
+        while await log.read(1 << 16):  # to the end, as its children have the log open, too
             pass
         await asyncio.to_thread(shutil.rmtree, self.folder, ignore_errors=True)
 
 
 def begin() -> OwnServer:
-    """Start it, and do not wait for it: there is enough to import meanwhile."""
+    """Start the server without waiting for it: this process imports its modules meanwhile."""
     token, folder = secrets.token_urlsafe(24), Path(tempfile.mkdtemp(prefix="clipwire-", dir=_roomy_folder()))
     own = {
         "SERVER__HOST": "127.0.0.1",
@@ -127,7 +129,7 @@ def begin() -> OwnServer:
 
 
 async def _listen(log: asyncio.StreamReader, said: deque[str], address: asyncio.Future[str | None]) -> None:
-    """Read the log to its end, for a full pipe would hold the server up."""
+    """Read the log to its end, since a full pipe would block the server."""
     while line := await log.readline():
         said.append(line.decode(errors="replace").strip())
         if not address.done() and (found := _LISTENING.search(said[-1])):
@@ -137,7 +139,9 @@ async def _listen(log: asyncio.StreamReader, said: deque[str], address: asyncio.
 
 
 def _roomy_folder() -> str:
-    """Where temporary files lie; or here, if there is little room there, and more here."""
+    """Return the folder for temporary files; or the working directory if that has more room and the folder
+    little.
+    """
     usual = tempfile.gettempdir()
     with suppress(OSError):
         free = shutil.disk_usage(usual).free
@@ -147,11 +151,11 @@ def _roomy_folder() -> str:
 
 
 def run() -> None:
-    """In the server's own process."""
+    """Run the server, in its own process."""
     status = 1
     try:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # before the service sees to it by itself
-        # The `get` may be gone already: then this raises `SystemExit` at once.
+        # The parent `get` may have ended already: then this raises `SystemExit` at once.
         threading.Thread(target=_end_with_input, name="input", daemon=True).start()
         status = _serve()
     except SystemExit:
@@ -164,7 +168,7 @@ def run() -> None:
 
 
 def _serve() -> int:
-    """Its fork server gets warm while it imports the rest: both take about as long."""
+    """Start the fork server, then import the rest: both take about as long."""
     from server.tasks.children import configuration, launch
     from server.tasks.programs_found import find_tools
 
@@ -176,7 +180,7 @@ def _serve() -> int:
 
     try:
         settings = load(client_configuration())
-        if settings.downloads.ffmpeg:  # it was launched with another one
+        if settings.downloads.ffmpeg:  # the fork server was launched with another ffmpeg
             launched.end()
             return serve(settings)
         return serve(settings, launched)

@@ -98,7 +98,7 @@ async def set_role(settings: Settings, name: str, role: str) -> int:
 
 
 async def remove(settings: Settings, name: str, *, keep: bool, give_to: str | None, delete: bool) -> int:
-    """What becomes of what is theirs is asked, unless one of the three says it."""
+    """Remove a person. Asks what to do with the person's tasks, unless an option says it."""
     if keep + (give_to is not None) + delete > 1:
         raise click.UsageError(word("people_one_of"))
     what: WhatRemains = "keep" if keep else "delete" if delete else "give"
@@ -115,7 +115,7 @@ async def remove(settings: Settings, name: str, *, keep: bool, give_to: str | No
 
 
 async def adopt(settings: Settings, name: str) -> int:
-    """The server gives the person what belongs to nobody, now or at its next start."""
+    """Have the server give the person all that belongs to nobody, now or at its next start."""
     async with people_transaction(settings) as tables:
         await rows.adopt(tables, name)
         await add_command(tables, "person_adopts", name)
@@ -174,7 +174,7 @@ def _check(value: str, pattern: str, said: str) -> None:
 
 
 def _warn_without_admin(settings: Settings, people: list[Person]) -> None:
-    """Nobody is kept from it here: who may write the database can add another admin."""
+    """No check for the last admin: whoever may write the database can add another one."""
     left = [person for person in people if not person.leaving]
     if settings.server.tokens:
         return

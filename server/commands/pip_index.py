@@ -29,7 +29,8 @@ _OPTIONS = (
     "--only-binary=:all:", "--progress-bar", "off", "--quiet",
     "--no-user", "--prefix=", "--root=/",  # a configuration may say where else packages go
 )  # fmt: skip
-# pip, which the kernel kills when the update dies: it would go on to write into what the next one deletes.
+# The kernel kills pip when the update dies: it would go on writing into a folder that the next update
+# deletes.
 _PROGRAM = """
 import ctypes, os, runpy, signal, sys
 try:
@@ -48,7 +49,7 @@ _NO_PIP = (
 
 
 class NotBrought(Exception):
-    """Why there is no newer release, in one sentence."""
+    """The reason why there is no newer release, in one sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,8 @@ async def newest(scratch: Path) -> str:
 
 
 async def bring(version: str, scratch: Path) -> Path:
-    """A folder below `scratch` with this release, and with what it requires and is not installed as required.
+    """Return a folder below `scratch` with this release, and with requirements that are not installed as
+    needed.
 
     Raises `NotBrought`.
     """
@@ -90,7 +92,7 @@ async def bring(version: str, scratch: Path) -> Path:
 
 
 async def _report(scratch: Path, *asked: str) -> list[Wheel]:
-    """What `pip install` would install."""
+    """Return what `pip install` would install."""
     report = scratch / "report.json"
     await _pip(ASK_WITHIN, scratch, "install", "--dry-run", "--report", str(report), *asked)
     try:
@@ -129,7 +131,9 @@ async def _pip(within: float, scratch: Path, *arguments: str) -> None:
 
 
 def _environment(scratch: Path) -> dict[str, str]:
-    """The server's own, where pip finds its configuration; without the settings, which hold secrets."""
+    """Return the server's environment, where pip finds its configuration, without settings that
+    hold secrets.
+    """
     kept = {name: value for name, value in os.environ.items() if not name.startswith("CLIPWIRE_")}
     ours = {"TMPDIR": str(scratch), "PYTHONNOUSERSITE": "1", "LC_ALL": "C.UTF-8", "NO_COLOR": "1"}
     # There are no hashes to require before the index was asked.

@@ -1,4 +1,4 @@
-"""How `get` and `watch` show what they are told: bars on a terminal, plain lines elsewhere, JSON, or nothing.
+"""How `get` and `watch` show progress: bars on a terminal, plain lines elsewhere, JSON, or nothing.
 
 What somebody waits for goes to standard error; what a script wants, ids and the places of files, to standard
 output.
@@ -28,22 +28,22 @@ class Display(Protocol):
         """The server has stored the task."""
 
     def status(self, task: "Task") -> None:
-        """There is a newer status."""
+        """A newer status has come."""
 
     def transfer(self, task: "Task", name: str, done: int, size: int | None) -> None:
         """Bytes of a finished file have come."""
 
     def saved(self, task: "Task", kind: str, path: str) -> None:
-        """A file is here."""
+        """A file is saved."""
 
     def ended(self, task: "Task") -> None:
-        """Nothing more comes of the task."""
+        """The task is over for this command."""
 
     def say(self, text: str) -> None:
-        """A line to people, whatever is shown besides."""
+        """A line for the user, in every form of display."""
 
     def note(self, text: str) -> None:
-        """The same, of what may yet go well."""
+        """A line about a trouble that may pass."""
 
 
 def display_for(*, as_json: bool, quiet: bool) -> Display:
@@ -68,7 +68,7 @@ class Silence:
 
 
 class Payloads(Silence):
-    """Each payload as the server sent it, and each saved file, one a line; no revision twice."""
+    """Prints each payload as the server sent it, and each saved file, one a line; no revision twice."""
 
     def __init__(self, *, quiet: bool) -> None:
         self._quiet = quiet
@@ -95,7 +95,7 @@ class Payloads(Silence):
 
 
 class Lines(Silence):
-    """A line whenever the message changes, and for every tenth of the way."""
+    """Prints a line whenever the message changes, and at every tenth of the progress."""
 
     def __init__(self) -> None:
         self._told: dict[str, tuple[str, int]] = {}
@@ -121,7 +121,7 @@ class Lines(Silence):
 
 
 class Bars(Silence):
-    """A bar for each task that is not over, at the foot of the terminal."""
+    """Shows a bar for each unfinished task, at the foot of the terminal."""
 
     def __init__(self) -> None:
         from tqdm import tqdm  # 50 ms: where there is a terminal
@@ -166,7 +166,7 @@ class Bars(Silence):
     note = say
 
     def _draw(self, task: "Task", percent: int, pace: str, title: str, text: str) -> None:
-        """Speed and time left first, for the end of the line is cut off where the terminal is narrow."""
+        """Put speed and time left first, since a narrow terminal cuts off the end of the line."""
         columns, rows = shutil.get_terminal_size()  # some terminals say that they have neither
         bar = self._bars.get(task.task_id)
         if bar is None:
@@ -184,13 +184,13 @@ class Bars(Silence):
         bar.set_description_str(self._cut(pace + text, room))
 
     def _print(self, line: str) -> None:
-        """Above the bars, which are drawn anew."""
+        """Write a line above the bars, which are drawn anew."""
         with self._tqdm.external_write_mode(file=sys.stdout):
             print(line, flush=True)
 
 
 def pace(task: "Task") -> str:
-    """Speed and time left, as far as they are known: `1.4 MB/s 0:42`."""
+    """Return speed and time left, as far as they are known: `1.4 MB/s 0:42`."""
     return speed_and_time(task.speed, task.eta)
 
 

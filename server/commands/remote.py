@@ -1,4 +1,4 @@
-"""The server that a command speaks to.
+"""Finds the server that a command talks to.
 
 Nothing here imports the client: before that takes its time, it is asked whether anybody listens there.
 """
@@ -35,7 +35,7 @@ class Remote:
     insecure: bool = False
 
     def refuses_connections(self) -> bool:
-        """Whether no program listens there, for sure."""
+        """Say whether surely no program listens at the address."""
         parts = urlsplit(self.url)
         try:
             with socket.create_connection((parts.hostname, parts.port), CONNECT_WITHIN):
@@ -135,5 +135,5 @@ def _configured() -> tuple[str, int, str, list[str]]:
 
 
 def say(text: str) -> None:
-    """One line to people, on standard error."""
+    """Print one line for the user, on standard error."""
     print(f"clipwire: {one_line(text)}", file=sys.stderr, flush=True)

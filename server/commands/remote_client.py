@@ -1,4 +1,4 @@
-"""The client of a command, and what it means for somebody at a terminal if the server refuses or is away."""
+"""The client of a command, and its errors in words for a terminal."""
 
 import re
 import time
@@ -16,7 +16,7 @@ SAY_AGAIN_AFTER = 60.0  # seconds: each of many tasks and files finds out by its
 
 
 def client_of(server: Remote, say: Callable[[str], None] = say) -> Client:
-    """`say` is told what is tried again while there is still hope."""
+    """`say` gets a line for each trouble that is retried."""
     said_at = float("-inf")
 
     def troubled(error: ClipwireError) -> None:
@@ -36,7 +36,7 @@ def client_of(server: Remote, say: Callable[[str], None] = say) -> Client:
 
 
 def explain(error: ClipwireError, server: Remote, about: str = "", say: Callable[[str], None] = say) -> None:
-    """Of several, say `about` which link it is."""
+    """Return the error as a line; among several, `about` names the link."""
     url = server.url
     match error:
         case NotClipwire():

@@ -1,4 +1,4 @@
-"""`subscriptions` of a running server: what is followed, and what is done with it."""
+"""`clipwire subscriptions`: lists the subscriptions of a running server, and acts on them."""
 
 import re
 import sys
@@ -91,7 +91,7 @@ async def _tried(adding: Any) -> Subscription | ClipwireError:
 
 
 def backlog_of(text: str) -> object:
-    """As the API has it; what is none of the forms is sent as it is, and refused by name."""
+    """Return the API's form; anything else is sent unchanged, and refused by name."""
     if text.isdecimal():
         return {"last": int(text)}
     return {"since": text} if re.match(r"[0-9]{4}-", text) else text
@@ -118,7 +118,7 @@ def _show(one: Subscription | Item, asked: AskedSubscription) -> None:
 
 
 async def _whole_id(client: Client, begin: str) -> str:
-    """The id that begins so, if no other does."""
+    """Return the id that begins with `begin`, if only one does."""
     if not _BEGINS_AN_ID.fullmatch(begin):
         return begin
     ids = [one.subscription_id async for one in client.subscriptions.all()]

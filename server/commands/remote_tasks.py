@@ -1,4 +1,4 @@
-"""`list`, and what is done to tasks of a running server: `cancel`, `pause`, `resume`, `retry`, `place`."""
+"""`clipwire list`, and the actions on tasks of a running server."""
 
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -13,7 +13,9 @@ from server.commands.words import one_line, word
 async def list_tasks(
     server: Remote, *, stages: Sequence[str], query: str | None, limit: int, as_json: bool
 ) -> int:
-    """A line a task, the newest first: id, stage, percent, title. Exit status 1 if nobody answers."""
+    """Print a line for each task, the newest first: id, stage, percent, title. Exit status 1 without an
+    answer.
+    """
     async with client_of(server) as client:
         try:
             async for task in client.tasks(limit=limit, stage=stages or None, q=query):

@@ -16,7 +16,7 @@ from server.commands.words import word
 
 
 class Parsed(click.ParamType[Any]):
-    """What `parse` makes of a text; it raises `ValueError` for a wrong one."""
+    """The type of an option that `parse` reads; that raises `ValueError` for a wrong text."""
 
     def __init__(self, name: str, parse: Callable[[str], Any], wrong: str) -> None:
         self.name = name

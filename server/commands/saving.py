@@ -10,13 +10,13 @@ from server.commands.words import word
 
 @dataclass(frozen=True, slots=True)
 class Saving:
-    """Under their titles in the working directory, or to `output`."""
+    """Saves files under their titles in the working directory, or to `output`."""
 
     output: str | None
     several: bool  # files may come
 
     def refusal(self) -> str | None:
-        """What is wrong with `output`, which is known before anything is submitted."""
+        """Return what is wrong with `output`, before anything is submitted."""
         if self.output is None:
             return _not_writable(Path())
         if not self.output:

@@ -32,7 +32,7 @@ _PAGE = (
 
 
 class UnfitRelease(Exception):
-    """Why this release is of no use, in one sentence."""
+    """The reason why this release cannot be used, in one sentence."""
 
 
 async def self_test(yt_dlp: Path, scratch: Path, ffmpeg: Path | None = None) -> str:
@@ -70,7 +70,7 @@ async def self_test(yt_dlp: Path, scratch: Path, ffmpeg: Path | None = None) -> 
     if kind != "produced":
         raise UnfitRelease(f"a page with a sound in it could not be downloaded ({code or kind})")
     if (scratch / "work" / "out" / path).read_bytes() != tone:
-        raise UnfitRelease("the sound in a page was downloaded, but not as it is there")
+        raise UnfitRelease("the downloaded sound differs from the one in the page")
     return ready.yt_dlp
 
 

@@ -1,1 +1,1 @@
-"""Feeds: what a subscription has fetched, as a podcast."""
+"""Feeds: the downloads of a subscription as a podcast."""

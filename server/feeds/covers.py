@@ -21,18 +21,18 @@ from server.tasks.job_builder import JobMaker
 
 log = logging.getLogger(__name__)
 
-WITHIN = 20.0  # seconds for all of it; it takes a fifth of a second
+WITHIN = 20.0  # seconds for a cover; mostly it takes a fifth of a second
 LARGEST_PICTURE = 20 << 20  # bytes of one that a cover is made of
 LARGEST = 4 << 20  # bytes of a cover; of noise it has one million
 KEPT = 16  # covers, in memory; those of photos have a tenth to four tenths of a million bytes
 FAILED = b""
-NO_PICTURE = "conversion_failed"  # the code of a failure that another try would not change
+NO_PICTURE = "conversion_failed"  # the code of a failure that a retry would repeat
 SOURCE = "source"  # see `server.child.media.cover`
 _JPEG = b"\xff\xd8\xff"
 
 
 class Covers:
-    """One at a time: apps ask for them now and then, and each is kept for the next one."""
+    """Makes one cover at a time, since apps rarely ask, and keeps each for later requests."""
 
     def __init__(self, fork_server: ForkServers, workplace: Workplace, jobs: JobMaker) -> None:
         self._fork_server = fork_server
@@ -44,7 +44,7 @@ class Covers:
         self._closing = False
 
     async def cover(self, name: str, picture: Callable[[], Awaitable[bytes]]) -> bytes | None:
-        """The cover of a `picture`, a JPEG; None if none can be made of it. Raises what `picture` does.
+        """Return the cover of a `picture`, a JPEG; None if none can be made. Raises what `picture` raises.
 
         `name` is unique to the picture: what was made of it is kept, also that nothing can be made of it.
         """
@@ -67,14 +67,14 @@ class Covers:
         return self._kept.get(name) or None
 
     def close(self) -> None:
-        """End what is under way: the server shuts down."""
+        """End the work under way: the server shuts down."""
         self._closing = True
         for deadline in self._deadlines:
             if not deadline.expired():
                 deadline.reschedule(0)
 
     async def _made(self, picture: bytes) -> bytes | None:
-        """`FAILED` if it is no picture; None if it may be one, and the next try may succeed."""
+        """Return `FAILED` if the file is no picture; None if a retry may succeed."""
         await self._fork_server.warm()
         folder = self._workplace.scratch / f"cover.{uuid4()}"
         nothing = ProcessRequest(url="http://cover.invalid/")

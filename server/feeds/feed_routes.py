@@ -1,4 +1,4 @@
-"""`/feeds/<secret>/...`: what subscriptions have fetched as podcast feeds, and `/api/feeds`: their secret.
+"""`/feeds/<secret>/...`: podcast feeds of subscriptions; and `/api/feeds`: the secret in their addresses.
 
 Apps send no token: whoever knows the secret may read the feeds, their files and pictures, and nothing else. A
 wrong secret is answered like a wrong name.
@@ -68,7 +68,7 @@ from server.subscriptions.subscription import FEED_NAME, Subscription, moment_of
 
 RSS, OPML, JPEG = "application/rss+xml", "text/x-opml", "image/jpeg"
 CHAPTERS = "application/json+chapters"
-SETTLED = 2.0  # seconds, after which a feed that was made has a date
+SETTLED = 2.0  # seconds after which the answer for a new feed has a date
 MOST_KEPT = 16 << 20  # bytes of feeds in memory
 NO_PICTURE = "icon-512.png"  # the page's: the cover where no episode has a picture
 _TRANSCRIPTS = frozenset(("text/vtt", "application/x-subrip"))
@@ -95,7 +95,7 @@ class PictureOfSource:
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """A feed as it is sent; `tag` stands for all that it was made of, `at` is when, in whole seconds."""
+    """An encoded feed; `tag` stands for all data in it, `at` is when it was made, in whole seconds."""
 
     tag: str
     body: bytes
@@ -105,7 +105,7 @@ class Built:
 
 
 class FeedShelf:
-    """Feeds that were asked for, while nothing changes that they are made of; one is made at a time."""
+    """Keeps requested feeds until their data changes; makes one feed at a time."""
 
     def __init__(self) -> None:
         self.one_at_a_time = asyncio.Lock()
@@ -138,8 +138,8 @@ async def feed(request: web.Request) -> web.Response:
     """The feed, or 304. Raises `FeedNotFound`."""
     secret, subscription = await _found(request)
     built = await _built(request, secret, subscription)
-    # A feed that was made within this second may be made anew within it: then the date would not tell them
-    # apart (RFC 9110, section 8.8.2.2).
+    # A feed of this second may be made anew within the second, with the same date (RFC 9110, section
+    # 8.8.2.2).
     age = request.app[CLOCK].now() - built.at
     modified = built.at if age.total_seconds() >= SETTLED else None
     return _tagged(request, built.etag, built.body, RSS, "utf-8", modified)
@@ -196,7 +196,7 @@ async def chapters(request: web.Request) -> web.Response:
 
 
 async def cover(request: web.Request) -> web.Response:
-    """The cover of a feed: made of its source's picture, else of that of the newest episode that has one.
+    """The cover of a feed, made of its source's picture, else of that of the newest episode with one.
 
     Raises `FeedNotFound`, `FileNotFound`.
     """
@@ -242,7 +242,7 @@ async def addresses(request: web.Request) -> web.Response:
 
 
 async def renew(request: web.Request) -> web.Response:
-    """Change the secret: all addresses of feeds are others from now on."""
+    """Change the secret, and so the addresses of all feeds."""
     request.app[TASKS].refuse_when_closing()
     return _addresses(request, await request.app[FEEDS].renew())
 
@@ -255,7 +255,7 @@ def _addresses(request: web.Request, secret: str | None) -> web.Response:
 
 
 async def _found(request: web.Request) -> tuple[str, Subscription]:
-    """The secret, and the subscription whose feed is asked for."""
+    """Return the secret and the subscription of the requested feed."""
     secret, subscription = await request.app[FEEDS].find(request.match_info["feed"])
     secret = _checked(request, secret)
     if subscription is None:
@@ -275,7 +275,7 @@ def _checked(request: web.Request, secret: str | None) -> str:
 
 
 async def _insist(request: web.Request, subscription: Subscription, task_id: str) -> None:
-    """Raises `FileNotFound` unless the task is that of an episode: the secret opens no other files."""
+    """Raise `FileNotFound` unless the task is an episode's: the secret opens no other files."""
     if not await request.app[FEEDS].has(subscription.subscription_id, task_id):
         raise FileNotFound
 
@@ -368,7 +368,7 @@ def _episode(row: Listed, about: Mapping[str, Any], status: TaskStatus, base: st
         return None
     info = status.video_info
     says = Says.model_validate(about.get("says") or {})
-    # What is known by its link alone has the name of its file as its title.
+    # An entry without facts has the name of its file as its title.
     titles = (
         (about.get("title"), info.title) if row.key.startswith("url ") else (info.title, about.get("title"))
     )
@@ -434,13 +434,13 @@ def _tagged(
     charset: str | None = None,
     modified: datetime | None = None,
 ) -> web.Response:
-    """`body`, whose state `etag` names, or 304 where the client has it."""
+    """Answer with `body`, whose version is `etag`, or 304 if the client has it."""
     headers = {
         "ETag": etag,
         "Cache-Control": "private, no-cache",
         "Content-Security-Policy": SANDBOX_POLICY,
     }
-    if request.app[SETTINGS].feeds.public_url is None:  # then links are as the client reaches this server
+    if request.app[SETTINGS].feeds.public_url is None:  # then links have the host by which the client came
         headers["Vary"] = "Host, X-Forwarded-Host, X-Forwarded-Proto"
     if modified is not None:
         headers["Last-Modified"] = modified.strftime("%a, %d %b %Y %H:%M:%S GMT")
@@ -452,7 +452,7 @@ def _tagged(
 _SECRET = Parameter("secret", "as the addresses of feeds have it", place="path")
 _FEED = Parameter("feed", "the `name` of a subscription's `feed`", place="path")
 _TASK = Parameter("task_id", "of an episode", place="path")
-_NOT_FOUND = (FeedNotFound, NotFound)  # this, too, for a path that no feed can have
+_NOT_FOUND = (FeedNotFound, NotFound)  # the router answers an impossible name of a feed with `NotFound`
 _OPEN = tuple(error for error in Operation("", "", "", {}).always if error is not errors.TokenRequired)
 _TAGGED = {"ETag": "names its state"}
 _PATH = f"/feeds/{{secret:[^/]+}}/{{feed:{FEED_NAME}}}"

@@ -39,7 +39,7 @@ class FeedRows:
         self._transactions = transactions
 
     async def secret(self) -> str | None:
-        """None if there never was a feed."""
+        """Return the secret; None if there never was a feed."""
         return await self._transactions.read(secret_of_feeds)
 
     async def renew(self) -> str | None:
@@ -62,7 +62,7 @@ class FeedRows:
         return await self._transactions.read(work)
 
     async def all(self) -> tuple[str | None, Sequence[tuple[str, Subscription]]]:
-        """The secret, and all feeds by their names, in the order of names."""
+        """Return the secret, and all feeds by name, in the order of names."""
 
         async def work(tables: Statements) -> tuple[str | None, list[tuple[str, Subscription]]]:
             rows = await tables.fetch(_ALL)
@@ -83,7 +83,7 @@ class FeedRows:
         return [Listed(*row) for row in await self._transactions.read(work)]
 
     async def about(self, subscription_id: str, keys: Sequence[str]) -> dict[str, dict[str, Any]]:
-        """What `Item.about` has, of those of `keys` that are there."""
+        """Return `Item.about` of those of `keys` that exist."""
 
         async def work(tables: Statements) -> list[Row]:
             return await fetch_in(tables, _ABOUT, keys, subscription_id)
@@ -91,7 +91,7 @@ class FeedRows:
         return {key: json.loads(about) for key, about in await self._transactions.read(work)}
 
     async def has(self, subscription_id: str, task_id: str) -> bool:
-        """Whether the task is that of an item that `fetched` would return."""
+        """Say whether the task is that of an item that `fetched` would return."""
 
         async def work(tables: Statements) -> list[Row]:
             return await tables.fetch(_HAS, (task_id, subscription_id))

@@ -1,4 +1,4 @@
-"""What `/api/feeds` answers; imported when it is asked, or its description."""
+"""The answer of `/api/feeds`; imported with the first request, or for the description."""
 
 from pydantic import Field
 

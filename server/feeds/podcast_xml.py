@@ -62,7 +62,7 @@ class Episode:
 
 @dataclass(frozen=True, slots=True)
 class Podcast:
-    """`url` is the feed's own; `lasting_id` is what its `podcast:guid` is made of; `ttl` is in minutes."""
+    """`url` is the feed's own; its `podcast:guid` is made of `lasting_id`; `ttl` is in minutes."""
 
     url: str
     lasting_id: str
@@ -80,7 +80,7 @@ class Podcast:
 
 
 def written(podcast: Podcast) -> bytes:
-    """The feed. The same podcast gives the same bytes."""
+    """Return the feed as XML. The same podcast gives the same bytes."""
     rss = ET.Element("rss", version="2.0")
     channel = ET.SubElement(rss, "channel")
     title, explicit = one_line(podcast.title), "true" if podcast.explicit else "false"
@@ -164,14 +164,16 @@ def one_line(text: str) -> str:
 
 
 def plain(text: str) -> str:
-    """`text` without tags, if it has some: what feeds say of their entries is mostly HTML."""
+    """Return `text` without tags: feeds mostly describe their entries in HTML."""
     if not _TAG.search(text):
         return text
     return html.unescape(_TAG.sub("", _BREAK.sub("\n", text)))
 
 
 def described(text: str) -> str:
-    """`text` as HTML that shows nothing else, with its line breaks, of at most `MOST_DESCRIPTION` bytes."""
+    """Return `text` as HTML that shows just this text, with its line breaks, of at most `MOST_DESCRIPTION`
+    bytes.
+    """
     lines = xml_text(text).replace("\r\n", "\n").replace("\r", "\n").strip()[:MOST_DESCRIPTION]
     fits = bisect_right(
         range(1, len(lines) + 1), MOST_DESCRIPTION, key=lambda end: len(_html(lines[:end]).encode())

@@ -152,7 +152,7 @@ async def _open_link(request: web.Request) -> StoredLink:
 
 
 async def _url_of(request: web.Request, link: StoredLink) -> str:
-    """As the client reaches this server."""
+    """Return the origin by which the client reaches this server."""
     key = await request.app[LINKS].key()
     if key is None:
         raise LinkNotFound

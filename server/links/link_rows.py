@@ -61,7 +61,7 @@ class LinkRows:
         self._transactions = transactions
 
     async def key(self) -> str | None:
-        """What links are signed with; None if there never was one."""
+        """Return the key that signs links; None if there never was a link."""
         return await self._transactions.read(_key)
 
     async def add(self, task_id: str, kind: str, name: str, now: float, seconds: int) -> StoredLink:
@@ -80,11 +80,11 @@ class LinkRows:
         return link
 
     async def find(self, link_id: str, now: float) -> StoredLink | None:
-        """None if the link has ended, or never was."""
+        """Return the link; None if it has ended or never existed."""
         return next(iter(await self._fetch(_FIND, (link_id, now))), None)
 
     async def of_task(self, task_id: str, now: float) -> Sequence[StoredLink]:
-        """Those that are open, the first made first."""
+        """Return the task's open links, the oldest first."""
         return await self._fetch(_OF_TASK, (task_id, now))
 
     async def revoke(self, link_id: str) -> None:

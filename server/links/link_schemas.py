@@ -1,4 +1,4 @@
-"""What the routes of links answer; imported when one of them is asked, or their description."""
+"""The answers of the routes of links; imported with the first request to one, or for the description."""
 
 from pydantic import Field
 

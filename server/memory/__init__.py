@@ -1,1 +1,1 @@
-"""The memory of all media that were ever fetched."""
+"""The memory: which media were ever downloaded."""

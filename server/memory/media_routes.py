@@ -1,4 +1,4 @@
-"""`/api/media`: what was ever fetched, asked by its link; and the archives of other programs."""
+"""`/api/media`: whether a link was ever downloaded; and imports of other programs' archives."""
 
 from codecs import BOM_UTF8
 from typing import BinaryIO, Literal
@@ -32,14 +32,14 @@ _SCHEMAS = "server.memory.media_schemas"  # of responses
 MEDIA: web.AppKey[MediaRows] = web.AppKey("media")
 MAX_ARCHIVE = 8 << 20  # bytes: some 300,000 lines
 AT_ONCE = 500  # lines in a transaction; others are written in between
-PIECE = 64 * 1024  # bytes that are read in one go, if there are not so many keys before
+PIECE = 64 * 1024  # bytes that are read at a time, unless they have more than `AT_ONCE` keys
 LONGEST_LINE = 64 * 1024  # bytes; a key has at most 2,000
 MOST_UNREADABLE = 100  # numbers of lines in an answer
 TURNS = web.AppKey("turns of those who import an archive", SpoolTurns)
 
 
 async def get_media(request: web.Request) -> web.Response:
-    """What is remembered of the video at a link. No source is asked."""
+    """Return what the memory has of the video at a link. No source is asked."""
     query = Query(request)
     url = query.text("url", MAX_URL)
     query.check()
@@ -64,7 +64,7 @@ async def get_media(request: web.Request) -> web.Response:
 
 
 async def import_archive(request: web.Request) -> web.Response:
-    """Take all lines of a yt-dlp archive into the memory, the sound ones even if others are not."""
+    """Import the lines of a yt-dlp archive into the memory; malformed ones do not affect the others."""
     from server.memory.media_schemas import MediaTaken
 
     try:
@@ -87,7 +87,7 @@ async def _import(request: web.Request, body: BinaryIO) -> web.Response:
 
 
 class Archive:
-    """Reads an archive of yt-dlp in pieces: of 8 MiB neither all keys nor all wrong lines are in memory."""
+    """Reads an archive of yt-dlp in pieces, so that the keys of 8 MiB are never all in memory."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -97,7 +97,9 @@ class Archive:
         self.has_more_unreadable = False
 
     def next_keys(self) -> list[str] | None:
-        """The next keys, at most `AT_ONCE`, each once, perhaps none yet; None at the end. In a thread."""
+        """Return the next keys, at most `AT_ONCE`, each once, perhaps none yet; None at the end. Call it in a
+        thread.
+        """
         keys, left = dict[str, None](), PIECE
         while len(keys) < AT_ONCE and left > 0:
             if not (line := self._file.readline(LONGEST_LINE)):

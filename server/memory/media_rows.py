@@ -18,7 +18,7 @@ from server.storage.statements import (
 )
 
 LONGEST_MANNERS = 500  # characters, some thirty hashes; the newest come first
-# `{rows}` of one statement must be of different keys: PostgreSQL changes no row twice.
+# The `{rows}` of one statement must have different keys: PostgreSQL changes no row twice.
 _REMEMBER = f"""
     INSERT INTO media (key, fetched_at, task_id, manners, about) VALUES {{rows}}
     ON CONFLICT (key) DO UPDATE SET fetched_at = excluded.fetched_at, task_id = excluded.task_id,
@@ -40,7 +40,7 @@ _BY_KEY = """
 
 
 async def remember_ended(tables: Statements, ended: Sequence[Ended], now: datetime) -> Collection[str]:
-    """Remember what tasks that end now have fetched, each as its last attempt was asked for."""
+    """Remember the videos of tasks that end now, each as its last attempt was requested."""
     completed = [one for one in ended if one.status.stage is Stage.COMPLETED]
     found = [one for each in completed if (one := remembered(each.wanted, each.status))]
     if found:
@@ -66,17 +66,17 @@ async def remember(tables: Statements, fetched: Iterable[Remembered]) -> None:
 
 
 async def name(tables: Statements, aliases: dict[str, str]) -> None:
-    """Note for each alias the key that it stands for from now on."""
+    """Store for each alias the key that it stands for from now on."""
     await insert(tables, _ALIAS, sorted(aliases.items()))
 
 
 async def resolved(tables: Statements, keys: Iterable[str]) -> dict[str, str]:
-    """Those of `keys` that are aliases, with the keys that they stand for."""
+    """Return those of `keys` that are aliases, with the keys that they stand for."""
     return dict(await fetch_in(tables, _RESOLVE, keys))
 
 
 async def look_up(tables: Statements, keys: Iterable[str]) -> dict[str, Fetched]:
-    """What is remembered under `keys`, which are no aliases."""
+    """Return the rows of `keys`, which must not be aliases."""
     return {
         key: Fetched(key, fetched_at, task_id, frozenset(manners.split()), json.loads(about))
         for key, fetched_at, task_id, manners, about in await fetch_in(tables, _BY_KEY, keys)

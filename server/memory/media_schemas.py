@@ -1,4 +1,4 @@
-"""What the routes of `/api/media` answer; imported when one of them is asked, or their description."""
+"""The answers of `/api/media`; imported with the first request, or for the description."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""The memory: what was fetched is remembered for good, whatever happens to tasks, files and releases.
+"""The memory: each downloaded video is remembered for good, whatever happens to tasks, files and releases.
 
 A row is written in the transaction of the task's end, so it is there if the task is completed, and only then.
 
@@ -19,7 +19,7 @@ _ABOUT = ("title", "uploader", "duration", "channel", "channel_id", "published_a
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """A video that was fetched; `aliases` are other keys under which somebody may ask for it.
+    """A downloaded video; `aliases` are other keys of it that clients may ask for.
 
     `fetched_at` is in seconds since 1970, `manner` says how it was fetched (`ProcessRequest.manner`), `about`
     is a JSON object: the known ones of the fields that `video_info` has too, `url` and `kind`.
@@ -35,7 +35,7 @@ class Remembered:
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """What is remembered of a video. `task_id` is that of a task that exists and is completed."""
+    """A video in the memory. `task_id` is that of a task that exists and is completed."""
 
     key: str
     fetched_at: float
@@ -72,7 +72,7 @@ def remembered(request: ProcessRequest | None, status: TaskStatus) -> Remembered
 
 
 def key_of_status(status: TaskStatus) -> str:
-    """The key of the video that a task has fetched."""
+    """Return the key of the video that a task has downloaded."""
     info = status.video_info
     return key_of(info.extractor_key, info.id, status.url, status.item)
 

@@ -1,1 +1,1 @@
-"""Notices: who is told of the end of a task, by webhooks and notifications."""
+"""Notices: webhooks and notifications at the ends of tasks."""

@@ -28,20 +28,20 @@ PLAIN = {
 # `<@id>`, `<!here>`, `<url|text>`, `[text](url)`, `@name`, but no address of mail and no link with an `@`.
 _MARKUP = re.compile(r"(?<=<)|(?<=\])(?=[(\[])|(?<=(?<![\w/])@)(?=[\w*])")
 
-_said = threading.local()  # what apprise has warned of in this thread
+_warnings = threading.local()  # apprise's warnings in this thread
 _writing = threading.Lock()
 
 
 class _Warnings(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        _said.text = f"{getattr(_said, 'text', '')}\n{record.getMessage()}"
+        _warnings.text = f"{getattr(_warnings, 'text', '')}\n{record.getMessage()}"
 
 
 def main() -> None:
     said_by_apprise = logging.getLogger("apprise")
     said_by_apprise.addHandler(_Warnings(logging.WARNING))
     said_by_apprise.propagate = False
-    # What a plugin, or a program that it starts, prints is no answer, and what it reads was not sent to it.
+    # Keep plugins and the programs that they start away from the pipes of this protocol.
     asked, answers = os.fdopen(os.dup(0), encoding="utf-8"), os.fdopen(os.dup(1), "w", encoding="utf-8")
     nothing = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1):
@@ -54,7 +54,7 @@ def main() -> None:
 def _answer(asked: dict[str, Any], answers: TextIO) -> None:
     try:
         error = _notify(asked["url"], asked.get("text"), good=asked.get("good", True))
-    except Exception as exc:  # of whichever service: what it says may name its address
+    except Exception as exc:  # of any service; its text may contain the address
         error = type(exc).__name__
     with _writing:
         answers.write(json.dumps({"id": asked["id"], "error": error}) + "\n")
@@ -62,7 +62,7 @@ def _answer(asked: dict[str, Any], answers: TextIO) -> None:
 
 
 def _notify(url: str, text: str | None, *, good: bool) -> str | None:
-    # With a limit of its own apprise sends by a pool, which a few receivers that hang would fill.
+    # apprise's own time limit uses a thread pool, which a few receivers that hang would fill.
     asset = apprise.AppriseAsset(service_timeout=0)
     asset.app_id = asset.app_desc = TITLE
     asset.http_redirects = False
@@ -78,14 +78,16 @@ def _notify(url: str, text: str | None, *, good: bool) -> str | None:
     title = TITLE if service.title_maxlen else ""  # else it would be a part of the text
     if told.notify(text, title=title, notify_type=kind, body_format=apprise.NotifyFormat.TEXT.value):
         return None
-    warned = getattr(_said, "text", "")
+    warned = getattr(_warnings, "text", "")
     if found := re.search(r"\berror=([1-5]\d\d)\b", warned):
         return f"http_{found[1]}"
     return "unreachable" if re.search("connection error", warned, re.IGNORECASE) else "not_accepted"
 
 
 def without_markup(text: str, service: str, shown_as: str) -> str:
-    """`text` for a service of this name: a character that nobody sees breaks links and mentions of people."""
+    """Return `text` for a service of this name: an invisible character breaks links and mentions
+    of people.
+    """
     if shown_as == "html" or (shown_as == "text" and service in PLAIN):
         return text
     return _MARKUP.sub("\N{ZERO WIDTH SPACE}", text)

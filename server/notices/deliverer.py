@@ -1,4 +1,4 @@
-"""Delivers what is in the outbox: at once, and again by a plan, over restarts and the loss of nodes.
+"""Sends the deliveries in the outbox, and retries by a plan, over restarts and the loss of nodes.
 
 Decisions: docs/decisions/notifications.md
 """
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 PLAN = (5.0, 300.0, 1800.0, 7200.0, 18_000.0, 36_000.0, LONGEST_WAIT)  # seconds between a try and the next
 SLOTS = {("webhook", "default"): 128, ("notify",): 32}  # tries at once, of the kinds that share them
 TRIES = ("delivered", "failed", "given up")  # what becomes of a try
-LOOK_EVERY = 30.0  # seconds between looks that nobody has asked for: another node may have died
+LOOK_EVERY = 30.0  # seconds between looks at the outbox without a signal: another node may have died
 
 Send = Callable[[Delivery], Awaitable[str | None]]
 """Tries a delivery once, in less than `LEASE`; the result is None, or a word for what went wrong."""
@@ -47,7 +47,7 @@ class Deliverer:
         ]
 
     async def run(self, *, alone: bool) -> None:
-        """Deliver until cancelled: what is under way then is tried again once its lease has ended.
+        """Deliver until cancelled: deliveries under way then are retried once their leases have ended.
 
         `alone`: no other server delivers.
         """
@@ -95,7 +95,7 @@ class Deliverer:
 
 
 def _whom(delivery: Delivery) -> str:
-    """Not the address, which may be a secret."""
+    """Name the receiver without its address, which may be a secret."""
     return {"webhook": "its webhook", "default": "the default webhook", "notify": "people"}[
         delivery.addressee.kind
     ]

@@ -1,4 +1,4 @@
-"""What is told to others once a task has ended.
+"""Deliveries: messages to webhooks and people about the end of a task.
 
 A delivery is stored in the transaction of the task's final status, so it is neither lost nor made up. It has
 that status: a retry of the task, or a later count of a list's entries, does not change what is told.
@@ -16,10 +16,11 @@ from server.core.task import Stage, TaskStatus
 from server.core.values import Frozen
 
 LONGEST_WAIT = 14 * 3600.0  # seconds between two tries
-TOLD_WITHIN = timedelta(days=2)  # of a task's end: by then it is told to all, or given up
+# After a task's end: by then all its deliveries have succeeded or were given up.
+TOLD_WITHIN = timedelta(days=2)
 LIBRARY_WITHIN = 600.0  # seconds that the end of a task waits for its files to be in the library
 AT_ONCE = 4  # tries for one receiver, on all nodes together
-LEASE = 60.0  # seconds that whoever has claimed a delivery has for it; then it is due again, for anybody
+LEASE = 60.0  # seconds that a node has for a claimed delivery; then it is due again, on any node
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ Tells = Callable[[ProcessRequest | None, TaskStatus], Sequence[Addressee]]
 
 
 class SubscriptionNotice(Frozen):
-    """What is told of a subscription that fails, or works again; times are seconds since 1970."""
+    """A message about a subscription that fails, or works again; times are seconds since 1970."""
 
     type: Literal["subscription_failing", "subscription_works"]
     subscription_id: str
@@ -70,7 +71,7 @@ class Delivery:
 
     @property
     def about(self) -> str:
-        """The id of the task, or of the subscription."""
+        """The id of the task or the subscription."""
         if isinstance(self.status, SubscriptionNotice):
             return self.status.subscription_id
         return self.task_id
@@ -102,7 +103,7 @@ def others_of(*, default: str | None = None, notify: Sequence[str] = ()) -> Othe
 
 
 def tells_of(*, default: str | None = None, notify: Sequence[str] = ()) -> Tells:
-    """Tells the task's own webhook, and `others_of` all tasks.
+    """Writes deliveries to the task's own webhook, and to `others_of` all tasks.
 
     Not of an entry: its list is told of, once, when all entries have ended.
     """

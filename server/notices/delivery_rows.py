@@ -34,7 +34,7 @@ from server.storage.statements import (
 )
 from server.storage.task_rows import read_status, readable
 
-DUE = "deliveries"  # the signal that there is something to be told
+DUE = "deliveries"  # the signal that a delivery is due
 _ADD = """
     INSERT INTO deliveries (delivery_id, task_id, kind, target, receiver, status, next_at) VALUES {rows}"""
 # From one receiver to the next by the index: a receiver that hangs may have any number of deliveries.
@@ -81,7 +81,7 @@ _NEXT = f"""
         WHERE kind = receivers.kind AND receiver = receivers.receiver AND next_at IS NOT NULL
     ) AS next_at FROM receivers LEFT JOIN under_way ON under_way.receiver = receivers.receiver
     WHERE coalesce(tries, 0) < {AT_ONCE}) AS soonest"""  # noqa: S608
-# One that is due later than any plan says was put off by a clock that was ahead.
+# A delivery that is due later than any plan says was put off by a clock that was ahead.
 _RELEASE = """
     UPDATE deliveries SET next_at = {moment}, claimed_until = NULL
     WHERE claimed_until IS NOT NULL OR next_at > {moment}"""
@@ -136,7 +136,7 @@ def hooks_of(tells: Tells) -> StoreHooks:
 async def tell_of_subscription(
     tables: Tables, others: Others, notice: SubscriptionNotice, now: float
 ) -> None:
-    """Have `others` told, once the transaction is on disk."""
+    """Add deliveries to `others`, which are sent once the transaction is on disk."""
     moment = tables.dialect.moment.format("?")
     text = notice.model_dump_json(exclude_none=True)
     rows = [
@@ -149,7 +149,7 @@ async def tell_of_subscription(
 
 
 async def tell_no_more(tables: Statements, subscription_id: str) -> None:
-    """Drop what is still to be told of a subscription, which is removed."""
+    """Drop the deliveries about a removed subscription."""
     await tables.run("DELETE FROM deliveries WHERE subscription_id = ?", (subscription_id,))
 
 
@@ -208,7 +208,9 @@ class DeliveryRows:
         return await self._transactions.write(work, under=DUE)  # so that no two nodes count the same tries
 
     async def release_all(self) -> None:
-        """Make due at once what was claimed: no server but this one, which has just started, delivers."""
+        """Make claimed deliveries due at once: this server, which has just started, is the only one that
+        delivers.
+        """
         now = self._now()
 
         async def work(tables: Tables) -> None:
@@ -245,7 +247,7 @@ class DeliveryRows:
         await self._transactions.write(work)
 
     async def page(self, cursor: str | None, limit: int) -> tuple[list[Delivery], str | None]:
-        """Those to webhooks that are due or given up, newest first. Raises `InvalidQuery` on a bad cursor."""
+        """Return deliveries to webhooks that are due or given up, newest first. Raises `InvalidQuery`."""
         after = Cursor.read(cursor, "newest")
 
         async def work(tables: Statements) -> list[Row]:
@@ -259,7 +261,7 @@ class DeliveryRows:
         """Make a delivery to a webhook due now, and begin the plan anew; one that is under way, on whichever
         node, stays as it is. Raises `DeliveryNotFound`.
         """
-        if "\0" in delivery_id:  # which is no text for PostgreSQL
+        if "\0" in delivery_id:  # PostgreSQL takes no text with NUL
             raise DeliveryNotFound
         now = self._now()
 
@@ -275,13 +277,13 @@ class DeliveryRows:
 
 
 def claim(dialect: Dialect, kinds: Sequence[str], now: float, most: int) -> tuple[str, Sequence[object]]:
-    """A statement that claims at most `most`, and its values."""
+    """Return a statement that claims at most `most` deliveries, and its values."""
     sql = _CLAIM.replace("{first}", _FIRST[dialect.name]).replace("{most}", f"{most:d}")
     return _written(dialect, sql, kinds), (*kinds, now, now, now + LEASE, now + LEASE)
 
 
 def soonest(dialect: Dialect, kinds: Sequence[str], now: float) -> tuple[str, Sequence[object]]:
-    """A query for the time of the next one that may be claimed, and its values."""
+    """Return a query for the time of the next delivery that may be claimed, and its values."""
     sql = _NEXT.replace("{seconds}", dialect.seconds.format("min(next_at)"))
     return _written(dialect, sql, kinds), (*kinds, now)
 

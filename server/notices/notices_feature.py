@@ -1,4 +1,4 @@
-"""Webhooks and notifications as a feature: only servers with the role `web` tell others."""
+"""Webhooks and notifications as a feature: only servers with the role `web` send them."""
 
 from collections import Counter
 from collections.abc import AsyncIterator, Collection
@@ -17,7 +17,7 @@ from server.notices.delivery_rows import DeliveryRows, hooks_of
 from server.settings import Settings
 from server.storage.statements import StoreHooks
 
-COUNTED: web.AppKey[Counter[str]] = web.AppKey("tries")  # by what became of them
+COUNTED: web.AppKey[Counter[str]] = web.AppKey("tries")  # by outcome
 
 
 @asynccontextmanager
@@ -39,7 +39,7 @@ async def _open(kernel: Kernel) -> AsyncIterator[Added]:
 
 @asynccontextmanager
 async def _senders(settings: Settings) -> AsyncIterator[dict[str, Send]]:
-    """What tells others of the ends of tasks, by the kind of the addressee. Raises `ConfigurationError`."""
+    """Return the senders, by the kind of addressee. Raises `ConfigurationError`."""
     webhooks, senders = settings.webhooks, dict[str, Send]()
     is_web = "web" in settings.server.roles
     if is_web and webhooks.secret:
@@ -68,7 +68,7 @@ def _store_hooks(settings: Settings) -> StoreHooks:
 
 
 def _fields(settings: Settings) -> Collection[str]:
-    """Nothing is sent that is not signed."""
+    """Refuse a webhook without `webhooks.secret`: unsigned payloads are never sent."""
     return ("webhook",) if settings.webhooks.secret else ()
 
 

@@ -38,7 +38,7 @@ class Notifier:
         self._urls = {name_of_address(url): url for url in urls}
         self._language = language
         self._process: _Apprise | None = None
-        self._processes: set[_Apprise] = set()  # also those that are to end
+        self._processes: set[_Apprise] = set()  # also processes that are about to end
         self._end: asyncio.TimerHandle | None = None
 
     async def __aenter__(self) -> Self:
@@ -70,7 +70,7 @@ class Notifier:
         """Try once; None after a success, else a word for what was wrong: `http_<status>`, `timeout`, ..."""
         url = self._urls.get(delivery.addressee.target)
         if url is None:
-            return "no_address"  # it was taken out of the configuration
+            return "no_address"  # the address was taken out of the configuration
         tells, words = delivery.status, LANGUAGES[self._language]
         if isinstance(tells, SubscriptionNotice):
             good, error = tells.type == "subscription_works", words.error(tells.error_code or "internal")
@@ -85,7 +85,7 @@ class Notifier:
             async with asyncio.timeout(TRY_WITHIN):
                 return await process.ask(message)
         except TimeoutError:
-            if process is self._process:  # whoever comes next does not wait beside what hangs
+            if process is self._process:  # the next notification gets a new process, not this one that hangs
                 self._process = None
             return "timeout"
         finally:
@@ -100,7 +100,7 @@ class Notifier:
         return self._process
 
     def _let_end(self, process: "_Apprise") -> None:
-        """End a process that nobody waits for: at once if it was replaced, else after a while."""
+        """End an idle process: at once if it was replaced, else after a while."""
         self._processes = {one for one in self._processes if not one.running.done()}
         for one in self._processes:
             if one.is_idle and one is not self._process:
@@ -115,7 +115,7 @@ class Notifier:
 
 
 class _Apprise:
-    """One process, and those who wait for its answers."""
+    """One process, and the callers that wait for its answers."""
 
     def __init__(self) -> None:
         self._waiting: dict[int, asyncio.Future[str | None]] = {}
@@ -154,7 +154,7 @@ class _Apprise:
             )  # fmt: skip
         except OSError as exc:
             self._started.set_exception(exc)
-            self._started.exception()  # perhaps nobody waits for it any more
+            self._started.exception()  # marks it as retrieved: there may be no waiting caller any more
             return
         assert process.stdin
         assert process.stdout
@@ -183,13 +183,13 @@ class _Apprise:
 
 
 def _environment() -> dict[str, str]:
-    """Only what finds the way to a receiver: the server's own environment holds tokens and passwords."""
+    """Return only variables for network access: the server's own environment holds tokens and passwords."""
     names = {*_PASSED_ON, *_PROXIES, *(name.lower() for name in _PROXIES)}
     return {name: os.environ[name] for name in names if name in os.environ} | {"HOME": "/nonexistent"}
 
 
 def sentence(status: TaskStatus, language: str) -> str:
-    """What a person is told of the end of a task: which, and what came of it, on one line."""
+    """Return the notification of the end of a task: its title and outcome, on one line."""
     words, title = LANGUAGES[language], _plain(status.video_info.title or status.url)
     match status.stage:
         case Stage.FAILED:

@@ -33,7 +33,7 @@ async def list_webhooks(request: web.Request) -> web.Response:
 
 
 async def retry_webhook(request: web.Request) -> web.Response:
-    """Send one again, now; if that fails, the plan of retries begins anew."""
+    """Send a delivery again, now; if that fails, the plan of retries begins anew."""
     return respond_answer(_shown(request, await request.app[OUTBOX].again(request.match_info["webhook_id"])))
 
 
@@ -42,7 +42,7 @@ def _shown(request: web.Request, delivery: Delivery) -> "WebhookDelivery":
 
     url, settings = delivery.addressee.target, request.app[SETTINGS]
     is_notice = isinstance(delivery.status, SubscriptionNotice)
-    # Of an address in the configuration, clients are shown no path: often it is all that a receiver asks for.
+    # Clients see no path of an address in the configuration: often it is the receiver's only secret.
     if delivery.addressee.kind == "default" and settings.webhooks.default:
         url = without_path(settings.webhooks.default)
     elif any(url == preset.get("webhook") for preset in settings.presets.values()):

@@ -1,4 +1,4 @@
-"""What the routes of webhooks answer; imported when one of them is asked, or their description."""
+"""The answers of the routes of webhooks; imported with the first request to one, or for the description."""
 
 from typing import Literal
 

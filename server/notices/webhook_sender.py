@@ -60,7 +60,7 @@ class WebhookSender:
         """Try once; None after a 2xx, else a word for what was wrong: `http_<status>`, `timeout`, ..."""
         url = delivery.addressee.target if delivery.addressee.kind == "webhook" else self._default
         if url is None:
-            return "no_address"  # it was taken out of the configuration
+            return "no_address"  # the address was taken out of the configuration
         parts = urlsplit(url)
         named = plain(parts.hostname or ""), parts.port or DEFAULT_PORTS[parts.scheme.lower()]
         blocked = False
@@ -85,7 +85,8 @@ class WebhookSender:
             "webhook-timestamp": str(int(now.timestamp())),
             "webhook-signature": self._signer.sign(delivery.delivery_id, now, body.decode()),
         }
-        # A connector for each try: no connection outlives it, so each address was judged for this delivery.
+        # A connector for each try, so that no connection is reused and each address is checked for this
+        # delivery.
         connector = aiohttp.TCPConnector(
             socket_factory=guarded, resolver=self._names, force_close=True, use_dns_cache=False, ssl=self._tls
         )
@@ -163,12 +164,12 @@ class _HeadReader(ResponseHandler):
             self.transport.abort()
 
     def close(self) -> None:
-        """Close at once: a receiver that does not read what was sent would keep the connection open."""
+        """Abort instead of closing: a receiver that does not read would keep the connection open."""
         self.abort()
 
 
 class _MeasuredSocket(socket.socket):
-    """Receives `MAX_RECEIVED` bytes and no more."""
+    """Receives at most `MAX_RECEIVED` bytes."""
 
     _left = MAX_RECEIVED
 
@@ -189,7 +190,7 @@ class _MeasuredSocket(socket.socket):
 
 
 class _Names(AbstractResolver):
-    """Resolves names in threads of its own: the work of all routes on the disk waits in the common ones."""
+    """Resolves names in threads of its own: the common threads do the disk work of all routes."""
 
     def __init__(self) -> None:
         self._threads = ThreadPoolExecutor(NAMES_AT_ONCE, "names of receivers")
@@ -208,4 +209,4 @@ class _Names(AbstractResolver):
         ]
 
     async def close(self) -> None:
-        """The threads end with the server: connectors, of which each try has one, do not own them."""
+        """Do nothing: each try closes its connector, but the threads are kept until the server ends."""

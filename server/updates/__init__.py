@@ -1,1 +1,1 @@
-"""Updates: the daily look for a newer yt-dlp."""
+"""Updates: the daily check for a newer yt-dlp."""

@@ -1,4 +1,4 @@
-"""Looks for a newer yt-dlp once a day, with `updates.yt_dlp = "daily"`.
+"""Checks for a newer yt-dlp once a day, with `updates.yt_dlp = "daily"`.
 
 The look is a program of its own (`server/commands/update.py`), so that a server which updates itself has
 loaded nothing for that. It ends with the server, also when the server is killed.
@@ -20,10 +20,10 @@ from server.tasks.fork_servers import ForkServers
 
 log = logging.getLogger(__name__)
 
-FIRST = 5.0  # seconds after the start: what the start has to do is done by then
+FIRST = 5.0  # seconds after the start, which has ended by then
 EVERY = 86_400.0  # seconds
 AFTER_A_FAILURE = 3600.0  # seconds
-AT_MOST = 1800.0  # seconds that one look may take
+AT_MOST = 1800.0  # seconds that one check may take
 _PROGRAM = (
     "import sys; sys.path.insert(0, sys.argv[1]); from server.commands import update; "
     "update.run(sys.argv[2], int(sys.argv[3]), sys.argv[4])"
@@ -33,7 +33,7 @@ _PROGRAM = (
 async def look_daily(
     fork_servers: ForkServers, data_dir: Path, floor: int, ffmpeg: Path | None = None
 ) -> None:
-    """`floor` is in bytes: less may not be free on the disk. `ffmpeg` is what the operator names."""
+    """`floor`: bytes that must stay free on the disk. `ffmpeg`: the setting `downloads.ffmpeg`."""
     wait = FIRST
     while True:
         await asyncio.sleep(wait)
@@ -44,7 +44,7 @@ async def look_daily(
 
 
 async def _look(data_dir: Path, floor: int, ffmpeg: Path | None) -> bool:
-    """Whether the program came to an end by itself. It is told what it needs, and gets no other setting."""
+    """Run the update; say whether it ended by itself. It gets only the settings that it needs."""
     try:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-P", "-c", _PROGRAM),

@@ -1,4 +1,4 @@
-"""The updates as a feature: the daily look for a newer yt-dlp, if `updates.yt_dlp` says so."""
+"""The updates as a feature: the daily check for a newer yt-dlp, if `updates.yt_dlp` says so."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
