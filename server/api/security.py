@@ -82,7 +82,7 @@ class Doors:
             origin = _origin(request)
             if _OF_AN_EXTENSION.fullmatch(origin) and origin not in self._origins and has_right_token():
                 return
-            # Both without a default port; the origin `null` names no host.
+            # Compare host and origin without default ports; the origin `null` has an empty host.
             ours = host.lower().removesuffix(":80").removesuffix(":443")
             scheme, _, theirs = origin.partition("://")
             theirs = theirs.removesuffix({"http": ":80", "https": ":443"}.get(scheme, ""))

@@ -12,7 +12,7 @@ from server.storage.postgresql.migrations import migrate, released_scripts
 from server.storage.statements import Statements
 
 SENDER = "people"  # no node has this name
-# Of a release that knows no people: it would go on letting everybody in.
+# Live nodes of a release without people: they would still admit everybody.
 _OLDER = """
     SELECT node_id FROM nodes WHERE heartbeat_at > now() - make_interval(secs => 60)
         AND 'web' = ANY(roles)

@@ -24,7 +24,7 @@ from server.commands.words import one_line, word
 from server.tasks.fork_servers import moment
 from server.tasks.yt_dlp_releases import Outcome, Releases, State, installed, is_newer
 
-NEEDS = 200 << 20  # bytes on the disk: the packages, and what pip unpacks them from
+NEEDS = 200 << 20  # bytes on the disk, for pip's downloads and the unpacked packages
 
 
 async def update(
@@ -41,7 +41,7 @@ async def update(
         free = shutil.disk_usage(data_dir).free
         if free < floor + NEEDS:
             return _failed(releases, word("update_no_room", free=free, floor=floor))
-        logging.disable()  # what a fork server that is tried says; the reason is in the sentence below
+        logging.disable()  # hide logs of the fork server under trial: the sentence below has the reason
         with ExitStack() as stack:
             new = await _in_turn(stack, releases)
             return await _update(releases, new, ffmpeg, again=again, asked=asked)

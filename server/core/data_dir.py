@@ -45,7 +45,7 @@ class DataDir:
         self._later = [self.path / name for name in later]
         self._files = [self.path / name for name in files]
         self._opened: dict[Path, _Identity] = {}
-        self._trouble: str | None = None  # as it was logged last
+        self._trouble: str | None = None  # the trouble that was logged last
         self._changes = 0  # how often trouble began or ended
 
     def make(self) -> None:
@@ -54,7 +54,7 @@ class DataDir:
         with suppress(PermissionError):  # a mounted volume may belong to somebody else
             self.path.chmod(0o700)
         for folder in self.folders:
-            with suppress(FileExistsError):  # perhaps it is no folder, see `unusable`
+            with suppress(FileExistsError):  # a file in its place is reported by `unusable`
                 folder.mkdir(mode=0o700)
 
     def unusable(self, *, made: bool = True) -> list[tuple[Path, str]]:

@@ -28,9 +28,8 @@ class Frozen(BaseModel):
         fields.update(changed)
         object.__setattr__(copied, "__dict__", fields)
         object.__setattr__(copied, "__pydantic_fields_set__", self.__pydantic_fields_set__.union(changed))
-        object.__setattr__(
-            copied, "__pydantic_extra__", self.__pydantic_extra__
-        )  # nobody changes it in place
+        # Not copied: the extra fields are never changed in place.
+        object.__setattr__(copied, "__pydantic_extra__", self.__pydantic_extra__)
         object.__setattr__(copied, "__pydantic_private__", None)
         return copied
 

@@ -297,7 +297,9 @@ def _seen(name: str) -> str:
 
 
 def _folders(parts: list[str], values: dict[str, str], label: str, room: int) -> list[str]:
-    """The names of folders, each of at most `LONGEST_FOLDER` bytes, all with their `/` of `room` units."""
+    """Return the names of folders: each has at most `LONGEST_FOLDER` bytes, all with their `/` at most `room`
+    units.
+    """
     limits = [LONGEST_FOLDER] * len(parts)
     while True:
         names = []

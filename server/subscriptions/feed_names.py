@@ -12,7 +12,8 @@ _KEEP = "INSERT INTO secrets (name, value) VALUES (?, ?) ON CONFLICT (name) DO N
 _HOLDER = """
     SELECT f.subscription_id FROM feeds f JOIN subscriptions s ON s.subscription_id = f.subscription_id
     WHERE f.name = ? AND f.subscription_id <> ?"""
-# Also that of a subscription which was ended by a server of the release before, which knew of no feeds.
+# Frees the name also where its subscription is gone: the release before deletes subscriptions without their
+# feeds.
 _CLEAR = """
     DELETE FROM feeds WHERE subscription_id = ? OR (name = ? AND NOT EXISTS (
         SELECT 1 FROM subscriptions s WHERE s.subscription_id = feeds.subscription_id))"""

@@ -133,7 +133,9 @@ class Expansion:
                 self._log.write("an entry is passed over: it has no link")
 
     def wanted(self, playlist: Info, items: str | None) -> Iterator[tuple[int, Info]]:
-        """The entries with their places, each once, as they are read; `items` is as in yt-dlp."""
+        """Yield each entry once, with its place, as the list is read; `items` as yt-dlp's
+        `playlist_items`.
+        """
         entries = as_list(playlist.get("entries") or ())
         if "-" in (items or ""):  # perhaps counted from the end, which an endless list does not have
             entries = LazyList(self._first(entries))

@@ -236,7 +236,7 @@ class Recording:
         if size <= self._size:
             return False
         if not self._grew and self._goes_on_with and not self._has_ended(self._goes_on_with):
-            (self._directory / _IN_DOUBT).rename(_next(self._directory))  # ffmpeg goes on writing into it
+            (self._directory / _IN_DOUBT).rename(_next(self._directory))  # while ffmpeg writes into it
         self._grew = True
         self._size = size
         self._on_size(size, size - self._earlier)

@@ -92,7 +92,7 @@ def _recipe(
 
 def _streams(source: Part, subtitles: tuple[Embedded, ...]) -> list[Word]:
     container, copy = source.media.container, ["-dn", "-ignore_unknown", "-c", "copy"]
-    if container in _COARSE:  # no cover, a stream that would start too early or that cannot be written
+    if container in _COARSE:  # sound only: other streams would start too early, or cannot be written
         return ["-map", Of(source, "a"), *copy]
     if container == "mkv":  # no cover, which would become a video stream
         kinds = ("V", "a?", "s?")

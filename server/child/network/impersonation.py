@@ -81,7 +81,9 @@ class GuardedRH(CurlCFFIRH):  # type: ignore[misc]
         return response
 
     def _as_met(self, error: TransportError) -> RequestError:
-        """`error` as yt-dlp's handler for urllib would raise it, so that it is classified like that."""
+        """Turn `error` into the one that yt-dlp's handler for urllib would raise, so that both get the same
+        code.
+        """
         code, words = getattr(error.cause, "code", None), str(error)
         if isinstance(error, ProxyError):
             refused = _REFUSED in words and self._proxy.refused
