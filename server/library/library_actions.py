@@ -307,9 +307,10 @@ class LibraryActions:
         What is missing is so until it is seen again.
         """
         missing, after = Told(), ""
-        # Of each show and its folder, in which folders the films are.
+        # (show, its folder) -> the folders in which its films are, with their numbers.
         folders = defaultdict[tuple[str, str], Counter[str]](Counter)
-        nameless = list[tuple[PlacedFile, str]]()  # missing, without `[id]`; and whose folder they belong to
+        # Missing files without `[id]`, with the show of their folder.
+        nameless = list[tuple[PlacedFile, str]]()
         while page := await self._store.files_after(after, PAGE):
             after = folded(page[-1].path)
             shows = await self._store.shows_of({file.set_id for file in page})

@@ -246,9 +246,9 @@ def is_of_source(wanted: Library, film: Film, source: ListedAs, is_own: bool, ro
 
 
 def pictures_of(place: Place) -> tuple[Role, ...]:
-    """The roles of the one picture that a film has. Without a channel's own, that of the first film is the
-    folder's, too, and the season's: media servers and podcast players show an empty frame otherwise. The
-    library itself has none.
+    """Return the roles of a film's only picture. Where the channel has no picture of its own, that of the
+    first film also stands for the show's folder and the season: media servers and podcast players show an
+    empty frame otherwise. The library itself has none.
     """
     roles = rules_of(place.form).pictures
     return roles if place.show else tuple(role for role in roles if role not in SHARED)

@@ -327,7 +327,7 @@ class Placer:
         try:
             status = await self._tasks.status(one.task_id)
         except TaskNotFound:
-            # It was deleted before; what an earlier task of the same video has placed stays.
+            # The task was deleted before its files were placed. Files of an earlier task of the video stay.
             if placed := [file for file in claimed.files if file.state == "placed"]:
                 await self._store.settle(one, placed, [], self._now)
             else:

@@ -32,7 +32,9 @@ class SourceFacts(Stored):
 
 
 class PictureNote(Stored):
-    """Where a picture was fetched last; `is_lost`: in vain. `tag` is that of the one that is stored."""
+    """The last try to fetch a picture, from `url`; `is_lost`: it failed. `tag` is that of the
+    stored picture.
+    """
 
     url: str
     tried_at: NonNegativeFloat

@@ -11,7 +11,7 @@ from urllib.parse import urljoin, urlsplit
 
 from yt_dlp.utils.networking import normalize_url
 
-MOST_STEPS: Final = 50  # a download may have thousands
+MOST_STEPS: Final = 50  # redirects that are remembered; a download may meet thousands
 FOR_GOOD: Final = (301, 308)
 
 Step = tuple[str, int, str]
