@@ -16,7 +16,7 @@ from server.people.directory import PeopleDirectory
 from server.people.oidc_client import OidcClient, Registration
 from server.people.people_rows import PeopleRows
 from server.people.usage import Usage, hooks
-from server.tasks.janitor import LOOK_FOR_EXPIRED, for_ever
+from server.tasks.janitor import CHECK_EXPIRED_EVERY, for_ever
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -50,7 +50,7 @@ async def _open(kernel: Kernel) -> AsyncIterator[Added]:
         await stack.enter_async_context(in_background(directory.follow(), "people"))
         await stack.enter_async_context(in_background(belongings.run(), "belongings"))
         await stack.enter_async_context(
-            in_background(for_ever(remove_expired, LOOK_FOR_EXPIRED), "retention of people")
+            in_background(for_ever(remove_expired, CHECK_EXPIRED_EVERY), "retention of people")
         )
         if kernel.is_alone:
             await stack.enter_async_context(listening(kernel.settings.storage.data_dir, directory.compare))

@@ -66,7 +66,7 @@ class LocalDispatcher:
         shares: Shares | None = None,
     ) -> None:
         self._shares = shares or Shares()
-        self._shares.listen(self._fill)
+        self._shares.listen(self._start_queued)
         self._run = run
         self._max_concurrent = max_concurrent
         self._max_per_host = max_per_host
