@@ -37,8 +37,8 @@ from tests.zygote import CLIPWIRE, LOOKING, MORTAL, NUMBER, ROOT, TELLING
 _LONGEST_PACKET = 1 << 17
 _IMPORTED_LATE = (
     *("backup", "check", "config", "copy", "get", "kept_tokens", "login", "own_server", "people"),
-    *("pip_index", "progress_display", "remote", "remote_client", "remote_subscriptions", "remote_tasks", "saving"),
-    *("self_test", "update"),
+    *("pip_index", "progress_display", "remote", "remote_client", "remote_subscriptions", "remote_tasks"),
+    *("saving", "self_test", "update"),
 )
 _launch = children.launch
 
