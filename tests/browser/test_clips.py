@@ -91,7 +91,7 @@ async def test_an_end_before_the_start_is_said_and_not_taken(api: FakeApi, open_
         end = player.get_by_role("spinbutton", name="Clip to")
         await end.fill("1:00")
         await player.get_by_role("button", name="Download clip").click()
-        await expect(player.get_by_role("status")).to_have_text("The end has to come after the start.")
+        await expect(player.get_by_role("status")).to_have_text("The end must be after the start.")
         await expect(end).to_be_focused()
         await end.fill("2:00")
         await player.get_by_role("button", name="Download clip").click()

@@ -301,7 +301,7 @@ async def test_while_the_server_is_away_nothing_pretends_to_move_and_each_senten
         await expect(page.locator("#speed")).to_be_empty()
         fill = row(page, "a").locator("[data-part=fill]")
         await expect(fill).to_have_css("transition-duration", "0s")
-        sentence = "The server does not answer, trying again…"
+        sentence = "The server is not responding. Trying again…"
         await page.get_by_role("textbox", name="Link").fill("https://a.example/1")
         await page.keyboard.press("Enter")
         await expect(page.locator("#note")).to_contain_text("will be sent")

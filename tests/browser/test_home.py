@@ -72,7 +72,7 @@ async def test_where_a_page_cannot_give_notice_the_worker_does_and_a_click_leads
         await page.evaluate(_AS_ON_A_PHONE)
         await page.get_by_role("button", name="Menu").click()
         await page.get_by_role("menuitem", name="Settings").click()
-        await page.get_by_label("Tell me what has ended").check()
+        await page.get_by_label("Notify me when downloads finish").check()
         await page.keyboard.press("Escape")
         await page.evaluate("navigator.serviceWorker.ready")
         await page.evaluate(_LOOK_AWAY)

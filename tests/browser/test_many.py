@@ -138,7 +138,7 @@ async def test_a_paused_queue_says_so_until_it_is_resumed(api: FakeApi, open_pag
     async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
         await page.get_by_role("button", name="Menu").click()
         await page.get_by_role("menuitem", name="Pause the queue").click()
-        await expect(page.get_by_text("The queue is paused: nothing new begins.")).to_be_visible()
+        await expect(page.get_by_text("The queue is paused: nothing new starts.")).to_be_visible()
         await page.reload()
         await page.get_by_role("button", name="Resume the queue").click()
         await expect(page.get_by_text("The queue is paused")).to_be_hidden()

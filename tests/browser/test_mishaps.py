@@ -315,7 +315,7 @@ async def test_links_wait_for_a_server_that_a_proxy_misses(api: FakeApi, open_pa
     async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
         await page.route("**/api/**", _without_server)
         await api.lose_sockets()
-        await expect(page.locator("#offline")).to_have_text("The server does not answer, trying again…")
+        await expect(page.locator("#offline")).to_have_text("The server is not responding. Trying again…")
         await page.get_by_role("textbox", name="Link").fill("https://videos.example/1")
         await page.keyboard.press("Enter")
         await expect(page.locator("#note")).to_contain_text("will be sent")

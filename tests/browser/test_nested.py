@@ -204,7 +204,7 @@ async def test_a_link_whose_file_is_there_says_so(api: FakeApi, open_page: OpenP
 async def test_what_does_not_apply_is_not_in_the_form(api: FakeApi, open_page: OpenPage) -> None:
     async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
         await page.locator("#choices > summary").click()
-        rate, exact = page.get_by_label("Audio bit rate"), page.get_by_label("Cut the clip to the frame")
+        rate, exact = page.get_by_label("Audio bit rate"), page.get_by_label("Cut exactly to the frame")
         await expect(rate).to_be_visible()
         await expect(exact).to_be_hidden()
         await page.get_by_label("audio", exact=True).uncheck()

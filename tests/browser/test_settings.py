@@ -32,8 +32,8 @@ async def test_cookies_are_stored_and_deleted_and_the_service_says_how_it_is(
         await page.get_by_role("button", name="Menu").click()
         await page.get_by_role("menuitem", name="Settings").click()
         settings = page.get_by_role("dialog", name="Settings")
-        await expect(settings).to_contain_text(f"Clipwire{__version__}")
-        await expect(settings).to_contain_text("downloads wait below")
+        await expect(settings).to_contain_text(f"Clipwire {__version__}All well")
+        await expect(settings).to_contain_text("downloads pause below")
         await settings.get_by_label("Add or replace one").set_input_files(tmp_path / "my site.txt")
         stored = settings.get_by_role("listitem")
         await expect(stored).to_contain_text("my-site")
@@ -131,10 +131,10 @@ async def test_an_empty_page_tells_of_the_other_ways_that_links_come(
     api: FakeApi, open_page: OpenPage
 ) -> None:
     async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
-        await page.get_by_role("button", name="From other pages, or a phone…").click()
+        await page.get_by_role("button", name="Add from other pages or a phone…").click()
         bookmarklet = page.get_by_role("dialog", name="Settings").get_by_role(
             "link", name="Download with Clipwire"
         )
         await expect(bookmarklet).to_be_focused()
         await page.keyboard.press("Escape")
-        await expect(page.get_by_role("button", name="From other pages, or a phone…")).to_be_focused()
+        await expect(page.get_by_role("button", name="Add from other pages or a phone…")).to_be_focused()

@@ -309,7 +309,7 @@ async def test_an_entry_on_its_way_into_the_library_says_where_it_is_once_it_is_
     async with asyncio.timeout(PATIENCE), open_page(api.url, has_clock=True, **ENGLISH) as page:
         dialog = await open_first(page)
         path = dialog.locator(".follow-items .path")
-        await expect(path).to_have_text("Waits for room in the library")
+        await expect(path).to_have_text("Waiting for space in the library")
         [entry] = api.subscriptions.items[name].values()
         entry["library"] = {"state": "placed", "paths": ["Films/1.mp4"]}  # which changes no count
         async with page.expect_response("**/items?*"):
@@ -484,7 +484,7 @@ async def test_only_what_was_changed_is_sent_and_a_refused_field_says_why(
         await dialog.get_by_label("Shorts").uncheck()
         await dialog.get_by_label("Keep only the newest").fill("20")
         await dialog.get_by_label("Options of the downloads").click()
-        await dialog.get_by_label("Put tags, chapters and cover into the files").check()
+        await dialog.get_by_label("Embed tags, chapters and cover").check()
         api.subscriptions.wrong = [{"field": "filters.title", "message": "Not a valid pattern."}]
         await dialog.get_by_role("button", name="Save").click()
         title = dialog.get_by_label("Title contains")

@@ -79,9 +79,9 @@ test("the choice is a sentence, and says what is not as usual", () => {
   assert.equal(words({ quality: "720", video_format: "any", outputs: ["video"] }), "720p video")
   assert.equal(
     words({ clip_start: "1:00", clip_end: "2:00", codec: "h264", paused: true }),
-    "Best video as MP4 and MP3 audio · H264 · from 1:00 to 2:00 · not started yet",
+    "Best video as MP4 and MP3 audio · H264 · from 1:00 to 2:00 · not started",
   )
-  assert.equal(words({ split_chapters: true }), "Best video as MP4 and MP3 audio · a file for each chapter")
+  assert.equal(words({ split_chapters: true }), "Best video as MP4 and MP3 audio · a file per chapter")
   assert.equal(words({ outputs: [] }), "Nothing chosen")
 })
 
@@ -92,7 +92,7 @@ test("of a preset only its name is sent, and what was chosen otherwise", () => {
 })
 
 test("what is remembered can be read without opening the options", () => {
-  assert.match(words({ automatic: true, outputs: ["video", "subtitles"] }), / · automatic subtitles, too$/)
+  assert.match(words({ automatic: true, outputs: ["video", "subtitles"] }), / · with automatic subtitles$/)
   assert.match(words({ embed: true }), / · subtitles in the video$/)
   assert.match(words({ clip_start: "1:00", clip_end: "2:00", exact: true }), / · exactly from 1:00 to 2:00$/)
   assert.match(words({ clip_start: "1:00" }), / · from 1:00 to the end$/)

@@ -82,7 +82,7 @@ test("an item says its state and why, and a day is the same day everywhere", () 
   assert.equal(stateWords(item({ reason: "held" }), i18n), "Waiting · held")
   assert.equal(
     stateWords(item({ state: "failed", reason: "http_404" }), i18n),
-    "Failed · The video is not there, or not any more.",
+    "Failed · This video does not exist, or has been removed.",
   )
   assert.equal(stateWords(item({ state: "failed", reason: "of_tomorrow" }), i18n), "Failed · of_tomorrow")
   assert.equal(dayOf(item({ published_at: "2026-03-14" }), "en"), "Mar 14, 2026")

@@ -100,8 +100,10 @@ export class Readiness {
     const { disk } = this.checks
     const free = disk?.values?.free
     const size = free === undefined ? "" : this.#i18n.format.size(free)
-    setText(this.#space, size ? this.#i18n.t("space.free", { size }) : "")
-    this.#line.hidden = !disk || disk.ok
-    setText(this.#line, this.#i18n.t("space.low", { size }))
+    const isLow = Boolean(disk && !disk.ok)
+    setText(this.#space, size && !isLow ? this.#i18n.t("space.free", { size }) : "") // said once
+    this.#line.hidden = !isLow
+    const floor = disk?.values?.floor ?? 0
+    setText(this.#line, this.#i18n.t("space.low", { size, floor: this.#i18n.format.size(floor) }))
   }
 }

@@ -5,6 +5,7 @@
 import { Problem } from "../base/api.js"
 import { arrange, byId, on, setText } from "../base/dom.js"
 import { button } from "../base/elements.js"
+import { failureOf } from "../row/facts.js"
 import { isPlayable, kindsOf, saveLink } from "../row/files.js"
 import { hostOf, looks, titleOf, webLink } from "../tasks/task.js"
 
@@ -126,7 +127,9 @@ export class Draft extends EventTarget {
       if (signal.aborted) return
       if (!(error instanceof Problem)) throw error
       if (link !== this.#link) return
-      this.#show({ mayNameFeed: WITHOUT_FILM.includes(error.body.error_code ?? "") }, () => error.message)
+      const { error_code } = error.body
+      const said = /** @type {any} */ ({ error: error.message, error_code, message: error.message })
+      this.#show({ mayNameFeed: WITHOUT_FILM.includes(error_code ?? "") }, () => failureOf(said, i18n))
     }
   }
 

@@ -134,7 +134,8 @@ export class Row {
     const list = task.playlist_id && !shown.isNested(task) ? tasks.get(task.playlist_id) : undefined
     const place = shown.queuePlaceOf(task)
     const around = { isAway: isAway(), list, place, minutes: place && minutesUntil(place, tasks.unfinished) }
-    setText(this.#parts.facts, factsOf(task, this.#i18n, around).join(" · "))
+    const facts = factsOf(task, this.#i18n, around).join(" · ")
+    setText(this.#parts.facts, facts.replace(/(\d) (?=[kMGT]?B)/g, "$1\u00a0")) // a unit stays beside its number
   }
 
   /**

@@ -188,10 +188,7 @@ export class About {
       "presets",
       Object.entries(presets?.presets ?? {}).map(([name, fields]) => [name, described(fields)]),
     )
-    this.#list("service", [
-      ["Clipwire", document.documentElement.dataset.version ?? ""],
-      ...Object.entries(checks?.checks ?? {}).map(([name, check]) => this.#check(name, check)),
-    ])
+    this.#list("service", this.#service(Object.entries(checks?.checks ?? {})))
   }
 
   /** @param {string} host  of whose pages cookies are wanted */
@@ -219,6 +216,22 @@ export class About {
       if (!(error instanceof Problem)) throw error
       return error.body // a 503 says what the service lacks
     }
+  }
+
+  /**
+   * In one line, if nothing that is needed is missing; else all that was checked.
+   * @param {[name: string, check: Check][]} checks
+   * @returns {[term: string, text: string, isBad?: boolean][]}
+   */
+  #service(checks) {
+    const version = document.documentElement.dataset.version ?? ""
+    const isWell = checks.length > 0 && checks.every(([, { ok, needed }]) => ok || !needed)
+    if (!isWell) return [["Clipwire", version], ...checks.map(([name, check]) => this.#check(name, check))]
+    const told = checks.filter(([name]) => name === "yt_dlp" || name === "disk") // how old it is, and how much room
+    return [
+      [`Clipwire ${version}`, this.#i18n.t("settings.well")],
+      ...told.map(([name, check]) => this.#check(name, check)),
+    ]
   }
 
   /**
