@@ -77,7 +77,7 @@ async def test_a_part_is_marked_in_the_player_and_sent_from_the_box_by_keys_alon
         clip_id = await clip.get_attribute("data-id") or ""
         assert (await service.wait(clip_id))["video_info"]["cut"] is True
         await row(page, clip_id).get_by_role("button", name="Play").click()
-        await expect(player.get_by_role("link", name="Save video")).to_be_visible()
+        await expect(player.get_by_role("button", name="Send to…")).to_be_visible()
         await expect(player.get_by_text("Clip", exact=True)).to_be_hidden()  # its times are not the film's
 
 
@@ -125,7 +125,7 @@ async def test_what_stood_in_the_box_comes_back_when_the_clip_was_sent(
         await player.get_by_text("Clip", exact=True).click()
         await player.get_by_role("spinbutton", name="Clip to").fill("9")
         await player.get_by_role("button", name="Download clip").click()
-        await expect(page.get_by_text("What stood here before comes back")).to_be_visible()
+        await expect(page.get_by_text("The other links come back")).to_be_visible()
         await page.keyboard.press("Enter")
         await expect(link_box(page)).to_have_value("https://a.example/2\nhttps://a.example/3")
         await expect(page.locator(".row")).to_have_count(2)

@@ -128,6 +128,7 @@ def composed() -> dict[str, set[str]]:
         "failure": {"gone", "busy", "broken", "refused"},
         "group": {f"{name}{more}" for name in read["groups"] for more in ("", "_about")},
         "keys": set(read["everywhere"]),
+        "log": {"copy", "reload"},
         "kind": set(Output),
         "menu": words("header/menu.js", "const names = ", "menu.open("),
         "notice": words("notices/notify.js", "const why = ", "\n"),

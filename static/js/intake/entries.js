@@ -3,8 +3,8 @@
 
 import { Problem } from "../base/api.js"
 import { openDialog } from "../base/dialogs.js"
-import { byId, setText } from "../base/dom.js"
-import { make } from "../base/elements.js"
+import { setText } from "../base/dom.js"
+import { iconButton, make } from "../base/elements.js"
 
 export class Ticks {
   /** @type {HTMLInputElement[]} */
@@ -114,8 +114,42 @@ const PATIENCE_MS = 50_000
 
 /** @typedef {import("./draft.js").Entry} Entry */
 
+/** Its words are those of the page's language, also once that is another one. */
+function makeDialog() {
+  const part = (/** @type {string} */ name, more = {}) => ({ "data-part": name, ...more })
+  const close = iconButton("cancel", "", () => dialog.close())
+  close.dataset.tLabel = "dialog.close"
+  const all = make("label", { className: "tick" }, make("input", part("all", { type: "checkbox" })), " ")
+  all.append(make("span", { "data-t": "filter.all" }))
+  const words = { "data-t-placeholder": "entries.search", "data-t-label": "entries.search" }
+  const search = make(
+    "input",
+    part("search", { type: "search", maxLength: 200, autocomplete: "off", ...words }),
+  )
+  const more = make("button", part("more", { type: "button", "data-t": "entries.more" }))
+  const title = make("h2", part("title", { id: "entries-title", dir: "auto" }))
+  const dialog = make("dialog", {
+    id: "entries",
+    className: "sheet wide",
+    "aria-labelledby": "entries-title",
+  })
+  dialog.append(
+    make("header", {}, title, close),
+    make("div", { className: "entries-head" }, all, search),
+    make("div", { className: "entries" }, make("ul", part("list")), make("p", {}, more)),
+    make(
+      "p",
+      { className: "sheet-acts" },
+      make("span", part("state", { className: "lead", role: "status" })),
+      make("button", part("go", { className: "primary", type: "button" })),
+    ),
+  )
+  document.body.append(dialog)
+  return dialog
+}
+
 export class EntriesDialog {
-  #dialog = byId("entries", HTMLDialogElement)
+  #dialog = makeDialog()
   #api
   #i18n
   #has
@@ -167,6 +201,7 @@ export class EntriesDialog {
     this.#chosen = then
     setText(this.#part("title"), url)
     this.#count()
+    this.#i18n.translate(this.#dialog)
     openDialog(this.#dialog)
     await this.#load()
   }

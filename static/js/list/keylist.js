@@ -3,7 +3,7 @@
 
 import { ACTIONS } from "../row/actions.js"
 import { openDialog } from "../base/dialogs.js"
-import { byId } from "../base/dom.js"
+import { iconButton, make } from "../base/elements.js"
 
 /** What holds everywhere but in a field; the words are `keys.<name>`. @type {Record<string, string>} */
 export const EVERYWHERE = {
@@ -19,9 +19,25 @@ export const EVERYWHERE = {
 /** Keys as they are called. @type {Record<string, string>} */
 const NAMES = { " ": "Space" }
 
+/**
+ * Made anew each time, in the page's language.
+ * @param {import("../base/i18n.js").I18n} i18n
+ */
+function theDialog(i18n) {
+  document.getElementById("keys")?.remove()
+  const dialog = make("dialog", { id: "keys", className: "sheet", "aria-labelledby": "keys-title" })
+  const close = iconButton("cancel", i18n.t("dialog.close"), () => dialog.close())
+  dialog.append(make("header", {}, make("h2", { id: "keys-title" }, i18n.t("keys.title")), close))
+  for (const where of ["keys.everywhere", "keys.on_row"]) {
+    dialog.append(make("h3", {}, i18n.t(where)), make("dl", { className: "keys" }))
+  }
+  document.body.append(dialog)
+  return dialog
+}
+
 /** @param {import("../base/i18n.js").I18n} i18n */
 export function listKeys(i18n) {
-  const dialog = byId("keys", HTMLDialogElement)
+  const dialog = theDialog(i18n)
   /** @type {Map<string, string[]>} */
   const ofRows = new Map([["↑ ↓", [i18n.t("keys.move")]], ["← →", [i18n.t("keys.controls")]]])
   for (const [name, { key }] of Object.entries(ACTIONS)) {

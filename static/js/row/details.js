@@ -5,7 +5,7 @@
 import { ACTIONS, iconOf, menuOf, textOf } from "./actions.js"
 import { fetched, Problem } from "../base/api.js"
 import { fromTemplate, setText } from "../base/dom.js"
-import { make, searchField } from "../base/elements.js"
+import { icon, make, searchField } from "../base/elements.js"
 import { hasLibrary } from "../base/library.js"
 import { placeOf } from "./facts.js"
 import { kindName, kindsOf, playableKinds, saveAllLink, saveLink } from "./files.js"
@@ -17,6 +17,39 @@ import { isFinal, VISIBLE, webLink } from "../tasks/task.js"
 const MANY_ENTRIES = 10
 /** What ffmpeg's names of codecs are called elsewhere; others are shown as they are, in capitals. @type {Record<string, string>} */
 const CODECS = { h264: "H.264", hevc: "H.265" }
+
+/** @param {import("../base/i18n.js").I18n} i18n */
+function makeParts(i18n) {
+  /** @type {Record<string, any>} */
+  const parts = {}
+  /** @param {string} name @param {keyof HTMLElementTagNameMap} tag @param {Record<string, any>} [more] @param {...(Node | string)} children */
+  const part = (name, tag, more = {}, ...children) =>
+    parts[name] = make(tag, { "data-part": name, ...more }, ...children)
+  const button = (/** @type {string} */ name) =>
+    part(name, "button", { type: "button" }, i18n.t(`log.${name}`))
+  const log = i18n.t("action.log")
+  const element = make(
+    "div",
+    { className: "details" },
+    part("kept", "p", { className: "kept" }),
+    part("files", "div", { className: "files" }),
+    part("placing", "div"),
+    part("hint", "p", { className: "hint" }),
+    part("acts", "div", { className: "remedies" }),
+    part("code", "code"),
+    part("facts", "dl"),
+    part(
+      "log",
+      "details",
+      { className: "log" },
+      part("summary", "summary", {}, icon("chevron"), " ", make("span", {}, log)),
+      part("text", "pre", { tabIndex: 0, "aria-label": log }),
+      make("p", { className: "log-empty" }, i18n.t("log.empty")),
+      make("p", { className: "log-acts" }, button("reload"), " ", button("copy")),
+    ),
+  )
+  return { element, parts }
+}
 
 export class Details {
   element
@@ -41,7 +74,7 @@ export class Details {
    * @param {() => import("../list/rows.js").Rows} page.rows
    */
   constructor(task, page) {
-    const { element, parts } = fromTemplate("details", page.i18n)
+    const { element, parts } = makeParts(page.i18n)
     this.element = element
     this.#parts = parts
     this.#page = page
