@@ -7,7 +7,7 @@ clients. A status holds codes, not sentences: the payload has the texts in the c
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, Literal, Self
+from typing import Any, Literal, NamedTuple, Self
 from uuid import uuid4
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, ValidationError
@@ -404,9 +404,8 @@ class Task:
             return None
 
 
-@dataclass(frozen=True, slots=True)
-class Queued:
-    """What the queue needs to know of a task that waits in it."""
+class Queued(NamedTuple):
+    """What the queue needs to know of a task that waits in it: a tuple, since a start makes one of each."""
 
     task_id: str
     number: int
