@@ -640,14 +640,6 @@ class AccessSettings(Section):
         default=None, gt=0, le=1_000_000, description="hours after the end of a person's tasks"
     )
 
-    @field_validator("separate_lists")
-    @classmethod
-    def _refuse(cls, value: object) -> object:
-        """Better no start than one that lets everybody see what its operator believes to be separate."""
-        if value:
-            raise ValueError("this release does not enforce it yet: everybody sees and may do everything")
-        return value
-
 
 class MetricsSettings(Section):
     public: bool = Field(default=False, description="GET /metrics needs no token")

@@ -26,7 +26,7 @@ from server.api import connections
 from server.api.bodies import Query
 from server.api.connections import FilePart
 from server.api.downloads import SANDBOX_POLICY, beginning_with
-from server.api.keys import FILES, TASKS
+from server.api.keys import FILES, tasks_of
 from server.api.openapi.operation import BINARY, IDS, READER, Operation, Parameter, Reply
 from server.api.route import get
 from server.api.security import DOORS
@@ -152,7 +152,7 @@ async def _statuses(request: web.Request) -> list[TaskStatus]:
     query.check()
     if ids is None:
         raise InvalidQuery("ids")
-    named = await request.app[TASKS].statuses(ids)
+    named = await tasks_of(request).statuses(ids)
     if len(named) != len(ids):
         raise TaskNotFound
     found: dict[str, TaskStatus] = {}
@@ -163,14 +163,14 @@ async def _statuses(request: web.Request) -> list[TaskStatus]:
             # have files.
             entries, cursor, is_whole = [], None, False
             while not is_whole and len(entries) <= MOST_TASKS:
-                page = await request.app[TASKS].page(Filter(playlist_id=status.task_id), cursor, MOST_TASKS)
+                page = await tasks_of(request).page(Filter(playlist_id=status.task_id), cursor, MOST_TASKS)
                 entries += (entry for entry in page.tasks if entry.files)
                 cursor = page.next_cursor
                 is_whole = not cursor
             entries.reverse()
             for start in range(0, len(status.shares), MOST_TASKS):
                 if len(entries) <= MOST_TASKS:
-                    shared = await request.app[TASKS].statuses(status.shares[start : start + MOST_TASKS])
+                    shared = await tasks_of(request).statuses(status.shares[start : start + MOST_TASKS])
                     entries += (entry for entry in shared if entry.files)
         found |= {each.task_id: each for each in entries if each.files}
         if len(found) > MOST_TASKS:

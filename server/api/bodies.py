@@ -47,6 +47,7 @@ LONGEST_NAME = 100  # characters of a field's name in an answer
 BODY_WITHIN = 20.0  # seconds
 M = TypeVar("M", bound=BaseModel)
 Default = TypeVar("Default")
+_PERSON = re.compile(r"[a-z0-9._-]{1,64}")
 _WHOLE = re.compile(r"0|[1-9][0-9]{0,17}")
 _DECIMAL = re.compile(r"(0|[1-9][0-9]*)(\.[0-9]+)?")
 _GOES_ON = web.RequestKey("the client was told to send its body", bool)
@@ -263,6 +264,11 @@ class Query:
     def search(self, name: str, longest: int) -> str:
         """Like `text`, but may be empty, as if it were missing: that finds everything."""
         return "" if self._query.getall(name, ()) == [""] else self.text(name, longest) or ""
+
+    def person(self, name: str) -> str | None:
+        """What may be a person's name; None if missing."""
+        value = self.get(name)
+        return value if value is None or _PERSON.fullmatch(value) else self._is_wrong(name, None)
 
     def one_of(self, name: str, choices: Collection[str]) -> str | None:
         """One of `choices`; None if missing."""

@@ -10,20 +10,24 @@ from typing import Any, BinaryIO
 
 from aiohttp import web
 
-from server.api.bodies import encoded, received_text
+from server.api.acting import ACTING, act_for_owner, chosen_owner
+from server.api.bodies import Query, encoded, received_text
 from server.api.connections import CONNECTIONS
-from server.api.keys import COOKIES, HOOKS
-from server.api.openapi.operation import JSON, OF_CHANGES, READER, Operation, Parameter, Reply
+from server.api.keys import COOKIES, HOOKS, person_of
+from server.api.openapi.operation import JSON, OF_CHANGES, OWNER, READER, Operation, Parameter, Reply
 from server.api.route import delete, get, put
 from server.api.spool import SpoolTurns
 from server.core import cookie_format
 from server.core.cookie_facts import facts_of, with_facts
+from server.core.cookie_format import stored_name
 from server.core.errors import (
+    AdminOnly,
     BodyTooLarge,
     BodyTooSlow,
     CookiesNotFound,
     EncodingUnknown,
     InvalidCookies,
+    InvalidQuery,
     NoCookies,
     NotTextType,
     ServerBusy,
@@ -48,19 +52,20 @@ class SharedReading:
 
     def __init__(self) -> None:
         self._lock = asyncio.Lock()
-        self._next: asyncio.Task[bytes] | None = None
+        self._next: dict[str, asyncio.Task[bytes]] = {}
         self._readings = set[asyncio.Task[bytes]]()
 
-    async def share(self, read: Callable[[], Awaitable[bytes]]) -> bytes:
-        if (reading := self._next) is None:
-            reading = self._next = asyncio.create_task(self._begin(read), name="list for all")
+    async def share(self, read: Callable[[], Awaitable[bytes]], what: str = "") -> bytes:
+        if (reading := self._next.get(what)) is None:
+            beginning = self._begin(read, what)
+            reading = self._next[what] = asyncio.create_task(beginning, name="list for all")
             self._readings.add(reading)
             reading.add_done_callback(self._end)
         return await asyncio.shield(reading)
 
-    async def _begin(self, read: Callable[[], Awaitable[bytes]]) -> bytes:
+    async def _begin(self, read: Callable[[], Awaitable[bytes]], what: str) -> bytes:
         async with self._lock:
-            self._next = None
+            del self._next[what]
             return await read()
 
     def _end(self, reading: asyncio.Task[bytes]) -> None:
@@ -74,21 +79,32 @@ TURNS = web.AppKey("turns for storing a cookie file", SpoolTurns)
 
 
 async def list_cookies(request: web.Request) -> web.Response:
-    stored = request.app[COOKIES]
-    body = await request.app[LIST].share(lambda: _listed(stored))
+    query, stored = Query(request), request.app[COOKIES]
+    owner = chosen_owner(request, query)
+    query.check()
+    begin = stored_name("", owner) if stored.are_separate else ""
+    body = await request.app[LIST].share(lambda: _listed(stored, begin), begin)
     return web.Response(body=body, content_type="application/json")
 
 
-async def _listed(stored: Cookies) -> bytes:
-    now, most = time.time(), max(1, MOST_HOSTS // (len(await stored.names()) or 1))
+async def _listed(stored: Cookies, begin: str) -> bytes:
+    """Those whose stored names begin so; of all also whose they are, if they are somebody's."""
+    names = [name for name in await stored.names() if name.startswith(begin)]
+    now, most = time.time(), max(1, MOST_HOSTS // (len(names) or 1))
     from server.api.openapi.schemas import CookieFile, CookieList
 
-    files = [CookieFile(name=name, **found.shown(most, now)) async for name, found in stored.facts()]
+    files = list[CookieFile]()
+    async for name, found in stored.facts(begin):
+        owner, shown = cookie_format.parted(name)
+        if owner is None or stored.are_separate:  # else it was stored while lists were separate
+            told = None if begin else owner
+            files.append(CookieFile(name=shown, owner=told, **found.shown(most, now)))
     return encoded(CookieList(cookies=files))
 
 
 async def put_cookies(request: web.Request) -> web.Response:
     """Store the body as a cookie file under this name, replacing an earlier one."""
+    act_for_owner(request)
     try:
         async with received_text(request, cookie_format.MAX_SIZE, "text/plain") as body:
             name = _name(request)
@@ -136,17 +152,18 @@ def _taken(body: BinaryIO) -> tuple[str, str, list[str]]:
 
 
 async def delete_cookies(request: web.Request) -> web.Response:
+    act_for_owner(request)
     if not await request.app[COOKIES].delete(_name(request)):
         raise CookiesNotFound
     return web.Response(status=HTTPStatus.NO_CONTENT)
 
 
 def _name(request: web.Request) -> str:
-    """The name in the path. Raises `CookiesNotFound` if no cookie file can have it."""
+    """The name under which the file in the path is stored. Raises `CookiesNotFound` if none can have it."""
     name = request.match_info["name"]
     if not re.fullmatch(cookie_format.NAME, name):
         raise CookiesNotFound
-    return name
+    return stored_name(name, person_of(request))
 
 
 async def unknown_cookies(request: web.Request, body: dict[str, Any]) -> list[WrongField]:
@@ -159,7 +176,7 @@ async def unknown_cookies(request: web.Request, body: dict[str, Any]) -> list[Wr
     names = request.get(_NAMES)
     if names is None:
         names = request[_NAMES] = frozenset(await request.app[COOKIES].names())
-    return [] if name in names else [("cookies", "cookies_unknown", {})]
+    return [] if stored_name(name, person_of(request)) in names else [("cookies", "cookies_unknown", {})]
 
 
 ROUTES = [
@@ -171,7 +188,8 @@ ROUTES = [
             "Cookies",
             "The stored cookie files",
             {200: Reply("Names, hosts and expiry; never what is in them", {JSON: "CookieList"})},
-            parameters=READER,
+            parameters=(OWNER, *READER),
+            errors=(AdminOnly, InvalidQuery),
         ),
     ),
     put(
@@ -183,10 +201,12 @@ ROUTES = [
             "Store a cookie file",
             {204: Reply("It is on disk")},
             "Netscape format, UTF-8, at most 1 MiB.",
-            parameters=(_NAME, *READER),
+            parameters=(_NAME, ACTING, *READER),
             text_bodies=("text/plain",),
             errors=(
+                AdminOnly,
                 CookiesNotFound,
+                InvalidQuery,
                 InvalidCookies,
                 NoCookies,
                 TooManyCookies,
@@ -207,8 +227,8 @@ ROUTES = [
             "Cookies",
             "Remove a cookie file",
             {204: Reply("It is gone")},
-            parameters=(_NAME, *READER),
-            errors=(CookiesNotFound, *OF_CHANGES),
+            parameters=(_NAME, ACTING, *READER),
+            errors=(AdminOnly, CookiesNotFound, InvalidQuery, *OF_CHANGES),
         ),
     ),
 ]

@@ -21,7 +21,7 @@ from aiohttp.abc import AbstractStreamWriter
 
 from server.api import connections
 from server.api.bodies import Query, allows_part, client_has, is_wanted
-from server.api.keys import FILES, TASKS
+from server.api.keys import FILES, tasks_of
 from server.api.openapi.operation import (
     BINARY,
     HAS_IT,
@@ -58,7 +58,7 @@ async def download(request: web.Request) -> web.StreamResponse:
     """
     if "%" in request.raw_path.partition("?")[0]:  # names of files need no encoding
         raise FileNotFound
-    status, stored = await request.app[TASKS].find_file(request.match_info["name"])
+    status, stored = await tasks_of(request).find_file(request.match_info["name"])
     query = Query(request)
     is_plain = not query.flag("inline")
     query.check()

@@ -16,7 +16,7 @@ from aiohttp import WSCloseCode, hdrs, web
 
 from server.api.bodies import language, payload_form
 from server.api.connections import CONNECTIONS
-from server.api.keys import ENCODER, HUB, TASKS
+from server.api.keys import ENCODER, HUB, TASKS, tasks_of
 from server.api.openapi.operation import READER, TASK_ID, Operation, Reply, Schema, header
 from server.api.payload import Payload, chunk, dumps, event
 from server.api.push import (
@@ -32,7 +32,8 @@ from server.api.route import Access, get
 from server.api.security import DOORS
 from server.api.session import LOG_INS
 from server.core.errors import OriginForbidden, TaskNotFound
-from server.tasks.hub import Changed, Removed, Update
+from server.core.task import TaskStatus
+from server.tasks.hub import Changed, Removed
 
 COMMENT_EVERY = 20.0  # seconds
 LAST_EVENT_ID = "Last-Event-ID"
@@ -83,12 +84,13 @@ class FeedStream(_Stream, Feed):
 
     @property
     def form(self) -> object:
-        return self._form, self._is_chunked
+        return super().form, self._is_chunked
 
-    def frame(self, update: Update, number: int) -> bytes:
-        if isinstance(update, Removed):
-            return self._removal(update.task_id, number)
-        return self._event(self._encoder.shared(update, self._form), number)
+    def _frame_of_removed(self, task_id: str, number: int) -> bytes:
+        return self._removal(task_id, number)
+
+    def _frame_of_status(self, status: TaskStatus, number: int) -> bytes:
+        return self._event(self._encoder.shared(status, self._form), number)
 
     async def _end_replay(self) -> None:
         await super()._end_replay()
@@ -125,7 +127,7 @@ async def stream_task(request: web.Request) -> web.StreamResponse:
     ):
         # Subscribe, then read, then send: otherwise a change between reading and subscribing would be lost.
         try:
-            current = await request.app[TASKS].status(task_id)
+            current = await tasks_of(request).status(task_id)
         except TaskNotFound:
             if had == GONE:
                 return web.Response(status=HTTPStatus.NO_CONTENT)

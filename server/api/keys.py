@@ -9,10 +9,11 @@ from server.api.payload import Encoder
 from server.api.spool import Spool
 from server.core.clock import Clock
 from server.core.counts import Counts
+from server.core.errors import AdminOnly
 from server.core.hooks import Hooks
 from server.core.library import Library
 from server.core.ports import Cookies, FileStore, Workplace
-from server.core.principal import EVERYBODY, Principal
+from server.core.principal import EVERYBODY, Principal, scope_of_person
 from server.core.task import TaskStatus
 from server.settings import Settings
 from server.tasks.hub import Hub
@@ -48,6 +49,7 @@ LEAVE_LIBRARY: web.AppKey[Callable[[str], Awaitable[None]]] = web.AppKey("leave_
 SCOPE = web.RequestKey("scope", str)  # names the request's token or person; only if a log-in is needed
 # What a request has done, where its path does not say it, for the audit log: pairs of what, and to what.
 DONE: web.RequestKey[Collection[tuple[str, str]]] = web.RequestKey("done")
+ACTS_FOR = web.RequestKey("acts for", str)  # the person for whom an admin asks
 PRINCIPAL = web.RequestKey("principal", Principal)  # only if it is a person; read it by `principal_of`
 
 
@@ -60,6 +62,42 @@ def principal_of(request: web.Request) -> Principal:
 
 
 def owner_of(request: web.Request) -> str | None:
-    """Return the name of the person who will own what this request makes; None: nobody."""
+    """The person to whom belongs what this request makes; None: nobody. An admin may name somebody else."""
     principal: Principal = request.get(PRINCIPAL, EVERYBODY)
+    acts_for: str | None = request.get(ACTS_FOR)
+    return acts_for or principal.name
+
+
+def scope_of(request: web.Request) -> str:
+    """Whose idempotency keys and shared tasks these are."""
+    acts_for: str | None = request.get(ACTS_FOR)
+    scope: str = scope_of_person(acts_for) if acts_for else request.get(SCOPE, "")
+    return scope
+
+
+def person_of(request: web.Request) -> str | None:
+    """Whose the things are that this request names, where lists are separate; else, and for things that
+    belong to nobody, None.
+    """
+    return owner_of(request) if request.app[SETTINGS].access.separate_lists else None
+
+
+def restricted_to(request: web.Request) -> str | None:
+    """The person for whom only what is theirs exists: a user, where lists are separate. None: who asks sees
+    everything.
+    """
+    principal: Principal | None = request.get(PRINCIPAL)
+    if principal is None or principal.is_admin or not request.app[SETTINGS].access.separate_lists:
+        return None
     return principal.name
+
+
+def tasks_of(request: web.Request) -> Tasks:
+    """The tasks that exist for who asks: all that a client reads or does goes through this."""
+    return request.app[TASKS].of(restricted_to(request))
+
+
+def admins_alone(request: web.Request) -> None:
+    """For what concerns everybody. Raises `AdminOnly` for users, where lists are separate."""
+    if restricted_to(request) is not None:
+        raise AdminOnly

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from aiohttp import hdrs, web
 
 from server.api.connections import CONNECTIONS
-from server.api.keys import COUNTS, METRICS, READINESS, SEES, SETTINGS, TASKS
+from server.api.keys import COUNTS, METRICS, READINESS, SEES, SETTINGS, TASKS, admins_alone
 from server.api.metric_families import FAMILIES, Family, Scrape
 from server.api.openapi.operation import Operation, Reply, header
 from server.api.route import Access, get
@@ -29,6 +29,7 @@ async def metrics(request: web.Request) -> web.Response:
     gate = request.app[GATE]
     if gate.is_locked and not request.app[SETTINGS].metrics.public:
         await gate.admit(request, request.app[DOORS].client(request))
+        admins_alone(request)
     stages = await request.app[TASKS].count()
     seen = {f"tasks {stage.value}": float(stages.get(stage, 0)) for stage in Stage}
     for check in await request.app[READINESS].checks():

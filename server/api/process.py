@@ -17,6 +17,7 @@ from typing import Any
 
 from aiohttp import web
 
+from server.api.acting import ACTING, act_for_owner
 from server.api.bodies import (
     MAX_BODY,
     parsed,
@@ -29,13 +30,24 @@ from server.api.bodies import (
 )
 from server.api.connections import CONNECTIONS
 from server.api.cookies import unknown_cookies
-from server.api.keys import FIELDS, INSPECTOR, PLACE_IN_LIBRARY, SCOPE, SETTINGS, TASKS, WAKE, owner_of
+from server.api.keys import (
+    FIELDS,
+    INSPECTOR,
+    PLACE_IN_LIBRARY,
+    SETTINGS,
+    TASKS,
+    WAKE,
+    owner_of,
+    principal_of,
+    scope_of,
+)
 from server.api.openapi.operation import JSON, OF_CHANGES, READER, Operation, Reply, header
 from server.api.payload import TaskPayload
 from server.api.route import get, post
 from server.api.tasks import Result, respond_results
 from server.core.action_requests import MOST_AT_ONCE, Batch, InfoRequest
 from server.core.errors import (
+    AdminOnly,
     AmbiguousHeader,
     AppError,
     BodyTooLarge,
@@ -68,11 +80,12 @@ Presets = Mapping[str, dict[str, Any]]
 async def submit(request: web.Request) -> web.Response:
     """Accept a download. The response is sent once the task is on disk, before anything is fetched."""
     request.app[WAKE]()
+    act_for_owner(request)
     asked = await read_wish(request, await read_object(request), key_of(request))
     if isinstance(asked, AppError):
         raise asked
-    owner = owner_of(request)
-    [accepted] = await request.app[TASKS].accept([asked], created_by=owner, owner=owner)
+    by, owner = principal_of(request).name, owner_of(request)
+    [accepted] = await request.app[TASKS].accept([asked], created_by=by, owner=owner)
     if isinstance(accepted, AppError):
         raise accepted
     if accepted.is_shared:
@@ -118,7 +131,7 @@ async def read_wish(request: web.Request, body: dict[str, Any], key: str | None)
     except (InvalidRequest, IdempotencyMismatch) as error:
         return error.with_traceback(None)  # the traceback would keep the whole body in memory
     known = idempotency(key, wanted, body.keys()) if key else None
-    return RequestedTask(wanted, known, wanted.wish(request.get(SCOPE, "")))
+    return RequestedTask(wanted, known, wanted.wish(scope_of(request)))
 
 
 def with_preset(body: dict[str, Any], presets: Presets) -> tuple[dict[str, Any], list[WrongField]]:
@@ -144,7 +157,7 @@ def key_of(request: web.Request) -> str | None:
     [key] = keys
     if not _KEY.fullmatch(key):
         raise InvalidQuery("Idempotency-Key")
-    return f"{request.get(SCOPE, '')}:{key}"
+    return f"{scope_of(request)}:{key}"
 
 
 def idempotency(key: str, wanted: ProcessRequest, sent: Collection[str]) -> Idempotency:
@@ -161,6 +174,7 @@ async def submit_batch(request: web.Request) -> web.Response:
     batch returns the same tasks. The event loop turns after each request, and errors are reduced at once to
     what the answer says of them.
     """
+    act_for_owner(request)
     key = key_of(request)
     request.app[WAKE]()
     body = await read_json(request, MAX_BATCH)
@@ -178,8 +192,8 @@ async def submit_batch(request: web.Request) -> web.Response:
             await asyncio.sleep(0)
     validated(Batch, {"requests": asked, **others} if asked else others)
     possible = [each for each in asked if isinstance(each, RequestedTask)]
-    owner = owner_of(request)
-    outcomes = await request.app[TASKS].accept(possible, created_by=owner, owner=owner)
+    by, owner = principal_of(request).name, owner_of(request)
+    outcomes = await request.app[TASKS].accept(possible, created_by=by, owner=owner)
     accepted = zip(possible, outcomes, strict=True)
     results = list[Result]()
     for each in asked:
@@ -324,7 +338,7 @@ async def inspect(request: web.Request) -> web.Response:
     name = with_defaults.get("cookies")  # the preset's other fields do not matter here
     whole = body | {"cookies": name} if name is not None else body
     wanted = validated(InfoRequest, whole, *wrong, *await unknown_cookies(request, whole))
-    looking = request.app[INSPECTOR].inspect(wanted)
+    looking = request.app[INSPECTOR].inspect(wanted, owner_of(request))
     found = await request.app[CONNECTIONS].attended(request.protocol, looking)
     from server.api.openapi.schemas import Info
 
@@ -350,12 +364,12 @@ ROUTES = [
             },
             "Only `url` is required; by default there will be a video and an audio file, from one download. "
             "The answer comes before anything is fetched.",
-            parameters=(
-                IDEMPOTENCY_KEY,
-                *READER,
-            ),
+            parameters=(ACTING, IDEMPOTENCY_KEY, *READER),
             body=ProcessRequest,
-            errors=(AmbiguousHeader, InvalidQuery, IdempotencyMismatch, OverLimit, QueueFull, *OF_CHANGES),
+            errors=(
+                *(AdminOnly, AmbiguousHeader, InvalidQuery, IdempotencyMismatch, OverLimit, QueueFull),
+                *OF_CHANGES,
+            ),
         ),
     ),
     post(
@@ -367,9 +381,9 @@ ROUTES = [
             "Make many tasks",
             {200: Reply("What became of each, in order", {JSON: "Results"})},
             "Each is taken or refused by itself; those that are taken are on disk, all in one transaction.",
-            parameters=(IDEMPOTENCY_KEY, *READER),
+            parameters=(ACTING, IDEMPOTENCY_KEY, *READER),
             body=Batch,
-            errors=(AmbiguousHeader, InvalidQuery, *OF_CHANGES),
+            errors=(AdminOnly, AmbiguousHeader, InvalidQuery, *OF_CHANGES),
         ),
     ),
     get(

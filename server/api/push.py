@@ -20,13 +20,14 @@ from aiohttp import HttpVersion11, WSCloseCode, WSMsgType, web
 
 from server.api.bodies import Query, language, payload_form
 from server.api.connections import CONNECTIONS, HeldSocket
-from server.api.keys import ENCODER, HUB, TASKS
+from server.api.keys import ENCODER, HUB, restricted_to, tasks_of
 from server.api.openapi.operation import OF_SOCKETS, READER, TASK_ID, Operation, Parameter, Reply
 from server.api.payload import dumps, text_frame
 from server.api.route import get
 from server.api.security import DOORS
 from server.api.session import LOG_INS
 from server.core.errors import AppError, InvalidQuery, TaskNotFound, UpgradeRequired
+from server.core.task import TaskStatus
 from server.tasks.hub import (
     CHANGES_KEPT_FOR,
     Changed,
@@ -99,6 +100,7 @@ class Subscriber(Watcher):
         "_form",
         "_has_more",
         "_is_chunked",
+        "_owner",
         "_reading",
         "_request",
         "_state",
@@ -110,6 +112,7 @@ class Subscriber(Watcher):
         self._encoder = request.app[ENCODER]
         self._flusher = flusher
         self._form = payload_form(request, language(request))
+        self._owner = restricted_to(request)
         self._state: State = "joining"
         self._has_more = False  # whether there are updates that `_frames` has not returned yet
         self._is_chunked = False  # of event streams, see `server.api.event_streams`
@@ -352,13 +355,22 @@ class Feed(Subscriber):
 
     @property
     def form(self) -> object:
-        """Feeds of one form get the same bytes."""
-        return self._form
+        """Feeds of one form are written the same bytes."""
+        return self._form if self._owner is None else (self._form, self._owner)
 
     def frame(self, update: Update, number: int) -> bytes:
+        """What is written of `update`: nothing if it is not for this reader."""
+        if self._owner is not None and update.owner != self._owner:
+            return b""
         if isinstance(update, Removed):
-            return text_frame(dumps({"task_id": update.task_id, "removed": True}))
-        return self._encoder.shared(update, self._form).frame
+            return self._frame_of_removed(update.task_id, number)
+        return self._frame_of_status(update, number)
+
+    def _frame_of_removed(self, task_id: str, number: int) -> bytes:
+        return text_frame(dumps({"task_id": task_id, "removed": True}))
+
+    def _frame_of_status(self, status: TaskStatus, number: int) -> bytes:
+        return self._encoder.shared(status, self._form).frame
 
     def begin_with(self, missed: Iterator[Changed]) -> None:
         """Write `missed`, changes from before the feed was opened, first."""
@@ -384,18 +396,20 @@ class Feed(Subscriber):
             super()._begin()
 
     async def _replay(self, missed: Iterator[Changed]) -> None:
-        """Read and write a few changes at a time, so that a client that does not read holds little memory."""
-        tasks = self._request.app[TASKS]
+        """Read and write some at a time: a client that does not read has no more waiting for it."""
+        tasks = tasks_of(self._request)
         try:
             while some := list(islice(missed, READ_AT_ONCE)):
+                removed = [task_id for task_id, _, is_removed in some if is_removed]
+                owners = await tasks.owners(removed) if removed and self._owner is not None else {}
                 known = {
                     status.task_id: status
                     for status in await tasks.statuses([task_id for task_id, _, _ in some])
                 }
                 for task_id, number, is_removed in some:
-                    update: Update | None = known.pop(task_id, Removed(task_id) if is_removed else None)
-                    # A task that has changed meanwhile comes from the log, perhaps older than the status read
-                    # here.
+                    gone = Removed(task_id, owners.get(task_id)) if is_removed else None
+                    update: Update | None = known.pop(task_id, gone)
+                    # What has changed meanwhile comes from the log, which may be older than what was read.
                     if update is not None and not self._feeds.has_changed(task_id, self.position):
                         await self._write(self.frame(update, number))
                 await asyncio.sleep(0)
@@ -412,6 +426,8 @@ class Feed(Subscriber):
         self._missed = None
 
     async def _write(self, data: bytes) -> None:
+        if not data:
+            return
         if self._transport.is_closing():
             raise ConnectionResetError("the client left")
         self._transport.write(data)
@@ -434,7 +450,7 @@ async def watch(request: web.Request) -> web.WebSocketResponse:
         request.app[HUB].watch(task_id, subscriber),
     ):
         # Subscribe, then read, then send: otherwise a change between reading and subscribing would be lost.
-        current = await request.app[TASKS].status(task_id)
+        current = await tasks_of(request).status(task_id)
         await ws.prepare(request)
         form = payload_form(request, language(request))
         await ws.send_frame(request.app[ENCODER].encode(current, form).body, WSMsgType.TEXT)

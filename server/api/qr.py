@@ -10,7 +10,7 @@ from aiohttp import web
 
 from server.api.connections import CONNECTIONS
 from server.api.downloads import SANDBOX_POLICY
-from server.api.keys import SETTINGS, TASKS
+from server.api.keys import SETTINGS, tasks_of
 from server.api.openapi.operation import READER, TASK_ID, Operation, Parameter, Reply
 from server.api.payload import link_to
 from server.api.route import get
@@ -24,7 +24,7 @@ QUIET_ZONE = 4  # modules of margin, which readers need to find the code (ISO/IE
 
 async def qr_code(request: web.Request) -> web.Response:
     """Raises `TaskNotFound`, `FileNotFound`."""
-    status = await request.app[TASKS].status(request.match_info["task_id"])
+    status = await tasks_of(request).status(request.match_info["task_id"])
     stored = status.files.get(request.match_info["kind"])
     if stored is None:
         raise FileNotFound

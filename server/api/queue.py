@@ -5,14 +5,15 @@ import contextlib
 
 from aiohttp import WSCloseCode, web
 
+from server.api.acting import chosen_owner
 from server.api.bodies import Query, respond_answer
 from server.api.connections import CONNECTIONS
-from server.api.keys import HUB, TASKS
-from server.api.openapi.operation import JSON, OF_CHANGES, READER, Operation, Parameter, Reply, header
+from server.api.keys import HUB, TASKS, admins_alone
+from server.api.openapi.operation import JSON, OF_CHANGES, OWNER, READER, Operation, Parameter, Reply, header
 from server.api.route import get, post
 from server.api.session import LOG_INS
 from server.api.status import WAIT, wanted_wait
-from server.core.errors import InvalidQuery, TokenRequired
+from server.core.errors import AdminOnly, InvalidQuery, TokenRequired
 from server.core.task import Stage
 from server.tasks.hub import Watcher
 
@@ -42,12 +43,12 @@ async def get_queue(request: web.Request) -> web.Response:
     """The queue as it is; with `wait` once its state differs from the client's `paused`."""
     query, wait = Query(request), wanted_wait(request)
     known = query.one_of("paused", ("false", "true"))
-    is_folded = query.flag("folded")
+    is_folded, owner = query.flag("folded"), chosen_owner(request, query)
     query.check()
     if wait and known:
         changed = _until_changed(request, known == "true", wait)
         await request.app[CONNECTIONS].attended(request.protocol, changed)
-    return await _state(request, is_folded=is_folded)
+    return await _state(request, owner, is_folded=is_folded)
 
 
 async def _until_changed(request: web.Request, paused: bool, wait: float) -> None:
@@ -63,21 +64,23 @@ async def _until_changed(request: web.Request, paused: bool, wait: float) -> Non
             raise TokenRequired
 
 
-async def _state(request: web.Request, *, is_folded: bool = False) -> web.Response:
+async def _state(request: web.Request, owner: str | None = None, *, is_folded: bool = False) -> web.Response:
     from server.api.openapi.schemas import QueueState
 
-    counts = await request.app[TASKS].count(is_folded=is_folded)
+    counts = await request.app[TASKS].of(owner).count(is_folded=is_folded)
     stages = {stage: counts.get(stage, 0) for stage in Stage}
     return respond_answer(QueueState(paused=await request.app[TASKS].is_paused(), stages=stages))
 
 
 async def pause(request: web.Request) -> web.Response:
     """Begin no queued task until `resume`; running ones continue."""
+    admins_alone(request)
     await request.app[TASKS].pause_queue()
     return await _state(request)
 
 
 async def resume(request: web.Request) -> web.Response:
+    admins_alone(request)
     await request.app[TASKS].resume_queue()
     return await _state(request)
 
@@ -106,8 +109,9 @@ ROUTES = [
                     "`1`: entries of lists are left out, as in `GET /api/tasks`",
                     {"type": "string", "enum": ["0", "1"]},
                 ),
+                OWNER,
             ),
-            errors=(InvalidQuery,),
+            errors=(InvalidQuery, AdminOnly),
         ),
     ),
     post(
@@ -120,14 +124,19 @@ ROUTES = [
             _STATE,
             "What runs goes on; what waits is held, over restarts and on every node. No task changes by it.",
             parameters=READER,
-            errors=OF_CHANGES,
+            errors=(AdminOnly, *OF_CHANGES),
         ),
     ),
     post(
         "/api/queue/resume",
         resume,
         Operation(
-            "resume_queue", "Queue", "Go on with what waits", _STATE, parameters=READER, errors=OF_CHANGES
+            "resume_queue",
+            "Queue",
+            "Go on with what waits",
+            _STATE,
+            parameters=READER,
+            errors=(AdminOnly, *OF_CHANGES),
         ),
     ),
 ]

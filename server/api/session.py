@@ -97,6 +97,10 @@ class Directory(Protocol):
         """Raises `TokenRequired` and `TooManyRequests`, the same for names that exist and that do not."""
         ...
 
+    def knows(self, name: str) -> bool:
+        """Whether there is a person of this name."""
+        ...
+
     @property
     def ways(self) -> list[str]:
         """The ways in which people can log in."""
@@ -130,6 +134,9 @@ class Nobody:
 
     async def of_password(self, name: str, password: str, address: str) -> Principal:
         raise TokenRequired
+
+    def knows(self, _: str) -> bool:
+        return False
 
     @property
     def ways(self) -> list[str]:

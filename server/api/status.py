@@ -10,7 +10,7 @@ from multidict import istr
 
 from server.api.bodies import Query, client_has, language, payload_form, payload_headers
 from server.api.connections import CONNECTIONS
-from server.api.keys import ENCODER, HUB, TASKS
+from server.api.keys import ENCODER, HUB, tasks_of
 from server.api.openapi.operation import (
     HAS_IT,
     IF_NONE_MATCH,
@@ -41,7 +41,7 @@ async def get_status(request: web.Request) -> web.Response:
     task_id = request.match_info["task_id"]
     wait = wanted_wait(request)
     if wait is None:
-        return _answer(request, await request.app[TASKS].status(task_id))
+        return _answer(request, await tasks_of(request).status(task_id))
     waiting = request.app[CONNECTIONS].attended(request.protocol, _next_status(request, task_id, wait))
     response = _answer(request, await waiting)
     response.headers.popall("Retry-After", None)
@@ -77,7 +77,7 @@ async def _next_status(request: web.Request, task_id: str, wait: float) -> TaskS
 
     Raises `TaskNotFound`, `TokenRequired`.
     """
-    tasks, poll = request.app[TASKS], Poll()
+    tasks, poll = tasks_of(request), Poll()
     encoder, form = request.app[ENCODER], payload_form(request, language(request))
     with request.app[LOG_INS].hold(request, poll), request.app[HUB].watch(task_id, poll):
         # Subscribe, then read: a change in between waits in `poll` and is not lost.

@@ -15,7 +15,7 @@ from aiohttp import web
 
 from server.api.connections import CONNECTIONS
 from server.api.downloads import CONDITIONS, PLAYABLE, SANDBOX_POLICY, replies, replies_to_head, send
-from server.api.keys import TASKS, WORKPLACE
+from server.api.keys import WORKPLACE, tasks_of
 from server.api.openapi.operation import IF_NONE_MATCH, READER, TASK_ID, Operation
 from server.api.route import get
 from server.api.security import DOORS
@@ -56,7 +56,7 @@ MISSED_FOR: Final = 60.0  # seconds that the file may be missing: between attemp
 
 async def stream(request: web.Request) -> web.StreamResponse:
     """Raises `TaskNotFound`, `NotStreamable`, and for a finished file the errors of `downloads.send`."""
-    status = await request.app[TASKS].status(request.match_info["task_id"])
+    status = await tasks_of(request).status(request.match_info["task_id"])
     if status.stage is Stage.COMPLETED:
         stored = status.files.get("video") or status.files.get("audio")
         if stored is None:
@@ -100,7 +100,7 @@ async def _growing(request: web.Request, status: TaskStatus) -> GrowingFile:
 class _StreamedFile:
     def __init__(self, request: web.Request, response: web.StreamResponse, growing: GrowingFile) -> None:
         self._task_id = request.match_info["task_id"]
-        self._tasks = request.app[TASKS]
+        self._tasks = tasks_of(request)
         self._response = response
         self._growing = growing
         self._sent = 0

@@ -12,6 +12,7 @@ from http import HTTPStatus
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from server.api.acting import chosen_owner
 from server.api.bodies import (
     Query,
     encoded,
@@ -26,7 +27,7 @@ from server.api.bodies import (
 from server.api.connections import CONNECTIONS
 from server.api.cookies import unknown_cookies
 from server.api.downloads import CONDITIONS, replies, replies_to_head, send
-from server.api.keys import DONE, ENCODER, FILES, LEAVE_LIBRARY, TASKS
+from server.api.keys import DONE, ENCODER, FILES, LEAVE_LIBRARY, tasks_of
 from server.api.openapi.operation import (
     CURSOR,
     IDS,
@@ -35,6 +36,7 @@ from server.api.openapi.operation import (
     LARGEST_PAGE,
     LIMIT,
     OF_CHANGES,
+    OWNER,
     READER,
     TASK_ID,
     TEXT,
@@ -48,6 +50,7 @@ from server.api.route import Route, delete, get, patch, post
 from server.core.action_requests import MOST_AT_ONCE, ActionRequest, PlaceChange, RemedyRequest
 from server.core.attachment import disposition
 from server.core.errors import (
+    AdminOnly,
     AppError,
     FileNotFound,
     InvalidQuery,
@@ -99,7 +102,7 @@ async def list_tasks(request: web.Request) -> web.Response:
     """One page of tasks, newest first, by their state, or queued ones in queue order; or the tasks that `ids`
     names.
     """
-    query, service = Query(request), request.app[TASKS]
+    query, service = Query(request), tasks_of(request)
     if "ids" in request.query:  # all other parameters are ignored
         ids = query.ids("ids", LARGEST_PAGE) or []
         query.check()
@@ -120,11 +123,14 @@ async def list_tasks(request: web.Request) -> web.Response:
         is_folded = query.flag("folded") and not text and playlist_id is None
         cursor, limit = query.cursor(), query.limit()
         read_page = service.page_by_state if query.one_of("sort", SORTS) == "state" else service.page
+        owner = chosen_owner(request, query)
         query.check()
         stages = tuple(
             each for each in Stage if status in (None, each.status) and (named is None or each in named)
         )
-        wanted = Filter(() if len(stages) == len(Stage) else stages, text, playlist_id, is_folded=is_folded)
+        wanted = Filter(
+            () if len(stages) == len(Stage) else stages, text, playlist_id, is_folded=is_folded, owner=owner
+        )
         # No task can be in a `stage` of another `status`.
         page = await read_page(wanted, cursor, limit) if stages else StatusPage([], None)
     encoder, chosen = request.app[ENCODER], language(request)
@@ -155,7 +161,7 @@ async def change(request: web.Request) -> web.Response:
     says_nothing = all(body.get(name) is None for name in PlaceChange.model_fields)
     wanted = validated(PlaceChange, body, *([("priority", "missing", {})] if says_nothing else []))
     task_id = request.match_info["task_id"]
-    return respond(request, await request.app[TASKS].move(task_id, wanted.priority, wanted.position))
+    return respond(request, await tasks_of(request).move(task_id, wanted.priority, wanted.position))
 
 
 async def remove(request: web.Request) -> web.Response:
@@ -164,35 +170,35 @@ async def remove(request: web.Request) -> web.Response:
     query.check()
     task_id = request.match_info["task_id"]
     if library == "delete":
-        await request.app[TASKS].status(task_id)
-        request.app[TASKS].refuse_when_closing()
+        await tasks_of(request).status(task_id)
+        tasks_of(request).refuse_when_closing()
         await request.app[LEAVE_LIBRARY](task_id)
-    await request.app[TASKS].delete(task_id)
+    await tasks_of(request).delete(task_id)
     return web.Response(status=HTTPStatus.NO_CONTENT)
 
 
 async def cancel(request: web.Request) -> web.Response:
-    return await _act(request, request.app[TASKS].cancel)
+    return await _act(request, tasks_of(request).cancel)
 
 
 async def pause(request: web.Request) -> web.Response:
-    return await _act(request, request.app[TASKS].pause)
+    return await _act(request, tasks_of(request).pause)
 
 
 async def resume(request: web.Request) -> web.Response:
-    return await _act(request, request.app[TASKS].resume)
+    return await _act(request, tasks_of(request).resume)
 
 
 async def retry(request: web.Request) -> web.Response:
-    return await _act(request, request.app[TASKS].retry)
+    return await _act(request, tasks_of(request).retry)
 
 
 async def start(request: web.Request) -> web.Response:
-    return await _act(request, request.app[TASKS].start)
+    return await _act(request, tasks_of(request).start)
 
 
 async def finish(request: web.Request) -> web.Response:
-    return await _act(request, request.app[TASKS].finish)
+    return await _act(request, tasks_of(request).finish)
 
 
 async def _act(request: web.Request, action: Callable[[str], Awaitable[TaskStatus]]) -> web.Response:
@@ -201,7 +207,7 @@ async def _act(request: web.Request, action: Callable[[str], Awaitable[TaskStatu
 
 async def get_log(request: web.Request) -> web.Response:
     """The task's own yt-dlp and ffmpeg log; empty while there is none."""
-    status = await request.app[TASKS].status(request.match_info["task_id"])
+    status = await tasks_of(request).status(request.match_info["task_id"])
     reading = request.app[FILES].read_log(status.task_id, MAX_LOG)
     text = await request.app[CONNECTIONS].attended(request.protocol, reading)
     headers = {"Cache-Control": "private, no-cache"}
@@ -210,7 +216,7 @@ async def get_log(request: web.Request) -> web.Response:
 
 async def get_thumbnail(request: web.Request) -> web.StreamResponse:
     """The thumbnail, sent like a file. Raises `TaskNotFound`, `ThumbnailNotFound` and what `send` raises."""
-    status = await request.app[TASKS].status(request.match_info["task_id"])
+    status = await tasks_of(request).status(request.match_info["task_id"])
     thumbnail = await request.app[FILES].thumbnail(status)
     if thumbnail is None:
         raise ThumbnailNotFound
@@ -227,7 +233,7 @@ async def act(request: web.Request) -> web.Response:
     repeats the request while there are `more` reaches all. A retry of a list leaves out completed entries: to
     begin one anew, name it in `ids`.
     """
-    body, tasks = await read_object(request), request.app[TASKS]
+    body, tasks = await read_object(request), tasks_of(request)
     wrong = list[WrongField]()
     by_kind = any(body.get(name) is not None for name in ("stage", "error_code"))
     said = [name for name in ("ids", "playlist_id") if body.get(name) is not None]
@@ -302,7 +308,7 @@ async def list_remedies(request: web.Request) -> web.Response:
     from server.api.openapi.schemas import Remedies
 
     chosen, task_id = language(request), request.match_info["task_id"]
-    names = offered(await request.app[TASKS].status(task_id))
+    names = offered(await tasks_of(request).status(task_id))
     texts = {name: LANGUAGES[chosen].remedy(name) for name in names}
     response = respond_answer(Remedies(remedies=names, texts=texts))
     response.headers.update(
@@ -316,7 +322,7 @@ async def apply(request: web.Request) -> web.Response:
     name, task_id = request.match_info["name"], request.match_info["task_id"]
     if name not in REMEDIES:
         raise RemedyNotFound
-    possible = offered(await request.app[TASKS].status(task_id))
+    possible = offered(await tasks_of(request).status(task_id))
     if name not in possible:
         raise RemedyNotOffered(possible)
     body = await read_object(request) if request.body_exists else {}
@@ -325,7 +331,7 @@ async def apply(request: web.Request) -> web.Response:
         wrong.append(("cookies", "extra_forbidden" if has_cookies else "missing", {}))
     wanted = validated(RemedyRequest, body, *wrong, *await unknown_cookies(request, body))
     given = {"cookies": wanted.cookies} if wanted.cookies else {}
-    return respond(request, await request.app[TASKS].repair(task_id, name, given))
+    return respond(request, await tasks_of(request).repair(task_id, name, given))
 
 
 _ONE = "/api/tasks/{task_id:(?!actions$)[^/]+}"  # `/api/tasks/actions` is another route
@@ -391,6 +397,7 @@ ROUTES = [
                     "a text in title, uploader or URL, literally; empty: all",
                     {"type": "string", "maxLength": MAX_TEXT},
                 ),
+                OWNER,
                 LIMIT,
                 CURSOR,
                 Parameter(
@@ -405,7 +412,7 @@ ROUTES = [
                 ),
                 *READER,
             ),
-            errors=(InvalidQuery,),
+            errors=(InvalidQuery, AdminOnly),
         ),
     ),
     patch(

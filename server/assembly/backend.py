@@ -96,8 +96,10 @@ async def open_attempt_parts(
 
 
 async def open_features(stack: AsyncExitStack, features: Iterable[Feature], kernel: Kernel) -> list[Added]:
-    """Open the features, until `stack` closes."""
-    return [await stack.enter_async_context(feature.open(kernel)) for feature in features]
+    """They are open until `stack` closes."""
+    added = [await stack.enter_async_context(feature.open(kernel)) for feature in features]
+    kernel.hooks.are_complete.set()
+    return added
 
 
 def readiness_of(kernel: Kernel, added: Iterable[Added]) -> Readiness:

@@ -84,9 +84,11 @@ async def open_embedded(
                 clock=clock,
             )
         )
-        hub, hooks, shares = Hub(lambda: clock.now().timestamp()), Hooks(), Shares()
+        asks = settings.access.separate_lists
+        hub = Hub(lambda: clock.now().timestamp(), asks_for_owners=asks)
+        hooks, shares = Hooks(), Shares()
         jobs = JobMaker(downloads, find_tools(downloads.ffmpeg))
-        cookies = LocalCookies(data.path / "cookies", data)
+        cookies = LocalCookies(data.path / "cookies", data, are_separate=asks)
         disk = Disk(data_dir, downloads.min_free_disk)
         parts = await open_attempt_parts(
             stack,

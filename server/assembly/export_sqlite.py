@@ -30,7 +30,7 @@ _DELIVERIES = """
 _OF_SUBSCRIPTIONS = (
     "subscription_id", "number", "revision", "url", "source_key", "wish", "host", "manner", "scope",
     "wanted", "findings", "next_check_at", "lease_until", "check_no", "keep_at", "created_at",
-    "search",
+    "search", "owner", "created_by",
 )  # fmt: skip
 _OF_ITEMS = (
     "subscription_id", "key", "number", "state", "reason", "published_at", "task_id", "manner",
@@ -47,7 +47,7 @@ ALIKE: dict[str, tuple[int, tuple[str, ...]]] = {
     "subscriptions": (1, _OF_SUBSCRIPTIONS),
     "items": (2, _OF_ITEMS),
     "source_hosts": (1, ("host", "next_look_at", "held_until", "holds")),
-    "feeds": (1, ("name", "subscription_id")),
+    "feeds": (1, ("subscription_id", "name")),
     "secrets": (1, ("name", "value")),
     "file_sets": (1, _OF_FILE_SETS),
     "list_actions": (2, ("playlist_id", "number", "told", "owed")),

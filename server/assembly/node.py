@@ -115,7 +115,8 @@ async def open_cluster(
             )
         )
         clock = store.clock
-        hub, hooks = Hub(lambda: clock.now().timestamp(), HEARD_WITHIN), Hooks()
+        asks = settings.access.separate_lists
+        hub, hooks = Hub(lambda: clock.now().timestamp(), HEARD_WITHIN, asks_for_owners=asks), Hooks()
         database = await enter(open_database(url, CONNECTIONS))
         await enter(app.open_async(SharedPool(database)))
         # Only for a worker whose partial files no other node sees.
@@ -124,7 +125,7 @@ async def open_cluster(
 
         # The parts that make attempts.
         jobs = JobMaker(downloads, find_tools(downloads.ffmpeg))
-        cookies = SharedCookies(database)
+        cookies = SharedCookies(database, are_separate=asks)
         disk = Disk(data_dir, downloads.min_free_disk)
         reserve = Reserve(disk, elsewhere=own_disks)
         parts = await open_attempt_parts(

@@ -12,7 +12,7 @@ Decisions: docs/decisions/cluster.md
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Protocol
 
@@ -93,6 +93,7 @@ class Relay:
         self._heard = time.monotonic()
         self._listens = asyncio.Event()
         self._hello_heard = asyncio.Event()  # set when this node's `Hello` has arrived
+        self._gone: list[str] = []  # removed tasks, of which is to be found out whose they were
         self._due: dict[str, int] = {}  # tasks to be read, and the revision expected at least
         self._read: dict[str, int] = {}  # revisions that were read of watched tasks
         self._wake = asyncio.Event()
@@ -148,10 +149,14 @@ class Relay:
             await self._wake.wait()
             self._wake.clear()
             due, self._due = self._due, {}
+            gone, self._gone = self._gone, []
             try:
+                if gone:
+                    await self._publish_removals(gone)
+                    gone = []
                 await self._publish(list(due))
             except StoreUnavailable:
-                self._due = due | self._due
+                self._due, self._gone = due | self._due, [*gone, *self._gone]
                 self._wake.set()
                 await asyncio.sleep(RETRY_AFTER)
             except Exception:
@@ -203,7 +208,11 @@ class Relay:
                 case Gone(task_id):
                     self._read.pop(task_id, None)
                     self._due.pop(task_id, None)
-                    self._hub.publish_removal(task_id)
+                    if self._hub.asks_for_owners:
+                        self._gone.append(task_id)
+                        self._wake.set()
+                    else:
+                        self._hub.publish_removal(task_id)
                     if self._removals:
                         self._removals.publish_removal(task_id)
                 case LoggedOut(session_id):
@@ -222,6 +231,11 @@ class Relay:
                         self._due[task_id] = max(revision, self._due.get(task_id, 0))
                         self._wake.set()
 
+    async def _publish_removals(self, task_ids: Sequence[str]) -> None:
+        owners = await self._store.owners(task_ids) if self._hub.asks_for_owners else {}
+        for task_id in task_ids:
+            self._hub.publish_removal(task_id, owners.get(task_id))
+
     async def _publish(self, task_ids: Collection[str]) -> None:
         """Publish the tasks as they are stored; a damaged row is skipped."""
         found = await self._store.readable_statuses(task_ids)
@@ -229,8 +243,7 @@ class Relay:
             if status := found.get(task_id):
                 self._read[task_id] = status.revision
                 self._hub.publish(status)
-            elif task_id not in found:
-                self._hub.publish_removal(task_id)
+        await self._publish_removals([task_id for task_id in task_ids if task_id not in found])
         if len(self._read) > 2 * BATCH:
             self._read = {
                 name: revision for name, revision in self._read.items() if self._hub.is_watched(name)

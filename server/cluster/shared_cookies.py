@@ -18,13 +18,15 @@ _LISTED_AT_ONCE = 50
 
 _PUT = """
     INSERT INTO cookies (name, put, content) SELECT %s, %s, %s
-    WHERE (SELECT count(*) FROM cookies) < %s OR EXISTS (SELECT 1 FROM cookies WHERE name = %s)
+    WHERE (SELECT count(*) FROM cookies WHERE left(name, strpos(name, '@')) = %s) < %s
+        OR EXISTS (SELECT 1 FROM cookies WHERE name = %s)
     ON CONFLICT (name) DO UPDATE SET put = excluded.put, content = excluded.content
     RETURNING name"""
 _GET = "SELECT put, content FROM cookies WHERE name = %s"
 _NAMES = "SELECT name FROM cookies ORDER BY name"
 _DELETE = "DELETE FROM cookies WHERE name = %s RETURNING name"
-_ABOUT = "SELECT name, about FROM cookies WHERE name > %s ORDER BY name LIMIT %s"
+_ABOUT = """
+    SELECT name, about FROM cookies WHERE name > %s AND starts_with(name, %s) ORDER BY name LIMIT %s"""
 _CURRENT = "SELECT content FROM cookies WHERE name = %s AND put = %s"
 _REPLACE = "UPDATE cookies SET content = %s WHERE name = %s AND put = %s AND content = %s RETURNING name"
 
@@ -34,21 +36,23 @@ class SharedCookies:
     one moment.
     """
 
-    def __init__(self, database: ClusterDatabase) -> None:
+    def __init__(self, database: ClusterDatabase, *, are_separate: bool = False) -> None:
+        self.are_separate = are_separate
         self._database = database
 
     async def put(self, name: str, text: str) -> None:
         most = cookie_format.MOST_FILES
-        if not await self._database.rows(_PUT, name, secrets.token_hex(8), text, most, name):
+        person = name[: name.find("@") + 1]
+        if not await self._database.rows(_PUT, name, secrets.token_hex(8), text, person, most, name):
             raise TooManyCookies(most)
 
     async def get(self, name: str) -> StoredCookies | None:
         rows = await self._database.rows(_GET, name)
         return StoredCookies(rows[0][0], without_facts(rows[0][1])) if rows else None
 
-    async def facts(self) -> AsyncIterator[tuple[str, CookieFacts]]:
+    async def facts(self, begin: str = "") -> AsyncIterator[tuple[str, CookieFacts]]:
         last = ""
-        while rows := await self._database.rows(_ABOUT, last, _LISTED_AT_ONCE):
+        while rows := await self._database.rows(_ABOUT, last, begin, _LISTED_AT_ONCE):
             for name, about in rows:
                 if found := facts_in(about) or await self._work_out(name):
                     yield name, found

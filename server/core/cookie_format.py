@@ -13,6 +13,8 @@ from server.core.jobs import MOST_COOKIES
 MAX_SIZE: Final = MOST_COOKIES
 MOST_FILES: Final = 1000  # stored cookie files
 NAME: Final = r"[A-Za-z0-9_-]{1,64}"
+STORED: Final = rf"(?:[a-z0-9._-]{{1,64}}@)?{NAME}"
+"""What is stored: where lists are separate, each person has names of their own."""
 """Pattern for the name of a stored cookie file."""
 
 _HTTP_ONLY: Final = "#HttpOnly_"
@@ -116,3 +118,14 @@ def renewed(current: str, given: str, back: str, now: float) -> str:
 def is_within(host: str, domain: str) -> bool:
     """Whether `host` is `domain` or a subdomain of it; both in lower case."""
     return host == domain or host.endswith(f".{domain}")
+
+
+def stored_name(name: str, person: str | None) -> str:
+    """Under which name a file of this person is stored; None: one that is nobody's."""
+    return name if person is None else f"{person}@{name}"
+
+
+def parted(stored: str) -> tuple[str | None, str]:
+    """The person whose file it is, if it is somebody's, and its name."""
+    person, at, name = stored.rpartition("@")
+    return (person if at else None), name

@@ -1,5 +1,6 @@
 """Functions of features that the kernel calls while the service runs."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -14,6 +15,10 @@ May raise `StoreUnavailable`.
 """
 CookiesStored = Callable[[Sequence[str]], Awaitable[None]]
 """Is called with the hosts of new cookies. May raise `StoreUnavailable`."""
+MoveThings = Callable[[str | None, str | None], Awaitable[bool]]
+"""Makes some things of a person, or of nobody, those of another, or nobody's; says whether it found any."""
+DeleteThings = Callable[[str], Awaitable[bool]]
+"""Deletes some of a person's things; says whether it found any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,3 +26,6 @@ class Hooks:
     attempt_failed: list[AttemptFailed] = field(default_factory=list)
     before_attempt: list[BeforeAttempt] = field(default_factory=list)
     cookies_stored: list[CookiesStored] = field(default_factory=list)
+    move_things: list[MoveThings] = field(default_factory=list)
+    delete_things: list[DeleteThings] = field(default_factory=list)
+    are_complete: asyncio.Event = field(default_factory=asyncio.Event)  # all features are open

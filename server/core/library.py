@@ -32,6 +32,7 @@ TemplateField = Literal[
     "playlist",
     "playlist_index",
     "extractor",
+    "user",
 ]
 FIELDS: tuple[TemplateField, ...] = get_args(TemplateField)
 MOST_FOLDERS, MOST_IN_TEMPLATE = 4, 3  # of `folder`, and of `name`

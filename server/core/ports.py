@@ -71,7 +71,8 @@ class Filter:
     """Selects the tasks of a page, and their order; `text` is a literal search in title, uploader and URL.
 
     The orders `oldest` and `ended` (the last ended first) need `stages`, `ended` final ones. `is_folded`
-    leaves out entries of lists; it does not go with `text` or `playlist_id`.
+    leaves out entries of lists; it does not go with `text` or `playlist_id`. With `owner` only tasks of this
+    person.
     """
 
     stages: tuple[Stage, ...] = ()
@@ -79,6 +80,7 @@ class Filter:
     playlist_id: str | None = None
     order: Sorting = "newest"
     is_folded: bool = False
+    owner: str | None = None
 
     @property
     def sorting(self) -> Sorting:
@@ -100,6 +102,9 @@ class Store(Protocol):
     """Durable tasks. A change is on disk when its method returns, and later reads see it.
 
     Any method may raise `StoreUnavailable`, for a reason outside this program; then nothing is changed.
+
+    Methods with `owner` read only tasks of this person. All others do not exist for them: nothing that is
+    returned or raised differs, and neither do the statements.
     """
 
     async def add(self, submissions: Sequence[Submission]) -> list[Task | AppError]:
@@ -121,7 +126,7 @@ class Store(Protocol):
         """The newest tasks with this wish, newest first, without failed and cancelled ones."""
         ...
 
-    async def get(self, task_id: str) -> Task:
+    async def get(self, task_id: str, owner: str | None = None) -> Task:
         """Raises `TaskNotFound`, also for a task that is being removed."""
         ...
 
@@ -189,11 +194,13 @@ class Store(Protocol):
         """A page by keyset pagination: late pages cost no more. Raises `InvalidQuery` on a bad cursor."""
         ...
 
-    async def statuses(self, task_ids: Sequence[str]) -> list[TaskStatus]:
+    async def statuses(self, task_ids: Sequence[str], owner: str | None = None) -> list[TaskStatus]:
         """The statuses of those tasks that exist, each once, in the order of `task_ids`."""
         ...
 
-    async def ids_in(self, stage: Stage, error_code: str | None, limit: int) -> list[str]:
+    async def ids_in(
+        self, stage: Stage, error_code: str | None, limit: int, owner: str | None = None
+    ) -> list[str]:
         """The ids of up to `limit` tasks in `stage`, and with `error_code` if given, the oldest first."""
         ...
 
@@ -201,14 +208,14 @@ class Store(Protocol):
         """The lowest and the highest `urgency` of all queued tasks; zeros if none is queued."""
         ...
 
-    async def count(self, *, is_folded: bool = False) -> dict[Stage, int]:
+    async def count(self, *, is_folded: bool = False, owner: str | None = None) -> dict[Stage, int]:
         """Count the tasks in each stage, `is_folded` without the entries of lists.
 
         A stage without tasks may be missing.
         """
         ...
 
-    async def find_file(self, name: str) -> tuple[str, StoredFile] | None:
+    async def find_file(self, name: str, owner: str | None = None) -> tuple[str, StoredFile] | None:
         """The file with this public name, and the id of its task; None if there is none."""
         ...
 
@@ -248,6 +255,10 @@ class Store(Protocol):
 
         None if too many have, or if that is too long ago to tell.
         """
+        ...
+
+    async def owners(self, task_ids: Sequence[str]) -> dict[str, str]:
+        """Whose those of the tasks are that belong to somebody, also of tasks that were removed lately."""
         ...
 
     async def ping(self) -> None:
@@ -342,12 +353,17 @@ class StoredCookies:
 
 
 class Cookies(Protocol):
-    """Cookie files by name; callers have validated the names. A change is on disk when its method returns."""
+    """Cookie files by name; callers have validated the names. A change is on disk when its method returns.
+
+    Where they `are_separate`, each person has names of their own (`server.core.cookie_format.stored_name`).
+    """
+
+    are_separate: bool
 
     async def put(self, name: str, text: str) -> None:
         """Store `text` under `name`, replacing an earlier file. If its first line has its facts
         (`server.core.cookie_facts`), a list needs no more than that line. Raises `TooManyCookies` if there
-        are `MOST_FILES` others.
+        are `MOST_FILES` others of the same person.
         """
         ...
 
@@ -357,9 +373,9 @@ class Cookies(Protocol):
         """All names, sorted."""
         ...
 
-    def facts(self) -> AsyncIterator[tuple[str, CookieFacts]]:
-        """The facts of each file, by name, as clients get them; a file without facts gets them now, and they
-        are stored. Damaged files are left out.
+    def facts(self, begin: str = "") -> AsyncIterator[tuple[str, CookieFacts]]:
+        """The facts of each file whose name begins so, by name, as clients get them. A file without gets
+        them now, and they are stored. Damaged files are left out.
         """
         ...
 
@@ -381,8 +397,13 @@ class Publisher(Protocol):
 
     def publish(self, status: TaskStatus) -> None: ...
 
-    def publish_removal(self, task_id: str) -> None:
-        """Tell subscribers that the task was removed; nothing about it follows."""
+    @property
+    def asks_for_owners(self) -> bool:
+        """Whether `publish_removal` needs to know whose a task was."""
+        ...
+
+    def publish_removal(self, task_id: str, owner: str | None = None) -> None:
+        """Tell subscribers that the task, which was `owner`'s, was removed; nothing about it follows."""
         ...
 
     def queue_changed(self) -> None:

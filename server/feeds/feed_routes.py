@@ -24,7 +24,7 @@ from pydantic_core import PydanticCustomError
 
 from server.api.bodies import client_has, respond_answer
 from server.api.downloads import CONDITIONS, SANDBOX_POLICY, replies, replies_to_head, send
-from server.api.keys import CLOCK, FILES, SETTINGS, TASKS
+from server.api.keys import CLOCK, FILES, SETTINGS, TASKS, owner_of
 from server.api.openapi.operation import (
     BINARY,
     HAS_IT,
@@ -147,7 +147,7 @@ async def feed(request: web.Request) -> web.Response:
 
 async def list_of_feeds(request: web.Request) -> web.Response:
     """All feeds as OPML. Raises `FeedNotFound`."""
-    secret, found = await request.app[FEEDS].all()
+    secret, found = await request.app[FEEDS].all(request.match_info["secret"])
     secret = _checked(request, secret)
     outlines = [opml.Outline(_title(one), address_of(request, secret, f"/{name}.xml")) for name, one in found]
     body = await compute(opml.written, outlines)
@@ -238,13 +238,13 @@ async def cover(request: web.Request) -> web.Response:
 
 
 async def addresses(request: web.Request) -> web.Response:
-    return _addresses(request, await request.app[FEEDS].secret())
+    return _addresses(request, await request.app[FEEDS].secret(owner_of(request)))
 
 
 async def renew(request: web.Request) -> web.Response:
     """Change the secret, and so the addresses of all feeds."""
     request.app[TASKS].refuse_when_closing()
-    return _addresses(request, await request.app[FEEDS].renew())
+    return _addresses(request, await request.app[FEEDS].renew(owner_of(request)))
 
 
 def _addresses(request: web.Request, secret: str | None) -> web.Response:
@@ -255,8 +255,9 @@ def _addresses(request: web.Request, secret: str | None) -> web.Response:
 
 
 async def _found(request: web.Request) -> tuple[str, Subscription]:
-    """Return the secret and the subscription of the requested feed."""
-    secret, subscription = await request.app[FEEDS].find(request.match_info["feed"])
+    """The secret, and the subscription whose feed is asked for."""
+    name, given = request.match_info["feed"], request.match_info["secret"]
+    secret, subscription = await request.app[FEEDS].find(name, given)
     secret = _checked(request, secret)
     if subscription is None:
         raise FeedNotFound

@@ -4,20 +4,20 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from server.core.whose import Whose
 from server.feeds.feed_store import Listed
 from server.storage.statements import Row, Statements, Tables, Transactions, fetch_in
-from server.subscriptions.feed_names import SECRET, fresh_secret, secret_of_feeds
+from server.subscriptions.feed_names import person_of_secret, renew_secret, secret_of_feeds
 from server.subscriptions.subscription import Subscription
 from server.subscriptions.subscription_rows import COLUMNS, readable
 
-_RENEW = "UPDATE secrets SET value = ? WHERE name = ?"
 _OF_FEEDS = ", ".join(f"s.{name.strip()}" for name in COLUMNS.split(","))
 _FIND = f"""
     SELECT {_OF_FEEDS} FROM feeds f JOIN subscriptions s ON s.subscription_id = f.subscription_id
     WHERE f.name = ?"""  # noqa: S608
 _ALL = f"""
     SELECT f.name, {_OF_FEEDS} FROM feeds f JOIN subscriptions s ON s.subscription_id = f.subscription_id
-    ORDER BY f.name"""  # noqa: S608
+    {{chosen}}ORDER BY f.name"""  # noqa: S608
 # A retry leaves the files of the attempt before until it is completed, so that its item stays.
 _LISTED = "i.state IN ('fetched', 'queued', 'waiting', 'failed') AND t.short IS NOT NULL AND NOT t.removed"
 # Sorted by when an item was published, which was not after it was fetched.
@@ -35,39 +35,53 @@ _HAS = f"""
 class FeedRows:
     """All methods may raise `StoreUnavailable`."""
 
-    def __init__(self, transactions: Transactions) -> None:
+    def __init__(self, transactions: Transactions, *, separate_lists: bool = False) -> None:
         self._transactions = transactions
+        self._separate = separate_lists
 
-    async def secret(self) -> str | None:
-        """Return the secret; None if there never was a feed."""
-        return await self._transactions.read(secret_of_feeds)
+    def _whose(self, owner: str | None) -> Whose:
+        return Whose(owner, is_separate=self._separate)
 
-    async def renew(self) -> str | None:
+    async def secret(self, owner: str | None = None) -> str | None:
+        """That of the person's feeds, where lists are separate; None if there never was one."""
+        return await self._transactions.read(lambda tables: secret_of_feeds(tables, self._whose(owner)))
+
+    async def renew(self, owner: str | None = None) -> str | None:
         """Make another secret, so that all addresses change; None if there never was a feed."""
-        fresh = fresh_secret()
 
         async def work(tables: Tables) -> str | None:
-            await tables.run(_RENEW, (fresh, SECRET))
-            return await secret_of_feeds(tables)
+            await renew_secret(tables, self._whose(owner))
+            return await secret_of_feeds(tables, self._whose(owner))
 
         return await self._transactions.write(work)
 
-    async def find(self, name: str) -> tuple[str | None, Subscription | None]:
-        """The secret, and the subscription whose feed has this name."""
+    async def find(self, name: str, given: str = "") -> tuple[str | None, Subscription | None]:
+        """The secret that counts if this one is `given`, and the subscription whose feed has this name."""
 
         async def work(tables: Statements) -> tuple[str | None, Subscription | None]:
-            rows = await tables.fetch(_FIND, (name,))
-            return await secret_of_feeds(tables), next(readable(rows), None)
+            whose = await self._opened(tables, given)
+            found = [one for one in readable(await tables.fetch(_FIND, (name,))) if self._is(one, whose)]
+            return await secret_of_feeds(tables, whose), next(iter(found), None)
 
         return await self._transactions.read(work)
 
-    async def all(self) -> tuple[str | None, Sequence[tuple[str, Subscription]]]:
-        """Return the secret, and all feeds by name, in the order of names."""
+    async def _opened(self, tables: Statements, given: str) -> Whose:
+        """Whose feeds a secret opens, if it opens any."""
+        return self._whose(await person_of_secret(tables, given) if self._separate else None)
+
+    def _is(self, subscription: Subscription, whose: Whose) -> bool:
+        return not self._separate or subscription.owner == whose.owner
+
+    async def all(self, given: str = "") -> tuple[str | None, Sequence[tuple[str, Subscription]]]:
+        """The secret that counts if this one is `given`, and all feeds that it opens, by their names."""
 
         async def work(tables: Statements) -> tuple[str | None, list[tuple[str, Subscription]]]:
-            rows = await tables.fetch(_ALL)
+            whose = await self._opened(tables, given)
+            chosen = "WHERE coalesce(s.owner, '') = ? " if self._separate else ""
+            values = (whose.owner or "",) if self._separate else ()
+            rows = await tables.fetch(_ALL.replace("{chosen}", chosen), values)
             found = [(name, one) for name, *row in rows for one in readable([tuple(row)])]
-            return await secret_of_feeds(tables), found
+            return await secret_of_feeds(tables, whose), found
 
         return await self._transactions.read(work)
 

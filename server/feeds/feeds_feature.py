@@ -14,7 +14,9 @@ async def _open(kernel: Kernel) -> AsyncIterator[Added]:
     covers = Covers(kernel.fork_server, kernel.workplace, kernel.jobs)
     yield Added(
         {
-            feed_routes.FEEDS: FeedRows(kernel.store.transactions),
+            feed_routes.FEEDS: FeedRows(
+                kernel.store.transactions, separate_lists=kernel.settings.access.separate_lists
+            ),
             feed_routes.COVERS: covers,
             feed_routes.SHELF: feed_routes.FeedShelf(),
         },

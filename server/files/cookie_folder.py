@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 _TOKEN_LINE: Final = "# put "  # noqa: S105 -- no secret
 _SUFFIX: Final = ".txt"
-_NAME: Final = re.compile(cookie_format.NAME)
+_NAME: Final = re.compile(cookie_format.STORED)
 _LISTED_AT_ONCE: Final = 50  # files whose first lines are read in one go
 
 
@@ -44,7 +44,8 @@ class LocalCookies:
     opened.
     """
 
-    def __init__(self, folder: Path, data: DataDir | None = None) -> None:
+    def __init__(self, folder: Path, data: DataDir | None = None, *, are_separate: bool = False) -> None:
+        self.are_separate = are_separate
         self._folder = folder
         self._data = data or DataDir(folder.parent)
         self._changing = asyncio.Lock()
@@ -54,7 +55,9 @@ class LocalCookies:
         async with self._changing:
             await self._data.must_be_there()
             names = await self.names()
-            if name not in names and len(names) >= cookie_format.MOST_FILES:
+            person = cookie_format.parted(name)[0]
+            theirs = [each for each in names if cookie_format.parted(each)[0] == person]
+            if name not in names and len(theirs) >= cookie_format.MOST_FILES:
                 raise TooManyCookies(cookie_format.MOST_FILES)
             await asyncio.to_thread(self._write, name, f"{_TOKEN_LINE}{secrets.token_hex(8)}\n{text}")
             await self._data.must_be_there()
@@ -65,9 +68,10 @@ class LocalCookies:
     async def names(self) -> list[str]:
         return await asyncio.to_thread(self._names)
 
-    async def facts(self) -> AsyncIterator[tuple[str, CookieFacts]]:
+    async def facts(self, begin: str = "") -> AsyncIterator[tuple[str, CookieFacts]]:
         names = await self.names()
         self._damaged = {name: seen for name, seen in self._damaged.items() if name in names}
+        names = [name for name in names if name.startswith(begin)]
         for start in range(0, len(names), _LISTED_AT_ONCE):
             some = names[start : start + _LISTED_AT_ONCE]
             for name, facts in zip(some, await asyncio.to_thread(self._facts_in, some), strict=True):

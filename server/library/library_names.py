@@ -67,7 +67,7 @@ class Film:
 
     `day` (see `day_of`), `season` and `episode` are given once and stay, whatever the source says later.
     Without `episode` its name is not known yet, its folder is. `source` is the key of the feed, or the list,
-    that has in place of a channel what only its link identifies.
+    that has in place of a channel what only its link identifies. `user` is the person whose it is.
     """
 
     key: str
@@ -82,6 +82,7 @@ class Film:
     source: str | None = None
     playlist: str | None = None
     playlist_index: int | None = None
+    user: str | None = None
     published_at: str | None = None
     duration: int | None = None  # seconds
     description: str | None = None
@@ -280,6 +281,7 @@ def _values(film: Film, form: Layout | None) -> dict[str, str]:
         "playlist": _first(film.playlist, rules_of(form).no_playlist),
         "playlist_index": f"{film.playlist_index:02}" if film.playlist_index is not None else "",
         "extractor": _first(film.extractor),
+        "user": _first(film.user),
     }
 
 
@@ -335,13 +337,17 @@ def _part(part: str, values: dict[str, str], longest: int) -> str:
     """One part of a template filled in; where it is too long, its title is cut before anything else."""
     chosen = dict(values)
     longest -= len("·".encode())  # which the cut may make necessary
-    for name in ("title", "playlist", "channel", "channel_id", "extractor"):
+    for name in ("title", "playlist", "channel", "channel_id", "extractor", "user"):
         over = len(_filled(part, chosen).encode()) - longest
         own = chosen[name].encode()
         if over > 0 and f"{{{name}}}" in part:
             chosen[name] = trimmed(cut(chosen[name], max(len(own) - over, min(_LEAST, len(own)))))
     text = _filled(part, chosen)
-    if any(not values[name] for name in ("playlist", "playlist_index", "extractor") if f"{{{name}}}" in part):
+    if any(
+        not values[name]
+        for name in ("playlist", "playlist_index", "extractor", "user")
+        if f"{{{name}}}" in part
+    ):
         text = text.strip(" -_")
     return _seen(file_name(text, longest))
 

@@ -11,11 +11,19 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 
 from server.api.bodies import read_object, respond, respond_answer, validated
-from server.api.keys import TASKS
+from server.api.keys import TASKS, admins_alone, restricted_to, tasks_of
 from server.api.openapi.operation import JSON, OF_CHANGES, READER, TASK_ID, Operation, Reply
 from server.api.payload import TaskPayload
 from server.api.route import post
-from server.core.errors import LibraryIsAway, LibraryIsBusy, NoFiles, NoLibrary, StorageAway, TaskNotFound
+from server.core.errors import (
+    AdminOnly,
+    LibraryIsAway,
+    LibraryIsBusy,
+    NoFiles,
+    NoLibrary,
+    StorageAway,
+    TaskNotFound,
+)
 from server.core.library import OUTPUTS, Library
 from server.library.library_actions import LibraryActions
 from server.library.library_names import Film, episode_of, place_of, roles_of
@@ -88,6 +96,7 @@ def _sample(library: Library, film: Film) -> "LibrarySample":
 
 
 async def act(request: web.Request) -> web.Response:
+    admins_alone(request)
     wanted = validated(LibraryRequest, await read_object(request))
     request.app[TASKS].refuse_when_closing()
     return respond_answer(await request.app[LIBRARY_ACTIONS].act(wanted.action, dry_run=wanted.dry_run))
@@ -97,7 +106,10 @@ async def place(request: web.Request) -> web.Response:
     """Place the files of a task, as the body says, or without a body as the task's request says."""
     body = await read_object(request) if request.body_exists else {}
     wanted = validated(PlaceRequest, body)
-    status = await request.app[TASK_PLACING].place(request.match_info["task_id"], wanted.library)
+    task_id = request.match_info["task_id"]
+    if restricted_to(request) is not None:
+        await tasks_of(request).status(task_id)
+    status = await request.app[TASK_PLACING].place(task_id, wanted.library)
     return respond(request, status, HTTPStatus.ACCEPTED)
 
 
@@ -147,7 +159,7 @@ ROUTES = [
             "Moves and rewritten files are made in the background.",
             parameters=READER,
             body=LibraryRequest,
-            errors=(LibraryIsAway, LibraryIsBusy, *OF_CHANGES),
+            errors=(AdminOnly, LibraryIsAway, LibraryIsBusy, *OF_CHANGES),
         ),
     ),
 ]

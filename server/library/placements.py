@@ -116,7 +116,8 @@ def set_asked_for(request: ProcessRequest, status: TaskStatus, wanted: Library) 
     """Return the set of a task for a client that wants it at this place of the library."""
     key = key_of_status(status)
     place = to_json(wanted.model_dump(mode="json", exclude_defaults=True)).decode()
-    set_id = _digest(NOBODY, key, request.manner(), place)
+    mine = [status.owner] if status.owner else []  # what two people want is not one set
+    set_id = _digest(NOBODY, key, request.manner(), place, *mine)
     return FileSet(set_id, NOBODY, key, status.task_id, wanted)
 
 

@@ -540,6 +540,7 @@ class Placer:
             "duration": info.duration,
             "found_at": status.created_at.timestamp(),
             "playlist_index": status.playlist_index,
+            "user": status.owner,
             "description": status.about.description if status.about else None,
             "tags": list(status.about.tags) if status.about and status.about.tags else None,
         }

@@ -13,7 +13,7 @@ from pydantic import Field
 from server.api.bodies import Query, read_object, respond_answer, validated
 from server.api.connections import CONNECTIONS
 from server.api.downloads import CONDITIONS, PLAYABLE, SANDBOX_POLICY, replies, replies_to_head, send
-from server.api.keys import CLOCK, SETTINGS, TASKS
+from server.api.keys import CLOCK, SETTINGS, TASKS, restricted_to, tasks_of
 from server.api.openapi.operation import (
     IF_NONE_MATCH,
     JSON,
@@ -61,7 +61,7 @@ async def make_link(request: web.Request) -> web.Response:
     """Raises `TaskNotFound`, `FileNotFound`, `TooManyLinks`."""
     wanted = validated(LinkRequest, await read_object(request))
     request.app[TASKS].refuse_when_closing()
-    status = await request.app[TASKS].status(request.match_info["task_id"])
+    status = await tasks_of(request).status(request.match_info["task_id"])
     stored = status.files.get(wanted.kind)
     if stored is None:
         raise FileNotFound
@@ -77,7 +77,7 @@ async def make_link(request: web.Request) -> web.Response:
 
 async def open_links(request: web.Request) -> web.Response:
     """Raises `TaskNotFound`."""
-    status = await request.app[TASKS].status(request.match_info["task_id"])
+    status = await tasks_of(request).status(request.match_info["task_id"])
     now = request.app[CLOCK].now().timestamp()
     there = {stored.name for stored in status.files.values()}
     links = [link for link in await request.app[LINKS].of_task(status.task_id, now) if link.name in there]
@@ -145,7 +145,7 @@ async def _linked_file(request: web.Request) -> "tuple[TaskStatus, StoredFile]":
 async def _open_link(request: web.Request) -> StoredLink:
     """The link that the path names by its id. Raises `LinkNotFound`."""
     now = request.app[CLOCK].now().timestamp()
-    link = await request.app[LINKS].find(request.match_info["link_id"], now)
+    link = await request.app[LINKS].find(request.match_info["link_id"], now, restricted_to(request))
     if link is None:
         raise LinkNotFound
     return link

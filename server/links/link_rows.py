@@ -24,6 +24,8 @@ _COUNT = "SELECT count(*) FROM links WHERE task_id = ?"
 _ADD = "INSERT INTO links (link_id, task_id, kind, name, made_at, expires_at) VALUES (?, ?, ?, ?, ?, ?)"
 _COLUMNS = "SELECT link_id, task_id, kind, name, expires_at FROM links"
 _FIND = f"{_COLUMNS} WHERE link_id = ? AND expires_at > ?"
+_FIND_OF_OWNER = f"""
+    {_FIND} AND EXISTS (SELECT 1 FROM tasks WHERE tasks.task_id = links.task_id AND owner = ?)"""  # noqa: S608
 _OF_TASK = f"{_COLUMNS} WHERE task_id = ? AND expires_at > ? ORDER BY made_at, link_id"
 _REVOKE = "DELETE FROM links WHERE link_id = ?"
 
@@ -79,9 +81,11 @@ class LinkRows:
         await self._transactions.write(work)
         return link
 
-    async def find(self, link_id: str, now: float) -> StoredLink | None:
-        """Return the link; None if it has ended or never existed."""
-        return next(iter(await self._fetch(_FIND, (link_id, now))), None)
+    async def find(self, link_id: str, now: float, owner: str | None = None) -> StoredLink | None:
+        """None if the link has ended, or never was; with `owner`, also if its task is not theirs."""
+        if owner is None:
+            return next(iter(await self._fetch(_FIND, (link_id, now))), None)
+        return next(iter(await self._fetch(_FIND_OF_OWNER, (link_id, now, owner))), None)
 
     async def of_task(self, task_id: str, now: float) -> Sequence[StoredLink]:
         """Return the task's open links, the oldest first."""

@@ -8,12 +8,13 @@ from pydantic_core import PydanticCustomError
 
 from server.api.bodies import Query, received_text, respond_answer
 from server.api.connections import CONNECTIONS
-from server.api.keys import CLOCK
-from server.api.openapi.operation import JSON, OF_CHANGES, READER, Operation, Parameter, Reply
+from server.api.keys import CLOCK, SETTINGS, admins_alone, owner_of
+from server.api.openapi.operation import JSON, OF_CHANGES, OWNER, READER, Operation, Parameter, Reply
 from server.api.payload import instant
 from server.api.route import get, post
 from server.api.spool import SpoolTurns
 from server.core.errors import (
+    AdminOnly,
     BodyTooLarge,
     BodyTooSlow,
     EncodingUnknown,
@@ -26,6 +27,7 @@ from server.core.long_work import compute
 from server.core.media_keys import archived_key, keys_of_link
 from server.core.shielding import to_the_end
 from server.core.values import MAX_URL, check_url
+from server.core.whose import Whose
 from server.memory.media_rows import MediaRows
 
 _SCHEMAS = "server.memory.media_schemas"  # of responses
@@ -42,12 +44,16 @@ async def get_media(request: web.Request) -> web.Response:
     """Return what the memory has of the video at a link. No source is asked."""
     query = Query(request)
     url = query.text("url", MAX_URL)
+    owner = query.person("owner")
+    if owner is not None:
+        admins_alone(request)
     query.check()
+    whose = _whose(request, owner)
     try:
         check_url(url or "")
     except PydanticCustomError:
         raise InvalidQuery("url") from None
-    found = await request.app[MEDIA].find(keys_of_link(url or ""))
+    found = await request.app[MEDIA].find(keys_of_link(url or ""), whose)
     if found is None:
         raise MediaNotFound
     from server.memory.media_schemas import MediaFetched
@@ -61,6 +67,12 @@ async def get_media(request: web.Request) -> web.Response:
             subscriptions=found.subscriptions,
         )
     )
+
+
+def _whose(request: web.Request, owner: str | None = None) -> Whose:
+    """Whose memory is asked: where lists are separate, each person has one, and what belongs to nobody."""
+    is_separate = request.app[SETTINGS].access.separate_lists
+    return Whose(owner or owner_of(request), is_separate=is_separate)
 
 
 async def import_archive(request: web.Request) -> web.Response:
@@ -77,10 +89,11 @@ async def import_archive(request: web.Request) -> web.Response:
 async def _import(request: web.Request, body: BinaryIO) -> web.Response:
     from server.memory.media_schemas import MediaTaken
 
+    whose = _whose(request)
     archive, now, taken, known = Archive(body), request.app[CLOCK].now().timestamp(), 0, 0
     async with request.app[TURNS].turn():
         while (keys := await to_the_end(compute(archive.next_keys))) is not None:
-            fresh = await request.app[MEDIA].take(keys, now) if keys else 0
+            fresh = await request.app[MEDIA].take(keys, now, whose) if keys else 0
             taken, known = taken + fresh, known + len(keys) - fresh
     more: Literal[True] | None = True if archive.has_more_unreadable else None
     return respond_answer(MediaTaken(taken=taken, known=known, unreadable=archive.unreadable, more=more))
@@ -143,9 +156,10 @@ ROUTES = [
                     {"type": "string", "minLength": 1, "maxLength": MAX_URL},
                     is_required=True,
                 ),
+                OWNER,
                 *READER,
             ),
-            errors=(InvalidQuery, MediaNotFound),
+            errors=(InvalidQuery, AdminOnly, MediaNotFound),
         ),
     ),
     post(

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from server.core.task import Stage
+from server.core.whose import Whose
 from server.memory.remembering import IMPORTED, Fetched, Remembered, remembered
 from server.storage.statements import (
     Ended,
@@ -33,32 +34,44 @@ _ALIAS = """
 _RESOLVE = "SELECT alias, key FROM aliases WHERE alias IN ({keys})"
 _NAMES = "SELECT alias FROM aliases WHERE key = ?"
 _HOLDERS = "SELECT DISTINCT subscription_id FROM items WHERE key IN ({keys})"
+_HOLDERS_OF_OWNER = """
+    SELECT DISTINCT subscription_id FROM items JOIN subscriptions USING (subscription_id)
+    WHERE owner = ? AND key IN ({keys})"""
 _BY_KEY = """
     SELECT media.key, fetched_at, tasks.task_id, manners, about FROM media
     LEFT JOIN tasks ON tasks.task_id = media.task_id AND stage = 'completed' AND NOT removed
     WHERE key IN ({keys})"""
 
 
-async def remember_ended(tables: Statements, ended: Sequence[Ended], now: datetime) -> Collection[str]:
-    """Remember the videos of tasks that end now, each as its last attempt was requested."""
-    completed = [one for one in ended if one.status.stage is Stage.COMPLETED]
-    found = [one for each in completed if (one := remembered(each.wanted, each.status))]
-    if found:
-        await remember(tables, found)
-    return ()
+def hooks_of(*, separate_lists: bool = False) -> StoreHooks:
+    async def remember_ended(tables: Statements, ended: Sequence[Ended], now: datetime) -> Collection[str]:
+        """Remember what tasks that end now have fetched, each as its last attempt was asked for."""
+        completed = [one for one in ended if one.status.stage is Stage.COMPLETED]
+        by_owner: dict[str | None, list[Remembered]] = {}
+        for each in completed:
+            if one := remembered(each.wanted, each.status):
+                by_owner.setdefault(each.status.owner if separate_lists else None, []).append(one)
+        for owner in sorted(by_owner, key=lambda name: name or ""):
+            await remember(tables, by_owner[owner], Whose(owner, is_separate=separate_lists))
+        return ()
+
+    return StoreHooks(remember_ended)
 
 
-HOOKS = StoreHooks(remember_ended)
+ALL_SHARE = Whose()
 
 
-async def remember(tables: Statements, fetched: Iterable[Remembered]) -> None:
+async def remember(tables: Statements, fetched: Iterable[Remembered], whose: Whose = ALL_SHARE) -> None:
     """Of two that are the same video the last one counts. In the order of keys: two nodes that remember the
     same ones cannot deadlock.
     """
     last = {one.key: one for one in fetched}
     ordered = [last[key] for key in sorted(last)]
     rows = [
-        (one.key, one.fetched_at, one.task_id, one.manner, json.dumps(one.about, ensure_ascii=False))
+        (
+            *(whose.key(one.key), one.fetched_at, one.task_id, one.manner),
+            json.dumps(one.about, ensure_ascii=False),
+        )
         for one in ordered
     ]
     await insert(tables, _REMEMBER, rows)
@@ -75,11 +88,15 @@ async def resolved(tables: Statements, keys: Iterable[str]) -> dict[str, str]:
     return dict(await fetch_in(tables, _RESOLVE, keys))
 
 
-async def look_up(tables: Statements, keys: Iterable[str]) -> dict[str, Fetched]:
-    """Return the rows of `keys`, which must not be aliases."""
+async def look_up(tables: Statements, keys: Iterable[str], whose: Whose = ALL_SHARE) -> dict[str, Fetched]:
+    """What is remembered under `keys`, which are no aliases."""
+    stored = [whose.key(key) for key in keys]
+    found = await fetch_in(tables, _BY_KEY, stored)
     return {
-        key: Fetched(key, fetched_at, task_id, frozenset(manners.split()), json.loads(about))
-        for key, fetched_at, task_id, manners, about in await fetch_in(tables, _BY_KEY, keys)
+        (key := whose.without(name)): Fetched(
+            key, fetched_at, task_id, frozenset(manners.split()), json.loads(about)
+        )
+        for name, fetched_at, task_id, manners, about in found
     }
 
 
@@ -89,34 +106,35 @@ class MediaRows:
     def __init__(self, transactions: Transactions) -> None:
         self._transactions = transactions
 
-    async def find(self, keys: Sequence[str]) -> Fetched | None:
-        """What is remembered under the first of `keys`, or of aliases, under which anything is."""
+    async def find(self, keys: Sequence[str], whose: Whose = ALL_SHARE) -> Fetched | None:
+        """What is remembered of theirs under the first of `keys`, or of aliases, under which anything is."""
 
         async def work(tables: Statements) -> Fetched | None:
             others = await resolved(tables, keys)
             wanted = [*keys, *(others[key] for key in keys if key in others)]
-            remembered = await look_up(tables, wanted)
+            remembered = await look_up(tables, wanted, whose)
             found = next((remembered[key] for key in wanted if key in remembered), None)
             if found is None:
                 return None
             names = [alias for (alias,) in await tables.fetch(_NAMES, (found.key,))]
-            rows = await fetch_in(tables, _HOLDERS, [found.key, *wanted, *names])
+            sql, mine = (_HOLDERS, ()) if whose.person is None else (_HOLDERS_OF_OWNER, (whose.person,))
+            rows = await fetch_in(tables, sql, [found.key, *wanted, *names], *mine)
             return replace(found, subscriptions=tuple(sorted({holder for (holder,) in rows})))
 
         return await self._transactions.read(work)
 
-    async def take(self, keys: Sequence[str], now: float) -> int:
+    async def take(self, keys: Sequence[str], now: float, whose: Whose = ALL_SHARE) -> int:
         """Remember all `keys`, in one transaction, as `IMPORTED` at `now` (seconds since 1970); return how
         many were not known before.
         """
 
         async def work(tables: Tables) -> int:
             others = await resolved(tables, keys)
-            there = await look_up(tables, [*others.values()])
+            there = await look_up(tables, [*others.values()], whose)
             fresh = sorted(key for key in {*keys} if others.get(key) not in there)
-            before = await look_up(tables, fresh)
+            before = await look_up(tables, fresh, whose)
             new = [key for key in fresh if key not in before]
-            await insert(tables, _IMPORT, [(key, now, None, IMPORTED, "{}") for key in new])
+            await insert(tables, _IMPORT, [(whose.key(key), now, None, IMPORTED, "{}") for key in new])
             return len(new)
 
         return await self._transactions.write(work)

@@ -106,6 +106,11 @@ _COLUMNS = """
         attempts, step, last_error, {seconds}
     FROM deliveries LEFT JOIN tasks ON tasks.task_id = deliveries.task_id
     WHERE (subscription_id IS NOT NULL OR NOT removed)"""
+# Of what belongs to this person, who is named twice.
+_OF_OWNER = """
+    (EXISTS (SELECT 1 FROM tasks t WHERE t.task_id = deliveries.task_id AND t.owner = ?)
+        OR EXISTS (SELECT 1 FROM subscriptions s
+            WHERE s.subscription_id = deliveries.subscription_id AND s.owner = ?))"""
 _BY_ID = f"{_COLUMNS} AND delivery_id IN ({{keys}})"
 _PAGE = f"{_COLUMNS} AND deliveries.number < ? AND kind <> 'notify' ORDER BY deliveries.number DESC LIMIT ?"
 
@@ -246,29 +251,41 @@ class DeliveryRows:
 
         await self._transactions.write(work)
 
-    async def page(self, cursor: str | None, limit: int) -> tuple[list[Delivery], str | None]:
-        """Return deliveries to webhooks that are due or given up, newest first. Raises `InvalidQuery`."""
+    async def page(
+        self, cursor: str | None, limit: int, owner: str | None = None
+    ) -> tuple[list[Delivery], str | None]:
+        """Those to webhooks that are due or given up, newest first; with `owner` theirs alone.
+
+        Raises `InvalidQuery` on a bad cursor.
+        """
         after = Cursor.read(cursor, "newest")
 
         async def work(tables: Statements) -> list[Row]:
-            return await tables.fetch(_written(tables.dialect, _PAGE), (after.number, limit + 1))
+            sql, mine = _PAGE, list[object]([after.number])
+            if owner is not None:
+                sql = sql.replace("ORDER BY", f"AND {_OF_OWNER} ORDER BY")
+                mine = [after.number, owner, owner]
+            return await tables.fetch(_written(tables.dialect, sql), (*mine, limit + 1))
 
         rows = await self._transactions.read(work)
         more = str(Cursor("newest", rows[limit - 1][0])) if len(rows) > limit else None
         return list(readable(_read, rows[:limit])), more
 
-    async def again(self, delivery_id: str) -> Delivery:
-        """Make a delivery to a webhook due now, and begin the plan anew; one that is under way, on whichever
-        node, stays as it is. Raises `DeliveryNotFound`.
+    async def again(self, delivery_id: str, owner: str | None = None) -> Delivery:
+        """Make a delivery to a webhook due now, with `owner` only one of theirs, and begin the plan anew; one
+        that is under way, on whichever node, stays as it is. Raises `DeliveryNotFound`.
         """
         if "\0" in delivery_id:  # PostgreSQL takes no text with NUL
             raise DeliveryNotFound
         now = self._now()
 
         async def work(tables: Tables) -> list[Delivery]:
-            await tables.run(_written(tables.dialect, _AGAIN), (now, delivery_id, now))
+            again, mine = _AGAIN, list[object]([now, delivery_id, now])
+            if owner is not None:
+                again, mine = f"{again} AND {_OF_OWNER}", [*mine, owner, owner]
+            await tables.run(_written(tables.dialect, again), mine)
             tables.wake(DUE)
-            return await _named(tables, [delivery_id])
+            return await _named(tables, [delivery_id], owner)
 
         for delivery in await self._transactions.write(work):
             if delivery.addressee.kind != "notify":
@@ -294,8 +311,11 @@ def _written(dialect: Dialect, sql: str, kinds: Sequence[str] = ()) -> str:
     return sql.replace("{kinds}", ", ".join(["(?)"] * len(kinds)))
 
 
-async def _named(tables: Statements, delivery_ids: Sequence[str]) -> list[Delivery]:
-    rows = await fetch_in(tables, _written(tables.dialect, _BY_ID), delivery_ids)
+async def _named(tables: Statements, delivery_ids: Sequence[str], owner: str | None = None) -> list[Delivery]:
+    sql, mine = _BY_ID, list[object]()
+    if owner is not None:
+        sql, mine = sql.replace("AND delivery_id", f"AND {_OF_OWNER} AND delivery_id"), [owner, owner]
+    rows = await fetch_in(tables, _written(tables.dialect, sql), delivery_ids, *mine)
     return list(readable(_read, sorted(rows)))
 
 

@@ -4,11 +4,12 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from server.api.acting import chosen_owner
 from server.api.bodies import Query, respond_answer
-from server.api.keys import SETTINGS
-from server.api.openapi.operation import CURSOR, JSON, LIMIT, OF_CHANGES, Operation, Parameter, Reply
+from server.api.keys import SETTINGS, restricted_to
+from server.api.openapi.operation import CURSOR, JSON, LIMIT, OF_CHANGES, OWNER, Operation, Parameter, Reply
 from server.api.route import get, post
-from server.core.errors import DeliveryNotFound, InvalidQuery
+from server.core.errors import AdminOnly, DeliveryNotFound, InvalidQuery
 from server.core.values import without_password, without_path
 from server.notices.deliveries import Delivery, SubscriptionNotice
 from server.notices.delivery_rows import DeliveryRows
@@ -24,8 +25,9 @@ async def list_webhooks(request: web.Request) -> web.Response:
     """A page of deliveries, newest first."""
     query = Query(request)
     cursor, limit = query.cursor(), query.limit()
+    owner = chosen_owner(request, query)
     query.check()
-    deliveries, more = await request.app[OUTBOX].page(cursor, limit)
+    deliveries, more = await request.app[OUTBOX].page(cursor, limit, owner)
     from server.notices.webhook_schemas import WebhookPage
 
     shown = [_shown(request, delivery) for delivery in deliveries]
@@ -33,8 +35,9 @@ async def list_webhooks(request: web.Request) -> web.Response:
 
 
 async def retry_webhook(request: web.Request) -> web.Response:
-    """Send a delivery again, now; if that fails, the plan of retries begins anew."""
-    return respond_answer(_shown(request, await request.app[OUTBOX].again(request.match_info["webhook_id"])))
+    """Send one again, now; if that fails, the plan of retries begins anew."""
+    delivery_id, owner = request.match_info["webhook_id"], restricted_to(request)
+    return respond_answer(_shown(request, await request.app[OUTBOX].again(delivery_id, owner)))
 
 
 def _shown(request: web.Request, delivery: Delivery) -> "WebhookDelivery":
@@ -69,8 +72,8 @@ ROUTES = [
             "Deliveries to webhooks that are due or given up",
             {200: Reply("A page, newest first", {JSON: f"{_SCHEMAS}:WebhookPage"})},
             "What was delivered is not listed.",
-            parameters=(LIMIT, CURSOR),
-            errors=(InvalidQuery,),
+            parameters=(OWNER, LIMIT, CURSOR),
+            errors=(InvalidQuery, AdminOnly),
         ),
     ),
     post(

@@ -10,10 +10,10 @@ Decisions: docs/decisions/people.md
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 
 from server.core.errors import StoreUnavailable, TaskNotFound
+from server.core.hooks import Hooks
 from server.people import people_rows as rows
 from server.people.directory import PeopleDirectory
 from server.people.person import Leaving, Person
@@ -36,34 +36,33 @@ _CLAIM = """
 _LEASED_UNTIL = "SELECT version FROM versions WHERE subject = 'belongings'"
 _LEASE = "UPDATE versions SET version = ? WHERE subject = 'belongings'"
 
-Move = Callable[[str, str | None], Awaitable[bool]]
-"""Makes some of a person's things those of another, or nobody's; says whether it found any."""
-Delete = Callable[[str], Awaitable[bool]]
-"""Deletes some of a person's things; says whether it found any."""
+_UNBIND = (  # keys and wishes of the person before: a new one of that name must not come upon them
+    "UPDATE tasks SET idempotency = NULL, wish = NULL WHERE task_id IN ({keys})",
+    "DELETE FROM shared_keys WHERE task_id IN ({keys})",
+)
 
 
 class Belongings:
-    """`moves` and `deletes` are done for each kind of thing that belongs to people, besides tasks."""
+    """`hooks` know what to do with each kind of thing that belongs to people, besides tasks."""
 
     def __init__(
         self,
         directory: PeopleDirectory,
         transactions: Transactions,
         tasks: Tasks,
-        moves: Sequence[Move] = (),
-        deletes: Sequence[Delete] = (),
+        hooks: Hooks,
     ) -> None:
         self._directory = directory
         self._transactions = transactions
         self._tasks = tasks
-        self._moves = (self._move_tasks, *moves)
-        self._deletes = (self._delete_tasks, *deletes)
+        self._hooks = hooks
         self._called = asyncio.Event()
         self._leased_until = 0
         directory.changed.append(self._called.set)
 
     async def run(self) -> None:
         """Until cancelled, do what people's rows ask for."""
+        await self._hooks.are_complete.wait()  # else things of which nobody has told yet would stay behind
         while True:
             self._called.clear()
             due = [one for one in self._directory.people.values() if one.leaving or one.adopts]
@@ -98,11 +97,11 @@ class Belongings:
         """Whether anything was found."""
         found = False
         if leaving.tasks == "delete":
-            for delete in self._deletes:
+            for delete in (self._delete_tasks, *self._hooks.delete_things):
                 found |= await delete(name)
         else:
             heir = self._heir(leaving)
-            for move in self._moves:
+            for move in (self._move_tasks, *self._hooks.move_things):
                 found |= await move(name, heir)
         return found
 
@@ -121,6 +120,13 @@ class Belongings:
     async def _move_tasks(self, name: str, to: str | None) -> bool:
         found = await self._tasks_of(name)
         await asyncio.gather(*(self._give(task_id, to) for task_id in found))
+
+        async def unbind(tables: Tables) -> None:
+            for sql in _UNBIND:
+                await tables.run(sql.replace("{keys}", ", ".join("?" * len(found))), found)
+
+        if found:
+            await self._transactions.write(unbind)
         return bool(found)
 
     async def _delete_tasks(self, name: str) -> bool:
@@ -140,6 +146,9 @@ class Belongings:
                 return [(task_id, number) for task_id, number in found]
 
             if not (found := await self._transactions.read(work)):
+                for move in self._hooks.move_things:
+                    while await move(None, name):
+                        await self._lease()
                 return count
             await asyncio.gather(*(self._give(task_id, name) for task_id, _ in found))
             await self._lease()

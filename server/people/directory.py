@@ -67,6 +67,11 @@ class PeopleDirectory:
         self._ended: Callable[[Callable[[Principal], bool]], None] = lambda _: None
         signals.listen(CHANGED, self._heard.set)
 
+    def knows(self, name: str) -> bool:
+        """Whether there is such a person, who is not being removed."""
+        person = self.people.get(name)
+        return person is not None and person.leaving is None
+
     @property
     def people(self) -> Mapping[str, Person]:
         """By name, also those who are being removed."""

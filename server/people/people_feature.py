@@ -12,6 +12,7 @@ from server.people.audit import AUDIT, Audit, audited
 from server.people.audit_rows import AuditRows
 from server.people.bell import listening
 from server.people.belongings import Belongings
+from server.people.cookies_of_people import CookiesOfPeople
 from server.people.directory import PeopleDirectory
 from server.people.oidc_client import OidcClient, Registration
 from server.people.people_rows import PeopleRows
@@ -44,7 +45,10 @@ async def _open(kernel: Kernel) -> AsyncIterator[Added]:
     async def remove_expired() -> None:
         await usage.remove_expired(kernel.store, kernel.tasks, kernel.clock.now())
 
-    belongings = Belongings(directory, kernel.store.transactions, kernel.tasks)
+    belongings = Belongings(directory, kernel.store.transactions, kernel.tasks, kernel.hooks)
+    cookies = CookiesOfPeople(kernel.cookies, kernel.settings.downloads.cookies.values())
+    kernel.hooks.move_things.append(cookies.move)
+    kernel.hooks.delete_things.append(cookies.delete)
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(in_background(audit.run(), "audit log"))
         await stack.enter_async_context(in_background(directory.follow(), "people"))

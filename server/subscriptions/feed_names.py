@@ -1,8 +1,10 @@
 """The names of podcast feeds, given within the transactions that change subscriptions."""
 
+import hashlib
 import secrets
 
 from server.core.errors import FeedNameTaken
+from server.core.whose import Whose
 from server.storage.statements import Statements
 
 SECRET = "feeds"  # noqa: S105 -- under which the secret of all feeds is stored
@@ -10,7 +12,8 @@ _BYTES = 32
 _SECRET = "SELECT value FROM secrets WHERE name = ?"  # noqa: S105
 _KEEP = "INSERT INTO secrets (name, value) VALUES (?, ?) ON CONFLICT (name) DO NOTHING"
 _HOLDER = """
-    SELECT f.subscription_id FROM feeds f JOIN subscriptions s ON s.subscription_id = f.subscription_id
+    SELECT f.subscription_id, s.owner FROM feeds f
+    JOIN subscriptions s ON s.subscription_id = f.subscription_id
     WHERE f.name = ? AND f.subscription_id <> ?"""
 # Frees the name also where its subscription is gone: the release before deletes subscriptions without their
 # feeds.
@@ -18,6 +21,7 @@ _CLEAR = """
     DELETE FROM feeds WHERE subscription_id = ? OR (name = ? AND NOT EXISTS (
         SELECT 1 FROM subscriptions s WHERE s.subscription_id = feeds.subscription_id))"""
 _NAME = "INSERT INTO feeds (name, subscription_id) VALUES (?, ?)"
+_FORGET = "DELETE FROM secrets WHERE name = ?"
 _DROP = "DELETE FROM feeds WHERE subscription_id = ?"
 
 
@@ -25,24 +29,61 @@ def fresh_secret() -> str:
     return secrets.token_urlsafe(_BYTES)
 
 
-async def secret_of_feeds(tables: Statements) -> str | None:
-    """The secret of all feeds; None if there never was one."""
-    return next((value for (value,) in await tables.fetch(_SECRET, (SECRET,))), None)
+def holder_of(secret: str) -> str:
+    """The name of the secret that says whose feeds `secret` opens: where lists are separate, each person
+    has a secret. What is looked up is a hash, so that the time of it tells nothing.
+    """
+    digest = hashlib.sha256(secret.encode(errors="replace")).hexdigest()
+    return f"feeds of {digest}"
 
 
-async def refuse_taken(tables: Statements, subscription_id: str, name: str) -> None:
-    """Raises `FeedNameTaken` if the feed of another subscription has the name."""
-    for (holder,) in await tables.fetch(_HOLDER, (name, subscription_id)):
-        raise FeedNameTaken(holder)
+async def secret_of_feeds(tables: Statements, whose: Whose) -> str | None:
+    """The secret of all feeds that are theirs; None if there never was one."""
+    return next((value for (value,) in await tables.fetch(_SECRET, (whose.key(SECRET),))), None)
 
 
-async def name_feed(tables: Statements, subscription_id: str, name: str | None) -> None:
-    """Give the subscription's feed its `name`, which no other has; None: it has no feed. With the first feed
-    comes the secret.
+async def person_of_secret(tables: Statements, secret: str) -> str | None:
+    """Whose feeds the secret opens; None if nobody's in particular."""
+    return next((value for (value,) in await tables.fetch(_SECRET, (holder_of(secret),))), None)
+
+
+async def renew_secret(tables: Statements, whose: Whose) -> None:
+    """Make another secret of their feeds, if there is one."""
+    before = await secret_of_feeds(tables, whose)
+    if before is None:
+        return
+    await forget_secret(tables, whose)
+    await make_secret(tables, whose)
+
+
+async def forget_secret(tables: Statements, whose: Whose) -> None:
+    if secret := await secret_of_feeds(tables, whose):
+        await tables.run(_FORGET, (holder_of(secret),))
+        await tables.run(_FORGET, (whose.key(SECRET),))
+
+
+async def make_secret(tables: Statements, whose: Whose) -> None:
+    """Make one, unless there is one."""
+    secret = fresh_secret()
+    await tables.run(_KEEP, (whose.key(SECRET), secret))
+    if whose.person is not None and await secret_of_feeds(tables, whose) == secret:
+        await tables.run(_KEEP, (holder_of(secret), whose.person))
+
+
+async def refuse_taken(tables: Statements, subscription_id: str, name: str, whose: Whose) -> None:
+    """Raises `FeedNameTaken` if the feed of another subscription, that is theirs, has the name."""
+    for holder, owner in await tables.fetch(_HOLDER, (name, subscription_id)):
+        if not whose.is_separate or owner == whose.owner:
+            raise FeedNameTaken(holder)
+
+
+async def name_feed(tables: Statements, subscription_id: str, name: str | None, whose: Whose) -> None:
+    """Give the subscription's feed its `name`, which no other of theirs has; None: it has no feed. With the
+    first feed comes the secret.
     """
     if name is None:
         await tables.run(_DROP, (subscription_id,))
         return
-    await tables.run(_KEEP, (SECRET, fresh_secret()))
+    await make_secret(tables, whose)
     await tables.run(_CLEAR, (subscription_id, name))
     await tables.run(_NAME, (name, subscription_id))

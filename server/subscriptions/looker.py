@@ -220,7 +220,7 @@ class Looker:
         except ValueError:  # it asks for what only a newer release knows
             raise _Failed(LookFailure("internal")) from None
         whole = _is_whole(claim, self._now)
-        given = await self._cookies.made_for(subscription.url, request.cookies)
+        given = await self._cookies.made_for(subscription.url, request.cookies, subscription.owner)
         if given.are_missing:
             raise _Failed(LookFailure("cookies_missing"))
         folder = self._workplace.scratch / f"look.{uuid4()}"

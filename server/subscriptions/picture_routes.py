@@ -9,7 +9,7 @@ from aiohttp import hdrs, web
 
 from server.api.bodies import Query, client_has
 from server.api.downloads import SANDBOX_POLICY
-from server.api.keys import SETTINGS
+from server.api.keys import SETTINGS, restricted_to
 from server.api.openapi.operation import BINARY, HAS_IT, IF_NONE_MATCH, READER, Operation, Parameter, Reply
 from server.api.route import get
 from server.core.errors import InvalidQuery, PictureNotFound, SubscriptionNotFound
@@ -27,7 +27,8 @@ async def get_picture(request: web.Request) -> web.Response:
     query = Query(request)
     width = query.whole("w", 1, MAX_WIDTH, MAX_WIDTH)
     query.check()
-    subscription = await request.app[FOLLOWED].get(request.match_info["subscription_id"])
+    subscription_id = request.match_info["subscription_id"]
+    subscription = await request.app[FOLLOWED].get(subscription_id, restricted_to(request))
     note = subscription.findings.pictures.get("picture")
     if note is None or note.tag is None:
         raise PictureNotFound

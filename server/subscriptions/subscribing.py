@@ -15,6 +15,7 @@ from server.core.errors import (
     NoLibrary,
     QueueFull,
     StorageAway,
+    SubscriptionNotFound,
     TaskAlreadyFinal,
     TaskNotFound,
     WorkerSilent,
@@ -71,7 +72,14 @@ class Subscriptions:
     def now(self) -> float:
         return self._clock.now().timestamp()
 
-    async def add(self, url: HttpUrl, wanted: SubscriptionSettings, scope: str) -> Subscription:
+    async def add(
+        self,
+        url: HttpUrl,
+        wanted: SubscriptionSettings,
+        scope: str,
+        owner: str | None = None,
+        created_by: str | None = None,
+    ) -> Subscription:
         """It is on disk when this returns, and nothing was fetched.
 
         Raises `AlreadySubscribed`, `TooManySubscriptions`.
@@ -92,6 +100,8 @@ class Subscriptions:
             lease_until=None,
             check_no=0,
             created_at=self.now,
+            owner=owner,
+            created_by=created_by,
         )
         return await self.store.add(subscription, wish_of(manner, wanted), self._settings.max)
 
@@ -136,6 +146,17 @@ class Subscriptions:
         """Have it looked at, unless that is under way. Raises `SubscriptionNotFound`."""
         self._tasks.refuse_when_closing()
         return await self.store.due(subscription_id, self.now)
+
+    async def delete_of(self, owner: str) -> bool:
+        """Remove some subscriptions of a person with all that they have fetched; return whether there were
+        any.
+        """
+        found = await self.store.some_of(owner)
+        for subscription_id in found:
+            with suppress(SubscriptionNotFound):
+                await self.remove(subscription_id, with_files=True)
+        await self.store.give(owner, None)  # forgets the rest
+        return bool(found)
 
     async def log_in(self, hosts: Sequence[str]) -> None:
         """New cookies for `hosts` are stored: what was refused there for want of a log-in is due at once."""

@@ -419,6 +419,8 @@ class Subscription:
     lease_until: float | None
     check_no: int
     created_at: float
+    owner: str | None = None
+    created_by: str | None = None
 
     @property
     def key_origin(self) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, assert_never
 
 from aiohttp import hdrs, web
 
+from server.api.acting import ACTING, act_for_owner, chosen_owner
 from server.api.bodies import (
     MAX_BODY,
     Query,
@@ -25,7 +26,15 @@ from server.api.bodies import (
     validated,
 )
 from server.api.connections import CONNECTIONS
-from server.api.keys import DONE, FIELDS, SCOPE, SETTINGS
+from server.api.keys import (
+    DONE,
+    FIELDS,
+    SETTINGS,
+    owner_of,
+    principal_of,
+    restricted_to,
+    scope_of,
+)
 from server.api.openapi.operation import (
     CURSOR,
     HAS_IT,
@@ -34,6 +43,7 @@ from server.api.openapi.operation import (
     LARGEST_PAGE,
     LIMIT,
     OF_CHANGES,
+    OWNER,
     READER,
     Operation,
     Parameter,
@@ -48,6 +58,7 @@ from server.api.status import MAX_WAIT, WAIT, Poll, wanted_wait
 from server.core.action_requests import MOST_AT_ONCE
 from server.core.durations import duration_of, seconds_of
 from server.core.errors import (
+    AdminOnly,
     AlreadySubscribed,
     AppError,
     BodyTooLarge,
@@ -111,6 +122,7 @@ LOOK_EVERY = 1.0  # seconds, while a client waits for a change: it may be made o
 
 async def subscribe(request: web.Request) -> web.Response:
     """Subscribe to a link. The response is sent once that is on disk, before anything is fetched."""
+    act_for_owner(request)
     subscription = await _subscribed(request, await read_object(request))
     response = respond_answer(await _shown_one(request, subscription), HTTPStatus.CREATED)
     base_path = request.app[SETTINGS].server.base_path
@@ -138,7 +150,8 @@ async def _subscribed(
     completed, unknown = profiles.completed(resolved)
     wanted = validated(SubscriptionRequest, completed, *wrong, *unknown)
     settings = _settings_of(wanted)
-    return await request.app[SUBSCRIPTIONS].add(wanted.url, settings, request.get(SCOPE, ""))
+    by, scope = principal_of(request).name, scope_of(request)
+    return await request.app[SUBSCRIPTIONS].add(wanted.url, settings, scope, owner_of(request), by)
 
 
 async def _with_wishes(
@@ -200,12 +213,13 @@ async def list_subscriptions(request: web.Request) -> web.Response:
     query = Query(request)
     limit, cursor = query.limit(), query.cursor()
     text, sort = query.search("q", MAX_SEARCHED), sort_of(query.one_of("sort", SORTS))
+    owner = chosen_owner(request, query)
     query.check()
     service = request.app[SUBSCRIPTIONS]
     if text or sort:
-        found, more = await service.store.find(text, sort, cursor, limit, service.now)
+        found, more = await service.store.find(text, sort, cursor, limit, service.now, owner)
     else:
-        found, more = await service.store.page(cursor, limit)
+        found, more = await service.store.page(cursor, limit, owner)
     shown = await _shown(request, found)
     return respond_answer(answers.SubscriptionPage(subscriptions=shown, next_cursor=more))
 
@@ -258,7 +272,7 @@ async def _changed_by(request: web.Request, subscription_id: str, body: dict[str
     """The subscription with the merge patch `body`, also if somebody else changes it meanwhile."""
     service = request.app[SUBSCRIPTIONS]
     while True:
-        before = await service.store.get(subscription_id)
+        before = await service.store.get(subscription_id, restricted_to(request))
         sent = before.wanted.model_dump(mode="json", exclude_unset=True, exclude_none=True)
         unknown = dict.fromkeys(body.keys() - SubscriptionChange.model_fields)  # refused, also as null
         url = body.get("url", before.url)
@@ -300,15 +314,27 @@ async def unsubscribe(request: web.Request) -> web.Response:
     query = Query(request)
     files = query.one_of("files", ("keep", "delete"))
     query.check()
-    await request.app[SUBSCRIPTIONS].remove(
-        request.match_info["subscription_id"], with_files=files == "delete"
-    )
+    subscription_id = await _asked_for(request)
+    await request.app[SUBSCRIPTIONS].remove(subscription_id, with_files=files == "delete")
     return web.Response(status=HTTPStatus.NO_CONTENT)
 
 
 async def check(request: web.Request) -> web.Response:
-    subscription = await request.app[SUBSCRIPTIONS].check(request.match_info["subscription_id"])
+    subscription = await request.app[SUBSCRIPTIONS].check(await _asked_for(request))
     return respond_answer(await _shown_one(request, subscription), HTTPStatus.ACCEPTED)
+
+
+async def _asked_for(request: web.Request) -> str:
+    """The id in the path. Raises `SubscriptionNotFound` for users if it names none of theirs, where lists
+    are separate.
+    """
+    return await _theirs(request, request.match_info["subscription_id"])
+
+
+async def _theirs(request: web.Request, subscription_id: str) -> str:
+    if (owner := restricted_to(request)) is not None:
+        await request.app[SUBSCRIPTIONS].store.get(subscription_id, owner)
+    return subscription_id
 
 
 async def act_on_subscriptions(request: web.Request) -> web.Response:
@@ -340,12 +366,12 @@ async def act_on_subscriptions(request: web.Request) -> web.Response:
                     patched = {"enabled": wanted.action == "resume"}
                     outcomes.append(await _changed_by(request, subscription_id, patched))
                 case "check":
-                    outcomes.append(await service.check(subscription_id))
+                    outcomes.append(await service.check(await _theirs(request, subscription_id)))
                 case "profile":
                     patched_profile = {"profile": wanted.profile}
                     outcomes.append(await _changed_by(request, subscription_id, patched_profile))
                 case "delete":
-                    await service.remove(subscription_id, with_files=False)
+                    await service.remove(await _theirs(request, subscription_id), with_files=False)
                     outcomes.append(None)
                 case _:
                     assert_never(wanted.action)
@@ -374,7 +400,7 @@ async def act_on_subscriptions(request: web.Request) -> web.Response:
 async def _ids_in(request: web.Request, stage: SubscriptionStage | None, most: int) -> list[str]:
     service, cursor, ids = request.app[SUBSCRIPTIONS], None, list[str]()
     while len(ids) < most:
-        page, cursor = await service.store.page(cursor, LARGEST_PAGE)
+        page, cursor = await service.store.page(cursor, LARGEST_PAGE, restricted_to(request))
         ids += [one.subscription_id for one in page if one.stage(service.now) == stage]
         if cursor is None:
             break
@@ -397,7 +423,7 @@ async def list_items(request: web.Request) -> web.Response:
     limit, cursor = query.limit(), query.cursor()
     text, sort = query.search("q", MAX_SEARCHED), sort_of(query.one_of("sort", SORTS))
     query.check()
-    store, subscription_id = request.app[SUBSCRIPTIONS].store, request.match_info["subscription_id"]
+    store, subscription_id = request.app[SUBSCRIPTIONS].store, await _asked_for(request)
     if text or sort:
         found, more = await store.find_items(subscription_id, chosen, text, sort, cursor, limit)
     else:
@@ -416,7 +442,7 @@ async def act_on_items(request: web.Request) -> web.Response:
     wanted = validated(ItemsRequest, body, *wrong)
     keys = None if wanted.keys is None else list(wanted.keys)
     outcomes, more = await request.app[SUBSCRIPTIONS].act(
-        request.match_info["subscription_id"], wanted.action, keys, wanted.state, MOST_AT_ONCE
+        await _asked_for(request), wanted.action, keys, wanted.state, MOST_AT_ONCE
     )
     if wanted.action == "delete":
         count = sum(not isinstance(outcome, AppError) for outcome in outcomes)
@@ -427,7 +453,7 @@ async def act_on_items(request: web.Request) -> web.Response:
 async def export_opml(request: web.Request) -> web.Response:
     store, cursor, found = request.app[SUBSCRIPTIONS].store, None, list[Subscription]()
     while True:
-        page, cursor = await store.page(cursor, LARGEST_PAGE)
+        page, cursor = await store.page(cursor, LARGEST_PAGE, restricted_to(request))
         found += page
         if cursor is None:
             break
@@ -508,7 +534,8 @@ async def _results(request: web.Request, outcomes: Sequence[Item | AppError], *,
 
 
 async def _encoded(request: web.Request, subscription_id: str) -> bytes:
-    shown = await _shown_one(request, await request.app[SUBSCRIPTIONS].store.get(subscription_id))
+    store = request.app[SUBSCRIPTIONS].store
+    shown = await _shown_one(request, await store.get(subscription_id, restricted_to(request)))
     return encoded(shown)
 
 
@@ -530,7 +557,8 @@ async def _shown(
     service, words = request.app[SUBSCRIPTIONS], LANGUAGES[language(request)]
     counts = await service.store.counts([one.subscription_id for one in found])
     default = request.app[SETTINGS].subscriptions.interval
-    secret = await service.store.feed_secret() if any(one.wanted.feed for one in found) else None
+    secrets = await service.store.feed_secrets([one for one in found if one.wanted.feed])
+    tells_owner = request.app[SETTINGS].access.separate_lists and principal_of(request).is_admin
     held = await service.store.held_hosts({host_of(one.url) for one in found}, service.now)
     shown = list[answers.Subscription]()
     for one in found:
@@ -544,7 +572,7 @@ async def _shown(
             exclude_none=True,
         )
         feed = None
-        if wanted.feed and secret:
+        if wanted.feed and (secret := secrets.get(one.owner)):
             url = address_of(request, secret, f"/{wanted.feed.name}.xml")
             feed = answers.FeedAddress(**wanted.feed.model_dump(mode="json", exclude_unset=True), url=url)
         shown.append(
@@ -572,6 +600,8 @@ async def _shown(
                 feeds=[answers.FeedOfPage(**each.model_dump()) for each in findings.feeds] or None,
                 interval=told_interval(default if wanted.interval is None else wanted.interval),
                 feed=feed,
+                created_by=one.created_by,
+                owner=one.owner if tells_owner else None,
                 **settings,
             )
         )
@@ -648,9 +678,12 @@ ROUTES = [
                 )
             },
             "Only `url` is required. The answer comes before anything is fetched.",
-            parameters=READER,
+            parameters=(ACTING, *READER),
             body=SubscriptionRequest,
-            errors=(AlreadySubscribed, FeedNameTaken, TooManySubscriptions, *OF_CHANGES),
+            errors=(
+                *(AdminOnly, AlreadySubscribed, FeedNameTaken, InvalidQuery, TooManySubscriptions),
+                *OF_CHANGES,
+            ),
         ),
     ),
     get(
@@ -666,8 +699,8 @@ ROUTES = [
                     {JSON: f"{_SCHEMAS}:SubscriptionPage"},
                 )
             },
-            parameters=(_SEARCH, _SORT, LIMIT, CURSOR, *READER),
-            errors=(InvalidQuery,),
+            parameters=(_SEARCH, _SORT, OWNER, LIMIT, CURSOR, *READER),
+            errors=(InvalidQuery, AdminOnly),
         ),
     ),
     get(

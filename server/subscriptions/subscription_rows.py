@@ -23,8 +23,10 @@ from server.core.errors import (
 from server.core.events import Relinked
 from server.core.list_entries import ListEntry
 from server.core.media_keys import MOST_ALIASES, is_guid, key_of, key_of_link
+from server.core.principal import scope_of_person
 from server.core.task import Stage, Task, TaskStatus
 from server.core.values import without_password
+from server.core.whose import Whose
 from server.library.placement_rows import (
     CHANGED,
     describe_show,
@@ -50,7 +52,13 @@ from server.storage.statements import (
     fetch_in,
     insert,
 )
-from server.subscriptions.feed_names import name_feed, refuse_taken, secret_of_feeds
+from server.subscriptions.feed_names import (
+    forget_secret,
+    make_secret,
+    name_feed,
+    refuse_taken,
+    secret_of_feeds,
+)
 from server.subscriptions.look_plan import (
     KnownItems,
     LookPlan,
@@ -131,14 +139,25 @@ MOST_LEASE = 3600.0  # seconds: the same of a lease
 
 COLUMNS = """
     subscription_id, number, revision, url, source_key, manner, scope, wanted, findings, next_check_at,
-    lease_until, check_no, created_at"""
+    lease_until, check_no, created_at, owner, created_by"""
+_OF_OWNER = " AND owner = ?"
 _BY_ID = f"SELECT {COLUMNS} FROM subscriptions WHERE subscription_id = ?"  # noqa: S608
 _PAGE = f"SELECT {COLUMNS} FROM subscriptions WHERE number < ? ORDER BY number DESC LIMIT ?"  # noqa: S608
-_SAME = "SELECT subscription_id FROM subscriptions WHERE source_key = ? AND wish = ?"
+_PAGE_OF_OWNER = f"""
+    SELECT {COLUMNS} FROM subscriptions WHERE owner = ? AND number < ? ORDER BY number DESC LIMIT ?"""  # noqa: S608
+GIVEN_AT_ONCE = 100
+_SOME_OF = "SELECT subscription_id FROM subscriptions WHERE coalesce(owner, '') = ? ORDER BY number LIMIT ?"
+_GIVE = "UPDATE subscriptions SET owner = ?, scope = ? WHERE subscription_id IN ({keys})"
+_WITH_FEED = "SELECT name FROM feeds WHERE subscription_id IN ({keys})"
+_WITH_FEEDS = """
+    SELECT DISTINCT owner FROM feeds JOIN subscriptions USING (subscription_id) WHERE owner IS NOT NULL"""
+_SAME = "SELECT subscription_id, owner FROM subscriptions WHERE source_key = ? AND wish = ?"
 _TOTALS = "SELECT count(*), coalesce(max(number), 0) FROM subscriptions"
 _ADD = """
     INSERT INTO subscriptions (subscription_id, number, revision, url, source_key, wish, host, manner, scope,
-        wanted, findings, next_check_at, lease_until, check_no, keep_at, created_at, search) VALUES {rows}"""
+        wanted, findings, next_check_at, lease_until, check_no, keep_at, created_at, search, owner,
+        created_by)
+    VALUES {rows}"""
 _CHANGE = """
     UPDATE subscriptions SET revision = ?, wish = ?, manner = ?, wanted = ?, next_check_at = ?, search = ?,
         keep_at = coalesce(?, keep_at)
@@ -169,7 +188,7 @@ _ITEM_PAGE_OF = f"""
     ORDER BY number DESC LIMIT ?"""  # noqa: S608
 SEARCHED_AT_ONCE = 500  # rows
 _FOUND = f"""
-    SELECT {COLUMNS} FROM subscriptions WHERE search LIKE ? ESCAPE '\\'
+    SELECT {COLUMNS} FROM subscriptions WHERE search LIKE ? ESCAPE '\\'{{owner}}
     ORDER BY {{order}} LIMIT ? OFFSET ?"""  # noqa: S608
 _FOUND_ITEMS = f"""
     SELECT {_ITEM} FROM items
@@ -193,6 +212,9 @@ _NEXT_ITEM = """
 _OTHERS = f"""
     SELECT {_ITEM} FROM items WHERE manner = ? AND subscription_id <> ? AND state IN ('queued', 'fetched')
     AND task_id IS NOT NULL AND key IN ({{keys}})"""  # noqa: S608
+_OF_SAME_OWNER = """
+    EXISTS (SELECT 1 FROM subscriptions s WHERE s.subscription_id = items.subscription_id
+        AND coalesce(s.owner, '') = ?)"""
 _LOCK_TASKS = "SELECT task_id FROM tasks WHERE task_id IN ({keys}) ORDER BY task_id FOR SHARE"
 _KEYS_SINCE = "SELECT key FROM items WHERE subscription_id = ? AND found_at >= ?"
 _NEWEST_KEYS = "SELECT key FROM items WHERE subscription_id = ? ORDER BY number DESC LIMIT ?"
@@ -361,9 +383,12 @@ class SubscriptionRows:
     Times are those of the server's clock, in seconds since 1970: callers give the time that it is `now`.
     """
 
-    def __init__(self, transactions: Transactions, others: Others = ()) -> None:
+    def __init__(
+        self, transactions: Transactions, others: Others = (), *, separate_lists: bool = False
+    ) -> None:
         self._transactions = transactions
         self._others = others
+        self._separate = separate_lists
 
     def listen(self, called: Callable[[], None]) -> None:
         """Call `called` when something may be due earlier than was said."""
@@ -377,10 +402,10 @@ class SubscriptionRows:
         async def work(tables: Tables) -> Subscription:
             tables.wake(CHANGED)
             await tables.alone()
-            await _refuse_same(tables, subscription.source_key, wish)
+            await self._refuse_same(tables, subscription, wish, is_new=True)
             feed = subscription.wanted.feed
             if feed is not None:
-                await refuse_taken(tables, subscription.subscription_id, feed.name)
+                await refuse_taken(tables, subscription.subscription_id, feed.name, self._whose(subscription))
             [(count, last)] = await tables.fetch(_TOTALS)
             if count >= most:
                 raise TooManySubscriptions(most)
@@ -393,7 +418,7 @@ class SubscriptionRows:
                 numbered = replace(numbered, findings=findings)
             await insert(tables, _ADD, [_row(numbered, wish)])
             if feed is not None:
-                await name_feed(tables, subscription.subscription_id, feed.name)
+                await name_feed(tables, subscription.subscription_id, feed.name, self._whose(subscription))
             return numbered
 
         return await self._transactions.write(work)
@@ -417,19 +442,31 @@ class SubscriptionRows:
         rows = await self._transactions.read(work)
         return {host: until for host, _, until, _ in rows if now < until <= late}
 
-    async def feed_secret(self) -> str | None:
-        """The secret of the addresses of all podcast feeds; None if there never was a feed."""
-        return await self._transactions.read(secret_of_feeds)
+    def _whose(self, subscription: Subscription) -> Whose:
+        return Whose(subscription.owner, is_separate=self._separate)
 
-    async def get(self, subscription_id: str) -> Subscription:
-        """Raises `SubscriptionNotFound`."""
-        return await self._transactions.read(lambda tables: _get(tables, subscription_id))
+    async def feed_secrets(self, subscriptions: Iterable[Subscription]) -> dict[str | None, str | None]:
+        """The secrets of the addresses of these people's podcast feeds; None where there never was a feed."""
+        whose = {one.owner: self._whose(one) for one in subscriptions}
 
-    async def page(self, cursor: str | None, limit: int) -> tuple[list[Subscription], str | None]:
-        """Newest first. Raises `InvalidQuery`."""
+        async def work(tables: Statements) -> dict[str | None, str | None]:
+            return {owner: await secret_of_feeds(tables, each) for owner, each in whose.items()}
+
+        return await self._transactions.read(work) if whose else {}
+
+    async def get(self, subscription_id: str, owner: str | None = None) -> Subscription:
+        """With `owner` only theirs. Raises `SubscriptionNotFound`."""
+        return await self._transactions.read(lambda tables: _get(tables, subscription_id, owner))
+
+    async def page(
+        self, cursor: str | None, limit: int, owner: str | None = None
+    ) -> tuple[list[Subscription], str | None]:
+        """Newest first, with `owner` only theirs. Raises `InvalidQuery`."""
         before = _number(cursor)
 
         async def work(tables: Statements) -> list[Row]:
+            if owner is not None:
+                return await tables.fetch(_PAGE_OF_OWNER, (owner, before, limit + 1))
             return await tables.fetch(_PAGE, (before, limit + 1))
 
         rows = await self._transactions.read(work)
@@ -457,10 +494,10 @@ class SubscriptionRows:
             stored = await _get(tables, subscription.subscription_id)
             if stored.revision != subscription.revision - 1:
                 return False
-            await _refuse_same(tables, subscription.source_key, wish, subscription.subscription_id)
+            await self._refuse_same(tables, subscription, wish)
             feed = subscription.wanted.feed
             if feed is not None:
-                await refuse_taken(tables, subscription.subscription_id, feed.name)
+                await refuse_taken(tables, subscription.subscription_id, feed.name, self._whose(subscription))
             at = subscription.next_check_at
             at = None if not subscription.wanted.enabled else at if look else stored.next_check_at or at
             changed = replace(subscription, next_check_at=at)
@@ -478,7 +515,8 @@ class SubscriptionRows:
                 free = "UPDATE subscriptions SET lease_until = NULL WHERE subscription_id = ?"
                 await tables.run(free, (subscription.subscription_id,))
             if feed != stored.wanted.feed:
-                await name_feed(tables, subscription.subscription_id, feed.name if feed else None)
+                name = feed.name if feed else None
+                await name_feed(tables, subscription.subscription_id, name, self._whose(subscription))
             return True
 
         return await self._transactions.write(work)
@@ -498,7 +536,7 @@ class SubscriptionRows:
                 manner = request_of(wanted, one.url).manner()
                 changed = replace(one, revision=one.revision + 1, wanted=wanted, manner=manner)
                 try:
-                    await _refuse_same(tables, one.source_key, wish_of(manner, wanted), one.subscription_id)
+                    await self._refuse_same(tables, one, wish_of(manner, wanted))
                 except AlreadySubscribed:
                     log.warning("%s keeps its settings: another would be the same", one.subscription_id)
                     continue
@@ -544,7 +582,7 @@ class SubscriptionRows:
             await tables.run("DELETE FROM items WHERE subscription_id = ?", (subscription_id,))
             await tables.run("DELETE FROM subscriptions WHERE subscription_id = ?", (subscription_id,))
             await delete_pictures(tables, subscription_id)
-            await name_feed(tables, subscription_id, None)
+            await name_feed(tables, subscription_id, None, Whose())
             await tables.run(_FORGET_HOST, (host,))  # one that refused is left alone, whoever subscribes next
             return unshared
 
@@ -578,16 +616,24 @@ class SubscriptionRows:
         return found[:limit], str(found[limit - 1].number) if len(found) > limit else None
 
     async def find(
-        self, text: str, sort: Sort | None, cursor: str | None, limit: int, now: float
+        self,
+        text: str,
+        sort: Sort | None,
+        cursor: str | None,
+        limit: int,
+        now: float,
+        owner: str | None = None,
     ) -> tuple[list[Subscription], str | None]:
         """A page of those whose name, title or link has `text` in it. Raises `InvalidQuery`."""
         start = start_of(cursor)
         await self._complete_search(_UNSEARCHED, _read_searched, _SEARCHED)
         held = (now, now + LONGEST_HOLD + DAY) if sort == "trouble" else ()  # late: a clock was ahead
         sql = _FOUND.replace("{order}", ORDERS_OF_SUBSCRIPTIONS[sort])
+        sql = sql.replace("{owner}", "" if owner is None else _OF_OWNER)
+        mine = () if owner is None else (owner,)
 
         async def work(tables: Statements) -> list[Row]:
-            return await tables.fetch(sql, (pattern_of(text), *held, limit + 1, start))
+            return await tables.fetch(sql, (pattern_of(text), *mine, *held, limit + 1, start))
 
         rows = await self._transactions.read(work)
         return list(readable(rows[:limit])), str(start + limit) if len(rows) > limit else None
@@ -728,9 +774,9 @@ class SubscriptionRows:
             subscription = await _still_ours(tables, claim)
             if subscription is None:
                 return Settled(is_late=True)
-            known = await _known(tables, subscription, noticed, now)
+            known = await _known(tables, subscription, noticed, now, is_separate=self._separate)
             plan = decided(subscription, noticed, looked, known, pace.max_new, now)
-            tasks = await _carry_out(tables, subscription, plan, now)
+            tasks = await _carry_out(tables, subscription, plan, now, is_separate=self._separate)
             findings = after_look(subscription.findings, looked, now)
             notes = noted(findings.pictures, pictures, now)
             await put_pictures(tables, subscription.subscription_id, pictures)
@@ -757,7 +803,7 @@ class SubscriptionRows:
             else:
                 await insert(tables, _PACE, [(host, now + pace.pause, 0.0, 0)])
             if moved_to is not None:
-                await _follow(tables, subscription, moved_to)
+                await self._follow(tables, subscription, moved_to)
             return Settled(list(tasks.values()), plan.retry, held_until=held_until)
 
         return await self._transactions.write(work)
@@ -776,9 +822,9 @@ class SubscriptionRows:
                 subscription = await _still_ours(tables, claim)
                 if subscription is None:
                     return
-                known = await _known(tables, subscription, part, now)
+                known = await _known(tables, subscription, part, now, is_separate=self._separate)
                 plan = decided(subscription, part, looked, known, 0, now, is_part=True)
-                await _carry_out(tables, subscription, plan, now)
+                await _carry_out(tables, subscription, plan, now, is_separate=self._separate)
 
             await self._transactions.write(work)
         return last
@@ -845,6 +891,33 @@ class SubscriptionRows:
             error_code=findings.error_code if fails else None,
         )
         await tell_of_subscription(tables, self._others, notice, now)
+
+    async def _refuse_same(
+        self, tables: Statements, one: Subscription, wish: str, *, is_new: bool = False
+    ) -> None:
+        """Raises `AlreadySubscribed` if another one wants the same of its source, where lists are separate
+        another one of its owner.
+        """
+        for subscription_id, owner in await tables.fetch(_SAME, (one.source_key, wish)):
+            is_other = is_new or subscription_id != one.subscription_id
+            if is_other and (not self._separate or owner == one.owner):
+                raise AlreadySubscribed(subscription_id)
+
+    async def _follow(self, tables: Statements, subscription: Subscription, moved_to: str) -> None:
+        """Have the subscription read at `moved_to` from now on, unless another wants the same there."""
+        [stored] = readable(await tables.fetch(_BY_ID, (subscription.subscription_id,)))
+        url = address_of_move(stored.url, moved_to)
+        wish = wish_of(stored.manner, stored.wanted)
+        try:
+            await self._refuse_same(tables, replace(stored, source_key=key_of_link(url)), wish)
+        except AlreadySubscribed:
+            log.info("%s stays: another that wants the same is where it would move", stored.subscription_id)
+            findings = stored.findings.model_copy(update={"moved_taken": True})
+            await tables.run(_TOLD, (findings.model_dump_json(exclude_defaults=True), stored.subscription_id))
+            return
+        log.info("%s is at %s from now on", stored.subscription_id, without_password(url))
+        findings = moved(stored.findings, stored.url, stored.key_origin)
+        await _move(tables, replace(stored, revision=stored.revision + 1), url, findings)
 
     async def stages(self, now: float) -> dict[str, int]:
         """How many subscriptions are in each stage."""
@@ -924,6 +997,45 @@ class SubscriptionRows:
 
         return await self._transactions.write(work)
 
+    async def give(self, owner: str | None, to: str | None) -> bool:
+        """Make some subscriptions of one person, or of nobody, those of another, or nobody's; return whether
+        there were any. The memory and the secret of feeds of who had them are forgotten.
+        """
+        scope = scope_of_person(to) if to else ""
+
+        async def work(tables: Tables) -> bool:
+            await tables.alone()
+            rows = await tables.fetch(_SOME_OF, (owner or "", GIVEN_AT_ONCE))
+            ids = [row[0] for row in rows]
+            await _run_in(tables, _GIVE, ids, to, scope)
+            if await fetch_in(tables, _WITH_FEED, ids):
+                await make_secret(tables, Whose(to, is_separate=self._separate))
+            if owner is not None:
+                theirs = Whose(owner, is_separate=True)
+                await forget_secret(tables, theirs)
+                first = theirs.key("")
+                await tables.run("DELETE FROM media WHERE key >= ? AND key < ?", (first, first[:-1] + "!"))
+            return bool(ids)
+
+        return await self._transactions.write(work)
+
+    async def some_of(self, owner: str) -> list[str]:
+        """The ids of some subscriptions of a person; none if there are none."""
+
+        async def work(tables: Statements) -> list[Row]:
+            return await tables.fetch(_SOME_OF, (owner, GIVEN_AT_ONCE))
+
+        return [row[0] for row in await self._transactions.read(work)]
+
+    async def make_secrets(self) -> None:
+        """Have everybody who has a feed have a secret, also if lists were not separate before."""
+
+        async def work(tables: Tables) -> None:
+            for (owner,) in await tables.fetch(_WITH_FEEDS):
+                await make_secret(tables, Whose(owner, is_separate=self._separate))
+
+        await self._transactions.write(work)
+
     async def release_all(self) -> None:
         """End all leases: no server but this one, which has just started, looks at anything."""
 
@@ -1000,7 +1112,7 @@ class SubscriptionRows:
                 plan.wanted.append(queued)
             if len(plan.wanted) > await tables.room():
                 raise QueueFull
-            return done | await _carry_out(tables, subscription, plan, now)
+            return done | await _carry_out(tables, subscription, plan, now, is_separate=self._separate)
 
         return await self._transactions.write(work) if items else {}
 
@@ -1066,10 +1178,13 @@ class SubscriptionRows:
             sql = "DELETE FROM items WHERE subscription_id = ? AND key IN ({keys})"
             await _run_in(tables, sql, keys, subscription_id)
             others = [*keys, *(await resolved(tables, keys)).values()]
-            await _run_in(tables, "DELETE FROM media WHERE key IN ({keys})", others)
+            subscription = await _get(tables, subscription_id)
+            whose = self._whose(subscription)
+            remembered = [whose.key(key) for key in others]
+            await _run_in(tables, "DELETE FROM media WHERE key IN ({keys})", remembered)
             await _run_in(tables, "DELETE FROM aliases WHERE key IN ({keys})", others)
             # A source that has not changed is to be read all the same.
-            findings = unread((await _get(tables, subscription_id)).findings)
+            findings = unread(subscription.findings)
             # A look that is under way passes over what it knows, and so over what is forgotten now.
             findings = findings.model_copy(update={"forgets": findings.forgets + 1})
             await tables.run(_TOLD, (findings.model_dump_json(exclude_defaults=True), subscription_id))
@@ -1122,10 +1237,11 @@ async def _run_in(tables: Statements, sql: str, keys: Iterable[object], *before:
         await tables.run(sql.replace("{keys}", ", ".join("?" * len(some))), (*before, *some))
 
 
-async def _get(tables: Statements, subscription_id: str) -> Subscription:
+async def _get(tables: Statements, subscription_id: str, owner: str | None = None) -> Subscription:
     if "\0" in subscription_id:  # which is no text for PostgreSQL
         raise SubscriptionNotFound
-    for found in readable(await tables.fetch(_BY_ID, (subscription_id,))):
+    query = (_BY_ID, (subscription_id,)) if owner is None else (_BY_ID + _OF_OWNER, (subscription_id, owner))
+    for found in readable(await tables.fetch(*query)):
         return found
     raise SubscriptionNotFound
 
@@ -1133,29 +1249,6 @@ async def _get(tables: Statements, subscription_id: str) -> Subscription:
 async def _unshared(tables: Statements, subscription_id: str) -> list[str]:
     rows = await tables.fetch(_UNSHARED, (subscription_id,))
     return await made_by_looks(tables, [task_id for (task_id,) in rows])
-
-
-async def _refuse_same(tables: Statements, source_key: str, wish: str, but: str = "") -> None:
-    for (subscription_id,) in await tables.fetch(_SAME, (source_key, wish)):
-        if subscription_id != but:
-            raise AlreadySubscribed(subscription_id)
-
-
-async def _follow(tables: Statements, subscription: Subscription, moved_to: str) -> None:
-    """Have the subscription read at `moved_to` from now on, unless another that wants the same is there."""
-    [stored] = readable(await tables.fetch(_BY_ID, (subscription.subscription_id,)))
-    url = address_of_move(stored.url, moved_to)
-    wish = wish_of(stored.manner, stored.wanted)
-    try:
-        await _refuse_same(tables, key_of_link(url), wish, stored.subscription_id)
-    except AlreadySubscribed:
-        log.info("%s stays: another that wants the same is where it would move", stored.subscription_id)
-        findings = stored.findings.model_copy(update={"moved_taken": True})
-        await tables.run(_TOLD, (findings.model_dump_json(exclude_defaults=True), stored.subscription_id))
-        return
-    log.info("%s is at %s from now on", stored.subscription_id, without_password(url))
-    findings = moved(stored.findings, stored.url, stored.key_origin)
-    await _move(tables, replace(stored, revision=stored.revision + 1), url, findings)
 
 
 async def _move(tables: Statements, subscription: Subscription, url: str, findings: Findings) -> None:
@@ -1195,7 +1288,7 @@ async def _still_ours(tables: Statements, claim: Claim) -> Subscription | None:
 
 
 async def _known(
-    tables: Tables, subscription: Subscription, noticed: Sequence[Noticed], now: float
+    tables: Tables, subscription: Subscription, noticed: Sequence[Noticed], now: float, *, is_separate: bool
 ) -> KnownItems:
     mine = subscription.subscription_id
     names: dict[str, None] = {}
@@ -1225,11 +1318,12 @@ async def _known(
     for alias, key in led_here:
         if alias in items and key not in items:
             stands_for.setdefault(key, alias)
-    others = await _shared_with(tables, subscription, new_keys)
+    others = await _shared_with(tables, subscription, new_keys, is_separate=is_separate)
     [(last,)] = await tables.fetch(_LAST_NUMBER, (mine,))
     seeds = not subscription.findings.seeded
     first = await tables.fetch(_BEGAN_AT, (mine,)) if again or seeds else []
-    media, placed = await look_up(tables, new_keys), set[str]()
+    whose = Whose(subscription.owner, is_separate=is_separate)
+    media, placed = await look_up(tables, new_keys, whose), set[str]()
     if subscription.wanted.backlog != "none" and any(map(is_gone_media, media.values())):
         # Of an entry that has led elsewhere, the library has its own key.
         placed = await with_films(tables, [*new_keys, *(alias for alias, _ in led_here)])
@@ -1259,7 +1353,7 @@ async def _known(
 
 
 async def _carry_out(
-    tables: Tables, subscription: Subscription, plan: LookPlan, now: float
+    tables: Tables, subscription: Subscription, plan: LookPlan, now: float, *, is_separate: bool
 ) -> dict[str, Task]:
     """Store the items of `plan` and add its tasks, those for held hosts to be begun later.
 
@@ -1267,7 +1361,8 @@ async def _carry_out(
     manner, shares that one's task.
     """
     moment = datetime.fromtimestamp(now, UTC)
-    others = await _shared_with(tables, subscription, [item.key for item in plan.wanted])
+    wanted_keys = [item.key for item in plan.wanted]
+    others = await _shared_with(tables, subscription, wanted_keys, is_separate=is_separate)
     items = dict(plan.items)
     for item in plan.wanted:
         if other := others.get(item.key):
@@ -1299,19 +1394,26 @@ async def _carry_out(
     return {item.key: task for item, task in zip(wanted, tasks, strict=True)}
 
 
-async def _shared_with(tables: Tables, subscription: Subscription, keys: Sequence[str]) -> dict[str, Item]:
-    """Items of other subscriptions, by key, whose tasks do for this subscription as well.
+async def _shared_with(
+    tables: Tables, subscription: Subscription, keys: Sequence[str], *, is_separate: bool
+) -> dict[str, Item]:
+    """Items of other subscriptions, by key, whose tasks do for this subscription as well. Where lists are
+    separate, these are of the same owner.
 
     Over PostgreSQL the task of such an item may be ending by another transaction, which moves only the items
     that it sees. So the tasks are locked, in the order in which ends lock them, and the items read again:
     either they have been moved by then, or the end of the task waits and finds the item that shares it.
     """
-    values = (subscription.manner, subscription.subscription_id)
-    rows = await fetch_in(tables, _OTHERS, keys, *values)
+    values: tuple[str | None, ...] = (subscription.manner, subscription.subscription_id)
+    others = _OTHERS
+    if is_separate:
+        others = _OTHERS.replace("AND key IN", f"AND {_OF_SAME_OWNER} AND key IN")
+        values = (*values, subscription.owner or "")
+    rows = await fetch_in(tables, others, keys, *values)
     if rows and tables.dialect.name == "postgresql":
         task_ids = {item.task_id or "" for item in (_item(*row) for row in rows)}
         await fetch_in(tables, _LOCK_TASKS, sorted(task_ids))
-        rows = await fetch_in(tables, _OTHERS, keys, *values)
+        rows = await fetch_in(tables, others, keys, *values)
     return {row[1]: _item(*row) for row in rows}
 
 
@@ -1414,18 +1516,19 @@ def _row(one: Subscription, wish: str) -> Row:
         one.subscription_id, one.number, one.revision, one.url, one.source_key, wish, host_of(one.url),
         one.manner, one.scope, _settings(one.wanted), one.findings.model_dump_json(exclude_defaults=True),
         one.next_check_at, one.lease_until, one.check_no, kept, one.created_at,
-        search_of_subscription(one.url, one.wanted, one.findings),
+        search_of_subscription(one.url, one.wanted, one.findings), one.owner, one.created_by,
     )  # fmt: skip
 
 
 def read_subscription(
     subscription_id: str, number: int, revision: int, url: str, source_key: str, manner: str, scope: str,
     wanted: str, findings: str, next_check_at: float | None, lease_until: float | None, check_no: int,
-    created_at: float,
+    created_at: float, owner: str | None, created_by: str | None,
 ) -> Subscription:  # fmt: skip
     return Subscription(
         subscription_id, number, revision, url, source_key, manner, scope, _read_settings(wanted),
-        Findings.model_validate_json(findings), next_check_at, lease_until, check_no, created_at,
+        Findings.model_validate_json(findings), next_check_at, lease_until, check_no, created_at, owner,
+        created_by,
     )  # fmt: skip
 
 

@@ -99,6 +99,10 @@ class Subscription(Answer):
     library: SubscriptionLibrary | None = Field(None, description="where in the library its files go")
     profile: str | None = Field(None, description="whose settings it has where it sets nothing itself")
     feed: FeedAddress | None = Field(None, description="its podcast feed, if it has one")
+    created_by: str | None = Field(None, description="the [person](#people) who has made it")
+    owner: str | None = Field(
+        None, description="with `access.separate_lists`, where an admin reads it: whose it is"
+    )
 
 
 class SubscriptionPage(Answer):

@@ -39,7 +39,8 @@ _METRICS = (
 async def _open(kernel: Kernel) -> AsyncIterator[Added]:
     settings = kernel.settings
     others = others_of(default=settings.webhooks.default, notify=settings.notify.names)
-    store = SubscriptionRows(kernel.store.transactions, others)
+    separate = settings.access.separate_lists
+    store = SubscriptionRows(kernel.store.transactions, others, separate_lists=separate)
     profiles = Profiles(settings)
     if profiles.names:
         await store.follow_profiles(profiles)
@@ -57,6 +58,10 @@ async def _open(kernel: Kernel) -> AsyncIterator[Added]:
         return seen | {"held hosts": float(await store.count_held_hosts(subscriptions.now))}
 
     kernel.hooks.cookies_stored.append(cookies_stored)
+    kernel.hooks.move_things.append(store.give)
+    kernel.hooks.delete_things.append(subscriptions.delete_of)
+    if separate:
+        await store.make_secrets()
     looking = None
     if kernel.runs_tasks:
         looker = Looker(

@@ -41,6 +41,8 @@ def task_of(subscription: Subscription, item: Item, now: datetime) -> Task:
             "says": entry.says,
             "subscription_id": subscription.subscription_id,
             **({"library": InLibrary()} if subscription.wanted.library else {}),
+            **({"owner": subscription.owner} if subscription.owner else {}),
+            **({"created_by": subscription.created_by} if subscription.created_by else {}),
         }
     )
     return Task(request, status)

@@ -21,9 +21,10 @@ from server.core.task import TaskStatus
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """The task is gone; nothing about it comes after this."""
+    """The task, which was `owner`'s, is gone; nothing about it comes after this."""
 
     task_id: str
+    owner: str | None = None
 
 
 Update = TaskStatus | Removed
@@ -167,13 +168,16 @@ class ChangesForgotten(Exception):
 class Hub:
     """Knows the watchers of each task and the latest changes. The id `None` stands for all tasks.
 
-    `now` tells the time of the store in seconds; `lag` is by how many seconds one node may hear of a change
-    later than another.
+    `now` is the time of the store in seconds, and `lag` by how many of them one node may hear of a change
+    later than another. `asks_for_owners`: some who watch all tasks are told of theirs alone.
     """
 
-    def __init__(self, now: Callable[[], float] = time.time, lag: float = 0.0) -> None:
-        # id -> when the task last changed, and whether it was removed; the latest change last. Statuses are
-        # not kept: a page that connects reads them anew.
+    def __init__(
+        self, now: Callable[[], float] = time.time, lag: float = 0.0, *, asks_for_owners: bool = False
+    ) -> None:
+        self.asks_for_owners = asks_for_owners
+        # When a task last changed and whether it was removed, the latest change last. Ids only: a page that
+        # connects reads their statuses anew.
         self._changes: dict[str, tuple[float, bool]] = {}
         self._missed_at = float("-inf")
         # Numbers of changes, for feeds that reconnect. They are milliseconds by `now`, so that they grow over
@@ -248,8 +252,8 @@ class Hub:
                 for watcher in self._watchers.get(key, ()):
                     watcher.offer(update)
 
-    def publish_removal(self, task_id: str) -> None:
-        self.publish(Removed(task_id))
+    def publish_removal(self, task_id: str, owner: str | None = None) -> None:
+        self.publish(Removed(task_id, owner))
 
     def missed(self) -> None:
         """End the watchers of all tasks: changes and removals may have been missed until now."""

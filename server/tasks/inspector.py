@@ -43,8 +43,8 @@ class Inspector:
         self._deadlines: set[asyncio.Timeout] = set()
         self._closing = False
 
-    async def inspect(self, wanted: InfoRequest) -> dict[str, Any]:
-        """Return what the source offers, as the child describes it.
+    async def inspect(self, wanted: InfoRequest, owner: str | None = None) -> dict[str, Any]:
+        """What the source offers to `owner`, as the child describes it.
 
         Raises `SourceRefused` with the code that a task would have ended with, `TooManyRequests` if there is
         no free turn in time, `ShuttingDown` and `DiskFull`. A cancel ends the work: when this returns, the
@@ -60,7 +60,7 @@ class Inspector:
             async with deadline, self._turns:
                 await self._fork_server.warm()
                 has_begun = True
-                return await self._extract(wanted)
+                return await self._extract(wanted, owner)
         except TimeoutError:
             if self._closing:
                 raise ShuttingDown from None
@@ -75,9 +75,9 @@ class Inspector:
             if not deadline.expired():
                 deadline.reschedule(0)
 
-    async def _extract(self, wanted: InfoRequest) -> dict[str, Any]:
+    async def _extract(self, wanted: InfoRequest, owner: str | None) -> dict[str, Any]:
         folder = self._workplace.scratch / f"info.{uuid4()}"
-        given = await self._cookies.made_for(wanted.url, wanted.cookies)
+        given = await self._cookies.made_for(wanted.url, wanted.cookies, owner)
         if given.are_missing:
             raise SourceRefused("cookies_missing")
         job = self._jobs.info(wanted, folder / "work", folder / "lock", given.text)

@@ -18,7 +18,7 @@ from typing import Final, Literal
 from urllib.parse import urlsplit
 
 from server.core.action_requests import InfoRequest
-from server.core.cookie_format import is_within
+from server.core.cookie_format import is_within, stored_name
 from server.core.errors import StoreUnavailable
 from server.core.events import Learned
 from server.core.film import Says
@@ -140,8 +140,8 @@ class CookieChoice:
     stored: Cookies
     defaults: Mapping[str, str]
 
-    async def made_for(self, url: str, asked_for: str | None) -> "Given":
-        """Return the cookies for a job that fetches `url`; `are_missing` if none of the name `asked_for` are
+    async def made_for(self, url: str, asked_for: str | None, owner: str | None = None) -> "Given":
+        """The cookies for a job of `owner`'s that fetches `url`; `are_missing` if those `asked_for` are not
         stored.
         """
         name = asked_for
@@ -149,20 +149,27 @@ class CookieChoice:
             host = (urlsplit(url).hostname or "").lower()
             fitting = [domain for domain in self.defaults if is_within(host, domain.lower())]
             name = self.defaults[max(fitting, key=len)] if fitting else None
-        found = await self.stored.get(name) if name else None
+        stored_as = name
+        if asked_for and self.stored.are_separate:  # only whoever runs the server gives cookies to everybody
+            stored_as = stored_name(asked_for, owner)
+        found = await self.stored.get(stored_as) if stored_as else None
         if name and found is None and not asked_for:
             log.warning("downloads.cookies names %s, which is not stored", name)
             name = None
-        return Given(self.stored, name, found)
+        return Given(self.stored, name, found, stored_as)
 
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """The cookies of one job; `name` is None if it gets none, `found` is None if none are stored."""
+    """The cookies of one job; `name` is None if it gets none, `found` is None if none are stored.
+
+    `stored_as`: under which name they are stored, whatever they are called to clients.
+    """
 
     stored: Cookies
     name: str | None = None
     found: StoredCookies | None = None
+    stored_as: str | None = None
 
     @property
     def are_missing(self) -> bool:
@@ -173,11 +180,9 @@ class Given:
         return self.found.text if self.found else None
 
     async def renew(self, back: str) -> None:
-        """Store the cookies as the job has changed them (`back`); an error is only logged, and
-        fails no job.
-        """
-        if self.name and self.found:
+        """Store the cookies that came `back`; an error is only logged, so that the job does not fail."""
+        if self.stored_as and self.found:
             try:
-                await self.stored.renew(self.name, self.found, back)
+                await self.stored.renew(self.stored_as, self.found, back)
             except (StoreUnavailable, OSError, ValueError) as error:
                 log.warning("cookies %s could not be renewed: %s", self.name, type(error).__name__)

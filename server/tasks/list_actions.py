@@ -229,11 +229,12 @@ class Playlists:
             return
         watched = [task_id for task_id in self._publisher.watched_ids() if task_id]
         for start in range(0, len(watched), AT_ONCE):
-            ids = watched[start : start + AT_ONCE]
-            found = {status.task_id: status for status in await self._store.statuses(ids)}
-            for task_id in ids:
+            some = watched[start : start + AT_ONCE]
+            found = {status.task_id: status for status in await self._store.statuses(some)}
+            owners = await self._store.owners(some) if self._publisher.asks_for_owners else {}
+            for task_id in some:
                 if task_id not in found:
-                    self._publisher.publish_removal(task_id)
+                    self._publisher.publish_removal(task_id, owners.get(task_id))
                 elif found[task_id].playlist_id in lists:
                     self._publisher.publish(found[task_id])
             await asyncio.sleep(0)

@@ -158,7 +158,7 @@ class Runner:
             may_fit = needs is not None and not self.reserve.is_in_vain(needs)
             if needs is not None and may_fit and not await self._takes_room(before, needs):
                 return await self._recorder.record(task_id, Requeued(because=DISK_FULL, after=DISK_DELAY))
-            given = await self._cookies.made_for(request.url, request.cookies)
+            given = await self._cookies.made_for(request.url, request.cookies, task.status.owner)
             status = await self._recorder.record(task_id, Started(cookies=given.name))
             if status.stage is not Stage.INFO:
                 return status

@@ -5,6 +5,7 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from copy import copy
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
@@ -86,12 +87,22 @@ class Accepted:
     is_shared: bool = False
 
 
-QUEUE = "queue"  # id of the queue's own turn; no task has this id
-STARTS = "starts"  # id of the turn of starts: one at a time, so that no two tasks take the last place
+@dataclass(slots=True)
+class _Shutdown:
+    is_closing: bool = False
+    is_draining: bool = False
+
+
+QUEUE = "queue"  # the queue has turns as a task has; no task has this id
+STARTS = "starts"  # one task at a time is started, so that no two take the last place
 
 
 class Tasks:
-    """Actions on one task are serialised by `turns`; each has taken effect when it returns."""
+    """Actions on one task are serialised by `turns`; each has taken effect when it returns.
+
+    `of` gives the same for one person, for whom no other tasks exist. What a client reads or does goes
+    through that, so that no route decides by itself who may see a task.
+    """
 
     def __init__(
         self,
@@ -115,23 +126,35 @@ class Tasks:
         self.playlists = Playlists(store, recorder, publisher, dispatcher, clock, self._remove_entries)
         # Say why somebody may have no new task, if so.
         self.refuses: list[Callable[[str], Awaitable[AppError | None]]] = []
-        self._closing = False
-        self.is_draining = False
+        self._shutdown = _Shutdown()
+        self._owner: str | None = None
+
+    def of(self, owner: str | None) -> "Tasks":
+        """These tasks as far as they are `owner`'s; all of them for None."""
+        if owner is None:
+            return self
+        theirs = copy(self)
+        theirs._owner = owner  # noqa: SLF001 -- of this class
+        return theirs
+
+    @property
+    def is_draining(self) -> bool:
+        return self._shutdown.is_draining
 
     async def drain(self, seconds: float) -> None:
         """Begin no new attempt, and give running ones `seconds` to end; all else goes on as before."""
-        self.is_draining = True
+        self._shutdown.is_draining = True
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._dispatcher.drain()
 
     @property
     def is_closing(self) -> bool:
-        return self._closing
+        return self._shutdown.is_closing
 
     def close(self) -> None:
         """Refuse all changes from now on: the server shuts down."""
-        self._closing = True
+        self._shutdown.is_closing = True
         self._store.hurry()
 
     async def accept(
@@ -151,8 +174,8 @@ class Tasks:
         another task was returned leads to that task from then on; this, too, is on disk. No two requests
         may have the same key. Raises `StoreUnavailable`; then none was accepted.
         """
-        refusal: AppError | None = ShuttingDown() if self._closing else None
-        with contextlib.suppress(OSError):  # the data directory is gone: the store will report it
+        refusal: AppError | None = ShuttingDown() if self._shutdown.is_closing else None
+        with contextlib.suppress(OSError):  # the data directory is gone: the store will say so
             refusal = refusal or (DiskFull() if self._disk.is_low() else None)
         if owner:
             for refuses in self.refuses:
@@ -236,7 +259,7 @@ class Tasks:
     async def put_off(self, task_id: str, because: str, seconds: float) -> None:
         """Have a queued task wait for that many `seconds`, with `because` as its reason."""
         async with self._turn(task_id):
-            task = await self._store.get(task_id)
+            task = await self._get(task_id)
             if task.status.stage is Stage.QUEUED:
                 await self._dispatcher.withdraw(task_id)
                 event = Requeued(because=because, after=max(0.0, seconds))
@@ -247,11 +270,18 @@ class Tasks:
         """Say whether this key leads to a task. Raises `IdempotencyMismatch`."""
         return await self._store.find_by_key(idempotency) is not None
 
+    async def _get(self, task_id: str) -> Task:
+        """Raises `TaskNotFound`."""
+        return await self._store.get(task_id, self._owner)
+
     async def status(self, task_id: str) -> TaskStatus:
-        return (await self._store.get(task_id)).status
+        return (await self._get(task_id)).status
 
     async def page(self, wanted: Filter, cursor: str | None, limit: int) -> StatusPage:
-        return await self._store.page(wanted, cursor, limit)
+        return await self._store.page(self._theirs(wanted), cursor, limit)
+
+    def _theirs(self, wanted: Filter) -> Filter:
+        return wanted if self._owner is None else replace(wanted, owner=self._owner)
 
     async def page_by_state(self, wanted: Filter, cursor: str | None, limit: int) -> StatusPage:
         """Return a page of what `wanted` selects: running tasks, waiting ones in the order of the queue,
@@ -260,6 +290,7 @@ class Tasks:
         Each of the four is a listing of its own; the cursor names the one in which the page ended, and where.
         Ended tasks of a search or a list are sorted by number: no index has those by the time of their end.
         """
+        wanted = self._theirs(wanted)
         by_end = not wanted.text and wanted.playlist_id is None
         orders: list[tuple[tuple[Stage, ...], Sorting]] = [
             (wanted.only(Stage.INFO, Stage.DOWNLOAD, Stage.CONVERT), "oldest"),
@@ -291,25 +322,29 @@ class Tasks:
         return await self._store.changed_since(moment)
 
     async def statuses(self, task_ids: Sequence[str]) -> list[TaskStatus]:
-        return await self._store.statuses(task_ids)
+        return await self._store.statuses(task_ids, self._owner)
+
+    async def owners(self, task_ids: Sequence[str]) -> dict[str, str]:
+        """See `Store.owners`."""
+        return await self._store.owners(task_ids)
 
     async def ids_in(self, stage: Stage, error_code: str | None, limit: int) -> list[str]:
-        """Return the ids of the oldest tasks in `stage`, of those with `error_code` if it is given."""
-        return await self._store.ids_in(stage, error_code, limit)
+        """Ids of the oldest tasks in `stage`, with `error_code` if one is given."""
+        return await self._store.ids_in(stage, error_code, limit, self._owner)
 
     async def find_file(self, name: str) -> tuple[TaskStatus, StoredFile]:
-        found = await self._store.find_file(name)
+        found = await self._store.find_file(name, self._owner)
         if found is None:
             raise FileNotFound
         task_id, stored = found
-        return (await self._store.get(task_id)).status, stored
+        return (await self._get(task_id)).status, stored
 
     async def move(
         self, task_id: str, priority: int | None, position: Literal["first", "last"] | None
     ) -> TaskStatus:
         """Move a task in the queue: to a `priority`, or before or behind all others by `position`."""
         async with self._turn(task_id):
-            task = await self._store.get(task_id)
+            task = await self._get(task_id)
             if task.status.stage.is_final:
                 raise TaskAlreadyFinal
             rank = None
@@ -330,7 +365,7 @@ class Tasks:
 
     async def resume(self, task_id: str) -> TaskStatus:
         async with self._turn(task_id):
-            task = await self._store.get(task_id)
+            task = await self._get(task_id)
             if task.status.stage.is_final:
                 raise TaskAlreadyFinal
             if task.status.is_list:
@@ -344,7 +379,7 @@ class Tasks:
         `TaskAlreadyFinal`, `QueuePaused`, `NoRoom` and `TooManyRunning`.
         """
         async with self._turn(STARTS), self._turn(task_id):
-            task = await self._store.get(task_id)
+            task = await self._get(task_id)
             if task.status.stage.is_final:
                 raise TaskAlreadyFinal
             if not task.status.stage.is_waiting:
@@ -376,7 +411,7 @@ class Tasks:
         Raises `WrongStage`, also for such a list if no failed entry is left.
         """
         async with self._turn(task_id):
-            task = await self._store.get(task_id)
+            task = await self._get(task_id)
             if not task.status.stage.is_final:
                 raise WrongStage(task.status.stage)
             if task.status.is_list:
@@ -393,7 +428,7 @@ class Tasks:
         Raises `RemedyNotOffered`.
         """
         async with self._turn(task_id):
-            task = await self._store.get(task_id)
+            task = await self._get(task_id)
             event = event_of(remedy, task)
             if event is None:
                 raise RemedyNotOffered(offered(task.status))
@@ -417,8 +452,8 @@ class Tasks:
         return await self._dispatcher.is_paused()
 
     async def count(self, *, is_folded: bool = False) -> dict[Stage, int]:
-        """Count the tasks in each stage that has some; `is_folded`: without the entries of lists."""
-        return await self._store.count(is_folded=is_folded)
+        """Count the tasks in each stage that has some, `is_folded` those that are no entries of lists."""
+        return await self._store.count(is_folded=is_folded, owner=self._owner)
 
     async def finish(self, task_id: str) -> TaskStatus:
         """End a live recording and keep it, also if its child is lost meanwhile.
@@ -426,6 +461,8 @@ class Tasks:
         Returns once the recording is complete, at the latest after `LONGEST_FINISH`.
         """
         async with self._turn(task_id):
+            if self._owner is not None:
+                await self._get(task_id)
             after = await self._recorder.record(task_id, FinishAsked())
             if after.stage.is_final:
                 raise TaskAlreadyFinal
@@ -437,7 +474,7 @@ class Tasks:
         return await self.status(task_id)
 
     async def task(self, task_id: str) -> Task:
-        return await self._store.get(task_id)
+        return await self._get(task_id)
 
     async def with_files(self, task_id: str) -> TaskStatus | None:
         """The status of a completed task that still has its files. Raises `StorageAway`."""
@@ -463,12 +500,14 @@ class Tasks:
         If that fails, the rest is removed later, or when the client deletes the task again.
         """
         async with self._turn(task_id):
-            # An unfinished task is cancelled first: lists that share it would wait for it for ever.
+            if self._owner is not None:
+                await self._get(task_id)
+            # What lists count and has not ended is cancelled first: they would wait for it for ever.
             with contextlib.suppress(TaskNotFound, ValueError):  # `ValueError`: a damaged row
-                task = await self._store.get(task_id)
+                task = await self._get(task_id)
                 while task.row:
                     await self._recorder.take([task])
-                    task = await self._store.get(task_id)
+                    task = await self._get(task_id)
                 if not task.status.stage.is_final and (task.status.playlist_id or task.status.counted_in):
                     await self._stop(task, Cancelled())
             try:
@@ -497,8 +536,9 @@ class Tasks:
             log.error("entries of a list could not be removed altogether: %s", exc.__cause__ or exc)
 
     async def _carry_out_removals(self, task_ids: Sequence[str]) -> None:
+        owners = await self._store.owners(task_ids) if self._publisher.asks_for_owners else {}
         for task_id in task_ids:
-            self._publisher.publish_removal(task_id)
+            self._publisher.publish_removal(task_id, owners.get(task_id))
         await self._dispatcher.withdraw(*task_ids)
         places = asyncio.Semaphore(REMOVED_AT_ONCE)
         await asyncio.gather(*(self._carry_out(task_id, places) for task_id in task_ids))
@@ -515,7 +555,7 @@ class Tasks:
     async def send_back(self, task_id: str) -> None:
         """Stop a running download because the disk is full; it is queued and goes on by itself."""
         async with self._turn(task_id):
-            task = await self._store.get(task_id)
+            task = await self._get(task_id)
             if task.status.stage.is_running:
                 await self._dispatcher.withdraw(task_id)
                 after = await self._recorder.record_surely(task_id, Requeued(because="disk_full"))
@@ -529,7 +569,7 @@ class Tasks:
         Raises `TaskAlreadyFinal` if the task has ended otherwise, also meanwhile.
         """
         async with self._turn(task_id):
-            before = await self._store.get(task_id)
+            before = await self._get(task_id)
             if before.status.stage is wanted:
                 if before.status.is_list:  # an earlier call may have failed because a worker was silent
                     await self.playlists.stop(task_id)
@@ -579,5 +619,5 @@ class Tasks:
 
     def refuse_when_closing(self) -> None:
         """Raises `ShuttingDown` once the server shuts down."""
-        if self._closing:
+        if self._shutdown.is_closing:
             raise ShuttingDown

@@ -91,7 +91,7 @@ async def test_a_task_says_who_has_asked_for_it(tmp_path: Path) -> None:
 
 
 async def test_with_separate_lists_admins_are_told_whose_a_task_is(tmp_path: Path) -> None:
-    async with opened(tmp_path, AccessSettings().model_copy(update={"separate_lists": True})) as client:
+    async with opened(tmp_path, AccessSettings(separate_lists=True)) as client:
         anna, root = await add(client, "anna"), await add(client, "root", "admin")
         asked = await client.post("/api/process", json=BODY, headers=anna)
         status = await asked.json()

@@ -26,7 +26,7 @@ from server.storage.cursor import Cursor
 from server.storage.sqlite import SqliteStore, backup, open_store, writer
 from server.storage.sqlite import store as store_module
 from server.storage.sqlite.connection import connect_from_outside
-from server.storage.sqlite.pages import Match, Unindexed, page_query
+from server.storage.sqlite.pages import Match, Unindexed, count_query, page_query
 from server.storage.sqlite.writer import Memory
 from server.storage.statements import kept
 from tests.adding import add
@@ -126,6 +126,26 @@ async def test_every_page_is_read_in_the_order_of_an_index(
     query = page_query(wanted, text, match, Cursor.read(None, wanted.sorting), 50)
     if query is not None and not (wanted.is_folded and text):
         assert_follows_indexes(plan(path, *query))
+
+
+@pytest.mark.parametrize("wanted", FILTERS)
+async def test_a_persons_page_is_read_by_an_index_of_their_own_tasks(
+    store: SqliteStore, path: Path, wanted: Filter
+) -> None:
+    after = Cursor.read(None, wanted.sorting)
+    query = page_query(replace(wanted, owner="anna"), "", Unindexed.READ, after, 50)
+    assert query
+    for step in plan(path, *query):
+        is_of_one = re.search(r"\(owner=\?|\(playlist_id=\?", step)
+        # What waits of one person is little, and sorted.
+        is_sorted = "TEMP B-TREE" in step and wanted.sorting == "queue"
+        assert is_of_one or is_sorted or not re.match("SCAN tasks|SEARCH|USE TEMP", step), step
+
+
+async def test_a_persons_tasks_are_counted_by_an_index_alone(store: SqliteStore, path: Path) -> None:
+    for sql in (count_query({}, "anna")[0], store_module._COUNT_FOLDED_OF_OWNER):
+        [step] = plan(path, sql, ["anna"])
+        assert step.startswith("SEARCH tasks USING COVERING INDEX tasks_owner_stage (owner=?"), step
 
 
 STATEMENTS = [
@@ -404,7 +424,7 @@ def test_memory_keeps_all_running_tasks_and_a_bounded_number_of_others() -> None
     again = [replace(task, status=apply(task.status, Retried(), utc_now())) for task in kept]
     for task in again:
         memory.put(task)
-    assert [memory.owner(task.status.files["video"].name) for task in again] == again
+    assert [memory.task_with(task.status.files["video"].name) for task in again] == again
     for task in again:
         memory.drop(task.status.task_id)
     assert memory._owners == {}

@@ -187,6 +187,8 @@ class Subscription(_Told):
     hint: str | None = None
     notice: str | None = None
     moved_to: str | None = None
+    created_by: str | None = None
+    owner: str | None = None
     feeds: list[FeedOfPage] | None = None
     interval: str = ""
     request: dict[str, Any] = {}

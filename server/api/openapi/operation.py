@@ -65,6 +65,11 @@ LIMIT = Parameter(
 CURSOR = Parameter(
     "cursor", "`next_cursor` of the page before", {"type": "string", "minLength": 1, "maxLength": MAX_CURSOR}
 )
+OWNER = Parameter(
+    "owner",
+    "for admins: what belongs to this person",
+    {"type": "string", "pattern": "^[a-z0-9._-]{1,64}$"},
+)
 IF_NONE_MATCH = header("If-None-Match", "ETags of what the client has")
 HAS_IT = "The client has it already"
 

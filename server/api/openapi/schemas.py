@@ -27,6 +27,9 @@ class Remedies(Answer):
 
 class CookieFile(Answer):
     name: str = Field(description="for `cookies` of a request")
+    owner: str | None = Field(
+        None, description="with `access.separate_lists`, for admins: the [person](#people) whose it is"
+    )
     hosts: list[str] = Field(
         description=(
             "whose cookies are in the file, in alphabetical order, at most 100; with more than 20 files "

@@ -47,6 +47,7 @@ _ENDED_MERGED = " ORDER BY rank DESC, number DESC LIMIT %s"
 _LATEST = 253_402_300_799  # the last second of the year 9999
 _CONTAINING = " AND position(%s IN search) > 0"
 _MERGED = "SELECT * FROM ({}) AS merged"
+_OF_OWNER = " AND owner = %s"
 _OF_OTHERS = " AND (playlist_id IS NULL OR playlist_id <> ALL(%s))"
 NO_ACTIONS: Mapping[str, ListActions] = MappingProxyType({})
 LAST_NUMBER = "SELECT coalesce(max(number), 0) FROM tasks"
@@ -87,35 +88,42 @@ def page_query(
     return _merged(parts or [(_COLUMNS + " AND false", [])], order, limit)
 
 
-def count_query(actions: Mapping[str, ListActions]) -> Query:
-    """Return a query for rows of a state and a number of tasks; add the numbers of one state."""
-    parts, values = ["SELECT stage, count(*) FROM tasks WHERE NOT removed GROUP BY stage"], list[object]()
+def count_query(actions: Mapping[str, ListActions], owner: str | None = None) -> Query:
+    """For rows of a state and a number of tasks; the numbers of one state are to be added."""
+    of_owner, mine = (_OF_OWNER, [owner]) if owner is not None else ("", [])
+    parts = [f"SELECT stage, count(*) FROM tasks WHERE NOT removed{of_owner} GROUP BY stage"]  # noqa: S608
+    values = list[object](mine)
     for playlist_id, acted in actions.items():
         for state, sign in (("stage", "-"), (EntrySql(acted, POSTGRESQL).state, "")):
             parts.append(
                 f"SELECT {state}, {sign}count(*) FROM tasks "  # noqa: S608
-                "WHERE playlist_id = %s AND NOT removed GROUP BY 1"
+                f"WHERE playlist_id = %s AND NOT removed{of_owner} GROUP BY 1"
             )
-            values.append(playlist_id)
+            values += [playlist_id, *mine]
     return " UNION ALL ".join(parts), values
 
 
-def ids_query(stage: Stage, error_code: str | None, limit: int, actions: Mapping[str, ListActions]) -> Query:
-    """Return a query for id and number of the oldest tasks in `stage`, of those with `error_code`
-    if given.
-    """
+def ids_query(
+    stage: Stage,
+    error_code: str | None,
+    limit: int,
+    actions: Mapping[str, ListActions],
+    owner: str | None = None,
+) -> Query:
+    """For rows of an id and a number: the oldest tasks in `stage`, and with `error_code` if one is given."""
     code = """substring(status FROM '"error_code":"([a-z0-9_]+)"')"""
-    sql = f"SELECT task_id, number FROM tasks WHERE stage = %s AND NOT removed{_OF_OTHERS}"  # noqa: S608
-    values: list[object] = [stage.value, list(actions)]
+    of_owner, mine = (_OF_OWNER, [owner]) if owner is not None else ("", [])
+    sql = f"SELECT task_id, number FROM tasks WHERE stage = %s AND NOT removed{_OF_OTHERS}{of_owner}"  # noqa: S608
+    values: list[object] = [stage.value, list(actions), *mine]
     if error_code is not None:
         sql += f" AND {code} = %s AND ended_at IS NOT NULL"
         values.append(error_code)
     parts = [sql]
     for playlist_id, acted in actions.items():
         entries = EntrySql(acted, POSTGRESQL)
-        sql = "SELECT task_id, number FROM tasks WHERE playlist_id = %s AND NOT removed AND "
+        sql = f"SELECT task_id, number FROM tasks WHERE playlist_id = %s AND NOT removed{of_owner} AND "  # noqa: S608
         sql += entries.in_stages([stage])
-        values.append(playlist_id)
+        values += [playlist_id, *mine]
         if error_code is not None:
             sql += f" AND {entries.error_code(code)} = %s"
             values.append(error_code)
@@ -149,6 +157,8 @@ def _of_list(
     sql = f"SELECT number, {rank} AS {name}, status FROM tasks "  # noqa: S608
     sql += f"WHERE playlist_id = %s AND NOT removed AND {where}"
     sql += f" AND {entries.in_stages(wanted.stages)}" if wanted.stages else ""
+    if wanted.owner is not None:
+        sql, values = sql + _OF_OWNER, [*values, wanted.owner]
     if text:
         return sql + _CONTAINING + order, [*values, text, limit]
     return sql + order, [*values, limit]
@@ -163,6 +173,9 @@ def _of_others(wanted: Filter, text: str, after: Cursor, limit: int, without: Se
         narrow = " AND playlist_id IS NULL"
     elif without:
         narrow, of_list = _OF_OTHERS, [list(without)]
+    mine: list[object] = [] if wanted.owner is None else [wanted.owner]
+    of_owner = _OF_OWNER if mine else ""
+    narrow, of_list = narrow + of_owner, [*of_list, *mine]
     if wanted.sorting == "queue":
         return [
             _part(" AND stage = 'queued' AND priority = %s AND number > %s" + narrow, text, _QUEUE_ORDER,
@@ -188,9 +201,9 @@ def _of_others(wanted: Filter, text: str, after: Cursor, limit: int, without: Se
             _part(where, text, _OLDEST, limit, stage.value, after.number, *of_list) for stage in wanted.stages
         ]
     if wanted.playlist_id is not None:
-        where = " AND playlist_id = %s AND number < %s AND stage || '' = ANY(%s)"
+        where = " AND playlist_id = %s AND number < %s AND stage || '' = ANY(%s)" + of_owner
         stages = _values(wanted.stages or tuple(Stage))
-        return [_part(where, text, _NEWEST, limit, wanted.playlist_id, after.number, stages)]
+        return [_part(where, text, _NEWEST, limit, wanted.playlist_id, after.number, stages, *mine)]
     if not wanted.stages:
         return [_part(" AND number < %s" + narrow, text, _NEWEST, limit, after.number, *of_list)]
     where = " AND stage = %s AND number < %s" + narrow

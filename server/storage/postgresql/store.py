@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -80,6 +81,19 @@ _BY_ID = f"""
 _BY_SHORT = f"""
     SELECT short, number, request, status, {ACTIONS_ON_LIST} FROM tasks
     WHERE short = ANY(%s) AND NOT removed"""  # noqa: S608
+# Keys are a person's name, which has no spaces, a space, and what is looked for.
+_OF_OWNER = f"""
+    SELECT key, number, request, status, {ACTIONS_ON_LIST} FROM unnest(%s::text[]) AS asked (key)
+    JOIN tasks ON {{}} = substr(key, strpos(key, ' ') + 1) AND owner = split_part(key, ' ', 1)
+        AND NOT removed"""  # noqa: S608
+_BY_OWNER_AND_ID, _BY_OWNER_AND_SHORT = _OF_OWNER.format("task_id"), _OF_OWNER.format("short")
+_OWNERS = """
+    SELECT task_id, owner FROM tasks WHERE task_id = ANY(%s) AND owner IS NOT NULL
+    UNION ALL
+    SELECT task_id, owner FROM removed_tasks WHERE task_id = ANY(%s) AND owner IS NOT NULL"""
+_COUNT_FOLDED_OF_OWNER = """
+    SELECT stage, count(*) FROM tasks WHERE owner = %s AND NOT removed AND playlist_id IS NULL
+    GROUP BY stage"""
 _BY_KEY = """
     SELECT task_id, idempotency_request, false FROM tasks WHERE idempotency = %s AND NOT removed
     UNION ALL
@@ -168,10 +182,13 @@ async def open_store(
         reads = await enter(open_links(url, READS))
         by_id = await enter(GroupReader(reads, _BY_ID, read_shown))
         by_short = await enter(GroupReader(reads, _BY_SHORT, read_shown))
+        of_owner = await enter(GroupReader(reads, _BY_OWNER_AND_ID, read_shown))
+        short_of_owner = await enter(GroupReader(reads, _BY_OWNER_AND_SHORT, read_shown))
         log_ins = await enter(GroupReader(reads, SESSION_BY_ID, read_session))
         await enter(_watched(clock, lists))
         sessions = PostgresSessions(writer, log_ins, lists)
-        yield PostgresStore(writer, by_id, by_short, lists, searches, find_short, sessions, clock, hooks)
+        readers = _Readers(by_id, by_short, of_owner, short_of_owner)
+        yield PostgresStore(writer, readers, lists, searches, find_short, sessions, clock, hooks)
 
 
 @asynccontextmanager
@@ -214,6 +231,16 @@ async def _watched(clock: DatabaseClock, lists: Links) -> AsyncIterator[None]:
         await asyncio.wait([task])
 
 
+@dataclass(frozen=True, slots=True)
+class _Readers:
+    """The two last ones find only what is a person's: see `_OF_OWNER`."""
+
+    by_id: GroupReader[Task | None]
+    by_short: GroupReader[Task | None]
+    by_owner_and_id: GroupReader[Task | None]
+    by_owner_and_short: GroupReader[Task | None]
+
+
 class PostgresStore:
     """See `server.core.ports.Store`. No task is kept in memory, so that each node sees the
     changes of others.
@@ -222,8 +249,7 @@ class PostgresStore:
     def __init__(
         self,
         writer: Writer,
-        by_id: GroupReader[Task | None],
-        by_short: GroupReader[Task | None],
+        readers: _Readers,
         lists: Links,
         searches: Links,
         find_short: FindShort,
@@ -239,8 +265,7 @@ class PostgresStore:
         self.sessions = sessions
         self.clock = clock
         self.writer = writer
-        self._by_id = by_id
-        self._by_short = by_short
+        self._readers = readers
         self._lists = lists
         self._searches = searches
         self._find_short = find_short
@@ -262,10 +287,15 @@ class PostgresStore:
         found = readable(read_shown, await self._fetch(_OF_WISH, *forms_of_wish(wish)))
         return [task for task in found if task and not task.status.stage.has_failed]
 
-    async def get(self, task_id: str) -> Task:
-        if task := await self._by_id.get(task_id):
+    async def get(self, task_id: str, owner: str | None = None) -> Task:
+        if task := await self._find(task_id, owner):
             return task
         raise TaskNotFound
+
+    async def _find(self, task_id: str, owner: str | None = None) -> Task | None:
+        if owner is None:
+            return await self._readers.by_id.get(task_id)
+        return await self._readers.by_owner_and_id.get(f"{owner} {task_id}")
 
     async def save(self, status: TaskStatus) -> bool:
         return await self.writer.submit(Save(status, status_values(status, self._find_short)))
@@ -320,6 +350,7 @@ class PostgresStore:
             return StatusPage([], None)
         actions = await self._actions()
         is_list = wanted.sorting != "newest" or wanted.playlist_id is not None
+        is_list |= wanted.owner is not None  # their tasks alone are read
         if text and not is_list and any(stage.is_final for stage in wanted.stages or Stage):
             # The newest tasks are read; older ones are found by the index.
             stages, most = wanted.stages or tuple(Stage), limit + 1
@@ -334,15 +365,16 @@ class PostgresStore:
             rows = await self._query(pages.page_query(wanted, text, after, limit + 1, actions))
         return page_of(rows, wanted.sorting, limit, actions)
 
-    async def statuses(self, task_ids: Sequence[str]) -> list[TaskStatus]:
-        found = await self.readable_statuses(list(dict.fromkeys(task_ids)))
+    async def statuses(self, task_ids: Sequence[str], owner: str | None = None) -> list[TaskStatus]:
+        found = await self.readable_statuses(list(dict.fromkeys(task_ids)), owner)
         return [status for status in found.values() if status]
 
-    async def readable_statuses(self, task_ids: Collection[str]) -> dict[str, TaskStatus | None]:
-        """Return the statuses of the tasks that exist, by id; None stands for a damaged row,
-        which is logged.
-        """
-        answers = await asyncio.gather(*map(self._by_id.get, task_ids), return_exceptions=True)
+    async def readable_statuses(
+        self, task_ids: Collection[str], owner: str | None = None
+    ) -> dict[str, TaskStatus | None]:
+        """By id, of the tasks that exist; None stands for one whose row is damaged, which is logged."""
+        reading = (self._find(task_id, owner) for task_id in task_ids)
+        answers = await asyncio.gather(*reading, return_exceptions=True)
         found: dict[str, TaskStatus | None] = {}
         for task_id, answer in zip(task_ids, answers, strict=True):
             match answer:
@@ -363,9 +395,12 @@ class PostgresStore:
         """Announce `news` to all nodes, with this one."""
         await self.writer.submit(Execute(b"SELECT ''", tells=lambda _: news))
 
-    async def ids_in(self, stage: Stage, error_code: str | None, limit: int) -> list[str]:
-        if actions := await self._actions():
-            rows = await self._query(pages.ids_query(stage, error_code, limit, actions))
+    async def ids_in(
+        self, stage: Stage, error_code: str | None, limit: int, owner: str | None = None
+    ) -> list[str]:
+        actions = await self._actions()
+        if actions or owner is not None:
+            rows = await self._query(pages.ids_query(stage, error_code, limit, actions, owner))
         elif error_code is None:
             rows = await self._fetch(_IN_STAGE, stage.value, limit)
         else:
@@ -377,16 +412,23 @@ class PostgresStore:
         moved = ranks_given(await self._actions())
         return min(lowest, *moved), max(highest, *moved)
 
-    async def count(self, *, is_folded: bool = False) -> dict[Stage, int]:
+    async def count(self, *, is_folded: bool = False, owner: str | None = None) -> dict[Stage, int]:
+        if owner is not None and is_folded:
+            return counted(await self._fetch(_COUNT_FOLDED_OF_OWNER, owner))
+        if owner is not None:
+            return by_stage(await self._query(pages.count_query(await self._actions(), owner)))
         if is_folded:
             return by_stage(await self._fetch(_COUNT_FOLDED))
         if actions := await self._actions():
             return by_stage(await self._query(pages.count_query(actions)))
         return counted(await self._fetch(_COUNT))
 
-    async def find_file(self, name: str) -> tuple[str, StoredFile] | None:
-        short = self._find_short(name)
-        task = await self._by_short.get(short) if short else None
+    async def find_file(self, name: str, owner: str | None = None) -> tuple[str, StoredFile] | None:
+        short, task = self._find_short(name), None
+        if short and owner is None:
+            task = await self._readers.by_short.get(short)
+        elif short:
+            task = await self._readers.by_owner_and_short.get(f"{owner} {short}")
         if task is None:
             return None
         found = (file for file in task.status.files.values() if file.name == name)
@@ -431,6 +473,10 @@ class PostgresStore:
         if len(rows) > MOST_CHANGED:
             return None
         return {str(task_id): bool(is_gone) for task_id, is_gone in rows}
+
+    async def owners(self, task_ids: Sequence[str]) -> dict[str, str]:
+        ids = list(filter(is_text, task_ids))
+        return dict(map(tuple, await self._fetch(_OWNERS, ids, ids)))
 
     async def ping(self) -> None:
         """Test reading and writing. The transaction takes a number, and so is written to the log; a database

@@ -38,6 +38,7 @@ _PLAYLIST = (
     "WHERE playlist_id = ? AND removed = 0 AND number < ? AND stage IN (SELECT value FROM json_each(?))"
 )
 _OF_PLAYLIST = " AND playlist_id = ?"
+_OF_OWNER = " AND owner = ?"
 _OF_NO_PLAYLIST = " AND playlist_id IS NULL"
 _OF_OTHERS = " AND (playlist_id IS NULL OR playlist_id NOT IN (SELECT value FROM json_each(?)))"
 _MATCHING = (
@@ -109,8 +110,11 @@ def page_query(
 ) -> Query | None:
     """Return SQL and its values for rows of number, rank and status; None if there is nothing to find.
 
-    `text` is folded; `match` is the result of `match_expression` for it. Of lists with `actions` all rows are
-    read: indexes by stage have the entries under the stages of their rows, which may be outdated.
+    A person's own tasks are found by indexes that begin with the owner, so that they cost what they cost a
+    server that has no others; a text is looked for in each of them.
+
+    `text` is folded; `match` is what `match_expression` made of it. Of lists with `actions` all rows are
+    read: their entries are not where the other indexes have them.
     """
     lists = set(actions) if wanted.playlist_id is None else {wanted.playlist_id} & set(actions)
     lists = set() if wanted.is_folded else lists
@@ -127,34 +131,41 @@ def page_query(
     return " UNION ALL ".join(sql for sql, _ in queries) + _ORDERS[wanted.sorting], [*values, limit]
 
 
-def count_query(actions: Mapping[str, ListActions]) -> Query:
-    """Return a query for rows of a state and a number of tasks; add the numbers of one state."""
-    parts, values = ["SELECT stage, count(*) FROM tasks WHERE removed = 0 GROUP BY stage"], list[object]()
+def count_query(actions: Mapping[str, ListActions], owner: str | None = None) -> Query:
+    """For rows of a state and a number of tasks; the numbers of one state are to be added."""
+    of_owner, mine = (_OF_OWNER, [owner]) if owner is not None else ("", [])
+    parts = [f"SELECT stage, count(*) FROM tasks WHERE removed = 0{of_owner} GROUP BY stage"]  # noqa: S608
+    values = list[object](mine)
     for playlist_id, acted in actions.items():
         for state, sign in (("stage", "-"), (EntrySql(acted, SQLITE).state, "")):
             parts.append(
                 f"SELECT {state}, {sign}count(*) FROM tasks INDEXED BY tasks_playlist "  # noqa: S608
-                "WHERE playlist_id = ? AND removed = 0 GROUP BY 1"
+                f"WHERE playlist_id = ? AND removed = 0{of_owner} GROUP BY 1"
             )
-            values.append(playlist_id)
+            values += [playlist_id, *mine]
     return " UNION ALL ".join(parts), values
 
 
-def ids_query(stage: Stage, error_code: str | None, limit: int, actions: Mapping[str, ListActions]) -> Query:
-    """Return a query for id and number of the oldest tasks in `stage`, of those with `error_code`
-    if given.
-    """
-    sql = f"SELECT task_id, number FROM tasks WHERE stage = ? AND removed = 0{_OF_OTHERS}"  # noqa: S608
+def ids_query(
+    stage: Stage,
+    error_code: str | None,
+    limit: int,
+    actions: Mapping[str, ListActions],
+    owner: str | None = None,
+) -> Query:
+    """For rows of an id and a number: the oldest tasks in `stage`, and with `error_code` if one is given."""
+    of_owner, mine = (_OF_OWNER, [owner]) if owner is not None else ("", [])
+    sql = f"SELECT task_id, number FROM tasks WHERE stage = ? AND removed = 0{_OF_OTHERS}{of_owner}"  # noqa: S608
     parts = [sql]
-    values: list[object] = [stage.value, json.dumps(list(actions))]
+    values: list[object] = [stage.value, json.dumps(list(actions)), *mine]
     if error_code is not None:
         parts = [f"{parts[0]} AND error_code = ? AND ended_at IS NOT NULL"]
         values.append(error_code)
     for playlist_id, acted in actions.items():
         entries = EntrySql(acted, SQLITE)
         sql = "SELECT task_id, number FROM tasks INDEXED BY tasks_playlist "
-        sql += f"WHERE playlist_id = ? AND removed = 0 AND {entries.in_stages([stage])}"
-        values.append(playlist_id)
+        sql += f"WHERE playlist_id = ? AND removed = 0{of_owner} AND {entries.in_stages([stage])}"
+        values += [playlist_id, *mine]
         if error_code is not None:
             sql += f" AND {entries.error_code('error_code')} = ?"
             values.append(error_code)
@@ -180,6 +191,8 @@ def _of_list(playlist_id: str, acted: ListActions, wanted: Filter, after: Cursor
     name = "ended_at" if wanted.sorting == "ended" else "priority"
     sql = f"SELECT number, {rank} AS {name}, status FROM tasks INDEXED BY tasks_playlist "  # noqa: S608
     sql += f"WHERE playlist_id = ? AND removed = 0 AND {where}"
+    if wanted.owner is not None:
+        sql, values = sql + _OF_OWNER, [*values, wanted.owner]
     return (f"{sql} AND {entries.in_stages(wanted.stages)}" if wanted.stages else sql), values
 
 
@@ -192,21 +205,27 @@ def _queries(
     narrow = _OF_NO_PLAYLIST if wanted.is_folded else narrow
     if without:
         narrow, value = _OF_OTHERS, [json.dumps(sorted(without))]
+    same, lower, ended = _QUEUE_SAME, _QUEUE_LOWER, _ENDED
+    if wanted.owner is not None:
+        narrow, value = narrow + _OF_OWNER, [*value, wanted.owner]
+        same, lower = (sql.replace("tasks_queue", "tasks_owner_stage") for sql in (same, lower))
+        ended = ended.replace("tasks_stage_ended", "tasks_owner_stage_ended")
     if wanted.sorting == "queue":
-        yield _containing(text, _QUEUE_SAME + narrow, [after.rank, after.number, *value])
-        yield _containing(text, _QUEUE_LOWER + narrow, [after.rank, *value])
+        yield _containing(text, same + narrow, [after.rank, after.number, *value])
+        yield _containing(text, lower + narrow, [after.rank, *value])
     elif wanted.sorting == "ended":
         for stage in wanted.stages:
-            # Compare numbers, too: thousands may have ended in one second.
-            same: list[object] = [stage.value, after.rank, after.number, *value]
-            yield _containing(text, _ENDED + "ended_at = ? AND number < ?" + narrow, same)
-            yield _containing(text, _ENDED + "ended_at < ?" + narrow, [stage.value, after.rank, *value])
+            # Thousands may have ended in one second.
+            last: list[object] = [stage.value, after.rank, after.number, *value]
+            yield _containing(text, ended + "ended_at = ? AND number < ?" + narrow, last)
+            yield _containing(text, ended + "ended_at < ?" + narrow, [stage.value, after.rank, *value])
     elif wanted.sorting == "oldest":
         for stage in wanted.stages:
             yield _containing(text, _OLDER + narrow, [stage.value, after.number, *value])
     elif playlist_id is not None:
         stages = json.dumps([stage.value for stage in wanted.stages or Stage])
-        yield _containing(text, _PLAYLIST, [playlist_id, after.number, stages])
+        sql, mine = (_OF_OWNER, [wanted.owner]) if wanted.owner is not None else ("", [])
+        yield _containing(text, _PLAYLIST + sql, [playlist_id, after.number, stages, *mine])
     elif match is not Unindexed.READ:  # the index knows final tasks only
         live = [stage for stage in wanted.stages or tuple(Stage) if not stage.is_final]
         yield from _of_stages(live, text, after, narrow, value)

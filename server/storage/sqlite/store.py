@@ -61,6 +61,7 @@ _BY_KEY = """
     UNION ALL
     SELECT task_id, hashes, 1 FROM shared_keys JOIN tasks USING (task_id) WHERE key = ?1 AND removed = 0"""
 _BY_SHORT = "SELECT number, request, status FROM tasks WHERE short = ? AND removed = 0"
+_OF_OWNER = " AND owner = ?"
 _ACTIONS = "SELECT playlist_id, number, told FROM list_actions ORDER BY playlist_id, number"
 _BY_STAGE = """
     SELECT number, request, status FROM tasks
@@ -100,6 +101,15 @@ _COUNT_FOLDED = """
     SELECT stage, count(*) FROM tasks WHERE removed = 0 GROUP BY stage UNION ALL
     SELECT stage, -count(*) FROM tasks INDEXED BY tasks_entry_stage
     WHERE playlist_id IS NOT NULL AND removed = 0 GROUP BY stage"""
+_COUNT_FOLDED_OF_OWNER = """
+    SELECT stage, count(*) FROM tasks INDEXED BY tasks_owner_stage
+    WHERE owner = ? AND removed = 0 AND playlist_id IS NULL GROUP BY stage"""
+_OWNERS = """
+    SELECT task_id, owner FROM tasks
+    WHERE task_id IN (SELECT value FROM json_each(?1)) AND owner IS NOT NULL
+    UNION ALL
+    SELECT task_id, owner FROM removed_tasks
+    WHERE task_id IN (SELECT value FROM json_each(?1)) AND owner IS NOT NULL"""
 _URGENCIES = """
     SELECT coalesce((SELECT min(priority) FROM tasks WHERE stage = 'queued' AND removed = 0), 0),
         coalesce((SELECT max(priority) FROM tasks WHERE stage = 'queued' AND removed = 0), 0)"""
@@ -237,9 +247,9 @@ class SqliteStore:
         await self._data.must_be_there()  # the answer may tell the client that one of them is accepted
         return [task for task in self._as_shown(found, read_with) if not task.status.stage.has_failed]
 
-    async def get(self, task_id: str) -> Task:
+    async def get(self, task_id: str, owner: str | None = None) -> Task:
         read_with = self._memory.actions
-        task = self._memory.get(task_id) or await self._read(_BY_ID, task_id)
+        task = _of_owner(self._memory.get(task_id), owner) or await self._read(_BY_ID, task_id, owner)
         if task and (task := self._memory.with_list_actions(task, read_with)):
             return task
         raise TaskNotFound
@@ -316,18 +326,22 @@ class SqliteStore:
         rows = await self._lists.fetch(*query) if query else []
         return page_of(rows, wanted.sorting, limit, merged(actions, self._memory.actions))
 
-    async def statuses(self, task_ids: Sequence[str]) -> list[TaskStatus]:
+    async def statuses(self, task_ids: Sequence[str], owner: str | None = None) -> list[TaskStatus]:
         read_with = self._memory.actions
-        found = {task_id: self._memory.get(task_id) for task_id in task_ids}
+        found = {task_id: _of_owner(self._memory.get(task_id), owner) for task_id in task_ids}
         if missing := [task_id for task_id, task in found.items() if task is None]:
-            rows = await self._reads.fetch(TASKS_BY_ID, (json.dumps(missing),))
+            sql, mine = (TASKS_BY_ID, ()) if owner is None else (TASKS_BY_ID + _OF_OWNER, (owner,))
+            rows = await self._reads.fetch(sql, (json.dumps(missing), *mine))
             found |= {task.status.task_id: task for task in readable(read_task, rows)}
         tasks = self._as_shown((task for task in found.values() if task), read_with)
         return [task.status for task in tasks]
 
-    async def ids_in(self, stage: Stage, error_code: str | None, limit: int) -> list[str]:
-        if actions := self._memory.actions:
-            query = ids_query(stage, error_code, limit, actions)
+    async def ids_in(
+        self, stage: Stage, error_code: str | None, limit: int, owner: str | None = None
+    ) -> list[str]:
+        actions = self._memory.actions
+        if actions or owner is not None:
+            query = ids_query(stage, error_code, limit, actions, owner)
             rows = await self._lists.fetch(*query)
         elif error_code is None:
             rows = await self._lists.fetch(_IN_STAGE, (stage.value, limit))
@@ -340,18 +354,22 @@ class SqliteStore:
         moved = ranks_given(self._memory.actions)
         return min(lowest, *moved), max(highest, *moved)
 
-    async def count(self, *, is_folded: bool = False) -> dict[Stage, int]:
+    async def count(self, *, is_folded: bool = False, owner: str | None = None) -> dict[Stage, int]:
+        if owner is not None and is_folded:
+            return counted(await self._lists.fetch(_COUNT_FOLDED_OF_OWNER, (owner,)))
+        if owner is not None:
+            return by_stage(await self._lists.fetch(*count_query(self._memory.actions, owner)))
         if is_folded:
             return by_stage(await self._lists.fetch(_COUNT_FOLDED))
         if actions := self._memory.actions:
             return by_stage(await self._lists.fetch(*count_query(actions)))
         return counted(await self._lists.fetch(_COUNT))
 
-    async def find_file(self, name: str) -> tuple[str, StoredFile] | None:
+    async def find_file(self, name: str, owner: str | None = None) -> tuple[str, StoredFile] | None:
         read_with = self._memory.actions
-        task = self._memory.owner(name)
+        task = _of_owner(self._memory.task_with(name), owner)
         if task is None and (short := self._find_short(name)):
-            task = await self._read(_BY_SHORT, short)
+            task = await self._read(_BY_SHORT, short, owner)
         task = task and self._memory.with_list_actions(task, read_with)
         if task is None:
             return None
@@ -402,6 +420,10 @@ class SqliteStore:
             return None
         return {task_id: bool(gone) for task_id, gone in rows} | dict.fromkeys(live, False)
 
+    async def owners(self, task_ids: Sequence[str]) -> dict[str, str]:
+        rows = await self._reads.fetch(_OWNERS, (json.dumps(list(task_ids)),))
+        return dict(map(tuple, rows))
+
     async def ping(self) -> None:
         await self._reads.fetch("SELECT number FROM tasks LIMIT 1")
         await self._writer.submit(Execute(self._rewrite_version))
@@ -415,13 +437,21 @@ class SqliteStore:
             if task := self._memory.with_list_actions(each, read_with):
                 yield task
 
-    async def _read(self, sql: str, value: str) -> Task | None:
+    async def _read(self, sql: str, value: str, owner: str | None = None) -> Task | None:
         version = self._memory.version
-        for row in await self._reads.fetch(sql, (value,)):
+        query = (sql, (value,)) if owner is None else (sql + _OF_OWNER, (value, owner))
+        for row in await self._reads.fetch(*query):
             task = read_task(*row)
             self._memory.keep(task, version)
             return task
         return None
+
+
+def _of_owner(task: Task | None, owner: str | None) -> Task | None:
+    """A task in memory, if it is this person's: else it is looked for in the database, like one that there
+    is not, so that both take the same time.
+    """
+    return task if task is None or owner is None or task.status.owner == owner else None
 
 
 def _read_queued(

@@ -683,8 +683,8 @@ class Memory:
             self._recent.move_to_end(task_id)
         return task
 
-    def owner(self, name: str) -> Task | None:
-        """Return the task that has a file of this public name, if the task is in memory."""
+    def task_with(self, name: str) -> Task | None:
+        """The task that has a file of this public name, if the task is in memory."""
         task_id = self._owners.get(name)
         return self.get(task_id) if task_id else None
 

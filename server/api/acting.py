@@ -1,0 +1,43 @@
+"""The parameter `owner`: admins choose by it whose things a list shows, and make something for somebody."""
+
+from aiohttp import web
+
+from server.api.bodies import Query
+from server.api.keys import ACTS_FOR, admins_alone, principal_of, restricted_to
+from server.api.openapi.operation import Parameter
+from server.api.session import GATE
+from server.core.errors import AdminOnly, InvalidQuery
+
+ACTING = Parameter(
+    "owner",
+    "for admins: the person for whom it is, and to whom it belongs",
+    {"type": "string", "pattern": "^[a-z0-9._-]{1,64}$"},
+)
+
+
+def act_for_owner(request: web.Request) -> None:
+    """From now on `owner_of` names the person for whom the request asks.
+
+    Raises `AdminOnly`, `InvalidQuery`.
+    """
+    if "?" not in request.raw_path:
+        return
+    query = Query(request)
+    owner = query.person("owner")
+    if owner is not None and not principal_of(request).is_admin:
+        raise AdminOnly
+    query.check()
+    if owner is not None:
+        if not request.app[GATE].directory.knows(owner):
+            raise InvalidQuery("owner")
+        request[ACTS_FOR] = owner
+
+
+def chosen_owner(request: web.Request, query: Query) -> str | None:
+    """Whose things a list shows, by the parameter `owner` of admins; None: those of everybody whom who asks
+    may see. Raises `AdminOnly`.
+    """
+    owner = query.person("owner")
+    if owner is not None:
+        admins_alone(request)
+    return owner or restricted_to(request)

@@ -1,0 +1,27 @@
+"""Whose a thing is that has no row with an owner: part of the key under which it is stored.
+
+Where lists are not separate, and for what belongs to nobody, keys are as they always were.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Whose:
+    """`owner` is a person's name. `is_separate`: the lists of people are (`access.separate_lists`)."""
+
+    owner: str | None = None
+    is_separate: bool = False
+
+    @property
+    def person(self) -> str | None:
+        """The person for whom only what is theirs exists; None: all share it."""
+        return self.owner if self.is_separate else None
+
+    def key(self, key: str) -> str:
+        """The key under which `key` is stored. No person's name has a space, and no other key begins so."""
+        return key if self.person is None else f"@{self.person} {key}"
+
+    def without(self, key: str) -> str:
+        """The reverse of `key`."""
+        return key if self.person is None else key.removeprefix(f"@{self.person} ")

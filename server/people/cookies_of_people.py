@@ -1,0 +1,48 @@
+"""What becomes of the cookie files of somebody who is removed, and who gets those that were nobody's."""
+
+from collections.abc import Iterable
+from time import time
+
+from server.core.cookie_facts import facts_of, with_facts
+from server.core.cookie_format import parse, parted, stored_name
+from server.core.long_work import compute
+from server.core.ports import Cookies
+
+
+class CookiesOfPeople:
+    """`for_all` are names that the configuration gives to everybody: nobody gets these."""
+
+    def __init__(self, cookies: Cookies, for_all: Iterable[str]) -> None:
+        self._cookies = cookies
+        self._for_all = frozenset(for_all)
+
+    async def move(self, name: str | None, to: str | None) -> bool:
+        """Where `to` has a file of the same name, theirs stays."""
+        found = await self._of(name)
+        there = await self._cookies.names()
+        for stored in found:
+            after = stored_name(parted(stored)[1], to)
+            before = await self._cookies.get(stored)
+            if before is not None and after not in there:
+                await self._cookies.put(after, await compute(_described, before.text))
+            await self._cookies.delete(stored)
+        return bool(found)
+
+    async def delete(self, name: str) -> bool:
+        found = await self._of(name)
+        for stored in found:
+            await self._cookies.delete(stored)
+        return bool(found)
+
+    async def _of(self, name: str | None) -> list[str]:
+        if name is None and not self._cookies.are_separate:  # all share them
+            return []
+        return [
+            stored
+            for stored in await self._cookies.names()
+            if parted(stored)[0] == name and (name is not None or stored not in self._for_all)
+        ]
+
+
+def _described(text: str) -> str:
+    return with_facts(text, facts_of(parse(text), time()))
