@@ -252,10 +252,11 @@ class Survival:
             skipped = await self._items(channel, "skipped")
             chosen = self._chance.sample(skipped, (len(skipped) + 1) // 2)
             moments = (SubscriptionRows.fetch, Tasks.take_on, Tasks.retry)
-            for one in await self._act_on(channel, "fetch", chosen, moments):
-                assert one["state"] in ("queued", "fetched", "failed", "waiting"), one
-                channel.skipped.discard(_film(one["url"]))
-                channel.wanted.add(_film(one["url"]))
+            await self._act_on(channel, "fetch", chosen, moments)
+            # Those that were begun before a kill are queued by then: the repeated request refuses them.
+            names = {_film(one["url"]) for one in chosen}
+            channel.skipped -= names
+            channel.wanted |= names
 
     async def _forget(self) -> None:
         """What was there before, which is wanted then, and what a filter has skipped, which it does again."""
