@@ -19,10 +19,10 @@ from uuid import uuid4
 
 from server.core.clock import Clock
 from server.core.errors import AppError, StoreUnavailable, TaskNotFound
-from server.core.events import Broken, Learned, Renewed
+from server.core.events import Broken, Learned, Renewed, Requeued
 from server.core.jobs import EntryFilters, Look, name_of_key
 from server.core.ports import Cookies, Workplace
-from server.core.task import Stage, TaskStatus
+from server.core.task import Stage, Task, TaskStatus
 from server.settings import DownloadSettings, SubscriptionsSettings
 from server.subscriptions.source import MOST_PICTURES, SourcePicture, need_not_be_fetched
 from server.subscriptions.subscription import (
@@ -198,6 +198,16 @@ class Looker:
                     if status.waiting == NEXT_ATTEMPT and status.not_before is not None:
                         at = max(until, status.not_before.timestamp())
                     await self._tasks.put_off(task_id, HOST_HELD, at - self._now)
+
+    async def before_attempt(self, task: Task) -> Requeued | None:
+        """Have a subscription's task wait whose host is left alone, though the queue began it before
+        `hold_tasks` had come to it.
+        """
+        status = task.status
+        if status.subscription_id is None or status.start_asked:
+            return None
+        until = (await self._store.held_hosts([status.host], self._now)).get(status.host)
+        return None if until is None else Requeued(because=HOST_HELD, after=until - self._now)
 
     def attempt_failed(self, status: TaskStatus, broken: Broken) -> None:
         """If its host refuses a subscription's task, leave the host alone."""

@@ -76,6 +76,7 @@ async def _open(kernel: Kernel) -> AsyncIterator[Added]:
             kernel.clock,
         )
         kernel.hooks.attempt_failed.append(looker.attempt_failed)
+        kernel.hooks.before_attempt.append(looker.before_attempt)
         if pause := settings.downloads.pause_between:
             turns = HostTurns(kernel.store.transactions, pause, kernel.clock)
             kernel.hooks.before_attempt.append(turns.before_attempt)

@@ -12,7 +12,7 @@ import pytest
 from server.core.background import in_background
 from server.core.clock import Clock
 from server.core.errors import StorageFailed, WorkerSilent
-from server.core.task import TaskStatus
+from server.core.task import Task, TaskStatus
 from server.settings import DownloadSettings, SubscriptionsSettings
 from server.subscriptions.looker import Looker
 from server.subscriptions.subscription import Claim, Findings, Subscription, SubscriptionSettings
@@ -188,3 +188,28 @@ async def test_a_refused_task_waits_for_the_end_of_the_hold_and_never_less_than_
     looker = new_looker(queued, tmp_path, None, queued, SimpleNamespace(now=lambda: now))
     await looker.hold_tasks("a.test", now.timestamp() + held)
     assert put_off == [pytest.approx(waits)]
+
+
+@pytest.mark.parametrize(
+    ("status", "waits"),
+    [
+        ({"subscription_id": "s"}, True),
+        ({"subscription_id": "s", "start_asked": True}, False),
+        ({}, False),
+    ],
+)
+async def test_a_task_of_a_subscription_that_begins_while_its_host_is_held_waits(
+    tmp_path: Path, status: dict[str, Any], waits: bool
+) -> None:
+    now = Clock().now()
+
+    class Held:
+        async def held_hosts(self, hosts: list[str], at: float) -> dict[str, float]:
+            return {"a.test": at + 60.0} if hosts == ["a.test"] else {}
+
+    looker = new_looker(Held(), tmp_path, None, None, SimpleNamespace(now=lambda: now))
+    for url, is_held in ((URL, True), ("https://b.test/", False)):
+        begins = TaskStatus(task_id="t", url=url, created_at=now, **status)
+        requeued = await looker.before_attempt(Task(status=begins, request=None))
+        because = requeued and (requeued.because, requeued.after)
+        assert because == (("host_held", pytest.approx(60.0)) if waits and is_held else None)
