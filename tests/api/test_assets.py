@@ -110,8 +110,10 @@ async def test_the_page_comes_with_the_words_of_the_reader(client: Client, asked
     [data] = re.findall(rf'<script type="application/json" id="texts" lang="{language}">(.*)</script>', text)
     known = json.loads(data)
     assert known.items() <= words.items()
-    assert {"action.pause", "problem.no_answer", "log.empty"} <= known.keys()
-    assert not {"cookies.add", "player.small"} & known.keys(), "what is loaded on demand brings its own"
+    assert {"action.pause", "problem.no_answer"} <= known.keys()
+    assert not {"cookies.add", "player.small", "log.empty"} & known.keys(), (
+        "what is loaded on demand brings its own"
+    )
 
 
 def test_a_word_is_text_and_never_markup(tmp_path: Path) -> None:

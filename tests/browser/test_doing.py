@@ -631,7 +631,7 @@ async def test_one_thing_comes_first_and_the_rest_is_in_the_menu(api: FakeApi, o
         await expect(first).to_have_text("重试")
         await api.put("a", "completed", files={"video": "/v.mp4"})
         await expect(first).to_have_text("保存视频")
-        assert await menu_of(page, "a") == ["播放", "重新下载", "选择", "日志", "复制链接", "删除"]
+        assert await menu_of(page, "a") == ["播放", "发送到…", "重新下载", "选择", "日志", "复制链接", "删除"]
 
 
 @pytest.mark.long

@@ -453,8 +453,8 @@ def test_the_ffmpeg_that_the_operator_names_is_shown_with_its_version(
     [
         (None, "No such file or directory"),
         ("", "Permission denied"),
-        ("#!/bin/sh\necho ffprobe version 9\n", "it does not say that it is one"),
-        ("#!/bin/sh\necho ffmpeg version 9\nexit 1\n", "it does not say that it is one"),
+        ("#!/bin/sh\necho ffprobe version 9\n", "`-version` prints no version of ffmpeg"),
+        ("#!/bin/sh\necho ffmpeg version 9\nexit 1\n", "`-version` prints no version of ffmpeg"),
     ],
 )
 def test_what_is_no_ffmpeg_stops_the_start_in_one_line(

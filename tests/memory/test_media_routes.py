@@ -15,6 +15,7 @@ from aiohttp.test_utils import TestClient
 from server.api import spool
 from server.api.connections import CONNECTIONS
 from server.app import create_app
+from server.core.whose import Whose
 from server.memory.media_routes import AT_ONCE, LONGEST_LINE, MAX_ARCHIVE, MEDIA, PIECE, TURNS, Archive
 from server.settings import DownloadSettings, Settings, StorageSettings
 from tests.inside import Inside, inside
@@ -134,10 +135,10 @@ async def test_of_many_archives_one_is_imported_at_a_time_and_others_write_in_be
 ) -> None:
     media, order, take = served.app[MEDIA], list[str](), served.app[MEDIA].take
 
-    async def noted(keys: Sequence[str], now: float) -> int:
+    async def noted(keys: Sequence[str], now: float, whose: Whose) -> int:
         assert len(keys) <= AT_ONCE
         order.append(keys[0].split()[0])
-        return await take(keys, now)
+        return await take(keys, now, whose)
 
     monkeypatch.setattr(media, "take", noted)
     archives = [b"".join(b"site%d %d\n" % (site, line) for line in range(1200)) for site in range(5)]

@@ -177,7 +177,7 @@ async def test_use_is_found_by_indexes_alone(store: AnyStore) -> None:
         ]
         return json.dumps(found)
 
-    found = await store.transactions.read(plans)
+    found = await store.transactions.write(plans)
     assert found.count("tasks_owner") == 2, found  # of few rows either of two indexes is good enough
     assert "Seq Scan" not in found
     assert "SCAN" not in found
