@@ -130,12 +130,11 @@ class Subscriptions:
     async def remove(self, subscription_id: str, *, with_files: bool) -> None:
         """Raises `SubscriptionNotFound`. What was fetched stays, unless `with_files`."""
         self._tasks.refuse_when_closing()
-        if with_files:
-            # First the tasks: if this is cut off, the subscription is there to be removed once more.
-            await self._delete(await self.store.unshared_tasks(subscription_id))
-        since = await self.store.remove(subscription_id, with_placed=with_files)
-        if with_files:
-            await self._delete(since)  # what a look has found meanwhile
+        # First the tasks: if this is cut off, the subscription is there to be removed once more.
+        unshared = await self.store.unshared_tasks(subscription_id) if with_files else []
+        await self._delete(unshared)
+        while made_since := await self.store.remove(subscription_id, with_files=with_files):
+            await self._delete(made_since)  # by a check that was under way
 
     async def _delete(self, task_ids: Sequence[str]) -> None:
         for task_id in task_ids:

@@ -299,7 +299,8 @@ _KEEP_NOW = """
 _WITH_LIBRARY = f"""
     SELECT {COLUMNS} FROM subscriptions WHERE subscription_id = ? AND wanted LIKE '%"library"%'"""  # noqa: S608
 _UNSHARED = """
-    SELECT DISTINCT task_id FROM items AS mine WHERE subscription_id = ? AND task_id IS NOT NULL
+    SELECT DISTINCT task_id FROM items AS mine WHERE subscription_id = ?
+    AND EXISTS (SELECT 1 FROM tasks WHERE tasks.task_id = mine.task_id AND NOT removed)
     AND NOT EXISTS (SELECT 1 FROM items AS other WHERE other.task_id = mine.task_id
         AND other.subscription_id <> mine.subscription_id
         AND other.state IN ('queued', 'fetched', 'waiting'))"""
@@ -559,9 +560,9 @@ class SubscriptionRows:
 
         return await self._transactions.read(work)
 
-    async def remove(self, subscription_id: str, *, with_placed: bool = False) -> list[str]:
-        """Remove it with its items; return which of their tasks are unshared. `with_placed`: what it has in
-        the library is to be deleted.
+    async def remove(self, subscription_id: str, *, with_files: bool = False) -> list[str]:
+        """Remove it with its items and return []. `with_files`: what it has in the library is to be deleted,
+        and while it has unshared tasks it stays and their ids are returned, to be deleted first.
 
         Raises `SubscriptionNotFound`.
         """
@@ -574,8 +575,9 @@ class SubscriptionRows:
             if not rows:
                 raise SubscriptionNotFound
             [(host,)] = rows
-            unshared = await _unshared(tables, subscription_id)
-            if with_placed:
+            if with_files:
+                if unshared := await _unshared(tables, subscription_id):
+                    return unshared
                 tables.wake(CHANGED)
                 await leave_all(tables, subscription_id)
             await tell_no_more(tables, subscription_id)
@@ -584,7 +586,7 @@ class SubscriptionRows:
             await delete_pictures(tables, subscription_id)
             await name_feed(tables, subscription_id, None, Whose())
             await tables.run(_FORGET_HOST, (host,))  # one that refused is left alone, whoever subscribes next
-            return unshared
+            return []
 
         return await self._transactions.write(work)
 

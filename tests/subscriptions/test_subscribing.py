@@ -20,8 +20,9 @@ class Rows:
     async def unshared_tasks(self, subscription_id: str) -> list[str]:
         return list(self.tasks)
 
-    async def remove(self, subscription_id: str, *, with_placed: bool) -> list[str]:
-        self.is_there = False
+    async def remove(self, subscription_id: str, *, with_files: bool) -> list[str]:
+        assert with_files
+        self.is_there = bool(self.tasks)
         return list(self.tasks)
 
 

@@ -661,8 +661,9 @@ async def test_two_that_want_the_same_share_a_task_and_follow_it(store: AnyStore
     assert await states(store, two) == {"site 1": "queued"}
     await ended(store, task)
     assert await states(store, one) == await states(store, two) == {"site 1": "fetched"}
-    assert await rooms(store).subscriptions.remove(one.subscription_id) == [], "the other one has it"
-    assert await rooms(store).subscriptions.remove(two.subscription_id) == [task.status.task_id]
+    rows = rooms(store).subscriptions
+    assert await rows.remove(one.subscription_id, with_files=True) == [], "the other one has it"
+    assert await rows.remove(two.subscription_id, with_files=True) == [task.status.task_id]
 
 
 async def test_what_waits_for_its_turn_or_a_client_shares_a_task_that_came_meanwhile(store: AnyStore) -> None:
@@ -1270,7 +1271,8 @@ async def test_a_task_of_a_clients_own_link_goes_neither_with_what_is_kept_nor_w
     assert own.status.task_id not in gone
     assert (await states(store, mine))["site 1"] == "expired retention"
     assert await rooms(store).subscriptions.unshared_tasks(mine.subscription_id) == [task.status.task_id]
-    assert await rooms(store).subscriptions.remove(mine.subscription_id) == [task.status.task_id]
+    removing = rooms(store).subscriptions.remove(mine.subscription_id, with_files=True)
+    assert await removing == [task.status.task_id]
 
 
 async def test_a_task_whose_row_is_damaged_keeps_nothing_else_from_being_let_go(store: AnyStore) -> None:
@@ -1285,7 +1287,8 @@ async def test_a_task_whose_row_is_damaged_keeps_nothing_else_from_being_let_go(
 
     await rooms(store).subscriptions._transactions.write(damage)
     assert whole.status.task_id in await rooms(store).subscriptions.expire(utc_now().timestamp() + 2 * DAY)
-    assert whole.status.task_id in await rooms(store).subscriptions.remove(mine.subscription_id)
+    removing = rooms(store).subscriptions.remove(mine.subscription_id, with_files=True)
+    assert await removing == [whole.status.task_id]
 
 
 async def test_all_or_none_are_fetched_where_the_queue_is_full(store: AnyStore) -> None:
@@ -1383,8 +1386,21 @@ async def test_the_tasks_of_one_subscription_alone_are_told_before_it_is_removed
     await looked(store, entries(1))
     told = await rooms(store).subscriptions.unshared_tasks(mine.subscription_id)
     assert len(told) == 1
-    assert told == await rooms(store).subscriptions.remove(mine.subscription_id)
     assert told[0] in (both.status.task_id, alone.status.task_id)
+
+
+async def test_a_subscription_stays_while_tasks_that_a_check_made_are_to_be_deleted_with_it(
+    store: AnyStore,
+) -> None:
+    mine = await subscribed(store, backlog="all")
+    [task] = (await looked(store, entries(1))).tasks
+    rows = rooms(store).subscriptions
+    assert await rows.remove(mine.subscription_id, with_files=True) == [task.status.task_id]
+    await rows.get(mine.subscription_id)  # it is there: a removal that is cut off here can be repeated
+    await store.mark_removed(task.status.task_id)
+    assert await rows.remove(mine.subscription_id, with_files=True) == []
+    with pytest.raises(SubscriptionNotFound):
+        await rows.get(mine.subscription_id)
 
 
 async def test_retention_of_tasks_passes_over_what_a_subscription_has(store: AnyStore) -> None:
