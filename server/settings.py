@@ -44,7 +44,7 @@ Role = Literal["web", "worker"]
 
 _BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9._-]+)*/?")
 _UNITS = {"": 1, "b": 1, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40}
-LONGEST_INTERVAL = 30 * 86_400  # seconds between two looks at a subscription
+LONGEST_INTERVAL = 30 * 86_400  # seconds between two checks of a subscription
 
 
 class ConfigurationError(Exception):
@@ -508,15 +508,15 @@ Time = Annotated[int, BeforeValidator(_time)]
 
 class SubscriptionsSettings(Section):
     interval: Time = Field(
-        default=3600, le=LONGEST_INTERVAL, description="between two looks, where a subscription says nothing"
+        default=3600, le=LONGEST_INTERVAL, description="between two checks, where a subscription says nothing"
     )
     min_interval: Time = Field(
         default=300, ge=1, le=LONGEST_INTERVAL, description="the shortest that a subscription may have"
     )
-    pause: Time = Field(default=5, le=3600, description="between two looks at one host")
+    pause: Time = Field(default=5, le=3600, description="between two checks at one host")
     max: int = Field(default=1000, ge=1, le=100_000, description="subscriptions")
-    max_new: int = Field(default=10, ge=1, le=500, description="tasks that one look makes")
-    max_concurrent: int = Field(default=2, ge=1, le=100, description="looks at the same time")
+    max_new: int = Field(default=10, ge=1, le=500, description="tasks that one check makes")
+    max_concurrent: int = Field(default=2, ge=1, le=100, description="checks at the same time")
     profiles: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="settings by name that subscriptions share"
     )

@@ -19,7 +19,7 @@ import aiohttp
 from server.files.local import LocalFiles
 from server.library.library_folder import UnfinishedFile
 from server.library.placement_rows import PlacementRows
-from server.subscriptions.looker import Looker
+from server.subscriptions.subscription_checker import SubscriptionChecker
 from server.subscriptions.subscription_rows import SubscriptionRows
 from server.tasks.children import ForkServer
 from server.tasks.recorder import Recorder
@@ -45,7 +45,7 @@ _CALLS: tuple[Callable[..., object], ...] = (
     SubscriptionRows.claim,
     SubscriptionRows.settle,
     SubscriptionRows.fail,
-    Looker.hold_tasks,
+    SubscriptionChecker.hold_tasks,
     Tasks.take_on,
     Tasks.retry,
     Tasks.put_off,

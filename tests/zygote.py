@@ -28,7 +28,7 @@ from typing import IO, Final
 ROOT: Final = Path(__file__).parent.parent
 COMMAND: Final = (sys.executable, "-W", "default", "-m", "server")
 TELLING: Final = (*COMMAND[:3], str(ROOT / "tests" / "fakes" / "telling.py"))
-LOOKING: Final = (*COMMAND[:3], str(ROOT / "tests" / "fakes" / "looking.py"))
+CHECKING: Final = (*COMMAND[:3], str(ROOT / "tests" / "fakes" / "checking.py"))
 SKEWED: Final = str(ROOT / "tests" / "skewed")  # a zygote has begun with it, for all
 MORTAL: Final = str(ROOT / "tests" / "mortal")  # has the same effect after the imports
 CLIPWIRE: Final = (sys.executable, "-m", "server")  # and a command's arguments
@@ -55,7 +55,7 @@ class Zygotes:
     def start(self, command: tuple[str, ...], cwd: Path, environment: dict[str, str]) -> "Process":
         """Start a service whose standard error is a pipe."""
         if (
-            command not in (COMMAND, TELLING, LOOKING)
+            command not in (COMMAND, TELLING, CHECKING)
             or cwd != ROOT
             or _common(environment) != _common(self._environment)
             or environment.get("PYTHONPATH") not in (SKEWED, MORTAL, self._environment.get("PYTHONPATH"))

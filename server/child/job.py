@@ -212,18 +212,18 @@ def _cover(job: Job, link: Channel, log: Log, trail: Trail) -> tuple[str, dict[s
     return "covered", {"data": cover(Path(job.directory), job.ffmpeg, log.write)}
 
 
-def _look(job: Job, link: Channel, log: Log, trail: Trail) -> tuple[str, dict[str, Any]]:
-    from server.child.extract.looking import Looking  # few need it
+def _check(job: Job, link: Channel, log: Log, trail: Trail) -> tuple[str, dict[str, Any]]:
+    from server.child.extract.source_check import SourceCheck  # few need it
     from server.child.fetch.source_pictures import tell_pictures
 
     log.on_line = Reporter(link).report_alive
     _enter_and_obey_stop(job, link, log.on_line)
     with _engine(options.for_list, job, link, log, trail) as engine:
-        told = Looking(job, engine, link, log, trail).run()
-        assert job.look
+        told = SourceCheck(job, engine, link, log, trail).run()
+        assert job.check
         thumbnails = Thumbnails(engine, job.ffmpeg, Path(job.directory), log)
-        tell_pictures(job.look, told, thumbnails, link)
-    return "looked", told
+        tell_pictures(job.check, told, thumbnails, link)
+    return "checked", told
 
 
 def _plugins(job: Job, link: Channel, log: Log, trail: Trail) -> tuple[str, dict[str, Any]]:
@@ -278,7 +278,7 @@ _WORK = {
     "download": _download,
     "info": _info,
     "expand": _expand,
-    "look": _look,
+    "check": _check,
     "cover": _cover,
     "plugins": _plugins,
 }

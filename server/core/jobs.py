@@ -81,21 +81,23 @@ class EntryFilters:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
-    """What a look at a subscription's source is to find out; times are seconds since 1970.
+class CheckWishes:
+    """What a check of a subscription's source is to find out; times are seconds since 1970.
 
-    `known` are names of entries that are there already, as `name_of_key` makes them; `since_cut` those among
-    them that were found since a look was cut before it came to what was known: this one goes on behind them.
-    `again` are entries that are looked at by themselves: their key, link, place, and what was known of them.
-    `whole`: all entries are
-    wanted, not only those before `IN_A_ROW` known ones. `form` is what the source was the last time; `etag`,
-    `modified` and `digest` say what it had then. At most `looks` entries are looked at by themselves because
-    their list says too little for the filters; `days` says that a day is needed of all. Of entries that are
-    new only the first `asks` that may pass are wanted (None: all), and none that is older than `asks_since`.
-    `confirm` is where the feed has said to be now often enough: if it still does, there must be a feed.
+    `known` are names of stored entries, as `name_of_key` makes them. An earlier check may have stopped before
+    it reached a known entry: `since_cut` are those of the `known` that were found since, and this check
+    continues behind them. `again` are entries whose own pages are to be read: key, link, place in its list,
+    and the facts that are stored. With `whole` all entries are reported, not only those before `IN_A_ROW`
+    known ones.
 
-    `addresses` are those of the source's pictures, as it has told last; `has_pictures` those of pictures that
-    need not be fetched: with `?` and what follows only if another one there counts as another picture.
+    `form` is what the source was at the last check; `etag`, `modified` and `digest` identify the content that
+    it had. Where a list says too little for the filters, the pages of at most `max_entry_pages` entries are
+    read; with `days` an entry without a date counts as such. Only the first `asks` new entries that may pass
+    the filters are wanted (None: all), and none older than `asks_since`. The feed has announced often enough
+    that it has moved to `confirm`: if it still does, the child makes sure that there is a feed.
+
+    `addresses` are the links of the source's pictures at the last check. `has_pictures` are those that need
+    not be fetched; one without its query (`?...`) stands for the same link with any query.
     """
 
     source_key: str
@@ -108,7 +110,7 @@ class Look:
     modified: str | None
     digest: str | None
     confirm: str | None
-    looks: int
+    max_entry_pages: int
     days: bool
     asks: int | None
     asks_since: float | None
@@ -146,10 +148,10 @@ class Job:
     turns out to be a list is not refused, but reported by its entries, as by `expand`. By its `title`
     an entry is found again in its list if its link has expired. `expand` reports the entries after the first
     `known`, which the server has, up to entry `max_playlist`; `info` shows the entries in the same range.
-    `look` is of the kind `look` alone.
+    `check` is set for the kind `check` alone.
     """
 
-    kind: Literal["download", "info", "expand", "look", "plugins", "cover"]
+    kind: Literal["download", "info", "expand", "check", "plugins", "cover"]
     directory: str
     lock: str
     wishes: Wishes
@@ -172,7 +174,7 @@ class Job:
     pot_provider: str | None
     sponsorblock_api: str
     players: Mapping[str, Sequence[int]] = field(repr=False)
-    look: Look | None = None
+    check: CheckWishes | None = None
     plugins: JobPlugins | None = None
 
 
@@ -180,13 +182,13 @@ def to_message(job: Job) -> dict[str, Any]:
     nested = {"wishes": _fields(job.wishes) | {"subtitles": _fields(job.wishes.subtitles)}}
     if job.wishes.clip:
         nested["wishes"]["clip"] = _fields(job.wishes.clip)
-    nested |= {name: _fields(part) for name in ("look", "plugins") if (part := getattr(job, name))}
-    if job.look:
-        nested["look"]["filters"] = _fields(job.look.filters)
+    nested |= {name: _fields(part) for name in ("check", "plugins") if (part := getattr(job, name))}
+    if job.check:
+        nested["check"]["filters"] = _fields(job.check.filters)
     return _fields(job) | nested
 
 
-_Part = Job | Look | EntryFilters | JobPlugins | Wishes | JobSubtitles | JobClip
+_Part = Job | CheckWishes | EntryFilters | JobPlugins | Wishes | JobSubtitles | JobClip
 
 
 def _fields(of: _Part) -> dict[str, Any]:
@@ -197,19 +199,19 @@ def from_message(message: Mapping[str, Any]) -> Job:
     """Raises `ValueError` unless the fields are exactly those of a job: then server and child are of
     different releases.
     """
-    _check(Job, message)
-    look = message["look"]
-    if look is not None:
-        _check(Look, look)
-        again = tuple(tuple(one) for one in look["again"])
-        _check(EntryFilters, look["filters"])
-        filters = EntryFilters(**_in_tuples(look["filters"]))
-        look = Look(**_in_tuples(look) | {"again": again, "filters": filters})
+    _require_fields(Job, message)
+    check = message["check"]
+    if check is not None:
+        _require_fields(CheckWishes, check)
+        again = tuple(tuple(one) for one in check["again"])
+        _require_fields(EntryFilters, check["filters"])
+        filters = EntryFilters(**_in_tuples(check["filters"]))
+        check = CheckWishes(**_in_tuples(check) | {"again": again, "filters": filters})
     plugins = message["plugins"]
     if plugins is not None:
-        _check(JobPlugins, plugins)
+        _require_fields(JobPlugins, plugins)
         plugins = JobPlugins(**_in_tuples(plugins))
-    nested = {"wishes": wishes_from(message["wishes"]), "look": look, "plugins": plugins}
+    nested = {"wishes": wishes_from(message["wishes"]), "check": check, "plugins": plugins}
     return Job(**_in_tuples(message) | nested)
 
 
@@ -220,11 +222,11 @@ def name_of_key(key: str) -> str:
 
 def wishes_from(message: Mapping[str, Any]) -> Wishes:
     """Like `from_message`, for the field `wishes` of a job."""
-    _check(Wishes, message)
-    _check(JobSubtitles, message["subtitles"])
+    _require_fields(Wishes, message)
+    _require_fields(JobSubtitles, message["subtitles"])
     clip = message["clip"]
     if clip is not None:
-        _check(JobClip, clip)
+        _require_fields(JobClip, clip)
     nested = {
         "subtitles": JobSubtitles(**_in_tuples(message["subtitles"])),
         "clip": None if clip is None else JobClip(**clip),
@@ -232,8 +234,9 @@ def wishes_from(message: Mapping[str, Any]) -> Wishes:
     return Wishes(**_in_tuples(message) | nested)
 
 
-def _check(
-    kind: type[Job | Look | EntryFilters | JobPlugins | Wishes | JobSubtitles | JobClip], message: object
+def _require_fields(
+    kind: type[Job | CheckWishes | EntryFilters | JobPlugins | Wishes | JobSubtitles | JobClip],
+    message: object,
 ) -> None:
     known = {one.name for one in fields(kind)}
     if not isinstance(message, Mapping) or message.keys() != known:

@@ -48,7 +48,9 @@ from server.storage.task_rows import read_status, readable
 
 log = logging.getLogger(__name__)
 
-CHANGED = "looks"  # the signal that there is something to be placed, or a subscription to be looked at
+# The signal that a placement, or the check of a subscription, is due earlier than before. Nodes of earlier
+# releases know it by this name.
+DUE_SOONER = "looks"
 LATEST = 86_400.0  # seconds: what is due later was put off by a clock that was ahead
 MOST_LEASE = 3600.0  # seconds: the same of a lease
 MOST_OTHERS = 20  # earlier tasks of a placed set whose statuses get its later paths
@@ -216,7 +218,7 @@ async def place_ended(tables: Statements, ended: Sequence[Ended], now: datetime)
     if not placing:
         return ()
     await to_be_placed(tables, placing)
-    return (CHANGED,)
+    return (DUE_SOONER,)
 
 
 async def _asked_for_since(tables: Statements, request: ProcessRequest, status: TaskStatus) -> list[FileSet]:
@@ -262,11 +264,11 @@ async def leave_all(tables: Statements, subscription_id: str) -> None:
 async def describe_show(tables: Tables, subscription_id: str) -> None:
     """Have written anew what media servers read of a source: its newest set, and what is for its folder."""
     for (set_id,) in await tables.fetch(_NEWEST_OF_HOLDER, (subscription_id,)):
-        tables.wake(CHANGED)
+        tables.wake(DUE_SOONER)
         await tables.run(_DESCRIBE, (set_id,))
 
 
-async def made_by_looks(tables: Statements, task_ids: Sequence[str]) -> list[str]:
+async def made_by_checks(tables: Statements, task_ids: Sequence[str]) -> list[str]:
     """Those of the tasks that subscriptions have made: one that a client asked for by its link is the
     client's, also where an entry of a subscription was fetched by it. Of a damaged row nobody knows.
     """
@@ -291,7 +293,7 @@ class PlacementRows:
 
     def listen(self, called: Callable[[], None]) -> None:
         """Call `called` when a set may have become due."""
-        self._transactions.signals.listen(CHANGED, called)
+        self._transactions.signals.listen(DUE_SOONER, called)
 
     async def was_filled(self) -> bool:
         """Whether there is or ever was a library: then a folder without its mark does not count as the
@@ -615,7 +617,7 @@ class PlacementRows:
             drops = placed and not any(one.wanted.keep_task for one in sets)
             drops = drops and not await tables.fetch(_UNHELD, (task_id,))
             is_asked_for = any(one.holder == NOBODY for one in sets)
-            drops = drops and (is_asked_for or bool(await made_by_looks(tables, [task_id])))
+            drops = drops and (is_asked_for or bool(await made_by_checks(tables, [task_id])))
             untold = bool(await tables.fetch(_UNTOLD, (task_id,)))
             return OfTask(library, drops, untold)
 
@@ -683,7 +685,7 @@ class PlacementRows:
         """Have all deleted that a task has placed; its items become `expired`."""
 
         async def work(tables: Tables) -> None:
-            tables.wake(CHANGED)
+            tables.wake(DUE_SOONER)
             await tables.run(f"{_LEAVE} WHERE task_id = ?", (task_id,))
             await tables.run(
                 "UPDATE items SET state = 'expired', reason = 'by_client', not_before = NULL"
@@ -801,7 +803,7 @@ class PlacementRows:
         """
 
         async def work(tables: Tables) -> int:
-            tables.wake(CHANGED)
+            tables.wake(DUE_SOONER)
             await tables.alone()
             count = 0
             for one in sets:
@@ -935,7 +937,7 @@ class PlacementRows:
         """Have these sets placed, also those that are placed already."""
 
         async def work(tables: Tables) -> None:
-            tables.wake(CHANGED)
+            tables.wake(DUE_SOONER)
             await to_be_placed(tables, sets)
 
         await self._transactions.write(work)
@@ -980,7 +982,7 @@ def _read_reason(row: str | None) -> tuple[Reason | None, str]:
 async def _tell_again(tables: Tables, set_ids: Collection[str]) -> None:
     """Have the statuses of tasks updated with the present paths of these sets."""
     if set_ids:
-        tables.wake(CHANGED)
+        tables.wake(DUE_SOONER)
         marks = ", ".join("?" * len(set_ids))
         await tables.run(_TELL_AGAIN.replace("{keys}", marks), (*set_ids, *set_ids))
 

@@ -1,6 +1,6 @@
 """What the source of a subscription says of itself, and the pictures by which it is known.
 
-The pictures are fetched by the child that looks at the source. They are stored with the subscription, for any
+The pictures are fetched by the child that checks the source. They are stored with the subscription, for any
 node and over restarts: players, media servers and the page get ours, never the address of somebody else's.
 
 Decisions: docs/decisions/library.md
@@ -43,7 +43,7 @@ class PictureNote(Stored):
 
 
 class SourcePicture(Frozen):
-    """A picture as a look's child tells of it: a JPEG, in small as well; or that there is none at `url`."""
+    """A picture as a check's child tells of it: a JPEG, in small as well; or that there is none at `url`."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -64,8 +64,8 @@ class SourcePicture(Frozen):
 
 
 def need_not_be_fetched(notes: Mapping[PictureRole, PictureNote], now: float) -> dict[str, str]:
-    """For `Look.has_pictures`. One that could not be fetched is tried again after a day. Addresses may be
-    signed anew at each look: within a day another signature makes no other picture.
+    """Return `CheckWishes.has_pictures`. A picture that could not be fetched is tried again after a day. Some
+    sources sign the links anew for each check: within a day another signature makes no other picture.
     """
     addresses = dict[str, str]()
     for role, note in notes.items():
@@ -78,7 +78,7 @@ def need_not_be_fetched(notes: Mapping[PictureRole, PictureNote], now: float) ->
 def noted(
     notes: Mapping[PictureRole, PictureNote], pictures: Sequence[SourcePicture], now: float
 ) -> dict[PictureRole, PictureNote]:
-    """`notes` with those of a look: where a source has lost its picture, the one that is stored stays."""
+    """`notes` with those of a check: where a source has lost its picture, the one that is stored stays."""
     after = dict(notes)
     for one in pictures:
         before = notes.get(one.role)

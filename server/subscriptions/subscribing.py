@@ -1,4 +1,7 @@
-"""What a client may do with subscriptions and their items; `server.subscriptions.looker` does what is due."""
+"""What a client may do with subscriptions and their items.
+
+What is due by itself is done by `server.subscriptions.subscription_checker`.
+"""
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -121,9 +124,9 @@ class Subscriptions:
             next_check_at=self.now,
         )
         is_other = before.wanted.interval != wanted.interval or before.url != url
-        look = is_other or not before.wanted.enabled
+        check = is_other or not before.wanted.enabled
         keep = before.wanted.keep != wanted.keep
-        if await self.store.change(after, wish_of(manner, wanted), look=look, keep=keep):
+        if await self.store.change(after, wish_of(manner, wanted), check=check, keep=keep):
             return await self.store.get(before.subscription_id)
         return None
 
@@ -142,7 +145,7 @@ class Subscriptions:
                 await self._tasks.delete(task_id)
 
     async def check(self, subscription_id: str) -> Subscription:
-        """Have it looked at, unless that is under way. Raises `SubscriptionNotFound`."""
+        """Have it checked, unless that is under way. Raises `SubscriptionNotFound`."""
         self._tasks.refuse_when_closing()
         return await self.store.due(subscription_id, self.now)
 

@@ -1,6 +1,6 @@
-"""Subscriptions: links that are looked at now and then, and what is known of their entries.
+"""Subscriptions: links that are checked now and then, and what is known of their entries.
 
-A subscription's *item* is one entry of it, remembered for good; a *look* reads the link. A look is no task:
+A subscription's *item* is one entry of it, remembered for good; a *check* reads the link. A check is no task:
 nobody is told of it on a socket.
 
 Decisions: docs/decisions/library.md
@@ -43,7 +43,7 @@ ItemState = Literal["known", "skipped", "waiting", "queued", "fetched", "failed"
 STATES: tuple[ItemState, ...] = get_args(ItemState)
 HELD, BACKLOG, RETRY, UNCLEAR = "held", "backlog", "retry", "unclear"
 """Reasons of items that are `waiting`: found beside too many others; asked for by `backlog`, and its turn
-will come; for another attempt; for a look at the entry itself, as its list says too little for the filters.
+will come; for another attempt; to have its own page read, as its list says too little for the filters.
 """
 NOT_LIVE_YET, MEMBERS_ONLY, TOO_YOUNG = "not_live_yet", "members_only", "too_young"
 REMOVED, BY_CLIENT, RETENTION = "removed", "by_client", "retention"
@@ -90,7 +90,7 @@ def _duration(value: object) -> object:
 
 
 def _pattern(value: str) -> str:
-    """Only the syntax is looked at here; a child compiles the pattern, within a time limit.
+    """Only the syntax is checked here; a child compiles the pattern, within a time limit.
 
     To compile 200 characters can take 0.3 s (`(?i)` and many ranges of letters), in which no other
     request would be answered. `re` has no public way to read a pattern and not to compile it: `sre_parse` is
@@ -271,7 +271,7 @@ class SubscriptionSettings(Frozen):
     enabled: bool = True
     interval: Interval | None = Field(
         default=None,
-        description="between two looks, like 30m or 1h, or auto; default: subscriptions.interval",
+        description="between two checks, like 30m or 1h, or auto; default: subscriptions.interval",
     )
     request: Annotated[dict[str, Any], BeforeValidator(_wishes)] = Field(
         default_factory=dict, description="fields of `POST /api/process` for each entry"
@@ -355,15 +355,15 @@ class NamedFeed(Frozen):
 
 
 class Findings(Stored):
-    """What looks have found out of a subscription's source."""
+    """What checks have found out of a subscription's source."""
 
     title: str | None = None
     facts: SourceFacts = SourceFacts()
     pictures: dict[PictureRole, PictureNote] = Field(default_factory=dict)
     form: Literal["feed", "list"] | None = None
-    checked_at: NonNegativeFloat | None = Field(default=None, description="the end of the last look")
+    checked_at: NonNegativeFloat | None = Field(default=None, description="the end of the last check")
     succeeded_at: NonNegativeFloat | None = None
-    failing: int = Field(default=0, description="looks in a row that failed")
+    failing: int = Field(default=0, description="checks in a row that failed")
     failing_since: NonNegativeFloat | None = None
     error_code: str | None = None
     told_failing: bool = Field(default=False, description="others were told that it fails")
@@ -375,17 +375,17 @@ class Findings(Stored):
     whole_at: NonNegativeFloat | None = Field(default=None, description="when all were read last")
     forgets: int = Field(default=0, description="how often items were forgotten, which are to be read again")
     newest_first: bool = False
-    cut: bool = Field(default=False, description="no look has reached the end of the list yet")
+    cut: bool = Field(default=False, description="no check has reached the end of the list yet")
     cut_at: NonNegativeFloat | None = Field(
         default=None,
-        description="of the first look that was cut before it came to what was known",
+        description="of the first check that was cut before it came to what was known",
     )
     count: int | None = Field(default=None, description="of entries, as the source says")
     notice: Literal["all_new"] | None = Field(
         default=None, description="no entry was known, but not all can be new: they are held"
     )
     moved_to: str | None = Field(default=None, description="where the source says that it is now")
-    moved_checks: int = Field(default=0, description="looks in a row at which it has said that")
+    moved_checks: int = Field(default=0, description="checks in a row at which it has said that")
     moved_taken: bool = Field(default=False, description="another subscription has the same there")
     former_urls: tuple[str, ...] = Field(default=(), description="which the subscription has left")
     key_origin: str | None = Field(
@@ -394,13 +394,13 @@ class Findings(Stored):
     )
     feeds: tuple[NamedFeed, ...] = Field(default=(), description="which the page at its link has named")
     asked_until: NonNegativeFloat | None = Field(
-        default=None, description="the source asks not to be looked at before (Retry-After, max-age)"
+        default=None, description="the source asks not to be checked before (Retry-After, max-age)"
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """`check_no` counts the looks that began: the fence against one that was taken for lost.
+    """`check_no` counts the checks that began: the fence against one that was taken for lost.
 
     `wanted` has only the fields that were set. `manner` is that of its tasks (`ProcessRequest.manner`). Times
     are seconds since 1970.
@@ -460,12 +460,12 @@ class Item:
     about: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Noticed(Frozen):
-    """An entry as a look's child tells of it; its `id` and `extractor_key` are the extractor's.
+class FoundEntry(Frozen):
+    """An entry as a check's child tells of it; its `id` and `extractor_key` are the extractor's.
 
     `verdict`: None if it is wanted; else the name of the filter that it does not pass, or why it has to wait.
-    `known`: it has a name that was known, and no new ones; `behind`: a quick look would not have come to it.
-    `again` is the key of the waiting item that this is another look at.
+    `known`: it has a name that was known, and no new ones; `behind`: a quick check would not have come to it.
+    `again` is the key of the waiting item that this is another check of.
     """
 
     model_config = ConfigDict(extra="ignore")
@@ -492,15 +492,15 @@ class Noticed(Frozen):
 
 
 class Refusal(Frozen):
-    """The answer to a look at an entry of a source's host that wants to be left alone."""
+    """The answer to a check of an entry of a source's host that wants to be left alone."""
 
     model_config = ConfigDict(extra="ignore")
 
     retry_after: NonNegativeFloat | None = Field(default=None, description="seconds")
 
 
-class Looked(Frozen):
-    """What a look's child says at its end."""
+class CheckResult(Frozen):
+    """What a check's child says at its end."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -547,10 +547,10 @@ def wish_of(manner: str, wanted: SubscriptionSettings) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A look that this server is to do: nobody else does it before `subscription.lease_until`.
+    """A check that this server is to do: nobody else does it before `subscription.lease_until`.
 
     `known` are keys and aliases of the newest items, `since_cut` those of items that were found since
-    `Findings.cut_at`; `again` are items that wait for a look of their own.
+    `Findings.cut_at`; `again` are items that wait for a check of their own.
     """
 
     subscription: Subscription
@@ -560,10 +560,10 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
-    """What came of a look: tasks that are stored now, and items whose failed tasks are to be retried.
+class CheckOutcome:
+    """What came of a check: tasks that are stored now, and items whose failed tasks are to be retried.
 
-    `is_late`: another look has begun since; nothing was changed. `held_until`: the host refuses, and is left
+    `is_late`: another check has begun since; nothing was changed. `held_until`: the host refuses, and is left
     alone until then.
     """
 
@@ -575,7 +575,7 @@ class Settled:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Settings that looks go by; all but `max_new` in seconds."""
+    """Settings that checks go by; all but `max_new` in seconds."""
 
     interval: int
     min_interval: int

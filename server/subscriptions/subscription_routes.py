@@ -1,4 +1,4 @@
-"""`/api/subscriptions`: links that are looked at now and then, and their entries.
+"""`/api/subscriptions`: links that are checked now and then, and their entries.
 
 Nobody is told of them on a socket: a client polls, with `ETag` and `wait`.
 """
@@ -159,7 +159,7 @@ async def _with_wishes(
 ) -> tuple[dict[str, Any], list[WrongField]]:
     """`body` with its `request` as all its tasks will be asked for, presets resolved; and what is wrong.
 
-    Of what depends on the configuration, or on stored cookies, only fields that were `sent` are looked at:
+    Of what depends on the configuration, or on stored cookies, only fields that were `sent` are checked:
     the others were right once, and must not keep a client from changing anything else. `is_resolved`: the
     request was resolved before, perhaps by another server, and only names the preset that it was made with.
     """
@@ -764,10 +764,10 @@ ROUTES = [
         Operation(
             "check_subscription",
             "Subscriptions",
-            "Look at it now",
+            "Check it now",
             {
                 202: Reply(
-                    "It is due; one look that is under way is this one",
+                    "It is due; one check that is under way is this one",
                     {JSON: f"{_SCHEMAS}:Subscription"},
                 )
             },

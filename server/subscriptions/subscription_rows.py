@@ -1,7 +1,8 @@
 """Subscriptions and their items as rows, on every database; see `server.subscriptions.subscription`.
 
-What a look has found is decided within the transaction that stores it (`server.subscriptions.look_plan`), and
-one of them at a time: so two nodes that look at two subscriptions with one entry make one task of it.
+What becomes of the entries that a check has found is decided (`server.subscriptions.check_plan`) within the
+transaction that stores it, one such transaction at a time: so two nodes that check two subscriptions with the
+same entry make one task of it.
 """
 
 import json
@@ -28,11 +29,11 @@ from server.core.task import Stage, Task, TaskStatus
 from server.core.values import without_password
 from server.core.whose import Whose
 from server.library.placement_rows import (
-    CHANGED,
+    DUE_SOONER,
     describe_show,
     leave_all,
     leave_items,
-    made_by_looks,
+    made_by_checks,
     to_be_placed,
     with_films,
 )
@@ -52,21 +53,21 @@ from server.storage.statements import (
     fetch_in,
     insert,
 )
+from server.subscriptions.check_plan import (
+    CheckPlan,
+    KnownItems,
+    about_now,
+    decided,
+    in_parts,
+    is_gone_media,
+    keys_of,
+)
 from server.subscriptions.feed_names import (
     forget_secret,
     make_secret,
     name_feed,
     refuse_taken,
     secret_of_feeds,
-)
-from server.subscriptions.look_plan import (
-    KnownItems,
-    LookPlan,
-    about_now,
-    decided,
-    in_parts,
-    is_gone_media,
-    keys_of,
 )
 from server.subscriptions.profiles import Profiles, own_of
 from server.subscriptions.searching import (
@@ -90,15 +91,15 @@ from server.subscriptions.subscription import (
     STAGES,
     STATES,
     WANTS_LOG_IN,
+    CheckOutcome,
+    CheckResult,
     Claim,
     Findings,
+    FoundEntry,
     Item,
     ItemState,
     LastOnes,
-    Looked,
-    Noticed,
     Pace,
-    Settled,
     Subscription,
     SubscriptionSettings,
     moment_of,
@@ -109,13 +110,13 @@ from server.subscriptions.subscription_rules import (
     LONGEST_HOLD,
     TOLD_AFTER,
     address_of_move,
+    after_announced_move,
+    after_check,
     after_failure,
-    after_look,
-    after_word_of_move,
     hold_for,
     item_after,
     moved,
-    next_look_at,
+    next_check_at,
     not_kept,
     unread,
 )
@@ -126,9 +127,9 @@ log = logging.getLogger(__name__)
 _SOURCE = "source "  # before the key of a source, as an alias of the one that it had before it moved
 # What is said of a link is not said of another.
 _FRESH = {"failing": 0, "failing_since": None, "error_code": None, "hint": None, "form": None, "feeds": ()}
-MOST_KNOWN = 20_000  # keys and aliases that a look is told
-MOST_AGAIN = 10  # waiting items of one look that are looked at by themselves
-MOST_TOGETHER = 1000  # entries of a first look that one transaction stores: one has few seconds
+MOST_KNOWN = 20_000  # keys and aliases that a check is told
+MOST_AGAIN = 10  # waiting items of one check that have their own pages read
+MOST_TOGETHER = 1000  # entries of a first check that one transaction stores: one has few seconds
 FEW_KNOWN = 50  # entries that are read once more within the transaction, though nothing is to be stored
 MOST_DUE = 50
 MOST_SPARE = 1000  # items that may replace others
@@ -360,7 +361,7 @@ async def follow_tasks(tables: Statements, ended: Sequence[Ended], now: datetime
                         places = True
                         placed = set_of_item(subscription_id, key, status.task_id, library)
                         await to_be_placed(tables, [placed])
-    return (CHANGED,) if places else ()
+    return (DUE_SOONER,) if places else ()
 
 
 def _kept(dialect: Dialect, now: datetime) -> tuple[str, Sequence[object]]:
@@ -393,7 +394,7 @@ class SubscriptionRows:
 
     def listen(self, called: Callable[[], None]) -> None:
         """Call `called` when something may be due earlier than was said."""
-        self._transactions.signals.listen(CHANGED, called)
+        self._transactions.signals.listen(DUE_SOONER, called)
 
     async def add(self, subscription: Subscription, wish: str, most: int) -> Subscription:
         """Return it with its number. Raises `AlreadySubscribed`, `FeedNameTaken`, and `TooManySubscriptions`
@@ -401,7 +402,7 @@ class SubscriptionRows:
         """
 
         async def work(tables: Tables) -> Subscription:
-            tables.wake(CHANGED)
+            tables.wake(DUE_SOONER)
             await tables.alone()
             await self._refuse_same(tables, subscription, wish, is_new=True)
             feed = subscription.wanted.feed
@@ -484,13 +485,13 @@ class SubscriptionRows:
             counts[subscription_id][state] = count
         return counts
 
-    async def change(self, subscription: Subscription, wish: str, *, look: bool, keep: bool) -> bool:
-        """Save its settings, if its revision follows the stored one; `look`: it is to be looked at, now;
+    async def change(self, subscription: Subscription, wish: str, *, check: bool, keep: bool) -> bool:
+        """Save its settings, if its revision follows the stored one; `check`: it is to be checked, now;
         `keep`: what is kept has changed. Raises `AlreadySubscribed`, `FeedNameTaken`, `SubscriptionNotFound`.
         """
 
         async def work(tables: Tables) -> bool:
-            tables.wake(CHANGED)
+            tables.wake(DUE_SOONER)
             await tables.alone()
             stored = await _get(tables, subscription.subscription_id)
             if stored.revision != subscription.revision - 1:
@@ -500,11 +501,11 @@ class SubscriptionRows:
             if feed is not None:
                 await refuse_taken(tables, subscription.subscription_id, feed.name, self._whose(subscription))
             at = subscription.next_check_at
-            at = None if not subscription.wanted.enabled else at if look else stored.next_check_at or at
+            at = None if not subscription.wanted.enabled else at if check else stored.next_check_at or at
             changed = replace(subscription, next_check_at=at)
             await _store_settings(tables, stored, changed, wish, keep=keep)
             if subscription.url != stored.url:
-                # A look that is under way there is late.
+                # A check that is under way there is late.
                 there = replace(
                     stored,
                     revision=subscription.revision,
@@ -578,7 +579,7 @@ class SubscriptionRows:
             if with_files:
                 if unshared := await _unshared(tables, subscription_id):
                     return unshared
-                tables.wake(CHANGED)
+                tables.wake(DUE_SOONER)
                 await leave_all(tables, subscription_id)
             await tell_no_more(tables, subscription_id)
             await tables.run("DELETE FROM items WHERE subscription_id = ?", (subscription_id,))
@@ -591,10 +592,10 @@ class SubscriptionRows:
         return await self._transactions.write(work)
 
     async def due(self, subscription_id: str, now: float) -> Subscription:
-        """Have it looked at as soon as possible. Raises `SubscriptionNotFound`."""
+        """Have it checked as soon as possible. Raises `SubscriptionNotFound`."""
 
         async def work(tables: Tables) -> Subscription:
-            tables.wake(CHANGED)
+            tables.wake(DUE_SOONER)
             stored = await _get(tables, subscription_id)
             if stored.lease_until is None or stored.lease_until <= now:  # else it is the same one
                 await tables.run(_DUE_NOW, (now, subscription_id))
@@ -671,10 +672,10 @@ class SubscriptionRows:
     ) -> None:
         """Give rows that an earlier release wrote a text to be searched."""
 
-        async def look(tables: Statements) -> list[Row]:
+        async def check(tables: Statements) -> list[Row]:
             return await tables.fetch(missing, (*values, SEARCHED_AT_ONCE))
 
-        while rows := await self._transactions.read(look):
+        while rows := await self._transactions.read(check):
 
             async def work(tables: Tables, rows: Sequence[Row] = rows) -> None:
                 for row in rows:
@@ -705,7 +706,7 @@ class SubscriptionRows:
         return {task_id for (task_id,) in await self._transactions.read(work)} if task_ids else set()
 
     async def claim(self, most: int, lease: float, now: float) -> list[Claim]:
-        """Up to `most` looks that are due, at most one of each host, for `lease` seconds."""
+        """Up to `most` checks that are due, at most one of each host, for `lease` seconds."""
 
         async def work(tables: Tables) -> list[Claim]:
             await tables.alone()
@@ -759,27 +760,27 @@ class SubscriptionRows:
     async def settle(
         self,
         claim: Claim,
-        noticed: Sequence[Noticed],
-        looked: Looked,
+        noticed: Sequence[FoundEntry],
+        result: CheckResult,
         pace: Pace,
         now: float,
         pictures: Sequence[SourcePicture] = (),
-    ) -> Settled:
-        """Store what a look has found: items, their tasks, pictures and the next look. It is one transaction,
-        but for parts of a first look, which come before.
+    ) -> CheckOutcome:
+        """Store the items that a check has found, their tasks, the source's pictures and the time of the next
+        check, in one transaction. Only parts of a first check are stored before.
         """
         noticed = await self._without_unchanged(claim.subscription, noticed)
-        noticed = await self._store_parts(claim, noticed, looked, now)
+        noticed = await self._store_parts(claim, noticed, result, now)
 
-        async def work(tables: Tables) -> Settled:
+        async def work(tables: Tables) -> CheckOutcome:
             await tables.alone()
             subscription = await _still_ours(tables, claim)
             if subscription is None:
-                return Settled(is_late=True)
+                return CheckOutcome(is_late=True)
             known = await _known(tables, subscription, noticed, now, is_separate=self._separate)
-            plan = decided(subscription, noticed, looked, known, pace.max_new, now)
+            plan = decided(subscription, noticed, result, known, pace.max_new, now)
             tasks = await _carry_out(tables, subscription, plan, now, is_separate=self._separate)
-            findings = after_look(subscription.findings, looked, now)
+            findings = after_check(subscription.findings, result, now)
             notes = noted(findings.pictures, pictures, now)
             await put_pictures(tables, subscription.subscription_id, pictures)
             if shown_of(findings.facts, notes) != shown_of(
@@ -792,48 +793,48 @@ class SubscriptionRows:
             if plan.all_new or plan.knows_one:
                 notice = "all_new" if plan.all_new else None
                 findings = findings.model_copy(update={"notice": notice})
-            findings, moved_to = after_word_of_move(findings, looked)
+            findings, moved_to = after_announced_move(findings, result)
             if findings.told_failing:
                 findings = findings.model_copy(update={"told_failing": False})
                 await self._tell(tables, subscription, findings, now)
             is_cut = findings.cut or findings.cut_at is not None
             more = is_cut and any(key not in known.items for key in plan.items)
-            await _put_off(tables, subscription, findings, pace, now, looked.max_age or 0.0, more=more)
+            await _put_off(tables, subscription, findings, pace, now, result.max_age or 0.0, more=more)
             host, held_until = host_of(subscription.url), None
-            if looked.refusal is not None:
-                held_until = await _hold(tables, host, looked.refusal.retry_after, now)
+            if result.refusal is not None:
+                held_until = await _hold(tables, host, result.refusal.retry_after, now)
             else:
                 await insert(tables, _PACE, [(host, now + pace.pause, 0.0, 0)])
             if moved_to is not None:
                 await self._follow(tables, subscription, moved_to)
-            return Settled(list(tasks.values()), plan.retry, held_until=held_until)
+            return CheckOutcome(list(tasks.values()), plan.retry, held_until=held_until)
 
         return await self._transactions.write(work)
 
     async def _store_parts(
-        self, claim: Claim, noticed: Sequence[Noticed], looked: Looked, now: float
-    ) -> Sequence[Noticed]:
-        """Store the parts of what a first look has found, and return what is decided last. Where a kill comes
-        between them, the next look, which is the first one again, finds the others.
+        self, claim: Claim, noticed: Sequence[FoundEntry], result: CheckResult, now: float
+    ) -> Sequence[FoundEntry]:
+        """Store a first check's entries in parts, but for the newest ones, which are returned. After a kill
+        between two parts the next check counts as the first one again, and finds the others.
         """
         parts, last = in_parts(claim.subscription, noticed, MOST_TOGETHER)
         for part in parts:
 
-            async def work(tables: Tables, part: Sequence[Noticed] = part) -> None:
+            async def work(tables: Tables, part: Sequence[FoundEntry] = part) -> None:
                 await tables.alone()
                 subscription = await _still_ours(tables, claim)
                 if subscription is None:
                     return
                 known = await _known(tables, subscription, part, now, is_separate=self._separate)
-                plan = decided(subscription, part, looked, known, 0, now, is_part=True)
+                plan = decided(subscription, part, result, known, 0, now, is_part=True)
                 await _carry_out(tables, subscription, plan, now, is_separate=self._separate)
 
             await self._transactions.write(work)
         return last
 
     async def _without_unchanged(
-        self, subscription: Subscription, noticed: Sequence[Noticed]
-    ) -> Sequence[Noticed]:
+        self, subscription: Subscription, noticed: Sequence[FoundEntry]
+    ) -> Sequence[FoundEntry]:
         """Leave out entries of which nothing is to be stored, but for the first ones, which show that this is
         still the same list: with thousands of them a transaction would last too long.
         """
@@ -860,7 +861,7 @@ class SubscriptionRows:
     async def fail(
         self, claim: Claim, code: str, hint: str | None, retry_after: float | None, pace: Pace, now: float
     ) -> float | None:
-        """Store that a look has failed; return until when its host is left alone, if it is from now on."""
+        """Store that a check has failed; return until when its host is left alone, if it is from now on."""
 
         async def work(tables: Tables) -> float | None:
             await tables.alone()
@@ -957,9 +958,9 @@ class SubscriptionRows:
         domains = frozenset(hosts)
 
         async def work(tables: Tables) -> set[str]:
-            tables.wake(CHANGED)
+            tables.wake(DUE_SOONER)
             await tables.alone()
-            codes: dict[str, set[str]] = {}  # why its tasks and looks were refused, by host
+            codes: dict[str, set[str]] = {}  # why its tasks and checks were refused, by host
             mine = set[str]()
             for subscription_id, key, text in await tables.fetch(_REFUSED_ITEMS, (MOST_REFUSED,)):
                 status = TaskStatus.model_validate_json(text, extra="ignore")
@@ -986,7 +987,7 @@ class SubscriptionRows:
         return await self._transactions.write(work)
 
     async def renew(self, claim: Claim, lease: float, now: float) -> bool:
-        """Prolong the lease of a look; False if it is not ours any more."""
+        """Prolong the lease of a check; False if it is not ours any more."""
 
         async def work(tables: Tables) -> bool:
             if await _still_ours(tables, claim) is None:
@@ -1039,7 +1040,7 @@ class SubscriptionRows:
         await self._transactions.write(work)
 
     async def release_all(self) -> None:
-        """End all leases: no server but this one, which has just started, looks at anything."""
+        """End all leases: no server but this one, which has just started, checks anything."""
 
         async def work(tables: Tables) -> None:
             await tables.run("UPDATE subscriptions SET lease_until = NULL WHERE lease_until IS NOT NULL")
@@ -1097,7 +1098,7 @@ class SubscriptionRows:
             rows = await fetch_in(tables, _ITEMS, [item.key for item in items], subscription.subscription_id)
             there = sorted((_item(*row) for row in rows), key=lambda item: -item.number)  # the newest first
             done: dict[str, Task | str] = {}
-            plan = LookPlan()
+            plan = CheckPlan()
             before = {item.key: item.task_id for item in items}
             for item in there:
                 is_gone = item.key in gone and item.task_id == before[item.key]
@@ -1124,7 +1125,7 @@ class SubscriptionRows:
         """
 
         async def work(tables: Tables) -> None:
-            tables.wake(CHANGED)
+            tables.wake(DUE_SOONER)
             library = (await _get(tables, subscription_id)).wanted.library
             rows = await fetch_in(tables, _ITEMS, tasks, subscription_id)
             there = [item for item in starmap(_item, rows) if item.task_id == tasks[item.key]]
@@ -1142,7 +1143,7 @@ class SubscriptionRows:
         async def work(tables: Tables) -> None:
             await _run_in(tables, _STATE, keys, state, reason, subscription_id)
             if state == "expired":
-                tables.wake(CHANGED)
+                tables.wake(DUE_SOONER)
                 await leave_items(tables, subscription_id, keys)
                 await tables.run(
                     "UPDATE subscriptions SET keep_at = 0 WHERE subscription_id = ?", (subscription_id,)
@@ -1167,13 +1168,13 @@ class SubscriptionRows:
         async def work(tables: Tables) -> None:
             await _run_in(tables, _PIN, keys, int(pinned), subscription_id)
             if not pinned:  # it may be one that is not kept
-                tables.wake(CHANGED)
+                tables.wake(DUE_SOONER)
                 await _run_in(tables, _KEEP_NOW, [subscription_id], 0.0)
 
         await self._transactions.write(work)
 
     async def forget(self, subscription_id: str, keys: Sequence[str]) -> None:
-        """Delete items, and what the memory has of them: they are new at the next look."""
+        """Delete items, and what the memory has of them: they are new at the next check."""
 
         async def work(tables: Tables) -> None:
             await tables.alone()
@@ -1187,7 +1188,7 @@ class SubscriptionRows:
             await _run_in(tables, "DELETE FROM aliases WHERE key IN ({keys})", others)
             # A source that has not changed is to be read all the same.
             findings = unread(subscription.findings)
-            # A look that is under way passes over what it knows, and so over what is forgotten now.
+            # A check that is under way passes over what it knows, and so over what is forgotten now.
             findings = findings.model_copy(update={"forgets": findings.forgets + 1})
             await tables.run(_TOLD, (findings.model_dump_json(exclude_defaults=True), subscription_id))
 
@@ -1214,9 +1215,9 @@ class SubscriptionRows:
                 await _run_in(tables, _STATE, gone, "expired", "retention", mine)
                 await leave_items(tables, mine, gone)
                 if gone:
-                    tables.wake(CHANGED)
+                    tables.wake(DUE_SOONER)
                 rows = await tables.fetch(_UNKEPT, (mine,))
-                found = await made_by_looks(tables, [task_id for (task_id,) in rows])
+                found = await made_by_checks(tables, [task_id for (task_id,) in rows])
                 unkept += found
                 # Once more, until the tasks are gone: their removal may be cut off.
                 at = now + 30.0 if found else again_at
@@ -1227,7 +1228,7 @@ class SubscriptionRows:
 
 
 def _latest(now: float) -> tuple[float, float, float]:
-    """When a look, the end of a lease, and that of a hold can be at the latest."""
+    """When a check, the end of a lease, and that of a hold can be at the latest."""
     return now + LATEST, now + MOST_LEASE, now + LONGEST_HOLD + DAY
 
 
@@ -1250,7 +1251,7 @@ async def _get(tables: Statements, subscription_id: str, owner: str | None = Non
 
 async def _unshared(tables: Statements, subscription_id: str) -> list[str]:
     rows = await tables.fetch(_UNSHARED, (subscription_id,))
-    return await made_by_looks(tables, [task_id for (task_id,) in rows])
+    return await made_by_checks(tables, [task_id for (task_id,) in rows])
 
 
 async def _move(tables: Statements, subscription: Subscription, url: str, findings: Findings) -> None:
@@ -1281,7 +1282,7 @@ async def _store_settings(
 
 
 async def _still_ours(tables: Statements, claim: Claim) -> Subscription | None:
-    """The subscription as it is now; None if it is gone, or another look at it has begun since."""
+    """The subscription as it is now; None if it is gone, or another check of it has begun since."""
     try:
         now = await _get(tables, claim.subscription.subscription_id)
     except SubscriptionNotFound:
@@ -1290,7 +1291,12 @@ async def _still_ours(tables: Statements, claim: Claim) -> Subscription | None:
 
 
 async def _known(
-    tables: Tables, subscription: Subscription, noticed: Sequence[Noticed], now: float, *, is_separate: bool
+    tables: Tables,
+    subscription: Subscription,
+    noticed: Sequence[FoundEntry],
+    now: float,
+    *,
+    is_separate: bool,
 ) -> KnownItems:
     mine = subscription.subscription_id
     names: dict[str, None] = {}
@@ -1355,7 +1361,7 @@ async def _known(
 
 
 async def _carry_out(
-    tables: Tables, subscription: Subscription, plan: LookPlan, now: float, *, is_separate: bool
+    tables: Tables, subscription: Subscription, plan: CheckPlan, now: float, *, is_separate: bool
 ) -> dict[str, Task]:
     """Store the items of `plan` and add its tasks, those for held hosts to be begun later.
 
@@ -1419,7 +1425,7 @@ async def _shared_with(
     return {row[1]: _item(*row) for row in rows}
 
 
-async def _name_more(tables: Tables, plan: LookPlan, new: Container[str]) -> None:
+async def _name_more(tables: Tables, plan: CheckPlan, new: Container[str]) -> None:
     """Note the aliases of a plan: of what was known before only as many as nobody's feed needs, as there are
     feeds that give each entry another guid whenever they are read.
     """
@@ -1443,7 +1449,7 @@ async def _put_off(
     *,
     more: bool = False,
 ) -> None:
-    """Store the findings, and when the next look is due; `more`: soon, as the list goes on."""
+    """Store the findings, and when the next check is due; `more`: soon, as the list goes on."""
     newest: list[float] = []
     if subscription.wanted.interval == AUTO:
         rows = await tables.fetch(_NEWEST_TIMES, (subscription.subscription_id, AUTO_OF))
@@ -1451,7 +1457,7 @@ async def _put_off(
         newest = [found_at if moment is None else moment for moment, found_at in times]
     [(soonest,)] = await tables.fetch(_NEXT_ITEM, (subscription.subscription_id,))
     at_least = min(at_least, LONGEST_HOLD)
-    at = next_look_at(subscription, findings, pace, newest, soonest, at_least, now, more=more)
+    at = next_check_at(subscription, findings, pace, newest, soonest, at_least, now, more=more)
     findings = findings.model_copy(update={"asked_until": now + at_least if at_least else None})
     search = search_of_subscription(subscription.url, subscription.wanted, findings)
     values = (findings.model_dump_json(exclude_defaults=True), search, at)

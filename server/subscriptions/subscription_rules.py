@@ -1,4 +1,4 @@
-"""What follows from time, and from what came of looks and tasks: when a link is looked at again, what becomes
+"""What follows from time, and from what came of checks and tasks: when a link is checked again, what becomes
 of an item, what is kept, and how long a host is left alone. Nothing here reads or writes.
 
 Decisions: docs/decisions/library.md
@@ -28,10 +28,10 @@ from server.subscriptions.subscription import (
     RETRY,
     SOURCE_GONE,
     WAS_FEED,
+    CheckResult,
     Findings,
     Item,
     ItemState,
-    Looked,
     Pace,
     Subscription,
     moment_of,
@@ -44,16 +44,16 @@ _TOO_EARLY = frozenset(("http_403", "http_404"))
 """Codes that pass while an entry is `YOUNG`: feeds name a file before all of their servers have it."""
 YOUNG = 7 * DAY
 _LIVE_DELAYS = (HOUR,) * 48
-AUTO_LEAST, AUTO_MOST = 15 * 60.0, 86_400.0  # seconds between two looks that go by the source's rate
+AUTO_LEAST, AUTO_MOST = 15 * 60.0, 86_400.0  # seconds between two checks that go by the source's rate
 AUTO_PART = 0.25  # of the mean time between two of them
 FIRST_RETRIES = (60.0, 300.0)  # seconds after each failure of a first check
-LONGEST_WAIT = 86_400.0  # seconds until a link that fails is looked at again
+LONGEST_WAIT = 86_400.0  # seconds until a link that fails is checked again
 GONE_AFTER = 7 * 86_400.0  # seconds of failures after which a source counts as gone
 FIRST_HOLD, LONGEST_HOLD = 3600.0, 12 * 3600.0  # seconds, doubled each time
 AUTO_OF = 10  # newest entries
-MOVES_AFTER = 3  # looks in a row at which a source says that it is elsewhere
+MOVES_AFTER = 3  # checks in a row at which a source says that it is elsewhere
 MOST_FORMER_URLS = 10
-TOLD_AFTER = 3  # looks in a row that failed
+TOLD_AFTER = 3  # checks in a row that failed
 
 
 def delay_of(code: str, tries: int, age: float) -> tuple[str, float | None]:
@@ -111,7 +111,7 @@ def item_after(status: TaskStatus, tries: int, published_at: str | None, found_a
 def interval_of(
     subscription: Subscription, default: int, least: int, newest: Sequence[float], now: float
 ) -> float:
-    """Seconds between two looks. An interval that was set earlier may be shorter than is allowed now.
+    """Seconds between two checks. An interval that was set earlier may be shorter than is allowed now.
 
     With `"auto"` it goes by when the `newest` entries came, up to `AUTO_OF`: a source that is silent from now
     on is asked less and less often.
@@ -140,22 +140,22 @@ def after_failure(before: Findings, code: str, now: float, hint: str | None = No
         "failing_since": since,
         "error_code": code,
         "hint": WAS_FEED if code == NO_LIST and before.form == "feed" else hint,
-        "moved_to": None,  # a failure is between looks that are to be in a row
+        "moved_to": None,  # a failure is between checks that are to be in a row
         "moved_checks": 0,
     }
     return before.model_copy(update=change)
 
 
 def wait_after(findings: Findings, interval: float) -> float:
-    """Seconds until the next look at a link that fails: soon after the first one of all, as somebody has just
-    subscribed; then twice as long each time, up to a day.
+    """Return the seconds until a failing link is checked again: few after the very first check, as somebody
+    has just subscribed; then twice as many each time, up to a day.
     """
     if not findings.seeded and findings.failing <= len(FIRST_RETRIES):
         return min(interval, FIRST_RETRIES[findings.failing - 1])
     return max(interval, min(LONGEST_WAIT, interval * 2.0 ** min(findings.failing, 16)))
 
 
-def next_look_at(
+def next_check_at(
     subscription: Subscription,
     findings: Findings,
     pace: Pace,
@@ -166,7 +166,7 @@ def next_look_at(
     *,
     more: bool,
 ) -> float:
-    """When the next look is due, not before `at_least` seconds from `now`. `newest` is when the newest items
+    """When the next check is due, not before `at_least` seconds from `now`. `newest` is when the newest items
     came, `soonest` when one of the items is to be tried again; `more`: soon, as the list goes on.
     """
     interval = interval_of(subscription, pace.interval, pace.min_interval, newest, now)
@@ -185,53 +185,53 @@ def hold_for(holds: int, retry_after: float | None) -> float:
     return min(FIRST_HOLD * 2.0 ** min(holds, 10), LONGEST_HOLD)
 
 
-def after_look(before: Findings, looked: Looked, now: float) -> Findings:
+def after_check(before: Findings, result: CheckResult, now: float) -> Findings:
     change: dict[str, Any] = {
-        "form": looked.form,
+        "form": result.form,
         "checked_at": now,
         "succeeded_at": now,
         "failing": 0,
         "failing_since": None,
         "error_code": None,
         "hint": None,
-        **({"etag": looked.etag} if looked.etag else {}),
-        **({"modified": looked.modified} if looked.modified else {}),
+        **({"etag": result.etag} if result.etag else {}),
+        **({"modified": result.modified} if result.modified else {}),
     }
-    if not looked.unchanged:
+    if not result.unchanged:
         seeds = not before.seeded or before.cut
-        # A channel that is longer than a first look reads is not read on: what is old there is at its end.
-        is_cut = looked.unfinished if looked.newest_first else looked.truncated
+        # A channel that is longer than a first check reads is not read on: what is old there is at its end.
+        is_cut = result.unfinished if result.newest_first else result.truncated
         change |= {
-            "title": looked.title or before.title,
-            "facts": looked.facts or before.facts,
-            "etag": looked.etag,
-            "modified": looked.modified,
-            "digest": looked.digest,
-            "newest_first": looked.newest_first,
-            "cut": seeds and looked.truncated and not looked.newest_first,
+            "title": result.title or before.title,
+            "facts": result.facts or before.facts,
+            "etag": result.etag,
+            "modified": result.modified,
+            "digest": result.digest,
+            "newest_first": result.newest_first,
+            "cut": seeds and result.truncated and not result.newest_first,
             "cut_at": (before.cut_at or now) if is_cut and not seeds else None,
-            "count": looked.count,
+            "count": result.count,
             "seeded": True,
         }
-        if looked.whole:
+        if result.whole:
             change["whole_at"] = now
     return before.model_copy(update=change)
 
 
-def after_word_of_move(before: Findings, looked: Looked) -> tuple[Findings, str | None]:
-    """What is known then, and where the source is from now on, if looks have said so often enough."""
-    if looked.unchanged and looked.moved_to is None:  # it says what it said
+def after_announced_move(before: Findings, result: CheckResult) -> tuple[Findings, str | None]:
+    """What is known then, and where the source is from now on, if checks have said so often enough."""
+    if result.unchanged and result.moved_to is None:  # it says what it said
         return before, None
-    moved_to = looked.moved_to
+    moved_to = result.moved_to
     if moved_to in before.former_urls:  # two that name each other would lead to and fro for ever
         moved_to = None
     checks = 0 if moved_to is None else before.moved_checks + 1 if before.moved_to == moved_to else 1
-    if not looked.is_there:
+    if not result.is_there:
         checks = min(checks, MOVES_AFTER - 1)
     change: dict[str, Any] = {"moved_to": moved_to, "moved_checks": checks, "moved_taken": False}
-    if looked.feeds:
-        change["feeds"] = looked.feeds
-    is_enough = checks >= MOVES_AFTER or looked.moved_by == "page"
+    if result.feeds:
+        change["feeds"] = result.feeds
+    is_enough = checks >= MOVES_AFTER or result.moved_by == "page"
     return before.model_copy(update=change), moved_to if is_enough else None
 
 
@@ -263,12 +263,12 @@ def address_of_move(url: str, moved_to: str) -> str:
 
 
 def unread(findings: Findings) -> Findings:
-    """The next look reads all, even if the source has not changed."""
+    """The next check reads all, even if the source has not changed."""
     return findings.model_copy(update={"etag": None, "modified": None, "digest": None, "whole_at": None})
 
 
 def not_kept(subscription: Subscription, items: Sequence[Item], now: float) -> tuple[list[str], float | None]:
-    """The keys of fetched `items` that are let go, and when to look again."""
+    """The keys of fetched `items` that are let go, and when to check again."""
     keep = subscription.wanted.keep
     loose = [item for item in items if not item.pinned]
     gone: set[str] = set()

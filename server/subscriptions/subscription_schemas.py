@@ -68,23 +68,23 @@ class Subscription(Answer):
     )
     enabled: bool
     stage: SubscriptionStage
-    checked_at: Instant | None = Field(None, description="the end of the last look, whatever came of it")
-    succeeded_at: Instant | None = Field(None, description="the end of the last look that was good")
+    checked_at: Instant | None = Field(None, description="the end of the last check, whatever came of it")
+    succeeded_at: Instant | None = Field(None, description="the end of the last check that was good")
     waiting: Literal["host_held"] | None = Field(
         None, description="its host has refused a request, and is left alone until `next_check_at`"
     )
     next_check_at: Instant | None = None
     items: dict[str, int] = Field(description="how many are in each state")
-    error_code: str | None = Field(None, description="why the last look failed")
+    error_code: str | None = Field(None, description="why the last check failed")
     error: str | None = Field(None, description="the same in a sentence")
     hint: str | None = Field(None, description="what can be done about it")
     notice: Literal["all_new", "already_subscribed"] | None = Field(
         None,
-        description="`all_new`: the last look knew no entry, but not all can be new, and they are held; "
+        description="`all_new`: the last check knew no entry, but not all can be new, and they are held; "
         "`already_subscribed`: where its source has moved another subscription wants the same",
     )
     moved_to: str | None = Field(
-        None, description="where its source says that it is now: `url` after three looks in a row"
+        None, description="where its source says that it is now: `url` after three checks in a row"
     )
     feeds: list[FeedOfPage] | None = Field(
         None, description="those that the page at the link named; the first is followed where it is no list"

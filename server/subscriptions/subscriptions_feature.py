@@ -11,11 +11,11 @@ from server.library.placement_rows import PlacementRows
 from server.notices.deliveries import others_of
 from server.subscriptions import picture_routes, subscription_routes
 from server.subscriptions.host_turns import HostTurns
-from server.subscriptions.looker import Looker
 from server.subscriptions.profiles import Profiles
 from server.subscriptions.source_picture_rows import SourcePictures
 from server.subscriptions.subscribing import Subscriptions
 from server.subscriptions.subscription import STAGES
+from server.subscriptions.subscription_checker import SubscriptionChecker
 from server.subscriptions.subscription_rows import HOOKS, SubscriptionRows
 
 _METRICS = (
@@ -62,9 +62,9 @@ async def _open(kernel: Kernel) -> AsyncIterator[Added]:
     kernel.hooks.delete_things.append(subscriptions.delete_of)
     if separate:
         await store.make_secrets()
-    looking = None
+    checking = None
     if kernel.runs_tasks:
-        looker = Looker(
+        checker = SubscriptionChecker(
             store,
             kernel.tasks,
             kernel.fork_server,
@@ -75,14 +75,14 @@ async def _open(kernel: Kernel) -> AsyncIterator[Added]:
             settings.subscriptions,
             kernel.clock,
         )
-        kernel.hooks.attempt_failed.append(looker.attempt_failed)
-        kernel.hooks.before_attempt.append(looker.before_attempt)
+        kernel.hooks.attempt_failed.append(checker.attempt_failed)
+        kernel.hooks.before_attempt.append(checker.before_attempt)
         if pause := settings.downloads.pause_between:
             turns = HostTurns(kernel.store.transactions, pause, kernel.clock)
             kernel.hooks.before_attempt.append(turns.before_attempt)
         kernel.hooks.before_attempt.append(store.newest_link)
-        looking = looker.run(alone=kernel.is_alone)
-    async with in_background(looking, "looks") if looking else nullcontext():
+        checking = checker.run(alone=kernel.is_alone)
+    async with in_background(checking, "checks") if checking else nullcontext():
         yield Added(
             {
                 subscription_routes.SUBSCRIPTIONS: subscriptions,

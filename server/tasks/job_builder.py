@@ -22,7 +22,7 @@ from server.core.cookie_format import is_within, stored_name
 from server.core.errors import StoreUnavailable
 from server.core.events import Learned
 from server.core.film import Says
-from server.core.jobs import Job, Look, Wishes, wishes_from
+from server.core.jobs import CheckWishes, Job, Wishes, wishes_from
 from server.core.ports import Cookies, StoredCookies
 from server.core.process_request import ProcessRequest
 from server.settings import DownloadSettings
@@ -88,7 +88,7 @@ class JobMaker:
 
     def job(
         self,
-        kind: Literal["download", "info", "expand", "look", "plugins", "cover"],
+        kind: Literal["download", "info", "expand", "check", "plugins", "cover"],
         request: ProcessRequest,
         directory: Path,
         lock: Path,
@@ -102,7 +102,7 @@ class JobMaker:
         tells_about: bool = False,
         known: int = 0,
         most: int | None = None,
-        look: Look | None = None,
+        check: CheckWishes | None = None,
     ) -> Job:
         """See `Job`; `most` is by default the setting `max_playlist`."""
         return Job(
@@ -129,7 +129,7 @@ class JobMaker:
             pot_provider=self.settings.pot_provider,
             sponsorblock_api=self.settings.sponsorblock_api,
             players=self.players.known,
-            look=look,
+            check=check,
         )
 
 

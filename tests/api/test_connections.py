@@ -58,7 +58,7 @@ async def test_a_head_that_does_not_come_ends_the_connection(client: Client, sai
     writer.close()
 
 
-async def test_a_look_that_fails_is_not_the_last_one(
+async def test_a_check_that_fails_is_not_the_last_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail_once(transport: asyncio.Transport) -> int:

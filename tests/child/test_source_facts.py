@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from server.child.extract.looking import parsed
+from server.child.extract.source_check import parsed
 from server.child.extract.source_facts import facts_of_list
 
 ITUNES = 'xmlns:itunes="http://www.itunes.com/dtds/podcast-1.0.dtd"'

@@ -71,7 +71,7 @@ def test_settings_and_tools_are_handed_on() -> None:
     )
     assert sent(job) | {"wishes": None} == {
         "kind": "info",
-        "look": None,
+        "check": None,
         "plugins": None,
         "directory": "/w",
         "lock": "/w.lock",

@@ -9,7 +9,15 @@ from typing import Any
 
 import pytest
 
-from tests.end_to_end.test_subscriptions import QUICK, films, items, looked, subscribe, unsubscribe_all, until
+from tests.end_to_end.test_subscriptions import (
+    QUICK,
+    checked,
+    films,
+    items,
+    subscribe,
+    unsubscribe_all,
+    until,
+)
 from tests.service import Service, Services, Told
 from tests.shelf import Shelf
 from tests.site import Site
@@ -62,7 +70,7 @@ async def test_of_a_hundred_new_ones_at_once_none_is_lost(tmp_path: Path, site: 
         await until(service, mine, lambda one: one["items"] == {"known": 200})
         followed.films[:0] = films(*range(300, 200, -1))
         pages(site, "burst")
-        await looked(service, mine, known=200, waiting=97, fetched=3)
+        await checked(service, mine, known=200, waiting=97, fetched=3)
         assert pages(site, "burst") == ["0", "1", "2", "3"], "up to 15 known ones, and no further"
         assert await counted(service, mine, state="waiting") == {"held": 97}
 
@@ -74,12 +82,12 @@ async def test_a_check_that_is_cut_goes_on_behind_what_it_found(tmp_path: Path, 
         await until(service, mine, lambda one: one["items"] == {"known": 60})
         followed.films[:0] = films(*range(220, 60, -1))
         # Two more checks follow by themselves; one that is new on top meanwhile is fetched.
-        await looked(service, mine)
+        await checked(service, mine)
         await until(service, mine, lambda one: one["items"] == {"known": 60, "waiting": 157, "fetched": 3})
         followed.films[:0] = films(221)
-        await looked(service, mine, known=60, waiting=157, fetched=4)
+        await checked(service, mine, known=60, waiting=157, fetched=4)
         pages(site, "cut")
-        await looked(service, mine, known=60, waiting=157, fetched=4)
+        await checked(service, mine, known=60, waiting=157, fetched=4)
         assert pages(site, "cut") == ["0"], "as quick as ever afterwards"
 
 
@@ -92,10 +100,10 @@ async def test_a_list_in_no_known_order_that_grows_by_more_than_a_check_reads_is
         await until(service, mine, lambda one: one["items"] == {"known": 30})
         followed.films += films(*range(31, 181))
         with_findings(service, lambda findings: findings.update(whole_at=findings["whole_at"] - WEEK))
-        await looked(service, mine)
+        await checked(service, mine)
         await until(service, mine, lambda one: one["items"] == {"known": 30, "waiting": 147, "fetched": 3})
         followed.films[:0] = films(*range(400, 250, -1))
-        await looked(service, mine)
+        await checked(service, mine)
         await until(service, mine, lambda one: one["items"] == {"known": 30, "waiting": 294, "fetched": 6})
 
 
@@ -111,15 +119,15 @@ async def test_an_old_entry_that_becomes_visible_is_found_within_a_week_and_held
         followed.films.insert(50, hidden)
         followed.films[:0] = films(121)
         pages(site, "hidden")
-        await looked(service, mine, known=119, fetched=1)
+        await checked(service, mine, known=119, fetched=1)
         assert pages(site, "hidden") == ["0"]
         with_findings(service, a_week_ago)
         followed.films[:0] = films(122)
-        await looked(service, mine, known=119, fetched=2, waiting=1)
+        await checked(service, mine, known=119, fetched=2, waiting=1)
         assert pages(site, "hidden") == ["0", "1", "2", "3", "4", "5"]
         [found] = await items(service, mine, state="waiting")
         assert (found["title"], found["reason"]) == (hidden.title, "held")
-        await looked(service, mine)
+        await checked(service, mine)
         assert pages(site, "hidden") == ["0"], "once a week"
 
 
@@ -131,7 +139,7 @@ async def test_a_channel_that_is_longer_than_a_check_reads_is_read_whole_no_more
         mine = (await subscribe(service, site.url("/told/followed-deep")))["subscription_id"]
         await until(service, mine, lambda one: one["items"] == {"known": 70})
         pages(site, "deep")
-        await looked(service, mine, known=70)
+        await checked(service, mine, known=70)
         assert pages(site, "deep") == ["0"]
 
 
@@ -141,9 +149,9 @@ async def test_a_feed_that_signs_its_links_anew_is_asked_for_the_newest(service:
     await until(service, mine, lambda one: one["items"] == {"known": 1})
     followed.films[:0] = films(2)
     followed.films[0].link += "&ticket=expired"
-    await looked(service, mine, known=1, failed=1)
+    await checked(service, mine, known=1, failed=1)
     followed.films[0].link = "/video.mp4?times=2&ranges=no"
-    await looked(service, mine, known=1, failed=1)
+    await checked(service, mine, known=1, failed=1)
     [failed] = await items(service, mine, state="failed")
     assert (failed["reason"], failed["url"]) == ("http_403", site.url(followed.films[0].link))
     body = {"action": "fetch", "keys": [failed["key"]]}
@@ -170,14 +178,14 @@ async def test_a_page_with_several_players_knows_them_by_their_films(
     mine = (await subscribe(service, url))["subscription_id"]
     await until(service, mine, lambda one: one["items"] == {"known": 3})
     page_of(shelf, media, "e", "d", "c", "b", "a", signed=2)
-    await looked(service, mine, known=3, fetched=2)
+    await checked(service, mine, known=3, fetched=2)
     assert {each["key"].rpartition("/")[2] for each in await items(service, mine, state="fetched")} == {
         "d.mp4",
         "e.mp4",
     }
     assert {name for name in "abcde" if shelf.asked[f"{name}.mp4"]} == {"d", "e"}
     page_of(shelf, media, "g", "f", "e", signed=3)  # one that always shows its newest three
-    after = await looked(service, mine, known=3, fetched=4)
+    after = await checked(service, mine, known=3, fetched=4)
     assert "notice" not in after
 
 
@@ -191,11 +199,11 @@ async def test_a_feed_that_moved_with_new_ids_is_held_until_a_check_knows_one(
         Film("x", film.title, f"/silent.mp4?times={n}", film.at, f"new-{n}")
         for n, film in enumerate(films(4, 3, 2, 1))
     ]
-    after = await looked(service, mine, known=3, waiting=4)
+    after = await checked(service, mine, known=3, waiting=4)
     assert after["notice"] == "all_new"
     assert {each["reason"] for each in await items(service, mine, state="waiting")} == {"held"}
     followed.films[:0] = films(5)
-    after = await looked(service, mine, known=3, waiting=4, fetched=1)
+    after = await checked(service, mine, known=3, waiting=4, fetched=1)
     assert "notice" not in after
 
 
@@ -205,7 +213,7 @@ async def test_a_feed_that_shows_its_newest_entry_alone_is_fetched(service: Serv
     await until(service, mine, lambda one: one["items"] == {"known": 1})
     for fetched, number in enumerate((2, 3), 1):
         followed.films = films(number)
-        after = await looked(service, mine, known=1, fetched=fetched)
+        after = await checked(service, mine, known=1, fetched=fetched)
         assert "notice" not in after
 
 
@@ -233,7 +241,7 @@ async def test_the_last_ones_are_the_newest_that_pass_however_many_do_not(
     await until(service, mine, lambda one: one["items"].get("fetched") == 3, within=60)
     fetched = await items(service, mine, state="fetched")
     assert [each["title"] for each in fetched] == ["Film 12", "Film 13", "Film 14"]
-    after = await looked(service, mine)
+    after = await checked(service, mine)
     assert after["items"] == {"known": 6, "skipped": 9, "fetched": 3}
 
 
@@ -246,7 +254,7 @@ async def test_no_page_is_asked_for_of_what_is_not_wanted(service: Service, site
     await until(service, mine, lambda one: one["items"] == {"known": 8})
     assert not site.seen("/page")
     followed.films[:0] = [Film("t", "A trailer", "/page?n=t&duration=90", at=1_700_000_001.0)]
-    await looked(service, mine, known=8, skipped=1)
+    await checked(service, mine, known=8, skipped=1)
     assert not site.seen("/page")
     since = await subscribe(
         service,

@@ -6,7 +6,15 @@ from typing import Any
 
 import pytest
 
-from tests.end_to_end.test_subscriptions import QUICK, films, items, looked, subscribe, unsubscribe_all, until
+from tests.end_to_end.test_subscriptions import (
+    QUICK,
+    checked,
+    films,
+    items,
+    subscribe,
+    unsubscribe_all,
+    until,
+)
 from tests.service import Payload, Service, Services
 from tests.site import Site
 from tests.site.followed import Film, Followed
@@ -53,16 +61,16 @@ async def test_a_lasting_redirect_becomes_the_link_after_three_checks_and_no_ent
     keys = [each["key"] for each in await items(service, mine)]
     old.status, old.headers = 301, {"Location": "/followed/new.rss"}
     for _ in range(2):
-        waiting = await looked(service, mine, known=2)
+        waiting = await checked(service, mine, known=2)
         assert waiting["url"] == site.url("/followed/old.rss")
         assert waiting["moved_to"] == site.url("/followed/new.rss")
-    after = await looked(service, mine, known=2)
+    after = await checked(service, mine, known=2)
     assert (after["url"], after["revision"]) == (site.url("/followed/new.rss"), 2)
     assert "moved_to" not in after
     assert after["feed"] == waiting["feed"]
     old.status = 404
     new.films = signed(3, 3, 2, 1)
-    await looked(service, mine, known=2, fetched=1)
+    await checked(service, mine, known=2, fetched=1)
     _, *others = await items(service, mine)
     assert [each["key"] for each in others] == keys
 
@@ -83,10 +91,10 @@ async def test_a_passing_redirect_or_one_that_a_failure_interrupts_moves_nothing
     home.headers = {"Location": "/followed/away.rss"}
     for status in (302, 308, 308, 500, 308, 308):
         home.status = status
-        one = await looked(service, mine, known=1)
+        one = await checked(service, mine, known=1)
         assert one["url"] == site.url("/followed/home.rss")
         assert ("moved_to" in one) is (status == 308)
-    assert (await looked(service, mine))["url"] == site.url("/followed/away.rss")
+    assert (await checked(service, mine))["url"] == site.url("/followed/away.rss")
 
 
 async def test_a_feed_that_says_where_it_is_now_is_followed_there_once_there_is_a_feed(
@@ -96,14 +104,14 @@ async def test_a_feed_that_says_where_it_is_now_is_followed_there_once_there_is_
     site.followed["said"] = Followed(films(1), conditional=True, about=NEW_URL.format(there))
     mine = await seeded(service, said)
     for _ in range(3):
-        assert (await looked(service, mine))["url"] == said
+        assert (await checked(service, mine))["url"] == said
     # Two that name each other do not lead to and fro.
     site.followed["there"] = Followed(films(2, 1), conditional=True, about=NEW_URL.format(said))
     for _ in range(3):
-        after = await looked(service, mine)
+        after = await checked(service, mine)
     assert after["url"] == there
     for _ in range(4):
-        after = await looked(service, mine, known=1, fetched=1)
+        after = await checked(service, mine, known=1, fetched=1)
     assert after["url"] == there
 
 
@@ -117,12 +125,12 @@ async def test_two_subscriptions_that_want_the_same_do_not_end_at_one_link(
     assert (refused["code"], refused["subscription_id"]) == ("subscribed", there)
     one.status, one.headers = 301, {"Location": "/followed/two.rss"}
     for _ in range(4):
-        after = await looked(service, mine, known=1)
+        after = await checked(service, mine, known=1)
     assert (after["url"], after["notice"]) == (site.url("/followed/one.rss"), "already_subscribed")
     assert after["moved_to"] == site.url("/followed/two.rss")
     async with service.client.delete(f"/api/subscriptions/{there}") as answer:
         assert answer.status == 204
-    after = await looked(service, mine, known=1)
+    after = await checked(service, mine, known=1)
     assert (after["url"], "notice" in after) == (site.url("/followed/two.rss"), False)
 
 
@@ -139,7 +147,7 @@ async def test_a_page_that_names_its_feed_is_followed_and_its_other_feeds_are_to
         {"url": site.url("/followed/comments.atom"), "title": "Comments"},
     ]
     named.films = films(2, 1)
-    await looked(service, mine, known=1, fetched=1)
+    await checked(service, mine, known=1, fetched=1)
 
 
 async def test_a_page_that_names_a_feed_at_a_private_address_leads_nowhere(
@@ -155,7 +163,7 @@ async def test_a_feed_that_became_a_web_page_says_until_when_it_was_one(service:
     site.followed["turned"] = followed = Followed(films(1))
     mine = await seeded(service, site.url("/followed/turned.rss"))
     followed.html = PAGE.format(first="/followed/elsewhere.rss", second="/none")
-    failing = await looked(service, mine)
+    failing = await checked(service, mine)
     assert failing["error_code"] == "no_list"
     assert failing["succeeded_at"] in failing["hint"]
     site.followed["elsewhere"] = Followed(films(2, 1))
@@ -186,9 +194,9 @@ async def test_a_download_that_waits_asks_the_link_that_its_feed_has_when_it_beg
     async with service.client.post("/api/queue/pause") as answer:
         assert answer.status == 200
     followed.films = [replace(film, link=f"/expired/{film.id}") for film in films(2, 1)]
-    await looked(service, mine, known=1, queued=1)
+    await checked(service, mine, known=1, queued=1)
     followed.films = films(2, 1)
-    await looked(service, mine, known=1, queued=1)
+    await checked(service, mine, known=1, queued=1)
     async with service.client.post("/api/queue/resume") as answer:
         assert answer.status == 200
     await until(service, mine, lambda one: one["items"] == {"known": 1, "fetched": 1})

@@ -10,9 +10,9 @@ import pytest
 
 from tests.end_to_end.test_subscriptions import (
     QUICK,
+    checked,
     films,
     known,
-    looked,
     subscribe,
     unsubscribe_all,
     until,
@@ -73,8 +73,8 @@ async def test_a_podcast_is_known_by_its_own_picture_text_and_author_over_restar
     status, _, cover = await read(service, told.feed.image.href)
     assert (status, await size_of(tmp_path / "cover", cover)) == (200, "1400x1400")
     assert not told.feed.image.href.endswith("/cover-none.jpg")
-    await looked(service, made["subscription_id"])
-    await looked(service, made["subscription_id"])
+    await checked(service, made["subscription_id"])
+    await checked(service, made["subscription_id"])
     assert len(site.seen("/thumbnail.png")) == 1, "what has not changed is not fetched again"
     await service.kill()
     await service.start()
@@ -91,17 +91,17 @@ async def test_another_address_is_another_picture_and_one_that_is_lost_costs_not
     first = (await read(service, mine["picture"]))[1:]
     for lost in ("/garbage.mp4", "/missing.jpg", "http://127.0.0.2:1/private.jpg", "file:///etc/passwd", ""):
         followed.about = about(lost)
-        after = await looked(service, made["subscription_id"])
+        after = await checked(service, made["subscription_id"])
         assert "error_code" not in after, lost
         assert (await read(service, after["picture"]))[1:] == first, lost
     before = len(site.seen("/garbage.mp4"))
     followed.about = about("/garbage.mp4?signature=2")
-    await looked(service, made["subscription_id"])
+    await checked(service, made["subscription_id"])
     followed.films[:0] = films(2)
-    await looked(service, made["subscription_id"])
+    await checked(service, made["subscription_id"])
     assert len(site.seen("/garbage.mp4")) <= before + 1, "it is not tried again within a day"
     followed.about = about("/thumbnail.webp")
-    after = await looked(service, made["subscription_id"])
+    after = await checked(service, made["subscription_id"])
     assert (await read(service, after["picture"]))[1] != first[0]
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.end_to_end.test_subscriptions import PLAIN, QUICK, items, known, looked, subscribe, until
+from tests.end_to_end.test_subscriptions import PLAIN, QUICK, checked, items, known, subscribe, until
 from tests.plugins import PluginFolder
 from tests.service import ROOT, Service
 from tests.site import Site
@@ -230,7 +230,7 @@ async def test_a_channel_with_another_name_and_link_has_the_same_entries(
     before = await until(service, mine, lambda one: one["stage"] == "idle")
     followed.title, followed.told = "After", {"id": "other", "webpage_url": site.url("/told/other")}
     followed.films[0].title = "Another title"
-    after = await looked(service, mine, known=2)
+    after = await checked(service, mine, known=2)
     assert (before["title"], after["title"]) == ("Before", "After")
 
 
@@ -242,8 +242,8 @@ async def test_an_entry_whose_link_leads_to_another_is_one_item_and_one_file(
     mine = (await subscribe(service, site.url("/told/followed-x"), backlog="all"))["subscription_id"]
     await until(service, mine, lambda one: one["items"] == {"fetched": 1})
     followed.films.insert(0, film("copy"))
-    await looked(service, mine, fetched=1)
-    await looked(service, mine, fetched=1)
+    await checked(service, mine, fetched=1)
+    await checked(service, mine, fetched=1)
     assert await titles(service) == ["Film copy"]
 
 

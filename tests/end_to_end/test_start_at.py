@@ -174,7 +174,7 @@ async def test_a_remedy_that_waits_goes_by_the_same_clock(tmp_path: Path, hands:
         assert (later.waiting, later.not_before) == ("scheduled", later.start_at)
 
 
-async def test_a_broadcast_is_looked_at_when_its_time_comes_by_the_clock_on_the_wall(hands: Hands) -> None:
+async def test_a_broadcast_is_checked_when_its_time_comes_by_the_clock_on_the_wall(hands: Hands) -> None:
     begun, clock = list[str](), hands.clock()
 
     async def run(task_id: str, _: object) -> None:

@@ -11,16 +11,16 @@ import aiohttp
 import pytest
 
 from tests.end_to_end.test_subscriptions import PLAIN, QUICK, films, known, subscribe
-from tests.fakes.looking import LEASE
+from tests.fakes.checking import LEASE
 from tests.lasting import part_of
 from tests.service import Payload, Service
 from tests.site import Site
 from tests.site.followed import Followed
-from tests.zygote import LOOKING
+from tests.zygote import CHECKING
 
 NAMES = ("one", "two")
 WANTED = PLAIN | {"auto_start": False}  # the tasks are counted, not fetched
-KILLED_AFTER = 0.5  # seconds after a start, at most, if no look is waited for
+KILLED_AFTER = 0.5  # seconds after a start, at most, if no check is waited for
 KILLED_IN_A_LOOK = 0.12  # seconds after its feed was asked for, at most
 KILLS = round(part_of(200))
 
@@ -28,14 +28,14 @@ pytestmark = [pytest.mark.long, pytest.mark.minutes(2)]
 
 
 class Quick(Service):
-    """A service that looks soon after its start: see `tests.fakes.looking`."""
+    """A service that checks soon after its start: see `tests.fakes.checking`."""
 
-    command = LOOKING
+    command = CHECKING
     patience = 120.0
 
 
 class Killing:
-    """Servers that look at the same feed for two subscriptions, and are killed meanwhile."""
+    """Servers that check the same feed for two subscriptions, and are killed meanwhile."""
 
     def __init__(self, servers: list[Service], site: Site, seed: int) -> None:
         self.kills = 0
@@ -64,7 +64,7 @@ class Killing:
             await asyncio.gather(*(server.kill() for server in dying))
             self.kills += len(dying)
             await asyncio.gather(*(server.start() for server in dying))
-        print(f"{self.kills} kills, {len(self._followed.films)} entries, {len(self._asked)} looks")
+        print(f"{self.kills} kills, {len(self._followed.films)} entries, {len(self._asked)} checks")
         await self._settled(first, ids)
 
     @property
@@ -79,7 +79,7 @@ class Killing:
                 assert answer.status in (202, 503), await answer.text()
 
     async def _moment(self, asked: int) -> None:
-        """Mostly while a look is under way, or has just ended; else at any time after a start."""
+        """Mostly while a check is under way, or has just ended; else at any time after a start."""
         if self._chance.random() < 0.25:
             await asyncio.sleep(self._chance.uniform(0, KILLED_AFTER))
             return
@@ -90,7 +90,7 @@ class Killing:
         await asyncio.sleep(self._chance.uniform(0, KILLED_IN_A_LOOK))
 
     async def _settled(self, server: Service, ids: list[str]) -> None:
-        """Have both looked at until all entries have tasks: those beyond a few new ones are held."""
+        """Have both checked until all entries have tasks: those beyond a few new ones are held."""
         wanted = {"queued": len(self._followed.films)}
         async with asyncio.timeout(120):
             for subscription_id in ids:

@@ -66,7 +66,7 @@ async def until(
     return payload
 
 
-async def looked(service: Service, subscription_id: str, **items: int) -> Payload:
+async def checked(service: Service, subscription_id: str, **items: int) -> Payload:
     """Have it looked at, and return it afterwards; with `items` once it has so many in each state."""
     before = (await known(service, subscription_id)).get("checked_at")
     await asyncio.sleep(1.01)  # `checked_at` is in whole seconds
@@ -109,8 +109,8 @@ async def test_what_is_new_in_a_feed_is_fetched_and_nothing_twice(
     seeded = await until(service, mine, lambda one: one["stage"] == "idle")
     assert (seeded["items"], seeded["title"]) == ({"known": 2}, "Followed")
     followed.films[:0] = films(3)
-    await looked(service, mine, known=2, fetched=1)
-    await looked(service, mine, known=2, fetched=1)
+    await checked(service, mine, known=2, fetched=1)
+    await checked(service, mine, known=2, fetched=1)
     [newest, *others] = await items(service, mine)
     assert (newest["title"], newest["state"], newest["pinned"]) == ("Film 3", "fetched", False)
     assert [each["title"] for each in others] == ["Film 2", "Film 1"]
@@ -130,10 +130,10 @@ async def test_an_entry_that_gets_another_guid_and_then_another_link_is_the_same
     await until(service, mine, lambda one: one["items"] == {"known": 2})
     for film in followed.films:
         film.guid = f"new-{film.guid}"
-    await looked(service, mine, known=2)
+    await checked(service, mine, known=2)
     for film in followed.films:
         film.link = f"/moved{film.link}"
-    await looked(service, mine, known=2)
+    await checked(service, mine, known=2)
 
 
 async def test_an_unchanged_feed_asks_for_time_and_tells_its_new_tag(service: Service, site: Site) -> None:
@@ -141,16 +141,16 @@ async def test_an_unchanged_feed_asks_for_time_and_tells_its_new_tag(service: Se
     mine = (await subscribe(service, site.url("/followed/asks.rss"), interval="1m"))["subscription_id"]
     await until(service, mine, lambda one: one["stage"] == "idle")
     followed.headers = {"ETag": 'W/"two"'}  # of the same bytes
-    await looked(service, mine)
+    await checked(service, mine)
     followed.status, followed.headers = 304, {"Cache-Control": "private, max-age=7200"}
-    after = await looked(service, mine)
+    after = await checked(service, mine)
     asked = [request.headers.get("If-None-Match") for request in site.seen("/followed/asks.rss")]
     assert asked == [None, 'W/"one"', 'W/"two"']
     times = (datetime.fromisoformat(after[name]) for name in ("next_check_at", "checked_at"))
     assert next(times) - next(times) >= timedelta(seconds=7199)
 
 
-async def test_backlog_becomes_tasks_a_few_at_each_look_until_it_is_done(
+async def test_backlog_becomes_tasks_a_few_at_each_check_until_it_is_done(
     service: Service, site: Site
 ) -> None:
     site.followed["b"] = Followed(films(*range(8, 0, -1)))
@@ -162,7 +162,7 @@ async def test_backlog_becomes_tasks_a_few_at_each_look_until_it_is_done(
         ("Film 5", "backlog"),
         ("Film 4", "backlog"),
     ]
-    await looked(service, mine, known=3, fetched=5)
+    await checked(service, mine, known=3, fetched=5)
 
 
 async def test_more_than_a_few_new_ones_are_held_until_a_client_decides(service: Service, site: Site) -> None:
@@ -170,8 +170,8 @@ async def test_more_than_a_few_new_ones_are_held_until_a_client_decides(service:
     mine = (await subscribe(service, site.url("/followed/c.rss")))["subscription_id"]
     await until(service, mine, lambda one: one["stage"] == "idle")
     followed.films[:0] = films(*range(9, 1, -1))
-    await looked(service, mine, known=1, fetched=3, waiting=5)
-    await looked(service, mine, known=1, fetched=3, waiting=5)
+    await checked(service, mine, known=1, fetched=3, waiting=5)
+    await checked(service, mine, known=1, fetched=3, waiting=5)
     held = await items(service, mine, state="waiting")
     assert {each["reason"] for each in held} == {"held"}
     acting = f"/api/subscriptions/{mine}/items/actions"
@@ -182,7 +182,7 @@ async def test_more_than_a_few_new_ones_are_held_until_a_client_decides(service:
     await until(service, mine, lambda one: one["items"] == {"known": 1, "fetched": 4, "waiting": 4})
     async with service.client.post(acting, json={"action": "skip", "state": "waiting"}) as answer:
         assert len((await answer.json())["results"]) == 4
-    await looked(service, mine, known=1, fetched=4, skipped=4)
+    await checked(service, mine, known=1, fetched=4, skipped=4)
 
 
 async def test_two_that_want_the_same_share_a_task_and_of_another_quality_they_do_not(
@@ -196,7 +196,7 @@ async def test_two_that_want_the_same_share_a_task_and_of_another_quality_they_d
         await until(service, ids[-1], lambda one: one["stage"] == "idle")
     followed.films[:0] = films(2)
     for mine in ids:
-        await looked(service, mine, known=1, fetched=1)
+        await checked(service, mine, known=1, fetched=1)
     found = [(await items(service, mine, state="fetched"))[0]["task_id"] for mine in ids]
     assert found[0] == found[1] != found[2]
     async with service.client.get("/api/tasks") as answer:
@@ -215,12 +215,12 @@ async def test_a_failure_is_not_seen_and_an_empty_list_is_one(service: Service, 
     assert failing["error"]
     assert "succeeded_at" not in failing
     followed.status, followed.films = 200, []
-    assert (await looked(service, mine))["error_code"] == "empty_list"
+    assert (await checked(service, mine))["error_code"] == "empty_list"
     followed.films = films(2, 1)
-    idle = await looked(service, mine, known=2)
+    idle = await checked(service, mine, known=2)
     assert (idle["stage"], "error_code" in idle) == ("idle", False)
     followed.films = []
-    assert (await looked(service, mine))["items"] == {"known": 2}
+    assert (await checked(service, mine))["items"] == {"known": 2}
 
 
 async def test_a_source_that_has_not_changed_since_nothing_was_asked_is_a_failure(
@@ -231,7 +231,7 @@ async def test_a_source_that_has_not_changed_since_nothing_was_asked_is_a_failur
     failing = await until(service, mine, lambda one: one["stage"] != "seeding" and "checked_at" in one)
     assert (failing["stage"], failing["error_code"]) == ("failing", "http_304")
     followed.status = 200
-    await looked(service, mine, known=1)
+    await checked(service, mine, known=1)
 
 
 async def test_links_of_a_feed_begin_where_it_has_led_to(service: Service, site: Site) -> None:
@@ -250,11 +250,11 @@ async def test_what_vanishes_from_a_list_deletes_nothing_and_new_guids_are_nothi
     mine = (await subscribe(service, site.url("/followed/g.rss")))["subscription_id"]
     await until(service, mine, lambda one: one["stage"] == "idle")
     followed.films = [Film("x", film.title, film.link, film.at, f"new {film.guid}") for film in films(2, 1)]
-    await looked(service, mine, known=3)
+    await checked(service, mine, known=3)
     followed.films = [
         Film("x", film.title, f"{film.link}&moved=yes", film.at, film.guid) for film in films(3, 2)
     ]
-    await looked(service, mine, known=3)
+    await checked(service, mine, known=3)
 
 
 async def test_filters_choose_and_say_why(service: Service, site: Site) -> None:
@@ -296,7 +296,7 @@ async def test_an_entry_without_a_film_behind_its_link_is_skipped_and_a_film_has
     assert fetched["thumbnail"] == (await service.status(fetched["task_id"]))["thumbnail"]
     async with service.client.get(fetched["thumbnail"]) as answer:
         assert (answer.status, answer.content_type) == (200, "image/jpeg")
-    await looked(service, mine, fetched=1, skipped=1)
+    await checked(service, mine, fetched=1, skipped=1)
     assert len(site.seen("/page/blank")) <= 2, "it is not looked at again"
 
 
@@ -312,7 +312,7 @@ async def test_the_day_that_a_page_tells_of_its_film_counts(service: Service, si
 
 
 @pytest.mark.long
-async def test_a_pattern_that_hangs_ends_the_look(service: Service, site: Site) -> None:
+async def test_a_pattern_that_hangs_ends_the_check(service: Service, site: Site) -> None:
     site.followed["i"] = Followed([Film("1", "a" * 60 + "!", "/video.mp4?times=1")])
     filters = {"title": "(a+)+$"}
     mine = (await subscribe(service, site.url("/followed/i.rss"), filters=filters))["subscription_id"]
@@ -358,7 +358,7 @@ async def test_what_is_kept_is_let_go_and_what_is_pinned_stays(service: Service,
                     break
             await asyncio.sleep(0.05)
     followed.films[:0] = films(4)
-    await looked(service, mine)
+    await checked(service, mine)
     await until(service, mine, lambda one: one["items"] == {"fetched": 2, "expired": 2})
 
 
@@ -370,22 +370,22 @@ async def test_a_task_that_a_client_deletes_or_cancels_is_not_made_again(
     mine = (await subscribe(service, site.url("/followed/k.rss"), request=request))["subscription_id"]
     await until(service, mine, lambda one: one["stage"] == "idle")
     followed.films[:0] = films(3, 2)
-    await looked(service, mine, known=1, queued=2)
+    await checked(service, mine, known=1, queued=2)
     first, second, _ = await items(service, mine)
     async with service.client.delete(f"/api/tasks/{first['task_id']}") as answer:
         assert answer.status == 204
     async with service.client.post(f"/api/tasks/{second['task_id']}/cancel") as answer:
         assert answer.status == 200
-    await looked(service, mine, known=1, skipped=1, failed=1)
+    await checked(service, mine, known=1, skipped=1, failed=1)
     first, second, _ = await items(service, mine)
     assert (first["reason"], second["reason"]) == ("removed", "cancelled")
     async with service.client.post(f"/api/tasks/{second['task_id']}/retry") as answer:
         assert answer.status == 200
-    await looked(service, mine, known=1, skipped=1, fetched=1)
+    await checked(service, mine, known=1, skipped=1, fetched=1)
     acting = f"/api/subscriptions/{mine}/items/actions"
     async with service.client.post(acting, json={"action": "forget", "state": "skipped"}) as answer:
         assert [each["status"] for each in (await answer.json())["results"]] == [200]
-    await looked(service, mine, known=1, queued=1, fetched=1)
+    await checked(service, mine, known=1, queued=1, fetched=1)
 
 
 @pytest.mark.parametrize(
@@ -401,7 +401,7 @@ async def test_a_host_that_refuses_too_many_requests_is_left_alone_but_not_by_cl
         mine = (await subscribe(service, site.url("/followed/l.rss")))["subscription_id"]
         await until(service, mine, lambda one: one["stage"] == "idle")
         followed.status, followed.headers = status, {"Retry-After": "7200"}
-        failing = await looked(service, mine)
+        failing = await checked(service, mine)
         assert failing["error_code"] == code
         other = await subscribe(service, site.url("/followed/m.rss"))
         link = site.url("/video.mp4?times=77")
@@ -411,7 +411,7 @@ async def test_a_host_that_refuses_too_many_requests_is_left_alone_but_not_by_cl
         await unsubscribe_all(service)
 
 
-async def test_a_look_asks_for_no_other_entry_once_the_host_refuses_one_and_leaves_it_alone(
+async def test_a_check_asks_for_no_other_entry_once_the_host_refuses_one_and_leaves_it_alone(
     services: Services, site: Site
 ) -> None:
     site.followed["refusing"] = Followed(
@@ -462,7 +462,7 @@ async def test_a_film_that_is_refused_holds_what_others_want_of_its_host_but_no_
 
 
 @pytest.mark.long
-async def test_a_long_list_that_has_not_changed_costs_one_page_and_a_pinned_entry_ends_no_look(
+async def test_a_long_list_that_has_not_changed_costs_one_page_and_a_pinned_entry_ends_no_check(
     tmp_path: Path, site: Site
 ) -> None:
     def pages() -> list[str]:
@@ -476,14 +476,14 @@ async def test_a_long_list_that_has_not_changed_costs_one_page_and_a_pinned_entr
         seeded = await until(service, mine, lambda one: one["stage"] == "idle", within=60)
         assert seeded["items"] == {"known": 3000}
         assert len(pages()) == 101, "all of it is read once"
-        await looked(service, mine, known=3000)
+        await checked(service, mine, known=3000)
         assert pages() == ["0"]
         followed.films[1:1] = films(3001)  # below one that is pinned on top
-        await looked(service, mine, known=3000, fetched=1)
+        await checked(service, mine, known=3000, fetched=1)
         assert pages() == ["0"]
 
 
-async def test_a_list_is_known_to_its_end_if_it_is_longer_than_one_look_reads_or_comes_whole(
+async def test_a_list_is_known_to_its_end_if_it_is_longer_than_one_check_reads_or_comes_whole(
     tmp_path: Path, site: Site
 ) -> None:
     site.followed["longer"] = followed = Followed(films(*range(1, 96)), key=None)
@@ -495,11 +495,11 @@ async def test_a_list_is_known_to_its_end_if_it_is_longer_than_one_look_reads_or
         longer = (await subscribe(service, site.url("/told/followed-longer")))["subscription_id"]
         await until(service, longer, lambda one: one["items"] == {"known": 95})
         followed.films[:0] = films(96)
-        await looked(service, longer, known=95, fetched=1)
+        await checked(service, longer, known=95, fetched=1)
         mine = (await subscribe(service, site.url("/told/followed-at-once")))["subscription_id"]
         await until(service, mine, lambda one: one["stage"] == "idle")
         at_once.told["entries"] = entries
-        after = await looked(service, mine)
+        after = await checked(service, mine)
         assert sum(after["items"].values()) == 20
 
 

@@ -136,7 +136,7 @@ async def test_a_link_that_crashes_both_releases_says_nothing_about_the_newer(
 
 
 @pytest.mark.long
-async def test_a_look_at_a_page_that_crashes_is_done_by_the_release_before(
+async def test_a_check_of_a_page_that_crashes_is_done_by_the_release_before(
     service: Service, site: Site
 ) -> None:
     releases = choose(service, NEWER, NO_EXTRACTION)

@@ -30,9 +30,9 @@ from typing import IO
 from server.child import forkserver, preload
 from server.tasks import children
 from server.tasks.programs_found import find_tools
-from tests.fakes import looking
+from tests.fakes import checking
 from tests.fakes.extractors import load_extractors
-from tests.zygote import CLIPWIRE, LOOKING, MORTAL, NUMBER, ROOT, TELLING
+from tests.zygote import CHECKING, CLIPWIRE, MORTAL, NUMBER, ROOT, TELLING
 
 _LONGEST_PACKET = 1 << 17
 _IMPORTED_LATE = (
@@ -47,8 +47,8 @@ def main() -> int:
     command = tuple(sys.argv[3:])
     if command == CLIPWIRE:
         return _commands()
-    if command == LOOKING:
-        looking.install()
+    if command == CHECKING:
+        checking.install()
     else:
         tools = find_tools()
         job = preload.load("server.child.job")
@@ -68,7 +68,7 @@ def main() -> int:
         return 0
     environment = start.environment
     _become(command, environment)
-    _FirstForkServer.waiting = _FirstForkServer(looking.serve if command == LOOKING else forkserver.main)
+    _FirstForkServer.waiting = _FirstForkServer(checking.serve if command == CHECKING else forkserver.main)
     if environment.get("PYTHONPATH") == MORTAL:
         runpy.run_path(f"{MORTAL}/sitecustomize.py")
     sys.argv = [service.__file__]

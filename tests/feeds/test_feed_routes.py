@@ -26,7 +26,7 @@ from server.files.public_names import new_short, short_of
 from server.settings import DownloadSettings, FeedsSettings, LimitSettings, ServerSettings, Settings
 from server.settings import StorageSettings as Storage
 from server.storage import sqlite
-from server.subscriptions.subscription import Noticed, Pace
+from server.subscriptions.subscription import FoundEntry, Pace
 from tests.examples import utc_now
 from tests.subscriptions import test_subscription_rows as rows
 
@@ -310,13 +310,13 @@ def test_the_secret_is_left_out_of_a_target(target: str, shown: str) -> None:
     assert without_path_secret(target) == shown
 
 
-async def fill(data: Path, noticed: list[Noticed], about: About | None = None) -> None:
+async def fill(data: Path, noticed: list[FoundEntry], about: About | None = None) -> None:
     """A database with a subscription, whose entries were all fetched."""
     data.mkdir(mode=0o700)
     async with sqlite.open_store(data / "clipwire.db", max_queued=100, find_short=short_of) as store:
         await rows.subscribed(store, feed={"name": "pods"}, backlog="all", request={"outputs": ["video"]})
         pace = Pace(interval=3600, min_interval=300, pause=0, max_new=100)
-        for task in (await rows.looked(store, noticed, pace=pace)).tasks:
+        for task in (await rows.checked(store, noticed, pace=pace)).tasks:
             started = apply(task.status, Started(), utc_now())
             assert await store.save(started)
             name = f"video_film_{new_short()}.mp4"

@@ -20,9 +20,9 @@ from tests.subscriptions.test_subscription_rows import (
     PACE,
     AnyStore,
     Open,
+    checked,
     entries,
     info_of,
-    looked,
     open_any,
     store,
     subscribed,
@@ -36,7 +36,7 @@ async def changed(store: AnyStore, before: Subscription, **wanted: Any) -> Subsc
     now = await rooms(store).subscriptions.get(before.subscription_id)
     after = replace(now, revision=now.revision + 1, wanted=SubscriptionSettings.model_validate(wanted))
     wish = wish_of(after.manner, after.wanted)
-    assert await rooms(store).subscriptions.change(after, wish, look=False, keep=False)
+    assert await rooms(store).subscriptions.change(after, wish, check=False, keep=False)
     return await rooms(store).subscriptions.get(before.subscription_id)
 
 
@@ -122,7 +122,7 @@ async def test_the_newest_are_listed_and_nothing_is_newer_than_its_files(store: 
         1: "2026-02-01",
     }
     noticed = [entry for number, date in dates.items() for entry in entries(number, published_at=date)]
-    for task in (await looked(store, noticed, pace=replace(PACE, max_new=10))).tasks:
+    for task in (await checked(store, noticed, pace=replace(PACE, max_new=10))).tasks:
         await completed(store, task)
 
     async def listed(most: int) -> list[str]:
@@ -138,7 +138,7 @@ async def test_the_newest_are_listed_and_nothing_is_newer_than_its_files(store: 
 async def test_listed_is_what_has_files_and_is_kept(store: AnyStore) -> None:
     mine = await subscribed(store, feed=FEED, backlog="all")
     other = await subscribed(store, "https://b.test/list", feed={"name": "b"}, request={"quality": "720"})
-    tasks = {task.status.url: task for task in (await looked(store, entries(3, 2, 1))).tasks}
+    tasks = {task.status.url: task for task in (await checked(store, entries(3, 2, 1))).tasks}
     newest = tasks["https://a.test/3"]
     assert await rooms(store).feeds.fetched(mine.subscription_id, 10) == []
     for task in tasks.values():
@@ -186,7 +186,7 @@ async def test_a_feed_keeps_tasks_although_the_library_has_their_files(
 ) -> None:
     library = {"layout": "podcast", "keep_task": False}
     await subscribed(store, backlog="all", library=library, feed=feed)
-    [task] = (await looked(store, entries(1))).tasks
+    [task] = (await checked(store, entries(1))).tasks
     await completed(store, task)
 
     async def place(tables: Any) -> None:

@@ -230,7 +230,7 @@ async def test_nothing_begins_while_a_folder_is_missing_and_nothing_fails_by_it(
         assert (await server.reached(task, "completed"))["files"]
 
 
-async def test_a_look_that_is_slow_takes_back_nothing_that_a_later_one_has_told(
+async def test_a_check_that_is_slow_takes_back_nothing_that_a_later_one_has_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     data = DataDir(tmp_path / "data", ("work",))

@@ -29,12 +29,12 @@ from server.library import placer
 from server.library.library_folder import MARKER
 from server.library.library_names import label_of
 from server.library.library_routes import PLACEMENTS
-from server.library.placement_rows import CHANGED
+from server.library.placement_rows import DUE_SOONER
 from server.library.placements import FileSet
 from server.library.placer import Placer
 from server.settings import DownloadSettings, LibrarySettings, StorageSettings, WebhookSettings
 from server.subscriptions.source import SourcePicture
-from server.subscriptions.subscription import Claim, Looked, Noticed, Pace
+from server.subscriptions.subscription import CheckResult, Claim, FoundEntry, Pace
 from server.subscriptions.subscription_routes import SUBSCRIPTIONS
 from tests.inside import Inside, inside
 from tests.subscriptions.test_subscription_rows import entries
@@ -109,7 +109,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 async def server(open_server: Open, root: Path) -> AsyncIterator[Inside]:
     async with open_server() as server:
-        await until((root / MARKER).exists)  # the first look makes a library of the folder
+        await until((root / MARKER).exists)  # the first check makes a library of the folder
         yield server
 
 
@@ -841,11 +841,11 @@ async def test_the_same_film_that_is_wanted_while_it_is_placed_keeps_its_file(
     from server.library.library_folder import UnfinishedFile
     from server.library.placement_rows import PlacementRows
 
-    original, looks = PlacementRows.due_in, asyncio.Queue[None]()
+    original, checks = PlacementRows.due_in, asyncio.Queue[None]()
 
     async def due_in(self: PlacementRows, now: float) -> float | None:
         found = await original(self, now)
-        looks.put_nowait(None)
+        checks.put_nowait(None)
         return found
 
     let_go.append(put := Held(monkeypatch, UnfinishedFile, "put"))
@@ -857,7 +857,7 @@ async def test_the_same_film_that_is_wanted_while_it_is_placed_keeps_its_file(
         await completed(server, second)
         monkeypatch.setattr(PlacementRows, "due_in", due_in)
         for _ in range(3):  # whoever might begin to place it as well has seen it
-            await looks.get()
+            await checks.get()
     put.go_on()
     for task_id in (first, second):
         assert await placed(server, task_id) == [f"{NAME}.mp4"]
@@ -925,11 +925,11 @@ async def found(
     server: Inside,
     subscription_id: str,
     *numbers: int,
-    listed: Sequence[Noticed] = (),
+    listed: Sequence[FoundEntry] = (),
     pictures: Sequence[SourcePicture] = (),
     **source: Any,
 ) -> list[str]:
-    """The tasks of these entries, which a look has found beside others; the first ones are the newest."""
+    """The tasks of these entries, which a check has found beside others; the first ones are the newest."""
     store = server.app[SUBSCRIPTIONS].store
     now = server.app[keys.CLOCK].now().timestamp()
     subscription = await store.get(subscription_id)
@@ -944,10 +944,10 @@ async def found(
                         return each
                 await asyncio.sleep(0.05)
 
-    looked = Looked(form="list", whole=True, **source)
+    result = CheckResult(form="list", whole=True, **source)
     pace = Pace(interval=3600, min_interval=300, pause=0, max_new=50)
     noticed = [*entries(*numbers), *listed]
-    settled = await store.settle(await claim(), noticed, looked, pace, now, pictures)
+    settled = await store.settle(await claim(), noticed, result, pace, now, pictures)
     for task in settled.tasks:
         server.app[keys.TASKS].take_on(task)
     items, _ = await store.items(subscription_id, None, None, 100)
@@ -966,12 +966,12 @@ def film(number: int) -> VideoInfo:
 
 @pytest.fixture
 def nobody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The tests say what looks find."""
+    """The tests say what checks find."""
 
     async def never(*_: Any, **__: Any) -> None:
         await asyncio.Event().wait()
 
-    monkeypatch.setattr("server.subscriptions.looker.Looker.run", never)
+    monkeypatch.setattr("server.subscriptions.subscription_checker.SubscriptionChecker.run", never)
 
 
 @pytest.mark.usefixtures("nobody_looks")
@@ -1044,7 +1044,7 @@ async def test_a_shared_file_goes_when_all_let_it_go_at_once(
 async def test_files_go_with_their_subscription_at_once_however_many_are_shared(
     server: Inside, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(placer, "LOOK_EVERY", 3600.0)  # nobody looks by itself
+    monkeypatch.setattr(placer, "LOOK_EVERY", 3600.0)  # nobody checks by itself
     ids = [await subscribed(server, name, backlog="all", library=PLAIN | {"folder": "All"}) for name in "ab"]
     for task_id in await found(server, ids[0], 3, 2, 1):
         await completed(server, task_id, film(int((await server.status(task_id))["url"][-1])))
@@ -1053,7 +1053,7 @@ async def test_files_go_with_their_subscription_at_once_however_many_are_shared(
     store: Any = server.app[PLACEMENTS]
     async with asyncio.timeout(20):
         while await busy(server):
-            store._transactions.signals.give(CHANGED)
+            store._transactions.signals.give(DUE_SOONER)
             await asyncio.sleep(0.05)
     assert len(all_of(root)) == 3
     for mine in ids:
@@ -1465,7 +1465,7 @@ async def test_verify_finds_what_is_missing_changed_or_elsewhere_by_name_and_siz
 async def test_after_an_older_backup_what_lies_there_is_known_and_not_fetched(
     server: Inside, root: Path
 ) -> None:
-    """Of one film only its name tells which it is, of the other its NFO; no look has found that one yet."""
+    """Of one film only its name tells which it is, of the other its NFO; no check has found that one yet."""
     mine = await subscribed(server, "a", library=PLAIN)
     await found(server, mine, 1)
     assert (await items_of(server, mine))["site 1"]["state"] == "known"
@@ -1493,7 +1493,7 @@ async def test_after_an_older_backup_films_that_only_their_link_identifies_are_k
     """Of one an item's key has the label of its name, of the other its NFO tells the link."""
     mine = await subscribed(server, "a", library=PLAIN)
     links = [f"http://a.test/{number}.mp3?a=1&b=2" for number in range(3)]
-    listed = [Noticed(url=link, title="Episode") for link in links]
+    listed = [FoundEntry(url=link, title="Episode") for link in links]
     await found(server, mine, listed=listed[:1])
     named = [root / f"Episode [{label_of(f'url https{link[4:]}')}].mp3" for link in links]
     for path in named[:2]:
@@ -1523,7 +1523,7 @@ async def test_episodes_of_a_podcast_lie_in_its_folder_also_when_it_is_called_ot
 
     async def episode(subscription_id: str, number: int, title: str) -> str:
         link = f"https://a.test/{number}.mp3"
-        await found(server, subscription_id, listed=[Noticed(url=link)], title=title)
+        await found(server, subscription_id, listed=[FoundEntry(url=link)], title=title)
         told = await items_of(server, subscription_id)
         task_id: str = told[f"url {link}"]["task_id"]
         info = said.model_copy(update={"title": f"Part {number}", "published_at": f"2026-03-0{number}"})

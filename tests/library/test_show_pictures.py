@@ -38,12 +38,12 @@ FILMED = ("video", "thumbnail")
 
 @pytest.fixture(autouse=True)
 def looks_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The tests say what looks find; the library is filled at once."""
+    """The tests say what checks find; the library is filled at once."""
 
     async def never(*_: Any, **__: Any) -> None:
         await asyncio.Event().wait()
 
-    monkeypatch.setattr("server.subscriptions.looker.Looker.run", never)
+    monkeypatch.setattr("server.subscriptions.subscription_checker.SubscriptionChecker.run", never)
     for name in ("LOOK_EVERY", "AGAIN", "BUSY"):
         monkeypatch.setattr(placer, name, 0.2)
 
@@ -79,7 +79,7 @@ AVATAR, BANNER = pictured("picture", b"avatar"), pictured("banner", b"banner")
 
 
 async def fetched(server: Inside, mine: str, *numbers: int, **source: Any) -> list[str]:
-    """Fetch these entries of a subscription, which a look has found beside what it tells of the source."""
+    """Fetch these entries of a subscription, which a check has found beside what it tells of the source."""
     tasks = await found(server, mine, *numbers, **source)
     for number, task_id in zip(numbers, tasks, strict=True):
         if (await server.status(task_id))["stage"] != "completed":

@@ -12,8 +12,7 @@ from pydantic_core import to_json
 
 from server.child.extract.entry_filters import JUDGES, EntryJudge
 from server.core import jobs
-from server.core.jobs import EntryFilters, Look
-from server.subscriptions.looker import entry_filters_of
+from server.core.jobs import CheckWishes, EntryFilters
 from server.subscriptions.subscription import (
     BACKLOG,
     BY_CLIENT,
@@ -29,6 +28,7 @@ from server.subscriptions.subscription import (
     UNCLEAR,
     Filters,
 )
+from server.subscriptions.subscription_checker import entry_filters_of
 from server.subscriptions.subscription_schemas import SubscriptionFilters
 from tests.jobs import download_job
 from tests.page_tables import ROOT, page_table, page_texts
@@ -51,16 +51,16 @@ EXAMPLES: dict[str, tuple[object, dict[str, object]]] = {
 WAITING = {"members": "members_only", "min_age": "too_young"}
 
 
-def verdict(filters: dict[str, object], entry: dict[str, Any], **look: Any) -> str | None:
+def verdict(filters: dict[str, object], entry: dict[str, Any], **check: Any) -> str | None:
     """What a child says of `entry` that gets these filters of a subscription."""
     wanted = entry_filters_of(Filters.model_validate_json(to_json(filters)))
-    of_look = dict.fromkeys((one.name for one in fields(Look)), None)
-    of_look |= {"known": (), "since_cut": (), "again": (), "days": False, "now": NOW, **look}
-    job = replace(download_job(Path("/w")), look=Look(**of_look | {"filters": wanted}))  # type: ignore[arg-type]
+    of_check = dict.fromkeys((one.name for one in fields(CheckWishes)), None)
+    of_check |= {"known": (), "since_cut": (), "again": (), "days": False, "now": NOW, **check}
+    job = replace(download_job(Path("/w")), check=CheckWishes(**of_check | {"filters": wanted}))  # type: ignore[arg-type]
     arrived = jobs.from_message(jobs.to_message(job))
-    assert arrived.look
-    assert arrived.look.filters == wanted
-    return EntryJudge(arrived.look, arrived.wishes.live).verdict(entry)
+    assert arrived.check
+    assert arrived.check.filters == wanted
+    return EntryJudge(arrived.check, arrived.wishes.live).verdict(entry)
 
 
 @pytest.mark.parametrize("name", sorted({*Filters.model_fields, *JUDGES, *EXAMPLES}))
@@ -74,7 +74,7 @@ def test_a_filter_has_all_its_parts(name: str) -> None:
     reason = WAITING.get(name, name)
     assert verdict({name: value}, WANTED) is None
     assert verdict({name: value}, WANTED | otherwise) == reason, (
-        "`entry_filters_of` in server/subscriptions/looker.py, or its judge"
+        "`entry_filters_of` in server/subscriptions/subscription_checker.py, or its judge"
     )
 
     place, reasons = page_table("REASONS")

@@ -111,7 +111,7 @@ async def test_tasks_that_are_gone_leave_no_hole_and_those_that_wait_keep_turns(
     await test_subscription_rows.subscribed(store, backlog="all")
     pace = replace(test_subscription_rows.PACE, max_new=12)
     entries = test_subscription_rows.entries(*range(12), 0)
-    settled = await test_subscription_rows.looked(store, entries, pace=pace)
+    settled = await test_subscription_rows.checked(store, entries, pace=pace)
     clock.at += 1000
     waits = list[float]()
     for task in settled.tasks:

@@ -35,12 +35,12 @@ from tests.library.test_placer import (
 
 @pytest.fixture(autouse=True)
 def looks_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The tests say what looks find; the library is filled at once."""
+    """The tests say what checks find; the library is filled at once."""
 
     async def never(*_: Any, **__: Any) -> None:
         await asyncio.Event().wait()
 
-    monkeypatch.setattr("server.subscriptions.looker.Looker.run", never)
+    monkeypatch.setattr("server.subscriptions.subscription_checker.SubscriptionChecker.run", never)
     for name in ("LOOK_EVERY", "AGAIN", "BUSY"):
         monkeypatch.setattr(placer, name, 0.2)
 

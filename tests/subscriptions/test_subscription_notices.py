@@ -12,9 +12,17 @@ from standardwebhooks import Webhook
 from server.core.clock import Clock
 from server.notices.deliveries import Addressee, Delivery, SubscriptionNotice
 from server.notices.delivery_rows import DeliveryRows
-from server.subscriptions.subscription import DAY, Settled, SubscriptionSettings, wish_of
+from server.subscriptions.subscription import DAY, CheckOutcome, SubscriptionSettings, wish_of
 from server.subscriptions.subscription_rows import SubscriptionRows
-from tests.end_to_end.test_subscriptions import QUICK, films, known, looked, subscribe, unsubscribe_all, until
+from tests.end_to_end.test_subscriptions import (
+    QUICK,
+    checked,
+    films,
+    known,
+    subscribe,
+    unsubscribe_all,
+    until,
+)
 from tests.rooms import rooms
 from tests.service import Payload, Services
 from tests.site import Site
@@ -44,7 +52,7 @@ async def fails(store: AnyStore, day: int, code: str = "http_404") -> None:
     await rows_with(store).fail(await claimed(store, at), code, None, None, PACE, at)
 
 
-async def works(store: AnyStore, day: int) -> Settled:
+async def works(store: AnyStore, day: int) -> CheckOutcome:
     at = NOW + day * DAY
     return await rows_with(store).settle(await claimed(store, at), entries(1), WHOLE, PACE, at)
 
@@ -106,7 +114,7 @@ async def test_two_failures_and_a_success_are_nobodys_business(store: AnyStore) 
     assert await told(store) == []
 
 
-async def test_a_look_that_was_taken_for_lost_tells_nothing(store: AnyStore) -> None:
+async def test_a_check_that_was_taken_for_lost_tells_nothing(store: AnyStore) -> None:
     mine = await subscribed(store)
     await fails(store, 0)
     await fails(store, 2)
@@ -134,7 +142,7 @@ async def test_stages_and_held_hosts_are_counted_as_they_are_shown(store: AnySto
     resting = await subscribed(store, "https://a.test/1")
     rests = SubscriptionSettings(enabled=False)
     after = replace(resting, revision=2, wanted=rests)
-    assert await rows.change(after, wish_of(after.manner, rests), look=False, keep=False)
+    assert await rows.change(after, wish_of(after.manner, rests), check=False, keep=False)
     for host in ("b", "c"):
         await subscribed(store, f"https://{host}.test/1")
     assert (await rows.stages(NOW))["seeding"] == 2
@@ -174,11 +182,11 @@ async def test_a_receiver_is_told_that_a_feed_fails_and_works_again(services: Se
             link = site.url("/followed/flaky.rss")
             mine = (await subscribe(service, link, name="Flaky"))["subscription_id"]
             await until(service, mine, lambda one: one["stage"] == "failing")
-            await looked(service, mine)
+            await checked(service, mine)
             assert received == []
-            await looked(service, mine)
+            await checked(service, mine)
             await asyncio.wait_for(came.wait(), 20)
-            await looked(service, mine)
+            await checked(service, mine)
             [failing] = received
             assert failing["type"] == "subscription_failing"
             assert (failing["subscription_id"], failing["name"], failing["url"]) == (mine, "Flaky", link)
@@ -190,7 +198,7 @@ async def test_a_receiver_is_told_that_a_feed_fails_and_works_again(services: Se
             assert "clipwire_held_hosts 0.0" in text
             came.clear()
             followed.status = 200
-            await looked(service, mine, known=1)
+            await checked(service, mine, known=1)
             await asyncio.wait_for(came.wait(), 20)
             assert [each["type"] for each in received] == ["subscription_failing", "subscription_works"]
             assert "error_code" not in received[1]

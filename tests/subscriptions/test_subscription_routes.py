@@ -1,4 +1,4 @@
-"""Bad input, patches, long polls and OPML: what of subscriptions does not need a look to be seen."""
+"""Bad input, patches, long polls and OPML: what of subscriptions does not need a check to be seen."""
 
 import asyncio
 import re

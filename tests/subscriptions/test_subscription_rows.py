@@ -1,4 +1,4 @@
-"""Subscriptions, their items and looks, on every backend: who looks, what becomes a task, and only once."""
+"""Subscriptions, their items and checks, on every backend: who checks, what becomes a task, and only once."""
 
 import asyncio
 import json
@@ -35,15 +35,15 @@ from server.subscriptions.searching import Sort
 from server.subscriptions.subscription import (
     DAY,
     HOUR,
+    CheckOutcome,
+    CheckResult,
     Claim,
     Findings,
+    FoundEntry,
     Item,
     Keep,
-    Looked,
-    Noticed,
     Pace,
     Refusal,
-    Settled,
     Subscription,
     SubscriptionSettings,
     wish_of,
@@ -59,7 +59,7 @@ PACE = Pace(interval=3600, min_interval=300, pause=5, max_new=3)
 LEASE = 60.0
 NOW = 1_800_000_000.0
 MAX_QUEUED = 12
-WHOLE = Looked(form="list", whole=True)
+WHOLE = CheckResult(form="list", whole=True)
 BLOCKED = (
     "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 )
@@ -112,18 +112,22 @@ def test_what_no_database_stores_is_refused(odd: dict[str, str]) -> None:
         entries(1, **odd)
 
 
-def entries(*numbers: int, **more: Any) -> list[Noticed]:
+def entries(*numbers: int, **more: Any) -> list[FoundEntry]:
     return [
-        Noticed(url=f"https://a.test/{n}", id=str(n), extractor_key="Site", title=f"Film {n}", **more)
+        FoundEntry(url=f"https://a.test/{n}", id=str(n), extractor_key="Site", title=f"Film {n}", **more)
         for n in numbers
     ]
 
 
-async def looked(
-    store: AnyStore, noticed: Sequence[Noticed], now: float = NOW, looked: Looked = WHOLE, pace: Pace = PACE
-) -> Settled:
-    """A look at the one subscription that is due."""
-    return await rooms(store).subscriptions.settle(await claimed(store, now), noticed, looked, pace, now)
+async def checked(
+    store: AnyStore,
+    found: Sequence[FoundEntry],
+    now: float = NOW,
+    result: CheckResult = WHOLE,
+    pace: Pace = PACE,
+) -> CheckOutcome:
+    """A check of the one subscription that is due."""
+    return await rooms(store).subscriptions.settle(await claimed(store, now), found, result, pace, now)
 
 
 async def states(store: AnyStore, mine: Subscription) -> dict[str, str]:
@@ -195,7 +199,7 @@ async def test_pages_of_subscriptions_and_of_items_are_newest_first(store: AnySt
     assert [each.subscription_id for each in page] == [two.subscription_id]
     page, cursor = await rooms(store).subscriptions.page(cursor, 1)
     assert ([each.subscription_id for each in page], cursor) == ([one.subscription_id], None)
-    await looked(store, entries(3, 2, 1))
+    await checked(store, entries(3, 2, 1))
     found, cursor = await rooms(store).subscriptions.items(one.subscription_id, None, None, 2)
     assert [item.key for item in found] == ["site 3", "site 2"]
     found, cursor = await rooms(store).subscriptions.items(one.subscription_id, None, cursor, 2)
@@ -204,16 +208,16 @@ async def test_pages_of_subscriptions_and_of_items_are_newest_first(store: AnySt
 
 async def test_a_change_follows_the_stored_one_or_is_refused(store: AnyStore) -> None:
     made = await subscribed(store)
-    await looked(store, entries(1))
+    await checked(store, entries(1))
     after = replace(made, revision=2, wanted=SubscriptionSettings(enabled=False))
-    assert await rooms(store).subscriptions.change(after, "w", look=False, keep=False)
-    assert not await rooms(store).subscriptions.change(after, "w", look=False, keep=False)
+    assert await rooms(store).subscriptions.change(after, "w", check=False, keep=False)
+    assert not await rooms(store).subscriptions.change(after, "w", check=False, keep=False)
     stored = await rooms(store).subscriptions.get(made.subscription_id)
     assert (stored.next_check_at, stored.stage(NOW)) == (None, "paused")
     assert await rooms(store).subscriptions.claim(1, LEASE, NOW + DAY) == []
 
 
-# Who looks.
+# Who checks.
 
 
 async def test_a_change_keeps_what_only_a_newer_release_knows_where_it_belongs(store: AnyStore) -> None:
@@ -227,7 +231,7 @@ async def test_a_change_keeps_what_only_a_newer_release_knows_where_it_belongs(s
     await rooms(store).subscriptions._transactions.write(lambda tables: tables.run(put, (json.dumps(newer),)))
     wanted = SubscriptionSettings.model_validate({"feed": {"name": "talk"}})
     after = replace(mine, revision=2, wanted=wanted)
-    assert await rooms(store).subscriptions.change(after, "w", look=False, keep=False)
+    assert await rooms(store).subscriptions.change(after, "w", check=False, keep=False)
     rows = await rooms(store).subscriptions._transactions.read(
         lambda tables: tables.fetch("SELECT wanted FROM subscriptions")
     )
@@ -236,7 +240,7 @@ async def test_a_change_keeps_what_only_a_newer_release_knows_where_it_belongs(s
 
 async def test_one_that_only_a_newer_release_can_read_stops_no_other(store: AnyStore) -> None:
     odd = await subscribed(store, backlog="all", keep={"days": 1}, feed={"name": "odd"})
-    fails, whole = (await looked(store, entries(9, 8))).tasks
+    fails, whole = (await checked(store, entries(9, 8))).tasks
     sound = await subscribed(
         store, "https://b.test/list", backlog="all", keep={"days": 1}, feed={"name": "b"}
     )
@@ -274,7 +278,7 @@ async def test_one_that_only_a_newer_release_can_read_stops_no_other(store: AnyS
         await rooms(store).subscriptions.remove(odd.subscription_id)
 
 
-async def test_one_look_at_a_time_and_a_dead_one_is_taken_over(store: AnyStore) -> None:
+async def test_one_check_at_a_time_and_a_dead_one_is_taken_over(store: AnyStore) -> None:
     await subscribed(store)
     first = await claimed(store)
     assert await rooms(store).subscriptions.claim(1, LEASE, NOW + 1) == []
@@ -290,7 +294,7 @@ async def test_one_look_at_a_time_and_a_dead_one_is_taken_over(store: AnyStore) 
     assert not done.is_late
 
 
-async def test_a_host_is_looked_at_once_at_a_time_and_then_paused(store: AnyStore) -> None:
+async def test_a_host_is_checked_once_at_a_time_and_then_paused(store: AnyStore) -> None:
     one = await subscribed(store)
     await subscribed(store, "https://a.test/other")
     other_host = await subscribed(store, "https://b.test/list")
@@ -356,7 +360,7 @@ async def test_a_host_is_forgotten_with_its_last_subscription_unless_it_has_refu
     mine = [await subscribed(store, f"https://{name}.test/list") for name in "ab"]
     other = await subscribed(store, "https://a.test/other")
     for number in range(3):
-        await looked(store, entries(), now=NOW + 10 * number)
+        await checked(store, entries(), now=NOW + 10 * number)
     await rooms(store).subscriptions.hold("b.test", 60.0, NOW)
     await rooms(store).subscriptions.remove(mine[0].subscription_id)
     assert await hosts() == ["a.test", "b.test"]
@@ -382,11 +386,11 @@ async def test_who_waits_is_called_when_something_is_due_sooner(store: AnyStore)
 # What becomes a task.
 
 
-async def test_the_first_look_knows_the_old_ones_and_later_ones_are_fetched(store: AnyStore) -> None:
+async def test_the_first_check_knows_the_old_ones_and_later_ones_are_fetched(store: AnyStore) -> None:
     mine = await subscribed(store)
-    first = await looked(store, entries(2, 1))
+    first = await checked(store, entries(2, 1))
     assert list(first.tasks) == []
-    second = await looked(store, entries(3), NOW + 2 * HOUR)
+    second = await checked(store, entries(3), NOW + 2 * HOUR)
     [task] = second.tasks
     assert (task.status.url, task.status.priority) == ("https://a.test/3", -1)
     assert task.status.subscription_id == mine.subscription_id
@@ -401,31 +405,31 @@ async def test_the_first_look_knows_the_old_ones_and_later_ones_are_fetched(stor
 
 async def test_the_same_entries_again_change_nothing(store: AnyStore) -> None:
     mine = await subscribed(store, backlog="all")
-    await looked(store, entries(2, 1))
-    again = await looked(store, entries(2, 1, 2), NOW + 2 * HOUR)
+    await checked(store, entries(2, 1))
+    again = await checked(store, entries(2, 1, 2), NOW + 2 * HOUR)
     assert list(again.tasks) == []
     assert await states(store, mine) == {"site 2": "queued", "site 1": "queued"}
 
 
 async def test_a_guid_a_link_or_an_old_id_make_it_the_same_entry(store: AnyStore) -> None:
     mine = await subscribed(store)
-    old = Noticed(url="https://cdn.test/1?ticket=a", guid="g1", title="Film")
-    await looked(store, [old])
-    moved = Noticed(url="https://cdn.test/1?ticket=b", guid="g1", title="Film")
-    assert not (await looked(store, [moved], NOW + 2 * HOUR)).tasks
-    renamed = Noticed(url="https://cdn.test/1?ticket=b", guid="g2", title="Film")
-    assert not (await looked(store, [renamed], NOW + 4 * HOUR)).tasks, "its link is known by now"
+    old = FoundEntry(url="https://cdn.test/1?ticket=a", guid="g1", title="Film")
+    await checked(store, [old])
+    moved = FoundEntry(url="https://cdn.test/1?ticket=b", guid="g1", title="Film")
+    assert not (await checked(store, [moved], NOW + 2 * HOUR)).tasks
+    renamed = FoundEntry(url="https://cdn.test/1?ticket=b", guid="g2", title="Film")
+    assert not (await checked(store, [renamed], NOW + 4 * HOUR)).tasks, "its link is known by now"
     assert len(await states(store, mine)) == 1
 
 
 async def test_a_link_of_whatever_is_the_latest_gives_no_entry_the_guid_of_another(store: AnyStore) -> None:
     mine = await subscribed(store)
-    await looked(store, [Noticed(url="https://a.test/latest.mp3", guid="g1", title="News at 1")])
-    await looked(
-        store, [Noticed(url="https://a.test/latest.mp3", guid="g2", title="News at 2")], NOW + 2 * HOUR
+    await checked(store, [FoundEntry(url="https://a.test/latest.mp3", guid="g1", title="News at 1")])
+    await checked(
+        store, [FoundEntry(url="https://a.test/latest.mp3", guid="g2", title="News at 2")], NOW + 2 * HOUR
     )
-    lasting = Noticed(url="https://a.test/2.mp3", guid="g2", title="News at 2")
-    [task] = (await looked(store, [lasting], NOW + 4 * HOUR)).tasks
+    lasting = FoundEntry(url="https://a.test/2.mp3", guid="g2", title="News at 2")
+    [task] = (await checked(store, [lasting], NOW + 4 * HOUR)).tasks
     assert task.status.url == lasting.url
     assert len(await states(store, mine)) == 2
 
@@ -433,8 +437,8 @@ async def test_a_link_of_whatever_is_the_latest_gives_no_entry_the_guid_of_anoth
 async def test_a_feed_whose_guids_are_always_new_fills_no_table(store: AnyStore) -> None:
     mine = await subscribed(store)
     for number in range(MOST_ALIASES + 5):
-        each = Noticed(url="https://a.test/1.mp3", guid=f"g{number}", title="Film")
-        await looked(store, [each], NOW + 2 * HOUR * number)
+        each = FoundEntry(url="https://a.test/1.mp3", guid=f"g{number}", title="Film")
+        await checked(store, [each], NOW + 2 * HOUR * number)
     claim = await claimed(store, NOW + 99 * HOUR)
     assert len(claim.known) == 1 + MOST_ALIASES
     assert len(await states(store, mine)) == 1
@@ -443,7 +447,7 @@ async def test_a_feed_whose_guids_are_always_new_fills_no_table(store: AnyStore)
 async def test_the_newest_ones_that_backlog_asks_for_are_those_that_filters_let_pass(store: AnyStore) -> None:
     mine = await subscribed(store, backlog={"last": 2})
     noticed = [*entries(6, verdict="title"), *entries(5), *entries(4, verdict="title"), *entries(3, 2)]
-    await looked(store, noticed)
+    await checked(store, noticed)
     assert await states(store, mine) == {
         "site 6": "known",
         "site 5": "queued",
@@ -454,15 +458,15 @@ async def test_the_newest_ones_that_backlog_asks_for_are_those_that_filters_let_
 
 
 @pytest.mark.parametrize(("backlog", "state"), [("none", "known"), ("all", "queued"), ({"last": 1}, "known")])
-async def test_what_the_first_look_at_a_long_list_did_not_come_to_was_there_before(
+async def test_what_the_first_check_of_a_long_list_did_not_come_to_was_there_before(
     store: AnyStore, backlog: Any, state: str
 ) -> None:
     mine = await subscribed(store, backlog=backlog)
     cut = WHOLE.model_copy(update={"whole": False, "truncated": True})
-    await looked(store, entries(1), looked=cut)
+    await checked(store, entries(1), result=cut)
     soon = await next_look(store, mine)
     assert soon <= NOW + PACE.min_interval * 1.1
-    await looked(store, entries(4, 2, 3), soon, WHOLE.model_copy(update={"tail": 2}))
+    await checked(store, entries(4, 2, 3), soon, WHOLE.model_copy(update={"tail": 2}))
     assert await states(store, mine) == {
         "site 1": "known" if backlog == "none" else "queued",
         "site 4": "queued",
@@ -471,13 +475,13 @@ async def test_what_the_first_look_at_a_long_list_did_not_come_to_was_there_befo
     }
     later = await next_look(store, mine)
     assert later > soon + PACE.min_interval * 1.1
-    await looked(store, entries(5), later, WHOLE.model_copy(update={"tail": 1}))
+    await checked(store, entries(5), later, WHOLE.model_copy(update={"tail": 1}))
     assert (await states(store, mine))["site 5"] == "queued", "it was added later"
 
 
 async def test_an_item_that_no_database_can_have_is_not_there(store: AnyStore) -> None:
     mine = await subscribed(store)
-    await looked(store, entries(1))
+    await checked(store, entries(1))
     [found] = await rooms(store).subscriptions.items_of(mine.subscription_id, ["site\0", "site 1"], None, 5)
     assert found.key == "site 1"
 
@@ -486,34 +490,34 @@ async def test_an_item_that_no_database_can_have_is_not_there(store: AnyStore) -
 async def test_a_guid_that_is_no_text_for_a_database_tells_entries_apart(store: AnyStore, guid: str) -> None:
     mine = await subscribed(store)
     noticed = [
-        Noticed.model_construct(url=f"https://a.test/{name}.mp3", guid=f"{guid}{name}") for name in "ab"
+        FoundEntry.model_construct(url=f"https://a.test/{name}.mp3", guid=f"{guid}{name}") for name in "ab"
     ]
-    await looked(store, noticed)
-    moved = Noticed.model_construct(url="https://b.test/a.mp3", guid=f"{guid}a")
-    await looked(store, [moved], NOW + 2 * HOUR)
+    await checked(store, noticed)
+    moved = FoundEntry.model_construct(url="https://b.test/a.mp3", guid=f"{guid}a")
+    await checked(store, [moved], NOW + 2 * HOUR)
     assert len(await states(store, mine)) == 2
 
 
 async def test_a_guid_is_known_in_its_own_feed_only(store: AnyStore) -> None:
     await subscribed(store)
-    await looked(store, [Noticed(url="https://a.test/1.mp3", guid="1")])
+    await checked(store, [FoundEntry(url="https://a.test/1.mp3", guid="1")])
     other = await subscribed(store, "https://b.test/list", backlog="all")
-    [task] = (await looked(store, [Noticed(url="https://b.test/1.mp3", guid="1")])).tasks
+    [task] = (await checked(store, [FoundEntry(url="https://b.test/1.mp3", guid="1")])).tasks
     assert task.status.subscription_id == other.subscription_id
 
 
 async def test_of_many_new_ones_the_newest_are_fetched_and_the_others_held(store: AnyStore) -> None:
     mine = await subscribed(store)
-    await looked(store, entries(1))
-    found = await looked(store, entries(*range(9, 1, -1)), NOW + 2 * HOUR)
+    await checked(store, entries(1))
+    found = await checked(store, entries(*range(9, 1, -1)), NOW + 2 * HOUR)
     assert [task.status.url[-1] for task in found.tasks] == ["9", "8", "7"]
-    assert not (await looked(store, [], NOW + 4 * HOUR)).tasks
+    assert not (await checked(store, [], NOW + 4 * HOUR)).tasks
     assert list((await states(store, mine)).values()).count("waiting held") == 5
 
 
 async def test_numbers_of_tasks_grow_with_the_age_of_entries(store: AnyStore) -> None:
     await subscribed(store, backlog="all")
-    tasks = (await looked(store, entries(3, 2, 1))).tasks
+    tasks = (await checked(store, entries(3, 2, 1))).tasks
     by_number = sorted(tasks, key=lambda task: task.status.number)
     assert [task.status.url[-1] for task in by_number] == ["1", "2", "3"]
 
@@ -523,7 +527,7 @@ async def test_what_the_backlog_asks_for_becomes_tasks_until_it_is_done(store: A
     made = []
     for number in range(4):
         noticed = [] if number else entries(*range(9, 0, -1))
-        made += [len((await looked(store, noticed, NOW + number * 2 * HOUR)).tasks)]
+        made += [len((await checked(store, noticed, NOW + number * 2 * HOUR)).tasks)]
     assert made == [3, 3, 1, 0]
     assert list((await states(store, mine)).values()).count("known") == 2
 
@@ -531,11 +535,11 @@ async def test_what_the_backlog_asks_for_becomes_tasks_until_it_is_done(store: A
 async def test_a_full_queue_takes_what_it_can_and_the_rest_later(store: AnyStore) -> None:
     pace = replace(PACE, max_new=20)
     mine = await subscribed(store, backlog="all")
-    first = await looked(store, entries(*range(15, 0, -1)), pace=pace)
+    first = await checked(store, entries(*range(15, 0, -1)), pace=pace)
     assert len(first.tasks) == MAX_QUEUED
     for task in first.tasks:
         await ended(store, task)
-    second = await looked(store, [], NOW + 2 * HOUR, pace=pace)
+    second = await checked(store, [], NOW + 2 * HOUR, pace=pace)
     assert len(second.tasks) == 15 - MAX_QUEUED
     assert set((await states(store, mine)).values()) == {"fetched", "queued"}
 
@@ -549,7 +553,7 @@ async def test_entries_wait_or_are_skipped_as_their_verdict_says(store: AnyStore
         *entries(4, verdict="too_young", begins_at=NOW + HOUR),
         *entries(5, verdict="unclear"),
     ]
-    assert not (await looked(store, noticed)).tasks
+    assert not (await checked(store, noticed)).tasks
     assert await states(store, mine) == {
         "site 1": "skipped title",
         "site 2": "waiting not_live_yet",
@@ -560,58 +564,60 @@ async def test_entries_wait_or_are_skipped_as_their_verdict_says(store: AnyStore
     claim = await claimed(store, NOW + 2 * HOUR)
     assert {item.key for item in claim.again} == {"site 4", "site 5"}
     again = [
-        Noticed(url="https://a.test/4", again="site 4"),
-        Noticed(url="https://a.test/5", again="site 5", verdict="min_duration"),
+        FoundEntry(url="https://a.test/4", again="site 4"),
+        FoundEntry(url="https://a.test/5", again="site 5", verdict="min_duration"),
     ]
     settled = await rooms(store).subscriptions.settle(claim, again, WHOLE, PACE, NOW + 2 * HOUR)
     assert [task.status.url for task in settled.tasks] == ["https://a.test/4"]
     assert (await states(store, mine))["site 5"] == "skipped min_duration"
     later = await claimed(store, NOW + 4 * DAY)
     assert {item.key for item in later.again} == {"site 2", "site 3"}
-    again = [Noticed(url="https://a.test/3", again="site 3", verdict="code:members_only")]
+    again = [FoundEntry(url="https://a.test/3", again="site 3", verdict="code:members_only")]
     await rooms(store).subscriptions.settle(later, again, WHOLE, PACE, NOW + 4 * DAY)
     assert (await states(store, mine))["site 3"] == "waiting members_only"
 
 
-async def test_a_broadcast_that_is_late_is_looked_at_hourly_and_its_announced_time_is_kept(
+async def test_a_broadcast_that_is_late_is_checked_hourly_and_its_announced_time_is_kept(
     store: AnyStore,
 ) -> None:
     mine = await subscribed(store, backlog="all")
-    await looked(store, entries(1, verdict="not_live_yet", begins_at=NOW + 2 * HOUR))
+    await checked(store, entries(1, verdict="not_live_yet", begins_at=NOW + 2 * HOUR))
 
     async def item() -> tuple[str | None, float]:
         [[one], _] = await rooms(store).subscriptions.items(mine.subscription_id, None, None, 9)
         return one.reason, (one.not_before or 0.0) - NOW
 
     assert await item() == ("not_live_yet", 2 * HOUR)
-    late = Noticed(url="https://a.test/1", again="site 1", verdict="not_live_yet", begins_at=NOW + 2 * HOUR)
-    await looked(store, [late], NOW + 2 * HOUR + 5)
+    late = FoundEntry(
+        url="https://a.test/1", again="site 1", verdict="not_live_yet", begins_at=NOW + 2 * HOUR
+    )
+    await checked(store, [late], NOW + 2 * HOUR + 5)
     assert await item() == ("not_live_yet", 3 * HOUR + 5), "nobody knows how late it is"
     for hour in range(1, 46):
         now = NOW + (2 + hour) * HOUR + 5
-        await looked(store, [late], now)
+        await checked(store, [late], now)
     assert (await item())[0] == "not_live_yet"
 
 
-async def test_a_look_that_meets_a_members_entry_says_so(store: AnyStore) -> None:
+async def test_a_check_that_meets_a_members_entry_says_so(store: AnyStore) -> None:
     mine = await subscribed(store, backlog="all")
-    await looked(store, entries(1, verdict="unclear"))
-    again = Noticed(url="https://a.test/1", again="site 1", verdict="code:members_only")
-    await looked(store, [again], NOW + HOUR)
+    await checked(store, entries(1, verdict="unclear"))
+    again = FoundEntry(url="https://a.test/1", again="site 1", verdict="code:members_only")
+    await checked(store, [again], NOW + HOUR)
     assert await states(store, mine) == {"site 1": "waiting members_only"}
 
 
 async def test_of_a_list_without_days_a_backlog_since_a_day_takes_what_is_that_new(store: AnyStore) -> None:
-    """Each entry is looked at by itself, and most of them later than the list."""
+    """Each entry has its own page read, and most of them later than the list."""
     mine = await subscribed(store, backlog={"since": "2027-01-01"})
-    await looked(store, entries(4, 3, 2, 1, verdict="unclear"))
+    await checked(store, entries(4, 3, 2, 1, verdict="unclear"))
     days = {"4": "2027-01-02", "3": "2026-12-31", "2": None}
     again = [
-        Noticed(url=f"https://a.test/{n}", again=f"site {n}", published_at=day) for n, day in days.items()
+        FoundEntry(url=f"https://a.test/{n}", again=f"site {n}", published_at=day) for n, day in days.items()
     ]
-    await looked(store, [*again, *entries(5, verdict="unclear")], NOW + HOUR)
-    new = [Noticed(url="https://a.test/5", again="site 5")]
-    [task] = (await looked(store, new, NOW + 2 * HOUR)).tasks
+    await checked(store, [*again, *entries(5, verdict="unclear")], NOW + HOUR)
+    new = [FoundEntry(url="https://a.test/5", again="site 5")]
+    [task] = (await checked(store, new, NOW + 2 * HOUR)).tasks
     assert task.status.url.endswith("/5"), "it was not there before"
     assert await states(store, mine) == {
         "site 5": "queued",
@@ -624,24 +630,24 @@ async def test_of_a_list_without_days_a_backlog_since_a_day_takes_what_is_that_n
 
 async def test_an_entry_to_which_another_has_led_is_that_one(store: AnyStore) -> None:
     mine = await subscribed(store, backlog="all")
-    [task] = (await looked(store, entries(1))).tasks
+    [task] = (await checked(store, entries(1))).tasks
     status = apply((await store.get(task.status.task_id)).status, Started(), utc_now())
     assert await store.save(status)
     elsewhere = VideoInfo(id="2", extractor_key="Site", webpage_url="https://a.test/2")
     assert await store.save(apply(status, Completed(files={}, video_info=elsewhere), utc_now()))
-    assert not (await looked(store, entries(2, 1), NOW + 2 * HOUR)).tasks
+    assert not (await checked(store, entries(2, 1), NOW + 2 * HOUR)).tasks
     assert await states(store, mine) == {"site 1": "fetched"}
-    assert not (await looked(store, entries(2, 1), NOW + 4 * HOUR)).tasks
+    assert not (await checked(store, entries(2, 1), NOW + 4 * HOUR)).tasks
     assert await states(store, mine) == {"site 1": "fetched"}
     other = await subscribed(store, "https://b.test/list", backlog="all")
-    assert not (await looked(store, entries(1, 2), NOW + 4 * HOUR)).tasks
+    assert not (await checked(store, entries(1, 2), NOW + 4 * HOUR)).tasks
     assert set((await states(store, other)).values()) == {"fetched in_memory"}
 
 
 async def test_what_is_remembered_is_not_fetched_again(store: AnyStore) -> None:
     await rooms(store).media.take(["site 1"], NOW)
     mine = await subscribed(store, backlog="all")
-    [task] = (await looked(store, entries(2, 1))).tasks
+    [task] = (await checked(store, entries(2, 1))).tasks
     assert task.status.url.endswith("/2")
     assert (await states(store, mine))["site 1"] == "fetched in_memory"
 
@@ -651,9 +657,9 @@ async def test_what_is_remembered_is_not_fetched_again(store: AnyStore) -> None:
 
 async def test_two_that_want_the_same_share_a_task_and_follow_it(store: AnyStore) -> None:
     one = await subscribed(store, backlog="all")
-    [task] = (await looked(store, entries(1))).tasks
+    [task] = (await checked(store, entries(1))).tasks
     two = await subscribed(store, "https://b.test/list", backlog="all")
-    assert not (await looked(store, entries(1))).tasks
+    assert not (await checked(store, entries(1))).tasks
     assert await states(store, two) == {"site 1": "queued"}
     failed = await ended(store, task, code="http_503")
     assert await states(store, one) == await states(store, two) == {"site 1": "waiting retry"}
@@ -668,15 +674,15 @@ async def test_two_that_want_the_same_share_a_task_and_follow_it(store: AnyStore
 
 async def test_what_waits_for_its_turn_or_a_client_shares_a_task_that_came_meanwhile(store: AnyStore) -> None:
     one = await subscribed(store, backlog="all")
-    await looked(store, entries(*range(5, 0, -1)))  # 2 and 1 wait for their turn
+    await checked(store, entries(*range(5, 0, -1)))  # 2 and 1 wait for their turn
     await subscribed(store, "https://b.test/list", backlog="all")
-    [first, second] = (await looked(store, entries(2, 1))).tasks
+    [first, second] = (await checked(store, entries(2, 1))).tasks
     for _ in range(2):  # at either
-        assert not (await looked(store, [], NOW + 2 * HOUR)).tasks
+        assert not (await checked(store, [], NOW + 2 * HOUR)).tasks
     waiting = await rooms(store).subscriptions.items_of(one.subscription_id, ["site 2", "site 1"], None, 2)
     assert {item.task_id for item in waiting} == {first.status.task_id, second.status.task_id}
     three = await subscribed(store, "https://c.test/list")
-    await looked(store, entries(1), NOW + 2 * HOUR)
+    await checked(store, entries(1), NOW + 2 * HOUR)
     known, _ = await rooms(store).subscriptions.items(three.subscription_id, None, None, 1)
     assert await rooms(store).subscriptions.fetch(known, NOW) == {}
     assert (await states(store, three)) == {"site 1": "queued"}
@@ -692,21 +698,21 @@ async def test_an_entry_that_shares_a_task_which_ends_at_that_moment_is_fetched_
 
     async with opened() as store, await psycopg.AsyncConnection.connect(clean_database) as other_node:
         await subscribed(store, backlog="all")
-        [task] = (await looked(store, entries(1))).tasks
+        [task] = (await checked(store, entries(1))).tasks
         two = await subscribed(store, "https://b.test/list", backlog="all")
         task_id = task.status.task_id
         await other_node.execute("UPDATE tasks SET revision = revision WHERE task_id = %s", (task_id,))
         await other_node.execute("UPDATE items SET state = 'fetched' WHERE task_id = %s", (task_id,))
-        look = asyncio.create_task(looked(store, entries(1)))
+        check = asyncio.create_task(checked(store, entries(1)))
         async with await psycopg.AsyncConnection.connect(clean_database, autocommit=True) as watch:
-            while not look.done() and (await (await watch.execute(BLOCKED)).fetchone()) == (0,):
+            while not check.done() and (await (await watch.execute(BLOCKED)).fetchone()) == (0,):
                 await asyncio.sleep(0.01)
         await other_node.commit()
-        assert not (await look).tasks
+        assert not (await check).tasks
         assert await states(store, two) == {"site 1": "fetched"}
 
 
-async def test_two_looks_at_once_make_one_task(store: AnyStore) -> None:
+async def test_two_checks_at_once_make_one_task(store: AnyStore) -> None:
     await subscribed(store, backlog="all")
     await subscribed(store, "https://b.test/list", backlog="all")
     one, two = await rooms(store).subscriptions.claim(2, LEASE, NOW)
@@ -719,9 +725,9 @@ async def test_two_looks_at_once_make_one_task(store: AnyStore) -> None:
 
 async def test_another_quality_is_another_task(store: AnyStore) -> None:
     await subscribed(store, backlog="all")
-    await looked(store, entries(1))
+    await checked(store, entries(1))
     await subscribed(store, "https://b.test/list", backlog="all", request={"quality": "720"})
-    assert len((await looked(store, entries(1))).tasks) == 1
+    assert len((await checked(store, entries(1))).tasks) == 1
 
 
 # The ends of tasks.
@@ -742,7 +748,7 @@ async def test_a_failure_is_tried_again_if_that_may_help(
     store: AnyStore, code: str, state: str, delay: float | None
 ) -> None:
     mine = await subscribed(store, backlog="all")
-    [task] = (await looked(store, entries(1))).tasks
+    [task] = (await checked(store, entries(1))).tasks
     failed = await ended(store, task, code=code)
     [item], _ = await rooms(store).subscriptions.items(mine.subscription_id, None, None, 1)
     assert f"{item.state} {item.reason}" == state
@@ -784,11 +790,11 @@ async def test_what_a_feed_signs_anew_is_asked_for_at_its_newest_link(
 ) -> None:
     mine = await subscribed(store)
     first = [
-        Noticed(url=f"https://a.test/{n}?signed=1", guid=f"g{n}", title=f"Film {n}", item=item and n)
+        FoundEntry(url=f"https://a.test/{n}?signed=1", guid=f"g{n}", title=f"Film {n}", item=item and n)
         for n in range(1, 6)
     ]
-    await looked(store, first[:1])
-    tasks = (await looked(store, first[1:], NOW + 2 * HOUR)).tasks
+    await checked(store, first[:1])
+    tasks = (await checked(store, first[1:], NOW + 2 * HOUR)).tasks
     if verdict == "waiting retry":
         await ended(store, tasks[0], code="http_503")
     again = [
@@ -797,7 +803,7 @@ async def test_what_a_feed_signs_anew_is_asked_for_at_its_newest_link(
     ]
     late = utc_now().timestamp() + 2 * DAY
     known = [each.model_copy(update={"known": True}) for each in again]
-    settled = await looked(store, known, late)
+    settled = await checked(store, known, late)
     found, _ = await rooms(store).subscriptions.items(mine.subscription_id, None, None, 10)
     assert {(one.about["url"][-1], one.about["title"], one.about.get("item")) for one in found} == {
         ("2", "New", item and item + 7)
@@ -815,21 +821,21 @@ async def test_what_a_feed_signs_anew_is_asked_for_at_its_newest_link(
 CHANNEL = WHOLE.model_copy(update={"newest_first": True})
 
 
-async def test_a_look_that_was_cut_is_gone_on_with_behind_what_it_found_and_that_is_held(
+async def test_a_check_that_was_cut_is_gone_on_with_behind_what_it_found_and_that_is_held(
     store: AnyStore,
 ) -> None:
     mine = await subscribed(store)
-    await looked(store, entries(2, 1), looked=CHANNEL)
-    cut = Looked(form="list", newest_first=True, truncated=True, unfinished=True)
+    await checked(store, entries(2, 1), result=CHANNEL)
+    cut = CheckResult(form="list", newest_first=True, truncated=True, unfinished=True)
     now = NOW + 2 * HOUR
-    assert len((await looked(store, entries(9, 8, 7, 6), now, cut)).tasks) == 3
+    assert len((await checked(store, entries(9, 8, 7, 6), now, cut)).tasks) == 3
     soon = await next_look(store, mine)
     assert soon <= now + PACE.min_interval * 1.1
     claim = await claimed(store, soon)
     assert set(claim.since_cut) >= {f"site {n}" for n in (9, 8, 7, 6)}
     assert "site 2" not in claim.since_cut
     behind = entries(5, 4, behind=True)
-    rest = Looked(form="list", newest_first=True)
+    rest = CheckResult(form="list", newest_first=True)
     noticed = [*entries(10), *entries(9, 8, 7, 6, known=True), *behind, *entries(2, known=True)]
     settled = await rooms(store).subscriptions.settle(claim, noticed, rest, PACE, soon)
     assert [task.status.url[-2:] for task in settled.tasks] == ["10"]
@@ -838,14 +844,14 @@ async def test_a_look_that_was_cut_is_gone_on_with_behind_what_it_found_and_that
     assert (await claimed(store, soon + 2 * HOUR)).since_cut == []
 
 
-async def test_what_only_a_whole_look_finds_is_held_but_not_what_was_forgotten(store: AnyStore) -> None:
+async def test_what_only_a_whole_check_finds_is_held_but_not_what_was_forgotten(store: AnyStore) -> None:
     mine = await subscribed(store)
-    await looked(store, entries(3, 2), looked=CHANNEL)
-    settled = await looked(store, [*entries(4), *entries(1, behind=True)], NOW + 2 * HOUR, CHANNEL)
+    await checked(store, entries(3, 2), result=CHANNEL)
+    settled = await checked(store, [*entries(4), *entries(1, behind=True)], NOW + 2 * HOUR, CHANNEL)
     assert len(settled.tasks) == 1
     assert (await states(store, mine))["site 1"] == "waiting held"
     await rooms(store).subscriptions.forget(mine.subscription_id, ["site 2"])
-    [task] = (await looked(store, entries(2, behind=True), NOW + 4 * HOUR, CHANNEL)).tasks
+    [task] = (await checked(store, entries(2, behind=True), NOW + 4 * HOUR, CHANNEL)).tasks
     assert task.status.url.endswith("/2")
 
 
@@ -862,33 +868,33 @@ async def test_everything_new_is_held_if_it_cannot_all_be(
 ) -> None:
     mine = await subscribed(store)
     old = [
-        Noticed(url=f"https://a.test/{n}", title=f"Film {n}", published_at=f"2026-01-0{n}T00:00:00Z")
+        FoundEntry(url=f"https://a.test/{n}", title=f"Film {n}", published_at=f"2026-01-0{n}T00:00:00Z")
         for n in (2, 1)
     ]
-    await looked(store, old)
-    moved = Noticed.model_validate({"url": "https://b.test/other", "title": "Other"} | later)
-    tasks = (await looked(store, [moved], NOW + 2 * HOUR)).tasks
+    await checked(store, old)
+    moved = FoundEntry.model_validate({"url": "https://b.test/other", "title": "Other"} | later)
+    tasks = (await checked(store, [moved], NOW + 2 * HOUR)).tasks
     assert len(tasks) == (0 if is_held else 1)
     notice = (await rooms(store).subscriptions.get(mine.subscription_id)).findings.notice
     assert notice == ("all_new" if is_held else None)
     known = old[0].model_copy(update={"known": True})
-    await looked(store, [known], NOW + 4 * HOUR)
+    await checked(store, [known], NOW + 4 * HOUR)
     assert (await rooms(store).subscriptions.get(mine.subscription_id)).findings.notice is None
 
 
 async def test_a_list_without_times_that_has_new_ids_is_held_by_its_titles(store: AnyStore) -> None:
     mine = await subscribed(store)
-    await looked(store, entries(2, 1))
-    moved = [Noticed(url=f"https://b.test/{n}", title=f"Film {n}") for n in (3, 2, 1)]
-    assert not (await looked(store, moved, NOW + 2 * HOUR)).tasks
+    await checked(store, entries(2, 1))
+    moved = [FoundEntry(url=f"https://b.test/{n}", title=f"Film {n}") for n in (3, 2, 1)]
+    assert not (await checked(store, moved, NOW + 2 * HOUR)).tasks
     assert (await rooms(store).subscriptions.get(mine.subscription_id)).findings.notice == "all_new"
 
 
 async def test_one_that_does_not_pass_is_replaced_by_the_next_older_one(store: AnyStore) -> None:
     mine = await subscribed(store, backlog={"last": 2})
-    await looked(store, [*entries(6, 5, verdict="unclear"), *entries(4, verdict="title"), *entries(3, 2, 1)])
+    await checked(store, [*entries(6, 5, verdict="unclear"), *entries(4, verdict="title"), *entries(3, 2, 1)])
     again = entries(6, again="site 6", verdict="min_duration") + entries(5, again="site 5")
-    [task] = (await looked(store, again, NOW + HOUR)).tasks
+    [task] = (await checked(store, again, NOW + HOUR)).tasks
     assert task.status.url.endswith("/5")
     assert await states(store, mine) == {
         "site 6": "skipped min_duration",
@@ -904,7 +910,7 @@ async def test_one_that_does_not_pass_is_replaced_by_the_next_older_one(store: A
 
 async def test_tries_come_to_an_end(store: AnyStore) -> None:
     mine = await subscribed(store, backlog="all")
-    [task] = (await looked(store, entries(1))).tasks
+    [task] = (await checked(store, entries(1))).tasks
     for _ in range(4):
         failed = await ended(store, task, code="timeout")
         assert (await states(store, mine))["site 1"] == "waiting retry"
@@ -915,7 +921,7 @@ async def test_tries_come_to_an_end(store: AnyStore) -> None:
 
 async def test_a_cancelled_task_failed_and_a_deleted_one_is_not_wanted(store: AnyStore) -> None:
     mine = await subscribed(store, backlog="all")
-    first, second, third = (await looked(store, entries(3, 2, 1))).tasks
+    first, second, third = (await checked(store, entries(3, 2, 1))).tasks
     assert await store.save(apply(first.status, Cancelled(), utc_now()))
     await store.mark_removed(second.status.task_id)
     await ended(store, third)
@@ -925,15 +931,15 @@ async def test_a_cancelled_task_failed_and_a_deleted_one_is_not_wanted(store: An
         "site 2": "skipped removed",
         "site 1": "fetched",
     }
-    assert not (await looked(store, entries(3, 2, 1), NOW + 40 * DAY)).tasks
+    assert not (await checked(store, entries(3, 2, 1), NOW + 40 * DAY)).tasks
 
 
-# Failures of looks.
+# Failures of checks.
 
 
 async def test_a_failure_changes_no_item_and_is_waited_out_longer_each_time(store: AnyStore) -> None:
     mine = await subscribed(store)
-    await looked(store, entries(1))
+    await checked(store, entries(1))
     now, waits = NOW + 2 * HOUR, []
     for _ in range(8):
         await rooms(store).subscriptions.fail(await claimed(store, now), "http_404", None, None, PACE, now)
@@ -949,7 +955,7 @@ async def test_a_failure_changes_no_item_and_is_waited_out_longer_each_time(stor
     await rooms(store).subscriptions.fail(await claimed(store, now), "http_404", None, None, PACE, now)
     assert (await rooms(store).subscriptions.get(mine.subscription_id)).findings.error_code == "source_gone"
     now += 2 * DAY
-    await looked(store, entries(1), now)
+    await checked(store, entries(1), now)
     assert (await rooms(store).subscriptions.get(mine.subscription_id)).findings.error_code is None
 
 
@@ -978,7 +984,7 @@ async def test_subscriptions_are_found_by_a_text_and_sorted(store: AnyStore) -> 
     for at, (url, name) in enumerate(urls.items()):
         await subscribed(store, url, name=name)
         published = f"2026-01-0{5 - at}"
-        await looked(store, entries(at, published_at=published), NOW + at)
+        await checked(store, entries(at, published_at=published), NOW + at)
 
     async def names(text: str = "", sort: Sort | None = None, cursor: str | None = None) -> list[str | None]:
         found, _ = await rows.find(text, sort, cursor, 9, NOW + 10)
@@ -1003,7 +1009,7 @@ async def test_what_has_held_entries_is_sorted_before_what_needs_nobody(store: A
     rows = rooms(store).subscriptions
     for at, url in enumerate(("https://a.test/1", "https://b.test/2")):
         await subscribed(store, url)
-        await looked(store, entries(1), NOW + at)
+        await checked(store, entries(1), NOW + at)
     claim = await claimed(store, NOW + 2 * HOUR)
     await rows.settle(claim, entries(1, *range(20, 40)), WHOLE, PACE, NOW + 2 * HOUR)
     [first, other], _ = await rows.find("", "trouble", None, 9, NOW + 2 * HOUR)
@@ -1021,9 +1027,9 @@ async def test_items_are_found_by_a_text_and_sorted(store: AnyStore) -> None:
         entry.model_copy(update={"published_at": f"2026-01-0{day}"})
         for entry, day in zip(entries(12, 2, 31), (1, 3, 2), strict=True)
     ]
-    await looked(store, noticed)
+    await checked(store, noticed)
     later = [entry.model_copy(update={"title": None}) for entry in entries(40, 41, 42, 43)]
-    await looked(store, later, NOW + 2 * HOUR)
+    await checked(store, later, NOW + 2 * HOUR)
 
     async def keys(text: str = "", sort: Sort | None = None) -> list[str]:
         found, _ = await rooms(store).subscriptions.find_items(
@@ -1041,8 +1047,8 @@ async def test_items_are_found_by_a_text_and_sorted(store: AnyStore) -> None:
 async def test_what_was_skipped_is_fetched_by_the_task_that_it_had(store: AnyStore) -> None:
     mine = await subscribed(store)
     rows = rooms(store).subscriptions
-    await looked(store, entries(1))
-    [task] = (await looked(store, entries(2, 1), NOW + DAY)).tasks
+    await checked(store, entries(1))
+    [task] = (await checked(store, entries(2, 1), NOW + DAY)).tasks
     cancelled = apply(task.status, Cancelled(), utc_now())
     assert await store.save(cancelled)
     assert await rows.skip(mine.subscription_id, ["site 2"], "by_client") == {"site 2": "skipped"}
@@ -1057,7 +1063,7 @@ async def test_what_an_earlier_release_wrote_is_found_as_well_and_a_pattern_is_p
     store: AnyStore,
 ) -> None:
     mine = await subscribed(store, name="Émissions")
-    await looked(store, [*entries(1), Noticed(url="https://a.test/2", title="100 % ÜBER_all\\s")])
+    await checked(store, [*entries(1), FoundEntry(url="https://a.test/2", title="100 % ÜBER_all\\s")])
     rows = rooms(store).subscriptions
 
     async def forget(tables: Tables) -> None:
@@ -1080,7 +1086,7 @@ async def test_what_an_earlier_release_wrote_is_found_as_well_and_a_pattern_is_p
         items, _ = await rows.find_items(mine.subscription_id, None, text, "name", None, 9)
         assert len(items) == count, text
     renamed = replace(mine, revision=2, wanted=SubscriptionSettings(name="Neu"))
-    assert await rows.change(renamed, wish_of(mine.manner, renamed.wanted), look=False, keep=False)
+    assert await rows.change(renamed, wish_of(mine.manner, renamed.wanted), check=False, keep=False)
     assert len((await rows.find("NEU", None, None, 9, NOW))[0]) == 1
     assert (await rows.find("émissions", None, None, 9, NOW))[0] == []
 
@@ -1089,7 +1095,7 @@ async def test_a_search_reads_no_more_rows_than_it_shows(
     store: AnyStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mine = await subscribed(store)
-    await looked(store, entries(*range(300)))
+    await checked(store, entries(*range(300)))
     rows, read = rooms(store).subscriptions, list[object]()
     real = subscription_rows._item
 
@@ -1105,14 +1111,14 @@ async def test_a_search_reads_no_more_rows_than_it_shows(
 
 async def test_an_entry_without_a_film_behind_its_link_is_skipped(store: AnyStore) -> None:
     mine = await subscribed(store, backlog="all")
-    settled = await looked(store, entries(1))
+    settled = await checked(store, entries(1))
     await ended(store, settled.tasks[0], code="no_media")
     assert await states(store, mine) == {"site 1": "skipped no_media"}
 
 
 async def test_a_refusal_holds_its_host_longer_each_time(store: AnyStore) -> None:
     await subscribed(store)
-    await looked(store, entries(1))
+    await checked(store, entries(1))
     now = NOW + 2 * HOUR
     until = await rooms(store).subscriptions.fail(
         await claimed(store, now), "http_429", None, None, PACE, now
@@ -1130,20 +1136,20 @@ async def test_a_refusal_holds_its_host_longer_each_time(store: AnyStore) -> Non
     assert asked == now + 12 * HOUR
 
 
-async def test_a_look_whose_entries_are_refused_holds_its_host_and_is_no_end_of_a_hold(
+async def test_a_check_whose_entries_are_refused_holds_its_host_and_is_no_end_of_a_hold(
     store: AnyStore,
 ) -> None:
     await subscribed(store, filters={"min_duration": 1})
     unclear = entries(1, verdict="unclear")
     refused = WHOLE.model_copy(update={"refusal": Refusal()})
-    settled = await looked(store, unclear, looked=refused)
+    settled = await checked(store, unclear, result=refused)
     assert settled.held_until == NOW + FIRST_HOLD
     assert await rooms(store).subscriptions.claim(1, LEASE, NOW + FIRST_HOLD - 1) == []
     now = NOW + 2 * HOUR
-    settled = await looked(store, unclear, now, looked=refused)
+    settled = await checked(store, unclear, now, result=refused)
     assert settled.held_until == now + 2 * FIRST_HOLD
     good = now + 3 * HOUR
-    assert (await looked(store, unclear, good)).held_until is None
+    assert (await checked(store, unclear, good)).held_until is None
     assert await rooms(store).subscriptions.held_hosts(["a.test"], good) == {}
 
 
@@ -1162,11 +1168,11 @@ async def test_an_interval_goes_by_the_rate_of_the_source(
     mine = await subscribed(store, interval="auto")
     days = [f"{datetime.fromtimestamp(NOW - n * every, UTC):%Y-%m-%dT%H:%M:%SZ}" for n in range(30)]
     noticed = [entry for n, day in enumerate(days) for entry in entries(n, published_at=day)]
-    await looked(store, noticed)
+    await checked(store, noticed)
     wait = await next_look(store, mine) - NOW
     assert 0.9 * least <= wait <= 1.1 * most
     silent = NOW + 40 * DAY
-    await looked(store, [], silent)
+    await checked(store, [], silent)
     assert await next_look(store, mine) - silent >= 0.9 * min(DAY, 10 * wait), "it is asked less often"
 
 
@@ -1174,7 +1180,7 @@ async def test_a_source_that_asks_for_time_gets_it(store: AnyStore) -> None:
     mine = await subscribed(store, interval="auto", backlog="all")
     asks = WHOLE.model_copy(update={"max_age": 5 * HOUR})
     noticed = entries(1, verdict="too_young", begins_at=NOW + HOUR)
-    [task] = (await looked(store, [*noticed, *entries(2)], looked=asks)).tasks
+    [task] = (await checked(store, [*noticed, *entries(2)], result=asks)).tasks
     assert await next_look(store, mine) == NOW + 5 * HOUR
     await ended(store, task, code="http_503")  # tried again an hour later
     assert await next_look(store, mine) == NOW + 5 * HOUR
@@ -1186,7 +1192,7 @@ async def test_a_source_that_asks_for_time_gets_it(store: AnyStore) -> None:
 async def test_new_cookies_are_tried_at_once_where_a_log_in_was_missing(store: AnyStore) -> None:
     mine = await subscribed(store, backlog="all")
     codes = ("members_only", "http_503", "private")
-    tasks = (await looked(store, entries(3, 2, 1))).tasks
+    tasks = (await checked(store, entries(3, 2, 1))).tasks
     for task, code in zip(tasks, codes, strict=True):
         await ended(store, task, code=code)
     held = await rooms(store).subscriptions.hold("a.test", None, NOW)
@@ -1224,7 +1230,7 @@ async def test_new_cookies_end_the_hold_of_a_host_that_wants_a_log_in(
 async def test_a_new_task_for_a_held_host_waits(store: AnyStore) -> None:
     await rooms(store).subscriptions.hold("a.test", None, NOW)
     await subscribed(store, "https://b.test/list", backlog="all")
-    [task] = (await looked(store, entries(1))).tasks
+    [task] = (await checked(store, entries(1))).tasks
     assert task.status.waiting == "host_held"
     assert task.status.not_before
     assert task.status.not_before.timestamp() == NOW + FIRST_HOLD
@@ -1235,7 +1241,7 @@ async def test_a_new_task_for_a_held_host_waits(store: AnyStore) -> None:
 
 async def test_a_client_fetches_what_it_chooses(store: AnyStore) -> None:
     mine = await subscribed(store)
-    await looked(store, entries(3, 2, 1))
+    await checked(store, entries(3, 2, 1))
     found, _ = await rooms(store).subscriptions.items(mine.subscription_id, "known", None, 10)
     done = await rooms(store).subscriptions.fetch(found[:2], NOW)
     assert {key: isinstance(task, Task) for key, task in done.items()} == {"site 3": True, "site 2": True}
@@ -1248,7 +1254,7 @@ async def test_a_client_fetches_what_it_chooses(store: AnyStore) -> None:
 
 async def test_what_a_client_chooses_is_fetched_in_the_order_of_the_list(store: AnyStore) -> None:
     mine = await subscribed(store)
-    await looked(store, entries(9, 10, 2))  # by their keys they have another order
+    await checked(store, entries(9, 10, 2))  # by their keys they have another order
     found, _ = await rooms(store).subscriptions.items(mine.subscription_id, "known", None, 10)
     done = await rooms(store).subscriptions.fetch(found[::-1], NOW)
     numbers = {key: task.status.number for key, task in done.items() if isinstance(task, Task)}
@@ -1263,7 +1269,7 @@ async def test_a_task_of_a_clients_own_link_goes_neither_with_what_is_kept_nor_w
     assert isinstance(own, Task)
     await ended(store, own)
     mine = await subscribed(store, backlog="all", keep=keep)
-    [task] = (await looked(store, entries(2, 1))).tasks
+    [task] = (await checked(store, entries(2, 1))).tasks
     await ended(store, task)
     assert (await states(store, mine))["site 1"] == "fetched in_memory"
     later = utc_now().timestamp() + 2 * DAY
@@ -1277,7 +1283,7 @@ async def test_a_task_of_a_clients_own_link_goes_neither_with_what_is_kept_nor_w
 
 async def test_a_task_whose_row_is_damaged_keeps_nothing_else_from_being_let_go(store: AnyStore) -> None:
     mine = await subscribed(store, backlog="all", keep={"days": 1})
-    damaged, whole = (await looked(store, entries(2, 1))).tasks
+    damaged, whole = (await checked(store, entries(2, 1))).tasks
     for task in (damaged, whole):
         await ended(store, task)
 
@@ -1293,7 +1299,7 @@ async def test_a_task_whose_row_is_damaged_keeps_nothing_else_from_being_let_go(
 
 async def test_all_or_none_are_fetched_where_the_queue_is_full(store: AnyStore) -> None:
     mine = await subscribed(store)
-    await looked(store, entries(*range(20, 0, -1)))
+    await checked(store, entries(*range(20, 0, -1)))
     found, _ = await rooms(store).subscriptions.items(mine.subscription_id, None, None, 100)
     with pytest.raises(QueueFull):
         await rooms(store).subscriptions.fetch(found, NOW)
@@ -1302,7 +1308,7 @@ async def test_all_or_none_are_fetched_where_the_queue_is_full(store: AnyStore) 
 
 async def test_what_is_forgotten_is_new(store: AnyStore) -> None:
     mine = await subscribed(store, backlog="all")
-    [task] = (await looked(store, entries(1), looked=Looked(form="feed", digest="x", etag="y"))).tasks
+    [task] = (await checked(store, entries(1), result=CheckResult(form="feed", digest="x", etag="y"))).tasks
     await ended(store, task)
     await rooms(store).subscriptions.forget(mine.subscription_id, ["site 1"])
     assert await rooms(store).media.find(["site 1"]) is None
@@ -1313,16 +1319,16 @@ async def test_what_is_forgotten_is_new(store: AnyStore) -> None:
     assert len(settled.tasks) == 1
 
 
-async def test_what_is_forgotten_during_a_look_is_new_at_the_next_one(store: AnyStore) -> None:
-    """The child of the look knew it, and passed it over."""
+async def test_what_is_forgotten_during_a_check_is_new_at_the_next_one(store: AnyStore) -> None:
+    """The child of the check knew it, and passed it over."""
     mine = await subscribed(store, backlog="all")
-    unchanged = Looked(form="feed", digest="x", etag="y")
-    [task] = (await looked(store, entries(1), looked=unchanged)).tasks
+    unchanged = CheckResult(form="feed", digest="x", etag="y")
+    [task] = (await checked(store, entries(1), result=unchanged)).tasks
     await ended(store, task)
     under_way = await claimed(store, NOW + 2 * HOUR)
     assert under_way.known
     await rooms(store).subscriptions.forget(mine.subscription_id, ["site 1"])
-    told = Looked(form="feed", digest="x", etag="y", whole=True)
+    told = CheckResult(form="feed", digest="x", etag="y", whole=True)
     await rooms(store).subscriptions.settle(under_way, [], told, PACE, NOW + 2 * HOUR)
     claim = await claimed(store, NOW + 4 * HOUR)
     findings = claim.subscription.findings
@@ -1337,7 +1343,7 @@ async def test_what_is_kept_goes_by_days_and_by_number_and_never_what_is_pinned(
     mine = await subscribed(store, backlog="all", keep={"last": 2, "days": 30})
     days = {3: "2026-01-03", 2: "2026-01-02", 1: "2026-01-01"}
     noticed = [entries(n)[0].model_copy(update={"published_at": day}) for n, day in days.items()]
-    tasks = (await looked(store, noticed)).tasks
+    tasks = (await checked(store, noticed)).tasks
     for task in tasks:
         await ended(store, task)
     now = utc_now().timestamp()
@@ -1357,7 +1363,7 @@ async def test_what_is_kept_goes_by_days_and_by_number_and_never_what_is_pinned(
 
 async def test_what_was_pinned_is_let_go_when_it_is_not_any_more(store: AnyStore) -> None:
     mine = await subscribed(store, backlog="all", keep={"last": 1})
-    tasks = (await looked(store, entries(2, 1))).tasks
+    tasks = (await checked(store, entries(2, 1))).tasks
     await rooms(store).subscriptions.pin(mine.subscription_id, ["site 1"], pinned=True)
     for task in tasks:
         await ended(store, task)
@@ -1370,9 +1376,9 @@ async def test_what_was_pinned_is_let_go_when_it_is_not_any_more(store: AnyStore
 
 async def test_a_task_that_two_have_goes_with_the_last_one(store: AnyStore) -> None:
     await subscribed(store, backlog="all", keep={"days": 1})
-    [task] = (await looked(store, entries(1))).tasks
+    [task] = (await checked(store, entries(1))).tasks
     await subscribed(store, "https://b.test/list", backlog="all", keep={"days": 3})
-    await looked(store, entries(1))
+    await checked(store, entries(1))
     await ended(store, task)
     now = utc_now().timestamp()
     assert await rooms(store).subscriptions.expire(now + 2 * DAY) == []
@@ -1381,9 +1387,9 @@ async def test_a_task_that_two_have_goes_with_the_last_one(store: AnyStore) -> N
 
 async def test_the_tasks_of_one_subscription_alone_are_told_before_it_is_removed(store: AnyStore) -> None:
     mine = await subscribed(store, backlog="all")
-    both, alone = (await looked(store, entries(1, 2))).tasks
+    both, alone = (await checked(store, entries(1, 2))).tasks
     await subscribed(store, "https://b.test/list", backlog="all")
-    await looked(store, entries(1))
+    await checked(store, entries(1))
     told = await rooms(store).subscriptions.unshared_tasks(mine.subscription_id)
     assert len(told) == 1
     assert told[0] in (both.status.task_id, alone.status.task_id)
@@ -1393,7 +1399,7 @@ async def test_a_subscription_stays_while_tasks_that_a_check_made_are_to_be_dele
     store: AnyStore,
 ) -> None:
     mine = await subscribed(store, backlog="all")
-    [task] = (await looked(store, entries(1))).tasks
+    [task] = (await checked(store, entries(1))).tasks
     rows = rooms(store).subscriptions
     assert await rows.remove(mine.subscription_id, with_files=True) == [task.status.task_id]
     await rows.get(mine.subscription_id)  # it is there: a removal that is cut off here can be repeated
@@ -1405,7 +1411,7 @@ async def test_a_subscription_stays_while_tasks_that_a_check_made_are_to_be_dele
 
 async def test_retention_of_tasks_passes_over_what_a_subscription_has(store: AnyStore) -> None:
     await subscribed(store, backlog="all", keep={"days": 1})
-    [task] = (await looked(store, entries(1))).tasks
+    [task] = (await checked(store, entries(1))).tasks
     await ended(store, task)
     assert await store.mark_expired(utc_now() + timedelta(days=9), 10) == []
     assert await rooms(store).subscriptions.expire(utc_now().timestamp() + 2 * DAY) == [task.status.task_id]
@@ -1415,10 +1421,10 @@ async def test_retention_of_tasks_passes_over_what_a_subscription_has(store: Any
 async def test_a_task_that_begins_asks_the_link_that_its_entry_has_then(store: AnyStore) -> None:
     await subscribed(store)
     rows = rooms(store).subscriptions
-    await looked(store, signed(1, 1))
-    [task] = (await looked(store, signed(2, 2, 1), NOW + DAY)).tasks
+    await checked(store, signed(1, 1))
+    [task] = (await checked(store, signed(2, 2, 1), NOW + DAY)).tasks
     assert await rows.newest_link(task) is None
-    await looked(store, signed(3, 2, 1), NOW + 2 * DAY)
+    await checked(store, signed(3, 2, 1), NOW + 2 * DAY)
     event = await rows.newest_link(task)
     assert event == Relinked(url="https://a.test/2.mp4?day=3")
     after = replace(task, status=apply(task.status, event, utc_now()))
@@ -1435,41 +1441,41 @@ async def test_a_task_that_begins_asks_the_link_that_its_entry_has_then(store: A
 # Sources that move.
 
 
-def signed(day: int, *numbers: int) -> list[Noticed]:
+def signed(day: int, *numbers: int) -> list[FoundEntry]:
     """Entries whose links are others each day: only their guids stay."""
     return [
-        Noticed(url=f"https://a.test/{n}.mp4?day={day}", guid=f"g{n}", title=f"Film {n}") for n in numbers
+        FoundEntry(url=f"https://a.test/{n}.mp4?day={day}", guid=f"g{n}", title=f"Film {n}") for n in numbers
     ]
 
 
-def moved_to(url: str, **more: Any) -> Looked:
-    return Looked(form="feed", whole=True, moved_to=url, moved_by="redirect", **more)
+def moved_to(url: str, **more: Any) -> CheckResult:
+    return CheckResult(form="feed", whole=True, moved_to=url, moved_by="redirect", **more)
 
 
 async def test_who_subscribes_where_a_source_has_moved_knows_its_entries(store: AnyStore) -> None:
     mine, there = await subscribed(store), "https://b.test/feed"
-    await looked(store, signed(1, 1))
-    [task] = (await looked(store, signed(1, 2, 1), NOW + DAY)).tasks
+    await checked(store, signed(1, 1))
+    [task] = (await checked(store, signed(1, 2, 1), NOW + DAY)).tasks
     await ended(store, task)
     for day in range(2, 5):
-        await looked(store, signed(day, 2, 1), NOW + day * DAY, moved_to(there))
+        await checked(store, signed(day, 2, 1), NOW + day * DAY, moved_to(there))
     after = await rooms(store).subscriptions.get(mine.subscription_id)
     assert (after.url, after.source_key, after.key_origin) == (there, key_of_link(there), mine.source_key)
     await rooms(store).subscriptions.remove(mine.subscription_id)
     again = await subscribed(store, there, backlog="all")
     assert again.key_origin == mine.source_key
-    await looked(store, signed(9, 2), NOW + 9 * DAY)
+    await checked(store, signed(9, 2), NOW + 9 * DAY)
     assert [*(await states(store, again)).values()] == ["fetched in_memory"]
 
 
 async def test_a_move_counts_only_in_a_row_and_never_back(store: AnyStore) -> None:
     mine, there = await subscribed(store), "https://b.test/feed"
     rows = rooms(store).subscriptions
-    await looked(store, entries(1))
+    await checked(store, entries(1))
 
     async def told(day: int, to: str | None) -> str:
         seen = WHOLE if to is None else moved_to(to)
-        await looked(store, entries(1), NOW + day * DAY, seen)
+        await checked(store, entries(1), NOW + day * DAY, seen)
         return (await rows.get(mine.subscription_id)).url
 
     told_in_turn = [there, None, there, there, "https://c.test/feed", there, there]
@@ -1477,19 +1483,19 @@ async def test_a_move_counts_only_in_a_row_and_never_back(store: AnyStore) -> No
     assert await told(8, there) == there
     for day in range(9, 13):
         assert await told(day, mine.url) == there, "two that name each other lead to and fro"
-    unread = Looked(form="feed", moved_to="https://d.test/", moved_by="feed", is_there=False)
+    unread = CheckResult(form="feed", moved_to="https://d.test/", moved_by="feed", is_there=False)
     for day in range(13, 18):
-        await looked(store, entries(1), NOW + day * DAY, unread)
+        await checked(store, entries(1), NOW + day * DAY, unread)
     one = await rows.get(mine.subscription_id)
     assert (one.url, one.findings.moved_to) == (there, "https://d.test/")
 
 
-async def test_a_look_that_began_at_the_old_link_says_nothing_of_the_new_one(store: AnyStore) -> None:
+async def test_a_check_that_began_at_the_old_link_says_nothing_of_the_new_one(store: AnyStore) -> None:
     mine, there = await subscribed(store), "https://b.test/feed"
     rows = rooms(store).subscriptions
     claim = await claimed(store)
     after = replace(mine, revision=2, url=there, source_key=key_of_link(there), next_check_at=NOW)
-    assert await rows.change(after, wish_of(mine.manner, mine.wanted), look=True, keep=False)
+    assert await rows.change(after, wish_of(mine.manner, mine.wanted), check=True, keep=False)
     assert not await rows.renew(claim, LEASE, NOW)
     assert (await rows.settle(claim, entries(1), WHOLE, PACE, NOW)).is_late
     again = await claimed(store)
@@ -1535,9 +1541,9 @@ async def test_players_of_a_page_that_an_earlier_release_knew_by_their_places_ar
     """Who of them is who nobody can tell, as new ones have moved the others: they are held, once."""
     page = "https://a.test/page"
 
-    def players(*numbers: int, is_now: bool = True) -> list[Noticed]:
+    def players(*numbers: int, is_now: bool = True) -> list[FoundEntry]:
         return [
-            Noticed(
+            FoundEntry(
                 url=page,
                 item=place,
                 title=f"Page ({place})",
@@ -1547,18 +1553,18 @@ async def test_players_of_a_page_that_an_earlier_release_knew_by_their_places_ar
         ]
 
     mine = await subscribed(store, page, backlog="all")
-    before = await looked(store, [*entries(*beside), *players(2, 1, is_now=False)])
+    before = await checked(store, [*entries(*beside), *players(2, 1, is_now=False)])
     for task in before.tasks:
         await ended(store, task)
     by_place = await states(store, mine)
     assert {key_of_link(page, place) for place in (1, 2)} <= by_place.keys(), "as it stored them"
     now = [*entries(*beside), *players(3, 2, 1)]
     later = NOW + 10 * HOUR
-    after = await looked(store, now, later)
+    after = await checked(store, now, later)
     assert [task.status.url for task in after.tasks] == []
     held = {key: state for key, state in (await states(store, mine)).items() if key not in by_place}
     assert [*held.values()] == ["waiting held"] * 3
-    again = await looked(store, [*entries(*beside), *players(4, 3, 2, 1)], later + 10 * HOUR)
+    again = await checked(store, [*entries(*beside), *players(4, 3, 2, 1)], later + 10 * HOUR)
     assert len(again.tasks) == 1, "from then on each is known by its file"
 
 
@@ -1577,13 +1583,13 @@ async def test_a_long_list_is_stored_in_parts_and_nothing_is_lost_between_them(
                 with monkeypatch.context() as patch:
                     patch.setattr(subscription_rows, "_put_off", lambda *_, **__: 1 / 0)
                     with pytest.raises(ZeroDivisionError):
-                        await looked(store, listed)
+                        await checked(store, listed)
                 before = await states(store, mine)
                 assert len(before) in (6, 7), "the newest three are missing, and what is asked for"
                 known = [one.model_copy(update={"known": f"site {one.id}" in before}) for one in listed]
-                settled = await looked(store, known, NOW + LEASE + 1)
+                settled = await checked(store, known, NOW + LEASE + 1)
             else:
-                settled = await looked(store, listed)
+                settled = await checked(store, listed)
             assert len({task.status.task_id for task in settled.tasks}) == len(settled.tasks)
             found.append(await states(store, mine))
             await rooms(store).subscriptions.remove(mine.subscription_id)
@@ -1597,7 +1603,7 @@ async def test_few_statements_store_what_a_long_list_says_of_known_entries(
 ) -> None:
     await subscribed(store)
     listed = entries(*range(3000, 0, -1))
-    await looked(store, listed)
+    await checked(store, listed)
     transactions = rooms(store).subscriptions._transactions
     write, asked = transactions.write, list[str]()
 
@@ -1616,5 +1622,5 @@ async def test_few_statements_store_what_a_long_list_says_of_known_entries(
         return await write(counted, **more)
 
     monkeypatch.setattr(type(transactions), "write", lambda _, *work, **more: counting(*work, **more))
-    await looked(store, [one.model_copy(update={"known": True}) for one in listed], NOW + DAY)
+    await checked(store, [one.model_copy(update={"known": True}) for one in listed], NOW + DAY)
     assert len(asked) < 40, "a transaction waits for the answer to each"

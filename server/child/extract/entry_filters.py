@@ -11,12 +11,12 @@ from typing import Any, Final
 
 from server.child.process.job_failed import JobFailed
 from server.child.process.time_limit import time_limit
-from server.core.jobs import EntryFilters, Look
+from server.core.jobs import CheckWishes, EntryFilters
 
 WAITS: Final = ("members_only", "not_live_yet", "unclear", "too_young")
-"""Verdicts after which an entry is looked at again, the one that counts first before the others."""
+"""Verdicts after which an entry is checked again, the one that counts first before the others."""
 
-PATTERNS_WITHIN: Final = 5.0  # seconds for all titles of a look
+PATTERNS_WITHIN: Final = 5.0  # seconds for all titles of a check
 _DAY_SECONDS: Final = 86_400.0
 _TO_COME: Final = ("is_upcoming", "is_live", "post_live")
 
@@ -26,13 +26,13 @@ Entry = Mapping[str, Any]
 class EntryJudge:
     """`live` is the request's field. Raises `JobFailed` for a pattern that is invalid or takes too long."""
 
-    def __init__(self, look: Look, live: str) -> None:
-        self._filters: EntryFilters = look.filters
-        self._needs_day = look.days
-        self._now = look.now
+    def __init__(self, check: CheckWishes, live: str) -> None:
+        self._filters: EntryFilters = check.filters
+        self._needs_day = check.days
+        self._now = check.now
         self._live = live
         self._pattern_seconds = 0.0
-        patterns = {"title": look.filters.title, "not_title": look.filters.not_title}
+        patterns = {"title": check.filters.title, "not_title": check.filters.not_title}
         self._patterns = {name: _compiled(each) for name, each in patterns.items() if each is not None}
 
     def verdict(self, entry: Entry) -> str | None:

@@ -1,6 +1,6 @@
 """Fetches the pictures by which the source of a subscription is known, where they are others than before.
 
-They are a bonus, like all pictures: what is wrong with one is logged, and costs the look nothing.
+They are a bonus, like all pictures: what is wrong with one is logged, and costs the check nothing.
 """
 
 import base64
@@ -9,20 +9,22 @@ from typing import Any, Final
 
 from server.child.fetch.thumbnails import Thumbnails
 from server.child.process.channel import Channel
-from server.core.jobs import Look
+from server.core.jobs import CheckWishes
 
 SMALL: Final = 240  # pixels: the width of what lists show
 _WIDTHS: Final = {"picture": (1400, SMALL), "banner": (1920,)}
 _LARGEST: Final = 3 << 20  # bytes of a JPEG; one of 1400 pixels has a fifth of a million
 
 
-def tell_pictures(look: Look, told: Mapping[str, Any], thumbnails: Thumbnails, channel: Channel) -> None:
+def tell_pictures(
+    check: CheckWishes, told: Mapping[str, Any], thumbnails: Thumbnails, channel: Channel
+) -> None:
     """Tell of each picture that is not there yet, also if there is none at its address; `told` is what the
-    look has found.
+    check has found.
     """
-    named = look.addresses if told.get("unchanged") else told.get("facts", {}).get("pictures", {})
+    named = check.addresses if told.get("unchanged") else told.get("facts", {}).get("pictures", {})
     for role, url in named.items():
-        if look.has_pictures.get(role) in (url, url.partition("?")[0]):
+        if check.has_pictures.get(role) in (url, url.partition("?")[0]):
             continue
         made = thumbnails.of_source(url, *_WIDTHS[role])
         whole, *small = made if made and all(len(one) <= _LARGEST for one in made) else [None]

@@ -12,7 +12,7 @@ ADD = 2  # held while numbers are given and places in the queue are counted
 SWEEP = 3  # one node at a time sweeps
 ADMIT = 4  # held while waiting tasks are given jobs
 DELIVER = 6  # held while deliveries are claimed: their receivers' tries are counted
-LOOK = 5  # held while subscriptions are claimed, and while the outcome of a check is stored
+CHECKS = 5  # held while subscriptions are claimed, and while the outcome of a check is stored
 
 
 RETRY_EVERY = 0.2  # seconds

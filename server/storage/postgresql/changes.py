@@ -24,7 +24,7 @@ from server.storage.entry_rows import (
     read_shown,
 )
 from server.storage.group_commit import Change
-from server.storage.postgresql.advisory_locks import ADD, LOOK, OURS
+from server.storage.postgresql.advisory_locks import ADD, CHECKS, OURS
 from server.storage.postgresql.announcing import ActedOnList, Changed, Gone, News, Signal
 from server.storage.statements import Dialect, Ended, Row, StoreHooks, Work, follow_ends, rooms_of
 from server.storage.task_rows import (
@@ -284,7 +284,7 @@ class Transacting(Reading):
         self._change = change
 
     async def alone(self) -> None:
-        await self._db.execute(_LOCK, (OURS, LOOK), prepare=True)
+        await self._db.execute(_LOCK, (OURS, CHECKS), prepare=True)
 
     async def room(self) -> int:
         return await self._changes.room(self._db)

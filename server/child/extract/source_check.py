@@ -38,7 +38,7 @@ from server.child.process.channel import Channel
 from server.child.process.job_failed import JobFailed
 from server.child.process.log import Log
 from server.core.codes import REFUSES_ALL
-from server.core.jobs import Job, Look, name_of_key
+from server.core.jobs import CheckWishes, Job, name_of_key
 from server.core.media_keys import is_guid, keys_of_entry
 
 IN_A_ROW: Final = 15
@@ -75,24 +75,24 @@ Info = Mapping[str, Any]
 Entry = dict[str, Any]
 
 
-class Looking:
-    """`run` returns the fields of the event `looked`; whatever it raises is for `failures.classify`."""
+class SourceCheck:
+    """`run` returns the fields of the event `checked`; whatever it raises is for `failures.classify`."""
 
     def __init__(self, job: Job, engine: Engine, channel: Channel, log: Log, trail: Trail) -> None:
-        assert job.look
+        assert job.check
         self._job = job
-        self._look: Look = job.look
+        self._wishes: CheckWishes = job.check
         self._engine = engine
         self._channel = channel
         self._log = log
         self._trail = trail
         self._lists = Expansion(job, engine, channel, log)
-        self._known = frozenset(job.look.known)
-        self._since_cut = frozenset(job.look.since_cut)
+        self._known = frozenset(job.check.known)
+        self._since_cut = frozenset(job.check.since_cut)
         self._met: frozenset[str] = frozenset()
         self._began = time.monotonic()
-        self._judge = EntryJudge(job.look, job.wishes.live)
-        self._looks, self._asks = job.look.looks, job.look.asks
+        self._judge = EntryJudge(job.check, job.wishes.live)
+        self._pages_left, self._asks = job.check.max_entry_pages, job.check.asks
         self._refusal: dict[str, float | None] | None = None
         self._bundle: list[Entry] = []
         self._feeds: list[dict[str, str]] = []
@@ -102,8 +102,8 @@ class Looking:
         self._engine.on_request = self._log.alive
         url = self._job.wishes.url
         # Only the generic extractor knows links of feeds, also YouTube's.
-        may_be_feed = self._look.form == "feed" or (
-            self._look.form is None and next(self._engine.extractors_of(url)) == "Generic"
+        may_be_feed = self._wishes.form == "feed" or (
+            self._wishes.form is None and next(self._engine.extractors_of(url)) == "Generic"
         )
         told = self._of_feed(url) if may_be_feed else None
         if told is None:
@@ -118,7 +118,7 @@ class Looking:
         moved_to = video_info.link(led_for_good(at, self._engine.redirects))
         if moved_to and moved_to != video_info.link(at):
             told = {"moved_to": moved_to, "moved_by": "redirect"} | told
-        for each in self._look.again:
+        for each in self._wishes.again:
             self._see_again(*each)
         self._flush()
         told |= {"refusal": self._refusal} if self._refusal is not None else {}
@@ -137,14 +137,14 @@ class Looking:
         """Read the feed at `url`; None if it is no feed, but a page: then `_feeds` are the feeds that it
         names.
         """
-        conditions = {"If-None-Match": self._look.etag, "If-Modified-Since": self._look.modified}
-        headers = {name: value for name, value in conditions.items() if value} if self._look.form else {}
+        conditions = {"If-None-Match": self._wishes.etag, "If-Modified-Since": self._wishes.modified}
+        headers = {name: value for name, value in conditions.items() if value} if self._wishes.form else {}
         try:
             with self._engine.reading(), self._engine.urlopen(Request(url, headers=headers)) as response:
                 begin = response.read(_HEAD)
                 header, came_from = response.headers, response.url
                 if not is_feed(begin):
-                    if self._look.form:
+                    if self._wishes.form:
                         raise JobFailed("no_list", "this was a feed, and is no feed any more")
                     if header.get_content_type() in _PAGES:
                         page = begin + response.read(LONGEST_HEAD)
@@ -160,14 +160,14 @@ class Looking:
         if len(text) > MOST_OF_FEED:
             raise JobFailed("page_too_large", f"the feed has more than {MOST_OF_FEED} bytes")
         told = {"form": "feed", "digest": hashlib.sha256(text).hexdigest(), **_said_of_cache(header)}
-        if told["digest"] == self._look.digest:
+        if told["digest"] == self._wishes.digest:
             return told | {"unchanged": True}
         title, entries, facts, new_url = parsed(text, came_from, header.get_content_charset())
         if not entries:
             raise JobFailed("empty_list", "the feed has no entry with a link")
         is_weaker = url.startswith("https:") and not (new_url or "").startswith("https:")
         if new_url and new_url != video_info.link(url) and not is_weaker:
-            is_feed_there = new_url != self._look.confirm or self._is_feed_at(new_url)
+            is_feed_there = new_url != self._wishes.confirm or self._is_feed_at(new_url)
             told |= {"moved_to": new_url, "moved_by": "feed", "is_there": is_feed_there}
         for entry in entries[: self._job.max_playlist]:
             self._notice(entry, self._names_of(entry))
@@ -232,7 +232,7 @@ class Looking:
             if entry is None:
                 continue
             self._counted += 1
-            if self._left <= 0 or time.monotonic() - self._began > self._look.within:
+            if self._left <= 0 or time.monotonic() - self._began > self._wishes.within:
                 self._cut = True
                 self._unfinished |= not is_met
                 return
@@ -243,10 +243,10 @@ class Looking:
             in_a_row = 0 if is_new else in_a_row + (not is_passed)
             self._tail = self._tail + 1 if is_new else 0
             # Known entries of a list in no known order do not count, so that a later check gets behind them.
-            self._left -= is_new or (self._is_channel and self._look.whole)
+            self._left -= is_new or (self._is_channel and self._wishes.whole)
             is_met |= in_a_row >= IN_A_ROW
             is_behind |= is_passed or (is_met and self._is_channel)
-            if is_met and not self._look.whole and not is_read:
+            if is_met and not self._wishes.whole and not is_read:
                 self._ended = False
                 return
 
@@ -276,7 +276,7 @@ class Looking:
             entry["url"],
             entry.get("item"),
             entry.get("guid"),
-            self._look.source_key,
+            self._wishes.source_key,
             entry.get("media"),
         )
         return {name_of_key(each): each for each in (key, *aliases)}
@@ -303,10 +303,10 @@ class Looking:
     def _judged(self, entry: Entry) -> Entry:
         """Return the entry with its verdict, and with facts of its own page if that was read for it."""
         verdict = self._verdict_on(entry)
-        moment, since = moment_of_entry(entry), self._look.asks_since
+        moment, since = moment_of_entry(entry), self._wishes.asks_since
         is_asked = self._asks != 0 and (moment is None or since is None or moment >= since)
-        if verdict == "unclear" and is_asked and self._looks > 0:
-            self._looks -= 1
+        if verdict == "unclear" and is_asked and self._pages_left > 0:
+            self._pages_left -= 1
             seen = self._seen(entry["url"], entry.get("item"))
             if seen is not None and seen.get("code") in _WITHOUT_FILM:
                 verdict = "no_media"
@@ -340,7 +340,7 @@ class Looking:
             failure = classify(error, self._trail)
             if failure.code == "not_live":
                 return video_info.without_none(_live="is_upcoming", _begins=failure.begins_at)
-            self._log.write(f"an entry could not be looked at: {failure.code}")
+            self._log.write(f"an entry could not be read: {failure.code}")
             is_of_host = (urlsplit(url).hostname or "") == (urlsplit(self._job.wishes.url).hostname or "")
             if failure.code in REFUSES_ALL and is_of_host:  # all others would be refused as well
                 self._refusal = {"retry_after": failure.retry_after}
@@ -364,7 +364,7 @@ class Looking:
     def _flush(self) -> None:
         bundle, self._bundle = self._bundle, []
         if bundle:
-            self._channel.send("noticed", entries=bundle)
+            self._channel.send("found_entries", entries=bundle)
 
 
 def _media_of(said: Info, playlist: Info) -> str | None:

@@ -1,7 +1,7 @@
-"""Looks at subscriptions when they are due: a child reads the source, and one transaction stores the outcome.
+"""Checks subscriptions when they are due: a child reads the source, and one transaction stores the outcome.
 
 Where there is no subscription, nothing here ever runs. Whoever makes the first one, on whichever node, wakes
-it; from then on it sleeps until something is due. A look that is lost with its process is due again when its
+it; from then on it sleeps until something is due. A check that is lost with its process is due again when its
 lease ends, and the outcome of one that was taken for lost is dropped.
 
 Decisions: docs/decisions/library.md
@@ -20,7 +20,7 @@ from uuid import uuid4
 from server.core.clock import Clock
 from server.core.errors import AppError, StoreUnavailable, TaskNotFound
 from server.core.events import Broken, Learned, Renewed, Requeued
-from server.core.jobs import EntryFilters, Look, name_of_key
+from server.core.jobs import CheckWishes, EntryFilters, name_of_key
 from server.core.ports import Cookies, Workplace
 from server.core.task import Stage, Task, TaskStatus
 from server.settings import DownloadSettings, SubscriptionsSettings
@@ -30,12 +30,12 @@ from server.subscriptions.subscription import (
     HOLDING,
     HOST_HELD,
     HOST_PAUSED,
+    CheckResult,
     Claim,
     Filters,
+    FoundEntry,
     Item,
     LastOnes,
-    Looked,
-    Noticed,
     Pace,
     SinceDay,
     day_in_seconds,
@@ -53,24 +53,24 @@ from server.tasks.service import Tasks
 
 log = logging.getLogger(__name__)
 
-WITHIN = 120.0  # seconds of a look
+WITHIN = 120.0  # seconds of a check
 WHOLE_WITHIN = 900.0  # seconds of one that reads all of a list
 ENDS_BEFORE = 30.0  # seconds before its deadline at which a child stops reading
-WHOLE_EVERY = 6 * 3600.0  # seconds between two looks that read all of a list in no known order
+WHOLE_EVERY = 6 * 3600.0  # seconds between two checks that read all of a list in no known order
 WHOLE_CHANNEL_EVERY = 7 * DAY  # seconds between two that read all of a list whose newest entries come first
 LOOK_AGAIN = 30.0  # seconds between two questions what is due, at most
-BLOCKED = 1.0  # seconds, while what is due cannot be looked at: its host is being looked at
+BLOCKED = 1.0  # seconds, while what is due cannot be checked: its host is being checked
 MOST_NOTICED = 100_000
 
 
 @dataclass(frozen=True, slots=True)
-class LookFailure:
+class CheckFailure:
     code: str
     hint: str | None = None
     retry_after: float | None = None
 
 
-class Looker:
+class SubscriptionChecker:
     """`run` it for as long as the server runs."""
 
     def __init__(
@@ -93,16 +93,16 @@ class Looker:
         self._cookies = CookieChoice(cookies, downloads.cookies)
         self._pace = Pace(settings.interval, settings.min_interval, settings.pause, settings.max_new)
         self._clock = clock
-        self._looks = LeasedWork("looks", settings.max_concurrent)
-        self._under_way_aside: set[asyncio.Task[None]] = set()  # what is no look
+        self._checks = LeasedWork("checks", settings.max_concurrent)
+        self._under_way_aside: set[asyncio.Task[None]] = set()  # what is no check
 
     async def run(self, *, alone: bool) -> None:
-        """Look until cancelled; `alone`: no other server looks."""
-        self._store.listen(self._looks.called.set)
+        """Check until cancelled; `alone`: no other server checks."""
+        self._store.listen(self._checks.called.set)
         try:
             if alone:
                 await until_released(self._release)
-            await self._looks.run(self._begin, LOOK_AGAIN)
+            await self._checks.run(self._begin, LOOK_AGAIN)
         finally:
             for task in self._under_way_aside:
                 task.cancel()
@@ -128,26 +128,26 @@ class Looker:
                 await self._tasks.delete(task_id)
             except TaskNotFound:
                 pass
-            except AppError as error:  # whatever is in its way is in no other look's
+            except AppError as error:  # whatever is in its way is in no other check's
                 log.warning("%s, which is not kept, cannot be removed yet: %s", task_id, error.code)
-        for claim in await self._store.claim(self._looks.room, leases.LEASE, self._now):
-            self._looks.begin(self._look(claim), f"look at {claim.subscription.subscription_id}")
-        if not self._looks.room:
+        for claim in await self._store.claim(self._checks.room, leases.LEASE, self._now):
+            self._checks.begin(self._check(claim), f"check of {claim.subscription.subscription_id}")
+        if not self._checks.room:
             return LOOK_AGAIN
         wait = await self._store.due_in(self._now)
         return None if wait is None else max(wait, BLOCKED)
 
-    async def _look(self, claim: Claim) -> None:
-        """Look, and store what came of it; if that cannot be stored, it is done again when the lease ends."""
+    async def _check(self, claim: Claim) -> None:
+        """Check, and store the outcome; if that cannot be stored, the check is repeated after its lease."""
         subscription_id = claim.subscription.subscription_id
-        looking = asyncio.current_task()
+        checking = asyncio.current_task()
 
         async def renew() -> bool:
             is_ours = await self._store.renew(claim, leases.LEASE, self._now)
-            if not is_ours and looking:
-                # What it finds would be dropped, and a first look may go on for a quarter of an hour, in the
+            if not is_ours and checking:
+                # What it finds would be dropped, and a first check may go on for a quarter of an hour, in the
                 # place of another.
-                looking.cancel()
+                checking.cancel()
             return is_ours
 
         try:
@@ -155,7 +155,7 @@ class Looker:
                 heard = await self._heard_all(claim)
         except _Failed as failed:
             failure = failed.failure
-            log.info("a look at %s failed: %s", subscription_id, failure.code)
+            log.info("a check of %s failed: %s", subscription_id, failure.code)
             with suppress(StoreUnavailable):
                 until = await self._store.fail(
                     claim, failure.code, failure.hint, failure.retry_after, self._pace, self._now
@@ -165,18 +165,18 @@ class Looker:
             return
         try:
             settled = await self._store.settle(
-                claim, heard.noticed, heard.looked, self._pace, self._now, heard.pictures
+                claim, heard.noticed, heard.result, self._pace, self._now, heard.pictures
             )
         except StoreUnavailable as exc:
             log.warning(
-                "a look at %s cannot be stored, and is repeated: %s", subscription_id, exc.__cause__ or exc
+                "a check of %s cannot be stored, and is repeated: %s", subscription_id, exc.__cause__ or exc
             )
             return
         if settled.is_late:
-            log.info("a look at %s ended too late: there was another", subscription_id)
+            log.info("a check of %s ended too late: there was another", subscription_id)
             return
         if found := sum(not entry.known for entry in heard.noticed):
-            log.info("a look at %s found %d entries", subscription_id, found)
+            log.info("a check of %s found %d entries", subscription_id, found)
         for task in settled.tasks:
             self._tasks.take_on(task)
         if settled.held_until is not None:
@@ -228,15 +228,15 @@ class Looker:
         try:
             request = request_of(subscription.wanted, subscription.url)
         except ValueError:  # it asks for what only a newer release knows
-            raise _Failed(LookFailure("internal")) from None
+            raise _Failed(CheckFailure("internal")) from None
         whole = _is_whole(claim, self._now)
         given = await self._cookies.made_for(subscription.url, request.cookies, subscription.owner)
         if given.are_missing:
-            raise _Failed(LookFailure("cookies_missing"))
-        folder = self._workplace.scratch / f"look.{uuid4()}"
+            raise _Failed(CheckFailure("cookies_missing"))
+        folder = self._workplace.scratch / f"check.{uuid4()}"
         within = WHOLE_WITHIN if whole else WITHIN
-        look = self._wishes(claim, whole=whole, within=within - ENDS_BEFORE)
-        job = self._jobs.job("look", request, folder / "work", folder / "lock", given.text, look=look)
+        check = self._wishes(claim, whole=whole, within=within - ENDS_BEFORE)
+        job = self._jobs.job("check", request, folder / "work", folder / "lock", given.text, check=check)
 
         async def work(_: bool) -> _Heard | Broken:
             async with child_in_scratch(self._fork_server.start, job, folder) as child:
@@ -247,28 +247,28 @@ class Looker:
                 await self._fork_server.warm()
                 heard = await self._fork_server.run(folder.name, work)
         except TimeoutError:
-            raise _Failed(LookFailure("timeout")) from None
+            raise _Failed(CheckFailure("timeout")) from None
         except ValueError as exc:  # a child that was taken over may say anything
-            log.error("a look said what cannot be read: %s", type(exc).__name__)
-            raise _Failed(LookFailure("internal")) from None
+            log.error("a check said what cannot be read: %s", type(exc).__name__)
+            raise _Failed(CheckFailure("internal")) from None
         except OSError as exc:
-            log.error("a look could not begin: %s", exc)
-            raise _Failed(LookFailure("disk_full")) from None
+            log.error("a check could not begin: %s", exc)
+            raise _Failed(CheckFailure("disk_full")) from None
         if isinstance(heard, Broken):
             if heard.code == "internal":
-                faults.log_fault("a look at a subscription", heard.fault)
-            raise _Failed(LookFailure(heard.code, hint_of(heard, given.name), heard.retry_after))
+                faults.log_fault("a check of a subscription", heard.fault)
+            raise _Failed(CheckFailure(heard.code, hint_of(heard, given.name), heard.retry_after))
         return heard
 
-    def _wishes(self, claim: Claim, *, whole: bool, within: float) -> Look:
+    def _wishes(self, claim: Claim, *, whole: bool, within: float) -> CheckWishes:
         subscription = claim.subscription
         findings = subscription.findings
         seeds, backlog = not findings.seeded, subscription.wanted.backlog
         asks = 0 if backlog == "none" else None
-        if isinstance(backlog, LastOnes):  # of a list that is read on they came with the first look
+        if isinstance(backlog, LastOnes):  # of a list that is read on they came with the first check
             asks = backlog.last if seeds else 0
         is_old = seeds or findings.cut
-        return Look(
+        return CheckWishes(
             source_key=subscription.key_origin,
             known=tuple(map(name_of_key, claim.known)),
             since_cut=tuple(map(name_of_key, claim.since_cut)),
@@ -280,7 +280,7 @@ class Looker:
             modified=findings.modified if findings.moved_to is None else None,
             digest=findings.digest if findings.moved_to is None else None,
             confirm=findings.moved_to if findings.moved_checks >= MOVES_AFTER - 1 else None,
-            looks=max(0, self._pace.max_new - len(claim.again)),
+            max_entry_pages=max(0, self._pace.max_new - len(claim.again)),
             days=seeds and isinstance(backlog, SinceDay),
             asks=asks if is_old else None,
             asks_since=day_in_seconds(backlog.since) if is_old and isinstance(backlog, SinceDay) else None,
@@ -292,16 +292,16 @@ class Looker:
         )
 
     async def _heard(self, child: Child, url: str, given: Given) -> "_Heard | Broken":
-        noticed: list[Noticed] = []
+        noticed: list[FoundEntry] = []
         pictures: list[SourcePicture] = []
         while True:
             line = await child.read_line()
             match json.loads(line or b'{"kind":"broken","code":"worker_lost"}'):
-                case {"kind": "noticed", "entries": list() as entries}:
-                    noticed += [Noticed.model_validate_json(json.dumps(entry)) for entry in entries]
+                case {"kind": "found_entries", "entries": list() as entries}:
+                    noticed += [FoundEntry.model_validate_json(json.dumps(entry)) for entry in entries]
                     await asyncio.sleep(0)
                     if len(noticed) > MOST_NOTICED:
-                        raise _Failed(LookFailure("internal"))
+                        raise _Failed(CheckFailure("internal"))
                 case {"kind": "renewed"} as message:
                     await given.renew(Renewed.model_validate(message).cookies)
                 case {"kind": "learned"} as message:
@@ -309,22 +309,22 @@ class Looker:
                 case {"kind": "source_picture"} as message:
                     pictures.append(SourcePicture.model_validate(message))
                     if len(pictures) > MOST_PICTURES:
-                        raise _Failed(LookFailure("internal"))
-                case {"kind": "looked"} as message:
-                    return _Heard(noticed, Looked.model_validate(message), pictures)
+                        raise _Failed(CheckFailure("internal"))
+                case {"kind": "checked"} as message:
+                    return _Heard(noticed, CheckResult.model_validate(message), pictures)
                 case {"kind": "broken"} as message:
                     return Broken.model_validate(message)
 
 
 @dataclass(frozen=True, slots=True)
 class _Heard:
-    noticed: list[Noticed]
-    looked: Looked
+    noticed: list[FoundEntry]
+    result: CheckResult
     pictures: list[SourcePicture]
 
 
 class _Failed(Exception):
-    def __init__(self, failure: LookFailure) -> None:
+    def __init__(self, failure: CheckFailure) -> None:
         super().__init__(failure.code)
         self.failure = failure
 
@@ -344,7 +344,7 @@ def entry_filters_of(filters: Filters) -> EntryFilters:
 
 
 def _again(item: Item) -> tuple[str, str, int | None, dict[str, Any]]:
-    """See `Look.again`."""
+    """See `CheckWishes.again`."""
     about = item.about
     known = {name: about[name] for name in ("title", "duration") if name in about}
     if item.published_at is not None:

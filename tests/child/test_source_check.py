@@ -3,7 +3,7 @@
 import pytest
 from yt_dlp.utils import ExtractorError
 
-from server.child.extract.looking import is_feed, parsed
+from server.child.extract.source_check import is_feed, parsed
 
 FEED = """<rss version="2.0"><channel><title>Feed</title><item><title>%s</title>
     <link>https://a.test/1</link></item></channel></rss>"""

@@ -1,4 +1,4 @@
-"""Three nodes look at two subscriptions to one list, and die in the middle of looks."""
+"""Three nodes check two subscriptions to one list, and die in the middle of checks."""
 
 import asyncio
 import random
@@ -16,8 +16,8 @@ from tests.subscriptions.test_subscription_rows import LEASE, NOW, WHOLE, entrie
 NODES, ROUNDS = 3, 70
 
 
-async def test_each_entry_becomes_one_task_whoever_looks_and_whoever_dies(clean_database: str) -> None:
-    """A node that dies has claimed a look and stores nothing; or it stood still, and stores it too late."""
+async def test_each_entry_becomes_one_task_whoever_checks_and_whoever_dies(clean_database: str) -> None:
+    """A node that dies has claimed a check and stores nothing; or it stood still, and stores it too late."""
     chance = random.Random(1)
     pace = Pace(interval=60, min_interval=1, pause=0, max_new=500)
     async with AsyncExitStack() as stack:
@@ -34,25 +34,27 @@ async def test_each_entry_becomes_one_task_whoever_looks_and_whoever_dies(clean_
         now, late = NOW, list[tuple[PostgresStore, Claim, int]]()
         outcomes = Counter[str]()
 
-        async def look(node: PostgresStore, count: int, fate: str) -> None:
+        async def check(node: PostgresStore, count: int, fate: str) -> None:
             for claim in await rooms(node).subscriptions.claim(2, LEASE, now):
                 outcomes[fate] += 1
                 if fate == "stands still":
                     late.append((node, claim, count))
-                elif fate == "looks":
+                elif fate == "checks":
                     noticed = entries(*range(count, 0, -1))
                     await rooms(node).subscriptions.settle(claim, noticed, WHOLE, pace, now)
 
         for number in range(1, ROUNDS + 1):
-            fates = [chance.choice(("looks", "dies", "stands still")) for _ in nodes]
-            await asyncio.gather(*(look(node, number, fate) for node, fate in zip(nodes, fates, strict=True)))
+            fates = [chance.choice(("checks", "dies", "stands still")) for _ in nodes]
+            await asyncio.gather(
+                *(check(node, number, fate) for node, fate in zip(nodes, fates, strict=True))
+            )
             now += 2 * LEASE  # the leases of the dead have ended, and all is due again
             if late and chance.random() < 0.5:
                 node, claim, count = late.pop(chance.randrange(len(late)))
                 await rooms(node).subscriptions.settle(claim, entries(*range(count, 0, -1)), WHOLE, pace, now)
         for _ in range(2):
             now += DAY
-            await look(nodes[0], ROUNDS, "looks")
+            await check(nodes[0], ROUNDS, "checks")
             await asyncio.sleep(0)
         links = [status.url for status in (await nodes[1].page(Filter(), None, 2 * ROUNDS)).tasks]
         assert Counter(links) == Counter(f"https://a.test/{number}" for number in range(1, ROUNDS + 1))

@@ -1,10 +1,10 @@
-"""The service with children that look at RSS feeds, and can do nothing else.
+"""The service with children that check RSS feeds, and can do nothing else.
 
-    python -W default tests/fakes/looking.py               the service
-    python -I tests/fakes/looking.py FD CONFIG             its fork server
+    python -W default tests/fakes/checking.py               the service
+    python -I tests/fakes/checking.py FD CONFIG             its fork server
 
-They need no yt-dlp, so a server that was killed looks again after a third of the time: for tests that kill
-one hundreds of times. All entries are told, also those that are known. A look that dies with its server is
+They need no yt-dlp, so a server that was killed checks again after a third of the time: for tests that kill
+one hundreds of times. All entries are told, also those that are known. A check that dies with its server is
 taken over after `LEASE` seconds.
 """
 
@@ -20,15 +20,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 LEASE, RENEWED_EVERY = 2.0, 0.5  # seconds
 
 
-def look(channel: socket.socket) -> None:
+def check(channel: socket.socket) -> None:
     lines = channel.makefile("rwb")
     url = json.loads(lines.readline())["wishes"]["url"]
     with urllib.request.urlopen(url, timeout=20) as answer:
         feed = ElementTree.fromstring(answer.read())
     entries = [{"url": item.findtext("link"), "title": item.findtext("title")} for item in feed.iter("item")]
     for event in (
-        {"kind": "noticed", "entries": entries},
-        {"kind": "looked", "form": "feed", "whole": True, "newest_first": True, "count": len(entries)},
+        {"kind": "found_entries", "entries": entries},
+        {"kind": "checked", "form": "feed", "whole": True, "newest_first": True, "count": len(entries)},
     ):
         lines.write(json.dumps(event).encode() + b"\n")
         lines.flush()
@@ -39,7 +39,7 @@ def serve() -> None:
     from server.child.forkserver import JobForker
 
     server = JobForker(socket.socket(fileno=int(sys.argv[1])))
-    server.serve(look, yt_dlp="2026.10.26", ffmpeg=None, deno=None, landlock=0, unfit=[])
+    server.serve(check, yt_dlp="2026.10.26", ffmpeg=None, deno=None, landlock=0, unfit=[])
 
 
 def install() -> None:

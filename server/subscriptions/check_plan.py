@@ -1,7 +1,7 @@
-"""What a look leads to: which entries are new, which become tasks, and which wait. It changes nothing itself.
+"""What a check leads to: which entries are new, which become tasks, and which wait. Nothing is changed here.
 
-Decided within the transaction that stores the outcome, from rows that this transaction has read: so a kill
-between two steps neither loses an entry nor makes two tasks of it.
+The plan is made within the transaction that stores the outcome, from rows that this transaction has read: so
+a kill between two steps neither loses an entry nor makes two tasks of it.
 
 Decisions: docs/decisions/library.md
 """
@@ -23,10 +23,10 @@ from server.subscriptions.subscription import (
     RETRY,
     TOO_YOUNG,
     UNCLEAR,
+    CheckResult,
+    FoundEntry,
     Item,
     LastOnes,
-    Looked,
-    Noticed,
     SinceDay,
     Subscription,
     day_in_seconds,
@@ -36,7 +36,7 @@ from server.subscriptions.subscription import (
 from server.subscriptions.subscription_rules import WITHOUT_FILM, age_of, delay_of
 
 _WAITS = frozenset((NOT_LIVE_YET, MEMBERS_ONLY, TOO_YOUNG, UNCLEAR))
-MOST_WAIT = 30 * 86_400.0  # seconds until an entry that is to begin is looked at again
+MOST_WAIT = 30 * 86_400.0  # seconds until an entry that is to begin is checked again
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class KnownItems:
 
 
 @dataclass(slots=True)
-class LookPlan:
+class CheckPlan:
     """`items` are to be stored as they are; for those in `wanted`, which are among them, tasks are to be
     made; `retry` are items whose failed tasks are to be tried again. `abouts` is what is said now of items
     that are known, by their keys. `all_new`: nothing was known, but not all of it can be new.
@@ -89,7 +89,7 @@ class LookPlan:
         return replace(item, about=self.abouts.get(item.key, item.about))
 
 
-def keys_of(entry: Noticed, key_origin: str) -> tuple[str, tuple[str, ...]]:
+def keys_of(entry: FoundEntry, key_origin: str) -> tuple[str, tuple[str, ...]]:
     """The key of an entry, and its aliases: its guid in this feed, and links that lead to it alone."""
     return keys_of_entry(
         entry.extractor_key, entry.id, entry.url, entry.item, entry.guid, key_origin, entry.media
@@ -98,24 +98,24 @@ def keys_of(entry: Noticed, key_origin: str) -> tuple[str, tuple[str, ...]]:
 
 def decided(
     subscription: Subscription,
-    noticed: Sequence[Noticed],
-    looked: Looked,
+    noticed: Sequence[FoundEntry],
+    result: CheckResult,
     known: KnownItems,
     max_new: int,
     now: float,
     *,
     is_part: bool = False,
-) -> LookPlan:
-    """What is to be stored of a look that found `noticed`, in the order of the list; `is_part`: that is one
+) -> CheckPlan:
+    """What is to be stored of a check that found `noticed`, in the order of the list; `is_part`: that is one
     of the parts of `in_parts`.
     """
-    plan = LookPlan()
+    plan = CheckPlan()
     first = not subscription.findings.seeded
-    fresh: list[tuple[Item, Noticed]] = []
+    fresh: list[tuple[Item, FoundEntry]] = []
     by_file = set[str]()  # pages of which a player is known by its file
     for entry in noticed:
         if entry.again is not None:
-            _again(plan, entry, subscription, known, now)
+            _plan_waiting(plan, entry, subscription, known, now)
             continue
         key, aliases = keys_of(entry, subscription.key_origin)
         names = (key, *aliases)
@@ -142,7 +142,7 @@ def decided(
             if own in known.items and (is_same or all(known.aliases.get(name) == own for name in guids)):
                 _renew(plan, item, entry)
             continue
-        if entry.known:  # it was forgotten meanwhile, and is new at the next look
+        if entry.known:  # it was forgotten meanwhile, and is new at the next check
             continue
         plan.aliases |= dict.fromkeys(aliases, key)
         about: dict[str, Any] = entry.model_dump(
@@ -165,7 +165,7 @@ def decided(
     for place, (item, _) in enumerate(reversed(fresh), 1):
         plan.items[item.key] = replace(item, number=known.last_number + place)
     entries = [entry for _, entry in fresh]
-    # What only a look at the whole list finds is old. After `forget` it is what is to be read again.
+    # What only a check of the whole list finds is old. After `forget` it is what is to be read again.
     is_read_again = subscription.findings.whole_at is None
     held = {item.key for item, entry in fresh if entry.behind and not is_read_again}
     by_place = _known_by_place(entries, known) - by_file
@@ -177,11 +177,11 @@ def decided(
     seeds = first or subscription.findings.cut
     backlog = _asked_for(subscription, entries) if seeds and not asks_for_none else set[int]()
     asked = backlog if first else None
-    if not first and subscription.findings.cut and looked.tail:
-        # They were there before the subscription: the first look did not come to them.
-        begin = max(0, len(fresh) - looked.tail)
+    if not first and subscription.findings.cut and result.tail:
+        # They were there before the subscription: the first check did not come to them.
+        begin = max(0, len(fresh) - result.tail)
         asked = {*range(begin)}
-        if not isinstance(subscription.wanted.backlog, LastOnes):  # they came with the first look
+        if not isinstance(subscription.wanted.backlog, LastOnes):  # they came with the first check
             asked |= {place for place in backlog if place >= begin}
     wanted: list[Item] = []
     for place, (item, entry) in enumerate(fresh):
@@ -202,10 +202,10 @@ def decided(
 
 
 def in_parts(
-    subscription: Subscription, noticed: Sequence[Noticed], most: int
-) -> tuple[list[Sequence[Noticed]], Sequence[Noticed]]:
-    """Split what a first look has found: into parts of `most` entries, the oldest first, of which each can be
-    stored by itself, as none of them gets its turn yet; and what is decided last, with the newest.
+    subscription: Subscription, noticed: Sequence[FoundEntry], most: int
+) -> tuple[list[Sequence[FoundEntry]], Sequence[FoundEntry]]:
+    """Split the entries of a first check. Return parts of `most` entries, the oldest first, each of which can
+    be stored by itself, since none of them becomes a task yet; and the newest, which are decided last.
     """
     if subscription.findings.seeded or len(noticed) <= most:
         return [], noticed
@@ -216,7 +216,7 @@ def in_parts(
     return [early[max(0, end - most) : end] for end in range(len(early), 0, -most)], last
 
 
-def _are_moved(entries: Sequence[Noticed], known: KnownItems) -> bool:
+def _are_moved(entries: Sequence[FoundEntry], known: KnownItems) -> bool:
     """Whether entries of which none is known cannot all be new: their source has given them other ids."""
     moments = [moment for item in known.recent if (moment := moment_of(item.published_at)) is not None]
     told = {(item.about.get("title"), item.published_at) for item in known.recent}
@@ -230,7 +230,7 @@ def _are_moved(entries: Sequence[Noticed], known: KnownItems) -> bool:
     return bool(_known_by_place(entries, known))
 
 
-def _known_by_place(entries: Sequence[Noticed], known: KnownItems) -> set[str]:
+def _known_by_place(entries: Sequence[FoundEntry], known: KnownItems) -> set[str]:
     """Pages of whose players earlier releases knew the places alone: who of them is who, nobody can tell."""
     return {
         entry.url
@@ -239,12 +239,12 @@ def _known_by_place(entries: Sequence[Noticed], known: KnownItems) -> set[str]:
     }
 
 
-def _may_pass(entry: Noticed) -> bool:
+def _may_pass(entry: FoundEntry) -> bool:
     return entry.verdict is None or entry.verdict in _WAITS
 
 
-def _replace_failed(plan: LookPlan, subscription: Subscription, known: KnownItems, now: float) -> None:
-    """Look at the next older entry in place of each that `backlog` has asked for and that does not pass."""
+def _replace_failed(plan: CheckPlan, subscription: Subscription, known: KnownItems, now: float) -> None:
+    """Check the next older entry in place of each that `backlog` has asked for and that does not pass."""
     began_at = known.began_at
     if not isinstance(subscription.wanted.backlog, LastOnes) or began_at is None:
         return
@@ -261,7 +261,7 @@ def _replace_failed(plan: LookPlan, subscription: Subscription, known: KnownItem
         plan.items[item.key] = replace(item, state="waiting", reason=UNCLEAR, not_before=now)
 
 
-def _renew(plan: LookPlan, item: Item, entry: Noticed) -> None:
+def _renew(plan: CheckPlan, item: Item, entry: FoundEntry) -> None:
     """Note the link, title and place that a known entry has now: feeds sign their links anew, and what is new
     in a list moves the others.
     """
@@ -269,14 +269,14 @@ def _renew(plan: LookPlan, item: Item, entry: Noticed) -> None:
         plan.abouts[item.key] = about
 
 
-def about_now(before: Mapping[str, Any], entry: Noticed) -> Mapping[str, Any] | None:
+def about_now(before: Mapping[str, Any], entry: FoundEntry) -> Mapping[str, Any] | None:
     """`Item.about` of a known entry as its source tells of it now; None if that is what it told `before`."""
     told = entry.model_dump(include={"url", "item", "title", "says"}, exclude_none=True)
     about = {name: value for name, value in before.items() if name != "item"} | told
     return about if any(about.get(name) != before.get(name) for name in ("url", "item", "title")) else None
 
 
-def _is_same(item: Item, entry: Noticed) -> bool:
+def _is_same(item: Item, entry: FoundEntry) -> bool:
     """Whether a guid that is new at a known link is another one of the same entry: some feeds have one link
     for whatever is their latest.
     """
@@ -286,13 +286,13 @@ def _is_same(item: Item, entry: Noticed) -> bool:
     return entry.published_at is not None and entry.published_at == item.published_at
 
 
-def _is_another(item: Item, entry: Noticed) -> bool:
+def _is_another(item: Item, entry: FoundEntry) -> bool:
     title = item.about.get("title")
     have_both = entry.title and title and entry.published_at and item.published_at
     return bool(have_both) and entry.title != title and entry.published_at != item.published_at
 
 
-def _asked_for(subscription: Subscription, entries: Sequence[Noticed]) -> set[int]:
+def _asked_for(subscription: Subscription, entries: Sequence[FoundEntry]) -> set[int]:
     """The places of entries that `backlog` asks for."""
     match subscription.wanted.backlog:
         case "all":
@@ -307,13 +307,13 @@ def _asked_for(subscription: Subscription, entries: Sequence[Noticed]) -> set[in
         case SinceDay(since=since):
             begin = day_in_seconds(since)
             dates = [moment_of(entry.published_at) for entry in entries]
-            # One without a date is looked at by itself: its child says `UNCLEAR`.
+            # One without a date has its own page read: its child says `UNCLEAR`.
             return {place for place, date in enumerate(dates) if date is None or date >= begin}
     return set()
 
 
 def _judged(
-    item: Item, entry: Noticed, subscription: Subscription, known: KnownItems, now: float, *, asks: bool
+    item: Item, entry: FoundEntry, subscription: Subscription, known: KnownItems, now: float, *, asks: bool
 ) -> Item:
     """The item in the state that its entry gives it; `queued` if a task is to be made, or there is one.
 
@@ -342,7 +342,7 @@ def is_gone_media(fetched: Fetched) -> bool:
     return fetched.task_id is None and IMPORTED not in fetched.manners
 
 
-def _waits_or_skipped(item: Item, verdict: str, entry: Noticed, now: float) -> Item:
+def _waits_or_skipped(item: Item, verdict: str, entry: FoundEntry, now: float) -> Item:
     if verdict not in _WAITS:
         return replace(item, state="skipped", reason=verdict, not_before=None)
     code = {NOT_LIVE_YET: "not_live", MEMBERS_ONLY: "members_only"}.get(verdict, "")
@@ -359,8 +359,10 @@ def _waits_or_skipped(item: Item, verdict: str, entry: Noticed, now: float) -> I
     )
 
 
-def _again(plan: LookPlan, entry: Noticed, subscription: Subscription, known: KnownItems, now: float) -> None:
-    """Another look at a waiting item, which is due."""
+def _plan_waiting(
+    plan: CheckPlan, entry: FoundEntry, subscription: Subscription, known: KnownItems, now: float
+) -> None:
+    """Decide what becomes of a waiting item whose own page was read."""
     item = known.items.get(entry.again or "")
     if item is None or item.state != "waiting" or item.task_id is not None:
         return  # a client has decided otherwise meanwhile
@@ -376,7 +378,7 @@ def _again(plan: LookPlan, entry: Noticed, subscription: Subscription, known: Kn
         plan.items[item.key] = replace(item, state="waiting", reason=BACKLOG, not_before=None)
     elif entry.verdict in _WAITS:
         item = _waits_or_skipped(item, entry.verdict, entry, now)
-        if entry.verdict == UNCLEAR:  # it was looked at, and that did not tell
+        if entry.verdict == UNCLEAR:  # it was checked, and that did not tell
             item = replace(item, state="skipped", reason=UNCLEAR, not_before=None)
         plan.items[item.key] = item
     elif entry.verdict.startswith("code:"):
@@ -395,7 +397,7 @@ def _again(plan: LookPlan, entry: Noticed, subscription: Subscription, known: Kn
 
 
 def _give_turns(
-    plan: LookPlan, wanted: Sequence[Item], known: KnownItems, max_new: int, now: float, *, first: bool
+    plan: CheckPlan, wanted: Sequence[Item], known: KnownItems, max_new: int, now: float, *, first: bool
 ) -> None:
     """At most `max_new` items become tasks: those that are new, then those that wait, then failed ones.
 

@@ -1,4 +1,4 @@
-"""What a look's child says may be anything, and what a store or a worker refuses ends no looking."""
+"""What a check's child says may be anything, and what a store or a worker refuses ends no checking."""
 
 import asyncio
 from collections.abc import Callable
@@ -14,8 +14,8 @@ from server.core.clock import Clock
 from server.core.errors import StorageFailed, WorkerSilent
 from server.core.task import Task, TaskStatus
 from server.settings import DownloadSettings, SubscriptionsSettings
-from server.subscriptions.looker import Looker
 from server.subscriptions.subscription import Claim, Findings, Subscription, SubscriptionSettings
+from server.subscriptions.subscription_checker import SubscriptionChecker
 from server.tasks import leases
 from server.tasks.fork_servers import ForkServers, Outcome
 
@@ -96,20 +96,20 @@ class Deleting:
         self.deleted.append(task_id)
 
 
-async def looks(
+async def checks(
     rows: Rows, scratch: Path, until: Callable[[], bool], child: Saying | None = None, tasks: Any = None
 ) -> None:
-    """Look until that is so."""
-    looker = new_looker(rows, scratch, child, tasks or Deleting())
-    async with asyncio.timeout(20), in_background(looker.run(alone=False), "looks"):
+    """Check until that is so."""
+    checker = new_checker(rows, scratch, child, tasks or Deleting())
+    async with asyncio.timeout(20), in_background(checker.run(alone=False), "checks"):
         while not until():
             await asyncio.sleep(0.01)
 
 
-def new_looker(
+def new_checker(
     rows: object, scratch: Path, child: Saying | None, tasks: object, clock: object = None
-) -> Looker:
-    return Looker(
+) -> SubscriptionChecker:
+    return SubscriptionChecker(
         rows,  # type: ignore[arg-type]
         tasks,  # type: ignore[arg-type]
         child,  # type: ignore[arg-type]
@@ -126,21 +126,21 @@ def new_looker(
     "line",
     [
         b"no JSON\n",
-        b'{"kind": "noticed", "entries": [{"url": "ftp://a.test/"}]}\n',
-        b'{"kind": "noticed", "entries": [{"url": "https://a.test/", "guid": "\\ud800"}]}\n',
-        b'{"kind": "looked", "form": "neither"}\n',
+        b'{"kind": "found_entries", "entries": [{"url": "ftp://a.test/"}]}\n',
+        b'{"kind": "found_entries", "entries": [{"url": "https://a.test/", "guid": "\\ud800"}]}\n',
+        b'{"kind": "checked", "form": "neither"}\n',
     ],
 )
 async def test_what_cannot_be_read_is_a_failure_and_not_asked_for_again_at_once(
     tmp_path: Path, line: bytes
 ) -> None:
     rows, saying = Rows(CLAIM), Saying(line)
-    await looks(rows, tmp_path, lambda: bool(rows.failures), saying)
+    await checks(rows, tmp_path, lambda: bool(rows.failures), saying)
     assert rows.failures == ["internal"]
-    assert not saying.under_way  # else each look would keep the release that it ran on
+    assert not saying.under_way  # else each check would keep the release that it ran on
 
 
-async def test_a_look_at_a_subscription_that_is_gone_ends_and_makes_room(
+async def test_a_check_of_a_subscription_that_is_gone_ends_and_makes_room(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Silent(Saying):
@@ -150,13 +150,13 @@ async def test_a_look_at_a_subscription_that_is_gone_ends_and_makes_room(
 
     monkeypatch.setattr(leases, "RENEWED_EVERY", 0.01)
     rows, silent = Rows(CLAIM), Silent(b"")
-    await looks(rows, tmp_path, lambda: silent.started > 0 and not silent.under_way, silent)
+    await checks(rows, tmp_path, lambda: silent.started > 0 and not silent.under_way, silent)
     assert rows.failures == []
 
 
-async def test_what_cannot_be_removed_keeps_nobody_from_looking(tmp_path: Path) -> None:
+async def test_what_cannot_be_removed_keeps_nobody_from_checking(tmp_path: Path) -> None:
     rows, tasks = Rows(), Deleting()
-    await looks(rows, tmp_path, lambda: rows.claims > 0, tasks=tasks)
+    await checks(rows, tmp_path, lambda: rows.claims > 0, tasks=tasks)
     assert tasks.deleted[:1] == ["c"]
 
 
@@ -185,8 +185,8 @@ async def test_a_refused_task_waits_for_the_end_of_the_hold_and_never_less_than_
             put_off.append(seconds)
 
     queued = Queued()
-    looker = new_looker(queued, tmp_path, None, queued, SimpleNamespace(now=lambda: now))
-    await looker.hold_tasks("a.test", now.timestamp() + held)
+    checker = new_checker(queued, tmp_path, None, queued, SimpleNamespace(now=lambda: now))
+    await checker.hold_tasks("a.test", now.timestamp() + held)
     assert put_off == [pytest.approx(waits)]
 
 
@@ -207,10 +207,10 @@ async def test_a_task_of_a_subscription_that_begins_while_its_host_is_held_waits
         async def held_hosts(self, hosts: list[str], at: float) -> dict[str, float]:
             return {"a.test": at + 60.0} if hosts == ["a.test"] else {}
 
-    looker = new_looker(Held(), tmp_path, None, None, SimpleNamespace(now=lambda: now))
+    checker = new_checker(Held(), tmp_path, None, None, SimpleNamespace(now=lambda: now))
     for url, is_held in ((URL, True), ("https://b.test/", False)):
         begins = TaskStatus(task_id="t", url=url, created_at=now, **status)
-        requeued = await looker.before_attempt(Task(status=begins, request=None))
+        requeued = await checker.before_attempt(Task(status=begins, request=None))
         assert (requeued is not None) == (waits and is_held)
         if requeued:
             assert requeued.because == "host_held"
