@@ -64,7 +64,7 @@ from server.feeds.podcast_xml import Enclosed, Episode, Podcast, one_line, plain
 from server.subscriptions import opml
 from server.subscriptions.feed_addresses import address_of
 from server.subscriptions.picture_routes import SOURCE_PICTURES
-from server.subscriptions.subscription import FEED_NAME, Subscription, moment_of
+from server.subscriptions.subscription import FEED_NAME, StoredSubscription, moment_of
 
 RSS, OPML, JPEG = "application/rss+xml", "text/x-opml", "image/jpeg"
 CHAPTERS = "application/json+chapters"
@@ -254,7 +254,7 @@ def _addresses(request: web.Request, secret: str | None) -> web.Response:
     return respond_answer(FeedAddresses(opml=opml))
 
 
-async def _found(request: web.Request) -> tuple[str, Subscription]:
+async def _found(request: web.Request) -> tuple[str, StoredSubscription]:
     """The secret, and the subscription whose feed is asked for."""
     name, given = request.match_info["feed"], request.match_info["secret"]
     secret, subscription = await request.app[FEEDS].find(name, given)
@@ -275,13 +275,13 @@ def _checked(request: web.Request, secret: str | None) -> str:
     return secret
 
 
-async def _insist(request: web.Request, subscription: Subscription, task_id: str) -> None:
+async def _insist(request: web.Request, subscription: StoredSubscription, task_id: str) -> None:
     """Raise `FileNotFound` unless the task is an episode's: the secret opens no other files."""
     if not await request.app[FEEDS].has(subscription.subscription_id, task_id):
         raise FileNotFound
 
 
-async def _built(request: web.Request, secret: str, subscription: Subscription) -> Built:
+async def _built(request: web.Request, secret: str, subscription: StoredSubscription) -> Built:
     root = address_of(request, secret, "")
     most = request.app[SETTINGS].feeds.max_items
     shelf, key = request.app[SHELF], (subscription.subscription_id, root)
@@ -319,7 +319,7 @@ async def _built(request: web.Request, secret: str, subscription: Subscription) 
 
 
 def _podcast(
-    subscription: Subscription,
+    subscription: StoredSubscription,
     root: str,
     there: Sequence[tuple[Listed, Mapping[str, Any], TaskStatus]],
     language: str,
@@ -410,12 +410,12 @@ def _picture_of(status: TaskStatus) -> Picture | None:
     return Picture(status.task_id, status.thumbnail) if status.thumbnail else None
 
 
-def _picture_of_source(subscription: Subscription) -> PictureOfSource | None:
+def _picture_of_source(subscription: StoredSubscription) -> PictureOfSource | None:
     note = subscription.findings.pictures.get("picture")
     return PictureOfSource(subscription.subscription_id, note.tag) if note and note.tag else None
 
 
-def _title(subscription: Subscription) -> str:
+def _title(subscription: StoredSubscription) -> str:
     wanted, findings = subscription.wanted, subscription.findings
     return wanted.name or findings.title or (wanted.feed.name if wanted.feed else "")
 

@@ -8,7 +8,7 @@ from server.core.whose import Whose
 from server.feeds.feed_store import Listed
 from server.storage.statements import Row, Statements, Tables, Transactions, fetch_in
 from server.subscriptions.feed_names import person_of_secret, renew_secret, secret_of_feeds
-from server.subscriptions.subscription import Subscription
+from server.subscriptions.subscription import StoredSubscription
 from server.subscriptions.subscription_rows import COLUMNS, readable
 
 _OF_FEEDS = ", ".join(f"s.{name.strip()}" for name in COLUMNS.split(","))
@@ -55,10 +55,10 @@ class FeedRows:
 
         return await self._transactions.write(work)
 
-    async def find(self, name: str, given: str = "") -> tuple[str | None, Subscription | None]:
+    async def find(self, name: str, given: str = "") -> tuple[str | None, StoredSubscription | None]:
         """The secret that counts if this one is `given`, and the subscription whose feed has this name."""
 
-        async def work(tables: Statements) -> tuple[str | None, Subscription | None]:
+        async def work(tables: Statements) -> tuple[str | None, StoredSubscription | None]:
             whose = await self._opened(tables, given)
             found = [one for one in readable(await tables.fetch(_FIND, (name,))) if self._is(one, whose)]
             return await secret_of_feeds(tables, whose), next(iter(found), None)
@@ -69,13 +69,13 @@ class FeedRows:
         """Whose feeds a secret opens, if it opens any."""
         return self._whose(await person_of_secret(tables, given) if self._separate else None)
 
-    def _is(self, subscription: Subscription, whose: Whose) -> bool:
+    def _is(self, subscription: StoredSubscription, whose: Whose) -> bool:
         return not self._separate or subscription.owner == whose.owner
 
-    async def all(self, given: str = "") -> tuple[str | None, Sequence[tuple[str, Subscription]]]:
+    async def all(self, given: str = "") -> tuple[str | None, Sequence[tuple[str, StoredSubscription]]]:
         """The secret that counts if this one is `given`, and all feeds that it opens, by their names."""
 
-        async def work(tables: Statements) -> tuple[str | None, list[tuple[str, Subscription]]]:
+        async def work(tables: Statements) -> tuple[str | None, list[tuple[str, StoredSubscription]]]:
             whose = await self._opened(tables, given)
             chosen = "WHERE coalesce(s.owner, '') = ? " if self._separate else ""
             values = (whose.owner or "",) if self._separate else ()
@@ -97,7 +97,7 @@ class FeedRows:
         return [Listed(*row) for row in await self._transactions.read(work)]
 
     async def about(self, subscription_id: str, keys: Sequence[str]) -> dict[str, dict[str, Any]]:
-        """Return `Item.about` of those of `keys` that exist."""
+        """Return `StoredItem.about` of those of `keys` that exist."""
 
         async def work(tables: Statements) -> list[Row]:
             return await fetch_in(tables, _ABOUT, keys, subscription_id)

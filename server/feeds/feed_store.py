@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """An item of a subscription whose task has files. Times are as in `Item`.
+    """An item of a subscription whose task has files. Times are as in `StoredItem`.
 
     `revision` is the task's: what is told of the item depends on nothing else, as its `about` never changes.
     """

@@ -25,10 +25,10 @@ from server.subscriptions.subscription import (
     UNCLEAR,
     CheckResult,
     FoundEntry,
-    Item,
     LastOnes,
     SinceDay,
-    Subscription,
+    StoredItem,
+    StoredSubscription,
     day_in_seconds,
     is_known_media,
     moment_of,
@@ -55,18 +55,18 @@ class KnownItems:
     `began_at` when the first of them were found, in seconds since 1970.
     """
 
-    items: Mapping[str, Item]
+    items: Mapping[str, StoredItem]
     aliases: Mapping[str, str]
     media: Mapping[str, Fetched]
-    others: Mapping[str, Item]
-    backlog: Sequence[Item]
-    due: Sequence[Item]
+    others: Mapping[str, StoredItem]
+    backlog: Sequence[StoredItem]
+    due: Sequence[StoredItem]
     room: int
     last_number: int
     began_at: float | None = None
     placed: Set[str] = frozenset()
-    recent: Sequence[Item] = ()
-    spare: Sequence[Item] = ()
+    recent: Sequence[StoredItem] = ()
+    spare: Sequence[StoredItem] = ()
 
 
 @dataclass(slots=True)
@@ -76,15 +76,15 @@ class CheckPlan:
     that are known, by their keys. `all_new`: nothing was known, but not all of it can be new.
     """
 
-    items: dict[str, Item] = field(default_factory=dict)
-    wanted: list[Item] = field(default_factory=list)
-    retry: list[Item] = field(default_factory=list)
+    items: dict[str, StoredItem] = field(default_factory=dict)
+    wanted: list[StoredItem] = field(default_factory=list)
+    retry: list[StoredItem] = field(default_factory=list)
     aliases: dict[str, str] = field(default_factory=dict)
     abouts: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     knows_one: bool = False
     all_new: bool = False
 
-    def renewed(self, item: Item) -> Item:
+    def renewed(self, item: StoredItem) -> StoredItem:
         """`item` as its source tells of it now."""
         return replace(item, about=self.abouts.get(item.key, item.about))
 
@@ -97,7 +97,7 @@ def keys_of(entry: FoundEntry, key_origin: str) -> tuple[str, tuple[str, ...]]:
 
 
 def decided(
-    subscription: Subscription,
+    subscription: StoredSubscription,
     noticed: Sequence[FoundEntry],
     result: CheckResult,
     known: KnownItems,
@@ -111,7 +111,7 @@ def decided(
     """
     plan = CheckPlan()
     first = not subscription.findings.seeded
-    fresh: list[tuple[Item, FoundEntry]] = []
+    fresh: list[tuple[StoredItem, FoundEntry]] = []
     by_file = set[str]()  # pages of which a player is known by its file
     for entry in noticed:
         if entry.again is not None:
@@ -150,7 +150,7 @@ def decided(
         )
         if entry.kind != "video":
             about["kind"] = entry.kind
-        item = Item(
+        item = StoredItem(
             subscription.subscription_id,
             key,
             0,
@@ -183,7 +183,7 @@ def decided(
         asked = {*range(begin)}
         if not isinstance(subscription.wanted.backlog, LastOnes):  # they came with the first check
             asked |= {place for place in backlog if place >= begin}
-    wanted: list[Item] = []
+    wanted: list[StoredItem] = []
     for place, (item, entry) in enumerate(fresh):
         asks = asked is not None and place in backlog
         judged = _judged(plan.items[item.key], entry, subscription, known, now, asks=asks)
@@ -202,7 +202,7 @@ def decided(
 
 
 def in_parts(
-    subscription: Subscription, noticed: Sequence[FoundEntry], most: int
+    subscription: StoredSubscription, noticed: Sequence[FoundEntry], most: int
 ) -> tuple[list[Sequence[FoundEntry]], Sequence[FoundEntry]]:
     """Split the entries of a first check. Return parts of `most` entries, the oldest first, each of which can
     be stored by itself, since none of them becomes a task yet; and the newest, which are decided last.
@@ -243,7 +243,7 @@ def _may_pass(entry: FoundEntry) -> bool:
     return entry.verdict is None or entry.verdict in _WAITS
 
 
-def _replace_failed(plan: CheckPlan, subscription: Subscription, known: KnownItems, now: float) -> None:
+def _replace_failed(plan: CheckPlan, subscription: StoredSubscription, known: KnownItems, now: float) -> None:
     """Check the next older entry in place of each that `backlog` has asked for and that does not pass."""
     began_at = known.began_at
     if not isinstance(subscription.wanted.backlog, LastOnes) or began_at is None:
@@ -261,7 +261,7 @@ def _replace_failed(plan: CheckPlan, subscription: Subscription, known: KnownIte
         plan.items[item.key] = replace(item, state="waiting", reason=UNCLEAR, not_before=now)
 
 
-def _renew(plan: CheckPlan, item: Item, entry: FoundEntry) -> None:
+def _renew(plan: CheckPlan, item: StoredItem, entry: FoundEntry) -> None:
     """Note the link, title and place that a known entry has now: feeds sign their links anew, and what is new
     in a list moves the others.
     """
@@ -270,13 +270,15 @@ def _renew(plan: CheckPlan, item: Item, entry: FoundEntry) -> None:
 
 
 def about_now(before: Mapping[str, Any], entry: FoundEntry) -> Mapping[str, Any] | None:
-    """`Item.about` of a known entry as its source tells of it now; None if that is what it told `before`."""
+    """Return what the source says of a known entry now, for `StoredItem.about`; None if it says the same as
+    `before`.
+    """
     told = entry.model_dump(include={"url", "item", "title", "says"}, exclude_none=True)
     about = {name: value for name, value in before.items() if name != "item"} | told
     return about if any(about.get(name) != before.get(name) for name in ("url", "item", "title")) else None
 
 
-def _is_same(item: Item, entry: FoundEntry) -> bool:
+def _is_same(item: StoredItem, entry: FoundEntry) -> bool:
     """Whether a guid that is new at a known link is another one of the same entry: some feeds have one link
     for whatever is their latest.
     """
@@ -286,13 +288,13 @@ def _is_same(item: Item, entry: FoundEntry) -> bool:
     return entry.published_at is not None and entry.published_at == item.published_at
 
 
-def _is_another(item: Item, entry: FoundEntry) -> bool:
+def _is_another(item: StoredItem, entry: FoundEntry) -> bool:
     title = item.about.get("title")
     have_both = entry.title and title and entry.published_at and item.published_at
     return bool(have_both) and entry.title != title and entry.published_at != item.published_at
 
 
-def _asked_for(subscription: Subscription, entries: Sequence[FoundEntry]) -> set[int]:
+def _asked_for(subscription: StoredSubscription, entries: Sequence[FoundEntry]) -> set[int]:
     """The places of entries that `backlog` asks for."""
     match subscription.wanted.backlog:
         case "all":
@@ -313,8 +315,14 @@ def _asked_for(subscription: Subscription, entries: Sequence[FoundEntry]) -> set
 
 
 def _judged(
-    item: Item, entry: FoundEntry, subscription: Subscription, known: KnownItems, now: float, *, asks: bool
-) -> Item:
+    item: StoredItem,
+    entry: FoundEntry,
+    subscription: StoredSubscription,
+    known: KnownItems,
+    now: float,
+    *,
+    asks: bool,
+) -> StoredItem:
     """The item in the state that its entry gives it; `queued` if a task is to be made, or there is one.
 
     `asks`: the backlog asks for it, also if it was fetched before and nothing is left of that.
@@ -342,7 +350,7 @@ def is_gone_media(fetched: Fetched) -> bool:
     return fetched.task_id is None and IMPORTED not in fetched.manners
 
 
-def _waits_or_skipped(item: Item, verdict: str, entry: FoundEntry, now: float) -> Item:
+def _waits_or_skipped(item: StoredItem, verdict: str, entry: FoundEntry, now: float) -> StoredItem:
     if verdict not in _WAITS:
         return replace(item, state="skipped", reason=verdict, not_before=None)
     code = {NOT_LIVE_YET: "not_live", MEMBERS_ONLY: "members_only"}.get(verdict, "")
@@ -360,7 +368,7 @@ def _waits_or_skipped(item: Item, verdict: str, entry: FoundEntry, now: float) -
 
 
 def _plan_waiting(
-    plan: CheckPlan, entry: FoundEntry, subscription: Subscription, known: KnownItems, now: float
+    plan: CheckPlan, entry: FoundEntry, subscription: StoredSubscription, known: KnownItems, now: float
 ) -> None:
     """Decide what becomes of a waiting item whose own page was read."""
     item = known.items.get(entry.again or "")
@@ -397,7 +405,7 @@ def _plan_waiting(
 
 
 def _give_turns(
-    plan: CheckPlan, wanted: Sequence[Item], known: KnownItems, max_new: int, now: float, *, first: bool
+    plan: CheckPlan, wanted: Sequence[StoredItem], known: KnownItems, max_new: int, now: float, *, first: bool
 ) -> None:
     """At most `max_new` items become tasks: those that are new, then those that wait, then failed ones.
 

@@ -14,7 +14,7 @@ from server.api.openapi.operation import BINARY, HAS_IT, IF_NONE_MATCH, READER, 
 from server.api.route import get
 from server.core.errors import InvalidQuery, PictureNotFound, SubscriptionNotFound
 from server.subscriptions.source_picture_rows import SourcePictures
-from server.subscriptions.subscription import Subscription
+from server.subscriptions.subscription import StoredSubscription
 from server.subscriptions.subscription_rows import SubscriptionRows
 
 SOURCE_PICTURES = web.AppKey("pictures of sources", SourcePictures)
@@ -47,7 +47,7 @@ async def get_picture(request: web.Request) -> web.Response:
     return web.Response(body=body, content_type="image/jpeg", headers=headers)
 
 
-def link_of_picture(request: web.Request, one: Subscription) -> str | None:
+def link_of_picture(request: web.Request, one: StoredSubscription) -> str | None:
     """None while there is no picture."""
     note = one.findings.pictures.get("picture")
     if note is None or note.tag is None:

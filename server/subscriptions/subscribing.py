@@ -35,9 +35,9 @@ from server.subscriptions.subscription import (
     BY_CLIENT,
     HOST_HELD,
     Findings,
-    Item,
     ItemState,
-    Subscription,
+    StoredItem,
+    StoredSubscription,
     SubscriptionSettings,
     wish_of,
 )
@@ -82,14 +82,14 @@ class Subscriptions:
         scope: str,
         owner: str | None = None,
         created_by: str | None = None,
-    ) -> Subscription:
+    ) -> StoredSubscription:
         """It is on disk when this returns, and nothing was fetched.
 
         Raises `AlreadySubscribed`, `TooManySubscriptions`.
         """
         self._tasks.refuse_when_closing()
         manner = request_of(wanted, url).manner()
-        subscription = Subscription(
+        subscription = StoredSubscription(
             subscription_id=str(uuid4()),
             number=0,
             revision=1,
@@ -109,8 +109,8 @@ class Subscriptions:
         return await self.store.add(subscription, wish_of(manner, wanted), self._settings.max)
 
     async def change(
-        self, before: Subscription, wanted: SubscriptionSettings, url: HttpUrl
-    ) -> Subscription | None:
+        self, before: StoredSubscription, wanted: SubscriptionSettings, url: HttpUrl
+    ) -> StoredSubscription | None:
         """None if it has changed since. Raises `AlreadySubscribed`, `SubscriptionNotFound`."""
         self._tasks.refuse_when_closing()
         manner = request_of(wanted, url).manner()
@@ -144,7 +144,7 @@ class Subscriptions:
             with suppress(TaskNotFound):
                 await self._tasks.delete(task_id)
 
-    async def check(self, subscription_id: str) -> Subscription:
+    async def check(self, subscription_id: str) -> StoredSubscription:
         """Have it checked, unless that is under way. Raises `SubscriptionNotFound`."""
         self._tasks.refuse_when_closing()
         return await self.store.due(subscription_id, self.now)
@@ -176,7 +176,7 @@ class Subscriptions:
         keys: Sequence[str] | None,
         state: ItemState | None,
         most: int,
-    ) -> tuple[list[Item | AppError], bool]:
+    ) -> tuple[list[StoredItem | AppError], bool]:
         """What became of each, in order of `keys`; and whether there are more in `state`."""
         self._tasks.refuse_when_closing()
         found = await self.store.items_of(subscription_id, keys, state, most + 1)
@@ -205,7 +205,7 @@ class Subscriptions:
         again = await self.store.items_of(subscription_id, list(there), None, len(there))
         after = {item.key: item for item in again}
         order = list(dict.fromkeys(keys)) if keys is not None else list(there)
-        outcomes: list[Item | AppError] = []
+        outcomes: list[StoredItem | AppError] = []
         for key in order:
             if key not in there:
                 outcomes.append(ItemNotFound())
@@ -213,7 +213,7 @@ class Subscriptions:
                 outcomes.append(problems.get(key) or after.get(key) or there[key])
         return outcomes, more
 
-    async def _fetch(self, subscription_id: str, items: Sequence[Item]) -> dict[str, AppError]:
+    async def _fetch(self, subscription_id: str, items: Sequence[StoredItem]) -> dict[str, AppError]:
         """Place again from its task what misses a file; make a task of that of which nothing is left."""
         problems: dict[str, AppError] = {}
         abouts = {item.key: item.about for item in items}
@@ -272,7 +272,9 @@ class Subscriptions:
         except (LibraryAway, OSError):
             raise LibraryIsAway from None
 
-    async def _place_in_library(self, subscription_id: str, items: Sequence[Item]) -> dict[str, AppError]:
+    async def _place_in_library(
+        self, subscription_id: str, items: Sequence[StoredItem]
+    ) -> dict[str, AppError]:
         if self._library is None or (await self.store.get(subscription_id)).wanted.library is None:
             return {item.key: NoLibrary() for item in items}
         problems: dict[str, AppError] = {}
@@ -303,7 +305,7 @@ class Subscriptions:
                 await self._tasks.tell_of_library(status.task_id, waiting)
         await self.store.place(subscription_id, {key: status.task_id for key, status in tasks.items()})
 
-    async def _skip(self, subscription_id: str, items: Sequence[Item]) -> dict[str, AppError]:
+    async def _skip(self, subscription_id: str, items: Sequence[StoredItem]) -> dict[str, AppError]:
         """Cancel first: an item follows its task, and one whose download has ended meanwhile is fetched."""
         problems: dict[str, AppError] = {}
         for item in items:

@@ -399,7 +399,7 @@ class Findings(Stored):
 
 
 @dataclass(frozen=True, slots=True)
-class Subscription:
+class StoredSubscription:
     """`check_no` counts the checks that began: the fence against one that was taken for lost.
 
     `wanted` has only the fields that were set. `manner` is that of its tasks (`ProcessRequest.manner`). Times
@@ -438,7 +438,7 @@ class Subscription:
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class StoredItem:
     """`about` is a JSON object: url, item (its place, if it has no link of its own), title, duration,
     uploader, kind, says, may_pass (that it may replace one that `backlog` asks for). Times are seconds since
     1970; `published_at` is a time in UTC, or a day, in ISO 8601.
@@ -553,10 +553,10 @@ class Claim:
     `Findings.cut_at`; `again` are items that wait for a check of their own.
     """
 
-    subscription: Subscription
+    subscription: StoredSubscription
     known: Sequence[str] = ()
     since_cut: Sequence[str] = ()
-    again: Sequence[Item] = ()
+    again: Sequence[StoredItem] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -568,7 +568,7 @@ class CheckOutcome:
     """
 
     tasks: Sequence[Task] = ()
-    retry: Sequence[Item] = ()
+    retry: Sequence[StoredItem] = ()
     is_late: bool = False
     held_until: float | None = None
 

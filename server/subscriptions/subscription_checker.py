@@ -34,10 +34,10 @@ from server.subscriptions.subscription import (
     Claim,
     Filters,
     FoundEntry,
-    Item,
     LastOnes,
     Pace,
     SinceDay,
+    StoredItem,
     day_in_seconds,
 )
 from server.subscriptions.subscription_rows import SubscriptionRows
@@ -343,7 +343,7 @@ def entry_filters_of(filters: Filters) -> EntryFilters:
     )
 
 
-def _again(item: Item) -> tuple[str, str, int | None, dict[str, Any]]:
+def _again(item: StoredItem) -> tuple[str, str, int | None, dict[str, Any]]:
     """See `CheckWishes.again`."""
     about = item.about
     known = {name: about[name] for name in ("title", "duration") if name in about}

@@ -93,9 +93,9 @@ from server.subscriptions.subscription import (
     STATES,
     WAS_FEED,
     Findings,
-    Item,
     ItemsRequest,
-    Subscription,
+    StoredItem,
+    StoredSubscription,
     SubscriptionChange,
     SubscriptionRequest,
     SubscriptionSettings,
@@ -132,7 +132,7 @@ async def subscribe(request: web.Request) -> web.Response:
 
 async def _subscribed(
     request: web.Request, body: dict[str, Any], *, is_resolved: bool = False
-) -> Subscription:
+) -> StoredSubscription:
     url = body.get("url")
     if isinstance(url, str):
         url = as_http(url)
@@ -268,7 +268,7 @@ async def change(request: web.Request) -> web.Response:
     return respond_answer(await _shown_one(request, after))
 
 
-async def _changed_by(request: web.Request, subscription_id: str, body: dict[str, Any]) -> Subscription:
+async def _changed_by(request: web.Request, subscription_id: str, body: dict[str, Any]) -> StoredSubscription:
     """The subscription with the merge patch `body`, also if somebody else changes it meanwhile."""
     service = request.app[SUBSCRIPTIONS]
     while True:
@@ -358,7 +358,7 @@ async def act_on_subscriptions(request: web.Request) -> web.Response:
     if ids is None:
         ids = await _ids_in(request, wanted.stage, MOST_AT_ONCE + 1)
         ids, more = ids[:MOST_AT_ONCE], len(ids) > MOST_AT_ONCE
-    outcomes: list[Subscription | AppError | None] = []
+    outcomes: list[StoredSubscription | AppError | None] = []
     for subscription_id in ids:
         try:
             match wanted.action:
@@ -381,7 +381,7 @@ async def act_on_subscriptions(request: web.Request) -> web.Response:
         pairs = zip(ids, outcomes, strict=False)
         request[DONE] = [("subscription_deleted", name) for name, outcome in pairs if outcome is None]
     chosen = language(request)
-    shown = iter(await _shown(request, [one for one in outcomes if isinstance(one, Subscription)]))
+    shown = iter(await _shown(request, [one for one in outcomes if isinstance(one, StoredSubscription)]))
     results = list[answers.SubscriptionActionResult]()
     for outcome in outcomes:
         if isinstance(outcome, AppError):
@@ -451,7 +451,7 @@ async def act_on_items(request: web.Request) -> web.Response:
 
 
 async def export_opml(request: web.Request) -> web.Response:
-    store, cursor, found = request.app[SUBSCRIPTIONS].store, None, list[Subscription]()
+    store, cursor, found = request.app[SUBSCRIPTIONS].store, None, list[StoredSubscription]()
     while True:
         page, cursor = await store.page(cursor, LARGEST_PAGE, restricted_to(request))
         found += page
@@ -484,7 +484,7 @@ async def import_opml(request: web.Request) -> web.Response:
             outlines = await to_the_end(compute(lambda: opml.read(file.read(), most)))
     except web.RequestPayloadError:
         raise InvalidOpml("encoding", 1) from None
-    outcomes: list[Subscription | AppError] = []
+    outcomes: list[StoredSubscription | AppError] = []
     for outline in outlines:
         try:
             outcomes.append(await _subscribed(request, _of_outline(outline), is_resolved=True))
@@ -516,11 +516,13 @@ def _of_outline(outline: opml.Outline) -> dict[str, Any]:
     return {"profile": None} | settings | {"url": outline.url}
 
 
-async def _results(request: web.Request, outcomes: Sequence[Item | AppError], *, more: bool) -> web.Response:
+async def _results(
+    request: web.Request, outcomes: Sequence[StoredItem | AppError], *, more: bool
+) -> web.Response:
     from server.subscriptions import subscription_schemas as answers
 
     chosen = language(request)
-    items = [outcome for outcome in outcomes if isinstance(outcome, Item)]
+    items = [outcome for outcome in outcomes if isinstance(outcome, StoredItem)]
     shown = {each.key: each for each in await _shown_items(request, items)}
     results = [
         answers.ItemResult(status=int(outcome.status), problem=problem_of(request, outcome, chosen))
@@ -543,13 +545,13 @@ def _etag(body: bytes) -> str:
     return f'"{hashlib.sha256(body).hexdigest()[:20]}"'
 
 
-async def _shown_one(request: web.Request, subscription: Subscription) -> "answers.Subscription":
+async def _shown_one(request: web.Request, subscription: StoredSubscription) -> "answers.Subscription":
     [shown] = await _shown(request, [subscription], is_alone=True)
     return shown
 
 
 async def _shown(
-    request: web.Request, found: Sequence[Subscription], *, is_alone: bool = False
+    request: web.Request, found: Sequence[StoredSubscription], *, is_alone: bool = False
 ) -> list["answers.Subscription"]:
     """Of one alone also the description: of 200, which the page asks for every few seconds, it is a book."""
     from server.subscriptions import subscription_schemas as answers
@@ -614,7 +616,7 @@ def _hint(words: Catalogue, findings: Findings, code: str) -> str | None:
     return words.hint(findings.hint or code, None)
 
 
-async def _shown_items(request: web.Request, items: Sequence[Item]) -> list["answers.Item"]:
+async def _shown_items(request: web.Request, items: Sequence[StoredItem]) -> list["answers.Item"]:
     """With what the library has of them, and the pictures of their tasks."""
     fetched = [item.key for item in items if item.state == "fetched"]
     there: dict[str, InLibrary] = {}
@@ -629,7 +631,7 @@ async def _shown_items(request: web.Request, items: Sequence[Item]) -> list["ans
     return [_shown_item(item, there.get(item.key), links.get(item.task_id or "")) for item in items]
 
 
-def _shown_item(item: Item, library: InLibrary | None, thumbnail: str | None) -> "answers.Item":
+def _shown_item(item: StoredItem, library: InLibrary | None, thumbnail: str | None) -> "answers.Item":
     from server.subscriptions import subscription_schemas as answers
 
     about = item.about

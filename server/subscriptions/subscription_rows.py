@@ -96,11 +96,11 @@ from server.subscriptions.subscription import (
     Claim,
     Findings,
     FoundEntry,
-    Item,
     ItemState,
     LastOnes,
     Pace,
-    Subscription,
+    StoredItem,
+    StoredSubscription,
     SubscriptionSettings,
     moment_of,
     wish_of,
@@ -170,7 +170,7 @@ _MOVE_TO = """
 _COUNTS = """
     SELECT subscription_id, state, count(*) FROM items WHERE subscription_id IN ({keys})
     GROUP BY subscription_id, state"""
-# As `Subscription.stage` says.
+# As `StoredSubscription.stage` says.
 _STAGES = """
     SELECT CASE WHEN next_check_at IS NULL THEN 'paused' WHEN lease_until > ? THEN 'checking'
         WHEN findings LIKE '%"error_code":%' THEN 'failing' WHEN findings LIKE '%"seeded":true%' THEN 'idle'
@@ -396,12 +396,12 @@ class SubscriptionRows:
         """Call `called` when something may be due earlier than was said."""
         self._transactions.signals.listen(DUE_SOONER, called)
 
-    async def add(self, subscription: Subscription, wish: str, most: int) -> Subscription:
+    async def add(self, subscription: StoredSubscription, wish: str, most: int) -> StoredSubscription:
         """Return it with its number. Raises `AlreadySubscribed`, `FeedNameTaken`, and `TooManySubscriptions`
         above `most`.
         """
 
-        async def work(tables: Tables) -> Subscription:
+        async def work(tables: Tables) -> StoredSubscription:
             tables.wake(DUE_SOONER)
             await tables.alone()
             await self._refuse_same(tables, subscription, wish, is_new=True)
@@ -444,10 +444,10 @@ class SubscriptionRows:
         rows = await self._transactions.read(work)
         return {host: until for host, _, until, _ in rows if now < until <= late}
 
-    def _whose(self, subscription: Subscription) -> Whose:
+    def _whose(self, subscription: StoredSubscription) -> Whose:
         return Whose(subscription.owner, is_separate=self._separate)
 
-    async def feed_secrets(self, subscriptions: Iterable[Subscription]) -> dict[str | None, str | None]:
+    async def feed_secrets(self, subscriptions: Iterable[StoredSubscription]) -> dict[str | None, str | None]:
         """The secrets of the addresses of these people's podcast feeds; None where there never was a feed."""
         whose = {one.owner: self._whose(one) for one in subscriptions}
 
@@ -456,13 +456,13 @@ class SubscriptionRows:
 
         return await self._transactions.read(work) if whose else {}
 
-    async def get(self, subscription_id: str, owner: str | None = None) -> Subscription:
+    async def get(self, subscription_id: str, owner: str | None = None) -> StoredSubscription:
         """With `owner` only theirs. Raises `SubscriptionNotFound`."""
         return await self._transactions.read(lambda tables: _get(tables, subscription_id, owner))
 
     async def page(
         self, cursor: str | None, limit: int, owner: str | None = None
-    ) -> tuple[list[Subscription], str | None]:
+    ) -> tuple[list[StoredSubscription], str | None]:
         """Newest first, with `owner` only theirs. Raises `InvalidQuery`."""
         before = _number(cursor)
 
@@ -485,7 +485,7 @@ class SubscriptionRows:
             counts[subscription_id][state] = count
         return counts
 
-    async def change(self, subscription: Subscription, wish: str, *, check: bool, keep: bool) -> bool:
+    async def change(self, subscription: StoredSubscription, wish: str, *, check: bool, keep: bool) -> bool:
         """Save its settings, if its revision follows the stored one; `check`: it is to be checked, now;
         `keep`: what is kept has changed. Raises `AlreadySubscribed`, `FeedNameTaken`, `SubscriptionNotFound`.
         """
@@ -591,10 +591,10 @@ class SubscriptionRows:
 
         return await self._transactions.write(work)
 
-    async def due(self, subscription_id: str, now: float) -> Subscription:
+    async def due(self, subscription_id: str, now: float) -> StoredSubscription:
         """Have it checked as soon as possible. Raises `SubscriptionNotFound`."""
 
-        async def work(tables: Tables) -> Subscription:
+        async def work(tables: Tables) -> StoredSubscription:
             tables.wake(DUE_SOONER)
             stored = await _get(tables, subscription_id)
             if stored.lease_until is None or stored.lease_until <= now:  # else it is the same one
@@ -605,7 +605,7 @@ class SubscriptionRows:
 
     async def items(
         self, subscription_id: str, state: ItemState | None, cursor: str | None, limit: int
-    ) -> tuple[list[Item], str | None]:
+    ) -> tuple[list[StoredItem], str | None]:
         """Newest first. Raises `SubscriptionNotFound`, `InvalidQuery`."""
         before = _number(cursor)
 
@@ -626,7 +626,7 @@ class SubscriptionRows:
         limit: int,
         now: float,
         owner: str | None = None,
-    ) -> tuple[list[Subscription], str | None]:
+    ) -> tuple[list[StoredSubscription], str | None]:
         """A page of those whose name, title or link has `text` in it. Raises `InvalidQuery`."""
         start = start_of(cursor)
         await self._complete_search(_UNSEARCHED, _read_searched, _SEARCHED)
@@ -649,7 +649,7 @@ class SubscriptionRows:
         sort: Sort | None,
         cursor: str | None,
         limit: int,
-    ) -> tuple[list[Item], str | None]:
+    ) -> tuple[list[StoredItem], str | None]:
         """A page of those whose title, uploader or link has `text` in it.
 
         Raises `InvalidQuery`, `SubscriptionNotFound`.
@@ -685,7 +685,7 @@ class SubscriptionRows:
 
     async def items_of(
         self, subscription_id: str, keys: Sequence[str] | None, state: ItemState | None, most: int
-    ) -> list[Item]:
+    ) -> list[StoredItem]:
         """Those with these `keys`, or up to `most` in `state`. Raises `SubscriptionNotFound`."""
 
         async def work(tables: Statements) -> list[Row]:
@@ -833,7 +833,7 @@ class SubscriptionRows:
         return last
 
     async def _without_unchanged(
-        self, subscription: Subscription, noticed: Sequence[FoundEntry]
+        self, subscription: StoredSubscription, noticed: Sequence[FoundEntry]
     ) -> Sequence[FoundEntry]:
         """Leave out entries of which nothing is to be stored, but for the first ones, which show that this is
         still the same list: with thousands of them a transaction would last too long.
@@ -882,7 +882,9 @@ class SubscriptionRows:
 
         return await self._transactions.write(work)
 
-    async def _tell(self, tables: Tables, subscription: Subscription, findings: Findings, now: float) -> None:
+    async def _tell(
+        self, tables: Tables, subscription: StoredSubscription, findings: Findings, now: float
+    ) -> None:
         """Tell others that the subscription fails, or works again, in the transaction that stores it."""
         link, fails = without_password(subscription.url), findings.told_failing
         notice = SubscriptionNotice(
@@ -896,7 +898,7 @@ class SubscriptionRows:
         await tell_of_subscription(tables, self._others, notice, now)
 
     async def _refuse_same(
-        self, tables: Statements, one: Subscription, wish: str, *, is_new: bool = False
+        self, tables: Statements, one: StoredSubscription, wish: str, *, is_new: bool = False
     ) -> None:
         """Raises `AlreadySubscribed` if another one wants the same of its source, where lists are separate
         another one of its owner.
@@ -906,7 +908,7 @@ class SubscriptionRows:
             if is_other and (not self._separate or owner == one.owner):
                 raise AlreadySubscribed(subscription_id)
 
-    async def _follow(self, tables: Statements, subscription: Subscription, moved_to: str) -> None:
+    async def _follow(self, tables: Statements, subscription: StoredSubscription, moved_to: str) -> None:
         """Have the subscription read at `moved_to` from now on, unless another wants the same there."""
         [stored] = readable(await tables.fetch(_BY_ID, (subscription.subscription_id,)))
         url = address_of_move(stored.url, moved_to)
@@ -1086,7 +1088,7 @@ class SubscriptionRows:
         return None
 
     async def fetch(
-        self, items: Sequence[Item], now: float, gone: Container[str] = ()
+        self, items: Sequence[StoredItem], now: float, gone: Container[str] = ()
     ) -> dict[str, Task | str]:
         """Make tasks of items, by their keys, or the id of a task that is to be retried; for items that are
         `queued`, or `fetched` and not `gone`, there is neither. Raises `QueueFull`; then none was made.
@@ -1240,7 +1242,7 @@ async def _run_in(tables: Statements, sql: str, keys: Iterable[object], *before:
         await tables.run(sql.replace("{keys}", ", ".join("?" * len(some))), (*before, *some))
 
 
-async def _get(tables: Statements, subscription_id: str, owner: str | None = None) -> Subscription:
+async def _get(tables: Statements, subscription_id: str, owner: str | None = None) -> StoredSubscription:
     if "\0" in subscription_id:  # which is no text for PostgreSQL
         raise SubscriptionNotFound
     query = (_BY_ID, (subscription_id,)) if owner is None else (_BY_ID + _OF_OWNER, (subscription_id, owner))
@@ -1254,7 +1256,7 @@ async def _unshared(tables: Statements, subscription_id: str) -> list[str]:
     return await made_by_checks(tables, [task_id for (task_id,) in rows])
 
 
-async def _move(tables: Statements, subscription: Subscription, url: str, findings: Findings) -> None:
+async def _move(tables: Statements, subscription: StoredSubscription, url: str, findings: Findings) -> None:
     """Store where the subscription is read from now on; its entries keep their keys, also for whoever
     subscribes there when it is gone.
     """
@@ -1268,7 +1270,12 @@ async def _move(tables: Statements, subscription: Subscription, url: str, findin
 
 
 async def _store_settings(
-    tables: Tables, before: Subscription, after: Subscription, wish: str, *, keep: bool | None = None
+    tables: Tables,
+    before: StoredSubscription,
+    after: StoredSubscription,
+    wish: str,
+    *,
+    keep: bool | None = None,
 ) -> None:
     """`keep`: what is kept has changed; if it is not said, that is found out."""
     sql = "SELECT wanted FROM subscriptions WHERE subscription_id = ?"
@@ -1281,7 +1288,7 @@ async def _store_settings(
     await tables.run(_CHANGE, (*values, kept, after.subscription_id, before.revision))
 
 
-async def _still_ours(tables: Statements, claim: Claim) -> Subscription | None:
+async def _still_ours(tables: Statements, claim: Claim) -> StoredSubscription | None:
     """The subscription as it is now; None if it is gone, or another check of it has begun since."""
     try:
         now = await _get(tables, claim.subscription.subscription_id)
@@ -1292,7 +1299,7 @@ async def _still_ours(tables: Statements, claim: Claim) -> Subscription | None:
 
 async def _known(
     tables: Tables,
-    subscription: Subscription,
+    subscription: StoredSubscription,
     noticed: Sequence[FoundEntry],
     now: float,
     *,
@@ -1336,7 +1343,7 @@ async def _known(
         # Of an entry that has led elsewhere, the library has its own key.
         placed = await with_films(tables, [*new_keys, *(alias for alias, _ in led_here)])
         placed |= {key for alias, key in led_here if alias in placed}
-    spare, recent = list[Item](), list[Item]()
+    spare, recent = list[StoredItem](), list[StoredItem]()
     if again and isinstance(subscription.wanted.backlog, LastOnes):
         rows = await tables.fetch(_ITEM_PAGE_OF, (mine, "known", _number(None), MOST_SPARE))
         spare = [item for item in starmap(_item, rows) if item.about.get("may_pass")]
@@ -1361,7 +1368,7 @@ async def _known(
 
 
 async def _carry_out(
-    tables: Tables, subscription: Subscription, plan: CheckPlan, now: float, *, is_separate: bool
+    tables: Tables, subscription: StoredSubscription, plan: CheckPlan, now: float, *, is_separate: bool
 ) -> dict[str, Task]:
     """Store the items of `plan` and add its tasks, those for held hosts to be begun later.
 
@@ -1403,8 +1410,8 @@ async def _carry_out(
 
 
 async def _shared_with(
-    tables: Tables, subscription: Subscription, keys: Sequence[str], *, is_separate: bool
-) -> dict[str, Item]:
+    tables: Tables, subscription: StoredSubscription, keys: Sequence[str], *, is_separate: bool
+) -> dict[str, StoredItem]:
     """Items of other subscriptions, by key, whose tasks do for this subscription as well. Where lists are
     separate, these are of the same owner.
 
@@ -1441,7 +1448,7 @@ async def _name_more(tables: Tables, plan: CheckPlan, new: Container[str]) -> No
 
 async def _put_off(
     tables: Tables,
-    subscription: Subscription,
+    subscription: StoredSubscription,
     findings: Findings,
     pace: Pace,
     now: float,
@@ -1518,7 +1525,7 @@ def _settings(wanted: SubscriptionSettings) -> str:
     return wanted.model_dump_json(exclude_unset=True, exclude_none=True)
 
 
-def _row(one: Subscription, wish: str) -> Row:
+def _row(one: StoredSubscription, wish: str) -> Row:
     kept = 0.0 if one.wanted.keep.days or one.wanted.keep.last else None
     return (
         one.subscription_id, one.number, one.revision, one.url, one.source_key, wish, host_of(one.url),
@@ -1532,15 +1539,15 @@ def read_subscription(
     subscription_id: str, number: int, revision: int, url: str, source_key: str, manner: str, scope: str,
     wanted: str, findings: str, next_check_at: float | None, lease_until: float | None, check_no: int,
     created_at: float, owner: str | None, created_by: str | None,
-) -> Subscription:  # fmt: skip
-    return Subscription(
+) -> StoredSubscription:  # fmt: skip
+    return StoredSubscription(
         subscription_id, number, revision, url, source_key, manner, scope, _read_settings(wanted),
         Findings.model_validate_json(findings), next_check_at, lease_until, check_no, created_at, owner,
         created_by,
     )  # fmt: skip
 
 
-def readable(rows: Iterable[Row]) -> Iterator[Subscription]:
+def readable(rows: Iterable[Row]) -> Iterator[StoredSubscription]:
     """A damaged one, or one with a value that only a newer release knows, stops no other; it is logged."""
     for row in rows:
         try:
@@ -1561,7 +1568,7 @@ def _read_searched_item(row: Row) -> Row:
     return search_of_item(json.loads(about)), subscription_id, key
 
 
-def _item_row(item: Item) -> Row:
+def _item_row(item: StoredItem) -> Row:
     return (
         item.subscription_id, item.key, item.number, item.state, item.reason, item.published_at, item.task_id,
         item.manner, item.not_before, item.tries, int(item.pinned), item.found_at, item.fetched_at,
@@ -1569,7 +1576,7 @@ def _item_row(item: Item) -> Row:
     )  # fmt: skip
 
 
-def _item(*row: Any) -> Item:
+def _item(*row: Any) -> StoredItem:
     *columns, about = row
-    item = Item(*columns)
+    item = StoredItem(*columns)
     return replace(item, pinned=bool(item.pinned), about=json.loads(about))

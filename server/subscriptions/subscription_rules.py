@@ -30,10 +30,10 @@ from server.subscriptions.subscription import (
     WAS_FEED,
     CheckResult,
     Findings,
-    Item,
     ItemState,
     Pace,
-    Subscription,
+    StoredItem,
+    StoredSubscription,
     moment_of,
 )
 
@@ -109,7 +109,7 @@ def item_after(status: TaskStatus, tries: int, published_at: str | None, found_a
 
 
 def interval_of(
-    subscription: Subscription, default: int, least: int, newest: Sequence[float], now: float
+    subscription: StoredSubscription, default: int, least: int, newest: Sequence[float], now: float
 ) -> float:
     """Seconds between two checks. An interval that was set earlier may be shorter than is allowed now.
 
@@ -156,7 +156,7 @@ def wait_after(findings: Findings, interval: float) -> float:
 
 
 def next_check_at(
-    subscription: Subscription,
+    subscription: StoredSubscription,
     findings: Findings,
     pace: Pace,
     newest: Sequence[float],
@@ -267,7 +267,9 @@ def unread(findings: Findings) -> Findings:
     return findings.model_copy(update={"etag": None, "modified": None, "digest": None, "whole_at": None})
 
 
-def not_kept(subscription: Subscription, items: Sequence[Item], now: float) -> tuple[list[str], float | None]:
+def not_kept(
+    subscription: StoredSubscription, items: Sequence[StoredItem], now: float
+) -> tuple[list[str], float | None]:
     """The keys of fetched `items` that are let go, and when to check again."""
     keep = subscription.wanted.keep
     loose = [item for item in items if not item.pinned]
@@ -282,7 +284,7 @@ def not_kept(subscription: Subscription, items: Sequence[Item], now: float) -> t
                 again.append(ends)
     if keep.last is not None:
 
-        def published(item: Item) -> tuple[float, int]:
+        def published(item: StoredItem) -> tuple[float, int]:
             moment = moment_of(item.published_at)
             return (item.found_at if moment is None else moment), item.number
 

@@ -9,7 +9,7 @@ from server.core.library import outputs_for
 from server.core.list_entries import ListEntry
 from server.core.process_request import ProcessRequest
 from server.core.task import InLibrary, Task, TaskStatus
-from server.subscriptions.subscription import Item, Subscription, SubscriptionSettings
+from server.subscriptions.subscription import StoredItem, StoredSubscription, SubscriptionSettings
 
 PRIORITY = -1  # what a client sends comes first
 
@@ -21,7 +21,7 @@ def request_of(wanted: SubscriptionSettings, url: str) -> ProcessRequest:
     return ProcessRequest.model_validate_json(to_json(fields))
 
 
-def task_of(subscription: Subscription, item: Item, now: datetime) -> Task:
+def task_of(subscription: StoredSubscription, item: StoredItem, now: datetime) -> Task:
     about = item.about
     request = request_of(subscription.wanted, about["url"])
     entry = ListEntry(

@@ -12,7 +12,7 @@ from server.core.film import StoredFile
 from server.core.task import Task
 from server.files.public_names import new_short
 from server.subscriptions.feed_names import SECRET
-from server.subscriptions.subscription import Subscription, SubscriptionSettings, wish_of
+from server.subscriptions.subscription import StoredSubscription, SubscriptionSettings, wish_of
 from tests.examples import utc_now
 from tests.rooms import rooms
 from tests.subscriptions.test_subscription_rows import (
@@ -32,7 +32,7 @@ __all__ = ["open_any", "store"]
 FEED = {"name": "pods"}
 
 
-async def changed(store: AnyStore, before: Subscription, **wanted: Any) -> Subscription:
+async def changed(store: AnyStore, before: StoredSubscription, **wanted: Any) -> StoredSubscription:
     now = await rooms(store).subscriptions.get(before.subscription_id)
     after = replace(now, revision=now.revision + 1, wanted=SubscriptionSettings.model_validate(wanted))
     wish = wish_of(after.manner, after.wanted)

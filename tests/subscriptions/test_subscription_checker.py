@@ -14,14 +14,14 @@ from server.core.clock import Clock
 from server.core.errors import StorageFailed, WorkerSilent
 from server.core.task import Task, TaskStatus
 from server.settings import DownloadSettings, SubscriptionsSettings
-from server.subscriptions.subscription import Claim, Findings, Subscription, SubscriptionSettings
+from server.subscriptions.subscription import Claim, Findings, StoredSubscription, SubscriptionSettings
 from server.subscriptions.subscription_checker import SubscriptionChecker
 from server.tasks import leases
 from server.tasks.fork_servers import ForkServers, Outcome
 
 URL = "https://a.test/feed"
 CLAIM = Claim(
-    Subscription("s", 1, 1, URL, URL, "", "", SubscriptionSettings(), Findings(), 0.0, None, 1, 0.0)
+    StoredSubscription("s", 1, 1, URL, URL, "", "", SubscriptionSettings(), Findings(), 0.0, None, 1, 0.0)
 )
 
 

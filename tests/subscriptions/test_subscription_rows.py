@@ -40,11 +40,11 @@ from server.subscriptions.subscription import (
     Claim,
     Findings,
     FoundEntry,
-    Item,
     Keep,
     Pace,
     Refusal,
-    Subscription,
+    StoredItem,
+    StoredSubscription,
     SubscriptionSettings,
     wish_of,
 )
@@ -80,10 +80,10 @@ async def store(open_any: Open) -> AsyncIterator[AnyStore]:
         yield store
 
 
-async def subscribed(store: AnyStore, url: str = "https://a.test/list", **wanted: Any) -> Subscription:
+async def subscribed(store: AnyStore, url: str = "https://a.test/list", **wanted: Any) -> StoredSubscription:
     settings = SubscriptionSettings.model_validate(wanted)
     manner = request_of(settings, url).manner()
-    subscription = Subscription(
+    subscription = StoredSubscription(
         subscription_id=f"s-{url}-{manner}",
         number=0,
         revision=1,
@@ -130,7 +130,7 @@ async def checked(
     return await rooms(store).subscriptions.settle(await claimed(store, now), found, result, pace, now)
 
 
-async def states(store: AnyStore, mine: Subscription) -> dict[str, str]:
+async def states(store: AnyStore, mine: StoredSubscription) -> dict[str, str]:
     found, _ = await rooms(store).subscriptions.items(mine.subscription_id, None, None, 100)
     return {item.key: f"{item.state} {item.reason}" if item.reason else item.state for item in found}
 
@@ -174,7 +174,7 @@ async def test_the_same_of_the_same_source_is_refused_and_too_many_are(store: An
 
 async def test_of_two_at_once_one_subscribes(store: AnyStore) -> None:
     results = await asyncio.gather(subscribed(store), subscribed(store), return_exceptions=True)
-    assert sorted(type(result).__name__ for result in results) == ["AlreadySubscribed", "Subscription"]
+    assert sorted(type(result).__name__ for result in results) == ["AlreadySubscribed", "StoredSubscription"]
 
 
 @pytest.mark.parametrize("subscription_id", ["nope", "", "\0", "x" * 5000])
@@ -1099,7 +1099,7 @@ async def test_a_search_reads_no_more_rows_than_it_shows(
     rows, read = rooms(store).subscriptions, list[object]()
     real = subscription_rows._item
 
-    def counted(*row: Any) -> Item:
+    def counted(*row: Any) -> StoredItem:
         read.append(row)
         return real(*row)
 
@@ -1153,7 +1153,7 @@ async def test_a_check_whose_entries_are_refused_holds_its_host_and_is_no_end_of
     assert await rooms(store).subscriptions.held_hosts(["a.test"], good) == {}
 
 
-async def next_look(store: AnyStore, mine: Subscription) -> float:
+async def next_look(store: AnyStore, mine: StoredSubscription) -> float:
     at = (await rooms(store).subscriptions.get(mine.subscription_id)).next_check_at
     assert at is not None
     return at
