@@ -6,12 +6,14 @@ a kill between two steps neither loses an entry nor makes two tasks of it.
 Decisions: docs/decisions/library.md
 """
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Container, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any
 
-from server.core.media_keys import is_guid, key_of_link, keys_of_entry
+from server.core.media_keys import MOST_ALIASES, is_guid, key_of_link, keys_of_entry
 from server.memory.remembering import IMPORTED, Fetched
+from server.subscriptions.source import SourcePicture, noted
 from server.subscriptions.subscription import (
     BACKLOG,
     HELD,
@@ -24,6 +26,8 @@ from server.subscriptions.subscription import (
     TOO_YOUNG,
     UNCLEAR,
     CheckResult,
+    Claim,
+    Findings,
     FoundEntry,
     LastOnes,
     SinceDay,
@@ -33,26 +37,36 @@ from server.subscriptions.subscription import (
     is_known_media,
     moment_of,
 )
-from server.subscriptions.subscription_rules import WITHOUT_FILM, age_of, delay_of
+from server.subscriptions.subscription_rules import (
+    WITHOUT_FILM,
+    after_announced_move,
+    after_check,
+    age_of,
+    delay_of,
+    unread,
+)
 
 _WAITS = frozenset((NOT_LIVE_YET, MEMBERS_ONLY, TOO_YOUNG, UNCLEAR))
-MOST_WAIT = 30 * 86_400.0  # seconds until an entry that is to begin is checked again
+MAX_KNOWN_NAMES = 20_000  # keys and aliases that a check is told
+MAX_READ_AGAIN = 10  # items that wait for what their own pages say, in one check
+FEW_KNOWN = 50  # unchanged entries that are part of a decision
+MAX_WAIT = 30 * 86_400.0  # seconds until an entry that is to begin is checked again
 
 
 @dataclass(frozen=True, slots=True)
 class KnownItems:
-    """What the tables hold: items of the subscription by their keys; what aliases of the entries stand for;
-    what is remembered; items of others that are wanted in the same manner, `queued` or `fetched`; those of
-    the subscription that wait for a turn (`BACKLOG`), the newest first, and those whose time has come.
+    """What the tables hold of the entries that a check has found.
 
-    `placed` are keys of videos of which the library has a film, whoever has placed it; they are told only
-    where that decides something.
+    `items` are the subscription's by their keys, and `aliases` maps other names of entries to keys. `media`
+    is the memory. `others` are items of other subscriptions, `queued` or `fetched`, whose tasks make the same
+    files. `backlog` are the subscription's items that wait for their turn, the newest first, and `due` those
+    whose `not_before` has passed. `placed` are the keys of videos that the library has, whoever placed them;
+    they are read only where the plan depends on them.
 
-    If no entry is known, `recent` are the newest items. `spare` are those that may replace one that `backlog`
-    asks for, the newest first.
-
-    `room` is how many tasks the queue takes, `last_number` the highest of the subscription's items,
-    `began_at` when the first of them were found, in seconds since 1970.
+    `recent` are the newest items, read only if none of the entries is known. `spare` are items that may
+    replace one that `backlog` asks for, the newest first. `room` is how many tasks the queue takes,
+    `last_number` the highest number of the subscription's items, `began_at` when the first ones were found,
+    in seconds since 1970.
     """
 
     items: Mapping[str, StoredItem]
@@ -71,9 +85,9 @@ class KnownItems:
 
 @dataclass(slots=True)
 class CheckPlan:
-    """`items` are to be stored as they are; for those in `wanted`, which are among them, tasks are to be
-    made; `retry` are items whose failed tasks are to be tried again. `abouts` is what is said now of items
-    that are known, by their keys. `all_new`: nothing was known, but not all of it can be new.
+    """What is to be stored after a check: `items` by their keys, and new tasks for those of them in `wanted`.
+    The failed tasks of the items in `retry` are to be retried. `abouts` is what the source says now of stored
+    items, by their keys. `all_new`: no entry was known, though not all of them can be new.
     """
 
     items: dict[str, StoredItem] = field(default_factory=dict)
@@ -85,20 +99,37 @@ class CheckPlan:
     all_new: bool = False
 
     def renewed(self, item: StoredItem) -> StoredItem:
-        """`item` as its source tells of it now."""
+        """Return `item` with the link and the facts that its source has for it now."""
         return replace(item, about=self.abouts.get(item.key, item.about))
 
 
+def names_of_known(findings: Findings, keys: Sequence[str], aliases: Sequence[str]) -> list[str]:
+    """Return the `keys` and `aliases` of stored items that a check is told, so that of these it reports only
+    what has changed; at most `MAX_KNOWN_NAMES`.
+    """
+    if findings.seeded and findings.form is None:
+        # A client has set another link. Its entries may have the same guids as those of the link before, so
+        # all entries whose guids are known are to be reported in full.
+        aliases = [alias for alias in aliases if not is_guid(alias)]
+    return [*keys, *aliases][:MAX_KNOWN_NAMES]
+
+
+def items_to_read_again(due: Iterable[StoredItem]) -> list[StoredItem]:
+    """Return the due items whose own pages the check reads; the others wait for a task or for their turn."""
+    waiting = (item for item in due if item.task_id is None and item.reason not in (RETRY, BACKLOG))
+    return [*islice(waiting, MAX_READ_AGAIN)]
+
+
 def keys_of(entry: FoundEntry, key_origin: str) -> tuple[str, tuple[str, ...]]:
-    """The key of an entry, and its aliases: its guid in this feed, and links that lead to it alone."""
+    """Return the key of an entry, and its aliases: its guid in this feed, and links that lead to it alone."""
     return keys_of_entry(
         entry.extractor_key, entry.id, entry.url, entry.item, entry.guid, key_origin, entry.media
     )
 
 
-def decided(
+def plan_check(
     subscription: StoredSubscription,
-    noticed: Sequence[FoundEntry],
+    found: Sequence[FoundEntry],
     result: CheckResult,
     known: KnownItems,
     max_new: int,
@@ -106,25 +137,25 @@ def decided(
     *,
     is_part: bool = False,
 ) -> CheckPlan:
-    """What is to be stored of a check that found `noticed`, in the order of the list; `is_part`: that is one
-    of the parts of `in_parts`.
+    """Decide what becomes of the entries that a check has found, in the order of the list. `max_new` is how
+    many tasks one check may make. With `is_part` they are one of the parts of `in_parts`.
     """
     plan = CheckPlan()
     first = not subscription.findings.seeded
     fresh: list[tuple[StoredItem, FoundEntry]] = []
-    by_file = set[str]()  # pages of which a player is known by its file
-    for entry in noticed:
+    by_file = set[str]()  # pages with a player that is stored under the link of its file
+    for entry in found:
         if entry.again is not None:
             _plan_waiting(plan, entry, subscription, known, now)
             continue
         key, aliases = keys_of(entry, subscription.key_origin)
         names = (key, *aliases)
-        # All keys under which the entry may be stored, the surest first.
+        # All keys under which the entry may be stored, the most certain ones first.
         stored = (*names, *(known.aliases[name] for name in names if name in known.aliases))
         own = next((one for one in stored if one in known.items or one in plan.items), None)
         is_moved = subscription.findings.key_origin is not None
         if own is not None and is_moved and _is_another(known.items.get(own) or plan.items[own], entry):
-            # What has moved may be another source, whose guids count up like those of the one before.
+            # At the new link of a source that has moved may be another one, with the same guids 1, 2, 3.
             names = tuple(name for name in names if not is_guid(name))
             stored = (*names, *(known.aliases[name] for name in names if name in known.aliases))
             own = next((one for one in stored if one in known.items or one in plan.items), None)
@@ -142,7 +173,7 @@ def decided(
             if own in known.items and (is_same or all(known.aliases.get(name) == own for name in guids)):
                 _renew(plan, item, entry)
             continue
-        if entry.known:  # it was forgotten meanwhile, and is new at the next check
+        if entry.known:  # a client had the item forgotten during the check: the next check finds it as new
             continue
         plan.aliases |= dict.fromkeys(aliases, key)
         about: dict[str, Any] = entry.model_dump(
@@ -161,11 +192,12 @@ def decided(
         )
         plan.items[key] = item
         fresh.append((item, entry))
-    # The first in the list gets the highest number: it is the newest.
+    # The first entry of the list is the newest and gets the highest number.
     for place, (item, _) in enumerate(reversed(fresh), 1):
         plan.items[item.key] = replace(item, number=known.last_number + place)
     entries = [entry for _, entry in fresh]
-    # What only a check of the whole list finds is old. After `forget` it is what is to be read again.
+    # What only a check of the whole list finds is old, and held. After `forget`, however, the whole list is
+    # read in order to find again what was forgotten.
     is_read_again = subscription.findings.whole_at is None
     held = {item.key for item, entry in fresh if entry.behind and not is_read_again}
     by_place = _known_by_place(entries, known) - by_file
@@ -175,18 +207,18 @@ def decided(
         held = {item.key for item, _ in fresh}
     asks_for_none = is_part and isinstance(subscription.wanted.backlog, LastOnes)
     seeds = first or subscription.findings.cut
-    backlog = _asked_for(subscription, entries) if seeds and not asks_for_none else set[int]()
+    backlog = _places_of_backlog(subscription, entries) if seeds and not asks_for_none else set[int]()
     asked = backlog if first else None
     if not first and subscription.findings.cut and result.tail:
-        # They were there before the subscription: the first check did not come to them.
+        # The first check did not come to the end of the list: these entries are older than the subscription.
         begin = max(0, len(fresh) - result.tail)
         asked = {*range(begin)}
-        if not isinstance(subscription.wanted.backlog, LastOnes):  # they came with the first check
+        if not isinstance(subscription.wanted.backlog, LastOnes):  # the first check has found the last ones
             asked |= {place for place in backlog if place >= begin}
     wanted: list[StoredItem] = []
     for place, (item, entry) in enumerate(fresh):
         asks = asked is not None and place in backlog
-        judged = _judged(plan.items[item.key], entry, subscription, known, now, asks=asks)
+        judged = _new_item(plan.items[item.key], entry, subscription, known, now, asks=asks)
         if asked is not None and place not in asked and judged.state != "fetched":
             judged = replace(judged, state="known", reason=None, not_before=None)
             if isinstance(subscription.wanted.backlog, LastOnes) and _may_pass(entry):
@@ -201,23 +233,110 @@ def decided(
     return plan
 
 
+def planned_fetch(
+    subscription: StoredSubscription, items: Iterable[StoredItem], gone_tasks: Mapping[str, str | None]
+) -> tuple[CheckPlan, dict[str, str]]:
+    """Decide how `items` that a client asks for are downloaded. Return a plan with new tasks, and by the keys
+    of other items the ids of their tasks, which are to be retried. Queued and fetched items are left out, but
+    not those whose files are gone: `gone_tasks` has the tasks of these by the items' keys.
+    """
+    plan, retried = CheckPlan(), dict[str, str]()
+    for item in sorted(items, key=lambda item: -item.number):  # the newest first
+        is_gone = item.key in gone_tasks and item.task_id == gone_tasks[item.key]
+        if item.state == "queued" or (item.state == "fetched" and not is_gone):
+            continue
+        # A skipped item's task was cancelled then; it continues if the settings ask for the same files still.
+        is_skipped = item.state == "skipped" and item.manner == subscription.manner
+        if item.task_id is not None and (item.state in ("waiting", "failed") or is_skipped):
+            retried[item.key] = item.task_id
+            continue
+        plan.items[item.key] = queued = replace(
+            item, state="queued", reason=None, not_before=None, task_id=None, tries=0
+        )
+        plan.wanted.append(queued)
+    return plan, retried
+
+
+def findings_after(
+    claim: Claim,
+    subscription: StoredSubscription,
+    result: CheckResult,
+    plan: CheckPlan,
+    pictures: Sequence[SourcePicture],
+    now: float,
+) -> tuple[Findings, str | None]:
+    """Return what is known of the source after a check, and the link to which it has moved, if it has.
+
+    `claim` has the subscription as it was when the check began, `subscription` as it is now.
+    """
+    findings = after_check(subscription.findings, result, now)
+    findings = findings.model_copy(update={"pictures": noted(findings.pictures, pictures, now)})
+    if findings.forgets != claim.subscription.findings.forgets:
+        findings = unread(findings)  # the check has not reported what was forgotten meanwhile
+    if plan.all_new or plan.knows_one:
+        findings = findings.model_copy(update={"notice": "all_new" if plan.all_new else None})
+    return after_announced_move(findings, result)
+
+
+def continues_soon(findings: Findings, plan: CheckPlan, known: KnownItems) -> bool:
+    """Whether the next check is to be soon, because this one has not come to the end of what is new."""
+    is_cut = findings.cut or findings.cut_at is not None
+    return is_cut and any(key not in known.items for key in plan.items)
+
+
+def keys_of_known(found: Sequence[FoundEntry], key_origin: str) -> dict[int, str]:
+    """Return the keys of entries that the check took for known, by their places in `found`."""
+    return {
+        place: keys_of(entry, key_origin)[0]
+        for place, entry in enumerate(found)
+        if entry.known and entry.again is None and entry.item is None
+    }
+
+
+def without_unchanged(
+    found: Sequence[FoundEntry], keys: Mapping[int, str], abouts: Mapping[str, Mapping[str, Any]]
+) -> list[FoundEntry]:
+    """Leave out known entries that are stored as their source tells of them, but for the first `FEW_KNOWN`,
+    which show that this is still the same list. `keys` are those of `keys_of_known`, `abouts` what is stored.
+    """
+    unchanged = [
+        place for place, key in keys.items() if key in abouts and about_now(abouts[key], found[place]) is None
+    ]
+    left_out = {*unchanged[FEW_KNOWN:]}
+    return [entry for place, entry in enumerate(found) if place not in left_out]
+
+
+def aliases_to_store(
+    aliases: Mapping[str, str], known: Container[str], counts: Mapping[str, int]
+) -> dict[str, str]:
+    """Choose among new `aliases` of items: a `known` item, which has `counts` of them, gets no more than
+    `MOST_ALIASES`, since some feeds give each entry another guid whenever they are read.
+    """
+    count, chosen = dict(counts), dict[str, str]()
+    for alias, key in aliases.items():
+        if count.get(key, 0) < MOST_ALIASES:
+            count[key] = count.get(key, 0) + (key in known)
+            chosen[alias] = key
+    return chosen
+
+
 def in_parts(
-    subscription: StoredSubscription, noticed: Sequence[FoundEntry], most: int
+    subscription: StoredSubscription, found: Sequence[FoundEntry], most: int
 ) -> tuple[list[Sequence[FoundEntry]], Sequence[FoundEntry]]:
     """Split the entries of a first check. Return parts of `most` entries, the oldest first, each of which can
     be stored by itself, since none of them becomes a task yet; and the newest, which are decided last.
     """
-    if subscription.findings.seeded or len(noticed) <= most:
-        return [], noticed
+    if subscription.findings.seeded or len(found) <= most:
+        return [], found
     is_of_last = isinstance(subscription.wanted.backlog, LastOnes)
-    asked = _asked_for(subscription, noticed) if is_of_last else set[int]()
-    last = [entry for place, entry in enumerate(noticed) if place < most or place in asked]
-    early = [entry for place, entry in enumerate(noticed) if place >= most and place not in asked]
+    asked = _places_of_backlog(subscription, found) if is_of_last else set[int]()
+    last = [entry for place, entry in enumerate(found) if place < most or place in asked]
+    early = [entry for place, entry in enumerate(found) if place >= most and place not in asked]
     return [early[max(0, end - most) : end] for end in range(len(early), 0, -most)], last
 
 
 def _are_moved(entries: Sequence[FoundEntry], known: KnownItems) -> bool:
-    """Whether entries of which none is known cannot all be new: their source has given them other ids."""
+    """Say whether these entries, none of which is known, cannot all be new: then their ids have changed."""
     moments = [moment for item in known.recent if (moment := moment_of(item.published_at)) is not None]
     told = {(item.about.get("title"), item.published_at) for item in known.recent}
     for entry in entries:
@@ -231,7 +350,9 @@ def _are_moved(entries: Sequence[FoundEntry], known: KnownItems) -> bool:
 
 
 def _known_by_place(entries: Sequence[FoundEntry], known: KnownItems) -> set[str]:
-    """Pages of whose players earlier releases knew the places alone: who of them is who, nobody can tell."""
+    """Return the pages whose players earlier releases stored by their places alone. Which of today's players
+    is which of the stored ones cannot be told.
+    """
     return {
         entry.url
         for entry in entries
@@ -244,7 +365,7 @@ def _may_pass(entry: FoundEntry) -> bool:
 
 
 def _replace_failed(plan: CheckPlan, subscription: StoredSubscription, known: KnownItems, now: float) -> None:
-    """Check the next older entry in place of each that `backlog` has asked for and that does not pass."""
+    """Have the next older entry read in place of each one that `backlog` asks for and no filter lets pass."""
     began_at = known.began_at
     if not isinstance(subscription.wanted.backlog, LastOnes) or began_at is None:
         return
@@ -262,8 +383,8 @@ def _replace_failed(plan: CheckPlan, subscription: StoredSubscription, known: Kn
 
 
 def _renew(plan: CheckPlan, item: StoredItem, entry: FoundEntry) -> None:
-    """Note the link, title and place that a known entry has now: feeds sign their links anew, and what is new
-    in a list moves the others.
+    """Store the link, title and place that a known entry has now: some feeds sign their links anew, and new
+    entries of a list change the places of the others.
     """
     if (about := about_now(item.about, entry)) is not None:
         plan.abouts[item.key] = about
@@ -279,8 +400,8 @@ def about_now(before: Mapping[str, Any], entry: FoundEntry) -> Mapping[str, Any]
 
 
 def _is_same(item: StoredItem, entry: FoundEntry) -> bool:
-    """Whether a guid that is new at a known link is another one of the same entry: some feeds have one link
-    for whatever is their latest.
+    """Say whether a stored item and an entry with the same link, but another guid, are the same: some feeds
+    have one link for whatever is their latest entry.
     """
     title = item.about.get("title")
     if entry.title is not None and entry.title == title:
@@ -294,8 +415,8 @@ def _is_another(item: StoredItem, entry: FoundEntry) -> bool:
     return bool(have_both) and entry.title != title and entry.published_at != item.published_at
 
 
-def _asked_for(subscription: StoredSubscription, entries: Sequence[FoundEntry]) -> set[int]:
-    """The places of entries that `backlog` asks for."""
+def _places_of_backlog(subscription: StoredSubscription, entries: Sequence[FoundEntry]) -> set[int]:
+    """Return the places of the entries that `backlog` asks for."""
     match subscription.wanted.backlog:
         case "all":
             return {*range(len(entries))}
@@ -309,12 +430,12 @@ def _asked_for(subscription: StoredSubscription, entries: Sequence[FoundEntry]) 
         case SinceDay(since=since):
             begin = day_in_seconds(since)
             dates = [moment_of(entry.published_at) for entry in entries]
-            # One without a date has its own page read: its child says `UNCLEAR`.
+            # The page of an entry without a date is read at the next check: its verdict is `UNCLEAR`.
             return {place for place, date in enumerate(dates) if date is None or date >= begin}
     return set()
 
 
-def _judged(
+def _new_item(
     item: StoredItem,
     entry: FoundEntry,
     subscription: StoredSubscription,
@@ -323,9 +444,11 @@ def _judged(
     *,
     asks: bool,
 ) -> StoredItem:
-    """The item in the state that its entry gives it; `queued` if a task is to be made, or there is one.
+    """Return a new item in the state that follows from its entry: `queued` with the task of another
+    subscription, or without one if a task is to be made.
 
-    `asks`: the backlog asks for it, also if it was fetched before and nothing is left of that.
+    With `asks` the backlog asks for it: then it is downloaded again if it was fetched before and its files
+    are gone.
     """
     names = (item.key, *keys_of(entry, subscription.key_origin)[1])
     keys = [*names, *(known.aliases[name] for name in names if name in known.aliases)]
@@ -346,7 +469,9 @@ def _judged(
 
 
 def is_gone_media(fetched: Fetched) -> bool:
-    """Whether no task has it any more; where the files of another program are, nobody knows."""
+    """Say whether the files of remembered media are gone, as their task is; of files that another program has
+    downloaded the memory knows no place, so they count as there.
+    """
     return fetched.task_id is None and IMPORTED not in fetched.manners
 
 
@@ -358,10 +483,10 @@ def _waits_or_skipped(item: StoredItem, verdict: str, entry: FoundEntry, now: fl
     if verdict in (NOT_LIVE_YET, MEMBERS_ONLY) and delay is None:
         return replace(item, state="failed", reason=verdict, not_before=None)
     at = now + (delay or 0.0)
-    # A broadcast whose time has passed is late, and nobody knows how much.
+    # A broadcast that has not begun at its announced time is late, and its new time is not known.
     is_set = verdict == TOO_YOUNG or (verdict == NOT_LIVE_YET and (entry.begins_at or 0.0) > now)
     if entry.begins_at is not None and is_set:
-        at = min(max(entry.begins_at, now + 60.0), now + MOST_WAIT)
+        at = min(max(entry.begins_at, now + 60.0), now + MAX_WAIT)
     return replace(
         item, state="waiting", reason=verdict, not_before=at, tries=item.tries + (delay is not None)
     )
@@ -373,20 +498,20 @@ def _plan_waiting(
     """Decide what becomes of a waiting item whose own page was read."""
     item = known.items.get(entry.again or "")
     if item is None or item.state != "waiting" or item.task_id is not None:
-        return  # a client has decided otherwise meanwhile
+        return  # a client has acted on the item during the check
     item = replace(item, published_at=item.published_at or entry.published_at)
     backlog, moment = subscription.wanted.backlog, moment_of(item.published_at)
     was_there = known.began_at is not None and item.found_at <= known.began_at
     since = day_in_seconds(backlog.since) if isinstance(backlog, SinceDay) and was_there else None
     if entry.verdict is None and since is not None and moment is None and item.reason == UNCLEAR:
-        plan.items[item.key] = replace(item, state="skipped", not_before=None)  # that did not tell its day
+        plan.items[item.key] = replace(item, state="skipped", not_before=None)  # even its page has no date
     elif entry.verdict is None and since is not None and moment is not None and moment < since:
         plan.items[item.key] = replace(item, state="known", reason=None, not_before=None)
     elif entry.verdict is None:
         plan.items[item.key] = replace(item, state="waiting", reason=BACKLOG, not_before=None)
     elif entry.verdict in _WAITS:
         item = _waits_or_skipped(item, entry.verdict, entry, now)
-        if entry.verdict == UNCLEAR:  # it was checked, and that did not tell
+        if entry.verdict == UNCLEAR:  # even its own page says too little
             item = replace(item, state="skipped", reason=UNCLEAR, not_before=None)
         plan.items[item.key] = item
     elif entry.verdict.startswith("code:"):
@@ -397,9 +522,9 @@ def _plan_waiting(
         elif delay is None:
             plan.items[item.key] = replace(item, state="failed", reason=reason, not_before=None)
         else:
-            kept = next((one for one in (reason, item.reason) if one in _WAITS), UNCLEAR)
-            later = {"reason": kept, "not_before": now + delay, "tries": item.tries + 1}
-            plan.items[item.key] = replace(item, **later)  # type: ignore[arg-type]
+            if reason not in _WAITS:
+                reason = item.reason if item.reason in _WAITS else UNCLEAR
+            plan.items[item.key] = replace(item, reason=reason, not_before=now + delay, tries=item.tries + 1)
     else:
         plan.items[item.key] = replace(item, state="skipped", reason=entry.verdict, not_before=None)
 
@@ -407,10 +532,11 @@ def _plan_waiting(
 def _give_turns(
     plan: CheckPlan, wanted: Sequence[StoredItem], known: KnownItems, max_new: int, now: float, *, first: bool
 ) -> None:
-    """At most `max_new` items become tasks: those that are new, then those that wait, then failed ones.
+    """Choose at most `max_new` items that become tasks: first new ones, then those that wait for their turn,
+    then those that are tried again.
 
-    What is new beyond that is held; what `backlog` asked for waits for its turn, as does all while the queue
-    is full.
+    New items beyond `max_new` are held for a client to decide; what `backlog` asks for, and all while the
+    queue is full, waits for its turn.
     """
     most = min(max_new, known.room)
     for place, item in enumerate(wanted):
@@ -434,7 +560,7 @@ def _give_turns(
         if item.task_id is not None:
             if len(plan.retry) < max_new:
                 plan.retry.append(plan.renewed(item))
-                # If the retry is not saved, because of a kill or a full queue, there will be another.
+                # Should the retry be lost, because of a kill or a full queue, there is another in an hour.
                 plan.items[item.key] = replace(item, not_before=now + HOUR)
         elif item.reason == RETRY and len(plan.wanted) < most:
             plan.items[item.key] = queued = replace(item, state="queued", reason=None, not_before=None)

@@ -7,7 +7,7 @@ same entry make one task of it.
 
 import json
 import logging
-from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import starmap
@@ -23,9 +23,9 @@ from server.core.errors import (
 )
 from server.core.events import Relinked
 from server.core.list_entries import ListEntry
-from server.core.media_keys import MOST_ALIASES, is_guid, key_of, key_of_link
+from server.core.media_keys import key_of, key_of_link
 from server.core.principal import scope_of_person
-from server.core.task import Stage, Task, TaskStatus
+from server.core.task import Task, TaskStatus
 from server.core.values import without_password
 from server.core.whose import Whose
 from server.library.placement_rows import (
@@ -54,13 +54,22 @@ from server.storage.statements import (
     insert,
 )
 from server.subscriptions.check_plan import (
+    FEW_KNOWN,
+    MAX_KNOWN_NAMES,
     CheckPlan,
     KnownItems,
-    about_now,
-    decided,
+    aliases_to_store,
+    continues_soon,
+    findings_after,
     in_parts,
     is_gone_media,
+    items_to_read_again,
     keys_of,
+    keys_of_known,
+    names_of_known,
+    plan_check,
+    planned_fetch,
+    without_unchanged,
 )
 from server.subscriptions.feed_names import (
     forget_secret,
@@ -79,18 +88,16 @@ from server.subscriptions.searching import (
     search_of_subscription,
     start_of,
 )
-from server.subscriptions.source import SourcePicture, noted, shown_of
+from server.subscriptions.source import SourcePicture, shown_of
 from server.subscriptions.source_picture_rows import delete_pictures, put_pictures
 from server.subscriptions.subscription import (
     AUTO,
     DAY,
     HOLDING,
-    HOST_HELD,
     HOUR,
     REFUSED,
     STAGES,
     STATES,
-    WANTS_LOG_IN,
     CheckOutcome,
     CheckResult,
     Claim,
@@ -108,29 +115,25 @@ from server.subscriptions.subscription import (
 from server.subscriptions.subscription_rules import (
     AUTO_OF,
     LONGEST_HOLD,
-    TOLD_AFTER,
     address_of_move,
-    after_announced_move,
-    after_check,
     after_failure,
+    ends_with_log_in,
     hold_for,
+    is_below,
     item_after,
     moved,
     next_check_at,
     not_kept,
     unread,
 )
-from server.subscriptions.task_of_item import request_of, task_of
+from server.subscriptions.task_of_item import begun_after, request_of, task_of
 
 log = logging.getLogger(__name__)
 
 _SOURCE = "source "  # before the key of a source, as an alias of the one that it had before it moved
 # What is said of a link is not said of another.
 _FRESH = {"failing": 0, "failing_since": None, "error_code": None, "hint": None, "form": None, "feeds": ()}
-MOST_KNOWN = 20_000  # keys and aliases that a check is told
-MOST_AGAIN = 10  # waiting items of one check that have their own pages read
 MOST_TOGETHER = 1000  # entries of a first check that one transaction stores: one has few seconds
-FEW_KNOWN = 50  # entries that are read once more within the transaction, though nothing is to be stored
 MOST_DUE = 50
 MOST_SPARE = 1000  # items that may replace others
 MOST_RECENT = 1000  # items with which entries are compared of which none is known
@@ -722,25 +725,18 @@ class SubscriptionRows:
                 subscription = next(readable(rows), None)
                 if subscription is None:  # it is asked for again when the lease ends
                     continue
-                newest = await tables.fetch(_NEWEST_KEYS, (subscription_id, MOST_KNOWN // 2))
+                newest = await tables.fetch(_NEWEST_KEYS, (subscription_id, MAX_KNOWN_NAMES // 2))
                 keys = [key for (key,) in newest]
                 aliases = [alias for alias, _ in await fetch_in(tables, _ALIASES, keys)]
-                if subscription.findings.seeded and subscription.findings.form is None:
-                    # A client has set another link: what is there may have the same guids, and be told whole.
-                    aliases = [alias for alias in aliases if not is_guid(alias)]
                 since_cut: list[str] = []
                 if (cut_at := subscription.findings.cut_at) is not None:
                     rows = await tables.fetch(_KEYS_SINCE, (subscription_id, cut_at))
                     since_cut = [key for (key,) in rows]
                     since_cut += [alias for alias, _ in await fetch_in(tables, _ALIASES, since_cut)]
                 due = await tables.fetch(_DUE_ITEMS, (subscription_id, now, MOST_DUE))
-                again = [
-                    item
-                    for item in starmap(_item, due)
-                    if item.task_id is None and item.reason not in ("retry", "backlog")
-                ]
-                known = [*keys, *aliases][:MOST_KNOWN]
-                claims.append(Claim(subscription, known, since_cut, again[:MOST_AGAIN]))
+                known = names_of_known(subscription.findings, keys, aliases)
+                again = items_to_read_again(starmap(_item, due))
+                claims.append(Claim(subscription, known, since_cut, again))
             return claims
 
         return await self._transactions.write(work) if most > 0 else []
@@ -760,7 +756,7 @@ class SubscriptionRows:
     async def settle(
         self,
         claim: Claim,
-        noticed: Sequence[FoundEntry],
+        found: Sequence[FoundEntry],
         result: CheckResult,
         pace: Pace,
         now: float,
@@ -769,36 +765,25 @@ class SubscriptionRows:
         """Store the items that a check has found, their tasks, the source's pictures and the time of the next
         check, in one transaction. Only parts of a first check are stored before.
         """
-        noticed = await self._without_unchanged(claim.subscription, noticed)
-        noticed = await self._store_parts(claim, noticed, result, now)
+        found = await self._without_unchanged(claim.subscription, found)
+        found = await self._store_parts(claim, found, result, now)
 
         async def work(tables: Tables) -> CheckOutcome:
             await tables.alone()
             subscription = await _still_ours(tables, claim)
             if subscription is None:
                 return CheckOutcome(is_late=True)
-            known = await _known(tables, subscription, noticed, now, is_separate=self._separate)
-            plan = decided(subscription, noticed, result, known, pace.max_new, now)
+            known = await _known(tables, subscription, found, now, is_separate=self._separate)
+            plan = plan_check(subscription, found, result, known, pace.max_new, now)
             tasks = await _carry_out(tables, subscription, plan, now, is_separate=self._separate)
-            findings = after_check(subscription.findings, result, now)
-            notes = noted(findings.pictures, pictures, now)
+            before = subscription.findings
+            findings, moved_to = findings_after(claim, subscription, result, plan, pictures, now)
             await put_pictures(tables, subscription.subscription_id, pictures)
-            if shown_of(findings.facts, notes) != shown_of(
-                subscription.findings.facts, subscription.findings.pictures
-            ):
+            if shown_of(findings.facts, findings.pictures) != shown_of(before.facts, before.pictures):
                 await describe_show(tables, subscription.subscription_id)
-            findings = findings.model_copy(update={"pictures": notes})
-            if findings.forgets != claim.subscription.findings.forgets:
-                findings = unread(findings)
-            if plan.all_new or plan.knows_one:
-                notice = "all_new" if plan.all_new else None
-                findings = findings.model_copy(update={"notice": notice})
-            findings, moved_to = after_announced_move(findings, result)
-            if findings.told_failing:
-                findings = findings.model_copy(update={"told_failing": False})
+            if before.told_failing:
                 await self._tell(tables, subscription, findings, now)
-            is_cut = findings.cut or findings.cut_at is not None
-            more = is_cut and any(key not in known.items for key in plan.items)
+            more = continues_soon(findings, plan, known)
             await _put_off(tables, subscription, findings, pace, now, result.max_age or 0.0, more=more)
             host, held_until = host_of(subscription.url), None
             if result.refusal is not None:
@@ -812,12 +797,12 @@ class SubscriptionRows:
         return await self._transactions.write(work)
 
     async def _store_parts(
-        self, claim: Claim, noticed: Sequence[FoundEntry], result: CheckResult, now: float
+        self, claim: Claim, found: Sequence[FoundEntry], result: CheckResult, now: float
     ) -> Sequence[FoundEntry]:
         """Store a first check's entries in parts, but for the newest ones, which are returned. After a kill
         between two parts the next check counts as the first one again, and finds the others.
         """
-        parts, last = in_parts(claim.subscription, noticed, MOST_TOGETHER)
+        parts, last = in_parts(claim.subscription, found, MOST_TOGETHER)
         for part in parts:
 
             async def work(tables: Tables, part: Sequence[FoundEntry] = part) -> None:
@@ -826,37 +811,27 @@ class SubscriptionRows:
                 if subscription is None:
                     return
                 known = await _known(tables, subscription, part, now, is_separate=self._separate)
-                plan = decided(subscription, part, result, known, 0, now, is_part=True)
+                plan = plan_check(subscription, part, result, known, 0, now, is_part=True)
                 await _carry_out(tables, subscription, plan, now, is_separate=self._separate)
 
             await self._transactions.write(work)
         return last
 
     async def _without_unchanged(
-        self, subscription: StoredSubscription, noticed: Sequence[FoundEntry]
+        self, subscription: StoredSubscription, found: Sequence[FoundEntry]
     ) -> Sequence[FoundEntry]:
         """Leave out entries of which nothing is to be stored, but for the first ones, which show that this is
         still the same list: with thousands of them a transaction would last too long.
         """
-        keys = {
-            place: keys_of(entry, subscription.key_origin)[0]
-            for place, entry in enumerate(noticed)
-            if entry.known and entry.again is None and entry.item is None
-        }
+        keys = keys_of_known(found, subscription.key_origin)
         if len(keys) <= FEW_KNOWN:
-            return noticed
+            return found
 
         async def work(tables: Statements) -> list[Row]:
             return await fetch_in(tables, _ABOUTS, keys.values(), subscription.subscription_id)
 
         abouts = {key: json.loads(about) for key, about in await self._transactions.read(work)}
-        unchanged = [
-            place
-            for place, key in keys.items()
-            if key in abouts and about_now(abouts[key], noticed[place]) is None
-        ]
-        left_out = {*unchanged[FEW_KNOWN:]}
-        return [entry for place, entry in enumerate(noticed) if place not in left_out]
+        return without_unchanged(found, keys, abouts)
 
     async def fail(
         self, claim: Claim, code: str, hint: str | None, retry_after: float | None, pace: Pace, now: float
@@ -869,8 +844,7 @@ class SubscriptionRows:
             if subscription is None:
                 return None
             findings = after_failure(subscription.findings, code, now, hint)
-            if findings.failing >= TOLD_AFTER and not findings.told_failing:
-                findings = findings.model_copy(update={"told_failing": True})
+            if findings.told_failing and not subscription.findings.told_failing:
                 await self._tell(tables, subscription, findings, now)
             await _put_off(tables, subscription, findings, pace, now, at_least=retry_after or 0.0)
             host = host_of(subscription.url)
@@ -966,17 +940,17 @@ class SubscriptionRows:
             mine = set[str]()
             for subscription_id, key, text in await tables.fetch(_REFUSED_ITEMS, (MOST_REFUSED,)):
                 status = TaskStatus.model_validate_json(text, extra="ignore")
-                if status.error_code in REFUSED and _is_below(status.host, domains):
+                if status.error_code in REFUSED and is_below(status.host, domains):
                     codes.setdefault(status.host, set()).add(status.error_code)
                     mine.add(subscription_id)
                     await tables.run(_ITEM_NOW, (now, subscription_id, key))
             for failing in readable(await tables.fetch(_FAILING)):
                 host, code = host_of(failing.url), failing.findings.error_code
-                if code is not None and _is_below(host, domains):
+                if code is not None and is_below(host, domains):
                     codes.setdefault(host, set()).add(code)
                     if code in REFUSED:
                         mine.add(failing.subscription_id)
-            free = {host for host, why in codes.items() if why & WANTS_LOG_IN and "http_429" not in why}
+            free = {host for host, refusals in codes.items() if ends_with_log_in(refusals)}
             await _run_in(tables, _RELEASE, free, now)
             await _run_in(tables, _ALL_DUE_NOW, mine, now)
             return free
@@ -1098,26 +1072,12 @@ class SubscriptionRows:
             await tables.alone()
             subscription = await _get(tables, items[0].subscription_id)
             rows = await fetch_in(tables, _ITEMS, [item.key for item in items], subscription.subscription_id)
-            there = sorted((_item(*row) for row in rows), key=lambda item: -item.number)  # the newest first
-            done: dict[str, Task | str] = {}
-            plan = CheckPlan()
-            before = {item.key: item.task_id for item in items}
-            for item in there:
-                is_gone = item.key in gone and item.task_id == before[item.key]
-                if item.state == "queued" or (item.state == "fetched" and not is_gone):
-                    continue
-                # What was skipped goes on with the task that was cancelled then, if it is wanted as before.
-                is_skipped = item.state == "skipped" and item.manner == subscription.manner
-                if item.task_id is not None and (item.state in ("waiting", "failed") or is_skipped):
-                    done[item.key] = item.task_id
-                    continue
-                plan.items[item.key] = queued = replace(
-                    item, state="queued", reason=None, not_before=None, task_id=None, tries=0
-                )
-                plan.wanted.append(queued)
+            gone_tasks = {item.key: item.task_id for item in items if item.key in gone}
+            plan, retried = planned_fetch(subscription, starmap(_item, rows), gone_tasks)
             if len(plan.wanted) > await tables.room():
                 raise QueueFull
-            return done | await _carry_out(tables, subscription, plan, now, is_separate=self._separate)
+            made = await _carry_out(tables, subscription, plan, now, is_separate=self._separate)
+            return {**retried, **made}
 
         return await self._transactions.write(work) if items else {}
 
@@ -1300,7 +1260,7 @@ async def _still_ours(tables: Statements, claim: Claim) -> StoredSubscription | 
 async def _known(
     tables: Tables,
     subscription: StoredSubscription,
-    noticed: Sequence[FoundEntry],
+    found: Sequence[FoundEntry],
     now: float,
     *,
     is_separate: bool,
@@ -1309,7 +1269,7 @@ async def _known(
     names: dict[str, None] = {}
     listed: dict[str, None] = {}
     new: dict[str, None] = {}
-    for entry in noticed:
+    for entry in found:
         key, aliases = keys_of(entry, subscription.key_origin)
         names |= dict.fromkeys((key, *aliases))
         if entry.again is None:
@@ -1319,7 +1279,7 @@ async def _known(
         if entry.item is not None and entry.media is not None:
             names[key_of_link(entry.url, entry.item)] = None  # as it was called once
     stands_for = await resolved(tables, names)
-    again = [entry.again for entry in noticed if entry.again is not None]
+    again = [entry.again for entry in found if entry.again is not None]
     keys = [*names, *stands_for.values()]
     named = [stands_for[name] for name in new if name in stands_for]
     # What a guid names may have led to a film that the memory has by the film's own key.
@@ -1388,12 +1348,7 @@ async def _carry_out(
     new = [task_of(subscription, plan.renewed(item), moment) for item in reversed(wanted)]
     hosts = {task.status.host for task in new}
     held = {host: until for host, _, until, _ in await fetch_in(tables, _HOSTS, hosts) if until > now}
-    for at, task in enumerate(new):
-        until = held.get(task.status.host)
-        if until is not None and task.status.stage is Stage.QUEUED:
-            not_before = datetime.fromtimestamp(until, UTC)
-            change = {"waiting": HOST_HELD, "not_before": not_before, "delay": until - now}
-            new[at] = replace(task, status=task.status.model_copy(update=change))
+    new = [begun_after(task, held.get(task.status.host), moment) for task in new]
     tasks = (await tables.add(new))[::-1] if new else []
     for item, task in zip(wanted, tasks, strict=True):
         items[item.key] = replace(item, task_id=task.status.task_id, manner=subscription.manner)
@@ -1433,17 +1388,10 @@ async def _shared_with(
 
 
 async def _name_more(tables: Tables, plan: CheckPlan, new: Container[str]) -> None:
-    """Note the aliases of a plan: of what was known before only as many as nobody's feed needs, as there are
-    feeds that give each entry another guid whenever they are read.
-    """
-    before = {key for key in plan.aliases.values() if key not in new}
-    count: dict[str, int] = dict(await fetch_in(tables, _COUNT_ALIASES, before))
-    chosen: dict[str, str] = {}
-    for alias, key in plan.aliases.items():
-        if count.get(key, 0) < MOST_ALIASES:
-            count[key] = count.get(key, 0) + (key in before)
-            chosen[alias] = key
-    await name(tables, chosen)
+    """Store the aliases of a plan, as many as items may have; `new` are the keys of its items."""
+    known = {key for key in plan.aliases.values() if key not in new}
+    counts: dict[str, int] = dict(await fetch_in(tables, _COUNT_ALIASES, known))
+    await name(tables, aliases_to_store(plan.aliases, known, counts))
 
 
 async def _put_off(
@@ -1482,12 +1430,6 @@ async def _hold(tables: Tables, host: str, retry_after: float | None, now: float
 
 def host_of(url: str) -> str:
     return (urlsplit(url).hostname or "").lower()
-
-
-def _is_below(host: str, domains: Set[str]) -> bool:
-    """Whether `host` is one of `domains`, of which there may be 40,000, or below one."""
-    labels = host.split(".")
-    return any(".".join(labels[start:]) in domains for start in range(len(labels)))
 
 
 def _number(cursor: str | None) -> int:

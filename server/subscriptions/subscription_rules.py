@@ -6,7 +6,7 @@ Decisions: docs/decisions/library.md
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -27,6 +27,7 @@ from server.subscriptions.subscription import (
     REFUSED,
     RETRY,
     SOURCE_GONE,
+    WANTS_LOG_IN,
     WAS_FEED,
     CheckResult,
     Findings,
@@ -130,6 +131,9 @@ def jitter(subscription_id: str, check_no: int) -> float:
 
 
 def after_failure(before: Findings, code: str, now: float, hint: str | None = None) -> Findings:
+    """Return the findings after a failed check; with `told_failing` others are told that the subscription
+    fails.
+    """
     since = before.failing_since if before.failing else now
     since = now if since is None else since
     if code in OF_GONE and now - since >= GONE_AFTER:
@@ -140,7 +144,8 @@ def after_failure(before: Findings, code: str, now: float, hint: str | None = No
         "failing_since": since,
         "error_code": code,
         "hint": WAS_FEED if code == NO_LIST and before.form == "feed" else hint,
-        "moved_to": None,  # a failure is between checks that are to be in a row
+        "told_failing": before.told_failing or before.failing + 1 >= TOLD_AFTER,
+        "moved_to": None,  # three checks in a row have to say that the source has moved
         "moved_checks": 0,
     }
     return before.model_copy(update=change)
@@ -185,7 +190,19 @@ def hold_for(holds: int, retry_after: float | None) -> float:
     return min(FIRST_HOLD * 2.0 ** min(holds, 10), LONGEST_HOLD)
 
 
+def ends_with_log_in(refusals: Set[str]) -> bool:
+    """Whether new cookies end what a host has refused with these error codes: not if it asked for a pause."""
+    return bool(refusals & WANTS_LOG_IN) and "http_429" not in refusals
+
+
+def is_below(host: str, domains: Set[str]) -> bool:
+    """Whether `host` is one of `domains`, of which there may be 40,000, or below one."""
+    labels = host.split(".")
+    return any(".".join(labels[start:]) in domains for start in range(len(labels)))
+
+
 def after_check(before: Findings, result: CheckResult, now: float) -> Findings:
+    """Return the findings after a successful check, but for what the source says of its move."""
     change: dict[str, Any] = {
         "form": result.form,
         "checked_at": now,
@@ -193,6 +210,7 @@ def after_check(before: Findings, result: CheckResult, now: float) -> Findings:
         "failing": 0,
         "failing_since": None,
         "error_code": None,
+        "told_failing": False,
         "hint": None,
         **({"etag": result.etag} if result.etag else {}),
         **({"modified": result.modified} if result.modified else {}),

@@ -1,6 +1,7 @@
 """The task of a subscription's item: its request, and its first status."""
 
-from datetime import datetime
+from dataclasses import replace
+from datetime import UTC, datetime
 
 from pydantic_core import to_json
 
@@ -8,8 +9,8 @@ from server.core.film import Says
 from server.core.library import outputs_for
 from server.core.list_entries import ListEntry
 from server.core.process_request import ProcessRequest
-from server.core.task import InLibrary, Task, TaskStatus
-from server.subscriptions.subscription import StoredItem, StoredSubscription, SubscriptionSettings
+from server.core.task import InLibrary, Stage, Task, TaskStatus
+from server.subscriptions.subscription import HOST_HELD, StoredItem, StoredSubscription, SubscriptionSettings
 
 PRIORITY = -1  # what a client sends comes first
 
@@ -22,6 +23,7 @@ def request_of(wanted: SubscriptionSettings, url: str) -> ProcessRequest:
 
 
 def task_of(subscription: StoredSubscription, item: StoredItem, now: datetime) -> Task:
+    """Return the new task of an item. Raises `ValidationError`."""
     about = item.about
     request = request_of(subscription.wanted, about["url"])
     entry = ListEntry(
@@ -46,3 +48,13 @@ def task_of(subscription: StoredSubscription, item: StoredItem, now: datetime) -
         }
     )
     return Task(request, status)
+
+
+def begun_after(task: Task, held_until: float | None, now: datetime) -> Task:
+    """Return a new task; if its host is left alone until then, a task that waits for that."""
+    if held_until is None or task.status.stage is not Stage.QUEUED:
+        return task
+    not_before = datetime.fromtimestamp(held_until, UTC)
+    delay = held_until - now.timestamp()
+    change = {"waiting": HOST_HELD, "not_before": not_before, "delay": delay}
+    return replace(task, status=task.status.model_copy(update=change))
