@@ -54,10 +54,11 @@ class ForkServers:
         launched: None = None,
         yt_dlp: Path | None = None,
         sleep_after: float = 0,
+        cache: Path | None = None,
     ) -> ForkServer:
         """Takes the place of `server.tasks.children.ForkServer`. One that is lent does not sleep."""
         if yt_dlp or 0 < sleep_after < _OUTLASTS_A_TEST:
-            return ForkServer(ffmpeg, deno, None, yt_dlp, sleep_after=sleep_after)
+            return ForkServer(ffmpeg, deno, None, yt_dlp, sleep_after=sleep_after, cache=cache)
         return _Lent(self, ffmpeg, deno)
 
     def take(self, config: str) -> Running:

@@ -34,7 +34,7 @@ if __name__ == "__main__":  # -I omits the checkout; added last, it shadows no o
     sys.path.append(str(Path(__file__).parents[2]))
 
 from server.child import preload
-from server.child.process import sandbox, yt_dlp_parts
+from server.child.process import sandbox, warm_cache, yt_dlp_parts
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +53,8 @@ def main() -> NoReturn:
     server = JobForker(socket.socket(fileno=int(sys.argv[1])))
     if config.get("yt_dlp"):
         preload.prefer(config["yt_dlp"])
+    if config.get("cache"):
+        warm_cache.folder = Path(config["cache"])
     try:
         job = preload.load("server.child.job")
     except yt_dlp_parts.UnfitYtDlp:

@@ -14,8 +14,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
-from server.child.process import yt_dlp_parts
+from server.child.process import warm_cache, yt_dlp_parts
 
 # Optional dependencies that no download needs: detection of text encodings (for `requests`), reading of
 # browsers' cookies, live chats, covers in files where ffmpeg cannot put them. And curl_cffi, which
@@ -75,23 +76,56 @@ def warm(job: ModuleType, ffmpeg: str | None, deno: str | None) -> dict[str, str
     versions: dict[str, str | None] = {"yt_dlp": yt_dlp.version.__version__, "ffmpeg": None, "deno": None}
     asks = yt_dlp_parts.fits("versions")
     if ffmpeg and asks:
-        from yt_dlp.postprocessor.ffmpeg import FFmpegPostProcessor
-
-        # yt-dlp caches the versions of ffmpeg and ffprobe in the class, and children inherit them.
-        FFmpegPostProcessor._ffmpeg_location.set(ffmpeg)
-        found = FFmpegPostProcessor.get_versions().get("ffmpeg") or ""
+        found = _version_of_ffmpeg(ffmpeg)
         number = re.match(r"n?(\d[\d.]*\d)", found)  # 7.1.5-0+deb13u1, n9.0.2-12-g1234567
         versions["ffmpeg"] = number[1] if number else found or None
     if deno and asks:
-        from yt_dlp.utils._jsruntime import DenoJsRuntime
-
-        info = DenoJsRuntime(deno).info
-        versions["deno"] = info.version if info else None
+        versions["deno"] = _version_of_deno(deno)
     if ffmpeg:
         job.warm(ffmpeg)
     gc.freeze()
     gc.enable()
     return versions
+
+
+def _version_of_ffmpeg(location: str) -> str:
+    """Return its version, or "". yt-dlp keeps what it knows of ffmpeg and ffprobe in a class, from which
+    children take it.
+    """
+    from yt_dlp.postprocessor.ffmpeg import FFmpegPostProcessor
+
+    def ask() -> list[Any] | None:
+        FFmpegPostProcessor.get_versions()
+        # A program that does not run may be repaired without being written anew.
+        if any(Path(path).exists() and not versions.get(path) for path in programs):
+            return None
+        return [(path, versions.get(path), features.get(path, {})) for path in programs]
+
+    FFmpegPostProcessor._ffmpeg_location.set(location)
+    programs = FFmpegPostProcessor()._determine_executables().values()
+    versions, features = FFmpegPostProcessor._version_cache, FFmpegPostProcessor._features_cache
+    for path, version, can in warm_cache.kept("ffmpeg", _identities(*programs), ask) or ():
+        versions[path], features[path] = version, can
+    return versions.get(location) or ""
+
+
+def _version_of_deno(location: str) -> str | None:
+    from yt_dlp.utils._jsruntime import DenoJsRuntime
+
+    def ask() -> str | None:
+        info = DenoJsRuntime(location).info
+        return info.version if info else None
+
+    found: str | None = warm_cache.kept("deno", _identities(location), ask)
+    return found
+
+
+def _identities(*programs: str) -> list[Any]:
+    """What versions depend on: the programs that are there, and this yt-dlp, which reads what they say."""
+    import yt_dlp
+
+    there = [path for path in programs if Path(path).exists()]
+    return [yt_dlp.version.__version__, *map(warm_cache.identity, there)]
 
 
 @contextmanager

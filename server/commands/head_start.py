@@ -1,7 +1,7 @@
 """Speeds up the start: the fork server, which takes half of it, starts beside the service."""
 
 from server.settings import Settings
-from server.tasks.children import Launched, configuration, launch
+from server.tasks.children import Launched, cache_of, configuration, launch
 from server.tasks.programs_found import find_tools
 from server.tasks.yt_dlp_releases import Releases
 
@@ -12,6 +12,6 @@ def launch_early(settings: Settings) -> Launched | None:
         return None
     tools = find_tools(settings.downloads.ffmpeg)
     try:
-        return launch(configuration(tools.ffmpeg, tools.deno))
+        return launch(configuration(tools.ffmpeg, tools.deno, cache=cache_of(settings.storage.data_dir)))
     except OSError:  # the service tries again, and reports it
         return None

@@ -70,11 +70,20 @@ class Launched:
         self.control.close()
 
 
-def configuration(ffmpeg: str | None, deno: str | None, yt_dlp: Path | None = None) -> str:
-    """Return a fork server's argument: where programs are, and the folder of yt-dlp unless the installed one
-    is used.
+def cache_of(data_dir: Path) -> Path:
+    """The folder in which fork servers keep what later ones need not find out again; it may be deleted."""
+    return data_dir / "cache"
+
+
+def configuration(
+    ffmpeg: str | None, deno: str | None, yt_dlp: Path | None = None, cache: Path | None = None
+) -> str:
+    """Return a fork server's argument: where programs are, the folder of yt-dlp unless the installed one is
+    used, and a `cache_of` a data directory.
     """
-    return json.dumps({"ffmpeg": ffmpeg, "deno": deno} | ({"yt_dlp": str(yt_dlp)} if yt_dlp else {}))
+    folders = {"yt_dlp": yt_dlp, "cache": cache and cache.absolute()}
+    chosen = {name: str(folder) for name, folder in folders.items() if folder}
+    return json.dumps({"ffmpeg": ffmpeg, "deno": deno} | chosen)
 
 
 def launch(config: str, errors: IO[bytes] | None = None) -> Launched:
@@ -206,9 +215,10 @@ class ForkServer:
         yt_dlp: Path | None = None,
         errors: IO[bytes] | None = None,
         sleep_after: float = 0,
+        cache: Path | None = None,
     ) -> None:
         """The first process may be `launched` already."""
-        self._config = configuration(ffmpeg, deno, yt_dlp)
+        self._config = configuration(ffmpeg, deno, yt_dlp, cache)
         self._launched = launched
         self._errors = errors
         self._sleep_after = sleep_after

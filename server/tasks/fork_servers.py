@@ -21,7 +21,7 @@ from typing import Literal, TypeVar
 from server.core.events import Broken
 from server.core.jobs import Job
 from server.core.shielding import to_the_end
-from server.tasks.children import WARM_WITHIN, Child, ForkServer, ForkServerReport, Launched
+from server.tasks.children import WARM_WITHIN, Child, ForkServer, ForkServerReport, Launched, cache_of
 from server.tasks.plugin_trials import Plugins, PluginsFound
 from server.tasks.yt_dlp_releases import Releases, State, Why, installed
 
@@ -79,6 +79,7 @@ class ForkServers:
         self._tools = ffmpeg, deno
         self._sleep_after = sleep_after
         self._launched = launched
+        self._cache = cache_of(data_dir)
         self.releases = Releases(data_dir)
         self._seen: tuple[int, int] | None = None  # `changed_at` of the state that was read last
         self._current: _Generation
@@ -323,7 +324,9 @@ class ForkServers:
         if launched and folder:
             await asyncio.to_thread(launched.end)
             launched = None
-        server = await ForkServer(*self._tools, launched, folder, sleep_after=self._sleep_after).__aenter__()
+        server = await ForkServer(
+            *self._tools, launched, folder, sleep_after=self._sleep_after, cache=self._cache
+        ).__aenter__()
         generation = _Generation(server, version, held)
         self._open.add(generation)
         return generation

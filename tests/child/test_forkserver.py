@@ -370,9 +370,11 @@ async def test_only_the_server_ends_the_fork_server(control: Control, number: si
 
 async def test_the_warm_fork_server_says_what_it_has_and_stays_small(tmp_path: Path) -> None:
     script = str(ROOT / "server" / "child" / "forkserver.py")
-    config = json.dumps({"ffmpeg": FFMPEG, "deno": None})
+    cache = tmp_path / "cache"
+    config = json.dumps({"ffmpeg": FFMPEG, "deno": None, "cache": str(cache)})
     async with control_of([script], tmp_path, config) as control:
         ready = await control.event()
+        assert sorted(path.name for path in cache.iterdir()) == ["extractors.json", "ffmpeg.json"]
         assert ready["pid"] == control.process.pid
         assert ready["ffmpeg"][0].isdigit()
         assert ready["yt_dlp"].startswith("20")

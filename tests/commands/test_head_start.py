@@ -29,7 +29,7 @@ def test_only_a_machine_alone_on_the_installed_release_launches_early(
 
     monkeypatch.setattr(head_start, "launch", launch)
     launch_early(settings(tmp_path))
-    assert json.loads(launched.pop()).keys() == {"ffmpeg", "deno"}
+    assert json.loads(launched.pop()).keys() == {"ffmpeg", "deno", "cache"}
     assert not list(tmp_path.iterdir()), "the folder is not locked yet"
     launch_early(settings(tmp_path, database="postgresql://db/clipwire", files="s3://bucket"))
     releases = Releases(tmp_path)

@@ -10,17 +10,19 @@ Decisions: docs/decisions/children.md
 import functools
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Any, Final
 
 from yt_dlp import YoutubeDL
+from yt_dlp.extractor import gen_extractor_classes, lazy_extractors
 from yt_dlp.extractor.common import InfoExtractor
 from yt_dlp.extractor.lazy_extractors import LazyLoadExtractor
 from yt_dlp.utils import variadic
+from yt_dlp.version import __version__
 
 from server.child.extract import plugins
-from server.child.process import yt_dlp_parts
+from server.child.process import warm_cache, yt_dlp_parts
 
 USUAL: Final = "https://www.warm.invalid/x.com/watch/video/a.html"
 """A link that has what many links have in common: who may know this one is asked of most links."""
@@ -35,9 +37,9 @@ _SHORTEST: Final = 4
 
 @functools.cache
 def enabled() -> dict[str, Any]:
-    """The extractors that yt-dlp enables by default, by their names; it takes 30 ms to list them."""
-    with YoutubeDL({"quiet": True, "cachedir": False, "js_runtimes": {}}) as ydl:
-        return dict(ydl._ies)
+    """The extractors that yt-dlp enables by default, by their names, in its order."""
+    there = {kind.ie_key(): kind for kind in gen_extractor_classes()}
+    return {name: there[name] for name in _needed()}
 
 
 def asked(link: str) -> Iterator[str]:
@@ -103,19 +105,40 @@ def _letter(part: re.Match[str]) -> str:
 def _texts() -> tuple[list[str], dict[str, list[tuple[str, int]]], list[int]]:
     """Return all names; the texts by their first characters, with the indexes of extractors that need them;
     and the indexes of the others, which are always asked.
-
-    Texts count only for extractors whose patterns alone decide.
     """
     texts, always = defaultdict(list), []
-    usual = {_ways(kind) for kind in (InfoExtractor, LazyLoadExtractor) if yt_dlp_parts.fits("patterns")}
-    for place, kind in enumerate(enabled().values()):
-        each = [in_each_match(pattern) for pattern in variadic(kind._VALID_URL or ())] if usual else [()]
-        if all(each) and _ways(kind) in usual:
-            for text in chain(*each):
-                texts[text[:_SHORTEST]].append((text, place))
-        else:
+    for place, each in enumerate(_needed().values()):
+        if each is None:
             always.append(place)
-    return list(enabled()), dict(texts), always
+        else:
+            for text in each:
+                texts[text[:_SHORTEST]].append((text, place))
+    return list(_needed()), dict(texts), always
+
+
+@functools.cache
+def _needed() -> Mapping[str, list[str] | None]:
+    """The names of all extractors that yt-dlp enables, each with texts one of which is in every link that it
+    knows; None for one that is always asked.
+
+    It takes 0.1 s of CPU to list them and to read their patterns, so it is kept for the next fork server.
+    """
+    is_fit = yt_dlp_parts.fits("patterns")
+    of = [*map(warm_cache.identity, (lazy_extractors.__file__, __file__)), __version__, is_fit]
+    found: Mapping[str, list[str] | None] = warm_cache.kept("extractors", of, lambda: _read_patterns(is_fit))
+    return found
+
+
+def _read_patterns(is_fit: bool) -> dict[str, list[str] | None]:
+    """Texts count only for extractors whose patterns alone decide."""
+    usual = {_ways(kind) for kind in (InfoExtractor, LazyLoadExtractor) if is_fit}
+    with YoutubeDL({"quiet": True, "cachedir": False, "js_runtimes": {}}) as ydl:
+        enabled = dict(ydl._ies)
+    needed: dict[str, list[str] | None] = {}
+    for name, kind in enabled.items():
+        each = [in_each_match(pattern) for pattern in variadic(kind._VALID_URL or ())] if usual else [()]
+        needed[name] = [*chain(*each)] if all(each) and _ways(kind) in usual else None
+    return needed
 
 
 def _ways(kind: Any) -> tuple[Any, Any]:

@@ -245,6 +245,9 @@ TABLE: Final[Mapping[Part, Borrowed]] = {
         {
             "postprocessor.ffmpeg:FFmpegPostProcessor._ffmpeg_location": None,
             "postprocessor.ffmpeg:FFmpegPostProcessor.get_versions": "downloader",
+            "postprocessor.ffmpeg:FFmpegPostProcessor._determine_executables": "self",
+            "postprocessor.ffmpeg:FFmpegPostProcessor._version_cache": None,
+            "postprocessor.ffmpeg:FFmpegPostProcessor._features_cache": None,
             "utils._jsruntime:DenoJsRuntime.info": None,
         },
         "the versions of ffmpeg and deno are asked for by each job",
