@@ -12,6 +12,7 @@ from clipwire_client.wishes import LibraryWish
 from server.core.library import OUTPUTS, Layout, Library
 from server.library.layouts import LAYOUTS
 from server.library.library_names import Film, place_of, roles_of
+from server.locales import LANGUAGES
 from tests.page_tables import ROOT, page_table, page_texts
 
 GUIDE = (ROOT / "docs" / "api.md").read_text("utf-8")
@@ -33,6 +34,9 @@ def test_a_layout_has_all_its_parts(layout: Layout) -> None:
     for row in ("outputs", "layout"):
         told = re.search(rf"^\| `{row}` \|.*`{layout}`", GUIDE, re.MULTILINE)
         assert told, f"the row `{row}` in docs/api.md"
+    for language, words in LANGUAGES.items():
+        option = words.texts.command["option.library"]
+        assert layout in option, f"`option.library` in server/locales/{language}.toml"
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

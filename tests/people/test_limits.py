@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,10 @@ from server.core.ports import Store, Submission
 from server.core.task import OVER_LIMIT, Task
 from server.files.public_names import short_of
 from server.people import people_rows as rows
+from server.people.limits import Limits
+from server.people.people_routes import OwnLimits
 from server.people.people_rows import PeopleRows
+from server.people.people_schemas import PersonLimits
 from server.people.usage import HOUR, Usage, hooks
 from server.settings import AccessSettings
 from server.storage import postgresql
@@ -32,6 +36,18 @@ _OTHER_INDEXES = """
         AND indexname NOT LIKE 'tasks_owner%' AND indexname NOT IN (SELECT conname FROM pg_constraint)"""
 NOW = datetime(2026, 1, 31, 8, 30, tzinfo=UTC)
 FILE = {"url": "http://127.0.0.9:9/v.mp4"}
+
+
+def test_a_limit_is_set_for_all_or_for_one_and_told() -> None:
+    names = {one.name for one in fields(Limits)}
+    for_all = {name for name in AccessSettings.model_fields if name[:4] == "max_"} | {"retention_hours"}
+    assert for_all ^ names == set(), "`AccessSettings` in server/settings.py, or server/people/limits.py"
+    for name in names:
+        common = AccessSettings.model_validate({name: 7})
+        found = [getattr(Limits.of(common, own), name) for own in ({}, {name: 5.0}, {name: 0.0})]
+        assert found == [7, 5, None], f"`{name}` in `Limits.of` of server/people/limits.py"
+    assert OwnLimits.model_fields.keys() ^ names == set(), "`OwnLimits` in server/people/people_routes.py"
+    assert PersonLimits.model_fields.keys() ^ names == set(), "server/people/people_schemas.py"
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -81,6 +81,8 @@ def test_a_filter_has_all_its_parts(name: str) -> None:
     assert reason in reasons, f"`REASONS` in {place}"
     for path, texts in page_texts().items():
         assert texts.get(reasons[reason]), f"`{reasons[reason]}` in {path}"
+    place, settings = page_table("SETTINGS")
+    assert name in settings or name == "members", f"`SETTINGS` in {place}"
     [form] = (ROOT / "static" / "js").rglob("subscriptionform.js")
     text = form.read_text("utf-8")
     field = rf'(#(text|number|choice|tick)\(\s*|#fields\.set\()"filters\.{name}"'

@@ -90,3 +90,13 @@ def test_every_text_of_a_check_is_in_the_catalogues_and_none_is_left_over() -> N
     for words in LANGUAGES.values():
         assert words.texts.check.keys() == said
     assert str(Detail("workers", {"count": 2})) == "2 alive"
+
+
+def test_every_check_is_in_the_guide() -> None:
+    modules = (path for path in SERVER.rglob("*.py") if path.parent.name != "commands")
+    code = "".join(path.read_text() for path in modules)
+    guide = (SERVER.parent / "docs" / "api.md").read_text("utf-8")
+    told = guide.partition("\n## GET /readyz")[2].partition("\n## ")[0]
+    names = set(re.findall(r'\b(?:Check|_answers)\(\s*"(\w+)"', code))
+    assert {"database", "disk", "library", "workers"} <= names
+    assert [name for name in names if f"`{name}`" not in told] == [], "docs/api.md, `GET /readyz`"
