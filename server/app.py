@@ -68,12 +68,12 @@ def create_app(
     features: Sequence[Feature] = FEATURES,
 ) -> web.Application:
     """The application, not started; starting it raises what `open_backend` raises."""
-    doors, gate = security.Doors(settings.server), session.Gate(settings.server)
+    doors = security.Doors(settings.server)
     connections = Connections(settings.limits.sockets_per_client)
-    admit = admission(doors, gate, settings.limits)
     app = web.Application(client_max_size=bodies.MAX_BODY)
+    admit = admission(app, doors, settings.limits)
     app[keys.SETTINGS], app[keys.LANGUAGE] = settings, settings.server.language
-    app[security.DOORS], app[session.GATE] = doors, gate
+    app[security.DOORS] = doors
     app[CONNECTIONS] = connections
     app[keys.SPOOL] = Spool(settings.storage.data_dir / "scratch")
     app[cookies.LIST], app[cookies.TURNS] = cookies.SharedReading(), SpoolTurns()
@@ -89,8 +89,8 @@ def create_app(
 
     @asynccontextmanager
     async def backend(app: web.Application) -> AsyncIterator[None]:
-        opening = open_backend(settings, features, clock or Clock(), gate.scopes, counts, launched)
-        async with opening as opened:
+        scopes = session.scopes_of(settings.server)
+        async with open_backend(settings, features, clock or Clock(), scopes, counts, launched) as opened:
             kernel = opened.kernel
             app[keys.TASKS] = kernel.tasks
             app[keys.FILES] = kernel.files
@@ -107,7 +107,7 @@ def create_app(
             for each in opened.added:
                 for key, value in each.values.items():
                     app[key] = value
-            gate.directory = app.get(session.DIRECTORY, gate.directory)
+            gate = app[session.GATE] = session.Gate(settings.server, app.get(session.DIRECTORY))
             app[LOG_INS] = LogIns(kernel.store.sessions, gate.directory)
             yield
 

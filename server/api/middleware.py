@@ -24,7 +24,7 @@ from server.api.problems import problem
 from server.api.protocol import REFUSAL
 from server.api.route import Access, Route
 from server.api.security import ALLOWED_METHODS, X_REQUEST_ID, Doors, answer_preflight
-from server.api.session import Gate, Minute
+from server.api.session import GATE, Minute
 from server.core.counts import Counts
 from server.core.errors import (
     AppError,
@@ -124,7 +124,7 @@ def wrapped(
     ]
 
 
-def admission(doors: Doors, gate: Gate, limits: LimitSettings) -> Admit:
+def admission(app: web.Application, doors: Doors, limits: LimitSettings) -> Admit:
     """A function that checks host name, origin, rate and token, in this order, and raises the first error.
 
     A browser extension's token is checked with its origin, as such an origin counts only with a right token.
@@ -139,6 +139,7 @@ def admission(doors: Doors, gate: Gate, limits: LimitSettings) -> Admit:
             if limit:
                 slow_down(doors.client(request))
             raise refusal
+        gate = app[GATE]
         doors.check(request, access, lambda: gate.has_right_token(request, doors.client(request)))
         if limit and access in (Access.TOKEN, Access.STREAM, Access.LOG_IN, Access.SECRET):
             slow_down(doors.client(request))

@@ -184,11 +184,20 @@ class Gate:
     `admission` does not ask it about routes that need neither.
     """
 
-    def __init__(self, settings: ServerSettings, clock: Callable[[], float] = time.monotonic) -> None:
-        self._hashes = [_hash(token.get_secret_value()) for token in settings.tokens]
-        self.scopes = [_scope(known) for known in self._hashes]
+    def __init__(
+        self,
+        settings: ServerSettings,
+        directory: Directory | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._hashes = _hashes_of(settings)
         self._wrong = Minute(clock)
-        self.directory: Directory = Nobody()
+        self.directory = directory or Nobody()
+
+    @property
+    def has_tokens(self) -> bool:
+        """Whether the settings have tokens, whose holders are admins."""
+        return bool(self._hashes)
 
     @property
     def is_locked(self) -> bool:
@@ -263,6 +272,15 @@ class Gate:
 
 
 GATE = web.AppKey("gate", Gate)
+
+
+def scopes_of(settings: ServerSettings) -> list[str]:
+    """Return the scopes of the tokens in the settings."""
+    return [_scope(known) for known in _hashes_of(settings)]
+
+
+def _hashes_of(settings: ServerSettings) -> list[bytes]:
+    return [_hash(token.get_secret_value()) for token in settings.tokens]
 
 
 def _bearer(request: web.Request) -> str:

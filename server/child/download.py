@@ -99,14 +99,14 @@ class CutFilm:
 class Download:
     """`run` returns the fields of the event `produced`; `failures.classify` has a code for what it raises."""
 
-    def __init__(self, job: Job, channel: Channel, log: Log) -> None:
+    def __init__(self, job: Job, channel: Channel, log: Log, reporter: Reporter) -> None:
         self._job = job
         self._wishes = job.wishes
         self._url = job.wishes.url
         self._directory = Path(job.directory)
         self._channel = channel
         self._log = log
-        self._reporter = Reporter(channel)
+        self._reporter = reporter
         self._meter = Meter([])
         self._converting = 0.0  # seconds of the film that ffmpeg converts
         self._finish_asked = Event()
@@ -133,7 +133,7 @@ class Download:
         self._finish_asked.set()
 
     def run(self, engine: Engine) -> dict[str, Any]:
-        engine.throttle = self.throttle
+        """Download with `engine`, which obeys `throttle`."""
         if self._has_recording():
             info = self._extract_to_go_on(engine)
             if not video_info.is_live(info):

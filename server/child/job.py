@@ -25,7 +25,7 @@ from yt_dlp.downloader.common import FileDownloader
 from server.child import download
 from server.child.extract import broadcasts, cookie_jar, offers, options, plugins, youtube, youtube_dl
 from server.child.extract.failures import Failure, Trail, classify, is_crash
-from server.child.extract.lists import DEEPEST, Expansion
+from server.child.extract.lists import DEEPEST, EntrySender, Expansion
 from server.child.extract.youtube_dl import Engine, share_certificates
 from server.child.fetch import by_ffmpeg, fragments, resuming
 from server.child.fetch.thumbnails import Thumbnails
@@ -50,8 +50,10 @@ def main(channel: socket.socket) -> NoReturn:
         except ValueError as error:
             raise JobFailed("internal", str(error)) from None
         trail.url, trail.by_http_proxy = job.wishes.url, (job.proxy or "").startswith("http")
-        work = _WORK[job.kind]
-        kind, fields = work(job, link, log, trail)
+        reporter = Reporter(link)
+        if job.kind in _MUST_NOT_STALL:
+            log = Log(on_line=reporter.report_alive)
+        kind, fields = _WORK[job.kind](job, link, log, trail, reporter)
     except BaseException as error:  # outermost: the server must hear of whatever it was
         kind, fields = "broken", broken_fields(error, trail, log)
     over.set()  # from now on this process is not killed if the server closes the channel
@@ -156,9 +158,10 @@ def broken_fields(error: BaseException, trail: Trail, log: Log) -> dict[str, Any
     return fields
 
 
-def _download(job: Job, link: Channel, log: Log, trail: Trail) -> tuple[str, dict[str, Any]]:
-    work = download.Download(job, link, log)
-    log.on_line = work.report_alive
+def _download(
+    job: Job, link: Channel, log: Log, trail: Trail, reporter: Reporter
+) -> tuple[str, dict[str, Any]]:
+    work = download.Download(job, link, log, reporter)
     _enter_sandbox(job, work.on_time, work.report_alive)
 
     def obey(command: Mapping[str, Any]) -> None:
@@ -172,14 +175,15 @@ def _download(job: Job, link: Channel, log: Log, trail: Trail) -> tuple[str, dic
 
     link.watch(obey)
     try:
-        with _engine(options.for_download, job, link, log, trail) as engine:
+        with _engine(options.for_download, job, link, log, trail, throttle=work.throttle) as engine:
             return "produced", work.run(engine)
     except JobFailed as error:
         if error.code != "is_playlist" or job.lists is None or len(job.lists) > DEEPEST:
             raise
     log.write("this entry of a list is a list itself: its entries take its place")
-    with _engine(options.for_list_in_list, job, link, log, trail) as engine:
-        return "expanded", Expansion(job, engine, link, log).run()
+    sender = EntrySender(link, "found")
+    with _engine(options.for_list_in_list, job, link, log, trail, on_request=sender.flush) as engine:
+        return "expanded", Expansion(job, engine, link, log).run(sender)
 
 
 def _enter_and_obey_stop(job: Job, link: Channel, on_written: Callable[[], None] = lambda: None) -> None:
@@ -188,7 +192,7 @@ def _enter_and_obey_stop(job: Job, link: Channel, on_written: Callable[[], None]
     link.watch(lambda command: end_group() if command.get("command") == "stop" else None)
 
 
-def _info(job: Job, link: Channel, log: Log, trail: Trail) -> tuple[str, dict[str, Any]]:
+def _info(job: Job, link: Channel, log: Log, trail: Trail, _: Reporter) -> tuple[str, dict[str, Any]]:
     _enter_and_obey_stop(job, link)
     with _engine(options.for_info, job, link, log, trail) as engine:
         found = engine.extract_info(job.wishes.url, download=False) or {}
@@ -198,35 +202,36 @@ def _info(job: Job, link: Channel, log: Log, trail: Trail) -> tuple[str, dict[st
     return "extracted", {"info": offers.extracted(info, picture, page)}
 
 
-def _expand(job: Job, link: Channel, log: Log, trail: Trail) -> tuple[str, dict[str, Any]]:
-    log.on_line = Reporter(link).report_alive
-    _enter_and_obey_stop(job, link, log.on_line)
-    with _engine(options.for_list, job, link, log, trail) as engine:
-        return "expanded", Expansion(job, engine, link, log).run()
+def _expand(
+    job: Job, link: Channel, log: Log, trail: Trail, reporter: Reporter
+) -> tuple[str, dict[str, Any]]:
+    _enter_and_obey_stop(job, link, reporter.report_alive)
+    sender = EntrySender(link, "found")
+    with _engine(options.for_list, job, link, log, trail, on_request=sender.flush) as engine:
+        return "expanded", Expansion(job, engine, link, log).run(sender)
 
 
-def _cover(job: Job, link: Channel, log: Log, trail: Trail) -> tuple[str, dict[str, Any]]:
+def _cover(job: Job, link: Channel, log: Log, trail: Trail, _: Reporter) -> tuple[str, dict[str, Any]]:
     from server.child.media.cover import cover  # few need it
 
     _enter_and_obey_stop(job, link)
     return "covered", {"data": cover(Path(job.directory), job.ffmpeg, log.write)}
 
 
-def _check(job: Job, link: Channel, log: Log, trail: Trail) -> tuple[str, dict[str, Any]]:
+def _check(job: Job, link: Channel, log: Log, trail: Trail, reporter: Reporter) -> tuple[str, dict[str, Any]]:
     from server.child.extract.source_check import SourceCheck  # few need it
     from server.child.fetch.source_pictures import tell_pictures
 
-    log.on_line = Reporter(link).report_alive
-    _enter_and_obey_stop(job, link, log.on_line)
-    with _engine(options.for_list, job, link, log, trail) as engine:
-        told = SourceCheck(job, engine, link, log, trail).run()
+    _enter_and_obey_stop(job, link, reporter.report_alive)
+    with _engine(options.for_list, job, link, log, trail, on_request=log.alive) as engine:
+        told = SourceCheck(job, engine, link, log, trail, EntrySender(link, "found_entries")).run()
         assert job.check
         thumbnails = Thumbnails(engine, job.ffmpeg, Path(job.directory), log)
         tell_pictures(job.check, told, thumbnails, link)
     return "checked", told
 
 
-def _plugins(job: Job, link: Channel, log: Log, trail: Trail) -> tuple[str, dict[str, Any]]:
+def _plugins(job: Job, link: Channel, log: Log, trail: Trail, _: Reporter) -> tuple[str, dict[str, Any]]:
     """Try all plugins, and tell of each before it is loaded: it may end this process, or never end."""
     assert job.plugins
     _enter_and_obey_stop(job, link)
@@ -240,15 +245,20 @@ def _plugins(job: Job, link: Channel, log: Log, trail: Trail) -> tuple[str, dict
 
 @contextmanager
 def _engine(
-    params: Callable[[Job, Log], dict[str, Any]], job: Job, link: Channel, log: Log, trail: Trail
+    params: Callable[[Job, Log], dict[str, Any]],
+    job: Job,
+    link: Channel,
+    log: Log,
+    trail: Trail,
+    **hooks: Any,
 ) -> Iterator[Engine]:
-    """Open yt-dlp with the job's plugins, tokens, cookies and known players."""
+    """Open yt-dlp with the job's plugins, tokens, cookies and known players; `hooks` are for `Engine`."""
     if job.plugins and yt_dlp_parts.fits("plugins"):
         plugins.load(job.plugins, log.write)
     if job.pot_provider:
         job = youtube.with_provider(job, job.pot_provider, log)
     with (
-        Engine(params(job, log), trail, job.item) as engine,
+        Engine(params(job, log), trail, job.item, **hooks) as engine,
         cookie_jar.given_back(engine, link, log) if job.cookies else nullcontext(),
     ):
         if yt_dlp_parts.fits("players"):
@@ -282,6 +292,7 @@ _WORK = {
     "cover": _cover,
     "plugins": _plugins,
 }
+_MUST_NOT_STALL = ("download", "expand", "check")  # jobs that the server ends if it hears nothing of them
 
 
 def _lock(path: str) -> int:

@@ -247,7 +247,7 @@ async def _person(request: web.Request) -> Person:
 
 async def _leave_an_admin(request: web.Request, tables: Statements, name: str) -> None:
     """Raises `LastAdmin` if nobody but this person could change people from here."""
-    if request.app[GATE].scopes:  # tokens of the settings
+    if request.app[GATE].has_tokens:
         return
     others = [person for person in await rows.read_people(tables) if person.name != name]
     if not any(person.role == "admin" and not person.leaving for person in others):

@@ -115,9 +115,10 @@ def test_a_fault_of_ours_stays_one(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     """Though an extractor was at work when it showed."""
     monkeypatch.setitem(plugins.extractors, Saying.ie_key(), Saying)
     log = Log(os.open(os.devnull, os.O_WRONLY))
-    with Engine(options.for_download(download_job(tmp_path), log), Trail()) as engine:
+    params: Any = options.for_download(download_job(tmp_path), log)
+    uncallable: Any = None
+    with Engine(params, Trail(), on_request=uncallable) as engine:
         engine.add_info_extractor(Saying())
-        engine.on_request = None  # which the engine calls
         with pytest.raises(TypeError) as raised:
             engine.first("http://saying.test/ours")
     log.close()

@@ -37,6 +37,27 @@ _DATES: Final = ("timestamp", "upload_date", "release_timestamp", "release_date"
 Info = Mapping[str, Any]
 
 
+class EntrySender:
+    """Sends entries to the server, in messages of this `kind` with up to `BUNDLE` of them. Whatever may take
+    long, as a request does, is to be preceded by `flush`.
+    """
+
+    def __init__(self, channel: Channel, kind: str) -> None:
+        self._channel = channel
+        self._kind = kind
+        self._bundle: list[dict[str, Any]] = []
+
+    def send(self, entry: dict[str, Any]) -> None:
+        self._bundle.append(entry)
+        if len(self._bundle) >= BUNDLE:
+            self.flush()
+
+    def flush(self) -> None:
+        bundle, self._bundle = self._bundle, []
+        if bundle:
+            self._channel.send(self._kind, entries=bundle)
+
+
 class Expansion:
     """`run` returns the fields of `expanded`; whatever it raises is for `failures.classify`."""
 
@@ -46,17 +67,15 @@ class Expansion:
         self._channel = channel
         self._log = log
         self._places = count(1)
-        self._bundle: list[dict[str, Any]] = []
         self._truncated = False
         self._url: str | None = job.wishes.url
         # A list that leads back to one of these would go on for ever.
         self._led_here = {*(job.lists or ()), video_info.link(job.wishes.url)} if job.lists else set()
 
-    def run(self) -> dict[str, Any]:
-        """Read the list, and send found entries before each further request. Raises `JobFailed` if there are
-        none.
+    def run(self, sender: EntrySender) -> dict[str, Any]:
+        """Read the list, and send its entries. The engine flushes `sender` before each of its requests.
+        Raises `JobFailed` if there are no entries.
         """
-        self._engine.on_request = self._flush
         found = self.resolved(self._job.wishes.url)
         if self._job.lists is not None and self._job.item is not None:
             found = self._at_place(found, self._job.item)
@@ -69,10 +88,8 @@ class Expansion:
                     self._truncated = True
                     break
                 if last > self._job.known:
-                    self._bundle.append(entry | {"index": last})
-                if len(self._bundle) >= BUNDLE:
-                    self._flush()
-        self._flush()
+                    sender.send(entry | {"index": last})
+        sender.flush()
         if not last and self._job.wishes.playlist_items and has(as_list(found.get("entries") or ()), 0):
             raise JobFailed("no_such_entry", "the list has none of the entries that were asked for")
         if not last:
@@ -87,11 +104,6 @@ class Expansion:
         found = self.resolved(self._job.wishes.url)
         with self._engine.reading():
             yield from self._all(found)
-
-    def _flush(self) -> None:
-        bundle, self._bundle = self._bundle, []
-        if bundle:
-            self._channel.send("found", entries=bundle)
 
     def resolved(self, url: str, key: str | None = None) -> Info:
         """Follow `url` to its unprocessed result, with the fields that `url_transparent` results set on the

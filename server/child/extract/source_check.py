@@ -30,7 +30,7 @@ from server.child.extract import video_info
 from server.child.extract.entry_filters import WAITS, EntryJudge, moment_of_entry
 from server.child.extract.failures import Trail, classify
 from server.child.extract.feed_links import LONGEST_HEAD, feeds_named
-from server.child.extract.lists import DEEPEST, Expansion, own_link
+from server.child.extract.lists import DEEPEST, EntrySender, Expansion, own_link
 from server.child.extract.source_facts import facts_of_feed, facts_of_list
 from server.child.extract.youtube_dl import Engine
 from server.child.network.redirects import led_for_good
@@ -45,7 +45,6 @@ IN_A_ROW: Final = 15
 """Known entries, one after the other, behind which a list that goes on is not read."""
 
 MOST_OF_FEED: Final = 16 * 1024 * 1024  # bytes
-BUNDLE: Final = 100
 _HEAD: Final = 16 * 1024  # bytes in which a feed says that it is one
 _PAGES: Final = ("text/html", "application/xhtml+xml")
 _WITHOUT_LIST: Final = ("no_list", "empty_list", "no_media", "unsupported_url")
@@ -78,12 +77,14 @@ Entry = dict[str, Any]
 class SourceCheck:
     """`run` returns the fields of the event `checked`; whatever it raises is for `failures.classify`."""
 
-    def __init__(self, job: Job, engine: Engine, channel: Channel, log: Log, trail: Trail) -> None:
+    def __init__(
+        self, job: Job, engine: Engine, channel: Channel, log: Log, trail: Trail, sender: EntrySender
+    ) -> None:
         assert job.check
         self._job = job
         self._wishes: CheckWishes = job.check
         self._engine = engine
-        self._channel = channel
+        self._sender = sender
         self._log = log
         self._trail = trail
         self._lists = Expansion(job, engine, channel, log)
@@ -94,12 +95,10 @@ class SourceCheck:
         self._judge = EntryJudge(job.check, job.wishes.live)
         self._pages_left, self._asks = job.check.max_entry_pages, job.check.asks
         self._refusal: dict[str, float | None] | None = None
-        self._bundle: list[Entry] = []
         self._feeds: list[dict[str, str]] = []
 
     def run(self) -> dict[str, Any]:
         """Send the entries in the list's order, then those to be read `again`."""
-        self._engine.on_request = self._log.alive
         url = self._job.wishes.url
         # Only the generic extractor knows links of feeds, also YouTube's.
         may_be_feed = self._wishes.form == "feed" or (
@@ -120,7 +119,7 @@ class SourceCheck:
             told = {"moved_to": moved_to, "moved_by": "redirect"} | told
         for each in self._wishes.again:
             self._see_again(*each)
-        self._flush()
+        self._sender.flush()
         told |= {"refusal": self._refusal} if self._refusal is not None else {}
         return told | ({"feeds": self._feeds} if self._feeds else {})
 
@@ -291,13 +290,13 @@ class SourceCheck:
             lasting = {name for name, each in names.items() if "?" not in each or is_guid(each)}
             if not lasting <= self._known:
                 self._known |= names.keys()
-                self._send(entry | _without_hints(entry, self._verdict_on(entry)))
+                self._sender.send(entry | _without_hints(entry, self._verdict_on(entry)))
             elif not is_sent:  # sent all the same: its link, title or place may have changed
-                self._send(entry | _without_hints(entry, None) | {"known": True})
+                self._sender.send(entry | _without_hints(entry, None) | {"known": True})
             return False
         self._known |= names.keys()
         entry |= self._judged(entry)
-        self._send(entry | ({"behind": True} if is_behind else {}))
+        self._sender.send(entry | ({"behind": True} if is_behind else {}))
         return True
 
     def _judged(self, entry: Entry) -> Entry:
@@ -326,7 +325,7 @@ class SourceCheck:
         told = {name: value for name, value in seen.items() if name != "code"}
         entry = {**known, **told, "url": url, "again": key}
         verdict = f"code:{seen['code']}" if "code" in seen else self._verdict_on(entry)
-        self._send(video_info.without_none(**(entry | _without_hints(entry, verdict))))
+        self._sender.send(video_info.without_none(**(entry | _without_hints(entry, verdict))))
 
     def _seen(self, url: str, item: int | None) -> Entry | None:
         """Return what the entry's own page says, or the `code` of a failure; None for one that may pass."""
@@ -355,16 +354,6 @@ class SourceCheck:
         if verdict == "too_young":
             entry["_begins"] = self._judge.begins_at(entry)
         return verdict
-
-    def _send(self, entry: Entry) -> None:
-        self._bundle.append(entry)
-        if len(self._bundle) >= BUNDLE:
-            self._flush()
-
-    def _flush(self) -> None:
-        bundle, self._bundle = self._bundle, []
-        if bundle:
-            self._channel.send("found_entries", entries=bundle)
 
 
 def _media_of(said: Info, playlist: Info) -> str | None:

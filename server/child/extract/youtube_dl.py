@@ -62,15 +62,23 @@ class Engine(YoutubeDL):  # type: ignore[misc]
     from 1 on: see `first`.
     """
 
-    def __init__(self, params: dict[str, Any], trail: Trail, item: int | None = None) -> None:
+    def __init__(
+        self,
+        params: dict[str, Any],
+        trail: Trail,
+        item: int | None = None,
+        *,
+        on_request: Callable[[], object] = lambda: None,
+        throttle: Throttle | None = None,
+    ) -> None:
         self.trail = trail
         self._item = item
-        self.on_request: Callable[[], object] = lambda: None
+        self._on_request = on_request
         self.refused: set[str] = set()
         self.offered = 0
         self.on_look: Callable[[], object] = lambda: None
         self.on_progress: Hook = lambda _: None
-        self.throttle = Throttle()
+        self.throttle = throttle or Throttle()
         self._is_live = False
         self._entry: int | None = None
         self.left_others = False  # the page has several videos, and the client has not chosen this one
@@ -111,7 +119,7 @@ class Engine(YoutubeDL):  # type: ignore[misc]
         requested again, too, and stays a 403 if that does not help. One with `Retry-After` is a ban, which
         another request might prolong.
         """
-        self.on_request()
+        self._on_request()
         request = Request(req) if isinstance(req, str) else req
         if not isinstance(request, Request) or request.extensions.get(browser.WANTED):
             return self._open(request)

@@ -76,7 +76,7 @@ class Log:
     """The logger for yt-dlp; `on_line` is called for each of its messages, as a sign of life."""
 
     def __init__(self, descriptor: int = 1, on_line: Callable[[], None] = lambda: None) -> None:
-        self.on_line = on_line
+        self._on_line = on_line
         self._descriptor = descriptor
         self._lock = threading.Lock()
         self._size = 0
@@ -85,11 +85,11 @@ class Log:
 
     def debug(self, message: str) -> None:
         self.write(message)
-        self.on_line()
+        self._on_line()
 
     def alive(self) -> None:
         """Report that the job is alive, without writing a line."""
-        self.on_line()
+        self._on_line()
 
     info = debug
 
