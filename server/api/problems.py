@@ -42,6 +42,9 @@ class Problem(Answer):
     retry_after: int | None = Field(
         None, description="`over_limit`: seconds until some of it is free again, where that is known"
     )
+    ways: list[str] | None = Field(
+        None, description="`token_required`, where people were added: how one can log in to the page"
+    )
     error: str | None = Field(None, description="`source_refused`: the cause in one short sentence")
     hint: str | None = Field(None, description="`source_refused`: what the reader can do about it")
 

@@ -203,6 +203,11 @@ class Gate:
     def is_locked(self) -> bool:
         return bool(self._hashes) or self.directory.is_needed
 
+    @property
+    def ways(self) -> list[str]:
+        """The ways in which people can log in to the page; empty where nobody was added."""
+        return ["token", *self.directory.ways] if self.directory.is_needed else []
+
     async def admit(self, request: web.Request, address: str, *, like_a_socket: bool = False) -> None:
         """Authenticate the request. Set its `SCOPE`, with a cookie its `SESSION`, for a person its
         `PRINCIPAL`.
@@ -216,7 +221,7 @@ class Gate:
         else:
             known = await self.of_browser(request)
             if known is None:
-                raise TokenRequired
+                raise TokenRequired(self.ways)
             principal = known
             # A browser sends cookies and proxies their headers for requests of any page.
             if like_a_socket or request.method not in SAFE or "Upgrade" in request.headers:
@@ -462,7 +467,7 @@ async def get_session(request: web.Request) -> web.Response:
     is_there = gate.is_locked and await gate.of_browser(request) is not None
     state = SessionState(login_required=gate.is_locked, logged_in=is_there)
     if gate.directory.is_needed:
-        people = {"needed": True, "there": is_there, "ways": ["token", *gate.directory.ways]}
+        people = {"needed": True, "there": is_there, "ways": gate.ways}
         state = state.model_copy(update=people)
     response = respond_answer(state)
     response.headers["Cache-Control"] = "no-store"

@@ -86,7 +86,7 @@ AppError
     └── DiskFull             507
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from errno import EDQUOT, ENOSPC
 from http import HTTPStatus
 from typing import ClassVar
@@ -141,10 +141,14 @@ class AmbiguousHeader(AppError):
 
 
 class TokenRequired(AppError):
+    """`ways`: in which people can log in to the page, where somebody was added."""
+
     status, code = HTTPStatus.UNAUTHORIZED, "token_required"
 
-    def __init__(self) -> None:
-        super().__init__(headers={"WWW-Authenticate": 'Bearer realm="clipwire"'})
+    def __init__(self, ways: Sequence[str] = ()) -> None:
+        super().__init__(
+            headers={"WWW-Authenticate": 'Bearer realm="clipwire"'}, extra={"ways": [*ways]} if ways else None
+        )
 
 
 class OriginForbidden(AppError):

@@ -48,6 +48,7 @@ AUDITED = {
     ("POST", "/api/people"): PERSON_ADDED,
     ("PATCH", "/api/people/{name}"): "person_changed",
     ("DELETE", "/api/people/{name}"): "person_removed",
+    ("POST", "/api/people/{name}/adopt"): "person_adopts",
     ("POST", "/api/people/{name}/tokens"): "token_added",
     ("DELETE", "/api/people/{name}/tokens/{label}"): "token_revoked",
     ("DELETE", "/api/tasks/{task_id}"): "task_deleted",

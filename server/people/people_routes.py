@@ -183,6 +183,14 @@ async def remove_person(request: web.Request) -> web.Response:
     return web.Response(status=HTTPStatus.NO_CONTENT)
 
 
+async def adopt(request: web.Request) -> web.Response:
+    """Give the person all that belongs to nobody, which follows."""
+    admin_only(request)
+    name = request.match_info["name"]
+    await request.app[PEOPLE].change(lambda tables: rows.adopt(tables, name))
+    return web.Response(status=HTTPStatus.NO_CONTENT)
+
+
 async def list_tokens(request: web.Request) -> web.Response:
     admin_only(request)
     await _person(request)
@@ -263,6 +271,7 @@ def shown(request: web.Request, person: Person) -> "PersonInfo":
         added_at=instant_of(person.added_at),
         has_password=person.password is not None,
         limits=shown_limits(request, person.limits),
+        own_limits={name: most for name, most in person.limits.items() if most is not None},
         is_leaving=True if person.leaving else None,
     )
 
@@ -378,6 +387,18 @@ ROUTES = [
                 *READER,
             ),
             errors=(AdminOnly, PersonNotFound, LastAdmin, InvalidQuery, *OF_CHANGES),
+        ),
+    ),
+    post(
+        "/api/people/{name}/adopt",
+        adopt,
+        Operation(
+            "adopt",
+            "People",
+            "Give a person what belongs to nobody",
+            {204: Reply("What was there before people were added, and what was kept of others, follows")},
+            parameters=(PERSON, *READER),
+            errors=(AdminOnly, PersonNotFound, *OF_CHANGES),
         ),
     ),
     get(

@@ -22,6 +22,9 @@ class PersonInfo(Answer):
     added_at: Instant
     has_password: bool
     limits: PersonLimits
+    own_limits: dict[str, float] = Field(
+        description="those that were set for this person, in place of the settings; `0`: no limit"
+    )
     is_leaving: bool | None = Field(
         None, description="`true` while what belongs to somebody who was removed is dealt with"
     )

@@ -229,6 +229,8 @@ async def test_a_limit_is_refused_by_name_and_told_with_what_is_used(tmp_path: P
         assert (await client.post("/api/process", json=BODY, headers=root)).status == 202
         me = await (await client.get("/api/me", headers=anna)).json()
         assert me["limits"] == {"max_waiting": 2}
+        told = await (await client.get("/api/people/anna", headers=root)).json()
+        assert (told["limits"], told["own_limits"]) == ({"max_waiting": 2}, {"max_waiting": 2})
         assert me["used"] == {"running": 0, "waiting": 2, "bytes_per_day": 0, "stored_bytes": 0}
         await limited(client, root, max_waiting=None)
         assert (await client.post("/api/process", json=BODY, headers=anna)).status == 202

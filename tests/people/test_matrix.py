@@ -176,6 +176,7 @@ ROWS: dict[tuple[str, str], Row] = {
     ("GET", "/api/people/{name}"): Row("ADMINS", "/api/people/anna"),
     ("PATCH", "/api/people/{name}"): Row("ADMINS", "/api/people/anna", {}),
     ("DELETE", "/api/people/{name}"): Row("ADMINS", "/api/people/none?tasks=keep"),
+    ("POST", "/api/people/{name}/adopt"): Row("ADMINS", "/api/people/none/adopt"),
     ("GET", "/api/people/{name}/tokens"): Row("ADMINS", "/api/people/anna/tokens"),
     ("POST", "/api/people/{name}/tokens"): Row("ADMINS", "/api/people/anna/tokens", {}),
     ("DELETE", "/api/people/{name}/tokens/{label}"): Row("ADMINS", "/api/people/anna/tokens/none"),

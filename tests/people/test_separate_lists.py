@@ -16,7 +16,6 @@ from server.api.session import DIRECTORY
 from server.core.library import Library
 from server.library.library_names import place_of
 from server.library.library_routes import _SAMPLES
-from server.people import people_rows as rows
 from server.people.directory import PeopleDirectory
 from tests.inside import TASK
 from tests.people.test_matrix import COOKIES, World, world
@@ -244,10 +243,8 @@ async def test_who_adopts_gets_what_was_nobodys(small: World) -> None:
     task = await submit(small, "shared")
     body = {"url": "http://127.0.0.9:9/list", "enabled": False}
     _, made = await ask(small, "shared", "POST", "/api/subscriptions", body)
-    directory = small.server.app[DIRECTORY]
-    assert isinstance(directory, PeopleDirectory)
     assert await ids(small, "bob") == []
-    await directory.change(lambda tables: rows.adopt(tables, "bob"))
+    assert (await ask(small, "root", "POST", "/api/people/bob/adopt"))[0] == 204
     await settled(small, "bob")
     assert await ids(small, "bob") == [task]
     _, found = await ask(small, "bob", "GET", "/api/subscriptions")
