@@ -128,7 +128,7 @@ function start() {
     api,
     i18n,
   })
-  new MainMenu({ menu, session, settings, counts, requests, undo, i18n })
+  const mainMenu = new MainMenu({ menu, session, settings, counts, requests, undo, i18n })
   new Keys({ root, rows, rowActions, selection, list, box, filter, loadRest, i18n })
   listen(root, rows, rowActions, { selection, shown, play })
   showRefusals()
@@ -255,7 +255,10 @@ function start() {
     const { offer } = await subscriptions()
     offer({ i18n, api })
   })
-  byId("from-elsewhere", HTMLButtonElement).addEventListener("click", () => settings.openElsewhere())
+  byId("from-elsewhere", HTMLButtonElement).addEventListener(
+    "click",
+    async () => (await settings.open()).showElsewhere(),
+  )
   lines.paused.querySelector("button")?.addEventListener("click", () => counts.pause(false))
   lines.retry.addEventListener("click", () => requests.retryFailed())
   on(rows, "end", () => pages.hasMore && questions.add("more"))
@@ -284,6 +287,10 @@ function start() {
   on(session, "begun", () => {
     tasks.open()
     connection.start()
+  })
+  on(session, "people", async () => {
+    const { meet } = await fetched(import("./people/people.js"), i18n)
+    await meet({ i18n, api, session, settings, filter, counts, mainMenu, renew: () => rows.renew() })
   })
 
   showFilter()

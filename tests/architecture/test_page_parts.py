@@ -21,6 +21,7 @@ PARTS = {
     "settings": {"base", "notices"},
     "header": {"base", "list", "tasks"},
     "subscriptions": {"base", "intake", "row"},
+    "people": {"base", "tasks"},
 }
 _COMMENT = re.compile(r"/\*.*?\*/|^\s*//[^\n]*", re.DOTALL | re.MULTILINE)
 _IMPORTED = re.compile(r"""(?:\bfrom|\bimport\()\s*"(\.[^"]+)\"""")

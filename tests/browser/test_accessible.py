@@ -16,7 +16,16 @@ PATIENCE = 90
 SIZE_OF = {"light": "desktop", "dark": "phone", "forced": "tablet"}
 # Here something is refused or not to be reached: browsers say so, whatever a page does.
 # The console tells of an answer of 401 before a log-in, and of what the scene has refused.
-REFUSED = ("offline", "refused", "log-in", "wrong-token", "settings", "settings-with-all")
+REFUSED = (
+    "offline",
+    "refused",
+    "log-in",
+    "log-in-password",
+    "log-in-oidc",
+    "wrong-token",
+    "settings",
+    "settings-with-all",
+)
 NEVER_FETCHED = "/api/media?"  # answered by 404 for each link that is new
 HELD = "wait="  # answered once something changes
 LONG = [(name, scheme) for name in SCENES for scheme in SCHEMES if (name, scheme) != ("all", "light")]

@@ -21,6 +21,7 @@ from aiohttp import WSCloseCode, web
 from server.api import page, qr
 from server.api.keys import LANGUAGE, WAKE
 from server.storage.task_rows import folded
+from tests.fakes.people import FakePeople
 from tests.fakes.subscriptions import FakeSubscriptions
 
 Task = dict[str, Any]
@@ -76,6 +77,7 @@ class FakeApi:
         self._told: dict[str, Task] = {}  # the last message about each task
         self.cookies: list[dict[str, Any]] = []
         self.subscriptions = FakeSubscriptions()
+        self.people = FakePeople()
         self.links: list[str] = []  # that were made
         self.usual: dict[str, Any] = {}  # name of a preset -> fields of the request
         self._numbers = itertools.count(1)
@@ -311,10 +313,14 @@ class FakeApi:
 
     async def session(self, request: web.Request) -> web.Response:
         required, given = bool(self.token), request.cookies.get("session")
-        return web.json_response({"login_required": required, "logged_in": required and given == self.token})
+        ways = {"ways": self.people.ways} if self.people.ways else {}
+        return web.json_response(
+            {"login_required": required, "logged_in": required and given == self.token} | ways
+        )
 
     async def log_in(self, request: web.Request) -> web.Response:
-        if (await request.json())["token"] != self.token:
+        given = await request.json()
+        if self.token not in (given.get("token"), given.get("password")):
             return _problem(401, "token_required", "A valid token is needed.")
         answer = web.Response(status=204)
         answer.set_cookie("session", self.token, httponly=True, samesite="Strict")
@@ -368,7 +374,8 @@ class FakeApi:
         await self.answers.wait()
         is_open = "/static/" in request.path or request.path.endswith(("/", "/session"))
         if not is_open and self.token and request.cookies.get("session") != self.token:
-            return _problem(401, "token_required", "A valid token is needed.")
+            ways = {"ways": self.people.ways} if self.people.ways else {}
+            return _problem(401, "token_required", "A valid token is needed.", **ways)
         return await handler(request)
 
     def routes(self, prefix: str) -> list[web.RouteDef | web.StaticDef]:
@@ -401,6 +408,7 @@ class FakeApi:
             web.delete(f"{prefix}/api/session", self.log_out),
             web.get(f"{prefix}/api/status/{{id}}", self.status),
             *self.subscriptions.routes(prefix),
+            *self.people.routes(prefix),
         ]
 
 

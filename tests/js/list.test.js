@@ -90,6 +90,7 @@ test("what does not have the wanted status is judged without the server", () => 
     status: undefined,
     stage: "failed",
     q: "bread",
+    owner: "",
     folded: undefined,
   })
 })

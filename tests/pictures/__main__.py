@@ -79,7 +79,7 @@ async def seen(browser: Browser, scene: Scene, **look: Any) -> AsyncIterator[Pag
         context = await browser.new_context(timezone_id="Asia/Shanghai", **look)
         page = await context.new_page()
         await page.goto(api.url_elsewhere if scene.is_elsewhere else api.url)
-        await page.locator("#tasks[data-listed], #token:visible").first.wait_for(state="attached")
+        await page.locator("#tasks[data-listed], #login").first.wait_for(state="attached")
         if scene.act:
             await scene.act(page, api)
         await settle(page)

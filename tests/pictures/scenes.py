@@ -340,6 +340,90 @@ async def _settings_with_all(page: Page, api: FakeApi) -> None:
     await page.locator("#settings li").first.wait_for()
 
 
+async def _peopled(api: FakeApi) -> None:
+    """An admin among several people, whose downloads are told apart."""
+    await everything(api)
+    limits = {"max_waiting": 10, "max_bytes_per_day": 5 * 10**9, "retention_hours": 48}
+    used = {"running": 1, "waiting": 3, "bytes_per_day": 5 * 10**9, "free_in": 5_400}
+    api.people.become("root", limits=limits, used=used)
+    api.people.add("anna", "bob", "carol", "dave", "erin", "frank", "root")
+    api.people.people[-1]["role"] = "admin"
+    api.people.people[1] |= {"is_leaving": True}
+    api.people.people[0] |= {
+        "has_password": True,
+        "own_limits": {"max_waiting": 5, "max_stored_bytes": 10**10},
+    }
+    api.people.tokens.append({"label": "phone", "created_at": _ago(days=3), "expires_at": _ago(days=-80)})
+    chrome = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 Chrome/140.0.0.0 Safari/537.36"
+    api.people.sessions = [
+        {"id": str(number), "way": "password", "began_at": _ago(days=number), "ends_at": _ago(days=-20),
+         "address": "192.0.2.7", "agent": chrome, "is_current": number == 0} for number in range(2)
+    ]  # fmt: skip
+    task = "6b3f0f4c-6c4f-4a5e-9c5a-0d6c0b8f3a11"
+    done = (("log_in", ""), ("person_added", "anna user"), ("log_in_refused", "anna"),
+            ("task_deleted", task), ("person_changed_refused", "root"))  # fmt: skip
+    api.people.events = [
+        {"at": _ago(minutes=number), "who": "root", "what": what, "on": on, "from": "192.0.2.7"}
+        for number, (what, on) in enumerate(done * 12)
+    ]
+    for number, each in enumerate([*api.tasks.values()]):
+        await api.put(each["task_id"], each["stage"], owner=("anna", "root", "carol")[number % 3])
+
+
+async def _owners(page: Page, _: FakeApi) -> None:
+    await _unfold_filter(page)
+    await page.locator(".owner select").wait_for()
+
+
+async def _room(page: Page, number: int) -> None:
+    """One of the ways that the settings have for people."""
+    await page.locator("#connection[data-state=live]").wait_for(state="attached")
+    await page.locator(".owner").wait_for(state="attached")
+    await page.locator("#menu").click()
+    await page.locator("[role=menuitem][data-name=settings]").click()
+    await page.locator("#settings .ways button").nth(number).click()
+
+
+async def _account(page: Page, _: FakeApi) -> None:
+    await _room(page, 0)
+    await page.locator("#account [name=label]").fill("laptop")
+    await page.keyboard.press("Enter")
+    await page.locator("#account .secret").wait_for()
+
+
+async def _people(page: Page, _: FakeApi) -> None:
+    await _room(page, 1)
+    await page.locator("#people .fields button").click()
+    await page.locator("#people .asked").wait_for()
+
+
+async def _person(page: Page, _: FakeApi) -> None:
+    await _room(page, 1)
+    await page.locator(".person[data-name=anna]").click()
+    await page.locator("#people .part .fields button").last.click()
+    await page.locator("#people .remains").scroll_into_view_if_needed()
+
+
+async def _audit(page: Page, _: FakeApi) -> None:
+    await _room(page, 2)
+    await page.locator("#audit td").first.wait_for()
+
+
+async def _with_password(api: FakeApi) -> None:
+    await _locked(api)
+    api.people.ways = ["token", "password"]
+
+
+async def _at_provider(api: FakeApi) -> None:
+    await _locked(api)
+    api.people.ways = ["token", "password", "oidc"]
+
+
+async def _refused_there(page: Page, _: FakeApi) -> None:
+    await page.goto(page.url + "?log_in_error=unknown")
+    await page.locator("#login-problem:not(:empty)").wait_for()
+
+
 async def _corner(page: Page, api: FakeApi) -> None:
     await _player(page, api)
     await page.locator("#player [data-part=corner]").click()
@@ -525,6 +609,13 @@ SCENES = {
     "code": Scene(one, _code, is_elsewhere=True),
     "settings-with-all": Scene(_locked, _settings_with_all),
     "corner": Scene(finished, _corner),
+    "owners": Scene(_peopled, _owners),
+    "account": Scene(_peopled, _account),
+    "people": Scene(_peopled, _people),
+    "person": Scene(_peopled, _person),
+    "audit": Scene(_peopled, _audit),
+    "log-in-password": Scene(_with_password),
+    "log-in-oidc": Scene(_at_provider, _refused_there),
     "log-in": Scene(_locked),
     "wrong-token": Scene(_locked, _wrong_token),
 }

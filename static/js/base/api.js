@@ -35,15 +35,20 @@ async function styled() {
   }
 }
 
+/** What the page says of a problem better than the server, by its code. @type {Record<string, (body: any) => string>} */
+export const sentences = {}
+
 /** An error answer (problem details, RFC 9457), or no answer at all (`status` 0). */
 export class Problem extends Error {
   /**
    * @param {number} status
-   * @param {{code?: string, error_code?: string, title?: string, detail?: string, errors?: {field: string, message: string}[], checks?: any}} body
+   * @param {{code?: string, error_code?: string, title?: string, detail?: string, errors?: {field: string, message: string}[], checks?: any, ways?: string[]}} body
    */
   constructor(status, body) {
     const fields = (body.errors ?? []).map((error) => error.message)
-    super(fields.join(" ") || body.detail || body.title || `HTTP ${status}`)
+    super(
+      sentences[body.code ?? ""]?.(body) || fields.join(" ") || body.detail || body.title || `HTTP ${status}`,
+    )
     this.status = status
     this.code = body.code ?? ""
     this.body = body
@@ -64,7 +69,7 @@ const OF_PROXY = [502, 503, 504]
 const LINES = 6
 const LINE_MS = 2_000
 
-/** Fires "unauthorized" when the server wants a token, and "unreachable" when there is no answer. */
+/** Fires "unauthorized" when the server wants a log-in, with the ways that it names in `detail`, and "unreachable" when there is no answer. */
 export class Api extends EventTarget {
   #i18n
   /** How many sessions have begun: what was asked for before the last one may still be refused for want of it. */
@@ -164,9 +169,12 @@ export class Api extends EventTarget {
       const answer = await fetch(url, { ...init, signal: AbortSignal.any(signals) })
       late.keep()
       this.#i18n.setClock(answer.headers.get("Date"))
-      if (answer.status === 401 && session === this.#sessions) this.dispatchEvent(new Event("unauthorized"))
-      if (!answer.ok) throw await this.#problem(answer)
-      return await read(answer)
+      if (answer.ok) return await read(answer)
+      const problem = await this.#problem(answer)
+      if (answer.status === 401 && session === this.#sessions) {
+        this.dispatchEvent(new CustomEvent("unauthorized", { detail: problem.body.ways }))
+      }
+      throw problem
     } catch (error) {
       if (error instanceof Problem || signal?.aborted) throw error
       if (late.signal.aborted) await this.#giveUpLines()

@@ -27,6 +27,37 @@ export function icon(name) {
 }
 
 /**
+ * Draw a symbol that is not in the page, which all load.
+ * @param {string} name
+ * @param {string} path
+ */
+export function addSymbol(name, path) {
+  if (document.getElementById(`i-${name}`)) return
+  const model = /** @type {Element} */ (document.getElementById("i-menu"))
+  const symbol = /** @type {Element} */ (model.cloneNode(true))
+  symbol.id = `i-${name}`
+  symbol.querySelector("path")?.setAttribute("d", path)
+  model.after(symbol)
+}
+
+/**
+ * Load a sheet that few readers need; nothing that it is for is shown before it is there.
+ * @param {string} href
+ */
+export async function loadStyles(href) {
+  if (document.querySelector(`link[href="${href}"]`)) return
+  const link = make("link", { rel: "stylesheet", href })
+  await new Promise((resolve, reject) => {
+    link.addEventListener("load", resolve)
+    link.addEventListener("error", () => {
+      link.remove() // the next attempt asks for it again
+      reject(new Error(href))
+    })
+    document.head.append(link)
+  })
+}
+
+/**
  * @param {string} text
  * @param {() => unknown} then
  * @param {Record<string, any>} [properties]

@@ -118,6 +118,9 @@ function belowOf(owner) {
 // The menu of the header: what concerns the page as a whole.
 
 export class MainMenu {
+  /** What others add to it, and what is not for this reader. @type {{items: () => (Item & {then: () => unknown})[], without: string[]}} */
+  more = { items: () => [], without: [] }
+
   /**
    * @param {object} parts
    * @param {import("./menu.js").Menu} parts.menu
@@ -151,10 +154,12 @@ export class MainMenu {
         "keys",
         ...(session.isLoggedIn ? ["logout"] : []),
       ]
+      const shown = names.filter((name) => !this.more.without.includes(name))
+      const more = this.more.items()
       menu.open(
         button,
-        names.map((name) => ({ name, text: i18n.t(`menu.${name}`) })),
-        (name) => choices[name](),
+        [...more, ...shown.map((name) => ({ name, text: i18n.t(`menu.${name}`) }))],
+        (name) => (choices[name] ?? more.find((item) => item.name === name)?.then)(),
       )
     })
   }

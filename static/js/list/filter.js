@@ -2,7 +2,7 @@
 // Which tasks hold the text that is searched for: only the server can say (it folds letters its own way).
 
 import { SORTS } from "./order.js"
-import { RUNNING_STAGES, WAITING_STAGES } from "../tasks/task.js"
+import { owners, RUNNING_STAGES, WAITING_STAGES } from "../tasks/task.js"
 
 /** @typedef {import("../tasks/task.js").Task} Task */
 
@@ -61,8 +61,10 @@ export class Rule {
    * @param {string} choice
    * @param {string} text  that is searched for
    * @param {string} sort
+   * @param {string} owner  whose tasks are shown; "": everybody's
    */
-  constructor(choice = "all", text = "", sort = SORTS[0]) {
+  constructor(choice = "all", text = "", sort = SORTS[0], owner = "") {
+    this.owner = owner
     this.#choice = choice
     this.#text = text
     this.sort = sort
@@ -81,6 +83,7 @@ export class Rule {
     return {
       show: this.#choice === "all" ? "" : this.#choice,
       q: this.#text,
+      owner: this.owner,
       sort: this.sort === SORTS[0] ? "" : this.sort,
     }
   }
@@ -89,7 +92,7 @@ export class Rule {
   get query() {
     const { status, stages } = CHOICES[this.#choice]
     const folded = this.isFolded ? "1" : undefined
-    return { sort: this.sort, status, stage: stages?.join(","), q: this.#text, folded }
+    return { sort: this.sort, status, stage: stages?.join(","), q: this.#text, owner: this.owner, folded }
   }
 
   /** Whether entries stand under their list only; where the reader searches each stands by itself. */
@@ -98,7 +101,7 @@ export class Rule {
   }
 
   get isAll() {
-    return this.#choice === "all" && !this.#text
+    return this.#choice === "all" && !this.#text && !this.owner
   }
 
   /**
@@ -109,6 +112,7 @@ export class Rule {
     const { status, stages } = CHOICES[this.#choice]
     if ((status && task.status !== status) || (stages && !stages.includes(task.stage))) return false
     if (this.isFolded && task.playlist_id) return false
+    if (this.owner && owners.of(task) !== this.owner) return false
     return this.#text ? this.#findings.has(task) : true
   }
 
@@ -171,6 +175,8 @@ export class Filter extends EventTarget {
     this.#field("show").value = show in CHOICES ? show : "all"
     this.#field("sort").value = SORTS.includes(sort) ? sort : SORTS[0]
     this.#field("q").value = query.get("q") ?? ""
+    const owner = this.#field("owner") // only where there are several people
+    if (owner) owner.value = query.get("owner") ?? ""
     this.#choose()
   }
 
@@ -184,7 +190,8 @@ export class Filter extends EventTarget {
 
   #choose() {
     const data = new FormData(this.#form)
-    this.rule = new Rule(String(data.get("show")), this.#text, String(data.get("sort")))
+    const [show, sort, owner] = ["show", "sort", "owner"].map((name) => String(data.get(name) ?? ""))
+    this.rule = new Rule(show, this.#text, sort, owner)
   }
 
   #read() {

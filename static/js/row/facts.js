@@ -1,7 +1,7 @@
 // @ts-check
 // What a row says of its task in one line, the most telling first.
 
-import { hostOf, isFinal, isRecorded, isRunning, titleOf, VISIBLE } from "../tasks/task.js"
+import { hostOf, isFinal, isRecorded, isRunning, owners, titleOf, VISIBLE } from "../tasks/task.js"
 
 /** @typedef {import("../tasks/task.js").Task} Task */
 /** @typedef {import("../tasks/task.js").Place} Place */
@@ -31,7 +31,10 @@ export function drawnOf(task, before) {
  * @param {number} [around.minutes]  until it begins; 0: nobody knows
  */
 export function factsOf(task, i18n, { isAway = false, list, place = 0, minutes = 0 } = {}) {
-  const ofList = list ? [i18n.t("card.in_list", { list: titleOf(list) })] : []
+  const ofList = [...(list ? [i18n.t("card.in_list", { list: titleOf(list) })] : []), owners.said(task)]
+    .filter(
+      Boolean,
+    )
   if (task.status === "error") return [failureOf(task, i18n), ...listFacts(task, i18n), ...ofList]
   if (task.stage === "completed") {
     const waits = task.library?.state === "waiting" ? [placeOf(task.library, i18n)] : []

@@ -52,7 +52,7 @@ export class Remedies {
     const names = cookies.map((/** @type {{name: string}} */ { name }) => name)
     const use = (/** @type {string} */ name) =>
       this.#requests.run("remedy.use_cookies", row.task, { cookies: name })
-    if (!names.length) return await this.#settings.openCookies(hostOf(row.task))
+    if (!names.length) return (await this.#settings.open()).askForCookies(hostOf(row.task))
     if (names.length === 1) return await use(names[0])
     const items = names.map((/** @type {string} */ name) => ({ name, text: name, icon: "remedy" }))
     this.#menu.open(row.moreButton, items, use)

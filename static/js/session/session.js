@@ -1,18 +1,20 @@
 // @ts-check
-// The log-in: shown when the server wants a token, gone when it takes one.
+// Whether the reader has to log in, and the end of that. The log-in itself is fetched when it is needed.
 
-import { Problem } from "../base/api.js"
-import { byId, on, setText } from "../base/dom.js"
+import { fetched, Problem } from "../base/api.js"
+import { on } from "../base/dom.js"
 
-/** Fires "wanted" once a token is needed and "begun" once there is a session. */
+/**
+ * Fires "wanted" once a log-in is needed, "begun" once there is a session, and "people" where the reader may be one of
+ * several people.
+ */
 export class Session extends EventTarget {
   #api
   #i18n
-  #form = byId("login", HTMLFormElement)
-  #token = byId("token", HTMLInputElement)
-  #problem = byId("login-problem", HTMLElement)
   /** There is a session to log out of. */
   isLoggedIn = false
+  /** How one can log in, where people were added. @type {string[] | undefined} */
+  ways
 
   /**
    * @param {import("../base/api.js").Api} api
@@ -22,9 +24,8 @@ export class Session extends EventTarget {
     super()
     this.#api = api
     this.#i18n = i18n
-    on(api, "unauthorized", () => this.want())
+    on(api, "unauthorized", (ways) => this.want(ways))
     on(document, "visibilitychange", () => this.#seenAgain())
-    this.#form.addEventListener("submit", (event) => this.#logIn(event))
   }
 
   get isWanted() {
@@ -32,50 +33,41 @@ export class Session extends EventTarget {
   }
 
   /**
-   * Ask before anything else whether a token is needed; if so, show the log-in.
+   * Ask before anything else whether a log-in is needed; if so, show it.
    * @param {AbortSignal} signal
    */
   async check(signal) {
-    const session = await this.#api.get("api/session", {}, { signal })
-    this.isLoggedIn = Boolean(session.logged_in)
-    if (session.login_required && !session.logged_in) this.want()
+    const { login_required, logged_in, ways } = await this.#api.get("api/session", {}, { signal })
+    this.isLoggedIn = Boolean(logged_in)
+    this.ways = ways
+    if (login_required && !logged_in) this.want()
+    else if (ways) this.dispatchEvent(new Event("people"))
   }
 
-  /** Show the log-in: there is no session, or it has ended. */
-  want() {
+  /**
+   * Show the log-in: there is no session, or it has ended.
+   * @param {string[]} [ways]  in which one can log in, if it is known
+   */
+  async want(ways = this.ways) {
     if (this.isWanted) return
     document.body.dataset.page = "login"
     this.isLoggedIn = false
-    this.#form.hidden = false
+    this.ways = ways
     this.dispatchEvent(new Event("wanted"))
-    this.#token.focus() // now that no dialog is open that would keep the focus
+    const { showLogIn } = await fetched(import("./login.js"), this.#i18n)
+    if (this.isWanted) showLogIn({ api: this.#api, i18n: this.#i18n, session: this })
   }
 
-  /** @param {SubmitEvent} event */
-  async #logIn(event) {
-    event.preventDefault()
-    try {
-      await this.#api.send("POST", "api/session", { token: this.#token.value.trim() })
-    } catch (error) {
-      if (!(error instanceof Problem)) throw error
-      this.#token.select()
-      return setText(this.#problem, error.status === 401 ? this.#i18n.t("session.wrong") : error.message)
-    }
-    this.#begin()
-  }
-
-  #begin() {
+  begin() {
     this.#api.begun()
-    this.#form.reset()
-    setText(this.#problem, "")
     delete document.body.dataset.page
-    this.#form.hidden = true
     this.dispatchEvent(new Event("begun"))
   }
 
   async logOut() {
     try {
-      await this.#api.send("DELETE", "api/session")
+      const answer = await this.#api.send("DELETE", "api/session")
+      if (answer) location.assign(answer.log_out_at) // at the provider as well
     } catch (error) {
       if (!(error instanceof Problem)) throw error
       if (error.status === 0) return // still logged in: the connection line says why
@@ -87,6 +79,6 @@ export class Session extends EventTarget {
   async #seenAgain() {
     if (!this.isWanted || document.hidden) return
     const session = await this.#api.get("api/session").catch(() => ({ logged_in: false }))
-    if (this.isWanted && session.logged_in) this.#begin()
+    if (this.isWanted && session.logged_in) this.begin()
   }
 }

@@ -4,6 +4,7 @@
 
 import { fetched } from "../base/api.js"
 import { byId, fromTemplate, setText } from "../base/dom.js"
+import { addSymbol, loadStyles } from "../base/elements.js"
 import { recall, remember } from "../base/preferences.js"
 import { FOLLOWS } from "./remembered.js"
 
@@ -50,7 +51,7 @@ function addEntry(parts) {
   // It may be closed by now, or be that of a row.
   const isOpen = items.matches(":popover-open") && items.querySelector("[data-name=keys]")
   if (!isOpen || items.querySelector(`.${FOLLOWS}`)) return
-  drawIcon()
+  addSymbol(FOLLOWS, "M5 5a14 14 0 0 1 14 14M5 11a8 8 0 0 1 8 8M6 18h.01")
   const { element, parts: { icon, words } } = fromTemplate("menu-item", i18n)
   element.className = FOLLOWS
   icon.setAttribute("href", `#i-${FOLLOWS}`)
@@ -66,33 +67,8 @@ function addEntry(parts) {
 /** @param {Parts} parts */
 async function viewOf(parts) {
   const [{ SubscriptionsView }] = await fetched(
-    Promise.all([import("./subscriptionsview.js"), loadStyles()]),
+    Promise.all([import("./subscriptionsview.js"), loadStyles("static/css/subscriptions/subscriptions.css")]),
     parts.i18n,
   )
   return new SubscriptionsView(parts)
-}
-
-/** The symbol of the entry is not in the page, which all load. */
-function drawIcon() {
-  if (document.getElementById(`i-${FOLLOWS}`)) return
-  const model = /** @type {Element} */ (document.getElementById("i-menu"))
-  const symbol = /** @type {Element} */ (model.cloneNode(true))
-  symbol.id = `i-${FOLLOWS}`
-  symbol.querySelector("path")?.setAttribute("d", "M5 5a14 14 0 0 1 14 14M5 11a8 8 0 0 1 8 8M6 18h.01")
-  model.after(symbol)
-}
-
-/** Nothing is shown before they are there. */
-async function loadStyles() {
-  const href = "static/css/subscriptions/subscriptions.css"
-  if (document.querySelector(`link[href="${href}"]`)) return
-  const link = Object.assign(document.createElement("link"), { rel: "stylesheet", href })
-  await new Promise((resolve, reject) => {
-    link.addEventListener("load", resolve)
-    link.addEventListener("error", () => {
-      link.remove() // the next attempt asks for them again
-      reject(new Error(href))
-    })
-    document.head.append(link)
-  })
 }

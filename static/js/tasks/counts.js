@@ -50,6 +50,11 @@ export class Counts extends EventTarget {
     this.#newWatch = newWatch
   }
 
+  /** Whose tasks are counted; "": everybody's. */
+  get #owner() {
+    return String(new FormData(this.#form).get("owner") ?? "")
+  }
+
   /** Counts are out of date: ask for them soon. */
   stale() {
     this.#isStale = true
@@ -94,8 +99,9 @@ export class Counts extends EventTarget {
     this.#isStale = false
     try {
       const before = this.#changes
-      const answer = await this.#api.get("api/queue", { folded: 1 })
-      if (before === this.#changes) {
+      const owner = this.#owner
+      const answer = await this.#api.get("api/queue", { folded: 1, owner })
+      if (before === this.#changes && owner === this.#owner) {
         this.#show(answer)
         this.#follow()
       }
@@ -110,7 +116,8 @@ export class Counts extends EventTarget {
   #follow() {
     this.#watch ??= new Promise((resolve) => setTimeout(resolve, CALM_MS)).then(this.#newWatch).then(
       (watch) => {
-        on(watch, "answer", (answer) => this.#show(answer))
+        // It counts the tasks of everybody.
+        on(watch, "answer", (answer) => this.#show(this.#owner ? { ...answer, stages: this.stages } : answer))
         return watch
       },
     )

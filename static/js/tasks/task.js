@@ -12,6 +12,8 @@
  * @property {number} progress  0-100
  * @property {string} message  one sentence in the reader's language
  * @property {string} created_at
+ * @property {string} [owner]  told to admins, where lists are separate
+ * @property {string} [created_by]  where there are people
  * @property {string} [completed_at]
  * @property {{title?: string, duration?: number, uploader?: string, webpage_url?: string, extractor?: string, width?: number, height?: number, filesize?: number, live?: boolean, cut?: boolean}} video_info
  * @property {Record<string, string>} files  kind -> link
@@ -77,6 +79,12 @@ export const VISIBLE = /[^\s\p{C}]/u
  * @type {Map<string, {title?: string, thumbnail?: string}>}
  */
 export const looks = new Map()
+
+/**
+ * Whose a task is, and how a row says so: "" unless several people are seen, of whom the part for people knows.
+ * @type {{of: (task: Task) => string, said: (task: Task) => string}}
+ */
+export const owners = { of: () => "", said: () => "" }
 
 /** @param {Task} task */
 export function titleOf({ video_info: { title = "" }, url }) {

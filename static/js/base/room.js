@@ -1,0 +1,153 @@
+// @ts-check
+// A dialog with several views, of which one is shown: the way back to the one before, and what went wrong.
+
+import { Problem } from "./api.js"
+import { openDialog } from "./dialogs.js"
+import { keepFocus, setText } from "./dom.js"
+import { icon, iconButton, make } from "./elements.js"
+
+export class Room {
+  #parts
+  #dialog
+  #title
+  #back
+  #problem = make("p", { className: "problem", role: "alert" })
+  #body = make("div", { className: "room-body" })
+  /** What was begun last. @type {Promise<unknown>} */
+  #last = Promise.resolve()
+  /** Leads back to what was shown before. @type {(() => unknown) | null} */
+  #before = null
+  /** Whether what is shown may go: nothing in it would be lost. @type {() => boolean} */
+  #mayLeave = () => true
+  /** What is shown ends its requests. */
+  end = () => {}
+
+  /**
+   * @param {{api: import("./api.js").Api, i18n: import("./i18n.js").I18n}} parts
+   * @param {string} id
+   * @param {string} back  the text of the way back
+   */
+  constructor(parts, id, back) {
+    this.#parts = parts
+    this.#title = make("h2", { id: `${id}-title`, tabIndex: -1, dir: "auto" })
+    const close = make(
+      "form",
+      { method: "dialog" },
+      make("button", { className: "icon-only", "data-t-label": "dialog.close" }, icon("cancel")),
+    )
+    close.addEventListener("submit", (event) => this.#mayLeave() || event.preventDefault())
+    this.#back = iconButton("chevron", "", () => this.#stepBack())
+    this.#back.classList.add("room-back")
+    this.#back.dataset.tLabel = back
+    this.#back.removeAttribute("title")
+    this.#dialog = make(
+      "dialog",
+      { id, className: "sheet wide room", "aria-labelledby": `${id}-title` },
+      make("header", {}, this.#back, this.#title, close),
+      this.#problem,
+      this.#body,
+    )
+    this.#dialog.addEventListener(
+      "click",
+      ({ target }) => target === this.#dialog && this.#mayLeave() && this.#dialog.close(),
+    )
+    this.#dialog.addEventListener("keydown", (event) => {
+      const isOfForm = event.key === "Escape" && !event.isComposing && event.target instanceof Element &&
+        event.target.closest("form:not([method=dialog])")
+      if (!isOfForm || !this.#before) return
+      event.preventDefault()
+      this.#stepBack()
+    })
+    this.#dialog.addEventListener("close", () => this.#clear())
+    document.body.append(this.#dialog)
+  }
+
+  get api() {
+    return this.#parts.api
+  }
+
+  get i18n() {
+    return this.#parts.i18n
+  }
+
+  show() {
+    this.i18n.translate(this.#dialog)
+    if (!this.#dialog.open) openDialog(this.#dialog, () => this.#stepBack())
+  }
+
+  /**
+   * @param {string} title
+   * @param {HTMLElement} element
+   * @param {(() => unknown) | null} before
+   * @param {() => boolean} [mayLeave]
+   */
+  put(title, element, before, mayLeave = () => true) {
+    this.end()
+    this.end = () => {}
+    this.call(title)
+    this.complain("")
+    this.#back.hidden = !before
+    this.#before = before
+    this.#mayLeave = mayLeave
+    this.#body.replaceChildren(element)
+    this.#dialog.scrollTop = 0
+    this.focusTitle()
+  }
+
+  focusTitle() {
+    this.#title.focus()
+  }
+
+  /** @param {string} title */
+  call(title) {
+    setText(this.#title, title)
+  }
+
+  /**
+   * Say what went wrong; "": nothing.
+   * @param {string} message
+   */
+  complain(message) {
+    setText(this.#problem, message)
+  }
+
+  /**
+   * Do something that the server may refuse, and say so: one thing after the other, since of two requests the second
+   * might be answered first.
+   * @template T
+   * @param {() => Promise<T>} act
+   * @returns {Promise<T | undefined>}
+   */
+  async attempt(act) {
+    this.complain("")
+    const done = this.#last.then(act)
+    this.#last = done.catch(() => {})
+    try {
+      return await done
+    } catch (error) {
+      if (!(error instanceof Problem)) throw error
+      this.complain(error.message)
+    }
+  }
+
+  /**
+   * Change what is shown; the focus goes to the title if that hides what has it.
+   * @param {() => void} change
+   */
+  keepFocus(change) {
+    keepFocus(this.#title, change)
+  }
+
+  /** Go back to what was shown before, if nothing is lost by that; false: there was nothing. */
+  #stepBack() {
+    if (!this.#before) return false
+    if (this.#mayLeave()) this.#before()
+    return true
+  }
+
+  /** It is made anew each time: the next user of this browser may not be logged in. */
+  #clear() {
+    this.end()
+    this.#dialog.remove()
+  }
+}

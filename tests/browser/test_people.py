@@ -1,0 +1,194 @@
+"""People on the page: the log-in, one's account, and what admins do; nothing of it where nobody was added."""
+
+import asyncio
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.async_api import Locator, Page, expect
+
+from tests.browser.conftest import OpenPage
+from tests.browser.lists import row
+from tests.browser.test_connection import is_live
+from tests.fakes.api import FakeApi
+from tests.service import Service
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+PATIENCE = 150
+TOKEN = "open-sesame-0123456789"
+PASSWORD = "correct horse battery"
+ENGLISH = {"locale": "en-US"}
+
+
+async def log_in(page: Page, name: str, password: str) -> None:
+    await page.get_by_label("Name").fill(name)
+    await page.get_by_label("Password").fill(password)
+    await page.keyboard.press("Enter")
+
+
+async def choose(page: Page, name: str) -> None:
+    """By the keyboard, as far as the menu goes."""
+    await page.get_by_role("button", name="Menu").press("Enter")
+    await page.get_by_role("menuitem", name=name, exact=True).press("Enter")
+
+
+async def open_room(page: Page, name: str) -> Locator:
+    await choose(page, "Settings")
+    await page.get_by_role("dialog").get_by_role("button", name=name).press("Enter")
+    return page.get_by_role("dialog")
+
+
+async def log_out(page: Page) -> None:
+    await choose(page, "Log out")
+    await page.locator("#login").wait_for()
+
+
+async def test_a_person_and_an_admin_do_on_the_page_all_that_concerns_people(
+    tmp_path: Path, open_page: OpenPage
+) -> None:
+    """A user: log-in, limit, token, log-ins, password. An admin: a new person, their end, whose is whose."""
+    settings = {
+        "CLIPWIRE_SERVER__TOKENS": json.dumps([TOKEN]),
+        "CLIPWIRE_ACCESS__SEPARATE_LISTS": "true",
+    }
+    async with (
+        asyncio.timeout(PATIENCE),
+        Service(tmp_path / "service", **settings) as service,
+        open_page(service.url, is_listed=False, **ENGLISH) as page,
+    ):
+
+        async def ask(method: str, path: str, body: object = None, token: str = TOKEN) -> Any:
+            headers = {"Authorization": f"Bearer {token}"}
+            async with service.client.request(method, path, json=body, headers=headers) as answer:
+                assert answer.ok, await answer.text()
+                return await answer.json() if answer.content_type == "application/json" else None
+
+        annas = (await ask("POST", "/api/people", {"name": "anna"}))["token"]
+        roots = (await ask("POST", "/api/people", {"name": "root", "role": "admin"}))["token"]
+        await ask("PATCH", "/api/people/anna", {"password": PASSWORD, "limits": {"max_waiting": 1}})
+        held = {"auto_start": False}
+        hers = await ask("POST", "/api/process", {"url": "http://127.0.0.9:9/annas.mp4", **held}, annas)
+        await ask("POST", "/api/process", {"url": "http://127.0.0.9:9/roots.mp4", **held}, roots)
+
+        await page.reload()
+        await log_in(page, "anna", "wrong, all of it")
+        await expect(page.get_by_role("alert").filter(has_text="Name or password is wrong")).to_be_visible()
+        await log_in(page, "anna", PASSWORD)
+        await expect(page.locator(".row")).to_have_count(1)
+        await expect(row(page, hers["task_id"])).not_to_contain_text("anna’s")  # all are hers
+        await page.get_by_role("button", name="Menu").click()
+        await expect(page.get_by_role("menuitem", name="anna")).to_be_visible()
+        await expect(page.get_by_role("menuitem", name="Pause the queue")).to_have_count(0)
+        await page.keyboard.press("Escape")
+        await page.get_by_role("textbox", name="Link", exact=True).fill("http://127.0.0.9:9/more.mp4")
+        await page.keyboard.press("Enter")
+        await expect(page.locator("#problems")).to_contain_text("1 of your downloads are waiting")
+
+        await choose(page, "anna")
+        account = page.get_by_role("dialog", name="anna")
+        await expect(account).to_contain_text("Waiting downloads1 of 1")
+        await account.get_by_label("What it is for").fill("phone")
+        await page.keyboard.press("Enter")
+        made = account.get_by_label("New token")
+        await expect(made).to_be_focused()
+        assert (await ask("GET", "/api/me", token=await made.input_value()))["name"] == "anna"
+        first = account.get_by_role("listitem").filter(has_text="first")
+        await first.get_by_role("button", name="Revoke: first").press("Enter")
+        await account.locator(".asked").get_by_role("button", name="Revoke").press("Enter")
+        await expect(first).to_have_count(0)
+        await account.get_by_label("Current password").fill(PASSWORD)
+        await account.get_by_label("New password").fill("another horse, another battery")
+        await page.keyboard.press("Enter")
+        await expect(account.get_by_role("status").filter(has_text="The password is set")).to_be_visible()
+        await expect(account.get_by_role("listitem").filter(has_text="this browser")).to_have_count(1)
+        await page.keyboard.press("Escape")
+        await log_out(page)
+
+        await page.get_by_role("button", name="Use an access token").click()
+        await page.get_by_label("Access token").fill(roots)
+        await page.keyboard.press("Enter")
+        await expect(page.locator(".row")).to_have_count(2)
+        await expect(row(page, hers["task_id"])).to_contain_text("anna’s")
+        await page.get_by_label("Whose downloads to show").select_option("anna")
+        await expect(page.locator(".row")).to_have_count(1)
+        await expect(page.locator("input[value=waiting] + span .count")).to_have_text("1")
+        await page.get_by_label("Whose downloads to show").select_option("Everybody")
+
+        people = await open_room(page, "People…")
+        await people.get_by_role("button", name="Add a person").press("Enter")
+        await people.get_by_label("Name").fill("bob")
+        await page.keyboard.press("Enter")
+        bobs = await people.get_by_label("New token").input_value()
+        assert (await ask("GET", "/api/me", token=bobs))["role"] == "user"
+        await people.get_by_label("Role").select_option("Admin")
+        await people.get_by_label("Stored files (GB)").fill("1.5")
+        await page.keyboard.press("Enter")
+        await expect(people.get_by_role("status").filter(has_text="Saved.")).to_be_visible()
+        me = await ask("GET", "/api/me", token=bobs)
+        assert (me["role"], me["limits"]) == ("admin", {"max_stored_bytes": 1_500_000_000})
+        await people.get_by_role("button", name="All people").press("Enter")
+        await people.get_by_role("button", name=re.compile("anna")).press("Enter")
+        await people.get_by_role("button", name="Remove", exact=True).press("Enter")
+        await people.get_by_label("Who gets them").select_option("bob")
+        await expect(people.get_by_role("radio", name="Give them to")).to_be_checked()
+        await people.locator(".asked").get_by_role("button", name="Remove").press("Enter")
+        await expect(people.get_by_role("button", name=re.compile("anna.*being removed"))).to_be_disabled()
+        await page.keyboard.press("Escape")
+        await expect(row(page, hers["task_id"])).to_contain_text("bob’s")
+
+        audit = await open_room(page, "Who did what…")
+        line = audit.get_by_role("row").filter(has_text="removed a person")
+        await expect(line).to_contain_text("anna: give to bob")
+
+
+async def test_where_nobody_was_added_nothing_of_people_is_asked_for(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    async with asyncio.timeout(PATIENCE), open_page(api.url, **ENGLISH) as page:
+        await is_live(page)
+        await choose(page, "Settings")
+        await expect(page.get_by_role("dialog")).to_contain_text("Default options")
+        await expect(page.get_by_role("dialog").get_by_role("button", name="Your account…")).to_have_count(0)
+        asked = [
+            request for request in api.requests if re.search("/api/(me|people|audit)|people.css", request)
+        ]
+        assert asked == []
+
+
+async def test_a_thousand_people_are_searched_and_shown_page_by_page(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    api.people.become("root")
+    api.people.add(*(f"person-{number:04}" for number in range(1000)))
+    async with asyncio.timeout(PATIENCE), open_page(api.url, **ENGLISH) as page:
+        await page.locator(".owner").wait_for(state="attached")
+        people = await open_room(page, "People…")
+        shown = people.locator(".person")
+        await expect(shown).to_have_count(100)
+        await people.get_by_role("button", name="Show more").click()
+        await expect(shown).to_have_count(200)
+        await people.get_by_label("Search people").fill("-0777")
+        await expect(shown).to_have_count(1)
+        await shown.click()
+        await expect(people.get_by_role("heading", name="person-0777")).to_be_focused()
+        await page.go_back()  # as on a phone: to the list, which stays open
+        await expect(people.locator(".person:focus")).to_have_text(re.compile("person-0777"))
+
+
+async def test_the_log_in_leads_to_the_provider_and_says_why_it_let_nobody_in(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    api.token, api.people.ways = "sesame", ["token", "password", "oidc"]
+    link = f"{api.url}?log_in_error=unknown"
+    async with asyncio.timeout(PATIENCE), open_page(link, is_listed=False, **ENGLISH) as page:
+        await expect(page.get_by_role("alert")).to_contain_text("Ask an admin to add you.")
+        assert "log_in_error" not in page.url
+        way = page.get_by_role("link", name="Log in with single sign-on")
+        await expect(way).to_be_focused()
+        await expect(way).to_have_attribute("href", "api/session/oidc")
+        await page.get_by_role("button", name="Use name and password").click()
+        await expect(page.get_by_role("alert")).to_be_hidden()
+        await log_in(page, "anna", "sesame")
+        await is_live(page)
