@@ -11,15 +11,16 @@ from server.core.counts import Counts
 from server.core.data_dir import DataDir
 from server.core.errors import StoreUnavailable
 from server.core.hooks import Hooks
-from server.core.ports import Cookies, FileStore, Store, Workplace
+from server.core.ports import Cookies, FileStore, Workplace
+from server.core.shares import Shares
 from server.core.task import Task
 from server.core.unusable import DataDirUnusable
-from server.feature import Added, Feature, Kernel
+from server.feature import Added, Database, Feature, Kernel
 from server.files.workplace import LocalWorkplace
 from server.settings import ConfigurationError, Settings, StorageSettings
 from server.storage.statements import StoreHooks
 from server.tasks.children import Launched
-from server.tasks.disk_space import Reserve
+from server.tasks.disk_space import Disk, Reserve
 from server.tasks.fork_servers import ForkServers
 from server.tasks.hub import Hub
 from server.tasks.inspector import Inspector
@@ -30,6 +31,7 @@ from server.tasks.rate_windows import CHECK_EVERY, Pacer
 from server.tasks.readiness import Readiness, Ready
 from server.tasks.recorder import Recorder
 from server.tasks.runner import Runner
+from server.tasks.service import Tasks
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,43 @@ class Backend:
 
 
 @dataclass(frozen=True, slots=True)
+class BaseParts:
+    """The parts that a server alone and a node of a cluster each choose; all others are made of these."""
+
+    settings: Settings
+    store: Database
+    hub: Hub
+    clock: Clock
+    files: FileStore
+    workplace: Workplace
+    cookies: Cookies
+    jobs: JobMaker
+    disk: Disk
+    hooks: Hooks
+    counts: Counts | None
+
+    def kernel(
+        self, fork_server: ForkServers, tasks: Tasks, shares: Shares, *, is_alone: bool, runs_tasks: bool
+    ) -> Kernel:
+        return Kernel(
+            settings=self.settings,
+            store=self.store,
+            tasks=tasks,
+            files=self.files,
+            workplace=self.workplace,
+            fork_server=fork_server,
+            jobs=self.jobs,
+            cookies=self.cookies,
+            clock=self.clock,
+            disk=self.disk,
+            hooks=self.hooks,
+            shares=shares,
+            is_alone=is_alone,
+            runs_tasks=runs_tasks,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class AttemptParts:
     """The parts that make attempts, alike on one machine and on a node."""
 
@@ -54,43 +93,32 @@ class AttemptParts:
 
 async def open_attempt_parts(
     stack: AsyncExitStack,
-    settings: Settings,
-    *,
-    store: Store,
-    hub: Hub,
-    clock: Clock,
-    files: FileStore,
-    workplace: Workplace,
-    cookies: Cookies,
-    jobs: JobMaker,
+    base: BaseParts,
     reserve: Reserve,
-    hooks: Hooks,
-    counts: Counts | None,
     entry_taken: Callable[[Task], None],
     launched: Launched | None = None,
 ) -> AttemptParts:
     """Make the parts; the fork server runs until `stack` closes."""
-    downloads, tools = settings.downloads, jobs.tools
-    plugins = plugins_of(jobs, lambda: workplace.scratch)
+    downloads, tools = base.settings.downloads, base.jobs.tools
+    data_dir = base.settings.storage.data_dir
+    plugins = plugins_of(base.jobs, lambda: base.workplace.scratch)
     fork_server = await stack.enter_async_context(
-        ForkServers(
-            tools.ffmpeg, tools.deno, settings.storage.data_dir, launched, plugins, downloads.sleep_after
-        )
+        ForkServers(tools.ffmpeg, tools.deno, data_dir, launched, plugins, downloads.sleep_after)
     )
-    recorder = Recorder(store, hub, clock, files, counts, entry_taken)
+    recorder = Recorder(base.store, base.hub, base.clock, base.files, base.counts, entry_taken)
     runner = Runner(
-        store,
+        base.store,
         recorder,
         fork_server,
-        workplace,
-        files,
+        base.workplace,
+        base.files,
         downloads,
-        jobs,
-        cookies,
-        clock,
+        base.jobs,
+        base.cookies,
+        base.clock,
         reserve,
-        hooks.attempt_failed,
-        hooks.before_attempt,
+        base.hooks.attempt_failed,
+        base.hooks.before_attempt,
     )
     return AttemptParts(recorder, fork_server, runner)
 

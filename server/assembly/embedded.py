@@ -9,6 +9,7 @@ from functools import partial
 
 from server.assembly.backend import (
     Backend,
+    BaseParts,
     backend_of,
     cookies_described,
     data_dir_of,
@@ -31,7 +32,7 @@ from server.core.hooks import Hooks
 from server.core.ports import FileStore
 from server.core.shares import Shares
 from server.core.task import SCHEDULED, Queued, Stage, TaskStatus
-from server.feature import Feature, Kernel
+from server.feature import Feature
 from server.files.cookie_folder import LocalCookies
 from server.files.free_space import make_room
 from server.files.public_names import short_of
@@ -86,25 +87,13 @@ async def open_embedded(
         )
         asks = settings.access.separate_lists
         hub = Hub(lambda: clock.now().timestamp(), asks_for_owners=asks)
-        hooks, shares = Hooks(), Shares()
+        shares = Shares()
         jobs = JobMaker(downloads, find_tools(downloads.ffmpeg))
         cookies = LocalCookies(data.path / "cookies", data, are_separate=asks)
         disk = Disk(data_dir, downloads.min_free_disk)
+        base = BaseParts(settings, store, hub, clock, files, workplace, cookies, jobs, disk, Hooks(), counts)
         parts = await open_attempt_parts(
-            stack,
-            settings,
-            store=store,
-            hub=hub,
-            clock=clock,
-            files=files,
-            workplace=workplace,
-            cookies=cookies,
-            jobs=jobs,
-            reserve=Reserve(disk),
-            hooks=hooks,
-            counts=counts,
-            entry_taken=lambda task: tasks.submit_if_queued(task),
-            launched=launched,
+            stack, base, Reserve(disk), lambda task: tasks.submit_if_queued(task), launched
         )
         recorder, runner = parts.recorder, parts.runner
         if downloads.rate_windows:
@@ -139,22 +128,7 @@ async def open_embedded(
         if downloads.retention_hours:
             expiry = keep_removing_expired(store, tasks, clock, downloads.retention_hours)
             await stack.enter_async_context(in_background(expiry, "retention"))
-        kernel = Kernel(
-            settings=settings,
-            store=store,
-            tasks=tasks,
-            files=files,
-            workplace=workplace,
-            fork_server=parts.fork_server,
-            jobs=jobs,
-            cookies=cookies,
-            clock=clock,
-            disk=disk,
-            hooks=hooks,
-            shares=shares,
-            is_alone=True,
-            runs_tasks=True,
-        )
+        kernel = base.kernel(parts.fork_server, tasks, shares, is_alone=True, runs_tasks=True)
         await stack.enter_async_context(cookies_described(cookies))
         added = await open_features(stack, features, kernel)
         yield backend_of(kernel, hub, added, readiness_of(kernel, added))

@@ -11,6 +11,7 @@ from functools import partial
 
 from server.assembly.backend import (
     Backend,
+    BaseParts,
     backend_of,
     cookies_described,
     data_dir_of,
@@ -46,7 +47,7 @@ from server.core.errors import StoreUnavailable
 from server.core.hooks import Hooks
 from server.core.shares import Shares
 from server.core.unusable import DatabaseUnusable, FilesUnusable
-from server.feature import Feature, Kernel
+from server.feature import Feature
 from server.files.free_space import make_room
 from server.files.public_names import short_of
 from server.files.workplace import LocalWorkplace
@@ -116,7 +117,7 @@ async def open_cluster(
         )
         clock = store.clock
         asks = settings.access.separate_lists
-        hub, hooks = Hub(lambda: clock.now().timestamp(), HEARD_WITHIN, asks_for_owners=asks), Hooks()
+        hub = Hub(lambda: clock.now().timestamp(), HEARD_WITHIN, asks_for_owners=asks)
         database = await enter(open_database(url, CONNECTIONS))
         await enter(app.open_async(SharedPool(database)))
         # Only for a worker whose partial files no other node sees.
@@ -128,20 +129,9 @@ async def open_cluster(
         cookies = SharedCookies(database, are_separate=asks)
         disk = Disk(data_dir, downloads.min_free_disk)
         reserve = Reserve(disk, elsewhere=own_disks)
+        base = BaseParts(settings, store, hub, clock, files, workplace, cookies, jobs, disk, Hooks(), counts)
         parts = await open_attempt_parts(
-            stack,
-            settings,
-            store=store,
-            hub=hub,
-            clock=clock,
-            files=files,
-            workplace=workplace,
-            cookies=cookies,
-            jobs=jobs,
-            reserve=reserve,
-            hooks=hooks,
-            counts=counts,
-            entry_taken=lambda task: tasks.submit_if_queued(task),
+            stack, base, reserve, entry_taken=lambda task: tasks.submit_if_queued(task)
         )
         recorder, runner = parts.recorder, parts.runner
         nodes = Nodes(database, settings.workers.lost_after)
@@ -165,22 +155,7 @@ async def open_cluster(
         dispatcher = SharedDispatcher(database, admission, nodes, supervisor, worker)
         turns = await enter(open_turns(url))
         tasks = Tasks(store, recorder, hub, dispatcher, turns, files, RoomAnywhere(disk, nodes), clock)
-        kernel = Kernel(
-            settings=settings,
-            store=store,
-            tasks=tasks,
-            files=files,
-            workplace=workplace,
-            fork_server=parts.fork_server,
-            jobs=jobs,
-            cookies=cookies,
-            clock=clock,
-            disk=disk,
-            hooks=hooks,
-            shares=Shares(),
-            is_alone=False,
-            runs_tasks=me.is_worker,
-        )
+        kernel = base.kernel(parts.fork_server, tasks, Shares(), is_alone=False, runs_tasks=me.is_worker)
 
         with _explained():
             if "web" in settings.server.roles:  # other nodes may lack tokens, and would end all sessions

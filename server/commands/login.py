@@ -3,6 +3,7 @@
 import json
 import sys
 from dataclasses import replace
+from typing import Any
 
 import click
 from clipwire_client import ClipwireError
@@ -23,12 +24,9 @@ async def log_in(server: Remote) -> int:
         say(word("token_expected"))
         return 1
     server = replace(server, token=token)
-    async with client_of(server) as client:
-        try:
-            me = await client.me()
-        except ClipwireError as error:
-            explain(error, server)
-            return 1
+    me = await _me(server)
+    if me is None:
+        return 1
     if me.get("way") == "open":
         say(word("no_log_in_needed", url=server.url))
         return 0
@@ -55,14 +53,21 @@ def forget_login(server: Remote) -> int:
 
 async def tell_who(server: Remote, *, as_json: bool) -> int:
     """Print the name, or what stands for one, and the role."""
-    async with client_of(server) as client:
-        try:
-            me = await client.me()
-        except ClipwireError as error:
-            explain(error, server)
-            return 1
+    me = await _me(server)
+    if me is None:
+        return 1
     print(json.dumps(me, ensure_ascii=False) if as_json else _shown(me))
     return 0
+
+
+async def _me(server: Remote) -> dict[str, Any] | None:
+    """Return what the server says of who asks; None if it refuses the token: then that was explained."""
+    async with client_of(server) as client:
+        try:
+            return await client.me()
+        except ClipwireError as error:
+            explain(error, server)
+            return None
 
 
 def _shown(me: dict[str, object]) -> str:

@@ -26,9 +26,10 @@ from server.storage.cursor import Cursor
 from server.storage.sqlite import SqliteStore, backup, open_store, writer
 from server.storage.sqlite import store as store_module
 from server.storage.sqlite.connection import connect_from_outside
-from server.storage.sqlite.pages import Match, Unindexed, count_query, page_query
+from server.storage.sqlite.pages import TASKS, Match, Unindexed, page_query
 from server.storage.sqlite.writer import Memory
 from server.storage.statements import kept
+from server.storage.task_queries import count_query
 from tests.adding import add
 from tests.examples import downloading, finished, new_task, started, utc_now
 from tests.rooms import HOOKS
@@ -143,7 +144,7 @@ async def test_a_persons_page_is_read_by_an_index_of_their_own_tasks(
 
 
 async def test_a_persons_tasks_are_counted_by_an_index_alone(store: SqliteStore, path: Path) -> None:
-    for sql in (count_query({}, "anna")[0], store_module._COUNT_FOLDED_OF_OWNER):
+    for sql in (count_query(TASKS, {}, "anna")[0], store_module._COUNT_FOLDED_OF_OWNER):
         [step] = plan(path, sql, ["anna"])
         assert step.startswith("SEARCH tasks USING COVERING INDEX tasks_owner_stage (owner=?"), step
 

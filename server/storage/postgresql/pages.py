@@ -15,6 +15,7 @@ from server.core.ports import Filter
 from server.core.task import Stage
 from server.storage.cursor import Cursor
 from server.storage.entry_rows import POSTGRESQL, EntrySql
+from server.storage.task_queries import Query, TaskSql
 
 WINDOW = 20_000  # tasks that the first step looks through
 GRAM = 3
@@ -30,7 +31,6 @@ SEARCH_SETTINGS = (
     "jit = off",
 )
 
-Query = tuple[str, list[object]]  # SQL, and the values bound to it
 Row = Sequence[Any]  # number, priority, status
 
 _COLUMNS = "SELECT number, priority, status FROM tasks WHERE NOT removed"
@@ -49,6 +49,8 @@ _CONTAINING = " AND position(%s IN search) > 0"
 _MERGED = "SELECT * FROM ({}) AS merged"
 _OF_OWNER = " AND owner = %s"
 _OF_OTHERS = " AND (playlist_id IS NULL OR playlist_id <> ALL(%s))"
+_ERROR_CODE = """substring(status FROM '"error_code":"([a-z0-9_]+)"')"""
+TASKS = TaskSql(POSTGRESQL, "%s", "NOT removed", "", _OF_OTHERS, list, _ERROR_CODE)
 NO_ACTIONS: Mapping[str, ListActions] = MappingProxyType({})
 LAST_NUMBER = "SELECT coalesce(max(number), 0) FROM tasks"
 # Expressions in the place of plain columns keep the planner from other indexes than that of trigrams.
@@ -86,49 +88,6 @@ def page_query(
     if wanted.playlist_id is None or not lists:
         parts += _of_others(wanted, text, after, limit, sorted(lists))
     return _merged(parts or [(_COLUMNS + " AND false", [])], order, limit)
-
-
-def count_query(actions: Mapping[str, ListActions], owner: str | None = None) -> Query:
-    """For rows of a state and a number of tasks; the numbers of one state are to be added."""
-    of_owner, mine = (_OF_OWNER, [owner]) if owner is not None else ("", [])
-    parts = [f"SELECT stage, count(*) FROM tasks WHERE NOT removed{of_owner} GROUP BY stage"]  # noqa: S608
-    values = list[object](mine)
-    for playlist_id, acted in actions.items():
-        for state, sign in (("stage", "-"), (EntrySql(acted, POSTGRESQL).state, "")):
-            parts.append(
-                f"SELECT {state}, {sign}count(*) FROM tasks "  # noqa: S608
-                f"WHERE playlist_id = %s AND NOT removed{of_owner} GROUP BY 1"
-            )
-            values += [playlist_id, *mine]
-    return " UNION ALL ".join(parts), values
-
-
-def ids_query(
-    stage: Stage,
-    error_code: str | None,
-    limit: int,
-    actions: Mapping[str, ListActions],
-    owner: str | None = None,
-) -> Query:
-    """For rows of an id and a number: the oldest tasks in `stage`, and with `error_code` if one is given."""
-    code = """substring(status FROM '"error_code":"([a-z0-9_]+)"')"""
-    of_owner, mine = (_OF_OWNER, [owner]) if owner is not None else ("", [])
-    sql = f"SELECT task_id, number FROM tasks WHERE stage = %s AND NOT removed{_OF_OTHERS}{of_owner}"  # noqa: S608
-    values: list[object] = [stage.value, list(actions), *mine]
-    if error_code is not None:
-        sql += f" AND {code} = %s AND ended_at IS NOT NULL"
-        values.append(error_code)
-    parts = [sql]
-    for playlist_id, acted in actions.items():
-        entries = EntrySql(acted, POSTGRESQL)
-        sql = f"SELECT task_id, number FROM tasks WHERE playlist_id = %s AND NOT removed{of_owner} AND "  # noqa: S608
-        sql += entries.in_stages([stage])
-        values += [playlist_id, *mine]
-        if error_code is not None:
-            sql += f" AND {entries.error_code(code)} = %s"
-            values.append(error_code)
-        parts.append(sql)
-    return " UNION ALL ".join(parts) + " ORDER BY number LIMIT %s", [*values, limit]
 
 
 def _of_list(

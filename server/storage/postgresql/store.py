@@ -57,6 +57,7 @@ from server.storage.postgresql.sessions import BY_ID as SESSION_BY_ID
 from server.storage.postgresql.sessions import PostgresSessions, read_session
 from server.storage.postgresql.writer import Writer
 from server.storage.statements import Reads, Result, Signals, StoreHooks, Work, kept
+from server.storage.task_queries import count_query, ids_query
 from server.storage.task_rows import (
     CHANGED_WITHIN,
     MOST_CHANGED,
@@ -400,7 +401,7 @@ class PostgresStore:
     ) -> list[str]:
         actions = await self._actions()
         if actions or owner is not None:
-            rows = await self._query(pages.ids_query(stage, error_code, limit, actions, owner))
+            rows = await self._query(ids_query(pages.TASKS, stage, error_code, limit, actions, owner))
         elif error_code is None:
             rows = await self._fetch(_IN_STAGE, stage.value, limit)
         else:
@@ -416,11 +417,11 @@ class PostgresStore:
         if owner is not None and is_folded:
             return counted(await self._fetch(_COUNT_FOLDED_OF_OWNER, owner))
         if owner is not None:
-            return by_stage(await self._query(pages.count_query(await self._actions(), owner)))
+            return by_stage(await self._query(count_query(pages.TASKS, await self._actions(), owner)))
         if is_folded:
             return by_stage(await self._fetch(_COUNT_FOLDED))
         if actions := await self._actions():
-            return by_stage(await self._query(pages.count_query(actions)))
+            return by_stage(await self._query(count_query(pages.TASKS, actions)))
         return counted(await self._fetch(_COUNT))
 
     async def find_file(self, name: str, owner: str | None = None) -> tuple[str, StoredFile] | None:

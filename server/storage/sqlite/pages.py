@@ -20,6 +20,7 @@ from server.core.task import Stage
 from server.storage.cursor import Cursor
 from server.storage.entry_rows import SQLITE, EntrySql
 from server.storage.sqlite.connection import Reader
+from server.storage.task_queries import Query, TaskSql
 
 GRAM = 3
 MOST_GRAMS = 64  # trigrams of a long text: the index only narrows the search down, `instr` decides
@@ -51,6 +52,9 @@ _ENDED = (
     "SELECT number, ended_at, status FROM tasks INDEXED BY tasks_stage_ended WHERE stage = ? "
     "AND ended_at IS NOT NULL AND removed = 0 AND "
 )
+TASKS = TaskSql(
+    SQLITE, "?", "removed = 0", " INDEXED BY tasks_playlist", _OF_OTHERS, json.dumps, "error_code"
+)
 _CONTAINING = " AND instr(search, ?) > 0"
 _ORDERS = {
     "newest": " ORDER BY number DESC LIMIT ?",
@@ -58,8 +62,6 @@ _ORDERS = {
     "queue": " ORDER BY priority DESC, number LIMIT ?",
     "ended": " ORDER BY ended_at DESC, number DESC LIMIT ?",
 }
-
-Query = tuple[str, list[object]]  # SQL, and the values bound to it
 
 
 class Unindexed(Enum):
@@ -129,48 +131,6 @@ def page_query(
         return None
     values = [value for _, bound in queries for value in bound]
     return " UNION ALL ".join(sql for sql, _ in queries) + _ORDERS[wanted.sorting], [*values, limit]
-
-
-def count_query(actions: Mapping[str, ListActions], owner: str | None = None) -> Query:
-    """For rows of a state and a number of tasks; the numbers of one state are to be added."""
-    of_owner, mine = (_OF_OWNER, [owner]) if owner is not None else ("", [])
-    parts = [f"SELECT stage, count(*) FROM tasks WHERE removed = 0{of_owner} GROUP BY stage"]  # noqa: S608
-    values = list[object](mine)
-    for playlist_id, acted in actions.items():
-        for state, sign in (("stage", "-"), (EntrySql(acted, SQLITE).state, "")):
-            parts.append(
-                f"SELECT {state}, {sign}count(*) FROM tasks INDEXED BY tasks_playlist "  # noqa: S608
-                f"WHERE playlist_id = ? AND removed = 0{of_owner} GROUP BY 1"
-            )
-            values += [playlist_id, *mine]
-    return " UNION ALL ".join(parts), values
-
-
-def ids_query(
-    stage: Stage,
-    error_code: str | None,
-    limit: int,
-    actions: Mapping[str, ListActions],
-    owner: str | None = None,
-) -> Query:
-    """For rows of an id and a number: the oldest tasks in `stage`, and with `error_code` if one is given."""
-    of_owner, mine = (_OF_OWNER, [owner]) if owner is not None else ("", [])
-    sql = f"SELECT task_id, number FROM tasks WHERE stage = ? AND removed = 0{_OF_OTHERS}{of_owner}"  # noqa: S608
-    parts = [sql]
-    values: list[object] = [stage.value, json.dumps(list(actions)), *mine]
-    if error_code is not None:
-        parts = [f"{parts[0]} AND error_code = ? AND ended_at IS NOT NULL"]
-        values.append(error_code)
-    for playlist_id, acted in actions.items():
-        entries = EntrySql(acted, SQLITE)
-        sql = "SELECT task_id, number FROM tasks INDEXED BY tasks_playlist "
-        sql += f"WHERE playlist_id = ? AND removed = 0{of_owner} AND {entries.in_stages([stage])}"
-        values += [playlist_id, *mine]
-        if error_code is not None:
-            sql += f" AND {entries.error_code('error_code')} = ?"
-            values.append(error_code)
-        parts.append(sql)
-    return " UNION ALL ".join(parts) + " ORDER BY number LIMIT ?", [*values, limit]
 
 
 def _of_list(playlist_id: str, acted: ListActions, wanted: Filter, after: Cursor) -> Query | None:

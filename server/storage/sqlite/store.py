@@ -24,7 +24,7 @@ from server.storage.entry_rows import by_stage, merged, ranks_given, read_action
 from server.storage.sqlite.ballast import Ballast
 from server.storage.sqlite.connection import Reader, connect_reader, connect_writer, explained
 from server.storage.sqlite.migrations import migrate, released_scripts
-from server.storage.sqlite.pages import count_query, ids_query, match_expression, page_query
+from server.storage.sqlite.pages import TASKS, match_expression, page_query
 from server.storage.sqlite.sessions import SqliteSessions, load_sessions
 from server.storage.sqlite.writer import (
     DIALECT,
@@ -42,6 +42,7 @@ from server.storage.sqlite.writer import (
     Writer,
 )
 from server.storage.statements import Reads, Result, Row, Signals, StoreHooks, Work, kept
+from server.storage.task_queries import count_query, ids_query
 from server.storage.task_rows import (
     CHANGED_WITHIN,
     MOST_CHANGED,
@@ -341,7 +342,7 @@ class SqliteStore:
     ) -> list[str]:
         actions = self._memory.actions
         if actions or owner is not None:
-            query = ids_query(stage, error_code, limit, actions, owner)
+            query = ids_query(TASKS, stage, error_code, limit, actions, owner)
             rows = await self._lists.fetch(*query)
         elif error_code is None:
             rows = await self._lists.fetch(_IN_STAGE, (stage.value, limit))
@@ -358,11 +359,11 @@ class SqliteStore:
         if owner is not None and is_folded:
             return counted(await self._lists.fetch(_COUNT_FOLDED_OF_OWNER, (owner,)))
         if owner is not None:
-            return by_stage(await self._lists.fetch(*count_query(self._memory.actions, owner)))
+            return by_stage(await self._lists.fetch(*count_query(TASKS, self._memory.actions, owner)))
         if is_folded:
             return by_stage(await self._lists.fetch(_COUNT_FOLDED))
         if actions := self._memory.actions:
-            return by_stage(await self._lists.fetch(*count_query(actions)))
+            return by_stage(await self._lists.fetch(*count_query(TASKS, actions)))
         return counted(await self._lists.fetch(_COUNT))
 
     async def find_file(self, name: str, owner: str | None = None) -> tuple[str, StoredFile] | None:
