@@ -57,7 +57,7 @@ from server.storage.postgresql.sessions import BY_ID as SESSION_BY_ID
 from server.storage.postgresql.sessions import PostgresSessions, read_session
 from server.storage.postgresql.writer import Writer
 from server.storage.statements import Reads, Result, Signals, StoreHooks, Work, kept
-from server.storage.task_queries import count_query, ids_query
+from server.storage.task_queries import Query, count_query, ids_query
 from server.storage.task_rows import (
     CHANGED_WITHIN,
     MOST_CHANGED,
@@ -496,7 +496,7 @@ class PostgresStore:
     async def _fetch(self, sql: str, *values: object) -> Sequence[pages.Row]:
         return await self._query((sql, list(values)))
 
-    async def _query(self, query: pages.Query) -> Sequence[pages.Row]:
+    async def _query(self, query: Query) -> Sequence[pages.Row]:
         return await self._lists.do(partial(_rows, *query))
 
 
