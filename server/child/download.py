@@ -22,22 +22,25 @@ from server.child.extract.youtube_dl import Engine, not_yet
 from server.child.fetch import clip_parts, disk_estimate
 from server.child.fetch.clip_parts import ClipFetcher
 from server.child.fetch.disk_estimate import FilmFacts
-from server.child.fetch.one_stream import Alternatives, Playing, Refused, StreamFetcher
+from server.child.fetch.one_stream import Alternatives, PlayableNote, Refused, StreamFetcher
 from server.child.fetch.subtitles import Subtitle, Subtitling
 from server.child.fetch.thumbnails import PREVIEW, Thumbnails
 from server.child.media import (
+    embedding,
     guarded_ffmpeg,
     making,
     outputs,
+    packet_times,
     parts,
     probe,
+    recorded_pieces,
     recording,
     run_ffmpeg,
     splitting,
     timeline,
 )
 from server.child.media.cutting import Trimming
-from server.child.media.making import Extras, Tagged, Tags
+from server.child.media.embedding import Extras, Tags, WrittenTags
 from server.child.media.parts import Part
 from server.child.media.probe import Media
 from server.child.media.recording import Recording
@@ -215,7 +218,7 @@ class Download:
             sizes=self._meter.sizes,
             chapters=wishes.split_chapters and bool(video_info.chapters_of(info)),
         )
-        self._playing = Playing(self._directory, names, in_one=not wishes.clip)
+        self._playable = PlayableNote(self._directory, names, in_one=not wishes.clip)
         self._reporter.send("download_started")
         sponsor_spans, subtitles = list[Span](), list[Subtitle]()
         with self._reporter.fetching():
@@ -227,14 +230,14 @@ class Download:
             if subtitling:
                 subtitles = subtitling.fetch(engine, self._on_bytes)
             fetched = self._fetch(engine, sections)
-            fetched_bytes = self._playing.whole()
+            fetched_bytes = self._playable.complete()
         if any(parts.gap_note_of(each.path).exists() for each in streams):
             self._channel.send("described", video_info={}, hint="with_gaps")
 
         film = self._put_together(info, fetched, sponsor_spans, subtitles, subtitling)
         texts = subtitling.write_embedded(film.subtitles, film.duration) if subtitling else ()
-        tagged = self._write_tags(info, streams, film.chapters, cover)
-        files = self._make_files(film, streams, Extras(texts, tagged))
+        tags = self._write_tags(info, streams, film.chapters, cover)
+        files = self._make_files(film, streams, Extras(texts, tags))
         files |= pictures | (subtitling.publish(film.subtitles) if subtitling else {})
         if duration := self._measure_duration(film, files):
             about["duration"] = duration
@@ -337,7 +340,7 @@ class Download:
             self._log.write("chapters: there are none")
         elif self._wishes.split_chapters and main:
             self._reporter.convert(self._meter.of_convert(0), self._meter.downloaded)
-            tags = extras.tagged.tags if extras.tagged else None
+            tags = extras.tags.tags if extras.tags else None
             path = self._directory / parts.OUT / main
             files |= splitting.split(
                 path, film.chapters, extras.subtitles, tags, self._convert, self._log.write
@@ -382,7 +385,7 @@ class Download:
         self._learn(sizes=self._meter.sizes)
         self._reporter.download(self._meter, {**event, "speed": self.throttle.speed(event, came_in)})
         if not event.get("paced"):  # else the proxy has paced these bytes
-            self._playing.check()
+            self._playable.check()
             self.throttle.pace(came_in)
 
     def _on_bytes(self, came_in: int) -> None:
@@ -396,8 +399,8 @@ class Download:
         """Whether an earlier attempt has recorded anything; its pieces are brought to order."""
         if not any(self._directory.iterdir()):
             return False
-        recording.settle(self._directory)
-        return recording.is_anything(self._directory, self._job.ffmpeg)
+        recorded_pieces.delete_unkept(self._directory)
+        return recorded_pieces.have_media(self._directory, self._job.ffmpeg)
 
     def _extract_to_go_on(self, engine: Engine) -> dict[str, Any]:
         """What is at the link of a broadcast that an earlier attempt has recorded. Raises what may pass.
@@ -426,7 +429,7 @@ class Download:
         about = info | {"is_live": True}  # as is said of every recording
         if info:
             self._channel.send("described", video_info=video_info.video_info(about))
-        parts.prepare(self._directory, [recording.PIECE])
+        parts.prepare(self._directory, [recorded_pieces.PREFIX])
         pictures, cover = self._make_pictures(engine, about)
         self._reporter.send("download_started")
         return self._finish_recording(about, pictures, cover)
@@ -435,11 +438,11 @@ class Download:
         streams = list(chain(*youtube_dl.streams_of(info))) if options.wants_media(self._wishes) else []
         if self._wishes.live == "reject":
             raise JobFailed("live_rejected")
-        if not recording.is_possible(streams):
+        if not recording.can_record(streams):
             raise JobFailed("live_unsupported")
         if options.wants_subtitles(self._wishes) or self._wishes.split_chapters:
             self._log.write("a recording has neither subtitles nor chapters of its own")
-        parts.prepare(self._directory, [recording.PIECE])
+        parts.prepare(self._directory, [recorded_pieces.PREFIX])
         pictures, cover = self._make_pictures(engine, info)
         self._reporter.send("download_started")
         if not streams:
@@ -470,8 +473,8 @@ class Download:
 
         has_ended = partial(broadcasts.have_ended, engine)
         if any(map(guarded_ffmpeg.is_dash, streams)):
-            recording.is_of_dash(self._directory)
-        if not (recording.is_anything(self._directory, self._job.ffmpeg) and has_ended(streams)):
+            packet_times.note_dash(self._directory)
+        if not (recorded_pieces.have_media(self._directory, self._job.ffmpeg) and has_ended(streams)):
             Recording(
                 self._directory,
                 self._job,
@@ -498,10 +501,10 @@ class Download:
         self, info: Mapping[str, Any], pictures: Mapping[str, str], cover: Path | None
     ) -> dict[str, Any]:
         """Make the files of what was recorded."""
-        recording.check_order(self._directory, self._job.ffmpeg, self.report_alive)
-        recorded = [recording.put_together(self._directory, self._job.ffmpeg)]
+        packet_times.check_pieces(self._directory, self._job.ffmpeg, self.report_alive)
+        recorded = [recorded_pieces.join_pieces(self._directory, self._job.ffmpeg)]
         # Without chapters, which have the broadcast's times, not the recording's.
-        extras = Extras(tagged=self._write_tags(info, (), (), cover))
+        extras = Extras(tags=self._write_tags(info, (), (), cover))
         files = self._convert_parts(recorded, extras)
         main = next(files[kind] for kind in ("video", "audio") if kind in files)
         media = probe.inspect(self._directory / parts.OUT / main, self._job.ffmpeg)
@@ -532,14 +535,16 @@ class Download:
         streams: Sequence[StreamToFetch],
         chapters: Sequence[ChapterSpan],
         cover: Path | None,
-    ) -> Tagged | None:
+    ) -> WrittenTags | None:
         """Write the metadata to embed; None if none is wanted."""
         if not self._wishes.embed_metadata:
             return None
         sounds = (each.stream for each in streams if each.stream.get("acodec") != "none")
         languages = (sound.get("language") for sound in sounds)
         language = next((name for name in languages if isinstance(name, str)), None)
-        return making.write_tags(Tags(video_info.tags_of(info), chapters, cover, language), self._directory)
+        return embedding.write_tags(
+            Tags(video_info.tags_of(info), chapters, cover, language), self._directory
+        )
 
     def _convert_parts(
         self, film_parts: list[Part], extras: Extras, aspect: float | None = None, kept: Kept = ALL

@@ -1,8 +1,8 @@
-"""The warm fork server: a small program that starts a child for each job and sees it to its end.
+"""The warm fork server: a small program that starts a child for each job, and reports its end.
 
     python -I …/server/child/forkserver.py FD CONFIG
 
-It has one thread and has everything imported that a download needs, so that a child begins its work after
+It has one thread, and has imported everything that a download needs, so that a child begins its work after
 milliseconds. FD is a SOCK_SEQPACKET socket to the server, one JSON object a packet:
 
     in   {"op": "start", "id": …} with two descriptors: the job's channel and its log; {"op": "kill", "id": …}
@@ -13,7 +13,7 @@ milliseconds. FD is a SOCK_SEQPACKET socket to the server, one JSON object a pac
 No process that is started here outlives the server, the fork server or its group's leader. A child leads a
 session and a process group of its own, and the kernel kills it when the fork server dies. When it has ended,
 its group is killed before it is reaped: as a zombie it keeps the group id from being reused. "exit" is sent
-when no process of the group is left, so none writes a file any more.
+when no process of the group is left that could still write a file.
 """
 
 import contextlib
@@ -40,14 +40,14 @@ log = logging.getLogger(__name__)
 
 RunJob = Callable[[socket.socket], None]
 
-_IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # the server alone says when to end
-_LONGEST_PACKET = 1 << 16
-_LOOK_AGAIN = 50  # milliseconds, while killed groups are dying
+_IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # only the server ends this process
+_MAX_PACKET = 1 << 16  # bytes
+_POLL_MILLISECONDS = 50  # while killed groups are dying
 _CHANNEL = 3  # the child's only descriptor beside standard input, output and errors
 
 
 def main() -> NoReturn:
-    """Warm up, then serve; a fault here ends the process, which the server notices."""
+    """Warm up, then serve; an exception here ends the process, which the server notices."""
     logging.basicConfig(format="fork server: %(message)s")
     config = json.loads(sys.argv[2])
     server = JobForker(socket.socket(fileno=int(sys.argv[1])))
@@ -93,12 +93,12 @@ class JobForker:
         poll.register(wake, select.POLLIN)
         self._send("ready", pid=self._pid, **ready)
         while True:
-            events = dict(poll.poll(_LOOK_AGAIN if self._dying else None))
+            events = dict(poll.poll(_POLL_MILLISECONDS if self._dying else None))
             if wake in events:
                 os.read(wake, select.PIPE_BUF)
                 self._reap()
-                # Kill processes that left their group and whose parent died: this subreaper has
-                # adopted them. Every child that is not a leader is one.
+                # Kill processes that have left their group and whose parent has died. As a subreaper, this
+                # process has adopted them: they are its children that lead no group of a job.
                 if self._adopts:
                     for pid in _children() - self._leaders.keys():
                         os.kill(pid, signal.SIGKILL)
@@ -107,15 +107,15 @@ class JobForker:
             if self._control.fileno() in events:
                 self._receive(run_job)
 
-    def give_up(self, **why: Any) -> NoReturn:
-        """Send why no job can be run, and exit; the server tries again, since yt-dlp may be replaced."""
-        self._send("unfit", **why)
+    def give_up(self, **reason: Any) -> NoReturn:
+        """Send why no job can be run, and exit; the server tries again, since yt-dlp may be updated."""
+        self._send("unfit", **reason)
         self._end()
 
     def _receive(self, run_job: RunJob) -> None:
         try:
             packet, descriptors, *_ = socket.recv_fds(
-                self._control, _LONGEST_PACKET, maxfds=2, flags=socket.MSG_CMSG_CLOEXEC
+                self._control, _MAX_PACKET, maxfds=2, flags=socket.MSG_CMSG_CLOEXEC
             )
         except ConnectionResetError:
             packet, descriptors = b"", []
@@ -143,8 +143,7 @@ class JobForker:
             if pid == 0:
                 code = 1
                 try:
-                    # Give up all that a fork inherits except memory: session, signal handlers and
-                    # descriptors.
+                    # Give up all that a fork inherits except memory: session, signals and descriptors.
                     os.setsid()
                     sandbox.die_with_parent(self._pid)
                     signal.set_wakeup_fd(-1)
@@ -156,7 +155,7 @@ class JobForker:
                     os.dup2(channel, _CHANNEL, inheritable=False)
                     os.closerange(_CHANNEL + 1, os.sysconf("SC_OPEN_MAX"))
                     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-                    faulthandler.enable()  # a crash in native code is in the log as well
+                    faulthandler.enable()  # log crashes in native code, too
                     run_job(socket.socket(fileno=_CHANNEL))
                     code = 0
                 except BaseException:
@@ -171,7 +170,7 @@ class JobForker:
             os.close(journal)
 
     def _reap(self) -> None:
-        """Reap all children that have ended: several deaths may raise only one SIGCHLD."""
+        """Reap all children that have ended: there may be only one SIGCHLD for several."""
         while (ended := _next_ended()) is not None:
             job = self._leaders.pop(ended, None)
             if job is not None:
@@ -193,7 +192,7 @@ class JobForker:
             self._end()
 
     def _end(self) -> NoReturn:
-        """Kill all jobs, whose server is gone, and exit."""
+        """Kill all jobs, and exit: the server is gone, or no job can be run."""
         for pid in self._leaders:
             _kill(pid)
         os._exit(0)
@@ -207,7 +206,7 @@ def _children() -> set[int]:
 
 
 def _next_ended() -> int | None:
-    """The process id of a child that has ended; it stays a zombie, so that the number stays taken."""
+    """Return the id of a child that has ended, None if there is none; it stays a zombie, to keep the id."""
     try:
         ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:

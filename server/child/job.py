@@ -1,4 +1,4 @@
-"""Runs one job in a process of its own: read it, enter the sandbox, do the work, report how it ended.
+"""Runs one job in a process of its own: reads it, enters the sandbox, does the work, reports how it ended.
 
 A child of the fork server runs `main`. For debugging, and where there is no fork, it runs by itself:
 `python -I server/child/job.py FD`, with FD the inherited end of a stream socket.
@@ -42,8 +42,8 @@ from server.core.redaction import trace_of
 
 def main(channel: socket.socket) -> NoReturn:
     """Do the job that the server writes to `channel`; the last event sent there says how it ended."""
-    over, log, trail = Event(), Log(), Trail()
-    link = Channel(channel, lambda: None if over.is_set() else end_group())
+    is_over, log, trail = Event(), Log(), Trail()
+    link = Channel(channel, lambda: None if is_over.is_set() else end_group())
     try:
         try:
             job = from_message(link.read_job())
@@ -56,7 +56,7 @@ def main(channel: socket.socket) -> NoReturn:
         kind, fields = _WORK[job.kind](job, link, log, trail, reporter)
     except BaseException as error:  # outermost: the server must hear of whatever it was
         kind, fields = "broken", broken_fields(error, trail, log)
-    over.set()  # from now on this process is not killed if the server closes the channel
+    is_over.set()  # from now on this process is not killed if the server closes the channel
     link.send(kind, **fields)
     try:
         channel.shutdown(socket.SHUT_WR)
@@ -65,21 +65,23 @@ def main(channel: socket.socket) -> NoReturn:
 
 
 def install() -> None:
-    """Replace what every job replaces of yt-dlp and of `http.client`, for the rest of this process; the
-    children of the fork server inherit it."""
+    """Replace what every job replaces of yt-dlp and of `http.client`, for the rest of this process.
+
+    The children of the fork server inherit it.
+    """
     broadcasts.install()
     youtube_dl.install()
     fragments.install()
     resuming.install()
     run_ffmpeg.replace()
     by_ffmpeg.install()
-    guard.pass_over()
+    guard.skip_informational_responses()
     if yt_dlp_parts.fits("printing"):
-        FileDownloader.report_progress = lambda self, s: None  # makes lines that nobody reads
+        FileDownloader.report_progress = lambda self, s: None  # it makes lines that nobody reads
     if yt_dlp_parts.fits("blocks"):
-        wanted = FileDownloader.best_block_size
-        FileDownloader.best_block_size = lambda self, took, size: self.ydl.throttle.block_size(
-            wanted(took, size)
+        of_yt_dlp = FileDownloader.best_block_size
+        FileDownloader.best_block_size = lambda self, seconds, size: self.ydl.throttle.block_size(
+            of_yt_dlp(seconds, size)
         )
 
 
@@ -87,7 +89,7 @@ def warm(ffmpeg: str) -> None:
     """Fill the caches that every job needs; the fork server calls this once before it starts any job."""
     share_certificates()
     log = Log(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC))
-    # A job whose wishes need every kind of yt-dlp's format filters.
+    # The wishes need every kind of yt-dlp's format filters.
     wishes = Wishes(
         url="http://warm.invalid/",
         outputs=("video",),
@@ -138,23 +140,23 @@ def warm(ffmpeg: str) -> None:
 
 
 def broken_fields(error: BaseException, trail: Trail, log: Log) -> dict[str, Any]:
-    """`error` as the fields of the event `broken`. Must not raise: the child would end without any event."""
+    """Return the fields of the event `broken`. Must not raise: the child would end without any event."""
     try:
-        failure, said = classify(error, trail), str(error)
+        failure, message = classify(error, trail), str(error)
         crashed = is_crash(error, failure.code)
     except Exception as another:
         another.__context__ = error
-        error, failure, said = another, Failure("internal"), "no code could be found for it"
+        error, failure, message = another, Failure("internal"), "the error could not be classified"
         crashed = True
-    log.write(f"{failure.code}: {said}")
+    log.write(f"{failure.code}: {message}")
     fields = {name: value for name, value in dataclasses.asdict(failure).items() if value is not None}
     if crashed:
         fields["crashed"] = True
     if failure.code == "internal":
-        # The traceback for the server's log, under an id that the task's log has as well.
-        number, trace = secrets.token_hex(8), trace_of(error)
-        log.write(f"error {number}\n{trace}")
-        fields["fault"] = {"id": number, "trace": trace}
+        # The task's log and the server's both have the traceback, with the same id.
+        error_id, trace = secrets.token_hex(8), trace_of(error)
+        log.write(f"error {error_id}\n{trace}")
+        fields["fault"] = {"id": error_id, "trace": trace}
     return fields
 
 
@@ -220,26 +222,26 @@ def _cover(job: Job, link: Channel, log: Log, trail: Trail, _: Reporter) -> tupl
 
 def _check(job: Job, link: Channel, log: Log, trail: Trail, reporter: Reporter) -> tuple[str, dict[str, Any]]:
     from server.child.extract.source_check import SourceCheck  # few need it
-    from server.child.fetch.source_pictures import tell_pictures
+    from server.child.fetch.source_pictures import send_pictures
 
     _enter_and_obey_stop(job, link, reporter.report_alive)
     with _engine(options.for_list, job, link, log, trail, on_request=log.alive) as engine:
-        told = SourceCheck(job, engine, link, log, trail, EntrySender(link, "found_entries")).run()
+        found = SourceCheck(job, engine, link, log, trail, EntrySender(link, "found_entries")).run()
         assert job.check
         thumbnails = Thumbnails(engine, job.ffmpeg, Path(job.directory), log)
-        tell_pictures(job.check, told, thumbnails, link)
-    return "checked", told
+        send_pictures(job.check, found, thumbnails, link)
+    return "checked", found
 
 
 def _plugins(job: Job, link: Channel, log: Log, trail: Trail, _: Reporter) -> tuple[str, dict[str, Any]]:
-    """Try all plugins, and tell of each before it is loaded: it may end this process, or never end."""
+    """Try all plugins, and send the name of each before it is loaded: it may end this process, or hang."""
     assert job.plugins
     _enter_and_obey_stop(job, link)
     if not yt_dlp_parts.fits("plugins"):
         return "plugins", {}
     plugins.load(job.plugins, log.write, link.send)
     with Engine(options.for_info(job, log), trail):
-        pass  # what a plugin has made of the list of extractors works
+        pass  # yt-dlp works with the extractors of the plugins
     return "plugins", {}
 
 
@@ -278,7 +280,7 @@ def _enter_sandbox(job: Job, on_time: Callable[[float], None], on_written: Calla
     tempfile.tempdir = os.environ["TMPDIR"] = str(directory)
     guard.install(job.allowed_private_hosts, job.proxy)
     sandbox.limit(job.max_filesize)
-    yt_dlp = yt_dlp_parts.place()  # an update lies outside the folder of Python's packages
+    yt_dlp = yt_dlp_parts.install_folder()  # an update is outside the folder of Python's packages
     plugin_folder = job.plugins.folder if job.plugins else None
     sandbox.restrict(directory, [yt_dlp, *(path for path in (job.ffmpeg, job.deno, plugin_folder) if path)])
     run_ffmpeg.install(job.ffmpeg, lock, on_time, on_written)

@@ -1,7 +1,7 @@
-"""Warms the fork server: what is imported and computed here once, no child has to do again.
+"""Warms the fork server: imports and computes once what every child would have to do again.
 
-Importing is not enough: much is computed by the first extraction. Everything must stay below 45 MB, so what
-no download needs is left out.
+Importing is not enough: the first extraction computes much. All of it must stay below 45 MB, so what no
+download needs is left out.
 """
 
 import gc
@@ -18,10 +18,10 @@ from typing import Any
 
 from server.child.process import warm_cache, yt_dlp_parts
 
-# Optional dependencies that no download needs: detection of text encodings (for `requests`), reading of
-# browsers' cookies, live chats, covers in files where ffmpeg cannot put them. And curl_cffi, which
-# impersonates browsers: a child loads it when a source asks for it. And cffi, which comes with it, and which
-# Cryptodome would prefer to ctypes: that is 1.2 MB and 0.04 s of CPU for a parser of C.
+# Optional dependencies of yt-dlp that no download needs: detection of text encodings (for `requests`),
+# browsers' cookies, live chats, covers in files where ffmpeg cannot put them. Moreover curl_cffi, which
+# impersonates browsers: a child loads it when a source needs it. And cffi, which comes with it, and which
+# Cryptodome would prefer to ctypes, at a cost of 1.2 MB and 0.04 s of CPU.
 _LEFT_OUT = (
     "charset_normalizer",
     "chardet",
@@ -45,28 +45,28 @@ _NEEDED = (
 
 
 def prefer(folder: str) -> None:
-    """Let the packages in `folder` go before those that are installed, but not before Python's own."""
+    """Import packages from `folder` before those that are installed, but after Python's own modules."""
     found = importlib.util.find_spec("yt_dlp")
     installed = str(Path(found.origin).parents[1]) if found and found.origin else ""
     sys.path.insert(sys.path.index(installed) if installed in sys.path else len(sys.path), folder)
 
 
 def load(job: str) -> ModuleType:
-    """Import yt_dlp, and return the module `job`; raises `yt_dlp_parts.Unfit` if that yt-dlp can run no job.
+    """Import yt_dlp and the module `job`, and return that; raises `UnfitYtDlp` if this yt-dlp can run no job.
 
     The garbage collector is off until `warm` is done: it would find next to nothing, in 0.06 s of CPU.
     """
     gc.disable()
     with _left_out(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # requests warns that it finds no detection of encodings
+        warnings.simplefilter("ignore")  # `requests` warns that a detection of encodings is missing
         for name in _NEEDED:
             importlib.import_module(name)
-        yt_dlp_parts.insist()
+        yt_dlp_parts.require_usable()
         return importlib.import_module(job)
 
 
 def warm(job: ModuleType, ffmpeg: str | None, deno: str | None) -> dict[str, str | None]:
-    """Fill the caches of yt-dlp and of `job`; returns the versions of yt-dlp, ffmpeg and deno.
+    """Fill the caches of yt-dlp and of `job`; return the versions of yt-dlp, ffmpeg and deno.
 
     Afterwards the garbage collector ignores all of it (`gc.freeze`): in a child each page that it touched
     would be copied (copy-on-write).
@@ -74,12 +74,12 @@ def warm(job: ModuleType, ffmpeg: str | None, deno: str | None) -> dict[str, str
     import yt_dlp
 
     versions: dict[str, str | None] = {"yt_dlp": yt_dlp.version.__version__, "ffmpeg": None, "deno": None}
-    asks = yt_dlp_parts.fits("versions")
-    if ffmpeg and asks:
+    can_find_versions = yt_dlp_parts.fits("versions")
+    if ffmpeg and can_find_versions:
         found = _version_of_ffmpeg(ffmpeg)
         number = re.match(r"n?(\d[\d.]*\d)", found)  # 7.1.5-0+deb13u1, n9.0.2-12-g1234567
         versions["ffmpeg"] = number[1] if number else found or None
-    if deno and asks:
+    if deno and can_find_versions:
         versions["deno"] = _version_of_deno(deno)
     if ffmpeg:
         job.warm(ffmpeg)

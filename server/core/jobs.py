@@ -16,8 +16,9 @@ POT_PLUGINS: Final = {"bgutil": "bgutil-ytdlp-pot-provider"}  # the provider's n
 SMUGGLED: Final = "#__youtubedl_smuggle"  # before what extractors of yt-dlp add to a link for each other
 MOST_OF_AN_ORDER: Final = 512  # characters of a YouTube signature, see `server.tasks.job_builder`
 LANGUAGE: Final = r"-?[^\x00-\x20\x7f.,()\\^$*+?{}\[\]|-][^\x00-\x1f\x7f,\\^$*+?{}\[\]|]*(\.\*)?"
-"""The pattern of a word that names languages of subtitles: no regular expression, but what sources call a
-language, such as `zh-Hans` or `English (UK)`, with `.*` for all that begin so, or after `-` for not these.
+"""The pattern of a word that selects languages of subtitles. The word is no regular expression, but the name
+that a source has for a language, such as `zh-Hans` or `English (UK)`. With `.*` behind it, it selects all
+languages whose names begin so; with `-` before it, it excludes what it would select.
 """
 
 
@@ -42,7 +43,7 @@ class JobClip:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wishes:
-    """The fields of a `ProcessRequest` that are for children."""
+    """The fields of a `ProcessRequest` that children get."""
 
     url: str
     outputs: tuple[str, ...]
@@ -65,8 +66,10 @@ class Wishes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EntryFilters:
-    """Which entries of a list are wanted, as far as a filter is set: `since` is the first second of a day,
-    `until` that of the day after it, all else as in the field `filters` of a subscription.
+    """Which entries of a list are wanted; a filter that is None takes all.
+
+    `since` is the first second of the first day, `until` that of the day after the last; all others are as in
+    the field `filters` of a subscription.
     """
 
     title: str | None
@@ -87,8 +90,8 @@ class CheckWishes:
     `known` are names of stored entries, as `name_of_key` makes them. An earlier check may have stopped before
     it reached a known entry: `since_cut` are those of the `known` that were found since, and this check
     continues behind them. `again` are entries whose own pages are to be read: key, link, place in its list,
-    and the facts that are stored. With `whole` all entries are reported, not only those before `IN_A_ROW`
-    known ones.
+    and the facts that are stored. With `whole` all entries are reported, not only those before
+    `KNOWN_IN_A_ROW` known ones.
 
     `form` is what the source was at the last check; `etag`, `modified` and `digest` identify the content that
     it had. Where a list says too little for the filters, the pages of at most `max_entry_pages` entries are
@@ -123,8 +126,9 @@ class CheckWishes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobPlugins:
-    """Which of the operator's plugins for yt-dlp in `folder` a child loads: `modules`, by the names of their
-    files; None: all but those `left_out`, which a job of the kind `plugins` tries.
+    """The operator's plugins for yt-dlp: in `folder`, a child loads `modules`, the names of their files.
+
+    None: a job of the kind `plugins` tries all but those `left_out`.
     """
 
     folder: str
@@ -134,21 +138,21 @@ class JobPlugins:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """`directory` is the job's own; whoever writes there holds the lock file `lock`.
+    """One job. `directory` is its own; a process that writes there holds the lock file `lock`.
 
     `ffmpeg` and `deno` are paths, `rate_limit` is in bytes a second, `max_filesize` in bytes; `cookies` is
     the text of a cookie file, `extractor_args` maps extractor and argument name to values, `pot_provider` is
     `<name>:<address>`, `sponsorblock_api` a URL, `players` maps a YouTube player to the order in which it
     puts the characters of a signature, see `server.tasks.job_builder`.
-    With `accept_gaps` segments that the source lacks are left out of the film. `tells_about`: the server
-    wants to know of the film what `server.core.film.About` has.
-    `item` is the place of the one list entry to download, `says` what its list says of it
-    (`server.core.film.Says`).
-    `lists` are the links of the lists that led to an entry, None for a link that a client sent: an entry that
-    turns out to be a list is not refused, but reported by its entries, as by `expand`. By its `title`
-    an entry is found again in its list if its link has expired. `expand` reports the entries after the first
-    `known`, which the server has, up to entry `max_playlist`; `info` shows the entries in the same range.
-    `check` is set for the kind `check` alone.
+    With `accept_gaps` segments that the source lacks are left out of the film. `tells_about`: the child sends
+    the fields of `server.core.film.About` as well.
+
+    `item` is the place in its list of the one entry to download, `says` what the list says about it
+    (`server.core.film.Says`). `lists` are the links of the lists that led to an entry, None for a link that a
+    client sent: an entry that turns out to be a list is not refused, but its entries are reported, as by
+    `expand`. By its `title` an entry is found again in its list if its link has expired. `expand` reports the
+    entries after the first `known`, which the server has, up to entry `max_playlist`; `info` shows the
+    entries in the same range. Only the kind `check` has `check`.
     """
 
     kind: Literal["download", "info", "expand", "check", "plugins", "cover"]
@@ -179,6 +183,7 @@ class Job:
 
 
 def to_message(job: Job) -> dict[str, Any]:
+    """Return the fields of `job` as JSON has them; `from_message` reads them."""
     nested = {"wishes": _fields(job.wishes) | {"subtitles": _fields(job.wishes.subtitles)}}
     if job.wishes.clip:
         nested["wishes"]["clip"] = _fields(job.wishes.clip)
@@ -196,8 +201,10 @@ def _fields(of: _Part) -> dict[str, Any]:
 
 
 def from_message(message: Mapping[str, Any]) -> Job:
-    """Raises `ValueError` unless the fields are exactly those of a job: then server and child are of
-    different releases.
+    """Read the job in `message`, as `to_message` made it.
+
+    Raises `ValueError` unless the fields are exactly those of a job: then server and child are of different
+    releases.
     """
     _require_fields(Job, message)
     check = message["check"]
@@ -216,7 +223,7 @@ def from_message(message: Mapping[str, Any]) -> Job:
 
 
 def name_of_key(key: str) -> str:
-    """A short name of a key, by which children recognise it."""
+    """Return a hash of a key of `media_keys`, short enough to send a child thousands of them."""
     return hashlib.blake2b(key.encode(errors="replace"), digest_size=8).hexdigest()
 
 

@@ -1,6 +1,6 @@
 """A file that a child still downloads, read from its beginning while it grows.
 
-The child writes a note that names the file (`Playing` in `server.child.fetch.one_stream`). The note is
+The child writes a note that names the file (`PlayableNote` in `server.child.fetch.one_stream`). The note is
 untrusted, like all that children write. Readers get only bytes that will not change. Of joined fragments
 these end at the length that yt-dlp's `.ytdl` file records, because an attempt after a kill truncates the
 rest. `Growth.REPLACED` says that another file has taken this one's place.

@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 from pydantic import SecretStr
 
-from server.child.fetch.one_stream import kind_of
+from server.child.fetch.one_stream import playable_type
 from server.core.errors import NotStreamable
 from server.core.ports import Growth
 from server.files.growing_file import open_growing
@@ -270,7 +270,7 @@ def test_a_file_can_be_watched_whose_index_is_not_at_its_end(
     tmp_path: Path, content: bytes, expected: str | None
 ) -> None:
     (tmp_path / "a").write_bytes(content)
-    assert kind_of(tmp_path / "a") == expected
+    assert playable_type(tmp_path / "a") == expected
 
 
 PART = "0123456789abcdef0123.mp4"

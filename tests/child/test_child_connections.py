@@ -125,7 +125,7 @@ async def test_a_connection_that_goes_wrong_has_a_code(
 def passing_over(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a child, until the test is over."""
     monkeypatch.setattr(HTTPResponse, "_read_status", vars(HTTPResponse)["_read_status"])
-    guard.pass_over()
+    guard.skip_informational_responses()
 
 
 @pytest.mark.usefixtures("passing_over")

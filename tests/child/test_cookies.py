@@ -74,7 +74,7 @@ def test_ffmpeg_is_told_those_of_an_https_address_and_the_proxy_whose_they_are()
         )
         lines = words[words.index("-cookies") + 1].splitlines()
         assert sorted(lines) == ["a=1; path=/; domain=www.x.test;", "b=2; path=/; domain=x.test;"]
-        assert server.told == {"www.x.test", ".x.test"}
+        assert server.cookie_domains == {"www.x.test", ".x.test"}
 
 
 async def test_they_lie_neither_in_the_directory_nor_in_the_log(

@@ -438,7 +438,7 @@ with yt_dlp.YoutubeDL({{"quiet": True}}) as ydl:
     except yt_dlp.utils.DownloadError as exc:
         say(error=str(exc))
 """)
-    assert "reaches the network by itself" in (await child.line())["error"]
+    assert "uses the network by itself" in (await child.line())["error"]
     assert hits == []
 
 

@@ -60,7 +60,7 @@ class Source(YoutubeDL):  # type: ignore[misc]
 
 def live(source: Source) -> LiveDash:
     made = LiveDash(f"{SITE}manifest.mpd", {}, source)
-    made._most_age = 0.0
+    made._max_age = 0.0
     return made
 
 
@@ -188,9 +188,9 @@ def test_another_period_begins_another_piece_with_its_first_segment() -> None:
     source.text = manifest("dynamic", *both)
     assert segments(playlist)[-1] == "3 a-v-100", "what is left of the first"
     assert segments(playlist)[-1] == "end"
-    assert manifest_of.is_followed
+    assert manifest_of.has_next_period
     assert segments(manifest_of.begin(0, goes_on=True)) == [f"{n} b-v-{20 * n}" for n in range(5)]
-    assert not manifest_of.is_followed
+    assert not manifest_of.has_next_period
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ import pytest
 from clipwire_client.wishes import Output as WishedOutput
 
 from server.child.media import parts
-from server.child.media.making import Embedded, Extras, OutputPlan, make_files
+from server.child.media.embedding import Embedded, Extras
+from server.child.media.making import OutputPlan, make_files
 from server.child.media.outputs import TYPES, plan
 from server.child.media.parts import Part
 from server.child.media.probe import Media, Track, is_cut_off, sniff
@@ -332,4 +333,4 @@ def test_if_extras_fail_the_film_comes_without_them(given: list[Part], tmp_path:
     first, *others = result.made[0].recipes
     assert tmp_path / "bad.srt" in [one.path for one in first.inputs]
     assert not any(tmp_path / "bad.srt" in [one.path for one in other.inputs] for other in others)
-    assert bool(result.made[0].untouched) == (given == [FILM])
+    assert bool(result.made[0].instead) == (given == [FILM])

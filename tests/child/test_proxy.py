@@ -34,7 +34,7 @@ def serve(asking, saying):
     guard.install(allowed, upstream)
     paced = []
     with proxy.Proxy(paced.append, upstream) as running:
-        running.told.update(told)
+        running.cookie_domains.update(told)
         running.pages["/a.m3u8"] = lambda: "a page"
         running.pages["/spoilt"] = lambda: {}["nothing"]
         print(running.url, file=saying, flush=True)
@@ -59,7 +59,7 @@ from server.child.media import run_ffmpeg as programs
 os.environ["no_proxy"] = "*"
 programs.install(sys.argv[4], os.open(os.devnull, os.O_RDONLY), print, print)
 command = [sys.argv[4], "-i", sys.argv[2], "-f", "null", "-"]
-with programs.start(command, programs.Way(int(sys.argv[3]), "http://127.0.0.1:1")) as program:
+with programs.start(command, programs.NetworkAccess(int(sys.argv[3]), "http://127.0.0.1:1")) as program:
     print(program.stderr.read())
 """
 

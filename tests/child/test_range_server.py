@@ -35,9 +35,9 @@ def source() -> Source:
 def read(source: Source, numbers: range, index: range, expected: float) -> list[tuple[int, int]]:
     """What is asked of `source` when ffmpeg reads these blocks in one go."""
     window = RangeServer(source.blocks * BLOCK, source.fetch, index, expected)
-    asks: Iterator[int] = window.asks(numbers.start * BLOCK)
+    counts: Iterator[int] = window.counts(numbers.start * BLOCK)
     for number in numbers:
-        assert len(window.block(number, asks)) == BLOCK
+        assert len(window.block(number, counts)) == BLOCK
     window.server_close()
     return source.asked
 
@@ -93,4 +93,4 @@ MVHD = box(b"mvhd", bytes(12) + struct.pack(">II", 1000, 90_500) + bytes(80))
 def test_the_first_bytes_tell_where_the_index_lies_and_how_long_the_film_is(
     head: bytes, index: range, seconds: float
 ) -> None:
-    assert mp4.foretold(head, 10 * MIB) == (index, seconds)
+    assert mp4.find_index(head, 10 * MIB) == (index, seconds)

@@ -11,7 +11,7 @@ from urllib.parse import quote
 import aiohttp
 import pytest
 
-from server.child.media import recording
+from server.child.media import recorded_pieces
 from server.child.media.guarded_ffmpeg import Run
 from server.child.process.job_failed import JobFailed
 from tests.jobs import Jobs, Outcome, broken, running_jobs, told
@@ -349,8 +349,8 @@ def test_whenever_a_kill_comes_nothing_is_kept_twice(
     for name in left:
         suffix = ".mkv" if name.isdigit() else ""
         (tmp_path / f"recorded-{name}{suffix}").write_text(name.ljust(20_000))
-    recording.settle(tmp_path)
-    assert [piece.read_text().strip() for piece in recording.pieces(tmp_path)] == kept
+    recorded_pieces.delete_unkept(tmp_path)
+    assert [piece.read_text().strip() for piece in recorded_pieces.list_pieces(tmp_path)] == kept
     assert len(list(tmp_path.iterdir())) == len(kept)
 
 
@@ -381,4 +381,4 @@ def test_an_ffmpeg_that_is_killed_while_it_looks_does_not_make_a_recording_empty
     (tmp_path / "recorded-0001.mkv").write_bytes(bytes(20_000))
     monkeypatch.setattr("server.child.media.probe.inspect", killed)
     with pytest.raises(JobFailed, match="worker_lost"):
-        recording.put_together(tmp_path, FFMPEG)
+        recorded_pieces.join_pieces(tmp_path, FFMPEG)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from server.child.network.redirects import Step, led_for_good
+from server.child.network.redirects import Redirect, follow_permanent
 
 
 @pytest.mark.parametrize(
@@ -19,5 +19,5 @@ from server.child.network.redirects import Step, led_for_good
         ([("http://a.test/", 301, "http://b.test/"), ("http://b.test/", 301, "http://a.test/")], "http://a.test/"),
     ],
 )  # fmt: skip
-def test_a_link_has_moved_as_far_as_its_redirects_last(steps: list[Step], expected: str) -> None:
-    assert led_for_good("http://a.test/", steps) == expected
+def test_a_link_has_moved_as_far_as_its_redirects_last(steps: list[Redirect], expected: str) -> None:
+    assert follow_permanent("http://a.test/", steps) == expected

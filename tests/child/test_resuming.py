@@ -407,7 +407,7 @@ def test_what_an_answer_says_of_its_length_is_put_right(
     headers = Message()
     for name, value in said.items():
         headers[name] = value
-    resuming.put_right(headers, wanted)
+    resuming.correct_lengths(headers, wanted)
     assert dict(headers) == means
 
 
@@ -596,11 +596,11 @@ async def test_the_socket_of_a_refused_request_is_closed_at_once(site: Site, tmp
     log, refused = Log(os.open(os.devnull, os.O_WRONLY)), []
     with Engine(options.for_download(download_job(tmp_path), log), Trail()) as engine:
         downloader = HttpFD(engine, {})
-        asking = resuming._Asking(downloader, Partial(tmp_path / "a", tmp_path / "b"), {})
+        requests = resuming._CheckedRequests(downloader, Partial(tmp_path / "a", tmp_path / "b"), {})
 
         def ask() -> None:
             with pytest.raises(HTTPError) as raised:
-                asking.urlopen(Request(site.url("/1mb.mp4?status=503")))
+                requests.urlopen(Request(site.url("/1mb.mp4?status=503")))
             refused.append(raised.value)
 
         for _ in range(10):

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from server.child.extract.source_check import parsed
+from server.child.extract.feed_parser import parse_feed
 from server.child.extract.source_facts import facts_of_list
 
 ITUNES = 'xmlns:itunes="http://www.itunes.com/dtds/podcast-1.0.dtd"'
@@ -16,7 +16,7 @@ ITEM = (
 
 def of_feed(channel: str) -> dict[str, Any]:
     text = f'<rss version="2.0" {ITUNES}><channel><title>Pods</title>{channel}{ITEM}</channel></rss>'
-    return parsed(text.encode(), "https://a.test/dir/feed")[2]
+    return parse_feed(text.encode(), "https://a.test/dir/feed")[2]
 
 
 def test_a_channel_is_known_by_its_whole_avatar_and_its_banner() -> None:
@@ -94,6 +94,6 @@ def test_an_atom_feed_has_a_logo_a_subtitle_and_an_author() -> None:
         "<logo>/logo.png</logo><author><name>Au</name></author>"
         '<entry><title>e</title><link href="/e"/></entry></feed>'
     )
-    found = parsed(text.encode(), "https://a.test/feed")[2]
+    found = parse_feed(text.encode(), "https://a.test/feed")[2]
     told = {"author": "Au", "description": "Sub", "pictures": {"picture": "https://a.test/logo.png"}}
     assert found == told

@@ -172,9 +172,9 @@ def test_a_full_disk_is_no_fault_of_a_chapter(tmp_path: Path) -> None:
 
 def test_there_is_an_end_to_files(tmp_path: Path) -> None:
     said: list[str] = []
-    many = [ChapterSpan(at, at + 1) for at in range(splitting.MOST + 1)]
+    many = [ChapterSpan(at, at + 1) for at in range(splitting.MAX_CHAPTERS + 1)]
     made = splitting.split(tmp_path / "video.mp4", many, (), None, lambda _: None, said.append)
-    assert len(made) == splitting.MOST
+    assert len(made) == splitting.MAX_CHAPTERS
     assert said == ["WARNING: chapters: the first 200 of 201 become files"]
 
 

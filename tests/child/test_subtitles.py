@@ -12,8 +12,8 @@ from yt_dlp.utils import DownloadError
 
 from server.child.extract.failures import Trail
 from server.child.fetch import subtitles
-from server.child.fetch.subtitles import LARGEST, MOST, Subtitling, choose_subtitles
-from server.child.media.making import MOST_SUBTITLES, language_code
+from server.child.fetch.subtitles import MAX_BYTES, MAX_LANGUAGES, Subtitling, choose_subtitles
+from server.child.media.embedding import MAX_SUBTITLES, language_code
 from server.child.process.job_failed import JobFailed
 from server.child.process.log import Log
 from server.core.codes import Code
@@ -136,10 +136,10 @@ def test_what_a_source_calls_a_language_becomes_a_harmless_tag_that_no_other_has
 def test_there_is_an_end_to_languages_and_to_the_time_that_a_pattern_takes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(subtitles, "_TO_MATCH", 0.1)
+    monkeypatch.setattr(subtitles, "_MATCH_SECONDS", 0.1)
     said: list[str] = []
-    many = {f"x-{number}": OFFER["en"] for number in range(MOST + 1)}
-    assert len(choose_subtitles({"subtitles": many}, JobSubtitles(), said.append)) == MOST
+    many = {f"x-{number}": OFFER["en"] for number in range(MAX_LANGUAGES + 1)}
+    assert len(choose_subtitles({"subtitles": many}, JobSubtitles(), said.append)) == MAX_LANGUAGES
     assert "201 languages" in said[0]
     began = time.monotonic()
     endless = JobSubtitles(languages=("(a+)+b",))
@@ -166,7 +166,7 @@ def test_there_is_an_end_to_languages_and_to_the_time_that_a_pattern_takes(
     ],
 )
 def test_text_is_read_in_whatever_it_was_written(data: bytes, language: str) -> None:
-    assert subtitles.text_of(data, language) in ("Grüße, 你好", "你好", "Привет", "Grüße")
+    assert subtitles.decode(data, language) in ("Grüße, 你好", "你好", "Привет", "Grüße")
 
 
 def test_languages_have_the_codes_that_containers_have() -> None:
@@ -335,7 +335,7 @@ def test_a_source_that_is_silent_is_not_asked_for_ever(
     fetching = subtitles.SubtitleFetcher(engine, {}, log, lambda _: None)  # type: ignore[arg-type]
     assert not fetching.fetch(chosen, tmp_path / "a")
     assert (engine.asked, engine.params["retries"]) == ([2], 10)
-    monkeypatch.setattr(fetching, "_ends_at", 0.0)
+    monkeypatch.setattr(fetching, "_deadline", 0.0)
     assert not fetching.fetch(chosen, tmp_path / "b")
     assert len(engine.asked) == 1
 
@@ -400,25 +400,25 @@ async def test_a_films_own_subtitles_are_kept(
 
 @pytest.mark.long
 async def test_a_huge_file_costs_its_language_alone(shelf: Shelf, media: Path, tmp_path: Path) -> None:
-    tracks = {"en": track(shelf, "en.srt"), "de": track(shelf, "de.srt", b"1" * (LARGEST + 1))}
+    tracks = {"en": track(shelf, "en.srt"), "de": track(shelf, "de.srt", b"1" * (MAX_BYTES + 1))}
     outcome = await told(tmp_path / "t", shelf, film(shelf, media, subtitles=tracks), outputs=ALL)
     assert kinds(outcome) == {"video", "subtitle.en"}
-    assert f"no subtitles in de: page_too_large: more than {LARGEST} bytes" in outcome.log
+    assert f"no subtitles in de: page_too_large: more than {MAX_BYTES} bytes" in outcome.log
 
 
 async def test_a_huge_file_is_too_large_if_nothing_else_was_asked_for(
     shelf: Shelf, media: Path, tmp_path: Path
 ) -> None:
     for name, huge in (
-        ("file", track(shelf, "de.srt", b"1" * (LARGEST + 1))),
-        ("data", [{"ext": "srt", "data": "1" * (LARGEST + 1)}]),
+        ("file", track(shelf, "de.srt", b"1" * (MAX_BYTES + 1))),
+        ("data", [{"ext": "srt", "data": "1" * (MAX_BYTES + 1)}]),
     ):
         told_of = film(shelf, media, subtitles={"de": huge})
         alone = await told(tmp_path / name, shelf, told_of, outputs=["subtitles"])
         assert broken(alone) == ("page_too_large", False, None)
         beside = await told(tmp_path / f"{name}-beside", shelf, told_of, outputs=ALL)
         assert kinds(beside) == {"video"}
-        assert f"no subtitles in de: page_too_large: more than {LARGEST} bytes" in beside.log
+        assert f"no subtitles in de: page_too_large: more than {MAX_BYTES} bytes" in beside.log
 
 
 @pytest.mark.long
@@ -461,8 +461,8 @@ async def test_hundreds_of_languages_are_files_and_some_of_them_in_the_film(
     tracks = {f"{chr(97 + number // 26)}{chr(97 + number % 26)}x": one for number in range(250)}
     wishes: dict[str, Any] = {"outputs": ALL, "subtitles": {"embed": True}}
     outcome = await told(tmp_path / "t", shelf, film(shelf, media, subtitles=tracks), **wishes)
-    assert len(kinds(outcome)) == 1 + MOST
-    assert len(streams(outcome.file("video"))) == MOST_SUBTITLES
+    assert len(kinds(outcome)) == 1 + MAX_LANGUAGES
+    assert len(streams(outcome.file("video"))) == MAX_SUBTITLES
     assert "the first 32 of 200 languages are embedded" in outcome.log
     hints = [event.get("hint") for event in outcome.events if event["kind"] == "described"]
     assert hints[-1] == "some_subtitles"

@@ -9,7 +9,7 @@ import pytest
 from mutagen.flac import Picture
 
 from server.child.extract.video_info import LONGEST, chapters_of, tags_of
-from server.child.media.making import NOTHING, Extras, Tags, left_out, write_tags
+from server.child.media.embedding import NOTHING, Extras, Tags, notes_on_left_out, write_tags
 from server.child.media.timeline import ChapterSpan, trim_chapters
 from tests.child.test_media import COPY, made
 from tests.jobs import broken, told
@@ -251,10 +251,10 @@ def test_there_is_an_end_to_chapters() -> None:
 
 def test_what_a_container_has_no_place_for_is_told(tmp_path: Path) -> None:
     (tmp_path / "cover.png").write_bytes(b"\x89PNG")
-    extras = Extras(tagged=write_tags(Tags({}, (ChapterSpan(0, 1),), tmp_path / "cover.png"), tmp_path))
-    assert left_out("mp4", extras) == left_out("avi", NOTHING) == []
-    assert left_out("webm", extras) == ["a cover cannot be in webm: not embedded"]
-    assert left_out("avi", extras) == ["tags cannot be in avi: not embedded"]
+    extras = Extras(tags=write_tags(Tags({}, (ChapterSpan(0, 1),), tmp_path / "cover.png"), tmp_path))
+    assert notes_on_left_out("mp4", extras) == notes_on_left_out("avi", NOTHING) == []
+    assert notes_on_left_out("webm", extras) == ["a cover cannot be in webm: not embedded"]
+    assert notes_on_left_out("avi", extras) == ["tags cannot be in avi: not embedded"]
 
 
 @pytest.mark.long

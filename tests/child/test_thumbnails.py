@@ -95,7 +95,7 @@ async def test_of_two_pictures_the_bad_one_does_no_harm(
 async def test_a_picture_is_not_waited_for(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(thumbnails, "_PATIENCE", 0.4)
+    monkeypatch.setattr(thumbnails, "_TIMEOUT", 0.4)
     slow = site.url("/thumbnail.png?rate=5000")
     assert await asyncio.to_thread(fetched, tmp_path / "a", slow) is None
 

@@ -24,7 +24,7 @@ def warm(job: ModuleType, ffmpeg: str | None, deno: str | None) -> dict[str, str
         from server.child.extract import broadcasts
         from server.child.media import recording
 
-        recording._SILENT = recording._SILENT_DASH = broadcasts._LONGEST_RECORDED = float(silent)  # type: ignore[misc]
+        recording._SILENCE_OF_HLS = recording._SILENCE_OF_DASH = broadcasts._LONGEST_RECORDED = float(silent)  # type: ignore[misc]
     return _warm(job, ffmpeg, deno)
 
 

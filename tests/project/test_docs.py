@@ -10,7 +10,7 @@ import pytest
 from pydantic import BaseModel
 
 from server.app import ROUTES
-from server.child.media.making import TAGGED
+from server.child.media.embedding import TAGGED
 from server.commands.cli import COMMANDS
 from server.core import errors
 from server.core.process_request import ProcessRequest
@@ -82,7 +82,7 @@ def test_the_guide_says_what_tags_are_in_every_container_that_can_have_some() ->
     table = API.partition("### Tags and chapters")[2].partition("\n\nA file in")[0]
     rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
     assert set(re.findall(r"`(\w+)`", "".join(rows))) == TAGGED, (
-        "docs/api.md, or server/child/media/making.py"
+        "docs/api.md, or server/child/media/embedding.py"
     )
 
 

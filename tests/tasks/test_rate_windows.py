@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from server.child.fetch.by_ffmpeg import until_not_held
+from server.child.fetch.by_ffmpeg import retry_after_holds
 from server.child.process.job_failed import JobFailed
 from server.child.process.log import Log
 from server.child.process.progress import Throttle
@@ -210,14 +210,14 @@ def test_what_only_ffmpeg_can_fetch_begins_anew_if_it_was_held(tmp_path: Path) -
         return 0
 
     log = Log(os.open(tmp_path / "log", os.O_RDWR | os.O_CREAT))
-    assert until_not_held(throttle, fetch, log) == 0
+    assert retry_after_holds(throttle, fetch, log) == 0
     assert tries == [0, 1]
 
     def refuse() -> int:
         raise JobFailed("incomplete")
 
     with pytest.raises(JobFailed):
-        until_not_held(throttle, refuse, log)
+        retry_after_holds(throttle, refuse, log)
     log.close()
 
 

@@ -61,7 +61,7 @@ class Fact:
             case network.HTTPError():
                 loop = "redirect loop" if error.redirect_loop else ""
                 again = error.response.headers.get("Retry-After")
-                wall = browser.is_marked(error.response)
+                wall = browser.is_wall(error.response)
                 return cls(kind, None, error.status, again, loop, fragment=fragment, wall=wall)
             case ssl.SSLError():
                 return cls(kind, error.errno, detail=error.reason or "", reading=reading)
@@ -222,7 +222,7 @@ class Rule:
 _WORDS: tuple[tuple[Code, str], ...] = (
     ("drm_protected", r"\bdrm\b"),
     ("ffmpeg_missing", r"ffmpeg (is )?(not (found|installed)|missing|could not be found)"),
-    ("unsupported_stream", r"reaches the network by itself|initialization fragment found after"),
+    ("unsupported_stream", r"uses the network by itself|initialization fragment found after"),
     ("unsupported_stream", r"rtmpdump|mplayer|live dash videos are not supported|requires websocket support"),
     ("format_unavailable", r"requested format is not available"),
     ("proxy_error", r"to use an https proxy"),

@@ -38,8 +38,9 @@ Info = Mapping[str, Any]
 
 
 class EntrySender:
-    """Sends entries to the server, in messages of this `kind` with up to `BUNDLE` of them. Whatever may take
-    long, as a request does, is to be preceded by `flush`.
+    """Sends entries to the server, in events of this `kind` with up to `BUNDLE` of them.
+
+    Call `flush` before anything that may take long, such as a request.
     """
 
     def __init__(self, channel: Channel, kind: str) -> None:

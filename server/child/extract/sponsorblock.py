@@ -58,7 +58,7 @@ def find_segments(
     try:
         try:
             # The operator chose the service, so its address may be private. Waiting for it is no stall.
-            with each_second(log.alive), guard.going_to(api), engine.urlopen(request) as response:
+            with each_second(log.alive), guard.also_allow(api), engine.urlopen(request) as response:
                 while block := response.read(_BLOCK):
                     data += block
                     if len(data) > _LARGEST:

@@ -15,7 +15,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from server.child.media.probe import Media
-from server.child.media.timeline import MOST, ChapterSpan, as_chapter
+from server.child.media.timeline import MAX_CHAPTERS, ChapterSpan, as_chapter
 from server.core.jobs import SMUGGLED
 
 LONGEST_TEXT = 500
@@ -193,7 +193,7 @@ def without_none(**fields: object) -> dict[str, Any]:
 
 
 LONGEST: Final = 10_000  # characters of one tag
-_MOST_LOOKED_AT: Final = 2 * MOST
+_MOST_LOOKED_AT: Final = 2 * MAX_CHAPTERS
 
 # tag -> fields of the info dict, of which the first known one is taken
 _TAGS: Final[dict[str, Sequence[str]]] = {

@@ -96,7 +96,7 @@ def _going_to(address: str, ask: Any) -> Any:
     @functools.wraps(ask)
     def asked(provider: Any, request: Request, *args: Any, **kwargs: Any) -> Any:
         request.headers["Connection"] = "close"  # if kept alive, it could serve others past the guard
-        with guard.going_to(address):
+        with guard.also_allow(address):
             return ask(provider, request, *args, **kwargs)
 
     return asked

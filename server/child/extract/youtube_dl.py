@@ -38,7 +38,7 @@ from server.child.extract.generic import AS_LISTS, is_list, lose_something
 from server.child.media import guarded_ffmpeg, parts, probe
 from server.child.network import browser
 from server.child.network.browser import Walls
-from server.child.network.redirects import Step, recorded
+from server.child.network.redirects import Redirect, record_redirects
 from server.child.process import yt_dlp_parts
 from server.child.process.job_failed import JobFailed, NotLive
 from server.child.process.progress import Throttle
@@ -101,12 +101,12 @@ class Engine(YoutubeDL):  # type: ignore[misc]
         plain = self._request_director.handlers["Urllib"]
         if yt_dlp_parts.fits("schemes"):
             plain._SUPPORTED_URL_SCHEMES = _SCHEMES
-        self.redirects: list[Step] = []
+        self.redirects: list[Redirect] = []
         """Those that requests have first_error, see `server.child.network.redirects`."""
 
         if yt_dlp_parts.fits("redirects"):
             usual = self._request_director.handlers["Requests"]
-            usual._create_instance = recorded(usual._create_instance, self.redirects)
+            usual._create_instance = record_redirects(usual._create_instance, self.redirects)
         if not yt_dlp_parts.fits("formats"):
             self._select_formats = yt_dlp_parts.original(super(), "_select_formats")  # type: ignore[method-assign]
         self._browser = browser.BrowserRH(plain, params.get("proxy"))
@@ -123,12 +123,12 @@ class Engine(YoutubeDL):  # type: ignore[misc]
         request = Request(req) if isinstance(req, str) else req
         if not isinstance(request, Request) or request.extensions.get(browser.WANTED):
             return self._open(request)
-        if self._walls.stand_before(request.url):
+        if self._walls.protect(request.url):
             return self._open(_as_browser(request))
         try:
             return self._open(request)
         except HTTPError as error:
-            is_wall, hosts = self._walls.is_one(error.response), (request.url, error.response.url)
+            is_wall, hosts = self._walls.may_be_wall(error.response), (request.url, error.response.url)
             may_be_one = (
                 error.status == HTTPStatus.FORBIDDEN
                 and self._extracting
@@ -155,7 +155,7 @@ class Engine(YoutubeDL):  # type: ignore[misc]
         try:
             return self._bounded(super().urlopen(request))
         except HTTPError as error:
-            browser.mark(self._bounded(error.response))
+            browser.mark_wall(self._bounded(error.response))
             self.trail.note(error)
             raise
         except RequestError as error:
@@ -235,7 +235,7 @@ class Engine(YoutubeDL):  # type: ignore[misc]
         if self.refused and lose_something(left, formats):
             return []
         if self._is_live:  # drop what cannot be recorded, if there are others
-            left = [offered for offered in left if guarded_ffmpeg.is_possible(offered)] or left
+            left = [offered for offered in left if guarded_ffmpeg.can_fetch(offered)] or left
         chosen: list[dict[str, Any]] = super()._select_formats(left, selector)
         return chosen
 
@@ -313,7 +313,7 @@ class Engine(YoutubeDL):  # type: ignore[misc]
             self.params["playlist_items"] = None
         return super().process_ie_result(ie_result, download, extra_info)
 
-    def pass_over(self) -> bool:
+    def skip_entry(self) -> bool:
         """Have the next extraction begin after the entry that was taken; False if none was taken."""
         if self._entry is None:
             return False

@@ -30,9 +30,11 @@ from server.child.process.job_failed import JobFailed
 from server.child.process.log import Log
 from server.core.jobs import Job, JobClip
 
-_SLACK: Final = 0.001  # seconds: sums of lengths are not exact
+_TOLERANCE: Final = 0.001  # seconds: sums of durations are not exact
 _SIZES: Final = ("filesize", "filesize_approx")
-_UNUSUAL: Final = re.compile(r"#EXT-X-KEY:METHOD=(?!NONE|AES-128)|#EXT-X-(SESSION-KEY|FAXS-CM|I-FRAMES-ONLY)")
+_NEEDS_FFMPEG: Final = re.compile(
+    r"#EXT-X-KEY:METHOD=(?!NONE|AES-128)|#EXT-X-(SESSION-KEY|FAXS-CM|I-FRAMES-ONLY)"
+)
 # The tags by which yt-dlp recognizes an advertisement, which it skips.
 _AD_BEGINS: Final = re.compile(r"#ANVATO-SEGMENT-INFO.*type=ad|#UPLYNK-SEGMENT.*,ad$")
 _AD_ENDS: Final = re.compile(r"#ANVATO-SEGMENT-INFO.*type=master|#UPLYNK-SEGMENT.*,segment$")
@@ -40,7 +42,9 @@ _AD_ENDS: Final = re.compile(r"#ANVATO-SEGMENT-INFO.*type=master|#UPLYNK-SEGMENT
 
 @dataclass(frozen=True, slots=True)
 class NarrowedStream:
-    """`stream` with only the segments that overlap the clip. It begins at `begins` of `total` seconds."""
+    """`stream` with only the segments that overlap the clip. The first begins at `begins` of the film's
+    `total` seconds.
+    """
 
     stream: dict[str, Any]
     begins: float
@@ -50,98 +54,103 @@ class NarrowedStream:
 def narrow(
     stream: Mapping[str, Any], clip: JobClip, read: Callable[[Mapping[str, Any]], tuple[str, str]]
 ) -> NarrowedStream | None:
-    """`stream` narrowed to `clip`, None if it cannot be; raises `JobFailed` if it ends before `clip` begins.
+    """Narrow `stream` to `clip`; None if it has no segments, or not the information that this needs.
 
-    `read` returns the URL and the text of an HLS stream's playlist.
+    `read` returns the URL and the text of an HLS stream's playlist. Raises what it raises, and `JobFailed` if
+    the stream ends before `clip` begins.
     """
     protocol = determine_protocol(stream)
     if protocol in ("m3u8", "m3u8_native") and stream.get("format_index") is None:
-        return _of_hls(stream, clip, *read(stream))
+        url, playlist = read(stream)
+        return _narrow_hls(stream, clip, url, playlist)
     if protocol == "http_dash_segments":
-        # A first fragment without a duration is the initialization segment, which is kept.
         fragments = stream.get("fragments")
         if not isinstance(fragments, Sequence) or isinstance(fragments, str):
             return None
-        heads = [one for one in fragments[:1] if not one.get("duration")]
-        media = fragments[len(heads) :]
-        if not media or not all(one.get("duration") for one in media):
+        initialization = [one for one in fragments[:1] if not one.get("duration")]
+        segments = fragments[len(initialization) :]
+        if not segments or not all(one.get("duration") for one in segments):
             return None
-        chosen, begins, total = find_overlapping((one["duration"] for one in media), clip)
-        return NarrowedStream({**stream, "fragments": [*heads, *media[chosen]]}, begins, total)
+        chosen, begins, total = find_overlapping((one["duration"] for one in segments), clip)
+        return NarrowedStream({**stream, "fragments": [*initialization, *segments[chosen]]}, begins, total)
     return None
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """`lines` are those of a segment in a playlist: key, byte range, duration, and its URL last."""
+    """A segment of an HLS playlist; `lines` are its key, byte range, duration, and its URL last."""
 
     seconds: float
     lines: tuple[str, ...] = ()
 
 
 def find_overlapping(seconds: Iterable[float], clip: JobClip) -> tuple[slice, float, float]:
-    """Find the segments that overlap `clip`, given the durations of all segments in `seconds`.
+    """Find the segments that overlap `clip`; `seconds` are the durations of all segments.
 
-    Returns their slice, where the first begins, and where all segments end; raises `JobFailed` without any.
+    Returns the slice of those segments, the second at which the first of them begins, and the duration of all
+    segments. Raises `JobFailed` if none overlaps.
     """
-    at, first, last, begins = 0.0, 0, 0, 0.0
-    for number, each in enumerate(seconds):
-        if at + each <= clip.start + _SLACK:
-            first, begins = number + 1, at + each
-        if at < clip.end - _SLACK:
-            last = number + 1
-        at += each
-    if first == last:
+    at, first, stop, begins = 0.0, 0, 0, 0.0
+    for number, duration in enumerate(seconds):
+        if at + duration <= clip.start + _TOLERANCE:
+            first, begins = number + 1, at + duration
+        if at < clip.end - _TOLERANCE:
+            stop = number + 1
+        at += duration
+    if first == stop:
         raise JobFailed("clip_out_of_range", f"it begins at {clip.start} of {at} s")
-    return slice(first, last), begins, at
+    return slice(first, stop), begins, at
 
 
-def _of_hls(stream: Mapping[str, Any], clip: JobClip, url: str, text: str) -> NarrowedStream | None:
-    if _UNUSUAL.search(text):
+def _narrow_hls(stream: Mapping[str, Any], clip: JobClip, url: str, text: str) -> NarrowedStream | None:
+    if _NEEDS_FFMPEG.search(text):
         return None
-    reading = _PlaylistReader(url)
+    playlist = _PlaylistReader(url)
     try:
         for line in map(str.strip, text.splitlines()):
-            reading.take(line)
+            playlist.read(line)
     except ValueError:
         return None
-    if reading.is_odd or not reading.segments:
+    if playlist.lacks_duration or not playlist.segments:
         return None
-    chosen, begins, total = find_overlapping((one.seconds for one in reading.segments), clip)
-    if reading.map_of(chosen.start) != reading.map_of(chosen.stop - 1):
+    chosen, begins, total = find_overlapping((one.seconds for one in playlist.segments), clip)
+    if playlist.map_of(chosen.start) != playlist.map_of(chosen.stop - 1):
         return None
-    lines = [line for one in reading.segments[chosen] for line in one.lines]
-    text = "\n".join(["#EXTM3U", *reading.map_of(chosen.start), *lines, "#EXT-X-ENDLIST", ""])
+    lines = [line for one in playlist.segments[chosen] for line in one.lines]
+    text = "\n".join(["#EXTM3U", *playlist.map_of(chosen.start), *lines, "#EXT-X-ENDLIST", ""])
     return NarrowedStream({**stream, "hls_media_playlist_data": text}, begins, total)
 
 
 @dataclass(slots=True)
 class _PlaylistReader:
-    """Reads a playlist line by line (RFC 8216, 4.3); `is_odd` if a segment has no duration."""
+    """Reads the playlist at `url` line by line (RFC 8216, 4.3), without its advertisements.
+
+    `lacks_duration`: a segment has no duration. Raises `ValueError` for malformed numbers.
+    """
 
     url: str
     segments: list[Segment] = field(default_factory=list)
-    is_odd: bool = False
+    lacks_duration: bool = False
     _maps: list[tuple[int, tuple[str, ...]]] = field(default_factory=list)
     _number: int = 0
     _seconds: float | None = None
     _key: dict[str, str] = field(default_factory=dict)
     _range: tuple[int, int] | None = None  # the first byte, and one past the last
-    _before: int = 0
+    _range_before_ended: int = 0
     _is_ad: bool = False
 
-    def take(self, line: str) -> None:
+    def read(self, line: str) -> None:
         name, _, value = line.partition(":")
         if line and not line.startswith("#"):
             if self._seconds is None:
-                self.is_odd = True
+                self.lacks_duration = True
             elif not self._is_ad:
                 start, stop = self._range or (0, 0)
-                within = [f"#EXT-X-BYTERANGE:{stop - start}@{start}"] if self._range else []
-                lines = (*self._key_line(), *within, f"#EXTINF:{self._seconds},")
+                byte_range = [f"#EXT-X-BYTERANGE:{stop - start}@{start}"] if self._range else []
+                lines = (*self._key_line(), *byte_range, f"#EXTINF:{self._seconds},")
                 self.segments.append(Segment(self._seconds, (*lines, urljoin(self.url, line) or line)))
             self._number += 1
-            self._before = self._range[1] if self._range else 0
+            self._range_before_ended = self._range[1] if self._range else 0
             self._range = self._seconds = None
         elif name == "#EXTINF":
             self._seconds = _number(value.partition(",")[0])
@@ -150,13 +159,13 @@ class _PlaylistReader:
         elif name == "#EXT-X-KEY":
             self._key = parse_m3u8_attributes(value)
         elif name == "#EXT-X-MAP":
-            said = parse_m3u8_attributes(value)
-            where = f',BYTERANGE="{said["BYTERANGE"]}"' if "BYTERANGE" in said else ""
-            begin = f'#EXT-X-MAP:URI="{urljoin(self.url, said.get("URI") or "")}"{where}'
-            self._maps.append((len(self.segments), (*self._key_line(), begin)))
+            attributes = parse_m3u8_attributes(value)
+            suffix = f',BYTERANGE="{attributes["BYTERANGE"]}"' if "BYTERANGE" in attributes else ""
+            tag = f'#EXT-X-MAP:URI="{urljoin(self.url, attributes.get("URI") or "")}"{suffix}'
+            self._maps.append((len(self.segments), (*self._key_line(), tag)))
         elif name == "#EXT-X-BYTERANGE":
             length, _, begins = value.partition("@")
-            first = int(begins) if begins else self._before
+            first = int(begins) if begins else self._range_before_ended
             self._range = first, first + int(length)
         elif _AD_BEGINS.match(line):
             self._is_ad = True
@@ -164,11 +173,13 @@ class _PlaylistReader:
             self._is_ad = False
 
     def map_of(self, segment: int) -> tuple[str, ...]:
-        """The lines for the initialization segment (`EXT-X-MAP`) of that segment."""
+        """Return the lines for the initialization section (`EXT-X-MAP`) of segment number `segment`."""
         return next((lines for at, lines in reversed(self._maps) if at <= segment), ())
 
     def _key_line(self) -> tuple[str, ...]:
-        """The IV is written out: else it is the segment's number in the whole playlist (RFC 8216, 5.2)."""
+        """Return the tag of the present key. It states the IV, which would otherwise be the segment's media
+        sequence number (RFC 8216, 5.2), and that is another one in the narrowed playlist.
+        """
         if self._key.get("METHOD", "NONE") == "NONE":
             return ("#EXT-X-KEY:METHOD=NONE",) if self._key else ()
         address = urljoin(self.url, self._key.get("URI") or "") or ""
@@ -185,12 +196,12 @@ def _number(text: str) -> float | None:
 
 
 def without_sizes(stream: Mapping[str, Any]) -> dict[str, Any]:
-    """`stream` without its sizes in bytes, which are those of the whole stream."""
+    """Return `stream` without its sizes in bytes, which are those of the whole stream."""
     return {name: value for name, value in stream.items() if name not in _SIZES}
 
 
 def describe_clip(info: Mapping[str, Any], clip: JobClip) -> dict[str, Any]:
-    """`info` as it holds for the clip: with the duration of the clip, and without sizes."""
+    """Return `info` with the duration of the clip, and without the film's sizes."""
     ends = min(clip.end, info.get("duration") or clip.end)
     about = {name: value for name, value in info.items() if name not in (*_SIZES, "requested_formats")}
     return about | {"duration": max(0.0, ends - clip.start)}
@@ -200,12 +211,12 @@ _PLAIN: Final = ("http", "https")
 _QUIET: Final = ("-hide_banner", "-nostats", "-loglevel", "warning", "-y")
 _MAPS: Final = ("-map", "0:V?", "-map", "0:a?", "-map", "0:s?", "-c", "copy")
 _PROGRESS_STEPS: Final = 1000
-_BEFORE_CLIP: Final = 5.0  # seconds: ffmpeg reads from the key frame before the clip on
-_INDEX_SIZE: Final = 500_000  # bytes: a guess at the index and the read-ahead
+_BEFORE_CLIP: Final = 5.0  # seconds, estimated: ffmpeg reads from the key frame before the clip on
+_INDEX_SIZE: Final = 500_000  # bytes, estimated: the index and ffmpeg's read-ahead
 
 
 class ClipFetcher:
-    """Like `StreamFetcher`, which it uses for streams that are fetched as segments, or as a whole."""
+    """Fetches what a clip needs of a stream; by `StreamFetcher` where that is segments, or the whole."""
 
     def __init__(
         self, engine: Engine, job: Job, clip: JobClip, log: Log, run: Callable[[list[str]], None]
@@ -219,7 +230,7 @@ class ClipFetcher:
         self._start = clip.start
 
     def fetch(self, stream: dict[str, Any], path: Path, hook: Hook) -> Part:
-        """Like `StreamFetcher.fetch`; raises `JobFailed` if the stream is known to end before the clip."""
+        """Fetch as `StreamFetcher.fetch` does; raises `JobFailed` if the stream ends before the clip."""
         try:
             narrowed = narrow(stream, self._clip, self._playlist)
         except YoutubeDLError as error:
@@ -231,15 +242,15 @@ class ClipFetcher:
         if narrowed:
             self._log.write(f"clip: segments from {narrowed.begins:.3f} s on, of {narrowed.total:.3f} s")
             only = narrowed.stream | {"duration": None}
-            part = self._fetching.fetch(only, path, hook)
-            return cutting.remux_with_index(part, narrowed.begins, self._job.ffmpeg, self._run)
-        if piece := self._fetch_range(stream, path, hook):
-            self._start = min(self._start, piece.begins)  # separate sound, fetched next, starts there too
-            return piece
+            segments = self._fetching.fetch(only, path, hook)
+            return cutting.remux_with_index(segments, narrowed.begins, self._job.ffmpeg, self._run)
+        if part := self._fetch_range(stream, path, hook):
+            self._start = min(self._start, part.begins)  # separate sound, fetched next, begins there too
+            return part
         duration = stream.get("duration")
         if duration and self._clip.start >= duration:
             raise JobFailed("clip_out_of_range", f"it begins at {self._clip.start} of {duration} s")
-        self._log.write("clip: the whole stream is fetched, for there is no shorter way to it")
+        self._log.write("clip: the whole stream is fetched, because the source has no way to fetch less")
         return self._fetching.fetch(stream, path, hook)
 
     # Segments.
@@ -254,51 +265,58 @@ class ClipFetcher:
     # A plain file.
 
     def _fetch_range(self, stream: dict[str, Any], path: Path, hook: Hook) -> Part | None:
-        """None if the source has no range requests, or the stream cannot be read from the middle."""
+        """Fetch the bytes around the clip; None if the source serves no ranges, or the container cannot be
+        read from the middle.
+        """
         if determine_protocol(stream) not in _PLAIN or stream.get("fragments"):
             return None
-        counted = _ByteCount(hook, path)
-        ranges = Ranges(self._engine, stream, counted.add, self._log.alive)
-        if not ranges.understood():
+        count = _ByteCount(hook, path)
+        ranges = Ranges(self._engine, stream, count.add, self._log.alive)
+        if not ranges.are_supported():
             return None
-        reader = cutting.SEEKABLE.get(probe.sniff(ranges.head) or "")
-        if reader is None:
+        demuxer = cutting.SEEKABLE.get(probe.sniff(ranges.head) or "")
+        if demuxer is None:
             return None
-        index, seconds = mp4.foretold(ranges.head, ranges.total) if reader == "mov" else (range(0), 0.0)
+        index, seconds = range(0), 0.0
+        if demuxer == "mov":
+            index, seconds = mp4.find_index(ranges.head, ranges.total)
         if duration := stream.get("duration") or seconds:  # else the share that is read is not known
-            read = self._clip.end - self._clip.start + _BEFORE_CLIP
-            counted.expected = min(1.0, read / duration) * ranges.total
-        with RangeServer(ranges.total, ranges.blocks, index, counted.expected) as window:
+            read_seconds = self._clip.end - self._clip.start + _BEFORE_CLIP
+            count.expected = min(1.0, read_seconds / duration) * ranges.total
+        with RangeServer(ranges.total, ranges.blocks, index, count.expected) as server:
             try:
-                part = self._copy_range(window, reader, path)
+                part = self._copy_range(server, demuxer, path)
             except YoutubeDLError as error:
                 raise BrokeOff(str(error)) from error
-        counted.finish()
-        self._log.write(f"clip: {counted.done} of {ranges.total} bytes were fetched")
+        count.finish()
+        self._log.write(f"clip: {count.done} of {ranges.total} bytes were fetched")
         return part
 
-    def _copy_range(self, window: RangeServer, reader: str, path: Path) -> Part:
+    def _copy_range(self, server: RangeServer, demuxer: str, path: Path) -> Part:
+        """Have ffmpeg copy the clip into an MP4, or if that cannot have its codecs, into a Matroska file."""
         for suffix in ("mp4", "mkv"):
             target = path.with_name(f"piece-{path.stem}.{suffix}")
             span = ("-copyts", "-start_at_zero", "-ss", f"{self._start:.6f}", "-to", f"{self._clip.end:.6f}")
-            source = ("-recv_buffer_size", "32768", "-f", reader, "-i", window.address)
+            source = ("-recv_buffer_size", "32768", "-f", demuxer, "-i", server.address)
             command = [self._job.ffmpeg, *_QUIET, *span, *source, *_MAPS, f"file:{target}"]
-            with guarded_ffmpeg.running(command, window, self._log) as run:
+            with guarded_ffmpeg.running(command, server, self._log) as run:
                 run.program.wait()
-            if window.failed:
-                raise window.failed
+            if server.failed:
+                raise server.failed
             status = run.program.returncode
             if status == 0:
                 return cutting.part_of_file(target, self._job.ffmpeg)
-            if run_ffmpeg.was_killed(status, run.words):
+            if run_ffmpeg.was_killed(status, run.messages):
                 raise JobFailed("worker_lost", f"{self._job.ffmpeg} was killed: status {status}")
             if code := run_ffmpeg.machine_fault(status, path.parent):
                 raise JobFailed(code, "ffmpeg could not write what it read")
-        raise JobFailed("conversion_failed", "ffmpeg can copy nothing of it")
+        raise JobFailed("conversion_failed", "ffmpeg cannot copy the clip")
 
 
 class _ByteCount:
-    """Reports the bytes received; their total is unknown beforehand, so the share of it is an estimate."""
+    """Reports the bytes received, as yt-dlp reports fragments: the share of them is an estimate, because how
+    many there will be is unknown.
+    """
 
     def __init__(self, hook: Hook, path: Path) -> None:
         self._hook = hook

@@ -1,14 +1,14 @@
-"""Makes yt-dlp's fragment downloads (HLS, DASH) safe to be killed at any moment, and to run out of disk.
+"""Makes yt-dlp's fragment downloads (HLS, DASH) survive a kill at any moment, and a full disk.
 
 yt-dlp appends a fragment to the `.part` file and then notes its number in the `.ytdl` file. A kill between
 the two leaves a fragment that will be appended a second time; a full disk leaves half a fragment that is
-noted as done. Here the note also holds the length up to which the `.part` file is valid, it is replaced
-atomically, and before a download is resumed the `.part` file is truncated to that length. If the playlist has
-another number of fragments than before, it is another film's: then nothing is kept.
+noted as complete. Here the `.ytdl` file also holds the length up to which the `.part` file is valid, it is
+replaced atomically, and before a download is resumed the `.part` file is truncated to that length. If the
+playlist has another number of fragments than before, it is another film's: then nothing is kept.
 
 Moreover, yt-dlp's HLS downloader does not count the fragments that it has already: it fetches the
-initialization fragment again, and media sequence numbers, which decryption needs, begin at the first missing
-fragment. So it is told that it has none, and those that it has are filtered out afterwards.
+initialization section again, and media sequence numbers, which decryption needs, begin at the first missing
+fragment. So it is made to believe that it has none, and those that it has are filtered out afterwards.
 
 A job that accepts gaps leaves out the fragments that the source says it does not have (`MISSING`). yt-dlp
 would leave out every fragment that fails, also where the connection breaks or a server is busy for a while.
@@ -42,6 +42,7 @@ _download_and_append = yt_dlp_parts.original(HlsFD, "download_and_append_fragmen
 
 
 def install() -> None:
+    """Replace these methods of yt-dlp's, in the rest of this process and its children."""
     if not yt_dlp_parts.fits("fragments"):
         return
     FragmentFD._append_fragment = _append_fragment
@@ -58,7 +59,8 @@ def _append_fragment(self: Any, ctx: dict[str, Any], content: bytes) -> None:
     ctx["dest_stream"].flush()
     fragment = ctx.pop("fragment_filename_sanitized")
     if self._FragmentFD__do_ytdl_file(ctx):
-        in_threads = isinstance(self, HlsFD | DashSegmentsFD)  # others name a fragment before they count it
+        # Other downloaders, which have no threads, name the file before they count its fragment.
+        in_threads = isinstance(self, HlsFD | DashSegmentsFD)
         _write_note(self, ctx, int(fragment.rpartition("-Frag")[2]) if in_threads else None)
     self.try_remove(fragment)
     note_of(fragment).unlink(missing_ok=True)
@@ -102,21 +104,18 @@ def _report_skip_fragment(self: Any, frag_index: int, err: object = None) -> Non
 def _prepare_frag_download(self: Any, ctx: dict[str, Any]) -> None:
     name = ctx["filename"]
     self.tries, self.missing, self.stream = Tries(name), set(), Path(name)
-    # Truncate `part` to the length in `note`, and delete files of single fragments of another playlist, that
-    # is one with another number of fragments.
     part = Path(self.temp_name(name))
     note = Path(self.ytdl_filename(name))
-    size, same = 0, False
+    size, is_same_playlist = 0, False
     with suppress(OSError, ValueError, KeyError, TypeError):
         noted = json.loads(note.read_text())["downloader"]
         if noted["total"] == ctx.get("total_frags"):
-            size, same = noted["size"], True
+            size, is_same_playlist = noted["size"], True
     for fragment in part.parent.glob(f"{part.name}-Frag*"):
-        if not same:
+        if not is_same_playlist:
             fragment.unlink()
         elif fragment.name.rpartition("-Frag")[2].isdecimal():
-            # Make a fetched fragment an unfinished one if it has not the length that its source told:
-            # a power cut may have truncated it.
+            # A power cut may have truncated it: without the length that its source stated it is unfinished.
             partial = Partial(fragment, note_of(str(fragment)))
             if partial.source is None or partial.source.total != partial.size:
                 fragment.rename(fragment.with_name(fragment.name + ".part"))
@@ -131,19 +130,17 @@ def _prepare_frag_download(self: Any, ctx: dict[str, Any]) -> None:
 
 def _prepare_to_count_all(self: Any, ctx: dict[str, Any], info: dict[str, Any]) -> None:
     _prepare_and_start(self, ctx, info)
-    ctx["there"], ctx["fragment_index"] = ctx["fragment_index"], 0
+    ctx["fetched"], ctx["fragment_index"] = ctx["fragment_index"], 0
 
 
 def _download_the_missing(
     self: Any, ctx: dict[str, Any], fragments: Iterable[dict[str, Any]], info: dict[str, Any], **options: Any
 ) -> Any:
-    ctx["fragment_index"] = there = ctx.pop("there")
-    missing = [fragment for fragment in fragments if fragment["frag_index"] > there]
-    # A progress dict with the total size, if the playlist has byte ranges, before anything is
-    # fetched.
-    lengths = [
-        piece["byte_range"] and piece["byte_range"]["end"] - piece["byte_range"]["start"] for piece in missing
-    ]
+    ctx["fragment_index"] = fetched = ctx.pop("fetched")
+    missing = [fragment for fragment in fragments if fragment["frag_index"] > fetched]
+    # Report the total size before anything is fetched, if the playlist has byte ranges.
+    ranges = [fragment["byte_range"] for fragment in missing]
+    lengths = [one and one["end"] - one["start"] for one in ranges]
     done = ctx["complete_frags_downloaded_bytes"]
     self._hook_progress(
         {

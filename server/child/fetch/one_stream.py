@@ -1,8 +1,8 @@
 """Fetches one stream to a complete part in the job's directory, and notes whether it can be played meanwhile.
 
-If the source refuses the stream, `Alternatives` finds another: the next best format that was not refused yet,
-or else the next entry of a page that has several. Only failures of this one stream count as a refusal (an
-HTTP status, a blocked address, DRM and the like). A stream of which any byte has arrived is resumed instead.
+If the source refuses the stream, `Alternatives` chooses another: the next best format that was not refused
+yet, or else the next entry of a page that has several. Only failures of this one stream count as a refusal
+(an HTTP status, a blocked address, DRM and the like). A stream of which any byte has come is resumed instead.
 """
 
 import json
@@ -24,10 +24,10 @@ from server.child.process.job_failed import JobFailed
 from server.child.process.log import Log
 from server.core.jobs import Job
 
-MOST: Final = 3
+MAX_STREAMS: Final = 3
 """How many streams are tried; the page is extracted again before each further one."""
 
-_OF_ONE_STREAM: Final = frozenset(
+_CODES_OF_A_STREAM: Final = frozenset(
     (
         "blocked_address",
         "dns_error",
@@ -38,11 +38,11 @@ _OF_ONE_STREAM: Final = frozenset(
         "unsupported_stream",
     )
 )
-_NOTHING_ELSE: Final = frozenset(("format_unavailable", "no_audio", "no_media"))
+_CODES_OF_NO_ALTERNATIVE: Final = frozenset(("format_unavailable", "no_audio", "no_media"))
 
 
 class Refused(Exception):
-    """No byte of `stream` has arrived, or what arrived is no film; `__cause__` says why."""
+    """No byte of `stream` has come, or what came is no film; `__cause__` is the error."""
 
     def __init__(self, stream: dict[str, Any]) -> None:
         super().__init__(f"format {stream.get('format_id')} is refused")
@@ -50,7 +50,7 @@ class Refused(Exception):
 
 
 class Alternatives:
-    """`extract` extracts the video again and returns its info dict."""
+    """Chooses other streams of a video; `extract` extracts it again and returns its info dict."""
 
     def __init__(self, engine: Engine, extract: Callable[[], dict[str, Any]], log: Log) -> None:
         self._engine = engine
@@ -59,43 +59,46 @@ class Alternatives:
         self._errors: list[BaseException] = []
 
     def instead_of(self, refused: Refused) -> dict[str, Any]:
-        """The video with the next best streams chosen.
+        """Return the info dict of the video with the next best streams chosen.
 
-        Without an alternative, raises the first retryable error that was met, so that another attempt is
-        made, else the first error.
+        Without an alternative, raises the first retryable error so far, so that another attempt is made, else
+        the first error.
         """
         error = refused.__cause__ or refused
         failure = classify(error, self._engine.trail)
         self._errors.append(error)
         if (
-            not (failure.code.startswith("http_") or failure.code in _OF_ONE_STREAM)
-            or len(self._errors) >= MOST
+            not (failure.code.startswith("http_") or failure.code in _CODES_OF_A_STREAM)
+            or len(self._errors) >= MAX_STREAMS
         ):
             raise self._error_to_raise()
         if self._engine.offered > len(self._engine.refused) + 1 and "format_id" in refused.stream:
             self._engine.refused.add(refused.stream["format_id"])
-        elif not self._engine.pass_over():
+        elif not self._engine.skip_entry():
             raise self._error_to_raise()
         self._log.write(f"{refused} ({failure.code}): trying the next best")
         try:
             return self._extract()
         except (DownloadError, JobFailed) as other:
-            if classify(other, self._engine.trail).code in _NOTHING_ELSE:
+            if classify(other, self._engine.trail).code in _CODES_OF_NO_ALTERNATIVE:
                 raise self._error_to_raise() from None
             raise
 
     def _error_to_raise(self) -> BaseException:
-        passing = (error for error in self._errors if classify(error, self._engine.trail).retryable)
-        return next(passing, self._errors[0])
+        retryable = (error for error in self._errors if classify(error, self._engine.trail).retryable)
+        return next(retryable, self._errors[0])
 
 
 _FRAGMENTED: Final = ("m3u8", "dash", "ism", "frag", "f4m")
-_SHORT, _SHORT_SHARE = 2.0, 0.05  # seconds, and share of all: a larger gap is no rounding error
+# A stream is too short if more than these seconds, and this share of it, are missing: else it is rounding.
+_MISSING_SECONDS, _MISSING_SHARE = 2.0, 0.05
 _READING: Final = {"avi": ("-fflags", "+genpts")}  # AVI has no timestamps (PTS); other containers need them
 
 
 class StreamFetcher:
-    """Raises `Refused` if it fails before anything usable of a stream has come, `BrokeOff` if after."""
+    """Fetches whole streams. Raises `Refused` for a failure before anything usable of a stream has come,
+    `BrokeOff` for one after it.
+    """
 
     def __init__(self, engine: Engine, job: Job, log: Log) -> None:
         self._engine = engine
@@ -105,18 +108,17 @@ class StreamFetcher:
     def fetch(self, stream: dict[str, Any], path: Path, hook: Hook) -> Part:
         """Fetch the stream to `path`; `hook` gets yt-dlp's progress dicts.
 
-        A stream shorter than its page announces is fetched once more, unless the stream itself says that
-        this is all of it, then taken as it is: pages may be wrong.
+        A stream that is shorter than its page states is fetched once more, unless its own index, manifest or
+        source states the shorter length; then it is taken as it is, since pages may be wrong.
         """
         if not parts.is_laid_aside(path):
             part = self._fetch_once(stream, path, hook)
             if self._job.accept_gaps or not _is_short(part, stream.get("duration")):
                 return part
-            # Whether the stream is no longer than that by its own index, its manifest, or its source.
             if part.plain:
                 size = path.stat().st_size
-                index = probe.read_index(path)  # if it lists all samples, nothing can be behind them
-                is_all = (index is not None and index.has_all) or ranges.ends_at(self._engine, stream, size)
+                index = probe.read_index(path)  # if it lists all samples, nothing can follow them
+                is_all = (index is not None and index.has_all) or ranges.has_size(self._engine, stream, size)
             else:
                 length = broadcasts.length_of(self._engine, stream)
                 is_all = length is not None and not _is_short(part, length)
@@ -142,7 +144,7 @@ class StreamFetcher:
         self._engine.on_progress = hook
         try:
             if determine_protocol(stream).startswith("rtmp"):  # yt-dlp would start rtmpdump
-                raise DownloadError("RTMP needs a program that reaches the network by itself, which is off")
+                raise DownloadError("RTMP needs a program that uses the network by itself: not allowed")
             done, _ = self._engine.dl(str(path), stream)
         except YoutubeDLError as error:
             if parts.has_begun(path):
@@ -156,27 +158,25 @@ class StreamFetcher:
         except JobFailed as error:
             if error.code != "no_media":
                 raise
-            parts.delete_part(
-                path
-            )  # else the next attempt would find it whole, and never ask the source again
+            parts.delete_part(path)  # else the next attempt would take it for complete
             raise Refused(stream) from error
 
     def _inspect(self, path: Path, stream: Mapping[str, Any]) -> Part:
         plain = is_plain(stream)
         if plain and probe.is_cut_off(path):  # sources may send no length, or a wrong one
             parts.back_to_unfinished(path)
-            raise JobFailed("incomplete", "the source ended before the file did")
+            raise JobFailed("incomplete", "the source sent less than the whole file")
         need_rate = bool(self._job.wishes.audio_quality)
-        seen = probe.inspect(path, self._job.ffmpeg, need_rate=need_rate)
-        return Part(path, seen, plain, _READING.get(seen.container, ()))
+        media = probe.inspect(path, self._job.ffmpeg, need_rate=need_rate)
+        return Part(path, media, plain, _READING.get(media.container, ()))
 
 
 def _is_short(part: Part, announced: float | None) -> bool:
-    """Whether clearly less has come than was announced, in seconds."""
-    has = part.media.duration
-    if not (has and announced):
+    """Whether the part is clearly shorter than the `announced` seconds; False if either is unknown."""
+    duration = part.media.duration
+    if not (duration and announced):
         return False
-    return bool(announced - has > max(_SHORT, _SHORT_SHARE * announced))
+    return bool(announced - duration > max(_MISSING_SECONDS, _MISSING_SHARE * announced))
 
 
 def is_plain(stream: Mapping[str, Any]) -> bool:
@@ -186,26 +186,27 @@ def is_plain(stream: Mapping[str, Any]) -> bool:
 
 
 NOTE: Final = "stream.json"
-_AS_IT_COMES: Final = ("aac", "flac", "flv", "mkv", "mp3", "mpg", "ogg", "ogv", "opus", "ts", "wav", "webm")
+_PLAYABLE: Final = ("aac", "flac", "flv", "mkv", "mp3", "mpg", "ogg", "ogv", "opus", "ts", "wav", "webm")
+"""Containers without an index at the end; in MP4 and its variants it may be there."""
 
 
-class Playing:
-    """Writes a note beside a growing file: whether it can be played while it is fetched.
+class PlayableNote:
+    """Writes a note beside a growing file: whether the file can be played while it is fetched.
 
-    A file can be played from its beginning if its container has no index at the end. The note is about the
-    single file in `names`, if it is `in_one`, which a clip is not. If picture and sound are fetched as
-    separate files, neither of them is the film.
+    It can unless its container has an index at the end. `names` are the files that are fetched: only a single
+    one is the film, not a file of its picture and one of its sound. `in_one`: it is fetched from its
+    beginning to its end, as a clip is not.
     """
 
     def __init__(self, directory: Path, names: Sequence[str], *, in_one: bool = True) -> None:
         self._note = directory / NOTE
-        self._can_be = (
+        self._is_film = (
             len(names) == 1 and in_one and yt_dlp_parts.fits("fragments") and yt_dlp_parts.fits("resuming")
         )
-        self._path = directory / names[0] if self._can_be else directory
-        self._decided = False
+        self._path = directory / names[0] if self._is_film else directory
+        self._is_decided = False
         self._one_at_a_time = threading.Lock()
-        if not self._can_be:
+        if not self._is_film:
             self._write_note(why="apart" if len(names) > 1 else "not_before_the_end")
 
     def check(self) -> None:
@@ -213,21 +214,21 @@ class Playing:
         it.
         """
         with self._one_at_a_time:
-            if not self._can_be or self._decided:
+            if not self._is_film or self._is_decided:
                 return
             try:
-                found = kind_of(self._path.with_name(self._path.name + ".part"))
+                found = playable_type(self._path.with_name(self._path.name + ".part"))
             except FileNotFoundError:  # fragments are joined in order, and the first may not have come yet
                 return
             if found == "not_before_the_end":
                 self._write_note(why=found)
             elif found:
                 self._note_playable(found, None)
-            self._decided = found is not None
+            self._is_decided = found is not None
 
-    def whole(self) -> int | None:
-        """Note that the file is complete and final; returns its size in bytes, None without a single file."""
-        if not self._can_be:
+    def complete(self) -> int | None:
+        """Note that the file is complete; return its size in bytes, None if no file is the film."""
+        if not self._is_film:
             return None
         with self._path.open("rb") as file:
             container = probe.sniff(file.read(probe.HEAD))
@@ -248,9 +249,10 @@ class Playing:
         fresh.replace(self._note)
 
 
-def kind_of(path: Path) -> str | None:
-    """The media type of the file at `path` if it can be played, else why not; None if that is not known
-    yet.
+def playable_type(path: Path) -> str | None:
+    """Return the media type of the growing file at `path` if it can be played, else `not_before_the_end`.
+
+    None if too little has come to know.
     """
     with path.open("rb") as file:
         head = file.read(probe.HEAD)
@@ -263,12 +265,12 @@ def kind_of(path: Path) -> str | None:
                 header = file.read(16)
                 length, name = int.from_bytes(header[:4]), header[4:8]
                 length = int.from_bytes(header[8:]) if length == 1 else length
-                if name in (b"mdat", b"moof") or length < 8:
+                if name in (b"mdat", b"moof") or length < 8:  # the index is not before the data
                     return "not_before_the_end"
                 at += length
                 if name == b"moov":
                     return kind if at <= size else None
             return None
-    if container in _AS_IT_COMES:
+    if container in _PLAYABLE:
         return outputs.TYPES[container]
     return None if len(head) < probe.HEAD else "not_before_the_end"

@@ -1,4 +1,4 @@
-"""A plain file of which only some bytes are fetched, each time by a request for exactly their range."""
+"""Fetches parts of a file at its source by range requests."""
 
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
@@ -16,11 +16,13 @@ from server.child.network.range_server import BLOCK
 from server.child.process.job_failed import JobFailed
 from server.core.codes import PASSING_STATUSES
 
-_TRIES: Final = 4
+_RETRIES: Final = 4  # in a row without a new byte
 
 
 class Ranges:
-    """The file of `stream`; `on_bytes` gets the number of bytes that came, `alive` is called in pauses."""
+    """Fetches blocks of the file of `stream`. `on_bytes` gets the number of bytes of each read, `alive` is
+    called while this waits before a retry.
+    """
 
     def __init__(
         self,
@@ -37,10 +39,10 @@ class Ranges:
         self.head = b""
         self.total = 0
 
-    def understood(self) -> bool:
+    def are_supported(self) -> bool:
         """Whether the source serves ranges; then `head` is the first block, and the file has `total` bytes.
 
-        Raises no error of yt-dlp: the download of the whole file, which follows, reports it.
+        An error of yt-dlp means no, and is reported by the download of the whole file, which follows.
         """
         try:
             with self._open(0, BLOCK) as response:
@@ -54,9 +56,12 @@ class Ranges:
         return True
 
     def blocks(self, first: int, count: int) -> list[bytes]:
-        """`count` blocks from number `first` on; raises network errors, `JobFailed` if the file changed."""
+        """Return `count` blocks from number `first` on.
+
+        Raises errors of the network, and `JobFailed` if the source's file has changed.
+        """
         start, stop = first * BLOCK, min((first + count) * BLOCK, self.total)
-        data, in_vain = b"", 0
+        data, fruitless = b"", 0
         if (start, stop) == (0, len(self.head)):
             data = self.head
         while len(data) < stop - start:
@@ -66,21 +71,18 @@ class Ranges:
                     if self._source.contradicts(SourceVersion.of(response)):
                         raise JobFailed("incomplete", "the file at the source has changed meanwhile")
                     if not _is_from(response, start + before):
-                        why = f"bytes from {start + before} on were asked for, and others came"
-                        raise JobFailed("incomplete", why)
+                        detail = f"bytes from {start + before} on were requested, and others came"
+                        raise JobFailed("incomplete", detail)
                     data += self._read(response, stop - start - before)
             except (TransportError, HTTPError) as error:
-                if (
-                    in_vain == _TRIES
-                    or not (not isinstance(error, HTTPError) or error.status in PASSING_STATUSES)
-                    or failures.are_in_vain(error)
-                ):
+                is_lasting = isinstance(error, HTTPError) and error.status not in PASSING_STATUSES
+                if fruitless == _RETRIES or is_lasting or failures.are_in_vain(error):
                     raise
-            in_vain = 0 if len(data) > before else in_vain + 1
-            if in_vain > _TRIES:
+            fruitless = 0 if len(data) > before else fruitless + 1
+            if fruitless > _RETRIES:
                 raise JobFailed("incomplete", f"{len(data)} of {stop - start} bytes from {start} on")
             if len(data) < stop - start:
-                self._pause(in_vain)
+                self._pause(fruitless)
         return [data[at : at + BLOCK] for at in range(0, len(data), BLOCK)]
 
     def _open(self, start: int, stop: int) -> Response:
@@ -89,7 +91,7 @@ class Ranges:
         return self._engine.urlopen(Request(self._stream["url"], headers=headers))
 
     def _read(self, response: Response, count: int) -> bytes:
-        """At most `count` bytes; fewer if the connection breaks, which is raised only if none came."""
+        """Return at most `count` bytes; a broken connection is an error only if none has come."""
         data = bytearray()
         try:
             while len(data) < count and (block := response.read(min(BLOCK, count - len(data)))):
@@ -101,8 +103,8 @@ class Ranges:
         return bytes(data)
 
 
-def ends_at(engine: Engine, stream: Mapping[str, Any], size: int) -> bool:
-    """Whether the source says that the file of `stream` has just `size` bytes: it is asked for the next."""
+def has_size(engine: Engine, stream: Mapping[str, Any], size: int) -> bool:
+    """Whether the source states, when byte `size` is requested, that the file of `stream` ends before it."""
     headers = {**(stream.get("http_headers") or {}), "Range": f"bytes={size}-{size}"}
     try:
         with engine.urlopen(Request(stream["url"], headers=headers)) as response:

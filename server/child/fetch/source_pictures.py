@@ -1,6 +1,6 @@
-"""Fetches the pictures by which the source of a subscription is known, where they are others than before.
+"""Fetches the pictures of a subscription's source, such as a channel's avatar, if they have changed.
 
-They are a bonus, like all pictures: what is wrong with one is logged, and costs the check nothing.
+They are a bonus, like all pictures: an error is logged, and does not fail the check.
 """
 
 import base64
@@ -11,24 +11,25 @@ from server.child.fetch.thumbnails import Thumbnails
 from server.child.process.channel import Channel
 from server.core.jobs import CheckWishes
 
-SMALL: Final = 240  # pixels: the width of what lists show
-_WIDTHS: Final = {"picture": (1400, SMALL), "banner": (1920,)}
-_LARGEST: Final = 3 << 20  # bytes of a JPEG; one of 1400 pixels has a fifth of a million
+_SMALL_WIDTH: Final = 240  # pixels, as lists show it
+_WIDTHS: Final = {"picture": (1400, _SMALL_WIDTH), "banner": (1920,)}
+_MAX_BYTES: Final = 3 << 20  # of a JPEG; usually one of 1400 pixels has 200,000
 
 
-def tell_pictures(
-    check: CheckWishes, told: Mapping[str, Any], thumbnails: Thumbnails, channel: Channel
+def send_pictures(
+    check: CheckWishes, found: Mapping[str, Any], thumbnails: Thumbnails, channel: Channel
 ) -> None:
-    """Tell of each picture that is not there yet, also if there is none at its address; `told` is what the
-    check has found.
+    """Send an event for each picture that the server does not have, without data if it cannot be fetched.
+
+    `found` are the fields of the event `checked`.
     """
-    named = check.addresses if told.get("unchanged") else told.get("facts", {}).get("pictures", {})
-    for role, url in named.items():
+    urls = check.addresses if found.get("unchanged") else found.get("facts", {}).get("pictures", {})
+    for role, url in urls.items():
         if check.has_pictures.get(role) in (url, url.partition("?")[0]):
             continue
-        made = thumbnails.of_source(url, *_WIDTHS[role])
-        whole, *small = made if made and all(len(one) <= _LARGEST for one in made) else [None]
-        data = {} if whole is None else {"data": base64.b64encode(whole).decode()}
+        made = thumbnails.fetch_in_widths(url, *_WIDTHS[role])
+        full_size, *small = made if made and all(len(one) <= _MAX_BYTES for one in made) else [None]
+        data = {} if full_size is None else {"data": base64.b64encode(full_size).decode()}
         if small:
             data["small"] = base64.b64encode(small[0] or b"").decode()
         channel.send("source_picture", role=role, url=url, **data)

@@ -1,9 +1,10 @@
 """Parts: fetched streams, as files in the job's directory that outlive an attempt.
 
-A part's name stands for exactly one stream at the source. A file of another name belongs to an earlier choice
-of streams and is removed, so that no download is resumed with the bytes of another.
+The name of a part's file identifies one stream at the source. A file of another name belongs to an earlier
+choice of streams and is removed, so that no download is resumed with the bytes of another. Notes, files of
+the same name with a suffix, say what a later attempt has to know about a part.
 
-`join` makes one film of sections that were fetched one by one: parts of a video, or periods of a DASH
+`join` makes one film of sections that were fetched separately: parts of a video, or periods of a DASH
 manifest. Each section is merged first, so that its picture and its sound begin together; then ffmpeg reads
 all of them as one file. Nothing is encoded, so sections of different codecs cannot be joined.
 """
@@ -23,22 +24,23 @@ from server.child.process.job_failed import JobFailed
 from server.core.jobs import JobClip
 
 OUT = "out"
-_MOVED = ".moved"
-_WHOLE = ".whole"
-_ASIDE = ".aside"
-_GAPS = ".gaps"
+_MOVED = ".moved"  # a note: the name of the finished file that the part has become
+_LENGTH = ".whole"  # a note: the length of the complete part, in bytes
+_ASIDE = ".aside"  # the part itself, while it is fetched once more
+_GAPS = ".gaps"  # a note: the source lacks fragments of the part
 SOURCE = ".source"
 """The suffix of the note about the source of an unfinished part, or of one of its fragments."""
+
 _EXT = re.compile("[a-z0-9]{1,8}")
-_KEPT = frozenset(("preview.jpg",))
+_NO_PARTS = frozenset(("preview.jpg",))  # files that `prepare` keeps
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
     """`plain` means that the file has the source's bytes; else it was joined from fragments, or made here.
 
-    `reading` are ffmpeg's input options for it; `only_in` is the container that alone takes it, if there is
-    one. `begins` is the second of the film at which it begins.
+    `reading` are ffmpeg's input options for the file; `only_in` is the only container that can have it, if
+    there is but one. `begins` is the second of the film at which it begins.
     """
 
     path: Path
@@ -50,15 +52,15 @@ class Part:
 
 
 def chosen_streams(info: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The info dicts of the streams to fetch: one, or picture and sound."""
-    whole = {name: value for name, value in info.items() if name not in ("requested_formats", "formats")}
-    return [whole | stream for stream in info.get("requested_formats") or [whole]]
+    """Return the info dicts of the streams to fetch: one, or picture and sound."""
+    common = {name: value for name, value in info.items() if name not in ("requested_formats", "formats")}
+    return [common | stream for stream in info.get("requested_formats") or [common]]
 
 
 def name_of(stream: Mapping[str, Any], section: int = 0, clip: JobClip | None = None) -> str:
-    """The part's file name: in every attempt the same for a stream of a video, though its URL may change.
+    """Return the name of a part's file: the same in every attempt, although the stream's URL may change.
 
-    With another `clip` it is another name, since other segments are fetched.
+    It differs by the number of the `section`, and by `clip`, since other segments are fetched for another.
     """
     identity = [stream.get(key) for key in ("extractor_key", "id", "format_id", "ext", "filesize")]
     identity += [section] if section else []
@@ -71,11 +73,11 @@ def name_of(stream: Mapping[str, Any], section: int = 0, clip: JobClip | None = 
 
 
 def prepare(directory: Path, names: Iterable[str], *, resumes: bool = True) -> None:
-    """Delete all but the preview and the parts called `names`, and make an empty `out`.
+    """Delete all but the preview and the parts called `names`, and make an empty folder `OUT`.
 
-    A complete part whose length is not the one noted was truncated by a power cut: it becomes unfinished.
-    Unless it `resumes`, unfinished parts are deleted: yt-dlp would go on with them without checking that the
-    source is the same.
+    A complete part that has not its noted length was truncated by a power cut: it becomes unfinished. Without
+    `resumes`, unfinished parts are deleted: yt-dlp would go on with them without checking that the source is
+    the same.
     """
     for note in [path for path in directory.iterdir() if path.name.endswith(_MOVED)]:
         target = directory / OUT / Path(note.read_text(errors="replace")).name
@@ -86,10 +88,10 @@ def prepare(directory: Path, names: Iterable[str], *, resumes: bool = True) -> N
     for path in directory.iterdir():
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
-        elif path.name not in _KEPT and not path.name.startswith(wanted):
+        elif path.name not in _NO_PARTS and not path.name.startswith(wanted):
             path.unlink()
     for path in map(directory.joinpath, wanted):
-        if path.is_file() and not _is_vouched_for(path):
+        if path.is_file() and not _has_noted_length(path):
             back_to_unfinished(path)
         if not resumes and not path.is_file():
             for unfinished in directory.glob(f"{path.name}.*"):
@@ -112,15 +114,13 @@ def note_gap(path: Path) -> None:
 
 
 def gap_note_of(path: Path) -> Path:
-    """The path of the note that the part at `path` has gaps; the note exists only if it has."""
+    """Return the path of the note that the part at `path` has gaps; the note exists only if it has."""
     return path.with_name(path.name + _GAPS)
 
 
 def note_length(path: Path) -> None:
-    """Note the length of the complete part at `path`, by which a later attempt sees a truncation by a power
-    cut.
-    """
-    path.with_name(path.name + _WHOLE).write_text(str(path.stat().st_size))
+    """Note the length of the complete part at `path`, so that a later attempt notices a truncation."""
+    path.with_name(path.name + _LENGTH).write_text(str(path.stat().st_size))
 
 
 def move_out(part: Part, target: Path) -> None:
@@ -132,24 +132,24 @@ def move_out(part: Part, target: Path) -> None:
 def back_to_unfinished(path: Path) -> None:
     """Make the part at `path` an unfinished one, so that the next attempt resumes it at its end."""
     path.rename(path.with_name(path.name + ".part"))
-    path.with_name(path.name + _WHOLE).unlink(missing_ok=True)
+    path.with_name(path.name + _LENGTH).unlink(missing_ok=True)
 
 
 def aside_of(path: Path) -> Path:
-    """Where the part at `path` is while it is fetched anew."""
+    """Return where the part at `path` is while it is fetched once more."""
     return path.with_name(path.name + _ASIDE)
 
 
 def lay_aside(path: Path) -> None:
-    """Rename the part at `path` while it is fetched anew."""
-    _drop_notes(path)
+    """Rename the part at `path` while it is fetched once more."""
+    _delete_notes(path)
     note_length(path.rename(aside_of(path)))
 
 
 def is_laid_aside(path: Path) -> bool:
-    """Whether the part at `path` was being fetched anew, complete as it had been, when its attempt ended."""
+    """Whether the complete part at `path` was being fetched once more when an earlier attempt ended."""
     aside = aside_of(path)
-    return aside.is_file() and _is_vouched_for(aside) and not path.exists()
+    return aside.is_file() and _has_noted_length(aside) and not path.exists()
 
 
 def take_back(path: Path) -> None:
@@ -159,19 +159,19 @@ def take_back(path: Path) -> None:
 
 
 def delete_part(path: Path) -> None:
-    """Delete the complete part at `path`, so that it is fetched anew; what is laid aside of it stays."""
+    """Delete the complete part at `path`, so that it is fetched anew; what is laid aside stays."""
     path.unlink()
-    _drop_notes(path)
+    _delete_notes(path)
 
 
-def _drop_notes(path: Path) -> None:
+def _delete_notes(path: Path) -> None:
     for note in path.parent.glob(f"{path.name}.*"):
         if not note.name.startswith(path.name + _ASIDE):
             note.unlink()
 
 
-def _is_vouched_for(path: Path) -> bool:
-    note = path.with_name(path.name + _WHOLE)
+def _has_noted_length(path: Path) -> bool:
+    note = path.with_name(path.name + _LENGTH)
     return note.is_file() and note.read_text(errors="replace") == str(path.stat().st_size)
 
 
@@ -181,9 +181,9 @@ Section = Sequence[Part]
 
 
 def concatenation(path: Path, pieces: Sequence[Path], like: probe.Media) -> Part:
-    """A part that reads `pieces`, files beside `path`, as one, with the streams of `like`.
+    """Write the list of `pieces`, files beside `path`, to `path`, for ffmpeg's concat demuxer.
 
-    Writes the list of `pieces` to `path`.
+    Returns a part that reads all of them as one file, with the streams of `like`.
     """
     names = "".join(f"file {piece.name}\n" for piece in pieces)
     path.write_text(f"ffconcat version 1.0\n{names}")
@@ -191,20 +191,20 @@ def concatenation(path: Path, pieces: Sequence[Path], like: probe.Media) -> Part
 
 
 def join(directory: Path, sections: Sequence[Section], ffmpeg: str, run: Callable[[list[str]], None]) -> Part:
-    """All `sections` as one part; raises `JobFailed` if their codecs differ, or if one is empty."""
-    # Whether each is one file, of one kind and with the same streams in the same order.
+    """Join all `sections` to one part; raises `JobFailed` if their codecs differ, or if one is empty."""
+    # Files with the same streams in the same order need not be merged.
     files = [section[0] for section in sections if len(section) == 1 and not section[0].reading]
-    kinds = {(part.media.container, part.media.tracks) for part in files}
-    if len(files) == len(sections) and len(kinds) == 1:
+    layouts = {(part.media.container, part.media.tracks) for part in files}
+    if len(files) == len(sections) and len(layouts) == 1:
         merged = files
     else:
         merged = [_merge_section(directory, at, section, ffmpeg, run) for at, section in enumerate(sections)]
     first = merged[0].media
-    found = [(part.media.video, part.media.audio) for part in merged]
-    if len(set(found)) > 1:
-        raise JobFailed("conversion_failed", f"sections of different codecs cannot be joined: {found}")
-    known = [part.media.duration for part in merged]
-    duration = sum(each for each in known if each) if all(known) else None
+    codecs = [(part.media.video, part.media.audio) for part in merged]
+    if len(set(codecs)) > 1:
+        raise JobFailed("conversion_failed", f"sections of different codecs cannot be joined: {codecs}")
+    durations = [part.media.duration for part in merged]
+    duration = sum(each for each in durations if each) if all(durations) else None
     sizes = {(part.media.width, part.media.height) for part in merged}
     joined = concatenation(
         directory / _LIST, [part.path for part in merged], replace(first, duration=duration)
@@ -215,15 +215,15 @@ def join(directory: Path, sections: Sequence[Section], ffmpeg: str, run: Callabl
 def _merge_section(
     directory: Path, at: int, section: Section, ffmpeg: str, run: Callable[[list[str]], None]
 ) -> Part:
-    """`section` as one file of one picture and one sound."""
+    """Merge `section` to one file of one picture and one sound."""
     picture = next((part for part in section if part.media.video), None)
     sound = next((part for part in reversed(section) if part.media.audio), None)
-    found = list(dict.fromkeys(part for part in (picture, sound) if part))
-    if not found:
+    sources = list(dict.fromkeys(part for part in (picture, sound) if part))  # may be the same part
+    if not sources:
         raise JobFailed("no_media", f"section {at} is empty")
     target = directory / f"merged-{at:04}.mkv"
-    inputs = [word for part in found for word in (*part.reading, "-i", f"file:{part.path}")]
+    inputs = [word for part in sources for word in (*part.reading, "-i", f"file:{part.path}")]
     maps = ["-map", "0:V:0"] if picture else []
-    maps += ["-map", f"{len(found) - 1}:a:0"] if sound else []
+    maps += ["-map", f"{len(sources) - 1}:a:0"] if sound else []
     run([*inputs, *maps, "-c", "copy", f"file:{target}"])
     return Part(target, probe.inspect(target, ffmpeg), plain=False)

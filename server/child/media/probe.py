@@ -1,6 +1,6 @@
 """Finds out what a file is: its container by its first bytes, its streams by its index or by ffmpeg.
 
-Names and content types of sources may be wrong; ffprobe may be missing, so ffmpeg itself is asked.
+Names and content types of sources may be wrong, and ffprobe may be missing.
 """
 
 import re
@@ -11,14 +11,14 @@ from typing import BinaryIO, Final
 from server.child.media import mp4, run_ffmpeg
 from server.child.process.job_failed import JobFailed
 
-_HEADER: Final = b"\x1a\x45\xdf\xa3"
-_SEGMENT: Final = b"\x18\x53\x80\x67"
+_EBML: Final = b"\x1a\x45\xdf\xa3"  # the ID of the first element of a Matroska or WebM file
+_SEGMENT: Final = b"\x18\x53\x80\x67"  # that of the second
 
 
 def is_matroska_cut_off(path: Path) -> bool:
-    """Whether the segment, which is all but the header, says that it is longer than the file."""
+    """Whether the segment, which is all but the EBML header, states that it is longer than the file."""
     with path.open("rb") as file:
-        if file.read(4) != _HEADER or (size := _element_size(file)) is None:
+        if file.read(4) != _EBML or (size := _element_size(file)) is None:
             return False
         file.seek(size, 1)
         if file.read(4) != _SEGMENT or (size := _element_size(file)) is None:
@@ -27,7 +27,7 @@ def is_matroska_cut_off(path: Path) -> bool:
 
 
 def _element_size(file: BinaryIO) -> int | None:
-    """The length in front of an element's content; None if it is marked as unknown, or is damaged."""
+    """Read the size of an EBML element (RFC 8794, 6); None if it is marked as unknown, or is damaged."""
     first = file.read(1)
     length = 9 - first[0].bit_length() if first else 9
     rest = file.read(length - 1)
@@ -37,7 +37,7 @@ def _element_size(file: BinaryIO) -> int | None:
     return None if size == (1 << 7 * length) - 1 else size
 
 
-HEAD = 1024
+HEAD = 1024  # bytes that `sniff` needs
 _GIF = b"GIF8"
 _PICTURES: tuple[tuple[int, bytes], ...] = (
     (0, b"\x89PNG"),
@@ -48,7 +48,7 @@ _PICTURES: tuple[tuple[int, bytes], ...] = (
 )
 _ANIMATED = b"NETSCAPE2.0"  # the extension by which animated GIFs state their loops
 _DOCUMENTS = (b"%PDF", b"PK\x03\x04", b"\x1f\x8b", b"7z\xbc\xaf", b"Rar!", b"BZh", b"\xfd7zXZ", b"\x7fELF")
-_NO_TEXT = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
+_BINARY = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 _OTHER_KINDS = re.compile(r"(text|image|font)/|application/([\w.-]+\+)?(json|xml|pdf|zip|gzip|javascript)\b")
 _SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
     (4, b"ftypqt  ", "mov"),
@@ -74,16 +74,16 @@ _HANDLERS = {"vide": "video", "soun": "audio", "text": "subtitle", "sbtl": "subt
 MP4 = ("mp4", "m4a", "mov", "3gp")
 """Containers of one family, whose index is a `moov` box."""
 _INPUT = re.compile(r"^Input #0, ([^,\s]+)", re.MULTILINE)
-_STILL = re.compile(r"image2|.*_pipe|tty|gif")
-_NAMES = {"matroska": "mkv", "mov": "mp4", "mpegts": "ts", "mpeg": "mpg", "mpegvideo": "mpg", "asf": "wmv"}
+_STILL_PICTURE = re.compile(r"image2|.*_pipe|tty|gif")
+_SUFFIXES = {"matroska": "mkv", "mov": "mp4", "mpegts": "ts", "mpeg": "mpg", "mpegvideo": "mpg", "asf": "wmv"}
 """ffmpeg's names of containers -> the usual suffix, where that is another one."""
 _STREAM = re.compile(
     r"Stream #0:\d+.*?: (?P<kind>Video|Audio|Subtitle|Data|Attachment): (?P<codec>\w+)(?P<rest>.*)"
 )
-_SOME = ("-map", "0:V:0?", "-map", "0:a:0?", "-frames:v", "1", "-frames:a", "1")
-_FIRST_PICTURE = ("-map", "0:V:0", "-frames:v", "1")  # which may come later than `_SOME` reads
+_FIRST_FRAMES = ("-map", "0:V:0?", "-map", "0:a:0?", "-frames:v", "1", "-frames:a", "1")
+_FIRST_PICTURE = ("-map", "0:V:0", "-frames:v", "1")  # may come later than `_FIRST_FRAMES` reads
 _NO_DECODER = re.compile(r"no decoder found|Decoder .*not found", re.IGNORECASE)
-_TURNED = re.compile(r"(displaymatrix|Display Matrix): rotation of -?(90|270)\.")
+_ON_ITS_SIDE = re.compile(r"(displaymatrix|Display Matrix): rotation of -?(90|270)\.")
 _DURATION = re.compile(r"Duration: (\d+):(\d\d):(\d\d(?:\.\d+)?)")
 _SIZE = re.compile(r"\b(?P<width>[1-9]\d{1,4})x(?P<height>[1-9]\d{1,4})\b")
 _RATE = re.compile(r"\b(\d+) kb/s")
@@ -99,7 +99,8 @@ class Track:
 
 @dataclass(frozen=True, slots=True)
 class Media:
-    """`container` is the usual suffix, `duration` in seconds; codecs have ffmpeg's names, None for no stream.
+    """What is in a file. `container` is the usual suffix, `duration` in seconds; codecs have ffmpeg's names,
+    None if there is no such stream.
 
     `tracks` are all streams in their order, the first picture and sound among them.
     """
@@ -116,7 +117,7 @@ class Media:
 
 
 def sniff(head: bytes) -> str | None:
-    """The container that begins with `head`, or None if it looks like none."""
+    """Return the container that begins with `head`; None if no known one does."""
     if head.startswith(_GIF) and _ANIMATED in head:
         return "gif"
     if _is_picture(head):
@@ -138,11 +139,11 @@ def sniff(head: bytes) -> str | None:
 def is_something_else(kind: str, head: bytes) -> bool:
     """Whether what begins with `head` is certainly neither video nor sound; `kind` is its Content-Type.
 
-    Servers that do not know a suffix call films text: if `head` looks like a film, `kind` does not count.
+    `kind` does not count if `head` looks like a film: servers send files of unknown suffixes as text.
     """
-    if sniff(head) or head.startswith(_GIF):  # `inspect` judges whether it is animated
+    if sniff(head) or head.startswith(_GIF):  # `inspect` finds out whether it is animated
         return False
-    known = _is_picture(head) or head.startswith(_DOCUMENTS) or not _NO_TEXT.search(head)
+    known = _is_picture(head) or head.startswith(_DOCUMENTS) or not _BINARY.search(head)
     return known or bool(_OTHER_KINDS.match(kind.lower()))
 
 
@@ -159,9 +160,10 @@ def is_cut_off(path: Path) -> bool:
 
 
 def inspect(path: Path, ffmpeg: str, *, need_rate: bool = False) -> Media:
-    """What is in `path`; raises `JobFailed` if it is neither video nor sound, or cannot be decoded.
+    """Return what is in the file at `path`; raises `JobFailed` if it is neither video nor sound, or cannot be
+    decoded.
 
-    `need_rate`: ask ffmpeg, which tells `audio_rate`.
+    With `need_rate` ffmpeg reads the file in any case, and finds out `audio_rate`.
     """
     container = _container(path)
     if container in MP4 and not need_rate and (movie := mp4.read(path)) and mp4.is_plausible(path, movie):
@@ -179,9 +181,9 @@ def inspect(path: Path, ffmpeg: str, *, need_rate: bool = False) -> Media:
             picture.height if picture else None,
             tracks=tuple(Track(_HANDLERS.get(track.kind, "data"), track.codec) for track in movie.tracks),
         )
-    result = _ask_ffmpeg(path, ffmpeg, *_SOME)
+    result = _run_ffmpeg(path, ffmpeg, *_FIRST_FRAMES)
     media = _of_report(container, result.errors)
-    if not (_decodes(result) or _decodes(_ask_ffmpeg(path, ffmpeg, *_FIRST_PICTURE))):
+    if not (_decodes(result) or _decodes(_run_ffmpeg(path, ffmpeg, *_FIRST_PICTURE))):
         raise JobFailed("no_media", "nothing of it can be decoded")
     return media
 
@@ -196,10 +198,10 @@ def _container(path: Path) -> str | None:
         return sniff(file.read(HEAD))
 
 
-def _ask_ffmpeg(path: Path, ffmpeg: str, *outputs: str) -> run_ffmpeg.FfmpegResult:
-    """Let ffmpeg describe its input, and write a line for each picture and sound that it decodes of it."""
-    one = ("-hide_banner", "-threads", "1")  # further threads would decode pictures that follow
-    return run_ffmpeg.run([ffmpeg, *one, "-i", f"file:{path}", *outputs, "-f", "framecrc", "-"])
+def _run_ffmpeg(path: Path, ffmpeg: str, *outputs: str) -> run_ffmpeg.FfmpegResult:
+    """Have ffmpeg describe its input, and write a line for each frame that it decodes."""
+    one_thread = ("-hide_banner", "-threads", "1")  # further threads would decode the next pictures
+    return run_ffmpeg.run([ffmpeg, *one_thread, "-i", f"file:{path}", *outputs, "-f", "framecrc", "-"])
 
 
 def _decodes(result: run_ffmpeg.FfmpegResult) -> bool:
@@ -210,7 +212,7 @@ def _decodes(result: run_ffmpeg.FfmpegResult) -> bool:
 
 def _of_report(container: str | None, report: str) -> Media:
     opened_as = found[1] if (found := _INPUT.search(report)) else ""
-    if _STILL.fullmatch(opened_as) and container != "gif":
+    if _STILL_PICTURE.fullmatch(opened_as) and container != "gif":
         raise JobFailed("no_media", f"it is {opened_as}")
     report = report.partition("\nStream mapping:")[0]
     streams = list(_STREAM.finditer(report))
@@ -220,12 +222,12 @@ def _of_report(container: str | None, report: str) -> Media:
         raise JobFailed("no_media", (report.strip().splitlines() or ["nothing in it"])[-1])
     size = _SIZE.search(picture["rest"]) if picture else None
     width, height = (int(size["width"]), int(size["height"])) if size else (None, None)
-    if picture and _TURNED.search(report[picture.end() :].partition("Stream #")[0]):
+    if picture and _ON_ITS_SIDE.search(report[picture.end() :].partition("Stream #")[0]):
         width, height = height, width
     length = _DURATION.search(report)
     rate = _RATE.search(sound["rest"]) if sound else None
     return Media(
-        container or _NAMES.get(opened_as, opened_as),
+        container or _SUFFIXES.get(opened_as, opened_as),
         int(length[1]) * 3600 + int(length[2]) * 60 + float(length[3]) if length else None,
         picture["codec"] if picture else None,
         sound["codec"] if sound else None,

@@ -4,9 +4,9 @@ Progress is the output time that ffmpeg reports, and changes of its files. The o
 its second pass over an MP4 (`+faststart`) ffmpeg reports nothing for as long as the disk takes, and an ffmpeg
 that hangs may report the same time for ever.
 
-yt-dlp starts ffmpeg, ffprobe and deno through its own `Popen` and waits without any report. Here that class
-is replaced by one that keeps the programs off the network, has them killed when the child dies, and reports
-ffmpeg's progress.
+yt-dlp starts ffmpeg, ffprobe and deno through its own `Popen`, and learns nothing of their progress. Here
+that class is replaced by one that keeps the programs off the network, has them killed when the child dies,
+and reports ffmpeg's progress.
 
 Decisions: docs/decisions/children.md, docs/decisions/retries.md
 """
@@ -38,11 +38,11 @@ from server.child.process.log import Excerpt, lines_of
 from server.core.codes import Code
 
 _CHECK_FILES_EVERY: Final = 1.0  # seconds
-_BLOCK: Final = 64 * 1024
+_BLOCK: Final = 64 * 1024  # bytes
 
 
 def outputs_of(args: Sequence[str]) -> list[Path]:
-    """The files that an ffmpeg with these arguments writes."""
+    """Return the files that an ffmpeg with these arguments writes."""
     words = [arg for before, arg in pairwise(args) if before != "-i"]
     return [Path(word.removeprefix("file:")) for word in words if word.startswith("file:")]
 
@@ -55,7 +55,7 @@ def watch(
     `on_time` gets the seconds of output written so far, whenever they grow; `on_written` is called when the
     files have changed.
     """
-    advance = _Advance(outputs, on_time, on_written)
+    progress = _Progress(outputs, on_time, on_written)
     with os.fdopen(reports, "rb", buffering=0) as stream:
         rest = b""
         while True:
@@ -64,11 +64,13 @@ def watch(
                 if not block:
                     return
                 *lines, rest = (rest + block).split(b"\n")
-                advance.hear(lines)
-            advance.look()
+                progress.read(lines)
+            progress.check_files()
 
 
-class _Advance:
+class _Progress:
+    """The progress of one ffmpeg, as far as it was reported."""
+
     def __init__(
         self, outputs: Sequence[Path], on_time: Callable[[float], None], on_written: Callable[[], None]
     ) -> None:
@@ -76,9 +78,9 @@ class _Advance:
         self._on_time = on_time
         self._on_written = on_written
         self._time = -1
-        self._seen: list[tuple[int, int]] = []
+        self._file_states: list[tuple[int, int]] = []
 
-    def hear(self, lines: Sequence[bytes]) -> None:
+    def read(self, lines: Sequence[bytes]) -> None:
         for line in lines:
             name, _, value = line.strip().partition(b"=")
             # The value is N/A at first, and may be negative.
@@ -86,13 +88,12 @@ class _Advance:
                 self._time = int(value)
                 self._on_time(self._time / 1e6)
 
-    def look(self) -> None:
-        """Call `on_written` if a file has changed: its size, or its time of change, as sizes may stay the
-        same.
-        """
-        seen = [(stat.st_size, stat.st_mtime_ns) for stat in map(os.stat, filter(Path.exists, self._outputs))]
-        if seen != self._seen:
-            self._seen = seen
+    def check_files(self) -> None:
+        """Call `on_written` if the size or the time of change of a file has changed."""
+        stats = map(os.stat, filter(Path.exists, self._outputs))
+        states = [(stat.st_size, stat.st_mtime_ns) for stat in stats]
+        if states != self._file_states:
+            self._file_states = states
             self._on_written()
 
 
@@ -109,12 +110,12 @@ _PROGRAMS: Final = ("ffmpeg", "ffprobe", "deno")
 def replace() -> None:
     """Replace yt-dlp's `Popen`, by which it starts programs, for the rest of this process and its children.
 
-    The fork server does it, since a search through all modules takes three milliseconds.
+    The fork server calls this before it forks, since a search through all modules takes three milliseconds.
     """
     old = utils.Popen
     if old is _Program:
         return
-    # Wherever yt-dlp's modules have imported it; those loaded later get it from `utils`.
+    # Replace it in each module of yt-dlp that has imported it; modules loaded later get it from `utils`.
     for name, module in list(sys.modules.items()):
         if name.startswith("yt_dlp.") and vars(module).get("Popen") is old:
             module.Popen = _Program  # type: ignore[attr-defined]
@@ -136,14 +137,14 @@ def install(
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class NetworkAccess:
     """The only access of one ffmpeg to the network: TCP `port` of this machine.
 
-    `url` is that of the proxy that listens there, None if it is no proxy.
+    `proxy_url` is that of the proxy that listens there; None if no proxy does.
     """
 
     port: int
-    url: str | None
+    proxy_url: str | None
 
 
 @dataclass(frozen=True)
@@ -156,17 +157,21 @@ class _Settings:
 
 
 class _Program(utils.Popen):  # type: ignore[misc]
+    """yt-dlp's `Popen` for programs that are confined; `access` is None for no network."""
+
     settings: ClassVar[_Settings]
 
-    def __init__(self, args: list[str], *remaining: Any, way: Way | None = None, **options: Any) -> None:
+    def __init__(
+        self, args: list[str], *remaining: Any, access: NetworkAccess | None = None, **options: Any
+    ) -> None:
         name = Path(args[0]).name
         if not name.startswith(_PROGRAMS):
-            raise FileNotFoundError(errno.ENOENT, "not to be started from here", args[0])
+            raise FileNotFoundError(errno.ENOENT, "a child may not start this program", args[0])
         # Ignored signals stay ignored: with SIGXFSZ ignored, writing too large a file fails with EFBIG.
         options |= {"preexec_fn": self._before_exec(self.settings.no_tcp), "restore_signals": False}
         self._reporter: threading.Thread | None = None
-        if way:
-            self._start_on(way, args, *remaining, **options)
+        if access:
+            self._start_with_access(access, args, *remaining, **options)
         elif args[0] == self.settings.executable and "-i" in args:
             self._start_reporting(args, *remaining, **options)
         else:
@@ -201,15 +206,17 @@ class _Program(utils.Popen):  # type: ignore[misc]
         )
         self._reporter.start()
 
-    def _start_on(self, way: Way, args: list[str], *remaining: Any, **options: Any) -> None:
+    def _start_with_access(
+        self, access: NetworkAccess, args: list[str], *remaining: Any, **options: Any
+    ) -> None:
         """Start without progress reports: ffmpeg would go on reporting while its source sends nothing."""
-        ruleset = sandbox.one_tcp_port(way.port)
+        ruleset = sandbox.one_tcp_port(access.port)
         options |= {
             "preexec_fn": self._before_exec(ruleset),
             "pass_fds": (self.settings.lock_fd,),
             # The URL has the proxy's token: it is not for the command line, which every user can see.
             # Some builds have no certificates of their own.
-            "env": {"SSL_CERT_FILE": certifi.where(), **os.environ, "http_proxy": way.url or ""},
+            "env": {"SSL_CERT_FILE": certifi.where(), **os.environ, "http_proxy": access.proxy_url or ""},
         }
         try:
             super().__init__([args[0], *_before_inputs(_THROUGH_PROXY, args[1:])], *remaining, **options)
@@ -219,12 +226,13 @@ class _Program(utils.Popen):  # type: ignore[misc]
 
     @staticmethod
     def _before_exec(ruleset: int | None) -> Callable[[], None]:
-        """The `preexec_fn`, which runs in the new process between fork and exec.
+        """Return the `preexec_fn`, which runs in the new process between fork and exec.
 
-        `subprocess` warns of deadlocks in programs with threads: this function may need a lock that another
-        thread held at the fork. It only makes two system calls, through functions that are loaded already, in
-        a tenth of a millisecond; a launcher program would cost the start of an interpreter. Fork in the main
-        thread, because the kernel takes the end of the forking thread for the parent's death.
+        The documentation of `subprocess` warns of deadlocks in programs with threads: a `preexec_fn` may need
+        a lock that another thread held at the fork. This one only makes two system calls, through functions
+        that are loaded already, in a tenth of a millisecond; a launcher program would cost the start of an
+        interpreter. Fork in the main thread, because the kernel takes the end of the forking thread for the
+        parent's death.
         """
         return functools.partial(_confine, os.getpid(), ruleset)
 
@@ -240,7 +248,7 @@ def _before_inputs(options: list[str], args: list[str]) -> list[str]:
 
 
 def _refuse(*_: Any) -> NoReturn:
-    raise utils.DownloadError("This stream needs a program that reaches the network by itself, which is off")
+    raise utils.DownloadError("This stream needs a program that uses the network by itself: not allowed")
 
 
 _TEXT: Final[dict[str, Any]] = {
@@ -249,10 +257,11 @@ _TEXT: Final[dict[str, Any]] = {
     "errors": "replace",
     "stderr": subprocess.PIPE,
 }
-_CAUGHT: Final = 255  # ffmpeg's status after a signal that it caught, but also after EPERM
-_LAST_WORD: Final = re.compile(r"^(\[info\] )?Exiting normally, received signal \d+\.$")
+_SIGNAL_STATUS: Final = 255  # ffmpeg's status after a signal that it caught, but also after EPERM
+_SIGNAL_MESSAGE: Final = re.compile(r"^(\[info\] )?Exiting normally, received signal \d+\.$")
 _NUMBER: Final = re.compile(r"0x[0-9a-f]+|\d+")
-_UNIMPORTANT: Final = re.compile(r"^(\[[^\]]+ @ 0x[0-9a-f]+\] )?\[info\] |^ +: ")  # or a tag's next line
+_UNIMPORTANT: Final = re.compile(r"^(\[[^\]]+ @ 0x[0-9a-f]+\] )?\[info\] |^ +: ")
+"""Messages of level info, and the further lines of a tag."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,10 +287,10 @@ def run(command: list[str]) -> FfmpegResult:
         for line in lines_of(program.stderr):
             errors.add(line)
         program.wait()
-    status, said = program.returncode, errors.text
-    if was_killed(status, said):
-        raise JobFailed("worker_lost", f"{command[0]} was killed: status {status}")
-    return FfmpegResult(status, output.text, said)
+    result = FfmpegResult(program.returncode, output.text, errors.text)
+    if was_killed(result.status, result.errors):
+        raise JobFailed("worker_lost", f"{command[0]} was killed: status {result.status}")
+    return result
 
 
 @contextmanager
@@ -295,10 +304,10 @@ def kill_afterwards(program: Any) -> Iterator[None]:
 
 
 @contextmanager
-def _collect_output(stream: TextIO, ends: Excerpt) -> Iterator[None]:
+def _collect_output(stream: TextIO, excerpt: Excerpt) -> Iterator[None]:
     def collect() -> None:
         for line in lines_of(stream):
-            ends.add(line)
+            excerpt.add(line)
 
     thread = Thread(target=collect, name="output", daemon=True)
     thread.start()
@@ -308,9 +317,10 @@ def _collect_output(stream: TextIO, ends: Excerpt) -> Iterator[None]:
         thread.join()
 
 
-def start(command: list[str], way: Way) -> Any:
-    """Start `command`, with `way` as its only access to the network, and its pipes as text."""
-    return postprocessor.Popen(command, **_TEXT, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, way=way)
+def start(command: list[str], access: NetworkAccess) -> Any:
+    """Start `command`, with its pipes as text; return the `Popen`."""
+    pipes = _TEXT | {"stdin": subprocess.PIPE, "stdout": subprocess.DEVNULL}
+    return postprocessor.Popen(command, **pipes, access=access)
 
 
 @contextmanager
@@ -325,16 +335,16 @@ def read_output_lines(command: list[str]) -> Iterator[Iterator[str]]:
 
 
 def help_on(ffmpeg: str, topic: str) -> str:
-    """What this ffmpeg says about its options: not every release has all of them."""
+    """Return ffmpeg's help on `topic`: not every release has all options."""
     return run([ffmpeg, "-hide_banner", "-h", topic]).output
 
 
 def machine_fault(status: int, directory: Path) -> Code | None:
-    """The code of the machine's fault that ended ffmpeg with `status` in `directory`; None: the media's
-    fault.
+    """Return the code if a fault of the machine ended ffmpeg with `status`; None if the media are at fault.
 
     The status is the last error, as eight bits of a negative number. Before release 6.1 it is always 1, so
-    the disk is checked as well. ffmpeg's messages are no evidence: they contain names that others chose.
+    the disk of `directory` is checked as well. ffmpeg's messages are no evidence: they contain names from the
+    source.
     """
     if code := OF_ERRNO.get(256 - status):
         return code
@@ -346,24 +356,25 @@ def machine_fault(status: int, directory: Path) -> Code | None:
 def convert(ffmpeg: str, arguments: list[str], log: Callable[[str], None]) -> None:
     """Run ffmpeg with `arguments` in the job's directory; raises `JobFailed` with the reason."""
     log(f"ffmpeg {' '.join(arguments)}")
-    # At level info ffmpeg says that a signal ended it.
+    # Level info has the message that a signal ended ffmpeg.
     result = run([ffmpeg, "-hide_banner", "-y", "-loglevel", "level+info", *arguments])
-    if complaints := [line for line in result.errors.splitlines() if not _UNIMPORTANT.match(line)]:
-        log("\n".join(_fold_similar_lines(complaints)))
+    if messages := [line for line in result.errors.splitlines() if not _UNIMPORTANT.match(line)]:
+        log("\n".join(_fold_similar_lines(messages)))
     if result.status:
         code = machine_fault(result.status, Path()) or "conversion_failed"
         raise JobFailed(code, f"ffmpeg ended with status {result.status}")
 
 
 def _fold_similar_lines(lines: list[str]) -> Iterator[str]:
-    """Of lines that differ only in numbers keep the first, with the number of the others."""
-    alike = dict[str, list[str]]()
+    """Yield the first of all lines that differ only in numbers, and how many others there are."""
+    similar = dict[str, list[str]]()
     for line in lines:
-        alike.setdefault(_NUMBER.sub("", line), []).append(line)
-    for first, *others in alike.values():
+        similar.setdefault(_NUMBER.sub("", line), []).append(line)
+    for first, *others in similar.values():
         yield f"{first} [and {len(others)} more like that]" if others else first
 
 
 def was_killed(status: int, errors: str) -> bool:
     """Whether a signal ended ffmpeg, by its `status` or by its last message at level info."""
-    return status < 0 or (status == _CAUGHT and bool(_LAST_WORD.match(errors.rstrip().rpartition("\n")[2])))
+    last_message = errors.rstrip().rpartition("\n")[2]
+    return status < 0 or (status == _SIGNAL_STATUS and bool(_SIGNAL_MESSAGE.match(last_message)))

@@ -1,8 +1,7 @@
 """Requests that impersonate a browser, down to the TLS handshake, by yt-dlp's handler for curl_cffi.
 
-The handler is loaded when it is first needed: loading curl_cffi takes up to 0.2 s and 7 MB.
-It is needed behind a bot wall: a response by which a source refuses all requests of clients that do not look
-like a browser. `Walls` remembers which hosts have one.
+The handler is loaded when it is first needed: loading curl_cffi takes up to 0.2 s and 7 MB. It is needed for
+hosts with a bot wall: they refuse every client that does not look like a browser. `Walls` remembers them.
 
 Decisions: docs/decisions/network.md
 """
@@ -83,53 +82,56 @@ def load() -> Any:
 
 
 _STATUSES: Final = (HTTPStatus.FORBIDDEN, HTTPStatus.SERVICE_UNAVAILABLE)
-_MARK: Final = "wall"
+_IS_WALL: Final = "wall"
+"""Key in `Response.extensions`."""
+
 # Titles of Cloudflare (three; the last with a bar and the site's name), DDoS-Guard, Imperva and Akamai.
 _TITLE: Final = re.compile(
     rb"<title[^>]*>\s*(just a moment|attention required! \| cloudflare|access denied \|"
     rb"|ddos-guard|pardon our interruption|access denied\s*</)",
     re.IGNORECASE,
 )
-_HEAD: Final = 16 * 1024  # bytes of a page in which its title is looked for
-_OF_A_CHECK: Final = "__cf_bm"
-"""A cookie that Cloudflare gives to a client that it took for a program."""
+_TITLE_WITHIN: Final = 16 * 1024  # bytes of a page
+_BOT_COOKIE: Final = "__cf_bm"
+"""Cloudflare gives it to clients that it took for programs, and then refuses them by it."""
 
 
 class Walls:
-    """The hosts that have answered this job with a wall. May be used from any thread."""
+    """The hosts that have answered this job with a bot wall. May be used from any thread."""
 
     def __init__(self) -> None:
         self._hosts: set[str | None] = set()
 
-    def stand_before(self, url: str) -> bool:
+    def protect(self, url: str) -> bool:
         return bool(self._hosts) and _host(url) in self._hosts
 
-    def is_one(self, response: Response) -> bool:
-        """Whether a browser might get another response: once the job has met a wall, any 403 may be one."""
-        return is_marked(response) or bool(self._hosts and response.status == HTTPStatus.FORBIDDEN)
+    def may_be_wall(self, response: Response) -> bool:
+        """Whether a browser might get another response: after the job's first wall, any 403 may be one."""
+        return is_wall(response) or bool(self._hosts and response.status == HTTPStatus.FORBIDDEN)
 
     def remember(self, urls: Iterable[str], jar: Any) -> None:
-        """Note that the hosts of `urls` have walls, and delete their cookie `_OF_A_CHECK` from `jar`."""
+        """Note that the hosts of `urls` have walls, and delete their `_BOT_COOKIE` from `jar`."""
         for url in urls:
             self._hosts.add(_host(url))
             for cookie in jar.get_cookies_for_url(url):
-                if cookie.name == _OF_A_CHECK:
+                if cookie.name == _BOT_COOKIE:
                     jar.clear(cookie.domain, cookie.path, cookie.name)
 
 
-def mark(response: Any) -> None:
-    """Note on `response` that it is a wall, if it is one; it can still be read from its beginning."""
+def mark_wall(response: Any) -> None:
+    """Mark `response` if it is a bot wall; it can still be read from its beginning."""
     if response.status not in _STATUSES:
         return
     is_page = "html" in (response.headers.get("Content-Type") or "")
     if response.headers.get("cf-mitigated") == "challenge" or (
-        is_page and _TITLE.search(response.look_ahead(_HEAD))
+        is_page and _TITLE.search(response.look_ahead(_TITLE_WITHIN))
     ):
-        response.extensions[_MARK] = True
+        response.extensions[_IS_WALL] = True
 
 
-def is_marked(response: Response) -> bool:
-    return _MARK in response.extensions
+def is_wall(response: Response) -> bool:
+    """Whether `mark_wall` has marked `response`."""
+    return _IS_WALL in response.extensions
 
 
 def _host(url: str) -> str | None:

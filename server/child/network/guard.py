@@ -1,9 +1,9 @@
 """Where a child may connect to: public addresses, and the private ones that the operator has allowed.
 
-The check is an audit hook, which can't be removed and sees the numeric address of every connect of Python's
-sockets, whoever makes it, after redirects and name resolution. The programs that a child starts are kept
-off the network by other means (`server.child.media.run_ffmpeg`), as is libcurl, which connects without
-Python's sockets (`server.child.network.impersonation`).
+The check is an audit hook. It can't be removed, and sees the numeric address of every connect of Python's
+sockets, after redirects and name resolution. Other means keep off the network what connects without Python's
+sockets: the programs that a child starts (`server.child.media.run_ffmpeg`) and libcurl
+(`server.child.network.impersonation`).
 
 Decisions: docs/decisions/network.md
 """
@@ -35,7 +35,7 @@ from server.core.addresses import (
 refused: list[str] = []
 """The last addresses that were refused, newest last: of some errors yt-dlp keeps only the text."""
 
-_KEPT: Final = 20
+_MAX_REFUSED: Final = 20
 
 
 class AddressBlocked(PermissionError):
@@ -45,7 +45,7 @@ class AddressBlocked(PermissionError):
         super().__init__(errno.EACCES, f"connections to {address} are blocked")
         self.address = address
         refused.append(address)
-        del refused[:-_KEPT]
+        del refused[:-_MAX_REFUSED]
 
 
 def is_fake_ip(address: str) -> bool:
@@ -56,20 +56,20 @@ def is_fake_ip(address: str) -> bool:
 
 
 @contextmanager
-def going_to(url: str) -> Iterator[None]:
+def also_allow(url: str) -> Iterator[None]:
     """Inside the block this thread, and no other, may also connect to the host and port of `url`."""
-    _aside.open = _Open(parse_allowed((), url))
+    _this_thread.also = _AllowedHosts(parse_allowed((), url))
     try:
         yield
     finally:
-        del _aside.open
+        del _this_thread.also
 
 
 def install(allowed_private_hosts: Sequence[str], proxy: str | None = None) -> None:
     """Make connections that are not allowed raise `AddressBlocked`, for the rest of this process.
 
-    A `proxy` resolves names and connects by itself: then only addresses that a URL contains can be checked
-    here, and the rest is up to the proxy.
+    A `proxy` resolves names and connects by itself: then only a URL with a numeric address can be checked
+    here, and the proxy has to check names.
     """
     guard = _Guard(parse_allowed(allowed_private_hosts, proxy), socket.getaddrinfo)
     socket.getaddrinfo = guard.getaddrinfo
@@ -80,8 +80,7 @@ def install(allowed_private_hosts: Sequence[str], proxy: str | None = None) -> N
 
     _REQUEST_HANDLERS.pop("CurlCFFI", None)
     if proxy:
-        # Check the targets of all proxied requests, redirects among them: HTTP, CONNECT tunnels and
-        # SOCKS.
+        # Check the targets of all requests that go through the proxy: HTTP, CONNECT tunnels and SOCKS.
         from yt_dlp.socks import sockssocket
 
         def url(_self: Any, _method: str, url: str, *_: Any, **__: Any) -> None:
@@ -100,7 +99,7 @@ def install(allowed_private_hosts: Sequence[str], proxy: str | None = None) -> N
         _check_before(sockssocket, "_make_proxy", socks)
 
 
-class _Open:
+class _AllowedHosts:
     """Allowed hosts, with the addresses that their names were resolved to so far."""
 
     def __init__(self, allowed: Allowed) -> None:
@@ -118,12 +117,12 @@ class _Open:
         return self._allowed.permits(address, port) or (address, port) in self._resolved
 
 
-_aside = threading.local()
+_this_thread = threading.local()
 
 
 class _Guard:
     def __init__(self, allowed: Allowed, getaddrinfo: Callable[..., list[Any]]) -> None:
-        self._open = _Open(allowed)
+        self._hosts = _AllowedHosts(allowed)
         self._getaddrinfo = getaddrinfo
 
     def audit(self, event: str, arguments: tuple[Any, ...]) -> None:
@@ -154,8 +153,8 @@ class _Guard:
         found = self._getaddrinfo(host, port, *args, **kwargs)
         by_name = plain(host) if isinstance(host, str) else ""
         for *_, (address, number, *_) in found:
-            for each in self._all_open():
-                each.learn(by_name, numeric(address), number)
+            for hosts in self._all_hosts():
+                hosts.learn(by_name, numeric(address), number)
         good = [entry for entry in found if self._permits(numeric(entry[4][0]), entry[4][1])]
         if found and not good:
             raise AddressBlocked(found[0][4][0])
@@ -164,7 +163,7 @@ class _Guard:
     def check_literal(self, host: str | None, port: int) -> None:
         """Check the host of a URL as far as is possible without resolving it. Raises `AddressBlocked`."""
         name = plain((host or "").strip("[]"))
-        if not name or self._open.has(name, port):
+        if not name or self._hosts.has(name, port):
             return
         try:
             address: Address = numeric(name) if ":" in name else IPv4Address(socket.inet_aton(name))
@@ -175,10 +174,10 @@ class _Guard:
             self.check(str(address), port)
 
     def _permits(self, address: Address, port: int) -> bool:
-        return is_public(address) or any(each.permits(address, port) for each in self._all_open())
+        return is_public(address) or any(hosts.permits(address, port) for hosts in self._all_hosts())
 
-    def _all_open(self) -> list[_Open]:
-        return [self._open, _aside.open] if hasattr(_aside, "open") else [self._open]
+    def _all_hosts(self) -> list[_AllowedHosts]:
+        return [self._hosts, _this_thread.also] if hasattr(_this_thread, "also") else [self._hosts]
 
 
 def _check_before(owner: type, name: str, check: Callable[..., None]) -> None:
@@ -192,16 +191,16 @@ def _check_before(owner: type, name: str, check: Callable[..., None]) -> None:
     setattr(owner, name, checked)
 
 
-_SWITCHING: Final = 101  # a final response: HTTP on this connection ends with it
+_SWITCHING_PROTOCOLS: Final = 101  # unlike the other 1xx a final response: HTTP ends with it
 
 
-def pass_over() -> None:
-    """Make `http.client` return the status of the final response, for the rest of this process."""
+def skip_informational_responses() -> None:
+    """Make `http.client` skip all 1xx responses, not only 100, for the rest of this process."""
     read = HTTPResponse._read_status  # type: ignore[attr-defined]
 
     def read_last(response: Any) -> tuple[str, int, str]:
         version, status, reason = read(response)
-        while 100 < status < 200 and status != _SWITCHING:
+        while 100 < status < 200 and status != _SWITCHING_PROTOCOLS:
             parse_headers(response.fp)
             version, status, reason = read(response)
         return version, status, reason

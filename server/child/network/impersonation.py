@@ -29,15 +29,15 @@ from server.child.process import sandbox, yt_dlp_parts
 _MOST_AHEAD: Final = 64  # blocks of at most 16 KiB that have arrived and are not read yet
 _MOST_AT_ONCE: Final = 32  # transfers; further ones wait for a free thread
 _REFUSED: Final = "response 403"  # in libcurl's message where the guard refuses an address
-_CUT: Final = re.compile("SYSCALL|EOF|reset|closed|OPENSSL_internal:invalid library", re.IGNORECASE)
+_BROKEN_OFF: Final = re.compile("SYSCALL|EOF|reset|closed|OPENSSL_internal:invalid library", re.IGNORECASE)
 
 
 class GuardedRH(CurlCFFIRH):  # type: ignore[misc]
-    """`upstream` is the URL of the operator's proxy."""
+    """yt-dlp's handler, whose libcurl connects to our proxy only; `upstream` is the URL of the operator's."""
 
     def __init__(self, upstream: str | None, **options: Any) -> None:
         super().__init__(**options)
-        self._kind = ProxyError if upstream else TransportError
+        self._connect_error = ProxyError if upstream else TransportError
         self._proxy = Proxy(lambda _: None, upstream)
         self._proxy.__enter__()
         self._threads = _threads(self._proxy.port)
@@ -59,8 +59,8 @@ class GuardedRH(CurlCFFIRH):  # type: ignore[misc]
         }
         session = requests.Session(
             cookies=cookiejar,
-            curl_options=options | _authorities(own=self.prefer_system_certs),
-            response_class=_Answer,
+            curl_options=options | _ca_options(of_system=self.prefer_system_certs),
+            response_class=_ClosableResponse,
         )
         session._executor = self._threads
         return session
@@ -69,30 +69,32 @@ class GuardedRH(CurlCFFIRH):  # type: ignore[misc]
         try:
             response: Response = super()._send(request)
         except TransportError as error:
-            raise self._as_met(error) from None  # else its whole chain would be classified
+            raise self._as_of_urllib(error) from None  # else its whole chain would be classified
         except HTTPError as error:
-            if error.response.headers.get(REFUSED_BY_US) != self._proxy.sign:
+            if error.response.headers.get(REFUSED_BY_US) != self._proxy.signature:
                 raise
             error.close()
             refused = error.status == HTTPStatus.FORBIDDEN and self._proxy.refused
             if refused:
                 raise TransportError(cause=refused) from None
-            raise self._kind(cause=self._proxy.failed) from None
+            raise self._connect_error(cause=self._proxy.failed) from None
         return response
 
-    def _as_met(self, error: TransportError) -> RequestError:
+    def _as_of_urllib(self, error: TransportError) -> RequestError:
         """Turn `error` into the one that yt-dlp's handler for urllib would raise, so that both get the same
         code.
         """
         code, words = getattr(error.cause, "code", None), str(error)
         if isinstance(error, ProxyError):
             refused = _REFUSED in words and self._proxy.refused
-            return TransportError(cause=refused) if refused else self._kind(cause=self._proxy.failed or error)
+            if refused:
+                return TransportError(cause=refused)
+            return self._connect_error(cause=self._proxy.failed or error)
         if code == CurlECode.OPERATION_TIMEDOUT:
             return TransportError(cause=TimeoutError(words))
         if code == CurlECode.SSL_CACERT_BADFILE:
             return SSLError(cause=error)
-        if code == CurlECode.SSL_CONNECT_ERROR and _CUT.search(words):
+        if code == CurlECode.SSL_CONNECT_ERROR and _BROKEN_OFF.search(words):
             return TransportError(cause=ConnectionResetError(words))
         return error
 
@@ -100,7 +102,7 @@ class GuardedRH(CurlCFFIRH):  # type: ignore[misc]
 class _Blocks(Queue[Any]):
     """The blocks of a response that are not read yet; bounded, so that a transfer waits for its reader.
 
-    curl_cffi's own queue is unbounded: a whole film would fit, or what a small response decompresses to.
+    curl_cffi's own queue is unbounded: it would take a whole film, or all that a few bytes decompress to.
     """
 
     def __init__(self) -> None:
@@ -116,7 +118,7 @@ class _Blocks(Queue[Any]):
             self.not_full.notify_all()
 
 
-class _Answer(requests.Response):  # type: ignore[misc]
+class _ClosableResponse(requests.Response):  # type: ignore[misc]
     """A response that can be closed before its end, although its transfer may wait for the reader."""
 
     def close(self) -> None:
@@ -131,22 +133,22 @@ def _threads(port: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(_MOST_AT_ONCE, "browser", enter)
 
 
-def _authorities(*, own: bool) -> dict[CurlOpt, Any]:
-    """The CA certificates to trust, as for other requests: the operator's if `own`, else certifi's."""
-    if not own:
+def _ca_options(*, of_system: bool) -> dict[CurlOpt, Any]:
+    """The CA certificates to trust, as for other requests: the system's, else certifi's."""
+    if not of_system:
         return {CurlOpt.CAINFO: certifi.where()}
     paths = ssl.get_default_verify_paths()
     return {CurlOpt.CAINFO: paths.cafile or ffi.NULL, CurlOpt.CAPATH: paths.capath or ffi.NULL}
 
 
-def _insist() -> None:
+def _check_names() -> None:
     """Raise `ImportError` if a name is missing that keeps libcurl to the proxy, or bounds its memory."""
     missing = yt_dlp_parts.missing("browser")
     missing += [] if hasattr(requests.Session, "executor") else ["Session.executor"]
     missing += [] if hasattr(sessions.queue, "Queue") else ["Queue"]
     if missing:
-        raise ImportError(f"not as it was: {', '.join(missing)}")
+        raise ImportError(f"yt-dlp or curl_cffi has changed: {', '.join(missing)}")
 
 
-_insist()
+_check_names()
 sessions.queue = SimpleNamespace(Queue=_Blocks)

@@ -39,9 +39,9 @@ Dial = Callable[[str, int], socket.socket]
 Headers = list[tuple[str, str]]
 
 _TIMEOUT: Final = 20.0  # seconds to connect, and to wait for the next byte from either side
-_BLOCK: Final = 64 * 1024
+_BLOCK: Final = 64 * 1024  # bytes
 _PORTS: Final = {"http": 80, "https": 443}
-_OURS: Final = frozenset(
+_CONNECTION_HEADERS: Final = frozenset(  # between client and proxy only (RFC 9110, 7.6.1)
     (
         "connection",
         "expect",
@@ -54,24 +54,24 @@ _OURS: Final = frozenset(
     )
 )
 OWN_HOST: Final = "clipwire.invalid"
-"""The host of pages that the proxy has itself: RFC 6761 keeps the name out of everybody's DNS."""
+"""The host of the proxy's own pages: RFC 6761 reserves `.invalid`, so that no such name is in the DNS."""
 
 _OWN_PAGE: Final = re.compile(rf"http://{re.escape(OWN_HOST)}(?::80)?(/.*)")
 REFUSED_BY_US: Final = "Clipwire-Refused"
-"""A header with `Proxy.sign` in responses that come from the proxy itself, and not from a source."""
+"""A header with `Proxy.signature` in errors that come from the proxy itself, and not from a source."""
 
 
 class Proxy(ThreadingTCPServer):
     """Runs in threads while the `with` block lasts; `pace` is called with each number of bytes received, and
     may block to limit the rate.
 
-    `upstream` is the operator's proxy. `cookies` returns the `Cookie` header for a plain HTTP request: ffmpeg
-    does not send its cookies to a proxy. `told` are the domains of the cookies that ffmpeg got for HTTPS,
-    with a leading dot if subdomains get them too. `sign` is what no source knows. `refused` is why the last
-    target was refused, `failed` the error of the last connection that could not be made. Once it has `ended`
-    nothing more comes and nothing more is asked for: whoever asks is told that it is gone. `pages` are the
-    answers to requests to `OWN_HOST`, by their path: each is made when it is asked for, or raises what its
-    status says.
+    `upstream` is the URL of the operator's proxy. `cookies` returns the `Cookie` header for a plain HTTP
+    request: ffmpeg does not send its cookies to a proxy. `cookie_domains` are those of the cookies that
+    ffmpeg got for HTTPS, with a leading dot if subdomains get them too. `signature` is a token that no source
+    knows. `refused` is why the last target was refused, `failed` the error of the last connection that could
+    not be made. `pages` maps a path at `OWN_HOST` to the function that makes the text of the page for each
+    request; an `HTTPError` that it raises becomes the status. Once the proxy has `ended` it answers every
+    request with status 410.
     """
 
     daemon_threads = True
@@ -84,7 +84,7 @@ class Proxy(ThreadingTCPServer):
         cookies: Callable[[str], str | None] = lambda _: None,
     ) -> None:
         self.cookies = cookies
-        self.told: set[str] = set()
+        self.cookie_domains: set[str] = set()
         super().__init__(("127.0.0.1", 0), _ProxyRequest)
         token = secrets.token_urlsafe(24)
         self.port: int = self.server_address[1]
@@ -92,13 +92,13 @@ class Proxy(ThreadingTCPServer):
         self.authorization = _basic("clipwire", token)
         self.pace = pace
         self.dial = dialer(upstream)
-        self.way = _http_proxy(upstream)
-        self.sign = secrets.token_urlsafe(24)
+        self.http_proxy = _http_proxy(upstream)
+        self.signature = secrets.token_urlsafe(24)
         self.refused: AddressBlocked | JobFailed | None = None
         self.failed: Exception | None = None
         self.ended = False
         self.pages: dict[str, Callable[[], str]] = {}
-        self.coming: set[socket.socket] = set()
+        self.open_connections: set[socket.socket] = set()
 
     def __enter__(self) -> Self:
         threading.Thread(target=self.serve_forever, args=(0.1,), name="proxy", daemon=True).start()
@@ -109,9 +109,9 @@ class Proxy(ThreadingTCPServer):
         self.server_close()
 
     def end(self) -> None:
-        """Break off what comes in, as a source would that is gone: a silent one is waited for no longer."""
+        """Break off all connections, so that ffmpeg no longer waits for a silent source."""
         self.ended = True
-        for upstream in list(self.coming):
+        for upstream in list(self.open_connections):
             with contextlib.suppress(OSError):
                 upstream.shutdown(socket.SHUT_RDWR)
 
@@ -128,15 +128,15 @@ class _ProxyRequest(BaseHTTPRequestHandler):
         with upstream, contextlib.suppress(OSError):
             self.send_response_only(HTTPStatus.OK)
             self.end_headers()
-            self._hand_on(upstream)
+            self._relay(upstream)
 
     def do_GET(self) -> None:
-        """Plain HTTP, whatever the method."""
-        own = _OWN_PAGE.fullmatch(self.path)
-        if own and self._is_ours() and not self.server.ended:
-            self._show(self.server.pages.get(own[1]))
+        """Pass on a plain HTTP request of any method, or answer it with a page of the proxy's own."""
+        own_page = _OWN_PAGE.fullmatch(self.path)
+        if own_page and self._is_authorized() and not self.server.ended:
+            self._send_page(self.server.pages.get(own_page[1]))
             return
-        upstream = self._connect(self.path, "http", self._ask)
+        upstream = self._connect(self.path, "http", self._send_request)
         if upstream is None:
             return
         with upstream, contextlib.suppress(OSError):
@@ -144,21 +144,21 @@ class _ProxyRequest(BaseHTTPRequestHandler):
             while left > 0 and (data := self.rfile.read(min(left, _BLOCK))):
                 upstream.sendall(data)
                 left -= len(data)
-            self._hand_on(upstream)
+            self._relay(upstream)
 
     do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_GET  # noqa: N815 - as `http.server` says
 
     def log_message(self, *_: Any) -> None:
         """Log nothing: ffmpeg's own output has what matters."""
 
-    def _connect(self, url: str, scheme: str, way: Dial) -> socket.socket | None:
-        """A connection to the host of `url`, by `way`; None after an error response was sent instead."""
+    def _connect(self, url: str, scheme: str, connect: Dial) -> socket.socket | None:
+        """Return the connection that `connect` makes to the host of `url`; None after an error response."""
         status = HTTPStatus.PROXY_AUTHENTICATION_REQUIRED
         if self.server.ended:
             status = HTTPStatus.GONE
-        elif self._is_ours():
+        elif self._is_authorized():
             try:
-                return way(*_endpoint(url, scheme))
+                return connect(*_endpoint(url, scheme))
             except (AddressBlocked, JobFailed) as error:
                 self.server.refused = error
                 status = HTTPStatus.FORBIDDEN
@@ -171,40 +171,42 @@ class _ProxyRequest(BaseHTTPRequestHandler):
         return None
 
     def _dial(self, host: str, port: int) -> socket.socket:
-        for domain in self.server.told:
+        for domain in self.server.cookie_domains:
             # ffmpeg compares only the ends of names: it would send `host` another host's cookie.
-            itself = domain.removeprefix(".")
-            below = domain.startswith(".") and host.endswith(domain)
-            if host.endswith(itself) and host != itself and not below:
+            name = domain.removeprefix(".")
+            is_subdomain = domain.startswith(".") and host.endswith(domain)
+            if host.endswith(name) and host != name and not is_subdomain:
                 raise JobFailed("unsupported_stream", f"ffmpeg would send {host} cookies of another host")
         return self.server.dial(host, port)
 
-    def _ask(self, host: str, port: int) -> socket.socket:
-        """A connection to the host, or to the operator's proxy, with the head of the request sent on it."""
+    def _send_request(self, host: str, port: int) -> socket.socket:
+        """Connect to the host, or to the operator's proxy, and send all of the request but its body."""
         if self.headers.get("Transfer-Encoding"):
             raise ValueError("a body of unknown length")
         parts = urlsplit(self.path)
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        if self.server.way is None:
+        http_proxy = self.server.http_proxy
+        if http_proxy is None:
             connection = HTTPConnection(host, port)
             connection.sock = self.server.dial(host, port)
         else:
-            connection = self.server.way.connection()
+            connection = http_proxy.connection()
             target = f"http://{parts.netloc.rpartition('@')[2]}{target}"
         connection.putrequest(self.command, target, skip_host=True, skip_accept_encoding=True)
-        # The headers of the request without those for this proxy; with cookies, and a log-in at the next.
-        headers = [(name, value) for name, value in self.headers.items() if name.lower() not in _OURS]
+        headers = [
+            (name, value) for name, value in self.headers.items() if name.lower() not in _CONNECTION_HEADERS
+        ]
         if "Cookie" not in self.headers and (cookies := self.server.cookies(self.path)):
             headers.append(("Cookie", cookies))
-        login = self.server.way.login if self.server.way else []
+        login = http_proxy.login if http_proxy else []
         for name, value in [*headers, *login, ("Connection", "close")]:
             connection.putheader(name, value)
         connection.endheaders()
-        sent: socket.socket = connection.sock
-        return sent
+        upstream: socket.socket = connection.sock
+        return upstream
 
-    def _show(self, page: Callable[[], str] | None) -> None:
-        """Answer with a page of our own. What its source answered is answered for it."""
+    def _send_page(self, page: Callable[[], str] | None) -> None:
+        """Answer with a page of the proxy's own, or with the status that its source sent instead."""
         status: int = HTTPStatus.OK if page else HTTPStatus.NOT_FOUND
         text = b""
         try:
@@ -214,7 +216,7 @@ class _ProxyRequest(BaseHTTPRequestHandler):
         except (AddressBlocked, JobFailed) as error:
             self.server.refused = error
             status = HTTPStatus.FORBIDDEN
-        except Exception as error:  # there is nobody else to hear of it; a page may fail in any way
+        except Exception as error:  # outermost in this thread; the code of a page may raise anything
             self.server.failed = error
             status = HTTPStatus.BAD_GATEWAY
         if status != HTTPStatus.OK:
@@ -228,32 +230,32 @@ class _ProxyRequest(BaseHTTPRequestHandler):
             self.end_headers()
             self.wfile.write(text)
 
-    def _is_ours(self) -> bool:
-        shown = self.headers.get("Proxy-Authorization", "").encode()
-        return hmac.compare_digest(shown, self.server.authorization.encode())
+    def _is_authorized(self) -> bool:
+        authorization = self.headers.get("Proxy-Authorization", "").encode()
+        return hmac.compare_digest(authorization, self.server.authorization.encode())
 
     def _refuse(self, status: int) -> None:
         self.close_connection = True
         with contextlib.suppress(OSError):
             self.send_response_only(status)
-            self.send_header(REFUSED_BY_US, self.server.sign)
+            self.send_header(REFUSED_BY_US, self.server.signature)
             if status is HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:  # ffmpeg sends its token only when asked
                 self.send_header("Proxy-Authenticate", 'Basic realm="clipwire"')
             self.send_header("Content-Length", "0")
             self.send_header("Connection", "close")
             self.end_headers()
 
-    def _hand_on(self, upstream: socket.socket) -> None:
+    def _relay(self, upstream: socket.socket) -> None:
         self.close_connection = True
-        self.server.coming.add(upstream)
+        self.server.open_connections.add(upstream)
         try:
             if not self.server.ended:
-                hand_on(self.connection, upstream, self.server.pace)
+                relay(self.connection, upstream, self.server.pace)
         finally:
-            self.server.coming.discard(upstream)
+            self.server.open_connections.discard(upstream)
 
 
-def hand_on(client: socket.socket, upstream: socket.socket, pace: Callable[[int], None]) -> None:
+def relay(client: socket.socket, upstream: socket.socket, pace: Callable[[int], None]) -> None:
     """Copy bytes in both directions until a side ends, or both are silent for `_TIMEOUT` seconds.
 
     `pace` is called with the number of bytes from `upstream`. Writes to the client have no timeout: it is a
@@ -261,9 +263,9 @@ def hand_on(client: socket.socket, upstream: socket.socket, pace: Callable[[int]
     """
     upstream.settimeout(_TIMEOUT)
     client.settimeout(None)
-    to = {upstream: client, client: upstream}
+    other_side = {upstream: client, client: upstream}
     while True:
-        ready = [upstream]  # if TLS has read something of it already
+        ready = [upstream]  # TLS may have read bytes already, of which `select` does not know
         if not (isinstance(upstream, ssl.SSLSocket) and upstream.pending()):
             ready = select.select([upstream, client], [], [], _TIMEOUT)[0]
         if not ready:
@@ -272,7 +274,7 @@ def hand_on(client: socket.socket, upstream: socket.socket, pace: Callable[[int]
             data = side.recv(_BLOCK)
             if not data:
                 return
-            to[side].sendall(data)
+            other_side[side].sendall(data)
             if side is upstream:
                 pace(len(data))
 
@@ -292,8 +294,8 @@ def dialer(upstream: str | None) -> Dial:
     """
     if upstream is None:
         return lambda host, port: socket.create_connection((host, port), _TIMEOUT)
-    if way := _http_proxy(upstream):
-        return way.tunnel
+    if http_proxy := _http_proxy(upstream):
+        return http_proxy.tunnel
     if not yt_dlp_parts.fits("socks"):
         raise JobFailed("proxy_error", "\n".join(yt_dlp_parts.report()))
     options = networking.make_socks_proxy_opts(upstream)
@@ -301,14 +303,16 @@ def dialer(upstream: str | None) -> Dial:
     def through_socks(host: str, port: int) -> socket.socket:
         connect = partial(networking.create_socks_proxy_socket, (host, port), options)
         address = options["addr"], options["port"]
-        made: socket.socket = networking.create_connection(address, _TIMEOUT, _create_socket_func=connect)
-        return made
+        connection: socket.socket = networking.create_connection(
+            address, _TIMEOUT, _create_socket_func=connect
+        )
+        return connection
 
     return through_socks
 
 
 class _HttpProxy:
-    """The operator's HTTP proxy at `parts`; `login` are the headers that it wants to see."""
+    """The operator's HTTP proxy, whose URL is `parts`; `login` are the headers with its password."""
 
     def __init__(self, parts: SplitResult) -> None:
         self._parts = parts
@@ -316,7 +320,7 @@ class _HttpProxy:
         self.login: Headers = [("Proxy-Authorization", _basic(*login))] if any(login) else []
 
     def connection(self) -> HTTPConnection:
-        """Connects with its first request; `guard` looks at the URL of each request that is sent on it."""
+        """Return a connection that is opened by its first request; `guard` checks the URL of each request."""
         parts = self._parts
         connection = HTTPConnection(
             parts.hostname or "", parts.port or _PORTS[parts.scheme], timeout=_TIMEOUT

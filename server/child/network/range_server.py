@@ -19,8 +19,8 @@ from socketserver import ThreadingTCPServer
 from typing import Final, Self
 
 BLOCK: Final = 64 * 1024
-_MOST: Final = 128  # blocks in one request
-_KEPT: Final = 512  # blocks in the cache: ffmpeg may read two places of a film in turn
+_MAX_BLOCKS: Final = 128  # in one request
+_CACHED_BLOCKS: Final = 512  # ffmpeg may read two places of a film in turn
 _BUFFER: Final = 16 * 1024  # bytes of the send buffer of each connection from ffmpeg
 _RANGE: Final = re.compile(r"bytes=(\d{1,18})-")
 
@@ -33,14 +33,13 @@ class RangeServer(ThreadingTCPServer):
     `fetch(first, count)` returns `count` blocks from block `first` on. The file has `total` bytes; its last
     block is shorter. `failed` is the exception that `fetch` has raised; no more blocks are served then.
 
-    Each request costs a round trip to the source, so it covers what will be read next: `index` is a range of
-    bytes that will be read as a whole, and wherever else reading begins, about `expected` bytes will be read.
+    Each request costs a round trip to the source, so it covers what ffmpeg will read next: the whole of the
+    bytes `index`, and about `expected` bytes from any other place where it begins to read.
     """
 
     daemon_threads = True
     block_on_close = False
-    url = None
-    refused = None
+    url = None  # for `guarded_ffmpeg.running`: it is no proxy
 
     def __init__(self, total: int, fetch: Fetch, index: range, expected: float) -> None:
         super().__init__(("127.0.0.1", 0), _RangeRequest)
@@ -50,7 +49,7 @@ class RangeServer(ThreadingTCPServer):
         self.failed: Exception | None = None
         self._fetch = fetch
         self._index = index
-        self._expected = max(1, min(math.ceil(expected / BLOCK), _MOST))
+        self._expected = max(1, min(math.ceil(expected / BLOCK), _MAX_BLOCKS))
         self._blocks = OrderedDict[int, bytes]()
         self._one_at_a_time = threading.Lock()
 
@@ -59,28 +58,28 @@ class RangeServer(ThreadingTCPServer):
         return f"http://127.0.0.1:{self.port}{self.path}"
 
     def __enter__(self) -> Self:
-        threading.Thread(target=self.serve_forever, args=(0.1,), name="window", daemon=True).start()
+        threading.Thread(target=self.serve_forever, args=(0.1,), name="ranges", daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.shutdown()
         self.server_close()
 
-    def asks(self, at: int) -> Iterator[int]:
+    def counts(self, at: int) -> Iterator[int]:
         """Yield, for each missing block, how many blocks to fetch for a reader that began at byte `at`.
 
-        First as many as are expected to be read, then few, and twice as many each time. A reader that begins
-        in the head or the index is still looking for the place to seek to, so it gets one block first.
+        The first number covers the expected bytes; the next is small, and doubles each time. A reader that
+        begins in the head or the index still searches for the place to seek to, so it gets one block first.
         """
         first = 1 if at == 0 or at in self._index else self._expected
         yield first
         more = max(1, first // 4)
         while True:
             yield more
-            more = min(2 * more, _MOST)
+            more = min(2 * more, _MAX_BLOCKS)
 
-    def block(self, number: int, asks: Iterator[int]) -> bytes:
-        """Return block `number`; if it is missing, fetch the index from there on, or `next(asks)` blocks.
+    def block(self, number: int, counts: Iterator[int]) -> bytes:
+        """Return block `number`; if it is missing, fetch the rest of the index, or `next(counts)` blocks.
 
         Raises `ConnectionError` if a fetch has failed.
         """
@@ -88,9 +87,10 @@ class RangeServer(ThreadingTCPServer):
             if self.failed:
                 raise ConnectionError(self.failed)
             if number not in self._blocks:
-                # Of the index all that is left, and one block for ffmpeg's read-ahead.
                 first, stop = self._index.start // BLOCK, math.ceil(self._index.stop / BLOCK)
-                count = min(stop + 1 - number, _MOST) if first <= number < stop else next(asks)
+                # All that is left of the index, and one block more, for ffmpeg's read-ahead.
+                left = min(stop - number + 1, _MAX_BLOCKS)
+                count = left if first <= number < stop else next(counts)
                 count = min(count, math.ceil(self.total / BLOCK) - number)
                 try:
                     fetched = self._fetch(number, count)
@@ -98,7 +98,7 @@ class RangeServer(ThreadingTCPServer):
                     self.failed = error
                     raise ConnectionError(error) from error
                 self._blocks.update(enumerate(fetched, number))
-                while len(self._blocks) > _KEPT:
+                while len(self._blocks) > _CACHED_BLOCKS:
                     self._blocks.popitem(last=False)
             return self._blocks[number]
 
@@ -117,9 +117,9 @@ class _RangeRequest(BaseHTTPRequestHandler):
             if self.path != self.server.path:
                 self.send_error(HTTPStatus.NOT_FOUND)
                 return
-            asked = _RANGE.match(self.headers.get("Range", "bytes=0-"))
-            at, total = int(asked[1]) if asked else 0, self.server.total
-            asks = self.server.asks(at)
+            found = _RANGE.match(self.headers.get("Range", "bytes=0-"))
+            at, total = int(found[1]) if found else 0, self.server.total
+            counts = self.server.counts(at)
             if at >= total:
                 self.send_error(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE)
                 return
@@ -130,7 +130,7 @@ class _RangeRequest(BaseHTTPRequestHandler):
             self.send_header("Connection", "close")
             self.end_headers()
             while at < total:
-                data = self.server.block(at // BLOCK, asks)[at % BLOCK :]
+                data = self.server.block(at // BLOCK, counts)[at % BLOCK :]
                 self.wfile.write(data)
                 at += len(data)
 

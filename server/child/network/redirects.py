@@ -1,6 +1,6 @@
-"""The redirects that requests meet: yt-dlp follows them, and tells the last link only.
+"""Records the redirects of requests: yt-dlp follows them, and reports only the last link.
 
-A password in a link goes to no other host: `requests` sees to that.
+`requests` sends a password in a link to no other host.
 
 Decisions: docs/decisions/library.md
 """
@@ -11,40 +11,39 @@ from urllib.parse import urljoin, urlsplit
 
 from yt_dlp.utils.networking import normalize_url
 
-MOST_STEPS: Final = 50  # redirects that are remembered; a download may meet thousands
-FOR_GOOD: Final = (301, 308)
+MAX_REDIRECTS: Final = 50  # a download may have thousands
+_PERMANENT: Final = (301, 308)
 
-Step = tuple[str, int, str]
-"""A link, the status of its answer, and the link that the answer names."""
+Redirect = tuple[str, int, str]
+"""A link, the status of the response, and the link in its `Location`."""
 
 
-def recorded(create: Callable[..., Any], steps: list[Step]) -> Callable[..., Any]:
-    """`RequestsRH._create_instance`, whose sessions note redirects in `steps`."""
+def record_redirects(create: Callable[..., Any], redirects: list[Redirect]) -> Callable[..., Any]:
+    """Return a replacement of `RequestsRH._create_instance`, `create`, that appends to `redirects`."""
 
-    def note(answer: Any, **_: object) -> None:
-        if answer.is_redirect and len(steps) < MOST_STEPS:
-            to = normalize_url(urljoin(answer.url, answer.headers["Location"]))
-            steps.append((answer.url, answer.status_code, to))
+    def record(response: Any, **_: object) -> None:
+        if response.is_redirect and len(redirects) < MAX_REDIRECTS:
+            location = normalize_url(urljoin(response.url, response.headers["Location"]))
+            redirects.append((response.url, response.status_code, location))
 
     def create_recording(**kwargs: Any) -> Any:
         session = create(**kwargs)
-        session.hooks["response"].append(note)
+        session.hooks["response"].append(record)
         return session
 
     return create_recording
 
 
-def led_for_good(url: str, steps: list[Step]) -> str:
-    """Where `url` has moved to, as far as every redirect there is lasting, encrypted as before and without a
-    password; `url` itself if it has not.
+def follow_permanent(url: str, redirects: list[Redirect]) -> str:
+    """Return where `url` has moved to: follow `redirects` up to the first that is not permanent, gives up
+    HTTPS, or leads to a link with a password.
     """
-    at = url
-    for begin, status, end in steps:
-        if begin != at:
+    for origin, status, location in redirects:
+        if origin != url:
             continue
-        before, after = urlsplit(begin), urlsplit(end)
+        before, after = urlsplit(origin), urlsplit(location)
         is_weaker = before.scheme == "https" and after.scheme != "https"
-        if status not in FOR_GOOD or is_weaker or after.username is not None:
+        if status not in _PERMANENT or is_weaker or after.username is not None:
             break
-        at = end
-    return at
+        url = location
+    return url

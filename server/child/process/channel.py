@@ -42,7 +42,7 @@ class Channel:
             self._on_gone()
 
     def watch(self, on_command: Callable[[dict[str, Any]], None]) -> None:
-        """Start the thread that hands over commands and notices the end of the server.
+        """Start the thread that calls `on_command` for each command, and `on_gone` when the server is gone.
 
         Landlock covers only threads that start later: call `sandbox.restrict` first.
         """
@@ -52,7 +52,7 @@ class Channel:
                 for line in self._lines:
                     on_command(json.loads(line))
             except ConnectionError:
-                pass  # means the same as the end of the file: the server is gone
+                pass  # the server is gone, as at the end of the stream
             except Exception:  # outermost: a child that no longer receives commands must not go on
                 traceback.print_exc()
             finally:

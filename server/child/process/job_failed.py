@@ -1,4 +1,4 @@
-"""Exceptions that carry the failure code of a job; and tests for a full disk, without error messages.
+"""Exceptions with the failure code of a job, and checks whether the disk is full.
 
 The error messages of programs are not reliable: whether a disk is full is found out by writing to it.
 """
@@ -18,11 +18,11 @@ OF_ERRNO: Final[dict[int, Code]] = {
     errno.EFBIG: "too_large",
     errno.ENOMEM: "out_of_memory",
 }
-"""Errors of this machine, whatever raised them; the codes of all others are in `extract.failures`."""
+"""The codes of this machine's faults, whatever raised them; all other codes are in `extract.failures`."""
 
 
 class JobFailed(Exception):
-    """A failure with a known `code`; `detail` is for the log."""
+    """A failure whose `code` is known where it is raised; `detail` is for the log."""
 
     def __init__(self, code: Code, detail: str = "") -> None:
         super().__init__(f"{code}: {detail}" if detail else code)
@@ -30,7 +30,7 @@ class JobFailed(Exception):
 
 
 class Expired(JobFailed):
-    """A link that worked before has expired; another extraction may give a new one."""
+    """A link that has worked before has expired; another extraction may return a new one."""
 
 
 class NotLive(JobFailed):
@@ -45,21 +45,21 @@ class NotLive(JobFailed):
         self.info = info
 
 
-_WRITTEN_AS_TEST = 64 * 1024  # bytes
+_TEST_BYTES = 64 * 1024
 
 
 def is_full(directory: Path) -> bool:
     """Whether `directory` takes no more data, because the disk or this user's quota is full."""
     try:
         with tempfile.TemporaryFile(dir=directory, buffering=0) as file:
-            file.write(bytes(_WRITTEN_AS_TEST))
+            file.write(bytes(_TEST_BYTES))
     except OSError as error:
         return error.errno in (errno.ENOSPC, errno.EDQUOT)
     return False
 
 
 def has_largest_file(directory: Path) -> bool:
-    """Whether a file below `directory` has the largest size that this process may write (`sandbox.limit`)."""
+    """Whether a file below `directory` is as large as this process may write it (`sandbox.limit`)."""
     most, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
     if most == resource.RLIM_INFINITY:
         return False

@@ -1,7 +1,8 @@
 """The task's log: the output of yt-dlp and ffmpeg, with the time, without secrets, and limited in size.
 
 The child's standard output is the log file, to which each attempt appends. When the log is full, lines in its
-middle are dropped: the beginning and the end tell most. `Excerpt` does the same to the output of a program.
+middle are dropped: the beginning and the end are the most useful. `Excerpt` does the same to the output of a
+program.
 """
 
 import os
@@ -15,34 +16,34 @@ from typing import Final, TextIO
 
 from server.core.redaction import clean
 
-_LINES: Final = 2000  # of the beginning, and of the end
-_LONGEST: Final = 4096  # characters of a line
-_MARK: Final = "({} lines left out)"
-_MARKED: Final = re.compile(rb"^\((\d+) lines left out\)\n", re.MULTILINE)
+_MAX_LINES: Final = 2000  # of the beginning, and of the end
+_MAX_LINE_CHARS: Final = 4096
+_GAP: Final = "({} lines left out)"
+_GAP_LINE: Final = re.compile(rb"^\((\d+) lines left out\)\n", re.MULTILINE)
 
 
 class Excerpt:
-    """Keeps the first and the last `_LINES` of the lines that are added."""
+    """Keeps the first and the last `_MAX_LINES` of the lines that are added."""
 
     def __init__(self) -> None:
         self.first: list[str] = []
-        self._last: deque[str] = deque(maxlen=_LINES)
-        self._others = 0
+        self._last: deque[str] = deque(maxlen=_MAX_LINES)
+        self._after_first = 0  # lines
 
     def add(self, line: str) -> bool:
         """Add a line; return whether it is one of the first."""
-        if len(self.first) < _LINES:
+        if len(self.first) < _MAX_LINES:
             self.first.append(line)
             return True
-        self._others += 1
+        self._after_first += 1
         self._last.append(line)
         return False
 
     @property
     def rest(self) -> list[str]:
-        """The last lines; if lines were left out before them, after a mark that says how many."""
-        left_out = self._others - len(self._last)
-        return [*([_MARK.format(left_out)] if left_out else []), *self._last]
+        """The last lines; if lines before them were left out, they follow a line that says how many."""
+        left_out = self._after_first - len(self._last)
+        return [*([_GAP.format(left_out)] if left_out else []), *self._last]
 
     @property
     def text(self) -> str:
@@ -50,24 +51,27 @@ class Excerpt:
 
 
 def lines_of(stream: TextIO) -> Iterator[str]:
-    """The lines up to the end of `stream`; a line of more than `_LONGEST` characters is split."""
-    while line := stream.readline(_LONGEST):
+    """Yield the lines up to the end of `stream`; a line of more than `_MAX_LINE_CHARS` is split."""
+    while line := stream.readline(_MAX_LINE_CHARS):
         yield line.rstrip("\n")
 
 
 def cut_middle(text: bytes, kept: int) -> tuple[bytes, bytes]:
-    """The first lines of `text`, and its last lines with a mark in front: about `kept` bytes of each."""
-    earlier = _MARKED.search(text)  # the first lines end before it, so that the new mark includes its number
+    """Return the first lines of `text`, and its last lines, about `kept` bytes of each.
+
+    In front of the last lines is one that says how many were left out.
+    """
+    earlier = _GAP_LINE.search(text)  # it is left out, too, and its number is included in the new one
     begin = text.rfind(b"\n", 0, min(kept, earlier.start() if earlier else kept)) + 1
     end = text.find(b"\n", len(text) - kept) + 1
     middle = text[begin:end]
-    marks = [int(number) for number in _MARKED.findall(middle)]
-    left_out = middle.count(b"\n") - len(marks) + sum(marks)
-    return text[:begin], _MARK.format(left_out).encode() + b"\n" + text[end:]
+    earlier_gaps = [int(number) for number in _GAP_LINE.findall(middle)]
+    left_out = middle.count(b"\n") - len(earlier_gaps) + sum(earlier_gaps)
+    return text[:begin], _GAP.format(left_out).encode() + b"\n" + text[end:]
 
 
-LIMIT = 1024 * 1024
-_SPARE = 8 * 1024  # bytes for lines that the server appends
+LIMIT = 1024 * 1024  # bytes
+_FOR_SERVER = 8 * 1024  # bytes of the limit, for lines that the server appends
 _KEPT = 320 * 1024  # bytes of the beginning, and of the end
 _LINE_END = re.compile(r"[\r\n]+")
 
@@ -104,7 +108,7 @@ class Log:
         lines = [clean(line) for line in _LINE_END.split(message)]
         data = "".join(f"{now} {line}\n" for line in lines if line.strip()).encode(errors="replace")
         with self._lock:
-            if self._size + len(data) > LIMIT - _SPARE:
+            if self._size + len(data) > LIMIT - _FOR_SERVER:
                 data = self._cut(data)
             self._size += len(data)
             with suppress(OSError):  # a full disk: a job does not fail because of its log
@@ -114,7 +118,7 @@ class Log:
         os.close(self._descriptor)
 
     def _cut(self, data: bytes) -> bytes:
-        """Cut the file after its first lines; return what to append then: the last lines, up to `data`."""
+        """Truncate the file after its first lines; return the last lines, with `data`, to append."""
         whole = data
         with suppress(OSError):
             whole = os.pread(self._descriptor, self._size, 0) + data

@@ -4,8 +4,8 @@ One percentage stands for the whole job: 20 when the download starts, then by th
 by ffmpeg's work, up to 99. `Meter` does the arithmetic, `Reporter` decides what is sent and when. Several
 threads call yt-dlp's hooks.
 
-`Throttle` keeps a limit of bytes a second over all connections of the job, which can change at any time.
-yt-dlp's own limit works with the mean rate since the start: a lower limit would stop a running download for
+`Throttle` limits the bytes a second over all connections of the job; the limit can change at any time.
+yt-dlp's own limit applies to the mean rate since the start: a lower limit would stop a running download for
 minutes. Here received bytes are a debt, which is paid off at the current rate.
 """
 
@@ -19,8 +19,8 @@ from typing import Any, Protocol
 START, END = 20.0, 99.0
 SHORTEST_PAUSE = 0.25  # seconds between two reports
 ALIVE_AFTER = 2.0  # seconds without a report, after which a sign of life is sent
-_MEASURE_FOR = 1.0  # seconds before a speed is reported
-_LARGEST = 1 << 60  # bytes
+_MEASURE_SECONDS = 1.0  # before a speed is reported
+_MAX_BYTES = 1 << 60
 _HALF_OF_UNKNOWN = 32_000_000
 """The bytes after which a stream of unknown length counts as half fetched."""
 
@@ -31,7 +31,10 @@ class Sender(Protocol):
 
 @dataclass(slots=True)
 class StreamProgress:
-    """How much of a stream has come; `weight` is its share of the work, `size` is None until it is known."""
+    """How much of a stream has come: `done` bytes of `size`, which is None until it is known.
+
+    `share` is that of the stream, 0-1; `weight` is the stream's share of all.
+    """
 
     weight: float = 1.0
     size: int | None = None
@@ -40,7 +43,7 @@ class StreamProgress:
     _began: bool = False
 
     def update(self, hook: Mapping[str, Any]) -> int:
-        """Take in one of yt-dlp's progress dicts; return how many bytes came in since the last one."""
+        """Update from one of yt-dlp's progress dicts; return how many bytes have come since the last one."""
         finished = hook.get("status") == "finished"
         size = hook.get("total_bytes")
         before, self.done = self.done, hook.get("downloaded_bytes") or (finished and size) or self.done
@@ -63,7 +66,7 @@ class StreamProgress:
 
 
 class Meter:
-    """Works out one percentage for all `streams`; `convert` is ffmpeg's share of the work, 0-1."""
+    """Computes one percentage for all `streams`; `convert` is ffmpeg's share of the work, 0-1."""
 
     def __init__(self, streams: list[StreamProgress], convert: float = 0.0) -> None:
         self.streams = streams
@@ -91,30 +94,35 @@ class Meter:
         return [stream.size for stream in self.streams]
 
     def of_download(self) -> float:
+        """Return the percentage while streams are fetched."""
         share = sum(stream.weight * stream.share for stream in self.streams) / self._weight
         return START + (self._download_end - START) * share
 
     def of_convert(self, share: float) -> float:
+        """Return the percentage when ffmpeg has done `share` of its work, 0-1."""
         return self._download_end + (END - self._download_end) * min(max(share, 0.0), 1.0)
 
 
 def progress_of_streams(formats: Iterable[Mapping[str, Any]], duration: float | None) -> list[StreamProgress]:
-    """Streams for the chosen formats, weighted by size, else by bit rate, else all alike."""
+    """Return the progress of streams of these formats, weighted by size, else by bit rate, else all alike.
+
+    `duration` is in seconds.
+    """
     formats = list(formats)
     weights = [weight(chosen, duration) for chosen in formats]
     known = [weight for weight in weights if weight]
-    usual = sum(known) / len(known) if known else 1.0
+    mean = sum(known) / len(known) if known else 1.0
     return [
-        StreamProgress(weight or usual, chosen.get("filesize") or None)
+        StreamProgress(weight or mean, chosen.get("filesize") or None)
         for chosen, weight in zip(formats, weights, strict=True)
     ]
 
 
 def weight(chosen: Mapping[str, Any], duration: float | None) -> float:
-    """The bytes of a format, perhaps estimated; 0 if unknown, or too large for a file."""
+    """Return the bytes of a format, perhaps estimated; 0 if unknown, or too large for a file."""
     size = chosen.get("filesize") or chosen.get("filesize_approx")
     estimate = size or (chosen.get("tbr") or 0) * 125 * (duration or 0)
-    return float(estimate) if 0 < estimate < _LARGEST else 0.0
+    return float(estimate) if 0 < estimate < _MAX_BYTES else 0.0
 
 
 class Reporter:
@@ -126,20 +134,23 @@ class Reporter:
         self._highest = START
         self._sent_at = time.monotonic()
         self._converting = False
-        self._held = self._fetches = self._sent_held = False
-        self._news: tuple[Meter, Mapping[str, Any]] | None = None
-        self._later: threading.Timer | None = None
+        self._is_held = self._is_fetching = self._sent_held = False
+        self._pending: tuple[Meter, Mapping[str, Any]] | None = None
+        self._timer: threading.Timer | None = None
 
     def download(self, meter: Meter, hook: Mapping[str, Any]) -> None:
-        """Send this report now or, if none is due yet, a little later, unless a newer one replaces it."""
+        """Report the download; `hook` is yt-dlp's progress dict.
+
+        If no report is due yet, it is sent a little later, unless a newer one replaces it.
+        """
         with self._lock:
-            self._news = (meter, hook)
+            self._pending = (meter, hook)
             self._send_when_due()
 
     def hold(self, held: bool) -> None:
-        """Note whether downloads are held; the server hears of it only while something is being fetched."""
+        """Note whether downloads are held; it is reported only while something is being fetched."""
         with self._lock:
-            self._held = held
+            self._is_held = held
             self._send_hold()
 
     @contextmanager
@@ -147,51 +158,51 @@ class Reporter:
         """While the block runs, something is being fetched that can be held."""
         try:
             with self._lock:
-                self._fetches = True
+                self._is_fetching = True
                 self._send_hold()
             yield
         finally:
             with self._lock:
-                self._fetches = False
+                self._is_fetching = False
                 self._send_hold()
 
     def _send_hold(self) -> None:
-        held = self._held and self._fetches
+        held = self._is_held and self._is_fetching
         if held != self._sent_held:
             self._sent_held = held
             self.send("held", held=held)
 
     def send_pending(self) -> None:
-        """Send the pending report: what follows a failure depends on the number of bytes received."""
+        """Send the pending report: the server's reaction to a failure depends on the bytes received."""
         with self._lock:
-            self._send_news()
+            self._send_download()
 
     def convert(self, value: float, downloaded_bytes: int | None = None) -> None:
         """Report ffmpeg's progress. The first report is sent at once: the change of stage must not wait."""
         with self._lock:
             if self._converting and not self._is_due():
                 return
-            self._converting, self._news = True, None
+            self._converting, self._pending = True, None
             self._send_progress(value, stage="convert", downloaded_bytes=downloaded_bytes)
 
     def _send_when_due(self) -> None:
         if self._is_due():
-            self._send_news()
-        elif self._news and not self._later:
+            self._send_download()
+        elif self._pending and not self._timer:
 
-            def late() -> None:
+            def send_later() -> None:
                 with self._lock:
-                    self._later = None
+                    self._timer = None
                     self._send_when_due()
 
-            self._later = threading.Timer(SHORTEST_PAUSE, late)
-            self._later.daemon = True
-            self._later.start()
+            self._timer = threading.Timer(SHORTEST_PAUSE, send_later)
+            self._timer.daemon = True
+            self._timer.start()
 
-    def _send_news(self) -> None:
-        if self._converting or not self._news:
+    def _send_download(self) -> None:
+        if self._converting or not self._pending:
             return
-        (meter, hook), self._news = self._news, None
+        (meter, hook), self._pending = self._pending, None
         # yt-dlp can report a negative speed for resumed fragments.
         speed, total = float(max(0.0, hook.get("speed") or 0.0)), meter.total
         self._send_progress(
@@ -204,7 +215,7 @@ class Reporter:
         )
 
     def report_alive(self) -> None:
-        """Send a sign of life if nothing was sent for `ALIVE_AFTER` seconds: the server must see no stall."""
+        """Send `alive` if nothing was sent for `ALIVE_AFTER` seconds, so that the server sees no stall."""
         with self._lock:
             if time.monotonic() - self._sent_at >= ALIVE_AFTER:
                 self.send("alive")
@@ -224,26 +235,24 @@ class Reporter:
 
 @contextmanager
 def each_second(tick: Callable[[], None]) -> Iterator[None]:
-    """Call `tick` each second, in another thread, while the block runs, so that it does not count as a
-    stall.
-    """
-    over = threading.Event()
+    """Call `tick` each second, in another thread, while the block runs."""
+    is_over = threading.Event()
 
-    def tell() -> None:
-        while not over.wait(1.0):
+    def call() -> None:
+        while not is_over.wait(1.0):
             tick()
 
-    thread = threading.Thread(target=tell, name="alive", daemon=True)
+    thread = threading.Thread(target=call, name="alive", daemon=True)
     thread.start()
     try:
         yield
     finally:
-        over.set()
+        is_over.set()
         thread.join()
 
 
-LARGEST_BLOCK = 256 * 1024
-_LONGEST_NAP = 1.0
+LARGEST_BLOCK = 256 * 1024  # bytes
+_LONGEST_NAP = 1.0  # seconds
 
 
 class Throttle:
@@ -274,18 +283,19 @@ class Throttle:
             self._changed.notify_all()
 
     def speed(self, hook: Mapping[str, Any], came_in: int) -> float | None:
-        """Bytes a second since the rate last changed, after `came_in` more bytes; None while it is too early
-        to tell. yt-dlp's own, in `hook`, is the mean since the start."""
+        """Return bytes a second since the rate last changed, after `came_in` more bytes; None in the first
+        second after that. Without any change it is yt-dlp's speed, in `hook`, the mean since the start.
+        """
         self._came_in += came_in
         if self._changed_at is None:
             return hook.get("speed")
         passed = time.monotonic() - self._changed_at
-        return self._came_in / passed if passed >= _MEASURE_FOR else None
+        return self._came_in / passed if passed >= _MEASURE_SECONDS else None
 
     def pace(self, count: int, *, stops: bool = True) -> None:
-        """Account for `count` received bytes; block until more may be received.
+        """Count `count` received bytes; block until more may be received.
 
-        With `stops` false a rate of 0 does not block: a broadcast that is being recorded is sent only once.
+        Unless it `stops`, a rate of 0 does not block: a broadcast that is being recorded is sent only once.
         """
         if self._rate is None:
             return
@@ -304,7 +314,7 @@ class Throttle:
         return min(self._debt / self._rate, _LONGEST_NAP) if self._rate else 0.0
 
     def block_size(self, wanted: int) -> int:
-        """How many bytes to read at once: few enough that progress and the limit stay smooth."""
+        """Return how many bytes to read at once: few enough that progress and the rate are steady."""
         quarter_second = self._rate // 4 if self._rate else LARGEST_BLOCK
         return max(1024, min(wanted, quarter_second, LARGEST_BLOCK))
 

@@ -1,9 +1,9 @@
 """Restricts a child: Landlock for files and sockets, resource limits for memory, descriptors and file sizes.
 
 Both are inherited by every program that the child starts, and cannot be undone. Landlock is best effort:
-where an old kernel lacks it, or a container forbids it, `abi` says so, and all other protection still works.
+where an old kernel lacks it, or a container forbids it, `abi` returns 0, and all other protection works.
 
-Python has no names for the few Linux system calls used here. Where one is missing (another system, an old
+Python has no functions for the few Linux system calls used here. Where one is missing (another system, an old
 kernel, another libc) `syscall` and its callers raise `OSError`.
 """
 
@@ -70,11 +70,11 @@ MEMORY: Final = 1_500_000_000  # bytes of private memory of one process
 # Landlock (https://docs.kernel.org/userspace-api/landlock.html); the numbers are the same on all machines.
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _GET_ABI = 1
-_BENEATH_PATH, _TO_PORT = 1, 2
+_RULE_PATH_BENEATH, _RULE_NET_PORT = 1, 2
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = (1 << bit for bit in range(4))
 _TRUNCATE, _IOCTL_DEVICE = 1 << 14, 1 << 15
 _READ = _EXECUTE | _READ_FILE | _READ_DIR
-_ON_FILES = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL_DEVICE
+_RIGHTS_ON_FILES = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL_DEVICE
 _BIND, _CONNECT = 1, 2
 _ALL_TCP = _BIND | _CONNECT
 _ALL_SCOPES = 1 | 2  # abstract Unix sockets and signals to processes outside
@@ -90,12 +90,12 @@ _SYSTEM: Final = (
     "/etc/hosts", "/etc/host.conf", "/etc/nsswitch.conf", "/etc/resolv.conf", "/etc/gai.conf",
     "/proc/self", "/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/sys/devices/system/cpu", "/sys/fs/cgroup",
 )  # fmt: skip
-_OURS: Final = Path(__file__).parents[2]
+_SERVER: Final = Path(__file__).parents[2]
 
 
 @functools.cache
 def abi() -> int:
-    """The version of the kernel's Landlock, 0 where there is none or it is switched off."""
+    """Return the version of the kernel's Landlock; 0 if there is none that children can use."""
     try:
         version = syscall(_CREATE_RULESET, None, 0, _GET_ABI)
     except OSError:
@@ -104,10 +104,10 @@ def abi() -> int:
 
 
 def restrict(directory: Path, read_only: Iterable[Path | str] = ()) -> int:
-    """Allow writes only below `directory`, and reads only there, in system files and in `read_only`.
+    """Allow writes only below `directory`, and reads only there, of system files and of `read_only`.
 
-    Holds for the calling thread, for threads started later and for programs started by them, not for
-    threads that run already. Returns the ABI in force, 0 for none.
+    Applies to the calling thread, to threads started later and to programs started by them, not to threads
+    that run already. Returns `abi`.
     """
     version = abi()
     if not version:
@@ -119,7 +119,7 @@ def restrict(directory: Path, read_only: Iterable[Path | str] = ()) -> int:
         _allow(ruleset, directory, rights)
         _allow(ruleset, os.devnull, rights)
         certificates = filter(None, map(os.environ.get, ("SSL_CERT_FILE", "SSL_CERT_DIR")))
-        python = (sys.prefix, sys.base_prefix, _OURS)
+        python = (sys.prefix, sys.base_prefix, _SERVER)
         for path in (*_SYSTEM, *python, *certificates, *read_only):
             with contextlib.suppress(FileNotFoundError, PermissionError, NotADirectoryError):
                 _allow(ruleset, path, _READ)
@@ -135,25 +135,23 @@ def knows_tcp() -> bool:
 
 
 def no_tcp() -> int | None:
-    """A ruleset without any TCP connection for `enter`, or None where the kernel can't do that.
+    """Return a ruleset for `enter` that forbids all TCP connections; None if the kernel has no such rules.
 
-    Made beforehand, so that what is left to do between fork and exec is one system call.
+    It is made beforehand, so that only one system call is left to do between fork and exec.
     """
     return _new_ruleset(tcp=_ALL_TCP) if knows_tcp() else None
 
 
 def one_tcp_port(port: int) -> int | None:
-    """Like `no_tcp`, but with connections to `port` allowed."""
+    """Return a ruleset as `no_tcp` does, but with connections to `port` allowed."""
     ruleset = no_tcp()
     if ruleset is not None:
-        syscall(_ADD_RULE, ruleset, _TO_PORT, struct.pack("=QQ", _CONNECT, port), 0)
+        syscall(_ADD_RULE, ruleset, _RULE_NET_PORT, struct.pack("=QQ", _CONNECT, port), 0)
     return ruleset
 
 
 def enter(ruleset: int) -> None:
-    """Restrict the calling thread by `ruleset`, for good. Landlock requires that it can gain no
-    privileges.
-    """
+    """Restrict the calling thread by `ruleset`, for good; Landlock requires that it gains no privileges."""
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
     syscall(_RESTRICT_SELF, ruleset, 0)
 
@@ -185,7 +183,7 @@ def _new_ruleset(files: int = 0, tcp: int = 0, scopes: int = 0) -> int:
 def _allow(ruleset: int, path: Path | str, rights: int) -> None:
     below = os.open(path, os.O_PATH | os.O_CLOEXEC)
     try:
-        allowed = rights if stat.S_ISDIR(os.fstat(below).st_mode) else rights & _ON_FILES
-        syscall(_ADD_RULE, ruleset, _BENEATH_PATH, struct.pack("=Qi", allowed, below), 0)
+        allowed = rights if stat.S_ISDIR(os.fstat(below).st_mode) else rights & _RIGHTS_ON_FILES
+        syscall(_ADD_RULE, ruleset, _RULE_PATH_BENEATH, struct.pack("=Qi", allowed, below), 0)
     finally:
         os.close(below)

@@ -1,8 +1,8 @@
-"""The internals of yt-dlp that children use or replace, and what becomes of a job where one has changed.
+"""The internals of yt-dlp that children use or replace, and what users lose where one of them has changed.
 
-yt-dlp is updated by itself, every few weeks. So before anything of it is replaced, each name in `TABLE` is
-looked up: whether it exists, and has the parameters given there. A part with a name that does not fit is
-left as yt-dlp has it, where that is safe; else no job is begun. `/readyz` and `check` report both.
+yt-dlp is updated independently, every few weeks. So before anything of it is replaced, each name in `TABLE`
+is checked: whether it exists, and has the parameters stated there. If a name does not, its part is left as
+yt-dlp has it, where that is safe; else no job is begun. `/readyz` and `check` report both.
 
 Decisions: docs/decisions/children.md
 """
@@ -58,6 +58,7 @@ class Borrowed:
 
 _UNLOADED: Final = ("networking._curlcffi",)
 """Modules that a child imports only when a source needs them, because their import is slow."""
+
 _DOWNLOADER: Final = "downloader.common:FileDownloader"
 _FRAGMENTS: Final = "downloader.fragment:FragmentFD"
 _EXTRACTOR: Final = "extractor.common:InfoExtractor"
@@ -66,7 +67,7 @@ _ANEW: Final = "a download that was interrupted begins anew"
 TABLE: Final[Mapping[Part, Borrowed]] = {
     "announcements": Borrowed(
         {"YoutubeDL:YoutubeDL._wait_for_video": "self, ie_result"},
-        "when an announced broadcast begins is mostly not known",
+        "the time at which an announced broadcast begins is mostly unknown",
     ),
     "blocks": Borrowed(
         {f"{_DOWNLOADER}.best_block_size": "elapsed_time, bytes"},
@@ -261,61 +262,62 @@ class UnfitYtDlp(Exception):
 
 def fits(part: Part) -> bool:
     """Whether all names of `part` are as in `TABLE`. Call it before replacing any of them."""
-    return part not in _odd()
+    return part not in _misfits()
 
 
-def place() -> Path:
-    """The folder that the running yt-dlp was imported from, which also has the packages it came with."""
+def install_folder() -> Path:
+    """Return the folder from which yt-dlp was imported, which also has the packages that it depends on."""
     return Path(import_module("yt_dlp").__file__ or "").parents[1]
 
 
 def original(owner: object, name: str) -> Any:
-    """The attribute `name` of `owner`; None if there is none, in which case its part does not fit."""
+    """Return the attribute `name` of `owner`; None if there is none, in which case its part does not fit."""
     return getattr(owner, name, None)
 
 
 def report() -> list[str]:
-    """A sentence for each part that does not fit."""
+    """Return a sentence for each part that does not fit."""
     return [
-        f"{', '.join(names)}: {TABLE[part].without or 'no job is begun'}" for part, names in _odd().items()
+        f"{', '.join(names)}: {TABLE[part].without or 'no job is begun'}"
+        for part, names in _misfits().items()
     ]
 
 
-def insist() -> None:
+def require_usable() -> None:
     """Raise `UnfitYtDlp` unless jobs may be begun."""
-    if any(TABLE[part].without is None for part in _odd()):
+    if any(TABLE[part].without is None for part in _misfits()):
         raise UnfitYtDlp("; ".join(report()))
 
 
 def missing(part: Part) -> list[str]:
-    """The names of `part` that are not as in `TABLE` at this moment."""
-    return [name for name, takes in TABLE[part].names.items() if not _is(name, takes)]
+    """Return the names of `part` that are not as in `TABLE` at this moment."""
+    return [name for name, parameters in TABLE[part].names.items() if not _is_as_listed(name, parameters)]
 
 
 @cache
-def _odd() -> dict[Part, list[str]]:
-    """The `missing` names of each part that has any. Computed once: later some of the names are replaced."""
+def _misfits() -> dict[Part, list[str]]:
+    """Return the `missing` names of each part that has any; computed once, since names are replaced later."""
     return {part: names for part in TABLE if (names := missing(part))}
 
 
-def _is(name: str, takes: str | None) -> bool:
+def _is_as_listed(name: str, parameters: str | None) -> bool:
     module, _, path = name.partition(":")
     *owners, last = path.split(".")
     try:
         if module in _UNLOADED:
-            return _as_written(f"yt_dlp.{module}", *owners, last) == takes
+            return _parameters_in_source(f"yt_dlp.{module}", *owners, last) == parameters
         owner: Any = import_module(f"yt_dlp.{module}")
         for each in owners:
             owner = getattr(owner, each)
-        if takes is None:
+        if parameters is None:
             return hasattr(owner, last) or last in owner.__init__.__code__.co_names  # set by `__init__`
-        return ", ".join(inspect.signature(getattr(owner, last)).parameters) == takes
+        return ", ".join(inspect.signature(getattr(owner, last)).parameters) == parameters
     except (ImportError, AttributeError, TypeError, ValueError, OSError):
         return False
 
 
-def _as_written(module: str, *path: str) -> str | None:
-    """The parameters of a method, read from the source of `module`, whose import is too slow for this."""
+def _parameters_in_source(module: str, *path: str) -> str | None:
+    """Read the parameters of a method from the source of `module`, whose import is too slow for this."""
     spec = find_spec(module)
     level: list[ast.stmt] = ast.parse(Path(spec.origin or "").read_bytes()).body if spec else []
     for name in path:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from server.child.media import recording
+from server.child.media import packet_times
 from server.child.process.job_failed import JobFailed
 from tests.tools import FFMPEG
 
@@ -23,20 +23,20 @@ def sound(times: list[int], lasts: int = FRAME) -> list[str]:
 def test_packets_for_much_more_than_its_length_are_disorder() -> None:
     """As it was seen: 13,094 frames of sound in 9.6 s of film."""
     times = [int(n * 9.6 * 44100 / 13_094) for n in range(13_094)]
-    assert recording.complaint_about(sound(times)) == "304.0 s of packets in 9.6 s"
+    assert packet_times.find_disorder(sound(times)) == "304.0 s of packets in 9.6 s"
 
 
 def test_packets_that_go_back_in_time_are_disorder() -> None:
     once = [n * FRAME for n in range(200)]
-    assert recording.complaint_about(sound(once * 3, lasts=1)) is None, "a jump or two are not"
+    assert packet_times.find_disorder(sound(once * 3, lasts=1)) is None, "a jump or two are not"
     flood = [n * FRAME - (n % 2) * 3 * FRAME for n in range(400)]
-    assert recording.complaint_about(sound(flood)) == "200 of 400 packets go back in time"
+    assert packet_times.find_disorder(sound(flood)) == "200 of 400 packets go back in time"
 
 
 def test_gaps_and_an_overlap_at_a_seam_are_none() -> None:
     times = [n * FRAME + (n > 100) * 900_000 for n in range(300)]
-    assert recording.complaint_about(sound(times)) is None
-    assert recording.complaint_about([]) is None
+    assert packet_times.find_disorder(sound(times)) is None
+    assert packet_times.find_disorder([]) is None
 
 
 @pytest.mark.parametrize("of_dash", [False, True])
@@ -47,11 +47,11 @@ async def test_what_is_in_disorder_is_dropped_and_recorded_anew(tmp_path: Path, 
     ffmpeg = await asyncio.create_subprocess_exec(FFMPEG, "-v", "error", "-nostdin", *crowded, str(piece))
     assert await ffmpeg.wait() == 0
     if not of_dash:
-        recording.check_order(tmp_path, FFMPEG, lambda: None)
+        packet_times.check_pieces(tmp_path, FFMPEG, lambda: None)
         return
-    recording.is_of_dash(tmp_path)
+    packet_times.note_dash(tmp_path)
     with pytest.raises(JobFailed, match=r"^incomplete: .*s of packets in") as failed:
-        recording.check_order(tmp_path, FFMPEG, lambda: None)
+        packet_times.check_pieces(tmp_path, FFMPEG, lambda: None)
     assert failed.value.code == "incomplete"
     assert os.listdir(tmp_path) == []
 
@@ -59,6 +59,6 @@ async def test_what_is_in_disorder_is_dropped_and_recorded_anew(tmp_path: Path, 
 def test_a_film_is_in_order(tmp_path: Path, media: Path) -> None:
     piece = tmp_path / "recorded-0001.mkv"
     shutil.copy(media / "video.mp4", piece)
-    recording.is_of_dash(tmp_path)
-    recording.check_order(tmp_path, FFMPEG, lambda: None)
+    packet_times.note_dash(tmp_path)
+    packet_times.check_pieces(tmp_path, FFMPEG, lambda: None)
     assert piece.exists()

@@ -3,7 +3,7 @@
 import pytest
 from yt_dlp.utils import ExtractorError
 
-from server.child.extract.source_check import is_feed, parsed
+from server.child.extract.feed_parser import is_feed, parse_feed
 
 FEED = """<rss version="2.0"><channel><title>Feed</title><item><title>%s</title>
     <link>https://a.test/1</link></item></channel></rss>"""
@@ -20,14 +20,14 @@ FEED = """<rss version="2.0"><channel><title>Feed</title><item><title>%s</title>
     ],
 )
 def test_a_reference_to_no_character_costs_nothing_but_itself(title: str, read: str) -> None:
-    name, entries, *_ = parsed((FEED % title).encode(), "https://a.test/feed")
+    name, entries, *_ = parse_feed((FEED % title).encode(), "https://a.test/feed")
     assert name == "Feed"
     assert [(entry["title"], entry["url"]) for entry in entries] == [(read, "https://a.test/1")]
 
 
 def test_a_feed_that_crashes_its_reader_was_not_understood() -> None:
     with pytest.raises(ExtractorError, match="not understood"):
-        parsed(b"<?xml version='1.0' encoding='\x8e'?><rss><channel/></rss>", "https://a.test/feed")
+        parse_feed(b"<?xml version='1.0' encoding='\x8e'?><rss><channel/></rss>", "https://a.test/feed")
 
 
 def of(*items: tuple[str, str, str]) -> bytes:
@@ -44,14 +44,18 @@ def of(*items: tuple[str, str, str]) -> bytes:
 
 @pytest.mark.parametrize("guid", ["same", ""])
 def test_a_guid_of_several_entries_tells_none_of_them(guid: str) -> None:
-    _, entries, *_ = parsed(of(("/1", guid, ""), ("/2", guid, ""), ("/3", "own", "")), "https://a.test/feed")
+    _, entries, *_ = parse_feed(
+        of(("/1", guid, ""), ("/2", guid, ""), ("/3", "own", "")), "https://a.test/feed"
+    )
     assert [entry["url"] for entry in entries] == [f"https://a.test/{n}" for n in (1, 2, 3)]
     assert [entry.get("guid") for entry in entries] == [None, None, "own"]
 
 
 def test_one_entry_without_a_date_does_not_turn_the_order_round() -> None:
     days = ("Sat, 03 Jan 2026 10:00:00 GMT", "Sun, 04 Jan 2026 10:00:00 EST", "", "5 Jan 2026 10:00:00 +0100")
-    _, entries, *_ = parsed(of(*((f"/{n}", f"g{n}", day) for n, day in enumerate(days))), "https://a.test/")
+    _, entries, *_ = parse_feed(
+        of(*((f"/{n}", f"g{n}", day) for n, day in enumerate(days))), "https://a.test/"
+    )
     assert [entry["url"][-1] for entry in entries] == ["3", "1", "2", "0"]
     assert "published_at" not in entries[2]
 
@@ -80,7 +84,7 @@ ATOM = '<feed xmlns="http://www.w3.org/2005/Atom" xml:base="/base/"><entry xml:b
 
 
 def entry_of(document: str, inner: str) -> dict[str, object]:
-    _, [entry], *_ = parsed((document % inner).encode(), "https://a.test/dir/feed")
+    _, [entry], *_ = parse_feed((document % inner).encode(), "https://a.test/dir/feed")
     return entry
 
 
@@ -153,10 +157,10 @@ def test_a_feed_that_does_not_say_how_long_an_entry_is_says_zero() -> None:
 
 def test_the_encoding_of_the_answer_counts_where_the_feed_names_none() -> None:
     text = (RSS % "<title>Мир</title><link>/1</link>").encode("cp1251")
-    _, [entry], *_ = parsed(text, "https://a.test/", "windows-1251")
+    _, [entry], *_ = parse_feed(text, "https://a.test/", "windows-1251")
     assert entry["title"] == "Мир"
     named = b'<?xml version="1.0" encoding="windows-1251"?>' + text
-    _, [entry], *_ = parsed(named, "https://a.test/", "iso-8859-1")
+    _, [entry], *_ = parse_feed(named, "https://a.test/", "iso-8859-1")
     assert entry["title"] == "Мир"
 
 
