@@ -95,7 +95,7 @@ async def _listed(stored: Cookies, begin: str) -> bytes:
 
     files = list[CookieFile]()
     async for name, found in stored.facts(begin):
-        owner, shown = cookie_format.parted(name)
+        owner, shown = cookie_format.split_stored_name(name)
         if owner is None or stored.are_separate:  # else it was stored while lists were separate
             told = None if begin else owner
             files.append(CookieFile(name=shown, owner=told, **found.shown(most, now)))
@@ -146,7 +146,7 @@ def _taken(body: BinaryIO) -> tuple[str, str, list[str]]:
         raise InvalidCookies(exc.number) from None
     if not found:
         raise NoCookies
-    text = cookie_format.written(found)
+    text = cookie_format.format_cookies(found)
     hosts = sorted({cookie.host for cookie in found if cookie.host})
     return with_facts(text, facts_of(found, time.time())), text, hosts
 

@@ -29,7 +29,7 @@ from server.core.errors import (
     TaskNotFound,
 )
 from server.core.ports import GrowingFile, Growth
-from server.core.shielding import opened
+from server.core.shielding import open_shielded
 from server.core.task import Stage, TaskStatus
 
 PIECE: Final = 256 * 1024  # bytes
@@ -90,7 +90,7 @@ async def stream(request: web.Request) -> web.StreamResponse:
 
 async def _growing(request: web.Request, status: TaskStatus) -> GrowingFile:
     try:
-        return await opened(asyncio.to_thread(request.app[WORKPLACE].growing, status.task_id))
+        return await open_shielded(asyncio.to_thread(request.app[WORKPLACE].growing, status.task_id))
     except NotStreamable as exc:
         if exc.reason == "elsewhere" and status.stage not in (Stage.DOWNLOAD, Stage.CONVERT):
             raise NotStreamable("nothing_yet") from None

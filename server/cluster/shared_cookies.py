@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 from server.cluster.database import ClusterDatabase
 from server.core import cookie_format
-from server.core.cookie_facts import CookieFacts, facts_in, facts_of, renewed, with_facts, without_facts
+from server.core.cookie_facts import CookieFacts, facts_in, facts_of, merge_changes, with_facts, without_facts
 from server.core.errors import TooManyCookies
 from server.core.long_work import compute
 from server.core.ports import StoredCookies
@@ -86,6 +86,6 @@ class SharedCookies:
         """
         while rows := await self._database.rows(_CURRENT, name, given.put):
             [[content]] = rows
-            text = await compute(renewed, content, given.text, back)
+            text = await compute(merge_changes, content, given.text, back)
             if text is None or await self._database.rows(_REPLACE, text, name, given.put, content):
                 return

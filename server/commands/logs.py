@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from aiohttp import web
 from aiohttp.http import HttpProcessingError
 
-from server.core.redaction import cleaned
+from server.core.redaction import clean_lines
 from server.core.request_ids import PERSON, REQUEST_ID
 from server.settings import LoggingSettings
 
@@ -30,7 +30,7 @@ class TextFormatter(logging.Formatter):
         return super().formatMessage(record) + (f" ({', '.join(said)})" if said else "")
 
     def format(self, record: logging.LogRecord) -> str:
-        return "\n".join(filter(None, (cleaned(super().format(record)), _trace(record))))
+        return "\n".join(filter(None, (clean_lines(super().format(record)), _trace(record))))
 
 
 class JsonFormatter(logging.Formatter):
@@ -43,13 +43,13 @@ class JsonFormatter(logging.Formatter):
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": cleaned(record.getMessage()),
+            "message": clean_lines(record.getMessage()),
         }
         if asked := request_id_of(record):
             entry["request_id"] = asked
         if person := person_of(record):
             entry["person"] = person
-        exception = cleaned(self.formatException(record.exc_info)) if record.exc_info else _trace(record)
+        exception = clean_lines(self.formatException(record.exc_info)) if record.exc_info else _trace(record)
         if exception:
             entry["exception"] = exception
         return json.dumps(entry, ensure_ascii=False)
@@ -69,7 +69,7 @@ def person_of(record: logging.LogRecord) -> str:
 
 def _trace(record: logging.LogRecord) -> str:
     """The traceback of a child, which `server.tasks.faults` adds to the record as `trace`."""
-    return cleaned(str(getattr(record, "trace", "")))
+    return clean_lines(str(getattr(record, "trace", "")))
 
 
 class OurErrorsOnly(logging.Filter):

@@ -4,7 +4,7 @@ import re
 import unicodedata
 from urllib.parse import quote
 
-from server.core.file_names import unreserved
+from server.core.file_names import avoid_reserved
 
 MAX_FILENAME = 180  # bytes of UTF-8 before the extension; file systems take 255 in all
 _NOT_IN_FILENAMES = re.compile(r'["/\\:*?<>|]')
@@ -55,4 +55,4 @@ def filename_stem(title: str) -> str:
             printable += char
     words = _NOT_IN_FILENAMES.sub(" ", printable).split()
     cut = " ".join(words).encode()[:MAX_FILENAME].decode(errors="ignore")
-    return unreserved(cut.strip(". "))
+    return avoid_reserved(cut.strip(". "))

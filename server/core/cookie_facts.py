@@ -1,4 +1,4 @@
-"""What clients are told of a cookie file, kept in its own first line.
+"""The facts about a cookie file that clients get, kept in its own first line.
 
 The line is written together with the file's text, so that a list reads one line of each file: to parse a
 megabyte takes 0.2 s. The line is a comment of the file's format, so it stays with its text when somebody
@@ -87,14 +87,14 @@ def without_facts(text: str) -> str:
     return text.partition("\n")[2] if text.startswith(_PREFIX) else text
 
 
-def renewed(current: str, given: str, back: str) -> str | None:
-    """The cookie file `current` with a job's changes and new facts; None if the job changed nothing, or if
-    the file became too large.
+def merge_changes(current: str, given: str, back: str) -> str | None:
+    """Return the cookie file `current` with a job's changes and new facts; None if the job changed nothing,
+    or if the file would become too large.
 
-    See `cookie_format.renewed`; raises `WrongLine`.
+    See `cookie_format.merge_changes`; raises `WrongLine`.
     """
     before, now = without_facts(current), time.time()
-    text = cookie_format.renewed(before, given, back, now)
+    text = cookie_format.merge_changes(before, given, back, now)
     if text == before or len(text.encode()) > cookie_format.MAX_SIZE:
         return None
     return with_facts(text, facts_of(cookie_format.parse(text), now))

@@ -13,9 +13,11 @@ from server.core.jobs import MOST_COOKIES
 MAX_SIZE: Final = MOST_COOKIES
 MOST_FILES: Final = 1000  # stored cookie files
 NAME: Final = r"[A-Za-z0-9_-]{1,64}"
+"""The pattern of a cookie file's name."""
 STORED: Final = rf"(?:[a-z0-9._-]{{1,64}}@)?{NAME}"
-"""What is stored: where lists are separate, each person has names of their own."""
-"""Pattern for the name of a stored cookie file."""
+"""The pattern of the name under which it is stored: where lists are separate, a person's begins with whose it
+is.
+"""
 
 _HTTP_ONLY: Final = "#HttpOnly_"
 _DOMAIN: Final = re.compile(r"\.?[^\s.:/]+(\.[^\s.:/]+)*\.?|\[?[0-9A-Fa-f:.]+\]?")
@@ -79,7 +81,8 @@ def parse(text: str) -> list[Cookie]:
     return found
 
 
-def written(cookies: Iterable[Cookie]) -> str:
+def format_cookies(cookies: Iterable[Cookie]) -> str:
+    """Return the text of a cookie file."""
     flags, lines = {True: "TRUE", False: "FALSE"}, ["# Netscape HTTP Cookie File\n"]
     for cookie in cookies:
         fields = (
@@ -95,8 +98,9 @@ def written(cookies: Iterable[Cookie]) -> str:
     return "".join(lines)
 
 
-def renewed(current: str, given: str, back: str, now: float) -> str:
-    """The cookie file `current`, with the changes from `given`, which a job got, to `back`, which it sent.
+def merge_changes(current: str, given: str, back: str, now: float) -> str:
+    """Return the cookie file `current` with a job's changes: from `given`, which the job got, to `back`,
+    which it sent.
 
     Only cookies for hosts in `given` are taken over: a page also sets cookies for many other hosts. A cookie
     missing in `back` was deleted by its site and is removed, unless it had expired by `now` (seconds since
@@ -112,7 +116,7 @@ def renewed(current: str, given: str, back: str, now: float) -> str:
         same = replace(cookie, http_only=known.http_only) if known else cookie
         if same != known and any(is_within(cookie.host, host) for host in hosts):
             kept[key] = same
-    return written(kept.values())
+    return format_cookies(kept.values())
 
 
 def is_within(host: str, domain: str) -> bool:
@@ -121,11 +125,11 @@ def is_within(host: str, domain: str) -> bool:
 
 
 def stored_name(name: str, person: str | None) -> str:
-    """Under which name a file of this person is stored; None: one that is nobody's."""
+    """Return the name under which a person's file is stored; `person` is None for nobody's."""
     return name if person is None else f"{person}@{name}"
 
 
-def parted(stored: str) -> tuple[str | None, str]:
-    """The person whose file it is, if it is somebody's, and its name."""
+def split_stored_name(stored: str) -> tuple[str | None, str]:
+    """Return the person whose file is stored under this name, None for nobody's, and the file's own name."""
     person, at, name = stored.rpartition("@")
     return (person if at else None), name

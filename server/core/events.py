@@ -32,12 +32,12 @@ class _Event(Frozen):
 
 
 class Described(_Event):
-    """What the source says of itself; fields of `video_info` that are None change nothing.
+    """What the source says of its film; fields of `video_info` that are None change nothing.
 
-    `film_duration` is in seconds, of the whole film if `video_info` is of a clip; 0 if it is not known.
+    `film_duration` is in seconds, of the whole film if `video_info` is of a clip; 0 if it is unknown.
     `sound_apart`: the sound can be fetched without the picture; `one_quality`: there is no other quality to
-    choose. None if that is not known.
-    `starts`: the download begins with it, since nothing is to be fetched before the streams: a save less.
+    choose; None if that is unknown. `starts`: the download begins now, as if `DownloadStarted` followed,
+    which saves one write to the database.
     """
 
     kind: Literal["described"] = "described"
@@ -158,7 +158,7 @@ class Renewed(_Event):
 
 
 class Learned(_Event):
-    """The order in which a YouTube player puts the characters of a signature: `server.tasks.job_builder`."""
+    """A YouTube player puts the characters of a signature in this order, see `server.tasks.job_builder`."""
 
     kind: Literal["learned"] = "learned"
     player: str
@@ -212,7 +212,7 @@ CHILD_EVENT: TypeAdapter[ChildEvent] = TypeAdapter(
 
 
 class Started(_Event):
-    """Begins an attempt: a child is about to start, with the stored cookie file named `cookies`."""
+    """An attempt begins: a child is about to start, with the stored cookie file named `cookies`."""
 
     cookies: str | None = None
 
@@ -533,7 +533,7 @@ def _change_task(  # noqa: C901 -- one case for each event
             done = {"progress": DONE, "files": files, "published_at": now, "fetched": fetched, "about": about}
             if status.library:  # also of a retry: these files are not there yet
                 done["library"] = InLibrary(paths=status.library.paths)
-            info = merged(status.video_info, news)
+            info = merge_info(status.video_info, news)
             return _end(Stage.COMPLETED, now) | done | {"hint": status.hint, "video_info": info}
         case Failed(code=code, hint=hint):
             return _end(Stage.FAILED, now) | _forget_clip(status) | {"error_code": code, "hint": hint}
@@ -569,7 +569,7 @@ def _change_task(  # noqa: C901 -- one case for each event
 
 
 def _if_new(status: TaskStatus, change: dict[str, object]) -> dict[str, object] | None:
-    """`change`, or None if it would change nothing."""
+    """Return `change`; None if the status has these values already."""
     unchanged = all(getattr(status, name) == value for name, value in change.items())
     return None if unchanged else change
 
@@ -598,7 +598,7 @@ def _begin_download(now: datetime) -> dict[str, object]:
 
 def _take_description(status: TaskStatus, event: Described) -> dict[str, object] | None:
     change: dict[str, object] = {
-        "video_info": merged(status.video_info, event.video_info),
+        "video_info": merge_info(status.video_info, event.video_info),
         "hint": event.hint,
         "film_duration": status.film_duration if event.film_duration is None else event.film_duration,
         "sound_apart": status.sound_apart if event.sound_apart is None else event.sound_apart,
@@ -776,8 +776,11 @@ def _follow_counts(status: TaskStatus, now: datetime) -> dict[str, object]:
     return _end(Stage.FAILED, now) | {"error_code": "entries_failed"}
 
 
-def moved(pairs: Iterable[tuple[TaskStatus, TaskStatus]]) -> EntriesMoved | None:
-    """The event for a list, from entries' statuses before and after; None if its counts stay the same."""
+def count_moves(pairs: Iterable[tuple[TaskStatus, TaskStatus]]) -> EntriesMoved | None:
+    """Return the event for a list whose entries changed; `pairs` are their statuses before and after.
+
+    None if the list's counts stay the same.
+    """
     completed = failed = 0
     for before, after in pairs:
         completed += (after.stage is Stage.COMPLETED) - (before.stage is Stage.COMPLETED)
@@ -785,6 +788,6 @@ def moved(pairs: Iterable[tuple[TaskStatus, TaskStatus]]) -> EntriesMoved | None
     return EntriesMoved(completed=completed, failed=failed) if completed or failed else None
 
 
-def merged(known: VideoInfo, news: VideoInfo) -> VideoInfo:
-    """`known`, updated with the fields of `news` that are not None."""
+def merge_info(known: VideoInfo, news: VideoInfo) -> VideoInfo:
+    """Return `known`, updated with the fields of `news` that are not None."""
     return known.model_copy(update=news.model_dump(exclude_none=True))

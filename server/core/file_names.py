@@ -17,8 +17,8 @@ _RESERVED = re.compile(
     r"(CON|PRN|AUX|NUL|CLOCK\$|CONIN\$|CONOUT\$|(COM|LPT)[0-9¹²³])\s*(\..*)?", re.IGNORECASE | re.DOTALL
 )
 _LONGEST_GRAPHEME = 32  # characters: a letter that has more marks is cut between them
-_NOT_SEEN = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
-# Letters, marks and symbols that show nothing: fillers, and the selectors of a variant.
+_INVISIBLE = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
+# Letters, marks and symbols without a visible form: fillers, and the selectors of a variant.
 _EMPTY = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 )
@@ -30,9 +30,10 @@ _JOINED = re.compile(f"({_EMOJI}(?:\u200d{_EMOJI})+)")
 
 
 def clean(text: str) -> str:
-    """`text` as one line that can stand in a name: NFC, without controls, bidi controls and what has no
-    width, but for what joins emoji, and with full-width twins of what Windows refuses. It may be empty, and
-    is not bounded.
+    """Make `text` one line of characters that a name can have: in NFC, without controls, bidi controls and
+    characters of no width, except those that join emoji, and with full-width twins of what Windows refuses.
+
+    The result may be empty, and of any length.
     """
     if "\u200d" in text:
         pieces = _JOINED.split(text)
@@ -42,19 +43,19 @@ def clean(text: str) -> str:
 
 def _clean(text: str) -> str:
     spaced = _EMPTY.sub("", re.sub(r"\s+", " ", text))
-    seen = spaced
+    visible = spaced
     if not spaced.isprintable():
-        seen = "".join(letter for letter in spaced if unicodedata.category(letter) not in _NOT_SEEN)
-    return re.sub(" +", " ", unicodedata.normalize("NFC", seen)).translate(_TWINS)
+        visible = "".join(letter for letter in spaced if unicodedata.category(letter) not in _INVISIBLE)
+    return re.sub(" +", " ", unicodedata.normalize("NFC", visible)).translate(_TWINS)
 
 
-def trimmed(name: str) -> str:
-    """`name` without dots and spaces at its ends: Windows drops trailing ones; a leading dot hides a file."""
+def trim_ends(name: str) -> str:
+    """Remove dots and spaces from both ends: Windows drops trailing ones; a leading dot hides a file."""
     return name.strip(" .")
 
 
-def unreserved(name: str) -> str:
-    """`name`, changed a little if Windows reserves it for a device (`CON`, `com1.txt`)."""
+def avoid_reserved(name: str) -> str:
+    """Return `name`, changed a little if Windows reserves it for a device (`CON`, `com1.txt`)."""
     if not _RESERVED.fullmatch(name):
         return name
     stem, dot, rest = name.partition(".")
@@ -62,14 +63,14 @@ def unreserved(name: str) -> str:
 
 
 def file_name(text: str, longest: int) -> str:
-    """A name made of `text`, of `longest` bytes at most; empty if nothing of it can stand in a name."""
-    name = trimmed(cut(trimmed(clean(text)), longest))
-    return unreserved(name)
+    """Make a name of `text`, of `longest` bytes at most; empty if no character of it can be in a name."""
+    name = trim_ends(cut(trim_ends(clean(text)), longest))
+    return avoid_reserved(name)
 
 
 def cut(text: str, longest: int) -> str:
-    """The beginning of `text` that takes `longest` bytes at most, with nothing that readers see as one
-    character cut in two.
+    """Return the beginning of `text`, of `longest` bytes at most; it ends between two graphemes, which are
+    what readers see as one character.
     """
     encoded = text.encode(errors="ignore")
     if len(encoded) <= longest:
@@ -82,13 +83,11 @@ def cut(text: str, longest: int) -> str:
 
 
 def _may_end(text: str, place: int) -> bool:
-    """Whether a character, as readers see it, ends before `place`: UAX 29, for what `clean` leaves."""
+    """Whether a grapheme ends before `place` (UAX 29, as far as `clean` leaves such characters)."""
     if place in (0, len(text)):
         return True
     before, after = text[place - 1], text[place]
-    if (
-        unicodedata.category(after)[0] == "M" or "\U0001f3fb" <= after <= "\U0001f3ff"
-    ):  # marks; colours of skin
+    if unicodedata.category(after)[0] == "M" or "\U0001f3fb" <= after <= "\U0001f3ff":  # marks; skin tones
         return False
     if "\u200d" in (before, after):  # which `clean` leaves only between emoji
         return False
@@ -111,11 +110,6 @@ def _is_flag(letter: str) -> bool:
     return "\U0001f1e6" <= letter <= "\U0001f1ff"
 
 
-def folded(path: str) -> str:
-    """`path` as file systems compare it that ignore case, or how letters with accents are composed."""
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", path).casefold())
-
-
-def units(text: str) -> int:
-    """The length of `text` as Windows counts it, in units of UTF-16."""
+def utf16_length(text: str) -> int:
+    """Return the length of `text` as Windows counts it, in units of UTF-16."""
     return len(text.encode("utf-16-le", errors="replace")) // 2

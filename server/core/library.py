@@ -156,8 +156,8 @@ def _template(value: str) -> str:
     return composed
 
 
-def filled(part: str, values: Mapping[str, str]) -> str:
-    """One part of a valid template, between two `/`, with the `values` of its fields."""
+def fill_template(part: str, values: Mapping[str, str]) -> str:
+    """Return one part of a valid template, between two `/`, with the `values` of its fields."""
     return _PART.sub(lambda found: found[0] if found[1] is None else values[found[1]], part)
 
 

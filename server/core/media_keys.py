@@ -25,9 +25,9 @@ _NOT_STORABLE = re.compile("[\0\ud800-\udfff]")  # in SQLite or in PostgreSQL
 _ARCHIVED = re.compile(r"([a-z0-9][a-z0-9:._+-]{0,99}) (\S.{0,399})")
 
 
-def normalised(url: str) -> str:
-    """`url` in the form that all spellings of it share: https, the host in lower case, no fragment, no user,
-    no default port. No host name is resolved.
+def normalise_link(url: str) -> str:
+    """Return `url` in the form that all spellings of it share: https, the host in lower case, no fragment, no
+    user, no default port. No host name is resolved.
     """
     try:
         parts = urlsplit(url)
@@ -40,10 +40,8 @@ def normalised(url: str) -> str:
     return f"https://{where}{parts.path or '/'}{query}"
 
 
-def bounded(key: str) -> str:
-    """`key`; if it is too long for an index, or cannot be stored as text, a hash of it under the same
-    kind.
-    """
+def bound_key(key: str) -> str:
+    """Return `key`; if it is too long for an index, or cannot be stored as text, its kind and a hash."""
     if len(key.encode(errors="replace")) <= LONGEST_KEY and not _NOT_STORABLE.search(key):
         return key
     kind, _, rest = key.partition(" ")
@@ -51,8 +49,8 @@ def bounded(key: str) -> str:
 
 
 def key_of_link(url: str, item: int | None = None) -> str:
-    """The key of a video that only its link identifies; `item`: it is entry number `item` at the link."""
-    return bounded(f"url {normalised(url)}{'' if item is None else f' {item}'}")
+    """Return the key of a video that only its link identifies, or only its place, `item`, in a list there."""
+    return bound_key(f"url {normalise_link(url)}{'' if item is None else f' {item}'}")
 
 
 def key_of(
@@ -62,22 +60,22 @@ def key_of(
     item: int | None = None,
     media: str | None = None,
 ) -> str:
-    """The key of a video: made of its extractor and id if these are unique, else of `media`, the link of its
-    file, else of `url` and `item`.
+    """Return the key of a video: of its extractor and id if these are unique, else of `media`, the link of
+    its file, else of `url` and `item`.
     """
     if extractor_key and media_id and extractor_key.lower() not in NOT_UNIQUE:
-        return bounded(f"{extractor_key.lower()} {media_id}")
+        return bound_key(f"{extractor_key.lower()} {media_id}")
     return key_of_link(url, item) if media is None else key_of_link(media)
 
 
 def keys_of_link(url: str) -> list[str]:
-    """The keys, or aliases, that a video at `url` may have, the surest first; no source is asked."""
+    """Return the keys and aliases that a video at `url` may have, the surest first, without any request."""
     youtube = _youtube_id(url)
     return [*([f"youtube {youtube}"] if youtube else []), key_of_link(url)]
 
 
 def _youtube_id(url: str) -> str | None:
-    """The id in a link to one video of YouTube, the one site that has several forms of such links."""
+    """Return the id in a link to one video of YouTube, whose links have several forms; None in any other."""
     try:
         parts = urlsplit(url)
         host = (parts.hostname or "").lower()
@@ -105,7 +103,7 @@ def keys_of_entry(
     source_key: str,
     media: str | None = None,
 ) -> tuple[str, tuple[str, ...]]:
-    """The key and the aliases of an entry of the list `source_key`.
+    """Return the key and the aliases of an entry of the list `source_key`.
 
     The aliases are its guid in this list, and its link if that leads to it alone. `media` is the link of the
     file of an entry without a link of its own: its place on the page may be another film's next time.
@@ -122,15 +120,13 @@ def is_guid(alias: str) -> bool:
 
 
 def archived_key(line: str) -> str | None:
-    """The key in a line of yt-dlp's `--download-archive`; None if the line has none, or one that is not
-    unique.
-    """
+    """Return the key in a line of yt-dlp's `--download-archive`; None if there is none that is unique."""
     found = _ARCHIVED.fullmatch(line.strip())
     if not found or not line.isprintable() or found[1] in NOT_UNIQUE:
         return None
-    return bounded(f"{found[1]} {found[2]}")
+    return bound_key(f"{found[1]} {found[2]}")
 
 
 def aliases_of(key: str, others: Iterable[str]) -> tuple[str, ...]:
-    """`others` without `key` itself, each once, and no more than `MOST_ALIASES`."""
-    return tuple(alias for alias in dict.fromkeys(map(bounded, others)) if alias != key)[:MOST_ALIASES]
+    """Return `others` without `key` itself, each once, and no more than `MOST_ALIASES`."""
+    return tuple(alias for alias in dict.fromkeys(map(bound_key, others)) if alias != key)[:MOST_ALIASES]

@@ -236,9 +236,11 @@ class Store(Protocol):
         ...
 
     async def mark_expired(self, before: datetime, limit: int, owner: str | None = None) -> list[str]:
-        """Mark up to `limit` tasks that ended earlier than `before` as removed, the oldest first; not those
-        whose end is still to be told to somebody, nor the only copies of what a subscription has.
-        `owner`: only those of this person.
+        """Mark up to `limit` tasks that ended earlier than `before` as removed, the oldest first; return
+        their ids. With `owner` only those of this person.
+
+        Tasks stay whose end is still to be sent to a webhook, and those with a subscription's only copy of a
+        film.
         """
         ...
 
@@ -251,14 +253,14 @@ class Store(Protocol):
         ...
 
     async def changed_since(self, moment: datetime) -> dict[str, bool] | None:
-        """The tasks that may have changed since `moment`, and whether each was removed.
+        """Return the ids of tasks that may have changed since `moment`, and whether each was removed.
 
-        None if too many have, or if that is too long ago to tell.
+        None if there are too many, or if `moment` is so long ago that this is unknown.
         """
         ...
 
     async def owners(self, task_ids: Sequence[str]) -> dict[str, str]:
-        """Whose those of the tasks are that belong to somebody, also of tasks that were removed lately."""
+        """Return the owners of those tasks that have one, by task id; also of tasks removed lately."""
         ...
 
     async def ping(self) -> None:
@@ -374,8 +376,8 @@ class Cookies(Protocol):
         ...
 
     def facts(self, begin: str = "") -> AsyncIterator[tuple[str, CookieFacts]]:
-        """The facts of each file whose name begins so, by name, as clients get them. A file without gets
-        them now, and they are stored. Damaged files are left out.
+        """Yield the name and the facts of each file whose name begins with `begin`. The facts of a file that
+        lacks them are found now, and stored. Damaged files are left out.
         """
         ...
 
@@ -399,7 +401,7 @@ class Publisher(Protocol):
 
     @property
     def asks_for_owners(self) -> bool:
-        """Whether `publish_removal` needs to know whose a task was."""
+        """Whether `publish_removal` needs the `owner` of a task."""
         ...
 
     def publish_removal(self, task_id: str, owner: str | None = None) -> None:
@@ -557,7 +559,7 @@ class GrowingFile(Protocol):
 
 
 TellAway = Callable[[bool], Awaitable[None]]
-"""Is called with True when the bucket does not answer, perhaps several times, and with False afterwards."""
+"""Is called with True when the bucket does not answer, perhaps several times, and with False once it does."""
 
 
 class FileStore(Protocol):

@@ -30,7 +30,7 @@ _SECRET_PARTS = re.compile(r"((?:^|/)feeds/|(?:^|(?<!/api)/)links/[^/?#]+/)[^/?#
 
 
 def without_path_secret(target: str) -> str:
-    """`target`, a request's path and query, without the secret of a podcast feed or of a link to a file."""
+    """Remove the secret of a podcast feed, or of a link to a file, from a request's path and query."""
     plain = unquote(target) if "%" in target else target
     if _SECRET_PARTS.search(plain) is None:
         return target
@@ -38,24 +38,26 @@ def without_path_secret(target: str) -> str:
 
 
 def without_folders(text: str) -> str:
-    """`text` with only the last name of each absolute path."""
+    """Leave only the last name of each absolute path in `text`."""
     return _FOLDERS.sub("", text)
 
 
 def clean(line: str) -> str:
-    """One line, without secrets and at most `LONGEST_LINE` long."""
+    """Remove secrets from one line, and cut it to `LONGEST_LINE` characters."""
     line = _CONTROL.sub("", line[:LONGEST_LINE])
     line = _URL.sub(lambda url: url["scheme"] + url["rest"] + ("?..." if "?" in url[0] else ""), line)
     line = _QUERY.sub("?...", line)
     return _SECRET.sub(lambda found: f"{found['name']}{found['quote']} ...", line)
 
 
-def cleaned(text: str) -> str:
-    """`text` with `clean` applied to each line."""
+def clean_lines(text: str) -> str:
+    """Apply `clean` to each line of `text`."""
     return "\n".join(map(clean, text.splitlines()))
 
 
 def trace_of(error: BaseException) -> str:
-    """The traceback of `error` without secrets: its last `MAX_TRACE` characters, which name the error."""
-    trace = cleaned("".join(traceback.format_exception(error)))
+    """Return the traceback of `error` without secrets: its last `MAX_TRACE` characters, which name the
+    error.
+    """
+    trace = clean_lines("".join(traceback.format_exception(error)))
     return trace.encode(errors="replace").decode()[-MAX_TRACE:]

@@ -20,7 +20,7 @@ C = TypeVar("C", bound=Closable)
 
 
 async def to_the_end(work: Awaitable[T]) -> T:
-    """Await `work` even if we are cancelled meanwhile, however often; then let the cancel through."""
+    """Await `work` even if the caller is cancelled meanwhile, however often; then raise `CancelledError`."""
     task = asyncio.ensure_future(work)
     cancel: asyncio.CancelledError | None = None
     while not task.done():
@@ -36,8 +36,8 @@ async def to_the_end(work: Awaitable[T]) -> T:
     raise cancel
 
 
-async def opened(work: Awaitable[C]) -> C:
-    """Await `work`, which opens a file in a thread; if we are cancelled meanwhile, close the file."""
+async def open_shielded(work: Awaitable[C]) -> C:
+    """Await `work`, which opens a file in a thread; if the caller is cancelled meanwhile, close the file."""
     opening = asyncio.ensure_future(work)
     try:
         return await to_the_end(opening)

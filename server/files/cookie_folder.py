@@ -22,7 +22,7 @@ from server.core.cookie_facts import (
     CookieFacts,
     facts_in,
     facts_of,
-    renewed,
+    merge_changes,
     with_facts,
     without_facts,
 )
@@ -55,8 +55,8 @@ class LocalCookies:
         async with self._changing:
             await self._data.must_be_there()
             names = await self.names()
-            person = cookie_format.parted(name)[0]
-            theirs = [each for each in names if cookie_format.parted(each)[0] == person]
+            person = cookie_format.split_stored_name(name)[0]
+            theirs = [each for each in names if cookie_format.split_stored_name(each)[0] == person]
             if name not in names and len(theirs) >= cookie_format.MOST_FILES:
                 raise TooManyCookies(cookie_format.MOST_FILES)
             await asyncio.to_thread(self._write, name, f"{_TOKEN_LINE}{secrets.token_hex(8)}\n{text}")
@@ -91,7 +91,7 @@ class LocalCookies:
         current = self._read(name)
         if current is None or current.put != given.put:
             return
-        if (text := renewed(current.text, given.text, back)) is not None:
+        if (text := merge_changes(current.text, given.text, back)) is not None:
             self._write(name, f"{_TOKEN_LINE}{given.put}\n{text}")
 
     def _facts_in(self, names: Sequence[str]) -> list[CookieFacts | None]:

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from server.core.shielding import opened
+from server.core.shielding import open_shielded
 from server.core.task import Stage
 from server.files.orphans import OF_A_TASK, TaskLookup
 from server.files.publishing import delete_path
@@ -26,7 +26,7 @@ async def make_room(workplace: LocalWorkplace, tasks: TaskLookup, is_enough: Cal
         if is_enough():
             return
         task_id = status.task_id
-        with await opened(asyncio.to_thread(workplace.claim, task_id)) as lock:
+        with await open_shielded(asyncio.to_thread(workplace.claim, task_id)) as lock:
             # Checked again under the lock: if a retry began meanwhile, its child waits for this lock.
             # Statuses are asked, not stages: the row of an entry may not have taken a retry of its list yet.
             now = await tasks.statuses([task_id]) if lock.held else ()

@@ -22,7 +22,7 @@ from server.core.events import ProducedFile
 from server.core.film import Manifest, StoredFile, VideoInfo
 from server.core.long_work import compute
 from server.core.ports import TellAway
-from server.core.shielding import opened
+from server.core.shielding import open_shielded
 from server.core.task import TaskStatus
 from server.files.orphans import Sweep, TaskLookup
 from server.files.public_names import name_files
@@ -70,7 +70,7 @@ class LocalFiles:
         """
         directory = self._directory(task_id)
         try:
-            return await opened(asyncio.to_thread(open_file, directory, stored))
+            return await open_shielded(asyncio.to_thread(open_file, directory, stored))
         except OSError as exc:
             if exc.errno not in _GONE or await self.workplace.trouble():
                 raise StorageFailed from exc

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from server.core.errors import StorageAway
-from server.core.shielding import opened, to_the_end
+from server.core.shielding import open_shielded, to_the_end
 from server.core.task import Stage, TaskStatus
 from server.files.workplace import UUID4, LocalWorkplace
 
@@ -69,7 +69,7 @@ class Sweep:
                 if task_id not in stages:
                     await self._files.remove(task_id)
                 elif partial and stages[task_id] is Stage.COMPLETED:
-                    with await opened(asyncio.to_thread(self._workplace.claim, task_id)) as lock:
+                    with await open_shielded(asyncio.to_thread(self._workplace.claim, task_id)) as lock:
                         # Checked again under the lock: if a retry began meanwhile, its child waits for it.
                         for status in await self._tasks.statuses([task_id]) if lock.held else ():
                             if status.stage is Stage.COMPLETED:

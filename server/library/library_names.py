@@ -19,10 +19,10 @@ from server.core.file_names import (
     clean,
     cut,
     file_name,
-    trimmed,
-    units,
+    trim_ends,
+    utf16_length,
 )
-from server.core.library import ID, Layout, Library, filled, is_never_folder
+from server.core.library import ID, Layout, Library, fill_template, is_never_folder
 from server.library.layouts import SHARED, Role, has_nfo, rules_of, template_of
 
 _OF_A_SHOW: Final = {"channel", "channel_id", "extractor"}
@@ -98,7 +98,7 @@ class Film:
     def label(self) -> str:
         """The text in the brackets: the id, or a hash where no id fits into a name."""
         known = "" if self.key.startswith("url ") else self.id or ""
-        is_name = known == trimmed(clean(known)) and 0 < len(known.encode(errors="replace")) <= LONGEST_ID
+        is_name = known == trim_ends(clean(known)) and 0 < len(known.encode(errors="replace")) <= LONGEST_ID
         is_read_well = known == _seen(known) and not _MISREAD.search(known)
         if is_name and is_read_well:
             return known
@@ -196,7 +196,7 @@ def place_of(library: Library, film: Film, show: str | None = None) -> Place:
         for name in ("title", "channel", "playlist"):
             values[name] = _TIMES.sub("×", _EPISODE.sub("\\1·", values[name]))
     above = library.folder.split("/") if library.folder else []
-    room = LONGEST_PATH - _LONGEST_ENDING - 1 - _LEAST_BASE - units("/".join([*above, ""]))
+    room = LONGEST_PATH - _LONGEST_ENDING - 1 - _LEAST_BASE - utf16_length("/".join([*above, ""]))
     made = _folders(folders, values, film.label, room)
     path = [*above, *made]
     shown = _join(*path[: len(above) + 1]) if made else _join(*above)
@@ -204,7 +204,7 @@ def place_of(library: Library, film: Film, show: str | None = None) -> Place:
         path = [*([show] if show else []), *made[1:]]
         shown = show
     folder = "/".join(path)
-    longest = LONGEST_PATH - _LONGEST_ENDING - 1 - units(folder)
+    longest = LONGEST_PATH - _LONGEST_ENDING - 1 - utf16_length(folder)
     base = _named(last, values, film.label, min(longest, LONGEST_BASE) - _OF_A_NUMBER)
     alone = bool(folders) and "{id}" in folders[-1]
     return Place(form, folder, base, shown, film.season, alone)
@@ -288,7 +288,7 @@ def _values(film: Film, form: Layout | None) -> dict[str, str]:
 def _first(*texts: str | None) -> str:
     """Return the first text that fits into a name, in the form it has there; empty if none does."""
     for text in texts:
-        if text and (name := trimmed(cut(clean(text[:2000]), LONGEST_BASE))):
+        if text and (name := trim_ends(cut(clean(text[:2000]), LONGEST_BASE))):
             return _PROVIDER.sub(r"(\1)", name)
     return ""
 
@@ -309,7 +309,7 @@ def _folders(parts: list[str], values: dict[str, str], label: str, room: int) ->
             name = _named(part, values, label, limit) if part.endswith(ID) else _part(part, values, limit)
             hides_season = "{channel}" in part and _is_of_a_season(name)
             names.append(f"{name}_" if is_never_folder(name) else f"{name}·" if hides_season else name)
-        over = sum(units(name) + 1 for name in names) - room
+        over = sum(utf16_length(name) + 1 for name in names) - room
         can_be_cut = [place for place, limit in enumerate(limits) if limit > _LEAST]
         if over <= 0 or not can_be_cut:
             return [name for name in names if name]
@@ -334,14 +334,14 @@ def _named(part: str, values: dict[str, str], label: str, longest: int) -> str:
 
 
 def _part(part: str, values: dict[str, str], longest: int) -> str:
-    """One part of a template filled in; where it is too long, its title is cut before anything else."""
+    """One part of a template, filled in; where it is too long, its title is cut before anything else."""
     chosen = dict(values)
     longest -= len("·".encode())  # which the cut may make necessary
     for name in ("title", "playlist", "channel", "channel_id", "extractor", "user"):
         over = len(_filled(part, chosen).encode()) - longest
         own = chosen[name].encode()
         if over > 0 and f"{{{name}}}" in part:
-            chosen[name] = trimmed(cut(chosen[name], max(len(own) - over, min(_LEAST, len(own)))))
+            chosen[name] = trim_ends(cut(chosen[name], max(len(own) - over, min(_LEAST, len(own)))))
     text = _filled(part, chosen)
     if any(
         not values[name]
@@ -353,7 +353,7 @@ def _part(part: str, values: dict[str, str], longest: int) -> str:
 
 
 def _filled(part: str, values: dict[str, str]) -> str:
-    return _seen(clean(filled(part, values)))
+    return _seen(clean(fill_template(part, values)))
 
 
 def _join(*names: str) -> str:

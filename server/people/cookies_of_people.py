@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from time import time
 
 from server.core.cookie_facts import facts_of, with_facts
-from server.core.cookie_format import parse, parted, stored_name
+from server.core.cookie_format import parse, split_stored_name, stored_name
 from server.core.long_work import compute
 from server.core.ports import Cookies
 
@@ -21,7 +21,7 @@ class CookiesOfPeople:
         found = await self._of(name)
         there = await self._cookies.names()
         for stored in found:
-            after = stored_name(parted(stored)[1], to)
+            after = stored_name(split_stored_name(stored)[1], to)
             before = await self._cookies.get(stored)
             if before is not None and after not in there:
                 await self._cookies.put(after, await compute(_described, before.text))
@@ -40,7 +40,7 @@ class CookiesOfPeople:
         return [
             stored
             for stored in await self._cookies.names()
-            if parted(stored)[0] == name and (name is not None or stored not in self._for_all)
+            if split_stored_name(stored)[0] == name and (name is not None or stored not in self._for_all)
         ]
 
 

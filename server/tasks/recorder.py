@@ -25,7 +25,7 @@ from server.core.events import (
     Started,
     Unfolded,
     apply,
-    moved,
+    count_moves,
 )
 from server.core.list_entries import ListEntry
 from server.core.ports import FileStore, Publisher, Store
@@ -195,7 +195,7 @@ class Recorder:
         lists: list[Saved] = []
         for playlist_id, pairs in shared.items():
             with contextlib.suppress(TaskNotFound, ValueError):  # see `_counted`
-                if event := moved(pairs):
+                if event := count_moves(pairs):
                     playlist = (await self._store.get(playlist_id)).status
                     lists.append((playlist, apply(playlist, event, now)))
         if await self._store.save_together([after for _, after in lists], taken=entries) is None:
@@ -212,7 +212,7 @@ class Recorder:
 
     async def _counted(self, before: TaskStatus, after: TaskStatus) -> list[Saved]:
         """Return the changes of the lists that count this entry, if it ends or waits again."""
-        event = moved([(before, after)])
+        event = count_moves([(before, after)])
         if event is None:
             return []
         lists = []

@@ -35,7 +35,7 @@ from server.core.events import (
     Started,
     Unfolded,
     Uploading,
-    merged,
+    merge_info,
 )
 from server.core.film import Manifest
 from server.core.hooks import AttemptFailed, BeforeAttempt
@@ -221,7 +221,7 @@ class Runner:
                         wait = after_look(newest, last_word, patience, self._clock.wall(), lasted)
                     ending = wait or after_failure(newest, last_word, self._settings, lasted)
                 case Produced(files=files, video_info=news, fetched=fetched, about=about):
-                    info = merged(newest.video_info, news)
+                    info = merge_info(newest.video_info, news)
                     manifest = await self._files.prepare(task_id, status.attempt, files, info, tell_away)
                     ending = manifest.model_copy(update={"fetched": fetched, "about": about})
             # A cancel in between would leave a task whose files are published, but which is not completed.

@@ -30,7 +30,7 @@ NOW = 1_900_000_000
 
 def file_of(*ends: int) -> str:
     lines = (f"h{place}.test\tTRUE\t/\tFALSE\t{end}\tn\tv\n" for place, end in enumerate(ends))
-    return cookie_format.written(cookie_format.parse("".join(lines)))
+    return cookie_format.format_cookies(cookie_format.parse("".join(lines)))
 
 
 def facts(text: str) -> CookieFacts:

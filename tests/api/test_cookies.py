@@ -44,7 +44,7 @@ def test_a_file_is_read_as_browsers_and_tools_write_it() -> None:
     first, second = cookie_format.parse(text.replace("\n\r\n", "\r\n"))
     assert (first.domain, first.below, first.http_only, first.expires) == (".x.test", True, True, 7)
     assert (second.name, second.value, second.http_only, second.expires) == ("b", "", False, 0)
-    assert cookie_format.parse(cookie_format.written([first, second])) == [first, second]
+    assert cookie_format.parse(cookie_format.format_cookies([first, second])) == [first, second]
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,9 @@ def test_a_file_is_read_as_browsers_and_tools_write_it() -> None:
 def test_the_flag_says_whether_hosts_below_have_a_cookie(domain: str, below: str, means: str) -> None:
     [cookie] = cookie_format.parse(f"{domain}\t{below}\t/\tFALSE\t0\ta\t{SECRET}")
     assert cookie.domain == means
-    YoutubeDLCookieJar(StringIO(cookie_format.written([cookie]))).load()  # it refuses what contradicts itself
+    YoutubeDLCookieJar(
+        StringIO(cookie_format.format_cookies([cookie]))
+    ).load()  # it refuses what contradicts itself
 
 
 @pytest.mark.parametrize(
@@ -89,7 +91,7 @@ def test_what_is_renewed_is_what_the_site_has_changed_for_hosts_of_the_file() ->
     meanwhile = line("a", "1") + line("b", "1") + line("c", "1", expires=5) + line("d", "other's")
     kept = {
         one.name: one.value
-        for one in cookie_format.parse(cookie_format.renewed(meanwhile, given, back, now=9))
+        for one in cookie_format.parse(cookie_format.merge_changes(meanwhile, given, back, now=9))
     }
     assert kept == {"a": "2", "c": "1", "d": "other's", "new": "1"}
 

@@ -8,11 +8,11 @@ from server.core.media_keys import (
     LONGEST_KEY,
     aliases_of,
     archived_key,
-    bounded,
+    bound_key,
     key_of,
     key_of_link,
     keys_of_link,
-    normalised,
+    normalise_link,
 )
 
 
@@ -27,7 +27,7 @@ from server.core.media_keys import (
     ],
 )
 def test_two_forms_of_a_link_have_one_key(other: str) -> None:
-    assert normalised(other) == "https://a.test/v.mp4?x=1"
+    assert normalise_link(other) == "https://a.test/v.mp4?x=1"
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_two_forms_of_a_link_have_one_key(other: str) -> None:
     ],
 )
 def test_links_to_two_things_have_two_keys(other: str) -> None:
-    assert normalised(other) != normalised("https://a.test/v.mp4?x=1")
+    assert normalise_link(other) != normalise_link("https://a.test/v.mp4?x=1")
 
 
 @given(st.text())
@@ -53,7 +53,7 @@ def test_long_keys_differ_and_say_their_kind() -> None:
     one, other = key_of_link(f"https://a.test/{'x' * 4000}1"), key_of_link(f"https://a.test/{'x' * 4000}2")
     assert one != other
     assert one.startswith("url #")
-    assert bounded("youtube dQw4w9WgXcQ") == "youtube dQw4w9WgXcQ"
+    assert bound_key("youtube dQw4w9WgXcQ") == "youtube dQw4w9WgXcQ"
 
 
 def test_ids_that_are_made_of_file_names_are_no_keys() -> None:

@@ -6,7 +6,7 @@ from io import BytesIO
 
 import pytest
 
-from server.core.shielding import opened, to_the_end
+from server.core.shielding import open_shielded, to_the_end
 
 
 async def test_work_goes_to_its_end_although_cancelled_and_the_cancel_goes_through() -> None:
@@ -38,7 +38,7 @@ async def test_what_a_thread_opens_for_somebody_who_is_cancelled_is_closed() -> 
         assert go.wait(20)
         return file
 
-    opening = asyncio.create_task(opened(asyncio.to_thread(open_late)))
+    opening = asyncio.create_task(open_shielded(asyncio.to_thread(open_late)))
     async with asyncio.timeout(20):
         await begun.wait()
         opening.cancel()
@@ -54,4 +54,4 @@ async def test_what_a_thread_could_not_open_is_the_openers_error() -> None:
         raise FileNotFoundError
 
     with pytest.raises(FileNotFoundError):
-        await opened(asyncio.to_thread(fail))
+        await open_shielded(asyncio.to_thread(fail))

@@ -24,7 +24,7 @@ from server.core.events import ProducedFile
 from server.core.film import Manifest, StoredFile, VideoInfo
 from server.core.long_work import compute
 from server.core.ports import Stream, TellAway
-from server.core.shielding import opened, to_the_end
+from server.core.shielding import open_shielded, to_the_end
 from server.core.task import TaskStatus
 from server.files.orphans import Sweep, TaskLookup
 from server.files.public_names import folder_of, name_files
@@ -89,7 +89,9 @@ class S3Files:
         async def upload(stored: StoredFile) -> None:
             described = self._disposition(stored.name, video_info.title, *filter(None, [stored.title]))
             attributes = {"Content-Type": stored.type, "Content-Disposition": described}
-            with await opened(asyncio.to_thread(open_out, self._workplace.work(task_id), stored)) as file:
+            with await open_shielded(
+                asyncio.to_thread(open_out, self._workplace.work(task_id), stored)
+            ) as file:
                 await self._bucket.upload(self._key(task_id, stored.path), file, stored.size, attributes)
 
         try:
@@ -207,7 +209,7 @@ class S3Files:
             if not status.needs_no_child:
                 await self._sweeper.keep_named(status)
                 return
-            with await opened(asyncio.to_thread(self._workplace.claim, status.task_id)) as lock:
+            with await open_shielded(asyncio.to_thread(self._workplace.claim, status.task_id)) as lock:
                 if lock.held:
                     await self.finish(status)
         except StorageAway:

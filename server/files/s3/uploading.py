@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from server.core.long_work import compute
-from server.core.shielding import opened
+from server.core.shielding import open_shielded
 from server.core.task import TaskStatus
 from server.files.moved_files import CopyDiffers, MoveCounts
 from server.files.publishing import MANIFEST
@@ -60,7 +60,7 @@ class BucketUpload:
                 await self._bucket.put(key, text, _TEXT)
 
     async def _send(self, key: str, path: Path, attributes: dict[str, str]) -> None:
-        with await opened(asyncio.to_thread(_open, path)) as file:
+        with await open_shielded(asyncio.to_thread(_open, path)) as file:
             size = os.fstat(file.fileno()).st_size
             if await self._has(key, file, size):
                 return
