@@ -71,6 +71,9 @@ async def test_a_person_and_an_admin_do_on_the_page_all_that_concerns_people(
         held = {"auto_start": False}
         hers = await ask("POST", "/api/process", {"url": "http://127.0.0.9:9/annas.mp4", **held}, annas)
         await ask("POST", "/api/process", {"url": "http://127.0.0.9:9/roots.mp4", **held}, roots)
+        nobodys = await ask("POST", "/api/process", {"url": "http://127.0.0.9:9/nobodys.mp4", **held})
+        followed = {"url": "http://127.0.0.9:9/channel", "enabled": False}
+        await ask("POST", "/api/subscriptions", followed, annas)
 
         await page.reload()
         await log_in(page, "anna", "wrong, all of it")
@@ -82,9 +85,16 @@ async def test_a_person_and_an_admin_do_on_the_page_all_that_concerns_people(
         await expect(page.get_by_role("menuitem", name="anna")).to_be_visible()
         await expect(page.get_by_role("menuitem", name="Pause the queue")).to_have_count(0)
         await page.keyboard.press("Escape")
-        await page.get_by_role("textbox", name="Link", exact=True).fill("http://127.0.0.9:9/more.mp4")
+        box, more = (
+            page.get_by_role("textbox", name="Link", exact=True),
+            "http://127.0.0.9:9/a\nhttp://127.0.0.9:9/b",
+        )
+        await box.fill(more)
         await page.keyboard.press("Enter")
-        await expect(page.locator("#problems")).to_contain_text("1 of your downloads are waiting")
+        await expect(page.locator("#problems")).to_have_text(
+            re.compile("^1 of your downloads is waiting[^.]*[.][^.]*[.]$")
+        )
+        await expect(box).to_have_value(more)
 
         await choose(page, "anna")
         account = page.get_by_role("dialog", name="anna")
@@ -109,12 +119,18 @@ async def test_a_person_and_an_admin_do_on_the_page_all_that_concerns_people(
         await page.get_by_role("button", name="Use an access token").click()
         await page.get_by_label("Access token").fill(roots)
         await page.keyboard.press("Enter")
-        await expect(page.locator(".row")).to_have_count(2)
+        await expect(page.locator(".row")).to_have_count(3)
+        await expect(row(page, nobodys["task_id"])).not_to_contain_text("’s")
         await expect(row(page, hers["task_id"])).to_contain_text("anna’s")
         await page.get_by_label("Whose downloads to show").select_option("anna")
         await expect(page.locator(".row")).to_have_count(1)
         await expect(page.locator("input[value=waiting] + span .count")).to_have_text("1")
         await page.get_by_label("Whose downloads to show").select_option("Everybody")
+
+        await page.get_by_role("button", name="Menu").click()
+        await page.get_by_role("menuitem", name="Subscriptions").click()
+        await expect(page.get_by_role("dialog").get_by_role("listitem")).to_contain_text("anna’s")
+        await page.keyboard.press("Escape")
 
         people = await open_room(page, "People…")
         await people.get_by_role("button", name="Add a person").press("Enter")
@@ -128,6 +144,8 @@ async def test_a_person_and_an_admin_do_on_the_page_all_that_concerns_people(
         await expect(people.get_by_role("status").filter(has_text="Saved.")).to_be_visible()
         me = await ask("GET", "/api/me", token=bobs)
         assert (me["role"], me["limits"]) == ("admin", {"max_stored_bytes": 1_500_000_000})
+        await people.get_by_role("button", name="Give what belongs to nobody…").press("Enter")
+        await people.get_by_role("button", name="Give it").press("Enter")
         await people.get_by_role("button", name="All people").press("Enter")
         await people.get_by_role("button", name=re.compile("anna")).press("Enter")
         await people.get_by_role("button", name="Remove", exact=True).press("Enter")
@@ -136,7 +154,8 @@ async def test_a_person_and_an_admin_do_on_the_page_all_that_concerns_people(
         await people.locator(".asked").get_by_role("button", name="Remove").press("Enter")
         await expect(people.get_by_role("button", name=re.compile("anna.*being removed"))).to_be_disabled()
         await page.keyboard.press("Escape")
-        await expect(row(page, hers["task_id"])).to_contain_text("bob’s")
+        for task in (hers, nobodys):
+            await expect(row(page, task["task_id"])).to_contain_text("bob’s")
 
         audit = await open_room(page, "Who did what…")
         line = audit.get_by_role("row").filter(has_text="removed a person")

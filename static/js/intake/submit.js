@@ -132,9 +132,16 @@ export class Submit extends EventTarget {
       const part = links.slice(from, from + BATCH)
       try {
         const results = await this.#sendPart(part.map((url) => ({ url, ...request })))
+        /** @type {string[]} */
+        const over = []
         for (const [at, { task, problem }] of results.entries()) {
           if (task) this.dispatchEvent(new CustomEvent("task", { detail: task }))
-          if (problem) refused.set(part[at], problem)
+          if (problem?.code === "over_limit") over.push(part[at])
+          else if (problem) refused.set(part[at], problem)
+        }
+        if (over.length) {
+          const problem = results.find((result) => result.problem?.code === "over_limit")?.problem ?? null
+          return { refused, rest: [...over, ...links.slice(from + BATCH)], problem } // it is said once for all
         }
       } catch (error) {
         if (!(error instanceof Problem)) throw error

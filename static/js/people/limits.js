@@ -21,7 +21,7 @@ export function overLimit({ limit, most, used, retry_after = 0 }, i18n) {
   const { over, isBytes } = LIMITS[limit] ?? {}
   if (!over) return ""
   const amount = (/** @type {number} */ n) => (isBytes ? i18n.format.size(n) : n)
-  return i18n.t(over, { most: amount(most), used: amount(used), time: timeIn(retry_after, i18n) })
+  return i18n.t(over, { n: used, most: amount(most), used: amount(used), time: timeIn(retry_after, i18n) })
 }
 
 /**

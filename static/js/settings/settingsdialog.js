@@ -18,8 +18,8 @@ export class SettingsDialog {
   #about
   #notify
   #dialog
-  /** Where the section of `Settings` stands. */
-  #place = make("div")
+  /** The section of `Settings` that is shown. @type {HTMLElement | undefined} */
+  #section
   #logout = button("", () => this.#settings.dispatchEvent(new Event("logout")), { "data-t": "menu.logout" })
   #language = make(
     "select",
@@ -56,7 +56,9 @@ export class SettingsDialog {
 
   async open() {
     const { session, i18n } = this.#parts
-    this.#place.replaceChildren(...(this.#settings.section ? [this.#settings.section] : []))
+    this.#section?.remove()
+    this.#section = this.#settings.section
+    if (this.#section) this.#theme.parentElement?.after(this.#section)
     i18n.translate(this.#dialog)
     this.#notify.show()
     this.#dialog.toggleAttribute("data-alone", session.isWanted) // the rest needs a log-in
@@ -116,7 +118,6 @@ export class SettingsDialog {
       ),
       line("settings.language", this.#language),
       line("settings.theme", this.#theme),
-      this.#place,
       section(
         "settings.options",
         {},

@@ -447,7 +447,10 @@ class SubscriptionRow {
     setText(this.#name, name)
     setText(this.#letter, [...name.replace(/^https?:\/\/(www\.)?/, "")][0] ?? "")
     this.tick.ariaLabel = `${i18n.t("action.select")}: ${name}`
-    setText(this.#facts, statusOf(subscription, i18n, heldUntil(subscription)))
+    const { owner } = subscription // told to admins, where each has their own
+    const whose = owner ? i18n.t("people.of", { name: owner }) : ""
+    const status = statusOf(subscription, i18n, heldUntil(subscription))
+    setText(this.#facts, [status, whose].filter(Boolean).join(" · "))
     setText(this.#counts, countsOf(items, i18n).join(" · "))
     const cause = notice ? i18n.t(NOTICES[notice], { url }) : ""
     setText(this.#cause, stage === "failing" ? error ?? error_code : cause)
