@@ -108,6 +108,7 @@ async def test_a_person_and_an_admin_do_on_the_page_all_that_concerns_people(
         await first.get_by_role("button", name="Revoke: first").press("Enter")
         await account.locator(".asked").get_by_role("button", name="Revoke").press("Enter")
         await expect(first).to_have_count(0)
+        await expect(account.get_by_role("heading", name="anna")).to_be_focused()
         await account.get_by_label("Current password").fill(PASSWORD)
         await account.get_by_label("New password").fill("another horse, another battery")
         await page.keyboard.press("Enter")
@@ -194,6 +195,20 @@ async def test_a_thousand_people_are_searched_and_shown_page_by_page(
         await expect(people.get_by_role("heading", name="person-0777")).to_be_focused()
         await page.go_back()  # as on a phone: to the list, which stays open
         await expect(people.locator(".person:focus")).to_have_text(re.compile("person-0777"))
+
+
+async def test_without_separate_lists_a_row_says_who_else_has_added_it(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    api.people.become("anna", "user", separate_lists=False)
+    await api.put("hers", "paused", created_by="anna")
+    await api.put("his", "paused", created_by="bob")
+    async with asyncio.timeout(PATIENCE), open_page(api.url, **ENGLISH) as page:
+        await expect(row(page, "his")).to_contain_text("added by bob")
+        await expect(row(page, "hers")).not_to_contain_text("added by")
+        await expect(page.locator(".owner")).to_have_count(0)  # that is for admins
+        await page.get_by_role("button", name="Menu").click()
+        await expect(page.get_by_role("menuitem", name="Pause the queue")).to_be_visible()
 
 
 async def test_the_log_in_leads_to_the_provider_and_says_why_it_let_nobody_in(

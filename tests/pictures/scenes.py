@@ -389,6 +389,8 @@ async def _account(page: Page, _: FakeApi) -> None:
     await page.locator("#account [name=label]").fill("laptop")
     await page.keyboard.press("Enter")
     await page.locator("#account .secret").wait_for()
+    await page.locator("#account li button").first.click()
+    await page.locator("#account .asked").wait_for()
 
 
 async def _people(page: Page, _: FakeApi) -> None:

@@ -131,6 +131,14 @@ export class Room {
   }
 
   /**
+   * As `attempt`; returns whether it was done.
+   * @param {() => Promise<unknown>} act
+   */
+  async isDone(act) {
+    return Boolean(await this.attempt(() => act().then(() => true)))
+  }
+
+  /**
    * Change what is shown; the focus goes to the title if that hides what has it.
    * @param {() => void} change
    */

@@ -189,7 +189,7 @@ class LogIns {
         [i18n.t("account.end_ask", { name: String(name) })],
         words,
         () =>
-          this.#room.attempt(async () => {
+          this.#room.isDone(async () => {
             await api.send("DELETE", `api/me/sessions/${id}`)
             await this.load()
           }),

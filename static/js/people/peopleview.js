@@ -175,7 +175,7 @@ class PeopleView {
             room,
             [t("people.adopt_ask", { name })],
             t("people.adopt_now"),
-            () => room.attempt(async () => (await room.api.send("POST", `${path}/adopt`), true)),
+            () => room.isDone(() => room.api.send("POST", `${path}/adopt`)),
           ),
       )
       const remove = button(t("people.remove"), () => {
@@ -208,11 +208,7 @@ class PeopleView {
   async #remove(path, chosen) {
     const { tasks, to } = Object.fromEntries(chosen)
     const query = tasks === "give" ? `tasks=give&to=${to}` : `tasks=${tasks}`
-    const isDone = await this.#room.attempt(async () => {
-      await this.#room.api.send("DELETE", `${path}?${query}`)
-      return true
-    })
-    if (!isDone) return false
+    if (!await this.#room.isDone(() => this.#room.api.send("DELETE", `${path}?${query}`))) return false
     this.#changed()
     await this.list()
     return true

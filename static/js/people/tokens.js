@@ -12,18 +12,18 @@ const DAYS = [30, 90, 365, 0]
 
 /**
  * Ask in place whether to do something.
- * @param {HTMLElement} place  below which the question stands until it is answered
+ * @param {HTMLElement} place  below which, or in whose item, the question stands until it is answered
  * @param {import("../base/room.js").Room} room
  * @param {(Node | string)[]} question
  * @param {string} words  of the button that does it
- * @param {() => Promise<unknown>} act  whether it was done: else the question stays
+ * @param {() => Promise<boolean>} act  whether it was done: else the question stays
  */
 export function ask(place, room, question, words, act) {
   const focused = document.activeElement
   const close = () => {
-    const hadFocus = asked.contains(document.activeElement)
+    const hadFocus = asked.contains(document.activeElement) || document.activeElement === document.body
     asked.remove()
-    if (!hadFocus) return
+    if (!hadFocus) return // what was done has led elsewhere
     if (focused instanceof HTMLElement && focused.isConnected) focused.focus()
     else room.focusTitle()
   }
@@ -44,8 +44,9 @@ export function ask(place, room, question, words, act) {
     event.stopPropagation()
     close()
   })
-  place.nextElementSibling?.matches(".asked") && place.nextElementSibling.remove()
-  place.after(asked)
+  document.querySelector(".room .asked")?.remove()
+  if (place.matches("li")) place.append(asked)
+  else place.after(asked)
   const first = asked.querySelector("input:checked, input, button")
   if (first instanceof HTMLElement) first.focus()
 }
@@ -152,7 +153,7 @@ export class TokenList {
         [i18n.t("token.revoke_ask", { label })],
         words,
         () =>
-          this.#room.attempt(async () => {
+          this.#room.isDone(async () => {
             await this.#room.api.send("DELETE", `${this.#path}/${encodeURIComponent(label)}`)
             await this.load()
           }),
