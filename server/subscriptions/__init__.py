@@ -1,1 +1,1 @@
-"""Subscriptions: links that are checked now and then, and whose new entries become tasks."""
+"""Subscriptions: links that are checked regularly, and whose new entries become tasks."""

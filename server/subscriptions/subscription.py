@@ -1,4 +1,4 @@
-"""Subscriptions: links that are checked now and then, and what is known of their entries.
+"""Subscriptions: links that are checked regularly, and what is known of their entries.
 
 A subscription's *item* is one entry of it, remembered for good; a *check* reads the link. A check is no task:
 nobody is told of it on a socket.

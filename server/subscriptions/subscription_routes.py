@@ -1,4 +1,4 @@
-"""`/api/subscriptions`: links that are checked now and then, and their entries.
+"""`/api/subscriptions`: links that are checked regularly, and their entries.
 
 Nobody is told of them on a socket: a client polls, with `ETag` and `wait`.
 """
