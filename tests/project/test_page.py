@@ -12,6 +12,8 @@ from server.child.media.outputs import _RATES
 from server.core.process_request import Output, ProcessRequest
 from server.core.task import Stage
 from server.locales import LANGUAGES
+from server.people.audit import AUDITED
+from server.people.people_routes import OwnLimits
 from tests.deno import deno
 from tests.page_tables import page_table, page_texts
 
@@ -71,6 +73,7 @@ def tables() -> dict[str, Any]:
         import { OPTIONS } from "./static/js/intake/options.js"
         import { GROUPS, WORDS } from "./static/js/intake/optionsform.js"
         import { EVERYWHERE } from "./static/js/list/keylist.js"
+        import { LIMITS } from "./static/js/people/limits.js"
         const actions = Object.fromEntries(Object.keys(ACTIONS).map((name) => [name, iconOf(name)]))
         const many = Object.keys(ACTIONS).filter((name) => ACTIONS[name].isForMany)
         const about = ([name, { kind, values = [] }]) => [name, { kind, values }]
@@ -79,6 +82,7 @@ def tables() -> dict[str, Any]:
         console.log(JSON.stringify({
             actions, many, options: Object.fromEntries(options), groups: GROUPS, words: WORDS,
             rated: OPTIONS.audio_format.values.filter(isRated), everywhere: Object.keys(EVERYWHERE),
+            limits: Object.keys(LIMITS),
         }))"""
     found: dict[str, Any] = json.loads(deno("eval", "--no-remote", "--no-npm", script))
     return found
@@ -192,6 +196,17 @@ def test_the_page_knows_every_stage_and_every_reason_to_wait() -> None:
     for path, texts in page_texts().items():
         words = {key.removeprefix("waiting.") for key in texts if key.startswith("waiting.")}
         assert words ^ reasons == set(), f"`waiting.` in {path}, or `[waiting]` in server/locales/*.toml"
+
+
+def test_the_page_knows_every_limit_of_a_person() -> None:
+    assert set(tables()["limits"]) ^ set(OwnLimits.model_fields) == set(), "`LIMITS` in people/limits.js"
+
+
+def test_the_page_has_words_for_all_that_the_audit_log_tells() -> None:
+    of_details = {"role_changed", "limits_changed", "password_removed", "log_in_refused"}
+    for path, texts in page_texts().items():
+        words = {key.removeprefix("audit.") for key in texts if key.startswith("audit.")}
+        assert ({*AUDITED.values()} | of_details) - words == set(), f"`audit.` in {path}"
 
 
 def test_the_page_offers_every_output() -> None:

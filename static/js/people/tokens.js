@@ -97,7 +97,7 @@ export class TokenList {
     const days = make(
       "select",
       { name: "days" },
-      ...DAYS.map((n) => new Option(n ? t("token.days", { n }) : t("token.never"), String(n))),
+      ...DAYS.map((n) => new Option(n ? t("token.days", { n }) : t("token.no_end"), String(n))),
     )
     const form = make(
       "form",
