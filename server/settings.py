@@ -864,8 +864,6 @@ def _check_together(settings: Settings) -> None:
         raise ConfigurationError("access.oidc.client_id: the provider in access.oidc.issuer knows us by it")
     if not oidc.issuer and oidc.client_id:
         raise ConfigurationError("access.oidc.issuer: the address of the provider is expected")
-    if access.max_running and settings.storage.database != "sqlite":
-        raise ConfigurationError("access.max_running: only one machine, with sqlite, enforces it")
     # apprise is an extra; without being imported, it is only looked for here.
     if settings.notify.urls and find_spec("apprise") is None:
         raise ConfigurationError(

@@ -95,6 +95,8 @@ class Attempts:
 class Scene:
     """A running dispatcher. A test may `close` the dispatcher alone, before the scene ends."""
 
+    shares: Shares
+
     def __init__(self, store: Store, recorder: Recorder, attempts: Attempts, dispatcher: Dispatcher) -> None:
         self.store = store
         self.recorder = recorder
@@ -150,7 +152,6 @@ def local_scenes(folder: Path) -> OpenScene:
 
 class _Local(Scene):
     dispatcher: LocalDispatcher
-    shares: Shares
 
     async def close(self) -> None:
         await self.dispatcher.aclose()

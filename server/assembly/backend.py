@@ -127,6 +127,7 @@ async def open_features(stack: AsyncExitStack, features: Iterable[Feature], kern
     """They are open until `stack` closes."""
     added = [await stack.enter_async_context(feature.open(kernel)) for feature in features]
     kernel.hooks.are_complete.set()
+    kernel.shares.are_complete()
     return added
 
 

@@ -87,7 +87,7 @@ async def open_embedded(
         )
         asks = settings.access.separate_lists
         hub = Hub(lambda: clock.now().timestamp(), asks_for_owners=asks)
-        shares = Shares()
+        shares = Shares(are_known=False)
         jobs = JobMaker(downloads, find_tools(downloads.ffmpeg))
         cookies = LocalCookies(data.path / "cookies", data, are_separate=asks)
         disk = Disk(data_dir, downloads.min_free_disk)

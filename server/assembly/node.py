@@ -70,7 +70,9 @@ CONNECTIONS = 3  # of `ClusterDatabase`, which the engine uses as well
 LATE_ATTEMPT_ENDS_WITHIN = 120.0  # seconds in which an attempt that was given up may still write
 CHORES_EVERY = 20.0  # seconds
 ORPHANS_EVERY = 6 * 3600.0  # seconds
-SWEEP_AT_MOST = 1.0  # seconds between sweeps where hosts have limits: tasks become due without any event
+SWEEP_AT_MOST = (
+    1.0  # seconds between sweeps where hosts or people have limits: tasks become due by themselves
+)
 
 
 @asynccontextmanager
@@ -104,7 +106,9 @@ async def open_cluster(
         wish_heard = asyncio.Event()  # set when a recording is to be finished or a task to be started
         app = new_app(url, wish_heard.set)
         node_alive = settings.workers.lost_after if own_disks else 0
-        admission = Admission(app.job_manager, downloads.max_per_host, node_alive)
+        shares = Shares(are_known=False)
+        lost_after = settings.workers.lost_after
+        admission = Admission(app.job_manager, downloads.max_per_host, node_alive, shares, lost_after)
         store = await enter(
             open_store(
                 url,
@@ -155,7 +159,7 @@ async def open_cluster(
         dispatcher = SharedDispatcher(database, admission, nodes, supervisor, worker)
         turns = await enter(open_turns(url))
         tasks = Tasks(store, recorder, hub, dispatcher, turns, files, RoomAnywhere(disk, nodes), clock)
-        kernel = base.kernel(parts.fork_server, tasks, Shares(), is_alone=False, runs_tasks=me.is_worker)
+        kernel = base.kernel(parts.fork_server, tasks, shares, is_alone=False, runs_tasks=me.is_worker)
 
         with _explained():
             if "web" in settings.server.roles:  # other nodes may lack tokens, and would end all sessions
@@ -196,9 +200,13 @@ async def open_cluster(
 
         if worker and supervisor:
             await enter(supervisor)
-            limited = downloads.max_per_host > 0
-            pause = min(settings.workers.heartbeat, SWEEP_AT_MOST) if limited else settings.workers.heartbeat
-            await enter(in_background(for_ever(sweeper.look, pause), "takeover"))
+
+            async def rest(pause: float) -> None:
+                limited = downloads.max_per_host > 0 or shares.take_turns
+                await asyncio.sleep(min(pause, SWEEP_AT_MOST) if limited else pause)
+
+            sweeps = for_ever(sweeper.look, settings.workers.heartbeat, rest)
+            await enter(in_background(sweeps, "takeover"))
             wishes = carry_out_wishes(worker, runner.finish, supervisor.begin_asked, wish_heard)
             await enter(in_background(wishes, "wishes"))
             watch = DiskWatch(
@@ -227,6 +235,9 @@ async def open_cluster(
         await enter(cookies_described(cookies))
         await enter(in_background(tasks.playlists.run(alone=False), "lists"))
         added = await open_features(stack, features, kernel)
+        with suppress(StoreUnavailable):  # nothing was admitted before; if this fails, a sweep admits
+            async with database.transaction() as db:
+                await admission.admit_all(db)
         readiness = SharedReadiness(readiness_of(kernel, added), nodes, me, relay, clock)
         yield backend_of(kernel, hub, added, readiness)
 

@@ -23,31 +23,24 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
 from server.cluster.engine import DOWNLOAD, DOWNLOADS, queue_of, queues_to_start
+from server.cluster.fair_order import FairOrder
+from server.cluster.waiting_tasks import CLOCKS_DIFFER, IS_DUE, WAITS
+from server.core.shares import Shares
 from server.core.task import Stage, Task
 from server.storage.entry_rows import has_taken_all
 from server.storage.postgresql.advisory_locks import ADD, ADMIT, OURS
 from server.tasks.next_attempt import MAX_RETRY_AFTER
 
 AT_ONCE = 500  # jobs in one transaction; other tasks wait for the next admission
-CLOCKS_DIFFER = 5.0  # seconds by which a node's estimate of the database's clock may be wrong
 
 _LOCK = "SELECT pg_advisory_xact_lock(%s, %s)"
-# A withdrawn task is left to the action that withdrew it; after ten seconds that action counts as dead.
-# An entry waits until its row has taken all actions on its list.
-_WAITS = f"""
-    stage = 'queued' AND job_id IS NULL AND NOT removed
-        AND (withdrawn_at IS NULL OR withdrawn_at < now() - interval '10 s') AND {has_taken_all()}"""
 # Has a row if any task lacks a job, because there is no room or it was not admitted yet.
-ANY_WAITING = f"SELECT 1 FROM tasks WHERE {_WAITS} LIMIT 1"  # noqa: S608
-_MAY_NOT_BEGIN = f"SELECT 1 FROM pauses UNION ALL (SELECT 1 FROM tasks WHERE {_WAITS} LIMIT 1)"  # noqa: S608
-# A task may begin at the `not_before` of its status, but its wait is capped at its delay, counted from now:
-# after the database's clock was set back, or after a failover, it would otherwise wait for as long as the
-# clocks differ. A scheduled task waits for its moment, without a cap.
-_IS_DUE = "coalesce(at <= now() OR at > latest + make_interval(secs => %(differ)s), true)"
+ANY_WAITING = f"SELECT 1 FROM tasks WHERE {WAITS} LIMIT 1"  # noqa: S608
+_MAY_NOT_BEGIN = f"SELECT 1 FROM pauses UNION ALL (SELECT 1 FROM tasks WHERE {WAITS} LIMIT 1)"  # noqa: S608
 _NEXT_OF_ALL = f"""
     SELECT number, task_id, priority, node, CASE WHEN at IS NOT NULL THEN least(at, latest) END AS begins
     FROM tasks CROSS JOIN LATERAL due(status, %(longest)s) AS due
-    WHERE {_WAITS} AND NOT EXISTS (SELECT FROM pauses)
+    WHERE {WAITS} AND NOT EXISTS (SELECT FROM pauses)
     ORDER BY priority DESC, number LIMIT %(at_once)s"""  # noqa: S608
 # The hosts whose tasks are considered: those given; or, if all are wanted or there is a backlog, every host
 # with waiting tasks, each found by one step in an index.
@@ -79,7 +72,7 @@ _NEXT_OF_HOSTS = f"""
     SELECT next.* FROM hosts CROSS JOIN LATERAL (
         SELECT number, task_id, priority, node, CASE WHEN at IS NOT NULL THEN least(at, latest) END AS begins
         FROM tasks CROSS JOIN LATERAL due(status, %(longest)s) AS due
-        WHERE {_OF_HOST} AND {_WAITS} AND {_IS_DUE}
+        WHERE {_OF_HOST} AND {WAITS} AND {IS_DUE}
         ORDER BY tasks.host, priority DESC, number LIMIT greatest(%(per_host)s - hosts.taken, 0)) AS next
     WHERE NOT EXISTS (SELECT FROM pauses)
     ORDER BY priority DESC, number LIMIT %(at_once)s"""  # noqa: S608
@@ -103,13 +96,20 @@ _HELD_UP = f"""
     SELECT head.number, head.task_id, head.priority, NULL, NULL, NULL FROM hosts CROSS JOIN LATERAL (
         SELECT number, task_id, priority FROM tasks CROSS JOIN LATERAL due(status, %(longest)s) AS due
         WHERE {_OF_HOST} AND stage = 'queued' AND job_id IS NULL AND NOT removed
-          AND withdrawn_at IS NULL AND {_IS_DUE} AND {has_taken_all()}
+          AND withdrawn_at IS NULL AND {IS_DUE} AND {has_taken_all()}
         ORDER BY tasks.host, priority DESC, number LIMIT 1) AS head
     WHERE %(all)s AND hosts.taken >= %(per_host)s AND NOT EXISTS (SELECT FROM pauses)"""  # noqa: S608
 _ADMIT_ANY = f"WITH next AS MATERIALIZED ({_NEXT_OF_ALL}), {_TAKE} {_IN_ORDER}"
 _ADMIT = f"""
     WITH RECURSIVE {_HOSTS}, next AS MATERIALIZED ({_NEXT_OF_HOSTS}), {_TAKE}
     UNION ALL {_HELD_UP} {_IN_ORDER}"""
+# The tasks that `FairOrder` has chosen.
+_ADMIT_CHOSEN = f"""
+    WITH next AS MATERIALIZED (
+        SELECT number, task_id, priority, node, NULL::timestamptz AS begins
+        FROM tasks WHERE number = ANY(%(chosen)s)
+    ), {_TAKE}"""  # noqa: S608
+_ALL_HELD_UP = f"WITH RECURSIVE {_HOSTS} {_HELD_UP}"
 _ADMITTED = """
     UPDATE tasks SET job_id = job
     FROM unnest(%s::text[], %s::bigint[]) AS made(id, job) WHERE task_id = id"""
@@ -131,10 +131,11 @@ _DROP_OUTDATED = """
 _TO_START = """
     SELECT job_id, priority, (
         SELECT node_id FROM nodes WHERE node_id = tasks.node AND NOT low AND 'worker' = ANY(roles)
-            AND %(alive)s > 0 AND heartbeat_at > now() - make_interval(secs => %(alive)s))
+            AND %(alive)s > 0 AND heartbeat_at > now() - make_interval(secs => %(alive)s)), owner
     FROM tasks WHERE task_id = %(task_id)s AND stage = 'queued' AND NOT removed
         AND NOT EXISTS (SELECT FROM pauses) FOR UPDATE"""
 _DROP = "DELETE FROM procrastinate_jobs WHERE id = %s AND status = 'todo'"
+_OTHER_JOBS = "SELECT count(*) FROM tasks WHERE owner = %s AND job_id IS NOT NULL AND task_id <> %s"
 _STARTS = "UPDATE tasks SET job_id = %s, withdrawn_at = NULL WHERE task_id = %s"
 _PAUSE = "INSERT INTO pauses VALUES ('all') ON CONFLICT DO NOTHING"
 # The last in the queue first: if this ends halfway, the tasks with jobs are still the first of the queue.
@@ -148,6 +149,7 @@ _TAKE_BACK = """
         WHERE jobs.id = last.id AND jobs.status = 'todo' RETURNING jobs.id
     )
     UPDATE tasks SET job_id = NULL FROM last JOIN gone USING (id) WHERE tasks.task_id = last.task_id"""
+_ARE_PAUSED = "SELECT 1 FROM pauses"
 _RESUME = "DELETE FROM pauses"
 _FALL_BEHIND = "INSERT INTO backlog VALUES ('all') ON CONFLICT DO NOTHING"
 _CATCH_UP = "DELETE FROM backlog"
@@ -168,12 +170,22 @@ class Admission:
     """`max_per_host` holds over all nodes; 0: no limit.
 
     A task goes back to the node that has its partial files, if that node's disk has room and its heartbeat is
-    at most `node_alive` seconds old; 0: all nodes share the partial files.
+    at most `node_alive` seconds old; 0: all nodes share the partial files. Where people take turns, as
+    `shares` say, a worker's places count while its heartbeat is at most `lost_after` seconds old.
     """
 
-    def __init__(self, jobs: JobManager, max_per_host: int, node_alive: float = 0) -> None:
+    def __init__(
+        self,
+        jobs: JobManager,
+        max_per_host: int,
+        node_alive: float = 0,
+        shares: Shares | None = None,
+        lost_after: float = 30,
+    ) -> None:
         self._jobs = jobs
         self.max_per_host = max_per_host
+        self.shares = shares or Shares()
+        self._fair_order = FairOrder(self.shares, max_per_host, lost_after)
         self._values = {
             "per_host": max_per_host,
             "alive": node_alive,
@@ -183,11 +195,13 @@ class Admission:
         }
 
     async def jobs_for(self, db: AsyncConnection, tasks: Sequence[Task]) -> list[int | None]:
-        """Make the jobs of new tasks before their rows, where hosts have no limit: each row is written once.
+        """Make the jobs of new tasks before their rows, where neither hosts nor people have a limit: each row
+        is written once.
 
         Return the job's number for each task, None for one that has no job yet.
         """
-        statuses = [task.status for task in tasks if not self.max_per_host]
+        is_limited = self.max_per_host or self.shares.take_turns or not self.shares.are_known
+        statuses = [] if is_limited else [task.status for task in tasks]
         may_begin = [each for each in statuses if each.stage is Stage.QUEUED and each.not_before is None]
         if may_begin and await _rows(db, _MAY_NOT_BEGIN):
             may_begin = []
@@ -216,9 +230,14 @@ class Admission:
         return await self._admit(db, hosts=[], all=True)
 
     async def _admit(self, db: AsyncConnection, **which: object) -> Admitted:
-        if not self.max_per_host and not await _rows(db, ANY_WAITING):
+        if not self.shares.are_known:
+            return Admitted(are_more=False, held_up=[])
+        is_limited = self.max_per_host > 0 and not self.shares.take_turns
+        if not is_limited and not await _rows(db, ANY_WAITING):
             return Admitted(are_more=False, held_up=[])
         await db.execute(_LOCK, (OURS, ADMIT))
+        if self.shares.take_turns:
+            return await self._admit_in_turns(db, which)
         # Without a limit a job may come early: the engine holds it until its time.
         sql = _ADMIT if self.max_per_host else _ADMIT_ANY
         found = await (await db.execute(sql.encode(), self._values | which)).fetchall()
@@ -233,12 +252,40 @@ class Admission:
             await db.execute(_CATCH_UP if are_all else _FALL_BEHIND)
         return Admitted(len(ours) == AT_ONCE, held_up)
 
+    async def _admit_in_turns(self, db: AsyncConnection, which: dict[str, object]) -> Admitted:
+        """Whatever `which` says, a place that became free is for a task of any host."""
+        if await _rows(db, _ARE_PAUSED):
+            return Admitted(are_more=False, held_up=[])
+        chosen, are_more = await self._fair_order.next_tasks(db, AT_ONCE)
+        ours: list[TupleRow] = []
+        if chosen:
+            found = await db.execute(_ADMIT_CHOSEN.encode(), self._values | {"chosen": chosen})
+            rows = {number: row for number, *row in await found.fetchall()}
+            ours = list(
+                takewhile(lambda row: row[-1], (tuple(rows[each]) for each in chosen if each in rows))
+            )
+        if ours:
+            jobs = await self._make(db, [(*task,) for *task, _ in ours])
+            await db.execute(_ADMITTED, ([task_id for task_id, *_ in ours], jobs))
+        held_up: list[str] = []
+        if which["all"] and self.max_per_host:
+            rows_held_up = await (await db.execute(_ALL_HELD_UP.encode(), self._values | which)).fetchall()
+            held_up = [task_id for _, task_id, *_ in rows_held_up]
+        return Admitted(are_more and len(ours) == len(chosen), held_up)
+
     async def start(self, db: AsyncConnection, task_id: str) -> None:
-        """Give a queued task a job that is run beyond all limits, in place of a job that has not begun."""
+        """Give a queued task a job that is run beyond all limits, in place of a job that has not begun. If
+        its person runs as many as they may, it waits for its turn.
+        """
         row = await (await db.execute(_TO_START, self._values | {"task_id": task_id})).fetchone()
         if row is None:
             return
-        job_id, priority, node = row
+        job_id, priority, node, owner = row
+        if owner in self.shares.most:
+            await db.execute(_LOCK, (OURS, ADMIT))
+            [(count,)] = await (await db.execute(_OTHER_JOBS, (owner, task_id))).fetchall()
+            if count >= self.shares.most[owner]:
+                return
         if job_id is not None and not (await db.execute(_DROP, (job_id,))).rowcount:
             return  # it has begun
         own, any_node = queues_to_start(node or "")

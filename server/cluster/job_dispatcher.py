@@ -16,7 +16,7 @@ from server.cluster.engine import DOWNLOAD, WISHES
 from server.cluster.nodes import Nodes
 from server.cluster.supervisor import Supervisor
 from server.cluster.worker import Jobs
-from server.core.errors import StoreUnavailable, TooManyRunning, WorkerSilent
+from server.core.errors import OverLimit, StoreUnavailable, TooManyRunning, WorkerSilent
 from server.core.task import Task
 from server.storage.postgresql.announcing import QueueChanged, announce
 from server.tasks.dispatcher import MOST_RUNNING
@@ -42,6 +42,7 @@ _ARE_DOING = "SELECT id FROM procrastinate_jobs WHERE id = ANY(%s) AND status = 
 _RUN_OR_ARE_TO_START = """
     SELECT count(*) FROM procrastinate_jobs WHERE task_name = %s
         AND (status = 'doing' OR status = 'todo' AND queue_name LIKE '%%start')"""
+_ARE_OF = "EXISTS (SELECT FROM tasks WHERE task_id = lock AND owner = %s)"
 _FINISH = "UPDATE tasks SET finish_asked = true WHERE task_id = %s AND job_id IS NOT NULL RETURNING job_id"
 
 
@@ -75,6 +76,10 @@ class SharedDispatcher:
         [(count,)] = await self._database.rows(_RUN_OR_ARE_TO_START, DOWNLOAD)
         if most and count >= most:
             raise TooManyRunning(most)
+        if owner and (share := self._admission.shares.most.get(owner)):
+            [(used,)] = await self._database.rows(f"{_RUN_OR_ARE_TO_START} AND {_ARE_OF}", DOWNLOAD, owner)
+            if used >= share:
+                raise OverLimit("max_running", share, used)
 
     async def withdraw(self, *task_ids: str) -> None:
         """Raises `WorkerSilent` if a worker does not end its job in time; the request is kept."""

@@ -1,21 +1,35 @@
-"""How many tasks of a person run at once: the kernel's queues ask here, and the feature `people` answers."""
+"""How people share the places to run: the kernel's queues ask here, and the feature `people` answers."""
 
 from collections.abc import Callable, Mapping
 
 
 class Shares:
-    """`most` has the people with a limit, by name; nobody has one where nobody was added."""
+    """`most`: how many tasks of a person run at once, by name, of those with this limit. `take_turns`:
+    whether anybody was added, so that tasks begin in fair turns. `are_known`: not yet at a start, when no
+    task begins for that reason.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, *, are_known: bool = True) -> None:
         self.most: Mapping[str, int] = {}
+        self.take_turns = False
+        self.are_known = are_known
         self._listeners: list[Callable[[], None]] = []
 
     def listen(self, changed: Callable[[], None]) -> None:
         self._listeners.append(changed)
 
-    def change(self, most: Mapping[str, int]) -> None:
-        """Let these limits hold from now on. What runs goes on."""
-        if most != self.most:
-            self.most = most
-            for changed in self._listeners:
-                changed()
+    def change(self, most: Mapping[str, int], *, take_turns: bool) -> None:
+        """Let this hold from now on. What runs goes on."""
+        if (most, take_turns) != (self.most, self.take_turns):
+            self.most, self.take_turns = most, take_turns
+            self._call()
+
+    def are_complete(self) -> None:
+        """All features have said what holds: tasks may begin."""
+        if not self.are_known:
+            self.are_known = True
+            self._call()
+
+    def _call(self) -> None:
+        for changed in self._listeners:
+            changed()

@@ -37,7 +37,7 @@ async def _open(kernel: Kernel) -> AsyncIterator[Added]:
     kernel.hooks.before_attempt.append(usage.hold)
 
     def share() -> None:
-        kernel.shares.change(usage.shares())
+        kernel.shares.change(usage.shares(), take_turns=bool(directory.people))
 
     directory.changed.append(share)
     share()

@@ -22,7 +22,6 @@ from server.api.session import GATE, LOG_INS
 from server.core.errors import (
     AdminOnly,
     InvalidQuery,
-    InvalidRequest,
     LabelTaken,
     LastAdmin,
     PersonExists,
@@ -139,8 +138,6 @@ async def change_person(request: web.Request) -> web.Response:
     admin_only(request)
     wanted = validated(PersonChange, await read_object(request))
     name, people = request.match_info["name"], request.app[PEOPLE]
-    if wanted.limits is not None and wanted.limits.max_running and not people.is_alone:
-        raise InvalidRequest([("limits.max_running", "other", {})])  # many machines do not enforce it
     hashed = await people.passwords.hashed(wanted.password, name) if wanted.password else None
 
     async def change(tables: Statements) -> Person:

@@ -239,7 +239,7 @@ class LocalDispatcher:
             if not self._running:
                 self._drained.set()
             return
-        if self._held or self._paused:
+        if self._held or self._paused or not self._shares.are_known:
             return
         taken = Counter(running.host for running in self._running.values())
         taken_by = Counter(running.owner for running in self._running.values())

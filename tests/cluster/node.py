@@ -20,6 +20,7 @@ from server.cluster.sweeper import Sweeper
 from server.cluster.worker import Jobs, carry_out_wishes
 from server.core.background import in_background
 from server.core.film import Manifest
+from server.core.shares import Shares
 from server.core.task import Task, TaskStatus
 from server.files.public_names import short_of
 from server.storage.postgresql.store import PostgresStore, open_store
@@ -71,6 +72,7 @@ async def open_node(
     warm: Callable[[], Awaitable[object]] = is_warm,
     max_queued: int = 100,
     sweep_every: float | None = 0.5,
+    shares: Shares | None = None,
 ) -> AsyncIterator[Node]:
     """`lost_after` is longer than this process may stand still: else the node would take itself for dead.
     With `judges_at_once` a look judges who is dead as soon as the node has begun.
@@ -81,7 +83,7 @@ async def open_node(
         database = await stack.enter_async_context(open_database(url, 3))
         said = asyncio.Event()
         app = new_app(url, said.set)
-        admission = Admission(app.job_manager, per_host, node_alive)
+        admission = Admission(app.job_manager, per_host, node_alive, shares, lost_after)
         store = await stack.enter_async_context(
             open_store(url, max_queued=max_queued, find_short=short_of, admits=admission)
         )
@@ -115,13 +117,19 @@ async def open_node(
         yield Node(name, store, recorder, attempts, database, jobs, supervisor, dispatcher, sweeper, nodes)
 
 
-def shared_scenes(url: str) -> OpenScene:
-    """Scenes with one node each, on the database at `url`, which must be empty at first."""
+def shared_scenes(url: str, *, take_turns: bool = False) -> OpenScene:
+    """Scenes with one node each, on the database at `url`, which must be empty at first. `take_turns`: as
+    where people were added.
+    """
 
     @asynccontextmanager
     async def open_scene(at_once: int = 1, per_host: int = 0) -> AsyncIterator[Scene]:
-        async with open_node(url, at_once, per_host) as node:
-            yield _Shared(node)
+        shares = Shares()
+        shares.change({}, take_turns=take_turns)
+        async with open_node(url, at_once, per_host, shares=shares) as node:
+            scene = _Shared(node)
+            scene.shares = shares
+            yield scene
 
     return open_scene
 

@@ -510,17 +510,17 @@ async def test_a_wait_is_over_in_time_although_the_machine_has_slept(monkeypatch
     await dispatcher.aclose()
 
 
-async def test_people_take_turns_and_begin_no_more_than_their_share(tmp_path: Path) -> None:
-    async with local_scenes(tmp_path)(at_once=2) as scene:
-        assert isinstance(scene.dispatcher, LocalDispatcher)
-        shares = scene.dispatcher._shares
+async def test_people_take_turns_and_begin_no_more_than_their_share(open_scene: OpenScene) -> None:
+    async with open_scene(at_once=2) as scene:
+        shares = scene.shares
+        shares.change({}, take_turns=True)
         for name in ("a1", "a2", "a3"):
             await scene.queue(name, owner="anna")
         await scene.queue("b1", owner="bob")
         await scene.attempts.have_begun_together("a1", "a2")
         scene.attempts.end("a1", DONE)
         await scene.attempts.have_begun_together("a1", "a2", "b1")  # one of anna's runs, none of bob's
-        shares.change({"anna": 1})
+        shares.change({"anna": 1}, take_turns=True)
         scene.attempts.end("b1", DONE)
         with pytest.raises(OverLimit) as refused:
             await scene.dispatcher.check_room_to_start("anna")
@@ -529,7 +529,7 @@ async def test_people_take_turns_and_begin_no_more_than_their_share(tmp_path: Pa
         await scene.attempts.have_begun_together("a1", "a2", "b1", "c1")
         scene.attempts.end("c1", DONE)
         await scene.dispatcher.check_room_to_start("bob")
-        shares.change({"anna": 2})  # at once, without another sign
+        shares.change({"anna": 2}, take_turns=True)  # at once, without another sign
         await scene.attempts.have_begun_together("a1", "a2", "b1", "c1", "a3")
 
 
