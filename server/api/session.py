@@ -376,7 +376,7 @@ class LogIns:
 
     def hold(self, request: web.Request, line: Line) -> AbstractContextManager[None]:
         """A context manager: within it, `line.end` is called when the session of `request`, if any, ends, or
-        when its person is let in no more.
+        when its person is admitted no more.
         """
         session, principal = request.get(SESSION), request.get(PRINCIPAL)
         if session:
@@ -401,9 +401,9 @@ class LogIns:
         for line in tuple(self._lines.get(session_id, ())):
             line.end(WSCloseCode.POLICY_VIOLATION)
 
-    def _end_of_people(self, is_let_in: Callable[[Principal], bool]) -> None:
+    def _end_of_people(self, is_admitted: Callable[[Principal], bool]) -> None:
         for credential, principal in tuple(self._people.items()):
-            if not is_let_in(principal):
+            if not is_admitted(principal):
                 self._ended(credential)
 
 

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from server.core.unusable import DatabaseUnusable
-from server.people.people_rows import CHANGED
+from server.people.people_rows import PEOPLE_CHANGED
 from server.storage.postgresql.announcing import Signal, announce
 from server.storage.postgresql.changes import Reading
 from server.storage.postgresql.connection import PLACE, connected, explained
@@ -32,4 +32,4 @@ async def cluster_transaction(url: str) -> AsyncIterator[Statements]:
                 raise DatabaseUnusable(PLACE, why)
             async with db.transaction():
                 yield Reading(db)
-                await announce(db, SENDER, [Signal(CHANGED)])
+                await announce(db, SENDER, [Signal(PEOPLE_CHANGED)])

@@ -1,7 +1,7 @@
-"""The audit log: log-ins, and changes of what is not brought back, once somebody was added.
+"""The audit log: log-ins, and changes that cannot be undone, once there are people.
 
-A change is in the log before it is answered. Refused log-ins are stored a little later, by one write for all,
-and no more of them than `MOST_REFUSED` a minute: whoever sends wrong tokens must not fill the database.
+A change is in the log before it is answered. Refused log-ins are stored a little later, all by one write, and
+at most `MOST_REFUSED` a minute: whoever sends wrong tokens must not fill the database.
 
 Decisions: docs/decisions/people.md
 """
@@ -35,8 +35,8 @@ TRY_AGAIN = 1.0  # seconds
 LAST_WRITE = 1.0  # seconds at the end of the server
 MOST_SUBJECT = 300  # characters
 LOG_IN, LOG_IN_REFUSED, PERSON_ADDED = "log_in", "log_in_refused", "person_added"
-# What a request to a route is called. Where the path does not say to what it was done, the handler does, by
-# `DONE`; if that of `.../actions` says nothing, nothing of this was done.
+# The event of a successful request to a route. Its subject is in the path; otherwise the handler names it by
+# `DONE`. A handler of `.../actions` that sets no `DONE` has done nothing of this kind.
 AUDITED = {
     ("POST", "/api/session"): LOG_IN,
     ("DELETE", "/api/session"): "log_out",
@@ -70,7 +70,7 @@ REFUSALS = (AdminOnly, LastAdmin, WrongPassword, InvalidRequest)
 
 
 class Audit:
-    """`is_kept` says whether anything is to be recorded: not where nobody was added."""
+    """`is_kept` says whether events are recorded: not on a server without people."""
 
     def __init__(
         self, rows: AuditRows, is_kept: Callable[[], bool], clock: Callable[[], float] = time.time
@@ -85,7 +85,7 @@ class Audit:
         self._unnamed = 0  # refused log-ins of this minute that are only counted
 
     async def record(self, events: Sequence[AuditEvent]) -> None:
-        """Log and store these; if the database is away, as soon as it is back."""
+        """Log and store these events; if the database is away, store them as soon as it is back."""
         for event in events:
             _log(event)
         try:
@@ -123,7 +123,7 @@ class Audit:
         self._wait([event])
 
     async def run(self) -> None:
-        """Until cancelled, store what waits; then the rest of it."""
+        """Store waiting events until cancelled, then what is left of them."""
         try:
             while True:
                 await self._called.wait()
@@ -158,7 +158,7 @@ class Audit:
         self._called.set()
 
     def _end_minute(self, now: float | None) -> None:
-        """Say how many log-ins were refused of which no more is known; a new minute begins `now`."""
+        """Record how many more log-ins were refused, without their details; a new minute begins `now`."""
         if self._unnamed:
             more = AuditEvent(self._clock(), None, LOG_IN_REFUSED, f"{self._unnamed} more", "", "")
             _log(more)
@@ -172,7 +172,7 @@ AUDIT = web.AppKey("audit", Audit)
 
 
 def audited(route: Route) -> Route:
-    """The route, with what is done by it in the audit log, if it is one of `AUDITED`."""
+    """Return the route; if it is one of `AUDITED`, with a handler that records its requests."""
     known = route.definition
     what, handler = AUDITED.get((known.method, route.path)), known.handler
     if what is None:

@@ -45,7 +45,7 @@ async def add_events(tables: Statements, events: Sequence[AuditEvent]) -> None:
 
 
 async def add_command(tables: Statements, what: str, subject: str) -> None:
-    """Add what a command does in the same transaction; whoever runs it has no name here."""
+    """Add the event of a command, within its transaction. The service has no name for whoever runs it."""
     await add_events(tables, [AuditEvent(time.time(), None, what, subject)])
 
 

@@ -1,8 +1,9 @@
 """A pipe by which another program of this machine tells the server that it has changed people.
 
-Where one server has the database alone, it hears of no change that another program makes there. So commands
-that change people ring: they write a byte into a named pipe in the data directory, and wait until it is read,
-which is when the change holds. Who may write there may write the database as well.
+A server that has the database alone is not told of changes that another program makes there. So commands that
+change people ring: they write a byte into a named pipe in the data directory. The server reads the byte once
+the change is in effect, and the command waits for that. Whoever may write there may write the database as
+well.
 """
 
 import asyncio
@@ -23,12 +24,12 @@ log = logging.getLogger(__name__)
 
 BELL = "people.bell"
 HEARD_WITHIN = 5.0  # seconds
-_LOOK = 0.005  # seconds
+POLL_EVERY = 0.005  # seconds
 
 
 @asynccontextmanager
 async def listening(data_dir: Path, rung: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
-    """Call `rung` while the block lasts, whenever somebody has rung; it must make the change hold."""
+    """While the block lasts, call `rung` when a command has rung; it must bring the change into effect."""
     loop, path = asyncio.get_running_loop(), data_dir / BELL
     try:
         pipe = await asyncio.to_thread(_open, path)
@@ -39,7 +40,8 @@ async def listening(data_dir: Path, rung: Callable[[], Awaitable[None]]) -> Asyn
     hearing: asyncio.Task[None] | None = None
 
     async def hear() -> None:
-        # What comes during the look is for another one.
+        # A byte that comes while `rung` reads the rows may be for a later change: it is left for the next
+        # call.
         count = _waiting(pipe)
         try:
             await rung()
@@ -67,8 +69,8 @@ async def listening(data_dir: Path, rung: Callable[[], Awaitable[None]]) -> Asyn
 
 
 def ring(data_dir: Path) -> bool:
-    """Tell the server of this data directory; whether it has heard. Blocks until then."""
-    with suppress(OSError):  # nobody listens
+    """Ring at the server of this data directory; wait until it has read the change. False if it does not."""
+    with suppress(OSError):  # no server runs
         pipe = os.open(data_dir / BELL, os.O_WRONLY | os.O_NONBLOCK)
         try:
             os.write(pipe, b"\n")
@@ -76,7 +78,7 @@ def ring(data_dir: Path) -> bool:
             while _waiting(pipe):
                 if time.monotonic() > give_up:
                     return False
-                time.sleep(_LOOK)
+                time.sleep(POLL_EVERY)
             return True
         finally:
             os.close(pipe)
@@ -84,7 +86,7 @@ def ring(data_dir: Path) -> bool:
 
 
 def _open(path: Path) -> int:
-    """For reading and writing: a pipe that nobody has open for writing would always be at its end."""
+    """Open the pipe for reading and writing: without a writer it would always be at its end."""
     with suppress(FileNotFoundError):
         if not stat.S_ISFIFO(path.lstat().st_mode):
             path.unlink()
@@ -94,6 +96,6 @@ def _open(path: Path) -> int:
 
 
 def _waiting(pipe: int) -> int:
-    """Bytes that nobody has read yet."""
+    """Return the number of unread bytes."""
     (count,) = struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, b"\0\0\0\0"))
     return int(count)

@@ -1,8 +1,8 @@
-"""What becomes of what belongs to somebody who was removed, and what somebody gets who adopts.
+"""Gives or deletes what belongs to people who are removed, and gives a person what belongs to nobody.
 
-The wish is a row, so a server that ends meanwhile leaves it to the next one. One server at a time works on
-it, by a lease. Each round takes some; once a round finds nothing, the person is forgotten, but not within
-`SETTLED_AFTER` seconds: a request that was let in before may still make something.
+The request is a row, so after a stop the next server continues. One server at a time works on it, under a
+lease. Each round takes some; once a round finds nothing, the person is deleted, but not within
+`SETTLED_AFTER` seconds: a request that was admitted before may still make something.
 
 Decisions: docs/decisions/people.md
 """
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 AT_ONCE = 100  # tasks
 SETTLED_AFTER = 30.0  # seconds: longer than a body may take to come, and the work on it
-LOOK_AGAIN = 1.0  # seconds
+NEXT_ROUND_AFTER = 1.0  # seconds
 LEASE = 60  # seconds
 _OF_PERSON = "SELECT task_id FROM tasks WHERE owner = ? AND {there} ORDER BY number LIMIT ?"
 _OF_NOBODY = """
@@ -36,14 +36,14 @@ _CLAIM = """
 _LEASED_UNTIL = "SELECT version FROM versions WHERE subject = 'belongings'"
 _LEASE = "UPDATE versions SET version = ? WHERE subject = 'belongings'"
 
-_UNBIND = (  # keys and wishes of the person before: a new one of that name must not come upon them
+_UNBIND = (  # idempotency keys and wishes of the former owner: a new person of that name must not match them
     "UPDATE tasks SET idempotency = NULL, wish = NULL WHERE task_id IN ({keys})",
     "DELETE FROM shared_keys WHERE task_id IN ({keys})",
 )
 
 
 class Belongings:
-    """`hooks` know what to do with each kind of thing that belongs to people, besides tasks."""
+    """`hooks` give or delete the other kinds of things that belong to people, besides tasks."""
 
     def __init__(
         self,
@@ -62,7 +62,8 @@ class Belongings:
 
     async def run(self) -> None:
         """Until cancelled, do what people's rows ask for."""
-        await self._hooks.are_complete.wait()  # else things of which nobody has told yet would stay behind
+        # Else things of features that are not open yet would stay behind.
+        await self._hooks.are_complete.wait()
         while True:
             self._called.clear()
             due = [one for one in self._directory.people.values() if one.leaving or one.adopts]
@@ -75,10 +76,10 @@ class Belongings:
                         await self._settle(person)
             except StoreUnavailable as error:
                 log.debug("what belongs to people waits: %s", error)
-            except Exception:  # outermost: what is wrong with one must not end the work for all others
+            except Exception:  # outermost: a fault with one person must not end the work for all others
                 log.exception("what belongs to people cannot be dealt with")
             with suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_AGAIN):
+                async with asyncio.timeout(NEXT_ROUND_AFTER):
                     await self._called.wait()
 
     async def _settle(self, person: Person) -> None:
@@ -94,7 +95,7 @@ class Belongings:
             log.info("%s has got %d tasks that belonged to nobody", person.name, count)
 
     async def _round(self, name: str, leaving: Leaving) -> bool:
-        """Whether anything was found."""
+        """Give or delete some of what is left; say whether anything was found."""
         found = False
         if leaving.tasks == "delete":
             for delete in (self._delete_tasks, *self._hooks.delete_things):
@@ -106,7 +107,7 @@ class Belongings:
         return found
 
     def _heir(self, leaving: Leaving) -> str | None:
-        """Who gets it; None: nobody, also if who was to get it was removed as well."""
+        """Return who gets the things; None for nobody, also if that person was removed as well."""
         people, met = self._directory.people, set[str]()
         to = leaving.to
         while to and to not in met:
@@ -165,7 +166,7 @@ class Belongings:
             await self._tasks.give(task_id, owner)
 
     async def _lease(self) -> bool:
-        """Lease the work for `LEASE` seconds, or longer; whether no other server has it."""
+        """Take or renew the lease, for `LEASE` seconds; False if another server has it."""
         if self._directory.is_alone:
             return True
         now, mine = int(time.time()), self._leased_until

@@ -1,4 +1,4 @@
-"""What becomes of the cookie files of somebody who is removed, and who gets those that were nobody's."""
+"""Gives or deletes the cookie files of people who are removed, and gives a person those of nobody."""
 
 from collections.abc import Iterable
 from time import time
@@ -10,14 +10,14 @@ from server.core.ports import Cookies
 
 
 class CookiesOfPeople:
-    """`for_all` are names that the configuration gives to everybody: nobody gets these."""
+    """`for_all` are names that the configuration lets everybody use: these are never given to a person."""
 
     def __init__(self, cookies: Cookies, for_all: Iterable[str]) -> None:
         self._cookies = cookies
         self._for_all = frozenset(for_all)
 
     async def move(self, name: str | None, to: str | None) -> bool:
-        """Where `to` has a file of the same name, theirs stays."""
+        """Give the files of `name` to `to`, whose own file of the same name stays."""
         found = await self._of(name)
         there = await self._cookies.names()
         for stored in found:

@@ -1,8 +1,8 @@
-"""Who is let in: all people and the hashes of their tokens, in memory, so that no request reads rows for it.
+"""Who is admitted: all people and the hashes of their tokens, in memory, so that requests read no rows.
 
-A change is seen at once on the node that makes it, and on others when they hear of it. In case that fails,
-nodes of a cluster compare the version each second, once somebody was added; a node that could not do so for
-`TRUSTED_FOR` seconds looks before it lets anybody in.
+A change is in effect at once on the node that makes it, and on others when its announcement arrives. In case
+one is lost, nodes of a cluster compare the version each second, once there are people. A node that could not
+do so for `TRUSTED_FOR` seconds compares it before it admits anybody.
 
 Decisions: docs/decisions/people.md
 """
@@ -23,7 +23,7 @@ from server.core.ports import Session
 from server.core.principal import Principal, Way, person_of_scope, scope_of_person
 from server.people.audit import PERSON_ADDED, Audit
 from server.people.passwords import Passwords
-from server.people.people_rows import CHANGED, LetIn, PeopleRows, add_person
+from server.people.people_rows import PEOPLE_CHANGED, AdmittedPeople, PeopleRows, add_person
 from server.people.person import NAME, Person
 from server.settings import AccessSettings
 from server.storage.statements import Result, Signals, Statements
@@ -44,6 +44,7 @@ class PeopleDirectory:
         rows: PeopleRows,
         signals: Signals,
         access: AccessSettings,
+        audit: Audit | None = None,
         *,
         is_alone: bool,
         clock: Callable[[], float] = time.monotonic,
@@ -52,7 +53,7 @@ class PeopleDirectory:
         self._access = access
         self.is_alone = is_alone
         self.changed: list[Callable[[], None]] = []  # called after each change
-        self._let_in = LetIn(0, {}, {}, {})
+        self._admitted = AdmittedPeople(0, {}, {}, {})
         self._is_asked_for = bool(access.user_header or access.oidc.issuer)  # by settings
         self.is_needed = self._is_asked_for
         self._clock = clock
@@ -60,12 +61,12 @@ class PeopleDirectory:
         self._comparing = asyncio.Lock()
         self._heard = asyncio.Event()
         self.passwords = Passwords()
-        self.audit: Audit | None = None
+        self.audit = audit
         self.wrong = Minute(clock)  # passwords, by the name for which they were tried
         self._used: dict[int, float] = {}
         self._noted: dict[int, float] = {}  # when a use of a token was last noted
         self._ended: Callable[[Callable[[Principal], bool]], None] = lambda _: None
-        signals.listen(CHANGED, self._heard.set)
+        signals.listen(PEOPLE_CHANGED, self._heard.set)
 
     def knows(self, name: str) -> bool:
         """Whether there is such a person, who is not being removed."""
@@ -75,7 +76,7 @@ class PeopleDirectory:
     @property
     def people(self) -> Mapping[str, Person]:
         """By name, also those who are being removed."""
-        return self._let_in.people
+        return self._admitted.people
 
     @property
     def is_stale(self) -> bool:
@@ -88,27 +89,27 @@ class PeopleDirectory:
                 await self._compare()
 
     async def change(self, change: Callable[[Statements], Awaitable[Result]]) -> Result:
-        """Make a change of who is let in, one of those in `people_rows`; afterwards it holds on this node.
+        """Make a change of who is admitted, one of those in `people_rows`. Then it is in effect on this node.
 
         Raises what `change` does, and `StoreUnavailable`.
         """
-        result, let_in = await self._rows.change(change)
-        self.take(let_in)
+        result, admitted = await self._rows.change(change)
+        self.take(admitted)
         return result
 
-    def take(self, let_in: LetIn) -> None:
-        """Let in these from now on, and end the lines of all others."""
-        if let_in.version <= self._let_in.version:
+    def take(self, admitted: AdmittedPeople) -> None:
+        """Admit these from now on, and end the sockets and long polls of all others."""
+        if admitted.version <= self._admitted.version:
             return
-        self._let_in = let_in
-        self.is_needed = self._is_asked_for or bool(let_in.people)
-        self._noted = {token: at for token, at in self._noted.items() if token in let_in.expiries}
-        self._ended(self._is_let_in)
+        self._admitted = admitted
+        self.is_needed = self._is_asked_for or bool(admitted.people)
+        self._noted = {token: at for token, at in self._noted.items() if token in admitted.expiries}
+        self._ended(self._is_admitted)
         for called in self.changed:
             called()
 
     def of_token(self, token_hash: bytes) -> Principal | None:
-        found = self._let_in.tokens.get(token_hash.hex())
+        found = self._admitted.tokens.get(token_hash.hex())
         if found is None:
             return None
         token_id, name, expires_at = found
@@ -123,7 +124,7 @@ class PeopleDirectory:
         return self._principal(name, "token", f"token {token_id}", token_id, ends_at)
 
     async def of_header(self, request: web.Request) -> Principal | None:
-        """Whom a trusted proxy names. Raises `StoreUnavailable`."""
+        """Return the person whom a trusted proxy names. Raises `StoreUnavailable`."""
         header = self._access.user_header
         if not header or header not in request.headers:
             return None
@@ -139,7 +140,10 @@ class PeopleDirectory:
         return self._principal(name, "proxy", f"proxy {name}", None, None)
 
     async def of_password(self, name: str, password: str, address: str) -> Principal:
-        """Whoever is not let in learns nothing of who there is. Raises `TokenRequired`, `TooManyRequests`."""
+        """Check a password. A refused caller learns nothing about which people exist.
+
+        Raises `TokenRequired`, `TooManyRequests`.
+        """
         person = self.people.get(name)
         stored = person.password if person else None
         if await self.passwords.matches(stored, password, (address, name)):
@@ -154,7 +158,9 @@ class PeopleDirectory:
         raise TokenRequired
 
     def refused(self, address: str, name: str = "") -> None:
-        """A log-in from `address` was refused; `name`: that of a person, for whom it was tried."""
+        """Record a refused log-in from `address`; `name` is the person for whom it was tried, if there is
+        one.
+        """
         if self.audit and self.is_needed:
             self.audit.refused(address, name)
 
@@ -163,12 +169,12 @@ class PeopleDirectory:
         return self._access.create_people
 
     def of_subject(self, subject: str) -> Person | None:
-        """Who is known at the provider by this, and not being removed."""
+        """Return the person with this `sub` of the provider, unless they are being removed."""
         found = (one for one in self.people.values() if one.subject == subject and not one.leaving)
         return next(found, None)
 
     def principal_at_provider(self, name: str) -> Principal:
-        """A person who has logged in at the provider. Raises `TokenRequired` if they are gone."""
+        """Return a person who has logged in at the provider. Raises `TokenRequired` if they were removed."""
         if principal := self._principal(name, "oidc", "", None, None):
             return principal
         raise TokenRequired
@@ -197,11 +203,11 @@ class PeopleDirectory:
         """Whether this token lets somebody in; None: none is needed."""
         if token_id is None:
             return True
-        expires_at = self._let_in.expiries.get(token_id, 0.0)
+        expires_at = self._admitted.expiries.get(token_id, 0.0)
         return expires_at is None or expires_at > time.time()
 
-    def _is_let_in(self, principal: Principal) -> bool:
-        """Whether a person is let in as before."""
+    def _is_admitted(self, principal: Principal) -> bool:
+        """Whether a person is admitted as before."""
         person = self.people.get(principal.name or "")
         is_same = person is not None and not person.leaving and person.role == principal.role
         return is_same and self._has_token(principal.token_id)
@@ -220,11 +226,11 @@ class PeopleDirectory:
                 await self.compare()
                 await self.note_uses()
             except StoreUnavailable as error:
-                log.debug("who is let in cannot be read: %s", error)
+                log.debug("who is admitted cannot be read: %s", error)
                 self._heard.set()
                 await asyncio.sleep(COMPARED_EVERY)
-            except Exception:  # outermost: what is wrong now must not end the look for later changes
-                log.exception("who is let in cannot be read")
+            except Exception:  # outermost: a fault now must not keep this node from later changes
+                log.exception("who is admitted cannot be read")
                 self._heard.set()
                 await asyncio.sleep(COMPARED_EVERY)
 
@@ -241,6 +247,6 @@ class PeopleDirectory:
 
     async def _compare(self) -> None:
         began = self._clock()
-        if await self._rows.version() != self._let_in.version:
-            self.take(await self._rows.let_in())
+        if await self._rows.version() != self._admitted.version:
+            self.take(await self._rows.admitted())
         self._compared = began

@@ -27,11 +27,10 @@ if TYPE_CHECKING:
 async def _open(kernel: Kernel) -> AsyncIterator[Added]:
     rows = PeopleRows(kernel.store.transactions)
     access, signals = kernel.settings.access, kernel.store.transactions.signals
-    directory = PeopleDirectory(rows, signals, access, is_alone=kernel.is_alone)
-    directory.take(await rows.let_in())
     audit_rows = AuditRows(kernel.store.transactions)
     audit = Audit(audit_rows, lambda: directory.is_needed)
-    directory.audit = audit
+    directory = PeopleDirectory(rows, signals, access, audit, is_alone=kernel.is_alone)
+    directory.take(await rows.admitted())
     usage = Usage(kernel.store.transactions, access, lambda: directory.people)
     kernel.tasks.refuses.append(usage.refusal)
     kernel.hooks.before_attempt.append(usage.hold)

@@ -15,7 +15,7 @@ from server.core.principal import PersonRole, scope_of_person
 from server.people.person import MOST_TOKENS, Leaving, Person, PersonToken
 from server.storage.statements import Result, Row, Statements, Tables, Transactions
 
-CHANGED = "people"  # the signal that is given when it has changed who is let in
+PEOPLE_CHANGED = "people"  # the signal of each change of who is admitted
 _PEOPLE = "SELECT name, role, added_at, password, subject, limits, leaving, adopts FROM people"
 _ADD = "INSERT INTO people (name, role, subject, added_at) VALUES (?, ?, ?, ?)"
 _SET_ROLE = "UPDATE people SET role = ? WHERE name = ?"
@@ -40,8 +40,8 @@ _NEXT_VERSION = """
 
 
 @dataclass(frozen=True, slots=True)
-class LetIn:
-    """All who are let in: people by name, and the hashes of their tokens, each with its number, the name of
+class AdmittedPeople:
+    """All who are admitted: people by name, and the hashes of their tokens, each with its number, the name of
     its person, and when it expires; the same by number. `version` grows with each change of these.
     """
 
@@ -52,7 +52,9 @@ class LetIn:
 
 
 class PeopleRows:
-    """All methods may raise `StoreUnavailable`. Every change of who is let in gives the signal `CHANGED`."""
+    """All methods may raise `StoreUnavailable`. Every change of who is admitted gives the signal
+    `PEOPLE_CHANGED`.
+    """
 
     def __init__(self, transactions: Transactions) -> None:
         self._transactions = transactions
@@ -60,8 +62,8 @@ class PeopleRows:
     async def version(self) -> int:
         return await self._transactions.read(_version)
 
-    async def let_in(self) -> LetIn:
-        return await self._transactions.read(read_let_in)
+    async def admitted(self) -> AdmittedPeople:
+        return await self._transactions.read(read_admitted)
 
     async def people(self) -> list[Person]:
         return await self._transactions.read(read_people)
@@ -81,21 +83,24 @@ class PeopleRows:
 
         await self._transactions.write(work)
 
-    async def change(self, change: Callable[[Statements], Awaitable[Result]]) -> tuple[Result, LetIn]:
-        """Make a change of who is let in, in one transaction: one of the functions below. Return its result,
-        and who is let in then. Raises what that raises.
+    async def change(
+        self, change: Callable[[Statements], Awaitable[Result]]
+    ) -> tuple[Result, AdmittedPeople]:
+        """Make a change of who is admitted, in one transaction: one of the functions below. Return its
+        result, and who is admitted then. Raises what that raises.
         """
 
-        async def work(tables: Tables) -> tuple[Result, LetIn]:
+        async def work(tables: Tables) -> tuple[Result, AdmittedPeople]:
             result = await change(tables)
-            tables.wake(CHANGED)
-            return result, await read_let_in(tables)
+            tables.wake(PEOPLE_CHANGED)
+            return result, await read_admitted(tables)
 
         return await self._transactions.write(work)
 
 
-# Each change of who is let in begins with `_NEXT_VERSION`: this locks a row, so that no two are made at
-# once, on whichever node. An error that follows leaves a version without a change, which costs a look.
+# Each change of who is admitted begins with `_NEXT_VERSION`. This locks a row, so that no two are made at
+# once, on whichever node. If an error follows, the version has grown without a change, and nodes read once in
+# vain.
 
 
 async def add_person(
@@ -143,7 +148,7 @@ async def set_subject(tables: Statements, name: str, subject: str | None) -> Non
 
 
 async def adopt(tables: Statements, name: str) -> None:
-    """Have the person get what belongs to nobody; the server does it. Raises `PersonNotFound`."""
+    """Have `server.people.belongings` give the person what belongs to nobody. Raises `PersonNotFound`."""
     await tables.run(_NEXT_VERSION)
     await find_person(tables, name)
     await tables.run(_SET_ADOPTS, (1, name))
@@ -155,9 +160,10 @@ async def adopted(tables: Statements, name: str) -> None:
 
 
 async def leave(tables: Statements, name: str, leaving: Leaving) -> None:
-    """Let the person in no more; what becomes of what is theirs, the server does, and then `forget`s them.
+    """Admit the person no more. `server.people.belongings` gives or deletes what is theirs, then calls
+    `forget`.
 
-    Raises `PersonNotFound`, also for the one who is to get it.
+    Raises `PersonNotFound`, also for the person who is to get it.
     """
     await tables.run(_NEXT_VERSION)
     await find_person(tables, name)
@@ -169,7 +175,7 @@ async def leave(tables: Statements, name: str, leaving: Leaving) -> None:
 
 
 async def forget(tables: Statements, name: str) -> None:
-    """Nothing is left of a person who was removed."""
+    """Delete the row of a removed person, and what they have used."""
     await tables.run(_NEXT_VERSION)
     await tables.run(_FORGET, (name,))
     await tables.run(_FORGET_USE, (name,))
@@ -218,15 +224,15 @@ async def read_tokens(tables: Statements, name: str | None = None) -> list[Perso
     return [PersonToken(*row) for row in rows]
 
 
-async def read_let_in(tables: Statements) -> LetIn:
-    version = await _version(tables)  # first: what is read then may be newer, which is seen at the next look
+async def read_admitted(tables: Statements) -> AdmittedPeople:
+    version = await _version(tables)  # first: if the rows are newer than it, the next comparison finds that
     people = {person.name: person for person in await read_people(tables)}
     tokens = {
         token_hash: (token_id, name, expires_at)
         for token_hash, token_id, name, expires_at in await tables.fetch(_HASHES)
     }
     expiries = {token_id: expires_at for token_id, _, expires_at in tokens.values()}
-    return LetIn(version, people, tokens, expiries)
+    return AdmittedPeople(version, people, tokens, expiries)
 
 
 def _people(rows: Iterable[Row]) -> Iterator[Person]:

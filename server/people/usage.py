@@ -1,8 +1,8 @@
-"""What people have used of their limits, and what follows when it is all of it.
+"""What people have used of their limits, and what happens when a limit is reached.
 
-How many tasks of a person wait is counted in the transaction that adds a task, so no two requests take the
-last place, on whichever nodes. How many bytes a task has is known at its end only: who has used up the bytes
-of a day, or of the disk, is refused new tasks, and what waits already waits on.
+The waiting tasks of a person are counted in the transaction that adds a task, so two requests, on whichever
+nodes, cannot take the same last place. The size of a task is known only at its end: a person who has used up
+the bytes of a day, or of storage, is refused new tasks, and waiting ones go on waiting.
 
 Decisions: docs/decisions/people.md
 """
@@ -27,8 +27,8 @@ from server.tasks.service import Tasks
 
 HOUR = 3600.0  # seconds
 DAY = 24  # hours
-STORED_FRESH = 10.0  # seconds for which a sum of stored bytes is good, while it is below the limit
-HELD_AT_MOST = HOUR  # seconds; then a task looks again whether it may begin
+STORED_FRESH = 10.0  # seconds for which a sum of stored bytes is used again while it is below the limit
+HELD_AT_MOST = HOUR  # seconds until a held task asks again whether it may begin
 _LIMITS = "SELECT name, limits FROM people WHERE name IN ({keys})"
 # The partial index `tasks_owner_ended` has all of these.
 _UNFINISHED = """
@@ -67,7 +67,7 @@ class Use:
 async def downloaded(
     tables: Statements, name: str, now: float, most: int | None = None
 ) -> tuple[int, float | None]:
-    """Bytes of the last 24 hours, and in how many seconds there will be fewer, fewer than `most` if given."""
+    """Return the bytes of the last 24 hours, and the seconds until they are fewer, or fewer than `most`."""
     rows = await tables.fetch(_DOWNLOADED, (name, int(now // HOUR) - DAY))
     used = left = sum(count for _, count in rows)
     for hour, count in rows:
@@ -78,7 +78,7 @@ async def downloaded(
 
 
 def hooks(access: AccessSettings) -> StoreHooks:
-    """What is done within the transactions of tasks."""
+    """Return what is done within the transactions of tasks."""
 
     async def room_of(tables: Statements, names: Collection[str]) -> Mapping[str, WaitingPlaces]:
         rooms = dict[str, WaitingPlaces]()
@@ -90,14 +90,17 @@ def hooks(access: AccessSettings) -> StoreHooks:
         return rooms
 
     async def on_end(tables: Statements, ended: Sequence[Ended], now: datetime) -> Collection[str]:
-        came = dict[str, int]()
+        downloaded_bytes = dict[str, int]()
         for one in ended:
             if one.status.owner and one.status.stage is Stage.COMPLETED:
                 size = sum(file.size for file in one.status.files.values())
-                came[one.status.owner] = came.get(one.status.owner, 0) + size
+                before = downloaded_bytes.get(one.status.owner, 0)
+                downloaded_bytes[one.status.owner] = before + size
         hour = int(now.timestamp() // HOUR)
-        for name in sorted(name for name, size in came.items() if size):
-            await tables.run(_ADD, (name, hour, came[name]))
+        for name, size in sorted(downloaded_bytes.items()):
+            if not size:
+                continue
+            await tables.run(_ADD, (name, hour, size))
             await tables.run(_FORGET, (name, hour - DAY))
         return ()
 
@@ -105,7 +108,7 @@ def hooks(access: AccessSettings) -> StoreHooks:
 
 
 async def unfinished(tables: Statements, name: str) -> tuple[int, int]:
-    """How many tasks of a person run, and how many wait."""
+    """Return how many tasks of a person run, and how many wait."""
     counts: dict[str, int] = dict(await tables.fetch(_written(tables, _UNFINISHED), (name,)))
     waiting = counts.pop(Stage.QUEUED.value, 0) + counts.pop(Stage.PAUSED.value, 0)
     return sum(counts.values()), waiting
@@ -128,7 +131,7 @@ class Usage:
         self._stored: dict[str, tuple[float, int]] = {}  # when it was summed up, and the sum
 
     def shares(self) -> dict[str, int]:
-        """How many tasks may run at once, of those who have this limit."""
+        """Return how many tasks may run at once, for each person with this limit."""
         limits = {name: self.limits(name).max_running for name in self._people()}
         return {name: most for name, most in limits.items() if most}
 
@@ -137,7 +140,7 @@ class Usage:
         return Limits.of(self._access, person.limits) if person else Limits()
 
     async def of(self, name: str) -> Use:
-        """What a person uses now. Raises `StoreUnavailable`."""
+        """Return what a person uses now. Raises `StoreUnavailable`."""
         most = self.limits(name).max_bytes_per_day
 
         async def work(tables: Statements) -> Use:
@@ -148,7 +151,10 @@ class Usage:
         return await self._transactions.read(work)
 
     async def refusal(self, name: str) -> AppError | None:
-        """Why a person gets no new task, but for the number of those that wait. Raises `StoreUnavailable`."""
+        """Return why a person gets no new task; `max_waiting` is checked when the task is stored.
+
+        Raises `StoreUnavailable`.
+        """
         limits = self.limits(name)
         if most := limits.max_bytes_per_day:
             used, free_in = await self._downloaded(name, most)
@@ -199,7 +205,9 @@ class Usage:
         return await self._transactions.read(work)
 
     async def _stored_bytes(self, name: str, most: int) -> int:
-        """Not anew for each of many requests, unless something may have been deleted since."""
+        """Return the sum, perhaps that of an earlier request. Above the limit it is made anew each time,
+        since the person may have deleted something to get below it.
+        """
         summed_at, used = self._stored.get(name, (-STORED_FRESH, most))
         if used >= most or time.monotonic() - summed_at > STORED_FRESH:
             summed_at = time.monotonic()

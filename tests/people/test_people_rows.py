@@ -1,4 +1,4 @@
-"""People and their tokens as rows, on every database, and who is let in by them."""
+"""People and their tokens as rows, on every database, and who is admitted by them."""
 
 import asyncio
 import time
@@ -81,7 +81,7 @@ async def test_a_person_is_let_in_by_each_token_and_only_its_hash_is_stored(open
         assert directory.is_needed
     async with open_any() as store:
         directory = directory_of(store)
-        directory.take(await PeopleRows(store.transactions).let_in())
+        directory.take(await PeopleRows(store.transactions).admitted())
         for token in (one, other):
             principal = who(directory, token)
             assert principal
@@ -129,7 +129,7 @@ async def test_what_was_revoked_or_has_expired_lets_nobody_in(open_any: Opened) 
         assert who(directory, revoked)
         ended = list[bool]()
         principals = [who(directory, token) for token in (revoked, good)]
-        directory.listen(lambda is_let_in: ended.extend(is_let_in(one) for one in principals if one))
+        directory.listen(lambda is_admitted: ended.extend(is_admitted(one) for one in principals if one))
         await directory.change(lambda tables: rows.revoke_token(tables, "anna", "revoked"))
         assert ended == [False, True]
         assert who(directory, revoked) is None
@@ -194,7 +194,7 @@ async def test_another_node_hears_of_a_change_or_looks_before_it_lets_anybody_in
             assert who(other, token) is None  # no relay is here that would tell
             changed = asyncio.Event()
             other.listen(lambda _: changed.set())
-            own.signals.give(rows.CHANGED)
+            own.signals.give(rows.PEOPLE_CHANGED)
             async with asyncio.timeout(30):
                 await changed.wait()
             assert who(other, token)
