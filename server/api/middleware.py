@@ -36,6 +36,7 @@ from server.core.errors import (
     NotFound,
     StorageAway,
     StorageFailed,
+    TokenRequired,
     TooManyRequests,
     Unreadable,
 )
@@ -196,6 +197,8 @@ def _answer_to(request: web.Request, exc: Exception) -> web.Response:
             "%s %s: the storage fails: %s", request.method, shown(request.raw_path), exc.__cause__ or exc
         )
     if isinstance(exc, AppError) and not request.writer.output_size:
+        if isinstance(exc, TokenRequired) and (ways := request.app[GATE].ways):
+            exc.extra["ways"] = ways
         return problem(request, exc)
     if isinstance(exc, StorageAway):
         log.info("%s broke off, the bucket is away", shown(request.path))

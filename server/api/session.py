@@ -221,7 +221,7 @@ class Gate:
         else:
             known = await self.of_browser(request)
             if known is None:
-                raise TokenRequired(self.ways)
+                raise TokenRequired
             principal = known
             # A browser sends cookies and proxies their headers for requests of any page.
             if like_a_socket or request.method not in SAFE or "Upgrade" in request.headers:

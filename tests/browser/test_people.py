@@ -100,6 +100,9 @@ async def test_a_person_and_an_admin_do_on_the_page_all_that_concerns_people(
         account = page.get_by_role("dialog", name="anna")
         await expect(account).to_contain_text("Waiting downloads1 of 1")
         await account.get_by_label("What it is for").fill("phone")
+        await page.keyboard.press("Escape")  # which drops nothing
+        await expect(account.get_by_label("What it is for")).to_have_value("phone")
+        await account.get_by_label("What it is for").focus()
         await page.keyboard.press("Enter")
         made = account.get_by_label("New token")
         await expect(made).to_be_focused()
@@ -226,3 +229,7 @@ async def test_the_log_in_leads_to_the_provider_and_says_why_it_let_nobody_in(
         await expect(page.get_by_role("alert")).to_be_hidden()
         await log_in(page, "anna", "sesame")
         await is_live(page)
+        refusal = {"status": 401, "json": {"code": "token_required"}}  # which does not say how one logs in
+        await page.route("**/api/queue/pause?*", lambda route: route.fulfill(**refusal))
+        await choose(page, "Pause the queue")
+        await expect(page.get_by_label("Name")).to_be_focused()

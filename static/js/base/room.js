@@ -6,6 +6,11 @@ import { openDialog } from "./dialogs.js"
 import { keepFocus, setText } from "./dom.js"
 import { icon, iconButton, make } from "./elements.js"
 
+const mayAlways = () => true
+
+/** @param {HTMLInputElement} field */
+const isFilledIn = ({ type, value, defaultValue }) => type !== "checkbox" && value !== defaultValue
+
 export class Room {
   #parts
   #dialog
@@ -18,7 +23,7 @@ export class Room {
   /** Leads back to what was shown before. @type {(() => unknown) | null} */
   #before = null
   /** Whether what is shown may go: nothing in it would be lost. @type {() => boolean} */
-  #mayLeave = () => true
+  #mayLeave = mayAlways
   /** What is shown ends its requests. */
   end = () => {}
 
@@ -51,13 +56,7 @@ export class Room {
       "click",
       ({ target }) => target === this.#dialog && this.#mayLeave() && this.#dialog.close(),
     )
-    this.#dialog.addEventListener("keydown", (event) => {
-      const isOfForm = event.key === "Escape" && !event.isComposing && event.target instanceof Element &&
-        event.target.closest("form:not([method=dialog])")
-      if (!isOfForm || !this.#before) return
-      event.preventDefault()
-      this.#stepBack()
-    })
+    this.#dialog.addEventListener("keydown", (event) => this.#pressed(event))
     this.#dialog.addEventListener("close", () => this.#clear())
     document.body.append(this.#dialog)
   }
@@ -81,7 +80,7 @@ export class Room {
    * @param {(() => unknown) | null} before
    * @param {() => boolean} [mayLeave]
    */
-  put(title, element, before, mayLeave = () => true) {
+  put(title, element, before, mayLeave = mayAlways) {
     this.end()
     this.end = () => {}
     this.call(title)
@@ -144,6 +143,21 @@ export class Room {
    */
   keepFocus(change) {
     keepFocus(this.#title, change)
+  }
+
+  /**
+   * Escape in a form leads a step back and closes nothing. In one that was begun, and that nobody would ask about, it
+   * only leaves the field.
+   * @param {KeyboardEvent} event
+   */
+  #pressed(event) {
+    const form = event.target instanceof Element && event.target.closest("form:not([method=dialog])")
+    if (event.key !== "Escape" || event.isComposing || !form) return
+    const isBegun = this.#mayLeave === mayAlways && [...form.querySelectorAll("input")].some(isFilledIn)
+    if (!isBegun && !this.#before) return
+    event.preventDefault()
+    if (isBegun) this.focusTitle()
+    else this.#stepBack()
   }
 
   /** Go back to what was shown before, if nothing is lost by that; false: there was nothing. */

@@ -123,7 +123,7 @@ function passwordForm(me, room, changed) {
     "form",
     { className: "fields" },
     // So that a browser that remembers passwords knows whose it is.
-    make("input", { name: "username", autocomplete: "username", value: me.name, hidden: true }),
+    make("input", { name: "username", autocomplete: "username", defaultValue: me.name, hidden: true }),
     ...(me.has_password ? [oldLabel] : []),
     ...newPassword(room.i18n),
     make("button", {}, t(me.has_password ? "account.change_password" : "account.set_password")),

@@ -225,7 +225,13 @@ class PeopleView {
       const own = own_limits[name]
       const value = own === undefined ? "" : String(isBytes ? own / GIGABYTE : own)
       const isWhole = !isBytes && name !== "retention_hours"
-      const field = make("input", { name, type: "number", min: "0", step: isWhole ? "1" : "any", value })
+      const field = make("input", {
+        name,
+        type: "number",
+        min: "0",
+        step: isWhole ? "1" : "any",
+        defaultValue: value,
+      })
       field.placeholder = t("limit.as_all")
       const unit = isBytes ? "limit.in_gb" : isWhole ? "" : "limit.in_hours"
       const label = unit ? t(unit, { limit: t(words) }) : t(words)

@@ -46,13 +46,13 @@ export class Session extends EventTarget {
 
   /**
    * Show the log-in: there is no session, or it has ended.
-   * @param {string[]} [ways]  in which one can log in, if it is known
+   * @param {string[] | null} [ways]  in which one can log in, if it is known
    */
-  async want(ways = this.ways) {
+  async want(ways = null) {
     if (this.isWanted) return
     document.body.dataset.page = "login"
     this.isLoggedIn = false
-    this.ways = ways
+    this.ways = ways ?? this.ways // an event without them has null
     this.dispatchEvent(new Event("wanted"))
     const { showLogIn } = await fetched(import("./login.js"), this.#i18n)
     if (this.isWanted) showLogIn({ api: this.#api, i18n: this.#i18n, session: this })
