@@ -125,7 +125,7 @@ async def _store(request: web.Request, name: str, body: BinaryIO) -> web.Respons
                 return  # the log-in is the same, so that a refused one is not tried again
             with suppress(StoreUnavailable):  # the cookies are stored; what waits for a log-in is tried later
                 for cookies_stored in request.app[HOOKS].cookies_stored:
-                    await cookies_stored(hosts)
+                    await cookies_stored(hosts, cookie_format.split_stored_name(name)[0])
 
         await to_the_end(store())
     return web.Response(status=HTTPStatus.NO_CONTENT)

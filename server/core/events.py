@@ -14,6 +14,7 @@ from server.core.film import About, Manifest, StoredFile, VideoInfo
 from server.core.jobs import MOST_OF_AN_ORDER
 from server.core.list_entries import Entries, ListEntry
 from server.core.media_keys import MOST_ALIASES
+from server.core.principal import scope_of_person
 from server.core.redaction import MAX_TRACE
 from server.core.task import HOST_BUSY, RATE_WINDOW, STORAGE_AWAY, InLibrary, Stage, TaskStatus
 from server.core.values import Frozen
@@ -489,7 +490,10 @@ def _change_task(  # noqa: C901 -- one case for each event
             is_due = library is not None and status.library is None and not stage.is_final
             return _if_new(status, {"library": library}) if stage is Stage.COMPLETED or is_due else None
         case OwnerChanged(owner=owner):
-            return _if_new(status, {"owner": owner})
+            belongs: dict[str, object] = {"owner": owner}
+            if status.scope is not None:  # of a list: its entries share the tasks of whose it is now
+                belongs["scope"] = scope_of_person(owner) if owner else ""
+            return _if_new(status, belongs)
         case _ if stage.is_final:
             return None
         case Relinked(url=url, item=item):

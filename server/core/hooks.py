@@ -13,8 +13,10 @@ BeforeAttempt = Callable[[Task], Awaitable[Event | None]]
 """Returns what happens to a task before its attempt begins; if that has it wait, the attempt does not begin.
 May raise `StoreUnavailable`.
 """
-CookiesStored = Callable[[Sequence[str]], Awaitable[None]]
-"""Is called with the hosts of new cookies. May raise `StoreUnavailable`."""
+CookiesStored = Callable[[Sequence[str], str | None], Awaitable[None]]
+"""Is called with the hosts of new cookies, and with the person whose they are; None: nobody's, or all share
+them. May raise `StoreUnavailable`.
+"""
 MoveThings = Callable[[str | None, str | None], Awaitable[bool]]
 """Makes some things of a person, or of nobody, those of another, or nobody's; says whether it found any."""
 DeleteThings = Callable[[str], Awaitable[bool]]

@@ -160,9 +160,11 @@ class Subscriptions:
         await self.store.give(owner, None)  # forgets the rest
         return bool(found)
 
-    async def log_in(self, hosts: Sequence[str]) -> None:
-        """New cookies for `hosts` are stored: what was refused there for want of a log-in is due at once."""
-        free = await self.store.log_in(hosts, self.now)
+    async def log_in(self, hosts: Sequence[str], owner: str | None = None) -> None:
+        """New cookies of `owner` for `hosts` are stored: what was refused there for want of a log-in is due
+        at once; where lists are separate, only what is theirs.
+        """
+        free = await self.store.log_in(hosts, self.now, owner)
         for task_id in await self.store.queued_tasks() if free else ():
             with suppress(AppError):  # it is removed in this moment
                 status = await self._tasks.status(task_id)

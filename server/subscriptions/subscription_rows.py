@@ -157,6 +157,7 @@ _WITH_FEEDS = """
     SELECT DISTINCT owner FROM feeds JOIN subscriptions USING (subscription_id) WHERE owner IS NOT NULL"""
 _SAME = "SELECT subscription_id, owner FROM subscriptions WHERE source_key = ? AND wish = ?"
 _TOTALS = "SELECT count(*), coalesce(max(number), 0) FROM subscriptions"
+_COUNT_OF = "SELECT count(*) FROM subscriptions WHERE coalesce(owner, '') = ?"
 _ADD = """
     INSERT INTO subscriptions (subscription_id, number, revision, url, source_key, wish, host, manner, scope,
         wanted, findings, next_check_at, lease_until, check_no, keep_at, created_at, search, owner,
@@ -264,8 +265,11 @@ _LOOKED = """
     WHERE subscription_id = ? AND check_no = ?"""
 _TOLD = "UPDATE subscriptions SET findings = ? WHERE subscription_id = ?"
 _REFUSED_ITEMS = """
-    SELECT items.subscription_id, key, status FROM items JOIN tasks ON tasks.task_id = items.task_id
+    SELECT items.subscription_id, key, status, subscriptions.owner
+    FROM items JOIN tasks ON tasks.task_id = items.task_id
+    JOIN subscriptions ON subscriptions.subscription_id = items.subscription_id
     WHERE state = 'waiting' AND reason IN ('members_only', 'retry') AND NOT removed LIMIT ?"""
+_REFUSED_ITEMS_OF = _REFUSED_ITEMS.replace("LIMIT", "AND coalesce(subscriptions.owner, '') = ? LIMIT")
 _ITEM_NOW = "UPDATE items SET not_before = ? WHERE subscription_id = ? AND key = ? AND state = 'waiting'"
 _FAILING = f"SELECT {COLUMNS} FROM subscriptions WHERE findings LIKE '%\"error_code\":%'"  # noqa: S608
 _RELEASE = "UPDATE source_hosts SET held_until = 0, holds = 0, next_look_at = ? WHERE host IN ({keys})"
@@ -412,6 +416,8 @@ class SubscriptionRows:
             if feed is not None:
                 await refuse_taken(tables, subscription.subscription_id, feed.name, self._whose(subscription))
             [(count, last)] = await tables.fetch(_TOTALS)
+            if self._separate:  # what others have is neither counted against somebody nor told to them
+                [(count,)] = await tables.fetch(_COUNT_OF, (subscription.owner or "",))
             if count >= most:
                 raise TooManySubscriptions(most)
             numbered = replace(subscription, number=last + 1)
@@ -927,30 +933,39 @@ class SubscriptionRows:
 
         return await self._transactions.write(work)
 
-    async def log_in(self, hosts: Sequence[str], now: float) -> set[str]:
-        """There are new cookies for `hosts` and what is below them: what was refused there for want of a
-        log-in is due at once. Return the hosts that were left alone for that, and are not any more.
+    async def log_in(self, hosts: Sequence[str], now: float, owner: str | None = None) -> set[str]:
+        """There are new cookies of `owner` for `hosts` and what is below them: what was refused there for
+        want of a log-in is due at once; where lists are separate, only what is theirs. Return the hosts that
+        were left alone for that, and are not any more.
         """
-        domains = frozenset(hosts)
+        domains, is_for_all = frozenset(hosts), not self._separate
 
         async def work(tables: Tables) -> set[str]:
             tables.wake(DUE_SOONER)
             await tables.alone()
             codes: dict[str, set[str]] = {}  # why its tasks and checks were refused, by host
             mine = set[str]()
-            for subscription_id, key, text in await tables.fetch(_REFUSED_ITEMS, (MOST_REFUSED,)):
+            refused_mine = set[str]()  # hosts
+            refused = await tables.fetch(_REFUSED_ITEMS, (MOST_REFUSED,))
+            if not is_for_all:  # those of others may be as many as are read
+                refused += await tables.fetch(_REFUSED_ITEMS_OF, (owner or "", MOST_REFUSED))
+            for subscription_id, key, text, whose in refused:
                 status = TaskStatus.model_validate_json(text, extra="ignore")
                 if status.error_code in REFUSED and is_below(status.host, domains):
                     codes.setdefault(status.host, set()).add(status.error_code)
-                    mine.add(subscription_id)
-                    await tables.run(_ITEM_NOW, (now, subscription_id, key))
+                    if is_for_all or whose == owner:
+                        mine.add(subscription_id)
+                        refused_mine.add(status.host)
+                        await tables.run(_ITEM_NOW, (now, subscription_id, key))
             for failing in readable(await tables.fetch(_FAILING)):
                 host, code = host_of(failing.url), failing.findings.error_code
                 if code is not None and is_below(host, domains):
                     codes.setdefault(host, set()).add(code)
-                    if code in REFUSED:
-                        mine.add(failing.subscription_id)
-            free = {host for host, refusals in codes.items() if ends_with_log_in(refusals)}
+                    if is_for_all or failing.owner == owner:
+                        refused_mine.add(host)
+                        if code in REFUSED:
+                            mine.add(failing.subscription_id)
+            free = {host for host in refused_mine if ends_with_log_in(codes[host])}
             await _run_in(tables, _RELEASE, free, now)
             await _run_in(tables, _ALL_DUE_NOW, mine, now)
             return free

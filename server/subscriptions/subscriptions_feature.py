@@ -49,8 +49,8 @@ async def _open(kernel: Kernel) -> AsyncIterator[Added]:
         store, placements, library, kernel.tasks, settings.subscriptions, kernel.clock
     )
 
-    async def cookies_stored(hosts: Sequence[str]) -> None:
-        await subscriptions.log_in(hosts)
+    async def cookies_stored(hosts: Sequence[str], owner: str | None) -> None:
+        await subscriptions.log_in(hosts, owner)
 
     async def sees() -> dict[str, float]:
         stages = await store.stages(subscriptions.now)

@@ -242,7 +242,7 @@ async def test_one_too_many_is_refused(served: Inside, monkeypatch: pytest.Monke
 async def test_the_same_file_again_is_no_new_log_in(served: Inside) -> None:
     told = list[Sequence[str]]()
 
-    async def log_in(hosts: Sequence[str]) -> None:
+    async def log_in(hosts: Sequence[str], owner: str | None) -> None:
         told.append(hosts)
 
     served.app[HOOKS].cookies_stored.append(log_in)

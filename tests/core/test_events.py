@@ -18,6 +18,7 @@ from server.core.events import (
     FinishAsked,
     Held,
     Joined,
+    OwnerChanged,
     Paused,
     Pictured,
     Prioritized,
@@ -31,8 +32,10 @@ from server.core.events import (
     apply,
 )
 from server.core.film import About, Manifest, StoredFile, VideoInfo
+from server.core.principal import scope_of_person
 from server.core.process_request import ProcessRequest
 from server.core.task import Stage, TaskStatus
+from tests.examples import new_task
 
 LIST = ProcessRequest(url="http://media.test/list", playlist=True)
 NOW = datetime(2024, 1, 1, 12, 0, tzinfo=UTC)
@@ -410,3 +413,10 @@ def test_nothing_joins_a_list_that_is_not_read(stage: Stage) -> None:
     before = a_list().model_copy(update={"stage": stage})
     assert apply(before, Joined(count=1), LATER) is before
     assert apply(before, Expanded(), LATER) is before
+
+
+def test_entries_of_a_list_that_is_given_away_share_tasks_of_whose_it_is_then() -> None:
+    theirs = new_task().status.model_copy(update={"scope": "person anna", "owner": "anna"})
+    assert apply(theirs, OwnerChanged(owner="bob"), NOW).scope == scope_of_person("bob")
+    assert apply(theirs, OwnerChanged(owner=None), NOW).scope == ""
+    assert apply(new_task().status, OwnerChanged(owner="bob"), NOW).scope is None, "no list"

@@ -48,6 +48,7 @@ from server.subscriptions.subscription import (
     SubscriptionSettings,
     wish_of,
 )
+from server.subscriptions.subscription_rows import SubscriptionRows
 from server.subscriptions.subscription_rules import FIRST_HOLD, GONE_AFTER, address_of_move
 from server.subscriptions.task_of_item import request_of
 from tests.examples import new_task, utc_now
@@ -80,11 +81,14 @@ async def store(open_any: Open) -> AsyncIterator[AnyStore]:
         yield store
 
 
-async def subscribed(store: AnyStore, url: str = "https://a.test/list", **wanted: Any) -> StoredSubscription:
+async def subscribed(
+    store: AnyStore, url: str = "https://a.test/list", owner: str | None = None, **wanted: Any
+) -> StoredSubscription:
+    """With an owner it is in the list of that person alone."""
     settings = SubscriptionSettings.model_validate(wanted)
     manner = request_of(settings, url).manner()
     subscription = StoredSubscription(
-        subscription_id=f"s-{url}-{manner}",
+        subscription_id=f"s-{url}-{manner}" + (owner or ""),
         number=0,
         revision=1,
         url=url,
@@ -97,8 +101,14 @@ async def subscribed(store: AnyStore, url: str = "https://a.test/list", **wanted
         lease_until=None,
         check_no=0,
         created_at=NOW,
+        owner=owner,
     )
-    return await rooms(store).subscriptions.add(subscription, wish_of(manner, settings), 3)
+    subscriptions = of_lists_of_their_own(store) if owner else rooms(store).subscriptions
+    return await subscriptions.add(subscription, wish_of(manner, settings), 3)
+
+
+def of_lists_of_their_own(store: AnyStore) -> SubscriptionRows:
+    return SubscriptionRows(store.transactions, separate_lists=True)
 
 
 async def claimed(store: AnyStore, now: float = NOW) -> Claim:
@@ -170,6 +180,14 @@ async def test_the_same_of_the_same_source_is_refused_and_too_many_are(store: An
     await subscribed(store, "https://b.test/list")
     with pytest.raises(TooManySubscriptions):
         await subscribed(store, "https://c.test/list")
+
+
+async def test_where_lists_are_separate_each_has_as_many_as_are_allowed(store: AnyStore) -> None:
+    for owner in ("anna", "bob"):
+        for number in range(3):
+            await subscribed(store, f"https://{number}.test/list", owner)
+        with pytest.raises(TooManySubscriptions):
+            await subscribed(store, "https://d.test/list", owner)
 
 
 async def test_of_two_at_once_one_subscribes(store: AnyStore) -> None:
@@ -1225,6 +1243,20 @@ async def test_new_cookies_end_the_hold_of_a_host_that_wants_a_log_in(
     assert await rooms(store).subscriptions.claim(1, LEASE, NOW + 60) == []
     assert await rooms(store).subscriptions.log_in(["a.test"], NOW + 60) == ({"a.test"} if ends else set())
     assert len(await rooms(store).subscriptions.claim(1, LEASE, NOW + 60)) == ends
+
+
+async def test_new_cookies_of_one_person_make_nothing_of_others_due(store: AnyStore) -> None:
+    made = {owner: await subscribed(store, owner=owner) for owner in ("anna", "bob")}
+    subscriptions = of_lists_of_their_own(store)
+    for _ in made:
+        [claim] = await subscriptions.claim(1, LEASE, NOW + DAY)
+        await subscriptions.fail(claim, "login_required", None, None, PACE, NOW)
+        await subscriptions.log_in(["a.test"], NOW, None)  # nobody's make nothing of theirs due
+    before = {owner: await next_look(store, mine) for owner, mine in made.items()}
+    assert NOW not in before.values()
+    assert await subscriptions.log_in(["a.test"], NOW, "anna") == {"a.test"}, "the host is let go"
+    assert await next_look(store, made["anna"]) == NOW
+    assert await next_look(store, made["bob"]) == before["bob"]
 
 
 async def test_a_new_task_for_a_held_host_waits(store: AnyStore) -> None:
