@@ -18,6 +18,7 @@ from server.storage.statements import (
     insert,
 )
 
+ADOPTED_AT_ONCE = 500
 LONGEST_MANNERS = 500  # characters, some thirty hashes; the newest come first
 # The `{rows}` of one statement must have different keys: PostgreSQL changes no row twice.
 _REMEMBER = f"""
@@ -37,6 +38,13 @@ _HOLDERS = "SELECT DISTINCT subscription_id FROM items WHERE key IN ({keys})"
 _HOLDERS_OF_OWNER = """
     SELECT DISTINCT subscription_id FROM items JOIN subscriptions USING (subscription_id)
     WHERE owner = ? AND key IN ({keys})"""
+# What is nobody's: see `server.core.whose`.
+_OF_NOBODY = "SELECT key FROM media WHERE key < '@' OR key >= 'A' ORDER BY key LIMIT ?"
+_COPY = """
+    INSERT INTO media (key, fetched_at, task_id, manners, about)
+    SELECT ? || key, fetched_at, task_id, manners, about FROM media WHERE key IN ({keys})
+    ON CONFLICT (key) DO NOTHING"""
+_FORGET = "DELETE FROM media WHERE key IN ({keys})"
 _BY_KEY = """
     SELECT media.key, fetched_at, tasks.task_id, manners, about FROM media
     LEFT JOIN tasks ON tasks.task_id = media.task_id AND stage = 'completed' AND NOT removed
@@ -122,6 +130,21 @@ class MediaRows:
             return replace(found, subscriptions=tuple(sorted({holder for (holder,) in rows})))
 
         return await self._transactions.read(work)
+
+    async def adopt(self, heir: Whose) -> bool:
+        """Make some of what is remembered of nobody's videos theirs, but not what they have fetched as well;
+        return whether there was any.
+        """
+
+        async def work(tables: Tables) -> bool:
+            keys = [key for (key,) in await tables.fetch(_OF_NOBODY, (ADOPTED_AT_ONCE,))]
+            if keys:
+                marks = ", ".join("?" * len(keys))
+                await tables.run(_COPY.replace("{keys}", marks), (heir.key(""), *keys))
+                await tables.run(_FORGET.replace("{keys}", marks), keys)
+            return bool(keys)
+
+        return await self._transactions.write(work)
 
     async def take(self, keys: Sequence[str], now: float, whose: Whose = ALL_SHARE) -> int:
         """Remember all `keys`, in one transaction, as `IMPORTED` at `now` (seconds since 1970); return how

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from server.api.spool import SpoolTurns
+from server.core.whose import Whose
 from server.feature import Added, Feature, Kernel
 from server.memory import media_routes
 from server.memory.media_rows import MediaRows, hooks_of
@@ -11,7 +12,15 @@ from server.memory.media_rows import MediaRows, hooks_of
 
 @asynccontextmanager
 async def _open(kernel: Kernel) -> AsyncIterator[Added]:
-    yield Added({media_routes.MEDIA: MediaRows(kernel.store.transactions), media_routes.TURNS: SpoolTurns()})
+    rows = MediaRows(kernel.store.transactions)
+
+    async def move(name: str | None, to: str | None) -> bool:
+        """What somebody leaves behind is forgotten with their subscriptions."""
+        heir = Whose(to, is_separate=kernel.settings.access.separate_lists)
+        return name is None and heir.person is not None and await rows.adopt(heir)
+
+    kernel.hooks.move_things.append(move)
+    yield Added({media_routes.MEDIA: rows, media_routes.TURNS: SpoolTurns()})
 
 
 MEMORY = Feature(

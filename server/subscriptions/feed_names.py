@@ -70,6 +70,17 @@ async def make_secret(tables: Statements, whose: Whose) -> None:
         await tables.run(_KEEP, (holder_of(secret), whose.person))
 
 
+async def inherit_secret(tables: Statements, heir: Whose) -> None:
+    """Have the secret of what were nobody's feeds open those of `heir`, whose they are now: apps keep the
+    addresses. Where they have a secret, or lists are not separate, it stays as it is.
+    """
+    secret = await secret_of_feeds(tables, Whose())
+    if secret and heir.person is not None and await secret_of_feeds(tables, heir) is None:
+        await tables.run(_FORGET, (SECRET,))
+        await tables.run(_KEEP, (heir.key(SECRET), secret))
+        await tables.run(_KEEP, (holder_of(secret), heir.person))
+
+
 async def refuse_taken(tables: Statements, subscription_id: str, name: str, whose: Whose) -> None:
     """Raises `FeedNameTaken` if the feed of another subscription, that is theirs, has the name."""
     for holder, owner in await tables.fetch(_HOLDER, (name, subscription_id)):

@@ -73,6 +73,7 @@ from server.subscriptions.check_plan import (
 )
 from server.subscriptions.feed_names import (
     forget_secret,
+    inherit_secret,
     make_secret,
     name_feed,
     refuse_taken,
@@ -1003,7 +1004,10 @@ class SubscriptionRows:
             ids = [row[0] for row in rows]
             await _run_in(tables, _GIVE, ids, to, scope)
             if await fetch_in(tables, _WITH_FEED, ids):
-                await make_secret(tables, Whose(to, is_separate=self._separate))
+                heir = Whose(to, is_separate=self._separate)
+                if owner is None:
+                    await inherit_secret(tables, heir)
+                await make_secret(tables, heir)
             if owner is not None:
                 theirs = Whose(owner, is_separate=True)
                 await forget_secret(tables, theirs)

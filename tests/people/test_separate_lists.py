@@ -239,16 +239,22 @@ async def test_what_is_given_away_is_anothers_with_all_that_belongs_to_it(
     assert (await ask(house, "nobody", "GET", f"/feeds/{secret}"))[0] == 404
 
 
-async def test_who_adopts_gets_what_was_nobodys(small: World) -> None:
-    task = await submit(small, "shared")
-    body = {"url": "http://127.0.0.9:9/list", "enabled": False}
-    _, made = await ask(small, "shared", "POST", "/api/subscriptions", body)
-    assert await ids(small, "bob") == []
-    assert (await ask(small, "root", "POST", "/api/people/bob/adopt"))[0] == 204
-    await settled(small, "bob")
-    assert await ids(small, "bob") == [task]
-    _, found = await ask(small, "bob", "GET", "/api/subscriptions")
+async def test_who_adopts_gets_what_was_nobodys(house: World) -> None:
+    link = "http://127.0.0.9:9/once.mp4"
+    task = await submit(house, "shared", url=link, outputs=["video"])
+    await house.server.finished(b"film", task)
+    body = {"url": "http://127.0.0.9:9/list", "enabled": False, "feed": {"name": "pods"}}
+    _, made = await ask(house, "shared", "POST", "/api/subscriptions", body)
+    assert await ids(house, "bob") == []
+    assert (await ask(house, "bob", "GET", f"/api/media?url={link}"))[0] == 404
+    assert (await ask(house, "root", "POST", "/api/people/bob/adopt"))[0] == 204
+    await settled(house, "bob")
+    assert await ids(house, "bob") == [task]
+    _, found = await ask(house, "bob", "GET", "/api/subscriptions")
     assert [one["subscription_id"] for one in found["subscriptions"]] == [made["subscription_id"]]
+    assert found["subscriptions"][0]["feed"]["url"] == made["feed"]["url"], "apps that have it go on with it"
+    assert (await ask(house, "bob", "GET", f"/api/media?url={link}"))[0] == 200
+    assert (await ask(house, "shared", "GET", f"/api/media?url={link}"))[0] == 404
 
 
 def test_a_template_may_have_the_name_of_the_person() -> None:
