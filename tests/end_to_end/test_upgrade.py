@@ -1,11 +1,16 @@
 """A new release on the file of the one before, and back."""
 
 import shutil
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from server.assembly.people_outside import people_transaction
+from server.people.people_rows import add_person
+from server.settings import Settings, StorageSettings
 from server.storage.sqlite.migrations import released_scripts
+from tests.cluster.postgres import database
 from tests.release_before import SQLITE, ReleaseBefore
 from tests.service import Service
 from tests.site import Site, sha256
@@ -44,3 +49,27 @@ async def test_a_new_release_goes_on_with_what_the_one_before_has_and_that_one_r
         shutil.move(tmp_path / "backup", tmp_path / "data")
         await before.start()
         assert (await before.wait(cut["task_id"]))["stage"] == "completed"
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+async def test_the_release_before_refuses_a_database_with_people_in_one_line(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """It knows nobody, and would let everybody in."""
+    with ExitStack() as stack:
+        url = kind
+        if kind == "postgresql":
+            url = stack.enter_context(database(request.getfixturevalue("postgres")))
+        data = tmp_path / "data"
+        settings = Settings(storage=StorageSettings(data_dir=data, database=url))
+        async with people_transaction(settings) as tables:
+            await add_person(tables, "anna", "user", 0.0)
+        own = {"CLIPWIRE_STORAGE__DATA_DIR": str(data), "CLIPWIRE_STORAGE__DATABASE": url}
+        before = ReleaseBefore(tmp_path / "before", **own)
+        with pytest.raises(RuntimeError):
+            await before.start()
+        assert await before.ended() == 1
+        [line] = before.log
+        assert "is of a newer server" in line
+        async with Service(tmp_path / "this", **own) as this, this.client.get("/api/tasks") as answer:
+            assert answer.status == 401
