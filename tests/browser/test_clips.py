@@ -105,7 +105,7 @@ async def test_the_options_open_the_player_of_the_film_whose_link_is_in_the_box(
     await api.put("b", "completed", **film("https://a.example/cut", cut=True))
     async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
         offer = page.get_by_role("button", name="Set in the player")
-        await page.locator("#choices > summary").click()
+        await page.locator("#choices .more").click()
         for link, is_offered in ((LINK, True), ("https://a.example/2", False), (SAME, True),
                                  ("https://a.example/cut", False), (LINK, True)):  # fmt: skip
             await link_box(page).fill(link)

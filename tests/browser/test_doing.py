@@ -64,7 +64,7 @@ async def test_what_is_chosen_is_saved_under_a_name_offered_beside_the_services_
 ) -> None:
     api.usual = {"Talks": {"quality": "480"}}
     async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
-        folded = page.locator("#choices > summary")
+        folded, chosen = page.locator("#choices .more"), page.locator("select[name=quality]")
         await page.get_by_role("textbox", name="Link").fill("https://a.example/1")
         await folded.click()
         await page.locator("select[name=quality]").select_option("720")
@@ -85,9 +85,9 @@ async def test_what_is_chosen_is_saved_under_a_name_offered_beside_the_services_
         await folded.click()
         await expect(presets.locator("option")).to_have_text(["none", "Talks", "Talks"])  # both are there
         await presets.select_option("own:Talks")
-        await expect(folded).to_contain_text("720p")
+        await expect(chosen).to_have_value("720")
         await presets.select_option("Talks")
-        await expect(folded).to_contain_text("480p")
+        await expect(chosen).to_have_value("480")
         await presets.select_option("own:Talks")
         await page.get_by_role("textbox", name="Link").fill("https://a.example/1")
         await page.keyboard.press("Enter")
@@ -176,7 +176,7 @@ async def test_a_link_that_is_refused_comes_back_beside_what_is_being_typed(
     api.refuses["https://a.example/1"] = "Not this one."
     async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
         box = page.get_by_role("textbox", name="Link")
-        await page.locator("summary").first.click()
+        await page.locator("#choices .more").click()
         await page.get_by_role("textbox", name="Clip from").fill("0:05")
         await box.fill("https://a.example/1")
         api.answers.clear()
@@ -203,7 +203,7 @@ async def test_what_is_being_typed_into_an_option_stays_when_the_service_answers
 
     async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
         await page.route("**/api/presets*", later)
-        await page.locator("summary").first.click()
+        await page.locator("#choices .more").click()
         clip = page.get_by_role("textbox", name="Clip from")
         await clip.press_sequentially("0:0")
         may.set()
@@ -218,7 +218,7 @@ async def test_a_date_that_is_half_typed_stays_when_the_service_answers(
 ) -> None:
     api.looks["https://a.example/1"] = {"title": "Bread", "formats": [{"format_id": "1", "ext": "mp4"}]}
     async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
-        await page.locator("summary").first.click()
+        await page.locator("#choices .more").click()
         begin = page.locator("[name=start_at]")
         await begin.focus()
         await page.keyboard.type("0705")
@@ -238,7 +238,7 @@ async def test_a_preset_that_was_deleted_in_another_tab_changes_no_choice(
     api: FakeApi, open_page: OpenPage
 ) -> None:
     async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
-        await page.locator("summary").first.click()
+        await page.locator("#choices .more").click()
         quality = page.locator("[name=quality]")
         await quality.select_option("720")
         await page.get_by_text("Save as preset").click()
@@ -292,7 +292,7 @@ async def test_enter_does_the_one_thing_that_the_row_of_a_link_offers(
         assert not api.tasks
         await page.keyboard.press("Escape")
         await expect(dialog).to_be_hidden()
-        await page.locator("summary").first.click()
+        await page.locator("#choices .more").click()
         await page.get_by_label("All entries, if it is a list").check()
         await expect(page.get_by_role("button", name="All 2")).to_be_visible()
         await box.press("Enter")  # which entries are meant has been said
@@ -396,9 +396,9 @@ async def test_what_a_link_is_stands_as_the_first_row_and_becomes_its_task_there
         assert await task.locator(".line").bounding_box() == place
         assert await row(page, "a").bounding_box() == before
         await page.get_by_role("textbox", name="Link").fill("https://a.example/1")
-        await page.locator("summary").first.click()
+        await page.locator("#choices .more").click()
         await page.get_by_label("Exact format").select_option("22")
-        await expect(page.locator("summary").first).to_contain_text("Exactly 22 video as MP4 and MP3 audio")
+        await expect(page.locator("#choices .chosen")).to_have_text("Exactly 22")
         await page.get_by_role("textbox", name="Link").fill("https://a.example/2")
         await expect(draft).to_contain_text("There is nothing to see.")
         await page.get_by_role("button", name="Subscribe").wait_for()  # it may be a feed
@@ -571,23 +571,24 @@ async def test_who_went_on_while_a_link_was_sent_is_not_called_back(
 @pytest.mark.long
 async def test_the_last_choices_are_remembered(api: FakeApi, open_page: OpenPage) -> None:
     async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
-        await page.locator("summary").first.click()
-        await page.get_by_label("视频", exact=True).uncheck()
+        await page.locator("#choices .more").click()
         await page.get_by_label("清晰度").select_option("720")
+        await page.get_by_role("radio", name="音频", exact=True).check()
         await page.get_by_label("音频格式").select_option("opus")
         await page.get_by_label("每个章节另存一个文件").check()
         await page.get_by_label("先添加，不开始").check()
         await send(page, "https://a.example/1")
         await expect(page.locator(".row[data-stage=paused]")).to_have_count(1)
         await page.reload()
-        await expect(page.locator("summary").first).to_contain_text("OPUS 音频 · 按章节分文件")
+        await expect(page.get_by_role("radio", name="音频", exact=True)).to_be_checked()
+        await expect(page.locator("#choices .chosen")).to_have_text("OPUS 音频 · 按章节分文件")
         await send(page, "https://a.example/2")
         await expect(page.locator(".row")).to_have_count(2)
     first, second = (task["request"] for task in api.tasks.values())
     assert first == {
         "url": "https://a.example/1",
         "outputs": ["audio"],
-        "quality": "720",
+        "quality": "best",
         "video_format": "mp4",
         "codec": "auto",
         "audio_format": "opus",
@@ -598,17 +599,41 @@ async def test_the_last_choices_are_remembered(api: FakeApi, open_page: OpenPage
     assert second["split_chapters"]
 
 
-@pytest.mark.long
-async def test_nothing_is_sent_without_a_kind_of_file_to_make(api: FakeApi, open_page: OpenPage) -> None:
-    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
-        await page.locator("summary").first.click()
-        for kind in ("视频", "音频"):
-            await page.get_by_label(kind, exact=True).uncheck()
-        await page.locator("summary").first.click()
-        await send(page, "https://a.example/1")
-        await expect(page.get_by_text("请至少选择一种文件。")).to_be_visible()
-        await expect(page.get_by_label("视频", exact=True)).to_be_focused()
-    assert not api.tasks
+async def test_three_options_are_in_sight_and_never_choose_nothing(api: FakeApi, open_page: OpenPage) -> None:
+    api.has_library = True
+    api.looks["https://a.example/1"] = {"title": "Bread", "duration": 60}
+    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+        subtitles, languages = (
+            page.locator("[name=subtitles]"),
+            page.get_by_label("Subtitle languages"),
+        )
+        neither, audio = (page.get_by_role("radio", name=name, exact=True) for name in ("Neither", "Audio"))
+        await expect(languages).to_be_hidden()
+        await expect(neither).to_be_hidden()  # nothing would be made
+        await subtitles.select_option("file")
+        await languages.fill("en")
+        await neither.check()
+        await expect(page.locator("[name=quality]")).to_be_hidden()
+        await subtitles.select_option("")
+        await expect(page.get_by_role("radio", name="Video and audio")).to_be_checked()
+        await subtitles.select_option("file,video")
+        await audio.check()
+        await expect(subtitles).to_have_value("file")  # there is no video to embed them in
+        await page.get_by_role("textbox", name="Link", exact=True).fill("https://a.example/1")
+        await expect(page.locator("#draft")).to_contain_text("1:00")
+        await page.locator("#choices .more").click()
+        await expect(page.get_by_text("Save as preset")).to_be_visible()
+        await expect(page.get_by_label("All entries, if it is a list")).to_be_hidden()  # it is one video
+        await page.get_by_label("Put into the library as").select_option("music")
+        await page.get_by_role("textbox", name="Link", exact=True).press("Enter")
+        await expect(page.locator(".row")).to_have_count(1)
+        await expect(page.locator("#options")).to_be_hidden()
+        await page.locator("#choices .more").click()
+        await expect(page.get_by_label("Put into the library as")).to_have_value("")  # was for the one alone
+    [task] = api.tasks.values()
+    assert task["request"]["outputs"] == ["audio", "subtitles"]
+    assert task["request"]["subtitles"] == {"languages": ["en"]}
+    assert task["request"]["library"] == {"layout": "music"}
 
 
 @pytest.mark.long

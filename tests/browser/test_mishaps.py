@@ -191,7 +191,7 @@ async def test_a_part_that_did_not_come_is_said_and_asked_for_again(
             f"**/static/{part}?*", lambda route: route.continue_() if comes.is_set() else route.abort()
         )
         await row(page, "a").get_by_role("button", name="Play").click()
-        await expect(page.get_by_text("This part of the page could not be loaded.")).to_be_visible()
+        await expect(page.get_by_text("Part of the page failed to load.")).to_be_visible()
         comes.set()
         await row(page, "a").get_by_role("button", name="Play").click()
         await expect(page.get_by_role("dialog")).to_be_visible()
@@ -216,8 +216,8 @@ async def test_enter_that_ends_a_word_of_an_input_method_saves_no_preset(
     api: FakeApi, open_page: OpenPage
 ) -> None:
     async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
-        await page.locator("#choices > summary").click()
-        await page.locator("#options select[name=quality]").select_option(index=1)
+        await page.locator("#choices .more").click()
+        await page.locator("#choices select[name=quality]").select_option(index=1)
         await page.get_by_text("存为预设").click()
         name = page.get_by_role("textbox", name="预设名称")
         await name.fill("手机")

@@ -203,11 +203,13 @@ async def test_a_link_whose_file_is_there_says_so(api: FakeApi, open_page: OpenP
 
 async def test_what_does_not_apply_is_not_in_the_form(api: FakeApi, open_page: OpenPage) -> None:
     async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
-        await page.locator("#choices > summary").click()
+        await page.locator("#choices .more").click()
         rate, exact = page.get_by_label("Audio bit rate"), page.get_by_label("Cut exactly to the frame")
         await expect(rate).to_be_visible()
         await expect(exact).to_be_hidden()
-        await page.get_by_label("audio", exact=True).uncheck()
+        await page.get_by_role("radio", name="Audio", exact=True).check()
+        await expect(page.locator("[name=quality]")).to_be_hidden()
+        await page.get_by_role("radio", name="Video", exact=True).check()
         await expect(rate).to_be_hidden()
         await page.get_by_role("textbox", name="Clip from").fill("1:00")
         await page.keyboard.press("Tab")

@@ -88,15 +88,16 @@ async def test_a_browser_that_stores_nothing_only_forgets(api: FakeApi, open_pag
         await page.get_by_role("menuitem", name="Settings").click()
         settings = page.get_by_role("dialog")
         await settings.get_by_label("Theme").select_option("dark")
-        await settings.get_by_label("Language").select_option("zh")
+        await settings.locator("#language").select_option("zh")
         await expect(page.get_by_role("heading", name="设置")).to_be_visible()
         assert await page.evaluate("document.documentElement.dataset.theme") == "dark"
         await page.keyboard.press("Escape")
-        await page.locator("#choices > summary").click()
+        await page.locator("#choices .more").click()
         await page.locator("#options select").nth(1).select_option(index=1)
         await page.locator("#links").fill("https://a.example/1")
         await page.keyboard.press("Enter")
         await expect(page.locator(".row")).to_have_count(2)
+        await page.locator("#choices .more").click()
         await page.get_by_text("存为预设").click()
         name = page.get_by_role("textbox", name="预设名称")
         await expect(name).to_be_focused()  # a moment after it is shown

@@ -38,11 +38,10 @@ async def test_a_film_is_played_with_subtitles_and_its_sound_goes_on_in_the_corn
         assert await player.locator("video").evaluate(PLAYS) > 0
         await page.wait_for_function("document.querySelector('video').textTracks[0]?.cues.length > 0")
         assert await player.locator("video").evaluate(_LINES) == [["en", "showing"]]
-        await expect(player.get_by_role("link", name="保存视频")).to_be_visible()
+        await expect(player.get_by_role("button", name="发送到…")).to_be_visible()
         await player.get_by_role("radio", name="音频").check()
         assert await player.locator("audio").evaluate(PLAYS) > 0
         await expect(player.locator("img")).to_be_visible()
-        await expect(player.get_by_role("link", name="保存音频")).to_be_visible()
         small = player.get_by_role("button", name="小窗播放")
         await small.click()
         await expect(small).to_be_focused()

@@ -201,7 +201,7 @@ async def test_a_live_stream_is_recorded_until_it_is_enough(
         services.lend() as service,
         open_page(service.url) as page,
     ):
-        await page.locator("summary").first.click()
+        await page.locator("#choices .more").click()
         await page.get_by_label("直播时录制").check()
         await send(page, site.url("/hls/live/index.m3u8"))
         card = page.locator(".row")

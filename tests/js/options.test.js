@@ -4,7 +4,8 @@ import { test } from "node:test"
 
 import catalogue from "../../static/i18n/en.json" with { type: "json" }
 import { Format } from "../../static/js/base/i18n.js"
-import { besidePreset, DEFAULTS, Options, requestOf, sentenceOf } from "../../static/js/intake/options.js"
+import { besidePreset, DEFAULTS, Options, requestOf } from "../../static/js/intake/options.js"
+import { othersOf, sentenceOf } from "../../static/js/intake/optionwords.js"
 
 /** @type {Record<string, any>} */
 const texts = catalogue
@@ -70,6 +71,8 @@ test("what does not apply is neither asked for nor said", () => {
   assert.equal(words({ ...remembered, outputs: ["thumbnail"] }), "cover")
   assert.equal(request({ audio_quality: "192", audio_format: "flac" }).audio_quality, undefined)
   assert.equal(request({ quality: "480", format: "137+140" }).quality, "best")
+  assert.equal(request({ quality: "480", outputs: ["audio"] }).quality, "best")
+  assert.equal(requestOf({ ...DEFAULTS, playlist: true }, { isVideo: true }).playlist, undefined)
   assert.equal(request({ paused: true, start_at: "2031-07-05T12:00" }).start_at, undefined)
 })
 
@@ -82,7 +85,11 @@ test("the choice is a sentence, and says what is not as usual", () => {
     "Best video as MP4 and MP3 audio · H264 · from 1:00 to 2:00 · not started",
   )
   assert.equal(words({ split_chapters: true }), "Best video as MP4 and MP3 audio · a file per chapter")
-  assert.equal(words({ outputs: [] }), "Nothing chosen")
+  assert.equal(othersOf({ ...DEFAULTS, quality: "720", languages: "en" }, i18n), "")
+  assert.equal(
+    othersOf({ ...DEFAULTS, video_format: "mkv", audio_format: "best", sponsorblock: "most" }, i18n),
+    "MKV · original audio · without sponsors",
+  )
 })
 
 test("of a preset only its name is sent, and what was chosen otherwise", () => {
@@ -99,7 +106,7 @@ test("what is remembered can be read without opening the options", () => {
 })
 
 test("what is stored and makes no sense is as if nothing were", () => {
-  const part = { addEventListener() {}, querySelector: () => part, textContent: "" }
+  const part = { addEventListener() {}, querySelector: () => part, textContent: "", ariaExpanded: "false" }
   for (const nonsense of ["null", "7", "[]", "{", '{"outputs":["hologram"],"quality":"loud"}']) {
     Object.defineProperty(globalThis, "localStorage", {
       value: { getItem: () => nonsense },

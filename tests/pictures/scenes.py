@@ -265,14 +265,14 @@ async def _looked_at(page: Page, api: FakeApi) -> None:
 
 async def _options(page: Page, api: FakeApi) -> None:
     await _looked_at(page, api)
-    await page.locator("#choices > summary").click()
+    await page.locator("#choices .more").click()
 
 
 async def _clip(page: Page, api: FakeApi) -> None:
     task = next(task for task in api.tasks.values() if task["stage"] == "completed")
     api.looks[task["url"]] = task["video_info"]
     await _type(page, task["url"])
-    await page.locator("#choices > summary").click()
+    await page.locator("#choices .more").click()
     await page.locator("#clip-player").click()
     await page.locator("[data-part=end]").fill("2:05.5")
     await page.keyboard.press("Tab")

@@ -69,6 +69,12 @@ export class Draft extends EventTarget {
     return this.#info
   }
 
+  /** @returns {import("./options.js").Known} */
+  get known() {
+    const { title, entries, live, begins_at } = this.#info
+    return { isVideo: Boolean(title && !entries), isLive: Boolean(live || begins_at) }
+  }
+
   /** The task whose files the link would give again. */
   get had() {
     return this.#had
@@ -84,7 +90,8 @@ export class Draft extends EventTarget {
   get verb() {
     const { options } = this.#parts
     const { entries, live, begins_at, mayNameFeed } = this.#info
-    if (this.#had && isPlayable(this.#had) && !options.isOpen) return "play" // other options make other files
+    const isMeantAsIs = !options.isOpen && !options.isTouched // other options make other files
+    if (this.#had && isPlayable(this.#had) && isMeantAsIs) return "play"
     if (entries?.length) return options.isOfLists ? "all" : "choose"
     if ((live || begins_at) && !options.chosen.live) return live ? "record" : "wait"
     return mayNameFeed && !this.#fetched ? "follow" : "download"

@@ -6,6 +6,7 @@ import { Box } from "./box.js"
 import { byId, on, setText } from "../base/dom.js"
 import { isClippable } from "../row/files.js"
 import { hostOf } from "../tasks/task.js"
+import { bindBasics } from "./basics.js"
 import { Options } from "./options.js"
 import { Submit } from "./submit.js"
 
@@ -35,13 +36,14 @@ export class Intake {
     const { api, tasks, i18n } = parts
     this.#parts = parts
     this.box = new Box(i18n)
-    this.options = new Options(byId("choices", HTMLDetailsElement), i18n)
+    const choices = byId("choices", HTMLElement)
+    this.options = new Options(choices, i18n)
+    bindBasics(/** @type {HTMLElement} */ (choices.querySelector(".three")), this.options)
     this.submit = new Submit(this.box, this.options, api, i18n, () => this.#go())
-    on(this.box, "change", () => this.box.link && this.#look())
+    on(this.box, "change", () => this.box.link ? this.#look() : this.options.know({}))
     on(this.box, "change", () => this.#showPlace())
     on(this.submit, "sending", (links) => this.#sending(links))
     on(this.options, "open", () => this.#unfold())
-    on(this.options, "outputs", async () => (await this.#unfold()).focus("outputs"))
     on(this.options, "clip", () => this.#film && parts.play(this.#film, true))
     for (const type of ["change", "removed"]) on(tasks, type, () => this.#offerPlayer())
   }
@@ -146,6 +148,7 @@ export class Intake {
 
   #looked() {
     this.options.offer("format", this.#draft?.formats ?? [])
+    this.options.know(this.#draft?.known ?? {})
     this.#offerPlayer()
   }
 
@@ -162,9 +165,8 @@ export class Intake {
   /** The reader unfolds the options: make their form, and ask the service what it has for it. */
   async #unfold() {
     const { OptionsForm } = await fetched(import("./optionsform.js"), this.#parts.i18n)
-    const form = this.#form ??= new OptionsForm(this.options, this.#parts.i18n)
-    form.ask(this.#parts.api)
-    return form
+    this.#form ??= new OptionsForm(this.options, this.#parts.i18n)
+    this.#form.ask(this.#parts.api)
   }
 
   /** @param {string} name */

@@ -1,15 +1,16 @@
 // @ts-check
-// The form of the options, made of their table when the reader first unfolds it: in groups, with a sentence each, and
-// without what does not apply.
+// The form of all options but the three that are always in sight, made of their table when the reader first unfolds it:
+// in groups, and without what does not apply.
 
 import { Problem } from "../base/api.js"
 import { byId, isOfIme, on, setText } from "../base/dom.js"
-import { doesApply, OPTIONS } from "./options.js"
+import { hasLibrary, LAYOUTS } from "../base/library.js"
+import { DEFAULTS, doesApply, lastingOf, OPTIONS } from "./options.js"
 import { recall, remember } from "../base/preferences.js"
 
-/** @typedef {Pick<import("./options.js").Options, "chosen" | "preset" | "presets" | "offers" | "canMarkClip" | "choose" | "choosePreset" | "offer" | "offerPresets" | "lasting" | "fill"> & EventTarget} Options */
+/** @typedef {Pick<import("./options.js").Options, "chosen" | "preset" | "presets" | "offers" | "known" | "canMarkClip" | "choose" | "choosePreset" | "offer" | "offerPresets" | "lasting" | "fill"> & EventTarget} Options */
 
-export const GROUPS = ["what", "good", "part", "extras", "when"]
+export const GROUPS = ["good", "part", "extras", "when"]
 /** Values that are words; all others are names, which are the same in every language. */
 export const WORDS = [
   "best",
@@ -85,11 +86,8 @@ export class OptionsForm {
     /** @type {{name: string}[]} */
     const stored = cookies.cookies ?? []
     this.#options.offer("cookies", stored.map(({ name }) => [name, name]))
-  }
-
-  /** @param {string} name */
-  focus(name) {
-    this.#fields.get(name)?.field.querySelector("input")?.focus()
+    const layouts = Object.entries(await hasLibrary(api) ? LAYOUTS : {})
+    this.#options.offer("library", layouts.map(([layout, key]) => [layout, this.#i18n.t(key)]))
   }
 
   /** @param {string} group */
@@ -98,8 +96,6 @@ export class OptionsForm {
     const legend = Object.assign(document.createElement("legend"), {
       textContent: this.#i18n.t(`group.${group}`),
     })
-    const about = Object.assign(document.createElement("p"), { className: "lead" })
-    about.textContent = this.#i18n.t(`group.${group}_about`)
     const fields = document.createElement("div")
     fields.className = "fields"
     for (const [name, option] of Object.entries(OPTIONS)) {
@@ -107,7 +103,7 @@ export class OptionsForm {
       fields.append(this.#field(name, option))
       if (name === "clip_end") fields.append(this.#clipButton())
     }
-    fieldset.append(legend, about, fields)
+    fieldset.append(legend, fields)
     return fieldset
   }
 
@@ -115,11 +111,11 @@ export class OptionsForm {
    * @param {string} name
    * @param {import("./options.js").Option} option
    */
-  #field(name, { kind, values = [], hint = "", pattern }) {
+  #field(name, { kind, values = [], offered = values, hint = "", pattern }) {
     if (kind === "ticks") {
       const ticks = document.createElement("div")
       ticks.className = "ticks"
-      ticks.append(...values.map((value) => tickOf(name, value, this.#i18n.t(`kind.${value}`))))
+      ticks.append(...offered.map((value) => tickOf(name, value, this.#i18n.t(`options.${value}`))))
       this.#fields.set(name, { field: ticks, around: ticks })
       return ticks
     }
@@ -185,7 +181,7 @@ export class OptionsForm {
 
   /** Show what is chosen, and of the options those that apply. */
   #show() {
-    const { chosen, preset, presets, offers } = this.#options
+    const { chosen, preset, presets, offers, known } = this.#options
     const own = this.#own.names.map((name) => /** @type {[string, string]} */ ([OWN + name, name]))
     const ofService = Object.keys(presets).map((name) => /** @type {[string, string]} */ ([name, name]))
     this.#offer("preset", [...ofService, ...own], this.#own.chosen ? OWN + this.#own.chosen : preset)
@@ -193,11 +189,11 @@ export class OptionsForm {
     for (const [name, choices] of Object.entries(offers)) {
       if (this.#fields.has(name)) this.#offer(name, choices, chosen[name])
     }
-    for (const [name, { kind }] of Object.entries(OPTIONS)) {
-      if (this.#without.includes(name)) continue
+    for (const [name, { kind, group }] of Object.entries(OPTIONS)) {
+      if (group === "always" || this.#without.includes(name)) continue
       const { field, around } = this.#part(name)
       const isOffered = !(name in offers) || offers[name].length > 0
-      around.hidden = !doesApply(name, chosen) || !isOffered
+      around.hidden = !doesApply(name, chosen, known) || !isOffered
       /** @type {any} */
       const input = field
       if (kind === "tick") input.checked = Boolean(chosen[name])
@@ -242,7 +238,8 @@ export class OptionsForm {
     const { chosen } = this.#options
     const { checked = false } = /** @type {HTMLInputElement} */ (field)
     const ticked = values.filter((value) => (value === field.value ? checked : chosen[name].includes(value)))
-    this.#options.choose(name, kind === "ticks" ? ticked : kind === "tick" ? checked : field.value)
+    const ticks = ticked.length ? ticked : DEFAULTS[name]
+    this.#options.choose(name, kind === "ticks" ? ticks : kind === "tick" ? checked : field.value)
     this.#show()
   }
 }
@@ -267,6 +264,7 @@ function tickOf(name, value, text) {
 const STORED = "presets"
 const MOST = 30
 const LONGEST_NAME = 40
+const USUAL = JSON.stringify(lastingOf(DEFAULTS))
 /** Before the names of these in the menu: the service may have others of the same names. */
 const OWN = "own:"
 
@@ -327,7 +325,8 @@ class OwnPresets {
 
   show() {
     this.#remove.hidden = !this.chosen
-    this.#save.hidden = Boolean(this.chosen) || this.names.length >= MOST
+    const isUsual = JSON.stringify(this.#options.lasting) === USUAL
+    this.#save.hidden = isUsual || Boolean(this.chosen) || this.names.length >= MOST
   }
 
   /** @param {string} name */

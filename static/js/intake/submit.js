@@ -67,10 +67,6 @@ export class Submit extends EventTarget {
   async send(more = {}) {
     const { links } = this.#box
     if (!links.length) return this.#box.focus()
-    if (this.#options.isWithoutOutputs) {
-      this.#box.complain(new Map([["", this.#i18n.t("problem.outputs")]]))
-      return this.#options.askForOutputs()
-    }
     await this.#send(links, more)
   }
 

@@ -3,6 +3,7 @@
 
 import { openDialog } from "../base/dialogs.js"
 import { byId, setText } from "../base/dom.js"
+import { icon, make } from "../base/elements.js"
 import { isClippable, kindName, playableKinds, playerFor } from "../row/files.js"
 import { isFinal, titleOf, webLink } from "../tasks/task.js"
 
@@ -208,7 +209,7 @@ export function secondsOf(text) {
 // The player: a film with its subtitles or the sound with its cover, over the page or small in its corner.
 
 export class Player {
-  #dialog = byId("player", HTMLDialogElement)
+  #dialog
   #i18n
   #api
   #announcer
@@ -224,6 +225,7 @@ export class Player {
   /** @param {{i18n: import("../base/i18n.js").I18n, api: import("../base/api.js").Api, announcer: import("../notices/news.js").Announcer, intake: import("../intake/intake.js").Intake, send: (task: Task, kind: string) => unknown}} parts */
   constructor(parts) {
     this.#i18n = parts.i18n
+    this.#dialog = newDialog(parts.i18n)
     this.#api = parts.api
     this.#announcer = parts.announcer
     this.#send = this.#part("send")
@@ -335,4 +337,81 @@ export class Player {
     this.#part("corner").setAttribute("aria-pressed", "false")
     for (const name of ["title", "kinds", "stage"]) this.#part(name).replaceChildren()
   }
+}
+
+/** @param {import("../base/i18n.js").I18n} i18n */
+function newDialog(i18n) {
+  const part = (/** @type {string} */ name, /** @type {string} */ key) =>
+    make("button", { type: "button", "data-part": name, "data-t": key })
+  const mark = (/** @type {Mark} */ name) =>
+    make("input", {
+      role: "spinbutton",
+      inputMode: "decimal",
+      autocomplete: "off",
+      "data-part": name,
+      "data-t-label": `options.clip_${name}`,
+    })
+  const iconOnly = { className: "icon-only" }
+  const take = part("take", "clip.take")
+  take.className = "primary"
+  const dialog = make(
+    "dialog",
+    { id: "player", className: "sheet wide", "aria-labelledby": "player-title" },
+    make(
+      "header",
+      { role: "none" },
+      make("h2", { id: "player-title", dir: "auto", "data-part": "title" }),
+      make(
+        "button",
+        {
+          type: "button",
+          ...iconOnly,
+          "data-part": "corner",
+          "aria-pressed": "false",
+          "data-t-label": "player.small",
+        },
+        icon("corner"),
+      ),
+      make(
+        "form",
+        { method: "dialog" },
+        make("button", { ...iconOnly, "data-t-label": "dialog.close" }, icon("cancel")),
+      ),
+    ),
+    make("div", { className: "stage", "data-part": "stage" }),
+    make(
+      "details",
+      { className: "clipper", hidden: true, "data-part": "clip" },
+      make("summary", {}, icon("chevron"), " ", make("span", { "data-t": "clip.title" })),
+      make(
+        "div",
+        { className: "marks" },
+        part("start-here", "clip.start_here"),
+        mark("start"),
+        part("end-here", "clip.end_here"),
+        mark("end"),
+        make("output", { "data-part": "length" }),
+        take,
+      ),
+    ),
+    make(
+      "div",
+      { className: "player-acts" },
+      make("div", {
+        className: "chips",
+        role: "radiogroup",
+        "data-part": "kinds",
+        "data-t-label": "player.kinds",
+      }),
+      make(
+        "button",
+        { type: "button", "data-part": "send", "aria-haspopup": "dialog" },
+        icon("send"),
+        make("span", { "data-t": "action.send" }),
+      ),
+    ),
+  )
+  i18n.translate(dialog)
+  document.body.append(dialog)
+  return dialog
 }

@@ -4,6 +4,7 @@
 import { Problem } from "../base/api.js"
 import { byId, setText } from "../base/dom.js"
 import { button, make } from "../base/elements.js"
+import { sentenceOf } from "../intake/optionwords.js"
 
 /** @typedef {{name: string, hosts: string[], expires_at?: string, count: number, expired: number}} Stored */
 
@@ -144,7 +145,7 @@ export class About {
 
   /** Show the options that this browser remembers, in words. */
   #sayUsual() {
-    setText(this.#part("usual"), this.#options.words)
+    setText(this.#part("usual"), sentenceOf(this.#options.chosen, this.#i18n))
   }
 
   #reset() {

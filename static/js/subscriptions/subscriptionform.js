@@ -2,11 +2,13 @@
 // The settings of a subscription. Only what was changed is sent, so nothing is lost that this form does not know.
 
 import { Problem } from "../base/api.js"
-import { setText } from "../base/dom.js"
+import { on, setText } from "../base/dom.js"
 import { button, icon, make } from "../base/elements.js"
 import { hasLibrary, LAYOUTS } from "../base/library.js"
-import { requestOf, sentenceOf } from "../intake/options.js"
+import { bindBasics } from "../intake/basics.js"
+import { requestOf } from "../intake/options.js"
 import { OptionsForm } from "../intake/optionsform.js"
+import { sentenceOf } from "../intake/optionwords.js"
 import { chosenOf, durationWords, inMinutes, KINDS, mergePatch, profileWords } from "./subscriptionwords.js"
 
 /** @typedef {import("./subscriptionwords.js").Subscription} Subscription */
@@ -19,7 +21,16 @@ const BY_TEMPLATE = "template"
 const FIELDS_OF_TEMPLATE = "{title} {channel} {date} {year} {month} {day} {id} {playlist} {playlist_index}"
 const TYPING_MS = 300
 /** Options of one download, or of a list as a whole. */
-const NOT_OF_ENTRIES = ["format", "clip_start", "clip_end", "exact", "playlist", "paused", "start_at"]
+const NOT_OF_ENTRIES = [
+  "format",
+  "library",
+  "clip_start",
+  "clip_end",
+  "exact",
+  "playlist",
+  "paused",
+  "start_at",
+]
 
 export class SubscriptionForm {
   element
@@ -65,6 +76,7 @@ export class SubscriptionForm {
     const { name, title, url, interval, filters, keep, feed, library } = subscription
     const own = name === (title ?? url) ? "" : name // else it is only what is shown in place of one
     const options = make("div", { className: "options" })
+    const three = /** @type {HTMLElement} */ (document.querySelector("#choices .three")?.cloneNode(true))
     this.#basics = this.#group(
       "follow.group_when",
       this.#text("name", t("follow.name"), own, { placeholder: title ?? url, maxLength: 200 }),
@@ -105,6 +117,7 @@ export class SubscriptionForm {
         "details",
         {},
         make("summary", { "aria-label": t("follow.options") }, icon("chevron"), " ", this.#chosen),
+        three,
         options,
       ),
       make(
@@ -122,7 +135,8 @@ export class SubscriptionForm {
     if (library) this.#offerLibrary()
     this.#form = new OptionsForm(this.#options, view.i18n, options, NOT_OF_ENTRIES)
     const say = () => setText(this.#chosen, sentenceOf(this.#options.chosen, view.i18n))
-    options.addEventListener("change", say)
+    bindBasics(three, this.#options)
+    on(this.#options, "change", say)
     say()
     this.#before = this.#values
   }
@@ -446,6 +460,7 @@ class ChosenOptions extends EventTarget {
   presets = {}
   /** @type {Record<string, [value: string, label: string][]>} */
   offers = { format: [], cookies: [] }
+  known = {}
   canMarkClip = false
 
   /** @param {import("../intake/options.js").Chosen} chosen */
@@ -461,6 +476,7 @@ class ChosenOptions extends EventTarget {
    */
   choose(name, value) {
     this.chosen[name] = value
+    this.dispatchEvent(new Event("change"))
   }
 
   /** There are none here: what a preset holds is among the options. */

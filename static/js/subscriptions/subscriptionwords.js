@@ -3,7 +3,8 @@
 
 import { LAYOUTS } from "../base/library.js"
 import { failureOf } from "../row/facts.js"
-import { DEFAULTS, OPTIONS, sentenceOf } from "../intake/options.js"
+import { DEFAULTS, OPTIONS } from "../intake/options.js"
+import { sentenceOf } from "../intake/optionwords.js"
 
 /** @typedef {import("../base/i18n.js").I18n} I18n */
 /** @typedef {"known" | "skipped" | "waiting" | "queued" | "fetched" | "failed" | "expired"} State */
