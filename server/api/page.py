@@ -210,9 +210,9 @@ def _worded(index: str, language: str, catalogue: str, script: str) -> str:
     `script` may show. Texts of dialogs and of scripts on demand are fetched later, with the catalogue.
     """
     texts = json.loads(catalogue)
-    seen, mark, later = _INDENT.sub("", index).partition("<dialog")
+    seen, mark, later = _INDENT.sub("", index).partition("<template")
     composed = tuple(_COMPOSED.findall(script))  # such as `action.${name}`
-    in_templates = set(_NAMED_TEXT.findall(later.partition("<template")[2]))
+    in_templates = set(_NAMED_TEXT.findall(later))
     used = {
         key: text
         for key, text in texts.items()

@@ -129,7 +129,8 @@ function start() {
     i18n,
   })
   const mainMenu = new MainMenu({ menu, session, settings, counts, requests, undo, i18n })
-  new Keys({ root, rows, rowActions, selection, list, box, filter, loadRest, i18n })
+  const chooseOlder = async () => (await theBar()).chooseOlder()
+  new Keys({ root, rows, rowActions, selection, list, box, filter, loadRest, chooseOlder, i18n })
   listen(root, rows, rowActions, { selection, shown, play })
   showRefusals()
 
@@ -196,14 +197,13 @@ function start() {
     for (const id of ids) selection.drop(id)
     counts.stale()
   })
-  on(selection, "change", async () => {
-    for (const id of rows.ids) rows.row(id)?.select(selection.has(id))
-    if (bar || !selection.size) return
+  const theBar = async () => {
     const { SelectionBar } = await fetched(import("./list/selectionbar.js"), i18n)
-    bar ??= new SelectionBar({
+    return bar ??= new SelectionBar({
       selection,
       tasks,
       list,
+      menu,
       total: () => counts.of(filter.rule),
       loadRest,
       undo,
@@ -212,6 +212,10 @@ function start() {
       rows,
       i18n,
     })
+  }
+  on(selection, "change", () => {
+    for (const id of rows.ids) rows.row(id)?.select(selection.has(id))
+    if (selection.size) theBar()
   })
   on(counts, "change", () => {
     showLines()

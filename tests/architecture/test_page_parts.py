@@ -18,7 +18,7 @@ PARTS = {
     "session": {"base", "row"},
     "intake": {"base", "row", "tasks"},
     "player": {"base", "row", "tasks"},
-    "settings": {"base", "notices"},
+    "settings": {"base", "intake", "notices"},
     "header": {"base", "list", "tasks"},
     "subscriptions": {"base", "intake", "row"},
     "people": {"base", "tasks"},

@@ -191,7 +191,9 @@ async def test_what_applies_to_the_selected_is_offered_with_how_many_it_applies_
         await page.locator("h1").click()
         await page.keyboard.press("Control+a")
         offered = bar.locator("[data-many]:visible:not(.icon-only)")
-        await expect(offered).to_have_text(["Pause 2", "Resume 1", "Try 1 again", "Cancel 3", "Delete 5"])
+        await expect(offered).to_have_text(
+            ["Older than…", "Pause 2", "Resume 1", "Try 1 again", "Cancel 3", "Delete 5"]
+        )
         await api.put("e", "completed", files={"video": "/e.mp4"})
         await expect(offered).to_have_text(["Pause 1", "Resume 1", "Try 1 again", "Cancel 2", "Delete 5"])
         await expect(bar.get_by_role("link", name="Save 1 as a zip")).to_be_visible()

@@ -271,6 +271,7 @@ async def test_files_and_links_that_are_dropped_on_the_box_itself_come_on_a_line
 async def test_a_link_that_was_shared_and_sent_is_not_offered_again(
     api: FakeApi, open_page: OpenPage
 ) -> None:
+    api.looks["https://a.example/1"] = {"title": "Bread", "duration": 60}
     async with asyncio.timeout(PATIENCE), open_page(f"{api.url}?url=https://a.example/1&sort=added") as page:
         await page.reload()
         await expect(page.get_by_role("textbox", name="链接")).to_have_value("https://a.example/1")

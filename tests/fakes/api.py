@@ -399,6 +399,7 @@ class FakeApi:
             web.delete(f"{prefix}/api/tasks/{{id}}", self.delete),
             web.get(f"{prefix}/api/tasks/{{id}}/log", self.log),
             web.get(f"{prefix}/api/tasks/{{id}}/thumbnail", self.thumbnail),
+            web.get(f"{prefix}/api/tasks/{{id}}/stream", self.download),
             web.post(f"{prefix}/api/tasks/{{id}}/links", self.link),
             web.post(f"{prefix}/api/tasks/{{id}}/place", self.place),
             web.get(f"{prefix}/api/links/{{link}}/qr.svg", self.qr_of_link),

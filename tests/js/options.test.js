@@ -112,6 +112,6 @@ test("what is stored and makes no sense is as if nothing were", () => {
       value: { getItem: () => nonsense },
       configurable: true,
     })
-    assert.deepEqual(new Options(/** @type {any} */ (part), i18n).chosen, DEFAULTS)
+    assert.deepEqual(new Options(/** @type {any} */ (part)).chosen, DEFAULTS)
   }
 })

@@ -4,7 +4,7 @@
 import { Problem } from "../base/api.js"
 import { openDialog } from "../base/dialogs.js"
 import { setText } from "../base/dom.js"
-import { iconButton, make } from "../base/elements.js"
+import { iconButton, make, moveBetween } from "../base/elements.js"
 
 export class Ticks {
   /** @type {HTMLInputElement[]} */
@@ -189,6 +189,10 @@ export class EntriesDialog {
     this.#search.addEventListener("input", () => this.#find())
     this.#part("more").addEventListener("click", () => this.#more())
     this.#part("go").addEventListener("click", () => this.#go())
+    this.#part("list").addEventListener("keydown", (event) => {
+      moveBetween(this.#part("list"), "input", event)
+      if (event.key === "Enter" && this.#ticks.chosen.length) this.#go()
+    })
   }
 
   /**
@@ -203,7 +207,8 @@ export class EntriesDialog {
     this.#count()
     this.#i18n.translate(this.#dialog)
     openDialog(this.#dialog)
-    await this.#load()
+    const first = await this.#load()
+    if (this.#dialog.querySelector("header :focus")) first?.focus() // where a dialog puts it at first
   }
 
   #empty() {

@@ -37,13 +37,15 @@ export class Intake {
     this.#parts = parts
     this.box = new Box(i18n)
     const choices = byId("choices", HTMLElement)
-    this.options = new Options(choices, i18n)
+    this.options = new Options(choices)
     bindBasics(/** @type {HTMLElement} */ (choices.querySelector(".three")), this.options)
     this.submit = new Submit(this.box, this.options, api, i18n, () => this.#go())
     on(this.box, "change", () => this.box.link ? this.#look() : this.options.know({}))
     on(this.box, "change", () => this.#showPlace())
     on(this.submit, "sending", (links) => this.#sending(links))
     on(this.options, "open", () => this.#unfold())
+    on(this.options, "change", () => this.#sayOthers())
+    this.#sayOthers()
     on(this.options, "clip", () => this.#film && parts.play(this.#film, true))
     for (const type of ["change", "removed"]) on(tasks, type, () => this.#offerPlayer())
   }
@@ -52,7 +54,7 @@ export class Intake {
   describe() {
     this.box.describe()
     this.#draft?.describe()
-    this.options.describe()
+    this.#sayOthers()
     this.options.offer("format", this.#draft?.formats ?? [])
     this.#form?.make()
   }
@@ -160,6 +162,15 @@ export class Intake {
 
   #offerPlayer() {
     this.options.offerPlayer(Boolean(this.#film))
+  }
+
+  /** Say beside the button for all other options what is chosen behind it. */
+  async #sayOthers() {
+    const chosen = /** @type {HTMLElement} */ (document.querySelector("#choices .chosen"))
+    if (this.options.areOthersUsual) return setText(chosen, "")
+    const { i18n } = this.#parts
+    const { othersOf } = await fetched(import("./optionwords.js"), i18n)
+    setText(chosen, othersOf(this.options.chosen, i18n))
   }
 
   /** The reader unfolds the options: make their form, and ask the service what it has for it. */

@@ -2,11 +2,8 @@
 // What can be chosen for a download: every option once, with its place in the form, when it applies and what it asks of
 // the server. And what is chosen: which this browser remembers, or for one request.
 
-import { fetched } from "../base/api.js"
-import { setText } from "../base/dom.js"
 import { recall, remember } from "../base/preferences.js"
 
-/** @typedef {import("../base/i18n.js").I18n} I18n */
 /** @typedef {{isVideo?: boolean, isLive?: boolean}} Known  of the one link in the box; all false: nothing is known */
 /** @typedef {Record<string, any>} Chosen  by the names of options: a text or a number, a truth value, of `outputs` a list */
 /** @typedef {{outputs: string[], quality: string, video_format: string, codec: string, audio_format: string} & Record<string, any>} Request  fields of `POST /api/process` */
@@ -268,25 +265,19 @@ export class Options extends EventTarget {
   /** Whether the film whose link is in the box can be played here. */
   canMarkClip = false
   #button
-  #words
   #form
-  #i18n
 
   /**
    * @param {HTMLElement} choices  three options, the button for all others, and their form
-   * @param {I18n} i18n
    */
-  constructor(choices, i18n) {
+  constructor(choices) {
     super()
     const part = (
       /** @type {string} */ name,
     ) => /** @type {HTMLElement} */ (choices.querySelector(`[data-part=${name}]`))
     this.#button = part("more-options")
-    this.#words = part("chosen")
     this.#form = part("form")
-    this.#i18n = i18n
     this.#button.addEventListener("click", () => this.#open(!this.isOpen))
-    this.describe()
   }
 
   /** As fields of `POST /api/process`. */
@@ -305,16 +296,11 @@ export class Options extends EventTarget {
     return this.#button.ariaExpanded === "true"
   }
 
-  /** Say beside the button what is chosen behind it. */
-  async describe() {
-    const isUsual = () =>
-      NAMES.every((name) =>
-        OPTIONS[name].group === "always" ||
-        JSON.stringify(this.chosen[name]) === JSON.stringify(DEFAULTS[name])
-      )
-    if (isUsual()) return setText(this.#words, "")
-    const { othersOf } = await fetched(import("./optionwords.js"), this.#i18n)
-    setText(this.#words, othersOf(this.chosen, this.#i18n))
+  /** Whether all that is behind the button is as usual. */
+  get areOthersUsual() {
+    return NAMES.every((name) =>
+      OPTIONS[name].group === "always" || JSON.stringify(this.chosen[name]) === JSON.stringify(DEFAULTS[name])
+    )
   }
 
   /** @param {boolean} isOpen */
@@ -421,7 +407,6 @@ export class Options extends EventTarget {
   }
 
   #changed() {
-    this.describe()
     this.dispatchEvent(new Event("change"))
   }
 }

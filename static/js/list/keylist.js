@@ -13,6 +13,7 @@ export const EVERYWHERE = {
   move: "j k",
   ends: "Home End",
   all: "Ctrl A",
+  older: "o",
   clear: "Esc",
   help: "?",
 }

@@ -27,15 +27,17 @@ export class Keys {
    * @param {import("../intake/box.js").Box} parts.box
    * @param {import("./filter.js").Filter} parts.filter
    * @param {() => Promise<unknown>} parts.loadRest  of the list
+   * @param {() => Promise<unknown>} parts.chooseOlder  select by age
    * @param {import("../base/i18n.js").I18n} parts.i18n
    */
-  constructor({ root, rows, rowActions, selection, list, box, filter, loadRest, i18n }) {
+  constructor({ root, rows, rowActions, selection, list, box, filter, loadRest, chooseOlder, i18n }) {
     /** @type {Record<string, () => void>} */
     const everywhere = {
       n: () => box.focus(),
       "/": () => filter.search(),
       "?": () => showKeys(i18n),
       Escape: () => selection.clear(),
+      o: () => list.tasks.length && chooseOlder(),
       j: () => rows.step(rows.current, rows.current ? 1 : 0),
       k: () => rows.step(rows.current, rows.current ? -1 : 0),
       Home: () => rows.step(rows.current, -Infinity),

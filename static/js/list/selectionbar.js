@@ -7,6 +7,9 @@ import { byId, keepFocus, on, setText } from "../base/dom.js"
 /** The most tasks that the server acts on at once, and that it puts into one archive. */
 const AT_ONCE = 500
 const IN_ARCHIVE = 200
+/** What is "old", in days, for the reader to choose from. */
+const AGES_DAYS = [7, 30, 90]
+const DAY_MS = 86_400_000
 
 export class SelectionBar {
   #bar = byId("selected", HTMLElement)
@@ -26,12 +29,14 @@ export class SelectionBar {
   #rows
   #i18n
   #list
+  #menu
   #total
   #loadRest
 
   /**
    * @param {object} parts
    * @param {import("./list.js").TaskList} parts.list
+   * @param {import("../header/menu.js").Menu} parts.menu
    * @param {() => number} parts.total  how many tasks belong to the list; 0: nobody knows
    * @param {() => Promise<unknown>} parts.loadRest  of the list
    * @param {import("./selection.js").Selection} parts.selection
@@ -42,8 +47,9 @@ export class SelectionBar {
    * @param {import("./rows.js").Rows} parts.rows
    * @param {import("../base/i18n.js").I18n} parts.i18n
    */
-  constructor({ selection, tasks, list, total, loadRest, undo, api, requests, rows, i18n }) {
+  constructor({ selection, tasks, list, menu, total, loadRest, undo, api, requests, rows, i18n }) {
     this.#list = list
+    this.#menu = menu
     this.#total = total
     this.#loadRest = loadRest
     this.#selection = selection
@@ -67,11 +73,13 @@ export class SelectionBar {
   /** @param {string} name */
   async #do(name) {
     if (name === "all") return this.#selectAll()
+    if (name === "older") return this.chooseOlder()
     const [all, ids] = [this.#selection.ids, this.#fit(name)]
     if (name !== "clear" && !ids.length) return
     const isOfKeyboard = this.#bar.querySelector(":focus-visible") !== null
     const first = [...ids, ...all].map((id) => this.#rows.row(id)).find(Boolean)
     this.#selection.clear()
+    this.show()
     if (isOfKeyboard) first?.focus("") // the bar is gone
     if (name === "clear") return
     const paused = ids.filter((id) => this.#tasks.get(id)?.stage === "paused")
@@ -95,6 +103,36 @@ export class SelectionBar {
   async #selectAll() {
     await this.#loadRest()
     this.#selection.all(this.#list.tasks)
+  }
+
+  /** Let the reader say how old what is to be selected is, in place of what is selected now. */
+  chooseOlder() {
+    const { t } = { t: this.#i18n.t.bind(this.#i18n) }
+    const items = AGES_DAYS.map((n) => ({ name: String(n), icon: "check", text: t("selected.days", { n }) }))
+    const owner = this.#bar.hidden ? byId("menu", HTMLElement) : this.#button("older")
+    this.#menu.open(owner, items, (days) => this.#selectOlder(Number(days)))
+  }
+
+  /** @param {number} days  since they ended */
+  async #selectOlder(days) {
+    await this.#loadRest()
+    const before = this.#i18n.now() - days * DAY_MS
+    const old = this.#list.tasks.filter(({ completed_at }) =>
+      completed_at && Date.parse(completed_at) < before
+    )
+    this.#selection.all(old)
+    if (old.length) return this.#button("delete").focus({ preventScroll: true })
+    this.show()
+    this.#bar.hidden = false
+    setText(this.#count, this.#i18n.t("selected.none_old", { n: days }))
+  }
+
+  /**
+   * @param {string} name
+   * @returns {HTMLElement}
+   */
+  #button(name) {
+    return /** @type {HTMLElement} */ (this.#bar.querySelector(`[data-many=${name}]`))
   }
 
   async #takeBack() {
