@@ -14,7 +14,7 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -345,18 +345,26 @@ def _filled(text: str, things: Mapping[str, str]) -> str:
     return text
 
 
-@asynccontextmanager
-async def world(folder: Path, database: str, *, is_furnished: bool = True) -> AsyncIterator[World]:
-    """With one of each of Anna's things, if it `is_furnished`."""
-    async with inside(
+def server_of(
+    folder: Path, database: str, *, separate_lists: bool = True
+) -> AbstractAsyncContextManager[Inside]:
+    return inside(
         folder,
         server=ServerSettings(tokens=(SecretStr(SHARED),), trusted_proxies=("127.0.0.1",)),
         storage=StorageSettings(data_dir=folder / "data", database=database),
         downloads=DownloadSettings(min_free_disk=0),
         library=LibrarySettings(path=folder / "library"),
         webhooks=WebhookSettings(secret=SecretStr("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")),
-        access=AccessSettings(separate_lists=True, user_header="Remote-User"),
-    ) as server:
+        access=AccessSettings(separate_lists=separate_lists, user_header="Remote-User"),
+    )
+
+
+@asynccontextmanager
+async def world(
+    folder: Path, database: str, *, is_furnished: bool = True, separate_lists: bool = True
+) -> AsyncIterator[World]:
+    """With one of each of Anna's things, if it `is_furnished`."""
+    async with server_of(folder, database, separate_lists=separate_lists) as server:
         directory = server.app[DIRECTORY]
         assert isinstance(directory, PeopleDirectory)
 

@@ -18,7 +18,7 @@ from server.library.library_names import place_of
 from server.library.library_routes import _SAMPLES
 from server.people.directory import PeopleDirectory
 from tests.inside import TASK
-from tests.people.test_matrix import COOKIES, World, world
+from tests.people.test_matrix import COOKIES, World, server_of, world
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -255,6 +255,56 @@ async def test_who_adopts_gets_what_was_nobodys(house: World) -> None:
     assert found["subscriptions"][0]["feed"]["url"] == made["feed"]["url"], "apps that have it go on with it"
     assert (await ask(house, "bob", "GET", f"/api/media?url={link}"))[0] == 200
     assert (await ask(house, "shared", "GET", f"/api/media?url={link}"))[0] == 404
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+async def test_lists_become_separate_and_shared_and_separate_again(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    database = "sqlite" if kind == "sqlite" else request.getfixturevalue("clean_database")
+    body = {"url": "http://127.0.0.9:9/list", "enabled": False, "feed": {"name": "pods"}}
+    everybody = ("anna", "bob", "root")
+
+    async def seen(house: World) -> dict[str, list[str]]:
+        return {who: sorted(await ids(house, who)) for who in everybody}
+
+    async def feed_of(house: World, who: str) -> str:
+        _, found = await ask(house, who, "GET", "/api/subscriptions")
+        address: str = found["subscriptions"][0]["feed"]["url"].partition("/feeds/")[2]
+        assert (await ask(house, "nobody", "GET", f"/feeds/{address}"))[0] == 200
+        return address
+
+    async with world(tmp_path, database, is_furnished=False, separate_lists=False) as house:
+        tasks = {who: await submit(house, who) for who in everybody}
+        shared = dict.fromkeys(everybody, sorted(tasks.values()))
+        assert await seen(house) == shared
+        assert (await ask(house, "anna", "POST", "/api/subscriptions", body))[0] == 201
+        assert await feed_of(house, "bob")
+    separate = {who: [tasks[who]] for who in ("anna", "bob")} | {"root": shared["root"]}
+    async with server_of(tmp_path, database) as server:
+        house = World(server, house.roles)
+        assert await seen(house) == separate
+        assert (await ask(house, "bob", "GET", f"/api/status/{tasks['anna']}"))[0] == 404
+        assert (await ask(house, "bob", "POST", "/api/subscriptions", body))[0] == 201
+        feeds = {who: await feed_of(house, who) for who in ("anna", "bob")}
+        headers = house.roles["anna"] | {"Content-Type": "text/plain"}
+        async with server.client.put("/api/cookies/mine", data=COOKIES, headers=headers) as answer:
+            assert answer.status == 204
+    async with server_of(tmp_path, database, separate_lists=False) as server:
+        house = World(server, house.roles)
+        assert await seen(house) == shared
+        assert (await ask(house, "bob", "GET", f"/api/status/{tasks['anna']}"))[0] == 200
+        assert await feed_of(house, "root"), "two have one name: the address opens one of them"
+        assert (await ask(house, "bob", "GET", "/api/cookies"))[1]["cookies"] == [], (
+            "they are no file for all"
+        )
+    async with server_of(tmp_path, database) as server:
+        house = World(server, house.roles)
+        assert await seen(house) == separate
+        assert {who: await feed_of(house, who) for who in ("anna", "bob")} == feeds
+        assert [one["name"] for one in (await ask(house, "anna", "GET", "/api/cookies"))[1]["cookies"]] == [
+            "mine"
+        ]
 
 
 def test_a_template_may_have_the_name_of_the_person() -> None:
