@@ -77,7 +77,7 @@ export async function meet({ api, i18n, session, settings, filter, counts, mainM
     make(
       "p",
       { className: "ways" },
-      entry("account.open", rooms.account),
+      entry(isAdmin ? "account.open" : "account.parts", rooms.account),
       ...(isAdmin ? [entry("people.open", rooms.people), entry("audit.open", rooms.audit)] : []),
     ),
   )
