@@ -12,6 +12,7 @@ from server.notices.delivery_rows import DeliveryRows
 from server.settings import Settings
 from server.storage.postgresql.store import PostgresStore
 from server.storage.sqlite.store import SqliteStore
+from server.subscriptions.check_rows import CheckRows
 from server.subscriptions.subscription_rows import SubscriptionRows
 
 AnyStore = SqliteStore | PostgresStore
@@ -22,6 +23,7 @@ HOOKS = store_hooks(FEATURES, Settings())  # as a server with the default settin
 class Rooms:
     media: MediaRows
     subscriptions: SubscriptionRows
+    checks: CheckRows
     placements: PlacementRows
     feeds: FeedRows
     outbox: DeliveryRows
@@ -32,6 +34,7 @@ def rooms(store: AnyStore | Any) -> Rooms:
     return Rooms(
         MediaRows(own),
         SubscriptionRows(own),
+        CheckRows(own),
         PlacementRows(own),
         FeedRows(own),
         DeliveryRows(own, store.clock),

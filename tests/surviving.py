@@ -19,6 +19,7 @@ import aiohttp
 from server.files.local import LocalFiles
 from server.library.library_folder import UnfinishedFile
 from server.library.placement_rows import PlacementRows
+from server.subscriptions.check_rows import CheckRows
 from server.subscriptions.subscription_checker import SubscriptionChecker
 from server.subscriptions.subscription_rows import SubscriptionRows
 from server.tasks.children import ForkServer
@@ -42,9 +43,9 @@ _PATIENCE = 240.0  # seconds, for all that is due
 
 
 _CALLS: tuple[Callable[..., object], ...] = (
-    SubscriptionRows.claim,
-    SubscriptionRows.settle,
-    SubscriptionRows.fail,
+    CheckRows.claim,
+    CheckRows.settle,
+    CheckRows.fail,
     SubscriptionChecker.hold_tasks,
     Tasks.take_on,
     Tasks.retry,

@@ -9,7 +9,7 @@ from server.feeds.feed_store import Listed
 from server.storage.statements import Row, Statements, Tables, Transactions, fetch_in
 from server.subscriptions.feed_names import person_of_secret, renew_secret, secret_of_feeds
 from server.subscriptions.subscription import StoredSubscription
-from server.subscriptions.subscription_rows import COLUMNS, readable
+from server.subscriptions.subscription_columns import COLUMNS, readable
 
 _OF_FEEDS = ", ".join(f"s.{name.strip()}" for name in COLUMNS.split(","))
 _FIND = f"""

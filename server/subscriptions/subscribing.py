@@ -31,6 +31,7 @@ from server.library.placement_rows import PlacementRows
 from server.library.placements import FolderBlocked, LibraryAway
 from server.library.placing import PlacedFiles
 from server.settings import SubscriptionsSettings
+from server.subscriptions.check_rows import CheckRows
 from server.subscriptions.subscription import (
     BY_CLIENT,
     HOST_HELD,
@@ -54,6 +55,7 @@ class Subscriptions:
     def __init__(
         self,
         store: SubscriptionRows,
+        checks: CheckRows,
         placements: PlacementRows,
         library: PlacedFiles | None,
         tasks: Tasks,
@@ -61,6 +63,7 @@ class Subscriptions:
         clock: Clock,
     ) -> None:
         self.store = store
+        self.checks = checks
         self._placements = placements
         self._library = library
         self._tasks = tasks
@@ -147,7 +150,7 @@ class Subscriptions:
     async def check(self, subscription_id: str) -> StoredSubscription:
         """Have it checked, unless that is under way. Raises `SubscriptionNotFound`."""
         self._tasks.refuse_when_closing()
-        return await self.store.due(subscription_id, self.now)
+        return await self.checks.due(subscription_id, self.now)
 
     async def delete_of(self, owner: str) -> bool:
         """Remove some subscriptions of a person with all that they have fetched; return whether there were
@@ -164,7 +167,7 @@ class Subscriptions:
         """New cookies of `owner` for `hosts` are stored: what was refused there for want of a log-in is due
         at once; where lists are separate, only what is theirs.
         """
-        free = await self.store.log_in(hosts, self.now, owner)
+        free = await self.checks.log_in(hosts, self.now, owner)
         for task_id in await self.store.queued_tasks() if free else ():
             with suppress(AppError):  # it is removed in this moment
                 status = await self._tasks.status(task_id)

@@ -24,6 +24,7 @@ from server.core.jobs import CheckWishes, EntryFilters, name_of_key
 from server.core.ports import Cookies, Workplace
 from server.core.task import Stage, Task, TaskStatus
 from server.settings import DownloadSettings, SubscriptionsSettings
+from server.subscriptions.check_rows import CheckRows
 from server.subscriptions.source import MOST_PICTURES, SourcePicture, need_not_be_fetched
 from server.subscriptions.subscription import (
     DAY,
@@ -75,7 +76,8 @@ class SubscriptionChecker:
 
     def __init__(
         self,
-        store: SubscriptionRows,
+        checks: CheckRows,
+        subscriptions: SubscriptionRows,
         tasks: Tasks,
         fork_server: ForkServers,
         workplace: Workplace,
@@ -85,7 +87,8 @@ class SubscriptionChecker:
         settings: SubscriptionsSettings,
         clock: Clock,
     ) -> None:
-        self._store = store
+        self._rows = checks
+        self._subscriptions = subscriptions
         self._tasks = tasks
         self._fork_server = fork_server
         self._workplace = workplace
@@ -98,7 +101,7 @@ class SubscriptionChecker:
 
     async def run(self, *, alone: bool) -> None:
         """Check until cancelled; `alone`: no other server checks."""
-        self._store.listen(self._checks.called.set)
+        self._rows.listen(self._checks.called.set)
         try:
             if alone:
                 await until_released(self._release)
@@ -111,8 +114,8 @@ class SubscriptionChecker:
 
     async def _release(self) -> None:
         """Nothing is written where there is no subscription."""
-        if await self._store.due_in(self._now) is not None:
-            await self._store.release_all()
+        if await self._rows.due_in(self._now) is not None:
+            await self._rows.release_all()
 
     @property
     def _now(self) -> float:
@@ -120,21 +123,21 @@ class SubscriptionChecker:
 
     async def _begin(self) -> float | None:
         """Begin what is due; return the seconds until something may be, None if nothing ever is."""
-        wait = await self._store.due_in(self._now)
+        wait = await self._rows.due_in(self._now)
         if wait is None or wait > 0:
             return wait
-        for task_id in await self._store.expire(self._now):
+        for task_id in await self._subscriptions.expire(self._now):
             try:
                 await self._tasks.delete(task_id)
             except TaskNotFound:
                 pass
             except AppError as error:  # whatever is in its way is in no other check's
                 log.warning("%s, which is not kept, cannot be removed yet: %s", task_id, error.code)
-        for claim in await self._store.claim(self._checks.room, leases.LEASE, self._now):
+        for claim in await self._rows.claim(self._checks.room, leases.LEASE, self._now):
             self._checks.begin(self._check(claim), f"check of {claim.subscription.subscription_id}")
         if not self._checks.room:
             return LOOK_AGAIN
-        wait = await self._store.due_in(self._now)
+        wait = await self._rows.due_in(self._now)
         return None if wait is None else max(wait, BLOCKED)
 
     async def _check(self, claim: Claim) -> None:
@@ -143,7 +146,7 @@ class SubscriptionChecker:
         checking = asyncio.current_task()
 
         async def renew() -> bool:
-            is_ours = await self._store.renew(claim, leases.LEASE, self._now)
+            is_ours = await self._rows.renew(claim, leases.LEASE, self._now)
             if not is_ours and checking:
                 # What it finds would be dropped, and a first check may go on for a quarter of an hour, in the
                 # place of another.
@@ -157,14 +160,14 @@ class SubscriptionChecker:
             failure = failed.failure
             log.info("a check of %s failed: %s", subscription_id, failure.code)
             with suppress(StoreUnavailable):
-                until = await self._store.fail(
+                until = await self._rows.fail(
                     claim, failure.code, failure.hint, failure.retry_after, self._pace, self._now
                 )
                 if until is not None:
                     await self.hold_tasks(_host(claim.subscription.url), until)
             return
         try:
-            settled = await self._store.settle(
+            settled = await self._rows.settle(
                 claim, heard.noticed, heard.result, self._pace, self._now, heard.pictures
             )
         except StoreUnavailable as exc:
@@ -189,7 +192,7 @@ class SubscriptionChecker:
     async def hold_tasks(self, host: str, until: float) -> None:
         """Have queued tasks of subscriptions wait that would go to `host`, also for their next attempts."""
         log.warning("subscriptions leave %s alone until %s", host, datetime.fromtimestamp(until, UTC))
-        for task_id in await self._store.queued_tasks():
+        for task_id in await self._subscriptions.queued_tasks():
             with suppress(AppError):
                 status = await self._tasks.status(task_id)
                 is_queued = status.host == host and status.stage is Stage.QUEUED
@@ -206,7 +209,7 @@ class SubscriptionChecker:
         status = task.status
         if status.subscription_id is None or status.start_asked:
             return None
-        until = (await self._store.held_hosts([status.host], self._now)).get(status.host)
+        until = (await self._rows.held_hosts([status.host], self._now)).get(status.host)
         return None if until is None else Requeued(because=HOST_HELD, after=until - self._now)
 
     def attempt_failed(self, status: TaskStatus, broken: Broken) -> None:
@@ -220,7 +223,7 @@ class SubscriptionChecker:
 
     async def _refused(self, host: str, retry_after: float | None) -> None:
         with suppress(StoreUnavailable):
-            await self.hold_tasks(host, await self._store.hold(host, retry_after, self._now))
+            await self.hold_tasks(host, await self._rows.hold(host, retry_after, self._now))
 
     async def _heard_all(self, claim: Claim) -> "_Heard":
         """Raises `_Failed`. A cancel ends the child."""

@@ -104,7 +104,7 @@ from server.subscriptions.subscription import (
     as_http,
     told_interval,
 )
-from server.subscriptions.subscription_rows import host_of
+from server.subscriptions.subscription_columns import host_of
 
 _SCHEMAS = "server.subscriptions.subscription_schemas"  # of responses
 SUBSCRIPTIONS = web.AppKey("subscriptions", Subscriptions)
@@ -561,7 +561,7 @@ async def _shown(
     default = request.app[SETTINGS].subscriptions.interval
     secrets = await service.store.feed_secrets([one for one in found if one.wanted.feed])
     tells_owner = request.app[SETTINGS].access.separate_lists and principal_of(request).is_admin
-    held = await service.store.held_hosts({host_of(one.url) for one in found}, service.now)
+    held = await service.checks.held_hosts({host_of(one.url) for one in found}, service.now)
     shown = list[answers.Subscription]()
     for one in found:
         wanted, findings = one.wanted, one.findings

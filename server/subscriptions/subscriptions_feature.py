@@ -10,6 +10,7 @@ from server.library.library_check import library_of
 from server.library.placement_rows import PlacementRows
 from server.notices.deliveries import others_of
 from server.subscriptions import picture_routes, subscription_routes
+from server.subscriptions.check_rows import CheckRows
 from server.subscriptions.host_turns import HostTurns
 from server.subscriptions.profiles import Profiles
 from server.subscriptions.source_picture_rows import SourcePictures
@@ -40,13 +41,14 @@ async def _open(kernel: Kernel) -> AsyncIterator[Added]:
     settings = kernel.settings
     others = others_of(default=settings.webhooks.default, notify=settings.notify.names)
     separate = settings.access.separate_lists
-    store = SubscriptionRows(kernel.store.transactions, others, separate_lists=separate)
+    store = SubscriptionRows(kernel.store.transactions, separate_lists=separate)
+    checks = CheckRows(kernel.store.transactions, others, separate_lists=separate)
     profiles = Profiles(settings)
     if profiles.names:
         await store.follow_profiles(profiles)
     placements, library = PlacementRows(kernel.store.transactions), library_of(settings.library)
     subscriptions = Subscriptions(
-        store, placements, library, kernel.tasks, settings.subscriptions, kernel.clock
+        store, checks, placements, library, kernel.tasks, settings.subscriptions, kernel.clock
     )
 
     async def cookies_stored(hosts: Sequence[str], owner: str | None) -> None:
@@ -55,7 +57,7 @@ async def _open(kernel: Kernel) -> AsyncIterator[Added]:
     async def sees() -> dict[str, float]:
         stages = await store.stages(subscriptions.now)
         seen = {f"subscriptions {stage}": float(count) for stage, count in stages.items()}
-        return seen | {"held hosts": float(await store.count_held_hosts(subscriptions.now))}
+        return seen | {"held hosts": float(await checks.count_held_hosts(subscriptions.now))}
 
     kernel.hooks.cookies_stored.append(cookies_stored)
     kernel.hooks.move_things.append(store.give)
@@ -65,6 +67,7 @@ async def _open(kernel: Kernel) -> AsyncIterator[Added]:
     checking = None
     if kernel.runs_tasks:
         checker = SubscriptionChecker(
+            checks,
             store,
             kernel.tasks,
             kernel.fork_server,

@@ -35,13 +35,13 @@ async def test_each_entry_becomes_one_task_whoever_checks_and_whoever_dies(clean
         outcomes = Counter[str]()
 
         async def check(node: PostgresStore, count: int, fate: str) -> None:
-            for claim in await rooms(node).subscriptions.claim(2, LEASE, now):
+            for claim in await rooms(node).checks.claim(2, LEASE, now):
                 outcomes[fate] += 1
                 if fate == "stands still":
                     late.append((node, claim, count))
                 elif fate == "checks":
                     noticed = entries(*range(count, 0, -1))
-                    await rooms(node).subscriptions.settle(claim, noticed, WHOLE, pace, now)
+                    await rooms(node).checks.settle(claim, noticed, WHOLE, pace, now)
 
         for number in range(1, ROUNDS + 1):
             fates = [chance.choice(("checks", "dies", "stands still")) for _ in nodes]
@@ -51,7 +51,7 @@ async def test_each_entry_becomes_one_task_whoever_checks_and_whoever_dies(clean
             now += 2 * LEASE  # the leases of the dead have ended, and all is due again
             if late and chance.random() < 0.5:
                 node, claim, count = late.pop(chance.randrange(len(late)))
-                await rooms(node).subscriptions.settle(claim, entries(*range(count, 0, -1)), WHOLE, pace, now)
+                await rooms(node).checks.settle(claim, entries(*range(count, 0, -1)), WHOLE, pace, now)
         for _ in range(2):
             now += DAY
             await check(nodes[0], ROUNDS, "checks")

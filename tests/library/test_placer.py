@@ -930,7 +930,7 @@ async def found(
     **source: Any,
 ) -> list[str]:
     """The tasks of these entries, which a check has found beside others; the first ones are the newest."""
-    store = server.app[SUBSCRIPTIONS].store
+    store, checks = server.app[SUBSCRIPTIONS].store, server.app[SUBSCRIPTIONS].checks
     now = server.app[keys.CLOCK].now().timestamp()
     subscription = await store.get(subscription_id)
 
@@ -939,7 +939,7 @@ async def found(
             while True:
                 await server.app[SUBSCRIPTIONS].check(subscription_id)
                 later = now + 100.0 * next(CLAIMS)  # when all leases have ended
-                for each in await store.claim(9, 60.0, later):
+                for each in await checks.claim(9, 60.0, later):
                     if each.subscription.subscription_id == subscription.subscription_id:
                         return each
                 await asyncio.sleep(0.05)
@@ -947,7 +947,7 @@ async def found(
     result = CheckResult(form="list", whole=True, **source)
     pace = Pace(interval=3600, min_interval=300, pause=0, max_new=50)
     noticed = [*entries(*numbers), *listed]
-    settled = await store.settle(await claim(), noticed, result, pace, now, pictures)
+    settled = await checks.settle(await claim(), noticed, result, pace, now, pictures)
     for task in settled.tasks:
         server.app[keys.TASKS].take_on(task)
     items, _ = await store.items(subscription_id, None, None, 100)

@@ -111,6 +111,7 @@ def new_checker(
 ) -> SubscriptionChecker:
     return SubscriptionChecker(
         rows,  # type: ignore[arg-type]
+        rows,  # type: ignore[arg-type]
         tasks,  # type: ignore[arg-type]
         child,  # type: ignore[arg-type]
         SimpleNamespace(scratch=scratch),

@@ -12,8 +12,8 @@ from standardwebhooks import Webhook
 from server.core.clock import Clock
 from server.notices.deliveries import Addressee, Delivery, SubscriptionNotice
 from server.notices.delivery_rows import DeliveryRows
+from server.subscriptions.check_rows import CheckRows
 from server.subscriptions.subscription import DAY, CheckOutcome, SubscriptionSettings, wish_of
-from server.subscriptions.subscription_rows import SubscriptionRows
 from tests.end_to_end.test_subscriptions import (
     QUICK,
     checked,
@@ -43,8 +43,8 @@ SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 OTHERS = (Addressee("default", receiver="hooks.test:443"), Addressee("notify", "person", "person"))
 
 
-def rows_with(store: AnyStore) -> SubscriptionRows:
-    return SubscriptionRows(store.transactions, OTHERS)
+def rows_with(store: AnyStore) -> CheckRows:
+    return CheckRows(store.transactions, OTHERS)
 
 
 async def fails(store: AnyStore, day: int, code: str = "http_404") -> None:
@@ -146,16 +146,16 @@ async def test_stages_and_held_hosts_are_counted_as_they_are_shown(store: AnySto
     for host in ("b", "c"):
         await subscribed(store, f"https://{host}.test/1")
     assert (await rows.stages(NOW))["seeding"] == 2
-    one, other = await rows.claim(2, 60.0, NOW)
+    one, other = await rooms(store).checks.claim(2, 60.0, NOW)
     assert (await rows.stages(NOW))["checking"] == 2
-    await rows.settle(one, entries(1), WHOLE, PACE, NOW)
-    await rows.fail(other, "http_429", None, None, PACE, NOW)
+    await rooms(store).checks.settle(one, entries(1), WHOLE, PACE, NOW)
+    await rooms(store).checks.fail(other, "http_429", None, None, PACE, NOW)
     for at in (NOW, NOW + 1):
         found = [each.stage(at) for each in (await rows.page(None, 9))[0]]
         counts = {stage: count for stage, count in (await rows.stages(at)).items() if count}
         assert counts == {stage: found.count(stage) for stage in found}
-    assert await rows.count_held_hosts(NOW) == 1
-    assert await rows.count_held_hosts(NOW + DAY) == 0
+    assert await rooms(store).checks.count_held_hosts(NOW) == 1
+    assert await rooms(store).checks.count_held_hosts(NOW + DAY) == 0
 
 
 async def test_a_receiver_is_told_that_a_feed_fails_and_works_again(services: Services, site: Site) -> None:

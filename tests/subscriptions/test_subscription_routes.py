@@ -325,7 +325,7 @@ async def test_each_subscription_to_a_held_host_says_so_at_once(client: Client) 
     made = [await subscribed(client, f"{URL}/{number}", enabled=False) for number in range(2)]
     other = await subscribed(client, "http://127.0.0.8:9/feed", enabled=False)
     service = client.server.app[subscription_routes.SUBSCRIPTIONS]  # type: ignore[attr-defined]
-    until = instant(await service.store.hold("127.0.0.9", 600.0, service.now))
+    until = instant(await service.checks.hold("127.0.0.9", 600.0, service.now))
     for one in made:
         path = f"/api/subscriptions/{one['subscription_id']}"
         resumed = await (await client.patch(path, json={"enabled": True})).json()

@@ -30,7 +30,8 @@ from server.storage import postgresql, sqlite
 from server.storage.postgresql.store import PostgresStore
 from server.storage.sqlite.store import SqliteStore
 from server.storage.statements import Tables
-from server.subscriptions import subscription_rows
+from server.subscriptions import check_rows, subscription_columns
+from server.subscriptions.check_rows import CheckRows
 from server.subscriptions.searching import Sort
 from server.subscriptions.subscription import (
     DAY,
@@ -112,7 +113,7 @@ def of_lists_of_their_own(store: AnyStore) -> SubscriptionRows:
 
 
 async def claimed(store: AnyStore, now: float = NOW) -> Claim:
-    [claim] = await rooms(store).subscriptions.claim(1, LEASE, now)
+    [claim] = await rooms(store).checks.claim(1, LEASE, now)
     return claim
 
 
@@ -137,7 +138,7 @@ async def checked(
     pace: Pace = PACE,
 ) -> CheckOutcome:
     """A check of the one subscription that is due."""
-    return await rooms(store).subscriptions.settle(await claimed(store, now), found, result, pace, now)
+    return await rooms(store).checks.settle(await claimed(store, now), found, result, pace, now)
 
 
 async def states(store: AnyStore, mine: StoredSubscription) -> dict[str, str]:
@@ -232,7 +233,7 @@ async def test_a_change_follows_the_stored_one_or_is_refused(store: AnyStore) ->
     assert not await rooms(store).subscriptions.change(after, "w", check=False, keep=False)
     stored = await rooms(store).subscriptions.get(made.subscription_id)
     assert (stored.next_check_at, stored.stage(NOW)) == (None, "paused")
-    assert await rooms(store).subscriptions.claim(1, LEASE, NOW + DAY) == []
+    assert await rooms(store).checks.claim(1, LEASE, NOW + DAY) == []
 
 
 # Who checks.
@@ -274,11 +275,9 @@ async def test_one_that_only_a_newer_release_can_read_stops_no_other(store: AnyS
     items = "SELECT state FROM items ORDER BY key DESC"
     found = await rooms(store).subscriptions._transactions.read(lambda tables: tables.fetch(items))
     assert found == [("waiting",), ("fetched",)]
-    claims = await rooms(store).subscriptions.claim(2, LEASE, NOW + 2 * HOUR)
+    claims = await rooms(store).checks.claim(2, LEASE, NOW + 2 * HOUR)
     assert [each.subscription.subscription_id for each in claims] == [sound.subscription_id]
-    [task] = (
-        await rooms(store).subscriptions.settle(claims[0], entries(1), WHOLE, PACE, NOW + 2 * HOUR)
-    ).tasks
+    [task] = (await rooms(store).checks.settle(claims[0], entries(1), WHOLE, PACE, NOW + 2 * HOUR)).tasks
     await ended(store, task)
     later = utc_now().timestamp() + 2 * DAY
     assert await rooms(store).subscriptions.expire(later) == [task.status.task_id]
@@ -299,16 +298,16 @@ async def test_one_that_only_a_newer_release_can_read_stops_no_other(store: AnyS
 async def test_one_check_at_a_time_and_a_dead_one_is_taken_over(store: AnyStore) -> None:
     await subscribed(store)
     first = await claimed(store)
-    assert await rooms(store).subscriptions.claim(1, LEASE, NOW + 1) == []
+    assert await rooms(store).checks.claim(1, LEASE, NOW + 1) == []
     second = await claimed(store, NOW + LEASE + 1)
     assert second.subscription.check_no == first.subscription.check_no + 1
-    late = await rooms(store).subscriptions.settle(first, entries(1), WHOLE, PACE, NOW + LEASE + 2)
+    late = await rooms(store).checks.settle(first, entries(1), WHOLE, PACE, NOW + LEASE + 2)
     assert late.is_late
-    assert not await rooms(store).subscriptions.renew(first, LEASE, NOW)
-    assert await rooms(store).subscriptions.renew(second, LEASE, NOW + LEASE + 30)
-    assert await rooms(store).subscriptions.claim(1, LEASE, NOW + 2 * LEASE + 2) == []
-    assert await rooms(store).subscriptions.fail(first, "timeout", None, None, PACE, NOW) is None
-    done = await rooms(store).subscriptions.settle(second, entries(1), WHOLE, PACE, NOW + LEASE + 40)
+    assert not await rooms(store).checks.renew(first, LEASE, NOW)
+    assert await rooms(store).checks.renew(second, LEASE, NOW + LEASE + 30)
+    assert await rooms(store).checks.claim(1, LEASE, NOW + 2 * LEASE + 2) == []
+    assert await rooms(store).checks.fail(first, "timeout", None, None, PACE, NOW) is None
+    done = await rooms(store).checks.settle(second, entries(1), WHOLE, PACE, NOW + LEASE + 40)
     assert not done.is_late
 
 
@@ -316,54 +315,54 @@ async def test_a_host_is_checked_once_at_a_time_and_then_paused(store: AnyStore)
     one = await subscribed(store)
     await subscribed(store, "https://a.test/other")
     other_host = await subscribed(store, "https://b.test/list")
-    claims = await rooms(store).subscriptions.claim(5, LEASE, NOW)
+    claims = await rooms(store).checks.claim(5, LEASE, NOW)
     assert {claim.subscription.subscription_id for claim in claims} == {
         one.subscription_id,
         other_host.subscription_id,
     }
     for claim in claims:
-        await rooms(store).subscriptions.settle(claim, entries(1), WHOLE, PACE, NOW)
-    assert await rooms(store).subscriptions.claim(5, LEASE, NOW + 4) == []
-    assert len(await rooms(store).subscriptions.claim(5, LEASE, NOW + 5)) == 1
+        await rooms(store).checks.settle(claim, entries(1), WHOLE, PACE, NOW)
+    assert await rooms(store).checks.claim(5, LEASE, NOW + 4) == []
+    assert len(await rooms(store).checks.claim(5, LEASE, NOW + 5)) == 1
 
 
 async def test_a_clock_that_was_ahead_puts_nothing_off_for_ever(store: AnyStore) -> None:
     await subscribed(store)
     ahead = NOW + 400 * DAY
-    await rooms(store).subscriptions.settle(await claimed(store, ahead), entries(1), WHOLE, PACE, ahead)
-    assert await rooms(store).subscriptions.due_in(NOW) == 0, "else nobody would ask for it"
+    await rooms(store).checks.settle(await claimed(store, ahead), entries(1), WHOLE, PACE, ahead)
+    assert await rooms(store).checks.due_in(NOW) == 0, "else nobody would ask for it"
     assert (await claimed(store, NOW)).subscription.check_no == 2
 
 
 async def test_nor_does_it_hold_a_host_or_a_lease_for_ever(store: AnyStore) -> None:
     await subscribed(store)
     ahead = NOW + 10 * DAY
-    await rooms(store).subscriptions.hold("a.test", None, ahead)
-    assert await rooms(store).subscriptions.due_in(NOW) == 0
+    await rooms(store).checks.hold("a.test", None, ahead)
+    assert await rooms(store).checks.due_in(NOW) == 0
     await claimed(store, NOW)
     await claimed(store, ahead + DAY)  # whose server dies
-    assert await rooms(store).subscriptions.due_in(NOW) == 0
+    assert await rooms(store).checks.due_in(NOW) == 0
     await claimed(store, NOW)
-    assert (await rooms(store).subscriptions.due_in(NOW) or 0) > LEASE / 2, "one under way is waited for"
+    assert (await rooms(store).checks.due_in(NOW) or 0) > LEASE / 2, "one under way is waited for"
 
 
 async def test_nothing_is_due_where_nobody_has_subscribed(store: AnyStore) -> None:
-    assert await rooms(store).subscriptions.due_in(NOW) is None
+    assert await rooms(store).checks.due_in(NOW) is None
     made = await subscribed(store)
-    due = await rooms(store).subscriptions.due_in(NOW - 100)
+    due = await rooms(store).checks.due_in(NOW - 100)
     assert due is not None
     assert 99 < due <= 101
     await rooms(store).subscriptions.remove(made.subscription_id)
-    assert await rooms(store).subscriptions.due_in(NOW) is None
+    assert await rooms(store).checks.due_in(NOW) is None
 
 
 async def test_a_held_host_wakes_nobody_before_its_hold_ends(store: AnyStore) -> None:
     await subscribed(store)
-    await rooms(store).subscriptions.fail(await claimed(store), "http_429", None, 7200.0, PACE, NOW)
+    await rooms(store).checks.fail(await claimed(store), "http_429", None, 7200.0, PACE, NOW)
     later = NOW + 3 * HOUR
-    await rooms(store).subscriptions.hold("a.test", None, later)
-    assert await rooms(store).subscriptions.claim(1, LEASE, later + 10) == []
-    due = await rooms(store).subscriptions.due_in(later + 10)
+    await rooms(store).checks.hold("a.test", None, later)
+    assert await rooms(store).checks.claim(1, LEASE, later + 10) == []
+    due = await rooms(store).checks.due_in(later + 10)
     assert due is not None
     assert due > 1000
 
@@ -379,7 +378,7 @@ async def test_a_host_is_forgotten_with_its_last_subscription_unless_it_has_refu
     other = await subscribed(store, "https://a.test/other")
     for number in range(3):
         await checked(store, entries(), now=NOW + 10 * number)
-    await rooms(store).subscriptions.hold("b.test", 60.0, NOW)
+    await rooms(store).checks.hold("b.test", 60.0, NOW)
     await rooms(store).subscriptions.remove(mine[0].subscription_id)
     assert await hosts() == ["a.test", "b.test"]
     await rooms(store).subscriptions.remove(other.subscription_id)
@@ -395,9 +394,9 @@ async def test_who_waits_is_called_when_something_is_due_sooner(store: AnyStore)
         called += 1
 
     if isinstance(store, SqliteStore):  # with PostgreSQL the relay tells it
-        rooms(store).subscriptions.listen(call)
+        rooms(store).checks.listen(call)
         made = await subscribed(store)
-        await rooms(store).subscriptions.due(made.subscription_id, NOW)
+        await rooms(store).checks.due(made.subscription_id, NOW)
         assert called == 2
 
 
@@ -585,13 +584,13 @@ async def test_entries_wait_or_are_skipped_as_their_verdict_says(store: AnyStore
         FoundEntry(url="https://a.test/4", again="site 4"),
         FoundEntry(url="https://a.test/5", again="site 5", verdict="min_duration"),
     ]
-    settled = await rooms(store).subscriptions.settle(claim, again, WHOLE, PACE, NOW + 2 * HOUR)
+    settled = await rooms(store).checks.settle(claim, again, WHOLE, PACE, NOW + 2 * HOUR)
     assert [task.status.url for task in settled.tasks] == ["https://a.test/4"]
     assert (await states(store, mine))["site 5"] == "skipped min_duration"
     later = await claimed(store, NOW + 4 * DAY)
     assert {item.key for item in later.again} == {"site 2", "site 3"}
     again = [FoundEntry(url="https://a.test/3", again="site 3", verdict="code:members_only")]
-    await rooms(store).subscriptions.settle(later, again, WHOLE, PACE, NOW + 4 * DAY)
+    await rooms(store).checks.settle(later, again, WHOLE, PACE, NOW + 4 * DAY)
     assert (await states(store, mine))["site 3"] == "waiting members_only"
 
 
@@ -733,8 +732,8 @@ async def test_an_entry_that_shares_a_task_which_ends_at_that_moment_is_fetched_
 async def test_two_checks_at_once_make_one_task(store: AnyStore) -> None:
     await subscribed(store, backlog="all")
     await subscribed(store, "https://b.test/list", backlog="all")
-    one, two = await rooms(store).subscriptions.claim(2, LEASE, NOW)
-    settle = rooms(store).subscriptions.settle
+    one, two = await rooms(store).checks.claim(2, LEASE, NOW)
+    settle = rooms(store).checks.settle
     found = await asyncio.gather(
         settle(one, entries(1), WHOLE, PACE, NOW), settle(two, entries(1), WHOLE, PACE, NOW)
     )
@@ -778,7 +777,7 @@ async def test_a_failure_is_tried_again_if_that_may_help(
     assert item.not_before == pytest.approx(at.timestamp() + delay)
     due = item.not_before + 1 if item.not_before else 0.0
     claim = await claimed(store, due)
-    settled = await rooms(store).subscriptions.settle(claim, [], WHOLE, PACE, due)
+    settled = await rooms(store).checks.settle(claim, [], WHOLE, PACE, due)
     assert [item.task_id for item in settled.retry] == [task.status.task_id]
 
 
@@ -795,7 +794,7 @@ async def test_what_is_not_there_yet_is_tried_again_while_its_entry_is_young(
     now = utc_now().timestamp()
     noticed = entries(1, published_at=published)
     claim = await claimed(store)
-    [task] = (await rooms(store).subscriptions.settle(claim, noticed, WHOLE, PACE, now)).tasks
+    [task] = (await rooms(store).checks.settle(claim, noticed, WHOLE, PACE, now)).tasks
     await ended(store, task, code=code)
     assert await states(store, mine) == {"site 1": state.format(code=code)}
 
@@ -855,7 +854,7 @@ async def test_a_check_that_was_cut_is_gone_on_with_behind_what_it_found_and_tha
     behind = entries(5, 4, behind=True)
     rest = CheckResult(form="list", newest_first=True)
     noticed = [*entries(10), *entries(9, 8, 7, 6, known=True), *behind, *entries(2, known=True)]
-    settled = await rooms(store).subscriptions.settle(claim, noticed, rest, PACE, soon)
+    settled = await rooms(store).checks.settle(claim, noticed, rest, PACE, soon)
     assert [task.status.url[-2:] for task in settled.tasks] == ["10"]
     found = await states(store, mine)
     assert (found["site 6"], found["site 5"], found["site 4"]) == ("waiting held",) * 3
@@ -960,7 +959,7 @@ async def test_a_failure_changes_no_item_and_is_waited_out_longer_each_time(stor
     await checked(store, entries(1))
     now, waits = NOW + 2 * HOUR, []
     for _ in range(8):
-        await rooms(store).subscriptions.fail(await claimed(store, now), "http_404", None, None, PACE, now)
+        await rooms(store).checks.fail(await claimed(store, now), "http_404", None, None, PACE, now)
         after = await rooms(store).subscriptions.get(mine.subscription_id)
         assert after.next_check_at
         waits.append((after.next_check_at - now) / HOUR)
@@ -970,7 +969,7 @@ async def test_a_failure_changes_no_item_and_is_waited_out_longer_each_time(stor
     assert (after.stage(now), after.findings.error_code) == ("failing", "http_404")
     assert await states(store, mine) == {"site 1": "known"}
     now = max(now, NOW + 3 * HOUR + GONE_AFTER)
-    await rooms(store).subscriptions.fail(await claimed(store, now), "http_404", None, None, PACE, now)
+    await rooms(store).checks.fail(await claimed(store, now), "http_404", None, None, PACE, now)
     assert (await rooms(store).subscriptions.get(mine.subscription_id)).findings.error_code == "source_gone"
     now += 2 * DAY
     await checked(store, entries(1), now)
@@ -981,7 +980,7 @@ async def test_a_first_check_that_failed_is_tried_after_one_and_five_minutes(sto
     mine = await subscribed(store)
     now, waits = NOW, []
     for _ in range(3):
-        await rooms(store).subscriptions.fail(await claimed(store, now), "timeout", None, None, PACE, now)
+        await rooms(store).checks.fail(await claimed(store, now), "timeout", None, None, PACE, now)
         at = await next_look(store, mine)
         waits.append((at - now) / 60)
         now = at
@@ -989,11 +988,11 @@ async def test_a_first_check_that_failed_is_tried_after_one_and_five_minutes(sto
 
 
 async def test_whoever_asks_is_told_which_hosts_are_held(store: AnyStore) -> None:
-    store_ = rooms(store).subscriptions
-    until = await store_.hold("a.test", None, NOW)
-    assert await store_.held_hosts({"a.test", "b.test"}, NOW) == {"a.test": until}
-    assert await store_.held_hosts({"a.test"}, until) == {}
-    assert await store_.held_hosts({"a.test"}, NOW - 30 * DAY) == {}, "a clock was ahead"
+    checks = rooms(store).checks
+    until = await checks.hold("a.test", None, NOW)
+    assert await checks.held_hosts({"a.test", "b.test"}, NOW) == {"a.test": until}
+    assert await checks.held_hosts({"a.test"}, until) == {}
+    assert await checks.held_hosts({"a.test"}, NOW - 30 * DAY) == {}, "a clock was ahead"
 
 
 async def test_subscriptions_are_found_by_a_text_and_sorted(store: AnyStore) -> None:
@@ -1014,7 +1013,7 @@ async def test_subscriptions_are_found_by_a_text_and_sorted(store: AnyStore) -> 
     assert await names("_") == []
     assert await names(sort="name") == ["apfel", "Zebra 100%", "Über"]
     assert await names(sort="newest") == ["Zebra 100%", "apfel", "Über"]
-    await rows.hold("b.test", None, NOW)
+    await rooms(store).checks.hold("b.test", None, NOW)
     assert await names(sort="trouble") == ["apfel", "Über", "Zebra 100%"]
     assert await names(sort="name", cursor="1") == ["Zebra 100%", "Über"]
     found, more = await rows.find("", "name", None, 2, NOW)
@@ -1029,12 +1028,12 @@ async def test_what_has_held_entries_is_sorted_before_what_needs_nobody(store: A
         await subscribed(store, url)
         await checked(store, entries(1), NOW + at)
     claim = await claimed(store, NOW + 2 * HOUR)
-    await rows.settle(claim, entries(1, *range(20, 40)), WHOLE, PACE, NOW + 2 * HOUR)
+    await rooms(store).checks.settle(claim, entries(1, *range(20, 40)), WHOLE, PACE, NOW + 2 * HOUR)
     [first, other], _ = await rows.find("", "trouble", None, 9, NOW + 2 * HOUR)
     assert first.subscription_id == claim.subscription.subscription_id
-    [failing] = await rows.claim(1, LEASE, NOW + 2 * HOUR)
+    [failing] = await rooms(store).checks.claim(1, LEASE, NOW + 2 * HOUR)
     assert failing.subscription.subscription_id == other.subscription_id
-    await rows.fail(failing, "timeout", None, None, PACE, NOW + 2 * HOUR)
+    await rooms(store).checks.fail(failing, "timeout", None, None, PACE, NOW + 2 * HOUR)
     found, _ = await rows.find("", "trouble", None, 9, NOW + 2 * HOUR)
     assert [one.subscription_id for one in found] == [other.subscription_id, first.subscription_id]
 
@@ -1115,13 +1114,13 @@ async def test_a_search_reads_no_more_rows_than_it_shows(
     mine = await subscribed(store)
     await checked(store, entries(*range(300)))
     rows, read = rooms(store).subscriptions, list[object]()
-    real = subscription_rows._item
+    real = subscription_columns.read_item
 
     def counted(*row: Any) -> StoredItem:
         read.append(row)
         return real(*row)
 
-    monkeypatch.setattr(subscription_rows, "_item", counted)
+    monkeypatch.setattr("server.subscriptions.subscription_rows.read_item", counted)
     found, more = await rows.find_items(mine.subscription_id, None, "film", "name", None, 10)
     assert ([item.about["title"] for item in found[:3]], more) == (["Film 0", "Film 1", "Film 10"], "10")
     assert len(read) == 11
@@ -1138,19 +1137,17 @@ async def test_a_refusal_holds_its_host_longer_each_time(store: AnyStore) -> Non
     await subscribed(store)
     await checked(store, entries(1))
     now = NOW + 2 * HOUR
-    until = await rooms(store).subscriptions.fail(
-        await claimed(store, now), "http_429", None, None, PACE, now
-    )
+    until = await rooms(store).checks.fail(await claimed(store, now), "http_429", None, None, PACE, now)
     assert until == now + FIRST_HOLD
     other = await subscribed(store, "https://a.test/other")
-    assert await rooms(store).subscriptions.claim(1, LEASE, now + FIRST_HOLD - 1) == []
-    assert await rooms(store).subscriptions.hold("a.test", None, now + 10) == until, "it is held already"
+    assert await rooms(store).checks.claim(1, LEASE, now + FIRST_HOLD - 1) == []
+    assert await rooms(store).checks.hold("a.test", None, now + 10) == until, "it is held already"
     again = now + FIRST_HOLD
     claim = await claimed(store, again)
     assert claim.subscription.subscription_id == other.subscription_id
-    until = await rooms(store).subscriptions.fail(claim, "bot_check", None, None, PACE, again)
+    until = await rooms(store).checks.fail(claim, "bot_check", None, None, PACE, again)
     assert until == again + 2 * FIRST_HOLD
-    asked = await rooms(store).subscriptions.hold("c.test", 99_999_999.0, now)
+    asked = await rooms(store).checks.hold("c.test", 99_999_999.0, now)
     assert asked == now + 12 * HOUR
 
 
@@ -1162,13 +1159,13 @@ async def test_a_check_whose_entries_are_refused_holds_its_host_and_is_no_end_of
     refused = WHOLE.model_copy(update={"refusal": Refusal()})
     settled = await checked(store, unclear, result=refused)
     assert settled.held_until == NOW + FIRST_HOLD
-    assert await rooms(store).subscriptions.claim(1, LEASE, NOW + FIRST_HOLD - 1) == []
+    assert await rooms(store).checks.claim(1, LEASE, NOW + FIRST_HOLD - 1) == []
     now = NOW + 2 * HOUR
     settled = await checked(store, unclear, now, result=refused)
     assert settled.held_until == now + 2 * FIRST_HOLD
     good = now + 3 * HOUR
     assert (await checked(store, unclear, good)).held_until is None
-    assert await rooms(store).subscriptions.held_hosts(["a.test"], good) == {}
+    assert await rooms(store).checks.held_hosts(["a.test"], good) == {}
 
 
 async def next_look(store: AnyStore, mine: StoredSubscription) -> float:
@@ -1203,7 +1200,7 @@ async def test_a_source_that_asks_for_time_gets_it(store: AnyStore) -> None:
     await ended(store, task, code="http_503")  # tried again an hour later
     assert await next_look(store, mine) == NOW + 5 * HOUR
     late = NOW + 5 * HOUR
-    await rooms(store).subscriptions.fail(await claimed(store, late), "http_503", None, 9 * HOUR, PACE, late)
+    await rooms(store).checks.fail(await claimed(store, late), "http_503", None, 9 * HOUR, PACE, late)
     assert await next_look(store, mine) == late + 9 * HOUR
 
 
@@ -1213,23 +1210,19 @@ async def test_new_cookies_are_tried_at_once_where_a_log_in_was_missing(store: A
     tasks = (await checked(store, entries(3, 2, 1))).tasks
     for task, code in zip(tasks, codes, strict=True):
         await ended(store, task, code=code)
-    held = await rooms(store).subscriptions.hold("a.test", None, NOW)
+    held = await rooms(store).checks.hold("a.test", None, NOW)
     assert held > NOW
 
     async def due() -> list[str]:
         found, _ = await rooms(store).subscriptions.items(mine.subscription_id, "waiting", None, 9)
         return sorted(item.key for item in found if item.not_before == NOW + 60)
 
-    assert await rooms(store).subscriptions.log_in(["other.test"], NOW + 60) == set()
+    assert await rooms(store).checks.log_in(["other.test"], NOW + 60) == set()
     assert await due() == []
-    assert await rooms(store).subscriptions.log_in(["test"], NOW + 60) == set(), (
-        "nobody has asked for a log-in"
-    )
+    assert await rooms(store).checks.log_in(["test"], NOW + 60) == set(), "nobody has asked for a log-in"
     assert await due() == ["site 1", "site 3"]
     assert await next_look(store, mine) == NOW + 60
-    assert await rooms(store).subscriptions.claim(1, LEASE, NOW + 60) == [], (
-        "its host is held for another reason"
-    )
+    assert await rooms(store).checks.claim(1, LEASE, NOW + 60) == [], "its host is held for another reason"
 
 
 @pytest.mark.parametrize(
@@ -1239,28 +1232,28 @@ async def test_new_cookies_end_the_hold_of_a_host_that_wants_a_log_in(
     store: AnyStore, code: str, ends: bool
 ) -> None:
     await subscribed(store)
-    await rooms(store).subscriptions.fail(await claimed(store), code, None, None, PACE, NOW)
-    assert await rooms(store).subscriptions.claim(1, LEASE, NOW + 60) == []
-    assert await rooms(store).subscriptions.log_in(["a.test"], NOW + 60) == ({"a.test"} if ends else set())
-    assert len(await rooms(store).subscriptions.claim(1, LEASE, NOW + 60)) == ends
+    await rooms(store).checks.fail(await claimed(store), code, None, None, PACE, NOW)
+    assert await rooms(store).checks.claim(1, LEASE, NOW + 60) == []
+    assert await rooms(store).checks.log_in(["a.test"], NOW + 60) == ({"a.test"} if ends else set())
+    assert len(await rooms(store).checks.claim(1, LEASE, NOW + 60)) == ends
 
 
 async def test_new_cookies_of_one_person_make_nothing_of_others_due(store: AnyStore) -> None:
     made = {owner: await subscribed(store, owner=owner) for owner in ("anna", "bob")}
-    subscriptions = of_lists_of_their_own(store)
+    checks = CheckRows(store.transactions, separate_lists=True)
     for _ in made:
-        [claim] = await subscriptions.claim(1, LEASE, NOW + DAY)
-        await subscriptions.fail(claim, "login_required", None, None, PACE, NOW)
-        await subscriptions.log_in(["a.test"], NOW, None)  # nobody's make nothing of theirs due
+        [claim] = await checks.claim(1, LEASE, NOW + DAY)
+        await checks.fail(claim, "login_required", None, None, PACE, NOW)
+        await checks.log_in(["a.test"], NOW, None)  # nobody's make nothing of theirs due
     before = {owner: await next_look(store, mine) for owner, mine in made.items()}
     assert NOW not in before.values()
-    assert await subscriptions.log_in(["a.test"], NOW, "anna") == {"a.test"}, "the host is let go"
+    assert await checks.log_in(["a.test"], NOW, "anna") == {"a.test"}, "the host is let go"
     assert await next_look(store, made["anna"]) == NOW
     assert await next_look(store, made["bob"]) == before["bob"]
 
 
 async def test_a_new_task_for_a_held_host_waits(store: AnyStore) -> None:
-    await rooms(store).subscriptions.hold("a.test", None, NOW)
+    await rooms(store).checks.hold("a.test", None, NOW)
     await subscribed(store, "https://b.test/list", backlog="all")
     [task] = (await checked(store, entries(1))).tasks
     assert task.status.waiting == "host_held"
@@ -1347,7 +1340,7 @@ async def test_what_is_forgotten_is_new(store: AnyStore) -> None:
     claim = await claimed(store, NOW + 2 * HOUR)
     assert (claim.subscription.findings.etag, claim.subscription.findings.digest) == (None, None)
     assert not claim.known
-    settled = await rooms(store).subscriptions.settle(claim, entries(1), WHOLE, PACE, NOW + 2 * HOUR)
+    settled = await rooms(store).checks.settle(claim, entries(1), WHOLE, PACE, NOW + 2 * HOUR)
     assert len(settled.tasks) == 1
 
 
@@ -1361,11 +1354,11 @@ async def test_what_is_forgotten_during_a_check_is_new_at_the_next_one(store: An
     assert under_way.known
     await rooms(store).subscriptions.forget(mine.subscription_id, ["site 1"])
     told = CheckResult(form="feed", digest="x", etag="y", whole=True)
-    await rooms(store).subscriptions.settle(under_way, [], told, PACE, NOW + 2 * HOUR)
+    await rooms(store).checks.settle(under_way, [], told, PACE, NOW + 2 * HOUR)
     claim = await claimed(store, NOW + 4 * HOUR)
     findings = claim.subscription.findings
     assert (findings.etag, findings.digest, findings.whole_at) == (None, None, None)
-    settled = await rooms(store).subscriptions.settle(claim, entries(1), WHOLE, PACE, NOW + 4 * HOUR)
+    settled = await rooms(store).checks.settle(claim, entries(1), WHOLE, PACE, NOW + 4 * HOUR)
     assert len(settled.tasks) == 1
     claim = await claimed(store, NOW + 6 * HOUR)
     assert claim.subscription.findings.whole_at == NOW + 4 * HOUR
@@ -1402,7 +1395,7 @@ async def test_what_was_pinned_is_let_go_when_it_is_not_any_more(store: AnyStore
     now = utc_now().timestamp()
     assert await rooms(store).subscriptions.expire(now) == []
     await rooms(store).subscriptions.pin(mine.subscription_id, ["site 1"], pinned=False)
-    assert await rooms(store).subscriptions.due_in(now) == 0
+    assert await rooms(store).checks.due_in(now) == 0
     assert await rooms(store).subscriptions.expire(now) == [tasks[1].status.task_id]
 
 
@@ -1528,8 +1521,8 @@ async def test_a_check_that_began_at_the_old_link_says_nothing_of_the_new_one(st
     claim = await claimed(store)
     after = replace(mine, revision=2, url=there, source_key=key_of_link(there), next_check_at=NOW)
     assert await rows.change(after, wish_of(mine.manner, mine.wanted), check=True, keep=False)
-    assert not await rows.renew(claim, LEASE, NOW)
-    assert (await rows.settle(claim, entries(1), WHOLE, PACE, NOW)).is_late
+    assert not await rooms(store).checks.renew(claim, LEASE, NOW)
+    assert (await rooms(store).checks.settle(claim, entries(1), WHOLE, PACE, NOW)).is_late
     again = await claimed(store)
     assert (again.subscription.url, again.subscription.key_origin) == (there, mine.source_key)
 
@@ -1539,8 +1532,8 @@ async def test_of_two_that_move_to_one_link_the_second_says_that_it_stays(store:
     one, other = await subscribed(store), await subscribed(store, "https://c.test/list")
     rows = rooms(store).subscriptions
     for day in range(3):
-        for claim in await rows.claim(2, LEASE, NOW + day * DAY):
-            await rows.settle(claim, entries(1), moved_to(there), PACE, NOW + day * DAY)
+        for claim in await rooms(store).checks.claim(2, LEASE, NOW + day * DAY):
+            await rooms(store).checks.settle(claim, entries(1), moved_to(there), PACE, NOW + day * DAY)
     both = [await rows.get(each.subscription_id) for each in (one, other)]
     assert sorted(each.url == there for each in both) == [False, True]
     [stays] = [each for each in both if each.url != there]
@@ -1610,10 +1603,10 @@ async def test_a_long_list_is_stored_in_parts_and_nothing_is_lost_between_them(
     for together in (1000, 3):
         async with open_any() as store:
             mine = await subscribed(store, backlog=backlog)
-            monkeypatch.setattr(subscription_rows, "MOST_TOGETHER", together)
+            monkeypatch.setattr(check_rows, "MOST_TOGETHER", together)
             if dies and together == 3:
                 with monkeypatch.context() as patch:
-                    patch.setattr(subscription_rows, "_put_off", lambda *_, **__: 1 / 0)
+                    patch.setattr(check_rows, "_put_off", lambda *_, **__: 1 / 0)
                     with pytest.raises(ZeroDivisionError):
                         await checked(store, listed)
                 before = await states(store, mine)
