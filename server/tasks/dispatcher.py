@@ -105,6 +105,9 @@ class LocalDispatcher:
             self._withdraw_from_queue(task_id)
             if queued.playlist_id and queued.list_action < self._held_lists.get(queued.playlist_id, 0):
                 continue
+            if not not_before and not queued.begins_at:
+                self._queue.put(queued)
+                continue
             # A delay is measured by a timer; a date that a client or a source has named is compared with the
             # wall clock. A task whose broadcast is announced waits for the earlier of the two.
             is_scheduled = queued.waiting == SCHEDULED
@@ -314,7 +317,7 @@ class Queue:
     """
 
     def __init__(self) -> None:
-        self._queued: dict[str, tuple[Place, Queued]] = {}
+        self._queued: dict[str, Queued] = {}
         self._heaps: defaultdict[Line, list[Place]] = defaultdict(list)
 
     def __len__(self) -> int:
@@ -322,19 +325,18 @@ class Queue:
 
     def put(self, queued: Queued) -> None:
         """Add a task, or move it to its new place."""
-        place = -queued.urgency, queued.number, queued.task_id
-        self._queued[queued.task_id] = place, queued
-        heapq.heappush(self._heaps[queued.host, queued.owner], place)
+        self._queued[queued.task_id] = queued
+        heapq.heappush(self._heaps[queued.host, queued.owner], _place_of(queued))
 
     def discard(self, task_id: str) -> None:
         self._queued.pop(task_id, None)  # its entry in the heap is skipped later
 
     def discard_list(self, playlist_id: str) -> None:
         """Take out all entries of a list at once: thousands of stale places would be skipped one by one."""
-        gone = [each for _, each in self._queued.values() if each.playlist_id == playlist_id]
+        gone = [each for each in self._queued.values() if each.playlist_id == playlist_id]
         lines = {(each.host, each.owner) for each in gone}
         if lines:
-            left = {name: each for name, each in self._queued.items() if each[1].playlist_id != playlist_id}
+            left = {name: each for name, each in self._queued.items() if each.playlist_id != playlist_id}
             self._queued = left
         for line in lines & self._heaps.keys():
             self._heaps[line] = [place for place in self._heaps[line] if place[2] in left]
@@ -361,7 +363,7 @@ class Queue:
             return None
         (*_, task_id), line = min(heads, key=lambda head: head[0])
         heapq.heappop(self._heaps[line])
-        return self._queued.pop(task_id)[1]
+        return self._queued.pop(task_id)
 
     def next_of(self, hosts: Iterable[str]) -> list[str]:
         """The id of the next task of each of `hosts` that has one."""
@@ -376,12 +378,16 @@ class Queue:
     def _head(self, line: Line) -> Place | None:
         heap = self._heaps[line]
         while heap:
-            place, queued = self._queued.get(heap[0][2], (None, None))
-            if place == heap[0] and queued and queued.owner == line[1]:
-                return place
+            queued = self._queued.get(heap[0][2])
+            if queued and queued.owner == line[1] and _place_of(queued) == heap[0]:
+                return heap[0]
             heapq.heappop(heap)
         del self._heaps[line]
         return None
+
+
+def _place_of(queued: Queued) -> Place:
+    return -queued.urgency, queued.number, queued.task_id
 
 
 class LocalTurns:

@@ -472,17 +472,17 @@ def _read_queued(
     if not isinstance(url, str):
         raise ValueError("the status has no link")  # noqa: TRY004 -- as for all damaged rows
     return Queued(
-        task_id=task_id,
-        number=number,
-        urgency=urgency,
-        revision=revision,
-        host=host_of(url),
-        waiting=waiting,
-        not_before=datetime.fromisoformat(not_before) if not_before else None,
-        begins_at=datetime.fromisoformat(begins_at) if begins_at else None,
-        playlist_id=playlist_id and intern(playlist_id),  # thousands of entries have the same
-        list_action=list_action or 0,
-        owner=owner,
+        task_id,
+        number,
+        urgency,
+        revision,
+        host_of(url),
+        waiting,
+        datetime.fromisoformat(not_before) if not_before else None,
+        datetime.fromisoformat(begins_at) if begins_at else None,
+        playlist_id and intern(playlist_id),  # thousands of entries have the same
+        list_action or 0,
+        owner,
     )
 
 
