@@ -97,6 +97,10 @@ class Directory(Protocol):
         """Raises `TokenRequired` and `TooManyRequests`, the same for names that exist and that do not."""
         ...
 
+    def admits(self, principal: Principal) -> bool:
+        """Whether what let this person in still does: not the password that was changed meanwhile."""
+        ...
+
     def knows(self, name: str) -> bool:
         """Whether there is a person of this name."""
         ...
@@ -134,6 +138,9 @@ class Nobody:
 
     async def of_password(self, name: str, password: str, address: str) -> Principal:
         raise TokenRequired
+
+    def admits(self, _: Principal) -> bool:
+        return True
 
     def knows(self, _: str) -> bool:
         return False
@@ -348,9 +355,15 @@ class LogIns:
         return secret
 
     async def find(self, request: web.Request) -> Session | None:
-        """The session whose cookie came with `request`; None if there is none or it has ended."""
-        for secret in _cookies(request):
-            if session := await self._sessions.get(_session_id(secret)):
+        """The session whose cookie came with `request`; None if there is none or it has ended.
+
+        Over TLS that of a person counts only in the cookie that no other host can set: else a page of a
+        neighbouring domain could have its visitors act in its author's name.
+        """
+        is_https = request.app[DOORS].is_https(request)
+        for name, secret in _cookies(request):
+            session = await self._sessions.get(_session_id(secret))
+            if session and not (is_https and name == COOKIE and person_of_scope(session.scope) is not None):
                 return session
         return None
 
@@ -359,7 +372,7 @@ class LogIns:
 
         Raises `StoreUnavailable`; then the session stays valid.
         """
-        for secret in _cookies(request):
+        for _, secret in _cookies(request):
             await self._sessions.end(_session_id(secret))
 
     async def of_scope(self, scope: str) -> list[Session]:
@@ -444,13 +457,15 @@ def carries_cookie(request: web.Request) -> bool:
     return any(True for _ in _cookies(request))
 
 
-def _cookies(request: web.Request) -> Iterator[str]:
-    """The values of all session cookies: there may be one for each path under which the page was opened."""
+def _cookies(request: web.Request) -> Iterator[tuple[str, str]]:
+    """Names and values of all session cookies: there may be one for each path under which the page was
+    opened.
+    """
     for header in request.headers.getall(hdrs.COOKIE, ()):
         for cookie in header.split(";"):
             name, _, value = cookie.strip().partition("=")
             if name == COOKIE or name.startswith(HOST_COOKIE):
-                yield value
+                yield name, value
 
 
 def _session_id(secret: str) -> str:
@@ -497,11 +512,15 @@ async def begin_session(
     request: web.Request, response: web.Response, principal: Principal, about: Mapping[str, str] | None = None
 ) -> None:
     """Begin a session, whose cookie is added to `response`, and end the browser's earlier one. `about` is
-    stored with the session. Raises `StoreUnavailable`.
+    stored with the session. Raises `StoreUnavailable`, and `TokenRequired` if the person is let in no more.
     """
     doors = request.app[DOORS]
     await request.app[LOG_INS].end(request)  # the value of a cookie is never that of a later log-in
     secret = await request.app[LOG_INS].begin(principal, about_log_in(request, principal, about or {}))
+    if principal.name is not None and not request.app[GATE].directory.admits(principal):
+        # All log-ins of the person were ended before this one began.
+        await request.app[LOG_INS].end_by_id(_session_id(secret))
+        raise TokenRequired
     request[SCOPE] = principal.scope
     is_https = doors.is_https(request)
     if is_https and principal.name is not None:  # browsers take such a cookie from this host alone, over TLS

@@ -27,7 +27,9 @@ class TextFormatter(logging.Formatter):
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 -- of `logging`
         asked, person = request_id_of(record), person_of(record)
         said = [*([f"request {asked}"] if asked else []), *([f"of {person}"] if person else [])]
-        return super().formatMessage(record) + (f" ({', '.join(said)})" if said else "")
+        # What a client has sent, as a part of its path, must not look like another entry.
+        line = " ".join(super().formatMessage(record).splitlines())
+        return line + (f" ({', '.join(said)})" if said else "")
 
     def format(self, record: logging.LogRecord) -> str:
         return "\n".join(filter(None, (clean_lines(super().format(record)), _trace(record))))

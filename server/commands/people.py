@@ -23,7 +23,7 @@ from server.people.audit_rows import add_command
 from server.people.person import (
     FIRST_LABEL,
     LABEL,
-    NAME,
+    NEW_NAME,
     Leaving,
     Person,
     WhatRemains,
@@ -51,7 +51,7 @@ async def reported(work: Coroutine[Any, Any, int]) -> int:
 
 async def add(settings: Settings, name: str, role: str) -> int:
     """Print the first token of the new person, and nothing else."""
-    _check(name, NAME, "bad_name")
+    _check(name, NEW_NAME, "bad_name")
     token, now = fresh_token(), time.time()
     async with people_transaction(settings) as tables:
         await rows.add_person(tables, name, cast("PersonRole", role), now)

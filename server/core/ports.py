@@ -274,6 +274,7 @@ class Store(Protocol):
 
 SESSION_LASTS = 30 * 24 * 3600.0  # seconds
 MAX_SESSIONS = 10_000
+MAX_SESSIONS_OF_PERSON = 100  # else one could end everybody's, by logging in again and again
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,7 +296,8 @@ class Session:
 class Sessions(Protocol):
     """Log-ins of the page, which survive a restart. A change is on disk when its method returns.
 
-    A session lasts `SESSION_LASTS`; beyond `MAX_SESSIONS` the oldest sessions end. The id is a hash of the
+    A session lasts `SESSION_LASTS`; beyond `MAX_SESSIONS` the oldest sessions end, beyond
+    `MAX_SESSIONS_OF_PERSON` the oldest of this person. The id is a hash of the
     cookie's value, the scope names the token or the person that logged in: neither is a secret.
     """
 

@@ -83,6 +83,8 @@ class LinkRows:
 
     async def find(self, link_id: str, now: float, owner: str | None = None) -> StoredLink | None:
         """None if the link has ended, or never was; with `owner`, also if its task is not theirs."""
+        if "\0" in link_id:  # PostgreSQL refuses it
+            return None
         if owner is None:
             return next(iter(await self._fetch(_FIND, (link_id, now))), None)
         return next(iter(await self._fetch(_FIND_OF_OWNER, (link_id, now, owner))), None)

@@ -204,8 +204,9 @@ def audited(route: Route) -> Route:
 
 
 def _subject(request: web.Request) -> str:
-    """What the path names."""
-    return " ".join(request.match_info.values())
+    """What the path names, which may be anything: PostgreSQL refuses a NUL."""
+    named = " ".join(request.match_info.values())
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in named)
 
 
 def _log(event: AuditEvent) -> None:

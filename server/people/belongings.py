@@ -14,6 +14,8 @@ from contextlib import suppress
 
 from server.core.errors import StoreUnavailable, TaskNotFound
 from server.core.hooks import Hooks
+from server.core.ports import Sessions
+from server.core.principal import scope_of_person
 from server.people import people_rows as rows
 from server.people.directory import PeopleDirectory
 from server.people.person import Leaving, Person
@@ -50,9 +52,11 @@ class Belongings:
         directory: PeopleDirectory,
         transactions: Transactions,
         tasks: Tasks,
+        sessions: Sessions,
         hooks: Hooks,
     ) -> None:
         self._directory = directory
+        self._sessions = sessions
         self._transactions = transactions
         self._tasks = tasks
         self._hooks = hooks
@@ -87,6 +91,8 @@ class Belongings:
             while await self._round(person.name, person.leaving):
                 await self._lease()
             if time.time() - person.leaving.at >= SETTLED_AFTER:
+                # Also a log-in that ended only after the removal: a new person may have the name from now on.
+                await self._sessions.end_of_scope(scope_of_person(person.name))
                 await self._directory.change(lambda tables: rows.forget(tables, person.name))
                 log.info("%s was removed", person.name)
         elif person.adopts:

@@ -24,7 +24,7 @@ from server.core.principal import Principal, Way, person_of_scope, scope_of_pers
 from server.people.audit import PERSON_ADDED, Audit
 from server.people.passwords import Passwords
 from server.people.people_rows import PEOPLE_CHANGED, AdmittedPeople, PeopleRows, add_person
-from server.people.person import NAME, Person
+from server.people.person import NEW_NAME, Person, hash_of, name_of_login
 from server.settings import AccessSettings
 from server.storage.statements import Result, Signals, Statements
 
@@ -131,8 +131,8 @@ class PeopleDirectory:
         named = request.headers.getall(header)
         if not request.app[DOORS].is_trusted(request.remote) or len(named) > 1:
             return None
-        name = named[0].strip().lower()
-        if name not in self.people and self._access.create_people and re.fullmatch(NAME, name):
+        name = name_of_login(named[0])
+        if name not in self.people and self._access.create_people and re.fullmatch(NEW_NAME, name):
             with suppress(PersonExists):  # another request was faster
                 await self.change(lambda tables: add_person(tables, name, "user", time.time()))
                 if self.audit:
@@ -149,13 +149,20 @@ class PeopleDirectory:
         if await self.passwords.matches(stored, password, (address, name)):
             # Not of somebody who was removed, or whose password was changed, meanwhile.
             now = self.people.get(name)
-            principal = self._principal(name, "password", "", None, None)
+            principal = self._principal(name, "password", _by_password(stored), None, None)
             if principal and now and now.password == stored:
                 return principal
         self.refused(address, name if person else "")
         if self.wrong.count(name) > MAX_WRONG:
             raise TooManyRequests(self.wrong.left(name))
         raise TokenRequired
+
+    def admits(self, principal: Principal) -> bool:
+        if principal.way == "password":
+            person = self.people.get(principal.name or "")
+            if person is None or principal.credential != _by_password(person.password):
+                return False
+        return self._is_admitted(principal)
 
     def refused(self, address: str, name: str = "") -> None:
         """Record a refused log-in from `address`; `name` is the person for whom it was tried, if there is
@@ -250,3 +257,8 @@ class PeopleDirectory:
         if await self._rows.version() != self._admitted.version:
             self.take(await self._rows.admitted())
         self._compared = began
+
+
+def _by_password(stored: str | None) -> str:
+    """The credential of who has logged in with a password; `stored` is its hash."""
+    return f"password {hash_of(stored or '')}"

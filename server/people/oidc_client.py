@@ -22,6 +22,7 @@ from urllib.parse import quote, urlencode
 
 import aiohttp
 
+from server.people.person import name_of_login
 from server.settings import OidcSettings
 
 if TYPE_CHECKING:
@@ -173,7 +174,7 @@ class OidcClient:
         groups = claims.get("groups")
         return Identity(
             subject=f"{self.registration.issuer} {claims['sub']}",
-            name=str(claims.get("preferred_username", "")).strip().lower(),
+            name=name_of_login(str(claims.get("preferred_username", ""))),
             groups=frozenset(
                 filter(lambda one: isinstance(one, str), groups if isinstance(groups, list) else ())
             ),

@@ -22,7 +22,7 @@ from server.people import people_rows as rows
 from server.people.directory import PeopleDirectory
 from server.people.oidc_client import LASTS, Identity, LogInRefused, OidcClient, Transaction
 from server.people.people_routes import PEOPLE
-from server.people.person import NAME
+from server.people.person import NEW_NAME
 from server.storage.statements import Statements
 
 log = logging.getLogger(__name__)
@@ -50,13 +50,12 @@ async def from_provider(request: web.Request) -> web.Response:
     try:
         identity = await client.way_back(request.query, Transaction.read(cookie), _callback(request))
         principal = await _person_of(request.app[PEOPLE], identity, client.registration.admin_group)
+        response = _to(_page(request))
+        await begin_session(request, response, principal)
     except LogInRefused as refused:
         response = _refuse(request, refused)
     except TokenRequired:  # they were removed meanwhile
         response = _refuse(request, LogInRefused("unknown", "the person was removed"))
-    else:
-        response = _to(_page(request))
-        await begin_session(request, response, principal)
     _set_cookie(request, response, "", 0)  # it is good for one log-in
     return response
 
@@ -72,6 +71,7 @@ async def _person_of(people: PeopleDirectory, identity: Identity, admin_group: s
         role = "admin" if admin_group in identity.groups else "user"
 
     async def settle(tables: Statements) -> str | LogInRefused:
+        await rows.lock(tables)  # else two of one name at the provider could become one here, on two nodes
         known = [one for one in await rows.read_people(tables) if one.subject == identity.subject]
         name = known[0].name if known else identity.name
         if not known:
@@ -98,7 +98,7 @@ async def _name_refused(
 ) -> LogInRefused | None:
     """Why the name does not lead to a person, or to a new one; None if it does."""
     name = identity.name
-    if not re.fullmatch(NAME, name):
+    if not re.fullmatch(NEW_NAME, name):
         return LogInRefused("no_name", f"the provider calls {identity.subject} {name!r}: no name here")
     person = next((one for one in await rows.read_people(tables) if one.name == name), None)
     if person is None:

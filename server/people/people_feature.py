@@ -44,7 +44,9 @@ async def _open(kernel: Kernel) -> AsyncIterator[Added]:
     async def remove_expired() -> None:
         await usage.remove_expired(kernel.store, kernel.tasks, kernel.clock.now())
 
-    belongings = Belongings(directory, kernel.store.transactions, kernel.tasks, kernel.hooks)
+    belongings = Belongings(
+        directory, kernel.store.transactions, kernel.tasks, kernel.store.sessions, kernel.hooks
+    )
     cookies = CookiesOfPeople(kernel.cookies, kernel.settings.downloads.cookies.values())
     kernel.hooks.move_things.append(cookies.move)
     kernel.hooks.delete_things.append(cookies.delete)

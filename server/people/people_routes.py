@@ -40,6 +40,7 @@ from server.people.person import (
     FIRST_LABEL,
     LABEL,
     NAME,
+    NEW_NAME,
     Leaving,
     Person,
     PersonToken,
@@ -74,7 +75,7 @@ class OwnLimits(Frozen):
 class AddPersonRequest(Frozen):
     """The body of `POST /api/people`."""
 
-    name: str = Field(pattern=f"^{NAME}$")
+    name: str = Field(pattern=f"^{NEW_NAME}$")
     role: PersonRole = "user"
 
 
@@ -254,6 +255,7 @@ async def _leave_an_admin(request: web.Request, tables: Statements, name: str) -
     """Raises `LastAdmin` if nobody but this person could change people from here."""
     if request.app[GATE].has_tokens:
         return
+    await rows.lock(tables)  # else two admins could take each other's role, on two nodes
     others = [person for person in await rows.read_people(tables) if person.name != name]
     if not any(person.role == "admin" and not person.leaving for person in others):
         raise LastAdmin

@@ -1,6 +1,7 @@
 """People and their tokens as rows, on every database."""
 
 import json
+import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -12,7 +13,7 @@ from server.core.errors import (
     TooManyTokens,
 )
 from server.core.principal import PersonRole, scope_of_person
-from server.people.person import MOST_TOKENS, Leaving, Person, PersonToken
+from server.people.person import MOST_TOKENS, NAME, Leaving, Person, PersonToken
 from server.storage.statements import Result, Row, Statements, Tables, Transactions
 
 PEOPLE_CHANGED = "people"  # the signal of each change of who is admitted
@@ -101,6 +102,11 @@ class PeopleRows:
 # Each change of who is admitted begins with `_NEXT_VERSION`. This locks a row, so that no two are made at
 # once, on whichever node. If an error follows, the version has grown without a change, and nodes read once in
 # vain.
+
+
+async def lock(tables: Statements) -> None:
+    """Have other changes wait for the end of this one, which depends on what it reads next."""
+    await tables.run(_NEXT_VERSION)
 
 
 async def add_person(
@@ -210,6 +216,8 @@ async def read_people(tables: Statements) -> list[Person]:
 
 async def find_person(tables: Statements, name: str) -> Person:
     """Raises `PersonNotFound`, also for one who is being removed."""
+    if not re.fullmatch(NAME, name):  # PostgreSQL refuses a NUL
+        raise PersonNotFound
     found = next(_people(await tables.fetch(f"{_PEOPLE} WHERE name = ?", (name,))), None)
     if found is None or found.leaving:
         raise PersonNotFound

@@ -14,6 +14,8 @@ from typing import Literal
 from server.core.principal import PersonRole
 
 NAME = r"[a-z0-9._-]{1,64}"
+# With no dot at an end: browsers leave `..` out of an address, and folders of the library have no such dots.
+NEW_NAME = r"[a-z0-9_-]([a-z0-9._-]{0,62}[a-z0-9_-])?"
 LABEL = r"[A-Za-z0-9._ -]{1,64}"
 FIRST_LABEL = "first"  # of the token that a new person gets
 PREFIX = "clipwire_"  # by which scanners for secrets recognise a token
@@ -79,6 +81,14 @@ def fresh_token() -> str:
 def instant_of(seconds: float) -> str:
     """A time in seconds since 1970, as clients are told it."""
     return datetime.fromtimestamp(seconds, UTC).isoformat()[:19] + "Z"
+
+
+def name_of_login(given: str) -> str:
+    """The name, as people have it here, of somebody whom a proxy or an OpenID provider calls `given`.
+
+    Only ASCII is changed: `lower` makes a `k` of the Kelvin sign, and so one person of two.
+    """
+    return given.strip().lower() if given.isascii() else given
 
 
 def hash_of(token: str) -> str:

@@ -217,6 +217,13 @@ def test_no_line_of_the_log_holds_a_secret(formatter: logging.Formatter) -> None
     assert "\x1b" not in text
 
 
+def test_what_a_client_sends_is_no_entry_of_its_own() -> None:
+    sent = "a\n2026-01-01 00:00:00,000 INFO    server.people.audit: audit: root: log_in\u2028, from 192.0.2.1"
+    record = logging.LogRecord("a", logging.INFO, __file__, 1, "removed %s", (sent,), None)
+    assert len(TextFormatter().format(record).splitlines()) == 1
+    assert len(JsonFormatter().format(record).splitlines()) == 1
+
+
 def test_a_trace_from_elsewhere_stands_where_ones_own_would() -> None:
     record = logging.LogRecord("a", logging.ERROR, __file__, 1, "failed", (), None)
     record.trace = f"Traceback\n  {SECRETS}"

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from server.api.session import COOKIE, HOST_COOKIE, MAX_WRONG
+from server.api.session import COOKIE, HOST_COOKIE, MAX_WRONG, LogIns
 from server.core.errors import TooManyRequests
+from server.core.principal import Principal
 from server.people import passwords
 from server.people.passwords import Passwords
 from tests.people.test_people_tokens import BODY, OURS, Client, add, directory, opened
@@ -193,6 +194,52 @@ async def test_behind_https_the_cookie_belongs_to_this_host_alone(tmp_path: Path
         assert (await client.get("/api/me", headers=sent(cookie) | proxy)).status == 401
         _, plain = await log_in(client, "anna", RIGHT)
         assert plain.startswith(f"{COOKIE}=")
+
+
+async def test_behind_https_no_neighbouring_domain_chooses_who_one_is(tmp_path: Path) -> None:
+    """It can set a cookie for the domain of both, but none whose name begins with `__Host-`."""
+    proxy = {"X-Forwarded-Proto": "https", "X-Forwarded-For": "192.0.2.1"}
+    async with opened(tmp_path, trusted_proxies=("127.0.0.1",)) as client:
+        for name in ("anna", "bob"):
+            await with_password(client, name)
+        annas, bobs = [(await log_in(client, name, RIGHT, **proxy))[1] for name in ("anna", "bob")]
+        bobs = f"{COOKIE}={bobs.partition(';')[0].partition('=')[2]}"
+        assert (await client.get("/api/me", headers=sent(bobs) | proxy)).status == 401
+        both = sent(bobs) | {"Cookie": f"{bobs}; {annas.partition(';')[0]}"} | proxy
+        assert (await (await client.get("/api/me", headers=both)).json())["name"] == "anna"
+
+
+async def test_a_log_in_with_a_password_that_is_changed_meanwhile_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin = LogIns.begin
+
+    async with opened(tmp_path) as client:
+        anna = await with_password(client, "anna")
+
+        async def changed_first(self: LogIns, principal: Principal, about: str = "{}") -> str:
+            change = {"password": OTHER, "old_password": RIGHT}
+            assert (await client.patch("/api/me", json=change, headers=anna)).status == 200
+            return await begin(self, principal, about)
+
+        monkeypatch.setattr(LogIns, "begin", changed_first)
+        assert await log_in(client, "anna", RIGHT) == (401, "")
+        assert (await (await client.get("/api/me/sessions", headers=anna)).json())["sessions"] == []
+
+
+async def test_a_log_in_is_not_that_of_a_later_person_of_the_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.people.belongings.SETTLED_AFTER", 0.0)
+    async with opened(tmp_path) as client:
+        root = await add(client, "root", "admin")
+        await with_password(client, "anna")
+        _, cookie = await log_in(client, "anna", RIGHT)
+        assert (await client.delete("/api/people/anna?tasks=keep", headers=root)).status == 204
+        while "anna" in directory(client).people:
+            await asyncio.sleep(0.01)
+        await add(client, "anna")
+        assert (await client.get("/api/me", headers=sent(cookie))).status == 401
 
 
 async def test_a_cookie_of_a_person_changes_things_only_from_our_own_page(tmp_path: Path) -> None:

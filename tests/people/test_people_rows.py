@@ -17,14 +17,17 @@ from server.people import people_rows as rows
 from server.people.directory import TRUSTED_FOR, PeopleDirectory
 from server.people.people_rows import PeopleRows
 from server.people.person import MOST_TOKENS, Leaving, fresh_token, hash_of
-from server.settings import AccessSettings
+from server.settings import AccessSettings, StorageSettings
 from server.storage import postgresql
 from server.storage.postgresql.migrations import released_scripts
 from server.storage.sqlite import open_store
 from server.storage.statements import Statements
+from tests.inside import inside
 from tests.rooms import AnyStore
 
 Opened = Callable[[], AbstractAsyncContextManager[AnyStore]]
+_OF_OTHERS = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+_WAITS = f"SELECT 1 {_OF_OTHERS} AND wait_event_type = 'Lock'"
 NOW = 1_800_000_000.0
 
 
@@ -207,6 +210,34 @@ async def test_another_node_hears_of_a_change_or_looks_before_it_lets_anybody_in
         assert other.is_stale
         await other.refresh()
         assert who(other, token) is None
+
+
+async def test_two_admins_cannot_take_each_others_role_on_two_nodes(
+    clean_database: str, tmp_path: Path
+) -> None:
+    token, connect = fresh_token(), psycopg.AsyncConnection.connect
+    async with in_postgresql(clean_database) as store:
+        directory = directory_of(store, is_alone=False)
+        await directory.change(adding("anna", "admin"))
+        await directory.change(adding("bob", "admin"))
+        await directory.change(giving("bob", "phone", token))
+    storage = StorageSettings(data_dir=tmp_path / "data", database=clean_database)
+    async with (
+        inside(tmp_path, storage=storage) as here,
+        await connect(clean_database) as there,
+        await connect(clean_database, autocommit=True) as watch,
+    ):
+        await there.execute("UPDATE versions SET version = version + 1 WHERE subject = 'people'")
+        await there.execute("UPDATE people SET role = 'user' WHERE name = 'bob'")
+        bob = {"Authorization": f"Bearer {token}"}
+        change = here.client.patch("/api/people/anna", json={"role": "user"}, headers=bob)
+        answer = asyncio.ensure_future(change)
+        while not answer.done() and not await (await watch.execute(_WAITS)).fetchone():
+            await asyncio.sleep(0.01)
+        await there.commit()
+        assert (await answer).status in (409, 503)  # 503: this process stood still meanwhile
+        roles = await (await watch.execute("SELECT role FROM people ORDER BY name")).fetchall()
+    assert roles == [("admin",), ("user",)]
 
 
 async def test_the_first_person_refuses_servers_of_the_release_before(empty_database: str) -> None:

@@ -203,6 +203,20 @@ async def test_the_memory_is_each_persons_own(small: World) -> None:
     assert (await ask(small, "root", "GET", f"/api/media?url={link}&owner=anna"))[0] == 200
 
 
+async def test_what_no_name_or_id_can_be_is_not_there(house: World) -> None:
+    """PostgreSQL refuses a NUL, and the log must not have a line that a client has written."""
+    for who, method, path, status in (
+        ("root", "PATCH", "/api/people/a%00b", 404),
+        ("root", "DELETE", "/api/people/a%00b?tasks=keep", 404),
+        ("root", "DELETE", "/api/people/a%00b/tokens/a%00b", 404),
+        ("anna", "DELETE", "/api/people/a%00%0Ab?tasks=keep", 403),
+        ("anna", "DELETE", "/api/links/a%00b", 404),
+    ):
+        assert (await ask(house, who, method, path, {}))[0] == status
+    [last, *_] = (await ask(house, "root", "GET", "/api/audit"))[1]["events"]
+    assert (last["what"], last["on"]) == ("person_removed_refused", "a\ufffd\ufffdb")
+
+
 async def settled(house: World, name: str) -> None:
     """Wait until nothing is left of what is to become of what was `name`'s."""
     directory = house.server.app[DIRECTORY]

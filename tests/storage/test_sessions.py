@@ -133,6 +133,20 @@ async def test_who_listens_hears_of_every_end(open_any: OpenSessions) -> None:
     assert ended == ["a", "c", "b", "d"]
 
 
+async def test_who_logs_in_again_and_again_ends_their_own_alone(
+    open_any: OpenSessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (sessions, postgresql.sessions):
+        monkeypatch.setattr(module, "MAX_SESSIONS_OF_PERSON", 2)
+    async with open_any() as there:
+        await there.begin("a", "@anna")
+        for one in "bcde":
+            await there.begin(one, "@bob")
+        for one in "fgh":
+            await there.begin(one, "token")
+        assert await known(there, *"abcdefgh") == "adefgh"
+
+
 @pytest.mark.usefixtures("at_most_three")
 async def test_of_too_many_the_oldest_end(open_any: OpenSessions) -> None:
     names = [f"{number:02}" for number in range(50)]

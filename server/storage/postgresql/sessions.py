@@ -6,7 +6,7 @@ How long a session lasts is measured by the database's clock.
 import time
 from collections.abc import Callable, Collection
 
-from server.core.ports import MAX_SESSIONS, SESSION_LASTS, Session
+from server.core.ports import MAX_SESSIONS, MAX_SESSIONS_OF_PERSON, SESSION_LASTS, Session
 from server.core.principal import OF_PERSON
 from server.storage.postgresql.announcing import LoggedOut
 from server.storage.postgresql.changes import Execute, Reading
@@ -29,6 +29,9 @@ _BEGIN = b"""
     )
     DELETE FROM sessions
     WHERE number <= (SELECT number FROM sessions ORDER BY number DESC OFFSET %s LIMIT 1)
+        OR starts_with(scope, %s) AND scope = %s AND number <= (
+            SELECT number FROM sessions WHERE scope = %s ORDER BY number DESC OFFSET %s LIMIT 1
+        )
     RETURNING session_id"""
 _END = b"DELETE FROM sessions WHERE session_id = %s RETURNING session_id"
 _END_OTHERS = b"""
@@ -67,7 +70,9 @@ class PostgresSessions:
         about: str = "{}",
     ) -> None:
         seconds = SESSION_LASTS if lasts is None else min(lasts, SESSION_LASTS)
-        await self._run(_BEGIN, session_id, scope, seconds, way, token_id, about, MAX_SESSIONS - 1)
+        new = (session_id, scope, seconds, way, token_id, about)
+        of_person = (OF_PERSON, scope, scope, MAX_SESSIONS_OF_PERSON - 1)
+        await self._run(_BEGIN, *new, MAX_SESSIONS - 1, *of_person)
 
     async def get(self, session_id: str) -> Session | None:
         return await self._reader.get(session_id)

@@ -9,7 +9,7 @@ import json
 import time
 from collections.abc import Callable, Collection, Sequence
 
-from server.core.ports import MAX_SESSIONS, SESSION_LASTS, Session
+from server.core.ports import MAX_SESSIONS, MAX_SESSIONS_OF_PERSON, SESSION_LASTS, Session
 from server.core.principal import OF_PERSON
 from server.storage.sqlite.connection import Reader
 from server.storage.sqlite.writer import Execute, Writer
@@ -52,7 +52,11 @@ class SqliteSessions:
         row = (session_id, scope, self._epoch + session.ends_at, way, token_id, about)
         await self._writer.submit(Execute(_BEGIN, row))
         self._sessions[session_id] = session
-        await self._end(list(self._sessions)[:-MAX_SESSIONS])
+        too_many = list(self._sessions)[:-MAX_SESSIONS]
+        if scope.startswith(OF_PERSON):
+            theirs = [each.session_id for each in self._sessions.values() if each.scope == scope]
+            too_many += theirs[:-MAX_SESSIONS_OF_PERSON]
+        await self._end(too_many)
 
     async def get(self, session_id: str) -> Session | None:
         session = self._sessions.get(session_id)
