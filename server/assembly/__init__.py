@@ -8,7 +8,6 @@ from pathlib import Path
 
 from server.assembly import embedded
 from server.assembly.backend import Backend
-from server.assembly.copying import Copied, copy
 from server.assembly.file_store import check_files
 from server.core.clock import Clock
 from server.core.counts import Counts
@@ -23,7 +22,6 @@ from server.tasks.yt_dlp_releases import FOLDER as RELEASES
 
 __all__ = [
     "Backend",
-    "Copied",
     "DataDirInUse",
     "DataDirUnusable",
     "DatabaseUnusable",
@@ -31,7 +29,6 @@ __all__ = [
     "back_up",
     "check_database",
     "check_files",
-    "copy",
     "open_backend",
     "restore_database",
 ]

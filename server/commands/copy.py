@@ -9,8 +9,9 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from server.assembly import Copied, DatabaseUnusable, DataDirInUse, FilesUnusable
-from server.assembly import copy as copy_all
+from server.assembly import DatabaseUnusable, DataDirInUse, FilesUnusable
+from server.assembly.copying import Copied
+from server.assembly.copying import copy as copy_all
 from server.settings import ConfigurationError, Settings, StorageSettings, parts_of_database
 
 SHOWN = 10  # task numbers in a line

@@ -10,7 +10,7 @@ from tests.service import ROOT
 OF_A_CLUSTER = ("psycopg", "psycopg_pool", "procrastinate", "obstore")
 OF_A_FEATURE = ("apprise", "argon2", "cryptography", "joserfc", "minify", "segno")
 OF_CHILDREN = ("requests", "urllib3", "yt_dlp")
-OF_COMMANDS = ("curl_cffi", "rich", "tqdm")
+OF_COMMANDS = ("curl_cffi", "rich", "server.assembly.copying", "tqdm")
 PROGRAM = f"""
 import asyncio, sys
 from server.api.protocol import HttpRunner
