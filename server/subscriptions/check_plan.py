@@ -43,7 +43,7 @@ from server.subscriptions.subscription_rules import (
     after_check,
     age_of,
     delay_of,
-    unread,
+    with_full_read_next,
 )
 
 _WAITS = frozenset((NOT_LIVE_YET, MEMBERS_ONLY, TOO_YOUNG, UNCLEAR))
@@ -272,7 +272,7 @@ def findings_after(
     findings = after_check(subscription.findings, result, now)
     findings = findings.model_copy(update={"pictures": noted(findings.pictures, pictures, now)})
     if findings.forgets != claim.subscription.findings.forgets:
-        findings = unread(findings)  # the check has not reported what was forgotten meanwhile
+        findings = with_full_read_next(findings)  # the check has not reported what was forgotten meanwhile
     if plan.all_new or plan.knows_one:
         findings = findings.model_copy(update={"notice": "all_new" if plan.all_new else None})
     return after_announced_move(findings, result)

@@ -65,7 +65,7 @@ from server.subscriptions.source_picture_rows import put_pictures
 from server.subscriptions.subscription import (
     AUTO,
     DAY,
-    HOLDING,
+    HOST_REFUSALS,
     REFUSED,
     CheckOutcome,
     CheckResult,
@@ -103,9 +103,9 @@ from server.subscriptions.subscription_rules import (
     address_of_move,
     after_failure,
     ends_with_log_in,
+    findings_after_move,
     hold_for,
     is_below,
-    moved,
     next_check_at,
 )
 from server.subscriptions.task_of_item import begun_after, task_of
@@ -383,7 +383,7 @@ class CheckRows:
                 await self._tell(tables, subscription, findings, now)
             await _put_off(tables, subscription, findings, pace, now, at_least=retry_after or 0.0)
             host = host_of(subscription.url)
-            if code in HOLDING:
+            if code in HOST_REFUSALS:
                 return await _hold(tables, host, retry_after, now)
             [before, *_] = await fetch_in(tables, _HOSTS, [host]) or [(host, 0.0, 0.0, 0)]
             await insert(tables, _HOLD, [(host, now + pace.pause, *before[2:])])
@@ -423,7 +423,7 @@ class CheckRows:
             )
             return
         log.info("%s is at %s from now on", stored.subscription_id, without_password(url))
-        findings = moved(stored.findings, stored.url, stored.key_origin)
+        findings = findings_after_move(stored.findings, stored.url, stored.key_origin)
         await store_move(tables, replace(stored, revision=stored.revision + 1), url, findings)
 
     async def count_held_hosts(self, now: float) -> int:

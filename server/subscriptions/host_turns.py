@@ -52,7 +52,9 @@ class HostTurns:
         return Requeued(because=HOST_PAUSED, after=wait) if wait > 0 else None
 
     async def _wait(self, host: str, turn_at: float | None, now: float) -> float:
-        """Seconds until the turn of a task, whose turn was to be at `turn_at` if it had one; 0: it begins."""
+        """Return the seconds until a task's turn, 0 if it may begin. `turn_at` is the turn that it had, if
+        any.
+        """
 
         async def work(tables: Tables) -> float:
             await tables.alone()

@@ -78,7 +78,7 @@ def need_not_be_fetched(notes: Mapping[PictureRole, PictureNote], now: float) ->
 def noted(
     notes: Mapping[PictureRole, PictureNote], pictures: Sequence[SourcePicture], now: float
 ) -> dict[PictureRole, PictureNote]:
-    """`notes` with those of a check: where a source has lost its picture, the one that is stored stays."""
+    """Return `notes` after a check. Where a source has lost its picture, the stored one stays."""
     after = dict(notes)
     for one in pictures:
         before = notes.get(one.role)
@@ -88,6 +88,6 @@ def noted(
 
 
 def shown_of(facts: SourceFacts, notes: Mapping[PictureRole, PictureNote]) -> object:
-    """What media servers get to see of these."""
+    """Return the part of these that media servers see, to compare it with an earlier one."""
     tags = {role: note.tag for role, note in notes.items() if note.tag is not None}
     return facts.description, facts.author, tags

@@ -42,8 +42,9 @@ from server.subscriptions.source import PictureNote, PictureRole, SourceFacts
 ItemState = Literal["known", "skipped", "waiting", "queued", "fetched", "failed", "expired"]
 STATES: tuple[ItemState, ...] = get_args(ItemState)
 HELD, BACKLOG, RETRY, UNCLEAR = "held", "backlog", "retry", "unclear"
-"""Reasons of items that are `waiting`: found beside too many others; asked for by `backlog`, and its turn
-will come; for another attempt; to have its own page read, as its list says too little for the filters.
+"""Why items are `waiting`. In this order: it was found beside too many others; `backlog` asks for it, and its
+turn will come; its task failed and is tried again; its own page is to be read, as its list says too little
+for the filters.
 """
 NOT_LIVE_YET, MEMBERS_ONLY, TOO_YOUNG = "not_live_yet", "members_only", "too_young"
 REMOVED, BY_CLIENT, RETENTION = "removed", "by_client", "retention"
@@ -55,14 +56,14 @@ HOST_HELD: Literal["host_held"] = "host_held"
 """`TaskStatus.waiting` of a subscription's task while its host is left alone."""
 HOST_PAUSED: Literal["host_paused"] = "host_paused"
 """The same while another task of a subscription has just begun to download from its host."""
-HOLDING = frozenset(("http_429", "bot_check", "login_required"))
+HOST_REFUSALS = frozenset(("http_429", "bot_check", "login_required"))
 """Codes after which the host is left alone for a while, but for links that a client sends."""
-OF_GONE = frozenset(("http_404", "http_410", "unavailable", SOURCE_GONE))
+CODES_OF_GONE_SOURCES = frozenset(("http_404", "http_410", "unavailable", SOURCE_GONE))
 AUTO: Literal["auto"] = "auto"
 HOUR, DAY = 3600.0, 86_400.0
 REFUSED = frozenset(("members_only", "private", "unavailable", "login_required", "bot_check"))
 WANTS_LOG_IN = frozenset(("login_required", "bot_check"))
-"""Those of `HOLDING` that end with new cookies."""
+"""Those of `HOST_REFUSALS` that end with new cookies."""
 NOT_LIVE = frozenset(("live_rejected", "not_live"))
 _NOT_TO_BE_ASKED = ("url", "playlist", "playlist_items", "start_at", "reuse", "library")
 MOST_PATTERN = 200  # characters
@@ -75,7 +76,7 @@ def as_http(url: str) -> str:
     return re.sub(r"^(feed|itpc):(?=https?://)", "", url, flags=re.IGNORECASE)
 
 
-def told_interval(interval: int | Literal["auto"]) -> str:
+def written_interval(interval: int | Literal["auto"]) -> str:
     return duration_of(interval) if isinstance(interval, int) else interval
 
 
@@ -174,7 +175,7 @@ class SinceDay(Frozen):
 
 
 def _backlog(value: object) -> object:
-    """As its own kind, so that only what is wrong with that is told."""
+    """Validate the form that was meant, so that only errors of this form are reported."""
     if isinstance(value, LastOnes | SinceDay) or value in ("none", "all"):
         return value
     if isinstance(value, dict) and len(value) == 1:
@@ -189,7 +190,7 @@ Backlog = Annotated[Literal["none", "all"] | LastOnes | SinceDay, BeforeValidato
 
 
 class Keep(Frozen):
-    """What is kept of what was fetched; both given: whichever removes first. What is pinned stays."""
+    """Retention: files are deleted by whichever of the two rules applies first. Pinned items stay."""
 
     model_config = ConfigDict(strict=True)
 
@@ -222,7 +223,7 @@ FeedCategory = Literal[
 
 
 class FeedSettings(Frozen):
-    """That what is fetched is a podcast feed, how its address ends, and what apps are told of it."""
+    """Makes a podcast feed of what is downloaded: the end of its address, and facts for podcast apps."""
 
     model_config = ConfigDict(strict=True)
 
@@ -255,7 +256,7 @@ def _interval(value: object) -> object:
 Interval = Annotated[
     int | Literal["auto"],
     PlainValidator(_interval),
-    PlainSerializer(told_interval, return_type=str, when_used="json"),
+    PlainSerializer(written_interval, return_type=str, when_used="json"),
     WithJsonSchema({"type": "string", "pattern": "^([0-9]{1,9}[smhd]|auto)$"}),
 ]
 

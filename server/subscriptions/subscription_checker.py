@@ -1,8 +1,8 @@
 """Checks subscriptions when they are due: a child reads the source, and one transaction stores the outcome.
 
 Where there is no subscription, nothing here ever runs. Whoever makes the first one, on whichever node, wakes
-it; from then on it sleeps until something is due. A check that is lost with its process is due again when its
-lease ends, and the outcome of one that was taken for lost is dropped.
+it; from then on it sleeps until something is due. A check whose process dies is due again when its lease
+ends; should the process have been alive after all, its outcome is dropped.
 
 Decisions: docs/decisions/library.md
 """
@@ -28,9 +28,9 @@ from server.subscriptions.check_rows import CheckRows
 from server.subscriptions.source import MOST_PICTURES, SourcePicture, need_not_be_fetched
 from server.subscriptions.subscription import (
     DAY,
-    HOLDING,
     HOST_HELD,
     HOST_PAUSED,
+    HOST_REFUSALS,
     CheckResult,
     Claim,
     Filters,
@@ -54,13 +54,13 @@ from server.tasks.service import Tasks
 
 log = logging.getLogger(__name__)
 
-WITHIN = 120.0  # seconds of a check
-WHOLE_WITHIN = 900.0  # seconds of one that reads all of a list
-ENDS_BEFORE = 30.0  # seconds before its deadline at which a child stops reading
+CHECK_DEADLINE = 120.0  # seconds
+WHOLE_CHECK_DEADLINE = 900.0  # seconds, for a check that reads all of a list
+STOP_READING_BEFORE_DEADLINE = 30.0  # seconds before its deadline at which a child stops reading
 WHOLE_EVERY = 6 * 3600.0  # seconds between two checks that read all of a list in no known order
 WHOLE_CHANNEL_EVERY = 7 * DAY  # seconds between two that read all of a list whose newest entries come first
-LOOK_AGAIN = 30.0  # seconds between two questions what is due, at most
-BLOCKED = 1.0  # seconds, while what is due cannot be checked: its host is being checked
+ASK_WHAT_IS_DUE_EVERY = 30.0  # seconds, at most
+RETRY_WHILE_HOST_BUSY = 1.0  # seconds, while the host of a due check is being checked
 MOST_NOTICED = 100_000
 
 
@@ -97,7 +97,7 @@ class SubscriptionChecker:
         self._pace = Pace(settings.interval, settings.min_interval, settings.pause, settings.max_new)
         self._clock = clock
         self._checks = LeasedWork("checks", settings.max_concurrent)
-        self._under_way_aside: set[asyncio.Task[None]] = set()  # what is no check
+        self._refusals_under_way: set[asyncio.Task[None]] = set()  # work that is no check
 
     async def run(self, *, alone: bool) -> None:
         """Check until cancelled; `alone`: no other server checks."""
@@ -105,15 +105,15 @@ class SubscriptionChecker:
         try:
             if alone:
                 await until_released(self._release)
-            await self._checks.run(self._begin, LOOK_AGAIN)
+            await self._checks.run(self._begin, ASK_WHAT_IS_DUE_EVERY)
         finally:
-            for task in self._under_way_aside:
+            for task in self._refusals_under_way:
                 task.cancel()
-            if self._under_way_aside:
-                await asyncio.wait(self._under_way_aside)
+            if self._refusals_under_way:
+                await asyncio.wait(self._refusals_under_way)
 
     async def _release(self) -> None:
-        """Nothing is written where there is no subscription."""
+        """End all leases, unless there is no subscription: then nothing is to be written."""
         if await self._rows.due_in(self._now) is not None:
             await self._rows.release_all()
 
@@ -122,7 +122,7 @@ class SubscriptionChecker:
         return self._clock.now().timestamp()
 
     async def _begin(self) -> float | None:
-        """Begin what is due; return the seconds until something may be, None if nothing ever is."""
+        """Begin due checks; return the seconds until one may be due, None if there is no subscription."""
         wait = await self._rows.due_in(self._now)
         if wait is None or wait > 0:
             return wait
@@ -131,14 +131,14 @@ class SubscriptionChecker:
                 await self._tasks.delete(task_id)
             except TaskNotFound:
                 pass
-            except AppError as error:  # whatever is in its way is in no other check's
+            except AppError as error:  # what hinders this removal hinders no check
                 log.warning("%s, which is not kept, cannot be removed yet: %s", task_id, error.code)
         for claim in await self._rows.claim(self._checks.room, leases.LEASE, self._now):
             self._checks.begin(self._check(claim), f"check of {claim.subscription.subscription_id}")
         if not self._checks.room:
-            return LOOK_AGAIN
+            return ASK_WHAT_IS_DUE_EVERY
         wait = await self._rows.due_in(self._now)
-        return None if wait is None else max(wait, BLOCKED)
+        return None if wait is None else max(wait, RETRY_WHILE_HOST_BUSY)
 
     async def _check(self, claim: Claim) -> None:
         """Check, and store the outcome; if that cannot be stored, the check is repeated after its lease."""
@@ -148,14 +148,14 @@ class SubscriptionChecker:
         async def renew() -> bool:
             is_ours = await self._rows.renew(claim, leases.LEASE, self._now)
             if not is_ours and checking:
-                # What it finds would be dropped, and a first check may go on for a quarter of an hour, in the
-                # place of another.
+                # Its findings would be dropped, and a first check may occupy its place for a quarter of an
+                # hour.
                 checking.cancel()
             return is_ours
 
         try:
             async with leased(renew, subscription_id):
-                heard = await self._heard_all(claim)
+                results = await self._run_child(claim)
         except _Failed as failed:
             failure = failed.failure
             log.info("a check of %s failed: %s", subscription_id, failure.code)
@@ -168,7 +168,7 @@ class SubscriptionChecker:
             return
         try:
             settled = await self._rows.settle(
-                claim, heard.noticed, heard.result, self._pace, self._now, heard.pictures
+                claim, results.noticed, results.result, self._pace, self._now, results.pictures
             )
         except StoreUnavailable as exc:
             log.warning(
@@ -178,7 +178,7 @@ class SubscriptionChecker:
         if settled.is_late:
             log.info("a check of %s ended too late: there was another", subscription_id)
             return
-        if found := sum(not entry.known for entry in heard.noticed):
+        if found := sum(not entry.known for entry in results.noticed):
             log.info("a check of %s found %d entries", subscription_id, found)
         for task in settled.tasks:
             self._tasks.take_on(task)
@@ -214,19 +214,21 @@ class SubscriptionChecker:
 
     def attempt_failed(self, status: TaskStatus, broken: Broken) -> None:
         """If its host refuses a subscription's task, leave the host alone."""
-        if broken.code not in HOLDING or not status.subscription_id:
+        if broken.code not in HOST_REFUSALS or not status.subscription_id:
             return
         work = self._refused(status.host, broken.retry_after)
         task = asyncio.create_task(work, name=f"refusal of {status.task_id}")
-        self._under_way_aside.add(task)
-        task.add_done_callback(self._under_way_aside.discard)
+        self._refusals_under_way.add(task)
+        task.add_done_callback(self._refusals_under_way.discard)
 
     async def _refused(self, host: str, retry_after: float | None) -> None:
         with suppress(StoreUnavailable):
             await self.hold_tasks(host, await self._rows.hold(host, retry_after, self._now))
 
-    async def _heard_all(self, claim: Claim) -> "_Heard":
-        """Raises `_Failed`. A cancel ends the child."""
+    async def _run_child(self, claim: Claim) -> "_ChildResults":
+        """Have a child read the source, and return what it reports. Raises `_Failed`. A cancel ends the
+        child.
+        """
         subscription = claim.subscription
         try:
             request = request_of(subscription.wanted, subscription.url)
@@ -237,18 +239,18 @@ class SubscriptionChecker:
         if given.are_missing:
             raise _Failed(CheckFailure("cookies_missing"))
         folder = self._workplace.scratch / f"check.{uuid4()}"
-        within = WHOLE_WITHIN if whole else WITHIN
-        check = self._wishes(claim, whole=whole, within=within - ENDS_BEFORE)
+        within = WHOLE_CHECK_DEADLINE if whole else CHECK_DEADLINE
+        check = self._wishes(claim, whole=whole, within=within - STOP_READING_BEFORE_DEADLINE)
         job = self._jobs.job("check", request, folder / "work", folder / "lock", given.text, check=check)
 
-        async def work(_: bool) -> _Heard | Broken:
+        async def work(_: bool) -> _ChildResults | Broken:
             async with child_in_scratch(self._fork_server.start, job, folder) as child:
-                return await self._heard(child, subscription.url, given)
+                return await self._read_results(child, subscription.url, given)
 
         try:
             async with asyncio.timeout(within):
                 await self._fork_server.warm()
-                heard = await self._fork_server.run(folder.name, work)
+                results = await self._fork_server.run(folder.name, work)
         except TimeoutError:
             raise _Failed(CheckFailure("timeout")) from None
         except ValueError as exc:  # a child that was taken over may say anything
@@ -257,11 +259,11 @@ class SubscriptionChecker:
         except OSError as exc:
             log.error("a check could not begin: %s", exc)
             raise _Failed(CheckFailure("disk_full")) from None
-        if isinstance(heard, Broken):
-            if heard.code == "internal":
-                faults.log_fault("a check of a subscription", heard.fault)
-            raise _Failed(CheckFailure(heard.code, hint_of(heard, given.name), heard.retry_after))
-        return heard
+        if isinstance(results, Broken):
+            if results.code == "internal":
+                faults.log_fault("a check of a subscription", results.fault)
+            raise _Failed(CheckFailure(results.code, hint_of(results, given.name), results.retry_after))
+        return results
 
     def _wishes(self, claim: Claim, *, whole: bool, within: float) -> CheckWishes:
         subscription = claim.subscription
@@ -275,7 +277,7 @@ class SubscriptionChecker:
             source_key=subscription.key_origin,
             known=tuple(map(name_of_key, claim.known)),
             since_cut=tuple(map(name_of_key, claim.since_cut)),
-            again=tuple(map(_again, claim.again)),
+            again=tuple(map(_to_read_again, claim.again)),
             whole=whole,
             form=findings.form,
             # A source that says that it has moved is read whole, to hear whether it still does.
@@ -294,7 +296,7 @@ class SubscriptionChecker:
             has_pictures=need_not_be_fetched(findings.pictures, self._now),
         )
 
-    async def _heard(self, child: Child, url: str, given: Given) -> "_Heard | Broken":
+    async def _read_results(self, child: Child, url: str, given: Given) -> "_ChildResults | Broken":
         noticed: list[FoundEntry] = []
         pictures: list[SourcePicture] = []
         while True:
@@ -314,13 +316,13 @@ class SubscriptionChecker:
                     if len(pictures) > MOST_PICTURES:
                         raise _Failed(CheckFailure("internal"))
                 case {"kind": "checked"} as message:
-                    return _Heard(noticed, CheckResult.model_validate(message), pictures)
+                    return _ChildResults(noticed, CheckResult.model_validate(message), pictures)
                 case {"kind": "broken"} as message:
                     return Broken.model_validate(message)
 
 
 @dataclass(frozen=True, slots=True)
-class _Heard:
+class _ChildResults:
     noticed: list[FoundEntry]
     result: CheckResult
     pictures: list[SourcePicture]
@@ -346,7 +348,7 @@ def entry_filters_of(filters: Filters) -> EntryFilters:
     )
 
 
-def _again(item: StoredItem) -> tuple[str, str, int | None, dict[str, Any]]:
+def _to_read_again(item: StoredItem) -> tuple[str, str, int | None, dict[str, Any]]:
     """See `CheckWishes.again`."""
     about = item.about
     known = {name: about[name] for name in ("title", "duration") if name in about}
@@ -358,8 +360,8 @@ def _again(item: StoredItem) -> tuple[str, str, int | None, dict[str, Any]]:
 
 
 def _is_whole(claim: Claim, now: float) -> bool:
-    """Whether all of the list is to be read: the first time, and now and then: where the newest come first,
-    an old one may have become visible; elsewhere, new entries may come anywhere.
+    """Say whether all of the list is to be read: at the first check, and regularly. Where the newest entries
+    come first, an old one may have been published again; elsewhere new entries may be at any place.
     """
     findings = claim.subscription.findings
     if not findings.seeded or findings.whole_at is None:

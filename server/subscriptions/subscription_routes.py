@@ -102,7 +102,7 @@ from server.subscriptions.subscription import (
     SubscriptionsRequest,
     SubscriptionStage,
     as_http,
-    told_interval,
+    written_interval,
 )
 from server.subscriptions.subscription_columns import host_of
 
@@ -600,7 +600,7 @@ async def _shown(
                 notice=findings.notice or ("already_subscribed" if findings.moved_taken else None),
                 moved_to=findings.moved_to,
                 feeds=[answers.FeedOfPage(**each.model_dump()) for each in findings.feeds] or None,
-                interval=told_interval(default if wanted.interval is None else wanted.interval),
+                interval=written_interval(default if wanted.interval is None else wanted.interval),
                 feed=feed,
                 created_by=one.created_by,
                 owner=one.owner if tells_owner else None,

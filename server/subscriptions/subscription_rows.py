@@ -98,17 +98,24 @@ from server.subscriptions.subscription_columns import (
 )
 from server.subscriptions.subscription_rules import (
     LONGEST_HOLD,
+    expired_items,
+    findings_after_move,
     item_after,
-    moved,
-    not_kept,
-    unread,
+    with_full_read_next,
 )
 from server.subscriptions.task_of_item import request_of
 
 log = logging.getLogger(__name__)
 
-# What is said of a link is not said of another.
-_FRESH = {"failing": 0, "failing_since": None, "error_code": None, "hint": None, "form": None, "feeds": ()}
+# Findings that are reset when a subscription gets another link.
+_NEW_LINK = {
+    "failing": 0,
+    "failing_since": None,
+    "error_code": None,
+    "hint": None,
+    "form": None,
+    "feeds": (),
+}
 _PAGE = f"SELECT {COLUMNS} FROM subscriptions WHERE number < ? ORDER BY number DESC LIMIT ?"  # noqa: S608
 _PAGE_OF_OWNER = f"""
     SELECT {COLUMNS} FROM subscriptions WHERE owner = ? AND number < ? ORDER BY number DESC LIMIT ?"""  # noqa: S608
@@ -366,8 +373,8 @@ class SubscriptionRows:
                     wanted=subscription.wanted,
                     check_no=stored.check_no + 1,
                 )
-                findings = moved(stored.findings, stored.url, stored.key_origin)
-                await store_move(tables, there, subscription.url, findings.model_copy(update=_FRESH))
+                findings = findings_after_move(stored.findings, stored.url, stored.key_origin)
+                await store_move(tables, there, subscription.url, findings.model_copy(update=_NEW_LINK))
                 free = "UPDATE subscriptions SET lease_until = NULL WHERE subscription_id = ?"
                 await tables.run(free, (subscription.subscription_id,))
             if feed != stored.wanted.feed:
@@ -725,7 +732,7 @@ class SubscriptionRows:
             await run_in(tables, "DELETE FROM media WHERE key IN ({keys})", remembered)
             await run_in(tables, "DELETE FROM aliases WHERE key IN ({keys})", others)
             # A source that has not changed is to be read all the same.
-            findings = unread(subscription.findings)
+            findings = with_full_read_next(subscription.findings)
             # A check that is under way passes over what it knows, and so over what is forgotten now.
             findings = findings.model_copy(update={"forgets": findings.forgets + 1})
             await tables.run(
@@ -751,7 +758,7 @@ class SubscriptionRows:
             for subscription in due:
                 mine = subscription.subscription_id
                 items = [read_item(*row) for row in await tables.fetch(_TO_KEEP, (mine,))]
-                gone, again_at = not_kept(subscription, items, now)
+                gone, again_at = expired_items(subscription, items, now)
                 await run_in(tables, _STATE, gone, "expired", "retention", mine)
                 await leave_items(tables, mine, gone)
                 if gone:

@@ -16,6 +16,7 @@ from server.core.task import Stage, TaskStatus
 from server.core.values import without_password
 from server.subscriptions.subscription import (
     AUTO,
+    CODES_OF_GONE_SOURCES,
     DAY,
     HOUR,
     MEMBERS_ONLY,
@@ -23,7 +24,6 @@ from server.subscriptions.subscription import (
     NO_MEDIA,
     NOT_LIVE,
     NOT_LIVE_YET,
-    OF_GONE,
     REFUSED,
     RETRY,
     SOURCE_GONE,
@@ -54,12 +54,12 @@ FIRST_HOLD, LONGEST_HOLD = 3600.0, 12 * 3600.0  # seconds, doubled each time
 AUTO_OF = 10  # newest entries
 MOVES_AFTER = 3  # checks in a row at which a source says that it is elsewhere
 MOST_FORMER_URLS = 10
-TOLD_AFTER = 3  # checks in a row that failed
+NOTIFY_AFTER_FAILURES = 3  # checks in a row that failed
 
 
 def delay_of(code: str, tries: int, age: float) -> tuple[str, float | None]:
-    """Why an item waits whose task failed with `code` after so many `tries`, and how long, in seconds; None
-    if it is not tried again. `age` is that of its entry, in seconds.
+    """Return why and for how many seconds an item waits whose task failed with `code` after so many `tries`;
+    None instead of the seconds if it is not tried again. `age` is that of its entry, in seconds.
     """
     status = int(code[5:]) if re.fullmatch(r"http_[0-9]{3}", code) else 0
     is_too_early = code in _TOO_EARLY and age < YOUNG
@@ -85,13 +85,13 @@ class ItemChange:
 
 
 def age_of(published_at: str | None, found_at: float, now: float) -> float:
-    """Seconds since an entry was published; if nobody says when, since it was found."""
+    """Return the seconds since an entry was published, or since it was found if its date is unknown."""
     moment = moment_of(published_at)
     return now - (found_at if moment is None else moment)
 
 
 def item_after(status: TaskStatus, tries: int, published_at: str | None, found_at: float) -> ItemChange:
-    """What becomes of an item when its task has ended, or waits again."""
+    """Return how an item changes when its task has ended, or waits again."""
     ended = (status.completed_at or status.created_at).timestamp()
     match status.stage:
         case Stage.COMPLETED:
@@ -125,7 +125,7 @@ def interval_of(
 
 
 def jitter(subscription_id: str, check_no: int) -> float:
-    """From 0.9 to 1.1, another each time, the same on every node."""
+    """Return a factor from 0.9 to 1.1: another one for each check, the same on every node."""
     digest = hashlib.sha256(f"{subscription_id} {check_no}".encode()).digest()
     return 0.9 + 0.2 * digest[0] / 255
 
@@ -136,7 +136,7 @@ def after_failure(before: Findings, code: str, now: float, hint: str | None = No
     """
     since = before.failing_since if before.failing else now
     since = now if since is None else since
-    if code in OF_GONE and now - since >= GONE_AFTER:
+    if code in CODES_OF_GONE_SOURCES and now - since >= GONE_AFTER:
         code = SOURCE_GONE
     change = {
         "checked_at": now,
@@ -144,7 +144,7 @@ def after_failure(before: Findings, code: str, now: float, hint: str | None = No
         "failing_since": since,
         "error_code": code,
         "hint": WAS_FEED if code == NO_LIST and before.form == "feed" else hint,
-        "told_failing": before.told_failing or before.failing + 1 >= TOLD_AFTER,
+        "told_failing": before.told_failing or before.failing + 1 >= NOTIFY_AFTER_FAILURES,
         "moved_to": None,  # three checks in a row have to say that the source has moved
         "moved_checks": 0,
     }
@@ -184,7 +184,7 @@ def next_check_at(
 
 
 def hold_for(holds: int, retry_after: float | None) -> float:
-    """Seconds for which a host is left alone: twice as long as the last time, or as long as it asks for."""
+    """Return the seconds for which a host is left alone: what it asks for, else twice as many each time."""
     if retry_after is not None:
         return min(retry_after, LONGEST_HOLD)
     return min(FIRST_HOLD * 2.0 ** min(holds, 10), LONGEST_HOLD)
@@ -237,7 +237,7 @@ def after_check(before: Findings, result: CheckResult, now: float) -> Findings:
 
 
 def after_announced_move(before: Findings, result: CheckResult) -> tuple[Findings, str | None]:
-    """What is known then, and where the source is from now on, if checks have said so often enough."""
+    """Return the findings, and the link to which the source has moved once enough checks have said so."""
     if result.unchanged and result.moved_to is None:  # it says what it said
         return before, None
     moved_to = result.moved_to
@@ -253,8 +253,8 @@ def after_announced_move(before: Findings, result: CheckResult) -> tuple[Finding
     return before.model_copy(update=change), moved_to if is_enough else None
 
 
-def moved(findings: Findings, url: str, key_origin: str) -> Findings:
-    """What is known of the source that was at `url` until now: its answers there were no others'."""
+def findings_after_move(findings: Findings, url: str, key_origin: str) -> Findings:
+    """Return the findings of a source that has left `url`, without the validators of its answers there."""
     left = without_password(url)
     former = (*(one for one in findings.former_urls if one != left), left)[-MOST_FORMER_URLS:]
     change = {
@@ -280,15 +280,15 @@ def address_of_move(url: str, moved_to: str) -> str:
     return urlunsplit(after._replace(netloc=f"{user}@{after.netloc}"))
 
 
-def unread(findings: Findings) -> Findings:
-    """The next check reads all, even if the source has not changed."""
+def with_full_read_next(findings: Findings) -> Findings:
+    """Return findings with which the next check reads the whole list, even if it has not changed."""
     return findings.model_copy(update={"etag": None, "modified": None, "digest": None, "whole_at": None})
 
 
-def not_kept(
+def expired_items(
     subscription: StoredSubscription, items: Sequence[StoredItem], now: float
 ) -> tuple[list[str], float | None]:
-    """The keys of fetched `items` that are let go, and when to check again."""
+    """Return the keys of fetched `items` that retention expires now, and when to ask for more of them."""
     keep = subscription.wanted.keep
     loose = [item for item in items if not item.pinned]
     gone: set[str] = set()

@@ -11,7 +11,7 @@ import pytest
 from server.core.codes import CODES, OF_THE_SERVER, PASSING, PASSING_STATUSES
 from server.locales import LANGUAGES, Catalogue
 from server.subscriptions import subscription
-from server.subscriptions.subscription import HOLDING, REFUSED, WANTS_LOG_IN
+from server.subscriptions.subscription import HOST_REFUSALS, REFUSED, WANTS_LOG_IN
 from server.tasks import next_attempt
 from tests.page_tables import page_table
 from tests.trees import nodes
@@ -78,7 +78,9 @@ def test_a_code_that_exists_is_named_by_the_sources() -> None:
 
 
 def test_a_code_from_which_something_follows_exists() -> None:
-    of_subscriptions = HOLDING | REFUSED | WANTS_LOG_IN | subscription.NOT_LIVE | subscription.OF_GONE
+    of_subscriptions = (
+        HOST_REFUSALS | REFUSED | WANTS_LOG_IN | subscription.NOT_LIVE | subscription.CODES_OF_GONE_SOURCES
+    )
     place, hopeless = page_table("HOPELESS")
     for where, codes in (
         ("server/subscriptions/subscription.py", of_subscriptions),
