@@ -17,8 +17,8 @@ from yt_dlp.utils import DownloadError
 
 from server.child.extract import broadcasts, options, sponsorblock, video_info, youtube_dl
 from server.child.extract.failures import EXPIRED, classify
-from server.child.extract.lists import link_anew
-from server.child.extract.youtube_dl import Engine, not_yet
+from server.child.extract.lists import find_new_link
+from server.child.extract.youtube_dl import Engine, not_live_error
 from server.child.fetch import clip_parts, disk_estimate
 from server.child.fetch.clip_parts import ClipFetcher
 from server.child.fetch.disk_estimate import FilmFacts
@@ -59,25 +59,26 @@ from server.child.process.progress import (
 )
 from server.core.jobs import Job
 
-_ENCODING, _COPYING = 0.25, 0.05
-_ESTIMATED: Final = ("aac", "mp3", "mpg", "ts")
+_ENCODING_SHARE, _COPYING_SHARE = 0.25, 0.05  # of ffmpeg in the job's work
+_ESTIMATED_DURATION: Final = ("aac", "mp3", "mpg", "ts")
 """Containers without a reliable duration: ffmpeg estimates it from their size, or their timestamps jump."""
 
 LONGEST_TITLE: Final = 300
-"""Characters of a chapter's title that the server is told; its tags have all of it."""
-_NOTHING_THERE: Final = ("no_media", "unsupported_url")
-"""What extractors say of a page if they pass over a playlist that they cannot read."""
+"""Characters of a chapter's title that are sent to the server; its tags have all of it."""
+
+_NO_MEDIA_CODES: Final = ("no_media", "unsupported_url")
+"""Failures of pages without media, also of those whose playlist the extractor could not read."""
 
 _FULL = 0.9  # of `max_filesize`: a recording ends there, so that the file made of it stays below the limit
 
 
 class StopWaiting(Exception):
-    """A client ends the recording while more of the broadcast is awaited."""
+    """A client ends the recording while the job waits whether the broadcast goes on."""
 
 
 @dataclass(frozen=True, slots=True)
 class StreamToFetch:
-    """A stream as yt-dlp describes it, the path of its part, and how much of it has come."""
+    """A stream: yt-dlp's dict of it, the path of its part, and how much of it has come."""
 
     stream: dict[str, Any]
     path: Path
@@ -86,7 +87,7 @@ class StreamToFetch:
 
 @dataclass(frozen=True, slots=True)
 class CutFilm:
-    """What is `kept` of a film, in `parts`; its `chapters` and `subtitles` have their times in the result."""
+    """A film cut to what is `kept` of it; `chapters` and `subtitles` have their times in the result."""
 
     parts: list[Part]
     kept: Kept
@@ -152,21 +153,21 @@ class Download:
                     return self._download_film(engine, info)
                 except Refused as refused:
                     if info.get("live_status") == "is_upcoming":
-                        raise not_yet(info) from refused
+                        raise not_live_error(info) from refused
                     info = alternatives.instead_of(refused)
         except Exception:
             self._reporter.send_pending()
             raise
 
     def _extract(self, engine: Engine) -> dict[str, Any]:
-        """What is at the link; if that has expired, and is of a list, at the link that the list has now."""
+        """Extract the link; if it is from a list and has expired, the link that the list has now."""
         try:
             try:
                 found = engine.first(self._url)
             except DownloadError as error:
                 if self._job.item is not None or classify(error, engine.trail).code not in EXPIRED:
                     raise
-                link = link_anew(self._job, engine, self._channel, self._log)
+                link = find_new_link(self._job, engine, self._channel, self._log)
                 if link is None:
                     raise
                 self._log.write("the link has expired: this is what its list has for it now")
@@ -209,7 +210,8 @@ class Download:
         pictures, cover = self._make_pictures(engine, info)
 
         self._meter = Meter(
-            [each.progress for each in streams], _ENCODING if outputs.encodes(wishes) else _COPYING
+            [each.progress for each in streams],
+            _ENCODING_SHARE if outputs.encodes(wishes) else _COPYING_SHARE,
         )
         self._facts = FilmFacts(
             wishes, [[each.stream for each in section] for section in sections], about.get("duration")
@@ -244,7 +246,7 @@ class Download:
         return self._flush(about, files, [part.media for part in film.parts], film, fetched_bytes)
 
     def _describe(self, engine: Engine, info: Mapping[str, Any], about: Mapping[str, Any]) -> None:
-        """Tell the server what it is, and what else there would be if nothing comes of the wishes."""
+        """Send what the film is, and what else its source offers, for remedies if the wishes fail."""
         offered = None if "entries" in info else info.get("formats") or [info]
         with_picture = sum(one.get("vcodec") != "none" for one in offered or ())
         sound_alone = sum(
@@ -261,13 +263,13 @@ class Download:
                 sound_apart=offered and sound_alone > 0,
                 one_quality=offered and with_picture <= 1 and sound_alone <= 1,
                 archive_ids=video_info.archive_ids(info) or None,
-                hint="first_of_several" if engine.left_others else None,
+                hint="first_of_several" if engine.is_first_of_several else None,
                 starts=starts or None,
             ),
         )
 
     def _streams_to_fetch(self, info: Mapping[str, Any], duration: float | None) -> list[list[StreamToFetch]]:
-        """The streams of each section of the film; most films have one section."""
+        """Return the streams of each section of the film; most films have one section."""
         if not options.wants_media(self._wishes):
             return []
         clip = self._wishes.clip
@@ -285,7 +287,7 @@ class Download:
         ]
 
     def _fetch(self, engine: Engine, sections: list[list[StreamToFetch]]) -> list[list[Part]]:
-        """The parts of each section."""
+        """Fetch the streams; return the parts of each section."""
         fetching: StreamFetcher | ClipFetcher = StreamFetcher(engine, self._job, self._log)
         if self._wishes.clip and len(sections) == 1:
             fetching = ClipFetcher(engine, self._job, self._wishes.clip, self._log, self._convert)
@@ -331,7 +333,7 @@ class Download:
 
     def _make_files(self, film: CutFilm, streams: list[StreamToFetch], extras: Extras) -> dict[str, str]:
         """Make the outputs of a film, and a file of each chapter if that is wanted: kind -> name."""
-        # The picture's width / height, if its file states it wrong.
+        # The picture's width / height, if yt-dlp knows that its file states it wrong.
         ratios = (each.stream.get("stretched_ratio") for each in streams)
         aspect = next((float(ratio) for ratio in ratios if ratio not in (None, 0, 1)), None)
         files = self._convert_parts(film.parts, extras, aspect, film.kept)
@@ -348,7 +350,7 @@ class Download:
         return files
 
     def _measure_duration(self, film: CutFilm, files: Mapping[str, str]) -> float | None:
-        """The seconds of the file that was made, since those on the page may be wrong."""
+        """Return the duration of the file that was made, in seconds: the page may state a wrong one."""
         main = files.get("video") or files.get("audio")
         index = probe.read_index(self._directory / parts.OUT / main) if main else None
         if index and index.duration is not None:
@@ -356,12 +358,12 @@ class Download:
         if len(film.kept.spans) > 1:
             return film.kept.length
         media = film.parts[0].media if film.parts else None
-        return media.duration if media and media.container not in _ESTIMATED else None
+        return media.duration if media and media.container not in _ESTIMATED_DURATION else None
 
-    # What is known of the download meanwhile, and told.
+    # Facts and progress, while the film is fetched.
 
     def _learn(self, **facts: Any) -> None:
-        """Take in new `facts` (fields of `FilmFacts`); the server is told if the film needs more space.
+        """Store new `facts` (fields of `FilmFacts`), and tell the server if the film needs more space.
 
         Many sources state the size of a file only when it is requested.
         """
@@ -379,7 +381,7 @@ class Download:
             raise JobFailed("too_large", f"{size} of at most {most} bytes")
 
     def _on_event(self, progress: StreamProgress, event: Mapping[str, Any]) -> None:
-        """Take in `event`, one of yt-dlp's progress dicts, for the stream with this `progress`."""
+        """Handle `event`, one of yt-dlp's progress dicts, for the stream with this `progress`."""
         came_in = progress.update(event)
         self._check_size(self._meter.at_least)
         self._learn(sizes=self._meter.sizes)
@@ -396,16 +398,16 @@ class Download:
     # Recording.
 
     def _has_recording(self) -> bool:
-        """Whether an earlier attempt has recorded anything; its pieces are brought to order."""
+        """Whether an earlier attempt has recorded anything; pieces that are not kept are deleted."""
         if not any(self._directory.iterdir()):
             return False
         recorded_pieces.delete_unkept(self._directory)
         return recorded_pieces.have_media(self._directory, self._job.ffmpeg)
 
     def _extract_to_go_on(self, engine: Engine) -> dict[str, Any]:
-        """What is at the link of a broadcast that an earlier attempt has recorded. Raises what may pass.
+        """Extract the link of a broadcast that an earlier attempt has recorded. Raises retryable errors.
 
-        {} if what was recorded is all there will be: the page is gone, or it does not answer and a client has
+        Returns {} if nothing more can be recorded: the page is gone, or it cannot be read and a client has
         ended the recording.
         """
         missed_before = engine.trail.passing
@@ -417,7 +419,7 @@ class Download:
         except (DownloadError, JobFailed) as refused:
             error = refused
         failure = classify(error, engine.trail)
-        if failure.code in _NOTHING_THERE and engine.trail.passing > missed_before:
+        if failure.code in _NO_MEDIA_CODES and engine.trail.passing > missed_before:
             error = JobFailed("extraction_failed", "the playlist of the broadcast could not be read")
             failure = classify(error)
         if failure.retryable and not self._finish_asked.is_set():
@@ -426,7 +428,7 @@ class Download:
 
     def _finish_earlier_recording(self, engine: Engine, info: dict[str, Any]) -> dict[str, Any]:
         """Make the files of what earlier attempts have recorded; `info` is empty if the page is gone."""
-        about = info | {"is_live": True}  # as is said of every recording
+        about = info | {"is_live": True}  # as for every recording
         if info:
             self._channel.send("described", video_info=video_info.video_info(about))
         parts.prepare(self._directory, [recorded_pieces.PREFIX])
@@ -457,15 +459,16 @@ class Download:
                 self._finish_asked.set()
             self._reporter.download(self._meter, {"speed": came_in / (time.monotonic() - began)})
 
-        def again(silent: bool) -> list[dict[str, Any]] | None:
-            """The streams to record after an interruption, None if the broadcast is over; the same streams
-            again if the source cannot tell at the moment."""
+        def next_streams(silent: bool) -> list[dict[str, Any]] | None:
+            """Return the streams to record after an interruption; None if the broadcast is over, the same
+            streams if that cannot be found out at the moment.
+            """
             before = engine.trail.passing
             try:
                 info = self._extract(engine)
             except (DownloadError, JobFailed) as error:
                 failure, missed = classify(error, engine.trail), engine.trail.passing > before
-                is_busy = failure.retryable or (failure.code in _NOTHING_THERE and missed)
+                is_busy = failure.retryable or (failure.code in _NO_MEDIA_CODES and missed)
                 return streams if is_busy and not has_ended(streams) else None
             if (unread := broadcasts.playlist_error(info)) and not broadcasts.is_gone(unread):
                 return streams
@@ -480,7 +483,7 @@ class Download:
                 self._job,
                 self._log,
                 on_size,
-                again,
+                next_streams,
                 has_ended,
                 engine,
                 broadcasts.from_first_read(engine, streams),
@@ -488,6 +491,8 @@ class Download:
         return self._finish_recording(info, pictures, cover)
 
     def _goes_on(self, engine: Engine, info: dict[str, Any], *, silent: bool) -> bool:
+        """Whether the broadcast goes on; False also if a client ends the recording meanwhile."""
+
         def tick() -> None:
             self.report_alive()
             if self._finish_asked.is_set():
@@ -503,14 +508,14 @@ class Download:
         """Make the files of what was recorded."""
         packet_times.check_pieces(self._directory, self._job.ffmpeg, self.report_alive)
         recorded = [recorded_pieces.join_pieces(self._directory, self._job.ffmpeg)]
-        # Without chapters, which have the broadcast's times, not the recording's.
+        # Without the chapters, whose times are the broadcast's, not the recording's.
         extras = Extras(tags=self._write_tags(info, (), (), cover))
         files = self._convert_parts(recorded, extras)
         main = next(files[kind] for kind in ("video", "audio") if kind in files)
         media = probe.inspect(self._directory / parts.OUT / main, self._job.ffmpeg)
         return self._flush({**info, "duration": None}, {**files, **pictures}, [media])
 
-    # What both have: pictures, tags, ffmpeg's run, and the end.
+    # For films and recordings: pictures, tags, ffmpeg's run, and the end.
 
     def _make_pictures(self, engine: Engine, info: Mapping[str, Any]) -> tuple[dict[str, str], Path | None]:
         """Make the preview; return the thumbnail (kind -> name) and the path of the cover, if wanted."""

@@ -261,7 +261,7 @@ def _engine(
         job = youtube.with_provider(job, job.pot_provider, log)
     with (
         Engine(params(job, log), trail, job.item, **hooks) as engine,
-        cookie_jar.given_back(engine, link, log) if job.cookies else nullcontext(),
+        cookie_jar.send_changed_cookies(engine, link, log) if job.cookies else nullcontext(),
     ):
         if yt_dlp_parts.fits("players"):
             engine.cache = youtube.PlayerCache(job.players, link.send)

@@ -89,14 +89,15 @@ def warm(job: ModuleType, ffmpeg: str | None, deno: str | None) -> dict[str, str
 
 
 def _version_of_ffmpeg(location: str) -> str:
-    """Return its version, or "". yt-dlp keeps what it knows of ffmpeg and ffprobe in a class, from which
-    children take it.
+    """Return the version of ffmpeg, or "".
+
+    yt-dlp caches what it finds out about ffmpeg and ffprobe in a class, which children inherit.
     """
     from yt_dlp.postprocessor.ffmpeg import FFmpegPostProcessor
 
-    def ask() -> list[Any] | None:
+    def find_versions() -> list[Any] | None:
         FFmpegPostProcessor.get_versions()
-        # A program that does not run may be repaired without being written anew.
+        # A program that does not run may be repaired without a change of its file.
         if any(Path(path).exists() and not versions.get(path) for path in programs):
             return None
         return [(path, versions.get(path), features.get(path, {})) for path in programs]
@@ -104,28 +105,29 @@ def _version_of_ffmpeg(location: str) -> str:
     FFmpegPostProcessor._ffmpeg_location.set(location)
     programs = FFmpegPostProcessor()._determine_executables().values()
     versions, features = FFmpegPostProcessor._version_cache, FFmpegPostProcessor._features_cache
-    for path, version, can in warm_cache.kept("ffmpeg", _identities(*programs), ask) or ():
-        versions[path], features[path] = version, can
+    found = warm_cache.cached("ffmpeg", _identities(*programs), find_versions) or ()
+    for path, version, its_features in found:
+        versions[path], features[path] = version, its_features
     return versions.get(location) or ""
 
 
 def _version_of_deno(location: str) -> str | None:
     from yt_dlp.utils._jsruntime import DenoJsRuntime
 
-    def ask() -> str | None:
+    def find_version() -> str | None:
         info = DenoJsRuntime(location).info
         return info.version if info else None
 
-    found: str | None = warm_cache.kept("deno", _identities(location), ask)
+    found: str | None = warm_cache.cached("deno", _identities(location), find_version)
     return found
 
 
 def _identities(*programs: str) -> list[Any]:
-    """What versions depend on: the programs that are there, and this yt-dlp, which reads what they say."""
+    """Return what the versions depend on: the existing programs, and yt-dlp, which reads their output."""
     import yt_dlp
 
-    there = [path for path in programs if Path(path).exists()]
-    return [yt_dlp.version.__version__, *map(warm_cache.identity, there)]
+    existing = [path for path in programs if Path(path).exists()]
+    return [yt_dlp.version.__version__, *map(warm_cache.identity, existing)]
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from urllib.parse import quote
 import pytest
 from yt_dlp.cookies import YoutubeDLCookieJar
 
-from server.child.extract.cookie_jar import given_back
+from server.child.extract.cookie_jar import send_changed_cookies
 from server.child.media import guarded_ffmpeg
 from server.child.network.proxy import Proxy
 from server.child.process.log import Log
@@ -109,10 +109,10 @@ def test_more_cookies_than_can_be_stored_are_not_said(tmp_path: Path) -> None:
     link: Any = SimpleNamespace(send=lambda kind, cookies: said.append(cookies))
     with (tmp_path / "log").open("w+") as file:
         log = Log(file.fileno())
-        engine: Any = SimpleNamespace(cookiejar=jar("a" * 100), on_look=None)
-        with given_back(engine, link, log):
+        engine: Any = SimpleNamespace(cookiejar=jar("a" * 100), on_extracted=None)
+        with send_changed_cookies(engine, link, log):
             engine.cookiejar = jar("b" * cookies.MAX_SIZE)
-            engine.on_look()
+            engine.on_extracted()
             assert said == []
             engine.cookiejar = jar("c" * 100)
         assert "more cookies than can be stored" in (tmp_path / "log").read_text()

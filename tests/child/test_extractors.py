@@ -30,14 +30,14 @@ def _links() -> list[tuple[str, str]]:
 
 def _knows(link: str) -> list[str]:
     known = extractors.enabled()
-    return [name for name in extractors.asked(link) if known[name].suitable(link)]
+    return [name for name in extractors.find_candidates(link) if known[name].suitable(link)]
 
 
 def test_each_extractor_is_asked_of_the_links_of_its_own_tests() -> None:
     known = extractors.enabled()
     links = [(name, link) for name, link in _links() if known[name].suitable(link)]
     assert len(links) > 5000
-    assert [(name, link) for name, link in links if name not in extractors.asked(link)] == []
+    assert [(name, link) for name, link in links if name not in extractors.find_candidates(link)] == []
 
 
 def test_reading_the_patterns_leaves_no_garbage_which_the_fork_server_would_keep() -> None:
@@ -46,7 +46,7 @@ def test_reading_the_patterns_leaves_no_garbage_which_the_fork_server_would_keep
     gc.disable()
     try:
         for pattern in patterns:
-            extractors.in_each_match(pattern)
+            extractors.required_texts(pattern)
         assert gc.collect() == 0
     finally:
         gc.enable()
@@ -67,10 +67,10 @@ def test_what_a_pattern_matches_has_what_it_is_said_to_have() -> None:
         @thorough
         @given(st.from_regex(re.compile(pattern, re.ASCII), alphabet=st.characters(max_codepoint=127)))
         def look(link: str) -> None:
-            texts = extractors.in_each_match(pattern)  # noqa: B023  it is called below
+            texts = extractors.required_texts(pattern)  # noqa: B023  it is called below
             assert not texts or any(text in link.lower() for text in texts), pattern  # noqa: B023
 
-        if extractors.in_each_match(pattern):
+        if extractors.required_texts(pattern):
             look()
 
 
@@ -104,21 +104,21 @@ def test_what_a_pattern_matches_has_what_it_is_said_to_have() -> None:
 )
 def test_what_each_match_of_a_pattern_has(pattern: str, texts: tuple[str, ...]) -> None:
     re.compile(pattern)
-    assert extractors.in_each_match(pattern) == texts
+    assert extractors.required_texts(pattern) == texts
 
 
 def test_a_link_with_other_letters_is_asked_of_all() -> None:
-    assert list(extractors.asked("https://ſoundcloud.com/a")) == list(extractors.enabled())
+    assert list(extractors.find_candidates("https://ſoundcloud.com/a")) == list(extractors.enabled())
 
 
 def test_few_are_asked() -> None:
     """Each costs a child as much as the pages of memory that it lies in."""
-    assert len(list(extractors.asked("http://films.test/1mb.mp4"))) < 150
-    assert len(list(extractors.asked(extractors.USUAL))) < 150
+    assert len(list(extractors.find_candidates("http://films.test/1mb.mp4"))) < 150
+    assert len(list(extractors.find_candidates(extractors.TYPICAL))) < 150
 
 
 def test_plugins_are_asked_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plugins, "extractors", {"Own": None, "Vimeo": None})
-    asked = list(extractors.asked("https://vimeo.com/1"))
+    asked = list(extractors.find_candidates("https://vimeo.com/1"))
     assert asked[:2] == ["Own", "Vimeo"]
     assert asked.count("Vimeo") == 1

@@ -205,8 +205,8 @@ def test_a_trail_keeps_no_socket_and_has_an_end() -> None:
     assert kept() is None
     for number in range(1000):
         trail.note(TransportError(f"number {number}"))
-    assert trail.noted_in("number 0") == ("", ())
-    assert trail.noted_in("number 999")[0] == "number 999"
+    assert trail.find_in("number 0") == ("", ())
+    assert trail.find_in("number 999")[0] == "number 999"
 
 
 def test_an_extractor_knows_better_than_the_status_that_it_met() -> None:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from server.child.extract.youtube_dl import readable
+from server.child.extract.youtube_dl import clean_playlist
 from tests.jobs import Jobs
 from tests.shelf import Shelf
 from tests.site import Site, probe
@@ -34,20 +34,20 @@ c.ts
 
 
 def test_a_segment_that_never_was_is_left_out_and_the_next_keeps_its_number() -> None:
-    assert readable(WITH_A_GAP) == WITHOUT
+    assert clean_playlist(WITH_A_GAP) == WITHOUT
 
 
 def test_everything_else_is_left_as_it_is() -> None:
-    assert readable(WITHOUT) == WITHOUT
-    assert readable(b"\xef\xbb\xbf" + WITHOUT) == WITHOUT
+    assert clean_playlist(WITHOUT) == WITHOUT
+    assert clean_playlist(b"\xef\xbb\xbf" + WITHOUT) == WITHOUT
 
 
 def test_a_list_of_segments_gets_the_target_duration_that_it_lacks() -> None:
     listed = b"#EXTM3U\n#EXTINF:1.5,\na.ts\n#EXTINF:2.2,\nb.ts\n"
-    assert readable(listed) == listed.replace(b"#EXTM3U\n", b"#EXTM3U\n#EXT-X-TARGETDURATION:3\n")
-    assert readable(b"#EXTM3U\n") == b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n"
+    assert clean_playlist(listed) == listed.replace(b"#EXTM3U\n", b"#EXTM3U\n#EXT-X-TARGETDURATION:3\n")
+    assert clean_playlist(b"#EXTM3U\n") == b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n"
     ended = b"#EXTM3U\n#EXTINF:1,\na?b\n#EXT-X-ENDLIST\n"
-    assert b"#EXT-X-TARGETDURATION:1\n" in readable(ended)
+    assert b"#EXT-X-TARGETDURATION:1\n" in clean_playlist(ended)
 
 
 def test_a_list_of_files_or_of_lists_gets_none() -> None:
@@ -55,7 +55,7 @@ def test_a_list_of_files_or_of_lists_gets_none() -> None:
         b"#EXTM3U\n#EXTINF:123,An artist - A title\nhttp://a.test/a.mp3\n",
         b"#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\nb.m3u8\n",
     ):
-        assert readable(page) == page
+        assert clean_playlist(page) == page
 
 
 async def test_a_film_whose_playlist_lacks_its_target_duration_is_downloaded(

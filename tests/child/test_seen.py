@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from server.child.extract.generic import what_it_says
+from server.child.extract.generic import reason_of_page
 from tests.jobs import Jobs, broken
 from tests.shelf import Shelf
 
@@ -71,11 +71,11 @@ async def test_a_page_that_says_nothing_of_it_has_no_such_hint(
     ],
 )
 def test_what_a_page_says(page: str, seen: str | None) -> None:
-    assert what_it_says(f"<html>{page}</html>") == seen
+    assert reason_of_page(f"<html>{page}</html>") == seen
 
 
 @pytest.mark.parametrize("piece", ["<script>", "<", "<h1>captch", "<!--", "<a b=", "&#", "</", "your age"])
 def test_no_page_takes_long_to_read(piece: str) -> None:
     began = time.process_time()
-    what_it_says(piece * (4_000_000 // len(piece)))
+    reason_of_page(piece * (4_000_000 // len(piece)))
     assert time.process_time() - began < 2

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from server.child.extract import failures
-from server.child.extract.failures import MOST, Tries
+from server.child.extract.failures import MAX_RETRIES, Tries
 
 
 class Clock:
@@ -40,9 +40,9 @@ def test_a_stream_is_tried_twice_more_before_its_first_byte_and_ten_times_after_
 ) -> None:
     patience = Tries(str(tmp_path / fetched))
     (tmp_path / "film.mp4.part").touch()
-    assert patience.left(TimeoutError(), MOST) == 2
+    assert patience.left(TimeoutError(), MAX_RETRIES) == 2
     (tmp_path / "film.mp4.part-Frag3").write_bytes(b"a")
-    assert patience.left(TimeoutError(), MOST) == 10
+    assert patience.left(TimeoutError(), MAX_RETRIES) == 10
 
 
 def test_one_that_is_silent_before_its_first_byte_is_not_tried_again_and_again(
@@ -51,7 +51,7 @@ def test_one_that_is_silent_before_its_first_byte_is_not_tried_again_and_again(
     Clock(monkeypatch)
     patience = Tries(str(tmp_path / "film.mp4"))
     time.sleep(16)
-    assert patience.left(TimeoutError(), MOST) == 0
+    assert patience.left(TimeoutError(), MAX_RETRIES) == 0
 
 
 def test_only_faults_in_a_row_without_a_byte_more_are_counted(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def made(value: object, key: object = "key") -> tuple[object, bool]:
     """What `kept` returns, and whether it was made now."""
     values = [value]
-    return warm_cache.kept("name", key, values.pop), not values
+    return warm_cache.cached("name", key, values.pop), not values
 
 
 def test_a_value_is_made_once_for_the_same_key(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""The job's cookies: yt-dlp has them in memory, and changes by sources are sent back to the server.
+"""Sends the cookies that sources have changed back to the server.
 
 They are never written to a file here, because the job's directory outlives the job.
 """
@@ -14,31 +14,31 @@ from server.core.jobs import MOST_COOKIES
 
 
 @contextmanager
-def given_back(engine: Engine, link: Channel, log: Log) -> Iterator[None]:
-    """Send the cookies to the server after each extraction, and at the end, if they have changed.
+def send_changed_cookies(engine: Engine, link: Channel, log: Log) -> Iterator[None]:
+    """While the block runs, send the cookies after each extraction, and at its end, if they have changed.
 
     More than `MOST_COOKIES` bytes are not sent: the server would not store them.
     """
-    last_sent = written(engine)
+    last_sent = cookie_file(engine)
 
     def send_changes() -> None:
         nonlocal last_sent
-        text, before = written(engine), last_sent
+        text, before = cookie_file(engine), last_sent
         last_sent = text
         if len(text.encode(errors="replace")) > MOST_COOKIES:
-            log.write("the source sets more cookies than can be stored: those that it has renewed are lost")
+            log.write("the source sets more cookies than can be stored: its changes are lost")
         elif text != before:
             link.send("renewed", cookies=text)
 
-    engine.on_look = send_changes
+    engine.on_extracted = send_changes
     try:
         yield
     finally:
         send_changes()
 
 
-def written(engine: Engine) -> str:
-    """All cookies of `engine`, as the text of a Netscape cookie file.
+def cookie_file(engine: Engine) -> str:
+    """Return all cookies of `engine`, as the text of a Netscape cookie file.
 
     yt-dlp's own `save` sets `expires` of session cookies to 0 in the jar, which then no longer sends them.
     """

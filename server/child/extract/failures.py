@@ -1,13 +1,13 @@
 """Turns exceptions and messages of yt-dlp, ffmpeg and the network into an `error_code`.
 
-`classify` is the entry. The first rule of the table `RULES` that holds decides. A rule tests the class of an
-exception and its detail, an error number, or yt-dlp's own message, from which foreign words (links, ids,
-messages of libraries and servers) are removed.
+`classify` does it, by the first rule of the table `RULES` that holds. A rule tests the class of an exception
+and its detail, an error number, or yt-dlp's own message, from which foreign words (links, ids, messages of
+libraries and servers) are removed.
 
 yt-dlp wraps and chains its errors, and keeps only the message of those that end a download. So each network
-error is noted on a `Trail` when it is met, and found there again by its message.
+error is noted on a `Trail` when it is raised, and found there again by its message.
 
-A request is retried within an attempt as often as yt-dlp does it, once any byte of the stream has come
+Once any byte of a stream has come, a request is retried within the attempt as often as yt-dlp does it
 (`Tries`). Before that the attempt ends soon, with the reason: the server makes the next attempts, and shows
 clients the reason.
 """
@@ -34,12 +34,13 @@ from server.child.network import browser, guard
 from server.child.process.job_failed import OF_ERRNO, Expired, JobFailed, NotLive
 from server.core.codes import CODES, PASSING, PASSING_STATUSES, Code
 
-_REMEMBERED = 100
+_MAX_NOTED = 100  # errors
 
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """`detail` is the reason that the library gives; `retry_after` is the header as it came.
+    """What rules test of an exception: `detail` is the reason that the library gives; `retry_after` is the
+    value of the header.
 
     `reading`: the response had begun to arrive; `fragment`: the request was for a fragment of a stream;
     `wall`: the response is a bot wall (see `server.child.network.browser`).
@@ -73,40 +74,38 @@ class Fact:
 
 
 class Trail:
-    """The link that a job began with, and its last `_REMEMBERED` network errors, oldest first.
+    """The link that a job began with, and its last `_MAX_NOTED` network errors, oldest first.
 
-    `seen` is what the last page says that has no film, see `server.child.extract.generic`.
+    `seen` is why the last page without a film has none, see `server.child.extract.generic`.
     """
 
     def __init__(self, url: str = "") -> None:
         self.url = url
         self.by_http_proxy = False
-        """Whether requests go through the operator's HTTP proxy, whose answers look like a source's."""
+        """Whether requests go through the operator's HTTP proxy, whose responses look like a source's."""
 
         self.passing = 0
-        """How many network errors were met after which another attempt may help."""
+        """How many network errors there were after which another attempt may help."""
 
         self.seen: str | None = None
-        self._met: deque[tuple[str, tuple[Fact, ...]]] = deque(maxlen=_REMEMBERED)
+        self._noted: deque[tuple[str, tuple[Fact, ...]]] = deque(maxlen=_MAX_NOTED)
 
     def note(self, error: network.RequestError, **known: bool) -> None:
-        """`known` are fields of `Fact`. May be called from any thread."""
-        self._met.append((str(error), tuple(Fact.of(link, **known) for link in chain(error))))
+        """Note `error`; `known` are fields of `Fact`. May be called from any thread."""
+        self._noted.append((str(error), tuple(Fact.of(link, **known) for link in chain(error))))
         is_http = isinstance(error, network.HTTPError)
         self.passing += (
             error.status in PASSING_STATUSES if is_http else isinstance(error, network.TransportError)
         )
 
-    def noted_in(self, words: str) -> tuple[str, tuple[Fact, ...]]:
-        """Return the last error whose message is in `words`: that message and its facts; empty if there is
-        none.
-        """
-        found = (met for met in reversed(self._met) if met[0] and met[0] in words)
+    def find_in(self, text: str) -> tuple[str, tuple[Fact, ...]]:
+        """Return message and facts of the last noted error whose message is in `text`; empty if none is."""
+        found = (noted for noted in reversed(self._noted) if noted[0] and noted[0] in text)
         return next(found, ("", ()))
 
 
 def chain(error: BaseException) -> Iterator[BaseException]:
-    """`error` and all exceptions that it wraps or was caused by, outermost first."""
+    """Yield `error` and all exceptions that it wraps or was caused by, outermost first."""
     seen: set[int] = set()
     waiting: list[object] = [error]
     while waiting:
@@ -127,16 +126,16 @@ _QUOTES = frozenset("\"'`“”«»")
 _ENDS_CLAUSE = re.compile(r"\s*([.,;!?)\]](\s|$)|/ |$)")
 _NAMES_SUBJECT = re.compile(r":(\s|$)|\s+does not exist")
 _BEFORE_CLAUSE = re.compile(r"[.,:;!?(\[/](?=\s)")
-_LINKING = re.compile(
+_SAYS_MORE_AFTER = re.compile(
     r"(an?|and|are|as|be|been|being|by|currently|either|ha[sv]e?|is|likely|longer|needs|not?|now|or|requires"
     r"|still|the|to|uses|was|were|with)"
 )
-"""What follows one of these words says something, and names nothing: "is private", "set to private"."""
+"""A word after one of these is a statement, and no name: "is private", "set to private"."""
 
 
 def own_words(errors: Sequence[BaseException], trail: Trail) -> str:
     """Return yt-dlp's own words in `errors`, in lower case; "" if it only repeats foreign messages."""
-    messages = (words.replace(trail.noted_in(words)[0], "") for words in _own_messages(errors))
+    messages = (words.replace(trail.find_in(words)[0], "") for words in _own_messages(errors))
     text = " / ".join(messages).lower().translate(_APOSTROPHES)
     # Names of the link and ids of the video; not those of two letters, which may be words.
     names = {trail.url.partition("?")[0].rstrip("/").rpartition("/")[2]}
@@ -150,7 +149,7 @@ def own_words(errors: Sequence[BaseException], trail: Trail) -> str:
 
 
 def _names_something(found: re.Match[str]) -> bool:
-    """Whether a name of the link or an id is mentioned there, and not a word that happens to be the same.
+    """Whether `found` is a name in the link or an id, and not a word that happens to be the same.
 
     A film at `/private.mp4` may be private, and a stream at `/offline` offline. So a name counts only where
     extractors put names: in quotes, before a colon or "does not exist", and at the end of a clause
@@ -162,7 +161,7 @@ def _names_something(found: re.Match[str]) -> bool:
     if _NAMES_SUBJECT.match(after):
         return True
     clause = _BEFORE_CLAUSE.split(before)[-1].split()
-    return bool(_ENDS_CLAUSE.match(after)) and len(clause) > 1 and not _LINKING.fullmatch(clause[-1])
+    return bool(_ENDS_CLAUSE.match(after)) and len(clause) > 1 and not _SAYS_MORE_AFTER.fullmatch(clause[-1])
 
 
 def _own_messages(errors: Sequence[BaseException]) -> Iterator[str]:
@@ -174,11 +173,11 @@ def _own_messages(errors: Sequence[BaseException]) -> Iterator[str]:
                 repeats = isinstance(error.cause, network.RequestError)
                 yield "" if repeats and (error.cause.msg or "") in error.orig_msg else error.orig_msg
             case utils.DownloadError() if extracting:
-                pass  # it repeats the `ExtractorError`, with more around it
+                pass  # its message contains that of the `ExtractorError`
             case network.RequestError() if type(error) is not network.RequestError or isinstance(
                 error.cause, OSError | ValueError
             ):
-                pass  # a library says why a request cannot be sent, and not `YoutubeDL.urlopen` itself
+                pass  # the message is a library's, and not that of `YoutubeDL.urlopen` itself
             case utils.YoutubeDLError():
                 yield str(error)
 
@@ -254,7 +253,7 @@ _WORDS: tuple[tuple[Code, str], ...] = (
     ("unsupported_url", r"(unsupported|invalid) url|is not a valid url|looks truncated|embed-only video"),
 )
 _NOTHING_CAME = r"did not get any data|fragment \d+ not found|file is empty|content too short"
-# OpenSSL's reasons where others cut off a TLS connection.
+# OpenSSL's reasons if the other side has cut off the TLS connection.
 _CUT = "UNEXPECTED_EOF|.*BAD_RECORD_MAC|RECORD_LAYER_FAILURE"
 # Python's messages for malformed URLs.
 _NO_URL = "Invalid IPv6 URL|Port (out of range|could not be cast)|netloc .* contains invalid|.* IPv4 or IPv6"
@@ -297,11 +296,11 @@ RULES: Final[tuple[Rule, ...]] = (
 )
 
 
-LONGEST_WAIT = 86_400.0
+LONGEST_WAIT = 86_400.0  # seconds
 
 
 def seconds(header: str | None) -> float | None:
-    """A `Retry-After` (RFC 9110, 10.2.3) as seconds from now, at most a day; None if it is malformed."""
+    """Return a `Retry-After` (RFC 9110, 10.2.3) in seconds from now, at most a day; None if malformed."""
     if header is None:
         return None
     if re.fullmatch(r"\s*\d{1,9}\s*", header):
@@ -314,14 +313,15 @@ def seconds(header: str | None) -> float | None:
 
 
 MISSING = frozenset((404, 410))
-"""Statuses of a fragment that its source does not have; 403 also refuses links that have expired."""
+"""Statuses of a fragment that its source does not have; 403 may also mean that the link has expired."""
 EXPIRED_STATUSES = frozenset((403, 404, 410))
 EXPIRED = frozenset(f"http_{status}" for status in EXPIRED_STATUSES)
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """`retryable`: another attempt may help, after `retry_after` seconds if the source says so.
+    """Why a job failed. `retryable`: another attempt may help, after `retry_after` seconds if the source says
+    so.
 
     `expired`: a link has expired, and another attempt may help because it extracts anew.
     `begins_at`: when an announced broadcast begins, if that is known, in seconds since 1970.
@@ -337,11 +337,11 @@ class Failure:
 
 
 class BrokeOff(Exception):
-    """A stream failed after some of its bytes had arrived; `__cause__` says why."""
+    """A stream failed after some of its bytes had come; `__cause__` is the error."""
 
 
 def classify(error: BaseException, trail: Trail | None = None) -> Failure:
-    """Return the `Failure` for `error`; `trail` has the network errors that were met before it."""
+    """Return the `Failure` for `error`; `trail` has the network errors before it."""
     trail = trail or Trail()
     errors = list(chain(error))
     if announced := next((link for link in errors if isinstance(link, NotLive)), None):
@@ -353,10 +353,8 @@ def classify(error: BaseException, trail: Trail | None = None) -> Failure:
     words = own_words(errors, trail)
     facts = [Fact.of(link) for link in errors]
     for link in errors:
-        facts += trail.noted_in(str(link))[1]
+        facts += trail.find_in(str(link))[1]
     rule = next((rule for rule in RULES if rule.holds(facts, words)), None)
-    # A link that has given bytes was valid once, as was that of a fragment.
-    has_begun = any(isinstance(link, BrokeOff) for link in errors)
     if rule is None:
         return Failure("internal")
     if rule.code == "unsupported_url":
@@ -364,7 +362,7 @@ def classify(error: BaseException, trail: Trail | None = None) -> Failure:
     if rule.code != ANY_STATUS:
         failure = _failure(rule.code, rule.passes)
         return replace(failure, hint=rule.hint) if rule.hint else failure
-    # The rule says that the source's HTTP status decides.
+    # The HTTP status decides.
     of_fragment = any(fact.fragment for fact in facts)
     fact = next(fact for fact in facts if rule.fits(fact))
     code = f"http_{fact.status}"
@@ -375,13 +373,15 @@ def classify(error: BaseException, trail: Trail | None = None) -> Failure:
         return Failure(code, retryable=True, retry_after=wait)
     if fact.status == HTTPStatus.FORBIDDEN and wait is not None:  # a ban for too many requests
         return Failure("bot_check", retryable=True, retry_after=wait)
-    expired = (has_begun or of_fragment) and fact.status in EXPIRED_STATUSES
+    # The link was valid before if bytes have come from it; so was the link of a playlist with fragments.
+    was_valid = of_fragment or any(isinstance(link, BrokeOff) for link in errors)
+    expired = was_valid and fact.status in EXPIRED_STATUSES
     gap = of_fragment and fact.status in MISSING
     return Failure(code, expired=expired, hint="missing_segments" if gap else None)
 
 
 def is_crash(error: BaseException, code: str) -> bool:
-    """Whether yt-dlp did not expect `error`, which became `code`: another release of it may do better."""
+    """Whether yt-dlp did not expect `error`, which got `code`: another release of yt-dlp may do better."""
     errors = list(chain(error))
     if any(isinstance(link, JobFailed) for link in errors):
         return code == "internal"
@@ -395,21 +395,21 @@ def _failure(code: str, passes: bool | None = None) -> Failure:
     return Failure(code, code in PASSING if passes is None else passes, hint=hint)
 
 
-MOST: Final = 10
-OF_GAPS: Final = 2
-"""Of a fragment, where those that its source lacks are left out: a film may lack many."""
+MAX_RETRIES: Final = 10
+MAX_RETRIES_OF_GAPS: Final = 2
+"""Of a fragment, if fragments that the source lacks are left out: a film may lack many."""
 
-_BEFORE_ANYTHING: Final = 2
-_SOON: Final = 15.0  # seconds
+_RETRIES_BEFORE_ANY_BYTE: Final = 2
+_SECONDS_BEFORE_ANY_BYTE: Final = 15.0
 _TICK: Final = 1.0  # seconds
-_OF_FRAGMENTS: Final = "-Frag"
+_FRAGMENT_SUFFIX: Final = "-Frag"
 
 
 class Tries:
     """The retries of one stream, or of one of its fragments, which is written to `path`."""
 
     def __init__(self, path: str) -> None:
-        self._stream = Path(path.partition(_OF_FRAGMENTS)[0].removesuffix(".part"))
+        self._stream = Path(path.partition(_FRAGMENT_SUFFIX)[0].removesuffix(".part"))
         self._began = time.monotonic()
         self._in_a_row = self._size = 0
         self.faults = 0
@@ -422,18 +422,19 @@ class Tries:
         return self._in_a_row
 
     def left(self, error: object, most: int) -> int:
-        """How many retries to allow after `error`, at most `most`."""
+        """Return how many retries to allow after `error`, at most `most`."""
         if isinstance(error, HTTPError) and error.response.headers.get("Retry-After"):
-            return 0  # the server waits that long
-        if isinstance(error, Exception) and are_in_vain(error):
+            return 0  # the server waits until then
+        if isinstance(error, Exception) and is_refused_here(error):
             return 0
         if parts.has_begun(self._stream):
             return most
-        return 0 if time.monotonic() - self._began > _SOON else min(most, _BEFORE_ANYTHING)
+        is_late = time.monotonic() - self._began > _SECONDS_BEFORE_ANY_BYTE
+        return 0 if is_late else min(most, _RETRIES_BEFORE_ANY_BYTE)
 
 
-def are_in_vain(error: Exception) -> bool:
-    """Say whether a retry is useless, because this side blocks the address."""
+def is_refused_here(error: Exception) -> bool:
+    """Whether the guard blocks the address, so that a retry is useless."""
     return any(isinstance(link, guard.AddressBlocked) for link in chain(error))
 
 

@@ -1,9 +1,9 @@
 """Keeps the segments of a broadcast's HLS playlist from its first read on.
 
-ffmpeg begins with the last three segments of the playlist that it reads. Before it starts, the job waits
-whether the playlist grows, which tells a broadcast from a film; meanwhile the first segments may drop out. So
-ffmpeg gets the playlist from the proxy, with the segments of earlier reads; all segments still come from
-their source.
+ffmpeg begins with the last three segments of the playlist that it reads. Before it starts, the job reads the
+playlist several times, to see whether it grows, as only a broadcast's does; meanwhile the first segments may
+be removed from it. So ffmpeg gets the playlist from the proxy, with the segments of earlier reads; all
+segments still come from their source.
 
 Decisions: docs/decisions/broadcasts.md
 """
@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urljoin
 
-BEGIN: Final = 3  # segments before the newest, as ffmpeg begins with an HLS
-_MOST_KEPT: Final = 20  # segments in front of those that the source lists, for a slow ffmpeg
-_ONCE: Final = (
+FIRST_SEGMENTS: Final = 3  # ffmpeg begins with this many of an HLS
+_MAX_KEPT: Final = 20  # segments before those that the source lists, for a slow ffmpeg
+_OF_PLAYLIST: Final = (
     "#EXTM3U", "#EXT-X-VERSION:", "#EXT-X-TARGETDURATION:", "#EXT-X-PLAYLIST-TYPE:",
     "#EXT-X-INDEPENDENT-SEGMENTS",
 )  # fmt: skip
@@ -24,65 +24,72 @@ _LEFT_OUT: Final = re.compile(
     r"#(?!EXT)|#EXT-X-(MEDIA-SEQUENCE|ENDLIST|START|DISCONTINUITY-SEQUENCE|SERVER-CONTROL|PART|PART-INF"
     r"|PRELOAD-HINT|RENDITION-REPORT|SKIP)\b"
 )
-_LINK: Final = re.compile(r'URI="([^"]*)"')
+_URI: Final = re.compile(r'URI="([^"]*)"')
 
 Playlist = tuple[str, str]
-"""A playlist, and its address."""
+"""The text of a playlist, and its URL."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Segment:
-    """`lines` are its tags and its address; `key` and `begin` (EXT-X-KEY, -MAP) hold for it."""
+    """`lines` are its tags and its URL; `keys` and `map` are the EXT-X-KEY and EXT-X-MAP that apply to it."""
 
     lines: tuple[str, ...]
-    key: tuple[str, ...]
-    begin: tuple[str, ...]
+    keys: tuple[str, ...]
+    map: tuple[str, ...]
 
 
 @dataclass(slots=True)
-class _Read:
+class _Parsed:
+    """A playlist: its own tags, its segments by number. `is_unclear`: a byte range has no offset."""
+
     head: list[str] = field(default_factory=list)
     segments: dict[int, _Segment] = field(default_factory=dict)
     has_end: bool = False
-    is_odd: bool = False
+    is_unclear: bool = False
 
 
-def _parsed(text: str, address: str) -> _Read:
-    read, tags = _Read(), list[str]()
-    key, begin = list[str](), list[str]()
+def _parse(text: str, url: str) -> _Parsed:
+    parsed, tags = _Parsed(), list[str]()
+    keys, initialization = list[str](), list[str]()
     first = re.search(r"^#EXT-X-MEDIA-SEQUENCE:\s*(\d{1,18})", text, re.MULTILINE)
     number, was_key = int(first[1]) if first else 0, False
     for line in filter(None, map(str.strip, text.splitlines())):
         if not line.startswith("#"):
-            read.segments[number] = _Segment((*tags, urljoin(address, line)), tuple(key), tuple(begin))
+            lines = (*tags, urljoin(url, line))
+            parsed.segments[number] = _Segment(lines, tuple(keys), tuple(initialization))
             number, tags = number + 1, []
-        elif line.startswith(_ONCE):
-            read.head.append(line)
+        elif line.startswith(_OF_PLAYLIST):
+            parsed.head.append(line)
         elif line.startswith("#EXT-X-KEY:"):
-            key = [*(key if was_key else []), _absolute(line, address)]  # there may be one for each system
+            # There may be a key for each DRM system, one after the other.
+            keys = [*(keys if was_key else []), _absolute(line, url)]
         elif line.startswith("#EXT-X-MAP:"):
-            begin = [_absolute(line, address)]
+            initialization = [_absolute(line, url)]
         elif not _LEFT_OUT.match(line):
-            read.is_odd |= line.startswith("#EXT-X-BYTERANGE:") and "@" not in line
+            parsed.is_unclear |= line.startswith("#EXT-X-BYTERANGE:") and "@" not in line
             tags.append(line)
         was_key = line.startswith("#EXT-X-KEY:")
-    read.has_end = "#EXT-X-ENDLIST" in text
-    return read
+    parsed.has_end = "#EXT-X-ENDLIST" in text
+    return parsed
 
 
-def _absolute(tag: str, address: str) -> str:
-    return _LINK.sub(lambda link: f'URI="{urljoin(address, link[1])}"', tag)
+def _absolute(tag: str, url: str) -> str:
+    return _URI.sub(lambda link: f'URI="{urljoin(url, link[1])}"', tag)
 
 
 class FirstRead:
-    """`reads` are the texts read so far, the first one first; `read` reads the playlist again."""
+    """The playlist of which `reads` are the texts so far, in order; `read` reads it again.
+
+    `is_possible`: its first read lists segments, and all reads are understood.
+    """
 
     def __init__(self, reads: Sequence[Playlist], read: Callable[[], Playlist]) -> None:
         self._read = read
         self._known: dict[int, _Segment] = {}
-        parsed = [_parsed(*each) for each in reads]
-        self.is_possible = bool(parsed[0].segments) and not any(each.is_odd for each in parsed)
-        self._first = next(iter(list(parsed[0].segments)[-BEGIN:]), 0)
+        parsed = [_parse(text, url) for text, url in reads]
+        self.is_possible = bool(parsed[0].segments) and not any(each.is_unclear for each in parsed)
+        self._first = next(iter(list(parsed[0].segments)[-FIRST_SEGMENTS:]), 0)
         for each in parsed:
             self._known |= each.segments
 
@@ -90,24 +97,25 @@ class FirstRead:
         """Return the playlist as it is now, with segments that it listed before. Raises what
         `read` raises.
         """
-        read = _parsed(*self._read())
-        listed = list(read.segments)
+        text, url = self._read()
+        parsed = _parse(text, url)
+        listed = list(parsed.segments)
         if listed and listed[-1] < self._first:  # its numbers have begun anew
             self._known, self._first = {}, listed[0]
-        self._known |= read.segments
+        self._known |= parsed.segments
         start = listed[0] if listed else self._first
-        while start > self._first and start - 1 in self._known and listed[0] - start < _MOST_KEPT:
+        while start > self._first and start - 1 in self._known and listed[0] - start < _MAX_KEPT:
             start -= 1
         start = max(start, self._first)
         self._known = {number: segment for number, segment in self._known.items() if number >= start}
-        lines = [*read.head, f"#EXT-X-MEDIA-SEQUENCE:{start}"]
-        key, begin = tuple[str, ...](), tuple[str, ...]()
+        lines = [*parsed.head, f"#EXT-X-MEDIA-SEQUENCE:{start}"]
+        keys, initialization = tuple[str, ...](), tuple[str, ...]()
         for number in range(start, listed[-1] + 1 if listed else start):
             segment = self._known[number]
-            if segment.key != key:
-                lines += segment.key or ["#EXT-X-KEY:METHOD=NONE"]
-            if segment.begin != begin:
-                lines += segment.begin
-            key, begin = segment.key, segment.begin
+            if segment.keys != keys:
+                lines += segment.keys or ["#EXT-X-KEY:METHOD=NONE"]
+            if segment.map != initialization:
+                lines += segment.map
+            keys, initialization = segment.keys, segment.map
             lines += segment.lines
-        return "\n".join([*lines, *(["#EXT-X-ENDLIST"] if read.has_end else []), ""])
+        return "\n".join([*lines, *(["#EXT-X-ENDLIST"] if parsed.has_end else []), ""])

@@ -2,10 +2,10 @@
 
 yt-dlp takes anything that is not HTML for a film: plain text, a PDF, a picture. Here a file has to look like
 a film, or at least like nothing else. Tests that need this: the corpus (`no film`, where yt-dlp leaves a
-file), and for looks at several variants `test_where_a_stream_is_refused_the_next_best_is_taken`.
+file), and for several variants of a playlist `test_where_a_stream_is_refused_the_next_best_is_taken`.
 
-What a page without a film says (log in, prove your age, you are a robot, the film is gone) is used only for a
-hint: such pages have the status 200, as pages with a film do.
+The reason that a page without a film gives (log in, prove your age, you are a robot, the film is gone) is
+used only for a hint: such pages have the status 200, as pages with a film do.
 """
 
 import re
@@ -21,10 +21,10 @@ from server.child.media import probe
 
 Seen = Literal["seen_age", "seen_captcha", "seen_login", "seen_removed"]
 
-_MOST: Final = 128 * 1024  # characters of a page that are looked at
-_SHORT: Final = 2000  # characters: the text of a longer page is hardly about a missing film
+_MAX_CHARS: Final = 128 * 1024  # of a page that are read
+_MAX_TEXT_CHARS: Final = 2000  # the text of a longer page is hardly about a missing film
 _HEADINGS: Final = frozenset(("title", "h1", "h2"))
-_UNSEEN: Final = frozenset(("script", "style", "template"))
+_INVISIBLE: Final = frozenset(("script", "style", "template"))
 _WORDS: Final[tuple[tuple[Seen, re.Pattern[str]], ...]] = (
     (
         "seen_captcha",
@@ -52,16 +52,16 @@ _WORDS: Final[tuple[tuple[Seen, re.Pattern[str]], ...]] = (
 )
 
 
-def what_it_says(page: str) -> Seen | None:
-    """Return the reason for the missing film in the HTML of `page`; None if there is none."""
+def reason_of_page(page: str) -> Seen | None:
+    """Return the reason for the missing film in the HTML of `page`; None if it gives none."""
     reader = _PageReader()
-    reader.feed(page[:_MOST])
+    reader.feed(page[:_MAX_CHARS])
     headings, text = " / ".join(reader.headings).lower(), " ".join(" ".join(reader.texts).lower().split())
     if found := _first(headings):
         return found
     if reader.asks_for_password:
         return "seen_login"
-    if len(text) > _SHORT:
+    if len(text) > _MAX_TEXT_CHARS:
         return None
     found = _first(text)
     if found and found != "seen_login":  # nearly every page has a link to log in
@@ -73,7 +73,7 @@ def _first(text: str) -> Seen | None:
     return next((seen for seen, words in _WORDS if words.search(text)), None)
 
 
-# Of reCAPTCHA, hCaptcha and Turnstile. A script of reCAPTCHA that renders for a key shows nothing.
+# Of reCAPTCHA, hCaptcha and Turnstile. With `render=<key>` the script of reCAPTCHA shows nothing.
 _CAPTCHAS: Final = frozenset(("g-recaptcha", "h-captcha", "cf-turnstile"))
 _CAPTCHA_SCRIPT: Final = re.compile(
     r"(https?:)?//((www\.)?(google\.com|recaptcha\.net)/recaptcha/(api|enterprise)\.js(?!.*[?&]render=(?!explicit))"
@@ -92,7 +92,7 @@ class _PageReader(HTMLParser):
         self._in: str | None = None
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag in _HEADINGS or tag in _UNSEEN:
+        if tag in _HEADINGS or tag in _INVISIBLE:
             self._in = tag
         elif tag == "input" and ("type", "password") in attrs:
             self.asks_for_password = True
@@ -106,7 +106,7 @@ class _PageReader(HTMLParser):
             self._in = None
 
     def handle_data(self, data: str) -> None:
-        if self._in in _UNSEEN:
+        if self._in in _INVISIBLE:
             return
         self.texts.append(data)
         if self._in:
@@ -116,7 +116,7 @@ class _PageReader(HTMLParser):
 AS_LISTS: Final = (list, PagedList, LazyList)
 
 EMBEDDED: Final = "_embedded"
-"""Key in an info dict: this playlist is no list, but a page with several films in it."""
+"""Key in an info dict: this playlist is no list, but a page with several embedded films."""
 
 
 def as_list(entries: Any) -> Any:
@@ -134,7 +134,7 @@ def has(entries: Any, at: int) -> bool:
 
 
 def is_list(playlist: Mapping[str, Any]) -> bool:
-    """Whether it is a list of several entries; a page with several films in it is not, nor a list of one."""
+    """Whether `playlist` is a list of several entries; a page with several embedded films is none."""
     if playlist.get(EMBEDDED):
         return False
     entries = playlist["entries"]
@@ -143,11 +143,11 @@ def is_list(playlist: Mapping[str, Any]) -> bool:
     return has(entries, 1)
 
 
-_MOST_LOOKS = 5  # at variants of one playlist
+_MAX_VARIANTS = 5  # of a master playlist that are read
 
 
 class GenericIE(generic.GenericIE):  # type: ignore[misc]
-    """Named like yt-dlp's class, because other extractors ask for it by that name."""
+    """Has the name of yt-dlp's class, because other extractors refer to it by that name."""
 
     def _real_extract(self, url: str) -> dict[str, Any]:
         self._has_embeds, self._page = False, ""
@@ -156,10 +156,10 @@ class GenericIE(generic.GenericIE):  # type: ignore[misc]
         try:
             info: dict[str, Any] = super()._real_extract(url)
         except UnsupportedError:
-            trail.seen = what_it_says(self._page)
+            trail.seen = reason_of_page(self._page)
             raise
-        guessed = info.get("direct") and "formats" not in info
-        if guessed and probe.is_something_else(self._kind, bytes(self._head)):
+        is_guess = info.get("direct") and "formats" not in info
+        if is_guess and probe.is_something_else(self._kind, bytes(self._head)):
             raise UnsupportedError(url)
         if self._has_embeds and info.get("_type") == "playlist":
             info[EMBEDDED] = True
@@ -171,13 +171,13 @@ class GenericIE(generic.GenericIE):  # type: ignore[misc]
         yield from super()._extract_embeds(*args, **kwargs)
 
     def _webpage_read_content(self, *args: Any, **kwargs: Any) -> Any:
-        """Keep the page, which may say why there is no film in it."""
+        """Keep the page, which may give the reason why it has no film."""
         page = super()._webpage_read_content(*args, **kwargs)
         self._page = page or ""
         return page
 
     def _request_webpage(self, *args: Any, **kwargs: Any) -> Response | bool:
-        """Keep the head of the last page, by which yt-dlp guesses; False is a failure that is not fatal."""
+        """Keep the beginning of the last page, by which yt-dlp guesses; False: a failure, but not fatal."""
         response: Response | bool = super()._request_webpage(*args, **kwargs)
         self._refused = not response
         if isinstance(response, Response):
@@ -185,13 +185,13 @@ class GenericIE(generic.GenericIE):  # type: ignore[misc]
         return response
 
     def _extra_manifest_info(self, info: dict[str, Any], manifest_url: str) -> None:
-        """yt-dlp reads the first variant alone, to learn whether it is live and how long it is.
+        """Read a variant of a master playlist, to learn whether it is live and how long it is.
 
-        If the source refuses that variant, the next one is read, and the refused ones are left out, unless
-        no picture or no sound would remain.
+        yt-dlp reads the first variant only. If the source refuses that, the next one is read here, and the
+        refused ones are left out, unless no picture or no sound would remain.
         """
         left = whole = list(info.get("formats") or ())
-        for _ in range(_MOST_LOOKS):
+        for _ in range(_MAX_VARIANTS):
             info["formats"], self._refused = left, False
             super()._extra_manifest_info(info, manifest_url)
             if not self._refused:
@@ -200,21 +200,21 @@ class GenericIE(generic.GenericIE):  # type: ignore[misc]
             left = [variant for variant in left if variant is not first]
         info["formats"] = whole if left is not whole and lose_something(left, whole) else left
         if self._configuration_arg("is_live", [None])[0] is None:
-            # Drop yt-dlp's guess, as playlists of films may lack an end, too: `extract.broadcasts` checks for
-            # growth.
+            # Drop yt-dlp's guess, as playlists of films may lack an end, too: `extract.broadcasts` checks
+            # whether they grow.
             info.pop("live_status", None)
 
 
 def with_plugins() -> type:
-    """`GenericIE`, with what a plugin has put in place of yt-dlp's own."""
+    """Return `GenericIE`, as a subclass of the class by which a plugin has replaced yt-dlp's, if one has."""
     replaced = generic.GenericIE
     return GenericIE if issubclass(GenericIE, replaced) else type("GenericIE", (GenericIE, replaced), {})
 
 
 def lose_something(left: Iterable[Mapping[str, Any]], whole: Iterable[Mapping[str, Any]]) -> bool:
-    """Whether no format in `left` has a picture, or none has sound, although one in `whole` has or may have.
+    """Whether `left` has no picture, or no sound, although `whole` has or may have it.
 
-    A picture without the sound that belongs to it is no alternative, nor the reverse.
+    A picture without its sound is no alternative to one with it, nor the reverse.
     """
     return any(_has(whole, codec) and not _has(left, codec) for codec in ("vcodec", "acodec"))
 

@@ -22,16 +22,16 @@ from server.child.process.log import Log
 from server.core.jobs import Job
 
 BUNDLE: Final = 100
-"""Most entries in one event to the server."""
+"""Entries in one event to the server, at most."""
 
 DEEPEST: Final = 3
 """How many lists deep the lists in a list are replaced by their entries."""
 
-_MOST_HOPS: Final = 10
-_OF_LISTS: Final = frozenset(("YoutubeTab",))
+_MAX_HOPS: Final = 10
+_ONLY_LISTS: Final = frozenset(("YoutubeTab",))
 """Extractors whose entries are always lists, although they also accept links to videos."""
 
-_SAID: Final = ("title", "duration", "uploader")
+_FACTS: Final = ("title", "duration", "uploader")
 _DATES: Final = ("timestamp", "upload_date", "release_timestamp", "release_date")
 
 Info = Mapping[str, Any]
@@ -70,14 +70,14 @@ class Expansion:
         self._places = count(1)
         self._truncated = False
         self._url: str | None = job.wishes.url
-        # A list that leads back to one of these would go on for ever.
+        # The lists that led here: one that leads back to them would never end.
         self._led_here = {*(job.lists or ()), video_info.link(job.wishes.url)} if job.lists else set()
 
     def run(self, sender: EntrySender) -> dict[str, Any]:
         """Read the list, and send its entries. The engine flushes `sender` before each of its requests.
         Raises `JobFailed` if there are no entries.
         """
-        found = self.resolved(self._job.wishes.url)
+        found = self.resolve(self._job.wishes.url)
         if self._job.lists is not None and self._job.item is not None:
             found = self._at_place(found, self._job.item)
         self._channel.send("described", video_info=video_info.video_info(found))
@@ -102,23 +102,25 @@ class Expansion:
 
     def entries(self) -> Iterator[dict[str, Any]]:
         """Yield the entries that `run` would send."""
-        found = self.resolved(self._job.wishes.url)
+        found = self.resolve(self._job.wishes.url)
         with self._engine.reading():
             yield from self._all(found)
 
-    def resolved(self, url: str, key: str | None = None) -> Info:
-        """Follow `url` to its unprocessed result, with the fields that `url_transparent` results set on the
-        way.
+    def resolve(self, url: str, key: str | None = None) -> Info:
+        """Extract `url`, and the links that yt-dlp returns for it, up to a result that is no link.
+
+        The result is unprocessed, and has the fields of `url_transparent` results before it. `key` is that of
+        the extractor for `url`. Raises `JobFailed` if there is no such result.
         """
         inherited: dict[str, Any] = {}
-        for _ in range(_MOST_HOPS):
+        for _ in range(_MAX_HOPS):
             found = self._engine.extract_info(url, download=False, ie_key=key, process=False)
             if not found:
                 break
             if found.get("_type") not in ("url", "url_transparent"):
                 return {**found, **inherited}
             if found["_type"] == "url_transparent":
-                inherited |= {name: found[name] for name in (*_SAID, *_DATES) if found.get(name)}
+                inherited |= {name: found[name] for name in (*_FACTS, *_DATES) if found.get(name)}
             url, key = sanitize_url(found["url"], scheme="https"), found.get("ie_key")
         raise JobFailed("no_media", "the link leads nowhere")
 
@@ -131,39 +133,40 @@ class Expansion:
     def _entries(
         self, playlist: Info, url: str | None, items: str | None, depth: int
     ) -> Iterator[dict[str, Any]]:
-        """The entries of `playlist`, which is at `url`; lists in it are replaced by their entries."""
-        for place, entry in self.wanted(playlist, items):
-            inner = self.list_in(entry) if depth else None
+        """Yield the entries of `playlist`, which is at `url`; lists in it are replaced by their entries."""
+        for place, entry in self.read_entries(playlist, items):
+            inner = self.resolve_list(entry) if depth else None
             if inner:
                 yield from self._entries(inner, _link_of(inner, url), None, depth - 1)
             elif self.leads_back(entry, url):
-                self._log.write("an entry is passed over: it leads back to a list that it is in")
+                self._log.write("an entry is skipped: it leads back to a list that it is in")
             elif link := own_link(self._engine, entry, url):
                 yield _entry(entry, link)
             elif url:
                 yield _entry(entry, url, place)
             else:
-                self._log.write("an entry is passed over: it has no link")
+                self._log.write("an entry is skipped: it has no link")
 
-    def wanted(self, playlist: Info, items: str | None) -> Iterator[tuple[int, Info]]:
-        """Yield each entry once, with its place, as the list is read; `items` as yt-dlp's
+    def read_entries(self, playlist: Info, items: str | None) -> Iterator[tuple[int, Info]]:
+        """Yield each entry once, with its place, as the list is read; `items` are yt-dlp's
         `playlist_items`.
         """
         entries = as_list(playlist.get("entries") or ())
         if "-" in (items or ""):  # perhaps counted from the end, which an endless list does not have
             entries = LazyList(self._first(entries))
         self._engine.params["playlist_items"] = items
-        told: set[int] = set()
+        places: set[int] = set()
         for place, entry in PlaylistEntries(self._engine, {"entries": entries}).get_requested_items():
-            if place not in told and isinstance(entry, Mapping) and entry:
-                told.add(place)
+            if place not in places and isinstance(entry, Mapping) and entry:
+                places.add(place)
                 yield place, entry
 
     def leads_back(self, entry: Info, url: str | None) -> bool:
+        """Whether the link of `entry` is that of its list, at `url`, or of a list that led there."""
         if entry.get("_type") not in ("url", "url_transparent"):
             return False
         link = video_info.link(sanitize_url(entry["url"], scheme="https"))
-        # A link with a key is for another extractor than the list's.
+        # A link with a key is for another extractor than the list was.
         return link is not None and (link in self._led_here or (link == url and not entry.get("ie_key")))
 
     def _first(self, entries: Any) -> Iterator[Any]:
@@ -175,38 +178,38 @@ class Expansion:
         self._truncated = has(entries, most)
 
     def _at_place(self, outer: Info, item: int) -> Info:
-        """The list that is entry `item` of `outer`."""
+        """Return the list that is entry `item` of `outer`."""
         entries = as_list(outer.get("entries") or ())
         if not has(entries, item - 1):
             raise JobFailed("no_such_entry", f"the list has no entry {item}")
         entry = entries[item - 1]
         if entry.get("_type") in ("url", "url_transparent"):
-            entry = self.resolved(sanitize_url(entry["url"], scheme="https"), entry.get("ie_key"))
+            entry = self.resolve(sanitize_url(entry["url"], scheme="https"), entry.get("ie_key"))
         leads_to = video_info.link(entry.get("webpage_url") or entry.get("original_url"))
         self._url = leads_to if leads_to != self._url else None
         if entry.get("_type") != "playlist" or leads_to in self._led_here:
             raise JobFailed("is_playlist", "the list leads back to one that it is in")
         return dict(entry)
 
-    def list_in(self, entry: Info) -> Info | None:
-        """The list that `entry` is, or leads to; not extracted if its link may be that of a single video."""
+    def resolve_list(self, entry: Info) -> Info | None:
+        """Return the list that `entry` is or leads to; None without extracting it if it may be a video."""
         kind, key = entry.get("_type"), entry.get("ie_key")
         if kind == "playlist":
             return entry
         if kind not in ("url", "url_transparent") or not key:
             return None
         url = sanitize_url(entry["url"], scheme="https")
-        if key not in _OF_LISTS and self._engine.get_info_extractor(key).is_single_video(url) is not False:
+        if key not in _ONLY_LISTS and self._engine.get_info_extractor(key).is_single_video(url) is not False:
             return None
-        found = self.resolved(url, key)
+        found = self.resolve(url, key)
         return found if found.get("_type") == "playlist" else None
 
 
-def link_anew(job: Job, engine: Engine, channel: Channel, log: Log) -> str | None:
-    """Return the present link of the job's entry in its list; None if the entry cannot be told for sure.
+def find_new_link(job: Job, engine: Engine, channel: Channel, log: Log) -> str | None:
+    """Return the link that the job's entry has in its list now; None if the entry is not found for sure.
 
     Links in lists may be signed, and expire. The entry has to be the only one with its title; among several
-    with that title, the only one with the same link up to the question mark.
+    with that title, the only one whose link is the same up to the question mark.
     """
     if not job.lists or not job.title:
         return None
@@ -224,11 +227,11 @@ def link_anew(job: Job, engine: Engine, channel: Channel, log: Log) -> str | Non
         engine.params |= before
     links = [entry["url"] for entry in entries if entry.get("title") == job.title and "item" not in entry]
     if len(links) > 1:
-        links = [link for link in links if _place(link) == _place(job.wishes.url)]
+        links = [link for link in links if _without_query(link) == _without_query(job.wishes.url)]
     return links[0] if len(links) == 1 and links[0] != job.wishes.url else None
 
 
-def _place(link: str) -> str:
+def _without_query(link: str) -> str:
     return link.partition("#")[0].partition("?")[0]
 
 
@@ -238,18 +241,18 @@ def own_link(engine: Engine, entry: Info, url: str | None) -> str | None:
     """
     if entry.get("_type") not in ("url", "url_transparent"):
         return None
-    whole = video_info.whole_link(sanitize_url(entry["url"], scheme="https"))
-    if whole is None or video_info.link(whole) == url:
+    link = video_info.whole_link(sanitize_url(entry["url"], scheme="https"))
+    if link is None or video_info.link(link) == url:
         return None
-    plain, added = unsmuggle_url(whole, {})
-    if not added.keys() - {"force_videoid"}:  # the id of an entry in a feed, which is not needed here
-        whole = plain
+    plain, smuggled = unsmuggle_url(link, {})
+    if not smuggled.keys() - {"force_videoid"}:  # the id of an entry in a feed, which is not needed here
+        link = plain
     key = entry.get("ie_key")
-    return whole if not key or engine.get_info_extractor(key).suitable(whole) else None
+    return link if not key or engine.get_info_extractor(key).suitable(link) else None
 
 
 def link_of(engine: Engine, entry: Info, url: str | None) -> str | None:
-    """`own_link` for info jobs: also the link of a list in the list; None if the entry is malformed."""
+    """Return `own_link` for info jobs: also the link of a list in the list; None for a malformed entry."""
     if entry.get("_type") == "playlist":
         return _link_of(entry, url)
     try:
@@ -258,14 +261,14 @@ def link_of(engine: Engine, entry: Info, url: str | None) -> str | None:
         return None
 
 
-def _link_of(playlist: Info, of_outer: str | None) -> str | None:
+def _link_of(playlist: Info, outer_url: str | None) -> str | None:
     link = video_info.link(playlist.get("webpage_url") or playlist.get("original_url"))
-    return link if link != of_outer else None
+    return link if link != outer_url else None
 
 
 def _entry(entry: Info, url: str, item: int | None = None) -> dict[str, Any]:
-    known = video_info.video_info(entry)
-    told: dict[str, Any] = {name: known[name] for name in _SAID if name in known}
+    info = video_info.video_info(entry)
+    facts: dict[str, Any] = {name: info[name] for name in _FACTS if name in info}
     place: dict[str, Any] = {"item": item} if item else {}
     says = {"says": video_info.says(entry)} if entry.get("_type") == "url_transparent" else {}
-    return {"url": url, **told, **place, **says}
+    return {"url": url, **facts, **place, **says}

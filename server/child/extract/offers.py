@@ -20,9 +20,9 @@ from server.core.jobs import LANGUAGE
 
 MOST: Final = 500  # formats, chapters, languages
 _SHORT: Final = 50  # characters
-_TITLE: Final = 200  # characters of the title of an entry or a chapter
-_MOST_KINDS: Final = 8  # types of files in one language
-_KIND: Final = 12  # characters
+_TITLE_CHARS: Final = 200  # of an entry or a chapter
+_MAX_TYPES: Final = 8  # of files in one language
+_TYPE_CHARS: Final = 12
 _NO_ID: Final = re.compile(r"[\s,/+()\[\]]")  # what a request's `format` cannot contain
 _STATES: Final = ("is_live", "is_upcoming", "was_live", "post_live", "not_live")
 _OF_FILES: Final = ("width", "height", "filesize")
@@ -31,7 +31,7 @@ Info = Mapping[str, Any]
 
 
 def extracted(info: Info, thumbnail: str | None, page: Info) -> dict[str, Any]:
-    """The result of an info job, without unknown fields; `page` is what the function of that name returns."""
+    """Return the result of an info job, without unknown fields; `page` is the result of `page`."""
     told = {name: value for name, value in video_info(info).items() if name not in _OF_FILES}
     # When a broadcast begins, or began; other films have such a time as well.
     begins_at = moment(info.get("release_timestamp"))
@@ -48,7 +48,7 @@ def extracted(info: Info, thumbnail: str | None, page: Info) -> dict[str, Any]:
         automatic_subtitles=_languages(info.get("automatic_captions")),
         chapters=[
             without_none(
-                title=text(chapter.get("title"), _TITLE),
+                title=text(chapter.get("title"), _TITLE_CHARS),
                 start=_seconds(chapter.get("start_time")),
                 end=_seconds(chapter.get("end_time")),
             )
@@ -60,9 +60,10 @@ def extracted(info: Info, thumbnail: str | None, page: Info) -> dict[str, Any]:
 
 
 def page(engine: Engine, info: Info, last: int) -> dict[str, Any]:
-    """If `info` is a list: its entries from the place in `playlist_items` of `engine` on, up to `last`.
+    """Return the fields about the entries of a list, from the place in `playlist_items` of `engine` on, up to
+    `last`; {} for anything else.
 
-    `more`: there are entries behind them. None is extracted, so a broken one does not affect the others.
+    `more`: further entries follow. None is extracted, so a broken one does not affect the others.
     """
     if info.get("_type") != "playlist":
         return {}
@@ -81,7 +82,7 @@ def page(engine: Engine, info: Info, last: int) -> dict[str, Any]:
 def entry(place: int, said: Info, url: str | None) -> dict[str, Any]:
     return without_none(
         index=place,
-        title=text(said.get("title"), _TITLE),
+        title=text(said.get("title"), _TITLE_CHARS),
         url=url,
         duration=number(said.get("duration")),
         uploader=text(said.get("uploader") or said.get("channel"), _SHORT),
@@ -89,7 +90,7 @@ def entry(place: int, said: Info, url: str | None) -> dict[str, Any]:
 
 
 def _can_be_chosen(offered: Info) -> bool:
-    """Storyboards (sheets with many pictures of the film) are left out: no `vcodec`, no `acodec`."""
+    """Whether a request can name the format; storyboards, sheets of small pictures, are left out."""
     name = text(offered.get("format_id"))
     is_sheet = offered.get("vcodec") == "none" and offered.get("acodec") == "none"
     return name is not None and not _NO_ID.search(name) and not is_sheet
@@ -118,14 +119,14 @@ def _fraction(value: object) -> float | None:
 
 
 def _languages(tracks: Any) -> dict[str, list[str]] | None:
-    """Language -> types of files; None if there are none."""
+    """Return language -> types of files; None if there are none."""
     if not isinstance(tracks, Mapping):
         return None
     kinds = dict[str, list[str]]()
     for language, found in islice(tracks.items(), MOST):
         if language == text(language, _SHORT) and re.fullmatch(LANGUAGE, language):
-            types = (text(kind.get("ext"), _KIND) for kind in found or ())
-            if some := list(dict.fromkeys(islice(filter(None, types), _MOST_KINDS))):
+            types = (text(kind.get("ext"), _TYPE_CHARS) for kind in found or ())
+            if some := list(dict.fromkeys(islice(filter(None, types), _MAX_TYPES))):
                 kinds[language] = some
     return kinds or None
 

@@ -1,4 +1,4 @@
-"""A request -> yt-dlp's parameters. Only what is named here reaches yt-dlp.
+"""Turns a request into yt-dlp's parameters. yt-dlp gets no others.
 
 Left out on purpose: programs to run, netrc, cookies of browsers, link files, other downloaders, output
 templates, headers and raw parameters.
@@ -34,7 +34,7 @@ _AUDIO_SORT = {
 
 
 def build(job: Job, log: Log) -> dict[str, Any]:
-    """The parameters of `YoutubeDL` for any kind of job."""
+    """Return the parameters of `YoutubeDL` that all kinds of jobs have."""
     return {
         "logger": log,
         "quiet": True,
@@ -52,13 +52,13 @@ def build(job: Job, log: Log) -> dict[str, Any]:
         "external_downloader": {"default": "native"},
         "continuedl": yt_dlp_parts.fits("fragments") and yt_dlp_parts.fits("resuming"),
         "nopart": False,
-        # yt-dlp's default leaves silent holes.
+        # yt-dlp's default leaves gaps without an error.
         "skip_unavailable_fragments": job.accept_gaps and yt_dlp_parts.fits("fragments"),
-        # yt-dlp's threads share their note of a fragment, so that a missing one might pass for another.
+        # yt-dlp's threads share the state of a fragment, so that a missing one might be taken for another.
         "concurrent_fragment_downloads": 1 if job.accept_gaps else _CONNECTIONS,
         "socket_timeout": _SOCKET_TIMEOUT,
-        "retries": failures.MOST,
-        "fragment_retries": failures.OF_GAPS if job.accept_gaps else failures.MOST,
+        "retries": failures.MAX_RETRIES,
+        "fragment_retries": failures.MAX_RETRIES_OF_GAPS if job.accept_gaps else failures.MAX_RETRIES,
         "extractor_retries": 1,
         "file_access_retries": 1,
         "retry_sleep_functions": {
@@ -83,7 +83,7 @@ def for_download(job: Job, log: Log) -> dict[str, Any]:
         "noplaylist": job.item is None,
         "playlist_items": "1",
         "ignore_no_formats_error": not wants_media(wishes),
-        # Some extractors look for subtitles only with these two; `fetch.subtitles` selects among them.
+        # Some extractors search for subtitles only with these two; `fetch.subtitles` selects among them.
         "writesubtitles": wants_subtitles(wishes),
         "writeautomaticsub": wants_subtitles(wishes) and wishes.subtitles.automatic,
         "wait_for_video": wishes.live == "wait" and yt_dlp_parts.fits("announcements"),
@@ -95,7 +95,7 @@ def for_list(job: Job, log: Log) -> dict[str, Any]:
 
 
 def for_list_in_list(job: Job, log: Log) -> dict[str, Any]:
-    """For an entry that has turned out to be a list, when it was looked at as in `for_download`."""
+    """For an entry that has turned out to be a list when it was extracted as `for_download`."""
     return for_list(job, log) | {"noplaylist": job.item is None}
 
 
@@ -110,28 +110,28 @@ def for_info(job: Job, log: Log) -> dict[str, Any]:
 
 
 def selector(wishes: Wishes) -> str:
-    """yt-dlp's format selector: formats that meet every wish, else formats that meet fewer."""
+    """Return yt-dlp's format selector: formats that fulfil every wish, else formats that fulfil fewer."""
     if wants_only_audio(wishes):
         return _in_language("ba{0}/b[acodec!=?none]{0}", wishes)
     height, codec = _height(wishes), _CODECS.get(wishes.codec)
     cap = f"[height<=?{height}]" if height else ""
     filters = [f"[vcodec~='{codec}']{cap}", cap, ""] if codec else [cap, ""]
     tried = []
-    for narrow in dict.fromkeys(filters):  # the best picture that passes, with sound of its own or another's
+    for narrow in dict.fromkeys(filters):  # the best picture, with sound of its own or from another format
         if wishes.mute and "audio" not in wishes.outputs:
             tried.append(f"bv*{narrow}")
             continue
         if wishes.audio_language:
-            # bv, not bv*: if the picture has sound of its own, yt-dlp leaves out the sound that is asked for.
+            # bv, not bv*: if the picture has sound of its own, yt-dlp leaves out the sound of the language.
             tried.append(_in_language(f"bv{narrow}+ba{{0}}/b{narrow}{{0}}", wishes, or_any=False))
         tried.append(f"bv*{narrow}+ba/b{narrow}")
     return "/".join(tried)
 
 
 def exactly(wanted: str) -> Callable[[Mapping[str, Any]], Iterator[dict[str, Any]]]:
-    """A format selector for the ids in `wanted`, joined by `+`, as `describe` shows them.
+    """Return a format selector for the ids in `wanted`, joined by `+`, as `POST /api/info` shows them.
 
-    A function, because yt-dlp's syntax cannot express many ids, and some mean something else in it.
+    It is a function, because in yt-dlp's syntax many ids cannot be written, or mean something else.
     """
 
     def choose(context: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -154,7 +154,7 @@ def exactly(wanted: str) -> Callable[[Mapping[str, Any]], Iterator[dict[str, Any
 
 
 def sorting(wishes: Wishes) -> list[str]:
-    """yt-dlp's order of preference among what the selector lets through."""
+    """Return yt-dlp's order of preference among the formats that the selector selects."""
     if wants_only_audio(wishes):
         worst = ["+abr"] if wishes.quality == "worst" else []
         return ["lang", *worst, *_AUDIO_SORT.get(wishes.audio_format, [])]
@@ -183,7 +183,7 @@ def _height(wishes: Wishes) -> int | None:
 
 
 def _in_language(spec: str, wishes: Wishes, *, or_any: bool = True) -> str:
-    """`spec` with `{0}` as a filter for `audio_language`; with `or_any` then `spec` without a filter."""
+    """Return `spec` with the filter for `audio_language` as `{0}`; with `or_any`, else without it."""
     language = wishes.audio_language
     wished = [spec.format(f"[language^={language}]")] if language else []
     return "/".join([*wished, spec.format("")] if or_any else wished)

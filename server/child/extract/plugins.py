@@ -1,7 +1,7 @@
-"""The operator's plugins for yt-dlp (`downloads.plugins`): extractors that children have beside its own.
+"""The operator's plugins for yt-dlp (`downloads.plugins`): further extractors for children.
 
 yt-dlp finds them (`yt_dlp_plugins.extractor` in the folders and archives of `plugin_dirs`); here each is
-loaded by itself, in a child and within its sandbox, so that a broken one costs a line of the log and no job.
+loaded separately, in a child and within its sandbox, so that a broken plugin is logged and fails no job.
 
 Decisions: docs/decisions/children.md
 """
@@ -28,8 +28,8 @@ from server.core.jobs import JobPlugins
 _PACKAGE: Final = "yt_dlp_plugins"
 _KIND: Final = "extractor"
 _SAMPLE: Final = "https://plugin.invalid/"
-_LONGEST: Final = 300  # characters of what is told of a plugin
-# What libraries that replace parts of Python, such as gevent, take first.
+_LONGEST: Final = 300  # characters of a version or an error that is sent
+# Parts of Python that jobs need unchanged; libraries such as gevent replace them.
 _NOT_TO_BE_REPLACED: Final = (
     (socket, "socket"),
     (socket, "create_connection"),
@@ -40,15 +40,16 @@ _NOT_TO_BE_REPLACED: Final = (
 )
 
 extractors: dict[str, Any] = {}
-"""Those of the plugins that `load` has loaded into this process, by their keys."""
+"""The extractors of the plugins that `load` has loaded into this process, by their keys."""
 
 Write = Callable[[str], object]
 
 
-def load(wanted: JobPlugins, write: Write, tell: Callable[..., None] = lambda kind, **fields: None) -> None:
-    """Load plugins into this process, for good; what cannot be loaded is left out, with a line.
+def load(wanted: JobPlugins, write: Write, send: Callable[..., None] = lambda kind, **fields: None) -> None:
+    """Load plugins into this process, for good; one that cannot be loaded is left out, and `write` gets a
+    line about it.
 
-    `tell` gets the event `trying` before each, and `tried` with its extractors, or its error, afterwards.
+    `send` gets the event `trying` before each, and `tried` with its extractors, or its error, afterwards.
     """
     sys.dont_write_bytecode = True  # the folder is the operator's
     shared.plugin_dirs.value = [wanted.folder]
@@ -56,7 +57,7 @@ def load(wanted: JobPlugins, write: Write, tell: Callable[..., None] = lambda ki
     try:
         found = list(of_yt_dlp.iter_modules(_KIND))
     except (OSError, ValueError) as error:
-        tell("tried", name="", error=_line(error))
+        send("tried", name="", error=_line(error))
         write(f"downloads.plugins: {_line(error)}")
         return
     finally:
@@ -68,26 +69,26 @@ def load(wanted: JobPlugins, write: Write, tell: Callable[..., None] = lambda ki
         is_wanted = short not in wanted.left_out if wanted.modules is None else short in wanted.modules
         if short.startswith("_") or not is_wanted or name in sys.modules:
             continue
-        tell("trying", name=short)
+        send("trying", name=short)
         try:
-            with _undone(name):
-                module, kinds, replaced = _loaded(finder, name)
+            with _undo_on_error(name):
+                module, kinds, replaced = _load_module(finder, name)
         except BaseException as error:  # outermost, around foreign code; also SystemExit
-            tell("tried", name=short, error=_line(error))
+            send("tried", name=short, error=_line(error))
             write(f"downloads.plugins: {short} is left out: {_line(error)}")
             continue
-        tell("tried", name=short, version=_version(module), extractors=[*kinds, *replaced])
+        send("tried", name=short, version=_version(module), extractors=[*kinds, *replaced])
 
 
-def _loaded(finder: Any, name: str) -> tuple[ModuleType, list[str], list[str]]:
-    """The module, the keys of its extractors, and of those of yt-dlp's that it replaces."""
+def _load_module(finder: Any, name: str) -> tuple[ModuleType, list[str], list[str]]:
+    """Load the plugin; return it, and the keys of its extractors and of yt-dlp's that it replaces."""
     spec = finder.find_spec(name)
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     spec.loader.exec_module(module)
     kinds = dict(of_yt_dlp.get_regular_classes(module, name, "IE"))
     for kind in kinds.values():
-        # These are asked of every link, and of every page.
+        # yt-dlp calls these for every link, and for every page: here an error still leaves the plugin out.
         kind.suitable(_SAMPLE)
         list(kind._extract_embed_urls(_SAMPLE, ""))
     own = {kind.ie_key(): kind for kind in kinds.values() if kind._ENABLED}
@@ -98,7 +99,7 @@ def _loaded(finder: Any, name: str) -> tuple[ModuleType, list[str], list[str]]:
         if any(each.__module__ == name for each in overriding):
             replaced.append(original.ie_key())
             lazy = shared.extractors.value.get(original.__name__)
-            if "_real_class" in vars(lazy or object):  # what it stands for was loaded before
+            if "_real_class" in vars(lazy or object):  # the class that was loaded before
                 del lazy._real_class
     shared.extractors.value = {**kinds, **shared.extractors.value, **kinds}
     extractors.update(own)
@@ -110,25 +111,26 @@ def _never_raising(suitable: Any) -> Any:
     extractors, too.
     """
 
-    def asked(kind: Any, url: str) -> bool:
+    def is_suitable(kind: Any, url: str) -> bool:
         try:
             return bool(suitable(kind, url))
-        except Exception:  # of code that is not ours
+        except Exception:  # foreign code
             return False
 
-    return asked
+    return is_suitable
 
 
 @contextmanager
-def _undone(name: str) -> Iterator[None]:
-    """If the block raises, undo what the plugin has replaced. Raises `RuntimeError` if the plugin has
-    replaced a part that all jobs need.
+def _undo_on_error(name: str) -> Iterator[None]:
+    """If loading the plugin in the block raises, restore what it has replaced.
+
+    Raises `RuntimeError` if it has replaced one of `_NOT_TO_BE_REPLACED`.
     """
     before = {key: list(kinds) for key, kinds in shared.plugin_ies_overrides.value.items()}
     parts = {(module, part): getattr(module, part) for module, part in _NOT_TO_BE_REPLACED}
     try:
         yield
-        _insist_on(parts)
+        _require_unchanged(parts)
     except BaseException:
         for (module, part), own in parts.items():
             setattr(module, part, own)
@@ -142,17 +144,17 @@ def _undone(name: str) -> Iterator[None]:
         raise
 
 
-def _insist_on(parts: Mapping[tuple[ModuleType, str], object]) -> None:
+def _require_unchanged(parts: Mapping[tuple[ModuleType, str], object]) -> None:
     for (module, part), own in parts.items():
         if getattr(module, part) is not own:
             raise RuntimeError(f"it replaces {module.__name__}.{part}, which all jobs need")
 
 
 def _version(module: ModuleType) -> str | None:
-    """What the module says, or the package that it was installed with."""
-    said = getattr(module, "__version__", None)
-    if isinstance(said, str) and said:
-        return said[:_LONGEST]
+    """Return the version that the module states, or the package that it was installed with."""
+    stated = getattr(module, "__version__", None)
+    if isinstance(stated, str) and stated:
+        return stated[:_LONGEST]
     root = (module.__file__ or "").partition(f"/{_PACKAGE}/")[0]
     for package in distributions(path=[root]):
         files = package.files or ()
@@ -162,12 +164,14 @@ def _version(module: ModuleType) -> str | None:
 
 
 def _line(error: BaseException) -> str:
-    """An exception in one line, with the place in the plugin if it is known."""
+    """Return an exception in one line, with the place in the plugin if it is known."""
     where = ""
     trace = error.__traceback__
     while trace:
         if f"/{_PACKAGE}/" in trace.tb_frame.f_code.co_filename:
             where = f" ({Path(trace.tb_frame.f_code.co_filename).name}, line {trace.tb_lineno})"
         trace = trace.tb_next
-    said = " ".join(str(error).split())
-    return f"{type(error).__name__}: {said}"[:_LONGEST] + where if said else type(error).__name__ + where
+    message = " ".join(str(error).split())
+    return (
+        f"{type(error).__name__}: {message}"[:_LONGEST] + where if message else type(error).__name__ + where
+    )

@@ -198,7 +198,7 @@ class SourceCheck:
     # Any other list.
 
     def _read_list(self, url: str) -> dict[str, Any]:
-        found = self._lists.resolved(url)
+        found = self._lists.resolve(url)
         if found.get("_type") != "playlist":
             raise JobFailed("no_list", "the link leads to one video, not to a list")
         is_channel = found.get("extractor_key") == "YoutubeTab" and bool(
@@ -226,8 +226,8 @@ class SourceCheck:
         """Notice the entries of `playlist`, up to the end of the check; read lists in it in the same way."""
         known_in_a_row, known_are_reached, is_behind = 0, False, False
         is_complete = isinstance(playlist.get("entries"), list)  # no further request is needed for it
-        for place, info in self._lists.wanted(playlist, None):
-            inner = self._lists.list_in(info) if depth else None
+        for place, info in self._lists.read_entries(playlist, None):
+            inner = self._lists.resolve_list(info) if depth else None
             if inner is not None:
                 inner_url = video_info.link(inner.get("webpage_url")) or url
                 self._read_entries(inner, inner_url, depth - 1, reading)
@@ -341,7 +341,7 @@ class SourceCheck:
         if self._refusal is not None:
             return None
         try:
-            info = self._lists.resolved(url)
+            info = self._lists.resolve(url)
         except (YoutubeDLError, JobFailed) as error:
             failure = classify(error, self._trail)
             if failure.code == "not_live":

@@ -1,8 +1,8 @@
 """Turns yt-dlp's info dict into what clients see, with every text made harmless.
 
-Also into what files carry: the tags of yt-dlp's `--embed-metadata`, and chapters. Tags have ffmpeg's names,
-as in yt-dlp. A date is written as ISO 8601, which players understand; they show yt-dlp's own form (20240131)
-as a number, or not at all.
+Also into what is embedded in files: the tags of yt-dlp's `--embed-metadata`, and chapters. Tags have ffmpeg's
+names, as in yt-dlp. A date is written as ISO 8601, which players understand; they show yt-dlp's own form
+(20240131) as a number, or not at all.
 """
 
 import re
@@ -18,13 +18,13 @@ from server.child.media.probe import Media
 from server.child.media.timeline import MAX_CHAPTERS, ChapterSpan, as_chapter
 from server.core.jobs import SMUGGLED
 
-LONGEST_TEXT = 500
-LONGEST_DESCRIPTION = 2000
+LONGEST_TEXT = 500  # characters
+LONGEST_DESCRIPTION = 2000  # characters
 MOST_ARCHIVE_IDS = 20
 MOST_SOURCE_TAGS = 50
-MOST_MARKS = 500  # chapters that the server is told
+MOST_MARKS = 500  # chapters that are sent to the server
 LONGEST_FILM = 1e6  # seconds
-_LOOKED_AT = 8  # times as many characters as are kept: a text may be as long as a page
+_READ_FACTOR = 8  # times as many characters as are kept are read: a text may be as long as a page
 _LAST_MOMENT = 253_402_300_800  # the end of the year 9999
 _SPACES = re.compile(r"\s+")
 _NOT_IN_LINKS = re.compile(r"[\x00-\x20\x7f-\x9f\ud800-\udfff\u2028\u2029]")
@@ -32,10 +32,12 @@ _BIDI = re.compile(r"[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 def text(value: object, longest: int = LONGEST_TEXT) -> str | None:
-    """One line of at most `longest` characters, without control characters, bidi controls and surrogates."""
+    """Return one line of at most `longest` characters, without controls, bidi controls and surrogates; None
+    if nothing is left, or if `value` is no text.
+    """
     if not isinstance(value, str):
         return None
-    spaced = _SPACES.sub(" ", value[: longest * _LOOKED_AT])
+    spaced = _SPACES.sub(" ", value[: longest * _READ_FACTOR])
     harmless = "".join(
         letter for letter in _BIDI.sub("", spaced) if unicodedata.category(letter) not in ("Cc", "Cs")
     )
@@ -43,22 +45,22 @@ def text(value: object, longest: int = LONGEST_TEXT) -> str | None:
 
 
 def lines(value: object, longest: int) -> str | None:
-    """Like `text`, with line breaks and tabs."""
+    """Return what `text` does, with line breaks and tabs."""
     found = _words(_BIDI.sub("", value)) if isinstance(value, str) else None
     return found[:longest].rstrip() or None if found else None
 
 
 def link(value: object) -> str | None:
-    """An http(s) URL without user name and password; None if `value` is no such URL.
+    """Return an http(s) URL without user name and password; None if `value` is no such URL.
 
-    Data that extractors add for each other is removed as well.
+    Data that extractors add to it for each other is removed as well.
     """
     found = whole_link(value)
     return found.partition(SMUGGLED)[0] if found else None
 
 
 def whole_link(value: object) -> str | None:
-    """Like `link`, with what an extractor has added for the next one: a Referer, for instance."""
+    """Return what `link` does, with the data that an extractor has added for another, such as a Referer."""
     if not isinstance(value, str) or len(value) > 4096 or _NOT_IN_LINKS.search(value):
         return None
     try:
@@ -72,14 +74,14 @@ def whole_link(value: object) -> str | None:
 
 
 def number(value: object) -> int | None:
-    """A count that makes sense: rounded, not negative, not infinite."""
+    """Return a number as a count: rounded; None if it is negative, infinite or no number."""
     if isinstance(value, int | float) and 0 <= value < 2**53:
         return round(value)
     return None
 
 
 def moment(value: object) -> float | None:
-    """Seconds since 1970; None if that is before 1970 or after the year 9999."""
+    """Return seconds since 1970; None if that is before 1970 or after the year 9999."""
     return float(value) if isinstance(value, int | float) and 0 <= value < _LAST_MOMENT else None
 
 
@@ -90,14 +92,15 @@ def video_info(
     *,
     cut: bool = False,
 ) -> dict[str, Any]:
-    """The fields of `VideoInfo` that are known; `media` is what the finished file says, once it is there.
+    """Return the fields of `VideoInfo` that are known; `media` is what is in the finished file, and
+    `filesize` its bytes, once there is one.
 
-    `filesize` is in bytes. `cut`: not all of the film is in its files.
+    `cut`: its files have a part of the film only.
     """
     duration = info.get("duration") or (media.duration if media else None)
     # yt-dlp numbers the <video> elements of a page, even if there is only one.
     title = text(info.get("title"))
-    if filesize is None:  # that of all chosen streams, if the source says it of all of them
+    if filesize is None:  # that of all chosen streams, if the source states it of all of them
         sizes = [chosen.get("filesize") for chosen in info.get("requested_formats") or [info]]
         filesize = number(sum(sizes)) if all(isinstance(size, int) for size in sizes) else None
     return without_none(
@@ -111,7 +114,7 @@ def video_info(
         filesize=filesize,
         live=is_live(info) or None,
         cut=cut or None,
-        id=link(info.get("id")) or text(info.get("id")),  # of some lists it is their link
+        id=link(info.get("id")) or text(info.get("id")),  # some lists have their link as id
         extractor_key=text(info.get("extractor_key")),
         channel=text(info.get("channel")),
         channel_id=text(info.get("channel_id")),
@@ -124,7 +127,7 @@ def is_live(info: Mapping[str, Any]) -> bool:
 
 
 def published_at(info: Mapping[str, Any]) -> str | None:
-    """When the video was published, in UTC (ISO 8601); a day alone if the source says no more."""
+    """Return when the video was published, in UTC (ISO 8601); only the day if no time is known."""
     for name in ("timestamp", "release_timestamp"):
         if (seconds := moment(info.get(name))) is not None:
             return datetime.fromtimestamp(seconds, UTC).isoformat()[:19] + "Z"
@@ -135,14 +138,14 @@ def published_at(info: Mapping[str, Any]) -> str | None:
 
 
 def archive_ids(info: Mapping[str, Any]) -> list[str]:
-    """Ids under which yt-dlp's archives may have the video from earlier releases of its extractor."""
+    """Return the ids that earlier releases of the extractor gave the video, as in yt-dlp's archives."""
     said = info.get("_old_archive_ids")
     found = (text(one) for one in said[:MOST_ARCHIVE_IDS]) if isinstance(said, list | tuple) else ()
     return [one for one in found if one]
 
 
 def about(info: Mapping[str, Any], chapters: Sequence[ChapterSpan] = ()) -> dict[str, Any]:
-    """The fields of `server.core.film.About`: the description with its lines, the tags and the `chapters`."""
+    """Return the fields of `server.core.film.About`: description with line breaks, tags, `chapters`."""
     said = info.get("tags")
     tags = (text(tag) for tag in said[:MOST_SOURCE_TAGS]) if isinstance(said, list | tuple) else ()
     description = info.get("description")
@@ -154,15 +157,16 @@ def about(info: Mapping[str, Any], chapters: Sequence[ChapterSpan] = ()) -> dict
 
 
 def _mark(chapter: ChapterSpan) -> dict[str, Any]:
-    # A larger value means that the end is not known.
+    # A larger value means that the end is unknown.
     end = round(chapter.end, 3) if chapter.end < LONGEST_FILM else None
     return without_none(start=round(chapter.start, 3), end=end, title=text(chapter.title))
 
 
 def says(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a list says of an entry and has precedence over its page: yt-dlp's `url_transparent`.
+    """Return the facts in a list about an entry that have precedence over those on its page, as for yt-dlp's
+    `url_transparent`.
 
-    A podcast's feed knows the title of an episode, for example, whose page is a sound file.
+    For example a podcast's feed has the title of an episode, whose own link is that of a sound file.
     """
     return without_none(
         title=text(entry.get("title")),
@@ -178,7 +182,7 @@ def says(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def with_words_of_list(info: dict[str, Any], says: Mapping[str, Any]) -> dict[str, Any]:
-    """`info` of an entry with what its list `says` of it."""
+    """Return the `info` of an entry with the facts that its list `says`."""
     told = {name: value for name, value in says.items() if name not in ("thumbnail", "timestamp")}
     if (began := says.get("timestamp")) is not None:
         told |= {"timestamp": began, "upload_date": datetime.fromtimestamp(began, UTC).strftime("%Y%m%d")}
@@ -188,7 +192,7 @@ def with_words_of_list(info: dict[str, Any], says: Mapping[str, Any]) -> dict[st
 
 
 def without_none(**fields: object) -> dict[str, Any]:
-    """`fields` without those that are None."""
+    """Return `fields` without those that are None."""
     return {name: value for name, value in fields.items() if value is not None}
 
 
@@ -219,7 +223,7 @@ _DAY: Final = re.compile(r"(\d{4})(\d\d)(\d\d)")
 
 
 def tags_of(info: Mapping[str, Any]) -> dict[str, str]:
-    """Return the tags that are known."""
+    """Return the tags to embed, as far as they are known: name -> value."""
     found = {
         tag: next((value for field in fields if (value := _words(info.get(field)))), None)
         for tag, fields in _TAGS.items()
@@ -232,7 +236,7 @@ def tags_of(info: Mapping[str, Any]) -> dict[str, str]:
 
 
 def chapters_of(info: Mapping[str, Any]) -> list[ChapterSpan]:
-    """The source's chapters; [] for a film in parts, since its info dict has those of one part only."""
+    """Return the source's chapters; [] for a film in parts, whose info dict has those of one part only."""
     said = info.get("chapters") if "entries" not in info else None
     looked_at = (one for one in islice(said or (), _MOST_LOOKED_AT) if isinstance(one, dict))
     found = (as_chapter(one, text(one.get("title"))) for one in looked_at)
@@ -240,7 +244,7 @@ def chapters_of(info: Mapping[str, Any]) -> list[ChapterSpan]:
 
 
 def _words(value: object) -> str | None:
-    """`value` as text, with line breaks and tabs but without other control characters."""
+    """Return `value` as text, with line breaks and tabs but without other control characters."""
     if isinstance(value, list | tuple):
         return ", ".join(filter(None, map(_words, value[:100])))[:LONGEST] or None
     if isinstance(value, bool) or not isinstance(value, str | int | float):
@@ -253,6 +257,6 @@ def _words(value: object) -> str | None:
 
 
 def _day(value: str) -> str:
-    """`20240131` as `2024-01-31`; else as it is."""
+    """Return `20240131` as `2024-01-31`, and anything else unchanged."""
     found = _DAY.fullmatch(value)
     return "-".join(found.groups()) if found else value

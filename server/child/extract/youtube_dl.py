@@ -1,15 +1,15 @@
-"""yt-dlp, with what it lacks for our purpose: pages of bounded size, and a record of network errors.
+"""yt-dlp, with what it lacks here: pages of bounded size, and a record of network errors.
 
 What takes long and is the same for every job is cached in the fork server; its children inherit the caches.
 
 Some films come in sections: the parts of a `multi_video`, the periods of a DASH manifest. yt-dlp joins the
 bytes of periods that are described alike, and leaves out the others. But each period has its own start time
-and its own initialization segment, so that joined bytes are no film: here each section is fetched by itself,
-and `server.child.media.parts` puts them together.
+and its own initialization segment, so that joined bytes are no film: here each section is fetched separately,
+and `server.child.media.parts` joins them.
 
-HLS playlists are given to yt-dlp without segments that were never there, and without a byte order mark. A
-broadcaster marks a segment that it lost (`EXT-X-GAP`: RFC 8216bis, 4.4.4.7), and clients should not request
-it. yt-dlp does, and takes the failure for a hole in the film.
+yt-dlp gets HLS playlists without a byte order mark, and without segments that do not exist. A broadcaster
+marks a segment that it lost (`EXT-X-GAP`: RFC 8216bis, 4.4.4.7), and clients should not request it. yt-dlp
+does, and takes the failure for a gap in the film.
 """
 
 import codecs
@@ -43,12 +43,12 @@ from server.child.process import yt_dlp_parts
 from server.child.process.job_failed import JobFailed, NotLive
 from server.child.process.progress import Throttle
 
-MOST_ENTRIES = 5
-"""Entries of a playlist that are tried in turn, while those before are not available."""
+MAX_ENTRIES = 5
+"""Entries of a playlist that are tried in turn until one is available."""
 
 Hook = Callable[[Mapping[str, Any]], None]
 
-LARGEST_PAGE = 32 * 1024 * 1024
+LARGEST_PAGE = 32 * 1024 * 1024  # bytes
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 _SCHEMES = ("http", "https", "data")  # and no ftp
 
@@ -56,10 +56,10 @@ _SCHEMES = ("http", "https", "data")  # and no ftp
 class Engine(YoutubeDL):  # type: ignore[misc]
     """`trail` records network errors, because yt-dlp keeps only the message of many of them.
 
-    `offered` is how many formats the last video has; those whose ids are in `refused` are not selected.
-    `on_look` is called after each extraction, `on_request` before each request, `on_progress` gets yt-dlp's
-    progress dicts; `throttle` limits what downloads read. `item` is the place of the wanted entry of a list,
-    from 1 on: see `first`.
+    `offered` is the number of formats of the last video; those whose ids are in `refused` are not selected.
+    `on_extracted` is called after each extraction, `on_request` before each request, `on_progress` gets
+    yt-dlp's progress dicts; `throttle` limits what downloads read. `item` is the place of the wanted entry in
+    a list, from 1 on: see `first`.
     """
 
     def __init__(
@@ -76,15 +76,15 @@ class Engine(YoutubeDL):  # type: ignore[misc]
         self._on_request = on_request
         self.refused: set[str] = set()
         self.offered = 0
-        self.on_look: Callable[[], object] = lambda: None
+        self.on_extracted: Callable[[], object] = lambda: None
         self.on_progress: Hook = lambda _: None
         self.throttle = throttle or Throttle()
         self._is_live = False
         self._entry: int | None = None
-        self.left_others = False  # the page has several videos, and the client has not chosen this one
+        self.is_first_of_several = False  # the page has several videos, and the client has chosen none
         self._begin = 0
         self.wants_one = params.get("playlist_items") == "1"
-        self._only_looks = bool(params.get("extract_flat"))
+        self._only_describes = bool(params.get("extract_flat"))
         super().__init__(params, auto_init=False)
         self.add_progress_hook(lambda event: self.on_progress(event))
         known = extractors.enabled()
@@ -102,7 +102,7 @@ class Engine(YoutubeDL):  # type: ignore[misc]
         if yt_dlp_parts.fits("schemes"):
             plain._SUPPORTED_URL_SCHEMES = _SCHEMES
         self.redirects: list[Redirect] = []
-        """Those that requests have first_error, see `server.child.network.redirects`."""
+        """The redirects of all requests, see `server.child.network.redirects`."""
 
         if yt_dlp_parts.fits("redirects"):
             usual = self._request_director.handlers["Requests"]
@@ -113,11 +113,12 @@ class Engine(YoutubeDL):  # type: ignore[misc]
         self._request_director.add_handler(self._browser)
 
     def urlopen(self, req: Any) -> Response:
-        """Repeat a request that meets a bot wall as a browser; later requests to its host do so at once.
+        """Repeat a request to which the response is a bot wall as a browser would send it; later requests to
+        the host are sent so at once.
 
-        A 403 that does not look like a wall may be one all the same: the first one of each attempt is
-        requested again, too, and stays a 403 if that does not help. One with `Retry-After` is a ban, which
-        another request might prolong.
+        A 403 that does not look like a wall may be one all the same: the first request of an attempt with
+        such a response is repeated, too, and stays a 403 if that does not help. A 403 with `Retry-After` is a
+        ban, which another request might prolong.
         """
         self._on_request()
         request = Request(req) if isinstance(req, str) else req
@@ -142,7 +143,7 @@ class Engine(YoutubeDL):  # type: ignore[misc]
                 try:
                     response = self._bounded(super().urlopen(_as_browser(request)))
                 except RequestError as other:
-                    self.params["logger"].write(f"asked as a browser does, too: {other}")
+                    self.params["logger"].write(f"the request failed as a browser's, too: {other}")
                     raise error from None
                 self._walls.remember(hosts, self.cookiejar)
                 error.close()
@@ -174,31 +175,31 @@ class Engine(YoutubeDL):  # type: ignore[misc]
             self._extracting -= 1
 
     def extractors_of(self, url: str) -> Iterator[str]:
-        """The names of the extractors that know `url`, of which yt-dlp takes the first."""
-        return (key for key in extractors.asked(url) if self._ies[key].suitable(url))
+        """Return the names of the extractors that know `url`, of which yt-dlp takes the first."""
+        return (key for key in extractors.find_candidates(url) if self._ies[key].suitable(url))
 
     def dl(self, *args: Any, **kwargs: Any) -> Any:
-        """As yt-dlp does, within `reading`: downloaders, too, parse what sources send, such as playlists."""
+        """Download as yt-dlp does, within `reading`: downloaders parse data of the source, as playlists."""
         with self.reading():
             return super().dl(*args, **kwargs)
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """Raise `ExtractorError` where yt-dlp's code crashes: it has not understood what the source sent.
+        """Inside the block, turn a crash of yt-dlp's code into `ExtractorError`: yt-dlp has not understood
+        what the source sent.
 
-        Exceptions of our own code are raised as they are. Also for what yt-dlp reads lazily, such as the
-        entries of a list.
+        Exceptions of our own code are raised unchanged. Use it also where yt-dlp reads lazily, as the entries
+        of a list.
         """
         try:
             yield
         except (YoutubeDLError, JobFailed, OSError, MemoryError):
             raise
         except Exception as error:
-            # Whether it was raised in this package, or in a library that it called, rather than in
-            # yt-dlp.
             modules = [
                 frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)
             ]
+            # Libraries raise for their caller: yt-dlp or this package.
             last: str = [name for name in modules if name.startswith(("yt_dlp.", "server."))][-1]
             if last.startswith("server."):
                 raise
@@ -214,15 +215,15 @@ class Engine(YoutubeDL):  # type: ignore[misc]
         """Do nothing: `fetch.subtitles` selects them, logs what is missing, and limits pattern time."""
 
     def _forceprint(self, *_: Any) -> None:
-        """Do nothing: yt-dlp makes tables of all formats, for each video, in case they are to be printed."""
+        """Do nothing: yt-dlp makes tables of all formats of each video, even if nothing is to be printed."""
 
     def process_video_result(self, info_dict: dict[str, Any], download: bool = True) -> Any:
-        # Raise `NotLive` before yt-dlp complains that there are no formats. A job that waits ignores formats
-        # that there are: they may be a trailer's.
-        upcoming = self.wants_one and info_dict.get("live_status") == "is_upcoming"
-        there = info_dict.get("formats") or info_dict.get("url")
-        if upcoming and (self.params.get("wait_for_video") or not there):
-            raise not_yet(info_dict)
+        # Raise `NotLive` before yt-dlp raises an error because there are no formats. A job that waits for a
+        # broadcast ignores formats, which may be those of a trailer.
+        is_upcoming = self.wants_one and info_dict.get("live_status") == "is_upcoming"
+        has_formats = info_dict.get("formats") or info_dict.get("url")
+        if is_upcoming and (self.params.get("wait_for_video") or not has_formats):
+            raise not_live_error(info_dict)
         self._is_live = video_info.is_live(info_dict)
         return super().process_video_result(info_dict, download)
 
@@ -240,8 +241,8 @@ class Engine(YoutubeDL):  # type: ignore[misc]
         return chosen
 
     def first(self, url: str) -> dict[str, Any]:
-        """Return the info dict of the video at `url` with formats selected; of a page with several, the first
-        usable.
+        """Return the info dict of the video at `url` with formats selected; of a page with several videos,
+        that of the first available one.
 
         A video that comes in parts has them as its `entries`. Raises `JobFailed` for a list of several
         entries, unless `item` names one of them, and if there is nothing to download.
@@ -259,23 +260,23 @@ class Engine(YoutubeDL):  # type: ignore[misc]
                 finally:
                     self.params["wait_for_video"] = True
         finally:
-            self.on_look()
+            self.on_extracted()
         while info and info.get("_type") == "playlist":
             info = next((entry for entry in info["entries"] if entry), None)
         if not info:
             raise JobFailed("no_media", "nothing to download there")
-        found: dict[str, Any] = as_one(info) if "entries" in info else info
+        found: dict[str, Any] = merge_parts(info) if "entries" in info else info
         return found
 
     def process_ie_result(
         self, ie_result: dict[str, Any], download: bool = True, extra_info: Any = None
     ) -> Any:
-        """Take all parts of a video in parts, one entry of a playlist; an info job resolves no entries."""
-        if self._only_looks and ie_result.get("_type") == "playlist":
+        """Extract all parts of a video in parts, one entry of a playlist, and no entry for an info job."""
+        if self._only_describes and ie_result.get("_type") == "playlist":
             return ie_result
         if self.wants_one and ie_result.get("_type") == "playlist" and yt_dlp_parts.fits("entries"):
-            # `playlist` with its first usable entry, or with entry `item`. Raises the first error if
-            # none of `MOST_ENTRIES` entries is available, a retryable one at once.
+            # Extract the first available entry, or entry `item`. If none of `MAX_ENTRIES` entries is
+            # available, raise the first error; a retryable error is raised at once.
             outermost, found, first_error = not self._playlist_level, None, None
             entries = ie_result.get("entries") or ()
             ie_result["entries"] = entries if isinstance(entries, AS_LISTS) else utils.LazyList(entries)
@@ -283,7 +284,7 @@ class Engine(YoutubeDL):  # type: ignore[misc]
             if item is None and is_list(ie_result):
                 raise JobFailed("is_playlist")
             begin = self._begin if outermost else 0
-            for at in range(begin, begin + MOST_ENTRIES) if item is None else (item - 1,):
+            for at in range(begin, begin + MAX_ENTRIES) if item is None else (item - 1,):
                 self.params["playlist_items"] = str(at + 1)
                 self._playlist_urls.discard(ie_result.get("webpage_url"))  # else yt-dlp takes this for a loop
                 try:
@@ -300,12 +301,12 @@ class Engine(YoutubeDL):  # type: ignore[misc]
             if item is not None and not (first_error or (found and found["entries"])):
                 raise JobFailed("no_such_entry", f"the list has no entry {item}")
             if outermost and item is None:
-                self._entry, self.left_others = at, at > 0
-                # Fewer than two entries, so that they are not the same twice.
+                self._entry, self.is_first_of_several = at, at > 0
+                # The first two entries may be the same; `IndexError`: there are fewer.
                 with suppress(IndexError, YoutubeDLError):
                     one, other = ie_result["entries"][0], ie_result["entries"][1]
                     same = one and one.get("url") and one["url"] == other.get("url")
-                    self.left_others |= bool(other) and not same
+                    self.is_first_of_several |= bool(other) and not same
             if first_error and not (found and any(found["entries"])):
                 raise first_error
             return found
@@ -330,7 +331,7 @@ class Engine(YoutubeDL):  # type: ignore[misc]
             return
         for handler in self._request_director.handlers.values():
             handler._make_sslcontext()
-        list(self.extractors_of(extractors.USUAL))
+        list(self.extractors_of(extractors.TYPICAL))
         stream = {
             "format_id": "0",
             "url": "http://warm.invalid/a.mp4",
@@ -349,8 +350,8 @@ def _as_browser(request: Request) -> Request:
     return wanted
 
 
-def not_yet(info: Mapping[str, Any]) -> NotLive:
-    """The error for a broadcast that is announced and has not begun."""
+def not_live_error(info: Mapping[str, Any]) -> NotLive:
+    """Return the error for a broadcast that is announced and has not begun."""
     return NotLive(video_info.moment(info.get("release_timestamp")), info)
 
 
@@ -361,9 +362,11 @@ def share_certificates() -> None:
 
 
 class _Bounded(Response):  # type: ignore[misc]
-    """Refuses to read a page of more than `LARGEST_PAGE` bytes at once; downloads read block by block.
+    """A response that refuses to read more than `LARGEST_PAGE` bytes at once, as pages are read; downloads
+    read block by block.
 
-    `head` are the first bytes that were read, `ahead` those that were peeked and not read yet.
+    `head` are the first bytes that were read, `ahead` those that `look_ahead` has returned and that were not
+    read yet.
     """
 
     trail: Trail
@@ -384,7 +387,7 @@ class _Bounded(Response):  # type: ignore[misc]
         if not self.head and data.startswith((_HEAD, codecs.BOM_UTF8 + _HEAD)):  # an HLS playlist
             data += self._read(LARGEST_PAGE + 1)
             self._refuse_too_large(data)
-            page = readable(data)
+            page = clean_playlist(data)
             size = len(page) if whole or amt is None else amt
             data, self.ahead = page[:size], page[size:]
         self.head += data[: probe.HEAD - len(self.head)]
@@ -409,21 +412,21 @@ class _Bounded(Response):  # type: ignore[misc]
 
 @functools.cache
 def _bounded(kind: type[Response]) -> type[Response]:
-    """`kind` that is `_Bounded` as well.
+    """Return a class that is both `_Bounded` and `kind`.
 
-    A subclass: a function stored in the instance would be a reference cycle, which keeps its socket open.
+    To store a function in the response instead would be a reference cycle, which keeps its socket open.
     """
     return type("Bounded", (_Bounded, kind), {})
 
 
 _PERIODS: Final = "clipwire_periods"
-"""Key in a format dict: for each period the fields in `_WHERE`, None if the period lacks this format."""
+"""Key in a format dict: `_LOCATION` of the format in each period, None for a period that lacks it."""
 
-_WHERE: Final = ("url", "fragment_base_url", "fragments", "filesize", "has_drm")
+_LOCATION: Final = ("url", "fragment_base_url", "fragments", "filesize", "has_drm")
 
-_OF_ONE_PART: Final = ("url", "formats", "requested_formats", "filesize", "filesize_approx")
+_FIELDS_OF_A_PART: Final = ("url", "formats", "requested_formats", "filesize", "filesize_approx")
 
-_merge_one = yt_dlp_parts.original(InfoExtractor, "_merge_mpd_periods")
+_merge_of_yt_dlp = yt_dlp_parts.original(InfoExtractor, "_merge_mpd_periods")
 
 Formats = list[dict[str, Any]]
 
@@ -431,67 +434,73 @@ Formats = list[dict[str, Any]]
 def install() -> None:
     """Replace yt-dlp's merging of DASH periods, for the rest of this process and its children."""
     if yt_dlp_parts.fits("periods"):
-        InfoExtractor._merge_mpd_periods = _merge
+        InfoExtractor._merge_mpd_periods = _merge_periods
 
 
-def as_one(info: Mapping[str, Any]) -> dict[str, Any]:
-    """A video in parts as one: fields of the whole, else of the first part; `JobFailed` if one is missing."""
+def merge_parts(info: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the info dict of a video in parts, which are its `entries`: with the fields of the whole, else
+    those of the first part.
+
+    Raises `JobFailed` if a part is missing.
+    """
     entries = list(info["entries"])
     if not entries or not all(entries):
         raise JobFailed("no_media", f"parts are missing: {[bool(entry) for entry in entries]}")
     durations = [entry.get("duration") for entry in entries]
-    about = {name: value for name, value in entries[0].items() if name not in _OF_ONE_PART}
+    about = {name: value for name, value in entries[0].items() if name not in _FIELDS_OF_A_PART}
     about |= {"duration": sum(durations) if all(durations) else None}
     about |= {name: value for name, value in info.items() if value is not None and name != "_type"}
     return about | {"entries": entries}
 
 
 def streams_of(info: Mapping[str, Any]) -> list[list[dict[str, Any]]]:
-    """The streams to fetch of each section; most films have one section.
+    """Return the streams to fetch of each section; most films have one section.
 
-    Raises `JobFailed` if picture and sound differ in periods, or a period has them with DRM only.
+    Raises `JobFailed` if picture and sound have different periods, or if a period has them with DRM only.
     """
     if "entries" in info:
         return [section for entry in info["entries"] for section in streams_of(entry)]
     streams = parts.chosen_streams(info)
-    places = [stream.pop(_PERIODS, None) or [{}] for stream in streams]
-    if len({len(periods) for periods in places}) > 1:
+    locations = [stream.pop(_PERIODS, None) or [{}] for stream in streams]
+    if len({len(periods) for periods in locations}) > 1:
         raise JobFailed("unsupported_stream", "picture and sound do not come in the same periods")
-    if any(where and where.get("has_drm") for periods in places for where in periods):
+    if any(where and where.get("has_drm") for periods in locations for where in periods):
         raise JobFailed("drm_protected", "some periods come with DRM only")
     return [
         [stream | where for stream, where in zip(streams, period, strict=True) if where is not None]
-        for period in zip(*places, strict=True)
+        for period in zip(*locations, strict=True)
     ]
 
 
-def _merge(self: Any, periods: Iterable[Mapping[str, Any]]) -> tuple[Formats, dict[str, Any]]:
-    """The formats of the period with the largest choice; each notes the most similar of every period."""
+def _merge_periods(self: Any, periods: Iterable[Mapping[str, Any]]) -> tuple[Formats, dict[str, Any]]:
+    """Return the formats of the period that has most. Each has, in `_PERIODS`, the location of the most
+    similar format of every period.
+    """
     periods = list(periods)
     with_media = [period["formats"] for period in periods if period["formats"]]
-    richest: Formats = max(with_media, key=len, default=[])
-    chosen = [{**period, "formats": richest if period["formats"] is richest else []} for period in periods]
-    formats, subtitles = _merge_one(self, chosen)
+    most: Formats = max(with_media, key=len, default=[])
+    chosen = [{**period, "formats": most if period["formats"] is most else []} for period in periods]
+    formats, subtitles = _merge_of_yt_dlp(self, chosen)
     if len(with_media) > 1:
-        found = [[_most_like(offered, others) for others in with_media] for offered in formats]
-        for offered, places in zip(formats, found, strict=True):
-            offered[_PERIODS] = places
+        found = [[_most_similar(offered, others) for others in with_media] for offered in formats]
+        for offered, locations in zip(formats, found, strict=True):
+            offered[_PERIODS] = locations
     return formats, subtitles
 
 
-def _most_like(one: Mapping[str, Any], others: Formats) -> dict[str, Any] | None:
-    """Return the location of the format in `others` of the same kind that is most like `one`; None without
-    any.
+def _most_similar(one: Mapping[str, Any], others: Formats) -> dict[str, Any] | None:
+    """Return the location of the format in `others` that is most similar to `one`; None if none has a picture
+    and sound as `one` has.
     """
 
-    def unlike(other: Mapping[str, Any]) -> tuple[Any, ...]:
+    def difference(other: Mapping[str, Any]) -> tuple[Any, ...]:
         differs = (other.get(name) != one.get(name) for name in ("format_id", "language", "vcodec", "acodec"))
         near = (abs((other.get(name) or 0) - (one.get(name) or 0)) for name in ("height", "tbr"))
         return (bool(other.get("has_drm")), *differs, *near)
 
-    alike = [other for other in others if _kind(other) == _kind(one)]
-    most = min(alike, key=unlike, default=None)
-    return None if most is None else {"duration": None} | {name: most.get(name) for name in _WHERE}
+    of_kind = [other for other in others if _kind(other) == _kind(one)]
+    closest = min(of_kind, key=difference, default=None)
+    return None if closest is None else {"duration": None} | {name: closest.get(name) for name in _LOCATION}
 
 
 def _kind(one: Mapping[str, Any]) -> tuple[bool, bool]:
@@ -500,28 +509,28 @@ def _kind(one: Mapping[str, Any]) -> tuple[bool, bool]:
 
 _HEAD: Final = b"#EXTM3U"
 _GAP: Final = b"#EXT-X-GAP"
-# Tags of media playlists alone (RFC 8216, 4.3.3); other programs write lists of files with #EXTINF.
-_OF_SEGMENTS: Final = re.compile(
+# What only a media playlist has (RFC 8216, 4.3.3); other programs write lists of files with #EXTINF.
+_MEDIA_PLAYLIST: Final = re.compile(
     rb"^#EXT-X-(?:MEDIA-SEQUENCE|DISCONTINUITY-SEQUENCE|ENDLIST|PLAYLIST-TYPE|MAP|BYTERANGE|KEY)"
     rb"|^#EXTINF:[^\n]*\n(?:#[^\n]*\n)*[^#\n]*\.(?:ts|m4s)\b",
     re.MULTILINE,
 )
-_OF_LISTS: Final = re.compile(rb"^#EXT-X-(?:TARGETDURATION|STREAM-INF|MEDIA:)", re.MULTILINE)
+_UNDERSTOOD: Final = re.compile(rb"^#EXT-X-(?:TARGETDURATION|STREAM-INF|MEDIA:)", re.MULTILINE)
 _LINK: Final = re.compile(rb"^[^#\s]", re.MULTILINE)
 _LENGTH: Final = re.compile(rb"^#EXTINF:\s*(\d{1,6}(?:\.\d+)?)", re.MULTILINE)
 _NUMBER: Final = re.compile(rb"#EXT-X-MEDIA-SEQUENCE:\s*(\d+)")
 _OF_SEGMENT: Final = (b"#EXTINF", b"#EXT-X-BYTERANGE", b"#EXT-X-PROGRAM-DATE-TIME", _GAP)
 
 
-def readable(playlist: bytes) -> bytes:
+def clean_playlist(playlist: bytes) -> bytes:
     """Return the playlist without lost segments, in a form that yt-dlp reads.
 
-    The segment after a gap gets its number written out, which may be its IV (RFC 8216, 5.2). A list of
-    segments that lacks its target duration gets one, by which yt-dlp tells it from a list of lists. So does
-    an empty one: a broadcast that has not begun.
+    The segment after a gap gets its number written out, which may be its IV (RFC 8216, 5.2). A media playlist
+    without a target duration gets one, by which yt-dlp distinguishes it from a master playlist. So does an
+    empty playlist: a broadcast that has not begun.
     """
     page = playlist.removeprefix(codecs.BOM_UTF8)
-    if (_OF_SEGMENTS.search(page) or not _LINK.search(page)) and not _OF_LISTS.search(page):
+    if (_MEDIA_PLAYLIST.search(page) or not _LINK.search(page)) and not _UNDERSTOOD.search(page):
         lengths = [float(length) for length in _LENGTH.findall(page)]
         target = b"\n#EXT-X-TARGETDURATION:%d" % max([1, *map(math.ceil, lengths)])
         page = page.replace(_HEAD, _HEAD + target, 1)

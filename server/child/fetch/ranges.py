@@ -76,7 +76,7 @@ class Ranges:
                     data += self._read(response, stop - start - before)
             except (TransportError, HTTPError) as error:
                 is_lasting = isinstance(error, HTTPError) and error.status not in PASSING_STATUSES
-                if fruitless == _RETRIES or is_lasting or failures.are_in_vain(error):
+                if fruitless == _RETRIES or is_lasting or failures.is_refused_here(error):
                     raise
             fruitless = 0 if len(data) > before else fruitless + 1
             if fruitless > _RETRIES:
