@@ -19,7 +19,7 @@ from psycopg_pool import AsyncConnectionPool
 from server.cluster.database import ClusterDatabase
 from server.core.errors import StoreUnavailable
 from server.storage.postgresql.connection import ALWAYS, OUTAGE, SETTINGS
-from server.storage.postgresql.link import LETS_GO
+from server.storage.postgresql.link import STALL_TIMEOUTS
 
 log = logging.getLogger(__name__)
 
@@ -129,7 +129,7 @@ def register(app: App, download: Callable[..., Awaitable[None]]) -> None:
 
 async def _configure(db: AsyncConnection) -> None:
     await db.set_autocommit(True)
-    await db.execute("; ".join(f"SET {setting}" for setting in (*SETTINGS, *LETS_GO)).encode())
+    await db.execute("; ".join(f"SET {setting}" for setting in (*SETTINGS, *STALL_TIMEOUTS)).encode())
 
 
 async def _patiently(query: Callable[[], Awaitable[T]]) -> T:

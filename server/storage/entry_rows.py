@@ -17,9 +17,8 @@ from server.storage.task_rows import read_task
 
 log = logging.getLogger(__name__)
 
-_ALONE = (
-    "paused alone"  # state of an entry that was paused by itself, not with its list; other states are stages
-)
+# The state of an entry that was paused by itself, not with its list. All other states are stages.
+_ALONE = "paused alone"
 _STATES = (*(stage.value for stage in Stage), _ALONE)
 _RANK = f"CAST(round(priority / {OF_ONE_RANK}.0) AS integer)"
 

@@ -20,9 +20,8 @@ from server.core.task import Task, TaskStatus
 Result = TypeVar("Result")
 Row = tuple[Any, ...]
 AT_ONCE = 200  # rows of one statement: SQLite takes 32,766 values, PostgreSQL 65,535
-KEYS_AT_ONCE = (
-    5000  # keys of one statement: each statement is a round trip, and a transaction has five seconds
-)
+# Keys of one statement: each statement is a round trip, and a transaction has five seconds.
+KEYS_AT_ONCE = 5000
 
 
 @dataclass(frozen=True, slots=True)

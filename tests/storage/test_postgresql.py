@@ -503,7 +503,7 @@ async def test_a_node_that_stands_still_in_the_middle_of_a_submit_keeps_nobody_e
             self, db: AsyncConnection, hosts: Collection[str], changed: Collection[str]
         ) -> None: ...
 
-    monkeypatch.setattr(link, "LETS_GO", ("idle_in_transaction_session_timeout = '300ms'",))
+    monkeypatch.setattr(link, "STALL_TIMEOUTS", ("idle_in_transaction_session_timeout = '300ms'",))
     node = StandsStill()
     async with open_at(clean_database, admits=node) as one, open_at(clean_database) as other:
         adding = asyncio.create_task(add(one, new_task()))

@@ -335,7 +335,7 @@ class SourceCheck:
         self._sender.send(video_info.without_none(**_with_verdict(entry, verdict)))
 
     def _read_page(self, url: str, item: int | None) -> Entry | None:
-        """Return what the entry's own page says, or the `code` of a failure; None for one that may pass."""
+        """Return what the entry's own page says, or the `code` of a failure; None if the failure may pass."""
         if item is not None:
             return {}  # there is no page of its own
         if self._refusal is not None:

@@ -40,7 +40,8 @@ class Ranges:
         self.total = 0
 
     def are_supported(self) -> bool:
-        """Whether the source serves ranges; then `head` is the first block, and the file has `total` bytes.
+        """Whether the source serves ranges. If so, sets `head` to the first block, and `total` to the file's
+        bytes.
 
         An error of yt-dlp means no, and is reported by the download of the whole file, which follows.
         """

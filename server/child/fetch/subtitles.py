@@ -192,7 +192,7 @@ def choose_subtitles(
         except TimeoutError:
             say(f"subtitles: matching {', '.join(wishes.languages)} takes too long")
     else:
-        # All that are not automatic; without any, one automatic caption, of the spoken language if possible.
+        # All that are not automatic. If there are none: one automatic, of the spoken language if possible.
         languages = list(_offered(info, automatic=False))
         if not languages and wishes.automatic:
             spoken = [name for name in offered if name == info.get("language") or name.endswith("-orig")]

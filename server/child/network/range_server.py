@@ -79,7 +79,8 @@ class RangeServer(ThreadingTCPServer):
             more = min(2 * more, _MAX_BLOCKS)
 
     def block(self, number: int, counts: Iterator[int]) -> bytes:
-        """Return block `number`; if it is missing, fetch the rest of the index, or `next(counts)` blocks.
+        """Return block `number`; if it is missing, fetch the rest of the index, or as many blocks as
+        `next(counts)` says (see `counts`).
 
         Raises `ConnectionError` if a fetch has failed.
         """

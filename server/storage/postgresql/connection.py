@@ -42,8 +42,8 @@ SETTINGS = (
     "client_encoding = 'UTF8'",
     "idle_session_timeout = 0",
 )
-# The database has ended a transaction of this process that took too long; see `LETS_GO` in `link`.
-STOOD_STILL = (psycopg.errors.IdleInTransactionSessionTimeout, psycopg.errors.TransactionTimeout)
+# The database has ended a transaction of this process that took too long; see `STALL_TIMEOUTS` in `link`.
+STALLED = (psycopg.errors.IdleInTransactionSessionTimeout, psycopg.errors.TransactionTimeout)
 # This server is a standby, as another machine has taken over; or it takes no changes for now, as its disk is
 # full. The connection may stay read-only when that is over, so another one is needed.
 READ_ONLY = psycopg.errors.ReadOnlySqlTransaction
@@ -51,17 +51,17 @@ READ_ONLY = psycopg.errors.ReadOnlySqlTransaction
 OUTAGE = (
     psycopg.OperationalError,  # also: too many connections, starting up, shutting down
     READ_ONLY,
-    *STOOD_STILL,
+    *STALLED,
 )
 # Errors that do not mean that the database is away.
-_OTHERWISE: dict[type[psycopg.Error], type[StoreUnavailable]] = {
+_OTHER_ERRORS: dict[type[psycopg.Error], type[StoreUnavailable]] = {
     psycopg.errors.DiskFull: DiskFull,
     psycopg.errors.IoError: StorageFailed,
     psycopg.errors.QueryCanceled: DatabaseBusy,
     psycopg.errors.LockNotAvailable: DatabaseBusy,
     psycopg.errors.DeadlockDetected: DatabaseBusy,
     psycopg.errors.SerializationFailure: DatabaseBusy,
-    **dict.fromkeys(STOOD_STILL, DatabaseBusy),
+    **dict.fromkeys(STALLED, DatabaseBusy),
 }
 _AWAY = (
     *OUTAGE,
@@ -132,7 +132,7 @@ def available() -> Iterator[None]:
     try:
         yield
     except _AWAY as error:
-        kinds = (kind for known, kind in _OTHERWISE.items() if isinstance(error, known))
+        kinds = (kind for known, kind in _OTHER_ERRORS.items() if isinstance(error, known))
         raise next(kinds, DatabaseAway)() from error
 
 

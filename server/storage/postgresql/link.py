@@ -31,7 +31,7 @@ Work = Callable[[AsyncConnection], Awaitable[Result]]
 # The database ends the transaction of a process that is suspended or whose machine is off, and so releases
 # its locks before others stop waiting for them (`ANSWER_WITHIN`). A process that was only delayed tries
 # again.
-LETS_GO = (
+STALL_TIMEOUTS = (
     "idle_in_transaction_session_timeout = '3s'",
     "tcp_keepalives_idle = 10",
     "tcp_keepalives_interval = 3",
@@ -40,7 +40,7 @@ LETS_GO = (
 # The same for a process suspended between a statement and its Sync, which the database does not count as
 # idle; PostgreSQL 17 and newer. Transactions that wait for its locks began later, and so reach their limit
 # later.
-_LETS_GO_AT_LAST = """
+_LIMIT_TRANSACTIONS = """
     SELECT set_config('transaction_timeout', %s, false)
     WHERE current_setting('server_version_num')::int >= 170000"""
 
@@ -140,10 +140,10 @@ class Link:
         if self._db is None or self._db.closed:
             with _in_words(f"no connection within {self._within:g} s"):
                 async with asyncio.timeout(self._within):
-                    db = await connect(self._url, *LETS_GO, *self._settings)
+                    db = await connect(self._url, *STALL_TIMEOUTS, *self._settings)
                     try:
                         longest = max(self._within, ANSWER_WITHIN) - DATABASE_LIMIT_SHORTER_BY
-                        await db.execute(_LETS_GO_AT_LAST, [f"{longest * 1000:.0f}ms"])
+                        await db.execute(_LIMIT_TRANSACTIONS, [f"{longest * 1000:.0f}ms"])
                     except BaseException:
                         await db.close()
                         raise

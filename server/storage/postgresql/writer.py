@@ -5,8 +5,8 @@ for the transaction's outcome by its number, so that no change that was made is 
 reverse.
 
 Statements go through a pipeline. A fetch within the pipeline sends a Sync: only after a Sync does the
-database count the transaction as idle, and end it after a while (`link.LETS_GO`). Without it, a suspended
-process would keep its locks, which all other nodes need.
+database count the transaction as idle, and end it after a while (`link.STALL_TIMEOUTS`). Without the Sync, a
+suspended process would keep its locks, which all other nodes need.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from server.core.counts import Counts
 from server.core.errors import DatabaseAway, DatabaseBusy, StoreUnavailable
 from server.storage.group_commit import Change, GroupWriter
 from server.storage.postgresql.announcing import News, announce
-from server.storage.postgresql.connection import STOOD_STILL
+from server.storage.postgresql.connection import STALLED
 from server.storage.postgresql.link import Link
 
 PATIENCE = 0.005  # seconds, see `GroupWriter`
@@ -93,7 +93,7 @@ class Writer(GroupWriter):
             raise
         try:
             await db.execute(b"COMMIT")
-        except (psycopg.OperationalError, *STOOD_STILL) as error:
+        except (psycopg.OperationalError, *STALLED) as error:
             # The connection may have been cut while the database committed.
             raise AnswerLost(transaction) from error
 

@@ -44,9 +44,8 @@ from server.storage.task_rows import (
 )
 
 PATIENCE = 5.0  # seconds that changes wait for another program which holds the database
-_SQLITE_WAITS = (
-    0.1  # seconds for a lock, before this module tries again: `hurry` cannot shorten SQLite's waits
-)
+# Seconds that SQLite waits for a lock before this module tries again: `hurry` cannot shorten SQLite's waits.
+_BUSY_TIMEOUT = 0.1
 RECENT = 1000  # tasks in memory that do not run
 
 DIALECT = Dialect(
@@ -115,20 +114,19 @@ class Writer(GroupWriter):
         self._patience = PATIENCE
         self._held_since: float | None = None  # since when another program holds the database
         self._ballast = ballast
-        self._taking_on: asyncio.Task[None] | None = (
-            None  # in the background, as no answer should wait for it
-        )
+        # Takes on the ballast in the background, as no answer should wait for it.
+        self._ballast_task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        await self._db.execute_fetchall(f"PRAGMA busy_timeout = {_SQLITE_WAITS * 1000:.0f}")
+        await self._db.execute_fetchall(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT * 1000:.0f}")
         return await super().__aenter__()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await super().__aexit__(kind, error, trace)
-        if self._taking_on:
-            await asyncio.wait([self._taking_on])
+        if self._ballast_task:
+            await asyncio.wait([self._ballast_task])
 
     def hurry(self) -> None:
         self._patience = 0.0
@@ -140,9 +138,9 @@ class Writer(GroupWriter):
             if not (any(change.makes_room for change in changes) and await to_thread(self._ballast.drop)):
                 raise
             await self._transaction(changes)
-        ballast, taking_on = self._ballast, self._taking_on
-        if not ballast.is_there and ballast.is_due and (taking_on is None or taking_on.done()):
-            self._taking_on = asyncio.create_task(to_thread(self._ballast.take_on), name="ballast")
+        ballast, earlier = self._ballast, self._ballast_task
+        if not ballast.is_there and ballast.is_due and (earlier is None or earlier.done()):
+            self._ballast_task = asyncio.create_task(to_thread(self._ballast.take_on), name="ballast")
 
     async def _transaction(self, changes: Sequence[Change[Any]]) -> None:
         """Raises `DatabaseBusy` if another program holds the database for longer than `PATIENCE`, and
@@ -502,11 +500,9 @@ class Changes:
         stored = await self._tasks_by_id([save.status.task_id for save in saves])
         for save in saves:
             current = stored.get(save.status.task_id)
-            save.task, save.ends, save.begins_anew = (
-                None,
-                False,
-                False,
-            )  # an earlier try to commit this change may have set them
+            # An earlier try to commit this change may have set them.
+            save.task = None
+            save.ends = save.begins_anew = False
             if (
                 current is None
                 or current.status.revision != save.follows
@@ -541,9 +537,8 @@ class Changes:
         owed: Counter[tuple[str | None, int]] = Counter()
         for save in saves:
             if save.taken and save.status.stage.has_failed != save.taken.stage.has_failed:
-                owed[save.status.playlist_id, save.status.list_action] += (
-                    1 if save.status.stage.has_failed else -1
-                )
+                more = 1 if save.status.stage.has_failed else -1
+                owed[save.status.playlist_id, save.status.list_action] += more
         for (playlist_id, number), failed in owed.items():
             await self._db.execute_fetchall(_TAKE, (failed, playlist_id, number))
 
