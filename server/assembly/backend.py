@@ -188,7 +188,7 @@ def data_dir_of(storage: StorageSettings) -> DataDir:
 
 def prepare(data: DataDir) -> None:
     """Make the folders of the data directory. Touches the disk; raises `DataDirUnusable`."""
-    with explained(data.path):
+    with explain_errors(data.path):
         data.make()
     for path, why in data.unusable() or data.unusable_files():
         raise DataDirUnusable(path, why)
@@ -196,12 +196,12 @@ def prepare(data: DataDir) -> None:
 
 def empty(workplace: LocalWorkplace) -> None:
     """Empty the scratch directory. Touches the disk; raises `DataDirUnusable`."""
-    with explained(workplace.root):
+    with explain_errors(workplace.root):
         workplace.empty_scratch()
 
 
 @contextmanager
-def explained(data_dir: Path) -> Iterator[None]:
+def explain_errors(data_dir: Path) -> Iterator[None]:
     """Turn an `OSError` of the disk into `DataDirUnusable`, which names the file."""
     try:
         yield

@@ -38,7 +38,7 @@ from server.files.free_space import make_room
 from server.files.public_names import short_of
 from server.files.workplace import LocalWorkplace
 from server.settings import Settings
-from server.storage.sqlite import DATABASE, LOCK, SqliteStore, explained, open_lock, open_store
+from server.storage.sqlite import DATABASE, LOCK, SqliteStore, explain_errors, open_lock, open_store
 from server.tasks.children import Launched
 from server.tasks.disk_space import Disk, Reserve
 from server.tasks.dispatcher import LocalDispatcher, LocalTurns
@@ -111,7 +111,7 @@ async def open_embedded(
         )
         stack.push_async_callback(dispatcher.aclose)
         tasks = Tasks(store, recorder, hub, dispatcher, LocalTurns(), files, disk, clock)
-        with explained(data_dir / DATABASE):
+        with explain_errors(data_dir / DATABASE):
             await carry_on(store, recorder, dispatcher, files, tasks, clock)
             await store.sessions.end_others(scopes)
         watch = DiskWatch(

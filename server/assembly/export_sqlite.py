@@ -12,7 +12,7 @@ import aiosqlite
 
 from server.core.unusable import DatabaseUnusable
 from server.files.cookie_folder import LocalCookies
-from server.storage.sqlite.connection import DATABASE, connect_from_outside, explained
+from server.storage.sqlite.connection import DATABASE, connect_from_outside, explain_errors
 from server.storage.sqlite.data_dir_lock import LOCK, open_lock
 from server.storage.sqlite.database_backup import is_there
 from server.storage.sqlite.migrations import released_scripts, verify
@@ -205,7 +205,7 @@ async def open_source(data_dir: Path) -> AsyncIterator[ExportedRows]:
     if not is_there(path):
         raise DatabaseUnusable(path, "is not there: storage.data_dir names the installation that is copied")
     async with _held(data_dir):
-        with explained(path):
+        with explain_errors(path):
             async with connect_from_outside(path) as db:
                 newest = released_scripts()[-1].number
                 version = await verify(db, path, newest)

@@ -21,7 +21,7 @@ from server.assembly.export_sqlite import (
     page_of,
 )
 from server.core.unusable import DatabaseUnusable
-from server.storage.postgresql.connection import PLACE, answering, connected, explained
+from server.storage.postgresql.connection import PLACE, answering, connected, explain_errors
 from server.storage.postgresql.migrations import migrate, released_scripts
 from server.storage.task_rows import read_task
 
@@ -83,7 +83,7 @@ async def holds_already(url: str, source: ExportedRows) -> bool:
 
     Makes its tables if there are none. Raises `DatabaseUnusable`, also if it has other rows.
     """
-    with explained():
+    with explain_errors():
         async with connected(url) as db:
             await migrate(db, released_scripts())
             if await _is_empty(db):
@@ -94,7 +94,7 @@ async def holds_already(url: str, source: ExportedRows) -> bool:
 
 async def bring(url: str, source: ExportedRows) -> None:
     """Copy all rows of `source` into the database `url`, unless they are there. Raises `DatabaseUnusable`."""
-    with explained():
+    with explain_errors():
         async with connected(url) as db, db.transaction():
             with answering(db, BATCH_WITHIN):
                 await db.execute(_ALONE)  # nodes that run wait for the COMMIT

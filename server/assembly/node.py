@@ -24,18 +24,18 @@ from server.assembly.backend import (
     readiness_of,
     store_hooks,
 )
-from server.assembly.backend import explained as explained_files
+from server.assembly.backend import explain_errors as explain_file_errors
 from server.assembly.file_store import open_files
 from server.cluster.admission import Admission
 from server.cluster.database import open_database
 from server.cluster.engine import DOWNLOADS, SharedPool, new_app, queue_of, queues_to_start, register
-from server.cluster.identity import FOLDER, dead_neighbours, name_of, own_name
+from server.cluster.identity import FOLDER, claim_name, dead_neighbours, read_folder_id
 from server.cluster.job_dispatcher import SharedDispatcher
 from server.cluster.leftovers import Leftovers
 from server.cluster.node_readiness import SharedReadiness
 from server.cluster.nodes import Node, Nodes, SetUp
 from server.cluster.presence import Presence, RoomAnywhere
-from server.cluster.relay import relayed
+from server.cluster.relay import open_relay
 from server.cluster.shared_cookies import SharedCookies
 from server.cluster.shared_turns import open_turns
 from server.cluster.supervisor import Supervisor
@@ -52,7 +52,7 @@ from server.files.free_space import make_room
 from server.files.public_names import short_of
 from server.files.workplace import LocalWorkplace
 from server.settings import Settings
-from server.storage.postgresql.connection import PLACE, explained, one_line
+from server.storage.postgresql.connection import PLACE, explain_errors, one_line
 from server.storage.postgresql.store import open_store
 from server.storage.sqlite.data_dir_lock import LOCK, open_lock
 from server.tasks.disk_space import Disk, Reserve
@@ -92,9 +92,9 @@ async def open_cluster(
         await asyncio.to_thread(make, data_dir)
         await enter(open_lock(data_dir, shared=True))
         await asyncio.to_thread(prepare, data)
-        with explained_files(data.path):
-            name = await asyncio.to_thread(stack.enter_context, own_name(data_dir))
-            folder = None if own_disks else await asyncio.to_thread(name_of, data_dir)
+        with explain_file_errors(data.path):
+            name = await asyncio.to_thread(stack.enter_context, claim_name(data_dir))
+            folder = None if own_disks else await asyncio.to_thread(read_folder_id, data_dir)
         workplace = LocalWorkplace(data_dir, name, data)
         await asyncio.to_thread(empty, workplace)
         await asyncio.to_thread(data.keep_watch_of, data.path / LOCK, data.path / FOLDER / name)
@@ -103,8 +103,8 @@ async def open_cluster(
         files = await open_files(storage, workplace)
 
         # What all nodes share: the tasks, the engine with its jobs, and announcements of other nodes.
-        wish_heard = asyncio.Event()  # set when a recording is to be finished or a task to be started
-        app = new_app(url, wish_heard.set)
+        notified = asyncio.Event()  # set when a recording is to be finished or a task to be started
+        app = new_app(url, notified.set)
         node_alive = settings.workers.lost_after if own_disks else 0
         shares = Shares(are_known=False)
         lost_after = settings.workers.lost_after
@@ -126,7 +126,7 @@ async def open_cluster(
         await enter(app.open_async(SharedPool(database)))
         # Only for a worker whose partial files no other node sees.
         leftovers = Leftovers(workplace, files, store) if own_disks and me.is_worker else None
-        relay = await enter(relayed(url, store, hub, leftovers))
+        relay = await enter(open_relay(url, store, hub, leftovers))
 
         # The parts that make attempts.
         jobs = JobMaker(downloads, find_tools(downloads.ffmpeg))
@@ -173,7 +173,7 @@ async def open_cluster(
                     await nodes.leave(me.node_id)
 
             stack.push_async_callback(leave)
-            await presence.tell()
+            await presence.send_heartbeat()
             if others := nodes.with_other_files(me):
                 raise FilesUnusable(
                     f"storage.files: {storage.files}",
@@ -186,7 +186,7 @@ async def open_cluster(
                     f"is not the folder of the other nodes ({', '.join(others)}): mount one for all, or use "
                     "a bucket",
                 )
-            beating = for_ever(presence.tell, settings.workers.heartbeat)
+            beating = for_ever(presence.send_heartbeat, settings.workers.heartbeat)
             await enter(in_background(beating, "heartbeat"))
             if worker and (downloads.rate_limit or downloads.rate_windows):
                 await enter(paced(Pacer(downloads, runner, clock.wall, presence.share)))
@@ -207,7 +207,7 @@ async def open_cluster(
 
             sweeps = for_ever(sweeper.look, settings.workers.heartbeat, rest)
             await enter(in_background(sweeps, "takeover"))
-            wishes = carry_out_wishes(worker, runner.finish, supervisor.begin_asked, wish_heard)
+            wishes = carry_out_wishes(worker, runner.finish, supervisor.start_requested, notified)
             await enter(in_background(wishes, "wishes"))
             watch = DiskWatch(
                 runner.reserve, tasks, dispatcher, partial(make_room, workplace, store), workplace.trouble
@@ -245,7 +245,7 @@ async def open_cluster(
 @contextmanager
 def _explained() -> Iterator[None]:
     """Raise `DatabaseUnusable` if the database goes away again while the node starts."""
-    with explained():
+    with explain_errors():
         try:
             yield
         except StoreUnavailable as exc:

@@ -7,7 +7,7 @@ from server.core.unusable import DatabaseUnusable
 from server.people.people_rows import PEOPLE_CHANGED
 from server.storage.postgresql.announcing import Signal, announce
 from server.storage.postgresql.changes import Reading
-from server.storage.postgresql.connection import PLACE, connected, explained
+from server.storage.postgresql.connection import PLACE, connected, explain_errors
 from server.storage.postgresql.migrations import migrate, released_scripts
 from server.storage.statements import Statements
 
@@ -22,7 +22,7 @@ _OLDER = """
 @asynccontextmanager
 async def cluster_transaction(url: str) -> AsyncIterator[Statements]:
     """As `people_transaction`. Raises `DatabaseUnusable`, also while nodes without people run."""
-    with explained():
+    with explain_errors():
         async with connected(url) as db:
             await migrate(db, released_scripts())
             older = await (await db.execute(_OLDER)).fetchall()

@@ -10,7 +10,7 @@ from server.assembly.backend import data_dir_of, make, prepare
 from server.core.unusable import DatabaseUnusable
 from server.people.bell import ring
 from server.settings import Settings
-from server.storage.sqlite.connection import DATABASE, connect_writer, explained
+from server.storage.sqlite.connection import DATABASE, connect_writer, explain_errors
 from server.storage.sqlite.data_dir_lock import DataDirInUse, open_lock
 from server.storage.sqlite.migrations import migrate, released_scripts, verify
 from server.storage.sqlite.writer import SqliteStatements
@@ -42,7 +42,7 @@ async def people_transaction(settings: Settings, *, changes: bool = True) -> Asy
             is_running = True
         else:
             await asyncio.to_thread(prepare, data_dir_of(settings.storage))
-        with explained(path):
+        with explain_errors(path):
             db = await stack.enter_async_context(connect_writer(path))
             if is_running:
                 newest = released_scripts()[-1].number

@@ -9,7 +9,7 @@ from typing import Any
 
 from psycopg import AsyncConnection
 
-from server.storage.postgresql.connection import answering, available
+from server.storage.postgresql.connection import answering, translate_errors
 from server.storage.postgresql.link import Links, open_links
 
 CHECKED_WITHIN = 4.0  # seconds in which a connection has to answer before it is lent
@@ -32,13 +32,13 @@ class ClusterDatabase:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
         """See `connection`."""
-        with available():
+        with translate_errors():
             async with self.connection() as db, db.transaction():
                 yield db
 
     async def rows(self, sql: str, *values: object, **named: object) -> Sequence[tuple[Any, ...]]:
         """The rows of one statement, which is a transaction by itself."""
-        with available():
+        with translate_errors():
             async with self.connection() as db:
                 return await (await db.execute(sql.encode(), named or values)).fetchall()
 

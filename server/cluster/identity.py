@@ -19,14 +19,14 @@ _NAME = re.compile(r"[0-9a-f]{32}")
 
 
 @contextmanager
-def own_name(data_dir: Path) -> Iterator[str]:
-    """The name of this node, for as long as the block lasts. Touches the disk; raises `OSError`."""
+def claim_name(data_dir: Path) -> Iterator[str]:
+    """Yield a name that is this node's for as long as the block lasts. Touches the disk; raises `OSError`."""
     folder = data_dir / FOLDER
     folder.mkdir(mode=0o700, exist_ok=True)
     # Endless: before this node locks a new file, another one may take it for the file of a dead node.
     new_names = (uuid4().hex for _ in count())
     for name in chain(_names(folder), new_names):
-        with _held(folder / name) as is_ours:
+        with _try_lock(folder / name) as is_ours:
             if is_ours:
                 yield name
                 return
@@ -34,13 +34,13 @@ def own_name(data_dir: Path) -> Iterator[str]:
 
 @contextmanager
 def dead_neighbours(data_dir: Path) -> Iterator[list[str]]:
-    """The names of dead nodes in this data directory; no other node takes one while the block lasts.
+    """Yield the names of dead nodes in this data directory; no other node takes one while the block lasts.
 
     Touches the disk; raises `OSError`.
     """
     folder = data_dir / FOLDER
     with ExitStack() as stack:
-        yield [name for name in _names(folder) if stack.enter_context(_held(folder / name))]
+        yield [name for name in _names(folder) if stack.enter_context(_try_lock(folder / name))]
 
 
 def _names(folder: Path) -> list[str]:
@@ -48,8 +48,8 @@ def _names(folder: Path) -> list[str]:
 
 
 @contextmanager
-def _held(path: Path) -> Iterator[bool]:
-    """Whether the file could be locked; if so, it stays locked for as long as the block lasts."""
+def _try_lock(path: Path) -> Iterator[bool]:
+    """Yield whether the file could be locked; if so, it stays locked for as long as the block lasts."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -63,8 +63,8 @@ def _held(path: Path) -> Iterator[bool]:
         os.close(descriptor)
 
 
-def name_of(data_dir: Path) -> str:
-    """The id of the data directory, the same for all nodes that share it.
+def read_folder_id(data_dir: Path) -> str:
+    """Return the id of the data directory, the same for all nodes that share it.
 
     Touches the disk; raises `OSError`.
     """

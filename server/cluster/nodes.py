@@ -176,14 +176,14 @@ class Node:
 
 
 class Nodes:
-    """The live nodes, this one among them, as they were at the last `tell`."""
+    """The live nodes, this one among them, as they were at the last heartbeat."""
 
     def __init__(self, database: ClusterDatabase, lost_after: float) -> None:
         self._database = database
         self._lost_after = lost_after
         self.live: list[Node] = []
 
-    async def tell(self, me: Node, workers: Sequence[int] = ()) -> None:
+    async def send_heartbeat(self, me: Node, workers: Sequence[int] = ()) -> None:
         """Send the heartbeat of this node and of its workers of the engine, and read the rows of live nodes.
 
         Raises `StoreUnavailable`.

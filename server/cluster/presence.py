@@ -28,7 +28,7 @@ class Presence:
     supervisor: Supervisor | None
     _warned_of: str = ""
 
-    async def tell(self) -> None:
+    async def send_heartbeat(self) -> None:
         """Raises `StoreUnavailable`."""
         roles = self.me.roles
         if self.jobs and self.jobs.draining:  # it takes no more jobs, and so is no worker any more for others
@@ -38,7 +38,7 @@ class Presence:
         with suppress(OSError):
             low = self.disk.is_low()
         workers = self.supervisor.workers() if self.supervisor else []
-        await self.nodes.tell(replace(self._now(), roles=roles, low=low), workers)
+        await self.nodes.send_heartbeat(replace(self._now(), roles=roles, low=low), workers)
         differences = self.nodes.differences(self.me)
         if differences and differences != self._warned_of:
             log.warning("settings that all nodes should share are not this node's: %s", differences)
@@ -51,7 +51,7 @@ class Presence:
                 await chore()
 
     def share(self, rate: int) -> int:
-        """Return this node's part of `rate`, by its downloads now and those of others at the last `tell`."""
+        """Return this node's part of `rate`, by its downloads now and others' at the last heartbeat."""
         return self.nodes.share(self._now(), rate)
 
     def _now(self) -> Node:

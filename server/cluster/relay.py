@@ -30,7 +30,7 @@ from server.storage.postgresql.announcing import (
     LoggedOut,
     QueueChanged,
     Signal,
-    unpacked,
+    unpack,
 )
 from server.storage.postgresql.connection import PLACE, POOLER, answering, connect, one_line, sever
 from server.storage.postgresql.store import PostgresStore
@@ -58,7 +58,7 @@ class Removals(Protocol):
 
 
 @asynccontextmanager
-async def relayed(
+async def open_relay(
     url: str, store: PostgresStore, hub: Hub, removals: "Removals | None" = None
 ) -> AsyncIterator["Relay"]:
     """Raises `DatabaseUnusable` if this node does not receive its own announcements."""
@@ -196,7 +196,7 @@ class Relay:
             await db.close()
 
     def _take(self, notify: Notify) -> None:
-        sender, news = unpacked(notify.payload)
+        sender, news = unpack(notify.payload)
         if sender == self._store.writer.name:  # this node's recorder has already published the change
             self._hello_heard.set()
             for one in news:

@@ -90,7 +90,7 @@ class Supervisor:
         self._stopping.clear()
         self._released.set()
 
-    async def begin_asked(self) -> None:
+    async def start_requested(self) -> None:
         """Run the jobs of `to_start` that wait, as far as there are places, each by a worker of its own."""
         if self._worker is None:
             return

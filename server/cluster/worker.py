@@ -34,7 +34,7 @@ T = TypeVar("T")
 RETRY_WHILE_STORE_UNAVAILABLE = 5.0  # seconds before an attempt is retried that could not begin
 RETRY_GIVING_BACK = 0.5  # seconds between tries to give a job back
 POLL_WISHES_EVERY = 2.0  # seconds between polls for recordings to finish: a notification may be lost
-LET_BE_FOR = 60.0  # seconds without a job for a task that failed unexpectedly, or needs a newer server
+SET_ASIDE_FOR = 60.0  # seconds without a job for a task that failed unexpectedly, or needs a newer server
 
 _BEGIN = f"""
     UPDATE tasks SET node = %s, finish_asked = false WHERE task_id = %s AND job_id = %s AND NOT removed
@@ -43,7 +43,7 @@ _BEGIN = f"""
 _WISHES = "SELECT task_id, job_id FROM tasks WHERE job_id = ANY(%s) AND finish_asked"
 _LEAVE = "UPDATE tasks SET node = NULL WHERE task_id = %s AND job_id = %s RETURNING task_id"
 # A task counts as withdrawn for that time, so it is not admitted; any action on it ends that.
-_LET_BE = """
+_SET_ASIDE = """
     UPDATE tasks SET withdrawn_at = now() + make_interval(secs => %s)
     WHERE task_id = %s AND job_id = %s AND stage = 'queued' RETURNING task_id"""
 _END = "UPDATE tasks SET job_id = NULL WHERE task_id = %s AND job_id = %s RETURNING host"
@@ -101,7 +101,7 @@ class Jobs:
                 await self._attempt(task_id, job.id)
         except asyncio.CancelledError:
             if not running.withdrawn and context.abort_reason() is not AbortReason.USER_REQUEST:
-                await to_the_end(self._stopped(task_id, job.id))
+                await to_the_end(self._requeue(task_id, job.id))
             raise
         finally:
             try:
@@ -130,7 +130,7 @@ class Jobs:
 
     async def _begins(self, task_id: str, job_id: int) -> bool:
         """Whether the task is still this job's, and may begin."""
-        return bool(await _surely(lambda: self.database.rows(_BEGIN, self.node_id, task_id, job_id)))
+        return bool(await _retry(lambda: self.database.rows(_BEGIN, self.node_id, task_id, job_id)))
 
     async def _attempt(self, task_id: str, job_id: int) -> None:
         """Make an attempt. If none can be made, delay the task's next job, which would else come at once."""
@@ -153,9 +153,9 @@ class Jobs:
                 if after is None:  # the task is gone, or needs a newer server
                     with suppress(TaskNotFound):
                         if (await self.store.get(task_id)).effective_request is None:
-                            await self._let_be(task_id, job_id)
+                            await self._set_aside(task_id, job_id)
                 if after and after.waiting == DISK_FULL and after.needs:  # there may be room elsewhere
-                    await _surely(lambda: self.database.rows(_LEAVE, task_id, job_id))
+                    await _retry(lambda: self.database.rows(_LEAVE, task_id, job_id))
             except StorageAway:  # a running task could not be taken over, as its bucket is away
                 after_delay = Requeued(because=STORAGE_AWAY, after=DISK_DELAY)
                 with suppress(TaskNotFound):
@@ -168,15 +168,15 @@ class Jobs:
                     return
             except Exception:  # its row may be damaged
                 log.exception("download %s ended unexpectedly", task_id)
-                await self._let_be(task_id, job_id)
+                await self._set_aside(task_id, job_id)
                 return
             else:
                 return
 
-    async def _let_be(self, task_id: str, job_id: int) -> None:
-        await _surely(lambda: self.database.rows(_LET_BE, LET_BE_FOR, task_id, job_id))
+    async def _set_aside(self, task_id: str, job_id: int) -> None:
+        await _retry(lambda: self.database.rows(_SET_ASIDE, SET_ASIDE_FOR, task_id, job_id))
 
-    async def _stopped(self, task_id: str, job_id: int) -> None:
+    async def _requeue(self, task_id: str, job_id: int) -> None:
         """Queue the task for another worker, as this one shuts down, without counting a retry or a lost
         child.
         """
@@ -196,7 +196,7 @@ class Jobs:
                 await self.admission.admit(db, [host for (host,) in rows])
 
         try:
-            await _surely(give_back)
+            await _retry(give_back)
         except Exception:
             log.exception("the place of %s could not be given to another task", task_id)
 
@@ -205,17 +205,17 @@ async def carry_out_wishes(
     jobs: Jobs,
     finish: Callable[[str], None],
     begin: Callable[[], Awaitable[object]],
-    said: asyncio.Event,
+    notified: asyncio.Event,
 ) -> None:
     """Call `finish` with each task here whose recording a client has asked to finish, and `begin` when a
-    client may have asked to start a task; never returns.
+    client may have asked to start a task, as `notified` says; never returns.
     """
     while True:
         with suppress(TimeoutError):
             async with asyncio.timeout(POLL_WISHES_EVERY):
-                await said.wait()
-        if said.is_set():
-            said.clear()
+                await notified.wait()
+        if notified.is_set():
+            notified.clear()
             with suppress(StoreUnavailable):
                 await begin()
         with suppress(StoreUnavailable):
@@ -223,7 +223,8 @@ async def carry_out_wishes(
                 finish(task_id)
 
 
-async def _surely(work: Callable[[], Awaitable[T]]) -> T:
+async def _retry(work: Callable[[], Awaitable[T]]) -> T:
+    """Return the result of `work`, which is tried again for as long as the database is away."""
     waits = False
     while True:
         try:

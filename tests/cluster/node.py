@@ -81,8 +81,8 @@ async def open_node(
         # The same of the time in which a worker has to end a job.
         stack.enter_context(pytest.MonkeyPatch.context()).setattr(job_dispatcher, "JOB_ENDS_WITHIN", WITHIN)
         database = await stack.enter_async_context(open_database(url, 3))
-        said = asyncio.Event()
-        app = new_app(url, said.set)
+        notified = asyncio.Event()
+        app = new_app(url, notified.set)
         admission = Admission(app.job_manager, per_host, node_alive, shares, lost_after)
         store = await stack.enter_async_context(
             open_store(url, max_queued=max_queued, find_short=short_of, admits=admission)
@@ -105,14 +105,14 @@ async def open_node(
         me = Me(name, ("worker",), 0, False, None, set_up)
 
         async def beat() -> None:
-            await nodes.tell(me, supervisor.workers())
+            await nodes.send_heartbeat(me, supervisor.workers())
 
         await beat()
         await stack.enter_async_context(in_background(for_ever(beat, min(heartbeat, 0.5)), "heartbeat"))
         await stack.enter_async_context(supervisor)
         if sweep_every is not None:
             await stack.enter_async_context(in_background(for_ever(sweeper.look, sweep_every), "sweeper"))
-        wishes = carry_out_wishes(jobs, attempts.finish, supervisor.begin_asked, said)
+        wishes = carry_out_wishes(jobs, attempts.finish, supervisor.start_requested, notified)
         await stack.enter_async_context(in_background(wishes, "wishes"))
         yield Node(name, store, recorder, attempts, database, jobs, supervisor, dispatcher, sweeper, nodes)
 

@@ -34,13 +34,13 @@ async def test_a_chore_is_done_by_the_first_of_the_live_workers_and_by_the_next_
 
         async def all_offer_it() -> list[str]:
             for presence in nodes.values():
-                await presence.tell()
+                await presence.send_heartbeat()
             for name, presence in nodes.items():
 
                 async def chore(name: str = name) -> None:
                     did.append(name)
 
-                await presence.tell()
+                await presence.send_heartbeat()
                 await presence.do_for_all(chore)
             told, did[:] = [*did], []
             return told

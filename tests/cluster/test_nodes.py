@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from server.cluster.identity import name_of, own_name
+from server.cluster.identity import claim_name, read_folder_id
 from server.cluster.nodes import SHARED, Node, Nodes, SetUp
 from server.settings import DownloadSettings, Role, ServerSettings, Settings, WorkerSettings
 from tests.project.test_docs import settings
@@ -135,11 +135,11 @@ def test_the_handbook_names_all_that_must_be_the_same() -> None:
 
 
 def test_a_node_takes_the_name_of_one_that_is_dead_and_never_of_one_that_lives(tmp_path: Path) -> None:
-    with own_name(tmp_path) as one, own_name(tmp_path) as other:
+    with claim_name(tmp_path) as one, claim_name(tmp_path) as other:
         assert one != other
-    with own_name(tmp_path) as again:
+    with claim_name(tmp_path) as again:
         assert again in (one, other)
-        with own_name(tmp_path) as third:
+        with claim_name(tmp_path) as third:
             assert {again, third} == {one, other}
 
 
@@ -154,10 +154,10 @@ def test_a_node_whose_new_name_another_one_was_faster_to_take_gets_another_one(
         lock(descriptor, how)
 
     monkeypatch.setattr(fcntl, "flock", taken_once)
-    with own_name(tmp_path) as name:
+    with claim_name(tmp_path) as name:
         assert name in os.listdir(tmp_path / "nodes")
 
 
 def test_a_folder_has_one_name_for_all_who_see_it(tmp_path: Path) -> None:
-    assert name_of(tmp_path) == name_of(tmp_path)
+    assert read_folder_id(tmp_path) == read_folder_id(tmp_path)
     assert len(os.listdir(tmp_path)) == 1

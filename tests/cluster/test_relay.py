@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from server.cluster import relay
-from server.cluster.relay import Relay, relayed
+from server.cluster.relay import Relay, open_relay
 from server.core.errors import DatabaseAway
 from server.core.task import TaskStatus
 from server.core.unusable import DatabaseUnusable
@@ -54,7 +54,7 @@ async def node(writing: PostgresStore, proxy: Proxy) -> AsyncIterator[Node]:
     async with AsyncExitStack() as stack:
         there = await stack.enter_async_context(open_at(proxy.url))
         hub = Hub()
-        yield Node(there, hub, await stack.enter_async_context(relayed(proxy.url, there, hub)))
+        yield Node(there, hub, await stack.enter_async_context(open_relay(proxy.url, there, hub)))
 
 
 async def comes(watcher: Watcher, wanted: Callable[[Update], bool]) -> list[Update]:
@@ -228,7 +228,7 @@ async def test_a_node_that_does_not_hear_itself_does_not_start(
     with pytest.raises(
         DatabaseUnusable, match=r"^storage.database leads through a pooler in transaction mode:"
     ):
-        await relayed(clean_database, writing, Hub()).__aenter__()
+        await open_relay(clean_database, writing, Hub()).__aenter__()
 
 
 async def test_a_node_on_a_busy_machine_that_hears_itself_late_does_start(
@@ -245,7 +245,7 @@ async def test_a_node_on_a_busy_machine_that_hears_itself_late_does_start(
         time.sleep(relay.MOST_HELLOS * relay.HELLO_WITHIN)
 
     monkeypatch.setattr(writing, "say", say_and_have_no_time)
-    async with relayed(clean_database, writing, Hub()):
+    async with open_relay(clean_database, writing, Hub()):
         pass
 
 
@@ -255,5 +255,5 @@ async def test_a_real_pooler_in_transaction_mode_is_refused_in_seconds(clean_dat
             await add(there, new_task())
             began = time.monotonic()
             with pytest.raises(DatabaseUnusable, match=r"^storage.database leads through a pooler [^\n]+$"):
-                await relayed(url, there, Hub()).__aenter__()
+                await open_relay(url, there, Hub()).__aenter__()
             assert time.monotonic() - began < relay.MOST_HELLOS * relay.HELLO_WITHIN + 1

@@ -23,9 +23,9 @@ from server.core.unusable import DatabaseUnusable
 from server.files.public_names import short_of
 from server.storage.group_commit import Change
 from server.storage.postgresql import PostgresStore, link, open_store, pages, store, writer
-from server.storage.postgresql.announcing import Changed, Gone, LoggedOut, News, packed, unpacked
+from server.storage.postgresql.announcing import Changed, Gone, LoggedOut, News, pack, unpack
 from server.storage.postgresql.changes import Admits
-from server.storage.postgresql.connection import CONNECT_WITHIN, available, connected
+from server.storage.postgresql.connection import CONNECT_WITHIN, connected, translate_errors
 from server.storage.postgresql.database_clock import DatabaseClock
 from server.storage.postgresql.link import Link
 from tests.adding import add
@@ -134,11 +134,11 @@ async def test_the_database_ends_a_transaction_that_takes_too_long(
 ) -> None:
     """As of a node that stands still within a pipeline: the database does not count it as idle."""
     monkeypatch.setattr(link, "ANSWER_WITHIN", 0.6)
-    async with asyncio.timeout(20), Link(clean_database, within=0.6) as one, one.lent() as db:
+    async with asyncio.timeout(20), Link(clean_database, within=0.6) as one, one.borrow() as db:
         if db.info.server_version < 170_000:
             pytest.skip("PostgreSQL 17 brought transaction_timeout")
         await db.execute("BEGIN")
-        with pytest.raises(DatabaseBusy), available():
+        with pytest.raises(DatabaseBusy), translate_errors():
             await db.execute("SELECT pg_sleep(10)")
 
 
@@ -269,7 +269,7 @@ async def test_a_change_is_announced_with_its_commit(clean_database: str, there:
         await there.mark_removed(task.status.task_id)
         await there.sessions.begin("session", "scope")
         await there.sessions.end("session")
-        heard = [unpacked(notify.payload) async for notify in db.notifies(timeout=20, stop_after=4)]
+        heard = [unpack(notify.payload) async for notify in db.notifies(timeout=20, stop_after=4)]
     assert {sender for sender, _ in heard} == {there.writer.name}
     task_id = task.status.task_id
     news = [one for _, found in heard for one in found]
@@ -278,15 +278,15 @@ async def test_a_change_is_announced_with_its_commit(clean_database: str, there:
 
 def test_announcements_are_packed_into_what_postgresql_takes() -> None:
     news = [Changed(f"{number:036}", number) for number in range(1000)]
-    payloads = list(packed("me", news))
+    payloads = list(pack("me", news))
     assert len(payloads) == 6
     assert all(len(payload) <= 7903 for payload in payloads)
-    assert [one for payload in payloads for one in unpacked(payload)[1]] == news
-    assert list(packed("me", [])) == []
+    assert [one for payload in payloads for one in unpack(payload)[1]] == news
+    assert list(pack("me", [])) == []
 
 
 def test_news_of_the_next_release_are_passed_over() -> None:
-    assert unpacked("me\n% what\nid 7\nid x\n\n- id") == ("me", [Changed("id", 7), Gone("id")])
+    assert unpack("me\n% what\nid 7\nid x\n\n- id") == ("me", [Changed("id", 7), Gone("id")])
 
 
 # Texts.

@@ -88,12 +88,12 @@ News = Changed | Gone | LoggedOut | QueueChanged | Signal | ActedOnList | Hello
 
 async def announce(db: AsyncConnection, sender: str, news: Iterable[News]) -> str:
     """Send `news` with the COMMIT of the transaction open on `db`; return the transaction's number."""
-    row = await (await db.execute(_SEND, (CHANNEL, list(packed(sender, news))), prepare=True)).fetchone()
+    row = await (await db.execute(_SEND, (CHANNEL, list(pack(sender, news))), prepare=True)).fetchone()
     assert row
     return str(row[0])
 
 
-def packed(sender: str, news: Iterable[News]) -> Iterator[str]:
+def pack(sender: str, news: Iterable[News]) -> Iterator[str]:
     """Yield payloads of at most `LONGEST` bytes: a line for the sender, then a line for each of its news."""
     lines: list[str] = []
     size = 0
@@ -110,7 +110,7 @@ def packed(sender: str, news: Iterable[News]) -> Iterator[str]:
         yield "\n".join(lines)
 
 
-def unpacked(payload: str) -> tuple[str, list[News]]:
+def unpack(payload: str) -> tuple[str, list[News]]:
     """Return the sender and the news; skip lines that only the next release understands."""
     sender, *lines = payload.split("\n")
     news: list[News] = []

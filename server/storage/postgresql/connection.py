@@ -127,7 +127,7 @@ def sever(db: AsyncConnection) -> None:
 
 
 @contextmanager
-def available() -> Iterator[None]:
+def translate_errors() -> Iterator[None]:
     """Turn PostgreSQL's errors into `StoreUnavailable`, if their cause is outside this program."""
     try:
         yield
@@ -137,7 +137,7 @@ def available() -> Iterator[None]:
 
 
 @contextmanager
-def explained() -> Iterator[None]:
+def explain_errors() -> Iterator[None]:
     """Turn PostgreSQL's errors into `DatabaseUnusable`: for a start, or a command."""
     try:
         yield

@@ -14,7 +14,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from server.core.unusable import DatabaseUnusable
 from server.storage.atomic_file import new_file
-from server.storage.postgresql.connection import PLACE, POOLER, connected, explained, one_line
+from server.storage.postgresql.connection import PLACE, POOLER, connected, explain_errors, one_line
 from server.storage.postgresql.migrations import released_scripts, verify
 
 HEARD_WITHIN = 2.0  # seconds in which a notification has to arrive
@@ -27,7 +27,7 @@ async def backup(url: str, target: Path) -> None:
 
     To restore: `pg_restore` into an empty database.
     """
-    with explained():
+    with explain_errors():
         async with connected(url) as db:
             needed = db.info.server_version // 10000
     program = await asyncio.to_thread(_find, needed)
@@ -60,7 +60,7 @@ async def check(url: str) -> str:
     could not work with it.
     """
     newest = released_scripts()[-1].number
-    with explained():
+    with explain_errors():
         async with connected(url) as db, connected(url) as other:
             version = await verify(db, newest)
             # A notification, on a channel that no node listens to, has to reach another connection.

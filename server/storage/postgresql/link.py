@@ -19,9 +19,9 @@ from server.storage.postgresql.connection import (
     READ_ONLY,
     Unanswered,
     answering,
-    available,
     connect,
     sever,
+    translate_errors,
 )
 
 FREE_WITHIN = 4.0  # seconds that a caller waits for a free connection
@@ -76,7 +76,7 @@ class Link:
             sever(self._db)
 
     @asynccontextmanager
-    async def lent(self) -> AsyncIterator[AsyncConnection]:
+    async def borrow(self) -> AsyncIterator[AsyncConnection]:
         """Yield a connection that is not known to be lost. Raises `StoreUnavailable` after at most `within`
         seconds.
         """
@@ -99,7 +99,7 @@ class Link:
         `work` is tried once more if the connection was lost: mostly that happened earlier, and shows only
         when the connection is used.
         """
-        with available():
+        with translate_errors():
             db = await self._open()
             try:
                 return await self._use(db, work)
@@ -172,14 +172,14 @@ class Links:
 
     @asynccontextmanager
     async def lend(self) -> AsyncIterator[AsyncConnection]:
-        """See `Link.lent`."""
-        async with self._free_link() as link, link.lent() as db:
+        """See `Link.borrow`."""
+        async with self._free_link() as link, link.borrow() as db:
             yield db
 
     @asynccontextmanager
     async def _free_link(self) -> AsyncIterator[Link]:
         """Wait for a free connection. Raises `DatabaseAway` if all are waiting for answers for too long."""
-        with available(), _in_words(f"no free connection within {self._free_within:g} s"):
+        with translate_errors(), _in_words(f"no free connection within {self._free_within:g} s"):
             async with asyncio.timeout(self._free_within):
                 link = await self._free.get()
         try:

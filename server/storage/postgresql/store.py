@@ -48,7 +48,7 @@ from server.storage.postgresql.changes import (
     Transact,
     placed,
 )
-from server.storage.postgresql.connection import advice, connect, explained, one_line
+from server.storage.postgresql.connection import advice, connect, explain_errors, one_line
 from server.storage.postgresql.database_clock import READ_EVERY, DatabaseClock
 from server.storage.postgresql.group_reader import GroupReader, is_text
 from server.storage.postgresql.link import Link, Links, open_links
@@ -167,7 +167,7 @@ async def open_store(
     """
     async with AsyncExitStack() as stack:
         clock = DatabaseClock()
-        with explained():
+        with explain_errors():
             async with _reached(url) as db:
                 await migrate(db, released_scripts())
                 await clock.look(db)

@@ -3,7 +3,7 @@
 A server enters `open_lock`, then `open_store`; `backup` and `check` also work while a server runs.
 """
 
-from server.storage.sqlite.connection import DATABASE, explained
+from server.storage.sqlite.connection import DATABASE, explain_errors
 from server.storage.sqlite.data_dir_lock import LOCK, DataDirInUse, open_lock
 from server.storage.sqlite.database_backup import backup, check, is_there
 from server.storage.sqlite.store import SqliteStore, open_store
@@ -15,7 +15,7 @@ __all__ = [
     "SqliteStore",
     "backup",
     "check",
-    "explained",
+    "explain_errors",
     "is_there",
     "open_lock",
     "open_store",

@@ -55,7 +55,7 @@ _UNAVAILABLE: dict[int, type[StoreUnavailable]] = {
 
 
 @contextmanager
-def explained(path: Path) -> Iterator[None]:
+def explain_errors(path: Path) -> Iterator[None]:
     """Turn SQLite's errors on `path` into `DatabaseUnusable`: for a start, or a command."""
     try:
         yield
@@ -73,7 +73,7 @@ def _advice(code: int) -> str:
 
 
 @contextmanager
-def available(path: Path) -> Iterator[None]:
+def translate_errors(path: Path) -> Iterator[None]:
     """Turn SQLite's errors on `path` into `StoreUnavailable`, if their cause is outside this program."""
     try:
         yield
@@ -111,7 +111,7 @@ class Reader:
         """Fetch all rows at once: an open read would keep the log from being reset. Raises
         `StoreUnavailable`.
         """
-        with available(self._path):
+        with translate_errors(self._path):
             return list(await self._db.execute_fetchall(sql, values))
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from server.core.unusable import DatabaseUnusable
 from server.storage.atomic_file import new_file
-from server.storage.sqlite.connection import connect_from_outside, explained
+from server.storage.sqlite.connection import connect_from_outside, explain_errors
 from server.storage.sqlite.migrations import released_scripts, verify
 
 
@@ -18,13 +18,13 @@ async def backup(path: Path, target: Path) -> None:
     _must_exist(path)
     async with new_file(target) as part:
         # One statement is one snapshot. SQLite's page-wise backup would begin anew with every commit.
-        with explained(path):
+        with explain_errors(path):
             async with connect_from_outside(path) as db:
                 try:
                     await db.execute_fetchall("VACUUM INTO ?", (str(part),))
                 except sqlite3.OperationalError as error:
                     is_full = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_FULL
-                    with explained(target if is_full else path):
+                    with explain_errors(target if is_full else path):
                         raise
 
 
@@ -34,7 +34,7 @@ async def check(path: Path) -> bool:
     Return False for an empty file, in which a server would create its tables.
     """
     _must_exist(path)
-    with explained(path):
+    with explain_errors(path):
         async with connect_from_outside(path) as db:
             return await verify(db, path, released_scripts()[-1].number) > 0
 

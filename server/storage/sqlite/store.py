@@ -22,7 +22,7 @@ from server.core.values import host_of
 from server.storage.cursor import Cursor, page_of
 from server.storage.entry_rows import by_stage, merged, ranks_given, read_actions
 from server.storage.sqlite.ballast import Ballast
-from server.storage.sqlite.connection import Reader, connect_reader, connect_writer, explained
+from server.storage.sqlite.connection import Reader, connect_reader, connect_writer, explain_errors
 from server.storage.sqlite.migrations import migrate, released_scripts
 from server.storage.sqlite.pages import TASKS, match_expression, page_query
 from server.storage.sqlite.sessions import SqliteSessions, load_sessions
@@ -147,7 +147,7 @@ async def open_store(
     data directory, `data`.
     """
     async with AsyncExitStack() as stack:
-        with explained(path):
+        with explain_errors(path):
             data = data or DataDir(path.parent)
             ballast = Ballast(path.parent)
             await asyncio.to_thread(ballast.drop)
