@@ -81,6 +81,7 @@ async def test_a_person_and_an_admin_do_on_the_page_all_that_concerns_people(
         await log_in(page, "anna", PASSWORD)
         await expect(page.locator(".row")).to_have_count(1)
         await expect(row(page, hers["task_id"])).not_to_contain_text("anna’s")  # all are hers
+        await expect(page.locator("#menu")).to_have_attribute("title", "anna")  # now all of the page is hers
         await page.get_by_role("button", name="Menu").click()
         await expect(page.get_by_role("menuitem", name="anna")).to_be_visible()
         await expect(page.get_by_role("menuitem", name="Pause the queue")).to_have_count(0)

@@ -59,6 +59,7 @@ export async function meet({ api, i18n, session, settings, filter, counts, mainM
   const resume = byId("paused", HTMLElement).querySelector("button")
   resume?.toggleAttribute("hidden", !mayPause)
   addSymbol("person", SYMBOL)
+  byId("menu", HTMLElement).title = me.name ?? ""
   mainMenu.more = {
     items: () => [{
       name: "person",
@@ -111,6 +112,7 @@ export async function meet({ api, i18n, session, settings, filter, counts, mainM
     resume?.removeAttribute("hidden")
     owners.of = owners.said = () => ""
     mainMenu.more = { items: () => [], without: [] }
+    byId("menu", HTMLElement).removeAttribute("title")
     leave = () => {}
   }
   session.addEventListener("wanted", () => leave(), { signal: end.signal })
