@@ -138,6 +138,7 @@ function start() {
     filtered: byId("filtered", HTMLElement),
     paused: byId("paused", HTMLElement),
     retry: byId("retry-failed", HTMLElement),
+    covers: byId("as-covers", HTMLElement),
   }
   /** Whether the filter may hide the tasks that were sent last. */
   let isHidden = false
@@ -146,6 +147,7 @@ function start() {
       lines.filtered.hidden = !isHidden
       lines.paused.hidden = !counts.isPaused
       lines.retry.hidden = filter.rule.choice !== "failed" || !counts.stages.failed
+      lines.covers.hidden = filter.rule.choice !== "completed"
     })
   const showFilter = () => {
     keepFocus(root, () => root.toggleAttribute("data-filtered", !filter.rule.isAll))
@@ -265,6 +267,13 @@ function start() {
   )
   lines.paused.querySelector("button")?.addEventListener("click", () => counts.pause(false))
   lines.retry.addEventListener("click", () => requests.retryFailed())
+  /** @type {import("./player/shelf.js").Shelf | undefined} */
+  let shelf
+  lines.covers.addEventListener("click", async () => {
+    const { Shelf } = await fetched(import("./player/shelf.js"), i18n)
+    shelf ??= new Shelf({ api, tasks, play, i18n })
+    await shelf.open()
+  })
   on(rows, "end", () => pages.hasMore && questions.add("more"))
   on(settings, "language", () => {
     i18n.translate(document)

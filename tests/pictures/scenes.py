@@ -263,6 +263,14 @@ async def _looked_at(page: Page, api: FakeApi) -> None:
     await page.locator("#draft .facts", has_text="1080p").wait_for()
 
 
+async def _shelf(page: Page, api: FakeApi) -> None:
+    await page.evaluate("""localStorage["clipwire.watched"] = '{"done0": [90, 300], "done2": [454, 454]}'""")
+    await page.evaluate("document.documentElement.toggleAttribute('data-finding', true)")
+    await page.locator("#filter [value=completed]").check(force=True)
+    await page.locator("#as-covers").click()
+    await page.locator(".shelf li").first.wait_for()
+
+
 async def _options(page: Page, api: FakeApi) -> None:
     await _looked_at(page, api)
     await page.locator("#choices .more").click()
@@ -600,6 +608,7 @@ SCENES = {
     "hidden-by-filter": Scene(everything, _hidden),
     "looked-at": Scene(everything, _looked_at),
     "options": Scene(everything, _options),
+    "shelf": Scene(everything, _shelf),
     "clip": Scene(everything, _clip),
     "clip-taken": Scene(everything, _clip_taken),
     "list": Scene(everything, _list),

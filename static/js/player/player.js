@@ -6,6 +6,7 @@ import { byId, setText } from "../base/dom.js"
 import { icon, make } from "../base/elements.js"
 import { isClippable, kindName, playableKinds, playerFor } from "../row/files.js"
 import { isFinal, titleOf, webLink } from "../tasks/task.js"
+import { keepWatched, watchedOf } from "./watched.js"
 
 /** @typedef {{start: number, end: number, text: string}} Cue  in seconds */
 
@@ -237,7 +238,11 @@ export class Player {
       if (isLost) byId("tasks", HTMLElement).focus({ preventScroll: true })
     })
     this.#dialog.addEventListener("click", ({ target }) => target === this.#dialog && this.#dialog.close())
-    this.#dialog.addEventListener("keydown", ({ key }) => key === "Escape" && this.#dialog.close())
+    this.#dialog.addEventListener("keydown", (event) => {
+      if (event.key !== "Escape") return
+      event.preventDefault() // else the browser would close the next dialog, too
+      this.#dialog.close()
+    })
     this.#part("corner").addEventListener("click", () => this.#move(!this.#isSmall))
     const clip = /** @type {HTMLDetailsElement} */ (this.#part("clip"))
     this.#clipper = new Clipper(clip, parts.i18n, (start, end) => {
@@ -304,7 +309,9 @@ export class Player {
     const media = task && (playerFor(kind || "video", task.file_info?.[kind]?.type))
     const link = task && (kind ? webLink(task.files[kind]) : this.#streamOf(task))
     if (!media || !link) return
-    const at = this.#media?.currentTime ?? 0
+    const { at: left, isSeen } = watchedOf(task.task_id)
+    const at = this.#media?.currentTime ?? (isSeen || !kind ? 0 : left)
+    this.#keepPlace()
     this.#media = media
     this.#kind = kind
     this.#send.hidden = !kind
@@ -316,7 +323,14 @@ export class Player {
       ...(media instanceof HTMLVideoElement ? [] : coverOf(task)),
       media,
     )
+    media.addEventListener("pause", () => this.#keepPlace())
     if (media instanceof HTMLVideoElement) subtitle(task, media, this.#api, this.#i18n)
+  }
+
+  /** Remember how far it was watched, but not of a part that is still coming. */
+  #keepPlace() {
+    if (!this.#task || !this.#media || !this.#kind) return
+    keepWatched(this.#task.task_id, { at: this.#media.currentTime, of: this.#media.duration })
   }
 
   /** @param {boolean} isSmall  in the corner, with the page to be used beside it */
@@ -331,6 +345,7 @@ export class Player {
   }
 
   #empty() {
+    this.#keepPlace()
     this.#media?.pause()
     this.#media = this.#task = null
     this.#dialog.removeAttribute("data-small")

@@ -1,0 +1,43 @@
+// @ts-check
+// How far each film was watched, which this browser remembers.
+
+import { recall, remember } from "../base/preferences.js"
+
+/** @typedef {{at: number, of: number}} Watched  seconds */
+
+const REMEMBERED = "watched"
+/** The oldest are forgotten. */
+const MOST = 500
+/** What is left at the end are credits. */
+const END_SHARE = 0.95
+
+/** @returns {Record<string, [at: number, of: number]>} */
+function stored() {
+  /** @type {any} */
+  const found = recall(REMEMBERED, {})
+  return found && typeof found === "object" ? found : {}
+}
+
+/**
+ * @param {string} id  of a task
+ * @returns {Watched & {isSeen: boolean}}
+ */
+export function watchedOf(id) {
+  const [at, of] = (stored()[id] ?? []).map(Number)
+  const isKnown = at >= 0 && of > 0
+  return isKnown ? { at, of, isSeen: at >= of * END_SHARE } : { at: 0, of: 0, isSeen: false }
+}
+
+/**
+ * @param {string} id  of a task
+ * @param {Watched} watched
+ */
+export function keepWatched(id, { at, of }) {
+  if (!(of > 0) || of === Infinity || !(at > 0)) return
+  const { [id]: _, ...others } = stored()
+  const kept = Object.entries(others).slice(1 - MOST)
+  remember(REMEMBERED, Object.fromEntries([...kept, [id, [tenths(at), tenths(of)]]]))
+}
+
+/** @param {number} seconds */
+const tenths = (seconds) => Math.round(seconds * 10) / 10
