@@ -5,7 +5,7 @@
 import { browser, text } from "./browser.js"
 import { isOpen } from "./link.js"
 import { ask, logIn, readSettings, Refused } from "./server.js"
-import { follow, forget, lookedAt, readSent, send, sendUnremembered } from "./sent.js"
+import { follow, forget, markSeen, readSent, send, sendUnremembered } from "./sent.js"
 import { show, showMenu } from "./show.js"
 
 /** @typedef {import("./link.js").Link} Link */
@@ -74,7 +74,7 @@ async function open(link) {
       await logIn(settings)
       await browser.tabs.create({ url: new URL(link.file, `${settings.server}/`).href })
     }
-    if (!isOpen(link)) await lookedAt(link.key)
+    if (!isOpen(link)) await markSeen(link.key)
   } catch (error) {
     if (!(error instanceof Refused)) throw error
     await show(await readSent(), error.message)

@@ -2,8 +2,8 @@
 // A link that was sent, and what the server's payload says of it.
 
 /**
- * `id` is the server's, once it has the task; `file` what opens the finished file, a path at the server. `isNew`: its
- * end was not looked at yet.
+ * `id` is the task's, once the server has one; `file` is the path at the server that opens the finished file. `isNew`: the
+ * user has not seen its end yet.
  * @typedef {object} Link
  * @property {string} key
  * @property {string} url

@@ -67,8 +67,8 @@ export async function send(url, title) {
   await follow()
 }
 
-/** The user knows of its end. @param {string} key */
-export async function lookedAt(key) {
+/** Note that the user has seen the end of this link. @param {string} key */
+export async function markSeen(key) {
   await show(await changeOne(key, (link) => ({ ...link, isNew: false })))
 }
 

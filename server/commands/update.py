@@ -121,7 +121,7 @@ def _choosing(state: State, version: str, releases: Releases) -> State:
 
 
 def _note(releases: Releases, outcome: Outcome | None, version: str | None, why: str | None = None) -> None:
-    """Write down what a look has come to; without an `outcome` the one before is still what matters."""
+    """Write down the time of a check, and its outcome; without one the outcome of an earlier check stays."""
     change = {"outcome": outcome, "version": version, "detail": why} if outcome else {}
     releases.change(lambda state: state.model_copy(update={**change, "looked_at": moment()}))
 
@@ -139,7 +139,7 @@ def _say(text: str, status: int = 0) -> int:
 
 
 def run(data_dir: str, floor: int, ffmpeg: str) -> None:
-    """For a server that looks daily: as the leader of a group of processes, which ends with its input."""
+    """For a server that checks daily: as the leader of a group of processes, which ends with its input."""
     threading.Thread(target=_end_with_input, name="input", daemon=True).start()
     status = asyncio.run(update(Path(data_dir), floor, Path(ffmpeg) if ffmpeg else None, asked=False))
     sys.stdout.flush()

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def without_gc() -> Iterator[None]:
-    """Within the block nothing is collected; what it has made is never looked through again."""
+    """Within the block nothing is collected; objects made in it are never examined again."""
     gc.disable()
     try:
         yield

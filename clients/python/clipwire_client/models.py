@@ -165,7 +165,7 @@ class FeedOfPage(_Told):
 
 
 class Subscription(_Told):
-    """A link that is looked at now and then. `items` counts its entries by their states."""
+    """A link that the service checks regularly. `items` counts its entries by their states."""
 
     subscription_id: str
     revision: int

@@ -1,11 +1,11 @@
-"""Subscriptions: links that the service looks at now and then, and whose new entries it fetches.
+"""Subscriptions: links that the service checks regularly, and whose new entries it downloads.
 
     made = await client.subscriptions.add("https://example.org/feed.xml", backlog={"last": 5})
     async for item in client.subscriptions.items(made.subscription_id, state="waiting"):
         ...
 
-What is done to many at once may be refused for each of them: then its `ClipwireError` stands among what is
-returned, in place of it.
+An action on many subscriptions returns one result for each: a `ClipwireError` in place of one that is
+refused.
 """
 
 import asyncio
@@ -82,7 +82,7 @@ class Subscriptions:
         return await self._ask("PATCH", _path_of(subscription_id), json=wishes)
 
     async def check(self, subscription_id: str) -> Subscription:
-        """Have it looked at as soon as possible."""
+        """Have it checked as soon as possible."""
         return await self._ask("POST", f"{_path_of(subscription_id)}/check")
 
     async def delete(self, subscription_id: str, *, files: Literal["keep", "delete"] = "keep") -> None:
