@@ -1,8 +1,8 @@
 """Passwords: how they are hashed and compared, and in which order.
 
-Argon2id takes a core for some hundredths of a second, on purpose. So it is done in threads, few at a time,
-and those who wait take turns by address and name: whoever sends thousands of wrong ones waits behind
-themselves. An unknown name costs what a known one does.
+Argon2id takes a core for some hundredths of a second, on purpose. So it is done in threads, few at a time.
+Those who wait take turns by address, and those of one address by name: whoever sends thousands of wrong ones
+waits behind themselves. An unknown name costs what a known one does.
 
 Decisions: docs/decisions/people.md
 """
@@ -10,7 +10,7 @@ Decisions: docs/decisions/people.md
 import asyncio
 import unicodedata
 from collections import OrderedDict, deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 SHORTEST, LONGEST = 10, 1000  # characters
 AT_ONCE = 2  # hashes; each takes 19 MiB
 WAITING = 10  # of one address and name
-MOST_LANES = 1000
+OF_ADDRESS = 100  # that wait
+MOST_ADDRESSES = 1000
+Who = tuple[str, str]  # address and name
 T = TypeVar("T")
 
 
@@ -32,11 +34,11 @@ class Passwords:
         self._hasher: PasswordHasher | None = None
         self._of_nobody = ""
 
-    async def hashed(self, password: str, who: Hashable) -> str:
+    async def hashed(self, password: str, who: Who) -> str:
         """Raises `TooManyRequests`."""
         return await self._turns.take(who, lambda: self._made_hasher().hash(_normal(password)))
 
-    async def matches(self, hashed: str | None, password: str, who: Hashable) -> bool:
+    async def matches(self, hashed: str | None, password: str, who: Who) -> bool:
         """Whether this is the password; never if there is none. Raises `TooManyRequests`."""
         return await self._turns.take(who, lambda: self._matches(hashed, _normal(password)))
 
@@ -61,29 +63,32 @@ class Passwords:
 
 
 class _Turns:
-    """Runs functions in threads, `at_once`. Those who wait have a lane each, and lanes take turns."""
+    """Runs functions in threads, `at_once`. Those who wait have a lane for each address and name. Addresses
+    take turns, and so do the names of one address: whoever tries many names waits behind themselves.
+    """
 
     def __init__(self, at_once: int) -> None:
         self._free = at_once
-        self._lanes: OrderedDict[Hashable, deque[asyncio.Future[None]]] = OrderedDict()
+        self._lanes: OrderedDict[str, OrderedDict[str, deque[asyncio.Future[None]]]] = OrderedDict()
 
-    async def take(self, who: Hashable, function: Callable[[], T]) -> T:
+    async def take(self, who: Who, function: Callable[[], T]) -> T:
         """Raises `TooManyRequests` if too many wait already."""
         if self._free:
             self._free -= 1
         else:
-            await self._wait(who)
-        try:
-            return await asyncio.to_thread(function)
-        finally:
-            self._pass_on()
+            await self._wait(*who)
+        work = asyncio.get_running_loop().run_in_executor(None, function)
+        # Not when the caller is cancelled: the thread works on.
+        work.add_done_callback(lambda _: self._pass_on())
+        return await asyncio.shield(work)
 
-    async def _wait(self, who: Hashable) -> None:
-        lane = self._lanes.get(who)
-        if (lane is None and len(self._lanes) >= MOST_LANES) or (lane and len(lane) >= WAITING):
+    async def _wait(self, address: str, name: str) -> None:
+        lanes = self._lanes.get(address, OrderedDict())
+        is_full = len(lanes.get(name, ())) >= WAITING or sum(map(len, lanes.values())) >= OF_ADDRESS
+        if is_full or (not lanes and len(self._lanes) >= MOST_ADDRESSES):
             raise TooManyRequests(1)
         turn = asyncio.get_running_loop().create_future()
-        self._lanes.setdefault(who, deque()).append(turn)
+        self._lanes.setdefault(address, lanes).setdefault(name, deque()).append(turn)
         try:
             await turn
         except asyncio.CancelledError:
@@ -92,12 +97,15 @@ class _Turns:
             raise
 
     def _pass_on(self) -> None:
-        """Give the place to the first of the next lane, which then is the last of all."""
+        """Give the place to the first of the next lane of the next address, which then is the last of all."""
         while self._lanes:
-            who, lane = self._lanes.popitem(last=False)
+            address, lanes = self._lanes.popitem(last=False)
+            name, lane = lanes.popitem(last=False)
             turn = lane.popleft()
             if lane:
-                self._lanes[who] = lane
+                lanes[name] = lane
+            if lanes:
+                self._lanes[address] = lanes
             if not turn.done():
                 turn.set_result(None)
                 return

@@ -139,7 +139,7 @@ async def change_person(request: web.Request) -> web.Response:
     admin_only(request)
     wanted = validated(PersonChange, await read_object(request))
     name, people = request.match_info["name"], request.app[PEOPLE]
-    hashed = await people.passwords.hashed(wanted.password, name) if wanted.password else None
+    hashed = await people.passwords.hashed(wanted.password, ("", name)) if wanted.password else None
 
     async def change(tables: Statements) -> Person:
         if "password" in wanted.model_fields_set:

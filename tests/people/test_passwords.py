@@ -282,13 +282,14 @@ class Gate:
 async def test_those_who_wait_take_turns_and_nobody_waits_behind_a_flood() -> None:
     turns, gate = passwords._Turns(1), Gate()
     flood = [
-        asyncio.create_task(turns.take("flood", gate.work("flood"))) for _ in range(1 + passwords.WAITING)
+        asyncio.create_task(turns.take(("flood", "anna"), gate.work("flood")))
+        for _ in range(1 + passwords.WAITING)
     ]
     await asyncio.sleep(0)
-    right = asyncio.create_task(turns.take("right", gate.work("right")))
+    right = asyncio.create_task(turns.take(("right", "anna"), gate.work("right")))
     await asyncio.sleep(0)
     with pytest.raises(TooManyRequests):
-        await turns.take("flood", gate.work("flood"))
+        await turns.take(("flood", "anna"), gate.work("flood"))
     async with asyncio.timeout(30):
         for _ in range(3):
             gate.let_one_end()
@@ -300,11 +301,47 @@ async def test_those_who_wait_take_turns_and_nobody_waits_behind_a_flood() -> No
     assert turns._free == 1
 
 
+async def test_whoever_tries_many_names_waits_behind_themselves() -> None:
+    turns, gate = passwords._Turns(1), Gate()
+    names = [f"{number}" for number in range(1 + passwords.OF_ADDRESS)]
+    flood = [asyncio.create_task(turns.take(("flood", name), gate.work(name))) for name in names]
+    await asyncio.sleep(0)
+    with pytest.raises(TooManyRequests):
+        await turns.take(("flood", "one more"), gate.work("one more"))
+    right = asyncio.create_task(turns.take(("right", "anna"), gate.work("right")))
+    await asyncio.sleep(0)
+    async with asyncio.timeout(30):
+        for _ in range(3):
+            gate.let_one_end()
+        await right
+        assert gate.began.index("right") <= 2
+        for _ in names:
+            gate.let_one_end()
+        await asyncio.gather(*flood)
+
+
+async def test_who_leaves_while_it_is_worked_out_leaves_no_place_to_others_before_that_ends() -> None:
+    turns, gate = passwords._Turns(1), Gate()
+    gone = asyncio.create_task(turns.take(("a", "anna"), gate.work("a")))
+    await asyncio.sleep(0)
+    gone.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await gone
+    assert turns._free == 0
+    other = asyncio.create_task(turns.take(("b", "anna"), gate.work("b")))
+    await asyncio.sleep(0)
+    for _ in range(2):
+        gate.let_one_end()
+    async with asyncio.timeout(30):
+        await other
+    assert gate.began == ["a", "b"]
+
+
 async def test_who_gives_up_waiting_takes_no_place() -> None:
     turns, gate = passwords._Turns(1), Gate()
-    first = asyncio.create_task(turns.take("a", gate.work("a")))
+    first = asyncio.create_task(turns.take(("a", "anna"), gate.work("a")))
     await asyncio.sleep(0)
-    waiting = [asyncio.create_task(turns.take(name, gate.work(name))) for name in "bcd"]
+    waiting = [asyncio.create_task(turns.take((name, "anna"), gate.work(name))) for name in "bcd"]
     await asyncio.sleep(0)
     waiting[0].cancel()
     async with asyncio.timeout(30):
