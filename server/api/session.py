@@ -178,6 +178,11 @@ class Minute:
             self._counts.popitem(last=False)
         return so_far + 1
 
+    def so_far(self, address: str) -> int:
+        """The count of this address in its current minute."""
+        began, count = self._counts.get(address, (0.0, 0))
+        return count if self._clock() - began < MINUTE else 0
+
     def left(self, address: str) -> int:
         """Whole seconds, at least one, until the address's minute ends and its count restarts."""
         began, _ = self._counts.get(address, (0.0, 0))

@@ -63,6 +63,7 @@ class PeopleDirectory:
         self.passwords = Passwords()
         self.audit = audit
         self.wrong = Minute(clock)  # passwords, by the name for which they were tried
+        self.wrong_from = Minute(clock)  # passwords, by address
         self._used: dict[int, float] = {}
         self._noted: dict[int, float] = {}  # when a use of a token was last noted
         self._ended: Callable[[Callable[[Principal], bool]], None] = lambda _: None
@@ -146,13 +147,15 @@ class PeopleDirectory:
         """
         person = self.people.get(name)
         stored = person.password if person else None
-        if await self.passwords.matches(stored, password, (address, name)):
+        is_suspect = self.wrong_from.so_far(address) >= MAX_WRONG
+        if await self.passwords.matches(stored, password, (address, name), is_suspect=is_suspect):
             # Not of somebody who was removed, or whose password was changed, meanwhile.
             now = self.people.get(name)
             principal = self._principal(name, "password", _by_password(stored), None, None)
             if principal and now and now.password == stored:
                 return principal
         self.refused(address, name if person else "")
+        self.wrong_from.count(address)
         if self.wrong.count(name) > MAX_WRONG:
             raise TooManyRequests(self.wrong.left(name))
         raise TokenRequired

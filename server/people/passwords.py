@@ -12,6 +12,7 @@ import unicodedata
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from server.core.errors import TooManyRequests
@@ -38,9 +39,12 @@ class Passwords:
         """Raises `TooManyRequests`."""
         return await self._turns.take(who, lambda: self._made_hasher().hash(_normal(password)))
 
-    async def matches(self, hashed: str | None, password: str, who: Who) -> bool:
-        """Whether this is the password; never if there is none. Raises `TooManyRequests`."""
-        return await self._turns.take(who, lambda: self._matches(hashed, _normal(password)))
+    async def matches(self, hashed: str | None, password: str, who: Who, *, is_suspect: bool = False) -> bool:
+        """Whether this is the password; never if there is none. `is_suspect`: many wrong ones came from
+        there. Raises `TooManyRequests`.
+        """
+        work = partial(self._matches, hashed, _normal(password))
+        return await self._turns.take(who, work, is_suspect=is_suspect)
 
     def _matches(self, hashed: str | None, password: str) -> bool:
         from argon2.exceptions import Argon2Error, InvalidHashError
@@ -63,41 +67,65 @@ class Passwords:
 
 
 class _Turns:
-    """Runs functions in threads, `at_once`. Those who wait have a lane for each address and name. Addresses
-    take turns, and so do the names of one address: whoever tries many names waits behind themselves.
-    """
+    """Runs functions in threads, `at_once`. Suspects come after all others, and leave a place to them."""
 
     def __init__(self, at_once: int) -> None:
         self._free = at_once
-        self._lanes: OrderedDict[str, OrderedDict[str, deque[asyncio.Future[None]]]] = OrderedDict()
+        self._free_for_suspects = max(1, at_once - 1)
+        self._others, self._suspects = _Lanes(), _Lanes()
 
-    async def take(self, who: Who, function: Callable[[], T]) -> T:
+    async def take(self, who: Who, function: Callable[[], T], *, is_suspect: bool = False) -> T:
         """Raises `TooManyRequests` if too many wait already."""
-        if self._free:
-            self._free -= 1
+        if self._free and (self._free_for_suspects or not is_suspect):
+            self._begin(is_suspect=is_suspect)
         else:
-            await self._wait(*who)
+            turn = (self._suspects if is_suspect else self._others).put(*who)
+            try:
+                await turn
+            except asyncio.CancelledError:
+                if turn.done() and not turn.cancelled():  # it had got its turn
+                    self._end(is_suspect=is_suspect)
+                raise
         work = asyncio.get_running_loop().run_in_executor(None, function)
         # Not when the caller is cancelled: the thread works on.
-        work.add_done_callback(lambda _: self._pass_on())
+        work.add_done_callback(lambda _: self._end(is_suspect=is_suspect))
         return await asyncio.shield(work)
 
-    async def _wait(self, address: str, name: str) -> None:
+    def _begin(self, *, is_suspect: bool) -> None:
+        self._free -= 1
+        self._free_for_suspects -= is_suspect
+
+    def _end(self, *, is_suspect: bool) -> None:
+        self._free += 1
+        self._free_for_suspects += is_suspect
+        if turn := self._others.pop():
+            self._begin(is_suspect=False)
+            turn.set_result(None)
+        elif self._free_for_suspects and (turn := self._suspects.pop()):
+            self._begin(is_suspect=True)
+            turn.set_result(None)
+
+
+class _Lanes:
+    """Those who wait have a lane for each address and name. Addresses take turns, and so do the names of one
+    address: whoever tries many names waits behind themselves.
+    """
+
+    def __init__(self) -> None:
+        self._lanes: OrderedDict[str, OrderedDict[str, deque[asyncio.Future[None]]]] = OrderedDict()
+
+    def put(self, address: str, name: str) -> "asyncio.Future[None]":
+        """Raises `TooManyRequests` if too many wait already."""
         lanes = self._lanes.get(address, OrderedDict())
         is_full = len(lanes.get(name, ())) >= WAITING or sum(map(len, lanes.values())) >= OF_ADDRESS
         if is_full or (not lanes and len(self._lanes) >= MOST_ADDRESSES):
             raise TooManyRequests(1)
         turn = asyncio.get_running_loop().create_future()
         self._lanes.setdefault(address, lanes).setdefault(name, deque()).append(turn)
-        try:
-            await turn
-        except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():  # it had got its turn
-                self._pass_on()
-            raise
+        return turn
 
-    def _pass_on(self) -> None:
-        """Give the place to the first of the next lane of the next address, which then is the last of all."""
+    def pop(self) -> "asyncio.Future[None] | None":
+        """The first of the next lane of the next address, which then is the last of all."""
         while self._lanes:
             address, lanes = self._lanes.popitem(last=False)
             name, lane = lanes.popitem(last=False)
@@ -107,9 +135,8 @@ class _Turns:
             if lanes:
                 self._lanes[address] = lanes
             if not turn.done():
-                turn.set_result(None)
-                return
-        self._free += 1
+                return turn
+        return None
 
 
 def _normal(password: str) -> str:

@@ -320,6 +320,49 @@ async def test_whoever_tries_many_names_waits_behind_themselves() -> None:
         await asyncio.gather(*flood)
 
 
+async def test_suspects_leave_a_place_to_others_and_come_after_them() -> None:
+    turns, gate = passwords._Turns(2), Gate()
+    flood = [
+        asyncio.create_task(turns.take((f"{number}", "anna"), gate.work("flood"), is_suspect=True))
+        for number in range(5)
+    ]
+    await asyncio.sleep(0)
+    assert turns._free == 1
+    others = [
+        asyncio.create_task(turns.take((name, "anna"), gate.work(name)))
+        for name in ("first", "second", "third")
+    ]
+    await asyncio.sleep(0)
+    async with asyncio.timeout(30):
+        for _ in (*flood, *others):
+            gate.let_one_end()
+        await asyncio.gather(*flood, *others)
+    # One of the flood had begun, and another one may begin together with the last of the others.
+    assert {"first", "second", "third"} < set(gate.began[:5])
+    assert turns._free == 2
+    assert turns._free_for_suspects == 1
+
+
+async def test_who_tries_ten_wrong_ones_is_a_suspect_for_a_minute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = list[bool]()
+    take = passwords._Turns.take
+
+    async def noted(self: passwords._Turns, who: Any, work: Any, *, is_suspect: bool = False) -> Any:
+        asked.append(is_suspect)
+        return await take(self, who, work, is_suspect=is_suspect)
+
+    async with opened(tmp_path) as client:
+        await with_password(client, "anna")
+        monkeypatch.setattr(passwords._Turns, "take", noted)
+        monkeypatch.setattr(Passwords, "_matches", lambda self, hashed, password: password == RIGHT)
+        for number in range(MAX_WRONG):
+            await log_in(client, f"nobody{number}", OTHER)
+        assert (await log_in(client, "anna", RIGHT))[0] == 204, "they get in"
+    assert asked == [False] * MAX_WRONG + [True]
+
+
 async def test_who_leaves_while_it_is_worked_out_leaves_no_place_to_others_before_that_ends() -> None:
     turns, gate = passwords._Turns(1), Gate()
     gone = asyncio.create_task(turns.take(("a", "anna"), gate.work("a")))
