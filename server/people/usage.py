@@ -86,7 +86,9 @@ def hooks(access: AccessSettings) -> StoreHooks:
             most = Limits.of(access, json.loads(own)).max_waiting
             if most is not None:
                 waiting = (await unfinished(tables, name))[1]
-                rooms[name] = WaitingPlaces(most - waiting, OverLimit("max_waiting", most, waiting))
+                # Who is refused may find the last places taken by others of the same transaction.
+                refusal = OverLimit("max_waiting", most, max(waiting, most))
+                rooms[name] = WaitingPlaces(most - waiting, refusal)
         return rooms
 
     async def on_end(tables: Statements, ended: Sequence[Ended], now: datetime) -> Collection[str]:

@@ -79,7 +79,10 @@ def task_of(owner: str | None) -> Task:
 async def add_of(store: Store, *owners: str | None) -> list[str]:
     """What becomes of new tasks of these people, all added at once."""
     outcomes = await store.add([Submission(task_of(owner)) for owner in owners])
-    return ["added" if isinstance(one, Task) else f"{one.code} {one.extra['limit']}" for one in outcomes]
+    return [
+        "added" if isinstance(one, Task) else "{limit}: {used} of {most}".format(**one.extra)
+        for one in outcomes
+    ]
 
 
 async def finish(store: Store, owner: str, size: int) -> Task:
@@ -106,10 +109,10 @@ def usage_of(store: AnyStore, now: float, **access: Any) -> Usage:
 
 async def test_no_more_tasks_wait_than_may(store: AnyStore) -> None:
     assert await add_of(store, "anna", None, "anna", "anna", "bob") == [
-        *("added", "added", "added", "over_limit max_waiting", "added")
+        *("added", "added", "added", "max_waiting: 2 of 2", "added")
     ]
     assert await add_of(store, *["bob"] * 5, None) == ["added"] * 6, "they have no such limit"
-    assert await add_of(store, "anna") == ["over_limit max_waiting"]
+    assert await add_of(store, "anna") == ["max_waiting: 2 of 2"]
     usage = usage_of(store, 0.0)
     assert (await usage.of("anna")).waiting == 2
 
@@ -125,7 +128,7 @@ async def test_a_task_that_begins_leaves_its_place_to_another_one(store: AnyStor
     [task, _] = await store.add([Submission(task_of("anna")), Submission(task_of("anna"))])
     assert isinstance(task, Task)
     assert await store.save(started(task.status))
-    assert await add_of(store, "anna", "anna") == ["added", "over_limit max_waiting"]
+    assert await add_of(store, "anna", "anna") == ["added", "max_waiting: 2 of 2"]
     use = await usage_of(store, 0.0).of("anna")
     assert (use.running, use.waiting) == (1, 2)
 
