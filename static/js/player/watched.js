@@ -39,5 +39,5 @@ export function keepWatched(id, { at, of }) {
   remember(REMEMBERED, Object.fromEntries([...kept, [id, [tenths(at), tenths(of)]]]))
 }
 
-/** @param {number} seconds */
-const tenths = (seconds) => Math.round(seconds * 10) / 10
+/** @param {number} seconds  rounded up: who has begun has watched something */
+const tenths = (seconds) => Math.ceil(seconds * 10) / 10
