@@ -58,6 +58,31 @@ def test_the_page_sends_the_joined_scripts_short() -> None:
         deno("fmt", "--ext", "js", "-", text=sent)  # it parses, as a module of a browser does
 
 
+# Without types: of what the checker says only this counts, that a variable is used before its declaration.
+USED_TOO_EARLY = re.compile(r"TS2448.*\n.*", re.MULTILINE)
+
+
+def used_too_early(folder: Path, scripts: dict[str, str]) -> list[str]:
+    """What `scripts` would fail at in a browser, because the library has moved a declaration."""
+    (folder / "deno.json").write_text(json.dumps({"compilerOptions": {"checkJs": True, "strict": False}}))
+    for name, text in scripts.items():
+        (folder / name).write_text(text)
+    paths = [str(folder / name) for name in scripts]
+    said = deno("check", "--config", str(folder / "deno.json"), *paths, fails=True)
+    return USED_TOO_EARLY.findall(said)
+
+
+def test_no_declaration_has_been_moved_behind_its_use(tmp_path: Path) -> None:
+    """The library takes `{ b }` for no use of `b`, and puts `const { d } = a.g({ b })` before `const b`.
+
+    If this fails, write the statement that it names without destructuring.
+    """
+    moved = minified(["const f = (a) => {\n  const b = a.c\n  const { d } = a.g({ b })\n  a.h(d)\n}\n"])
+    assert used_too_early(tmp_path, {"moved.js": moved[0]}), "it moves this; else this test is needless"
+    sent = {name: page.assets().files[name].body.decode() for name in (page.SCRIPT, *ON_DEMAND)}
+    assert used_too_early(tmp_path, sent) == []
+
+
 def test_without_the_library_the_scripts_are_sent_as_they_are(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
