@@ -8,7 +8,7 @@ from tests.service import ROOT
 
 
 def deno(*arguments: str, text: str | None = None, fails: bool = False) -> str:
-    """What deno prints, run in the project's folder with `text` as its input; its errors, where it `fails`."""
+    """What deno prints, run in the project's folder with `text` as its input; if it `fails`, its errors."""
     program = Path(sysconfig.get_path("scripts"), "deno")
     environment = {"DENO_DIR": str(ROOT / ".venv/deno"), "NO_COLOR": "1"}
     result = subprocess.run(
