@@ -1,10 +1,12 @@
 """The fixtures that tests share: media, a site that serves them, and the real service."""
 
 import asyncio
+import functools
 import gc
 import importlib
+import inspect
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from pathlib import Path
@@ -36,6 +38,7 @@ from tests.tools import FFMPEG, without
 from tests.zygote import Zygotes
 
 ROOT = Path(__file__).parents[1]
+LIMIT = 300.0  # seconds for a test, or for each of its `minutes`: a busy machine is ten times as slow
 SYSTEMS_FFMPEG = "system's ffmpeg"  # in the names of tests
 
 # The same examples in each run, so that a change is refused for what it changes;
@@ -94,7 +97,7 @@ def _deal(items: list[pytest.Item]) -> None:
     One that began last would be waited for alone. xdist gives each worker one part of the list, and lets the
     others take from the end of it.
     """
-    minutes = {item: float(mark.args[0]) for item in items if (mark := item.get_closest_marker("minutes"))}
+    minutes = {item: count for item in items if (count := _minutes(item))}
     others = [item for item in items if item not in minutes]
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     begins: list[list[pytest.Item]] = [[] for _ in range(workers)]
@@ -112,6 +115,27 @@ def pytest_collection_finish() -> None:
     """From here on the garbage collector looks only at objects that the tests make."""
     gc.freeze()
     gc.enable()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """No test waits for ever: where it hangs, it fails and shows at which `await`."""
+    if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):
+        item.obj = _limited(item.obj, LIMIT * max(1, _minutes(item)))
+
+
+def _limited(test: Callable[..., Coroutine[Any, Any, None]], seconds: float) -> Callable[..., Any]:
+    @functools.wraps(test)
+    async def limited(**fixtures: Any) -> None:
+        async with asyncio.timeout(seconds):
+            await test(**fixtures)
+
+    return limited
+
+
+def _minutes(item: pytest.Item) -> float:
+    mark = item.get_closest_marker("minutes")
+    return float(mark.args[0]) if mark else 0
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -38,8 +38,7 @@ def let_time_pass(client: Client, seconds: float) -> None:
 
 async def is_cut(reader: asyncio.StreamReader) -> bool:
     try:
-        async with asyncio.timeout(20):
-            return await reader.read(1) == b""
+        return await reader.read(1) == b""
     except ConnectionError:
         return True
 
@@ -123,8 +122,7 @@ async def test_a_body_that_does_not_come_is_not_waited_for(
     reader, writer = await asyncio.open_connection("127.0.0.1", client.port)
     head = "POST /api/process HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     writer.write(f"{head}Content-Length: 10\r\n\r\n{{".encode())
-    async with asyncio.timeout(20):
-        assert (await reader.readline()).split()[1] == b"408"
+    assert (await reader.readline()).split()[1] == b"408"
     writer.close()
 
 
@@ -132,6 +130,5 @@ async def test_a_body_that_says_it_is_too_large_is_refused_before_it_comes(clien
     reader, writer = await asyncio.open_connection("127.0.0.1", client.port)
     head = "POST /api/process HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     writer.write(f"{head}Content-Length: 100000000\r\n\r\n{{".encode())
-    async with asyncio.timeout(20):
-        assert (await reader.readline()).split()[1] == b"413"
+    assert (await reader.readline()).split()[1] == b"413"
     writer.close()

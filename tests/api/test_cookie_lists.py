@@ -162,11 +162,10 @@ async def test_of_two_nodes_that_renew_at_once_both_are_kept(clean_database: str
         await stored.put("a", one + two)
         given = await stored.get("a")
         assert given is not None
-        async with asyncio.timeout(20):
-            await asyncio.gather(
-                stored.renew("a", given, one.replace("v\n", "1\n") + two),
-                stored.renew("a", given, one + two.replace("v\n", "2\n")),
-            )
+        await asyncio.gather(
+            stored.renew("a", given, one.replace("v\n", "1\n") + two),
+            stored.renew("a", given, one + two.replace("v\n", "2\n")),
+        )
         now = await stored.get("a")
         assert now is not None
         assert {each.value for each in cookie_format.parse(now.text)} == {"1", "2"}
@@ -206,19 +205,18 @@ async def test_lists_at_once_are_two_readings_and_the_second_sees_what_was_store
 
     monkeypatch.setattr(stored, "names", waits)
     lists = [asyncio.create_task(get())]
-    async with asyncio.timeout(20):
-        while not readings:
-            await asyncio.sleep(0)
-        monkeypatch.setattr(stored, "names", names)  # which the next list and the next file ask for
-        assert await put(served, "a", file_of(NOW)) == 204
-        monkeypatch.setattr(stored, "names", waits)
-        lists += [asyncio.create_task(get()) for _ in range(20)]
-        while len(served.app[CONNECTIONS].answering) < 21:
-            await asyncio.sleep(0)
-        for gone in lists[:10]:
-            gone.cancel()
-        go_on.set()
-        assert await asyncio.gather(*lists[10:]) == [["a"]] * 11
+    while not readings:
+        await asyncio.sleep(0)
+    monkeypatch.setattr(stored, "names", names)  # which the next list and the next file ask for
+    assert await put(served, "a", file_of(NOW)) == 204
+    monkeypatch.setattr(stored, "names", waits)
+    lists += [asyncio.create_task(get()) for _ in range(20)]
+    while len(served.app[CONNECTIONS].answering) < 21:
+        await asyncio.sleep(0)
+    for gone in lists[:10]:
+        gone.cancel()
+    go_on.set()
+    assert await asyncio.gather(*lists[10:]) == [["a"]] * 11
     assert readings == 4  # of each of two lists: how many there are, and which
 
 
@@ -237,19 +235,18 @@ async def test_files_are_read_one_at_a_time_and_not_for_who_has_left(
         at_once -= 1
 
     monkeypatch.setattr(stored, "put", counted)
-    async with asyncio.timeout(30):
-        async with turns.turn():
-            leaving = [asyncio.create_task(put(served, f"gone{place}", text)) for place in range(5)]
-            staying = [asyncio.create_task(put(served, f"f{place}", text)) for place in range(5)]
-            while len(served.app[CONNECTIONS].answering) < 10:
-                await asyncio.sleep(0)
-            for gone in leaving:
-                gone.cancel()
-            while len(served.app[CONNECTIONS].answering) > 5:
-                served.app[CONNECTIONS].let_go()
-                await asyncio.sleep(0)
-            assert parsed == []
-        assert await asyncio.gather(*staying) == [204] * 5
+    async with turns.turn():
+        leaving = [asyncio.create_task(put(served, f"gone{place}", text)) for place in range(5)]
+        staying = [asyncio.create_task(put(served, f"f{place}", text)) for place in range(5)]
+        while len(served.app[CONNECTIONS].answering) < 10:
+            await asyncio.sleep(0)
+        for gone in leaving:
+            gone.cancel()
+        while len(served.app[CONNECTIONS].answering) > 5:
+            served.app[CONNECTIONS].let_go()
+            await asyncio.sleep(0)
+        assert parsed == []
+    assert await asyncio.gather(*staying) == [204] * 5
     assert most == 1
     assert await stored.names() == [f"f{place}" for place in range(5)]
     assert all(thread.startswith("long work") for thread in parsed)
@@ -261,21 +258,20 @@ async def test_a_large_body_waits_on_the_disk_and_one_too_many_comes_again_later
     large = file_of(*[NOW] * 8000)
     monkeypatch.setattr(spool, "ON_DISK", len(large) + 1000)
     disk = served.app[SPOOL]
-    async with asyncio.timeout(30):
-        async with served.app[routes.TURNS].turn():
-            waiting = asyncio.create_task(put(served, "first", large))
-            while disk.on_disk < len(large):
-                await asyncio.sleep(0)
-            assert not [*disk.folder.iterdir()]  # it has no name
-            async with served.client.put("/api/cookies/b", data=large.encode(), headers=PLAIN) as answer:
-                assert answer.status == HTTPStatus.SERVICE_UNAVAILABLE
-                assert int(answer.headers["Retry-After"]) > 0
-                assert (await answer.json(content_type=None))["code"] == "server_busy"
-        assert await waiting == 204
-        found = await served.app[COOKIES].get("first")
-        assert isinstance(found, StoredCookies)
-        assert found.text == large
-        assert disk.on_disk == 0
+    async with served.app[routes.TURNS].turn():
+        waiting = asyncio.create_task(put(served, "first", large))
+        while disk.on_disk < len(large):
+            await asyncio.sleep(0)
+        assert not [*disk.folder.iterdir()]  # it has no name
+        async with served.client.put("/api/cookies/b", data=large.encode(), headers=PLAIN) as answer:
+            assert answer.status == HTTPStatus.SERVICE_UNAVAILABLE
+            assert int(answer.headers["Retry-After"]) > 0
+            assert (await answer.json(content_type=None))["code"] == "server_busy"
+    assert await waiting == 204
+    found = await served.app[COOKIES].get("first")
+    assert isinstance(found, StoredCookies)
+    assert found.text == large
+    assert disk.on_disk == 0
 
 
 async def test_who_waits_too_long_for_a_turn_is_told_to_come_again(
@@ -302,7 +298,7 @@ async def test_files_of_the_release_before_are_described_at_the_start(
         assert await put(served, "a", file_of(NOW)) == 204
     path, body = folder / "a.txt", file_of(NOW)
     path.write_text(f"# put 0123456789abcdef\n{body}")
-    async with inside(tmp_path), asyncio.timeout(20):
+    async with inside(tmp_path):
         while "# about" not in path.read_text():
             await asyncio.sleep(0)
     assert path.read_text().startswith("# put 0123456789abcdef\n# about {")

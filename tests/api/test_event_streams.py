@@ -52,9 +52,8 @@ class Stream:
     async def block(self) -> dict[str, str]:
         """The fields of the next event, of comments none; empty at the end."""
         lines: list[str] = []
-        async with asyncio.timeout(20):
-            while (line := (await self.response.content.readline()).decode()) not in ("", "\n"):
-                lines.append(line.rstrip("\n"))
+        while (line := (await self.response.content.readline()).decode()) not in ("", "\n"):
+            lines.append(line.rstrip("\n"))
         fields = dict(line.split(": ", 1) for line in lines if not line.startswith(":"))
         self.last_id = fields.get("id", self.last_id)
         if not fields and lines:
@@ -131,10 +130,9 @@ async def test_the_feed_has_what_the_socket_of_all_tasks_has(client: Client) -> 
     async with streaming(client, "/api/events?lang=en") as stream, client.ws_connect("/ws?lang=en") as ws:
         await stream.block()
         task_id = await submitted(client)
-        async with asyncio.timeout(20):
-            assert await stream.next() == await ws.receive_json()
-            await client.app[keys.TASKS].delete(task_id)
-            assert await stream.next() == await ws.receive_json() == {"task_id": task_id, "removed": True}
+        assert await stream.next() == await ws.receive_json()
+        await client.app[keys.TASKS].delete(task_id)
+        assert await stream.next() == await ws.receive_json() == {"task_id": task_id, "removed": True}
 
 
 async def test_ids_grow_and_lead_on_from_where_a_client_was(client: Client) -> None:
@@ -246,7 +244,7 @@ async def test_a_quiet_stream_has_a_comment_now_and_then(
 ) -> None:
     assert event_streams.COMMENT_EVERY <= 30
     monkeypatch.setattr(event_streams, "COMMENT_EVERY", 0.01)
-    async with streaming(client, "/api/events") as stream, asyncio.timeout(20):
+    async with streaming(client, "/api/events") as stream:
         await stream.block()
         assert await stream.response.content.readline() == b":\n"
 
@@ -285,12 +283,11 @@ async def test_http_1_0_gets_the_same_without_chunks(client: Client) -> None:
     task_id = await submitted(client)
     reader, writer = await asyncio.open_connection("127.0.0.1", client.port)
     writer.write(f"GET /api/events/{task_id} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode())
-    async with asyncio.timeout(20):
-        head = await reader.readuntil(b"\r\n\r\n")
-        assert b"chunked" not in head
-        await reader.readuntil(b"\n\n")
-        await client.app[keys.TASKS].cancel(task_id)
-        rest = await reader.read()
+    head = await reader.readuntil(b"\r\n\r\n")
+    assert b"chunked" not in head
+    await reader.readuntil(b"\n\n")
+    await client.app[keys.TASKS].cancel(task_id)
+    rest = await reader.read()
     writer.close()
     assert rest.startswith(b"id: ")
     assert rest.endswith(b"}\n\n")
@@ -302,10 +299,9 @@ async def test_curl_follows_a_task_to_its_end(client: Client) -> None:
     url = str(client.make_url(f"/api/events/{task_id}?lang=en"))
     process = await asyncio.create_subprocess_exec(curl, "-sN", url, stdout=asyncio.subprocess.PIPE)
     assert process.stdout
-    async with asyncio.timeout(20):
-        first = await process.stdout.readuntil(b"\n\n")
-        await client.app[keys.TASKS].cancel(task_id)
-        rest = await process.stdout.read()
-        assert await process.wait() == 0
+    first = await process.stdout.readuntil(b"\n\n")
+    await client.app[keys.TASKS].cancel(task_id)
+    rest = await process.stdout.read()
+    assert await process.wait() == 0
     assert b'"stage":"paused"' in first
     assert b'"message":"Cancelled"' in rest

@@ -112,7 +112,7 @@ async def test_a_client_that_leaves_is_not_worth_a_line(
 
 
 async def leaving(service: Inside, request: bytes, leave: Callable[[socket.socket], Awaitable[None]]) -> None:
-    async with asyncio.timeout(30), service.connected() as sock:
+    async with service.connected() as sock:
         await asyncio.get_running_loop().sock_sendall(sock, request)
         await leave(sock)
 
@@ -128,21 +128,18 @@ async def test_nothing_is_computed_for_who_has_left(service: Inside, monkeypatch
 
     monkeypatch.setattr(files.workplace, "read_log", noted)  # type: ignore[attr-defined]
     busy = asyncio.create_task(compute(go_on.wait))
-    async with asyncio.timeout(20):
-        try:
-            leaving = [
-                asyncio.create_task(service.client.get(f"/api/tasks/{task_id}/log")) for _ in range(TIMES)
-            ]
-            while len(service.app[CONNECTIONS].answering) < TIMES:
-                await asyncio.sleep(0)
-            for gone in leaving:
-                gone.cancel()
-            while service.app[CONNECTIONS].answering:
-                service.app[CONNECTIONS].let_go()
-                await asyncio.sleep(0)
-        finally:
-            go_on.set()
-        await busy
-        async with service.client.get(f"/api/tasks/{task_id}/log") as answer:
-            assert answer.status == 200
+    try:
+        leaving = [asyncio.create_task(service.client.get(f"/api/tasks/{task_id}/log")) for _ in range(TIMES)]
+        while len(service.app[CONNECTIONS].answering) < TIMES:
+            await asyncio.sleep(0)
+        for gone in leaving:
+            gone.cancel()
+        while service.app[CONNECTIONS].answering:
+            service.app[CONNECTIONS].let_go()
+            await asyncio.sleep(0)
+    finally:
+        go_on.set()
+    await busy
+    async with service.client.get(f"/api/tasks/{task_id}/log") as answer:
+        assert answer.status == 200
     assert read == [task_id]

@@ -369,7 +369,7 @@ async def test_a_log_out_while_a_socket_opens_ends_it(
         return await read(task_id)
 
     monkeypatch.setattr(tasks, "status", read_and_log_out)
-    async with asyncio.timeout(20), guarded.ws_connect(f"/ws/{task.task_id}", headers=session) as ws:
+    async with guarded.ws_connect(f"/ws/{task.task_id}", headers=session) as ws:
         async for _ in ws:
             pass
     assert ws.close_code == WSCloseCode.POLICY_VIOLATION

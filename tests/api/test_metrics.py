@@ -198,10 +198,9 @@ async def test_what_the_dashboard_and_the_alerts_ask_for_is_there(open_client: O
     path.write_text(json.dumps({"groups": [{"name": "dashboard", "rules": rules}]}))  # JSON is YAML
     await takes_rules(path)
     client, text = await open_client(), ""
-    async with asyncio.timeout(60):
-        while "yt_dlp_age" not in text:  # which the fork server says once it is warm
-            text = await (await client.get("/metrics")).text()
-            await asyncio.sleep(0.1)
+    while "yt_dlp_age" not in text:  # which the fork server says once it is warm
+        text = await (await client.get("/metrics")).text()
+        await asyncio.sleep(0.1)
     families = read(text)
     there = {
         name for family in families for name in (family.name, f"{family.name}_total", f"{family.name}_bucket")

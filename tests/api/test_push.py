@@ -93,8 +93,7 @@ async def test_an_upgrade_in_http_1_0_is_none(client: Client) -> None:
         b"GET /ws HTTP/1.0\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
         b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
     )
-    async with asyncio.timeout(20):
-        assert (await reader.readline()).split()[1] == b"426"
+    assert (await reader.readline()).split()[1] == b"426"
     writer.close()
 
 
@@ -145,9 +144,8 @@ async def test_one_who_is_behind_is_not_waited_for_when_the_server_goes_away(cli
     async with asyncio.timeout(FLOOD_WITHIN):
         with closing(await slow_reader(client, f"/ws/{status.task_id}")):
             await flood(client, status, 5_000)
-            async with asyncio.timeout(20):
-                await client.app.shutdown()
-                await client.app[keys.HUB].left_alone()
+            await client.app.shutdown()
+            await client.app[keys.HUB].left_alone()
 
 
 class Turn:
@@ -177,12 +175,11 @@ async def test_more_sockets_than_one_turn_has_room_for_are_all_written_to(
 ) -> None:
     monkeypatch.setattr(client.app[push.FEEDS].flusher, "_at_once", 2)
     status = await accept(client.app[keys.TASKS], REQUEST)
-    async with asyncio.timeout(20):
-        sockets = [await client.ws_connect("/ws") for _ in range(7)]
-        await flood(client, status, 1)
-        revisions = [(await ws.receive_json())["revision"] for ws in sockets]
-        for ws in sockets:
-            await ws.close()
+    sockets = [await client.ws_connect("/ws") for _ in range(7)]
+    await flood(client, status, 1)
+    revisions = [(await ws.receive_json())["revision"] for ws in sockets]
+    for ws in sockets:
+        await ws.close()
     assert revisions == [2] * 7
 
 
@@ -212,13 +209,12 @@ def test_what_was_not_taken_stays_held_and_can_still_be_overtaken() -> None:
 
 async def test_the_hub_says_when_nobody_watches_any_more() -> None:
     hub, watcher = Hub(), Watcher()
-    async with asyncio.timeout(20):
-        await hub.left_alone()
-        with hub.watch("a", watcher):
-            waiting = asyncio.create_task(hub.left_alone())
-            await asyncio.sleep(0)
-            assert not waiting.done()
-        await waiting
+    await hub.left_alone()
+    with hub.watch("a", watcher):
+        waiting = asyncio.create_task(hub.left_alone())
+        await asyncio.sleep(0)
+        assert not waiting.done()
+    await waiting
 
 
 def numbered(task_id: str, revision: int) -> TaskStatus:
@@ -237,13 +233,13 @@ async def test_a_feed_begins_with_what_changed_since_the_list_was_asked_for(clie
     await tasks.cancel(changed)
     await tasks.delete(gone)
     new = (await accept(tasks, REQUEST)).task_id
-    async with asyncio.timeout(20), client.ws_connect("/ws?since=10&lang=en") as ws:
+    async with client.ws_connect("/ws?since=10&lang=en") as ws:
         messages = [await ws.receive_json() for _ in range(3)]
         found = {each["task_id"]: each.get("stage", "removed") for each in messages}
         assert found == {changed: "cancelled", gone: "removed", new: "paused"}
         await tasks.cancel(old)
         assert (await ws.receive_json())["task_id"] == old
-    async with asyncio.timeout(20), client.ws_connect("/ws") as ws:
+    async with client.ws_connect("/ws") as ws:
         await tasks.cancel(new)
         assert (await ws.receive_json())["stage"] == "cancelled"
 
@@ -275,7 +271,7 @@ async def test_what_is_published_late_comes_after_nothing_newer(client: Client) 
     """Whoever reads a status and publishes it then is overtaken, here by one whose change all have got."""
     status = await accept(client.app[keys.TASKS], REQUEST)
     hub, feeds = client.app[keys.HUB], client.app[push.FEEDS]
-    async with asyncio.timeout(20), client.ws_connect("/ws") as feed:
+    async with client.ws_connect("/ws") as feed:
         third, fourth, fifth = (status.model_copy(update={"revision": number}) for number in (3, 4, 5))
         for newer, late, message in (
             (fourth, third, "progress"),
@@ -368,7 +364,7 @@ async def test_feeds_take_their_turns_a_piece_at_a_time(
     monkeypatch.setattr(push, "BYTES_AT_ONCE", 2000)
     monkeypatch.setattr(client.app[push.FEEDS].flusher, "_at_once", 3)
     written = list[int]()
-    async with asyncio.timeout(20), AsyncExitStack() as stack:
+    async with AsyncExitStack() as stack:
         sockets = [await stack.enter_async_context(client.ws_connect("/ws")) for _ in range(10)]
         flush_some = client.app[push.FEEDS].flusher._flush_some
 

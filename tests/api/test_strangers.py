@@ -97,10 +97,9 @@ async def ask(client: Client, request: bytes, *later: bytes) -> Answer:
 
 
 async def _answer(reader: asyncio.StreamReader) -> Answer:
-    async with asyncio.timeout(20):
-        line, *fields = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
-        headers = {name.lower(): value.strip() for name, _, value in (f.partition(":") for f in fields)}
-        body = await reader.readexactly(int(headers.get("content-length", "0")))
+    line, *fields = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+    headers = {name.lower(): value.strip() for name, _, value in (f.partition(":") for f in fields)}
+    body = await reader.readexactly(int(headers.get("content-length", "0")))
     return Answer(line.split()[0], int(line.split()[1]), headers, body)
 
 
@@ -426,13 +425,12 @@ async def closed_with(client: Client, pieces: Sequence[bytes]) -> int:
     """The close code that the server sends when it gets `pieces` on a socket, each by itself."""
     reader, writer = await asyncio.open_connection("127.0.0.1", client.port)
     writer.get_extra_info("socket").setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
-    async with asyncio.timeout(20):
-        writer.write(head("GET /ws HTTP/1.1", *SOCKET))
-        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101")
-        for piece in pieces:
-            writer.write(piece)
-            await asyncio.sleep(0)
-        begin = await reader.readexactly(4)
+    writer.write(head("GET /ws HTTP/1.1", *SOCKET))
+    assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101")
+    for piece in pieces:
+        writer.write(piece)
+        await asyncio.sleep(0)
+    begin = await reader.readexactly(4)
     writer.transport.abort()
     assert begin[0] == 0x88
     return int.from_bytes(begin[2:], "big")

@@ -67,7 +67,7 @@ async def test_who_takes_nothing_for_a_minute_is_cut_off(
     service: Inside, caplog: pytest.LogCaptureFixture, what: str
 ) -> None:
     request = REQUESTS[what].replace(b"{link}", (await service.finished(CONTENT)).encode())
-    async with asyncio.timeout(20), service.connected() as sock:
+    async with service.connected() as sock:
         await begin(service, sock, request)
         transport = await settled(service, sock)
         look(service, at=0)
@@ -84,7 +84,7 @@ async def test_who_takes_nothing_for_a_minute_is_cut_off(
 async def test_who_reads_in_bursts_gets_the_whole_however_long_it_takes(service: Inside) -> None:
     asked, now = CONTENT[:7_000_000], 0.0
     link = await service.finished(CONTENT)
-    async with asyncio.timeout(20), service.connected(takes=BURST // 2) as sock:
+    async with service.connected(takes=BURST // 2) as sock:
         await begin(service, sock, get(link, f"Range: bytes=0-{len(asked) - 1}", "Connection: close"))
         while burst := await read(sock, BURST):
             look(service, now := now + MAX_UNREAD - 10)
@@ -96,7 +96,7 @@ async def test_who_is_slow_at_the_end_gets_it_too(service: Inside) -> None:
     """All of the file is in the kernel's buffers: the handler has done its work."""
     content, now = CONTENT[: 20 * BURST], 0.0
     link = await service.finished(content)
-    async with asyncio.timeout(20), service.connected(takes=BURST // 2) as sock:
+    async with service.connected(takes=BURST // 2) as sock:
         await begin(service, sock, get(link))
         await settled(service, sock)
         received = b""
@@ -112,7 +112,7 @@ async def test_who_is_slow_at_the_end_gets_it_too(service: Inside) -> None:
 async def test_a_finished_download_is_quiet_and_ends_like_any_other_connection(service: Inside) -> None:
     """What the client has not read of it is not lost."""
     link = await service.finished(CONTENT[:1000])
-    async with asyncio.timeout(20), service.connected(takes=BURST) as sock:
+    async with service.connected(takes=BURST) as sock:
         await begin(service, sock, get(link))
         await settled(service, sock)
         look(service, at=0)
@@ -137,7 +137,7 @@ async def test_the_service_looks_by_itself_and_forgets_who_has_gone(
 ) -> None:
     for name, value in (("CHECK_EVERY", 0.02), ("MAX_UNREAD", 0.1), ("AT_ONCE", 2)):
         monkeypatch.setattr(connections, name, value)
-    async with asyncio.timeout(20), inside(tmp_path) as service, AsyncExitStack() as clients:
+    async with inside(tmp_path) as service, AsyncExitStack() as clients:
         link = await service.finished(CONTENT)
         for _ in range(5):
             await begin(service, await clients.enter_async_context(service.connected()), get(link))

@@ -1,6 +1,5 @@
 """Every state of the page, held against axe's rules; and that none of them has complaints in the console."""
 
-import asyncio
 from typing import Any
 
 import pytest
@@ -12,7 +11,6 @@ from tests.pictures.__main__ import LANGUAGES, SCHEMES, SIZES, seen
 from tests.pictures.scenes import SCENES
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
-PATIENCE = 90
 SIZE_OF = {"light": "desktop", "dark": "phone", "forced": "tablet"}
 # Here something is refused or not to be reached: browsers say so, whatever a page does.
 # The console tells of an answer of 401 before a log-in, and of what the scene has refused.
@@ -38,7 +36,7 @@ LONG = [(name, scheme) for name in SCENES for scheme in SCHEMES if (name, scheme
 async def test_axe_finds_nothing_and_the_console_is_empty(browser: Browser, name: str, scheme: str) -> None:
     language = LANGUAGES["zh" if scheme == "dark" else "en"]
     look: dict[str, Any] = {"locale": language, **SIZES[SIZE_OF[scheme]], **SCHEMES[scheme]}
-    async with asyncio.timeout(PATIENCE), seen(browser, SCENES[name], **look) as page:
+    async with seen(browser, SCENES[name], **look) as page:
         found = await Axe().run(page)
         assert not found.violations_count, found.generate_report()
         assert name in REFUSED or await _complaints(page) == []

@@ -1,14 +1,11 @@
 """The browser's way back: it closes what stands above the page, step by step, before it leaves the page."""
 
-import asyncio
-
 import pytest
 from playwright.async_api import Locator, Page, expect
 
 from tests.browser.conftest import OpenPage
 from tests.browser.lists import choose, row
 from tests.browser.test_subscriptions import CHANNEL, ENGLISH, open_first
-from tests.browser.test_tasks import PATIENCE
 from tests.fakes.api import FakeApi
 from tests.fakes.subscriptions import entries
 
@@ -32,7 +29,7 @@ async def test_the_way_back_closes_the_player_and_the_settings_and_then_leaves_t
 ) -> None:
     film = {"files": {"video": "/v.mp4"}, "file_info": {"video": {"size": 1, "type": "video/mp4"}}}
     await api.put("a", "completed", video_info={"title": "Bread"}, **film)
-    async with asyncio.timeout(PATIENCE), open_page(api.url, **ENGLISH) as page:
+    async with open_page(api.url, **ENGLISH) as page:
         await row(page, "a").get_by_role("button", name="Play").click()
         player = page.get_by_role("dialog", name="Bread")
         await expect(player).to_be_visible()
@@ -55,7 +52,7 @@ async def test_the_way_back_leads_through_the_subscriptions_step_by_step(
     api: FakeApi, open_page: OpenPage
 ) -> None:
     api.subscriptions.add(CHANNEL, entries(1, "fetched"), title="Bread")
-    async with asyncio.timeout(PATIENCE), open_page(api.url, **ENGLISH) as page:
+    async with open_page(api.url, **ENGLISH) as page:
         dialog = await open_first(page)
         await dialog.get_by_role("button", name="Edit").click()
         await expect(dialog.get_by_label("Name", exact=True)).to_be_visible()
@@ -73,7 +70,7 @@ async def test_what_was_typed_into_the_settings_of_a_subscription_goes_only_afte
     api: FakeApi, open_page: OpenPage
 ) -> None:
     api.subscriptions.add(CHANNEL, entries(1, "fetched"), title="Bread")
-    async with asyncio.timeout(PATIENCE), open_page(api.url, **ENGLISH) as page:
+    async with open_page(api.url, **ENGLISH) as page:
         dialog = await open_first(page)
         await dialog.get_by_role("button", name="Edit").click()
         name = dialog.get_by_label("Name", exact=True)
@@ -102,7 +99,7 @@ async def test_a_paused_task_whose_cancel_is_taken_back_is_paused_again(
 ) -> None:
     for name in "abc":
         await api.put(name, "paused")
-    async with asyncio.timeout(PATIENCE), open_page(api.url, **ENGLISH) as page:
+    async with open_page(api.url, **ENGLISH) as page:
         await choose(page, "a", "Cancel")
         await row(page, "a").get_by_role("button", name="Undo").click()
         await expect(row(page, "a")).to_have_attribute("data-stage", "paused")

@@ -1,6 +1,5 @@
 """A part of a film is marked in the player, stands in words over the box, and is sent by the reader."""
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ from tests.service import Services
 from tests.site import open_site
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
-PATIENCE = 150  # seconds, for a film that is downloaded and played on a busy machine
 LINK, SAME = "https://a.example/watch?v=1", "https://short.example/1"
 _STAND_AT = """(video, seconds) => new Promise((done) => {
     video.pause()
@@ -41,7 +39,6 @@ async def test_a_part_is_marked_in_the_player_and_sent_from_the_box_by_keys_alon
     services: Services, media: Path, open_page: OpenPage
 ) -> None:
     async with (
-        asyncio.timeout(PATIENCE),
         open_site(media) as site,
         services.lend() as service,
         open_page(service.url, locale="en-US") as page,
@@ -83,7 +80,7 @@ async def test_a_part_is_marked_in_the_player_and_sent_from_the_box_by_keys_alon
 
 async def test_an_end_before_the_start_is_said_and_not_taken(api: FakeApi, open_page: OpenPage) -> None:
     await api.put("a", "completed", **film())
-    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+    async with open_page(api.url, locale="en-US") as page:
         await row(page, "a").get_by_role("button", name="Play").click()
         player = page.get_by_role("dialog", name="Bread")
         await player.get_by_text("Clip", exact=True).click()
@@ -103,7 +100,7 @@ async def test_the_options_open_the_player_of_the_film_whose_link_is_in_the_box(
 ) -> None:
     await api.put("a", "completed", **film(webpage_url=SAME))
     await api.put("b", "completed", **film("https://a.example/cut", cut=True))
-    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+    async with open_page(api.url, locale="en-US") as page:
         offer = page.get_by_role("button", name="Set in the player")
         await page.locator("#choices .more").click()
         for link, is_offered in ((LINK, True), ("https://a.example/2", False), (SAME, True),
@@ -118,7 +115,7 @@ async def test_what_stood_in_the_box_comes_back_when_the_clip_was_sent(
     api: FakeApi, open_page: OpenPage
 ) -> None:
     await api.put("a", "completed", **film())
-    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+    async with open_page(api.url, locale="en-US") as page:
         await link_box(page).fill("https://a.example/2\nhttps://a.example/3")
         await row(page, "a").get_by_role("button", name="Play").click()
         player = page.get_by_role("dialog", name="Bread")

@@ -11,7 +11,6 @@ from tests.browser.lists import leave, load_all, row, scroll_through, shown
 from tests.fakes.api import FakeApi, open_api
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.long]
-PATIENCE = 90
 
 
 def state(page: Page) -> Locator:
@@ -42,7 +41,7 @@ async def test_the_list_is_asked_for_once_and_the_socket_brings_what_changed_mea
     for name in ("kept", "deleted"):
         await api.put(name)
     api.opens_sockets.clear()
-    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+    async with open_page(api.url) as page:
         await expect(row(page, "deleted")).to_be_visible()
         await api.remove("deleted")
         await api.put("kept", "download", downloaded_bytes=30_000_000)
@@ -60,7 +59,7 @@ async def test_a_socket_that_opens_too_late_to_know_what_changed_lists_anew(
 ) -> None:
     await api.put("kept")
     api.opens_sockets.clear()
-    async with asyncio.timeout(PATIENCE), open_page(api.url, has_clock=True) as page:
+    async with open_page(api.url, has_clock=True) as page:
         await page.clock.run_for(9_000)
         api.opens_sockets.set()
         await is_live(page)
@@ -72,7 +71,7 @@ async def test_without_the_socket_the_page_polls_says_so_and_comes_back(
 ) -> None:
     await api.put("kept", "download", progress=20)
     await api.put("deleted")
-    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+    async with open_page(api.url) as page:
         await is_live(page)
         await api.lose_sockets()
         await expect(line(page)).to_have_text("实时连接中断，每 2 秒刷新一次")
@@ -91,7 +90,7 @@ async def test_without_the_socket_the_page_polls_says_so_and_comes_back(
 async def test_it_polls_every_two_seconds_however_seldom_it_tries_the_socket(
     api: FakeApi, open_page: OpenPage
 ) -> None:
-    async with asyncio.timeout(PATIENCE), open_page(api.url, has_clock=True) as page:
+    async with open_page(api.url, has_clock=True) as page:
         await api.lose_sockets()
         await expect(state(page)).to_have_attribute("data-state", "polling")
         for _ in range(10):
@@ -103,7 +102,7 @@ async def test_it_polls_every_two_seconds_however_seldom_it_tries_the_socket(
 async def test_after_a_gap_nothing_that_is_shown_is_out_of_date(api: FakeApi, open_page: OpenPage) -> None:
     """Also far down, where a poll of the first page does not look, and of what came over the socket."""
     await api.put("old", "download")
-    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+    async with open_page(api.url) as page:
         await is_live(page)
         for number in range(60):
             await api.put(f"live{number}", "download")
@@ -132,7 +131,7 @@ async def test_after_a_gap_nothing_that_is_shown_is_out_of_date(api: FakeApi, op
 async def test_tasks_that_only_the_socket_told_of_are_caught_up_with(
     api: FakeApi, open_page: OpenPage
 ) -> None:
-    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+    async with open_page(api.url) as page:
         await is_live(page)
         for number in range(120):
             await api.put(f"t{number:03}", "download")
@@ -152,7 +151,7 @@ async def test_tasks_that_only_the_socket_told_of_are_caught_up_with(
 async def test_what_is_counted_and_not_shown_is_caught_up_with_too(api: FakeApi, open_page: OpenPage) -> None:
     for name in ("ends", "goes", "stays"):
         await api.put(name, "download")
-    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+    async with open_page(api.url) as page:
         await is_live(page)
         await page.locator(".chips").get_by_text("已完成").click()
         await expect(page.locator(".row")).to_have_count(0)
@@ -169,7 +168,7 @@ async def test_what_is_counted_and_not_shown_is_caught_up_with_too(api: FakeApi,
 async def test_a_dead_socket_is_noticed_by_what_it_does_not_tell(api: FakeApi, open_page: OpenPage) -> None:
     await api.put("a", "download")
     await api.put("b")
-    async with asyncio.timeout(PATIENCE), open_page(api.url, has_clock=True) as page:
+    async with open_page(api.url, has_clock=True) as page:
         await is_live(page)
         api.kill_sockets()
         await api.put("a", "completed")
@@ -189,7 +188,7 @@ async def test_a_dead_socket_is_noticed_by_what_it_does_not_tell(api: FakeApi, o
 async def test_a_line_on_which_nothing_is_answered_is_not_called_live(
     api: FakeApi, open_page: OpenPage
 ) -> None:
-    async with asyncio.timeout(PATIENCE), open_page(api.url, has_clock=True) as page:
+    async with open_page(api.url, has_clock=True) as page:
         await is_live(page)
         api.kill_sockets()
         api.answers.clear()
@@ -210,7 +209,6 @@ async def test_lines_that_are_all_dead_are_given_up_within_half_a_minute(
     """The socket, and those that the browser keeps for its next requests."""
     await api.put("a", "download")
     async with (
-        asyncio.timeout(PATIENCE),
         open_relay(api.url) as relay,
         open_page(relay.url, has_clock=True) as page,
     ):
@@ -228,7 +226,7 @@ async def test_lines_that_are_all_dead_are_given_up_within_half_a_minute(
 
 async def test_an_action_over_a_dead_line_tells_as_well(api: FakeApi, open_page: OpenPage) -> None:
     await api.put("a", "download")
-    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+    async with open_page(api.url) as page:
         await is_live(page)
         api.kill_sockets()
         await api.put("b")
@@ -241,7 +239,7 @@ async def test_an_action_over_a_dead_line_tells_as_well(api: FakeApi, open_page:
 
 async def test_a_socket_that_speaks_is_believed(api: FakeApi, open_page: OpenPage) -> None:
     await api.put("a", "download")
-    async with asyncio.timeout(PATIENCE), open_page(api.url, has_clock=True) as page:
+    async with open_page(api.url, has_clock=True) as page:
         await is_live(page)
         asked = len(listings(api))
         for size in range(20, 30):
@@ -253,7 +251,7 @@ async def test_a_socket_that_speaks_is_believed(api: FakeApi, open_page: OpenPag
 
 async def test_a_silent_socket_is_asked_about_and_kept(api: FakeApi, open_page: OpenPage) -> None:
     await api.put_many(60)
-    async with asyncio.timeout(PATIENCE), open_page(api.url, has_clock=True) as page:
+    async with open_page(api.url, has_clock=True) as page:
         await is_live(page)
         for _ in range(20):
             await page.clock.run_for(2_000)
@@ -267,7 +265,7 @@ async def test_a_silent_socket_is_asked_about_and_kept(api: FakeApi, open_page: 
 @pytest.mark.parametrize("event", ["online", "pageshow", "visibilitychange", "resume"])
 async def test_a_machine_that_slept_looks_at_once(api: FakeApi, open_page: OpenPage, event: str) -> None:
     await api.put("a", "download")
-    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+    async with open_page(api.url) as page:
         await is_live(page)
         api.kill_sockets()
         await api.put("a", "completed")
@@ -277,7 +275,7 @@ async def test_a_machine_that_slept_looks_at_once(api: FakeApi, open_page: OpenP
 
 
 async def test_being_offline_is_said_at_once_and_so_is_its_end(api: FakeApi, open_page: OpenPage) -> None:
-    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+    async with open_page(api.url) as page:
         await is_live(page)
         await page.context.set_offline(True)
         await expect(line(page)).to_have_text("服务器没有应答，正在重试…")
@@ -290,7 +288,7 @@ async def test_being_offline_is_said_at_once_and_so_is_its_end(api: FakeApi, ope
 async def test_while_the_server_is_away_nothing_pretends_to_move_and_each_sentence_is_said_once(
     open_page: OpenPage,
 ) -> None:
-    async with asyncio.timeout(PATIENCE), open_api() as api, open_page(api.url, locale="en-US") as page:
+    async with open_api() as api, open_page(api.url, locale="en-US") as page:
         moving = {"downloaded_bytes": 5_000_000, "total_bytes": 20_000_000, "speed": 1_500_000, "eta": 10}
         await api.put("a", "download", progress=40, **moving)
         facts = row(page, "a").locator("[data-part=facts]")
@@ -319,7 +317,7 @@ async def test_a_first_visit_while_the_server_is_away_succeeds_later(
     api: FakeApi, open_page: OpenPage
 ) -> None:
     await api.put("a")
-    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+    async with open_page(api.url) as page:
         await page.route("**/api/**", lambda route: route.abort())
         await page.reload()
         await expect(line(page)).to_have_text("服务器没有应答，正在重试…")
@@ -333,7 +331,7 @@ async def test_what_is_asked_for_while_the_list_is_caught_up_with_is_answered_to
 ) -> None:
     """More pages, wanted in the middle of it, do not keep the rest from being true."""
     await api.put_many(300)
-    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+    async with open_page(api.url) as page:
         await is_live(page)
         await page.keyboard.press("Tab")
         await api.lose_sockets()

@@ -8,7 +8,6 @@ from playwright.async_api import Page, Route, expect
 
 from tests.browser.conftest import OpenPage
 from tests.browser.lists import choose, leave, menu_of, row, shown, shows, stop_clock
-from tests.browser.test_tasks import PATIENCE
 from tests.fakes.api import FakeApi, open_api
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -29,7 +28,7 @@ async def test_each_line_becomes_a_task_and_a_wrong_one_stays_with_its_reason(
     api: FakeApi, open_page: OpenPage
 ) -> None:
     api.refuses["nonsense"] = "链接必须以 http:// 或 https:// 开头"
-    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+    async with open_page(api.url) as page:
         await send(page, "https://a.example/1\n\nnonsense\n看看这个 https://b.example/2，复制打开【App】\n")
         await expect(page.locator(".row")).to_have_count(2)
         sent = [task["url"] for task in api.tasks.values()]
@@ -51,7 +50,7 @@ async def test_a_file_of_an_opened_row_says_what_it_is(api: FakeApi, open_page: 
     await api.put(
         "a", "completed", files=files, file_info=about, video_info={"duration": 100, "height": 1080}
     )
-    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+    async with open_page(api.url, locale="en-US") as page:
         await row(page, "a").get_by_role("heading").click()
         said = row(page, "a").locator(".file .about")
         await expect(said).to_have_text(
@@ -63,7 +62,7 @@ async def test_what_is_chosen_is_saved_under_a_name_offered_beside_the_services_
     api: FakeApi, open_page: OpenPage
 ) -> None:
     api.usual = {"Talks": {"quality": "480"}}
-    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+    async with open_page(api.url, locale="en-US") as page:
         folded, chosen = page.locator("#choices .more"), page.locator("select[name=quality]")
         await page.get_by_role("textbox", name="Link").fill("https://a.example/1")
         await folded.click()
@@ -103,7 +102,7 @@ async def test_what_is_chosen_is_saved_under_a_name_offered_beside_the_services_
 
 @pytest.mark.long
 async def test_enter_sends_and_shift_enter_begins_another_line(api: FakeApi, open_page: OpenPage) -> None:
-    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+    async with open_page(api.url) as page:
         box = page.get_by_role("textbox", name="链接")
         await expect(box).to_be_focused()  # paste at once, without a click
         await box.press_sequentially("https://a.example/1")
@@ -119,7 +118,7 @@ async def test_enter_sends_and_shift_enter_begins_another_line(api: FakeApi, ope
 async def test_links_wait_in_the_box_while_the_server_does_not_answer_and_are_sent_then(
     open_page: OpenPage,
 ) -> None:
-    async with asyncio.timeout(PATIENCE), open_api() as api, open_page(api.url) as page:
+    async with open_api() as api, open_page(api.url) as page:
         await page.context.set_offline(True)
         await send(page, "https://a.example/1\nhttps://a.example/2")
         await expect(page.locator("#note")).to_contain_text("已保留")
@@ -135,7 +134,7 @@ async def test_a_link_whose_answer_was_lost_becomes_one_task(api: FakeApi, open_
         await route.fetch()
         await route.abort()
 
-    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+    async with open_page(api.url) as page:
         await page.route("**/api/process?*", lose, times=1)
         await send(page, "https://a.example/1")
         await expect(page.locator("#note")).to_contain_text("已保留")
@@ -150,7 +149,7 @@ async def test_a_link_whose_answer_was_lost_becomes_one_task(api: FakeApi, open_
 async def test_links_that_come_while_others_are_sent_are_kept_and_sent_in_their_turn(
     api: FakeApi, open_page: OpenPage
 ) -> None:
-    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+    async with open_page(api.url, locale="en-US") as page:
         box = page.get_by_role("textbox", name="Link")
         await box.fill("https://a.example/1")
         api.answers.clear()
@@ -174,7 +173,7 @@ async def test_a_link_that_is_refused_comes_back_beside_what_is_being_typed(
     api: FakeApi, open_page: OpenPage
 ) -> None:
     api.refuses["https://a.example/1"] = "Not this one."
-    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+    async with open_page(api.url, locale="en-US") as page:
         box = page.get_by_role("textbox", name="Link")
         await page.locator("#choices .more").click()
         await page.get_by_role("textbox", name="Clip from").fill("0:05")
@@ -201,7 +200,7 @@ async def test_what_is_being_typed_into_an_option_stays_when_the_service_answers
         await may.wait()
         await route.fulfill(json={"presets": {"small": {"quality": "480"}}})
 
-    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+    async with open_page(api.url, locale="en-US") as page:
         await page.route("**/api/presets*", later)
         await page.locator("#choices .more").click()
         clip = page.get_by_role("textbox", name="Clip from")
@@ -217,7 +216,7 @@ async def test_a_date_that_is_half_typed_stays_when_the_service_answers(
     api: FakeApi, open_page: OpenPage
 ) -> None:
     api.looks["https://a.example/1"] = {"title": "Bread", "formats": [{"format_id": "1", "ext": "mp4"}]}
-    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+    async with open_page(api.url, locale="en-US") as page:
         await page.locator("#choices .more").click()
         begin = page.locator("[name=start_at]")
         await begin.focus()
@@ -237,7 +236,7 @@ async def test_a_date_that_is_half_typed_stays_when_the_service_answers(
 async def test_a_preset_that_was_deleted_in_another_tab_changes_no_choice(
     api: FakeApi, open_page: OpenPage
 ) -> None:
-    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+    async with open_page(api.url, locale="en-US") as page:
         await page.locator("#choices .more").click()
         quality = page.locator("[name=quality]")
         await quality.select_option("720")
@@ -258,7 +257,7 @@ async def test_what_waits_for_the_server_goes_alone_and_as_it_was_meant(
 ) -> None:
     link = "https://a.example/list"
     api.looks[link] = {"title": "Films", "entries": [{"index": 1, "title": "Film 1"}]}
-    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+    async with open_page(api.url, locale="en-US") as page:
         box = page.get_by_role("textbox", name="Link")
         await box.fill(link)
         await expect(page.locator("#draft [data-part=facts]")).to_have_text("1 entry")
@@ -282,7 +281,7 @@ async def test_enter_does_the_one_thing_that_the_row_of_a_link_offers(
 ) -> None:
     link = "https://a.example/list"
     api.looks[link] = {"title": "Films", "entries": [{"index": n, "title": f"{n}"} for n in (1, 2)]}
-    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+    async with open_page(api.url, locale="en-US") as page:
         box = page.get_by_role("textbox", name="Link")
         await box.fill(link)
         await expect(page.get_by_role("button", name="Choose from 2")).to_be_visible()
@@ -311,7 +310,7 @@ async def test_enter_does_the_one_thing_that_the_row_of_a_link_offers(
 
 async def test_several_links_go_out_as_one_batch_each_once(api: FakeApi, open_page: OpenPage) -> None:
     api.refuses["https://a.example/2"] = "这个站点不行"
-    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+    async with open_page(api.url) as page:
         box = page.get_by_role("textbox", name="链接")
         await box.fill("https://a.example/1 https://a.example/2\nwww.a.example/3\nhttps://a.example/1")
         await expect(page.get_by_text("有重复的链接，已合并 1 个。")).to_be_visible()
@@ -332,7 +331,7 @@ async def test_several_links_go_out_as_one_batch_each_once(api: FakeApi, open_pa
 async def test_what_is_pasted_or_dropped_anywhere_lands_in_the_box_and_is_not_sent(
     api: FakeApi, open_page: OpenPage
 ) -> None:
-    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+    async with open_page(api.url) as page:
         box = page.get_by_role("textbox", name="链接")
         await box.fill("https://a.example/1")
         await box.blur()
@@ -357,7 +356,7 @@ async def test_the_server_is_told_of_the_first_link_in_the_box_before_it_is_look
     api: FakeApi, open_page: OpenPage
 ) -> None:
     asked = list[str]()
-    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+    async with open_page(api.url, locale="en-US") as page:
         box = page.get_by_role("textbox", name="Link")
         page.on("request", lambda request: asked.append(f"{request.method} {request.url.partition('?')[0]}"))
         async with page.expect_request(lambda request: request.url.endswith("/api/info?lang=en")):
@@ -375,7 +374,7 @@ async def test_what_a_link_is_stands_as_the_first_row_and_becomes_its_task_there
     formats = [{"format_id": "22", "ext": "mp4", "height": 720, "filesize": 30_000_000}]
     api.looks["https://a.example/1"] = {"title": "Bread", "duration": 61, "formats": formats}
     await api.put("a", "download")
-    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+    async with open_page(api.url, locale="en-US") as page:
         api.answers.clear()
         await page.get_by_role("textbox", name="Link").fill("https://a.example/1")
         draft = page.get_by_role("region", name="New")
@@ -416,7 +415,7 @@ async def test_the_place_for_a_look_is_kept_for_links_only(api: FakeApi, open_pa
         await route.continue_()
 
     api.looks["https://a.example/1"] = {"title": "Bread"}
-    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+    async with open_page(api.url) as page:
         await page.route("**/later.js*", hold)
         await page.locator("#links").fill("nonsense")
         assert await page.locator("#draft").is_hidden()
@@ -430,7 +429,7 @@ async def test_a_list_asks_which_of_its_entries(api: FakeApi, open_page: OpenPag
     entries = [{"index": n, "title": f"Film {n}", "url": f"https://a.example/{n}"} for n in range(1, 7)]
     api.looks["https://a.example/list"] = {"title": "Films", "entries": entries}
     await api.put("have", "completed", url="https://a.example/2")
-    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+    async with open_page(api.url, locale="en-US") as page:
         box = page.get_by_role("textbox", name="Link")
         await box.fill("https://a.example/list")
         await page.get_by_role("button", name="Choose from 6").click()
@@ -470,7 +469,7 @@ async def test_a_question_about_a_list_stays_when_more_is_known_of_its_link(
         await may.wait()
         await route.continue_()
 
-    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+    async with open_page(api.url, locale="en-US") as page:
         await page.route("**/api/tasks?q=*", later)
         await page.get_by_role("textbox", name="Link").fill(link)
         choice = page.get_by_role("button", name="Choose from 2")
@@ -487,7 +486,7 @@ async def test_entries_of_a_long_list_come_page_by_page(api: FakeApi, open_page:
     link = "https://a.example/list"
     entries = [{"index": n, "title": f"Film {n}"} for n in range(1, 2001)]
     api.looks[link] = {"title": "Films", "entries": entries, "total_entries": 2000}
-    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+    async with open_page(api.url, locale="en-US") as page:
         box, dialog = page.get_by_role("textbox", name="Link"), page.get_by_role("dialog", name="Films")
         await box.fill(link)
         await page.get_by_role("button", name="Choose from 2,000").click()
@@ -536,7 +535,7 @@ async def test_a_page_of_entries_that_does_not_come_can_be_asked_for_again(
     link = "https://a.example/list"
     look = {"title": "Films", "entries": [{"index": n, "title": f"Film {n}"} for n in range(1, 502)]}
     api.looks[link] = look
-    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+    async with open_page(api.url, locale="en-US") as page:
         dialog = page.get_by_role("dialog", name="Films")
         await page.get_by_role("textbox", name="Link").fill(link)
         await page.get_by_role("button", name="Choose…").click()
@@ -558,7 +557,7 @@ async def test_who_went_on_while_a_link_was_sent_is_not_called_back(
     api: FakeApi, open_page: OpenPage
 ) -> None:
     await api.put("a")  # the search comes with the first task
-    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+    async with open_page(api.url) as page:
         api.answers.clear()
         async with page.expect_request("**/api/process*"):
             await send(page, "https://a.example/1")
@@ -570,7 +569,7 @@ async def test_who_went_on_while_a_link_was_sent_is_not_called_back(
 
 @pytest.mark.long
 async def test_the_last_choices_are_remembered(api: FakeApi, open_page: OpenPage) -> None:
-    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+    async with open_page(api.url) as page:
         await page.locator("#choices .more").click()
         await page.get_by_label("清晰度").select_option("720")
         await page.get_by_role("radio", name="音频", exact=True).check()
@@ -602,7 +601,7 @@ async def test_the_last_choices_are_remembered(api: FakeApi, open_page: OpenPage
 async def test_three_options_are_in_sight_and_never_choose_nothing(api: FakeApi, open_page: OpenPage) -> None:
     api.has_library = True
     api.looks["https://a.example/1"] = {"title": "Bread", "duration": 60}
-    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+    async with open_page(api.url, locale="en-US") as page:
         subtitles, languages = (
             page.locator("[name=subtitles]"),
             page.get_by_label("Subtitle languages"),
@@ -638,14 +637,14 @@ async def test_three_options_are_in_sight_and_never_choose_nothing(api: FakeApi,
 
 @pytest.mark.long
 async def test_a_link_that_another_app_hands_over_waits_in_the_box(api: FakeApi, open_page: OpenPage) -> None:
-    async with asyncio.timeout(PATIENCE), open_page(api.url + "?url=https%3A%2F%2Fa.example%2F1") as page:
+    async with open_page(api.url + "?url=https%3A%2F%2Fa.example%2F1") as page:
         await expect(page.get_by_role("textbox", name="链接")).to_have_value("https://a.example/1")
     assert not api.tasks
 
 
 async def test_one_thing_comes_first_and_the_rest_is_in_the_menu(api: FakeApi, open_page: OpenPage) -> None:
     await api.put("a", "download")
-    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+    async with open_page(api.url) as page:
         first = row(page, "a").locator(".acts .act")
         await expect(first).to_have_text("暂停")
         assert await menu_of(page, "a") == ["取消", "播放", "选择", "日志", "复制链接", "删除"]
@@ -664,7 +663,7 @@ async def test_a_control_that_has_just_become_another_one_is_not_pressed_by_mist
     api: FakeApi, open_page: OpenPage
 ) -> None:
     await api.put("a", "download")
-    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+    async with open_page(api.url) as page:
         await row(page, "a").get_by_role("button", name="暂停").hover()
         await page.evaluate("""() => new MutationObserver(([{ addedNodes: [button] }]) => button.click())
             .observe(document.querySelector("[data-part=primary]"), { childList: true })""")
@@ -681,7 +680,7 @@ async def test_the_button_that_replaces_a_pressed_one_has_the_focus(
     api: FakeApi, open_page: OpenPage
 ) -> None:
     await api.put("a", "download")
-    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+    async with open_page(api.url) as page:
         await row(page, "a").get_by_role("button", name="暂停").focus()
         for stage, name in (("paused", "继续"), ("queued", "暂停"), ("paused", "继续")):
             await page.keyboard.press("Enter")
@@ -697,7 +696,7 @@ async def test_the_focus_moves_to_no_other_control_by_itself(
 ) -> None:
     """What is pressed without looking would be another thing than what was meant."""
     await api.put("a", "download")
-    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+    async with open_page(api.url) as page:
         await row(page, "a").get_by_role("button", name="暂停").focus()
         await api.put("a", stage, files={"video": "/v.mp4"})
         await expect(row(page, "a")).to_be_focused()
@@ -708,7 +707,7 @@ async def test_the_focus_moves_to_no_other_control_by_itself(
 async def test_what_waits_is_moved_to_the_front_and_to_the_end(api: FakeApi, open_page: OpenPage) -> None:
     for name in ("first", "second", "third"):
         await api.put(name)
-    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+    async with open_page(api.url) as page:
         await shows(page, "first", "second", "third")
         for name, place in (("third", "移到队首"), ("first", "移到队尾")):
             async with page.expect_response(f"**/api/tasks/{name}?*"):
@@ -723,7 +722,7 @@ async def test_a_new_attempt_leaves_the_old_files_until_the_new_ones_are_there(
 ) -> None:
     old, new = {"video": "/api/download/old.mp4"}, {"video": "/api/download/new.mp4"}
     await api.put("a", "completed", files=old)
-    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+    async with open_page(api.url) as page:
         await row(page, "a").locator("[data-action=open]").click()
         save = row(page, "a").locator(".files").get_by_role("link", name="保存视频")
         note = row(page, "a").get_by_text("新文件完成之前，原有文件仍可使用。")
@@ -746,7 +745,7 @@ async def test_a_new_attempt_leaves_the_old_files_until_the_new_ones_are_there(
 async def test_a_deletion_can_be_taken_back_and_happens_later(api: FakeApi, open_page: OpenPage) -> None:
     for name in ("c", "b", "a"):
         await api.put(name, "completed")
-    async with asyncio.timeout(PATIENCE), open_page(api.url, has_clock=True) as page:
+    async with open_page(api.url, has_clock=True) as page:
         await stop_clock(page)
         for name in ("a", "b"):
             await choose(page, name, "删除")
@@ -767,7 +766,7 @@ async def test_a_deletion_can_be_taken_back_and_happens_later(api: FakeApi, open
 async def test_a_deletion_happens_when_the_page_goes(api: FakeApi, open_page: OpenPage) -> None:
     for name in ("b", "a"):
         await api.put(name, "completed")
-    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+    async with open_page(api.url) as page:
         await row(page, "a").focus()
         await page.keyboard.press("Delete")
         await expect(row(page, "a").get_by_role("button", name="撤销")).to_be_focused()
@@ -781,7 +780,7 @@ async def test_a_deletion_happens_when_the_page_goes(api: FakeApi, open_page: Op
 @pytest.mark.long
 async def test_a_cancel_is_taken_back_by_going_on(api: FakeApi, open_page: OpenPage) -> None:
     await api.put("a", "download")
-    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+    async with open_page(api.url) as page:
         await choose(page, "a", "取消")
         await expect(row(page, "a")).to_have_attribute("data-stage", "cancelled")
         undo = row(page, "a").get_by_role("button", name="撤销")
@@ -796,7 +795,7 @@ async def test_an_action_that_came_too_late_is_explained_in_the_row(
     api: FakeApi, open_page: OpenPage
 ) -> None:
     await api.put("a", "download")
-    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+    async with open_page(api.url) as page:
         api.tasks["a"] |= {"stage": "completed", "status": "completed"}  # and nobody was told
         await row(page, "a").get_by_role("button", name="暂停").click()
         await expect(row(page, "a")).to_contain_text("It has ended already.")
@@ -812,7 +811,7 @@ async def test_a_row_that_is_opened_shows_everything_and_its_log(api: FakeApi, o
     info = {"title": "Bread", "uploader": "Baker"}
     await api.put("a", "completed", files=files, attempt=2, video_info=info)
     await api.put("b", "completed")
-    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+    async with open_page(api.url) as page:
         title = row(page, "a").get_by_role("button", name="Bread")
         below = await row(page, "b").bounding_box()
         await title.click()
@@ -837,7 +836,7 @@ async def test_clicks_on_one_spot_never_hit_a_task_that_was_not_pointed_at(
 ) -> None:
     for number in range(30):
         await api.put(f"t{number:02}", "download", video_info={"title": f"Film {number}"})
-    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+    async with open_page(api.url) as page:
         box = await row(page, "t02").locator("[data-action=pause]").bounding_box()
         assert box
         await page.mouse.move(box["x"] + 5, box["y"] + 5)
@@ -854,7 +853,7 @@ async def test_while_the_reader_points_at_the_list_what_is_due_waits(
     api: FakeApi, open_page: OpenPage
 ) -> None:
     await api.put_many(3)
-    async with asyncio.timeout(PATIENCE), open_page(api.url, has_clock=True, locale="en-US") as page:
+    async with open_page(api.url, has_clock=True, locale="en-US") as page:
         before = await shown(page)
         await row(page, before[1]).hover()
         for name in ("x", "y"):

@@ -1,6 +1,5 @@
 """At home on the device: installed, shared to, opened although the server is away."""
 
-import asyncio
 import json
 
 import pytest
@@ -10,7 +9,6 @@ from tests.browser.conftest import OpenPage
 from tests.fakes.api import FakeApi, open_api
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.long]
-PATIENCE = 90
 _LOOK_AWAY = "Object.defineProperty(document, 'hidden', { get: () => true, configurable: true })"
 # No headless browser shows notices: what is heard is what it would be asked to show.
 _AS_ON_A_PHONE = """() => {
@@ -40,7 +38,6 @@ _KEPT = """async () => {
 
 async def test_the_page_opens_although_the_server_is_away(open_page: OpenPage) -> None:
     async with (
-        asyncio.timeout(PATIENCE),
         open_api("/clip") as api,
         open_page(api.url, service_workers="allow") as page,
     ):
@@ -62,7 +59,6 @@ async def test_where_a_page_cannot_give_notice_the_worker_does_and_a_click_leads
     open_page: OpenPage,
 ) -> None:
     async with (
-        asyncio.timeout(PATIENCE),
         open_api("/clip") as api,
         open_page(
             api.url, has_clock=True, permissions=["notifications"], locale="en-US", service_workers="allow"
@@ -87,7 +83,7 @@ async def test_where_a_page_cannot_give_notice_the_worker_does_and_a_click_leads
 
 
 async def test_what_a_phone_shares_is_in_the_box(api: FakeApi, open_page: OpenPage) -> None:
-    async with asyncio.timeout(PATIENCE), open_page(api.url + "?title=x&text=https://a.example/1") as page:
+    async with open_page(api.url + "?title=x&text=https://a.example/1") as page:
         await expect(page.get_by_label("链接", exact=True)).to_have_value("https://a.example/1")
         manifest = json.loads(
             await page.evaluate("fetch(document.querySelector('[rel=manifest]').href).then((a) => a.text())")
@@ -96,7 +92,7 @@ async def test_what_a_phone_shares_is_in_the_box(api: FakeApi, open_page: OpenPa
 
 
 async def test_a_bookmark_brings_the_link_of_another_page(api: FakeApi, open_page: OpenPage) -> None:
-    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+    async with open_page(api.url) as page:
         assert await page.locator("[href^='javascript:']").count() == 0
         await page.get_by_role("button", name="菜单").click()
         await page.get_by_role("menuitem", name="设置").click()

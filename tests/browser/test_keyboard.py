@@ -7,7 +7,6 @@ from playwright.async_api import Page, expect
 
 from tests.browser.conftest import OpenPage
 from tests.browser.lists import row
-from tests.browser.test_tasks import PATIENCE
 from tests.fakes.api import FakeApi
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -37,15 +36,14 @@ class Keys:
         return found
 
     async def get_to(self, place: str) -> None:
-        async with asyncio.timeout(20):
-            while await self.where() != place:
-                await asyncio.sleep(0)
+        while await self.where() != place:
+            await asyncio.sleep(0)
 
 
 @pytest.mark.long
 async def test_keys_do_the_same_while_caps_lock_is_on(api: FakeApi, open_page: OpenPage) -> None:
     await api.put("a")
-    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+    async with open_page(api.url, locale="en-US") as page:
         await row(page, "a").focus()
         await page.keyboard.press("X")  # as it is told then: without Shift
         await expect(row(page, "a")).to_have_attribute("data-selected", "")
@@ -58,7 +56,7 @@ async def test_keys_do_the_same_while_caps_lock_is_on(api: FakeApi, open_page: O
 @pytest.mark.long
 async def test_who_presses_what_an_empty_list_offers_keeps_a_place(api: FakeApi, open_page: OpenPage) -> None:
     await api.put("a")
-    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+    async with open_page(api.url, locale="en-US") as page:
         keys = Keys(page)
         await page.get_by_role("searchbox").fill("zzzz")
         await expect(page.locator("#clear-filter")).to_be_visible()
@@ -82,7 +80,6 @@ async def test_a_link_is_sent_followed_saved_played_and_deleted_by_keys_alone(
 ) -> None:
     await api.put("old", "completed", video_info={"title": "Old"})
     async with (
-        asyncio.timeout(PATIENCE),
         open_page(api.url, locale="en-US", has_clock=True, viewport={"width": 1280, "height": 800}) as page,
     ):
         keys = Keys(page)
@@ -166,7 +163,7 @@ async def test_a_row_is_one_stop_and_its_controls_are_reached_from_it(
     film = {"files": {"video": "/v.mp4"}, "file_info": {"video": {"size": 1, "type": "video/mp4"}}}
     await api.put("b", "completed", video_info={"title": "Cake"}, **film)
     await api.put("a", "download", video_info={"title": "Bread"})
-    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+    async with open_page(api.url, locale="en-US") as page:
         await expect(row(page, "b")).to_be_visible()
         keys = Keys(page)
         await page.locator("#links").focus()
@@ -202,7 +199,7 @@ async def test_one_press_goes_to_the_end_of_a_long_list_and_all_of_it_can_be_sel
     api: FakeApi, open_page: OpenPage
 ) -> None:
     await api.put_many(450)
-    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+    async with open_page(api.url, locale="en-US") as page:
         await expect(page.locator("#filter[data-counted]")).to_be_attached()
         await page.locator("h1").click()
         await page.keyboard.press("Control+a")

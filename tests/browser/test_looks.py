@@ -1,13 +1,10 @@
 """Languages, sizes and prefixes; and that nothing a stranger wrote becomes more than text."""
 
-import asyncio
-
 import pytest
 from playwright.async_api import expect
 
 from tests.browser.conftest import OpenPage
 from tests.browser.lists import choose, row
-from tests.browser.test_tasks import PATIENCE
 from tests.fakes.api import FakeApi, open_api
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.long]
@@ -20,7 +17,7 @@ EVIL = '<img src=x onerror="document.title=1"><b>bold</b>'
 async def test_the_browser_chooses_the_language(
     api: FakeApi, open_page: OpenPage, locale: str, empty: str
 ) -> None:
-    async with asyncio.timeout(PATIENCE), open_page(api.url, locale=locale) as page:
+    async with open_page(api.url, locale=locale) as page:
         await expect(page.get_by_text(empty)).to_be_visible()
 
 
@@ -28,7 +25,7 @@ async def test_the_switch_changes_all_words_those_of_the_server_too_and_is_remem
     api: FakeApi, open_page: OpenPage
 ) -> None:
     await api.put("a", "download")
-    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+    async with open_page(api.url) as page:
         await expect(row(page, "a")).to_contain_text("正在下载视频...")
         await page.get_by_role("button", name="菜单").click()
         await page.get_by_role("menuitem", name="设置").click()
@@ -50,7 +47,7 @@ async def test_a_title_is_text_and_a_link_is_a_link_only_if_it_is_http(
     info = {"title": EVIL, "uploader": EVIL, "webpage_url": "javascript:alert(1)"}
     files = {"video": "javascript:alert(1)", "audio": "/api/download/audio_x.mp3"}
     await api.put("a", "completed", video_info=info, files=files, error=EVIL, hint=EVIL)
-    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+    async with open_page(api.url) as page:
         await expect(row(page, "a").get_by_role("heading")).to_have_text(EVIL)
         await choose(page, "a", "日志")
         links = await row(page, "a").locator("a[href]").evaluate_all("links => links.map((a) => a.href)")
@@ -70,7 +67,7 @@ async def test_a_phone_shows_all_without_scrolling_sideways(
     await api.put("b", "failed", error="e" * 200, hint="提示" * 80)
     await api.put("c", "download", video_info={"title": "面包" * 60, "uploader": "u" * 120}, speed=1.0, eta=1)
     size = {"width": 360, "height": 740}
-    async with asyncio.timeout(PATIENCE), open_page(api.url, locale=locale, viewport=size) as page:
+    async with open_page(api.url, locale=locale, viewport=size) as page:
         await page.locator("#choices .more").click()
         await page.locator("textarea").fill("https://a.example/" + "y" * 400)
         await page.locator("#tasks").evaluate("list => list.scrollIntoView()")
@@ -91,7 +88,6 @@ async def test_the_button_covers_no_link_however_many_there_are(
     api: FakeApi, open_page: OpenPage, width: int
 ) -> None:
     async with (
-        asyncio.timeout(PATIENCE),
         open_page(api.url, viewport={"width": width, "height": 740}) as page,
     ):
         for count in (2, 3, 12):  # one link has its button in its row
@@ -110,7 +106,7 @@ async def test_no_field_is_so_small_that_a_phone_zooms_into_it(
     api: FakeApi, open_page: OpenPage, size: tuple[int, int]
 ) -> None:
     phone = {"viewport": {"width": size[0], "height": size[1]}, "has_touch": True, "is_mobile": True}
-    async with asyncio.timeout(PATIENCE), open_page(api.url, **phone) as page:
+    async with open_page(api.url, **phone) as page:
         small = await page.evaluate(
             """() => [...document.querySelectorAll("input, select, textarea")]
                 .filter((field) => !["checkbox", "radio"].includes(field.type))
@@ -122,14 +118,14 @@ async def test_no_field_is_so_small_that_a_phone_zooms_into_it(
 
 async def test_every_link_leads_somewhere(api: FakeApi, open_page: OpenPage) -> None:
     await api.put("a", "completed", files={"video": "/api/download/a.mp4"})
-    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+    async with open_page(api.url) as page:
         await expect(row(page, "a")).to_be_visible()
         assert await page.locator("a:not([href])").count() == 0
         assert await page.locator("a[href='']").count() == 0
 
 
 async def test_the_page_lives_under_a_prefix(open_page: OpenPage) -> None:
-    async with asyncio.timeout(PATIENCE), open_api("/tools/clipwire") as api, open_page(api.url) as page:
+    async with open_api("/tools/clipwire") as api, open_page(api.url) as page:
         await api.put("a", "completed", files={"video": "/tools/clipwire/api/download/video_x.mp4"})
         await expect(page.locator("#connection")).to_have_attribute("data-state", "live")
         save = row(page, "a").get_by_role("link", name="保存视频")
@@ -142,7 +138,7 @@ async def test_quiet_text_is_legible(api: FakeApi, open_page: OpenPage, scheme: 
     """WCAG AA: 4.5 to 1, also for the least important words."""
     await api.put("a", "failed", error="e", hint="h")
     await api.put("b", "completed", files={"video": "/v.mp4"})
-    async with asyncio.timeout(PATIENCE), open_page(api.url, color_scheme=scheme) as page:
+    async with open_page(api.url, color_scheme=scheme) as page:
         await row(page, "a").get_by_role("heading").click()
         await expect(row(page, "a").locator(".details")).to_be_visible()
         ratios = await page.evaluate(

@@ -7,7 +7,6 @@ from playwright.async_api import expect
 
 from tests.browser.conftest import OpenPage
 from tests.browser.lists import leave, row, shown
-from tests.browser.test_tasks import PATIENCE
 from tests.fakes.api import FakeApi
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.long]
@@ -18,7 +17,7 @@ async def test_several_are_selected_by_marks_by_shift_and_all_of_them_by_a_key(
 ) -> None:
     for name in "edcba":
         await api.put(name, "completed", files={"video": f"/{name}.mp4"})
-    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+    async with open_page(api.url, locale="en-US") as page:
         bar = page.get_by_role("toolbar", name="Selected tasks")
         await expect(bar).to_be_hidden()
         await row(page, "b").hover()
@@ -47,7 +46,7 @@ async def test_deletions_of_many_are_asked_for_together_after_a_while(
 ) -> None:
     for name in "abc":
         await api.put(name, "completed")
-    async with asyncio.timeout(PATIENCE), open_page(api.url, has_clock=True) as page:
+    async with open_page(api.url, has_clock=True) as page:
         await page.locator("h1").click()
         await page.keyboard.press("Control+a")
         await page.get_by_role("toolbar").get_by_role("button", name="删除").click()
@@ -61,7 +60,7 @@ async def test_deletions_of_many_are_asked_for_together_after_a_while(
 async def test_all_that_failed_is_tried_again_by_one_button(api: FakeApi, open_page: OpenPage) -> None:
     for name in "ab":
         await api.put(name, "failed")
-    async with asyncio.timeout(PATIENCE), open_page(api.url + "?show=failed") as page:
+    async with open_page(api.url + "?show=failed") as page:
         await expect(page.get_by_role("radio", name="失败 2")).to_be_checked()
         await page.get_by_role("button", name="全部重试").click()
         await expect(page.get_by_text("没有找到")).to_be_visible()
@@ -72,7 +71,7 @@ async def test_all_that_failed_is_tried_again_by_one_button(api: FakeApi, open_p
 async def test_filter_search_and_order_stand_in_the_address(api: FakeApi, open_page: OpenPage) -> None:
     await api.put("bread", "completed", video_info={"title": "Bread"})
     await api.put("cake", "completed", video_info={"title": "Cake"})
-    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+    async with open_page(api.url, locale="en-US") as page:
         await page.locator(".chips").get_by_text("Finished").click()
         await page.get_by_label("Sort").select_option("added")
         await page.get_by_role("searchbox", name="Search").fill("bread")
@@ -87,7 +86,7 @@ async def test_filter_search_and_order_stand_in_the_address(api: FakeApi, open_p
 async def test_what_was_sent_while_a_filter_hides_it_is_not_lost_from_sight(
     api: FakeApi, open_page: OpenPage
 ) -> None:
-    async with asyncio.timeout(PATIENCE), open_page(api.url + "?show=failed", locale="en-US") as page:
+    async with open_page(api.url + "?show=failed", locale="en-US") as page:
         await page.get_by_role("textbox", name="Link").fill("https://a.example/1")
         await page.keyboard.press("Enter")
         await page.locator("#filtered").get_by_role("button", name="Clear filter").click()
@@ -98,7 +97,7 @@ async def test_what_was_sent_while_a_filter_hides_it_is_not_lost_from_sight(
 async def test_everything_goes_by_the_keyboard(api: FakeApi, open_page: OpenPage) -> None:
     for name in ("a", "b", "c"):
         await api.put(name)
-    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+    async with open_page(api.url, locale="en-US") as page:
         await page.locator("h1").click()
         await page.keyboard.press("?")
         await expect(page.get_by_role("dialog", name="Keys")).to_be_visible()
@@ -135,7 +134,7 @@ async def test_everything_goes_by_the_keyboard(api: FakeApi, open_page: OpenPage
 
 
 async def test_a_paused_queue_says_so_until_it_is_resumed(api: FakeApi, open_page: OpenPage) -> None:
-    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+    async with open_page(api.url, locale="en-US") as page:
         await page.get_by_role("button", name="Menu").click()
         await page.get_by_role("menuitem", name="Pause the queue").click()
         await expect(page.get_by_text("The queue is paused: nothing new starts.")).to_be_visible()
@@ -149,7 +148,6 @@ async def test_a_pause_by_anybody_is_said_in_every_tab_of_which_one_waits_for_it
     api: FakeApi, open_page: OpenPage
 ) -> None:
     async with (
-        asyncio.timeout(PATIENCE),
         open_page(api.url, locale="en-US") as page,
         open_page(api.url, locale="en-US") as elsewhere,
     ):
@@ -186,7 +184,7 @@ async def test_what_applies_to_the_selected_is_offered_with_how_many_it_applies_
         "e": "download",
     }.items():
         await api.put(name, stage)
-    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+    async with open_page(api.url, locale="en-US") as page:
         bar = page.get_by_role("toolbar", name="Selected tasks")
         await page.locator("h1").click()
         await page.keyboard.press("Control+a")
@@ -217,7 +215,7 @@ async def test_several_that_were_cancelled_are_taken_back_together_or_one_by_one
 ) -> None:
     for name in "abc":
         await api.put(name, "download")
-    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+    async with open_page(api.url, locale="en-US") as page:
         for _ in range(2):
             await page.locator("h1").click()
             await page.keyboard.press("Control+a")
@@ -241,7 +239,6 @@ async def test_the_undo_of_many_goes_when_it_is_too_late(api: FakeApi, open_page
     for name in "ab":
         await api.put(name, "download")
     async with (
-        asyncio.timeout(PATIENCE),
         open_page(api.url, locale="en-US", has_clock=True) as page,
     ):
         await page.locator("h1").click()
@@ -255,7 +252,7 @@ async def test_the_undo_of_many_goes_when_it_is_too_late(api: FakeApi, open_page
 
 async def test_who_resumes_the_queue_by_the_keyboard_keeps_a_place(api: FakeApi, open_page: OpenPage) -> None:
     await api.pause(True)
-    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+    async with open_page(api.url, locale="en-US") as page:
         await page.get_by_role("button", name="Resume the queue").focus()
         await page.keyboard.press("Enter")
         await expect(page.locator("#paused")).to_be_hidden()
@@ -266,7 +263,7 @@ async def test_a_long_press_begins_a_selection_on_a_phone(api: FakeApi, open_pag
     for name in ("a", "b"):
         await api.put(name, "completed")
     phone = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
-    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US", **phone) as page:
+    async with open_page(api.url, locale="en-US", **phone) as page:
         box = await row(page, "a").locator(".text").bounding_box()
         assert box
         session = await page.context.new_cdp_session(page)

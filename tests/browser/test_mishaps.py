@@ -7,7 +7,6 @@ from playwright.async_api import Route, expect
 
 from tests.browser.conftest import OpenPage
 from tests.browser.lists import choose, leave, row, shown
-from tests.browser.test_tasks import PATIENCE
 from tests.fakes.api import FakeApi
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.long]
@@ -34,7 +33,6 @@ async def _without_server(route: Route) -> None:
 async def test_today_is_called_yesterday_after_midnight(api: FakeApi, open_page: OpenPage) -> None:
     await api.put("a", "completed", completed_at="2025-03-01T12:00:00Z")
     async with (
-        asyncio.timeout(PATIENCE),
         open_page("about:blank", is_listed=False, timezone_id="Asia/Shanghai") as page,
     ):
         await page.clock.install(time="2025-03-01T15:58:30Z")
@@ -49,7 +47,7 @@ async def test_the_second_click_of_a_double_one_does_not_take_back_the_first(
     api: FakeApi, open_page: OpenPage
 ) -> None:
     await api.put("a", "download")
-    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+    async with open_page(api.url) as page:
         place = await row(page, "a").get_by_role("button", name="暂停").bounding_box()
         assert place is not None
         await page.mouse.move(place["x"] + place["width"] / 2, place["y"] + place["height"] / 2)
@@ -65,7 +63,7 @@ async def test_the_second_click_of_a_double_one_does_not_take_back_the_first(
 
 async def test_a_double_click_saves_a_file_once(api: FakeApi, open_page: OpenPage) -> None:
     await api.put("a", "completed", files={"video": "/api/download/v.mp4"})
-    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+    async with open_page(api.url, locale="en-US") as page:
         link, other = row(page, "a").get_by_role("link", name="Save video"), page.locator("#links")
         async with page.expect_download():
             await link.dblclick()
@@ -80,7 +78,7 @@ async def test_the_focus_is_in_the_list_when_the_row_of_a_film_went_while_it_was
 ) -> None:
     for name in "ab":
         await api.put(name, "completed", files={"video": "/api/download/v.mp4"}, video_info={"title": name})
-    async with asyncio.timeout(PATIENCE), open_page(api.url, has_clock=True) as page:
+    async with open_page(api.url, has_clock=True) as page:
         await row(page, "a").focus()
         await page.keyboard.press("Space")
         await expect(page.locator("#player")).to_be_visible()
@@ -96,7 +94,7 @@ async def test_what_is_asked_for_during_a_slow_answer_is_asked_afterwards(
     api: FakeApi, open_page: OpenPage
 ) -> None:
     await api.put("a", "download")
-    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+    async with open_page(api.url) as page:
         answers = asyncio.Event()
 
         async def slowly(route: Route) -> None:
@@ -117,7 +115,7 @@ async def test_what_was_deleted_again_can_be_taken_back_as_long_as_the_first_tim
 ) -> None:
     for name in "ab":
         await api.put(name, "completed")
-    async with asyncio.timeout(PATIENCE), open_page(api.url, has_clock=True) as page:
+    async with open_page(api.url, has_clock=True) as page:
         await page.locator("h1").click()
         await page.keyboard.press("Control+a")
         await page.get_by_role("toolbar").get_by_role("button", name="删除").click()
@@ -137,7 +135,7 @@ async def test_many_that_were_deleted_do_not_come_back_for_a_moment(
 ) -> None:
     for name in "ab":
         await api.put(name, "completed")
-    async with asyncio.timeout(PATIENCE), open_page(api.url, has_clock=True) as page:
+    async with open_page(api.url, has_clock=True) as page:
         await api.lose_sockets()
         await page.locator("h1").click()
         await page.keyboard.press("Control+a")
@@ -157,7 +155,7 @@ async def test_many_that_were_deleted_do_not_come_back_for_a_moment(
 async def test_what_many_were_refused_stands_in_their_rows(api: FakeApi, open_page: OpenPage) -> None:
     for name in "ab":
         await api.put(name, "download")
-    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+    async with open_page(api.url) as page:
         await page.route("**/api/tasks/actions?*", _busy)
         await page.locator("h1").click()
         await page.keyboard.press("Control+a")
@@ -168,7 +166,7 @@ async def test_what_many_were_refused_stands_in_their_rows(api: FakeApi, open_pa
 
 async def test_a_refusal_that_is_of_no_row_is_said_over_the_page(api: FakeApi, open_page: OpenPage) -> None:
     await api.put("a", "failed", remedies=["use_cookies"])
-    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+    async with open_page(api.url, locale="en-US") as page:
         said = page.get_by_role("alert").filter(has_text="Too much to do.")
         await page.route("**/api/cookies?*", _busy)
         await row(page, "a").get_by_role("button", name="Use cookies").click()
@@ -185,7 +183,7 @@ async def test_a_part_that_did_not_come_is_said_and_asked_for_again(
     api: FakeApi, open_page: OpenPage, part: str
 ) -> None:
     await api.put("a", "completed", files={"video": "/v.mp4"}, file_info={"video": {"type": "video/mp4"}})
-    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+    async with open_page(api.url, locale="en-US") as page:
         comes = asyncio.Event()  # the route stays: a request while one is taken away may never be answered
         await page.route(
             f"**/static/{part}?*", lambda route: route.continue_() if comes.is_set() else route.abort()
@@ -201,7 +199,7 @@ async def test_a_part_that_did_not_come_is_said_and_asked_for_again(
 async def test_enter_that_ends_a_word_of_an_input_method_sends_nothing(
     api: FakeApi, open_page: OpenPage
 ) -> None:
-    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+    async with open_page(api.url) as page:
         box = page.get_by_role("textbox", name="链接")
         await box.fill("https://videos.example/1")
         for how in ({"isComposing": True}, {"keyCode": 229}):  # Safari tells of the latter alone
@@ -215,7 +213,7 @@ async def test_enter_that_ends_a_word_of_an_input_method_sends_nothing(
 async def test_enter_that_ends_a_word_of_an_input_method_saves_no_preset(
     api: FakeApi, open_page: OpenPage
 ) -> None:
-    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+    async with open_page(api.url) as page:
         await page.locator("#choices .more").click()
         await page.locator("#choices select[name=quality]").select_option(index=1)
         await page.get_by_text("存为预设").click()
@@ -232,7 +230,7 @@ async def test_enter_that_ends_a_word_of_an_input_method_saves_no_preset(
 async def test_many_links_leave_the_box_by_few_changes_of_its_text(api: FakeApi, open_page: OpenPage) -> None:
     """Each costs a look at the whole text: a thousand stopped the page for seconds."""
     links = "\n".join(f"https://videos.example/{number}" for number in range(1_000))
-    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+    async with open_page(api.url) as page:
         box = page.get_by_role("textbox", name="链接")
         await page.evaluate(
             """(text) => {
@@ -257,7 +255,7 @@ async def test_many_links_leave_the_box_by_few_changes_of_its_text(api: FakeApi,
 async def test_files_and_links_that_are_dropped_on_the_box_itself_come_on_a_line_of_their_own(
     api: FakeApi, open_page: OpenPage
 ) -> None:
-    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+    async with open_page(api.url) as page:
         box = page.get_by_role("textbox", name="链接")
         await box.fill("https://videos.example/1")
         assert await box.evaluate(_DROP, ["text/plain", "moved within"]) == [False, False]
@@ -272,7 +270,7 @@ async def test_a_link_that_was_shared_and_sent_is_not_offered_again(
     api: FakeApi, open_page: OpenPage
 ) -> None:
     api.looks["https://a.example/1"] = {"title": "Bread", "duration": 60}
-    async with asyncio.timeout(PATIENCE), open_page(f"{api.url}?url=https://a.example/1&sort=added") as page:
+    async with open_page(f"{api.url}?url=https://a.example/1&sort=added") as page:
         await page.reload()
         await expect(page.get_by_role("textbox", name="链接")).to_have_value("https://a.example/1")
         await page.get_by_role("button", name="下载").click()
@@ -287,7 +285,7 @@ async def test_a_finger_that_rolls_a_little_selects_and_keys_go_on_working(
     for name in "ab":
         await api.put(name, "completed")
     phone = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
-    async with asyncio.timeout(PATIENCE), open_page(api.url, **phone) as page:
+    async with open_page(api.url, **phone) as page:
         touch = await page.context.new_cdp_session(page)
         place = await row(page, "a").locator(".text").bounding_box()
         assert place is not None
@@ -303,7 +301,7 @@ async def test_a_finger_that_rolls_a_little_selects_and_keys_go_on_working(
 
 async def test_a_stage_of_a_later_release_does_not_hide_the_others(api: FakeApi, open_page: OpenPage) -> None:
     await api.put("a", "download")
-    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+    async with open_page(api.url) as page:
         await api.put("b", "archived", message="Archiving", status="processing")
         await api.put("c", "queued")
         await expect(row(page, "b")).to_contain_text("Archiving")
@@ -313,7 +311,7 @@ async def test_a_stage_of_a_later_release_does_not_hide_the_others(api: FakeApi,
 
 
 async def test_links_wait_for_a_server_that_a_proxy_misses(api: FakeApi, open_page: OpenPage) -> None:
-    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+    async with open_page(api.url, locale="en-US") as page:
         await page.route("**/api/**", _without_server)
         await api.lose_sockets()
         await expect(page.locator("#offline")).to_have_text("The server is not responding. Trying again…")
@@ -327,7 +325,7 @@ async def test_links_wait_for_a_server_that_a_proxy_misses(api: FakeApi, open_pa
 
 async def test_only_rows_are_items_of_lists(api: FakeApi, open_page: OpenPage) -> None:
     api.refuses["https://a.example/no"] = "Not this one."
-    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+    async with open_page(api.url, locale="en-US") as page:
         await page.get_by_role("textbox", name="Link").fill("https://a.example/no\nhttps://a.example/yes")
         await page.keyboard.press("Enter")
         await expect(page.get_by_role("alert").filter(has_text="Not this one.")).to_be_visible()
@@ -339,7 +337,7 @@ async def test_a_task_that_goes_takes_the_focus_to_its_row_and_its_files_along(
 ) -> None:
     for name in "ab":
         await api.put(name, "completed", files={"video": "/v.mp4", "audio": "/a.mp3"})
-    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+    async with open_page(api.url, locale="en-US") as page:
         await row(page, "a").get_by_role("heading").click()
         await expect(row(page, "a").get_by_role("link", name="Save audio")).to_be_visible()
         await row(page, "a").get_by_role("button", name="More").focus()
@@ -356,7 +354,7 @@ async def test_a_task_that_goes_takes_the_focus_to_its_row_and_its_files_along(
 
 async def test_all_of_a_log_is_selected_to_be_copied(api: FakeApi, open_page: OpenPage) -> None:
     await api.put("a", "completed")
-    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+    async with open_page(api.url, locale="en-US") as page:
         await choose(page, "a", "Log")
         log = row(page, "a").locator("pre")
         await expect(log).to_contain_text("<b>not bold</b>")

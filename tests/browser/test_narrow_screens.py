@@ -1,6 +1,5 @@
 """What a phone of 320 px, or a row that has little room, says all the same, and where it says it."""
 
-import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,7 +9,6 @@ from playwright.async_api import Browser, Locator, expect
 from tests.browser.conftest import OpenPage
 from tests.browser.lists import row
 from tests.browser.test_promises import PHONE
-from tests.browser.test_tasks import PATIENCE
 from tests.fakes.api import FakeApi
 from tests.pictures.__main__ import seen
 from tests.pictures.scenes import SCENES
@@ -35,7 +33,7 @@ async def test_rows_of_the_narrowest_screen_say_how_far_and_how_much(
     live = {"video_info": {"title": "The launch", "live": True}, "downloaded_bytes": 45_300_000}
     an_hour_ago = (datetime.now(UTC) - timedelta(minutes=71)).isoformat()
     await api.put("live", "download", progress=20, started_at=an_hour_ago, **live)
-    async with asyncio.timeout(PATIENCE), open_page(api.url, **_NARROW) as page:
+    async with open_page(api.url, **_NARROW) as page:
         for name, last in (("comes", "1:02:21 left"), ("live", "45.3 MB")):
             facts = row(page, name).locator("[data-part=facts]")
             await expect(facts).to_contain_text(last)
@@ -47,7 +45,7 @@ async def test_rows_of_the_narrowest_screen_say_how_far_and_how_much(
 
 async def test_what_can_be_done_with_an_entry_stands_under_its_text_on_a_phone(browser: Browser) -> None:
     phone = {**PHONE, "locale": "en-US"}
-    async with asyncio.timeout(PATIENCE), seen(browser, SCENES["list-unfolded"], **phone) as page:
+    async with seen(browser, SCENES["list-unfolded"], **phone) as page:
         text = await box(row(page, "gone").locator(".title"))
         assert (await box(row(page, "gone").locator(".primary-act")))["left"] == text["left"]
         await row(page, "gone").focus()
@@ -58,22 +56,22 @@ async def test_what_can_be_done_with_an_entry_stands_under_its_text_on_a_phone(b
 
 @pytest.mark.parametrize("name", ["list", "had"])
 async def test_no_answer_to_a_link_is_cut_off(browser: Browser, name: str) -> None:
-    async with asyncio.timeout(PATIENCE), seen(browser, SCENES[name], **_NARROW) as page:
+    async with seen(browser, SCENES[name], **_NARROW) as page:
         asks = page.locator("#draft .line")
         await expect(asks.locator("button").last).to_be_visible()
         assert await asks.evaluate("e => e.scrollWidth <= e.clientWidth")
 
 
 async def test_the_buttons_of_a_dialog_stand_within_it(browser: Browser) -> None:
-    async with asyncio.timeout(PATIENCE), seen(browser, SCENES["entries"], **_NARROW) as page:
+    async with seen(browser, SCENES["entries"], **_NARROW) as page:
         assert await page.locator("#entries .sheet-acts").evaluate("e => e.scrollWidth <= e.clientWidth")
 
 
 async def test_controls_stand_apart_and_in_line(browser: Browser) -> None:
-    async with asyncio.timeout(PATIENCE), seen(browser, SCENES["opened-file"], **_NARROW) as page:
+    async with seen(browser, SCENES["opened-file"], **_NARROW) as page:
         upper, lower = await page.locator(".file .button").evaluate_all(_BOXES)
         assert lower["top"] - upper["bottom"] >= 4
-    async with asyncio.timeout(PATIENCE), seen(browser, SCENES["settings"], **_NARROW) as page:
+    async with seen(browser, SCENES["settings"], **_NARROW) as page:
         language, theme = await page.locator("#settings .line select").evaluate_all(_BOXES)
         assert language["left"] == theme["left"]
         follow = await box(page.get_by_role("button", name="Import subscriptions"))
@@ -85,7 +83,7 @@ async def test_the_mark_of_the_connection_is_full_in_forced_colours(
     api: FakeApi, open_page: OpenPage
 ) -> None:
     """On a phone there are no words beside it while all is well."""
-    async with asyncio.timeout(PATIENCE), open_page(api.url, forced_colors="active", **_NARROW) as page:
+    async with open_page(api.url, forced_colors="active", **_NARROW) as page:
         mark = page.locator("#connection[data-state=live]")
         await expect(mark).to_be_attached()
         colours = "e => [getComputedStyle(e).color, getComputedStyle(e, '::before').backgroundColor]"

@@ -27,7 +27,7 @@ async def fill(api: FakeApi, count: int, failed: int = 0) -> None:
 async def test_entries_stand_under_their_list_once_it_is_unfolded(api: FakeApi, open_page: OpenPage) -> None:
     await api.put("other")
     await fill(api, 3, failed=1)
-    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+    async with open_page(api.url, locale="en-US") as page:
         assert await shown(page) == ["other", "list"]
         await expect(row(page, "list")).to_contain_text("2 of 3 done, 1 failed")
         await row(page, "list").get_by_role("button", name="Bread").click()
@@ -46,7 +46,7 @@ async def test_all_that_failed_of_a_list_is_retried_at_once_and_its_files_are_on
     api: FakeApi, open_page: OpenPage
 ) -> None:
     await fill(api, 3, failed=2)
-    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+    async with open_page(api.url, locale="en-US") as page:
         await row(page, "list").get_by_role("button", name="Bread").press("Enter")
         save = row(page, "list").get_by_role("link", name="Save all as a zip")
         assert await save.get_attribute("href") == f"{api.url}api/download.zip?ids=list"
@@ -60,7 +60,7 @@ async def test_where_the_reader_looks_for_some_tasks_an_entry_stands_by_itself_a
     api: FakeApi, open_page: OpenPage
 ) -> None:
     await fill(api, 3, failed=1)
-    async with asyncio.timeout(PATIENCE), open_page(api.url + "?q=film+2", locale="en-US") as page:
+    async with open_page(api.url + "?q=film+2", locale="en-US") as page:
         await shows(page, "e2")
         await expect(row(page, "e2")).to_contain_text("in “Bread”")
         await page.get_by_role("searchbox").fill("")
@@ -76,7 +76,7 @@ async def test_a_number_counts_rows_of_which_a_list_is_one_and_what_was_cancelle
         await api.put(name, "cancelled")
     entries = {"total": 9, "completed": 3, "failed": 6}
     await api.put("gone", "cancelled", entries=entries, video_info={"title": "Cakes"})
-    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+    async with open_page(api.url, locale="en-US") as page:
         await expect(page.locator("#filter[data-counted]")).to_be_attached()
         for name, ids in (("Failed 1", {"b"}), ("Cancelled 3", {"c", "d", "gone"})):
             await page.locator(".chips").get_by_text(name.split()[0]).click()
@@ -91,7 +91,7 @@ async def test_the_entries_of_an_opened_list_are_searched_where_they_stand(
     api: FakeApi, open_page: OpenPage
 ) -> None:
     await fill(api, 12)
-    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+    async with open_page(api.url, locale="en-US") as page:
         await row(page, "list").get_by_role("button", name="Bread").click()
         await expect(row(page, "e0")).to_be_visible()
         search = page.get_by_role("searchbox", name="Search these entries")
@@ -128,7 +128,7 @@ async def test_a_short_list_has_no_search_and_a_search_that_is_refused_says_why(
     api: FakeApi, open_page: OpenPage
 ) -> None:
     await fill(api, 9)
-    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+    async with open_page(api.url, locale="en-US") as page:
         await row(page, "list").get_by_role("button", name="Bread").click()
         await expect(row(page, "e8")).to_be_visible()
         search = page.get_by_role("searchbox", name="Search these entries")
@@ -167,7 +167,7 @@ async def test_a_list_of_500_is_unfolded_and_read_and_few_of_its_rows_are_in_the
 
 async def test_one_that_waits_begins_now(api: FakeApi, open_page: OpenPage) -> None:
     await api.put("a")
-    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+    async with open_page(api.url, locale="en-US") as page:
         await choose(page, "a", "Start now")
         await expect(row(page, "a")).to_have_attribute("data-stage", "info")
         assert "POST /api/tasks/a/start?lang=en" in api.requests
@@ -176,7 +176,7 @@ async def test_one_that_waits_begins_now(api: FakeApi, open_page: OpenPage) -> N
 async def test_what_an_opened_entry_says_stands_under_its_title(api: FakeApi, open_page: OpenPage) -> None:
     await fill(api, 2)
     left = "e => e.getBoundingClientRect().left"
-    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+    async with open_page(api.url, locale="en-US") as page:
         await row(page, "list").get_by_role("button", name="Bread").click()
         await row(page, "e0").get_by_role("button", name="Film 0").click()
         await expect(row(page, "e0").locator(".details dl")).to_be_visible()
@@ -188,7 +188,7 @@ async def test_a_link_whose_file_is_there_says_so(api: FakeApi, open_page: OpenP
     files = {"video": "/api/download/v.mp4"}
     await api.put("a", "completed", files=files, url="https://a.example/1", video_info={"title": "Bread"})
     await api.put("b", "completed", files=files, url="https://a.example/2", video_info={"title": "Cake"})
-    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+    async with open_page(api.url, locale="en-US") as page:
         preview = page.locator("#draft")
         await page.get_by_role("textbox", name="Link").fill("https://a.example/2")
         await expect(preview).to_contain_text("You have it already · ")
@@ -202,7 +202,7 @@ async def test_a_link_whose_file_is_there_says_so(api: FakeApi, open_page: OpenP
 
 
 async def test_what_does_not_apply_is_not_in_the_form(api: FakeApi, open_page: OpenPage) -> None:
-    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+    async with open_page(api.url, locale="en-US") as page:
         await page.locator("#choices .more").click()
         rate, exact = page.get_by_label("Audio bit rate"), page.get_by_label("Cut exactly to the frame")
         await expect(rate).to_be_visible()

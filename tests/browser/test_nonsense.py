@@ -1,6 +1,5 @@
 """What nobody means: answers that make no sense, a browser that stores nothing, odd addresses and clocks."""
 
-import asyncio
 import json
 from datetime import UTC, datetime, timedelta
 
@@ -10,7 +9,6 @@ from playwright.async_api import Page, Route, expect
 from tests.browser.conftest import OpenPage
 from tests.browser.lists import leave, row, shown, shows
 from tests.browser.test_nested import fill
-from tests.browser.test_tasks import PATIENCE
 from tests.fakes.api import FakeApi
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.long]
@@ -31,7 +29,7 @@ async def test_an_answer_that_makes_no_sense_is_none_and_is_asked_for_again(
     api: FakeApi, open_page: OpenPage, answer: str
 ) -> None:
     await api.put("a")
-    async with asyncio.timeout(PATIENCE), open_page(api.url, **ENGLISH) as page:
+    async with open_page(api.url, **ENGLISH) as page:
 
         async def respond(route: Route) -> None:
             await route.fulfill(content_type="application/json", body=answer)
@@ -49,7 +47,7 @@ async def test_a_message_that_makes_no_sense_is_ignored(
     api: FakeApi, open_page: OpenPage, message: str
 ) -> None:
     await api.put("a")
-    async with asyncio.timeout(PATIENCE), open_page(api.url, **ENGLISH) as page:
+    async with open_page(api.url, **ENGLISH) as page:
         await expect(page.locator("#connection")).to_have_attribute("data-state", "live")
         for socket in list(api._sockets):
             await socket.send_str(message)
@@ -69,7 +67,7 @@ async def test_a_server_that_refuses_the_list_is_asked_until_it_gives_it(
     async def refuse(route: Route) -> None:
         await route.fulfill(status=status, json=problem, headers={"Content-Type": "application/problem+json"})
 
-    async with asyncio.timeout(PATIENCE), open_page(api.url, **ENGLISH) as page:
+    async with open_page(api.url, **ENGLISH) as page:
         await page.route("**/api/tasks?*", refuse)
         await page.reload()
         await expect(page.locator("#offline")).to_have_text("Come back later.")
@@ -80,7 +78,7 @@ async def test_a_server_that_refuses_the_list_is_asked_until_it_gives_it(
 
 async def test_a_browser_that_stores_nothing_only_forgets(api: FakeApi, open_page: OpenPage) -> None:
     await api.put("a")
-    async with asyncio.timeout(PATIENCE), open_page(api.url, **ENGLISH) as page:
+    async with open_page(api.url, **ENGLISH) as page:
         await page.add_init_script(_NO_STORE)
         await page.reload()
         await shows(page, "a")
@@ -115,7 +113,7 @@ async def test_how_long_it_records_is_told_by_the_clock_of_the_service(
     live = {"video_info": {"title": "Live", "live": True}, "downloaded_bytes": 1_000_000}
     begun = (now - timedelta(minutes=5, seconds=20)).isoformat()
     await api.put("a", "download", started_at=begun, **live)
-    async with asyncio.timeout(PATIENCE), open_page(api.url, has_clock=True, **ENGLISH) as page:
+    async with open_page(api.url, has_clock=True, **ENGLISH) as page:
         await page.clock.set_system_time(now + timedelta(days=days))
         await page.reload()
         await expect(row(page, "a")).to_contain_text("Recording · 5:")
@@ -129,7 +127,7 @@ async def test_an_address_that_makes_no_sense_shows_all_tasks(
 ) -> None:
     await api.put("a")
     await api.put("b", "completed")
-    async with asyncio.timeout(PATIENCE), open_page(api.url + query, **ENGLISH) as page:
+    async with open_page(api.url + query, **ENGLISH) as page:
         if "%00" not in query:
             await shows(page, "a", "b")
         search = page.locator("#filter input[type=search]")
@@ -145,7 +143,7 @@ async def test_an_address_that_makes_no_sense_shows_all_tasks(
 async def test_links_that_are_words_of_the_page_are_told_apart(api: FakeApi, open_page: OpenPage) -> None:
     words = ["error", "failed", "constructor", "__proto__", "toString"]
     api.refuses = {word: f"{word} is no link." for word in words}
-    async with asyncio.timeout(PATIENCE), open_page(api.url, **ENGLISH) as page:
+    async with open_page(api.url, **ENGLISH) as page:
         await page.locator("#links").fill("\n".join([*words, "https://a.example/constructor"]))
         await page.keyboard.press("Enter")
         problems = page.locator("#problems p")
@@ -159,7 +157,7 @@ async def test_entries_that_are_deleted_elsewhere_leave_an_opened_list(
     api: FakeApi, open_page: OpenPage
 ) -> None:
     await fill(api, 4, failed=1)
-    async with asyncio.timeout(PATIENCE), open_page(api.url, **ENGLISH) as page:
+    async with open_page(api.url, **ENGLISH) as page:
         await row(page, "list").get_by_role("button", name="Bread").click()
         await shows(page, "list", "e0", "e1", "e2", "e3")
         await leave(page)
@@ -182,7 +180,7 @@ async def test_a_page_that_comes_back_from_the_history_is_as_true_as_before(
 ) -> None:
     for name in ("a", "b"):
         await api.put(name, "completed")
-    async with asyncio.timeout(PATIENCE), open_page(api.url, **ENGLISH) as page:
+    async with open_page(api.url, **ENGLISH) as page:
         await row(page, "a").focus()
         await page.keyboard.press("Delete")
         await expect(row(page, "a")).to_have_attribute("data-leaving", "undo")
@@ -212,7 +210,7 @@ async def test_a_clock_that_is_set_changes_days_and_nothing_else(
     api: FakeApi, open_page: OpenPage, hours: int
 ) -> None:
     await api.put("a", "completed", completed_at="2026-03-14T11:00:00Z")
-    async with asyncio.timeout(PATIENCE), open_page(api.url, has_clock=True, **ENGLISH) as page:
+    async with open_page(api.url, has_clock=True, **ENGLISH) as page:
         await page.clock.set_system_time("2026-03-14T12:00:00Z")
         await page.clock.run_for(61_000)
         await expect(page.locator(".section h2")).to_contain_text("Today")

@@ -168,7 +168,6 @@ async def test_a_link_is_sent_followed_and_its_file_saved(
     (folder := tmp_path / "profile").mkdir()
     (downloads := tmp_path / "downloads").mkdir()
     async with (
-        asyncio.timeout(120),
         open_site(media) as site,
         services.lend() as service,
         browser(folder, downloads) as evaluate,

@@ -9,7 +9,6 @@ from playwright.async_api import Page, Route, expect
 from tests.browser.conftest import OpenPage
 from tests.browser.lists import choose, row, shows
 from tests.browser.test_session import log_in
-from tests.browser.test_tasks import PATIENCE
 from tests.fakes.api import FakeApi
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.long]
@@ -50,7 +49,7 @@ async def hold(
 async def test_the_language_that_was_chosen_last_is_that_of_the_page(
     api: FakeApi, open_page: OpenPage
 ) -> None:
-    async with asyncio.timeout(PATIENCE), open_page(api.url, **ENGLISH) as page:
+    async with open_page(api.url, **ENGLISH) as page:
         await page.locator("#menu").click()
         await page.get_by_role("menuitem", name="Settings").click()
         language = page.get_by_role("dialog").get_by_label("Language")
@@ -70,7 +69,7 @@ async def test_a_request_for_many_waits_for_those_that_were_sent_before(
 ) -> None:
     await api.put("a", "paused")
     await api.put("b", "download")
-    async with asyncio.timeout(PATIENCE), open_page(api.url, **ENGLISH) as page:
+    async with open_page(api.url, **ENGLISH) as page:
         held = asyncio.Event()
 
         async def late(route: Route) -> None:
@@ -97,7 +96,7 @@ async def test_a_pause_is_not_taken_back_by_what_was_asked_before_it(
     api: FakeApi, open_page: OpenPage
 ) -> None:
     await api.put("a")
-    async with asyncio.timeout(PATIENCE), open_page(api.url, **ENGLISH) as page:
+    async with open_page(api.url, **ENGLISH) as page:
         await page.locator("#filter[data-counted]").wait_for(state="attached")
         is_answered, let_go = await hold(page, "**/api/queue?*")
         await api.put("b", "completed")  # so that the page counts again
@@ -124,7 +123,7 @@ async def test_a_list_whose_entries_did_not_come_is_asked_for_again_when_it_is_o
     api: FakeApi, open_page: OpenPage
 ) -> None:
     tasks = await put_list(api)
-    async with asyncio.timeout(PATIENCE), open_page(api.url, **ENGLISH) as page:
+    async with open_page(api.url, **ENGLISH) as page:
         failure = {"code": "internal", "detail": "Something went wrong."}
 
         async def fail(route: Route) -> None:
@@ -142,7 +141,7 @@ async def test_a_list_whose_entries_did_not_come_is_asked_for_again_when_it_is_o
 async def test_a_list_can_be_opened_again_after_the_next_log_in(api: FakeApi, open_page: OpenPage) -> None:
     api.token = "sesame"
     tasks = await put_list(api)
-    async with asyncio.timeout(PATIENCE), open_page(api.url, is_listed=False) as page:
+    async with open_page(api.url, is_listed=False) as page:
         await log_in(page, api.token)
         opens = row(page, "list").get_by_role("button", name="Bread")
         await opens.click()
@@ -161,7 +160,7 @@ async def test_an_answer_to_an_earlier_search_of_a_list_changes_nothing(
     await api.put("list", "completed", entries=counts, video_info={"title": "Bread"})
     for number in range(12):
         await api.put(f"e{number}", "completed", playlist_id="list", video_info={"title": f"Film {number}"})
-    async with asyncio.timeout(PATIENCE), open_page(api.url, **ENGLISH) as page:
+    async with open_page(api.url, **ENGLISH) as page:
         await row(page, "list").get_by_role("button", name="Bread").click()
         is_answered, let_go = await hold(page, "**/api/tasks?playlist_id=list&q=*")
         search = page.get_by_role("searchbox", name="Search these entries")
@@ -177,7 +176,7 @@ async def test_the_end_of_a_log_is_not_replaced_by_what_was_asked_for_before(
     api: FakeApi, open_page: OpenPage
 ) -> None:
     await api.put("a", "download", url="https://a.example/early")
-    async with asyncio.timeout(PATIENCE), open_page(api.url, **ENGLISH) as page:
+    async with open_page(api.url, **ENGLISH) as page:
         await choose(page, "a", "Log")
         log = row(page, "a").locator("pre")
         await expect(log).to_contain_text("early")

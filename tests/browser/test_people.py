@@ -1,6 +1,5 @@
 """People on the page: the log-in, one's account, and what admins do; nothing of it where nobody was added."""
 
-import asyncio
 import json
 import re
 from pathlib import Path
@@ -16,7 +15,6 @@ from tests.fakes.api import FakeApi
 from tests.service import Service
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
-PATIENCE = 150
 TOKEN = "open-sesame-0123456789"
 PASSWORD = "correct horse battery"
 ENGLISH = {"locale": "en-US"}
@@ -54,7 +52,6 @@ async def test_a_person_and_an_admin_do_on_the_page_all_that_concerns_people(
         "CLIPWIRE_ACCESS__SEPARATE_LISTS": "true",
     }
     async with (
-        asyncio.timeout(PATIENCE),
         Service(tmp_path / "service", **settings) as service,
         open_page(service.url, is_listed=False, **ENGLISH) as page,
     ):
@@ -170,7 +167,7 @@ async def test_a_person_and_an_admin_do_on_the_page_all_that_concerns_people(
 async def test_where_nobody_was_added_nothing_of_people_is_asked_for(
     api: FakeApi, open_page: OpenPage
 ) -> None:
-    async with asyncio.timeout(PATIENCE), open_page(api.url, **ENGLISH) as page:
+    async with open_page(api.url, **ENGLISH) as page:
         await is_live(page)
         await choose(page, "Settings")
         await expect(page.get_by_role("dialog")).to_contain_text("Default options")
@@ -186,7 +183,7 @@ async def test_a_thousand_people_are_searched_and_shown_page_by_page(
 ) -> None:
     api.people.become("root")
     api.people.add(*(f"person-{number:04}" for number in range(1000)))
-    async with asyncio.timeout(PATIENCE), open_page(api.url, **ENGLISH) as page:
+    async with open_page(api.url, **ENGLISH) as page:
         await page.locator(".owner").wait_for(state="attached")
         people = await open_room(page, "People…")
         shown = people.locator(".person")
@@ -207,7 +204,7 @@ async def test_without_separate_lists_a_row_says_who_else_has_added_it(
     api.people.become("anna", "user", separate_lists=False)
     await api.put("hers", "paused", created_by="anna")
     await api.put("his", "paused", created_by="bob")
-    async with asyncio.timeout(PATIENCE), open_page(api.url, **ENGLISH) as page:
+    async with open_page(api.url, **ENGLISH) as page:
         await expect(row(page, "his")).to_contain_text("added by bob")
         await expect(row(page, "hers")).not_to_contain_text("added by")
         await expect(page.locator(".owner")).to_have_count(0)  # that is for admins
@@ -220,7 +217,7 @@ async def test_the_log_in_leads_to_the_provider_and_says_why_it_let_nobody_in(
 ) -> None:
     api.token, api.people.ways = "sesame", ["token", "password", "oidc"]
     link = f"{api.url}?log_in_error=unknown"
-    async with asyncio.timeout(PATIENCE), open_page(link, is_listed=False, **ENGLISH) as page:
+    async with open_page(link, is_listed=False, **ENGLISH) as page:
         await expect(page.get_by_role("alert")).to_contain_text("Ask an admin to add you.")
         assert "log_in_error" not in page.url
         way = page.get_by_role("link", name="Log in with single sign-on")

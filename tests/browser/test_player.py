@@ -1,6 +1,5 @@
 """The player: a film with subtitles, its sound with a cover, small in the corner while the list is used."""
 
-import asyncio
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,6 @@ from tests.service import Service, Services
 from tests.site import open_site, probe
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.long]
-PATIENCE = 90
 ENDS = "(video) => video.ended || new Promise((done) => (video.onended = () => done(true)))"
 _LINES = "video => [...video.textTracks].map((track) => [track.language, track.mode])"
 
@@ -23,7 +21,6 @@ async def test_a_film_is_played_with_subtitles_and_its_sound_goes_on_in_the_corn
     services: Services, media: Path, open_page: OpenPage
 ) -> None:
     async with (
-        asyncio.timeout(PATIENCE),
         open_site(media) as site,
         services.lend() as service,
         open_page(service.url) as page,
@@ -56,7 +53,7 @@ async def test_a_film_is_played_with_subtitles_and_its_sound_goes_on_in_the_corn
 async def test_an_address_that_names_a_task_opens_its_film_once(
     services: Services, media: Path, open_page: OpenPage
 ) -> None:
-    async with asyncio.timeout(PATIENCE), open_site(media) as site, services.lend() as service:
+    async with open_site(media) as site, services.lend() as service:
         task = await service.submit(site.url("/video.mp4"), outputs=["video"])
         await service.wait(task["task_id"])
         async with open_page(f"{service.url}/?show=done&play={task['task_id']}") as page:
@@ -74,7 +71,6 @@ async def test_a_film_is_watched_in_the_player_while_it_comes(
     services: Services, media: Path, open_page: OpenPage
 ) -> None:
     async with (
-        asyncio.timeout(PATIENCE),
         open_site(media) as site,
         services.lend() as service,
         open_page(service.url) as page,
@@ -105,7 +101,6 @@ async def test_behind_a_log_in_files_are_played_saved_and_handed_on(
 ) -> None:
     token = "open-sesame-0123456789"
     async with (
-        asyncio.timeout(PATIENCE),
         open_site(media) as site,
         Service(tmp_path / "service", CLIPWIRE_SERVER__TOKENS=f'["{token}"]') as service,
         open_page(service.url, is_listed=False, permissions=["clipboard-read", "clipboard-write"]) as page,
@@ -135,7 +130,7 @@ async def test_behind_a_log_in_files_are_played_saved_and_handed_on(
 
 async def test_what_cannot_be_watched_yet_says_so(api: FakeApi, open_page: OpenPage) -> None:
     await api.put("a", "download")
-    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+    async with open_page(api.url) as page:
         await choose(page, "a", "播放")
         await expect(page.locator("#news")).to_have_text("现在无法播放。")
         await expect(page.get_by_role("dialog")).to_have_count(0)
@@ -147,7 +142,7 @@ async def test_a_file_is_sent_to_a_phone_by_a_code_of_a_link_of_its_own(
     files = {"video": "/api/download/v.mp4", "audio": "/api/download/a.mp3"}
     types = {"video": {"size": 1, "type": "video/mp4"}, "audio": {"size": 1, "type": "audio/mpeg"}}
     await api.put("a", "completed", files=files, file_info=types, video_info={"title": "Bread"})
-    async with asyncio.timeout(PATIENCE), open_page(api.url_elsewhere, locale="en-US") as page:
+    async with open_page(api.url_elsewhere, locale="en-US") as page:
         dialog = page.get_by_role("dialog", name="Send to…")
         await choose(page, "a", "Send to…")
         await expect(dialog).to_contain_text("/links/a.video/signature")
@@ -168,7 +163,7 @@ async def test_the_last_place_that_a_file_was_sent_to_is_offered_first(
 ) -> None:
     api.has_library = True
     await api.put("a", "completed", files={"video": "/api/download/v.mp4"})
-    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+    async with open_page(api.url, locale="en-US") as page:
         dialog = page.get_by_role("dialog", name="Send to…")
         await choose(page, "a", "Send to…")
         await expect(dialog).to_contain_text("an address that only this computer knows")

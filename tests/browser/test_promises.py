@@ -1,6 +1,5 @@
 """The numbers and the names that the page promises: how much fits, what stays, and what things are called."""
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,6 @@ from playwright.async_api import Browser, Page, expect
 
 from tests.browser.conftest import OpenPage
 from tests.browser.lists import row
-from tests.browser.test_tasks import PATIENCE
 from tests.fakes.api import FakeApi
 from tests.pictures.__main__ import seen
 from tests.pictures.scenes import SCENES
@@ -65,7 +63,7 @@ async def test_things_are_called_what_they_are_for_those_who_listen(
     film = {"files": {"video": "/v.mp4"}, "file_info": {"video": {"size": 1, "type": "video/mp4"}}}
     ended = "2024-02-10T12:00:00Z"
     await api.put("b", "completed", completed_at=ended, video_info={"title": "Cake"}, **film)
-    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+    async with open_page(api.url, locale="en-US") as page:
         await expect(page.get_by_role("textbox", name="Link", exact=True)).to_be_visible()
         await expect(page.get_by_role("searchbox", name="Search", exact=True)).to_be_visible()
         for name in ("Now", "February 2024"):
@@ -87,12 +85,12 @@ async def test_nine_rows_fit_on_a_desktop_and_a_phone_begins_them_near_the_top(
     api: FakeApi, open_page: OpenPage
 ) -> None:
     await api.put_many(40, "download")
-    async with asyncio.timeout(PATIENCE), open_page(api.url, **DESKTOP) as page:
+    async with open_page(api.url, **DESKTOP) as page:
         assert await whole_rows(page) >= 9
         box = await page.locator(".row").first.bounding_box()
         assert box
         assert box["height"] == 72
-    async with asyncio.timeout(PATIENCE), open_page(api.url, **PHONE) as page:
+    async with open_page(api.url, **PHONE) as page:
         box = await page.locator(".row").first.bounding_box()
         text = await page.locator(".row .text").first.bounding_box()
         assert box
@@ -102,7 +100,7 @@ async def test_nine_rows_fit_on_a_desktop_and_a_phone_begins_them_near_the_top(
 
 @pytest.mark.long
 async def test_nothing_jumps_while_tasks_come_run_and_go(api: FakeApi, open_page: OpenPage) -> None:
-    async with asyncio.timeout(PATIENCE), open_page(api.url, **PHONE) as page:
+    async with open_page(api.url, **PHONE) as page:
         await page.evaluate(_SHIFTS)
         for number in range(60):
             await api.put(f"t{number}", "download", downloaded_bytes=number, total_bytes=100, speed=1e6)
@@ -139,7 +137,7 @@ async def test_the_narrowest_screen_loses_nothing_of_header_and_filter(
     await api.put_many(11, "completed")
     await api.put_many(3, "failed")
     phone = {**PHONE, "viewport": {"width": width, "height": 640}, "locale": locale}
-    async with asyncio.timeout(PATIENCE), open_page(api.url, **phone) as page:
+    async with open_page(api.url, **phone) as page:
         await page.locator("#find").click()
         await page.locator("input[value=failed] + span").click()
         await expect(page.locator("#retry-failed")).to_be_visible()
@@ -158,7 +156,7 @@ async def test_a_page_at_200_percent_and_a_tablet_lose_nothing(
     for stage in ("download", "queued", "completed", "failed"):
         await api.put_many(120, stage)
     wide = {**DESKTOP, "viewport": {"width": width, "height": 450}, "locale": locale}
-    async with asyncio.timeout(PATIENCE), open_page(api.url, **wide) as page:
+    async with open_page(api.url, **wide) as page:
         await page.locator("#filter[data-counted]").wait_for(state="attached")
         above = await page.locator("#tasks").bounding_box()
         await page.locator("input[value=failed] + span").click()
@@ -174,7 +172,7 @@ async def test_a_page_at_200_percent_and_a_tablet_lose_nothing(
 @pytest.mark.parametrize(("name", "width"), [("settings", 320), ("clip", 640), ("subscription", 320)])
 async def test_a_dialog_fits_into_a_narrow_window(browser: Browser, name: str, width: int) -> None:
     narrow = {"viewport": {"width": width, "height": 568}, "locale": "en-US"}
-    async with asyncio.timeout(PATIENCE), seen(browser, SCENES[name], **narrow) as page:
+    async with seen(browser, SCENES[name], **narrow) as page:
         dialog = page.locator("dialog[open]").last
         assert await dialog.evaluate(_OUTSIDE) == []
         labels = (
@@ -189,7 +187,7 @@ async def test_nothing_moves_while_the_page_comes(
     api: FakeApi, open_page: OpenPage, device: dict[str, Any], count: int
 ) -> None:
     await api.put_many(count, "download")
-    async with asyncio.timeout(PATIENCE), open_page(api.url, **device) as page:
+    async with open_page(api.url, **device) as page:
         await page.evaluate(_SHIFTS)
         await expect(page.locator("#connection")).to_have_attribute("data-state", "live")
         assert await page.evaluate("shifts") == []
@@ -199,7 +197,7 @@ async def test_nothing_moves_while_the_page_comes(
 async def test_targets_are_large_enough_for_a_thumb(api: FakeApi, open_page: OpenPage) -> None:
     await api.put("a", "download")
     await api.put("b", "completed", files={"video": "/v.mp4"})
-    async with asyncio.timeout(PATIENCE), open_page(api.url, **PHONE) as page:
+    async with open_page(api.url, **PHONE) as page:
         await expect(row(page, "b")).to_be_visible()
         small = await page.evaluate(_SMALL)
         assert small == []
@@ -211,7 +209,6 @@ async def test_somebody_who_has_never_seen_it_downloads_plays_and_saves_by_the_k
 ) -> None:
     """By what is visible and named alone; the focus is in the box at the beginning."""
     async with (
-        asyncio.timeout(60),
         open_site(media) as site,
         services.lend() as service,
         open_page(service.url, locale="en-US") as page,

@@ -122,7 +122,7 @@ async def test_what_is_loaded_below_comes_at_once_and_moves_nothing(
     api: FakeApi, open_page: OpenPage, where: str, view: str, sort: dict[str, str]
 ) -> None:
     await fill(api, 280)  # which come in three parts
-    async with asyncio.timeout(PATIENCE), open_page(api.url + view, **DESKTOP) as page:
+    async with open_page(api.url + view, **DESKTOP) as page:
         if where == FOCUS:
             await page.locator(".row").first.get_by_role("button").first.focus()
         await page.mouse.move(3 if where == BESIDE else 640, 450)
@@ -133,7 +133,7 @@ async def test_what_is_loaded_below_comes_at_once_and_moves_nothing(
 @pytest.mark.long
 async def test_a_finger_reads_on_without_a_stop(api: FakeApi, open_page: OpenPage) -> None:
     await fill(api, 130)
-    async with asyncio.timeout(PATIENCE), open_page(api.url, **PHONE) as page:
+    async with open_page(api.url, **PHONE) as page:
         session = await page.context.new_cdp_session(page)
         await page.evaluate(_WATCH)
         while not (await page.evaluate(_IS_AT_END)):
@@ -162,7 +162,7 @@ async def test_the_end_key_goes_to_the_very_end_in_one_press_and_the_view_stays_
     api: FakeApi, open_page: OpenPage
 ) -> None:
     await fill(api, 500)
-    async with asyncio.timeout(PATIENCE), open_page(api.url, **DESKTOP) as page:
+    async with open_page(api.url, **DESKTOP) as page:
         last = api.in_order(sort="state")[-1]
         await page.locator("body").click(position={"x": 3, "y": 450})
         await page.keyboard.press("End")
@@ -177,7 +177,7 @@ async def test_what_the_browsers_search_has_found_stays_in_sight_while_more_is_l
     api: FakeApi, open_page: OpenPage
 ) -> None:
     await fill(api, 600)
-    async with asyncio.timeout(PATIENCE), open_page(api.url, **DESKTOP) as page:
+    async with open_page(api.url, **DESKTOP) as page:
         expected = api.in_order(sort="state")
         await scroll_to(page, 1_000_000)
         await expect(
@@ -195,7 +195,7 @@ async def test_what_the_browsers_search_has_found_stays_in_sight_while_more_is_l
 
 async def test_who_drags_the_scroll_bar_sees_more_come_below_and_nothing_move(api: FakeApi) -> None:
     await fill(api, 600)
-    async with asyncio.timeout(PATIENCE), chromium(refused=["--hide-scrollbars"]) as browser:
+    async with chromium(refused=["--hide-scrollbars"]) as browser:
         page = await browser.new_page(**DESKTOP)
         await page.goto(api.url)
         await page.locator("#tasks[data-listed]").wait_for(state="attached")

@@ -1,7 +1,5 @@
 """Filters and search: what is shown is what the server would list, also of what changes meanwhile."""
 
-import asyncio
-
 import pytest
 from playwright.async_api import Page, expect
 
@@ -10,7 +8,6 @@ from tests.browser.lists import load_all, row, scroll_through, shown
 from tests.fakes.api import FakeApi
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.long]
-PATIENCE = 90
 
 
 async def search(page: Page, text: str) -> None:
@@ -24,7 +21,7 @@ async def test_a_filter_and_a_search_hold_for_what_arrives_later_too(
     await api.put("cake", "completed", video_info={"title": "How to bake a CAKE"})
     await api.put("bread", "completed", video_info={"title": "Bread"})
     await api.put("waits", "queued")
-    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+    async with open_page(api.url) as page:
         await page.locator(".chips").get_by_text("已完成").click()
         await expect(row(page, "waits")).to_have_count(0)
         assert await shown(page) == ["bread", "cake"]
@@ -54,7 +51,7 @@ async def test_the_server_says_which_texts_are_the_same(
     api: FakeApi, open_page: OpenPage, text: str, title: str
 ) -> None:
     await api.put("there", "download", video_info={"title": title})
-    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+    async with open_page(api.url) as page:
         await search(page, text)
         await expect(row(page, "there")).to_be_visible()
         await api.put("there", "download", downloaded_bytes=50_000_000)
@@ -71,7 +68,7 @@ async def test_a_task_far_down_is_judged_by_the_server_too(api: FakeApi, open_pa
     await api.put("old and queued")
     await api.put("old and done", "completed")
     await api.put_many(230, video_info={"title": "Straße"})
-    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+    async with open_page(api.url) as page:
         await search(page, "STRASSE")
         await load_all(page)
         await expect(row(page, "task-0003")).to_be_visible()
@@ -88,7 +85,7 @@ async def test_what_the_server_lists_no_more_goes_even_if_nothing_says_so(
     """It may search in what the page does not see; here it changes its mind."""
     await api.put("a", "completed", video_info={"title": "bread"})
     await api.put("b", "completed", video_info={"title": "bread"})
-    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+    async with open_page(api.url) as page:
         await search(page, "bread")
         await expect(page.locator(".row")).to_have_count(2)
         api.hidden_from_search.add("a")
@@ -101,7 +98,7 @@ async def test_what_the_server_lists_no_more_goes_even_if_nothing_says_so(
 async def test_an_answer_to_an_earlier_search_changes_nothing(api: FakeApi, open_page: OpenPage) -> None:
     await api.put("bread", "completed", video_info={"title": "bread"})
     await api.put("cake", "completed", video_info={"title": "cake"})
-    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+    async with open_page(api.url) as page:
         api.answers.clear()
         async with page.expect_request(lambda request: "q=bread" in request.url):
             await page.get_by_role("searchbox").fill("bread")
@@ -118,7 +115,7 @@ async def test_letters_of_a_word_that_is_being_composed_are_not_searched_for(
 ) -> None:
     await api.put("bread", "completed", video_info={"title": "面包"})
     await api.put("cake", "completed", video_info={"title": "蛋糕"})
-    async with asyncio.timeout(PATIENCE), open_page(api.url, has_clock=True) as page:
+    async with open_page(api.url, has_clock=True) as page:
         await page.get_by_role("searchbox").focus()
         session = await page.context.new_cdp_session(page)
         composed = {"text": "mian", "selectionStart": 4, "selectionEnd": 4}

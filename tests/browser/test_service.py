@@ -14,7 +14,6 @@ from tests.service import Service, Services
 from tests.site import open_site, probe
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
-PATIENCE = 150  # seconds, for a film that is downloaded and played on a busy machine
 PLAYS = """async (video) => {
     while (!video.currentTime) await new Promise((done) => (video.ontimeupdate = done))
     return video.currentTime
@@ -31,7 +30,6 @@ async def test_a_browser_plays_a_download_while_it_comes(
     services: Services, media: Path, open_page: OpenPage
 ) -> None:
     async with (
-        asyncio.timeout(PATIENCE),
         open_site(media) as site,
         services.lend() as service,
         open_page(service.url) as page,
@@ -57,7 +55,6 @@ async def test_a_link_goes_in_and_a_video_is_played_and_saved(
     services: Services, media: Path, tmp_path: Path, open_page: OpenPage
 ) -> None:
     async with (
-        asyncio.timeout(PATIENCE),
         open_site(media) as site,
         services.lend() as service,
         open_page(service.url) as page,
@@ -100,7 +97,6 @@ async def test_a_page_that_stays_open_follows_pauses_failures_and_a_restart(
     services: Services, media: Path, tmp_path: Path, open_page: OpenPage
 ) -> None:
     async with (
-        asyncio.timeout(PATIENCE),
         open_site(media) as site,
         services.lend() as service,
         open_page(service.url, locale="en-US") as page,
@@ -132,7 +128,6 @@ async def test_a_service_with_tokens_lets_the_page_in_and_out_again(
 ) -> None:
     tokens = {"CLIPWIRE_SERVER__TOKENS": '["open-sesame-0123456789"]'}
     async with (
-        asyncio.timeout(PATIENCE),
         Service(tmp_path / "service", **tokens) as service,
         open_page(service.url, is_listed=False) as page,
     ):
@@ -163,7 +158,6 @@ async def test_a_long_list_is_what_the_service_says_after_a_gap_and_in_a_search(
     tmp_path: Path, open_page: OpenPage
 ) -> None:
     async with (
-        asyncio.timeout(PATIENCE),
         Service(tmp_path / "service") as service,
         open_relay(service.url) as relay,
     ):
@@ -196,7 +190,6 @@ async def test_a_live_stream_is_recorded_until_it_is_enough(
     services: Services, media: Path, tmp_path: Path, open_page: OpenPage
 ) -> None:
     async with (
-        asyncio.timeout(PATIENCE),
         open_site(media) as site,
         services.lend() as service,
         open_page(service.url) as page,
@@ -214,7 +207,7 @@ async def test_a_live_stream_is_recorded_until_it_is_enough(
 async def test_an_event_source_follows_a_task_to_its_end_and_then_rests(
     services: Services, open_page: OpenPage
 ) -> None:
-    async with asyncio.timeout(PATIENCE), services.lend() as service, open_page(service.url) as page:
+    async with services.lend() as service, open_page(service.url) as page:
         task_id = (await service.submit("http://127.0.0.1:9/video.mp4", auto_start=False))["task_id"]
         following = asyncio.create_task(
             page.evaluate(

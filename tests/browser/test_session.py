@@ -11,7 +11,6 @@ from tests.browser.test_connection import is_live, listings
 from tests.fakes.api import FakeApi
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.long]
-PATIENCE = 90
 TOKEN = "sesame"
 
 
@@ -33,7 +32,7 @@ async def open_settings(page: Page) -> None:
 async def test_before_a_log_in_nothing_but_the_list_is_asked_for(api: FakeApi, open_page: OpenPage) -> None:
     api.token = TOKEN
     await api.put("a", "download")
-    async with asyncio.timeout(PATIENCE), open_page(api.url, is_listed=False) as page:
+    async with open_page(api.url, is_listed=False) as page:
         await expect(page.get_by_label("访问令牌")).to_be_focused()
         await page.evaluate("dispatchEvent(new Event('online'))")
         await log_in(page, "wrong")
@@ -52,7 +51,7 @@ async def test_keys_have_nothing_to_act_on_at_the_log_in(api: FakeApi, open_page
         new KeyboardEvent('keydown', { key, cancelable: true, bubbles: true })
     )"""
     api.token = TOKEN
-    async with asyncio.timeout(PATIENCE), open_page(api.url, is_listed=False) as page:
+    async with open_page(api.url, is_listed=False) as page:
         await expect(page.get_by_label("访问令牌")).to_be_focused()
         for key in "?/nj":
             assert await page.evaluate(press, key)  # it is left to the browser
@@ -63,7 +62,7 @@ async def test_keys_have_nothing_to_act_on_at_the_log_in(api: FakeApi, open_page
 
 
 async def test_without_tokens_there_is_nothing_to_log_out_of(api: FakeApi, open_page: OpenPage) -> None:
-    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+    async with open_page(api.url) as page:
         await is_live(page)
         await page.get_by_role("button", name="菜单").click()
         await expect(page.get_by_role("menuitem", name="设置")).to_be_visible()
@@ -71,13 +70,13 @@ async def test_without_tokens_there_is_nothing_to_log_out_of(api: FakeApi, open_
 
 
 async def test_the_settings_log_out_whoever_is_logged_in(api: FakeApi, open_page: OpenPage) -> None:
-    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+    async with open_page(api.url) as page:
         await is_live(page)
         await open_settings(page)
         await expect(page.get_by_role("dialog").get_by_role("button", name="退出")).to_be_hidden()
     api.token = TOKEN
     await api.put("a", "download", video_info={"title": "Bread"})
-    async with asyncio.timeout(PATIENCE), open_page(api.url, is_listed=False) as page:
+    async with open_page(api.url, is_listed=False) as page:
         await open_settings(page)
         await expect(page.get_by_role("dialog").get_by_role("button", name="退出")).to_be_hidden()
         await page.keyboard.press("Escape")
@@ -104,7 +103,7 @@ async def test_the_settings_log_out_whoever_is_logged_in(api: FakeApi, open_page
 async def test_a_session_that_ends_takes_the_tasks_from_every_tab(api: FakeApi, open_page: OpenPage) -> None:
     api.token = TOKEN
     await api.put("a", "download", video_info={"title": "Bread"})
-    async with asyncio.timeout(PATIENCE), open_page(api.url, is_listed=False) as page:
+    async with open_page(api.url, is_listed=False) as page:
         await log_in(page, TOKEN)
         await is_live(page)
         other = await page.context.new_page()
@@ -132,7 +131,7 @@ async def test_a_log_out_empties_the_page_and_a_log_in_elsewhere_is_noticed(
 ) -> None:
     api.token = TOKEN
     await api.put("a", "download", video_info={"title": "Bread"})
-    async with asyncio.timeout(PATIENCE), open_page(api.url, is_listed=False) as page:
+    async with open_page(api.url, is_listed=False) as page:
         await log_in(page, TOKEN)
         await expect(row(page, "a")).to_be_visible()
         await log_out(page)
@@ -153,7 +152,7 @@ async def test_an_answer_that_comes_after_the_end_of_the_session_is_not_shown(
 ) -> None:
     api.token = TOKEN
     await api.put("a", "download", video_info={"title": "Bread"})
-    async with asyncio.timeout(PATIENCE), open_page(api.url, is_listed=False) as page:
+    async with open_page(api.url, is_listed=False) as page:
         await log_in(page, TOKEN)
         await is_live(page)
         api.answers.clear()
@@ -179,7 +178,7 @@ async def test_a_refusal_of_what_was_asked_before_the_log_in_ends_no_session(
         await is_in.wait()
         await route.fulfill(status=401, json={"code": "token_required", "title": "A valid token is needed."})
 
-    async with asyncio.timeout(PATIENCE), open_page(api.url, is_listed=False) as page:
+    async with open_page(api.url, is_listed=False) as page:
         await page.route("**/pause?*", late)
         await log_in(page, TOKEN)
         await is_live(page)

@@ -1,6 +1,5 @@
 """The settings: cookie files, what the service says of itself, what is told to those who look elsewhere."""
 
-import asyncio
 import re
 from pathlib import Path
 
@@ -14,7 +13,6 @@ from tests.fakes.api import FakeApi
 from tests.service import Services
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.long]
-PATIENCE = 90
 COOKIES = "# Netscape HTTP Cookie File\n.videos.example\tTRUE\t/\tTRUE\t4102444800\tname\tvalue\n"
 _LOOK_AWAY = "Object.defineProperty(document, 'hidden', { get: () => true, configurable: true })"
 
@@ -25,7 +23,6 @@ async def test_cookies_are_stored_and_deleted_and_the_service_says_how_it_is(
     (tmp_path / "my site.txt").write_text(COOKIES)
     (tmp_path / "wrong.txt").write_text("no cookies\n")
     async with (
-        asyncio.timeout(PATIENCE),
         services.lend() as service,
         open_page(service.url, locale="en-US") as page,
     ):
@@ -52,7 +49,7 @@ async def test_who_would_use_cookies_and_has_none_is_led_to_where_they_are_store
     api: FakeApi, open_page: OpenPage
 ) -> None:
     await api.put("a", "failed", error_code="login_required", remedies=["use_cookies"])
-    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+    async with open_page(api.url, locale="en-US") as page:
         await row(page, "a").get_by_role("button", name="Use cookies").click()
         field = page.get_by_label("Add or replace one")
         await expect(field).to_be_focused()
@@ -69,7 +66,7 @@ async def test_another_language_holds_for_what_is_known_of_the_link_too(
 ) -> None:
     entries = [{"index": n, "title": f"Film {n}"} for n in range(1, 4)]
     api.looks["https://a.example/list"] = {"title": "Films", "entries": entries}
-    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+    async with open_page(api.url, locale="en-US") as page:
         await page.get_by_role("textbox", name="Link").fill("https://a.example/list")
         await expect(page.locator("#draft")).to_contain_text("3 entries")
         await choose_chinese(page)
@@ -80,7 +77,7 @@ async def test_another_language_holds_for_what_is_known_of_the_link_too(
 async def test_a_language_that_does_not_come_is_not_shown_as_chosen(
     api: FakeApi, open_page: OpenPage
 ) -> None:
-    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+    async with open_page(api.url, locale="en-US") as page:
         await page.route("**/static/i18n/zh.json*", lambda route: route.abort())
         await choose_chinese(page)
         await expect(page.locator("#refused")).to_contain_text("did not answer")
@@ -99,7 +96,7 @@ async def choose_chinese(page: Page) -> None:
 async def test_the_title_tells_what_has_ended_meanwhile(api: FakeApi, open_page: OpenPage) -> None:
     for name in ("a", "b", "c"):
         await api.put(name, "download")
-    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+    async with open_page(api.url, locale="en-US") as page:
         await expect(page).to_have_title("3 in progress – Clipwire")
         await page.evaluate(_LOOK_AWAY)
         await api.put("a", "completed")
@@ -111,7 +108,7 @@ async def test_the_title_tells_what_has_ended_meanwhile(api: FakeApi, open_page:
 
 
 async def test_the_usual_options_can_be_as_they_were_at_first(api: FakeApi, open_page: OpenPage) -> None:
-    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+    async with open_page(api.url, locale="en-US") as page:
         chosen = page.locator("[data-part=chosen]")
         await expect(chosen).to_be_hidden()
         await page.locator("[name=quality]").select_option("720")
@@ -132,7 +129,7 @@ async def test_the_usual_options_can_be_as_they_were_at_first(api: FakeApi, open
 async def test_an_empty_page_tells_of_the_other_ways_that_links_come(
     api: FakeApi, open_page: OpenPage
 ) -> None:
-    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+    async with open_page(api.url, locale="en-US") as page:
         await page.get_by_role("button", name="Add from other pages or a phone…").click()
         bookmarklet = page.get_by_role("dialog", name="Settings").get_by_role(
             "link", name="Download with Clipwire"

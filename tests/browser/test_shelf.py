@@ -1,12 +1,9 @@
 """What is finished as a wall of covers: a press plays, and how far it was watched is remembered."""
 
-import asyncio
-
 import pytest
 from playwright.async_api import expect
 
 from tests.browser.conftest import OpenPage
-from tests.browser.test_tasks import PATIENCE
 from tests.fakes.api import FakeApi
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -28,7 +25,7 @@ async def test_a_cover_plays_says_how_far_it_was_watched_and_the_way_back_leads_
             name, "completed", video_info=about, playlist_id="list", **_FILM
         )  # of a list that is gone
     await api.put("text", "completed", files={"subtitle.en": "/api/download/a.srt"})
-    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+    async with open_page(api.url, locale="en-US") as page:
         covers = page.get_by_role("button", name="As covers")
         await expect(covers).to_be_hidden()
         await page.get_by_role("radio", name="Finished").check(force=True)

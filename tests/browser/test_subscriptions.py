@@ -80,7 +80,7 @@ async def test_who_follows_nothing_sees_nothing_of_it_and_asks_nothing(
     api: FakeApi, open_page: OpenPage
 ) -> None:
     await api.put("task", "completed")
-    async with asyncio.timeout(PATIENCE), open_page(api.url, **ENGLISH) as page:
+    async with open_page(api.url, **ENGLISH) as page:
         await expect(page.locator("#connection[data-state=live]")).to_be_attached()
         assert [asked for asked in api.requests if "subscriptions" in asked or "rare.js" in asked] == []
         async with page.expect_response("**/api/subscriptions?*"):
@@ -93,7 +93,7 @@ async def test_who_follows_nothing_sees_nothing_of_it_and_asks_nothing(
 async def test_a_subscription_says_what_it_has_found_and_fetches_the_last_ones(
     api: FakeApi, open_page: OpenPage
 ) -> None:
-    async with asyncio.timeout(PATIENCE), open_page(api.url, **ENGLISH) as page:
+    async with open_page(api.url, **ENGLISH) as page:
         await paste_list(page, api)
         await page.get_by_role("button", name="Subscribe").click()
         dialog = page.get_by_role("dialog")
@@ -123,7 +123,7 @@ async def test_who_subscribes_is_asked_for_the_library_and_the_answer_is_that_of
     api: FakeApi, open_page: OpenPage
 ) -> None:
     api.has_library = True
-    async with asyncio.timeout(PATIENCE), open_page(api.url, **ENGLISH) as page:
+    async with open_page(api.url, **ENGLISH) as page:
         await paste_list(page, api)
         await page.get_by_role("button", name="Subscribe").click()
         dialog = page.get_by_role("dialog")
@@ -153,7 +153,7 @@ async def test_who_subscribes_is_asked_for_the_library_and_the_answer_is_that_of
 async def test_one_that_is_there_already_is_shown_and_a_refused_one_stays_in_the_box(
     api: FakeApi, open_page: OpenPage
 ) -> None:
-    async with asyncio.timeout(PATIENCE), open_page(api.url, **ENGLISH) as page:
+    async with open_page(api.url, **ENGLISH) as page:
         reason = {
             "status": 422,
             "code": "invalid_request",
@@ -181,7 +181,7 @@ async def test_a_failure_says_its_cause_and_what_to_do_and_a_held_host_until_whe
     api.subscriptions.add("https://tube.example/a", **held)
     api.subscriptions.add("https://tube.example/b", name="Held", stage="failing", error_code="http_429",
                           error="Too many requests", hint="Wait.", **held)  # fmt: skip
-    async with asyncio.timeout(PATIENCE), open_page(api.url, **ENGLISH) as page:
+    async with open_page(api.url, **ENGLISH) as page:
         dialog = await open_subscriptions(page)
         rows = dialog.locator(".follow-list li")
         await expect(rows.nth(0)).to_contain_text("Too many requests")
@@ -206,7 +206,7 @@ async def test_a_failure_says_its_cause_and_what_to_do_and_a_held_host_until_whe
 async def test_many_subscriptions_are_ticked_and_acted_on_at_once(api: FakeApi, open_page: OpenPage) -> None:
     names = [api.subscriptions.add(f"{CHANNEL}/{number}", name=f"Show {number}") for number in range(4)]
     api.subscriptions.profiles = {"music": {}, "talks": {}}
-    async with asyncio.timeout(PATIENCE), open_page(api.url, **ENGLISH) as page:
+    async with open_page(api.url, **ENGLISH) as page:
         dialog = await open_subscriptions(page)
         rows, bar = dialog.locator(".follow-list li"), dialog.get_by_role("toolbar", name="Selected")
         await dialog.get_by_label("Select: Show 3").press("Space")
@@ -246,7 +246,7 @@ async def test_subscriptions_are_searched_and_sorted_and_their_entries_searched(
 ) -> None:
     for number, name in enumerate(("Bread", "Apples", "Films", "Dough", "Cakes", "Eggs")):
         api.subscriptions.add(f"{CHANNEL}/{number}", entries(12, "known"), name=name)
-    async with asyncio.timeout(PATIENCE), open_page(api.url, **ENGLISH) as page:
+    async with open_page(api.url, **ENGLISH) as page:
         dialog = await open_subscriptions(page)
         names = dialog.locator(".follow-name")
         await expect(names).to_have_text(["Eggs", "Cakes", "Dough", "Films", "Apples", "Bread"])
@@ -277,7 +277,7 @@ async def test_a_profile_is_chosen_with_what_it_gives_and_takes_the_place_of_wha
              "filters": {"min_duration": 90}, "keep": {"last": 50}}  # fmt: skip
     api.subscriptions.profiles = {"music": music}
     name = api.subscriptions.add(CHANNEL, entries(1, "fetched"), title="Bread", keep={"days": 3})
-    async with asyncio.timeout(PATIENCE), open_page(api.url, **ENGLISH) as page:
+    async with open_page(api.url, **ENGLISH) as page:
         dialog = await open_first(page)
         await dialog.get_by_role("button", name="Edit").click()
         profile = dialog.get_by_label("Profile")
@@ -306,7 +306,7 @@ async def test_an_entry_on_its_way_into_the_library_says_where_it_is_once_it_is_
 ) -> None:
     waiting = {"state": "waiting", "reason": "full", "paths": []}
     name = api.subscriptions.add(CHANNEL, entries(1, "fetched", library=waiting))
-    async with asyncio.timeout(PATIENCE), open_page(api.url, has_clock=True, **ENGLISH) as page:
+    async with open_page(api.url, has_clock=True, **ENGLISH) as page:
         dialog = await open_first(page)
         path = dialog.locator(".follow-items .path")
         await expect(path).to_have_text("Waiting for space in the library")
@@ -331,7 +331,7 @@ async def test_what_was_downloaded_before_there_was_a_library_is_put_there(
     await api.put("stuck", "completed", library=blocked, **files)
     await api.put("there", "completed", library={"state": "placed", "paths": ["Films/a.mp4"]}, **files)
     api.has_library = True
-    async with asyncio.timeout(PATIENCE), open_page(api.url, **ENGLISH) as page:
+    async with open_page(api.url, **ENGLISH) as page:
         for name in ("there", "early", "stuck"):
             await page.locator(f".row[data-id={name}] [data-action=open]").click()
         early, stuck = page.locator(".row[data-id=early]"), page.locator(".row[data-id=stuck]")
@@ -348,7 +348,7 @@ async def test_what_was_downloaded_before_there_was_a_library_is_put_there(
 async def test_what_is_held_is_fetched_or_skipped_at_once(api: FakeApi, open_page: OpenPage) -> None:
     items = [*entries(3, "waiting", reason="held"), *entries(2, "waiting", 4, reason="retry")]
     api.subscriptions.add(CHANNEL, items)
-    async with asyncio.timeout(PATIENCE), open_page(api.url, **ENGLISH) as page:
+    async with open_page(api.url, **ENGLISH) as page:
         dialog = await open_first(page)
         await expect(dialog.get_by_text("3 entries are held")).to_be_visible()
         await dialog.get_by_role("button", name="Skip all 3").click()
@@ -361,7 +361,7 @@ async def test_entries_are_ticked_with_the_keyboard_and_their_files_go_only_afte
     api: FakeApi, open_page: OpenPage
 ) -> None:
     api.subscriptions.add(CHANNEL, [*entries(4, "fetched"), *entries(1, "known", 5)])
-    async with asyncio.timeout(PATIENCE), open_page(api.url, **ENGLISH) as page:
+    async with open_page(api.url, **ENGLISH) as page:
         dialog = await open_first(page)
         ticks = dialog.locator(".follow-items input")
         await ticks.nth(0).press("Space")
@@ -395,7 +395,7 @@ async def test_what_is_about_to_be_pressed_stays_when_entries_change(
     api: FakeApi, open_page: OpenPage
 ) -> None:
     name = api.subscriptions.add(CHANNEL, entries(1200, "known"))
-    async with asyncio.timeout(PATIENCE), open_page(api.url, **ENGLISH) as page:
+    async with open_page(api.url, **ENGLISH) as page:
         dialog = await open_first(page)
         await dialog.get_by_label("Which entries to show").select_option(label="Older (1,200)")
         await expect(dialog.locator(".follow-items li")).to_have_count(200)
@@ -413,7 +413,7 @@ async def test_the_question_whether_files_are_to_be_deleted_stays_when_entries_c
     api: FakeApi, open_page: OpenPage
 ) -> None:
     name = api.subscriptions.add(CHANNEL, [*entries(4, "fetched"), *entries(1, "known", 5)])
-    async with asyncio.timeout(PATIENCE), open_page(api.url, **ENGLISH) as page:
+    async with open_page(api.url, **ENGLISH) as page:
         dialog = await open_first(page)
         await dialog.locator(".follow-items input").first.press("Space")
         bar = dialog.get_by_role("toolbar", name="Selected entries")
@@ -430,7 +430,7 @@ async def test_all_in_a_state_are_meant_although_not_all_are_loaded(
     api: FakeApi, open_page: OpenPage
 ) -> None:
     api.subscriptions.add(CHANNEL, [*entries(1200, "known"), *entries(2, "failed", 1201, reason="private")])
-    async with asyncio.timeout(PATIENCE), open_page(api.url, **ENGLISH) as page:
+    async with open_page(api.url, **ENGLISH) as page:
         dialog = await open_first(page)
         await dialog.get_by_label("Which entries to show").select_option(label="Failed (2)")
         await expect(dialog.locator(".follow-items li")).to_have_count(2)
@@ -452,7 +452,7 @@ async def test_what_is_new_waits_for_a_click_and_what_changes_does_so_in_its_row
     api: FakeApi, open_page: OpenPage
 ) -> None:
     name = api.subscriptions.add(CHANNEL, entries(3, "queued", 2))
-    async with asyncio.timeout(PATIENCE), open_page(api.url, **ENGLISH) as page:
+    async with open_page(api.url, **ENGLISH) as page:
         dialog = await open_first(page)
         rows = dialog.locator(".follow-items li")
         before = api.subscriptions.items[name]
@@ -473,7 +473,7 @@ async def test_only_what_was_changed_is_sent_and_a_refused_field_says_why(
     name = api.subscriptions.add(
         CHANNEL, entries(1, "fetched"), title=CHANNEL, request=request, filters=filters
     )
-    async with asyncio.timeout(PATIENCE), open_page(api.url, **ENGLISH) as page:
+    async with open_page(api.url, **ENGLISH) as page:
         dialog = await open_first(page)
         await dialog.get_by_role("button", name="Edit").press("Enter")
         await expect(dialog.get_by_label("At least, in minutes")).to_have_value("1.5")
@@ -508,7 +508,7 @@ async def test_what_becomes_of_the_files_is_asked_before_a_subscription_goes(
 ) -> None:
     for number in range(2):
         api.subscriptions.add(f"{CHANNEL}/{number}", entries(1, "fetched"))
-    async with asyncio.timeout(PATIENCE), open_page(api.url, **ENGLISH) as page:
+    async with open_page(api.url, **ENGLISH) as page:
         dialog = await open_first(page)
         await dialog.get_by_role("button", name="Delete").press("Enter")
         await expect(dialog.get_by_role("button", name="Keep the files")).to_be_focused()
@@ -529,7 +529,7 @@ async def test_an_opml_file_goes_in_and_its_refused_links_say_why(api: FakeApi, 
         {"url": CHANNEL, "status": 409, "problem": {"code": "subscribed"}},
         {"url": "nonsense", "status": 422, "problem": wrong},
     ]
-    async with asyncio.timeout(PATIENCE), open_page(api.url, has_clock=True, **ENGLISH) as page:
+    async with open_page(api.url, has_clock=True, **ENGLISH) as page:
         dialog = await open_subscriptions(page)
         file = {"name": "my.opml", "mimeType": "text/x-opml", "buffer": b"<opml/>"}
         await dialog.get_by_label("Import OPML…").set_input_files(file)  # type: ignore[arg-type]
@@ -549,7 +549,7 @@ async def test_an_archive_of_what_was_fetched_goes_in_for_who_follows_nothing_ye
 ) -> None:
     lines = list(range(3, 15))
     api.subscriptions.archived = {"taken": 1201, "known": 3, "unreadable": lines}
-    async with asyncio.timeout(PATIENCE), open_page(api.url, **ENGLISH) as page:
+    async with open_page(api.url, **ENGLISH) as page:
         await open_menu(page)
         await page.get_by_role("menuitem", name="Settings").click()
         await page.get_by_role("button", name="Import subscriptions…").press("Enter")
@@ -571,7 +571,7 @@ async def test_addresses_of_feeds_are_renewed_all_together_after_a_question(
     api: FakeApi, open_page: OpenPage
 ) -> None:
     api.subscriptions.add(CHANNEL, entries(1, "fetched"), feed=api.subscriptions.feed("films"))
-    async with asyncio.timeout(PATIENCE), open_page(api.url, **ENGLISH) as page:
+    async with open_page(api.url, **ENGLISH) as page:
         dialog = await open_subscriptions(page)
         link = dialog.get_by_role("link", name="/feeds/")
         await expect(link).to_have_attribute("href", "http://127.0.0.1/feeds/secret-1.opml")
@@ -597,7 +597,7 @@ async def test_a_library_that_has_a_template_only_is_edited_with_an_example_of_i
 ) -> None:
     library = {"name": "{channel}/{title}", "nfo": True, "keep_task": False}
     name = api.subscriptions.add(CHANNEL, entries(1, "fetched"), library=library)
-    async with asyncio.timeout(PATIENCE), open_page(api.url, **ENGLISH) as page:
+    async with open_page(api.url, **ENGLISH) as page:
         dialog = await open_first(page)
         await dialog.get_by_role("button", name="Edit").click()
         layout, template = dialog.get_by_label("Put into the library as"), dialog.get_by_label("a template")
@@ -632,7 +632,7 @@ async def test_a_library_that_has_a_template_only_is_edited_with_an_example_of_i
 
 async def test_what_is_pressed_in_one_go_is_done_in_its_order(api: FakeApi, open_page: OpenPage) -> None:
     api.subscriptions.add(CHANNEL, entries(3, "waiting", reason="held"))
-    async with asyncio.timeout(PATIENCE), open_page(api.url, **ENGLISH) as page:
+    async with open_page(api.url, **ENGLISH) as page:
         dialog = await open_first(page)
         may_go = asyncio.Event()
 
@@ -655,7 +655,7 @@ async def test_what_was_asked_before_a_change_does_not_take_it_back(
     api: FakeApi, open_page: OpenPage
 ) -> None:
     api.subscriptions.add(CHANNEL, entries(1, "fetched"))
-    async with asyncio.timeout(PATIENCE), open_page(api.url, has_clock=True, **ENGLISH) as page:
+    async with open_page(api.url, has_clock=True, **ENGLISH) as page:
         dialog = await open_subscriptions(page)
         await dialog.locator(".follow-list li").wait_for()
         is_answered, let_go = await hold(page, "**/api/subscriptions?limit=200*")
@@ -691,7 +691,7 @@ async def test_three_thousand_entries_stay_quick_on_a_small_screen(
     """A tick costs less than a tenth of a second of the processor, also once all of them are loaded."""
     api.subscriptions.add(CHANNEL, entries(3000, "known"))
     size = {"width": width, "height": 740}
-    async with asyncio.timeout(PATIENCE), open_page(api.url, viewport=size, **ENGLISH) as page:
+    async with open_page(api.url, viewport=size, **ENGLISH) as page:
         dialog = await open_first(page)
         loaded = await dialog.locator(".follow-items li").count()
         assert loaded <= 400
@@ -717,7 +717,7 @@ async def test_a_link_whose_video_is_remembered_says_so(api: FakeApi, open_page:
     short, gone = "https://short.example/1", "https://short.example/2"
     fetched = {"fetched_at": "2025-03-01T12:00:00Z", "key": "films 1", "subscriptions": []}
     api.subscriptions.media = {short: fetched | {"task_id": task["task_id"]}, gone: fetched}
-    async with asyncio.timeout(PATIENCE), open_page(api.url, **ENGLISH) as page:
+    async with open_page(api.url, **ENGLISH) as page:
         preview = page.locator("#draft")
         await page.locator("#links").fill(short)
         await expect(preview).to_contain_text("You have it already · ")
@@ -733,7 +733,6 @@ async def test_a_feed_is_followed_from_the_page_with_the_real_service(
 ) -> None:
     quick = {"CLIPWIRE_SUBSCRIPTIONS__PAUSE": "0s", "CLIPWIRE_SUBSCRIPTIONS__MAX_NEW": "2"}
     async with (
-        asyncio.timeout(120),
         open_site(media) as site,
         services.lend(**quick) as service,
         open_page(service.url, **ENGLISH) as page,
@@ -786,7 +785,6 @@ async def test_what_is_followed_shows_the_picture_and_the_text_of_its_source_and
     services: Services, media: Path, open_page: OpenPage
 ) -> None:
     async with (
-        asyncio.timeout(120),
         open_site(media) as site,
         services.lend(CLIPWIRE_SUBSCRIPTIONS__PAUSE="0s") as service,
         open_page(service.url, **ENGLISH) as page,

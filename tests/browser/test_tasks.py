@@ -29,7 +29,7 @@ _ROOM_BETWEEN = """ids => {
 
 
 async def test_a_task_that_somebody_else_made_appears_and_moves(api: FakeApi, open_page: OpenPage) -> None:
-    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+    async with open_page(api.url) as page:
         await api.put("a")
         await expect(row(page, "a")).to_have_attribute("data-stage", "queued")
         info = {"title": "面包", "uploader": "厨房", "duration": 3723, "height": 1080}
@@ -52,7 +52,7 @@ async def test_a_task_that_somebody_else_made_appears_and_moves(api: FakeApi, op
 
 @pytest.mark.long
 async def test_a_broadcast_that_is_waited_for_says_when_it_begins(api: FakeApi, open_page: OpenPage) -> None:
-    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+    async with open_page(api.url) as page:
         await api.put("a", waiting="not_live_yet", not_before="2031-07-05T12:00:00Z")
         await expect(row(page, "a")).to_contain_text("2031年7月5日")
         await expect(row(page, "a")).to_contain_text("开播")
@@ -63,7 +63,7 @@ async def test_a_failure_is_one_sentence_and_the_rest_is_in_the_opened_row(
     api: FakeApi, open_page: OpenPage
 ) -> None:
     await api.put("a", "failed", error="下载失败: HTTP 404", hint="请检查链接。", error_code="http_404")
-    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+    async with open_page(api.url) as page:
         await expect(row(page, "a").get_by_text("视频不存在，或者已被删除。")).to_be_visible()
         await expect(row(page, "a").get_by_role("progressbar")).to_be_hidden()
         await row(page, "a").get_by_role("heading").click()
@@ -80,7 +80,7 @@ async def test_an_opened_row_says_its_failure_whole_and_covers_no_other(
     await api.put("below", "failed", error="No")
     await api.put("a", "failed", error=sentence, error_code="login_required", remedies=["use_cookies"])
     size = {"width": width, "height": 900}
-    async with asyncio.timeout(PATIENCE), open_page(api.url, viewport=size) as page:
+    async with open_page(api.url, viewport=size) as page:
         failure = row(page, "a").get_by_text(sentence)
         assert not await failure.evaluate(_IS_WHOLE)
         await row(page, "a").get_by_role("heading").click()
@@ -103,7 +103,7 @@ async def test_an_opened_row_says_its_line_whole_and_nothing_of_it_twice(
     await api.put("a", "completed", video_info=info, files={"video": "/api/download/v.mp4"})
     await api.put("b", "download", video_info=info)
     size = {"width": 420, "height": 900}
-    async with asyncio.timeout(PATIENCE), open_page(api.url, viewport=size, locale="en-US") as page:
+    async with open_page(api.url, viewport=size, locale="en-US") as page:
         words = row(page, "a").locator(".title button")
         assert not await words.evaluate(_IS_WHOLE)
         for name in "ab":
@@ -124,14 +124,14 @@ async def test_what_a_completed_task_leaves_out_is_in_the_opened_row(
     api: FakeApi, open_page: OpenPage
 ) -> None:
     await api.put("a", "completed", hint="该页面有多个视频，这里只下载了第一个。")
-    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+    async with open_page(api.url) as page:
         await row(page, "a").get_by_role("heading").click()
         await expect(row(page, "a").get_by_text("这里只下载了第一个")).to_be_visible()
 
 
 @pytest.mark.long
 async def test_an_older_payload_never_replaces_a_newer_one(api: FakeApi, open_page: OpenPage) -> None:
-    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+    async with open_page(api.url) as page:
         old = await api.put("a", "download", progress=30)
         await api.put("a", "completed", progress=100)
         await api.tell_again(old)
@@ -145,7 +145,7 @@ async def test_what_runs_stands_on_top_and_what_has_ended_under_its_day(
 ) -> None:
     for name in ("first", "second", "third"):
         await api.put(name)
-    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+    async with open_page(api.url) as page:
         waiting = page.get_by_role("list", name="等待中").get_by_role("listitem")
         await shows(page, "first", "second", "third")  # as they will begin
         await api.put("second", "info", progress=10)
@@ -171,7 +171,7 @@ async def test_the_filters_do_not_overlap(api: FakeApi, open_page: OpenPage) -> 
         "失败": ["failed"],
         "已取消": ["cancelled"],
     }
-    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+    async with open_page(api.url) as page:
         for name, stages in parts.items():
             await page.locator(".chips").get_by_text(name).click()
             await expect(page.locator(".row")).to_have_count(len(stages))
@@ -184,7 +184,7 @@ async def test_all_that_runs_is_shown_and_counted_however_many_there_are(
 ) -> None:
     await api.put_many(250, "download")
     await api.put_many(60)
-    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+    async with open_page(api.url) as page:
         await expect(page).to_have_title("250 个进行中 – Clipwire")
         await load_all(page)
         running, others = list(api.tasks)[:250], list(api.tasks)[250:]
@@ -195,7 +195,7 @@ async def test_all_that_runs_is_shown_and_counted_however_many_there_are(
 
 @pytest.mark.long
 async def test_the_title_of_the_tab_counts(api: FakeApi, open_page: OpenPage) -> None:
-    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+    async with open_page(api.url) as page:
         await api.put("a", "download")
         await api.put("b")
         await api.put("c")
@@ -215,7 +215,7 @@ async def test_what_ends_is_announced_once_and_not_what_was_over_before(
 ) -> None:
     await api.put("a", "download", video_info={"title": "Bread"})
     await api.put("old", "completed", video_info={"title": "Cake"})
-    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+    async with open_page(api.url, locale="en-US") as page:
         await api.put("a", "download", progress=60)
         await api.put("a", "completed", progress=100)
         await expect(page.locator("#news")).to_have_text("Bread: Completed!")
@@ -234,7 +234,7 @@ async def test_the_bar_shows_the_bytes_never_goes_back_and_moves_where_nobody_kn
         ("download", {"progress": 70, "downloaded_bytes": 196, "total_bytes": 200}, "98"),
         ("convert", {"progress": 79, "downloaded_bytes": None, "total_bytes": None}, None),
     ]
-    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+    async with open_page(api.url) as page:
         bar = row(page, "a").get_by_role("progressbar")
         for stage, fields, shown in told:
             await api.put("a", stage, **fields)
@@ -254,7 +254,7 @@ async def test_the_bar_shows_the_bytes_never_goes_back_and_moves_where_nobody_kn
 
 @pytest.mark.long
 async def test_hundreds_of_messages_become_a_few_updates(api: FakeApi, open_page: OpenPage) -> None:
-    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+    async with open_page(api.url) as page:
         await api.put("a", "download")
         await expect(row(page, "a")).to_be_visible()
         await page.evaluate(_COUNT_UPDATES)

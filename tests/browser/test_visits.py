@@ -16,7 +16,6 @@ from tests.fakes.api import FakeApi
 from tests.service import Services
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
-PATIENCE = 90
 MOST_BYTES, MOST_REQUESTS = 50_000, 10
 
 
@@ -24,7 +23,7 @@ MOST_BYTES, MOST_REQUESTS = 50_000, 10
 async def test_a_first_visit_is_small_and_a_second_one_comes_from_the_cache(
     services: Services, open_page: OpenPage
 ) -> None:
-    async with asyncio.timeout(PATIENCE), services.lend() as service, open_page(service.url) as page:
+    async with services.lend() as service, open_page(service.url) as page:
         other = await page.context.browser.new_context(locale="zh-CN")  # type: ignore[union-attr]
         tab, first, second = await other.new_page(), Line(), Line()
         await first.listen(tab)
@@ -46,7 +45,7 @@ async def test_a_second_visit_shows_the_list_after_two_round_trips_and_asks_for_
 ) -> None:
     """So long a round trip that nothing else counts."""
     await api.put_many(200)
-    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+    async with open_page(api.url) as page:
         session = await page.context.new_cdp_session(page)
         await session.send("Network.enable")
         slow = {"offline": False, "latency": 1_000, "downloadThroughput": 200_000, "uploadThroughput": -1}
@@ -82,7 +81,7 @@ async def _early(page: Page, url: str) -> AsyncIterator[None]:
 
 
 async def test_what_is_typed_before_the_scripts_are_there_is_kept(api: FakeApi, open_page: OpenPage) -> None:
-    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+    async with open_page(api.url, locale="en-US") as page:
         async with _early(page, api.url + "?text=https://a.example/2"):
             await page.keyboard.insert_text("https://a.example/1")
         await expect(page.locator(":root[data-ready]")).to_be_attached()
@@ -94,7 +93,7 @@ async def test_what_is_typed_before_the_scripts_are_there_is_kept(api: FakeApi, 
 async def test_what_is_sent_by_enter_before_the_scripts_are_there_is_sent(
     api: FakeApi, open_page: OpenPage
 ) -> None:
-    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+    async with open_page(api.url, locale="en-US") as page:
         async with _early(page, api.url):
             await page.keyboard.insert_text("https://a.example/1")
             await page.keyboard.press("Enter")
@@ -106,7 +105,7 @@ async def test_what_is_sent_by_the_button_before_the_scripts_are_there_is_in_the
     api: FakeApi, open_page: OpenPage
 ) -> None:
     """The browser itself opens the page anew then, and an address alone must not begin a download."""
-    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+    async with open_page(api.url, locale="en-US") as page:
         async with _early(page, api.url):
             await page.keyboard.insert_text("https://a.example/1")
             async with page.expect_navigation(wait_until="commit"):

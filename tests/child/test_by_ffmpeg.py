@@ -70,7 +70,7 @@ async def test_an_ffmpeg_that_is_killed_is_no_fault_of_the_film(
 ) -> None:
     shelf.put("sealed.mp4", sealed)
     link = playlist(shelf, "sealed.mp4")
-    async with asyncio.timeout(20), jobs.begin(tmp_path / "t", link, **VIDEO, rate_limit=20_000) as job:
+    async with jobs.begin(tmp_path / "t", link, **VIDEO, rate_limit=20_000) as job:
         hearing = asyncio.create_task(job.run())
         (await _fetching(link)).kill()
         assert broken(await hearing)[:2] == ("worker_lost", True)

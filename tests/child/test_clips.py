@@ -218,7 +218,7 @@ async def test_a_clip_that_was_killed_in_the_middle_comes_in_the_next_attempt(
 ) -> None:
     wishes: dict[str, Any] = {"clip": EXACT, "outputs": ["video"]}
     for kind in ("download_started", "progress"):
-        async with asyncio.timeout(20), jobs.begin(tmp_path / "t", films_site.url(path), **wishes) as job:
+        async with jobs.begin(tmp_path / "t", films_site.url(path), **wishes) as job:
             async for event in job.events():
                 if event["kind"] == kind:
                     job.kill()
@@ -233,7 +233,7 @@ async def test_an_ffmpeg_that_is_killed_while_it_reads_is_no_fault_of_the_film(
 ) -> None:
     wishes: dict[str, Any] = {"clip": EXACT, "outputs": ["video"]}
     url = films_site.url("film.mp4")
-    async with asyncio.timeout(20), jobs.begin(tmp_path / "t", url, **wishes, rate_limit=50_000) as job:
+    async with jobs.begin(tmp_path / "t", url, **wishes, rate_limit=50_000) as job:
         hearing = asyncio.create_task(job.run())
         (await reader()).kill()
         assert broken(await hearing)[:2] == ("worker_lost", True)

@@ -63,7 +63,7 @@ async def test_what_was_left_out_is_said_although_the_child_was_killed_meanwhile
     jobs: Jobs, site: Site, tmp_path: Path
 ) -> None:
     url, wishes = site.url("/hls/ts/index.m3u8?missing=1&only=3&stall=1000"), VIDEO
-    async with asyncio.timeout(30), jobs.begin(tmp_path / "t", url, accept_gaps=True, **wishes) as job:
+    async with jobs.begin(tmp_path / "t", url, accept_gaps=True, **wishes) as job:
         running = asyncio.create_task(job.run())
         await site.stalled()
         job.kill()

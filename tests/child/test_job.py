@@ -1,6 +1,5 @@
 """Real jobs: fork server, yt-dlp and ffmpeg against the local site."""
 
-import asyncio
 import re
 from pathlib import Path
 from typing import Any
@@ -327,7 +326,7 @@ async def test_a_job_also_runs_by_exec(site: Site, media: Path, tmp_path: Path) 
 
 
 async def _info(jobs: Jobs, directory: Path, url: str) -> Outcome:
-    async with asyncio.timeout(20), jobs.look(directory, url) as job:
+    async with jobs.look(directory, url) as job:
         return await job.run()
 
 

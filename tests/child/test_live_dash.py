@@ -236,7 +236,7 @@ def refusal(status: int) -> HTTPError:
 
 async def recorded(jobs: Jobs, tmp_path: Path, url: str, after: int | None = None) -> Outcome:
     """A recording to the end of the broadcast, or until there are `after` bytes."""
-    async with asyncio.timeout(50), jobs.begin(tmp_path / "t", url, live="record", outputs=["video"]) as job:
+    async with jobs.begin(tmp_path / "t", url, live="record", outputs=["video"]) as job:
         async for event in job.events():
             if after is not None and event.get("downloaded_bytes", 0) > after:
                 job.command("finish")

@@ -282,8 +282,7 @@ async def stray(link: str, port: int) -> bytes:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-I", "-c", STRAY, str(ROOT), link, str(port), FFMPEG), stdout=subprocess.PIPE
     )
-    async with asyncio.timeout(50):
-        said, _ = await process.communicate()
+    said, _ = await process.communicate()
     return said
 
 

@@ -49,7 +49,7 @@ def segments(site: Site) -> int:
 
 async def cut_short(jobs: Jobs, folder: Path, url: str, after: int) -> Outcome:
     """A recording whose child is killed when it has `after` bytes."""
-    async with asyncio.timeout(20), jobs.begin(folder, url, live="record") as job:
+    async with jobs.begin(folder, url, live="record") as job:
         async for event in job.events():
             if event.get("downloaded_bytes", 0) > after:
                 job.kill()
@@ -161,7 +161,7 @@ async def test_finish_before_anything_was_recorded_waits_for_something_to_keep(
     jobs: Jobs, site: Site, tmp_path: Path
 ) -> None:
     url = site.url(BROADCAST)
-    async with asyncio.timeout(20), jobs.begin(tmp_path / "t", url, live="record") as job:
+    async with jobs.begin(tmp_path / "t", url, live="record") as job:
         async for event in job.events():
             if event["kind"] == "download_started":
                 job.command("finish")
@@ -176,7 +176,7 @@ async def test_finish_keeps_what_an_earlier_child_recorded_though_nothing_more_c
     url = site.url(f"{BROADCAST}?quiet=5")
     await cut_short(jobs, tmp_path / "t", url, after=150_000)
     silent = site.url(f"{BROADCAST}?quiet=5&stall=0")
-    async with asyncio.timeout(20), jobs.begin(tmp_path / "t", silent, live="record") as job:
+    async with jobs.begin(tmp_path / "t", silent, live="record") as job:
         async for event in job.events():
             if event["kind"] == "download_started":
                 job.command("finish")
@@ -208,7 +208,7 @@ async def test_what_a_killed_child_has_recorded_is_kept_when_the_broadcast_is_ov
 ) -> None:
     url = site.url(f"{BROADCAST}?end=12&gone=14")
     assert (await cut_short(jobs, tmp_path / "t", url, after=150_000)).code == -9
-    async with asyncio.timeout(20), aiohttp.ClientSession() as client:
+    async with aiohttp.ClientSession() as client:
         while (await client.get(url)).status == 200:
             await asyncio.sleep(0.05)
     outcome = await record(jobs, tmp_path / "t", url)

@@ -137,7 +137,7 @@ async def opened(shelf: Shelf) -> AsyncIterator[Shelf]:
 async def begin_and_kill(jobs: Jobs, shelf: Shelf, directory: Path, path: str = "/film.mp4") -> int:
     """Leave about the first `CUT` bytes of what is on the shelf behind; say how many."""
     shelf.hold = CUT
-    async with asyncio.timeout(20), jobs.begin(directory, shelf.url(path), outputs=["video"]) as job:
+    async with jobs.begin(directory, shelf.url(path), outputs=["video"]) as job:
         hearing = asyncio.create_task(job.run())
         while _partial(directory) < CUT - 2 * LARGEST_BLOCK:
             await asyncio.sleep(0.01)
@@ -300,7 +300,6 @@ async def test_of_a_source_that_knows_no_parts_all_is_fetched_and_the_rest_is_ke
         left = await begin_and_kill(jobs, shelf, directory)
         shelf.part, shelf.hold = part, CUT - 1_000_000
         async with (
-            asyncio.timeout(20),
             jobs.begin(directory, shelf.url("/film.mp4"), outputs=["video"]) as job,
         ):
             hearing = asyncio.create_task(job.run())
@@ -577,7 +576,7 @@ async def test_fragments_of_another_playlist_are_not_kept(
     jobs: Jobs, site: Site, tmp_path: Path, total: int, again: bool
 ) -> None:
     url, directory = site.url("/hls/ts/index.m3u8?rate=100000"), tmp_path / "t"
-    async with asyncio.timeout(20), jobs.begin(directory, url, outputs=["video"]) as job:
+    async with jobs.begin(directory, url, outputs=["video"]) as job:
         hearing = asyncio.create_task(job.run())
         while not any(_noted_size(note) for note in directory.glob("*.ytdl")):
             await asyncio.sleep(0.01)
@@ -641,7 +640,7 @@ async def test_a_fragment_that_a_power_cut_has_shortened_is_fetched_to_its_end(
 ) -> None:
     """It had come whole, and was not joined to the others yet."""
     directory, url = tmp_path / "t", site.url("/hls/ts/index.m3u8?only=0&stall=20000&times=1")
-    async with asyncio.timeout(20), jobs.begin(directory, url, outputs=["video"]) as job:
+    async with jobs.begin(directory, url, outputs=["video"]) as job:
         hearing = asyncio.create_task(job.run())
         while not (whole := [one for one in directory.glob("*-Frag*") if one.name[-1].isdecimal()]):
             await asyncio.sleep(0.01)

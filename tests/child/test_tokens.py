@@ -97,11 +97,10 @@ async def child(
 ) -> tuple[str | None, str, list[str], str]:
     job = download_job(folder, allowed_private_hosts=(), **settings)
     told = json.dumps([str(ROOT), jobs.to_message(job), address, lines])
-    async with asyncio.timeout(50):
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-I", "-B", "-c", CHILD, told), env=ENVIRONMENT, stdout=PIPE, stderr=PIPE
-        )
-        log, said = await process.communicate()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-I", "-B", "-c", CHILD, told), env=ENVIRONMENT, stdout=PIPE, stderr=PIPE
+    )
+    log, said = await process.communicate()
     assert process.returncode == 0, said.decode()
     token, others, loaded = json.loads(said.splitlines()[-1])
     return token, others, loaded, log.decode()

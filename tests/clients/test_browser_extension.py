@@ -93,9 +93,8 @@ class Extension:
         targets = (await self._browser.send("Target.getTargets"))["targetInfos"]
         [worker] = [each["targetId"] for each in targets if each["type"] == "service_worker"]
         await self._browser.send("Target.closeTarget", {"targetId": worker})
-        async with asyncio.timeout(PATIENCE):
-            while any(each["targetId"] == worker for each in targets):
-                targets = (await self._browser.send("Target.getTargets"))["targetInfos"]
+        while any(each["targetId"] == worker for each in targets):
+            targets = (await self._browser.send("Target.getTargets"))["targetInfos"]
 
 
 @asynccontextmanager
@@ -165,9 +164,8 @@ async def plays(page: Page) -> None:
     A browser may let no film begin by itself in a tab that nobody has touched.
     """
     video = page.locator("#player video")
-    async with asyncio.timeout(PATIENCE):
-        await video.evaluate("(video) => video.play()")
-        assert await video.evaluate(PLAYS) > 0
+    await video.evaluate("(video) => video.play()")
+    assert await video.evaluate(PLAYS) > 0
 
 
 def film(site: Site, title: str, query: str = "") -> str:
@@ -207,9 +205,8 @@ async def test_links_are_sent_by_a_menu_and_several_at_once_are_followed(
     for link in links[2:]:
         await extension.choose({"menuItemId": "send", "pageUrl": link}, {"url": link, "title": "A title"})
     await extension.badge(r"\d\d%")
-    async with asyncio.timeout(20):
-        while len(tasks := await tasks_of(locked)) < len(links):
-            await asyncio.sleep(0.05)
+    while len(tasks := await tasks_of(locked)) < len(links):
+        await asyncio.sleep(0.05)
     assert {task["url"] for task in tasks} == set(links)
     site.release()
     await extension.badge("✓")
@@ -349,9 +346,8 @@ async def test_of_a_private_window_nothing_is_stored(
         await extension.tooltip("Nothing of a private window is kept")
     worker = extension.context.service_workers[-1]
     await worker.evaluate("(tab) => chrome.action.onClicked.dispatch(tab)", tab)
-    async with asyncio.timeout(PATIENCE):
-        while len(tasks := await tasks_of(locked)) < 3:
-            await asyncio.sleep(0.05)
+    while len(tasks := await tasks_of(locked)) < 3:
+        await asyncio.sleep(0.05)
     assert {task["url"] for task in tasks} == {link, f"{link}&2"}
     await locked.stop()
     await extension.choose({"menuItemId": "send", "pageUrl": link}, tab)
@@ -382,9 +378,8 @@ async def test_a_failed_one_says_why_and_the_next_click_tries_again(
     await extension.badge("!")
     await extension.tooltip("✗ ")
     await extension.click(page)
-    async with asyncio.timeout(20):
-        while len(await tasks_of(locked)) < 2:
-            await asyncio.sleep(0.05)
+    while len(await tasks_of(locked)) < 2:
+        await asyncio.sleep(0.05)
     await extension.badge("!")
 
 
@@ -448,7 +443,7 @@ async def test_one_that_is_stopped_while_it_sends_makes_no_second_task(
         writer.close()
 
     server = await asyncio.start_server(deaf, "127.0.0.1", 0)
-    async with server, asyncio.timeout(60):
+    async with server:
         await extension.set_up(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
         page = await page_at(extension, film(site, "Once"))
         await extension.click(page)

@@ -302,9 +302,8 @@ async def test_ctrl_c_while_its_own_server_starts_begins_nothing(
     (tmp_path / "sitecustomize.py").write_text(HELD)
     alone.environment["PYTHONPATH"] += f":{tmp_path}"
     process = await alone.start("get", site.url("/1mb.mp4"))
-    async with asyncio.timeout(30):
-        while not (started := psutil.Process(process.pid).children(recursive=True)):
-            await asyncio.sleep(0.005)
+    while not (started := psutil.Process(process.pid).children(recursive=True)):
+        await asyncio.sleep(0.005)
     process.send_signal(signal.SIGINT)
     ran = await process.end()
     assert (ran.status, ran.out, alone.files()) == (130, "", {}), ran
@@ -338,9 +337,8 @@ sys.exit(main([]))
 
 async def left_nothing(alone: Shell) -> None:
     """A server that was left alone has yet to see that."""
-    async with asyncio.timeout(20):
-        while list(Path(alone.environment["TMPDIR"]).iterdir()):
-            await asyncio.sleep(0.02)
+    while list(Path(alone.environment["TMPDIR"]).iterdir()):
+        await asyncio.sleep(0.02)
 
 
 async def test_ctrl_c_ends_the_download_of_its_own_server(alone: Shell, site: Site) -> None:
@@ -439,11 +437,10 @@ async def test_tasks_are_listed_paused_resumed_cancelled_retried_and_removed(
 async def test_watch_without_an_id_shows_what_changes(shell: Shell, service: Service, site: Site) -> None:
     process = await shell.start("watch", "--json")
     try:
-        async with asyncio.timeout(30):
-            told = asyncio.create_task(process.stdout.readline())
-            while not told.done():  # it may not be connected yet
-                task = await service.submit(site.url("/1mb.mp4"), auto_start=False)
-                await asyncio.wait([told], timeout=0.3)
+        told = asyncio.create_task(process.stdout.readline())
+        while not told.done():  # it may not be connected yet
+            task = await service.submit(site.url("/1mb.mp4"), auto_start=False)
+            await asyncio.wait([told], timeout=0.3)
         assert json.loads(told.result())["url"] == task["url"]
     finally:
         process.send_signal(signal.SIGINT)

@@ -1,6 +1,5 @@
 """`clipwire login` and `whoami`: where a token is kept, who may read it, and which commands use it."""
 
-import asyncio
 import json
 import stat
 import sys
@@ -111,7 +110,7 @@ def test_commands_use_the_token_of_their_server_alone(monkeypatch: pytest.Monkey
 async def test_a_log_in_keeps_what_the_server_accepts_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    async with asyncio.timeout(60), opened(tmp_path) as client:
+    async with opened(tmp_path) as client:
         url = str(client.make_url("/")).rstrip("/")
         there = Remote(url, None, is_named=True)
         assert await login.tell_who(there, as_json=False) == 0

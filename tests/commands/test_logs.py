@@ -60,9 +60,8 @@ def lines(log: pytest.LogCaptureFixture, task_id: str) -> list[str]:
 
 async def two_lines(log: pytest.LogCaptureFixture, task_id: str) -> list[str]:
     """`lines`, once there are two: the log is written after what clients can read is saved."""
-    async with asyncio.timeout(20):
-        while len(lines(log, task_id)) < 2:
-            await asyncio.sleep(0.01)
+    while len(lines(log, task_id)) < 2:
+        await asyncio.sleep(0.01)
     return lines(log, task_id)
 
 
@@ -78,9 +77,8 @@ async def own_log(service: Inside, task_id: str) -> str:
 
 async def only_error(log: pytest.LogCaptureFixture) -> logging.LogRecord:
     """Waits for it: see `two_lines`."""
-    async with asyncio.timeout(20):
-        while not (errors := [record for record in log.records if record.levelno >= logging.ERROR]):
-            await asyncio.sleep(0.01)
+    while not (errors := [record for record in log.records if record.levelno >= logging.ERROR]):
+        await asyncio.sleep(0.01)
     [record] = errors
     return record
 
@@ -269,9 +267,8 @@ async def told(service: Service, request_id: str, count: int) -> list[str]:
         ours = [each for each in entries if each["logger"].startswith("server.")]  # asyncio has some as well
         return [f"{each['level']} {each['message']}" for each in ours if each.get("request_id") == request_id]
 
-    async with asyncio.timeout(20):
-        while len(found()) < count:
-            await asyncio.sleep(0.01)
+    while len(found()) < count:
+        await asyncio.sleep(0.01)
     return found()
 
 

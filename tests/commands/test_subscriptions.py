@@ -1,6 +1,5 @@
 """`clipwire subscriptions`, in a shell, beside the real service."""
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -30,7 +29,7 @@ async def test_a_feed_is_followed_from_a_shell(service: Service, site: Site, tmp
     made = await shell.run("subscriptions", "add", site.url("/followed/f.rss"))
     assert made.status == 0, made
     mine = made.task_id
-    async with Client(service.url) as client, asyncio.timeout(60):
+    async with Client(service.url) as client:
         async for each in client.subscriptions.follow(mine):
             if each.stage == "idle":
                 break

@@ -67,8 +67,7 @@ async def ran(*command: str) -> str:
     process = await asyncio.create_subprocess_exec(
         *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
-    async with asyncio.timeout(60):
-        out, _ = await process.communicate()
+    out, _ = await process.communicate()
     return out.decode(errors="replace")
 
 

@@ -147,8 +147,7 @@ async def test_a_dead_fork_server_is_replaced_and_its_tasks_go_on_from_where_the
 ) -> None:
     url = site.url("/8mb.mp4?stall=5000000&after=1&times=1")
     task = await service.submit(url, outputs=["video"])
-    async with asyncio.timeout(20):
-        await site.stalled()
+    await site.stalled()
     await service.wait(task["task_id"], "download")
     [before] = fork_servers(service)
     family = [before, *descendants(before.pid)]
@@ -250,21 +249,19 @@ async def all_tasks(service: Service) -> list[Payload]:
 
 
 async def downloads(service: Service, task_id: str, attempt: int) -> None:
-    async with asyncio.timeout(20):
-        while (seen := await service.status(task_id))["attempt"] < attempt or seen["stage"] != "download":
-            await asyncio.sleep(0.01)
+    while (seen := await service.status(task_id))["attempt"] < attempt or seen["stage"] != "download":
+        await asyncio.sleep(0.01)
 
 
 async def pieces(service: Service, task_id: str, *, other_than: tuple[int, ...]) -> int:
     """How many are noted as joined, once that has changed; 0 when all is done."""
-    async with asyncio.timeout(20):
-        while True:
-            found = noted_pieces(service.data / "work" / task_id)
-            if found and found[0] not in other_than:
-                return int(found[0])
-            if not found and (await service.status(task_id))["stage"] == "completed":
-                return 0
-            await asyncio.sleep(0.02)
+    while True:
+        found = noted_pieces(service.data / "work" / task_id)
+        if found and found[0] not in other_than:
+            return int(found[0])
+        if not found and (await service.status(task_id))["stage"] == "completed":
+            return 0
+        await asyncio.sleep(0.02)
 
 
 def noted_pieces(folder: Path) -> list[int]:
@@ -285,10 +282,9 @@ def fork_servers(service: Service) -> list[psutil.Process]:
 async def children(service: Service) -> list[psutil.Process]:
     """Those that the fork server has started, as soon as there are any."""
     found: list[psutil.Process] = []
-    async with asyncio.timeout(20):
-        while not found:
-            found = [child for server in fork_servers(service) for child in children_of(server.pid)]
-            await asyncio.sleep(0.01)
+    while not found:
+        found = [child for server in fork_servers(service) for child in children_of(server.pid)]
+        await asyncio.sleep(0.01)
     return found
 
 

@@ -21,16 +21,15 @@ async def recording(service: Service, url: str, at_least: int = 1, **body: objec
     """A task that has recorded so many bytes."""
     task_id: str = (await service.submit(url, live="record", **body))["task_id"]
     payload = await service.wait(task_id, "download")
-    async with asyncio.timeout(20):
-        while payload.get("downloaded_bytes", 0) < at_least:
-            assert payload["stage"] == "download", payload
-            await asyncio.sleep(0.02)
-            payload = await service.status(task_id)
+    while payload.get("downloaded_bytes", 0) < at_least:
+        assert payload["stage"] == "download", payload
+        await asyncio.sleep(0.02)
+        payload = await service.status(task_id)
     return task_id
 
 
 async def act(service: Service, task_id: str, action: str, expected: int = 200) -> Payload:
-    async with asyncio.timeout(20), service.client.post(f"/api/tasks/{task_id}/{action}") as answer:
+    async with service.client.post(f"/api/tasks/{task_id}/{action}") as answer:
         assert answer.status == expected, await answer.text()
         payload: Payload = await answer.json()
         return payload
@@ -123,9 +122,8 @@ async def test_a_recording_that_is_killed_goes_on_and_loses_nothing(
     earlier = segments(site)
     await service.kill()
     await service.start()
-    async with asyncio.timeout(20):
-        while (await service.status(task_id)).get("downloaded_bytes", 0) <= before:
-            await asyncio.sleep(0.02)
+    while (await service.status(task_id)).get("downloaded_bytes", 0) <= before:
+        await asyncio.sleep(0.02)
     done = await act(service, task_id, "finish")
     assert (done["status"], done["attempt"]) == ("completed", 2)
     assert segments(site) > earlier
@@ -159,11 +157,10 @@ async def test_a_source_that_falls_silent_looks_stalled_and_is_tried_again(
 async def waited_for(service: Service, task_id: str) -> Payload:
     """The payload of a task that waits for its broadcast."""
     payload = await service.wait(task_id, "queued")
-    async with asyncio.timeout(20):
-        while payload.get("waiting") != "not_live_yet":
-            assert payload["status"] == "processing", payload
-            await asyncio.sleep(0.02)
-            payload = await service.status(task_id)
+    while payload.get("waiting") != "not_live_yet":
+        assert payload["status"] == "processing", payload
+        await asyncio.sleep(0.02)
+        payload = await service.status(task_id)
     return payload
 
 

@@ -72,9 +72,8 @@ async def line(site: Site) -> AsyncIterator[Line]:
 
 async def begun(service: Service, task_id: str) -> Payload:
     """Once bytes have come."""
-    async with asyncio.timeout(20):
-        while not (payload := await service.status(task_id)).get("downloaded_bytes"):
-            await asyncio.sleep(0.01)
+    while not (payload := await service.status(task_id)).get("downloaded_bytes"):
+        await asyncio.sleep(0.01)
     return payload
 
 

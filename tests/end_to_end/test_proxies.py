@@ -217,7 +217,7 @@ async def behind(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
 
 
 async def test_the_page_and_its_log_in_work_below_the_prefix_and_with_the_port(behind: Behind) -> None:
-    async with asyncio.timeout(PATIENCE), behind.ask.get(behind.url("/")) as page:
+    async with behind.ask.get(behind.url("/")) as page:
         assert page.content_type == "text/html"
         named = re.findall(r'(?:src|href)="(static/[^"]+)"', await page.text())
     assert len(named) > 2
@@ -242,7 +242,6 @@ async def test_the_page_and_its_log_in_work_below_the_prefix_and_with_the_port(b
 async def test_what_a_client_claims_of_itself_is_not_believed(behind: Behind) -> None:
     claims = {"Host": "evil.example", "X-Forwarded-Host": NAME}
     async with (
-        asyncio.timeout(PATIENCE),
         behind.ask.get(behind.url("/api/session"), headers=claims) as answer,
     ):
         # Caddy has no such site, and answers so itself.
@@ -288,27 +287,25 @@ async def test_the_largest_body_that_the_service_takes_gets_through(behind: Behi
     headers = BEARER | {"Content-Type": "application/json"}
     url = behind.url("/api/process/batch")
     async with (
-        asyncio.timeout(PATIENCE),
         behind.ask.post(url, data=io.BytesIO(body), headers=headers) as answer,
     ):
         assert (answer.status, answer.content_type) == (200, "application/json")
 
 
 async def test_a_download_has_ranges_and_a_head(behind: Behind, site: Site) -> None:
-    async with asyncio.timeout(PATIENCE):
-        task = await behind.finished(site.url("/1mb.mp4"))
-        link = behind.origin + task["files"]["video"]
-        async with behind.ask.get(link, headers=BEARER) as answer:
-            whole, etag = await answer.read(), answer.headers["ETag"]
-        assert len(whole) == 1_000_000
-        part = BEARER | {"Range": "bytes=999000-", "If-Range": etag}
-        async with behind.ask.get(link, headers=part) as answer:
-            assert (answer.status, await answer.read()) == (206, whole[999_000:])
-            assert answer.headers["Content-Range"] == "bytes 999000-999999/1000000"
-        async with behind.ask.head(link, headers=BEARER) as answer:
-            assert (answer.status, answer.content_length, answer.headers["ETag"]) == (200, 1_000_000, etag)
-        async with behind.ask.get(link, headers=BEARER | {"If-None-Match": etag}) as answer:
-            assert answer.status == 304
+    task = await behind.finished(site.url("/1mb.mp4"))
+    link = behind.origin + task["files"]["video"]
+    async with behind.ask.get(link, headers=BEARER) as answer:
+        whole, etag = await answer.read(), answer.headers["ETag"]
+    assert len(whole) == 1_000_000
+    part = BEARER | {"Range": "bytes=999000-", "If-Range": etag}
+    async with behind.ask.get(link, headers=part) as answer:
+        assert (answer.status, await answer.read()) == (206, whole[999_000:])
+        assert answer.headers["Content-Range"] == "bytes 999000-999999/1000000"
+    async with behind.ask.head(link, headers=BEARER) as answer:
+        assert (answer.status, answer.content_length, answer.headers["ETag"]) == (200, 1_000_000, etag)
+    async with behind.ask.get(link, headers=BEARER | {"If-None-Match": etag}) as answer:
+        assert answer.status == 304
 
 
 @pytest.mark.long

@@ -35,9 +35,8 @@ async def opened(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
 
 
 async def ended(opened: Inside, task_id: str) -> dict[str, Any]:
-    async with asyncio.timeout(30):
-        while (found := await opened.status(task_id))["status"] not in FINAL:
-            await asyncio.sleep(0.02)
+    while (found := await opened.status(task_id))["status"] not in FINAL:
+        await asyncio.sleep(0.02)
     return found
 
 

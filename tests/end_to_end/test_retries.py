@@ -49,9 +49,8 @@ async def status(client: Client, task_id: str) -> Payload:
 
 
 async def until(client: Client, task_id: str, stage: str) -> Payload:
-    async with asyncio.timeout(20):
-        while (payload := await status(client, task_id))["stage"] != stage:
-            await asyncio.sleep(0.01)
+    while (payload := await status(client, task_id))["stage"] != stage:
+        await asyncio.sleep(0.01)
     return payload
 
 
@@ -61,7 +60,7 @@ async def completed(client: Client, url: str) -> Payload:
 
 
 async def act(client: Client, task_id: str, action: str) -> Payload:
-    async with asyncio.timeout(20), client.post(f"/api/tasks/{task_id}/{action}") as answer:
+    async with client.post(f"/api/tasks/{task_id}/{action}") as answer:
         assert answer.status == HTTPStatus.OK, await answer.text()
         payload: Payload = await answer.json()
         return payload
@@ -122,7 +121,7 @@ async def test_the_files_stay_when_the_new_attempt_fails_and_when_it_is_read_the
 async def test_a_download_of_the_old_file_that_is_under_way_gets_all_of_it(
     site: Site, tmp_path: Path
 ) -> None:
-    async with asyncio.timeout(30), backend(tmp_path) as opened:
+    async with backend(tmp_path) as opened:
         task = await accept(opened.kernel.tasks, request(site, "/1mb.mp4"))
         old = (await reached(opened, task.task_id, Stage.COMPLETED)).files["video"]
         with await opened_file(opened, task.task_id, old) as being_sent:
@@ -135,7 +134,7 @@ async def test_a_row_that_could_not_name_the_new_files_keeps_the_old_ones_over_a
     site: Site, tmp_path: Path, monkeypatch: Patch
 ) -> None:
     """The new files are published, but the disk does not take the status; then the server ends."""
-    async with asyncio.timeout(30), backend(tmp_path) as opened:
+    async with backend(tmp_path) as opened:
         task = await accept(opened.kernel.tasks, request(site))
         done = await reached(opened, task.task_id, Stage.COMPLETED)
         with monkeypatch.context() as patch:
@@ -148,7 +147,7 @@ async def test_a_row_that_could_not_name_the_new_files_keeps_the_old_ones_over_a
             (await opened_file(opened, task.task_id, done.files["video"])).close()
             assert folders(tmp_path / "data", task.task_id) == {"1", "2"}
             await opened.kernel.tasks._dispatcher.aclose()  # type: ignore[attr-defined]
-    async with asyncio.timeout(30), backend(tmp_path) as opened:
+    async with backend(tmp_path) as opened:
         again = await newer(opened, task.task_id, done.files["video"])
         (await opened_file(opened, task.task_id, again)).close()
         assert folders(tmp_path / "data", task.task_id) == {"2"}

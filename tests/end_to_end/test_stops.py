@@ -57,9 +57,8 @@ async def test_a_stop_that_drains_lets_what_runs_end_unless_it_is_asked_again(
         first = await service.submit(site.url("/8mb.mp4?rate=2000000"), outputs=["video"])
         await under_way(service, first["task_id"])
         stopping = asyncio.create_task(service.stop())
-        async with asyncio.timeout(10):
-            while (found := await readiness(service))[0] == 200:
-                await asyncio.sleep(0.01)
+        while (found := await readiness(service))[0] == 200:
+            await asyncio.sleep(0.01)
         assert found[1]["stopping"]["ok"] is False
         second = await service.submit(site.url(SLOW), outputs=["video"])
         assert (await service.wait(first["task_id"]))["attempt"] == 1
@@ -77,7 +76,7 @@ async def test_a_stop_that_drains_lets_what_runs_end_unless_it_is_asked_again(
 @pytest.mark.long
 async def test_a_request_that_is_complete_too_late_makes_no_task(service: Service, site: Site) -> None:
     body = json.dumps({"url": site.url("/video.mp4")}).encode()
-    async with asyncio.timeout(20), Raw(service.url) as raw:
+    async with Raw(service.url) as raw:
         await raw.write(
             f"POST /api/process HTTP/1.1\r\nHost: {raw.netloc}\r\nContent-Type: application/json\r\n"
             f"Content-Length: {len(body)}\r\n\r\n".encode()
@@ -155,9 +154,8 @@ async def test_clients_that_do_the_worst_they_can_hold_no_stop_up(
                 await (await clients.enter_async_context(Raw(service.url))).write(request)
         for _ in range(4 * each):
             await clients.enter_async_context(MuteSocket(service.url, "/ws"))
-        async with asyncio.timeout(20):
-            while len(inspected(service)) < 4:
-                await asyncio.sleep(0.02)
+        while len(inspected(service)) < 4:
+            await asyncio.sleep(0.02)
         assert await stopped_in_time(service) == 0
     assert not any("took longer" in line for line in service.log), "it had to be ended by force"
     assert service.complaints() == []
@@ -233,9 +231,8 @@ async def readiness(service: Service) -> tuple[int, dict[str, dict[str, object]]
 
 async def under_way(service: Service, task_id: str) -> None:
     """Return when bytes have come, which the next attempt can build on."""
-    async with asyncio.timeout(20):
-        while not any(part.stat().st_size for part in (service.data / "work" / task_id).glob("*.part")):
-            await asyncio.sleep(0.05)
+    while not any(part.stat().st_size for part in (service.data / "work" / task_id).glob("*.part")):
+        await asyncio.sleep(0.05)
 
 
 async def last_of(socket: aiohttp.ClientWebSocketResponse) -> int | None:

@@ -92,16 +92,15 @@ class Killing:
     async def _settled(self, server: Service, ids: list[str]) -> None:
         """Have both checked until all entries have tasks: those beyond a few new ones are held."""
         wanted = {"queued": len(self._followed.films)}
-        async with asyncio.timeout(120):
-            for subscription_id in ids:
-                acting = f"/api/subscriptions/{subscription_id}"
-                while (await known(server, subscription_id))["items"] != wanted:
-                    body = {"action": "fetch", "state": "waiting"}
-                    async with server.client.post(f"{acting}/items/actions", json=body) as answer:
-                        assert answer.status == 200
-                    async with server.client.post(f"{acting}/check") as answer:
-                        assert answer.status == 202
-                    await asyncio.sleep(0.3)
+        for subscription_id in ids:
+            acting = f"/api/subscriptions/{subscription_id}"
+            while (await known(server, subscription_id))["items"] != wanted:
+                body = {"action": "fetch", "state": "waiting"}
+                async with server.client.post(f"{acting}/items/actions", json=body) as answer:
+                    assert answer.status == 200
+                async with server.client.post(f"{acting}/check") as answer:
+                    assert answer.status == 202
+                await asyncio.sleep(0.3)
         found = [{item["url"]: item["task_id"] for item in await all_items(server, each)} for each in ids]
         assert found[0] == found[1], "they share each task"
         links = Counter(await all_links(server))

@@ -351,12 +351,11 @@ async def test_what_is_kept_is_let_go_and_what_is_pinned_stays(service: Service,
     left = {each["title"]: each["state"] for each in await items(service, mine)}
     assert left == {"Film 3": "fetched", "Film 2": "expired", "Film 1": "fetched"}
     await service.wait(found[0]["task_id"], "completed")
-    async with asyncio.timeout(20):
-        while True:
-            async with service.client.get(f"/api/status/{found[1]['task_id']}") as answer:
-                if answer.status == 404:
-                    break
-            await asyncio.sleep(0.05)
+    while True:
+        async with service.client.get(f"/api/status/{found[1]['task_id']}") as answer:
+            if answer.status == 404:
+                break
+        await asyncio.sleep(0.05)
     followed.films[:0] = films(4)
     await checked(service, mine)
     await until(service, mine, lambda one: one["items"] == {"fetched": 2, "expired": 2})
@@ -447,12 +446,10 @@ async def test_a_film_that_is_refused_holds_what_others_want_of_its_host_but_no_
                 tasks = (await answer.json())["tasks"]
             return {task["url"]: task.get("waiting") for task in tasks}
 
-        async with asyncio.timeout(20):
-            while (await waiting()).get(site.url(refused.link)) != "host_held":
-                await asyncio.sleep(0.02)
-        async with asyncio.timeout(20):
-            while sum(each == "host_held" for each in (await waiting()).values()) < 3:
-                await asyncio.sleep(0.02)
+        while (await waiting()).get(site.url(refused.link)) != "host_held":
+            await asyncio.sleep(0.02)
+        while sum(each == "host_held" for each in (await waiting()).values()) < 3:
+            await asyncio.sleep(0.02)
         own = await service.submit(site.url("/video.mp4?times=78"), outputs=["video"])
         await service.wait(own["task_id"], "completed")
         [task] = [one for one in await items(service, mine) if one["title"] == "Film 1"]

@@ -1,6 +1,5 @@
 """The small picture of a task: told by the status, published by the server, sent as files are."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from pathlib import Path
@@ -40,7 +39,7 @@ async def submitted(client: Client, site: Site, media: str, **body: object) -> P
 async def following(client: Client, task_id: str, until: Callable[[Payload], bool]) -> list[Payload]:
     """The task's statuses until one of them is what is wanted."""
     seen: list[Payload] = []
-    async with asyncio.timeout(20), client.ws_connect(f"/ws/{task_id}") as ws:
+    async with client.ws_connect(f"/ws/{task_id}") as ws:
         while not seen or not until(seen[-1]):
             seen.append(await ws.receive_json())
     return seen
@@ -59,8 +58,7 @@ async def test_it_is_told_and_sent_while_the_download_runs_and_stays(
     seen = await following(client, task["task_id"], lambda payload: "thumbnail" in payload)
     assert seen[-1]["thumbnail"] == path
     assert seen[-1]["stage"] in ("info", "download"), "it is told while the download runs"
-    async with asyncio.timeout(20):
-        await site.stalled()
+    await site.stalled()
     preview = tmp_path / "data" / "work" / task["task_id"] / "preview.jpg"
     secret = tmp_path / "secret"
     secret.write_bytes(preview.read_bytes())

@@ -118,9 +118,8 @@ class Looks:
 
     async def again(self, times: int = 5) -> None:
         until = self.count + times
-        async with asyncio.timeout(20):
-            while self.count < until:
-                await asyncio.sleep(0.01)
+        while self.count < until:
+            await asyncio.sleep(0.01)
 
 
 @pytest.fixture
@@ -140,9 +139,8 @@ async def readiness(server: Inside) -> tuple[int, dict[str, Any]]:
 
 
 async def is_ready(server: Inside) -> None:
-    async with asyncio.timeout(20):
-        while (await readiness(server))[0] != 200:
-            await asyncio.sleep(0.02)
+    while (await readiness(server))[0] != 200:
+        await asyncio.sleep(0.02)
 
 
 def complaints(log: pytest.LogCaptureFixture) -> list[str]:
@@ -190,8 +188,7 @@ async def test_what_ran_goes_on_once_the_directory_is_back(
     async with inside(folder.path.parent) as server:
         await is_ready(server)
         running = await server.submit(url=site.url(STALLS), outputs=["video"], auto_start=True)
-        async with asyncio.timeout(20):
-            await site.stalled()
+        await site.stalled()
         caplog.clear()
         go(folder)
         site.release()
@@ -246,8 +243,7 @@ async def test_a_check_that_is_slow_takes_back_nothing_that_a_later_one_has_told
     with monkeypatch.context() as patch:
         patch.setattr(DataDir, "unusable", slowly)
         slow = asyncio.create_task(data.look())
-        async with asyncio.timeout(20):
-            await seen.wait()
+        await seen.wait()
     (tmp_path / "data" / "work").rmdir()
     assert await data.look()
     go.set()
@@ -284,8 +280,7 @@ async def test_a_directory_that_goes_during_the_commit_is_noticed_before_the_ans
         await add(store, new_task())
         is_there = False
         with pytest.raises(StorageFailed):
-            async with asyncio.timeout(20):
-                await add(store, new_task())
+            await add(store, new_task())
 
 
 async def test_in_a_directory_that_went_before_the_commit_nothing_is_changed(folder: Folder) -> None:
@@ -293,8 +288,7 @@ async def test_in_a_directory_that_went_before_the_commit_nothing_is_changed(fol
         task = await add(store, new_task())
         folder.remove()
         with pytest.raises(StorageFailed):
-            async with asyncio.timeout(20):
-                await store.save(started(task.status))
+            await store.save(started(task.status))
         assert await store.get(task.status.task_id) == task
         folder.put_back()
         assert await store.save(started(task.status))
@@ -330,9 +324,8 @@ async def test_cookies_are_not_stored_in_a_directory_that_took_the_place_of_anot
     headers = {"Content-Type": "text/plain"}
     async with inside(folder.path.parent) as server:
         assert await submitted(server) == 202
-        async with asyncio.timeout(20):
-            while not (folder.path / "ballast").exists():  # which comes after the first commit, by itself
-                await asyncio.sleep(0.01)
+        while not (folder.path / "ballast").exists():  # which comes after the first commit, by itself
+            await asyncio.sleep(0.01)
         folder.switch()
         async with server.client.put(cookies, data=text, headers=headers) as answer:
             assert answer.status == 503

@@ -110,8 +110,7 @@ async def test_below_the_floor_all_waits_and_says_so_and_goes_on_by_itself(
     floor = {"CLIPWIRE_DOWNLOADS__MIN_FREE_DISK": str(volume.floor), "CLIPWIRE_SERVER__LANGUAGE": "en"}
     async with Service(volume.folder / "service", **floor) as service:
         task = await service.submit(site.url(HANGS_ONCE), outputs=["video"])
-        async with asyncio.timeout(20):
-            await site.stalled()
+        await site.stalled()
         before = await service.wait(task["task_id"], "download")
         children = service.processes()[1:]
         with volume.filled():
@@ -153,9 +152,8 @@ async def hanging(service: Service, url: str, size: int) -> str:
     """A task with about `size` bytes in its partial file."""
     task = await service.submit(url, outputs=["video"])
     work = service.data / "work" / task["task_id"]
-    async with asyncio.timeout(20):
-        while sum(part.stat().st_size for part in work.glob("*.part")) < size - MIB:
-            await asyncio.sleep(0.02)
+    while sum(part.stat().st_size for part in work.glob("*.part")) < size - MIB:
+        await asyncio.sleep(0.02)
     return str(task["task_id"])
 
 
@@ -236,9 +234,8 @@ async def test_what_will_not_fit_waits_long_before_the_disk_is_full_and_gets_the
             task = await service.submit(site.url("/8mb.mp4?rate=2000000"), outputs=["video"])
             await waits_for_room(service, task["task_id"])
             assert shutil.disk_usage(small.folder).free > 4 * MIB
-            async with asyncio.timeout(20):
-                while (again := await service.status(task["task_id"]))["revision"] < 12:
-                    await asyncio.sleep(0.02)
+            while (again := await service.status(task["task_id"]))["revision"] < 12:
+                await asyncio.sleep(0.02)
             assert (again["attempt"], again["waiting"]) == (1, "disk_full"), "its source was asked again"
             async with service.client.post(f"/api/tasks/{cancelled}/cancel") as answer:
                 assert answer.status == HTTPStatus.OK
@@ -256,8 +253,7 @@ async def test_a_disk_without_a_byte_left_takes_no_task_and_lets_the_server_stop
     settings = {"CLIPWIRE_DOWNLOADS__MIN_FREE_DISK": "0"}
     async with Service(small.folder / "service", **settings) as service:
         task = await service.submit(site.url(HANGS_ONCE), outputs=["video"])
-        async with asyncio.timeout(20):
-            await site.stalled()
+        await site.stalled()
         with small.full():
             answers = [await post(service, site.url("/video.mp4")) for _ in range(40)]
             assert answers[-1] == HTTPStatus.INSUFFICIENT_STORAGE  # the log of the database had some room
@@ -353,11 +349,10 @@ async def test_what_ended_long_enough_ago_is_removed_with_its_files_and_nothing_
         async with service.client.get(done["files"]["video"]) as slow_reader:
             begun = await slow_reader.content.readexactly(1000)
             may_look.touch()
-            async with asyncio.timeout(20):
-                while await code(service, f"/api/status/{task['task_id']}") != HTTPStatus.NOT_FOUND:
-                    await asyncio.sleep(0.05)
-                while service.files_of(task["task_id"]):
-                    await asyncio.sleep(0.05)
+            while await code(service, f"/api/status/{task['task_id']}") != HTTPStatus.NOT_FOUND:
+                await asyncio.sleep(0.05)
+            while service.files_of(task["task_id"]):
+                await asyncio.sleep(0.05)
             whole = begun + await slow_reader.read()
         assert whole == (media / "8mb.mp4").read_bytes(), "who was reading it has lost it"
         assert await code(service, done["files"]["video"]) == HTTPStatus.NOT_FOUND
@@ -380,17 +375,15 @@ async def test_leftovers_of_tasks_that_are_no_more_are_swept_at_the_start(
     (service.data / "logs" / f"{gone_task}.log").touch()
     (service.data / "work" / f"{gone_task}.lock").touch()
     await service.start()
-    async with asyncio.timeout(10):
-        while service.files_of(gone_task):
-            await asyncio.sleep(0.02)
+    while service.files_of(gone_task):
+        await asyncio.sleep(0.02)
     assert (service.data / "work" / task["task_id"]).exists()
 
 
 async def out_of_room(service: Service, volume: Volume) -> None:
     """A child has taken what was left, and is gone."""
-    async with asyncio.timeout(20):
-        while shutil.disk_usage(volume.folder).free > MIB // 4 or len(service.processes()) > 1:
-            await asyncio.sleep(0.02)
+    while shutil.disk_usage(volume.folder).free > MIB // 4 or len(service.processes()) > 1:
+        await asyncio.sleep(0.02)
 
 
 async def waits_for_room(service: Service, task_id: str) -> None:

@@ -197,14 +197,13 @@ async def test_a_file_is_closed_if_who_asked_for_it_leaves_while_it_is_opened(
 
     monkeypatch.setattr(local, "open_file", open_late)
     opening = asyncio.create_task(files.open(TASK, stored["video"]))
-    async with asyncio.timeout(20):
-        await begun.wait()
-        opening.cancel()
-        await asyncio.sleep(0)
-        go.set()
-        await asyncio.wait([opening])
-        while not found:
-            await asyncio.sleep(0.01)
+    await begun.wait()
+    opening.cancel()
+    await asyncio.sleep(0)
+    go.set()
+    await asyncio.wait([opening])
+    while not found:
+        await asyncio.sleep(0.01)
     assert opening.cancelled()
     assert found[0].closed
 
@@ -295,8 +294,7 @@ async def test_a_thumbnail_that_is_no_plain_small_jpeg_is_not_published(
             preview.write_bytes(JPEG + bytes(publishing.MAX_PREVIEW - len(JPEG) + 1))
         case "no picture":
             preview.write_bytes(b"<svg>")
-    async with asyncio.timeout(20):
-        assert await files.publish_thumbnail(TASK) is None
+    assert await files.publish_thumbnail(TASK) is None
     assert "could not be published" in caplog.text
     if make == "too large":
         os.truncate(preview, publishing.MAX_PREVIEW)
@@ -323,9 +321,8 @@ async def test_of_a_preview_that_is_swapped_all_the_time_no_foreign_byte_is_publ
     swapping = asyncio.create_task(asyncio.to_thread(swap))
     try:
         taken: list[StoredFile | None] = []
-        async with asyncio.timeout(30):
-            while len(taken) < 300 or not any(taken):
-                taken.append(await files.publish_thumbnail(TASK))
+        while len(taken) < 300 or not any(taken):
+            taken.append(await files.publish_thumbnail(TASK))
     finally:
         over.set()
         await swapping
@@ -485,8 +482,7 @@ async def test_a_pipe_is_never_published(files: LocalFiles) -> None:
     (out / "video.mp4").unlink()
     os.mkfifo(out / "video.mp4")
     with pytest.raises(UnsafeFile):
-        async with asyncio.timeout(20):
-            await publish(files, video=VIDEO.model_copy(update={"size": 0}), audio=AUDIO)
+        await publish(files, video=VIDEO.model_copy(update={"size": 0}), audio=AUDIO)
 
 
 @pytest.mark.parametrize(
@@ -799,13 +795,12 @@ async def test_a_sweep_that_is_stopped_waits_for_the_thread_that_reads_the_direc
     leave(files)
     monkeypatch.setattr("server.files.orphans._next_batch", slow)
     sweep = asyncio.create_task(files.sweep(Known({})))
-    async with asyncio.timeout(20):
-        await asyncio.to_thread(reading.wait)
-        sweep.cancel()
-        done, _ = await asyncio.wait([sweep], timeout=0.05)
-        assert not done
-        go_on.set()
-        await asyncio.wait([sweep])
+    await asyncio.to_thread(reading.wait)
+    sweep.cancel()
+    done, _ = await asyncio.wait([sweep], timeout=0.05)
+    assert not done
+    go_on.set()
+    await asyncio.wait([sweep])
     assert sweep.cancelled()
     assert read
 

@@ -108,11 +108,11 @@ async def test_a_link_goes_in_and_files_come_out_of_the_bucket(
         assert (answer.status, (await answer.read())[:3]) == (200, b"\xff\xd8\xff")
     async with service.client.get(f"/api/tasks/{task_id}/log") as answer:
         assert b"1mb.mp4" in await answer.read()
-    async with asyncio.timeout(20):  # its last words, and the removal of its work folder, follow the status
-        while list((service.data / "work").iterdir()):
-            await asyncio.sleep(0.02)
-        while "logs/<id>" not in (there := await keys(s3.bucket(SHARED), task_id)):
-            await asyncio.sleep(0.02)
+    # its last words, and the removal of its work folder, follow the status
+    while list((service.data / "work").iterdir()):
+        await asyncio.sleep(0.02)
+    while "logs/<id>" not in (there := await keys(s3.bucket(SHARED), task_id)):
+        await asyncio.sleep(0.02)
     assert {key for key in there if "thumbnail" not in key} == {
         "files/<id>/1/video.mp4", "files/<id>/1/audio.mp3", "files/<id>/1/manifest.json", "logs/<id>",
     }  # fmt: skip
@@ -146,8 +146,7 @@ async def test_the_old_files_stay_until_a_retry_has_newer_ones(service: Service,
     task_id, old = done["task_id"], done["files"]["video"]
     async with service.client.post(f"/api/tasks/{task_id}/retry") as answer:
         assert answer.status == 200
-    async with asyncio.timeout(20):
-        await site.stalled()
+    await site.stalled()
     async with service.client.head(old) as answer:
         assert answer.status == 200
     site.release()
@@ -155,19 +154,17 @@ async def test_the_old_files_stay_until_a_retry_has_newer_ones(service: Service,
     assert again["files"]["video"] != old
     async with service.client.head(old) as answer:
         assert answer.status == 404
-    async with asyncio.timeout(20):
-        while any("/1/" in key for key in await keys(s3.bucket(SHARED), task_id)):
-            await asyncio.sleep(0.05)
+    while any("/1/" in key for key in await keys(s3.bucket(SHARED), task_id)):
+        await asyncio.sleep(0.05)
     async with service.client.head(again["files"]["video"]) as answer:
         assert answer.status == 200
 
 
 async def test_a_log_is_shared_while_the_task_runs(service: Service, s3: S3, site: Site) -> None:
     task = await service.submit(site.url("/1mb.mp4?stall=500000&times=1&after=1"), outputs=["video"])
-    async with asyncio.timeout(20):
-        await site.stalled()
-        while f"logs/{task['task_id']}" not in [each.key async for each in s3.bucket(SHARED).keys("logs")]:
-            await asyncio.sleep(0.1)
+    await site.stalled()
+    while f"logs/{task['task_id']}" not in [each.key async for each in s3.bucket(SHARED).keys("logs")]:
+        await asyncio.sleep(0.1)
     site.release()
     await service.wait(task["task_id"])
 
@@ -210,8 +207,7 @@ async def test_a_server_that_is_killed_in_the_middle_of_an_upload_completes_the_
     proxy.spoil = lambda request: Spoiled(silent=True) if is_upload(request) else None
     async with Service(tmp_path / "service", **s3.settings(name, proxy.url)) as service:
         task = await service.submit(site.url("/1mb.mp4"), outputs=["video"])
-        async with asyncio.timeout(20):
-            await proxy.spoils()
+        await proxy.spoils()
         await service.kill()
         proxy.spoil = lambda _: None
         await service.start()
@@ -328,12 +324,11 @@ async def test_a_bucket_that_stays_away_sends_the_task_back_and_costs_it_nothing
         monkeypatch.setattr(module, constant, value)
     proxy.spoil = lambda request: Spoiled(status=503) if is_upload(request) else None
     task_id = await spoiled.submit(url=site.url("/1mb.mp4"), outputs=["video"], auto_start=True)
-    async with asyncio.timeout(30):
-        while True:
-            waits = await spoiled.status(task_id)
-            if (waits["stage"], waits.get("waiting")) == ("queued", "storage_away"):
-                break
-            await asyncio.sleep(0.01)
+    while True:
+        waits = await spoiled.status(task_id)
+        if (waits["stage"], waits.get("waiting")) == ("queued", "storage_away"):
+            break
+        await asyncio.sleep(0.01)
     (spoiled.work(task_id) / "out" / "old.mp4").write_bytes(b"of an earlier choice")
     proxy.spoil = lambda _: None
     done = await spoiled.reached(task_id, "completed")
@@ -354,8 +349,7 @@ async def test_a_task_whose_files_cannot_be_uploaded_says_so_within_8_s_and_the_
     ids = [
         await spoiled.submit(url=site.url("/1mb.mp4"), outputs=["video"], auto_start=True) for _ in range(3)
     ]
-    async with asyncio.timeout(20):
-        await proxy.spoils()
+    await proxy.spoils()
     async with asyncio.timeout(8):
         for task_id in ids:
             while (now := await spoiled.status(task_id)).get("waiting") != "storage_away":
@@ -385,10 +379,9 @@ async def test_the_end_of_an_outage_is_told_once_no_request_has_failed_for_a_whi
             with pytest.raises(StorageAway):
                 await files.ping()
         proxy.spoil = lambda _: None
-        async with asyncio.timeout(20):
-            while "answers again" not in caplog.records[-1].message:
-                await files.ping()
-                await asyncio.sleep(0.01)
+        while "answers again" not in caplog.records[-1].message:
+            await files.ping()
+            await asyncio.sleep(0.01)
     assert [each.message.split(",")[0].split(":")[0] for each in caplog.records] == [
         "the bucket is away", "the bucket answers again"
     ] * 2  # fmt: skip
@@ -423,9 +416,8 @@ async def test_a_cancel_in_the_middle_of_an_upload_acts_at_once_and_leaves_nothi
 ) -> None:
     proxy.spoil = lambda request: Spoiled(silent=True) if is_upload(request) else None
     task_id = await spoiled.submit(url=site.url("/1mb.mp4"), outputs=["video"], auto_start=True)
-    async with asyncio.timeout(20):
-        await proxy.spoils()
-    async with asyncio.timeout(20), spoiled.client.post(f"/api/tasks/{task_id}/cancel") as answer:
+    await proxy.spoils()
+    async with spoiled.client.post(f"/api/tasks/{task_id}/cancel") as answer:
         assert (await answer.json())["stage"] == "cancelled"
     assert not any("video" in key for key in await keys(s3.bucket(f"{name}"), task_id))
 
@@ -436,8 +428,7 @@ async def test_a_cancel_does_not_wait_for_a_bucket_that_has_fallen_silent(
 ) -> None:
     proxy.spoil = lambda request: Spoiled(silent=True) if is_upload(request) else None
     task_id = await spoiled.submit(url=site.url("/1mb.mp4"), outputs=["video"], auto_start=True)
-    async with asyncio.timeout(20):
-        await proxy.spoils()
+    await proxy.spoils()
     proxy.spoil = lambda _: Spoiled(silent=True)
     async with asyncio.timeout(4), spoiled.client.post(f"/api/tasks/{task_id}/cancel") as answer:
         assert (await answer.json())["stage"] == "cancelled"
@@ -450,9 +441,8 @@ async def test_a_bucket_that_is_away_is_said_so(spoiled: Inside, proxy: Proxy, s
     done = await completed(spoiled, site, WITH_PICTURE)
     log = f"/api/tasks/{done['task_id']}/log"
     proxy.spoil = lambda _: Spoiled(status=503)
-    async with asyncio.timeout(20):
-        while (await spoiled.client.get(log)).status == 200:  # its last words are still on their way
-            await asyncio.sleep(0.02)
+    while (await spoiled.client.get(log)).status == 200:  # its last words are still on their way
+        await asyncio.sleep(0.02)
     for path in (done["files"]["video"], done["thumbnail"], log):
         async with spoiled.client.get(path, headers={"Accept-Language": "en"}) as answer:
             assert (answer.status, (await answer.json())["code"]) == (503, "storage_away")
@@ -483,7 +473,7 @@ async def test_a_silent_bucket_is_given_up_within_ten_seconds(
     """Also one that answers the first question, whether the file is there, and then no other."""
     done = await completed(spoiled, site)
     proxy.spoil = lambda request: Spoiled(silent=True) if request.method == method else None
-    async with asyncio.timeout(10), spoiled.client.get(done["files"]["video"]) as answer:
+    async with spoiled.client.get(done["files"]["video"]) as answer:
         assert answer.status == 503
 
 
@@ -566,9 +556,8 @@ async def test_a_task_that_is_deleted_while_the_bucket_is_away_is_gone_and_its_f
             assert answer.status == 404
         proxy.spoil = lambda _: None
         await service.restart()
-        async with asyncio.timeout(20):
-            while await keys(s3.bucket(name), done["task_id"]):
-                await asyncio.sleep(0.05)
+        while await keys(s3.bucket(name), done["task_id"]):
+            await asyncio.sleep(0.05)
 
 
 # --- starts ---
@@ -607,14 +596,13 @@ async def test_a_start_waits_for_a_bucket_that_cannot_answer_now(
         data_dir=tmp_path / "data", files=f"s3://{BUCKET}/{name}", s3_endpoint=proxy.url
     )
     proxy.spoil = lambda _: Spoiled(status=503)
-    async with asyncio.timeout(20):
-        with pytest.raises(FilesUnusable, match="503"):
-            await usable_bucket(storage)
-        opening = asyncio.create_task(usable_bucket(storage, patience=20))
-        while "cannot be used yet" not in caplog.text:
-            await asyncio.sleep(0.02)
-        proxy.spoil = lambda _: None
-        await opening
+    with pytest.raises(FilesUnusable, match="503"):
+        await usable_bucket(storage)
+    opening = asyncio.create_task(usable_bucket(storage, patience=20))
+    while "cannot be used yet" not in caplog.text:
+        await asyncio.sleep(0.02)
+    proxy.spoil = lambda _: None
+    await opening
 
 
 async def test_a_start_with_a_bucket_that_refuses_leaves_one_line(

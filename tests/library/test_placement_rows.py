@@ -102,7 +102,6 @@ async def two_nodes(url: str) -> AsyncIterator[tuple[psycopg.AsyncConnection, Po
 async def blocked(url: str) -> None:
     """Return when a statement waits for a lock."""
     async with (
-        asyncio.timeout(20),
         await psycopg.AsyncConnection.connect(url, autocommit=True) as db,
     ):
         while await (await db.execute(BLOCKED.encode())).fetchone() == (0,):

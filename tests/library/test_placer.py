@@ -146,9 +146,8 @@ async def submitted(server: Inside, **library: Any) -> str:
 
 async def placed(server: Inside, task_id: str) -> list[str]:
     """The paths, once the task says that it is placed."""
-    async with asyncio.timeout(60):
-        while (found := (await server.status(task_id))["library"])["state"] != "placed":
-            await asyncio.sleep(0.02)
+    while (found := (await server.status(task_id))["library"])["state"] != "placed":
+        await asyncio.sleep(0.02)
     paths: list[str] = found["paths"]
     return paths
 
@@ -161,18 +160,16 @@ def all_of(root: Path) -> list[str]:
 
 async def waits(server: Inside, task_id: str, reason: str = "") -> dict[str, Any]:
     """What its payload says of the library, once it says why it waits."""
-    async with asyncio.timeout(60):
-        while True:
-            library: dict[str, Any] = (await server.status(task_id))["library"]
-            if "reason" in library and library["reason"].startswith(reason):
-                return library
-            await asyncio.sleep(0.02)
+    while True:
+        library: dict[str, Any] = (await server.status(task_id))["library"]
+        if "reason" in library and library["reason"].startswith(reason):
+            return library
+        await asyncio.sleep(0.02)
 
 
 async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(60):
-        while not holds():
-            await asyncio.sleep(0.02)
+    while not holds():
+        await asyncio.sleep(0.02)
 
 
 async def test_what_is_fetched_is_placed_and_the_task_says_where(server: Inside, root: Path) -> None:
@@ -291,9 +288,8 @@ async def test_both_tasks_of_one_video_are_told_where_it_is(server: Inside, root
     async with server.client.delete(f"/api/tasks/{tasks[1]}?library=delete") as answer:
         assert answer.status == 204
     await until(lambda: all_of(root) == [])
-    async with asyncio.timeout(20):
-        while "library" in await server.status(tasks[0]):
-            await asyncio.sleep(0.02)
+    while "library" in await server.status(tasks[0]):
+        await asyncio.sleep(0.02)
 
 
 async def test_an_earlier_task_waits_for_the_library_like_the_later_one_of_the_same_video(
@@ -314,12 +310,11 @@ async def test_an_earlier_task_waits_for_the_library_like_the_later_one_of_the_s
 async def test_a_task_that_is_not_kept_is_deleted_once_it_is_placed(server: Inside, root: Path) -> None:
     task_id = await submitted(server, **PLAIN, keep_task=False)
     await completed(server, task_id)
-    async with asyncio.timeout(20):
-        while True:
-            async with server.client.get(f"/api/status/{task_id}") as answer:
-                if answer.status == 404:
-                    break
-            await asyncio.sleep(0.02)
+    while True:
+        async with server.client.get(f"/api/status/{task_id}") as answer:
+            if answer.status == 404:
+                break
+        await asyncio.sleep(0.02)
     assert (root / f"{NAME}.mp4").read_bytes() == FILM
     data = root.parent / "data"
     await until(lambda: not list((data / "files").iterdir()))
@@ -339,9 +334,8 @@ async def test_of_two_equal_tasks_that_are_not_kept_none_is_left(
     for task_id in tasks:  # the other one is completed before anybody is told of the first
         await completed(server, task_id)
     may_tell.set()
-    async with asyncio.timeout(20):
-        while await (await server.client.get(f"/api/tasks?ids={','.join(tasks)}")).json() != {"tasks": []}:
-            await asyncio.sleep(0.02)
+    while await (await server.client.get(f"/api/tasks?ids={','.join(tasks)}")).json() != {"tasks": []}:
+        await asyncio.sleep(0.02)
     assert all_of(root) == [f"{NAME}.mp4"]
 
 
@@ -359,9 +353,8 @@ async def test_a_task_stays_while_it_has_files_that_the_library_has_not(
     task_id = await submitted(server, **wanted, keep_task=False)
     await completed(server, task_id, kinds=kinds)
     assert len(await placed(server, task_id)) == left
-    async with asyncio.timeout(20):
-        while await busy(server):
-            await asyncio.sleep(0.02)
+    while await busy(server):
+        await asyncio.sleep(0.02)
     assert set((await server.status(task_id))["files"]) == set(kinds)
     assert len(all_of(root)) == left
 
@@ -384,18 +377,16 @@ async def test_a_task_that_is_not_kept_stays_until_its_end_was_told(
         async with server.client.get("/api/webhooks") as answer:
             assert [each["task_id"] for each in (await answer.json())["webhooks"]] == [task_id]
         store: Any = server.app[PLACEMENTS]
-        async with asyncio.timeout(20):
-            while not (await store.of_task(task_id)).is_untold:
-                await asyncio.sleep(0.02)
+        while not (await store.of_task(task_id)).is_untold:
+            await asyncio.sleep(0.02)
         assert (await server.status(task_id))["stage"] == "completed"
 
         async def forget(tables: Any) -> None:
             await tables.run("DELETE FROM deliveries")
 
         await store._transactions.write(forget)
-        async with asyncio.timeout(20):
-            while await busy(server):
-                await asyncio.sleep(0.02)
+        while await busy(server):
+            await asyncio.sleep(0.02)
         async with server.client.get(f"/api/status/{task_id}") as answer:
             assert answer.status == 404
         assert all_of(root) == [f"{NAME}.mp4"]
@@ -415,8 +406,7 @@ class Told:
         return web.Response(status=204)
 
     async def next(self) -> dict[str, Any]:
-        async with asyncio.timeout(60):
-            return await self.got.get()
+        return await self.got.get()
 
 
 @pytest.fixture
@@ -615,9 +605,8 @@ async def test_the_poster_of_a_season_goes_with_its_last_film(server: Inside, ro
     for task_id, left in zip(tasks[:2], (3, 2), strict=True):
         async with server.client.delete(f"/api/tasks/{task_id}?library=delete") as answer:
             assert answer.status == 204
-        async with asyncio.timeout(20):
-            while await busy(server):
-                await asyncio.sleep(0.02)
+        while await busy(server):
+            await asyncio.sleep(0.02)
         assert len(posters()) == left
     assert posters() == ["poster.jpg", "season2026-poster.jpg"]
 
@@ -630,9 +619,8 @@ async def test_the_last_ones_of_a_folder_take_its_files_with_them_also_at_once(
         tasks.append(await submitted(server, layout="shows"))
         await completed(server, tasks[-1], INFO.model_copy(update={"id": name}), kinds=("video", "thumbnail"))
         await placed(server, tasks[-1])
-    async with asyncio.timeout(20):
-        while await busy(server):
-            await asyncio.sleep(0.02)
+    while await busy(server):
+        await asyncio.sleep(0.02)
     store: Any = server.app[PLACEMENTS]
 
     async def leave(tables: Any) -> None:
@@ -796,8 +784,7 @@ async def test_a_set_is_placed_once_whatever_step_the_server_dies_at(
             patch.setattr(owner, step, dies)
             task_id = await submitted(server)
             await completed(server, task_id, kinds=("video", "subtitle.en"))
-            async with asyncio.timeout(20):
-                await reached.wait()
+            await reached.wait()
         film = root / f"{NAME}.mp4"
         assert not film.exists() or film.read_bytes() == FILM
     async with open_server() as server:
@@ -849,15 +836,14 @@ async def test_the_same_film_that_is_wanted_while_it_is_placed_keeps_its_file(
         return found
 
     let_go.append(put := Held(monkeypatch, UnfinishedFile, "put"))
-    async with asyncio.timeout(60):
-        first = await submitted(server)
-        await completed(server, first)
-        await put.began.wait()
-        second = await submitted(server)
-        await completed(server, second)
-        monkeypatch.setattr(PlacementRows, "due_in", due_in)
-        for _ in range(3):  # whoever might begin to place it as well has seen it
-            await checks.get()
+    first = await submitted(server)
+    await completed(server, first)
+    await put.began.wait()
+    second = await submitted(server)
+    await completed(server, second)
+    monkeypatch.setattr(PlacementRows, "due_in", due_in)
+    for _ in range(3):  # whoever might begin to place it as well has seen it
+        await checks.get()
     put.go_on()
     for task_id in (first, second):
         assert await placed(server, task_id) == [f"{NAME}.mp4"]
@@ -887,20 +873,19 @@ async def test_a_server_that_stood_still_deletes_nothing_that_another_has_placed
     monkeypatch.setattr(placer.Placer, "_work", work)
     async with server.client.delete(f"/api/tasks/{task_id}?library=delete") as answer:
         assert answer.status == 204
-    async with asyncio.timeout(60):
-        await held.began.wait()
-        for module in (leases, placer):
-            monkeypatch.setattr(module, "stopwatch", lambda: stopwatch() + leases.LEASE)
-        await server.app[PLACEMENTS].release_all()  # as its end does
-        await ended.get()  # another one has left it
-        again = await submitted(server)
-        await completed(server, again, kinds=("video", "subtitle.en"))
-        both = [f"{NAME}.mp4", f"{NAME}.en.vtt"]
-        assert await placed(server, again) == both
-        for _ in ("placed", "told"):
-            await ended.get()
-        held.go_on()
+    await held.began.wait()
+    for module in (leases, placer):
+        monkeypatch.setattr(module, "stopwatch", lambda: stopwatch() + leases.LEASE)
+    await server.app[PLACEMENTS].release_all()  # as its end does
+    await ended.get()  # another one has left it
+    again = await submitted(server)
+    await completed(server, again, kinds=("video", "subtitle.en"))
+    both = [f"{NAME}.mp4", f"{NAME}.en.vtt"]
+    assert await placed(server, again) == both
+    for _ in ("placed", "told"):
         await ended.get()
+    held.go_on()
+    await ended.get()
     assert all_of(root) == sorted(both)
 
 
@@ -935,14 +920,13 @@ async def found(
     subscription = await store.get(subscription_id)
 
     async def claim() -> Claim:
-        async with asyncio.timeout(20):
-            while True:
-                await server.app[SUBSCRIPTIONS].check(subscription_id)
-                later = now + 100.0 * next(CLAIMS)  # when all leases have ended
-                for each in await checks.claim(9, 60.0, later):
-                    if each.subscription.subscription_id == subscription.subscription_id:
-                        return each
-                await asyncio.sleep(0.05)
+        while True:
+            await server.app[SUBSCRIPTIONS].check(subscription_id)
+            later = now + 100.0 * next(CLAIMS)  # when all leases have ended
+            for each in await checks.claim(9, 60.0, later):
+                if each.subscription.subscription_id == subscription.subscription_id:
+                    return each
+            await asyncio.sleep(0.05)
 
     result = CheckResult(form="list", whole=True, **source)
     pace = Pace(interval=3600, min_interval=300, pause=0, max_new=50)
@@ -1265,8 +1249,7 @@ async def test_while_one_rename_moves_files_another_one_is_refused(
     await called_otherwise(server, "New Name")
     held = Held(monkeypatch, Root, "move")
     await act(server, "rename")
-    async with asyncio.timeout(60):
-        await held.began.wait()
+    await held.began.wait()
     for action in ("rename", "rewrite_nfo", "verify"):
         async with server.client.post("/api/library/actions", json={"action": action}) as answer:
             assert (answer.status, (await answer.json())["code"]) == (409, "library_busy")
@@ -1277,9 +1260,8 @@ async def test_while_one_rename_moves_files_another_one_is_refused(
 
 async def quiet(server: Inside) -> None:
     """Return when nothing is left to be done in the library."""
-    async with asyncio.timeout(60):
-        while await busy(server):
-            await asyncio.sleep(0.05)
+    while await busy(server):
+        await asyncio.sleep(0.05)
 
 
 async def test_a_folder_that_its_owner_has_renamed_is_the_shows_from_then_on(
@@ -1317,9 +1299,8 @@ async def test_what_verify_misses_is_no_path_of_a_task_until_it_is_there_again(
     assert (await server.status(task_id))["library"]["paths"] == [film, words]
     for there in ([words], [film, words]):
         await act(server, "verify")
-        async with asyncio.timeout(60):
-            while (await server.status(task_id))["library"]["paths"] != there:
-                await asyncio.sleep(0.05)
+        while (await server.status(task_id))["library"]["paths"] != there:
+            await asyncio.sleep(0.05)
         if (root / "aside.mp4").exists():
             (root / "aside.mp4").rename(root / film)
 
@@ -1348,9 +1329,8 @@ async def test_what_differs_in_case_alone_is_renamed_and_gets_no_number(
     before = all_of(root)
     await called_otherwise(server, "Some CHANNEL", title="A FILM: part one")
     await act(server, "rename")
-    async with asyncio.timeout(20):
-        while await busy(server):
-            await asyncio.sleep(0.02)
+    while await busy(server):
+        await asyncio.sleep(0.02)
     name = NAME.replace("Some Channel", "Some CHANNEL").replace("A film", "A FILM")
     assert await placed(server, task_id) == [f"{name}.mp4", f"{name}.en.vtt", f"{name}.nfo"]
     there = all_of(root)
@@ -1379,9 +1359,8 @@ async def test_somebodys_file_that_appears_while_ours_are_moved_stays(
     await called_otherwise(server, "New Name")
     monkeypatch.setattr(PlacedFiles, "move", move)
     await act(server, "rename")
-    async with asyncio.timeout(20):
-        while await busy(server):
-            await asyncio.sleep(0.02)
+    while await busy(server):
+        await asyncio.sleep(0.02)
     paths = await placed(server, task_id)
     other = name.replace(" [x1]", " (2) [x1]")
     expected = [f"{other}.mp4", f"{other}.en.vtt", f"{other}.nfo"]
@@ -1421,15 +1400,13 @@ async def test_films_get_their_new_names_whatever_step_the_server_dies_at(
         with monkeypatch.context() as patch:
             patch.setattr(owner, step, dies)
             await act(server, "rename")
-            async with asyncio.timeout(20):
-                await reached.wait()
+            await reached.wait()
     async with open_server() as server:
         await end_leases(server, database)
         name = NAME.replace("Some Channel", "New Name")
         await until(lambda: all_of(root) == sorted([f"{name}.mp4", f"{name}.en.vtt"]))
-        async with asyncio.timeout(20):
-            while await busy(server):
-                await asyncio.sleep(0.02)
+        while await busy(server):
+            await asyncio.sleep(0.02)
         assert await placed(server, task_id) == [f"{name}.mp4", f"{name}.en.vtt"]
 
 
@@ -1550,9 +1527,8 @@ async def test_nothing_is_written_beside_a_film_that_its_owner_has_deleted(
     shutil.rmtree(root / "Some Channel")
     await called_otherwise(server, "New Name")
     assert (await act(server, action))["count"]
-    async with asyncio.timeout(20):
-        while await busy(server):
-            await asyncio.sleep(0.02)
+    while await busy(server):
+        await asyncio.sleep(0.02)
     assert all_of(root) == []
 
 
@@ -1571,9 +1547,8 @@ async def test_nfo_files_are_written_anew_but_not_what_somebody_has_edited(
     assert not nfos[0].exists()
     await act(server, "rewrite_nfo")
     await until(nfos[0].exists)
-    async with asyncio.timeout(20):
-        while await busy(server):
-            await asyncio.sleep(0.05)
+    while await busy(server):
+        await asyncio.sleep(0.05)
     assert nfos[1].read_text() == "edited"
     assert len(all_of(root)) == 5
 

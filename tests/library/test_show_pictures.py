@@ -203,9 +203,8 @@ async def test_they_move_with_a_rename_which_finds_nothing_afterwards(server: In
 
 
 async def renamed(server: Inside) -> int:
-    async with asyncio.timeout(30):
-        while await server.app[PLACEMENTS].moves():
-            await asyncio.sleep(0.05)
+    while await server.app[PLACEMENTS].moves():
+        await asyncio.sleep(0.05)
     async with server.client.post("/api/library/actions", json={"action": "rename"}) as answer:
         assert answer.status == 200, await answer.text()
         count: int = (await answer.json())["count"]

@@ -175,11 +175,10 @@ async def test_names_that_are_not_resolved_hold_up_no_other_thread(
     ]
     try:
         await asyncio.sleep(0)
-        async with asyncio.timeout(20):
-            for _ in tries:
-                while not asked.acquire(blocking=False):
-                    await asyncio.sleep(0.01)
-            assert await asyncio.to_thread(lambda: "a page of the list") == "a page of the list"
+        for _ in tries:
+            while not asked.acquire(blocking=False):
+                await asyncio.sleep(0.01)
+        assert await asyncio.to_thread(lambda: "a page of the list") == "a page of the list"
     finally:
         hangs.set()
         assert {await each for each in tries} == {"unknown_host"}

@@ -266,7 +266,7 @@ async def test_a_provider_that_is_away_or_another_is_said_so(tmp_path: Path) -> 
         access=AccessSettings(oidc=OidcSettings(issuer=f"http://127.0.0.1:{port}", client_id="clipwire")),
     )
     app = create_app(settings)
-    async with asyncio.timeout(60), TestServer(app) as server, ClientSession() as session:
+    async with TestServer(app) as server, ClientSession() as session:
         link = server.make_url("/api/session/oidc")
         answer = await session.get(link, allow_redirects=False)
         assert answer.headers["Location"] == "/?log_in_error=away"

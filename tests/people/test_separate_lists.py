@@ -94,14 +94,13 @@ async def test_sockets_and_event_streams_tell_of_ones_own_tasks_alone(house: Wor
         await ask(house, "bob", "DELETE", f"/api/tasks/{his}")
         await ask(house, "anna", "DELETE", f"/api/tasks/{task}")
         told, of_all = list[dict[str, Any]](), list[dict[str, Any]]()
-        async with asyncio.timeout(50):
-            while not told or not told[-1].get("removed"):
-                told.append(await hers.receive_json())
-            while sum(bool(one.get("removed")) for one in of_all) < 2:
-                of_all.append(await all_of_them.receive_json())
-            text = b""
-            while b'"removed"' not in text:
-                text += await stream.content.readany()
+        while not told or not told[-1].get("removed"):
+            told.append(await hers.receive_json())
+        while sum(bool(one.get("removed")) for one in of_all) < 2:
+            of_all.append(await all_of_them.receive_json())
+        text = b""
+        while b'"removed"' not in text:
+            text += await stream.content.readany()
         assert {one["task_id"] for one in told} == {task}
         assert {one["task_id"] for one in of_all} == {his, task}
         assert task.encode() in text
@@ -110,7 +109,7 @@ async def test_sockets_and_event_streams_tell_of_ones_own_tasks_alone(house: Wor
     began = re.search(rb"id: (\d+)", text)
     assert began
     headers = roles["anna"] | {"Last-Event-ID": began[1].decode()}
-    async with asyncio.timeout(50), client.get("/api/events", headers=headers) as again:
+    async with client.get("/api/events", headers=headers) as again:
         text = b""
         while b'"removed"' not in text:
             text += await again.content.readany()
@@ -221,9 +220,8 @@ async def settled(house: World, name: str) -> None:
     """Wait until nothing is left of what is to become of what was `name`'s."""
     directory = house.server.app[DIRECTORY]
     assert isinstance(directory, PeopleDirectory)
-    async with asyncio.timeout(50):
-        while (person := directory.people.get(name)) and (person.adopts or person.leaving):
-            await asyncio.sleep(0.02)
+    while (person := directory.people.get(name)) and (person.adopts or person.leaving):
+        await asyncio.sleep(0.02)
 
 
 async def test_what_is_given_away_is_anothers_with_all_that_belongs_to_it(

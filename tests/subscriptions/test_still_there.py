@@ -83,9 +83,8 @@ async def tasks_of(server: Inside) -> list[dict[str, Any]]:
 
 async def in_place(server: Inside, subscription_id: str, key: str) -> list[str]:
     """The paths of an item, once it has some."""
-    async with asyncio.timeout(60):
-        while not (paths := (await items_of(server, subscription_id))[key]["paths"]):
-            await asyncio.sleep(0.02)
+    while not (paths := (await items_of(server, subscription_id))[key]["paths"]):
+        await asyncio.sleep(0.02)
     return list(paths)
 
 
@@ -181,9 +180,8 @@ async def test_a_file_that_its_owner_deleted_is_downloaded_again_where_no_task_h
     [first] = await found(server, mine, 1)
     await completed(server, first, film(1))
     [path] = await in_place(server, mine, "site 1")
-    async with asyncio.timeout(60):
-        while await tasks_of(server):
-            await asyncio.sleep(0.02)
+    while await tasks_of(server):
+        await asyncio.sleep(0.02)
     away = root.rename(root.with_name("away"))
     [result] = await act(server, mine, "fetch", keys=["site 1"])
     assert (result["status"], result["problem"]["code"]) == (503, "library_away"), "nobody knows"
@@ -230,9 +228,8 @@ async def test_a_backlog_leaves_what_the_library_has_alone(server: Inside, root:
     [task_id] = await found(server, first, 1)
     await completed(server, task_id, film(1))
     await in_place(server, first, "site 1")
-    async with asyncio.timeout(60):
-        while await tasks_of(server):
-            await asyncio.sleep(0.02)
+    while await tasks_of(server):
+        await asyncio.sleep(0.02)
     async with server.client.delete(f"/api/subscriptions/{first}") as answer:
         assert answer.status == 204
     again = await subscribed(server, "b", backlog="all", library=PLAIN)
@@ -325,9 +322,8 @@ async def test_a_request_with_library_and_reuse_places_what_another_has_fetched(
 async def nothing_due(server: Inside) -> None:
     """Return when the placer has seen that there is nothing to be placed."""
     store = server.app[PLACEMENTS]
-    async with asyncio.timeout(30):
-        while (await store.due_in(server.app[keys.CLOCK].now().timestamp()) or 0.0) < 60:
-            await asyncio.sleep(0.02)
+    while (await store.due_in(server.app[keys.CLOCK].now().timestamp()) or 0.0) < 60:
+        await asyncio.sleep(0.02)
 
 
 @pytest.mark.parametrize("event", [Failed(code="timeout"), Cancelled()])
@@ -358,7 +354,7 @@ async def test_a_task_without_files_that_was_to_be_placed_expires_all_the_same(s
     await server.app[keys.TASKS]._recorder.record(task_id, Cancelled())
     tasks: Any = server.app[keys.TASKS]._store
     tomorrow = server.app[keys.CLOCK].now() + timedelta(days=1)
-    async with asyncio.timeout(30):  # the placer has to see first that nothing of it is to be placed
-        while not (expired := await tasks.mark_expired(tomorrow, 10)):
-            await asyncio.sleep(0.02)
+    # the placer has to see first that nothing of it is to be placed
+    while not (expired := await tasks.mark_expired(tomorrow, 10)):
+        await asyncio.sleep(0.02)
     assert expired == [task_id]

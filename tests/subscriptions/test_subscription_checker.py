@@ -101,7 +101,7 @@ async def checks(
 ) -> None:
     """Check until that is so."""
     checker = new_checker(rows, scratch, child, tasks or Deleting())
-    async with asyncio.timeout(20), in_background(checker.run(alone=False), "checks"):
+    async with in_background(checker.run(alone=False), "checks"):
         while not until():
             await asyncio.sleep(0.01)
 

@@ -344,7 +344,7 @@ async def test_an_attempt_outlasts_a_standstill_of_the_server(
         nonlocal stood_still
         saved = await save(store, status)
         if status.stage is Stage.DOWNLOAD:
-            stood_still = 3600.0
+            stood_still = 200.0
         return saved
 
     if when == "while it saves":
@@ -354,7 +354,7 @@ async def test_an_attempt_outlasts_a_standstill_of_the_server(
         child.say(DownloadStarted())
         await reached(opened, task_id, Stage.DOWNLOAD)
         await child.has_been_heard()
-        stood_still = 3600.0
+        stood_still = 200.0
         await asyncio.sleep(0.01)  # what is overdue comes first
         child.say(Progress(progress=21, downloaded_bytes=1))
         child.say(Broken(code="drm_protected"))
