@@ -362,8 +362,8 @@ class LogIns:
     async def find(self, request: web.Request) -> Session | None:
         """The session whose cookie came with `request`; None if there is none or it has ended.
 
-        Over TLS that of a person counts only in the cookie that no other host can set: else a page of a
-        neighbouring domain could have its visitors act in its author's name.
+        Over TLS, a person's session counts only in the `__Host-` cookie: the other one can be set by a
+        neighbouring domain, to log visitors in as somebody else.
         """
         is_https = request.app[DOORS].is_https(request)
         for name, secret in _cookies(request):

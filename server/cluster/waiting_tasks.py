@@ -4,8 +4,8 @@ from server.storage.entry_rows import has_taken_all
 
 CLOCKS_DIFFER = 5.0  # seconds by which a node's estimate of the database's clock may be wrong
 
-# A withdrawn task is left to the action that withdrew it; after ten seconds that action counts as dead.
-# An entry waits until its row has taken all actions on its list.
+# An action that withdrew a task's job decides what comes next; after ten seconds it counts as dead.
+# An entry waits until all actions on its list are applied to its row.
 WAITS = f"""
     stage = 'queued' AND job_id IS NULL AND NOT removed
         AND (withdrawn_at IS NULL OR withdrawn_at < now() - interval '10 s') AND {has_taken_all()}"""

@@ -69,7 +69,7 @@ def _without_secrets(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _checked(name: str, fields: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
-    """The fields as clients would send them, with the preset of their request resolved."""
+    """Check a profile and return its fields, as JSON has them, with its preset filled in."""
     key = f"subscriptions.profiles.{name if name.isprintable() else ascii(name)[1:-1]}"
     if not 0 < len(name) <= 64:
         raise ConfigurationError(f"{key}: a name of 1 to 64 characters is expected")

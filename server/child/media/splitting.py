@@ -1,8 +1,8 @@
 """Splits a finished film, or sound, into a file for each chapter, as yt-dlp's `--split-chapters` does.
 
 Streams are copied, so that a chapter of a film begins with the key frame before it. Lossless sound is encoded
-anew, which loses nothing and makes length and checksum right. ffmpeg cuts the subtitles of an MP4 with wrong
-times, so for MP4 the files of subtitles that were embedded are cut here.
+anew, which loses nothing and makes length and checksum right. When ffmpeg cuts an MP4, the times of its
+subtitles go wrong, so there the files they came from are cut.
 """
 
 from collections.abc import Callable, Iterable, Sequence

@@ -160,7 +160,7 @@ export class Room {
     else this.#stepBack()
   }
 
-  /** Go back to what was shown before, if nothing is lost by that; false: there was nothing. */
+  /** Go back, unless something would be lost; false only if nothing was shown before. */
   #stepBack() {
     if (!this.#before) return false
     if (this.#mayLeave()) this.#before()

@@ -40,7 +40,7 @@ export class OptionsForm {
    * @param {Options} options
    * @param {import("../base/i18n.js").I18n} i18n
    * @param {HTMLElement} [root]
-   * @param {string[]} [without]  options that are not for what is asked for here
+   * @param {string[]} [without]  options to leave out of the form
    */
   constructor(options, i18n, root, without = []) {
     this.#root = root ?? byId("options", HTMLElement)

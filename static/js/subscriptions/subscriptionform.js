@@ -318,7 +318,7 @@ export class SubscriptionForm {
   }
 
   /**
-   * Say at a field what is wrong with it; false: there is none.
+   * Show `message` at a field; false: there is no such field.
    * @param {string} name
    * @param {string} message
    */
