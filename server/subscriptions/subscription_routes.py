@@ -557,7 +557,9 @@ async def _shown(
     from server.subscriptions import subscription_schemas as answers
 
     service, words = request.app[SUBSCRIPTIONS], LANGUAGES[language(request)]
-    counts = await service.store.counts([one.subscription_id for one in found])
+    ids = [one.subscription_id for one in found]
+    counts, counts_of_held = await service.store.counts(ids), await service.store.counts_of_held(ids)
+    last_fetched = await service.store.last_fetched(ids)
     default = request.app[SETTINGS].subscriptions.interval
     secrets = await service.store.feed_secrets([one for one in found if one.wanted.feed])
     tells_owner = request.app[SETTINGS].access.separate_lists and principal_of(request).is_admin
@@ -594,6 +596,8 @@ async def _shown(
                 waiting=HOST_HELD if until else None,
                 next_check_at=_time(max(until, due) if due is not None else None),
                 items=counts[one.subscription_id],
+                held=counts_of_held.get(one.subscription_id),
+                last_fetched_at=_time(last_fetched.get(one.subscription_id)),
                 error_code=code,
                 error=words.error(code) if code else None,
                 hint=_hint(words, findings, code) if code else None,

@@ -65,6 +65,7 @@ from server.subscriptions.searching import (
 from server.subscriptions.source_picture_rows import delete_pictures
 from server.subscriptions.subscription import (
     DAY,
+    HELD,
     HOUR,
     STAGES,
     STATES,
@@ -139,6 +140,13 @@ _CHANGE = """
 _COUNTS = """
     SELECT subscription_id, state, count(*) FROM items WHERE subscription_id IN ({keys})
     GROUP BY subscription_id, state"""
+_COUNTS_OF_HELD = f"""
+    SELECT subscription_id, count(*) FROM items
+    WHERE subscription_id IN ({{keys}}) AND state = 'waiting' AND reason = '{HELD}'
+    GROUP BY subscription_id"""  # noqa: S608
+_LAST_FETCHED = """
+    SELECT subscription_id, max(fetched_at) FROM items
+    WHERE subscription_id IN ({keys}) AND state = 'fetched' GROUP BY subscription_id"""
 # As `StoredSubscription.stage` says.
 _STAGES = """
     SELECT CASE WHEN next_check_at IS NULL THEN 'paused' WHEN lease_until > ? THEN 'checking'
@@ -345,6 +353,18 @@ class SubscriptionRows:
         for subscription_id, state, count in await self._transactions.read(work):
             counts[subscription_id][state] = count
         return counts
+
+    async def counts_of_held(self, subscription_ids: Sequence[str]) -> dict[str, int]:
+        """How many items of each are held; nothing of those without any."""
+        rows = await self._transactions.read(
+            lambda tables: fetch_in(tables, _COUNTS_OF_HELD, subscription_ids)
+        )
+        return dict(rows)
+
+    async def last_fetched(self, subscription_ids: Sequence[str]) -> dict[str, float]:
+        """When the newest file that is there of each was fetched; nothing of those without any."""
+        rows = await self._transactions.read(lambda tables: fetch_in(tables, _LAST_FETCHED, subscription_ids))
+        return {subscription_id: at for subscription_id, at in rows if at is not None}
 
     async def change(self, subscription: StoredSubscription, wish: str, *, check: bool, keep: bool) -> bool:
         """Save its settings, if its revision follows the stored one; `check`: it is to be checked, now;

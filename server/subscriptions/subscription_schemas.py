@@ -75,6 +75,12 @@ class Subscription(Answer):
     )
     next_check_at: Instant | None = None
     items: dict[str, int] = Field(description="how many are in each state")
+    held: int | None = Field(
+        None, description="how many of those that wait do so until a client fetches or skips them, if any"
+    )
+    last_fetched_at: Instant | None = Field(
+        None, description="when the newest of the entries that are `fetched` was"
+    )
     error_code: str | None = Field(None, description="why the last check failed")
     error: str | None = Field(None, description="the same in a sentence")
     hint: str | None = Field(None, description="what can be done about it")

@@ -654,6 +654,8 @@ async def test_an_entry_to_which_another_has_led_is_that_one(store: AnyStore) ->
     assert await store.save(apply(status, Completed(files={}, video_info=elsewhere), utc_now()))
     assert not (await checked(store, entries(2, 1), NOW + 2 * HOUR)).tasks
     assert await states(store, mine) == {"site 1": "fetched"}
+    last = await rooms(store).subscriptions.last_fetched([mine.subscription_id])
+    assert [*last] == [mine.subscription_id]
     assert not (await checked(store, entries(2, 1), NOW + 4 * HOUR)).tasks
     assert await states(store, mine) == {"site 1": "fetched"}
     other = await subscribed(store, "https://b.test/list", backlog="all")
@@ -1031,6 +1033,8 @@ async def test_what_has_held_entries_is_sorted_before_what_needs_nobody(store: A
     await rooms(store).checks.settle(claim, entries(1, *range(20, 40)), WHOLE, PACE, NOW + 2 * HOUR)
     [first, other], _ = await rows.find("", "trouble", None, 9, NOW + 2 * HOUR)
     assert first.subscription_id == claim.subscription.subscription_id
+    ids = [first.subscription_id, other.subscription_id]
+    assert await rows.counts_of_held(ids) == {first.subscription_id: 17}  # three are downloaded at once
     [failing] = await rooms(store).checks.claim(1, LEASE, NOW + 2 * HOUR)
     assert failing.subscription.subscription_id == other.subscription_id
     await rooms(store).checks.fail(failing, "timeout", None, None, PACE, NOW + 2 * HOUR)

@@ -182,6 +182,8 @@ class Subscription(_Told):
     waiting: str | None = None
     next_check_at: datetime | None = None
     items: dict[str, int] = {}
+    held: int = 0
+    last_fetched_at: datetime | None = None
     error_code: str | None = None
     error: str | None = None
     hint: str | None = None
