@@ -103,9 +103,11 @@ class Scene:
         self.attempts = attempts
         self.dispatcher = dispatcher
 
-    async def queue(self, name: str, host: str = "media.test", owner: str | None = None) -> Task:
+    async def queue(
+        self, name: str, host: str = "media.test", owner: str | None = None, *, playlist: bool = False
+    ) -> Task:
         """Accept a task under this name, as `Tasks` does."""
-        fresh = new_task(f"http://{host}/{name}")
+        fresh = new_task(f"http://{host}/{name}", playlist=playlist)
         status = fresh.status.model_copy(update={"task_id": name} | ({"owner": owner} if owner else {}))
         task = await add(self.store, Task(request=fresh.request, status=status))
         self.dispatcher.submit(task)

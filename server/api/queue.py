@@ -67,9 +67,11 @@ async def _until_changed(request: web.Request, paused: bool, wait: float) -> Non
 async def _state(request: web.Request, owner: str | None = None, *, is_folded: bool = False) -> web.Response:
     from server.api.openapi.schemas import QueueState
 
-    counts = await request.app[TASKS].of(owner).count(is_folded=is_folded)
+    tasks = request.app[TASKS].of(owner)
+    counts, asking = await tasks.count(is_folded=is_folded), await tasks.count_asking()
     stages = {stage: counts.get(stage, 0) for stage in Stage}
-    return respond_answer(QueueState(paused=await request.app[TASKS].is_paused(), stages=stages))
+    state = QueueState(paused=await tasks.is_paused(), stages=stages, asking=asking)
+    return respond_answer(state)
 
 
 async def pause(request: web.Request) -> web.Response:

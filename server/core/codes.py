@@ -9,6 +9,9 @@ page offers another attempt (`static/js/row/actions.js`).
 
 from typing import Final, Literal, get_args
 
+ASKS: Final = ("is_playlist", "live_rejected", "not_live")
+"""A task that failed so only asks its reader something: which entries, or whether to record."""
+
 Passing = Literal[
     "bot_check",
     "connection_failed",

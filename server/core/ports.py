@@ -215,6 +215,10 @@ class Store(Protocol):
         """
         ...
 
+    async def count_asking(self, owner: str | None = None) -> int:
+        """Count the failed tasks that ask their reader something (`ASKS`), without the entries of lists."""
+        ...
+
     async def find_file(self, name: str, owner: str | None = None) -> tuple[str, StoredFile] | None:
         """The file with this public name, and the id of its task; None if there is none."""
         ...

@@ -418,6 +418,7 @@ class Queued(NamedTuple):
     playlist_id: str | None = None
     list_action: int = 0
     owner: str | None = None
+    is_list: bool = False
 
     @classmethod
     def of(cls, status: TaskStatus) -> Self:
@@ -433,4 +434,5 @@ class Queued(NamedTuple):
             status.playlist_id,
             status.list_action,
             status.owner,
+            status.is_list,
         )

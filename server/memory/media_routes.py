@@ -1,6 +1,7 @@
 """`/api/media`: whether a link was ever downloaded; and imports of other programs' archives."""
 
 from codecs import BOM_UTF8
+from http import HTTPStatus
 from typing import BinaryIO, Literal
 
 from aiohttp import web
@@ -44,7 +45,7 @@ async def get_media(request: web.Request) -> web.Response:
     """Return what the memory has of the video at a link. No source is asked."""
     query = Query(request)
     url = query.text("url", MAX_URL)
-    owner = query.person("owner")
+    owner, is_quiet = query.person("owner"), query.flag("quiet")
     if owner is not None:
         admins_alone(request)
     query.check()
@@ -54,6 +55,8 @@ async def get_media(request: web.Request) -> web.Response:
     except PydanticCustomError:
         raise InvalidQuery("url") from None
     found = await request.app[MEDIA].find(keys_of_link(url or ""), whose)
+    if found is None and is_quiet:
+        return web.Response(status=HTTPStatus.NO_CONTENT)
     if found is None:
         raise MediaNotFound
     from server.memory.media_schemas import MediaFetched
@@ -147,7 +150,10 @@ ROUTES = [
             "media",
             "Library",
             "Was it fetched before?",
-            {200: Reply("It was", {JSON: f"{_SCHEMAS}:MediaFetched"})},
+            {
+                200: Reply("It was", {JSON: f"{_SCHEMAS}:MediaFetched"}),
+                204: Reply("It was not, and `quiet` was asked for"),
+            },
             "No source is asked.",
             parameters=(
                 Parameter(
@@ -155,6 +161,11 @@ ROUTES = [
                     "the link of a video",
                     {"type": "string", "minLength": 1, "maxLength": MAX_URL},
                     is_required=True,
+                ),
+                Parameter(
+                    "quiet",
+                    "`1`: a video that was not fetched is answered with `204`, as browsers log each `404`",
+                    {"type": "string", "enum": ["0", "1"]},
                 ),
                 OWNER,
                 *READER,

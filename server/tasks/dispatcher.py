@@ -29,6 +29,8 @@ RETRY_WHILE_STORE_UNAVAILABLE = 5.0  # seconds
 
 MOST_RUNNING = 4  # times `max_concurrent`: attempts at once, with those that clients started beyond the limit
 
+LISTS_AT_ONCE = 1  # lists that are read beside `max_concurrent`; others take a free place of a download
+
 Place = tuple[int, int, str]  # (-urgency, number, task_id): sorts in queue order
 
 
@@ -40,12 +42,13 @@ class RunningAttempt:
     host: str
     owner: str | None = None
     playlist_id: str | None = None
+    is_list: bool = False
     again: Queued | None = None
 
 
 class LocalDispatcher:
     """Runs queued tasks in order, `max_concurrent` at once and `max_per_host` of one host (0: no limit), and
-    no more of a person than `shares` say.
+    no more of a person than `shares` say. Lists, which are only read, have places of their own.
 
     `run` makes an attempt, and calls the function that it is given with each new task that the attempt makes.
     `keep_paused` stores whether the queue is paused; `paused` is what was stored before this start.
@@ -73,6 +76,7 @@ class LocalDispatcher:
         self._finish = finish
         self._clock = clock
         self._queue = Queue()
+        self._lists = Queue()
         self._delayed: dict[str, asyncio.TimerHandle] = {}
         self._dated: dict[str, tuple[datetime, Queued]] = {}  # tasks that begin at a date
         self._first_date = LAST_DATE  # at or before the earliest of `_dated`
@@ -106,7 +110,7 @@ class LocalDispatcher:
             if queued.playlist_id and queued.list_action < self._held_lists.get(queued.playlist_id, 0):
                 continue
             if not not_before and not queued.begins_at:
-                self._queue.put(queued)
+                self._put(queued)
                 continue
             # A delay is measured by a timer; a date that a client or a source has named is compared with the
             # wall clock. A task whose broadcast is announced waits for the earlier of the two.
@@ -121,7 +125,7 @@ class LocalDispatcher:
                 loop = asyncio.get_running_loop()
                 self._delayed[task_id] = loop.call_later(min(wait, LONGEST_TIMER), self.submit, queued)
             elif task_id not in self._dated:
-                self._queue.put(queued)
+                self._put(queued)
         self._start_queued()
 
     async def start(self, task: Task) -> None:
@@ -224,13 +228,17 @@ class LocalDispatcher:
                 self._withdraw_from_queue(queued.task_id)
             self._first_date = min((date for date, _ in self._dated.values()), default=LAST_DATE)
             for _, queued in sorted(due, key=lambda each: each[0]):
-                self._queue.put(queued)
+                self._put(queued)
                 self._start_queued()
         if self._dated:
             self._schedule_wall_check(min((self._first_date - wall).total_seconds(), CHECK_WALL_CLOCK_EVERY))
 
+    def _put(self, queued: Queued) -> None:
+        (self._lists if queued.is_list else self._queue).put(queued)
+
     def _withdraw_from_queue(self, task_id: str) -> None:
         self._queue.discard(task_id)
+        self._lists.discard(task_id)
         self._held_up.discard(task_id)
         self._dated.pop(task_id, None)
         self._asked_to_start.pop(task_id, None)
@@ -246,25 +254,32 @@ class LocalDispatcher:
             return
         taken = Counter(running.host for running in self._running.values())
         taken_by = Counter(running.owner for running in self._running.values())
+        lists = sum(running.is_list for running in self._running.values())
         while True:
+            limits = taken, self._max_per_host, taken_by, self._shares.most
+            queued = None
             if self._asked_to_start:
                 queued = self._asked_to_start.pop(next(iter(self._asked_to_start)))
-            elif len(self._running) < self._max_concurrent and (
-                head := self._queue.pop(taken, self._max_per_host, taken_by, self._shares.most)
-            ):
-                queued = head
-            else:
+            elif lists < LISTS_AT_ONCE:
+                queued = self._lists.pop(*limits)
+            if queued is None and len(self._running) - min(lists, LISTS_AT_ONCE) < self._max_concurrent:
+                queued = self._queue.pop(*limits) or self._lists.pop(*limits)
+            if queued is None:
                 break
+            lists += queued.is_list
             task_id = queued.task_id
             self._held_up.discard(task_id)
             job = asyncio.create_task(self._run_in_its_turn(queued), name=f"download {task_id}")
-            self._running[task_id] = RunningAttempt(job, queued.host, queued.owner, queued.playlist_id)
+            self._running[task_id] = RunningAttempt(
+                job, queued.host, queued.owner, queued.playlist_id, queued.is_list
+            )
             taken[queued.host] += 1
             taken_by[queued.owner] += 1
             job.add_done_callback(partial(self._ended, task_id))
         if self._max_per_host:  # record which tasks are held up now, and which no longer are
             busy = (host for host, count in taken.items() if count >= self._max_per_host)
-            held_up = set(self._queue.next_of(busy))
+            hosts = [*busy]
+            held_up = {*self._queue.next_of(hosts), *self._lists.next_of(hosts)}
             for task_id in held_up ^ self._held_up:
                 recording = asyncio.create_task(
                     self._record_host_is_busy(task_id, task_id in held_up), name=f"host of {task_id}"

@@ -455,6 +455,10 @@ class Tasks:
         """Count the tasks in each stage that has some, `is_folded` those that are no entries of lists."""
         return await self._store.count(is_folded=is_folded, owner=self._owner)
 
+    async def count_asking(self) -> int:
+        """Count the failed tasks that ask their reader something, such as which entries of a list."""
+        return await self._store.count_asking(self._owner)
+
     async def finish(self, task_id: str) -> TaskStatus:
         """End a live recording and keep it, also if its child is lost meanwhile.
 

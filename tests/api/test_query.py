@@ -103,6 +103,7 @@ async def test_an_empty_parameter_names_nothing_and_is_refused_by_every_route(cl
         "ids",
         "owner",
         "paused",
+        "quiet",
         "url",
         "state",
         "files",

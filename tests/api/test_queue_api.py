@@ -21,10 +21,14 @@ async def asked(server: Inside, action: str = "") -> dict[str, object]:
 
 async def test_the_queue_says_how_many_tasks_are_where(tmp_path: Path) -> None:
     async with inside(tmp_path) as server:
-        assert await asked(server) == {"paused": False, "stages": NOTHING}
+        assert await asked(server) == {"paused": False, "stages": NOTHING, "asking": 0}
         ids = [await server.submit() for _ in range(3)]
         await server.app[keys.TASKS]._recorder.record(ids[0], Cancelled())
-        assert await asked(server) == {"paused": False, "stages": NOTHING | {"paused": 2, "cancelled": 1}}
+        assert await asked(server) == {
+            "paused": False,
+            "stages": NOTHING | {"paused": 2, "cancelled": 1},
+            "asking": 0,
+        }
 
 
 async def test_a_paused_queue_takes_tasks_and_begins_none_until_it_is_resumed(tmp_path: Path) -> None:
@@ -33,7 +37,7 @@ async def test_a_paused_queue_takes_tasks_and_begins_none_until_it_is_resumed(tm
         waiting = await server.submit(auto_start=True)
         before = await server.status(waiting)
     async with inside(tmp_path) as server:
-        assert await asked(server) == {"paused": True, "stages": NOTHING | {"queued": 1}}
+        assert await asked(server) == {"paused": True, "stages": NOTHING | {"queued": 1}, "asking": 0}
         assert await server.status(waiting) == before, "a pause changes no task, and a restart no pause"
         assert "waiting" not in before
         assert (await asked(server, "/resume"))["paused"] is False

@@ -20,6 +20,7 @@ from aiohttp import WSCloseCode, web
 
 from server.api import page, qr
 from server.api.keys import LANGUAGE, WAKE
+from server.core.codes import ASKS
 from server.storage.task_rows import folded
 from tests.fakes.people import FakePeople
 from tests.fakes.subscriptions import FakeSubscriptions
@@ -268,7 +269,8 @@ class FakeApi:
         is_folded = request.query.get("folded") == "1"
         counted = [task for task in self.tasks.values() if not (is_folded and "playlist_id" in task)]
         found = Counter(task["stage"] for task in counted)
-        return web.json_response({"paused": self.is_paused, "stages": found})
+        asking = sum(task.get("error_code") in ASKS for task in counted)
+        return web.json_response({"paused": self.is_paused, "stages": found, "asking": asking})
 
     async def ready(self, _: web.Request) -> web.Response:
         disk: dict[str, Any] = {"ok": True, "needed": True, "detail": "enough"}

@@ -85,6 +85,8 @@ async def test_a_download_is_remembered_after_its_deletion(service: Service, sit
     link = site.url(f"/video.mp4?signature={uuid4()}")
     async with service.client.get("/api/media", params={"url": link}) as response:
         assert (response.status, (await response.json(content_type=None))["code"]) == (404, "media_not_found")
+    async with service.client.get("/api/media", params={"url": link, "quiet": "1"}) as response:
+        assert (response.status, await response.read()) == (204, b"")
     task_id = (await service.submit(link, outputs=["audio"]))["task_id"]
     payload = await service.wait(task_id, "completed")
     assert (payload["video_info"]["id"], payload["video_info"]["extractor_key"]) == ("video", "Generic")

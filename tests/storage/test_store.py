@@ -161,6 +161,16 @@ async def test_tasks_are_found_by_stage_and_error_code_the_oldest_first(store: S
     assert await store.ids_in(Stage.FAILED, "http_404", 5) == [ids[2]]
 
 
+async def test_failures_that_only_ask_something_are_counted(store: Store) -> None:
+    tasks = [await add(store, new_task()) for _ in range(5)]
+    for task, code in zip(tasks, ("is_playlist", "not_live", "live_rejected", "http_404"), strict=False):
+        await saved(store, apply(task.status, Failed(code=code), utc_now()))
+    assert await store.count_asking() == 3
+    assert await store.count_asking("anna") == 0
+    await store.mark_removed(tasks[0].status.task_id)
+    assert await store.count_asking() == 2
+
+
 def shared_task() -> Task:
     task = new_task()
     assert task.request

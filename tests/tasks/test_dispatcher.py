@@ -69,6 +69,33 @@ async def test_no_more_run_at_once_than_allowed(open_scene: OpenScene) -> None:
         assert scene.attempts.most[""] == 3
 
 
+async def test_a_list_is_read_beside_what_downloads_but_not_while_the_queue_is_paused(tmp_path: Path) -> None:
+    async with local_scenes(tmp_path)(at_once=1) as scene:
+        await scene.dispatcher.pause()
+        for name, is_list in (("a", False), ("b", False), ("c", True), ("d", True)):
+            await scene.queue(name, playlist=is_list)
+        assert scene.attempts.begun == []
+        await scene.dispatcher.resume()
+        await scene.attempts.have_begun_together("a", "c")
+        scene.attempts.end("c", DONE)
+        await scene.attempts.have_begun_together("a", "c", "d")
+        assert scene.attempts.most[""] == 2
+        scene.attempts.end("a", DONE)
+        await scene.attempts.have_begun_together("a", "b", "c", "d")
+        await scene.queue("e", playlist=True)
+        scene.attempts.end("b", DONE)  # no download wants its place
+        await scene.attempts.have_begun_together("a", "b", "c", "d", "e")
+
+
+async def test_after_a_restart_a_list_is_still_known_to_be_one(tmp_path: Path) -> None:
+    async with local_scenes(tmp_path)() as scene:
+        await scene.dispatcher.pause()
+        for name, is_list in (("a", False), ("b", True)):
+            await scene.queue(name, playlist=is_list)
+        assert isinstance(scene.store, SqliteStore)
+        assert [each.is_list async for each in scene.store.queued()] == [False, True]
+
+
 async def test_a_host_gets_no_more_than_its_share(open_scene: OpenScene) -> None:
     async with open_scene(at_once=4, per_host=1) as scene:
         for name, host in (("a", "one"), ("b", "one:81"), ("c", "two"), ("d", "ONE")):

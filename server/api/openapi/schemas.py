@@ -162,6 +162,10 @@ class ActionResults(Results):
 class QueueState(Answer):
     paused: bool = Field(description="nothing begins until it is resumed")
     stages: dict[Stage, int] = Field(description="how many tasks are in each")
+    asking: int = Field(
+        description="how many of the failed ones, without entries of lists, only ask something: "
+        "`is_playlist` which entries, `live_rejected` and `not_live` whether to record"
+    )
 
 
 class PresetList(Answer):

@@ -13,6 +13,7 @@ from typing import Any
 import psycopg
 from psycopg import AsyncConnection
 
+from server.core.codes import ASKS
 from server.core.counts import Counts
 from server.core.entry_status import REMOVAL, ListAction, ListActions
 from server.core.errors import AppError, IdempotencyMismatch, StoreUnavailable, TaskNotFound
@@ -95,6 +96,12 @@ _OWNERS = """
 _COUNT_FOLDED_OF_OWNER = """
     SELECT stage, count(*) FROM tasks WHERE owner = %s AND NOT removed AND playlist_id IS NULL
     GROUP BY stage"""
+_ASKS = ", ".join(f"'{code}'" for code in ASKS)
+_COUNT_ASKING = f"""
+    SELECT count(*) FROM tasks
+    WHERE substring(status FROM '"error_code":"([a-z0-9_]+)"') IN ({_ASKS})
+        AND stage = 'failed' AND ended_at IS NOT NULL AND NOT removed AND playlist_id IS NULL
+        AND (%s::text IS NULL OR owner = %s)"""  # noqa: S608
 _BY_KEY = """
     SELECT task_id, idempotency_request, false FROM tasks WHERE idempotency = %s AND NOT removed
     UNION ALL
@@ -423,6 +430,10 @@ class PostgresStore:
         if actions := await self._actions():
             return by_stage(await self._query(count_query(pages.TASKS, actions)))
         return counted(await self._fetch(_COUNT))
+
+    async def count_asking(self, owner: str | None = None) -> int:
+        [(count,)] = await self._fetch(_COUNT_ASKING, owner, owner)
+        return int(count)
 
     async def find_file(self, name: str, owner: str | None = None) -> tuple[str, StoredFile] | None:
         short, task = self._find_short(name), None

@@ -10,6 +10,7 @@ from pathlib import Path
 from sys import intern
 
 from server.core.clock import Clock
+from server.core.codes import ASKS
 from server.core.counts import Counts
 from server.core.data_dir import DataDir
 from server.core.entry_status import REMOVAL, ListAction, ListActions
@@ -72,7 +73,7 @@ _WAITING = "SELECT task_id FROM tasks WHERE stage IN ('queued', 'paused') AND re
 _QUEUED = """
     SELECT number, task_id, priority, revision, json_extract(told, '$.url'), json_extract(told, '$.waiting'),
         json_extract(told, '$.not_before'), json_extract(told, '$.begins_at'), playlist_id,
-        json_extract(told, '$.list_action'), owner
+        json_extract(told, '$.list_action'), owner, json_type(told, '$.entries') = 'object'
     FROM (SELECT *, CASE WHEN json_valid(status) THEN status END AS told FROM tasks
         WHERE stage = 'queued' AND removed = 0 AND number > ? ORDER BY number LIMIT ?)"""
 _ROWS_AT_ONCE = 5_000  # when the queue is read
@@ -105,6 +106,11 @@ _COUNT_FOLDED = """
 _COUNT_FOLDED_OF_OWNER = """
     SELECT stage, count(*) FROM tasks INDEXED BY tasks_owner_stage
     WHERE owner = ? AND removed = 0 AND playlist_id IS NULL GROUP BY stage"""
+_ASKS = ", ".join(f"'{code}'" for code in ASKS)
+_COUNT_ASKING = f"""
+    SELECT count(*) FROM tasks INDEXED BY tasks_error_code
+    WHERE error_code IN ({_ASKS}) AND stage = 'failed' AND ended_at IS NOT NULL
+        AND removed = 0 AND playlist_id IS NULL AND (?1 IS NULL OR owner = ?1)"""  # noqa: S608
 _OWNERS = """
     SELECT task_id, owner FROM tasks
     WHERE task_id IN (SELECT value FROM json_each(?1)) AND owner IS NOT NULL
@@ -366,6 +372,10 @@ class SqliteStore:
             return by_stage(await self._lists.fetch(*count_query(TASKS, actions)))
         return counted(await self._lists.fetch(_COUNT))
 
+    async def count_asking(self, owner: str | None = None) -> int:
+        [(count,)] = await self._lists.fetch(_COUNT_ASKING, (owner,))
+        return int(count)
+
     async def find_file(self, name: str, owner: str | None = None) -> tuple[str, StoredFile] | None:
         read_with = self._memory.actions
         task = _of_owner(self._memory.task_with(name), owner)
@@ -467,6 +477,7 @@ def _read_queued(
     playlist_id: str | None,
     list_action: int | None,
     owner: str | None,
+    is_list: int | None,
 ) -> Queued:
     """Raises `ValueError` if the row is damaged."""
     if not isinstance(url, str):
@@ -483,6 +494,7 @@ def _read_queued(
         playlist_id and intern(playlist_id),  # thousands of entries have the same
         list_action or 0,
         owner,
+        bool(is_list),
     )
 
 

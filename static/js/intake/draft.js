@@ -173,7 +173,7 @@ export class Draft extends EventTarget {
    */
   async #recall(link) {
     const { api } = this.#parts
-    const known = await api.get("api/media", { url: link }).catch(() => null) // a 404: it was never fetched
+    const known = await api.get("api/media", { url: link, quiet: 1 }).catch(() => null) // null: it was never fetched
     if (!known || link !== this.#link) return
     const { task_id, fetched_at } = known
     const task = task_id ? await api.get(`api/status/${task_id}`).catch(() => null) : null

@@ -2,7 +2,7 @@
 // Which tasks hold the text that is searched for: only the server can say (it folds letters its own way).
 
 import { SORTS } from "./order.js"
-import { owners, RUNNING_STAGES, WAITING_STAGES } from "../tasks/task.js"
+import { isAsking, owners, RUNNING_STAGES, WAITING_STAGES } from "../tasks/task.js"
 
 /** @typedef {import("../tasks/task.js").Task} Task */
 
@@ -110,6 +110,7 @@ export class Rule {
    */
   matches(task) {
     const { status, stages } = CHOICES[this.#choice]
+    if (this.#choice === "failed" && isAsking(task)) return false
     if ((status && task.status !== status) || (stages && !stages.includes(task.stage))) return false
     if (this.isFolded && task.playlist_id) return false
     if (this.owner && owners.of(task) !== this.owner) return false

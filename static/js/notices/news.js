@@ -4,7 +4,7 @@
 import { Problem } from "../base/api.js"
 import { byId, setText } from "../base/dom.js"
 import { recall } from "../base/preferences.js"
-import { isFinal, titleOf } from "../tasks/task.js"
+import { isAsking, isFinal, titleOf } from "../tasks/task.js"
 
 const GATHER_MS = 3_000
 const MOST_AT_ONCE = 3
@@ -28,7 +28,8 @@ export class Announcer {
 
   /** @param {import("../tasks/tasks.js").Change} change */
   changed({ task, before }) {
-    if (before && before.stage !== task.stage && isFinal(task)) this.say(`${titleOf(task)}: ${task.message}`)
+    if (!before || before.stage === task.stage || !isFinal(task)) return
+    this.say(`${titleOf(task)}: ${isAsking(task) ? task.error : task.message}`)
   }
 
   /** @param {string} text */
@@ -85,7 +86,7 @@ export class Notices extends EventTarget {
   changed({ task, before }) {
     if (!document.hidden || !before || before.stage === task.stage || !isFinal(task)) return
     if (task.stage === "completed") this.#finished += 1
-    else if (task.stage === "failed") this.#failed += 1
+    else if (task.stage === "failed" && !isAsking(task)) this.#failed += 1
     else return
     this.#timer ??= setTimeout(() => this.#tell(), GATHER_MS)
   }

@@ -5,7 +5,7 @@ import { ACTIONS, iconOf, primaryOf, textOf } from "./actions.js"
 import { Focus, fromTemplate, isAway, isSeen, setAttribute, setText } from "../base/dom.js"
 import { drawnOf, factsOf, minutesUntil } from "./facts.js"
 import { isPlayable, kindsOf, saveAllLink, saveLink } from "./files.js"
-import { hostOf, isRecorded, looks, titleOf, webLink } from "../tasks/task.js"
+import { hostOf, isAsking, isRecorded, looks, titleOf, webLink } from "../tasks/task.js"
 
 /** @typedef {import("../tasks/task.js").Task} Task */
 /** @typedef {import("../base/i18n.js").I18n} I18n */
@@ -161,6 +161,7 @@ export class Row {
     element.dataset.stage = task.stage
     element.dataset.leaving = leaving
     element.toggleAttribute("data-recorded", isRecorded(task))
+    element.toggleAttribute("data-asking", isAsking(task))
     element.toggleAttribute("data-list", Boolean(task.entries))
     setText(this.#parts.title, titleOf(task))
     setAttribute(this.#parts.open, "title", titleOf(task)) // which may be cut off

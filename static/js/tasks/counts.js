@@ -22,7 +22,7 @@ const KINDS = {
 /** Fires "change". */
 export class Counts extends EventTarget {
   isPaused = false
-  /** Tasks by their stage. @type {Record<string, number>} */
+  /** Tasks by their stage; those that only ask something count as no failures. @type {Record<string, number>} */
   stages = {}
   #api
   #form
@@ -83,7 +83,7 @@ export class Counts extends EventTarget {
     clearTimeout(this.#timer)
     this.#timer = undefined
     this.#isStale = false
-    this.#show({ paused: false, stages: {} })
+    this.#show({ paused: false, stages: {}, asking: 0 })
   }
 
   /** @param {boolean} isPaused */
@@ -91,7 +91,7 @@ export class Counts extends EventTarget {
     const change = ++this.#changes
     const answer = await this.#api.send("POST", `api/queue/${isPaused ? "pause" : "resume"}`)
     if (change !== this.#changes) return
-    this.#show({ ...answer, stages: this.stages })
+    this.#show({ ...answer, stages: undefined })
     this.#follow()
   }
 
@@ -117,19 +117,19 @@ export class Counts extends EventTarget {
     this.#watch ??= new Promise((resolve) => setTimeout(resolve, CALM_MS)).then(this.#newWatch).then(
       (watch) => {
         // It counts the tasks of everybody.
-        on(watch, "answer", (answer) => this.#show(this.#owner ? { ...answer, stages: this.stages } : answer))
+        on(watch, "answer", (answer) => this.#show(this.#owner ? { ...answer, stages: undefined } : answer))
         return watch
       },
     )
     this.#watch.then((watch) => watch.start(this.isPaused), () => (this.#watch = undefined))
   }
 
-  /** @param {{paused: boolean, stages: Record<string, number>}} answer */
-  #show({ paused, stages }) {
+  /** @param {{paused: boolean, stages?: Record<string, number>, asking?: number}} answer  without `stages` they stay */
+  #show({ paused, stages, asking = 0 }) {
     this.isPaused = paused
-    this.stages = stages
+    if (stages) this.stages = { ...stages, failed: Math.max(0, (stages.failed ?? 0) - asking) }
     for (const [name, kinds] of Object.entries(KINDS)) {
-      const count = kinds.reduce((sum, stage) => sum + (stages[stage] ?? 0), 0)
+      const count = kinds.reduce((sum, stage) => sum + (this.stages[stage] ?? 0), 0)
       const part = this.#form.querySelector(`input[value=${name}] + span .count`)
       setText(/** @type {HTMLElement} */ (part), count ? this.#format(count) : "")
     }

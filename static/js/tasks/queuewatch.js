@@ -15,7 +15,7 @@ const AGAIN_MS = 5_000
 /** A tab that waits says so with each request: after this silence it is gone. */
 const SILENT_MS = 90_000
 
-/** @typedef {{paused: boolean, stages: Record<string, number>}} Queue */
+/** @typedef {{paused: boolean, stages: Record<string, number>, asking: number}} Queue */
 
 /** Fires "answer" with a Queue in `detail`. */
 export class QueueWatch extends EventTarget {

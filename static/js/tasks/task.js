@@ -47,6 +47,15 @@ export const RUNNING_STAGES = ["info", "download", "convert"]
 /** @type {readonly Stage[]} */
 export const WAITING_STAGES = ["queued", "paused"]
 
+/** Failures that only ask which entries, or whether to record. */
+const ASKS = ["is_playlist", "live_rejected", "not_live"]
+
+/**
+ * Whether the task asks the reader something in its row, and so counts as no failure.
+ * @param {Task} task
+ */
+export const isAsking = ({ stage, error_code = "" }) => stage === "failed" && ASKS.includes(error_code)
+
 /** @param {Task} task */
 export const isRunning = (task) => RUNNING_STAGES.includes(task.stage)
 
