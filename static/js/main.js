@@ -303,7 +303,7 @@ function start() {
   })
   on(session, "people", async () => {
     const { meet } = await fetched(import("./people/people.js"), i18n)
-    await meet({ i18n, api, session, settings, filter, counts, mainMenu, renew: () => rows.renew() })
+    await meet({ i18n, api, session, settings, filter, counts, mainMenu, intake, renew: () => rows.renew() })
   })
 
   showFilter()

@@ -18,9 +18,9 @@ PARTS = {
     "session": {"base", "row"},
     "intake": {"base", "row", "tasks"},
     "player": {"base", "row", "tasks"},
-    "settings": {"base", "intake", "notices"},
+    "settings": {"base", "intake", "notices", "tasks"},
     "header": {"base", "list", "tasks"},
-    "subscriptions": {"base", "intake", "row"},
+    "subscriptions": {"base", "intake", "row", "tasks"},
     "people": {"base", "tasks"},
 }
 _COMMENT = re.compile(r"/\*.*?\*/|^\s*//[^\n]*", re.DOTALL | re.MULTILINE)

@@ -102,9 +102,9 @@ async def test_a_person_and_an_admin_do_on_the_page_all_that_concerns_people(
         await expect(account.get_by_label("What it is for")).to_have_value("phone")
         await account.get_by_label("What it is for").focus()
         await page.keyboard.press("Enter")
-        made = account.get_by_label("New token")
-        await expect(made).to_be_focused()
-        assert (await ask("GET", "/api/me", token=await made.input_value()))["name"] == "anna"
+        await expect(account.get_by_label("New token")).to_be_focused()
+        annas_second = await account.get_by_label("New token").input_value()
+        assert (await ask("GET", "/api/me", token=annas_second))["name"] == "anna"
         first = account.get_by_role("listitem").filter(has_text="first")
         await first.get_by_role("button", name="Revoke: first").press("Enter")
         await account.locator(".asked").get_by_role("button", name="Revoke").press("Enter")
@@ -128,6 +128,24 @@ async def test_a_person_and_an_admin_do_on_the_page_all_that_concerns_people(
         await expect(page.locator(".row")).to_have_count(1)
         await expect(page.locator("input[value=waiting] + span .count")).to_have_text("1")
         await page.get_by_label("Whose downloads to show").select_option("Everybody")
+
+        whom = page.get_by_label("For", exact=True)
+        await expect(whom.get_by_role("option")).to_have_text(["me", "anna"])
+        await whom.select_option("anna")
+        await box.fill("http://127.0.0.9:9/for-anna.mp4")
+        await page.keyboard.press("Enter")
+        refused = page.locator("#problems")
+        await expect(refused).to_contain_text("anna: ")  # it is her limit
+        await ask("PATCH", "/api/people/anna", {"limits": {"max_waiting": 2}})
+        await page.keyboard.press("Enter")
+        made = page.locator(".row").filter(has_text="for-anna")
+        await expect(made).to_contain_text("anna’s")
+        [task] = (await ask("GET", "/api/tasks?q=for-anna", token=annas_second))["tasks"]
+        assert task["created_by"] == "root"
+        await whom.select_option("me")
+        await box.fill("http://127.0.0.9:9/for-root.mp4")
+        await page.keyboard.press("Enter")
+        await expect(page.locator(".row").filter(has_text="for-root")).not_to_contain_text("’s")
 
         await page.get_by_role("button", name="Menu").click()
         await page.get_by_role("menuitem", name="Subscriptions").click()

@@ -158,6 +158,32 @@ async def test_a_file_is_sent_to_a_phone_by_a_code_of_a_link_of_its_own(
     assert [link.split("/")[-2] for link in api.links] == ["a.video", "a.audio"]
 
 
+async def test_an_opened_row_lists_the_links_to_its_files_and_revokes_them(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    files = {"video": "/api/download/v.mp4", "audio": "/api/download/a.mp3"}
+    await api.put("a", "completed", files=files)
+    async with open_page(api.url_elsewhere, locale="en-US") as page:
+        await row(page, "a").focus()
+        await page.keyboard.press("Enter")
+        links = row(page, "a").locator(".open-links")
+        await links.wait_for(state="attached")
+        await expect(links).to_be_hidden()  # there are none
+        await choose(page, "a", "Send to…")
+        dialog = page.get_by_role("dialog", name="Send to…")
+        await expect(dialog).to_contain_text("/links/a.video/signature")
+        await dialog.get_by_role("combobox").select_option("audio")
+        await expect(dialog).to_contain_text("/links/a.audio/signature")
+        await page.keyboard.press("Escape")
+        await expect(links.get_by_role("listitem")).to_contain_text(["video", "audio"])
+        await links.get_by_role("button", name="Revoke: video").press("Enter")
+        await expect(links.get_by_role("button", name="Revoke: audio")).to_be_focused()
+        await page.keyboard.press("Enter")
+        await expect(links).to_be_hidden()
+        await expect(row(page, "a").locator(".file").get_by_role("link", name="Save video")).to_be_focused()
+    assert not api.open_links
+
+
 async def test_the_last_place_that_a_file_was_sent_to_is_offered_first(
     api: FakeApi, open_page: OpenPage
 ) -> None:

@@ -80,6 +80,7 @@ class FakeApi:
         self.subscriptions = FakeSubscriptions()
         self.people = FakePeople()
         self.links: list[str] = []  # that were made
+        self.open_links: dict[str, dict[str, str]] = {}
         self.usual: dict[str, Any] = {}  # name of a preset -> fields of the request
         self._numbers = itertools.count(1)
         self._revisions = itertools.count(1)
@@ -297,7 +298,18 @@ class FakeApi:
         url = f"http://{request.host}/links/{name}.{kind}/signature"
         self.links.append(url)
         answer = {"id": f"{name}.{kind}", "url": url, "expires_at": "2031-07-05T12:10:00Z"}
+        self.open_links[answer["id"]] = answer | {"kind": kind}
         return web.json_response(answer, status=201)
+
+    async def all_links(self, request: web.Request) -> web.Response:
+        name = self._task(request)["task_id"]
+        return web.json_response(
+            {"links": [link for key, link in self.open_links.items() if key.startswith(f"{name}.")]}
+        )
+
+    async def revoke_link(self, request: web.Request) -> web.Response:
+        del self.open_links[request.match_info["link"]]
+        return web.Response(status=204)
 
     async def qr_of_link(self, request: web.Request) -> web.Response:
         link = f"http://{request.host}/links/{request.match_info['link']}/signature"
@@ -404,6 +416,8 @@ class FakeApi:
             web.get(f"{prefix}/api/tasks/{{id}}/stream", self.download),
             web.post(f"{prefix}/api/tasks/{{id}}/links", self.link),
             web.post(f"{prefix}/api/tasks/{{id}}/place", self.place),
+            web.get(f"{prefix}/api/tasks/{{id}}/links", self.all_links),
+            web.delete(f"{prefix}/api/links/{{link}}", self.revoke_link),
             web.get(f"{prefix}/api/links/{{link}}/qr.svg", self.qr_of_link),
             web.post(f"{prefix}/api/tasks/{{id}}/{{action}}", self.act),
             web.get(f"{prefix}/api/session", self.session),

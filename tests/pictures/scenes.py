@@ -139,6 +139,9 @@ async def many(api: FakeApi) -> None:
 async def one(api: FakeApi) -> None:
     """What is looked at is in sight on every screen."""
     await api.put("done0", "completed", **_finished(0, 0), **_pictured(api, 0))
+    for kind in ("video", "audio"):
+        name = f"done0.{kind}"
+        api.open_links[name] = {"id": name, "url": name, "kind": kind, "expires_at": "2031-07-05T12:10:00Z"}
 
 
 async def _locked(api: FakeApi) -> None:
@@ -200,6 +203,7 @@ async def _placing(page: Page, api: FakeApi) -> None:
 async def _opened_file(page: Page, _: FakeApi) -> None:
     await page.locator(".row[data-id=done0] [data-action=open]").click()
     await page.locator(".row[data-id=done0] .file").first.wait_for()
+    await page.locator(".row[data-id=done0] .open-links li").first.wait_for()
 
 
 async def _menu(page: Page, _: FakeApi) -> None:
@@ -381,6 +385,7 @@ async def _peopled(api: FakeApi) -> None:
 async def _owners(page: Page, _: FakeApi) -> None:
     await _unfold_filter(page)
     await page.locator(".owner select").wait_for()
+    await page.locator(".for-whom select").select_option("anna")
 
 
 async def _room(page: Page, number: int) -> None:

@@ -7,7 +7,7 @@ import { arrange, byId, on, setText } from "../base/dom.js"
 import { button } from "../base/elements.js"
 import { failureOf } from "../row/facts.js"
 import { isPlayable, kindsOf, saveLink } from "../row/files.js"
-import { hostOf, looks, titleOf, webLink } from "../tasks/task.js"
+import { hostOf, looks, owners, titleOf, webLink } from "../tasks/task.js"
 
 /** @typedef {import("../tasks/task.js").Task} Task */
 
@@ -91,7 +91,8 @@ export class Draft extends EventTarget {
     const { options } = this.#parts
     const { entries, live, begins_at, mayNameFeed } = this.#info
     const isMeantAsIs = !options.isOpen && !options.isTouched // other options make other files
-    if (this.#had && isPlayable(this.#had) && isMeantAsIs) return "play"
+    const isTheirs = !owners.chosen || this.#had?.owner === owners.chosen
+    if (this.#had && isPlayable(this.#had) && isMeantAsIs && isTheirs) return "play"
     if (entries?.length) return options.isOfLists ? "all" : "choose"
     if ((live || begins_at) && !options.chosen.live) return live ? "record" : "wait"
     return mayNameFeed && !this.#fetched ? "follow" : "download"

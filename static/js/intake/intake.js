@@ -59,6 +59,12 @@ export class Intake {
     this.#form?.make()
   }
 
+  /** An admin has chosen for whom they add. */
+  addForAnother() {
+    this.#draft?.describe()
+    this.#form?.ask(this.#parts.api)
+  }
+
   /**
    * Let the reader choose entries of a list.
    * @param {string} link

@@ -7,6 +7,7 @@ import { byId, isOfIme, on, setText } from "../base/dom.js"
 import { hasLibrary, LAYOUTS } from "../base/library.js"
 import { DEFAULTS, doesApply, lastingOf, OPTIONS } from "./options.js"
 import { recall, remember } from "../base/preferences.js"
+import { owners } from "../tasks/task.js"
 
 /** @typedef {Pick<import("./options.js").Options, "chosen" | "preset" | "presets" | "offers" | "known" | "canMarkClip" | "choose" | "choosePreset" | "offer" | "offerPresets" | "lasting" | "fill"> & EventTarget} Options */
 
@@ -83,8 +84,9 @@ export class OptionsForm {
       ),
     )
     this.#options.offerPresets(presets.presets ?? {})
-    /** @type {{name: string}[]} */
-    const stored = cookies.cookies ?? []
+    const whose = owners.chosen || owners.admin
+    /** @type {{name: string, owner?: string}[]} */
+    const stored = (cookies.cookies ?? []).filter(({ owner = "" }) => owner === whose)
     this.#options.offer("cookies", stored.map(({ name }) => [name, name]))
     const layouts = Object.entries(await hasLibrary(api) ? LAYOUTS : {})
     this.#options.offer("library", layouts.map(([layout, key]) => [layout, this.#i18n.t(key)]))

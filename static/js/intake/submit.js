@@ -4,6 +4,7 @@
 
 import { Problem } from "../base/api.js"
 import { byId } from "../base/dom.js"
+import { ownedPath, owners } from "../tasks/task.js"
 
 /** As many as the server takes at once. */
 const BATCH = 500
@@ -26,8 +27,8 @@ export class Submit extends EventTarget {
   #options
   #api
   #i18n
-  /** Links that no server answered to, with the fields beside the options: sent once it answers again. */
-  #waiting = { links: /** @type {string[]} */ ([]), more: {} }
+  /** Links that no server answered to, with the fields beside the options, and for whom: sent once it answers again. */
+  #waiting = { links: /** @type {string[]} */ ([]), more: {}, owner: "" }
   /** Idempotency keys of unanswered requests: a retry of the same body has the same key. @type {Map<string, string>} */
   #keys = new Map()
   /** What was sent last: the next links wait for it, so that tasks are in the order of the links. */
@@ -55,9 +56,9 @@ export class Submit extends EventTarget {
 
   /** The server answers again: what waits is sent, unless it was edited meanwhile. */
   back() {
-    const { links, more } = this.#waiting
+    const { links, more, owner } = this.#waiting
     const left = links.filter((link) => this.#box.links.includes(link))
-    if (left.length) this.#send(left, more)
+    if (left.length) this.#send(left, more, owner)
   }
 
   /**
@@ -67,24 +68,25 @@ export class Submit extends EventTarget {
   async send(more = {}) {
     const { links } = this.#box
     if (!links.length) return this.#box.focus()
-    await this.#send(links, more)
+    await this.#send(links, more, owners.chosen)
   }
 
   /**
    * The links leave the box, which is free for the next ones; those that are not accepted come back into it.
    * @param {string[]} links
    * @param {object} more
+   * @param {string} owner  for whom; "": who is logged in
    */
-  async #send(links, more) {
+  async #send(links, more, owner) {
     const request = { ...this.#options.request, ...more }
     const chosen = this.#options.forget()
-    this.#waiting = { links: [], more: {} }
+    this.#waiting = { links: [], more: {}, owner: "" }
     this.dispatchEvent(new CustomEvent("sending", { detail: links }))
     if (this.#box.hasFocus) this.#box.focus() // from the button, or a question that is gone
     this.#box.take(links)
     this.dispatchEvent(new Event("taken"))
     this.#form.ariaBusy = String(++this.#underWay > 0)
-    const sending = this.#last.then(() => this.#sendAll(links, request))
+    const sending = this.#last.then(() => this.#sendAll(links, request, owner))
     this.#last = sending.then(() => {}, () => {})
     const { refused, rest, problem } = await sending.finally(() => {
       this.#form.ariaBusy = String(--this.#underWay > 0)
@@ -99,7 +101,7 @@ export class Submit extends EventTarget {
     if (problem && !isUnanswered) reasons.set("", problem.message)
     if (reasons.size) this.#box.complain(reasons)
     if (isUnanswered) {
-      this.#waiting = { links: rest, more }
+      this.#waiting = { links: rest, more, owner }
       this.#box.say(this.#i18n.t("submit.kept"))
       setTimeout(() => this.back(), AGAIN_MS)
     }
@@ -110,24 +112,26 @@ export class Submit extends EventTarget {
   /**
    * Send one request that is not from the box, with the options that are chosen there.
    * @param {object} request
+   * @param {string} [owner]  for whom
    */
-  async sendOne(request) {
-    const [{ task }] = await this.#sendPart([{ ...this.#options.request, ...request }])
+  async sendOne(request, owner) {
+    const [{ task }] = await this.#sendPart([{ ...this.#options.request, ...request }], owner)
     this.dispatchEvent(new CustomEvent("task", { detail: task }))
   }
 
   /**
    * @param {string[]} links
    * @param {object} request  without the link
+   * @param {string} owner
    * @returns {Promise<Outcome>}
    */
-  async #sendAll(links, request) {
+  async #sendAll(links, request, owner) {
     /** @type {Map<string, Problem>} */
     const refused = new Map()
     for (let from = 0; from < links.length; from += BATCH) {
       const part = links.slice(from, from + BATCH)
       try {
-        const results = await this.#sendPart(part.map((url) => ({ url, ...request })))
+        const results = await this.#sendPart(part.map((url) => ({ url, ...request })), owner)
         /** @type {string[]} */
         const over = []
         for (const [at, { task, problem }] of results.entries()) {
@@ -151,16 +155,17 @@ export class Submit extends EventTarget {
 
   /**
    * @param {object[]} requests
+   * @param {string} [owner]
    * @returns {Promise<Result[]>}
    * @throws {Problem} if none of them was taken
    */
-  async #sendPart(requests) {
+  async #sendPart(requests, owner) {
     const isOne = requests.length === 1
     const body = isOne ? requests[0] : { requests }
-    const sameness = JSON.stringify(body)
+    const sameness = JSON.stringify([owner, body])
     const key = this.#keys.get(sameness) ?? randomKey()
     this.#keys.set(sameness, key)
-    const path = isOne ? "api/process" : "api/process/batch"
+    const path = ownedPath(isOne ? "api/process" : "api/process/batch", owner)
     const answer = await this.#api.send("POST", path, body, { "Idempotency-Key": key })
     this.#keys.delete(sameness)
     return isOne ? [{ task: answer }] : answer.results.map(asResult)

@@ -27,16 +27,17 @@ let leave = () => {}
  * @param {import("../list/filter.js").Filter} parts.filter
  * @param {import("../tasks/counts.js").Counts} parts.counts
  * @param {import("../header/menu.js").MainMenu} parts.mainMenu
+ * @param {import("../intake/intake.js").Intake} parts.intake
  * @param {() => unknown} parts.renew  draws all rows anew
  */
-export async function meet({ api, i18n, session, settings, filter, counts, mainMenu, renew }) {
+export async function meet({ api, i18n, session, settings, filter, counts, mainMenu, intake, renew }) {
   /** @type {Me} */
   const me = await api.get("api/me")
   leave()
   if (session.isWanted) return
   const isAdmin = me.role === "admin"
   if (me.way === "proxy") session.isLoggedIn = false // the proxy would let them in again
-  sentences.over_limit = (body) => overLimit(body, i18n)
+  sentences.over_limit = (body) => owners.chosen ? `${owners.chosen}: ${body.detail}` : overLimit(body, i18n)
 
   const seesOwners = isAdmin && me.separate_lists
   owners.of = (task) => (seesOwners ? task.owner : task.created_by) ?? ""
@@ -44,6 +45,7 @@ export async function meet({ api, i18n, session, settings, filter, counts, mainM
     const name = owners.of(task)
     return name && name !== me.name ? i18n.t(seesOwners ? "people.of" : "people.by", { name }) : ""
   }
+  owners.admin = seesOwners ? me.name ?? "" : ""
   renew()
 
   const rooms = {
@@ -87,10 +89,33 @@ export async function meet({ api, i18n, session, settings, filter, counts, mainM
   const form = byId("filter", HTMLFormElement)
   const choice = make("select", { name: "owner", "data-t-label": "people.whose" })
   const label = make("label", { className: "owner" }, choice)
+  const whom = make("select", { "data-t-label": "people.for" })
+  const whomLabel = make("label", { className: "for-whom" }, make("span", { "data-t": "people.for" }), whom)
+  const addFor = (/** @type {string} */ name) => {
+    owners.chosen = whom.value = name
+    whomLabel.toggleAttribute("data-chosen", Boolean(name))
+    intake.addForAnother()
+  }
+  whom.addEventListener("change", () => addFor(whom.value))
+  const offerWhom = (/** @type {Person[]} */ people) => {
+    const others = people.filter(({ name, is_leaving }) => name !== me.name && !is_leaving)
+    whom.replaceChildren(
+      make("option", { value: "", "data-t": "people.for_me" }),
+      ...others.map(({ name }) => new Option(name, name)),
+    )
+    addFor(others.some(({ name }) => name === owners.chosen) ? owners.chosen : "")
+    if (others.length) byId("choices", HTMLElement).prepend(whomLabel)
+    else whomLabel.remove()
+    i18n.translate(whomLabel)
+  }
   const offerOwners = async () => {
     if (!isAdmin) return
     /** @type {{people: Person[]}} */
     const { people } = await api.get("api/people")
+    if (me.separate_lists) {
+      await loadStyles(STYLES)
+      offerWhom(people)
+    }
     if (people.length < 2) return
     const wanted = choice.value || new URLSearchParams(location.search).get("owner") || ""
     choice.replaceChildren(
@@ -109,8 +134,11 @@ export async function meet({ api, i18n, session, settings, filter, counts, mainM
     end.abort()
     settings.section = undefined
     label.remove()
+    whomLabel.remove()
+    addFor("")
     resume?.removeAttribute("hidden")
     owners.of = owners.said = () => ""
+    owners.admin = ""
     mainMenu.more = { items: () => [], without: [] }
     byId("menu", HTMLElement).removeAttribute("title")
     leave = () => {}

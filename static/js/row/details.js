@@ -9,6 +9,7 @@ import { icon, make, searchField } from "../base/elements.js"
 import { hasLibrary } from "../base/library.js"
 import { placeOf } from "./facts.js"
 import { kindName, kindsOf, playableKinds, saveAllLink, saveLink } from "./files.js"
+import { LinkList } from "./links.js"
 import { isFinal, VISIBLE, webLink } from "../tasks/task.js"
 
 /** @typedef {import("../tasks/task.js").Task} Task */
@@ -33,6 +34,7 @@ function makeParts(i18n) {
     { className: "details" },
     part("kept", "p", { className: "kept" }),
     part("files", "div", { className: "files" }),
+    part("links", "div"),
     part("placing", "div"),
     part("hint", "p", { className: "hint" }),
     part("acts", "div", { className: "remedies" }),
@@ -61,6 +63,8 @@ export class Details {
   #acts = ""
   /** Of a list with many entries. @type {EntrySearch | undefined} */
   #search
+  /** @type {LinkList | undefined} */
+  #links
   /** What is offered of the library, which depends on this. */
   #placing = ""
 
@@ -98,6 +102,7 @@ export class Details {
     const isOld = !isFinal(task) && Object.keys(task.files).length > 0 // a new attempt is under way
     setText(this.#parts.kept, isOld ? i18n.t("card.kept") : "")
     this.#offerFiles(task)
+    this.#offerLinks(task)
     setText(this.#parts.hint, task.hint ?? "")
     setText(this.#parts.code, task.stage === "failed" ? (task.error_code ?? "") : "")
     this.#offerActs(task)
@@ -113,6 +118,7 @@ export class Details {
 
   close() {
     this.#log.stop()
+    this.#links?.close()
     this.#search?.stop()
   }
 
@@ -215,6 +221,17 @@ export class Details {
         return element
       }),
     )
+  }
+
+  /**
+   * Those that open its files without a log-in, if there are any.
+   * @param {Task} task
+   */
+  #offerLinks(task) {
+    if (this.#links || !kindsOf(task).length) return
+    this.#links = new LinkList(task.task_id, this.#page)
+    this.#parts.links.append(this.#links.element)
+    this.#links.load()
   }
 
   /**

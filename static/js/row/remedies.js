@@ -36,9 +36,9 @@ export class Remedies {
    * @param {Row} row
    */
   async choose(row) {
-    const { url } = row.task
+    const { url, owner } = row.task
     await this.#intake.choose(url, async (items) => {
-      await this.#intake.submit.sendOne({ url, playlist: true, playlist_items: items })
+      await this.#intake.submit.sendOne({ url, playlist: true, playlist_items: items }, owner)
       this.#undo.delete(row.id)
     })
   }
@@ -49,7 +49,8 @@ export class Remedies {
    */
   async useCookies(row) {
     const { cookies } = await this.#api.get("api/cookies")
-    const names = cookies.map((/** @type {{name: string}} */ { name }) => name)
+    const theirs = cookies.filter((/** @type {{owner?: string}} */ { owner }) => owner === row.task.owner)
+    const names = theirs.map((/** @type {{name: string}} */ { name }) => name)
     const use = (/** @type {string} */ name) =>
       this.#requests.run("remedy.use_cookies", row.task, { cookies: name })
     if (!names.length) return (await this.#settings.open()).askForCookies(hostOf(row.task))

@@ -9,6 +9,7 @@ import { hasLibrary } from "../base/library.js"
 import { recall, remember } from "../base/preferences.js"
 import { placeOf } from "./facts.js"
 import { kindName, kindsOf, saveLink } from "./files.js"
+import { madeLinks } from "./links.js"
 import { Placing } from "./placing.js"
 import { titleOf, webLink } from "../tasks/task.js"
 
@@ -134,6 +135,7 @@ export class SendTo {
     }
     const wanted = { kind: this.#kinds.value, expires_in: LINK_SECONDS }
     const { id, url, expires_at } = await api.send("POST", `api/tasks/${task.task_id}/links`, wanted)
+    madeLinks.dispatchEvent(new Event(task.task_id))
     const time = i18n.format.moment(new Date(expires_at))
     const source = api.url(`api/links/${id}/qr.svg`).href
     const title = titleOf(task)

@@ -5,8 +5,9 @@ import { Problem } from "../base/api.js"
 import { byId, setText } from "../base/dom.js"
 import { button, make } from "../base/elements.js"
 import { sentenceOf } from "../intake/optionwords.js"
+import { ownedPath, owners } from "../tasks/task.js"
 
-/** @typedef {{name: string, hosts: string[], expires_at?: string, count: number, expired: number}} Stored */
+/** @typedef {{name: string, hosts: string[], expires_at?: string, count: number, expired: number, owner?: string}} Stored */
 
 const MOST_HOSTS = 3
 
@@ -68,7 +69,7 @@ export class CookieList {
   }
 
   /** @param {Stored} stored */
-  #item({ name, hosts, expires_at, count, expired }) {
+  #item({ name, hosts, expires_at, count, expired, owner }) {
     const { t, format } = { t: this.#i18n.t.bind(this.#i18n), format: this.#i18n.format }
     const [row, words, about, remove] = ["li", "bdi", "span", "button"].map((tag) =>
       document.createElement(tag)
@@ -79,10 +80,12 @@ export class CookieList {
       ? t("cookies.over")
       : expires_at && t("cookies.until", { time: format.whole(new Date(expires_at)) })
     words.textContent = name
-    about.textContent = [shown, end].filter(Boolean).join(" · ")
+    const whose = owner && owner !== owners.admin ? t("people.of", { name: owner }) : ""
+    about.textContent = [whose, shown, end].filter(Boolean).join(" · ")
     remove.textContent = t("action.delete")
-    remove.setAttribute("aria-label", `${t("action.delete")}: ${name}`)
-    remove.addEventListener("click", () => this.#try(() => this.#delete(name, row)))
+    remove.setAttribute("aria-label", [`${t("action.delete")}: ${name}`, whose].filter(Boolean).join(" · "))
+    const path = ownedPath(`api/cookies/${name}`, owner)
+    remove.addEventListener("click", () => this.#try(() => this.#delete(path, row)))
     row.append(words, about, remove)
     return row
   }
@@ -96,12 +99,12 @@ export class CookieList {
   }
 
   /**
-   * @param {string} name
+   * @param {string} path
    * @param {HTMLElement} row
    */
-  async #delete(name, row) {
+  async #delete(path, row) {
     const next = row.nextElementSibling ?? row.previousElementSibling
-    await this.#api.send("DELETE", `api/cookies/${name}`)
+    await this.#api.send("DELETE", path)
     const after = next?.querySelector("button") ?? this.#root.querySelector("input")
     after?.focus()
   }

@@ -10,6 +10,7 @@ import { FOLLOWS, LIBRARY } from "./remembered.js"
 import { ListOfSubscriptions } from "./subscriptionlist.js"
 import { repeat } from "./subscriptionrequests.js"
 import { SubscriptionView } from "./subscriptionview.js"
+import { ownedPath, owners } from "../tasks/task.js"
 
 /** @typedef {import("./subscriptionwords.js").Subscription} Subscription */
 
@@ -44,7 +45,11 @@ export class SubscriptionsView extends Room {
       const library = layout && await hasLibrary(this.api) ? { layout } : undefined
       const isPlain = !Object.keys(request).length // then a default profile may say how
       const wanted = { url, request: isPlain ? undefined : request, library }
-      ;({ subscription_id: id } = await this.api.send("POST", "api/subscriptions", wanted))
+      ;({ subscription_id: id } = await this.api.send(
+        "POST",
+        ownedPath("api/subscriptions", owners.chosen),
+        wanted,
+      ))
     } catch (error) {
       if (!(error instanceof Problem)) throw error
       id = /** @type {any} */ (error.body).subscription_id // of one to the same, if that is what is wrong

@@ -90,10 +90,17 @@ export const VISIBLE = /[^\s\p{C}]/u
 export const looks = new Map()
 
 /**
- * Whose a task is, and how a row says so: "" unless several people are seen, of whom the part for people knows.
- * @type {{of: (task: Task) => string, said: (task: Task) => string}}
+ * Whose a task is, how a row says so, which admin is logged in, and for whom they add: "" unless several people are seen, of whom the part for people knows.
+ * @type {{of: (task: Task) => string, said: (task: Task) => string, admin: string, chosen: string}}
  */
-export const owners = { of: () => "", said: () => "" }
+export const owners = { of: () => "", said: () => "", admin: "", chosen: "" }
+
+/**
+ * The path of a request that makes something for somebody.
+ * @param {string} path
+ * @param {string} [owner]  "": who asks
+ */
+export const ownedPath = (path, owner) => owner ? `${path}?owner=${owner}` : path
 
 /** @param {Task} task */
 export function titleOf({ video_info: { title = "" }, url }) {
