@@ -1,6 +1,7 @@
 """The typed keys of the application's objects for handlers, and of values stored in a request."""
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from typing import TypeVar
 
 from aiohttp import web
 
@@ -20,6 +21,8 @@ from server.tasks.hub import Hub
 from server.tasks.inspector import Inspector
 from server.tasks.readiness import Ready
 from server.tasks.service import Tasks
+
+V = TypeVar("V")
 
 SETTINGS = web.AppKey("settings", Settings)
 LANGUAGE = web.AppKey("language", str)  # for requests that name none
@@ -53,26 +56,31 @@ ACTS_FOR = web.RequestKey("acts for", str)  # the person for whom an admin asks
 PRINCIPAL = web.RequestKey("principal", Principal)  # only if it is a person; read it by `principal_of`
 
 
+def carried(request: web.Request, key: web.RequestKey[V], default: V) -> V:
+    """Return the value under `key` that the request carries; else `default`.
+
+    Most requests carry no value at all, and aiohttp's look for a missing one costs as much as a fortieth of a
+    status.
+    """
+    return request.get(key, default) if len(request) else default
+
+
 def principal_of(request: web.Request) -> Principal:
     """Return who sent the request: a person; else a token of `server.tokens`, or anybody, who may do
     everything.
     """
-    principal: Principal = request.get(PRINCIPAL, EVERYBODY)
-    return principal
+    return carried(request, PRINCIPAL, EVERYBODY)
 
 
 def owner_of(request: web.Request) -> str | None:
     """The person to whom belongs what this request makes; None: nobody. An admin may name somebody else."""
-    principal: Principal = request.get(PRINCIPAL, EVERYBODY)
-    acts_for: str | None = request.get(ACTS_FOR)
-    return acts_for or principal.name
+    return carried(request, ACTS_FOR, "") or principal_of(request).name
 
 
 def scope_of(request: web.Request) -> str:
     """Whose idempotency keys and shared tasks these are."""
-    acts_for: str | None = request.get(ACTS_FOR)
-    scope: str = scope_of_person(acts_for) if acts_for else request.get(SCOPE, "")
-    return scope
+    acts_for = carried(request, ACTS_FOR, "")
+    return scope_of_person(acts_for) if acts_for else carried(request, SCOPE, "")
 
 
 def person_of(request: web.Request) -> str | None:
@@ -86,9 +94,8 @@ def restricted_to(request: web.Request) -> str | None:
     """The person for whom only what is theirs exists: a user, where lists are separate. None: who asks sees
     everything.
     """
-    # Most requests carry no values, and looking for a missing one is slow.
-    principal: Principal | None = request.get(PRINCIPAL) if len(request) else None
-    if principal is None or principal.is_admin or not request.app[SETTINGS].access.separate_lists:
+    principal = principal_of(request)
+    if principal.is_admin or not request.app[SETTINGS].access.separate_lists:
         return None
     return principal.name
 

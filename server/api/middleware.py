@@ -20,6 +20,7 @@ from aiohttp.typedefs import Handler
 
 from server.api.bodies import Query, docs_path, is_awaited
 from server.api.connections import Connections
+from server.api.keys import carried
 from server.api.problems import problem
 from server.api.protocol import REFUSAL
 from server.api.route import Access, Route
@@ -134,7 +135,7 @@ def admission(app: web.Application, doors: Doors, limits: LimitSettings) -> Admi
     asked, limit = Minute(time.monotonic), limits.requests_per_minute
 
     async def admit(request: web.Request, access: Access) -> web.Response | None:
-        refusal = request.get(REFUSAL) if len(request) else None
+        refusal = carried(request, REFUSAL, None)
         # aiohttp has parsed nothing of the request, not even its host.
         if isinstance(refusal, Unreadable | EncodingUnknown):
             if limit:

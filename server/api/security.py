@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from aiohttp import hdrs, web
 from multidict import istr
 
+from server.api.keys import carried
 from server.api.prepared import Prepared
 from server.api.route import Access
 from server.core.errors import HostForbidden, OriginForbidden
@@ -118,8 +119,7 @@ class Doors:
 
     def add_headers(self, request: web.Request, response: web.StreamResponse) -> None:
         """Add the headers of every response that `response` does not set itself."""
-        # Most requests carry no values, and looking for a missing one is slow.
-        is_open = len(request) > 0 and request.get(IS_OPEN, False)
+        is_open = carried(request, IS_OPEN, False)
         if isinstance(response, Prepared) and not is_open and not self._origins:
             response.own[X_REQUEST_ID] = REQUEST_ID.get()
             return
