@@ -341,7 +341,8 @@ class LogIns:
         self._sessions = sessions
         self._lines: defaultdict[str, set[Line]] = defaultdict(set)  # by session, or by a person's credential
         self._people: dict[str, Principal] = {}  # credential -> person, for the lines of people
-        sessions.listen(self._ended, self._lines.keys)
+        self._held = set[str]()  # sessions, of those that have lines
+        sessions.listen(self._ended, lambda: self._held)
         directory.listen(self._end_of_people)
 
     async def begin(self, principal: Principal, about: str = "{}") -> str:
@@ -388,9 +389,9 @@ class LogIns:
         """Raises `StoreUnavailable`; then the session stays valid."""
         await self._sessions.end(session_id)
 
-    async def end_of_scope(self, scope: str, but: str) -> None:
-        """End all sessions of a person but one. Raises `StoreUnavailable`."""
-        await self._sessions.end_of_scope(scope, but)
+    async def catch_up(self) -> None:
+        """End what is held by sessions that another transaction has deleted. Raises `StoreUnavailable`."""
+        await self._sessions.catch_up()
 
     def hold(self, request: web.Request, line: Line) -> AbstractContextManager[None]:
         """A context manager: within it, `line.end` is called when the session of `request`, if any, ends, or
@@ -398,13 +399,15 @@ class LogIns:
         """
         session, principal = request.get(SESSION), request.get(PRINCIPAL)
         if session:
-            return HeldLine(self, session.session_id, session.ends_at, principal, line)
+            return HeldLine(self, session.session_id, session.ends_at, principal, line, is_session=True)
         if principal:
             return HeldLine(self, principal.credential, principal.ends_at, principal, line)
         return _NOTHING
 
-    def add(self, credential: str, principal: Principal | None, line: Line) -> None:
+    def add(self, credential: str, principal: Principal | None, line: Line, *, is_session: bool) -> None:
         self._lines[credential].add(line)
+        if is_session:
+            self._held.add(credential)
         if principal:
             self._people[credential] = principal
 
@@ -414,6 +417,7 @@ class LogIns:
         if not lines:
             del self._lines[credential]
             self._people.pop(credential, None)
+            self._held.discard(credential)
 
     def _ended(self, session_id: str) -> None:
         for line in tuple(self._lines.get(session_id, ())):
@@ -428,7 +432,7 @@ class LogIns:
 class HeldLine:
     """`ends_at`: when the session or the token ends, by `time.monotonic()`; None if it does not."""
 
-    __slots__ = ("_credential", "_ends_at", "_line", "_log_ins", "_principal", "_timer")
+    __slots__ = ("_credential", "_ends_at", "_is_session", "_line", "_log_ins", "_principal", "_timer")
 
     def __init__(
         self,
@@ -437,13 +441,15 @@ class HeldLine:
         ends_at: float | None,
         principal: Principal | None,
         line: Line,
+        *,
+        is_session: bool = False,
     ) -> None:
         self._log_ins, self._credential, self._ends_at = log_ins, credential, ends_at
-        self._principal, self._line = principal, line
+        self._principal, self._line, self._is_session = principal, line, is_session
         self._timer: asyncio.TimerHandle | None = None
 
     def __enter__(self) -> None:
-        self._log_ins.add(self._credential, self._principal, self._line)
+        self._log_ins.add(self._credential, self._principal, self._line, is_session=self._is_session)
         if self._ends_at is not None:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_at(self._ends_at, self._line.end, WSCloseCode.POLICY_VIOLATION)

@@ -339,8 +339,14 @@ class Sessions(Protocol):
         """All sessions of a person, the newest first."""
         ...
 
-    async def end_of_scope(self, scope: str, but: str = "") -> None:
-        """End all sessions of a person; not the one with the id `but`."""
+    async def end_of_scope(self, scope: str) -> None:
+        """End all sessions of a person."""
+        ...
+
+    async def catch_up(self) -> None:
+        """Report sessions that were deleted by another transaction, or on another node while this one heard
+        nothing. Raises `StoreUnavailable`.
+        """
         ...
 
     def listen(self, ended: Callable[[str], None], held: Callable[[], Collection[str]]) -> None:

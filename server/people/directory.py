@@ -19,7 +19,7 @@ from aiohttp import web
 from server.api.security import DOORS
 from server.api.session import MAX_WRONG, Minute
 from server.core.errors import PersonExists, StoreUnavailable, TokenRequired, TooManyRequests
-from server.core.ports import Session
+from server.core.ports import Session, Sessions
 from server.core.principal import Principal, Way, person_of_scope, scope_of_person
 from server.people.audit import PERSON_ADDED, Audit
 from server.people.passwords import Passwords
@@ -47,11 +47,14 @@ class PeopleDirectory:
         audit: Audit | None = None,
         *,
         is_alone: bool,
+        sessions: Sessions | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._rows = rows
         self._access = access
         self.is_alone = is_alone
+        self._sessions = sessions
+        self._has_ended_sessions = False  # by a new password, since what they hold was last ended
         self.changed: list[Callable[[], None]] = []  # called after each change
         self._admitted = AdmittedPeople(0, {}, {}, {})
         self._is_asked_for = bool(access.user_header or access.oidc.issuer)  # by settings
@@ -102,7 +105,10 @@ class PeopleDirectory:
         """Admit these from now on, and end the sockets and long polls of all others."""
         if admitted.version <= self._admitted.version:
             return
-        self._admitted = admitted
+        before, self._admitted = self._admitted.people, admitted
+        if any(name in before and before[name].password != one.password for name, one in self.people.items()):
+            self._has_ended_sessions = True
+            self._heard.set()
         self.is_needed = self._is_asked_for or bool(admitted.people)
         self._noted = {token: at for token, at in self._noted.items() if token in admitted.expiries}
         self._ended(self._is_admitted)
@@ -234,6 +240,7 @@ class PeopleDirectory:
             self._heard.clear()
             try:
                 await self.compare()
+                await self._catch_up()
                 await self.note_uses()
             except StoreUnavailable as error:
                 log.debug("who is admitted cannot be read: %s", error)
@@ -248,6 +255,15 @@ class PeopleDirectory:
         """Read what has changed. Raises `StoreUnavailable`."""
         async with self._comparing:
             await self._compare()
+
+    async def _catch_up(self) -> None:
+        if self._sessions and self._has_ended_sessions:
+            self._has_ended_sessions = False
+            try:
+                await self._sessions.catch_up()
+            except StoreUnavailable:
+                self._has_ended_sessions = True
+                raise
 
     async def note_uses(self) -> None:
         """Store when tokens were used. Raises `StoreUnavailable`."""

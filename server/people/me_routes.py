@@ -26,7 +26,6 @@ from server.core.errors import (
     WrongPassword,
 )
 from server.core.ports import Session
-from server.core.principal import scope_of_person
 from server.core.values import Frozen
 from server.people.passwords import LONGEST, SHORTEST
 from server.people.people_routes import (
@@ -89,10 +88,11 @@ async def change_me(request: web.Request) -> web.Response:
             raise TooManyRequests(people.wrong.left(name))
         raise WrongPassword
     hashed = await people.passwords.hashed(wanted.password, who)
-    await people.change(lambda tables: set_password(tables, name, hashed))
-    request[DONE] = [("password_changed", name)]
     session = request.get(SESSION)
-    await request.app[LOG_INS].end_of_scope(scope_of_person(name), session.session_id if session else "")
+    but = session.session_id if session else ""
+    await people.change(lambda tables: set_password(tables, name, hashed, but))
+    request[DONE] = [("password_changed", name)]
+    await request.app[LOG_INS].catch_up()
     return await get_me(request)
 
 

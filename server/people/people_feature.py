@@ -29,7 +29,9 @@ async def _open(kernel: Kernel) -> AsyncIterator[Added]:
     access, signals = kernel.settings.access, kernel.store.transactions.signals
     audit_rows = AuditRows(kernel.store.transactions)
     audit = Audit(audit_rows, lambda: directory.is_needed)
-    directory = PeopleDirectory(rows, signals, access, audit, is_alone=kernel.is_alone)
+    directory = PeopleDirectory(
+        rows, signals, access, audit, is_alone=kernel.is_alone, sessions=kernel.store.sessions
+    )
     directory.take(await rows.admitted())
     usage = Usage(kernel.store.transactions, access, lambda: directory.people)
     kernel.tasks.refuses.append(usage.refusal)

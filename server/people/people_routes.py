@@ -29,7 +29,7 @@ from server.core.errors import (
     PersonTokenNotFound,
     TooManyTokens,
 )
-from server.core.principal import EVERYBODY, PersonRole, scope_of_person
+from server.core.principal import EVERYBODY, PersonRole
 from server.core.values import Frozen
 from server.people import people_rows as rows
 from server.people.directory import PeopleDirectory
@@ -155,7 +155,7 @@ async def change_person(request: web.Request) -> web.Response:
     person = await people.change(change)
     request[DONE] = _changed(name, wanted)
     if "password" in wanted.model_fields_set:
-        await request.app[LOG_INS].end_of_scope(scope_of_person(name), "")
+        await request.app[LOG_INS].catch_up()
     return respond_answer(shown(request, person))
 
 

@@ -31,7 +31,7 @@ _ADD_TOKEN = "INSERT INTO tokens (hash, name, label, created_at, expires_at) VAL
 _REVOKE = "DELETE FROM tokens WHERE name = ? AND label = ?"
 _REVOKE_ALL = "DELETE FROM tokens WHERE name = ?"
 _USED = "UPDATE tokens SET used_at = ? WHERE token_id = ? AND coalesce(used_at, 0) < ?"
-_END_SESSIONS = "DELETE FROM sessions WHERE scope = ?"
+_END_SESSIONS = "DELETE FROM sessions WHERE scope = ? AND session_id <> ?"
 _LIMITS = "UPDATE people SET limits = ? WHERE name = ?"
 _FORGET_USE = "DELETE FROM downloaded WHERE name = ?"
 _VERSION = "SELECT version FROM versions WHERE subject = 'people'"
@@ -139,11 +139,12 @@ async def set_limits(tables: Statements, name: str, changes: Mapping[str, float 
     await tables.run(_LIMITS, (json.dumps(stored), name))
 
 
-async def set_password(tables: Statements, name: str, hashed: str | None) -> None:
-    """Raises `PersonNotFound`."""
+async def set_password(tables: Statements, name: str, hashed: str | None, but: str = "") -> None:
+    """End all sessions of the person as well, but the one with the id `but`. Raises `PersonNotFound`."""
     await tables.run(_NEXT_VERSION)
     await find_person(tables, name)
     await tables.run(_SET_PASSWORD, (hashed, name))
+    await tables.run(_END_SESSIONS, (scope_of_person(name), but))
 
 
 async def set_subject(tables: Statements, name: str, subject: str | None) -> None:
@@ -177,7 +178,7 @@ async def leave(tables: Statements, name: str, leaving: Leaving) -> None:
         await find_person(tables, leaving.to)
     await tables.run(_LEAVE, (leaving.stored(), name))
     await tables.run(_REVOKE_ALL, (name,))
-    await tables.run(_END_SESSIONS, (scope_of_person(name),))
+    await tables.run(_END_SESSIONS, (scope_of_person(name), ""))
 
 
 async def forget(tables: Statements, name: str) -> None:

@@ -2,16 +2,23 @@
 
 import asyncio
 import threading
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import WSCloseCode
 
-from server.api.session import COOKIE, HOST_COOKIE, MAX_WRONG, LogIns
-from server.core.errors import TooManyRequests
+from server.api.session import COOKIE, DIRECTORY, HOST_COOKIE, MAX_WRONG, LogIns
+from server.core.errors import DatabaseBusy, TooManyRequests
 from server.core.principal import Principal
 from server.people import passwords
+from server.people import people_rows as rows
+from server.people.directory import PeopleDirectory
 from server.people.passwords import Passwords
+from server.people.person import fresh_token, hash_of
+from server.settings import StorageSettings
+from tests.inside import Inside, inside
 from tests.people.test_people_tokens import BODY, OURS, Client, add, directory, opened
 
 RIGHT, OTHER = "correct horse battery", "another one of 10"
@@ -110,6 +117,51 @@ async def test_a_password_is_changed_with_the_old_one_and_ends_all_other_log_ins
         assert (await client.get("/api/me", headers=other)).status == 401
         assert (await log_in(client, "anna", RIGHT))[0] == 401
         assert (await log_in(client, "anna", OTHER))[0] == 204
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+async def test_sockets_of_other_log_ins_end_on_every_node_whatever_fails_behind_the_change(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, database: str
+) -> None:
+    is_alone = database == "sqlite"
+    url = database if is_alone else request.getfixturevalue("clean_database")
+
+    def node() -> AbstractAsyncContextManager[Inside]:
+        return inside(tmp_path, storage=StorageSettings(data_dir=tmp_path / "data", database=url))
+
+    async def fails(_: LogIns) -> None:
+        raise DatabaseBusy
+
+    async with AsyncExitStack() as stack:
+        here = await stack.enter_async_context(node())
+        there = here if is_alone else await stack.enter_async_context(node())
+        people, token = here.app[DIRECTORY], fresh_token()
+        assert isinstance(people, PeopleDirectory)
+        hashed = await people.passwords.hashed(RIGHT, ("", "anna"))
+        await people.change(lambda tables: rows.add_person(tables, "anna", "user", 0.0))
+        await people.change(lambda tables: rows.set_password(tables, "anna", hashed))
+        await people.change(lambda tables: rows.add_token(tables, "anna", "first", hash_of(token), 0.0))
+        anna = {"Authorization": f"Bearer {token}"}
+        async with here.client.post("/api/session", json={"name": "anna", "password": RIGHT}) as answer:
+            other = sent(answer.headers["Set-Cookie"])
+        here.client.cookie_jar.clear()
+        async with (
+            there.client.ws_connect("/ws", headers=other) as of_session,
+            there.client.ws_connect("/ws", headers=anna) as of_token,
+        ):
+            monkeypatch.setattr(LogIns, "catch_up", fails)
+            change = {"password": OTHER, "old_password": RIGHT}
+            async with here.client.patch("/api/me", json=change, headers=anna) as answer:
+                assert answer.status == 503
+            async for _ in of_session:
+                pass
+            assert of_session.close_code == WSCloseCode.POLICY_VIOLATION
+            async with here.client.post("/api/process", json=BODY, headers=anna) as answer:
+                task_id = (await answer.json())["task_id"]
+            while (await of_token.receive_json()).get("task_id") != task_id:
+                pass
+            async with there.client.get("/api/me", headers=other) as answer:
+                assert answer.status == 401
 
 
 async def test_an_admin_sets_and_takes_away_a_password(tmp_path: Path) -> None:

@@ -165,6 +165,66 @@ async def test_a_session_ends_with_its_person_and_with_the_token_that_began_it(o
         await directory.change(adding("anna"))
 
 
+class Killed(Exception):
+    """In the middle of a transaction."""
+
+
+CHANGES: dict[str, tuple[Callable[[Statements], Awaitable[None]], set[str]]] = {
+    "password": (lambda tables: rows.set_password(tables, "anna", "new", "kept"), {"phone", "kept user"}),
+    "token": (lambda tables: rows.revoke_token(tables, "anna", "phone"), {"kept user", "password user"}),
+    "role": (
+        lambda tables: rows.set_role(tables, "anna", "admin"),
+        {"phone", "kept admin", "password admin", "token admin"},
+    ),
+    "keep": (lambda tables: rows.leave(tables, "anna", Leaving("keep")), set()),
+    "give": (lambda tables: rows.leave(tables, "anna", Leaving("give", "bob")), set()),
+    "delete": (lambda tables: rows.leave(tables, "anna", Leaving("delete")), set()),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+async def test_a_server_that_is_killed_has_let_out_whom_a_change_lets_out_or_changed_nothing(
+    open_any: Opened, name: str
+) -> None:
+    token = fresh_token()
+    change, remains = CHANGES[name]
+
+    async def let_in() -> set[str]:
+        """What lets Anna in at the next start."""
+        async with open_any() as store:
+            directory = directory_of(store)
+            await directory.compare()
+            found = {"phone"} if who(directory, token) else set()
+            for session_id in ("kept", "password", "token"):
+                session = await store.sessions.get(session_id)
+                principal = directory.of_session(session) if session else None
+                found |= {f"{session_id} {principal.role}"} if principal else set()
+            return found
+
+    async with open_any() as store:
+        directory, people = directory_of(store), PeopleRows(store.transactions)
+        for person in ("anna", "bob"):
+            await directory.change(adding(person))
+        await directory.change(giving("anna", "phone", token))
+        [stored] = await people.tokens("anna")
+        for session_id, token_id in (("kept", None), ("password", None), ("token", stored.token_id)):
+            await store.sessions.begin(session_id, scope_of_person("anna"), token_id=token_id)
+    before = {"phone", "kept user", "password user", "token user"}
+    assert await let_in() == before
+
+    async def change_and_die(tables: Statements) -> None:
+        await change(tables)
+        raise Killed
+
+    async with open_any() as store:
+        with pytest.raises(Killed):
+            await PeopleRows(store.transactions).change(change_and_die)
+    assert await let_in() == before
+    async with open_any() as store:
+        await PeopleRows(store.transactions).change(change)  # after which nothing else is done
+    assert await let_in() == remains
+
+
 async def test_when_a_token_was_used_is_stored_by_one_write_for_all(open_any: Opened) -> None:
     token = fresh_token()
     async with open_any() as store:

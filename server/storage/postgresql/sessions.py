@@ -38,7 +38,7 @@ _END_OTHERS = b"""
     DELETE FROM sessions
     WHERE scope <> ALL(%s::text[]) AND NOT starts_with(scope, %s) OR ends_at <= clock_timestamp()
     RETURNING session_id"""
-_END_OF_SCOPE = b"DELETE FROM sessions WHERE scope = %s AND session_id <> %s RETURNING session_id"
+_END_OF_SCOPE = b"DELETE FROM sessions WHERE scope = %s RETURNING session_id"
 
 
 def read_session(
@@ -87,15 +87,14 @@ class PostgresSessions:
         rows = await self._lists.do(lambda db: Reading(db).fetch(_OF_SCOPE, (scope,)))
         return [read_session(*row) for row in rows]
 
-    async def end_of_scope(self, scope: str, but: str = "") -> None:
-        await self._run(_END_OF_SCOPE, scope, but)
+    async def end_of_scope(self, scope: str) -> None:
+        await self._run(_END_OF_SCOPE, scope)
 
     def listen(self, ended: Callable[[str], None], held: Callable[[], Collection[str]]) -> None:
         """The relay calls `heard` as well, for sessions that were ended on other nodes."""
         self.heard, self._held = ended, held
 
     async def catch_up(self) -> None:
-        """Report sessions that ended while the relay heard nothing. Raises `StoreUnavailable`."""
         for session_id in tuple(self._held()):
             if await self.get(session_id) is None:
                 self.heard(session_id)

@@ -15,6 +15,7 @@ from server.storage.sqlite.connection import Reader
 from server.storage.sqlite.writer import Execute, Writer
 
 _ALL = "SELECT session_id, scope, ends_at, way, token_id, about FROM sessions ORDER BY number"
+_IDS = "SELECT session_id FROM sessions"
 _BEGIN = "INSERT INTO sessions (session_id, scope, ends_at, way, token_id, about) VALUES (?, ?, ?, ?, ?, ?)"
 _END = "DELETE FROM sessions WHERE session_id IN (SELECT value FROM json_each(?))"
 
@@ -25,13 +26,14 @@ async def load_sessions(reads: Reader, writer: Writer) -> "SqliteSessions":
         Session(session_id, scope, min(ends_at - epoch, latest), way, token_id, about)
         for session_id, scope, ends_at, way, token_id, about in await reads.fetch(_ALL)
     ]
-    return SqliteSessions(writer, sessions, epoch)
+    return SqliteSessions(reads, writer, sessions, epoch)
 
 
 class SqliteSessions:
     """See `server.core.ports.Sessions`. `epoch`: when `time.monotonic()` was 0, in seconds since 1970."""
 
-    def __init__(self, writer: Writer, sessions: Collection[Session], epoch: float) -> None:
+    def __init__(self, reads: Reader, writer: Writer, sessions: Collection[Session], epoch: float) -> None:
+        self._reads = reads
         self._writer = writer
         self._epoch = epoch
         self._sessions = {session.session_id: session for session in sessions}  # oldest first
@@ -80,9 +82,13 @@ class SqliteSessions:
         found = [each for each in self._sessions.values() if each.scope == scope and now < each.ends_at]
         return found[::-1]
 
-    async def end_of_scope(self, scope: str, but: str = "") -> None:
-        theirs = [each.session_id for each in self._sessions.values() if each.scope == scope]
-        await self._end([session_id for session_id in theirs if session_id != but])
+    async def end_of_scope(self, scope: str) -> None:
+        await self._end([each.session_id for each in self._sessions.values() if each.scope == scope])
+
+    async def catch_up(self) -> None:
+        known = list(self._sessions)  # read first: of a session that begins meanwhile nothing is said
+        stored = {row[0] for row in await self._reads.fetch(_IDS)}
+        self._forget([session_id for session_id in known if session_id not in stored])
 
     def listen(self, ended: Callable[[str], None], held: Callable[[], Collection[str]]) -> None:
         self._ended = ended
@@ -91,6 +97,9 @@ class SqliteSessions:
         if not session_ids:
             return
         await self._writer.submit(Execute(_END, (json.dumps(session_ids),)))
+        self._forget(session_ids)
+
+    def _forget(self, session_ids: Sequence[str]) -> None:
         for session_id in session_ids:
             if self._sessions.pop(session_id, None):  # else another call has ended it meanwhile
                 self._ended(session_id)
