@@ -20,6 +20,7 @@ from server.core.library import Library
 from server.core.media_keys import key_of_link
 from server.library.layouts import has_nfo
 from server.library.library_names import has_own_folder, label_of, place_of
+from server.library.library_rows import LibraryRows
 from server.library.placement_rows import PlacementRows
 from server.library.placements import (
     NOBODY,
@@ -90,13 +91,15 @@ class LibraryActions:
 
     def __init__(
         self,
-        store: PlacementRows,
+        rows: LibraryRows,
+        placements: PlacementRows,
         media: MediaRows,
         library: PlacedFiles | None,
         clock: Clock,
         zone: tzinfo,
     ) -> None:
-        self._store = store
+        self._rows = rows
+        self._placements = placements
         self._media = media
         self._library = library
         self._clock = clock
@@ -110,7 +113,7 @@ class LibraryActions:
         if self._acting.locked():
             raise LibraryIsBusy
         async with self._acting:
-            if await self._store.moves():  # an earlier action, of any node, is still moving files
+            if await self._rows.moves():  # an earlier action, of any node, is still moving files
                 raise LibraryIsBusy
             try:
                 if action == "verify":
@@ -125,7 +128,7 @@ class LibraryActions:
 
         redone, after = Told(), ""
         plan = _Renaming()
-        while page := await self._store.page(after, PAGE):
+        while page := await self._rows.page(after, PAGE):
             after = page[-1][0].set_id
             chosen: list[FileSet] = []
             for one, files in page:
@@ -141,7 +144,7 @@ class LibraryActions:
                     for change in changes:
                         redone.add(change)
             if not dry_run:
-                await self._store.redo(chosen, "redoing" if only_names else "describing")
+                await self._rows.redo(chosen, "redoing" if only_names else "describing")
         return LibraryOutcome(count=redone.count, files=redone.first)
 
     async def _renamed(
@@ -164,7 +167,7 @@ class LibraryActions:
             paths = [path_of(file, name) for file in there if file.kind != "nfo"]
             paths += [name.path("nfo")] if has_nfo(target.wanted) else []
             others = [path for path in paths if folded(path) not in own]
-            at = await self._store.at(others)
+            at = await self._placements.at(others)
             is_taken = any(folded(path) in plan.paths for path in others)
             is_taken = is_taken or any(file.set_id != one.set_id for file in at.values())
             if is_taken or await library.any_at(others):
@@ -179,7 +182,7 @@ class LibraryActions:
         in all its films, as its newest one says; a folder that its owner has renamed stays.
         """
         if one.holder not in plan.wanted_of:
-            plan.wanted_of[one.holder] = await self._store.wanted_of(one.holder)
+            plan.wanted_of[one.holder] = await self._rows.wanted_of(one.holder)
         target = replace(one, wanted=plan.wanted_of[one.holder] or one.wanted)
         if has_own_folder(target.wanted):
             channel = await self._channel(one, plan)
@@ -190,18 +193,18 @@ class LibraryActions:
         show, folder = show_of(target.wanted, film, place), place.show
         if has_own_folder(target.wanted) and show == one.show and one.folder is not None:
             if show not in plan.is_owners:
-                plan.is_owners[show] = await self._store.is_owners_folder(one.folder)
+                plan.is_owners[show] = await self._rows.is_owners_folder(one.folder)
             folder = one.folder if plan.is_owners[show] else folder
         return replace(target, show=show, folder=folder)
 
     async def _channel(self, one: FileSet, plan: "_Renaming") -> str | None:
         show = one.show or ""
         if show not in plan.channels:
-            newest = await self._store.newest_of(show) or one
+            newest = await self._rows.newest_of(show) or one
             plan.channels[show] = newest.about.get("channel")
             source = None
             if newest.holder and newest.about.get("source"):  # a feed, whose own name may be newer
-                source = await self._store.source_of(newest.holder, newest.key)
+                source = await self._placements.source_of(newest.holder, newest.key)
             if source and source[1]:
                 plan.channels[show] = source[1]
         return plan.channels[show]
@@ -214,7 +217,7 @@ class LibraryActions:
             return target
         series = folded(target.folder)
         if (series, target.day) not in plan.indexes:
-            plan.indexes[series, target.day] = await self._store.indexes(series, target.day)
+            plan.indexes[series, target.day] = await self._rows.indexes(series, target.day)
         taken = plan.indexes[series, target.day]
         index = target.day_index
         if any(number == index for set_id, number in taken.items() if set_id != target.set_id):
@@ -230,9 +233,9 @@ class LibraryActions:
         seen: set[bytes] = set()
         strays: dict[tuple[str, int, str], str] = {}
         of_links: dict[str, str] = {}
-        extractors = await self._store.extractors()
+        extractors = await self._rows.extractors()
         async for batch in library.all_files():
-            known = await self._store.at([path for path, _ in batch])
+            known = await self._placements.at([path for path, _ in batch])
             others: list[tuple[str, int]] = []
             for path, size in batch:
                 file = known.get(folded(path))
@@ -242,7 +245,7 @@ class LibraryActions:
                 count += 1
                 seen.add(_short(folded(path)))
                 if file.state == "missing" and not dry_run:
-                    await self._store.set_missing([file], missing=False)
+                    await self._rows.set_missing([file], missing=False)
                 if file.size != size:
                     changed.add(file.path)
             keys: dict[str, str] = {}
@@ -271,7 +274,7 @@ class LibraryActions:
             for key in await self._adopted(keys, sure, dry_run=dry_run):
                 adopted.add({"path": keys[key], "key": key})
         after = ""
-        while of_links and (links := await self._store.links_not_fetched(after, AT_ONCE)):
+        while of_links and (links := await self._rows.links_not_fetched(after, AT_ONCE)):
             after = links[-1]
             keys = {key: of_links[label] for key in links if (label := label_of(key)) in of_links}
             for key in await self._adopted(keys, (), dry_run=dry_run):
@@ -311,9 +314,9 @@ class LibraryActions:
         folders = defaultdict[tuple[str, str], Counter[str]](Counter)
         # Missing files without `[id]`, with the show of their folder.
         nameless = list[tuple[PlacedFile, str]]()
-        while page := await self._store.files_after(after, PAGE):
+        while page := await self._rows.files_after(after, PAGE):
             after = folded(page[-1].path)
-            shows = await self._store.shows_of({file.set_id for file in page})
+            shows = await self._rows.shows_of({file.set_id for file in page})
             gone: list[PlacedFile] = []
             for file in page:
                 show = shows.get(file.set_id)
@@ -324,7 +327,7 @@ class LibraryActions:
                     continue
                 label, ending = _label(file.path), file.path.rpartition(".")[2].lower()
                 stray = strays.pop((label, file.size, ending), None) if label else None
-                if stray and (dry_run or await self._store.found_at(file, stray)):
+                if stray and (dry_run or await self._rows.found_at(file, stray)):
                     seen.add(_short(folded(stray)))  # it may come once more, under this path
                     adopted.add({"from": file.path, "path": stray})
                     if show and is_inside:
@@ -337,7 +340,7 @@ class LibraryActions:
                     missing.add(file.path)
                     gone.append(file)
             if gone and not dry_run:
-                await self._store.set_missing(await self._surely_gone(library, gone), missing=True)
+                await self._rows.set_missing(await self._surely_gone(library, gone), missing=True)
         most_lie_in = {show: counts.most_common(1)[0][0] for show, counts in folders.items()}
         moves = [((moved, folder), most) for (moved, folder), most in most_lie_in.items() if most != folder]
         now_in = {of_folder(folder): (folder, most) for (_, folder), most in moves}
@@ -348,14 +351,14 @@ class LibraryActions:
             if most and await library.any_at([path]):
                 adopted.add({"from": file.path, "path": path})
                 if not dry_run and in_folder != file.set_id:
-                    await self._store.found_at(file, path)
+                    await self._rows.found_at(file, path)
             else:
                 missing.add(file.path)
                 gone.append(file)
         if not dry_run:
-            await self._store.set_missing(await self._surely_gone(library, gone), missing=True)
+            await self._rows.set_missing(await self._surely_gone(library, gone), missing=True)
             for (moved, folder), most in moves:
-                await self._store.folder_moved(moved, folder, most)
+                await self._rows.folder_moved(moved, folder, most)
         return missing
 
     async def _surely_gone(self, library: PlacedFiles, files: Sequence[PlacedFile]) -> list[PlacedFile]:
@@ -379,7 +382,7 @@ class LibraryActions:
         if not fresh:
             return []
         now = self._clock.now().timestamp()
-        items = await self._store.adopt(fresh, now, dry_run=dry_run)
+        items = await self._rows.adopt(fresh, now, dry_run=dry_run)
         adopted = [key for key in fresh if key in sure or key in items]
         if not dry_run:
             await self._media.take(adopted, now)

@@ -12,7 +12,9 @@ from server.feature import Added, Feature, Kernel
 from server.library import library_routes
 from server.library.library_actions import LibraryActions
 from server.library.library_check import library_check, library_of
-from server.library.placement_rows import HOOKS, PlacementRows
+from server.library.library_rows import LibraryRows
+from server.library.placement_requests import HOOKS
+from server.library.placement_rows import PlacementRows
 from server.library.placements import REASONS
 from server.library.task_placing import TaskPlacing
 from server.memory.media_rows import MediaRows
@@ -35,9 +37,10 @@ _WAITING = Family(
 async def _open(kernel: Kernel) -> AsyncIterator[Added]:
     """Only a server that runs tasks fills the library, and has to see its folder."""
     library, store = library_of(kernel.settings.library), PlacementRows(kernel.store.transactions)
+    rows = LibraryRows(kernel.store.transactions)
     zone = zone_of(kernel.settings.library.time_zone)
     media = MediaRows(kernel.store.transactions)
-    actions = LibraryActions(store, media, library, kernel.clock, zone)
+    actions = LibraryActions(rows, store, media, library, kernel.clock, zone)
     task_placing = TaskPlacing(store, kernel.tasks, has_library=library is not None)
 
     async def sees() -> dict[str, float]:

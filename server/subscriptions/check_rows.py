@@ -20,12 +20,8 @@ from server.core.media_keys import key_of_link
 from server.core.task import Task, TaskStatus
 from server.core.values import without_password
 from server.core.whose import Whose
-from server.library.placement_rows import (
-    DUE_SOONER,
-    describe_show,
-    to_be_placed,
-    with_films,
-)
+from server.library.placement_columns import DUE_SOONER
+from server.library.placement_requests import describe_show, to_be_placed, with_films
 from server.library.placements import set_of_item
 from server.memory.media_rows import look_up, name, resolved
 from server.notices.deliveries import Others, SubscriptionNotice

@@ -19,13 +19,8 @@ from server.core.media_keys import key_of
 from server.core.principal import scope_of_person
 from server.core.task import Task
 from server.core.whose import Whose
-from server.library.placement_rows import (
-    DUE_SOONER,
-    leave_all,
-    leave_items,
-    made_by_checks,
-    to_be_placed,
-)
+from server.library.placement_columns import DUE_SOONER
+from server.library.placement_requests import leave_all, leave_items, made_by_checks, to_be_placed
 from server.library.placements import set_of_item
 from server.memory.media_rows import name, resolved
 from server.notices.delivery_rows import tell_no_more

@@ -9,7 +9,7 @@ import pytest
 
 from server.core.library import Library
 from server.files.public_names import short_of
-from server.library.placement_rows import to_be_placed
+from server.library.placement_requests import to_be_placed
 from server.library.placements import OTHER_TASKS, Claimed, FileSet
 from server.storage import postgresql
 from server.storage.postgresql.changes import Reading

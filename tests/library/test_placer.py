@@ -29,7 +29,7 @@ from server.library import placer
 from server.library.library_folder import MARKER
 from server.library.library_names import label_of
 from server.library.library_routes import PLACEMENTS
-from server.library.placement_rows import DUE_SOONER
+from server.library.placement_columns import DUE_SOONER
 from server.library.placements import FileSet
 from server.library.placer import Placer
 from server.settings import DownloadSettings, LibrarySettings, StorageSettings, WebhookSettings
