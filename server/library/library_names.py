@@ -39,6 +39,10 @@ _TIMES = re.compile(r"(?<=[0-9])[xX](?=[0-9])")
 # Kodi looks at no path that has these anywhere.
 _SAMPLE = re.compile(r"((?:^|[!-._ ])sample)(?:[-._ ]|$)", re.IGNORECASE)
 _PASSED_OVER = re.compile(r"-(?=trailer)|@(?=eadir)|\.(?=ds_store|appledouble|ite$)", re.IGNORECASE)
+# Names of people whose folders would be those of others; see `_distinct`.
+_DEVICE_OF_PERSON = re.compile(r"^((?:con|prn|aux|nul|(?:com|lpt)[0-9])_+)(\..*)?$")
+_SAMPLE_OF_PERSON = re.compile(r"((?:^|[-._])sample)(?=[._]|-(?![a-z0-9]))")
+_DOTS_AT_ENDS = re.compile(r"^\.+|\.+$")
 # An id that is more than an id between brackets: the part of a film, another film's number, a bracket, or the
 # numbers of episodes.
 _MISREAD = re.compile(
@@ -281,8 +285,18 @@ def _values(film: Film, form: Layout | None) -> dict[str, str]:
         "playlist": _first(film.playlist, rules_of(form).no_playlist),
         "playlist_index": f"{film.playlist_index:02}" if film.playlist_index is not None else "",
         "extractor": _first(film.extractor),
-        "user": _first(film.user),
+        "user": _first(_distinct(film.user or "")),
     }
+
+
+def _distinct(person: str) -> str:
+    """Return the name of a person, changed a little where its folder would be that of another one.
+
+    `con`, which Windows reserves, becomes `con_`, so `con_` becomes `con__`. `sample-a`, which Kodi ignores, becomes
+    `sample·a`, and `sample_a` does not. Dots at an end, which people of earlier releases may have, are seen.
+    """
+    shown = _DOTS_AT_ENDS.sub(lambda dots: "··" * len(dots[0]), person)
+    return _DEVICE_OF_PERSON.sub(r"\1_\2", _SAMPLE_OF_PERSON.sub(r"\1·", shown))
 
 
 def _first(*texts: str | None) -> str:
@@ -348,7 +362,9 @@ def _part(part: str, values: dict[str, str], longest: int) -> str:
         for name in ("playlist", "playlist_index", "extractor", "user")
         if f"{{{name}}}" in part
     ):
-        text = text.strip(" -_")
+        person = chosen["user"] if chosen["user"] in text else ""
+        before, person, behind = text.partition(person) if person else ("", "", text.lstrip(" -_"))
+        text = before.lstrip(" -_") + person + behind.rstrip(" -_")  # what is part of a name stays
     return _seen(file_name(text, longest))
 
 

@@ -56,8 +56,7 @@ async def provider(callback: str, page: str) -> AsyncIterator[str]:
     )
     assert process.stdout
     try:
-        async with asyncio.timeout(60):
-            yield (await process.stdout.readline()).decode().strip()
+        yield (await process.stdout.readline()).decode().strip()
     finally:
         process.kill()
         await process.wait()
@@ -138,7 +137,7 @@ class Browser:
 async def opened(tmp_path: Path, client_id: str = "clipwire", **access: Any) -> AsyncIterator[Place]:
     port = unused_port()
     origin = f"http://127.0.0.1:{port}"
-    async with asyncio.timeout(120), provider(f"{origin}/api/session/oidc/callback", f"{origin}/") as issuer:
+    async with provider(f"{origin}/api/session/oidc/callback", f"{origin}/") as issuer:
         group = access.pop("admin_group", None)
         oidc = OidcSettings(
             issuer=issuer, client_id=client_id, client_secret=SECRETS[client_id], admin_group=group

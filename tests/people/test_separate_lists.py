@@ -1,8 +1,10 @@
 """What each person sees, gets and is told of, where lists are separate. Who may ask what: `test_matrix`."""
 
 import asyncio
+import itertools
 import json
 import re
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import replace
@@ -17,6 +19,7 @@ from server.core.library import Library
 from server.library.library_names import place_of
 from server.library.library_routes import _SAMPLES
 from server.people.directory import PeopleDirectory
+from server.people.person import NAME
 from tests.inside import TASK
 from tests.people.test_matrix import COOKIES, World, server_of, world
 
@@ -317,6 +320,30 @@ async def test_lists_become_separate_and_shared_and_separate_again(
         assert [one["name"] for one in (await ask(house, "anna", "GET", "/api/cookies"))[1]["cookies"]] == [
             "mine"
         ]
+
+
+def folder_for(name: str, template: str = "{user}/{title}") -> str:
+    return place_of(Library(name=template), replace(_SAMPLES[0], user=name)).folder
+
+
+def test_no_two_people_have_one_folder() -> None:
+    parts = ("con", "sample", "trailer", "ite", "extras", "-", "_", ".")
+    names = {"".join(some) for count in (1, 2, 3) for some in itertools.product(parts, repeat=count)}
+    assert all(re.fullmatch(NAME, name) for name in names)
+    folders = Counter(folder_for(name).casefold() for name in names)
+    assert len(folders) == len(names), [folder for folder, count in folders.items() if count > 1]
+
+
+def test_people_keep_the_folders_that_they_have() -> None:
+    kept = {"anna": "anna", "con": "con_", "com1.x": "com1_.x", "sample-a": "sample·a", "a_b-c.d": "a_b-c.d"}
+    assert {name: folder_for(name) for name in kept} == kept
+    assert folder_for("con_") == "con__"
+
+
+@pytest.mark.parametrize("name", ["anna", "anna_", "-anna", "_"])
+def test_what_is_left_out_of_a_folder_is_no_part_of_a_name(name: str) -> None:
+    assert folder_for(name, "{user} - {playlist}/{title}") == name
+    assert folder_for(name, "{playlist} - {user}/{title}") == name
 
 
 def test_a_template_may_have_the_name_of_the_person() -> None:
