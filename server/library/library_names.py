@@ -292,8 +292,9 @@ def _values(film: Film, form: Layout | None) -> dict[str, str]:
 def _distinct(person: str) -> str:
     """Return the name of a person, changed a little where its folder would be that of another one.
 
-    `con`, which Windows reserves, becomes `con_`, so `con_` becomes `con__`. `sample-a`, which Kodi ignores, becomes
-    `sample·a`, and `sample_a` does not. Dots at an end, which people of earlier releases may have, are seen.
+    `con`, which Windows reserves, becomes `con_`, so `con_` becomes `con__`. `sample-a`, which Kodi ignores,
+    becomes `sample·a`, and `sample_a` does not. Dots at an end, which people of earlier releases may have,
+    are seen.
     """
     shown = _DOTS_AT_ENDS.sub(lambda dots: "··" * len(dots[0]), person)
     return _DEVICE_OF_PERSON.sub(r"\1_\2", _SAMPLE_OF_PERSON.sub(r"\1·", shown))
