@@ -89,7 +89,7 @@ class Inside:
 
 @asynccontextmanager
 async def inside(
-    folder: Path, features: Sequence[Feature] = FEATURES, **sections: Any
+    folder: Path, features: Sequence[Feature] = FEATURES, port: int = 0, **sections: Any
 ) -> AsyncIterator[Inside]:
     defaults: dict[str, Any] = {
         "storage": StorageSettings(data_dir=folder / "data"),
@@ -99,7 +99,7 @@ async def inside(
     runner = HttpRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        await web.TCPSite(runner, "127.0.0.1", port).start()
         port = runner.addresses[0][1]
         assert isinstance(runner.server, Server)
         watching = asyncio.create_task(app[CONNECTIONS].watch(runner.server), name="connections")

@@ -1,4 +1,5 @@
-"""Every route, asked by everybody: with separate lists what is another's is not there, on both databases.
+"""Every route, asked by everybody: with separate lists what is another's is not there, on both databases, and
+on three nodes in turn with somebody who has logged in at a real OpenID provider.
 
 A route of the description that is not in `ROWS` fails the first test. Each row says what its route is about:
 
@@ -13,8 +14,8 @@ A route of the description that is not in `ROWS` fails the first test. Each row 
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +23,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
+from aiohttp.test_utils import unused_port
 from pydantic import SecretStr
 
 from server.api import session
@@ -36,6 +38,7 @@ from server.settings import (
     AccessSettings,
     DownloadSettings,
     LibrarySettings,
+    OidcSettings,
     ServerSettings,
     StorageSettings,
     WebhookSettings,
@@ -43,6 +46,7 @@ from server.settings import (
 from server.storage.statements import Tables
 from server.subscriptions.subscription_routes import SUBSCRIPTIONS
 from tests.inside import TASK, Inside, inside
+from tests.people.test_oidc import SECRETS, Place, provider
 
 Kind = Literal["OWN", "LISTS", "ADMINS", "PEOPLE", "SECRET", "OPEN"]
 SHARED = "the token of the settings"
@@ -207,6 +211,8 @@ class World:
 
     server: Inside
     roles: dict[str, dict[str, str]]
+    others: Sequence[Inside] = ()  # nodes of the same cluster: each request goes to the next one
+    asked: int = 0
     things: dict[str, str] = field(default_factory=dict)
     unknown: dict[str, str] = field(default_factory=dict)
     made: int = 0
@@ -215,9 +221,12 @@ class World:
         self, role: str, method: str, row: Row, things: Mapping[str, str], more: str = ""
     ) -> "Answer":
         path, headers = _filled(row.path, things) + more, dict(self.roles[role])
+        nodes = (self.server, *self.others)
+        client = nodes[self.asked % len(nodes)].client
+        self.asked += 1
         if path.startswith("/ws"):
             try:
-                async with self.server.client.ws_connect(path, headers=headers):
+                async with client.ws_connect(path, headers=headers):
                     return Answer(101, "")
             except aiohttp.WSServerHandshakeError as refused:
                 return Answer(refused.status, "")
@@ -226,9 +235,7 @@ class World:
             headers["Content-Type"] = row.content_type
             body = _filled(body if isinstance(body, str) else json.dumps(body), things)
         is_long = path.startswith("/api/events")
-        async with self.server.client.request(
-            method, path, data=body, headers=headers, allow_redirects=False
-        ) as answer:
+        async with client.request(method, path, data=body, headers=headers, allow_redirects=False) as answer:
             text = "" if is_long and answer.status == 200 else (await answer.read()).decode(errors="replace")
             return Answer(answer.status, text)
 
@@ -346,29 +353,68 @@ def _filled(text: str, things: Mapping[str, str]) -> str:
 
 
 def server_of(
-    folder: Path, database: str, *, separate_lists: bool = True
+    folder: Path,
+    database: str,
+    *,
+    separate_lists: bool = True,
+    port: int = 0,
+    oidc: OidcSettings | None = None,
 ) -> AbstractAsyncContextManager[Inside]:
     return inside(
         folder,
+        port=port,
         server=ServerSettings(tokens=(SecretStr(SHARED),), trusted_proxies=("127.0.0.1",)),
         storage=StorageSettings(data_dir=folder / "data", database=database),
         downloads=DownloadSettings(min_free_disk=0),
         library=LibrarySettings(path=folder / "library"),
         webhooks=WebhookSettings(secret=SecretStr("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")),
-        access=AccessSettings(separate_lists=separate_lists, user_header="Remote-User"),
+        access=AccessSettings(
+            separate_lists=separate_lists, user_header="Remote-User", oidc=oidc or OidcSettings()
+        ),
     )
 
 
 @asynccontextmanager
+async def three_nodes(folder: Path, database: str) -> AsyncIterator[World]:
+    """A `world` on three nodes, where Anna has logged in at a real provider."""
+    port = unused_port()
+    origin = f"http://127.0.0.1:{port}"
+    async with AsyncExitStack() as stack:
+        issuer = await stack.enter_async_context(
+            provider(f"{origin}/api/session/oidc/callback", f"{origin}/")
+        )
+        oidc = OidcSettings(issuer=issuer, client_id="clipwire", client_secret=SECRETS["clipwire"])
+        others = [await stack.enter_async_context(server_of(folder, database, oidc=oidc)) for _ in range(2)]
+        everybody = await stack.enter_async_context(
+            world(folder, database, others=others, port=port, oidc=oidc)
+        )
+        async with Place(origin, issuer, everybody.server.app).browser() as browser:
+            assert await browser.log_in("anna") == "/"
+            [cookie] = [one for one in browser.session.cookie_jar if one.key == COOKIE]
+        everybody.roles["oidc"] = {"Cookie": f"{COOKIE}={cookie.value}", **OURS}
+        for node in others:
+            directory = node.app[DIRECTORY]
+            assert isinstance(directory, PeopleDirectory)
+            await directory.compare()
+        yield everybody
+
+
+@asynccontextmanager
 async def world(
-    folder: Path, database: str, *, is_furnished: bool = True, separate_lists: bool = True
+    folder: Path,
+    database: str,
+    *,
+    is_furnished: bool = True,
+    separate_lists: bool = True,
+    others: Sequence[Inside] = (),
+    **how: Any,
 ) -> AsyncIterator[World]:
     """With one of each of Anna's things, if it `is_furnished`."""
-    async with server_of(folder, database, separate_lists=separate_lists) as server:
+    async with server_of(folder, database, separate_lists=separate_lists, **how) as server:
         directory = server.app[DIRECTORY]
         assert isinstance(directory, PeopleDirectory)
 
-        everybody = World(server, {})
+        everybody = World(server, {}, others)
         add = everybody.add
         revoked = await add("anna")
         await directory.change(lambda tables: rows.revoke_token(tables, "anna", "first"))
@@ -393,10 +439,11 @@ async def world(
         yield everybody
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", "postgresql", pytest.param("three nodes", marks=pytest.mark.long)])
 async def everybody(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
     database = "sqlite" if request.param == "sqlite" else request.getfixturevalue("clean_database")
-    async with world(tmp_path, database) as found:
+    opened = three_nodes if request.param == "three nodes" else world
+    async with opened(tmp_path, database) as found:
         yield found
 
 
