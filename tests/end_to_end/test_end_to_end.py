@@ -56,7 +56,7 @@ async def test_every_output_comes_to_be_and_has_a_type(service: Service, site: S
     link = site.url("/page?kind=video&thumbnail=/thumbnail.jpg&track=/texts/words.vtt")
     done = await service.wait((await service.submit(link, outputs=list(Output)))["task_id"])
     made = {kind.replace("subtitle.en", "subtitles") for kind in done["files"]}
-    assert made == set(Output), "server/child/download.py, server/child/media/outputs.py"
+    assert made == set(Output), "server/child/film_download.py, server/child/media/outputs.py"
     types = {kind: file["type"] for kind, file in done["file_info"].items()}
     assert "application/octet-stream" not in types.values(), types
 

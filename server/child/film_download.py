@@ -1,0 +1,277 @@
+"""Downloads a film: fetch its streams, put them together, cut them, make the files.
+
+Decisions: docs/decisions/films.md
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import Any, Final
+
+from server.child.extract import options, sponsorblock, video_info, youtube_dl
+from server.child.extract.youtube_dl import Engine
+from server.child.fetch import clip_parts, disk_estimate
+from server.child.fetch.clip_parts import ClipFetcher
+from server.child.fetch.disk_estimate import FilmFacts
+from server.child.fetch.one_stream import PlayableNote, StreamFetcher
+from server.child.fetch.subtitles import Subtitle, Subtitling
+from server.child.finished_files import FinishedFiles
+from server.child.media import (
+    outputs,
+    parts,
+    probe,
+    splitting,
+    timeline,
+)
+from server.child.media.cutting import Trimming
+from server.child.media.embedding import Extras
+from server.child.media.parts import Part
+from server.child.media.timeline import ALL, ChapterSpan, Kept, Span
+from server.child.process import yt_dlp_parts
+from server.child.process.channel import Channel
+from server.child.process.job_failed import JobFailed
+from server.child.process.log import Log
+from server.child.process.progress import (
+    Meter,
+    Reporter,
+    StreamProgress,
+    Throttle,
+    progress_of_streams,
+)
+from server.core.jobs import Job
+
+_ENCODING_SHARE, _COPYING_SHARE = 0.25, 0.05  # of ffmpeg in the job's work
+_ESTIMATED_DURATION: Final = ("aac", "mp3", "mpg", "ts")
+"""Containers without a reliable duration: ffmpeg estimates it from their size, or their timestamps jump."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamToFetch:
+    """A stream: yt-dlp's dict of it, the path of its part, and how much of it has come."""
+
+    stream: dict[str, Any]
+    path: Path
+    progress: StreamProgress
+
+
+@dataclass(frozen=True, slots=True)
+class CutFilm:
+    """A film cut to what is `kept` of it; `chapters` and `subtitles` have their times in the result."""
+
+    parts: list[Part]
+    kept: Kept
+    chapters: list[ChapterSpan]
+    subtitles: list[Subtitle]
+
+    @property
+    def duration(self) -> float:
+        """Seconds; 0 if unknown."""
+        return max((part.media.duration or 0 for part in self.parts), default=0)
+
+
+class FilmDownload:
+    """Fetches the streams of a film and makes its files; `throttle` paces what is fetched."""
+
+    def __init__(
+        self,
+        job: Job,
+        channel: Channel,
+        log: Log,
+        reporter: Reporter,
+        throttle: Throttle,
+        finished_files: FinishedFiles,
+    ) -> None:
+        self._job = job
+        self._wishes = job.wishes
+        self._directory = Path(job.directory)
+        self._channel = channel
+        self._log = log
+        self._reporter = reporter
+        self._throttle = throttle
+        self._finished_files = finished_files
+        self._reported_needs = 0  # bytes
+
+    def run(self, engine: Engine, info: dict[str, Any], about: dict[str, Any]) -> dict[str, Any]:
+        """Fetch the streams chosen in `info`, and make the files of them; return the fields of the event
+        `produced`. `about` is what yt-dlp tells of the clip that is wanted, or of the whole film.
+
+        Raises `Refused` if nothing usable of a stream comes.
+        """
+        wishes = self._wishes
+        # What earlier attempts have fetched of these streams stays in the directory.
+        sections = self._streams_to_fetch(info, about.get("duration"))
+        streams = list(chain(*sections))
+        self._check_size(sum(each.stream.get("filesize") or 0 for each in streams))
+        subtitling = Subtitling(self._job, info, self._log) if options.wants_subtitles(wishes) else None
+        if subtitling and subtitling.has_left_out:
+            self._channel.send("described", video_info={}, hint="some_subtitles")
+        names = [each.path.name for each in streams]
+        resumes = yt_dlp_parts.fits("fragments") and yt_dlp_parts.fits("resuming")
+        parts.prepare(self._directory, [*names, *(subtitling.names if subtitling else ())], resumes=resumes)
+        pictures, cover = self._finished_files.make_pictures(engine, info)
+
+        self._meter = Meter(
+            [each.progress for each in streams],
+            _ENCODING_SHARE if outputs.encodes(wishes) else _COPYING_SHARE,
+        )
+        self._facts = FilmFacts(
+            wishes, [[each.stream for each in section] for section in sections], about.get("duration")
+        )
+        self._learn(
+            sizes=self._meter.sizes,
+            chapters=wishes.split_chapters and bool(video_info.chapters_of(info)),
+        )
+        self._playable = PlayableNote(self._directory, names, in_one=not wishes.clip)
+        self._reporter.send("download_started")
+        sponsor_spans, subtitles = list[Span](), list[Subtitle]()
+        with self._reporter.fetching():
+            if wishes.sponsorblock:
+                sponsor_spans = sponsorblock.find_segments(
+                    engine, info, wishes.sponsorblock, self._job.sponsorblock_api, self._log
+                )
+                self._learn(left_out=sponsor_spans)
+            if subtitling:
+                subtitles = subtitling.fetch(engine, self._on_bytes)
+            fetched = self._fetch(engine, sections)
+            fetched_bytes = self._playable.complete()
+        if any(parts.gap_note_of(each.path).exists() for each in streams):
+            self._channel.send("described", video_info={}, hint="with_gaps")
+
+        film = self._put_together(info, fetched, sponsor_spans, subtitles, subtitling)
+        texts = subtitling.write_embedded(film.subtitles, film.duration) if subtitling else ()
+        tags = self._finished_files.write_tags(info, [each.stream for each in streams], film.chapters, cover)
+        files = self._make_files(film, streams, Extras(texts, tags))
+        files |= pictures | (subtitling.publish(film.subtitles) if subtitling else {})
+        if duration := self._measure_duration(film, files):
+            about["duration"] = duration
+        sources = [part.media for part in film.parts]
+        return self._finished_files.flush(about, files, sources, film.chapters, film.kept, fetched_bytes)
+
+    def _streams_to_fetch(self, info: Mapping[str, Any], duration: float | None) -> list[list[StreamToFetch]]:
+        """Return the streams of each section of the film; most films have one section."""
+        if not options.wants_media(self._wishes):
+            return []
+        clip = self._wishes.clip
+        sections = [
+            [
+                (clip_parts.without_sizes(stream) if clip else stream, parts.name_of(stream, number, clip))
+                for stream in section
+            ]
+            for number, section in enumerate(youtube_dl.streams_of(info))
+        ]
+        progress = iter(progress_of_streams((stream for stream, _ in chain(*sections)), duration))
+        return [
+            [StreamToFetch(stream, self._directory / name, next(progress)) for stream, name in section]
+            for section in sections
+        ]
+
+    def _fetch(self, engine: Engine, sections: list[list[StreamToFetch]]) -> list[list[Part]]:
+        """Fetch the streams; return the parts of each section."""
+        fetching: StreamFetcher | ClipFetcher = StreamFetcher(engine, self._job, self._log)
+        if self._wishes.clip and len(sections) == 1:
+            fetching = ClipFetcher(
+                engine, self._job, self._wishes.clip, self._log, self._finished_files.convert
+            )
+        fetched = list[list[Part]]()
+        for section in sections:
+            fetched.append([])
+            for each in section:
+                self._throttle.pace(0)  # while paused, open no connection that would only be idle
+                on_event = partial(self._on_event, each.progress)
+                fetched[-1].append(fetching.fetch(each.stream, each.path, on_event))
+        return fetched
+
+    def _put_together(
+        self,
+        info: Mapping[str, Any],
+        sections: list[list[Part]],
+        sponsor_spans: list[Span],
+        subtitles: list[Subtitle],
+        subtitling: Subtitling | None,
+    ) -> CutFilm:
+        """Join the sections, and cut out what is not kept."""
+        wishes, ffmpeg = self._wishes, self._job.ffmpeg
+        whole = list(chain(*sections))
+        if len(sections) > 1:
+            whole = [parts.join(self._directory, sections, ffmpeg, self._finished_files.convert)]
+        film = CutFilm(whole, ALL, [], subtitles)
+        if wishes.clip or sponsor_spans:
+            trimming = Trimming(self._job, sponsor_spans, self._log, self._finished_files.convert)
+            cut_parts, kept = trimming.cut_to_kept(whole)
+            film = replace(film, parts=cut_parts, kept=kept)
+        if subtitling:
+            film = replace(film, subtitles=subtitling.retime(subtitles, film.kept))
+        chapters = list[ChapterSpan]()
+        if whole and (wishes.embed_metadata or wishes.split_chapters or self._job.tells_about):
+            # The source's chapters, else those in the file, at the times of what is kept.
+            chapters = video_info.chapters_of(info)
+            if not chapters and len(whole) == 1 and whole[0].plain and not wishes.clip:
+                chapters = timeline.read_chapters(whole[0].path, ffmpeg)
+            duration = (film.duration or None) if film.kept == ALL else info.get("duration")
+            chapters = timeline.retime_chapters(timeline.trim_chapters(chapters, duration), film.kept)
+        self._learn(chapters=wishes.split_chapters and bool(chapters))
+        return replace(film, chapters=chapters)
+
+    def _make_files(self, film: CutFilm, streams: list[StreamToFetch], extras: Extras) -> dict[str, str]:
+        """Make the outputs of a film, and a file of each chapter if that is wanted: kind -> name."""
+        # The picture's width / height, if yt-dlp knows that its file states it wrong.
+        ratios = (each.stream.get("stretched_ratio") for each in streams)
+        aspect = next((float(ratio) for ratio in ratios if ratio not in (None, 0, 1)), None)
+        files = self._finished_files.convert_parts(film.parts, extras, self._meter, aspect, film.kept)
+        main = files.get("video") or files.get("audio")
+        if self._wishes.split_chapters and main and not film.chapters:
+            self._log.write("chapters: there are none")
+        elif self._wishes.split_chapters and main:
+            self._reporter.convert(self._meter.of_convert(0), self._meter.downloaded)
+            tags = extras.tags.tags if extras.tags else None
+            path = self._directory / parts.OUT / main
+            files |= splitting.split(
+                path, film.chapters, extras.subtitles, tags, self._finished_files.convert, self._log.write
+            )
+        return files
+
+    def _measure_duration(self, film: CutFilm, files: Mapping[str, str]) -> float | None:
+        """Return the duration of the file that was made, in seconds: the page may state a wrong one."""
+        main = files.get("video") or files.get("audio")
+        index = probe.read_index(self._directory / parts.OUT / main) if main else None
+        if index and index.duration is not None:
+            return index.duration
+        if len(film.kept.spans) > 1:
+            return film.kept.length
+        media = film.parts[0].media if film.parts else None
+        return media.duration if media and media.container not in _ESTIMATED_DURATION else None
+
+    def _learn(self, **facts: Any) -> None:
+        """Store new `facts` (fields of `FilmFacts`), and tell the server if the film needs more space.
+
+        Many sources state the size of a file only when it is requested.
+        """
+        known = replace(self._facts, **facts)
+        if known != self._facts:
+            self._facts = known
+            needs = disk_estimate.estimate_bytes(known) or 0
+            if needs > self._reported_needs:
+                self._reported_needs = needs
+                self._channel.send("needs", needs=needs)
+
+    def _check_size(self, size: int) -> None:
+        most = self._job.max_filesize
+        if most is not None and size > most:
+            raise JobFailed("too_large", f"{size} of at most {most} bytes")
+
+    def _on_event(self, progress: StreamProgress, event: Mapping[str, Any]) -> None:
+        """Handle `event`, one of yt-dlp's progress dicts, for the stream with this `progress`."""
+        came_in = progress.update(event)
+        self._check_size(self._meter.at_least)
+        self._learn(sizes=self._meter.sizes)
+        self._reporter.download(self._meter, {**event, "speed": self._throttle.speed(event, came_in)})
+        if not event.get("paced"):  # else the proxy has paced these bytes
+            self._playable.check()
+            self._throttle.pace(came_in)
+
+    def _on_bytes(self, came_in: int) -> None:
+        """Pace `came_in` bytes of something other than the streams: of subtitles."""
+        self._reporter.report_alive()
+        self._throttle.pace(came_in)
