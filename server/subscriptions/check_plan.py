@@ -6,13 +6,22 @@ a kill between two steps neither loses an entry nor makes two tasks of it.
 Decisions: docs/decisions/library.md
 """
 
-from collections.abc import Container, Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
-from server.core.media_keys import MOST_ALIASES, is_guid, key_of_link, keys_of_entry
+from server.core.media_keys import is_guid, key_of_link
 from server.memory.remembering import IMPORTED, Fetched
+from server.subscriptions.known_entries import (
+    KnownItems,
+    about_now,
+    are_moved,
+    is_another_entry,
+    is_same_entry,
+    keys_of,
+    known_by_place,
+)
 from server.subscriptions.source import SourcePicture, noted
 from server.subscriptions.subscription import (
     BACKLOG,
@@ -47,40 +56,12 @@ from server.subscriptions.subscription_rules import (
 )
 
 _WAITS = frozenset((NOT_LIVE_YET, MEMBERS_ONLY, TOO_YOUNG, UNCLEAR))
-MAX_KNOWN_NAMES = 20_000  # keys and aliases that a check is told
+
+
 MAX_READ_AGAIN = 10  # items that wait for what their own pages say, in one check
-FEW_KNOWN = 50  # unchanged entries that are part of a decision
+
+
 MAX_WAIT = 30 * 86_400.0  # seconds until an entry that is to begin is checked again
-
-
-@dataclass(frozen=True, slots=True)
-class KnownItems:
-    """What the tables hold of the entries that a check has found.
-
-    `items` are the subscription's by their keys, and `aliases` maps other names of entries to keys. `media`
-    is the memory. `others` are items of other subscriptions, `queued` or `fetched`, whose tasks make the same
-    files. `backlog` are the subscription's items that wait for their turn, the newest first, and `due` those
-    whose `not_before` has passed. `placed` are the keys of videos that the library has, whoever placed them;
-    they are read only where the plan depends on them.
-
-    `recent` are the newest items, read only if none of the entries is known. `spare` are items that may
-    replace one that `backlog` asks for, the newest first. `room` is how many tasks the queue takes,
-    `last_number` the highest number of the subscription's items, `began_at` when the first ones were found,
-    in seconds since 1970.
-    """
-
-    items: Mapping[str, StoredItem]
-    aliases: Mapping[str, str]
-    media: Mapping[str, Fetched]
-    others: Mapping[str, StoredItem]
-    backlog: Sequence[StoredItem]
-    due: Sequence[StoredItem]
-    room: int
-    last_number: int
-    began_at: float | None = None
-    placed: Set[str] = frozenset()
-    recent: Sequence[StoredItem] = ()
-    spare: Sequence[StoredItem] = ()
 
 
 @dataclass(slots=True)
@@ -103,28 +84,10 @@ class CheckPlan:
         return replace(item, about=self.abouts.get(item.key, item.about))
 
 
-def names_of_known(findings: Findings, keys: Sequence[str], aliases: Sequence[str]) -> list[str]:
-    """Return the `keys` and `aliases` of stored items that a check is told, so that of these it reports only
-    what has changed; at most `MAX_KNOWN_NAMES`.
-    """
-    if findings.seeded and findings.form is None:
-        # A client has set another link. Its entries may have the same guids as those of the link before, so
-        # all entries whose guids are known are to be reported in full.
-        aliases = [alias for alias in aliases if not is_guid(alias)]
-    return [*keys, *aliases][:MAX_KNOWN_NAMES]
-
-
 def items_to_read_again(due: Iterable[StoredItem]) -> list[StoredItem]:
     """Return the due items whose own pages the check reads; the others wait for a task or for their turn."""
     waiting = (item for item in due if item.task_id is None and item.reason not in (RETRY, BACKLOG))
     return [*islice(waiting, MAX_READ_AGAIN)]
-
-
-def keys_of(entry: FoundEntry, key_origin: str) -> tuple[str, tuple[str, ...]]:
-    """Return the key of an entry, and its aliases: its guid in this feed, and links that lead to it alone."""
-    return keys_of_entry(
-        entry.extractor_key, entry.id, entry.url, entry.item, entry.guid, key_origin, entry.media
-    )
 
 
 def plan_check(
@@ -142,69 +105,12 @@ def plan_check(
     """
     plan = CheckPlan()
     first = not subscription.findings.seeded
-    fresh: list[tuple[StoredItem, FoundEntry]] = []
-    by_file = set[str]()  # pages with a player that is stored under the link of its file
-    for entry in found:
-        if entry.again is not None:
-            _plan_waiting(plan, entry, subscription, known, now)
-            continue
-        key, aliases = keys_of(entry, subscription.key_origin)
-        names = (key, *aliases)
-        # All keys under which the entry may be stored, the most certain ones first.
-        stored = (*names, *(known.aliases[name] for name in names if name in known.aliases))
-        own = next((one for one in stored if one in known.items or one in plan.items), None)
-        is_moved = subscription.findings.key_origin is not None
-        if own is not None and is_moved and _is_another(known.items.get(own) or plan.items[own], entry):
-            # At the new link of a source that has moved may be another one, with the same guids 1, 2, 3.
-            names = tuple(name for name in names if not is_guid(name))
-            stored = (*names, *(known.aliases[name] for name in names if name in known.aliases))
-            own = next((one for one in stored if one in known.items or one in plan.items), None)
-        if own is not None:
-            item = known.items.get(own) or plan.items[own]
-            plan.knows_one |= own in known.items
-            if entry.item is not None and own != key_of_link(entry.url, entry.item):
-                by_file.add(entry.url)
-            is_same = _is_same(item, entry)
-            if not entry.known:
-                others = [name for name in names if name != own and name not in known.items]
-                others = [name for name in others if is_same or not is_guid(name)]
-                plan.aliases |= dict.fromkeys(others, own)
-            guids = [name for name in names if is_guid(name)]
-            if own in known.items and (is_same or all(known.aliases.get(name) == own for name in guids)):
-                _renew(plan, item, entry)
-            continue
-        if entry.known:  # a client had the item forgotten during the check: the next check finds it as new
-            continue
-        plan.aliases |= dict.fromkeys(aliases, key)
-        about: dict[str, Any] = entry.model_dump(
-            include={"url", "item", "title", "duration", "uploader", "says"}, exclude_none=True
-        )
-        if entry.kind != "video":
-            about["kind"] = entry.kind
-        item = StoredItem(
-            subscription.subscription_id,
-            key,
-            0,
-            "queued",
-            published_at=entry.published_at,
-            found_at=known.began_at if first and known.began_at is not None else now,
-            about=about,
-        )
-        plan.items[key] = item
-        fresh.append((item, entry))
+    fresh, pages_by_file = _add_new_items(plan, subscription, found, known, now)
     # The first entry of the list is the newest and gets the highest number.
     for place, (item, _) in enumerate(reversed(fresh), 1):
         plan.items[item.key] = replace(item, number=known.last_number + place)
     entries = [entry for _, entry in fresh]
-    # What only a check of the whole list finds is old, and held. After `forget`, however, the whole list is
-    # read in order to find again what was forgotten.
-    is_read_again = subscription.findings.whole_at is None
-    held = {item.key for item, entry in fresh if entry.behind and not is_read_again}
-    by_place = _known_by_place(entries, known) - by_file
-    held |= {item.key for item, entry in fresh if entry.item is not None and entry.url in by_place}
-    if not plan.knows_one and _are_moved(entries, known):
-        plan.all_new = True
-        held = {item.key for item, _ in fresh}
+    held = _held_keys(plan, subscription, fresh, known, pages_by_file)
     asks_for_none = is_part and isinstance(subscription.wanted.backlog, LastOnes)
     seeds = first or subscription.findings.cut
     backlog = _places_of_backlog(subscription, entries) if seeds and not asks_for_none else set[int]()
@@ -231,6 +137,97 @@ def plan_check(
     _replace_failed(plan, subscription, known, now)
     _give_turns(plan, wanted, known, max_new, now, first=first)
     return plan
+
+
+def _add_new_items(
+    plan: CheckPlan,
+    subscription: StoredSubscription,
+    found: Sequence[FoundEntry],
+    known: KnownItems,
+    now: float,
+) -> tuple[list[tuple[StoredItem, FoundEntry]], set[str]]:
+    """Add an item for each entry that is new, and renew what is stored of the others.
+
+    Return the new items with their entries, and the pages with a player that is stored under the link of its
+    file.
+    """
+    first = not subscription.findings.seeded
+    fresh: list[tuple[StoredItem, FoundEntry]] = []
+    pages_by_file = set[str]()
+    for entry in found:
+        if entry.again is not None:
+            _plan_waiting(plan, entry, subscription, known, now)
+            continue
+        key, aliases = keys_of(entry, subscription.key_origin)
+        names = (key, *aliases)
+        # All keys under which the entry may be stored, the most certain ones first.
+        stored = (*names, *(known.aliases[name] for name in names if name in known.aliases))
+        own = next((one for one in stored if one in known.items or one in plan.items), None)
+        is_moved = subscription.findings.key_origin is not None
+        if own is not None and is_moved and is_another_entry(known.items.get(own) or plan.items[own], entry):
+            # At the new link of a source that has moved may be another one, with the same guids 1, 2, 3.
+            names = tuple(name for name in names if not is_guid(name))
+            stored = (*names, *(known.aliases[name] for name in names if name in known.aliases))
+            own = next((one for one in stored if one in known.items or one in plan.items), None)
+        if own is not None:
+            item = known.items.get(own) or plan.items[own]
+            plan.knows_one |= own in known.items
+            if entry.item is not None and own != key_of_link(entry.url, entry.item):
+                pages_by_file.add(entry.url)
+            says_the_same = is_same_entry(item, entry)
+            if not entry.known:
+                others = [name for name in names if name != own and name not in known.items]
+                others = [name for name in others if says_the_same or not is_guid(name)]
+                plan.aliases |= dict.fromkeys(others, own)
+            guids = [name for name in names if is_guid(name)]
+            if own in known.items and (
+                says_the_same or all(known.aliases.get(name) == own for name in guids)
+            ):
+                _renew(plan, item, entry)
+            continue
+        if entry.known:  # a client had the item forgotten during the check: the next check finds it as new
+            continue
+        plan.aliases |= dict.fromkeys(aliases, key)
+        about: dict[str, Any] = entry.model_dump(
+            include={"url", "item", "title", "duration", "uploader", "says"}, exclude_none=True
+        )
+        if entry.kind != "video":
+            about["kind"] = entry.kind
+        item = StoredItem(
+            subscription.subscription_id,
+            key,
+            0,
+            "queued",
+            published_at=entry.published_at,
+            found_at=known.began_at if first and known.began_at is not None else now,
+            about=about,
+        )
+        plan.items[key] = item
+        fresh.append((item, entry))
+    return fresh, pages_by_file
+
+
+def _held_keys(
+    plan: CheckPlan,
+    subscription: StoredSubscription,
+    fresh: Sequence[tuple[StoredItem, FoundEntry]],
+    known: KnownItems,
+    pages_by_file: Set[str],
+) -> set[str]:
+    """Return the keys of new items that a client decides on, as they are old, or may be stored already."""
+    entries = [entry for _, entry in fresh]
+    if not plan.knows_one and are_moved(entries, known):
+        plan.all_new = True
+        return {item.key for item, _ in fresh}
+    # What only a check of the whole list finds is old, and held. After `forget`, however, the whole list is
+    # read in order to find again what was forgotten.
+    is_read_again = subscription.findings.whole_at is None
+    by_place = known_by_place(entries, known) - pages_by_file
+    return {
+        item.key
+        for item, entry in fresh
+        if (entry.behind and not is_read_again) or (entry.item is not None and entry.url in by_place)
+    }
 
 
 def planned_fetch(
@@ -284,42 +281,6 @@ def continues_soon(findings: Findings, plan: CheckPlan, known: KnownItems) -> bo
     return is_cut and any(key not in known.items for key in plan.items)
 
 
-def keys_of_known(found: Sequence[FoundEntry], key_origin: str) -> dict[int, str]:
-    """Return the keys of entries that the check took for known, by their places in `found`."""
-    return {
-        place: keys_of(entry, key_origin)[0]
-        for place, entry in enumerate(found)
-        if entry.known and entry.again is None and entry.item is None
-    }
-
-
-def without_unchanged(
-    found: Sequence[FoundEntry], keys: Mapping[int, str], abouts: Mapping[str, Mapping[str, Any]]
-) -> list[FoundEntry]:
-    """Leave out known entries that are stored as their source tells of them, but for the first `FEW_KNOWN`,
-    which show that this is still the same list. `keys` are those of `keys_of_known`, `abouts` what is stored.
-    """
-    unchanged = [
-        place for place, key in keys.items() if key in abouts and about_now(abouts[key], found[place]) is None
-    ]
-    left_out = {*unchanged[FEW_KNOWN:]}
-    return [entry for place, entry in enumerate(found) if place not in left_out]
-
-
-def aliases_to_store(
-    aliases: Mapping[str, str], known: Container[str], counts: Mapping[str, int]
-) -> dict[str, str]:
-    """Choose among new `aliases` of items: a `known` item, which has `counts` of them, gets no more than
-    `MOST_ALIASES`, since some feeds give each entry another guid whenever they are read.
-    """
-    count, chosen = dict(counts), dict[str, str]()
-    for alias, key in aliases.items():
-        if count.get(key, 0) < MOST_ALIASES:
-            count[key] = count.get(key, 0) + (key in known)
-            chosen[alias] = key
-    return chosen
-
-
 def in_parts(
     subscription: StoredSubscription, found: Sequence[FoundEntry], most: int
 ) -> tuple[list[Sequence[FoundEntry]], Sequence[FoundEntry]]:
@@ -333,31 +294,6 @@ def in_parts(
     last = [entry for place, entry in enumerate(found) if place < most or place in asked]
     early = [entry for place, entry in enumerate(found) if place >= most and place not in asked]
     return [early[max(0, end - most) : end] for end in range(len(early), 0, -most)], last
-
-
-def _are_moved(entries: Sequence[FoundEntry], known: KnownItems) -> bool:
-    """Say whether these entries, none of which is known, cannot all be new: then their ids have changed."""
-    moments = [moment for item in known.recent if (moment := moment_of(item.published_at)) is not None]
-    told = {(item.about.get("title"), item.published_at) for item in known.recent}
-    for entry in entries:
-        moment = moment_of(entry.published_at)
-        if moment is not None and moments and moment <= max(moments):
-            return True
-        # Players of one page may be numbered by their places: "Page (1)".
-        if entry.item is None and entry.title is not None and (entry.title, entry.published_at) in told:
-            return True
-    return bool(_known_by_place(entries, known))
-
-
-def _known_by_place(entries: Sequence[FoundEntry], known: KnownItems) -> set[str]:
-    """Return the pages whose players earlier releases stored by their places alone. Which of today's players
-    is which of the stored ones cannot be told.
-    """
-    return {
-        entry.url
-        for entry in entries
-        if entry.item is not None and key_of_link(entry.url, entry.item) in known.items
-    }
 
 
 def _may_pass(entry: FoundEntry) -> bool:
@@ -388,31 +324,6 @@ def _renew(plan: CheckPlan, item: StoredItem, entry: FoundEntry) -> None:
     """
     if (about := about_now(item.about, entry)) is not None:
         plan.abouts[item.key] = about
-
-
-def about_now(before: Mapping[str, Any], entry: FoundEntry) -> Mapping[str, Any] | None:
-    """Return what the source says of a known entry now, for `StoredItem.about`; None if it says the same as
-    `before`.
-    """
-    told = entry.model_dump(include={"url", "item", "title", "says"}, exclude_none=True)
-    about = {name: value for name, value in before.items() if name != "item"} | told
-    return about if any(about.get(name) != before.get(name) for name in ("url", "item", "title")) else None
-
-
-def _is_same(item: StoredItem, entry: FoundEntry) -> bool:
-    """Say whether a stored item and an entry with the same link, but another guid, are the same: some feeds
-    have one link for whatever is their latest entry.
-    """
-    title = item.about.get("title")
-    if entry.title is not None and entry.title == title:
-        return True
-    return entry.published_at is not None and entry.published_at == item.published_at
-
-
-def _is_another(item: StoredItem, entry: FoundEntry) -> bool:
-    title = item.about.get("title")
-    have_both = entry.title and title and entry.published_at and item.published_at
-    return bool(have_both) and entry.title != title and entry.published_at != item.published_at
 
 
 def _places_of_backlog(subscription: StoredSubscription, entries: Sequence[FoundEntry]) -> set[int]:

@@ -36,20 +36,22 @@ from server.storage.statements import (
     insert,
 )
 from server.subscriptions.check_plan import (
-    FEW_KNOWN,
-    MAX_KNOWN_NAMES,
     CheckPlan,
-    KnownItems,
-    aliases_to_store,
     continues_soon,
     findings_after,
     in_parts,
     is_gone_media,
     items_to_read_again,
+    plan_check,
+)
+from server.subscriptions.known_entries import (
+    FEW_KNOWN,
+    MAX_KNOWN_NAMES,
+    KnownItems,
+    aliases_to_store,
     keys_of,
     keys_of_known,
     names_of_known,
-    plan_check,
     without_unchanged,
 )
 from server.subscriptions.searching import (
