@@ -13,6 +13,7 @@ from server.settings import Settings
 from server.storage.postgresql.store import PostgresStore
 from server.storage.sqlite.store import SqliteStore
 from server.subscriptions.check_rows import CheckRows
+from server.subscriptions.item_rows import ItemRows
 from server.subscriptions.subscription_rows import SubscriptionRows
 
 AnyStore = SqliteStore | PostgresStore
@@ -23,6 +24,7 @@ HOOKS = store_hooks(FEATURES, Settings())  # as a server with the default settin
 class Rooms:
     media: MediaRows
     subscriptions: SubscriptionRows
+    items: ItemRows
     checks: CheckRows
     placements: PlacementRows
     feeds: FeedRows
@@ -34,6 +36,7 @@ def rooms(store: AnyStore | Any) -> Rooms:
     return Rooms(
         MediaRows(own),
         SubscriptionRows(own),
+        ItemRows(own),
         CheckRows(own),
         PlacementRows(own),
         FeedRows(own),

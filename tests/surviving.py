@@ -20,6 +20,7 @@ from server.files.local import LocalFiles
 from server.library.library_folder import UnfinishedFile
 from server.library.placement_rows import PlacementRows
 from server.subscriptions.check_rows import CheckRows
+from server.subscriptions.item_rows import ItemRows
 from server.subscriptions.subscription_checker import SubscriptionChecker
 from server.subscriptions.subscription_rows import SubscriptionRows
 from server.tasks.children import ForkServer
@@ -242,7 +243,7 @@ class Survival:
             channel = self._channel(name)
             items = [*await self._items(channel, "queued"), *await self._items(channel, "waiting")]
             chosen = self._chance.sample(items, round(len(items) * share))
-            moments = (Tasks.cancel, SubscriptionRows.skip)
+            moments = (Tasks.cancel, ItemRows.skip)
             results = await self._act_on(channel, "skip", chosen, moments)
             channel.skipped |= {_film(one["url"]) for one in results if one["state"] == "skipped"}
 
@@ -252,7 +253,7 @@ class Survival:
             channel = self._channel(name)
             skipped = await self._items(channel, "skipped")
             chosen = self._chance.sample(skipped, (len(skipped) + 1) // 2)
-            moments = (SubscriptionRows.fetch, Tasks.take_on, Tasks.retry)
+            moments = (ItemRows.fetch, Tasks.take_on, Tasks.retry)
             await self._act_on(channel, "fetch", chosen, moments)
             # Those that were begun before a kill are queued by then: the repeated request refuses them.
             names = {_film(one["url"]) for one in chosen}
@@ -264,14 +265,14 @@ class Survival:
         for name, state in (("announcing", "known"), ("signed", "skipped")):
             channel = self._channel(name)
             chosen = await self._items(channel, state)
-            await self._act_on(channel, "forget", chosen, (SubscriptionRows.forget,))
+            await self._act_on(channel, "forget", chosen, (ItemRows.forget,))
             channel.forget([_film(one["url"]) for one in chosen])
 
     async def _delete(self) -> None:
         channel = self._channel("left")
         fetched = await self._items(channel, "fetched")
         chosen = self._chance.sample(fetched, min(3, len(fetched)))
-        moments = (SubscriptionRows.set_state, SubscriptionRows.expire, Tasks.delete)
+        moments = (ItemRows.set_state, ItemRows.expire, Tasks.delete)
         for one in await self._act_on(channel, "delete", chosen, moments):
             assert (one["state"], one["reason"]) == ("expired", "by_client"), one
             channel.deleted.add(_film(one["url"]))

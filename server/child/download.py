@@ -23,10 +23,7 @@ from server.child.live_download import LiveDownload
 from server.child.process.channel import Channel
 from server.child.process.job_failed import JobFailed, NotLive
 from server.child.process.log import Log
-from server.child.process.progress import (
-    Reporter,
-    Throttle,
-)
+from server.child.process.progress import Reporter, Throttle
 from server.core.jobs import Job
 
 

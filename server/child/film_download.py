@@ -18,13 +18,7 @@ from server.child.fetch.disk_estimate import FilmFacts
 from server.child.fetch.one_stream import PlayableNote, StreamFetcher
 from server.child.fetch.subtitles import Subtitle, Subtitling
 from server.child.finished_files import FinishedFiles
-from server.child.media import (
-    outputs,
-    parts,
-    probe,
-    splitting,
-    timeline,
-)
+from server.child.media import outputs, parts, probe, splitting, timeline
 from server.child.media.cutting import Trimming
 from server.child.media.embedding import Extras
 from server.child.media.parts import Part
@@ -33,13 +27,7 @@ from server.child.process import yt_dlp_parts
 from server.child.process.channel import Channel
 from server.child.process.job_failed import JobFailed
 from server.child.process.log import Log
-from server.child.process.progress import (
-    Meter,
-    Reporter,
-    StreamProgress,
-    Throttle,
-    progress_of_streams,
-)
+from server.child.process.progress import Meter, Reporter, StreamProgress, Throttle, progress_of_streams
 from server.core.jobs import Job
 
 _ENCODING_SHARE, _COPYING_SHARE = 0.25, 0.05  # of ffmpeg in the job's work

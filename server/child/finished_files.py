@@ -10,13 +10,7 @@ from typing import Any, Final
 from server.child.extract import video_info
 from server.child.extract.youtube_dl import Engine
 from server.child.fetch.thumbnails import PREVIEW, Thumbnails
-from server.child.media import (
-    embedding,
-    making,
-    outputs,
-    parts,
-    run_ffmpeg,
-)
+from server.child.media import embedding, making, outputs, parts, run_ffmpeg
 from server.child.media.embedding import Extras, Tags, WrittenTags
 from server.child.media.parts import Part
 from server.child.media.probe import Media
@@ -24,11 +18,7 @@ from server.child.media.timeline import ALL, ChapterSpan, Kept
 from server.child.process.channel import Channel
 from server.child.process.job_failed import JobFailed
 from server.child.process.log import Log
-from server.child.process.progress import (
-    Meter,
-    Reporter,
-    each_second,
-)
+from server.child.process.progress import Meter, Reporter, each_second
 from server.core.jobs import Job
 
 LONGEST_TITLE: Final = 300

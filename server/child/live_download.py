@@ -18,25 +18,13 @@ from server.child.extract import broadcasts, options, video_info, youtube_dl
 from server.child.extract.failures import classify
 from server.child.extract.youtube_dl import Engine
 from server.child.finished_files import FinishedFiles
-from server.child.media import (
-    guarded_ffmpeg,
-    packet_times,
-    parts,
-    probe,
-    recorded_pieces,
-    recording,
-)
+from server.child.media import guarded_ffmpeg, packet_times, parts, probe, recorded_pieces, recording
 from server.child.media.embedding import Extras
 from server.child.media.recording import Recording
 from server.child.process.channel import Channel
 from server.child.process.job_failed import JobFailed
 from server.child.process.log import Log
-from server.child.process.progress import (
-    Meter,
-    Reporter,
-    StreamProgress,
-    Throttle,
-)
+from server.child.process.progress import Meter, Reporter, StreamProgress, Throttle
 from server.core.jobs import Job
 
 _NO_MEDIA_CODES: Final = ("no_media", "unsupported_url")

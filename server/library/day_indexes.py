@@ -7,12 +7,8 @@ from datetime import datetime, tzinfo
 from typing import Self
 
 from server.library.library_names import day_of
-from server.library.placements import (
-    FileSet,
-)
-from server.storage.statements import (
-    Statements,
-)
+from server.library.placements import FileSet
+from server.storage.statements import Statements
 from server.storage.task_rows import read_status, readable
 
 MOST_UNDER_WAY = 300  # entries of a subscription that are considered

@@ -19,20 +19,8 @@ from server.library.placement_columns import (
     readable_sets,
     wanted_row,
 )
-from server.library.placements import (
-    FileSet,
-    PlacedFile,
-    folded,
-    of_folder,
-)
-from server.storage.statements import (
-    Row,
-    Statements,
-    Tables,
-    Transactions,
-    fetch_in,
-    insert,
-)
+from server.library.placements import FileSet, PlacedFile, folded, of_folder
+from server.storage.statements import Row, Statements, Tables, Transactions, fetch_in, insert
 
 OWNERS = "owners_folder"  # the kind of a row for a folder that its owner has renamed
 _PLACED_PAGE = f"""

@@ -6,17 +6,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from server.core.library import Library
-from server.library.placements import (
-    REASONS,
-    FileSet,
-    PlacedFile,
-    Reason,
-    folded,
-)
-from server.storage.statements import (
-    Row,
-    Statements,
-)
+from server.library.placements import REASONS, FileSet, PlacedFile, Reason, folded
+from server.storage.statements import Row, Statements
 
 log = logging.getLogger(__name__)
 # The signal that a placement, or the check of a subscription, is due earlier than before. Nodes of earlier

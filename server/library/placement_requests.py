@@ -14,22 +14,8 @@ from server.library.placement_columns import (
     set_row,
     wanted_row,
 )
-from server.library.placements import (
-    NOBODY,
-    OTHER_TASKS,
-    FileSet,
-    set_asked_for,
-    set_of_request,
-)
-from server.storage.statements import (
-    Dialect,
-    Ended,
-    Statements,
-    StoreHooks,
-    Tables,
-    fetch_in,
-    insert,
-)
+from server.library.placements import NOBODY, OTHER_TASKS, FileSet, set_asked_for, set_of_request
+from server.storage.statements import Dialect, Ended, Statements, StoreHooks, Tables, fetch_in, insert
 from server.storage.task_rows import read_status, readable
 
 MOST_WAITING = 1000  # earlier tasks of a set that is not placed yet, whose statuses all get its paths

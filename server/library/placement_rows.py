@@ -46,14 +46,7 @@ from server.library.placements import (
     set_of_item,
 )
 from server.notices.delivery_rows import DUE, tell_as_it_is
-from server.storage.statements import (
-    Row,
-    Statements,
-    Tables,
-    Transactions,
-    fetch_in,
-    insert,
-)
+from server.storage.statements import Row, Statements, Tables, Transactions, fetch_in, insert
 
 LATEST = 86_400.0  # seconds: what is due later was put off by a clock that was ahead
 MOST_LEASE = 3600.0  # seconds: a lease that ends later was taken by a clock that was ahead

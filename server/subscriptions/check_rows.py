@@ -12,10 +12,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import starmap
 
-from server.core.errors import (
-    AlreadySubscribed,
-    SubscriptionNotFound,
-)
+from server.core.errors import AlreadySubscribed, SubscriptionNotFound
 from server.core.media_keys import key_of_link
 from server.core.task import Task, TaskStatus
 from server.core.values import without_password
@@ -27,14 +24,7 @@ from server.memory.media_rows import look_up, name, resolved
 from server.notices.deliveries import Others, SubscriptionNotice
 from server.notices.delivery_rows import tell_of_subscription
 from server.settings import LONGEST_INTERVAL
-from server.storage.statements import (
-    Row,
-    Statements,
-    Tables,
-    Transactions,
-    fetch_in,
-    insert,
-)
+from server.storage.statements import Row, Statements, Tables, Transactions, fetch_in, insert
 from server.subscriptions.check_plan import (
     CheckPlan,
     continues_soon,
@@ -54,10 +44,7 @@ from server.subscriptions.known_entries import (
     names_of_known,
     without_unchanged,
 )
-from server.subscriptions.searching import (
-    search_of_item,
-    search_of_subscription,
-)
+from server.subscriptions.searching import search_of_item, search_of_subscription
 from server.subscriptions.source import SourcePicture, shown_of
 from server.subscriptions.source_picture_rows import put_pictures
 from server.subscriptions.subscription import (

@@ -9,12 +9,7 @@ from typing import Any
 
 from server.core.media_keys import MOST_ALIASES, is_guid, key_of_link, keys_of_entry
 from server.memory.remembering import Fetched
-from server.subscriptions.subscription import (
-    Findings,
-    FoundEntry,
-    StoredItem,
-    moment_of,
-)
+from server.subscriptions.subscription import Findings, FoundEntry, StoredItem, moment_of
 
 MAX_KNOWN_NAMES = 20_000  # keys and aliases that a check is told
 

@@ -32,6 +32,7 @@ from server.library.placements import FolderBlocked, LibraryAway
 from server.library.placing import PlacedFiles
 from server.settings import SubscriptionsSettings
 from server.subscriptions.check_rows import CheckRows
+from server.subscriptions.item_rows import ItemRows
 from server.subscriptions.subscription import (
     BY_CLIENT,
     HOST_HELD,
@@ -55,6 +56,7 @@ class Subscriptions:
     def __init__(
         self,
         store: SubscriptionRows,
+        items: ItemRows,
         checks: CheckRows,
         placements: PlacementRows,
         library: PlacedFiles | None,
@@ -63,6 +65,7 @@ class Subscriptions:
         clock: Clock,
     ) -> None:
         self.store = store
+        self.items = items
         self.checks = checks
         self._placements = placements
         self._library = library
@@ -168,7 +171,7 @@ class Subscriptions:
         at once; where lists are separate, only what is theirs.
         """
         free = await self.checks.log_in(hosts, self.now, owner)
-        for task_id in await self.store.queued_tasks() if free else ():
+        for task_id in await self.items.queued_tasks() if free else ():
             with suppress(AppError):  # it is removed in this moment
                 status = await self._tasks.status(task_id)
                 if status.waiting == HOST_HELD and status.host in free:
@@ -184,19 +187,19 @@ class Subscriptions:
     ) -> tuple[list[StoredItem | AppError], bool]:
         """What became of each, in order of `keys`; and whether there are more in `state`."""
         self._tasks.refuse_when_closing()
-        found = await self.store.items_of(subscription_id, keys, state, most + 1)
+        found = await self.items.items_of(subscription_id, keys, state, most + 1)
         chosen, more = (found, False) if keys is not None else (found[:most], len(found) > most)
         there = {item.key: item for item in chosen}
         problems: dict[str, AppError] = {}
         if action == "fetch":
             problems = await self._fetch(subscription_id, chosen)
         elif action in ("pin", "unpin"):
-            await self.store.pin(subscription_id, list(there), pinned=action == "pin")
+            await self.items.pin(subscription_id, list(there), pinned=action == "pin")
         elif action == "forget":
             # What is queued cannot be forgotten: it would be fetched twice.
             problems = {item.key: WrongState(item.state) for item in chosen if item.state == "queued"}
             gone = [key for key in there if key not in problems]
-            await self.store.forget(subscription_id, gone)
+            await self.items.forget(subscription_id, gone)
         elif action == "skip":
             problems = await self._skip(subscription_id, chosen)
         elif action == "place":
@@ -205,9 +208,9 @@ class Subscriptions:
             kept = [item for item in chosen if item.state == "fetched"]
             others = [item for item in chosen if item.state != "fetched"]
             problems = {item.key: WrongState(item.state) for item in others if item.state != "expired"}
-            await self.store.set_state(subscription_id, [item.key for item in kept], "expired", BY_CLIENT)
-            await self._delete(await self.store.expire(self.now))
-        again = await self.store.items_of(subscription_id, list(there), None, len(there))
+            await self.items.set_state(subscription_id, [item.key for item in kept], "expired", BY_CLIENT)
+            await self._delete(await self.items.expire(self.now))
+        again = await self.items.items_of(subscription_id, list(there), None, len(there))
         after = {item.key: item for item in again}
         order = list(dict.fromkeys(keys)) if keys is not None else list(there)
         outcomes: list[StoredItem | AppError] = []
@@ -243,7 +246,7 @@ class Subscriptions:
             await self._place(subscription_id, placing, in_library=wanted is not None)
         left = [item for item in items if item.key not in problems and item.key not in placing]
         try:
-            done = await self.store.fetch(left, self.now, gone)
+            done = await self.items.fetch(left, self.now, gone)
         except QueueFull as full:
             return {item.key: full for item in left} | problems
         for key, task in done.items():
@@ -308,14 +311,14 @@ class Subscriptions:
             with suppress(TaskNotFound):
                 waiting = before.model_copy(update={"state": "waiting"})
                 await self._tasks.tell_of_library(status.task_id, waiting)
-        await self.store.place(subscription_id, {key: status.task_id for key, status in tasks.items()})
+        await self.items.place(subscription_id, {key: status.task_id for key, status in tasks.items()})
 
     async def _skip(self, subscription_id: str, items: Sequence[StoredItem]) -> dict[str, AppError]:
         """Cancel first: an item follows its task, and one whose download has ended meanwhile is fetched."""
         problems: dict[str, AppError] = {}
         for item in items:
             if item.state == "queued" and item.task_id:
-                if await self.store.is_wanted(item.task_id, but=subscription_id):
+                if await self.items.is_wanted(item.task_id, but=subscription_id):
                     continue
                 try:
                     await self._tasks.cancel(item.task_id)
@@ -323,6 +326,6 @@ class Subscriptions:
                     pass
                 except WorkerSilent as error:
                     problems[item.key] = error
-        states = await self.store.skip(subscription_id, [item.key for item in items], BY_CLIENT)
+        states = await self.items.skip(subscription_id, [item.key for item in items], BY_CLIENT)
         others = {key: WrongState(state) for key, state in states.items() if state != "skipped"}
         return others | problems

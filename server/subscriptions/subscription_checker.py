@@ -25,6 +25,7 @@ from server.core.ports import Cookies, Workplace
 from server.core.task import Stage, Task, TaskStatus
 from server.settings import DownloadSettings, SubscriptionsSettings
 from server.subscriptions.check_rows import CheckRows
+from server.subscriptions.item_rows import ItemRows
 from server.subscriptions.source import MOST_PICTURES, SourcePicture, need_not_be_fetched
 from server.subscriptions.subscription import (
     DAY,
@@ -41,7 +42,6 @@ from server.subscriptions.subscription import (
     StoredItem,
     day_in_seconds,
 )
-from server.subscriptions.subscription_rows import SubscriptionRows
 from server.subscriptions.subscription_rules import MOVES_AFTER
 from server.subscriptions.task_of_item import request_of
 from server.tasks import faults, leases
@@ -77,7 +77,7 @@ class SubscriptionChecker:
     def __init__(
         self,
         checks: CheckRows,
-        subscriptions: SubscriptionRows,
+        items: ItemRows,
         tasks: Tasks,
         fork_server: ForkServers,
         workplace: Workplace,
@@ -88,7 +88,7 @@ class SubscriptionChecker:
         clock: Clock,
     ) -> None:
         self._rows = checks
-        self._subscriptions = subscriptions
+        self._items = items
         self._tasks = tasks
         self._fork_server = fork_server
         self._workplace = workplace
@@ -126,7 +126,7 @@ class SubscriptionChecker:
         wait = await self._rows.due_in(self._now)
         if wait is None or wait > 0:
             return wait
-        for task_id in await self._subscriptions.expire(self._now):
+        for task_id in await self._items.expire(self._now):
             try:
                 await self._tasks.delete(task_id)
             except TaskNotFound:
@@ -192,7 +192,7 @@ class SubscriptionChecker:
     async def hold_tasks(self, host: str, until: float) -> None:
         """Have queued tasks of subscriptions wait that would go to `host`, also for their next attempts."""
         log.warning("subscriptions leave %s alone until %s", host, datetime.fromtimestamp(until, UTC))
-        for task_id in await self._subscriptions.queued_tasks():
+        for task_id in await self._items.queued_tasks():
             with suppress(AppError):
                 status = await self._tasks.status(task_id)
                 is_queued = status.host == host and status.stage is Stage.QUEUED

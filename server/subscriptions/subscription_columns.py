@@ -2,32 +2,17 @@
 
 import json
 import logging
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
-from server.core.errors import (
-    AlreadySubscribed,
-    InvalidQuery,
-    SubscriptionNotFound,
-)
+from server.core.errors import AlreadySubscribed, InvalidQuery, SubscriptionNotFound
 from server.core.media_keys import key_of_link
 from server.memory.media_rows import name
-from server.storage.statements import (
-    Row,
-    Statements,
-)
-from server.subscriptions.searching import (
-    search_of_item,
-    search_of_subscription,
-)
-from server.subscriptions.subscription import (
-    Findings,
-    StoredItem,
-    StoredSubscription,
-    SubscriptionSettings,
-)
+from server.storage.statements import Row, Statements, Tables, Transactions
+from server.subscriptions.searching import search_of_item, search_of_subscription
+from server.subscriptions.subscription import Findings, StoredItem, StoredSubscription, SubscriptionSettings
 
 log = logging.getLogger(__name__)
 
@@ -51,10 +36,13 @@ ITEM_PAGE = f"""
 ITEM_PAGE_OF_STATE = f"""
     SELECT {ITEM_COLUMNS} FROM items WHERE subscription_id = ? AND state = ? AND number < ?
     ORDER BY number DESC LIMIT ?"""  # noqa: S608
+RETENTION_DUE_AT = """
+    UPDATE subscriptions SET keep_at = ? WHERE subscription_id IN ({keys}) AND wanted LIKE '%"keep"%'"""
 STORE_FINDINGS = "UPDATE subscriptions SET findings = ? WHERE subscription_id = ?"
 FORGET_HOST = """
     DELETE FROM source_hosts WHERE host = ? AND held_until = 0
         AND NOT EXISTS (SELECT 1 FROM subscriptions WHERE subscriptions.host = source_hosts.host)"""
+SEARCHED_AT_ONCE = 500  # rows
 
 
 async def refuse_same(
@@ -86,6 +74,23 @@ async def read_by_id(
     for found in readable(await tables.fetch(*query)):
         return found
     raise SubscriptionNotFound
+
+
+async def complete_search(
+    transactions: Transactions, missing: str, read: Callable[[Row], Row], put: str, *values: object
+) -> None:
+    """Give rows that an earlier release wrote a text to be searched."""
+
+    async def check(tables: Statements) -> list[Row]:
+        return await tables.fetch(missing, (*values, SEARCHED_AT_ONCE))
+
+    while rows := await transactions.read(check):
+
+        async def work(tables: Tables, rows: Sequence[Row] = rows) -> None:
+            for row in rows:
+                await tables.run(put, read(row))
+
+        await transactions.write(work)
 
 
 async def store_move(

@@ -423,11 +423,11 @@ async def list_items(request: web.Request) -> web.Response:
     limit, cursor = query.limit(), query.cursor()
     text, sort = query.search("q", MAX_SEARCHED), sort_of(query.one_of("sort", SORTS))
     query.check()
-    store, subscription_id = request.app[SUBSCRIPTIONS].store, await _asked_for(request)
+    items, subscription_id = request.app[SUBSCRIPTIONS].items, await _asked_for(request)
     if text or sort:
-        found, more = await store.find_items(subscription_id, chosen, text, sort, cursor, limit)
+        found, more = await items.find(subscription_id, chosen, text, sort, cursor, limit)
     else:
-        found, more = await store.items(subscription_id, chosen, cursor, limit)
+        found, more = await items.page(subscription_id, chosen, cursor, limit)
     return respond_answer(answers.ItemPage(items=await _shown_items(request, found), next_cursor=more))
 
 
@@ -558,8 +558,8 @@ async def _shown(
 
     service, words = request.app[SUBSCRIPTIONS], LANGUAGES[language(request)]
     ids = [one.subscription_id for one in found]
-    counts, counts_of_held = await service.store.counts(ids), await service.store.counts_of_held(ids)
-    last_fetched = await service.store.last_fetched(ids)
+    counts, counts_of_held = await service.items.counts(ids), await service.items.counts_of_held(ids)
+    last_fetched = await service.items.last_fetched(ids)
     default = request.app[SETTINGS].subscriptions.interval
     secrets = await service.store.feed_secrets([one for one in found if one.wanted.feed])
     tells_owner = request.app[SETTINGS].access.separate_lists and principal_of(request).is_admin
@@ -627,7 +627,7 @@ async def _shown_items(request: web.Request, items: Sequence[StoredItem]) -> lis
     if fetched and "library" in request.app[FIELDS]:
         store = request.app[PLACEMENTS]
         there = await store.items_in_library(items[0].subscription_id, fetched)
-    pictured = await request.app[SUBSCRIPTIONS].store.with_thumbnails(
+    pictured = await request.app[SUBSCRIPTIONS].items.with_thumbnails(
         [item.task_id for item in items if item.task_id is not None]
     )
     root = f"{request.app[SETTINGS].server.base_path}/api/tasks"

@@ -12,12 +12,14 @@ from server.notices.deliveries import others_of
 from server.subscriptions import picture_routes, subscription_routes
 from server.subscriptions.check_rows import CheckRows
 from server.subscriptions.host_turns import HostTurns
+from server.subscriptions.item_rows import ItemRows
+from server.subscriptions.items_follow_tasks import HOOKS
 from server.subscriptions.profiles import Profiles
 from server.subscriptions.source_picture_rows import SourcePictures
 from server.subscriptions.subscribing import Subscriptions
 from server.subscriptions.subscription import STAGES
 from server.subscriptions.subscription_checker import SubscriptionChecker
-from server.subscriptions.subscription_rows import HOOKS, SubscriptionRows
+from server.subscriptions.subscription_rows import SubscriptionRows
 
 _METRICS = (
     Family(
@@ -42,13 +44,14 @@ async def _open(kernel: Kernel) -> AsyncIterator[Added]:
     others = others_of(default=settings.webhooks.default, notify=settings.notify.names)
     separate = settings.access.separate_lists
     store = SubscriptionRows(kernel.store.transactions, separate_lists=separate)
+    items = ItemRows(kernel.store.transactions, separate_lists=separate)
     checks = CheckRows(kernel.store.transactions, others, separate_lists=separate)
     profiles = Profiles(settings)
     if profiles.names:
         await store.follow_profiles(profiles)
     placements, library = PlacementRows(kernel.store.transactions), library_of(settings.library)
     subscriptions = Subscriptions(
-        store, checks, placements, library, kernel.tasks, settings.subscriptions, kernel.clock
+        store, items, checks, placements, library, kernel.tasks, settings.subscriptions, kernel.clock
     )
 
     async def cookies_stored(hosts: Sequence[str], owner: str | None) -> None:
@@ -68,7 +71,7 @@ async def _open(kernel: Kernel) -> AsyncIterator[Added]:
     if kernel.runs_tasks:
         checker = SubscriptionChecker(
             checks,
-            store,
+            items,
             kernel.tasks,
             kernel.fork_server,
             kernel.workplace,
@@ -83,7 +86,7 @@ async def _open(kernel: Kernel) -> AsyncIterator[Added]:
         if pause := settings.downloads.pause_between:
             turns = HostTurns(kernel.store.transactions, pause, kernel.clock)
             kernel.hooks.before_attempt.append(turns.before_attempt)
-        kernel.hooks.before_attempt.append(store.newest_link)
+        kernel.hooks.before_attempt.append(items.newest_link)
         checking = checker.run(alone=kernel.is_alone)
     async with in_background(checking, "checks") if checking else nullcontext():
         yield Added(

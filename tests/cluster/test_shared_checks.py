@@ -59,6 +59,6 @@ async def test_each_entry_becomes_one_task_whoever_checks_and_whoever_dies(clean
         links = [status.url for status in (await nodes[1].page(Filter(), None, 2 * ROUNDS)).tasks]
         assert Counter(links) == Counter(f"https://a.test/{number}" for number in range(1, ROUNDS + 1))
         for subscription_id in ids:
-            counts = await rooms(nodes[2]).subscriptions.counts([subscription_id])
+            counts = await rooms(nodes[2]).items.counts([subscription_id])
             assert counts[subscription_id] == {"queued": ROUNDS}
         assert min(outcomes.values()) > 10, outcomes

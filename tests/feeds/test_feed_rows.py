@@ -164,7 +164,7 @@ async def test_listed_is_what_has_files_and_is_kept(store: AnyStore) -> None:
         one for one in await rooms(store).feeds.fetched(mine.subscription_id, 10) if one.key == "site 3"
     ]
     assert again.revision == before.status.revision + 1, "an attempt that is to come leaves the files"
-    await rooms(store).subscriptions.set_state(mine.subscription_id, ["site 2"], "expired", "by_client")
+    await rooms(store).items.set_state(mine.subscription_id, ["site 2"], "expired", "by_client")
     await store.mark_removed(tasks["https://a.test/1"].status.task_id)
     assert set(await listed()) == {"site 3"}
     assert not await rooms(store).feeds.has(mine.subscription_id, tasks["https://a.test/2"].status.task_id)

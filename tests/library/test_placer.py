@@ -934,7 +934,7 @@ async def found(
     settled = await checks.settle(await claim(), noticed, result, pace, now, pictures)
     for task in settled.tasks:
         server.app[keys.TASKS].take_on(task)
-    items, _ = await store.items(subscription_id, None, None, 100)
+    items, _ = await server.app[SUBSCRIPTIONS].items.page(subscription_id, None, None, 100)
     by_key = {item.key: item.task_id or "" for item in items}
     return [by_key[f"site {number}"] for number in numbers]
 
@@ -1097,8 +1097,7 @@ async def test_what_is_not_kept_goes_as_a_whole_and_only_if_it_is_ours(server: I
     paths = {key: item["paths"] for key, item in (await items_of(server, mine)).items()}
     changed = root / paths["site 1"][1]
     changed.write_text("corrected by hand")
-    store = server.app[SUBSCRIPTIONS].store
-    gone = await store.expire(server.app[keys.CLOCK].now().timestamp())
+    gone = await server.app[SUBSCRIPTIONS].items.expire(server.app[keys.CLOCK].now().timestamp())
     assert gone == [tasks[1]]
     await until(lambda: len(all_of(root)) == 3)
     assert set(all_of(root)) == {*paths["site 2"], paths["site 1"][1]}

@@ -172,7 +172,7 @@ async def test_a_podcast_is_known_by_the_cover_of_its_feed(server: Inside, root:
     of_link = VideoInfo(title="Sound", webpage_url="http://a.test/1.mp3")
     listed = [one.model_copy(update={"extractor_key": None, "id": None}) for one in _entries()]
     await found(server, mine, listed=listed, facts=SourceFacts(), pictures=[AVATAR], title="Pods")
-    items, _ = await server.app[SUBSCRIPTIONS].store.items(mine, None, None, 9)
+    items, _ = await server.app[SUBSCRIPTIONS].items.page(mine, None, None, 9)
     [task_id] = [item.task_id or "" for item in items]
     await completed(server, task_id, of_link, ("audio", "thumbnail"))
     await placed(server, task_id)

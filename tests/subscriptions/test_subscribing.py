@@ -46,7 +46,8 @@ class Deleting:
 async def test_a_removal_with_files_that_is_cut_off_can_be_made_once_more() -> None:
     rows = Rows("a", "b", "c")
     tasks = Deleting(rows, until="b")
-    own: dict[str, Any] = {"store": rows, "checks": None, "placements": None, "library": None, "tasks": tasks}
+    rest: dict[str, Any] = dict.fromkeys(["items", "checks", "placements", "library"])
+    own: dict[str, Any] = {"store": rows, "tasks": tasks, **rest}
     subscriptions = Subscriptions(**own, settings=SubscriptionsSettings(), clock=Clock())
     with pytest.raises(StorageFailed):
         await subscriptions.remove("s", with_files=True)

@@ -142,7 +142,7 @@ async def checked(
 
 
 async def states(store: AnyStore, mine: StoredSubscription) -> dict[str, str]:
-    found, _ = await rooms(store).subscriptions.items(mine.subscription_id, None, None, 100)
+    found, _ = await rooms(store).items.page(mine.subscription_id, None, None, 100)
     return {item.key: f"{item.state} {item.reason}" if item.reason else item.state for item in found}
 
 
@@ -201,7 +201,7 @@ async def test_an_unknown_one_is_not_found(store: AnyStore, subscription_id: str
     with pytest.raises(SubscriptionNotFound):
         await rooms(store).subscriptions.get(subscription_id)
     with pytest.raises(SubscriptionNotFound):
-        await rooms(store).subscriptions.items(subscription_id, None, None, 1)
+        await rooms(store).items.page(subscription_id, None, None, 1)
     with pytest.raises(SubscriptionNotFound):
         await rooms(store).subscriptions.remove(subscription_id)
 
@@ -219,9 +219,9 @@ async def test_pages_of_subscriptions_and_of_items_are_newest_first(store: AnySt
     page, cursor = await rooms(store).subscriptions.page(cursor, 1)
     assert ([each.subscription_id for each in page], cursor) == ([one.subscription_id], None)
     await checked(store, entries(3, 2, 1))
-    found, cursor = await rooms(store).subscriptions.items(one.subscription_id, None, None, 2)
+    found, cursor = await rooms(store).items.page(one.subscription_id, None, None, 2)
     assert [item.key for item in found] == ["site 3", "site 2"]
-    found, cursor = await rooms(store).subscriptions.items(one.subscription_id, None, cursor, 2)
+    found, cursor = await rooms(store).items.page(one.subscription_id, None, cursor, 2)
     assert ([item.key for item in found], cursor) == (["site 1"], None)
 
 
@@ -280,9 +280,9 @@ async def test_one_that_only_a_newer_release_can_read_stops_no_other(store: AnyS
     [task] = (await rooms(store).checks.settle(claims[0], entries(1), WHOLE, PACE, NOW + 2 * HOUR)).tasks
     await ended(store, task)
     later = utc_now().timestamp() + 2 * DAY
-    assert await rooms(store).subscriptions.expire(later) == [task.status.task_id]
+    assert await rooms(store).items.expire(later) == [task.status.task_id]
     await store.mark_removed(task.status.task_id)
-    assert await rooms(store).subscriptions.expire(later + 60) == []
+    assert await rooms(store).items.expire(later + 60) == []
     [(kept,)] = await rooms(store).subscriptions._transactions.read(
         lambda tables: tables.fetch("SELECT min(keep_at) FROM subscriptions")
     )
@@ -414,7 +414,7 @@ async def test_the_first_check_knows_the_old_ones_and_later_ones_are_fetched(sto
     assert task.status.video_info.title == "Film 3"
     assert (await store.get(task.status.task_id)).status.stage is Stage.QUEUED
     assert await states(store, mine) == {"site 3": "queued", "site 2": "known", "site 1": "known"}
-    assert (await rooms(store).subscriptions.counts([mine.subscription_id]))[mine.subscription_id] == {
+    assert (await rooms(store).items.counts([mine.subscription_id]))[mine.subscription_id] == {
         "queued": 1,
         "known": 2,
     }
@@ -499,7 +499,7 @@ async def test_what_the_first_check_of_a_long_list_did_not_come_to_was_there_bef
 async def test_an_item_that_no_database_can_have_is_not_there(store: AnyStore) -> None:
     mine = await subscribed(store)
     await checked(store, entries(1))
-    [found] = await rooms(store).subscriptions.items_of(mine.subscription_id, ["site\0", "site 1"], None, 5)
+    [found] = await rooms(store).items.items_of(mine.subscription_id, ["site\0", "site 1"], None, 5)
     assert found.key == "site 1"
 
 
@@ -601,7 +601,7 @@ async def test_a_broadcast_that_is_late_is_checked_hourly_and_its_announced_time
     await checked(store, entries(1, verdict="not_live_yet", begins_at=NOW + 2 * HOUR))
 
     async def item() -> tuple[str | None, float]:
-        [[one], _] = await rooms(store).subscriptions.items(mine.subscription_id, None, None, 9)
+        [[one], _] = await rooms(store).items.page(mine.subscription_id, None, None, 9)
         return one.reason, (one.not_before or 0.0) - NOW
 
     assert await item() == ("not_live_yet", 2 * HOUR)
@@ -654,7 +654,7 @@ async def test_an_entry_to_which_another_has_led_is_that_one(store: AnyStore) ->
     assert await store.save(apply(status, Completed(files={}, video_info=elsewhere), utc_now()))
     assert not (await checked(store, entries(2, 1), NOW + 2 * HOUR)).tasks
     assert await states(store, mine) == {"site 1": "fetched"}
-    last = await rooms(store).subscriptions.last_fetched([mine.subscription_id])
+    last = await rooms(store).items.last_fetched([mine.subscription_id])
     assert [*last] == [mine.subscription_id]
     assert not (await checked(store, entries(2, 1), NOW + 4 * HOUR)).tasks
     assert await states(store, mine) == {"site 1": "fetched"}
@@ -698,12 +698,12 @@ async def test_what_waits_for_its_turn_or_a_client_shares_a_task_that_came_meanw
     [first, second] = (await checked(store, entries(2, 1))).tasks
     for _ in range(2):  # at either
         assert not (await checked(store, [], NOW + 2 * HOUR)).tasks
-    waiting = await rooms(store).subscriptions.items_of(one.subscription_id, ["site 2", "site 1"], None, 2)
+    waiting = await rooms(store).items.items_of(one.subscription_id, ["site 2", "site 1"], None, 2)
     assert {item.task_id for item in waiting} == {first.status.task_id, second.status.task_id}
     three = await subscribed(store, "https://c.test/list")
     await checked(store, entries(1), NOW + 2 * HOUR)
-    known, _ = await rooms(store).subscriptions.items(three.subscription_id, None, None, 1)
-    assert await rooms(store).subscriptions.fetch(known, NOW) == {}
+    known, _ = await rooms(store).items.page(three.subscription_id, None, None, 1)
+    assert await rooms(store).items.fetch(known, NOW) == {}
     assert (await states(store, three)) == {"site 1": "queued"}
 
 
@@ -769,7 +769,7 @@ async def test_a_failure_is_tried_again_if_that_may_help(
     mine = await subscribed(store, backlog="all")
     [task] = (await checked(store, entries(1))).tasks
     failed = await ended(store, task, code=code)
-    [item], _ = await rooms(store).subscriptions.items(mine.subscription_id, None, None, 1)
+    [item], _ = await rooms(store).items.page(mine.subscription_id, None, None, 1)
     assert f"{item.state} {item.reason}" == state
     if delay is None:
         assert item.not_before is None
@@ -823,7 +823,7 @@ async def test_what_a_feed_signs_anew_is_asked_for_at_its_newest_link(
     late = utc_now().timestamp() + 2 * DAY
     known = [each.model_copy(update={"known": True}) for each in again]
     settled = await checked(store, known, late)
-    found, _ = await rooms(store).subscriptions.items(mine.subscription_id, None, None, 10)
+    found, _ = await rooms(store).items.page(mine.subscription_id, None, None, 10)
     assert {(one.about["url"][-1], one.about["title"], one.about.get("item")) for one in found} == {
         ("2", "New", item and item + 7)
     }
@@ -832,7 +832,7 @@ async def test_what_a_feed_signs_anew_is_asked_for_at_its_newest_link(
         assert retried.about["url"].endswith("signed=2")
         return
     [held] = [one for one in found if one.reason == "held"]
-    done = await rooms(store).subscriptions.fetch([held], late)
+    done = await rooms(store).items.fetch([held], late)
     [task] = [task for task in done.values() if isinstance(task, Task)]
     assert (task.status.url, task.status.item) == (held.about["url"], item and item + 7)
 
@@ -869,7 +869,7 @@ async def test_what_only_a_whole_check_finds_is_held_but_not_what_was_forgotten(
     settled = await checked(store, [*entries(4), *entries(1, behind=True)], NOW + 2 * HOUR, CHANNEL)
     assert len(settled.tasks) == 1
     assert (await states(store, mine))["site 1"] == "waiting held"
-    await rooms(store).subscriptions.forget(mine.subscription_id, ["site 2"])
+    await rooms(store).items.forget(mine.subscription_id, ["site 2"])
     [task] = (await checked(store, entries(2, behind=True), NOW + 4 * HOUR, CHANNEL)).tasks
     assert task.status.url.endswith("/2")
 
@@ -1034,7 +1034,9 @@ async def test_what_has_held_entries_is_sorted_before_what_needs_nobody(store: A
     [first, other], _ = await rows.find("", "trouble", None, 9, NOW + 2 * HOUR)
     assert first.subscription_id == claim.subscription.subscription_id
     ids = [first.subscription_id, other.subscription_id]
-    assert await rows.counts_of_held(ids) == {first.subscription_id: 17}  # three are downloaded at once
+    assert await rooms(store).items.counts_of_held(ids) == {
+        first.subscription_id: 17
+    }  # three are downloaded at once
     [failing] = await rooms(store).checks.claim(1, LEASE, NOW + 2 * HOUR)
     assert failing.subscription.subscription_id == other.subscription_id
     await rooms(store).checks.fail(failing, "timeout", None, None, PACE, NOW + 2 * HOUR)
@@ -1053,9 +1055,7 @@ async def test_items_are_found_by_a_text_and_sorted(store: AnyStore) -> None:
     await checked(store, later, NOW + 2 * HOUR)
 
     async def keys(text: str = "", sort: Sort | None = None) -> list[str]:
-        found, _ = await rooms(store).subscriptions.find_items(
-            mine.subscription_id, None, text, sort, None, 9
-        )
+        found, _ = await rooms(store).items.find(mine.subscription_id, None, text, sort, None, 9)
         return [item.key for item in found]
 
     assert await keys("film 3") == ["site 31"]
@@ -1067,14 +1067,15 @@ async def test_items_are_found_by_a_text_and_sorted(store: AnyStore) -> None:
 
 async def test_what_was_skipped_is_fetched_by_the_task_that_it_had(store: AnyStore) -> None:
     mine = await subscribed(store)
-    rows = rooms(store).subscriptions
     await checked(store, entries(1))
     [task] = (await checked(store, entries(2, 1), NOW + DAY)).tasks
     cancelled = apply(task.status, Cancelled(), utc_now())
     assert await store.save(cancelled)
-    assert await rows.skip(mine.subscription_id, ["site 2"], "by_client") == {"site 2": "skipped"}
-    items = await rows.items_of(mine.subscription_id, ["site 2"], None, 9)
-    assert await rows.fetch(items, NOW + DAY) == {"site 2": task.status.task_id}
+    assert await rooms(store).items.skip(mine.subscription_id, ["site 2"], "by_client") == {
+        "site 2": "skipped"
+    }
+    items = await rooms(store).items.items_of(mine.subscription_id, ["site 2"], None, 9)
+    assert await rooms(store).items.fetch(items, NOW + DAY) == {"site 2": task.status.task_id}
     assert await store.save(apply(cancelled, Retried(), utc_now()))
     assert (await states(store, mine))["site 2"] == "queued"
     assert len((await store.page(Filter(), None, 9)).tasks) == 1
@@ -1104,7 +1105,7 @@ async def test_what_an_earlier_release_wrote_is_found_as_well_and_a_pattern_is_p
         ("film\0", 1),
         ("", 2),
     ):
-        items, _ = await rows.find_items(mine.subscription_id, None, text, "name", None, 9)
+        items, _ = await rooms(store).items.find(mine.subscription_id, None, text, "name", None, 9)
         assert len(items) == count, text
     renamed = replace(mine, revision=2, wanted=SubscriptionSettings(name="Neu"))
     assert await rows.change(renamed, wish_of(mine.manner, renamed.wanted), check=False, keep=False)
@@ -1117,15 +1118,15 @@ async def test_a_search_reads_no_more_rows_than_it_shows(
 ) -> None:
     mine = await subscribed(store)
     await checked(store, entries(*range(300)))
-    rows, read = rooms(store).subscriptions, list[object]()
+    read = list[object]()
     real = subscription_columns.read_item
 
     def counted(*row: Any) -> StoredItem:
         read.append(row)
         return real(*row)
 
-    monkeypatch.setattr("server.subscriptions.subscription_rows.read_item", counted)
-    found, more = await rows.find_items(mine.subscription_id, None, "film", "name", None, 10)
+    monkeypatch.setattr("server.subscriptions.item_rows.read_item", counted)
+    found, more = await rooms(store).items.find(mine.subscription_id, None, "film", "name", None, 10)
     assert ([item.about["title"] for item in found[:3]], more) == (["Film 0", "Film 1", "Film 10"], "10")
     assert len(read) == 11
 
@@ -1218,7 +1219,7 @@ async def test_new_cookies_are_tried_at_once_where_a_log_in_was_missing(store: A
     assert held > NOW
 
     async def due() -> list[str]:
-        found, _ = await rooms(store).subscriptions.items(mine.subscription_id, "waiting", None, 9)
+        found, _ = await rooms(store).items.page(mine.subscription_id, "waiting", None, 9)
         return sorted(item.key for item in found if item.not_before == NOW + 60)
 
     assert await rooms(store).checks.log_in(["other.test"], NOW + 60) == set()
@@ -1271,21 +1272,21 @@ async def test_a_new_task_for_a_held_host_waits(store: AnyStore) -> None:
 async def test_a_client_fetches_what_it_chooses(store: AnyStore) -> None:
     mine = await subscribed(store)
     await checked(store, entries(3, 2, 1))
-    found, _ = await rooms(store).subscriptions.items(mine.subscription_id, "known", None, 10)
-    done = await rooms(store).subscriptions.fetch(found[:2], NOW)
+    found, _ = await rooms(store).items.page(mine.subscription_id, "known", None, 10)
+    done = await rooms(store).items.fetch(found[:2], NOW)
     assert {key: isinstance(task, Task) for key, task in done.items()} == {"site 3": True, "site 2": True}
-    assert await rooms(store).subscriptions.fetch(found[:2], NOW) == {}, "they are queued"
-    await rooms(store).subscriptions.set_state(mine.subscription_id, ["site 1"], "skipped", "by_client")
-    await rooms(store).subscriptions.pin(mine.subscription_id, ["site 1"], pinned=True)
-    [item] = await rooms(store).subscriptions.items_of(mine.subscription_id, ["site 1"], None, 1)
+    assert await rooms(store).items.fetch(found[:2], NOW) == {}, "they are queued"
+    await rooms(store).items.set_state(mine.subscription_id, ["site 1"], "skipped", "by_client")
+    await rooms(store).items.pin(mine.subscription_id, ["site 1"], pinned=True)
+    [item] = await rooms(store).items.items_of(mine.subscription_id, ["site 1"], None, 1)
     assert (item.state, item.pinned) == ("skipped", True)
 
 
 async def test_what_a_client_chooses_is_fetched_in_the_order_of_the_list(store: AnyStore) -> None:
     mine = await subscribed(store)
     await checked(store, entries(9, 10, 2))  # by their keys they have another order
-    found, _ = await rooms(store).subscriptions.items(mine.subscription_id, "known", None, 10)
-    done = await rooms(store).subscriptions.fetch(found[::-1], NOW)
+    found, _ = await rooms(store).items.page(mine.subscription_id, "known", None, 10)
+    done = await rooms(store).items.fetch(found[::-1], NOW)
     numbers = {key: task.status.number for key, task in done.items() if isinstance(task, Task)}
     assert sorted(numbers, key=lambda key: numbers[key]) == ["site 2", "site 10", "site 9"], "oldest first"
 
@@ -1302,7 +1303,7 @@ async def test_a_task_of_a_clients_own_link_goes_neither_with_what_is_kept_nor_w
     await ended(store, task)
     assert (await states(store, mine))["site 1"] == "fetched in_memory"
     later = utc_now().timestamp() + 2 * DAY
-    gone = await rooms(store).subscriptions.expire(later)
+    gone = await rooms(store).items.expire(later)
     assert own.status.task_id not in gone
     assert (await states(store, mine))["site 1"] == "expired retention"
     assert await rooms(store).subscriptions.unshared_tasks(mine.subscription_id) == [task.status.task_id]
@@ -1321,7 +1322,7 @@ async def test_a_task_whose_row_is_damaged_keeps_nothing_else_from_being_let_go(
         await tables.run(sql, (damaged.status.task_id,))
 
     await rooms(store).subscriptions._transactions.write(damage)
-    assert whole.status.task_id in await rooms(store).subscriptions.expire(utc_now().timestamp() + 2 * DAY)
+    assert whole.status.task_id in await rooms(store).items.expire(utc_now().timestamp() + 2 * DAY)
     removing = rooms(store).subscriptions.remove(mine.subscription_id, with_files=True)
     assert await removing == [whole.status.task_id]
 
@@ -1329,9 +1330,9 @@ async def test_a_task_whose_row_is_damaged_keeps_nothing_else_from_being_let_go(
 async def test_all_or_none_are_fetched_where_the_queue_is_full(store: AnyStore) -> None:
     mine = await subscribed(store)
     await checked(store, entries(*range(20, 0, -1)))
-    found, _ = await rooms(store).subscriptions.items(mine.subscription_id, None, None, 100)
+    found, _ = await rooms(store).items.page(mine.subscription_id, None, None, 100)
     with pytest.raises(QueueFull):
-        await rooms(store).subscriptions.fetch(found, NOW)
+        await rooms(store).items.fetch(found, NOW)
     assert set((await states(store, mine)).values()) == {"known"}
 
 
@@ -1339,7 +1340,7 @@ async def test_what_is_forgotten_is_new(store: AnyStore) -> None:
     mine = await subscribed(store, backlog="all")
     [task] = (await checked(store, entries(1), result=CheckResult(form="feed", digest="x", etag="y"))).tasks
     await ended(store, task)
-    await rooms(store).subscriptions.forget(mine.subscription_id, ["site 1"])
+    await rooms(store).items.forget(mine.subscription_id, ["site 1"])
     assert await rooms(store).media.find(["site 1"]) is None
     claim = await claimed(store, NOW + 2 * HOUR)
     assert (claim.subscription.findings.etag, claim.subscription.findings.digest) == (None, None)
@@ -1356,7 +1357,7 @@ async def test_what_is_forgotten_during_a_check_is_new_at_the_next_one(store: An
     await ended(store, task)
     under_way = await claimed(store, NOW + 2 * HOUR)
     assert under_way.known
-    await rooms(store).subscriptions.forget(mine.subscription_id, ["site 1"])
+    await rooms(store).items.forget(mine.subscription_id, ["site 1"])
     told = CheckResult(form="feed", digest="x", etag="y", whole=True)
     await rooms(store).checks.settle(under_way, [], told, PACE, NOW + 2 * HOUR)
     claim = await claimed(store, NOW + 4 * HOUR)
@@ -1376,12 +1377,12 @@ async def test_what_is_kept_goes_by_days_and_by_number_and_never_what_is_pinned(
     for task in tasks:
         await ended(store, task)
     now = utc_now().timestamp()
-    assert await rooms(store).subscriptions.expire(now) == [tasks[2].status.task_id]
-    await rooms(store).subscriptions.pin(mine.subscription_id, ["site 2"], pinned=True)
-    assert tasks[2].status.task_id in await rooms(store).subscriptions.expire(now + 60), "until it is gone"
+    assert await rooms(store).items.expire(now) == [tasks[2].status.task_id]
+    await rooms(store).items.pin(mine.subscription_id, ["site 2"], pinned=True)
+    assert tasks[2].status.task_id in await rooms(store).items.expire(now + 60), "until it is gone"
     await store.mark_removed(tasks[2].status.task_id)
-    assert await rooms(store).subscriptions.expire(now + 120) == []
-    assert await rooms(store).subscriptions.expire(now + 31 * DAY) == [tasks[0].status.task_id]
+    assert await rooms(store).items.expire(now + 120) == []
+    assert await rooms(store).items.expire(now + 31 * DAY) == [tasks[0].status.task_id]
     assert await states(store, mine) == {
         "site 3": "expired retention",
         "site 2": "fetched",
@@ -1393,14 +1394,14 @@ async def test_what_is_kept_goes_by_days_and_by_number_and_never_what_is_pinned(
 async def test_what_was_pinned_is_let_go_when_it_is_not_any_more(store: AnyStore) -> None:
     mine = await subscribed(store, backlog="all", keep={"last": 1})
     tasks = (await checked(store, entries(2, 1))).tasks
-    await rooms(store).subscriptions.pin(mine.subscription_id, ["site 1"], pinned=True)
+    await rooms(store).items.pin(mine.subscription_id, ["site 1"], pinned=True)
     for task in tasks:
         await ended(store, task)
     now = utc_now().timestamp()
-    assert await rooms(store).subscriptions.expire(now) == []
-    await rooms(store).subscriptions.pin(mine.subscription_id, ["site 1"], pinned=False)
+    assert await rooms(store).items.expire(now) == []
+    await rooms(store).items.pin(mine.subscription_id, ["site 1"], pinned=False)
     assert await rooms(store).checks.due_in(now) == 0
-    assert await rooms(store).subscriptions.expire(now) == [tasks[1].status.task_id]
+    assert await rooms(store).items.expire(now) == [tasks[1].status.task_id]
 
 
 async def test_a_task_that_two_have_goes_with_the_last_one(store: AnyStore) -> None:
@@ -1410,8 +1411,8 @@ async def test_a_task_that_two_have_goes_with_the_last_one(store: AnyStore) -> N
     await checked(store, entries(1))
     await ended(store, task)
     now = utc_now().timestamp()
-    assert await rooms(store).subscriptions.expire(now + 2 * DAY) == []
-    assert await rooms(store).subscriptions.expire(now + 4 * DAY) == [task.status.task_id]
+    assert await rooms(store).items.expire(now + 2 * DAY) == []
+    assert await rooms(store).items.expire(now + 4 * DAY) == [task.status.task_id]
 
 
 async def test_the_tasks_of_one_subscription_alone_are_told_before_it_is_removed(store: AnyStore) -> None:
@@ -1443,28 +1444,27 @@ async def test_retention_of_tasks_passes_over_what_a_subscription_has(store: Any
     [task] = (await checked(store, entries(1))).tasks
     await ended(store, task)
     assert await store.mark_expired(utc_now() + timedelta(days=9), 10) == []
-    assert await rooms(store).subscriptions.expire(utc_now().timestamp() + 2 * DAY) == [task.status.task_id]
+    assert await rooms(store).items.expire(utc_now().timestamp() + 2 * DAY) == [task.status.task_id]
     assert await store.mark_expired(utc_now() + timedelta(days=9), 10) == [task.status.task_id]
 
 
 async def test_a_task_that_begins_asks_the_link_that_its_entry_has_then(store: AnyStore) -> None:
     await subscribed(store)
-    rows = rooms(store).subscriptions
     await checked(store, signed(1, 1))
     [task] = (await checked(store, signed(2, 2, 1), NOW + DAY)).tasks
-    assert await rows.newest_link(task) is None
+    assert await rooms(store).items.newest_link(task) is None
     await checked(store, signed(3, 2, 1), NOW + 2 * DAY)
-    event = await rows.newest_link(task)
+    event = await rooms(store).items.newest_link(task)
     assert event == Relinked(url="https://a.test/2.mp4?day=3")
     after = replace(task, status=apply(task.status, event, utc_now()))
     assert after.effective_request is not None
     assert (after.status.url, after.effective_request.url) == (event.url, event.url)
-    assert await rows.newest_link(after) is None
+    assert await rooms(store).items.newest_link(after) is None
     # One that has turned out to be a list goes on as an entry of that.
     unfolded = replace(task, status=task.status.model_copy(update={"url": "https://a.test/inner"}))
-    assert await rows.newest_link(unfolded) is None
+    assert await rooms(store).items.newest_link(unfolded) is None
     own = replace(task, status=task.status.model_copy(update={"subscription_id": None}))
-    assert await rows.newest_link(own) is None
+    assert await rooms(store).items.newest_link(own) is None
 
 
 # Sources that move.
