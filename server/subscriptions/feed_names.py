@@ -30,25 +30,26 @@ def fresh_secret() -> str:
 
 
 def holder_of(secret: str) -> str:
-    """The name of the secret that says whose feeds `secret` opens: where lists are separate, each person
-    has a secret. What is looked up is a hash, so that the time of it tells nothing.
+    """Return under which name the table has the person whose feeds `secret` opens, where lists are separate.
+
+    It is a hash, so that the time of a look-up tells nothing of the secret.
     """
     digest = hashlib.sha256(secret.encode(errors="replace")).hexdigest()
     return f"feeds of {digest}"
 
 
 async def secret_of_feeds(tables: Statements, whose: Whose) -> str | None:
-    """The secret of all feeds that are theirs; None if there never was one."""
+    """Return the secret in the addresses of these feeds; None if it was never made."""
     return next((value for (value,) in await tables.fetch(_SECRET, (whose.key(SECRET),))), None)
 
 
 async def person_of_secret(tables: Statements, secret: str) -> str | None:
-    """Whose feeds the secret opens; None if nobody's in particular."""
+    """Return the person whose feeds `secret` opens; None for the feeds that belong to nobody."""
     return next((value for (value,) in await tables.fetch(_SECRET, (holder_of(secret),))), None)
 
 
 async def renew_secret(tables: Statements, whose: Whose) -> None:
-    """Make another secret of their feeds, if there is one."""
+    """Replace the secret of these feeds, if they have one."""
     before = await secret_of_feeds(tables, whose)
     if before is None:
         return
@@ -63,7 +64,7 @@ async def forget_secret(tables: Statements, whose: Whose) -> None:
 
 
 async def make_secret(tables: Statements, whose: Whose) -> None:
-    """Make one, unless there is one."""
+    """Make the secret of these feeds, unless they have one."""
     secret = fresh_secret()
     await tables.run(_KEEP, (whose.key(SECRET), secret))
     if whose.person is not None and await secret_of_feeds(tables, whose) == secret:
@@ -71,8 +72,8 @@ async def make_secret(tables: Statements, whose: Whose) -> None:
 
 
 async def inherit_secret(tables: Statements, heir: Whose) -> None:
-    """Have the secret of what were nobody's feeds open those of `heir`, whose they are now: apps keep the
-    addresses. Where they have a secret, or lists are not separate, it stays as it is.
+    """Give the secret of the feeds that belonged to nobody to `heir`, who owns these feeds now: podcast apps
+    keep their addresses. An heir with a secret keeps that one; without separate lists nothing changes.
     """
     secret = await secret_of_feeds(tables, Whose())
     if secret and heir.person is not None and await secret_of_feeds(tables, heir) is None:
@@ -82,15 +83,15 @@ async def inherit_secret(tables: Statements, heir: Whose) -> None:
 
 
 async def refuse_taken(tables: Statements, subscription_id: str, name: str, whose: Whose) -> None:
-    """Raises `FeedNameTaken` if the feed of another subscription, that is theirs, has the name."""
+    """Raise `FeedNameTaken` if another subscription of this person has a feed with the name."""
     for holder, owner in await tables.fetch(_HOLDER, (name, subscription_id)):
         if not whose.is_separate or owner == whose.owner:
             raise FeedNameTaken(holder)
 
 
 async def name_feed(tables: Statements, subscription_id: str, name: str | None, whose: Whose) -> None:
-    """Give the subscription's feed its `name`, which no other of theirs has; None: it has no feed. With the
-    first feed comes the secret.
+    """Name the subscription's feed, and make the secret with a person's first feed. None removes the feed.
+    No other subscription of this person may have the name.
     """
     if name is None:
         await tables.run(_DROP, (subscription_id,))

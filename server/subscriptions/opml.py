@@ -1,7 +1,7 @@
 """OPML 2.0 (http://opml.org/spec2.opml): lists of links, as feed readers exchange them.
 
-What other programs have no attributes for stands in one of our own namespace: all settings of a subscription,
-as JSON.
+OPML has no attributes for the settings of a subscription: they stand as JSON in an attribute of our own
+namespace.
 """
 
 from collections.abc import Iterable
@@ -15,14 +15,14 @@ from server.core.xml_text import xml_text
 
 NAMESPACE = "https://clipwire.invalid/opml/1"
 DEEPEST = 50  # elements within each other
-PIECE = 64 * 1024  # bytes, between which other threads may go on
+PIECE = 64 * 1024  # bytes that are parsed at once; other threads run between two pieces
 _PREFIX = "clipwire"
 _SETTINGS = "settings"
 
 
 @dataclass(frozen=True, slots=True)
 class Outline:
-    """`name` may be empty, `url` and `settings` may be anything."""
+    """A link in a list. `name` may be empty; `url` and `settings` are not checked yet."""
 
     name: str
     url: str
@@ -30,8 +30,10 @@ class Outline:
 
 
 def read(text: bytes, most: int) -> list[Outline]:
-    """All outlines with a link, in their order, whatever they lie in. Raises `InvalidOpml`, also for more
-    than `most`, and for a document with a DTD: entities may stand for gigabytes.
+    """Return all outlines with a link, in their order, from all folders of the document.
+
+    Raises `InvalidOpml`, also for more than `most` outlines, and for a document with a DTD, whose entities
+    may stand for gigabytes.
     """
     parser = expat.ParserCreate(namespace_separator=None)
     found: list[Outline] = []
@@ -40,9 +42,9 @@ def read(text: bytes, most: int) -> list[Outline]:
     def refused(cause: str, **values: object) -> InvalidOpml:
         return InvalidOpml(cause, parser.CurrentLineNumber, **values)
 
-    def begin(name: str, given: dict[str, str]) -> None:
+    def begin(name: str, attributes: dict[str, str]) -> None:
         bound = names_of_settings[-1]
-        for key, value in given.items():
+        for key, value in attributes.items():
             if key.startswith("xmlns:"):
                 attribute = f"{key.removeprefix('xmlns:')}:{_SETTINGS}"
                 bound = bound | {attribute} if value.strip() == NAMESPACE else bound - {attribute}
@@ -52,10 +54,10 @@ def read(text: bytes, most: int) -> list[Outline]:
         if len(names_of_settings) > DEEPEST + 1:
             raise refused("too_deep")
         if name.lower() == "outline":
-            known = {key.lower(): value.strip() for key, value in given.items()}
-            if url := known.get("xmlurl") or known.get("url") or known.get("htmlurl"):
-                settings = next((given[key] for key in given if key in bound), None)
-                found.append(Outline(known.get("title") or known.get("text") or "", url, settings))
+            by_name = {key.lower(): value.strip() for key, value in attributes.items()}
+            if url := by_name.get("xmlurl") or by_name.get("url") or by_name.get("htmlurl"):
+                settings = next((attributes[key] for key in attributes if key in bound), None)
+                found.append(Outline(by_name.get("title") or by_name.get("text") or "", url, settings))
         if len(found) > most:
             raise refused("too_many", most=most)
 
@@ -86,10 +88,10 @@ def written(outlines: Iterable[Outline]) -> bytes:
     body = ET.SubElement(root, "body")
     for outline in outlines:
         name = xml_text(outline.name)
-        told = {"type": "rss", "text": name, "title": name, "xmlUrl": xml_text(outline.url)}
+        attributes = {"type": "rss", "text": name, "title": name, "xmlUrl": xml_text(outline.url)}
         if outline.settings is not None:
-            told[f"{_PREFIX}:{_SETTINGS}"] = xml_text(outline.settings)
-        ET.SubElement(body, "outline", told)
+            attributes[f"{_PREFIX}:{_SETTINGS}"] = xml_text(outline.settings)
+        ET.SubElement(body, "outline", attributes)
     target = BytesIO()
     ET.ElementTree(root).write(target, "utf-8", xml_declaration=True)
     return target.getvalue()

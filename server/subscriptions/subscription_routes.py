@@ -1,6 +1,6 @@
 """`/api/subscriptions`: links that are checked regularly, and their entries.
 
-Nobody is told of them on a socket: a client polls, with `ETag` and `wait`.
+There is no socket for subscriptions: a client polls, with `ETag` and `wait`.
 """
 
 import asyncio
@@ -113,11 +113,13 @@ if TYPE_CHECKING:
     from server.subscriptions import subscription_schemas as answers
 
 MAX_SEARCHED = 200  # characters
-MOST_OUTLINES, MAX_OPML = 1000, 1 << 20  # bytes; more, where there may be more subscriptions
-MAX_OUTLINE = 4096  # bytes, with all settings
+# Of an OPML file; a server that allows more subscriptions takes more.
+MOST_OUTLINES = 1000
+MAX_OPML = 1 << 20  # bytes
+MAX_OUTLINE = 4096  # bytes of one outline, with all settings
 OPML = "text/x-opml"
 OPML_TYPES = (OPML, "application/xml", "text/xml", "application/octet-stream")
-LOOK_EVERY = 1.0  # seconds, while a client waits for a change: it may be made on another node
+READ_EVERY = 1.0  # seconds, while a client waits for a change, which another node may make
 
 
 async def subscribe(request: web.Request) -> web.Response:
@@ -157,11 +159,11 @@ async def _subscribed(
 async def _with_wishes(
     request: web.Request, body: dict[str, Any], url: str, sent: Collection[str], *, is_resolved: bool = False
 ) -> tuple[dict[str, Any], list[WrongField]]:
-    """`body` with its `request` as all its tasks will be asked for, presets resolved; and what is wrong.
+    """Return `body` with the preset of its `request` resolved, and what is wrong with the fields.
 
-    Of what depends on the configuration, or on stored cookies, only fields that were `sent` are checked:
-    the others were right once, and must not keep a client from changing anything else. `is_resolved`: the
-    request was resolved before, perhaps by another server, and only names the preset that it was made with.
+    Fields whose validity depends on the configuration, or on stored cookies, are checked only if they were
+    `sent`: the others were valid when they were stored, and must not keep a client from changing something
+    else. `is_resolved`: the preset was resolved before, perhaps by another server, and is only named.
     """
     wrong: list[WrongField] = []
     interval = body.get("interval") if "interval" in sent else None
@@ -171,7 +173,7 @@ async def _with_wishes(
             if seconds_of(interval) < least:
                 wrong.append(("interval", "interval_least", {"least": duration_of(least)}))
         except ValueError:
-            pass  # told with all else
+            pass  # the model reports it with all other errors
     wrong += [
         (field, key, {})
         for field, key in (("library", "library_unset"), ("feed", "extra_forbidden"))
@@ -183,7 +185,7 @@ async def _with_wishes(
     if not isinstance(asked, dict) or not asked:
         return body, wrong
     if {"url", "playlist", "playlist_items", "start_at", "reuse"} & asked.keys():
-        return body, wrong  # told with all else
+        return body, wrong  # the model reports these fields
     preset = {"preset": asked["preset"]} if is_resolved and "preset" in asked else {}
     made = {name: value for name, value in asked.items() if name not in preset}
     found = await read_wish(request, {**made, "url": url}, None)
@@ -193,16 +195,16 @@ async def _with_wishes(
     if isinstance(found, AppError):
         raise found
     resolved = found[0].model_dump(mode="json", exclude_unset=True, exclude={"url", "library"})
-    library = found[0].library  # of a preset: it is the subscription's
+    library = found[0].library  # the preset's library becomes the subscription's
     if library and "library" not in asked and body.get("library") is None:
         body = body | {"library": library.model_dump(mode="json", exclude_unset=True)}
     elif "library" in asked:
-        resolved["library"] = asked["library"]  # told with all else
+        resolved["library"] = asked["library"]  # the model reports it
     return body | {"request": preset | resolved}, wrong
 
 
 def _settings_of(wanted: SubscriptionSettings) -> SubscriptionSettings:
-    """Without the URL: the fields that were sent."""
+    """Return the fields that were sent, without the URL."""
     sent = wanted.model_dump(mode="json", exclude_unset=True, exclude={"url"})
     return SubscriptionSettings.model_validate_json(dumps(sent))
 
@@ -225,12 +227,12 @@ async def list_subscriptions(request: web.Request) -> web.Response:
 
 
 async def get_subscription(request: web.Request) -> web.Response:
-    """The subscription as it is now; 304 if the client has it already; with `wait` held until it changes."""
+    """Answer with the subscription, or 304 if the client has it; with `wait` only once it has changed."""
     subscription_id = request.match_info["subscription_id"]
     wait = wanted_wait(request)
     body = await _encoded(request, subscription_id)
     if wait is not None and client_has(request, _etag(body)):
-        waiting = _changed(request, subscription_id, wait)
+        waiting = _wait_for_change(request, subscription_id, wait)
         body = await request.app[CONNECTIONS].attended(request.protocol, waiting)
     headers = {
         hdrs.ETAG: _etag(body),
@@ -243,8 +245,8 @@ async def get_subscription(request: web.Request) -> web.Response:
     return web.Response(body=body, content_type=JSON, headers=headers)
 
 
-async def _changed(request: web.Request, subscription_id: str, wait: float) -> bytes:
-    """The first payload that the client does not have; after `wait` seconds the current one.
+async def _wait_for_change(request: web.Request, subscription_id: str, wait: float) -> bytes:
+    """Return the first payload that the client does not have; after `wait` seconds the current one.
 
     Raises `TokenRequired`.
     """
@@ -258,18 +260,20 @@ async def _changed(request: web.Request, subscription_id: str, wait: float) -> b
             left = until - loop.time()
             if left <= 0 or not client_has(request, _etag(body)) or request.app[SUBSCRIPTIONS].is_closing:
                 return body
-            await asyncio.sleep(min(left, LOOK_EVERY))
+            await asyncio.sleep(min(left, READ_EVERY))
 
 
 async def change(request: web.Request) -> web.Response:
-    """A merge patch (RFC 7396): null brings a setting back to its default."""
+    """Apply a merge patch (RFC 7396): null brings a setting back to its default."""
     body = await read_object(request)
-    after = await _changed_by(request, request.match_info["subscription_id"], body)
+    after = await _apply_patch(request, request.match_info["subscription_id"], body)
     return respond_answer(await _shown_one(request, after))
 
 
-async def _changed_by(request: web.Request, subscription_id: str, body: dict[str, Any]) -> StoredSubscription:
-    """The subscription with the merge patch `body`, also if somebody else changes it meanwhile."""
+async def _apply_patch(
+    request: web.Request, subscription_id: str, body: dict[str, Any]
+) -> StoredSubscription:
+    """Apply the merge patch `body`, again if somebody else changes the subscription meanwhile."""
     service = request.app[SUBSCRIPTIONS]
     while True:
         before = await service.store.get(subscription_id, restricted_to(request))
@@ -286,7 +290,7 @@ async def _changed_by(request: web.Request, subscription_id: str, body: dict[str
         completed, unknown_profile = request.app[PROFILES].completed(resolved)
         if unknown_profile and "profile" in body:
             wrong += unknown_profile
-        elif unknown_profile:  # it is not configured any more: what it gave last is kept
+        elif unknown_profile:  # the profile is not configured any more: keep the settings that it gave last
             given = [name for name in sent.get("of_profile", ()) if name not in resolved]
             completed |= {name: sent[name] for name in given} | {"of_profile": given}
         moved = {} if "url" not in body or url == without_password(before.url) else {"url": url}
@@ -296,14 +300,15 @@ async def _changed_by(request: web.Request, subscription_id: str, body: dict[str
 
 
 def _merged(before: dict[str, Any], patched: dict[str, Any]) -> dict[str, Any]:
+    """Return `before` with the merge patch `patched`."""
     after = dict(before)
     for name, value in patched.items():
         if value is None:
             after.pop(name, None)
         elif isinstance(value, dict):
-            known = after.get(name)
-            # A backlog is one of several kinds, of which none has fields of another.
-            base = known if isinstance(known, dict) and name != "backlog" else {}
+            stored = after.get(name)
+            # A backlog is replaced: it has one of several kinds, and no two of them share a field.
+            base = stored if isinstance(stored, dict) and name != "backlog" else {}
             after[name] = _merged(base, value)
         else:
             after[name] = value
@@ -314,39 +319,38 @@ async def unsubscribe(request: web.Request) -> web.Response:
     query = Query(request)
     files = query.one_of("files", ("keep", "delete"))
     query.check()
-    subscription_id = await _asked_for(request)
+    subscription_id = await _id_in_path(request)
     await request.app[SUBSCRIPTIONS].remove(subscription_id, with_files=files == "delete")
     return web.Response(status=HTTPStatus.NO_CONTENT)
 
 
 async def check(request: web.Request) -> web.Response:
-    subscription = await request.app[SUBSCRIPTIONS].check(await _asked_for(request))
+    subscription = await request.app[SUBSCRIPTIONS].check(await _id_in_path(request))
     return respond_answer(await _shown_one(request, subscription), HTTPStatus.ACCEPTED)
 
 
-async def _asked_for(request: web.Request) -> str:
-    """The id in the path. Raises `SubscriptionNotFound` for users if it names none of theirs, where lists
-    are separate.
-    """
-    return await _theirs(request, request.match_info["subscription_id"])
+async def _id_in_path(request: web.Request) -> str:
+    """Return the id in the path. Raises as `_checked_id`."""
+    return await _checked_id(request, request.match_info["subscription_id"])
 
 
-async def _theirs(request: web.Request, subscription_id: str) -> str:
+async def _checked_id(request: web.Request, subscription_id: str) -> str:
+    """Return the id; where lists are separate, raise `SubscriptionNotFound` unless it is the user's."""
     if (owner := restricted_to(request)) is not None:
         await request.app[SUBSCRIPTIONS].store.get(subscription_id, owner)
     return subscription_id
 
 
 async def act_on_subscriptions(request: web.Request) -> web.Response:
-    """Act on those that `ids` names, or on all in a `stage`; what goes wrong with one stops no other."""
+    """Act on the subscriptions in `ids`, or on all in a `stage`; an error of one stops no other."""
     from server.subscriptions import subscription_schemas as answers
 
     body = await read_object(request)
     wrong = list[WrongField]()
-    said = [name for name in ("ids", "stage") if body.get(name) is not None]
-    if not said:
+    selectors = [name for name in ("ids", "stage") if body.get(name) is not None]
+    if not selectors:
         wrong.append(("ids", "subscriptions_missing", {}))
-    elif len(said) > 1:
+    elif len(selectors) > 1:
         wrong.append(("ids", "keys_alone_stage", {}))
     if body.get("action") == "profile" and "profile" not in body:
         wrong.append(("profile", "missing", {}))
@@ -364,14 +368,14 @@ async def act_on_subscriptions(request: web.Request) -> web.Response:
             match wanted.action:
                 case "pause" | "resume":
                     patched = {"enabled": wanted.action == "resume"}
-                    outcomes.append(await _changed_by(request, subscription_id, patched))
+                    outcomes.append(await _apply_patch(request, subscription_id, patched))
                 case "check":
-                    outcomes.append(await service.check(await _theirs(request, subscription_id)))
+                    outcomes.append(await service.check(await _checked_id(request, subscription_id)))
                 case "profile":
                     patched_profile = {"profile": wanted.profile}
-                    outcomes.append(await _changed_by(request, subscription_id, patched_profile))
+                    outcomes.append(await _apply_patch(request, subscription_id, patched_profile))
                 case "delete":
-                    await service.remove(await _theirs(request, subscription_id), with_files=False)
+                    await service.remove(await _checked_id(request, subscription_id), with_files=False)
                     outcomes.append(None)
                 case _:
                     assert_never(wanted.action)
@@ -423,7 +427,7 @@ async def list_items(request: web.Request) -> web.Response:
     limit, cursor = query.limit(), query.cursor()
     text, sort = query.search("q", MAX_SEARCHED), sort_of(query.one_of("sort", SORTS))
     query.check()
-    items, subscription_id = request.app[SUBSCRIPTIONS].items, await _asked_for(request)
+    items, subscription_id = request.app[SUBSCRIPTIONS].items, await _id_in_path(request)
     if text or sort:
         found, more = await items.find(subscription_id, chosen, text, sort, cursor, limit)
     else:
@@ -434,20 +438,20 @@ async def list_items(request: web.Request) -> web.Response:
 async def act_on_items(request: web.Request) -> web.Response:
     body = await read_object(request)
     wrong = list[WrongField]()
-    said = [name for name in ("keys", "state") if body.get(name) is not None]
-    if not said:
+    selectors = [name for name in ("keys", "state") if body.get(name) is not None]
+    if not selectors:
         wrong.append(("keys", "items_missing", {}))
-    elif len(said) > 1:
+    elif len(selectors) > 1:
         wrong.append(("keys", "keys_alone", {}))
     wanted = validated(ItemsRequest, body, *wrong)
     keys = None if wanted.keys is None else list(wanted.keys)
     outcomes, more = await request.app[SUBSCRIPTIONS].act(
-        await _asked_for(request), wanted.action, keys, wanted.state, MOST_AT_ONCE
+        await _id_in_path(request), wanted.action, keys, wanted.state, MOST_AT_ONCE
     )
     if wanted.action == "delete":
         count = sum(not isinstance(outcome, AppError) for outcome in outcomes)
         request[DONE] = [("items_deleted", f"{request.match_info['subscription_id']}: {count}")]
-    return await _results(request, outcomes, more=more)
+    return await _item_results(request, outcomes, more=more)
 
 
 async def export_opml(request: web.Request) -> web.Response:
@@ -457,7 +461,7 @@ async def export_opml(request: web.Request) -> web.Response:
         found += page
         if cursor is None:
             break
-    # The oldest first: whoever takes them in this order lists them as they are listed here.
+    # The oldest first: a server that imports them in this order lists them in the order that they have here.
     outlines = [
         opml.Outline(
             one.wanted.name or one.findings.title or without_password(one.url),
@@ -472,9 +476,9 @@ async def export_opml(request: web.Request) -> web.Response:
 
 
 async def import_opml(request: web.Request) -> web.Response:
-    """Subscribe to each outline with a link, as far as there is room; one that is wrong stops no other.
+    """Subscribe to each outline with a link, up to the allowed number; an invalid outline stops no other.
 
-    One with settings of ours is subscribed to with these alone: its title may be that of its source.
+    An outline with Clipwire's settings gets no name from its title, which may be that of its source.
     """
     from server.subscriptions import subscription_schemas as answers
 
@@ -487,7 +491,7 @@ async def import_opml(request: web.Request) -> web.Response:
     outcomes: list[StoredSubscription | AppError] = []
     for outline in outlines:
         try:
-            outcomes.append(await _subscribed(request, _of_outline(outline), is_resolved=True))
+            outcomes.append(await _subscribed(request, _body_of_outline(outline), is_resolved=True))
         except (InvalidRequest, AlreadySubscribed, FeedNameTaken, TooManySubscriptions) as error:
             outcomes.append(error.with_traceback(None))
         await asyncio.sleep(0)
@@ -504,8 +508,8 @@ async def import_opml(request: web.Request) -> web.Response:
     return respond_answer(answers.SubscriptionResults(results=results))
 
 
-def _of_outline(outline: opml.Outline) -> dict[str, Any]:
-    """The body of a request to subscribe. Raises `InvalidRequest` for settings that are no JSON object."""
+def _body_of_outline(outline: opml.Outline) -> dict[str, Any]:
+    """Return the body of a request to subscribe. Raises `InvalidRequest` if the settings are no object."""
     if outline.settings is None:
         return {"url": outline.url, **({"name": outline.name[:200]} if outline.name else {})}
     settings = None
@@ -516,7 +520,7 @@ def _of_outline(outline: opml.Outline) -> dict[str, Any]:
     return {"profile": None} | settings | {"url": outline.url}
 
 
-async def _results(
+async def _item_results(
     request: web.Request, outcomes: Sequence[StoredItem | AppError], *, more: bool
 ) -> web.Response:
     from server.subscriptions import subscription_schemas as answers
@@ -553,7 +557,10 @@ async def _shown_one(request: web.Request, subscription: StoredSubscription) -> 
 async def _shown(
     request: web.Request, found: Sequence[StoredSubscription], *, is_alone: bool = False
 ) -> list["answers.Subscription"]:
-    """Of one alone also the description: of 200, which the page asks for every few seconds, it is a book."""
+    """Return what is answered of subscriptions; the description only of one that `is_alone`.
+
+    The page asks for 200 every few seconds, and their descriptions would be a book.
+    """
     from server.subscriptions import subscription_schemas as answers
 
     service, words = request.app[SUBSCRIPTIONS], LANGUAGES[language(request)]
@@ -621,7 +628,7 @@ def _hint(words: Catalogue, findings: Findings, code: str) -> str | None:
 
 
 async def _shown_items(request: web.Request, items: Sequence[StoredItem]) -> list["answers.Item"]:
-    """With what the library has of them, and the pictures of their tasks."""
+    """Return what is answered of `items`, with their files in the library and their tasks' thumbnails."""
     fetched = [item.key for item in items if item.state == "fetched"]
     there: dict[str, InLibrary] = {}
     if fetched and "library" in request.app[FIELDS]:

@@ -300,7 +300,7 @@ async def test_wrong_queries_are_named(client: Client, query: str) -> None:
 async def test_what_a_client_has_is_304_and_a_wait_ends_with_a_change(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(subscription_routes, "LOOK_EVERY", 0.05)
+    monkeypatch.setattr(subscription_routes, "READ_EVERY", 0.05)
     made = await subscribed(client)
     path = f"/api/subscriptions/{made['subscription_id']}"
     etag = (await client.get(path)).headers["ETag"]
