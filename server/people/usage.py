@@ -131,6 +131,8 @@ class Usage:
         self._people = people
         self._now = now
         self._stored: dict[str, tuple[float, int]] = {}  # when it was summed up, and the sum
+        self._limits: dict[str, Limits] = {}
+        self._limited: Mapping[str, Person] = {}  # whose limits these are: another object after each change
 
     def shares(self) -> dict[str, int]:
         """Return how many tasks may run at once, for each person with this limit."""
@@ -138,8 +140,16 @@ class Usage:
         return {name: most for name, most in limits.items() if most}
 
     def limits(self, name: str) -> Limits:
-        person = self._people().get(name)
-        return Limits.of(self._access, person.limits) if person else Limits()
+        people = self._people()
+        if people is not self._limited:
+            self._limited, self._limits = people, {}
+        known = self._limits.get(name)
+        if known is None:
+            person = people.get(name)
+            known = Limits.of(self._access, person.limits) if person else Limits()
+            if person:
+                self._limits[name] = known
+        return known
 
     async def of(self, name: str) -> Use:
         """Return what a person uses now. Raises `StoreUnavailable`."""
