@@ -4,10 +4,11 @@ import asyncio
 import json
 import re
 import shutil
+import sqlite3
 import time
 from base64 import urlsafe_b64encode
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
@@ -22,6 +23,7 @@ from yarl import URL
 
 from server.api.session import DIRECTORY
 from server.app import create_app
+from server.core.ports import MAX_SESSIONS_OF_PERSON
 from server.people import people_rows as rows
 from server.people.directory import PeopleDirectory
 from server.people.oidc_client import LogInRefused, OidcClient, Registration, Transaction
@@ -255,6 +257,28 @@ async def test_many_log_ins_leave_nothing_behind_but_their_last_sessions(tmp_pat
                 answer = await stranger.get(f"{place.origin}/api/session/oidc", allow_redirects=False)
                 assert answer.status == 302
         assert [*place.people.people] == ["anna"]
+
+
+@pytest.mark.long
+async def test_log_ins_of_ever_new_browsers_leave_a_line_of_the_audit_log_and_nothing_else(
+    tmp_path: Path,
+) -> None:
+    def rows_of_tables() -> dict[str, int]:
+        with closing(sqlite3.connect(tmp_path / "data" / "clipwire.db")) as database:
+            names = database.execute(
+                "SELECT name FROM sqlite_master WHERE sql LIKE 'CREATE TABLE%'"
+            ).fetchall()
+            return {name: database.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for (name,) in names}
+
+    async with opened(tmp_path, create_people=True) as place:
+        for _ in range(MAX_SESSIONS_OF_PERSON + 1):
+            await place.log_in("anna")
+        before = rows_of_tables()
+        assert before["sessions"] == MAX_SESSIONS_OF_PERSON
+        for _ in range(10):
+            await place.log_in("anna")
+        after = rows_of_tables()
+        assert {name for name in before if before[name] != after[name]} <= {"audit"}
 
 
 async def test_a_provider_that_is_away_or_another_is_said_so(tmp_path: Path) -> None:
