@@ -34,7 +34,7 @@ async def test_each_line_becomes_a_task_and_a_wrong_one_stays_with_its_reason(
         sent = [task["url"] for task in api.tasks.values()]
         assert sent == ["https://a.example/1", "https://b.example/2"]  # in the order of the lines
         await expect(page.get_by_role("textbox", name="链接")).to_have_value("nonsense")
-        await expect(page.locator("#problems")).to_contain_text("链接必须以 http:// 或 https:// 开头")
+        await expect(page.locator("#problems")).to_contain_text("这不是链接")
         await send(page, "https://c.example/3")
         await expect(page.locator("#problems")).to_be_hidden()
 
@@ -73,7 +73,7 @@ async def test_what_is_chosen_is_saved_under_a_name_offered_beside_the_services_
         await name.fill("Talks")  # the service has one of this name, too
         await name.press("Enter")
         presets = page.locator("select[name=preset]")
-        await expect(presets.locator("option")).to_have_text(["none", "Talks", "Talks"])
+        await expect(presets.locator("option")).to_have_text(["None", "Talks", "Talks"])
         await expect(presets).to_have_value("own:Talks")
         await expect(page.get_by_role("button", name="Delete preset")).to_be_focused()
         assert not api.tasks
@@ -82,7 +82,7 @@ async def test_what_is_chosen_is_saved_under_a_name_offered_beside_the_services_
 
         await page.reload()
         await folded.click()
-        await expect(presets.locator("option")).to_have_text(["none", "Talks", "Talks"])  # both are there
+        await expect(presets.locator("option")).to_have_text(["None", "Talks", "Talks"])  # both are there
         await presets.select_option("own:Talks")
         await expect(chosen).to_have_value("720")
         await presets.select_option("Talks")
@@ -96,7 +96,7 @@ async def test_what_is_chosen_is_saved_under_a_name_offered_beside_the_services_
 
         await folded.click()
         await page.get_by_role("button", name="Delete preset").click()
-        await expect(presets.locator("option")).to_have_text(["none", "Talks"])
+        await expect(presets.locator("option")).to_have_text(["None", "Talks"])
         await expect(page.get_by_text("Save as preset")).to_be_focused()
 
 
@@ -245,7 +245,7 @@ async def test_a_preset_that_was_deleted_in_another_tab_changes_no_choice(
         await page.keyboard.press("Enter")
         await quality.select_option("480")
         presets = page.locator("select[name=preset]")
-        await expect(presets.locator("option")).to_have_text(["none", "Talks"])
+        await expect(presets.locator("option")).to_have_text(["None", "Talks"])
         await page.evaluate("delete localStorage['clipwire.presets']")
         await presets.select_option("own:Talks")
         await expect(presets.locator("option")).to_have_text(["none"])
@@ -292,12 +292,12 @@ async def test_enter_does_the_one_thing_that_the_row_of_a_link_offers(
         await page.keyboard.press("Escape")
         await expect(dialog).to_be_hidden()
         await page.locator("#choices .more").click()
-        await page.get_by_label("All entries, if it is a list").check()
+        await page.get_by_label("All entries, if it’s a list").check()
         await expect(page.get_by_role("button", name="All 2")).to_be_visible()
         await box.press("Enter")  # which entries are meant has been said
         await expect(page.locator(".row")).to_have_count(1)
         await expect(box).to_be_focused()
-        await expect(page.get_by_label("All entries, if it is a list")).to_be_hidden()  # it is folded
+        await expect(page.get_by_label("All entries, if it’s a list")).to_be_hidden()  # it is folded
         api.looks[link] = {"title": "The launch", "live": True}
         await box.fill(link + "?live")
         api.looks[link + "?live"] = {"title": "The launch", "live": True}
@@ -313,7 +313,7 @@ async def test_several_links_go_out_as_one_batch_each_once(api: FakeApi, open_pa
     async with open_page(api.url) as page:
         box = page.get_by_role("textbox", name="链接")
         await box.fill("https://a.example/1 https://a.example/2\nwww.a.example/3\nhttps://a.example/1")
-        await expect(page.get_by_text("有重复的链接，已合并 1 个。")).to_be_visible()
+        await expect(page.get_by_text("已略去 1 个重复的链接。")).to_be_visible()
         await page.get_by_role("button", name="下载 3 个").click()
         await expect(page.locator(".row")).to_have_count(2)
         assert [task["url"] for task in api.tasks.values()] == [
@@ -378,7 +378,7 @@ async def test_what_a_link_is_stands_as_the_first_row_and_becomes_its_task_there
         api.answers.clear()
         await page.get_by_role("textbox", name="Link").fill("https://a.example/1")
         draft = page.get_by_role("region", name="New")
-        await expect(draft).to_contain_text("Looking…")
+        await expect(draft).to_contain_text("Checking…")
         before = await row(page, "a").bounding_box()
         assert before
         api.answers.set()
@@ -397,7 +397,7 @@ async def test_what_a_link_is_stands_as_the_first_row_and_becomes_its_task_there
         await page.get_by_role("textbox", name="Link").fill("https://a.example/1")
         await page.locator("#choices .more").click()
         await page.get_by_label("Exact format").select_option("22")
-        await expect(page.locator("#choices .chosen")).to_have_text("Exactly 22")
+        await expect(page.locator("#choices .chosen")).to_have_text("Format 22")
         await page.get_by_role("textbox", name="Link").fill("https://a.example/2")
         await expect(draft).to_contain_text("There is nothing to see.")
         await page.get_by_role("button", name="Subscribe").wait_for()  # it may be a feed
@@ -574,13 +574,13 @@ async def test_the_last_choices_are_remembered(api: FakeApi, open_page: OpenPage
         await page.get_by_label("清晰度").select_option("720")
         await page.get_by_role("radio", name="音频", exact=True).check()
         await page.get_by_label("音频格式").select_option("opus")
-        await page.get_by_label("每个章节另存一个文件").check()
-        await page.get_by_label("先添加，不开始").check()
+        await page.get_by_label("每章一个文件").check()
+        await page.get_by_label("仅添加，不开始").check()
         await send(page, "https://a.example/1")
         await expect(page.locator(".row[data-stage=paused]")).to_have_count(1)
         await page.reload()
         await expect(page.get_by_role("radio", name="音频", exact=True)).to_be_checked()
-        await expect(page.locator("#choices .chosen")).to_have_text("OPUS 音频 · 按章节分文件")
+        await expect(page.locator("#choices .chosen")).to_have_text("OPUS 音频 · 每章一个文件")
         await send(page, "https://a.example/2")
         await expect(page.locator(".row")).to_have_count(2)
     first, second = (task["request"] for task in api.tasks.values())
@@ -622,13 +622,13 @@ async def test_three_options_are_in_sight_and_never_choose_nothing(api: FakeApi,
         await expect(page.locator("#draft")).to_contain_text("1:00")
         await page.locator("#choices .more").click()
         await expect(page.get_by_text("Save as preset")).to_be_visible()
-        await expect(page.get_by_label("All entries, if it is a list")).to_be_hidden()  # it is one video
-        await page.get_by_label("Put into the library as").select_option("music")
+        await expect(page.get_by_label("All entries, if it’s a list")).to_be_hidden()  # it is one video
+        await page.get_by_label("Add to the library as").select_option("music")
         await page.get_by_role("textbox", name="Link", exact=True).press("Enter")
         await expect(page.locator(".row")).to_have_count(1)
         await expect(page.locator("#options")).to_be_hidden()
         await page.locator("#choices .more").click()
-        await expect(page.get_by_label("Put into the library as")).to_have_value("")  # was for the one alone
+        await expect(page.get_by_label("Add to the library as")).to_have_value("")  # was for the one alone
     [task] = api.tasks.values()
     assert task["request"]["outputs"] == ["audio", "subtitles"]
     assert task["request"]["subtitles"] == {"languages": ["en"]}

@@ -47,7 +47,7 @@ class Reader:
     async def paste(self, link: str, verb: str) -> None:
         self.api.looks.setdefault(link, {"title": "Bread", "duration": 60})
         await self.box.fill(link)
-        await expect(self.draft).not_to_contain_text("Looking")  # its verb stays as it is from now on
+        await expect(self.draft).not_to_contain_text("Checking")  # its verb stays as it is from now on
         await expect(self.draft.locator("[data-part=verb]")).to_have_text(verb)
 
     async def menu(self, task_id: str, name: str) -> None:

@@ -62,7 +62,7 @@ async def test_all_that_failed_is_tried_again_by_one_button(api: FakeApi, open_p
         await api.put(name, "failed")
     async with open_page(api.url + "?show=failed") as page:
         await expect(page.get_by_role("radio", name="失败 2")).to_be_checked()
-        await page.get_by_role("button", name="全部重试").click()
+        await page.get_by_role("button", name="重试全部失败项").click()
         await expect(page.get_by_text("没有找到")).to_be_visible()
         await page.get_by_role("button", name="清除筛选").click()
         await expect(page.locator(".row[data-stage=queued]")).to_have_count(2)

@@ -204,7 +204,7 @@ async def test_a_link_whose_file_is_there_says_so(api: FakeApi, open_page: OpenP
 async def test_what_does_not_apply_is_not_in_the_form(api: FakeApi, open_page: OpenPage) -> None:
     async with open_page(api.url, locale="en-US") as page:
         await page.locator("#choices .more").click()
-        rate, exact = page.get_by_label("Audio bit rate"), page.get_by_label("Cut exactly to the frame")
+        rate, exact = page.get_by_label("Audio bit rate"), page.get_by_label("Cut to the exact frame")
         await expect(rate).to_be_visible()
         await expect(exact).to_be_hidden()
         await page.get_by_role("radio", name="Audio", exact=True).check()

@@ -113,7 +113,7 @@ async def test_a_person_and_an_admin_do_on_the_page_all_that_concerns_people(
         await account.get_by_label("Current password").fill(PASSWORD)
         await account.get_by_label("New password").fill("another horse, another battery")
         await page.keyboard.press("Enter")
-        await expect(account.get_by_role("status").filter(has_text="The password is set")).to_be_visible()
+        await expect(account.get_by_role("status").filter(has_text="Password set")).to_be_visible()
         await expect(account.get_by_role("listitem").filter(has_text="this browser")).to_have_count(1)
         await page.keyboard.press("Escape")
         await log_out(page)
@@ -164,8 +164,8 @@ async def test_a_person_and_an_admin_do_on_the_page_all_that_concerns_people(
         await expect(people.get_by_role("status").filter(has_text="Saved.")).to_be_visible()
         me = await ask("GET", "/api/me", token=bobs)
         assert (me["role"], me["limits"]) == ("admin", {"max_stored_bytes": 1_500_000_000})
-        await people.get_by_role("button", name="Give what belongs to nobody…").press("Enter")
-        await people.get_by_role("button", name="Give it").press("Enter")
+        await people.get_by_role("button", name="Assign what belongs to nobody…").press("Enter")
+        await people.get_by_role("button", name="Assign", exact=True).press("Enter")
         await people.get_by_role("button", name="All people").press("Enter")
         await people.get_by_role("button", name=re.compile("anna")).press("Enter")
         await people.get_by_role("button", name="Remove", exact=True).press("Enter")
@@ -177,7 +177,7 @@ async def test_a_person_and_an_admin_do_on_the_page_all_that_concerns_people(
         for task in (hers, nobodys):
             await expect(row(page, task["task_id"])).to_contain_text("bob’s")
 
-        audit = await open_room(page, "Who did what…")
+        audit = await open_room(page, "Audit log…")
         line = audit.get_by_role("row").filter(has_text="removed a person")
         await expect(line).to_contain_text("anna: give to bob")
 

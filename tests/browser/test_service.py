@@ -108,7 +108,7 @@ async def test_a_page_that_stays_open_follows_pauses_failures_and_a_restart(
         await expect(page.get_by_label("Link")).to_have_value("ftp://a.example/1")
 
         failed = page.locator(".row[data-stage=failed]")
-        await expect(failed).to_contain_text("This video does not exist, or has been removed.")
+        await expect(failed).to_contain_text("This video does not exist or has been removed.")
         loading = page.locator(".row", has_text="8mb")
         await expect(loading).to_have_attribute("data-stage", "download")
         await loading.get_by_role("button", name="Pause").click()

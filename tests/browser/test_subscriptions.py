@@ -127,23 +127,23 @@ async def test_who_subscribes_is_asked_for_the_library_and_the_answer_is_that_of
         await paste_list(page, api)
         await page.get_by_role("button", name="Subscribe").click()
         dialog = page.get_by_role("dialog")
-        layout = dialog.get_by_label("Put into the library as")
-        await expect(layout.locator("option:checked")).to_have_text("not at all")
+        layout = dialog.get_by_label("Add to the library as")
+        await expect(layout.locator("option:checked")).to_have_text("Don’t add")
         assert "library" not in api.subscriptions.asked[0][1]
-        await layout.select_option(label="films")
+        await layout.select_option(label="Films")
         [name] = api.subscriptions.all
         done = [entry | {"task_id": f"t{n}"} for n, entry in enumerate(entries(2, "fetched"))]
         await api.subscriptions.change(name, done, stage="idle", library={"layout": "movies"})
         assert changes(api)[-1] == {"library": {"layout": "movies"}}
         await dialog.locator(".follow-items input").nth(0).check()
-        await dialog.get_by_role("button", name="Into the library: 1").click()
+        await dialog.get_by_role("button", name="Add 1 to the library").click()
         await expect(dialog.locator(".follow-items input").nth(0)).not_to_be_checked()
         assert changes(api)[-1] == {"action": "place", "keys": ["films 1"]}
         await dialog.get_by_role("button", name="Close").click()
         await api.subscriptions.change(name, url=CHANNEL + "/other")
         await paste_list(page, api)
         await page.get_by_role("button", name="Subscribe").click()
-        await expect(layout.locator("option:checked")).to_have_text("films")
+        await expect(layout.locator("option:checked")).to_have_text("Films")
         assert api.subscriptions.asked[-1][1]["library"] == {"layout": "movies"}
         await dialog.get_by_role("button", name="Edit").click()
         await expect(dialog.get_by_role("group", name="Library").get_by_label("as")).to_have_value("movies")
@@ -168,7 +168,7 @@ async def test_one_that_is_there_already_is_shown_and_a_refused_one_stays_in_the
         api.subscriptions.refuses[CHANNEL] = {"status": 409, "code": "subscribed", "subscription_id": other}
         await page.get_by_role("button", name="Subscribe").click()
         await expect(page.get_by_role("dialog").get_by_role("alert")).to_have_text(
-            "You are subscribed to this already."
+            "You are already subscribed to this."
         )
         await expect(page.get_by_role("dialog").locator(".follow-items li")).to_have_count(3)
 
@@ -186,7 +186,7 @@ async def test_a_failure_says_its_cause_and_what_to_do_and_a_held_host_until_whe
         rows = dialog.locator(".follow-list li")
         await expect(rows.nth(0)).to_contain_text("Too many requests")
         for row in (rows.nth(0), rows.nth(1)):  # the other one has no fault, and waits all the same
-            await expect(row).to_contain_text("This site asked for a pause; next check in 3 hours")
+            await expect(row).to_contain_text("This site asked for a pause until ")
         await rows.nth(0).get_by_role("button", name="Pause: Held").press("Enter")
         await expect(rows.nth(0)).to_contain_text("Paused")
         await expect(rows.nth(0).get_by_role("button", name="Resume: Held")).to_be_focused()
@@ -285,7 +285,7 @@ async def test_a_profile_is_chosen_with_what_it_gives_and_takes_the_place_of_wha
         await profile.select_option("music")
         await expect(dialog).to_contain_text(
             "Replaces what is set here: Interval between checks: 6 hours · MP3 audio · "
-            "At least, in minutes: 1.5 · Keep only the newest: 50"
+            "Minimum length (minutes): 1.5 · Keep only the newest: 50"
         )
         await dialog.get_by_label("Keep only the newest").fill("20")
         await dialog.get_by_role("button", name="Save").click()
@@ -294,7 +294,7 @@ async def test_a_profile_is_chosen_with_what_it_gives_and_takes_the_place_of_wha
         assert changes(api)[-1] == given | {"profile": "music", "keep": {"last": 20}}
         await api.subscriptions.change(name, interval="6h", request={}, filters={"members": False})
         await dialog.get_by_role("button", name="Edit").click()
-        await expect(dialog).to_contain_text("Gives: Interval between checks: 6 hours")
+        await expect(dialog).to_contain_text("Sets: Interval between checks: 6 hours")
         await profile.select_option("")
         await dialog.get_by_role("button", name="Save").click()
         await expect(dialog.get_by_role("button", name="Edit")).to_be_visible()
@@ -336,10 +336,10 @@ async def test_what_was_downloaded_before_there_was_a_library_is_put_there(
             await page.locator(f".row[data-id={name}] [data-action=open]").click()
         early, stuck = page.locator(".row[data-id=early]"), page.locator(".row[data-id=stuck]")
         await expect(stuck).to_contain_text("Not in the library: “Films/Deep sea” is in the way")
-        await stuck.get_by_role("button", name="Put it into the library now").click()
+        await stuck.get_by_role("button", name="Add to the library now").click()
         await expect(stuck.locator(".placing")).to_have_count(0)
-        await early.get_by_label("Put into the library as").select_option(label="series")
-        await early.get_by_role("button", name="Put it there").press("Enter")
+        await early.get_by_label("Add to the library as").select_option(label="Series")
+        await early.get_by_role("button", name="Add", exact=True).press("Enter")
         await expect(early.locator(".placing")).to_have_count(0)
         await expect(page.locator(".row[data-id=there] .placing")).to_have_count(0)
         assert api.placed == [("stuck", None), ("early", {"library": {"layout": "shows"}})]
@@ -476,7 +476,7 @@ async def test_only_what_was_changed_is_sent_and_a_refused_field_says_why(
     async with open_page(api.url, **ENGLISH) as page:
         dialog = await open_first(page)
         await dialog.get_by_role("button", name="Edit").press("Enter")
-        await expect(dialog.get_by_label("At least, in minutes")).to_have_value("1.5")
+        await expect(dialog.get_by_label("Minimum length (minutes)")).to_have_value("1.5")
         await dialog.get_by_label("Name", exact=True).fill("Bread")
         await dialog.get_by_label("Interval between checks").select_option(label="6 hours")
         await dialog.get_by_label("Title does not contain").fill("")
@@ -558,9 +558,9 @@ async def test_an_archive_of_what_was_fetched_goes_in_for_who_follows_nothing_ye
         file = {"name": "archive.txt", "mimeType": "text/plain", "buffer": b"youtube dQw4w9WgXcQ\n"}
         archive = dialog.get_by_label("Import a yt-dlp archive…")
         await archive.set_input_files(file)  # type: ignore[arg-type]
-        await expect(dialog).to_contain_text("New in the memory: 1,201. Known already: 3.")
+        await expect(dialog).to_contain_text("Newly remembered: 1,201. Already known: 3.")
         await expect(dialog.get_by_role("alert")).to_have_text(
-            "Lines that name no video: 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, …."
+            "Lines without a video: 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, …."
         )
         assert api.subscriptions.asked == [("/api/media", "youtube dQw4w9WgXcQ\n")]
         await page.keyboard.press("Escape")
@@ -600,8 +600,8 @@ async def test_a_library_that_has_a_template_only_is_edited_with_an_example_of_i
     async with open_page(api.url, **ENGLISH) as page:
         dialog = await open_first(page)
         await dialog.get_by_role("button", name="Edit").click()
-        layout, template = dialog.get_by_label("Put into the library as"), dialog.get_by_label("a template")
-        await expect(layout.locator("option:checked")).to_have_text("as the template says")
+        layout, template = dialog.get_by_label("Add to the library as"), dialog.get_by_label("(template)")
+        await expect(layout.locator("option:checked")).to_have_text("By template")
         await expect(template).to_have_value("{channel}/{title}")
         await expect(dialog).to_contain_text("For example: {channel}/{title}/Film.mp4")
         await template.fill("{nope}")
@@ -609,14 +609,14 @@ async def test_a_library_that_has_a_template_only_is_edited_with_an_example_of_i
         await template.fill("")
         await dialog.get_by_role("button", name="Save").click()
         await expect(template).to_be_focused()
-        await expect(template).to_have_accessible_description("A template is needed here.")
+        await expect(template).to_have_accessible_description("Enter a template.")
         await template.fill("{date} {title}")
         await dialog.get_by_label("Folder", exact=True).fill("Talks")
         await template.press("Enter")
         await expect(dialog.get_by_role("button", name="Edit")).to_be_visible()
         assert changes(api)[-1] == {"library": {"name": "{date} {title}", "folder": "Talks"}}
         await dialog.get_by_role("button", name="Edit").click()
-        await layout.select_option(label="series")
+        await layout.select_option(label="Series")
         await dialog.get_by_role("button", name="Save").click()
         await expect(dialog.get_by_role("button", name="Edit")).to_be_visible()
         assert changes(api)[-1] == {"library": {"layout": "shows"}}
@@ -624,7 +624,7 @@ async def test_a_library_that_has_a_template_only_is_edited_with_an_example_of_i
             "layout": "shows", "name": "{date} {title}", "folder": "Talks"
         }  # fmt: skip
         await dialog.get_by_role("button", name="Edit").click()
-        await layout.select_option(label="not at all")
+        await layout.select_option(label="Don’t add")
         await dialog.get_by_role("button", name="Save").click()
         await expect(dialog.get_by_role("button", name="Edit")).to_be_visible()
         assert changes(api)[-1] == {"library": None}
@@ -759,7 +759,7 @@ async def test_a_feed_is_followed_from_the_page_with_the_real_service(
         await expect(dialog.get_by_text("Skipped · by you")).to_have_count(2)
         await expect(dialog.get_by_text("Downloaded", exact=True)).to_have_count(3, timeout=60_000)
         await dialog.get_by_role("button", name="Edit").click()
-        await dialog.get_by_label("Name in its address").fill("films")
+        await dialog.get_by_label("Name in the address").fill("films")
         await dialog.get_by_role("button", name="Save").click()
         feed = await dialog.get_by_role("link", name="films.xml").get_attribute("href")
         player = await page.context.new_page()

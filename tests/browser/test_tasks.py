@@ -39,7 +39,7 @@ async def test_a_task_that_somebody_else_made_appears_and_moves(api: FakeApi, op
         await expect(row(page, "a").get_by_role("heading").get_by_title("面包")).to_be_visible()
         bar = row(page, "a").get_by_role("progressbar", name="面包")
         await expect(bar).to_have_attribute("aria-valuenow", "45")
-        await expect(row(page, "a")).to_contain_text("18 MB / 40 MB · 3.1 MB/秒 · 剩余 1:21")
+        await expect(row(page, "a")).to_contain_text("18 MB / 40 MB · 3.1 MB/\u2060秒 · 剩余 1:21")
         await api.put("a", "convert", progress=95)
         await expect(row(page, "a")).to_contain_text("正在转换...")
         await api.put("a", "completed", file_info={"video": {"size": 1_000_000, "type": "video/mp4"}})

@@ -84,7 +84,7 @@ test("the choice is a sentence, and says what is not as usual", () => {
     words({ clip_start: "1:00", clip_end: "2:00", codec: "h264", paused: true }),
     "Best video as MP4 and MP3 audio · H264 · from 1:00 to 2:00 · not started",
   )
-  assert.equal(words({ split_chapters: true }), "Best video as MP4 and MP3 audio · a file per chapter")
+  assert.equal(words({ split_chapters: true }), "Best video as MP4 and MP3 audio · one file per chapter")
   assert.equal(othersOf({ ...DEFAULTS, quality: "720", languages: "en" }, i18n), "")
   assert.equal(
     othersOf({ ...DEFAULTS, video_format: "mkv", audio_format: "best", sponsorblock: "most" }, i18n),

@@ -57,7 +57,7 @@ test("a refusal of a host holds all its subscriptions, until it is over", () => 
   assert.equal(heldUntil(subscription({ next_check_at })), 0)
   assert.equal(
     statusOf(held, i18n, heldUntil(held), NOW),
-    "This site asked for a pause; next check in 2 hours",
+    `This site asked for a pause until ${i18n.format.moment(new Date(next_check_at))}`,
   )
   assert.equal(statusOf(subscription({ ...held, stage: "paused" }), i18n, heldUntil(held), NOW), "Paused")
 })
@@ -67,8 +67,8 @@ test("a subscription says what it does, or when it is looked at next", () => {
   assert.equal(words({ stage: "paused" }), "Paused")
   assert.equal(words({ stage: "seeding" }), "Reading the list…")
   assert.equal(words({ next_check_at: "2026-03-14T12:42:00Z" }), "Next check in 42 minutes")
-  assert.equal(words({ next_check_at: "2026-03-14T11:59:00Z" }), "To be checked next")
-  assert.equal(words({}), "To be checked next")
+  assert.equal(words({ next_check_at: "2026-03-14T11:59:00Z" }), "Next to be checked")
+  assert.equal(words({}), "Next to be checked")
 })
 
 test("older ones are counted only where there is nothing else", () => {
@@ -82,7 +82,7 @@ test("an item says its state and why, and a day is the same day everywhere", () 
   assert.equal(stateWords(item({ reason: "held" }), i18n), "Waiting · held")
   assert.equal(
     stateWords(item({ state: "failed", reason: "http_404" }), i18n),
-    "Failed · This video does not exist, or has been removed.",
+    "Failed · This video does not exist or has been removed.",
   )
   assert.equal(stateWords(item({ state: "failed", reason: "of_tomorrow" }), i18n), "Failed · of_tomorrow")
   assert.equal(dayOf(item({ published_at: "2026-03-14" }), "en"), "Mar 14, 2026")
@@ -114,8 +114,8 @@ test("what a profile gives is said in one line, in the words of the form", () =>
   }
   assert.equal(
     profileWords(profile, i18n),
-    "Interval between checks: 90 minutes · MP3 audio · Kinds: videos, live streams · At most, in minutes: 1.5 · " +
-      "Download after publication: 2 hours · Keep for (days): 9 · members-only videos too · Library: series",
+    "Interval between checks: 90 minutes · MP3 audio · Kinds: videos, live streams · Maximum length (minutes): 1.5 · " +
+      "Wait after publication: 2 hours · Keep for (days): 9 · members-only videos too · Library: Series",
   )
   assert.equal(profileWords({ interval: "auto" }, i18n), "Interval between checks: as often as it publishes")
   assert.equal(profileWords({ library: { name: "{title}" } }, i18n), "Library: {title}")

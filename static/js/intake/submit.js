@@ -97,7 +97,10 @@ export class Submit extends EventTarget {
       this.#options.restore(chosen)
     }
     const isUnanswered = problem?.status === 0
-    const reasons = new Map([...refused].map(([link, { message }]) => [link, message]))
+    const noLink = this.#i18n.t("submit.no_link")
+    const reasons = new Map(
+      [...refused].map(([link, { message }]) => [link, /^https?:/i.test(link) ? message : noLink]),
+    )
     if (problem && !isUnanswered) reasons.set("", problem.message)
     if (reasons.size) this.#box.complain(reasons)
     if (isUnanswered) {

@@ -134,8 +134,7 @@ export class Row {
     const list = task.playlist_id && !shown.isNested(task) ? tasks.get(task.playlist_id) : undefined
     const place = shown.queuePlaceOf(task)
     const around = { isAway: isAway(), list, place, minutes: place && minutesUntil(place, tasks.unfinished) }
-    const facts = factsOf(task, this.#i18n, around).join(" · ")
-    setText(this.#parts.facts, facts.replace(/(\d) (?=[kMGT]?B)/g, "$1\u00a0")) // a unit stays beside its number
+    setText(this.#parts.facts, factsOf(task, this.#i18n, around).map(unbroken).join(" · "))
   }
 
   /**
@@ -271,3 +270,12 @@ class Primary {
     return element
   }
 }
+
+/**
+ * A fact with a number, unless it is long: its unit stays in the same line.
+ * @param {string} fact
+ */
+const unbroken = (fact) =>
+  /\d/.test(fact) && fact.length < 24
+    ? fact.replaceAll(" ", "\u00a0").replace(/\/(?=\p{Script=Han})/u, "/\u2060")
+    : fact

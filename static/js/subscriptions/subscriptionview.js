@@ -183,7 +183,7 @@ export class SubscriptionView {
     const others = feeds.slice(1)
     this.#cause.hidden = !fails && !notice && !moved_to && !others.length
     if (this.#cause.hidden) return
-    const time = held ? fromNow(held - i18n.now(), i18n.language) : ""
+    const time = held ? i18n.format.moment(new Date(held)) : ""
     this.#cause.replaceChildren(
       ...(fails ? [make("p", {}, error || error_code)] : []),
       ...(fails && hint ? [make("p", {}, hint)] : []),

@@ -140,7 +140,7 @@ export const heldUntil = ({ waiting, next_check_at = "" }) =>
  */
 export function statusOf({ stage, next_check_at = "" }, i18n, held, now = i18n.now()) {
   if (held > now && stage !== "checking" && stage !== "paused") {
-    return i18n.t("follow.host_held", { time: fromNow(held - now, i18n.language) })
+    return i18n.t("follow.host_held", { time: i18n.format.moment(new Date(held)) })
   }
   if (stage in STAGES) return i18n.t(STAGES[stage])
   const wait = Date.parse(next_check_at) - now

@@ -374,10 +374,11 @@ export class Connection extends EventTarget {
     const isLive = this.#isTrue && this.#feed.isOpen
     const state = this.#problem ? "unreachable" : isLive ? "live" : this.#isDown ? "polling" : "connecting"
     this.#element.dataset.state = state
-    setText(this.#element, this.#i18n.t(`connection.${state}`))
     const wasAway = isAway()
     document.documentElement.toggleAttribute("data-away", state === "unreachable")
     if (isAway() !== wasAway) this.dispatchEvent(new Event("away"))
-    setText(this.#line, this.#problem || (state === "polling" ? this.#i18n.t("offline.polling") : ""))
+    const line = this.#problem || (state === "polling" ? this.#i18n.t("offline.polling") : "")
+    setText(this.#line, line)
+    setText(this.#element, line ? "" : this.#i18n.t(`connection.${state}`)) // said once
   }
 }
