@@ -22,14 +22,19 @@ NAMES = (
     "polling", "submits", "fanout", "downloads", "waiting", "asleep", "starts", "serving", "corpus",
     "journeys",
 )  # fmt: skip
+# These take many minutes, and run only where `--only` names them.
+LONG = ("week",)
 RESULTS = Path("bench-results")
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Measure Clipwire.")
     parser.add_argument(
-        "--only", nargs="+", choices=NAMES, default=NAMES, metavar="NAME", help=", ".join(NAMES)
-    )
+        "--only", nargs="+", choices=(*NAMES, *LONG), default=NAMES, metavar="NAME",
+        help=f"{', '.join(NAMES)}; and those that take many minutes, which run only if they are named: "
+        + ", ".join(LONG),
+    )  # fmt: skip
+    parser.add_argument("--minutes", type=float, default=60.0, help="of week: how long it lasts")
     parser.add_argument("--check", action="store_true", help="exit status 1 unless all targets are met")
     parser.add_argument("--against", metavar="COMMIT", help="compare with that commit, in turns")
     parser.add_argument("--rounds", type=int, default=5, help="with --against: runs of each side")
@@ -45,10 +50,13 @@ def main(arguments: list[str] | None = None) -> int:
             checked_out(chosen.against, place / "other")
             print(asyncio.run(_compare(chosen.only, place, chosen.rounds, smoke=chosen.smoke)))
             return 0
-        figures = asyncio.run(_measure(chosen.only, place, smoke=chosen.smoke))
+        figures = asyncio.run(
+            _measure(chosen.only, place, chosen.json.parent, chosen.minutes, smoke=chosen.smoke)
+        )
     figures = [replace(figure, is_crowded=crowded) for figure in figures]
     print(table(figures))
     save(figures, chosen.json)
+    chosen.json.with_suffix(".md").write_text(table(figures) + "\n")
     return int(chosen.check and any(figure.has_target and not figure.met for figure in figures))
 
 
@@ -58,9 +66,11 @@ async def _compare(names: Sequence[str], folder: Path, rounds: int, *, smoke: bo
         return await against(folder / "other", rounds, lambda tree: run(names, lab, tree))
 
 
-async def _measure(names: Sequence[str], folder: Path, *, smoke: bool) -> list[Figure]:
+async def _measure(
+    names: Sequence[str], folder: Path, results: Path, minutes: float, *, smoke: bool
+) -> list[Figure]:
     _end_on_sigterm()
-    async with open_lab(folder, folder / "media", smoke=smoke) as lab:
+    async with open_lab(folder, folder / "media", smoke=smoke, minutes=minutes, results=results) as lab:
         return await run(names, lab)
 
 
@@ -72,7 +82,8 @@ async def run(names: Sequence[str], lab: Lab, tree: Path = ROOT) -> list[Figure]
         mine = replace(lab, tree=tree, foreign=[])
         found: list[Figure] = await getattr(import_module(f"tests.bench.{name}"), name)(mine)
         noise = max(mine.foreign, default=None)
-        found = [replace(figure, foreign=noise) for figure in found]
+        if noise is not None:
+            found = [replace(figure, foreign=noise) for figure in found]
         print(f"{name}: {time.monotonic() - began:.0f} s\n{table(found)}", file=sys.stderr)
         figures += found
     return figures

@@ -48,7 +48,8 @@ class Client:
 
 
 @asynccontextmanager
-async def client_of(program: Program) -> AsyncIterator[Client]:
+async def client_of(program: Program, token: str | None = None) -> AsyncIterator[Client]:
     connector = aiohttp.TCPConnector(limit=0)
-    async with aiohttp.ClientSession(program.url, connector=connector) as session:
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    async with aiohttp.ClientSession(program.url, connector=connector, headers=headers) as session:
         yield Client(session)

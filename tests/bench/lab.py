@@ -20,6 +20,7 @@ from tests.site import make_media
 P = ParamSpec("P")
 T = TypeVar("T")
 BIG = "big.mp4"
+WORKERS = 4  # processes that make load, each started when it is needed
 
 
 @dataclass(slots=True)
@@ -34,6 +35,10 @@ class Lab:
     workers: ProcessPoolExecutor
     tree: Path = ROOT
     """The checkout whose service is measured; benchmarks and references are those of this checkout."""
+    minutes: float = 60.0
+    """How long the benchmarks last that take long."""
+    results: Path | None = None
+    """Where a benchmark writes what is more than figures; None: it is of no use."""
     foreign: list[float] = field(default_factory=list)
     """The share of the CPU that others had, in each round that counts."""
 
@@ -84,16 +89,18 @@ class Lab:
 
 
 @asynccontextmanager
-async def open_lab(folder: Path, media: Path, *, smoke: bool) -> AsyncIterator[Lab]:
+async def open_lab(
+    folder: Path, media: Path, *, smoke: bool, minutes: float = 60.0, results: Path | None = None
+) -> AsyncIterator[Lab]:
     """Use `media` for the media, or make them there."""
     _allow_many_descriptors()
     await asyncio.to_thread(_make_media, media, 2_000_000 if smoke else 109_000_000)
     site = Program("-m", "tests.bench.references", "site", str(media))
     files = Program("-m", "tests.bench.references", "files", str(media))
-    workers = ProcessPoolExecutor(2, get_context("spawn"), initializer=_settle)
+    workers = ProcessPoolExecutor(WORKERS, get_context("spawn"), initializer=_settle)
     async with site, files:
         try:
-            yield Lab(folder, media, smoke, site, files, workers)
+            yield Lab(folder, media, smoke, site, files, workers, minutes=minutes, results=results)
         finally:
             await asyncio.to_thread(workers.shutdown)
 

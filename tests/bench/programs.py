@@ -18,6 +18,8 @@ ROOT = Path(__file__).parents[2]
 PATIENCE = 60.0  # seconds
 MIB = 1 << 20
 _LISTENING = re.compile(rb"listening on (http://\S+)")
+_COMPLAINT = re.compile(rb"Traceback|\w+Warning:|never awaited| (ERROR|CRITICAL) ")
+_LINES_OF_A_COMPLAINT = 40
 _CORES = sorted(os.sched_getaffinity(0))
 SERVER_CORE, LOAD_CORE = _CORES[0], _CORES[-1]
 
@@ -35,6 +37,8 @@ class Program:
         self.cwd = ROOT
         self.pid = 0
         self.log: list[bytes] = []
+        self.complaints: list[list[bytes]] = []
+        """Lines that the log of a healthy run does not have, each with those that followed."""
 
     async def __aenter__(self) -> Self:
         self._process = await asyncio.create_subprocess_exec(
@@ -68,10 +72,23 @@ class Program:
         await self._reader
         return took
 
+    async def kill(self) -> None:
+        """SIGKILL, as in a crash. What it has started must end by itself."""
+        started = self.processes()
+        self._process.kill()
+        async with asyncio.timeout(PATIENCE):
+            await self._process.wait()
+        await gone(started)
+        await self._reader
+
     async def _read_log(self, listening: "asyncio.Future[str]") -> None:
         assert self._process.stderr is not None
         async for line in self._process.stderr:
             self.log = [*self.log[-40:], line]
+            if self.complaints and len(self.complaints[-1]) < _LINES_OF_A_COMPLAINT:
+                self.complaints[-1].append(line)
+            elif _COMPLAINT.search(line):
+                self.complaints.append([line])
             if not listening.done() and (found := _LISTENING.search(line)):
                 listening.set_result(found[1].decode().rstrip("/"))
         if not listening.done():

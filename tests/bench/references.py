@@ -4,10 +4,12 @@
 """
 
 import asyncio
+import itertools
 import json
 import signal
 import socket
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,7 +19,10 @@ from uuid import uuid4
 import aiosqlite
 from aiohttp import web
 
-from tests.site import open_site
+from tests.site import Site, open_site
+from tests.site.followed import Film, Followed
+
+FILMS_OF_A_CHANNEL = 15  # that its feed names, the newest
 
 
 def constant(body_file: str, headers: str) -> None:
@@ -46,6 +51,34 @@ def site(folder: str) -> None:
     async def run() -> None:
         async with open_site(Path(folder)) as opened:
             await _until_stopped(opened.url(""))
+
+    asyncio.run(run())
+
+
+def channels(folder: str, count: str, seconds: str) -> None:
+    """The tests' media site with `count` feeds; each `seconds` one of them in turn has a new film.
+
+    `/followed/channel<n>.rss` has the newest films of channel n.
+    """
+
+    async def publish(opened: Site) -> None:
+        names = [f"channel{number}" for number in range(int(count))]
+        for number in itertools.count():
+            name = names[number % len(names)]
+            films = opened.followed.setdefault(name, Followed(title=name, conditional=True)).films
+            link = f"/video.mp4?signature={name}-{number}"
+            films.insert(0, Film(str(number), f"Film {number} of {name}", link, at=time.time()))
+            del films[FILMS_OF_A_CHANNEL:]
+            opened.requests.clear()  # of which nobody asks here
+            if number >= len(names):
+                await asyncio.sleep(float(seconds))
+
+    async def run() -> None:
+        async with open_site(Path(folder)) as opened:
+            publishing = asyncio.create_task(publish(opened), name="publish")
+            await _until_stopped(opened.url(""))
+            publishing.cancel()
+            await asyncio.wait([publishing])
 
     asyncio.run(run())
 
@@ -141,7 +174,9 @@ def _listening(url: str) -> None:
     print(f"listening on {url}", file=sys.stderr, flush=True)
 
 
-REFERENCES: dict[str, Any] = {each.__name__: each for each in (constant, files, site, insert, frames)}
+REFERENCES: dict[str, Any] = {
+    each.__name__: each for each in (constant, files, site, channels, insert, frames)
+}
 
 if __name__ == "__main__":
     REFERENCES[sys.argv[1]](*sys.argv[2:])

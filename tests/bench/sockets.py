@@ -63,7 +63,7 @@ class Readers:
 
 def fan_out(port: int, pid: int, task_id: str, count: int, rounds: int) -> FanOut:
     """Change one task `rounds` times while `count` sockets watch it."""
-    readers = Readers(list(_watchers(port, f"/ws/{task_id}", count)))
+    readers = Readers(list(watchers(port, f"/ws/{task_id}", count)))
     changes = _changes(port, task_id)
     try:
         _times(readers, changes, 2)
@@ -133,10 +133,15 @@ def _changes(port: int, task_id: str) -> Iterator[Callable[[], None]]:
         connection.close()
 
 
-def _watchers(port: int, path: str, count: int) -> Iterator[socket.socket]:
+def upgrade(path: str, port: int, **headers: str) -> bytes:
+    """The request for a WebSocket."""
+    asked = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
+    return get(path, port, **asked, **{"Sec-WebSocket-Key": _KEY}, **headers)
+
+
+def watchers(port: int, path: str, count: int, **headers: str) -> Iterator[socket.socket]:
     """Connected WebSockets that have read their first message."""
-    upgrade = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
-    request = get(path, port, **upgrade, **{"Sec-WebSocket-Key": _KEY})
+    request = upgrade(path, port, **headers)
     for _ in range(count):
         watcher = _connect(port)
         watcher.send(request)

@@ -10,12 +10,13 @@ import pytest
 import pytest_asyncio
 
 from tests.bench import noise
-from tests.bench.__main__ import NAMES, main, run
+from tests.bench.__main__ import LONG, NAMES, main, run
 from tests.bench.against import against, checked_out
 from tests.bench.figures import Figure, table
 from tests.bench.lab import Lab, open_lab
 from tests.bench.noise import Used, foreign
 from tests.bench.programs import ROOT
+from tests.bench.vitals import rise
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -26,7 +27,7 @@ async def lab(tmp_path_factory: pytest.TempPathFactory, media: Path) -> AsyncIte
 
 @pytest.mark.long
 @pytest.mark.asyncio(loop_scope="module")  # which is the laboratory's
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, *LONG])
 async def test_a_benchmark_runs_and_has_figures(name: str, lab: Lab) -> None:
     figures = await run([name], lab)
     assert figures
@@ -63,7 +64,7 @@ async def test_two_commits_take_turns_and_their_medians_are_compared(tmp_path: P
 
 def test_benchmarks_that_compare_commits_import_nothing_of_the_service() -> None:
     """A commit may have its modules under other names; of journeys only this checkout's are counted."""
-    names = [name for name in NAMES if name not in ("corpus", "journeys")]
+    names = [name for name in (*NAMES, *LONG) if name not in ("corpus", "journeys")]
     code = "import sys, importlib\n" + "".join(f"importlib.import_module('tests.bench.{n}')\n" for n in names)
     code += "print([name for name in sys.modules if name.startswith('server.')])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True, timeout=60)
@@ -134,6 +135,30 @@ async def test_a_noisy_round_is_repeated_and_the_least_noisy_ones_count(
 @pytest.fixture
 def lab_of_noise(tmp_path: Path) -> Lab:
     return Lab(tmp_path, tmp_path, False, None, None, None)  # type: ignore[arg-type]
+
+
+def test_what_rises_is_told_in_per_cent_of_its_mean_with_the_error_of_that() -> None:
+    times = [0.0, 1.0, 2.0, 3.0, 4.0]
+    assert rise(times, [98.0, 99.0, 100.0, 101.0, 102.0]) == pytest.approx((4.0, 0.0))
+    assert rise(times, [7.0] * 5) == (0.0, 0.0)
+    grown, error = rise(times, [98.0, 102.0, 100.0, 98.0, 102.0])
+    assert error > grown > 0, "noise is not taken for a leak"
+
+
+def test_what_takes_an_hour_runs_only_if_it_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked: list[object] = []
+
+    async def measured(names: object, *_: object, **__: object) -> list[Figure]:
+        asked.append(names)
+        return [Figure("a count", 4, "")]
+
+    monkeypatch.setattr("tests.bench.__main__._measure", measured)
+    json_file = ["--json", str(tmp_path / "figures.json")]
+    main(json_file)
+    main(["--only", "week", *json_file])
+    assert asked == [NAMES, ["week"]]
+    assert "week" not in NAMES
+    assert "| a count | 4" in (tmp_path / "figures.md").read_text()
 
 
 def test_what_others_had_of_the_cpu_is_a_share_of_all_cores() -> None:
