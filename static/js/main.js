@@ -90,10 +90,20 @@ function start() {
     sendTo ??= new SendTo({ i18n, api, announcer })
     await sendTo.open(task, kind)
   }
+  /** The row that the reader is led to once the list has it. */
+  let awaited = ""
+  const leadTo = (/** @type {import("./tasks/task.js").Task} */ { task_id, url }) => {
+    closeDialogs()
+    pointing.end()
+    if (shown.indexOf(task_id) >= 0) return rows.step(task_id, 0)
+    awaited = task_id
+    filter.clear(url.slice(0, 200))
+  }
   const subscriptions = () => fetched(import("./subscriptions/subscriptions.js"), i18n)
   const subscribe = async (/** @type {string} */ link) =>
-    (await subscriptions()).subscribe(link, { i18n, api, box, options: intake.options })
-  const openSubscriptions = async () => (await subscriptions()).openSubscriptions({ i18n, api })
+    (await subscriptions()).subscribe(link, { i18n, api, play, leadTo, box, options: intake.options })
+  const openSubscriptions = async (/** @type {string} */ id = "") =>
+    (await subscriptions()).openSubscriptions({ i18n, api, play, leadTo }, id)
   /** @type {Intake} */
   const intake = new Intake({ api, tasks, play, subscribe, i18n })
   const { box, submit } = intake
@@ -225,6 +235,8 @@ function start() {
   })
   on(questions, "answered", ({ question }) => {
     if (question !== "first") return
+    if (awaited) rows.step(awaited, 0)
+    awaited = ""
     playNamed(api, play)
     keepShell()
     counts.ask()
@@ -259,7 +271,7 @@ function start() {
   })
   byId("menu", HTMLButtonElement).addEventListener("click", async () => {
     const { offer } = await subscriptions()
-    offer({ i18n, api })
+    offer({ i18n, api, play, leadTo })
   })
   byId("from-elsewhere", HTMLButtonElement).addEventListener(
     "click",
@@ -271,7 +283,7 @@ function start() {
   let shelf
   lines.covers.addEventListener("click", async () => {
     const { Shelf } = await fetched(import("./player/shelf.js"), i18n)
-    shelf ??= new Shelf({ api, tasks, play, i18n })
+    shelf ??= new Shelf({ api, tasks, play, openSubscription: openSubscriptions, i18n })
     await shelf.open()
   })
   on(rows, "end", () => pages.hasMore && questions.add("more"))

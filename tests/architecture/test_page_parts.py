@@ -17,7 +17,7 @@ PARTS = {
     "list": {"base", "row", "tasks"},
     "session": {"base", "row"},
     "intake": {"base", "row", "tasks"},
-    "player": {"base", "row", "tasks"},
+    "player": {"base", "row", "subscriptions", "tasks"},
     "settings": {"base", "intake", "notices", "tasks"},
     "header": {"base", "list", "tasks"},
     "subscriptions": {"base", "intake", "row", "tasks"},

@@ -1,10 +1,13 @@
 """What is finished as a wall of covers: a press plays, and how far it was watched is remembered."""
 
+import re
+
 import pytest
 from playwright.async_api import expect
 
 from tests.browser.conftest import OpenPage
 from tests.fakes.api import FakeApi
+from tests.fakes.subscriptions import entries
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -56,3 +59,42 @@ async def test_a_cover_plays_says_how_far_it_was_watched_and_the_way_back_leads_
         await page.keyboard.press("Escape")
         await page.go_back()
         await expect(wall).to_be_hidden()
+
+
+async def test_a_subscription_is_a_shelf_and_what_comes_and_goes_moves_no_cover_under_the_pointer(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    await api.put("old", "completed", video_info={"title": "Old"}, **_FILM)
+    await api.put("loaf", "completed", video_info={"title": "Loaf"}, **_FILM)
+    loaf = [entry | {"task_id": "loaf"} for entry in entries(1, "fetched")]
+    api.subscriptions.add("https://films.example/kitchen", loaf, name="Kitchen")
+    api.subscriptions.add("https://films.example/gone", name="Gone", stage="failing", error="No list.")
+    async with open_page(api.url, locale="en-US") as page:
+        await page.get_by_role("radio", name="Finished").check(force=True)
+        await page.get_by_role("button", name="As covers").click()
+        wall = page.get_by_role("dialog", name="Finished")
+        covers = wall.locator(".shelf li")
+        await expect(wall.locator(".shelves label")).to_have_text(["All", "G!Gone", "KKitchen"])
+        await expect(covers).to_have_count(2)
+        await wall.get_by_role("heading").hover()
+        await api.put("new", "completed", video_info={"title": "New one"}, **_FILM)
+        await expect(covers).to_have_text([re.compile(name) for name in ("New one", "Loaf", "Old")])
+        await covers.nth(1).hover()
+        await api.put("newer", "completed", video_info={"title": "Newer"}, **_FILM)
+        await wall.get_by_role("button", name="1 new").wait_for()
+        await expect(covers).to_have_count(3)
+        await api.remove("old")
+        await expect(wall.locator("[data-gone]")).to_have_count(1)
+        await expect(covers).to_have_count(3)
+        await wall.get_by_role("button", name="1 new").click()
+        await expect(covers).to_have_text([re.compile(name) for name in ("Newer", "New one", "Loaf")])
+        await wall.get_by_role("radio", name="Gone").check(force=True)
+        await expect(wall).to_contain_text("No list.")
+        await wall.get_by_role("radio", name="Kitchen").check(force=True)
+        await expect(covers).to_have_text([re.compile("Loaf")])
+        await wall.get_by_role("button", name="Open subscription").click()
+        entry = page.get_by_role("dialog", name="Kitchen").locator(".follow-items li")
+        await entry.get_by_role("checkbox").press("ArrowRight")
+        await expect(entry.get_by_role("button", name="Play")).to_be_focused()
+        await entry.get_by_role("button", name="Show in the list of downloads").click()
+        await expect(page.locator('.row[data-id="loaf"]')).to_be_focused()

@@ -65,7 +65,13 @@ class FakeSubscriptions:
     def _told(self, name: str) -> Subscription:
         one = self.all[name]
         stage = one["stage"] if one["enabled"] else "paused"
-        return one | {"stage": stage, "items": Counter(item["state"] for item in self.items[name].values())}
+        items = self.items[name].values()
+        held = sum(item.get("reason") == "held" for item in items)
+        return (
+            one
+            | {"stage": stage, "items": Counter(item["state"] for item in items)}
+            | ({"held": held} if held else {})
+        )
 
     # --- routes ---
 
@@ -74,6 +80,10 @@ class FakeSubscriptions:
         names = [name for name in names if text in self.all[name]["name"].lower()]
         if request.query.get("sort") == "name":
             names.sort(key=lambda name: str(self.all[name]["name"]).lower())
+        if request.query.get("sort") == "trouble":
+            names.sort(
+                key=lambda name: (self.all[name]["stage"] != "failing", "held" not in self._told(name))
+            )
         first, limit = int(request.query.get("cursor", "0")), int(request.query.get("limit", "50"))
         more = {"next_cursor": str(first + limit)} if first + limit < len(names) else {}
         page = [self._told(name) for name in names[first : first + limit]]

@@ -72,9 +72,13 @@ test("a subscription says what it does, or when it is looked at next", () => {
 })
 
 test("older ones are counted only where there is nothing else", () => {
-  assert.deepEqual(countsOf({ known: 43, failed: 2, queued: 1 }, i18n), ["1 in progress", "2 failed"])
-  assert.deepEqual(countsOf({ known: 43 }, i18n), ["43 older entries"])
-  assert.deepEqual(countsOf({}, i18n), [])
+  assert.deepEqual(countsOf({ items: { known: 43, failed: 2, waiting: 6 }, held: 5 }, i18n), [
+    "5 held",
+    "1 waiting",
+    "2 failed",
+  ])
+  assert.deepEqual(countsOf({ items: { known: 43 } }, i18n), ["43 older entries"])
+  assert.deepEqual(countsOf({ items: {} }, i18n), [])
 })
 
 test("an item says its state and why, and a day is the same day everywhere", () => {

@@ -275,6 +275,29 @@ async def _shelf(page: Page, api: FakeApi) -> None:
     await page.locator(".shelf li").first.wait_for()
 
 
+async def _shelves(api: FakeApi) -> None:
+    """Subscriptions that have something new, or need the reader, and what they have."""
+    await everything(api)
+    await _followed(api)
+    later = datetime.now(UTC) + timedelta(minutes=1)
+    name = next(reversed(api.subscriptions.all))
+    for number in range(3):
+        await api.put(f"done{number}", "completed", subscription_id=name)
+    films = [entry | {"task_id": f"done{n}"} for n, entry in enumerate(entries(3, "fetched", 60))]
+    await api.subscriptions.change(name, films)
+    quiet = api.subscriptions.add(
+        "https://sea.example/", name=TITLES[2], picture="/api/tasks/done1/thumbnail"
+    )
+    fresh = [entry | {"task_id": "done0"} for entry in entries(1, "fetched", 70)]
+    await api.subscriptions.change(quiet, fresh, last_fetched_at=later.strftime("%Y-%m-%dT%H:%M:%SZ"))
+
+
+async def _of_subscription(page: Page, api: FakeApi) -> None:
+    await _shelf(page, api)
+    await page.locator(".shelves label.needs").first.click()
+    await page.locator(".shelf-about:visible").wait_for()
+
+
 async def _options(page: Page, api: FakeApi) -> None:
     await _looked_at(page, api)
     await page.locator("#choices .more").click()
@@ -497,7 +520,7 @@ async def _subscriptions(page: Page, _: FakeApi) -> None:
 
 async def _subscription(page: Page, api: FakeApi) -> None:
     await _subscriptions(page, api)
-    await page.locator(".follow-open").first.click()
+    await page.locator(".follow-open", has_text="A whole channel about bread").click()
     await page.locator(".follow-items li").first.wait_for()
 
 
@@ -613,7 +636,8 @@ SCENES = {
     "hidden-by-filter": Scene(everything, _hidden),
     "looked-at": Scene(everything, _looked_at),
     "options": Scene(everything, _options),
-    "shelf": Scene(everything, _shelf),
+    "shelf": Scene(_shelves, _shelf),
+    "shelf-subscription": Scene(_shelves, _of_subscription),
     "clip": Scene(everything, _clip),
     "clip-taken": Scene(everything, _clip_taken),
     "list": Scene(everything, _list),

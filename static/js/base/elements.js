@@ -1,6 +1,8 @@
 // @ts-check
 // Makes elements by script: the views that few readers open have no markup in the page, which all would load.
 
+import { isSeen } from "./dom.js"
+
 /**
  * @template {keyof HTMLElementTagNameMap} T
  * @param {T} tag
@@ -116,17 +118,22 @@ export function searchField(label, search) {
 }
 
 /**
- * The arrows go up and down a list.
+ * The arrows go up and down a list, and from control to control of a row, which is one stop of Tab.
  * @param {HTMLElement} list
  * @param {string} selector  what has the focus in each of its rows
  * @param {KeyboardEvent} event
  */
 export function moveBetween(list, selector, event) {
-  const step = { ArrowDown: 1, ArrowUp: -1 }[event.key]
   const row = event.target instanceof Element && event.target.closest("li")
-  if (!step || !row || event.altKey || event.ctrlKey || event.metaKey) return
-  const next = step > 0 ? row.nextElementSibling : row.previousElementSibling
-  const heir = next?.querySelector(selector)
+  if (!row || event.altKey || event.ctrlKey || event.metaKey) return
+  const controls = /** @type {HTMLElement[]} */ ([...row.querySelectorAll("input, button, a")].filter(isSeen))
+  const at = controls.indexOf(/** @type {HTMLElement} */ (event.target))
+  const heir = {
+    ArrowDown: row.nextElementSibling?.querySelector(selector),
+    ArrowUp: row.previousElementSibling?.querySelector(selector),
+    ArrowRight: controls[at + 1],
+    ArrowLeft: controls[at - 1],
+  }[event.key]
   if (!(heir instanceof HTMLElement) || !list.contains(heir)) return
   event.preventDefault()
   heir.focus()

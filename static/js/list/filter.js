@@ -160,9 +160,12 @@ export class Filter extends EventTarget {
     this.#field("q").focus()
   }
 
-  /** Show everything again. */
-  clear() {
-    this.#restore(new URLSearchParams())
+  /**
+   * Show everything that has this text; "": everything.
+   * @param {string} [text]
+   */
+  clear(text = "") {
+    this.#restore(new URLSearchParams({ q: text }))
     this.#read()
   }
 

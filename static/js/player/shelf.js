@@ -1,35 +1,58 @@
 // @ts-check
-// What is finished as a wall of covers: a press plays it, and each says whether it was watched, or how much is left.
+// What is finished as a wall of covers: a press plays it, and each says whether it was watched, or how much is left. Each
+// subscription is a shelf of the wall. What comes and goes is shown at once, unless that would move a cover under the
+// pointer.
 
 import { Problem } from "../base/api.js"
 import { openDialog } from "../base/dialogs.js"
 import { on, setText } from "../base/dom.js"
-import { iconButton, make, searchField } from "../base/elements.js"
+import { button, icon, iconButton, make, searchField } from "../base/elements.js"
 import { isPlayable } from "../row/files.js"
+import {
+  allSubscriptions,
+  hasNew,
+  letterOf,
+  needsReader,
+  noteVisit,
+  pictureOf,
+  showPicture,
+  visitOf,
+} from "../subscriptions/glance.js"
 import { hostOf, titleOf, webLink } from "../tasks/task.js"
 import { watchedOf } from "./watched.js"
 
 /** @typedef {import("../tasks/task.js").Task} Task */
+/** @typedef {import("../subscriptions/subscriptionwords.js").Subscription} Subscription */
 
 const PAGE = 60
 
 export class Shelf {
   #parts
   #dialog
+  #shelves = make("fieldset", { className: "shelves" })
+  #about = make("p", { className: "lead shelf-about" })
+  #due = button("", () => this.#settle(true), { className: "due", hidden: true })
   #covers = make("ul", { className: "shelf" })
   #end = make("p", { className: "lead", role: "status" })
+  /** Of the subscription whose shelf is shown; "": all is. */
+  #id = ""
+  /** What was finished after that is new. */
+  #since = Infinity
   /** Where the next page begins; "": there is none. */
   #cursor = ""
   #text = ""
   /** Of the last question: an answer to one before it is not shown. */
   #asked = 0
   #isAsking = false
+  /** What was finished since the wall is open, and is not in it yet. @type {Map<string, Task>} */
+  #coming = new Map()
 
   /**
    * @param {object} parts
    * @param {import("../base/api.js").Api} parts.api
    * @param {import("../tasks/tasks.js").Tasks} parts.tasks
    * @param {(task: Task) => unknown} parts.play
+   * @param {(id: string) => unknown} parts.openSubscription
    * @param {import("../base/i18n.js").I18n} parts.i18n
    */
   constructor(parts) {
@@ -38,20 +61,28 @@ export class Shelf {
     this.#dialog.addEventListener("click", ({ target }) => target === this.#dialog && this.#dialog.close())
     this.#dialog.addEventListener("close", () => this.#clear())
     this.#covers.addEventListener("keydown", (event) => this.#pressed(event))
+    for (const aimedAt of [this.#covers, this.#due]) {
+      aimedAt.addEventListener("pointerleave", () => this.#settle())
+    }
     document.addEventListener("close", () => setTimeout(() => this.#refresh()), true) // after the player has noted it
     document.body.append(this.#dialog)
     new IntersectionObserver(([{ isIntersecting }]) => isIntersecting && this.#cursor && this.#load(), {
       root: this.#dialog,
       rootMargin: "600px",
     }).observe(this.#end)
+    on(parts.tasks, "change", (changes) => {
+      if (this.#dialog.open) { for (const { task } of changes) this.#changed(task) }
+    })
     on(parts.tasks, "removed", (ids) => {
-      for (const id of ids) this.#cover(id)?.remove()
+      for (const id of ids) this.#leave(id)
+      this.#settle()
     })
   }
 
   async open() {
     const { i18n } = this.#parts
     const search = searchField(i18n.t("filter.search"), (text) => this.#begin(text))
+    this.#shelves.replaceChildren()
     this.#dialog.replaceChildren(
       make(
         "header",
@@ -60,12 +91,91 @@ export class Shelf {
         search,
         iconButton("cancel", i18n.t("dialog.close"), () => this.#dialog.close()),
       ),
+      this.#shelves,
+      this.#about,
+      make("div", { className: "due-place" }, this.#due),
       this.#covers,
       this.#end,
     )
     openDialog(this.#dialog)
+    this.#choose()
+    this.#showShelves()
     await this.#begin("")
     this.#covers.querySelector("button")?.focus({ preventScroll: true })
+  }
+
+  /** Show a shelf for each subscription: first those that need the reader, then those with something new. */
+  async #showShelves() {
+    const { api, i18n } = this.#parts
+    const all = await allSubscriptions(api).catch(() => []) // the wall has all that they have
+    if (!this.#dialog.open || this.#shelves.children.length) return
+    const rankOf = (/** @type {Subscription} */ one) => needsReader(one) ? 0 : hasNew(one, i18n) ? 1 : 2
+    const ranked = all.sort((a, b) => rankOf(a) - rankOf(b))
+    this.#shelves.hidden = !all.length
+    this.#shelves.replaceChildren(
+      make("legend", { className: "unseen" }, i18n.t("follow.title")),
+      this.#newShelf(),
+      ...ranked.map((one) => this.#newShelf(one)),
+    )
+  }
+
+  /** @param {Subscription} [subscription]  else all of them */
+  #newShelf(subscription) {
+    const { i18n } = this.#parts
+    const name = subscription?.name ?? i18n.t("filter.all")
+    const picture = pictureOf()
+    if (subscription) showPicture(picture, subscription)
+    const isNeedy = subscription && needsReader(subscription)
+    const isNew = subscription && hasNew(subscription, i18n)
+    const mark = isNeedy ? "!" : isNew ? i18n.t("section.new") : ""
+    const choice = make("input", {
+      type: "radio",
+      name: "shelf",
+      value: subscription?.subscription_id ?? "",
+      checked: !subscription,
+      onchange: () => {
+        this.#choose(subscription)
+        if (!isNeedy) label.querySelector(".mark")?.remove() // it is seen now
+        return this.#begin(this.#text)
+      },
+    })
+    const label = make(
+      "label",
+      { title: name, className: isNeedy ? "needs" : "" },
+      choice,
+      make(
+        "span",
+        { className: "face" },
+        picture,
+        make(
+          "span",
+          { className: "follow-letter", "aria-hidden": "true" },
+          subscription ? letterOf(name) : icon("play"),
+        ),
+        ...(mark ? [make("span", { className: "mark" }, mark)] : []),
+      ),
+      make("span", { className: "name", dir: "auto" }, name.replace(/^https?:\/\/(www\.)?/, "")),
+    )
+    return label
+  }
+
+  /** @param {Subscription} [subscription]  whose shelf is to be shown; else all */
+  #choose(subscription) {
+    const { i18n, openSubscription } = this.#parts
+    this.#id = subscription?.subscription_id ?? ""
+    this.#since = subscription ? visitOf(this.#id, i18n) : Infinity
+    this.#about.hidden = !subscription
+    if (!subscription) return
+    noteVisit(this.#id, i18n)
+    const { held, stage, error, error_code = "" } = subscription
+    const words = [
+      stage === "failing" ? error ?? error_code : "",
+      held ? i18n.t("follow.held", { n: held }) : "",
+    ].filter(Boolean)
+    this.#about.replaceChildren(
+      ...words.map((each) => make("span", { className: "needs" }, each)),
+      button(i18n.t("follow.open"), () => openSubscription(this.#id)),
+    )
   }
 
   /** @param {string} text  that is searched for */
@@ -79,6 +189,8 @@ export class Shelf {
     this.#asked += 1
     this.#isAsking = false
     this.#cursor = ""
+    this.#coming.clear()
+    this.#due.hidden = true
     this.#covers.replaceChildren()
     setText(this.#end, "")
   }
@@ -87,21 +199,14 @@ export class Shelf {
     if (this.#isAsking) return
     this.#isAsking = true
     const asked = this.#asked
-    const { api, i18n } = this.#parts
-    const query = {
-      status: "completed",
-      q: this.#text || undefined,
-      limit: PAGE,
-      cursor: this.#cursor || undefined,
-    }
     try {
-      const { tasks, next_cursor = "" } = await api.get("api/tasks", query)
+      const { tasks, next_cursor = "" } = await this.#page()
       if (asked !== this.#asked) return
-      this.#covers.append(...tasks.filter(isPlayable).map((/** @type {Task} */ task) => this.#newCover(task)))
+      const found = tasks.filter((task) => isPlayable(task) && !this.#cover(task.task_id))
+      for (const { task_id } of found) this.#coming.delete(task_id)
+      this.#covers.append(...found.map((task) => this.#newCover(task)))
       this.#cursor = next_cursor
-      setText(this.#end, next_cursor || this.#covers.children.length ? "" : i18n.t("empty.no_match"))
-      const [first] = this.#buttons
-      if (first && !this.#covers.querySelector("[tabindex='0']")) first.tabIndex = 0
+      this.#sayEnd()
     } catch (error) {
       if (!(error instanceof Problem)) throw error
       if (asked === this.#asked) setText(this.#end, error.message)
@@ -112,6 +217,64 @@ export class Shelf {
     if (asked === this.#asked && this.#cursor && isShort) await this.#load()
   }
 
+  /** @returns {Promise<{tasks: Task[], next_cursor?: string}>} */
+  async #page() {
+    const { api } = this.#parts
+    const query = { q: this.#text || undefined, limit: PAGE, cursor: this.#cursor || undefined }
+    if (!this.#id) return await api.get("api/tasks", { ...query, status: "completed" })
+    const path = `api/subscriptions/${this.#id}/items`
+    const { items, next_cursor } = await api.get(path, { ...query, state: "fetched" })
+    const ids = items.flatMap((/** @type {{task_id?: string}} */ { task_id }) => task_id ?? [])
+    const { tasks } = ids.length ? await api.get("api/tasks", { ids: ids.join(",") }) : { tasks: [] }
+    return { tasks, next_cursor }
+  }
+
+  #sayEnd() {
+    const isEmpty = !this.#cursor && !this.#covers.children.length
+    setText(this.#end, isEmpty ? this.#parts.i18n.t(this.#text ? "empty.no_match" : "shelf.empty") : "")
+    const [first] = this.#buttons
+    if (first && !this.#covers.querySelector("[tabindex='0']")) first.tabIndex = 0
+  }
+
+  /** @param {Task} task */
+  #changed(task) {
+    const id = task.task_id
+    const isFinished = task.stage === "completed" && isPlayable(task)
+    const isOfShelf = !this.#id || this.#id === task.subscription_id
+    if (!isFinished) this.#leave(id)
+    else if (isOfShelf && !this.#text && !this.#isAsking && !this.#cover(id)) this.#coming.set(id, task)
+    this.#settle()
+  }
+
+  /** @param {string} id  what has gone stays in its place, faded, as long as others would move */
+  #leave(id) {
+    this.#coming.delete(id)
+    const cover = this.#cover(id)
+    cover?.toggleAttribute("data-gone", true)
+    cover?.querySelector("button")?.setAttribute("aria-disabled", "true")
+  }
+
+  /**
+   * Show what has come and gone, unless covers would move that the reader may be about to press.
+   * @param {boolean} [isAsked]  by the reader
+   */
+  #settle(isAsked = false) {
+    const isAimedAt = [this.#covers, this.#due].some((each) => each.matches(":hover")) ||
+      matchMedia("(hover: none)").matches
+    if (!isAsked && (isAimedAt || this.#dialog.scrollTop > 0)) {
+      this.#due.hidden = !this.#coming.size
+      return setText(this.#due, this.#parts.i18n.t("list.due", { n: this.#coming.size }))
+    }
+    this.#due.hidden = true
+    if (isAsked) this.#dialog.scrollTop = 0
+    const hadFocus = this.#covers.contains(document.activeElement)
+    for (const gone of this.#covers.querySelectorAll("[data-gone]")) gone.remove()
+    this.#covers.prepend(...[...this.#coming.values()].reverse().map((task) => this.#newCover(task)))
+    this.#coming.clear()
+    this.#sayEnd()
+    if (hadFocus && !this.#covers.contains(document.activeElement)) this.#buttons[0]?.focus()
+  }
+
   /** @param {Task} task */
   #newCover(task) {
     const { i18n, play } = this.#parts
@@ -119,7 +282,12 @@ export class Shelf {
     const picture = webLink(task.thumbnail)?.href
     const button = make(
       "button",
-      { type: "button", tabIndex: -1, title: titleOf(task), onclick: () => play(task) },
+      {
+        type: "button",
+        tabIndex: -1,
+        title: titleOf(task),
+        onclick: () => cover.hasAttribute("data-gone") || play(task),
+      },
       make(
         "span",
         { className: "picture" },
@@ -129,6 +297,9 @@ export class Shelf {
           (hostOf(task)[0] ?? "").toUpperCase(),
         ),
         ...(duration ? [make("span", { className: "length" }, i18n.format.clock(duration))] : []),
+        ...(Date.parse(task.completed_at ?? "") > this.#since
+          ? [make("span", { className: "mark" }, i18n.t("section.new"))]
+          : []),
         make("span", { className: "bar" }, make("span", { className: "fill" })),
       ),
       make("span", { className: "title", dir: "auto" }, titleOf(task)),

@@ -4,13 +4,15 @@
 
 import { Problem } from "../base/api.js"
 import { setText } from "../base/dom.js"
-import { button, make, moveBetween, searchField } from "../base/elements.js"
+import { addSymbol, button, iconButton, make, moveBetween, searchField } from "../base/elements.js"
 import { Ticks } from "../intake/entries.js"
 import { placeOf } from "../row/facts.js"
+import { kindsOf, saveLink } from "../row/files.js"
 import { actOnAll, actOnKeys, repeat } from "./subscriptionrequests.js"
 import { ACTIONS_OF_ITEMS, dayOf, STATES, stateWords } from "./subscriptionwords.js"
 import { TickedBar } from "./tickedbar.js"
 
+/** @typedef {import("../tasks/task.js").Task} Task */
 /** @typedef {import("./subscriptionwords.js").Item} Item */
 /** @typedef {import("./subscriptionwords.js").State} State */
 /** @typedef {import("./subscriptionwords.js").Counts} Counts */
@@ -210,7 +212,9 @@ export class ItemList {
     const { i18n } = this.#view
     try {
       const page = await this.#page(this.#cursor, signal)
-      const rows = page.items.filter(({ key }) => !this.#rows.has(key)).map((item) => new ItemRow(item, i18n))
+      const rows = page.items.filter(({ key }) => !this.#rows.has(key)).map((item) =>
+        new ItemRow(item, this.#view)
+      )
       for (const row of rows) this.#rows.set(row.item.key, row)
       this.#list.append(...rows.map(({ element }) => element))
       this.#ticks.add(rows.map(({ tick }) => tick))
@@ -391,15 +395,19 @@ class ItemRow {
   #facts = make("span", { className: "facts" })
   #state = make("span", { className: "state" })
   #path = make("span", { className: "path", dir: "ltr" })
+  /** What can be done with its download. */
+  #acts = make("span", { className: "item-acts", hidden: true })
+  #view
   #i18n
 
   /**
    * @param {Item} item
-   * @param {import("../base/i18n.js").I18n} i18n
+   * @param {import("./subscriptionsview.js").SubscriptionsView} view
    */
-  constructor(item, i18n) {
+  constructor(item, view) {
     this.item = item
-    this.#i18n = i18n
+    this.#view = view
+    this.#i18n = view.i18n
     this.tick = make("input", { type: "checkbox", value: item.key })
     this.element = make(
       "li",
@@ -407,21 +415,46 @@ class ItemRow {
       make("label", { className: "tick" }, this.tick, this.#name),
       this.#facts,
       this.#state,
+      this.#acts,
       this.#path,
     )
     this.show(item)
   }
 
+  #offerActs() {
+    const { play, leadTo } = this.#view
+    /** @type {[icon: string, words: string, act: (task: Task) => unknown][]} */
+    const acts = [
+      ["play", "action.play", play],
+      ["save", "action.save", (task) => saveLink(task, kindsOf(task)[0], this.#i18n).click()],
+      ["row", "follow.to_row", leadTo],
+    ]
+    addSymbol("row", "M4 6h16M4 12h8M4 18h8M15 11l4 4-4 4")
+    this.#acts.replaceChildren(...acts.map(([icon, words, act]) => {
+      const made = iconButton(icon, this.#i18n.t(words), () => this.#withTask(act))
+      made.tabIndex = -1 // a row is one stop of Tab
+      return made
+    }))
+  }
+
+  /** @param {(task: Task) => unknown} act */
+  async #withTask(act) {
+    const task = await this.#view.attempt(() => this.#view.api.get(`api/status/${this.item.task_id}`))
+    if (task) await act(task)
+  }
+
   /** @param {Item} item */
   show(item) {
     this.item = item
-    const { title, url, duration, pinned, library, paths = [], state } = item
+    const { title, url, duration, pinned, library, paths = [], state, task_id } = item
     this.element.dataset.state = state
     setText(this.#name, title && VISIBLE.test(title) ? title : url)
     const facts = [dayOf(item, this.#i18n.language), duration ? this.#i18n.format.clock(duration) : ""]
     setText(this.#facts, facts.filter(Boolean).join(" · "))
     const words = [stateWords(item, this.#i18n), pinned ? this.#i18n.t("follow.pinned") : ""]
     setText(this.#state, words.filter(Boolean).join(" · "))
+    this.#acts.hidden = state !== "fetched" || !task_id
+    if (!this.#acts.hidden && !this.#acts.firstChild) this.#offerActs()
     setText(this.#path, library ? placeOf(library, this.#i18n) : (paths[0] ?? ""))
   }
 }

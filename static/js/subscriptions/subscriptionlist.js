@@ -6,9 +6,10 @@ import { arrange, setText } from "../base/dom.js"
 import { button, iconButton, make, moveBetween, searchField } from "../base/elements.js"
 import { recall, remember } from "../base/preferences.js"
 import { Ticks } from "../intake/entries.js"
+import { hasNew, letterOf, pictureOf, showPicture } from "./glance.js"
 import { FOLLOWS, SORT } from "./remembered.js"
 import { actOnMany, check, enable, upload } from "./subscriptionrequests.js"
-import { addressParts, pictureOf, showPicture } from "./subscriptionview.js"
+import { addressParts } from "./subscriptionview.js"
 import { countsOf, heldUntil, NOTICES, statusOf } from "./subscriptionwords.js"
 import { TickedBar } from "./tickedbar.js"
 
@@ -23,12 +24,12 @@ const EVERY_MS_OF_MANY = 30_000
 const SEARCHED_FROM = 6
 /** So many refusals are said. */
 const SAID = 5
-/** Orders of the list, as the server calls them. @type {Record<string, string>} */
+/** Orders of the list, as the server calls them: what needs the reader first, then the last added. @type {Record<string, string>} */
 const SORTS = {
+  trouble: "follow.sort_trouble",
   "": "follow.sort_added",
   name: "follow.sort_name",
   newest: "follow.sort_newest",
-  trouble: "follow.sort_trouble",
 }
 /** What can be done with those that are ticked, with which of them, and its words. @type {[string, (one: Subscription) => boolean, string][]} */
 const ACTS = [
@@ -61,6 +62,8 @@ export class ListOfSubscriptions {
   #ticks
   #bar
   #isActing = false
+  /** The reader wants another order, or others: rows may move. */
+  #isAsked = true
   /** Names of the service's profiles. @type {string[]} */
   #profiles = []
   /** @type {() => void} */
@@ -78,7 +81,7 @@ export class ListOfSubscriptions {
       { "aria-label": say("sort.label"), onchange: () => this.#reorder() },
       ...Object.entries(SORTS).map(([sort, key]) => new Option(say(key), sort)),
     )
-    this.#sort.value = recall(SORT, "")
+    this.#sort.value = recall(SORT, "trouble")
     const toggle = button(say("entries.toggle"), () => this.#ticks.toggleAll())
     this.#head = make("div", { className: "follow-head", hidden: true }, this.#search, this.#sort, toggle)
     this.#bar = new TickedBar(view, say("follow.selected_many"))
@@ -109,8 +112,7 @@ export class ListOfSubscriptions {
     )
     setText(this.#state, say("preview.looking"))
     this.#list.addEventListener("keydown", (event) => {
-      const isTick = event.target instanceof HTMLInputElement
-      moveBetween(this.#list, isTick ? "input" : ".follow-open", event)
+      moveBetween(this.#list, event.target instanceof HTMLInputElement ? "input" : ".follow-open", event)
     })
     this.#askProfiles()
   }
@@ -133,7 +135,8 @@ export class ListOfSubscriptions {
       }
       if (asked !== this.#asked) return EVERY_MS // another search, or order, is under way
       this.#more.hidden = !cursor
-      this.#showAll(all)
+      this.#showAll(this.#isAsked ? all : this.#inPlace(all))
+      this.#isAsked = false
       this.#feeds.show(all.some(({ feed }) => feed))
       if (this.#text) setText(this.#state, all.length ? "" : i18n.t("empty.no_match"))
       else {
@@ -156,6 +159,18 @@ export class ListOfSubscriptions {
     this.#rows.get(id)?.focus()
   }
 
+  /**
+   * While the reader aims at a row, those that are there stay where they are.
+   * @param {Subscription[]} all
+   */
+  #inPlace(all) {
+    if (!this.#list.matches(":hover, :focus-within")) return all
+    const ids = [...this.#rows.keys()]
+    const placeOf = (/** @type {Subscription} */ { subscription_id: id }) =>
+      this.#rows.has(id) ? ids.indexOf(id) : ids.length
+    return all.toSorted((a, b) => placeOf(a) - placeOf(b))
+  }
+
   /** @param {Subscription[]} all */
   #showAll(all) {
     const rows = all.map((each) => {
@@ -174,6 +189,7 @@ export class ListOfSubscriptions {
   }
 
   async #showMore() {
+    this.#isAsked = true
     const last = [...this.#rows.keys()].at(-1)
     this.#pages += 1
     await this.load()
@@ -185,11 +201,13 @@ export class ListOfSubscriptions {
   #find(text) {
     this.#text = text
     this.#pages = 1
+    this.#isAsked = true
     return this.load()
   }
 
   #reorder() {
     remember(SORT, this.#sort.value)
+    this.#isAsked = true
     return this.load()
   }
 
@@ -371,6 +389,7 @@ class SubscriptionRow {
   element
   #view
   #name = make("bdi")
+  #mark = make("span", { className: "mark" })
   #facts = make("span", { className: "follow-facts" })
   #counts = make("span", { className: "follow-counts" })
   #picture = pictureOf()
@@ -397,7 +416,7 @@ class SubscriptionRow {
     this.#open = make(
       "button",
       { type: "button", className: "follow-open", onclick: () => view.one(id) },
-      make("span", { className: "follow-name" }, this.#name),
+      make("span", { className: "follow-name" }, this.#name, this.#mark),
       this.#facts,
       this.#counts,
       this.#cause,
@@ -413,6 +432,7 @@ class SubscriptionRow {
       () => this.#act(() => enable(view.api, id, !this.subscription.enabled), reload),
     )
     this.tick = make("input", { type: "checkbox", value: id })
+    for (const beside of [this.tick, this.#check, this.#pause]) beside.tabIndex = -1 // a row is one stop of Tab
     const name = make("label", { className: "tick" }, this.tick)
     this.element = make("li", {}, name, this.#picture, this.#letter, this.#open, this.#check, this.#pause)
     this.show(subscription)
@@ -441,17 +461,18 @@ class SubscriptionRow {
     if (subscription.revision < this.subscription.revision) return // asked for before the last change
     this.subscription = subscription
     const { i18n } = this.#view
-    const { name, enabled, stage, items, error, error_code = "", notice, moved_to: url = "" } = subscription
+    const { name, enabled, stage, error, error_code = "", notice, moved_to: url = "" } = subscription
     this.element.dataset.stage = stage
     showPicture(this.#picture, subscription)
     setText(this.#name, name)
-    setText(this.#letter, [...name.replace(/^https?:\/\/(www\.)?/, "")][0] ?? "")
+    setText(this.#letter, letterOf(name))
     this.tick.ariaLabel = `${i18n.t("action.select")}: ${name}`
     const { owner } = subscription // told to admins, where each has their own
     const whose = owner ? i18n.t("people.of", { name: owner }) : ""
     const status = statusOf(subscription, i18n, heldUntil(subscription))
     setText(this.#facts, [status, whose].filter(Boolean).join(" · "))
-    setText(this.#counts, countsOf(items, i18n).join(" · "))
+    setText(this.#counts, countsOf(subscription, i18n).join(" · "))
+    setText(this.#mark, hasNew(subscription, i18n) ? i18n.t("section.new") : "")
     const cause = notice ? i18n.t(NOTICES[notice], { url }) : ""
     setText(this.#cause, stage === "failing" ? error ?? error_code : cause)
     const act = i18n.t(enabled ? "follow.pause" : "follow.resume")

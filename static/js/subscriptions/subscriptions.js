@@ -4,11 +4,13 @@
 
 import { fetched } from "../base/api.js"
 import { byId, fromTemplate, setText } from "../base/dom.js"
-import { addSymbol, loadStyles } from "../base/elements.js"
+import { addSymbol, loadStyles, make } from "../base/elements.js"
 import { recall, remember } from "../base/preferences.js"
+import { needsReader } from "./glance.js"
 import { FOLLOWS } from "./remembered.js"
 
-/** @typedef {{api: import("../base/api.js").Api, i18n: import("../base/i18n.js").I18n}} Parts */
+/** @typedef {import("../tasks/task.js").Task} Task */
+/** @typedef {{api: import("../base/api.js").Api, i18n: import("../base/i18n.js").I18n, play: (task: Task) => unknown, leadTo: (task: Task) => unknown}} Parts  `leadTo`: to the row of a task */
 /** @typedef {Parts & {box: import("../intake/box.js").Box, options: import("../intake/options.js").Options}} PartsOfBox */
 
 /**
@@ -22,26 +24,38 @@ export async function subscribe(link, parts) {
 }
 
 /**
- * Show all of them, and where those of another program come in.
+ * Show all of them, and where those of another program come in; or one of them.
  * @param {Parts} parts
+ * @param {string} [id]
  */
-export async function openSubscriptions(parts) {
+export async function openSubscriptions(parts, id) {
   const view = await viewOf(parts)
-  await view.open()
+  await view.open(id)
 }
 
+/** So many of those that need the reader are counted. */
+const COUNTED = 9
+
 /**
- * The menu has been opened: offer those that there are. Whether there are any is asked here and not at the beginning, so
+ * The menu has been opened: offer those that there are, and say how many of them need the reader. Whether there are any is asked here and not at the beginning, so
  * that nobody else pays for it. Their entry is the last one of the menu: when it comes late, nothing moves.
  * @param {Parts} parts
  */
 export async function offer(parts) {
   if (recall(FOLLOWS, false)) addEntry(parts)
   if (document.body.dataset.page === "login") return
-  const found = await parts.api.get("api/subscriptions", { limit: 1 }).catch(() => null) // the page says if nothing answers
+  const query = { sort: "trouble", limit: COUNTED + 1 }
+  const found = await parts.api.get("api/subscriptions", query).catch(() => null) // the page says if nothing answers
   if (!found) return
   remember(FOLLOWS, found.subscriptions.length > 0)
-  if (found.subscriptions.length) addEntry(parts)
+  if (!found.subscriptions.length) return
+  addEntry(parts)
+  const n = found.subscriptions.filter(needsReader).length
+  const { i18n } = parts
+  const words = i18n.t("follow.need", { n })
+  const text = n > COUNTED ? `${COUNTED}+` : String(n)
+  const badge = make("span", { className: "badge", title: words, role: "img", "aria-label": words }, text)
+  if (n) document.querySelector(`#menu-items .${FOLLOWS}`)?.append(badge)
 }
 
 /** @param {Parts} parts */

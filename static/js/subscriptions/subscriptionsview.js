@@ -21,12 +21,17 @@ export class SubscriptionsView extends Room {
   /** @param {import("./subscriptions.js").Parts} parts */
   constructor(parts) {
     super(parts, "subscriptions", "follow.back")
+    this.play = parts.play
+    this.leadTo = parts.leadTo
   }
 
-  /** Show all. */
-  async open() {
+  /**
+   * Show all, or one of them.
+   * @param {string} [id]
+   */
+  async open(id) {
     this.show()
-    await this.list()
+    await (id ? this.one(id) : this.list())
   }
 
   /**

@@ -4,6 +4,7 @@
 import { Problem } from "../base/api.js"
 import { setText } from "../base/dom.js"
 import { button, make } from "../base/elements.js"
+import { noteVisit, pictureOf, showPicture } from "./glance.js"
 import { ItemList } from "./subscriptionitems.js"
 import { remember } from "../base/preferences.js"
 import { hasLibrary, LAYOUTS } from "../base/library.js"
@@ -16,36 +17,8 @@ import { fromNow, heldUntil, NOTICES, statusOf } from "./subscriptionwords.js"
 
 /** How many of the older ones are fetched by one click. */
 const FEW = 5
-/** So many that wait are looked at for those that are held. */
-const LOOKED_AT = 200
-
-const PICTURE = 48 // pixels of its sides
-
-/** What its source is known by: beside its name, so that nothing reads it. */
-export function pictureOf() {
-  const picture = make("img", {
-    className: "follow-picture",
-    alt: "",
-    width: PICTURE,
-    height: PICTURE,
-    loading: "lazy",
-    hidden: true,
-  })
-  picture.addEventListener("error", () => (picture.hidden = true))
-  return picture
-}
-
-/**
- * @param {HTMLImageElement} image
- * @param {Subscription} subscription  whose picture the server has: no other host is asked
- */
-export function showPicture(image, { picture }) {
-  const link = picture ? `${picture}?w=${2 * PICTURE}` : ""
-  if (link === (image.getAttribute("src") ?? "")) return
-  image.hidden = !link
-  if (link) image.src = link
-  else image.removeAttribute("src")
-}
+/** So many that wait are read at once for those that are held. */
+const PAGE = 200
 
 export class SubscriptionView {
   element
@@ -71,8 +44,6 @@ export class SubscriptionView {
   #sure = make("div", { className: "follow-ask" })
   #pause
   #items
-  /** How many of those that wait are held; +: there are more. */
-  #heldCount = { n: 0, waiting: -1 }
   /** @type {() => void} */
   #settle = () => {}
   /** What is shown first is here. @type {Promise<void>} */
@@ -149,6 +120,7 @@ export class SubscriptionView {
     const t = i18n.t.bind(i18n)
     const { url, name, enabled, checked_at, feed } = subscription
     this.#view.call(name)
+    noteVisit(this.#id, i18n)
     showPicture(this.#picture, subscription)
     setText(this.#about, subscription.description ?? "")
     this.#about.title = subscription.description ?? ""
@@ -162,6 +134,7 @@ export class SubscriptionView {
     this.#view.keepFocus(() => {
       this.#showCause(subscription, held)
       this.#showFound(subscription)
+      this.#showHeld(subscription.held ?? 0)
       this.#showFeed(feed?.url)
       this.#showLibrary(subscription)
     })
@@ -169,7 +142,6 @@ export class SubscriptionView {
     const isOther = JSON.stringify(before?.items) !== JSON.stringify(subscription.items)
     if (isOther || Boolean(before?.library) !== isPlaced) {
       this.#items.changed(subscription.items, isPlaced)
-      this.#countHeld(subscription)
     }
   }
 
@@ -221,32 +193,19 @@ export class SubscriptionView {
 
   /**
    * What is held waits for the reader.
-   * @param {Subscription} subscription
+   * @param {number} n
    */
-  async #countHeld({ items: { waiting = 0 } }) {
-    if (waiting === this.#heldCount.waiting) return
-    this.#heldCount = { n: 0, waiting }
-    if (waiting) {
-      const query = { state: "waiting", limit: LOOKED_AT }
-      /** @type {{items: Item[]}} */
-      const { items } = await this.#view.api.get(`api/subscriptions/${this.#id}/items`, query).catch(() => ({
-        items: [],
-      }))
-      if (this.#heldCount.waiting !== waiting) return
-      const n = items.filter(({ reason }) => reason === "held").length
-      this.#heldCount.n = n === items.length ? waiting : n
-    }
-    const { n } = this.#heldCount
+  #showHeld(n) {
+    this.#held.hidden = !n
+    if (!n || this.#held.dataset.n === String(n)) return // its buttons may have the focus
+    this.#held.dataset.n = String(n)
     const t = this.#view.i18n.t.bind(this.#view.i18n)
-    this.#view.keepFocus(() => {
-      this.#held.hidden = !n
-      this.#held.replaceChildren(
-        make("p", { role: "status" }, t("follow.held", { n })),
-        button(t("follow.fetch_all", { n }), () => this.#actOnHeld("fetch")),
-        button(t("follow.skip_all", { n }), () => this.#actOnHeld("skip")),
-        button(t("list.choose"), () => this.#items.choose("waiting")),
-      )
-    })
+    this.#held.replaceChildren(
+      make("p", { role: "status" }, t("follow.held", { n })),
+      button(t("follow.fetch_all", { n }), () => this.#actOnHeld("fetch")),
+      button(t("follow.skip_all", { n }), () => this.#actOnHeld("skip")),
+      button(t("list.choose"), () => this.#items.choose("waiting")),
+    )
   }
 
   /**
@@ -347,7 +306,7 @@ export class SubscriptionView {
     /** @type {string[]} */
     const keys = []
     do {
-      const query = { state: "waiting", limit: LOOKED_AT, cursor }
+      const query = { state: "waiting", limit: PAGE, cursor }
       /** @type {{items: Item[], next_cursor?: string}} */
       const { items, next_cursor } = await this.#view.api.get(path, query)
       keys.push(...items.filter(({ reason }) => reason === "held").map(({ key }) => key))

@@ -11,8 +11,8 @@ import { sentenceOf } from "../intake/optionwords.js"
 /** @typedef {Partial<Record<State, number>>} Counts */
 /** @typedef {{title?: string, not_title?: string, min_duration?: number, max_duration?: number, since?: string, until?: string, kinds?: string[], members?: boolean, min_age?: string}} Filters */
 /** @typedef {{layout?: string, folder?: string, name?: string}} Library */
-/** @typedef {{subscription_id: string, revision: number, url: string, name: string, title?: string, description?: string, author?: string, picture?: string, enabled: boolean, stage: string, checked_at?: string, waiting?: string, next_check_at?: string, items: Counts, error_code?: string, error?: string, hint?: string, notice?: string, moved_to?: string, feeds?: {url: string, title?: string}[], interval: string, request: Record<string, any>, filters: Filters, keep: {days?: number, last?: number}, feed?: {name?: string, url?: string}, library?: Library, profile?: string, owner?: string}} Subscription */
-/** @typedef {{key: string, url: string, title?: string, duration?: number, published_at?: string, state: State, reason?: string, not_before?: string, task_id?: string, library?: import("../tasks/task.js").Place, paths?: string[], pinned: boolean}} Item */
+/** @typedef {{subscription_id: string, revision: number, url: string, name: string, title?: string, description?: string, author?: string, picture?: string, enabled: boolean, stage: string, checked_at?: string, waiting?: string, next_check_at?: string, items: Counts, held?: number, last_fetched_at?: string, error_code?: string, error?: string, hint?: string, notice?: string, moved_to?: string, feeds?: {url: string, title?: string}[], interval: string, request: Record<string, any>, filters: Filters, keep: {days?: number, last?: number}, feed?: {name?: string, url?: string}, library?: Library, profile?: string, owner?: string}} Subscription */
+/** @typedef {{key: string, url: string, title?: string, duration?: number, published_at?: string, state: State, reason?: string, not_before?: string, task_id?: string, thumbnail?: string, library?: import("../tasks/task.js").Place, paths?: string[], pinned: boolean}} Item */
 
 /** @type {Record<string, string>} */
 const STAGES = {
@@ -20,8 +20,9 @@ const STAGES = {
   checking: "follow.checking",
   seeding: "follow.seeding",
 }
-/** What is counted, the most interesting first. @type {[State, string][]} */
+/** What is counted, the most interesting first. @type {[State | "held", string][]} */
 const COUNTED = [
+  ["held", "follow.n_held"],
   ["queued", "follow.n_queued"],
   ["waiting", "follow.n_waiting"],
   ["failed", "follow.n_failed"],
@@ -148,11 +149,12 @@ export function statusOf({ stage, next_check_at = "" }, i18n, held, now = i18n.n
 }
 
 /**
- * "2 in the queue", "5 waiting"; where there is nothing else, how many older ones are known.
- * @param {Counts} counts
+ * "2 in the queue", "5 held"; where there is nothing else, how many older ones are known.
+ * @param {Pick<Subscription, "items" | "held">} subscription
  * @param {I18n} i18n
  */
-export function countsOf(counts, i18n) {
+export function countsOf({ items, held = 0 }, i18n) {
+  const counts = { ...items, waiting: (items.waiting ?? 0) - held, held }
   const words = COUNTED.flatMap(([state, key]) => counts[state] ? [i18n.t(key, { n: counts[state] })] : [])
   return words.length || !counts.known ? words : [i18n.t("follow.n_known", { n: counts.known })]
 }

@@ -36,6 +36,7 @@
  * @property {string} [waiting]  what a queued task waits for, a code
  * @property {string} [not_before]  the time before which a queued task does not begin
  * @property {number} number  the order of acceptance: newer tasks have higher ones
+ * @property {string} [subscription_id]  the subscription that made it
  * @property {string} [playlist_id]  the list that it is an entry of
  * @property {{total: number, completed: number, failed: number, truncated?: boolean}} [entries]  of a list
  * @property {Place} [library]  of one whose files go there
