@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from playwright.async_api import Page
+from playwright.async_api import Page, expect
 
 from tests.fakes.api import FakeApi
 from tests.fakes.subscriptions import entries
@@ -361,7 +361,7 @@ async def _player(page: Page, _: FakeApi) -> None:
 async def _code(page: Page, api: FakeApi) -> None:
     await _player(page, api)
     await page.locator("#player [data-part=send]").click()
-    await page.wait_for_function("document.querySelector('#send img')?.naturalWidth > 0")
+    await expect(page.locator("#send img")).to_have_js_property("complete", True)
 
 
 async def _settings_with_all(page: Page, api: FakeApi) -> None:

@@ -127,7 +127,6 @@ def composed() -> dict[str, set[str]]:
     read = tables()
     return {
         "action": set(read["actions"]),
-        "connection": words("tasks/connection.js", "const state = ", "\n"),
         "details": set(re.findall(r'^ +\["(\w+)", ', code(STATIC / "js/row/details.js"), re.MULTILINE)),
         "failure": {"gone", "busy", "broken", "refused"},
         "group": set(read["groups"]),

@@ -379,6 +379,6 @@ export class Connection extends EventTarget {
     if (isAway() !== wasAway) this.dispatchEvent(new Event("away"))
     const line = this.#problem || (state === "polling" ? this.#i18n.t("offline.polling") : "")
     setText(this.#line, line)
-    setText(this.#element, line ? "" : this.#i18n.t(`connection.${state}`)) // said once
+    setText(this.#element, line ? "" : this.#i18n.t(isLive ? "connection.live" : "connection.connecting")) // said once
   }
 }
