@@ -30,7 +30,7 @@ _UNDER_WAY = f"""
 
 
 async def index_of_day(tables: Statements, one: FileSet, series: str, day: str, zone: tzinfo) -> int:
-    """Which one of its day in its folder a set is: by the time of publication, whichever is fetched first.
+    """The number of a set among those of its day in its folder, in the order of publication.
 
     So numbers are left for entries of the same subscription that were published earlier on that day and are
     under way; where a list tells no time, it is known once the entry's task runs.

@@ -122,7 +122,7 @@ async def made_by_checks(tables: Statements, task_ids: Sequence[str]) -> list[st
 
 
 async def with_films(tables: Statements, keys: Iterable[str]) -> set[str]:
-    """Those of `keys` of whose videos any holder has placed a film, as far as is known."""
+    """Return those of `keys` whose video is known to be in the library, whoever placed it there."""
     return {key for (key,) in await fetch_in(tables, _PLACED_KEYS, keys)}
 
 

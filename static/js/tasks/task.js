@@ -97,7 +97,7 @@ export const looks = new Map()
 export const owners = { of: () => "", said: () => "", admin: "", chosen: "" }
 
 /**
- * The path of a request that makes something for somebody.
+ * The path of a request that adds a download or a subscription, for the person `owner` where an admin acts for one.
  * @param {string} path
  * @param {string} [owner]  "": who asks
  */
