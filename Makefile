@@ -9,6 +9,7 @@ help:
 	@echo 'make run        start the service on http://127.0.0.1:8080 (Ctrl-C stops it)'
 	@echo 'make run-cluster  start four nodes with a database and a bucket of their own, for a look (Ctrl-C ends them)'
 	@echo 'make test       run the tests, or some: make test ARGS="-k name"'
+	@echo 'make test-wide  run the dear ones that make test leaves out: more programs, scenes and kills'
 	@echo 'make test-long  run those that take minutes: kills at random, long loads'
 	@echo 'make check      look for mistakes in style and types, in Python and JavaScript'
 	@echo 'make format     lay out both as make check wants them'
@@ -39,8 +40,12 @@ PYTEST = $(MODE) $(PYTHON) -m pytest --dist worksteal
 
 # Three workers a core, since tests wait for a third of their time; at most 24.
 WORKERS = $(shell cores=$$(nproc); echo $$((cores < 8 ? 3 * cores : 24)))
+# Who names tests means the wide ones as well.
 test: tools
-	$(PYTEST) --numprocesses $(WORKERS) -m "not long" $(ARGS)
+	$(PYTEST) --numprocesses $(WORKERS) -m "not long$(if $(ARGS),, and not wide)" $(ARGS)
+
+test-wide: tools
+	$(PYTEST) --numprocesses $(WORKERS) -m "wide and not long" $(ARGS)
 
 # Not more workers: these tests examine how the service survives faults, and a busy machine would disturb them.
 # `WHICH` narrows them down: `long and not minutes` takes ten minutes.
@@ -96,4 +101,4 @@ lock-tools:
 	[package.pop(key, None) for package in lock["packages"].values() for key in ("resolved", "funding")]; \
 	path.write_text(json.dumps(lock, indent=1) + "\n")'
 
-.PHONY: help run run-cluster install test test-long check format bench pictures design packages tools lock lock-tools
+.PHONY: help run run-cluster install test test-wide test-long check format bench pictures design packages tools lock lock-tools

@@ -81,6 +81,7 @@ async def test_pages_and_results_which_are_put_together_of_bytes_are_what_their_
     is_of_model(ActionResults, results)
 
 
+@pytest.mark.wide
 async def test_what_a_child_tells_of_a_link_is_what_its_model_says(service: Inside, site: Site) -> None:
     """The answer has no more than the model: what the child tells beyond that would be missed here."""
     for path in ("/page/cjk", "/page/playlist", "/hls/ts/index.m3u8"):
@@ -109,6 +110,7 @@ async def test_a_problem_is_what_its_model_says(service: Inside, site: Site) -> 
         is_of_model(Problem, problem)
 
 
+@pytest.mark.wide
 def test_a_problem_has_a_field_for_whatever_an_error_tells() -> None:
     """`Problem` leaves out what it does not know."""
     told = {

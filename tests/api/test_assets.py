@@ -133,6 +133,7 @@ def test_a_word_is_text_and_never_markup(tmp_path: Path) -> None:
     assert "<b>" not in page
 
 
+@pytest.mark.wide
 async def test_the_page_is_read_once_and_not_before_somebody_asks_for_it(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:

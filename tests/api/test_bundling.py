@@ -72,6 +72,7 @@ def used_too_early(folder: Path, scripts: dict[str, str]) -> list[str]:
     return USED_TOO_EARLY.findall(said)
 
 
+@pytest.mark.wide
 def test_no_declaration_has_been_moved_behind_its_use(tmp_path: Path) -> None:
     """The library takes `{ b }` for no use of `b`, and puts `const { d } = a.g({ b })` before `const b`.
 

@@ -57,6 +57,7 @@ def test_every_date_that_can_be_written_is_read(moment: datetime) -> None:
     assert http_date(format_datetime(moment, usegmt=True)) == moment
 
 
+@pytest.mark.wide
 @given(st.text(st.characters(max_codepoint=255)))
 def test_no_text_does_harm(text: str) -> None:
     http_date(text)

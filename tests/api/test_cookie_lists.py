@@ -67,6 +67,7 @@ def test_expiry_is_told_as_if_it_were_counted_now(now: int) -> None:
         assert shown["expires_at"] == datetime.fromtimestamp(following, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+@pytest.mark.wide
 def test_of_very_many_moments_the_later_ones_are_put_together() -> None:
     found = facts(file_of(*range(NOW - 5000, NOW + 20_000)))
     assert len(found.ends) <= 201
@@ -94,6 +95,7 @@ async def listed(stored: Cookies) -> dict[str, CookieFacts]:
     return {name: found async for name, found in stored.facts()}
 
 
+@pytest.mark.wide
 async def test_a_list_parses_nothing(stored: Cookies, parsed: list[str]) -> None:
     text = file_of(NOW, NOW + 7)
     await stored.put("a", with_facts(text, facts(text)))

@@ -335,6 +335,7 @@ async def test_many_large_files_do_not_hold_up_others(
     assert threading.main_thread() not in threads
 
 
+@pytest.mark.wide
 async def test_many_files_with_many_hosts_make_no_long_answer(served: Inside) -> None:
     text = "".join(line("a", "1", f"{number:03}.{'x' * 240}.test") for number in range(150))
     for number in range(50):
@@ -428,6 +429,7 @@ async def test_who_deletes_them_is_told_what_is_missing(service: Service, site: 
     assert not site.seen("/video.mp4")
 
 
+@pytest.mark.wide
 async def test_a_host_has_its_cookies_without_being_asked(
     services: Services, site: Site, tmp_path: Path
 ) -> None:

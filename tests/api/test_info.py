@@ -57,6 +57,7 @@ async def test_what_the_source_refuses_is_said(service: Inside, site: Site) -> N
     assert (status, problem["code"], problem["error_code"]) == (502, "source_refused", "http_404")
 
 
+@pytest.mark.wide
 async def test_who_hangs_up_takes_the_work_along_and_leaves_the_turn_to_others(
     service: Inside, site: Site
 ) -> None:
@@ -125,6 +126,7 @@ async def test_a_full_disk_is_no_fault_of_ours(
     assert list(service.app[keys.INSPECTOR]._workplace.scratch.iterdir()) == []
 
 
+@pytest.mark.wide
 async def test_a_list_is_told_page_by_page_and_what_was_chosen_is_downloaded(
     service: Inside, site: Site
 ) -> None:

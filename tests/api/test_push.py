@@ -111,6 +111,7 @@ async def test_a_slow_reader_skips_to_the_newest_and_never_misses_the_last(clien
     assert len(revisions) < 1_000, "not all that was out of date"
 
 
+@pytest.mark.wide
 async def test_a_slow_reader_of_the_feed_gets_the_newest_of_every_task(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -310,6 +311,7 @@ async def test_what_a_change_costs_does_not_depend_on_how_many_feeds_are_open(
     await client.app[keys.HUB].left_alone()
 
 
+@pytest.mark.wide
 async def test_a_feed_that_nobody_reads_holds_little_and_gets_the_rest_once_it_reads(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:

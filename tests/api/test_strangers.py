@@ -251,6 +251,7 @@ async def test_nobody_is_told_to_send_a_body_that_is_refused(client: Client) -> 
         writer.transport.abort()
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize(
     ("line", "kind", "status"),
     [

@@ -23,6 +23,7 @@ async def kernel(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
         yield kernel
 
 
+@pytest.mark.wide
 async def test_a_link_becomes_a_file_and_its_status_is_told_by_poll_and_by_socket(
     kernel: Inside, site: Site
 ) -> None:

@@ -24,6 +24,7 @@ async def open_settings(page: Page) -> Locator:
     return settings
 
 
+@pytest.mark.wide
 async def test_the_way_back_closes_the_player_and_the_settings_and_then_leaves_the_page(
     api: FakeApi, open_page: OpenPage
 ) -> None:
@@ -94,6 +95,7 @@ async def test_what_was_typed_into_the_settings_of_a_subscription_goes_only_afte
         await expect(dialog.get_by_role("heading", name=CHANNEL)).to_be_visible()
 
 
+@pytest.mark.wide
 async def test_a_paused_task_whose_cancel_is_taken_back_is_paused_again(
     api: FakeApi, open_page: OpenPage
 ) -> None:

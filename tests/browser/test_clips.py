@@ -35,6 +35,7 @@ def link_box(page: Page) -> Any:
     return page.get_by_role("textbox", name="Link")
 
 
+@pytest.mark.wide
 async def test_a_part_is_marked_in_the_player_and_sent_from_the_box_by_keys_alone(
     services: Services, media: Path, open_page: OpenPage
 ) -> None:
@@ -78,6 +79,7 @@ async def test_a_part_is_marked_in_the_player_and_sent_from_the_box_by_keys_alon
         await expect(player.get_by_text("Clip", exact=True)).to_be_hidden()  # its times are not the film's
 
 
+@pytest.mark.wide
 async def test_an_end_before_the_start_is_said_and_not_taken(api: FakeApi, open_page: OpenPage) -> None:
     await api.put("a", "completed", **film())
     async with open_page(api.url, locale="en-US") as page:
@@ -95,6 +97,7 @@ async def test_an_end_before_the_start_is_said_and_not_taken(api: FakeApi, open_
         await expect(page.get_by_text("from 1:30.0 to 2:00.0")).to_be_visible()
 
 
+@pytest.mark.wide
 async def test_the_options_open_the_player_of_the_film_whose_link_is_in_the_box(
     api: FakeApi, open_page: OpenPage
 ) -> None:
@@ -111,6 +114,7 @@ async def test_the_options_open_the_player_of_the_film_whose_link_is_in_the_box(
         await expect(page.get_by_role("dialog").get_by_role("button", name="Start here")).to_be_visible()
 
 
+@pytest.mark.wide
 async def test_what_stood_in_the_box_comes_back_when_the_clip_was_sent(
     api: FakeApi, open_page: OpenPage
 ) -> None:

@@ -43,6 +43,7 @@ async def log_out(page: Page) -> None:
     await page.locator("#login").wait_for()
 
 
+@pytest.mark.wide
 async def test_a_person_and_an_admin_do_on_the_page_all_that_concerns_people(
     tmp_path: Path, open_page: OpenPage
 ) -> None:
@@ -196,6 +197,7 @@ async def test_where_nobody_was_added_nothing_of_people_is_asked_for(
         assert asked == []
 
 
+@pytest.mark.wide
 async def test_a_thousand_people_are_searched_and_shown_page_by_page(
     api: FakeApi, open_page: OpenPage
 ) -> None:

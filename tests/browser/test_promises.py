@@ -55,6 +55,7 @@ async def whole_rows(page: Page) -> int:
     return count
 
 
+@pytest.mark.wide
 async def test_things_are_called_what_they_are_for_those_who_listen(
     api: FakeApi, open_page: OpenPage
 ) -> None:
@@ -127,6 +128,7 @@ def _worst_window(shifts: list[tuple[float, float]]) -> float:
     return max(sums)
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("locale", ["en-US", "zh-CN"])
 @pytest.mark.parametrize("width", [320, 360])
 async def test_the_narrowest_screen_loses_nothing_of_header_and_filter(
@@ -147,6 +149,7 @@ async def test_the_narrowest_screen_loses_nothing_of_header_and_filter(
         assert filters["height"] <= 8 + 2 * 44  # two lines
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("locale", ["en-US", "zh-CN"])
 @pytest.mark.parametrize("width", [640, 820])
 async def test_a_page_at_200_percent_and_a_tablet_lose_nothing(
@@ -169,6 +172,7 @@ async def test_a_page_at_200_percent_and_a_tablet_lose_nothing(
         assert await page.locator("#tasks").bounding_box() == above
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize(("name", "width"), [("settings", 320), ("clip", 640), ("subscription", 320)])
 async def test_a_dialog_fits_into_a_narrow_window(browser: Browser, name: str, width: int) -> None:
     narrow = {"viewport": {"width": width, "height": 568}, "locale": "en-US"}
@@ -181,6 +185,7 @@ async def test_a_dialog_fits_into_a_narrow_window(browser: Browser, name: str, w
         assert max(await dialog.evaluate(labels), default=0) <= 0
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("device", [PHONE, DESKTOP], ids=["phone", "desktop"])
 @pytest.mark.parametrize("count", [0, 20])
 async def test_nothing_moves_while_the_page_comes(

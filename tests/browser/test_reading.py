@@ -104,6 +104,7 @@ async def test_5000_rows_are_read_by_the_wheel_and_each_is_seen_once(
 BESIDE, ON, FOCUS = "beside the list", "on the list", "on the list, with the focus in it"
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize(
     ("where", "view", "sort"),
     [
@@ -158,6 +159,7 @@ async def grown(page: Page, height: int) -> int:
     return found
 
 
+@pytest.mark.wide
 async def test_the_end_key_goes_to_the_very_end_in_one_press_and_the_view_stays_there(
     api: FakeApi, open_page: OpenPage
 ) -> None:
@@ -173,6 +175,7 @@ async def test_the_end_key_goes_to_the_very_end_in_one_press_and_the_view_stays_
         assert await in_sight(page) == before
 
 
+@pytest.mark.wide
 async def test_what_the_browsers_search_has_found_stays_in_sight_while_more_is_loaded(
     api: FakeApi, open_page: OpenPage
 ) -> None:
@@ -193,6 +196,7 @@ async def test_what_the_browsers_search_has_found_stays_in_sight_while_more_is_l
         await expect(row(page, expected[245])).to_be_in_viewport()
 
 
+@pytest.mark.wide
 async def test_who_drags_the_scroll_bar_sees_more_come_below_and_nothing_move(api: FakeApi) -> None:
     await fill(api, 600)
     async with chromium(refused=["--hide-scrollbars"]) as browser:

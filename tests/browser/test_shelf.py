@@ -19,6 +19,7 @@ _UNTIL = """(media, name) => new Promise((done) => {
 _FILM = {"files": {"audio": "/api/download/a.wav"}, "file_info": {"audio": {"type": "audio/wav"}}}
 
 
+@pytest.mark.wide
 async def test_a_cover_plays_says_how_far_it_was_watched_and_the_way_back_leads_to_the_wall(
     api: FakeApi, open_page: OpenPage
 ) -> None:

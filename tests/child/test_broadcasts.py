@@ -32,6 +32,7 @@ def page_with(site: Site, source: str) -> str:
     return site.url(f"/page?kind=video&src={quote(source)}")
 
 
+@pytest.mark.wide
 async def test_a_broadcast_that_a_page_leads_to_is_refused_unless_it_is_asked_for(
     jobs: Jobs, site: Site, tmp_path: Path
 ) -> None:
@@ -40,6 +41,7 @@ async def test_a_broadcast_that_a_page_leads_to_is_refused_unless_it_is_asked_fo
     assert not site.seen("/hls/ts/0.ts")
 
 
+@pytest.mark.wide
 async def test_a_broadcast_that_a_page_leads_to_is_recorded(jobs: Jobs, site: Site, tmp_path: Path) -> None:
     url = page_with(site, f"{BROADCAST}?end=7")
     outcome = await jobs.download(tmp_path / "t", url, live="record", outputs=["video"])
@@ -48,6 +50,7 @@ async def test_a_broadcast_that_a_page_leads_to_is_recorded(jobs: Jobs, site: Si
     assert outcome.last["video_info"]["live"] is True
 
 
+@pytest.mark.wide
 async def test_a_playlist_without_an_end_that_does_not_go_on_is_a_film(
     jobs: Jobs, site: Site, tmp_path: Path
 ) -> None:
@@ -57,6 +60,7 @@ async def test_a_playlist_without_an_end_that_does_not_go_on_is_a_film(
     assert len(site.seen(BROADCAST)) == 3, "the playlist that was read for that goes along"
 
 
+@pytest.mark.wide
 async def test_a_film_whose_playlist_has_no_end_is_a_film_by_its_own_link_too(
     jobs: Jobs, site: Site, tmp_path: Path
 ) -> None:
@@ -68,6 +72,7 @@ async def test_a_film_whose_playlist_has_no_end_is_a_film_by_its_own_link_too(
     assert "live" not in outcome.last["video_info"]
 
 
+@pytest.mark.wide
 async def test_links_that_are_signed_anew_make_no_broadcast_of_a_film(
     jobs: Jobs, site: Site, tmp_path: Path
 ) -> None:
@@ -102,6 +107,7 @@ async def test_a_playlist_that_is_empty_is_a_broadcast_that_has_not_begun(
     assert broken(await jobs.download(tmp_path / "t", url, live=live)) == ("not_live", False, None)
 
 
+@pytest.mark.wide
 async def test_a_playlist_that_has_an_end_is_read_no_more_often_for_that(
     jobs: Jobs, site: Site, tmp_path: Path
 ) -> None:

@@ -53,6 +53,7 @@ def playlist(shelf: Shelf, *segments: str, key: str = "key.bin") -> str:
     return shelf.put("index.m3u8", text.encode(), "application/vnd.apple.mpegurl")
 
 
+@pytest.mark.wide
 async def test_sample_aes_is_fetched_and_opened(
     jobs: Jobs, shelf: Shelf, sealed: bytes, tmp_path: Path
 ) -> None:
@@ -144,6 +145,7 @@ async def test_a_broadcast_that_cannot_be_guarded_is_refused(shelf: Shelf, tmp_p
     assert broken(outcome) == ("live_unsupported", False, None)
 
 
+@pytest.mark.wide
 async def test_of_live_formats_one_is_chosen_that_can_be_recorded(
     shelf: Shelf, site: Site, tmp_path: Path
 ) -> None:
@@ -155,6 +157,7 @@ async def test_of_live_formats_one_is_chosen_that_can_be_recorded(
     assert (await look_into(outcome.file("video"))).codecs == ["aac", "h264"]
 
 
+@pytest.mark.wide
 async def test_what_a_decoder_begins_with_may_come_again(jobs: Jobs, site: Site, tmp_path: Path) -> None:
     url = site.url("/texts/discontinuity-init.m3u8")
     outcome = await jobs.download(tmp_path / "t", url, **VIDEO)

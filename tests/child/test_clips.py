@@ -39,6 +39,7 @@ async def clipped(jobs: Jobs, folder: Path, url: str, clip: dict[str, Any], **wi
     return await jobs.download(folder / "t", url, clip=clip, **{"outputs": ["video"], **wishes})
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize(
     "path",
     [
@@ -64,6 +65,7 @@ async def test_an_exact_clip_begins_and_ends_with_the_very_picture(
     assert outcome.last["video_info"]["duration"] in (2, 3)
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize(
     ("folder", "index", "ending"),
     [
@@ -80,6 +82,7 @@ async def test_of_hls_only_the_segments_that_touch_the_clip_are_fetched(
     assert numbers(outcome.file("video"))[0] in shown(10, 10.6)
 
 
+@pytest.mark.wide
 async def test_of_dash_only_the_segments_that_touch_the_clip_are_fetched_and_picture_and_sound_agree(
     jobs: Jobs, films_site: ClipSite, tmp_path: Path
 ) -> None:
@@ -95,6 +98,7 @@ async def test_of_dash_only_the_segments_that_touch_the_clip_are_fetched_and_pic
     assert seconds(report) == pytest.approx(2.5, abs=0.3)
 
 
+@pytest.mark.wide
 async def test_of_a_plain_mp4_the_index_and_the_bytes_around_the_clip_are_fetched(
     jobs: Jobs, films: Path, films_site: ClipSite, tmp_path: Path
 ) -> None:
@@ -127,6 +131,7 @@ async def test_without_ranges_the_whole_file_is_fetched_and_cut(
     assert "the whole stream is fetched" in outcome.log
 
 
+@pytest.mark.wide
 async def test_sound_alone_is_cut_out_of_what_has_a_picture(
     jobs: Jobs, films_site: ClipSite, tmp_path: Path
 ) -> None:
@@ -172,6 +177,7 @@ async def test_a_clip_behind_the_end_is_out_of_range(
     assert not films_site.segments("ts") + films_site.segments("dash")
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("path", ["ts/index.m3u8", pytest.param("film.mp4", marks=pytest.mark.long)])
 async def test_a_clip_that_ends_behind_the_end_ends_there(
     jobs: Jobs, films_site: ClipSite, tmp_path: Path, path: str
@@ -228,6 +234,7 @@ async def test_a_clip_that_was_killed_in_the_middle_comes_in_the_next_attempt(
     assert sorted(path.name for path in (tmp_path / "t/out").iterdir()) == ["video.mp4"]
 
 
+@pytest.mark.wide
 async def test_an_ffmpeg_that_is_killed_while_it_reads_is_no_fault_of_the_film(
     jobs: Jobs, films_site: ClipSite, tmp_path: Path
 ) -> None:
@@ -269,6 +276,7 @@ async def test_a_source_that_refuses_meanwhile_is_told_of(
     assert broken(outcome)[0] == "http_403"
 
 
+@pytest.mark.wide
 async def test_segments_that_are_there_are_not_the_whole_stream_because_a_playlist_is_refused(
     jobs: Jobs, films_site: ClipSite, tmp_path: Path
 ) -> None:
@@ -283,6 +291,7 @@ async def test_segments_that_are_there_are_not_the_whole_stream_because_a_playli
     assert numbers(outcome.file("video"))[0] in shown(10, 10.6)
 
 
+@pytest.mark.wide
 async def test_the_whole_stream_is_not_fetched_because_its_playlist_is_refused(
     jobs: Jobs, films_site: ClipSite, tmp_path: Path
 ) -> None:

@@ -35,6 +35,7 @@ def test_a_text_is_one_harmless_line(value: str) -> None:
     (text or "").encode()
 
 
+@pytest.mark.wide
 @given(
     st.fixed_dictionaries(dict.fromkeys(("title", "duration", "uploader", "webpage_url", "width"), ANYTHING))
 )
@@ -112,6 +113,7 @@ def opened(path: Path, mode: int = os.O_RDWR) -> Log:
     return Log(os.open(path, mode | os.O_APPEND | os.O_CREAT))
 
 
+@pytest.mark.wide
 def test_a_log_that_gets_too_long_is_cut_in_the_middle_over_attempts(tmp_path: Path) -> None:
     lines = 0
     for number in range(3):
@@ -130,6 +132,7 @@ def test_a_log_that_gets_too_long_is_cut_in_the_middle_over_attempts(tmp_path: P
     assert int(mark[1:].split()[0]) == lines - (len(told) - 1)
 
 
+@pytest.mark.wide
 def test_a_message_that_is_longer_than_a_log_is_cut_as_well(tmp_path: Path) -> None:
     log = opened(tmp_path / "log")
     log.write("the beginning\n" + "x\n" * LIMIT + "the end")

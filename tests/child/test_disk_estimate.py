@@ -148,6 +148,7 @@ async def sponsors() -> AsyncIterator[str]:
         yield api
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("step", REAL)
 async def test_a_job_writes_as_much_as_it_says(
     step: str, shelf: Shelf, films: Path, tmp_path: Path, sponsors: str

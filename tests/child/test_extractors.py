@@ -33,6 +33,7 @@ def _knows(link: str) -> list[str]:
     return [name for name in extractors.find_candidates(link) if known[name].suitable(link)]
 
 
+@pytest.mark.wide
 def test_each_extractor_is_asked_of_the_links_of_its_own_tests() -> None:
     known = extractors.enabled()
     links = [(name, link) for name, link in _links() if known[name].suitable(link)]
@@ -40,6 +41,7 @@ def test_each_extractor_is_asked_of_the_links_of_its_own_tests() -> None:
     assert [(name, link) for name, link in links if name not in extractors.find_candidates(link)] == []
 
 
+@pytest.mark.wide
 def test_reading_the_patterns_leaves_no_garbage_which_the_fork_server_would_keep() -> None:
     patterns = list(islice(_patterns(), 200))  # reading yt-dlp's list for the first time leaves some
     gc.collect()

@@ -89,6 +89,7 @@ def refused(status: int, **more: int) -> str:
 MASTER, NOBODYS = "/hls/master/index.m3u8", "http://10.1.1.1/a.m3u8"
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize(
     "path",
     [

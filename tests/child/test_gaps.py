@@ -59,6 +59,7 @@ async def test_picture_and_sound_keep_their_times_around_a_gap(
     assert film.duration == pytest.approx(4, abs=0.2)
 
 
+@pytest.mark.wide
 async def test_what_was_left_out_is_said_although_the_child_was_killed_meanwhile(
     jobs: Jobs, site: Site, tmp_path: Path
 ) -> None:
@@ -86,6 +87,7 @@ async def test_a_segment_that_only_fails_is_no_gap(
     assert "left out" not in outcome.log
 
 
+@pytest.mark.wide
 async def test_a_film_that_lacks_a_segment_says_so_and_goes_on_behind_it_once_gaps_are_accepted(
     jobs: Jobs, site: Site, tmp_path: Path
 ) -> None:

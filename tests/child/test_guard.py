@@ -285,6 +285,7 @@ async def test_nothing_gets_to_a_private_address_in_any_spelling_or_way(canary: 
         assert set(outcomes[host]) == {"blocked"}, host
 
 
+@pytest.mark.wide
 async def test_an_open_address_is_open_in_both_of_its_forms_and_no_other(canary: Canary) -> None:
     hosts = ["127.0.0.2", "::ffff:127.0.0.2", "127.0.0.1", "::ffff:127.0.0.1", "::1"]
     outcomes = await run(TRY, [hosts, canary.port, ["127.0.0.2"]])
@@ -294,6 +295,7 @@ async def test_an_open_address_is_open_in_both_of_its_forms_and_no_other(canary:
     assert all(set(outcomes[host]) == {"blocked"} for host in hosts[2:])
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("way", WAYS)
 async def test_an_open_endpoint_is_open_at_its_port_only(canary: Canary, way: str) -> None:
     urls = [f"http://127.0.0.1:{canary.port}/", "http://127.0.0.1:9/"]
@@ -302,6 +304,7 @@ async def test_an_open_endpoint_is_open_at_its_port_only(canary: Canary, way: st
     assert other["refused"] == ["127.0.0.1"]
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("way", WAYS)
 async def test_an_open_name_is_open_wherever_it_leads_at_its_port_only(canary: Canary, way: str) -> None:
     by_address = f"http://127.0.0.1:{canary.port}/"
@@ -356,6 +359,7 @@ async def test_a_redirect_of_a_proxied_source_is_judged_as_well(canary: Canary) 
     assert len(canary.hits) == 1
 
 
+@pytest.mark.wide
 async def test_what_looks_like_a_browser_gets_to_no_private_address_in_any_spelling(canary: Canary) -> None:
     hosts = [f"[{host}]" if ":" in host else host for host in LOOPBACK + PRIVATE if "%" not in host]
     told = await run(FETCH, [[f"http://{host}:{canary.port}/" for host in hosts], None, [], "browser"])
@@ -364,6 +368,7 @@ async def test_what_looks_like_a_browser_gets_to_no_private_address_in_any_spell
     assert all(each["refused"] for host, each in zip(hosts, told, strict=True) if host in PRIVATE)
 
 
+@pytest.mark.wide
 async def test_what_looks_like_a_browser_hears_of_no_way_from_the_environment(
     canary: Canary, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -42,6 +42,7 @@ def film(walled: Walled, media: Path) -> str:
     return walled.put("/film.mp4", (media / "video.mp4").read_bytes(), "video/mp4")
 
 
+@pytest.mark.wide
 async def test_the_page_and_the_film_behind_it_are_asked_for_as_a_browser_does(
     trusting: Jobs, walled: Walled, media: Path, tmp_path: Path
 ) -> None:
@@ -54,6 +55,7 @@ async def test_the_page_and_the_film_behind_it_are_asked_for_as_a_browser_does(
     assert all(walled.asked("/film.mp4"))
 
 
+@pytest.mark.wide
 async def test_each_segment_is_asked_for_as_a_browser_does(
     trusting: Jobs, walled: Walled, media: Path, tmp_path: Path
 ) -> None:
@@ -202,6 +204,7 @@ async def test_a_film_that_nobody_reads_is_not_fetched(walled: Walled) -> None:
     assert _look(walled, url, f"{watching}print(now - before)") < 8 << 20
 
 
+@pytest.mark.wide
 async def test_all_of_a_film_comes_however_slowly_it_is_read(walled: Walled) -> None:
     url = walled.put("/large", bytes(8 << 20), "video/mp4")
     reading = "while block := answer.read(1 << 16):\n  n += len(block); time.sleep(0.005)\nprint(n)"
@@ -217,6 +220,7 @@ async def test_one_who_leaves_midway_lets_go_of_the_connection(walled: Walled) -
     assert _look(walled, url, f"{begun}{filled}{leaving}print(len(threads()))") == 0
 
 
+@pytest.mark.wide
 def test_what_a_source_says_of_other_ways_to_it_leads_nowhere(walled: Walled) -> None:
     with socket.create_server(("127.0.0.1", 0)) as stream, socket.socket(type=socket.SOCK_DGRAM) as datagrams:
         datagrams.bind(stream.getsockname())
@@ -228,6 +232,7 @@ def test_what_a_source_says_of_other_ways_to_it_leads_nowhere(walled: Walled) ->
         assert select.select([stream, datagrams], [], [], 0)[0] == []
 
 
+@pytest.mark.wide
 def test_a_child_loads_nothing_of_it_before_it_is_asked_for(walled: Walled) -> None:
     url = walled.put("/page", b"", "text/html")
     assert _look(walled, url, "print(int('curl_cffi' in sys.modules))") == 0

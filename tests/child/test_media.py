@@ -301,6 +301,7 @@ def test_a_picture_that_is_to_be_shown_wider_than_its_file_says_keeps_that(
     assert "DAR 4:3" in probe(tmp_path / "video.mp4")
 
 
+@pytest.mark.wide
 async def test_what_fits_into_no_mp4_is_left_out_and_that_is_said(
     jobs: Jobs, shelf: Shelf, media: Path, tmp_path: Path
 ) -> None:

@@ -54,6 +54,7 @@ def as_described() -> jsonschema_rs.Draft202012Validator:
     return jsonschema_rs.Draft202012Validator(shape)
 
 
+@pytest.mark.wide
 async def test_a_list_is_told_in_pages_with_the_places_that_a_request_can_name(
     shelf: Shelf, tmp_path: Path
 ) -> None:
@@ -186,6 +187,7 @@ def test_a_number_that_is_none_is_left_out(value: Any) -> None:
     check_answer(extracted({}, None, {"entries": [entry(1, {"duration": value}, None)]}))
 
 
+@pytest.mark.wide
 @given(ANYTHING)
 def test_whatever_an_extractor_says_of_one_of_many_the_answer_is_as_described(said: Any) -> None:
     names = ("format_id", "ext", "filesize", "tbr", "format_note", "title", "url", "duration", "start_time")

@@ -39,6 +39,7 @@ def test_gaps_and_an_overlap_at_a_seam_are_none() -> None:
     assert packet_times.find_disorder([]) is None
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("of_dash", [False, True])
 async def test_what_is_in_disorder_is_dropped_and_recorded_anew(tmp_path: Path, of_dash: bool) -> None:
     """Twenty seconds of sound within half a second; pieces of other kinds are not looked at."""

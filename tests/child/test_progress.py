@@ -47,6 +47,7 @@ HOOKS = st.lists(
 )
 
 
+@pytest.mark.wide
 @given(HOOKS, HOOKS, st.floats(0, 1))
 def test_whatever_hooks_say_the_number_stays_between_20_and_99(
     first: list[dict[str, Any]], second: list[dict[str, Any]], convert: float

@@ -431,6 +431,7 @@ async def test_a_source_that_breaks_off_again_and_again_is_gone_on_with_as_long_
     assert len(site.seen("/1mb.mp4")) > 12
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("query", ["", "?cut=20000&times=1"], ids=["whole", "broken off"])
 async def test_of_all_in_answer_to_a_fragments_range_only_that_is_taken(
     jobs: Jobs, site: Site, media: Path, tmp_path: Path, query: str
@@ -463,6 +464,7 @@ def some_of_it(piece: slice, body: bytes) -> web.Response:
     return web.Response(status=206, headers=told, body=some)
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize(
     "odd", [to_the_end, some_of_it, pytest.param(from_the_beginning, marks=pytest.mark.long)]
 )
@@ -562,6 +564,7 @@ async def test_a_source_that_lies_about_its_length_is_no_trap(
     assert sha256(outcome.file("video")) == sha256(media / "8mb.mp4")
 
 
+@pytest.mark.wide
 async def test_a_source_that_goes_on_lying_is_incomplete_each_time(
     jobs: Jobs, site: Site, tmp_path: Path
 ) -> None:
@@ -571,6 +574,7 @@ async def test_a_source_that_goes_on_lying_is_incomplete_each_time(
         assert broken(outcome) == ("incomplete", True, None)
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize(("total", "again"), [(4, False), pytest.param(9, True, marks=pytest.mark.long)])
 async def test_fragments_of_another_playlist_are_not_kept(
     jobs: Jobs, site: Site, tmp_path: Path, total: int, again: bool
@@ -634,6 +638,7 @@ def test_a_note_counts_what_is_written(
     ctx["dest_stream"].close()
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("left", [0, 1000])
 async def test_a_fragment_that_a_power_cut_has_shortened_is_fetched_to_its_end(
     jobs: Jobs, site: Site, media: Path, tmp_path: Path, left: int

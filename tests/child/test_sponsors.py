@@ -130,6 +130,7 @@ SPONSORS = (segment(4, 10.5), segment(9, 12), segment(30, 39.5))
 LEFT = 4 + 18  # seconds
 
 
+@pytest.mark.wide
 async def test_picture_sound_subtitles_chapters_and_duration_follow_the_cut(
     shelf: Shelf, films: Path, tmp_path: Path
 ) -> None:
@@ -196,6 +197,7 @@ async def test_a_name_says_nothing_of_what_is_cut(
         assert joined(clip, 2, 4, 12, 14)
 
 
+@pytest.mark.wide
 async def test_what_is_left_of_a_clip_is_what_comes_out(shelf: Shelf, films: Path, tmp_path: Path) -> None:
     async with service(giving(*SPONSORS)) as api:
         outcome = await freed(tmp_path / "t", shelf, films, api, clip={"start": 6, "end": 14, "exact": True})

@@ -233,6 +233,7 @@ def test_what_shows_nothing_is_no_subtitles(text: str, tmp_path: Path) -> None:
 # From a page to files.
 
 
+@pytest.mark.wide
 async def test_each_language_is_a_file_and_in_the_film(shelf: Shelf, media: Path, tmp_path: Path) -> None:
     tracks = {
         "en": track(shelf, "en.vtt", VTT),
@@ -406,6 +407,7 @@ async def test_a_huge_file_costs_its_language_alone(shelf: Shelf, media: Path, t
     assert f"no subtitles in de: page_too_large: more than {MAX_BYTES} bytes" in outcome.log
 
 
+@pytest.mark.wide
 async def test_a_huge_file_is_too_large_if_nothing_else_was_asked_for(
     shelf: Shelf, media: Path, tmp_path: Path
 ) -> None:

@@ -51,6 +51,7 @@ def check_says_all(path: Path) -> None:
     assert "major_brand" not in found.tags or path.suffix in (".mp4", ".m4a")
 
 
+@pytest.mark.wide
 async def test_video_and_audio_say_what_they_are(shelf: Shelf, media: Path, tmp_path: Path) -> None:
     outcome = await told(tmp_path / "t", shelf, film(shelf, media), embed_metadata=True)
     for kind in ("video", "audio"):
@@ -74,6 +75,7 @@ async def test_a_film_for_the_library_is_told_about(shelf: Shelf, media: Path, t
     assert marks == [(start, end, title) for start, end, title in CHAPTERS]
 
 
+@pytest.mark.wide
 async def test_chapters_are_told_at_their_times_in_the_files(
     shelf: Shelf, media: Path, tmp_path: Path
 ) -> None:
@@ -241,6 +243,7 @@ def test_chapters_are_in_order_without_overlaps_and_within_the_film(
     assert [(one.start, one.end, one.title) for one in found] == expected
 
 
+@pytest.mark.wide
 def test_there_is_an_end_to_chapters() -> None:
     many = [{"start_time": at, "title": "x" * 1000} for at in range(5000)]
     found = trim_chapters(chapters_of({"chapters": many}), None)

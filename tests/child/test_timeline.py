@@ -21,6 +21,7 @@ def test_what_is_left_out_is_seen_as_what_follows_it(moment: float, seen: float)
     assert TWO.when(moment) == seen
 
 
+@pytest.mark.wide
 @given(st.lists(st.tuples(times, times)), times, times)
 def test_whatever_is_cut_out_time_goes_on(cut: list[tuple[float, float]], one: float, other: float) -> None:
     kept = ALL.without(cut).within(0, 1000)

@@ -126,11 +126,13 @@ async def test_a_child_has_its_plugin_told_where_the_provider_is(
     assert outcome.described["title"] == "http://127.0.0.1:4416"
 
 
+@pytest.mark.wide
 async def test_without_one_no_plugin_is_loaded(provider: Provider, tmp_path: Path) -> None:
     token, _, loaded, _ = await child(tmp_path / "t", provider.address())
     assert (token, loaded, provider.asked) == (None, [], [])
 
 
+@pytest.mark.wide
 async def test_of_its_plugins_the_one_that_is_named_is_loaded_and_told_what_the_operator_says(
     provider: Provider, tmp_path: Path
 ) -> None:

@@ -89,6 +89,7 @@ def test_nothing_of_yt_dlp_is_replaced_that_is_not_in_the_table() -> None:
     assert replaced <= names
 
 
+@pytest.mark.wide
 def test_the_table_has_nothing_that_is_not_used() -> None:
     code = "\n".join(path.read_text() for path in CHILD.rglob("*.py") if path.name != "yt_dlp_parts.py")
     names = {
@@ -110,6 +111,7 @@ def test_what_is_not_loaded_is_judged_by_how_it_is_written(
     assert yt_dlp_parts.missing("browser") == [f"{module}._create_instance", f"{module}._send"]
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize(
     ("lines", "named", "path", "stall"),
     [
@@ -140,6 +142,7 @@ async def test_what_is_gone_or_takes_something_else_is_left_to_yt_dlp_and_downlo
     assert "begins anew" in str(parts["detail"])
 
 
+@pytest.mark.wide
 async def test_without_what_no_job_can_do_without_nothing_is_begun(
     spoil: Spoil, site: Site, tmp_path: Path
 ) -> None:
@@ -156,6 +159,7 @@ async def test_without_what_no_job_can_do_without_nothing_is_begun(
     assert site.requests == []
 
 
+@pytest.mark.wide
 async def test_check_says_what_of_yt_dlp_is_missing(
     spoil: Spoil, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -173,6 +173,7 @@ def film(site: Site, title: str, query: str = "") -> str:
     return site.url(f"/page?title={quote(title)}&src={source}")
 
 
+@pytest.mark.wide
 async def test_a_click_sends_the_page_and_when_it_is_finished_another_opens_the_file(
     extension: Extension, locked: Service, site: Site
 ) -> None:
@@ -299,6 +300,7 @@ async def test_a_wrong_address_is_said(extension: Extension, locked: Service, si
         await extension.desk.reload()  # what was said is gone
 
 
+@pytest.mark.wide
 async def test_an_address_without_a_scheme_means_https_but_on_this_machine_and_in_private_networks(
     extension: Extension,
 ) -> None:
@@ -313,6 +315,7 @@ async def test_an_address_without_a_scheme_means_https_but_on_this_machine_and_i
     assert await extension.desk.evaluate(read, ["http://clips.example.org"]) == ["http://clips.example.org"]
 
 
+@pytest.mark.wide
 async def test_no_redirect_takes_the_token_elsewhere(extension: Extension, locked: Service) -> None:
     came: list[str | None] = []
 
@@ -328,6 +331,7 @@ async def test_no_redirect_takes_the_token_elsewhere(extension: Extension, locke
         assert came == []
 
 
+@pytest.mark.wide
 async def test_of_a_private_window_nothing_is_stored(
     extension: Extension, locked: Service, site: Site
 ) -> None:
@@ -484,6 +488,7 @@ async def test_it_speaks_the_language_of_the_browser(tmp_path: Path, locked: Ser
         assert "已保存" in await extension.set_up(locked.url)
 
 
+@pytest.mark.wide
 async def test_what_it_asks_to_have_is_little(extension: Extension) -> None:
     manifest = json.loads((SOURCE / "manifest.json").read_text())
     assert manifest["permissions"] == ["activeTab", "alarms", "contextMenus", "storage"]

@@ -157,6 +157,7 @@ def test_every_answer_in_json_is_typed() -> None:
     assert untyped == {"GET /api/openapi.json", "GET /feeds/{secret}/{feed}/chapters/{task_id}.json"}
 
 
+@pytest.mark.wide
 def test_openapi_python_client_leaves_out_only_what_is_no_json(tmp_path: Path) -> None:
     (tmp_path / "openapi.json").write_text(json.dumps(describe(ROUTES)))
     said = make_python_client(tmp_path / "openapi.json", tmp_path)
@@ -171,6 +172,7 @@ def test_openapi_python_client_leaves_out_only_what_is_no_json(tmp_path: Path) -
     assert untyped == set()
 
 
+@pytest.mark.wide
 async def test_openapi_typescript_types_every_answer_in_json(tmp_path: Path) -> None:
     (tmp_path / "openapi.json").write_text(json.dumps(describe(ROUTES)))
     node = shutil.which("node") or without("node", "apt-get install nodejs")

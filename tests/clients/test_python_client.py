@@ -117,6 +117,7 @@ async def test_the_end_of_following_a_task_that_is_deleted_is_told(service: Serv
         assert caught.value.code == "task_not_found"
 
 
+@pytest.mark.wide
 async def test_all_tasks_are_followed_over_a_restart_without_a_gap(services: Services, site: Site) -> None:
     async with services.lend() as service, Client(service.url) as client:
         first = await client.submit(site.url("/1mb.mp4"), auto_start=False)
@@ -466,6 +467,7 @@ async def test_a_folder_that_cannot_be_written_is_a_clear_word(tmp_path: Path) -
 # https.
 
 
+@pytest.mark.wide
 async def test_a_server_with_a_certificate_of_ones_own_authority_is_reached(
     services: Services, site: Site, tmp_path: Path
 ) -> None:

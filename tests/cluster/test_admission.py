@@ -64,6 +64,7 @@ def per_host(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
 OLDER = [f"{letter}.test-0" for letter in "jihgfedcba"]
 
 
+@pytest.mark.wide
 async def test_after_a_pause_what_is_new_waits_behind_what_waited(clean_database: str, per_host: int) -> None:
     async with holding(clean_database, per_host) as node:
         for name in OLDER:
@@ -146,6 +147,7 @@ async def test_a_paused_host_has_its_place_again_only_for_its_oldest_task(clean_
         assert await admitted(node) == ["0"]
 
 
+@pytest.mark.wide
 async def test_a_dead_workers_task_is_taken_over_though_many_hosts_wait_at_a_distant_database(
     clean_database: str,
 ) -> None:
@@ -188,6 +190,7 @@ async def test_a_dead_workers_task_is_taken_over_though_nobody_can_be_admitted(
                 await asyncio.sleep(0.05)
 
 
+@pytest.mark.wide
 async def test_submits_of_many_hosts_to_a_distant_database_are_taken_at_once(clean_database: str) -> None:
     hosts = 1_500
     await crowd(clean_database, hosts=hosts, each=1)

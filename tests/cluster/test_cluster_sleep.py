@@ -36,6 +36,7 @@ async def asleep(node: Service) -> None:
             await asyncio.sleep(0.05)
 
 
+@pytest.mark.wide
 async def test_a_worker_that_sleeps_takes_a_task_and_sleeps_again(cluster: Cluster, site: Site) -> None:
     web, worker = cluster.web[0], cluster.workers[0]
     for _ in range(2):

@@ -93,6 +93,7 @@ async def admit(node: Node) -> None:
             are_more = (await node.sweeper._admission.admit_all(db)).are_more
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("per_host", [0, 2])
 async def test_tasks_begin_in_the_order_that_one_machine_has(clean_database: str, per_host: int) -> None:
     """Whatever the tasks are: that of `Queue`, of which the tests of one machine say that it is fair."""

@@ -26,6 +26,7 @@ async def tasks_of(stack: AsyncExitStack, node: Node, folder: Path) -> Tasks:
     return Tasks(node.store, node.recorder, Hub(), node.dispatcher, turns, files, disk, clock)  # type: ignore[arg-type]
 
 
+@pytest.mark.wide
 async def test_of_many_that_are_started_at_once_on_two_nodes_four_times_their_limits_begin(
     clean_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

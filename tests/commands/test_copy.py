@@ -141,6 +141,7 @@ async def test_tasks_keep_their_ids_numbers_and_keys(
     assert rows(empty_database, "SELECT queue FROM backlog") == [("all",)], "nobody overtakes what was queued"
 
 
+@pytest.mark.wide
 async def test_what_was_fetched_is_remembered_elsewhere(
     installation: Installation, empty_database: str, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -161,6 +162,7 @@ async def test_what_was_fetched_is_remembered_elsewhere(
     assert (status, "media" in err) == (1, True), "a copy that is repeated finds the difference"
 
 
+@pytest.mark.wide
 async def test_finished_tasks_are_found_by_their_text(
     installation: Installation, empty_database: str, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -172,6 +174,7 @@ async def test_finished_tasks_are_found_by_their_text(
     assert rows(empty_database, "SELECT indexname FROM pg_indexes WHERE indexname = 'tasks_grams'")
 
 
+@pytest.mark.wide
 async def test_log_ins_go_on(installation: Installation, empty_database: str, command: Command) -> None:
     _, out, _ = await asyncio.to_thread(command, "copy", "--to", empty_database, **installation.settings)
     assert "log-ins: 1, which go on" in out
@@ -182,6 +185,7 @@ async def test_log_ins_go_on(installation: Installation, empty_database: str, co
         await store.sessions.begin("another", "a token")
 
 
+@pytest.mark.wide
 def test_a_paused_queue_stays_paused(
     installation: Installation, empty_database: str, command: Command
 ) -> None:
@@ -190,6 +194,7 @@ def test_a_paused_queue_stays_paused(
     assert rows(empty_database, "SELECT queue FROM pauses") == [("all",)]
 
 
+@pytest.mark.wide
 async def test_stored_cookies_go_along(
     installation: Installation, empty_database: str, command: Command
 ) -> None:
@@ -202,6 +207,7 @@ async def test_stored_cookies_go_along(
         assert await SharedCookies(database).get("media") == stored
 
 
+@pytest.mark.wide
 def test_not_a_byte_of_the_source_is_changed(
     installation: Installation, empty_database: str, command: Command
 ) -> None:
@@ -232,6 +238,7 @@ async def test_what_a_killed_service_has_committed_is_copied(tmp_path: Path, emp
     assert rows(empty_database, "SELECT task_id, stage FROM tasks") == [(task["task_id"], "paused")]
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize(
     "other",
     [
@@ -257,6 +264,7 @@ def test_other_rows_in_the_database_are_refused_and_kept(
     assert rows(empty_database, "SELECT number, revision, ended_at FROM tasks ORDER BY number") == before
 
 
+@pytest.mark.wide
 def test_a_copy_can_be_repeated(installation: Installation, empty_database: str, command: Command) -> None:
     for said in ("each compared\n", "each compared (all were there already)\n"):
         status, out, _ = command("copy", "--to", empty_database, **installation.settings)
@@ -265,6 +273,7 @@ def test_a_copy_can_be_repeated(installation: Installation, empty_database: str,
     assert rows(empty_database) == [(1,), (2,), (3,), (4,)]
 
 
+@pytest.mark.wide
 def test_a_copy_that_is_killed_leaves_no_rows_and_can_be_repeated(
     installation: Installation, empty_database: str, command: Command
 ) -> None:
@@ -323,6 +332,7 @@ def test_all_tables_travel_with_all_columns(installation: Installation, clean_da
             )
 
 
+@pytest.mark.wide
 def test_rows_that_did_not_arrive_as_they_are_undo_the_copy(
     installation: Installation, empty_database: str, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -335,6 +345,7 @@ def test_rows_that_did_not_arrive_as_they_are_undo_the_copy(
     assert rows(empty_database) == []
 
 
+@pytest.mark.wide
 def test_many_rows_are_copied_in_batches(
     installation: Installation, empty_database: str, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -344,6 +355,7 @@ def test_many_rows_are_copied_in_batches(
     assert rows(empty_database) == [(1,), (2,), (3,), (4,)]
 
 
+@pytest.mark.wide
 def test_damaged_rows_and_those_of_a_newer_release_are_kept_as_they_are_and_said(
     installation: Installation, empty_database: str, command: Command
 ) -> None:
@@ -476,6 +488,7 @@ async def content(files: S3Files, task: Task, stored: StoredFile) -> bytes:
         return b"".join([bytes(piece) async for piece in pieces])
 
 
+@pytest.mark.wide
 async def test_files_and_logs_are_in_the_bucket_as_if_they_had_been_published_there(
     installation: Installation, place: Place, copied: Copied, tmp_path: Path
 ) -> None:
@@ -491,6 +504,7 @@ async def test_files_and_logs_are_in_the_bucket_as_if_they_had_been_published_th
     assert {path: digest for path, digest in installation.fingerprint().items() if path in before} == before
 
 
+@pytest.mark.wide
 async def test_what_is_there_is_not_sent_again_and_what_is_wrong_is(
     installation: Installation, place: Place, copied: Copied
 ) -> None:
@@ -501,6 +515,7 @@ async def test_what_is_there_is_not_sent_again_and_what_is_wrong_is(
     assert (status, "(1 sent)" in out, await bucket.get(key)) == (0, True, b"audio")
 
 
+@pytest.mark.wide
 async def test_while_the_bucket_is_away_no_task_is_copied(
     empty_database: str, place: Place, copied: Copied
 ) -> None:
@@ -515,6 +530,7 @@ async def test_while_the_bucket_is_away_no_task_is_copied(
         assert (await copied(proxy.url))[0] == 0
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("is_bucket", [False, True])
 async def test_files_that_were_missing_before_are_counted(
     installation: Installation, empty_database: str, place: Place, command: Command, is_bucket: bool
@@ -581,6 +597,7 @@ def node(url: str, place: Place) -> dict[str, str]:
     }
 
 
+@pytest.mark.wide
 async def test_what_is_still_to_be_told_is_told_by_the_new_installation(
     installation: Installation, empty_database: str, command: Command
 ) -> None:

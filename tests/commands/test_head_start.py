@@ -67,6 +67,7 @@ def test_a_service_that_does_not_start_leaves_no_fork_server(monkeypatch: pytest
     assert gc.isenabled()
 
 
+@pytest.mark.wide
 async def test_the_service_takes_the_one_that_was_launched(tmp_path: Path) -> None:
     async with Clipwire(tmp_path) as server:
         [fork_server] = psutil.Process(server.pid).children()

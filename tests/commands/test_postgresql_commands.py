@@ -135,6 +135,7 @@ def test_a_backup_that_fails_leaves_nothing(
     assert not list(tmp_path.glob("copy*"))
 
 
+@pytest.mark.wide
 async def test_check_says_what_is_there(empty_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database_backup, "HEARD_WITHIN", 20.0)  # on a busy machine
     assert "UTF8, announcements arrive; it is empty" in await database_backup.check(empty_database)

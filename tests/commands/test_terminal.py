@@ -23,6 +23,7 @@ def shell(tmp_path: Path, service: Service) -> Shell:
     return Shell(here).using(service)
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("columns", [80, 40])
 async def test_of_a_list_all_that_was_saved_stays_on_the_terminal(
     shell: Shell, site: Site, columns: int
@@ -42,6 +43,7 @@ async def test_of_a_list_all_that_was_saved_stays_on_the_terminal(
     assert not [line for line in lines if "%" in line], "no bar is left"
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("columns", [80, 40])
 async def test_of_many_links_everything_stays_on_the_terminal(shell: Shell, site: Site, columns: int) -> None:
     links = [site.url(f"/1mb.mp4?rate={9_000_000 + number}") for number in range(ENTRIES)]
@@ -54,6 +56,7 @@ async def test_of_many_links_everything_stays_on_the_terminal(shell: Shell, site
     assert sum(map(bool, screen.shown)) >= ROWS // 2, screen.shown  # of tasks, too, that were submitted late
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("columns", [80, 40])
 async def test_speed_and_time_left_stand_before_a_long_title(shell: Shell, site: Site, columns: int) -> None:
     found: list[str] = []

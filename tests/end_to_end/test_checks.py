@@ -63,6 +63,7 @@ async def counted(service: Service, mine: str, **wanted: str) -> dict[str, int]:
     return found
 
 
+@pytest.mark.wide
 async def test_of_a_hundred_new_ones_at_once_none_is_lost(tmp_path: Path, site: Site) -> None:
     site.followed["burst"] = followed = Followed(films(*range(200, 0, -1)), key=None, told=CHANNEL)
     async with Told(tmp_path / "service", **QUICK) as service:
@@ -91,6 +92,7 @@ async def test_a_check_that_is_cut_goes_on_behind_what_it_found(tmp_path: Path, 
         assert pages(site, "cut") == ["0"], "as quick as ever afterwards"
 
 
+@pytest.mark.wide
 async def test_a_list_in_no_known_order_that_grows_by_more_than_a_check_reads_is_known_to_its_end(
     tmp_path: Path, site: Site
 ) -> None:
@@ -107,6 +109,7 @@ async def test_a_list_in_no_known_order_that_grows_by_more_than_a_check_reads_is
         await until(service, mine, lambda one: one["items"] == {"known": 30, "waiting": 294, "fetched": 6})
 
 
+@pytest.mark.wide
 async def test_an_old_entry_that_becomes_visible_is_found_within_a_week_and_held(
     tmp_path: Path, site: Site
 ) -> None:
@@ -131,6 +134,7 @@ async def test_an_old_entry_that_becomes_visible_is_found_within_a_week_and_held
         assert pages(site, "hidden") == ["0"], "once a week"
 
 
+@pytest.mark.wide
 async def test_a_channel_that_is_longer_than_a_check_reads_is_read_whole_no_more_often(
     tmp_path: Path, site: Site
 ) -> None:
@@ -171,6 +175,7 @@ def page_of(shelf: Shelf, media: Path, *names: str, signed: int) -> str:
     return shelf.put("players", f"<html><title>Players</title>{tags}</html>".encode(), "text/html")
 
 
+@pytest.mark.wide
 async def test_a_page_with_several_players_knows_them_by_their_films(
     service: Service, shelf: Shelf, media: Path
 ) -> None:
@@ -189,6 +194,7 @@ async def test_a_page_with_several_players_knows_them_by_their_films(
     assert "notice" not in after
 
 
+@pytest.mark.wide
 async def test_a_feed_that_moved_with_new_ids_is_held_until_a_check_knows_one(
     service: Service, site: Site
 ) -> None:
@@ -207,6 +213,7 @@ async def test_a_feed_that_moved_with_new_ids_is_held_until_a_check_knows_one(
     assert "notice" not in after
 
 
+@pytest.mark.wide
 async def test_a_feed_that_shows_its_newest_entry_alone_is_fetched(service: Service, site: Site) -> None:
     site.followed["alone"] = followed = Followed(films(1))
     mine = (await subscribe(service, site.url("/followed/alone.rss")))["subscription_id"]
@@ -225,6 +232,7 @@ def lasting(*durations: int) -> list[Film]:
     ]
 
 
+@pytest.mark.wide
 async def test_the_last_ones_are_the_newest_that_pass_however_many_do_not(
     service: Service, site: Site
 ) -> None:

@@ -86,6 +86,7 @@ async def test_a_remux_of_a_plain_file_has_its_share_of_the_bar(service: Service
     assert (await service.wait(task["task_id"]))["progress"] == 100
 
 
+@pytest.mark.wide
 async def test_the_ffmpeg_that_the_operator_names_makes_the_files(site: Site, tmp_path: Path) -> None:
     named = ffmpeg_that(tmp_path, "echo by the operator >&2")["IMAGEIO_FFMPEG_EXE"]
     async with Service(tmp_path, **SETTINGS, CLIPWIRE_DOWNLOADS__FFMPEG=named) as service:

@@ -77,6 +77,7 @@ async def test_each_film_is_placed_once_over_kills(services: Services, site: Sit
         assert len([path for path in paths if path.endswith(".mp4")]) == len(tasks)
 
 
+@pytest.mark.wide
 async def test_a_real_film_lies_there_as_media_servers_look_for_it(
     services: Services, site: Site, tmp_path: Path
 ) -> None:

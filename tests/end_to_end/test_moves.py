@@ -83,6 +83,7 @@ async def test_a_lasting_redirect_becomes_the_link_after_three_checks_and_no_ent
     assert [each.get("reason") for each in await items(service, again)] == ["in_memory", None]
 
 
+@pytest.mark.wide
 async def test_a_passing_redirect_or_one_that_a_failure_interrupts_moves_nothing(
     service: Service, site: Site
 ) -> None:
@@ -97,6 +98,7 @@ async def test_a_passing_redirect_or_one_that_a_failure_interrupts_moves_nothing
     assert (await checked(service, mine))["url"] == site.url("/followed/away.rss")
 
 
+@pytest.mark.wide
 async def test_a_feed_that_says_where_it_is_now_is_followed_there_once_there_is_a_feed(
     service: Service, site: Site
 ) -> None:
@@ -115,6 +117,7 @@ async def test_a_feed_that_says_where_it_is_now_is_followed_there_once_there_is_
     assert after["url"] == there
 
 
+@pytest.mark.wide
 async def test_two_subscriptions_that_want_the_same_do_not_end_at_one_link(
     service: Service, site: Site
 ) -> None:
@@ -134,6 +137,7 @@ async def test_two_subscriptions_that_want_the_same_do_not_end_at_one_link(
     assert (after["url"], "notice" in after) == (site.url("/followed/two.rss"), False)
 
 
+@pytest.mark.wide
 async def test_a_page_that_names_its_feed_is_followed_and_its_other_feeds_are_told(
     service: Service, site: Site
 ) -> None:
@@ -159,6 +163,7 @@ async def test_a_page_that_names_a_feed_at_a_private_address_leads_nowhere(
     assert (failing["error_code"], failing["url"]) == ("blocked_address", site.url("/followed/trap.html"))
 
 
+@pytest.mark.wide
 async def test_a_feed_that_became_a_web_page_says_until_when_it_was_one(service: Service, site: Site) -> None:
     site.followed["turned"] = followed = Followed(films(1))
     mine = await seeded(service, site.url("/followed/turned.rss"))
@@ -186,6 +191,7 @@ async def test_a_link_that_was_set_to_another_feed_loses_none_of_its_entries(
     assert {each["reason"] for each in (await items(service, mine))[:2]} == {"held"}
 
 
+@pytest.mark.wide
 async def test_a_download_that_waits_asks_the_link_that_its_feed_has_when_it_begins(
     service: Service, site: Site
 ) -> None:

@@ -82,6 +82,7 @@ async def test_a_podcast_is_known_by_its_own_picture_text_and_author_over_restar
     assert (await read(service, mine["picture"]))[2] == picture
 
 
+@pytest.mark.wide
 async def test_another_address_is_another_picture_and_one_that_is_lost_costs_nothing(
     service: Service, site: Site
 ) -> None:
@@ -115,6 +116,7 @@ async def test_a_feed_without_a_picture_has_none(service: Service, site: Site) -
     assert (status, b"picture_not_found" in body) == (404, True)
 
 
+@pytest.mark.wide
 async def test_a_channel_is_known_by_its_avatar(site: Site, tmp_path: Path) -> None:
     avatar = {"url": site.url("/thumbnail.jpg"), "id": "avatar_uncropped"}
     banner = {"url": site.url("/thumbnail.png"), "id": "banner_uncropped"}

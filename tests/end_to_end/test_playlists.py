@@ -132,6 +132,7 @@ def feed(site: Site, *links: str) -> str:
     return site.url("/feed?" + "&".join(f"entry={quote(link)}" for link in links))
 
 
+@pytest.mark.wide
 @pytest.mark.usefixtures("nothing_begins")
 async def test_a_list_follows_what_it_shares_until_that_ends(opened: Inside, site: Site) -> None:
     """However that ends: also if it is removed, by itself or with a list of its own."""
@@ -194,12 +195,14 @@ async def found(opened: Inside, playlist_id: str, *links: str) -> str:
     return new[-1].status.task_id
 
 
+@pytest.mark.wide
 async def test_a_list_none_of_whose_entries_succeeds_has_failed(opened: Inside, site: Site) -> None:
     playlist = await ended(opened, await submit(opened, site.url("/feed?entry=/gone.mp4&entry=/lost.mp4")))
     assert (playlist["stage"], playlist["error_code"]) == ("failed", "entries_failed")
     assert (playlist["progress"], playlist["entries"]["failed"]) == (0, 2)
 
 
+@pytest.mark.wide
 async def test_a_list_whose_failed_entries_are_removed_cannot_be_retried(opened: Inside, site: Site) -> None:
     playlist_id = await submit(opened, site.url("/feed?entry=/gone.mp4&entry=/lost.mp4"))
     failed = await ended(opened, playlist_id)
@@ -224,6 +227,7 @@ async def test_a_list_without_playlist_is_refused_with_a_hint(opened: Inside, si
     assert not site.seen("/video.mp4")
 
 
+@pytest.mark.wide
 async def test_an_endless_list_ends_where_the_operator_says(tmp_path: Path, site: Site) -> None:
     downloads = DownloadSettings(min_free_disk=0, allowed_private_hosts=("127.0.0.1",), max_playlist=2)
     async with inside(tmp_path, downloads=downloads) as opened:
@@ -234,6 +238,7 @@ async def test_an_endless_list_ends_where_the_operator_says(tmp_path: Path, site
             assert "downloads.max_playlist is 2" in await answer.text()
 
 
+@pytest.mark.wide
 async def test_entries_whose_links_have_expired_are_read_anew_from_their_list(
     opened: Inside, site: Site, media: Path, tmp_path: Path
 ) -> None:
@@ -270,6 +275,7 @@ async def test_an_entry_that_is_a_list_is_replaced_by_its_entries(opened: Inside
     assert (await ended(opened, found[1]["task_id"]))["stage"] == "completed"
 
 
+@pytest.mark.wide
 async def test_the_entries_of_a_list_in_a_list_can_be_shared_as_well(opened: Inside, site: Site) -> None:
     inner = quote("/feed?count=2&entry=/page")
     playlist_id = await submit(opened, site.url(f"/feed?entry={inner}"))
@@ -281,6 +287,7 @@ async def test_the_entries_of_a_list_in_a_list_can_be_shared_as_well(opened: Ins
         assert (answer.status, (await answer.json())["task_id"]) == (200, there["task_id"])
 
 
+@pytest.mark.wide
 async def test_lists_in_a_list_take_no_more_than_the_operator_says(tmp_path: Path, site: Site) -> None:
     downloads = DownloadSettings(min_free_disk=0, allowed_private_hosts=("127.0.0.1",), max_playlist=4)
     inner = "/feed%3Fcount%3D3"
@@ -291,6 +298,7 @@ async def test_lists_in_a_list_take_no_more_than_the_operator_says(tmp_path: Pat
         assert len(await entries(opened, playlist_id)) == 4
 
 
+@pytest.mark.wide
 async def test_lists_that_lead_to_each_other_end(opened: Inside, site: Site) -> None:
     """And each holds itself."""
     playlist_id = await submit(opened, site.url("/texts/loop.rss"))
@@ -376,6 +384,7 @@ async def stages(opened: Inside, playlist_id: str) -> list[str]:
     return sorted(entry["stage"] for entry in await entries(opened, playlist_id))
 
 
+@pytest.mark.wide
 async def test_a_list_is_cancelled_as_a_whole_and_what_was_not_done_is_retried(
     opened: Inside, site: Site, stalling: dict[str, Any]
 ) -> None:
@@ -411,6 +420,7 @@ async def test_a_list_is_paused_and_resumed_as_a_whole(
     assert (await ended(opened, playlist_id))["entries"]["completed"] == 8
 
 
+@pytest.mark.wide
 async def test_a_list_is_removed_with_all_that_is_of_it(
     opened: Inside, stalling: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -425,6 +435,7 @@ async def test_a_list_is_removed_with_all_that_is_of_it(
     assert left == []
 
 
+@pytest.mark.wide
 async def test_an_entry_that_is_removed_or_retried_by_itself_is_counted(
     opened: Inside, site: Site, stalling: dict[str, Any]
 ) -> None:
@@ -442,6 +453,7 @@ async def test_an_entry_that_is_removed_or_retried_by_itself_is_counted(
     assert (found["stage"], found["entries"]["failed"]) == ("completed", 1)
 
 
+@pytest.mark.wide
 async def test_an_entry_whose_removal_is_not_saved_goes_on(
     opened: Inside, site: Site, stalling: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -458,6 +470,7 @@ async def test_an_entry_whose_removal_is_not_saved_goes_on(
     assert (await ended(opened, stalling["task_id"]))["entries"]["completed"] == 8
 
 
+@pytest.mark.wide
 async def test_a_new_priority_is_that_of_all_that_wait(opened: Inside, stalling: dict[str, Any]) -> None:
     playlist_id = stalling["task_id"]
     async with opened.client.patch(f"/api/tasks/{playlist_id}", json={"priority": 5}) as answer:
@@ -466,6 +479,7 @@ async def test_a_new_priority_is_that_of_all_that_wait(opened: Inside, stalling:
     assert [entry["priority"] for entry in found if entry["stage"] != "completed"] == [5] * 7
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("action", ["cancel", "pause"])
 async def test_a_list_is_stopped_while_it_is_read_and_read_on_later(
     opened: Inside, site: Site, action: str

@@ -67,6 +67,7 @@ async def until_found(service: Service, mine: str, **states: str) -> dict[str, s
     return await found(service, mine)
 
 
+@pytest.mark.wide
 async def test_each_kind_of_entry_waits_for_its_own_reason_until_its_time_has_come(
     service: Service, site: Site
 ) -> None:
@@ -234,6 +235,7 @@ async def test_a_channel_with_another_name_and_link_has_the_same_entries(
     assert (before["title"], after["title"]) == ("Before", "After")
 
 
+@pytest.mark.wide
 async def test_an_entry_whose_link_leads_to_another_is_one_item_and_one_file(
     service: Service, site: Site
 ) -> None:
@@ -247,6 +249,7 @@ async def test_an_entry_whose_link_leads_to_another_is_one_item_and_one_file(
     assert await titles(service) == ["Film copy"]
 
 
+@pytest.mark.wide
 async def test_of_a_day_alone_an_entry_is_old_enough_when_the_day_is_over(
     service: Service, site: Site
 ) -> None:
@@ -260,6 +263,7 @@ async def test_of_a_day_alone_an_entry_is_old_enough_when_the_day_is_over(
     assert (await items(service, mine))[0]["reason"] == "too_young"
 
 
+@pytest.mark.wide
 async def test_who_wants_no_broadcasts_gets_premieres_of_films(service: Service, site: Site) -> None:
     begins = int(time.time()) + HOUR
     told: dict[str, Any] = {

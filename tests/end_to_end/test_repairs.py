@@ -82,6 +82,7 @@ async def put_cookies(opened: Inside, value: str) -> None:
         assert put.status == 204
 
 
+@pytest.mark.wide
 async def test_use_cookies(opened: Inside, site: Site, media: Path, tmp_path: Path) -> None:
     task = await failed(opened, "http_403", site.url("/1mb.mp4?login=secret"))
     await put_cookies(opened, "secret")
@@ -90,6 +91,7 @@ async def test_use_cookies(opened: Inside, site: Site, media: Path, tmp_path: Pa
     assert sha256(await file(opened, done, "video", tmp_path)) == sha256(media / "1mb.mp4")
 
 
+@pytest.mark.wide
 async def test_use_cookies_that_were_renewed(opened: Inside, site: Site) -> None:
     await put_cookies(opened, "old")
     task = await failed(opened, "http_403", site.url("/1mb.mp4?login=secret"), cookies="main")
@@ -109,6 +111,7 @@ async def test_without_cookies(opened: Inside, site: Site) -> None:
     assert "cookies" not in await repaired(opened, task, "without_cookies")
 
 
+@pytest.mark.wide
 async def test_without_clip(opened: Inside, site: Site, media: Path, tmp_path: Path) -> None:
     clip = {"start": 100, "end": 101}
     task = await failed(opened, "clip_out_of_range", site.url("/page?src=/1mb.mp4&duration=4"), clip=clip)
@@ -117,6 +120,7 @@ async def test_without_clip(opened: Inside, site: Site, media: Path, tmp_path: P
     assert sha256(await file(opened, done, "video", tmp_path)) == sha256(media / "1mb.mp4")
 
 
+@pytest.mark.wide
 async def test_retry_later(opened: Inside, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remedies, "RETRY_LATER_AFTER", 2)
     task = await failed(opened, "http_503", site.url("/1mb.mp4?status=503&times=1"))
@@ -130,6 +134,7 @@ async def test_retry_later(opened: Inside, site: Site, monkeypatch: pytest.Monke
     assert len(site.requests) > asked
 
 
+@pytest.mark.wide
 async def test_take_audio_of_what_is_too_large_is_offered_only_if_less_is_fetched(
     opened: Inside, shelf: Shelf, site: Site, media: Path, tmp_path: Path
 ) -> None:
@@ -174,6 +179,7 @@ async def test_accept_gaps(opened: Inside, site: Site, tmp_path: Path) -> None:
         assert "fragment 3 is left out: the source does not have it" in await log.text()
 
 
+@pytest.mark.wide
 async def test_keep_original(opened: Inside, tmp_path: Path) -> None:
     """No encoder takes 23 channels of which nobody knows where they are."""
     folder = tmp_path / "odd"
@@ -187,6 +193,7 @@ async def test_keep_original(opened: Inside, tmp_path: Path) -> None:
     assert sha256(await file(opened, done, "audio", tmp_path)) == sha256(folder / "odd.wav")
 
 
+@pytest.mark.wide
 async def test_take_audio(opened: Inside, site: Site, tmp_path: Path) -> None:
     task = await failed(opened, "no_video", site.url("/audio.m4a"))
     done = await repaired(opened, task, "take_audio")
@@ -199,6 +206,7 @@ async def test_take_video(opened: Inside, site: Site, tmp_path: Path) -> None:
     assert (await probe(await file(opened, done, "video", tmp_path))).codecs == ["h264"]
 
 
+@pytest.mark.wide
 async def test_take_list(opened: Inside, site: Site) -> None:
     task = await failed(opened, "is_playlist", site.url("/feed?entry=/1mb.mp4&entry=/silent.mp4"))
     again = await repair(opened, task, "take_list")

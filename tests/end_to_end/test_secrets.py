@@ -251,6 +251,7 @@ def files_with(folder: Path, secret: str) -> set[str]:
     }
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("proxied", [False, pytest.param(True, marks=pytest.mark.long)])
 async def test_no_secret_is_anywhere_but_where_it_belongs(
     tmp_path: Path, site: Site, receiver: str, proxied: bool

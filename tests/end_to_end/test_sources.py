@@ -74,6 +74,7 @@ async def test_each_fault_has_its_code_its_sentence_and_as_many_attempts_as_can_
         assert service.complaints() == []
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize(
     ("path", "resumed"),
     [

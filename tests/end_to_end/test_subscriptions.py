@@ -122,6 +122,7 @@ async def test_what_is_new_in_a_feed_is_fetched_and_nothing_twice(
     assert len(site.seen("/video.mp4")) <= 3, "one film was fetched, and once"
 
 
+@pytest.mark.wide
 async def test_an_entry_that_gets_another_guid_and_then_another_link_is_the_same(
     service: Service, site: Site
 ) -> None:
@@ -207,6 +208,7 @@ async def test_two_that_want_the_same_share_a_task_and_of_another_quality_they_d
     assert (await subscribe(service, site.url("/followed/e.rss"), 409))["code"] == "subscribed"
 
 
+@pytest.mark.wide
 async def test_a_failure_is_not_seen_and_an_empty_list_is_one(service: Service, site: Site) -> None:
     site.followed["f"] = followed = Followed(films(1), status=503)
     mine = (await subscribe(service, site.url("/followed/f.rss"), interval="1h"))["subscription_id"]
@@ -243,6 +245,7 @@ async def test_links_of_a_feed_begin_where_it_has_led_to(service: Service, site:
     assert found["url"] == site.url("/followed/video.mp4?times=1")
 
 
+@pytest.mark.wide
 async def test_what_vanishes_from_a_list_deletes_nothing_and_new_guids_are_nothing_new(
     service: Service, site: Site
 ) -> None:
@@ -280,6 +283,7 @@ async def test_filters_choose_and_say_why(service: Service, site: Site) -> None:
     assert found["A film of no day"] == ("skipped", "unclear")
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("filters", [{}, {"min_duration": 1}])
 async def test_an_entry_without_a_film_behind_its_link_is_skipped_and_a_film_has_a_picture(
     service: Service, site: Site, filters: Payload
@@ -387,6 +391,7 @@ async def test_a_task_that_a_client_deletes_or_cancels_is_not_made_again(
     await checked(service, mine, known=1, queued=1, fetched=1)
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize(
     ("status", "code"), [(429, "http_429"), pytest.param(403, "bot_check", marks=pytest.mark.long)]
 )
@@ -410,6 +415,7 @@ async def test_a_host_that_refuses_too_many_requests_is_left_alone_but_not_by_cl
         await unsubscribe_all(service)
 
 
+@pytest.mark.wide
 async def test_a_check_asks_for_no_other_entry_once_the_host_refuses_one_and_leaves_it_alone(
     services: Services, site: Site
 ) -> None:
@@ -480,6 +486,7 @@ async def test_a_long_list_that_has_not_changed_costs_one_page_and_a_pinned_entr
         assert pages() == ["0"]
 
 
+@pytest.mark.wide
 async def test_a_list_is_known_to_its_end_if_it_is_longer_than_one_check_reads_or_comes_whole(
     tmp_path: Path, site: Site
 ) -> None:
@@ -500,6 +507,7 @@ async def test_a_list_is_known_to_its_end_if_it_is_longer_than_one_check_reads_o
         assert sum(after["items"].values()) == 20
 
 
+@pytest.mark.wide
 async def test_downloads_of_subscriptions_from_one_host_are_a_pause_apart_but_no_link_of_a_client(
     services: Services, site: Site
 ) -> None:

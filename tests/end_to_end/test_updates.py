@@ -95,6 +95,7 @@ async def test_new_jobs_run_on_what_was_chosen_and_old_ones_end_on_theirs(
     await runs_on(service, NEWER)
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize(("change", "code"), [(NO_EXTRACTION, "extraction_failed"), (FAULT, "internal")])
 async def test_after_three_crashes_in_a_row_the_service_goes_back(
     tmp_path: Path, site: Site, change: Change, code: str
@@ -118,6 +119,7 @@ async def test_after_three_crashes_in_a_row_the_service_goes_back(
         assert any("works with the release before" in line for line in service.log)
 
 
+@pytest.mark.wide
 async def test_a_link_that_crashes_both_releases_says_nothing_about_the_newer(
     tmp_path: Path, site: Site
 ) -> None:

@@ -73,6 +73,7 @@ async def on_three_nodes(folder: Path, url: str, year: Year, kills_a_turn: int) 
     return survival
 
 
+@pytest.mark.wide
 async def test_in_weeks_with_kills_no_entry_is_lost_and_none_is_there_twice(tmp_path: Path) -> None:
     await on_one_server(tmp_path, Year(1, 3, 5.0, listed=40, burst=15), 1)
 

@@ -174,6 +174,7 @@ async def test_without_its_data_directory_a_server_takes_nothing_and_says_so_onc
         assert str(folder.path) in line
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize(("go", "come"), RETURNS)
 async def test_what_ran_goes_on_once_the_directory_is_back(
     folder: Folder,

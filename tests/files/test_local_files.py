@@ -301,6 +301,7 @@ async def test_a_thumbnail_that_is_no_plain_small_jpeg_is_not_published(
         assert await files.publish_thumbnail(TASK)
 
 
+@pytest.mark.wide
 async def test_of_a_preview_that_is_swapped_all_the_time_no_foreign_byte_is_published(
     files: LocalFiles, tmp_path: Path
 ) -> None:

@@ -120,6 +120,7 @@ async def test_a_link_goes_in_and_files_come_out_of_the_bucket(
         assert (await answer.json())["checks"]["files"]["ok"]
 
 
+@pytest.mark.wide
 async def test_files_of_the_bucket_come_in_one_archive(spoiled: Inside, site: Site, media: Path) -> None:
     film = (media / "1mb.mp4").read_bytes()
     ids = ",".join([(await completed(spoiled, site))["task_id"] for _ in range(2)])
@@ -140,6 +141,7 @@ async def test_nothing_of_a_deleted_task_stays_in_the_bucket(service: Service, s
         assert answer.status == 404
 
 
+@pytest.mark.wide
 async def test_the_old_files_stay_until_a_retry_has_newer_ones(service: Service, s3: S3, site: Site) -> None:
     url = site.url("/1mb.mp4?stall=500000&after=3&times=1")
     done = await service.wait((await service.submit(url, outputs=["video"]))["task_id"])
@@ -160,6 +162,7 @@ async def test_the_old_files_stay_until_a_retry_has_newer_ones(service: Service,
         assert answer.status == 200
 
 
+@pytest.mark.wide
 async def test_a_log_is_shared_while_the_task_runs(service: Service, s3: S3, site: Site) -> None:
     task = await service.submit(site.url("/1mb.mp4?stall=500000&times=1&after=1"), outputs=["video"])
     await site.stalled()
@@ -235,6 +238,7 @@ async def test_a_server_that_dies_between_manifest_and_status_finds_the_manifest
             assert len(await answer.read()) == 1_000_000
 
 
+@pytest.mark.wide
 async def test_an_upload_whose_parts_the_bucket_has_lost_is_made_again(
     spoiled: Inside, proxy: Proxy, site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -255,6 +259,7 @@ async def test_an_upload_whose_parts_the_bucket_has_lost_is_made_again(
         assert len(await answer.read()) == 1_000_000
 
 
+@pytest.mark.wide
 async def test_a_file_that_is_gone_between_its_size_and_its_first_byte_is_404(
     spoiled: Inside, proxy: Proxy, site: Site
 ) -> None:
@@ -264,6 +269,7 @@ async def test_a_file_that_is_gone_between_its_size_and_its_first_byte_is_404(
         assert (answer.status, (await answer.json())["code"]) == (404, "file_not_found")
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("status", [500, pytest.param(503, marks=LONG), pytest.param(507, marks=LONG)])
 async def test_an_upload_that_fails_is_tried_again_within_the_attempt(
     spoiled: Inside, proxy: Proxy, site: Site, status: int, monkeypatch: pytest.MonkeyPatch
@@ -284,6 +290,7 @@ async def test_an_upload_that_fails_is_tried_again_within_the_attempt(
         assert len(await answer.read()) == 1_000_000
 
 
+@pytest.mark.wide
 async def test_an_upload_that_the_bucket_has_lost_though_it_succeeded_is_made_again(
     spoiled: Inside, proxy: Proxy, site: Site, s3: S3, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -306,6 +313,7 @@ async def test_an_upload_that_the_bucket_has_lost_though_it_succeeded_is_made_ag
         assert len(await answer.read()) == 1_000_000
 
 
+@pytest.mark.wide
 async def test_a_bucket_that_stays_away_sends_the_task_back_and_costs_it_nothing(
     spoiled: Inside,
     proxy: Proxy,
@@ -340,6 +348,7 @@ async def test_a_bucket_that_stays_away_sends_the_task_back_and_costs_it_nothing
     assert {key for key in kept if "thumbnail" not in key} == {f"{place}/video.mp4", f"{place}/manifest.json"}
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("how", [Spoiled(status=503), pytest.param(Spoiled(silent=True), marks=LONG)])
 async def test_a_task_whose_files_cannot_be_uploaded_says_so_within_8_s_and_the_log_in_one_line(
     spoiled: Inside, proxy: Proxy, site: Site, caplog: pytest.LogCaptureFixture, how: Spoiled
@@ -477,6 +486,7 @@ async def test_a_silent_bucket_is_given_up_within_ten_seconds(
         assert answer.status == 503
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("after", [1000, 300_000])
 async def test_an_answer_that_breaks_off_for_good_is_cut_and_never_ended(
     spoiled: Inside, proxy: Proxy, site: Site, media: Path, after: int
@@ -495,6 +505,7 @@ async def test_an_answer_that_breaks_off_for_good_is_cut_and_never_ended(
     assert len(received) < 1_000_000
 
 
+@pytest.mark.wide
 async def test_an_archive_that_breaks_off_for_good_is_cut_and_never_ended(
     spoiled: Inside, proxy: Proxy, site: Site
 ) -> None:
@@ -517,6 +528,7 @@ def is_later(request: web.BaseRequest, position: int) -> bool:
     return files_asked(request) and int(asked.rpartition("-")[2] or 0) > position
 
 
+@pytest.mark.wide
 async def test_a_piece_that_breaks_off_once_is_fetched_again(
     spoiled: Inside, proxy: Proxy, site: Site, media: Path
 ) -> None:
@@ -605,6 +617,7 @@ async def test_a_start_waits_for_a_bucket_that_cannot_answer_now(
     await opening
 
 
+@pytest.mark.wide
 async def test_a_start_with_a_bucket_that_refuses_leaves_one_line(
     proxy: Proxy, s3: S3, name: str, tmp_path: Path
 ) -> None:

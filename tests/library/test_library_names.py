@@ -217,6 +217,7 @@ def test_another_name_for_the_same_film_still_ends_in_its_id() -> None:
     assert len(_place(replace(FILM, title="日" * 500)).numbered(999).base.encode()) <= LONGEST_BASE
 
 
+@pytest.mark.wide
 @given(_FILMS, st.sampled_from((None, "YouTube", "a" * 30 + "/" + "b" * 29)))
 @example(replace(FILM, channel="Class5 E4"), None)  # is season 5, episode 4 otherwise
 @example(replace(FILM, channel="16x9-4 lenses"), None)  # several episodes
@@ -246,6 +247,7 @@ def test_media_servers_read_one_episode_whatever_it_is_called(film: Film, folder
     assert media_servers.season_of_folder(in_season, show) == film.day.year
 
 
+@pytest.mark.wide
 @given(_FILMS)
 @example(replace(FILM, title="Free-trailer part 2"))
 @example(replace(FILM, id="part2"))
@@ -256,6 +258,7 @@ def test_media_servers_see_a_movie_and_no_part_of_one(film: Film) -> None:
     assert not media_servers.is_volume(path.rpartition("/")[2])
 
 
+@pytest.mark.wide
 @given(_FILMS, _LIBRARIES)
 def test_a_path_can_be_on_any_file_system(film: Film, library: Library) -> None:
     place = place_of(library, film)

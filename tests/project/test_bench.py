@@ -62,6 +62,7 @@ async def test_two_commits_take_turns_and_their_medians_are_compared(tmp_path: P
     ]  # fmt: skip
 
 
+@pytest.mark.wide
 def test_benchmarks_that_compare_commits_import_nothing_of_the_service() -> None:
     """A commit may have its modules under other names; of journeys only this checkout's are counted."""
     names = [name for name in (*NAMES, *LONG) if name not in ("corpus", "journeys")]
@@ -108,6 +109,7 @@ def test_a_check_fails_unless_all_targets_are_met(
     assert (figure["ratio"], figure["met"]) == (0.9, True if status == 0 else None)
 
 
+@pytest.mark.wide
 async def test_a_noisy_round_is_repeated_and_the_least_noisy_ones_count(
     lab_of_noise: Lab, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -167,6 +169,7 @@ def test_what_others_had_of_the_cpu_is_a_share_of_all_cores() -> None:
     assert foreign(before, Used(at=12.0, all=101.0, ours=40.5)) == pytest.approx(0.25 / noise.CORES)
 
 
+@pytest.mark.wide
 def test_what_this_process_and_its_children_use_is_ours() -> None:
     before = noise.used()
     subprocess.run([sys.executable, "-c", "import time\nwhile time.process_time() < 0.5: pass"], check=True)

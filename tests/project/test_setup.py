@@ -87,6 +87,7 @@ def test_no_test_starts_by_its_name_what_may_be_missing() -> None:
     assert not [path for path in tests if named.search(path.read_text())]
 
 
+@pytest.mark.wide
 def test_the_checks_of_the_page_see_faults(tmp_path: Path) -> None:
     shutil.copy(ROOT / "deno.json", tmp_path)
     scripts = tmp_path / "static/js"
@@ -176,6 +177,7 @@ def ready(tmp_path_factory: pytest.TempPathFactory) -> Machine:
     return machine
 
 
+@pytest.mark.wide
 def test_a_second_installation_does_nothing(ready: Machine) -> None:
     ready.install("run")
     assert ready.install("run") == ""
@@ -189,6 +191,7 @@ def test_the_command_of_the_checkout_runs_it_from_any_folder(ready: Machine) -> 
     assert f'sys.path[0] = """{ready.checkout}"""' in lines
 
 
+@pytest.mark.wide
 def test_the_python_client_can_be_imported_from_any_folder_also_of_a_checkout_that_was_moved(
     machine: Machine, tmp_path: Path
 ) -> None:
@@ -211,6 +214,7 @@ def imported_client(checkout: Path) -> Path:
     return Path(ran.stdout.strip())
 
 
+@pytest.mark.wide
 def test_what_the_tests_need_is_added_and_covers_what_the_service_needs(machine: Machine) -> None:
     machine.install("run")
     said = machine.install("test")
@@ -233,6 +237,7 @@ def test_an_installation_that_failed_counts_for_nothing(ready: Machine) -> None:
     assert "installing requirements/run.txt" in ready.install("run")
 
 
+@pytest.mark.wide
 def test_an_environment_that_was_copied_is_made_anew(ready: Machine, tmp_path: Path) -> None:
     copied = shutil.copytree(ready.checkout, tmp_path / "copied", symlinks=True)
     assert "making .venv" in install(copied, "run", PATH=str(ready.programs))
@@ -249,6 +254,7 @@ def test_root_is_brought_the_rest_of_python(machine: Machine) -> None:
     assert machine.install("run") == ""
 
 
+@pytest.mark.wide
 def test_who_is_not_root_unpacks_pip_from_the_system_s_packages(machine: Machine, tmp_path: Path) -> None:
     """The system's lists of packages are missing, as in many containers, and are fetched."""
     with zipfile.ZipFile(tmp_path / "pip.whl", "w") as wheel:
@@ -285,6 +291,7 @@ def test_without_a_python_that_is_new_enough_nothing_is_begun(machine: Machine) 
     assert not (machine.checkout / ".venv").exists()
 
 
+@pytest.mark.wide
 def test_programs_that_are_there_are_not_installed(machine: Machine) -> None:
     machine.install("test")
     for program in (*PROGRAMS, "google-chrome"):
@@ -312,6 +319,7 @@ def test_where_there_is_no_shell_of_chromium_all_of_it_is_installed(machine: Mac
     assert "the system's package chromium " in machine.install("tools", CI="true")
 
 
+@pytest.mark.wide
 def test_who_is_not_root_does_without_them_but_for_ci(ready: Machine) -> None:
     ready.install("test")
     assert "Playwright's Chromium" in ready.install("tools")
@@ -327,6 +335,7 @@ def test_who_is_not_root_does_without_them_but_for_ci(ready: Machine) -> None:
     assert "some need nginx: apt-get install nginx" in said, "not every system has the other browsers"
 
 
+@pytest.mark.wide
 def test_proxies_are_unpacked_and_not_installed(machine: Machine) -> None:
     """Once installed, they would serve on this machine."""
     for program in set(PROGRAMS) - {"nginx", "caddy"}:
@@ -349,6 +358,7 @@ def test_proxies_are_unpacked_and_not_installed(machine: Machine) -> None:
     assert machine.install("tools", CI="true") == ""
 
 
+@pytest.mark.wide
 def test_what_npm_cannot_bring_is_missed_only_in_ci(machine: Machine) -> None:
     for program in PROGRAMS:
         machine.put(program)
@@ -359,6 +369,7 @@ def test_what_npm_cannot_bring_is_missed_only_in_ci(machine: Machine) -> None:
     assert "some need npm: apt-get install npm" in machine.refuse("tools", CI="true")
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("status", [0, 127])
 def test_a_chromium_of_playwright_counts_if_it_starts(machine: Machine, tmp_path: Path, status: int) -> None:
     machine.install("test")
@@ -379,6 +390,7 @@ def test_a_chromium_of_playwright_counts_if_it_starts(machine: Machine, tmp_path
         assert "some need all of Chromium: apt-get install chromium" in said, "it takes no extensions"
 
 
+@pytest.mark.wide
 def test_root_is_brought_what_the_driver_of_the_browser_wants(machine: Machine) -> None:
     machine.install("test")
     for program in PROGRAMS:
@@ -393,6 +405,7 @@ def test_root_is_brought_what_the_driver_of_the_browser_wants(machine: Machine) 
     assert machine.install("tools", CI="true") == ""
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("has_chromium", [pytest.param(True, marks=pytest.mark.long), False])
 def test_tests_of_the_page_are_skipped_where_what_they_need_is_missing(
     tmp_path: Path, has_chromium: bool

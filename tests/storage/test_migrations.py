@@ -99,6 +99,7 @@ print(statement)
 """
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize(
     "before",
     [

@@ -302,6 +302,7 @@ async def test_no_id_reaches_the_database_that_it_would_not_take(there: Postgres
     assert (await there.page(Filter(text=task_id), None, 10)).tasks == []
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("window", [pytest.param(1, marks=pytest.mark.long), 7])
 async def test_a_search_beyond_the_newest_finds_the_same(
     clean_database: str, monkeypatch: pytest.MonkeyPatch, window: int
@@ -314,6 +315,7 @@ async def test_a_search_beyond_the_newest_finds_the_same(
         await search_is_whole(there)
 
 
+@pytest.mark.wide
 async def test_pages_of_a_search_are_whole_beyond_the_newest(
     there: PostgresStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -559,6 +561,7 @@ async def test_a_silent_database_is_noticed_and_found_again(mortal_postgres: Pos
                     break
 
 
+@pytest.mark.wide
 async def test_a_start_waits_for_the_database_and_then_says_so(
     mortal_postgres: PostgreSQL, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -574,6 +577,7 @@ async def test_a_start_waits_for_the_database_and_then_says_so(
     await starts
 
 
+@pytest.mark.wide
 async def test_a_start_does_not_wait_where_the_database_has_answered(mortal_postgres: PostgreSQL) -> None:
     url, hba = mortal_postgres.url, mortal_postgres.data / "pg_hba.conf"
     with psycopg.connect(url, autocommit=True) as db:

@@ -115,6 +115,7 @@ async def test_a_host_whose_place_is_taken_holds_up_no_other(open_scene: OpenSce
         await scene.attempts.have_begun_together("a", "c")
 
 
+@pytest.mark.wide
 async def test_the_next_task_of_a_busy_host_says_that_it_waits_for_a_place(open_scene: OpenScene) -> None:
     async with open_scene(at_once=3, per_host=1) as scene:
         for name, host in (("a", "one"), ("b", "one"), ("c", "one"), ("d", "two")):

@@ -65,6 +65,7 @@ async def test_without_an_update_nothing_is_written_or_looked_for(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.wide
 async def test_whoever_is_cancelled_while_another_release_gets_warm_ends_nothing(
     servers: ForkServers, choose: Choose, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -89,6 +90,7 @@ async def test_whoever_is_cancelled_while_another_release_gets_warm_ends_nothing
     assert runs_on(servers) == NEWER
 
 
+@pytest.mark.wide
 async def test_a_stop_during_a_switch_leaves_no_process(
     tmp_path: Path, choose: Choose, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -121,6 +123,7 @@ async def test_only_crashes_in_a_row_count(servers: ForkServers, choose: Choose)
     assert count(servers, "crashed")
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize(("outcome", "runs"), [("worked", installed()), ("crashed", NEWER), (None, NEWER)])
 async def test_the_release_before_decides(
     servers: ForkServers, choose: Choose, outcome: Outcome | None, runs: str
@@ -142,6 +145,7 @@ async def test_the_release_before_decides(
     assert len(servers._open) == 1
 
 
+@pytest.mark.wide
 async def test_two_that_crash_at_once_are_compared_together(servers: ForkServers, choose: Choose) -> None:
     choose(NEWER)
     await servers.look()
@@ -160,6 +164,7 @@ async def test_two_that_crash_at_once_are_compared_together(servers: ForkServers
             await asyncio.sleep(0.01)
 
 
+@pytest.mark.wide
 async def test_a_stop_during_a_comparison_leaves_no_process(
     tmp_path: Path, choose: Choose, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -180,6 +185,7 @@ async def test_crashes_of_the_installed_release_change_nothing(servers: ForkServ
     assert (servers._going_back, await servers.state()) == (None, None)
 
 
+@pytest.mark.wide
 async def test_from_the_second_release_the_way_back_leads_to_the_first(
     servers: ForkServers, choose: Choose
 ) -> None:
@@ -193,6 +199,7 @@ async def test_from_the_second_release_the_way_back_leads_to_the_first(
     assert (state.chosen, state.refused, state.outcome) == (NEWER, {NEWEST: "start"}, "went_back")
 
 
+@pytest.mark.wide
 async def test_a_release_on_which_jobs_run_is_not_deleted(servers: ForkServers, choose: Choose) -> None:
     choose(NEWER)
     await servers.look()

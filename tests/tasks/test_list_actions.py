@@ -231,6 +231,7 @@ async def test_an_action_on_one_entry_comes_after_that_on_its_list(
     assert (await opened.status(playlist_id))["entries"]["failed"] == 2
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("action", ["pause", "cancel"])
 async def test_an_entry_that_is_stopped_while_its_list_goes_on_does_not_begin(
     opened: Inside, gate: asyncio.Event, monkeypatch: pytest.MonkeyPatch, action: str

@@ -176,6 +176,7 @@ async def test_a_plugin_that_hangs_is_left_when_its_time_is_up(rig: Rig) -> None
     assert (await rig.found()).broken == ["hangs: it takes more than 10 s to load"]
 
 
+@pytest.mark.wide
 async def test_a_change_in_the_folder_holds_for_the_next_job(rig: Rig, site: Site) -> None:
     assert (await rig.found()).broken == [NONE]
     assert (await rig.run(site.url("/sample/a")))["kind"] == "broken"
@@ -295,6 +296,7 @@ async def test_a_plugin_is_in_the_sandbox(rig: Rig, site: Site, tmp_path: Path) 
     assert [line.partition(":")[0] for line in found.broken] == ["linked"]
 
 
+@pytest.mark.wide
 async def test_many_that_hang_are_given_up_together(
     rig: Rig, site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -126,6 +126,7 @@ async def test_a_clock_that_jumps_is_followed_at_the_next_look() -> None:
 # A download that is held.
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("seconds", [0.1, pytest.param(5.5, marks=pytest.mark.long)])
 async def test_a_download_that_is_held_stays_where_it_is_and_goes_on(
     tmp_path: Path, site: Site, monkeypatch: pytest.MonkeyPatch, seconds: float

@@ -75,6 +75,7 @@ async def test_its_process_is_gone_and_what_it_said_of_itself_is_kept(server: Fo
         await asleep(server)
 
 
+@pytest.mark.wide
 async def test_a_job_that_runs_keeps_it_awake(server: ForkServer, tmp_path: Path) -> None:
     job = download_job(tmp_path / "work")
     with locked(tmp_path / "work.lock"):  # so the child waits
@@ -87,6 +88,7 @@ async def test_a_job_that_runs_keeps_it_awake(server: ForkServer, tmp_path: Path
     await asleep(server)
 
 
+@pytest.mark.wide
 async def test_a_job_whose_log_is_opened_while_it_falls_asleep_waits_for_the_next_one(
     server: ForkServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -140,6 +142,7 @@ async def test_what_never_sleeps_stays() -> None:
         assert server.is_warm
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize(
     ("language", "said"), [("en", "sleeps until there is work"), ("zh", "休眠中，有任务时启动")]
 )
@@ -155,6 +158,7 @@ async def test_a_service_that_sleeps_is_ready_and_stays_asleep_when_it_is_asked(
     assert servers_of(service).is_asleep
 
 
+@pytest.mark.wide
 async def test_a_service_that_wakes_is_ready(service: Inside, monkeypatch: pytest.MonkeyPatch) -> None:
     launching, goes_on = asyncio.Event(), asyncio.Event()
     run_once = ForkServer._run_once
@@ -176,6 +180,7 @@ async def test_a_service_that_wakes_is_ready(service: Inside, monkeypatch: pytes
         answer.release()
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize(
     ("method", "path", "body"),
     [
@@ -203,6 +208,7 @@ async def test_neither_a_status_nor_a_health_check_wakes_it(service: Inside) -> 
     assert servers_of(service).is_asleep
 
 
+@pytest.mark.wide
 async def test_a_task_that_becomes_due_is_begun(service: Inside) -> None:
     soon = datetime.now(UTC) + timedelta(seconds=1)
     async with service.client.post(
@@ -213,6 +219,7 @@ async def test_a_task_that_becomes_due_is_begun(service: Inside) -> None:
     assert ended["error_code"] != "worker_lost"
 
 
+@pytest.mark.wide
 async def test_another_release_is_switched_to_while_it_sleeps(tmp_path: Path) -> None:
     tools = find_tools()
     async with ForkServers(tools.ffmpeg, tools.deno, tmp_path, sleep_after=AT_ONCE) as servers:
@@ -230,6 +237,7 @@ async def test_another_release_is_switched_to_while_it_sleeps(tmp_path: Path) ->
                 await asyncio.sleep(0.01)
 
 
+@pytest.mark.wide
 async def test_plugins_are_known_while_it_sleeps_and_tried_after_a_change(tmp_path: Path, site: Site) -> None:
     scratch, folder = tmp_path / "scratch", PluginFolder(tmp_path / "plugins")
     scratch.mkdir()
@@ -257,6 +265,7 @@ async def test_plugins_are_known_while_it_sleeps_and_tried_after_a_change(tmp_pa
         await child.stop()
 
 
+@pytest.mark.wide
 async def test_what_a_trial_has_found_counts_also_if_the_process_sleeps_by_then(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -132,6 +132,7 @@ async def test_who_is_cancelled_in_the_moment_of_the_turn_has_not_taken_it(
             pass
 
 
+@pytest.mark.wide
 async def test_with_the_connection_the_turns_of_a_node_are_over(clean_database: str) -> None:
     async with open_turns(clean_database) as one, open_turns(clean_database) as other:
         async with asyncio.timeout(WITHIN):
