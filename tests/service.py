@@ -224,7 +224,10 @@ class Service:
                 while self._files():
                     await asyncio.sleep(0.01)
         except TimeoutError:
-            raise AssertionError(f"left behind: {self._files()}") from None
+            run = described(self.processes())
+            raise AssertionError(
+                f"left behind: {self._files()}\nwhile these run: {run}\n{self._end_of_log()}"
+            ) from None
 
     def files_of(self, task_id: str) -> list[Path]:
         """The files on disk whose names begin with a task's id; those that vanish meanwhile are skipped."""
@@ -375,8 +378,16 @@ async def gone(processes: list[psutil.Process], within: float = 20) -> None:
             while any(_runs(process) for process in processes):
                 await asyncio.sleep(0.02)
     except TimeoutError:
-        left = [process.as_dict(("pid", "cmdline", "status")) for process in processes if _runs(process)]
-        raise AssertionError(f"still running: {left}") from None
+        raise AssertionError(f"still running: {described(processes)}") from None
+
+
+def described(processes: list[psutil.Process]) -> list[dict[str, Any]]:
+    """What a failed test says about each process that still runs."""
+    found: list[dict[str, Any]] = []
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            found.append(process.as_dict(("pid", "cmdline", "status", "num_threads", "cpu_times")))
+    return found
 
 
 def _runs(process: psutil.Process) -> bool:

@@ -201,6 +201,8 @@ def validated(model: type[M], body: dict[str, Any], *known: WrongField) -> M:
             place, kind = error["loc"], error["type"]
             if kind == "too_short" and place in inner:
                 continue  # of an array with invalid elements, which pydantic does not count
+            if kind == "string_too_short" and error["ctx"]["min_length"] > 1:
+                kind = "string_shorter"  # else it is said to be empty
             is_element, is_unknown = any(isinstance(part, int) for part in place), kind == "extra_forbidden"
             elements, unknown = elements + is_element, unknown + is_unknown
             if (is_element and elements > MOST_NAMED) or (is_unknown and unknown > MOST_NAMED):

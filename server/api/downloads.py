@@ -190,7 +190,7 @@ def part_of(size: int, first: str, last: str) -> range | None:
 
 
 _INLINE = Parameter(
-    "inline", "`1`: play it, if it is video, audio, JPEG, PNG, WebP or WebVTT", {"enum": ["0", "1", ""]}
+    "inline", "`1`: play it, if it is video, audio, JPEG, PNG, WebP or WebVTT", {"enum": ["0", "1"]}
 )
 _NAME = Parameter("name", "the last part of a link in `files`", place="path")
 _HEADERS = {

@@ -162,17 +162,23 @@ WAY_OUT: web.AppKey[Callable[[web.Request], Awaitable[str | None]]] = web.AppKey
 
 
 class Minute:
-    """Counts by address; its minute begins with its first count. `MAX_ADDRESSES` bounds the memory."""
+    """Counts by address; its minute begins with its first count, or, if it `is_extended`, with its newest
+    one: then a count restarts after a minute without any. `MAX_ADDRESSES` bounds the memory.
+    """
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], *, is_extended: bool = False) -> None:
         self._clock = clock
+        self._is_extended = is_extended
         self._counts: OrderedDict[str, tuple[float, int]] = OrderedDict()
 
     def count(self, address: str) -> int:
         """Add one and return the count of this address in its current minute."""
         began, so_far = self._counts.pop(address, (0.0, 0))
-        if self._clock() - began >= MINUTE or not so_far:
-            began, so_far = self._clock(), 0
+        now = self._clock()
+        if now - began >= MINUTE or not so_far:
+            began, so_far = now, 0
+        elif self._is_extended:
+            began = now
         self._counts[address] = began, so_far + 1
         if len(self._counts) > MAX_ADDRESSES:
             self._counts.popitem(last=False)

@@ -6,6 +6,7 @@ the HTTP status and the body that a request for this task alone would have got.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from dataclasses import replace
 from http import HTTPStatus
 
@@ -87,6 +88,7 @@ MAX_LOG = 1 << 20  # bytes; the child caps it long before
 MAX_PROBLEMS = 256 * 1024  # bytes of all problems in an answer
 MAX_RESULTS = 750_000  # bytes of an answer beyond the length of the request
 RESULTS_AT_ONCE = 5  # results that are encoded before the event loop turns
+THUMBNAIL_WIDTHS = ("96", "192", "320", "480")  # pixels, as `?w=` has them
 _RUNNING = (Stage.QUEUED, *(stage for stage in Stage if stage.is_running))
 # An action has an effect on tasks in these stages; without an entry, in any stage.
 _EFFECTIVE: dict[str, tuple[Stage, ...]] = {
@@ -215,15 +217,23 @@ async def get_log(request: web.Request) -> web.Response:
 
 
 async def get_thumbnail(request: web.Request) -> web.StreamResponse:
-    """The thumbnail, sent like a file. Raises `TaskNotFound`, `ThumbnailNotFound` and what `send` raises."""
+    """The thumbnail, sent like a file. Raises `TaskNotFound`, `ThumbnailNotFound` and what `send` raises.
+
+    With `w` the smallest of its files that does for that width. Nothing is made here: no request costs more
+    than a file.
+    """
+    query = Query(request)
+    width = query.one_of("w", THUMBNAIL_WIDTHS)
+    query.check()
     status = await tasks_of(request).status(request.match_info["task_id"])
     thumbnail = await request.app[FILES].thumbnail(status)
     if thumbnail is None:
         raise ThumbnailNotFound
-    try:
-        return await send(request, status.task_id, thumbnail, disposition(thumbnail.name, None, inline=True))
-    except FileNotFound:  # another thumbnail has just replaced it
-        raise ThumbnailNotFound from None
+    # A server of an earlier release sweeps the small file, which it does not know.
+    for picture in (thumbnail.for_width(int(width)) if width else thumbnail, thumbnail):
+        with suppress(FileNotFound):  # another thumbnail has just replaced it
+            return await send(request, status.task_id, picture, disposition(picture.name, None, inline=True))
+    raise ThumbnailNotFound
 
 
 async def act(request: web.Request) -> web.Response:
@@ -355,6 +365,11 @@ def _action(name: str, handler: Handler, summary: str, text: str, *reasons: type
 
 _STAGE_NAMES = "|".join(Stage)
 _PICTURE = {"ETag": "for `If-Range` and `If-None-Match`", "Accept-Ranges": "`bytes`"}
+_WIDTH = Parameter(
+    "w",
+    "how wide it will be shown, in pixels: the smallest file that does is sent",
+    {"enum": list(THUMBNAIL_WIDTHS)},
+)
 _NAME = Parameter("name", "one of `remedies`", {"enum": list(REMEDIES)}, "path")
 _PATH = "/api/tasks/{task_id}/remedies"
 ROUTES = [
@@ -492,16 +507,23 @@ ROUTES = [
             "Tasks",
             "A small JPEG",
             replies("At most 480 pixels wide", "image/jpeg", _PICTURE),
-            parameters=(TASK_ID, *CONDITIONS, *READER),
-            errors=(TaskNotFound, ThumbnailNotFound, PreconditionFailed, RangeNotSatisfiable, StorageAway),
+            parameters=(TASK_ID, _WIDTH, *CONDITIONS, *READER),
+            errors=(
+                TaskNotFound,
+                ThumbnailNotFound,
+                PreconditionFailed,
+                RangeNotSatisfiable,
+                StorageAway,
+                InvalidQuery,
+            ),
         ),
         head=Operation(
             "thumbnail_head",
             "Tasks",
             "What the small JPEG comes with",
             replies_to_head(_PICTURE),
-            parameters=(TASK_ID, IF_NONE_MATCH, *READER),
-            errors=(TaskNotFound, ThumbnailNotFound, PreconditionFailed, StorageAway),
+            parameters=(TASK_ID, _WIDTH, IF_NONE_MATCH, *READER),
+            errors=(TaskNotFound, ThumbnailNotFound, PreconditionFailed, StorageAway, InvalidQuery),
         ),
     ),
     post(

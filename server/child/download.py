@@ -5,7 +5,9 @@ Decisions: docs/decisions/films.md
 """
 
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 from yt_dlp.utils import DownloadError
@@ -45,10 +47,9 @@ class Download:
         self.throttle = Throttle(job.rate_limit, self.report_alive)
         if job.rate_limit == 0:
             self._reporter.hold(True)
-        files = FinishedFiles(job, channel, log, reporter)
-        self.on_time = files.on_time
-        self._film = FilmDownload(job, channel, log, reporter, self.throttle, files)
-        self._live = LiveDownload(job, channel, log, reporter, self.throttle, files, self._extract)
+        self._files = FinishedFiles(job, channel, log, reporter)
+        self.on_time = self._files.on_time
+        self._finish_asked = Event()
 
     def set_rate(self, bytes_per_second: int | None) -> None:
         """None: no limit. 0 pauses fetching, but not a recording: a broadcast is sent only once."""
@@ -57,11 +58,11 @@ class Download:
 
     def finish(self) -> None:
         """End a live recording and keep it; other downloads are not affected."""
-        self._live.finish()
+        self._finish_asked.set()
 
     def run(self, engine: Engine) -> dict[str, Any]:
         """Download with `engine`, which obeys `throttle`."""
-        if self._live.has_recording():
+        if any(self._directory.iterdir()) and self._live.has_recording():
             info = self._live.extract_to_go_on(engine)
             if not video_info.is_live(info):
                 if not (info and self._live.goes_on(engine, info, silent=True)):
@@ -81,6 +82,19 @@ class Download:
         except Exception:
             self._reporter.send_pending()
             raise
+
+    @cached_property
+    def _live(self) -> LiveDownload:
+        return LiveDownload(
+            self._job,
+            self._channel,
+            self._log,
+            self._reporter,
+            self.throttle,
+            self._files,
+            self._extract,
+            self._finish_asked,
+        )
 
     def _extract(self, engine: Engine) -> dict[str, Any]:
         """Extract the link; if it is from a list and has expired, the link that the list has now."""
@@ -114,7 +128,17 @@ class Download:
         self._describe(engine, info, about)
         if video_info.is_live(info):
             return self._live.record(engine, info)
-        return self._film.run(engine, info, about)
+        return FilmDownload(
+            self._job,
+            self._channel,
+            self._log,
+            self._reporter,
+            self.throttle,
+            self._files,
+            engine,
+            info,
+            about,
+        ).run()
 
     def _describe(self, engine: Engine, info: Mapping[str, Any], about: Mapping[str, Any]) -> None:
         """Send what the film is, and what else its source offers, for remedies if the wishes fail."""

@@ -60,7 +60,10 @@ class CutFilm:
 
 
 class FilmDownload:
-    """Fetches the streams of a film and makes its files; `throttle` paces what is fetched."""
+    """Fetches the streams chosen in `info`, and makes a film's files; `throttle` paces what is fetched.
+
+    `about` is what yt-dlp tells of the clip that is wanted, or of the whole film.
+    """
 
     def __init__(
         self,
@@ -70,6 +73,9 @@ class FilmDownload:
         reporter: Reporter,
         throttle: Throttle,
         finished_files: FinishedFiles,
+        engine: Engine,
+        info: dict[str, Any],
+        about: dict[str, Any],
     ) -> None:
         self._job = job
         self._wishes = job.wishes
@@ -79,18 +85,24 @@ class FilmDownload:
         self._reporter = reporter
         self._throttle = throttle
         self._finished_files = finished_files
-        self._reported_needs = 0  # bytes
+        self._engine = engine
+        self._info = info
+        self._about = about
+        duration = about.get("duration")
+        self._sections = self._streams_to_fetch(duration)
+        streams = list(chain(*self._sections))
+        self._meter = Meter(
+            [each.progress for each in streams],
+            _ENCODING_SHARE if outputs.encodes(self._wishes) else _COPYING_SHARE,
+        )
+        chosen = [[each.stream for each in section] for section in self._sections]
+        self._facts = FilmFacts(self._wishes, chosen, duration)
 
-    def run(self, engine: Engine, info: dict[str, Any], about: dict[str, Any]) -> dict[str, Any]:
-        """Fetch the streams chosen in `info`, and make the files of them; return the fields of the event
-        `produced`. `about` is what yt-dlp tells of the clip that is wanted, or of the whole film.
-
-        Raises `Refused` if nothing usable of a stream comes.
-        """
-        wishes = self._wishes
+    def run(self) -> dict[str, Any]:
+        """Return the fields of the event `produced`. Raises `Refused` if nothing usable of a stream comes."""
+        wishes, info, about = self._wishes, self._info, self._about
         # What earlier attempts have fetched of these streams stays in the directory.
-        sections = self._streams_to_fetch(info, about.get("duration"))
-        streams = list(chain(*sections))
+        streams = list(chain(*self._sections))
         self._check_size(sum(each.stream.get("filesize") or 0 for each in streams))
         subtitling = Subtitling(self._job, info, self._log) if options.wants_subtitles(wishes) else None
         if subtitling and subtitling.has_left_out:
@@ -98,36 +110,28 @@ class FilmDownload:
         names = [each.path.name for each in streams]
         resumes = yt_dlp_parts.fits("fragments") and yt_dlp_parts.fits("resuming")
         parts.prepare(self._directory, [*names, *(subtitling.names if subtitling else ())], resumes=resumes)
-        pictures, cover = self._finished_files.make_pictures(engine, info)
-
-        self._meter = Meter(
-            [each.progress for each in streams],
-            _ENCODING_SHARE if outputs.encodes(wishes) else _COPYING_SHARE,
-        )
-        self._facts = FilmFacts(
-            wishes, [[each.stream for each in section] for section in sections], about.get("duration")
-        )
+        pictures, cover = self._finished_files.make_pictures(self._engine, info)
         self._learn(
             sizes=self._meter.sizes,
             chapters=wishes.split_chapters and bool(video_info.chapters_of(info)),
         )
-        self._playable = PlayableNote(self._directory, names, in_one=not wishes.clip)
+        playable = PlayableNote(self._directory, names, in_one=not wishes.clip)
         self._reporter.send("download_started")
         sponsor_spans, subtitles = list[Span](), list[Subtitle]()
         with self._reporter.fetching():
             if wishes.sponsorblock:
                 sponsor_spans = sponsorblock.find_segments(
-                    engine, info, wishes.sponsorblock, self._job.sponsorblock_api, self._log
+                    self._engine, info, wishes.sponsorblock, self._job.sponsorblock_api, self._log
                 )
                 self._learn(left_out=sponsor_spans)
             if subtitling:
-                subtitles = subtitling.fetch(engine, self._on_bytes)
-            fetched = self._fetch(engine, sections)
-            fetched_bytes = self._playable.complete()
+                subtitles = subtitling.fetch(self._engine, self._on_bytes)
+            fetched = self._fetch(playable)
+            fetched_bytes = playable.complete()
         if any(parts.gap_note_of(each.path).exists() for each in streams):
             self._channel.send("described", video_info={}, hint="with_gaps")
 
-        film = self._put_together(info, fetched, sponsor_spans, subtitles, subtitling)
+        film = self._put_together(fetched, sponsor_spans, subtitles, subtitling)
         texts = subtitling.write_embedded(film.subtitles, film.duration) if subtitling else ()
         tags = self._finished_files.write_tags(info, [each.stream for each in streams], film.chapters, cover)
         files = self._make_files(film, streams, Extras(texts, tags))
@@ -137,7 +141,7 @@ class FilmDownload:
         sources = [part.media for part in film.parts]
         return self._finished_files.flush(about, files, sources, film.chapters, film.kept, fetched_bytes)
 
-    def _streams_to_fetch(self, info: Mapping[str, Any], duration: float | None) -> list[list[StreamToFetch]]:
+    def _streams_to_fetch(self, duration: float | None) -> list[list[StreamToFetch]]:
         """Return the streams of each section of the film; most films have one section."""
         if not options.wants_media(self._wishes):
             return []
@@ -147,7 +151,7 @@ class FilmDownload:
                 (clip_parts.without_sizes(stream) if clip else stream, parts.name_of(stream, number, clip))
                 for stream in section
             ]
-            for number, section in enumerate(youtube_dl.streams_of(info))
+            for number, section in enumerate(youtube_dl.streams_of(self._info))
         ]
         progress = iter(progress_of_streams((stream for stream, _ in chain(*sections)), duration))
         return [
@@ -155,25 +159,24 @@ class FilmDownload:
             for section in sections
         ]
 
-    def _fetch(self, engine: Engine, sections: list[list[StreamToFetch]]) -> list[list[Part]]:
+    def _fetch(self, playable: PlayableNote) -> list[list[Part]]:
         """Fetch the streams; return the parts of each section."""
-        fetching: StreamFetcher | ClipFetcher = StreamFetcher(engine, self._job, self._log)
-        if self._wishes.clip and len(sections) == 1:
+        fetching: StreamFetcher | ClipFetcher = StreamFetcher(self._engine, self._job, self._log)
+        if self._wishes.clip and len(self._sections) == 1:
             fetching = ClipFetcher(
-                engine, self._job, self._wishes.clip, self._log, self._finished_files.convert
+                self._engine, self._job, self._wishes.clip, self._log, self._finished_files.convert
             )
         fetched = list[list[Part]]()
-        for section in sections:
+        for section in self._sections:
             fetched.append([])
             for each in section:
                 self._throttle.pace(0)  # while paused, open no connection that would only be idle
-                on_event = partial(self._on_event, each.progress)
+                on_event = partial(self._on_event, each.progress, playable)
                 fetched[-1].append(fetching.fetch(each.stream, each.path, on_event))
         return fetched
 
     def _put_together(
         self,
-        info: Mapping[str, Any],
         sections: list[list[Part]],
         sponsor_spans: list[Span],
         subtitles: list[Subtitle],
@@ -194,10 +197,10 @@ class FilmDownload:
         chapters = list[ChapterSpan]()
         if whole and (wishes.embed_metadata or wishes.split_chapters or self._job.tells_about):
             # The source's chapters, else those in the file, at the times of what is kept.
-            chapters = video_info.chapters_of(info)
+            chapters = video_info.chapters_of(self._info)
             if not chapters and len(whole) == 1 and whole[0].plain and not wishes.clip:
                 chapters = timeline.read_chapters(whole[0].path, ffmpeg)
-            duration = (film.duration or None) if film.kept == ALL else info.get("duration")
+            duration = (film.duration or None) if film.kept == ALL else self._info.get("duration")
             chapters = timeline.retime_chapters(timeline.trim_chapters(chapters, duration), film.kept)
         self._learn(chapters=wishes.split_chapters and bool(chapters))
         return replace(film, chapters=chapters)
@@ -239,24 +242,21 @@ class FilmDownload:
         known = replace(self._facts, **facts)
         if known != self._facts:
             self._facts = known
-            needs = disk_estimate.estimate_bytes(known) or 0
-            if needs > self._reported_needs:
-                self._reported_needs = needs
-                self._channel.send("needs", needs=needs)
+            self._reporter.need(disk_estimate.estimate_bytes(known) or 0)
 
     def _check_size(self, size: int) -> None:
         most = self._job.max_filesize
         if most is not None and size > most:
             raise JobFailed("too_large", f"{size} of at most {most} bytes")
 
-    def _on_event(self, progress: StreamProgress, event: Mapping[str, Any]) -> None:
+    def _on_event(self, progress: StreamProgress, playable: PlayableNote, event: Mapping[str, Any]) -> None:
         """Handle `event`, one of yt-dlp's progress dicts, for the stream with this `progress`."""
         came_in = progress.update(event)
         self._check_size(self._meter.at_least)
         self._learn(sizes=self._meter.sizes)
         self._reporter.download(self._meter, {**event, "speed": self._throttle.speed(event, came_in)})
         if not event.get("paced"):  # else the proxy has paced these bytes
-            self._playable.check()
+            playable.check()
             self._throttle.pace(came_in)
 
     def _on_bytes(self, came_in: int) -> None:

@@ -38,7 +38,9 @@ class StopWaiting(Exception):
 
 
 class LiveDownload:
-    """Records a broadcast and makes its files. `extract` reads its page, again after each interruption."""
+    """Records a broadcast and makes its files. `extract` reads its page, again after each interruption;
+    `finish_asked` is set when a client ends the recording, which is kept.
+    """
 
     def __init__(
         self,
@@ -49,6 +51,7 @@ class LiveDownload:
         throttle: Throttle,
         finished_files: FinishedFiles,
         extract: Callable[[Engine], dict[str, Any]],
+        finish_asked: Event,
     ) -> None:
         self._job = job
         self._wishes = job.wishes
@@ -59,16 +62,10 @@ class LiveDownload:
         self._throttle = throttle
         self._finished_files = finished_files
         self._extract = extract
-        self._finish_asked = Event()
-
-    def finish(self) -> None:
-        """End the recording and keep it."""
-        self._finish_asked.set()
+        self._finish_asked = finish_asked
 
     def has_recording(self) -> bool:
         """Whether an earlier attempt has recorded anything; pieces that are not kept are deleted."""
-        if not any(self._directory.iterdir()):
-            return False
         recorded_pieces.delete_unkept(self._directory)
         return recorded_pieces.have_media(self._directory, self._job.ffmpeg)
 

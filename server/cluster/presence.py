@@ -41,7 +41,7 @@ class Presence:
         await self.nodes.send_heartbeat(replace(self._now(), roles=roles, low=low), workers)
         differences = self.nodes.differences(self.me)
         if differences and differences != self._warned_of:
-            log.warning("settings that all nodes should share are not this node's: %s", differences)
+            log.warning("settings that nodes should share are different from this node's: %s", differences)
         self._warned_of = differences
 
     async def do_for_all(self, chore: Callable[[], Awaitable[None]]) -> None:

@@ -1,5 +1,5 @@
-"""`python -m server check`: checks all that the service needs. Takes no lock and changes nothing, except that
-it writes, reads and deletes a probe object in a bucket.
+"""`python -m server check`: checks all that the service needs. Takes no lock and changes nothing, but it
+writes, reads and deletes a probe object in a bucket.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ from server.tasks.readiness import (
 )
 from server.tasks.yt_dlp_releases import Releases
 
-WARM_WITHIN = 20.0  # seconds
+WARM_WITHIN = 20.0  # seconds until the fork server has started
 
 
 async def check(settings: Settings) -> int:
@@ -58,8 +58,8 @@ async def _checks(settings: Settings) -> list[Check]:
         plugins = []
         if settings.downloads.plugins and ready:
             with TemporaryDirectory() as scratch:
-                if of_settings := plugins_of(JobMaker(settings.downloads, tools), lambda: Path(scratch)):
-                    plugins = [plugins_check(await of_settings.look(fork_server))]
+                if trial := plugins_of(JobMaker(settings.downloads, tools), lambda: Path(scratch)):
+                    plugins = [plugins_check(await trial.look(fork_server))]
     detail = f"yt-dlp {ready.yt_dlp} starts" if ready else f"does not start: {warm or 'see yt_dlp_parts'!r}"
     return [
         *await asyncio.to_thread(_data_dir, settings),
@@ -92,7 +92,7 @@ async def _database(settings: Settings) -> Check:
 
 
 async def _files(settings: Settings) -> list[Check]:
-    """The check of a bucket; local files are covered by that of the data directory."""
+    """Check a bucket; local files are covered by the check of the data directory."""
     try:
         found = await check_files(settings.storage)
     except FilesUnusable as exc:
@@ -101,12 +101,12 @@ async def _files(settings: Settings) -> list[Check]:
 
 
 def _data_dir(settings: Settings) -> list[Check]:
-    """One check, or one for each folder or file that the server cannot work in."""
+    """Return one check, or one for each folder or file that the server cannot work in."""
     data_dir = settings.storage.data_dir
     try:
         data_dir.lstat()
     except (FileNotFoundError, NotADirectoryError):
-        pass  # a missing folder will be made; one that cannot be made is named by the check of its parent
+        pass  # the server will make it; if it cannot, the check of the folder above says so
     except OSError as exc:  # such as a name that is too long
         return [Check("data_dir", ok=False, detail=f"{data_dir}: {exc.strerror}")]
     if os.path.lexists(data_dir):
@@ -120,9 +120,9 @@ def _data_dir(settings: Settings) -> list[Check]:
 
 
 def _existing(path: Path) -> Path:
-    """`path`, or the nearest folder above it that exists."""
+    """Return `path`, or the nearest folder above it that exists."""
     path = path.absolute()
-    while not os.path.exists(path):  # noqa: PTH110  # unlike `Path.exists`, also of a name that is too long
+    while not os.path.exists(path):  # noqa: PTH110  # `Path.exists` raises for a name that is too long
         path = path.parent
     return path
 

@@ -21,13 +21,13 @@ class Choice(click.ParamType[Any]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if not isinstance(value, str):
             return value
-        given = [each.strip() for each in value.split(",")] if self.several else [value]
-        for each in given:
+        values = [each.strip() for each in value.split(",")] if self.several else [value]
+        for each in values:
             if each not in self.choices:
                 like = get_close_matches(each, self.choices, n=1)
-                asked = word("did_you_mean", name=like[0]) if like else ""
-                self.fail(word("not_a_choice", value=each, choices=", ".join(self.choices)) + asked)
-        return given if self.several else given[0]
+                suggestion = word("did_you_mean", name=like[0]) if like else ""
+                self.fail(word("not_a_choice", value=each, choices=", ".join(self.choices)) + suggestion)
+        return values if self.several else values[0]
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str

@@ -18,7 +18,7 @@ from pathlib import Path
 import click
 
 from server import __version__
-from server.commands.command import InWords, choice_of
+from server.commands.command import TranslatedCommand, choice_of
 from server.commands.words import one_line, word
 
 COMMANDS = {
@@ -113,21 +113,21 @@ def _explain(error: click.UsageError, name: str) -> None:
             like = get_close_matches(error.command_name, COMMANDS, n=1)
         case click.MissingParameter() if error.param and error.ctx:
             is_option = isinstance(error.param, click.Option)
-            name_of_it = error.param.opts[0] if is_option else error.param.make_metavar(error.ctx)
-            text = word("missing", name=name_of_it)
+            parameter = error.param.opts[0] if is_option else error.param.make_metavar(error.ctx)
+            text = word("missing", name=parameter)
         case click.BadParameter() if error.param:
             text = f"{error.param.opts[0]}: {error.message}"
         case click.BadOptionUsage():
             text = word("needs_value", name=error.option_name)
         case _:
             text = error.message
-    asked = word("did_you_mean", name=like[0]) if like else ""
-    print(f"clipwire: {one_line(text + asked)}", file=sys.stderr)
+    suggestion = word("did_you_mean", name=like[0]) if like else ""
+    print(f"clipwire: {one_line(text + suggestion)}", file=sys.stderr)
     path = error.ctx.command_path if error.ctx else name
     print(word("more_help", command=f"{path} --help"), file=sys.stderr)
 
 
-class _Group(InWords, click.Group):
+class _Group(TranslatedCommand, click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
 

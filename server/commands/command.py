@@ -1,7 +1,7 @@
 """The class of commands: click's, in the reader's language; and options that several commands share.
 
-A command's own options stand in `<name>_command.py`. Nothing there or here imports what a command needs: that
-happens when it runs, for `--help` and completion are to be there at once.
+A command's own options stand in `<name>_command.py`. Neither this module nor those import what a command
+needs before it runs: so `--help` and completion are quick.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,8 +26,8 @@ class _Context(click.Context):
     formatter_class = _Formatter
 
 
-class InWords(click.Command):
-    """A command, or all of them, in the reader's language."""
+class TranslatedCommand(click.Command):
+    """A command, or a group of commands, whose help is in the reader's language."""
 
     context_class = _Context
 
@@ -38,19 +38,19 @@ class InWords(click.Command):
         return option
 
 
-class _Command(InWords):
+class _Command(TranslatedCommand):
     """Reject extra arguments by name."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         ctx.allow_extra_args = True
-        left = super().parse_args(ctx, args)
-        if left and not ctx.resilient_parsing:
-            raise click.UsageError(word("too_much", what=" ".join(left)), ctx)
-        return left
+        extra = super().parse_args(ctx, args)
+        if extra and not ctx.resilient_parsing:
+            raise click.UsageError(word("too_much", what=" ".join(extra)), ctx)
+        return extra
 
 
 def command_of(name: str, callback: Callable[..., int], *parameters: click.Parameter) -> click.Command:
-    """The command `name`, whose `callback` returns the exit status."""
+    """Make the command `name`; `callback` runs it and returns the exit status."""
     return _Command(name, callback=callback, params=list(parameters), help=word(f"{name}.help"))
 
 
@@ -61,7 +61,7 @@ def choice_of(choices: Sequence[str], *, several: bool = False) -> click.ParamTy
 
 
 def server_options() -> list[click.Parameter]:
-    """The options that say which server a command asks."""
+    """Return the options that say which server a command talks to."""
     return [
         click.Option(["--server"], metavar="URL", help=word("option.server")),
         click.Option(["--insecure"], is_flag=True, help=word("option.insecure")),
@@ -74,7 +74,7 @@ def json_option() -> click.Parameter:
 
 def task_ids(*, required: bool = True) -> click.Argument:
     def none_empty(ctx: click.Context, _: click.Parameter, ids: tuple[str, ...]) -> tuple[str, ...]:
-        if not all(each.strip() for each in ids):  # of a variable that is not set
+        if not all(each.strip() for each in ids):  # such as an unset variable of a shell
             raise click.UsageError(word("missing", name="ID"), ctx)
         return ids
 

@@ -13,7 +13,7 @@ from server.settings import Settings, read_file
 
 HIDDEN = "(hidden)"
 _PASSWORD = re.compile(r"(?<=://)[^/?#\s]*@|(?<=password=)[^&\s]*")
-_PATH = re.compile(r"(?<=://)([^/?#]*[/?#]).+")  # of addresses that take what is sent, it may be the secret
+_PATH = re.compile(r"(?<=://)([^/?#]*[/?#]).+")  # the path of a webhook's address may be its secret
 
 
 def config(settings: Settings) -> int:
@@ -24,7 +24,7 @@ def config(settings: Settings) -> int:
         found = getattr(settings, section)
         if isinstance(found, BaseModel):
             values += [
-                (section, key, getattr(found, key), it) for key, it in type(found).model_fields.items()
+                (section, key, getattr(found, key), field) for key, field in type(found).model_fields.items()
             ]
         else:
             values += [(section, key, value, None) for key, value in found.items()]
@@ -43,7 +43,7 @@ def config(settings: Settings) -> int:
 
 
 def _shown(value: Any, field: FieldInfo | None) -> str:
-    """As it would be written in the file; what a setting keeps out of logs is not shown either."""
+    """Write a value as in the file; a setting that is kept out of logs is hidden."""
     if value is None:
         return "none"
     is_private = (

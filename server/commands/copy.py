@@ -14,7 +14,7 @@ from server.assembly.copying import Copied
 from server.assembly.copying import copy as copy_all
 from server.settings import ConfigurationError, Settings, StorageSettings, parts_of_database
 
-SHOWN = 10  # task numbers in a line
+SHOWN_NUMBERS = 10  # of tasks, in a line
 
 
 async def copy(settings: Settings, url: str, files: str | None = None) -> int:
@@ -34,14 +34,14 @@ async def copy(settings: Settings, url: str, files: str | None = None) -> int:
         print(f"clipwire: {exc}", file=sys.stderr)
         return 3
     except (DatabaseUnusable, FilesUnusable) as exc:
-        print(f"clipwire: {_asked_for(exc.place, files)} {exc.why}", file=sys.stderr)
+        print(f"clipwire: {_place_in_arguments(exc.place, files)} {exc.why}", file=sys.stderr)
         return 1
     for line in _report(copied, storage.files):
         print(line)
     return 0
 
 
-def _asked_for(place: Path | str, files: str | None) -> str:
+def _place_in_arguments(place: Path | str, files: str | None) -> str:
     """Return the argument of this command that set `place`, where error messages name the setting."""
     if place == "storage.database":
         return "--to"
@@ -49,7 +49,9 @@ def _asked_for(place: Path | str, files: str | None) -> str:
 
 
 def _address(url: str, configured: str) -> str:
-    """`url`, with the password from `storage.database` if that is the same. Raises `ConfigurationError`."""
+    """Return `url`; with the password of `storage.database` if both are the same database. Raises
+    `ConfigurationError`.
+    """
     parts = parts_of_database(url)
     if parts.scheme not in ("postgresql", "postgres") or not (parts.netloc or "host=" in parts.query):
         raise ConfigurationError(
@@ -59,20 +61,20 @@ def _address(url: str, configured: str) -> str:
         raise ConfigurationError("--to: a password does not belong in a command; set PGPASSWORD instead")
     if "PGPASSWORD" in os.environ:
         return url
-    known = parts_of_database(configured)
-    user, at, host = known.netloc.rpartition("@")
-    without_password = known._replace(netloc=user.partition(":")[0] + at + host).geturl()
+    configured_parts = parts_of_database(configured)
+    user, at, host = configured_parts.netloc.rpartition("@")
+    without_password = configured_parts._replace(netloc=user.partition(":")[0] + at + host).geturl()
     return configured if without_password == url else url
 
 
 def _report(copied: Copied, files: str) -> list[str]:
-    there = " (all were there already)" if copied.were_there else ""
+    note = " (all were there already)" if copied.were_there else ""
     moved = copied.files
     where = (
         "stay where they are" if files == "local" else f"are in {files}, each compared ({moved.sent} sent)"
     )
     lines = [
-        f"ok    tasks: {copied.tasks}, each compared{there}",
+        f"ok    tasks: {copied.tasks}, each compared{note}",
         f"ok    log-ins: {copied.sessions}, which go on",
         f"ok    cookies: {copied.cookies}, each compared",
         f"ok    files: {moved.files} of {moved.bytes} bytes {where}",
@@ -85,6 +87,8 @@ def _report(copied: Copied, files: str) -> list[str]:
         (copied.mended, "held what is not text, replaced by U+FFFD"),
     ):
         if numbers:
-            some = ", ".join(map(str, numbers[:SHOWN])) + (" ..." if len(numbers) > SHOWN else "")
+            some = ", ".join(map(str, numbers[:SHOWN_NUMBERS])) + (
+                " ..." if len(numbers) > SHOWN_NUMBERS else ""
+            )
             lines.append(f"warn  tasks: {len(numbers)} {what}: number {some}")
     return lines

@@ -1,7 +1,7 @@
 """`get URL...` and `watch ID...`: submit to a running server, follow the tasks, and save their files here.
 
-Without a server `get` runs one for itself. With one, a task outlasts this command: Ctrl-C leaves it, unless
-it is to be cancelled.
+Without a server `get` runs one for itself. With one, a task outlasts this command: Ctrl-C leaves it running,
+unless `--cancel` is given.
 """
 
 import asyncio
@@ -33,10 +33,10 @@ from server.commands.words import word
 INTERRUPTED = 130
 SAVED_AT_ONCE = 4  # files
 WAIT_TO_SUBMIT = 300.0  # seconds that one link waits for a server that is away, full or busy
-PAUSE_TO_SUBMIT = 5.0  # seconds, where the server does not say how long
-ANSWER_AFTER_INTERRUPT = 30.0  # seconds
+PAUSE_TO_SUBMIT = 5.0  # seconds before the next try, where the server does not say how long
+ANSWER_AFTER_INTERRUPT = 30.0  # seconds that Ctrl-C waits for the answer to a submit
 SAY_WAITING_AFTER = 1.0  # second
-_LATER = (429, 503)
+_RETRIED = (429, 503)  # HTTP statuses
 
 
 async def get(
@@ -58,7 +58,7 @@ async def get(
             say(word("own_server_failed", said=str(error)))
             return 2 if error.status == 2 else 1
         except asyncio.CancelledError:
-            _uncancelled()
+            _clear_cancel()
             say(word("nothing_begun"))
             return INTERRUPTED
         client = await stack.enter_async_context(client_of(server, display.note))
@@ -69,7 +69,7 @@ async def get(
                 for number, url in enumerate(urls, 1):
                     submission = _Submission(client, url, wishes)
                     try:
-                        following.add(await submission.answered(display))
+                        following.add(await submission.accepted(display))
                     except ClipwireError as error:
                         explain(error, server, url if len(urls) > 1 else "", display.say)
                         failed = True
@@ -79,10 +79,10 @@ async def get(
                             break
                 done = await following.all_saved()
         except asyncio.CancelledError:
-            _uncancelled()
+            _clear_cancel()
             begun = following.has_begun
             if submission and is_own:
-                submission.give_up()  # the own server keeps nothing, so that there is nothing to cancel
+                submission.give_up()  # this command's own server ends with it, so there is nothing to cancel
             elif submission and (found := await submission.after_interrupt(display)):
                 following.tasks[found.task_id], begun = found, True
             elif submission:
@@ -103,7 +103,7 @@ def _concerns_all(error: ClipwireError) -> bool:
 
 
 class _Submission:
-    """One link on its way to the server, under one key however often it is sent."""
+    """The submit of one link, under one idempotency key however often it is sent."""
 
     def __init__(self, client: Client, url: str, wishes: dict[str, Any]) -> None:
         self._client = client
@@ -113,10 +113,10 @@ class _Submission:
         self._sent: asyncio.Task[Task] | None = None  # until its answer is known
         self.may_be_there = False
 
-    async def answered(self, display: Display) -> Task:
+    async def accepted(self, display: Display) -> Task:
         """Return the task, as soon as the server takes it. Raises `ClipwireError`."""
         loop = asyncio.get_running_loop()
-        until, is_told = loop.time() + WAIT_TO_SUBMIT, False
+        deadline, is_noted = loop.time() + WAIT_TO_SUBMIT, False
         while True:
             self._send()
             assert self._sent
@@ -125,11 +125,11 @@ class _Submission:
             except ClipwireError as error:
                 self._sent = None
                 pause = PAUSE_TO_SUBMIT if error.retry_after is None else error.retry_after
-                if error.status not in _LATER or loop.time() + pause > until:
+                if error.status not in _RETRIED or loop.time() + pause > deadline:
                     raise
-                if not is_told:
+                if not is_noted:
                     display.note(word("submits_later", url=self._url, detail=error.detail))
-                is_told = True
+                is_noted = True
                 await asyncio.sleep(pause)
             else:
                 self._sent = None
@@ -137,8 +137,8 @@ class _Submission:
                 return task
 
     async def after_interrupt(self, display: Display) -> Task | None:
-        """The task, if the server has taken one without having said so yet: its answer is waited for, and the
-        link sent again under its key where the connection breaks.
+        """Return the task, if the server has accepted the link although its answer has not come yet. Wait for
+        the answer; if the connection breaks, send the link again under its key.
         """
         if self._sent is None:
             return None
@@ -191,12 +191,12 @@ async def watch(
                     display.status(news)
                     if news.is_final:
                         display.ended(news)
-            known = []
+            tasks = []
             for task_id in task_ids:
                 about = task_id
-                known.append(await client.status(await whole_id(client, task_id)))
+                tasks.append(await client.status(await whole_id(client, task_id)))
             async with following:
-                for task in known:
+                for task in tasks:
                     following.add(task)
                 return int(not await following.all_saved())
         except ClipwireError as error:
@@ -211,8 +211,8 @@ async def watch(
 class _FollowedTasks:
     """Follows tasks to their ends and saves their files, while the context is open.
 
-    `tasks` has, by their ids, the newest status of those of which something may come. `lasting` is the
-    server, if it is still there after this command.
+    `tasks` has, by their ids, the newest status of those that have not ended or are not saved. `lasting` is
+    the server, if it still runs after this command.
     """
 
     def __init__(self, client: Client, saving: Saving, display: Display, lasting: Remote | None) -> None:
@@ -227,7 +227,7 @@ class _FollowedTasks:
 
     def add(self, task: Task) -> None:
         self.tasks[task.task_id], self.has_begun = task, True
-        self._following.append(asyncio.create_task(self._saved(task.task_id), name=task.task_id))
+        self._following.append(asyncio.create_task(self._follow_and_save(task.task_id), name=task.task_id))
 
     async def all_saved(self) -> bool:
         return all([await each for each in self._following])
@@ -242,7 +242,7 @@ class _FollowedTasks:
             each.cancel()
         await asyncio.gather(*self._following, return_exceptions=True)
 
-    async def _saved(self, task_id: str) -> bool:
+    async def _follow_and_save(self, task_id: str) -> bool:
         """Follow one task to its end and save its files; for a list, those of its entries."""
         task, display, client = self.tasks[task_id], self.display, self._client
         try:
@@ -277,7 +277,7 @@ class _FollowedTasks:
             await self._save(task)
             return True
         entries = [entry async for entry in client.tasks(playlist_id=task.task_id)]
-        if task.entries.total > len(entries):  # by `reuse` it counts tasks of others
+        if task.entries.total > len(entries):  # with `reuse`, tasks of other lists count as entries
             entries += [entry async for entry in client.tasks(shared_by=task.task_id)]
         entries.sort(key=lambda entry: entry.number)
         for entry in entries:
@@ -310,7 +310,7 @@ class _FollowedTasks:
 
 async def _interrupted(client: Client, server: Remote, following: _FollowedTasks, *, cancel: bool) -> None:
     """After Ctrl-C: cancel the tasks of this command, or say that they go on and how to follow them again."""
-    _uncancelled()
+    _clear_cancel()
     for task in following.tasks.values():
         following.display.ended(task)
         if not cancel:
@@ -337,8 +337,8 @@ def come_back(task: Task, server: Remote, saving: Saving) -> str:
     return shlex.join(words)
 
 
-def _uncancelled() -> None:
-    """Handle Ctrl-C here, since the clean-up after it has to wait for the server."""
+def _clear_cancel() -> None:
+    """End the state of cancellation that Ctrl-C has set: the clean-up has to wait for the server."""
     current = asyncio.current_task()
     assert current
     current.uncancel()

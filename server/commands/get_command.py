@@ -31,7 +31,7 @@ def make(name: str) -> click.Command:
     return command_of(name, _get, urls, *following, *request_options())
 
 
-def _get(urls: tuple[str, ...], server: str | None, insecure: bool, cancel: bool, **given: Any) -> int:
+def _get(urls: tuple[str, ...], server: str | None, insecure: bool, cancel: bool, **rest: Any) -> int:
     from server.commands.own_server import begin
     from server.commands.remote import remote
     from server.commands.request_options import wishes_of
@@ -43,39 +43,41 @@ def _get(urls: tuple[str, ...], server: str | None, insecure: bool, cancel: bool
         raise click.UsageError(word("not_unicode")) from None
     if not links:
         raise click.UsageError(word("no_links"))
-    wishes = wishes_of(given)
+    wishes = wishes_of(rest)
     several = len(links) > 1 or len(wishes.get("outputs", "")) > 1 or bool(wishes.get("playlist"))
-    known = remote(server, insecure=insecure)
-    saving, display = _showing(given, several=several)
-    alone = not known.is_named and known.refuses_connections()
-    ours = begin() if alone else known
-    # Imported only now: it takes half as long as an own server takes to start.
+    configured = remote(server, insecure=insecure)
+    saving, display = _saving_and_display(rest, several=several)
+    needs_own = not configured.is_named and configured.refuses_connections()
+    used = begin() if needs_own else configured
+    # Imported while our own server starts: this takes half as long.
     with without_gc():
         from server.commands.get import get
-    return asyncio.run(get(ours, links, wishes, saving, display, cancel=cancel))
+    return asyncio.run(get(used, links, wishes, saving, display, cancel=cancel))
 
 
 def _from_input() -> list[str]:
     """Return links from standard input, one a line; skip empty lines and comments (`#`)."""
-    lines = (line.removeprefix("\ufeff").strip() for line in sys.stdin or ())  # it may be closed
+    lines = (line.removeprefix("\ufeff").strip() for line in sys.stdin or ())  # None if it is closed
     return [line for line in lines if line and not line.startswith("#")]
 
 
-def _watch(task_ids: tuple[str, ...], server: str | None, insecure: bool, cancel: bool, **given: Any) -> int:
+def _watch(task_ids: tuple[str, ...], server: str | None, insecure: bool, cancel: bool, **rest: Any) -> int:
     with without_gc():
         from server.commands.get import watch
     from server.commands.remote import remote
 
-    saving, display = _showing(given, several=len(task_ids) > 1, saves=bool(task_ids))
-    there = remote(server, insecure=insecure)
-    return asyncio.run(watch(there, task_ids, saving, display, cancel=cancel))
+    saving, display = _saving_and_display(rest, several=len(task_ids) > 1, saves=bool(task_ids))
+    watched = remote(server, insecure=insecure)
+    return asyncio.run(watch(watched, task_ids, saving, display, cancel=cancel))
 
 
-def _showing(given: dict[str, Any], *, several: bool, saves: bool = True) -> "tuple[Saving, Display]":
+def _saving_and_display(
+    options: dict[str, Any], *, several: bool, saves: bool = True
+) -> "tuple[Saving, Display]":
     from server.commands.progress_display import display_for
     from server.commands.saving import Saving
 
-    saving = Saving(given["save_to"], several)
+    saving = Saving(options["save_to"], several)
     if saves and (refusal := saving.refusal()):
         raise click.ClickException(refusal)
-    return saving, display_for(as_json=given["as_json"], quiet=given["quiet"])
+    return saving, display_for(as_json=options["as_json"], quiet=options["quiet"])

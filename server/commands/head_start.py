@@ -7,7 +7,9 @@ from server.tasks.yt_dlp_releases import Releases
 
 
 def launch_early(settings: Settings) -> Launched | None:
-    """A fork server of the installed yt-dlp; None where many machines or another release are configured."""
+    """Launch a fork server with the installed yt-dlp. None with PostgreSQL, or if an update has chosen a
+    release.
+    """
     if settings.storage.database != "sqlite" or Releases(settings.storage.data_dir).chosen() is not None:
         return None
     tools = find_tools(settings.downloads.ffmpeg)

@@ -25,8 +25,8 @@ def make(name: str) -> click.Command:
         with without_gc():
             from server.commands.remote_tasks import list_tasks
 
-        there = remote(server, insecure=insecure)
-        return asyncio.run(list_tasks(there, stages=stage or (), query=search, limit=limit, as_json=as_json))
+        asked = remote(server, insecure=insecure)
+        return asyncio.run(list_tasks(asked, stages=stage or (), query=search, limit=limit, as_json=as_json))
 
     return command_of(
         name,

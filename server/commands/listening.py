@@ -11,7 +11,7 @@ from server.settings import ConfigurationError, ServerSettings
 log = logging.getLogger(__name__)
 
 # A wildcard address -> an address of the same family that opens in a browser.
-_OPENS: dict[str, str] = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
+_BROWSABLE: dict[str, str] = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 
 
 class AddressInUse(Exception):
@@ -25,12 +25,12 @@ async def listen(runner: web.AppRunner, settings: ServerSettings) -> None:
     IPv6 addresses.
     """
     port = settings.port
-    for host in _OPENS if settings.host == "::" else (settings.host,):
+    for host in _BROWSABLE if settings.host == "::" else (settings.host,):
         await _open(runner, host, port)
         port = port or runner.addresses[0][1]  # for 0 the system chose one: the same for both families
     for address, number, *_ in runner.addresses:
         family = "IPv6" if ":" in address else "IPv4"
-        others = f" (and on every other {family} address)" if address in _OPENS else ""
+        others = f" (and on every other {family} address)" if address in _BROWSABLE else ""
         link = f"http://{reachable(address)}:{number}{settings.base_path}"
         log.info("listening on %s%s", link, others)
 
@@ -63,6 +63,6 @@ class _Site(web.TCPSite):
 
 
 def reachable(host: str) -> str:
-    """The host of a link that reaches `server.host` from this machine."""
-    opens = _OPENS.get(host, host)
-    return f"[{opens}]" if ":" in opens else opens
+    """Return the host of a link that reaches `server.host` from this machine."""
+    address = _BROWSABLE.get(host, host)
+    return f"[{address}]" if ":" in address else address

@@ -15,7 +15,7 @@ from server.commands.words import word
 
 
 async def log_in(server: Remote) -> int:
-    """Ask for a token, or read it from the input; keep it if the server accepts it."""
+    """Ask for a token, or read it from the input; store it if the server accepts it."""
     if sys.stdin and sys.stdin.isatty():
         token = click.prompt(word("token_of", url=server.url), hide_input=True, err=True)
     else:
@@ -61,7 +61,7 @@ async def tell_who(server: Remote, *, as_json: bool) -> int:
 
 
 async def _me(server: Remote) -> dict[str, Any] | None:
-    """Return what the server says of who asks; None if it refuses the token: then that was explained."""
+    """Return the answer of `GET /api/me`; None if the server refused, after printing why."""
     async with client_of(server) as client:
         try:
             return await client.me()

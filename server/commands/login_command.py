@@ -1,4 +1,4 @@
-"""`clipwire login` and `clipwire whoami`: a token that is kept for the commands, and whose it is."""
+"""`clipwire login` and `clipwire whoami`: store a token for the commands; and say whose it is."""
 
 import asyncio
 
@@ -13,8 +13,8 @@ def make(name: str) -> click.Command:
         from server.commands.login import forget_login, log_in
         from server.commands.remote import remote
 
-        there = remote(server, insecure=insecure, may_be_kept=False)
-        return forget_login(there) if forget else asyncio.run(log_in(there))
+        asked = remote(server, insecure=insecure, may_be_kept=False)
+        return forget_login(asked) if forget else asyncio.run(log_in(asked))
 
     def whoami(server: str | None, insecure: bool, as_json: bool) -> int:
         from server.commands.login import tell_who

@@ -12,7 +12,7 @@ from server.core.redaction import clean_lines
 from server.core.request_ids import PERSON, REQUEST_ID
 from server.settings import LoggingSettings
 
-CLIENTS_FAULTS = (HttpProcessingError, web.RequestPayloadError)
+FAULTS_OF_CLIENTS = (HttpProcessingError, web.RequestPayloadError)
 
 
 class TextFormatter(logging.Formatter):
@@ -25,11 +25,11 @@ class TextFormatter(logging.Formatter):
         super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 -- of `logging`
-        asked, person = request_id_of(record), person_of(record)
-        said = [*([f"request {asked}"] if asked else []), *([f"of {person}"] if person else [])]
-        # What a client has sent, as a part of its path, must not look like another entry.
+        request_id, person = request_id_of(record), person_of(record)
+        about = [*([f"request {request_id}"] if request_id else []), *([f"of {person}"] if person else [])]
+        # A line break in what a client has sent must not begin a line that looks like another entry.
         line = " ".join(super().formatMessage(record).splitlines())
-        return line + (f" ({', '.join(said)})" if said else "")
+        return line + (f" ({', '.join(about)})" if about else "")
 
     def format(self, record: logging.LogRecord) -> str:
         return "\n".join(filter(None, (clean_lines(super().format(record)), _trace(record))))
@@ -47,8 +47,8 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": clean_lines(record.getMessage()),
         }
-        if asked := request_id_of(record):
-            entry["request_id"] = asked
+        if request_id := request_id_of(record):
+            entry["request_id"] = request_id
         if person := person_of(record):
             entry["person"] = person
         exception = clean_lines(self.formatException(record.exc_info)) if record.exc_info else _trace(record)
@@ -58,9 +58,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def request_id_of(record: logging.LogRecord) -> str:
-    """Return the value given with the record, else that of the code that runs now, which is what has logged
-    it.
-    """
+    """Return the id that was logged with the record, else that of the request that is being handled."""
     return getattr(record, "request_id", "") or REQUEST_ID.get()
 
 
@@ -78,10 +76,10 @@ class OurErrorsOnly(logging.Filter):
     """Drops tracebacks that aiohttp logs for malformed requests and bodies: any client could fill the log."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        return not (record.exc_info and isinstance(record.exc_info[1], CLIENTS_FAULTS))
+        return not (record.exc_info and isinstance(record.exc_info[1], FAULTS_OF_CLIENTS))
 
 
-_OURS = OurErrorsOnly()
+_OUR_ERRORS_ONLY = OurErrorsOnly()
 
 
 def configure(settings: LoggingSettings) -> None:
@@ -93,6 +91,6 @@ def configure(settings: LoggingSettings) -> None:
 
 def quieten() -> None:
     """Drop messages of libraries: those about single clients help no operator, SQL values may be secret."""
-    logging.getLogger("aiohttp.server").addFilter(_OURS)
+    logging.getLogger("aiohttp.server").addFilter(_OUR_ERRORS_ONLY)
     logging.getLogger("aiohttp.websocket").setLevel(logging.ERROR)  # warns of unknown subprotocols
     logging.getLogger("aiosqlite").setLevel(logging.WARNING)  # would log values, such as URLs with passwords

@@ -1,6 +1,6 @@
 """A server for one `get` that found none: it has a temporary data folder, which is deleted afterwards.
 
-It ends when its standard input does, so also when the `get` that started it was killed.
+It ends when its standard input is closed: so also when the `get` that started it is killed.
 """
 
 import asyncio
@@ -20,13 +20,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from server.commands.remote import Remote, client_configuration
 from server.commands.without_gc import without_gc
 
 START_WITHIN = 60.0  # seconds
-ROOM_ENOUGH = 10 << 30  # bytes that are free where temporary files lie
-_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+DELETE_ATTEMPTS = 10  # while other threads may still write new files
+ENOUGH_ROOM = 10 << 30  # bytes; with less free for temporary files, another folder may be used
+_END_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _LISTENING = re.compile(r"listening on (http://\S+)")
 _PROGRAM = (
     "import sys; sys.path.insert(0, {root!r}); from server.commands import own_server; own_server.run()"
@@ -36,8 +38,8 @@ _PROGRAM = (
 class DidNotStart(Exception):
     """The server has ended at its start, with the exit status `status`; the text is its last line."""
 
-    def __init__(self, said: str, status: int) -> None:
-        super().__init__(said)
+    def __init__(self, text: str, status: int) -> None:
+        super().__init__(text)
         self.status = status
 
 
@@ -53,40 +55,42 @@ class OwnServer:
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[Remote]:
-        """Raises `DidNotStart`."""
+        """Wait until the server listens; end it with the block. Raises `DidNotStart`."""
         assert self.process.stdin
         assert self.process.stderr
         loop, log = asyncio.get_running_loop(), asyncio.StreamReader()
         reading, _ = await loop.connect_read_pipe(
             lambda: asyncio.StreamReaderProtocol(log), self.process.stderr
         )
-        said: deque[str] = deque(maxlen=5)
+        last_lines: deque[str] = deque(maxlen=5)
         address: asyncio.Future[str | None] = loop.create_future()
-        listening = asyncio.create_task(_listen(log, said, address), name="log of our own server")
+        listening = asyncio.create_task(_read_log(log, last_lines, address), name="log of our own server")
         try:
             async with asyncio.timeout(START_WITHIN):
                 url = await address
             if url is None:
                 status = await asyncio.to_thread(self.process.wait)
-                raise DidNotStart(said[-1] if said else "", status)
+                raise DidNotStart(last_lines[-1] if last_lines else "", status)
             yield Remote(url, self.token, is_named=False)
         finally:
-            from server.core.shielding import to_the_end  # 7 ms, which its start does not wait for
+            # imported only here: it takes 7 ms, and the start is over
+            from server.core.shielding import to_the_end
 
-            # The server is killed, so its files are deleted here: another Ctrl-C waits for that.
-            for each in _ENDING:
+            # A killed server deletes nothing, so its files are deleted here; another Ctrl-C must not stop
+            # that.
+            for each in _END_SIGNALS:
                 signal.signal(each, signal.SIG_IGN)
-            # Killed, since its data is not kept, and a graceful stop takes 0.5 s. Its children die with it.
+            # A graceful stop would take 0.5 s, and its data is deleted anyway. Its children die with it.
             self.process.kill()
             listening.cancel()
-            await to_the_end(self._leave_nothing(listening, log))
+            await to_the_end(self._delete_folder(listening, log))
             reading.close()
             self.process.stdin.close()
 
-    async def _leave_nothing(self, listening: asyncio.Task[None], log: asyncio.StreamReader) -> None:
+    async def _delete_folder(self, listening: asyncio.Task[None], log: asyncio.StreamReader) -> None:
         await asyncio.to_thread(self.process.wait)
         await asyncio.wait([listening])
-        while await log.read(1 << 16):  # to the end, as its children have the log open, too
+        while await log.read(1 << 16):  # until its children, which have the log open as well, have ended
             pass
         await asyncio.to_thread(shutil.rmtree, self.folder, ignore_errors=True)
 
@@ -94,7 +98,7 @@ class OwnServer:
 def begin() -> OwnServer:
     """Start the server without waiting for it: this process imports its modules meanwhile."""
     token, folder = secrets.token_urlsafe(24), Path(tempfile.mkdtemp(prefix="clipwire-", dir=_roomy_folder()))
-    own = {
+    settings = {
         "SERVER__HOST": "127.0.0.1",
         "SERVER__PORT": "0",
         "SERVER__BASE_PATH": "",
@@ -111,12 +115,12 @@ def begin() -> OwnServer:
         for name, value in os.environ.items()
         # Without its bytecode each start would compile the server anew, which takes longer than the start.
         if name not in ("PORT", "CLIPWIRE_TOKEN", "PYTHONDONTWRITEBYTECODE")
-        and name.upper().removeprefix("CLIPWIRE_") not in own
+        and name.upper().removeprefix("CLIPWIRE_") not in settings
     }
     try:
         process = subprocess.Popen(  # noqa: S603
             (sys.executable, "-P", "-c", _PROGRAM.format(root=str(Path(__file__).parents[2]))),
-            env={**inherited, **{f"CLIPWIRE_{name}": value for name, value in own.items()}},
+            env={**inherited, **{f"CLIPWIRE_{name}": value for name, value in settings.items()}},
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -128,43 +132,56 @@ def begin() -> OwnServer:
     return OwnServer(process, folder, token)
 
 
-async def _listen(log: asyncio.StreamReader, said: deque[str], address: asyncio.Future[str | None]) -> None:
+async def _read_log(
+    log: asyncio.StreamReader, last_lines: deque[str], address: asyncio.Future[str | None]
+) -> None:
     """Read the log to its end, since a full pipe would block the server."""
     while line := await log.readline():
-        said.append(line.decode(errors="replace").strip())
-        if not address.done() and (found := _LISTENING.search(said[-1])):
+        last_lines.append(line.decode(errors="replace").strip())
+        if not address.done() and (found := _LISTENING.search(last_lines[-1])):
             address.set_result(found[1])
     if not address.done():
         address.set_result(None)
 
 
 def _roomy_folder() -> str:
-    """Return the folder for temporary files; or the working directory if that has more room and the folder
-    little.
+    """Return the folder for temporary files; if it has less than `ENOUGH_ROOM`, and the working directory
+    more than it, the working directory.
     """
     usual = tempfile.gettempdir()
     with suppress(OSError):
         free = shutil.disk_usage(usual).free
-        if free < ROOM_ENOUGH and os.access(".", os.W_OK) and shutil.disk_usage(".").free > free:
+        if free < ENOUGH_ROOM and os.access(".", os.W_OK) and shutil.disk_usage(".").free > free:
             return str(Path.cwd())
     return usual
 
 
 def run() -> None:
     """Run the server, in its own process."""
+    # Until the service sets its own handler. A handler that raises `SystemExit` would not do: Python drops an
+    # exception that is raised in a callback of a weak reference or in `__del__`.
+    signal.signal(signal.SIGTERM, lambda *_: _exit(0))
     status = 1
     try:
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # before the service sees to it by itself
-        # The parent `get` may have ended already: then this raises `SystemExit` at once.
+        # The parent `get` may have ended already: then this ends the process at once.
         threading.Thread(target=_end_with_input, name="input", daemon=True).start()
         status = _serve()
-    except SystemExit:
-        status = 0
-    except Exception:
-        traceback.print_exc()
-    shutil.rmtree(Path(os.environ["CLIPWIRE_STORAGE__DATA_DIR"]).parent, ignore_errors=True)
-    sys.stderr.flush()
-    os._exit(status)  # the thread above may still read
+    except BaseException:
+        with suppress(OSError):  # nobody may read it any more
+            traceback.print_exc()
+    _exit(status)
+
+
+def _exit(status: int) -> NoReturn:
+    """Delete the data and end the process, whatever its other threads do."""
+    folder = Path(os.environ["CLIPWIRE_STORAGE__DATA_DIR"]).parent
+    for _ in range(DELETE_ATTEMPTS):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            break
+    with suppress(OSError):
+        sys.stderr.flush()
+    os._exit(status)
 
 
 def _serve() -> int:

@@ -1,4 +1,4 @@
-"""`clipwire people`: changes of people, made in the database by whoever may write it.
+"""`clipwire people`: changes of people, made directly in the database.
 
 What is printed on standard output is for programs: a new token and nothing else, or a table.
 """
@@ -23,7 +23,9 @@ from server.people.audit_rows import add_command
 from server.people.person import (
     FIRST_LABEL,
     LABEL,
+    LONGEST_TOKEN,
     NEW_NAME,
+    SHORTEST_TOKEN,
     Leaving,
     Person,
     WhatRemains,
@@ -37,8 +39,8 @@ if TYPE_CHECKING:
     from server.core.principal import PersonRole
 
 
-async def reported(work: Coroutine[Any, Any, int]) -> int:
-    """The exit status of `work`; an error is told in one line."""
+async def run_and_report(work: Coroutine[Any, Any, int]) -> int:
+    """Return the exit status of `work`; print an error in one line."""
     try:
         return await work
     except AppError as error:
@@ -66,8 +68,8 @@ async def show(settings: Settings, *, as_json: bool) -> int:
         people = await rows.read_people(tables)
         tokens = await rows.read_tokens(tables)
     for person in people:
-        own = [token for token in tokens if token.name == person.name]
-        used = max((token.used_at for token in own if token.used_at), default=None)
+        of_person = [token for token in tokens if token.name == person.name]
+        used_at = max((token.used_at for token in of_person if token.used_at), default=None)
         if as_json:
             print(
                 json.dumps(
@@ -75,16 +77,17 @@ async def show(settings: Settings, *, as_json: bool) -> int:
                         "name": person.name,
                         "role": person.role,
                         "added_at": instant_of(person.added_at),
-                        "tokens": len(own),
+                        "tokens": len(of_person),
                         "has_password": person.password is not None,
                     }
-                    | ({"used_at": instant_of(used)} if used else {})
+                    | ({"used_at": instant_of(used_at)} if used_at else {})
                     | ({"is_leaving": True} if person.leaving else {})
                 )
             )
         else:
             state = word("people_leaving") if person.leaving else person.role
-            print(f"{person.name:20}  {state:8}  {len(own):3}  {instant_of(used) if used else '-'}")
+            last_use = instant_of(used_at) if used_at else "-"
+            print(f"{person.name:20}  {state:8}  {len(of_person):3}  {last_use}")
     return 0
 
 
@@ -125,17 +128,24 @@ async def adopt(settings: Settings, name: str) -> int:
 async def add_token(settings: Settings, name: str, label: str, expires: str | None) -> int:
     """Print the new token, and nothing else."""
     _check(label, LABEL, "bad_label")
-    now = time.time()
-    try:
-        expires_at = now + seconds_of(expires) if expires else None
-    except ValueError:
-        raise click.UsageError(word("bad_expiry", value=str(expires))) from None
-    token = fresh_token()
+    token, now = fresh_token(), time.time()
+    expires_at = None if expires is None else now + _valid_for(expires)
     async with people_transaction(settings) as tables:
         await rows.add_token(tables, name, label, hash_of(token), now, expires_at)
         await add_command(tables, "token_added", f"{name} {label}")
     print(token)
     return 0
+
+
+def _valid_for(expires: str) -> int:
+    """Return the seconds for which a new token is valid. Raises `UsageError`."""
+    try:
+        seconds = seconds_of(expires)
+    except ValueError:
+        raise click.UsageError(word("bad_expiry", value=expires)) from None
+    if not SHORTEST_TOKEN <= seconds <= LONGEST_TOKEN:
+        raise click.UsageError(word("bad_expiry", value=expires))
+    return seconds
 
 
 async def show_tokens(settings: Settings, name: str, *, as_json: bool) -> int:
@@ -168,17 +178,17 @@ def _ask(name: str) -> tuple[WhatRemains, str | None]:
     return choices[answer], to
 
 
-def _check(value: str, pattern: str, said: str) -> None:
+def _check(value: str, pattern: str, error: str) -> None:
     if not re.fullmatch(pattern, value):
-        raise click.UsageError(word(said, value=value))
+        raise click.UsageError(word(error, value=value))
 
 
 def _warn_without_admin(settings: Settings, people: list[Person]) -> None:
-    """No check for the last admin: whoever may write the database can add another one."""
-    left = [person for person in people if not person.leaving]
+    """Warn if no admin or nobody is left. It is allowed: whoever runs this command can add an admin again."""
+    remaining = [person for person in people if not person.leaving]
     if settings.server.tokens:
         return
-    if not left and not settings.access.user_header and not settings.access.oidc.issuer:
+    if not remaining and not settings.access.user_header and not settings.access.oidc.issuer:
         print(f"clipwire: {word('people_nobody_left')}", file=sys.stderr)
-    elif not any(person.role == "admin" for person in left):
+    elif not any(person.role == "admin" for person in remaining):
         print(f"clipwire: {word('people_no_admin')}", file=sys.stderr)

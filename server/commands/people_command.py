@@ -1,11 +1,11 @@
-"""`clipwire people`: who may use the service, on the server's own machine."""
+"""`clipwire people`: on the server's own machine, changes who may use the service."""
 
 import asyncio
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from server.commands.command import InWords, choice_of, command_of, json_option
+from server.commands.command import TranslatedCommand, choice_of, command_of, json_option
 from server.commands.words import word
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def make(name: str) -> click.Command:
     )
 
 
-class _Subcommands(InWords, click.Group):
+class _Subcommands(TranslatedCommand, click.Group):
     """Commands below another one."""
 
 
@@ -59,12 +59,12 @@ def _group(path: str, *commands: click.Command) -> click.Group:
 
 
 def _command(path: str, function: str, *parameters: click.Parameter) -> click.Command:
-    def run(**given: object) -> int:
+    def run(**arguments: object) -> int:
         from server.commands import people
         from server.settings import load
 
         act: Callable[..., Coroutine[Any, Any, int]] = getattr(people, function)
-        return asyncio.run(people.reported(act(load(), **given)))
+        return asyncio.run(people.run_and_report(act(load(), **arguments)))
 
     command = command_of(path, run, *parameters)
     command.name = path.rpartition(" ")[2]

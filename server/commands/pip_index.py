@@ -1,8 +1,8 @@
-"""Brings a release of yt-dlp from the index that this machine's pip is configured with.
+"""Downloads a release of yt-dlp from the index that this machine's pip is configured with.
 
-pip alone knows where packages come from here (its files and variables, proxies, certificates, passwords), so
-it is asked for everything, and in its own environment. Only wheels are taken: nothing of a release runs
-before its test. Each wheel must have the hash that the index names; where it names none, it is refused.
+Only pip knows where packages come from here (its files and variables, proxies, certificates, passwords), so
+pip does everything, with its usual environment. Only wheels are taken: nothing of a release runs
+before its test. Each wheel must have the hash that the index names; a wheel without one is refused.
 """
 
 import asyncio
@@ -20,14 +20,14 @@ from signal import SIGKILL
 from server.core.redaction import clean
 from server.tasks.yt_dlp_releases import VERSION
 
-ASK_WITHIN = 120.0  # seconds, however slowly the index answers
-BRING_WITHIN = 600.0  # seconds
+ASK_WITHIN = 120.0  # seconds
+DOWNLOAD_WITHIN = 600.0  # seconds
 NAME = "yt-dlp"
 EXTRAS = "default,curl-cffi"  # what children use of it, as in pyproject.toml; deno is found by its path
 _OPTIONS = (
     "--disable-pip-version-check", "--no-input", "--no-cache-dir", "--timeout", "15", "--retries", "2",
     "--only-binary=:all:", "--progress-bar", "off", "--quiet",
-    "--no-user", "--prefix=", "--root=/",  # a configuration may say where else packages go
+    "--no-user", "--prefix=", "--root=/",  # override a configuration that installs elsewhere
 )  # fmt: skip
 # The kernel kills pip when the update dies: it would go on writing into a folder that the next update
 # deletes.
@@ -48,8 +48,8 @@ _NO_PIP = (
 )
 
 
-class NotBrought(Exception):
-    """The reason why there is no newer release, in one sentence."""
+class NoNewRelease(Exception):
+    """No newer release could be downloaded; the text is the reason, in one sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,37 +64,37 @@ class Wheel:
 
 
 async def newest(scratch: Path) -> str:
-    """The newest version that fits this Python. Raises `NotBrought`; writes to `scratch`."""
+    """Return the newest version that fits this Python. Raises `NoNewRelease`; writes to `scratch`."""
     wheel, *_ = await _report(scratch, "--ignore-installed", "--no-deps", NAME)
     if not VERSION.fullmatch(wheel.version):
-        raise NotBrought(f"the index names a version that is none of yt-dlp's: {clean(wheel.version)}")
+        raise NoNewRelease(f"the index names a version that is none of yt-dlp's: {clean(wheel.version)}")
     return wheel.version
 
 
-async def bring(version: str, scratch: Path) -> Path:
+async def download(version: str, scratch: Path) -> Path:
     """Return a folder below `scratch` with this release, and with requirements that are not installed as
     needed.
 
-    Raises `NotBrought`.
+    Raises `NoNewRelease`.
     """
     wheels = await _report(scratch, "--upgrade", f"{NAME}[{EXTRAS}]=={version}")
     requirements, log, target = scratch / "requirements.txt", scratch / "pip.log", scratch / "packages"
     requirements.write_text("".join(wheel.requirement for wheel in wheels), encoding="utf-8")
     await _pip(
-        BRING_WITHIN, scratch, "install", "--log", str(log), "--target", str(target), "--no-deps",
+        DOWNLOAD_WITHIN, scratch, "install", "--log", str(log), "--target", str(target), "--no-deps",
         "--require-hashes", "--compile", "--requirement", str(requirements),
     )  # fmt: skip
-    known = {name.lower().replace("_", "-") for name in _MATCHES.findall(log.read_text(errors="replace"))}
+    hashed = {name.lower().replace("_", "-") for name in _MATCHES.findall(log.read_text(errors="replace"))}
     for wheel in wheels:
-        if wheel.name.lower().replace("_", "-") not in known:
-            raise NotBrought(f"the index names no hash of {wheel.name} {wheel.version}")
+        if wheel.name.lower().replace("_", "-") not in hashed:
+            raise NoNewRelease(f"the index names no hash of {wheel.name} {wheel.version}")
     return target
 
 
-async def _report(scratch: Path, *asked: str) -> list[Wheel]:
+async def _report(scratch: Path, *arguments: str) -> list[Wheel]:
     """Return what `pip install` would install."""
     report = scratch / "report.json"
-    await _pip(ASK_WITHIN, scratch, "install", "--dry-run", "--report", str(report), *asked)
+    await _pip(ASK_WITHIN, scratch, "install", "--dry-run", "--report", str(report), *arguments)
     try:
         found = json.loads(report.read_text(encoding="utf-8"))["install"]
         return [
@@ -106,12 +106,12 @@ async def _report(scratch: Path, *asked: str) -> list[Wheel]:
             for one in found
         ]
     except (OSError, ValueError, KeyError, TypeError):
-        raise NotBrought("pip's report cannot be read; a pip from 22.3 on is needed") from None
+        raise NoNewRelease("pip's report cannot be read; a pip from 22.3 on is needed") from None
 
 
 async def _pip(within: float, scratch: Path, *arguments: str) -> None:
     if find_spec("pip") is None:
-        raise NotBrought(_NO_PIP)
+        raise NoNewRelease(_NO_PIP)
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-P", "-c", _PROGRAM, str(os.getpid()), *arguments[:1], *_OPTIONS, *arguments[1:]),
         env=_environment(scratch), cwd=scratch,
@@ -119,25 +119,25 @@ async def _pip(within: float, scratch: Path, *arguments: str) -> None:
     )  # fmt: skip
     try:
         async with asyncio.timeout(within):
-            said, _ = await process.communicate()
+            output, _ = await process.communicate()
     except TimeoutError:
-        raise NotBrought(f"the index did not answer within {within:.0f} seconds") from None
+        raise NoNewRelease(f"the index did not answer within {within:.0f} seconds") from None
     finally:
         with suppress(ProcessLookupError):
             os.kill(process.pid, SIGKILL)
         await process.wait()
     if process.returncode != 0:
-        raise NotBrought(_cause(said.decode(errors="replace").splitlines()))
+        raise NoNewRelease(_cause(output.decode(errors="replace").splitlines()))
 
 
 def _environment(scratch: Path) -> dict[str, str]:
     """Return the server's environment, where pip finds its configuration, without settings that
     hold secrets.
     """
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("CLIPWIRE_")}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("CLIPWIRE_")}
     ours = {"TMPDIR": str(scratch), "PYTHONNOUSERSITE": "1", "LC_ALL": "C.UTF-8", "NO_COLOR": "1"}
-    # There are no hashes to require before the index was asked.
-    return kept | ours | {"PIP_REQUIRE_HASHES": "0"}
+    # A configuration that requires hashes would refuse the first question, which asks for them.
+    return inherited | ours | {"PIP_REQUIRE_HASHES": "0"}
 
 
 def _cause(lines: Sequence[str]) -> str:
@@ -149,4 +149,4 @@ def _cause(lines: Sequence[str]) -> str:
     errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
     if any("No matching distribution" in line for line in errors):
         return "the index does not answer, or has no wheel of yt-dlp for this Python"
-    return clean((errors or lines or ["pip ended without a word"])[-1])
+    return clean((errors or lines or ["pip ended without output"])[-1])

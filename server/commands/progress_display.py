@@ -1,7 +1,6 @@
 """How `get` and `watch` show progress: bars on a terminal, plain lines elsewhere, JSON, or nothing.
 
-What somebody waits for goes to standard error; what a script wants, ids and the places of files, to standard
-output.
+Progress goes to standard error; what a script needs, ids and the paths of files, to standard output.
 """
 
 import json
@@ -17,33 +16,33 @@ if TYPE_CHECKING:
     from clipwire_client import Task
 
 STEP = 10  # percent between two plain lines of one stage
-TITLE, SHORTEST_TITLE = 40, 12  # columns of it that are shown
-WITH_BAR = 60  # columns of a terminal
-BARS = 8  # at the same time: what stands above them is not to leave the terminal
-SPEED_AFTER = 0.5  # seconds of a transfer: before, it says little
+MAX_TITLE, MIN_TITLE = 40, 12  # columns
+MIN_COLUMNS_FOR_BAR = 60  # of a terminal
+MAX_BARS = 8  # so that the lines above them stay in the terminal
+SPEED_AFTER = 0.5  # seconds of a transfer; before, its speed is no good measure
 
 
 class Display(Protocol):
     def accepted(self, task: "Task") -> None:
-        """The server has stored the task."""
+        """Show that the server has stored the task."""
 
     def status(self, task: "Task") -> None:
-        """A newer status has come."""
+        """Show a newer status."""
 
     def transfer(self, task: "Task", name: str, done: int, size: int | None) -> None:
-        """Bytes of a finished file have come."""
+        """Show how much of a finished file has come."""
 
     def saved(self, task: "Task", kind: str, path: str) -> None:
-        """A file is saved."""
+        """Show that a file is saved."""
 
     def ended(self, task: "Task") -> None:
-        """The task is over for this command."""
+        """Stop showing the task."""
 
     def say(self, text: str) -> None:
-        """A line for the user, in every form of display."""
+        """Print a line for the user, whatever the display."""
 
     def note(self, text: str) -> None:
-        """A line about a trouble that may pass."""
+        """Print a line about trouble that may pass."""
 
 
 def display_for(*, as_json: bool, quiet: bool) -> Display:
@@ -83,8 +82,8 @@ class Payloads(Silence):
             print(task.raw, flush=True)
 
     def saved(self, task: "Task", kind: str, path: str) -> None:
-        told = {"task_id": task.task_id, "kind": kind, "saved": path}
-        print(json.dumps(told, ensure_ascii=False, separators=(",", ":")), flush=True)
+        line = {"task_id": task.task_id, "kind": kind, "saved": path}
+        print(json.dumps(line, ensure_ascii=False, separators=(",", ":")), flush=True)
 
     def ended(self, task: "Task") -> None:
         self._revisions.pop(task.task_id, None)
@@ -98,15 +97,15 @@ class Lines(Silence):
     """Prints a line whenever the message changes, and at every tenth of the progress."""
 
     def __init__(self) -> None:
-        self._told: dict[str, tuple[str, int]] = {}
+        self._shown: dict[str, tuple[str, int]] = {}
 
     def accepted(self, task: "Task") -> None:
         print(word("accepted", id=task.task_id, url=one_line(task.url)), flush=True)
 
     def status(self, task: "Task") -> None:
         now = (task.message, task.progress // STEP)
-        if self._told.get(task.task_id) != now:
-            self._told[task.task_id] = now
+        if self._shown.get(task.task_id) != now:
+            self._shown[task.task_id] = now
             parts = (f"{task.progress:3d}%", one_line(task.message), pace(task), one_line(task.title))
             print(" ".join(filter(None, parts)), file=sys.stderr, flush=True)
 
@@ -114,7 +113,7 @@ class Lines(Silence):
         print(word("saved", path=one_line(path)), flush=True)
 
     def ended(self, task: "Task") -> None:
-        self._told.pop(task.task_id, None)
+        self._shown.pop(task.task_id, None)
 
     def note(self, text: str) -> None:
         say(text)
@@ -124,7 +123,7 @@ class Bars(Silence):
     """Shows a bar for each unfinished task, at the foot of the terminal."""
 
     def __init__(self) -> None:
-        from tqdm import tqdm  # 50 ms: where there is a terminal
+        from tqdm import tqdm  # takes 50 ms, so only for a terminal
         from tqdm.utils import disp_len, disp_trim
 
         tqdm.monitor_interval = 0  # no thread
@@ -145,8 +144,8 @@ class Bars(Silence):
         began = self._transfers.get(task.task_id)
         if began is None or began[0] != name:
             began = self._transfers[task.task_id] = (name, now, done)
-        lasts = now - began[1]
-        speed = (done - began[2]) / lasts if lasts > SPEED_AFTER else None
+        seconds = now - began[1]
+        speed = (done - began[2]) / seconds if seconds > SPEED_AFTER else None
         left = (size - done) / speed if size and speed else None
         percent = done * 100 // size if size else 0
         self._draw(task, percent, speed_and_time(speed, left), "", word("saving", name=name))
@@ -167,20 +166,20 @@ class Bars(Silence):
 
     def _draw(self, task: "Task", percent: int, pace: str, title: str, text: str) -> None:
         """Put speed and time left first, since a narrow terminal cuts off the end of the line."""
-        columns, rows = shutil.get_terminal_size()  # some terminals say that they have neither
+        columns, rows = shutil.get_terminal_size()  # some terminals report 0
         bar = self._bars.get(task.task_id)
         if bar is None:
             bar = self._bars[task.task_id] = self._tqdm(
                 total=100, bar_format="", file=sys.stderr, leave=False, mininterval=0
             )
-        picture = "|{bar:20}| " if columns >= WITH_BAR else ""
+        picture = "|{bar:20}| " if columns >= MIN_COLUMNS_FOR_BAR else ""
         bar.bar_format = f"{{percentage:3.0f}}% {picture}{{desc}}"
         room = columns - 1 - len("100% ") - (len("|| ") + 20 if picture else 0)
         text, pace = one_line(text), f"{pace}  " if pace else ""
         if title:
-            room_of_title = max(SHORTEST_TITLE, min(TITLE, room - len(pace) - self._length(text) - 2))
+            room_of_title = max(MIN_TITLE, min(MAX_TITLE, room - len(pace) - self._length(text) - 2))
             text = f"{self._cut(one_line(title), room_of_title)}  {text}"
-        bar.n, bar.ncols, bar.nrows = percent, columns, min(rows, BARS + 2)
+        bar.n, bar.ncols, bar.nrows = percent, columns, min(rows, MAX_BARS + 2)
         bar.set_description_str(self._cut(pace + text, room))
 
     def _print(self, line: str) -> None:

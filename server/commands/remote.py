@@ -1,6 +1,6 @@
 """Finds the server that a command talks to.
 
-Nothing here imports the client: before that takes its time, it is asked whether anybody listens there.
+Nothing here imports the client, which takes long: first comes the question whether anybody listens.
 """
 
 import json
@@ -47,25 +47,26 @@ class Remote:
 
 
 def client_configuration() -> Path:
-    """The file with the settings of commands that ask a server, unless `CLIPWIRE_CONFIG` names another.
+    """Return the file with the settings of commands that talk to a server, unless `CLIPWIRE_CONFIG` names
+    one.
 
-    It is the user's own. A file of the working directory may be anybody's: it could name a server that is to
-    get the token, or plugins whose code a server of `get` would run.
+    It is in the user's own folder. A file in the working directory may be from anybody: it could send the
+    token to another server, or name plugins whose code a server of `get` would run.
     """
     folder = client_folder()
-    # A home that may not be entered is another user's.
+    # `access`: a home folder that cannot be entered is another user's.
     file = folder / "config.toml" if folder else None
     return file if file and os.access(file, os.F_OK) else Path(os.devnull)
 
 
 def is_token(text: str) -> bool:
-    """Whether a header holds it."""
+    """Say whether `text` may stand in a header."""
     return text.isprintable() and text == text.strip()
 
 
 def remote(server: str | None, *, insecure: bool = False, may_be_kept: bool = True) -> Remote:
-    """The server at `server`, else the one of the configuration, with the token of the environment, else that
-    which `login` has kept, if it `may_be_kept`, else of the configuration. Raises `ConfigurationError`.
+    """Return the server at `server`, else the configured one. Its token is from the environment, else the one
+    that `login` has stored, if it `may_be_kept`, else the configured one. Raises `ConfigurationError`.
     """
     token = os.environ.get("CLIPWIRE_TOKEN") or None
     if token and not is_token(token):
@@ -81,7 +82,7 @@ def remote(server: str | None, *, insecure: bool = False, may_be_kept: bool = Tr
         parts = urlsplit(server)
         is_address = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
         is_address = is_address and not (parts.query or parts.fragment)
-    except ValueError:  # half an IPv6 address, a port that cannot be
+    except ValueError:  # half of an IPv6 address, an impossible port
         is_address = False
     if not is_address:
         raise click.UsageError(word("not_an_address", value=server))
@@ -94,39 +95,41 @@ def remote(server: str | None, *, insecure: bool = False, may_be_kept: bool = Tr
 
 
 def _configured() -> tuple[str, int, str, list[str]]:
-    """Host, port, prefix and tokens of the configured server.
+    """Return host, port, prefix and tokens of the configured server.
 
-    They are read here as long as they are plain, since the models of the settings take a fifth of a second to
-    import; all that is not plain, or wrong, is left to these.
+    Simple settings are read here, since to import the models of the settings takes a fifth of a second; the
+    models read all that is not simple, or wrong.
     """
     default = client_configuration()
     file = Path(os.environ.get("CLIPWIRE_CONFIG", default))
     section: dict[str, object] = {}
     try:
         section = dict(tomllib.loads(file.read_text(encoding="utf-8-sig")).get("server", {}))
-        plain = "tokens" not in section
+        simple = "tokens" not in section
     except FileNotFoundError:
-        plain = "CLIPWIRE_CONFIG" not in os.environ
+        simple = "CLIPWIRE_CONFIG" not in os.environ
     except (OSError, ValueError, TypeError):
-        plain = False
+        simple = False
     if "PORT" in os.environ:
         section["port"] = os.environ["PORT"]
     for variable, value in os.environ.items():
         upper = variable.upper()
         if upper.startswith("CLIPWIRE_SERVER__"):
             section[upper.removeprefix("CLIPWIRE_SERVER__").lower()] = value
-        plain = plain and upper != "CLIPWIRE_SERVER"
+        simple = simple and upper != "CLIPWIRE_SERVER"
     host, port, base_path = (
         str(section.get(key, default))
         for key, default in (("host", "127.0.0.1"), ("port", 8080), ("base_path", ""))
     )
     try:
         tokens = json.loads(str(section.get("tokens", "[]")))
-        plain = plain and isinstance(tokens, list) and all(isinstance(each, str) and each for each in tokens)
+        simple = (
+            simple and isinstance(tokens, list) and all(isinstance(each, str) and each for each in tokens)
+        )
     except ValueError:
-        plain = False
-    plain = plain and host.isprintable() and bool(host.strip()) and port.isascii() and port.isdigit()
-    if plain and 0 < int(port) < 1 << 16 and (not base_path or base_path.startswith("/")):
+        simple = False
+    simple = simple and host.isprintable() and bool(host.strip()) and port.isascii() and port.isdigit()
+    if simple and 0 < int(port) < 1 << 16 and (not base_path or base_path.startswith("/")):
         return host, int(port), base_path.rstrip("/"), tokens
     from server.settings import load
 

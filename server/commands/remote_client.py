@@ -10,13 +10,13 @@ from clipwire_client import Client, ClipwireError, NotClipwire, ServerUnreachabl
 from server.commands.remote import Remote, say
 from server.commands.words import language, word
 
-_BEGINS_AN_ID = re.compile(r"[0-9a-f]{8}[0-9a-f-]{0,27}")
-HEARTBEAT = 6.0  # seconds: after 9 it is said that the server has gone
-SAY_AGAIN_AFTER = 60.0  # seconds: each of many tasks and files finds out by itself that the server has gone
+_BEGINNING_OF_ID = re.compile(r"[0-9a-f]{8}[0-9a-f-]{0,27}")
+HEARTBEAT = 6.0  # seconds; a server that has gone is noticed after 9
+SAY_AGAIN_AFTER = 60.0  # seconds: each of many transfers reports by itself that the server has gone
 
 
 def client_of(server: Remote, say: Callable[[str], None] = say) -> Client:
-    """`say` gets a line for each trouble that is retried."""
+    """Return a client; `say` gets a line about each error after which it tries again."""
     said_at = float("-inf")
 
     def troubled(error: ClipwireError) -> None:
@@ -36,7 +36,7 @@ def client_of(server: Remote, say: Callable[[str], None] = say) -> Client:
 
 
 def explain(error: ClipwireError, server: Remote, about: str = "", say: Callable[[str], None] = say) -> None:
-    """Return the error as a line; among several, `about` names the link."""
+    """Print the error in one line; `about` names the link, if there are several."""
     url = server.url
     match error:
         case NotClipwire():
@@ -47,7 +47,7 @@ def explain(error: ClipwireError, server: Remote, about: str = "", say: Callable
             say(word("not_trusted", url=url, why=getattr(wrong.certificate_error, "verify_message", wrong)))
         case ServerUnreachable():
             say(word("unreachable", detail=error.detail))
-        case _ if error.code == "not_found":  # there is one, but not under this prefix
+        case _ if error.code == "not_found":  # Clipwire answers, but not under this prefix
             say(word("not_clipwire", url=url, what=error.detail))
         case _ if error.status == 401:
             say(word("wrong_token" if server.token else "needs_token", url=url))
@@ -58,11 +58,11 @@ def explain(error: ClipwireError, server: Remote, about: str = "", say: Callable
 
 
 async def whole_id(client: Client, task_id: str) -> str:
-    """The id that begins as `task_id` does, of which some characters are enough if no other begins so.
+    """Return the id that begins with `task_id`; the first characters are enough if no other id begins so.
 
     Raises `ClipwireError`.
     """
-    if not _BEGINS_AN_ID.fullmatch(task_id):
+    if not _BEGINNING_OF_ID.fullmatch(task_id):
         return task_id
     found = [task.task_id async for task in client.tasks() if task.task_id.startswith(task_id)]
     if len(found) > 1:

@@ -13,11 +13,11 @@ from server.commands.remote import Remote, say
 from server.commands.remote_client import client_of, explain
 from server.commands.words import one_line, word
 
-_BEGINS_AN_ID = re.compile(r"[0-9a-f]{8}[0-9a-f-]{0,27}")
+_BEGINNING_OF_ID = re.compile(r"[0-9a-f]{8}[0-9a-f-]{0,27}")
 
 
 @dataclass(frozen=True, slots=True)
-class AskedSubscription:
+class SubscriptionArguments:
     """`what` are links, ids, or a file; `backlog` is none, all, a number, or a day."""
 
     what: Sequence[str]
@@ -28,11 +28,11 @@ class AskedSubscription:
     as_json: bool
 
 
-async def run(server: Remote, action: str, asked: AskedSubscription) -> int:
-    """Exit status 1 if anything was refused, or nobody answers."""
+async def run(server: Remote, action: str, arguments: SubscriptionArguments) -> int:
+    """Do `action`; return the exit status: 1 if anything was refused, or nobody answers."""
     async with client_of(server) as client:
         try:
-            outcomes = await _done(client, action, asked)
+            outcomes = await _act(client, action, arguments)
         except ClipwireError as error:
             explain(error, server)
             return 1
@@ -45,44 +45,49 @@ async def run(server: Remote, action: str, asked: AskedSubscription) -> int:
     return int(bool(refused))
 
 
-async def _done(client: Client, action: str, asked: AskedSubscription) -> list[tuple[str, object]]:
-    """What became of each, which is printed, and what it is about, where it was refused."""
-    subscriptions, what = client.subscriptions, asked.what
+async def _act(client: Client, action: str, arguments: SubscriptionArguments) -> list[tuple[str, object]]:
+    """Do `action` and print the results. Return pairs: what was acted on, and its outcome."""
+    subscriptions, what = client.subscriptions, arguments.what
     match action:
         case "list":
-            async for each in subscriptions.all(q=asked.search, limit=asked.limit):
-                _show(each, asked)
+            async for each in subscriptions.all(q=arguments.search, limit=arguments.limit):
+                _show(each, arguments)
             return []
         case "items":
-            mine = await _whole_id(client, what[0])
-            async for item in subscriptions.items(mine, q=asked.search, limit=asked.limit):
-                _show(item, asked)
+            subscription_id = await _whole_id(client, what[0])
+            async for item in subscriptions.items(subscription_id, q=arguments.search, limit=arguments.limit):
+                _show(item, arguments)
             return []
         case "export":
             sys.stdout.flush()
             sys.stdout.buffer.write(await subscriptions.export_opml())
             return []
         case "import":
-            taken = await subscriptions.import_opml(_read(what[0]))
-            return [_told(one.url, one.outcome, asked) for one in taken]
+            imported = await subscriptions.import_opml(_read(what[0]))
+            return [_print_outcome(one.url, one.outcome, arguments) for one in imported]
         case "add":
-            wishes: dict[str, Any] = {} if asked.backlog is None else {"backlog": backlog_of(asked.backlog)}
-            wishes |= {} if asked.profile is None else {"profile": asked.profile}
-            return [_told(url, await _tried(subscriptions.add(url, **wishes)), asked) for url in what]
+            wishes: dict[str, Any] = (
+                {} if arguments.backlog is None else {"backlog": backlog_of(arguments.backlog)}
+            )
+            wishes |= {} if arguments.profile is None else {"profile": arguments.profile}
+            return [
+                _print_outcome(url, await _try_to_add(subscriptions.add(url, **wishes)), arguments)
+                for url in what
+            ]
         case "fetch" | "skip":
-            mine, keys = await _whole_id(client, what[0]), what[1:]
-            items = await subscriptions.act_on_items(mine, action, keys)
-            return [_told(key, one, asked) for key, one in zip(keys, items, strict=True)]
+            subscription_id, keys = await _whole_id(client, what[0]), what[1:]
+            items = await subscriptions.act_on_items(subscription_id, action, keys)
+            return [_print_outcome(key, one, arguments) for key, one in zip(keys, items, strict=True)]
     ids = [await _whole_id(client, each) for each in what]
     outcomes = await subscriptions.act("delete" if action == "rm" else action, ids)  # type: ignore[arg-type]
-    return [_told(each, one, asked) for each, one in zip(ids, outcomes, strict=True)]
+    return [_print_outcome(each, one, arguments) for each, one in zip(ids, outcomes, strict=True)]
 
 
 def _read(file: str) -> bytes:
     return sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
 
 
-async def _tried(adding: Any) -> Subscription | ClipwireError:
+async def _try_to_add(adding: Any) -> Subscription | ClipwireError:
     try:
         made: Subscription = await adding
     except ClipwireError as error:
@@ -91,22 +96,22 @@ async def _tried(adding: Any) -> Subscription | ClipwireError:
 
 
 def backlog_of(text: str) -> object:
-    """Return the API's form; anything else is sent unchanged, and refused by name."""
+    """Return `text` in the form of the API; a wrong one is sent unchanged, and the server refuses it."""
     if text.isdecimal():
         return {"last": int(text)}
     return {"since": text} if re.match(r"[0-9]{4}-", text) else text
 
 
-def _told(about: str, outcome: object, asked: AskedSubscription) -> tuple[str, object]:
+def _print_outcome(about: str, outcome: object, arguments: SubscriptionArguments) -> tuple[str, object]:
     if isinstance(outcome, Subscription | Item):
-        _show(outcome, asked)
+        _show(outcome, arguments)
     elif outcome is None:
         print(f"{about}  {word('removed')}")
     return about, outcome
 
 
-def _show(one: Subscription | Item, asked: AskedSubscription) -> None:
-    if asked.as_json:
+def _show(one: Subscription | Item, arguments: SubscriptionArguments) -> None:
+    if arguments.as_json:
         print(one.model_dump_json(exclude_unset=True))
     elif isinstance(one, Item):
         state = f"{one.state} {one.reason or ''}".strip()
@@ -119,7 +124,7 @@ def _show(one: Subscription | Item, asked: AskedSubscription) -> None:
 
 async def _whole_id(client: Client, begin: str) -> str:
     """Return the id that begins with `begin`, if only one does."""
-    if not _BEGINS_AN_ID.fullmatch(begin):
+    if not _BEGINNING_OF_ID.fullmatch(begin):
         return begin
     ids = [one.subscription_id async for one in client.subscriptions.all()]
     found = [each for each in ids if each.startswith(begin)]

@@ -16,7 +16,9 @@ from server.commands.words import word
 
 
 class Parsed(click.ParamType[Any]):
-    """The type of an option that `parse` reads; that raises `ValueError` for a wrong text."""
+    """The type of an option whose text `parse` reads. `wrong`: the error text where `parse` raises
+    `ValueError`.
+    """
 
     def __init__(self, name: str, parse: Callable[[str], Any], wrong: str) -> None:
         self.name = name
@@ -28,7 +30,7 @@ class Parsed(click.ParamType[Any]):
             return value
         try:
             return self._parse(value)
-        except (ValueError, RecursionError):  # of JSON with thousands of brackets
+        except (ValueError, RecursionError):  # the latter: JSON with thousands of brackets
             self.fail(word(self._wrong, value=value))
 
 
@@ -47,7 +49,7 @@ def _listed(text: str) -> list[str]:
 
 
 def _nested(short: Callable[[str], Any]) -> Callable[[str], Any]:
-    """The whole field as JSON, or its short form."""
+    """Return a parser of a whole field as JSON, or in its short form."""
 
     def parse(text: str) -> Any:
         found = json.loads(text) if text.lstrip().startswith("{") else short(text)
@@ -58,7 +60,7 @@ def _nested(short: Callable[[str], Any]) -> Callable[[str], Any]:
     return parse
 
 
-# How a field of several fields is written in short.
+# The short forms of fields that consist of several fields.
 _SHORT = {
     "clip": Parsed("START-END", _nested(_clip), "not_a_clip"),
     "library": Parsed("LAYOUT", _nested(lambda text: {"layout": text}), "not_an_object"),
@@ -67,7 +69,7 @@ _SHORT = {
 
 
 def request_options() -> list[click.Parameter]:
-    """An option for each field and each field of a field, then the short forms."""
+    """Return an option for each field and each field of a field, then the short forms."""
     options: list[click.Parameter] = []
     for name, kind in typing.get_type_hints(Wishes).items():
         if typing.is_typeddict(kind):
@@ -109,30 +111,30 @@ def _option(name: str, kind: click.ParamType[Any]) -> click.Option:
     return click.Option([f"--{plain}", name], type=kind, metavar=kind.name, help=word(f"option.{name}"))
 
 
-def wishes_of(given: dict[str, Any]) -> dict[str, Any]:
-    """The body that the options `given` mean, less the link; by default the video alone is wanted."""
+def wishes_of(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the body of the request, without the link. By default it asks for the video alone."""
     wishes: dict[str, Any] = {}
     for name in typing.get_type_hints(Wishes):
-        value = given.get(name)
-        within = {
+        value = options.get(name)
+        inner = {
             key.partition("__")[2]: each
-            for key, each in given.items()
+            for key, each in options.items()
             if key.startswith(f"{name}__") and each is not None
         }
-        if within:
-            value = {**(value or {}), **within}
+        if inner:
+            value = {**(value or {}), **inner}
         if value is not None:
             wishes[name] = value
-    named = [name for name in ("video", "audio") if given.get(f"want_{name}")]
-    more = ["thumbnail"] if given.get("want_thumbnail") else []
-    if (subs := given.get("want_subs")) is not None:
+    outputs = [name for name in ("video", "audio") if options.get(f"want_{name}")]
+    more = ["thumbnail"] if options.get("want_thumbnail") else []
+    if (subs := options.get("want_subs")) is not None:
         wishes["subtitles"] = {**subs, **wishes.get("subtitles", {})}
         more.append("subtitles")
-    if more and not named and "outputs" not in wishes:
-        named = ["video"]
-    named += more
-    if named:
-        wishes["outputs"] = list(dict.fromkeys([*wishes.get("outputs", []), *named]))
+    if more and not outputs and "outputs" not in wishes:
+        outputs = ["video"]
+    outputs += more
+    if outputs:
+        wishes["outputs"] = list(dict.fromkeys([*wishes.get("outputs", []), *outputs]))
     elif "preset" not in wishes:
         wishes.setdefault("outputs", ["video"])
     return wishes

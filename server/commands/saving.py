@@ -13,10 +13,10 @@ class Saving:
     """Saves files under their titles in the working directory, or to `output`."""
 
     output: str | None
-    several: bool  # files may come
+    several: bool  # whether more than one file may come
 
     def refusal(self) -> str | None:
-        """Return what is wrong with `output`, before anything is submitted."""
+        """Return what is wrong with `output`; None if files can be saved there."""
         if self.output is None:
             return _not_writable(Path())
         if not self.output:
@@ -45,14 +45,14 @@ class Saving:
 
 
 def _not_writable(folder: Path) -> str | None:
-    """Why no file can be written to `folder`, which need not be there yet. It is tried: a file system that is
-    read-only, for instance, does not show in permissions.
+    """Return why no file can be written to `folder`, which may not exist yet; None if one can. This writes a
+    file: permissions do not show, for instance, that a file system is read-only.
     """
-    there = folder.absolute()
-    while not os.path.lexists(there):
-        there = there.parent
+    existing = folder.absolute()
+    while not os.path.lexists(existing):
+        existing = existing.parent
     try:
-        with TemporaryFile(dir=there):
+        with TemporaryFile(dir=existing):
             return None
     except OSError as error:
-        return word("not_writable", path=there, why=error.strerror)
+        return word("not_writable", path=existing, why=error.strerror)

@@ -1,8 +1,8 @@
 """Tries a release of yt-dlp before any task runs on it: a real job extracts a page and fetches its sound.
 
 The page comes from a server of its own on loopback, so this needs no network. The job is started as those of
-tasks are: by a fork server, in the sandbox, with the address guard. What cannot be imported, lacks a part
-that children cannot do without, does not find the sound in the page, or fetches other bytes, is refused.
+tasks are: by a fork server, in the sandbox, with the address guard. A release is refused if it cannot be
+imported, lacks a part that children need, does not find the sound in the page, or fetches other bytes.
 """
 
 import asyncio
@@ -23,8 +23,8 @@ from server.tasks.children import Child, ForkServer
 from server.tasks.job_builder import JobMaker
 from server.tasks.programs_found import find_tools
 
-WARM_WITHIN = 120.0  # seconds: a fork server that has no bytecode compiles
-WITHIN = 60.0  # seconds, for the job
+WARM_WITHIN = 120.0  # seconds; without bytecode, the fork server first compiles its modules
+JOB_TIMEOUT = 60.0  # seconds
 _PAGE = (
     '<!DOCTYPE html><html lang="en"><head><title>Self-test</title></head>'
     '<body><audio src="/tone.wav" controls></audio></body></html>'
@@ -32,13 +32,13 @@ _PAGE = (
 
 
 class UnfitRelease(Exception):
-    """The reason why this release cannot be used, in one sentence."""
+    """This release cannot be used; the text is the reason, in one sentence."""
 
 
 async def self_test(yt_dlp: Path, scratch: Path, ffmpeg: Path | None = None) -> str:
-    """The version of the release in the folder `yt_dlp`, which is fit. Raises `UnfitRelease`."""
+    """Try the release in the folder `yt_dlp`; return its version. Raises `UnfitRelease`."""
     tone, errors = _tone(), scratch / "errors.log"
-    with errors.open("wb") as complaints:
+    with errors.open("wb") as errors_file:
         async with _site(tone) as port:
             settings = DownloadSettings(allowed_private_hosts=(f"127.0.0.1:{port}",))
             jobs = JobMaker(settings, find_tools(ffmpeg))
@@ -47,7 +47,7 @@ async def self_test(yt_dlp: Path, scratch: Path, ffmpeg: Path | None = None) -> 
             )
             job = jobs.job("download", request, scratch / "work", scratch / "work.lock")
             tools = jobs.tools
-            async with ForkServer(tools.ffmpeg, tools.deno, yt_dlp=yt_dlp, errors=complaints) as fork_server:
+            async with ForkServer(tools.ffmpeg, tools.deno, yt_dlp=yt_dlp, errors=errors_file) as fork_server:
                 try:
                     async with asyncio.timeout(WARM_WITHIN):
                         ready = await fork_server.first_ready(2 * WARM_WITHIN)
@@ -57,14 +57,14 @@ async def self_test(yt_dlp: Path, scratch: Path, ffmpeg: Path | None = None) -> 
                     ) from None
                 if ready is None:
                     lines = errors.read_text(encoding="utf-8", errors="replace").split("\n")
-                    said = next((line for line in reversed(lines) if line.strip()), "no reason given")[:200]
-                    raise UnfitRelease("; ".join(fork_server.lacks) or f"it does not start ({said})")
+                    reason = next((line for line in reversed(lines) if line.strip()), "no reason given")[:200]
+                    raise UnfitRelease("; ".join(fork_server.lacks) or f"it does not start ({reason})")
                 child = await fork_server.start("self-test", job, scratch / "self-test.log")
                 try:
-                    async with asyncio.timeout(WITHIN):
-                        kind, code, path = await _last_word(child)
+                    async with asyncio.timeout(JOB_TIMEOUT):
+                        kind, code, path = await _outcome(child)
                 except TimeoutError:
-                    raise UnfitRelease(f"a small download took more than {WITHIN:.0f} seconds") from None
+                    raise UnfitRelease(f"a small download took more than {JOB_TIMEOUT:.0f} seconds") from None
                 finally:
                     await child.stop()
     if kind != "produced":
@@ -74,8 +74,10 @@ async def self_test(yt_dlp: Path, scratch: Path, ffmpeg: Path | None = None) -> 
     return ready.yt_dlp
 
 
-async def _last_word(child: Child) -> tuple[str, str, str]:
-    """How the job ended: the kind of its last event, the code of a failure, and the file of the sound."""
+async def _outcome(child: Child) -> tuple[str, str, str]:
+    """Wait for the end of the job. Return the kind of its last event, the code of a failure, and the path of
+    the sound.
+    """
     while True:
         event = json.loads(await child.read_line() or b'{"kind": "gone"}')
         if event["kind"] in ("produced", "broken", "expanded", "gone"):
@@ -85,7 +87,7 @@ async def _last_word(child: Child) -> tuple[str, str, str]:
 
 @asynccontextmanager
 async def _site(tone: bytes) -> AsyncIterator[int]:
-    """Its port."""
+    """Serve the page and the sound while the block lasts; give the port."""
 
     async def page(_: web.Request) -> web.Response:
         return web.Response(text=_PAGE, content_type="text/html")
@@ -105,7 +107,7 @@ async def _site(tone: bytes) -> AsyncIterator[int]:
 
 
 def _tone() -> bytes:
-    """A quarter of a second of 440 Hz, as a WAV file."""
+    """Return a quarter of a second of 440 Hz, as a WAV file."""
     file = io.BytesIO()
     with wave.open(file, "wb") as sound:
         sound.setnchannels(1)

@@ -30,25 +30,26 @@ log = logging.getLogger(__name__)
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 # The steps of a stop, in seconds, before the backend closes; a whole stop takes no more than five.
-LAST_WORDS = 0.2  # at least: new requests are answered with 503
-LET_FINISH = 1.0  # then: running responses may finish
-LET_HANDLERS_END = 0.3  # then, twice: handlers whose connections were cut may end
-GIVE_UP = 4.0  # after the signal or the drain: the process ends as by `kill -9`, which loses no data either
+REFUSE_SECONDS = 0.2  # at least: new requests get 503
+FINISH_SECONDS = 1.0  # then: running responses may finish
+HANDLERS_END_SECONDS = 0.3  # then, twice: handlers whose connections were cut may end
+# after the signal or the drain: the process ends as by `kill -9`, which loses no data either
+MAX_STOP_SECONDS = 4.0
 WARN_EVERY = 60.0  # seconds between two warnings that there are too many connections
 
 
 def serve(settings: Settings, launched: Launched | None = None) -> int:
     """Exit status: 0 after a graceful stop, 1 if the service cannot run, 3 if another server uses the data.
 
-    `launched` is its first fork server, if that warms already. Raises `ConfigurationError` for settings whose
-    error shows only when they are used.
+    `launched` is its first fork server, if one was launched early. Raises `ConfigurationError` for settings
+    that turn out wrong only when they are used.
     """
     if "worker" in settings.server.roles:
         insist_on(settings.downloads.ffmpeg)
     logs.configure(settings.logging)
     # Each connection needs a descriptor. Children set their own, lower limit.
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    _, hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard_limit, hard_limit))
     try:
         asyncio.run(_serve(settings, launched))
     except DataDirInUse as exc:
@@ -64,24 +65,25 @@ def serve(settings: Settings, launched: Launched | None = None) -> int:
 
 
 async def _serve(settings: Settings, launched: Launched | None) -> None:
-    asyncio.get_running_loop().set_exception_handler(Complaints().handle)
+    asyncio.get_running_loop().set_exception_handler(LoopErrors().handle)
     stop = Stop()
     app = create_app(settings, launched=launched)
-    runner = HttpRunner(app, access_log=None, shutdown_timeout=LET_HANDLERS_END)
+    runner = HttpRunner(app, access_log=None, shutdown_timeout=HANDLERS_END_SECONDS)
     try:
         if await _done_before(stop.asked, runner.setup()):
             await listen(runner, settings.server)
-            gc.freeze()  # objects of the start are never freed: searching them takes 0.1 s each time
+            # the garbage collector skips the objects of the start: examining them takes 0.1 s each time
+            gc.freeze()
             gc.enable()
-            async with _watched(runner):
-                await _drained(runner, stop, settings.downloads.drain)
+            async with _watch_connections(runner):
+                await _wait_and_drain(runner, stop, settings.downloads.drain)
             log.info("stopping: running downloads go on at the next start")
-            await _take_leave(runner)
+            await _close_connections(runner)
     finally:
         await runner.cleanup()
 
 
-async def _drained(runner: web.AppRunner, stop: "Stop", seconds: float) -> None:
+async def _wait_and_drain(runner: web.AppRunner, stop: "Stop", seconds: float) -> None:
     """Wait for the signal; then until running downloads have ended, for at most `seconds` or until the next
     signal.
     """
@@ -106,7 +108,7 @@ async def _done_before(stop: asyncio.Event, work: Coroutine[None, None, None]) -
 
 
 @asynccontextmanager
-async def _watched(runner: web.AppRunner) -> AsyncIterator[None]:
+async def _watch_connections(runner: web.AppRunner) -> AsyncIterator[None]:
     assert isinstance(runner.server, Server)
     watching = asyncio.create_task(runner.app[CONNECTIONS].watch(runner.server), name="connections")
     try:
@@ -115,20 +117,20 @@ async def _watched(runner: web.AppRunner) -> AsyncIterator[None]:
         watching.cancel()
 
 
-async def _take_leave(runner: web.AppRunner) -> None:
+async def _close_connections(runner: web.AppRunner) -> None:
     """Close WebSockets and let responses finish, before aiohttp ends the connections.
 
     aiohttp's own shutdown reads no answer to the close frame of a WebSocket, and waits in vain for clients
     that do not read.
     """
     assert runner.server
-    await asyncio.gather(runner.app.shutdown(), asyncio.sleep(LAST_WORDS))
+    await asyncio.gather(runner.app.shutdown(), asyncio.sleep(REFUSE_SECONDS))
     for site in runner.sites:
         await site.stop()
-    await runner.app[CONNECTIONS].end_all(runner.server, LET_FINISH)
+    await runner.app[CONNECTIONS].end_all(runner.server, FINISH_SECONDS)
 
 
-class Complaints:
+class LoopErrors:
     """The event loop's exception handler; logs at most once a minute that no connection can be accepted."""
 
     def __init__(self) -> None:
@@ -153,32 +155,32 @@ class Stop:
         self.asked, self.at_once = asyncio.Event(), asyncio.Event()
         self.drain = 0.0  # seconds
         for number in _SIGNALS:
-            asyncio.get_running_loop().add_signal_handler(number, self._hear)
+            asyncio.get_running_loop().add_signal_handler(number, self._on_signal)
 
     def begin(self) -> None:
-        """Set `at_once`; the process ends after `GIVE_UP` seconds at the latest."""
+        """Set `at_once`; the process ends after `MAX_STOP_SECONDS` seconds at the latest."""
         if not self.at_once.is_set():
             for number in _SIGNALS:
                 asyncio.get_running_loop().remove_signal_handler(number)
                 signal.signal(number, signal.SIG_IGN)
-            _end_in(GIVE_UP)
+            _end_in(MAX_STOP_SECONDS)
             self.at_once.set()
 
-    def _hear(self) -> None:
+    def _on_signal(self) -> None:
         if self.drain and not self.asked.is_set():
-            _end_in(self.drain + GIVE_UP)
+            _end_in(self.drain + MAX_STOP_SECONDS)
         else:
             self.begin()
         self.asked.set()
 
 
 def _end_in(seconds: float) -> None:
-    """End the process after `seconds` whatever hangs, such as a disk: that could block even Python's exit."""
+    """End the process after `seconds`, whatever hangs. A hanging disk could block even Python's exit."""
     last_resort = threading.Timer(seconds, _end_now)
     last_resort.daemon = True
     last_resort.start()
 
 
 def _end_now() -> None:
-    log.warning("the stop took longer than %s s: ending at once, which loses nothing", GIVE_UP)
+    log.warning("the stop took longer than %s s: ending at once, which loses nothing", MAX_STOP_SECONDS)
     os._exit(0)

@@ -1,4 +1,4 @@
-"""`clipwire serve`, which is what `clipwire` alone does, too."""
+"""`clipwire serve`; `clipwire` without a command does the same."""
 
 import gc
 

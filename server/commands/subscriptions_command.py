@@ -1,4 +1,4 @@
-"""`clipwire subscriptions`: what is followed, and what is done with it."""
+"""`clipwire subscriptions`: lists subscriptions, and acts on them."""
 
 import asyncio
 
@@ -27,10 +27,10 @@ def make(name: str) -> click.Command:
 
         refuse_missing(action, what)
         with without_gc():
-            from server.commands.remote_subscriptions import AskedSubscription, run
+            from server.commands.remote_subscriptions import SubscriptionArguments, run
 
-        asked = AskedSubscription(what, search, limit, backlog, profile, as_json)
-        return asyncio.run(run(remote(server, insecure=insecure), action, asked))
+        arguments = SubscriptionArguments(what, search, limit, backlog, profile, as_json)
+        return asyncio.run(run(remote(server, insecure=insecure), action, arguments))
 
     return command_of(
         name,
@@ -49,7 +49,7 @@ def make(name: str) -> click.Command:
 
 
 def refuse_missing(action: str, what: tuple[str, ...]) -> None:
-    """Raises `click.UsageError` for an action that lacks what it is for, or has too much."""
+    """Raise `click.UsageError` if an action has too few arguments, or too many."""
     if action in ("list", "export"):
         if what:
             raise click.UsageError(word("too_much", what=" ".join(what)))

@@ -1,7 +1,8 @@
-"""`python -m server update`: a newer yt-dlp, brought beside the old one, tried, and then chosen for new jobs.
+"""`python -m server update`: a newer yt-dlp is downloaded beside the old one, tried, and then chosen for new
+jobs.
 
-Each step leaves a working release: what is brought lies in a folder that nobody uses until it has passed its
-test, and choosing it is one rename of a small file. Running servers see that by themselves (see
+Each step leaves a working release: a new one lies in a folder that nobody uses until it has passed its
+test, and choosing it is one rename of a small file. Running servers notice that by themselves (see
 `server.tasks.fork_servers`).
 
 Decisions: docs/decisions/updates.md
@@ -18,49 +19,50 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from server.commands import pip_index
-from server.commands.pip_index import NotBrought
+from server.commands.pip_index import NoNewRelease
 from server.commands.self_test import UnfitRelease, self_test
 from server.commands.words import one_line, word
 from server.tasks.fork_servers import moment
 from server.tasks.yt_dlp_releases import Outcome, Releases, State, installed, is_newer
 
-NEEDS = 200 << 20  # bytes on the disk, for pip's downloads and the unpacked packages
+NEEDED_BYTES = 200 << 20  # on the disk, for pip's downloads and the unpacked packages
 
 
 async def update(
     data_dir: Path, floor: int, ffmpeg: Path | None = None, *, again: bool = False, asked: bool = True
 ) -> int:
-    """Exit status 1 if there is a newer release that is not in use, or nobody knows whether there is one.
+    """Update yt-dlp. Return the exit status: 1 if a newer release is not in use, or it is unknown whether one
+    exists.
 
-    `floor` is in bytes: less may not be free on the disk. A release that was refused before is tried again if
-    somebody has `asked`; one from which a server went back, only `again`.
+    `floor`: bytes that must stay free on the disk. A release that was refused before is tried again if
+    a person has `asked`; a release from which a server went back, only with `again`.
     """
     releases = Releases(data_dir)
     try:
         await asyncio.to_thread(data_dir.mkdir, mode=0o700, parents=True, exist_ok=True)
         free = shutil.disk_usage(data_dir).free
-        if free < floor + NEEDS:
+        if free < floor + NEEDED_BYTES:
             return _failed(releases, word("update_no_room", free=free, floor=floor))
         logging.disable()  # hide logs of the fork server under trial: the sentence below has the reason
         with ExitStack() as stack:
-            new = await _in_turn(stack, releases)
+            new = await _wait_for_turn(stack, releases)
             return await _update(releases, new, ffmpeg, again=again, asked=asked)
-    except NotBrought as exc:
+    except NoNewRelease as exc:
         return _failed(releases, str(exc))
     except OSError as exc:
         return _failed(releases, f"{exc.filename or data_dir}: {exc.strerror or exc}")
 
 
-async def _in_turn(stack: ExitStack, releases: Releases) -> Path:
-    """Wait for an update that is under way; the folder for this one."""
-    waits = False
+async def _wait_for_turn(stack: ExitStack, releases: Releases) -> Path:
+    """Wait until no other update is under way; return the folder for this one."""
+    is_noted = False
     while True:
         try:
             return stack.enter_context(releases.update())
         except BlockingIOError:
-            if not waits:
+            if not is_noted:
                 print(word("update_waits"), file=sys.stderr)
-            waits = True
+            is_noted = True
             await asyncio.sleep(0.2)
 
 
@@ -75,13 +77,14 @@ async def _update(releases: Releases, new: Path, ffmpeg: Path | None, *, again: 
         _note(releases, None, newest)
         return _say(word(f"update_still_{refused}", version=newest, current=current), 1)
     folder = releases.folder(newest)
-    is_there = folder.is_dir()  # it was chosen before, or an update was killed just before it could choose it
-    packages = folder if is_there else await pip_index.bring(newest, new)
+    # it was chosen before, or an update was killed just before it could choose it
+    is_downloaded = folder.is_dir()
+    packages = folder if is_downloaded else await pip_index.download(newest, new)
     try:
         found = await self_test(packages, new, ffmpeg)
         # yt-dlp writes `2026.10.06` for what its index calls `2026.10.6`.
-        is_it = not is_newer(found, newest) and not is_newer(newest, found)
-        why = "" if is_it else word("update_other", version=found)
+        is_same = not is_newer(found, newest) and not is_newer(newest, found)
+        why = "" if is_same else word("update_other", version=found)
     except UnfitRelease as exc:
         why = one_line(str(exc))
     if why:
@@ -99,13 +102,13 @@ async def _update(releases: Releases, new: Path, ffmpeg: Path | None, *, again: 
 
         releases.change(refuse)
         return _say(word("update_refused", version=newest, current=current, why=why), 1)
-    if not is_there:
+    if not is_downloaded:
         releases.put(packages, newest)
-    releases.change(lambda state: _choosing(state, newest, releases))
+    releases.change(lambda state: _choose(state, newest, releases))
     return _say(word("update_switched", version=newest, current=current))
 
 
-def _choosing(state: State, version: str, releases: Releases) -> State:
+def _choose(state: State, version: str, releases: Releases) -> State:
     previous = state.chosen if state.chosen and releases.folder(state.chosen).is_dir() else None
     return state.model_copy(
         update={
@@ -128,7 +131,7 @@ def _note(releases: Releases, outcome: Outcome | None, version: str | None, why:
 
 def _failed(releases: Releases, why: str) -> int:
     why = one_line(why)
-    with suppress(OSError):  # a full disk, too, is to be told of
+    with suppress(OSError):  # a full disk must not hide the message
         _note(releases, "failed", None, why)
     return _say(word("update_failed", current=releases.chosen() or installed(), why=why), 1)
 
@@ -139,7 +142,7 @@ def _say(text: str, status: int = 0) -> int:
 
 
 def run(data_dir: str, floor: int, ffmpeg: str) -> None:
-    """For a server that checks daily: as the leader of a group of processes, which ends with its input."""
+    """Run an update for a server that checks daily; end with its input, as the leader of a process group."""
     threading.Thread(target=_end_with_input, name="input", daemon=True).start()
     status = asyncio.run(update(Path(data_dir), floor, Path(ffmpeg) if ffmpeg else None, asked=False))
     sys.stdout.flush()
@@ -151,4 +154,4 @@ def _end_with_input() -> None:
     with suppress(OSError):
         while os.read(0, 4096):
             pass
-    os.killpg(0, signal.SIGKILL)  # pip, too; what they leave is deleted by the next update
+    os.killpg(0, signal.SIGKILL)  # and pip; the next update deletes what they leave

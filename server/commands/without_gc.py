@@ -1,6 +1,6 @@
 """Imports without the garbage collector, which takes a tenth of their time.
 
-What was imported stays out of the collector's sight: only for programs that end soon.
+The collector never examines what was imported so: this is only for programs that end soon.
 """
 
 import gc
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def without_gc() -> Iterator[None]:
-    """Within the block nothing is collected; objects made in it are never examined again."""
+    """Disable the garbage collector for the block; it never examines objects that exist at the end of it."""
     gc.disable()
     try:
         yield

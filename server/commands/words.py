@@ -1,6 +1,7 @@
-"""What the commands say, in the reader's language: the section `command` of a catalogue in `server/locales`.
+"""The texts of the commands, in the reader's language: the section `command` of a catalogue in
+`server/locales`.
 
-Only the one catalogue is read, and without its model: a command that only asks a server is to start at once.
+Only one catalogue is read, and without its model: commands start sooner so.
 """
 
 import os
@@ -10,29 +11,31 @@ from functools import lru_cache
 from pathlib import Path
 
 _CATALOGUES = Path(__file__).parents[1] / "locales"
-_ELSE = "en"
+_DEFAULT_LANGUAGE = "en"
 
 
 def language(environment: Mapping[str, str] = os.environ) -> str:
-    """The first language of ours that a variable begins with, whether or not the locale is installed."""
+    """Return the first of our languages that a variable names, whether or not its locale is installed."""
     for name in ("LC_ALL", "LC_MESSAGES", "LANG"):
-        begins = environment.get(name, "")[:2].lower()
-        if begins.isalpha() and (_CATALOGUES / f"{begins}.toml").exists():
-            return begins
-    return _ELSE
+        code = environment.get(name, "")[:2].lower()
+        if code.isalpha() and (_CATALOGUES / f"{code}.toml").exists():
+            return code
+    return _DEFAULT_LANGUAGE
 
 
 def word(key: str, **values: object) -> str:
-    """The text `key`, with its placeholders filled in."""
+    """Return the text `key`, with its placeholders filled in."""
     return _texts(language())[key].format_map(values)
 
 
 @lru_cache
-def _texts(of: str) -> dict[str, str]:
-    texts: dict[str, str] = tomllib.loads((_CATALOGUES / f"{of}.toml").read_text("utf-8"))["command"]
+def _texts(code: str) -> dict[str, str]:
+    texts: dict[str, str] = tomllib.loads((_CATALOGUES / f"{code}.toml").read_text("utf-8"))["command"]
     return texts
 
 
 def one_line(text: str) -> str:
-    """`text` as one line that does nothing to a terminal, whatever an answer or an error holds."""
+    """Return `text` as one line of printable characters: an answer or an error could hold commands for a
+    terminal.
+    """
     return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())

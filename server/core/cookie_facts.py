@@ -78,7 +78,7 @@ def _group_ends(ends: Counter[int], now: float) -> tuple[tuple[int, int], ...]:
 
 
 def with_facts(text: str, facts: CookieFacts) -> str:
-    """The cookie file `text`, which has no line of facts, with `facts` as its first line."""
+    """Return the cookie file `text`, which has no line of facts, with `facts` as its first line."""
     return f"{_PREFIX}{facts.model_dump_json()}\n{text}"
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self, assert_never
 
 from pydantic import ConfigDict, Field, NonNegativeFloat, NonNegativeInt, TypeAdapter
 
-from server.core.film import About, Manifest, StoredFile, VideoInfo
+from server.core.film import About, Manifest, StoredFile, Thumbnail, VideoInfo
 from server.core.jobs import MOST_OF_AN_ORDER
 from server.core.list_entries import Entries, ListEntry
 from server.core.media_keys import MOST_ALIASES
@@ -240,7 +240,7 @@ class Requeued(_Event):
 class Pictured(_Event):
     """The thumbnail is published."""
 
-    thumbnail: StoredFile
+    thumbnail: Thumbnail
 
 
 class Completed(_Event):

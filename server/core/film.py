@@ -34,6 +34,9 @@ class VideoInfo(Stored):
     )
 
 
+SMALL_WIDTH = 192  # pixels: a row's picture on a screen with two pixels for each of CSS
+
+
 class StoredFile(Stored):
     """A published file: its public `name`, its `path` below the task's directory, its `size` in bytes."""
 
@@ -47,6 +50,18 @@ class StoredFile(Stored):
         default=None, description="of the content; files of the first releases lack it"
     )
     crc32: int | None = Field(default=None, description="of the content, for archives; as with `sha256`")
+
+
+class Thumbnail(StoredFile):
+    """The picture of a task, and the same picture in `SMALL_WIDTH` if the large one is wider."""
+
+    small: StoredFile | None = Field(
+        default=None, description="at most 192 pixels wide; tasks of earlier releases lack it"
+    )
+
+    def for_width(self, width: int) -> StoredFile:
+        """The smallest file that is at least `width` pixels wide, else the largest."""
+        return self.small if self.small and width <= SMALL_WIDTH else self
 
 
 class ChapterMark(Stored):

@@ -21,7 +21,7 @@ from server.core.cookie_facts import CookieFacts
 from server.core.entry_status import ListAction
 from server.core.errors import AppError
 from server.core.events import ProducedFile
-from server.core.film import Manifest, StoredFile, VideoInfo
+from server.core.film import Manifest, StoredFile, Thumbnail, VideoInfo
 from server.core.task import Stage, Task, TaskStatus
 
 
@@ -620,11 +620,11 @@ class FileStore(Protocol):
         """A link to the whole file in the bucket, valid for minutes; None if only the server sends it."""
         ...
 
-    async def publish_thumbnail(self, task_id: str) -> StoredFile | None:
+    async def publish_thumbnail(self, task_id: str) -> Thumbnail | None:
         """Publish the thumbnail in the work directory; None if there is none that is safe to publish."""
         ...
 
-    async def thumbnail(self, status: TaskStatus) -> StoredFile | None:
+    async def thumbnail(self, status: TaskStatus) -> Thumbnail | None:
         """The published thumbnail, for `open`; None if there is none."""
         ...
 

@@ -21,50 +21,50 @@ from server.tasks.job_builder import JobMaker
 
 log = logging.getLogger(__name__)
 
-WITHIN = 20.0  # seconds for a cover; mostly it takes a fifth of a second
-LARGEST_PICTURE = 20 << 20  # bytes of one that a cover is made of
-LARGEST = 4 << 20  # bytes of a cover; of noise it has one million
-KEPT = 16  # covers, in memory; those of photos have a tenth to four tenths of a million bytes
-FAILED = b""
+COVER_TIMEOUT = 20.0  # seconds; mostly a cover takes a fifth of a second
+MAX_PICTURE_BYTES = 20 << 20
+MAX_COVER_BYTES = 4 << 20  # a cover of nothing but noise has one million
+CACHED_COVERS = 16  # in memory; the cover of a photo has 100,000 to 400,000 bytes
+FAILED = b""  # cached for a picture of which no cover can be made
 NO_PICTURE = "conversion_failed"  # the code of a failure that a retry would repeat
 SOURCE = "source"  # see `server.child.media.cover`
 _JPEG = b"\xff\xd8\xff"
 
 
 class Covers:
-    """Makes one cover at a time, since apps rarely ask, and keeps each for later requests."""
+    """Makes one cover at a time, since apps rarely ask, and caches the last ones."""
 
     def __init__(self, fork_server: ForkServers, workplace: Workplace, jobs: JobMaker) -> None:
         self._fork_server = fork_server
         self._workplace = workplace
         self._jobs = jobs
         self._one_at_a_time = asyncio.Lock()
-        self._kept: OrderedDict[str, bytes] = OrderedDict()
+        self._cache: OrderedDict[str, bytes] = OrderedDict()
         self._deadlines: set[asyncio.Timeout] = set()
         self._closing = False
 
     async def cover(self, name: str, picture: Callable[[], Awaitable[bytes]]) -> bytes | None:
         """Return the cover of a `picture`, a JPEG; None if none can be made. Raises what `picture` raises.
 
-        `name` is unique to the picture: what was made of it is kept, also that nothing can be made of it.
+        `name` is unique to the picture. Its cover is cached, and so is that none can be made.
         """
-        if name not in self._kept and not self._closing:
+        if name not in self._cache and not self._closing:
             with suppress(TimeoutError):
-                async with asyncio.timeout(WITHIN) as deadline:
+                async with asyncio.timeout(COVER_TIMEOUT) as deadline:
                     self._deadlines.add(deadline)
                     try:
                         async with self._one_at_a_time:
-                            if name not in self._kept:
-                                made = await self._made(await picture())
+                            if name not in self._cache:
+                                made = await self._make(await picture())
                                 if made is not None:
-                                    self._kept[name] = made
-                                    if len(self._kept) > KEPT:
-                                        self._kept.popitem(last=False)
+                                    self._cache[name] = made
+                                    if len(self._cache) > CACHED_COVERS:
+                                        self._cache.popitem(last=False)
                     finally:
                         self._deadlines.discard(deadline)
-        if name in self._kept:
-            self._kept.move_to_end(name)
-        return self._kept.get(name) or None
+        if name in self._cache:
+            self._cache.move_to_end(name)
+        return self._cache.get(name) or None
 
     def close(self) -> None:
         """End the work under way: the server shuts down."""
@@ -73,7 +73,7 @@ class Covers:
             if not deadline.expired():
                 deadline.reschedule(0)
 
-    async def _made(self, picture: bytes) -> bytes | None:
+    async def _make(self, picture: bytes) -> bytes | None:
         """Return `FAILED` if the file is no picture; None if a retry may succeed."""
         await self._fork_server.warm()
         folder = self._workplace.scratch / f"cover.{uuid4()}"
@@ -85,18 +85,18 @@ class Covers:
             match json.loads(line or b'{"code":"worker_lost"}'):
                 case {"kind": "covered", "data": str(data)}:
                     cover = base64.b64decode(data, validate=True)
-                    if len(cover) <= LARGEST and cover.startswith(_JPEG):
+                    if len(cover) <= MAX_COVER_BYTES and cover.startswith(_JPEG):
                         return cover
-                    said = NO_PICTURE
+                    reason = NO_PICTURE
                 case {"code": str(code)}:
-                    said = code
+                    reason = code
                 case _:
-                    said = "internal"
+                    reason = "internal"
         except (OSError, ValueError, binascii.Error) as error:
-            said = str(error)
+            reason = str(error)
         finally:
             self._fork_server.ended(folder.name, None)
         log.warning(
-            "no cover of a podcast feed could be made of a picture of %s bytes: %s", len(picture), said
+            "no cover of a podcast feed could be made of a picture of %s bytes: %s", len(picture), reason
         )
-        return FAILED if said == NO_PICTURE else None
+        return FAILED if reason == NO_PICTURE else None

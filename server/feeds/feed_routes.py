@@ -9,7 +9,6 @@ Decisions: docs/decisions/library.md
 import asyncio
 import hashlib
 import hmac
-import re
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -57,10 +56,10 @@ from server.core.long_work import compute
 from server.core.ports import Stream
 from server.core.task import TaskStatus
 from server.core.values import check_url, without_password
-from server.feeds.covers import LARGEST_PICTURE, Covers
+from server.feeds.covers import MAX_PICTURE_BYTES, Covers
 from server.feeds.feed_rows import FeedRows
 from server.feeds.feed_store import Listed
-from server.feeds.podcast_xml import Enclosed, Episode, Podcast, one_line, plain, written
+from server.feeds.podcast_xml import Enclosed, Episode, Podcast, one_line, to_xml, without_tags
 from server.subscriptions import opml
 from server.subscriptions.feed_addresses import address_of
 from server.subscriptions.picture_routes import SOURCE_PICTURES
@@ -68,16 +67,15 @@ from server.subscriptions.subscription import FEED_NAME, StoredSubscription, mom
 
 RSS, OPML, JPEG = "application/rss+xml", "text/x-opml", "image/jpeg"
 CHAPTERS = "application/json+chapters"
-SETTLED = 2.0  # seconds after which the answer for a new feed has a date
-MOST_KEPT = 16 << 20  # bytes of feeds in memory
+DATED_AFTER = 2.0  # seconds; an answer with a newer feed has no `Last-Modified`
+MAX_CACHED_BYTES = 16 << 20  # of feeds
 NO_PICTURE = "icon-512.png"  # the page's: the cover where no episode has a picture
 _TRANSCRIPTS = frozenset(("text/vtt", "application/x-subrip"))
-_NOT_A_DAY = re.compile(r".{10}.")
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """Of an episode, of which a feed's cover is made where its source has none of its own."""
+    """The picture of an episode. The cover of a feed is made from it where the source has no picture."""
 
     task_id: str
     stored: StoredFile
@@ -104,51 +102,51 @@ class Built:
     picture: Picture | PictureOfSource | None
 
 
-class FeedShelf:
-    """Keeps requested feeds until their data changes; makes one feed at a time."""
+class FeedCache:
+    """The last requested feeds, each until its data changes. One feed is made at a time."""
 
     def __init__(self) -> None:
         self.one_at_a_time = asyncio.Lock()
-        self._kept: OrderedDict[tuple[str, str], Built] = OrderedDict()
+        self._feeds: OrderedDict[tuple[str, str], Built] = OrderedDict()
         self._size = 0
 
     def find(self, key: tuple[str, str], tag: str) -> Built | None:
-        found = self._kept.get(key)
+        found = self._feeds.get(key)
         if found is None or found.tag != tag:
             return None
-        self._kept.move_to_end(key)
+        self._feeds.move_to_end(key)
         return found
 
     def keep(self, key: tuple[str, str], built: Built) -> None:
-        before = self._kept.pop(key, None)
-        self._kept[key] = built
+        before = self._feeds.pop(key, None)
+        self._feeds[key] = built
         self._size += len(built.body) - (len(before.body) if before else 0)
-        while self._size > MOST_KEPT and self._kept:
-            _, oldest = self._kept.popitem(last=False)
+        while self._size > MAX_CACHED_BYTES and self._feeds:
+            _, oldest = self._feeds.popitem(last=False)
             self._size -= len(oldest.body)
 
 
 _SCHEMAS = "server.feeds.feed_schemas"  # of responses
 FEEDS: web.AppKey[FeedRows] = web.AppKey("feeds")
 COVERS = web.AppKey("covers", Covers)
-SHELF = web.AppKey("shelf of feeds", FeedShelf)
+FEED_CACHE = web.AppKey("cache of feeds", FeedCache)
 
 
 async def feed(request: web.Request) -> web.Response:
     """The feed, or 304. Raises `FeedNotFound`."""
     secret, subscription = await _found(request)
     built = await _built(request, secret, subscription)
-    # A feed of this second may be made anew within the second, with the same date (RFC 9110, section
-    # 8.8.2.2).
+    # A feed may change within the second in which it was made, and would have the same date (RFC 9110,
+    # section 8.8.2.2).
     age = request.app[CLOCK].now() - built.at
-    modified = built.at if age.total_seconds() >= SETTLED else None
+    modified = built.at if age.total_seconds() >= DATED_AFTER else None
     return _tagged(request, built.etag, built.body, RSS, "utf-8", modified)
 
 
 async def list_of_feeds(request: web.Request) -> web.Response:
     """All feeds as OPML. Raises `FeedNotFound`."""
     secret, found = await request.app[FEEDS].all(request.match_info["secret"])
-    secret = _checked(request, secret)
+    secret = _check_secret(request, secret)
     outlines = [opml.Outline(_title(one), address_of(request, secret, f"/{name}.xml")) for name, one in found]
     body = await compute(opml.written, outlines)
     return _tagged(request, f'"{hashlib.sha256(body).hexdigest()[:20]}"', body, OPML, "utf-8")
@@ -158,7 +156,7 @@ async def file(request: web.Request) -> web.StreamResponse:
     """A file of an episode. Raises `FeedNotFound`, `FileNotFound`, `RangeNotSatisfiable`, `StorageAway`."""
     _, subscription = await _found(request)
     status, stored = await request.app[TASKS].find_file(request.match_info["name"])
-    await _insist(request, subscription, status.task_id)
+    await _refuse_other_task(request, subscription, status.task_id)
     published = status.published_at or status.completed_at or status.created_at
     named = disposition(stored.name, status.video_info.title, inline=True, chapter=stored.title)
     modified = published.replace(microsecond=0)
@@ -169,7 +167,7 @@ async def picture(request: web.Request) -> web.StreamResponse:
     """The thumbnail of an episode. Raises `FeedNotFound`, `FileNotFound`, `StorageAway`."""
     _, subscription = await _found(request)
     task_id = request.match_info["task_id"]
-    await _insist(request, subscription, task_id)
+    await _refuse_other_task(request, subscription, task_id)
     status = await request.app[TASKS].status(task_id)
     thumbnail = await request.app[FILES].thumbnail(status)
     if thumbnail is None:
@@ -181,17 +179,17 @@ async def chapters(request: web.Request) -> web.Response:
     """The chapters of an episode, as Podcasting 2.0 has them. Raises `FeedNotFound`, `FileNotFound`."""
     _, subscription = await _found(request)
     task_id = request.match_info["task_id"]
-    await _insist(request, subscription, task_id)
+    await _refuse_other_task(request, subscription, task_id)
     about = (await request.app[TASKS].status(task_id)).about
     if about is None or not about.chapters:
         raise FileNotFound
-    told = [
+    listed = [
         {"startTime": one.start}
         | ({} if one.end is None else {"endTime": one.end})
         | ({} if one.title is None else {"title": one_line(one.title)})
         for one in about.chapters
     ]
-    body = dumps({"version": "1.2.0", "chapters": told})
+    body = dumps({"version": "1.2.0", "chapters": listed})
     return _tagged(request, f'"{hashlib.sha256(body).hexdigest()[:20]}"', body, CHAPTERS)
 
 
@@ -209,29 +207,29 @@ async def cover(request: web.Request) -> web.Response:
             return _tagged(request, etag, b"", JPEG)
         source = newest
 
-        async def opened() -> bytes:
+        async def read_picture() -> bytes:
             if isinstance(source, PictureOfSource):
                 body = await request.app[SOURCE_PICTURES].get(source.subscription_id, "picture")
                 if body is None:
                     raise FileNotFound
                 return body
             found = await request.app[FILES].open(source.task_id, source.stored)
-            size = min(source.stored.size, LARGEST_PICTURE)
+            size = min(source.stored.size, MAX_PICTURE_BYTES)
             if isinstance(found, Stream):
                 return b"".join([bytes(piece) async for piece in found.read(range(size))])
             with found:
                 return await asyncio.to_thread(found.read, size)
 
-        with suppress(FileNotFound, StorageAway):  # the default will do
-            made, tag = await request.app[COVERS].cover(newest.tag, opened), newest.tag
+        with suppress(FileNotFound, StorageAway):  # then the default cover is answered
+            made, tag = await request.app[COVERS].cover(newest.tag, read_picture), newest.tag
     if made is None:
         page = await request.app[PAGE].assets()
         icon = page.files[NO_PICTURE]
 
-        async def drawn() -> bytes:
+        async def read_icon() -> bytes:
             return icon.body
 
-        made, tag = await request.app[COVERS].cover(icon.tag, drawn), icon.tag[:12]
+        made, tag = await request.app[COVERS].cover(icon.tag, read_icon), icon.tag[:12]
     if made is None:
         raise FileNotFound
     return _tagged(request, f'"{tag}"', made, JPEG)
@@ -255,27 +253,28 @@ def _addresses(request: web.Request, secret: str | None) -> web.Response:
 
 
 async def _found(request: web.Request) -> tuple[str, StoredSubscription]:
-    """The secret, and the subscription whose feed is asked for."""
-    name, given = request.match_info["feed"], request.match_info["secret"]
-    secret, subscription = await request.app[FEEDS].find(name, given)
-    secret = _checked(request, secret)
+    """Return the secret, and the subscription whose feed the path names. Raises `FeedNotFound`."""
+    secret, subscription = await request.app[FEEDS].find(
+        request.match_info["feed"], request.match_info["secret"]
+    )
+    secret = _check_secret(request, secret)
     if subscription is None:
         raise FeedNotFound
     return secret, subscription
 
 
-def _checked(request: web.Request, secret: str | None) -> str:
-    """The right `secret`, which opens the answer to players on pages of other sites. Raises `FeedNotFound`
-    unless the request has it.
+def _check_secret(request: web.Request, secret: str | None) -> str:
+    """Return `secret`, if the request has it, and let players on pages of other sites read the answer. Else
+    raise `FeedNotFound`.
     """
-    given = request.match_info["secret"].encode(errors="replace")
-    if not hmac.compare_digest(given, (secret or "").encode()) or not secret:
+    sent = request.match_info["secret"].encode(errors="replace")
+    if not hmac.compare_digest(sent, (secret or "").encode()) or not secret:
         raise FeedNotFound
     open_to_all_pages(request)
     return secret
 
 
-async def _insist(request: web.Request, subscription: StoredSubscription, task_id: str) -> None:
+async def _refuse_other_task(request: web.Request, subscription: StoredSubscription, task_id: str) -> None:
     """Raise `FileNotFound` unless the task is an episode's: the secret opens no other files."""
     if not await request.app[FEEDS].has(subscription.subscription_id, task_id):
         raise FileNotFound
@@ -284,15 +283,15 @@ async def _insist(request: web.Request, subscription: StoredSubscription, task_i
 async def _built(request: web.Request, secret: str, subscription: StoredSubscription) -> Built:
     root = address_of(request, secret, "")
     most = request.app[SETTINGS].feeds.max_items
-    shelf, key = request.app[SHELF], (subscription.subscription_id, root)
+    cache, key = request.app[FEED_CACHE], (subscription.subscription_id, root)
     chosen = await request.app[FEEDS].fetched(subscription.subscription_id, most)
     findings = subscription.findings
     of_source = (findings.title, findings.facts, _picture_of_source(subscription))
-    said = (subscription.revision, subscription.wanted, *of_source, chosen)
-    tag = hashlib.sha256(repr(said).encode(errors="replace")).hexdigest()
-    async with shelf.one_at_a_time:
-        if (kept := shelf.find(key, tag)) is not None:
-            return kept
+    inputs = (subscription.revision, subscription.wanted, *of_source, chosen)
+    tag = hashlib.sha256(repr(inputs).encode(errors="replace")).hexdigest()
+    async with cache.one_at_a_time:
+        if (cached := cache.find(key, tag)) is not None:
+            return cached
         statuses = {
             one.task_id: one for one in await request.app[TASKS].statuses([r.task_id for r in chosen])
         }
@@ -308,13 +307,13 @@ async def _built(request: web.Request, secret: str, subscription: StoredSubscrip
         at = request.app[CLOCK].now().replace(microsecond=0)
 
         def make() -> Built:
-            told = _podcast(subscription, root, there, settings.server.language, pause // 60)
-            body = written(told[0])
+            podcast, picture = _podcast(subscription, root, there, settings.server.language, pause // 60)
+            body = to_xml(podcast)
             etag = f'"{hashlib.sha256(body).hexdigest()[:20]}"'
-            return Built(tag, body, etag, at, told[1])
+            return Built(tag, body, etag, at, picture)
 
         built = await compute(make)
-        shelf.keep(key, built)
+        cache.keep(key, built)
         return built
 
 
@@ -338,8 +337,8 @@ def _podcast(
     picture = _picture_of_source(subscription) or next(pictures, None)
     facts = subscription.findings.facts
     title, parts = _title(subscription), urlsplit(without_password(subscription.url))
-    # Where the source is, without what may be secret: addresses of feeds are often meant for one reader, and
-    # some apps read feeds on servers of their own.
+    # The link to the source leaves out what may be secret: the address of a source feed is often meant for
+    # one reader, and some apps read feeds on servers of their own.
     path = parts.path if subscription.findings.form == "list" else "/"
     link = f"{parts.scheme.lower()}://{parts.netloc}{path or '/'}"
     return (
@@ -363,27 +362,28 @@ def _podcast(
 
 
 def _episode(row: Listed, about: Mapping[str, Any], status: TaskStatus, base: str) -> Episode | None:
-    """None if the task has neither film nor sound, as one that only runs again before its first files."""
+    """Return the episode of a task; None if it has neither film nor sound, for instance no files yet."""
     forms = [_enclosed(status.files[kind], base) for kind in ("audio", "video") if kind in status.files]
     if not forms:
         return None
     info = status.video_info
     says = Says.model_validate(about.get("says") or {})
-    # An entry without facts has the name of its file as its title.
+    # Keys that begin so are of entries without an id. There yt-dlp's title may be only the name of the file.
     titles = (
         (about.get("title"), info.title) if row.key.startswith("url ") else (info.title, about.get("title"))
     )
     published = row.published_at
-    if not _NOT_A_DAY.match(published or "") and info.published_at:
-        published = info.published_at  # which may be known to the second
-    there, moment = row.fetched_at or row.found_at, moment_of(published)
+    is_day = len(published or "") <= len("2026-01-31")
+    if is_day and info.published_at:
+        published = info.published_at  # often to the second
+    fetched_at, moment = row.fetched_at or row.found_at, moment_of(published)
     return Episode(
         key=row.key,
         title=next(filter(None, titles), ""),
-        published=datetime.fromtimestamp(there if moment is None else min(moment, there), UTC),
+        published=datetime.fromtimestamp(fetched_at if moment is None else min(moment, fetched_at), UTC),
         enclosure=forms[0],
         others=forms[1:],
-        description=plain(says.description or "") or (status.about and status.about.description) or "",
+        description=without_tags(says.description or "") or (status.about and status.about.description) or "",
         duration=info.duration,
         author=info.channel or info.uploader,
         link=None if row.key.startswith("url ") else _link(info.webpage_url),
@@ -405,7 +405,7 @@ def _enclosed(stored: StoredFile, base: str) -> Enclosed:
 
 def _picture_of(status: TaskStatus) -> Picture | None:
     whole = status.files.get("thumbnail")
-    if whole is not None and 0 < whole.size <= LARGEST_PICTURE:
+    if whole is not None and 0 < whole.size <= MAX_PICTURE_BYTES:
         return Picture(status.task_id, whole)
     return Picture(status.task_id, status.thumbnail) if status.thumbnail else None
 
@@ -615,7 +615,7 @@ ROUTES = [
             "Feeds",
             "Change the secret of all podcast feeds",
             {200: Reply("The new address", {JSON: f"{_SCHEMAS}:FeedAddresses"})},
-            "The addresses of all feeds change: who has the old ones reads nothing any more.",
+            "The addresses of all feeds change, and the old ones open nothing any more.",
             parameters=READER,
             errors=OF_CHANGES,
         ),

@@ -18,13 +18,13 @@ _FIND = f"""
 _ALL = f"""
     SELECT f.name, {_OF_FEEDS} FROM feeds f JOIN subscriptions s ON s.subscription_id = f.subscription_id
     {{chosen}}ORDER BY f.name"""  # noqa: S608
-# A retry leaves the files of the attempt before until it is completed, so that its item stays.
+# Until a retry is completed, the task has the files of the attempt before: so its item stays in the feed.
 _LISTED = "i.state IN ('fetched', 'queued', 'waiting', 'failed') AND t.short IS NOT NULL AND NOT t.removed"
-# Sorted by when an item was published, which was not after it was fetched.
+# Sorted by when an item was published. A date after the fetch is wrong: then the fetch counts.
 _FETCHED = f"""
     SELECT i.key, i.number, i.published_at, i.found_at, i.fetched_at, i.task_id, t.revision
     FROM items i JOIN tasks t ON t.task_id = i.task_id WHERE i.subscription_id = ? AND {_LISTED}
-    ORDER BY CASE WHEN i.published_at < {{there}} THEN i.published_at ELSE {{there}} END DESC,
+    ORDER BY CASE WHEN i.published_at < {{fetched_at}} THEN i.published_at ELSE {{fetched_at}} END DESC,
         i.number DESC, i.key DESC LIMIT ?"""  # noqa: S608
 _ABOUT = "SELECT key, about FROM items WHERE subscription_id = ? AND key IN ({keys})"
 _HAS = f"""
@@ -43,11 +43,13 @@ class FeedRows:
         return Whose(owner, is_separate=self._separate)
 
     async def secret(self, owner: str | None = None) -> str | None:
-        """That of the person's feeds, where lists are separate; None if there never was one."""
+        """Return the secret of all feeds, or of the person's where lists are separate; None before the first
+        feed.
+        """
         return await self._transactions.read(lambda tables: secret_of_feeds(tables, self._whose(owner)))
 
     async def renew(self, owner: str | None = None) -> str | None:
-        """Make another secret, so that all addresses change; None if there never was a feed."""
+        """Make another secret, so that all addresses change, and return it; None before the first feed."""
 
         async def work(tables: Tables) -> str | None:
             await renew_secret(tables, self._whose(owner))
@@ -55,28 +57,32 @@ class FeedRows:
 
         return await self._transactions.write(work)
 
-    async def find(self, name: str, given: str = "") -> tuple[str | None, StoredSubscription | None]:
-        """The secret that counts if this one is `given`, and the subscription whose feed has this name."""
+    async def find(self, name: str, secret: str = "") -> tuple[str | None, StoredSubscription | None]:
+        """Return the valid secret to compare with the sent `secret`, and the subscription whose feed has this
+        name.
+        """
 
         async def work(tables: Statements) -> tuple[str | None, StoredSubscription | None]:
-            whose = await self._opened(tables, given)
+            whose = await self._owner_of_secret(tables, secret)
             found = [one for one in readable(await tables.fetch(_FIND, (name,))) if self._is(one, whose)]
             return await secret_of_feeds(tables, whose), next(iter(found), None)
 
         return await self._transactions.read(work)
 
-    async def _opened(self, tables: Statements, given: str) -> Whose:
-        """Whose feeds a secret opens, if it opens any."""
-        return self._whose(await person_of_secret(tables, given) if self._separate else None)
+    async def _owner_of_secret(self, tables: Statements, secret: str) -> Whose:
+        """Return whose feeds the sent secret opens."""
+        return self._whose(await person_of_secret(tables, secret) if self._separate else None)
 
     def _is(self, subscription: StoredSubscription, whose: Whose) -> bool:
         return not self._separate or subscription.owner == whose.owner
 
-    async def all(self, given: str = "") -> tuple[str | None, Sequence[tuple[str, StoredSubscription]]]:
-        """The secret that counts if this one is `given`, and all feeds that it opens, by their names."""
+    async def all(self, secret: str = "") -> tuple[str | None, Sequence[tuple[str, StoredSubscription]]]:
+        """Return the valid secret to compare with the sent `secret`, and all feeds that it opens, by their
+        names.
+        """
 
         async def work(tables: Statements) -> tuple[str | None, list[tuple[str, StoredSubscription]]]:
-            whose = await self._opened(tables, given)
+            whose = await self._owner_of_secret(tables, secret)
             chosen = "WHERE coalesce(s.owner, '') = ? " if self._separate else ""
             values = (whose.owner or "",) if self._separate else ()
             rows = await tables.fetch(_ALL.replace("{chosen}", chosen), values)
@@ -86,13 +92,13 @@ class FeedRows:
         return await self._transactions.read(work)
 
     async def fetched(self, subscription_id: str, most: int) -> Sequence[Listed]:
-        """The newest items whose task may have files, the newest first: by when they were published, which
-        was not after they were fetched.
+        """Return the `most` newest items whose task may have files, the newest first: by when they were
+        published, or fetched if that was earlier.
         """
 
         async def work(tables: Statements) -> list[Row]:
-            there = tables.dialect.iso.format("coalesce(i.fetched_at, i.found_at)")
-            return await tables.fetch(_FETCHED.replace("{there}", there), (subscription_id, most))
+            fetched_at = tables.dialect.iso.format("coalesce(i.fetched_at, i.found_at)")
+            return await tables.fetch(_FETCHED.replace("{fetched_at}", fetched_at), (subscription_id, most))
 
         return [Listed(*row) for row in await self._transactions.read(work)]
 

@@ -1,6 +1,6 @@
 """Podcast feeds: which subscriptions have one, and the secret that their addresses share.
 
-Podcast apps send no tokens, so that whoever knows the secret may read the feeds and their files, and nothing
+Podcast apps send no tokens, so whoever knows the secret may read the feeds and their files, and nothing
 else. It is made with the first feed, and lasts until a client has it renewed.
 
 Decisions: docs/decisions/library.md
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 class Listed:
     """An item of a subscription whose task has files. Times are as in `StoredItem`.
 
-    `revision` is the task's: what is told of the item depends on nothing else, as its `about` never changes.
+    `revision` is the task's: the episode depends on nothing else, as the item's `about` never changes.
     """
 
     key: str

@@ -18,11 +18,11 @@ async def _open(kernel: Kernel) -> AsyncIterator[Added]:
                 kernel.store.transactions, separate_lists=kernel.settings.access.separate_lists
             ),
             feed_routes.COVERS: covers,
-            feed_routes.SHELF: feed_routes.FeedShelf(),
+            feed_routes.FEED_CACHE: feed_routes.FeedCache(),
         },
         close=covers.close,
     )
 
 
-# A subscription may have a feed.
+# The feature adds the field `feed` to a subscription.
 FEEDS = Feature("feeds", _open, feed_routes.ROUTES, fields=lambda _: ("feed",))

@@ -1,6 +1,6 @@
 """Podcast feeds as XML: RSS 2.0 with the tags of Apple (itunes) and of Podcasting 2.0 (podcast).
 
-What sources tell is text, never markup: where apps take HTML, it is escaped.
+What comes from sources is text, never markup: where apps take HTML, it is escaped.
 """
 
 import hashlib
@@ -17,8 +17,8 @@ from xml.etree import ElementTree as ET
 
 from server.core.xml_text import xml_text
 
-MOST_DESCRIPTION = 4000  # bytes, as Apple says
-MOST_TITLE = 500  # characters
+MAX_DESCRIPTION_BYTES = 4000  # as Apple says
+MAX_TITLE_CHARS = 500
 _TAG = re.compile(r"</?[A-Za-z][^<>]*>")
 _BREAK = re.compile(r"<(?:br|/p|/div|/li|/h[1-6])\b[^<>]*>", re.IGNORECASE)
 _ATOM = "http://www.w3.org/2005/Atom"
@@ -79,14 +79,14 @@ class Podcast:
     author: str | None = None
 
 
-def written(podcast: Podcast) -> bytes:
+def to_xml(podcast: Podcast) -> bytes:
     """Return the feed as XML. The same podcast gives the same bytes."""
     rss = ET.Element("rss", version="2.0")
     channel = ET.SubElement(rss, "channel")
     title, explicit = one_line(podcast.title), "true" if podcast.explicit else "false"
     _add(channel, "title", title)
     _add(channel, "link", podcast.link)
-    _add(channel, "description", described(podcast.description) or html.escape(title))
+    _add(channel, "description", as_html(podcast.description) or html.escape(title))
     _add(channel, "language", podcast.language)
     _add(channel, "generator", "Clipwire")
     _add(channel, "ttl", str(podcast.ttl))
@@ -125,7 +125,7 @@ def _write(item: ET.Element, episode: Episode, explicit: str) -> None:
         kind, length = other.type, str(other.size)
         form = ET.SubElement(item, f"{{{_PODCAST}}}alternateEnclosure", type=kind, length=length)
         ET.SubElement(form, f"{{{_PODCAST}}}source", uri=other.url)
-    if description := described(episode.description):
+    if description := as_html(episode.description):
         _add(item, "description", description)
     if episode.link is not None:
         _add(item, "link", episode.link)
@@ -151,8 +151,8 @@ def _write(item: ET.Element, episode: Episode, explicit: str) -> None:
 
 
 def guid_of(key: str) -> str:
-    """The lasting name of an episode: its item's key, but a hash of one that holds a link, which may be a
-    secret, or that not every parser would read back.
+    """Return the lasting name of an episode: the key of its item. If the key holds a link, which may be a
+    secret, or white space that a parser may change, a hash of it instead.
     """
     if key.startswith("url ") or not key.isprintable() or " ".join(key.split()) != key:
         return hashlib.sha256(key.encode(errors="replace")).hexdigest()[:40]
@@ -160,23 +160,23 @@ def guid_of(key: str) -> str:
 
 
 def one_line(text: str) -> str:
-    return " ".join(xml_text(text).split())[:MOST_TITLE].rstrip()
+    return " ".join(xml_text(text).split())[:MAX_TITLE_CHARS].rstrip()
 
 
-def plain(text: str) -> str:
+def without_tags(text: str) -> str:
     """Return `text` without tags: feeds mostly describe their entries in HTML."""
     if not _TAG.search(text):
         return text
     return html.unescape(_TAG.sub("", _BREAK.sub("\n", text)))
 
 
-def described(text: str) -> str:
-    """Return `text` as HTML that shows just this text, with its line breaks, of at most `MOST_DESCRIPTION`
-    bytes.
+def as_html(text: str) -> str:
+    """Return `text` as HTML that shows just this text, with its line breaks, of at most
+    `MAX_DESCRIPTION_BYTES` bytes.
     """
-    lines = xml_text(text).replace("\r\n", "\n").replace("\r", "\n").strip()[:MOST_DESCRIPTION]
+    lines = xml_text(text).replace("\r\n", "\n").replace("\r", "\n").strip()[:MAX_DESCRIPTION_BYTES]
     fits = bisect_right(
-        range(1, len(lines) + 1), MOST_DESCRIPTION, key=lambda end: len(_html(lines[:end]).encode())
+        range(1, len(lines) + 1), MAX_DESCRIPTION_BYTES, key=lambda end: len(_html(lines[:end]).encode())
     )
     return _html(lines[:fits].rstrip())
 

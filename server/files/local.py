@@ -2,7 +2,7 @@
 
 files/<task_id>/       what is published of the task:
   <attempt>/           its finished files and their manifest: whole, or not there at all
-  thumbnail-<hash>.jpg
+  thumbnail-<hash>.jpg   in two sizes
 
 Entries of `files/` with other names are not Clipwire's, and are left alone.
 
@@ -19,7 +19,7 @@ from typing import BinaryIO
 
 from server.core.errors import FileNotFound, StorageFailed
 from server.core.events import ProducedFile
-from server.core.film import Manifest, StoredFile, VideoInfo
+from server.core.film import Manifest, StoredFile, Thumbnail, VideoInfo
 from server.core.long_work import compute
 from server.core.ports import TellAway
 from server.core.shielding import open_shielded
@@ -58,7 +58,7 @@ class LocalFiles:
     def path(self, task_id: str, stored: StoredFile) -> Path:
         return self._directory(task_id) / stored.path
 
-    async def thumbnail(self, status: TaskStatus) -> StoredFile | None:
+    async def thumbnail(self, status: TaskStatus) -> Thumbnail | None:
         """The published thumbnail of a task, to be passed to `open`; None if there is none."""
         directory = self._directory(status.task_id)
         return status.thumbnail or await asyncio.to_thread(first_thumbnail, directory)
@@ -105,7 +105,7 @@ class LocalFiles:
         """The manifest that `publish` stored for exactly this attempt before the server died, or None."""
         return await asyncio.to_thread(read_manifest, self._directory(task_id), attempt)
 
-    async def publish_thumbnail(self, task_id: str) -> StoredFile | None:
+    async def publish_thumbnail(self, task_id: str) -> Thumbnail | None:
         """Publish the child's thumbnail, also while the child runs; None if that fails."""
         work, directory = self.workplace.work(task_id), self._directory(task_id)
         try:

@@ -18,11 +18,12 @@ from typing import BinaryIO
 
 from pydantic import ValidationError
 
-from server.core.film import Manifest, StoredFile
+from server.core.film import Manifest, StoredFile, Thumbnail
 from server.core.task import TaskStatus
 from server.files.public_names import folder_of
 
-MANIFEST, PREVIEW = "manifest.json", "preview.jpg"
+MANIFEST = "manifest.json"
+PREVIEW, SMALL_PREVIEW = "preview.jpg", "preview.small.jpg"
 MAX_PREVIEW = 2 << 20
 MAX_MANIFEST = 4 << 20
 _UNFINISHED = "thumbnail.unfinished"
@@ -35,33 +36,33 @@ class UnsafeFile(Exception):
     """A child's file is not what the child announced, or must not be published."""
 
 
-def publish_thumbnail(work: Path, directory: Path) -> StoredFile:
+def publish_thumbnail(work: Path, directory: Path) -> Thumbnail:
     """Copy the child's thumbnail into the task's `directory`; not renamed, as the child may have it open.
 
-    Its name is a hash of its content. Raises `UnsafeFile`, and `OSError` if there is none or no room for it.
+    The names are hashes of the content. Raises `UnsafeFile`, and `OSError` if there is none or no room for
+    it.
     """
-    stored, picture = picture_of(work)
+    thumbnail, pictures = pictures_of(work)
     _make(directory)
     with open_directory(directory) as target:
-        with suppress(FileNotFoundError):
-            os.unlink(_UNFINISHED, dir_fd=target)
-        _write(target, _UNFINISHED, picture)
-        os.rename(_UNFINISHED, stored.path, src_dir_fd=target, dst_dir_fd=target)
+        for path, picture in pictures.items():
+            with suppress(FileNotFoundError):
+                os.unlink(_UNFINISHED, dir_fd=target)
+            _write(target, _UNFINISHED, picture)
+            os.rename(_UNFINISHED, path, src_dir_fd=target, dst_dir_fd=target)
         os.fsync(target)
-    return stored
+    return thumbnail
 
 
-def picture_of(work: Path) -> tuple[StoredFile, bytes]:
-    """The child's thumbnail: where it is to be published, and its bytes. Raises `UnsafeFile`, `OSError`."""
-    # Checked and read through one descriptor: the child may replace the file meanwhile.
-    with open_below(work, PREVIEW) as raw, BufferedReader(raw) as file:
-        if not is_from_child(os.fstat(file.fileno())):
-            raise UnsafeFile(f"{PREVIEW} is not a file of its own")
-        picture = file.read(MAX_PREVIEW + 1)
-    if len(picture) > MAX_PREVIEW or not picture.startswith(_JPEG):
-        raise UnsafeFile(f"{PREVIEW} is no small JPEG")
-    name = f"thumbnail-{hashlib.blake2b(picture, digest_size=10).hexdigest()}.jpg"
-    return _as_stored(name, name, len(picture)), picture
+def pictures_of(work: Path) -> tuple[Thumbnail, dict[str, bytes]]:
+    """The child's thumbnail, and the content of its files by path. Raises `UnsafeFile`, `OSError`."""
+    large, small = _read_picture(work, PREVIEW), None
+    with suppress(FileNotFoundError):  # the child that began this attempt may be of an earlier release
+        small = _read_picture(work, SMALL_PREVIEW)
+    pictures = {_name_of(picture): picture for picture in (large, small) if picture}
+    stored = [_as_stored(name, name, len(picture)) for name, picture in pictures.items()]
+    # A picture that is narrow at its source is the same in both sizes: one file.
+    return Thumbnail(**dict(stored[0]), small=stored[1] if len(stored) > 1 else None), pictures
 
 
 def check_out(work: Path, manifest: Manifest) -> None:
@@ -87,12 +88,13 @@ def open_out(work: Path, stored: StoredFile) -> BinaryIO:
     return file
 
 
-def first_thumbnail(directory: Path) -> StoredFile | None:
+def first_thumbnail(directory: Path) -> Thumbnail | None:
     """The thumbnail of the first release, which lies beside a task's files and is not named in the status."""
     with suppress(OSError), open_below(directory, PREVIEW) as file:
         seen = os.fstat(file.fileno())
         if is_from_child(seen) and seen.st_size <= MAX_PREVIEW:
-            return _as_stored(f"thumbnail-{seen.st_mtime_ns:x}.jpg", PREVIEW, seen.st_size)
+            stored = _as_stored(f"thumbnail-{seen.st_mtime_ns:x}.jpg", PREVIEW, seen.st_size)
+            return Thumbnail(**dict(stored))
     return None
 
 
@@ -193,6 +195,21 @@ def _check(out: int, manifest: Manifest) -> None:
             raise UnsafeFile(f"{file.path} is not a file of {file.size} bytes")
         if not _MEDIA_TYPE.fullmatch(file.type):
             raise UnsafeFile(f"{file.path} has no type: {file.type!r}")
+
+
+def _read_picture(work: Path, name: str) -> bytes:
+    # One descriptor is checked and read, since the child may replace the file in between.
+    with open_below(work, name) as raw, BufferedReader(raw) as file:
+        if not is_from_child(os.fstat(file.fileno())):
+            raise UnsafeFile(f"{name} is not a file of its own")
+        picture = file.read(MAX_PREVIEW + 1)
+    if len(picture) > MAX_PREVIEW or not picture.startswith(_JPEG):
+        raise UnsafeFile(f"{name} is no small JPEG")
+    return picture
+
+
+def _name_of(picture: bytes) -> str:
+    return f"thumbnail-{hashlib.blake2b(picture, digest_size=10).hexdigest()}.jpg"
 
 
 def _is_whole(seen: os.stat_result, file: StoredFile) -> bool:

@@ -14,7 +14,7 @@ from server.library.placement_columns import (
     set_row,
     wanted_row,
 )
-from server.library.placements import NOBODY, OTHER_TASKS, FileSet, set_asked_for, set_of_request
+from server.library.placements import NOBODY, OTHER_TASKS, FileSet, set_asked_for
 from server.storage.statements import Dialect, Ended, Statements, StoreHooks, Tables, fetch_in, insert
 from server.storage.task_rows import read_status, readable
 
@@ -54,22 +54,29 @@ async def to_be_placed(tables: Statements, sets: Iterable[FileSet]) -> None:
 
 async def place_ended(tables: Statements, ended: Sequence[Ended], now: datetime) -> Collection[str]:
     """Have the files of tasks that end now placed, each as its last attempt was requested."""
-    completed = [one for one in ended if one.status.stage is Stage.COMPLETED]
-    placing = [one for each in completed if (one := set_of_request(each.wanted, each.status))]
-    for each in completed:
-        if each.status.library is not None and each.wanted is not None:
-            placing += await _asked_for_since(tables, each.wanted, each.status)
-    if not placing:
+    placing, asked_for_since = list[FileSet](), list[FileSet]()
+    for each in ended:
+        status, own = each.status, None
+        if status.stage is not Stage.COMPLETED or (request := each.wanted) is None:
+            continue
+        if request.library is not None and not status.is_list:
+            own = set_asked_for(request, status, request.library)
+            placing.append(own)
+        if status.library is not None:
+            asked_for_since += await _asked_for_since(tables, request, status, own)
+    if not placing and not asked_for_since:
         return ()
-    await to_be_placed(tables, placing)
+    await to_be_placed(tables, [*placing, *asked_for_since])
     return (DUE_SOONER,)
 
 
-async def _asked_for_since(tables: Statements, request: ProcessRequest, status: TaskStatus) -> list[FileSet]:
-    """The sets that clients have asked for while the task was under way, or before it was fetched anew; one
-    that was not placed yet has the key that the video turned out to have.
+async def _asked_for_since(
+    tables: Statements, request: ProcessRequest, status: TaskStatus, own: FileSet | None
+) -> list[FileSet]:
+    """The sets, but the task's `own`, that clients have asked for while the task was under way, or before it
+    was fetched anew; one that was not placed yet has the key that the video turned out to have.
     """
-    own, since = set_of_request(request, status), list[FileSet]()
+    since = list[FileSet]()
     for one in readable_sets(await tables.fetch(SETS_OF_TASK, (status.task_id,))):
         again = set_asked_for(request, status, one.wanted)
         if one.holder != NOBODY or one.state == "leaving" or (own and own.set_id == again.set_id):

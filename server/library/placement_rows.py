@@ -247,19 +247,19 @@ class PlacementRows:
 
         await self._transactions.write(work)
 
-    async def described(self, file_set: FileSet, about: Mapping[str, Any]) -> bool:
+    async def store_about(self, file_set: FileSet, about: Mapping[str, Any]) -> bool:
         """Store what the set is about."""
 
         async def work(tables: Tables) -> bool:
             if not await _is_ours(tables, file_set):
                 return False
-            told = json.dumps(about, ensure_ascii=False)
-            await tables.run("UPDATE file_sets SET about = ? WHERE set_id = ?", (told, file_set.set_id))
+            text = json.dumps(about, ensure_ascii=False)
+            await tables.run("UPDATE file_sets SET about = ? WHERE set_id = ?", (text, file_set.set_id))
             return True
 
         return await self._transactions.write(work)
 
-    async def counted(
+    async def assign_place(
         self, file_set: FileSet, show: str, folder: str, day: str, zone: tzinfo
     ) -> FileSet | Literal["late", "busy"]:
         """Give the set its day and index, once, and the folder that its `show` has, or else `folder`. If
@@ -450,7 +450,7 @@ class PlacementRows:
 
         await self._transactions.write(work)
 
-    async def told(self, file_set: FileSet) -> None:
+    async def mark_placed(self, file_set: FileSet) -> None:
         """Note that the task's status says that the set is placed."""
 
         async def work(tables: Tables) -> None:

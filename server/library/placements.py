@@ -20,7 +20,7 @@ from pydantic_core import to_json
 from server.core.library import Library
 from server.core.ports import Stream
 from server.core.process_request import ProcessRequest
-from server.core.task import InLibrary, Stage, TaskStatus
+from server.core.task import InLibrary, TaskStatus
 from server.core.values import Frozen
 from server.library.layouts import template_of
 from server.library.library_names import (
@@ -103,17 +103,10 @@ def set_of_item(subscription_id: str, key: str, task_id: str, wanted: Library) -
     return FileSet(_digest(subscription_id, key), subscription_id, key, task_id, wanted)
 
 
-def set_of_request(request: ProcessRequest | None, status: TaskStatus) -> FileSet | None:
-    """The set of a completed task whose client wants it in the library; another task that fetches the same
-    video in the same manner for the same place has the same set.
-    """
-    if request is None or request.library is None or status.stage is not Stage.COMPLETED or status.is_list:
-        return None
-    return set_asked_for(request, status, request.library)
-
-
 def set_asked_for(request: ProcessRequest, status: TaskStatus, wanted: Library) -> FileSet:
-    """Return the set of a task for a client that wants it at this place of the library."""
+    """Return the set of a task for a client that wants it at this place of the library; another task that
+    fetches the same video in the same manner for the same place has the same set.
+    """
     key = key_of_status(status)
     place = to_json(wanted.model_dump(mode="json", exclude_defaults=True)).decode()
     mine = [status.owner] if status.owner else []  # what two people want is not one set

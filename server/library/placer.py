@@ -350,22 +350,22 @@ class Placer:
         has it, or another set places the files for it, which is noted.
         """
         about = await self._about(claimed.file_set, status)
-        if not await self._store.described(claimed.file_set, about):
+        if not await self._store.store_about(claimed.file_set, about):
             return None
         one = replace(claimed.file_set, about=about)
         film = film_of(one, self._zone)
         named = place_of(one.wanted, film)
         show = show_of(one.wanted, film, named)
-        counted = await self._store.counted(one, show, named.show, film.day.isoformat(), self._zone)
-        if counted == "late":
+        numbered = await self._store.assign_place(one, show, named.show, film.day.isoformat(), self._zone)
+        if numbered == "late":
             return None
-        if counted == "busy":
+        if numbered == "busy":
             await self._store.put_off(one, None, self._now + BUSY)
             return None
-        if counted.shares is not None:
-            await self._store.settle(counted, [], [file.path for file in claimed.files], self._now)
+        if numbered.shares is not None:
+            await self._store.settle(numbered, [], [file.path for file in claimed.files], self._now)
             return None
-        return counted
+        return numbered
 
     async def _rename_files(self, claimed: Claimed, library: PlacedFiles) -> None:
         """Give the files of a set the names that it is to have now, and write its NFO files anew.
@@ -698,7 +698,7 @@ class Placer:
         if is_untold:
             await self._store.put_off(one, None, self._now + self._delay(one))
         else:
-            await self._store.told(one)
+            await self._store.mark_placed(one)
 
     async def _has_all(self, one: FileSet, task_id: str, of_task: OfTask) -> bool:
         """Whether all files of the task are in the library, which takes no chapters, and pictures only where

@@ -79,11 +79,11 @@ async def open_links(request: web.Request) -> web.Response:
     """Raises `TaskNotFound`."""
     status = await tasks_of(request).status(request.match_info["task_id"])
     now = request.app[CLOCK].now().timestamp()
-    there = {stored.name for stored in status.files.values()}
-    links = [link for link in await request.app[LINKS].of_task(status.task_id, now) if link.name in there]
+    names = {stored.name for stored in status.files.values()}
+    links = [link for link in await request.app[LINKS].of_task(status.task_id, now) if link.name in names]
     from server.links.link_schemas import OpenLink, OpenLinks
 
-    told = [
+    answers = [
         OpenLink(
             id=link.link_id,
             url=await _url_of(request, link),
@@ -92,7 +92,7 @@ async def open_links(request: web.Request) -> web.Response:
         )
         for link in links
     ]
-    return respond_answer(OpenLinks(links=told))
+    return respond_answer(OpenLinks(links=answers))
 
 
 async def revoke_link(request: web.Request) -> web.Response:
@@ -111,24 +111,24 @@ async def qr_of_link(request: web.Request) -> web.Response:
 
 
 async def file_of_link(request: web.Request) -> web.StreamResponse:
-    """The file, a part of it, or 304. Raises `LinkNotFound`, `LinkGone`, `InvalidQuery`,
+    """Answer the file, a part of it, or 304. Raises `LinkNotFound`, `LinkGone`, `InvalidQuery`,
     `PreconditionFailed`, `RangeNotSatisfiable` and `StorageAway`.
     """
     query = Query(request)
-    is_plain = not query.flag("inline")
+    is_download = not query.flag("inline")
     query.check()
     status, stored = await _linked_file(request)
-    inline = not is_plain and bool(PLAYABLE.fullmatch(stored.type))
+    inline = not is_download and bool(PLAYABLE.fullmatch(stored.type))
     named = disposition(stored.name, status.video_info.title, inline=inline, chapter=stored.title)
     try:
-        return await send(request, status.task_id, stored, named, may_redirect=is_plain)
+        return await send(request, status.task_id, stored, named, may_redirect=is_download)
     except FileNotFound:
         raise LinkGone from None
 
 
 async def _linked_file(request: web.Request) -> "tuple[TaskStatus, StoredFile]":
-    """The file that the address opens. Raises `LinkNotFound` if no link ever had this address, and `LinkGone`
-    if it has expired or was revoked, or if its file is deleted.
+    """Return the file that the address opens, and its task. Raises `LinkNotFound` if no link ever had this
+    address, and `LinkGone` if it has expired or was revoked, or if its file is deleted.
     """
     link_id, links = request.match_info["link_id"], request.app[LINKS]
     if not is_signed(await links.key(), link_id, request.match_info["signature"]):
@@ -143,7 +143,7 @@ async def _linked_file(request: web.Request) -> "tuple[TaskStatus, StoredFile]":
 
 
 async def _open_link(request: web.Request) -> StoredLink:
-    """The link that the path names by its id. Raises `LinkNotFound`."""
+    """Return the link that the path names by its id. Raises `LinkNotFound`."""
     now = request.app[CLOCK].now().timestamp()
     link = await request.app[LINKS].find(request.match_info["link_id"], now, restricted_to(request))
     if link is None:
@@ -152,7 +152,7 @@ async def _open_link(request: web.Request) -> StoredLink:
 
 
 async def _url_of(request: web.Request, link: StoredLink) -> str:
-    """Return the origin by which the client reaches this server."""
+    """Return the address of a link, with the origin by which the client reaches this server."""
     key = await request.app[LINKS].key()
     if key is None:
         raise LinkNotFound
@@ -164,7 +164,7 @@ _ID = Parameter("link_id", "the link's `id`", place="path")
 _ADDRESS = (_ID, Parameter("signature", "as the link has it", place="path"))
 _NO_TOKEN = "Needs no token: the signature in the path takes its place."  # noqa: S105
 _TAGGED = {"ETag": "for `If-Range` and `If-None-Match`"}
-_INLINE = Parameter("inline", "`1`: play it, if it is video, audio or a picture", {"enum": ["0", "1", ""]})
+_INLINE = Parameter("inline", "`1`: play it, if it is video, audio or a picture", {"enum": ["0", "1"]})
 ROUTES = [
     post(
         "/api/tasks/{task_id}/links",
@@ -213,7 +213,7 @@ ROUTES = [
             "Files",
             "A link as a QR code",
             {200: Reply("An SVG without a size of its own", {SVG: {}})},
-            "The link is whole, with the name by which the client reaches the service.",
+            "It holds the whole link, with the host name by which the client reaches the service.",
             parameters=(_ID, *READER),
             errors=(LinkNotFound,),
         ),

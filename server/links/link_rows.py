@@ -1,7 +1,7 @@
 """Links to files as rows, on every database.
 
-A link's address holds its id and a signature of that id (HMAC-SHA256), so that a link that has ended can be
-told from one that never was, although nothing is stored of it any more.
+A link's address holds its id and a signature of that id (HMAC-SHA256), so a link that has ended can be
+told from one that never was made, although its row is deleted.
 """
 
 import base64
@@ -18,8 +18,8 @@ MAX_OPEN = 100  # links of a task at a time
 _KEY_BYTES = 32
 _KEY_NAME = "links"
 _KEY = "SELECT value FROM secrets WHERE name = ?"
-_KEEP_KEY = "INSERT INTO secrets (name, value) VALUES (?, ?) ON CONFLICT (name) DO NOTHING"
-_FORGET = "DELETE FROM links WHERE expires_at <= ?"
+_ADD_KEY = "INSERT INTO secrets (name, value) VALUES (?, ?) ON CONFLICT (name) DO NOTHING"
+_DELETE_EXPIRED = "DELETE FROM links WHERE expires_at <= ?"
 _COUNT = "SELECT count(*) FROM links WHERE task_id = ?"
 _ADD = "INSERT INTO links (link_id, task_id, kind, name, made_at, expires_at) VALUES (?, ?, ?, ?, ?, ?)"
 _COLUMNS = "SELECT link_id, task_id, kind, name, expires_at FROM links"
@@ -71,18 +71,20 @@ class LinkRows:
         link = StoredLink(secrets.token_urlsafe(12), task_id, kind, name, now + seconds)
 
         async def work(tables: Tables) -> None:
-            await tables.run(_FORGET, (now,))
+            await tables.run(_DELETE_EXPIRED, (now,))
             ((count,),) = await tables.fetch(_COUNT, (task_id,))
             if count >= MAX_OPEN:
                 raise TooManyLinks(MAX_OPEN)
-            await tables.run(_KEEP_KEY, (_KEY_NAME, secrets.token_urlsafe(_KEY_BYTES)))
+            await tables.run(_ADD_KEY, (_KEY_NAME, secrets.token_urlsafe(_KEY_BYTES)))
             await tables.run(_ADD, (link.link_id, task_id, kind, name, now, link.expires_at))
 
         await self._transactions.write(work)
         return link
 
     async def find(self, link_id: str, now: float, owner: str | None = None) -> StoredLink | None:
-        """None if the link has ended, or never was; with `owner`, also if its task is not theirs."""
+        """Return a link; None if it has ended, or never was made; with `owner`, also if its task is
+        another's.
+        """
         if "\0" in link_id:  # PostgreSQL refuses it
             return None
         if owner is None:

@@ -8,10 +8,10 @@ from server.api.payload import Answer, Instant
 class FileLink(Answer):
     id: str = Field(description="for `DELETE /api/links/<id>`")
     url: str = Field(
-        description="opens the file without a token until then; with the host name of this request",
+        description="opens the file without a token; with the host name of this request",
         json_schema_extra={"format": "uri"},
     )
-    expires_at: Instant = Field(description="when it ends")
+    expires_at: Instant = Field(description="when the link ends")
 
 
 class OpenLink(FileLink):

@@ -34,15 +34,15 @@ from server.memory.media_rows import MediaRows
 _SCHEMAS = "server.memory.media_schemas"  # of responses
 MEDIA: web.AppKey[MediaRows] = web.AppKey("media")
 MAX_ARCHIVE = 8 << 20  # bytes: some 300,000 lines
-AT_ONCE = 500  # lines in a transaction; others are written in between
-PIECE = 64 * 1024  # bytes that are read at a time, unless they have more than `AT_ONCE` keys
-LONGEST_LINE = 64 * 1024  # bytes; a key has at most 2,000
-MOST_UNREADABLE = 100  # numbers of lines in an answer
+KEYS_PER_TRANSACTION = 500  # other writes get their turn in between
+READ_BYTES = 64 * 1024  # that are read at a time, unless they have more than `KEYS_PER_TRANSACTION` keys
+MAX_LINE_BYTES = 64 * 1024  # a key has at most 2,000
+MAX_UNREADABLE_LINES = 100  # whose numbers are answered
 TURNS = web.AppKey("turns of those who import an archive", SpoolTurns)
 
 
 async def get_media(request: web.Request) -> web.Response:
-    """Return what the memory has of the video at a link. No source is asked."""
+    """Answer what the memory has of the video at a link. No source is asked."""
     query = Query(request)
     url = query.text("url", MAX_URL)
     owner, is_quiet = query.person("owner"), query.flag("quiet")
@@ -73,7 +73,7 @@ async def get_media(request: web.Request) -> web.Response:
 
 
 def _whose(request: web.Request, owner: str | None = None) -> Whose:
-    """Whose memory is asked: where lists are separate, each person has one, and what belongs to nobody."""
+    """Return whose memory is meant. Where lists are separate, each person has one, and so does nobody."""
     is_separate = request.app[SETTINGS].access.separate_lists
     return Whose(owner or owner_of(request), is_separate=is_separate)
 
@@ -85,7 +85,7 @@ async def import_archive(request: web.Request) -> web.Response:
     try:
         async with received_text(request, MAX_ARCHIVE, "text/plain") as body:
             return await request.app[CONNECTIONS].attended(request.protocol, _import(request, body))
-    except web.RequestPayloadError:  # as unreadable as a line can be
+    except web.RequestPayloadError:  # a compressed body that is broken: its first line is unreadable
         return respond_answer(MediaTaken(taken=0, known=0, unreadable=[1]))
 
 
@@ -113,22 +113,22 @@ class Archive:
         self.has_more_unreadable = False
 
     def next_keys(self) -> list[str] | None:
-        """Return the next keys, at most `AT_ONCE`, each once, perhaps none yet; None at the end. Call it in a
-        thread.
+        """Return the next keys, at most `KEYS_PER_TRANSACTION`, each once, perhaps none yet; None at the end.
+        Call it in a thread.
         """
-        keys, left = dict[str, None](), PIECE
-        while len(keys) < AT_ONCE and left > 0:
-            if not (line := self._file.readline(LONGEST_LINE)):
+        keys, bytes_left = dict[str, None](), READ_BYTES
+        while len(keys) < KEYS_PER_TRANSACTION and bytes_left > 0:
+            if not (line := self._file.readline(MAX_LINE_BYTES)):
                 return list(keys) or None
-            left -= len(line)
+            bytes_left -= len(line)
             is_rest, self._is_cut = self._is_cut, not line.endswith(b"\n")
-            if is_rest:  # of a line that is too long
+            if is_rest:  # of a line that is too long, and was counted before
                 continue
             self._number += 1
             line = line.removeprefix(BOM_UTF8).strip() if self._number == 1 else line.strip()
             if key := _key_in(line):
                 keys[key] = None
-            elif line and len(self.unreadable) < MOST_UNREADABLE:
+            elif line and len(self.unreadable) < MAX_UNREADABLE_LINES:
                 self.unreadable.append(self._number)
             elif line:
                 self.has_more_unreadable = True

@@ -18,15 +18,15 @@ from server.storage.statements import (
     insert,
 )
 
-ADOPTED_AT_ONCE = 500
-LONGEST_MANNERS = 500  # characters, some thirty hashes; the newest come first
+ADOPTED_PER_TRANSACTION = 500
+MAX_MANNERS_CHARS = 500  # characters, some thirty hashes; the newest come first
 # The `{rows}` of one statement must have different keys: PostgreSQL changes no row twice.
 _REMEMBER = f"""
     INSERT INTO media (key, fetched_at, task_id, manners, about) VALUES {{rows}}
     ON CONFLICT (key) DO UPDATE SET fetched_at = excluded.fetched_at, task_id = excluded.task_id,
         about = excluded.about, manners = CASE
             WHEN ' ' || media.manners || ' ' LIKE '% ' || excluded.manners || ' %' THEN media.manners
-            ELSE substr(excluded.manners || ' ' || media.manners, 1, {LONGEST_MANNERS}) END"""  # noqa: S608
+            ELSE substr(excluded.manners || ' ' || media.manners, 1, {MAX_MANNERS_CHARS}) END"""  # noqa: S608
 _IMPORT = """
     INSERT INTO media (key, fetched_at, task_id, manners, about) VALUES {rows}
     ON CONFLICT (key) DO NOTHING"""
@@ -38,7 +38,7 @@ _HOLDERS = "SELECT DISTINCT subscription_id FROM items WHERE key IN ({keys})"
 _HOLDERS_OF_OWNER = """
     SELECT DISTINCT subscription_id FROM items JOIN subscriptions USING (subscription_id)
     WHERE owner = ? AND key IN ({keys})"""
-# What is nobody's: see `server.core.whose`.
+# Keys of people begin with `@`: see `server.core.whose`.
 _OF_NOBODY = "SELECT key FROM media WHERE key < '@' OR key >= 'A' ORDER BY key LIMIT ?"
 _COPY = """
     INSERT INTO media (key, fetched_at, task_id, manners, about)
@@ -70,8 +70,9 @@ ALL_SHARE = Whose()
 
 
 async def remember(tables: Statements, fetched: Iterable[Remembered], whose: Whose = ALL_SHARE) -> None:
-    """Of two that are the same video the last one counts. In the order of keys: two nodes that remember the
-    same ones cannot deadlock.
+    """Remember downloaded videos; of two rows of one video the last counts.
+
+    They are written in the order of their keys: so two nodes that remember the same ones cannot deadlock.
     """
     last = {one.key: one for one in fetched}
     ordered = [last[key] for key in sorted(last)]
@@ -97,7 +98,7 @@ async def resolved(tables: Statements, keys: Iterable[str]) -> dict[str, str]:
 
 
 async def look_up(tables: Statements, keys: Iterable[str], whose: Whose = ALL_SHARE) -> dict[str, Fetched]:
-    """What is remembered under `keys`, which are no aliases."""
+    """Return what is remembered under `keys`, which are no aliases."""
     stored = [whose.key(key) for key in keys]
     found = await fetch_in(tables, _BY_KEY, stored)
     return {
@@ -115,7 +116,7 @@ class MediaRows:
         self._transactions = transactions
 
     async def find(self, keys: Sequence[str], whose: Whose = ALL_SHARE) -> Fetched | None:
-        """What is remembered of theirs under the first of `keys`, or of aliases, under which anything is."""
+        """Return what is remembered under the first of `keys` that has anything, as a key or as an alias."""
 
         async def work(tables: Statements) -> Fetched | None:
             others = await resolved(tables, keys)
@@ -132,12 +133,12 @@ class MediaRows:
         return await self._transactions.read(work)
 
     async def adopt(self, heir: Whose) -> bool:
-        """Make some of what is remembered of nobody's videos theirs, but not what they have fetched as well;
-        return whether there was any.
+        """Give the heir some of nobody's videos, except those that they remember themselves; return whether
+        there were any.
         """
 
         async def work(tables: Tables) -> bool:
-            keys = [key for (key,) in await tables.fetch(_OF_NOBODY, (ADOPTED_AT_ONCE,))]
+            keys = [key for (key,) in await tables.fetch(_OF_NOBODY, (ADOPTED_PER_TRANSACTION,))]
             if keys:
                 marks = ", ".join("?" * len(keys))
                 await tables.run(_COPY.replace("{keys}", marks), (heir.key(""), *keys))
@@ -153,10 +154,10 @@ class MediaRows:
 
         async def work(tables: Tables) -> int:
             others = await resolved(tables, keys)
-            there = await look_up(tables, [*others.values()], whose)
-            fresh = sorted(key for key in {*keys} if others.get(key) not in there)
-            before = await look_up(tables, fresh, whose)
-            new = [key for key in fresh if key not in before]
+            known_by_alias = await look_up(tables, [*others.values()], whose)
+            candidates = sorted(key for key in {*keys} if others.get(key) not in known_by_alias)
+            known = await look_up(tables, candidates, whose)
+            new = [key for key in candidates if key not in known]
             await insert(tables, _IMPORT, [(whose.key(key), now, None, IMPORTED, "{}") for key in new])
             return len(new)
 

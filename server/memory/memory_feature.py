@@ -15,7 +15,9 @@ async def _open(kernel: Kernel) -> AsyncIterator[Added]:
     rows = MediaRows(kernel.store.transactions)
 
     async def move(name: str | None, to: str | None) -> bool:
-        """What somebody leaves behind is forgotten with their subscriptions."""
+        """Give nobody's videos to `to`. What a removed person remembers is forgotten with their
+        subscriptions.
+        """
         heir = Whose(to, is_separate=kernel.settings.access.separate_lists)
         return name is None and heir.person is not None and await rows.adopt(heir)
 

@@ -12,7 +12,7 @@ from server.core.media_keys import aliases_of, key_of, key_of_link
 from server.core.process_request import Output, ProcessRequest
 from server.core.task import Stage, TaskStatus
 
-IMPORTED = "*"  # the manner of what an archive of another program has: it counts as fetched in any manner
+IMPORTED = "*"  # the manner of a video that was imported from an archive: it counts as fetched in any manner
 MediaKind = Literal["video", "short", "stream"]
 _ABOUT = ("title", "uploader", "duration", "channel", "channel_id", "published_at", "extractor")
 
@@ -46,9 +46,9 @@ class Fetched:
 
 
 def remembered(request: ProcessRequest | None, status: TaskStatus) -> Remembered | None:
-    """What is to be remembered of a task that has ended; None if it fetched no film, or only a part of one.
+    """Return what to remember of a task that has ended; None if it fetched no film, or only a part of one.
 
-    `request` is what the task's last attempt was asked for.
+    `request` is that of the task's last attempt.
     """
     is_film = (
         request is not None and request.clip is None and {Output.VIDEO, Output.AUDIO} & {*request.outputs}
@@ -58,7 +58,7 @@ def remembered(request: ProcessRequest | None, status: TaskStatus) -> Remembered
     info = status.video_info
     key = key_of_status(status)
     links = [] if status.item is not None else [key_of_link(status.url)]
-    # A page with several videos is the link of each of them.
+    # The link of a page with several videos names none of them: so it is no alias of an item.
     if info.webpage_url and status.item is None and not key.startswith("url "):
         links.append(key_of_link(info.webpage_url))
     about = info.model_dump(include={*_ABOUT}, exclude_none=True)

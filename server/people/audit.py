@@ -1,7 +1,8 @@
 """The audit log: log-ins, and changes that cannot be undone, once there are people.
 
-A change is in the log before it is answered. Refused log-ins are stored a little later, all by one write, and
-at most `MOST_REFUSED` a minute: whoever sends wrong tokens must not fill the database.
+A change is in the log before it is answered. Refused log-ins are stored a little later, all by one write.
+Of refused log-ins, and of refused changes, at most `MAX_REFUSED` a minute are stored: whoever sends wrong
+tokens, or what they may not do, must not fill the database.
 
 Decisions: docs/decisions/people.md
 """
@@ -27,16 +28,17 @@ from server.people.audit_rows import AuditEvent, AuditRows
 
 log = logging.getLogger(__name__)
 
-MOST_REFUSED = 100  # refused log-ins that are stored a minute; of the others only their number
-MOST_OF_ADDRESS = 10  # of these
-MOST_WAITING = 1000  # events while the database is away
+MAX_REFUSED = 100  # refused log-ins of a minute that are stored, and as many changes; others are only counted
+MAX_REFUSED_OF_SOURCE = 10  # of these, log-ins from one address, or changes by one person
+MAX_WAITING_EVENTS = 1000  # while the database is away
 MINUTE = 60.0  # seconds
-TRY_AGAIN = 1.0  # seconds
-LAST_WRITE = 1.0  # seconds at the end of the server
-MOST_SUBJECT = 300  # characters
-LOG_IN, LOG_IN_REFUSED, PERSON_ADDED = "log_in", "log_in_refused", "person_added"
+RETRY_SECONDS = 1.0
+LAST_WRITE_SECONDS = 1.0  # for the last write when the server ends
+MAX_SUBJECT_CHARS = 300
+LOG_IN, LOG_IN_REFUSED = "log_in", "log_in_refused"
+PERSON_ADDED, ROLE_CHANGED = "person_added", "role_changed"
 # The event of a successful request to a route. Its subject is in the path; otherwise the handler names it by
-# `DONE`. A handler of `.../actions` that sets no `DONE` has done nothing of this kind.
+# `DONE`. A handler of `.../actions` that sets no `DONE` has done nothing that is recorded.
 AUDITED = {
     ("POST", "/api/session"): LOG_IN,
     ("DELETE", "/api/session"): "log_out",
@@ -64,25 +66,32 @@ AUDITED = {
     ("POST", "/api/queue/pause"): "queue_paused",
     ("POST", "/api/queue/resume"): "queue_resumed",
 }
-# A refused change of these is recorded as well.
+# Under these paths a refused change is recorded as well.
 SETTINGS = ("/api/people", "/api/me", "/api/queue")
 REFUSALS = (AdminOnly, LastAdmin, WrongPassword, InvalidRequest)
 
 
+class _Refusals:
+    """What was refused in the current minute: log-ins, or changes."""
+
+    def __init__(self) -> None:
+        self.began_at = 0.0
+        self.recorded: Counter[str] = Counter()  # by source: an address or a person
+        self.only_counted: Counter[tuple[str | None, str]] = Counter()  # by the events' `who` and `what`
+
+
 class Audit:
-    """`is_kept` says whether events are recorded: not on a server without people."""
+    """The log. `is_recording` says whether events are recorded: not on a server without people."""
 
     def __init__(
-        self, rows: AuditRows, is_kept: Callable[[], bool], clock: Callable[[], float] = time.time
+        self, rows: AuditRows, is_recording: Callable[[], bool], clock: Callable[[], float] = time.time
     ) -> None:
         self._rows = rows
-        self.is_kept = is_kept
+        self.is_recording = is_recording
         self._clock = clock
-        self._waiting: deque[AuditEvent] = deque(maxlen=MOST_WAITING)
-        self._called = asyncio.Event()
-        self._refused: Counter[str] = Counter()  # log-ins of this minute, by address
-        self._minute = 0.0
-        self._unnamed = 0  # refused log-ins of this minute that are only counted
+        self._waiting: deque[AuditEvent] = deque(maxlen=MAX_WAITING_EVENTS)
+        self._has_waiting = asyncio.Event()
+        self._refused_log_ins, self._refused_changes = _Refusals(), _Refusals()
 
     async def record(self, events: Sequence[AuditEvent]) -> None:
         """Log and store these events; if the database is away, store them as soon as it is back."""
@@ -96,50 +105,63 @@ class Audit:
     async def record_of(
         self, request: web.Request, done: Collection[tuple[str, str]], who: str | None = None
     ) -> None:
-        """Record what a request has `done`: pairs of what, and to what."""
+        """Record what a request has `done`: pairs of the event's name and its subject."""
         address, now = request.app[DOORS].client(request), self._clock()
         who = who or principal_of(request).name
         if done:
             await self.record(
                 [
-                    AuditEvent(now, who, what, on[:MOST_SUBJECT], address, REQUEST_ID.get())
+                    AuditEvent(now, who, what, on[:MAX_SUBJECT_CHARS], address, REQUEST_ID.get())
                     for what, on in done
                 ]
             )
 
     def refused(self, address: str, name: str = "") -> None:
-        """A log-in was refused; `name` is the person's for whom it was tried, if there is one."""
-        now = self._clock()
-        if now - self._minute >= MINUTE:
-            self._end_minute(now)
-        if self._refused.total() >= MOST_REFUSED or self._refused[address] >= MOST_OF_ADDRESS:
-            if not self._unnamed:
-                asyncio.get_running_loop().call_later(MINUTE, self._end_minute, None)
-            self._unnamed += 1
-            return
-        self._refused[address] += 1
-        event = AuditEvent(now, None, LOG_IN_REFUSED, name, address, REQUEST_ID.get())
-        _log(event)
-        self._wait([event])
+        """Record a refused log-in; `name` is the person for whom it was tried, if there is such a person."""
+        if self._is_to_be_recorded(self._refused_log_ins, address, None, LOG_IN_REFUSED):
+            event = AuditEvent(self._clock(), None, LOG_IN_REFUSED, name, address, REQUEST_ID.get())
+            _log(event)
+            self._wait([event])
+
+    async def refused_change(self, request: web.Request, what: str) -> None:
+        """Record a refused change; `what` is the event of a successful one."""
+        who, refused = principal_of(request).name, f"{what}_refused"
+        source = who or request.app[DOORS].client(request)
+        if self._is_to_be_recorded(self._refused_changes, source, who, refused):
+            await self.record_of(request, [(refused, _subject(request))])
+
+    def _is_to_be_recorded(self, refusals: _Refusals, source: str, who: str | None, what: str) -> bool:
+        """Whether a refused request is recorded by itself. If not, it is counted."""
+        if self._clock() - refusals.began_at >= MINUTE:
+            self._end_minute(refusals)
+        recorded = refusals.recorded
+        if recorded.total() < MAX_REFUSED and recorded[source] < MAX_REFUSED_OF_SOURCE:
+            recorded[source] += 1
+            return True
+        if not refusals.only_counted:
+            asyncio.get_running_loop().call_later(MINUTE, self._end_minute, refusals)
+        refusals.only_counted[who, what] += 1
+        return False
 
     async def run(self) -> None:
-        """Store waiting events until cancelled, then what is left of them."""
+        """Store waiting events until cancelled; then make a last try to store the rest."""
         try:
             while True:
-                await self._called.wait()
-                self._called.clear()
+                await self._has_waiting.wait()
+                self._has_waiting.clear()
                 try:
                     await self._store()
                 except StoreUnavailable as error:
                     log.debug("the audit log waits: %s", error)
-                    self._called.set()
-                    await asyncio.sleep(TRY_AGAIN)
+                    self._has_waiting.set()
+                    await asyncio.sleep(RETRY_SECONDS)
                 except Exception:  # outermost: one event that cannot be stored must not end the log
                     log.exception("events of the audit log cannot be stored")
         finally:
-            self._end_minute(None)
+            self._end_minute(self._refused_log_ins)
+            self._end_minute(self._refused_changes)
             with suppress(StoreUnavailable, TimeoutError):
-                async with asyncio.timeout(LAST_WRITE):
+                async with asyncio.timeout(LAST_WRITE_SECONDS):
                     await self._store()
 
     async def _store(self) -> None:
@@ -155,17 +177,18 @@ class Audit:
 
     def _wait(self, events: Sequence[AuditEvent]) -> None:
         self._waiting.extend(events)
-        self._called.set()
+        self._has_waiting.set()
 
-    def _end_minute(self, now: float | None) -> None:
-        """Record how many more log-ins were refused, without their details; a new minute begins `now`."""
-        if self._unnamed:
-            more = AuditEvent(self._clock(), None, LOG_IN_REFUSED, f"{self._unnamed} more", "", "")
+    def _end_minute(self, refusals: _Refusals) -> None:
+        """Record how many more were refused, without their details; a new minute begins."""
+        now = self._clock()
+        for (who, what), count in refusals.only_counted.items():
+            more = AuditEvent(now, who, what, f"{count} more", "", "")
             _log(more)
             self._wait([more])
-        self._refused.clear()
-        self._unnamed = 0
-        self._minute = self._clock() if now is None else now
+        refusals.recorded.clear()
+        refusals.only_counted.clear()
+        refusals.began_at = now
 
 
 AUDIT = web.AppKey("audit", Audit)
@@ -173,38 +196,43 @@ AUDIT = web.AppKey("audit", Audit)
 
 def audited(route: Route) -> Route:
     """Return the route; if it is one of `AUDITED`, with a handler that records its requests."""
-    known = route.definition
-    what, handler = AUDITED.get((known.method, route.path)), known.handler
+    definition = route.definition
+    what, handler = AUDITED.get((definition.method, route.path)), definition.handler
     if what is None:
         return route
 
     @wraps(handler)
-    async def noted(request: web.Request) -> web.StreamResponse:
+    async def handle_and_record(request: web.Request) -> web.StreamResponse:
         audit = request.app[AUDIT]
-        was_kept = audit.is_kept()
+        was_recording = audit.is_recording()
         try:
             response = await handler(request)
         except REFUSALS:
-            if was_kept and route.path.startswith(SETTINGS):
-                await audit.record_of(request, [(f"{what}_refused", _subject(request))])
+            if was_recording and route.path.startswith(SETTINGS):
+                await audit.refused_change(request, what)
             raise
-        if not (was_kept or audit.is_kept()):
+        if not (was_recording or audit.is_recording()):
             return response
         if route.access is Access.TOKEN:
-            is_said = DONE in request or route.path.endswith("/actions")
-            done = request.get(DONE, ()) if is_said else [(what, _subject(request))]
+            is_named = DONE in request or route.path.endswith("/actions")
+            done = request.get(DONE, ()) if is_named else [(what, _subject(request))]
             await audit.record_of(request, done)
-        elif scope := request.get(SCOPE):  # of a session that has begun, or ended
+        elif scope := request.get(SCOPE):  # a session has begun, or ended
             await audit.record_of(request, [(what, "")], person_of_scope(scope))
-        elif what == LOG_IN:  # at the OpenID provider; other refusals are errors
+        elif (
+            what == LOG_IN
+        ):  # refused after the OpenID provider; a refused `POST /api/session` raises an error
             audit.refused(request.app[DOORS].client(request))
         return response
 
-    return replace(route, definition=web.RouteDef(known.method, known.path, noted, known.kwargs))
+    return replace(
+        route,
+        definition=web.RouteDef(definition.method, definition.path, handle_and_record, definition.kwargs),
+    )
 
 
 def _subject(request: web.Request) -> str:
-    """What the path names, which may be anything: PostgreSQL refuses a NUL."""
+    """What the path names. A client may send any characters, and PostgreSQL refuses a NUL."""
     named = " ".join(request.match_info.values())
     return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in named)
 

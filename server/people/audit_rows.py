@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from server.storage.cursor import Cursor
 from server.storage.statements import Row, Statements, Tables, Transactions, insert
 
-KEPT_FOR = 90 * 86_400.0  # seconds
-MOST_FORGOTTEN = 1000  # events by one write
+RETENTION_SECONDS = 90 * 86_400.0
+MAX_DELETED_PER_WRITE = 1000  # events
 COMMAND_LINE = "command line"  # in place of an address
 _COLUMNS = "at, who, what, subject, address, request_id"
 _ADD = f"INSERT INTO audit ({_COLUMNS}) VALUES {{rows}}"  # noqa: S608
-_FORGET = f"""
+_DELETE_OLD = f"""
     DELETE FROM audit WHERE number IN (
-        SELECT number FROM audit WHERE at < ? ORDER BY at LIMIT {MOST_FORGOTTEN}
+        SELECT number FROM audit WHERE at < ? ORDER BY at LIMIT {MAX_DELETED_PER_WRITE}
     )"""  # noqa: S608
 _PAGE = f"""
     SELECT number, {_COLUMNS} FROM audit WHERE number < ? AND at >= ? ORDER BY number DESC LIMIT ?"""  # noqa: S608
@@ -38,14 +38,14 @@ class AuditEvent:
 
 
 async def add_events(tables: Statements, events: Sequence[AuditEvent]) -> None:
-    """Add events, and forget some of those that are older than `KEPT_FOR`."""
+    """Add events, and delete some of those that are older than `RETENTION_SECONDS`."""
     rows = [(one.at, one.who, one.what, one.subject, one.address, one.request_id) for one in events]
     await insert(tables, _ADD, rows)
-    await tables.run(_FORGET, (events[-1].at - KEPT_FOR,))
+    await tables.run(_DELETE_OLD, (events[-1].at - RETENTION_SECONDS,))
 
 
 async def add_command(tables: Statements, what: str, subject: str) -> None:
-    """Add the event of a command, within its transaction. The service has no name for whoever runs it."""
+    """Add the event of a command, within its transaction. Who runs it is not known."""
     await add_events(tables, [AuditEvent(time.time(), None, what, subject)])
 
 
@@ -66,7 +66,7 @@ class AuditRows:
         after = Cursor.read(cursor, "newest")
 
         async def work(tables: Statements) -> list[Row]:
-            return await tables.fetch(_PAGE, (after.number, now - KEPT_FOR, limit + 1))
+            return await tables.fetch(_PAGE, (after.number, now - RETENTION_SECONDS, limit + 1))
 
         rows = await self._transactions.read(work)
         more = str(Cursor("newest", rows[limit - 1][0])) if len(rows) > limit else None

@@ -1,9 +1,9 @@
 """A pipe by which another program of this machine tells the server that it has changed people.
 
-A server that has the database alone is not told of changes that another program makes there. So commands that
-change people ring: they write a byte into a named pipe in the data directory. The server reads the byte once
-the change is in effect, and the command waits for that. Whoever may write there may write the database as
-well.
+A server that has the database alone gets no signal when another program changes it. So commands that
+change people ring a bell: they write a byte into a named pipe in the data directory. The server reads the
+byte once the change is in effect, and the command waits for that. Whoever may write into the pipe may write
+into the database as well.
 """
 
 import asyncio
@@ -23,13 +23,13 @@ from server.core.errors import StoreUnavailable
 log = logging.getLogger(__name__)
 
 BELL = "people.bell"
-HEARD_WITHIN = 5.0  # seconds
+READ_WITHIN = 5.0  # seconds that a command waits for the server
 POLL_EVERY = 0.005  # seconds
 
 
 @asynccontextmanager
-async def listening(data_dir: Path, rung: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
-    """While the block lasts, call `rung` when a command has rung; it must bring the change into effect."""
+async def listening(data_dir: Path, on_ring: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+    """While the block lasts, call `on_ring` when a command rings; it must bring the change into effect."""
     loop, path = asyncio.get_running_loop(), data_dir / BELL
     try:
         pipe = await asyncio.to_thread(_open, path)
@@ -37,46 +37,46 @@ async def listening(data_dir: Path, rung: Callable[[], Awaitable[None]]) -> Asyn
         log.info("%s cannot be made (%s): commands that change people need a restart", path, error.strerror)
         yield
         return
-    hearing: asyncio.Task[None] | None = None
+    answering: asyncio.Task[None] | None = None
 
-    async def hear() -> None:
-        # A byte that comes while `rung` reads the rows may be for a later change: it is left for the next
-        # call.
-        count = _waiting(pipe)
+    async def answer_ring() -> None:
+        # A byte that comes while `on_ring` reads the rows may be for a later change: the next call reads it.
+        count = _unread_bytes(pipe)
         try:
-            await rung()
+            await on_ring()
         except StoreUnavailable as error:
             log.warning("a change of people cannot be read yet: %s", error)
             await asyncio.sleep(1)
         else:
             os.read(pipe, max(1, count))
-        loop.add_reader(pipe, begin)
+        loop.add_reader(pipe, on_readable)
 
-    def begin() -> None:
-        nonlocal hearing
+    def on_readable() -> None:
+        nonlocal answering
         loop.remove_reader(pipe)
-        hearing = asyncio.create_task(hear(), name="bell of people")
+        answering = asyncio.create_task(answer_ring(), name="bell of people")
 
-    loop.add_reader(pipe, begin)
+    loop.add_reader(pipe, on_readable)
     try:
         yield
     finally:
-        if hearing:
-            hearing.cancel()
-            await asyncio.wait([hearing])
+        if answering:
+            answering.cancel()
+            await asyncio.wait([answering])
         loop.remove_reader(pipe)
         os.close(pipe)
 
 
 def ring(data_dir: Path) -> bool:
-    """Ring at the server of this data directory; wait until it has read the change. False if it does not."""
+    """Ring at the server of this data directory; wait until it has read the change. False if it does not
+    read it in time, or no server runs."""
     with suppress(OSError):  # no server runs
         pipe = os.open(data_dir / BELL, os.O_WRONLY | os.O_NONBLOCK)
         try:
             os.write(pipe, b"\n")
-            give_up = time.monotonic() + HEARD_WITHIN
-            while _waiting(pipe):
-                if time.monotonic() > give_up:
+            deadline = time.monotonic() + READ_WITHIN
+            while _unread_bytes(pipe):
+                if time.monotonic() > deadline:
                     return False
                 time.sleep(POLL_EVERY)
             return True
@@ -95,7 +95,7 @@ def _open(path: Path) -> int:
     return os.open(path, os.O_RDWR | os.O_NONBLOCK)
 
 
-def _waiting(pipe: int) -> int:
+def _unread_bytes(pipe: int) -> int:
     """Return the number of unread bytes."""
     (count,) = struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, b"\0\0\0\0"))
     return int(count)

@@ -1,8 +1,8 @@
 """Gives or deletes what belongs to people who are removed, and gives a person what belongs to nobody.
 
 The request is a row, so after a stop the next server continues. One server at a time works on it, under a
-lease. Each round takes some; once a round finds nothing, the person is deleted, but not within
-`SETTLED_AFTER` seconds: a request that was admitted before may still make something.
+lease. Each round moves some things; once a round finds nothing, the person is deleted, but not within
+`SETTLED_AFTER` seconds of the removal: a request that was admitted before may still make something.
 
 Decisions: docs/decisions/people.md
 """
@@ -24,7 +24,7 @@ from server.tasks.service import Tasks
 
 log = logging.getLogger(__name__)
 
-AT_ONCE = 100  # tasks
+TASKS_PER_ROUND = 100
 SETTLED_AFTER = 30.0  # seconds: longer than a body may take to come, and the work on it
 NEXT_ROUND_AFTER = 1.0  # seconds
 LEASE = 60  # seconds
@@ -60,19 +60,19 @@ class Belongings:
         self._transactions = transactions
         self._tasks = tasks
         self._hooks = hooks
-        self._called = asyncio.Event()
+        self._woken = asyncio.Event()
         self._leased_until = 0
-        directory.changed.append(self._called.set)
+        directory.changed.append(self._woken.set)
 
     async def run(self) -> None:
-        """Until cancelled, do what people's rows ask for."""
-        # Else things of features that are not open yet would stay behind.
+        """Until cancelled, carry out the removals and adoptions that people's rows ask for."""
+        # Before all features are open, their hooks are missing, and their things would stay behind.
         await self._hooks.are_complete.wait()
         while True:
-            self._called.clear()
+            self._woken.clear()
             due = [one for one in self._directory.people.values() if one.leaving or one.adopts]
             if not due:
-                await self._called.wait()
+                await self._woken.wait()
                 continue
             try:
                 if await self._lease():
@@ -81,27 +81,28 @@ class Belongings:
             except StoreUnavailable as error:
                 log.debug("what belongs to people waits: %s", error)
             except Exception:  # outermost: a fault with one person must not end the work for all others
-                log.exception("what belongs to people cannot be dealt with")
+                log.exception("what belongs to people cannot be given or deleted")
             with suppress(TimeoutError):
                 async with asyncio.timeout(NEXT_ROUND_AFTER):
-                    await self._called.wait()
+                    await self._woken.wait()
 
     async def _settle(self, person: Person) -> None:
         if person.leaving:
             while await self._round(person.name, person.leaving):
                 await self._lease()
             if time.time() - person.leaving.at >= SETTLED_AFTER:
-                # Also a log-in that ended only after the removal: a new person may have the name from now on.
+                # A log-in that was under way at the removal may have made a session since. It must end: from
+                # now on a new person may have the name.
                 await self._sessions.end_of_scope(scope_of_person(person.name))
                 await self._directory.change(lambda tables: rows.forget(tables, person.name))
                 log.info("%s was removed", person.name)
         elif person.adopts:
             count = await self._adopt(person.name)
-            await self._directory.change(lambda tables: rows.adopted(tables, person.name))
+            await self._directory.change(lambda tables: rows.end_adoption(tables, person.name))
             log.info("%s has got %d tasks that belonged to nobody", person.name, count)
 
     async def _round(self, name: str, leaving: Leaving) -> bool:
-        """Give or delete some of what is left; say whether anything was found."""
+        """Give or delete some of the person's things; say whether any were found."""
         found = False
         if leaving.tasks == "delete":
             for delete in (self._delete_tasks, *self._hooks.delete_things):
@@ -113,11 +114,13 @@ class Belongings:
         return found
 
     def _heir(self, leaving: Leaving) -> str | None:
-        """Return who gets the things; None for nobody, also if that person was removed as well."""
-        people, met = self._directory.people, set[str]()
+        """Return who gets the things: if that person is being removed too, whoever gets theirs. None for
+        nobody.
+        """
+        people, seen = self._directory.people, set[str]()
         to = leaving.to
-        while to and to not in met:
-            met.add(to)
+        while to and to not in seen:
+            seen.add(to)
             person = people.get(to)
             if person is None or not person.leaving:
                 return to if person else None
@@ -149,7 +152,7 @@ class Belongings:
             behind = last
 
             async def work(tables: Statements) -> list[tuple[str, int]]:
-                found = await tables.fetch(_there(tables, _OF_NOBODY), (behind, AT_ONCE))  # noqa: B023
+                found = await tables.fetch(_there(tables, _OF_NOBODY), (behind, TASKS_PER_ROUND))  # noqa: B023
                 return [(task_id, number) for task_id, number in found]
 
             if not (found := await self._transactions.read(work)):
@@ -163,7 +166,7 @@ class Belongings:
 
     async def _tasks_of(self, name: str) -> list[str]:
         async def work(tables: Statements) -> list[str]:
-            return [row[0] for row in await tables.fetch(_there(tables, _OF_PERSON), (name, AT_ONCE))]
+            return [row[0] for row in await tables.fetch(_there(tables, _OF_PERSON), (name, TASKS_PER_ROUND))]
 
         return await self._transactions.read(work)
 

@@ -10,7 +10,9 @@ from server.core.ports import Cookies
 
 
 class CookiesOfPeople:
-    """`for_all` are names that the configuration lets everybody use: these are never given to a person."""
+    """`for_all` are names of cookie files that the configuration lets everybody use: these are never given to
+    a person.
+    """
 
     def __init__(self, cookies: Cookies, for_all: Iterable[str]) -> None:
         self._cookies = cookies
@@ -19,12 +21,12 @@ class CookiesOfPeople:
     async def move(self, name: str | None, to: str | None) -> bool:
         """Give the files of `name` to `to`, whose own file of the same name stays."""
         found = await self._of(name)
-        there = await self._cookies.names()
+        names = await self._cookies.names()
         for stored in found:
-            after = stored_name(split_stored_name(stored)[1], to)
-            before = await self._cookies.get(stored)
-            if before is not None and after not in there:
-                await self._cookies.put(after, await compute(_described, before.text))
+            new_name = stored_name(split_stored_name(stored)[1], to)
+            file = await self._cookies.get(stored)
+            if file is not None and new_name not in names:
+                await self._cookies.put(new_name, await compute(_with_facts, file.text))
             await self._cookies.delete(stored)
         return bool(found)
 
@@ -35,7 +37,7 @@ class CookiesOfPeople:
         return bool(found)
 
     async def _of(self, name: str | None) -> list[str]:
-        if name is None and not self._cookies.are_separate:  # all share them
+        if name is None and not self._cookies.are_separate:  # all people share the files
             return []
         return [
             stored
@@ -44,5 +46,5 @@ class CookiesOfPeople:
         ]
 
 
-def _described(text: str) -> str:
+def _with_facts(text: str) -> str:
     return with_facts(text, facts_of(parse(text), time()))

@@ -1,8 +1,8 @@
 """Who is admitted: all people and the hashes of their tokens, in memory, so that requests read no rows.
 
 A change is in effect at once on the node that makes it, and on others when its announcement arrives. In case
-one is lost, nodes of a cluster compare the version each second, once there are people. A node that could not
-do so for `TRUSTED_FOR` seconds compares it before it admits anybody.
+one is lost, nodes of a cluster read the version of the rows each second, once there are people. A node that
+could not do so for `TRUSTED_FOR` seconds reads it before it admits anybody.
 
 Decisions: docs/decisions/people.md
 """
@@ -11,6 +11,7 @@ import asyncio
 import logging
 import re
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 
@@ -32,7 +33,7 @@ log = logging.getLogger(__name__)
 
 COMPARED_EVERY = 1.0  # seconds
 TRUSTED_FOR = 2.0  # seconds without a comparison
-USED_EVERY = 60.0  # seconds between two notes of when a token was used
+USED_EVERY = 60.0  # seconds; a token that is used all the time is noted this often
 _WAYS: dict[str, Way] = {"token": "token", "password": "password", "proxy": "proxy", "oidc": "oidc"}
 
 
@@ -54,25 +55,27 @@ class PeopleDirectory:
         self._access = access
         self.is_alone = is_alone
         self._sessions = sessions
-        self._has_ended_sessions = False  # by a new password, since what they hold was last ended
+        self._has_ended_sessions = False  # a new password ended some whose sockets may still be open
         self.changed: list[Callable[[], None]] = []  # called after each change
         self._admitted = AdmittedPeople(0, {}, {}, {})
-        self._is_asked_for = bool(access.user_header or access.oidc.issuer)  # by settings
-        self.is_needed = self._is_asked_for
+        self._is_needed_by_settings = bool(access.user_header or access.oidc.issuer)
+        self.is_needed = self._is_needed_by_settings
         self._clock = clock
-        self._compared = clock()
+        self._compared_at = clock()
         self._comparing = asyncio.Lock()
-        self._heard = asyncio.Event()
+        self._woken = asyncio.Event()
         self.passwords = Passwords()
         self.audit = audit
         self.wrong = Minute(clock)  # passwords, by the name for which they were tried
-        self.wrong_from = Minute(clock)  # passwords, by address
-        self._used: dict[int, float] = {}
-        self._noted: dict[int, float] = {}  # when a use of a token was last noted
-        # By the hash of a token, with when that expires: making one costs as much as half of all else.
+        self.wrong_from = Minute(clock, is_extended=True)  # passwords, by address
+        self._being_compared = Counter[str]()  # passwords, by address
+        self._uses_to_store: dict[int, float] = {}
+        self._noted_at: dict[int, float] = {}  # when a use of a token was last noted
+        # By the hash of a token, each with the token's id and expiry. Made once, as making one costs half as
+        # much as the rest of a request's admission.
         self._principals: dict[bytes, tuple[Principal, int, float | None]] = {}
         self._ended: Callable[[Callable[[Principal], bool]], None] = lambda _: None
-        signals.listen(PEOPLE_CHANGED, self._heard.set)
+        signals.listen(PEOPLE_CHANGED, self._woken.set)
 
     def knows(self, name: str) -> bool:
         """Whether there is such a person, who is not being removed."""
@@ -86,7 +89,7 @@ class PeopleDirectory:
 
     @property
     def is_stale(self) -> bool:
-        return not self.is_alone and bool(self.people) and self._clock() - self._compared > TRUSTED_FOR
+        return not self.is_alone and bool(self.people) and self._clock() - self._compared_at > TRUSTED_FOR
 
     async def refresh(self) -> None:
         """Make sure that all changes until now are known. Raises `StoreUnavailable`."""
@@ -111,12 +114,12 @@ class PeopleDirectory:
         self._principals.clear()
         if any(name in before and before[name].password != one.password for name, one in self.people.items()):
             self._has_ended_sessions = True
-            self._heard.set()
-        self.is_needed = self._is_asked_for or bool(admitted.people)
-        self._noted = {token: at for token, at in self._noted.items() if token in admitted.expiries}
+            self._woken.set()
+        self.is_needed = self._is_needed_by_settings or bool(admitted.people)
+        self._noted_at = {token: at for token, at in self._noted_at.items() if token in admitted.expiries}
         self._ended(self._is_admitted)
-        for called in self.changed:
-            called()
+        for on_change in self.changed:
+            on_change()
 
     def of_token(self, token_hash: bytes) -> Principal | None:
         found = self._principals.get(token_hash) or self._find(token_hash)
@@ -126,17 +129,17 @@ class PeopleDirectory:
         now = time.time()
         if expires_at is not None and expires_at <= now:
             return None
-        if now - self._noted.get(token_id, 0.0) >= USED_EVERY:
-            if not self._used:
-                asyncio.get_running_loop().call_later(USED_EVERY, self._heard.set)
-            self._used[token_id] = self._noted[token_id] = now
+        if now - self._noted_at.get(token_id, 0.0) >= USED_EVERY:
+            if not self._uses_to_store:
+                asyncio.get_running_loop().call_later(USED_EVERY, self._woken.set)
+            self._uses_to_store[token_id] = self._noted_at[token_id] = now
         return principal
 
     def _find(self, token_hash: bytes) -> tuple[Principal, int, float | None] | None:
-        found = self._admitted.tokens.get(token_hash.hex())
-        if found is None:
+        token = self._admitted.tokens.get(token_hash.hex())
+        if token is None:
             return None
-        token_id, name, expires_at = found
+        token_id, name, expires_at = token
         ends_at = None if expires_at is None else time.monotonic() + expires_at - time.time()
         principal = self._principal(name, "token", f"token {token_id}", token_id, ends_at)
         if principal is None:
@@ -149,15 +152,15 @@ class PeopleDirectory:
         header = self._access.user_header
         if not header or header not in request.headers:
             return None
-        named = request.headers.getall(header)
-        if not request.app[DOORS].is_trusted(request.remote) or len(named) > 1:
+        names = request.headers.getall(header)
+        if not request.app[DOORS].is_trusted(request.remote) or len(names) > 1:
             return None
-        name = name_of_login(named[0])
+        name = name_of_login(names[0])
         if name not in self.people and self._access.create_people and re.fullmatch(NEW_NAME, name):
-            with suppress(PersonExists):  # another request was faster
+            with suppress(PersonExists):  # another request has added them meanwhile
                 await self.change(lambda tables: add_person(tables, name, "user", time.time()))
                 if self.audit:
-                    await self.audit.record_of(request, [(PERSON_ADDED, name)], name)
+                    await self.audit.record_of(request, [(PERSON_ADDED, f"{name} user")], name)
         return self._principal(name, "proxy", f"proxy {name}", None, None)
 
     async def of_password(self, name: str, password: str, address: str) -> Principal:
@@ -167,9 +170,8 @@ class PeopleDirectory:
         """
         person = self.people.get(name)
         stored = person.password if person else None
-        is_suspect = self.wrong_from.so_far(address) >= MAX_WRONG
-        if await self.passwords.matches(stored, password, (address, name), is_suspect=is_suspect):
-            # Not of somebody who was removed, or whose password was changed, meanwhile.
+        if await self._matches(stored, password, address, name):
+            # While the hash was computed, the person may have been removed, or the password changed.
             now = self.people.get(name)
             principal = self._principal(name, "password", _by_password(stored), None, None)
             if principal and now and now.password == stored:
@@ -180,6 +182,19 @@ class PeopleDirectory:
             raise TooManyRequests(self.wrong.left(name))
         raise TokenRequired
 
+    async def _matches(self, stored: str | None, password: str, address: str, name: str) -> bool:
+        # Those under way count as wrong: else a hundred of a flood would have their turn before it is known.
+        count = self.wrong_from.so_far(address) + self._being_compared[address]
+        self._being_compared[address] += 1
+        try:
+            return await self.passwords.matches(
+                stored, password, (address, name), is_suspect=count >= MAX_WRONG
+            )
+        finally:
+            self._being_compared[address] -= 1
+            if not self._being_compared[address]:
+                del self._being_compared[address]
+
     def admits(self, principal: Principal) -> bool:
         if principal.way == "password":
             person = self.people.get(principal.name or "")
@@ -188,8 +203,8 @@ class PeopleDirectory:
         return self._is_admitted(principal)
 
     def refused(self, address: str, name: str = "") -> None:
-        """Record a refused log-in from `address`; `name` is the person for whom it was tried, if there is
-        one.
+        """Record a refused log-in from `address`; `name` is the person for whom it was tried, if such a
+        person exists.
         """
         if self.audit and self.is_needed:
             self.audit.refused(address, name)
@@ -230,7 +245,7 @@ class PeopleDirectory:
         return Principal(name, person.role, way, scope_of_person(name), credential, token_id, ends_at)
 
     def _has_token(self, token_id: int | None) -> bool:
-        """Whether this token lets somebody in; None: none is needed."""
+        """Whether this token exists and has not expired; True for None: the log-in was by another way."""
         if token_id is None:
             return True
         expires_at = self._admitted.expiries.get(token_id, 0.0)
@@ -250,19 +265,19 @@ class PeopleDirectory:
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(COMPARED_EVERY if self.people and not self.is_alone else None):
-                    await self._heard.wait()
-            self._heard.clear()
+                    await self._woken.wait()
+            self._woken.clear()
             try:
                 await self.compare()
                 await self._catch_up()
                 await self.note_uses()
             except StoreUnavailable as error:
                 log.debug("who is admitted cannot be read: %s", error)
-                self._heard.set()
+                self._woken.set()
                 await asyncio.sleep(COMPARED_EVERY)
             except Exception:  # outermost: a fault now must not keep this node from later changes
                 log.exception("who is admitted cannot be read")
-                self._heard.set()
+                self._woken.set()
                 await asyncio.sleep(COMPARED_EVERY)
 
     async def compare(self) -> None:
@@ -281,17 +296,17 @@ class PeopleDirectory:
 
     async def note_uses(self) -> None:
         """Store when tokens were used. Raises `StoreUnavailable`."""
-        if self._used:
-            used, self._used = self._used, {}
-            await self._rows.used(used)
+        if self._uses_to_store:
+            uses, self._uses_to_store = self._uses_to_store, {}
+            await self._rows.note_uses(uses)
 
     async def _compare(self) -> None:
         began = self._clock()
         if await self._rows.version() != self._admitted.version:
             self.take(await self._rows.admitted())
-        self._compared = began
+        self._compared_at = began
 
 
 def _by_password(stored: str | None) -> str:
-    """The credential of who has logged in with a password; `stored` is its hash."""
+    """Return the credential of a log-in by password; `stored` is the hash of the password."""
     return f"password {hash_of(stored or '')}"

@@ -12,7 +12,9 @@ from server.settings import AccessSettings
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """None: no limit. Bytes per day are downloaded ones; stored bytes those of finished files."""
+    """The limits of one person. None: no limit. Bytes per day count what was downloaded; stored bytes, the
+    finished files that are there.
+    """
 
     max_running: int | None = None
     max_waiting: int | None = None
@@ -21,11 +23,11 @@ class Limits:
     retention_hours: float | None = None
 
     @classmethod
-    def of(cls, access: AccessSettings, own: Mapping[str, float | None]) -> Self:
-        """`own` are those of the person that differ; with 0, the person has no such limit."""
+    def of(cls, access: AccessSettings, of_person: Mapping[str, float | None]) -> Self:
+        """`of_person` has the limits in which the person differs from the settings; 0: no limit."""
 
         def whole(name: str, common: int | None) -> int | None:
-            value = own.get(name, common)
+            value = of_person.get(name, common)
             return int(value) if value else None
 
         return cls(
@@ -33,5 +35,5 @@ class Limits:
             max_waiting=whole("max_waiting", access.max_waiting),
             max_bytes_per_day=whole("max_bytes_per_day", access.max_bytes_per_day),
             max_stored_bytes=whole("max_stored_bytes", access.max_stored_bytes),
-            retention_hours=own.get("retention_hours", access.retention_hours) or None,
+            retention_hours=of_person.get("retention_hours", access.retention_hours) or None,
         )

@@ -1,4 +1,4 @@
-"""`/api/me`: who one is, and one's own tokens and log-ins."""
+"""`/api/me`: the person who asks, with their tokens and log-ins."""
 
 import json
 import math
@@ -75,22 +75,22 @@ class MeChange(Frozen):
 
 
 async def change_me(request: web.Request) -> web.Response:
-    """Change one's own password. All other log-ins of the page end."""
-    name, wanted = _name(request), validated(MeChange, await read_object(request))
+    """Change the caller's password. All their other log-ins end."""
+    name, change = _name(request), validated(MeChange, await read_object(request))
     people, who = request.app[PEOPLE], (request.app[DOORS].client(request), name)
     person = people.people.get(name)
     if person is None:
         raise PersonNotFound
     if person.password is not None and not await people.passwords.matches(
-        person.password, wanted.old_password or "", who
+        person.password, change.old_password or "", who
     ):
         if people.wrong.count(name) > MAX_WRONG:
             raise TooManyRequests(people.wrong.left(name))
         raise WrongPassword
-    hashed = await people.passwords.hashed(wanted.password, who)
+    hashed = await people.passwords.hashed(change.password, who)
     session = request.get(SESSION)
-    but = session.session_id if session else ""
-    await people.change(lambda tables: set_password(tables, name, hashed, but))
+    spared = session.session_id if session else ""
+    await people.change(lambda tables: set_password(tables, name, hashed, spared))
     request[DONE] = [("password_changed", name)]
     await request.app[LOG_INS].catch_up()
     return await get_me(request)
@@ -119,7 +119,7 @@ async def list_sessions(request: web.Request) -> web.Response:
 
 
 async def end_session(request: web.Request) -> web.Response:
-    """End a log-in of one's own, with its WebSockets and event streams."""
+    """End one of the caller's log-ins, with its WebSockets and event streams."""
     for session in await _sessions(request):
         if session.session_id[:SHORT_ID] == request.match_info["session_id"]:
             await request.app[LOG_INS].end_by_id(session.session_id)
@@ -128,7 +128,7 @@ async def end_session(request: web.Request) -> web.Response:
 
 
 async def _sessions(request: web.Request) -> list[Session]:
-    """Those of the person, or of the token of the settings."""
+    """Return the log-ins of the person, or of the token of the settings, who asks."""
     scope = request.get(SCOPE, "")
     return await request.app[LOG_INS].of_scope(scope) if scope else []
 
@@ -190,7 +190,7 @@ ROUTES = [
             "change_me",
             "People",
             "Change your password",
-            {200: Reply("It holds, and all your other log-ins have ended", {JSON: f"{_SCHEMAS}:Me"})},
+            {200: Reply("Changed, and all your other log-ins have ended", {JSON: f"{_SCHEMAS}:Me"})},
             "Any 10 characters or more.",
             parameters=READER,
             body=MeChange,

@@ -1,6 +1,6 @@
 """A log-in at an OpenID provider: the authorization code flow with PKCE, as OpenID Connect Core 1.0 has it.
 
-What is signed is checked by joserfc, which is imported (0.2 s) with the first log-in. What the server has to
+Signatures are checked by joserfc, which is imported (0.2 s) with the first log-in. What the server has to
 remember between the two requests of a browser, the browser keeps in a cookie: so any node may answer the
 second one, and log-ins that are not finished leave nothing behind.
 
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-WITHIN = 10.0  # seconds of one request to the provider
-MOST = 1 << 20  # bytes of an answer
-LASTS = 600  # seconds from the way there until the way back
-METADATA_LASTS = 3600.0  # seconds
-KEYS_AGAIN = 30.0  # seconds before the provider is asked again for a key that it did not have
+REQUEST_TIMEOUT = 10.0  # seconds
+MAX_ANSWER_BYTES = 1 << 20
+LOG_IN_SECONDS = 600  # from the way to the provider until the way back
+METADATA_SECONDS = 3600.0  # until the provider's metadata is fetched again
+REFETCH_KEYS_AFTER = 30.0  # seconds, for a key that the provider did not have
 LEEWAY = 60  # seconds that clocks may differ
-# Signatures by a key that the provider alone has; never `none`, nor by the secret that we have as well.
+# Only signatures by a key that the provider alone has: not `none`, and none by the secret that both have.
 ALGORITHMS = (
     "RS256",
     "RS384",
@@ -80,7 +80,7 @@ class Registration:
 
 @dataclass(frozen=True, slots=True)
 class Transaction:
-    """What must be the same on the way back. `began` is in seconds since 1970."""
+    """One log-in: what the browser must bring back unchanged. `began` is in seconds since 1970."""
 
     state: str
     nonce: str
@@ -93,23 +93,25 @@ class Transaction:
         return cls(state, nonce, verifier, int(time.time()))
 
     def cookie(self) -> str:
-        told = [self.state, self.nonce, self.verifier, self.began]
-        return urlsafe_b64encode(json.dumps(told).encode()).decode().rstrip("=")
+        values = [self.state, self.nonce, self.verifier, self.began]
+        return urlsafe_b64encode(json.dumps(values).encode()).decode().rstrip("=")
 
     @classmethod
     def read(cls, cookie: str) -> Self | None:
-        """None if it is none, or too old."""
+        """Read a cookie that `cookie` made; None if it is malformed or too old."""
         try:
             state, nonce, verifier, began = json.loads(urlsafe_b64decode(cookie + "=" * (-len(cookie) % 4)))
             found = cls(str(state), str(nonce), str(verifier), int(began))
         except (ValueError, TypeError):
             return None
-        return found if 0 <= time.time() - found.began <= LASTS and found.state else None
+        return found if 0 <= time.time() - found.began <= LOG_IN_SECONDS and found.state else None
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Whom the provider says that it is. `subject` never changes and is never another's; names may."""
+    """Who has logged in, as the provider says. `subject` never changes, and is one person's for ever; a name
+    may change, and pass to another person.
+    """
 
     subject: str
     name: str
@@ -123,15 +125,15 @@ class OidcClient:
         self._metadata: dict[str, Any] = {}
         self._metadata_until = 0.0
         self._keys: dict[str, Any] = {}
-        self._keys_asked = float("-inf")
-        self._asking = asyncio.Lock()
+        self._keys_fetched_at = float("-inf")
+        self._fetching = asyncio.Lock()
 
     async def close(self) -> None:
         if self._session:
             await self._session.close()
 
-    async def way_there(self, transaction: Transaction, callback: str) -> str:
-        """Where the browser is sent. Raises `LogInRefused`."""
+    async def authorization_url(self, transaction: Transaction, callback: str) -> str:
+        """Return the address to which the browser is sent to log in. Raises `LogInRefused`."""
         metadata = await self._known_metadata()
         supported = metadata.get("scopes_supported")
         groups = ["groups"] if isinstance(supported, list) and "groups" in supported else []
@@ -148,18 +150,18 @@ class OidcClient:
         endpoint = _endpoint(metadata, "authorization_endpoint")
         return f"{endpoint}{'&' if '?' in endpoint else '?'}{urlencode(asked)}"
 
-    async def way_back(
+    async def identify(
         self, query: Mapping[str, str], transaction: Transaction | None, callback: str
     ) -> Identity:
-        """Who has logged in, by the `query` with which the browser came back. Raises `LogInRefused`."""
+        """Return who has logged in, by the `query` of the way back. Raises `LogInRefused`."""
         if transaction is None:
             raise LogInRefused("expired", "the browser has no cookie of a log-in that was begun here")
         if not hmac.compare_digest(query.get("state", "").encode(), transaction.state.encode()):
             raise LogInRefused("expired", "the state is that of another log-in")
         metadata = await self._known_metadata()
-        # Which provider has answered (RFC 9207): it must not be mixed up with another one.
-        is_told = metadata.get("authorization_response_iss_parameter_supported") is True
-        if query.get("iss", None if is_told else self.registration.issuer) != self.registration.issuer:
+        # The answer must come from this provider, and not from another one (RFC 9207).
+        names_issuer = metadata.get("authorization_response_iss_parameter_supported") is True
+        if query.get("iss", None if names_issuer else self.registration.issuer) != self.registration.issuer:
             raise LogInRefused("refused", "another provider has answered")
         if "error" in query or "code" not in query:
             raise LogInRefused("refused", f"the provider says {query.get('error', 'nothing')!r}")
@@ -167,9 +169,9 @@ class OidcClient:
         id_token, access_token = tokens.get("id_token"), tokens.get("access_token")
         if not isinstance(id_token, str):
             raise LogInRefused("refused", "the provider has sent no ID token")
-        claims = await self._checked(metadata, id_token, transaction)
-        wanted = {"preferred_username", *(["groups"] if self.registration.admin_group else [])}
-        if not wanted <= claims.keys() and isinstance(access_token, str):
+        claims = await self._check_id_token(metadata, id_token, transaction)
+        needed = {"preferred_username", *(["groups"] if self.registration.admin_group else [])}
+        if not needed <= claims.keys() and isinstance(access_token, str):
             claims = await self._user_info(metadata, access_token, str(claims["sub"])) | claims
         groups = claims.get("groups")
         return Identity(
@@ -181,8 +183,8 @@ class OidcClient:
         )
 
     async def way_out(self, page: str) -> str | None:
-        """Where the browser is sent to log out at the provider as well, and then to `page`; None if that has
-        no such place. Raises `LogInRefused`.
+        """Return the address to which the browser is sent to log out at the provider as well, and which leads
+        back to `page`; None if the provider has no such address. Raises `LogInRefused`.
         """
         metadata = await self._known_metadata()
         if not isinstance(metadata.get("end_session_endpoint"), str):
@@ -202,29 +204,29 @@ class OidcClient:
             "code_verifier": transaction.verifier,
         }
         headers = {}
-        own, methods = self.registration, metadata.get("token_endpoint_auth_methods_supported")
-        if not own.secret:
-            form["client_id"] = own.client_id
+        registration, methods = self.registration, metadata.get("token_endpoint_auth_methods_supported")
+        if not registration.secret:
+            form["client_id"] = registration.client_id
         elif isinstance(methods, list) and "client_secret_basic" not in methods:
-            form |= {"client_id": own.client_id, "client_secret": own.secret}
+            form |= {"client_id": registration.client_id, "client_secret": registration.secret}
         else:  # both encoded as in a form (RFC 6749, section 2.3.1)
-            pair = f"{quote(own.client_id, safe='')}:{quote(own.secret, safe='')}"
+            pair = f"{quote(registration.client_id, safe='')}:{quote(registration.secret, safe='')}"
             headers["Authorization"] = f"Basic {b64encode(pair.encode()).decode()}"
-        return await self._asked("POST", _endpoint(metadata, "token_endpoint"), data=form, headers=headers)
+        return await self._request("POST", _endpoint(metadata, "token_endpoint"), data=form, headers=headers)
 
-    async def _checked(
+    async def _check_id_token(
         self, metadata: Mapping[str, Any], id_token: str, transaction: Transaction
     ) -> dict[str, Any]:
-        """The claims of an ID token that the provider has signed for us, now and for this log-in (OpenID
+        """Return the claims of an ID token, if the provider has signed it for us and for this log-in (OpenID
         Connect Core 1.0, section 3.1.3.7).
         """
         from joserfc import jwt
         from joserfc.errors import JoseError
         from joserfc.jwk import KeySet
 
-        own = self.registration
-        told = metadata.get("id_token_signing_alg_values_supported")
-        algorithms = [one for one in ALGORITHMS if not isinstance(told, list) or one in told]
+        registration = self.registration
+        supported = metadata.get("id_token_signing_alg_values_supported")
+        algorithms = [one for one in ALGORITHMS if not isinstance(supported, list) or one in supported]
         for is_last in (False, True):
             keys = await self._known_keys(metadata, again=is_last)
             try:
@@ -232,14 +234,14 @@ class OidcClient:
                 token = jwt.decode(id_token, key_set, algorithms=algorithms)
                 break
             except (JoseError, ValueError, TypeError, KeyError) as error:
-                # Perhaps it is signed by a key that is newer than those we know.
+                # The provider may have signed it with a newer key than those fetched before.
                 if is_last:
                     raise LogInRefused("refused", f"the ID token is not signed ({error})") from error
         claims = dict(token.claims)
         rules = jwt.JWTClaimsRegistry(
             leeway=LEEWAY,
-            iss={"essential": True, "value": own.issuer},
-            aud={"essential": True, "value": own.client_id},
+            iss={"essential": True, "value": registration.issuer},
+            aud={"essential": True, "value": registration.client_id},
             sub={"essential": True},
             exp={"essential": True},
             iat={"essential": True},
@@ -247,8 +249,8 @@ class OidcClient:
         try:
             rules.validate(claims)
         except (JoseError, ValueError, TypeError) as error:
-            raise LogInRefused("refused", f"the ID token does not hold ({error})") from error
-        if claims.get("azp", own.client_id) != own.client_id:
+            raise LogInRefused("refused", f"the ID token is not valid ({error})") from error
+        if claims.get("azp", registration.client_id) != registration.client_id:
             raise LogInRefused("refused", "the ID token was issued to another client")
         if not hmac.compare_digest(str(claims.get("nonce", "")).encode(), transaction.nonce.encode()):
             raise LogInRefused("refused", "the ID token is that of another log-in")
@@ -262,45 +264,49 @@ class OidcClient:
         if not isinstance(metadata.get("userinfo_endpoint"), str):
             return {}
         headers = {"Authorization": f"Bearer {access_token}"}
-        told = await self._asked("GET", _endpoint(metadata, "userinfo_endpoint"), headers=headers)
-        if told.get("sub") != subject:  # OpenID Connect Core 1.0, section 5.3.2
+        claims = await self._request("GET", _endpoint(metadata, "userinfo_endpoint"), headers=headers)
+        if claims.get("sub") != subject:  # OpenID Connect Core 1.0, section 5.3.2
             raise LogInRefused("refused", "the provider tells of somebody else")
-        return told
+        return claims
 
     async def _known_metadata(self) -> dict[str, Any]:
-        async with self._asking:
+        async with self._fetching:
             if time.monotonic() >= self._metadata_until:
                 issuer = self.registration.issuer
                 place = f"{issuer.removesuffix('/')}/.well-known/openid-configuration"
-                found = await self._asked("GET", place)
+                found = await self._request("GET", place)
                 if found.get("issuer") != issuer:  # OpenID Connect Discovery 1.0, section 4.3
                     text = f"access.oidc.issuer: the provider calls itself {found.get('issuer')!r}"
                     raise LogInRefused("away", text)
-                self._metadata, self._metadata_until = found, time.monotonic() + METADATA_LASTS
+                self._metadata, self._metadata_until = found, time.monotonic() + METADATA_SECONDS
             return self._metadata
 
     async def _known_keys(self, metadata: Mapping[str, Any], *, again: bool) -> dict[str, Any]:
-        async with self._asking:
-            is_due = not self._keys or (again and time.monotonic() - self._keys_asked > KEYS_AGAIN)
+        async with self._fetching:
+            is_due = not self._keys or (
+                again and time.monotonic() - self._keys_fetched_at > REFETCH_KEYS_AFTER
+            )
             if is_due:
-                self._keys_asked = time.monotonic()
-                self._keys = await self._asked("GET", _endpoint(metadata, "jwks_uri"))
+                self._keys_fetched_at = time.monotonic()
+                self._keys = await self._request("GET", _endpoint(metadata, "jwks_uri"))
             return self._keys
 
-    async def _asked(self, method: str, url: str, **more: Any) -> dict[str, Any]:
-        """The object that the provider answers. Raises `LogInRefused`."""
+    async def _request(self, method: str, url: str, **more: Any) -> dict[str, Any]:
+        """Send a request to the provider, and return the JSON object of its answer. Raises `LogInRefused`."""
         if self._session is None:
-            timeout = aiohttp.ClientTimeout(total=WITHIN)
+            timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT)
             self._session = aiohttp.ClientSession(timeout=timeout, cookie_jar=aiohttp.DummyCookieJar())
         headers = {"Accept": "application/json", **more.pop("headers", {})}
         try:
             async with self._session.request(
                 method, url, allow_redirects=False, headers=headers, **more
             ) as answer:
-                body = await answer.content.read(MOST + 1)
-                while len(body) <= MOST and (rest := await answer.content.read(MOST + 1 - len(body))):
+                body = await answer.content.read(MAX_ANSWER_BYTES + 1)
+                while len(body) <= MAX_ANSWER_BYTES and (
+                    rest := await answer.content.read(MAX_ANSWER_BYTES + 1 - len(body))
+                ):
                     body += rest
-                found = json.loads(body) if len(body) <= MOST else None
+                found = json.loads(body) if len(body) <= MAX_ANSWER_BYTES else None
                 if answer.status != 200 or not isinstance(found, dict):
                     error = found.get("error") if isinstance(found, dict) else None
                     raise LogInRefused(

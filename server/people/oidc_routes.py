@@ -1,5 +1,5 @@
-"""`/api/session/oidc`: to the OpenID provider and back. A browser comes here by itself, not by a script: what
-goes wrong is told to the page, which it is sent to, in `log_in_error`.
+"""`/api/session/oidc`: to the OpenID provider and back. The browser itself follows these addresses, no script
+does: so an error is not answered, but the browser is sent to the page with `log_in_error`.
 
 Decisions: docs/decisions/people.md
 """
@@ -19,8 +19,8 @@ from server.api.session import begin_session
 from server.core.errors import NotFound, TokenRequired
 from server.core.principal import PersonRole, Principal
 from server.people import people_rows as rows
-from server.people.directory import PeopleDirectory
-from server.people.oidc_client import LASTS, Identity, LogInRefused, OidcClient, Transaction
+from server.people.audit import PERSON_ADDED, ROLE_CHANGED
+from server.people.oidc_client import LOG_IN_SECONDS, Identity, LogInRefused, OidcClient, Transaction
 from server.people.people_routes import PEOPLE
 from server.people.person import NEW_NAME
 from server.storage.statements import Statements
@@ -35,21 +35,21 @@ async def to_provider(request: web.Request) -> web.Response:
     """Send the browser to the provider."""
     client, transaction = _client(request), Transaction.begin()
     try:
-        place = await client.way_there(transaction, _callback(request))
+        place = await client.authorization_url(transaction, _callback(request))
     except LogInRefused as refused:
         return _refuse(request, refused)
     response = _to(place)
-    _set_cookie(request, response, transaction.cookie(), LASTS)
+    _set_cookie(request, response, transaction.cookie(), LOG_IN_SECONDS)
     return response
 
 
 async def from_provider(request: web.Request) -> web.Response:
-    """Let in whom the provider names, and send the browser to the page."""
+    """Log in the person whom the provider names, and send the browser to the page."""
     client = _client(request)
     cookie = request.cookies.get(_cookie_name(request), "")
     try:
-        identity = await client.way_back(request.query, Transaction.read(cookie), _callback(request))
-        principal = await _person_of(request.app[PEOPLE], identity, client.registration.admin_group)
+        identity = await client.identify(request.query, Transaction.read(cookie), _callback(request))
+        principal = await _person_of(request, identity, client.registration.admin_group)
         response = _to(_page(request))
         await begin_session(request, response, principal)
     except LogInRefused as refused:
@@ -60,43 +60,52 @@ async def from_provider(request: web.Request) -> web.Response:
     return response
 
 
-async def _person_of(people: PeopleDirectory, identity: Identity, admin_group: str | None) -> Principal:
-    """Who that is here: whoever is known by the subject; else, at their first log-in, by the name.
+async def _person_of(request: web.Request, identity: Identity, admin_group: str | None) -> Principal:
+    """Return the person here: the one with this subject; else, at their first log-in, the one with this name.
 
     A name at the provider can be chosen, perhaps by anybody. So it leads only to somebody who has never
     logged in there, and to an admin only if the provider has them in its group of admins.
     """
+    people = request.app[PEOPLE]
     role: PersonRole | None = None
     if admin_group is not None:
         role = "admin" if admin_group in identity.groups else "user"
 
-    async def settle(tables: Statements) -> str | LogInRefused:
-        await rows.lock(tables)  # else two of one name at the provider could become one here, on two nodes
+    async def find_or_add(tables: Statements) -> tuple[str, list[tuple[str, str]]] | LogInRefused:
+        """Return the person's name, and the events of the audit log."""
+        await rows.lock(
+            tables
+        )  # else two nodes could give one person here to two people of the same name there
         known = [one for one in await rows.read_people(tables) if one.subject == identity.subject]
-        name = known[0].name if known else identity.name
+        name, done = known[0].name if known else identity.name, list[tuple[str, str]]()
         if not known:
             if refused := await _name_refused(tables, identity, role, creates=people.creates_people):
                 return refused
             if not await rows.is_taken(tables, name):
                 await rows.add_person(tables, name, role or "user", time.time())
+                done.append((PERSON_ADDED, f"{name} {role or 'user'}"))
             await rows.set_subject(tables, name, identity.subject)
-        if role is not None:
+        if role is not None and (await rows.find_person(tables, name)).role != role:
             await rows.set_role(tables, name, role)
-        return name
+            done.append((ROLE_CHANGED, f"{name} {role}"))
+        return name, done
 
-    now = people.of_subject(identity.subject)
-    if now is not None and role in (None, now.role):  # the usual log-in changes nothing
-        return people.principal_at_provider(now.name)
-    settled = await people.change(settle)
-    if isinstance(settled, LogInRefused):
-        raise settled
-    return people.principal_at_provider(settled)
+    person = people.of_subject(identity.subject)
+    if person is not None and role in (None, person.role):  # the usual log-in changes nothing
+        return people.principal_at_provider(person.name)
+    found = await people.change(find_or_add)
+    if isinstance(found, LogInRefused):
+        raise found
+    name, done = found
+    if people.audit:
+        await people.audit.record_of(request, done, name)
+    return people.principal_at_provider(name)
 
 
 async def _name_refused(
     tables: Statements, identity: Identity, role: PersonRole | None, *, creates: bool
 ) -> LogInRefused | None:
-    """Why the name does not lead to a person, or to a new one; None if it does."""
+    """Say why nobody may log in by this name; None if a person with it may, or a new one is added."""
     name = identity.name
     if not re.fullmatch(NEW_NAME, name):
         return LogInRefused("no_name", f"the provider calls {identity.subject} {name!r}: no name here")
@@ -111,7 +120,9 @@ async def _name_refused(
 
 
 async def way_out(request: web.Request) -> str | None:
-    """Where somebody who has logged in at the provider logs out there as well; None if that is not known."""
+    """Return the address at which somebody who logged in at the provider logs out there; None if it is
+    unknown.
+    """
     try:
         return await request.app[OIDC].way_out(f"{request.app[DOORS].origin(request)}{_page(request)}")
     except LogInRefused as refused:
@@ -149,7 +160,7 @@ def _cookie_name(request: web.Request) -> str:
 
 
 def _set_cookie(request: web.Request, response: web.Response, value: str, seconds: int) -> None:
-    """It must come along when the provider sends the browser back, which `SameSite=Strict` would prevent."""
+    """`SameSite=Lax`: with `Strict`, the cookie would be missing when the provider sends the browser back."""
     secure = "; Secure" if request.app[DOORS].is_https(request) else ""
     response.headers.add(
         "Set-Cookie",

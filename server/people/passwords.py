@@ -1,8 +1,8 @@
 """Passwords: how they are hashed and compared, and in which order.
 
 Argon2id takes a core for some hundredths of a second, on purpose. So it is done in threads, few at a time.
-Those who wait take turns by address, and those of one address by name: whoever sends thousands of wrong ones
-waits behind themselves. An unknown name costs what a known one does.
+Waiting requests take turns by address, and those of one address by name: whoever sends thousands of wrong
+passwords waits behind their own requests. An unknown name costs what a known one does.
 
 Decisions: docs/decisions/people.md
 """
@@ -21,27 +21,27 @@ if TYPE_CHECKING:
     from argon2 import PasswordHasher
 
 SHORTEST, LONGEST = 10, 1000  # characters
-AT_ONCE = 2  # hashes; each takes 19 MiB
-WAITING = 10  # of one address and name
-OF_ADDRESS = 100  # that wait
-MOST_ADDRESSES = 1000
+HASHES_AT_ONCE = 2  # each takes 19 MiB
+MAX_OF_NAME = 10  # waiting requests of one address and name
+MAX_OF_ADDRESS = 100  # waiting requests
+MAX_ADDRESSES = 1000
 Who = tuple[str, str]  # address and name
 T = TypeVar("T")
 
 
 class Passwords:
     def __init__(self) -> None:
-        self._turns = _Turns(AT_ONCE)
+        self._turns = _Turns(HASHES_AT_ONCE)
         self._hasher: PasswordHasher | None = None
-        self._of_nobody = ""
+        self._unknown_hash = ""
 
     async def hashed(self, password: str, who: Who) -> str:
         """Raises `TooManyRequests`."""
         return await self._turns.take(who, lambda: self._made_hasher().hash(_normal(password)))
 
     async def matches(self, hashed: str | None, password: str, who: Who, *, is_suspect: bool = False) -> bool:
-        """Whether this is the password; never if there is none. `is_suspect`: many wrong ones came from
-        there. Raises `TooManyRequests`.
+        """Whether `hashed` is of this password; False for None. `is_suspect`: many wrong passwords came from
+        this address. Raises `TooManyRequests`.
         """
         work = partial(self._matches, hashed, _normal(password))
         return await self._turns.take(who, work, is_suspect=is_suspect)
@@ -51,9 +51,9 @@ class Passwords:
 
         hasher = self._made_hasher()
         if not hashed:
-            self._of_nobody = self._of_nobody or hasher.hash("nobody has this password")
+            self._unknown_hash = self._unknown_hash or hasher.hash("nobody has this password")
         with suppress(Argon2Error, InvalidHashError):
-            hasher.verify(hashed or self._of_nobody, password)
+            hasher.verify(hashed or self._unknown_hash, password)
             return bool(hashed)
         return False
 
@@ -67,48 +67,57 @@ class Passwords:
 
 
 class _Turns:
-    """Runs functions in threads, `at_once`. Suspects come after all others, and leave a place to them."""
+    """Runs functions in threads, `at_once` of them; one for a suspect only while no other runs."""
 
     def __init__(self, at_once: int) -> None:
-        self._free = at_once
-        self._free_for_suspects = max(1, at_once - 1)
+        self._at_once = self._free = at_once
+        self._is_suspect_at_work = False
         self._others, self._suspects = _Lanes(), _Lanes()
 
     async def take(self, who: Who, function: Callable[[], T], *, is_suspect: bool = False) -> T:
         """Raises `TooManyRequests` if too many wait already."""
-        if self._free and (self._free_for_suspects or not is_suspect):
+        if self._may_begin(is_suspect=is_suspect):
             self._begin(is_suspect=is_suspect)
         else:
             turn = (self._suspects if is_suspect else self._others).put(*who)
             try:
                 await turn
             except asyncio.CancelledError:
-                if turn.done() and not turn.cancelled():  # it had got its turn
+                if turn.done() and not turn.cancelled():  # it has a turn, which another must get now
                     self._end(is_suspect=is_suspect)
                 raise
         work = asyncio.get_running_loop().run_in_executor(None, function)
-        # Not when the caller is cancelled: the thread works on.
+        # The turn ends with the thread, and not when the caller is cancelled: the thread works on.
         work.add_done_callback(lambda _: self._end(is_suspect=is_suspect))
         return await asyncio.shield(work)
 
+    def _may_begin(self, *, is_suspect: bool) -> bool:
+        if is_suspect:
+            return self._free == self._at_once and not self._is_suspect_at_work
+        return self._free > 0
+
     def _begin(self, *, is_suspect: bool) -> None:
-        self._free -= 1
-        self._free_for_suspects -= is_suspect
+        if is_suspect:
+            self._is_suspect_at_work = True
+        else:
+            self._free -= 1
 
     def _end(self, *, is_suspect: bool) -> None:
-        self._free += 1
-        self._free_for_suspects += is_suspect
-        if turn := self._others.pop():
+        if is_suspect:
+            self._is_suspect_at_work = False
+        else:
+            self._free += 1
+        if self._may_begin(is_suspect=False) and (turn := self._others.pop()):
             self._begin(is_suspect=False)
             turn.set_result(None)
-        elif self._free_for_suspects and (turn := self._suspects.pop()):
+        elif self._may_begin(is_suspect=True) and (turn := self._suspects.pop()):
             self._begin(is_suspect=True)
             turn.set_result(None)
 
 
 class _Lanes:
-    """Those who wait have a lane for each address and name. Addresses take turns, and so do the names of one
-    address: whoever tries many names waits behind themselves.
+    """Waiting requests, in a lane for each address and name. Addresses take turns, and so do the names of one
+    address: whoever tries many names waits behind their own requests.
     """
 
     def __init__(self) -> None:
@@ -117,15 +126,15 @@ class _Lanes:
     def put(self, address: str, name: str) -> "asyncio.Future[None]":
         """Raises `TooManyRequests` if too many wait already."""
         lanes = self._lanes.get(address, OrderedDict())
-        is_full = len(lanes.get(name, ())) >= WAITING or sum(map(len, lanes.values())) >= OF_ADDRESS
-        if is_full or (not lanes and len(self._lanes) >= MOST_ADDRESSES):
+        is_full = len(lanes.get(name, ())) >= MAX_OF_NAME or sum(map(len, lanes.values())) >= MAX_OF_ADDRESS
+        if is_full or (not lanes and len(self._lanes) >= MAX_ADDRESSES):
             raise TooManyRequests(1)
         turn = asyncio.get_running_loop().create_future()
         self._lanes.setdefault(address, lanes).setdefault(name, deque()).append(turn)
         return turn
 
     def pop(self) -> "asyncio.Future[None] | None":
-        """The first of the next lane of the next address, which then is the last of all."""
+        """Take the first request of the next name of the next address, which then is the last of all."""
         while self._lanes:
             address, lanes = self._lanes.popitem(last=False)
             name, lane = lanes.popitem(last=False)
@@ -140,5 +149,5 @@ class _Lanes:
 
 
 def _normal(password: str) -> str:
-    """One form of what looks the same on different keyboards (NIST SP 800-63B, section 3.1.1.2)."""
+    """Bring characters that look the same into one form (NIST SP 800-63B, section 3.1.1.2)."""
     return unicodedata.normalize("NFKC", password)

@@ -1,7 +1,7 @@
 """`/api/people`, for admins: who may use the service, their roles, limits and tokens.
 
-Where no log-in is needed, nobody can be added from here: the first person locks the door for everybody else,
-so that is for the command line of the server's own machine.
+Where no log-in is needed, nobody can be added by these routes: from the first person on, everybody else needs
+a log-in. So the first is added on the command line of the server's own machine.
 
 Decisions: docs/decisions/people.md
 """
@@ -32,6 +32,7 @@ from server.core.errors import (
 from server.core.principal import EVERYBODY, PersonRole
 from server.core.values import Frozen
 from server.people import people_rows as rows
+from server.people.audit import PERSON_ADDED, ROLE_CHANGED
 from server.people.directory import PeopleDirectory
 from server.people.limits import Limits
 from server.people.passwords import LONGEST, SHORTEST
@@ -39,8 +40,10 @@ from server.people.people_rows import PeopleRows
 from server.people.person import (
     FIRST_LABEL,
     LABEL,
+    LONGEST_TOKEN,
     NAME,
     NEW_NAME,
+    SHORTEST_TOKEN,
     Leaving,
     Person,
     PersonToken,
@@ -59,11 +62,10 @@ PEOPLE: web.AppKey[PeopleDirectory] = web.AppKey("people")
 PEOPLE_ROWS: web.AppKey[PeopleRows] = web.AppKey("people rows")
 WHAT_REMAINS = ("keep", "give", "delete")
 LONGEST_NAME = 64  # characters
-LONGEST_TOKEN = 10 * 365 * 86_400  # seconds
 
 
 class OwnLimits(Frozen):
-    """Of one person, in place of the settings; 0: no limit."""
+    """The limits of one person, in place of those of the settings; 0: no limit."""
 
     max_running: int | None = Field(None, ge=0, le=1000)
     max_waiting: int | None = Field(None, ge=0, le=1_000_000_000)
@@ -91,7 +93,7 @@ class AddTokenRequest(Frozen):
     """A new token; without `expires_in`, in seconds, it lasts until it is revoked."""
 
     label: str = Field(pattern=f"^{LABEL}$")
-    expires_in: int | None = Field(None, ge=60, le=LONGEST_TOKEN)
+    expires_in: int | None = Field(None, ge=SHORTEST_TOKEN, le=LONGEST_TOKEN)
 
 
 def admin_only(request: web.Request) -> None:
@@ -122,7 +124,7 @@ async def add_person(request: web.Request) -> web.Response:
 
     await request.app[PEOPLE].change(add)
     answer = shown(request, request.app[PEOPLE].people[wanted.name]).model_copy(update={"token": token})
-    request[DONE] = [("person_added", f"{wanted.name} {wanted.role}")]
+    request[DONE] = [(PERSON_ADDED, f"{wanted.name} {wanted.role}")]
     response = respond_answer(answer, HTTPStatus.CREATED)
     response.headers["Location"] = f"{request.app[SETTINGS].server.base_path}/api/people/{wanted.name}"
     response.headers["Cache-Control"] = "no-store"
@@ -160,7 +162,7 @@ async def change_person(request: web.Request) -> web.Response:
 
 
 async def remove_person(request: web.Request) -> web.Response:
-    """Let a person in no more, at once; what becomes of what is theirs follows."""
+    """Refuse a person from now on. What belongs to them is kept, given or deleted after the answer."""
     admin_only(request)
     query, name = Query(request), request.match_info["name"]
     tasks, to = query.one_of("tasks", WHAT_REMAINS), query.text("to", LONGEST_NAME)
@@ -182,7 +184,7 @@ async def remove_person(request: web.Request) -> web.Response:
 
 
 async def adopt(request: web.Request) -> web.Response:
-    """Give the person all that belongs to nobody, which follows."""
+    """Give the person all that belongs to nobody. This is done after the answer."""
     admin_only(request)
     name = request.match_info["name"]
     await request.app[PEOPLE].change(lambda tables: rows.adopt(tables, name))
@@ -233,8 +235,8 @@ async def respond_revoked(request: web.Request, name: str) -> web.Response:
 
 
 def _changed(name: str, wanted: PersonChange) -> list[tuple[str, str]]:
-    """What of a person was changed, for the audit log."""
-    done = [("role_changed", f"{name} {wanted.role}")] if wanted.role is not None else []
+    """Return the events of the audit log for a change of a person."""
+    done = [(ROLE_CHANGED, f"{name} {wanted.role}")] if wanted.role is not None else []
     if wanted.limits is not None and wanted.limits.model_fields_set:
         done.append(("limits_changed", name))
     if "password" in wanted.model_fields_set:
@@ -252,10 +254,10 @@ async def _person(request: web.Request) -> Person:
 
 
 async def _leave_an_admin(request: web.Request, tables: Statements, name: str) -> None:
-    """Raises `LastAdmin` if nobody but this person could change people from here."""
+    """Raise `LastAdmin` if without this person nobody could change people by these routes."""
     if request.app[GATE].has_tokens:
         return
-    await rows.lock(tables)  # else two admins could take each other's role, on two nodes
+    await rows.lock(tables)  # else two admins could end each other's role at once, on two nodes
     others = [person for person in await rows.read_people(tables) if person.name != name]
     if not any(person.role == "admin" and not person.leaving for person in others):
         raise LastAdmin
@@ -360,7 +362,7 @@ ROUTES = [
             "change_person",
             "People",
             "Change a role or limits",
-            {200: Reply("It holds", {JSON: f"{_SCHEMAS}:PersonInfo"})},
+            {200: Reply("Changed", {JSON: f"{_SCHEMAS}:PersonInfo"})},
             parameters=(PERSON, *READER),
             body=PersonChange,
             errors=(AdminOnly, PersonNotFound, LastAdmin, *OF_CHANGES),
@@ -373,12 +375,12 @@ ROUTES = [
             "remove_person",
             "People",
             "Remove a person",
-            {204: Reply("Let in no more; what becomes of what is theirs follows")},
+            {204: Reply("Refused from now on; what is theirs is kept, given or deleted after the answer")},
             parameters=(
                 PERSON,
                 Parameter(
                     "tasks",
-                    "what becomes of what is theirs: nobody's, given away, or deleted",
+                    "what becomes of what belongs to them: it is nobody's then, given to `to`, or deleted",
                     {"type": "string", "enum": list(WHAT_REMAINS)},
                     is_required=True,
                 ),
@@ -395,7 +397,11 @@ ROUTES = [
             "adopt",
             "People",
             "Give a person what belongs to nobody",
-            {204: Reply("What was there before people were added, and what was kept of others, follows")},
+            {
+                204: Reply(
+                    "It is given after the answer: what is older than people, and what removed people left"
+                )
+            },
             parameters=(PERSON, *READER),
             errors=(AdminOnly, PersonNotFound, *OF_CHANGES),
         ),

@@ -24,7 +24,7 @@ _SET_PASSWORD = "UPDATE people SET password = ? WHERE name = ?"  # noqa: S105
 _SET_SUBJECT = "UPDATE people SET subject = ? WHERE name = ?"
 _SET_ADOPTS = "UPDATE people SET adopts = ? WHERE name = ?"
 _LEAVE = "UPDATE people SET leaving = ?, password = NULL, subject = NULL WHERE name = ?"
-_FORGET = "DELETE FROM people WHERE name = ? AND leaving IS NOT NULL"
+_DELETE = "DELETE FROM people WHERE name = ? AND leaving IS NOT NULL"
 _TOKENS = "SELECT token_id, name, label, created_at, expires_at, used_at FROM tokens"
 _HASHES = "SELECT hash, token_id, name, expires_at FROM tokens"
 _ADD_TOKEN = "INSERT INTO tokens (hash, name, label, created_at, expires_at) VALUES (?, ?, ?, ?, ?)"  # noqa: S105
@@ -33,7 +33,7 @@ _REVOKE_ALL = "DELETE FROM tokens WHERE name = ?"
 _USED = "UPDATE tokens SET used_at = ? WHERE token_id = ? AND coalesce(used_at, 0) < ?"
 _END_SESSIONS = "DELETE FROM sessions WHERE scope = ? AND session_id <> ?"
 _LIMITS = "UPDATE people SET limits = ? WHERE name = ?"
-_FORGET_USE = "DELETE FROM downloaded WHERE name = ?"
+_DELETE_USE = "DELETE FROM downloaded WHERE name = ?"
 _VERSION = "SELECT version FROM versions WHERE subject = 'people'"
 _NEXT_VERSION = """
     INSERT INTO versions (subject, version) VALUES ('people', 1)
@@ -42,8 +42,9 @@ _NEXT_VERSION = """
 
 @dataclass(frozen=True, slots=True)
 class AdmittedPeople:
-    """All who are admitted: people by name, and the hashes of their tokens, each with its number, the name of
-    its person, and when it expires; the same by number. `version` grows with each change of these.
+    """Who may log in: people by name, and the hashes of their tokens. A hash has the token's id, the name of
+    the token's person, and when the token expires. `expiries` tells this by a token's id. `version`
+    grows with each change of people or tokens.
     """
 
     version: int
@@ -75,11 +76,11 @@ class PeopleRows:
 
         return await self._transactions.read(work)
 
-    async def used(self, at: Mapping[int, float]) -> None:
-        """Note when these tokens were last used."""
+    async def note_uses(self, used_at_of: Mapping[int, float]) -> None:
+        """Store when tokens were last used, by their ids."""
 
         async def work(tables: Tables) -> None:
-            for token_id, used_at in at.items():
+            for token_id, used_at in used_at_of.items():
                 await tables.run(_USED, (used_at, token_id, used_at))
 
         await self._transactions.write(work)
@@ -88,7 +89,7 @@ class PeopleRows:
         self, change: Callable[[Statements], Awaitable[Result]]
     ) -> tuple[Result, AdmittedPeople]:
         """Make a change of who is admitted, in one transaction: one of the functions below. Return its
-        result, and who is admitted then. Raises what that raises.
+        result, and who is admitted then. Raises what the function raises.
         """
 
         async def work(tables: Tables) -> tuple[Result, AdmittedPeople]:
@@ -100,12 +101,12 @@ class PeopleRows:
 
 
 # Each change of who is admitted begins with `_NEXT_VERSION`. This locks a row, so that no two are made at
-# once, on whichever node. If an error follows, the version has grown without a change, and nodes read once in
-# vain.
+# once, on whichever node. If an error follows, the version has grown without a change, and nodes read the
+# rows once for nothing.
 
 
 async def lock(tables: Statements) -> None:
-    """Have other changes wait for the end of this one, which depends on what it reads next."""
+    """Make other changes wait until this transaction ends, so that what it reads next stays true."""
     await tables.run(_NEXT_VERSION)
 
 
@@ -139,12 +140,15 @@ async def set_limits(tables: Statements, name: str, changes: Mapping[str, float 
     await tables.run(_LIMITS, (json.dumps(stored), name))
 
 
-async def set_password(tables: Statements, name: str, hashed: str | None, but: str = "") -> None:
-    """End all sessions of the person as well, but the one with the id `but`. Raises `PersonNotFound`."""
+async def set_password(tables: Statements, name: str, hashed: str | None, spared: str = "") -> None:
+    """Set or remove a password. All sessions of the person end, except the one with the id `spared`.
+
+    Raises `PersonNotFound`.
+    """
     await tables.run(_NEXT_VERSION)
     await find_person(tables, name)
     await tables.run(_SET_PASSWORD, (hashed, name))
-    await tables.run(_END_SESSIONS, (scope_of_person(name), but))
+    await tables.run(_END_SESSIONS, (scope_of_person(name), spared))
 
 
 async def set_subject(tables: Statements, name: str, subject: str | None) -> None:
@@ -161,7 +165,7 @@ async def adopt(tables: Statements, name: str) -> None:
     await tables.run(_SET_ADOPTS, (1, name))
 
 
-async def adopted(tables: Statements, name: str) -> None:
+async def end_adoption(tables: Statements, name: str) -> None:
     await tables.run(_NEXT_VERSION)
     await tables.run(_SET_ADOPTS, (0, name))
 
@@ -184,8 +188,8 @@ async def leave(tables: Statements, name: str, leaving: Leaving) -> None:
 async def forget(tables: Statements, name: str) -> None:
     """Delete the row of a removed person, and what they have used."""
     await tables.run(_NEXT_VERSION)
-    await tables.run(_FORGET, (name,))
-    await tables.run(_FORGET_USE, (name,))
+    await tables.run(_DELETE, (name,))
+    await tables.run(_DELETE_USE, (name,))
 
 
 async def add_token(
@@ -234,7 +238,9 @@ async def read_tokens(tables: Statements, name: str | None = None) -> list[Perso
 
 
 async def read_admitted(tables: Statements) -> AdmittedPeople:
-    version = await _version(tables)  # first: if the rows are newer than it, the next comparison finds that
+    version = await _version(
+        tables
+    )  # read first: if rows change meanwhile, the next comparison finds a newer version
     people = {person.name: person for person in await read_people(tables)}
     tokens = {
         token_hash: (token_id, name, expires_at)

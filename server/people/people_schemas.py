@@ -1,4 +1,4 @@
-"""What the routes of people answer. Imported with the first request for one, or for their description."""
+"""The answers of the routes of people; imported with the first request, or for the description."""
 
 from pydantic import ConfigDict, Field
 
@@ -13,7 +13,7 @@ class PersonLimits(Answer):
     max_waiting: int | None = Field(None, ge=1, description="tasks that wait")
     max_bytes_per_day: Bytes | None = Field(None, description="downloaded in 24 hours")
     max_stored_bytes: Bytes | None = Field(None, description="of finished files together")
-    retention_hours: float | None = Field(None, gt=0, description="after the end of a task it is deleted")
+    retention_hours: float | None = Field(None, gt=0, description="from a task's end to its deletion")
 
 
 class PersonInfo(Answer):
@@ -26,7 +26,7 @@ class PersonInfo(Answer):
         description="those that were set for this person, in place of the settings; `0`: no limit"
     )
     is_leaving: bool | None = Field(
-        None, description="`true` while what belongs to somebody who was removed is dealt with"
+        None, description="`true` while what belongs to a removed person is given or deleted"
     )
     token: str | None = Field(None, description="the first token, when the person was added just now")
 
@@ -73,7 +73,7 @@ class LimitUse(Answer):
     free_in: int | None = Field(
         None,
         ge=0,
-        description="seconds until fewer bytes are used: with a limit fewer than it allows",
+        description="seconds until fewer bytes are used; with a limit, until fewer than the limit",
     )
     stored_bytes: Bytes | None = Field(None, description="of finished files together")
 
@@ -85,7 +85,7 @@ class Me(Answer):
     separate_lists: bool
     has_password: bool
     limits: PersonLimits
-    used: LimitUse | None = Field(None, description="of a person")
+    used: LimitUse | None = Field(None, description="absent for an admin without a name")
 
 
 class AuditInfo(Answer):

@@ -20,15 +20,17 @@ LABEL = r"[A-Za-z0-9._ -]{1,64}"
 FIRST_LABEL = "first"  # of the token that a new person gets
 PREFIX = "clipwire_"  # by which scanners for secrets recognise a token
 MOST_TOKENS = 50  # of a person
+SHORTEST_TOKEN, LONGEST_TOKEN = 60, 10 * 365 * 86_400  # seconds for which a token may be valid
+_LAST_INSTANT = datetime.max.replace(tzinfo=UTC).timestamp() - 1
 
 WhatRemains = Literal["keep", "give", "delete"]
-"""What becomes of what belongs to a person who is removed: nobody's, another person's, or deleted."""
+"""What becomes of what belongs to a removed person: it is kept as nobody's, given to another, or deleted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Leaving:
-    """How a person is being removed; `to`: who gets what is theirs, with `give`. `at`: when that began, in
-    seconds since 1970.
+    """How a person is being removed. `to`: with `give`, who gets what belongs to them. `at`: when that began,
+    in seconds since 1970.
     """
 
     tasks: WhatRemains
@@ -37,8 +39,8 @@ class Leaving:
 
     @classmethod
     def read(cls, stored: str) -> "Leaving":
-        told = json.loads(stored)
-        return cls(told["tasks"], told.get("to"), told.get("at", 0.0))
+        fields = json.loads(stored)
+        return cls(fields["tasks"], fields.get("to"), fields.get("at", 0.0))
 
     def stored(self) -> str:
         return json.dumps({"tasks": self.tasks, "at": self.at} | ({"to": self.to} if self.to else {}))
@@ -47,8 +49,8 @@ class Leaving:
 @dataclass(frozen=True, slots=True)
 class Person:
     """Times are seconds since 1970. `password` is its Argon2id hash; `subject`, who this is at the OpenID
-    provider; `limits` are those that differ from the settings. `leaving`: is being removed, and let in no
-    more. `adopts`: gets what belongs to nobody.
+    provider; `limits` are those that differ from the settings. `leaving`: the person is being removed,
+    and refused already. `adopts`: the person is being given what belongs to nobody.
     """
 
     name: str
@@ -74,23 +76,25 @@ class PersonToken:
 
 
 def fresh_token() -> str:
-    """256 random bits."""
+    """Return a new token of 256 random bits."""
     return PREFIX + secrets.token_urlsafe(32)
 
 
 def instant_of(seconds: float) -> str:
-    """A time in seconds since 1970, as clients are told it."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat()[:19] + "Z"
+    """Return a time in seconds since 1970 as answers have it; one beyond the year 9999 as the last of all."""
+    return datetime.fromtimestamp(min(seconds, _LAST_INSTANT), UTC).isoformat()[:19] + "Z"
 
 
-def name_of_login(given: str) -> str:
-    """The name, as people have it here, of somebody whom a proxy or an OpenID provider calls `given`.
+def name_of_login(login: str) -> str:
+    """The name, as people have it here, of somebody whom a proxy or an OpenID provider calls `login`.
 
-    Only ASCII is changed: `lower` makes a `k` of the Kelvin sign, and so one person of two.
+    Only ASCII is changed: `lower` would turn the Kelvin sign into a `k`, and one person into another.
     """
-    return given.strip().lower() if given.isascii() else given
+    return login.strip().lower() if login.isascii() else login
 
 
 def hash_of(token: str) -> str:
-    """What is stored of a token. It needs no salt and no slow hash: nobody can guess 256 random bits."""
+    """Return the hash that is stored of a token. It needs no salt and no slow hash: nobody can guess 256
+    random bits.
+    """
     return hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()

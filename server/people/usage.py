@@ -2,7 +2,7 @@
 
 The waiting tasks of a person are counted in the transaction that adds a task, so two requests, on whichever
 nodes, cannot take the same last place. The size of a task is known only at its end: a person who has used up
-the bytes of a day, or of storage, is refused new tasks, and waiting ones go on waiting.
+the bytes of a day, or of storage, is refused new tasks, and their waiting tasks wait on.
 
 Decisions: docs/decisions/people.md
 """
@@ -27,8 +27,8 @@ from server.tasks.service import Tasks
 
 HOUR = 3600.0  # seconds
 DAY = 24  # hours
-STORED_FRESH = 10.0  # seconds for which a sum of stored bytes is used again while it is below the limit
-HELD_AT_MOST = HOUR  # seconds until a held task asks again whether it may begin
+REUSE_SUM_SECONDS = 10.0  # how long a sum of stored bytes that is below the limit is used again
+MAX_HOLD_SECONDS = HOUR  # then a held task is tried again
 _LIMITS = "SELECT name, limits FROM people WHERE name IN ({keys})"
 # The partial index `tasks_owner_ended` has all of these.
 _UNFINISHED = """
@@ -86,7 +86,7 @@ def hooks(access: AccessSettings) -> StoreHooks:
             most = Limits.of(access, json.loads(own)).max_waiting
             if most is not None:
                 waiting = (await unfinished(tables, name))[1]
-                # Who is refused may find the last places taken by others of the same transaction.
+                # Other tasks of the same transaction may take the last places.
                 refusal = OverLimit("max_waiting", most, max(waiting, most))
                 rooms[name] = WaitingPlaces(most - waiting, refusal)
         return rooms
@@ -130,9 +130,9 @@ class Usage:
         self._access = access
         self._people = people
         self._now = now
-        self._stored: dict[str, tuple[float, int]] = {}  # when it was summed up, and the sum
+        self._stored: dict[str, tuple[float, int]] = {}  # by person: when the sum was made, and the sum
         self._limits: dict[str, Limits] = {}
-        self._limited: Mapping[str, Person] = {}  # whose limits these are: another object after each change
+        self._limited: Mapping[str, Person] = {}  # the people of `_limits`: each change makes another object
 
     def shares(self) -> dict[str, int]:
         """Return how many tasks may run at once, for each person with this limit."""
@@ -143,13 +143,13 @@ class Usage:
         people = self._people()
         if people is not self._limited:
             self._limited, self._limits = people, {}
-        known = self._limits.get(name)
-        if known is None:
+        limits = self._limits.get(name)
+        if limits is None:
             person = people.get(name)
-            known = Limits.of(self._access, person.limits) if person else Limits()
+            limits = Limits.of(self._access, person.limits) if person else Limits()
             if person:
-                self._limits[name] = known
-        return known
+                self._limits[name] = limits
+        return limits
 
     async def of(self, name: str) -> Use:
         """Return what a person uses now. Raises `StoreUnavailable`."""
@@ -179,16 +179,16 @@ class Usage:
         return None
 
     async def hold(self, task: Task) -> Event | None:
-        """Have a task wait whose person has used up the bytes of the day. Raises `StoreUnavailable`."""
+        """Requeue a task whose person has used up the bytes of the day. Raises `StoreUnavailable`."""
         name = task.status.owner
         if name and (most := self.limits(name).max_bytes_per_day):
             used, free_in = await self._downloaded(name, most)
             if used >= most:
-                return Requeued(because=OVER_LIMIT, after=min(free_in or HELD_AT_MOST, HELD_AT_MOST))
+                return Requeued(because=OVER_LIMIT, after=min(free_in or MAX_HOLD_SECONDS, MAX_HOLD_SECONDS))
         return None
 
     async def remove_expired(self, store: Store, tasks: Tasks, now: datetime) -> None:
-        """Remove tasks that ended longer ago than their person keeps them."""
+        """Remove tasks that ended longer ago than their person's `retention_hours`."""
         limited = {
             name: now - timedelta(hours=hours)
             for name in self._people()
@@ -217,11 +217,11 @@ class Usage:
         return await self._transactions.read(work)
 
     async def _stored_bytes(self, name: str, most: int) -> int:
-        """Return the sum, perhaps that of an earlier request. Above the limit it is made anew each time,
-        since the person may have deleted something to get below it.
+        """Return the sum, perhaps that of an earlier request. Above the limit it is computed each time:
+        the person may have deleted something to get below it.
         """
-        summed_at, used = self._stored.get(name, (-STORED_FRESH, most))
-        if used >= most or time.monotonic() - summed_at > STORED_FRESH:
+        summed_at, used = self._stored.get(name, (-REUSE_SUM_SECONDS, most))
+        if used >= most or time.monotonic() - summed_at > REUSE_SUM_SECONDS:
             summed_at = time.monotonic()
 
             async def work(tables: Statements) -> int:

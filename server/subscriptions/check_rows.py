@@ -202,9 +202,9 @@ class CheckRows:
         self._others = others
         self._separate = separate_lists
 
-    def listen(self, called: Callable[[], None]) -> None:
-        """Call `called` when something may be due earlier than was said."""
-        self._transactions.signals.listen(DUE_SOONER, called)
+    def listen(self, on_sooner: Callable[[], None]) -> None:
+        """Call `on_sooner` when a check may be due earlier than the times that were read before."""
+        self._transactions.signals.listen(DUE_SOONER, on_sooner)
 
     async def held_hosts(self, hosts: Collection[str], now: float) -> dict[str, float]:
         """Until when those of `hosts` are left alone that are."""
@@ -545,7 +545,8 @@ async def _known(
     led_here = await fetch_in(tables, _ALIASES, names)
     wanted = [*keys, *again, *(alias for alias, _ in led_here)]
     items = {row[1]: read_item(*row) for row in await fetch_in(tables, ITEMS_BY_KEY, wanted, mine)}
-    # An item's link may have led to what is an entry of its own now: see `follow_tasks`.
+    # The download of an item's link may have shown that it is a film which the list now names itself as an
+    # entry. Both are one item: see `follow_tasks`.
     for alias, key in led_here:
         if alias in items and key not in items:
             stands_for.setdefault(key, alias)
@@ -556,7 +557,7 @@ async def _known(
     whose = Whose(subscription.owner, is_separate=is_separate)
     media, placed = await look_up(tables, new_keys, whose), set[str]()
     if subscription.wanted.backlog != "none" and any(map(is_gone_media, media.values())):
-        # Of an entry that has led elsewhere, the library has its own key.
+        # The library has such an item under the key of the entry, not of the film.
         placed = await with_films(tables, [*new_keys, *(alias for alias, _ in led_here)])
         placed |= {key for alias, key in led_here if alias in placed}
     spare, recent = list[StoredItem](), list[StoredItem]()

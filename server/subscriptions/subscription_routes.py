@@ -1,40 +1,20 @@
-"""`/api/subscriptions`: links that are checked regularly, and their entries.
+"""`/api/subscriptions`: links that are checked regularly, and the profiles of their settings.
 
 There is no socket for subscriptions: a client polls, with `ETag` and `wait`.
 """
 
 import asyncio
 import hashlib
-import json
 from collections.abc import Collection, Sequence
-from contextlib import suppress
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, assert_never
 
 from aiohttp import hdrs, web
 
 from server.api.acting import ACTING, act_for_owner, chosen_owner
-from server.api.bodies import (
-    MAX_BODY,
-    Query,
-    client_has,
-    encoded,
-    language,
-    read_object,
-    received_text,
-    respond_answer,
-    validated,
-)
+from server.api.bodies import Query, client_has, encoded, language, read_object, respond_answer, validated
 from server.api.connections import CONNECTIONS
-from server.api.keys import (
-    DONE,
-    FIELDS,
-    SETTINGS,
-    owner_of,
-    principal_of,
-    restricted_to,
-    scope_of,
-)
+from server.api.keys import DONE, FIELDS, SETTINGS, owner_of, principal_of, restricted_to, scope_of
 from server.api.openapi.operation import (
     CURSOR,
     HAS_IT,
@@ -49,7 +29,7 @@ from server.api.openapi.operation import (
     Parameter,
     Reply,
 )
-from server.api.payload import LibraryPlace, dumps, instant
+from server.api.payload import dumps, instant
 from server.api.problems import problem_of
 from server.api.process import read_wish
 from server.api.route import delete, get, patch, post
@@ -61,28 +41,16 @@ from server.core.errors import (
     AdminOnly,
     AlreadySubscribed,
     AppError,
-    BodyTooLarge,
-    BodyTooSlow,
     FeedNameTaken,
-    InvalidOpml,
     InvalidQuery,
     InvalidRequest,
-    ItemNotFound,
-    NotTextType,
-    ServerBusy,
     SubscriptionNotFound,
     TokenRequired,
     TooManySubscriptions,
     WrongField,
-    WrongState,
 )
-from server.core.long_work import compute
-from server.core.shielding import to_the_end
-from server.core.task import InLibrary
 from server.core.values import without_password
-from server.library.library_routes import PLACEMENTS
 from server.locales import LANGUAGES, Catalogue
-from server.subscriptions import opml
 from server.subscriptions.feed_addresses import address_of
 from server.subscriptions.picture_routes import link_of_picture
 from server.subscriptions.profiles import Profiles, own_of
@@ -90,11 +58,8 @@ from server.subscriptions.searching import SORTS, sort_of
 from server.subscriptions.subscribing import Subscriptions
 from server.subscriptions.subscription import (
     HOST_HELD,
-    STATES,
     WAS_FEED,
     Findings,
-    ItemsRequest,
-    StoredItem,
     StoredSubscription,
     SubscriptionChange,
     SubscriptionRequest,
@@ -106,33 +71,27 @@ from server.subscriptions.subscription import (
 )
 from server.subscriptions.subscription_columns import host_of
 
-_SCHEMAS = "server.subscriptions.subscription_schemas"  # of responses
+SCHEMAS = "server.subscriptions.subscription_schemas"  # of responses
 SUBSCRIPTIONS = web.AppKey("subscriptions", Subscriptions)
 PROFILES = web.AppKey("profiles", Profiles)
 if TYPE_CHECKING:
     from server.subscriptions import subscription_schemas as answers
 
 MAX_SEARCHED = 200  # characters
-# Of an OPML file; a server that allows more subscriptions takes more.
-MOST_OUTLINES = 1000
-MAX_OPML = 1 << 20  # bytes
-MAX_OUTLINE = 4096  # bytes of one outline, with all settings
-OPML = "text/x-opml"
-OPML_TYPES = (OPML, "application/xml", "text/xml", "application/octet-stream")
 READ_EVERY = 1.0  # seconds, while a client waits for a change, which another node may make
 
 
 async def subscribe(request: web.Request) -> web.Response:
     """Subscribe to a link. The response is sent once that is on disk, before anything is fetched."""
     act_for_owner(request)
-    subscription = await _subscribed(request, await read_object(request))
-    response = respond_answer(await _shown_one(request, subscription), HTTPStatus.CREATED)
+    subscription = await subscribed(request, await read_object(request))
+    response = respond_answer(await shown_one(request, subscription), HTTPStatus.CREATED)
     base_path = request.app[SETTINGS].server.base_path
     response.headers[hdrs.LOCATION] = f"{base_path}/api/subscriptions/{subscription.subscription_id}"
     return response
 
 
-async def _subscribed(
+async def subscribed(
     request: web.Request, body: dict[str, Any], *, is_resolved: bool = False
 ) -> StoredSubscription:
     url = body.get("url")
@@ -267,7 +226,7 @@ async def change(request: web.Request) -> web.Response:
     """Apply a merge patch (RFC 7396): null brings a setting back to its default."""
     body = await read_object(request)
     after = await _apply_patch(request, request.match_info["subscription_id"], body)
-    return respond_answer(await _shown_one(request, after))
+    return respond_answer(await shown_one(request, after))
 
 
 async def _apply_patch(
@@ -319,17 +278,17 @@ async def unsubscribe(request: web.Request) -> web.Response:
     query = Query(request)
     files = query.one_of("files", ("keep", "delete"))
     query.check()
-    subscription_id = await _id_in_path(request)
+    subscription_id = await id_in_path(request)
     await request.app[SUBSCRIPTIONS].remove(subscription_id, with_files=files == "delete")
     return web.Response(status=HTTPStatus.NO_CONTENT)
 
 
 async def check(request: web.Request) -> web.Response:
-    subscription = await request.app[SUBSCRIPTIONS].check(await _id_in_path(request))
-    return respond_answer(await _shown_one(request, subscription), HTTPStatus.ACCEPTED)
+    subscription = await request.app[SUBSCRIPTIONS].check(await id_in_path(request))
+    return respond_answer(await shown_one(request, subscription), HTTPStatus.ACCEPTED)
 
 
-async def _id_in_path(request: web.Request) -> str:
+async def id_in_path(request: web.Request) -> str:
     """Return the id in the path. Raises as `_checked_id`."""
     return await _checked_id(request, request.match_info["subscription_id"])
 
@@ -418,130 +377,9 @@ async def list_profiles(request: web.Request) -> web.Response:
     return respond_answer(answers.ProfileList(profiles=profiles.shown, default=profiles.default))
 
 
-async def list_items(request: web.Request) -> web.Response:
-    from server.subscriptions import subscription_schemas as answers
-
-    query = Query(request)
-    state = query.one_of("state", STATES)
-    chosen = next((one for one in STATES if one == state), None)
-    limit, cursor = query.limit(), query.cursor()
-    text, sort = query.search("q", MAX_SEARCHED), sort_of(query.one_of("sort", SORTS))
-    query.check()
-    items, subscription_id = request.app[SUBSCRIPTIONS].items, await _id_in_path(request)
-    if text or sort:
-        found, more = await items.find(subscription_id, chosen, text, sort, cursor, limit)
-    else:
-        found, more = await items.page(subscription_id, chosen, cursor, limit)
-    return respond_answer(answers.ItemPage(items=await _shown_items(request, found), next_cursor=more))
-
-
-async def act_on_items(request: web.Request) -> web.Response:
-    body = await read_object(request)
-    wrong = list[WrongField]()
-    selectors = [name for name in ("keys", "state") if body.get(name) is not None]
-    if not selectors:
-        wrong.append(("keys", "items_missing", {}))
-    elif len(selectors) > 1:
-        wrong.append(("keys", "keys_alone", {}))
-    wanted = validated(ItemsRequest, body, *wrong)
-    keys = None if wanted.keys is None else list(wanted.keys)
-    outcomes, more = await request.app[SUBSCRIPTIONS].act(
-        await _id_in_path(request), wanted.action, keys, wanted.state, MOST_AT_ONCE
-    )
-    if wanted.action == "delete":
-        count = sum(not isinstance(outcome, AppError) for outcome in outcomes)
-        request[DONE] = [("items_deleted", f"{request.match_info['subscription_id']}: {count}")]
-    return await _item_results(request, outcomes, more=more)
-
-
-async def export_opml(request: web.Request) -> web.Response:
-    store, cursor, found = request.app[SUBSCRIPTIONS].store, None, list[StoredSubscription]()
-    while True:
-        page, cursor = await store.page(cursor, LARGEST_PAGE, restricted_to(request))
-        found += page
-        if cursor is None:
-            break
-    # The oldest first: a server that imports them in this order lists them in the order that they have here.
-    outlines = [
-        opml.Outline(
-            one.wanted.name or one.findings.title or without_password(one.url),
-            without_password(one.url),
-            json.dumps(own_of(one.wanted.model_dump(mode="json", exclude_unset=True, exclude_none=True))),
-        )
-        for one in reversed(found)
-    ]
-    headers = {"Content-Disposition": 'attachment; filename="subscriptions.opml"'}
-    body = await compute(opml.written, outlines)  # there may be a hundred thousand
-    return web.Response(body=body, content_type=OPML, charset="utf-8", headers=headers)
-
-
-async def import_opml(request: web.Request) -> web.Response:
-    """Subscribe to each outline with a link, up to the allowed number; an invalid outline stops no other.
-
-    An outline with Clipwire's settings gets no name from its title, which may be that of its source.
-    """
-    from server.subscriptions import subscription_schemas as answers
-
-    most = max(MOST_OUTLINES, request.app[SETTINGS].subscriptions.max)
-    try:
-        async with received_text(request, max(MAX_OPML, most * MAX_OUTLINE), *OPML_TYPES) as file:
-            outlines = await to_the_end(compute(lambda: opml.read(file.read(), most)))
-    except web.RequestPayloadError:
-        raise InvalidOpml("encoding", 1) from None
-    outcomes: list[StoredSubscription | AppError] = []
-    for outline in outlines:
-        try:
-            outcomes.append(await _subscribed(request, _body_of_outline(outline), is_resolved=True))
-        except (InvalidRequest, AlreadySubscribed, FeedNameTaken, TooManySubscriptions) as error:
-            outcomes.append(error.with_traceback(None))
-        await asyncio.sleep(0)
-    chosen = language(request)
-    results = list[answers.SubscriptionResult]()
-    for outline, outcome in zip(outlines, outcomes, strict=True):
-        url = outline.url[:4096]
-        if isinstance(outcome, AppError):
-            problem, status = problem_of(request, outcome, chosen), int(outcome.status)
-            results.append(answers.SubscriptionResult(url=url, status=status, problem=problem))
-        else:
-            shown = await _shown_one(request, outcome)
-            results.append(answers.SubscriptionResult(url=url, status=201, subscription=shown))
-    return respond_answer(answers.SubscriptionResults(results=results))
-
-
-def _body_of_outline(outline: opml.Outline) -> dict[str, Any]:
-    """Return the body of a request to subscribe. Raises `InvalidRequest` if the settings are no object."""
-    if outline.settings is None:
-        return {"url": outline.url, **({"name": outline.name[:200]} if outline.name else {})}
-    settings = None
-    with suppress(ValueError, RecursionError):
-        settings = json.loads(outline.settings) if len(outline.settings) <= MAX_BODY else None
-    if not isinstance(settings, dict):
-        raise InvalidRequest([("clipwire:settings", "settings_json", {})])
-    return {"profile": None} | settings | {"url": outline.url}
-
-
-async def _item_results(
-    request: web.Request, outcomes: Sequence[StoredItem | AppError], *, more: bool
-) -> web.Response:
-    from server.subscriptions import subscription_schemas as answers
-
-    chosen = language(request)
-    items = [outcome for outcome in outcomes if isinstance(outcome, StoredItem)]
-    shown = {each.key: each for each in await _shown_items(request, items)}
-    results = [
-        answers.ItemResult(status=int(outcome.status), problem=problem_of(request, outcome, chosen))
-        if isinstance(outcome, AppError)
-        else answers.ItemResult(status=200, item=shown[outcome.key])
-        for outcome in outcomes
-    ]
-    response = respond_answer(answers.ItemResults(results=results, more=True if more else None))
-    response.headers["Content-Language"], response.headers["Vary"] = chosen, "Accept-Language"
-    return response
-
-
 async def _encoded(request: web.Request, subscription_id: str) -> bytes:
     store = request.app[SUBSCRIPTIONS].store
-    shown = await _shown_one(request, await store.get(subscription_id, restricted_to(request)))
+    shown = await shown_one(request, await store.get(subscription_id, restricted_to(request)))
     return encoded(shown)
 
 
@@ -549,7 +387,7 @@ def _etag(body: bytes) -> str:
     return f'"{hashlib.sha256(body).hexdigest()[:20]}"'
 
 
-async def _shown_one(request: web.Request, subscription: StoredSubscription) -> "answers.Subscription":
+async def shown_one(request: web.Request, subscription: StoredSubscription) -> "answers.Subscription":
     [shown] = await _shown(request, [subscription], is_alone=True)
     return shown
 
@@ -598,13 +436,13 @@ async def _shown(
                 picture=link_of_picture(request, one),
                 enabled=wanted.enabled,
                 stage=one.stage(service.now),
-                checked_at=_time(findings.checked_at),
-                succeeded_at=_time(findings.succeeded_at),
+                checked_at=time_of(findings.checked_at),
+                succeeded_at=time_of(findings.succeeded_at),
                 waiting=HOST_HELD if until else None,
-                next_check_at=_time(max(until, due) if due is not None else None),
+                next_check_at=time_of(max(until, due) if due is not None else None),
                 items=counts[one.subscription_id],
                 held=counts_of_held.get(one.subscription_id),
-                last_fetched_at=_time(last_fetched.get(one.subscription_id)),
+                last_fetched_at=time_of(last_fetched.get(one.subscription_id)),
                 error_code=code,
                 error=words.error(code) if code else None,
                 hint=_hint(words, findings, code) if code else None,
@@ -623,58 +461,20 @@ async def _shown(
 
 def _hint(words: Catalogue, findings: Findings, code: str) -> str | None:
     if findings.hint == WAS_FEED:
-        return words.was_feed(_time(findings.succeeded_at) or "")
+        return words.was_feed(time_of(findings.succeeded_at) or "")
     return words.hint(findings.hint or code, None)
 
 
-async def _shown_items(request: web.Request, items: Sequence[StoredItem]) -> list["answers.Item"]:
-    """Return what is answered of `items`, with their files in the library and their tasks' thumbnails."""
-    fetched = [item.key for item in items if item.state == "fetched"]
-    there: dict[str, InLibrary] = {}
-    if fetched and "library" in request.app[FIELDS]:
-        store = request.app[PLACEMENTS]
-        there = await store.items_in_library(items[0].subscription_id, fetched)
-    pictured = await request.app[SUBSCRIPTIONS].items.with_thumbnails(
-        [item.task_id for item in items if item.task_id is not None]
-    )
-    root = f"{request.app[SETTINGS].server.base_path}/api/tasks"
-    links = {task_id: f"{root}/{task_id}/thumbnail" for task_id in pictured}
-    return [_shown_item(item, there.get(item.key), links.get(item.task_id or "")) for item in items]
-
-
-def _shown_item(item: StoredItem, library: InLibrary | None, thumbnail: str | None) -> "answers.Item":
-    from server.subscriptions import subscription_schemas as answers
-
-    about = item.about
-    return answers.Item(
-        key=item.key,
-        url=without_password(about["url"].partition("#__youtubedl_smuggle")[0]),
-        title=about.get("title"),
-        duration=about.get("duration"),
-        uploader=about.get("uploader"),
-        published_at=item.published_at,
-        state=item.state,
-        reason=item.reason,
-        not_before=_time(item.not_before),
-        fetched_at=_time(item.fetched_at),
-        task_id=item.task_id,
-        thumbnail=thumbnail,
-        library=LibraryPlace.of(library) if library else None,
-        paths=list(library.paths) if library else [],
-        pinned=item.pinned,
-    )
-
-
-def _time(seconds: float | None) -> str | None:
+def time_of(seconds: float | None) -> str | None:
     return None if seconds is None else instant(seconds)
 
 
-_ID = Parameter("subscription_id", "as `POST /api/subscriptions` gave it", place="path")
-_SEARCH = Parameter(
+ID_IN_PATH = Parameter("subscription_id", "as `POST /api/subscriptions` gave it", place="path")
+SEARCH = Parameter(
     "q", "found in the name, title or link, as plain text", {"type": "string", "maxLength": MAX_SEARCHED}
 )
-_SORT = Parameter("sort", "another order than the newest first", {"type": "string", "enum": list(SORTS)})
-_ONE = "/api/subscriptions/{subscription_id}"
+SORT = Parameter("sort", "another order than the newest first", {"type": "string", "enum": list(SORTS)})
+ONE = "/api/subscriptions/{subscription_id}"
 ROUTES = [
     post(
         "/api/subscriptions",
@@ -686,7 +486,7 @@ ROUTES = [
             {
                 201: Reply(
                     "It is on disk",
-                    {JSON: f"{_SCHEMAS}:Subscription"},
+                    {JSON: f"{SCHEMAS}:Subscription"},
                     {"Location": "`/api/subscriptions/<subscription_id>`"},
                 )
             },
@@ -709,15 +509,15 @@ ROUTES = [
             {
                 200: Reply(
                     "A page, newest first",
-                    {JSON: f"{_SCHEMAS}:SubscriptionPage"},
+                    {JSON: f"{SCHEMAS}:SubscriptionPage"},
                 )
             },
-            parameters=(_SEARCH, _SORT, OWNER, LIMIT, CURSOR, *READER),
+            parameters=(SEARCH, SORT, OWNER, LIMIT, CURSOR, *READER),
             errors=(InvalidQuery, AdminOnly),
         ),
     ),
     get(
-        _ONE,
+        ONE,
         get_subscription,
         Operation(
             "subscription",
@@ -726,33 +526,33 @@ ROUTES = [
             {
                 200: Reply(
                     "The subscription",
-                    {JSON: f"{_SCHEMAS}:Subscription"},
+                    {JSON: f"{SCHEMAS}:Subscription"},
                     {"ETag": "names its state"},
                 ),
                 304: Reply(HAS_IT, headers={"ETag": "names its state"}),
             },
             f"With `wait` (at most {MAX_WAIT:.0f}) and `If-None-Match` held until the next change.",
-            parameters=(_ID, WAIT, IF_NONE_MATCH, *READER),
+            parameters=(ID_IN_PATH, WAIT, IF_NONE_MATCH, *READER),
             errors=(InvalidQuery, SubscriptionNotFound),
         ),
     ),
     patch(
-        _ONE,
+        ONE,
         change,
         Operation(
             "change_subscription",
             "Subscriptions",
             "Change a subscription",
-            {200: Reply("As it is now", {JSON: f"{_SCHEMAS}:Subscription"})},
+            {200: Reply("As it is now", {JSON: f"{SCHEMAS}:Subscription"})},
             "A merge patch: null brings a setting back to its default. `url` is where its source has moved "
             "to: what is known of its entries stays.",
-            parameters=(_ID, *READER),
+            parameters=(ID_IN_PATH, *READER),
             body=SubscriptionChange,
             errors=(SubscriptionNotFound, AlreadySubscribed, FeedNameTaken, *OF_CHANGES),
         ),
     ),
     delete(
-        _ONE,
+        ONE,
         unsubscribe,
         Operation(
             "unsubscribe",
@@ -760,7 +560,7 @@ ROUTES = [
             "End a subscription",
             {204: Reply("It is gone")},
             parameters=(
-                _ID,
+                ID_IN_PATH,
                 Parameter(
                     "files",
                     "what becomes of what it has fetched; `keep` if left out",
@@ -772,7 +572,7 @@ ROUTES = [
         ),
     ),
     post(
-        f"{_ONE}/check",
+        f"{ONE}/check",
         check,
         Operation(
             "check_subscription",
@@ -781,10 +581,10 @@ ROUTES = [
             {
                 202: Reply(
                     "It is due; one check that is under way is this one",
-                    {JSON: f"{_SCHEMAS}:Subscription"},
+                    {JSON: f"{SCHEMAS}:Subscription"},
                 )
             },
-            parameters=(_ID, *READER),
+            parameters=(ID_IN_PATH, *READER),
             errors=(SubscriptionNotFound, *OF_CHANGES),
         ),
     ),
@@ -795,7 +595,7 @@ ROUTES = [
             "act_on_subscriptions",
             "Subscriptions",
             "Act on many subscriptions",
-            {200: Reply("What became of each, in order", {JSON: f"{_SCHEMAS}:SubscriptionActionResults"})},
+            {200: Reply("What became of each, in order", {JSON: f"{SCHEMAS}:SubscriptionActionResults"})},
             "On those that `ids` names, or on all in a `stage`. What goes wrong with one stops no other. "
             "`delete` keeps what was fetched.",
             parameters=READER,
@@ -810,69 +610,7 @@ ROUTES = [
             "profiles",
             "Subscriptions",
             "The profiles of the configuration",
-            {200: Reply("What each of them gives", {JSON: f"{_SCHEMAS}:ProfileList"})},
-        ),
-    ),
-    get(
-        f"{_ONE}/items",
-        list_items,
-        Operation(
-            "items",
-            "Subscriptions",
-            "The entries of a subscription",
-            {200: Reply("A page, newest first", {JSON: f"{_SCHEMAS}:ItemPage"})},
-            parameters=(
-                _ID,
-                Parameter("state", "only those in it", {"type": "string", "enum": list(STATES)}),
-                _SEARCH,
-                _SORT,
-                LIMIT,
-                CURSOR,
-                *READER,
-            ),
-            errors=(InvalidQuery, SubscriptionNotFound),
-        ),
-    ),
-    post(
-        f"{_ONE}/items/actions",
-        act_on_items,
-        Operation(
-            "act_on_items",
-            "Subscriptions",
-            "Act on entries",
-            {200: Reply("What became of each", {JSON: f"{_SCHEMAS}:ItemResults"})},
-            parameters=(_ID, *READER),
-            body=ItemsRequest,
-            errors=(SubscriptionNotFound, ItemNotFound, WrongState, *OF_CHANGES),
-        ),
-    ),
-    get(
-        "/api/subscriptions.opml",
-        export_opml,
-        Operation(
-            "export_opml",
-            "Subscriptions",
-            "All links as OPML",
-            {200: Reply("OPML 2.0", {OPML: {"type": "string"}})},
-        ),
-    ),
-    post(
-        "/api/subscriptions.opml",
-        import_opml,
-        Operation(
-            "import_opml",
-            "Subscriptions",
-            "Subscribe to all links of an OPML file",
-            {
-                200: Reply(
-                    "What became of each outline with a link",
-                    {JSON: f"{_SCHEMAS}:SubscriptionResults"},
-                )
-            },
-            f"At most 4 MiB. An outline with settings in the namespace `{opml.NAMESPACE}` gets these.",
-            parameters=READER,
-            text_bodies=OPML_TYPES,
-            errors=(InvalidOpml, NotTextType, BodyTooLarge, BodyTooSlow, ServerBusy, *OF_CHANGES),
+            {200: Reply("What each of them gives", {JSON: f"{SCHEMAS}:ProfileList"})},
         ),
     ),
 ]

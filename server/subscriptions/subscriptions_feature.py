@@ -9,7 +9,7 @@ from server.feature import Added, Feature, Kernel
 from server.library.library_check import library_of
 from server.library.placement_rows import PlacementRows
 from server.notices.deliveries import others_of
-from server.subscriptions import picture_routes, subscription_routes
+from server.subscriptions import item_routes, opml_routes, picture_routes, subscription_routes
 from server.subscriptions.check_rows import CheckRows
 from server.subscriptions.host_turns import HostTurns
 from server.subscriptions.item_rows import ItemRows
@@ -101,5 +101,10 @@ async def _open(kernel: Kernel) -> AsyncIterator[Added]:
         )
 
 
-ROUTES = [*subscription_routes.ROUTES, *picture_routes.ROUTES]
+ROUTES = [
+    *subscription_routes.ROUTES,
+    *item_routes.ROUTES,
+    *opml_routes.ROUTES,
+    *picture_routes.ROUTES,
+]
 SUBSCRIPTIONS = Feature("subscriptions", _open, ROUTES, lambda _: HOOKS)

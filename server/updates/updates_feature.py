@@ -12,11 +12,11 @@ async def _open(kernel: Kernel) -> AsyncIterator[Added]:
     if kernel.settings.updates.yt_dlp != "daily":
         yield Added()
         return
-    from server.updates.daily_update import look_daily  # nothing is loaded else
+    from server.updates.daily_update import check_daily  # loaded only where it is needed
 
     data_dir, downloads = kernel.settings.storage.data_dir, kernel.settings.downloads
-    looking = look_daily(kernel.fork_server, data_dir, downloads.min_free_disk, downloads.ffmpeg)
-    async with in_background(looking, "updates"):
+    checks = check_daily(kernel.fork_server, data_dir, downloads.min_free_disk, downloads.ffmpeg)
+    async with in_background(checks, "updates"):
         yield Added()
 
 

@@ -26,7 +26,11 @@ MAX_CONCURRENT = 4  # downloads, as it ships
 ACTIONS = ("cancel", "pause", "resume", "retry")
 
 
-@pytest.mark.parametrize("stage", SOURCES)
+# In `convert` the child has started an ffmpeg.
+@pytest.mark.parametrize(
+    "stage",
+    [stage if stage == "convert" else pytest.param(stage, marks=pytest.mark.wide) for stage in SOURCES],
+)
 async def test_in_any_stage_the_child_and_all_it_started_are_gone_when_the_answer_comes(
     service: Service, site: Site, media: Path, stage: str
 ) -> None:
@@ -108,6 +112,7 @@ async def test_a_paused_download_stays_so_over_a_restart_and_goes_on_from_where_
     assert any(request.range for request in site.seen("/8mb.mp4")), "it began from the start again"
 
 
+@pytest.mark.wide
 async def test_a_cancelled_download_goes_on_from_where_it_was_when_it_is_retried(
     service: Service, site: Site
 ) -> None:
@@ -130,6 +135,7 @@ async def test_a_child_that_does_not_listen_is_killed_in_time(service: Service, 
     await gone([child])
 
 
+@pytest.mark.wide
 async def test_a_fork_server_that_stands_still_holds_up_no_cancel(service: Service, site: Site) -> None:
     assert children.GRACE + children.KILLED_WITHIN + children.DIES_WITHIN < CONTRACT
     fork_server = await warm(service, site)
@@ -241,6 +247,7 @@ async def test_everything_at_once_from_many_clients_ends_in_one_word_and_no_faul
     assert service.complaints() == []
 
 
+@pytest.mark.wide
 async def test_a_retry_in_the_moment_of_the_failure_is_not_lost(service: Service, site: Site) -> None:
     """The one who retries is as quick as can be: it hears of the failure while the attempt tidies up."""
     for _ in range(8):

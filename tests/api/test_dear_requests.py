@@ -24,7 +24,7 @@ from server.core.process_request import ProcessRequest
 from server.core.stored import read_request
 from server.memory.media_routes import MAX_ARCHIVE
 from server.settings import DownloadSettings, Settings, StorageSettings
-from server.subscriptions.subscription_routes import MAX_OPML
+from server.subscriptions.opml_routes import MAX_OPML
 from tests.service import Service
 
 Client = TestClient[web.Request, web.Application]
@@ -212,6 +212,7 @@ def test_every_route_with_a_body_is_asked_dearly() -> None:
     assert BODIES.keys() == WITH_BODIES.keys()
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[pytest.mark.long] * (name in DEAREST)) for name in BODIES]
 )
@@ -238,6 +239,7 @@ async def test_the_dearest_bodies_hold_nobody_up_and_are_answered_briefly(client
         assert max(taken) <= LONGEST_TURN, (answer.status, len(body), body[:200])
 
 
+@pytest.mark.wide
 async def test_what_is_told_of_the_dearest_cookie_file_is_brief(client: Client) -> None:
     [file, *_] = of_cookies()
     long_one = f"{'h' * 10_000}.test\tTRUE\t/\tFALSE\t0\tn\tv\n".encode()
@@ -273,6 +275,7 @@ async def test_each_known_wrong_field_is_told_once_and_of_all_others_the_first(c
     assert name == "x" * 99 + "…"
 
 
+@pytest.mark.wide
 async def test_when_a_batch_is_wrong_in_too_many_ways_the_later_problems_are_short(client: Client) -> None:
     body = {"requests": [WRONG_IN_ALL_WAYS] * MOST_AT_ONCE}
     answer = await client.post(

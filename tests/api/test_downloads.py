@@ -209,7 +209,7 @@ async def test_a_file_from_elsewhere_that_does_not_even_begin_is_an_error(
 async def test_a_file_that_becomes_shorter_ends_the_connection_and_is_an_error(
     client: Client, publish: Publish, files: LocalFiles, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Else the client would wait for the rest for ever."""
+    """With an open connection the client would wait for the rest for ever."""
     link = await publish(content=bytes(32 << 20))
     answer = await client.get(link)
     os.truncate(files.path("task-0", StoredFile(name="", path="1/video.mp4", size=0, type="")), 1000)
@@ -638,6 +638,7 @@ def test_a_chapter_is_called_by_its_title(title: str | None, chapter: str | None
     assert filename_of("chapter-7_film_abcdefghijklm.mp4", title, chapter) == filename
 
 
+@pytest.mark.wide
 @given(st.text())
 def test_no_title_breaks_the_header(title: str) -> None:
     header = disposition("video_abcdefghijklm.mp4", title, inline=False)

@@ -234,6 +234,15 @@ def test_links_begin_with_the_base_path() -> None:
     assert describe(ROUTES)["servers"] == [{"url": "/"}]
 
 
+def test_no_parameter_is_described_as_one_that_may_be_empty(description: dict[str, Any]) -> None:
+    """An empty choice is refused with 422."""
+    operations = [one for path in description["paths"].values() for one in path.values()]
+    choices = [one["schema"].get("enum", ()) for each in operations for one in each.get("parameters", ())]
+    assert ["0", "1"] in choices
+    assert not [choice for choice in choices if "" in choice]
+
+
+@pytest.mark.wide
 async def test_the_description_is_served_as_json(client: Client) -> None:
     async with client.get("/api/openapi.json") as answer:
         assert answer.status == 200

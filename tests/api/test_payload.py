@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from server.api.payload import Encoder
-from server.core.film import StoredFile, VideoInfo
+from server.core.film import StoredFile, Thumbnail, VideoInfo
 from server.core.task import Stage, TaskStatus
 
 TASK_ID = "123e4567-e89b-12d3-a456-426614174000"
 LATER = datetime(2024, 1, 1, 12, 1, 15, tzinfo=UTC)
-PICTURE = StoredFile(name="thumbnail-1.jpg", path="thumbnail-1.jpg", size=3, type="image/jpeg")
+PICTURE = Thumbnail(name="thumbnail-1.jpg", path="thumbnail-1.jpg", size=3, type="image/jpeg")
 INFO = VideoInfo(title="示例视频", duration=300, uploader="上传者")
 NINE = (
     "task_id", "status", "progress", "message", "created_at",

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from server.feeds import covers
-from server.feeds.covers import KEPT, Covers
+from server.feeds.covers import CACHED_COVERS, Covers
 from server.files.workplace import LocalWorkplace
 from server.settings import DownloadSettings
 from server.tasks.fork_servers import ForkServers
@@ -53,6 +53,7 @@ def giving(picture: bytes, asked: list[int] | None = None) -> Any:
     return give
 
 
+@pytest.mark.wide
 async def test_any_picture_becomes_a_square_one(made: Covers, tmp_path: Path) -> None:
     for number, (name, size) in enumerate(
         (("a.jpg", "480x270"), ("b.png", "1080x1920"), ("c.webp", "3840x2160"), ("d.png", "16x4"))
@@ -67,13 +68,14 @@ async def test_any_picture_becomes_a_square_one(made: Covers, tmp_path: Path) ->
         assert ", 1400x1400 " in await size_of(tmp_path / "cover.jpg")
 
 
+@pytest.mark.wide
 async def test_each_is_made_once_and_the_last_ones_are_kept(made: Covers, tmp_path: Path) -> None:
     picture, asked = await drawn(tmp_path / "a.jpg", "480x270"), list[int]()
     first, *others = await asyncio.gather(*(made.cover("a", giving(picture, asked)) for _ in range(5)))
     assert first is not None
     assert others == [first] * 4
     assert len(asked) == 1
-    for number in range(KEPT):
+    for number in range(CACHED_COVERS):
         assert await made.cover(f"no picture {number}", giving(b"")) is None
     await made.cover("a", giving(picture, asked))
     assert len(asked) == 2
@@ -100,6 +102,7 @@ def png_of(side: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
 
 
+@pytest.mark.wide
 async def test_a_few_bytes_with_far_too_many_pixels_are_no_picture(made: Covers) -> None:
     assert await made.cover("large", giving(png_of(2000))) is not None
     asked = list[int]()
@@ -112,7 +115,7 @@ async def test_what_may_pass_is_tried_again(
     made: Covers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     picture, asked = await drawn(tmp_path / "a.jpg", "480x270"), list[int]()
-    monkeypatch.setattr(covers, "WITHIN", 0.0)
+    monkeypatch.setattr(covers, "COVER_TIMEOUT", 0.0)
     assert await made.cover("a", giving(picture, asked)) is None
     monkeypatch.undo()
     assert await made.cover("a", giving(picture, asked)) is not None

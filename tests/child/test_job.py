@@ -1,6 +1,10 @@
 """Real jobs: fork server, yt-dlp and ffmpeg against the local site."""
 
+import asyncio
 import re
+import signal
+import socket
+import sys
 from pathlib import Path
 from typing import Any
 from unicodedata import category
@@ -8,8 +12,21 @@ from unicodedata import category
 import pytest
 
 from server.child.extract.generic import EMBEDDED
+from server.core.jobs import to_message
 from server.core.process_request import ProcessRequest
-from tests.jobs import ROOT, Jobs, Outcome, broken, download_job, probe, run_by_exec, told, told_info
+from tests.jobs import (
+    ENVIRONMENT,
+    ROOT,
+    Jobs,
+    Outcome,
+    broken,
+    download_job,
+    line,
+    probe,
+    run_by_exec,
+    told,
+    told_info,
+)
 from tests.shelf import Shelf
 from tests.site import SECONDS, Site, sha256
 from tests.site import probe as look_into
@@ -169,6 +186,7 @@ async def test_a_page_gives_title_duration_uploader_and_thumbnails(
     assert (said["title"], said["duration"], said["uploader"]) == ("Film", SECONDS, "Somebody")
     assert outcome.file("thumbnail").name == "thumbnail.jpg"
     assert "Video: mjpeg" in probe(tmp_path / "t" / "preview.jpg")
+    assert " 192x" in probe(tmp_path / "t" / "preview.small.jpg")
     assert outcome.kinds[:3] == ["described", "previewed", "download_started"]
     outcome = await jobs.download(tmp_path / "t", url, outputs=["video"])
     assert outcome.kinds.count("previewed") == 1, "a later attempt says so, too"
@@ -323,6 +341,22 @@ async def test_a_job_also_runs_by_exec(site: Site, media: Path, tmp_path: Path) 
     outcome = await run_by_exec(ROOT / "server/child/job.py", tmp_path / "t", job)
     assert outcome.code == 0
     assert sha256(outcome.file("video")) == sha256(media / "1mb.mp4")
+
+
+async def test_a_child_that_begins_after_the_server_gave_it_up_creates_no_file(tmp_path: Path) -> None:
+    """The server closed the channel while the fork server was stopped; the task may be deleted by now."""
+    job = download_job(tmp_path / "t", "http://127.0.0.1:9/", outputs=["video"])
+    ours, theirs = socket.socketpair()
+    with ours:
+        ours.sendall(line(to_message(job)))
+    with theirs:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-I", "-B", str(ROOT / "server/child/job.py"), str(theirs.fileno())),
+            pass_fds=[theirs.fileno()],
+            env=ENVIRONMENT,
+        )
+        assert await process.wait() == -signal.SIGKILL
+    assert list(tmp_path.iterdir()) == []
 
 
 async def _info(jobs: Jobs, directory: Path, url: str) -> Outcome:

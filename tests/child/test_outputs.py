@@ -17,7 +17,7 @@ from server.child.media.probe import Media, Track, is_cut_off, sniff
 from server.child.media.timeline import ALL, Kept
 from server.child.process.job_failed import JobFailed
 from server.core.process_request import Output, ProcessRequest
-from server.library.library_actions import FILMS
+from server.library.verification import FILMS
 from tests.jobs import wished
 
 FOLDER = Path("/out")
@@ -138,7 +138,7 @@ def test_every_audio_format_that_can_be_asked_for_can_be_made(wanted: str) -> No
 
 def test_what_is_made_is_found_again_in_the_library() -> None:
     media = {ending for ending, kind in TYPES.items() if kind.startswith(("video/", "audio/"))}
-    assert media - FILMS == set(), "`FILMS` in server/library/library_actions.py"
+    assert media - FILMS == set(), "`FILMS` in server/library/verification.py"
 
 
 @pytest.mark.parametrize("clip", [None, {"start": 1, "end": 2, "exact": True}])
@@ -264,13 +264,14 @@ def test_only_what_belongs_to_the_choice_stays(tmp_path: Path) -> None:
         "a.mp4.part-Frag3",
         "b.mp4.part",
         "preview.jpg",
+        "preview.small.jpg",
         "thumbnail.source",
     ):
         (tmp_path / name).touch()
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "video.mp4").touch()
     parts.prepare(tmp_path, ["a.mp4"])
-    kept = {"a.mp4.part", "a.mp4.ytdl", "a.mp4.part-Frag3", "preview.jpg", "out"}
+    kept = {"a.mp4.part", "a.mp4.ytdl", "a.mp4.part-Frag3", "preview.jpg", "preview.small.jpg", "out"}
     assert {path.name for path in tmp_path.iterdir()} == kept
     assert not list((tmp_path / "out").iterdir())
 

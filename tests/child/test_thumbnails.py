@@ -12,7 +12,7 @@ from server.child.extract import options
 from server.child.extract.failures import Trail
 from server.child.extract.youtube_dl import Engine
 from server.child.fetch import thumbnails
-from server.child.fetch.thumbnails import PREVIEW, Thumbnails
+from server.child.fetch.thumbnails import PREVIEW, SMALL_PREVIEW, Thumbnails
 from server.child.process.log import Log
 from tests.jobs import Jobs, broken, download_job, running_jobs
 from tests.site import Site
@@ -61,7 +61,8 @@ def fetched(directory: Path, *links: str) -> str | None:
     with Engine(options.for_download(download_job(directory), log), Trail()) as engine:
         pictures = Thumbnails(engine, FFMPEG, directory, log)
         source = pictures.fetch({"thumbnails": [{"url": link} for link in links]})
-        assert (directory / PREVIEW).exists() == bool(source)
+        for name in (PREVIEW, SMALL_PREVIEW):
+            assert (directory / name).exists() == bool(source)
         whole = pictures.make_full_size(source, directory) if source else None
     log.close()
     return whole.name if whole else None
@@ -106,6 +107,7 @@ def jobs() -> Iterator[Jobs]:
         yield jobs
 
 
+@pytest.mark.wide
 async def test_a_bad_picture_costs_the_film_nothing(
     jobs: Jobs, site: Site, media: Path, tmp_path: Path
 ) -> None:

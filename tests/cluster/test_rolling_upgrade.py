@@ -105,7 +105,7 @@ async def test_two_neighbouring_releases_are_one_service(
     for node in releases:
         check = await settings_check(node)
         assert (check["ok"], check["needed"]) == (False, False)
-        told = f"not this node's: downloads.max_queued on {socket.gethostname()}"
+        told = f"different from this node's: downloads.max_queued on {socket.gethostname()}"
         assert check["detail"] == told
         assert any(line.endswith(told) for line in node.log)
         assert node.complaints() == []

@@ -101,7 +101,7 @@ def test_wrong_usage_is_told_in_a_sentence(command: Command, arguments: list[str
     assert first.startswith("clipwire: ")
     assert said in first
     assert second.startswith("clipwire ")
-    assert second.endswith("--help says what can be asked")
+    assert second.endswith("--help explains the usage")
 
 
 @pytest.mark.parametrize("name", [None, *COMMANDS])

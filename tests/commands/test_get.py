@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -21,6 +22,25 @@ HELD = """
 import os, sys
 if "own_server.run" in sys.orig_argv[-1]:
     os.read(0, 1)
+"""
+
+
+OWN_SERVER = """
+import signal
+from server.commands import own_server
+
+class Ended:
+    def __del__(self):
+        signal.raise_signal(signal.SIGTERM)
+
+def lose_an_exception():
+    Ended()
+
+def _serve():
+    {served}
+
+own_server._serve = _serve
+own_server.run()
 """
 
 
@@ -52,6 +72,7 @@ def alone(here: Path, tmp_path: Path) -> Shell:
 # What is saved, and where.
 
 
+@pytest.mark.wide
 async def test_the_video_is_saved_here_under_its_title_and_nothing_else(shell: Shell, site: Site) -> None:
     link = site.url("/page?title=A%20film%3A%20one&src=/1mb.mp4")
     ran = await shell.run("get", link)
@@ -86,12 +107,14 @@ async def test_o_is_a_file_or_a_folder_for_several(shell: Shell, here: Path, sit
     assert set(shell.files()) == names
 
 
+@pytest.mark.wide
 async def test_links_come_from_standard_input_and_wishes_from_options(shell: Shell, site: Site) -> None:
     typed = f"\ufeff{site.url('/video.mp4')}\r\n\r\n# and another\n{site.url('/clip.webm')}\n"
     ran = await shell.run("get", "-", "--audio", "--audio-format", "m4a", typed=typed)
     assert (ran.status, set(shell.files())) == (0, {"video.m4a", "clip.m4a"}), ran
 
 
+@pytest.mark.wide
 async def test_of_a_list_that_reuses_tasks_all_entries_are_saved(shell: Shell, site: Site) -> None:
     ran = await shell.run("get", site.url("/feed?entry=/1mb.mp4"), "--playlist", "-o", "one")
     assert (ran.status, set(shell.files())) == (0, {"one/Entry 1.mp4"}), ran
@@ -101,11 +124,13 @@ async def test_of_a_list_that_reuses_tasks_all_entries_are_saved(shell: Shell, s
     assert (ran.status, set(shell.files())) == (0, names), ran
 
 
+@pytest.mark.wide
 async def test_of_a_list_its_entries_are_saved(shell: Shell, site: Site) -> None:
     ran = await shell.run("get", site.url("/feed?entry=/1mb.mp4&entry=/silent.mp4"), "--playlist")
     assert (ran.status, len(shell.files())) == (0, 2), ran
 
 
+@pytest.mark.wide
 async def test_a_link_that_fails_ends_no_other_and_is_told_with_its_reason(shell: Shell, site: Site) -> None:
     ran = await shell.run("get", "ftp://media.test/", site.url("/video.mp4?status=404"), site.url("/1mb.mp4"))
     assert (ran.status, set(shell.files())) == (1, {"1mb.mp4"})
@@ -129,6 +154,7 @@ async def test_a_locale_that_lacks_letters_gets_them_escaped_and_names_without_t
     assert json.loads(ran.out)["video_info"]["title"] == "Café 🎬 one"
 
 
+@pytest.mark.wide
 async def test_a_full_disk_is_a_clear_word_and_watch_goes_on_from_there(shell: Shell, site: Site) -> None:
     blocks = 1000  # of 512 bytes
     ran = await shell.in_sh(f'ulimit -f {blocks}; exec "$@"', "get", site.url("/1mb.mp4"))
@@ -139,6 +165,7 @@ async def test_a_full_disk_is_a_clear_word_and_watch_goes_on_from_there(shell: S
     assert (ran.status, shell.files()) == (0, {"1mb.mp4": 1_000_000}), ran
 
 
+@pytest.mark.wide
 async def test_an_output_that_cannot_be_is_told_before_anything_is_submitted(
     shell: Shell, here: Path, service: Service, site: Site
 ) -> None:
@@ -154,6 +181,7 @@ async def test_standard_input_that_is_closed_has_no_links(shell: Shell) -> None:
     assert (ran.status, "no link in the input" in ran.err, "Traceback" in ran.err) == (2, True, False), ran
 
 
+@pytest.mark.wide
 async def test_how_to_come_back_says_to_which_server(shell: Shell, service: Service, site: Site) -> None:
     named = ("--server", service.url)
     arguments = ("get", site.url("/1mb.mp4"), *named)
@@ -169,6 +197,7 @@ async def test_nothing_is_written_to_standard_output(shell: Shell, site: Site) -
     assert "name a file" in ran.err
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize(
     "output",
     [
@@ -225,6 +254,7 @@ async def test_json_is_one_payload_a_line_as_the_server_sent_it(
     assert saved == {"task_id": task_id, "kind": "video", "saved": "1mb.mp4"}
 
 
+@pytest.mark.wide
 async def test_json_tells_of_a_list_where_each_file_of_its_entries_is(shell: Shell, site: Site) -> None:
     link = site.url("/feed?entry=/1mb.mp4&entry=/silent.mp4")
     ran = await shell.run("get", link, "--playlist", "--json", "-o", "films/")
@@ -235,6 +265,7 @@ async def test_json_tells_of_a_list_where_each_file_of_its_entries_is(shell: She
     assert len({each["task_id"] for each in saved}) == len(saved) == 2
 
 
+@pytest.mark.wide
 async def test_quiet_says_nothing_but_errors(shell: Shell, site: Site) -> None:
     ran = await shell.run("get", site.url("/1mb.mp4"), "--quiet")
     assert (ran.status, ran.out, ran.err) == (0, "", "")
@@ -242,6 +273,7 @@ async def test_quiet_says_nothing_but_errors(shell: Shell, site: Site) -> None:
     assert (ran.status, ran.out, "HTTP 404" in ran.err) == (1, "", True)
 
 
+@pytest.mark.wide
 async def test_it_speaks_the_language_of_the_reader(shell: Shell, site: Site) -> None:
     shell.environment["LANG"] = "zh_CN.GB18030"
     ran = await shell.run("get", site.url("/1mb.mp4"))
@@ -252,6 +284,7 @@ async def test_it_speaks_the_language_of_the_reader(shell: Shell, site: Site) ->
 # Ctrl-C, and coming back.
 
 
+@pytest.mark.wide
 async def test_ctrl_c_leaves_the_task_and_watch_saves_what_get_would_have(shell: Shell, site: Site) -> None:
     process = await shell.start("get", site.url("/1mb.mp4?stall=100000&after=1&times=1"))
     await line_with(process.stderr, "20%")
@@ -265,6 +298,7 @@ async def test_ctrl_c_leaves_the_task_and_watch_saves_what_get_would_have(shell:
     assert (ran.status, shell.files()) == (0, {"1mb.mp4": 1_000_000}), ran
 
 
+@pytest.mark.wide
 async def test_ctrl_c_says_of_no_task_that_it_goes_on_whose_files_are_here(shell: Shell, site: Site) -> None:
     links = [site.url(link) for link in ("/1mb.mp4?stall=100000", "/silent.mp4", "/video.mp4")]
     process = await shell.start("get", *links)
@@ -296,6 +330,7 @@ async def test_without_a_server_it_runs_one_for_itself_and_leaves_nothing(alone:
     assert list(Path(alone.environment["TMPDIR"]).iterdir()) == []
 
 
+@pytest.mark.wide
 async def test_ctrl_c_while_its_own_server_starts_begins_nothing(
     alone: Shell, site: Site, tmp_path: Path
 ) -> None:
@@ -314,6 +349,7 @@ async def test_ctrl_c_while_its_own_server_starts_begins_nothing(
 
 async def test_ctrl_c_while_python_makes_a_class_of_a_text_ends_with_130_as_well(alone: Shell) -> None:
     (alone.here / "interrupted.py").write_text("""
+import subprocess
 import sys
 from server.__main__ import main
 from server.commands import cli
@@ -335,12 +371,31 @@ sys.exit(main([]))
     assert await process.wait() == 130
 
 
+@pytest.mark.parametrize(
+    ("served", "status"),
+    [("lose_an_exception(); return 7", 0), ("raise BaseExceptionGroup('', [SystemExit()])", 1)],
+)
+async def test_its_own_server_deletes_its_folder_however_it_ends(
+    alone: Shell, tmp_path: Path, served: str, status: int
+) -> None:
+    folder = tmp_path / "own"
+    (folder / "data").mkdir(parents=True)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", OWN_SERVER.format(served=served)),
+        env=alone.environment | {"CLIPWIRE_STORAGE__DATA_DIR": str(folder / "data")},
+        stdin=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    assert (await process.wait(), folder.exists()) == (status, False)
+
+
 async def left_nothing(alone: Shell) -> None:
     """A server that was left alone has yet to see that."""
     while list(Path(alone.environment["TMPDIR"]).iterdir()):
         await asyncio.sleep(0.02)
 
 
+@pytest.mark.wide
 async def test_ctrl_c_ends_the_download_of_its_own_server(alone: Shell, site: Site) -> None:
     process = await alone.start("get", site.url("/1mb.mp4?stall=100000"))
     await line_with(process.stderr, "20%")
@@ -352,6 +407,7 @@ async def test_ctrl_c_ends_the_download_of_its_own_server(alone: Shell, site: Si
     assert list(Path(alone.environment["TMPDIR"]).iterdir()) == []
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("second", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
 async def test_another_ctrl_c_leaves_nothing_either(alone: Shell, site: Site, second: signal.Signals) -> None:
     process = await alone.start("get", site.url("/1mb.mp4?stall=100000"))
@@ -366,6 +422,7 @@ async def test_another_ctrl_c_leaves_nothing_either(alone: Shell, site: Site, se
     assert list(Path(alone.environment["TMPDIR"]).iterdir()) == []
 
 
+@pytest.mark.wide
 async def test_a_kill_leaves_neither_a_server_nor_its_data(alone: Shell, site: Site) -> None:
     process = await alone.start("get", site.url("/1mb.mp4?stall=100000"))
     await line_with(process.stderr, "20%")
@@ -397,6 +454,7 @@ async def test_a_restart_of_the_server_ends_nothing(
 # Tokens.
 
 
+@pytest.mark.wide
 async def test_the_token_comes_from_the_environment(services: Services, here: Path, site: Site) -> None:
     async with services.lend(CLIPWIRE_SERVER__TOKENS='["s3cret"]') as service:
         service.client.headers["Authorization"] = "Bearer s3cret"

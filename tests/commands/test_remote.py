@@ -56,6 +56,7 @@ async def test_the_file_of_the_working_directory_names_no_server_that_gets_the_t
         assert ran.status == (0 if command in ("list", "get") else 1), ran
 
 
+@pytest.mark.wide
 async def test_a_file_that_the_environment_names_is_read_and_the_users_own_where_xdg_has_it(
     tmp_path: Path, service: Service
 ) -> None:
@@ -76,6 +77,7 @@ async def test_a_file_that_the_environment_names_is_read_and_the_users_own_where
         assert (ran.status, "configuration" in ran.err) == (status, False), (environment, ran)
 
 
+@pytest.mark.wide
 async def test_a_server_of_its_own_obeys_the_users_file_and_not_that_of_the_working_directory(
     tmp_path: Path, site: Site
 ) -> None:
@@ -203,7 +205,7 @@ async def test_a_missing_token_a_wrong_one_and_a_wrong_authority_are_three_sente
                 ran = await Shell(tmp_path, **token).run(*command, "--server", server)
                 assert (ran.status, ran.out, ran.err.count("\n")) == (1, "", 1), ran
                 assert said.setdefault(what, ran.err) == ran.err
-    assert "none was sent: set CLIPWIRE_TOKEN" in said["missing"]
+    assert "none was sent: clipwire login keeps one, or set CLIPWIRE_TOKEN" in said["missing"]
     assert "does not accept this token" in said["wrong"]
     assert "SSL_CERT_FILE" in said["authority"]
 
@@ -251,6 +253,7 @@ def task_of(task_id: str) -> Task:
     )  # fmt: skip
 
 
+@pytest.mark.wide
 async def test_a_folder_that_cannot_be_written_is_found_before_anything_is_submitted(
     tmp_path: Path, service: Service, site: Site
 ) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from server.commands import pip_index, self_test
-from server.commands.pip_index import NotBrought, newest
+from server.commands.pip_index import NoNewRelease, newest
 from server.commands.self_test import UnfitRelease
 from server.tasks.yt_dlp_releases import Releases, installed
 from tests.commands.shell import Ran, Shell
@@ -90,6 +90,7 @@ async def test_a_release_for_another_python_is_passed_over(tmp_path: Path, index
     assert "there is no newer release" in (await update(tmp_path, index)).out
 
 
+@pytest.mark.wide
 async def test_what_pip_is_told_about_installing_does_not_keep_it_from_looking(
     tmp_path: Path, index: Index
 ) -> None:
@@ -99,6 +100,7 @@ async def test_what_pip_is_told_about_installing_does_not_keep_it_from_looking(
     assert "there is no newer release" in ran.out, ran
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize(
     ("sha256", "why"),
     [
@@ -117,6 +119,7 @@ async def test_a_file_that_has_not_the_hash_of_the_index_is_refused(
     assert (releases.chosen(), left(releases)) == (None, [])
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("broken", [NO_EXTRACTION, NO_IMPORT])
 async def test_a_release_that_does_not_pass_its_test_is_refused(
     tmp_path: Path, releases: Releases, broken: tuple[str, str, str]
@@ -126,6 +129,7 @@ async def test_a_release_that_does_not_pass_its_test_is_refused(
         await self_test.self_test(tmp_path / "new", tmp_path)
 
 
+@pytest.mark.wide
 async def test_of_a_release_that_hangs_it_is_said_that_it_hangs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -167,6 +171,7 @@ async def test_an_index_that_is_away_is_said(tmp_path: Path, index: Index, relea
     assert releases.read().outcome == "failed"
 
 
+@pytest.mark.wide
 async def test_an_index_that_hangs_is_left(
     tmp_path: Path, index: Index, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -180,7 +185,7 @@ async def test_an_index_that_hangs_is_left(
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(pip_index, "ASK_WITHIN", 3.0)
     try:
-        with pytest.raises(NotBrought, match="the index did not answer within 3 seconds"):
+        with pytest.raises(NoNewRelease, match="the index did not answer within 3 seconds"):
             await newest(tmp_path)
     finally:
         hanging.set()
@@ -188,10 +193,11 @@ async def test_an_index_that_hangs_is_left(
 
 async def test_without_pip_the_update_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pip_index, "find_spec", lambda name: None)
-    with pytest.raises(NotBrought, match="pip is not installed in this environment"):
+    with pytest.raises(NoNewRelease, match="pip is not installed in this environment"):
         await newest(tmp_path)
 
 
+@pytest.mark.wide
 async def test_a_disk_that_is_nearly_full_is_left_alone(
     tmp_path: Path, index: Index, releases: Releases
 ) -> None:

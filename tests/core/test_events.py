@@ -31,7 +31,7 @@ from server.core.events import (
     Started,
     apply,
 )
-from server.core.film import About, Manifest, StoredFile, VideoInfo
+from server.core.film import About, Manifest, StoredFile, Thumbnail, VideoInfo
 from server.core.principal import scope_of_person
 from server.core.process_request import ProcessRequest
 from server.core.task import Stage, TaskStatus
@@ -41,7 +41,7 @@ LIST = ProcessRequest(url="http://media.test/list", playlist=True)
 NOW = datetime(2024, 1, 1, 12, 0, tzinfo=UTC)
 LATER = datetime(2024, 1, 1, 12, 5, 30, tzinfo=UTC)
 FILES = {"video": StoredFile(name="video_a_b.mp4", path="video.mp4", size=3, type="video/mp4")}
-PICTURE = StoredFile(name="thumbnail-1.jpg", path="thumbnail-1.jpg", size=3, type="image/jpeg")
+PICTURE = Thumbnail(name="thumbnail-1.jpg", path="thumbnail-1.jpg", size=3, type="image/jpeg")
 
 EVENTS: dict[str, Event] = {
     "started": Started(),

@@ -17,7 +17,7 @@ _PLUGINS = Path(__file__).parent / "plugins"
 
 
 def warm() -> None:
-    """Import it, what it compiles when it first looks at a link, and what it loads when it reads a page."""
+    """Import yt-dlp, with what it compiles for its first link and loads for its first page."""
     import yt_dlp
 
     sys.path.append(str(_PLUGINS))

@@ -177,6 +177,7 @@ async def test_more_signals_change_nothing(service: Service, site: Site) -> None
     assert service.complaints() == []
 
 
+@pytest.mark.wide
 async def test_a_start_that_waits_for_another_server_can_be_stopped(service: Service) -> None:
     second = Service(service.folder, CLIPWIRE_SERVER__PORT="0")
     starting = asyncio.create_task(second.start())
@@ -195,7 +196,7 @@ class Hanging(Service):
 import sys, threading
 from server.__main__ import main
 from server.commands import serve
-serve.GIVE_UP = 0.5
+serve.MAX_STOP_SECONDS = 0.5
 threading.Thread(target=threading.Event().wait).start()
 sys.exit(main([]))
 """

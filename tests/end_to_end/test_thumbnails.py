@@ -88,11 +88,27 @@ async def test_it_is_told_and_sent_while_the_download_runs_and_stays(
     assert not (tmp_path / "data" / "files" / task["task_id"]).exists()
 
 
-async def test_it_stays_when_the_files_come(client: Client, site: Site) -> None:
+async def test_it_stays_when_the_files_come(client: Client, site: Site, tmp_path: Path) -> None:
     task = await submitted(client, site, "/video.mp4")
     done = (await following(client, task["task_id"], lambda payload: payload["progress"] == 100))[-1]
     async with client.get(done["thumbnail"]) as answer:
-        assert (answer.status, (await answer.read())[:3]) == (HTTPStatus.OK, b"\xff\xd8\xff")
+        large = await answer.read()
+        assert (answer.status, large[:3]) == (HTTPStatus.OK, b"\xff\xd8\xff")
+        etag = answer.headers["ETag"]
+    for width, is_small in ((96, True), (192, True), (320, False), (480, False)):
+        async with client.get(f"{done['thumbnail']}?w={width}") as answer:
+            picture = await answer.read()
+            assert (answer.status, picture[:3]) == (HTTPStatus.OK, b"\xff\xd8\xff")
+            assert (picture != large, answer.headers["ETag"] != etag) == (is_small, is_small)
+            assert len(picture) <= len(large)
+    smallest = min(
+        (tmp_path / "data" / "files").rglob("thumbnail-*.jpg"), key=lambda path: path.stat().st_size
+    )
+    smallest.unlink()  # as a server of an earlier release does
+    async with client.get(f"{done['thumbnail']}?w=96") as answer:
+        assert (answer.status, await answer.read()) == (HTTPStatus.OK, large)
+    async with client.get(f"{done['thumbnail']}?w=100") as answer:
+        assert (answer.status, (await answer.json(content_type=None))["code"]) == (422, "invalid_query")
 
 
 async def test_one_that_cannot_be_published_is_not_told_and_harms_nothing(

@@ -1,5 +1,6 @@
 """A new release on the file of the one before, and back."""
 
+import asyncio
 import shutil
 from contextlib import ExitStack
 from pathlib import Path
@@ -36,6 +37,7 @@ async def test_a_new_release_goes_on_with_what_the_one_before_has_and_that_one_r
             assert sha256(fetched) == sha256(media / "1mb.mp4")
             assert (await this.status(waits["task_id"]))["stage"] == "paused"
             assert (await this.wait(cut["task_id"]))["attempt"] == 2
+        await _lists_of_ones_own(tmp_path, own, {done["task_id"], waits["task_id"], cut["task_id"]})
 
         refused = len(before.log)
         with pytest.raises(RuntimeError):
@@ -49,6 +51,32 @@ async def test_a_new_release_goes_on_with_what_the_one_before_has_and_that_one_r
         shutil.move(tmp_path / "backup", tmp_path / "data")
         await before.start()
         assert (await before.wait(cut["task_id"]))["stage"] == "completed"
+
+
+async def _lists_of_ones_own(tmp_path: Path, own: dict[str, str], task_ids: set[str]) -> None:
+    """Tasks of the release before belong to nobody, until somebody adopts them."""
+    separate = own | {
+        "CLIPWIRE_ACCESS__SEPARATE_LISTS": "true",
+        "CLIPWIRE_SERVER__TOKENS": '["a token of the settings"]',
+    }
+    admin = {"Authorization": "Bearer a token of the settings"}
+
+    async def owners(service: Service, headers: dict[str, str]) -> dict[str, str | None]:
+        async with service.client.get("/api/tasks", headers=headers) as answer:
+            return {task["task_id"]: task.get("owner") for task in (await answer.json())["tasks"]}
+
+    async with Service(tmp_path / "this", **separate) as this:
+        async with this.client.post("/api/people", json={"name": "anna"}, headers=admin) as answer:
+            anna = {"Authorization": f"Bearer {(await answer.json())['token']}"}
+        assert await owners(this, anna) == {}
+        assert await owners(this, admin) == dict.fromkeys(task_ids)
+        async with this.client.post("/api/people/anna/adopt", headers=admin) as answer:
+            assert answer.ok
+        async with asyncio.timeout(this.patience):
+            while len(await owners(this, anna)) < len(task_ids):
+                await asyncio.sleep(0.05)
+        assert (await owners(this, anna)).keys() == task_ids
+        assert await owners(this, admin) == dict.fromkeys(task_ids, "anna")
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])

@@ -21,7 +21,7 @@ from server.app import create_app
 from server.core.events import Completed, Started, apply
 from server.core.film import About, ChapterMark, StoredFile
 from server.core.redaction import without_path_secret
-from server.feeds.feed_routes import MOST_KEPT, Built, FeedShelf
+from server.feeds.feed_routes import MAX_CACHED_BYTES, Built, FeedCache
 from server.files.public_names import new_short, short_of
 from server.settings import DownloadSettings, FeedsSettings, LimitSettings, ServerSettings, Settings
 from server.settings import StorageSettings as Storage
@@ -252,7 +252,7 @@ async def test_a_feed_has_a_date_once_it_can_be_trusted(
     path = path_of((await subscribed(client))["feed"]["url"])
     answer = await client.get(path)
     assert "Last-Modified" not in answer.headers, "it may change again within this second"
-    monkeypatch.setattr("server.feeds.feed_routes.SETTLED", 0.0)
+    monkeypatch.setattr("server.feeds.feed_routes.DATED_AFTER", 0.0)
     answer = await client.get(path)
     since = answer.headers["Last-Modified"]
     assert (await client.get(path, headers={"If-Modified-Since": since})).status == 304
@@ -286,7 +286,7 @@ async def test_no_line_of_the_log_has_the_secret(
     def broken(*_: object) -> None:
         raise RuntimeError
 
-    monkeypatch.setattr(FeedShelf, "find", broken)
+    monkeypatch.setattr(FeedCache, "find", broken)
     assert (await client.get(path)).status == 500
     lines = [record.getMessage() for record in caplog.records if record.name.startswith("server")]
     assert len([line for line in lines if "/feeds/..." in line]) >= 28
@@ -355,6 +355,7 @@ async def test_an_episode_has_what_its_source_says_of_it(opened: Opened, tmp_pat
     assert (await refused(client, path_of(entry.enclosures[0].href)))[1] == "file_not_found"
 
 
+@pytest.mark.wide
 async def test_a_player_on_a_page_of_another_site_reads_what_its_address_opens_and_nothing_else(
     opened: Opened, tmp_path: Path
 ) -> None:
@@ -435,14 +436,14 @@ async def test_the_newest_come_first_and_none_after_it_was_fetched(opened: Opene
     assert found[2].published_parsed[:5] == (2026, 2, 1, 10, 0)
 
 
-def test_the_shelf_has_bounds() -> None:
-    shelf = FeedShelf()
+def test_the_cache_has_bounds() -> None:
+    cache = FeedCache()
     for n in range(20):
-        built = Built(str(n), bytes(MOST_KEPT // 8), "", utc_now(), None)
-        shelf.keep(("s", str(n)), built)
-        shelf.keep(("s", str(n)), built)
-    assert [n for n in range(20) if shelf.find(("s", str(n)), str(n))] == list(range(12, 20))
-    assert shelf.find(("s", "19"), "18") is None
-    shelf.keep(("s", "20"), Built("20", bytes(MOST_KEPT + 1), "", utc_now(), None))
-    assert shelf.find(("s", "20"), "20") is None
-    assert shelf.find(("s", "19"), "19") is None
+        built = Built(str(n), bytes(MAX_CACHED_BYTES // 8), "", utc_now(), None)
+        cache.keep(("s", str(n)), built)
+        cache.keep(("s", str(n)), built)
+    assert [n for n in range(20) if cache.find(("s", str(n)), str(n))] == list(range(12, 20))
+    assert cache.find(("s", "19"), "18") is None
+    cache.keep(("s", "20"), Built("20", bytes(MAX_CACHED_BYTES + 1), "", utc_now(), None))
+    assert cache.find(("s", "20"), "20") is None
+    assert cache.find(("s", "19"), "19") is None

@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 from obstore.store import MemoryStore
 
-from server.core.film import StoredFile
+from server.core.film import StoredFile, Thumbnail
 from server.core.task import Stage, TaskStatus
 from server.files.s3 import bucket_sweeper
 from server.files.s3.bucket import Bucket
@@ -19,7 +19,7 @@ from server.files.workplace import LocalWorkplace
 from tests.examples import utc_now
 
 TASK, OTHER = "123e4567-e89b-42d3-a456-426614174000", "123e4567-e89b-42d3-a456-426614174001"
-THUMBNAIL = StoredFile(name="thumbnail-a.jpg", path="thumbnail-a.jpg", size=1, type="image/jpeg")
+THUMBNAIL = Thumbnail(name="thumbnail-a.jpg", path="thumbnail-a.jpg", size=1, type="image/jpeg")
 
 
 @pytest.fixture

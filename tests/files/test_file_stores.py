@@ -17,7 +17,7 @@ from server.core.ports import Stream
 from server.core.task import Stage, TaskStatus
 from server.files.local import LocalFiles
 from server.files.public_names import short_of
-from server.files.publishing import MANIFEST, PREVIEW, UnsafeFile, delete_path
+from server.files.publishing import MANIFEST, PREVIEW, SMALL_PREVIEW, UnsafeFile, delete_path
 from server.files.s3.bucket import Bucket
 from server.files.s3.object_store import S3Files
 from server.files.workplace import LocalWorkplace
@@ -267,6 +267,33 @@ async def test_a_thumbnail_is_published_while_the_child_runs_and_stays_what_it_w
     await shelf.files.tidy_up(shown)
     assert await shelf.paths() == {second.path}
     assert shelf.workplace.work(TASK).exists()
+
+
+async def test_a_thumbnail_in_two_sizes_is_kept_and_removed_as_one(shelf: Shelf) -> None:
+    shelf.leave()
+    work = shelf.workplace.work(TASK)
+    (work / SMALL_PREVIEW).write_bytes(JPEG + b"small")
+    thumbnail = await shelf.files.publish_thumbnail(TASK)
+    assert thumbnail is not None
+    assert thumbnail.small is not None
+    assert await shelf.content(thumbnail) == JPEG
+    assert await shelf.content(thumbnail.small) == JPEG + b"small"
+    assert [thumbnail.for_width(width) for width in (96, 192, 320)] == [thumbnail.small] * 2 + [thumbnail]
+    shown = completed({}).model_copy(update={"stage": Stage.DOWNLOAD, "thumbnail": thumbnail})
+    stored = TaskStatus.model_validate_json(shown.model_dump_json())
+    assert stored.published_files == [thumbnail, thumbnail.small]
+    await shelf.files.tidy_up(stored)
+    assert await shelf.paths() == {thumbnail.path, thumbnail.small.path}
+    (work / SMALL_PREVIEW).write_bytes(JPEG)
+    another = await shelf.files.publish_thumbnail(TASK)
+    assert another is not None
+    assert another.small is None, "a picture that is narrow at its source needs no second file"
+    await shelf.files.tidy_up(shown.model_copy(update={"thumbnail": another}))
+    assert await shelf.paths() == {another.path}
+    (work / SMALL_PREVIEW).write_bytes(b"<svg>")
+    assert await shelf.files.publish_thumbnail(TASK) is None
+    await shelf.files.remove(TASK)
+    assert await shelf.paths() == set()
 
 
 async def test_the_thumbnail_stays_when_the_files_come(shelf: Shelf) -> None:

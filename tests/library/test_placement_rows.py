@@ -76,7 +76,7 @@ async def test_every_task_that_waits_for_a_set_is_told_and_of_one_that_is_placed
     assert await rooms(store).placements.settle(one.file_set, [], [], NOW)
     told = (await claimed(store)).file_set
     assert (told.state, told.about[OTHER_TASKS]) == ("telling", names[:-1])
-    await rooms(store).placements.told(told)
+    await rooms(store).placements.mark_placed(told)
     await wanted(store, "another")
     assert (await claimed(store)).file_set.about[OTHER_TASKS] == [*names[-21:-1], names[-1]]
 
@@ -131,7 +131,7 @@ async def test_what_is_known_of_a_film_does_not_make_a_task_forgotten_that_ends_
         await wanted(store, "one")
         before = (await claimed(store)).file_set
         await to_be_placed(Reading(other), [one_of("two")])
-        describes = asyncio.create_task(rooms(store).placements.described(before, {"title": "A film"}))
+        describes = asyncio.create_task(rooms(store).placements.store_about(before, {"title": "A film"}))
         await blocked(clean_database)
         await other.commit()
         assert not await describes

@@ -73,7 +73,13 @@ async def holding(folder: Path, **sections: Any) -> AsyncIterator[Inside]:
         yield server
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+# Tests of this mark execute together all that the library does with rows: `make test` runs them on both
+# databases, and leaves the others' half on PostgreSQL to `make test-wide`.
+DATABASES = ["sqlite", "postgresql"]
+ON_BOTH = pytest.mark.parametrize("database", DATABASES, indirect=True)
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.wide)])
 def database(request: pytest.FixtureRequest) -> str:
     return "sqlite" if request.param == "sqlite" else request.getfixturevalue("clean_database")
 
@@ -159,7 +165,7 @@ def all_of(root: Path) -> list[str]:
 
 
 async def waits(server: Inside, task_id: str, reason: str = "") -> dict[str, Any]:
-    """What its payload says of the library, once it says why it waits."""
+    """Wait until the task's payload says why the library waits; return its field `library`."""
     while True:
         library: dict[str, Any] = (await server.status(task_id))["library"]
         if "reason" in library and library["reason"].startswith(reason):
@@ -229,6 +235,7 @@ async def test_without_a_library_the_field_is_unknown(tmp_path: Path) -> None:
                 assert [each["field"] for each in (await answer.json())["errors"]] == ["library"]
 
 
+@ON_BOTH
 async def test_somebodys_file_stays_and_ours_gets_another_name(server: Inside, root: Path) -> None:
     (root / f"{NAME}.mp4").parent.mkdir(parents=True)
     (root / f"{NAME}.mp4").write_text("mine")
@@ -241,6 +248,7 @@ async def test_somebodys_file_stays_and_ours_gets_another_name(server: Inside, r
     assert all_of(root) == sorted([*paths, f"{NAME}.mp4"])
 
 
+@pytest.mark.wide
 async def test_two_films_of_a_day_have_two_numbers_and_keep_them(server: Inside, root: Path) -> None:
     for number in (1, 2, 3):
         task_id = await submitted(server)
@@ -249,6 +257,7 @@ async def test_two_films_of_a_day_have_two_numbers_and_keep_them(server: Inside,
         assert f"S2026E03140{number}" in path
 
 
+@pytest.mark.wide
 async def test_a_renamed_channel_keeps_its_folder(server: Inside, root: Path) -> None:
     first, second = await submitted(server), await submitted(server)
     await completed(server, first)
@@ -258,6 +267,7 @@ async def test_a_renamed_channel_keeps_its_folder(server: Inside, root: Path) ->
     assert path.startswith("Some Channel/Season 2026/New Name - S2026E031402")
 
 
+@pytest.mark.wide
 async def test_what_is_fetched_anew_takes_the_place_of_the_earlier_file(server: Inside, root: Path) -> None:
     task_id = await submitted(server)
     await completed(server, task_id)
@@ -278,6 +288,7 @@ async def test_the_same_video_again_is_placed_once(server: Inside, root: Path) -
     assert all_of(root) == [f"{NAME}.mp4"]
 
 
+@pytest.mark.wide
 async def test_both_tasks_of_one_video_are_told_where_it_is(server: Inside, root: Path) -> None:
     away = root.rename(root.with_name("away"))  # both end before it is placed
     tasks = [await submitted(server) for _ in range(2)]
@@ -320,6 +331,7 @@ async def test_a_task_that_is_not_kept_is_deleted_once_it_is_placed(server: Insi
     await until(lambda: not list((data / "files").iterdir()))
 
 
+@ON_BOTH
 async def test_of_two_equal_tasks_that_are_not_kept_none_is_left(
     server: Inside, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -359,6 +371,8 @@ async def test_a_task_stays_while_it_has_files_that_the_library_has_not(
     assert len(all_of(root)) == left
 
 
+@pytest.mark.wide
+@ON_BOTH
 async def test_a_task_that_is_not_kept_stays_until_its_end_was_told(
     database: str, tmp_path: Path, root: Path
 ) -> None:
@@ -431,6 +445,7 @@ async def telling(database: str, tmp_path: Path, root: Path, told: Told) -> Asyn
         yield server
 
 
+@pytest.mark.wide
 async def test_an_end_is_told_once_the_files_are_in_the_library(
     database: str, tmp_path: Path, root: Path, told: Told
 ) -> None:
@@ -451,6 +466,7 @@ async def test_an_end_is_told_once_the_files_are_in_the_library(
         assert told.got.empty()
 
 
+@pytest.mark.wide
 async def test_after_ten_minutes_an_end_is_told_with_what_keeps_the_files_from_the_library(
     database: str, tmp_path: Path, root: Path, told: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -518,6 +534,7 @@ class Folding:
         os.link(name, self.found(new, dst_dir_fd), dst_dir_fd=dst_dir_fd, **more)
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("is_folding", [True, False])
 async def test_a_film_stays_when_its_title_has_another_case_later(
     server: Inside, root: Path, monkeypatch: pytest.MonkeyPatch, *, is_folding: bool
@@ -568,6 +585,7 @@ async def test_with_a_word_a_deleted_task_takes_what_it_placed_with_it(server: I
     (root / f"{NAME}.en.vtt").unlink()
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize(("layout", "picture"), [("shows", "poster.jpg"), ("podcast", "cover.jpg")])
 async def test_a_folder_has_the_picture_of_its_first_film_until_the_last_has_gone(
     server: Inside, root: Path, layout: str, picture: str
@@ -590,6 +608,8 @@ async def test_a_folder_has_the_picture_of_its_first_film_until_the_last_has_gon
     await until(lambda: all_of(root) == [])
 
 
+@pytest.mark.wide
+@ON_BOTH
 async def test_the_poster_of_a_season_goes_with_its_last_film(server: Inside, root: Path) -> None:
     tasks = []
     for name, day in (("x1", "2025-03-14"), ("x2", "2025-03-15"), ("x3", "2026-03-14")):
@@ -611,6 +631,7 @@ async def test_the_poster_of_a_season_goes_with_its_last_film(server: Inside, ro
     assert posters() == ["poster.jpg", "season2026-poster.jpg"]
 
 
+@pytest.mark.wide
 async def test_the_last_ones_of_a_folder_take_its_files_with_them_also_at_once(
     server: Inside, root: Path
 ) -> None:
@@ -630,6 +651,7 @@ async def test_the_last_ones_of_a_folder_take_its_files_with_them_also_at_once(
     await until(lambda: [each.name for each in root.iterdir()] == [MARKER])
 
 
+@pytest.mark.wide
 async def test_a_mount_that_is_away_is_waited_for_and_nothing_is_written_into_its_place(
     server: Inside, root: Path
 ) -> None:
@@ -658,6 +680,8 @@ async def test_a_mount_that_is_away_is_waited_for_and_nothing_is_written_into_it
     assert len(all_of(root)) == 2
 
 
+@pytest.mark.wide
+@ON_BOTH
 async def test_a_link_out_of_the_library_is_not_followed(server: Inside, root: Path, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
@@ -696,6 +720,7 @@ async def test_files_that_are_gone_are_told(server: Inside, root: Path) -> None:
     assert (await waits(server, task_id, "files_gone"))["state"] == "waiting"
 
 
+@ON_BOTH
 @pytest.mark.parametrize("is_of_task", [True, False])
 async def test_a_row_that_cannot_be_read_keeps_nothing_else_from_being_placed(
     server: Inside,
@@ -728,6 +753,7 @@ async def test_a_row_that_cannot_be_read_keeps_nothing_else_from_being_placed(
     assert "ended unexpectedly" not in caplog.text
 
 
+@pytest.mark.wide
 async def test_a_library_that_is_full_is_tried_again(
     server: Inside, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -755,11 +781,12 @@ async def test_a_library_that_is_full_is_tried_again(
 
 
 STEPS = (
-    *("described", "counted", "reserve", "settle", "of_task", "told"),
+    *("store_about", "assign_place", "reserve", "settle", "of_task", "mark_placed"),
     *("clear", "put", "tell_of_library"),
 )
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("is_after", [False, True])
 @pytest.mark.parametrize("step", STEPS)
 async def test_a_set_is_placed_once_whatever_step_the_server_dies_at(
@@ -822,6 +849,7 @@ def let_go() -> Iterator[list[Held]]:
         one.go_on()
 
 
+@pytest.mark.wide
 async def test_the_same_film_that_is_wanted_while_it_is_placed_keeps_its_file(
     server: Inside, root: Path, let_go: list[Held], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -850,6 +878,7 @@ async def test_the_same_film_that_is_wanted_while_it_is_placed_keeps_its_file(
     assert all_of(root) == [f"{NAME}.mp4"]
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("step", ["is_there", "tidy"])
 async def test_a_server_that_stood_still_deletes_nothing_that_another_has_placed_since(
     server: Inside, root: Path, step: str, let_go: list[Held], monkeypatch: pytest.MonkeyPatch
@@ -958,6 +987,7 @@ def nobody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("server.subscriptions.subscription_checker.SubscriptionChecker.run", never)
 
 
+@pytest.mark.wide
 @pytest.mark.usefixtures("nobody_looks")
 async def test_a_film_of_two_subscriptions_is_one_task_and_placed_for_each(
     server: Inside, root: Path
@@ -975,6 +1005,7 @@ async def test_a_film_of_two_subscriptions_is_one_task_and_placed_for_each(
     assert items["site 1"]["paths"] == [paths[1]]
 
 
+@pytest.mark.wide
 @pytest.mark.usefixtures("nobody_looks")
 async def test_two_subscriptions_for_one_folder_share_a_file_until_the_last_lets_it_go(
     server: Inside, root: Path
@@ -994,6 +1025,8 @@ async def test_two_subscriptions_for_one_folder_share_a_file_until_the_last_lets
     await until(lambda: [each.name for each in root.iterdir()] == [MARKER])  # empty folders go as well
 
 
+@pytest.mark.wide
+@ON_BOTH
 @pytest.mark.usefixtures("nobody_looks")
 @pytest.mark.parametrize("is_first", [True, False])
 async def test_a_shared_file_goes_when_all_let_it_go_at_once(
@@ -1024,6 +1057,7 @@ async def test_a_shared_file_goes_when_all_let_it_go_at_once(
     await until(lambda: all_of(root) == [])
 
 
+@pytest.mark.wide
 @pytest.mark.usefixtures("nobody_looks")
 async def test_files_go_with_their_subscription_at_once_however_many_are_shared(
     server: Inside, root: Path, monkeypatch: pytest.MonkeyPatch
@@ -1046,6 +1080,7 @@ async def test_files_go_with_their_subscription_at_once_however_many_are_shared(
     await until(lambda: all_of(root) == [])
 
 
+@pytest.mark.wide
 @pytest.mark.usefixtures("nobody_looks")
 async def test_a_film_that_tells_no_day_has_that_of_its_entry(server: Inside, root: Path) -> None:
     mine = await subscribed(server, "a", backlog="all", library=PLAIN)
@@ -1057,6 +1092,7 @@ async def test_a_film_that_tells_no_day_has_that_of_its_entry(server: Inside, ro
     assert "S2025E112401" in path
 
 
+@pytest.mark.wide
 @pytest.mark.usefixtures("nobody_looks")
 @pytest.mark.parametrize("is_told", [True, False])
 async def test_episodes_of_a_day_are_numbered_as_they_were_published_whichever_is_fetched_first(
@@ -1087,6 +1123,7 @@ async def test_episodes_of_a_day_are_numbered_as_they_were_published_whichever_i
     assert numbers == {8: "2026E031401", 12: "2026E031402", 18: "2026E031403"}
 
 
+@pytest.mark.wide
 @pytest.mark.usefixtures("nobody_looks")
 async def test_what_is_not_kept_goes_as_a_whole_and_only_if_it_is_ours(server: Inside, root: Path) -> None:
     mine = await subscribed(server, "a", backlog="all", library=PLAIN, keep={"last": 1})
@@ -1119,6 +1156,7 @@ async def test_a_subscription_that_keeps_no_tasks_keeps_that_of_a_clients_own_li
     assert (await server.status(own))["library"] == {"state": "placed", "paths": all_of(root)}
 
 
+@pytest.mark.wide
 @pytest.mark.usefixtures("nobody_looks")
 async def test_a_file_that_its_owner_deletes_is_never_fetched_or_placed_again(
     server: Inside, root: Path
@@ -1163,6 +1201,8 @@ async def act(server: Inside, action: str, **more: Any) -> dict[str, Any]:
         return outcome
 
 
+@pytest.mark.wide
+@ON_BOTH
 async def test_after_a_renamed_channel_rename_moves_all_that_its_films_have(
     server: Inside, root: Path
 ) -> None:
@@ -1198,6 +1238,7 @@ def shows_told(root: Path) -> set[str | None]:
     return told
 
 
+@pytest.mark.wide
 async def test_after_a_rename_folder_names_and_nfo_files_agree_and_nothing_is_left_to_do(
     server: Inside, root: Path
 ) -> None:
@@ -1217,6 +1258,7 @@ async def test_after_a_rename_folder_names_and_nfo_files_agree_and_nothing_is_le
     assert (await act(server, "rename", dry_run=True)) == {"count": 0, "files": []}
 
 
+@pytest.mark.wide
 async def test_what_a_dry_run_says_is_what_the_run_does_also_where_somebody_has_the_name(
     server: Inside, root: Path
 ) -> None:
@@ -1237,6 +1279,7 @@ async def test_what_a_dry_run_says_is_what_the_run_does_also_where_somebody_has_
     assert (await act(server, "rename", dry_run=True))["count"] == 0
 
 
+@pytest.mark.wide
 async def test_while_one_rename_moves_files_another_one_is_refused(
     server: Inside, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -1263,6 +1306,7 @@ async def quiet(server: Inside) -> None:
         await asyncio.sleep(0.05)
 
 
+@ON_BOTH
 async def test_a_folder_that_its_owner_has_renamed_is_the_shows_from_then_on(
     server: Inside, root: Path
 ) -> None:
@@ -1287,6 +1331,8 @@ async def test_a_folder_that_its_owner_has_renamed_is_the_shows_from_then_on(
     assert (told["missing"], told["unknown"], told["adopted"]) == (0, 0, 0)
 
 
+@pytest.mark.wide
+@ON_BOTH
 async def test_what_verify_misses_is_no_path_of_a_task_until_it_is_there_again(
     server: Inside, root: Path
 ) -> None:
@@ -1316,6 +1362,7 @@ async def called_otherwise(server: Inside, channel: str, **more: str) -> None:
     await store._transactions.write(change)
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("is_folding", [True, False])
 async def test_what_differs_in_case_alone_is_renamed_and_gets_no_number(
     server: Inside, root: Path, monkeypatch: pytest.MonkeyPatch, *, is_folding: bool
@@ -1339,6 +1386,7 @@ async def test_what_differs_in_case_alone_is_renamed_and_gets_no_number(
     assert (await act(server, "verify"))["missing"] == 0
 
 
+@pytest.mark.wide
 async def test_somebodys_file_that_appears_while_ours_are_moved_stays(
     server: Inside, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -1368,6 +1416,7 @@ async def test_somebodys_file_that_appears_while_ours_are_moved_stays(
     assert (root / f"{name}.mp4").read_text() == "somebody's"
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("step", ["reserve", "move", "settle"])
 @pytest.mark.parametrize("is_after", [False, True])
 async def test_films_get_their_new_names_whatever_step_the_server_dies_at(
@@ -1413,6 +1462,7 @@ async def busy(server: Inside) -> bool:
     return await server.app[PLACEMENTS].due_in(0.0) is not None
 
 
+@pytest.mark.wide
 async def test_verify_finds_what_is_missing_changed_or_elsewhere_by_name_and_size(
     server: Inside, root: Path
 ) -> None:
@@ -1462,6 +1512,7 @@ async def test_after_an_older_backup_what_lies_there_is_known_and_not_fetched(
     assert (await act(server, "verify"))["adopted"] == 0
 
 
+@ON_BOTH
 @pytest.mark.usefixtures("nobody_looks")
 async def test_after_an_older_backup_films_that_only_their_link_identifies_are_known_too(
     server: Inside, root: Path
@@ -1488,6 +1539,7 @@ async def test_after_an_older_backup_films_that_only_their_link_identifies_are_k
     assert states == {"0": "fetched", "1": "fetched", "2": "queued"}
 
 
+@pytest.mark.wide
 @pytest.mark.usefixtures("nobody_looks")
 async def test_episodes_of_a_podcast_lie_in_its_folder_also_when_it_is_called_otherwise(
     server: Inside, root: Path
@@ -1531,6 +1583,7 @@ async def test_nothing_is_written_beside_a_film_that_its_owner_has_deleted(
     assert all_of(root) == []
 
 
+@pytest.mark.wide
 async def test_nfo_files_are_written_anew_but_not_what_somebody_has_edited(
     server: Inside, root: Path
 ) -> None:

@@ -18,6 +18,7 @@ from server.subscriptions.source import SourceFacts, SourcePicture
 from server.subscriptions.subscription_routes import SUBSCRIPTIONS
 from tests.inside import Inside
 from tests.library.test_placer import (
+    DATABASES,
     PICTURE,
     all_of,
     completed,
@@ -54,7 +55,7 @@ def root(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.wide)])
 async def server(request: pytest.FixtureRequest, tmp_path: Path, root: Path) -> AsyncIterator[Inside]:
     is_lite = request.param == "sqlite"
     database = "sqlite" if is_lite else request.getfixturevalue("clean_database")
@@ -107,6 +108,8 @@ async def test_a_show_has_the_pictures_and_the_text_of_its_channel(server: Insid
     assert told == {"title": "Some Channel", "plot": "All about\nfilms", "studio": "Somebody"}
 
 
+@pytest.mark.wide
+@pytest.mark.parametrize("server", DATABASES, indirect=True)
 async def test_they_follow_their_channel_and_replace_what_a_film_had_lent(server: Inside, root: Path) -> None:
     mine = await subscribed(server, "a", backlog="all", library=SHOWS)
     [task_id] = await fetched(server, mine, 1)
@@ -126,6 +129,7 @@ async def test_they_follow_their_channel_and_replace_what_a_film_had_lent(server
     assert (await server.status(task_id))["library"]["state"] == "placed"
 
 
+@pytest.mark.wide
 async def test_a_picture_that_its_owner_has_put_there_stays(server: Inside, root: Path) -> None:
     mine = await subscribed(server, "a", backlog="all", library=SHOWS)
     await fetched(server, mine, 1)
@@ -137,6 +141,7 @@ async def test_a_picture_that_its_owner_has_put_there_stays(server: Inside, root
     assert (root / "Some Channel" / "tvshow.nfo").read_bytes() == b"mine, too"
 
 
+@pytest.mark.wide
 async def test_a_picture_of_a_film_in_another_form_makes_room(
     server: Inside, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -152,6 +157,7 @@ async def test_a_picture_of_a_film_in_another_form_makes_room(
     await until(lambda: not (root / "Some Channel" / "poster.webp").exists())
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("title", ["Best of", "Some Channel"])
 async def test_a_playlist_gives_its_picture_to_no_channel_but_to_folders_of_its_own(
     server: Inside, root: Path, title: str
@@ -167,6 +173,7 @@ async def test_a_playlist_gives_its_picture_to_no_channel_but_to_folders_of_its_
     await until(lambda: picture_of(root, f"Some Channel/{title}/cover.jpg") == JPEG + b"avatar")
 
 
+@pytest.mark.wide
 async def test_a_podcast_is_known_by_the_cover_of_its_feed(server: Inside, root: Path) -> None:
     mine = await subscribed(server, "a", backlog="all", library={"layout": "podcast"})
     of_link = VideoInfo(title="Sound", webpage_url="http://a.test/1.mp3")
@@ -185,6 +192,8 @@ def _entries() -> list[Any]:
     return entries(1)
 
 
+@pytest.mark.wide
+@pytest.mark.parametrize("server", DATABASES, indirect=True)
 async def test_they_move_with_a_rename_which_finds_nothing_afterwards(server: Inside, root: Path) -> None:
     mine = await subscribed(server, "a", backlog="all", library=SHOWS)
     await fetched(server, mine, 2, 1, facts=CHANNEL, pictures=[AVATAR, BANNER])
@@ -212,6 +221,8 @@ async def renamed(server: Inside) -> int:
         await asyncio.sleep(0.05)
 
 
+@pytest.mark.wide
+@pytest.mark.parametrize("server", DATABASES, indirect=True)
 async def test_they_go_with_the_last_film_and_the_picture_with_its_subscription(
     server: Inside, root: Path
 ) -> None:

@@ -16,7 +16,15 @@ from server.api import spool
 from server.api.connections import CONNECTIONS
 from server.app import create_app
 from server.core.whose import Whose
-from server.memory.media_routes import AT_ONCE, LONGEST_LINE, MAX_ARCHIVE, MEDIA, PIECE, TURNS, Archive
+from server.memory.media_routes import (
+    KEYS_PER_TRANSACTION,
+    MAX_ARCHIVE,
+    MAX_LINE_BYTES,
+    MEDIA,
+    READ_BYTES,
+    TURNS,
+    Archive,
+)
 from server.settings import DownloadSettings, Settings, StorageSettings
 from tests.inside import Inside, inside
 from tests.service import Service
@@ -80,6 +88,7 @@ async def test_without_a_link_nothing_is_asked(client: Client) -> None:
     assert (await client.get("/api/media")).status == 422
 
 
+@pytest.mark.wide
 async def test_a_download_is_remembered_after_its_deletion(service: Service, site: Site) -> None:
     # The service that tests share remembers what came from another site at the same port.
     link = site.url(f"/video.mp4?signature={uuid4()}")
@@ -115,14 +124,15 @@ async def imported(served: Inside, archive: bytes) -> tuple[int, dict[str, Any]]
         return answer.status, await answer.json(content_type=None)
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("unit", [b"\n", b"x\n", b"\xff\n", b"a b\n", b"a " + b"b" * 200_000 + b"\n", b"y"])
 def test_an_archive_is_read_in_small_pieces(unit: bytes) -> None:
-    text = unit * (20 * PIECE // len(unit))
+    text = unit * (8 * READ_BYTES // len(unit))
     file = BytesIO(text)
     archive, before, count = Archive(file), 0, 0
     while (keys := archive.next_keys()) is not None:
-        assert len(keys) <= AT_ONCE
-        assert file.tell() - before <= PIECE + LONGEST_LINE
+        assert len(keys) <= KEYS_PER_TRANSACTION
+        assert file.tell() - before <= READ_BYTES + MAX_LINE_BYTES
         before, count = file.tell(), count + len(keys)
     assert file.tell() == len(text)
     is_wrong = unit not in (b"\n", b"a b\n")
@@ -138,7 +148,7 @@ async def test_of_many_archives_one_is_imported_at_a_time_and_others_write_in_be
     media, order, take = served.app[MEDIA], list[str](), served.app[MEDIA].take
 
     async def noted(keys: Sequence[str], now: float, whose: Whose) -> int:
-        assert len(keys) <= AT_ONCE
+        assert len(keys) <= KEYS_PER_TRANSACTION
         order.append(keys[0].split()[0])
         return await take(keys, now, whose)
 

@@ -136,6 +136,7 @@ async def test_a_failure_is_told_with_its_cause(open_client: Open, ntfy: Ntfy) -
     assert (await ntfy.next())["message"] == f"“{URL}” failed: {CAUSE}"
 
 
+@pytest.mark.wide
 async def test_everybody_is_told_once(open_client: Open, ntfy: Ntfy) -> None:
     client = await open_client(ntfy.url("one"), ntfy.url("two"), ntfy.url("one"))
     await cancelled(client)
@@ -144,6 +145,7 @@ async def test_everybody_is_told_once(open_client: Open, ntfy: Ntfy) -> None:
     assert ntfy.got.empty()
 
 
+@pytest.mark.wide
 async def test_who_does_not_take_it_is_told_again_also_by_the_next_server(
     open_client: Open, ntfy: Ntfy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,6 +162,7 @@ async def test_who_does_not_take_it_is_told_again_also_by_the_next_server(
     assert await ntfy.next() == first[0] == first[1] == first[2]
 
 
+@pytest.mark.wide
 async def test_receivers_that_hang_are_left_and_hold_up_nobody(
     open_client: Open, ntfy: Ntfy, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -179,6 +182,7 @@ async def test_receivers_that_hang_are_left_and_hold_up_nobody(
     assert own_processes() == []
 
 
+@pytest.mark.wide
 async def test_secrets_stand_in_no_log_and_no_list_of_processes(
     open_client: Open, ntfy: Ntfy, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -201,6 +205,7 @@ async def test_secrets_stand_in_no_log_and_no_list_of_processes(
     assert "sesame" not in written
 
 
+@pytest.mark.wide
 async def test_an_address_that_apprise_does_not_know_stops_the_start(open_client: Open, ntfy: Ntfy) -> None:
     with pytest.raises(ConfigurationError, match=r"^notify\.urls\.1: .*") as error:
         await open_client(ntfy.url(), "nosuch://user:hunter2@host/")
@@ -208,6 +213,7 @@ async def test_an_address_that_apprise_does_not_know_stops_the_start(open_client
     assert own_processes() == []
 
 
+@pytest.mark.wide
 async def test_the_server_itself_imports_no_apprise(ntfy: Ntfy) -> None:
     async with Notifier([ntfy.url()], "en") as people:
         assert await people.send(delivery(finished(new_task().status), ntfy.url())) is None
@@ -215,6 +221,7 @@ async def test_the_server_itself_imports_no_apprise(ntfy: Ntfy) -> None:
         await ntfy.next()
 
 
+@pytest.mark.wide
 async def test_the_process_ends_when_there_was_nothing_to_tell_for_a_while(
     ntfy: Ntfy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -225,6 +232,7 @@ async def test_the_process_ends_when_there_was_nothing_to_tell_for_a_while(
         await none_is_left()
 
 
+@pytest.mark.wide
 async def test_a_process_that_is_killed_costs_one_try(ntfy: Ntfy) -> None:
     ntfy.hangs = asyncio.Event()
     async with Notifier([ntfy.url()], "en") as people:
@@ -237,6 +245,7 @@ async def test_a_process_that_is_killed_costs_one_try(ntfy: Ntfy) -> None:
         assert await people.send(delivery(finished(new_task().status), ntfy.url())) is None
 
 
+@pytest.mark.wide
 async def test_what_cannot_be_reached_is_called_so(ntfy: Ntfy) -> None:
     urls = ["ntfy://127.0.0.1:9/films", ntfy.url()]
     async with Notifier(urls, "en") as people:
@@ -272,24 +281,25 @@ apprise_program.main()
     assert sorted(json.loads(answer)["id"] for answer in answers) == [1, 2]
 
 
-@pytest.mark.parametrize(
-    "url",
-    [
-        "discord://123456789012345678/abcdefghijklmnopqrstuvwxyz",
-        "slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ/#general",
-        "mmost://mattermost.test/3ccdd113474722377935511fc85d3dd4",
-        "rocket://abc%2Fdef@rocket.test/#general",
-        "zulip://bot@org/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa/general",
-        "gchat://workspace/key/token",
-        "tgram://123456789:abcdefg_hijklmnop/12315544/",
-        "ntfy://ntfy.test/films",
-    ],
-)
-def test_no_service_finds_a_link_or_a_person_in_a_title(tmp_path: Path, url: str) -> None:
+SERVICES = [
+    "discord://123456789012345678/abcdefghijklmnopqrstuvwxyz",
+    "slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ/#general",
+    "mmost://mattermost.test/3ccdd113474722377935511fc85d3dd4",
+    "rocket://abc%2Fdef@rocket.test/#general",
+    "zulip://bot@org/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa/general",
+    "gchat://workspace/key/token",
+    "tgram://123456789:abcdefg_hijklmnop/12315544/",
+    "ntfy://ntfy.test/films",
+]
+
+
+@pytest.mark.wide
+def test_no_service_finds_a_link_or_a_person_in_a_title(tmp_path: Path) -> None:
     told = (
         "<@123> <!channel> <https://a.test|bank> <b>[bank](https://a.test) @you me@a.test https://b.test/@him"
     )
     (tmp_path / "recording.py").write_text(f"""
+import json
 import sys
 sys.path.insert(0, {str(PROGRAM.parent)!r})
 import apprise_program
@@ -297,31 +307,36 @@ import requests
 
 def send(session, request, **_):
     body = request.body if isinstance(request.body, str) else request.body.decode()
-    print(body)
+    bodies.append(body)
     answer = requests.Response()
     answer.status_code = 200
     answer._content = b'{{"ok": true}}'
     return answer
 
 requests.Session.send = send
-apprise_program._notify({url!r}, {told!r}, good=True)
+for url in {SERVICES!r}:
+    bodies = []
+    apprise_program._notify(url, {told!r}, good=True)
+    print(json.dumps(bodies))
 """)
     done = subprocess.run(
         [sys.executable, "-I", str(tmp_path / "recording.py")], capture_output=True, check=True, text=True
     )
-    try:
-        sent = json.dumps(json.loads(done.stdout), ensure_ascii=False)
-    except ValueError:
-        sent = unquote_plus(done.stdout)
-    sent = sent.replace("\\", "")
-    assert "a.test" in sent
-    if url.startswith("ntfy"):  # it shows what comes
-        assert told in sent
-        return
-    for markup in ("<@123", "<!channel", "<https://a.test", "<b>", "](", " @you"):
-        assert markup not in sent or (markup in ("](", " @you") and url.startswith("tgram"))
-    assert "me@a" in sent
-    assert "/@him" in sent
+    for url, line in zip(SERVICES, done.stdout.splitlines(), strict=True):
+        [body] = json.loads(line)
+        try:
+            sent = json.dumps(json.loads(body), ensure_ascii=False)
+        except ValueError:
+            sent = unquote_plus(body)
+        sent = sent.replace("\\", "")
+        assert "a.test" in sent, url
+        if url.startswith("ntfy"):  # it shows what comes
+            assert told in sent
+            continue
+        for markup in ("<@123", "<!channel", "<https://a.test", "<b>", "](", " @you"):
+            assert markup not in sent or (markup in ("](", " @you") and url.startswith("tgram")), url
+        assert "me@a" in sent, url
+        assert "/@him" in sent, url
 
 
 def test_the_program_ends_with_its_input() -> None:

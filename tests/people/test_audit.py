@@ -17,8 +17,8 @@ from server.app import ROUTES
 from server.commands.logs import JsonFormatter, TextFormatter
 from server.core.errors import DatabaseAway, InvalidQuery
 from server.people import audit
-from server.people.audit import AUDIT, AUDITED, MOST_OF_ADDRESS, MOST_REFUSED, Audit
-from server.people.audit_rows import KEPT_FOR, AuditEvent, AuditRows
+from server.people.audit import AUDIT, AUDITED, MAX_REFUSED, MAX_REFUSED_OF_SOURCE, Audit
+from server.people.audit_rows import RETENTION_SECONDS, AuditEvent, AuditRows
 from tests.people.test_people_rows import Opened, open_any
 from tests.people.test_people_tokens import BODY, OURS, SHARED, Client, add, opened
 
@@ -122,20 +122,40 @@ async def test_refused_log_ins_are_told_and_a_flood_is_counted(
         await add(client, "anna")
         here, now = client.app[AUDIT], time.time()
         monkeypatch.setattr(here, "_clock", lambda: now)  # all within one minute
-        for _ in range(MOST_OF_ADDRESS + 5):
+        for _ in range(MAX_REFUSED_OF_SOURCE + 5):
             await client.get("/api/tasks", headers={"Authorization": "Bearer wrong"})
         await client.post("/api/session", json={"name": "anna", "password": "not that one"})
-        for number in range(3 * MOST_REFUSED):
+        for number in range(3 * MAX_REFUSED):
             here.refused(f"10.0.0.{number % 250}")
-        here._end_minute(None)
+        here._end_minute(here._refused_log_ins)
         while not (found := await events(client, shared)) or not found[-1][2]:
             await asyncio.sleep(0.01)
         assert {what for _, what, _ in found} == {"log_in_refused"}
         answer = await client.get("/api/audit?limit=200", headers=shared)
         stored = (await answer.json())["events"]
-        assert len(stored) == MOST_REFUSED + 1
-        assert sum(one.get("from") == "127.0.0.1" for one in stored) == MOST_OF_ADDRESS
-        assert stored[0]["on"] == f"{MOST_OF_ADDRESS + 6 + 3 * MOST_REFUSED - MOST_REFUSED} more"
+        assert len(stored) == MAX_REFUSED + 1
+        assert sum(one.get("from") == "127.0.0.1" for one in stored) == MAX_REFUSED_OF_SOURCE
+        assert stored[0]["on"] == f"{MAX_REFUSED_OF_SOURCE + 6 + 3 * MAX_REFUSED - MAX_REFUSED} more"
+
+
+async def test_of_many_refused_changes_the_first_are_told_and_the_others_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(tmp_path) as client:
+        root, anna = await add(client, "root", "admin"), await add(client, "anna")
+        here, now = client.app[AUDIT], time.time()
+        monkeypatch.setattr(here, "_clock", lambda: now)  # all within one minute
+        for _ in range(MAX_REFUSED_OF_SOURCE + 5):
+            assert (await client.delete("/api/people/root?tasks=delete", headers=anna)).status == 403
+        assert (await client.patch("/api/people/root", json={"role": "user"}, headers=root)).status == 409
+        here._end_minute(here._refused_changes)
+        while not (found := await events(client, root)) or not str(found[-1][2]).endswith("more"):
+            await asyncio.sleep(0.01)
+        assert found == [
+            *[("anna", "person_removed_refused", "root")] * MAX_REFUSED_OF_SOURCE,
+            ("root", "person_changed_refused", "root"),
+            ("anna", "person_removed_refused", "5 more"),
+        ]
 
 
 async def test_where_nobody_was_added_nothing_is_recorded(tmp_path: Path) -> None:
@@ -161,7 +181,7 @@ async def test_pages_follow_each_other_and_what_is_old_is_forgotten(open_any: Op
     now = 1_800_000_000.0
     async with open_any() as store:
         rows = AuditRows(store.transactions)
-        await rows.add([AuditEvent(now - KEPT_FOR - 1, "anna", "too old")])
+        await rows.add([AuditEvent(now - RETENTION_SECONDS - 1, "anna", "too old")])
         await rows.add([AuditEvent(now - 10 + number, "anna", str(number)) for number in range(5)])
         page, more = await rows.page(None, 2, now)
         following, last = await rows.page(more, 3, now)
@@ -201,7 +221,7 @@ async def running(rows: AuditRows) -> AsyncIterator[Audit]:
 async def test_what_cannot_be_stored_is_stored_once_the_database_is_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(audit, "TRY_AGAIN", 0.001)
+    monkeypatch.setattr(audit, "RETRY_SECONDS", 0.001)
     rows = AwayRows()
     async with running(rows) as here:
         await here.record([AuditEvent(1.0, "anna", "first")])

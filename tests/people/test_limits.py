@@ -145,7 +145,7 @@ async def test_the_bytes_of_a_day_are_free_again_after_a_day(store: AnyStore) ->
     assert isinstance(refusal, OverLimit)
     left = refusal.extra.pop("retry_after")
     assert refusal.extra == {"limit": "max_bytes_per_day", "most": 1000, "used": 1100}
-    # The second may have ended in the next hour.
+    # The hour may have changed between the ends of the two tasks.
     assert left in (
         pytest.approx(first_hour + 24 * HOUR - ended, abs=2),
         pytest.approx(first_hour + 25 * HOUR - ended, abs=2),

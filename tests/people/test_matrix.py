@@ -439,7 +439,13 @@ async def world(
         yield everybody
 
 
-@pytest.fixture(params=["sqlite", "postgresql", pytest.param("three nodes", marks=pytest.mark.long)])
+@pytest.fixture(
+    params=[
+        "sqlite",
+        pytest.param("postgresql", marks=pytest.mark.wide),
+        pytest.param("three nodes", marks=pytest.mark.long),
+    ]
+)
 async def everybody(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
     database = "sqlite" if request.param == "sqlite" else request.getfixturevalue("clean_database")
     opened = three_nodes if request.param == "three nodes" else world

@@ -2,14 +2,16 @@
 
 import asyncio
 import json
+import os
 import re
 import shutil
 import sqlite3
 import time
 from base64 import urlsafe_b64encode
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
@@ -25,6 +27,7 @@ from server.api.session import DIRECTORY
 from server.app import create_app
 from server.core.ports import MAX_SESSIONS_OF_PERSON
 from server.people import people_rows as rows
+from server.people.audit_routes import AUDIT_ROWS
 from server.people.directory import PeopleDirectory
 from server.people.oidc_client import LogInRefused, OidcClient, Registration, Transaction
 from server.settings import (
@@ -35,6 +38,7 @@ from server.settings import (
     Settings,
     StorageSettings,
 )
+from tests.service import children_of, described
 from tests.tools import npm_tool, without
 
 SECRETS = {
@@ -42,6 +46,7 @@ SECRETS = {
     "elliptic": SecretStr("another secret"),
     "public": None,
 }
+STARTS_WITHIN = 120.0  # seconds: it takes one
 OURS = {"Sec-Fetch-Site": "same-origin"}
 
 
@@ -50,18 +55,28 @@ async def provider(callback: str, page: str) -> AsyncIterator[str]:
     """Its issuer."""
     node = shutil.which("node") or without("node", "apt-get install npm")
     script, folder = Path(__file__).with_name("oidc_provider.mjs"), npm_tool("oidc-provider")
-    process = await asyncio.create_subprocess_exec(
-        *(node, str(script), str(folder), callback, page),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-        env={"NODE_ENV": "test"},
-    )
-    assert process.stdout
-    try:
-        yield (await process.stdout.readline()).decode().strip()
-    finally:
-        process.kill()
-        await process.wait()
+    with TemporaryFile() as errors:
+        process = await asyncio.create_subprocess_exec(
+            *(node, str(script), str(folder), callback, page),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=errors,
+            env={"NODE_ENV": "test"},
+        )
+        assert process.stdout
+        try:
+            issuer = ""
+            with suppress(TimeoutError):
+                async with asyncio.timeout(STARTS_WITHIN):
+                    issuer = (await process.stdout.readline()).decode().strip()
+            if not issuer:
+                errors.seek(0)
+                state = described(children_of(os.getpid()))
+                raise AssertionError(f"the provider does not start: {state}, {errors.read()[-2000:]!r}")
+            yield issuer
+        finally:
+            process.kill()
+            await process.wait()
 
 
 class Place:
@@ -96,14 +111,14 @@ class Browser:
 
     async def log_in(self, name: str) -> str:
         """Where the server sends the browser at last."""
-        return await self.come_back(await self.way_back(name))
+        return await self.come_back(await self.link_back(name))
 
     async def come_back(self, link: str) -> str:
         answer = await self.session.get(URL(link, encoded=True), allow_redirects=False)
         assert answer.status == 302
         return answer.headers["Location"]
 
-    async def way_back(self, name: str) -> str:
+    async def link_back(self, name: str) -> str:
         """The link by which the provider sends the browser back after `name` has logged in there."""
         answer = await self.session.get(f"{self.place.origin}/api/session/oidc", allow_redirects=False)
         assert answer.status == 302
@@ -156,6 +171,7 @@ async def opened(tmp_path: Path, client_id: str = "clipwire", **access: Any) -> 
             yield Place(origin, issuer, app)
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("client_id", SECRETS)
 async def test_whom_the_provider_names_is_logged_in(tmp_path: Path, client_id: str) -> None:
     async with opened(tmp_path, client_id, create_people=True) as place:
@@ -183,6 +199,7 @@ async def test_only_who_is_expected_gets_in(tmp_path: Path) -> None:
         assert await place.log_in("not a name") == {"refused": "no_name"}
 
 
+@pytest.mark.wide
 async def test_a_name_alone_makes_nobody_an_admin(tmp_path: Path) -> None:
     async with opened(tmp_path, create_people=True) as place:
         await place.people.change(lambda tables: rows.add_person(tables, "boss", "admin", 0.0))
@@ -197,12 +214,23 @@ async def test_groups_become_roles_at_each_log_in(tmp_path: Path) -> None:
         await place.people.change(lambda tables: rows.set_role(tables, "root", "user"))
         assert (await place.log_in("anna"))["role"] == "user"
         assert (await place.log_in("root"))["role"] == "admin"
+        events, _ = await place.app[AUDIT_ROWS].page(None, 10, time.time())
+        assert [(one.who, one.what, one.subject) for one in reversed(events)] == [
+            ("root", "person_added", "root admin"),
+            ("root", "log_in", ""),
+            ("anna", "person_added", "anna user"),
+            ("anna", "log_in", ""),
+            ("anna", "role_changed", "anna user"),
+            ("anna", "log_in", ""),
+            ("root", "role_changed", "root admin"),
+            ("root", "log_in", ""),
+        ]
 
 
 async def test_a_log_in_cannot_be_slipped_in_repeated_or_mixed_up(tmp_path: Path) -> None:
     async with opened(tmp_path, create_people=True) as place:
         async with place.browser() as attacker, place.browser() as victim:
-            link = await attacker.way_back("mallory")
+            link = await attacker.link_back("mallory")
             parts = urlsplit(link)
             query = {name: values[0] for name, values in parse_qs(parts.query).items()}
             assert query["iss"] == place.issuer
@@ -212,13 +240,13 @@ async def test_a_log_in_cannot_be_slipped_in_repeated_or_mixed_up(tmp_path: Path
                 return parts._replace(query=urlencode(told)).geturl()
 
             assert "log_in_error=expired" in await victim.come_back(link)  # of another browser
-            other = await victim.way_back("victim")
+            other = await victim.link_back("victim")
             mixed = {"code": query["code"]}
             query_of_victim = parse_qs(urlsplit(other).query)
             swapped = changed(state=query_of_victim["state"][0], **mixed)
             assert "log_in_error=refused" in await victim.come_back(swapped)  # PKCE: the code of another
         async with place.browser() as browser:
-            link = await browser.way_back("anna")
+            link = await browser.link_back("anna")
             parts = urlsplit(link)
             query = {name: values[0] for name, values in parse_qs(parts.query).items()}
             cookies = {cookie.key: cookie.value for cookie in browser.session.cookie_jar}
@@ -235,6 +263,7 @@ async def test_a_log_in_cannot_be_slipped_in_repeated_or_mixed_up(tmp_path: Path
             assert "log_in_error" in await browser.come_back(link)  # a code is good for once
 
 
+@pytest.mark.wide
 async def test_a_log_out_leads_to_the_provider(tmp_path: Path) -> None:
     async with opened(tmp_path, create_people=True) as place, place.browser() as browser:
         await browser.log_in("anna")
@@ -246,6 +275,7 @@ async def test_a_log_out_leads_to_the_provider(tmp_path: Path) -> None:
         assert (await browser.session.get(URL(link, encoded=True))).status == 200
 
 
+@pytest.mark.wide
 async def test_many_log_ins_leave_nothing_behind_but_their_last_sessions(tmp_path: Path) -> None:
     async with opened(tmp_path, create_people=True) as place, place.browser() as browser:
         for _ in range(5):
@@ -322,7 +352,7 @@ async def test_only_what_the_provider_has_signed_for_this_log_in_holds() -> None
     client, transaction = OidcClient(registration), Transaction.begin()
     key, other = (RSAKey.generate_key(2048, {"kid": name}) for name in ("key", "other"))
     public = key.as_dict(private=False)
-    client._keys, client._keys_asked = {"keys": [public]}, time.monotonic()
+    client._keys, client._keys_fetched_at = {"keys": [public]}, time.monotonic()
     now = int(time.time())
     right: dict[str, Any] = {
         "iss": "https://login.example",
@@ -336,7 +366,7 @@ async def test_only_what_the_provider_has_signed_for_this_log_in_holds() -> None
     async def checked(claims: dict[str, Any], key: Any = key, **header: str) -> dict[str, Any]:
         algorithm = header.pop("alg", "RS256")
         token = jwt.encode({"alg": algorithm, "kid": "key"} | header, claims, key, algorithms=[algorithm])
-        return await client._checked({}, token, transaction)
+        return await client._check_id_token({}, token, transaction)
 
     assert (await checked(right))["sub"] == "1"
     assert await checked(right | {"aud": ["clipwire", "another"], "azp": "clipwire"})
@@ -370,7 +400,7 @@ async def test_only_what_the_provider_has_signed_for_this_log_in_holds() -> None
     )
     for token in (unsigned, "", "a.b.c"):
         with pytest.raises(LogInRefused):
-            await client._checked({}, token, transaction)
+            await client._check_id_token({}, token, transaction)
 
 
 @pytest.mark.parametrize("cookie", ["", "x", "bnVsbA", "WzEsMl0", "WyJhIiwiYiIsImMiLDFd"])

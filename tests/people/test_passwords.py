@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from aiohttp import WSCloseCode
 
-from server.api.session import COOKIE, DIRECTORY, HOST_COOKIE, MAX_WRONG, LogIns
+from server.api.session import COOKIE, DIRECTORY, HOST_COOKIE, MAX_WRONG, LogIns, Minute
 from server.core.errors import DatabaseBusy, TooManyRequests
 from server.core.principal import Principal
 from server.people import passwords
@@ -66,8 +66,10 @@ async def test_what_looks_the_same_on_another_keyboard_is_the_same(tmp_path: Pat
 async def test_a_password_has_ten_characters_of_any_kind(tmp_path: Path, password: str) -> None:
     async with opened(tmp_path) as client:
         anna = await add(client, "anna")
-        answer = await client.patch("/api/me", json={"password": password}, headers=anna)
+        answer = await client.patch("/api/me?lang=en", json={"password": password}, headers=anna)
         assert answer.status == 422
+        said = [{"field": "password", "message": "must have at least 10 characters"}]
+        assert (await answer.json())["errors"] == said
         assert (await client.patch("/api/me", json={"password": "aaaaaaaaaa"}, headers=anna)).status == 200
 
 
@@ -95,6 +97,7 @@ async def test_nobody_learns_who_there_is(tmp_path: Path, monkeypatch: pytest.Mo
         assert worked == [False] * 3
 
 
+@pytest.mark.wide
 async def test_wrong_passwords_slow_nobody_with_the_right_one(tmp_path: Path) -> None:
     async with opened(tmp_path) as client:
         await with_password(client, "anna")
@@ -119,6 +122,7 @@ async def test_a_password_is_changed_with_the_old_one_and_ends_all_other_log_ins
         assert (await log_in(client, "anna", OTHER))[0] == 204
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])
 async def test_sockets_of_other_log_ins_end_on_every_node_whatever_fails_behind_the_change(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, database: str
@@ -334,7 +338,7 @@ async def test_those_who_wait_take_turns_and_nobody_waits_behind_a_flood() -> No
     turns, gate = passwords._Turns(1), Gate()
     flood = [
         asyncio.create_task(turns.take(("flood", "anna"), gate.work("flood")))
-        for _ in range(1 + passwords.WAITING)
+        for _ in range(1 + passwords.MAX_OF_NAME)
     ]
     await asyncio.sleep(0)
     right = asyncio.create_task(turns.take(("right", "anna"), gate.work("right")))
@@ -353,7 +357,7 @@ async def test_those_who_wait_take_turns_and_nobody_waits_behind_a_flood() -> No
 
 async def test_whoever_tries_many_names_waits_behind_themselves() -> None:
     turns, gate = passwords._Turns(1), Gate()
-    names = [f"{number}" for number in range(1 + passwords.OF_ADDRESS)]
+    names = [f"{number}" for number in range(1 + passwords.MAX_OF_ADDRESS)]
     flood = [asyncio.create_task(turns.take(("flood", name), gate.work(name))) for name in names]
     await asyncio.sleep(0)
     with pytest.raises(TooManyRequests):
@@ -369,26 +373,26 @@ async def test_whoever_tries_many_names_waits_behind_themselves() -> None:
     await asyncio.gather(*flood)
 
 
-async def test_suspects_leave_a_place_to_others_and_come_after_them() -> None:
+async def test_suspects_come_after_all_others_and_take_no_place_of_theirs() -> None:
     turns, gate = passwords._Turns(2), Gate()
+
     flood = [
         asyncio.create_task(turns.take((f"{number}", "anna"), gate.work("flood"), is_suspect=True))
         for number in range(5)
     ]
     await asyncio.sleep(0)
-    assert turns._free == 1
     others = [
         asyncio.create_task(turns.take((name, "anna"), gate.work(name)))
         for name in ("first", "second", "third")
     ]
     await asyncio.sleep(0)
+    assert turns._free == 0, "one of the flood works, and keeps none of the others waiting"
     for _ in (*flood, *others):
         gate.let_one_end()
     await asyncio.gather(*flood, *others)
-    # One of the flood had begun, and another one may begin together with the last of the others.
-    assert {"first", "second", "third"} < set(gate.began[:5])
+    assert gate.began[4:] == ["flood"] * 4
     assert turns._free == 2
-    assert turns._free_for_suspects == 1
+    assert not turns._is_suspect_at_work
 
 
 async def test_who_tries_ten_wrong_ones_is_a_suspect_for_a_minute(
@@ -409,6 +413,43 @@ async def test_who_tries_ten_wrong_ones_is_a_suspect_for_a_minute(
             await log_in(client, f"nobody{number}", OTHER)
         assert (await log_in(client, "anna", RIGHT))[0] == 204, "they get in"
     assert asked == [False] * MAX_WRONG + [True]
+
+
+async def test_all_but_the_first_ten_of_a_burst_are_suspects_before_any_is_known_to_be_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, worked_out = list[bool](), asyncio.Event()
+
+    async def held(self: passwords._Turns, who: Any, work: Any, *, is_suspect: bool = False) -> bool:
+        asked.append(is_suspect)
+        await worked_out.wait()
+        return False
+
+    async with opened(tmp_path) as client:
+        await with_password(client, "anna")
+        monkeypatch.setattr(passwords._Turns, "take", held)
+        people = directory(client)
+        tried = [
+            asyncio.create_task(people.of_password(f"nobody{number}", OTHER, "192.0.2.1"))
+            for number in range(MAX_WRONG + 1)
+        ]
+        other = asyncio.create_task(people.of_password("anna", OTHER, "192.0.2.2"))
+        await asyncio.sleep(0)
+        worked_out.set()
+        await asyncio.gather(*tried, other, return_exceptions=True)
+    assert asked == [False] * MAX_WRONG + [True, False]
+    assert not people._being_compared
+
+
+def test_who_goes_on_with_wrong_ones_stays_a_suspect() -> None:
+    now = [0.0]
+    minute = Minute(lambda: now[0], is_extended=True)
+    for now[0] in (0.0, 30.0, 70.0, 120.0):
+        minute.count("here")
+    now[0] = 179.0
+    assert minute.so_far("here") == 4
+    now[0] = 180.0
+    assert minute.so_far("here") == 0
 
 
 async def test_who_leaves_while_it_is_worked_out_leaves_no_place_to_others_before_that_ends() -> None:

@@ -91,6 +91,8 @@ async def test_people_are_managed_without_a_server(place: Place) -> None:
         (("remove", "bob"), "--give-to"),
         (("remove", "bob", "--give-to", "bob"), "another person is expected"),
         (("token", "add", "bob", "phone", "--expires", "soon"), "soon is no length of time"),
+        (("token", "add", "bob", "phone", "--expires", "0d"), "0d is no length of time from 1m to 3650d"),
+        (("token", "add", "bob", "phone", "--expires", "3651d"), "3651d is no length of time from 1m"),
         (("token", "revoke", "bob", "phone"), "There is no such person"),
     ],
 )
@@ -103,6 +105,7 @@ async def test_what_does_not_fit_is_told_in_one_line(
     assert said in err.splitlines()[0]
 
 
+@pytest.mark.wide
 async def test_a_server_that_runs_hears_of_changes_before_the_command_ends(place: Place) -> None:
     async with place.server() as (session, url, _):
         assert (await session.get(url("/api/tasks"))).status == 200
@@ -116,6 +119,7 @@ async def test_a_server_that_runs_hears_of_changes_before_the_command_ends(place
             assert socket.close_code == WSCloseCode.POLICY_VIOLATION
 
 
+@pytest.mark.wide
 async def test_nodes_hear_of_changes(clean_database: str, tmp_path: Path) -> None:
     here, there = Place(tmp_path / "here", clean_database), Place(tmp_path / "here", clean_database)
     async with (
@@ -139,12 +143,13 @@ async def test_nodes_hear_of_changes(clean_database: str, tmp_path: Path) -> Non
         assert socket.close_code == WSCloseCode.POLICY_VIOLATION
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("what", ["keep", "give", "delete"])
 async def test_what_somebody_leaves_behind_is_dealt_with(
     place: Place, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(belongings, "SETTLED_AFTER", 0.0)
-    monkeypatch.setattr(belongings, "AT_ONCE", 2)
+    monkeypatch.setattr(belongings, "TASKS_PER_ROUND", 2)
     root = await place.token("add", "root", "--role", "admin")
     anna = await place.token("add", "anna")
     async with place.server() as (session, url, app):
@@ -169,7 +174,7 @@ async def test_what_somebody_leaves_behind_is_dealt_with(
 
 
 async def test_what_belonged_to_nobody_can_be_adopted(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(belongings, "AT_ONCE", 2)
+    monkeypatch.setattr(belongings, "TASKS_PER_ROUND", 2)
     async with place.server() as (session, url, app):
         ids = [(await (await session.post(url("/api/process"), json=BODY)).json())["task_id"] for _ in "abc"]
         anna = await place.token("add", "anna")

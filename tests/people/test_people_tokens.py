@@ -1,6 +1,7 @@
 """Tokens of people at the door: who is let in, what belongs to whom, and what ends with a token."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from server.api.session import DIRECTORY, LOG_INS
 from server.app import create_app
 from server.core.principal import PersonRole
 from server.people import people_rows as rows
+from server.people.audit_routes import AUDIT_ROWS
 from server.people.directory import PeopleDirectory
 from server.people.person import Leaving, fresh_token, hash_of
 from server.settings import AccessSettings, DownloadSettings, ServerSettings, Settings, StorageSettings
@@ -135,6 +137,19 @@ async def test_what_is_open_in_the_name_of_a_revoked_token_ends_at_once(client: 
         assert (await his.receive_json())["created_by"] == "bob"
 
 
+async def test_a_token_that_expires_in_a_far_year_is_listed_and_lets_in(client: Client) -> None:
+    """The command has made such tokens of `--expires 9999999d`, and no list had them."""
+    anna, token = await add(client, "anna"), fresh_token()
+    far = 9_999_999 * 86_400.0
+    await directory(client).change(
+        lambda tables: rows.add_token(tables, "anna", "far", hash_of(token), 0.0, far)
+    )
+    listed = await client.get("/api/me/tokens", headers=anna)
+    assert listed.status == 200
+    assert (await listed.json())["tokens"][1]["expires_at"] == "9999-12-31T23:59:59Z"
+    assert (await client.get("/api/me", headers={"Authorization": f"Bearer {token}"})).status == 200
+
+
 async def test_a_session_of_a_person_ends_with_the_token_that_began_it(client: Client) -> None:
     anna = await add(client, "anna")
     token = anna["Authorization"].removeprefix("Bearer ")
@@ -184,6 +199,8 @@ async def test_the_header_of_a_trusted_proxy_names_a_person_and_of_nobody_else(t
         anna = {"Remote-User": "Anna"}
         assert (await client.get("/api/tasks", headers=anna)).status == 200
         assert [*directory(client).people] == ["anna"]
+        [added], _ = await client.app[AUDIT_ROWS].page(None, 10, time.time())
+        assert (added.who, added.what, added.subject) == ("anna", "person_added", "anna user")
         for other in ("../etc", "..", ".anna", "anna.", "", "anna,anna", "\N{KELVIN SIGN}ate", "\xa0anna"):
             assert (await client.get("/api/tasks", headers={"Remote-User": other})).status == 401
         assert (await client.post("/api/process", json=BODY, headers=anna)).status == 403  # from anywhere

@@ -24,7 +24,7 @@ from tests.inside import TASK
 from tests.people.test_matrix import COOKIES, World, server_of, world
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.wide)])
 async def house(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
     database = "sqlite" if request.param == "sqlite" else request.getfixturevalue("clean_database")
     async with world(tmp_path, database, is_furnished=False) as found:
@@ -61,6 +61,7 @@ async def ids(house: World, who: str, query: str = "") -> list[str]:
     return [task["task_id"] for task in found["tasks"]]
 
 
+@pytest.mark.parametrize("house", ["sqlite", "postgresql"], indirect=True)
 async def test_lists_counts_and_searches_have_ones_own_tasks_alone(house: World) -> None:
     hers = [await submit(house, "anna", url=f"http://127.0.0.9:9/{name}.mp4") for name in ("sea", "hill")]
     his = await submit(house, "bob", url="http://127.0.0.9:9/sea.mp4")
@@ -272,7 +273,7 @@ async def test_who_adopts_gets_what_was_nobodys(house: World) -> None:
     assert (await ask(house, "shared", "GET", f"/api/media?url={link}"))[0] == 404
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+@pytest.mark.parametrize("kind", ["sqlite", pytest.param("postgresql", marks=pytest.mark.wide)])
 async def test_lists_become_separate_and_shared_and_separate_again(
     kind: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:

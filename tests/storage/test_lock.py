@@ -86,6 +86,7 @@ async def python(*arguments: str) -> asyncio.subprocess.Process:
     )
 
 
+@pytest.mark.wide
 async def test_a_killed_server_holds_nothing(tmp_path: Path) -> None:
     async with asyncio.timeout(20):
         holder = await python("-c", HOLDER, str(tmp_path))
@@ -105,7 +106,7 @@ async def test_a_process_that_outlives_the_server_does_not_inherit_the_lock(tmp_
     async with asyncio.timeout(20):
         async with open_lock(tmp_path):
             child = await python("-c", "input()")
-        # Not at once: what another test starts at this moment has everything open until it is executed.
+        # With patience: a process that another test forks now holds the lock open until its `exec`.
         async with open_lock(tmp_path, patience=15):
             assert child.returncode is None
         await child.communicate(b"\n")

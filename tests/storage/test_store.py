@@ -985,13 +985,11 @@ async def test_a_text_is_found_whatever_its_case(store: Store, task: Task, text:
     assert len(found) == 2 or text in "example.org/watch"
 
 
-@pytest.mark.parametrize(
-    "text", ["100_", "%", "_", ".*", "a.b", "x' OR 1", "one two", "twothree", "*", '"', "zz"]
-)
-async def test_a_text_stands_for_itself_only(store: Store, text: str) -> None:
+async def test_a_text_stands_for_itself_only(store: Store) -> None:
     await add(store, new_task(title="100 one", uploader="two three axb"))
     await ended(store, new_task(title="100 one", uploader="two three axb"))
-    assert await ids(store, text) == set()
+    for text in ("100_", "%", "_", ".*", "a.b", "x' OR 1", "one two", "twothree", "*", '"', "zz"):
+        assert await ids(store, text) == set(), text
 
 
 async def test_the_url_is_searched_but_not_a_password_in_it(store: Store) -> None:

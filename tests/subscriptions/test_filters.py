@@ -13,6 +13,7 @@ from pydantic_core import to_json
 from server.child.extract.entry_filters import JUDGES, EntryJudge
 from server.core import jobs
 from server.core.jobs import CheckWishes, EntryFilters
+from server.subscriptions.searching import ORDERS_OF_ITEMS, ORDERS_OF_SUBSCRIPTIONS, SORTS
 from server.subscriptions.subscription import (
     BACKLOG,
     BY_CLIENT,
@@ -128,3 +129,13 @@ def test_each_reason_of_an_item_has_words_on_the_page_and_a_place_in_the_guide()
     rows = re.findall(r"^\| `(?:skipped|waiting|fetched)` \|.*", guide, re.MULTILINE)
     told = set(re.findall(r"`(\w+)`", " ".join(rows)))
     assert (reasons | {REMOVED, BY_CLIENT}) - told == set(), "the table of states in docs/api.md"
+
+
+def test_an_order_is_one_of_subscriptions_and_of_items_and_users_can_choose_it() -> None:
+    tables = {"ORDERS_OF_SUBSCRIPTIONS": ORDERS_OF_SUBSCRIPTIONS, "ORDERS_OF_ITEMS": ORDERS_OF_ITEMS}
+    path = ROOT / "static" / "js" / "subscriptions" / "subscriptionlist.js"
+    on_the_page = path.read_text("utf-8").partition("const SORTS = {")[2].partition("}")[0]
+    for order in SORTS:
+        for name, table in tables.items():
+            assert order in table, f"`{name}` in server/subscriptions/searching.py"
+        assert f"  {order}: " in on_the_page, f"`SORTS` in {path}"

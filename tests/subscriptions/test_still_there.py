@@ -20,6 +20,7 @@ from server.settings import DownloadSettings, LibrarySettings, StorageSettings
 from server.tasks.service import Tasks
 from tests.inside import Inside
 from tests.library.test_placer import (
+    DATABASES,
     PLAIN,
     all_of,
     completed,
@@ -52,7 +53,7 @@ def root(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.wide)])
 async def server(request: pytest.FixtureRequest, tmp_path: Path, root: Path) -> AsyncIterator[Inside]:
     is_lite = request.param == "sqlite"
     database = "sqlite" if is_lite else request.getfixturevalue("clean_database")
@@ -114,6 +115,7 @@ async def test_a_download_that_ends_while_it_is_skipped_is_fetched_and_placed(
     assert await in_place(server, mine, "site 3") == all_of(root)
 
 
+@pytest.mark.wide
 async def test_with_its_files_nothing_is_left_of_a_subscription(server: Inside, root: Path) -> None:
     mine = await subscribed(server, "a", backlog="all", library=PLAIN)
     tasks = await found(server, mine, 4, 3, 2, 1)
@@ -156,6 +158,7 @@ async def test_a_file_that_its_owner_deleted_is_placed_again_from_its_task(
     assert (await placed(server, task_id)) == [path]
 
 
+@pytest.mark.parametrize("server", DATABASES, indirect=True)
 async def test_of_several_files_the_one_that_its_owner_deleted_is_placed_again(
     server: Inside, root: Path
 ) -> None:
@@ -195,6 +198,7 @@ async def test_a_file_that_its_owner_deleted_is_downloaded_again_where_no_task_h
     await until((root / path).exists)
 
 
+@pytest.mark.wide
 async def test_a_backlog_fetches_what_was_fetched_and_is_nowhere_any_more(server: Inside, root: Path) -> None:
     first = await subscribed(server, "a", backlog="all", library=PLAIN)
     for number, task_id in zip((3, 2, 1), await found(server, first, 3, 2, 1), strict=True):
@@ -245,6 +249,7 @@ async def place(server: Inside, task_id: str, status: int = 202, **body: Any) ->
         return told
 
 
+@pytest.mark.parametrize("server", DATABASES, indirect=True)
 async def test_what_was_fetched_before_there_was_a_library_is_placed_without_a_download(
     server: Inside, root: Path
 ) -> None:
@@ -276,6 +281,8 @@ async def test_what_is_placed_later_is_placed_anew_when_it_is_fetched_anew(
     assert all_of(root) == [path]
 
 
+@pytest.mark.wide
+@pytest.mark.parametrize("server", DATABASES, indirect=True)
 async def test_a_subscription_that_gets_a_library_later_places_what_it_has(
     server: Inside, root: Path
 ) -> None:
@@ -326,6 +333,7 @@ async def nothing_due(server: Inside) -> None:
         await asyncio.sleep(0.02)
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("event", [Failed(code="timeout"), Cancelled()])
 async def test_a_shared_task_that_ends_without_files_is_placed_once_it_has_some(
     server: Inside, root: Path, event: Failed | Cancelled
@@ -346,6 +354,8 @@ async def test_a_shared_task_that_ends_without_files_is_placed_once_it_has_some(
     assert await placed(server, task_id) == all_of(root)
 
 
+@pytest.mark.wide
+@pytest.mark.parametrize("server", DATABASES, indirect=True)
 async def test_a_task_without_files_that_was_to_be_placed_expires_all_the_same(server: Inside) -> None:
     task_id = await server.submit()
     wish = {"url": (await server.status(task_id))["url"], "reuse": True, "library": PLAIN}

@@ -71,53 +71,53 @@ async def test_it_is_answered_before_anything_is_fetched(client: Client) -> None
     assert (await (await client.get("/api/subscriptions")).json())["subscriptions"] == [made]
 
 
-@pytest.mark.parametrize(
-    ("fields", "wrong"),
-    [
-        ({"url": ""}, {"url"}),
-        ({"url": "ftp://a/"}, {"url"}),
-        ({"interval": "4m"}, {"interval"}),
-        ({"interval": "31d"}, {"interval"}),
-        ({"interval": "1 h"}, {"interval"}),
-        ({"interval": 3600}, {"interval"}),
-        ({"interval": ""}, {"interval"}),
-        ({"name": ""}, {"name"}),
-        ({"filters": {"title": ""}}, {"filters.title"}),
-        ({"filters": {"title": "("}}, {"filters.title"}),
-        ({"filters": {"title": "(" * 150}}, {"filters.title"}),
-        ({"filters": {"title": "x" * 201}}, {"filters.title"}),
-        ({"filters": {"not_title": "[z-a]"}}, {"filters.not_title"}),
-        ({"filters": {"min_duration": 9, "max_duration": 3}}, {"filters.max_duration"}),
-        ({"filters": {"since": "2026-02-01", "until": "2026-01-01"}}, {"filters.until"}),
-        ({"filters": {"since": "2026-13-01"}}, {"filters.since"}),
-        ({"filters": {"since": "2026-01-31T" + "0" * 30}}, {"filters.since"}),
-        ({"filters": {"until": "2026-01-31T" + "0" * 30}}, {"filters.until"}),
-        ({"backlog": {"since": "2026-01-31T" + "0" * 30}}, {"backlog.since"}),
-        ({"filters": {"kinds": []}}, {"filters.kinds"}),
-        ({"filters": {"kinds": ["film"]}}, {"filters.kinds.0"}),
-        ({"filters": {"members": "yes"}}, {"filters.members"}),
-        ({"filters": {"colour": "red"}}, {"filters.colour"}),
-        ({"backlog": ""}, {"backlog"}),
-        ({"backlog": {}}, {"backlog"}),
-        ({"backlog": {"last": 0}}, {"backlog.last"}),
-        ({"backlog": {"last": 1, "since": "2026-01-01"}}, {"backlog"}),
-        ({"keep": {"last": 0}}, {"keep.last"}),
-        ({"keep": {"days": -1}}, {"keep.days"}),
-        ({"request": {"quality": "9000", "nonsense": 1}}, {"request.quality", "request.nonsense"}),
-        ({"request": {"url": "http://a.test/"}}, {"request"}),
-        ({"request": {"playlist": True}}, {"request"}),
-        ({"request": {"cookies": "unknown"}}, {"request.cookies"}),
-        ({"request": {"preset": "unknown"}}, {"request.preset"}),
-        ({"request": []}, {"request"}),
-        ({"nonsense": 1, "interval": "1s"}, {"nonsense", "interval"}),
-    ],
-)
-async def test_wrong_fields_are_named(client: Client, fields: dict[str, Any], wrong: set[str]) -> None:
-    response = await client.post("/api/subscriptions", json={"url": URL, **fields})
-    answer = await response.json(content_type=None)
-    assert (response.status, answer["code"]) == (422, "invalid_request"), answer
-    assert {error["field"] for error in answer["errors"]} == wrong
-    assert all(error["message"] != "is not valid" for error in answer["errors"])
+WRONG_FIELDS: list[tuple[dict[str, Any], set[str]]] = [
+    ({"url": ""}, {"url"}),
+    ({"url": "ftp://a/"}, {"url"}),
+    ({"interval": "4m"}, {"interval"}),
+    ({"interval": "31d"}, {"interval"}),
+    ({"interval": "1 h"}, {"interval"}),
+    ({"interval": 3600}, {"interval"}),
+    ({"interval": ""}, {"interval"}),
+    ({"name": ""}, {"name"}),
+    ({"filters": {"title": ""}}, {"filters.title"}),
+    ({"filters": {"title": "("}}, {"filters.title"}),
+    ({"filters": {"title": "(" * 150}}, {"filters.title"}),
+    ({"filters": {"title": "x" * 201}}, {"filters.title"}),
+    ({"filters": {"not_title": "[z-a]"}}, {"filters.not_title"}),
+    ({"filters": {"min_duration": 9, "max_duration": 3}}, {"filters.max_duration"}),
+    ({"filters": {"since": "2026-02-01", "until": "2026-01-01"}}, {"filters.until"}),
+    ({"filters": {"since": "2026-13-01"}}, {"filters.since"}),
+    ({"filters": {"since": "2026-01-31T" + "0" * 30}}, {"filters.since"}),
+    ({"filters": {"until": "2026-01-31T" + "0" * 30}}, {"filters.until"}),
+    ({"backlog": {"since": "2026-01-31T" + "0" * 30}}, {"backlog.since"}),
+    ({"filters": {"kinds": []}}, {"filters.kinds"}),
+    ({"filters": {"kinds": ["film"]}}, {"filters.kinds.0"}),
+    ({"filters": {"members": "yes"}}, {"filters.members"}),
+    ({"filters": {"colour": "red"}}, {"filters.colour"}),
+    ({"backlog": ""}, {"backlog"}),
+    ({"backlog": {}}, {"backlog"}),
+    ({"backlog": {"last": 0}}, {"backlog.last"}),
+    ({"backlog": {"last": 1, "since": "2026-01-01"}}, {"backlog"}),
+    ({"keep": {"last": 0}}, {"keep.last"}),
+    ({"keep": {"days": -1}}, {"keep.days"}),
+    ({"request": {"quality": "9000", "nonsense": 1}}, {"request.quality", "request.nonsense"}),
+    ({"request": {"url": "http://a.test/"}}, {"request"}),
+    ({"request": {"playlist": True}}, {"request"}),
+    ({"request": {"cookies": "unknown"}}, {"request.cookies"}),
+    ({"request": {"preset": "unknown"}}, {"request.preset"}),
+    ({"request": []}, {"request"}),
+    ({"nonsense": 1, "interval": "1s"}, {"nonsense", "interval"}),
+]
+
+
+async def test_wrong_fields_are_named(client: Client) -> None:
+    for fields, wrong in WRONG_FIELDS:
+        response = await client.post("/api/subscriptions", json={"url": URL, **fields})
+        answer = await response.json(content_type=None)
+        assert (response.status, answer["code"]) == (422, "invalid_request"), (fields, answer)
+        assert {error["field"] for error in answer["errors"]} == wrong, fields
+        assert all(error["message"] != "is not valid" for error in answer["errors"]), fields
 
 
 async def test_an_interval_out_of_bounds_is_answered_with_the_bound(client: Client) -> None:
@@ -232,43 +232,43 @@ async def test_two_patches_at_once_are_both_made(client: Client) -> None:
     assert after["revision"] == 5
 
 
-@pytest.mark.parametrize(
-    ("method", "path"),
-    [
-        ("GET", ""),
-        ("PATCH", ""),
-        ("DELETE", ""),
-        ("POST", "/check"),
-        ("GET", "/items"),
-        ("POST", "/items/actions"),
-    ],
-)
-async def test_an_unknown_one_is_404(client: Client, method: str, path: str) -> None:
-    body = {"action": "skip", "state": "known"} if path == "/items/actions" else {}
-    for unknown in (NOBODY, "%00", "x" * 900):
-        response = await client.request(method, f"/api/subscriptions/{unknown}{path}", json=body)
-        answer = await response.json(content_type=None)
-        assert (response.status, answer["code"]) == (404, "subscription_not_found")
+OF_ONE = [
+    ("GET", ""),
+    ("PATCH", ""),
+    ("DELETE", ""),
+    ("POST", "/check"),
+    ("GET", "/items"),
+    ("POST", "/items/actions"),
+]
 
 
-@pytest.mark.parametrize(
-    ("body", "wrong"),
-    [
-        ({"action": "skip"}, {"keys"}),
-        ({"action": "skip", "keys": []}, {"keys"}),
-        ({"action": "skip", "keys": [""]}, {"keys.0"}),
-        ({"action": "skip", "keys": ["a"], "state": "known"}, {"keys"}),
-        ({"action": "burn", "state": "known"}, {"action"}),
-        ({"action": "skip", "state": ""}, {"state"}),
-        ({"action": "skip", "keys": ["a"] * 501}, {"keys"}),
-    ],
-)
-async def test_wrong_actions_are_named(client: Client, body: dict[str, Any], wrong: set[str]) -> None:
+async def test_an_unknown_one_is_404(client: Client) -> None:
+    for method, path in OF_ONE:
+        body = {"action": "skip", "state": "known"} if path == "/items/actions" else {}
+        for unknown in (NOBODY, "%00", "x" * 900):
+            response = await client.request(method, f"/api/subscriptions/{unknown}{path}", json=body)
+            answer = await response.json(content_type=None)
+            assert (response.status, answer["code"]) == (404, "subscription_not_found"), (method, path)
+
+
+WRONG_ITEM_ACTIONS: list[tuple[dict[str, Any], set[str]]] = [
+    ({"action": "skip"}, {"keys"}),
+    ({"action": "skip", "keys": []}, {"keys"}),
+    ({"action": "skip", "keys": [""]}, {"keys.0"}),
+    ({"action": "skip", "keys": ["a"], "state": "known"}, {"keys"}),
+    ({"action": "burn", "state": "known"}, {"action"}),
+    ({"action": "skip", "state": ""}, {"state"}),
+    ({"action": "skip", "keys": ["a"] * 501}, {"keys"}),
+]
+
+
+async def test_wrong_actions_are_named(client: Client) -> None:
     made = await subscribed(client)
-    response = await client.post(f"/api/subscriptions/{made['subscription_id']}/items/actions", json=body)
-    answer = await response.json(content_type=None)
-    assert response.status == 422, answer
-    assert {error["field"] for error in answer["errors"]} == wrong
+    for body, wrong in WRONG_ITEM_ACTIONS:
+        response = await client.post(f"/api/subscriptions/{made['subscription_id']}/items/actions", json=body)
+        answer = await response.json(content_type=None)
+        assert response.status == 422, (body, answer)
+        assert {error["field"] for error in answer["errors"]} == wrong, body
 
 
 async def test_subscriptions_are_searched_and_sorted_by_a_query(client: Client) -> None:
@@ -286,14 +286,20 @@ async def test_subscriptions_are_searched_and_sorted_by_a_query(client: Client) 
     assert (await client.get("/api/subscriptions?sort=lost")).status == 422
 
 
-@pytest.mark.parametrize(
-    "query",
-    ["state=", "state=lost", "sort=", "sort=lost", "limit=0", "limit=201", "cursor=", "cursor=x"],
-)
-async def test_wrong_queries_are_named(client: Client, query: str) -> None:
+async def test_wrong_queries_are_named(client: Client) -> None:
     made = await subscribed(client)
-    response = await client.get(f"/api/subscriptions/{made['subscription_id']}/items?{query}")
-    assert response.status == 422
+    for query in (
+        "state=",
+        "state=lost",
+        "sort=",
+        "sort=lost",
+        "limit=0",
+        "limit=201",
+        "cursor=",
+        "cursor=x",
+    ):
+        response = await client.get(f"/api/subscriptions/{made['subscription_id']}/items?{query}")
+        assert response.status == 422, query
     assert (await client.delete(f"/api/subscriptions/{made['subscription_id']}?files=burn")).status == 422
 
 
@@ -425,53 +431,51 @@ async def test_each_outline_is_taken_or_refused_by_itself(client: Client) -> Non
     assert results[0]["subscription"]["name"] == "One"
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        b"",
-        b"nonsense",
-        b"<opml>",
-        b"<rss/>",
-        b"<opml/>",
-        b"<opml><body>" + b"<outline>" * 60 + b"</outline>" * 60 + b"</body></opml>",
-        b"<opml><body>" + b'<outline xmlUrl="http://a.test/"/>' * 1001 + b"</body></opml>",
-        BOMB,
-        b'<!DOCTYPE opml SYSTEM "http://a.test/x.dtd"><opml><outline xmlUrl="http://a.test/"/></opml>',
-        b'<opml><outline xmlUrl="&undefined;"/></opml>',
-        "<opml><outline xmlUrl='http://ä.test/'/></opml>".encode("latin-1"),
-        b'<?xml version="1.0" encoding="utf-7"?><opml/>',
-        b'<?xml version="1.0" encoding="base64"?><opml/>',
-        b'<?xml version="1.0" encoding="idna"?><opml/>',
-    ],
-)
-async def test_what_is_no_opml_or_a_bomb_is_refused(client: Client, text: bytes) -> None:
-    response = await client.post("/api/subscriptions.opml", data=BytesIO(text), headers=OPML)
-    answer = await response.json(content_type=None)
-    assert (response.status, answer["code"]) == (422, "invalid_opml")
-    assert (await (await client.get("/api/subscriptions")).json())["subscriptions"] == []
+NO_OPML = [
+    b"",
+    b"nonsense",
+    b"<opml>",
+    b"<rss/>",
+    b"<opml/>",
+    b"<opml><body>" + b"<outline>" * 60 + b"</outline>" * 60 + b"</body></opml>",
+    b"<opml><body>" + b'<outline xmlUrl="http://a.test/"/>' * 1001 + b"</body></opml>",
+    BOMB,
+    b'<!DOCTYPE opml SYSTEM "http://a.test/x.dtd"><opml><outline xmlUrl="http://a.test/"/></opml>',
+    b'<opml><outline xmlUrl="&undefined;"/></opml>',
+    "<opml><outline xmlUrl='http://ä.test/'/></opml>".encode("latin-1"),
+    b'<?xml version="1.0" encoding="utf-7"?><opml/>',
+    b'<?xml version="1.0" encoding="base64"?><opml/>',
+    b'<?xml version="1.0" encoding="idna"?><opml/>',
+]
 
 
-@pytest.mark.parametrize(
-    ("text", "line", "cause"),
-    [
-        (b"<opml>\n<body>\n</opml>", 3, "mismatched tag"),
-        (b"<opml>\n<body>", 2, "no element found"),
-        (b"\n<rss/>", 2, "not rss"),
-        (b"<opml>\n<body/>\n</opml>", 3, "no outline"),
-        (BOMB, 2, "DTD"),
-        (b'<?xml version="1.0" encoding="utf-7"?><opml/>', 1, "encoding"),
-        (b"<opml>" + b'\n<outline xmlUrl="http://a.test/"/>' * 1001, 1002, "more than 1000 outlines"),
-        (b"<opml>" + b"\n<outline>" * 60, 51, "nested too deeply"),
-    ],
-)
-async def test_a_refusal_of_opml_names_line_and_cause(
-    client: Client, text: bytes, line: int, cause: str
-) -> None:
-    response = await client.post("/api/subscriptions.opml?lang=en", data=BytesIO(text), headers=OPML)
-    answer = await response.json(content_type=None)
-    assert (response.status, answer["code"], answer["line"]) == (422, "invalid_opml", line)
-    assert answer["detail"].startswith(f"Line {line}: ")
-    assert cause in answer["detail"]
+async def test_what_is_no_opml_or_a_bomb_is_refused(client: Client) -> None:
+    for text in NO_OPML:
+        response = await client.post("/api/subscriptions.opml", data=BytesIO(text), headers=OPML)
+        answer = await response.json(content_type=None)
+        assert (response.status, answer["code"]) == (422, "invalid_opml"), text[:80]
+        assert (await (await client.get("/api/subscriptions")).json())["subscriptions"] == [], text[:80]
+
+
+FAULTS_OF_OPML = [
+    (b"<opml>\n<body>\n</opml>", 3, "mismatched tag"),
+    (b"<opml>\n<body>", 2, "no element found"),
+    (b"\n<rss/>", 2, "not rss"),
+    (b"<opml>\n<body/>\n</opml>", 3, "no outline"),
+    (BOMB, 2, "DTD"),
+    (b'<?xml version="1.0" encoding="utf-7"?><opml/>', 1, "encoding"),
+    (b"<opml>" + b'\n<outline xmlUrl="http://a.test/"/>' * 1001, 1002, "more than 1000 outlines"),
+    (b"<opml>" + b"\n<outline>" * 60, 51, "nested too deeply"),
+]
+
+
+async def test_a_refusal_of_opml_names_line_and_cause(client: Client) -> None:
+    for text, line, cause in FAULTS_OF_OPML:
+        response = await client.post("/api/subscriptions.opml?lang=en", data=BytesIO(text), headers=OPML)
+        answer = await response.json(content_type=None)
+        assert (response.status, answer["code"], answer["line"]) == (422, "invalid_opml", line), text[:80]
+        assert answer["detail"].startswith(f"Line {line}: ")
+        assert cause in answer["detail"]
 
 
 @pytest.mark.parametrize("media_type", ["text/xml", "application/octet-stream"])
@@ -574,24 +578,22 @@ async def test_an_action_on_a_stage_says_that_there_are_more(
     assert await acted(client, "delete", stage="paused") == {"results": [{"status": 204}]}
 
 
-@pytest.mark.parametrize(
-    ("body", "wrong"),
-    [
-        ({"action": "pause"}, {"ids"}),
-        ({"action": "pause", "ids": []}, {"ids"}),
-        ({"action": "pause", "ids": [NOBODY], "stage": "idle"}, {"ids"}),
-        ({"action": "burn", "ids": [NOBODY]}, {"action"}),
-        ({"action": "pause", "stage": ""}, {"stage"}),
-        ({"action": "pause", "ids": [NOBODY] * 501}, {"ids"}),
-    ],
-)
-async def test_wrong_actions_on_subscriptions_are_named(
-    client: Client, body: dict[str, Any], wrong: set[str]
-) -> None:
-    response = await client.post("/api/subscriptions/actions", json=body)
-    answer = await response.json(content_type=None)
-    assert response.status == 422, answer
-    assert {error["field"] for error in answer["errors"]} == wrong
+WRONG_ACTIONS: list[tuple[dict[str, Any], set[str]]] = [
+    ({"action": "pause"}, {"ids"}),
+    ({"action": "pause", "ids": []}, {"ids"}),
+    ({"action": "pause", "ids": [NOBODY], "stage": "idle"}, {"ids"}),
+    ({"action": "burn", "ids": [NOBODY]}, {"action"}),
+    ({"action": "pause", "stage": ""}, {"stage"}),
+    ({"action": "pause", "ids": [NOBODY] * 501}, {"ids"}),
+]
+
+
+async def test_wrong_actions_on_subscriptions_are_named(client: Client) -> None:
+    for body, wrong in WRONG_ACTIONS:
+        response = await client.post("/api/subscriptions/actions", json=body)
+        answer = await response.json(content_type=None)
+        assert response.status == 422, (body, answer)
+        assert {error["field"] for error in answer["errors"]} == wrong, body
 
 
 PROFILES: dict[str, Any] = {
@@ -600,7 +602,7 @@ PROFILES: dict[str, Any] = {
 }
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.wide)])
 def database(request: pytest.FixtureRequest) -> str:
     return "sqlite" if request.param == "sqlite" else request.getfixturevalue("clean_database")
 
@@ -643,6 +645,8 @@ async def test_a_profile_holds_where_a_subscription_sets_nothing_itself(
         assert [each["field"] for each in (await answer.json())["errors"]] == [*wrong]
 
 
+@pytest.mark.wide
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"], indirect=True)
 async def test_a_changed_profile_reaches_its_subscriptions_and_a_removed_one_leaves_them(
     aiohttp_client: Connect, tmp_path: Path, database: str
 ) -> None:
@@ -669,6 +673,7 @@ async def test_a_changed_profile_reaches_its_subscriptions_and_a_removed_one_lea
     assert (await (await client.get(path)).json())["keep"] == {"days": 9, "last": 2}, "that is its own now"
 
 
+@pytest.mark.wide
 async def test_the_default_profile_is_that_of_new_subscriptions_and_many_get_another(
     aiohttp_client: Connect, tmp_path: Path, database: str
 ) -> None:

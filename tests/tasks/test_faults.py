@@ -22,6 +22,7 @@ from server.core.clock import Clock
 from server.core.errors import DatabaseAway, DiskFull, StorageFailed, TaskAlreadyFinal, TaskNotFound
 from server.core.events import Broken, ChildEvent, Described, DownloadStarted, Progress
 from server.core.film import VideoInfo
+from server.core.jobs import MOST_COOKIES
 from server.core.process_request import Output, ProcessRequest
 from server.core.shielding import to_the_end
 from server.core.task import Stage, TaskStatus
@@ -466,6 +467,7 @@ async def test_a_task_that_is_submitted_while_its_last_attempt_tidies_up_is_not_
         assert (await reached(opened, task.task_id, Stage.COMPLETED)).attempt == 2
 
 
+@pytest.mark.wide
 async def test_a_child_belongs_to_the_fork_server_that_started_it(tmp_path: Path, monkeypatch: Patch) -> None:
     """The fork server dies, and its successor gets warm, while the log of the job is opened."""
     tools, replaced = find_tools(), threading.Event()
@@ -507,6 +509,24 @@ async def test_a_word_that_was_cut_off_is_none(tmp_path: Path) -> None:
     await child.stop()
 
 
+async def test_a_child_that_the_server_gave_up_gets_no_more_of_a_long_job(tmp_path: Path) -> None:
+    """A fork server that was stopped may start the child later, when the task may be deleted."""
+    ours, theirs = socket.socketpair()
+    child = children.Child(ForkServer(None, None), "a")
+    with theirs:
+        await child.connect(ours, download_job(tmp_path, text="#" * MOST_COOKIES))
+        child.exited.set_result(None)
+        await child.stop()
+        theirs.setblocking(False)
+        received = b""
+        async with asyncio.timeout(20):
+            while piece := await asyncio.get_running_loop().sock_recv(theirs, 1 << 16):
+                received += piece
+    assert received
+    assert not received.endswith(b"\n")
+
+
+@pytest.mark.wide
 async def test_a_fork_server_that_hangs_is_replaced(monkeypatch: Patch) -> None:
     monkeypatch.setattr(children, "PING_EVERY_WHILE_IDLE", 0.01)
     answers = heard(monkeypatch)
@@ -545,6 +565,7 @@ async def test_a_fork_server_that_hangs_while_it_warms_is_replaced(monkeypatch: 
         assert _pid(fork_server) != started[0].pid
 
 
+@pytest.mark.wide
 async def test_a_fork_server_that_cannot_be_started_is_tried_again(
     tmp_path: Path, monkeypatch: Patch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -161,6 +161,6 @@ def entry_fields(info: Info) -> Entry:
 
 
 def _with_verdict(entry: Entry, verdict: str | None) -> Entry:
-    """Return the fields of the entry that are sent, with the verdict on it."""
+    """Return the entry as it is sent: with the verdict, and without fields that begin with `_`."""
     sent = {name: value for name, value in entry.items() if not name.startswith("_")}
     return sent | video_info.without_none(verdict=verdict, begins_at=entry.get("_begins"))

@@ -16,8 +16,9 @@ from server.child.media.cover import MAX_PIXELS
 from server.child.process.job_failed import JobFailed
 from server.child.process.log import Log
 
-PREVIEW = "preview.jpg"
+PREVIEW, SMALL_PREVIEW = "preview.jpg", "preview.small.jpg"
 _PREVIEW_WIDTH = 480  # pixels
+_SMALL_WIDTH = 192  # pixels: `SMALL_WIDTH` of the server, which children do not import
 _MAX_BYTES = 20 * 1024 * 1024
 _TIMEOUT = 10.0  # seconds for all pictures that are tried
 _MAX_PICTURES = 2  # that are tried
@@ -46,8 +47,11 @@ class Thumbnails:
         for picture in reversed(pictures[-_MAX_PICTURES:]):
             try:
                 path.write_bytes(self._read(picture["url"], picture.get("http_headers") or {}, deadline))
-                fresh = self._directory / "preview.new.jpg"
-                self._convert(path, fresh, _as_jpeg(_PREVIEW_WIDTH, quality=4))
+                fresh, small = self._directory / "preview.new.jpg", self._directory / "small.new.jpg"
+                also_small = ["-map", "0:v:0", *_as_jpeg(_SMALL_WIDTH, quality=4)]
+                large = [*_as_jpeg(_PREVIEW_WIDTH, quality=4), f"file:{fresh}"]
+                self._convert(path, small, [*large, *also_small])  # one ffmpeg: the picture is read once
+                small.replace(self._directory / SMALL_PREVIEW)
                 fresh.replace(self._directory / PREVIEW)
             except _ERRORS as error:
                 self._log.warning(f"no thumbnail from {picture['url']}: {error}")

@@ -32,7 +32,7 @@ SOURCE = ".source"
 """The suffix of the note about the source of an unfinished part, or of one of its fragments."""
 
 _EXT = re.compile("[a-z0-9]{1,8}")
-_NO_PARTS = frozenset(("preview.jpg",))  # files that `prepare` keeps
+_NO_PARTS = frozenset(("preview.jpg", "preview.small.jpg"))  # files that `prepare` keeps
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import select
 import signal
 import socket
 import threading
@@ -25,9 +26,15 @@ class Channel:
         self._one_at_a_time = threading.Lock()
 
     def read_job(self) -> dict[str, Any]:
-        """Return the first line, which is the job."""
+        """Return the first line, which is the job.
+
+        A fork server that was stopped for a while starts this process late: the server may have given the job
+        up, and deleted its task. The job can still be read then, but nothing may be created for it.
+        """
         line = self._lines.readline()
-        if not line.endswith(b"\n"):
+        poll = select.poll()
+        poll.register(self._sock, select.POLLRDHUP)
+        if poll.poll(0) or not line.endswith(b"\n"):
             self._on_gone()
         job: dict[str, Any] = json.loads(line)
         return job

@@ -134,6 +134,7 @@ class Reporter:
         self._highest = START
         self._sent_at = time.monotonic()
         self._converting = False
+        self._needs = 0  # bytes
         self._is_held = self._is_fetching = self._sent_held = False
         self._pending: tuple[Meter, Mapping[str, Any]] | None = None
         self._timer: threading.Timer | None = None
@@ -184,6 +185,12 @@ class Reporter:
                 return
             self._converting, self._pending = True, None
             self._send_progress(value, stage="convert", downloaded_bytes=downloaded_bytes)
+
+    def need(self, size: int) -> None:
+        """Report that the job needs `size` bytes of the disk, if these are more than before."""
+        if size > self._needs:
+            self._needs = size
+            self._sender.send("needs", needs=size)
 
     def _send_when_due(self) -> None:
         if self._is_due():

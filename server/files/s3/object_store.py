@@ -1,7 +1,7 @@
 """Finished files in a bucket, beside the place where children of this machine work.
 
 files/<task_id>/<attempt>/    finished files and, last of all, their manifest
-files/<task_id>/thumbnail-<hash>.jpg
+files/<task_id>/thumbnail-<hash>.jpg    in two sizes
 logs/<task_id>                a copy of the task's log, some seconds old
 
 The attempt in a key keeps two workers from ever writing the same key. Readers take keys from rows only: an
@@ -21,14 +21,14 @@ from pydantic import ValidationError
 
 from server.core.errors import FileNotFound, StorageAway
 from server.core.events import ProducedFile
-from server.core.film import Manifest, StoredFile, VideoInfo
+from server.core.film import Manifest, StoredFile, Thumbnail, VideoInfo
 from server.core.long_work import compute
 from server.core.ports import Stream, TellAway
 from server.core.shielding import open_shielded, to_the_end
 from server.core.task import TaskStatus
 from server.files.orphans import Sweep, TaskLookup
 from server.files.public_names import folder_of, name_files
-from server.files.publishing import MANIFEST, UnsafeFile, check_out, open_out, picture_of
+from server.files.publishing import MANIFEST, UnsafeFile, check_out, open_out, pictures_of
 from server.files.s3.bucket import Bucket
 from server.files.s3.bucket_sweeper import BucketSweeper, folder_of_task
 from server.files.workplace import LocalWorkplace, checked_task_id
@@ -141,19 +141,20 @@ class S3Files:
         """A presigned URL of the file, valid for some minutes; None if the settings allow no redirect."""
         return await self._bucket.link(self._key(task_id, stored.path)) if self._redirect else None
 
-    async def publish_thumbnail(self, task_id: str) -> StoredFile | None:
+    async def publish_thumbnail(self, task_id: str) -> Thumbnail | None:
         """Publish the child's thumbnail, also while the child runs; None if that fails."""
         try:
-            stored, picture = await asyncio.to_thread(picture_of, self._workplace.work(task_id))
-            await self._bucket.put(self._key(task_id, stored.path), picture, stored.type)
+            thumbnail, pictures = await asyncio.to_thread(pictures_of, self._workplace.work(task_id))
+            for path, picture in pictures.items():
+                await self._bucket.put(self._key(task_id, path), picture, thumbnail.type)
         except StorageAway:
             return None
         except (UnsafeFile, OSError) as exc:
             log.warning("the thumbnail of task %s could not be published: %s", task_id, exc)
             return None
-        return stored
+        return thumbnail
 
-    async def thumbnail(self, status: TaskStatus) -> StoredFile | None:
+    async def thumbnail(self, status: TaskStatus) -> Thumbnail | None:
         return status.thumbnail
 
     async def read_log(self, task_id: str, limit: int) -> bytes:

@@ -1,0 +1,253 @@
+"""Compares the library's folder with what is known to lie there.
+
+Each known file is there, missing, or of another size; a missing one that lies elsewhere is adopted, and films
+that nobody placed count as fetched. Files are found again by their names, which end in `[id]`.
+
+Decisions: docs/decisions/library.md
+"""
+
+import html
+import re
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from server.core.clock import Clock
+from server.core.media_keys import key_of_link
+from server.library.library_names import label_of
+from server.library.library_rows import LibraryRows
+from server.library.placement_rows import PlacementRows
+from server.library.placements import FolderBlocked, PlacedFile, folded, of_folder
+from server.library.placing import PlacedFiles
+from server.memory.media_rows import MediaRows
+
+if TYPE_CHECKING:
+    from server.library.library_schemas import LibraryOutcome
+
+MOST_TOLD = 100
+PAGE = 200  # files read at once
+AT_ONCE = 1000  # keys
+MOST_MISSING = 20_000  # files that are looked for under other names
+MAX_NFO = 100_000  # bytes that are read of an NFO file
+_LABEL = re.compile(r"\[([^\[\]]{1,80})\](?:\.[A-Za-z0-9-]{1,30}){1,3}$")
+_OF_LINK = re.compile(r"[0-9a-f]{12}")
+FILMS = frozenset([
+    *("mp4", "mkv", "webm", "mov", "m4v", "flv", "avi", "wmv", "mpg", "3gp", "ogv", "mxf", "ts"),
+    *("mp3", "m4a", "opus", "ogg", "flac", "wav", "aac", "mka"),
+])  # fmt: skip
+_UNIQUE_ID = re.compile(rb'<uniqueid type="([^"]{1,100})"[^>]*>([^<]{1,500})</uniqueid>')
+
+
+@dataclass
+class Told:
+    """A list of which all are counted, and the first ones are named in the answer."""
+
+    count: int = 0
+    first: list[Any] = field(default_factory=list)
+
+    def add(self, one: Any) -> None:
+        self.count += 1
+        if len(self.first) < MOST_TOLD:
+            self.first.append(one)
+
+
+class Verification:
+    """One run over all files; a `dry_run` changes nothing."""
+
+    def __init__(
+        self,
+        rows: LibraryRows,
+        placements: PlacementRows,
+        media: MediaRows,
+        library: PlacedFiles,
+        clock: Clock,
+        *,
+        dry_run: bool,
+    ) -> None:
+        self._rows = rows
+        self._placements = placements
+        self._media = media
+        self._library = library
+        self._clock = clock
+        self._dry_run = dry_run
+        self._count = 0  # known files that are there
+        self._seen = set[bytes]()  # their paths, as `_short` has them
+        self._changed, self._unknown, self._adopted, self._missing = Told(), Told(), Told(), Told()
+        self._strays = dict[tuple[str, int, str], str]()  # label, size and ending of unknown files -> path
+        self._of_links = dict[str, str]()  # labels of unknown films that may stand for a link -> path
+
+    async def run(self) -> "LibraryOutcome":
+        """Raises `LibraryAway`."""
+        from server.library.library_schemas import LibraryOutcome
+
+        extractors = await self._rows.extractors()
+        async for batch in self._library.all_files():
+            await self._adopt_films(await self._unknown_of(batch), extractors)
+        after = ""
+        while self._of_links and (links := await self._rows.links_not_fetched(after, AT_ONCE)):
+            after = links[-1]
+            await self._adopt(
+                {key: self._of_links[label] for key in links if (label := label_of(key)) in self._of_links},
+                (),
+            )
+        await self._find_missing()
+        mine = {one["path"] for one in self._adopted.first}
+        return LibraryOutcome(
+            count=self._count,
+            missing=self._missing.count,
+            missing_files=self._missing.first,
+            changed=self._changed.count,
+            changed_files=self._changed.first,
+            unknown=max(self._unknown.count - self._adopted.count, 0),
+            unknown_files=[path for path in self._unknown.first if path not in mine],
+            adopted=self._adopted.count,
+            adopted_files=self._adopted.first,
+        )
+
+    async def _unknown_of(self, batch: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:
+        """Note which known files are there; return the paths and sizes of the others."""
+        known = await self._placements.at([path for path, _ in batch])
+        others: list[tuple[str, int]] = []
+        for path, size in batch:
+            file = known.get(folded(path))
+            if file is None:
+                others.append((path, size))
+                continue
+            self._count += 1
+            self._seen.add(_short(folded(path)))
+            if file.state == "missing" and not self._dry_run:
+                await self._rows.set_missing([file], missing=False)
+            if file.size != size:
+                self._changed.add(file.path)
+        return others
+
+    async def _adopt_films(self, files: Sequence[tuple[str, int]], extractors: Collection[str]) -> None:
+        """Note unknown files, which may be missing elsewhere, and take films among them as fetched."""
+        keys: dict[str, str] = {}
+        sure: set[str] = set()
+        for path, size in files:
+            self._unknown.add(path)
+            label, ending = _label(path), path.rpartition(".")[2].lower()
+            if label is None:
+                continue
+            if len(self._strays) < MOST_MISSING:
+                self._strays[label, size, ending] = path
+            if ending not in FILMS:
+                continue
+            key = await self._key_in_nfo(path, label)
+            if key is not None:
+                sure.add(key)
+            elif _OF_LINK.fullmatch(label) and len(self._of_links) < MOST_MISSING:
+                self._of_links[label] = path
+            guessed = [f"{each} {label}" for each in extractors if each != "url"]
+            keys |= dict.fromkeys([key] if key else guessed, path)
+        await self._adopt(keys, sure)
+
+    async def _key_in_nfo(self, path: str, label: str) -> str | None:
+        """Return the key that the NFO beside a film tells, if there is one: of a link the one that has this
+        label.
+        """
+        nfo = await self._library.read(f"{path.rpartition('.')[0]}.nfo", MAX_NFO)
+        found = _UNIQUE_ID.search(nfo)
+        if not found:
+            return None
+        kind, name = (html.unescape(part.decode(errors="replace")) for part in found.groups())
+        if kind != "link":
+            return f"{kind.lower()} {name}"
+        key = key_of_link(name)
+        return key if label_of(key) == label else None
+
+    async def _adopt(self, keys: Mapping[str, str], sure: Collection[str]) -> None:
+        """Record that the files in the library with these `keys` (key -> path) were fetched, if that is new.
+
+        Of keys that are guessed only those count that an item has.
+        """
+        fresh = [key for key in keys if "\0" not in key and await self._media.find([key]) is None]
+        if not fresh:
+            return
+        now = self._clock.now().timestamp()
+        items = await self._rows.adopt(fresh, now, dry_run=self._dry_run)
+        adopted = [key for key in fresh if key in sure or key in items]
+        if not self._dry_run:
+            await self._media.take(adopted, now)
+        for key in adopted:
+            self._adopted.add({"path": keys[key], "key": key})
+
+    async def _find_missing(self) -> None:
+        """Note placed files that were not seen; one that lies elsewhere with its `[id]` and size is adopted.
+
+        Where most films of a show lie in another folder than the show's, that is its folder from then on.
+        What is missing is so until it is seen again.
+        """
+        after = ""
+        # (show, its folder) -> the folders in which its films are, with their numbers.
+        folders = defaultdict[tuple[str, str], Counter[str]](Counter)
+        # Missing files without `[id]`, with the show of their folder.
+        nameless = list[tuple[PlacedFile, str]]()
+        while page := await self._rows.files_after(after, PAGE):
+            after = folded(page[-1].path)
+            shows = await self._rows.shows_of({file.set_id for file in page})
+            gone: list[PlacedFile] = []
+            for file in page:
+                show = shows.get(file.set_id)
+                is_inside = show is not None and file.path.startswith(f"{show[1]}/")
+                if _short(folded(file.path)) in self._seen:
+                    if show and is_inside:
+                        folders[show][show[1]] += 1
+                    continue
+                label, ending = _label(file.path), file.path.rpartition(".")[2].lower()
+                stray = self._strays.pop((label, file.size, ending), None) if label else None
+                if stray and (self._dry_run or await self._rows.found_at(file, stray)):
+                    self._seen.add(_short(folded(stray)))  # it may come once more, under this path
+                    self._adopted.add({"from": file.path, "path": stray})
+                    if show and is_inside:
+                        below = file.path.removeprefix(show[1])
+                        if stray.endswith(below) and (folder := stray.removesuffix(below)):
+                            folders[show][folder] += 1
+                elif label is None and len(nameless) < MOST_MISSING:
+                    nameless.append((file, of_folder(show[1]) if show else file.set_id))
+                else:
+                    self._missing.add(file.path)
+                    gone.append(file)
+            if gone and not self._dry_run:
+                await self._rows.set_missing(await self._surely_gone(gone), missing=True)
+        most_lie_in = {show: counts.most_common(1)[0][0] for show, counts in folders.items()}
+        moves = [((moved, folder), most) for (moved, folder), most in most_lie_in.items() if most != folder]
+        now_in = {of_folder(folder): (folder, most) for (_, folder), most in moves}
+        gone = []
+        for file, in_folder in nameless:
+            folder, most = now_in.get(in_folder, ("", ""))
+            path = f"{most}{file.path.removeprefix(folder)}"
+            if most and await self._library.any_at([path]):
+                self._adopted.add({"from": file.path, "path": path})
+                if not self._dry_run and in_folder != file.set_id:
+                    await self._rows.found_at(file, path)
+            else:
+                self._missing.add(file.path)
+                gone.append(file)
+        if not self._dry_run:
+            await self._rows.set_missing(await self._surely_gone(gone), missing=True)
+            for (moved, folder), most in moves:
+                await self._rows.folder_moved(moved, folder, most)
+
+    async def _surely_gone(self, files: Sequence[PlacedFile]) -> list[PlacedFile]:
+        """Without those in folders that cannot be read."""
+        unreadable = set[str]()
+        for folder in {file.path.rpartition("/")[0] for file in files}:
+            try:
+                await self._library.any_at([f"{folder}/.x" if folder else ".x"])
+            except FolderBlocked:
+                unreadable.add(folder)
+        return [file for file in files if file.path.rpartition("/")[0] not in unreadable]
+
+
+def _label(path: str) -> str | None:
+    """Return the text in the brackets at the end of a name."""
+    found = _LABEL.search(path.rpartition("/")[2])
+    return found[1] if found else None
+
+
+def _short(path: str) -> bytes:
+    """Return 8 bytes that stand for a path: among a million paths, hardly two are alike."""
+    return hash(path).to_bytes(8, "little", signed=True)
