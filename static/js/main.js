@@ -5,10 +5,10 @@ import { Api, fetched } from "./base/api.js"
 import { Connection, Feed, Questions } from "./tasks/connection.js"
 import { Counts } from "./tasks/counts.js"
 import { closeDialogs } from "./base/dialogs.js"
-import { byId, keepFocus, on } from "./base/dom.js"
+import { byId, keepFocus, on, setText } from "./base/dom.js"
 import { Filter } from "./list/filter.js"
 import { Header, Readiness } from "./header/header.js"
-import { arrive, keepShell, playNamed } from "./session/home.js"
+import { arrive, keepShell } from "./session/home.js"
 import { I18n } from "./base/i18n.js"
 import { Intake } from "./intake/intake.js"
 import { Keys } from "./list/keys.js"
@@ -138,7 +138,15 @@ function start() {
     api,
     i18n,
   })
-  const mainMenu = new MainMenu({ menu, session, settings, counts, requests, undo, i18n })
+  shown.origins.show = () => {
+    shown.origins = {}
+    subscriptions().then(
+      ({ showOrigins }) => showOrigins({ i18n, api, play, leadTo, list, shown, rows, pointing }),
+      () => {}, // rows do without
+    )
+  }
+  const retryFailed = async () => (await theBar()).retryFailed(filter.rule.owner)
+  const mainMenu = new MainMenu({ menu, session, settings, counts, retryFailed, undo, i18n })
   const chooseOlder = async () => (await theBar()).chooseOlder()
   new Keys({ root, rows, rowActions, selection, list, box, filter, loadRest, chooseOlder, i18n })
   listen(root, rows, rowActions, { selection, shown, play })
@@ -156,6 +164,7 @@ function start() {
     keepFocus(root, () => {
       lines.filtered.hidden = !isHidden
       lines.paused.hidden = !counts.isPaused
+      setText(lines.retry, i18n.t("menu.retry", { n: counts.stages.failed }))
       lines.retry.hidden = filter.rule.choice !== "failed" || !counts.stages.failed
       lines.covers.hidden = filter.rule.choice !== "completed"
     })
@@ -181,7 +190,10 @@ function start() {
   })
   on(undo, "change", (id) => rows.row(id)?.refresh(tasks.has(id)))
   on(intake.box, "change", () => box.link && list.fresh && settle([])) // a row for the next link
-  on(submit, "sending", (links) => settle(links))
+  on(submit, "sending", (links) => {
+    rows.forgetCurrent() // from the box the keys lead to what was sent, which comes first
+    settle(links)
+  })
   on(submit, "task", (task) => {
     list.welcome(task)
     if (tasks.merge(task)) connection.told()
@@ -237,7 +249,9 @@ function start() {
     if (question !== "first") return
     if (awaited) rows.step(awaited, 0)
     awaited = ""
-    playNamed(api, play)
+    if (new URLSearchParams(location.search).has("play")) {
+      fetched(import("./player/player.js"), i18n).then(({ playNamed }) => playNamed(api, play))
+    }
     keepShell()
     counts.ask()
     readiness.start()
@@ -278,7 +292,7 @@ function start() {
     async () => (await settings.open()).showElsewhere(),
   )
   lines.paused.querySelector("button")?.addEventListener("click", () => counts.pause(false))
-  lines.retry.addEventListener("click", () => requests.retryFailed())
+  lines.retry.addEventListener("click", retryFailed)
   /** @type {import("./player/shelf.js").Shelf | undefined} */
   let shelf
   lines.covers.addEventListener("click", async () => {
@@ -289,6 +303,7 @@ function start() {
   on(rows, "end", () => pages.hasMore && questions.add("more"))
   on(settings, "language", () => {
     i18n.translate(document)
+    showLines()
     intake.describe()
     readiness.show()
     bar?.show()

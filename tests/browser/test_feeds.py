@@ -3,7 +3,7 @@
 import pytest
 from playwright.async_api import Browser
 
-from server.feeds.podcast_xml import described, guid_of, one_line, written
+from server.feeds.podcast_xml import as_html, guid_of, one_line, to_xml
 from tests.feeds.test_podcast_xml import episode, podcast
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -32,14 +32,14 @@ READ = """text => {
 
 @pytest.mark.parametrize("text", TEXTS)
 async def test_a_browser_reads_what_was_meant(browser: Browser, text: str) -> None:
-    body = written(podcast(episode(key=text, title=text, description=text, author=text), title=text))
+    body = to_xml(podcast(episode(key=text, title=text, description=text, author=text), title=text))
     page = await browser.new_page()
     found = await page.evaluate(READ, body.decode())
     await page.close()
     assert found["error"] is None
     assert found["title"] == (one_line(text) or guid_of(text))
     assert found["guid"] == guid_of(text)
-    assert found["description"] == described(text)
+    assert found["description"] == as_html(text)
     assert found["length"] == "12345"
     if "<" in text:
         assert "<script>alert(1)</script>" in found["shown"], "it is shown, not done"

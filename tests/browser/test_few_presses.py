@@ -49,6 +49,7 @@ class Reader:
         await self.box.fill(link)
         await expect(self.draft).not_to_contain_text("Checking")  # its verb stays as it is from now on
         await expect(self.draft.locator("[data-part=verb]")).to_have_text(verb)
+        await expect(self.draft.locator("[data-part=verb]")).to_be_enabled()
 
     async def menu(self, task_id: str, name: str) -> None:
         item = self.page.get_by_role("menuitem", name=name, exact=True)
@@ -250,6 +251,7 @@ WAYS: dict[Way, int] = {  # -> more presses than are usual
 _TOUCH = {"viewport": {"width": 390, "height": 760}, "has_touch": True, "is_mobile": True}
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("means", MOST)
 async def test_what_readers_come_for_takes_few_presses(open_page: OpenPage, means: str) -> None:
     look = _TOUCH if means == "touch" else {}

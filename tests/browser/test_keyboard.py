@@ -75,6 +75,7 @@ async def test_who_presses_what_an_empty_list_offers_keeps_a_place(api: FakeApi,
         assert await keys.where() == "tasks"
 
 
+@pytest.mark.wide
 async def test_a_link_is_sent_followed_saved_played_and_deleted_by_keys_alone(
     api: FakeApi, open_page: OpenPage
 ) -> None:
@@ -190,11 +191,18 @@ async def test_a_row_is_one_stop_and_its_controls_are_reached_from_it(
         await page.keyboard.press("Control+End")
         await page.keyboard.press("ArrowDown")
         assert await keys.where() == "a"
+        await page.locator("#links").fill("https://a.example/1")
+        await page.keyboard.press("Enter")
+        await expect(page.locator(".row")).to_have_count(3)
+        [sent] = set(api.tasks) - {"a", "b"}
+        await page.keyboard.press("ArrowDown")
+        assert await keys.where() == sent
         await keys.press("?")
         for words in ("from the box to the list", "first and last row", "buttons in the row"):
             await expect(page.get_by_role("dialog", name="Keys").get_by_text(words)).to_be_visible()
 
 
+@pytest.mark.wide
 async def test_one_press_goes_to_the_end_of_a_long_list_and_all_of_it_can_be_selected(
     api: FakeApi, open_page: OpenPage
 ) -> None:

@@ -213,7 +213,8 @@ async def test_pictures_are_asked_for_only_where_there_are_any_and_only_of_rows_
     async with open_page(api.url, viewport=DESKTOP) as page:
         await expect(row(page, "p99").locator("img")).to_have_js_property("naturalWidth", 1)
         await expect(row(page, "p98").locator("img")).to_be_hidden()
-        asked = {request.split("/")[3] for request in api.requests if request.endswith("/thumbnail")}
+        asked = {request.split("/")[3] for request in api.requests if request.endswith("/thumbnail?w=192")}
+        assert asked
         assert asked <= {f"p{number:02}" for number in range(60, 100) if number % 2}
         await api.put("p98", "completed", thumbnail="/api/tasks/p98/thumbnail")
         await expect(row(page, "p98").locator("img")).to_be_visible()

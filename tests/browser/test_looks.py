@@ -29,7 +29,7 @@ async def test_the_switch_changes_all_words_those_of_the_server_too_and_is_remem
         await expect(row(page, "a")).to_contain_text("正在下载视频...")
         await page.get_by_role("button", name="菜单").click()
         await page.get_by_role("menuitem", name="设置").click()
-        await page.get_by_label("语言").select_option("en")
+        await page.get_by_role("combobox", name="语言").select_option("en")
         await page.get_by_role("button", name="Close").click()
         await expect(row(page, "a")).to_contain_text("Downloading video...")
         await expect(row(page, "a").get_by_role("button", name="Pause")).to_be_visible()

@@ -60,12 +60,32 @@ async def test_deletions_of_many_are_asked_for_together_after_a_while(
 async def test_all_that_failed_is_tried_again_by_one_button(api: FakeApi, open_page: OpenPage) -> None:
     for name in "ab":
         await api.put(name, "failed")
+    await api.put("asks", "failed", error_code="is_playlist")
+    await api.put("cancelled", "cancelled")
     async with open_page(api.url + "?show=failed") as page:
         await expect(page.get_by_role("radio", name="失败 2")).to_be_checked()
-        await page.get_by_role("button", name="重试全部失败项").click()
+        await page.get_by_role("button", name="重试 2 个失败项").click()
         await expect(page.get_by_text("没有找到")).to_be_visible()
         await page.get_by_role("button", name="清除筛选").click()
         await expect(page.locator(".row[data-stage=queued]")).to_have_count(2)
+    assert [api.tasks[name]["stage"] for name in ("asks", "cancelled")] == ["failed", "cancelled"]
+
+
+async def test_many_go_into_the_library_from_the_bar(api: FakeApi, open_page: OpenPage) -> None:
+    files = {"video": "/api/download/a.mp4"}
+    await api.put("there", "completed", files=files, library={"state": "placed", "paths": ["Films/a.mp4"]})
+    await api.put("stuck", "completed", files=files, library={"state": "waiting", "paths": []})
+    await api.put("early", "completed", files=files)
+    await api.put("failed", "failed")
+    api.has_library = True
+    async with open_page(api.url, locale="en-US") as page:
+        await row(page, "early").focus()
+        await page.keyboard.press("Control+a")
+        await page.get_by_role("button", name="Add 2 to the library").click()
+        await page.get_by_role("menuitem", name="Series").click()
+        await expect(row(page, "early")).to_contain_text("Being added to the library")
+        await expect(page.locator("#selected")).to_be_hidden()
+    assert sorted(api.placed, key=str) == [("early", {"library": {"layout": "shows"}}), ("stuck", None)]
 
 
 async def test_filter_search_and_order_stand_in_the_address(api: FakeApi, open_page: OpenPage) -> None:
@@ -193,7 +213,9 @@ async def test_what_applies_to_the_selected_is_offered_with_how_many_it_applies_
             ["Older than…", "Pause 2", "Resume 1", "Try 1 again", "Cancel 3", "Delete 5"]
         )
         await api.put("e", "completed", files={"video": "/e.mp4"})
-        await expect(offered).to_have_text(["Pause 1", "Resume 1", "Try 1 again", "Cancel 2", "Delete 5"])
+        await expect(offered).to_have_text(
+            ["Older than…", "Pause 1", "Resume 1", "Try 1 again", "Cancel 2", "Delete 5"]
+        )
         await expect(bar.get_by_role("link", name="Save 1 as a zip")).to_be_visible()
         await bar.get_by_role("button", name="Resume 1").hover()
         await api.put("c", "queued")  # and nothing moves below the pointer

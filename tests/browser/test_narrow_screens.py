@@ -24,6 +24,7 @@ async def box(control: Locator) -> dict[str, float]:
     return dict(found)
 
 
+@pytest.mark.wide
 async def test_rows_of_the_narrowest_screen_say_how_far_and_how_much(
     api: FakeApi, open_page: OpenPage
 ) -> None:
@@ -43,6 +44,29 @@ async def test_rows_of_the_narrowest_screen_say_how_far_and_how_much(
         assert facts_of_live["bottom"] <= stop["top"] + 1
 
 
+_BEGINS_OF_LINES = """(all) => all.flatMap((facts) => {
+    const [first, ...others] = facts.children
+    const words = (fact) => {
+        const range = new Range()
+        range.selectNodeContents(fact.lastChild)
+        return range.getBoundingClientRect().left
+    }
+    const edge = facts.getBoundingClientRect().left + parseFloat(getComputedStyle(first).paddingLeft)
+    const clip = `inset(0px 0px 0px ${getComputedStyle(first).paddingLeft})`
+    const begin = others.filter((fact, at) => fact.offsetTop > (others[at - 1] ?? first).offsetTop)
+    return begin.map((fact) => getComputedStyle(facts).clipPath === clip && Math.round(words(fact) - edge))
+})"""
+
+
+@pytest.mark.wide
+async def test_a_dot_between_facts_is_cut_off_where_a_line_begins(browser: Browser) -> None:
+    async with seen(browser, SCENES["list-unfolded"], **PHONE, locale="en-US") as page:
+        begins = await page.locator(".row .short-facts").evaluate_all(_BEGINS_OF_LINES)
+        assert len(begins) > 2
+        assert all(begin is not False and begin == 0 for begin in begins), begins
+
+
+@pytest.mark.wide
 async def test_what_can_be_done_with_an_entry_stands_under_its_text_on_a_phone(browser: Browser) -> None:
     phone = {**PHONE, "locale": "en-US"}
     async with seen(browser, SCENES["list-unfolded"], **phone) as page:
@@ -54,6 +78,7 @@ async def test_what_can_be_done_with_an_entry_stands_under_its_text_on_a_phone(b
         assert (await box(row(page, "gone").get_by_text("Deleted.")))["left"] == text["left"]
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("name", ["list", "had"])
 async def test_no_answer_to_a_link_is_cut_off(browser: Browser, name: str) -> None:
     async with seen(browser, SCENES[name], **_NARROW) as page:
@@ -62,11 +87,17 @@ async def test_no_answer_to_a_link_is_cut_off(browser: Browser, name: str) -> No
         assert await asks.evaluate("e => e.scrollWidth <= e.clientWidth")
 
 
-async def test_the_buttons_of_a_dialog_stand_within_it(browser: Browser) -> None:
+@pytest.mark.wide
+async def test_entries_have_their_titles_and_the_buttons_of_the_dialog_stand_within_it(
+    browser: Browser,
+) -> None:
     async with seen(browser, SCENES["entries"], **_NARROW) as page:
+        name = await box(page.locator("#entries .name", has_text="Convergence").first)
+        assert name["width"] > 150
         assert await page.locator("#entries .sheet-acts").evaluate("e => e.scrollWidth <= e.clientWidth")
 
 
+@pytest.mark.wide
 async def test_controls_stand_apart_and_in_line(browser: Browser) -> None:
     async with seen(browser, SCENES["opened-file"], **_NARROW) as page:
         upper, lower = await page.locator(".file .button").evaluate_all(_BOXES)
@@ -79,6 +110,7 @@ async def test_controls_stand_apart_and_in_line(browser: Browser) -> None:
         assert follow["top"] - words["bottom"] >= 4
 
 
+@pytest.mark.wide
 async def test_the_mark_of_the_connection_is_full_in_forced_colours(
     api: FakeApi, open_page: OpenPage
 ) -> None:

@@ -31,11 +31,11 @@ async def test_cookies_are_stored_and_deleted_and_the_service_says_how_it_is(
         settings = page.get_by_role("dialog", name="Settings")
         await expect(settings).to_contain_text(f"Clipwire {__version__}All well")
         await expect(settings).to_contain_text("downloads pause below")
-        await settings.get_by_label("Add or replace one").set_input_files(tmp_path / "my site.txt")
+        await settings.get_by_label("Add or replace a file").set_input_files(tmp_path / "my site.txt")
         stored = settings.get_by_role("listitem")
         await expect(stored).to_contain_text("my-site")
         await expect(stored).to_contain_text("videos.example · until Jan 1, 2100")
-        await settings.get_by_label("Add or replace one").set_input_files(tmp_path / "wrong.txt")
+        await settings.get_by_label("Add or replace a file").set_input_files(tmp_path / "wrong.txt")
         await expect(settings.get_by_role("alert")).to_contain_text("Line 1")
         await page.keyboard.press("Escape")
         await expect(page.locator("#settings li, #settings dd")).to_have_count(0)
@@ -51,7 +51,7 @@ async def test_who_would_use_cookies_and_has_none_is_led_to_where_they_are_store
     await api.put("a", "failed", error_code="login_required", remedies=["use_cookies"])
     async with open_page(api.url, locale="en-US") as page:
         await row(page, "a").get_by_role("button", name="Use cookies").click()
-        field = page.get_by_label("Add or replace one")
+        field = page.get_by_label("Add or replace a file")
         await expect(field).to_be_focused()
         await expect(field).to_be_in_viewport()
         await expect(field).to_have_accessible_description(re.compile("Log in to videos.example .*Netscape"))
@@ -119,11 +119,34 @@ async def test_the_usual_options_can_be_as_they_were_at_first(api: FakeApi, open
         await page.get_by_role("menuitem", name="Settings").click()
         settings = page.get_by_role("dialog", name="Settings")
         await expect(settings).to_contain_text("720p video as MKV and MP3 audio")
+        await settings.get_by_text("720p video as MKV").click()
         await settings.get_by_role("button", name="Reset").click()
         await expect(settings).to_contain_text("Best video as MP4 and MP3 audio")
         await page.reload()
-        await expect(page.locator("[name=quality]")).to_have_value("best")
+        await expect(page.locator("#choices [name=quality]")).to_have_value("best")
         await expect(chosen).to_be_hidden()
+
+
+async def test_the_usual_options_and_presets_are_set_in_the_settings(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    api.usual = {"small": {"quality": "480", "outputs": ["video"]}}
+    async with open_page(api.url, locale="en-US") as page:
+        await page.get_by_role("button", name="Menu").click()
+        await page.get_by_role("menuitem", name="Settings").click()
+        settings = page.get_by_role("dialog", name="Settings")
+        await expect(settings).to_contain_text("small480p video as MP4")
+        await settings.get_by_text("Best video as MP4 and MP3 audio").click()
+        await settings.get_by_label("Quality").select_option("720")
+        await settings.get_by_label("Video format").select_option("mkv")
+        await settings.get_by_text("Save as preset").click()
+        await settings.get_by_label("Name of the preset").fill("talks")
+        await page.keyboard.press("Enter")
+        await expect(settings.get_by_role("button", name="Delete preset")).to_be_visible()
+        await expect(settings).to_contain_text("720p video as MKV and MP3 audio")
+        await page.keyboard.press("Escape")
+        await expect(page.locator("#choices [name=quality]")).to_have_value("720")
+        await expect(page.locator("#choices [data-part=chosen]")).to_have_text("MKV")
 
 
 async def test_an_empty_page_tells_of_the_other_ways_that_links_come(

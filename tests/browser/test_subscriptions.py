@@ -130,7 +130,8 @@ async def test_who_subscribes_is_asked_for_the_library_and_the_answer_is_that_of
         layout = dialog.get_by_label("Add to the library as")
         await expect(layout.locator("option:checked")).to_have_text("Don’t add")
         assert "library" not in api.subscriptions.asked[0][1]
-        await layout.select_option(label="Films")
+        async with page.expect_response(lambda response: response.request.method == "PATCH"):
+            await layout.select_option(label="Films")
         [name] = api.subscriptions.all
         done = [entry | {"task_id": f"t{n}"} for n, entry in enumerate(entries(2, "fetched"))]
         await api.subscriptions.change(name, done, stage="idle", library={"layout": "movies"})
@@ -173,6 +174,7 @@ async def test_one_that_is_there_already_is_shown_and_a_refused_one_stays_in_the
         await expect(page.get_by_role("dialog").locator(".follow-items li")).to_have_count(3)
 
 
+@pytest.mark.wide
 async def test_a_failure_says_its_cause_and_what_to_do_and_a_held_host_until_when(
     api: FakeApi, open_page: OpenPage
 ) -> None:
@@ -203,6 +205,7 @@ async def test_a_failure_says_its_cause_and_what_to_do_and_a_held_host_until_whe
         await expect(rows.nth(0).locator(".follow-open")).to_be_focused()
 
 
+@pytest.mark.wide
 async def test_many_subscriptions_are_ticked_and_acted_on_at_once(api: FakeApi, open_page: OpenPage) -> None:
     names = [api.subscriptions.add(f"{CHANNEL}/{number}", name=f"Show {number}") for number in range(4)]
     api.subscriptions.profiles = {"music": {}, "talks": {}}
@@ -241,6 +244,7 @@ async def test_many_subscriptions_are_ticked_and_acted_on_at_once(api: FakeApi, 
         assert [*api.subscriptions.all] == [names[0], names[2]]
 
 
+@pytest.mark.wide
 async def test_subscriptions_are_searched_and_sorted_and_their_entries_searched(
     api: FakeApi, open_page: OpenPage
 ) -> None:
@@ -264,12 +268,13 @@ async def test_subscriptions_are_searched_and_sorted_and_their_entries_searched(
         await expect(dialog.get_by_role("heading", name="Apples")).to_be_visible()
         await dialog.get_by_label("Search these entries").fill("12")
         await expect(dialog.locator(".follow-items .name")).to_have_text(["12"])
-        await dialog.get_by_role("button", name="All or none").click()
+        await dialog.get_by_role("button", name="Select all").click()
         await dialog.get_by_role("button", name="Download 1", exact=True).click()
         await expect(dialog.locator(".follow-items li")).to_contain_text("In progress")
         assert changes(api) == [{"action": "fetch", "keys": ["films 12"]}]
 
 
+@pytest.mark.wide
 async def test_a_profile_is_chosen_with_what_it_gives_and_takes_the_place_of_what_was_set(
     api: FakeApi, open_page: OpenPage
 ) -> None:
@@ -301,6 +306,7 @@ async def test_a_profile_is_chosen_with_what_it_gives_and_takes_the_place_of_wha
         assert changes(api)[-1] == {"profile": None}
 
 
+@pytest.mark.wide
 async def test_an_entry_on_its_way_into_the_library_says_where_it_is_once_it_is_there(
     api: FakeApi, open_page: OpenPage
 ) -> None:
@@ -322,6 +328,7 @@ async def test_an_entry_on_its_way_into_the_library_says_where_it_is_once_it_is_
         )
 
 
+@pytest.mark.wide
 async def test_what_was_downloaded_before_there_was_a_library_is_put_there(
     api: FakeApi, open_page: OpenPage
 ) -> None:
@@ -357,6 +364,7 @@ async def test_what_is_held_is_fetched_or_skipped_at_once(api: FakeApi, open_pag
         assert changes(api) == [{"action": "skip", "keys": ["films 1", "films 2", "films 3"]}]
 
 
+@pytest.mark.wide
 async def test_entries_are_ticked_with_the_keyboard_and_their_files_go_only_after_a_question(
     api: FakeApi, open_page: OpenPage
 ) -> None:
@@ -391,6 +399,7 @@ async def test_entries_are_ticked_with_the_keyboard_and_their_files_go_only_afte
         assert acted == [("pin", both), ("delete", ["films 1"]), ("forget", ["films 5"])]
 
 
+@pytest.mark.wide
 async def test_what_is_about_to_be_pressed_stays_when_entries_change(
     api: FakeApi, open_page: OpenPage
 ) -> None:
@@ -399,7 +408,7 @@ async def test_what_is_about_to_be_pressed_stays_when_entries_change(
         dialog = await open_first(page)
         await dialog.get_by_label("Which entries to show").select_option(label="Older (1,200)")
         await expect(dialog.locator(".follow-items li")).to_have_count(200)
-        await dialog.get_by_role("button", name="All or none").click()
+        await dialog.get_by_role("button", name="Select all").click()
         bar = dialog.get_by_role("toolbar", name="Selected entries")
         skip = bar.get_by_role("button", name="Skip")
         await expect(skip).to_have_text("Skip 1,200")
@@ -409,6 +418,7 @@ async def test_what_is_about_to_be_pressed_stays_when_entries_change(
         assert await pressed.evaluate("button => button.isConnected")
 
 
+@pytest.mark.wide
 async def test_the_question_whether_files_are_to_be_deleted_stays_when_entries_change(
     api: FakeApi, open_page: OpenPage
 ) -> None:
@@ -426,6 +436,7 @@ async def test_the_question_whether_files_are_to_be_deleted_stays_when_entries_c
         await expect(dialog.locator(".follow-items li").first).to_contain_text("Removed")
 
 
+@pytest.mark.wide
 async def test_all_in_a_state_are_meant_although_not_all_are_loaded(
     api: FakeApi, open_page: OpenPage
 ) -> None:
@@ -437,7 +448,7 @@ async def test_all_in_a_state_are_meant_although_not_all_are_loaded(
         await expect(dialog.get_by_text("Failed · private")).to_have_count(2)
         await dialog.get_by_label("Which entries to show").select_option(label="Older (1,200)")
         await expect(dialog.locator(".follow-items li")).to_have_count(200)
-        await dialog.get_by_role("button", name="All or none").click()
+        await dialog.get_by_role("button", name="Select all").click()
         await expect(dialog.get_by_text("1,200 selected")).to_be_visible()
         await dialog.get_by_role("button", name="Download 1,200").click()
         await expect(dialog.get_by_role("toolbar", name="Selected entries")).to_be_hidden()  # all is done
@@ -448,6 +459,7 @@ async def test_all_in_a_state_are_meant_although_not_all_are_loaded(
         }
 
 
+@pytest.mark.wide
 async def test_what_is_new_waits_for_a_click_and_what_changes_does_so_in_its_row(
     api: FakeApi, open_page: OpenPage
 ) -> None:
@@ -464,6 +476,7 @@ async def test_what_is_new_waits_for_a_click_and_what_changes_does_so_in_its_row
         await expect(rows).to_have_count(4)
 
 
+@pytest.mark.wide
 async def test_only_what_was_changed_is_sent_and_a_refused_field_says_why(
     api: FakeApi, open_page: OpenPage
 ) -> None:
@@ -503,6 +516,7 @@ async def test_only_what_was_changed_is_sent_and_a_refused_field_says_why(
         assert api.subscriptions.all[name]["request"]["rate_limit"] == 5
 
 
+@pytest.mark.wide
 async def test_what_becomes_of_the_files_is_asked_before_a_subscription_goes(
     api: FakeApi, open_page: OpenPage
 ) -> None:
@@ -544,6 +558,7 @@ async def test_an_opml_file_goes_in_and_its_refused_links_say_why(api: FakeApi, 
         assert "api/subscriptions.opml" in str(await link.get_attribute("href"))
 
 
+@pytest.mark.wide
 async def test_an_archive_of_what_was_fetched_goes_in_for_who_follows_nothing_yet(
     api: FakeApi, open_page: OpenPage
 ) -> None:
@@ -567,6 +582,7 @@ async def test_an_archive_of_what_was_fetched_goes_in_for_who_follows_nothing_ye
         await expect(page.locator("#menu")).to_be_focused()
 
 
+@pytest.mark.wide
 async def test_addresses_of_feeds_are_renewed_all_together_after_a_question(
     api: FakeApi, open_page: OpenPage
 ) -> None:
@@ -630,6 +646,7 @@ async def test_a_library_that_has_a_template_only_is_edited_with_an_example_of_i
         assert changes(api)[-1] == {"library": None}
 
 
+@pytest.mark.wide
 async def test_what_is_pressed_in_one_go_is_done_in_its_order(api: FakeApi, open_page: OpenPage) -> None:
     api.subscriptions.add(CHANNEL, entries(3, "waiting", reason="held"))
     async with open_page(api.url, **ENGLISH) as page:
@@ -651,6 +668,7 @@ async def test_what_is_pressed_in_one_go_is_done_in_its_order(api: FakeApi, open
         assert [change["action"] for change in changes(api)] == ["skip", "fetch"]
 
 
+@pytest.mark.wide
 async def test_what_was_asked_before_a_change_does_not_take_it_back(
     api: FakeApi, open_page: OpenPage
 ) -> None:
@@ -710,6 +728,7 @@ async def test_three_thousand_entries_stay_quick_on_a_small_screen(
         assert await dialog.evaluate(wide) == 0
 
 
+@pytest.mark.wide
 async def test_a_link_whose_video_is_remembered_says_so(api: FakeApi, open_page: OpenPage) -> None:
     """By another link it was fetched, and its file is there; the file of the other one is gone."""
     files = {"files": {"video": "/api/download/a.mp4"}, "video_info": {"title": "Deep sea"}}
@@ -721,7 +740,7 @@ async def test_a_link_whose_video_is_remembered_says_so(api: FakeApi, open_page:
         preview = page.locator("#draft")
         await page.locator("#links").fill(short)
         await expect(preview).to_contain_text("You have it already · ")
-        await expect(preview.get_by_role("button", name="Download again")).to_be_visible()
+        await expect(preview.get_by_role("button")).to_have_text(["Play"])
         await page.locator("#links").fill(gone)
         await expect(preview).to_contain_text("Downloaded before, Mar 1, 2025")
         await expect(preview.get_by_role("button")).to_have_text(["Download"])
@@ -781,6 +800,7 @@ async def test_a_feed_is_followed_from_the_page_with_the_real_service(
         await expect(dialog.get_by_text("No subscriptions yet.")).to_be_visible()
 
 
+@pytest.mark.wide
 async def test_what_is_followed_shows_the_picture_and_the_text_of_its_source_and_asks_no_other_host(
     services: Services, media: Path, open_page: OpenPage
 ) -> None:
@@ -816,3 +836,43 @@ def films(*numbers: int) -> list[Film]:
         Film(f"f{n}", f"Film {n}", f"/video.mp4?times={n}", at=1_700_000_000.0 + n * 3600, guid=f"g{n}")
         for n in numbers
     ]
+
+
+async def test_a_row_leads_to_its_subscription_and_folds_the_others_of_it(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    name = api.subscriptions.add("https://films.example/channel", name="Deep sea")
+    for title in ("Eel", "Crab", "Squid"):
+        await api.put(title, "completed", subscription_id=name, video_info={"title": title})
+    await api.put("other", "completed", video_info={"title": "Bread"})
+    async with open_page(api.url, **ENGLISH) as page:
+        rows = page.locator(".row")
+        first = page.locator(".row[data-id=Squid]")
+        await expect(rows.filter(has_text="Deep sea")).to_have_count(3)
+        assert sum("/api/subscriptions?" in each for each in api.requests) == 1
+        await first.get_by_role("button", name="2 more", expanded=True).click()
+        await expect(rows.locator(".title")).to_have_text(["Bread", "Squid"])
+        await page.reload()
+        await expect(rows.locator(".title")).to_have_text(["Bread", "Squid"])
+        await first.get_by_role("button", name="2 more", expanded=False).click()
+        await expect(rows).to_have_count(4)
+        await first.get_by_role("button", name="Deep sea").click()
+        await expect(page.get_by_role("dialog").get_by_role("heading", name="Deep sea")).to_be_visible()
+
+
+async def test_the_menu_counts_the_subscriptions_that_need_the_reader(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    api.subscriptions.add("https://films.example/well")
+    api.subscriptions.add("https://films.example/failing", stage="failing")
+    api.subscriptions.add("https://films.example/all_new", notice="all_new")
+    async with open_page(api.url, **ENGLISH) as page:
+        await page.locator("#menu").click()
+        badge = page.locator("#menu-items .badge")
+        await expect(badge).to_have_text("2")
+        await expect(badge).to_have_accessible_name("2 subscriptions need your attention")
+        for number in range(9):
+            api.subscriptions.add(f"https://films.example/{number}", stage="failing")
+        await page.keyboard.press("Escape")
+        await page.locator("#menu").click()
+        await expect(badge).to_have_text("9+")

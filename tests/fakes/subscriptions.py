@@ -199,6 +199,8 @@ class FakeSubscriptions:
     async def have(self, request: web.Request) -> web.Response:
         found = self.media.get(request.query["url"])
         if found is None:
+            if request.query.get("quiet") == "1":
+                return web.Response(status=204)
             return web.json_response({"code": "media_not_found"}, status=404)
         return web.json_response(found)
 

@@ -41,6 +41,7 @@ test("while it is frozen no row comes, goes or moves, and what is due is counted
   shown.changed("task-3")
   assert.deepEqual(numbers(shown), [1, 2, 3])
   assert.equal(shown.due, 3)
+  assert.equal(shown.isAllNew, false)
   assert.equal(shown.indexOf("task-3"), 2)
   shown.thaw()
   assert.deepEqual(numbers(shown), [1, 2, 4])
@@ -51,6 +52,7 @@ test("what came and went again, or moved and moved back, is not due", () => {
   const { list, shown, change } = shownOf(newTask(1), newTask(2))
   shown.freeze()
   change(newTask(3))
+  assert.equal(shown.isAllNew, true)
   list.drop("task-3")
   shown.changed("task-3")
   change(newTask(1, { stage: "info" }))
@@ -145,4 +147,22 @@ test("entries that change while rows are frozen are not due, for they stay under
   assert.equal(shown.due, 0)
   shown.thaw()
   assert.deepEqual(numbers(shown), [1, 2, 3, 4, 5, 6])
+})
+
+test("rows that are folded under another one are not shown, and are not due while rows are frozen", () => {
+  const { list, shown, change } = shownOf(newTask(1), newTask(2), newTask(3), newTask(4))
+  const folded = ["task-2", "task-3"]
+  shown.origins = {
+    visible: (tasks) => tasks.filter(({ task_id }) => !folded.includes(task_id)),
+    hides: ({ task_id }) => folded.includes(task_id),
+  }
+  shown.refresh()
+  assert.deepEqual(numbers(shown).toSorted(), [1, 4])
+  assert.deepEqual(shown.items.map(({ task_id }) => shown.indexOf(task_id)), [0, 1])
+  shown.freeze()
+  change({ ...newTask(2), revision: 2 })
+  assert.equal(shown.due, 0)
+  shown.thaw()
+  assert.equal(shown.items.length, 2)
+  assert.equal(list.tasks.length, 4)
 })

@@ -1,4 +1,6 @@
 // @ts-check
+import { dayOf } from "../../static/js/intake/entries.js"
+import { chosenOf } from "../../static/js/intake/optionwords.js"
 import assert from "node:assert/strict"
 import { test } from "node:test"
 
@@ -6,9 +8,7 @@ import catalogue from "../../static/i18n/en.json" with { type: "json" }
 import { Format } from "../../static/js/base/i18n.js"
 import { requestOf } from "../../static/js/intake/options.js"
 import {
-  chosenOf,
   countsOf,
-  dayOf,
   durationWords,
   fromNow,
   heldUntil,
@@ -84,6 +84,7 @@ test("older ones are counted only where there is nothing else", () => {
 test("an item says its state and why, and a day is the same day everywhere", () => {
   const item = (/** @type {object} */ fields) => /** @type {any} */ ({ state: "waiting", ...fields })
   assert.equal(stateWords(item({ reason: "held" }), i18n), "Waiting · held")
+  assert.equal(stateWords(item({ state: "fetched", reason: "in_memory" }), i18n), "Downloaded")
   assert.equal(
     stateWords(item({ state: "failed", reason: "http_404" }), i18n),
     "Failed · This video does not exist or has been removed.",

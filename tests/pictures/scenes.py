@@ -191,7 +191,7 @@ async def _had(page: Page, api: FakeApi) -> None:
     task = api.tasks["done0"]
     api.looks[task["url"]] = task["video_info"]
     await _type(page, task["url"])
-    await page.locator("#draft .acts button").nth(1).wait_for()
+    await page.locator("#draft .facts", has_text=" · ").wait_for()
 
 
 async def _placing(page: Page, api: FakeApi) -> None:
@@ -292,6 +292,13 @@ async def _shelves(api: FakeApi) -> None:
     await api.subscriptions.change(quiet, fresh, last_fetched_at=later.strftime("%Y-%m-%dT%H:%M:%SZ"))
 
 
+async def _folded(page: Page, _: FakeApi) -> None:
+    await page.evaluate("document.documentElement.toggleAttribute('data-finding', true)")
+    await page.locator("#filter [value=completed]").check(force=True)
+    await page.locator(".fold").first.click()
+    await page.locator(".fold[aria-expanded=false]").wait_for()
+
+
 async def _of_subscription(page: Page, api: FakeApi) -> None:
     await _shelf(page, api)
     await page.locator(".shelves label.needs").first.click()
@@ -319,7 +326,9 @@ async def _clip_taken(page: Page, api: FakeApi) -> None:
 
 
 async def _list(page: Page, api: FakeApi) -> None:
-    entries = [{"index": n, "title": f"{n}. {TITLES[n % 5]}", "url": f"{_LIST}/{n}"} for n in range(1, 732)]
+    day = datetime(2026, 3, 1, tzinfo=UTC)
+    entries = [{"index": n, "title": TITLES[n % 5], "url": f"{_LIST}/{n}", "duration": 61 * n,
+                "published_at": (day - timedelta(days=n)).isoformat()} for n in range(1, 732)]  # fmt: skip
     api.looks[_LIST] = {"title": "A whole channel about bread", "entries": entries, "total_entries": 731}
     await _type(page, _LIST)
     await page.locator("#draft .acts button").nth(1).wait_for()
@@ -373,6 +382,12 @@ async def _settings_with_all(page: Page, api: FakeApi) -> None:
     ]  # fmt: skip
     await _settings(page, api)
     await page.locator("#settings li").first.wait_for()
+
+
+async def _settings_unfolded(page: Page, api: FakeApi) -> None:
+    await _settings_with_all(page, api)
+    await page.locator("#settings [data-part=defaults] > summary").click()
+    await page.locator("#settings [name=audio_format]").select_option("m4a")
 
 
 async def _peopled(api: FakeApi) -> None:
@@ -636,6 +651,7 @@ SCENES = {
     "hidden-by-filter": Scene(everything, _hidden),
     "looked-at": Scene(everything, _looked_at),
     "options": Scene(everything, _options),
+    "rows-of-subscription": Scene(_shelves, _folded),
     "shelf": Scene(_shelves, _shelf),
     "shelf-subscription": Scene(_shelves, _of_subscription),
     "clip": Scene(everything, _clip),
@@ -648,6 +664,7 @@ SCENES = {
     "player": Scene(one, _player, is_elsewhere=True),
     "code": Scene(one, _code, is_elsewhere=True),
     "settings-with-all": Scene(_locked, _settings_with_all),
+    "settings-defaults": Scene(_locked, _settings_unfolded),
     "corner": Scene(finished, _corner),
     "owners": Scene(_peopled, _owners),
     "account": Scene(_peopled, _account),

@@ -38,6 +38,43 @@ export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text
 }
 
+/** A fact that is longer takes more than a line of a phone, and flows like a text. */
+const LONGEST_FACT = 24
+
+/**
+ * Write facts with dots between them. Where they need several lines none begins or ends with a dot, which stands before
+ * its fact and is hidden at the beginning of a line.
+ * @param {HTMLElement} element
+ * @param {string[]} facts
+ */
+export function setFacts(element, facts) {
+  const areShort = facts.length > 1 && facts.every(({ length }) => length < LONGEST_FACT)
+  element.classList.toggle("short-facts", areShort)
+  if (!areShort) return setText(element, facts.join(" · "))
+  if (element.childElementCount !== facts.length) {
+    element.replaceChildren(...facts.map((_, at) => {
+      const [fact, dot] = [document.createElement("span"), document.createElement("span")]
+      if (at) fact.append(dot)
+      dot.textContent = " · "
+      fact.append("")
+      return fact
+    }))
+  }
+  for (const [at, fact] of facts.entries()) {
+    const text = /** @type {Text} */ (element.children[at].lastChild)
+    if (text.data !== fact) text.data = fact
+  }
+}
+
+/**
+ * A fact with a number, unless it is long: its unit stays in the same line.
+ * @param {string} fact
+ */
+export const unbroken = (fact) =>
+  /\d/.test(fact) && fact.length < LONGEST_FACT
+    ? fact.replaceAll(" ", "\u00a0").replace(/\/(?=\p{Script=Han})/u, "/\u2060")
+    : fact
+
 /**
  * Whether the element is visible, and so can have the focus.
  * @param {Element} element

@@ -127,17 +127,17 @@ export class MainMenu {
    * @param {import("../session/session.js").Session} parts.session
    * @param {import("../settings/settings.js").Settings} parts.settings
    * @param {import("../tasks/counts.js").Counts} parts.counts
-   * @param {import("../row/requests.js").TaskRequests} parts.requests
+   * @param {() => unknown} parts.retryFailed
    * @param {import("../row/undo.js").Undo} parts.undo
    * @param {import("../base/i18n.js").I18n} parts.i18n
    */
-  constructor({ menu, session, settings, counts, requests, undo, i18n }) {
+  constructor({ menu, session, settings, counts, retryFailed, undo, i18n }) {
     const button = byId("menu", HTMLButtonElement)
     /** @type {Record<string, () => unknown>} */
     const choices = {
       settings: () => settings.open(),
       keys: () => showKeys(i18n),
-      retry: () => requests.retryFailed(),
+      retry: retryFailed,
       pause: () => counts.pause(true),
       resume: () => counts.pause(false),
       logout: async () => {
@@ -158,7 +158,10 @@ export class MainMenu {
       const more = this.more.items()
       menu.open(
         button,
-        [...more, ...shown.map((name) => ({ name, text: i18n.t(`menu.${name}`) }))],
+        [
+          ...more,
+          ...shown.map((name) => ({ name, text: i18n.t(`menu.${name}`, { n: counts.stages.failed }) })),
+        ],
         (name) => (choices[name] ?? more.find((item) => item.name === name)?.then)(),
       )
     })

@@ -15,6 +15,8 @@ import { hostOf, looks, owners, titleOf, webLink } from "../tasks/task.js"
 const PAUSE_MS = 400
 /** `POST /api/info` takes as long as the source. */
 const PATIENCE_MS = 50_000
+/** ms for which its button does nothing once it says something else: a press was meant for what it said. */
+const UNREAD_MS = 300
 /** What is said of a page without a film, which may name a feed. */
 const WITHOUT_FILM = ["unsupported_url", "no_media"]
 /** The most formats in the menu, the best first. */
@@ -23,7 +25,7 @@ const MOST_FORMATS = 60
 /** @typedef {{format_id: string, ext?: string, height?: number, vcodec?: string, acodec?: string, filesize?: number, filesize_approx?: number, tbr?: number, note?: string}} Format */
 /** @typedef {{index?: number, title?: string, url?: string, duration?: number, thumbnail?: string, published_at?: string}} Entry */
 /** @typedef {{title?: string, duration?: number, uploader?: string, webpage_url?: string, thumbnail?: string, formats?: Format[], entries?: Entry[], total_entries?: number, next_cursor?: string, live?: boolean, begins_at?: string, live_status?: string, mayNameFeed?: boolean}} Info */
-/** @typedef {"download" | "choose" | "all" | "record" | "wait" | "play" | "follow"} Verb */
+/** @typedef {"download" | "choose" | "all" | "record" | "wait" | "play" | "save" | "follow"} Verb */
 
 /** Fires "info" when more, or something else, is known of the link. */
 export class Draft extends EventTarget {
@@ -41,6 +43,12 @@ export class Draft extends EventTarget {
   #had
   /** When the link was fetched, if its files are not here any more. */
   #fetched = ""
+  /** What does the one thing: beside the box, or in the row of its link. */
+  #buttons = /** @type {HTMLElement[]} */ ([...document.querySelectorAll("[data-part=go], [data-part=verb]")])
+  /** What the button said when the pointer went down on it. */
+  #pressed = ""
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #unread
 
   /**
    * @param {object} parts
@@ -57,6 +65,18 @@ export class Draft extends EventTarget {
     this.#parts = parts
     on(parts.box, "change", () => this.look())
     on(parts.options, "change", () => this.describe())
+    for (const each of this.#buttons) {
+      each.addEventListener("pointerdown", () => (this.#pressed = each.textContent))
+      each.addEventListener("click", (event) => {
+        const isOther = event.detail > 0 && this.#pressed !== each.textContent
+        if (isOther || this.#isUnread) event.preventDefault()
+      })
+    }
+    byId("links", HTMLElement).addEventListener("keydown", (event) => {
+      if (event.key !== "Enter" || !this.#isUnread) return
+      event.preventDefault()
+      event.stopImmediatePropagation() // before the box sends it
+    }, true)
     on(parts.tasks, "removed", (ids) => ids.includes(this.#had?.task_id) && this.#gone())
   }
 
@@ -92,7 +112,7 @@ export class Draft extends EventTarget {
     const { entries, live, begins_at, mayNameFeed } = this.#info
     const isMeantAsIs = !options.isOpen && !options.isTouched // other options make other files
     const isTheirs = !owners.chosen || this.#had?.owner === owners.chosen
-    if (this.#had && isPlayable(this.#had) && isMeantAsIs && isTheirs) return "play"
+    if (this.#had && isMeantAsIs && isTheirs) return isPlayable(this.#had) ? "play" : "save"
     if (entries?.length) return options.isOfLists ? "all" : "choose"
     if ((live || begins_at) && !options.chosen.live) return live ? "record" : "wait"
     return mayNameFeed && !this.#fetched ? "follow" : "download"
@@ -106,6 +126,7 @@ export class Draft extends EventTarget {
     this.#link = link
     this.#request.abort()
     clearTimeout(this.#timer)
+    this.#hold(false) // it says what the reader has written
     if (!link) return // it may be under way: its row stays as it is until the task is there
     this.#had = undefined
     this.#fetched = ""
@@ -161,6 +182,11 @@ export class Draft extends EventTarget {
     if (had || this.#fetched) this.describe()
   }
 
+  /** Save what is there already. */
+  save() {
+    if (this.#had) saveLink(this.#had, kindsOf(this.#had)[0], this.#parts.i18n).click()
+  }
+
   /** The files that were there are deleted. */
   #gone() {
     this.#had = undefined
@@ -202,12 +228,27 @@ export class Draft extends EventTarget {
     setText(this.#part("letter"), host.slice(0, 1).toUpperCase())
     setText(this.#part("title"), info.title ?? (this.#had ? titleOf(this.#had) : host))
     setText(this.#part("facts"), this.#had ? hadFacts(this.#had, i18n) : this.#said(facts()))
+    const said = this.#buttons[0].textContent
     box.name(this.#words)
+    if (said !== this.#buttons[0].textContent) {
+      this.#hold(true)
+      this.#unread = setTimeout(() => this.#hold(false), UNREAD_MS)
+    }
     // Those that are there already stay: one of them may have the focus, or be about to be pressed.
     const there = [...this.#part("asks").children]
     const made = this.#others().map((other) => there.find((each) => each.isEqualNode(other)) ?? other)
     arrange(this.#part("asks"), /** @type {HTMLElement[]} */ ([this.#part("verb"), ...made]))
     if (isOther) this.dispatchEvent(new Event("info"))
+  }
+
+  get #isUnread() {
+    return this.#buttons[0].ariaDisabled === "true"
+  }
+
+  /** @param {boolean} isUnread  nobody can have read yet what the button does */
+  #hold(isUnread) {
+    clearTimeout(this.#unread)
+    for (const each of this.#buttons) each.ariaDisabled = String(isUnread)
   }
 
   /** @param {string} facts */
@@ -229,6 +270,7 @@ export class Draft extends EventTarget {
       record: t("action.remedy.record_live"),
       wait: t("list.wait"),
       play: t("action.play"),
+      save: t("action.save"),
       follow: t("list.follow"),
     }
     return words[this.verb]
@@ -237,11 +279,10 @@ export class Draft extends EventTarget {
   /** What else can be done. */
   #others() {
     const { i18n, subscribe, sendAgain } = this.#parts
+    /** @type {HTMLElement[]} */
     const made = []
     const other = (/** @type {string} */ words, /** @type {() => unknown} */ then) =>
       made.push(button(i18n.t(words), then, { className: "act" }))
-    if (this.#had && !isPlayable(this.#had)) made.push(saveLink(this.#had, kindsOf(this.#had)[0], i18n))
-    if (this.verb === "play") other("action.again", sendAgain)
     if (this.#info.entries?.length) other("list.follow", () => subscribe(this.#link))
     if (this.verb === "follow") other("submit.go", sendAgain)
     return made

@@ -93,6 +93,18 @@ export class Ticks {
 }
 
 /**
+ * The day of publication, whose time few look for and some sources do not tell; "": the source tells none.
+ * @param {{published_at?: string}} entry
+ * @param {string} language
+ */
+export function dayOf({ published_at = "" }, language) {
+  const moment = new Date(published_at)
+  if (Number.isNaN(moment.getTime())) return ""
+  const timeZone = published_at.length === "2026-01-31".length ? "UTC" : undefined
+  return new Intl.DateTimeFormat(language, { dateStyle: "medium", timeZone }).format(moment)
+}
+
+/**
  * "1-3,7" of 1, 2, 3 and 7.
  * @param {number[]} numbers  in order
  */
@@ -273,18 +285,19 @@ export class EntriesDialog {
    * @param {Entry} entry
    * @param {number} place  used if the entry has no index
    */
-  #row({ index, title, url, duration, published_at }, place) {
+  #row(entry, place) {
+    const { index, title, url, duration } = entry
     const isHere = Boolean(url && this.#has(url))
     const number = String(index ?? place)
     const tick = make("input", { type: "checkbox", value: number, checked: this.#isWhole })
-    const { format } = this.#i18n
+    const { format, language } = this.#i18n
     const name = make("span", { className: "name", dir: "auto" }, title ?? url ?? "")
     return make(
       "li",
       {},
       make("label", { className: "tick" }, tick, " ", make("span", { className: "place" }, number), name),
       ...(isHere ? [make("span", { className: "have" }, this.#i18n.t("entries.have"))] : []),
-      make("span", { className: "length" }, published_at ? format.moment(new Date(published_at)) : ""),
+      make("span", { className: "length" }, dayOf(entry, language)),
       make("span", { className: "length" }, duration ? format.clock(duration) : ""),
     )
   }

@@ -139,6 +139,9 @@ export class Intake {
       case "play":
         draft.had && play(draft.had)
         break
+      case "save":
+        draft.save()
+        break
       case "follow":
         subscribe(draft.link)
         break

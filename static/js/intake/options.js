@@ -13,8 +13,6 @@ import { recall, remember } from "../base/preferences.js"
  * @property {"always" | "good" | "part" | "extras" | "when"} group
  * @property {"choice" | "tick" | "ticks" | "text" | "time" | "moment"} kind
  * @property {string[]} [values]  of a choice, the usual one first; of ticks
- * @property {string} [hint]  what a field may hold, shown in it while it is empty
- * @property {string} [pattern]  of a text
  * @property {string[]} [offered]  those of the values that the form has; all, if it is left out
  * @property {(chosen: Chosen, known: Known) => boolean} [applies]  always, if it is left out
  * @property {true} [isForOnce]  for the next request; all others are remembered
@@ -87,14 +85,11 @@ export const OPTIONS = {
   audio_language: {
     group: "good",
     kind: "text",
-    hint: "en",
-    pattern: "[A-Za-z0-9]{1,8}(-[A-Za-z0-9]{1,8}){0,3}",
     applies: hasSound,
   },
   clip_start: {
     group: "part",
     kind: "time",
-    hint: "0:00",
     applies: makesMedia,
     isForOnce: true,
     asks: () => ({}),
@@ -102,7 +97,6 @@ export const OPTIONS = {
   clip_end: {
     group: "part",
     kind: "time",
-    hint: "1:30",
     applies: makesMedia,
     isForOnce: true,
     asks: () => ({}),
@@ -126,7 +120,6 @@ export const OPTIONS = {
   languages: {
     group: "always",
     kind: "text",
-    hint: "en, zh-Hans",
     applies: wantsSubtitles,
     asks: () => ({}),
   },
@@ -169,7 +162,7 @@ export const OPTIONS = {
   cookies: { group: "when", kind: "choice", values: [""], isForOnce: true },
 }
 const NAMES = Object.keys(OPTIONS)
-const FOR_ONCE = NAMES.filter((name) => OPTIONS[name].isForOnce)
+export const FOR_ONCE = NAMES.filter((name) => OPTIONS[name].isForOnce)
 /** What this browser remembers. */
 const LASTING = NAMES.filter((name) => !OPTIONS[name].isForOnce)
 const REMEMBERED = "options"

@@ -3,6 +3,7 @@
 // in groups, and without what does not apply.
 
 import { Problem } from "../base/api.js"
+import { bindBasics } from "./basics.js"
 import { byId, isOfIme, on, setText } from "../base/dom.js"
 import { hasLibrary, LAYOUTS } from "../base/library.js"
 import { DEFAULTS, doesApply, lastingOf, OPTIONS } from "./options.js"
@@ -12,6 +13,10 @@ import { owners } from "../tasks/task.js"
 /** @typedef {Pick<import("./options.js").Options, "chosen" | "preset" | "presets" | "offers" | "known" | "canMarkClip" | "choose" | "choosePreset" | "offer" | "offerPresets" | "lasting" | "fill"> & EventTarget} Options */
 
 export const GROUPS = ["good", "part", "extras", "when"]
+/** What a field may hold, shown in it while it is empty. @type {Record<string, string>} */
+const HINTS = { audio_language: "en", clip_start: "0:00", clip_end: "1:30" }
+/** A tag such as "pt-BR". */
+const LANGUAGE = "[A-Za-z0-9]{1,8}(-[A-Za-z0-9]{1,8}){0,3}"
 /** Values that are words; all others are names, which are the same in every language. */
 export const WORDS = [
   "best",
@@ -49,7 +54,7 @@ export class OptionsForm {
     this.#options = options
     this.#i18n = i18n
     this.#own = this.#newOwn()
-    // At each key, not only once the field is left: an answer of the service shows all that is chosen anew meanwhile.
+    // `input`, and not `change`: an answer of the service redraws the form, and would undo what is typed in a field.
     this.#root.addEventListener("input", ({ target }) => this.#chosen(/** @type {any} */ (target)))
     on(options, "change", () => this.#show())
     this.make()
@@ -113,7 +118,7 @@ export class OptionsForm {
    * @param {string} name
    * @param {import("./options.js").Option} option
    */
-  #field(name, { kind, values = [], offered = values, hint = "", pattern }) {
+  #field(name, { kind, values = [], offered = values }) {
     if (kind === "ticks") {
       const ticks = document.createElement("div")
       ticks.className = "ticks"
@@ -136,9 +141,9 @@ export class OptionsForm {
     }
     const input = document.createElement("input")
     if (kind === "moment") input.type = "datetime-local"
-    else Object.assign(input, { placeholder: hint, autocomplete: "off" })
+    else Object.assign(input, { placeholder: HINTS[name], autocomplete: "off" })
     if (kind === "time") Object.assign(input, { inputMode: "decimal", pattern: "[0-9:.]*" })
-    if (pattern) input.pattern = pattern
+    if (name === "audio_language") input.pattern = LANGUAGE
     return this.#labelled(name, input, "field")
   }
 
@@ -244,6 +249,19 @@ export class OptionsForm {
     this.#options.choose(name, kind === "ticks" ? ticks : kind === "tick" ? checked : field.value)
     this.#show()
   }
+}
+
+/**
+ * A form of its own, apart from that at the box: the three options that are always in sight there, and the others.
+ * @param {Options} options
+ * @param {import("../base/i18n.js").I18n} i18n
+ * @param {string[]} without  options to leave out
+ */
+export function wholeForm(options, i18n, without) {
+  const three = /** @type {HTMLElement} */ (document.querySelector("#choices .three")?.cloneNode(true))
+  const others = Object.assign(document.createElement("div"), { className: "options" })
+  bindBasics(three, options)
+  return { form: new OptionsForm(options, i18n, others, without), elements: [three, others] }
 }
 
 /**

@@ -27,6 +27,27 @@ const SAYS = {
 }
 
 /**
+ * What is chosen in the form of the options, for a request as the server has it.
+ * @param {Record<string, any>} request
+ */
+export function chosenOf({ subtitles = {}, audio_quality, sponsorblock, live, ...request }) {
+  const named = Object.keys(DEFAULTS).filter((name) => name in request)
+  const sponsors = (OPTIONS.sponsorblock.values ?? []).find((value) =>
+    JSON.stringify(OPTIONS.sponsorblock.asks?.(value, DEFAULTS)) === JSON.stringify({ sponsorblock })
+  )
+  return {
+    ...DEFAULTS,
+    ...Object.fromEntries(named.map((name) => [name, request[name]])),
+    languages: (subtitles.languages ?? []).join(", "),
+    automatic: Boolean(subtitles.automatic),
+    embed: Boolean(subtitles.embed),
+    audio_quality: audio_quality ? String(audio_quality) : "",
+    sponsorblock: sponsors ?? "",
+    live: live === "wait",
+  }
+}
+
+/**
  * "Best video as MP4 and MP3 audio", and what else differs from the usual.
  * @param {Chosen} chosen
  * @param {I18n} i18n

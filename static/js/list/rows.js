@@ -96,6 +96,11 @@ export class Rows extends EventTarget {
     return this.#focusedRow.id
   }
 
+  /** From now on the first row is the one that the keys lead to. */
+  forgetCurrent() {
+    this.#focusedRow.id = ""
+  }
+
   /** @param {string} id */
   row(id) {
     return this.#layout.rows.get(id)

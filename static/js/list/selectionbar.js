@@ -3,6 +3,10 @@
 
 import { ACTIONS, applies } from "../row/actions.js"
 import { byId, keepFocus, on, setText } from "../base/dom.js"
+import { icon, make } from "../base/elements.js"
+import { hasLibrary, LAYOUTS } from "../base/library.js"
+import { LARGEST_PAGE } from "./pages.js"
+import { isAsking } from "../tasks/task.js"
 
 /** The most tasks that the server acts on at once, and that it puts into one archive. */
 const AT_ONCE = 500
@@ -11,14 +15,34 @@ const IN_ARCHIVE = 200
 const AGES_DAYS = [7, 30, 90]
 const DAY_MS = 86_400_000
 
+/** @param {string} name  @param {Record<string, string | boolean>} [properties] */
+const many = (name, properties = {}) => make("button", { type: "button", "data-many": name, ...properties })
+
 export class SelectionBar {
-  #bar = byId("selected", HTMLElement)
-  #count = /** @type {HTMLElement} */ (this.#bar.querySelector("[data-part=count]"))
-  #all = /** @type {HTMLElement} */ (this.#bar.querySelector("[data-many=all]"))
-  #zip = /** @type {HTMLAnchorElement} */ (this.#bar.querySelector("[data-part=zip]"))
-  #line = byId("undone", HTMLElement)
-  #words = /** @type {HTMLElement} */ (this.#line.querySelector("[data-part=words]"))
-  #back = /** @type {HTMLButtonElement} */ (this.#line.querySelector("button"))
+  #count = make("span", { "data-part": "count" })
+  #all = many("all", { hidden: true })
+  #zip = make("a", { className: "button", href: "api/download.zip", download: "", "data-part": "zip" })
+  #bar = make(
+    "div",
+    {
+      id: "selected",
+      className: "selected",
+      role: "toolbar",
+      "data-t-label": "selected.title",
+      hidden: true,
+    },
+    this.#count,
+    many("clear", { className: "icon-only", "data-t-label": "selected.clear" }),
+    this.#all,
+    many("older", { "aria-haspopup": "menu", "data-t": "selected.older" }),
+    ...["pause", "resume", "retry", "cancel", "delete"].map((name) => many(name)),
+    this.#zip,
+  )
+  #words = make("span", { role: "status" })
+  #back = make("button", { type: "button", "data-t": "action.undo" })
+  #line = make("p", { id: "undone", className: "line-note", hidden: true }, this.#words, " ", this.#back)
+  /** Puts what is selected into the library, where there is one. @type {HTMLButtonElement | undefined} */
+  #place
   /** The tasks that were cancelled or deleted together last, as long as that can be taken back. */
   #undoable = { name: "", ids: /** @type {string[]} */ ([]) }
   #selection
@@ -59,8 +83,13 @@ export class SelectionBar {
     this.#requests = requests
     this.#rows = rows
     this.#i18n = i18n
+    this.#button("clear").append(icon("cancel"))
+    const lines = /** @type {HTMLElement} */ (document.querySelector(".lines"))
+    lines.append(this.#line, this.#bar)
+    i18n.translate(lines)
     on(selection, "change", () => this.show())
     this.show()
+    this.#meetLibrary()
     on(tasks, "change", () => this.#selection.size && this.#refresh())
     on(undo, "change", () => this.#undoable.ids.length && this.#showUndoable())
     this.#back.addEventListener("click", () => this.#takeBack())
@@ -74,6 +103,7 @@ export class SelectionBar {
   async #do(name) {
     if (name === "all") return this.#selectAll()
     if (name === "older") return this.chooseOlder()
+    if (name === "place") return this.#choosePlace()
     const [all, ids] = [this.#selection.ids, this.#fit(name)]
     if (name !== "clear" && !ids.length) return
     const isOfKeyboard = this.#bar.querySelector(":focus-visible") !== null
@@ -84,11 +114,7 @@ export class SelectionBar {
     if (name === "clear") return
     const paused = ids.filter((id) => this.#tasks.get(id)?.stage === "paused")
     if (name === "delete") this.#undo.deleteAll(ids)
-    else {
-      for (let from = 0; from < ids.length; from += AT_ONCE) {
-        await this.#requests.runAll({ action: name, ids: ids.slice(from, from + AT_ONCE) })
-      }
-    }
+    else await this.#runAll(name, ids)
     const done = name === "cancel" ? ids.filter((id) => this.#tasks.get(id)?.stage === "cancelled") : ids
     if (!["cancel", "delete"].includes(name) || !done.length) return
     if (name === "cancel") { for (const id of done) this.#undo.cancelled(id, paused.includes(id)) }
@@ -99,10 +125,75 @@ export class SelectionBar {
     if (isLost || activeElement === first?.element) this.#back.focus({ preventScroll: true })
   }
 
+  /**
+   * Retry all rows that have failed, of a list its failed entries. What only asks the reader something has not failed.
+   * @param {string} owner  whose; "": everybody's
+   */
+  async retryFailed(owner) {
+    /** @type {string[]} */
+    const ids = []
+    /** @type {string | undefined} */
+    let cursor
+    do {
+      const query = { stage: "failed", folded: 1, owner, limit: LARGEST_PAGE, cursor }
+      const page = await this.#api.get("api/tasks", query)
+      for (const task of page.tasks) if (!isAsking(task)) ids.push(task.task_id)
+      cursor = page.next_cursor
+    } while (cursor)
+    await this.#runAll("retry", ids)
+  }
+
+  /**
+   * @param {string} action
+   * @param {string[]} ids
+   */
+  async #runAll(action, ids) {
+    for (let from = 0; from < ids.length; from += AT_ONCE) {
+      await this.#requests.runAll({ action, ids: ids.slice(from, from + AT_ONCE) })
+    }
+  }
+
   /** Also those that were not loaded. */
   async #selectAll() {
     await this.#loadRest()
     this.#selection.all(this.#list.tasks)
+  }
+
+  async #meetLibrary() {
+    if (!await hasLibrary(this.#api)) return
+    this.#place = many("place", { "aria-haspopup": "menu" })
+    this.#zip.before(this.#place)
+    this.#refresh(true)
+  }
+
+  /** Those that have files which are not in the library. */
+  get #unplaced() {
+    return this.#selection.ids.flatMap((id) => {
+      const task = this.#tasks.get(id)
+      const hasFiles = task?.stage === "completed" && Object.keys(task.files).length > 0
+      return hasFiles && task.library?.state !== "placed" ? task : []
+    })
+  }
+
+  /** Let the reader say as what they go into the library; those whose request says it go as that. */
+  #choosePlace() {
+    const tasks = this.#unplaced
+    if (!tasks.length || !this.#place) return
+    const items = Object.entries(LAYOUTS).map(([name, words]) => ({
+      name,
+      icon: "check",
+      text: this.#i18n.t(words),
+    }))
+    this.#menu.open(this.#place, items, async (layout) => {
+      this.#selection.clear()
+      for (const task of tasks) {
+        const body = task.library ? undefined : { library: { layout } }
+        await this.#api.send("POST", `api/tasks/${task.task_id}/place`, body).then(
+          (answer) => this.#tasks.merge(answer),
+          ({ message }) => this.#rows.row(task.task_id)?.say(message),
+        )
+      }
+    })
   }
 
   /** Let the reader say how old what is to be selected is, in place of what is selected now. */
@@ -195,6 +286,12 @@ export class SelectionBar {
       setText(button, this.#i18n.t(`selected.${name}`, { n }))
       button.ariaDisabled = String(!n)
       if (mayMove) button.hidden = !n
+    }
+    if (this.#place) {
+      const { length } = this.#unplaced
+      setText(this.#place, this.#i18n.t("action.place", { n: length }))
+      this.#place.ariaDisabled = String(!length)
+      if (mayMove) this.#place.hidden = !length
     }
     const finished = this.#selection.ids.filter((id) => Object.keys(this.#tasks.get(id)?.files ?? {}).length)
     if (mayMove) this.#zip.hidden = !finished.length || finished.length > IN_ARCHIVE

@@ -12,6 +12,11 @@ export class ShownList {
   /** @type {Section[]} */
   sections = []
   isFrozen = false
+  /**
+   * How a row leads to its subscription, and which rows are folded under others of theirs: none, until a script on demand knows.
+   * @type {{show?: (row: HTMLElement, task: Task) => void, visible?: (tasks: readonly Task[]) => Task[], hides?: (task: Task) => boolean}}
+   */
+  origins = {}
   #list
   #entriesOf
   /** Ids of lists that are unfolded. @type {Set<string>} */
@@ -39,6 +44,11 @@ export class ShownList {
     return this.#due.size
   }
 
+  /** Whether all of them are rows that would come. */
+  get isAllNew() {
+    return [...this.#due].every((id) => this.#list.get(id) && !this.#places?.has(id))
+  }
+
   /** From now on no row comes, goes or moves. */
   freeze() {
     if (this.isFrozen) return
@@ -56,12 +66,14 @@ export class ShownList {
   /** Show the list as it is, unless rows are frozen. Returns whether that was done. */
   refresh() {
     if (this.isFrozen) return false
-    this.items = [...this.#list.tasks]
+    const { tasks } = this.#list
+    this.items = this.origins.visible?.(tasks) ?? [...tasks]
     this.sections = sectionsOf(this.items, (task) => this.#list.order.sections.of(task))
     this.#unfolded = []
     this.#places = null
+    if (this.items.length < tasks.length) this.#number()
     if (!this.#open.size || !this.#list.rule.isFolded) return true
-    const open = [...this.#open].map((id) => [this.#list.indexOf(id), id])
+    const open = [...this.#open].map((id) => [this.indexOf(id), id])
     const here = /** @type {[number, string][]} */ (open.filter(([at]) => at !== -1))
     for (const [at, id] of here.sort(([a], [b]) => b - a)) this.#insert(at, this.#entriesOf(id))
     this.#number()
@@ -75,7 +87,7 @@ export class ShownList {
     let from = this.#edge ? tasks.length : Infinity
     while (from > 0 && this.#edge && order.compare(tasks[from - 1], this.#edge) > 0) from -= 1
     for (const task of tasks.slice(from)) {
-      if (this.#places.has(task.task_id)) continue
+      if (this.#places.has(task.task_id) || this.origins.hides?.(task)) continue
       this.#places.set(task.task_id, this.items.push(task) - 1)
       this.#due.delete(task.task_id)
       this.#lengthen(order.sections.of(task))
@@ -126,9 +138,9 @@ export class ShownList {
     if (!this.isFrozen) return
     const [task, index] = [this.#list.get(id), this.#places?.get(id)]
     if (known?.playlist_id && this.#list.rule.isFolded) return // it stands under its list, or nowhere
-    const isInPlace = task && index !== undefined
-      ? this.#list.order.sections.of(task) === this.sectionAt(index)?.key
-      : !task && index === undefined
+    const isInPlace = index === undefined
+      ? !task || this.origins.hides?.(task)
+      : task && this.#list.order.sections.of(task) === this.sectionAt(index)?.key
     if (isInPlace) this.#due.delete(id)
     else this.#due.add(id)
   }

@@ -172,9 +172,9 @@ export class Updates extends EventTarget {
   }
 
   #tell() {
-    const { due, items } = this.#shown
+    const { due, isAllNew, items } = this.#shown
     this.#due.hidden = due === 0
-    if (due) setText(this.#due, this.#i18n.t("list.due", { n: due }))
+    if (due) setText(this.#due, this.#i18n.t(isAllNew ? "list.due" : "list.due_changes", { n: due }))
     keepFocus(this.#root, () => this.#root.toggleAttribute("data-empty", items.length === 0))
   }
 }

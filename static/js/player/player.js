@@ -3,7 +3,7 @@
 
 import { openDialog } from "../base/dialogs.js"
 import { byId, setText } from "../base/dom.js"
-import { icon, make } from "../base/elements.js"
+import { addSymbol, icon, make } from "../base/elements.js"
 import { isClippable, kindName, playableKinds, playerFor } from "../row/files.js"
 import { isFinal, titleOf, webLink } from "../tasks/task.js"
 import { keepWatched, watchedOf } from "./watched.js"
@@ -207,6 +207,21 @@ export function secondsOf(text) {
   return TIME.test(time) ? time.split(":").reduce((sum, part) => sum * 60 + Number(part), 0) : NaN
 }
 
+/**
+ * Play the film whose task the address names, for a program that opens the page for it, such as the browser extension.
+ * A reload is not to open it once more.
+ * @param {import("../base/api.js").Api} api
+ * @param {(task: import("../tasks/task.js").Task) => unknown} play
+ */
+export async function playNamed(api, play) {
+  const url = new URL(location.href)
+  const id = url.searchParams.get("play") ?? ""
+  url.searchParams.delete("play")
+  history.replaceState(null, "", url)
+  const task = await api.get(`api/status/${encodeURIComponent(id)}`).catch(() => null) // it may be deleted
+  if (task) await play(task)
+}
+
 // The player: a film with its subtitles or the sound with its cover, over the page or small in its corner.
 
 export class Player {
@@ -369,6 +384,7 @@ function newDialog(i18n) {
   const iconOnly = { className: "icon-only" }
   const take = part("take", "clip.take")
   take.className = "primary"
+  addSymbol("corner", "M4 5h16v14H4zM12 12h8v7h-8z")
   const dialog = make(
     "dialog",
     { id: "player", className: "sheet wide", "aria-labelledby": "player-title" },

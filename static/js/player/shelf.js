@@ -255,7 +255,7 @@ export class Shelf {
   }
 
   /**
-   * Show what has come and gone, unless covers would move that the reader may be about to press.
+   * Show new films and remove deleted ones, unless that moves covers that the reader may be about to press.
    * @param {boolean} [isAsked]  by the reader
    */
   #settle(isAsked = false) {

@@ -4,8 +4,8 @@
 
 import { ACTIONS, iconOf, menuOf, textOf } from "./actions.js"
 import { fetched, Problem } from "../base/api.js"
-import { fromTemplate, setText } from "../base/dom.js"
-import { icon, make, searchField } from "../base/elements.js"
+import { fromTemplate, setFacts, setText, unbroken } from "../base/dom.js"
+import { icon, iconButton, make, searchField } from "../base/elements.js"
 import { hasLibrary } from "../base/library.js"
 import { placeOf } from "./facts.js"
 import { kindName, kindsOf, playableKinds, saveAllLink, saveLink } from "./files.js"
@@ -212,13 +212,14 @@ export class Details {
     const playable = playableKinds(task)
     this.#parts.files.replaceChildren(
       ...kindsOf(task).map((kind) => {
-        const { element, parts } = fromTemplate("file", this.#page.i18n)
-        setText(parts.kind, kindName(kind, this.#page.i18n))
-        setText(parts.about, fileFacts(task, kind, this.#page.i18n))
-        parts.play.hidden = !playable.includes(kind)
-        parts.play.dataset.kind = kind
-        element.append(saveLink(task, kind, this.#page.i18n))
-        return element
+        const { i18n } = this.#page
+        const play = iconButton("play", i18n.t("action.play"), () => {}) // the list listens
+        Object.assign(play.dataset, { action: "play", kind })
+        play.hidden = !playable.includes(kind)
+        const about = make("span", { className: "about" })
+        setFacts(about, fileFacts(task, kind, i18n).map(unbroken))
+        const name = make("span", { className: "kind" }, kindName(kind, i18n))
+        return make("div", { className: "file" }, play, name, about, saveLink(task, kind, i18n))
       }),
     )
   }
@@ -262,7 +263,7 @@ export class Details {
 }
 
 /**
- * What a file is: "MP4 · 1080p · H.264 · 158 MB", "M4A · AAC · 128 kbit/s · 5 MB".
+ * What a file is: MP4, 1080p, H.264, 158 MB; or M4A, AAC, 128 kbit/s, 5 MB.
  * @param {Task} task
  * @param {string} kind
  * @param {import("../base/i18n.js").I18n} i18n
@@ -280,7 +281,7 @@ export function fileFacts(task, kind, i18n) {
     coding === container || coding.startsWith("PCM") ? "" : coding, // of "MP3", "OPUS" and the like once is enough
     rate ? `${rate} kbit/s` : "",
     size === undefined ? "" : i18n.format.size(size),
-  ].filter(Boolean).join(" · ")
+  ].filter(Boolean)
 }
 
 /** Looks for some entries of a list. Which hold the text only the server can say: it folds letters its own way. */

@@ -126,30 +126,23 @@ export class TaskRequests extends EventTarget {
     })
   }
 
-  /** Retry all failed tasks, batch by batch, until the server has no more. */
-  async retryFailed() {
-    while (await this.runAll({ action: "retry", stage: "failed" }));
-  }
-
   /**
-   * Act on many tasks at once; the row of a refused one says why. Returns whether the server has more such tasks.
-   * @param {{action: string, ids?: string[], stage?: string, playlist_id?: string}} what
+   * Act on many tasks at once; the row of a refused one says why.
+   * @param {{action: string, ids?: string[], playlist_id?: string}} what
    * @throws {Problem} if nothing was done, and no `ids` tell which rows could say so
    */
   async runAll(what) {
     const { ids = [] } = what
     try {
       const send = () => this.#api.send("POST", "api/tasks/actions", what)
-      const { results, more } = await this.#turns.takeAll(ids, "", send)
+      const { results } = await this.#turns.takeAll(ids, "", send)
       const news = results.map((/** @type {any} */ result, /** @type {number} */ at) =>
         this.#ended(ids[at], result)
       )
       this.#told(news.includes(true))
-      return Boolean(more) && results.some((/** @type {any} */ { task, task_id }) => task ?? task_id)
     } catch (error) {
       if (!ids.length) throw error
       for (const id of ids) this.#refused(error, id)
-      return false
     }
   }
 

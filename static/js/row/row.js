@@ -2,7 +2,16 @@
 // One task in the list. What is visible in which stage is the stylesheet's business (`data-stage`).
 
 import { ACTIONS, iconOf, primaryOf, textOf } from "./actions.js"
-import { Focus, fromTemplate, isAway, isSeen, setAttribute, setText } from "../base/dom.js"
+import {
+  Focus,
+  fromTemplate,
+  isAway,
+  isSeen,
+  setAttribute,
+  setFacts,
+  setText,
+  unbroken,
+} from "../base/dom.js"
 import { drawnOf, factsOf, minutesUntil } from "./facts.js"
 import { isPlayable, kindsOf, saveAllLink, saveLink } from "./files.js"
 import { hostOf, isAsking, isRecorded, looks, titleOf, webLink } from "../tasks/task.js"
@@ -39,7 +48,7 @@ export class Row {
    * @param {{of: (id: string) => Leaving}} around.undo
    * @param {{has: (id: string) => boolean}} around.selection
    * @param {{get: (id: string) => Task | undefined, unfinished: Task[]}} around.tasks
-   * @param {{isNested: (task: Task) => boolean, hasOpen: (id: string) => boolean, queuePlaceOf: (task: Task) => number}} around.shown
+   * @param {{isNested: (task: Task) => boolean, hasOpen: (id: string) => boolean, queuePlaceOf: (task: Task) => number, origins: {show?: (row: HTMLElement, task: Task) => void}}} around.shown
    */
   constructor(task, i18n, around) {
     const { element, parts } = fromTemplate("row", i18n)
@@ -125,7 +134,8 @@ export class Row {
     setAttribute(this.element, "aria-posinset", String(position))
     setAttribute(this.element, "aria-setsize", String(count))
     this.element.toggleAttribute("data-nested", this.#around.shown.isNested(this.task))
-    if (this.task.stage === "queued") this.#showFacts() // its place in the queue changes without it
+    // The place in the queue and the number of folded rows change while the task itself does not.
+    if (this.task.stage === "queued" || this.task.subscription_id) this.#showFacts()
   }
 
   #showFacts() {
@@ -134,7 +144,8 @@ export class Row {
     const list = task.playlist_id && !shown.isNested(task) ? tasks.get(task.playlist_id) : undefined
     const place = shown.queuePlaceOf(task)
     const around = { isAway: isAway(), list, place, minutes: place && minutesUntil(place, tasks.unfinished) }
-    setText(this.#parts.facts, factsOf(task, this.#i18n, around).map(unbroken).join(" · "))
+    setFacts(this.#parts.facts, factsOf(task, this.#i18n, around).map(unbroken))
+    if (task.subscription_id) shown.origins.show?.(this.element, task)
   }
 
   /**
@@ -186,7 +197,9 @@ export class Row {
     setText(letter, count ? this.#i18n.format.count(count) : (hostOf(task)[0] ?? "").toUpperCase())
     play.hidden = !isPlayable(task)
     const looked = looks.get(task.url)?.thumbnail ?? ""
-    const link = webLink(task.thumbnail)?.href ?? (looked.startsWith("data:image/") ? looked : "")
+    const small = webLink(task.thumbnail)
+    if (devicePixelRatio <= 2) small?.searchParams.set("w", "192")
+    const link = small?.href ?? (looked.startsWith("data:image/") ? looked : "")
     if (link === (thumbnail.getAttribute("src") ?? "")) return
     thumbnail.hidden = !link
     if (link) thumbnail.src = link
@@ -270,12 +283,3 @@ class Primary {
     return element
   }
 }
-
-/**
- * A fact with a number, unless it is long: its unit stays in the same line.
- * @param {string} fact
- */
-const unbroken = (fact) =>
-  /\d/.test(fact) && fact.length < 24
-    ? fact.replaceAll(" ", "\u00a0").replace(/\/(?=\p{Script=Han})/u, "/\u2060")
-    : fact

@@ -67,7 +67,8 @@ export class SendTo {
       const choice = make("input", { type: "radio", name: "target", value, checked: value === last })
       return make("label", {}, choice, make("span", {}, i18n.t(`send.${value}`)))
     }))
-    this.#kinds.replaceChildren(...kinds.map((each) => new Option(kindName(each, i18n), each)))
+    const named = (/** @type {string} */ name) => name.charAt(0).toLocaleUpperCase() + name.slice(1)
+    this.#kinds.replaceChildren(...kinds.map((each) => new Option(named(kindName(each, i18n)), each)))
     this.#kinds.ariaLabel = i18n.t("player.kinds")
     this.#kinds.value = kinds.includes(kind) ? kind : kinds[0]
     this.#kinds.hidden = kinds.length < 2

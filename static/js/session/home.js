@@ -49,22 +49,6 @@ function sharedText() {
 }
 
 /**
- * Play the film whose task the address names, for a program that opens the page for it, such as the browser extension.
- * A reload is not to open it once more.
- * @param {import("../base/api.js").Api} api
- * @param {(task: import("../tasks/task.js").Task) => unknown} play
- */
-export async function playNamed(api, play) {
-  const url = new URL(location.href)
-  const id = url.searchParams.get("play")
-  if (!id) return
-  url.searchParams.delete("play")
-  history.replaceState(null, "", url)
-  const task = await api.get(`api/status/${encodeURIComponent(id)}`).catch(() => null) // it may be deleted
-  if (task) await play(task)
-}
-
-/**
  * Have the page kept for when the server is away, once the list is there, which comes first. Browsers allow service
  * workers only on this machine and over HTTPS.
  */

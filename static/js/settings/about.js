@@ -2,9 +2,11 @@
 // The list of stored cookie files, with their hosts and ends, to add and to delete. The server never returns cookies.
 
 import { Problem } from "../base/api.js"
-import { byId, setText } from "../base/dom.js"
+import { byId, on, setText } from "../base/dom.js"
 import { button, make } from "../base/elements.js"
-import { sentenceOf } from "../intake/optionwords.js"
+import { FOR_ONCE } from "../intake/options.js"
+import { wholeForm } from "../intake/optionsform.js"
+import { chosenOf, sentenceOf } from "../intake/optionwords.js"
 import { ownedPath, owners } from "../tasks/task.js"
 
 /** @typedef {{name: string, hosts: string[], expires_at?: string, count: number, expired: number, owner?: string}} Stored */
@@ -133,6 +135,7 @@ export class About {
   #options
   #openSubscriptions
   #cookies
+  #form
   #follow = make("p", { className: "follow" })
 
   /** @param {{i18n: import("../base/i18n.js").I18n, api: import("../base/api.js").Api, options: import("../intake/options.js").Options, openSubscriptions: () => unknown}} parts */
@@ -141,7 +144,12 @@ export class About {
     this.#openSubscriptions = openSubscriptions
     this.#i18n = i18n
     this.#api = api
-    this.#part("reset").addEventListener("click", () => this.#reset())
+    const { form, elements } = wholeForm(options, i18n, FOR_ONCE)
+    this.#form = form
+    this.#part("defaults").querySelector("summary")?.after(...elements)
+    this.#part("defaults").addEventListener("toggle", () => form.ask(api))
+    this.#part("reset").addEventListener("click", () => options.reset())
+    on(options, "change", () => this.#sayUsual())
     this.#cookies = new CookieList(this.#part("cookies"), api, i18n)
     this.#dialog.addEventListener("close", () => this.#clear())
   }
@@ -149,11 +157,6 @@ export class About {
   /** Show the options that this browser remembers, in words. */
   #sayUsual() {
     setText(this.#part("usual"), sentenceOf(this.#options.chosen, this.#i18n))
-  }
-
-  #reset() {
-    this.#options.reset()
-    this.#sayUsual()
   }
 
   /** Show how links get here from other pages; the bookmarklet contains the address of this page. */
@@ -181,6 +184,7 @@ export class About {
   /** Fetch everything again; what the server does not answer is not shown. */
   async show() {
     this.#offer()
+    this.#form.make() // in the language of now
     this.#sayUsual()
     const [presets, checks] = await Promise.all([
       this.#ask("api/presets"),
@@ -190,7 +194,10 @@ export class About {
     if (!this.#dialog.open) return // closed meanwhile
     this.#list(
       "presets",
-      Object.entries(presets?.presets ?? {}).map(([name, fields]) => [name, described(fields)]),
+      Object.entries(presets?.presets ?? {}).map(([name, fields]) => [
+        name,
+        sentenceOf(/** @type {any} */ (chosenOf(/** @type {any} */ (fields))), this.#i18n),
+      ]),
     )
     this.#list("service", this.#service(Object.entries(checks?.checks ?? {})))
   }
@@ -267,9 +274,3 @@ export class About {
     }))
   }
 }
-
-/** @param {unknown} fields  `quality "720", outputs video+audio` */
-const described = (fields) =>
-  Object.entries(/** @type {Record<string, unknown>} */ (fields)).map(([name, value]) =>
-    `${name} ${Array.isArray(value) ? value.join("+") : JSON.stringify(value)}`
-  ).join(", ")

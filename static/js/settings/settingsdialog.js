@@ -122,9 +122,9 @@ export class SettingsDialog {
         "settings.options",
         {},
         make(
-          "p",
-          { className: "usual" },
-          make("span", { "data-part": "usual" }),
+          "details",
+          { "data-part": "defaults" },
+          make("summary", {}, icon("chevron"), " ", make("span", { "data-part": "usual" })),
           make("button", { type: "button", "data-part": "reset", "data-t": "settings.reset" }),
         ),
       ),

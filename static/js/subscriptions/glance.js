@@ -1,6 +1,6 @@
 // @ts-check
-// A subscription at a glance: its picture, whether it needs the reader, and whether something has come since this
-// browser was last shown what it has.
+// A subscription at a glance: its picture, whether it needs the reader, and whether it has something new since its
+// entries were last shown in this browser.
 
 import { make } from "../base/elements.js"
 import { recall, remember } from "../base/preferences.js"

@@ -5,11 +5,10 @@ import { Problem } from "../base/api.js"
 import { on, setText } from "../base/dom.js"
 import { button, icon, make } from "../base/elements.js"
 import { hasLibrary, LAYOUTS } from "../base/library.js"
-import { bindBasics } from "../intake/basics.js"
 import { requestOf } from "../intake/options.js"
-import { OptionsForm } from "../intake/optionsform.js"
-import { sentenceOf } from "../intake/optionwords.js"
-import { chosenOf, durationWords, inMinutes, KINDS, mergePatch, profileWords } from "./subscriptionwords.js"
+import { wholeForm } from "../intake/optionsform.js"
+import { chosenOf, sentenceOf } from "../intake/optionwords.js"
+import { durationWords, inMinutes, KINDS, mergePatch, profileWords } from "./subscriptionwords.js"
 
 /** @typedef {import("./subscriptionwords.js").Subscription} Subscription */
 /** @typedef {HTMLInputElement | HTMLSelectElement} Field */
@@ -75,8 +74,8 @@ export class SubscriptionForm {
     const t = this.#t
     const { name, title, url, interval, filters, keep, feed, library } = subscription
     const own = name === (title ?? url) ? "" : name // else it is only what is shown in place of one
-    const options = make("div", { className: "options" })
-    const three = /** @type {HTMLElement} */ (document.querySelector("#choices .three")?.cloneNode(true))
+    const { form, elements } = wholeForm(this.#options, view.i18n, NOT_OF_ENTRIES)
+    this.#form = form
     this.#basics = this.#group(
       "follow.group_when",
       this.#text("name", t("follow.name"), own, { placeholder: title ?? url, maxLength: 200 }),
@@ -117,8 +116,7 @@ export class SubscriptionForm {
         "details",
         {},
         make("summary", { "aria-label": t("follow.options") }, icon("chevron"), " ", this.#chosen),
-        three,
-        options,
+        ...elements,
       ),
       make(
         "p",
@@ -133,9 +131,7 @@ export class SubscriptionForm {
       this.#save()
     })
     if (library) this.#offerLibrary()
-    this.#form = new OptionsForm(this.#options, view.i18n, options, NOT_OF_ENTRIES)
     const say = () => setText(this.#chosen, sentenceOf(this.#options.chosen, view.i18n))
-    bindBasics(three, this.#options)
     on(this.#options, "change", say)
     say()
     this.#before = this.#values
@@ -301,7 +297,7 @@ export class SubscriptionForm {
     }
     const patch = mergePatch(this.#before, this.#values)
     if (!Object.keys(patch).length) return this.#done()
-    // What another profile gives takes the place of what was set before, but for what was set with it.
+    // A newly chosen profile takes the place of earlier settings; settings changed together with it stay.
     for (const name of Object.keys(this.#profiles[patch.profile] ?? {})) patch[name] ??= null
     try {
       await this.#view.api.send("PATCH", `api/subscriptions/${this.#subscription.subscription_id}`, patch)

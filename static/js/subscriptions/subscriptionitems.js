@@ -5,11 +5,11 @@
 import { Problem } from "../base/api.js"
 import { setText } from "../base/dom.js"
 import { addSymbol, button, iconButton, make, moveBetween, searchField } from "../base/elements.js"
-import { Ticks } from "../intake/entries.js"
+import { dayOf, Ticks } from "../intake/entries.js"
 import { placeOf } from "../row/facts.js"
 import { kindsOf, saveLink } from "../row/files.js"
 import { actOnAll, actOnKeys, repeat } from "./subscriptionrequests.js"
-import { ACTIONS_OF_ITEMS, dayOf, STATES, stateWords } from "./subscriptionwords.js"
+import { ACTIONS_OF_ITEMS, STATES, stateWords } from "./subscriptionwords.js"
 import { TickedBar } from "./tickedbar.js"
 
 /** @typedef {import("../tasks/task.js").Task} Task */
@@ -154,7 +154,14 @@ export class ItemList {
   /** @param {import("./subscriptionrequests.js").Outcome} outcome */
   acted({ items }) {
     for (const item of items) this.#rows.get(item.key)?.show(item)
+    this.#alignRows()
     this.#chosen()
+  }
+
+  /** Where one row has a column for what can be done with its download, all have it. */
+  #alignRows() {
+    // Not by `:has()` in the style sheet: each tick would restyle all rows.
+    this.#list.toggleAttribute("data-acts", [...this.#rows.values()].some(({ hasActs }) => hasActs))
   }
 
   get #shownState() {
@@ -217,6 +224,7 @@ export class ItemList {
       )
       for (const row of rows) this.#rows.set(row.item.key, row)
       this.#list.append(...rows.map(({ element }) => element))
+      this.#alignRows()
       this.#ticks.add(rows.map(({ tick }) => tick))
       this.#cursor = page.next_cursor
       this.#more.hidden = !this.#cursor
@@ -269,6 +277,7 @@ export class ItemList {
       if (!(error instanceof Problem)) throw error
       return // the next change reads it again
     }
+    this.#alignRows()
     this.#due.hidden = !fresh
     setText(this.#due, this.#view.i18n.t("list.due", { n: fresh }))
     if (!this.#bar.isAsking) this.#showBar()
@@ -309,7 +318,7 @@ export class ItemList {
   }
 
   /**
-   * Files that are deleted do not come back: that is asked.
+   * Do the action; before a deletion ask, since deleted files do not come back.
    * @param {string} name
    * @param {string} text
    * @param {number} n
@@ -349,6 +358,7 @@ export class ItemList {
     if (action === "forget") {
       this.#ticks.clear()
       this.#ticks.add([...this.#rows.values()].map(({ tick }) => tick))
+      this.#alignRows()
     } else this.acted(outcome)
     this.#chosen()
     if (problem) this.#view.complain(problem.message)
@@ -419,6 +429,10 @@ class ItemRow {
       this.#path,
     )
     this.show(item)
+  }
+
+  get hasActs() {
+    return !this.#acts.hidden
   }
 
   #offerActs() {

@@ -2,7 +2,7 @@
 // All subscriptions, each in a row that changes in place: searched, sorted, and ticked to act on many at once.
 
 import { Problem } from "../base/api.js"
-import { arrange, setText } from "../base/dom.js"
+import { arrange, setFacts, setText, unbroken } from "../base/dom.js"
 import { button, iconButton, make, moveBetween, searchField } from "../base/elements.js"
 import { recall, remember } from "../base/preferences.js"
 import { Ticks } from "../intake/entries.js"
@@ -31,7 +31,7 @@ const SORTS = {
   name: "follow.sort_name",
   newest: "follow.sort_newest",
 }
-/** What can be done with those that are ticked, with which of them, and its words. @type {[string, (one: Subscription) => boolean, string][]} */
+/** Actions on ticked subscriptions: name, which subscriptions it applies to, key of its text. @type {[string, (one: Subscription) => boolean, string][]} */
 const ACTS = [
   ["pause", ({ enabled }) => enabled, "selected.pause"],
   ["resume", ({ enabled }) => !enabled, "selected.resume"],
@@ -471,7 +471,7 @@ class SubscriptionRow {
     const whose = owner ? i18n.t("people.of", { name: owner }) : ""
     const status = statusOf(subscription, i18n, heldUntil(subscription))
     setText(this.#facts, [status, whose].filter(Boolean).join(" · "))
-    setText(this.#counts, countsOf(subscription, i18n).join(" · "))
+    setFacts(this.#counts, countsOf(subscription, i18n).map(unbroken))
     setText(this.#mark, hasNew(subscription, i18n) ? i18n.t("section.new") : "")
     const cause = notice ? i18n.t(NOTICES[notice], { url }) : ""
     setText(this.#cause, stage === "failing" ? error ?? error_code : cause)

@@ -7,6 +7,7 @@ import { byId, fromTemplate, setText } from "../base/dom.js"
 import { addSymbol, loadStyles, make } from "../base/elements.js"
 import { recall, remember } from "../base/preferences.js"
 import { needsReader } from "./glance.js"
+import { Origins } from "./origins.js"
 import { FOLLOWS } from "./remembered.js"
 
 /** @typedef {import("../tasks/task.js").Task} Task */
@@ -32,6 +33,13 @@ export async function openSubscriptions(parts, id) {
   const view = await viewOf(parts)
   await view.open(id)
 }
+
+/**
+ * From now on a row of the list leads to its subscription, and its other rows fold under it.
+ * @param {Parts & {list: import("../list/list.js").TaskList, shown: import("../list/shown.js").ShownList, rows: import("../list/rows.js").Rows, pointing: import("../list/updates.js").Pointing}} parts
+ */
+export const showOrigins = (parts) =>
+  new Origins({ ...parts, openSubscription: (id) => openSubscriptions(parts, id) })
 
 /** So many of those that need the reader are counted. */
 const COUNTED = 9

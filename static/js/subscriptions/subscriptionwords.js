@@ -3,8 +3,7 @@
 
 import { LAYOUTS } from "../base/library.js"
 import { failureOf } from "../row/facts.js"
-import { DEFAULTS, OPTIONS } from "../intake/options.js"
-import { sentenceOf } from "../intake/optionwords.js"
+import { chosenOf, sentenceOf } from "../intake/optionwords.js"
 
 /** @typedef {import("../base/i18n.js").I18n} I18n */
 /** @typedef {"known" | "skipped" | "waiting" | "queued" | "fetched" | "failed" | "expired"} State */
@@ -166,46 +165,15 @@ export function countsOf({ items, held = 0 }, i18n) {
  */
 export function stateWords({ state, reason = "", not_before }, i18n) {
   const name = i18n.t(STATES[state])
-  const why = reason in REASONS
+  const why = state === "fetched" && reason === "in_memory"
+    ? "" // the state says it
+    : reason in REASONS
     ? i18n.t(REASONS[reason])
     : reason && failureOf(/** @type {any} */ ({ error_code: reason, error: reason, video_info: {} }), i18n)
   const time = state === "waiting" && not_before
     ? i18n.t("card.not_before", { time: i18n.format.moment(new Date(not_before)) })
     : ""
   return [name, why, time].filter(Boolean).join(" · ")
-}
-
-/**
- * The day of publication: some sources tell only that.
- * @param {Item} item
- * @param {string} language
- */
-export function dayOf({ published_at = "" }, language) {
-  const moment = new Date(published_at)
-  if (Number.isNaN(moment.getTime())) return ""
-  const timeZone = published_at.length === 10 ? "UTC" : undefined
-  return new Intl.DateTimeFormat(language, { dateStyle: "medium", timeZone }).format(moment)
-}
-
-/**
- * What is chosen in the form of the options, for a request as the server has it.
- * @param {Record<string, any>} request
- */
-export function chosenOf({ subtitles = {}, audio_quality, sponsorblock, live, ...request }) {
-  const named = Object.keys(DEFAULTS).filter((name) => name in request)
-  const sponsors = (OPTIONS.sponsorblock.values ?? []).find((value) =>
-    same(OPTIONS.sponsorblock.asks?.(value, DEFAULTS), { sponsorblock })
-  )
-  return {
-    ...DEFAULTS,
-    ...Object.fromEntries(named.map((name) => [name, request[name]])),
-    languages: (subtitles.languages ?? []).join(", "),
-    automatic: Boolean(subtitles.automatic),
-    embed: Boolean(subtitles.embed),
-    audio_quality: audio_quality ? String(audio_quality) : "",
-    sponsorblock: sponsors ?? "",
-    live: live === "wait",
-  }
 }
 
 /**
