@@ -23,7 +23,7 @@ NAMES = (
     "journeys",
 )  # fmt: skip
 # These take many minutes, and run only where `--only` names them.
-LONG = ("week",)
+LONG = ("week", "overload")
 RESULTS = Path("bench-results")
 
 
@@ -35,6 +35,9 @@ def main(arguments: list[str] | None = None) -> int:
         + ", ".join(LONG),
     )  # fmt: skip
     parser.add_argument("--minutes", type=float, default=60.0, help="of week: how long it lasts")
+    parser.add_argument(
+        "--rest", type=float, default=5.0, help="of overload: minutes until it looks at what is left"
+    )
     parser.add_argument("--check", action="store_true", help="exit status 1 unless all targets are met")
     parser.add_argument("--against", metavar="COMMIT", help="compare with that commit, in turns")
     parser.add_argument("--rounds", type=int, default=5, help="with --against: runs of each side")
@@ -51,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(asyncio.run(_compare(chosen.only, place, chosen.rounds, smoke=chosen.smoke)))
             return 0
         figures = asyncio.run(
-            _measure(chosen.only, place, chosen.json.parent, chosen.minutes, smoke=chosen.smoke)
+            _measure(chosen.only, place, chosen.json.parent, chosen.minutes, chosen.rest, smoke=chosen.smoke)
         )
     figures = [replace(figure, is_crowded=crowded) for figure in figures]
     print(table(figures))
@@ -67,10 +70,11 @@ async def _compare(names: Sequence[str], folder: Path, rounds: int, *, smoke: bo
 
 
 async def _measure(
-    names: Sequence[str], folder: Path, results: Path, minutes: float, *, smoke: bool
+    names: Sequence[str], folder: Path, results: Path, minutes: float, rest: float, *, smoke: bool
 ) -> list[Figure]:
     _end_on_sigterm()
-    async with open_lab(folder, folder / "media", smoke=smoke, minutes=minutes, results=results) as lab:
+    media = folder / "media"
+    async with open_lab(folder, media, smoke=smoke, minutes=minutes, rest=rest, results=results) as lab:
         return await run(names, lab)
 
 

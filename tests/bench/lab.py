@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -36,7 +36,9 @@ class Lab:
     tree: Path = ROOT
     """The checkout whose service is measured; benchmarks and references are those of this checkout."""
     minutes: float = 60.0
-    """How long the benchmarks last that take long."""
+    """How long `week` lasts."""
+    rest: float = 5.0
+    """Minutes that `overload` lets pass before it looks at what is left."""
     results: Path | None = None
     """Where a benchmark writes what is more than figures; None: it is of no use."""
     foreign: list[float] = field(default_factory=list)
@@ -90,7 +92,13 @@ class Lab:
 
 @asynccontextmanager
 async def open_lab(
-    folder: Path, media: Path, *, smoke: bool, minutes: float = 60.0, results: Path | None = None
+    folder: Path,
+    media: Path,
+    *,
+    smoke: bool,
+    minutes: float = 60.0,
+    rest: float = 5.0,
+    results: Path | None = None,
 ) -> AsyncIterator[Lab]:
     """Use `media` for the media, or make them there."""
     _allow_many_descriptors()
@@ -100,7 +108,21 @@ async def open_lab(
     workers = ProcessPoolExecutor(WORKERS, get_context("spawn"), initializer=_settle)
     async with site, files:
         try:
-            yield Lab(folder, media, smoke, site, files, workers, minutes=minutes, results=results)
+            yield Lab(
+                folder,
+                media,
+                smoke,
+                site,
+                files,
+                workers,
+                minutes=minutes,
+                rest=0.0 if smoke else rest,
+                results=results,
+            )
+        except BaseException:
+            for worker in active_children():  # else an hour of load would go on before the error is told
+                worker.terminate()
+            raise
         finally:
             await asyncio.to_thread(workers.shutdown)
 

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 PATIENCE = 60.0  # seconds
 MIB = 1 << 20
 _LISTENING = re.compile(rb"listening on (http://\S+)")
-_COMPLAINT = re.compile(rb"Traceback|\w+Warning:|never awaited| (ERROR|CRITICAL) ")
+COMPLAINT = re.compile(rb"Traceback|\w+Warning:|never awaited| (ERROR|CRITICAL) ")
 _LINES_OF_A_COMPLAINT = 40
 _CORES = sorted(os.sched_getaffinity(0))
 SERVER_CORE, LOAD_CORE = _CORES[0], _CORES[-1]
@@ -87,7 +87,7 @@ class Program:
             self.log = [*self.log[-40:], line]
             if self.complaints and len(self.complaints[-1]) < _LINES_OF_A_COMPLAINT:
                 self.complaints[-1].append(line)
-            elif _COMPLAINT.search(line):
+            elif COMPLAINT.search(line):
                 self.complaints.append([line])
             if not listening.done() and (found := _LISTENING.search(line)):
                 listening.set_result(found[1].decode().rstrip("/"))

@@ -1,0 +1,289 @@
+"""Clients that are hard to bear, in worker processes that run until the file `end` is there; see `overload`.
+
+They come from several addresses of the loopback network: one would not have ports for them all.
+"""
+
+import asyncio
+import itertools
+import os
+import socket
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from tests.bench.http_load import get, post
+from tests.bench.programs import LOAD_CORE
+from tests.bench.sockets import upgrade
+
+FIRST_ADDRESS, ADDRESSES = 2, 20  # 127.0.0.2 and so on
+CONNECTING_AT_ONCE = 64
+SMALL_BUFFER = 4096  # bytes that the kernel takes for a client that reads slowly
+BYTE_EVERY = 1.0  # seconds
+LOOK_EVERY = 0.1  # seconds, for the file `end`
+TOO_LATE = 30.0  # seconds without an answer
+PING, PONG = 0x89, b"\x8a\x80\0\0\0\0"  # RFC 6455
+T = TypeVar("T", bound=asyncio.Protocol)
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    port: int
+    end: Path
+
+
+@dataclass(slots=True)
+class Seen:
+    """`statuses`: how often each answer came; 0: the connection broke off before one."""
+
+    statuses: Counter[int] = field(default_factory=Counter)
+    latencies: list[float] = field(default_factory=list)
+    task_ids: list[str] = field(default_factory=list)
+    without_retry_after: int = 0  # of answers 429 and 503
+    seconds: float = 0.0
+
+
+def give_way() -> None:
+    """Initialize a worker: it runs on the load's core, and leaves that to whoever measures."""
+    os.sched_setaffinity(0, {LOAD_CORE})
+    os.nice(10)
+
+
+def idle_sockets(where: Where, paths: tuple[str, ...], count: int) -> int:
+    """Hold `count` WebSockets that answer pings; return how many were left in the end."""
+    return asyncio.run(_idle_sockets(where, paths, count))
+
+
+async def _idle_sockets(where: Where, paths: tuple[str, ...], count: int) -> int:
+    wanted = iter(range(count))
+    idle: list[_Idle] = []
+    addresses = _addresses()
+
+    async def connect() -> None:
+        for number in wanted:
+            request = upgrade(paths[number % len(paths)], where.port)
+            _, each = await _connect(partial(_Idle, request), where.port, next(addresses))
+            idle.append(each)
+            await asyncio.wait([each.opened], timeout=TOO_LATE)
+
+    await asyncio.gather(*(connect() for _ in range(CONNECTING_AT_ONCE)))
+    await _ended(where)
+    left = sum(each.is_open for each in idle)
+    for each in idle:
+        each.leave()
+    await asyncio.sleep(0)
+    return left
+
+
+def newcomers(where: Where, path: str, rate: float) -> Seen:
+    """Each second `rate` connections, each of which asks once and goes."""
+
+    async def run() -> Seen:
+        seen, addresses, request = Seen(), _addresses(), get(path, where.port)
+
+        async def come() -> None:
+            answer = _Answer()
+            began = time.perf_counter()
+            try:
+                transport, _ = await _connect(lambda: answer, where.port, next(addresses))
+            except OSError:
+                seen.statuses[0] += 1
+                return
+            transport.write(request)
+            await answer.wait()
+            seen.statuses[answer.status] += 1
+            seen.latencies.append(time.perf_counter() - began)
+            transport.abort()
+
+        await _at_a_rate(where, rate, come, seen)
+        return seen
+
+    return asyncio.run(run())
+
+
+def submitters(where: Where, body: bytes, rate: float, connections: int) -> Seen:
+    """Each second `rate` submits, over lasting connections; one that waits for a free connection counts from
+    when it was due.
+    """
+
+    async def run() -> Seen:
+        seen, addresses = Seen(), _addresses()
+        free: asyncio.Queue[tuple[asyncio.Transport, _Answer]] = asyncio.Queue()
+        request = post("/api/process", where.port, body)
+        for _ in range(connections):
+            free.put_nowait(await _connect(_Answer, where.port, next(addresses)))
+
+        async def submit() -> None:
+            began = time.perf_counter()
+            transport, answer = await free.get()
+            transport.write(request)
+            await answer.wait()
+            seen.latencies.append(time.perf_counter() - began)
+            seen.statuses[answer.status] += 1
+            if answer.status == 202:
+                seen.task_ids.append(answer.task_id)
+            elif answer.status in (429, 503):
+                seen.without_retry_after += b"\r\nretry-after:" not in answer.text.lower()
+            if not answer.status or transport.is_closing():
+                transport.abort()
+                transport, answer = await _connect(_Answer, where.port, next(addresses))
+            answer.reset()
+            free.put_nowait((transport, answer))
+
+        await _at_a_rate(where, rate, submit, seen)
+        while not free.empty():
+            free.get_nowait()[0].abort()
+        return seen
+
+    return asyncio.run(run())
+
+
+def slow_ones(where: Where, file: str, count: int) -> dict[str, int]:
+    """`count` each of those who read a file, those who read all changes, and those who send a head or a body:
+    each a byte a second. Who is cut off comes again; return how often each kind came and was cut off.
+    """
+
+    async def run() -> dict[str, int]:
+        seen: Counter[str] = Counter()
+        head = get("/api/queue", where.port)
+        long_body = post("/api/process", where.port, b" " * 4096)
+        body_begins = long_body.index(b"\r\n\r\n") + 4
+        kinds: tuple[tuple[str, bytes, bytes], ...] = (
+            ("reads a file", get(file, where.port), b""),
+            ("reads changes", upgrade("/ws", where.port), b""),
+            ("sends a head", head[:1], head[1:] * 100),
+            ("sends a body", long_body[:body_begins], long_body[body_begins:]),
+        )
+        slow = [
+            asyncio.create_task(_slow(where, address, *kind, seen), name=kind[0])
+            for kind in kinds
+            for address in itertools.islice(_addresses(), count)
+        ]
+        await _ended(where)
+        for each in slow:
+            each.cancel()
+        await asyncio.gather(*slow, return_exceptions=True)
+        return dict(seen)
+
+    return asyncio.run(run())
+
+
+async def _slow(where: Where, address: str, kind: str, first: bytes, then: bytes, seen: Counter[str]) -> None:
+    """Send `first`, and then a byte of `then`, or read one, each `BYTE_EVERY`."""
+    loop = asyncio.get_running_loop()
+    while True:
+        with socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_BUFFER)
+            client.bind((address, 0))
+            client.setblocking(False)
+            await loop.sock_connect(client, ("127.0.0.1", where.port))
+            await loop.sock_sendall(client, first)
+            seen[kind] += 1
+            try:
+                if then:
+                    for byte in then:
+                        await loop.sock_sendall(client, bytes([byte]))
+                        await asyncio.sleep(BYTE_EVERY)
+                else:
+                    while await loop.sock_recv(client, 1):
+                        await asyncio.sleep(BYTE_EVERY)
+            except ConnectionError:
+                pass
+            seen[f"{kind}: cut off"] += 1
+
+
+async def _at_a_rate(where: Where, rate: float, begin: Callable[[], Awaitable[None]], seen: Seen) -> None:
+    """Begin `rate` a second until the end, then wait for what has begun."""
+    under_way: set[asyncio.Future[None]] = set()
+    ended = asyncio.create_task(_ended(where), name="end")
+    began, count = time.perf_counter(), 0
+    while not ended.done():
+        while count < (time.perf_counter() - began) * rate:
+            task = asyncio.ensure_future(begin())
+            under_way.add(task)
+            task.add_done_callback(under_way.discard)
+            count += 1
+        await asyncio.sleep(1 / rate)
+    seen.seconds = time.perf_counter() - began
+    if under_way:
+        await asyncio.wait(under_way, timeout=TOO_LATE)
+
+
+async def _ended(where: Where) -> None:
+    while not where.end.exists():  # which another process makes
+        await asyncio.sleep(LOOK_EVERY)
+
+
+def _addresses() -> Iterator[str]:
+    return itertools.cycle(f"127.0.0.{FIRST_ADDRESS + number}" for number in range(ADDRESSES))
+
+
+async def _connect(make: Callable[[], T], port: int, address: str) -> tuple[asyncio.Transport, T]:
+    loop = asyncio.get_running_loop()
+    return await loop.create_connection(make, "127.0.0.1", port, local_addr=(address, 0))
+
+
+class _Idle(asyncio.Protocol):
+    """A WebSocket of one who only answers pings."""
+
+    def __init__(self, request: bytes) -> None:
+        self._request = request
+        self.is_open = False
+        self.opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        transport.write(self._request)
+
+    def data_received(self, data: bytes) -> None:
+        if not self.opened.done():
+            self.is_open = data.startswith(b"HTTP/1.1 101")
+            self.opened.set_result(None)
+        elif data[0] == PING:
+            self._transport.write(PONG)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.is_open = False
+        if not self.opened.done():
+            self.opened.set_result(None)
+
+    def leave(self) -> None:
+        self._transport.abort()
+
+
+class _Answer(asyncio.Protocol):
+    """One answer with a `Content-Length`."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        self.text = b""
+        self._whole: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    @property
+    def status(self) -> int:
+        return int(self.text[9:12]) if self._whole.done() and self.text else 0
+
+    @property
+    def task_id(self) -> str:
+        return self.text.partition(b'"task_id":"')[2].partition(b'"')[0].decode()
+
+    async def wait(self) -> None:
+        await asyncio.wait([self._whole], timeout=TOO_LATE)
+
+    def data_received(self, data: bytes) -> None:
+        self.text += data
+        head, end, body = self.text.partition(b"\r\n\r\n")
+        size = head.lower().partition(b"\r\ncontent-length:")[2].partition(b"\r\n")[0]
+        if end and len(body) >= int(size or 0) and not self._whole.done():
+            self._whole.set_result(None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self._whole.done():
+            self.text = b""
+            self._whole.set_result(None)
