@@ -516,6 +516,29 @@ async def test_only_what_was_changed_is_sent_and_a_refused_field_says_why(
         assert api.subscriptions.all[name]["request"]["rate_limit"] == 5
 
 
+async def test_what_is_typed_before_the_profiles_are_there_is_saved(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    api.subscriptions.add(CHANNEL, entries(1, "fetched"), title=CHANNEL)
+    api.subscriptions.profiles = {"music": {}}
+    is_typed = asyncio.Event()
+
+    async def answer_late(route: Route) -> None:
+        await is_typed.wait()
+        await route.continue_()
+
+    async with open_page(api.url, **ENGLISH) as page:
+        await page.route("**/api/profiles*", answer_late)
+        dialog = await open_first(page)
+        await dialog.get_by_role("button", name="Edit").click()
+        await dialog.get_by_label("Name", exact=True).fill("Bread")
+        is_typed.set()
+        await expect(dialog.get_by_label("Profile")).to_be_visible()
+        await dialog.get_by_role("button", name="Save").click()
+        await expect(dialog.get_by_role("heading", name="Bread")).to_be_visible()
+        assert changes(api)[-1] == {"name": "Bread"}
+
+
 @pytest.mark.wide
 async def test_what_becomes_of_the_files_is_asked_before_a_subscription_goes(
     api: FakeApi, open_page: OpenPage

@@ -147,7 +147,6 @@ export class SubscriptionForm {
     ])
     if (isOffered && !this.#fields.has("library.layout")) this.#offerLibrary()
     this.#offerProfiles(profiles)
-    this.#before = { ...this.#values, ...this.#before }
   }
 
   /** @param {Record<string, Record<string, any>>} profiles  what each of them gives */
