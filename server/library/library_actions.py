@@ -30,7 +30,7 @@ from server.library.placements import (
     show_of,
 )
 from server.library.placing import PlacedFiles
-from server.library.verification import Told, Verification
+from server.library.verification import CountedList, Verification
 from server.memory.media_rows import MediaRows
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class LibraryActions:
         """Have sets placed anew whose names are not what they are to be, or that have NFO files."""
         from server.library.library_schemas import LibraryOutcome
 
-        redone, after = Told(), ""
+        redone, after = CountedList(), ""
         plan = _Renaming()
         while page := await self._rows.page(after, PAGE):
             after = page[-1][0].set_id

@@ -40,7 +40,7 @@ _UNIQUE_ID = re.compile(rb'<uniqueid type="([^"]{1,100})"[^>]*>([^<]{1,500})</un
 
 
 @dataclass
-class Told:
+class CountedList:
     """A list of which all are counted, and the first ones are named in the answer."""
 
     count: int = 0
@@ -73,7 +73,12 @@ class Verification:
         self._dry_run = dry_run
         self._count = 0  # known files that are there
         self._seen = set[bytes]()  # their paths, as `_short` has them
-        self._changed, self._unknown, self._adopted, self._missing = Told(), Told(), Told(), Told()
+        self._changed, self._unknown, self._adopted, self._missing = (
+            CountedList(),
+            CountedList(),
+            CountedList(),
+            CountedList(),
+        )
         self._strays = dict[tuple[str, int, str], str]()  # label, size and ending of unknown files -> path
         self._of_links = dict[str, str]()  # labels of unknown films that may stand for a link -> path
 
