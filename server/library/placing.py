@@ -30,29 +30,29 @@ class PlacedFiles:
     """The library's folder. Methods raise `LibraryAway`, `FolderBlocked` and `OSError`."""
 
     def __init__(
-        self, folder: LibraryFolder, looks: "_Looks | None" = None, holds: Check | None = None
+        self, folder: LibraryFolder, probe: "_FolderProbe | None" = None, holds: Check | None = None
     ) -> None:
         self._folder = folder
-        self._looks = looks or _Looks(folder)
+        self._probe = probe or _FolderProbe(folder)
         self._holds = holds
 
     def under(self, holds: Check) -> "PlacedFiles":
         """The same folder; methods that change it change nothing once `holds` is false, and raise `Stopped`.
         It is called in threads.
         """
-        return PlacedFiles(self._folder, self._looks, holds)
+        return PlacedFiles(self._folder, self._probe, holds)
 
     async def trouble(self) -> Trouble | None:
         """Return what keeps this server from filling the library, within seconds. Raises nothing."""
-        return await self._looks.trouble()
+        return await self._probe.trouble()
 
     async def mark(self) -> None:
         """Make an existing folder a library."""
-        await _aside(lambda _: self._folder.mark())
+        await _in_thread(lambda _: self._folder.mark())
 
     async def clear(self, folder: str, base: str) -> None:
         """Delete the leftovers of earlier tries to place files of `base` in `folder`."""
-        await self._entered(lambda root, stopped: root.clear(folder, base, stopped))
+        await self._in_folder(lambda root, stopped: root.clear(folder, base, stopped))
 
     async def put(
         self, file: PlacedFile, source: Source, base: str, tag: int, before: PlacedFile | None
@@ -71,7 +71,7 @@ class PlacedFiles:
                 return True
             raise PathTaken(file.path)
 
-        instead = await self._entered(look)
+        instead = await self._in_folder(look)
         if instead is False:
             return
         if isinstance(source, Stream):
@@ -88,7 +88,7 @@ class PlacedFiles:
                     self._fill(part, held, stopped)
                 self._finish(part, file, stopped, instead=bool(instead))
 
-        await self._entered(build, held)
+        await self._in_folder(build, held)
 
     def _fill(self, part: UnfinishedFile, source: int, stopped: Check) -> None:
         for method in self._folder.methods:
@@ -126,7 +126,7 @@ class PlacedFiles:
                     part.write(piece)
                 self._finish(part, file, stopped, instead=instead)
 
-        building = asyncio.ensure_future(self._entered(build))
+        building = asyncio.ensure_future(self._in_folder(build))
         try:
             async for piece in source.read(range(file.size)):
                 putting = asyncio.ensure_future(pieces.put(piece))
@@ -152,32 +152,32 @@ class PlacedFiles:
             finally:
                 os.close(held)
 
-        return await _aside(work)
+        return await _in_thread(work)
 
     async def delete(self, file: PlacedFile) -> None:
         """Delete the file if it is there with its content, and folders that are empty then."""
-        await self._entered(lambda root, stopped: root.delete(file.path, file.size, file.sha256, stopped))
+        await self._in_folder(lambda root, stopped: root.delete(file.path, file.size, file.sha256, stopped))
 
     async def is_one(self, path: str, other: str) -> bool:
         """Whether two paths name one file, as those do that differ in case where case is folded."""
-        return await self._entered(lambda root, _: root.is_one(path, other))
+        return await self._in_folder(lambda root, _: root.is_one(path, other))
 
     async def any_at(self, paths: Sequence[str]) -> bool:
         """Whether anything has one of these paths."""
-        return await self._entered(lambda root, _: any(root.exists(path) for path in paths))
+        return await self._in_folder(lambda root, _: any(root.exists(path) for path in paths))
 
     async def count_at(self, paths: Sequence[str]) -> int:
         """At how many of these paths there is anything."""
-        return await self._entered(lambda root, _: sum(root.exists(path) for path in paths))
+        return await self._in_folder(lambda root, _: sum(root.exists(path) for path in paths))
 
     async def move(self, file: PlacedFile, path: str) -> Moved:
         """Give the file another path; `missing`: it is at neither. Raises `PathTaken`."""
-        moved = await self._entered(lambda root, stopped: root.move(file.path, path, file.size, stopped))
+        moved = await self._in_folder(lambda root, stopped: root.move(file.path, path, file.size, stopped))
         return "moved" if moved else "missing"
 
     async def read(self, path: str, most: int) -> bytes:
         """The first bytes of a file; empty if it is none."""
-        return await self._entered(lambda root, _: root.read(path, most))
+        return await self._in_folder(lambda root, _: root.read(path, most))
 
     async def all_files(self) -> AsyncGenerator[list[tuple[str, int]], None]:
         """One thread reads on when the last ones were taken."""
@@ -196,7 +196,7 @@ class PlacedFiles:
             asyncio.run_coroutine_threadsafe(batches.put(batch), loop).result()
             asyncio.run_coroutine_threadsafe(batches.put(None), loop).result()
 
-        walking = asyncio.ensure_future(self._entered(walk))
+        walking = asyncio.ensure_future(self._in_folder(walk))
         try:
             while True:
                 taking = asyncio.ensure_future(batches.get())
@@ -214,7 +214,7 @@ class PlacedFiles:
             while not batches.empty():  # the thread may wait for room
                 batches.get_nowait()
 
-    async def _entered(self, work: Callable[[Root, Check], T], held: int = -1) -> T:
+    async def _in_folder(self, work: Callable[[Root, Check], T], held: int = -1) -> T:
         """`held`: a descriptor that is closed afterwards, when no thread reads it any more."""
 
         def within(given_up: Check) -> T:
@@ -231,31 +231,31 @@ class PlacedFiles:
                     os.close(held)
 
         try:
-            return await _aside(within)
+            return await _in_thread(within)
         except OSError as exc:
             if exc.errno in GONE or await self.trouble() in ("missing", "unmarked", "silent"):
                 raise LibraryAway from exc
             raise
 
 
-class _Looks:
-    """Looks whether the folder is there, with one thread at a time for all who ask."""
+class _FolderProbe:
+    """Finds out whether the folder is there, with one thread at a time for all who ask."""
 
     def __init__(self, folder: LibraryFolder) -> None:
         self._folder = folder
-        self._looking: asyncio.Future[Trouble | None] | None = None
+        self._probing: asyncio.Future[Trouble | None] | None = None
 
     async def trouble(self) -> Trouble | None:
-        if self._looking is None or self._looking.done():
-            self._looking = asyncio.ensure_future(_aside(lambda _: self._folder.trouble()))
+        if self._probing is None or self._probing.done():
+            self._probing = asyncio.ensure_future(_in_thread(lambda _: self._folder.trouble()))
         try:
             async with asyncio.timeout(ANSWERS_WITHIN):
-                return await asyncio.shield(self._looking)
+                return await asyncio.shield(self._probing)
         except TimeoutError:
             return "silent"
 
 
-async def _aside(work: Callable[[Check], T]) -> T:
+async def _in_thread(work: Callable[[Check], T]) -> T:
     """Do `work` in a thread of its own. After a cancel nobody waits for it; it is told to stop."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[T] = loop.create_future()
