@@ -39,7 +39,7 @@ from server.library.placements import (
     PlacedFile,
     Reason,
     Reserved,
-    SourceTold,
+    SourceDescription,
     folded,
     is_same_place,
     of_folder,
@@ -162,13 +162,13 @@ class PlacementRows:
             return told.get("key_origin", source_key), told.get("title"), published_at
         return None
 
-    async def sources_of_show(self, file_set: FileSet) -> list[SourceTold]:
+    async def sources_of_show(self, file_set: FileSet) -> list[SourceDescription]:
         """What is known of the sources whose films lie in the folder of the set's show, the oldest first."""
 
         async def work(tables: Statements) -> list[Row]:
             return await tables.fetch(_SOURCES_OF_SHOW, (file_set.holder, file_set.show or ""))
 
-        return [_source_told(*row) for row in await self._transactions.read(work)]
+        return [_source_description(*row) for row in await self._transactions.read(work)]
 
     async def source_picture(self, subscription_id: str, role: str) -> bytes | None:
         """Return the picture, a JPEG; None if there is none."""
@@ -578,12 +578,12 @@ class PlacementRows:
         return found
 
 
-def _source_told(subscription_id: str, source_key: str, findings: str) -> SourceTold:
+def _source_description(subscription_id: str, source_key: str, findings: str) -> SourceDescription:
     known = json.loads(findings)
     facts = known.get("facts", {})
     stored = [role for role, note in known.get("pictures", {}).items() if note.get("tag")]
     listed_as = ListedAs(source_key, facts.get("id"), known.get("title"))
-    return SourceTold(
+    return SourceDescription(
         subscription_id, listed_as, facts.get("author"), facts.get("description"), frozenset(stored)
     )
 

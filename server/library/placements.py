@@ -196,7 +196,7 @@ class OfTask:
 
 
 @dataclass(frozen=True, slots=True)
-class SourceTold:
+class SourceDescription:
     """What a subscription's source says of itself; `pictures` are the roles of those that are stored."""
 
     subscription_id: str

@@ -37,7 +37,7 @@ from server.library.placements import (
     PlacedFile,
     Reason,
     Source,
-    SourceTold,
+    SourceDescription,
     Stopped,
     Trouble,
     film_of,
@@ -80,13 +80,13 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True)
-class OfShow:
+class ShowArtwork:
     """What the source of a show says for its whole folder; `source` None: nothing.
 
     `pictures` are those that take the place of the first film's.
     """
 
-    source: SourceTold | None = None
+    source: SourceDescription | None = None
     pictures: Mapping[Role, bytes] = field(default_factory=dict)
 
 
@@ -403,9 +403,9 @@ class Placer:
         moves = [Move(file, file.path) for file in files]
         if file_set.state != "describing":
             moves = [Move(file, path_of(file, place)) for file in files]
-        of_show = await self._of_show(file_set, place)
-        written = self._described(file_set, place, of_show) if has_nfo(file_set.wanted) else []
-        written += self._pictured(file_set, place, of_show)
+        show = await self._show_artwork(file_set, place)
+        written = self._described(file_set, place, show) if has_nfo(file_set.wanted) else []
+        written += self._pictured(file_set, place, show)
         own = [move.target for move in moves] + [piece.file for piece in written if not piece.is_shared]
         others = [file.path for file in own if not await self._is_there_as(file.path, claimed.files)]
         if await self._library.any_at(others):
@@ -557,13 +557,13 @@ class Placer:
 
     async def _pieces(self, one: FileSet, status: TaskStatus, place: Place) -> list[Piece]:
         """Pictures, descriptions and subtitles first, the films last."""
-        of_show = await self._of_show(one, place)
-        pieces = self._pictured(one, place, of_show)
+        show = await self._show_artwork(one, place)
+        pieces = self._pictured(one, place, show)
         if one.wanted.with_artwork and (picture := status.files.get("thumbnail") or status.thumbnail):
-            roles = [role for role in pictures_of(place) if role not in of_show.pictures]
+            roles = [role for role in pictures_of(place) if role not in show.pictures]
             pieces += [await self._stored(one, status, place, role, picture) for role in roles]
         if has_nfo(one.wanted):
-            pieces += self._described(one, place, of_show)
+            pieces += self._described(one, place, show)
         for kind, stored in status.files.items():
             if kind.startswith("subtitle."):
                 pieces.append(await self._stored(one, status, place, "subtitles", stored, kind[9:]))
@@ -573,29 +573,29 @@ class Placer:
         first = {folded(piece.file.path): piece for piece in reversed(pieces)}
         return [piece for piece in pieces if first[folded(piece.file.path)] is piece]
 
-    async def _of_show(self, one: FileSet, place: Place) -> OfShow:
+    async def _show_artwork(self, one: FileSet, place: Place) -> ShowArtwork:
         """Return the facts of the oldest subscription to this source, so that they are the same for every
         film.
         """
-        film, told, pictures = film_of(one, self._zone), None, dict[Role, bytes]()
+        film, description, pictures = film_of(one, self._zone), None, dict[Role, bytes]()
         roles = rules_of(place.form).of_source if one.wanted.with_artwork else {}
         for source in await self._store.sources_of_show(one) if place.show else ():
             is_of = partial(
                 is_of_source, one.wanted, film, source.listed_as, source.subscription_id == one.holder
             )
-            if told is None and (source.description or source.author) and is_of("show_nfo"):
-                told = source
+            if description is None and (source.description or source.author) and is_of("show_nfo"):
+                description = source
             for role, picture in roles.items():
                 if role in pictures or picture not in source.pictures or not is_of(role):
                     continue
                 if content := await self._store.source_picture(source.subscription_id, picture):
                     pictures[role] = content
-        return OfShow(told, pictures)
+        return ShowArtwork(description, pictures)
 
-    def _pictured(self, one: FileSet, place: Place, of_show: OfShow) -> list[Piece]:
+    def _pictured(self, one: FileSet, place: Place, show: ShowArtwork) -> list[Piece]:
         """Return the pictures of the show's source."""
         set_id, pieces = of_folder(one.folder or ""), list[Piece]()
-        for role, content in of_show.pictures.items():
+        for role, content in show.pictures.items():
             digest = hashlib.sha256(content).hexdigest()
             file = PlacedFile(place.path(role), set_id, role, len(content), digest)
             pieces.append(Piece(file, is_shared=True, content=content, replaces=True))
@@ -613,9 +613,9 @@ class Placer:
             and file.path != own[file.kind]
         ]
 
-    def _described(self, one: FileSet, place: Place, of_show: OfShow) -> list[Piece]:
+    def _described(self, one: FileSet, place: Place, show: ShowArtwork) -> list[Piece]:
         """The NFO files: of the film, and of a show whose folder it is."""
-        film, source = film_of(one, self._zone), of_show.source
+        film, source = film_of(one, self._zone), show.source
         written: list[tuple[Role, bytes]] = []
         is_episode = rules_of(place.form).has_episodes
         if is_episode and has_own_folder(one.wanted):
