@@ -47,7 +47,7 @@ from server.subscriptions.task_of_item import request_of
 from server.tasks import faults, leases
 from server.tasks.children import Child, child_in_scratch
 from server.tasks.fork_servers import ForkServers
-from server.tasks.job_builder import CookieChoice, Given, JobMaker
+from server.tasks.job_builder import CookieChoice, JobCookies, JobMaker
 from server.tasks.leases import LeasedWork, leased, until_released
 from server.tasks.next_attempt import NEXT_ATTEMPT, hint_of
 from server.tasks.service import Tasks
@@ -235,17 +235,19 @@ class SubscriptionChecker:
         except ValueError:  # it asks for what only a newer release knows
             raise _Failed(CheckFailure("internal")) from None
         whole = _is_whole(claim, self._now)
-        given = await self._cookies.made_for(subscription.url, request.cookies, subscription.owner)
-        if given.are_missing:
+        job_cookies = await self._cookies.made_for(subscription.url, request.cookies, subscription.owner)
+        if job_cookies.are_missing:
             raise _Failed(CheckFailure("cookies_missing"))
         folder = self._workplace.scratch / f"check.{uuid4()}"
         within = WHOLE_CHECK_DEADLINE if whole else CHECK_DEADLINE
         check = self._wishes(claim, whole=whole, within=within - STOP_READING_BEFORE_DEADLINE)
-        job = self._jobs.job("check", request, folder / "work", folder / "lock", given.text, check=check)
+        job = self._jobs.job(
+            "check", request, folder / "work", folder / "lock", job_cookies.text, check=check
+        )
 
         async def work(_: bool) -> _ChildResults | Broken:
             async with child_in_scratch(self._fork_server.start, job, folder) as child:
-                return await self._read_results(child, subscription.url, given)
+                return await self._read_results(child, subscription.url, job_cookies)
 
         try:
             async with asyncio.timeout(within):
@@ -262,7 +264,7 @@ class SubscriptionChecker:
         if isinstance(results, Broken):
             if results.code == "internal":
                 faults.log_fault("a check of a subscription", results.fault)
-            raise _Failed(CheckFailure(results.code, hint_of(results, given.name), results.retry_after))
+            raise _Failed(CheckFailure(results.code, hint_of(results, job_cookies.name), results.retry_after))
         return results
 
     def _wishes(self, claim: Claim, *, whole: bool, within: float) -> CheckWishes:
@@ -296,7 +298,9 @@ class SubscriptionChecker:
             has_pictures=need_not_be_fetched(findings.pictures, self._now),
         )
 
-    async def _read_results(self, child: Child, url: str, given: Given) -> "_ChildResults | Broken":
+    async def _read_results(
+        self, child: Child, url: str, job_cookies: JobCookies
+    ) -> "_ChildResults | Broken":
         noticed: list[FoundEntry] = []
         pictures: list[SourcePicture] = []
         while True:
@@ -308,7 +312,7 @@ class SubscriptionChecker:
                     if len(noticed) > MOST_NOTICED:
                         raise _Failed(CheckFailure("internal"))
                 case {"kind": "renewed"} as message:
-                    await given.renew(Renewed.model_validate(message).cookies)
+                    await job_cookies.renew(Renewed.model_validate(message).cookies)
                 case {"kind": "learned"} as message:
                     self._jobs.players.learn(url, Learned.model_validate(message))
                 case {"kind": "source_picture"} as message:

@@ -140,7 +140,7 @@ class CookieChoice:
     stored: Cookies
     defaults: Mapping[str, str]
 
-    async def made_for(self, url: str, asked_for: str | None, owner: str | None = None) -> "Given":
+    async def made_for(self, url: str, asked_for: str | None, owner: str | None = None) -> "JobCookies":
         """The cookies for a job of `owner`'s that fetches `url`; `are_missing` if those `asked_for` are not
         stored.
         """
@@ -156,11 +156,11 @@ class CookieChoice:
         if name and found is None and not asked_for:
             log.warning("downloads.cookies names %s, which is not stored", name)
             name = None
-        return Given(self.stored, name, found, stored_as)
+        return JobCookies(self.stored, name, found, stored_as)
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class JobCookies:
     """The cookies of one job; `name` is None if it gets none, `found` is None if none are stored.
 
     `stored_as`: under which name they are stored, whatever they are called to clients.

@@ -50,7 +50,7 @@ from server.tasks.children import Child, stopped
 from server.tasks.disk_space import Reserve, found_no_room
 from server.tasks.faults import fault_of
 from server.tasks.fork_servers import ForkServers
-from server.tasks.job_builder import CookieChoice, Given, JobMaker
+from server.tasks.job_builder import CookieChoice, JobCookies, JobMaker
 from server.tasks.next_attempt import DISK_DELAY, NEXT_ATTEMPT, after_failure, after_look, after_loss
 from server.tasks.recorder import Perhaps, Recorder
 
@@ -158,12 +158,12 @@ class Runner:
             may_fit = needs is not None and not self.reserve.is_in_vain(needs)
             if needs is not None and may_fit and not await self._takes_room(before, needs):
                 return await self._recorder.record(task_id, Requeued(because=DISK_FULL, after=DISK_DELAY))
-            given = await self._cookies.made_for(request.url, request.cookies, task.status.owner)
-            status = await self._recorder.record(task_id, Started(cookies=given.name))
+            job_cookies = await self._cookies.made_for(request.url, request.cookies, task.status.owner)
+            status = await self._recorder.record(task_id, Started(cookies=job_cookies.name))
             if status.stage is not Stage.INFO:
                 return status
             async with self._files.share(task_id, status.attempt):
-                return await self._attempt(status, request, given, accepted)
+                return await self._attempt(status, request, job_cookies, accepted)
         except TaskNotFound:  # removed elsewhere, perhaps before the attempt wrote its files
             try:
                 await self._files.remove(task_id)
@@ -182,7 +182,7 @@ class Runner:
         return takes
 
     async def _attempt(
-        self, status: TaskStatus, request: ProcessRequest, given: Given, accepted: Accepted
+        self, status: TaskStatus, request: ProcessRequest, job_cookies: JobCookies, accepted: Accepted
     ) -> TaskStatus:
         """Let the child work, then turn its last event into published files or another event, and
         save that.
@@ -198,7 +198,7 @@ class Runner:
             if again:
                 await self._workplace.note(task_id, "once more, with the release of yt-dlp before this one")
                 newest = _still_ours(status, await self._recorder.read_surely(task_id))
-            return await self._let_child_work(newest, request, given, accepted)
+            return await self._let_child_work(newest, request, job_cookies, accepted)
 
         ended: TaskStatus | Event
         try:
@@ -284,15 +284,15 @@ class Runner:
         return status
 
     async def _let_child_work(
-        self, status: TaskStatus, request: ProcessRequest, given: Given, accepted: Accepted
+        self, status: TaskStatus, request: ProcessRequest, job_cookies: JobCookies, accepted: Accepted
     ) -> LastWord:
         """Let a child do the job; it and all it started are gone when this returns."""
-        if given.are_missing:
+        if job_cookies.are_missing:
             return Broken(code="cookies_missing")
         task_id = status.task_id
         work, lock = self._workplace.work(task_id), self._workplace.lock(task_id)
         if status.is_list:
-            job = self._jobs.job("expand", request, work, lock, given.text, known=status.entries_read)
+            job = self._jobs.job("expand", request, work, lock, job_cookies.text, known=status.entries_read)
         else:
             is_entry = status.playlist_id is not None
             job = self._jobs.job(
@@ -300,7 +300,7 @@ class Runner:
                 request,
                 work,
                 lock,
-                given.text,
+                job_cookies.text,
                 item=status.item,
                 says=status.says,
                 lists=status.lists if is_entry else None,
@@ -319,14 +319,14 @@ class Runner:
             self._share_rate()
             if status.finish_asked:  # asked of an earlier child, which was lost before it could
                 child.command("finish")
-            return await self._listen(status, request, child, given, accepted)
+            return await self._listen(status, request, child, job_cookies, accepted)
         finally:
             self._children.pop(task_id, None)
             await to_the_end(stopped(starting))
             self._share_rate()
 
     async def _listen(
-        self, status: TaskStatus, request: ProcessRequest, child: Child, given: Given, accepted: Accepted
+        self, status: TaskStatus, request: ProcessRequest, child: Child, job_cookies: JobCookies, accepted: Accepted
     ) -> LastWord:
         """Record the child's events, up to its last one, or until the child is gone or has to be stopped."""
         loop, settings = asyncio.get_running_loop(), self._settings
@@ -374,7 +374,7 @@ class Runner:
                 case Learned() as learned:
                     self._jobs.players.learn(status.url, learned)
                 case Renewed(cookies=cookies):
-                    await to_the_end(given.renew(cookies))
+                    await to_the_end(job_cookies.renew(cookies))
                 case SpaceNeeded(needs=needs) as space:
                     if self.reserve.is_in_vain(needs):
                         return Broken(code="too_large", hint="too_large_for_disk")
