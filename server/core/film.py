@@ -94,7 +94,7 @@ class Manifest(Stored):
     about: About | None = Field(default=None, description="of a film whose job has asked for it")
 
 
-class Says(Stored):
+class ListedInfo(Stored):
     """What a list says of an entry; it takes precedence over what the entry's own page says."""
 
     title: str | None = None

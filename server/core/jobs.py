@@ -148,10 +148,10 @@ class Job:
     the fields of `server.core.film.About` as well.
 
     `item` is the place in its list of the one entry to download, `says` what the list says about it
-    (`server.core.film.Says`). `lists` are the links of the lists that led to an entry, None for a link that a
-    client sent: an entry that turns out to be a list is not refused, but its entries are reported, as by
-    `expand`. By its `title` an entry is found again in its list if its link has expired. `expand` reports the
-    entries after the first `known`, which the server has, up to entry `max_playlist`; `info` shows the
+    (`server.core.film.ListedInfo`). `lists` are the links of the lists that led to an entry, None for a link
+    that a client sent: an entry that turns out to be a list is not refused, but its entries are reported, as
+    by `expand`. By its `title` an entry is found again in its list if its link has expired. `expand` reports
+    the entries after the first `known`, which the server has, up to entry `max_playlist`; `info` shows the
     entries in the same range. Only the kind `check` has `check`.
     """
 

@@ -2,7 +2,7 @@
 
 from pydantic import ConfigDict, Field, NonNegativeInt
 
-from server.core.film import Says, VideoInfo
+from server.core.film import ListedInfo, VideoInfo
 from server.core.jobs import SMUGGLED
 from server.core.values import Frozen, HttpUrl, Stored, without_password
 
@@ -22,7 +22,7 @@ class ListEntry(Frozen):
     title: str | None = None
     duration: NonNegativeInt | None = None
     uploader: str | None = None
-    says: Says | None = None
+    says: ListedInfo | None = None
 
     @property
     def shown_url(self) -> str:

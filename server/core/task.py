@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple, Self
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, ValidationError
 
-from server.core.film import About, Says, StoredFile, Thumbnail, VideoInfo
+from server.core.film import About, ListedInfo, StoredFile, Thumbnail, VideoInfo
 from server.core.list_entries import Entries, ListEntry
 from server.core.process_request import ProcessRequest
 from server.core.values import Stored, host_of, without_password
@@ -119,7 +119,7 @@ class Bookkeeping(Stored):
         default=None,
         description="the task's video is entry number `item` at `url`; None: it is all that is there",
     )
-    says: Says | None = Field(default=None, description="what its list says of its entry")
+    says: ListedInfo | None = Field(default=None, description="what its list says of its entry")
 
     # What its last attempt has found out.
     film_duration: NonNegativeInt | None = Field(

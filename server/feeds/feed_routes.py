@@ -51,7 +51,7 @@ from server.core.errors import (
     RangeNotSatisfiable,
     StorageAway,
 )
-from server.core.film import Says, StoredFile
+from server.core.film import ListedInfo, StoredFile
 from server.core.long_work import compute
 from server.core.ports import Stream
 from server.core.task import TaskStatus
@@ -367,7 +367,7 @@ def _episode(row: Listed, about: Mapping[str, Any], status: TaskStatus, base: st
     if not forms:
         return None
     info = status.video_info
-    says = Says.model_validate(about.get("says") or {})
+    says = ListedInfo.model_validate(about.get("says") or {})
     # Keys that begin so are of entries without an id. There yt-dlp's title may be only the name of the file.
     titles = (
         (about.get("title"), info.title) if row.key.startswith("url ") else (info.title, about.get("title"))

@@ -30,7 +30,7 @@ from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import PydanticCustomError, PydanticKnownError, to_json
 
 from server.core.durations import duration_of, seconds_of
-from server.core.film import Says
+from server.core.film import ListedInfo
 from server.core.library import Library
 from server.core.process_request import ProcessRequest
 from server.core.task import Task
@@ -484,7 +484,7 @@ class FoundEntry(Frozen):
         default=None, pattern="^[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2}:[0-9]{2}Z)?$"
     )
     kind: MediaKind = "video"
-    says: Says | None = None
+    says: ListedInfo | None = None
     verdict: str | None = Field(default=None, max_length=64, pattern="^[a-z0-9_:]+$")
     begins_at: NonNegativeFloat | None = None
     known: bool = False

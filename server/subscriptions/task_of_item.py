@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from pydantic_core import to_json
 
-from server.core.film import Says
+from server.core.film import ListedInfo
 from server.core.library import outputs_for
 from server.core.list_entries import ListEntry
 from server.core.process_request import ProcessRequest
@@ -33,7 +33,7 @@ def task_of(subscription: StoredSubscription, item: StoredItem, now: datetime) -
         title=about.get("title"),
         duration=about.get("duration"),
         uploader=about.get("uploader"),
-        says=Says.model_validate(about["says"]) if about.get("says") else None,
+        says=ListedInfo.model_validate(about["says"]) if about.get("says") else None,
     )
     status = TaskStatus.new(request, now).model_copy(
         update={

@@ -21,7 +21,7 @@ from server.core.action_requests import InfoRequest
 from server.core.cookie_format import is_within, stored_name
 from server.core.errors import StoreUnavailable
 from server.core.events import Learned
-from server.core.film import Says
+from server.core.film import ListedInfo
 from server.core.jobs import CheckWishes, Job, Wishes, wishes_from
 from server.core.ports import Cookies, StoredCookies
 from server.core.process_request import ProcessRequest
@@ -95,7 +95,7 @@ class JobMaker:
         cookies: str | None = None,
         *,
         item: int | None = None,
-        says: Says | None = None,
+        says: ListedInfo | None = None,
         lists: tuple[str, ...] | None = None,
         title: str | None = None,
         accept_gaps: bool = False,
