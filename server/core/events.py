@@ -84,7 +84,7 @@ class Progress(_Event):
     eta: NonNegativeInt | None = None
 
 
-class Held(_Event):
+class RateWindowHold(_Event):
     """The download pauses because of `rate_windows` (`held`), or continues. The server adds `until`."""
 
     kind: Literal["held"] = "held"
@@ -195,7 +195,7 @@ ChildEvent = (
     | SpaceNeeded
     | DownloadStarted
     | Progress
-    | Held
+    | RateWindowHold
     | Alive
     | Renewed
     | Learned
@@ -391,7 +391,7 @@ _TaskEvent = (
     | SpaceNeeded
     | DownloadStarted
     | Progress
-    | Held
+    | RateWindowHold
     | Uploading
     | Started
     | Requeued
@@ -521,7 +521,7 @@ def _change_task(  # noqa: C901 -- one case for each event
             return {"waiting": STORAGE_AWAY, "not_before": None} if away else _NO_WAIT
         case Progress():
             return _take_progress(status, event) if stage in (Stage.DOWNLOAD, Stage.CONVERT) else None
-        case Held(held=held, until=until):
+        case RateWindowHold(held=held, until=until):
             # A held download keeps its byte counts, but has no speed and no ETA.
             if held == status.is_held or stage is not Stage.DOWNLOAD:
                 return None

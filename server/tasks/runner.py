@@ -23,12 +23,12 @@ from server.core.events import (
     Event,
     Expanded,
     Failed,
-    Held,
     Learned,
     Pictured,
     Previewed,
     Produced,
     Progress,
+    RateWindowHold,
     Renewed,
     Requeued,
     SpaceNeeded,
@@ -326,7 +326,12 @@ class Runner:
             self._share_rate()
 
     async def _listen(
-        self, status: TaskStatus, request: ProcessRequest, child: Child, job_cookies: JobCookies, accepted: Accepted
+        self,
+        status: TaskStatus,
+        request: ProcessRequest,
+        child: Child,
+        job_cookies: JobCookies,
+        accepted: Accepted,
     ) -> LastWord:
         """Record the child's events, up to its last one, or until the child is gone or has to be stopped."""
         loop, settings = asyncio.get_running_loop(), self._settings
@@ -385,9 +390,11 @@ class Runner:
                     if thumbnail := await to_the_end(self._files.publish_thumbnail(status.task_id)):
                         status = await self._record_surely(status, Pictured(thumbnail=thumbnail))
                         await to_the_end(self._files.tidy_up(status))
-                case Held(held=held):
+                case RateWindowHold(held=held):
                     speed, is_after_hold = SourceSpeed(loop.time()), True
-                    status = await self._record_surely(status, Held(held=held, until=self._held_until))
+                    status = await self._record_surely(
+                        status, RateWindowHold(held=held, until=self._held_until)
+                    )
                 case Progress(stage=status.stage) as event:
                     with suppress(StoreUnavailable):
                         # No cancel between saving and publishing, see `Recorder.record_surely`.

@@ -16,13 +16,13 @@ from server.core.events import (
     Expanded,
     Failed,
     FinishAsked,
-    Held,
     Joined,
     OwnerChanged,
     Paused,
     Pictured,
     Prioritized,
     Progress,
+    RateWindowHold,
     Requeued,
     Resumed,
     Retried,
@@ -50,7 +50,7 @@ EVENTS: dict[str, Event] = {
     "download_started": DownloadStarted(),
     "progress": Progress(progress=45.9, downloaded_bytes=4, total_bytes=9, speed=2.5, eta=2),
     "convert": Progress(stage=Stage.CONVERT, progress=90),
-    "held": Held(held=True, until=LATER),
+    "held": RateWindowHold(held=True, until=LATER),
     "requeued": Requeued(counts_as_retry=True),
     "pictured": Pictured(thumbnail=PICTURE),
     "finished": Completed(files=FILES),
@@ -211,7 +211,7 @@ def test_a_download_that_is_held_has_no_speed_whatever_is_told_late() -> None:
     late = apply(held, Progress(progress=50, downloaded_bytes=5, speed=2.5, eta=2), LATER)
     assert (late.waiting, late.speed, late.eta, late.downloaded_bytes) == ("rate_window", None, None, 5)
     assert apply(late, EVENTS["held"], LATER) is late
-    assert apply(late, Held(held=False), LATER).waiting is None
+    assert apply(late, RateWindowHold(held=False), LATER).waiting is None
 
 
 @pytest.mark.parametrize(

@@ -16,12 +16,12 @@ from server.core.events import (
     DownloadStarted,
     Event,
     Failed,
-    Held,
     Learned,
     Paused,
     Produced,
     ProducedFile,
     Progress,
+    RateWindowHold,
     Requeued,
     SpaceNeeded,
     Started,
@@ -198,7 +198,7 @@ async def test_what_broke_off_while_it_was_held_is_no_fault_until_something_has_
     attempt: Attempt,
 ) -> None:
     drops = Broken(code="incomplete", retryable=True)
-    for expected, hold in ((0, ()), (0, (Held(held=True), Held(held=False))), (1, ())):
+    for expected, hold in ((0, ()), (0, (RateWindowHold(held=True), RateWindowHold(held=False))), (1, ())):
         attempt.child.say(DownloadStarted(), Progress(progress=21, downloaded_bytes=1000), *hold, drops)
         status = await run(attempt)
         assert status is not None
