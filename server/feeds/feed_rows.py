@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from server.core.whose import Whose
+from server.core.owner_scope import OwnerScope
 from server.feeds.feed_store import Listed
 from server.storage.statements import Row, Statements, Tables, Transactions, fetch_in
 from server.subscriptions.feed_names import person_of_secret, renew_secret, secret_of_feeds
@@ -39,21 +39,21 @@ class FeedRows:
         self._transactions = transactions
         self._separate = separate_lists
 
-    def _whose(self, owner: str | None) -> Whose:
-        return Whose(owner, is_separate=self._separate)
+    def _scope_of(self, owner: str | None) -> OwnerScope:
+        return OwnerScope(owner, is_separate=self._separate)
 
     async def secret(self, owner: str | None = None) -> str | None:
         """Return the secret of all feeds, or of the person's where lists are separate; None before the first
         feed.
         """
-        return await self._transactions.read(lambda tables: secret_of_feeds(tables, self._whose(owner)))
+        return await self._transactions.read(lambda tables: secret_of_feeds(tables, self._scope_of(owner)))
 
     async def renew(self, owner: str | None = None) -> str | None:
         """Make another secret, so that all addresses change, and return it; None before the first feed."""
 
         async def work(tables: Tables) -> str | None:
-            await renew_secret(tables, self._whose(owner))
-            return await secret_of_feeds(tables, self._whose(owner))
+            await renew_secret(tables, self._scope_of(owner))
+            return await secret_of_feeds(tables, self._scope_of(owner))
 
         return await self._transactions.write(work)
 
@@ -63,18 +63,18 @@ class FeedRows:
         """
 
         async def work(tables: Statements) -> tuple[str | None, StoredSubscription | None]:
-            whose = await self._owner_of_secret(tables, secret)
-            found = [one for one in readable(await tables.fetch(_FIND, (name,))) if self._is(one, whose)]
-            return await secret_of_feeds(tables, whose), next(iter(found), None)
+            scope = await self._owner_of_secret(tables, secret)
+            found = [one for one in readable(await tables.fetch(_FIND, (name,))) if self._is(one, scope)]
+            return await secret_of_feeds(tables, scope), next(iter(found), None)
 
         return await self._transactions.read(work)
 
-    async def _owner_of_secret(self, tables: Statements, secret: str) -> Whose:
+    async def _owner_of_secret(self, tables: Statements, secret: str) -> OwnerScope:
         """Return whose feeds the sent secret opens."""
-        return self._whose(await person_of_secret(tables, secret) if self._separate else None)
+        return self._scope_of(await person_of_secret(tables, secret) if self._separate else None)
 
-    def _is(self, subscription: StoredSubscription, whose: Whose) -> bool:
-        return not self._separate or subscription.owner == whose.owner
+    def _is(self, subscription: StoredSubscription, scope: OwnerScope) -> bool:
+        return not self._separate or subscription.owner == scope.owner
 
     async def all(self, secret: str = "") -> tuple[str | None, Sequence[tuple[str, StoredSubscription]]]:
         """Return the valid secret to compare with the sent `secret`, and all feeds that it opens, by their
@@ -82,12 +82,12 @@ class FeedRows:
         """
 
         async def work(tables: Statements) -> tuple[str | None, list[tuple[str, StoredSubscription]]]:
-            whose = await self._owner_of_secret(tables, secret)
+            scope = await self._owner_of_secret(tables, secret)
             chosen = "WHERE coalesce(s.owner, '') = ? " if self._separate else ""
-            values = (whose.owner or "",) if self._separate else ()
+            values = (scope.owner or "",) if self._separate else ()
             rows = await tables.fetch(_ALL.replace("{chosen}", chosen), values)
             found = [(name, one) for name, *row in rows for one in readable([tuple(row)])]
-            return await secret_of_feeds(tables, whose), found
+            return await secret_of_feeds(tables, scope), found
 
         return await self._transactions.read(work)
 

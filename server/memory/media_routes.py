@@ -26,9 +26,9 @@ from server.core.errors import (
 )
 from server.core.long_work import compute
 from server.core.media_keys import archived_key, keys_of_link
+from server.core.owner_scope import OwnerScope
 from server.core.shielding import to_the_end
 from server.core.values import MAX_URL, check_url
-from server.core.whose import Whose
 from server.memory.media_rows import MediaRows
 
 _SCHEMAS = "server.memory.media_schemas"  # of responses
@@ -49,12 +49,12 @@ async def get_media(request: web.Request) -> web.Response:
     if owner is not None:
         admins_alone(request)
     query.check()
-    whose = _whose(request, owner)
+    scope = _scope_of(request, owner)
     try:
         check_url(url or "")
     except PydanticCustomError:
         raise InvalidQuery("url") from None
-    found = await request.app[MEDIA].find(keys_of_link(url or ""), whose)
+    found = await request.app[MEDIA].find(keys_of_link(url or ""), scope)
     if found is None and is_quiet:
         return web.Response(status=HTTPStatus.NO_CONTENT)
     if found is None:
@@ -72,10 +72,10 @@ async def get_media(request: web.Request) -> web.Response:
     )
 
 
-def _whose(request: web.Request, owner: str | None = None) -> Whose:
+def _scope_of(request: web.Request, owner: str | None = None) -> OwnerScope:
     """Return whose memory is meant. Where lists are separate, each person has one, and so does nobody."""
     is_separate = request.app[SETTINGS].access.separate_lists
-    return Whose(owner or owner_of(request), is_separate=is_separate)
+    return OwnerScope(owner or owner_of(request), is_separate=is_separate)
 
 
 async def import_archive(request: web.Request) -> web.Response:
@@ -92,11 +92,11 @@ async def import_archive(request: web.Request) -> web.Response:
 async def _import(request: web.Request, body: BinaryIO) -> web.Response:
     from server.memory.media_schemas import MediaTaken
 
-    whose = _whose(request)
+    scope = _scope_of(request)
     archive, now, taken, known = Archive(body), request.app[CLOCK].now().timestamp(), 0, 0
     async with request.app[TURNS].turn():
         while (keys := await to_the_end(compute(archive.next_keys))) is not None:
-            fresh = await request.app[MEDIA].take(keys, now, whose) if keys else 0
+            fresh = await request.app[MEDIA].take(keys, now, scope) if keys else 0
             taken, known = taken + fresh, known + len(keys) - fresh
     more: Literal[True] | None = True if archive.has_more_unreadable else None
     return respond_answer(MediaTaken(taken=taken, known=known, unreadable=archive.unreadable, more=more))

@@ -5,8 +5,8 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
+from server.core.owner_scope import OwnerScope
 from server.core.task import Stage
-from server.core.whose import Whose
 from server.memory.remembering import IMPORTED, Fetched, Remembered, remembered
 from server.storage.statements import (
     Ended,
@@ -38,7 +38,7 @@ _HOLDERS = "SELECT DISTINCT subscription_id FROM items WHERE key IN ({keys})"
 _HOLDERS_OF_OWNER = """
     SELECT DISTINCT subscription_id FROM items JOIN subscriptions USING (subscription_id)
     WHERE owner = ? AND key IN ({keys})"""
-# Keys of people begin with `@`: see `server.core.whose`.
+# Keys of people begin with `@`: see `server.core.owner_scope`.
 _OF_NOBODY = "SELECT key FROM media WHERE key < '@' OR key >= 'A' ORDER BY key LIMIT ?"
 _COPY = """
     INSERT INTO media (key, fetched_at, task_id, manners, about)
@@ -60,16 +60,16 @@ def hooks_of(*, separate_lists: bool = False) -> StoreHooks:
             if one := remembered(each.wanted, each.status):
                 by_owner.setdefault(each.status.owner if separate_lists else None, []).append(one)
         for owner in sorted(by_owner, key=lambda name: name or ""):
-            await remember(tables, by_owner[owner], Whose(owner, is_separate=separate_lists))
+            await remember(tables, by_owner[owner], OwnerScope(owner, is_separate=separate_lists))
         return ()
 
     return StoreHooks(remember_ended)
 
 
-ALL_SHARE = Whose()
+ALL_SHARE = OwnerScope()
 
 
-async def remember(tables: Statements, fetched: Iterable[Remembered], whose: Whose = ALL_SHARE) -> None:
+async def remember(tables: Statements, fetched: Iterable[Remembered], scope: OwnerScope = ALL_SHARE) -> None:
     """Remember downloaded videos; of two rows of one video the last counts.
 
     They are written in the order of their keys: so two nodes that remember the same ones cannot deadlock.
@@ -78,7 +78,7 @@ async def remember(tables: Statements, fetched: Iterable[Remembered], whose: Who
     ordered = [last[key] for key in sorted(last)]
     rows = [
         (
-            *(whose.key(one.key), one.fetched_at, one.task_id, one.manner),
+            *(scope.key(one.key), one.fetched_at, one.task_id, one.manner),
             json.dumps(one.about, ensure_ascii=False),
         )
         for one in ordered
@@ -97,12 +97,14 @@ async def resolved(tables: Statements, keys: Iterable[str]) -> dict[str, str]:
     return dict(await fetch_in(tables, _RESOLVE, keys))
 
 
-async def look_up(tables: Statements, keys: Iterable[str], whose: Whose = ALL_SHARE) -> dict[str, Fetched]:
+async def look_up(
+    tables: Statements, keys: Iterable[str], scope: OwnerScope = ALL_SHARE
+) -> dict[str, Fetched]:
     """Return what is remembered under `keys`, which are no aliases."""
-    stored = [whose.key(key) for key in keys]
+    stored = [scope.key(key) for key in keys]
     found = await fetch_in(tables, _BY_KEY, stored)
     return {
-        (key := whose.without(name)): Fetched(
+        (key := scope.without(name)): Fetched(
             key, fetched_at, task_id, frozenset(manners.split()), json.loads(about)
         )
         for name, fetched_at, task_id, manners, about in found
@@ -115,24 +117,24 @@ class MediaRows:
     def __init__(self, transactions: Transactions) -> None:
         self._transactions = transactions
 
-    async def find(self, keys: Sequence[str], whose: Whose = ALL_SHARE) -> Fetched | None:
+    async def find(self, keys: Sequence[str], scope: OwnerScope = ALL_SHARE) -> Fetched | None:
         """Return what is remembered under the first of `keys` that has anything, as a key or as an alias."""
 
         async def work(tables: Statements) -> Fetched | None:
             others = await resolved(tables, keys)
             wanted = [*keys, *(others[key] for key in keys if key in others)]
-            remembered = await look_up(tables, wanted, whose)
+            remembered = await look_up(tables, wanted, scope)
             found = next((remembered[key] for key in wanted if key in remembered), None)
             if found is None:
                 return None
             names = [alias for (alias,) in await tables.fetch(_NAMES, (found.key,))]
-            sql, mine = (_HOLDERS, ()) if whose.person is None else (_HOLDERS_OF_OWNER, (whose.person,))
+            sql, mine = (_HOLDERS, ()) if scope.person is None else (_HOLDERS_OF_OWNER, (scope.person,))
             rows = await fetch_in(tables, sql, [found.key, *wanted, *names], *mine)
             return replace(found, subscriptions=tuple(sorted({holder for (holder,) in rows})))
 
         return await self._transactions.read(work)
 
-    async def adopt(self, heir: Whose) -> bool:
+    async def adopt(self, heir: OwnerScope) -> bool:
         """Give the heir some of nobody's videos, except those that they remember themselves; return whether
         there were any.
         """
@@ -147,18 +149,18 @@ class MediaRows:
 
         return await self._transactions.write(work)
 
-    async def take(self, keys: Sequence[str], now: float, whose: Whose = ALL_SHARE) -> int:
+    async def take(self, keys: Sequence[str], now: float, scope: OwnerScope = ALL_SHARE) -> int:
         """Remember all `keys`, in one transaction, as `IMPORTED` at `now` (seconds since 1970); return how
         many were not known before.
         """
 
         async def work(tables: Tables) -> int:
             others = await resolved(tables, keys)
-            known_by_alias = await look_up(tables, [*others.values()], whose)
+            known_by_alias = await look_up(tables, [*others.values()], scope)
             candidates = sorted(key for key in {*keys} if others.get(key) not in known_by_alias)
-            known = await look_up(tables, candidates, whose)
+            known = await look_up(tables, candidates, scope)
             new = [key for key in candidates if key not in known]
-            await insert(tables, _IMPORT, [(whose.key(key), now, None, IMPORTED, "{}") for key in new])
+            await insert(tables, _IMPORT, [(scope.key(key), now, None, IMPORTED, "{}") for key in new])
             return len(new)
 
         return await self._transactions.write(work)

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from server.api.spool import SpoolTurns
-from server.core.whose import Whose
+from server.core.owner_scope import OwnerScope
 from server.feature import Added, Feature, Kernel
 from server.memory import media_routes
 from server.memory.media_rows import MediaRows, hooks_of
@@ -18,7 +18,7 @@ async def _open(kernel: Kernel) -> AsyncIterator[Added]:
         """Give nobody's videos to `to`. What a removed person remembers is forgotten with their
         subscriptions.
         """
-        heir = Whose(to, is_separate=kernel.settings.access.separate_lists)
+        heir = OwnerScope(to, is_separate=kernel.settings.access.separate_lists)
         return name is None and heir.person is not None and await rows.adopt(heir)
 
     kernel.hooks.move_things.append(move)

@@ -14,9 +14,9 @@ from itertools import starmap
 
 from server.core.errors import AlreadySubscribed, SubscriptionNotFound
 from server.core.media_keys import key_of_link
+from server.core.owner_scope import OwnerScope
 from server.core.task import Task, TaskStatus
 from server.core.values import without_password
-from server.core.whose import Whose
 from server.library.placement_columns import DUE_SOONER
 from server.library.placement_requests import describe_show, to_be_placed, with_films
 from server.library.placements import set_of_item
@@ -448,11 +448,11 @@ class CheckRows:
             refused = await tables.fetch(_REFUSED_ITEMS, (MOST_REFUSED,))
             if not is_for_all:  # those of others may be as many as are read
                 refused += await tables.fetch(_REFUSED_ITEMS_OF, (owner or "", MOST_REFUSED))
-            for subscription_id, key, text, whose in refused:
+            for subscription_id, key, text, scope in refused:
                 status = TaskStatus.model_validate_json(text, extra="ignore")
                 if status.error_code in REFUSED and is_below(status.host, domains):
                     codes.setdefault(status.host, set()).add(status.error_code)
-                    if is_for_all or whose == owner:
+                    if is_for_all or scope == owner:
                         mine.add(subscription_id)
                         refused_mine.add(status.host)
                         await tables.run(_ITEM_NOW, (now, subscription_id, key))
@@ -554,8 +554,8 @@ async def _known(
     [(last,)] = await tables.fetch(_LAST_NUMBER, (mine,))
     seeds = not subscription.findings.seeded
     first = await tables.fetch(_BEGAN_AT, (mine,)) if again or seeds else []
-    whose = Whose(subscription.owner, is_separate=is_separate)
-    media, placed = await look_up(tables, new_keys, whose), set[str]()
+    scope = OwnerScope(subscription.owner, is_separate=is_separate)
+    media, placed = await look_up(tables, new_keys, scope), set[str]()
     if subscription.wanted.backlog != "none" and any(map(is_gone_media, media.values())):
         # The library has such an item under the key of the entry, not of the film.
         placed = await with_films(tables, [*new_keys, *(alias for alias, _ in led_here)])

@@ -4,7 +4,7 @@ import hashlib
 import secrets
 
 from server.core.errors import FeedNameTaken
-from server.core.whose import Whose
+from server.core.owner_scope import OwnerScope
 from server.storage.statements import Statements
 
 SECRET = "feeds"  # noqa: S105 -- under which the secret of all feeds is stored
@@ -38,9 +38,9 @@ def holder_of(secret: str) -> str:
     return f"feeds of {digest}"
 
 
-async def secret_of_feeds(tables: Statements, whose: Whose) -> str | None:
+async def secret_of_feeds(tables: Statements, scope: OwnerScope) -> str | None:
     """Return the secret in the addresses of these feeds; None if it was never made."""
-    return next((value for (value,) in await tables.fetch(_SECRET, (whose.key(SECRET),))), None)
+    return next((value for (value,) in await tables.fetch(_SECRET, (scope.key(SECRET),))), None)
 
 
 async def person_of_secret(tables: Statements, secret: str) -> str | None:
@@ -48,54 +48,54 @@ async def person_of_secret(tables: Statements, secret: str) -> str | None:
     return next((value for (value,) in await tables.fetch(_SECRET, (holder_of(secret),))), None)
 
 
-async def renew_secret(tables: Statements, whose: Whose) -> None:
+async def renew_secret(tables: Statements, scope: OwnerScope) -> None:
     """Replace the secret of these feeds, if they have one."""
-    before = await secret_of_feeds(tables, whose)
+    before = await secret_of_feeds(tables, scope)
     if before is None:
         return
-    await forget_secret(tables, whose)
-    await make_secret(tables, whose)
+    await forget_secret(tables, scope)
+    await make_secret(tables, scope)
 
 
-async def forget_secret(tables: Statements, whose: Whose) -> None:
-    if secret := await secret_of_feeds(tables, whose):
+async def forget_secret(tables: Statements, scope: OwnerScope) -> None:
+    if secret := await secret_of_feeds(tables, scope):
         await tables.run(_FORGET, (holder_of(secret),))
-        await tables.run(_FORGET, (whose.key(SECRET),))
+        await tables.run(_FORGET, (scope.key(SECRET),))
 
 
-async def make_secret(tables: Statements, whose: Whose) -> None:
+async def make_secret(tables: Statements, scope: OwnerScope) -> None:
     """Make the secret of these feeds, unless they have one."""
     secret = fresh_secret()
-    await tables.run(_KEEP, (whose.key(SECRET), secret))
-    if whose.person is not None and await secret_of_feeds(tables, whose) == secret:
-        await tables.run(_KEEP, (holder_of(secret), whose.person))
+    await tables.run(_KEEP, (scope.key(SECRET), secret))
+    if scope.person is not None and await secret_of_feeds(tables, scope) == secret:
+        await tables.run(_KEEP, (holder_of(secret), scope.person))
 
 
-async def inherit_secret(tables: Statements, heir: Whose) -> None:
+async def inherit_secret(tables: Statements, heir: OwnerScope) -> None:
     """Give the secret of the feeds that belonged to nobody to `heir`, who owns these feeds now: podcast apps
     keep their addresses. An heir with a secret keeps that one; without separate lists nothing changes.
     """
-    secret = await secret_of_feeds(tables, Whose())
+    secret = await secret_of_feeds(tables, OwnerScope())
     if secret and heir.person is not None and await secret_of_feeds(tables, heir) is None:
         await tables.run(_FORGET, (SECRET,))
         await tables.run(_KEEP, (heir.key(SECRET), secret))
         await tables.run(_KEEP, (holder_of(secret), heir.person))
 
 
-async def refuse_taken(tables: Statements, subscription_id: str, name: str, whose: Whose) -> None:
+async def refuse_taken(tables: Statements, subscription_id: str, name: str, scope: OwnerScope) -> None:
     """Raise `FeedNameTaken` if another subscription of this person has a feed with the name."""
     for holder, owner in await tables.fetch(_HOLDER, (name, subscription_id)):
-        if not whose.is_separate or owner == whose.owner:
+        if not scope.is_separate or owner == scope.owner:
             raise FeedNameTaken(holder)
 
 
-async def name_feed(tables: Statements, subscription_id: str, name: str | None, whose: Whose) -> None:
+async def name_feed(tables: Statements, subscription_id: str, name: str | None, scope: OwnerScope) -> None:
     """Name the subscription's feed, and make the secret with a person's first feed. None removes the feed.
     No other subscription of this person may have the name.
     """
     if name is None:
         await tables.run(_DROP, (subscription_id,))
         return
-    await make_secret(tables, whose)
+    await make_secret(tables, scope)
     await tables.run(_CLEAR, (subscription_id, name))
     await tables.run(_NAME, (name, subscription_id))

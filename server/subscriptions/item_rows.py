@@ -7,8 +7,8 @@ from itertools import starmap
 from server.core.errors import QueueFull
 from server.core.events import Relinked
 from server.core.list_entries import ListEntry
+from server.core.owner_scope import OwnerScope
 from server.core.task import Task
-from server.core.whose import Whose
 from server.library.placement_columns import DUE_SOONER
 from server.library.placement_requests import leave_items, made_by_checks, to_be_placed
 from server.library.placements import set_of_item
@@ -308,8 +308,8 @@ class ItemRows:
             await run_in(tables, sql, keys, subscription_id)
             others = [*keys, *(await resolved(tables, keys)).values()]
             subscription = await read_by_id(tables, subscription_id)
-            whose = Whose(subscription.owner, is_separate=self._separate)
-            remembered = [whose.key(key) for key in others]
+            scope = OwnerScope(subscription.owner, is_separate=self._separate)
+            remembered = [scope.key(key) for key in others]
             await run_in(tables, "DELETE FROM media WHERE key IN ({keys})", remembered)
             await run_in(tables, "DELETE FROM aliases WHERE key IN ({keys})", others)
             # A source that has not changed is to be read all the same.

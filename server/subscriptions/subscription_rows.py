@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from server.core.errors import AlreadySubscribed, SubscriptionNotFound, TooManySubscriptions
+from server.core.owner_scope import OwnerScope
 from server.core.principal import scope_of_person
-from server.core.whose import Whose
 from server.library.placement_columns import DUE_SOONER
 from server.library.placement_requests import leave_all, made_by_checks
 from server.memory.media_rows import resolved
@@ -124,7 +124,9 @@ class SubscriptionRows:
             await refuse_same(tables, subscription, wish, is_new=True, separate=self._separate)
             feed = subscription.wanted.feed
             if feed is not None:
-                await refuse_taken(tables, subscription.subscription_id, feed.name, self._whose(subscription))
+                await refuse_taken(
+                    tables, subscription.subscription_id, feed.name, self._scope_of(subscription)
+                )
             [(count, last)] = await tables.fetch(_TOTALS)
             if self._separate:  # what others have is neither counted against somebody nor told to them
                 [(count,)] = await tables.fetch(_COUNT_OF, (subscription.owner or "",))
@@ -139,22 +141,22 @@ class SubscriptionRows:
                 numbered = replace(numbered, findings=findings)
             await insert(tables, _ADD, [subscription_row(numbered, wish)])
             if feed is not None:
-                await name_feed(tables, subscription.subscription_id, feed.name, self._whose(subscription))
+                await name_feed(tables, subscription.subscription_id, feed.name, self._scope_of(subscription))
             return numbered
 
         return await self._transactions.write(work)
 
-    def _whose(self, subscription: StoredSubscription) -> Whose:
-        return Whose(subscription.owner, is_separate=self._separate)
+    def _scope_of(self, subscription: StoredSubscription) -> OwnerScope:
+        return OwnerScope(subscription.owner, is_separate=self._separate)
 
     async def feed_secrets(self, subscriptions: Iterable[StoredSubscription]) -> dict[str | None, str | None]:
         """The secrets of the addresses of these people's podcast feeds; None where there never was a feed."""
-        whose = {one.owner: self._whose(one) for one in subscriptions}
+        scope = {one.owner: self._scope_of(one) for one in subscriptions}
 
         async def work(tables: Statements) -> dict[str | None, str | None]:
-            return {owner: await secret_of_feeds(tables, each) for owner, each in whose.items()}
+            return {owner: await secret_of_feeds(tables, each) for owner, each in scope.items()}
 
-        return await self._transactions.read(work) if whose else {}
+        return await self._transactions.read(work) if scope else {}
 
     async def get(self, subscription_id: str, owner: str | None = None) -> StoredSubscription:
         """With `owner` only theirs. Raises `SubscriptionNotFound`."""
@@ -188,7 +190,9 @@ class SubscriptionRows:
             await refuse_same(tables, subscription, wish, separate=self._separate)
             feed = subscription.wanted.feed
             if feed is not None:
-                await refuse_taken(tables, subscription.subscription_id, feed.name, self._whose(subscription))
+                await refuse_taken(
+                    tables, subscription.subscription_id, feed.name, self._scope_of(subscription)
+                )
             at = subscription.next_check_at
             at = None if not subscription.wanted.enabled else at if check else stored.next_check_at or at
             changed = replace(subscription, next_check_at=at)
@@ -207,7 +211,7 @@ class SubscriptionRows:
                 await tables.run(free, (subscription.subscription_id,))
             if feed != stored.wanted.feed:
                 name = feed.name if feed else None
-                await name_feed(tables, subscription.subscription_id, name, self._whose(subscription))
+                await name_feed(tables, subscription.subscription_id, name, self._scope_of(subscription))
             return True
 
         return await self._transactions.write(work)
@@ -274,7 +278,7 @@ class SubscriptionRows:
             await tables.run("DELETE FROM items WHERE subscription_id = ?", (subscription_id,))
             await tables.run("DELETE FROM subscriptions WHERE subscription_id = ?", (subscription_id,))
             await delete_pictures(tables, subscription_id)
-            await name_feed(tables, subscription_id, None, Whose())
+            await name_feed(tables, subscription_id, None, OwnerScope())
             await tables.run(FORGET_HOST, (host,))  # one that refused is left alone, whoever subscribes next
             return []
 
@@ -323,12 +327,12 @@ class SubscriptionRows:
             ids = [row[0] for row in rows]
             await run_in(tables, _GIVE, ids, to, scope)
             if await fetch_in(tables, _WITH_FEED, ids):
-                heir = Whose(to, is_separate=self._separate)
+                heir = OwnerScope(to, is_separate=self._separate)
                 if owner is None:
                     await inherit_secret(tables, heir)
                 await make_secret(tables, heir)
             if owner is not None:
-                theirs = Whose(owner, is_separate=True)
+                theirs = OwnerScope(owner, is_separate=True)
                 await forget_secret(tables, theirs)
                 first = theirs.key("")
                 await tables.run("DELETE FROM media WHERE key >= ? AND key < ?", (first, first[:-1] + "!"))
@@ -349,7 +353,7 @@ class SubscriptionRows:
 
         async def work(tables: Tables) -> None:
             for (owner,) in await tables.fetch(_WITH_FEEDS):
-                await make_secret(tables, Whose(owner, is_separate=self._separate))
+                await make_secret(tables, OwnerScope(owner, is_separate=self._separate))
 
         await self._transactions.write(work)
 

@@ -15,7 +15,7 @@ from aiohttp.test_utils import TestClient
 from server.api import spool
 from server.api.connections import CONNECTIONS
 from server.app import create_app
-from server.core.whose import Whose
+from server.core.owner_scope import OwnerScope
 from server.memory.media_routes import (
     KEYS_PER_TRANSACTION,
     MAX_ARCHIVE,
@@ -147,10 +147,10 @@ async def test_of_many_archives_one_is_imported_at_a_time_and_others_write_in_be
 ) -> None:
     media, order, take = served.app[MEDIA], list[str](), served.app[MEDIA].take
 
-    async def noted(keys: Sequence[str], now: float, whose: Whose) -> int:
+    async def noted(keys: Sequence[str], now: float, scope: OwnerScope) -> int:
         assert len(keys) <= KEYS_PER_TRANSACTION
         order.append(keys[0].split()[0])
-        return await take(keys, now, whose)
+        return await take(keys, now, scope)
 
     monkeypatch.setattr(media, "take", noted)
     archives = [b"".join(b"site%d %d\n" % (site, line) for line in range(1200)) for site in range(5)]

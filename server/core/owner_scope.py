@@ -1,21 +1,21 @@
-"""Whose a thing is that has no row with an owner: part of the key under which it is stored.
+"""Who a stored thing belongs to, as part of its key: for tables whose rows name no owner.
 
-Where lists are not separate, and for what belongs to nobody, keys are as they always were.
+Where lists are not separate, and for what belongs to nobody, keys are as they were before there were people.
 """
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Whose:
-    """`owner` is a person's name. `is_separate`: the lists of people are (`access.separate_lists`)."""
+class OwnerScope:
+    """`owner` is a person's name; `is_separate` the setting `access.separate_lists`."""
 
     owner: str | None = None
     is_separate: bool = False
 
     @property
     def person(self) -> str | None:
-        """The person for whom only what is theirs exists; None: all share it."""
+        """The only person who sees it; None: all share it."""
         return self.owner if self.is_separate else None
 
     def key(self, key: str) -> str:
