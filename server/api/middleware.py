@@ -92,7 +92,7 @@ def wrapped(
             try:
                 response = await admit(request, access) or await handler(request)
             except ConnectionError:
-                response = NobodyThere()
+                response = ClientGone()
             except Exception as exc:
                 response = _answer_to(request, exc)
             finally:
@@ -122,7 +122,7 @@ def wrapped(
     ]
     return [
         *(web.route(each.method, each.path, handler, **_OPTIONS) for each, handler in known),
-        EverythingElse(answering(unknown, Access.TOKEN, "")),
+        CatchAllRoute(answering(unknown, Access.TOKEN, "")),
     ]
 
 
@@ -181,7 +181,7 @@ async def unknown(request: web.Request) -> web.StreamResponse:
     raise MethodNotAllowed(", ".join(sorted(allowed))) if allowed else NotFound(docs_path(request))
 
 
-class NobodyThere(web.Response):
+class ClientGone(web.Response):
     """Takes the place of a response that cannot be sent any more: aiohttp closes the connection silently."""
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
@@ -203,19 +203,19 @@ def _answer_to(request: web.Request, exc: Exception) -> web.Response:
         return problem(request, exc)
     if isinstance(exc, StorageAway):
         log.info("%s broke off, the bucket is away", shown(request.path))
-        return NobodyThere()
+        return ClientGone()
     if isinstance(exc, FileNotFound):
         log.info("%s broke off, a file was removed meanwhile", shown(request.path))
-        return NobodyThere()
+        return ClientGone()
     error_id = secrets.token_hex(8)
     log.error("error %s in %s %s", error_id, request.method, shown(request.raw_path), exc_info=exc)
     if request.writer.output_size:  # the response has begun: cut the connection to show that it is incomplete
-        return NobodyThere()
+        return ClientGone()
     return problem(request, InternalError(error_id))
 
 
 @dataclass(frozen=True, slots=True)
-class EverythingElse(web.AbstractRouteDef):
+class CatchAllRoute(web.AbstractRouteDef):
     """The catch-all route, which also matches the request target `*` of `OPTIONS *`."""
 
     handler: Handler
