@@ -37,7 +37,7 @@ class Hours:
         return next((moment for moment in following if self.rate(moment) != 0), None)
 
 
-class Paced(Protocol):
+class RateLimited(Protocol):
     """The part of a runner that a `Pacer` uses."""
 
     def limit_rate(self, bytes_per_second: int | None, until: datetime | None = None, /) -> None: ...
@@ -52,7 +52,7 @@ class Pacer:
     def __init__(
         self,
         settings: DownloadSettings,
-        runner: Paced,
+        runner: RateLimited,
         wall: Callable[[], datetime],
         share: Callable[[int], int] = int,
     ) -> None:
