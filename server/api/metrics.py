@@ -73,7 +73,7 @@ def _text(scrape: Scrape, families: "Iterable[Family]", *, is_open: bool) -> tup
     from prometheus_client.openmetrics import exposition as openmetrics
     from prometheus_client.registry import Collector
 
-    class Ours(Collector):
+    class FamilyCollector(Collector):
         def collect(self) -> "Iterator[Metric]":
             for family in families:
                 name, found = family.name, family.read(scrape)
@@ -91,7 +91,7 @@ def _text(scrape: Scrape, families: "Iterable[Family]", *, is_open: bool) -> tup
                     yield metric
 
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(Ours())
+    registry.register(FamilyCollector())
     if is_open:
         body: bytes = openmetrics.generate_latest(registry, version="1.0.0")  # type: ignore[no-untyped-call]
         return body, openmetrics.CONTENT_TYPE_LATEST
