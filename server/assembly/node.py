@@ -33,7 +33,7 @@ from server.cluster.identity import FOLDER, claim_name, dead_neighbours, read_fo
 from server.cluster.job_dispatcher import SharedDispatcher
 from server.cluster.leftovers import Leftovers
 from server.cluster.node_readiness import SharedReadiness
-from server.cluster.nodes import Node, Nodes, SetUp
+from server.cluster.nodes import Node, Nodes, NodeSetup
 from server.cluster.presence import Presence, RoomAnywhere
 from server.cluster.relay import open_relay
 from server.cluster.shared_cookies import SharedCookies
@@ -98,7 +98,7 @@ async def open_cluster(
         workplace = LocalWorkplace(data_dir, name, data)
         await asyncio.to_thread(empty, workplace)
         await asyncio.to_thread(data.keep_watch_of, data.path / LOCK, data.path / FOLDER / name)
-        set_up = await asyncio.to_thread(SetUp.by, settings)
+        set_up = await asyncio.to_thread(NodeSetup.by, settings)
         me = Node(name, settings.server.roles, 0, False, folder, set_up)
         files = await open_files(storage, workplace)
 

@@ -102,7 +102,7 @@ _TELL = """
 _LEAVE = "DELETE FROM nodes WHERE node_id = %s RETURNING node_id"
 
 
-class SetUp(BaseModel):
+class NodeSetup(BaseModel):
     """A node's machine name, and a digest of each of its `SHARED` settings.
 
     `places` is how many downloads it runs at once; 0 for a node of a release that does not say.
@@ -164,7 +164,7 @@ class Node:
     running: int
     low: bool
     folder: str | None
-    set_up: SetUp | None
+    set_up: NodeSetup | None
 
     @property
     def machine(self) -> str:
@@ -203,7 +203,7 @@ class Nodes:
         self.live = [
             me,
             *(
-                Node(node_id, tuple(roles), running, low, folder, SetUp.read(set_up))
+                Node(node_id, tuple(roles), running, low, folder, NodeSetup.read(set_up))
                 for node_id, roles, running, low, folder, set_up in others
             ),
         ]

@@ -14,7 +14,7 @@ from server.cluster.database import ClusterDatabase, open_database
 from server.cluster.engine import DOWNLOADS, SharedPool, new_app, queue_of, queues_to_start, register
 from server.cluster.job_dispatcher import SharedDispatcher
 from server.cluster.nodes import Node as Me
-from server.cluster.nodes import Nodes, SetUp
+from server.cluster.nodes import Nodes, NodeSetup
 from server.cluster.supervisor import Supervisor
 from server.cluster.sweeper import Sweeper
 from server.cluster.worker import Jobs, carry_out_wishes
@@ -100,7 +100,7 @@ async def open_node(
         supervisor = Supervisor(
             app, jobs, queues, to_start, at_once, heartbeat, warm, sweeper.give_back, WITHIN
         )
-        nodes, set_up = Nodes(database, lost_after), SetUp(machine=name, settings={}, places=at_once)
+        nodes, set_up = Nodes(database, lost_after), NodeSetup(machine=name, settings={}, places=at_once)
         dispatcher = SharedDispatcher(database, admission, nodes, supervisor, jobs)
         me = Me(name, ("worker",), 0, False, None, set_up)
 

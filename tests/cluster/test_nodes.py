@@ -10,7 +10,7 @@ import pytest
 from pydantic import SecretStr
 
 from server.cluster.identity import claim_name, read_folder_id
-from server.cluster.nodes import SHARED, Node, Nodes, SetUp
+from server.cluster.nodes import SHARED, Node, Nodes, NodeSetup
 from server.settings import DownloadSettings, Role, ServerSettings, Settings, WorkerSettings
 from tests.project.test_docs import settings
 
@@ -53,8 +53,8 @@ def test_there_is_no_room_only_if_every_worker_says_so() -> None:
     assert not nodes(web).all_low(), "a worker that comes may have room"
 
 
-def set_up(machine: str, **settings: str) -> SetUp:
-    return SetUp(machine=machine, settings={"storage.files": "f", "server.language": "l"} | settings)
+def set_up(machine: str, **settings: str) -> NodeSetup:
+    return NodeSetup(machine=machine, settings={"storage.files": "f", "server.language": "l"} | settings)
 
 
 def on(machine: str, **fields: Any) -> Node:
@@ -73,8 +73,8 @@ def test_settings_that_differ_are_named_with_the_machine_where_they_do() -> None
 
 
 def test_a_node_of_another_release_is_compared_in_what_both_tell() -> None:
-    me, older = on("here"), on("older", set_up=SetUp.read("0123456789abcdef"))
-    newer = on("newer", set_up=SetUp(machine="newer", settings={"server.language": "l", "more": "m"}))
+    me, older = on("here"), on("older", set_up=NodeSetup.read("0123456789abcdef"))
+    newer = on("newer", set_up=NodeSetup(machine="newer", settings={"server.language": "l", "more": "m"}))
     known = nodes(me, older, newer)
     assert known.differences(me) == ""
     assert known.with_other_files(me) == known.in_another_folder(me) == []
@@ -102,8 +102,8 @@ SETTINGS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 }
 
 
-def of_downloads(fields: dict[str, Any]) -> SetUp:
-    return SetUp.by(Settings(downloads=DownloadSettings.model_validate(fields)))
+def of_downloads(fields: dict[str, Any]) -> NodeSetup:
+    return NodeSetup.by(Settings(downloads=DownloadSettings.model_validate(fields)))
 
 
 @pytest.mark.parametrize("name", SETTINGS)
@@ -115,11 +115,13 @@ def test_a_setting_that_all_must_share_is_compared_and_never_told(name: str) -> 
 
 
 def test_only_what_all_must_have_in_common_is_compared() -> None:
-    ours = SetUp.by(Settings())
+    ours = NodeSetup.by(Settings())
     assert ours.differing(of_downloads({"max_concurrent": 9})) == []
     assert ours.differing(of_downloads({"time_zone": "Asia/Tokyo"})) == [], "without hours"
-    assert ours.differing(SetUp.by(Settings(workers=WorkerSettings(heartbeat=10)))) == ["workers.heartbeat"]
-    tokens = [SetUp.by(Settings(server=ServerSettings(tokens=(SecretStr(one),)))) for one in ("a", "b")]
+    assert ours.differing(NodeSetup.by(Settings(workers=WorkerSettings(heartbeat=10)))) == [
+        "workers.heartbeat"
+    ]
+    tokens = [NodeSetup.by(Settings(server=ServerSettings(tokens=(SecretStr(one),)))) for one in ("a", "b")]
     assert tokens[0].differing(tokens[1]) == ["server.tokens"]
 
 
