@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, PrivateAttr
 Stage = Literal["queued", "info", "download", "convert", "paused", "completed", "failed", "cancelled"]
 
 
-class _Told(BaseModel):
+class _Answer(BaseModel):
     model_config = ConfigDict(frozen=True, extra="allow")
 
     def __getitem__(self, name: str) -> Any:
@@ -21,7 +21,7 @@ class _Told(BaseModel):
         return name in self.model_fields_set
 
 
-class VideoInfo(_Told):
+class VideoInfo(_Answer):
     title: str | None = None
     duration: int | None = None  # seconds
     uploader: str | None = None
@@ -39,7 +39,7 @@ class VideoInfo(_Told):
     published_at: str | None = None  # a moment in UTC, or a day alone
 
 
-class FileInfo(_Told):
+class FileInfo(_Answer):
     size: int  # bytes
     type: str
     sha256: str | None = None
@@ -47,21 +47,21 @@ class FileInfo(_Told):
     codec: str | None = None
 
 
-class Entries(_Told):
+class Entries(_Answer):
     total: int = 0
     completed: int = 0
     failed: int = 0
     truncated: bool = False
 
 
-class LibraryPlace(_Told):
+class LibraryPlace(_Answer):
     state: str  # "waiting" or "placed"
     reason: str | None = None  # "away", "full", "blocked" or "files_gone"
     path: str | None = None  # what blocks
     paths: list[str] = []
 
 
-class Task(_Told):
+class Task(_Answer):
     """One status of one task: of two, that with the higher `revision` is the newer one."""
 
     task_id: str
@@ -120,7 +120,7 @@ class Task(_Told):
         return self.video_info.title or self.url
 
 
-class Filters(_Told):
+class Filters(_Answer):
     """Which entries of a subscription are wanted."""
 
     title: str | None = None  # a regular expression that is found in the title
@@ -134,14 +134,14 @@ class Filters(_Told):
     min_age: str | None = None  # like "2h"
 
 
-class Keep(_Told):
+class Keep(_Answer):
     """What is kept of what was fetched: for some days, or the newest."""
 
     days: int | None = None
     last: int | None = None
 
 
-class LibrarySettings(_Told):
+class LibrarySettings(_Answer):
     layout: str | None = None
     folder: str | None = None
     name: str | None = None
@@ -150,7 +150,7 @@ class LibrarySettings(_Told):
     keep_task: bool | None = None
 
 
-class FeedAddress(_Told):
+class FeedAddress(_Answer):
     """The podcast feed of a subscription. Whoever has the `url` needs no token."""
 
     name: str
@@ -159,12 +159,12 @@ class FeedAddress(_Told):
     url: str
 
 
-class FeedOfPage(_Told):
+class FeedOfPage(_Answer):
     url: str
     title: str | None = None
 
 
-class Subscription(_Told):
+class Subscription(_Answer):
     """A link that the service checks regularly. `items` counts its entries by their states."""
 
     subscription_id: str
@@ -202,7 +202,7 @@ class Subscription(_Told):
     feed: FeedAddress | None = None
 
 
-class Item(_Told):
+class Item(_Answer):
     """One entry of a subscription, remembered for good."""
 
     key: str
@@ -222,8 +222,8 @@ class Item(_Told):
     pinned: bool = False
 
 
-class Removed(_Told):
-    """Told on the feed of all tasks: there is no such task any more."""
+class Removed(_Answer):
+    """An event of the feed of all tasks: there is no such task any more."""
 
     task_id: str
     removed: Literal[True]

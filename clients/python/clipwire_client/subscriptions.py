@@ -24,7 +24,7 @@ LONG_POLL = 30  # seconds that the service holds a request until something chang
 POLL_EVERY = 2.0  # seconds, where no long poll is possible
 NOT_MODIFIED = 304
 _PATH = "/api/subscriptions"
-_Told = TypeVar("_Told", Subscription, Item)
+_Model = TypeVar("_Model", Subscription, Item)
 SubscriptionAction = Literal["pause", "resume", "check", "profile", "delete"]
 ItemAction = Literal["fetch", "skip", "pin", "unpin", "forget", "delete", "place"]
 
@@ -36,7 +36,7 @@ class _Requests(Protocol):
 
 
 class _Reads(Protocol):
-    def __call__(self, model: type[_Told], text: str | bytes) -> _Told: ...
+    def __call__(self, model: type[_Model], text: str | bytes) -> _Model: ...
 
 
 class Imported(NamedTuple):
@@ -101,8 +101,8 @@ class Subscriptions:
 
         `profile` is what they get by the action of that name. None among the results: it is gone.
         """
-        told = {"action": action, "ids": ids, "stage": stage, "profile": profile}
-        body = {name: value for name, value in told.items() if value is not None}
+        value = {"action": action, "ids": ids, "stage": stage, "profile": profile}
+        body = {name: value for name, value in value.items() if value is not None}
         answer = await self._object("POST", f"{_PATH}/actions", json=body)
         return [self._outcome(Subscription, "subscription", one) for one in _list(answer, "results")]
 
@@ -190,10 +190,10 @@ class Subscriptions:
         self,
         path: str,
         name: str,
-        model: type[_Told],
+        model: type[_Model],
         query: Mapping[str, str | None],
         limit: int | None,
-    ) -> AsyncIterator[_Told]:
+    ) -> AsyncIterator[_Model]:
         asked = {key: value for key, value in query.items() if value is not None}
         left = limit
         while left is None or left > 0:
@@ -209,14 +209,14 @@ class Subscriptions:
             asked["cursor"] = cursor
 
     def _outcome(
-        self, model: type[_Told], name: str, result: Mapping[str, Any]
-    ) -> _Told | ClipwireError | None:
+        self, model: type[_Model], name: str, result: Mapping[str, Any]
+    ) -> _Model | ClipwireError | None:
         if isinstance(problem := result.get("problem"), dict):
             return self._refusal(problem)
         return self._as(model, result[name]) if name in result else None
 
-    def _as(self, model: type[_Told], told: object) -> _Told:
-        return self._read(model, json.dumps(told, ensure_ascii=False))
+    def _as(self, model: type[_Model], value: object) -> _Model:
+        return self._read(model, json.dumps(value, ensure_ascii=False))
 
 
 def _path_of(subscription_id: str) -> str:
