@@ -22,7 +22,7 @@ from pydantic import BaseModel, ValidationError
 
 from clipwire_client.errors import ClipwireError, NotClipwire, ServerUnreachable
 from clipwire_client.models import Removed, Task
-from clipwire_client.patience import PASSING, Patience, Silence, Troubled
+from clipwire_client.patience import PASSING, RetryBackoff, SilenceTimer, Troubled
 from clipwire_client.private_addresses import PrivateResolver, refuse_public
 from clipwire_client.subscriptions import Subscriptions
 from clipwire_client.transfer import save_file
@@ -111,7 +111,7 @@ class Client:
         """
         headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
         body = {"url": url, **wishes}
-        patience = Patience(self.patience if self._has_answered else FIRST_PATIENCE, self._tell_trouble)
+        backoff = RetryBackoff(self.patience if self._has_answered else FIRST_PATIENCE, self._tell_trouble)
         began = time.monotonic()
         while True:
             try:
@@ -120,7 +120,7 @@ class Client:
                 lasted = time.monotonic() - began  # long, if whoever listens there does not answer
                 if not self._has_answered and (error.refused or lasted > FIRST_PATIENCE):
                     raise
-                await patience.after(error)
+                await backoff.after(error)
 
     async def status(self, task_id: str) -> Task:
         return await self._ask(Task, "GET", f"/api/status/{quote(task_id, safe='')}")
@@ -199,7 +199,7 @@ class Client:
 
         Over a WebSocket; where a proxy lets none through, by long polls. It goes on after a lost connection.
         """
-        revision, patience, by_socket = 0, Patience(self.patience, self._tell_trouble), True
+        revision, backoff, by_socket = 0, RetryBackoff(self.patience, self._tell_trouble), True
         etag: str | None = None
         while True:
             news: Task | None = None
@@ -211,7 +211,7 @@ class Client:
                             since = min(since, time.monotonic())
                             news = self._read(Task, text)
                             if news.revision > revision:
-                                patience.rewarded()
+                                backoff.reset()
                                 revision = news.revision
                                 yield news
                                 if news.is_final:
@@ -220,8 +220,8 @@ class Client:
                         return
                     # Closed early: the service goes away; or the task was deleted, as the next try will tell.
                     if time.monotonic() - since > LASTING:
-                        patience.rewarded()
-                    await patience.after(ServerUnreachable(f"{self.url} has closed the connection"))
+                        backoff.reset()
+                    await backoff.after(ServerUnreachable(f"{self.url} has closed the connection"))
                     continue
                 news, etag = await self._changed(task_id, etag)
             except _NoSocket:
@@ -231,10 +231,10 @@ class Client:
                 if not self._may_pass(error):
                     raise
                 if time.monotonic() - since > LASTING:
-                    patience.rewarded()
-                await patience.after(error)
+                    backoff.reset()
+                await backoff.after(error)
                 continue
-            patience.rewarded()
+            backoff.reset()
             if news and news.revision > revision:
                 revision = news.revision
                 yield news
@@ -252,7 +252,7 @@ class Client:
         revisions: dict[str, int] = {}
         running: set[str] = set()
         newest = -1
-        patience = Patience(self.patience, self._tell_trouble)
+        backoff = RetryBackoff(self.patience, self._tell_trouble)
         while True:
             missed, since = newest >= 0, float("inf")
             revisions = {task_id: revisions[task_id] for task_id in running}
@@ -261,7 +261,7 @@ class Client:
                     async for text in messages:
                         since = min(since, time.monotonic())
                         if text:
-                            patience.rewarded()
+                            backoff.reset()
                         told: list[Task | Removed] = []
                         if text:
                             told = [self._read_feed(text)]
@@ -293,8 +293,8 @@ class Client:
                     raise
                 error = failed
             if time.monotonic() - since > LASTING:
-                patience.rewarded()
-            await patience.after(error)
+                backoff.reset()
+            await backoff.after(error)
 
     async def _missed(self, running: set[str], newest: int) -> list[Task | Removed]:
         """What has become of the tasks that were running, and tasks newer than number `newest`."""
@@ -345,8 +345,8 @@ class Client:
             sha256=info.sha256 if info else None,
             overwrite=overwrite,
             progress=progress,
-            patience=Patience(self.patience, self._tell_trouble),
-            silence=Silence(self._troubled and self._tell_trouble, self.url),
+            backoff=RetryBackoff(self.patience, self._tell_trouble),
+            silence=SilenceTimer(self._troubled and self._tell_trouble, self.url),
             refusal=self._refusal,
         )
 
@@ -384,7 +384,7 @@ class Client:
         self, method: str, path: str, **arguments: Any
     ) -> tuple[int, Mapping[str, str], bytes]:
         """Status, headers and body of an answer; raises `ClipwireError` for one that refuses."""
-        silence = Silence(self._troubled and self._tell_trouble, self.url)
+        silence = SilenceTimer(self._troubled and self._tell_trouble, self.url)
         try:
             # A long poll is silent until something changes.
             with nullcontext() if "wait" in arguments.get("params", ()) else silence:

@@ -14,25 +14,26 @@ PASSING = frozenset((429, 502, 503, 504))
 
 
 Troubled = Callable[[ClipwireError], None]
-"""Told why something is tried again, or that nothing comes, while that is not yet given up."""
+"""Called with the reason when something is tried again, or when nothing comes; not at the last failure."""
 
 
-class Silence:
-    """`with Silence(...) as silence`: tells `troubled` once nothing has been heard for a while."""
+class SilenceTimer:
+    """`with SilenceTimer(...) as silence`: calls `troubled` after `SILENT_AFTER` seconds without a byte."""
 
     def __init__(self, troubled: Troubled | None, url: str) -> None:
         self._troubled = troubled
         self._url = url
         self._timer: asyncio.TimerHandle | None = None
 
-    def heard(self) -> None:
+    def restart(self) -> None:
+        """Count the seconds anew: a byte has come."""
         self.end()
         if self._troubled:
             error = ServerUnreachable(f"no answer from {self._url} for {SILENT_AFTER:.0f} s")
             self._timer = asyncio.get_running_loop().call_later(SILENT_AFTER, self._troubled, error)
 
     def __enter__(self) -> Self:
-        self.heard()
+        self.restart()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -43,26 +44,26 @@ class Silence:
             self._timer.cancel()
 
 
-class Patience:
-    """Pauses between tries, which grow; it ends when nothing has come for as long as it lasts."""
+class RetryBackoff:
+    """The growing pauses between tries, until nothing has come for `seconds`."""
 
     def __init__(self, seconds: float, troubled: Troubled) -> None:
         self._seconds = seconds
         self._troubled = troubled
-        self.rewarded()
+        self.reset()
 
-    def rewarded(self) -> None:
-        """Something has come: the next failure is a first one again."""
+    def reset(self) -> None:
+        """Begin again with the shortest pause, because something has come."""
         self._pause, self._until = FIRST_PAUSE, float("inf")
 
     async def after(self, error: ClipwireError) -> None:
-        """Wait a little; raise `error` if that has not helped for too long."""
+        """Wait before the next try; raise `error` if all tries have failed for `seconds`."""
         now = asyncio.get_running_loop().time()
         self._until = min(self._until, now + self._seconds)
         if now >= self._until:
             raise error
         self._troubled(error)
-        # Not all clients of a service that comes back at the same moment.
+        # At random, lest all clients come at the same moment to a service that is back.
         pause = max(self._pause * random.uniform(0.7, 1.3), min(error.retry_after or 0, LONGEST_PAUSE))  # noqa: S311
         await asyncio.sleep(min(pause, self._until - now))
         self._pause = min(self._pause * 2, LONGEST_PAUSE)

@@ -21,7 +21,7 @@ from urllib.parse import unquote, urlsplit
 import aiohttp
 
 from clipwire_client.errors import ClipwireError, ServerUnreachable, TransferFailed
-from clipwire_client.patience import PASSING, Patience, Silence
+from clipwire_client.patience import PASSING, RetryBackoff, SilenceTimer
 
 BLOCK = 1 << 18  # bytes that are written at once, by a thread
 TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=30, sock_read=60)
@@ -46,8 +46,8 @@ async def save_file(
     sha256: str | None,
     overwrite: bool,
     progress: Callable[[int, int | None], None] | None,
-    patience: Patience,
-    silence: Silence,
+    backoff: RetryBackoff,
+    silence: SilenceTimer,
     refusal: Callable[[int, Mapping[str, str], bytes], ClipwireError],
 ) -> Path:
     """See `Client.download`; `refusal` makes an error of an answer that is not the file."""
@@ -65,7 +65,7 @@ async def save_file(
             if part.size:
                 headers |= {"Range": f"bytes={part.size}-"} | ({"If-Range": etag} if etag else {})
             error: ClipwireError
-            silence.heard()
+            silence.restart()
             try:
                 async with session.get(url, headers=headers, timeout=TIMEOUT) as answer:
                     if answer.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
@@ -78,7 +78,7 @@ async def save_file(
                         etag = answer.headers.get("ETag", "")
                         if answer.content_disposition and answer.content_disposition.filename:
                             title = answer.content_disposition.filename
-                        size = await _receive(answer, part, size, progress, patience, silence)
+                        size = await _receive(answer, part, size, progress, backoff, silence)
                 if size is None or (part.size >= size and sha256 is None):
                     break
                 if part.size >= size:
@@ -100,7 +100,7 @@ async def save_file(
                 error = refused
             finally:
                 silence.end()
-            await patience.after(error)
+            await backoff.after(error)
         name = _file_name(title, link)
         return await asyncio.to_thread(_publish, part, path, name, into_folder, overwrite)
 
@@ -110,8 +110,8 @@ async def _receive(
     part: "_Part",
     size: int | None,
     progress: Callable[[int, int | None], None] | None,
-    patience: Patience,
-    silence: Silence,
+    backoff: RetryBackoff,
+    silence: SilenceTimer,
 ) -> int | None:
     """Write what comes; return how large the whole file is, as far as anybody says."""
     found = _RANGE.fullmatch(answer.headers.get("Content-Range", ""))
@@ -124,11 +124,11 @@ async def _receive(
         await asyncio.to_thread(part.begin_anew)
         return size
     async for block in answer.content.iter_chunked(BLOCK):
-        silence.heard()
+        silence.restart()
         await asyncio.to_thread(part.write, block)
         if part.size > part.most:  # a page in place of the file, again and again, is no progress
             part.most = part.size
-            patience.rewarded()
+            backoff.reset()
         if progress:
             progress(part.size, size)
     return size
