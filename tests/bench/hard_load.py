@@ -30,14 +30,16 @@ T = TypeVar("T", bound=asyncio.Protocol)
 
 
 @dataclass(frozen=True, slots=True)
-class Where:
+class Target:
+    """The server's port, and the file that is there once the load is to end."""
+
     port: int
     end: Path
 
 
 @dataclass(slots=True)
-class Seen:
-    """`statuses`: how often each answer came; 0: the connection broke off before one."""
+class LoadResult:
+    """The answers to a load. `statuses` counts each of them; 0: the connection broke off before one."""
 
     statuses: Counter[int] = field(default_factory=Counter)
     latencies: list[float] = field(default_factory=list)
@@ -52,25 +54,25 @@ def give_way() -> None:
     os.nice(10)
 
 
-def idle_sockets(where: Where, paths: tuple[str, ...], count: int) -> int:
+def idle_sockets(target: Target, paths: tuple[str, ...], count: int) -> int:
     """Hold `count` WebSockets that answer pings; return how many were left in the end."""
-    return asyncio.run(_idle_sockets(where, paths, count))
+    return asyncio.run(_idle_sockets(target, paths, count))
 
 
-async def _idle_sockets(where: Where, paths: tuple[str, ...], count: int) -> int:
+async def _idle_sockets(target: Target, paths: tuple[str, ...], count: int) -> int:
     wanted = iter(range(count))
     idle: list[_Idle] = []
     addresses = _addresses()
 
     async def connect() -> None:
         for number in wanted:
-            request = upgrade(paths[number % len(paths)], where.port)
-            _, each = await _connect(partial(_Idle, request), where.port, next(addresses))
+            request = upgrade(paths[number % len(paths)], target.port)
+            _, each = await _connect(partial(_Idle, request), target.port, next(addresses))
             idle.append(each)
             await asyncio.wait([each.opened], timeout=TOO_LATE)
 
     await asyncio.gather(*(connect() for _ in range(CONNECTING_AT_ONCE)))
-    await _ended(where)
+    await _ended(target)
     left = sum(each.is_open for each in idle)
     for each in idle:
         each.leave()
@@ -78,91 +80,91 @@ async def _idle_sockets(where: Where, paths: tuple[str, ...], count: int) -> int
     return left
 
 
-def newcomers(where: Where, path: str, rate: float) -> Seen:
+def newcomers(target: Target, path: str, rate: float) -> LoadResult:
     """Each second `rate` connections, each of which asks once and goes."""
 
-    async def run() -> Seen:
-        seen, addresses, request = Seen(), _addresses(), get(path, where.port)
+    async def run() -> LoadResult:
+        result, addresses, request = LoadResult(), _addresses(), get(path, target.port)
 
         async def come() -> None:
             answer = _Answer()
             began = time.perf_counter()
             try:
-                transport, _ = await _connect(lambda: answer, where.port, next(addresses))
+                transport, _ = await _connect(lambda: answer, target.port, next(addresses))
             except OSError:
-                seen.statuses[0] += 1
+                result.statuses[0] += 1
                 return
             transport.write(request)
             await answer.wait()
-            seen.statuses[answer.status] += 1
-            seen.latencies.append(time.perf_counter() - began)
+            result.statuses[answer.status] += 1
+            result.latencies.append(time.perf_counter() - began)
             transport.abort()
 
-        await _at_a_rate(where, rate, come, seen)
-        return seen
+        await _at_a_rate(target, rate, come, result)
+        return result
 
     return asyncio.run(run())
 
 
-def submitters(where: Where, body: bytes, rate: float, connections: int) -> Seen:
+def submitters(target: Target, body: bytes, rate: float, connections: int) -> LoadResult:
     """Each second `rate` submits, over lasting connections; one that waits for a free connection counts from
     when it was due.
     """
 
-    async def run() -> Seen:
-        seen, addresses = Seen(), _addresses()
+    async def run() -> LoadResult:
+        result, addresses = LoadResult(), _addresses()
         free: asyncio.Queue[tuple[asyncio.Transport, _Answer]] = asyncio.Queue()
-        request = post("/api/process", where.port, body)
+        request = post("/api/process", target.port, body)
         for _ in range(connections):
-            free.put_nowait(await _connect(_Answer, where.port, next(addresses)))
+            free.put_nowait(await _connect(_Answer, target.port, next(addresses)))
 
         async def submit() -> None:
             began = time.perf_counter()
             transport, answer = await free.get()
             transport.write(request)
             await answer.wait()
-            seen.latencies.append(time.perf_counter() - began)
-            seen.statuses[answer.status] += 1
+            result.latencies.append(time.perf_counter() - began)
+            result.statuses[answer.status] += 1
             if answer.status == 202:
-                seen.task_ids.append(answer.task_id)
+                result.task_ids.append(answer.task_id)
             elif answer.status in (429, 503):
-                seen.without_retry_after += b"\r\nretry-after:" not in answer.text.lower()
+                result.without_retry_after += b"\r\nretry-after:" not in answer.text.lower()
             if not answer.status or transport.is_closing():
                 transport.abort()
-                transport, answer = await _connect(_Answer, where.port, next(addresses))
+                transport, answer = await _connect(_Answer, target.port, next(addresses))
             answer.reset()
             free.put_nowait((transport, answer))
 
-        await _at_a_rate(where, rate, submit, seen)
+        await _at_a_rate(target, rate, submit, result)
         while not free.empty():
             free.get_nowait()[0].abort()
-        return seen
+        return result
 
     return asyncio.run(run())
 
 
-def slow_ones(where: Where, file: str, count: int) -> dict[str, int]:
+def slow_ones(target: Target, file: str, count: int) -> dict[str, int]:
     """`count` each of those who read a file, those who read all changes, and those who send a head or a body:
     each a byte a second. Who is cut off comes again; return how often each kind came and was cut off.
     """
 
     async def run() -> dict[str, int]:
         seen: Counter[str] = Counter()
-        head = get("/api/queue", where.port)
-        long_body = post("/api/process", where.port, b" " * 4096)
+        head = get("/api/queue", target.port)
+        long_body = post("/api/process", target.port, b" " * 4096)
         body_begins = long_body.index(b"\r\n\r\n") + 4
         kinds: tuple[tuple[str, bytes, bytes], ...] = (
-            ("reads a file", get(file, where.port), b""),
-            ("reads changes", upgrade("/ws", where.port), b""),
+            ("reads a file", get(file, target.port), b""),
+            ("reads changes", upgrade("/ws", target.port), b""),
             ("sends a head", head[:1], head[1:] * 100),
             ("sends a body", long_body[:body_begins], long_body[body_begins:]),
         )
         slow = [
-            asyncio.create_task(_slow(where, address, *kind, seen), name=kind[0])
+            asyncio.create_task(_slow(target, address, *kind, seen), name=kind[0])
             for kind in kinds
             for address in itertools.islice(_addresses(), count)
         ]
-        await _ended(where)
+        await _ended(target)
         for each in slow:
             each.cancel()
         await asyncio.gather(*slow, return_exceptions=True)
@@ -171,7 +173,9 @@ def slow_ones(where: Where, file: str, count: int) -> dict[str, int]:
     return asyncio.run(run())
 
 
-async def _slow(where: Where, address: str, kind: str, first: bytes, then: bytes, seen: Counter[str]) -> None:
+async def _slow(
+    target: Target, address: str, kind: str, first: bytes, then: bytes, seen: Counter[str]
+) -> None:
     """Send `first`, and then a byte of `then`, or read one, each `BYTE_EVERY`."""
     loop = asyncio.get_running_loop()
     while True:
@@ -179,7 +183,7 @@ async def _slow(where: Where, address: str, kind: str, first: bytes, then: bytes
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_BUFFER)
             client.bind((address, 0))
             client.setblocking(False)
-            await loop.sock_connect(client, ("127.0.0.1", where.port))
+            await loop.sock_connect(client, ("127.0.0.1", target.port))
             await loop.sock_sendall(client, first)
             seen[kind] += 1
             try:
@@ -195,10 +199,12 @@ async def _slow(where: Where, address: str, kind: str, first: bytes, then: bytes
             seen[f"{kind}: cut off"] += 1
 
 
-async def _at_a_rate(where: Where, rate: float, begin: Callable[[], Awaitable[None]], seen: Seen) -> None:
+async def _at_a_rate(
+    target: Target, rate: float, begin: Callable[[], Awaitable[None]], result: LoadResult
+) -> None:
     """Begin `rate` a second until the end, then wait for what has begun."""
     under_way: set[asyncio.Future[None]] = set()
-    ended = asyncio.create_task(_ended(where), name="end")
+    ended = asyncio.create_task(_ended(target), name="end")
     began, count = time.perf_counter(), 0
     while not ended.done():
         while count < (time.perf_counter() - began) * rate:
@@ -207,13 +213,13 @@ async def _at_a_rate(where: Where, rate: float, begin: Callable[[], Awaitable[No
             task.add_done_callback(under_way.discard)
             count += 1
         await asyncio.sleep(1 / rate)
-    seen.seconds = time.perf_counter() - began
+    result.seconds = time.perf_counter() - began
     if under_way:
         await asyncio.wait(under_way, timeout=TOO_LATE)
 
 
-async def _ended(where: Where) -> None:
-    while not where.end.exists():  # which another process makes
+async def _ended(target: Target) -> None:
+    while not target.end.exists():  # which another process makes
         await asyncio.sleep(LOOK_EVERY)
 
 

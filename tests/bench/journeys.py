@@ -13,8 +13,8 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from tests.bench.entered import SERVER
 from tests.bench.figures import Figure
+from tests.bench.function_tracer import SERVER
 from tests.bench.lab import Lab
 
 

@@ -78,9 +78,9 @@ class Lab:
         measured: list[tuple[float, list[T]]] = []
         quiet = 0
         while quiet < rounds and len(measured) < (1 if self.smoke else 2 * rounds):
-            before = await asyncio.to_thread(noise.used)
+            before = await asyncio.to_thread(noise.cpu_usage)
             given = [await side() for side in sides]
-            share = noise.foreign(before, await asyncio.to_thread(noise.used))
+            share = noise.foreign(before, await asyncio.to_thread(noise.cpu_usage))
             measured.append((share, given))
             quiet += share <= noise.MOST
         if repeated := len(measured) - rounds:

@@ -17,7 +17,7 @@ CORES = os.cpu_count() or 1
 
 
 @dataclass(frozen=True, slots=True)
-class Used:
+class CpuUsage:
     """Seconds of CPU so far, and when."""
 
     at: float
@@ -27,13 +27,13 @@ class Used:
     """By this process and all that it has started, and by the kernel's threads, which write our files."""
 
 
-def used() -> Used:
+def cpu_usage() -> CpuUsage:
     now = psutil.cpu_times()
     all_of_it = now.user + now.nice + now.system + getattr(now, "steal", 0.0)
-    return Used(time.monotonic(), all_of_it, _ours())
+    return CpuUsage(time.monotonic(), all_of_it, _ours())
 
 
-def foreign(since: Used, until: Used) -> float:
+def foreign(since: CpuUsage, until: CpuUsage) -> float:
     """The share of all cores that others had between the two."""
     others = (until.all - since.all) - (until.ours - since.ours)
     return max(0.0, others / (until.at - since.at) / CORES)

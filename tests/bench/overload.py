@@ -19,7 +19,7 @@ import psutil  # type: ignore[import-untyped]
 from tests.bench import noise
 from tests.bench.client import NEVER, Client, client_of
 from tests.bench.figures import Figure, middle, percentile
-from tests.bench.hard_load import Where, give_way, idle_sockets, newcomers, slow_ones, submitters
+from tests.bench.hard_load import Target, give_way, idle_sockets, newcomers, slow_ones, submitters
 from tests.bench.http_load import Load, get
 from tests.bench.lab import BIG, Lab
 from tests.bench.programs import PATIENCE, Clipwire
@@ -50,7 +50,7 @@ class _Overload:
         self._lab = lab
         self._server = server
         self._client = client
-        self._where = Where(server.port, lab.new_folder("load") / "end")
+        self._target = Target(server.port, lab.new_folder("load") / "end")
         self._film = ""  # a finished task
 
     async def measure(self) -> list[Figure]:
@@ -59,7 +59,7 @@ class _Overload:
         self._film = await client.submit(f"{lab.site.url}/{BIG}")
         file = (await client.completed(self._film))["files"]["video"]
         watched = [await client.paused() for _ in range(lab.count(WATCHED, 2))]
-        began = await asyncio.to_thread(noise.used)
+        began = await asyncio.to_thread(noise.cpu_usage)
         idle = await self._status(lab.seconds(SECONDS_IDLE))
         memory, descriptors = server.memory(), process.num_fds()
 
@@ -67,9 +67,9 @@ class _Overload:
             try:
                 status, seen, memory_under_load = await self._load(workers, file, watched)
             finally:
-                self._where.end.touch()
+                self._target.end.touch()
         new, submits = seen["new"], seen["submits"]
-        foreign = noise.foreign(began, await asyncio.to_thread(noise.used))
+        foreign = noise.foreign(began, await asyncio.to_thread(noise.cpu_usage))
         print(
             f"  submits {dict(submits.statuses)}, new {dict(new.statuses)}, slow {seen['slow']}\n"
             f"  status p99 {_p99(idle):.2f} ms idle, {_p99(status):.2f} under load; submit "
@@ -107,23 +107,23 @@ class _Overload:
         self, workers: ProcessPoolExecutor, file: str, watched: list[str]
     ) -> tuple[list[float], dict[str, Any], float]:
         """The latencies of a status meanwhile, what each worker saw, and the memory at the end."""
-        loop, lab, where = asyncio.get_running_loop(), self._lab, self._where
+        loop, lab, target = asyncio.get_running_loop(), self._lab, self._target
         count, paths = lab.count(IDLE, 20), tuple(f"/ws/{task_id}" for task_id in watched)
         status, body = f"/api/status/{self._film}", json.dumps(NEVER).encode()
         running: dict[str, asyncio.Future[Any]]
-        running = {"idle": loop.run_in_executor(workers, idle_sockets, where, paths, count)}
+        running = {"idle": loop.run_in_executor(workers, idle_sockets, target, paths, count)}
         async with asyncio.timeout(4 * PATIENCE):
             while await self._open_sockets() < count:
                 await asyncio.sleep(0.2)
         rates = lab.count(NEW_A_SECOND, 20), lab.count(SUBMITS_A_SECOND, 50)
         running |= {
-            "new": loop.run_in_executor(workers, newcomers, where, status, rates[0]),
-            "submits": loop.run_in_executor(workers, submitters, where, body, rates[1], CONNECTIONS),
-            "slow": loop.run_in_executor(workers, slow_ones, where, file, lab.count(SLOW, 1)),
+            "new": loop.run_in_executor(workers, newcomers, target, status, rates[0]),
+            "submits": loop.run_in_executor(workers, submitters, target, body, rates[1], CONNECTIONS),
+            "slow": loop.run_in_executor(workers, slow_ones, target, file, lab.count(SLOW, 1)),
         }  # fmt: skip
         latencies = await self._status(lab.count(SECONDS, 2))
         memory = await asyncio.to_thread(self._server.memory)
-        where.end.touch()
+        target.end.touch()
         return latencies, {name: await each for name, each in running.items()}, memory
 
     async def _status(self, seconds: float) -> list[float]:

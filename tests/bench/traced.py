@@ -13,7 +13,7 @@ from typing import Any
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 
 from server.child import forkserver
-from tests.bench.entered import Entered
+from tests.bench.function_tracer import FunctionTracer
 
 NOTES = "ENTERED"
 _shared = mmap.mmap(-1, 1 << 20)
@@ -21,8 +21,8 @@ _send = forkserver.JobForker._send
 
 
 def _note() -> None:
-    entered = Entered(lambda function: _shared.write(f"{function}\n".encode()))
-    entered.begin()
+    tracer = FunctionTracer(lambda function: _shared.write(f"{function}\n".encode()))
+    tracer.begin()
 
 
 def _sending(self: forkserver.JobForker, event: str, **fields: Any) -> None:

@@ -16,7 +16,7 @@ from unittest.mock import patch
 from server.api import connections, keys
 from server.core.events import DownloadStarted, Started
 from server.tasks import children, janitor
-from tests.bench.entered import Entered
+from tests.bench.function_tracer import FunctionTracer
 from tests.bench.traced import NOTES
 from tests.inside import Inside, inside
 
@@ -51,12 +51,12 @@ async def walk(folder: Path, film: str) -> tuple[set[str], set[str], set[str]]:
 @contextmanager
 def _entered() -> Iterator[set[str]]:
     found: set[str] = set()
-    noting = Entered(found.add)
-    noting.begin()
+    tracer = FunctionTracer(found.add)
+    tracer.begin()
     try:
         yield found
     finally:
-        noting.end()
+        tracer.end()
 
 
 async def _submit(service: Inside) -> set[str]:
@@ -90,15 +90,15 @@ async def _until_written(beginning: bytes, work: Coroutine[Any, Any, object]) ->
 
     def written(data: bytes) -> None:
         if data.startswith(beginning):
-            noting.end()
+            tracer.end()
 
-    noting = Entered(found.add, written)
-    noting.begin()
+    tracer = FunctionTracer(found.add, written)
+    tracer.begin()
     try:
         await work
         await asyncio.sleep(0.1)
     finally:
-        noting.end()
+        tracer.end()
     return found
 
 

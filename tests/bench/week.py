@@ -25,13 +25,13 @@ import psutil  # type: ignore[import-untyped]
 
 from tests.bench import noise
 from tests.bench.client import client_of
-from tests.bench.comers import Comers, come_and_go, first_messages
 from tests.bench.figures import Figure, middle
 from tests.bench.http_load import Load, get
 from tests.bench.lab import Lab
 from tests.bench.programs import COMPLAINT, PATIENCE, Clipwire, Program
 from tests.bench.starts import ready
 from tests.bench.town import ADMIN, Town
+from tests.bench.visitors import VisitorLoad, first_messages, visit
 from tests.bench.vitals import Diary, Sample, figures_of, vitals
 from tests.ports import free_port
 
@@ -66,7 +66,7 @@ class _Week:
         self._strikes: dict[str, int] = {}
         self._diary = Diary(lab.results / "week.jsonl" if lab.results else None)
         self._floor = shutil.disk_usage(self._folder).free - ROOM
-        self._noise = noise.used()
+        self._noise = noise.cpu_usage()
 
     async def live(self) -> list[Figure]:
         count = self._lab.count
@@ -92,8 +92,8 @@ class _Week:
         self._diary.began = time.monotonic()
         until = self._diary.began + self._seconds
         tokens = tuple(person.token for person in town.people)
-        comers = Comers(self._port, tokens, sockets, until)
-        coming = asyncio.create_task(self._lab.elsewhere(come_and_go, comers), name="comers")
+        load = VisitorLoad(self._port, tokens, sockets, until)
+        coming = asyncio.create_task(self._lab.elsewhere(visit, load), name="visitors")
         submitting = asyncio.create_task(town.run(), name="town")
         try:
             await self._until(until, town)
@@ -185,7 +185,7 @@ class _Week:
         self._strikes[name] = self._strikes.get(name, 0) + 1
         await strike()
         await town.look()
-        self._noise = await asyncio.to_thread(noise.used)
+        self._noise = await asyncio.to_thread(noise.cpu_usage)
 
     async def _restart(self) -> None:
         await self._stop()
@@ -234,7 +234,7 @@ class _Week:
         film, server = town.newest_film, self._server_now
         if film is None or not town.submits:
             return None
-        before, self._noise = self._noise, await asyncio.to_thread(noise.used)
+        before, self._noise = self._noise, await asyncio.to_thread(noise.cpu_usage)
         submits, town.submits = town.submits, []
         at = time.monotonic() - self._diary.began
         now = await asyncio.to_thread(vitals, server, self._folder / "data")

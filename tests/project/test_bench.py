@@ -14,7 +14,7 @@ from tests.bench.__main__ import LONG, NAMES, main, run
 from tests.bench.against import against, checked_out
 from tests.bench.figures import Figure, table
 from tests.bench.lab import Lab, open_lab
-from tests.bench.noise import Used, foreign
+from tests.bench.noise import CpuUsage, foreign
 from tests.bench.programs import ROOT
 from tests.bench.vitals import rise
 
@@ -164,15 +164,15 @@ def test_what_takes_an_hour_runs_only_if_it_is_named(monkeypatch: pytest.MonkeyP
 
 
 def test_what_others_had_of_the_cpu_is_a_share_of_all_cores() -> None:
-    before = Used(at=10.0, all=100.0, ours=40.0)
-    assert foreign(before, Used(at=12.0, all=101.0, ours=41.0)) == 0
-    assert foreign(before, Used(at=12.0, all=101.0, ours=40.5)) == pytest.approx(0.25 / noise.CORES)
+    before = CpuUsage(at=10.0, all=100.0, ours=40.0)
+    assert foreign(before, CpuUsage(at=12.0, all=101.0, ours=41.0)) == 0
+    assert foreign(before, CpuUsage(at=12.0, all=101.0, ours=40.5)) == pytest.approx(0.25 / noise.CORES)
 
 
 @pytest.mark.wide
 def test_what_this_process_and_its_children_use_is_ours() -> None:
-    before = noise.used()
+    before = noise.cpu_usage()
     subprocess.run([sys.executable, "-c", "import time\nwhile time.process_time() < 0.5: pass"], check=True)
-    after = noise.used()
+    after = noise.cpu_usage()
     assert after.ours - before.ours >= 0.4
     assert after.all - before.all >= 0.4

@@ -18,9 +18,9 @@ PING, PONG, CLOSE = 0x89, b"\x8a\x80\0\0\0\0", b"\x88\x82\0\0\0\0\x03\xe8"  # RF
 
 
 @dataclass(frozen=True, slots=True)
-class Comers:
-    """`count` at any time, of the people with these `tokens`, until `until` on the monotonic clock, which all
-    processes of a machine share.
+class VisitorLoad:
+    """`count` visitors at any time, of the people with these `tokens`, until `until` on the monotonic clock,
+    which all processes of a machine share.
     """
 
     port: int
@@ -30,9 +30,9 @@ class Comers:
     seed: int = 1
 
 
-def come_and_go(comers: Comers) -> dict[str, int]:
-    """How many came, by the first line of the answer or `refused`, and how many bytes they read."""
-    return asyncio.run(_come_and_go(comers))
+def visit(load: VisitorLoad) -> dict[str, int]:
+    """Return how many came, by the first line of the answer or `refused`, and how many bytes they read."""
+    return asyncio.run(_visit(load))
 
 
 def first_messages(port: int, path: str, token: str, count: int) -> list[float]:
@@ -45,25 +45,23 @@ def first_messages(port: int, path: str, token: str, count: int) -> list[float]:
     return took
 
 
-async def _come_and_go(comers: Comers) -> dict[str, int]:
+async def _visit(load: VisitorLoad) -> dict[str, int]:
     seen: Counter[str] = Counter()
-    chance = random.Random(comers.seed)
-    await asyncio.gather(*(_one_after_the_other(comers, chance, seen) for _ in range(comers.count)))
+    chance = random.Random(load.seed)
+    await asyncio.gather(*(_visit_in_turn(load, chance, seen) for _ in range(load.count)))
     return dict(seen)
 
 
-async def _one_after_the_other(comers: Comers, chance: random.Random, seen: Counter[str]) -> None:
-    loop, tokens = asyncio.get_running_loop(), comers.tokens
-    await asyncio.sleep(
-        chance.uniform(0, min(STAY, (comers.until - time.monotonic()) / 10))
-    )  # not all at once
-    while (left := comers.until - time.monotonic()) > 0:
+async def _visit_in_turn(load: VisitorLoad, chance: random.Random, seen: Counter[str]) -> None:
+    loop, tokens = asyncio.get_running_loop(), load.tokens
+    await asyncio.sleep(chance.uniform(0, min(STAY, (load.until - time.monotonic()) / 10)))  # not all at once
+    while (left := load.until - time.monotonic()) > 0:
         headers = {"Authorization": f"Bearer {chance.choice(tokens)}"}
         is_stream = chance.random() < STREAMS
         ask = partial(get, "/api/events") if is_stream else partial(upgrade, "/ws")
-        reader = _Reader(ask(comers.port, **headers), seen, is_stream=is_stream)
+        reader = _Reader(ask(load.port, **headers), seen, is_stream=is_stream)
         try:
-            await loop.create_connection(partial(_as_it_is, reader), "127.0.0.1", comers.port)
+            await loop.create_connection(partial(_as_it_is, reader), "127.0.0.1", load.port)
         except OSError:
             seen["refused"] += 1
             await asyncio.sleep(min(RETRY, left))

@@ -1,4 +1,4 @@
-"""Notes which functions of the service are entered, on all threads that start meanwhile and on this one."""
+"""Traces which functions of the service are called, on this thread and those that start meanwhile."""
 
 import sys
 import threading
@@ -9,7 +9,7 @@ from types import CodeType, FrameType
 SERVER = str(Path(__file__).resolve().parents[2] / "server") + "/"
 
 
-class Entered:
+class FunctionTracer:
     """Calls `note` with `module.py:function` for each `def` below `server/`, once; `when_written` before each
     write to a connection.
 
