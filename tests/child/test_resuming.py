@@ -338,6 +338,21 @@ async def test_what_comes_behind_the_end_of_a_film_is_none_of_it(
         assert (await again(jobs, shelf, tmp_path / "t")).file("video").read_bytes() == film
 
 
+async def test_a_whole_film_that_is_called_the_missing_part_is_not_appended(
+    jobs: Jobs, film: bytes, tmp_path: Path
+) -> None:
+    def whole(request: web.Request) -> web.Response:
+        start = int(request.headers["Range"][6:-1])
+        told = {"Content-Range": f"bytes {start}-{len(film) - 1}/{len(film)}"}
+        return web.Response(status=206, headers=told, body=film)
+
+    async with opened(Shelf(film)) as shelf:
+        left = await begin_and_kill(jobs, shelf, tmp_path / "t")
+        shelf.part = whole
+        assert (await again(jobs, shelf, tmp_path / "t")).file("video").read_bytes() == film
+        assert shelf.ranges[-1] == f"bytes={left}-"  # and it was not requested once more
+
+
 @pytest.mark.parametrize("status", [400, 412])
 async def test_a_server_that_takes_no_condition_is_known_by_its_bytes(
     jobs: Jobs, film: bytes, tmp_path: Path, status: int

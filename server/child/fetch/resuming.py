@@ -11,8 +11,9 @@ A response that is empty, or has another range, is useless: the range is request
 `_MAX_USELESS` such responses the whole file. If that response is useless too, or the range that the partial
 file has comes `_MAX_REPEATS` times in a row, the attempt ends.
 
-Some sources do not support ranges, and send the whole file. The bytes that the partial file has already are
-then read again and dropped (`MissingBytes`); the last of them tell whether it is the same file.
+Some sources do not support ranges, and send the whole file, some of them as if it were the range. The bytes
+that the partial file has already are then read again and dropped (`MissingBytes`); the last of them tell
+whether it is the same file.
 
 Each test of `tests/child/test_resuming.py` is a way in which yt-dlp itself ends with a wrong file, or none.
 
@@ -237,6 +238,15 @@ def correct_lengths(headers: Message, requested: str | None) -> None:
         headers["Content-Length"] = str(end - first)
 
 
+def _is_whole(headers: Message) -> bool:
+    """Whether a response of 206 has the length of the whole file, although its range does not begin at 0.
+
+    Some scripts state the requested range and then send all of the file; the length comes from their server.
+    """
+    first, _, total = parse_http_range(headers.get("Content-Range"))
+    return bool(first and total) and headers.get("Content-Length") == str(total)
+
+
 _HTML_WITHIN: Final = 512  # bytes
 _HTML: Final = re.compile(rb"(\xef\xbb\xbf)?\s*<(!doctype\s+html|html|head|body)\b", re.IGNORECASE)
 
@@ -429,7 +439,7 @@ class _CheckedRequests:
             response.close()
             raise _SourceChanged("the source has another version of the file")
         begins, _, _ = parse_http_range(response.headers.get("Content-Range"))
-        if response.status == HTTPStatus.OK:
+        if response.status == HTTPStatus.OK or _is_whole(response.headers):
             begins = 0
         elif begins != start - overlap or response.headers.get("Content-Length") == "0":
             response.close()
