@@ -147,6 +147,8 @@ class Connections:
         for start in range(0, len(connections), AT_ONCE):
             self.look(connections[start : start + AT_ONCE], loop.time())
             await asyncio.sleep(0)
+        # Some have left meanwhile. If they were the last, no other look would forget them.
+        connections = server.connections
         self._seen = {each: self._seen[each] for each in connections if each in self._seen}
         self.answered.intersection_update(connections)
 

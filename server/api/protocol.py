@@ -88,6 +88,12 @@ class Connection(web.RequestHandler):
 
     __slots__ = ()
 
+    def connection_lost(self, exc: BaseException | None) -> None:
+        super().connection_lost(exc)
+        # A method of the WebSocket, which refers to this connection: only the garbage collector would free
+        # the two.
+        self._data_received_cb = None
+
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
         if not self._messages or not isinstance(self._messages[-1][0], _ErrInfo):

@@ -132,11 +132,13 @@ class Subscriber(Watcher):
             async with asyncio.timeout(0 if self._state == "over" else None) as self._reading:
                 self._begin()
                 while not ws.closed:  # clients send nothing; reading detects a disconnect
-                    await ws.receive()
+                    if isinstance(error := (await ws.receive()).data, Exception):
+                        drop_tracebacks(error)
         except TimeoutError:  # `end` has set this timeout
             # No `receive` is pending: else aiohttp would cut the connection before the client's close frame.
             await ws.close(code=self._close_code, drain=False)
         finally:
+            drop_tracebacks(ws.exception())
             self._let_go()
 
     def _begin(self) -> None:
@@ -456,6 +458,7 @@ async def watch(request: web.Request) -> web.WebSocketResponse:
         await ws.send_frame(request.app[ENCODER].encode(current, form).body, WSMsgType.TEXT)
         if current.stage.is_final:
             await ws.close()
+            drop_tracebacks(ws.exception())
         else:
             subscriber.revision = current.revision
             await subscriber.serve(ws)
@@ -483,6 +486,19 @@ async def watch_all(request: web.Request) -> web.WebSocketResponse:
 def counted(request: web.Request) -> HeldSocket:
     """Count the client's WebSocket while it is open. Raises `TooManyRequests`."""
     return request.app[CONNECTIONS].hold_socket(request.app[DOORS].client(request))
+
+
+def drop_tracebacks(error: BaseException | None) -> None:
+    """Drop the tracebacks of an error with which a WebSocket has ended, and of those that led to it.
+
+    aiohttp keeps the error with the WebSocket, to which the traceback's frames refer: only the garbage
+    collector would free the two, with the request and the connection, perhaps much later.
+    """
+    while error is not None:
+        error.__traceback__ = None
+        if error.__cause__ is not error.__context__:
+            drop_tracebacks(error.__cause__)
+        error = error.__context__
 
 
 def keep_little(transport: asyncio.Transport) -> None:

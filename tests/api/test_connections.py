@@ -1,7 +1,7 @@
 """Who says nothing, or says it slowly, does not keep a connection for ever."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +97,33 @@ async def test_while_nobody_is_connected_nobody_is_looked_at(
             before = looks
             await asyncio.sleep(0.2)
             assert looks == before
+
+
+async def test_who_leaves_during_the_last_look_is_not_remembered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look, writers, wanted = Connections.look, list[asyncio.StreamWriter](), 10
+
+    def look_and_cut(self: Connections, found: Collection[web.RequestHandler], now: float) -> None:
+        look(self, found, now)
+        self.answered.update(found)
+        for connection in service.server.connections:
+            if connection.transport:
+                connections.cut(connection.transport)
+
+    monkeypatch.setattr(Connections, "look", look_and_cut)
+    monkeypatch.setattr(connections, "AT_ONCE", 1)
+    async with inside(tmp_path) as service:
+        for _ in range(wanted):
+            writers.append((await asyncio.open_connection("127.0.0.1", service.port))[1])
+        while len(service.server.connections) < wanted:
+            await asyncio.sleep(0)
+        await service.app[CONNECTIONS]._look_at_all(service.server)
+        assert not service.server.connections
+        assert not service.app[CONNECTIONS]._seen
+        assert not service.app[CONNECTIONS].answered
+        for writer in writers:
+            writer.close()
 
 
 async def test_a_long_poll_and_a_socket_are_not_quiet(client: Client) -> None:

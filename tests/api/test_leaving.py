@@ -1,15 +1,19 @@
 """Clients that leave, at whatever moment and however: nobody is told, since nobody could do anything."""
 
 import asyncio
+import gc
 import logging
 import socket
 import struct
 import threading
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
+from server.api import push
 from server.api.connections import CONNECTIONS
 from server.api.keys import FILES
 from server.commands.logs import OurErrorsOnly
@@ -115,6 +119,101 @@ async def leaving(service: Inside, request: bytes, leave: Callable[[socket.socke
     async with service.connected() as sock:
         await asyncio.get_running_loop().sock_sendall(sock, request)
         await leave(sock)
+
+
+async def read_to_the_end(sock: socket.socket) -> None:
+    while await asyncio.get_running_loop().sock_recv(sock, 65536):
+        pass
+
+
+async def say_good_bye(sock: socket.socket) -> None:
+    await asyncio.get_running_loop().sock_sendall(sock, b"\x88\x82\0\0\0\0\x03\xe8")
+    await read_to_the_end(sock)
+
+
+async def send_a_wrong_frame(sock: socket.socket) -> None:
+    await asyncio.get_running_loop().sock_sendall(sock, b"\x81\x01a")  # without a mask
+    await read_to_the_end(sock)
+
+
+async def close_half(sock: socket.socket) -> None:
+    sock.shutdown(socket.SHUT_WR)
+    await read_to_the_end(sock)
+
+
+Sockets = list[weakref.ref[web.WebSocketResponse]]
+
+
+@pytest.fixture
+def sockets(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sockets]:
+    """The WebSockets that were opened, while nothing is left to the garbage collector."""
+    opened, open_socket = Sockets(), push._socket
+
+    def noted(request: web.Request) -> web.WebSocketResponse:
+        ws = open_socket(request)
+        opened.append(weakref.ref(ws))
+        return ws
+
+    monkeypatch.setattr(push, "_socket", noted)
+    gc.disable()
+    yield opened
+    gc.enable()
+
+
+async def none_is_left(service: Inside, sockets: Sockets) -> None:
+    """Return once nothing refers to any of the `sockets`."""
+    await service.all_gone()
+    async with asyncio.timeout(5):
+        while any(each() is not None for each in sockets):
+            await service.app[CONNECTIONS]._look_at_all(service.server)
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("path", ["/ws", "/ws/{task}"])
+@pytest.mark.parametrize("leave", [reset, close, close_half, say_good_bye, send_a_wrong_frame])
+async def test_a_socket_whose_client_has_left_is_freed_at_once(
+    service: Inside, sockets: Sockets, path: str, leave: Callable[[socket.socket], Awaitable[None]]
+) -> None:
+    path = path.replace("{task}", await service.submit())
+    async with service.connected() as sock:
+        await asyncio.get_running_loop().sock_sendall(sock, get(path, *UPGRADE))
+        await asyncio.get_running_loop().sock_recv(sock, 65536)
+        await leave(sock)
+    await none_is_left(service, sockets)
+    assert len(sockets) == 1
+
+
+@pytest.mark.parametrize("is_over", [False, True], ids=["ended later", "ended already"])
+async def test_a_socket_whose_client_does_not_answer_its_end_is_freed_at_once(
+    service: Inside, sockets: Sockets, monkeypatch: pytest.MonkeyPatch, is_over: bool
+) -> None:
+    monkeypatch.setattr(push, "CLOSE_WITHIN", 0.05)
+    task_id = await service.submit()
+    if is_over:
+        await cancel(service, task_id)
+    async with service.connected() as sock:
+        await asyncio.get_running_loop().sock_sendall(sock, get(f"/ws/{task_id}", *UPGRADE))
+        await asyncio.get_running_loop().sock_recv(sock, 65536)
+        if not is_over:
+            await cancel(service, task_id)
+        await none_is_left(service, sockets)
+    assert len(sockets) == 1
+
+
+async def test_a_socket_whose_client_answers_no_ping_is_freed_at_once(
+    service: Inside, sockets: Sockets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(push, "HEARTBEAT", 0.05)
+    async with service.connected() as sock:
+        await asyncio.get_running_loop().sock_sendall(sock, get("/ws", *UPGRADE))
+        await read_to_the_end(sock)
+    await none_is_left(service, sockets)
+    assert len(sockets) == 1
+
+
+async def cancel(service: Inside, task_id: str) -> None:
+    async with service.client.post(f"/api/tasks/{task_id}/cancel") as answer:
+        assert answer.status == 200
 
 
 async def test_nothing_is_computed_for_who_has_left(service: Inside, monkeypatch: pytest.MonkeyPatch) -> None:
