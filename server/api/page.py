@@ -26,6 +26,7 @@ from aiohttp import hdrs, web
 from server import __version__
 from server.api.bodies import client_has, docs_path, language, takes_gzip
 from server.api.bundling import ON_DEMAND, join_scripts, join_sheets, minified
+from server.api.downloads import SANDBOX_POLICY
 from server.api.keys import SETTINGS, WAKE
 from server.api.openapi.operation import TEXT, Operation, Reply
 from server.api.route import Access, get, undescribed
@@ -45,6 +46,8 @@ TYPES = {
     ".svg": "image/svg+xml",
     ".webmanifest": "application/manifest+json",
 }
+# Parts of a document, whose policy is the one that counts: theirs is short. A worker is under its own.
+_PARTS = (TYPES[".css"], TYPES[".js"], TYPES[".svg"])
 MIN_PACKED = 400  # bytes
 SCRIPT, SHEET, LATER_SHEET = "page.js", "page.css", "later.css"
 _SHEETS = re.compile(r'(?:\s*<link rel="stylesheet" href="static/([^"]+)">)+')
@@ -156,6 +159,8 @@ def _answer(request: web.Request, asset: Asset) -> web.Response:
         response = web.Response(body=asset.packed if packed else asset.body, content_type=asset.type)
         if packed:
             response.headers[hdrs.CONTENT_ENCODING] = "gzip"
+    if asset.type in _PARTS and request.match_info.get("path") != WORKER:
+        response.headers["Content-Security-Policy"] = SANDBOX_POLICY
     response.headers[hdrs.ETAG] = etag
     response.headers[hdrs.VARY] = hdrs.ACCEPT_ENCODING
     return response

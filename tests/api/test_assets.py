@@ -15,8 +15,9 @@ from aiohttp.test_utils import TestClient
 from server import __version__
 from server.api import page
 from server.api.bundling import ON_DEMAND
+from server.api.downloads import SANDBOX_POLICY
 from server.api.keys import LANGUAGE, WAKE
-from server.api.page import SCRIPT, SHEET, paths_in, read_assets
+from server.api.page import SCRIPT, SHEET, WORKER, paths_in, read_assets
 from server.app import create_app
 from server.settings import DownloadSettings, Settings, StorageSettings
 from tests.pictures.icons import OPAQUE, SIZES
@@ -77,6 +78,16 @@ async def test_what_the_page_names_need_not_be_asked_for_again(client: Client) -
         "",
     ):  # of another release, or unknown
         assert "immutable" not in (await client.get("/" + name)).headers.get("Cache-Control", "")
+
+
+async def test_parts_of_the_page_have_a_short_policy_and_documents_and_the_worker_that_of_all_answers(
+    client: Client,
+) -> None:
+    for name in (SCRIPT, SHEET, "icon.svg", *ON_DEMAND):
+        answer = await client.get(f"/static/{name}")
+        assert answer.headers.getall("Content-Security-Policy") == [SANDBOX_POLICY], name
+    for path in ("/", f"/static/{WORKER}", "/static/index.html"):
+        assert "Content-Security-Policy" not in (await client.get(path)).headers, path  # so `Doors` adds it
 
 
 @pytest.mark.parametrize("name", ON_DEMAND)
