@@ -14,7 +14,7 @@ import { Intake } from "./intake/intake.js"
 import { Keys } from "./list/keys.js"
 import { Layout } from "./list/layout.js"
 import { TaskList } from "./list/list.js"
-import { MainMenu, Menu } from "./header/menu.js"
+import { Menu } from "./header/menu.js"
 import { Announcer, Notices, showRefusals } from "./notices/news.js"
 import { OpenedRows } from "./row/opened.js"
 import { Checks, Pages, Source } from "./list/pages.js"
@@ -146,7 +146,12 @@ function start() {
     )
   }
   const retryFailed = async () => (await theBar()).retryFailed(filter.rule.owner)
-  const mainMenu = new MainMenu({ menu, session, settings, counts, retryFailed, undo, i18n })
+  const logOut = async () => {
+    await undo.finish() // pending deletions need the session, and requests may overtake each other
+    return session.logOut()
+  }
+  /** @type {{more: import("./header/mainmenu.js").More}} */
+  const mainMenu = { more: { items: () => [], without: [] } }
   const chooseOlder = async () => (await theBar()).chooseOlder()
   new Keys({ root, rows, rowActions, selection, list, box, filter, loadRest, chooseOlder, i18n })
   listen(root, rows, rowActions, { selection, shown, play })
@@ -244,6 +249,9 @@ function start() {
   on(counts, "change", () => {
     showLines()
     header.show()
+    if (shown.isPaused === counts.isPaused) return
+    shown.isPaused = counts.isPaused
+    rows.soon()
   })
   on(questions, "answered", ({ question }) => {
     if (question !== "first") return
@@ -284,6 +292,8 @@ function start() {
     else filter.clear()
   })
   byId("menu", HTMLButtonElement).addEventListener("click", async () => {
+    const { openMainMenu } = await fetched(import("./header/mainmenu.js"), i18n)
+    openMainMenu({ menu, session, settings, counts, retryFailed, logOut, i18n }, mainMenu.more)
     const { offer } = await subscriptions()
     offer({ i18n, api, play, leadTo })
   })
@@ -301,6 +311,7 @@ function start() {
     await shelf.open()
   })
   on(rows, "end", () => pages.hasMore && questions.add("more"))
+  on(settings, "logout", logOut)
   on(settings, "language", () => {
     i18n.translate(document)
     showLines()

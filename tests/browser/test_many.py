@@ -154,13 +154,17 @@ async def test_everything_goes_by_the_keyboard(api: FakeApi, open_page: OpenPage
 
 
 async def test_a_paused_queue_says_so_until_it_is_resumed(api: FakeApi, open_page: OpenPage) -> None:
+    await api.put("runs", "download", speed=1e6, eta=120)
+    await api.put("waits")
     async with open_page(api.url, locale="en-US") as page:
         await page.get_by_role("button", name="Menu").click()
         await page.get_by_role("menuitem", name="Pause the queue").click()
         await expect(page.get_by_text("The queue is paused: nothing new starts.")).to_be_visible()
+        await expect(row(page, "waits").get_by_text("Next in queue", exact=True)).to_be_visible()
         await page.reload()
         await page.get_by_role("button", name="Resume the queue").click()
         await expect(page.get_by_text("The queue is paused")).to_be_hidden()
+        await expect(row(page, "waits").get_by_text("Next in queue · about 2 min")).to_be_visible()
         assert not api.is_paused
 
 

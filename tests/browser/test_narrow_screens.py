@@ -121,3 +121,63 @@ async def test_the_mark_of_the_connection_is_full_in_forced_colours(
         colours = "e => [getComputedStyle(e).color, getComputedStyle(e, '::before').backgroundColor]"
         text, filling = await mark.evaluate(colours)
         assert filling == text
+
+
+_REACH = """(e) => {
+    const { left, top, width, height } = e.getBoundingClientRect()
+    const x = left + width / 2
+    const isHit = (y) => e.contains(document.elementFromPoint(x, y))
+    let [above, below] = [top, top + height - 1]
+    while (isHit(above - 1)) above -= 1
+    while (isHit(below + 1)) below += 1
+    return below - above + 1
+}"""
+
+
+async def test_a_rows_subscription_and_what_folds_are_easy_to_hit(browser: Browser) -> None:
+    """They are a line of small text, and the row is no higher for that."""
+    async with seen(browser, SCENES["rows-of-subscription"], **PHONE, locale="en-US") as page:
+        for name in (".origin", ".fold"):
+            control = page.locator(name).first
+            await control.scroll_into_view_if_needed()
+            assert await control.evaluate(_REACH) >= 36
+        assert (await box(page.locator(".row .line").first))["height"] == 88
+
+
+async def test_a_heading_counts_what_is_folded_below_it(browser: Browser) -> None:
+    async with seen(browser, SCENES["rows-of-subscription"], **PHONE, locale="en-US") as page:
+        today = page.locator(".section", has_text="Today")
+        await expect(today.locator(".row")).to_have_count(2)
+        await expect(today.locator(".fold")).to_have_text("2 more")
+        await expect(today.locator("h2 .count")).to_have_text("4")
+        await today.locator(".fold").click()
+        await expect(today.locator(".row")).to_have_count(4)
+        await expect(today.locator("h2 .count")).to_have_text("4")
+
+
+_CUT_FACTS = """(all) => all.flatMap((facts) => {
+    const { bottom } = facts.getBoundingClientRect()
+    const isCut = (box) => box.top < bottom - 1 && box.bottom > bottom + 1
+    return [...facts.children].filter((e) => isCut(e.getBoundingClientRect())).map((e) => e.textContent)
+})"""
+
+
+async def test_facts_without_room_go_as_a_whole(browser: Browser) -> None:
+    async with seen(browser, SCENES["rows-of-subscription"], **PHONE, locale="en-US") as page:
+        facts = page.locator(".row .short-facts")
+        assert await facts.count() > 3
+        assert await facts.evaluate_all(_CUT_FACTS) == []
+        lines = await facts.evaluate_all("all => all.map((e) => getComputedStyle(e).display)")
+        assert set(lines) == {"block"}  # nothing ends in dots
+
+
+async def test_the_options_always_in_sight_are_beside_more_and_not_below_their_arrows(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    async with open_page(api.url, **PHONE, locale="en-US") as page:
+        more = await box(page.locator("#choices .more"))
+        for select in await page.locator(".three select").all():
+            assert await select.evaluate("e => getComputedStyle(e).textOverflow") == "ellipsis"
+            around = await box(select)
+            assert around["top"] <= more["top"] + 4 <= around["bottom"]
+            assert around["width"] >= 120  # the words, and the arrow

@@ -3,9 +3,9 @@ import assert from "node:assert/strict"
 import { test } from "node:test"
 
 import { menuOf, ofKey, primaryOf } from "../../static/js/row/actions.js"
-import { drawnOf, factsOf } from "../../static/js/row/facts.js"
+import { drawnOf, entriesBefore, factsOf, minutesUntil } from "../../static/js/row/facts.js"
 import { Format } from "../../static/js/base/i18n.js"
-import { titleOf } from "../../static/js/tasks/task.js"
+import { letterOf, titleOf } from "../../static/js/tasks/task.js"
 import { newTask } from "./payloads.js"
 
 /** @type {any} */
@@ -163,4 +163,42 @@ test("a completed task says what keeps its files from the library, and nothing o
   assert.equal(line({ ...waits, reason: "blocked" }), "library.read_only")
   assert.equal(line({ ...waits, reason: "of a newer service" }), "library.waiting")
   assert.doesNotMatch(line({ state: "placed", paths: ["A show/a film.mp4"] }), /library|film/)
+})
+
+test("what waits comes up as the running ones end, and then as often as they take on the average", () => {
+  const running = (/** @type {Partial<import("../../static/js/tasks/task.js").Task>} */ fields) =>
+    newTask(9, { stage: "download", ...fields })
+  assert.equal(minutesUntil(1, []), 0)
+  assert.equal(minutesUntil(1, [running({ speed: 1e6 })]), 0) // none says when it ends
+  const two = [running({ eta: 120 }), running({ eta: 60, total_bytes: 600e6, speed: 1e6 })]
+  assert.deepEqual([1, 2, 3, 4].map((place) => minutesUntil(place, two)), [1, 2, 7, 8]) // six minutes each
+  const places = [1, 5, 50, 500, 2500].map((place) => minutesUntil(place, two))
+  assert.deepEqual(places, [...places].sort((a, b) => a - b))
+  assert.equal(minutesUntil(2501, two), 1 + 1250 * 6)
+  assert.equal(
+    factsOf(newTask(1), i18n, { place: 3, minutes: 89 }).join(" · "),
+    "card.place 3 · card.minutes 89",
+  )
+  assert.equal(
+    factsOf(newTask(1), i18n, { place: 3, minutes: 91 }).join(" · "),
+    "card.place 3 · card.hours 2",
+  )
+})
+
+test("entries of a running list stand before what was sent after it", () => {
+  const list = newTask(1, { stage: "download", entries: { total: 9, completed: 2, failed: 1 } })
+  const begun = newTask(2, { stage: "download", playlist_id: "task-1" })
+  const waits = newTask(3, { playlist_id: "task-1" })
+  assert.equal(entriesBefore(newTask(20), [list, begun, waits]), 5)
+  assert.equal(entriesBefore(newTask(20, { priority: 1 }), [list, begun, waits]), 0)
+  assert.equal(entriesBefore(newTask(0), [list, begun, waits]), 0)
+})
+
+test("the letter in place of a picture is that of the site, or of the title where the site is a number", () => {
+  assert.equal(letterOf(newTask(1, { url: "https://www.9films.example/1" })), "F")
+  assert.equal(
+    letterOf(newTask(1, { url: "http://127.0.0.1:8000/1", video_info: { title: "5 breads" } })),
+    "B",
+  )
+  assert.equal(letterOf(newTask(1, { url: "http://127.0.0.1:8000/1" })), "")
 })

@@ -133,7 +133,7 @@ def composed() -> dict[str, set[str]]:
         "keys": set(read["everywhere"]),
         "log": {"copy", "reload"},
         "kind": set(Output),
-        "menu": words("header/menu.js", "const names = ", "menu.open("),
+        "menu": words("header/mainmenu.js", "const names = ", "menu.open("),
         "notice": words("notices/notify.js", "const why = ", "\n"),
         "options": set(read["options"]) - {"outputs", "embed"} | {"preset", "subtitles", "thumbnail"},
         "selected": set(read["many"]),

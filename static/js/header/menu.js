@@ -2,7 +2,6 @@
 // The one menu of the page, under whatever button or at whatever place it was asked for.
 
 import { byId, fromTemplate, isSeen, setText } from "../base/dom.js"
-import { showKeys } from "../list/keys.js"
 
 /** @typedef {{name: string, text: string, icon?: string}} Item */
 /** @typedef {{x: number, y: number}} Point */
@@ -113,57 +112,4 @@ export class Menu {
 function belowOf(owner) {
   const { right, bottom } = owner.getBoundingClientRect()
   return { x: right - 240, y: bottom + 4 }
-}
-
-// The menu of the header: what concerns the page as a whole.
-
-export class MainMenu {
-  /** What others add to it, and what is not for this reader. @type {{items: () => (Item & {then: () => unknown})[], without: string[]}} */
-  more = { items: () => [], without: [] }
-
-  /**
-   * @param {object} parts
-   * @param {import("./menu.js").Menu} parts.menu
-   * @param {import("../session/session.js").Session} parts.session
-   * @param {import("../settings/settings.js").Settings} parts.settings
-   * @param {import("../tasks/counts.js").Counts} parts.counts
-   * @param {() => unknown} parts.retryFailed
-   * @param {import("../row/undo.js").Undo} parts.undo
-   * @param {import("../base/i18n.js").I18n} parts.i18n
-   */
-  constructor({ menu, session, settings, counts, retryFailed, undo, i18n }) {
-    const button = byId("menu", HTMLButtonElement)
-    /** @type {Record<string, () => unknown>} */
-    const choices = {
-      settings: () => settings.open(),
-      keys: () => showKeys(i18n),
-      retry: retryFailed,
-      pause: () => counts.pause(true),
-      resume: () => counts.pause(false),
-      logout: async () => {
-        await undo.finish() // pending deletions need the session, and requests may overtake each other
-        return session.logOut()
-      },
-    }
-    settings.addEventListener("logout", choices.logout)
-    button.addEventListener("click", () => {
-      const names = session.isWanted ? ["settings"] : [
-        ...(counts.stages.failed ? ["retry"] : []),
-        counts.isPaused ? "resume" : "pause",
-        "settings",
-        "keys",
-        ...(session.isLoggedIn ? ["logout"] : []),
-      ]
-      const shown = names.filter((name) => !this.more.without.includes(name))
-      const more = this.more.items()
-      menu.open(
-        button,
-        [
-          ...more,
-          ...shown.map((name) => ({ name, text: i18n.t(`menu.${name}`, { n: counts.stages.failed }) })),
-        ],
-        (name) => (choices[name] ?? more.find((item) => item.name === name)?.then)(),
-      )
-    })
-  }
 }

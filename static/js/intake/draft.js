@@ -7,7 +7,7 @@ import { arrange, byId, on, setText } from "../base/dom.js"
 import { button } from "../base/elements.js"
 import { failureOf } from "../row/facts.js"
 import { isPlayable, kindsOf, saveLink } from "../row/files.js"
-import { hostOf, looks, owners, titleOf, webLink } from "../tasks/task.js"
+import { hostOf, letterOf, looks, owners, titleOf, webLink } from "../tasks/task.js"
 
 /** @typedef {import("../tasks/task.js").Task} Task */
 
@@ -219,14 +219,14 @@ export class Draft extends EventTarget {
     if (!this.#link) return // on its way: what is said of it stays
     const { i18n, box } = this.#parts
     const image = /** @type {HTMLImageElement} */ (this.#part("thumbnail"))
-    const host = hostOf(/** @type {any} */ ({ url: this.#link, video_info: {} }))
+    const task = /** @type {any} */ ({ url: this.#link, video_info: info })
     const picture = info.thumbnail?.startsWith("data:image/")
       ? info.thumbnail
       : webLink(this.#had?.thumbnail)?.href
     image.hidden = !picture
     if (picture) image.src = picture
-    setText(this.#part("letter"), host.slice(0, 1).toUpperCase())
-    setText(this.#part("title"), info.title ?? (this.#had ? titleOf(this.#had) : host))
+    setText(this.#part("letter"), letterOf(task))
+    setText(this.#part("title"), info.title ?? (this.#had ? titleOf(this.#had) : hostOf(task)))
     setText(this.#part("facts"), this.#had ? hadFacts(this.#had, i18n) : this.#said(facts()))
     const said = this.#buttons[0].textContent
     box.name(this.#words)

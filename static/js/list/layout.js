@@ -251,7 +251,7 @@ export class SectionElement {
     const { from } = section
     setStyle(this.element, "transform", `translateY(${top}px)`)
     setStyle(this.#rows, "height", `${height}px`)
-    const { count } = shown.positionOf(from, section)
+    const count = shown.positionOf(from, section).count + (shown.origins.foldedIn?.(section.key) ?? 0)
     setText(this.#count, this.#i18n.format.count(count) + (isWhole ? "" : "+"))
     const gaps = this.#gaps.show(
       stretches(section, rows.map(([index]) => index)).map(([begin, end]) => {

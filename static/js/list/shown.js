@@ -12,9 +12,11 @@ export class ShownList {
   /** @type {Section[]} */
   sections = []
   isFrozen = false
+  /** Whether the queue is paused: then nobody knows when a place of it comes up. */
+  isPaused = false
   /**
    * How a row leads to its subscription, and which rows are folded under others of theirs: none, until a script on demand knows.
-   * @type {{show?: (row: HTMLElement, task: Task) => void, visible?: (tasks: readonly Task[]) => Task[], hides?: (task: Task) => boolean}}
+   * @type {{show?: (row: HTMLElement, task: Task) => void, visible?: (tasks: readonly Task[]) => Task[], hides?: (task: Task) => boolean, foldedIn?: (section: number) => number}}
    */
   origins = {}
   #list

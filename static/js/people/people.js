@@ -26,7 +26,7 @@ let leave = () => {}
  * @param {import("../settings/settings.js").Settings} parts.settings
  * @param {import("../list/filter.js").Filter} parts.filter
  * @param {import("../tasks/counts.js").Counts} parts.counts
- * @param {import("../header/menu.js").MainMenu} parts.mainMenu
+ * @param {{more: import("../header/mainmenu.js").More}} parts.mainMenu
  * @param {import("../intake/intake.js").Intake} parts.intake
  * @param {() => unknown} parts.renew  draws all rows anew
  */

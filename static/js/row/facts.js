@@ -119,17 +119,45 @@ function runningFacts(task, i18n, isAway) {
 }
 
 /**
- * After how many minutes a place of the queue comes up, if as many running downloads as stand before it, and itself,
- * say when they end; 0: nobody knows.
+ * How many entries of running lists stand before a task in the queue.
+ * @param {Task} task
+ * @param {Task[]} unfinished
+ */
+export function entriesBefore({ number, priority }, unfinished) {
+  const running = unfinished.filter(isRunning)
+  const lists = running.filter((each) => each.entries && each.number < number && each.priority >= priority)
+  return lists.reduce((count, { task_id, entries }) => {
+    const begun = running.filter(({ playlist_id }) => playlist_id === task_id).length
+    return entries ? count + entries.total - entries.completed - entries.failed - begun : count
+  }, 0)
+}
+
+/** Rounds of which each download is reckoned by itself. */
+const ROUNDS = 3
+
+/**
+ * After how many minutes a place of the queue comes up. Where a download ends the next begins, and takes as long as those
+ * that run take on the average; 0: none of them says when it ends.
  * @param {number} place  from 1
  * @param {Task[]} unfinished
  */
 export function minutesUntil(place, unfinished) {
-  const ends = unfinished.flatMap((
-    { stage, eta },
-  ) => (stage === "download" && eta !== undefined ? [eta] : []))
-  const end = ends.sort((a, b) => a - b)[place - 1]
-  return end === undefined ? 0 : Math.max(1, Math.round(end / 60))
+  /** @type {number[]} */
+  const ends = []
+  let mean = 0
+  for (const { stage, eta, total_bytes, speed } of unfinished) {
+    if (stage !== "download" || eta === undefined) continue
+    ends.push(eta)
+    mean += total_bytes && speed ? total_bytes / speed : eta
+  }
+  const slots = ends.length
+  if (!slots) return 0
+  mean /= slots
+  const skipped = Math.max(0, Math.floor((place - 1) / slots) - ROUNDS)
+  for (let left = place - 1 - skipped * slots; left > 0; left -= 1) {
+    ends[ends.indexOf(Math.min(...ends))] += mean
+  }
+  return Math.max(1, Math.round((Math.min(...ends) + skipped * mean) / 60))
 }
 
 /**
@@ -142,7 +170,8 @@ function waitingFacts(task, i18n, place, minutes) {
   const facts = [reasonOf(task, i18n)]
   if (place && !task.waiting) {
     facts[0] = place === 1 ? i18n.t("card.next") : i18n.t("card.place", { n: place })
-    if (minutes) facts.push(i18n.t("card.minutes", { n: minutes }))
+    if (minutes >= 90) facts.push(i18n.t("card.hours", { n: Math.round(minutes / 60) }))
+    else if (minutes) facts.push(i18n.t("card.minutes", { n: minutes }))
   }
   if (task.not_before && Date.parse(task.not_before) > i18n.now()) {
     const time = i18n.format.moment(new Date(task.not_before))

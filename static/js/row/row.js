@@ -12,9 +12,9 @@ import {
   setText,
   unbroken,
 } from "../base/dom.js"
-import { drawnOf, factsOf, minutesUntil } from "./facts.js"
+import { drawnOf, entriesBefore, factsOf, minutesUntil } from "./facts.js"
 import { isPlayable, kindsOf, saveAllLink, saveLink } from "./files.js"
-import { hostOf, isAsking, isRecorded, looks, titleOf, webLink } from "../tasks/task.js"
+import { isAsking, isRecorded, letterOf, looks, titleOf, webLink } from "../tasks/task.js"
 
 /** @typedef {import("../tasks/task.js").Task} Task */
 /** @typedef {import("../base/i18n.js").I18n} I18n */
@@ -48,7 +48,7 @@ export class Row {
    * @param {{of: (id: string) => Leaving}} around.undo
    * @param {{has: (id: string) => boolean}} around.selection
    * @param {{get: (id: string) => Task | undefined, unfinished: Task[]}} around.tasks
-   * @param {{isNested: (task: Task) => boolean, hasOpen: (id: string) => boolean, queuePlaceOf: (task: Task) => number, origins: {show?: (row: HTMLElement, task: Task) => void}}} around.shown
+   * @param {{isNested: (task: Task) => boolean, hasOpen: (id: string) => boolean, queuePlaceOf: (task: Task) => number, isPaused: boolean, origins: {show?: (row: HTMLElement, task: Task) => void}}} around.shown
    */
   constructor(task, i18n, around) {
     const { element, parts } = fromTemplate("row", i18n)
@@ -142,8 +142,11 @@ export class Row {
     const { task } = this
     const { tasks, shown } = this.#around
     const list = task.playlist_id && !shown.isNested(task) ? tasks.get(task.playlist_id) : undefined
-    const place = shown.queuePlaceOf(task)
-    const around = { isAway: isAway(), list, place, minutes: place && minutesUntil(place, tasks.unfinished) }
+    const { unfinished } = tasks
+    const stands = shown.queuePlaceOf(task)
+    const place = stands && stands + entriesBefore(task, unfinished)
+    const minutes = place && !shown.isPaused ? minutesUntil(place, unfinished) : 0
+    const around = { isAway: isAway(), list, place, minutes }
     setFacts(this.#parts.facts, factsOf(task, this.#i18n, around).map(unbroken))
     if (task.subscription_id) shown.origins.show?.(this.element, task)
   }
@@ -188,13 +191,13 @@ export class Row {
 
   /**
    * The picture, asked for once the server has one, and when the row comes near; until then the first letter of the
-   * site stands in its place. Where there is something to play, it is the button for that.
+   * site, or of the title, stands in its place. Where there is something to play, it is the button for that.
    * @param {Task} task
    */
   #showPicture(task) {
     const { letter, play, thumbnail } = this.#parts
     const count = task.entries?.total
-    setText(letter, count ? this.#i18n.format.count(count) : (hostOf(task)[0] ?? "").toUpperCase())
+    setText(letter, count ? this.#i18n.format.count(count) : letterOf(task))
     play.hidden = !isPlayable(task)
     const looked = looks.get(task.url)?.thumbnail ?? ""
     const small = webLink(task.thumbnail)

@@ -15,7 +15,7 @@ export class Origins {
   #isAsking = false
   /** Ids of subscriptions whose rows are folded. @type {Set<string>} */
   #folded
-  /** Section and subscription -> the first row there, and how many others there are. @type {Map<string, {first: string, others: number}>} */
+  /** Section and subscription -> the first row there, and how many others there are. @type {Map<string, {first: string, others: number, isFolded: boolean}>} */
   #heads = new Map()
   #parts
 
@@ -48,7 +48,9 @@ export class Origins {
       const key = this.#keyOf(task)
       const head = this.#heads.get(key)
       if (!key) return true
-      if (!head) return this.#heads.set(key, { first: task.task_id, others: 0 })
+      if (!head) {
+        return this.#heads.set(key, { first: task.task_id, others: 0, isFolded: this.#isFolded(task) })
+      }
       head.others += 1
       return !this.#isFolded(task)
     })
@@ -58,6 +60,18 @@ export class Origins {
   hides(task) {
     const head = this.#heads.get(this.#keyOf(task))
     return this.#isFolded(task) && head !== undefined && head.first !== task.task_id
+  }
+
+  /**
+   * How many tasks of a section are folded.
+   * @param {number} section
+   */
+  foldedIn(section) {
+    let count = 0
+    for (const [key, { others, isFolded }] of this.#heads) {
+      if (isFolded && key.startsWith(`${section} `)) count += others
+    }
+    return count
   }
 
   /** @param {Task} task */
@@ -92,10 +106,11 @@ export class Origins {
     if (!origin && name) {
       const open = () => this.#parts.openSubscription(id)
       origin = button("", open, { className: "origin", tabIndex: -1 })
+      origin.append(make("span"))
       facts.insertBefore(origin, facts.querySelector(".fold"))
     }
     if (origin) {
-      setText(origin, name)
+      setText(/** @type {HTMLElement} */ (origin.firstElementChild), name)
       setAttribute(origin, "title", name) // which may be cut off
     }
     const head = this.#heads.get(this.#keyOf(task))

@@ -118,6 +118,12 @@ export function hostOf({ url, video_info: { webpage_url } }) {
 }
 
 /**
+ * What stands for a picture: the first letter of the site, or of the title where the site is only a number.
+ * @param {Task} task
+ */
+export const letterOf = (task) => (/\p{L}/u.exec(hostOf(task) + titleOf(task))?.[0] ?? "").toUpperCase()
+
+/**
  * A link as it is read out: the host first.
  * @param {string} link
  */
