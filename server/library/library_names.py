@@ -8,6 +8,7 @@ Decisions: docs/decisions/library.md
 
 import hashlib
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, tzinfo
 from typing import Final, Self
@@ -30,6 +31,7 @@ EARLIEST_YEAR, LATEST_YEAR = 1928, 2500  # as a season; Jellyfin takes no others
 LONGEST_ID = 40  # bytes in a name
 LONGEST_LANGUAGE = 30  # characters in a name
 _LONGEST_ENDING = 48  # units: a language, `.forced`, `.srt`, and what a file is called until it is whole
+MOST_NAMES = 50  # that are tried for a film where others have them
 _LEAST_BASE = 100  # bytes that folders leave for the name, if they can
 _LEAST = 16  # bytes that are left of a text, or of a folder, while another one can be cut
 _OF_A_NUMBER = 6  # bytes: ` (999)`
@@ -188,6 +190,11 @@ class Place:
         """Return another name in the same folder, where this one is taken."""
         head, opening, label = self.base.rpartition("[")
         return replace(self, base=f"{head.rstrip()} ({number}) {opening}{label}".strip())
+
+    def names_to_try(self) -> Iterator[Self]:
+        """Yield this place, then the same folder with other names, as some may be taken."""
+        yield self
+        yield from (self.numbered(number) for number in range(2, MOST_NAMES + 1))
 
 
 def place_of(library: Library, film: Film, show: str | None = None) -> Place:

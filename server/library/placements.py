@@ -207,6 +207,10 @@ class SourceDescription:
 
 
 Reserved = Literal["reserved", "taken", "late"]
+PlacingOutcome = Literal["done", "taken", "late"]
+"""`taken`: another file has one of the names; `late`: another server has the set, or its paths
+belong to another set.
+"""
 
 
 class LibraryRequest(Frozen):

@@ -7,13 +7,22 @@ ends with the process.
 import asyncio
 import os
 import threading
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import BinaryIO, TypeVar
 
 from server.core.ports import Stream
 from server.library.library_folder import GONE, LibraryFolder, Root, UnfinishedFile, hash_of
-from server.library.placements import LibraryAway, Moved, PathTaken, PlacedFile, Source, Stopped, Trouble
+from server.library.placements import (
+    LibraryAway,
+    Moved,
+    PathTaken,
+    PlacedFile,
+    Source,
+    Stopped,
+    Trouble,
+    folded,
+)
 
 T = TypeVar("T")
 Check = Callable[[], bool]
@@ -161,6 +170,11 @@ class PlacedFiles:
     async def is_one(self, path: str, other: str) -> bool:
         """Whether two paths name one file, as those do that differ in case where case is folded."""
         return await self._in_folder(lambda root, _: root.is_one(path, other))
+
+    async def is_one_of(self, path: str, files: Iterable[PlacedFile]) -> bool:
+        """Whether one of `files` has this path, or another case of it where that is the same file."""
+        name = next((file.path for file in files if folded(file.path) == folded(path)), None)
+        return name is not None and (name == path or await self.is_one(path, name))
 
     async def any_at(self, paths: Sequence[str]) -> bool:
         """Whether anything has one of these paths."""
