@@ -198,7 +198,7 @@ async def test_a_row_is_one_stop_and_its_controls_are_reached_from_it(
         await page.keyboard.press("ArrowDown")
         assert await keys.where() == sent
         await keys.press("?")
-        for words in ("from the box to the list", "first and last row", "buttons in the row"):
+        for words in ("go to the list", "first and last row", "buttons in the row"):
             await expect(page.get_by_role("dialog", name="Keys").get_by_text(words)).to_be_visible()
 
 

@@ -165,7 +165,7 @@ async def test_a_person_and_an_admin_do_on_the_page_all_that_concerns_people(
         await expect(people.get_by_role("status").filter(has_text="Saved.")).to_be_visible()
         me = await ask("GET", "/api/me", token=bobs)
         assert (me["role"], me["limits"]) == ("admin", {"max_stored_bytes": 1_500_000_000})
-        await people.get_by_role("button", name="Assign what belongs to nobody…").press("Enter")
+        await people.get_by_role("button", name="Assign unowned items…").press("Enter")
         await people.get_by_role("button", name="Assign", exact=True).press("Enter")
         await people.get_by_role("button", name="All people").press("Enter")
         await people.get_by_role("button", name=re.compile("anna")).press("Enter")

@@ -2,6 +2,7 @@
 
 import json
 import re
+import tomllib
 from functools import cache
 from pathlib import Path
 from typing import Any, get_args
@@ -14,10 +15,12 @@ from server.core.task import Stage
 from server.locales import LANGUAGES
 from server.people.audit import AUDITED
 from server.people.people_routes import OwnLimits
+from server.tasks.remedies import RETRY_LATER_AFTER
 from tests.deno import deno
 from tests.page_tables import page_table, page_texts
 
 STATIC = Path(__file__).parent.parent.parent / "static"
+LOCALES = STATIC.parent / "server" / "locales"
 API = (STATIC.parent / "docs" / "api.md").read_text(encoding="utf-8")
 INDEX = (STATIC / "index.html").read_text(encoding="utf-8")
 MODULES = sorted((STATIC / "js").rglob("*.js"))
@@ -223,3 +226,11 @@ def test_the_modules_that_need_no_document_pass_their_own_tests() -> None:
     """Those in tests/js; `make check` looks at their types."""
     shown = deno("test", "--quiet", "--no-check", "--no-remote", "--no-npm", "tests/js")
     assert re.search(r"^ok \| [1-9]\d* passed", shown, re.MULTILINE)
+
+
+@pytest.mark.parametrize("language", sorted(CATALOGUES))
+def test_the_words_of_trying_again_later_say_after_how_long(language: str) -> None:
+    minutes = f"{RETRY_LATER_AFTER / 60:g} "
+    assert minutes in CATALOGUES[language]["action.remedy.retry_later"]
+    words = tomllib.loads((LOCALES / f"{language}.toml").read_text(encoding="utf-8"))
+    assert minutes in words["remedy"]["retry_later"]
