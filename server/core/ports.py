@@ -231,8 +231,8 @@ class Store(Protocol):
         """
         ...
 
-    async def forget(self, task_id: str) -> None:
-        """Delete the row of a task marked as removed, once its files are gone."""
+    async def forget(self, *task_ids: str) -> None:
+        """Delete the rows of tasks marked as removed, once their files are gone, in one transaction."""
         ...
 
     async def ids_removed(self) -> list[str]:

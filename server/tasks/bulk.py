@@ -9,6 +9,7 @@ from server.core.task import TaskStatus
 from server.tasks.service import Tasks
 
 AT_ONCE = 8  # tasks: few, so that other clients are served meanwhile
+DELETED_AT_ONCE = 16  # tasks, which share commits: more would make other clients wait longer for theirs
 
 Action = Literal["cancel", "pause", "resume", "retry", "delete"]
 Outcome = TaskStatus | AppError | None  # None: the task is deleted
@@ -25,11 +26,11 @@ async def act_on_all(tasks: Tasks, action: Action, ids: Sequence[str]) -> list[O
         "pause": tasks.pause,
         "resume": tasks.resume,
         "retry": tasks.retry,
-        "delete": tasks.delete,
+        "delete": lambda task_id: tasks.delete_but_row(task_id, gone),
     }
-    act = acts[action]
+    act, gone = acts[action], list[str]()
     running = {status.task_id for status in await tasks.statuses(ids) if status.stage.is_running}
-    places = asyncio.Semaphore(AT_ONCE)
+    places = asyncio.Semaphore(DELETED_AT_ONCE if action == "delete" else AT_ONCE)
     outcomes: dict[str, Outcome] = {}
     unexpected: list[Exception] = []
 
@@ -43,6 +44,10 @@ async def act_on_all(tasks: Tasks, action: Action, ids: Sequence[str]) -> list[O
                 unexpected.append(error)
 
     await asyncio.gather(*map(act_on, sorted(dict.fromkeys(ids), key=running.__contains__)))
+    try:
+        await tasks.forget(gone)
+    except AppError as error:  # the tasks are unknown all the same, and the next start forgets them
+        outcomes |= dict.fromkeys(gone, error)
     if unexpected:  # raised only now that all tasks are done
         raise unexpected[0]
     return [outcomes[task_id] for task_id in ids]

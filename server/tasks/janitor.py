@@ -131,13 +131,19 @@ async def finish_removals(store: Store, tasks: Tasks) -> None:
 
 async def carry_out_removals(tasks: Tasks, task_ids: list[str]) -> None:
     """Finish removals. If one fails, the others go on; its task stays marked, and the next start retries."""
-    for task_id in task_ids:
+    for begin in range(0, len(task_ids), AT_ONCE):
+        gone = list[str]()
+        for task_id in task_ids[begin : begin + AT_ONCE]:
+            try:
+                await tasks.carry_out_removal(task_id, gone)
+            except StorageAway:
+                pass
+            except (AppError, OSError) as exc:
+                log.error("%s could not be removed altogether: %s", task_id, exc.__cause__ or exc)
         try:
-            await tasks.carry_out_removal(task_id)
-        except StorageAway:
-            pass
-        except (AppError, OSError) as exc:
-            log.error("%s could not be removed altogether: %s", task_id, exc.__cause__ or exc)
+            await tasks.forget(gone)
+        except AppError as exc:
+            log.error("%d removed tasks could not be forgotten: %s", len(gone), exc.__cause__ or exc)
 
 
 async def for_ever(

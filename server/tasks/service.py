@@ -65,7 +65,8 @@ from server.tasks.reuse import has_files, shared_task
 
 log = logging.getLogger(__name__)
 
-REMOVED_AT_ONCE = 16  # tasks, of the entries of a removed list
+REMOVED_AT_ONCE = 16  # tasks whose files are deleted: few, so that other clients are served meanwhile
+FORGOTTEN_AT_ONCE = 100  # rows of one transaction: other changes wait for it
 LONGEST_START = 2.0  # seconds that a client waits for a task to begin
 FIRST_PAUSE, LONGEST_PAUSE = 0.01, 0.1  # seconds between two reads of whether it has begun
 LONGEST_FINISH = 30.0  # seconds that a client waits for its recording to be put together
@@ -126,6 +127,7 @@ class Tasks:
         self.playlists = Playlists(store, recorder, publisher, dispatcher, clock, self._remove_entries)
         # Say why somebody may have no new task, if so.
         self.refuses: list[Callable[[str], Awaitable[AppError | None]]] = []
+        self._removals = asyncio.Semaphore(REMOVED_AT_ONCE)
         self._shutdown = _Shutdown()
         self._owner: str | None = None
 
@@ -504,29 +506,45 @@ class Tasks:
         If that fails, the rest is removed later, or when the client deletes the task again.
         """
         async with self._turn(task_id):
-            if self._owner is not None:
-                await self._get(task_id)
-            # What lists count and has not ended is cancelled first: they would wait for it for ever.
-            with contextlib.suppress(TaskNotFound, ValueError):  # `ValueError`: a damaged row
-                task = await self._get(task_id)
-                while task.row:
-                    await self._recorder.take([task])
-                    task = await self._get(task_id)
-                if not task.status.stage.is_final and (task.status.playlist_id or task.status.counted_in):
-                    await self._stop(task, Cancelled())
-            try:
-                marked = await self._store.mark_removed(task_id)
-            except TaskNotFound:
-                if task_id not in await self._store.ids_removed():
-                    raise
-                marked = [task_id]
-            await self.playlists.removed(task_id)
-            await self._carry_out_removals(marked)
-
-    async def carry_out_removal(self, task_id: str) -> None:
-        """Finish the removal of a task that is marked as removed."""
-        async with self._turns.turn(task_id):
+            await self._mark_removed(task_id)
             await self._carry_out_removals([task_id])
+
+    async def delete_but_row(self, task_id: str, gone: list[str]) -> None:
+        """Do what `delete` does, but add the id to `gone` instead of deleting the row; `forget` deletes the
+        rows of many at once.
+        """
+        async with self._turn(task_id):
+            await self._mark_removed(task_id)
+            await self._remove_all_but_rows([task_id], gone)
+
+    async def carry_out_removal(self, task_id: str, gone: list[str]) -> None:
+        """Finish the removal of a task that is marked as removed, as `delete_but_row` does."""
+        async with self._turns.turn(task_id):
+            await self._remove_all_but_rows([task_id], gone)
+
+    async def forget(self, task_ids: Sequence[str]) -> None:
+        """Delete the rows of removed tasks of which nothing else is left."""
+        for begin in range(0, len(task_ids), FORGOTTEN_AT_ONCE):
+            await self._store.forget(*task_ids[begin : begin + FORGOTTEN_AT_ONCE])
+
+    async def _mark_removed(self, task_id: str) -> None:
+        """Hide the task from everybody; after a crash, the next start finishes its removal."""
+        if self._owner is not None:
+            await self._get(task_id)
+        # What lists count and has not ended is cancelled first: they would wait for it for ever.
+        with contextlib.suppress(TaskNotFound, ValueError):  # `ValueError`: a damaged row
+            task = await self._get(task_id)
+            while task.row:
+                await self._recorder.take([task])
+                task = await self._get(task_id)
+            if not task.status.stage.is_final and (task.status.playlist_id or task.status.counted_in):
+                await self._stop(task, Cancelled())
+        try:
+            await self._store.mark_removed(task_id)
+        except TaskNotFound:
+            if task_id not in await self._store.ids_removed():
+                raise
+        await self.playlists.removed(task_id)
 
     async def _remove_entries(self, task_ids: Sequence[str]) -> None:
         """A task that cannot be deleted stays marked: the next start tries again, a cluster
@@ -540,21 +558,34 @@ class Tasks:
             log.error("entries of a list could not be removed altogether: %s", exc.__cause__ or exc)
 
     async def _carry_out_removals(self, task_ids: Sequence[str]) -> None:
+        """Raises `StorageFailed` if there are files that cannot be deleted; their tasks stay marked."""
+        gone = list[str]()
+        try:
+            await self._remove_all_but_rows(task_ids, gone)
+        finally:
+            await self.forget(gone)
+
+    async def _remove_all_but_rows(self, task_ids: Sequence[str], gone: list[str]) -> None:
+        """Stop the tasks and delete their files. Those of which nothing is left are added to `gone`: only
+        then may their rows be deleted, which say that there is something to delete.
+        """
         owners = await self._store.owners(task_ids) if self._publisher.asks_for_owners else {}
         for task_id in task_ids:
             self._publisher.publish_removal(task_id, owners.get(task_id))
         await self._dispatcher.withdraw(*task_ids)
-        places = asyncio.Semaphore(REMOVED_AT_ONCE)
-        await asyncio.gather(*(self._carry_out(task_id, places) for task_id in task_ids))
 
-    async def _carry_out(self, task_id: str, places: asyncio.Semaphore) -> None:
-        """Delete the files first, then the row, which says that there is something to delete."""
-        async with places:
-            try:
-                await self._files.remove(task_id)
-            except OSError as exc:  # such as a folder that belongs to another user
-                raise StorageFailed from exc
-            await self._store.forget(task_id)
+        async def delete_files(task_id: str) -> None:
+            async with self._removals:
+                try:
+                    await self._files.remove(task_id)
+                except OSError as exc:  # such as a folder that belongs to another user
+                    raise StorageFailed from exc
+            gone.append(task_id)
+
+        outcomes = await asyncio.gather(*map(delete_files, task_ids), return_exceptions=True)
+        for outcome in outcomes:
+            if outcome is not None:
+                raise outcome
 
     async def send_back(self, task_id: str) -> None:
         """Stop a running download because the disk is full; it is queued and goes on by itself."""

@@ -175,8 +175,11 @@ async def test_only_the_tasks_of_one_person_expire_by_their_limit(store: AnyStor
     removed = list[str]()
 
     class TasksOfTest:
-        async def carry_out_removal(self, task_id: str) -> None:
-            removed.append(task_id)
+        async def carry_out_removal(self, task_id: str, gone: list[str]) -> None:
+            gone.append(task_id)
+
+        async def forget(self, task_ids: list[str]) -> None:
+            removed.extend(task_ids)
 
     tasks: Any = TasksOfTest()
     usage = usage_of(store, 0.0, retention_hours=1.0)

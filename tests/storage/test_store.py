@@ -704,6 +704,13 @@ async def test_what_was_removed_is_remembered_until_it_is_forgotten(open_any: Op
         assert await store.stages([task_id]) == {}
 
 
+async def test_many_are_forgotten_at_once(store: Store) -> None:
+    ids = [(await ended(store, new_task())).task_id for _ in range(3)]
+    await store.mark_removed(*ids)
+    await store.forget(ids[2], "unknown", ids[0])
+    assert await store.ids_removed() == [ids[1]]
+
+
 async def test_a_task_that_is_read_while_it_is_removed_does_not_stay_in_memory(open_any: OpenStore) -> None:
     async with open_any() as store:
         final = await ended(store)

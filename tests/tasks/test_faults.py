@@ -30,12 +30,13 @@ from server.files.local import LocalFiles
 from server.settings import DownloadSettings, Settings, StorageSettings
 from server.storage.sqlite import SqliteStore
 from server.tasks import children, janitor, recorder
+from server.tasks.bulk import act_on_all
 from server.tasks.children import Child, ForkServer
 from server.tasks.hub import Watcher
 from server.tasks.next_attempt import after_failure
 from server.tasks.programs_found import find_tools
 from server.tasks.runner import Runner
-from server.tasks.service import Accepted, RequestedTask
+from server.tasks.service import Accepted, RequestedTask, Tasks
 from tests.adding import accept
 from tests.end_to_end.test_kills import locked
 from tests.jobs import download_job
@@ -680,14 +681,74 @@ async def test_a_deletion_that_failed_can_be_repeated(tmp_path: Path, monkeypatc
             await opened.kernel.tasks.delete(task_id)
 
 
+async def test_many_deletions_share_few_commits(tmp_path: Path) -> None:
+    async with backend(tmp_path) as opened:
+        tasks = opened.kernel.tasks
+        writer: Any = tasks._store._writer  # type: ignore[attr-defined]
+        ids = await accept_many(tasks, 96)
+        before = writer._counts.commits
+        assert await act_on_all(tasks, "delete", ids) == [None] * 96
+        assert writer._counts.commits - before <= 20
+        assert await tasks._store.ids_removed() == []
+
+
+async def test_of_many_deletions_those_whose_files_stay_can_be_repeated(
+    tmp_path: Path, monkeypatch: Patch
+) -> None:
+    stuck = Once(LocalFiles.remove, OSError(errno.EIO, "Input/output error"), times=2)
+    monkeypatch.setattr(LocalFiles, "remove", stuck.method())
+    async with backend(tmp_path) as opened:
+        tasks = opened.kernel.tasks
+        ids = await accept_many(tasks, 5)
+        outcomes = await act_on_all(tasks, "delete", ids)
+        failed = [task_id for task_id, outcome in zip(ids, outcomes, strict=True) if outcome]
+        assert [type(outcome) for outcome in outcomes if outcome] == [StorageFailed] * 2
+        assert sorted(await tasks._store.ids_removed()) == sorted(failed)
+        assert [type(each) for each in await act_on_all(tasks, "cancel", ids)] == [TaskNotFound] * 5
+        assert await act_on_all(tasks, "delete", failed) == [None] * 2
+        assert await tasks._store.ids_removed() == []
+
+
+@pytest.mark.parametrize("step", ["files", "rows"])
+async def test_the_next_start_finishes_many_deletions(tmp_path: Path, monkeypatch: Patch, step: str) -> None:
+    async def die(*_: object) -> None:
+        raise StorageFailed  # whatever comes after it is not reached any more
+
+    async with backend(tmp_path) as opened:
+        tasks = opened.kernel.tasks
+        ids = await accept_many(tasks, 5)
+        for task_id in ids:
+            (tmp_path / "data" / "files" / task_id).mkdir()
+        with monkeypatch.context() as patched:
+            if step == "files":
+                patched.setattr(LocalFiles, "remove", die)
+            else:
+                patched.setattr(SqliteStore, "forget", die)
+            outcomes = await act_on_all(tasks, "delete", ids)
+        assert [type(outcome) for outcome in outcomes] == [StorageFailed] * 5
+        assert sorted(await tasks._store.ids_removed()) == sorted(ids)
+        for task_id in ids:
+            assert (tmp_path / "data" / "files" / task_id).exists() == (step == "files")
+    async with asyncio.timeout(20), backend(tmp_path) as opened:
+        while await opened.kernel.tasks._store.ids_removed():
+            await asyncio.sleep(0.01)
+        assert not any((tmp_path / "data" / "files" / task_id).exists() for task_id in ids)
+
+
 async def test_a_removal_that_was_left_over_waits_for_whoever_acts_on_the_task(tmp_path: Path) -> None:
     async with backend(tmp_path) as opened:
         task_id = (await accept(opened.kernel.tasks, waiting())).task_id
         async with opened.kernel.tasks._turn(task_id):
-            removal = asyncio.create_task(opened.kernel.tasks.carry_out_removal(task_id))
+            removal = asyncio.create_task(opened.kernel.tasks.carry_out_removal(task_id, []))
             await asyncio.wait([removal], timeout=0.2)
             assert not removal.done()
         await removal
+
+
+async def accept_many(tasks: Tasks, count: int) -> list[str]:
+    """The ids of new tasks, which wait."""
+    accepted = await tasks.accept([RequestedTask(waiting())] * count)
+    return [each.status.task_id for each in accepted if isinstance(each, Accepted)]
 
 
 def waiting() -> ProcessRequest:

@@ -145,7 +145,11 @@ _COUNT = "SELECT stage, count(*) FROM tasks WHERE NOT removed GROUP BY stage"
 _COUNT_FOLDED = """
     SELECT stage, count(*) FROM tasks WHERE NOT removed GROUP BY stage UNION ALL
     SELECT stage, -count(*) FROM tasks WHERE playlist_id IS NOT NULL AND NOT removed GROUP BY stage"""
-_FORGET = b"DELETE FROM tasks WHERE task_id = %s RETURNING task_id"
+# In order: nodes that forget the same tasks must not wait for each other.
+_FORGET = b"""
+    DELETE FROM tasks WHERE number IN (
+        SELECT number FROM tasks WHERE task_id = ANY(%s) ORDER BY number FOR UPDATE
+    ) RETURNING task_id"""
 _EXPIRE = """
     UPDATE tasks SET removed = true, idempotency = NULL WHERE number IN (
         SELECT number FROM tasks WHERE ended_at < ? AND NOT removed{kept}
@@ -454,8 +458,8 @@ class PostgresStore:
             raise TaskNotFound
         return marked
 
-    async def forget(self, task_id: str) -> None:
-        await self._run(_FORGET, task_id, touches=task_id)
+    async def forget(self, *task_ids: str) -> None:
+        await self._run(_FORGET, [*task_ids], touches=task_ids)
 
     async def ids_removed(self) -> list[str]:
         return [task_id for (task_id,) in await self._fetch(_REMOVED)]
@@ -500,9 +504,10 @@ class PostgresStore:
     def hurry(self) -> None:
         self.writer.hurry()
 
-    async def _run(self, sql: bytes, *values: object, touches: str = "", is_gone: bool = False) -> list[str]:
-        touched = (touches,) if touches else ()
-        return await self.writer.submit(Execute(sql, values, touched, Gone if is_gone else None))
+    async def _run(
+        self, sql: bytes, *values: object, touches: tuple[str, ...] = (), is_gone: bool = False
+    ) -> list[str]:
+        return await self.writer.submit(Execute(sql, values, touches, Gone if is_gone else None))
 
     async def _fetch(self, sql: str, *values: object) -> Sequence[pages.Row]:
         return await self._query((sql, list(values)))

@@ -77,7 +77,7 @@ _QUEUED = """
     FROM (SELECT *, CASE WHEN json_valid(status) THEN status END AS told FROM tasks
         WHERE stage = 'queued' AND removed = 0 AND number > ? ORDER BY number LIMIT ?)"""
 _ROWS_AT_ONCE = 5_000  # when the queue is read
-_FORGET = "DELETE FROM tasks WHERE task_id = ? RETURNING task_id"
+_FORGET = "DELETE FROM tasks WHERE task_id IN (SELECT value FROM json_each(?)) RETURNING task_id"
 _EXPIRE = """
     UPDATE tasks SET removed = 1, idempotency = NULL WHERE number IN (
         SELECT number FROM tasks WHERE ended_at < ? AND removed = 0{kept}
@@ -393,8 +393,9 @@ class SqliteStore:
             raise TaskNotFound
         return marked
 
-    async def forget(self, task_id: str) -> None:
-        await self._writer.submit(Execute(_FORGET, (task_id,), touches=(task_id,), makes_room=True))
+    async def forget(self, *task_ids: str) -> None:
+        ids = (json.dumps(task_ids),)
+        await self._writer.submit(Execute(_FORGET, ids, touches=task_ids, makes_room=True))
 
     async def ids_removed(self) -> list[str]:
         rows = await self._reads.fetch("SELECT task_id FROM tasks WHERE removed = 1 ORDER BY number")
