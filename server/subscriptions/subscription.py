@@ -312,8 +312,9 @@ class SubscriptionChange(SubscriptionSettings):
 
     model_config = ConfigDict(strict=True, title="SubscriptionChange")
 
-    url: HttpUrl | SkipJsonSchema[None] = Field(
-        default=None, description="where its source has moved to: what is known of its entries stays"
+    # Empty: as it was. `HttpUrl | None` would make null a URL, and name each half of itself in errors.
+    url: HttpUrl = Field(
+        default_factory=str, description="where its source has moved to: what is known of its entries stays"
     )
 
 

@@ -169,10 +169,12 @@ async def test_a_patch_merges_and_null_is_the_default(client: Client) -> None:
     assert after["filters"] == {"min_duration": 5, "max_duration": 9, "members": False}
     assert (after["backlog"], after["keep"], after["revision"]) == ({"since": "2026-01-31"}, {}, 2)
     assert (await (await client.get(path)).json()) == after
-    unfit: list[dict[str, object]] = [{"url": "ftp://b.test/"}, {"url": None}, {"interval": "1s"}]
-    for wrong in [*unfit, {"filters": {"title": "("}}, {"enabled": 1}]:
+    unfit: list[dict[str, object]] = [{"url": "ftp://b.test/"}, {"url": 5}, {"url": ""}, {"url": None}]
+    for wrong in [*unfit, {"interval": "1s"}, {"filters": {"title": "("}}, {"enabled": 1}]:
         response = await client.patch(path, json=wrong)
         assert response.status == 422, wrong
+        [error] = (await response.json())["errors"]
+        assert error["field"] in ("url", "interval", "filters.title", "enabled"), wrong
     assert (await (await client.get(path)).json())["revision"] == 2
 
 
