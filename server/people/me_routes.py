@@ -8,7 +8,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from aiohttp import web
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from server.api.bodies import read_object, respond_answer, validated
 from server.api.keys import DONE, SCOPE, SETTINGS, principal_of
@@ -69,6 +69,8 @@ async def get_me(request: web.Request) -> web.Response:
 
 class MeChange(Frozen):
     """`old_password` is needed where there is a password."""
+
+    model_config = ConfigDict(strict=True)
 
     password: str = Field(min_length=SHORTEST, max_length=LONGEST)
     old_password: str | None = Field(None, min_length=1, max_length=LONGEST)

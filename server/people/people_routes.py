@@ -12,7 +12,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from server.api.bodies import Query, read_object, respond_answer, validated
 from server.api.keys import DONE, SETTINGS, principal_of
@@ -67,6 +67,8 @@ LONGEST_NAME = 64  # characters
 class OwnLimits(Frozen):
     """The limits of one person, in place of those of the settings; 0: no limit."""
 
+    model_config = ConfigDict(strict=True)
+
     max_running: int | None = Field(None, ge=0, le=1000)
     max_waiting: int | None = Field(None, ge=0, le=1_000_000_000)
     max_bytes_per_day: int | None = Field(None, ge=0, le=1 << 62)
@@ -77,12 +79,16 @@ class OwnLimits(Frozen):
 class AddPersonRequest(Frozen):
     """The body of `POST /api/people`."""
 
+    model_config = ConfigDict(strict=True)
+
     name: str = Field(pattern=f"^{NEW_NAME}$")
     role: PersonRole = "user"
 
 
 class PersonChange(Frozen):
     """A merge patch: null brings a limit back to that of the settings, and takes a password away."""
+
+    model_config = ConfigDict(strict=True)
 
     role: PersonRole | None = None
     limits: OwnLimits | None = None
@@ -91,6 +97,8 @@ class PersonChange(Frozen):
 
 class AddTokenRequest(Frozen):
     """A new token; without `expires_in`, in seconds, it lasts until it is revoked."""
+
+    model_config = ConfigDict(strict=True)
 
     label: str = Field(pattern=f"^{LABEL}$")
     expires_in: int | None = Field(None, ge=SHORTEST_TOKEN, le=LONGEST_TOKEN)

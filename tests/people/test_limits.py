@@ -251,6 +251,19 @@ async def test_a_limit_is_refused_by_name_and_told_with_what_is_used(tmp_path: P
         assert directory(client).people["anna"].limits == {}
 
 
+@pytest.mark.parametrize("unfit", ["2", "2 GiB", True, 2.0, -1])
+async def test_a_limit_is_a_number_and_nothing_that_could_be_read_as_one(
+    tmp_path: Path, unfit: object
+) -> None:
+    async with opened(tmp_path) as client:
+        root, _ = await add(client, "root", "admin"), await add(client, "anna")
+        body = {"limits": {"max_stored_bytes": unfit}}
+        answer = await client.patch("/api/people/anna?lang=en", json=body, headers=root)
+        [error] = (await answer.json(content_type=None))["errors"]
+        assert (answer.status, error["field"]) == (422, "limits.max_stored_bytes")
+        assert error["message"] != "is not valid"
+
+
 async def test_what_waits_is_held_while_the_bytes_of_the_day_are_used_up(tmp_path: Path) -> None:
     async with opened(tmp_path) as client:
         root, anna = await add(client, "root", "admin"), await add(client, "anna")
