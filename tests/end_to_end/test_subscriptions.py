@@ -324,8 +324,9 @@ async def test_a_pattern_that_hangs_ends_the_check(service: Service, site: Site)
     assert failing["error_code"] == "pattern_too_slow"
 
 
-async def test_a_link_that_is_no_list_says_so(service: Service, site: Site) -> None:
-    mine = (await subscribe(service, site.url("/video.mp4")))["subscription_id"]
+@pytest.mark.parametrize("path", ["/video.mp4", "/page/blank", "/garbage.mp4"])
+async def test_a_link_that_is_no_list_says_so(service: Service, site: Site, path: str) -> None:
+    mine = (await subscribe(service, site.url(path)))["subscription_id"]
     failing = await until(service, mine, lambda one: one["stage"] == "failing")
     assert failing["error_code"] == "no_list"
     assert failing["hint"]

@@ -39,7 +39,8 @@ KNOWN_IN_A_ROW: Final = 15
 _MAX_FEED_BYTES: Final = 16 * 1024 * 1024
 _FEED_BEGINNING: Final = 16 * 1024  # bytes by which `is_feed` recognises a feed
 _PAGE_TYPES: Final = ("text/html", "application/xhtml+xml")
-_NO_LIST_CODES: Final = ("no_list", "empty_list", "no_media", "unsupported_url")
+_NO_FILM_CODES: Final = ("no_media", "unsupported_url")
+_NO_LIST_CODES: Final = ("no_list", "empty_list", *_NO_FILM_CODES)
 _CHANNEL: Final = re.compile(r"/(@|channel/|c/|user/)|/(videos|shorts|streams|releases|podcasts)/?$")
 _MAX_AGE: Final = re.compile(r"max-age=([0-9]{1,9})")
 _LONGEST_MAX_AGE: Final = 86_400  # seconds
@@ -90,9 +91,13 @@ class SourceCheck:
             try:
                 found = self._read_list(url)
             except (YoutubeDLError, JobFailed) as error:
-                if not self._feeds_of_page or classify(error, self._trail).code not in _NO_LIST_CODES:
+                code = classify(error, self._trail).code
+                if self._feeds_of_page and code in _NO_LIST_CODES:
+                    found = self._read_feed_of_page()
+                elif code in _NO_FILM_CODES:  # whose hints are for the link of one film
+                    raise JobFailed("no_list", f"neither a list nor a film ({code})") from error
+                else:
                     raise
-                found = self._read_feed_of_page()
         # Without a user name, as in the redirects that `requests` has recorded.
         requested = Request(video_info.link(url) or url).url
         moved_to = video_info.link(follow_permanent(requested, self._engine.redirects))
