@@ -1,6 +1,6 @@
 """The actions of clients on the whole library; the placer does the parts that take long.
 
-An answer has counts, and the first `MOST_TOLD` of each list: a library may have a million files.
+An answer has counts, and the first `MOST_NAMED` of each list: a library may have a million files.
 
 Decisions: docs/decisions/library.md
 """

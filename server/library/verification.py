@@ -25,7 +25,7 @@ from server.memory.media_rows import MediaRows
 if TYPE_CHECKING:
     from server.library.library_schemas import LibraryOutcome
 
-MOST_TOLD = 100
+MOST_NAMED = 100  # files of each list that an answer names
 PAGE = 200  # files read at once
 AT_ONCE = 1000  # keys
 MOST_MISSING = 20_000  # files that are looked for under other names
@@ -39,6 +39,10 @@ FILMS = frozenset([
 _UNIQUE_ID = re.compile(rb'<uniqueid type="([^"]{1,100})"[^>]*>([^<]{1,500})</uniqueid>')
 
 
+Show = tuple[str, str]
+"""The name of a show, and its folder."""
+
+
 @dataclass
 class CountedList:
     """A list of which all are counted, and the first ones are named in the answer."""
@@ -48,7 +52,7 @@ class CountedList:
 
     def add(self, one: Any) -> None:
         self.count += 1
-        if len(self.first) < MOST_TOLD:
+        if len(self.first) < MOST_NAMED:
             self.first.append(one)
 
 
@@ -73,12 +77,10 @@ class Verification:
         self._dry_run = dry_run
         self._count = 0  # known files that are there
         self._seen = set[bytes]()  # their paths, as `_short` has them
-        self._changed, self._unknown, self._adopted, self._missing = (
-            CountedList(),
-            CountedList(),
-            CountedList(),
-            CountedList(),
-        )
+        self._changed = CountedList()
+        self._unknown = CountedList()
+        self._adopted = CountedList()
+        self._missing = CountedList()
         self._strays = dict[tuple[str, int, str], str]()  # label, size and ending of unknown files -> path
         self._of_links = dict[str, str]()  # labels of unknown films that may stand for a link -> path
 
@@ -180,64 +182,76 @@ class Verification:
             self._adopted.add({"path": keys[key], "key": key})
 
     async def _find_missing(self) -> None:
-        """Note placed files that were not seen; one that lies elsewhere with its `[id]` and size is adopted.
+        """Record placed files that were not seen as missing, which they are until they are seen again.
 
-        Where most films of a show lie in another folder than the show's, that is its folder from then on.
-        What is missing is so until it is seen again.
+        A file that lies elsewhere with its `[id]` and size is recorded there. Where most films of a show lie
+        in another folder than the show's, that is the show's folder from then on, and files without `[id]`
+        are looked for there.
         """
+        films_in = _FilmsInFolders()
+        unlabelled = list[tuple[PlacedFile, Show | None]]()
         after = ""
-        # (show, its folder) -> the folders in which its films are, with their numbers.
-        folders = defaultdict[tuple[str, str], Counter[str]](Counter)
-        # Missing files without `[id]`, with the show of their folder.
-        nameless = list[tuple[PlacedFile, str]]()
         while page := await self._rows.files_after(after, PAGE):
             after = folded(page[-1].path)
             shows = await self._rows.shows_of({file.set_id for file in page})
-            gone: list[PlacedFile] = []
+            missing: list[PlacedFile] = []
             for file in page:
                 show = shows.get(file.set_id)
-                is_inside = show is not None and file.path.startswith(f"{show[1]}/")
                 if _short(folded(file.path)) in self._seen:
-                    if show and is_inside:
-                        folders[show][show[1]] += 1
-                    continue
-                label, ending = _label(file.path), file.path.rpartition(".")[2].lower()
-                stray = self._strays.pop((label, file.size, ending), None) if label else None
-                if stray and (self._dry_run or await self._rows.found_at(file, stray)):
-                    self._seen.add(_short(folded(stray)))  # it may come once more, under this path
-                    self._adopted.add({"from": file.path, "path": stray})
-                    if show and is_inside:
-                        below = file.path.removeprefix(show[1])
-                        if stray.endswith(below) and (folder := stray.removesuffix(below)):
-                            folders[show][folder] += 1
-                elif label is None and len(nameless) < MOST_MISSING:
-                    nameless.append((file, of_folder(show[1]) if show else file.set_id))
+                    films_in.count(show, file.path, file.path)
+                elif stray := await self._find_elsewhere(file):
+                    films_in.count(show, file.path, stray)
+                elif _label(file.path) is None and len(unlabelled) < MOST_MISSING:
+                    unlabelled.append((file, show))
                 else:
-                    self._missing.add(file.path)
-                    gone.append(file)
-            if gone and not self._dry_run:
-                await self._rows.set_missing(await self._surely_gone(gone), missing=True)
-        most_lie_in = {show: counts.most_common(1)[0][0] for show, counts in folders.items()}
-        moves = [((moved, folder), most) for (moved, folder), most in most_lie_in.items() if most != folder]
-        now_in = {of_folder(folder): (folder, most) for (_, folder), most in moves}
-        gone = []
-        for file, in_folder in nameless:
-            folder, most = now_in.get(in_folder, ("", ""))
-            path = f"{most}{file.path.removeprefix(folder)}"
-            if most and await self._library.any_at([path]):
-                self._adopted.add({"from": file.path, "path": path})
-                if not self._dry_run and in_folder != file.set_id:
-                    await self._rows.found_at(file, path)
-            else:
-                self._missing.add(file.path)
-                gone.append(file)
+                    missing.append(file)
+            await self._note_missing(missing)
+        moves = films_in.moves()
+        await self._note_missing(await self._find_in_moved_folders(unlabelled, moves))
         if not self._dry_run:
-            await self._rows.set_missing(await self._surely_gone(gone), missing=True)
-            for (moved, folder), most in moves:
-                await self._rows.folder_moved(moved, folder, most)
+            for (show_name, folder), new_folder in moves.items():
+                await self._rows.folder_moved(show_name, folder, new_folder)
+
+    async def _find_elsewhere(self, file: PlacedFile) -> str | None:
+        """Return the path of an unknown file with the `[id]`, size and ending of `file`, which is its path
+        from then on; None if there is none.
+        """
+        label, ending = _label(file.path), file.path.rpartition(".")[2].lower()
+        stray = self._strays.pop((label, file.size, ending), None) if label else None
+        if stray is None or not (self._dry_run or await self._rows.found_at(file, stray)):
+            return None
+        self._seen.add(_short(folded(stray)))  # `files_after` may return it once more, under this path
+        self._adopted.add({"from": file.path, "path": stray})
+        return stray
+
+    async def _find_in_moved_folders(
+        self, files: Sequence[tuple[PlacedFile, Show | None]], moves: Mapping[Show, str]
+    ) -> list[PlacedFile]:
+        """Look for files of shows that were moved in the new folders; return those that are not there."""
+        new_folders = {of_folder(folder): (folder, new) for (_, folder), new in moves.items()}
+        missing: list[PlacedFile] = []
+        for file, show in files:
+            # What all films of a folder share belongs to a set with the id of the folder.
+            folder_id = of_folder(show[1]) if show else file.set_id
+            folder, new_folder = new_folders.get(folder_id, ("", ""))
+            path = f"{new_folder}{file.path.removeprefix(folder)}"
+            if not new_folder or not await self._library.any_at([path]):
+                missing.append(file)
+                continue
+            self._adopted.add({"from": file.path, "path": path})
+            if not self._dry_run and folder_id != file.set_id:  # shared files follow in `folder_moved`
+                await self._rows.found_at(file, path)
+        return missing
+
+    async def _note_missing(self, files: Sequence[PlacedFile]) -> None:
+        """Count files as missing, and record those as missing whose folders can be read."""
+        for file in files:
+            self._missing.add(file.path)
+        if files and not self._dry_run:
+            await self._rows.set_missing(await self._surely_gone(files), missing=True)
 
     async def _surely_gone(self, files: Sequence[PlacedFile]) -> list[PlacedFile]:
-        """Without those in folders that cannot be read."""
+        """Return `files` without those in folders that cannot be read."""
         unreadable = set[str]()
         for folder in {file.path.rpartition("/")[0] for file in files}:
             try:
@@ -245,6 +259,26 @@ class Verification:
             except FolderBlocked:
                 unreadable.add(folder)
         return [file for file in files if file.path.rpartition("/")[0] not in unreadable]
+
+
+class _FilmsInFolders:
+    """Counts in which folders the films of each show lie."""
+
+    def __init__(self) -> None:
+        self._counts = defaultdict[Show, Counter[str]](Counter)
+
+    def count(self, show: Show | None, path: str, found_at: str) -> None:
+        """Count a file with the stored `path` that was `found_at`, if it belongs in the folder of a show."""
+        if show is None or not path.startswith(f"{show[1]}/"):
+            return
+        below = path.removeprefix(show[1])
+        if found_at.endswith(below) and (folder := found_at.removesuffix(below)):
+            self._counts[show][folder] += 1
+
+    def moves(self) -> dict[Show, str]:
+        """Return the new folders of shows of which most films lie in another folder than the show's."""
+        most_lie_in = {show: counts.most_common(1)[0][0] for show, counts in self._counts.items()}
+        return {show: folder for show, folder in most_lie_in.items() if folder != show[1]}
 
 
 def _label(path: str) -> str | None:
