@@ -9,6 +9,7 @@ Decisions: docs/decisions/http.md
 
 import asyncio
 import re
+from asyncio.selector_events import _SelectorSocketTransport  # type: ignore[attr-defined]
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -89,10 +90,14 @@ class Connection(web.RequestHandler):
     __slots__ = ()
 
     def connection_lost(self, exc: BaseException | None) -> None:
+        transport: Any = self.transport
         super().connection_lost(exc)
-        # A method of the WebSocket, which refers to this connection: only the garbage collector would free
-        # the two.
+        # aiohttp keeps a method of the WebSocket, which refers to this connection, and asyncio in a transport
+        # methods of its own. Only the garbage collector would free them: late, and with a pause of 0.2 s for
+        # 10,000 clients.
         self._data_received_cb = None
+        if isinstance(transport, _SelectorSocketTransport):
+            transport.__dict__.update(_read_ready_cb=None, _write_ready=None)
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)

@@ -141,17 +141,18 @@ async def close_half(sock: socket.socket) -> None:
     await read_to_the_end(sock)
 
 
-Sockets = list[weakref.ref[web.WebSocketResponse]]
+Sockets = list[weakref.ref[web.WebSocketResponse] | weakref.ref[asyncio.Transport]]
 
 
 @pytest.fixture
 def sockets(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sockets]:
-    """The WebSockets that were opened, while nothing is left to the garbage collector."""
+    """WebSockets that were opened, and their transports, while nothing is left to the garbage collector."""
     opened, open_socket = Sockets(), push._socket
 
     def noted(request: web.Request) -> web.WebSocketResponse:
         ws = open_socket(request)
-        opened.append(weakref.ref(ws))
+        assert request.transport
+        opened.extend((weakref.ref(ws), weakref.ref(request.transport)))
         return ws
 
     monkeypatch.setattr(push, "_socket", noted)
@@ -180,7 +181,7 @@ async def test_a_socket_whose_client_has_left_is_freed_at_once(
         await asyncio.get_running_loop().sock_recv(sock, 65536)
         await leave(sock)
     await none_is_left(service, sockets)
-    assert len(sockets) == 1
+    assert len(sockets) == 2
 
 
 @pytest.mark.parametrize("is_over", [False, True], ids=["ended later", "ended already"])
@@ -197,7 +198,7 @@ async def test_a_socket_whose_client_does_not_answer_its_end_is_freed_at_once(
         if not is_over:
             await cancel(service, task_id)
         await none_is_left(service, sockets)
-    assert len(sockets) == 1
+    assert len(sockets) == 2
 
 
 async def test_a_socket_whose_client_answers_no_ping_is_freed_at_once(
@@ -208,7 +209,7 @@ async def test_a_socket_whose_client_answers_no_ping_is_freed_at_once(
         await asyncio.get_running_loop().sock_sendall(sock, get("/ws", *UPGRADE))
         await read_to_the_end(sock)
     await none_is_left(service, sockets)
-    assert len(sockets) == 1
+    assert len(sockets) == 2
 
 
 async def cancel(service: Inside, task_id: str) -> None:
