@@ -15,7 +15,7 @@ from server.library.placements import set_of_item
 from server.memory.media_rows import resolved
 from server.storage.statements import Row, Statements, Tables, Transactions, fetch_in
 from server.subscriptions.check_plan import planned_fetch
-from server.subscriptions.check_rows import carry_out
+from server.subscriptions.plan_rows import carry_out
 from server.subscriptions.searching import ORDERS_OF_ITEMS, Sort, pattern_of, search_of_item, start_of
 from server.subscriptions.subscription import HELD, HOUR, STATES, ItemState, StoredItem
 from server.subscriptions.subscription_columns import (

@@ -36,6 +36,10 @@ ITEM_PAGE = f"""
 ITEM_PAGE_OF_STATE = f"""
     SELECT {ITEM_COLUMNS} FROM items WHERE subscription_id = ? AND state = ? AND number < ?
     ORDER BY number DESC LIMIT ?"""  # noqa: S608
+DUE_ITEMS = f"""
+    SELECT {ITEM_COLUMNS} FROM items WHERE subscription_id = ? AND state = 'waiting' AND not_before <= ?
+    ORDER BY not_before LIMIT ?"""  # noqa: S608
+NAMES_OF_KEYS = "SELECT alias, key FROM aliases WHERE key IN ({keys})"
 RETENTION_DUE_AT = """
     UPDATE subscriptions SET keep_at = ? WHERE subscription_id IN ({keys}) AND wanted LIKE '%"keep"%'"""
 STORE_FINDINGS = "UPDATE subscriptions SET findings = ? WHERE subscription_id = ?"
