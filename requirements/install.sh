@@ -159,7 +159,8 @@ install_tools() {
     { has WebKitWebDriver && has Xvfb; } || { apt_install webkit2gtk-driver && apt_install xvfb; } || :
     has_unpacked nginx usr/sbin/nginx || expect nginx nginx
     has_unpacked caddy usr/bin/caddy || expect Caddy caddy
-    has_npm_tools || expect npm npm
+    has npm || apt_install npm || expect npm npm
+    ! has npm || has_npm_tools || expect_npm_tools
 }
 
 # The package $1 with its program $2, unpacked in .venv: once installed, these would serve on this machine. Tried
@@ -174,16 +175,15 @@ has_unpacked() {
     unpack "$1" "$folder" && [ -x "$folder/$2" ] || { : | put "$folder.missing"; return 1; }
 }
 
-# Tried once per lock, whose digest is recorded in .venv/.tools, unless npm is missing.
+# Tried once per lock, whose digest is recorded in .venv/.tools.
 has_npm_tools() {
     lock=requirements/tools/package-lock.json
     if is_current .venv/.tools; then [ -d .venv/tools/node_modules ]; return; fi
-    has npm || apt_install npm || return 1
     say "installing $lock ..."
     rm -rf .venv/tools
     mkdir -p .venv/tools
     cp requirements/tools/*.json .venv/tools
-    npm ci --prefix .venv/tools --ignore-scripts --no-audit --no-fund --silent >/dev/null || rm -rf .venv/tools
+    npm ci --prefix .venv/tools --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null || rm -rf .venv/tools
     digest "$lock" | put .venv/.tools
     [ -d .venv/tools ]
 }
@@ -201,6 +201,11 @@ has_chromium() {
 # error.
 expect() {
     [ -z "${CI-}" ] || fail "in CI no test may be left out, and some need $1: apt-get install $2"
+}
+
+expect_npm_tools() {
+    [ -z "${CI-}" ] || fail "in CI no test may be left out, and npm could not install what some need (see above)." \
+        "Which registry it asks is in its own configuration: npm config get registry"
 }
 
 # Playwright's Chromium, if it can be downloaded and the system has its libraries. Tried once per lock, whose
