@@ -474,7 +474,8 @@ SEARCH = Parameter(
     "q", "found in the name, title or link, as plain text", {"type": "string", "maxLength": MAX_SEARCHED}
 )
 SORT = Parameter("sort", "another order than the newest first", {"type": "string", "enum": list(SORTS)})
-ONE = "/api/subscriptions/{subscription_id}"
+# `/api/subscriptions/actions` is another route.
+ONE = "/api/subscriptions/{subscription_id:(?!actions$)[^/]+}"
 ROUTES = [
     post(
         "/api/subscriptions",

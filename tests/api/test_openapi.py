@@ -242,6 +242,21 @@ def test_no_parameter_is_described_as_one_that_may_be_empty(description: dict[st
     assert not [choice for choice in choices if "" in choice]
 
 
+def test_no_path_is_of_two_routes() -> None:
+    """Else `Allow` would name the methods of both, and a method of the other would be answered there."""
+    router = web.Application().router
+    for route in ROUTES:
+        router.add_routes([route.definition])
+    known = [resource.get_info() for resource in router.resources()]
+    assert not [
+        (path, one["formatter"])
+        for one in known
+        if "pattern" in one
+        for path in (other["path"] for other in known if "path" in other)
+        if one["pattern"].fullmatch(path)
+    ]
+
+
 @pytest.mark.wide
 async def test_the_description_is_served_as_json(client: Client) -> None:
     async with client.get("/api/openapi.json") as answer:
