@@ -104,7 +104,7 @@ async def test_a_page_that_stays_open_follows_pauses_failures_and_a_restart(
         slow, missing = site.url("/8mb.mp4?rate=2000000"), site.url("/video.mp4?status=404")
         await page.get_by_label("Link").fill(f"ftp://a.example/1\n{missing}\n{slow}")
         await page.get_by_role("button", name="Download 3").click()
-        await expect(page.locator("#problems")).to_contain_text("must begin with http://")
+        await expect(page.locator("#problems")).to_contain_text("This is not a link.")
         await expect(page.get_by_label("Link")).to_have_value("ftp://a.example/1")
 
         failed = page.locator(".row[data-stage=failed]")

@@ -79,6 +79,12 @@ class Extension:
         """Return when that is in the tab that is in front."""
         await self._until("chrome.tabs.query({active: true}).then(([{url}]) => url ?? '')", url, PATIENCE)
 
+    async def desk_shown(self) -> None:
+        """Return when the options are in front. Chromium tells an extension no address of its own pages."""
+        await self._until(
+            "chrome.tabs.getCurrent().then(({active}) => active ? 'shown' : '')", "shown", PATIENCE
+        )
+
     async def _until(self, shown: str, wanted: str, within: float) -> None:
         said = ""
         try:
@@ -273,7 +279,7 @@ async def test_who_has_entered_no_server_is_asked_and_nothing_is_lost(
 ) -> None:
     page = await page_at(extension, film(site, "First"))
     await extension.click(page)
-    await extension.shown(extension.desk.url)
+    await extension.desk_shown()
     await extension.set_up(locked.url)
     await extension.badge("✓")
 

@@ -14,6 +14,7 @@ import itertools
 import os
 import platform
 import re
+import secrets
 import shutil
 import signal
 import subprocess
@@ -53,8 +54,9 @@ ENDLESS = re.compile(r"/ws(\?|$)|/events\?|[?&]wait=", re.MULTILINE)
 ENDED_AFTER, ENDS_WITHIN = 5, 120
 # What cannot be run here: it needs root, a screen or another machine, or brings something from the internet.
 REASONS = re.compile(
-    r"useradd|mpv |/srv/|/etc/|/backups/|docker |pipx |pip install|clipwire update|[@/.]example\.org|s3://"
+    r"/api/session/oidc|useradd|mpv |/srv/|/etc/|/backups/|docker |pipx |pip install|clipwire update|[@/.]example\.org|s3://"
 )
+OF_PEOPLE = re.compile(r"\$(admin|mine)\b")  # tokens, for which a service must know people
 _OF_MAKE = ("MAKEFLAGS", "MAKEOVERRIDES", "MFLAGS", "ARGS")  # `make test ARGS=...` would be heard by theirs
 COOKIES = "# Netscape HTTP Cookie File\nexample.org\tFALSE\t/\tFALSE\t4102444800\tsession\tsecret\n"
 SECRET = f"whsec_{base64.b64encode(bytes(32)).decode()}"
@@ -210,6 +212,26 @@ async def listed(service: Service, which: str) -> list[dict[str, Any]]:
         return tasks
 
 
+async def log_in(service: Service, token: str) -> str:
+    """The id of a new log-in of a person who has no other."""
+    async with service.client.post("/api/session", json={"token": token}) as answer:
+        assert answer.ok
+    own = {"Authorization": f"Bearer {token}"}
+    async with service.client.get("/api/me/sessions", headers=own) as answer:
+        [session] = (await answer.json())["sessions"]
+    return str(session["id"])
+
+
+async def every_source_is_known(service: Service) -> None:
+    """Return when all subscriptions were checked once, as they are when a reader has read on."""
+    async with asyncio.timeout(ENDS_WITHIN):
+        while True:
+            async with service.client.get("/api/subscriptions") as answer:
+                if all("checked_at" in each for each in (await answer.json())["subscriptions"]):
+                    return
+            await asyncio.sleep(0.1)
+
+
 @pytest.fixture
 def clone() -> Iterator[Path]:
     """Open to the user that PostgreSQL runs as, which no folder of pytest's is."""
@@ -252,6 +274,26 @@ async def internet(media: Path, tmp_path: Path) -> AsyncIterator[dict[str, str]]
 
 
 @pytest.mark.long
+async def test_what_people_type_works(clone: Path, tmp_path: Path) -> None:
+    """With `admin`, a token of the settings; `mine`, that of a person; and `session`, a log-in of theirs."""
+    token = secrets.token_urlsafe()
+    own = {"Authorization": f"Bearer {token}"}
+    async with Service(tmp_path / "service", CLIPWIRE_SERVER__TOKENS=f'["{token}"]') as service:
+        for name in ("ben", "carl"):
+            async with service.client.post("/api/people", json={"name": name}, headers=own) as answer:
+                mine = (await answer.json())["token"]
+        async with Reader(service, clone) as reader:
+            assert await reader.types(f"admin={token} mine={mine}\n") == ""
+            wrong = list[str]()
+            for block in [block for _, block in blocks("docs/api.md") if OF_PEOPLE.search(block)]:
+                if "$session" in block:
+                    wrong.append(await reader.types(f"session={await log_in(service, mine)}\n"))
+                wrong.append(await reader.types(block))
+    assert len(wrong) > 10
+    assert "".join(wrong) == ""
+
+
+@pytest.mark.long
 @pytest.mark.usefixtures("minutes")
 @pytest.mark.parametrize("document", DOCUMENTS)
 async def test_what_stands_there_works(
@@ -263,6 +305,10 @@ async def test_what_stands_there_works(
     async with services.lend(**settings, **internet) as service:
         async with Reader(service, clone) as reader:
             for line, block in blocks(document):
+                if OF_PEOPLE.search(block):
+                    continue
+                if "/picture" in block:
+                    await every_source_is_known(service)
                 if block.startswith("make "):
                     commands = [each for each in block.splitlines() if not each.startswith("make test")]
                     said = "".join([await reader.makes(each) for each in commands])

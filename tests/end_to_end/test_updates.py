@@ -216,7 +216,7 @@ async def test_a_service_that_looks_daily_has_the_newest_release_within_a_minute
         while not index.asked:
             await asyncio.sleep(0.05)
         found = await runs_on(service, NEWER)
-        assert re.fullmatch(rf"{NEWER} was brought at \S+Z, .*", found["yt_dlp_update"]["detail"])
+        assert re.fullmatch(rf"{NEWER} was downloaded at \S+Z, .*", found["yt_dlp_update"]["detail"])
         task = await service.submit(site.url("/1mb.mp4"))
         await service.wait(task["task_id"], within=WITHIN)
         assert any(f"yt-dlp {NEWER} is used by new tasks" in line for line in service.log)

@@ -6,7 +6,8 @@ from aiohttp.typedefs import Handler
 LONG = "/page?kind=video&src=/minutes.mp4&track=/minutes.vtt:en&track=/minutes.vtt:zh"
 LEADS_TO = {
     **dict.fromkeys(("/watch", "/a", "/b"), "/page?src=/1mb.mp4"),
-    **dict.fromkeys(("/channel", "/list", "/feed.xml"), "/feed?count=2"),
+    **dict.fromkeys(("/channel", "/list"), "/feed?count=2"),
+    "/feed.xml": "/feed?count=2&image=/thumbnail.png",
     "/video": LONG,
     "/talks": "/feed?entry=/talk",
     "/talk": "/page?chapters=yes",

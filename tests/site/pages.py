@@ -39,7 +39,7 @@ async def playlist_page(request: web.Request) -> web.Response:
 
 async def feed(request: web.Request) -> web.Response:
     """One entry for each `entry` of the query, then `count` times the film, after `delay` seconds; with
-    `stall` not before stalled answers go on.
+    `stall` not before stalled answers go on. `image` is the feed's picture.
 
     With `stale=N` each link has a ticket, and those of the first N answers have expired.
     """
@@ -56,7 +56,14 @@ async def feed(request: web.Request) -> web.Response:
         f"<item><title>Entry {n}</title><link>{html.escape(str(request.url.join(URL(link))))}</link></item>"
         for n, link in enumerate(links, 1)
     )
-    text = f'<?xml version="1.0"?><rss version="2.0"><channel><title>Feed</title>{items}</channel></rss>'
+    image = (
+        f"<image><url>{html.escape(_link(request, 'image', ''))}</url></image>"
+        if "image" in request.query
+        else ""
+    )
+    text = (
+        f'<?xml version="1.0"?><rss version="2.0"><channel><title>Feed</title>{image}{items}</channel></rss>'
+    )
     return web.Response(text=text, content_type="application/rss+xml")
 
 
