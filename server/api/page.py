@@ -206,7 +206,7 @@ def read_assets(folder: Path) -> Assets:
     }
     visited = [files[name] for name in (SCRIPT, SHEET, ON_DEMAND[0], LATER_SHEET) if name in files]
     for asset in (*visited, *pages.values()):
-        _ = asset.packed  # compress now what every visit requests, so that no request waits for it
+        _ = asset.packed  # compress it now, since every visit requests it
     return Assets(MappingProxyType(files), MappingProxyType(pages))
 
 

@@ -283,7 +283,7 @@ class _JsonReader:
         return name
 
     def elements(self, name: str) -> Iterator[Member]:
-        """Yield the elements of the list that has just begun; the list itself if it is empty."""
+        """Yield each element of the list that has just begun, with its place; of an empty list `[]` alone."""
         place = 0
         if self.has("]"):
             yield name, None, []

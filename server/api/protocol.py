@@ -158,7 +158,7 @@ def _refusal_of(exc: BaseException, data: bytes = b"") -> AppError:
         return EncodingUnknown()
     if _OTHER_VERSION.match(data):
         return VersionNotSupported()
-    if isinstance(exc, LineTooLong):  # aiohttp collects the target in a bytearray, a header in bytes
+    if isinstance(exc, LineTooLong):  # with the target as a bytearray, or a header as bytes
         return TargetTooLong() if isinstance(exc.args[0], bytearray) else HeadTooLarge()
     return HeadTooLarge() if "Too many headers" in str(exc) else Unreadable()
 

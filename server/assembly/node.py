@@ -128,7 +128,7 @@ async def open_cluster(
         leftovers = Leftovers(workplace, files, store) if own_disks and me.is_worker else None
         relay = await enter(open_relay(url, store, hub, leftovers))
 
-        # The parts that make attempts.
+        # The parts that run downloads.
         jobs = JobMaker(downloads, find_tools(downloads.ffmpeg))
         cookies = SharedCookies(database, are_separate=asks)
         disk = Disk(data_dir, downloads.min_free_disk)

@@ -280,7 +280,7 @@ def _enter_sandbox(job: Job, on_time: Callable[[float], None], on_written: Calla
     tempfile.tempdir = os.environ["TMPDIR"] = str(directory)
     guard.install(job.allowed_private_hosts, job.proxy)
     sandbox.limit(job.max_filesize)
-    yt_dlp = yt_dlp_parts.install_folder()  # an update is outside the folder of Python's packages
+    yt_dlp = yt_dlp_parts.install_folder()  # perhaps of an update, which the sandbox has to allow
     plugin_folder = job.plugins.folder if job.plugins else None
     sandbox.restrict(directory, [yt_dlp, *(path for path in (job.ffmpeg, job.deno, plugin_folder) if path)])
     run_ffmpeg.install(job.ffmpeg, lock, on_time, on_written)

@@ -42,7 +42,7 @@ _BEGIN = f"""
     RETURNING task_id"""  # noqa: S608
 _WISHES = "SELECT task_id, job_id FROM tasks WHERE job_id = ANY(%s) AND finish_asked"
 _LEAVE = "UPDATE tasks SET node = NULL WHERE task_id = %s AND job_id = %s RETURNING task_id"
-# A task counts as withdrawn for that time, so it is not admitted; any action on it ends that.
+# No worker is given the task before that time, unless somebody acts on it.
 _SET_ASIDE = """
     UPDATE tasks SET withdrawn_at = now() + make_interval(secs => %s)
     WHERE task_id = %s AND job_id = %s AND stage = 'queued' RETURNING task_id"""

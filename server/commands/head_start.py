@@ -15,5 +15,5 @@ def launch_early(settings: Settings) -> Launched | None:
     tools = find_tools(settings.downloads.ffmpeg)
     try:
         return launch(configuration(tools.ffmpeg, tools.deno, cache=cache_of(settings.storage.data_dir)))
-    except OSError:  # the service tries again, and reports it
+    except OSError:  # the service launches one itself later, and logs what fails then
         return None

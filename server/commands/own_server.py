@@ -124,7 +124,7 @@ def begin() -> OwnServer:
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C is for `get`, which cancels the download and says so
+            start_new_session=True,  # Ctrl-C reaches `get` alone, which then cancels the download
         )
     except BaseException:  # Ctrl-C as well
         shutil.rmtree(folder, ignore_errors=True)

@@ -50,7 +50,7 @@ def make(name: str) -> click.Command:
 
 
 class _Subcommands(TranslatedCommand, click.Group):
-    """Commands below another one."""
+    """A command that has only subcommands, such as `people token`."""
 
 
 def _group(path: str, *commands: click.Command) -> click.Group:

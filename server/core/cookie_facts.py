@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from server.core import cookie_format
 
-MOST_HOSTS: Final = 100  # of one file, in which 40,000 have room
+MOST_HOSTS: Final = 100  # named of one file, which may have cookies of 40,000
 LONGEST_HOST: Final = 253  # characters (RFC 1035, section 2.3.4)
 EXACT_ENDS: Final = 100  # the next moments at which cookies expire; later moments are grouped
 _MOST_GROUPS: Final = 100  # of later moments

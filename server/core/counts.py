@@ -7,7 +7,7 @@ from datetime import datetime
 from server.core.task import TaskStatus
 
 SECONDS = (0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0, 86_400.0)
-MOST_NAMES = 100  # of extractors, and of error codes; further ones count as `other`
+MOST_NAMES = 100  # different extractors, and error codes, that are counted; others count as `other`
 
 
 class Histogram:

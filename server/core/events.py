@@ -372,7 +372,7 @@ class Repaired(_Event):
 
 
 class Prioritized(_Event):
-    """A field that is None leaves the status as it is."""
+    """A client moves the task in the queue; of `priority` and `rank`, None stays as it is."""
 
     priority: int | None = None
     rank: int | None = None
@@ -491,7 +491,7 @@ def _change_task(  # noqa: C901 -- one case for each event
             return _if_new(status, {"library": library}) if stage is Stage.COMPLETED or is_due else None
         case OwnerChanged(owner=owner):
             belongs: dict[str, object] = {"owner": owner}
-            if status.scope is not None:  # of a list: its entries share the tasks of whose it is now
+            if status.scope is not None:  # of a list, whose entries share tasks with others of the new owner
                 belongs["scope"] = scope_of_person(owner) if owner else ""
             return _if_new(status, belongs)
         case _ if stage.is_final:
@@ -675,7 +675,7 @@ def _change_list(status: TaskStatus, event: _ListEvent, now: datetime) -> dict[s
                 return None
             return joined | {"shares": (*status.shares, *shared)}
         case Grown(count=count, truncated=truncated):
-            # The list may still be read, or may have failed while it was: its entries count all the same.
+            # Entries may come while the list is read, or after reading it has failed. All of them count.
             grown = _count_joined(status, count, truncated=truncated)
             if grown is None:
                 return None

@@ -236,7 +236,7 @@ class Store(Protocol):
         ...
 
     async def ids_removed(self) -> list[str]:
-        """The ids of tasks marked as removed whose rows still exist."""
+        """Return the ids of tasks that are marked as removed, but are not deleted yet."""
         ...
 
     async def mark_expired(self, before: datetime, limit: int, owner: str | None = None) -> list[str]:
@@ -466,7 +466,7 @@ class Dispatcher(Protocol):
         ...
 
     def release_list(self, playlist_id: str) -> None:
-        """Undo `hold_list`: all entries have taken the action."""
+        """Undo `hold_list`, since all entries of the list have taken the action."""
         ...
 
     async def withdraw_list(self, playlist_id: str) -> None:

@@ -372,7 +372,7 @@ def _part(part: str, values: dict[str, str], longest: int) -> str:
     ):
         person = chosen["user"] if chosen["user"] in text else ""
         before, person, behind = text.partition(person) if person else ("", "", text.lstrip(" -_"))
-        text = before.lstrip(" -_") + person + behind.rstrip(" -_")  # what is part of a name stays
+        text = before.lstrip(" -_") + person + behind.rstrip(" -_")  # the person's own "-" and "_" stay
     return _seen(file_name(text, longest))
 
 

@@ -60,7 +60,7 @@ class PlacedFiles:
         await _in_thread(lambda _: self._folder.mark())
 
     async def clear(self, folder: str, base: str) -> None:
-        """Delete the leftovers of earlier tries to place files of `base` in `folder`."""
+        """Delete from `folder` what earlier tries to place files named `base` have left unfinished."""
         await self._in_folder(lambda root, stopped: root.clear(folder, base, stopped))
 
     async def put(

@@ -166,9 +166,9 @@ class Verification:
         return key if label_of(key) == label else None
 
     async def _adopt(self, keys: Mapping[str, str], sure: Collection[str]) -> None:
-        """Record that the files in the library with these `keys` (key -> path) were fetched, if that is new.
+        """Record videos, given as key -> path, as fetched, unless they are recorded already.
 
-        Of keys that are guessed only those count that an item has.
+        Keys that are not among the `sure` ones are guesses: they count only if an item has the same key.
         """
         fresh = [key for key in keys if "\0" not in key and await self._media.find([key]) is None]
         if not fresh:

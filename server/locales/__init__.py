@@ -103,7 +103,7 @@ class Catalogue:
         return self.texts.stream[reason]
 
     def opml(self, cause: str, values: Mapping[str, object]) -> str:
-        """Why a file cannot be read as OPML."""
+        """Return the sentence that says why a file cannot be read as OPML."""
         return self.texts.opml[cause].format_map(values)
 
     def waiting(self, code: str) -> str | None:

@@ -28,7 +28,7 @@ from server.people.audit_rows import AuditEvent, AuditRows
 
 log = logging.getLogger(__name__)
 
-MAX_REFUSED = 100  # refused log-ins of a minute that are stored, and as many changes; others are only counted
+MAX_REFUSED = 100  # events stored a minute of refused log-ins, and of refused changes; more are counted
 MAX_REFUSED_OF_SOURCE = 10  # of these, log-ins from one address, or changes by one person
 MAX_WAITING_EVENTS = 1000  # while the database is away
 MINUTE = 60.0  # seconds

@@ -136,7 +136,7 @@ async def _sessions(request: web.Request) -> list[Session]:
 
 
 def _name(request: web.Request) -> str:
-    """Raises `PersonNotFound` if the request comes from an admin without a name."""
+    """Return the name of the person who asks. Raises `PersonNotFound` for an admin without a name."""
     if (name := principal_of(request).name) is None:
         raise PersonNotFound
     return name

@@ -62,7 +62,9 @@ class LogInRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """`secret` is "" for a public client. Who is in `admin_group` is an admin; None: roles are set here."""
+    """How the service is known to its provider. `secret` is "" for a public client. Members of `admin_group`
+    are admins; None: admins set the roles.
+    """
 
     issuer: str
     client_id: str

@@ -415,7 +415,7 @@ def _plan_waiting(
     was_there = known.began_at is not None and item.found_at <= known.began_at
     since = day_in_seconds(backlog.since) if isinstance(backlog, SinceDay) and was_there else None
     if entry.verdict is None and since is not None and moment is None and item.reason == UNCLEAR:
-        plan.items[item.key] = replace(item, state="skipped", not_before=None)  # even its page has no date
+        plan.items[item.key] = replace(item, state="skipped", not_before=None)  # its page has no date either
     elif entry.verdict is None and since is not None and moment is not None and moment < since:
         plan.items[item.key] = replace(item, state="known", reason=None, not_before=None)
     elif entry.verdict is None:

@@ -15,7 +15,7 @@ from server.core.xml_text import xml_text
 
 NAMESPACE = "https://clipwire.invalid/opml/1"
 DEEPEST = 50  # elements within each other
-PIECE = 64 * 1024  # bytes that are parsed at once; other threads run between two pieces
+PIECE = 64 * 1024  # bytes that are parsed before other threads may run
 _PREFIX = "clipwire"
 _SETTINGS = "settings"
 

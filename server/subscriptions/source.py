@@ -43,7 +43,7 @@ class PictureNote(Stored):
 
 
 class SourcePicture(Frozen):
-    """A picture as a check's child tells of it: a JPEG, in small as well; or that there is none at `url`."""
+    """A picture of a source, which a check has read: `data` and `small` are JPEG, None if `url` has none."""
 
     model_config = ConfigDict(extra="ignore")
 

@@ -249,7 +249,7 @@ async def _apply_patch(
         completed, unknown_profile = request.app[PROFILES].completed(resolved)
         if unknown_profile and "profile" in body:
             wrong += unknown_profile
-        elif unknown_profile:  # the profile is not configured any more: keep the settings that it gave last
+        elif unknown_profile:  # no profile of that name any more: keep the settings that it gave last
             given = [name for name in sent.get("of_profile", ()) if name not in resolved]
             completed |= {name: sent[name] for name in given} | {"of_profile": given}
         moved = {} if "url" not in body or url == without_password(before.url) else {"url": url}

@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 CHECK_DISK_EVERY = 1.0  # seconds
 CHECK_IDLE_DISK_EVERY = 5.0  # seconds, while no task runs and nothing is wrong
-MAKE_ROOM_EVERY = 15.0  # seconds: there may be nothing to delete
+MAKE_ROOM_EVERY = 15.0  # seconds between tries to delete something while the disk is full
 CHECK_EXPIRED_EVERY = 20.0  # seconds: retention acts within a minute
 AT_ONCE = 100  # expired tasks removed in one go
 

@@ -58,7 +58,7 @@ log = logging.getLogger(__name__)
 
 NEWER_RELEASE = "newer_release"  # the task waits for a server that understands its request
 
-SUSPENDED_IF_OVERDUE_BY = 1.0  # seconds: a timer is as late as that only if the whole process stood still
+SUSPENDED_IF_OVERDUE_BY = 1.0  # seconds; only a process that was suspended runs a timer so late
 
 SLOW_FOR: Final = 600.0  # seconds
 LEAST_BYTES: Final = 64 * 1024

@@ -45,7 +45,7 @@ class CheckedEntries:
         self._trail = trail
         self._sender = sender
         self._judge = EntryJudge(job.check, job.wishes.live)
-        # Names of keys, see `name_of_key`:
+        # Both hold short names of keys, as `name_of_key` makes them.
         self._known = {*job.check.known}
         self._noticed = set[str]()
         self._pages_left, self._asks_left = job.check.max_entry_pages, job.check.asks

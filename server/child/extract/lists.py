@@ -192,7 +192,10 @@ class Expansion:
         return dict(entry)
 
     def resolve_list(self, entry: Info) -> Info | None:
-        """Return the list that `entry` is or leads to; None without extracting it if it may be a video."""
+        """Return the list that `entry` is, or to which its link leads; None if it is none.
+
+        An entry that may be a video counts as none and is not extracted.
+        """
         kind, key = entry.get("_type"), entry.get("ie_key")
         if kind == "playlist":
             return entry

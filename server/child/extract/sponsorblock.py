@@ -30,7 +30,7 @@ from server.child.process.progress import each_second
 _SERVICES: Final = {"Youtube": "YouTube"}
 """yt-dlp's extractor -> SponsorBlock's name, as in yt-dlp's `SponsorBlockPP.EXTRACTORS`."""
 
-_MAX_SECONDS: Final = 1e9  # of a film
+_MAX_SECONDS: Final = 1e9  # of a film; a segment with a later time is ignored
 _MAX_BYTES: Final = 4 * 1024 * 1024  # of a response
 _TIMEOUT: Final = 20.0  # seconds for the whole response
 _READ_TIMEOUT: Final = 10.0  # seconds without a byte

@@ -302,7 +302,7 @@ class Engine(YoutubeDL):  # type: ignore[misc]
                 raise JobFailed("no_such_entry", f"the list has no entry {item}")
             if outermost and item is None:
                 self._entry, self.is_first_of_several = at, at > 0
-                # The first two entries may be the same; `IndexError`: there are fewer.
+                # Two entries with one link are one film. `IndexError`: there are fewer than two.
                 with suppress(IndexError, YoutubeDLError):
                     one, other = ie_result["entries"][0], ie_result["entries"][1]
                     same = one and one.get("url") and one["url"] == other.get("url")

@@ -63,7 +63,7 @@ class WrittenTags:
 
 
 def write_tags(tags: Tags, directory: Path) -> WrittenTags:
-    """Write the files of `tags` to `directory`, beside the parts."""
+    """Write `tags` into files in `directory`, from which ffmpeg reads them."""
     lines = _lines(tags.values)
     for chapter in tags.chapters:
         start, end = round(chapter.start * 1000), round(chapter.end * 1000)

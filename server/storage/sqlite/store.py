@@ -326,7 +326,7 @@ class SqliteStore:
     async def page(self, wanted: Filter, cursor: str | None, limit: int) -> StatusPage:
         after = Cursor.read(cursor, wanted.sorting)
         text = folded(wanted.text)
-        asked = text if wanted.playlist_id is None else ""  # the entries of a list are read without the index
+        asked = text if wanted.playlist_id is None else ""  # entries of a list are searched without the index
         match = await match_expression(self._lists, asked, wanted.stages or tuple(Stage))
         actions = self._memory.actions
         query = page_query(wanted, text, match, after, limit + 1, actions)
