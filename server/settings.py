@@ -783,8 +783,9 @@ _EXAMPLES = {tuple: 'list is expected, such as ["a", "b"]', dict: 'object is exp
 
 
 def _read_environment() -> dict[str, Any]:
-    """What variables set, by section and key. Raises `ConfigurationError` for unknown names, which are typos,
-    and for lists that are not JSON.
+    """Return what environment variables set, by section and key.
+
+    Raises `ConfigurationError` for unknown names, which are typos, and for lists that are not JSON.
     """
     settings: dict[str, Any] = {}
     for name, value in sorted(os.environ.items()):

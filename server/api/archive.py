@@ -73,7 +73,7 @@ class ArchiveEntry:
         return _LOCAL.pack(b"PK\3\4", self._version, *fields) + self.name + extra
 
     def descriptor(self, crc: int) -> bytes:
-        """The data descriptor, after the entry's bytes; empty if the header has the CRC-32."""
+        """Return the data descriptor that follows the entry's bytes; empty if the header has the CRC-32."""
         if self.crc is not None:
             return b""
         form = _DESCRIPTOR_64 if self._is_64 else _DESCRIPTOR

@@ -49,7 +49,7 @@ SOCKETS_AT_ONCE = 256  # sockets written to before other tasks of the event loop
 FEEDS_AT_ONCE = 32  # the same for feeds, which get more bytes each: together 1 MiB
 BYTES_AT_ONCE = 32 * 1024  # bytes written to one feed before the next one's turn
 MOST_WRITES_KEPT = 16  # cached writes, one for each position and form of feeds
-TIDY_EVERY = 1.0  # seconds, while the log has changes
+TIDY_EVERY = 1.0  # seconds between deletions of changes that all feeds have sent
 READ_AT_ONCE = 20  # statuses, for a client that reconnects
 
 
@@ -375,7 +375,7 @@ class Feed(Subscriber):
         return self._encoder.shared(status, self._form).frame
 
     def begin_with(self, missed: Iterator[Changed]) -> None:
-        """Write `missed`, changes from before the feed was opened, first."""
+        """Write first what the client has `missed`: changes from before it opened the feed."""
         self._missed = missed
 
     def wake(self) -> None:
@@ -502,8 +502,8 @@ def drop_tracebacks(error: BaseException | None) -> None:
 
 
 def keep_little(transport: asyncio.Transport) -> None:
-    """Keep the write buffers small: a buffered update gets old before a slow client reads it, one in a slot
-    is replaced.
+    """Keep the write buffers small: an update that waits in its slot is replaced by a newer one, but one in a
+    buffer is old when a slow client reads it.
     """
     transport.set_write_buffer_limits(high=0)  # `drain` waits until the buffer is empty
     if hasattr(socket, "TCP_NOTSENT_LOWAT"):  # without it the kernel buffers megabytes

@@ -64,7 +64,7 @@ class LogInRequest(RootModel[LogIn | PasswordLogIn]):
 
 
 class Directory(Protocol):
-    """Knows the people that were added, and their tokens. `server.people` has one; in the kernel it is empty.
+    """Knows the people that were added, and their tokens; without the feature `people`, it is `Nobody`.
 
     It answers from memory. After a change, made on any node, it calls `ended` (see `listen`).
     """
@@ -94,7 +94,9 @@ class Directory(Protocol):
         ...
 
     async def of_password(self, name: str, password: str, address: str) -> Principal:
-        """Raises `TokenRequired` and `TooManyRequests`, the same for names that exist and that do not."""
+        """Return the person with this password. Raises `TokenRequired` and `TooManyRequests`, in the same way
+        whether the name exists or not.
+        """
         ...
 
     def admits(self, principal: Principal) -> bool:
@@ -190,7 +192,7 @@ class Minute:
         return count if self._clock() - began < MINUTE else 0
 
     def left(self, address: str) -> int:
-        """Whole seconds, at least one, until the address's minute ends and its count restarts."""
+        """Return the seconds, at least one, until the count of the address begins anew."""
         began, _ = self._counts.get(address, (0.0, 0))
         return max(1, math.ceil(began + MINUTE - self._clock()))
 

@@ -63,7 +63,7 @@ def wanted_wait(request: web.Request) -> float | None:
 
 
 class Poll(Waiter):
-    """The subscription of a long poll; it also ends when the session of its request ends."""
+    """Waits for a change in the name of a long poll; it also ends with the session of the request."""
 
     is_logged_out = False
 

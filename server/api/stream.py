@@ -117,7 +117,7 @@ class _StreamedFile:
             await self._send_up_to(good)
             if growth is Growth.WHOLE:
                 return
-            # The task's status says whether the whole file is sent, in case `look` cannot tell.
+            # Whether the whole file is sent: if the file itself does not tell, the task's status does.
             try:
                 status = await self._tasks.status(self._task_id)
             except TaskNotFound:

@@ -191,8 +191,8 @@ async def open_cluster(
             if worker and (downloads.rate_limit or downloads.rate_windows):
                 await enter(paced(Pacer(downloads, runner, clock.wall, presence.share)))
 
-            # Queue, for any worker, what dead nodes of this data directory ran. All dead names count: the
-            # process that ran here before may have had another name than this one has.
+            # Queue for any worker what dead nodes of this data directory have run, under whatever name: an
+            # earlier process of this node may have had another one.
             with ExitStack() as neighbours:
                 dead = await asyncio.to_thread(neighbours.enter_context, dead_neighbours(data_dir))
                 for dead_name in (me.node_id, *dead):

@@ -118,7 +118,7 @@ class LiveDownload:
         if not streams:
             return self._finished_files.flush(info, pictures)
         progress, began, most = StreamProgress(), time.monotonic(), self._job.max_filesize
-        meter = Meter([progress], convert=1.0)  # its length is unknown: progress stays at 20
+        meter = Meter([progress], convert=1.0)  # a broadcast has no known length: progress stays at 20
 
         def on_size(size: int, came_in: int) -> None:
             progress.done = size

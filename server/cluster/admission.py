@@ -301,7 +301,7 @@ class Admission:
         await db.execute(_PAUSE)
 
     async def take_back(self, db: AsyncConnection) -> bool:
-        """Delete some jobs that have not begun, while the queue is paused; return whether there were any."""
+        """Delete some jobs that have not begun, as the queue is paused; return whether there were any."""
         return (await db.execute(_TAKE_BACK, (AT_ONCE,))).rowcount > 0
 
     async def resume(self, db: AsyncConnection) -> None:

@@ -190,7 +190,7 @@ class FairOrder:
             of_host[head.host] += 1
             of_owner[head.owner] += 1
             of_line[line] += 1
-            if of_line[line] == depth < free:  # what follows in this line was not read
+            if of_line[line] == depth < free:  # only the first `depth` tasks of each line were read
                 return found, len(found) == free
         return found, True
 

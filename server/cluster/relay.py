@@ -94,7 +94,7 @@ class Relay:
         self._listens = asyncio.Event()
         self._hello_heard = asyncio.Event()  # set when this node's `Hello` has arrived
         self._gone: list[str] = []  # removed tasks, of which is to be found out whose they were
-        self._due: dict[str, int] = {}  # tasks to be read, and the revision expected at least
+        self._due: dict[str, int] = {}  # tasks to read -> the least revision that their rows must have
         self._read: dict[str, int] = {}  # revisions that were read of watched tasks
         self._wake = asyncio.Event()
 

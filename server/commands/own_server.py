@@ -185,7 +185,7 @@ def _exit(status: int) -> NoReturn:
 
 
 def _serve() -> int:
-    """Start the fork server, then import the rest: both take about as long."""
+    """Start the fork server, and import the rest of the server while it starts, which takes as long."""
     from server.tasks.children import configuration, launch
     from server.tasks.programs_found import find_tools
 

@@ -123,7 +123,7 @@ class Store(Protocol):
         ...
 
     async def find_by_wish(self, wish: str) -> list[Task]:
-        """The newest tasks with this wish, newest first, without failed and cancelled ones."""
+        """Return the newest tasks with this wish, newest first, except failed and cancelled ones."""
         ...
 
     async def get(self, task_id: str, owner: str | None = None) -> Task:

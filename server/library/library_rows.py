@@ -64,7 +64,7 @@ class LibraryRows:
         self._transactions = transactions
 
     async def wanted_of(self, subscription_id: str) -> Library | None:
-        """Return where the set's files go now; None if it has ended, wants no place, or cannot be read."""
+        """Return where the subscription wants its files now; None if nowhere, or if it cannot be read."""
 
         async def work(tables: Statements) -> list[Row]:
             sql = "SELECT wanted FROM subscriptions WHERE subscription_id = ?"
@@ -238,7 +238,7 @@ class LibraryRows:
         """Return the first words of the keys of items, at most some hundreds."""
 
         async def work(tables: Statements) -> list[str]:
-            """From one to the next by the index: there may be a million items."""
+            """Skip from one extractor to the next by the index, as there may be a million items."""
             found, last = list[str](), ""
             while len(found) < MOST_EXTRACTORS:
                 rows = await tables.fetch("SELECT key FROM items WHERE key > ? ORDER BY key LIMIT 1", (last,))

@@ -148,7 +148,7 @@ class PlacedFiles:
             await building
         finally:
             building.cancel()
-            with suppress(asyncio.QueueFull):  # the thread may wait for a piece
+            with suppress(asyncio.QueueFull):  # None ends the thread, which may wait for a piece
                 pieces.put_nowait(None)
 
     async def hashed(self, source: BinaryIO) -> str:

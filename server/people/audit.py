@@ -124,7 +124,7 @@ class Audit:
             self._wait([event])
 
     async def refused_change(self, request: web.Request, what: str) -> None:
-        """Record a refused change; `what` is the event of a successful one."""
+        """Record that a change was refused which, had it succeeded, would have been the event `what`."""
         who, refused = principal_of(request).name, f"{what}_refused"
         source = who or request.app[DOORS].client(request)
         if self._is_to_be_recorded(self._refused_changes, source, who, refused):

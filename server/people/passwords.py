@@ -75,7 +75,7 @@ class _Turns:
         self._others, self._suspects = _Lanes(), _Lanes()
 
     async def take(self, who: Who, function: Callable[[], T], *, is_suspect: bool = False) -> T:
-        """Raises `TooManyRequests` if too many wait already."""
+        """Run `function` when it is the turn of `who`. Raises `TooManyRequests` if too many wait already."""
         if self._may_begin(is_suspect=is_suspect):
             self._begin(is_suspect=is_suspect)
         else:

@@ -229,7 +229,7 @@ def merged(older: Mapping[str, ListActions], newer: Mapping[str, ListActions]) -
 
 
 def ranks_given(actions: Mapping[str, ListActions]) -> list[int]:
-    """Return the urgencies to which `actions` may have moved entries: perhaps the queue's first or last."""
+    """Return the urgencies that `actions` may have given to entries: one may be the queue's first or last."""
     given = (action.rank for each in actions.values() for _, action in each)
     return [0, *(rank * OF_ONE_RANK for rank in given if rank is not None)]
 

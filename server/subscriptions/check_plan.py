@@ -119,7 +119,7 @@ def plan_check(
         # The first check did not come to the end of the list: these entries are older than the subscription.
         begin = max(0, len(fresh) - result.tail)
         asked = {*range(begin)}
-        if not isinstance(subscription.wanted.backlog, LastOnes):  # the first check has found the last ones
+        if not isinstance(subscription.wanted.backlog, LastOnes):  # of these the first check has found all
             asked |= {place for place in backlog if place >= begin}
     wanted: list[StoredItem] = []
     for place, (item, entry) in enumerate(fresh):

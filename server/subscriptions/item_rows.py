@@ -186,7 +186,7 @@ class ItemRows:
         return {subscription_id: at for subscription_id, at in rows if at is not None}
 
     async def is_wanted(self, task_id: str, but: str) -> bool:
-        """Whether any subscription waits for the task, beside the one with the id `but`."""
+        """Whether any other subscription than `but` waits for the task."""
         sql = """
             SELECT 1 FROM items WHERE task_id = ? AND subscription_id <> ? AND state IN ('queued', 'waiting')
             LIMIT 1"""
@@ -226,8 +226,10 @@ class ItemRows:
     async def fetch(
         self, items: Sequence[StoredItem], now: float, gone: Container[str] = ()
     ) -> dict[str, Task | str]:
-        """Make tasks of items, by their keys, or the id of a task that is to be retried; for items that are
-        `queued`, or `fetched` and not `gone`, there is neither. Raises `QueueFull`; then none was made.
+        """Make tasks of items; return each by its item's key, or the id of a task that is to be retried.
+
+        Items that are `queued`, or `fetched` and not `gone`, are left as they are. Raises `QueueFull`; then
+        no task was made.
         """
 
         async def work(tables: Tables) -> dict[str, Task | str]:
@@ -300,7 +302,7 @@ class ItemRows:
         await self._transactions.write(work)
 
     async def forget(self, subscription_id: str, keys: Sequence[str]) -> None:
-        """Delete items, and what the memory has of them: they are new at the next check."""
+        """Delete items, and what the memory has of them, so that they are new at the next check."""
 
         async def work(tables: Tables) -> None:
             await tables.alone()

@@ -56,7 +56,7 @@ class Profiles:
 
 
 def own_of(stored: Mapping[str, Any]) -> dict[str, Any]:
-    """What a subscription has set itself, of its settings as they are stored."""
+    """Return those of the `stored` settings that the subscription has set itself, not its profile."""
     given = {*stored.get("of_profile", ()), "of_profile"}
     return {field: value for field, value in stored.items() if field not in given}
 

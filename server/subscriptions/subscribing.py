@@ -163,7 +163,7 @@ class Subscriptions:
         for subscription_id in found:
             with suppress(SubscriptionNotFound):
                 await self.remove(subscription_id, with_files=True)
-        await self.store.give(owner, None)  # forgets the rest
+        await self.store.give(owner, None)  # which forgets their memory and their feeds' secret
         return bool(found)
 
     async def log_in(self, hosts: Sequence[str], owner: str | None = None) -> None:
@@ -314,7 +314,9 @@ class Subscriptions:
         await self.items.place(subscription_id, {key: status.task_id for key, status in tasks.items()})
 
     async def _skip(self, subscription_id: str, items: Sequence[StoredItem]) -> dict[str, AppError]:
-        """Cancel first: an item follows its task, and one whose download has ended meanwhile is fetched."""
+        """Skip items; return why some could not be. Their tasks are cancelled first: an item whose download
+        has ended meanwhile is `fetched`, and stays so.
+        """
         problems: dict[str, AppError] = {}
         for item in items:
             if item.state == "queued" and item.task_id:

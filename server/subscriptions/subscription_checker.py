@@ -232,7 +232,7 @@ class SubscriptionChecker:
         subscription = claim.subscription
         try:
             request = request_of(subscription.wanted, subscription.url)
-        except ValueError:  # it asks for what only a newer release knows
+        except ValueError:  # a newer release has stored it, with a setting that this one does not know
             raise _Failed(CheckFailure("internal")) from None
         whole = _is_whole(claim, self._now)
         job_cookies = await self._cookies.made_for(subscription.url, request.cookies, subscription.owner)

@@ -144,7 +144,7 @@ async def _with_wishes(
     if not isinstance(asked, dict) or not asked:
         return body, wrong
     if {"url", "playlist", "playlist_items", "start_at", "reuse"} & asked.keys():
-        return body, wrong  # the model reports these fields
+        return body, wrong  # the model of a subscription refuses these fields
     preset = {"preset": asked["preset"]} if is_resolved and "preset" in asked else {}
     made = {name: value for name, value in asked.items() if name not in preset}
     found = await read_wish(request, {**made, "url": url}, None)

@@ -112,10 +112,10 @@ def item_after(status: TaskStatus, tries: int, published_at: str | None, found_a
 def interval_of(
     subscription: StoredSubscription, default: int, least: int, newest: Sequence[float], now: float
 ) -> float:
-    """Seconds between two checks. An interval that was set earlier may be shorter than is allowed now.
+    """Return the seconds between two checks, at least `least`: what was set earlier may be less.
 
-    With `"auto"` it goes by when the `newest` entries came, up to `AUTO_OF`: a source that is silent from now
-    on is asked less and less often.
+    With `"auto"` they depend on the times of the `newest` entries, at most `AUTO_OF`: a source that becomes
+    silent is asked less and less often.
     """
     wanted = subscription.wanted.interval
     if wanted == AUTO and newest:
@@ -254,7 +254,7 @@ def after_announced_move(before: Findings, result: CheckResult) -> tuple[Finding
 
 
 def findings_after_move(findings: Findings, url: str, key_origin: str) -> Findings:
-    """Return the findings of a source that has left `url`, without the validators of its answers there."""
+    """Return the findings of a source that has moved from `url`; the `ETag` of that address is forgotten."""
     left = without_password(url)
     former = (*(one for one in findings.former_urls if one != left), left)[-MOST_FORMER_URLS:]
     change = {
@@ -271,7 +271,7 @@ def findings_after_move(findings: Findings, url: str, key_origin: str) -> Findin
 
 
 def address_of_move(url: str, moved_to: str) -> str:
-    """`moved_to`, with the user and password of `url` if they go to the same server, no less encrypted."""
+    """Return `moved_to`, with the user and password of `url` if it is on the same server, as well encrypted."""
     before, after = urlsplit(url), urlsplit(moved_to)
     user, at, _ = before.netloc.rpartition("@")
     is_same = (before.hostname, before.port) == (after.hostname, after.port)

@@ -299,7 +299,7 @@ class Hub:
         self.number = max(self.number + 1, int(self.now() * 1000))
 
     def changed_within(self, seconds: float) -> dict[str, bool] | None:
-        """Return the tasks that changed in the last `seconds` (at most `CHANGES_KEPT_FOR`): was each removed?
+        """Return the tasks that changed in the last `seconds` (at most `CHANGES_KEPT_FOR`) -> was it removed?
 
         None if changes of that time may have been missed.
         """

@@ -35,7 +35,7 @@ class LeasedWork:
 
     @property
     def room(self) -> int:
-        """How many may begin now; if that is 0, the next end sets `called`."""
+        """How many may begin now. If none may, `called` is set when one of those under way ends."""
         return max(0, self._most - len(self._under_way))
 
     async def run(self, begin_due: Callable[[], Awaitable[float | None]], look_every: float) -> None:

@@ -23,7 +23,7 @@ MAX_LOST: Final = 3  # children lost in a row without progress, after which a ta
 MAX_LOST_IN_ALL: Final = 20  # children lost after which a task fails, however far they got
 FIRST_DELAY, LONGEST_DELAY = 1.0, 60.0  # seconds before a new attempt, doubled each time
 MAX_RETRY_AFTER: Final = 3600.0  # seconds; a source that asks for more is not waited for longer
-DISK_DELAY = 15.0  # seconds
+DISK_DELAY = 15.0  # seconds before a new attempt where the disk was full, or the storage away
 NEXT_ATTEMPT: Final = "next_attempt"
 """What a task waits for after a transient fault."""
 

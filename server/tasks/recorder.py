@@ -211,7 +211,7 @@ class Recorder:
         return True
 
     async def _counted(self, before: TaskStatus, after: TaskStatus) -> list[Saved]:
-        """Return the changes of the lists that count this entry, if it ends or waits again."""
+        """Return the new statuses of the lists that count this entry, if it has ended or waits again."""
         event = count_moves([(before, after)])
         if event is None:
             return []

@@ -188,7 +188,8 @@ ANY_STATUS: Final = "http"
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Holds if yt-dlp's message matches `says`; without `says`, if all other fields are true of one `Fact`.
+    """Gives a failure its `code`: if yt-dlp's message matches `says`, or without `says` if one `Fact` has all
+    other fields.
 
     `passes` says whether another attempt may help, where the code alone (`PASSING`) would say otherwise;
     `hint` is the key of a hint that fits better than the code's own.

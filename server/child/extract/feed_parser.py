@@ -170,7 +170,9 @@ def _entry(item: Any, base: str, *, is_atom: bool) -> Entry | None:
 
 
 def _quality(version: Any) -> tuple[bool, int, int, int]:
-    """Return the sort key of a version of the film: the source's default is highest, then the best."""
+    """Return the sort key of a version of the film: the source's default comes before all others, else the
+    largest.
+    """
     sizes = (_small_number(version.get(name)) or 0 for name in ("height", "bitrate", "filesize"))
     return (version.get("isdefault") == "true", *sizes)
 

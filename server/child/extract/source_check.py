@@ -55,7 +55,7 @@ class _ListReading:
     left: int
     entries: int = 0
     new_at_end: int = 0  # new entries behind the last known one
-    is_cut: bool = False  # by `max_playlist` or the check's time
+    is_cut: bool = False  # the list was longer than `max_playlist`, or than the check had time for
     is_unfinished: bool = False  # cut before `KNOWN_IN_A_ROW`
     stopped_at_known: bool = False
 

@@ -84,7 +84,7 @@ class SourceVersion:
         pairs = ((self.etag, other.etag), (self.modified, other.modified))
         if not (self.etag or self.modified):
             return True
-        return any(all(pair) for pair in pairs)  # `other` need not state both, but at least one of them
+        return any(all(pair) for pair in pairs)  # one that both versions have is enough
 
 
 class Partial:

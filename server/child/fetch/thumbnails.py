@@ -60,7 +60,7 @@ class Thumbnails:
         return None
 
     def fetch_in_widths(self, url: str, *widths: int) -> list[bytes] | None:
-        """Return JPEGs of the picture at `url`, one of at most each of `widths`; None if that fails."""
+        """Return the picture at `url` as JPEGs of at most each of `widths`; None if that fails."""
         path, jpegs = self._directory / "picture.source", list[bytes]()
         target = self._directory / "picture.jpg"
         try:

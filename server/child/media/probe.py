@@ -141,7 +141,7 @@ def is_something_else(kind: str, head: bytes) -> bool:
 
     `kind` does not count if `head` looks like a film: servers send files of unknown suffixes as text.
     """
-    if sniff(head) or head.startswith(_GIF):  # `inspect` finds out whether it is animated
+    if sniff(head) or head.startswith(_GIF):  # a GIF is a film if it is animated, which `inspect` finds out
         return False
     known = _is_picture(head) or head.startswith(_DOCUMENTS) or not _BINARY.search(head)
     return known or bool(_OTHER_KINDS.match(kind.lower()))

@@ -91,7 +91,7 @@ def _recipe(
 
 def _streams(source: Part, subtitles: tuple[Embedded, ...]) -> list[Word]:
     container, copy = source.media.container, ["-dn", "-ignore_unknown", "-c", "copy"]
-    if container in _COARSE_SEEKS:  # sound only: other streams would start too early, or cannot be written
+    if container in _COARSE_SEEKS:  # sound alone: other streams would begin too early, or cannot be written
         return ["-map", Of(source, "a"), *copy]
     if container == "mkv":  # no cover, which would become a video stream
         kinds = ("V", "a?", "s?")

@@ -91,7 +91,7 @@ _TITLE: Final = re.compile(
     rb"|ddos-guard|pardon our interruption|access denied\s*</)",
     re.IGNORECASE,
 )
-_TITLE_WITHIN: Final = 16 * 1024  # bytes of a page
+_TITLE_WITHIN: Final = 16 * 1024  # bytes of a page in which its title is looked for
 _BOT_COOKIE: Final = "__cf_bm"
 """Cloudflare gives it to clients that it took for programs, and then refuses them by it."""
 

@@ -338,7 +338,7 @@ class _HttpProxy:
 
 
 def _http_proxy(upstream: str | None) -> _HttpProxy | None:
-    """None without a proxy, and for a SOCKS proxy."""
+    """Return the upstream proxy if it speaks HTTP; None for a SOCKS proxy, or if there is none."""
     if upstream is None:
         return None
     parts = urlsplit(upstream if "://" in upstream else f"http://{upstream}")

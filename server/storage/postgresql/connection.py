@@ -53,7 +53,7 @@ OUTAGE = (
     READ_ONLY,
     *STALLED,
 )
-# Errors that do not mean that the database is away.
+# Errors of a database that answers.
 _OTHER_ERRORS: dict[type[psycopg.Error], type[StoreUnavailable]] = {
     psycopg.errors.DiskFull: DiskFull,
     psycopg.errors.IoError: StorageFailed,

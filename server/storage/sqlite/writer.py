@@ -610,7 +610,7 @@ class Changes:
                 change.outcome = after
 
     async def _yet_to_wait(self) -> int:
-        """Return how many more entries wait than their rows say."""
+        """Return how many more entries wait than their rows say: these take actions on lists later."""
         more = 0
         for playlist_id in self._memory.actions:
             waiting = self._memory.entries(playlist_id).in_stages([Stage.QUEUED, Stage.PAUSED])
