@@ -271,7 +271,7 @@ def findings_after_move(findings: Findings, url: str, key_origin: str) -> Findin
 
 
 def address_of_move(url: str, moved_to: str) -> str:
-    """Return `moved_to`, with the user and password of `url` if it is on the same server, as well encrypted."""
+    """Return `moved_to`, with the user and password of `url` if its server is the same, as well encrypted."""
     before, after = urlsplit(url), urlsplit(moved_to)
     user, at, _ = before.netloc.rpartition("@")
     is_same = (before.hostname, before.port) == (after.hostname, after.port)
