@@ -335,7 +335,7 @@ async def inspect(request: web.Request) -> web.Response:
     request.app[WAKE]()
     body = await read_object(request)
     with_defaults, wrong = with_preset(body, request.app[SETTINGS].presets)
-    name = with_defaults.get("cookies")  # the preset's other fields do not matter here
+    name = with_defaults.get("cookies")  # the one field of a preset that an `InfoRequest` has
     whole = body | {"cookies": name} if name is not None else body
     wanted = validated(InfoRequest, whole, *wrong, *await unknown_cookies(request, whole))
     looking = request.app[INSPECTOR].inspect(wanted, owner_of(request))

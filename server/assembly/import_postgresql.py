@@ -143,7 +143,7 @@ async def bring(url: str, source: ExportedRows) -> None:
 
 
 def _untimed(row: DeliveryRow) -> DeliveryRow:
-    """Return the row without its times, which PostgreSQL rounds."""
+    """Return the row without its times: PostgreSQL rounds them, so they cannot be compared."""
     return row._replace(next_at=None, claimed_until=None)
 
 

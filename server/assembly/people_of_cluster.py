@@ -11,7 +11,7 @@ from server.storage.postgresql.connection import PLACE, connected, explain_error
 from server.storage.postgresql.migrations import migrate, released_scripts
 from server.storage.statements import Statements
 
-SENDER = "people"  # no node has this name
+SENDER = "people"  # the sender of announcements; no node has this name
 # Live nodes of a release without people: they would still admit everybody.
 _OLDER = """
     SELECT node_id FROM nodes WHERE heartbeat_at > now() - make_interval(secs => 60)

@@ -112,7 +112,9 @@ class Sweeper:
         try:
             async with asyncio.timeout(max(SWEEPS_WITHIN, self._lost_after / 2)):
                 self._in_contact_since = self._in_contact_since or loop.time()
-                if loop.time() - self._in_contact_since < self._contact:  # it is too early to judge
+                if (
+                    loop.time() - self._in_contact_since < self._contact
+                ):  # others may not have sent a heartbeat since
                     await self._database.rows("SELECT 1")
                 else:
                     judged = [(task_id, job) for task_id, job in await self._database.rows(_JUDGE, **values)]

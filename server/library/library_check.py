@@ -16,7 +16,7 @@ _OF_TROUBLE = {
     "read_only": Detail("library_read_only"),
     "silent": Detail("library_silent"),
 }
-# The most urgent first.
+# `/readyz` shows the first reason that applies, so the most urgent ones come first.
 _OF_REASON: Mapping[Reason, Callable[[int], Detail]] = {
     "full": lambda count: Detail("library_full", {"count": count}),
     "blocked": lambda count: Detail("library_blocked", {"count": count}),

@@ -221,14 +221,14 @@ class Root:
         there, new = self._seen(before), self._seen(after)
         if there is None:
             self.tidy(folder)
-            return new is not None and new.st_size == size  # killed behind the last move
+            return new is not None and new.st_size == size  # an earlier move was killed after it was done
         if new is not None and (new.st_dev, new.st_ino) == (there.st_dev, there.st_ino) and before != after:
             with self.inside(folder) as source, self.inside(to_folder) as target:
                 is_other = self._other_name(folder, name, to_folder, to_name)
                 _go_on(stopped)
                 if is_other:
-                    os.unlink(name, dir_fd=source)  # killed within the last move
-                else:  # where case is folded
+                    os.unlink(name, dir_fd=source)  # an earlier move was killed between link and unlink
+                else:  # one name in another case, where the file system folds case
                     os.rename(name, to_name, src_dir_fd=source, dst_dir_fd=target)
             self.tidy(folder)
             return True

@@ -49,7 +49,11 @@ class TaskPlacing:
         return await self._place(task.status, [one])
 
     async def _place(self, status: TaskStatus, sets: list[FileSet]) -> TaskStatus:
-        """Told first: once it is stored, the placer may be quicker than a word that it is still to come."""
+        """Have sets of a task placed.
+
+        Its status says `waiting` before they are stored: once they are, the placer may place them at any
+        moment, and its `placed` must not be overwritten.
+        """
         with suppress(TaskNotFound):
             before = status.library or InLibrary()
             told = before.model_copy(update={"state": "waiting"})

@@ -53,7 +53,7 @@ ALGORITHMS = (
 
 
 class LogInRefused(Exception):
-    """`reason` is a word for the page; the text is for the log."""
+    """The provider's answer admits nobody. `reason` is a word for the page; the text is for the log."""
 
     def __init__(self, reason: str, text: str) -> None:
         super().__init__(text)

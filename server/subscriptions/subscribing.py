@@ -305,7 +305,11 @@ class Subscriptions:
     async def _place(
         self, subscription_id: str, tasks: Mapping[str, TaskStatus], *, in_library: bool
     ) -> None:
-        """Told first: once it is stored, the placer may be quicker than a word that it is still to come."""
+        """Have the files of items placed.
+
+        The tasks' statuses say `waiting` before that is stored: once it is, the placer may place them at any
+        moment, and its `placed` must not be overwritten.
+        """
         for status in tasks.values() if in_library else ():
             before = status.library or InLibrary()
             with suppress(TaskNotFound):

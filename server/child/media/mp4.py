@@ -172,7 +172,7 @@ def read(path: Path) -> Movie | None:
             return Movie(duration, tracks, has_all=True)
         # Only the fragments tell the duration of the film, and where the samples of each track begin.
         if any(track.first[1] for track in tracks):
-            return None  # some samples are in no fragment
+            return None  # the index has samples of its own as well
         try:
             for kind, start, end in _top_level_boxes(file, size):
                 if kind == b"moof" and end - start <= _MAX_INDEX:

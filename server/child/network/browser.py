@@ -110,7 +110,7 @@ class Walls:
         return is_wall(response) or bool(self._hosts and response.status == HTTPStatus.FORBIDDEN)
 
     def remember(self, urls: Iterable[str], jar: Any) -> None:
-        """Note that the hosts of `urls` have walls, and delete their `_BOT_COOKIE` from `jar`."""
+        """Remember that the hosts of `urls` refuse programs, and delete their `_BOT_COOKIE` from `jar`."""
         for url in urls:
             self._hosts.add(_host(url))
             for cookie in jar.get_cookies_for_url(url):

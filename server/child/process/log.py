@@ -72,7 +72,7 @@ def cut_middle(text: bytes, kept: int) -> tuple[bytes, bytes]:
 
 LIMIT = 1024 * 1024  # bytes
 _FOR_SERVER = 8 * 1024  # bytes of the limit, for lines that the server appends
-_KEPT = 320 * 1024  # bytes of the beginning, and of the end
+_KEPT = 320 * 1024  # bytes that are kept of the beginning of a long log, and of its end
 _LINE_END = re.compile(r"[\r\n]+")
 
 

@@ -134,7 +134,7 @@ class Reporter:
         self._highest = START
         self._sent_at = time.monotonic()
         self._converting = False
-        self._needs = 0  # bytes
+        self._needs = 0  # bytes of disk space, the most that was reported
         self._is_held = self._is_fetching = self._sent_held = False
         self._pending: tuple[Meter, Mapping[str, Any]] | None = None
         self._timer: threading.Timer | None = None

@@ -253,7 +253,7 @@ class Act(Change["TaskStatus | None"]):
     action: ListAction
     follow: Callable[[Mapping[Stage, int]], TaskStatus]
     find_short: FindShort
-    number: int = 0  # of the action, if its entries are to take it
+    number: int = 0  # of the action; 0 if no entry has to take it
     save: Save | None = None
 
     def __post_init__(self) -> None:
@@ -707,7 +707,7 @@ class Memory:
         return EntrySql(self.actions.get(playlist_id, ()), SQLITE)
 
     def acted(self, playlist_id: str, number: int = 0, action: ListAction | None = None) -> None:
-        """Add an action on the list; without one, forget its actions: all entries have taken them."""
+        """Remember an action on the list; without one, forget all, since the entries have taken them."""
         others = {name: actions for name, actions in self.actions.items() if name != playlist_id}
         known = self.actions.get(playlist_id, ())
         self.actions = others | ({playlist_id: (*known, (number, action))} if action else {})
