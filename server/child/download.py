@@ -115,9 +115,12 @@ class Download:
             self._channel.send("described", video_info=video_info.video_info(error.info))
             raise
         except DownloadError as error:
-            only_audio = options.wants_only_audio(self._wishes) and not self._wishes.format
-            if only_audio and classify(error, engine.trail).code == "format_unavailable":
+            if self._wishes.format or classify(error, engine.trail).code != "format_unavailable":
+                raise
+            if options.wants_only_audio(self._wishes):
                 raise JobFailed("no_audio") from error
+            if options.wants_only_picture(self._wishes):
+                raise JobFailed("no_video") from error
             raise
         return video_info.with_words_of_list(info, self._job.says) if self._job.says else info
 

@@ -177,6 +177,14 @@ async def test_what_the_source_lacks_is_left_out_if_something_remains(
         assert set(outcome.last["files"]) == files
 
 
+async def test_of_sound_alone_there_is_no_mute_video(jobs: Jobs, site: Site, tmp_path: Path) -> None:
+    url = site.url("/audio.mp3")
+    assert broken(await jobs.download(tmp_path / "t", url, outputs=["video"], mute=True))[0] == "no_video"
+    url = site.url("/page?src=/audio.mp3&thumbnail=/thumbnail.jpg")
+    outcome = await jobs.download(tmp_path / "u", url, outputs=["thumbnail"], mute=True)
+    assert set(outcome.last["files"]) == {"thumbnail"}
+
+
 async def test_a_page_gives_title_duration_uploader_and_thumbnails(
     jobs: Jobs, site: Site, tmp_path: Path
 ) -> None:

@@ -118,7 +118,7 @@ def selector(wishes: Wishes) -> str:
     filters = [f"[vcodec~='{codec}']{cap}", cap, ""] if codec else [cap, ""]
     tried = []
     for narrow in dict.fromkeys(filters):  # the best picture, with sound of its own or from another format
-        if wishes.mute and "audio" not in wishes.outputs:
+        if wants_only_picture(wishes):
             tried.append(f"bv*{narrow}")
             continue
         if wishes.audio_language:
@@ -176,6 +176,10 @@ def wants_subtitles(wishes: Wishes) -> bool:
 
 def wants_only_audio(wishes: Wishes) -> bool:
     return "audio" in wishes.outputs and "video" not in wishes.outputs
+
+
+def wants_only_picture(wishes: Wishes) -> bool:
+    return wishes.mute and "video" in wishes.outputs and "audio" not in wishes.outputs
 
 
 def _height(wishes: Wishes) -> int | None:
