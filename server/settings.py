@@ -890,7 +890,7 @@ def _check_together(settings: Settings) -> None:
         if "library" in preset and settings.library.path is None:
             raise ConfigurationError(f"presets.{_printable(name)}.library: library.path is not set")
     if library := settings.library.path:
-        # Media servers would read partial files, or nobody could enter the folder.
+        # Nobody else can enter the data directory; around it media servers would find partial files.
         data_dir, folder = settings.storage.data_dir.resolve(), library.resolve()
         if folder.is_relative_to(data_dir) or data_dir.is_relative_to(folder):
             raise ConfigurationError(

@@ -51,7 +51,7 @@ class Connections:
         self.answered: set[web.RequestHandler] = set()
         self._attended: dict[asyncio.Timeout, web.RequestHandler] = {}
         self._letting_go: asyncio.TimerHandle | None = None  # while there are `_attended`
-        self._seen: dict[web.RequestHandler, tuple[_Situation, float]] = {}  # with the time when it began
+        self._seen: dict[web.RequestHandler, tuple[_Situation, float]] = {}  # and since when
 
     @property
     def open_sockets(self) -> int:

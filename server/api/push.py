@@ -344,7 +344,7 @@ class HeldFeed:
 
 
 class Feed(Subscriber):
-    """One WebSocket that watches all tasks. It holds a position, and the last bytes until they are sent."""
+    """One WebSocket that watches all tasks. It keeps its position in the log of changes, and unsent bytes."""
 
     __slots__ = ("_feeds", "_is_due", "_missed", "position")
 

@@ -57,7 +57,7 @@ async def _until_changed(request: web.Request, paused: bool, wait: float) -> Non
     with request.app[LOG_INS].hold(request, poll), request.app[HUB].watch_queue(poll):
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait):
-                # Watch, then look: a change in between has woken `poll`.
+                # `poll` watches already: a change that comes before the first look wakes it.
                 while not poll.closed and await tasks.is_paused() is paused:
                     await poll.news()
         if poll.is_logged_out:

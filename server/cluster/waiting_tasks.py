@@ -1,4 +1,4 @@
-"""What of a task decides that it may get a job now, as conditions of statements."""
+"""Conditions by which statements choose the tasks that may get a job now."""
 
 from server.storage.entry_rows import has_taken_all
 

@@ -118,7 +118,7 @@ def is_never_folder(name: str) -> bool:
 
 
 def _folder(value: str) -> str:
-    """Folders separated by `/`, in NFC; none of them needs to be changed to stand on any file system."""
+    """Return the folders, separated by `/`, in NFC. Refuse names that some file system cannot have."""
     composed = unicodedata.normalize("NFC", value)
     folders = composed.split("/")
     if len(folders) > MOST_FOLDERS or any(

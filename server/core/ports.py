@@ -278,7 +278,7 @@ class Store(Protocol):
 
 SESSION_LASTS = 30 * 24 * 3600.0  # seconds
 MAX_SESSIONS = 10_000
-MAX_SESSIONS_OF_PERSON = 100  # else one could end everybody's, by logging in again and again
+MAX_SESSIONS_OF_PERSON = 100  # so that one person's log-ins cannot end those of others
 
 
 @dataclass(frozen=True, slots=True)

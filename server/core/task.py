@@ -275,7 +275,7 @@ class TaskStatus(Bookkeeping):
 
     @property
     def awaits_entries(self) -> bool:
-        """A list that has been read completely and has not ended, because its entries have not."""
+        """Whether this is a list that has been read completely, and ends with the last of its entries."""
         return self.expanded and not self.stage.is_final
 
     @property

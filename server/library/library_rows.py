@@ -92,7 +92,7 @@ class LibraryRows:
         return await self._transactions.read(work)
 
     async def newest_of(self, show: str) -> FileSet | None:
-        """The placed set of a show with the latest day."""
+        """Return the placed set of a show with the latest day."""
 
         async def work(tables: Statements) -> FileSet | None:
             rows = await tables.fetch(_NEWEST, (show,))
@@ -101,7 +101,7 @@ class LibraryRows:
         return await self._transactions.read(work)
 
     async def moves(self) -> bool:
-        """Say whether sets are being placed anew, without anything that keeps them from it."""
+        """Say whether any set is to be renamed or described anew, and nothing keeps it waiting."""
 
         async def work(tables: Statements) -> bool:
             sql = """

@@ -34,7 +34,7 @@ class TaskPlacing:
         return await self._place(task.status, sets)
 
     async def also_for(self, task_id: str, wanted: Library) -> TaskStatus:
-        """Have what a task has fetched, or will fetch, placed for somebody whose task it is not: it stays."""
+        """Place what a task has fetched, or will fetch, for a person who does not own it; the task stays."""
         task = await self._tasks.task(task_id)
         if task.effective_request is None or task.status.is_list:
             return task.status

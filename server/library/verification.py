@@ -130,7 +130,7 @@ class Verification:
         return others
 
     async def _adopt_films(self, files: Sequence[tuple[str, int]], extractors: Collection[str]) -> None:
-        """Note unknown files, which may be missing elsewhere, and take films among them as fetched."""
+        """Remember unknown files, which may be missing ones under new names, and record films as fetched."""
         keys: dict[str, str] = {}
         sure: set[str] = set()
         for path, size in files:

@@ -159,10 +159,10 @@ async def tell_no_more(tables: Statements, subscription_id: str) -> None:
 
 
 async def tell_as_it_is(tables: Statements, task_id: str, now: float | None) -> bool:
-    """Have the end of a task told with the status that it has by now: at the time `now`, or, without one,
-    when it would be told anyway. What was tried already stays as it is. Return whether anybody is to be told.
+    """Give the deliveries of a task's end the status that the task has by now, except those that were tried
+    already and those about an earlier attempt. Return whether there are any that were not tried.
 
-    Of an attempt before the last one, the end is told as it was.
+    They are due at `now`; without it, when they were due anyway.
     """
     untried = await tables.fetch(_UNTRIED, (task_id,))
     if not untried:

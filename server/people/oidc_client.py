@@ -236,7 +236,7 @@ class OidcClient:
                 token = jwt.decode(id_token, key_set, algorithms=algorithms)
                 break
             except (JoseError, ValueError, TypeError, KeyError) as error:
-                # The provider may have signed it with a newer key than those fetched before.
+                # The provider may have signed the token with a newer key than those fetched before.
                 if is_last:
                     raise LogInRefused("refused", f"the ID token is not signed ({error})") from error
         claims = dict(token.claims)

@@ -72,10 +72,11 @@ async def _person_of(request: web.Request, identity: Identity, admin_group: str 
         role = "admin" if admin_group in identity.groups else "user"
 
     async def find_or_add(tables: Statements) -> tuple[str, list[tuple[str, str]]] | LogInRefused:
-        """Return the person's name, and the events of the audit log."""
-        await rows.lock(
-            tables
-        )  # else two nodes could give one person here to two people of the same name there
+        """Return the name of the person with this identity, who is added if there is none, and the events of
+        the audit log.
+        """
+        # Without the lock two nodes could bind one person here to two people of that name at the provider.
+        await rows.lock(tables)
         known = [one for one in await rows.read_people(tables) if one.subject == identity.subject]
         name, done = known[0].name if known else identity.name, list[tuple[str, str]]()
         if not known:

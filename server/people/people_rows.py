@@ -88,8 +88,8 @@ class PeopleRows:
     async def change(
         self, change: Callable[[Statements], Awaitable[Result]]
     ) -> tuple[Result, AdmittedPeople]:
-        """Make a change of who is admitted, in one transaction: one of the functions below. Return its
-        result, and who is admitted then. Raises what the function raises.
+        """Run `change`, one of the functions below, in a transaction; return its result, and who is admitted
+        afterwards. Raises what the function raises.
         """
 
         async def work(tables: Tables) -> tuple[Result, AdmittedPeople]:

@@ -78,7 +78,7 @@ async def downloaded(
 
 
 def hooks(access: AccessSettings) -> StoreHooks:
-    """Return what is done within the transactions of tasks."""
+    """Return the functions that keep the limits of people within transactions that change tasks."""
 
     async def room_of(tables: Statements, names: Collection[str]) -> Mapping[str, WaitingPlaces]:
         rooms = dict[str, WaitingPlaces]()

@@ -380,8 +380,8 @@ def _new_item(
 
 
 def is_gone_media(fetched: Fetched) -> bool:
-    """Say whether the files of remembered media are gone, as their task is; of files that another program has
-    downloaded the memory knows no place, so they count as there.
+    """Say whether the files of remembered media are gone, since their task is. Files that another program has
+    downloaded count as there: the memory does not know where they are.
     """
     return fetched.task_id is None and IMPORTED not in fetched.manners
 

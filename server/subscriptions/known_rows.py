@@ -26,7 +26,7 @@ from server.subscriptions.subscription_columns import (
 
 MOST_DUE = 50
 MOST_SPARE = 1000  # items that may replace others
-MOST_RECENT = 1000  # items with which entries are compared of which none is known
+MOST_RECENT = 1000  # items that are compared with a list of which no entry is known
 _WAITING = f"""
     SELECT {ITEM_COLUMNS} FROM items WHERE subscription_id = ? AND state = 'waiting' AND reason = 'backlog'
     ORDER BY number DESC LIMIT ?"""  # noqa: S608

@@ -38,7 +38,7 @@ async def retry_refused(
     due = set[str]()  # subscriptions
 
     refused = await tables.fetch(_REFUSED_ITEMS, (MOST_REFUSED,))
-    if is_separate:  # those of others may be as many as are read
+    if is_separate:  # the first query may have read only those of others
         refused += await tables.fetch(_REFUSED_ITEMS_OF, (owner or "", MOST_REFUSED))
     for subscription_id, key, text, item_owner in refused:
         status = TaskStatus.model_validate_json(text, extra="ignore")

@@ -134,7 +134,9 @@ class SubscriptionRows:
                 raise TooManySubscriptions(most)
             numbered = replace(subscription, number=last + 1)
             origin = f"{SOURCE_ALIAS}{subscription.source_key}"
-            if known_as := (await resolved(tables, [origin])).get(origin):  # its source moved there once
+            if known_as := (await resolved(tables, [origin])).get(
+                origin
+            ):  # a subscription that has moved there
                 findings = subscription.findings.model_copy(
                     update={"key_origin": known_as.removeprefix(SOURCE_ALIAS)}
                 )
@@ -217,7 +219,7 @@ class SubscriptionRows:
         return await self._transactions.write(work)
 
     async def follow_profiles(self, profiles: Profiles) -> None:
-        """Store subscriptions anew whose profile has changed, unless they would be the same as another."""
+        """Apply changed profiles to their subscriptions, unless one would then want the same as another."""
 
         async def work(tables: Tables) -> None:
             await tables.alone()

@@ -230,8 +230,8 @@ class ForkServers:
         return True
 
     async def _before(self, job_id: str) -> _Generation | None:
-        """Return the release on which a job runs once more that crashed on the current one; None for other
-        jobs.
+        """Return the release before the current one for a job that has crashed, and runs once more to compare
+        them; None for other jobs.
         """
         comparison = self._comparison
         if comparison is None or job_id not in comparison.jobs:

@@ -67,7 +67,7 @@ class Playlists:
             before = playlist.status
 
             def follow(concerned: Mapping[Stage, int], before: TaskStatus = before) -> TaskStatus:
-                """The list after the action, with the new counts of its entries, as one revision."""
+                """Return the list after the action, with new counts of its entries, in one revision."""
                 after, count = apply(before, action.event, action.at, action.wall), sum(concerned.values())
                 if failed := {"cancel": count, "retry": -count}.get(action.kind, 0):
                     after = apply(after, EntriesMoved(failed=failed), action.at)

@@ -125,7 +125,7 @@ class Tasks:
         self._disk = disk
         self._clock = clock
         self.playlists = Playlists(store, recorder, publisher, dispatcher, clock, self._remove_entries)
-        # Say why somebody may have no new task, if so.
+        # Each returns why a person may make no new task; None if they may.
         self.refuses: list[Callable[[str], Awaitable[AppError | None]]] = []
         self._removals = asyncio.Semaphore(REMOVED_AT_ONCE)
         self._shutdown = _Shutdown()

@@ -308,7 +308,7 @@ class _Object(Stream):
             async with aclosing(self._bucket.read(self._key, part)) as pieces:
                 async for piece in pieces:
                     yield piece
-        except FileNotFoundError as exc:  # it is deleted this moment
+        except FileNotFoundError as exc:  # the object was deleted meanwhile
             raise FileNotFound from exc
 
 
