@@ -46,7 +46,7 @@ TYPES = {
     ".svg": "image/svg+xml",
     ".webmanifest": "application/manifest+json",
 }
-# Parts of a document, whose policy is the one that counts: theirs is short. A worker is under its own.
+# Types of parts of a page, whose own policy counts: these get a short one. A worker has one of its own.
 _PARTS = (TYPES[".css"], TYPES[".js"], TYPES[".svg"])
 MIN_PACKED = 400  # bytes
 SCRIPT, SHEET, LATER_SHEET = "page.js", "page.css", "later.css"

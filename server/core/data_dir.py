@@ -95,7 +95,7 @@ class DataDir:
         """What is wrong with the directory, in one sentence; None if the server can work in it."""
         changes = self._changes
         trouble = await asyncio.to_thread(self._look)
-        if changes == self._changes:  # else a check that perhaps began later was faster
+        if changes == self._changes:  # no other check, perhaps a later one, has ended before
             self._log_change(trouble)
         return trouble
 

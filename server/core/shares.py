@@ -25,7 +25,7 @@ class Shares:
             self._call()
 
     def are_complete(self) -> None:
-        """All features have said what holds: tasks may begin."""
+        """Note that all features have set their shares, so that tasks may begin."""
         if not self.are_known:
             self.are_known = True
             self._call()

@@ -29,7 +29,7 @@ def library_of(settings: LibrarySettings) -> PlacedFiles | None:
     """The library's folder; None if there is no library."""
     if settings.path is None:
         return None
-    # Of no use without a library.
+    # Imported here, as a server without a library needs neither.
     from server.library.library_folder import METHODS, LibraryFolder
     from server.library.placing import PlacedFiles
 

@@ -86,7 +86,7 @@ def waits_for_library(status: TaskStatus) -> bool:
 
 
 def receiver_of(url: str) -> str:
-    """The host and port of a webhook; empty for what is no URL, which no try reaches."""
+    """Return the host and port of a webhook; an empty text if `url` is none."""
     try:
         parts = urlsplit(url)
         return f"{plain(parts.hostname or '')}:{parts.port or DEFAULT_PORTS[parts.scheme.lower()]}"

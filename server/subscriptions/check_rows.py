@@ -78,9 +78,9 @@ from server.subscriptions.subscription_rules import (
 
 log = logging.getLogger(__name__)
 
-MOST_TOGETHER = 1000  # entries of a first check that one transaction stores: one has few seconds
-LATEST = LONGEST_INTERVAL * 1.2  # seconds: what is due later was put off by a clock that was ahead
-MOST_LEASE = 3600.0  # seconds: the same of a lease
+MOST_TOGETHER = 1000  # entries of a first check that one transaction stores, so that it lasts few seconds
+# Seconds from now. A check that is due later, or a lease that ends later, was set by a clock that was ahead.
+LATEST, MOST_LEASE = LONGEST_INTERVAL * 1.2, 3600.0
 _DUE_NOW = """
     UPDATE subscriptions SET next_check_at = ? WHERE subscription_id = ? AND next_check_at IS NOT NULL"""
 _ABOUTS = "SELECT key, about FROM items WHERE subscription_id = ? AND key IN ({keys})"

@@ -172,7 +172,7 @@ class Subscriptions:
         """
         free = await self.checks.log_in(hosts, self.now, owner)
         for task_id in await self.items.queued_tasks() if free else ():
-            with suppress(AppError):  # it is removed in this moment
+            with suppress(AppError):  # the task was removed meanwhile
                 status = await self._tasks.status(task_id)
                 if status.waiting == HOST_HELD and status.host in free:
                     await self._tasks.put_off(task_id, HOST_HELD, 0)
@@ -256,7 +256,7 @@ class Subscriptions:
             try:
                 await self._tasks.retry(task, abouts[key]["url"], abouts[key].get("item"))
             except TaskNotFound:
-                pass  # it is removed in this moment
+                pass  # the task was removed meanwhile
             except AppError as error:
                 problems[key] = error
         for item in left:

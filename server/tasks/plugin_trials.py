@@ -89,7 +89,7 @@ class Plugins:
         self._jobs = jobs
         self._tried_on: ForkServer | None = None
         self._trying: asyncio.Task[PluginsFound] | None = None
-        self._retry_at = math.inf  # of the monotonic clock
+        self._retry_at = math.inf  # when a failed trial is repeated, by the monotonic clock
         self.found: PluginsFound | None = None
         """None until they were tried."""
 

@@ -531,7 +531,7 @@ class Tasks:
         """Hide the task from everybody; after a crash, the next start finishes its removal."""
         if self._owner is not None:
             await self._get(task_id)
-        # What lists count and has not ended is cancelled first: they would wait for it for ever.
+        # An entry that has not ended is cancelled first, or lists that count it would wait for it for ever.
         with contextlib.suppress(TaskNotFound, ValueError):  # `ValueError`: a damaged row
             task = await self._get(task_id)
             while task.row:

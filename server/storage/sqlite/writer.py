@@ -234,7 +234,7 @@ class Save(Change[bool]):
 
 @dataclass(eq=False)
 class Together(Change["list[Task] | None"]):
-    """Makes all of its saves and adds, or none; its outcome is None if a save does not directly follow."""
+    """Makes all of its saves and adds, or none; the outcome is None if one does not follow what is stored."""
 
     saves: Sequence[Save]
     adds: Sequence[Add]
