@@ -266,8 +266,10 @@ async def _leave_an_admin(request: web.Request, tables: Statements, name: str) -
     if request.app[GATE].has_tokens:
         return
     await rows.lock(tables)  # else two admins could end each other's role at once, on two nodes
-    others = [person for person in await rows.read_people(tables) if person.name != name]
-    if not any(person.role == "admin" and not person.leaving for person in others):
+    people = await rows.read_people(tables)
+    if all(person.name != name for person in people):
+        return  # the change itself says that there is nobody of this name
+    if not any(person.role == "admin" and not person.leaving for person in people if person.name != name):
         raise LastAdmin
 
 

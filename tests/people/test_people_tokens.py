@@ -212,3 +212,12 @@ async def test_the_header_of_a_trusted_proxy_names_a_person_and_of_nobody_else(t
     async with opened(tmp_path, closed, trusted_proxies=("127.0.0.1",)) as client:
         assert (await client.get("/api/tasks", headers=anna)).status == 200
         assert (await client.get("/api/tasks", headers={"Remote-User": "bob"})).status == 401
+
+
+async def test_of_nobody_it_is_said_that_there_is_nobody(tmp_path: Path) -> None:
+    """Also where the last admin is being looked for."""
+    async with opened(tmp_path) as client:
+        removal = await client.delete("/api/people/nobody?tasks=keep")
+        change = await client.patch("/api/people/nobody", json={"role": "user"})
+        assert (removal.status, change.status) == (404, 404)
+        assert (await removal.json())["code"] == "person_not_found"
