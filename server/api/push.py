@@ -257,7 +257,7 @@ class TaskFeeds(Watcher):
     def add(self, feed: "Feed") -> None:
         feed.position = self._end
         self._feeds[feed] = None
-        self._hub.add(None, self)  # again for each feed: a closed hub closes the watcher
+        self._hub.add(None, self)  # for each feed: if the hub is closed by now, it closes the feeds
 
     def discard(self, feed: "Feed") -> None:
         del self._feeds[feed]

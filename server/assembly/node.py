@@ -218,7 +218,7 @@ async def open_cluster(
             if leftovers:
                 await enter(in_background(leftovers.clear(), "leftovers"))
 
-            # What one node does for all.
+            # Chores that one of the nodes does for all.
             async def remove() -> None:
                 await carry_out_removals(tasks, await store.ids_removed())
 

@@ -160,7 +160,7 @@ class LiveDownload:
 
     def finish_earlier_recording(self, engine: Engine, info: dict[str, Any]) -> dict[str, Any]:
         """Make the files of what earlier attempts have recorded; `info` is empty if the page is gone."""
-        about = info | {"is_live": True}  # as for every recording
+        about = info | {"is_live": True}  # what is told of every recording
         if info:
             self._channel.send("described", video_info=video_info.video_info(about))
         parts.prepare(self._directory, [recorded_pieces.PREFIX])

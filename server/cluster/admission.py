@@ -308,7 +308,8 @@ class Admission:
         """End the pause. Waiting tasks get their jobs by `admit_all`, or by the next admission of
         any node.
         """
-        # Else an admission that still saw the pause might end the backlog.
+        # Under the lock no other node admits: an admission that still sees the pause would find nothing to
+        # admit, and end the backlog.
         await db.execute(_LOCK, (OURS, ADMIT))
         await db.execute(_RESUME)
         await db.execute(_FALL_BEHIND)

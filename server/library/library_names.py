@@ -41,7 +41,7 @@ _TIMES = re.compile(r"(?<=[0-9])[xX](?=[0-9])")
 # Kodi looks at no path that has these anywhere.
 _SAMPLE = re.compile(r"((?:^|[!-._ ])sample)(?:[-._ ]|$)", re.IGNORECASE)
 _PASSED_OVER = re.compile(r"-(?=trailer)|@(?=eadir)|\.(?=ds_store|appledouble|ite$)", re.IGNORECASE)
-# Names of people whose folders would be those of others; see `_distinct`.
+# Names of two people that would give the same folder; see `_distinct`.
 _DEVICE_OF_PERSON = re.compile(r"^((?:con|prn|aux|nul|(?:com|lpt)[0-9])_+)(\..*)?$")
 _SAMPLE_OF_PERSON = re.compile(r"((?:^|[-._])sample)(?=[._]|-(?![a-z0-9]))")
 _DOTS_AT_ENDS = re.compile(r"^\.+|\.+$")

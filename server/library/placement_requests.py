@@ -53,7 +53,7 @@ async def to_be_placed(tables: Statements, sets: Iterable[FileSet]) -> None:
 
 
 async def place_ended(tables: Statements, ended: Sequence[Ended], now: datetime) -> Collection[str]:
-    """Have the files of tasks that end now placed, each as its last attempt was requested."""
+    """Have the files of `ended` tasks placed as the request of the last attempt wants them."""
     placing, asked_for_since = list[FileSet](), list[FileSet]()
     for each in ended:
         status, own = each.status, None

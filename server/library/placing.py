@@ -46,8 +46,8 @@ class PlacedFiles:
         self._holds = holds
 
     def under(self, holds: Check) -> "PlacedFiles":
-        """The same folder; methods that change it change nothing once `holds` is false, and raise `Stopped`.
-        It is called in threads.
+        """Return the same folder under a lease: its methods change nothing and raise `Stopped` once
+        `holds`, which is called in threads, returns False.
         """
         return PlacedFiles(self._folder, self._probe, holds)
 

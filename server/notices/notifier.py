@@ -150,7 +150,7 @@ class _Apprise:
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-I", str(PROGRAM)), env=_environment(), start_new_session=True,
                 stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.DEVNULL,  # it may name an address
+                stderr=asyncio.subprocess.DEVNULL,  # what it says may contain secret addresses
             )  # fmt: skip
         except OSError as exc:
             self._started.set_exception(exc)

@@ -65,7 +65,7 @@ _TO_KEEP = f"""
     SELECT {ITEM_COLUMNS} FROM items WHERE subscription_id = ? AND state = 'fetched' ORDER BY number DESC"""  # noqa: S608
 _STATE = """
     UPDATE items SET state = ?, reason = ?, not_before = NULL WHERE subscription_id = ? AND key IN ({keys})"""
-# The item of a task that goes on for another subscription follows it no longer.
+# A skipped item loses its task, which may go on for another subscription.
 _SKIP = """
     UPDATE items SET state = 'skipped', reason = ?, not_before = NULL,
         task_id = CASE WHEN state = 'queued' THEN NULL ELSE task_id END

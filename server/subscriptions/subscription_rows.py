@@ -265,7 +265,7 @@ class SubscriptionRows:
 
         async def work(tables: Tables) -> list[str]:
             await tables.alone()
-            # Whether or not this release can read it: its owner does not want it any more.
+            # Only its host is read, so that it can be removed even if this release cannot read the rest.
             sql = "SELECT host FROM subscriptions WHERE subscription_id = ?"
             rows = [] if "\0" in subscription_id else await tables.fetch(sql, (subscription_id,))
             if not rows:

@@ -95,7 +95,7 @@ def for_list(job: Job, log: Log) -> dict[str, Any]:
 
 
 def for_list_in_list(job: Job, log: Log) -> dict[str, Any]:
-    """For an entry that has turned out to be a list when it was extracted as `for_download`."""
+    """Return the options to read an entry that has turned out, with those of `for_download`, to be a list."""
     return for_list(job, log) | {"noplaylist": job.item is None}
 
 

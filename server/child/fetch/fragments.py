@@ -86,7 +86,7 @@ def _write_note(self: Any, ctx: dict[str, Any], written: int | None = None) -> N
 def _report_retry(
     self: Any, error: object, count: int, most: int, frag_index: int, fatal: bool = True
 ) -> None:
-    """`fatal` is False if the fragment may be left out."""
+    """Take the place of yt-dlp's report of a failed try; not `fatal`: the fragment may be left out."""
     is_missing = isinstance(error, HTTPError) and error.status in MISSING
     if is_missing and not fatal and count > most:
         self.missing.add(frag_index)

@@ -259,7 +259,7 @@ def each_second(tick: Callable[[], None]) -> Iterator[None]:
 
 
 LARGEST_BLOCK = 256 * 1024  # bytes
-_LONGEST_NAP = 1.0  # seconds
+_LONGEST_NAP = 1.0  # seconds that a throttled download sleeps at once
 
 
 class Throttle:
