@@ -353,6 +353,28 @@ async def test_a_whole_film_that_is_called_the_missing_part_is_not_appended(
         assert shelf.ranges[-1] == f"bytes={left}-"  # and it was not requested once more
 
 
+@pytest.mark.parametrize("block", [1_000_000, COMPARED // 2])
+async def test_a_server_that_sends_whole_blocks_is_gone_on_with(
+    jobs: Jobs, film: bytes, tmp_path: Path, block: int
+) -> None:
+    def blocks(request: web.Request) -> web.Response:
+        start = int(request.headers["Range"][6:-1]) // block * block
+        told = {"Content-Range": f"bytes {start}-{len(film) - 1}/{len(film)}"}
+        return web.Response(status=206, headers=told, body=film[start:])
+
+    async with opened(Shelf(film)) as shelf:
+        left = await begin_and_kill(jobs, shelf, tmp_path / "t")
+        assert left % block
+        shelf.part = blocks
+        assert (await again(jobs, shelf, tmp_path / "t")).file("video").read_bytes() == film
+        assert shelf.ranges[-1] == f"bytes={left}-"
+    async with opened(Shelf(film)) as shelf:
+        await begin_and_kill(jobs, shelf, tmp_path / "u")
+        film = shelf.body = another(film)
+        shelf.part = blocks
+        assert (await again(jobs, shelf, tmp_path / "u")).file("video").read_bytes() == film
+
+
 @pytest.mark.parametrize("status", [400, 412])
 async def test_a_server_that_takes_no_condition_is_known_by_its_bytes(
     jobs: Jobs, film: bytes, tmp_path: Path, status: int

@@ -343,6 +343,7 @@ class _CheckedRequests:
         self._first: int = first or 0  # byte at the source: a fragment may be a range of a file
         self._stop: int | None = None if last is None else last + 1
         self._useless = self._repeats = 0  # responses
+        self._last: int | None = None  # byte of the newest response, as its Content-Range says
         self._on_bytes = bound(_report_repeated, downloader, info)
 
     def __getattr__(self, name: str) -> Any:
@@ -388,8 +389,8 @@ class _CheckedRequests:
         if (self._is_fragment or self._partial.size) and is_page(response):
             response.close()
             raise Expired("incomplete", "a page comes in place of the missing bytes")
-        first, last, _ = parse_http_range(response.headers.get("Content-Range"))
-        is_repeat = first == self._first and last == self._first + self._partial.size - 1
+        first, self._last, _ = parse_http_range(response.headers.get("Content-Range"))
+        is_repeat = first == self._first and self._last == self._first + self._partial.size - 1
         self._repeats = self._repeats + 1 if is_repeat else 0
         correct_lengths(response.headers, request.headers.get("Range"))
         if self._in_chunks:
@@ -439,9 +440,12 @@ class _CheckedRequests:
             response.close()
             raise _SourceChanged("the source has another version of the file")
         begins, _, _ = parse_http_range(response.headers.get("Content-Range"))
+        is_empty = response.headers.get("Content-Length") == "0"
+        # Some servers begin with the block that has the requested byte.
+        has_start = begins is not None and self._first <= begins < start <= (self._last or 0)
         if response.status == HTTPStatus.OK or _is_whole(response.headers):
             begins = 0
-        elif begins != start - overlap or response.headers.get("Content-Length") == "0":
+        elif is_empty or not (begins == start - overlap or has_start):
             response.close()
             raise self._useless_response()
         if begins == start:
@@ -449,7 +453,7 @@ class _CheckedRequests:
         if self._in_chunks:
             response.close()
             raise _NoChunks("the response begins before the chunk")
-        tail = read_tail(self._partial.path)
+        tail = read_tail(self._partial.path)[begins - start :]
         skip(response, start - begins, tail, self._on_bytes if begins == 0 else lambda _: None)
         self._partial.note(now)
         missing = MissingBytes(response, start, self._stop, now.total)
