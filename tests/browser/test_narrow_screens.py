@@ -181,3 +181,23 @@ async def test_the_options_always_in_sight_are_beside_more_and_not_below_their_a
             around = await box(select)
             assert around["top"] <= more["top"] + 4 <= around["bottom"]
             assert around["width"] >= 120  # the words, and the arrow
+
+
+async def test_the_state_of_an_entry_without_other_facts_stands_under_its_title(browser: Browser) -> None:
+    """A word of one Chinese character would fit beside it."""
+    async with seen(browser, SCENES["subscription"], **PHONE, locale="zh-CN") as page:
+        entries = page.locator(".follow-items li")
+        await entries.locator(".facts").evaluate_all("all => all.forEach((facts) => facts.replaceChildren())")
+        assert await entries.count() > 2
+        for entry in (await entries.all())[:3]:
+            title = await box(entry.locator(".tick"))
+            assert (await box(entry.locator(".state")))["top"] >= title["bottom"] - 1
+
+
+async def test_what_only_a_keyboard_needs_is_not_in_a_phones_menu(api: FakeApi, open_page: OpenPage) -> None:
+    async with open_page(api.url, **_NARROW) as page:
+        await page.locator("#menu").tap()
+        await expect(page.get_by_role("menuitem", name="Settings")).to_be_visible()
+        await expect(page.get_by_role("menuitem", name="Keys")).to_have_count(0)
+        add = page.get_by_role("button", name="Add from other pages")
+        assert (await box(add))["right"] <= 320 - 16

@@ -223,3 +223,51 @@ async def test_a_clock_that_is_set_changes_days_and_nothing_else(
         await page.clock.run_for(1_000)
         await expect(row(page, "b")).to_be_visible()
         await expect(page.locator("#connection")).to_have_attribute("data-state", "live")
+
+
+async def test_what_was_said_of_a_link_is_not_said_of_what_is_typed_next(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    async with open_page(api.url, locale="en-US") as page:
+        box = page.get_by_role("textbox", name="Link", exact=True)
+        await box.fill("https://a.example/blank")
+        await expect(page.locator("#draft [data-part=verb]")).to_have_text("Subscribe")
+        await box.fill("hello")
+        await expect(page.locator(".entry-line .primary")).to_have_text("Download")
+
+
+async def test_a_link_that_cannot_be_looked_at_has_the_words_of_a_task_that_fails_so(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    refused = {"code": "source_refused", "detail": "Nothing could be read (dns_error).",
+               "error_code": "dns_error", "error": "The host was not found"}  # fmt: skip
+    async with open_page(api.url, locale="en-US") as page:
+        await page.route("**/api/info?*", lambda route: route.fulfill(status=502, json=refused))
+        box = page.get_by_role("textbox", name="Link", exact=True)
+        await box.fill("https://nowhere.example/1")
+        facts = page.locator("#draft [data-part=facts]")
+        await expect(facts).to_have_text("The host was not found")
+        await page.unroute("**/api/info?*")
+        await page.route("**/api/info?*", lambda route: route.abort())
+        await box.fill("https://nowhere.example/2")
+        await expect(facts).to_have_text("")  # the page says it once
+
+
+async def test_a_thousand_links_are_read_once_for_each_change(api: FakeApi, open_page: OpenPage) -> None:
+    async with open_page(api.url, locale="en-US") as page:
+        box = page.get_by_role("textbox", name="Link", exact=True)
+        text = "\n".join(f"https://a.example/watch?v={number}&list=some-list" for number in range(1000))
+        reads = await box.evaluate(
+            """(area, text) => {
+                let reads = 0
+                const match = String.prototype.match
+                String.prototype.match = function (...given) { reads += 1; return match.apply(this, given) }
+                area.value = text
+                area.dispatchEvent(new Event("input"))
+                String.prototype.match = match
+                return reads
+            }""",
+            text,
+        )
+        assert reads == 1000
+        await expect(page.locator(".entry-line .primary")).to_have_text("Download 1,000")

@@ -42,7 +42,7 @@ export const sentences = {}
 export class Problem extends Error {
   /**
    * @param {number} status
-   * @param {{code?: string, error_code?: string, title?: string, detail?: string, errors?: {field: string, message: string}[], checks?: any, ways?: string[]}} body
+   * @param {{code?: string, error?: string, error_code?: string, title?: string, detail?: string, errors?: {field: string, message: string}[], checks?: any, ways?: string[]}} body
    */
   constructor(status, body) {
     const fields = (body.errors ?? []).map((error) => error.message)

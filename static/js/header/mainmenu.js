@@ -43,7 +43,7 @@ export function openMainMenu({ menu, session, settings, counts, retryFailed, log
     ...(counts.stages.failed ? ["retry"] : []),
     counts.isPaused ? "resume" : "pause",
     "settings",
-    "keys",
+    ...(matchMedia("(hover: none)").matches ? [] : ["keys"]), // what has no pointer to hover has seldom keys
     ...(session.isLoggedIn ? ["logout"] : []),
   ]
   const shown = names.filter((name) => !more.without.includes(name))

@@ -110,6 +110,8 @@ export class Box extends EventTarget {
   #problems = /** @type {HTMLElement} */ (this.#form.querySelector("[data-part=problems]"))
   /** Why a line was refused, until it is changed. @type {Map<string, string>} */
   #refused = new Map()
+  /** @type {{text: string, links: string[]}} */
+  #read = { text: "", links: [] }
   #i18n
 
   /** @param {import("../base/i18n.js").I18n} i18n */
@@ -125,7 +127,14 @@ export class Box extends EventTarget {
 
   /** Its links, each once. */
   get links() {
-    return [...new Set(linksIn(this.#area.value))]
+    return [...new Set(this.#all)]
+  }
+
+  /** Its links, read once for each text: there may be a thousand. */
+  get #all() {
+    const { value } = this.#area
+    if (value !== this.#read.text) this.#read = { text: value, links: linksIn(value) }
+    return this.#read.links
   }
 
   /** The link that stands in it alone; "": there is none, or several. */
@@ -233,7 +242,7 @@ export class Box extends EventTarget {
   }
 
   #changed() {
-    const all = linksIn(this.#area.value)
+    const all = this.#all
     const again = all.length - new Set(all).size
     this.#area.rows = Math.min(this.#area.value.split("\n").length, MOST_ROWS)
     this.say(again ? this.#i18n.t("submit.merged", { n: again }) : "")

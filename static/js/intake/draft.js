@@ -136,7 +136,7 @@ export class Draft extends EventTarget {
 
   /** Show it anew: the language, the options, or what is known beside the look, has changed. */
   describe() {
-    this.#show(this.#info, this.#facts)
+    if (this.#link === this.#parts.box.link) this.#show(this.#info, this.#facts) // else it is of another link, or of none
   }
 
   /** @param {string} link */
@@ -156,9 +156,9 @@ export class Draft extends EventTarget {
       if (signal.aborted) return
       if (!(error instanceof Problem)) throw error
       if (link !== this.#link) return
-      const { error_code } = error.body
-      const said = /** @type {any} */ ({ error: error.message, error_code, message: error.message })
-      this.#show({ mayNameFeed: WITHOUT_FILM.includes(error_code ?? "") }, () => failureOf(said, i18n))
+      const { error_code, error: said = error.status ? error.message : "" } = error.body // the page says it is offline
+      const failure = /** @type {any} */ ({ error: said, error_code, message: said })
+      this.#show({ mayNameFeed: WITHOUT_FILM.includes(error_code ?? "") }, () => failureOf(failure, i18n))
     }
   }
 

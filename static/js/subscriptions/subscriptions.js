@@ -71,7 +71,7 @@ function addEntry(parts) {
   const { i18n } = parts
   const items = byId("menu-items", HTMLElement)
   // It may be closed by now, or be that of a row.
-  const isOpen = items.matches(":popover-open") && items.querySelector("[data-name=keys]")
+  const isOpen = items.matches(":popover-open") && items.querySelector("[data-name=settings]")
   if (!isOpen || items.querySelector(`.${FOLLOWS}`)) return
   addSymbol(FOLLOWS, "M5 5a14 14 0 0 1 14 14M5 11a8 8 0 0 1 8 8M6 18h.01")
   const { element, parts: { icon, words } } = fromTemplate("menu-item", i18n)
