@@ -46,6 +46,7 @@ class LoadResult:
     task_ids: list[str] = field(default_factory=list)
     without_retry_after: int = 0  # of answers 429 and 503
     seconds: float = 0.0
+    longest_pause: float = 0.0  # seconds for which the load's own event loop stood still
 
 
 def give_way() -> None:
@@ -54,12 +55,14 @@ def give_way() -> None:
     os.nice(10)
 
 
-def idle_sockets(target: Target, paths: tuple[str, ...], count: int) -> int:
-    """Hold `count` WebSockets that answer pings; return how many were left in the end."""
+def idle_sockets(target: Target, paths: tuple[str, ...], count: int) -> tuple[int, float]:
+    """Hold `count` WebSockets that answer pings; return how many were left in the end, and the longest pause
+    of the load's own event loop. The server closes a socket whose ping is not answered within 15 seconds.
+    """
     return asyncio.run(_idle_sockets(target, paths, count))
 
 
-async def _idle_sockets(target: Target, paths: tuple[str, ...], count: int) -> int:
+async def _idle_sockets(target: Target, paths: tuple[str, ...], count: int) -> tuple[int, float]:
     wanted = iter(range(count))
     idle: list[_Idle] = []
     addresses = _addresses()
@@ -72,12 +75,12 @@ async def _idle_sockets(target: Target, paths: tuple[str, ...], count: int) -> i
             await asyncio.wait([each.opened], timeout=TOO_LATE)
 
     await asyncio.gather(*(connect() for _ in range(CONNECTING_AT_ONCE)))
-    await _ended(target)
+    longest_pause = await _ended(target)
     left = sum(each.is_open for each in idle)
     for each in idle:
         each.leave()
     await asyncio.sleep(0)
-    return left
+    return left, longest_pause
 
 
 def newcomers(target: Target, path: str, rate: float) -> LoadResult:
@@ -213,14 +216,19 @@ async def _at_a_rate(
             task.add_done_callback(under_way.discard)
             count += 1
         await asyncio.sleep(1 / rate)
-    result.seconds = time.perf_counter() - began
+    result.seconds, result.longest_pause = time.perf_counter() - began, ended.result()
     if under_way:
         await asyncio.wait(under_way, timeout=TOO_LATE)
 
 
-async def _ended(target: Target) -> None:
+async def _ended(target: Target) -> float:
+    """Wait for the end; return the longest time for which the event loop stood still meanwhile."""
+    longest_pause = 0.0
     while not target.end.exists():  # which another process makes
+        due = time.perf_counter() + LOOK_EVERY
         await asyncio.sleep(LOOK_EVERY)
+        longest_pause = max(longest_pause, time.perf_counter() - due)
+    return longest_pause
 
 
 def _addresses() -> Iterator[str]:

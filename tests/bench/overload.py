@@ -68,7 +68,8 @@ class _Overload:
                 status, seen, memory_under_load = await self._load(workers, file, watched)
             finally:
                 self._target.end.touch()
-        new, submits = seen["new"], seen["submits"]
+        new, submits, (sockets_left, pause) = seen["new"], seen["submits"], seen["idle"]
+        pause = max(pause, new.longest_pause, submits.longest_pause)
         foreign = noise.foreign(began, await asyncio.to_thread(noise.cpu_usage))
         print(
             f"  submits {dict(submits.statuses)}, new {dict(new.statuses)}, slow {seen['slow']}\n"
@@ -86,7 +87,8 @@ class _Overload:
             submits.statuses + new.statuses - Counter({200: new.statuses[200], 202: submits.statuses[202]})
         )
         return [
-            Figure("idle sockets that are left at the end", seen["idle"], "", at_least=lab.count(IDLE, 20)),
+            Figure("idle sockets that are left at the end", sockets_left, "", at_least=lab.count(IDLE, 20)),
+            Figure("the longest pause of the load's own event loops", pause, "s", foreign=foreign),
             Figure("submits, accepted or refused", len(submits.latencies) / submits.seconds, "/s"),
             Figure("... submit to 202: p99", _p99(submits.latencies), "ms", foreign=foreign),
             Figure("... refused with 429 or 503", refused, ""),
@@ -96,6 +98,7 @@ class _Overload:
             Figure("requests that got another answer, or none", broken.total() - refused, "", at_most=0),
             Figure("a status under load: p99", _p99(status), "ms", _p99(idle), LONGER, foreign=foreign),
             Figure("... median", middle(status) * 1e3, "ms", middle(idle) * 1e3, foreign=foreign),
+            Figure("... longest", max(status) * 1e3, "ms", max(idle) * 1e3, foreign=foreign),
             Figure("accepted tasks that were lost", lost, "", at_most=0),
             Figure("memory under load", memory_under_load, "MiB", memory),
             Figure(f"memory {lab.rest:.3g} minutes later", server.memory(), "MiB", memory, at_most=KEPT),
