@@ -596,7 +596,7 @@ async def test_an_archive_of_what_was_fetched_goes_in_for_who_follows_nothing_ye
         file = {"name": "archive.txt", "mimeType": "text/plain", "buffer": b"youtube dQw4w9WgXcQ\n"}
         archive = dialog.get_by_label("Import a yt-dlp archive…")
         await archive.set_input_files(file)  # type: ignore[arg-type]
-        await expect(dialog).to_contain_text("Newly remembered: 1,201. Already known: 3.")
+        await expect(dialog).to_contain_text("Newly recorded: 1,201. Already known: 3.")
         await expect(dialog.get_by_role("alert")).to_have_text(
             "Lines without a video: 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, …."
         )
