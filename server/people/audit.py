@@ -219,9 +219,8 @@ def audited(route: Route) -> Route:
             await audit.record_of(request, done)
         elif scope := request.get(SCOPE):  # a session has begun, or ended
             await audit.record_of(request, [(what, "")], person_of_scope(scope))
-        elif (
-            what == LOG_IN
-        ):  # refused after the OpenID provider; a refused `POST /api/session` raises an error
+        # Refused after the OpenID provider; a refused `POST /api/session` raises an error.
+        elif what == LOG_IN:
             audit.refused(request.app[DOORS].client(request))
         return response
 

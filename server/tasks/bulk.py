@@ -21,6 +21,7 @@ async def act_on_all(tasks: Tasks, action: Action, ids: Sequence[str]) -> list[O
     Running tasks are acted on last: stopping one frees its place, in which a queued task would begin that is
     about to be stopped as well.
     """
+    gone = list[str]()  # ids of deleted tasks, of which the row is left
     acts: dict[Action, Callable[[str], Awaitable[TaskStatus | None]]] = {
         "cancel": tasks.cancel,
         "pause": tasks.pause,
@@ -28,7 +29,7 @@ async def act_on_all(tasks: Tasks, action: Action, ids: Sequence[str]) -> list[O
         "retry": tasks.retry,
         "delete": lambda task_id: tasks.delete_but_row(task_id, gone),
     }
-    act, gone = acts[action], list[str]()
+    act = acts[action]
     running = {status.task_id for status in await tasks.statuses(ids) if status.stage.is_running}
     places = asyncio.Semaphore(DELETED_AT_ONCE if action == "delete" else AT_ONCE)
     outcomes: dict[str, Outcome] = {}
