@@ -49,8 +49,9 @@ def _place_in_arguments(place: Path | str, files: str | None) -> str:
 
 
 def _address(url: str, configured: str) -> str:
-    """Return `url`; with the password of `storage.database` if both are the same database. Raises
-    `ConfigurationError`.
+    """Return `url`, with the password of `storage.database` if `url` is of the same database.
+
+    Raises `ConfigurationError`.
     """
     parts = parts_of_database(url)
     if parts.scheme not in ("postgresql", "postgres") or not (parts.netloc or "host=" in parts.query):

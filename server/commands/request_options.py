@@ -16,8 +16,8 @@ from server.commands.words import word
 
 
 class Parsed(click.ParamType[Any]):
-    """The type of an option whose text `parse` reads. `wrong`: the error text where `parse` raises
-    `ValueError`.
+    """A type of options: `parse` makes the value of the text that was typed. If it raises `ValueError`, the
+    user reads the text called `wrong`.
     """
 
     def __init__(self, name: str, parse: Callable[[str], Any], wrong: str) -> None:

@@ -20,7 +20,7 @@ _ALL = f"""
     {{chosen}}ORDER BY f.name"""  # noqa: S608
 # Until a retry is completed, the task has the files of the attempt before: so its item stays in the feed.
 _LISTED = "i.state IN ('fetched', 'queued', 'waiting', 'failed') AND t.short IS NOT NULL AND NOT t.removed"
-# Sorted by when an item was published. A date after the fetch is wrong: then the fetch counts.
+# Sorted by the date of publication. One that is later than the download is wrong: the download counts then.
 _FETCHED = f"""
     SELECT i.key, i.number, i.published_at, i.found_at, i.fetched_at, i.task_id, t.revision
     FROM items i JOIN tasks t ON t.task_id = i.task_id WHERE i.subscription_id = ? AND {_LISTED}

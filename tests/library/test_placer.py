@@ -73,8 +73,8 @@ async def holding(folder: Path, **sections: Any) -> AsyncIterator[Inside]:
         yield server
 
 
-# Tests of this mark execute together all that the library does with rows: `make test` runs them on both
-# databases, and leaves the others' half on PostgreSQL to `make test-wide`.
+# Tests with this mark run on both databases in `make test`: together they execute every line of the library's
+# rows. All other tests here run on PostgreSQL in `make test-wide` alone.
 DATABASES = ["sqlite", "postgresql"]
 ON_BOTH = pytest.mark.parametrize("database", DATABASES, indirect=True)
 

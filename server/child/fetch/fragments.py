@@ -115,7 +115,7 @@ def _prepare_frag_download(self: Any, ctx: dict[str, Any]) -> None:
         if not is_same_playlist:
             fragment.unlink()
         elif fragment.name.rpartition("-Frag")[2].isdecimal():
-            # A power cut may have truncated a fragment that has not the length that its source stated.
+            # A fragment that is shorter than its source stated may have been truncated by a power cut.
             partial = Partial(fragment, note_of(str(fragment)))
             if partial.source is None or partial.source.total != partial.size:
                 fragment.rename(fragment.with_name(fragment.name + ".part"))
