@@ -64,6 +64,20 @@ async def test_the_language_that_was_chosen_last_is_that_of_the_page(
         assert await page.evaluate("localStorage['clipwire.language']") == '"en"'
 
 
+async def test_texts_that_arrive_late_leave_what_the_button_says_of_two_links(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    async with open_page(api.url, **ENGLISH) as page:
+        is_answered, let_go = await hold(page, "**/static/i18n/en.json*")
+        box = page.get_by_role("textbox", name="Link")
+        await box.fill("https://a.example/1")
+        await is_answered.wait()
+        await box.fill("https://a.example/1\nhttps://a.example/2")
+        await expect(page.get_by_role("button", name="Download 2")).to_be_visible()
+        await let_go()
+        await expect(page.get_by_role("button", name="Download 2")).to_be_visible()
+
+
 async def test_a_request_for_many_waits_for_those_that_were_sent_before(
     api: FakeApi, open_page: OpenPage
 ) -> None:

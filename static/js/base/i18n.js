@@ -1,6 +1,7 @@
 // @ts-check
 // Numbers and times as a reader of one language writes them.
 
+import { setText } from "./dom.js"
 import { recall, remember } from "./preferences.js"
 
 /** Two clocks that differ by less say the same: a `Date` is late by the way of its answer. */
@@ -162,7 +163,7 @@ export class I18n {
   translate(root) {
     for (const element of elements(root, "[data-t]")) {
       const key = element.dataset.t ?? ""
-      if (key in this.#texts) element.textContent = this.t(key)
+      if (key in this.#texts) setText(element, this.t(key))
     }
     for (const [name, attribute] of Object.entries(ATTRIBUTES)) {
       for (const element of elements(root, `[data-t-${name}]`)) {

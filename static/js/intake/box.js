@@ -123,6 +123,7 @@ export class Box extends EventTarget {
     document.addEventListener("paste", (event) => this.#pasted(event))
     document.addEventListener("dragover", (event) => this.#isTaken(event) && event.preventDefault())
     document.addEventListener("drop", (event) => this.#dropped(event))
+    this.describe()
   }
 
   /** Its links, each once. */
