@@ -123,6 +123,7 @@ export class Box extends EventTarget {
     document.addEventListener("paste", (event) => this.#pasted(event))
     document.addEventListener("dragover", (event) => this.#isTaken(event) && event.preventDefault())
     document.addEventListener("drop", (event) => this.#dropped(event))
+    for (const each of this.#buttons) delete each.dataset.t // from here on the box says what they do
     this.describe()
   }
 
