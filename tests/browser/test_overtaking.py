@@ -52,7 +52,7 @@ async def test_the_language_that_was_chosen_last_is_that_of_the_page(
     async with open_page(api.url, **ENGLISH) as page:
         await page.locator("#menu").click()
         await page.get_by_role("menuitem", name="Settings").click()
-        language = page.get_by_role("dialog").get_by_label("Language", exact=True)
+        language = page.get_by_role("dialog").get_by_role("combobox", name="Language")
         is_answered, let_go = await hold(page, "**/static/i18n/zh.json*")
         await language.select_option("zh")
         await is_answered.wait()
