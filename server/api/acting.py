@@ -35,9 +35,12 @@ def act_for_owner(request: web.Request) -> None:
 
 def chosen_owner(request: web.Request, query: Query) -> str | None:
     """Whose things a list shows, by the parameter `owner` of admins; None: those of everybody whom who asks
-    may see. Raises `AdminOnly`.
+    may see. Raises `AdminOnly`, and `InvalidQuery` if there is no such person: an empty list would hide a
+    typing error.
     """
     owner = query.person("owner")
     if owner is not None:
         admins_alone(request)
+        if not request.app[GATE].directory.has(owner):
+            raise InvalidQuery("owner")
     return owner or restricted_to(request)

@@ -104,7 +104,11 @@ class Directory(Protocol):
         ...
 
     def knows(self, name: str) -> bool:
-        """Whether there is a person of this name."""
+        """Whether there is a person of this name, who is not being removed."""
+        ...
+
+    def has(self, name: str) -> bool:
+        """Whether something may belong to a person of this name, who may be being removed."""
         ...
 
     @property
@@ -145,6 +149,9 @@ class Nobody:
         return True
 
     def knows(self, _: str) -> bool:
+        return False
+
+    def has(self, _: str) -> bool:
         return False
 
     @property

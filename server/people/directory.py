@@ -82,6 +82,10 @@ class PeopleDirectory:
         person = self.people.get(name)
         return person is not None and person.leaving is None
 
+    def has(self, name: str) -> bool:
+        """Whether there is such a person, perhaps one who is being removed and still owns something."""
+        return name in self.people
+
     @property
     def people(self) -> Mapping[str, Person]:
         """By name, also those who are being removed."""

@@ -22,7 +22,7 @@ class PersonInfo(Answer):
     added_at: Instant
     has_password: bool
     limits: PersonLimits
-    own_limits: dict[str, float] = Field(
+    own_limits: dict[str, int | float] = Field(
         description="those that were set for this person, in place of the settings; `0`: no limit"
     )
     is_leaving: bool | None = Field(

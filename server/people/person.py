@@ -15,7 +15,8 @@ from server.core.principal import PersonRole
 
 NAME = r"[a-z0-9._-]{1,64}"
 # With no dot at an end: browsers leave `..` out of an address, and folders of the library have no such dots.
-NEW_NAME = r"[a-z0-9_-]([a-z0-9._-]{0,62}[a-z0-9_-])?"
+# With no `-` first: commands would read it as an option.
+NEW_NAME = r"[a-z0-9_]([a-z0-9._-]{0,62}[a-z0-9_-])?"
 LABEL = r"[A-Za-z0-9._ -]{1,64}"
 FIRST_LABEL = "first"  # of the token that a new person gets
 PREFIX = "clipwire_"  # by which scanners for secrets recognise a token

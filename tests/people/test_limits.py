@@ -243,12 +243,30 @@ async def test_a_limit_is_refused_by_name_and_told_with_what_is_used(tmp_path: P
         assert (await client.post("/api/process", json=BODY, headers=root)).status == 202
         me = await (await client.get("/api/me", headers=anna)).json()
         assert me["limits"] == {"max_waiting": 2}
-        told = await (await client.get("/api/people/anna", headers=root)).json()
-        assert (told["limits"], told["own_limits"]) == ({"max_waiting": 2}, {"max_waiting": 2})
+        answer = await client.get("/api/people/anna", headers=root)
+        assert '"limits":{"max_waiting":2},"own_limits":{"max_waiting":2}' in await answer.text()
         assert me["used"] == {"running": 0, "waiting": 2, "bytes_per_day": 0, "stored_bytes": 0}
         await limited(client, root, max_waiting=None)
         assert (await client.post("/api/process", json=BODY, headers=anna)).status == 202
         assert directory(client).people["anna"].limits == {}
+
+
+async def test_a_retry_counts_as_waiting_and_is_never_refused(tmp_path: Path) -> None:
+    """What somebody has already may begin anew; the next new task is refused."""
+    async with opened(tmp_path) as client:
+        root, anna = await add(client, "root", "admin"), await add(client, "anna")
+        await client.post("/api/queue/pause", headers=root)
+        await limited(client, root, max_waiting=1)
+        made = [await (await client.post("/api/process", json=BODY, headers=anna)).json()]
+        cancelled = await client.post(f"/api/tasks/{made[0]['task_id']}/cancel", headers=anna)
+        assert cancelled.status == 200
+        assert (await client.post("/api/process", json=BODY, headers=anna)).status == 202
+        retried = await client.post(f"/api/tasks/{made[0]['task_id']}/retry", headers=anna)
+        assert (retried.status, (await retried.json())["stage"]) == (200, "queued")
+        me = await (await client.get("/api/me", headers=anna)).json()
+        assert me["used"]["waiting"] == 2
+        refused = await client.post("/api/process?lang=en", json=BODY, headers=anna)
+        assert (refused.status, (await refused.json())["title"]) == (429, "The person's limit is used up")
 
 
 @pytest.mark.parametrize("unfit", ["2", "2 GiB", True, 2.0, -1])

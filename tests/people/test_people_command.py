@@ -86,6 +86,7 @@ async def test_people_are_managed_without_a_server(place: Place) -> None:
     ("arguments", "said"),
     [
         (("add", "Anna"), "Anna is no name of a person"),
+        (("add", "--", "-x"), "-x is no name of a person"),
         (("set-role", "bob", "admin"), "There is no such person"),
         (("remove", "bob", "--keep", "--delete"), "--give-to"),
         (("remove", "bob"), "--give-to"),

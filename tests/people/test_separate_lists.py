@@ -79,6 +79,9 @@ async def test_lists_counts_and_searches_have_ones_own_tasks_alone(house: World)
     assert await ids(house, "root", "?owner=anna") == hers[::-1]
     assert (await ask(house, "root", "GET", "/api/queue?owner=bob"))[1]["stages"]["paused"] == 1
     assert (await ask(house, "anna", "GET", "/api/tasks?owner=bob"))[1]["code"] == "admin_only"
+    for path in ("/api/tasks", "/api/queue", "/api/cookies", "/api/subscriptions", "/api/webhooks"):
+        status, problem = await ask(house, "root", "GET", f"{path}?owner=anan")
+        assert (status, problem["code"]) == (422, "invalid_query"), f"{path}: no list of somebody unknown"
     status, done = await ask(
         house, "bob", "POST", "/api/tasks/actions", {"action": "cancel", "stage": "paused"}
     )
