@@ -57,11 +57,8 @@ export function coverOf({ thumbnail, files }) {
  * @param {import("../base/i18n.js").I18n} i18n
  */
 export function choiceOf(kind, checked, i18n) {
-  const [label, words] = [document.createElement("label"), document.createElement("span")]
-  words.textContent = kindName(kind, i18n)
-  const choice = document.createElement("input")
-  label.append(Object.assign(choice, { type: "radio", name: "kind", value: kind, checked }), words)
-  return label
+  const choice = make("input", { type: "radio", name: "kind", value: kind, checked })
+  return make("label", {}, choice, make("span", {}, kindName(kind, i18n)))
 }
 
 /**

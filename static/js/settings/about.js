@@ -73,22 +73,18 @@ export class CookieList {
   /** @param {Stored} stored */
   #item({ name, hosts, expires_at, count, expired, owner }) {
     const { t, format } = { t: this.#i18n.t.bind(this.#i18n), format: this.#i18n.format }
-    const [row, words, about, remove] = ["li", "bdi", "span", "button"].map((tag) =>
-      document.createElement(tag)
-    )
     const shown = hosts.slice(0, MOST_HOSTS).join(", ") + (hosts.length > MOST_HOSTS ? ", …" : "")
     const isOver = expired === count
     const end = isOver
       ? t("cookies.over")
       : expires_at && t("cookies.until", { time: format.whole(new Date(expires_at)) })
-    words.textContent = name
     const whose = owner && owner !== owners.admin ? t("people.of", { name: owner }) : ""
-    about.textContent = [whose, shown, end].filter(Boolean).join(" · ")
-    remove.textContent = t("action.delete")
-    remove.setAttribute("aria-label", [`${t("action.delete")}: ${name}`, whose].filter(Boolean).join(" · "))
     const path = ownedPath(`api/cookies/${name}`, owner)
-    remove.addEventListener("click", () => this.#try(() => this.#delete(path, row)))
-    row.append(words, about, remove)
+    const remove = button(t("action.delete"), () => this.#try(() => this.#delete(path, row)), {
+      "aria-label": [`${t("action.delete")}: ${name}`, whose].filter(Boolean).join(" · "),
+    })
+    const about = [whose, shown, end].filter(Boolean).join(" · ")
+    const row = make("li", {}, make("bdi", {}, name), make("span", {}, about), remove)
     return row
   }
 
@@ -161,15 +157,13 @@ export class About {
 
   /** Show how links get here from other pages; the bookmarklet contains the address of this page. */
   #offer() {
-    const link = document.createElement("a") // made here: a link without an address is none
     const page = new URL("./", document.baseURI).href
-    link.setAttribute(
-      "href",
-      `javascript:location.href=${JSON.stringify(`${page}?url=`)}+encodeURIComponent(location.href)`,
-    )
-    link.className = "button"
-    link.textContent = this.#i18n.t("elsewhere.bookmarklet")
-    link.onclick = (event) => event.preventDefault() // the bookmarklet is for other pages
+    // Made here: a link without an address is none.
+    const link = make("a", {
+      className: "button",
+      href: `javascript:location.href=${JSON.stringify(`${page}?url=`)}+encodeURIComponent(location.href)`,
+      onclick: (/** @type {Event} */ event) => event.preventDefault(), // the bookmarklet is for other pages
+    }, this.#i18n.t("elsewhere.bookmarklet"))
     const install = this.#part("install")
     const follow = button(this.#i18n.t("elsewhere.follow"), () => {
       this.#dialog.close()
@@ -266,11 +260,9 @@ export class About {
    */
   #list(name, rows) {
     this.#part(`about-${name}`).hidden = !rows.length
-    this.#part(name).replaceChildren(...rows.flatMap(([term, text, isBad]) => {
-      const [dt, dd] = [document.createElement("dt"), document.createElement("dd")]
-      dt.textContent = term
-      dd.textContent = isBad ? `⚠ ${text}` : text
-      return [dt, dd]
-    }))
+    this.#part(name).replaceChildren(...rows.flatMap(([term, text, isBad]) => [
+      make("dt", {}, term),
+      make("dd", {}, isBad ? `⚠ ${text}` : text),
+    ]))
   }
 }
