@@ -1,7 +1,6 @@
 // @ts-check
 // One subscription: how it stands and why, what can be done with it, and its entries.
 
-import { Problem } from "../base/api.js"
 import { setText } from "../base/dom.js"
 import { button, make } from "../base/elements.js"
 import { noteVisit, pictureOf, showPicture } from "./glance.js"
@@ -186,7 +185,10 @@ export class SubscriptionView {
     this.#found.replaceChildren(
       make("p", { role: "status" }, words),
       ...(n > FEW ? [button(t("follow.fetch_last", { n: FEW }), () => this.#fetchLast())] : []),
-      button(t("follow.fetch_all", { n }), () => this.#actOnAll("fetch", "known", n)),
+      button(
+        t("follow.fetch_all", { n }),
+        () => this.#act(() => actOnAll(this.#view.api, this.#id, "fetch", "known", n)),
+      ),
       button(t("list.choose"), () => this.#items.choose("known")),
     )
   }
@@ -270,33 +272,20 @@ export class SubscriptionView {
     if (after) this.#show(after)
   }
 
-  async #fetchLast() {
-    await this.#view.attempt(async () => {
+  #fetchLast() {
+    return this.#act(async () => {
       const path = `api/subscriptions/${this.#id}/items`
       /** @type {{items: Item[]}} */
       const { items } = await this.#view.api.get(path, { state: "known", limit: FEW })
-      await this.#acted(await actOnKeys(this.#view.api, this.#id, "fetch", items.map(({ key }) => key)))
-    })
-  }
-
-  /**
-   * @param {string} action
-   * @param {string} state
-   * @param {number} n
-   */
-  async #actOnAll(action, state, n) {
-    await this.#view.attempt(async () => {
-      await this.#acted(await actOnAll(this.#view.api, this.#id, action, state, n))
+      return await actOnKeys(this.#view.api, this.#id, "fetch", items.map(({ key }) => key))
     })
   }
 
   /** @param {string} action  of what is held only: others wait for their time */
-  async #actOnHeld(action) {
+  #actOnHeld(action) {
     const held = this.#keysOfHeld() // those that are held now: what was pressed before may change that
     held.catch(() => {}) // it is told below
-    await this.#view.attempt(async () => {
-      await this.#acted(await actOnKeys(this.#view.api, this.#id, action, await held))
-    })
+    return this.#act(async () => await actOnKeys(this.#view.api, this.#id, action, await held))
   }
 
   async #keysOfHeld() {
@@ -315,12 +304,15 @@ export class SubscriptionView {
     return keys
   }
 
-  /** @param {import("./subscriptionrequests.js").Outcome} outcome */
-  #acted(outcome) {
-    this.#isNew = false
-    this.#view.keepFocus(() => (this.#found.hidden = true))
-    this.#items.acted(outcome)
-    if (outcome.problem) throw new Problem(outcome.problem.status, outcome.problem.body)
+  /** @param {() => Promise<import("./subscriptionrequests.js").Outcome>} act  on entries */
+  async #act(act) {
+    await this.#view.attempt(async () => {
+      const outcome = await act()
+      this.#isNew = false
+      this.#view.keepFocus(() => (this.#found.hidden = true))
+      this.#items.acted(outcome)
+      if (outcome.problem) throw outcome.problem
+    })
   }
 }
 
