@@ -12,8 +12,9 @@ def main(arguments: list[str], name: str = "clipwire") -> int:
     except KeyboardInterrupt:
         return 130
     finally:
-        # If Ctrl-C comes while a text is executed, as a dataclass executes one of its own, Python notes that
-        # it ends by SIGINT, whoever catches that. The next text makes it forget that (`exit_sigint`).
+        # If Ctrl-C arrives while Python runs `exec` or `eval` (as `dataclass` does), the interpreter
+        # remembers that it has to end by SIGINT, even if somebody catches the exception. The next `exec`
+        # clears that mark (`exit_sigint`).
         exec("")  # noqa: S102
 
 

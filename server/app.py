@@ -56,7 +56,7 @@ def routes_of(features: Iterable[Feature]) -> list[Route]:
 
 
 ROUTES = routes_of(FEATURES)
-ADDED: web.AppKey[Sequence[Added]] = web.AppKey("added")  # by features
+ADDED: web.AppKey[Sequence[Added]] = web.AppKey("added")  # what the features have added
 
 ANSWER_WITHIN = 0.7  # seconds that clients have at shutdown to answer the close of their sockets
 
@@ -145,10 +145,10 @@ def _routes(routes: list[Route], settings: ServerSettings) -> list[Route]:
 
 
 def check_base_path(base_path: str) -> None:
-    """Refuse a prefix that begins like a path of our own: both would be the address of one thing.
+    """Refuse a prefix that begins like one of the server's own paths: the same URL would have two meanings.
 
-    Below `/static`, for example, `/static/api/tasks` is the API and a file of the page. Raises
-    `ConfigurationError`.
+    With `base_path = "/static"`, for example, `/static/api/tasks` would be both the API and a file of the
+    page. Raises `ConfigurationError`.
     """
     first = base_path.strip("/").partition("/")[0]
     ours = {route.path.split("/")[1] for route in ROUTES} - {""}

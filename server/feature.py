@@ -1,7 +1,7 @@
 """What a feature is: what it adds to the kernel, and what it gets from there.
 
-The kernel is what lies below this module: it takes links, makes files, tells of both, and knows no feature.
-`server.assembly.features` has the list of all features; a server runs with any of them, or none.
+The kernel consists of the layers below this module: it accepts links, makes files, reports on both, and knows
+no feature. `server.assembly.features` has the list of all features; a server runs with any of them, or none.
 
 Decisions: docs/decisions/features.md
 """
@@ -40,8 +40,8 @@ class Database(Store, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """The parts of a running server. `is_alone`: no other one has its database. `runs_tasks`: on a node that
-    only answers clients, no attempt is made.
+    """The parts of a running server. `is_alone`: no other server uses its database. `runs_tasks` is False on
+    a node that only answers clients.
     """
 
     settings: Settings
@@ -62,9 +62,9 @@ class Kernel:
 
 @dataclass(frozen=True, slots=True)
 class Added:
-    """What a feature has while it is open: `values` for its routes, `checks` of `/readyz`, its `metrics`,
-    what it `sees` when these are asked for (`Scrape.seen`), and `close`, by which it begins nothing any more:
-    the server ends.
+    """What a feature adds while it is open: `values` for its routes, `checks` of `/readyz`, its `metrics`
+    with the present values that it `sees` (`Scrape.seen`), and `close`, which is called at shutdown: from
+    then on it begins no work.
     """
 
     values: Mapping[web.AppKey[Any], object] = field(default_factory=dict)

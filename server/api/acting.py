@@ -1,4 +1,4 @@
-"""The parameter `owner`: admins choose by it whose things a list shows, and make something for somebody."""
+"""The query parameter `owner`: an admin chooses whose things a list shows, or for whom something is made."""
 
 from aiohttp import web
 
@@ -16,7 +16,7 @@ ACTING = Parameter(
 
 
 def act_for_owner(request: web.Request) -> None:
-    """From now on `owner_of` names the person for whom the request asks.
+    """Let the request act for the person named by `owner`: from now on `owner_of` returns that person.
 
     Raises `AdminOnly`, `InvalidQuery`.
     """
@@ -34,9 +34,9 @@ def act_for_owner(request: web.Request) -> None:
 
 
 def chosen_owner(request: web.Request, query: Query) -> str | None:
-    """Whose things a list shows, by the parameter `owner` of admins; None: those of everybody whom who asks
-    may see. Raises `AdminOnly`, and `InvalidQuery` if there is no such person: an empty list would hide a
-    typing error.
+    """Return whose things a list shows, as an admin chooses by `owner`. None: the things of everybody whose
+    things this client may see. Raises `AdminOnly`, and `InvalidQuery` if there is no such person: an empty
+    list would hide a typing error.
     """
     owner = query.person("owner")
     if owner is not None:

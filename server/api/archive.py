@@ -41,8 +41,9 @@ from server.core.task import TaskStatus
 PIECE = 1 << 20  # bytes
 Piece = bytes | memoryview
 MOST_TASKS = 200
-LIMIT: Final = 0xFFFFFFFF  # in a 32-bit field: the number is in a Zip64 record instead
-_MANY: Final = 0xFFFF  # the same in a 16-bit field
+# The largest number of a 32-bit field, which says that the real number is in a Zip64 record.
+LIMIT: Final = 0xFFFFFFFF
+_MANY: Final = 0xFFFF  # the same for a 16-bit field
 _IS_FULL, _MOST_ENTRIES = LIMIT, _MANY  # the smallest numbers that need Zip64
 _LOCAL: Final = struct.Struct("<4s5H3L2H")
 _DESCRIPTOR, _DESCRIPTOR_64 = struct.Struct("<4s3L"), struct.Struct("<4sL2Q")
@@ -131,7 +132,7 @@ async def download_all(request: web.Request) -> web.StreamResponse:
     cuts the connection.
     """
     statuses = await _statuses(request)
-    members = await compute(lambda: list(named(statuses)))  # there may be tens of thousands
+    members = await compute(lambda: list(named(statuses)))  # thousands of names would block the event loop
     if not members:
         raise FileNotFound
     response = web.StreamResponse(headers=_HEADERS)
@@ -224,7 +225,7 @@ async def archive(files: FileStore, members: Sequence[Member]) -> AsyncGenerator
 
 
 class _Sum:
-    """The CRC-32 of a file: the `known` one, or that of all pieces added."""
+    """The CRC-32 of a file: the `known` one, or else computed from all pieces added."""
 
     def __init__(self, known: int | None) -> None:
         self.is_known = known is not None
@@ -263,7 +264,7 @@ async def _read(file: BinaryIO, size: int) -> AsyncGenerator[Piece, None]:
 async def _ahead(
     pieces: AsyncGenerator[Piece | FilePart, None],
 ) -> AsyncGenerator[Piece | FilePart, None]:
-    """`pieces` with read-ahead: the next one is read while the current one is sent."""
+    """Yield `pieces`, reading the next one while the current one is sent."""
     upcoming = asyncio.ensure_future(anext(pieces, None))
     try:
         while (piece := await upcoming) is not None:

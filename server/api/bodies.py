@@ -1,9 +1,9 @@
 """Reads the body, query and conditions of a request, and makes JSON responses.
 
 All routes read by the same rules. In a query a number is written in ASCII digits, without a sign, leading
-zeros or surrounding characters. A repeated parameter is an error, because it is ambiguous, and so is one
-that is empty: it names nothing, and a client whose variable is empty by mistake must not get everything.
-Only a text that is searched for may be empty. Malformed conditions (RFC 9110, section 13) are ignored.
+zeros or surrounding characters. A repeated parameter is an error, because it is ambiguous, and so is one that
+is empty: it names nothing, and a client whose variable is empty by mistake must not get everything. Only a
+search text may be empty. Malformed conditions (RFC 9110, section 13) are ignored.
 """
 
 import asyncio
@@ -42,7 +42,7 @@ from server.locales import LANGUAGES, negotiate
 
 MAX_BODY = 64 * 1024
 SHORT = 1024  # bytes: a body too short to trigger many runs of the garbage collector
-MOST_NAMED = 20  # wrong elements, and unknown fields, that an answer names
+MOST_NAMED = 20  # most wrong elements, and most unknown fields, that an error names
 LONGEST_NAME = 100  # characters of a field's name in an answer
 BODY_WITHIN = 20.0  # seconds
 M = TypeVar("M", bound=BaseModel)
@@ -95,10 +95,10 @@ async def read_json(request: web.Request, most: int) -> bytes:
         raise BodyTooLarge
     if hdrs.EXPECT in request.headers:
         await go_on(request)
-    if most != MAX_BODY:  # aiohttp's limit, which `create_app` sets
+    if most != MAX_BODY:  # the application's own limit, which `create_app` gives to aiohttp
         request = request.clone(client_max_size=most)
     try:
-        if request.content.is_eof():  # it came together with its head: no timer is needed
+        if request.content.is_eof():  # the body arrived together with the headers: no timer is needed
             return await request.read()
         async with asyncio.timeout(BODY_WITHIN):
             return await request.read()
@@ -112,10 +112,10 @@ async def read_json(request: web.Request, most: int) -> bytes:
 
 @asynccontextmanager
 async def received_text(request: web.Request, most: int, *types: str) -> AsyncIterator[BinaryIO]:
-    """Yield a file with the undecoded body, of one of the media `types` and at most `most` bytes.
+    """Receive an undecoded body of one of the media `types`, of at most `most` bytes, and yield it as a file.
 
     Raises `NotTextType`, `EncodingUnknown`, `BodyTooLarge`, `BodyTooSlow`, `ServerBusy`, `StoreUnavailable`;
-    and `RequestPayloadError` where the body contradicts its headers, such as its Content-Encoding.
+    and `RequestPayloadError` if the body contradicts its headers, such as its Content-Encoding.
     """
     if request.content_type not in types:
         raise NotTextType(types[0])
@@ -159,7 +159,9 @@ def _insist_on_known_encoding(request: web.Request) -> None:
 
 
 def parsed(text: bytes) -> Any:
-    """The JSON value of `text`, at most `MAX_BODY`: it blocks up to 0.3 µs a byte. Raises `NotJson`."""
+    """Return the JSON value of `text`, which has at most `MAX_BODY` bytes: parsing blocks the event loop for
+    up to 0.3 µs a byte. Raises `NotJson`.
+    """
     with uncollected() if len(text) > SHORT else nullcontext():
         try:
             return from_json(text, allow_inf_nan=False)
@@ -169,11 +171,12 @@ def parsed(text: bytes) -> Any:
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """Pause the garbage collector. It would run dozens of times while a body full of brackets is parsed, and
-    now and then search all objects of the server. Parsed bodies have no cycles, so that they are freed
-    without it.
+    """Pause the garbage collector while a body is parsed.
+
+    Else it would run dozens of times for a body full of brackets, and now and then search all objects of the
+    server. A parsed body has no reference cycles, so it is freed without the collector.
     """
-    is_enabled = gc.isenabled()  # False within another `uncollected`
+    is_enabled = gc.isenabled()  # already False if another request parses its body just now
     gc.disable()
     try:
         yield
@@ -185,8 +188,8 @@ def uncollected() -> Iterator[None]:
 def validated(model: type[M], body: dict[str, Any], *known: WrongField) -> M:
     """Return `body` as a `model`. Raises `InvalidRequest` with the wrong fields, including those in `known`.
 
-    Each field of the model is named once. Of elements of lists, and of unknown fields, only the first
-    `MOST_NAMED` are: a body of 64 KiB has room for thousands.
+    Each field of the model is named once. Of wrong elements in lists, and of unknown fields, only the first
+    `MOST_NAMED` are named: a body of 64 KiB has room for thousands.
     """
     try:
         if len(body) > MOST_NAMED or any(isinstance(value, dict) for value in body.values()):
@@ -200,9 +203,11 @@ def validated(model: type[M], body: dict[str, Any], *known: WrongField) -> M:
         for error in errors:
             place, kind = error["loc"], error["type"]
             if kind == "too_short" and place in inner:
-                continue  # of an array with invalid elements, which pydantic does not count
+                # Pydantic does not count invalid elements, so its error about the length of the list would be
+                # wrong.
+                continue
             if kind == "string_too_short" and error["ctx"]["min_length"] > 1:
-                kind = "string_shorter"  # else it is said to be empty
+                kind = "string_shorter"  # our text for `string_too_short` says "is empty"
             is_element, is_unknown = any(isinstance(part, int) for part in place), kind == "extra_forbidden"
             elements, unknown = elements + is_element, unknown + is_unknown
             if (is_element and elements > MOST_NAMED) or (is_unknown and unknown > MOST_NAMED):
@@ -264,7 +269,7 @@ class Query:
         return self._is_wrong(name, None)
 
     def search(self, name: str, longest: int) -> str:
-        """Like `text`, but may be empty, as if it were missing: that finds everything."""
+        """Like `text`, but the parameter may be empty, which finds everything, as if it were missing."""
         return "" if self._query.getall(name, ()) == [""] else self.text(name, longest) or ""
 
     def person(self, name: str) -> str | None:
@@ -345,7 +350,9 @@ def client_has(request: web.Request, etag: str, modified: datetime | None = None
 
 
 def is_wanted(request: web.Request, etag: str, modified: datetime | None) -> bool:
-    """Whether `If-Match`, else `If-Unmodified-Since`, lets this version pass (13.1.1, 13.1.4)."""
+    """Whether this version fulfils the request's `If-Match`, or without it `If-Unmodified-Since` (13.1.1,
+    13.1.4).
+    """
     wanted = request.headers.getall(hdrs.IF_MATCH, ())
     if wanted:
         return any(tag.strip() in ("*", etag) for header in wanted for tag in header.split(","))
@@ -397,7 +404,7 @@ def payload_form(request: web.Request, chosen: str) -> str:
 
 @cache
 def payload_headers(chosen: str, *, has_body: bool = True) -> SharedHeaders:
-    """The headers of every payload in this language, and of every answer that it has not changed."""
+    """Return the headers of every payload in this language, also of a 304."""
     of_body = {"Content-Type": "application/json"} if has_body else {}
     return SharedHeaders(
         HEADERS
@@ -411,5 +418,5 @@ def respond_answer(answer: Answer, status: HTTPStatus = HTTPStatus.OK) -> web.Re
 
 
 def encoded(answer: Answer) -> bytes:
-    """The JSON of `answer`, without the fields that do not apply."""
+    """Return `answer` as JSON, without the fields that are None."""
     return answer.model_dump_json(exclude_none=True).encode()

@@ -29,8 +29,8 @@ _IMPORT = re.compile(rf"^import \{{\s*(\w+(?:,\s*\w+)*),?\s*\}} from {_NAMED}$",
 _EXPORT = re.compile(r"^export (?=(?:async function|function|class|const) (\w+))", re.MULTILINE)
 _IMPORT_ON_DEMAND = re.compile(rf"\bimport\({_NAMED}\)")
 _NOT_UNDERSTOOD = re.compile(r"^(?:import|export)\b.*|\bimport\(.*", re.MULTILINE)
-# Run in another process: the library is written in Go, and would cost the server 8 MB and threads for one
-# use.
+# The library is written in Go: it runs in another process, as it would cost the server 8 MB and several
+# threads for one use.
 _MINIFY = """
 import json, sys, minify
 scripts = [minify.string("application/javascript", script) for script in json.load(sys.stdin)]
@@ -46,8 +46,8 @@ class NotJoinable(ValueError):
 
 @dataclass(frozen=True)
 class Module:
-    """`imports`: module and the names taken from it; `on_demand`: modules loaded later; `body`: the other
-    text.
+    """`imports`: module -> the names imported from it; `on_demand`: modules that it imports dynamically;
+    `body`: its text without the imports.
     """
 
     imports: list[tuple[str, tuple[str, ...]]]
@@ -57,8 +57,8 @@ class Module:
 
 
 def read_module(name: str, text: str) -> Module:
-    """Raises `NotJoinable`."""
-    body = _COMMENT.sub("", text)  # types import as well, in comments
+    """Parse the text of a module. Raises `NotJoinable`."""
+    body = _COMMENT.sub("", text)  # JSDoc comments contain `import(...)` for types
     imports = [(module, tuple(re.findall(r"\w+", names))) for names, module in _IMPORT.findall(body)]
     exports = _EXPORT.findall(body)
     on_demand = _IMPORT_ON_DEMAND.findall(body)
@@ -70,8 +70,9 @@ def read_module(name: str, text: str) -> Module:
 
 
 def join_scripts(texts: Mapping[str, str], entry: str) -> tuple[str, ...]:
-    """Return the script of the module `entry` with all that it imports; then, as `ON_DEMAND` names them, the
-    script of modules that only its dynamic imports load, and that of modules that only the second one's load.
+    """Return three scripts: the module `entry` with all that it imports; then, named by `ON_DEMAND`, the
+    modules that only dynamic imports of the first script load, and those that only dynamic imports of the
+    second one load.
 
     `texts`: name -> text. Raises `NotJoinable`.
     """
@@ -89,7 +90,7 @@ def join_scripts(texts: Mapping[str, str], entry: str) -> tuple[str, ...]:
             add(other, script)
         taken = "".join(f"const{{{','.join(names)}}}=$.{other};" for other, names in module.imports)
         if name == entry:
-            script.append(f"{taken}\n{module.body}")  # which alone may `await`
+            script.append(f"{taken}\n{module.body}")  # not in a function: it may use `await`
         else:
             script.append(
                 f"$.{name}=(()=>{{{taken}\n{module.body}\nreturn{{{','.join(module.exports)}}}}})();"
@@ -112,7 +113,8 @@ def join_scripts(texts: Mapping[str, str], entry: str) -> tuple[str, ...]:
 
 def _loader(script: str) -> str:
     """The statements that define `$later(name)`, which loads the `script` of the next step."""
-    # After a failed load the next import retries, by another URL: some browsers remember that one has failed.
+    # After a failed load the next import retries with another URL, because some browsers cache the failure of
+    # a module.
     return f"""
 let $rest, $again = ""
 const $later = async (name) => {{
@@ -126,7 +128,7 @@ const $later = async (name) => {{
 
 
 def minified(scripts: Sequence[str]) -> list[str]:
-    """Return the scripts shortened; unchanged where the library is missing, as it has no wheel for some
+    """Return the scripts minified; unchanged where the library is missing, as it has no wheel for some
     machines.
     """
     ran = subprocess.run(  # noqa: S603

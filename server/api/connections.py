@@ -47,11 +47,13 @@ class Connections:
         self._limit = sockets_per_client
         self._sockets: Counter[str] = Counter()
         self.answering: set[web.RequestHandler] = set()  # connections with a request that is being handled
-        # Connections with a request answered since the last check.
+        # Connections on which a request has been answered since the last check.
         self.answered: set[web.RequestHandler] = set()
         self._attended: dict[asyncio.Timeout, web.RequestHandler] = {}
-        self._letting_go: asyncio.TimerHandle | None = None  # while there are `_attended`
-        self._seen: dict[web.RequestHandler, tuple[_Situation, float]] = {}  # and since when
+        # The timer of `let_go`, while there are `_attended`
+        self._letting_go: asyncio.TimerHandle | None = None
+        # The situation of each connection at the last check, and since when it lasts.
+        self._seen: dict[web.RequestHandler, tuple[_Situation, float]] = {}
 
     @property
     def open_sockets(self) -> int:
@@ -122,7 +124,7 @@ class Connections:
         """Let running responses finish for `within` seconds, then cut the remaining connections."""
         until = asyncio.get_running_loop().time() + within
         while any(self._situation(each).may_last != MAX_IDLE for each in server.connections):
-            await asyncio.sleep(0.1)  # poll: the kernel does not signal that the last byte was acknowledged
+            await asyncio.sleep(0.1)  # poll: the kernel does not notify when the last byte is acknowledged
             if asyncio.get_running_loop().time() > until:
                 break
         for connection in server.connections:
@@ -136,7 +138,7 @@ class Connections:
             await asyncio.sleep(CHECK_EVERY)
             try:
                 await self._look_at_all(server)
-            except Exception:  # without the next look, descriptors could run out unnoticed
+            except Exception:  # If this loop ended, descriptors of dead connections could run out unnoticed.
                 log.exception("looking after connections failed; the next try is in %s s", CHECK_EVERY)
             if not server.connections:
                 server.connected.clear()
@@ -147,7 +149,7 @@ class Connections:
         for start in range(0, len(connections), AT_ONCE):
             self.look(connections[start : start + AT_ONCE], loop.time())
             await asyncio.sleep(0)
-        # Some have left meanwhile. If they were the last, no other look would forget them.
+        # Forget connections that have closed meanwhile: if they were the last, no later check would do that.
         connections = server.connections
         self._seen = {each: self._seen[each] for each in connections if each in self._seen}
         self.answered.intersection_update(connections)
@@ -164,7 +166,7 @@ class _Situation:
 
 @dataclass(frozen=True, slots=True)
 class HeldSocket:
-    """The context manager of `hold_socket`: a generator would take half a kilobyte more for each
+    """The context manager of `hold_socket`, as a class: a generator would take half a kilobyte more for each
     WebSocket.
     """
 
@@ -212,7 +214,7 @@ async def send_file(request: web.BaseRequest, file: BinaryIO, part: range) -> No
     end.
     """
     transport = await _drained(request)
-    left = _send(_socket(transport), file, part)  # mostly all of it: the kernel's buffer holds megabytes
+    left = _send(_socket(transport), file, part)  # mostly all of it fits: the kernel's buffer holds megabytes
     if left:
         with _lent(transport) as sock:
             await _Copy(file, left, sock).run()
@@ -315,5 +317,6 @@ def _send(sock: socket.socket, file: BinaryIO, part: range) -> range:
 
 
 def _socket(transport: asyncio.Transport) -> socket.socket:
-    found: socket.socket = transport.get_extra_info("socket")  # a `TransportSocket`: not all methods
+    # Asyncio returns a `TransportSocket`, which lacks some methods.
+    found: socket.socket = transport.get_extra_info("socket")
     return found

@@ -1,4 +1,6 @@
-"""`/api/cookies`: cookie files for log-ins at sources. Their values go to downloads; no response has them."""
+"""`/api/cookies`: cookie files for log-ins at sources. Downloads use their contents; no response contains
+them.
+"""
 
 import asyncio
 import re
@@ -88,7 +90,9 @@ async def list_cookies(request: web.Request) -> web.Response:
 
 
 async def _listed(stored: Cookies, begin: str) -> bytes:
-    """Those whose stored names begin so; of all also whose they are, if they are somebody's."""
+    """Return the cookie files whose stored names begin with this prefix; in the list of all, with their
+    owners.
+    """
     names = [name for name in await stored.names() if name.startswith(begin)]
     now, most = time.time(), max(1, MOST_HOSTS // (len(names) or 1))
     from server.api.openapi.schemas import CookieFile, CookieList
@@ -96,7 +100,8 @@ async def _listed(stored: Cookies, begin: str) -> bytes:
     files = list[CookieFile]()
     async for name, found in stored.facts(begin):
         owner, shown = cookie_format.split_stored_name(name)
-        if owner is None or stored.are_separate:  # else it was stored while lists were separate
+        # Else the file was stored while each person had a list of their own.
+        if owner is None or stored.are_separate:
             told = None if begin else owner
             files.append(CookieFile(name=shown, owner=told, **found.shown(most, now)))
     return encoded(CookieList(cookies=files))
@@ -122,8 +127,9 @@ async def _store(request: web.Request, name: str, body: BinaryIO) -> web.Respons
             before = await stored.get(name)
             await stored.put(name, text)
             if before is not None and before.text == kept:
-                return  # the log-in is the same, so that a refused one is not tried again
-            with suppress(StoreUnavailable):  # the cookies are stored; what waits for a log-in is tried later
+                return  # The log-in is unchanged: do not retry downloads that the source has refused with it.
+            # The cookies are stored; tasks that wait for a log-in are retried later.
+            with suppress(StoreUnavailable):
                 for cookies_stored in request.app[HOOKS].cookies_stored:
                     await cookies_stored(hosts, cookie_format.split_stored_name(name)[0])
 
@@ -132,8 +138,8 @@ async def _store(request: web.Request, name: str, body: BinaryIO) -> web.Respons
 
 
 def _taken(body: BinaryIO) -> tuple[str, str, list[str]]:
-    """Return the text to store for `body`, the text without its facts, and the hosts. Call it in a thread:
-    0.2 s.
+    """Return the text to store for `body`, the text without its facts, and the hosts. Takes up to 0.2 s: call
+    it in a thread.
 
     Raises `InvalidCookies`, `NoCookies`.
     """
@@ -159,7 +165,9 @@ async def delete_cookies(request: web.Request) -> web.Response:
 
 
 def _name(request: web.Request) -> str:
-    """The name under which the file in the path is stored. Raises `CookiesNotFound` if none can have it."""
+    """Return the name under which the cookie file of the path is stored. Raises `CookiesNotFound` if no file
+    can have that name.
+    """
     name = request.match_info["name"]
     if not re.fullmatch(cookie_format.NAME, name):
         raise CookiesNotFound
@@ -167,7 +175,7 @@ def _name(request: web.Request) -> str:
 
 
 async def unknown_cookies(request: web.Request, body: dict[str, Any]) -> list[WrongField]:
-    """Return the error of a `body` that names an unknown cookie file; else nothing. A batch reads the names
+    """Return an error if `body` names an unknown cookie file, else None. A batch reads the names only
     once.
     """
     name = body.get("cookies")

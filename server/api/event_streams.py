@@ -94,7 +94,7 @@ class FeedStream(_Stream, Feed):
 
     async def _end_replay(self) -> None:
         await super()._end_replay()
-        number = _ID % self.began  # a client with this id has got all earlier changes
+        number = _ID % self.began  # a client that reconnects with this id has got all earlier changes
         await self._write(chunk(number) if self._is_chunked else number)
 
 
@@ -132,7 +132,7 @@ async def stream_task(request: web.Request) -> web.StreamResponse:
             if had == GONE:
                 return web.Response(status=HTTPStatus.NO_CONTENT)
             raise
-        has_it = _number(had) == current.revision  # a higher one is of another database
+        has_it = _number(had) == current.revision  # a higher number comes from another database
         if has_it and current.stage.is_final:
             return web.Response(status=HTTPStatus.NO_CONTENT)  # an `EventSource` does not reconnect after 204
         form = payload_form(request, language(request))
@@ -168,14 +168,16 @@ async def stream_all(request: web.Request) -> web.StreamResponse:
 
 
 async def _missed(request: web.Request, had: str, began: int) -> Iterator[Changed] | None:
-    """Return the changes after the number `had`, with the numbers to send; None if they are not known."""
+    """Return the changes after number `had`, each with the number to send; None if the hub no longer knows
+    them.
+    """
     hub, tasks, number = request.app[HUB], request.app[TASKS], _number(had)
     if number is None or number > began + hub.lag * 1000:
         return None
     changes = hub.changes_since(number)
     if changes is not None:
         return changes
-    # The number comes from another process: changes since then are found by their times.
+    # The number was given by another process, so the changes since then are found by their times.
     found = await tasks.changed_since(datetime.fromtimestamp(number / 1000 - hub.lag, UTC))
     if found is None:
         return None
@@ -204,7 +206,7 @@ async def _begun(request: web.Request, first: bytes) -> web.StreamResponse:
     return response
 
 
-# The schema of one event: OpenAPI 3.1 cannot describe a stream of them.
+# The schema of a single event, because OpenAPI 3.1 cannot describe a stream of them.
 _EVENT: Schema = {
     "type": "object",
     "properties": {

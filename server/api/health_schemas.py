@@ -1,5 +1,5 @@
-"""The answers of `/healthz` and `/readyz`. Apart from the other models, so that a probe does not import
-these.
+"""The answers of `/healthz` and `/readyz`, apart from all other models, so that a probe does not load
+those.
 """
 
 from typing import Literal

@@ -1,4 +1,4 @@
-"""The metrics of the kernel: a new one is a row of `FAMILIES`, one of a feature is given with `Added`.
+"""The metrics of the kernel: each is a row of `FAMILIES`; features add theirs by `Added`.
 
 This module does not import `prometheus_client`, which takes 60 ms: `server.api.metrics` does, at the first
 scrape.
@@ -52,9 +52,7 @@ def _counted(name: str) -> Callable[[Scrape], Samples]:
 
 
 def _outcomes(scrape: Scrape) -> Samples:
-    """All outcomes from the start, with 0: a series that begins with 1 shows no increase in alerts and
-    panels.
-    """
+    """Start all outcomes at 0: for Prometheus a series that begins with 1 shows no increase."""
     outcomes = dict.fromkeys(_OUTCOMES, 0)
     for (ended, code, _), count in scrape.counts.ends.items():
         outcome = ended, f"{code[:6]}xx" if _HTTP_CODE.fullmatch(code) else code

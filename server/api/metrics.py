@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 
 async def metrics(request: web.Request) -> web.Response:
-    """Text of Prometheus, or of OpenMetrics for a scraper that asks for it. Any `Host`, as for `/healthz`."""
+    """Answer in the text format of Prometheus, or in OpenMetrics if the scraper prefers that. Any `Host` is
+    allowed, as for `/healthz`.
+    """
     gate = request.app[GATE]
     if gate.is_locked and not request.app[SETTINGS].metrics.public:
         await gate.admit(request, request.app[DOORS].client(request))
@@ -66,7 +68,7 @@ def prefers_openmetrics(accept: str) -> bool:
 
 
 def _text(scrape: Scrape, families: "Iterable[Family]", *, is_open: bool) -> tuple[bytes, str]:
-    """In a thread: the first call imports `prometheus_client`, which takes 60 ms."""
+    """Return the text. Call it in a thread: the first call imports `prometheus_client`, which takes 60 ms."""
     from prometheus_client import CollectorRegistry
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
     from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest

@@ -48,13 +48,13 @@ from server.settings import LimitSettings
 log = logging.getLogger(__name__)
 Admit = Callable[[web.Request, Access], Awaitable[web.Response | None]]
 AddHeaders = Callable[[web.Request, web.StreamResponse], None]
-# Others are 501, not 405 (RFC 9110, section 9.1).
+# Other methods are answered with 501, not 405 (RFC 9110, section 9.1).
 _METHODS = (hdrs.METH_ALL | {"QUERY"}) - {hdrs.METH_CONNECT}
 _ID_OF_A_CLIENT = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 async def _later(request: web.Request) -> None:
-    """Send no `100 Continue` yet: `bodies.go_on` does when the body is read."""
+    """Do not send `100 Continue` yet: `bodies.go_on` does so when the body is read."""
 
 
 _OPTIONS: dict[str, Any] = {"expect_handler": _later}
@@ -82,10 +82,10 @@ def wrapped(
         @wraps(handler)
         async def answer(request: web.Request) -> web.StreamResponse:
             sent = request.headers.get(X_REQUEST_ID)
-            # It is no secret, and `secrets` would ask the kernel for each request.
+            # The request id is no secret, and `secrets` would make a system call for each request.
             known = sent if sent and _ID_OF_A_CLIENT.fullmatch(sent) else getrandbits(64).to_bytes(8).hex()
             REQUEST_ID.set(known)
-            if PERSON.get():  # set by an earlier request of this connection
+            if PERSON.get():  # an earlier request of this connection may have set it
                 PERSON.set("")
             connection = request.protocol
             connections.answering.add(connection)
@@ -100,11 +100,12 @@ def wrapped(
                 connections.answered.add(connection)
             if request.body_exists:
                 if is_awaited(request):
-                    # The client may send its body all the same, or never: nothing after it is a request.
+                    # The client may still send its body, or never: what follows on the connection is no
+                    # request.
                     response.force_close()
                 if hdrs.CONTENT_ENCODING in request.headers and not request.content.is_eof():
-                    # Else aiohttp would decompress the rest only to drop it: perhaps a gigabyte without a
-                    # pause.
+                    # Stop aiohttp from decompressing the rest of the body only to drop it: that may be a
+                    # gigabyte, without a pause.
                     response.force_close()
                     connection.close()  # later bytes are dropped undecoded
             if not response.prepared:
@@ -129,14 +130,14 @@ def wrapped(
 def admission(app: web.Application, doors: Doors, limits: LimitSettings) -> Admit:
     """A function that checks host name, origin, rate and token, in this order, and raises the first error.
 
-    A browser extension's token is checked with its origin, as such an origin counts only with a right token.
-    The last check is that of `lang`, the one parameter that every route has.
+    For a browser extension the token is checked together with the origin, because an extension's origin is
+    allowed only with a valid token. The last check is that of `lang`, the one parameter that every route has.
     """
     asked, limit = Minute(time.monotonic), limits.requests_per_minute
 
     async def admit(request: web.Request, access: Access) -> web.Response | None:
         refusal = carried(request, REFUSAL, None)
-        # aiohttp has parsed nothing of the request, not even its host.
+        # aiohttp has not parsed this request, not even its host.
         if isinstance(refusal, Unreadable | EncodingUnknown):
             if limit:
                 slow_down(doors.client(request))
@@ -154,7 +155,7 @@ def admission(app: web.Application, doors: Doors, limits: LimitSettings) -> Admi
             raise refusal
         if access is not Access.PAGE and request.query_string:
             query = Query(request)
-            query.get("lang")  # every route has this parameter; the page is shown in any case
+            query.get("lang")  # every route has this parameter; an invalid one never prevents the page
             query.check()
         return None
 
@@ -171,13 +172,14 @@ async def unknown(request: web.Request) -> web.StreamResponse:
     """
     if request.method not in _METHODS:
         raise MethodUnknown
-    if request.method == hdrs.METH_OPTIONS and request.raw_path == "*":  # of the server (RFC 9110, 9.3.7)
+    # `OPTIONS *` asks about the whole server (RFC 9110, 9.3.7)
+    if request.method == hdrs.METH_OPTIONS and request.raw_path == "*":
         return web.Response(status=HTTPStatus.NO_CONTENT, headers={"Allow": ALLOWED_METHODS})
     allowed: set[str] = set()
     for resource in request.app.router.resources():
         _, methods = await resource.resolve(request)
         allowed |= methods
-    allowed.discard("*")  # of the catch-all route itself
+    allowed.discard("*")  # the catch-all route accepts every method
     raise MethodNotAllowed(", ".join(sorted(allowed))) if allowed else NotFound(docs_path(request))
 
 

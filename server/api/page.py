@@ -46,12 +46,13 @@ TYPES = {
     ".svg": "image/svg+xml",
     ".webmanifest": "application/manifest+json",
 }
-# Types of parts of a page, whose own policy counts: these get a short one. A worker has one of its own.
+# These types are parts of a page, whose own Content-Security-Policy applies to them, so they get a short one;
+# a worker has its own policy.
 _PARTS = (TYPES[".css"], TYPES[".js"], TYPES[".svg"])
 MIN_PACKED = 400  # bytes
 SCRIPT, SHEET, LATER_SHEET = "page.js", "page.css", "later.css"
 _SHEETS = re.compile(r'(?:\s*<link rel="stylesheet" href="static/([^"]+)">)+')
-# A script loads these.
+# Files that are loaded by a script.
 _LATER_SHEETS = re.compile(r'(?:\s*<link rel="stylesheet" href="static/([^"]+)" disabled>)+')
 _EACH_SHEET = re.compile(r'href="static/([^"]+)"')
 _ENTRY = re.compile(r'src="static/js/(\w+)\.js"')
@@ -98,8 +99,8 @@ def assets() -> Assets:
 
 
 class Page:
-    """The page's files, read and compressed in a thread at their first request, so that no start waits for
-    it.
+    """The page's files, read and compressed in a thread at the first request, so that they do not delay the
+    start.
     """
 
     def __init__(self) -> None:
@@ -115,7 +116,7 @@ PAGE = web.AppKey("page", Page)
 
 
 async def index(request: web.Request) -> web.Response:
-    request.app[WAKE]()  # its reader is about to paste a link
+    request.app[WAKE]()  # the visitor is about to paste a link
     chosen = language(request)
     page = await request.app[PAGE].assets()
     response = _answer(request, page.pages[chosen])
@@ -135,17 +136,18 @@ async def static(request: web.Request) -> web.Response:
     """A file that was read before. No path is built from the request, so there is no path traversal."""
     page = await request.app[PAGE].assets()
     asset = page.files.get(request.match_info["path"])
-    tag = request.query_string.rstrip("&")  # scripts add `&` to retry a failed load
+    tag = request.query_string.rstrip("&")  # the page's script appends `&` to retry a failed load
     # A script that is loaded on demand fits only the script of the same release that loads it.
     if asset is None or (request.match_info["path"] in ON_DEMAND and tag not in ("", asset.tag)):
         raise NotFound(docs_path(request))
     response = _answer(request, asset)
-    # Only if the tag is this file's: beside a server of another release, requests for that one's files come
-    # here.
+    # Cache for ever only if the hash is that of this file: in a cluster, pages of a node with another release
+    # may ask here.
     if request.query_string == asset.tag:
         response.headers[hdrs.CACHE_CONTROL] = FOREVER
     if request.match_info["path"] == WORKER:
-        response.headers["Service-Worker-Allowed"] = "/"  # the page is above the worker's own folder
+        # The page's path is above the folder of the worker's script.
+        response.headers["Service-Worker-Allowed"] = "/"
     return response
 
 
@@ -181,7 +183,7 @@ def read_assets(folder: Path) -> Assets:
     files = {name: Asset(path.read_bytes(), TYPES[path.suffix]) for name, path in paths_in(folder).items()}
     texts = {name: file.body.decode() for name, file in files.items() if file.type != TYPES[".png"]}
     index = texts["index.html"]
-    # Its modules as one script, with the links to the hashes of their content.
+    # Join its modules into one script; links contain hashes of their content.
     modules = {Path(name).stem: text for name, text in texts.items() if name.startswith("js/")}
     [entry] = _ENTRY.findall(index)
     scripts = join_scripts(modules, entry)
@@ -216,7 +218,7 @@ def _worded(index: str, language: str, catalogue: str, script: str) -> str:
     """
     texts = json.loads(catalogue)
     seen, mark, later = _INDENT.sub("", index).partition("<template")
-    composed = tuple(_COMPOSED.findall(script))  # such as `action.${name}`
+    composed = tuple(_COMPOSED.findall(script))  # keys that scripts compose, such as `action.${name}`
     in_templates = set(_NAMED_TEXT.findall(later))
     used = {
         key: text

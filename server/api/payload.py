@@ -21,7 +21,7 @@ from server.tasks.remedies import offered
 
 MAX_KEPT = 1024  # cached payloads, of two kilobytes each with their frames
 
-# Marks the fields that were added to the nine that the first version of this API promised.
+# Marks the fields that were added to the nine of the first version of this API.
 ADDED: dict[str, Any] = {"x-added": True}
 Bytes = Annotated[int, Field(ge=0, description="bytes")]
 Instant = Annotated[
@@ -298,7 +298,8 @@ class TaskPayload(Answer):
     ) -> Self:
         """The payload of `status`: texts in the language of `words`, links below `base_path`.
 
-        Not validated: the bounds are for the schema, and stored statuses need not keep them.
+        The payload is not validated: the bounds are part of the schema only, and older stored statuses may
+        exceed them.
         """
         stage, entries = status.stage, status.entries
         waits = stage is Stage.QUEUED or status.is_held or status.awaits_storage
@@ -308,11 +309,11 @@ class TaskPayload(Answer):
             message = words.texts.stage[stage]
             if waits and status.waiting and (reason := words.waiting(status.waiting)):
                 message = f"{message} {reason}"
-        # Never before `created_at`, which may come from another server whose clock was ahead.
+        # Never send a time before `created_at`, which another server may have set by a clock that was ahead.
         completed_at = status.completed_at and max(status.completed_at, status.created_at)
         # A wait for a broadcast ends at its announced beginning, not with the next check of its source.
         wait_ends = status.begins_at if status.waiting == NOT_LIVE_YET else status.not_before
-        # The hint says what can be done about an error, or what a completed task lacks.
+        # The hint tells how to remedy an error, or what a completed task lacks.
         has_hint = status.error_code or stage is Stage.COMPLETED
         hint = (status.hint or status.error_code) if has_hint else None
         payload = cls.__new__(cls)  # without validation, which would be the slowest part of a submit
@@ -397,7 +398,7 @@ class Payload:
 class Encoder:
     """Encodes statuses as payloads, with a cache; links to files begin with `base_path`.
 
-    `tells_owner`: payloads for admins name the owner of the task.
+    `tells_owner`: payloads that are sent to admins name the owner of the task.
     """
 
     def __init__(self, base_path: str = "", *, tells_owner: bool = False) -> None:
@@ -421,7 +422,7 @@ class Encoder:
         return latest[1]
 
     def encode(self, status: TaskStatus, form: str) -> Payload:
-        """`form` is a language, or what `form_of` makes of it."""
+        """Return the payload of `status`; `form` is a language, or the result of `form_of`."""
         key = (status.task_id, form)
         kept = self._kept.get(key)
         if kept is not None and kept.revision == status.revision:
@@ -468,7 +469,9 @@ def text_frame(body: bytes) -> bytes:
 
 
 def link_to(file: StoredFile, base: str) -> str:
-    """The download link of `file`; `base` is the proxy's prefix, after the origin for an absolute link."""
+    """Return the download link of `file`. `base` is the prefix of the proxy; for an absolute link, with the
+    origin before it.
+    """
     return f"{base}/api/download/{file.name}"
 
 

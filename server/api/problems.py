@@ -61,7 +61,7 @@ def problem(request: web.Request, error: AppError) -> web.Response:
 
 
 def problem_of(request: web.Request, error: AppError, chosen: str) -> Problem:
-    """The problem that `error` is, in the language `chosen`; codes are stable, texts are not."""
+    """Return `error` as a problem in the language `chosen`; codes are stable, texts are not."""
     words = LANGUAGES[chosen]
     values, of_kind = error.values, dict[str, object]()
     match error:

@@ -70,7 +70,7 @@ from server.core.values import without_path
 from server.tasks.service import Accepted, RequestedTask
 
 MAX_BATCH = 4 << 20  # bytes
-MOST_NAMES = 100  # members of an object that are read; any body with more is wrong
+MOST_NAMES = 100  # members that are read of an object; more are an error in any case
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _SPACE = re.compile(r"[ \t\n\r]*")
 _DECODER = json.JSONDecoder()
@@ -97,7 +97,9 @@ async def submit(request: web.Request) -> web.Response:
 
 
 async def _placed_too(request: web.Request, wanted: ProcessRequest, accepted: Accepted) -> TaskStatus:
-    """Return the task's status; also place the files of a shared task where this client wants them."""
+    """Return the status of the task. If it is shared with an earlier request, place its files where this
+    client wants them, too.
+    """
     if accepted.is_shared and wanted.library and PLACE_IN_LIBRARY in request.app:
         with suppress(TaskNotFound):  # the task has just been removed
             return await request.app[PLACE_IN_LIBRARY](accepted.status.task_id, wanted.library)
@@ -105,7 +107,7 @@ async def _placed_too(request: web.Request, wanted: ProcessRequest, accepted: Ac
 
 
 async def read_wish(request: web.Request, body: dict[str, Any], key: str | None) -> RequestedTask | AppError:
-    """Read `body`, one of those in `request`, with its idempotency key; return the task to make, or the
+    """Check `body`, one of the wishes in `request`, with its idempotency key. Return the task to make, or the
     error.
     """
     whole, wrong, unknown = body, list[WrongField](), list[WrongField]()
@@ -120,7 +122,7 @@ async def read_wish(request: web.Request, body: dict[str, Any], key: str | None)
         unknown = await unknown_cookies(request, whole)
     known = None
     try:
-        if unknown and key:  # perhaps a repeated request whose cookie file was deleted meanwhile
+        if unknown and key:  # A repeated request must succeed even if its cookie file was deleted meanwhile.
             with suppress(InvalidRequest):
                 known = idempotency(key, validated(ProcessRequest, whole), body.keys())
             if known and await request.app[TASKS].is_known(known):
@@ -161,8 +163,10 @@ def key_of(request: web.Request) -> str | None:
 
 
 def idempotency(key: str, wanted: ProcessRequest, sent: Collection[str]) -> Idempotency:
-    """`sent` are the fields of the body; `wanted` also has those of its preset."""
-    # The preset may have changed when the client retries: the hash of the fields sent is still the same.
+    """Return the idempotency of a request: `sent` are the fields of the body, `wanted` also has those of its
+    preset.
+    """
+    # Hash only the fields that were sent: when the client retries, the preset may have changed.
     hashes = (wanted.hash(), *([wanted.hash_of_sent(sent)] if wanted.preset else []))
     return Idempotency(key, " ".join(hashes))
 
@@ -171,8 +175,8 @@ async def submit_batch(request: web.Request) -> web.Response:
     """Add all valid requests in one transaction; an invalid one does not affect the others.
 
     With an `Idempotency-Key` each request has this key and its index as its own key, so a retry of the same
-    batch returns the same tasks. The event loop turns after each request, and errors are reduced at once to
-    what the answer says of them.
+    batch returns the same tasks. Other coroutines run after each request, and each error is reduced at once
+    to what the answer says about it.
     """
     act_for_owner(request)
     key = key_of(request)
@@ -188,7 +192,7 @@ async def submit_batch(request: web.Request) -> web.Response:
             else:
                 asked[place:] = [await read_wish(request, value, f"{key} {place}" if key else None)]
             if len(asked) > MOST_AT_ONCE:
-                break  # there are too many requests, so that the rest does not matter
+                break  # too many requests: the whole batch is refused anyway
             await asyncio.sleep(0)
     validated(Batch, {"requests": asked, **others} if asked else others)
     possible = [each for each in asked if isinstance(each, RequestedTask)]
@@ -214,7 +218,8 @@ Member = tuple[str, int | None, Any]
 
 
 def pieces(body: bytes, listed: str, most: int) -> Iterator[Member]:
-    """Yield all members of the object in `body`; of the member `listed` each element by itself.
+    """Yield the members of the object in `body`. The member called `listed` is a list: yield its elements one
+    by one.
 
     Raises `NotJson`, `InvalidRequest`, and `BodyTooLarge` if a piece has more than `most` bytes.
     """
@@ -283,7 +288,9 @@ class _JsonReader:
         return name
 
     def elements(self, name: str) -> Iterator[Member]:
-        """Yield each element of the list that has just begun, with its place; of an empty list `[]` alone."""
+        """Yield each element of the list that has just begun, with its index; if the list is empty, yield
+        `[]` once.
+        """
         place = 0
         if self.has("]"):
             yield name, None, []
@@ -295,7 +302,9 @@ class _JsonReader:
                 return
 
     def value(self) -> Any:
-        """Read a value: Python's own decoder finds its end, then the decoder of all other bodies reads it."""
+        """Read a value: Python's JSON decoder finds where it ends, then the decoder for all other bodies
+        parses it.
+        """
         self._pass_space()
         window = self._text[self._at : self._at + self._most + 1]
         is_cut = len(window) > self._most
@@ -304,7 +313,7 @@ class _JsonReader:
         except json.JSONDecodeError as exc:
             reaches_the_cut = exc.pos >= self._most - 12 or exc.msg.startswith("Unterminated")
             raise BodyTooLarge if is_cut and reaches_the_cut else NotJson from None
-        except (ValueError, RecursionError):  # a number of thousands of digits, or too deep
+        except (ValueError, RecursionError):  # a number with thousands of digits, or too many nested brackets
             raise NotJson from None
         piece = window[:end].encode(errors="surrogatepass")
         if len(piece) > self._most:
@@ -335,7 +344,7 @@ async def inspect(request: web.Request) -> web.Response:
     request.app[WAKE]()
     body = await read_object(request)
     with_defaults, wrong = with_preset(body, request.app[SETTINGS].presets)
-    name = with_defaults.get("cookies")  # the one field of a preset that an `InfoRequest` has
+    name = with_defaults.get("cookies")  # `InfoRequest` uses only this field of a preset
     whole = body | {"cookies": name} if name is not None else body
     wanted = validated(InfoRequest, whole, *wrong, *await unknown_cookies(request, whole))
     looking = request.app[INSPECTOR].inspect(wanted, owner_of(request))

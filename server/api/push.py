@@ -115,7 +115,7 @@ class Subscriber(Watcher):
         self._owner = restricted_to(request)
         self._state: State = "joining"
         self._has_more = False  # whether there are updates that `_frames` has not returned yet
-        self._is_chunked = False  # of event streams, see `server.api.event_streams`
+        self._is_chunked = False  # used by event streams, see `server.api.event_streams`
         self._close_code = WSCloseCode.OK
         self._catching_up: asyncio.Task[None] | None = None
         super().__init__()
@@ -125,17 +125,18 @@ class Subscriber(Watcher):
         if self._request.transport is None:
             raise ConnectionResetError("the client left")
         self._transport = self._request.transport
-        ws.headers.clear()  # already sent; this frees a kilobyte for each socket
+        ws.headers.clear()  # the headers have been sent; this frees a kilobyte for each socket
         keep_little(self._transport)
         try:
-            # Inline, since another coroutine would take a third of a kilobyte for each socket.
+            # Not in a coroutine of its own, which would take a third of a kilobyte for each socket.
             async with asyncio.timeout(0 if self._state == "over" else None) as self._reading:
                 self._begin()
                 while not ws.closed:  # clients send nothing; reading detects a disconnect
                     if isinstance(error := (await ws.receive()).data, Exception):
                         drop_tracebacks(error)
         except TimeoutError:  # `end` has set this timeout
-            # No `receive` is pending: else aiohttp would cut the connection before the client's close frame.
+            # No `receive` may be pending: else aiohttp would cut the connection before the client's close
+            # frame.
             await ws.close(code=self._close_code, drain=False)
         finally:
             drop_tracebacks(ws.exception())
@@ -210,7 +211,7 @@ class TaskSubscriber(Subscriber):
         super().__init__(request, flusher)
 
     def offer(self, update: Update) -> None:
-        """One slot is enough for one task."""
+        """Keep only the newest update: one slot is enough for one task."""
         held = self._held
         if held is None:
             self._held = update
@@ -231,11 +232,11 @@ class TaskSubscriber(Subscriber):
 
 
 class TaskFeeds(Watcher):
-    """All feeds of all tasks. For the hub they are one watcher, so that a change costs the same for any
-    number.
+    """All feeds of all tasks. To the hub they are one subscriber, so that a change costs the same for any
+    number of feeds.
 
-    The log has the newest change of each task that some feed has not got, with the hub's number of the
-    change. Feeds at one position share the bytes to write, which are made once.
+    The log has the newest change of each task that some feed has not sent yet, with the hub's number of the
+    change. Feeds at the same position write the same bytes, which are made once.
     """
 
     def __init__(self, hub: Hub) -> None:
@@ -257,7 +258,8 @@ class TaskFeeds(Watcher):
     def add(self, feed: "Feed") -> None:
         feed.position = self._end
         self._feeds[feed] = None
-        self._hub.add(None, self)  # for each feed: if the hub is closed by now, it closes the feeds
+        # Add for each feed: a hub that has been closed meanwhile then closes the feed.
+        self._hub.add(None, self)
 
     def discard(self, feed: "Feed") -> None:
         del self._feeds[feed]
@@ -315,8 +317,8 @@ class TaskFeeds(Watcher):
             self._tidying = asyncio.get_running_loop().call_later(TIDY_EVERY, self._tidy)
 
     def _tidy(self) -> None:
-        """Drop changes that all feeds had got by the last `_tidy` already. Newer ones are kept a little
-        longer, since an older status of a task may be published after them.
+        """Drop changes that all feeds had got by the last `_tidy` already. Newer changes are kept a little
+        longer, so that an older status that is published after them is recognised as old.
         """
         self._tidying = None
         self._writes.clear()
@@ -357,11 +359,11 @@ class Feed(Subscriber):
 
     @property
     def form(self) -> object:
-        """Feeds of one form are written the same bytes."""
+        """Return the form of this feed's payloads: feeds of one form are written the same bytes."""
         return self._form if self._owner is None else (self._form, self._owner)
 
     def frame(self, update: Update, number: int) -> bytes:
-        """What is written of `update`: nothing if it is not for this reader."""
+        """Return the bytes to write for `update`; empty if this reader may not see the task."""
         if self._owner is not None and update.owner != self._owner:
             return b""
         if isinstance(update, Removed):
@@ -398,7 +400,9 @@ class Feed(Subscriber):
             super()._begin()
 
     async def _replay(self, missed: Iterator[Changed]) -> None:
-        """Read and write some at a time: a client that does not read has no more waiting for it."""
+        """Read and write some statuses at a time, so that little is in memory for a client that does not
+        read.
+        """
         tasks = tasks_of(self._request)
         try:
             while some := list(islice(missed, READ_AT_ONCE)):
@@ -411,7 +415,7 @@ class Feed(Subscriber):
                 for task_id, number, is_removed in some:
                     gone = Removed(task_id, owners.get(task_id)) if is_removed else None
                     update: Update | None = known.pop(task_id, gone)
-                    # What has changed meanwhile comes from the log, which may be older than what was read.
+                    # The log has what changed meanwhile; its statuses may be older than those just read.
                     if update is not None and not self._feeds.has_changed(task_id, self.position):
                         await self._write(self.frame(update, number))
                 await asyncio.sleep(0)
@@ -419,7 +423,7 @@ class Feed(Subscriber):
         except ConnectionError:  # the client has disconnected
             return
         except (AppError, ChangesForgotten):
-            self.end(WSCloseCode.GOING_AWAY)  # the client reconnects
+            self.end(WSCloseCode.GOING_AWAY)  # the client will reconnect
         if self._state == "replaying":
             self._state = "writing"
             self.wake()
@@ -475,7 +479,7 @@ async def watch_all(request: web.Request) -> web.WebSocketResponse:
         # The feed is subscribed: no later change is lost, and no older status replaces a newer one.
         changed = request.app[HUB].changed_within(since or 0)
         if changed is None:
-            feed.close()  # the client lists anew, and connects again
+            feed.close()  # the client lists the tasks anew, and reconnects
         elif changed:
             feed.begin_with((task_id, 0, is_removed) for task_id, is_removed in changed.items())
         await ws.prepare(request)
@@ -502,8 +506,8 @@ def drop_tracebacks(error: BaseException | None) -> None:
 
 
 def keep_little(transport: asyncio.Transport) -> None:
-    """Keep the write buffers small: an update that waits in its slot is replaced by a newer one, but one in a
-    buffer is old when a slow client reads it.
+    """Keep the write buffers small: an update that waits in its slot is replaced by a newer one, but one that
+    waits in a buffer is outdated when a slow client reads it.
     """
     transport.set_write_buffer_limits(high=0)  # `drain` waits until the buffer is empty
     if hasattr(socket, "TCP_NOTSENT_LOWAT"):  # without it the kernel buffers megabytes

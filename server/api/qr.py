@@ -19,11 +19,11 @@ from server.core.errors import FileNotFound, TaskNotFound
 from server.core.long_work import compute
 
 SVG = "image/svg+xml"
-QUIET_ZONE = 4  # modules of margin, which readers need to find the code (ISO/IEC 18004)
+QUIET_ZONE = 4  # width of the margin in modules, which readers need to find the code (ISO/IEC 18004)
 
 
 async def qr_code(request: web.Request) -> web.Response:
-    """Raises `TaskNotFound`, `FileNotFound`."""
+    """Answer with the QR code. Raises `TaskNotFound`, `FileNotFound`."""
     status = await tasks_of(request).status(request.match_info["task_id"])
     stored = status.files.get(request.match_info["kind"])
     if stored is None:
@@ -35,7 +35,9 @@ async def qr_code(request: web.Request) -> web.Response:
 
 
 def drawn(link: str) -> bytes:
-    """A scalable SVG, dark on light even on a dark page: not every camera reads inverted codes."""
+    """Draw the code as a scalable SVG, dark on light even on a dark page: not every camera reads inverted
+    codes.
+    """
     import segno  # loaded only when a QR code is requested
 
     picture = BytesIO()

@@ -40,7 +40,7 @@ class QueuePoll(Watcher):
 
 
 async def get_queue(request: web.Request) -> web.Response:
-    """The queue as it is; with `wait` once its state differs from the client's `paused`."""
+    """Return the queue at once; with `wait`, once `paused` differs from the client's value."""
     query, wait = Query(request), wanted_wait(request)
     known = query.one_of("paused", ("false", "true"))
     is_folded, owner = query.flag("folded"), chosen_owner(request, query)
@@ -57,7 +57,7 @@ async def _until_changed(request: web.Request, paused: bool, wait: float) -> Non
     with request.app[LOG_INS].hold(request, poll), request.app[HUB].watch_queue(poll):
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait):
-                # `poll` watches already: a change that comes before the first look wakes it.
+                # `poll` is subscribed already: a change before the first read wakes it.
                 while not poll.closed and await tasks.is_paused() is paused:
                     await poll.news()
         if poll.is_logged_out:

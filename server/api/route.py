@@ -15,8 +15,8 @@ from server.api.openapi.operation import Operation
 
 
 class Access(Enum):
-    """What a request needs to reach a route's handler. It belongs to the matched route, and is no rule about
-    paths, which other routes could match as well.
+    """What a request needs to reach a route's handler. This belongs to the matched route: a rule about paths
+    could match other routes as well.
     """
 
     TOKEN = auto()

@@ -29,15 +29,17 @@ CONTENT_SECURITY_POLICY = (
     "connect-src 'self'; manifest-src 'self'; worker-src 'self'; base-uri 'none'; form-action 'self'; "
     "frame-ancestors 'none'"
 )
-HEADERS = {  # of all responses; `add_headers` takes X-Frame-Options as a sign that a response has them all
+# Set on all responses; `add_headers` takes X-Frame-Options as a sign that a response has them already.
+HEADERS = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
-    "Cache-Control": "no-cache",  # also for the page's modules: a mixture of old and new ones breaks the page
+    # The page's modules are revalidated, too: a mixture of old and new ones breaks the page.
+    "Cache-Control": "no-cache",
 }
-_HOST = re.compile(r"[^/?#@\\\s]+")  # without characters that end the host in a URL
+_HOST = re.compile(r"[^/?#@\\\s]+")  # characters that end the host in a URL are excluded
 MAX_HOST = 253 + len(":65535")  # characters: of a name in DNS, and a port
 MAX_KNOWN = 1024  # Host headers whose check is cached
 _OF_PROXIES = (hdrs.X_FORWARDED_FOR, hdrs.X_FORWARDED_HOST, hdrs.X_FORWARDED_PROTO)
@@ -54,7 +56,8 @@ EXPOSED_HEADERS = (
 AN_HOUR = "3600"  # seconds that a browser may cache the response to a preflight
 X_REQUEST_ID = istr("X-Request-Id")
 IS_OPEN = web.RequestKey("open to pages of all origins", bool)
-_OF_AN_EXTENSION = re.compile(r"(chrome|moz)-extension://[a-z0-9-]+")  # Chromium, Firefox
+# The origins of extensions in Chromium and Firefox.
+_OF_AN_EXTENSION = re.compile(r"(chrome|moz)-extension://[a-z0-9-]+")
 
 
 class Doors:
@@ -83,7 +86,7 @@ class Doors:
             origin = _origin(request)
             if _OF_AN_EXTENSION.fullmatch(origin) and origin not in self._origins and has_right_token():
                 return
-            # Compare host and origin without default ports; the origin `null` has an empty host.
+            # Compare host and origin without default ports. The origin `null` is treated as an empty host.
             ours = host.lower().removesuffix(":80").removesuffix(":443")
             scheme, _, theirs = origin.partition("://")
             theirs = theirs.removesuffix({"http": ":80", "https": ":443"}.get(scheme, ""))
@@ -108,7 +111,7 @@ class Doors:
             try:
                 authority = urlsplit(request.raw_path).netloc  # "" for `*`
             except ValueError:
-                return "?"  # a host that nobody has
+                return "?"  # a host name that matches nothing
             if authority:
                 return authority
         return request.headers.get(hdrs.HOST, "")
@@ -177,7 +180,7 @@ class Doors:
         try:
             parts = urlsplit(f"//{host}")
             name, _ = parts.hostname, parts.port
-        except ValueError:  # among others for a port beyond 65535
+        except ValueError:  # raised, among others, for a port beyond 65535
             return False
         if not name:
             return False
@@ -188,7 +191,9 @@ DOORS = web.AppKey("doors", Doors)
 
 
 def open_to_all_pages(request: web.Request) -> None:
-    """Let pages of all origins read the answer: what admits the request is no cookie."""
+    """Let pages of all origins read the answer: the request was admitted by a secret in its path, not by a
+    cookie.
+    """
     request[IS_OPEN] = True
 
 
@@ -206,8 +211,7 @@ def allow(origin: str, response: web.StreamResponse, *, is_of_another_page: bool
     """Let the page at `origin` (`*`: any page) read `response`, but without
     `Access-Control-Allow-Credentials`: session cookies are for the service's own page.
 
-    Answers that no other page has asked for keep `same-origin`, so that browsers do not share them from their
-    cache either.
+    Other answers keep `same-origin`, so that browsers do not let other pages read them from the cache.
     """
     response.headers["Access-Control-Allow-Origin"] = origin
     response.headers["Access-Control-Expose-Headers"] = EXPOSED_HEADERS
@@ -223,13 +227,13 @@ def _last(request: web.Request, name: str) -> str:
 
 
 def _origin(request: web.Request) -> str:
-    """Return the value of `Origin`; several joined, which equals no origin."""
+    """Return the value of `Origin`. Several values are joined, so that the result equals no origin."""
     return ",".join(request.headers.getall("Origin", ())).lower()
 
 
 def _is_of_another_page(request: web.Request) -> bool:
-    """Whether a page of another origin may have sent this: browsers say so, other clients send no such
-    header.
+    """Whether a page of another origin may have sent this request. Browsers say so in a header; other clients
+    do not send that header.
     """
     return bool(
         "Origin" in request.headers

@@ -38,10 +38,11 @@ from server.settings import ServerSettings
 
 MAX_WRONG = 10  # tokens a minute from one address
 COOKIE = "clipwire_session"
-HOST_COOKIE = f"__Host-{COOKIE}"  # for people, over TLS; `_host_cookie` adds the server's prefix
+# For log-ins of people over TLS; `_host_cookie` adds a hash of the server's prefix.
+HOST_COOKIE = f"__Host-{COOKIE}"
 MINUTE = 60.0  # seconds
 MAX_AGENT = 200  # characters of the `User-Agent` that is stored and shown with a log-in
-MAX_ADDRESSES = 100_000  # with more, the one counted longest ago is forgotten
+MAX_ADDRESSES = 100_000  # when there are more addresses, the one counted longest ago is forgotten
 SESSION = web.RequestKey("session", Session)  # only in requests that were authenticated by a cookie
 _NOTHING = nullcontext()
 
@@ -100,7 +101,9 @@ class Directory(Protocol):
         ...
 
     def admits(self, principal: Principal) -> bool:
-        """Whether what let this person in still does: not the password that was changed meanwhile."""
+        """Whether the credential that admitted this person is still valid: not after the password was
+        changed.
+        """
         ...
 
     def knows(self, name: str) -> bool:
@@ -113,7 +116,7 @@ class Directory(Protocol):
 
     @property
     def ways(self) -> list[str]:
-        """The ways in which people can log in."""
+        """Return the ways in which people can log in."""
         ...
 
     def refused(self, address: str) -> None:
@@ -171,8 +174,9 @@ WAY_OUT: web.AppKey[Callable[[web.Request], Awaitable[str | None]]] = web.AppKey
 
 
 class Minute:
-    """Counts by address; its minute begins with its first count, or, if it `is_extended`, with its newest
-    one: then a count restarts after a minute without any. `MAX_ADDRESSES` bounds the memory.
+    """Counts events by address within a minute, which begins with the first count; if it `is_extended`, with
+    the newest one, so that the count restarts only after a minute without events. `MAX_ADDRESSES` bounds the
+    memory.
     """
 
     def __init__(self, clock: Callable[[], float], *, is_extended: bool = False) -> None:
@@ -194,7 +198,7 @@ class Minute:
         return so_far + 1
 
     def so_far(self, address: str) -> int:
-        """The count of this address in its current minute."""
+        """Return the count of this address in its current minute."""
         began, count = self._counts.get(address, (0.0, 0))
         return count if self._clock() - began < MINUTE else 0
 
@@ -205,10 +209,10 @@ class Minute:
 
 
 class Gate:
-    """Accepts requests with a token or a session cookie; all requests if no log-in is needed (not
-    `is_locked`): no tokens are set, and nobody was added to the `directory`.
+    """Accepts requests with a token or a session cookie. If no log-in is needed (not `is_locked`: no tokens
+    are set and nobody was added to the `directory`), accepts all.
 
-    `admission` does not ask it about routes that need neither.
+    `admission` calls it only for routes that need a token.
     """
 
     def __init__(
@@ -232,7 +236,7 @@ class Gate:
 
     @property
     def ways(self) -> list[str]:
-        """The ways in which people can log in to the page; empty where nobody was added."""
+        """Return the ways in which people can log in to the page; none if nobody was added."""
         return ["token", *self.directory.ways] if self.directory.is_needed else []
 
     async def admit(self, request: web.Request, address: str, *, like_a_socket: bool = False) -> None:
@@ -250,7 +254,7 @@ class Gate:
             if known is None:
                 raise TokenRequired
             principal = known
-            # A browser sends cookies and proxies their headers for requests of any page.
+            # Browsers send cookies, and proxies add their header, whichever page has made the request.
             if like_a_socket or request.method not in SAFE or "Upgrade" in request.headers:
                 check_sender(request)
         request[SCOPE] = principal.scope
@@ -259,8 +263,8 @@ class Gate:
             PERSON.set(principal.name)
 
     async def of_browser(self, request: web.Request) -> Principal | None:
-        """Return who is logged in by a trusted proxy's header or a cookie, which come without the page's
-        doing.
+        """Return who is logged in by a cookie, or by the header of a trusted proxy. Both are sent without the
+        page's doing.
         """
         if named := await self.directory.of_header(request):
             return named
@@ -354,9 +358,10 @@ class LogIns:
 
     def __init__(self, sessions: Sessions, directory: Directory) -> None:
         self._sessions = sessions
-        self._lines: defaultdict[str, set[Line]] = defaultdict(set)  # by session, or by a person's credential
-        self._people: dict[str, Principal] = {}  # credential -> person, for the lines of people
-        self._held = set[str]()  # sessions, of those that have lines
+        # The lines of each session, or of each credential of a person.
+        self._lines: defaultdict[str, set[Line]] = defaultdict(set)
+        self._people: dict[str, Principal] = {}  # credential -> person, for the lines that people hold
+        self._held = set[str]()  # the sessions that have lines
         sessions.listen(self._ended, lambda: self._held)
         directory.listen(self._end_of_people)
 
@@ -401,11 +406,11 @@ class LogIns:
         return await self._sessions.of_scope(scope)
 
     async def end_by_id(self, session_id: str) -> None:
-        """Raises `StoreUnavailable`; then the session stays valid."""
+        """End the session with this id. Raises `StoreUnavailable`; then the session stays valid."""
         await self._sessions.end(session_id)
 
     async def catch_up(self) -> None:
-        """End what is held by sessions that another transaction has deleted. Raises `StoreUnavailable`."""
+        """End the lines of sessions that another transaction has deleted. Raises `StoreUnavailable`."""
         await self._sessions.catch_up()
 
     def hold(self, request: web.Request, line: Line) -> AbstractContextManager[None]:
@@ -445,7 +450,7 @@ class LogIns:
 
 
 class HeldLine:
-    """`ends_at`: when the session or the token ends, by `time.monotonic()`; None if it does not."""
+    """`ends_at`: when the session or the token expires, by `time.monotonic()`; None if it does not expire."""
 
     __slots__ = ("_credential", "_ends_at", "_is_session", "_line", "_log_ins", "_principal", "_timer")
 
@@ -538,22 +543,25 @@ async def begin_session(
     request: web.Request, response: web.Response, principal: Principal, about: Mapping[str, str] | None = None
 ) -> None:
     """Begin a session, whose cookie is added to `response`, and end the browser's earlier one. `about` is
-    stored with the session. Raises `StoreUnavailable`, and `TokenRequired` if the person is let in no more.
+    stored with the session. Raises `StoreUnavailable`, and `TokenRequired` if the person was removed
+    meanwhile.
     """
     doors = request.app[DOORS]
-    await request.app[LOG_INS].end(request)  # the value of a cookie is never that of a later log-in
+    # End the earlier session: its cookie must not belong to the new log-in.
+    await request.app[LOG_INS].end(request)
     secret = await request.app[LOG_INS].begin(principal, about_log_in(request, principal, about or {}))
     if principal.name is not None and not request.app[GATE].directory.admits(principal):
-        # All log-ins of the person were ended before this one began.
+        # All log-ins of the person were revoked just before this one began.
         await request.app[LOG_INS].end_by_id(_session_id(secret))
         raise TokenRequired
     request[SCOPE] = principal.scope
     is_https = doors.is_https(request)
-    if is_https and principal.name is not None:  # browsers take such a cookie from this host alone, over TLS
+    # A `__Host-` cookie: browsers accept it only from this host, over TLS.
+    if is_https and principal.name is not None:
         _set_cookie(response, _host_cookie(request), secret, "/", f"; Max-Age={SESSION_LASTS:.0f}; Secure")
         return
-    # The cookie's path is `base_path` if the browser's address has this prefix, else `/`. A request
-    # without the prefix came either through a proxy that strips it, or directly, past the proxy.
+    # Set the cookie's path to `base_path` if the browser's address has this prefix, else to `/`. A request
+    # without the prefix came either through a proxy that strips the prefix, or directly, past the proxy.
     base_path = request.app[SETTINGS].server.base_path
     has_prefix = request.path.startswith(base_path + "/") or doors.is_forwarded(request)
     path = base_path if base_path and has_prefix else "/"
@@ -562,13 +570,17 @@ async def begin_session(
 
 
 def _host_cookie(request: web.Request) -> str:
-    """Its path is always `/`, so servers under different prefixes of one host need different names."""
+    """Return the name of the `__Host-` cookie. Its path is always `/`, so servers under different prefixes of
+    one host need different names.
+    """
     base_path = request.app[SETTINGS].server.base_path
     return HOST_COOKIE + (f"_{hashlib.sha256(base_path.encode()).hexdigest()[:8]}" if base_path else "")
 
 
 def about_log_in(request: web.Request, principal: Principal, more: Mapping[str, str]) -> str:
-    """Return what people see of their sessions, as JSON: when and from where one began. Empty for tokens."""
+    """Return what people see about one of their sessions, as JSON: when and from where it began. Empty for a
+    session by a token.
+    """
     if principal.name is None:
         return "{}"
     agent = request.headers.get(hdrs.USER_AGENT, "")[:MAX_AGENT]

@@ -1,7 +1,7 @@
 """Keeps large request bodies on the disk until their turn comes.
 
-So memory does not grow with the number of clients that send one, and a slow client delays no other: the work
-on a body begins when it has come whole.
+So memory does not grow with the number of clients that send large bodies, and a slow client delays no other:
+work on a body begins only when all of it has arrived.
 
 Decisions: docs/decisions/http.md
 """
@@ -17,13 +17,15 @@ from typing import BinaryIO, Final
 from server.core.errors import ServerBusy, disk_error
 from server.core.shielding import to_the_end
 
-IN_MEMORY: Final = 64 * 1024  # bytes of one body, as many as a JSON body may have
+IN_MEMORY: Final = 64 * 1024  # bytes of one body kept in memory: as many as a JSON body may have
 ON_DISK: Final = 64 << 20  # bytes of all bodies together
 WAIT_FOR_TURN: Final = 30.0  # seconds
 
 
 class Spool:
-    """`folder` must exist. Its files have no names, so that a killed server leaves none."""
+    """Writes bodies to files in `folder`, which must exist. The files have no names, so that a killed server
+    leaves none.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -47,14 +49,14 @@ class SpooledBody:
         self.size = self.on_disk = 0
 
     async def write(self, block: bytes) -> None:
-        """Raises `ServerBusy`, `DiskFull`, `StorageFailed`."""
+        """Add a piece to the body. Raises `ServerBusy`, `DiskFull`, `StorageFailed`."""
         self._unwritten += block
         self.size += len(block)
         if len(self._unwritten) > IN_MEMORY:
             await self._write_to_disk()
 
     async def end(self) -> BinaryIO:
-        """Return the whole body as a file, at its beginning."""
+        """Return the whole body as a file, positioned at its beginning."""
         if self.on_disk:
             await self._write_to_disk()
         else:
@@ -88,7 +90,7 @@ class SpoolTurns:
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
-        """Wait for the turn. Raises `ServerBusy` after too long."""
+        """Wait for this request's turn. Raises `ServerBusy` if that takes too long."""
         try:
             async with asyncio.timeout(WAIT_FOR_TURN):
                 await self._lock.acquire()

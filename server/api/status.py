@@ -80,7 +80,7 @@ async def _next_status(request: web.Request, task_id: str, wait: float) -> TaskS
     tasks, poll = tasks_of(request), Poll()
     encoder, form = request.app[ENCODER], payload_form(request, language(request))
     with request.app[LOG_INS].hold(request, poll), request.app[HUB].watch(task_id, poll):
-        # Subscribe, then read: a change in between waits in `poll` and is not lost.
+        # Subscribe, then read: a change in between is held by `poll` and not lost.
         status = await tasks.status(task_id)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait):

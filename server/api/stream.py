@@ -1,8 +1,8 @@
 """`GET /api/tasks/<id>/stream`: plays a file while it is still being downloaded.
 
 The response has no length and follows the growing file to its end. If the download does not complete, the
-connection is cut, so that no client takes a part for the whole file. A completed task's finished file is
-sent.
+connection is cut, so that no client takes a part for the whole file. Of a completed task, the finished file
+is sent.
 
 Decisions: docs/decisions/files.md
 """
@@ -33,7 +33,7 @@ from server.core.shielding import open_shielded
 from server.core.task import Stage, TaskStatus
 
 PIECE: Final = 256 * 1024  # bytes
-# Seconds between two looks at the file: at first, and at most while it does not grow.
+# Seconds between two checks whether the file has grown: at first, and at most.
 FIRST_PAUSE, LONGEST_PAUSE = (
     0.25,
     1.0,
@@ -55,7 +55,9 @@ MISSED_FOR: Final = 60.0  # seconds that the file may be missing: between attemp
 
 
 async def stream(request: web.Request) -> web.StreamResponse:
-    """Raises `TaskNotFound`, `NotStreamable`, and for a finished file the errors of `downloads.send`."""
+    """Send the file while it grows. Raises `TaskNotFound`, `NotStreamable`, and for a finished file the
+    errors of `downloads.send`.
+    """
     status = await tasks_of(request).status(request.match_info["task_id"])
     if status.stage is Stage.COMPLETED:
         stored = status.files.get("video") or status.files.get("audio")
@@ -117,7 +119,8 @@ class _StreamedFile:
             await self._send_up_to(good)
             if growth is Growth.WHOLE:
                 return
-            # Whether the whole file is sent: if the file itself does not tell, the task's status does.
+            # Decide whether the file is complete: if the file itself does not tell, the task's status
+            # does.
             try:
                 status = await self._tasks.status(self._task_id)
             except TaskNotFound:

@@ -78,19 +78,19 @@ from server.locales import LANGUAGES
 from server.tasks.bulk import act_on_all
 from server.tasks.remedies import NEEDS_COOKIES, REMEDIES, offered
 
-AT_ONCE = 20  # tasks that are encoded before the event loop turns
+AT_ONCE = 20  # tasks to encode before other coroutines run
 STATUSES = frozenset(stage.status for stage in Stage)
 SORTS = ("added", "state")
 MAX_TEXT = 500  # characters of a search
 IN_A_THREAD = 32 * 1024  # bytes from which an answer is compressed in a thread
-MOST_SHARED = 1 << 31  # tasks: a list has fewer
+MOST_SHARED = 1 << 31  # a bound for counts of shared tasks; every list has fewer entries
 MAX_LOG = 1 << 20  # bytes; the child caps it long before
 MAX_PROBLEMS = 256 * 1024  # bytes of all problems in an answer
 MAX_RESULTS = 750_000  # bytes of an answer beyond the length of the request
-RESULTS_AT_ONCE = 5  # results that are encoded before the event loop turns
+RESULTS_AT_ONCE = 5  # results to encode before other coroutines run
 THUMBNAIL_WIDTHS = ("96", "192", "320", "480")  # pixels, as `?w=` has them
 _RUNNING = (Stage.QUEUED, *(stage for stage in Stage if stage.is_running))
-# An action has an effect on tasks in these stages; without an entry, in any stage.
+# The stages in which each action has an effect; an action that is missing here has one in any stage.
 _EFFECTIVE: dict[str, tuple[Stage, ...]] = {
     "cancel": (*_RUNNING, Stage.PAUSED),
     "pause": _RUNNING,
@@ -141,7 +141,7 @@ async def list_tasks(request: web.Request) -> web.Response:
     for number, task in enumerate(page.tasks, 1):
         tasks.append(encoder.encode(task, form).body)
         if number % AT_ONCE == 0:
-            await asyncio.sleep(0)  # tasks may have hundreds of files
+            await asyncio.sleep(0)  # tasks may have hundreds of files: let other coroutines run
     following = b',"next_cursor":' + dumps(page.next_cursor) if page.next_cursor else b""
     headers = {
         "Content-Language": chosen,
@@ -152,7 +152,8 @@ async def list_tasks(request: web.Request) -> web.Response:
     response = web.Response(
         body=body, content_type="application/json", headers=headers, zlib_executor_size=IN_A_THREAD
     )
-    if takes_gzip(request):  # a tenth of the size: on a slow line a list is there in half the time
+    # Compress: a list then has a tenth of the size, and arrives in half the time on a slow line.
+    if takes_gzip(request):
         response.enable_compression(web.ContentCoding.gzip)
     return response
 
@@ -219,8 +220,8 @@ async def get_log(request: web.Request) -> web.Response:
 async def get_thumbnail(request: web.Request) -> web.StreamResponse:
     """The thumbnail, sent like a file. Raises `TaskNotFound`, `ThumbnailNotFound` and what `send` raises.
 
-    With `w` the smallest of its files that does for that width. Nothing is made here: no request costs more
-    than a file.
+    With `w`, sends the smallest stored version that is wide enough. Pictures are not resized here, so that no
+    request costs more than sending a file.
     """
     query = Query(request)
     width = query.one_of("w", THUMBNAIL_WIDTHS)
@@ -229,7 +230,7 @@ async def get_thumbnail(request: web.Request) -> web.StreamResponse:
     thumbnail = await request.app[FILES].thumbnail(status)
     if thumbnail is None:
         raise ThumbnailNotFound
-    # A server of an earlier release sweeps the small file, which it does not know.
+    # The small file may be missing: a server of an earlier release, which does not know it, deletes it.
     for picture in (thumbnail.for_width(int(width)) if width else thumbnail, thumbnail):
         with suppress(FileNotFound):  # another thumbnail has just replaced it
             return await send(request, status.task_id, picture, disposition(picture.name, None, inline=True))
@@ -240,8 +241,8 @@ async def act(request: web.Request) -> web.Response:
     """Act on up to `MOST_AT_ONCE` tasks; if more match, the response has `more`.
 
     For a list with more entries, it acts on those for which the action has an effect, so that a client that
-    repeats the request while there are `more` reaches all. A retry of a list leaves out completed entries: to
-    begin one anew, name it in `ids`.
+    repeats the request while there are `more` reaches all. Retrying a list does not repeat its completed
+    entries; to repeat one, name it in `ids`.
     """
     body, tasks = await read_object(request), tasks_of(request)
     wrong = list[WrongField]()
@@ -328,7 +329,7 @@ async def list_remedies(request: web.Request) -> web.Response:
 
 
 async def apply(request: web.Request) -> web.Response:
-    """The body is validated only once it is clear that the remedy is offered."""
+    """Apply the remedy. The body is validated only after checking that the remedy is offered."""
     name, task_id = request.match_info["name"], request.match_info["task_id"]
     if name not in REMEDIES:
         raise RemedyNotFound
@@ -344,7 +345,8 @@ async def apply(request: web.Request) -> web.Response:
     return respond(request, await tasks_of(request).repair(task_id, name, given))
 
 
-_ONE = "/api/tasks/{task_id:(?!actions$)[^/]+}"  # `/api/tasks/actions` is another route
+# The pattern excludes `/api/tasks/actions`, which is another route.
+_ONE = "/api/tasks/{task_id:(?!actions$)[^/]+}"
 _TASK = {200: Reply("The task", {JSON: TaskPayload})}
 _STOPS = (TaskAlreadyFinal, WorkerSilent)
 

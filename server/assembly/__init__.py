@@ -51,7 +51,7 @@ def open_backend(
     """
     if settings.storage.database == "sqlite":
         return embedded.open_embedded(settings, features, clock, scopes, counts, launched)
-    from server.assembly.node import open_cluster  # 30 MB: only where PostgreSQL is used
+    from server.assembly.node import open_cluster  # costs 30 MB: import it only where PostgreSQL is used
 
     return open_cluster(settings, features, scopes, counts)
 
@@ -80,7 +80,7 @@ async def back_up(settings: Settings, target: Path) -> None:
 
 
 async def restore_database(settings: Settings, source: Path) -> Path:
-    """Put a copy that `back_up` has made where a server finds it; return its path.
+    """Restore a copy made by `back_up` to where a server finds it, and return its path.
 
     The data directory must be empty or missing. Raises `DatabaseUnusable`, `DataDirInUse`.
     """
@@ -96,8 +96,8 @@ async def restore_database(settings: Settings, source: Path) -> Path:
         there = await asyncio.to_thread(os.listdir, data_dir) if data_dir.exists() else []
     except OSError as error:
         raise DatabaseUnusable(data_dir, f"cannot be read ({error.strerror})") from error
-    # These do not matter: the leftovers of a killed restore, releases of yt-dlp that `update` has brought,
-    # and the folder of a new file system.
+    # The directory still counts as empty with these: leftovers of a killed restore, releases of yt-dlp that
+    # `update` has downloaded, and the `lost+found` of a new file system.
     if set(there) - {sqlite.LOCK, *names_of_parts(sqlite.DATABASE), RELEASES, "lost+found"}:
         raise DatabaseUnusable(data_dir, "is not empty: move it away, or name another storage.data_dir")
     async with sqlite.open_lock(data_dir, patience=0):

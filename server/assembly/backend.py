@@ -47,7 +47,9 @@ class Backend:
 
 @dataclass(frozen=True, slots=True)
 class BaseParts:
-    """The parts that a server alone and a node of a cluster each choose; all others are made of these."""
+    """The parts that one machine and a node of a cluster make differently; all other parts are made from
+    these.
+    """
 
     settings: Settings
     store: Database
@@ -84,7 +86,7 @@ class BaseParts:
 
 @dataclass(frozen=True, slots=True)
 class AttemptParts:
-    """The parts that make attempts, alike on one machine and on a node."""
+    """The parts that run attempts, the same on one machine and on a node."""
 
     recorder: Recorder
     fork_server: ForkServers
@@ -124,7 +126,7 @@ async def open_attempt_parts(
 
 
 async def open_features(stack: AsyncExitStack, features: Iterable[Feature], kernel: Kernel) -> list[Added]:
-    """They are open until `stack` closes."""
+    """Open the features; they stay open until `stack` closes."""
     added = [await stack.enter_async_context(feature.open(kernel)) for feature in features]
     kernel.hooks.are_complete.set()
     kernel.shares.are_complete()
@@ -157,10 +159,12 @@ def store_hooks(features: Iterable[Feature], settings: Settings) -> list[StoreHo
 
 @asynccontextmanager
 async def cookies_described(cookies: Cookies) -> AsyncIterator[None]:
-    """While this is open, compute the facts of cookie files that an earlier release has stored, for lists."""
+    """While this is open, compute in the background the facts about cookie files that an earlier release has
+    stored without them: lists of cookie files show these facts.
+    """
 
     async def describe() -> None:
-        with suppress(StoreUnavailable):  # the first list of cookie files tries again
+        with suppress(StoreUnavailable):  # the next list of cookie files tries again
             async for _ in cookies.facts():
                 pass
 

@@ -50,7 +50,7 @@ async def copy(storage: StorageSettings, url: str) -> Copied:
 
     Raises `DataDirInUse`, `DatabaseUnusable`, `FilesUnusable`.
     """
-    from server.assembly import import_postgresql  # 25 MB
+    from server.assembly import import_postgresql  # costs 25 MB: import it only for a copy
 
     async with open_source(storage.data_dir) as source:
         copied = Copied(await import_postgresql.holds_already(url, source))
@@ -87,7 +87,9 @@ async def copy(storage: StorageSettings, url: str) -> Copied:
 
 
 def _status(row: Row, copied: Copied) -> TaskStatus | None:
-    """Read the row's status, None if it is damaged; note in `copied` what this release cannot fully read."""
+    """Return the status in a row, None if it is damaged; note in `copied` what this release cannot fully
+    read.
+    """
     try:
         status = read_status(row.number, row.status)
     except ValueError:

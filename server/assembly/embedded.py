@@ -63,7 +63,9 @@ async def open_embedded(
     counts: Counts | None = None,
     launched: Launched | None = None,
 ) -> AsyncIterator[Backend]:
-    """Raises `ConfigurationError`, `DataDirInUse`, `DataDirUnusable`, `DatabaseUnusable`, `FilesUnusable`."""
+    """Open one machine's backend. Raises `ConfigurationError`, `DataDirInUse`, `DataDirUnusable`,
+    `DatabaseUnusable`, `FilesUnusable`.
+    """
     data_dir, downloads = settings.storage.data_dir, settings.downloads
     async with AsyncExitStack() as stack:
         data = data_dir_of(settings.storage)
@@ -142,7 +144,7 @@ async def carry_on(
     tasks: Tasks,
     clock: Clock,
 ) -> None:
-    """Finish what a stop or a crash has left: publications, downloads."""
+    """Finish what a stop or a crash has interrupted: publications, downloads."""
     await store.limit_ends(clock.now())
     for task in await store.running():
         # If its files had been published before the crash, only the event `Completed` is missing.
@@ -155,9 +157,10 @@ async def carry_on(
             await files.tidy_up(after)
     ready, delayed = list[Queued](), list[Queued]()
     async for queued in store.queued():
-        # A scheduled task begins at the client's date, so that there is no delay to cap.
+        # The client chose the date of a scheduled task: there is no retry delay to cap.
         (delayed if queued.not_before and queued.waiting != SCHEDULED else ready).append(queued)
-    # Capped together, in few commits: after a clock that was ahead, thousands of waits may be too long.
+    # All waits are capped together, in few commits: if the clock was ahead, thousands of waits may be too
+    # long.
     statuses = await store.statuses([each.task_id for each in delayed])
     shortened = await asyncio.gather(*(_shorten_wait(status, recorder, clock) for status in statuses))
     dispatcher.submit(*ready, *map(Queued.of, shortened))

@@ -40,7 +40,7 @@ _OF_FILE_SETS = (
     "set_id", "holder", "key", "task_id", "wanted", "state", "reason", "about", "show", "folder",
     "series", "day", "day_index", "shares", "not_before", "lease_until", "try_no", "tries", "placed_at",
 )  # fmt: skip
-# Tables that are the same in both databases -> how many of the columns are the key, and all columns.
+# Tables that are the same in both databases -> how many of the first columns are the key, and all columns.
 ALIKE: dict[str, tuple[int, tuple[str, ...]]] = {
     "media": (1, ("key", "fetched_at", "task_id", "manners", "about")),
     "aliases": (1, ("alias", "key")),
@@ -61,7 +61,8 @@ ALIKE: dict[str, tuple[int, tuple[str, ...]]] = {
     "audit": (1, ("number", "at", "who", "what", "subject", "address", "request_id")),
     "placed": (1, ("folded", "path", "set_id", "kind", "size", "sha256", "state")),
 }
-_LARGE = {"source_pictures": 20}  # rows at once of tables whose rows have some hundred thousand bytes
+# Tables with rows of some hundred thousand bytes -> how many rows are read at once.
+_LARGE = {"source_pictures": 20}
 _LAST_NUMBER = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = ?"
 
 
@@ -142,7 +143,9 @@ class DeliveryRow(NamedTuple):
 
 
 class ExportedRows:
-    """Reads the rows. `mended`: numbers of tasks in whose rows U+FFFD replaces a NUL or invalid UTF-8."""
+    """Reads the rows. `mended` has the numbers of tasks in which U+FFFD has replaced a NUL or invalid
+    UTF-8.
+    """
 
     def __init__(self, db: aiosqlite.Connection, cookies: Path) -> None:
         self._db = db
@@ -180,12 +183,12 @@ class ExportedRows:
         return [tuple(self._texts(0, row)) for row in found]
 
     async def last_number(self, table: str) -> int:
-        """Return the greatest number that a row of the table ever had, since no number is given twice."""
+        """Return the greatest number ever given to a row of the table: numbers are never reused."""
         [(last,)] = await self._db.execute_fetchall(_LAST_NUMBER, (table,))
         return int(last)
 
     def _texts(self, number: int, row: Sequence[Any]) -> list[Any]:
-        """The row with texts that PostgreSQL accepts."""
+        """Return the row with texts that PostgreSQL accepts."""
         texts = list(row)
         for place, value in enumerate(row):
             if isinstance(value, bytes):
@@ -218,7 +221,9 @@ async def open_source(data_dir: Path) -> AsyncIterator[ExportedRows]:
 
 @asynccontextmanager
 async def _held(data_dir: Path) -> AsyncIterator[None]:
-    """Hold the lock, with our process id in its file, and afterwards restore the file's content."""
+    """Hold the lock on the directory, with our process id in the lock file; afterwards restore that file's
+    content.
+    """
     path = data_dir / LOCK
     before = path.read_bytes() if path.exists() else b""
     async with open_lock(data_dir, patience=0):

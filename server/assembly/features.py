@@ -9,5 +9,5 @@ from server.people.people_feature import PEOPLE
 from server.subscriptions.subscriptions_feature import SUBSCRIPTIONS
 from server.updates.updates_feature import UPDATES
 
-# What follows from the end of a task happens in this order.
+# In this order the features are told that a task has ended.
 FEATURES = (PEOPLE, SUBSCRIPTIONS, FEEDS, MEMORY, LIBRARY, NOTICES, UPDATES, LINKS)

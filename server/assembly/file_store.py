@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 async def open_files(settings: StorageSettings, workplace: LocalWorkplace) -> "LocalFiles | S3Files":
-    """Raises `FilesUnusable`."""
+    """Open the file store. Raises `FilesUnusable`."""
     if settings.files == "local":
         files = LocalFiles(workplace)
         try:
@@ -82,10 +82,10 @@ async def usable_bucket(settings: StorageSettings, patience: float = 0) -> "Buck
 
 
 def _reason(error: Exception) -> str:
-    """Return the first line of the error, without the page that the server may have sent with it.
+    """Return the first line of the error, without the error page that the server may have sent.
 
-    If no key is set, the S3 client asks an address that only Amazon's machines have; its error hides the
-    cause.
+    If no access key is set, the S3 client asks an address that exists only on Amazon's machines; that error
+    would hide the cause.
     """
     lines = str(error.__cause__ or error).strip().splitlines()
     reason = lines[0].partition(": <")[0].strip() if lines else "no answer in time"

@@ -25,7 +25,7 @@ from server.storage.postgresql.connection import PLACE, answering, connected, ex
 from server.storage.postgresql.migrations import migrate, released_scripts
 from server.storage.task_rows import read_task
 
-BATCH_WITHIN = 120.0  # seconds for a statement about one batch
+BATCH_WITHIN = 120.0  # seconds that one batch may take
 _NAMES = (
     "number, task_id, revision, stage, priority, request, status, short, "
     "idempotency, idempotency_request, search"
@@ -67,7 +67,8 @@ _DELIVERIES = f"""
     SELECT {_OF_DELIVERIES}, extract(epoch FROM next_at)::float8, receiver,
         extract(epoch FROM claimed_until)::float8, subscription_id
     FROM deliveries ORDER BY number"""  # noqa: S608
-_FALL_BEHIND = "INSERT INTO backlog VALUES ('all')"  # none of the queued tasks has a job yet
+# Make the queue of jobs be filled from the tasks: no copied task has a job yet.
+_FALL_BEHIND = "INSERT INTO backlog VALUES ('all')"
 _HOLD = ("tasks", "sessions", "cookies", "pauses", *ALIKE)
 _IS_EMPTY = f"SELECT NOT ({' OR '.join(f'EXISTS (SELECT FROM {table})' for table in _HOLD)})"  # noqa: S608
 _ALONE = f"LOCK TABLE deliveries, {', '.join(_HOLD)} IN EXCLUSIVE MODE"
@@ -97,7 +98,7 @@ async def bring(url: str, source: ExportedRows) -> None:
     with explain_errors():
         async with connected(url) as db, db.transaction():
             with answering(db, BATCH_WITHIN):
-                await db.execute(_ALONE)  # nodes that run wait for the COMMIT
+                await db.execute(_ALONE)  # running nodes cannot write until the COMMIT
             if await _is_empty(db):
                 [(index,)] = await (await db.execute(_INDEX)).fetchall()
                 await db.execute(_WITHOUT_INDEX)
@@ -153,7 +154,7 @@ async def _is_empty(db: AsyncConnection) -> bool:
 
 
 async def _compare(db: AsyncConnection, source: ExportedRows) -> None:
-    """Raises `DatabaseUnusable` at the first difference."""
+    """Compare the copied rows with the source. Raises `DatabaseUnusable` at the first difference."""
     last, are_left = 0, True
     while are_left:
         ours = await source.rows_after(last)

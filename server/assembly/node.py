@@ -65,9 +65,10 @@ from server.tasks.service import Tasks
 
 log = logging.getLogger(__name__)
 
-HEARD_WITHIN = 60.0  # seconds after a change on another node by which a node has heard of it, or of a gap
-CONNECTIONS = 3  # of `ClusterDatabase`, which the engine uses as well
-LATE_ATTEMPT_ENDS_WITHIN = 120.0  # seconds in which an attempt that was given up may still write
+# Seconds within which a node notices a change on another node, even if an announcement was lost.
+HEARD_WITHIN = 60.0
+CONNECTIONS = 3  # connections of `ClusterDatabase`, which the job engine shares
+LATE_ATTEMPT_ENDS_WITHIN = 120.0  # seconds during which an attempt that was given up may still write files
 CHORES_EVERY = 20.0  # seconds
 ORPHANS_EVERY = 6 * 3600.0  # seconds
 SWEEP_AT_MOST = (
@@ -82,7 +83,7 @@ async def open_cluster(
     scopes: Collection[str],
     counts: Counts | None = None,
 ) -> AsyncIterator[Backend]:
-    """Raises what `server.assembly.open_backend` does."""
+    """Open a node of a cluster. Raises what `server.assembly.open_backend` does."""
     url, downloads, storage = settings.storage.database, settings.downloads, settings.storage
     data_dir, data, own_disks = storage.data_dir, data_dir_of(storage), storage.files != "local"
     async with AsyncExitStack() as stack:
@@ -102,8 +103,8 @@ async def open_cluster(
         me = Node(name, settings.server.roles, 0, False, folder, set_up)
         files = await open_files(storage, workplace)
 
-        # What all nodes share: the tasks, the engine with its jobs, and announcements of other nodes.
-        notified = asyncio.Event()  # set when a recording is to be finished or a task to be started
+        # The parts that all nodes share: the tasks, the job engine, and announcements of other nodes.
+        notified = asyncio.Event()
         app = new_app(url, notified.set)
         node_alive = settings.workers.lost_after if own_disks else 0
         shares = Shares(are_known=False)
@@ -124,7 +125,7 @@ async def open_cluster(
         hub = Hub(lambda: clock.now().timestamp(), HEARD_WITHIN, asks_for_owners=asks)
         database = await enter(open_database(url, CONNECTIONS))
         await enter(app.open_async(SharedPool(database)))
-        # Only for a worker whose partial files no other node sees.
+        # Only for a worker whose partial files other nodes cannot see.
         leftovers = Leftovers(workplace, files, store) if own_disks and me.is_worker else None
         relay = await enter(open_relay(url, store, hub, leftovers))
 
@@ -162,7 +163,8 @@ async def open_cluster(
         kernel = base.kernel(parts.fork_server, tasks, shares, is_alone=False, runs_tasks=me.is_worker)
 
         with _explained():
-            if "web" in settings.server.roles:  # other nodes may lack tokens, and would end all sessions
+            # Only nodes that serve the web know all tokens; another node would end all sessions.
+            if "web" in settings.server.roles:
                 await store.sessions.end_others(scopes)
 
             # This node's row in `nodes` is kept up to date until `stack` closes.
@@ -191,8 +193,8 @@ async def open_cluster(
             if worker and (downloads.rate_limit or downloads.rate_windows):
                 await enter(paced(Pacer(downloads, runner, clock.wall, presence.share)))
 
-            # Queue for any worker what dead nodes of this data directory have run, under whatever name: an
-            # earlier process of this node may have had another one.
+            # Requeue, for any worker, the tasks that dead nodes of this data directory were running. Their
+            # names may differ: an earlier process of this node may have had another one.
             with ExitStack() as neighbours:
                 dead = await asyncio.to_thread(neighbours.enter_context, dead_neighbours(data_dir))
                 for dead_name in (me.node_id, *dead):
@@ -218,7 +220,7 @@ async def open_cluster(
             if leftovers:
                 await enter(in_background(leftovers.clear(), "leftovers"))
 
-            # Chores that one of the nodes does for all.
+            # Chores that one node does for the whole cluster.
             async def remove() -> None:
                 await carry_out_removals(tasks, await store.ids_removed())
 

@@ -12,7 +12,7 @@ from server.storage.postgresql.migrations import migrate, released_scripts
 from server.storage.statements import Statements
 
 SENDER = "people"  # the sender of announcements; no node has this name
-# Live nodes of a release without people: they would still admit everybody.
+# Finds live nodes of a release that does not know people: they would still admit everybody.
 _OLDER = """
     SELECT node_id FROM nodes WHERE heartbeat_at > now() - make_interval(secs => 60)
         AND 'web' = ANY(roles)
@@ -21,7 +21,9 @@ _OLDER = """
 
 @asynccontextmanager
 async def cluster_transaction(url: str) -> AsyncIterator[Statements]:
-    """As `people_transaction`. Raises `DatabaseUnusable`, also while nodes without people run."""
+    """Like `people_transaction`, for a cluster. Raises `DatabaseUnusable`, also while nodes run that do not
+    know people.
+    """
     with explain_errors():
         async with connected(url) as db:
             await migrate(db, released_scripts())

@@ -21,10 +21,10 @@ UNHEARD = "the server that runs has not heard of it: restart it"
 
 @asynccontextmanager
 async def people_transaction(settings: Settings, *, changes: bool = True) -> AsyncIterator[Statements]:
-    """What is done within the block is committed at its end, and holds when that has returned. Without
-    `changes` it only reads.
+    """Open a transaction, which is committed at the end of the block; the changes apply when the block has
+    returned. Without `changes` it only reads.
 
-    Raises `DatabaseUnusable`, also if the server that runs does not hear of it.
+    Raises `DatabaseUnusable`, also if a running server cannot be told of the changes.
     """
     if settings.storage.database != "sqlite":
         from server.assembly.people_of_cluster import cluster_transaction

@@ -52,7 +52,9 @@ class Download:
         self._finish_asked = Event()
 
     def set_rate(self, bytes_per_second: int | None) -> None:
-        """None: no limit. 0 pauses fetching, but not a recording: a broadcast is sent only once."""
+        """Limit the rate; None means no limit. 0 pauses the download, but not a recording: a broadcast is
+        sent only once.
+        """
         self.throttle.set_rate(bytes_per_second)
         self._reporter.hold(bytes_per_second == 0)
 
@@ -144,7 +146,9 @@ class Download:
         ).run()
 
     def _describe(self, engine: Engine, info: Mapping[str, Any], about: Mapping[str, Any]) -> None:
-        """Send what the film is, and what else its source offers, for remedies if the wishes fail."""
+        """Report the facts about the film, and which other formats its source offers: remedies need these if
+        the wishes cannot be fulfilled.
+        """
         offered = None if "entries" in info else info.get("formats") or [info]
         with_picture = sum(one.get("vcodec") != "none" for one in offered or ())
         sound_alone = sum(

@@ -58,7 +58,8 @@ def load(job: str) -> ModuleType:
     """
     gc.disable()
     with _left_out(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # `requests` warns that a detection of encodings is missing
+        # Ignore the warning that `requests` finds no library that detects encodings.
+        warnings.simplefilter("ignore")
         for name in _NEEDED:
             importlib.import_module(name)
         yt_dlp_parts.require_usable()
@@ -77,7 +78,8 @@ def warm(job: ModuleType, ffmpeg: str | None, deno: str | None) -> dict[str, str
     can_find_versions = yt_dlp_parts.fits("versions")
     if ffmpeg and can_find_versions:
         found = _version_of_ffmpeg(ffmpeg)
-        number = re.match(r"n?(\d[\d.]*\d)", found)  # 7.1.5-0+deb13u1, n9.0.2-12-g1234567
+        # Cut ffmpeg's version out of, for example, `7.1.5-0+deb13u1` or `n9.0.2-12-g1234567`.
+        number = re.match(r"n?(\d[\d.]*\d)", found)
         versions["ffmpeg"] = number[1] if number else found or None
     if deno and can_find_versions:
         versions["deno"] = _version_of_deno(deno)
@@ -97,7 +99,7 @@ def _version_of_ffmpeg(location: str) -> str:
 
     def find_versions() -> list[Any] | None:
         FFmpegPostProcessor.get_versions()
-        # A program that does not run may be repaired without a change of its file.
+        # Do not cache that a program does not run: it may be repaired without a change of its file.
         if any(Path(path).exists() and not versions.get(path) for path in programs):
             return None
         return [(path, versions.get(path), features.get(path, {})) for path in programs]

@@ -31,10 +31,10 @@ from server.storage.entry_rows import has_taken_all
 from server.storage.postgresql.advisory_locks import ADD, ADMIT, OURS
 from server.tasks.next_attempt import MAX_RETRY_AFTER
 
-AT_ONCE = 500  # jobs in one transaction; other tasks wait for the next admission
+AT_ONCE = 500  # jobs made in one transaction; the other tasks wait for the next admission
 
 _LOCK = "SELECT pg_advisory_xact_lock(%s, %s)"
-# Has a row if any task lacks a job, because there is no room or it was not admitted yet.
+# Selects a row if any task lacks a job, because there is no room or because it was not admitted yet.
 ANY_WAITING = f"SELECT 1 FROM tasks WHERE {WAITS} LIMIT 1"  # noqa: S608
 _MAY_NOT_BEGIN = f"SELECT 1 FROM pauses UNION ALL (SELECT 1 FROM tasks WHERE {WAITS} LIMIT 1)"  # noqa: S608
 _NEXT_OF_ALL = f"""
@@ -42,8 +42,8 @@ _NEXT_OF_ALL = f"""
     FROM tasks CROSS JOIN LATERAL due(status, %(longest)s) AS due
     WHERE {WAITS} AND NOT EXISTS (SELECT FROM pauses)
     ORDER BY priority DESC, number LIMIT %(at_once)s"""  # noqa: S608
-# The hosts whose tasks are considered: those given; or, if all are wanted or there is a backlog, every host
-# with waiting tasks, each found by one step in an index.
+# The hosts whose tasks are considered: the given hosts; or, if all are wanted or there is a backlog, every
+# host with waiting tasks. Each such host is found by one step in an index.
 _HOSTS = """
     all_hosts AS MATERIALIZED (SELECT %(all)s OR EXISTS (SELECT FROM backlog) AS are_meant),
     waiting(host) AS (
@@ -91,7 +91,7 @@ _TAKE = """
         ours.number IS NOT NULL
     FROM next LEFT JOIN ours USING (number)"""
 _IN_ORDER = "ORDER BY priority DESC, number"
-# The next task of each host whose places were all taken before.
+# Selects the next task of each host whose places were all taken before.
 _HELD_UP = f"""
     SELECT head.number, head.task_id, head.priority, NULL, NULL, NULL FROM hosts CROSS JOIN LATERAL (
         SELECT number, task_id, priority FROM tasks CROSS JOIN LATERAL due(status, %(longest)s) AS due
@@ -103,7 +103,7 @@ _ADMIT_ANY = f"WITH next AS MATERIALIZED ({_NEXT_OF_ALL}), {_TAKE} {_IN_ORDER}"
 _ADMIT = f"""
     WITH RECURSIVE {_HOSTS}, next AS MATERIALIZED ({_NEXT_OF_HOSTS}), {_TAKE}
     UNION ALL {_HELD_UP} {_IN_ORDER}"""
-# The tasks that `FairOrder` has chosen.
+# Selects the tasks that `FairOrder` has chosen.
 _ADMIT_CHOSEN = f"""
     WITH next AS MATERIALIZED (
         SELECT number, task_id, priority, node, NULL::timestamptz AS begins
@@ -113,12 +113,12 @@ _ALL_HELD_UP = f"WITH RECURSIVE {_HOSTS} {_HELD_UP}"
 _ADMITTED = """
     UPDATE tasks SET job_id = job
     FROM unnest(%s::text[], %s::bigint[]) AS made(id, job) WHERE task_id = id"""
-# A new status ends the withdrawal of its task, which may be admitted again. The exception is the status that
-# a host is busy: it may be recorded after a withdrawal, and does not end it.
+# A new status ends the withdrawal of its task, which may then be admitted again. Only the status that a host
+# is busy does not end a withdrawal, as it may be recorded after one.
 _KEPT = """
     UPDATE tasks SET withdrawn_at = NULL WHERE task_id = ANY(%s) AND withdrawn_at IS NOT NULL
       AND coalesce(status::json ->> 'waiting', '') <> 'host_busy'"""
-# Only jobs that have not begun: after that the priority no longer matters.
+# Changes only jobs that have not begun: after that the priority no longer matters.
 _DROP_OUTDATED = """
     WITH gone AS (
         DELETE FROM procrastinate_jobs AS jobs USING tasks
@@ -127,7 +127,7 @@ _DROP_OUTDATED = """
         RETURNING jobs.id
     )
     UPDATE tasks SET job_id = NULL FROM gone WHERE job_id = gone.id"""
-# The task that is to start, its job so far, and the node that has its partial files, as in `_TAKE`.
+# Selects the task to start, its job so far, and the node that has its partial files, as in `_TAKE`.
 _TO_START = """
     SELECT job_id, priority, (
         SELECT node_id FROM nodes WHERE node_id = tasks.node AND NOT low AND 'worker' = ANY(roles)
@@ -138,7 +138,8 @@ _DROP = "DELETE FROM procrastinate_jobs WHERE id = %s AND status = 'todo'"
 _OTHER_JOBS = "SELECT count(*) FROM tasks WHERE owner = %s AND job_id IS NOT NULL AND task_id <> %s"
 _STARTS = "UPDATE tasks SET job_id = %s, withdrawn_at = NULL WHERE task_id = %s"
 _PAUSE = "INSERT INTO pauses VALUES ('all') ON CONFLICT DO NOTHING"
-# The last in the queue first: if this ends halfway, the tasks with jobs are still the first of the queue.
+# Deletes the jobs of the last tasks in the queue first: if this is interrupted, the tasks that keep their
+# jobs are still the first in the queue.
 _TAKE_BACK = """
     WITH last AS (
         SELECT task_id, jobs.id FROM tasks JOIN procrastinate_jobs AS jobs ON jobs.id = job_id
@@ -167,7 +168,7 @@ class Admitted(NamedTuple):
 
 
 class Admission:
-    """`max_per_host` holds over all nodes; 0: no limit.
+    """Gives jobs to tasks. `max_per_host` is the limit over all nodes together; 0 means no limit.
 
     A task goes back to the node that has its partial files, if that node's disk has room and its heartbeat is
     at most `node_alive` seconds old; 0: all nodes share the partial files. Where people take turns, as
@@ -238,7 +239,7 @@ class Admission:
         await db.execute(_LOCK, (OURS, ADMIT))
         if self.shares.take_turns:
             return await self._admit_in_turns(db, which)
-        # Without a limit a job may come early: the engine holds it until its time.
+        # Without a limit a task may get its job before its time: the engine holds the job until then.
         sql = _ADMIT if self.max_per_host else _ADMIT_ANY
         found = await (await db.execute(sql.encode(), self._values | which)).fetchall()
         held_up = [task_id for _, task_id, *_, is_ours in found if is_ours is None]
@@ -253,7 +254,9 @@ class Admission:
         return Admitted(len(ours) == AT_ONCE, held_up)
 
     async def _admit_in_turns(self, db: AsyncConnection, which: dict[str, object]) -> Admitted:
-        """Whatever `which` says, a place that became free is for a task of any host."""
+        """Admit tasks in fair turns. `which` does not matter: a place that became free may go to a task of
+        any host.
+        """
         if await _rows(db, _ARE_PAUSED):
             return Admitted(are_more=False, held_up=[])
         chosen, are_more = await self._fair_order.next_tasks(db, AT_ONCE)
@@ -287,7 +290,7 @@ class Admission:
             if count >= self.shares.most[owner]:
                 return
         if job_id is not None and not (await db.execute(_DROP, (job_id,))).rowcount:
-            return  # it has begun
+            return  # the job has begun
         own, any_node = queues_to_start(node or "")
         job = _job(task_id, priority, None, None).evolve(queue=own if node else any_node)
         [made] = await self._jobs.batch_defer_jobs_async(jobs=[job], connection=db)
@@ -332,7 +335,8 @@ async def _rows(db: AsyncConnection, sql: str) -> list[TupleRow]:
 def _job(task_id: str, priority: int, not_before: datetime | None, node: str | None) -> Job:
     return Job(
         queue=queue_of(node) if node else DOWNLOADS,
-        lock=task_id,  # one job at a time: no attempt begins while the one before still ends
+        # One job at a time: the next attempt must not begin while the previous one is still ending.
+        lock=task_id,
         queueing_lock=None,
         task_name=DOWNLOAD,
         task_kwargs={"task_id": task_id},

@@ -16,7 +16,7 @@ CHECKED_WITHIN = 4.0  # seconds in which a connection has to answer before it is
 
 
 class ClusterDatabase:
-    """Errors whose cause is outside this program are raised as `StoreUnavailable`."""
+    """Lends connections. Errors whose cause is outside this program are raised as `StoreUnavailable`."""
 
     def __init__(self, url: str, links: Links) -> None:
         self.url = url
@@ -24,20 +24,22 @@ class ClusterDatabase:
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[AsyncConnection]:
-        """A connection, lost if the block takes longer than `ANSWER_WITHIN`. Also raises psycopg's errors."""
+        """Lend a connection; it is closed if the block takes longer than `ANSWER_WITHIN`. Also raises
+        psycopg's errors.
+        """
         async with self._links.lend() as db:
             with answering(db):
                 yield db
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
-        """See `connection`."""
+        """Lend a connection with an open transaction; see `connection`."""
         with translate_errors():
             async with self.connection() as db, db.transaction():
                 yield db
 
     async def rows(self, sql: str, *values: object, **named: object) -> Sequence[tuple[Any, ...]]:
-        """The rows of one statement, which is a transaction by itself."""
+        """Return the rows of one statement, which is a transaction by itself."""
         with translate_errors():
             async with self.connection() as db:
                 return await (await db.execute(sql.encode(), named or values)).fetchall()

@@ -35,10 +35,12 @@ Heard = Callable[[], None]
 
 
 class SharedPool(AsyncConnectionPool):
-    """The engine's pool lends connections of `ClusterDatabase`; the engine opens one more, to listen on."""
+    """The pool that the engine gets: it lends connections of `ClusterDatabase`. The engine opens one more
+    connection, to listen on.
+    """
 
     def __init__(self, database: ClusterDatabase) -> None:
-        # The engine passes `autocommit` itself when it connects; twice is an error.
+        # Drop `autocommit`, which the engine passes itself when it connects.
         settings = {name: value for name, value in ALWAYS.items() if name != "autocommit"}
         super().__init__(database.url, kwargs=settings, open=False)
         self._database = database
@@ -53,7 +55,9 @@ class SharedPool(AsyncConnectionPool):
 
 
 class PatientConnector(PsycopgConnector):
-    """Retries while the database is away: otherwise procrastinate's worker and its jobs would end."""
+    """A connector for procrastinate that retries while the database is away: otherwise the worker and its
+    jobs would end.
+    """
 
     def __init__(self, heard: Heard, **settings: Any) -> None:
         super().__init__(**settings)
@@ -65,7 +69,8 @@ class PatientConnector(PsycopgConnector):
         except ConnectorException as exc:
             if not isinstance(exc.__cause__, psycopg.errors.RaiseException):
                 raise
-            # A worker that was taken for dead wants to end its job, which is gone, as the task has a new one.
+            # A worker that was taken for dead by mistake tries to end its job, but the job is gone, as the
+            # task has got a new one.
             log.info("the engine refuses a late report on a job: %s", exc.__cause__.diag.message_primary)
 
     async def execute_query_one_async(self, query: Any, **arguments: Any) -> dict[str, Any]:
@@ -85,14 +90,14 @@ class PatientConnector(PsycopgConnector):
         try:
             found: list[dict[str, Any]] = await work(connection, query, **arguments)
         except ConnectorException as exc:
-            # It is the caller's transaction: the caller handles psycopg's own errors, not the engine's.
+            # The transaction is the caller's, and so the caller handles psycopg's errors, not the engine.
             if isinstance(exc.__cause__, (*OUTAGE, psycopg.InterfaceError)):
                 raise exc.__cause__ from None
             raise
         return found
 
     async def listen_notify(self, on_notification: Any, channels: Iterable[str]) -> None:
-        """Listen to `WISHES` on the engine's connection as well, which saves another one."""
+        """Listen to `WISHES` on the engine's own listening connection, which saves another connection."""
 
         async def sort(*, channel: str, payload: str) -> None:
             if channel == WISHES:
@@ -117,13 +122,15 @@ def queues_to_start(node_id: str) -> tuple[str, str]:
 
 
 def new_app(url: str, heard: Heard = lambda: None) -> App:
-    """Open it with `SharedPool`. `heard` is called for each notification on `WISHES`, while a worker runs."""
+    """Make the engine's app; open it with `SharedPool`. `heard` is called for each notification on `WISHES`,
+    while a worker runs.
+    """
     logging.getLogger("procrastinate").setLevel(logging.WARNING)
     return App(connector=PatientConnector(heard, conninfo=url, configure=_configure))
 
 
 def register(app: App, download: Callable[..., Awaitable[None]]) -> None:
-    """Have `download(context, task_id)` called with each job."""
+    """Register the engine's task, so that `download(context, task_id)` is called with each job."""
     app.task(name=DOWNLOAD, queue=DOWNLOADS, pass_context=True)(download)
 
 

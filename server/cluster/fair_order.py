@@ -1,8 +1,9 @@
 """Which tasks get a job next where people take turns.
 
-Of the most urgent tasks the next is that of the person with the fewest jobs, nobody's being those of one
-more; then the oldest. What a person has running changes with each job, so nothing can be put in order long
-before it begins: there are as many jobs as the workers have places, and all other tasks wait without one.
+Among the most urgent tasks the next one is that of the person with the fewest jobs, then the oldest; tasks
+that belong to nobody count as one more person's. The number of a person's jobs changes all the time, so tasks
+cannot be put in order long before they begin: there are as many jobs as the workers have places, and all
+other tasks wait without one.
 
 The tasks of a host and a person are a line. Lines are found by steps in an index (`tasks_in_line`), and only
 their first tasks are read, so the time it takes grows with the number of lines and not with that of tasks.
@@ -23,10 +24,11 @@ from server.core.task import Queued
 from server.tasks.dispatcher import Queue
 from server.tasks.next_attempt import MAX_RETRY_AFTER
 
-# Of so many lines the tasks are read; of more only if none of these has a task that may begin now.
+# The tasks of only this many lines are read; those of more lines only if none of these lines has a task that
+# may begin now.
 LINES = (32, 512, 1_000_000)
-MOST_DEPTH = 64  # tasks of one line
-# Live workers with their places.
+MOST_DEPTH = 64  # tasks that are read of one line
+# Selects live workers and how many places each has.
 _PLACES = """
     SELECT node_id, coalesce((nullif(settings, '')::json ->> 'places')::int, 1) FROM nodes
     WHERE 'worker' = ANY(roles) AND NOT low AND heartbeat_at > now() - make_interval(secs => %s)"""
@@ -94,7 +96,7 @@ NEXT_IN_LINES = f"""
     WHERE place <= %(lines)s
     UNION ALL
     SELECT number, '', priority, host, owner, true FROM next WHERE place > %(lines)s"""  # noqa: S608
-# The last in the queue first.
+# Deletes the jobs of the last tasks in the queue first.
 _NOT_BEGUN = """
     SELECT jobs.id, owner FROM tasks JOIN procrastinate_jobs AS jobs ON jobs.id = job_id
     WHERE jobs.status = 'todo' AND queue_name NOT LIKE '%start' ORDER BY jobs.priority, jobs.id DESC"""
@@ -111,8 +113,8 @@ _TAKE_BACK = """
 
 @dataclass
 class Occupancy:
-    """The jobs there are. `waiting`: those that have not begun. `places`: of all live workers; `free`: how
-    many more jobs there may be.
+    """The present jobs. `waiting`: jobs that have not begun. `places`: how many jobs all live workers run at
+    once; `free`: how many more jobs there may be.
     """
 
     places: int = 0
@@ -123,7 +125,7 @@ class Occupancy:
 
 
 def values_of(load: Occupancy, shares: Shares, per_host: int, lines: int, depth: int) -> dict[str, object]:
-    """The values of `NEXT_IN_LINES`."""
+    """Return the parameters of `NEXT_IN_LINES`."""
     return {
         "busy_hosts": [host for host, count in load.of_host.items() if 0 < per_host <= count],
         "busy_people": [name for name, most in shares.most.items() if load.of_owner[name] >= most],
@@ -168,7 +170,8 @@ class FairOrder:
         """
         depth = min(free, MOST_DEPTH)
         values = values_of(load, self._shares, self._max_per_host, lines, depth)
-        await db.execute("SET LOCAL jit = off")  # the database thinks of tables without such an index
+        # Else PostgreSQL would compile this statement, whose cost it overestimates.
+        await db.execute("SET LOCAL jit = off")
         rows = await (await db.execute(NEXT_IN_LINES.encode(), values)).fetchall()
         queue, bound = Queue(), None
         for number, task_id, urgency, host, owner, is_bound in rows:
@@ -207,7 +210,7 @@ class FairOrder:
                 of_node[node] += count
             elif is_waiting or node is None:
                 of_any += count
-        # What waits for a node that has its partial files takes none of the other nodes' places.
+        # A task that waits for a node with its partial files takes no place of the other nodes.
         free = sum(max(0, places[node] - of_node[node]) for node in places) - of_any
         load.free = min(free, 2 * load.places - load.of_owner.total())
         return load

@@ -23,7 +23,8 @@ def claim_name(data_dir: Path) -> Iterator[str]:
     """Yield a name that is this node's for as long as the block lasts. Touches the disk; raises `OSError`."""
     folder = data_dir / FOLDER
     folder.mkdir(mode=0o700, exist_ok=True)
-    # Endless: before this node locks a new file, another one may take it for the file of a dead node.
+    # Repeat: before this node locks its new file, another starting node may take it for the file of a dead
+    # node.
     new_names = (uuid4().hex for _ in count())
     for name in chain(_names(folder), new_names):
         with _try_lock(folder / name) as is_ours:
@@ -71,7 +72,7 @@ def read_folder_id(data_dir: Path) -> str:
     path, mine = data_dir / ID_FILE, data_dir / f"{ID_FILE}.{uuid4().hex}"
     if not path.exists():
         mine.write_text(uuid4().hex, encoding="ascii")
-        with suppress(FileExistsError):  # another node was faster
+        with suppress(FileExistsError):  # another node has written the file first
             os.link(mine, path)
         mine.unlink()
     return path.read_text(encoding="ascii")

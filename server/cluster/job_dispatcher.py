@@ -29,7 +29,7 @@ PAUSE_FRACTION = 0.1  # the pause before a check, as a fraction of the time wait
 
 _JOBS = "SELECT task_id, job_id, host FROM tasks WHERE task_id = ANY(%s) ORDER BY task_id FOR UPDATE"
 _DROP = "DELETE FROM procrastinate_jobs WHERE id = ANY(%s) AND status = 'todo'"
-# These tasks are not admitted again until a new status is recorded, or ten seconds have passed.
+# Withdraws tasks: they are not admitted again until a new status is recorded, or ten seconds have passed.
 _WITHDRAWN = "UPDATE tasks SET job_id = NULL, withdrawn_at = now() WHERE task_id = ANY(%s)"
 _ABORT = """
     SELECT id, procrastinate_cancel_job_v1(id, true, false) FROM procrastinate_jobs
@@ -38,7 +38,7 @@ _OF_LIST = """
     SELECT task_id FROM procrastinate_jobs AS jobs JOIN tasks ON task_id = jobs.lock
     WHERE jobs.status = 'doing' AND playlist_id = %s"""
 _ARE_DOING = "SELECT id FROM procrastinate_jobs WHERE id = ANY(%s) AND status = 'doing'"
-# `start`: see `queues_to_start`.
+# Queues whose names end in `start` have the jobs that begin beyond all limits: see `queues_to_start`.
 _RUN_OR_ARE_TO_START = """
     SELECT count(*) FROM procrastinate_jobs WHERE task_name = %s
         AND (status = 'doing' OR status = 'todo' AND queue_name LIKE '%%start')"""
@@ -47,7 +47,9 @@ _FINISH = "UPDATE tasks SET finish_asked = true WHERE task_id = %s AND job_id IS
 
 
 class SharedDispatcher:
-    """`supervisor`, and its jobs `ours`, are this node's; None if it is no worker."""
+    """Dispatches by the database. `supervisor` and `ours`, its jobs, are those of this node; None if the node
+    is no worker.
+    """
 
     def __init__(
         self,
@@ -82,10 +84,12 @@ class SharedDispatcher:
                 raise OverLimit("max_running", share, used)
 
     async def withdraw(self, *task_ids: str) -> None:
-        """Raises `WorkerSilent` if a worker does not end its job in time; the request is kept."""
+        """Ask the workers to end the tasks' jobs, and wait for it. Raises `WorkerSilent` if a worker does not
+        end its job in time; the request stays stored.
+        """
         while True:
             async with self._database.transaction() as db:
-                # Delete the jobs that have not begun; ask for the end of the others.
+                # Delete the jobs that have not begun; request the end of the others.
                 found = await (await db.execute(_JOBS, (list(task_ids),))).fetchall()
                 jobs = {job_id: task_id for task_id, job_id, _ in found if job_id is not None}
                 await db.execute(_DROP, (list(jobs),))
@@ -100,10 +104,10 @@ class SharedDispatcher:
                 raise WorkerSilent
 
     def hold_list(self, playlist_id: str, number: int) -> None:
-        """Nothing to do: the admission and the workers see the action in the database."""
+        """Nothing to do: admissions and workers see the action on the list in the database."""
 
     def release_list(self, playlist_id: str) -> None:
-        """See `hold_list`."""
+        """Nothing to do, as for `hold_list`."""
 
     async def withdraw_list(self, playlist_id: str) -> None:
         if running := await self._database.rows(_OF_LIST, playlist_id):

@@ -20,7 +20,7 @@ RETRY_AFTER = 1.0  # seconds, while a child of this node still works on a remove
 
 
 class Leftovers:
-    """For nodes whose partial files no other node sees."""
+    """Deletes leftovers on a node whose partial files other nodes cannot see."""
 
     def __init__(self, workplace: LocalWorkplace, files: SweptFiles, tasks: TaskLookup) -> None:
         self._workplace = workplace
@@ -51,14 +51,15 @@ class Leftovers:
                 for task_id in list(self._removed):
                     try:
                         is_gone = await asyncio.to_thread(self._workplace.remove_unused, task_id)
-                    except OSError as exc:  # a later search finds these files; the others go on
+                    except OSError as exc:  # a later search finds these files again; go on with the others
                         log.warning("leftovers of task %s could not be deleted: %s", task_id, exc)
                         is_gone = True
                     if is_gone:
                         self._removed.discard(task_id)
                 now = time.monotonic()
                 if self._missed or now >= self._search_at:
-                    # Search the partial files; the logs, as many as tasks, only after a gap.
+                    # Search the partial files now; search the logs, of which every task has one, only after a
+                    # gap in the announcements.
                     missed, self._missed, self._search_at = self._missed, False, now + SEARCH_EVERY
                     works, logs = self._workplace.works, self._workplace.logs
                     await self._sweep.sweep_directories(*((works, logs) if missed else (works,)))

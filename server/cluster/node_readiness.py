@@ -14,7 +14,9 @@ OF_WORKERS = ("disk", "ffmpeg", "fork_server")  # checks that a node without dow
 
 
 class SharedReadiness:
-    """The node's `own` checks, one of its relay, and those of the cluster, which are only reported."""
+    """The readiness of a node: its `own` checks and one of its relay; checks of the cluster are reported, but
+    not required.
+    """
 
     def __init__(self, own: Readiness, nodes: Nodes, me: Node, relay: Relay, clock: Clock) -> None:
         self._own = own

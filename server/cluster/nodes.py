@@ -45,7 +45,7 @@ SHARED = (
     "downloads.plugins",
     "downloads.sponsorblock_api",
     "downloads.allowed_private_hosts",
-    "workers.heartbeat",  # a slower one than other nodes expect would look like a dead node
+    "workers.heartbeat",  # a node with a slower heartbeat than others expect would look dead
     "workers.lost_after",
     "presets",
     "webhooks.secret",
@@ -116,14 +116,15 @@ class NodeSetup(BaseModel):
 
     @classmethod
     def by(cls, settings: Settings) -> Self:
-        """Compute the digests: takes some tenths of a second where there are secrets."""
+        """Compute the digests; takes some tenths of a second if there are secrets."""
         digests = {}
         for name in SHARED:
             value: Any = reduce(getattr, name.split("."), settings)
             if name == "downloads.time_zone" and not settings.downloads.rate_windows:
-                value = None  # the setting is of no use then, and may differ
+                value = None  # the setting is not used by this node, and may differ
             if name == "downloads.plugins":
-                value = value is not None  # where the folder lies may differ
+                # Only whether a folder is set has to be the same; its path may differ.
+                value = value is not None
             if name == "notify.urls":
                 value = settings.notify.names
             if name == "server.tokens":
@@ -142,7 +143,7 @@ class NodeSetup(BaseModel):
 
     @classmethod
     def read(cls, text: str) -> Self | None:
-        """Read a row's text; None if a release with another format has written it."""
+        """Read the text of a row; None if a release with another format has written it."""
         try:
             return cls.model_validate_json(text)
         except ValidationError:
@@ -157,7 +158,9 @@ class NodeSetup(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """`folder` is the id of the data directory that holds its finished files; None for a bucket."""
+    """A node of the cluster. `folder` is the id of the data directory that holds its finished files; None for
+    a bucket.
+    """
 
     node_id: str
     roles: tuple[Role, ...]
@@ -223,7 +226,7 @@ class Nodes:
 
     @property
     def places(self) -> int:
-        """How many downloads all workers together run at once."""
+        """Return how many downloads all workers together run at once."""
         return sum(node.set_up.places for node in self.workers if node.set_up)
 
     def all_low(self) -> bool:

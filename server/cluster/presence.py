@@ -19,7 +19,9 @@ log = logging.getLogger(__name__)
 
 @dataclass(eq=False, slots=True)
 class Presence:
-    """`me` is the constant part of this node's row; `jobs` and `supervisor` are None if it is no worker."""
+    """Announces this node. `me` is the constant part of its row; `jobs` and `supervisor` are None if it is no
+    worker.
+    """
 
     me: Node
     nodes: Nodes
@@ -29,12 +31,14 @@ class Presence:
     _warned_of: str = ""
 
     async def send_heartbeat(self) -> None:
-        """Raises `StoreUnavailable`."""
+        """Send this node's heartbeat. Raises `StoreUnavailable`."""
         roles = self.me.roles
-        if self.jobs and self.jobs.draining:  # it takes no more jobs, and so is no worker any more for others
+        # A draining node takes no more jobs: other nodes must not count it as a worker.
+        if self.jobs and self.jobs.draining:
             roles = tuple(role for role in roles if role != "worker")
         low = False
-        # The disk is gone, which is not "full": tasks are accepted, and wait for a worker.
+        # The disk does not answer, which is not the same as full: tasks are still accepted, and wait for a
+        # worker.
         with suppress(OSError):
             low = self.disk.is_low()
         workers = self.supervisor.workers() if self.supervisor else []
@@ -45,13 +49,17 @@ class Presence:
         self._warned_of = differences
 
     async def do_for_all(self, chore: Callable[[], Awaitable[None]]) -> None:
-        """Do the `chore` if it is this node's; each worker calls this at its moment."""
+        """Do the `chore` if it is this node's turn. Each worker calls this whenever a chore is due; one of
+        them does it for all.
+        """
         if self.nodes.is_first_worker(self.me.node_id):
             with suppress(StorageAway):  # `Bucket` logs its outages itself
                 await chore()
 
     def share(self, rate: int) -> int:
-        """Return this node's part of `rate`, by its downloads now and others' at the last heartbeat."""
+        """Return this node's part of `rate`, by its own downloads now and those of others at the last
+        heartbeat.
+        """
         return self.nodes.share(self._now(), rate)
 
     def _now(self) -> Node:
@@ -59,7 +67,7 @@ class Presence:
 
 
 class RoomAnywhere(Disk):
-    """The disks of all workers as one, for new tasks: it is low if each of them is."""
+    """Tells whether new tasks fit on any worker's disk: room is low only if it is low on each of them."""
 
     def __init__(self, own: Disk, nodes: Nodes) -> None:
         super().__init__(own.directory, own.floor)

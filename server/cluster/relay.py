@@ -48,7 +48,9 @@ BATCH = 500  # tasks in one query
 
 
 class Removals(Protocol):
-    """Hears of removals by other nodes, also of tasks that are not watched here."""
+    """An object that is told of tasks that other nodes have removed, also of those that are not watched
+    here.
+    """
 
     def publish_removal(self, task_id: str) -> None: ...
 
@@ -61,7 +63,7 @@ class Removals(Protocol):
 async def open_relay(
     url: str, store: PostgresStore, hub: Hub, removals: "Removals | None" = None
 ) -> AsyncIterator["Relay"]:
-    """Raises `DatabaseUnusable` if this node does not receive its own announcements."""
+    """Open the relay. Raises `DatabaseUnusable` if this node does not receive its own announcements."""
     relay = Relay(url, store, hub, removals)
     tasks = [
         asyncio.create_task(relay.listen(), name="relay, listening"),
@@ -78,8 +80,8 @@ async def open_relay(
 
 
 class Relay:
-    """`silence`: seconds since the connection's last sign of life, or since missed changes should have been
-    read.
+    """Listens to announcements. `silence`: seconds since the connection's last sign of life, or since missed
+    changes should have been read.
     """
 
     def __init__(self, url: str, store: PostgresStore, hub: Hub, removals: Removals | None = None) -> None:
@@ -93,8 +95,8 @@ class Relay:
         self._heard = time.monotonic()
         self._listens = asyncio.Event()
         self._hello_heard = asyncio.Event()  # set when this node's `Hello` has arrived
-        self._gone: list[str] = []  # removed tasks, of which is to be found out whose they were
-        self._due: dict[str, int] = {}  # tasks to read -> the least revision that their rows must have
+        self._gone: list[str] = []  # removed tasks whose owner has to be looked up
+        self._due: dict[str, int] = {}  # tasks to read -> the lowest revision that their rows must have
         self._read: dict[str, int] = {}  # revisions that were read of watched tasks
         self._wake = asyncio.Event()
 
@@ -103,9 +105,9 @@ class Relay:
         return time.monotonic() - self._heard
 
     async def test_listening(self) -> None:
-        """Raises `DatabaseUnusable` if announcements of this node do not come back.
+        """Test whether this node receives its own announcements; raises `DatabaseUnusable` if not.
 
-        The time that sending one takes, on a busy machine, does not count.
+        The time that it takes to send one on a busy machine does not count.
         """
         for _ in range(MOST_HELLOS):
             if not await _is_set(self._listens, LISTENS_WITHIN):
@@ -138,7 +140,7 @@ class Relay:
             await asyncio.sleep(RETRY_AFTER)
 
     def _complain(self, what: str, why: BaseException) -> None:
-        """Log once per outage."""
+        """Log the error, once per outage."""
         if not self._stopping and not self._complained:
             log.warning("%s: %s", what, one_line(why) or type(why).__name__)
         self._complained = True
@@ -173,7 +175,8 @@ class Relay:
             # Catch up with announcements from before this connection.
             if self._removals:
                 self._removals.missed()
-            self._hub.queue_changed()  # perhaps it has: its watchers check
+            # The queue may have been paused or resumed meanwhile: those who watch it check that.
+            self._hub.queue_changed()
             self._hub.missed()
             self._store.signals.give_all()
             await self._store.sessions.catch_up()
@@ -182,7 +185,7 @@ class Relay:
             for start in range(0, len(ids), BATCH):
                 await self._publish(ids[start : start + BATCH])
             self._complained = False
-            self._heard = began  # only after catching up: if that fails, the gap goes on
+            self._heard = began  # only after catching up: if that fails, the gap continues
             while True:
                 async for notify in db.notifies(timeout=SILENT):
                     self._heard = time.monotonic()
@@ -222,7 +225,7 @@ class Relay:
                 case QueueChanged():
                     self._hub.queue_changed()
                 case ActedOnList():
-                    # Entries are published at once to their watchers; their rows may follow much later.
+                    # Publish entries at once to those who watch them; their rows may be written much later.
                     self._due |= {name: self._due.get(name, 0) for name in self._hub.watched_ids() if name}
                     self._wake.set()
                 case Changed(task_id, revision):

@@ -32,8 +32,8 @@ _REPLACE = "UPDATE cookies SET content = %s WHERE name = %s AND put = %s AND con
 
 
 class SharedCookies:
-    """All methods raise `StoreUnavailable`. `TooManyCookies` may be missed if two nodes store at
-    one moment.
+    """Cookie files in the database. All methods raise `StoreUnavailable`. Two nodes that store files at the
+    same moment may exceed the limit of `TooManyCookies`.
     """
 
     def __init__(self, database: ClusterDatabase, *, are_separate: bool = False) -> None:
@@ -81,8 +81,8 @@ class SharedCookies:
         return bool(await self._database.rows(_DELETE, name))
 
     async def renew(self, name: str, given: StoredCookies, back: str) -> None:
-        """Renew cookies; if another node does so meanwhile, begin again with its text. A lock instead would
-        be held while texts are parsed.
+        """Renew cookies. If another node stores the file meanwhile, repeat the merge with its text: a lock
+        would have to be held while texts are parsed.
         """
         while rows := await self._database.rows(_CURRENT, name, given.put):
             [[content]] = rows

@@ -20,12 +20,14 @@ from server.tasks.dispatcher import LocalTurns
 
 log = logging.getLogger(__name__)
 
-MOST_TURNS = 16  # at a time on this node: their actions share the few connections of `ClusterDatabase`
+# Most turns held at a time on this node, as their actions share the few connections of `ClusterDatabase`.
+MOST_TURNS = 16
 WAIT = 8.0  # seconds that an action waits for its turn
-RETRY_EVERY = 0.02  # seconds, for a turn that another node holds
-# After that long without a query the database ends the session, and so the turns of a suspended process.
+RETRY_EVERY = 0.02  # seconds between tries for a turn that another node holds
+# After so many seconds without a query the database ends the session, and with it the turns of a process that
+# was suspended.
 SILENCE = 60.0  # seconds
-KEEP = 20.0  # seconds between queries that keep the session while there are turns
+KEEP = 20.0  # seconds between queries that keep the session alive while turns are held
 
 _TAKE = """
     SELECT task_id, pg_try_advisory_lock(hashtextextended('clipwire task ' || task_id, 0))
@@ -37,7 +39,7 @@ _TRY = "SELECT pg_try_advisory_xact_lock(hashtextextended('clipwire task ' || %s
 
 
 class SharedTurns:
-    """Works only while `keep` runs."""
+    """Gives turns to actions on this node, while `keep` runs."""
 
     def __init__(self, link: Link) -> None:
         self._link = link
@@ -51,7 +53,9 @@ class SharedTurns:
 
     @asynccontextmanager
     async def turn(self, task_id: str) -> AsyncIterator[None]:
-        """Raises `DatabaseBusy` if another action keeps the turn for `WAIT` seconds; `DatabaseAway`."""
+        """Hold the task's turn in the block. Raises `DatabaseBusy` if another action keeps it for `WAIT`
+        seconds; `DatabaseAway`.
+        """
         name = _clean(task_id)
         async with AsyncExitStack() as stack:
             try:
@@ -95,7 +99,7 @@ class SharedTurns:
         try:
             taken = await self._link.do(partial(_exchange, ended, list(self._waiting)))
         except Exception as error:
-            await self._link.lose()  # which ends all turns, those in `ended` as well
+            await self._link.lose()  # losing the connection ends all turns, those in `ended` as well
             if not isinstance(error, StoreUnavailable):
                 log.exception("turns could not be taken")
                 error = DatabaseBusy()
@@ -110,7 +114,7 @@ class SharedTurns:
     def _give(self, taken: Collection[str]) -> None:
         for name in taken:
             waiting = self._waiting.pop(name, None)
-            if waiting is None or waiting.done():  # its waiter was cancelled
+            if waiting is None or waiting.done():  # the action that waited for this turn was cancelled
                 self._ended.append(name)
                 self._wake.set()
             else:
@@ -136,7 +140,7 @@ async def open_turns(url: str) -> AsyncIterator[SharedTurns]:
 
 
 async def _exchange(ended: Sequence[str], wanted: Sequence[str], db: AsyncConnection) -> list[str]:
-    """End some turns; return those that were taken of the wanted ones."""
+    """End some turns and try to take the wanted ones; return those that were taken."""
     if ended:
         await db.execute(_END, (list(ended),))
     rows = await (await db.execute(_TAKE, (list(wanted),))).fetchall()

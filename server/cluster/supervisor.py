@@ -63,14 +63,14 @@ class Supervisor:
         self._stranded = stranded
         self._grace = GRACE + drain
         self._worker: Worker | None = None
-        # asyncio tasks that run a job beyond `concurrency`, each with its own worker of the engine.
+        # Each of these asyncio tasks runs a job beyond `concurrency`, with its own worker of the engine.
         self._beyond: dict[asyncio.Task[None], Worker | None] = {}
         self._task: asyncio.Task[None] | None = None
         self._closing = False
         self._released = asyncio.Event()
         self._released.set()
         self._stopping = asyncio.Event()
-        self._hurried = asyncio.Event()  # set: poll for abort requests more often
+        self._hurried = asyncio.Event()  # when set, poll for abort requests more often
         self._unknown: dict[int, float] = {}
 
     def hold(self) -> None:
@@ -91,7 +91,7 @@ class Supervisor:
         self._released.set()
 
     async def start_requested(self) -> None:
-        """Run the jobs of `to_start` that wait, as far as there are places, each by a worker of its own."""
+        """Run the waiting jobs of `to_start`, as far as there are places, each by a worker of its own."""
         if self._worker is None:
             return
         for _ in await self._jobs_to_start():
@@ -175,7 +175,7 @@ class Supervisor:
                     self._worker = None
 
     def workers(self) -> list[int]:
-        """The numbers of the engine's workers on this node."""
+        """Return the numbers of the engine's workers on this node."""
         ids = (worker.worker_id for worker in (self._worker, *self._beyond.values()) if worker)
         return [worker_id for worker_id in ids if worker_id is not None]
 
@@ -200,7 +200,7 @@ class Supervisor:
         for job_id, is_to_abort in ours.items():
             if is_to_abort:
                 self._jobs.withdraw(job_id)
-        # Jobs that are assigned here, but do not run after a while, are given back.
+        # Give back jobs that are assigned to this worker, but do not run after a while.
         now, unknown = asyncio.get_running_loop().time(), ours.keys() - self._jobs.known()
         self._unknown = {job_id: self._unknown.get(job_id, now) for job_id in unknown}
         for job_id, since in list(self._unknown.items()):

@@ -27,8 +27,10 @@ from server.tasks.recorder import Recorder
 log = logging.getLogger(__name__)
 
 SWEEPS_WITHIN = 2.0  # seconds that a sweep may take on a busy machine, however short `lost_after` is
-MOST_GRACE = 5.0  # seconds, at most half of `lost_after`: other nodes may reconnect that much later
-ADMITS_FOR = 1.0  # seconds of a sweep in which it begins to admit another `AT_ONCE` tasks
+# Seconds before a worker is judged after an outage, at most half of `lost_after`: other nodes may reconnect
+# that much later.
+MOST_GRACE = 5.0
+ADMITS_FOR = 1.0  # a sweep begins to admit another `AT_ONCE` tasks only within its first seconds
 RECORDED_AT_ONCE = 100  # tasks whose wait for a busy host is recorded together
 NEXT_ATTEMPT = "next_attempt"
 
@@ -84,7 +86,9 @@ _OF_NODE = """
 
 
 class Sweeper:
-    """Every worker calls `look` again and again; second checks under locks prevent double work."""
+    """Sweeps for dead workers and lost tasks. Every worker calls `look` again and again; repeated checks
+    under locks prevent that two do the same work.
+    """
 
     def __init__(
         self, database: ClusterDatabase, recorder: Recorder, admission: Admission, lost_after: float
@@ -96,25 +100,27 @@ class Sweeper:
         # Seconds that the database must have been there before any worker is judged.
         self._contact = lost_after + min(lost_after / 2, MOST_GRACE)
         self._in_contact_since: float | None = None
-        self._held_up: set[str] = set()  # the next tasks of busy hosts, at the last look
-        self._recorded: set[str] = set()  # those of `_held_up` whose status says so
+        self._held_up: set[str] = set()  # the next task of each busy host, at the last sweep
+        # Those of `_held_up` whose status says that they wait for their host.
+        self._recorded: set[str] = set()
         self._damaged: set[str] = set()  # tasks whose rows cannot be read, which has been logged
 
     async def look(self) -> None:
-        """Raises `StoreUnavailable`.
+        """Sweep once. Raises `StoreUnavailable`.
 
-        Dead workers come first, in a transaction of their own, so that their tasks are taken over whatever
-        happens while waiting tasks are admitted.
+        The tasks of dead workers come first, in a transaction of their own, so that they are taken over even
+        if admitting waiting tasks fails.
         """
         loop = asyncio.get_running_loop()
         values = {"ours": OURS, "sweep": SWEEP, "lost_after": self._lost_after, "downloads": DOWNLOADS}
-        judged: list[tuple[str, int | None]] = []  # tasks with their stalled jobs, None if these are lost
+        # Tasks with their stalled jobs; None for a task whose job is lost.
+        judged: list[tuple[str, int | None]] = []
         try:
             async with asyncio.timeout(max(SWEEPS_WITHIN, self._lost_after / 2)):
                 self._in_contact_since = self._in_contact_since or loop.time()
                 if (
                     loop.time() - self._in_contact_since < self._contact
-                ):  # others may not have sent a heartbeat since
+                ):  # after an outage, other workers may not have sent a heartbeat yet
                     await self._database.rows("SELECT 1")
                 else:
                     judged = [(task_id, job) for task_id, job in await self._database.rows(_JUDGE, **values)]
@@ -142,7 +148,7 @@ class Sweeper:
         await self._record_waits(set(held_up))
 
     async def give_back(self, job_id: int) -> None:
-        """End a job that its worker does not run; its task gets another one."""
+        """End a job that is assigned to a worker and not run; its task gets another job."""
         sql = "SELECT lock FROM procrastinate_jobs WHERE id = %s AND status = 'doing'"
         for (task_id,) in await self._database.rows(sql, job_id):
             await self._take_over(task_id, job_id, None)
@@ -153,7 +159,9 @@ class Sweeper:
             await self._take_over(task_id, job_id, None)
 
     async def _record_waits(self, held_up: set[str]) -> None:
-        """Record each task that waits for a place of its host now and at the last sweep, once."""
+        """Record, once for each, that tasks wait for a place of their host: those that waited at the last
+        sweep and still do.
+        """
         wait = held_up & self._held_up
         unrecorded = sorted(wait - self._recorded - self._damaged)
         self._held_up, self._recorded = held_up, self._recorded & wait
@@ -161,7 +169,7 @@ class Sweeper:
             ids = unrecorded[start : start + RECORDED_AT_ONCE]
             recordings = (self._recorder.record(task_id, Waits()) for task_id in ids)
             for outcome in await asyncio.gather(*recordings, return_exceptions=True):
-                # The task is gone, or its row is damaged, which `_attempt` logs.
+                # The task is gone, or its row is damaged, which `_attempt` has logged.
                 if isinstance(outcome, BaseException) and not isinstance(outcome, TaskNotFound | ValueError):
                     raise outcome
             self._recorded.update(ids)
@@ -175,7 +183,7 @@ class Sweeper:
         async with self._database.transaction() as db:
             if not await try_turn(db, task_id):
                 return
-            # Check again, in the turn: the job may have ended since it was found.
+            # Check again, now holding the turn: the job may have ended since it was found.
             if silent_for is None:
                 found = await db.execute(_IS_DOING, (job_id,))
             else:
@@ -194,7 +202,8 @@ class Sweeper:
             if not await try_turn(db, task_id):
                 return
             row = await (await db.execute(_IS_LOST, (task_id,))).fetchone()
-            is_damaged = task_id in self._damaged  # it cannot run: only its place is freed
+            # A task with a damaged row cannot run: only its place is freed.
+            is_damaged = task_id in self._damaged
             if row is None or (is_damaged and row[0] is None):
                 return
             await self._free(db, task_id, row[0])
@@ -208,7 +217,9 @@ class Sweeper:
         await self._admission.admit(db, [host for (host,) in hosts])
 
     async def _attempt(self, task_id: str) -> int | None:
-        """The attempt that is under way, if any. A damaged row is logged once and does not stop the sweep."""
+        """Return the attempt that is under way, None if there is none. A damaged row is logged once and does
+        not stop the sweep.
+        """
         try:
             status = await self._recorder.read_surely(task_id)
         except TaskNotFound:

@@ -42,7 +42,7 @@ _BEGIN = f"""
     RETURNING task_id"""  # noqa: S608
 _WISHES = "SELECT task_id, job_id FROM tasks WHERE job_id = ANY(%s) AND finish_asked"
 _LEAVE = "UPDATE tasks SET node = NULL WHERE task_id = %s AND job_id = %s RETURNING task_id"
-# No worker is given the task before that time, unless somebody acts on it.
+# Keeps workers from the task until that time, unless somebody acts on it.
 _SET_ASIDE = """
     UPDATE tasks SET withdrawn_at = now() + make_interval(secs => %s)
     WHERE task_id = %s AND job_id = %s AND stage = 'queued' RETURNING task_id"""
@@ -61,7 +61,7 @@ class Published(Protocol):
 class RunningJob:
     task_id: str
     work: "asyncio.Task[None]"
-    withdrawn: bool = False  # the action that withdrew it records what becomes of the task
+    withdrawn: bool = False  # an action withdrew the job, and records what becomes of the task
     is_finishing: bool = False
 
 
@@ -77,7 +77,7 @@ class Jobs:
     database: ClusterDatabase
     admission: Admission
     held: bool = False
-    draining: bool = False  # this node takes no more jobs: waiting tasks are left to others
+    draining: bool = False  # this node takes no more jobs: waiting tasks are left to other nodes
     _running: dict[int, RunningJob] = field(default_factory=dict)
 
     def running(self) -> list[str]:
@@ -91,7 +91,9 @@ class Jobs:
         return set(self._running)
 
     async def download(self, context: JobContext, task_id: str) -> None:
-        """The engine's task. A cancel stops the child; `abort_reason` tells a request from a shutdown."""
+        """Run the engine's task for one job. A cancel stops the child; `abort_reason` tells a requested abort
+        from a shutdown.
+        """
         job, me = context.job, asyncio.current_task()
         assert job.id is not None
         assert me is not None
@@ -110,7 +112,7 @@ class Jobs:
                 del self._running[job.id]
 
     async def to_finish(self) -> list[str]:
-        """The tasks of this node whose recording a client has asked to finish; each is returned once."""
+        """Return the tasks of this node whose recording a client has asked to finish, each only once."""
         waiting = {job_id: each for job_id, each in self._running.items() if not each.is_finishing}
         found = await self.database.rows(_WISHES, list(waiting)) if waiting else []
         for _, job_id in found:
@@ -129,7 +131,7 @@ class Jobs:
             running.work.cancel()
 
     async def _begins(self, task_id: str, job_id: int) -> bool:
-        """Whether the task is still this job's, and may begin."""
+        """Whether the job still belongs to its task, and the task may begin."""
         return bool(await _retry(lambda: self.database.rows(_BEGIN, self.node_id, task_id, job_id)))
 
     async def _attempt(self, task_id: str, job_id: int) -> None:
@@ -140,9 +142,9 @@ class Jobs:
                     status = (await self.store.get(task_id)).status
                 except TaskNotFound:
                     return
-                # The last attempt may have died after publishing its files, before that was recorded.
+                # The previous attempt may have ended after publishing its files, before that was recorded.
                 found = await self.files.find_published(task_id, status.attempt) if status.attempt else None
-                # Equal: the completion was recorded, and the task retried since.
+                # The numbers are equal if the completion was recorded, and the task retried since.
                 if found and found.files != status.files:
                     completed = await self.recorder.record(task_id, Completed.by(found), status.attempt)
                     # A paused task keeps its files until it is resumed.
@@ -154,9 +156,10 @@ class Jobs:
                     with suppress(TaskNotFound):
                         if (await self.store.get(task_id)).effective_request is None:
                             await self._set_aside(task_id, job_id)
-                if after and after.waiting == DISK_FULL and after.needs:  # there may be room elsewhere
+                # Another node may have room on its disk.
+                if after and after.waiting == DISK_FULL and after.needs:
                     await _retry(lambda: self.database.rows(_LEAVE, task_id, job_id))
-            except StorageAway:  # a running task could not be taken over, as its bucket is away
+            except StorageAway:  # the running task could not be taken over, as the bucket does not answer
                 after_delay = Requeued(because=STORAGE_AWAY, after=DISK_DELAY)
                 with suppress(TaskNotFound):
                     await self.recorder.record_surely(task_id, after_delay)
@@ -164,7 +167,7 @@ class Jobs:
             except StoreUnavailable as exc:
                 log.warning("%s cannot begin yet: %s", task_id, exc.__cause__ or exc)
                 await asyncio.sleep(RETRY_WHILE_STORE_UNAVAILABLE)
-                if not await self._begins(task_id, job_id):  # another worker may have it by now
+                if not await self._begins(task_id, job_id):  # another worker may run the task by now
                     return
             except Exception:  # its row may be damaged
                 log.exception("download %s ended unexpectedly", task_id)

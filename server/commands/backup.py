@@ -1,6 +1,6 @@
-"""`python -m server backup FILE`: a copy of the database, safe while the server runs.
+"""`python -m server backup FILE`: makes a copy of the database, also while the server runs.
 
-`python -m server restore FILE`: the copy becomes the database of an empty data folder.
+`python -m server restore FILE`: puts the copy as the database into an empty data directory.
 """
 
 import sys
@@ -21,7 +21,9 @@ async def backup(settings: Settings, target: Path) -> int:
 
 
 async def restore(settings: Settings, source: Path) -> int:
-    """Exit status 1 if the file is no backup, or the folder is not empty; 3 if a server is using it."""
+    """Restore the copy. Exit status 1 if the file is no backup, or the folder is not empty; 3 if a server is
+    using it.
+    """
     try:
         place = await restore_database(settings, source)
     except DataDirInUse as exc:

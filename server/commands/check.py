@@ -78,7 +78,7 @@ async def _checks(settings: Settings) -> list[Check]:
 
 
 def _yt_dlp(data_dir: Path) -> Path | None:
-    """Return the folder of the release that an update has chosen, if any."""
+    """Return the folder of the yt-dlp release that an update has chosen, if any."""
     releases = Releases(data_dir)
     chosen = releases.chosen() if releases.changed_at() else None
     return releases.folder(chosen) if chosen else None
@@ -101,12 +101,14 @@ async def _files(settings: Settings) -> list[Check]:
 
 
 def _data_dir(settings: Settings) -> list[Check]:
-    """Return one check, or one for each folder or file that the server cannot work in."""
+    """Check the data directory. Return one check, or one for each folder or file that the server cannot work
+    in.
+    """
     data_dir = settings.storage.data_dir
     try:
         data_dir.lstat()
     except (FileNotFoundError, NotADirectoryError):
-        pass  # the server will make it; if it cannot, the check of the folder above says so
+        pass  # the server will create the folder; if it cannot, the check of the folder above says so
     except OSError as exc:  # such as a name that is too long
         return [Check("data_dir", ok=False, detail=f"{data_dir}: {exc.strerror}")]
     if os.path.lexists(data_dir):

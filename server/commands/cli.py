@@ -47,11 +47,14 @@ COMMANDS = {
 WRONG_USAGE = 2
 INTERRUPTED = 130
 SHELLS = ("bash", "zsh", "fish")
-_OUTPUT_ENDS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # where our output is stored
+# Errors of the disk to which our output is redirected.
+_OUTPUT_ENDS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 def run(arguments: Sequence[str], name: str) -> int:
-    """Exit status: 0 fine, 1 failed, 2 wrong usage or configuration, 3 the data is in use, 130 Ctrl-C."""
+    """Run a command. Exit status: 0 fine, 1 failed, 2 wrong usage or configuration, 3 the data is in use, 130
+    Ctrl-C.
+    """
     for stream in ("stdout", "stderr"):
         if getattr(sys, stream) is None:  # the stream was closed when this process was started
             setattr(sys, stream, Path(os.devnull).open("w"))  # noqa: SIM115
@@ -70,7 +73,7 @@ def run(arguments: Sequence[str], name: str) -> int:
         return 1
     except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED
-    except SystemExit as error:  # of the completion, which a shell asks for
+    except SystemExit as error:  # raised by click when a shell asks for completions
         return int(error.code or 0)
     except BrokenPipeError:  # the reader of our output has left, as `head` does
         _say_no_more()
@@ -82,7 +85,8 @@ def run(arguments: Sequence[str], name: str) -> int:
         _say_no_more()
         return 1
     except Exception as error:
-        # By its name, for its class costs what the settings cost, and is here only if they were read.
+        # Compare the name of the class: to import the class costs as much as to import all settings, which
+        # only some commands do.
         if type(error).__name__ != "ConfigurationError":
             raise
         print(f"clipwire: configuration: {error}", file=sys.stderr)

@@ -39,7 +39,7 @@ class TranslatedCommand(click.Command):
 
 
 class _Command(TranslatedCommand):
-    """Reject extra arguments by name."""
+    """A click command that rejects extra arguments by name."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         ctx.allow_extra_args = True

@@ -14,11 +14,11 @@ from server.assembly.copying import Copied
 from server.assembly.copying import copy as copy_all
 from server.settings import ConfigurationError, Settings, StorageSettings, parts_of_database
 
-SHOWN_NUMBERS = 10  # of tasks, in a line
+SHOWN_NUMBERS = 10  # numbers of tasks shown in one line
 
 
 async def copy(settings: Settings, url: str, files: str | None = None) -> int:
-    """Print what was copied and compared. Exit status 1 on failure, 3 if the service runs.
+    """Copy the data, and print what was copied and compared. Exit status 1 on failure, 3 if the service runs.
 
     Raises `ConfigurationError`.
     """
@@ -42,7 +42,7 @@ async def copy(settings: Settings, url: str, files: str | None = None) -> int:
 
 
 def _place_in_arguments(place: Path | str, files: str | None) -> str:
-    """Return the argument of this command that set `place`, where error messages name the setting."""
+    """Return the argument of this command that stands for the setting `place` in an error message."""
     if place == "storage.database":
         return "--to"
     return f"--files {files}" if files and place == f"storage.files: {files}" else str(place)

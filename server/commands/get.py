@@ -32,10 +32,10 @@ from server.commands.words import word
 
 INTERRUPTED = 130
 SAVED_AT_ONCE = 4  # files
-WAIT_TO_SUBMIT = 300.0  # seconds that one link waits for a server that is away, full or busy
-PAUSE_TO_SUBMIT = 5.0  # seconds before the next try, where the server does not say how long
-ANSWER_AFTER_INTERRUPT = 30.0  # seconds that Ctrl-C waits for the answer to a submit
-SAY_WAITING_AFTER = 1.0  # second
+WAIT_TO_SUBMIT = 300.0  # seconds to retry one link while the server is away, full or busy
+PAUSE_TO_SUBMIT = 5.0  # seconds before the next try, if the server does not say how long to wait
+ANSWER_AFTER_INTERRUPT = 30.0  # seconds after Ctrl-C to wait for the answer to a request already sent
+SAY_WAITING_AFTER = 1.0  # seconds
 _RETRIED = (429, 503)  # HTTP statuses
 
 
@@ -48,7 +48,9 @@ async def get(
     *,
     cancel: bool,
 ) -> int:
-    """Exit status: 0 if every file is here, 1 if one is not, 2 for a wrong configuration, 130 for Ctrl-C."""
+    """Get the links' files. Exit status: 0 if all files were saved, 1 if one was not, 2 for a wrong
+    configuration, 130 for Ctrl-C.
+    """
     is_own, failed = isinstance(server, OwnServer), False
     async with AsyncExitStack() as stack:
         try:
@@ -82,7 +84,8 @@ async def get(
             _clear_cancel()
             begun = following.has_begun
             if submission and is_own:
-                submission.give_up()  # this command's own server ends with it, so there is nothing to cancel
+                # This command's own server ends with it, so there is nothing to cancel on the server.
+                submission.give_up()
             elif submission and (found := await submission.after_interrupt(display)):
                 following.tasks[found.task_id], begun = found, True
             elif submission:
@@ -103,14 +106,14 @@ def _concerns_all(error: ClipwireError) -> bool:
 
 
 class _Submission:
-    """The submit of one link, under one idempotency key however often it is sent."""
+    """The submission of one link, under one idempotency key however often the request is sent."""
 
     def __init__(self, client: Client, url: str, wishes: dict[str, Any]) -> None:
         self._client = client
         self._url = url
         self._wishes = wishes
         self._key = str(uuid.uuid4())
-        self._sent: asyncio.Task[Task] | None = None  # until its answer is known
+        self._sent: asyncio.Task[Task] | None = None  # the request, until its answer is known
         self.may_be_there = False
 
     async def accepted(self, display: Display) -> Task:
@@ -154,7 +157,7 @@ class _Submission:
             return None
         try:
             task = answer.result()
-        except ClipwireError:  # it was refused
+        except ClipwireError:  # the server refused the link
             return None
         display.accepted(task)
         return task
@@ -277,7 +280,8 @@ class _FollowedTasks:
             await self._save(task)
             return True
         entries = [entry async for entry in client.tasks(playlist_id=task.task_id)]
-        if task.entries.total > len(entries):  # with `reuse`, tasks of other lists count as entries
+        # Tasks of other lists, shared by `reuse`, count as entries as well.
+        if task.entries.total > len(entries):
             entries += [entry async for entry in client.tasks(shared_by=task.task_id)]
         entries.sort(key=lambda entry: entry.number)
         for entry in entries:

@@ -19,7 +19,7 @@ import click
 
 from server.commands.words import word
 
-SERVICE = "clipwire"  # the name under which tokens stand in a keyring
+SERVICE = "clipwire"  # the service name under which a keyring stores tokens
 IN_KEYRING: dict[str, bool] = {"keyring": True}
 
 
@@ -28,7 +28,7 @@ def client_folder() -> Path | None:
     folder = Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config")
     with suppress(RuntimeError):
         folder = folder.expanduser()
-    # By XDG's standard, relative paths are ignored.
+    # The XDG specification says that relative paths are to be ignored.
     return folder / "clipwire" if folder.is_absolute() else None
 
 
@@ -52,7 +52,7 @@ def kept_token(url: str) -> str | None:
 def keep_token(url: str, token: str) -> Literal["keyring", "file"]:
     """Store a token for the server at `url`, in place of an older one; say where. Raises `OSError`."""
     if (keyring := _keyring()) is not None:
-        with suppress(Exception):  # locked, or away: each kind has errors of its own
+        with suppress(Exception):  # a keyring may be locked or away: each backend raises errors of its own
             keyring.set_password(SERVICE, url, token)
             _write(_read() | {url: IN_KEYRING})
             return "keyring"
@@ -65,7 +65,7 @@ def forget_token(url: str) -> bool:
     entries = _read()
     found = entries.pop(url, None)
     if found == IN_KEYRING and (keyring := _keyring()) is not None:
-        with suppress(Exception):  # it is not there any more
+        with suppress(Exception):  # the keyring does not have the token any more
             keyring.delete_password(SERVICE, url)
     if found is not None:
         _write(entries)

@@ -27,7 +27,8 @@ async def listen(runner: web.AppRunner, settings: ServerSettings) -> None:
     port = settings.port
     for host in _BROWSABLE if settings.host == "::" else (settings.host,):
         await _open(runner, host, port)
-        port = port or runner.addresses[0][1]  # for 0 the system chose one: the same for both families
+        # For port 0 the system has chosen one; use the same for both families.
+        port = port or runner.addresses[0][1]
     for address, number, *_ in runner.addresses:
         family = "IPv6" if ":" in address else "IPv4"
         others = f" (and on every other {family} address)" if address in _BROWSABLE else ""
@@ -38,7 +39,7 @@ async def listen(runner: web.AppRunner, settings: ServerSettings) -> None:
 async def _open(runner: web.AppRunner, host: str, port: int) -> None:
     try:
         await _Site(runner, host, port).start()
-    except UnicodeError:  # a label of a name that is empty, or longer than 63 characters
+    except UnicodeError:  # raised for an empty label in a host name, or one longer than 63 characters
         raise ConfigurationError(f"server.host: {host!a} is no host name") from None
     except OSError as exc:
         reason = exc.strerror or str(exc)
@@ -48,7 +49,7 @@ async def _open(runner: web.AppRunner, host: str, port: int) -> None:
 
 
 class _Site(web.TCPSite):
-    """Stops in two steps: it accepts no more connections, then it closes.
+    """A TCP site that stops in two steps: first it accepts no more connections, then it closes.
 
     Otherwise a connection that the event loop has accepted, but that has no transport yet when the server
     closes, fails in an assertion of asyncio and is never closed.
@@ -58,7 +59,7 @@ class _Site(web.TCPSite):
         loop = asyncio.get_running_loop()
         for listening in self._server.sockets if isinstance(self._server, asyncio.Server) else ():
             loop.remove_reader(listening)
-        await asyncio.sleep(0)  # accepted connections get their transports
+        await asyncio.sleep(0)  # lets connections that were accepted get their transports
         await super().stop()
 
 

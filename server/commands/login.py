@@ -52,7 +52,7 @@ def forget_login(server: Remote) -> int:
 
 
 async def tell_who(server: Remote, *, as_json: bool) -> int:
-    """Print the name, or what stands for one, and the role."""
+    """Print the name of the user, or what stands for one, and the role."""
     me = await _me(server)
     if me is None:
         return 1

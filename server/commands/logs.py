@@ -16,9 +16,8 @@ FAULTS_OF_CLIENTS = (HttpProcessingError, web.RequestPayloadError)
 
 
 class TextFormatter(logging.Formatter):
-    """One line an entry, with its request and its person if there are any; then its traceback.
-
-    Without secrets.
+    """Formats an entry as one line, with its request and its person if there are any, then its traceback;
+    without secrets.
     """
 
     def __init__(self) -> None:
@@ -36,8 +35,8 @@ class TextFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One object a line: `time` (RFC 3339), `level`, `logger`, `message`, and what there is of `request_id`,
-    `person` and `exception`.
+    """Formats an entry as one JSON object a line: `time` (RFC 3339), `level`, `logger`, `message`, and if
+    known `request_id`, `person` and `exception`.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -68,7 +67,7 @@ def person_of(record: logging.LogRecord) -> str:
 
 
 def _trace(record: logging.LogRecord) -> str:
-    """The traceback of a child, which `server.tasks.faults` adds to the record as `trace`."""
+    """Return the traceback of a child, which `server.tasks.faults` adds to the record as `trace`."""
     return clean_lines(str(getattr(record, "trace", "")))
 
 
@@ -92,5 +91,6 @@ def configure(settings: LoggingSettings) -> None:
 def quieten() -> None:
     """Drop messages of libraries: those about single clients help no operator, SQL values may be secret."""
     logging.getLogger("aiohttp.server").addFilter(_OUR_ERRORS_ONLY)
-    logging.getLogger("aiohttp.websocket").setLevel(logging.ERROR)  # warns of unknown subprotocols
-    logging.getLogger("aiosqlite").setLevel(logging.WARNING)  # would log values, such as URLs with passwords
+    logging.getLogger("aiohttp.websocket").setLevel(logging.ERROR)  # aiohttp warns of unknown subprotocols
+    # Aiosqlite logs values, such as URLs with passwords.
+    logging.getLogger("aiosqlite").setLevel(logging.WARNING)

@@ -26,7 +26,7 @@ from server.commands.remote import Remote, client_configuration
 from server.commands.without_gc import without_gc
 
 START_WITHIN = 60.0  # seconds
-DELETE_ATTEMPTS = 10  # while other threads may still write new files
+DELETE_ATTEMPTS = 10  # tries to delete the folder, while other threads may still write new files
 ENOUGH_ROOM = 10 << 30  # bytes; with less free for temporary files, another folder may be used
 _END_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _LISTENING = re.compile(r"listening on (http://\S+)")
@@ -36,7 +36,9 @@ _PROGRAM = (
 
 
 class DidNotStart(Exception):
-    """The server has ended at its start, with the exit status `status`; the text is its last line."""
+    """Raised if the server has ended while starting, with the exit status `status`; the text is its last
+    line.
+    """
 
     def __init__(self, text: str, status: int) -> None:
         super().__init__(text)
@@ -73,7 +75,7 @@ class OwnServer:
                 raise DidNotStart(last_lines[-1] if last_lines else "", status)
             yield Remote(url, self.token, is_named=False)
         finally:
-            # imported only here: it takes 7 ms, and the start is over
+            # Imported only now that the start is over: it takes 7 ms.
             from server.core.shielding import to_the_end
 
             # A killed server deletes nothing, so its files are deleted here; another Ctrl-C must not stop
@@ -90,7 +92,7 @@ class OwnServer:
     async def _delete_folder(self, listening: asyncio.Task[None], log: asyncio.StreamReader) -> None:
         await asyncio.to_thread(self.process.wait)
         await asyncio.wait([listening])
-        while await log.read(1 << 16):  # until its children, which have the log open as well, have ended
+        while await log.read(1 << 16):  # read until its children, which also have the log open, have ended
             pass
         await asyncio.to_thread(shutil.rmtree, self.folder, ignore_errors=True)
 
@@ -126,7 +128,7 @@ def begin() -> OwnServer:
             stderr=subprocess.PIPE,
             start_new_session=True,  # Ctrl-C reaches `get` alone, which then cancels the download
         )
-    except BaseException:  # Ctrl-C as well
+    except BaseException:  # including Ctrl-C
         shutil.rmtree(folder, ignore_errors=True)
         raise
     return OwnServer(process, folder, token)
@@ -163,11 +165,11 @@ def run() -> None:
     signal.signal(signal.SIGTERM, lambda *_: _exit(0))
     status = 1
     try:
-        # The parent `get` may have ended already: then this ends the process at once.
+        # The `get` that started this server may have ended already: then this ends the process at once.
         threading.Thread(target=_end_with_input, name="input", daemon=True).start()
         status = _serve()
     except BaseException:
-        with suppress(OSError):  # nobody may read it any more
+        with suppress(OSError):  # nobody may be reading this output any more
             traceback.print_exc()
     _exit(status)
 

@@ -52,7 +52,7 @@ async def run_and_report(work: Coroutine[Any, Any, int]) -> int:
 
 
 async def add(settings: Settings, name: str, role: str) -> int:
-    """Print the first token of the new person, and nothing else."""
+    """Add a person; print the person's first token, and nothing else."""
     _check(name, NEW_NAME, "bad_name")
     token, now = fresh_token(), time.time()
     async with people_transaction(settings) as tables:
@@ -126,7 +126,7 @@ async def adopt(settings: Settings, name: str) -> int:
 
 
 async def add_token(settings: Settings, name: str, label: str, expires: str | None) -> int:
-    """Print the new token, and nothing else."""
+    """Add a token; print it, and nothing else."""
     _check(label, LABEL, "bad_label")
     token, now = fresh_token(), time.time()
     expires_at = None if expires is None else now + _valid_for(expires)

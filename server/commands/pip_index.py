@@ -23,7 +23,8 @@ from server.tasks.yt_dlp_releases import VERSION
 ASK_WITHIN = 120.0  # seconds
 DOWNLOAD_WITHIN = 600.0  # seconds
 NAME = "yt-dlp"
-EXTRAS = "default,curl-cffi"  # what children use of it, as in pyproject.toml; deno is found by its path
+# The extras that children use, as in pyproject.toml; deno, another dependency, is found by its path.
+EXTRAS = "default,curl-cffi"
 _OPTIONS = (
     "--disable-pip-version-check", "--no-input", "--no-cache-dir", "--timeout", "15", "--retries", "2",
     "--only-binary=:all:", "--progress-bar", "off", "--quiet",
@@ -64,7 +65,7 @@ class Wheel:
 
 
 async def newest(scratch: Path) -> str:
-    """Return the newest version that fits this Python. Raises `NoNewRelease`; writes to `scratch`."""
+    """Return the newest version that fits this Python; pip writes to `scratch`. Raises `NoNewRelease`."""
     wheel, *_ = await _report(scratch, "--ignore-installed", "--no-deps", NAME)
     if not VERSION.fullmatch(wheel.version):
         raise NoNewRelease(f"the index names a version that is none of yt-dlp's: {clean(wheel.version)}")
@@ -92,7 +93,7 @@ async def download(version: str, scratch: Path) -> Path:
 
 
 async def _report(scratch: Path, *arguments: str) -> list[Wheel]:
-    """Return what `pip install` would install."""
+    """Return pip's report of what it would install."""
     report = scratch / "report.json"
     await _pip(ASK_WITHIN, scratch, "install", "--dry-run", "--report", str(report), *arguments)
     try:
@@ -136,7 +137,7 @@ def _environment(scratch: Path) -> dict[str, str]:
     """
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("CLIPWIRE_")}
     ours = {"TMPDIR": str(scratch), "PYTHONNOUSERSITE": "1", "LC_ALL": "C.UTF-8", "NO_COLOR": "1"}
-    # A configuration that requires hashes would refuse the first question, which asks for them.
+    # `--require-hashes` in pip's configuration would refuse the first call, which only asks for the hashes.
     return inherited | ours | {"PIP_REQUIRE_HASHES": "0"}
 
 

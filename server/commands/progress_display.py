@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 STEP = 10  # percent between two plain lines of one stage
 MAX_TITLE, MIN_TITLE = 40, 12  # columns
-MIN_COLUMNS_FOR_BAR = 60  # of a terminal
-MAX_BARS = 8  # so that the lines above them stay in the terminal
-SPEED_AFTER = 0.5  # seconds of a transfer; before, its speed is no good measure
+MIN_COLUMNS_FOR_BAR = 60  # columns that a terminal needs for a bar
+MAX_BARS = 8  # few enough that the lines above them stay on the screen
+SPEED_AFTER = 0.5  # seconds of a transfer before its speed is shown: earlier it is not reliable
 
 
 class Display(Protocol):
@@ -30,7 +30,7 @@ class Display(Protocol):
         """Show a newer status."""
 
     def transfer(self, task: "Task", name: str, done: int, size: int | None) -> None:
-        """Show how much of a finished file has come."""
+        """Show how much of a finished file has been received."""
 
     def saved(self, task: "Task", kind: str, path: str) -> None:
         """Show that a file is saved."""
@@ -42,7 +42,7 @@ class Display(Protocol):
         """Print a line for the user, whatever the display."""
 
     def note(self, text: str) -> None:
-        """Print a line about trouble that may pass."""
+        """Print a line about a temporary problem."""
 
 
 def display_for(*, as_json: bool, quiet: bool) -> Display:
@@ -94,7 +94,7 @@ class Payloads(Silence):
 
 
 class Lines(Silence):
-    """Prints a line whenever the message changes, and at every tenth of the progress."""
+    """Prints a line whenever the message changes, and for every ten percent of progress."""
 
     def __init__(self) -> None:
         self._shown: dict[str, tuple[str, int]] = {}
@@ -123,15 +123,15 @@ class Bars(Silence):
     """Shows a bar for each unfinished task, at the foot of the terminal."""
 
     def __init__(self) -> None:
-        from tqdm import tqdm  # takes 50 ms, so only for a terminal
+        from tqdm import tqdm  # the import takes 50 ms, so only for a terminal
         from tqdm.utils import disp_len, disp_trim
 
-        tqdm.monitor_interval = 0  # no thread
+        tqdm.monitor_interval = 0  # run no monitor thread
         self._tqdm, self._length, self._cut = tqdm, disp_len, disp_trim
         self._bars: dict[str, Any] = {}
         self._transfers: dict[
             str, tuple[str, float, int]
-        ] = {}  # name, when it began, and with how many bytes
+        ] = {}  # name, time of the beginning, and bytes at that time, of each transfer
 
     def accepted(self, task: "Task") -> None:
         self._print(word("accepted", id=task.task_id, url=one_line(task.url)))

@@ -24,7 +24,8 @@ _REACHES = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 
 @dataclass(frozen=True, slots=True)
 class Remote:
-    """`is_named` if the user said which server, by `--server`; else it is that of the configuration.
+    """A server to talk to. `is_named` if the user named it by `--server`; else it is that of the
+    configuration.
 
     `insecure`: the token may travel unencrypted to any address.
     """
@@ -54,13 +55,13 @@ def client_configuration() -> Path:
     token to another server, or name plugins whose code a server of `get` would run.
     """
     folder = client_folder()
-    # `access`: a home folder that cannot be entered is another user's.
+    # `os.access`: a home folder that this user cannot enter belongs to another user.
     file = folder / "config.toml" if folder else None
     return file if file and os.access(file, os.F_OK) else Path(os.devnull)
 
 
 def is_token(text: str) -> bool:
-    """Say whether `text` may stand in a header."""
+    """Say whether `text` can be sent as a token in a header."""
     return text.isprintable() and text == text.strip()
 
 
@@ -82,7 +83,7 @@ def remote(server: str | None, *, insecure: bool = False, may_be_kept: bool = Tr
         parts = urlsplit(server)
         is_address = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
         is_address = is_address and not (parts.query or parts.fragment)
-    except ValueError:  # half of an IPv6 address, an impossible port
+    except ValueError:  # raised for half of an IPv6 address, or an impossible port
         is_address = False
     if not is_address:
         raise click.UsageError(word("not_an_address", value=server))
@@ -97,8 +98,8 @@ def remote(server: str | None, *, insecure: bool = False, may_be_kept: bool = Tr
 def _configured() -> tuple[str, int, str, list[str]]:
     """Return host, port, prefix and tokens of the configured server.
 
-    Simple settings are read here, since to import the models of the settings takes a fifth of a second; the
-    models read all that is not simple, or wrong.
+    Simple settings are read here, because importing the models of the settings takes a fifth of a second. If
+    a setting is not simple, or is wrong, the models read it.
     """
     default = client_configuration()
     file = Path(os.environ.get("CLIPWIRE_CONFIG", default))

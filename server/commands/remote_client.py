@@ -11,8 +11,9 @@ from server.commands.remote import Remote, say
 from server.commands.words import language, word
 
 _BEGINNING_OF_ID = re.compile(r"[0-9a-f]{8}[0-9a-f-]{0,27}")
-HEARTBEAT = 6.0  # seconds; a server that has gone is noticed after 9
-SAY_AGAIN_AFTER = 60.0  # seconds: each of many transfers reports by itself that the server has gone
+HEARTBEAT = 6.0  # seconds between pings; a server that is gone is noticed after 9
+# Seconds: each of many transfers reports an outage of the server, which is printed once in this time.
+SAY_AGAIN_AFTER = 60.0
 
 
 def client_of(server: Remote, say: Callable[[str], None] = say) -> Client:
@@ -47,7 +48,7 @@ def explain(error: ClipwireError, server: Remote, about: str = "", say: Callable
             say(word("not_trusted", url=url, why=getattr(wrong.certificate_error, "verify_message", wrong)))
         case ServerUnreachable():
             say(word("unreachable", detail=error.detail))
-        case _ if error.code == "not_found":  # Clipwire answers, but not under this prefix
+        case _ if error.code == "not_found":  # a Clipwire server answers, but not under this prefix
             say(word("not_clipwire", url=url, what=error.detail))
         case _ if error.status == 401:
             say(word("wrong_token" if server.token else "needs_token", url=url))

@@ -46,7 +46,7 @@ async def run(server: Remote, action: str, arguments: SubscriptionArguments) -> 
 
 
 async def _act(client: Client, action: str, arguments: SubscriptionArguments) -> list[tuple[str, object]]:
-    """Do `action` and print the results. Return pairs: what was acted on, and its outcome."""
+    """Do `action` and print the results. Return pairs of a link or an id, and its outcome."""
     subscriptions, what = client.subscriptions, arguments.what
     match action:
         case "list":

@@ -31,7 +31,9 @@ async def list_tasks(
 
 
 async def act(server: Remote, task_ids: Sequence[str], action: str) -> int:
-    """Do `action` to tasks, one after the other; exit status 1 if one refuses."""
+    """Do `action` to each of the tasks, one after the other; exit status 1 if the server refuses it for
+    one.
+    """
     failed = False
     async with client_of(server) as client:
         actions: dict[str, Callable[[str], Awaitable[Task | None]]] = {

@@ -16,8 +16,8 @@ from server.commands.words import word
 
 
 class Parsed(click.ParamType[Any]):
-    """A type of options: `parse` makes the value of the text that was typed. If it raises `ValueError`, the
-    user reads the text called `wrong`.
+    """A type of options: `parse` turns the text that was typed into the value. If it raises `ValueError`, the
+    user is shown the text called `wrong`.
     """
 
     def __init__(self, name: str, parse: Callable[[str], Any], wrong: str) -> None:
@@ -30,7 +30,7 @@ class Parsed(click.ParamType[Any]):
             return value
         try:
             return self._parse(value)
-        except (ValueError, RecursionError):  # the latter: JSON with thousands of brackets
+        except (ValueError, RecursionError):  # `RecursionError`: JSON with thousands of brackets
             self.fail(word(self._wrong, value=value))
 
 

@@ -13,7 +13,7 @@ class Saving:
     """Saves files under their titles in the working directory, or to `output`."""
 
     output: str | None
-    several: bool  # whether more than one file may come
+    several: bool  # whether more than one file may have to be saved
 
     def refusal(self) -> str | None:
         """Return what is wrong with `output`; None if files can be saved there."""
@@ -27,7 +27,7 @@ class Saving:
             Path(self.output).lstat()
         except FileNotFoundError:
             return _not_writable(Path(self.output).parent)
-        except (OSError, ValueError) as error:  # a name that is too long, a folder that is a file
+        except (OSError, ValueError) as error:  # raised if a name is too long, or a folder is a file
             return f"{self.output}: {getattr(error, 'strerror', error)}"
         if self.is_folder(1):
             if not Path(self.output).is_dir():
@@ -45,8 +45,8 @@ class Saving:
 
 
 def _not_writable(folder: Path) -> str | None:
-    """Return why no file can be written to `folder`, which may not exist yet; None if one can. This writes a
-    file: permissions do not show, for instance, that a file system is read-only.
+    """Return why no file can be written to `folder`, which may not exist yet; None if one can. To find out,
+    this writes a file: permissions do not show, for instance, that a file system is read-only.
     """
     existing = folder.absolute()
     while not os.path.lexists(existing):

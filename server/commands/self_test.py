@@ -75,7 +75,7 @@ async def self_test(yt_dlp: Path, scratch: Path, ffmpeg: Path | None = None) -> 
 
 
 async def _outcome(child: Child) -> tuple[str, str, str]:
-    """Wait for the end of the job. Return the kind of its last event, the code of a failure, and the path of
+    """Wait for the end of the job. Return the kind of its last event, the code if it failed, and the path of
     the sound.
     """
     while True:
@@ -87,7 +87,7 @@ async def _outcome(child: Child) -> tuple[str, str, str]:
 
 @asynccontextmanager
 async def _site(tone: bytes) -> AsyncIterator[int]:
-    """Serve the page and the sound while the block lasts; give the port."""
+    """Serve the page and the sound while the block lasts; yield the port."""
 
     async def page(_: web.Request) -> web.Response:
         return web.Response(text=_PAGE, content_type="text/html")

@@ -29,17 +29,19 @@ log = logging.getLogger(__name__)
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
-# The steps of a stop, in seconds, before the backend closes; a whole stop takes no more than five.
-REFUSE_SECONDS = 0.2  # at least: new requests get 503
-FINISH_SECONDS = 1.0  # then: running responses may finish
-HANDLERS_END_SECONDS = 0.3  # then, twice: handlers whose connections were cut may end
-# after the signal or the drain: the process ends as by `kill -9`, which loses no data either
+# The steps of a stop and their seconds, before the backend closes; a whole stop takes no more than five
+# seconds.
+REFUSE_SECONDS = 0.2  # for at least so long, new requests are answered with 503
+FINISH_SECONDS = 1.0  # then running responses have so long to finish
+HANDLERS_END_SECONDS = 0.3  # then, twice, handlers whose connections were cut have so long to end
+# so long after the signal or the drain, the process ends as by `kill -9`, which loses no data either
 MAX_STOP_SECONDS = 4.0
 WARN_EVERY = 60.0  # seconds between two warnings that there are too many connections
 
 
 def serve(settings: Settings, launched: Launched | None = None) -> int:
-    """Exit status: 0 after a graceful stop, 1 if the service cannot run, 3 if another server uses the data.
+    """Run the service. Exit status: 0 after a graceful stop, 1 if the service cannot run, 3 if another server
+    uses the data.
 
     `launched` is its first fork server, if one was launched early. Raises `ConfigurationError` for settings
     that turn out wrong only when they are used.
@@ -72,7 +74,7 @@ async def _serve(settings: Settings, launched: Launched | None) -> None:
     try:
         if await _done_before(stop.asked, runner.setup()):
             await listen(runner, settings.server)
-            # the garbage collector skips the objects of the start: examining them takes 0.1 s each time
+            # The garbage collector skips the objects made so far: examining them takes 0.1 s each time.
             gc.freeze()
             gc.enable()
             async with _watch_connections(runner):
@@ -146,7 +148,8 @@ class LoopErrors:
 
 
 class Stop:
-    """`asked` is set by the first signal, `at_once` by the second, or by the first if `drain` is 0.
+    """Stops the service at a signal. `asked` is set by the first signal, `at_once` by the second, or by the
+    first if `drain` is 0.
 
     Further signals are ignored until the process has ended.
     """

@@ -8,7 +8,7 @@ from server.commands.command import command_of
 
 
 def run() -> int:
-    gc.disable()  # until the service listens: the collector would take a tenth of the time until then
+    gc.disable()  # no collection until the service listens: it would take a tenth of that time
     from server.commands.head_start import launch_early
     from server.settings import load
 

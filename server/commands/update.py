@@ -31,11 +31,11 @@ NEEDED_BYTES = 200 << 20  # on the disk, for pip's downloads and the unpacked pa
 async def update(
     data_dir: Path, floor: int, ffmpeg: Path | None = None, *, again: bool = False, asked: bool = True
 ) -> int:
-    """Update yt-dlp. Return the exit status: 1 if a newer release is not in use, or it is unknown whether one
-    exists.
+    """Update yt-dlp. Return the exit status: 1 if a newer release exists and is not used, or if that could
+    not be found out.
 
-    `floor`: bytes that must stay free on the disk. A release that was refused before is tried again if
-    a person has `asked`; a release from which a server went back, only with `again`.
+    `floor`: bytes that must stay free on the disk. A release that was refused before is tried again if a
+    person has `asked`; a release from which a server went back, only with `again`.
     """
     releases = Releases(data_dir)
     try:
@@ -43,7 +43,8 @@ async def update(
         free = shutil.disk_usage(data_dir).free
         if free < floor + NEEDED_BYTES:
             return _failed(releases, word("update_no_room", free=free, floor=floor))
-        logging.disable()  # hide logs of the fork server under trial: the sentence below has the reason
+        # Hide the logs of the fork server that is tried: the sentence printed below has the reason.
+        logging.disable()
         with ExitStack() as stack:
             new = await _wait_for_turn(stack, releases)
             return await _update(releases, new, ffmpeg, again=again, asked=asked)
@@ -77,12 +78,12 @@ async def _update(releases: Releases, new: Path, ffmpeg: Path | None, *, again: 
         _note(releases, None, newest)
         return _say(word(f"update_still_{refused}", version=newest, current=current), 1)
     folder = releases.folder(newest)
-    # it was chosen before, or an update was killed just before it could choose it
+    # An earlier update has chosen it, or was killed just before that.
     is_downloaded = folder.is_dir()
     packages = folder if is_downloaded else await pip_index.download(newest, new)
     try:
         found = await self_test(packages, new, ffmpeg)
-        # yt-dlp writes `2026.10.06` for what its index calls `2026.10.6`.
+        # yt-dlp calls `2026.10.06` what the index calls `2026.10.6`.
         is_same = not is_newer(found, newest) and not is_newer(newest, found)
         why = "" if is_same else word("update_other", version=found)
     except UnfitRelease as exc:
@@ -147,11 +148,11 @@ def run(data_dir: str, floor: int, ffmpeg: str) -> None:
     status = asyncio.run(update(Path(data_dir), floor, Path(ffmpeg) if ffmpeg else None, asked=False))
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(status)  # the thread may still read
+    os._exit(status)  # end at once: the other thread may still be reading
 
 
 def _end_with_input() -> None:
     with suppress(OSError):
         while os.read(0, 4096):
             pass
-    os.killpg(0, signal.SIGKILL)  # and pip; the next update deletes what they leave
+    os.killpg(0, signal.SIGKILL)  # ends pip as well; the next update deletes leftovers

@@ -15,7 +15,9 @@ _DEFAULT_LANGUAGE = "en"
 
 
 def language(environment: Mapping[str, str] = os.environ) -> str:
-    """Return the first of our languages that a variable names, whether or not its locale is installed."""
+    """Return the first language of ours that one of the locale's variables names, whether or not that locale
+    is installed.
+    """
     for name in ("LC_ALL", "LC_MESSAGES", "LANG"):
         code = environment.get(name, "")[:2].lower()
         if code.isalpha() and (_CATALOGUES / f"{code}.toml").exists():

@@ -1,4 +1,4 @@
-"""The bodies of the other requests about tasks."""
+"""The bodies of requests about tasks, except that of `POST /api/process`."""
 
 from typing import Annotated, Any, Literal
 
@@ -8,7 +8,7 @@ from server.core.cookie_format import NAME as COOKIES_NAME
 from server.core.task import Stage
 from server.core.values import MAX_ID, Frozen, HttpUrl, Whole, at_most
 
-MOST_AT_ONCE = 500  # tasks that one request makes or acts on
+MOST_AT_ONCE = 500  # most tasks that one request makes or acts on
 
 
 def _once(ids: object) -> object:
@@ -42,7 +42,7 @@ class ActionRequest(Frozen):
     ids: Annotated[
         tuple[Annotated[str, Field(min_length=1, max_length=MAX_ID)], ...] | None,
         at_most(MOST_AT_ONCE),
-        BeforeValidator(_once),  # first
+        BeforeValidator(_once),  # before the length is checked
     ] = Field(
         default=None,
         min_length=1,
@@ -76,12 +76,12 @@ class InfoRequest(Frozen):
 
     @property
     def passed_over(self) -> int:
-        """How many entries of the list come before this page."""
+        """Return how many entries of the list come before this page."""
         return int(self.cursor or 0)
 
 
 class PlaceChange(Frozen):
-    """The body of `PATCH /api/tasks/{task_id}`: at least one of them."""
+    """The body of `PATCH /api/tasks/{task_id}`: at least one of the two fields."""
 
     model_config = ConfigDict(strict=True, json_schema_extra={"minProperties": 1})
 

@@ -39,7 +39,7 @@ _SPECIAL: Final[tuple[Network, ...]] = tuple(
             "240.0.0.0/4",  # reserved, and broadcast
             "2001::/23",  # protocol assignments, Teredo among them
             "2001:db8::/32",  # documentation
-            "2002::/16",  # 6to4 carries any IPv4 address
+            "2002::/16",  # 6to4 addresses may contain any IPv4 address
             "3fff::/20",  # documentation
         ),
     )

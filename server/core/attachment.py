@@ -6,9 +6,9 @@ from urllib.parse import quote
 
 from server.core.file_names import avoid_reserved
 
-MAX_FILENAME = 180  # bytes of UTF-8 before the extension; file systems take 255 in all
+MAX_FILENAME = 180  # bytes in UTF-8 before the extension; file systems allow 255 in all
 _NOT_IN_FILENAMES = re.compile(r'["/\\:*?<>|]')
-_ATTR_CHAR = "!#$&+-.^_`|~"  # `attr-char` of RFC 8187, section 3.2.1, beside letters and digits
+_ATTR_CHAR = "!#$&+-.^_`|~"  # what `attr-char` of RFC 8187, section 3.2.1, has beside letters and digits
 
 
 def disposition(name: str, title: str | None, *, inline: bool, chapter: str | None = None) -> str:
@@ -31,7 +31,7 @@ def filename_of(name: str, title: str | None, chapter: str | None = None) -> str
     stem = filename_stem(title or "")
     what, _, which = name.partition("_")[0].partition("-")
     if what == "chapter" and stem and (named := filename_stem(chapter or "")):
-        # Each gets half of the bytes, so that the number is never cut off.
+        # The film's and the chapter's title get half of the bytes each, so that the number is never cut off.
         stem, which = f"{_cut(stem)} - {which:>03} {_cut(named)}", ""
     elif what == "chapter":
         which = f"chapter-{which:>03}"
@@ -43,9 +43,11 @@ def _cut(stem: str) -> str:
 
 
 def filename_stem(title: str) -> str:
-    """`title` without characters that trouble file systems, shells or headers, and cut; may be empty."""
-    # White space and control characters become spaces; others of Unicode's category C, such as text direction
-    # marks and surrogates, go.
+    """Return `title` without characters that trouble file systems, shells or headers, and cut off; may be
+    empty.
+    """
+    # White space and control characters become spaces. Other characters of Unicode's category C, such as text
+    # direction marks and surrogates, are removed.
     printable = ""
     for char in title:
         category = unicodedata.category(char)

@@ -20,7 +20,7 @@ async def in_background(work: Coroutine[Any, Any, None], name: str) -> AsyncIter
         yield
     finally:
         while not task.done():
-            task.cancel()  # more than once: Python 3.11's `wait_for` may swallow a cancel
+            task.cancel()  # more than once, because `wait_for` of Python 3.11 may swallow a cancel
             await asyncio.wait([task], timeout=CANCEL_AGAIN_AFTER)
 
 

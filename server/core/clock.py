@@ -25,7 +25,9 @@ stopwatch: Callable[[], float] = (
 
 
 def zone_of(name: str | None) -> tzinfo:
-    """The time zone called `name`, which exists; with None the system's, or UTC if the system has none."""
+    """Return the time zone called `name`, which exists; for None the system's, or UTC if the system has
+    none.
+    """
     if name is not None:
         return ZoneInfo(name)
     try:

@@ -1,8 +1,8 @@
 """Every `error_code` that a failed task can have, for the server and its children, which import no pydantic.
 
-In addition `http_<status>` stands for a source's HTTP status where no better code fits. A new code also
-needs a text in every catalogue of `server/locales` and a row in docs/api.md; tests check both. No test tells
-you to think of these as well: remedies (`server/tasks/remedies.py`), when a subscription tries again
+In addition `http_<status>` stands for a source's HTTP status where no better code fits. A new code also needs
+a text in every catalogue of `server/locales` and a row in docs/api.md; tests check both. No test reminds you
+of these: remedies (`server/tasks/remedies.py`), when a subscription tries again
 (`server/subscriptions/subscription.py`), what is waited for (`server/tasks/next_attempt.py`), whether the
 page offers another attempt (`static/js/row/actions.js`).
 """

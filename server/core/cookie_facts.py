@@ -16,23 +16,25 @@ from pydantic import BaseModel, ValidationError
 
 from server.core import cookie_format
 
-MOST_HOSTS: Final = 100  # named of one file, which may have cookies of 40,000
+MOST_HOSTS: Final = 100  # hosts that are named of one file, which may have cookies of 40,000
 LONGEST_HOST: Final = 253  # characters (RFC 1035, section 2.3.4)
-EXACT_ENDS: Final = 100  # the next moments at which cookies expire; later moments are grouped
-_MOST_GROUPS: Final = 100  # of later moments
+EXACT_ENDS: Final = 100  # moments of expiry that are listed one by one; later ones are grouped
+_MOST_GROUPS: Final = 100  # groups of later moments
 _PREFIX: Final = "# about "
 LONGEST_LINE: Final = 128 * 1024  # bytes that a list reads of one file; the longest line has 100 KiB
 
 
 class CookieFacts(BaseModel, frozen=True):
-    """`ends`: when cookies expire (seconds since 1970, ascending), and how many."""
+    """The facts. `ends`: when cookies expire (seconds since 1970, ascending), and how many do."""
 
     hosts: tuple[str, ...]
     count: int
     ends: tuple[tuple[int, int], ...]
 
     def shown(self, most_hosts: int, now: float) -> dict[str, Any]:
-        """The fields of `GET /api/cookies`: `expires_at` is the next expiry, else the last."""
+        """Return the fields of `GET /api/cookies`; `expires_at` is the next expiry, or the last if all
+        cookies have expired.
+        """
         shown: dict[str, Any] = {
             "hosts": [*self.hosts[:most_hosts]],
             "count": self.count,
@@ -42,7 +44,7 @@ class CookieFacts(BaseModel, frozen=True):
         try:
             if following is not None:
                 shown["expires_at"] = datetime.fromtimestamp(following, UTC).isoformat()[:19] + "Z"
-        except (OverflowError, ValueError, OSError):  # after the year 9999
+        except (OverflowError, ValueError, OSError):  # the moment is after the year 9999
             pass
         return shown
 
@@ -62,7 +64,7 @@ def _group_ends(ends: Counter[int], now: float) -> tuple[tuple[int, int], ...]:
     """Group the moments at which cookies expire: at most 201 moments are left, each with its number of
     cookies.
 
-    Moments that are past become one, the last of them. Of a group of moments far ahead the first is taken.
+    All past moments become the last of them. A group of moments far ahead becomes its first.
     """
     moments = sorted(ends)
     past = [end for end in moments if end <= now]

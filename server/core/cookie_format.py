@@ -99,8 +99,8 @@ def format_cookies(cookies: Iterable[Cookie]) -> str:
 
 
 def merge_changes(current: str, given: str, back: str, now: float) -> str:
-    """Return the cookie file `current` with a job's changes: from `given`, which the job got, to `back`,
-    which it sent.
+    """Return the cookie file `current` with the changes that a job has made: `given` is the file that it got,
+    `back` the one that it sent back.
 
     Only cookies for hosts in `given` are taken over: a page also sets cookies for many other hosts. A cookie
     missing in `back` was deleted by its site and is removed, unless it had expired by `now` (seconds since

@@ -7,7 +7,8 @@ from datetime import datetime
 from server.core.task import TaskStatus
 
 SECONDS = (0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0, 86_400.0)
-MOST_NAMES = 100  # different extractors, and error codes, that are counted; others count as `other`
+# Most names of extractors, or of error codes, that are counted; further ones count as `other`.
+MOST_NAMES = 100
 
 
 class Histogram:
@@ -23,7 +24,7 @@ class Histogram:
 
 
 class Names:
-    """The first `MOST_NAMES` different names; no label of a metric may grow without end."""
+    """The first `MOST_NAMES` different names: the labels of a metric must not grow without end."""
 
     def __init__(self) -> None:
         self._known: set[str] = set()
@@ -37,25 +38,25 @@ class Names:
 
 class Counts:
     def __init__(self) -> None:
-        self.requests: Counter[tuple[str, str, int]] = Counter()  # method, route, status
-        self.ends: Counter[tuple[str, str, str]] = Counter()  # stage, error code, extractor
+        self.requests: Counter[tuple[str, str, int]] = Counter()  # by method, route and status
+        self.ends: Counter[tuple[str, str, str]] = Counter()  # by stage, error code and extractor
         self.child_starts = 0
         self.file_bytes = 0
         self.downloaded_bytes = 0
         self.commits = 0  # transactions of the writer of the database
-        self.changes = 0  # in them
+        self.changes = 0  # changes in these transactions
         self.durations = Histogram()
         self.waits = Histogram()
         self.codes, self.extractors = Names(), Names()
 
     def began(self, status: TaskStatus, now: datetime) -> None:
-        """An attempt has begun on this machine."""
+        """Count the begin of an attempt on this machine."""
         self.child_starts += 1
         if status.attempt == 1:
             self.waits.add((now - status.created_at).total_seconds())
 
     def changed(self, before: TaskStatus, after: TaskStatus, now: datetime) -> None:
-        """A status was saved here: count the bytes that have come, and the end of a task."""
+        """Count a saved change of a status: the bytes that have been received, and the end of a task."""
         if after.got > before.got:
             self.downloaded_bytes += after.got - before.got
         if after.stage.is_final and not before.stage.is_final:

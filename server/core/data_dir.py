@@ -19,13 +19,13 @@ from server.core.errors import StorageFailed
 
 log = logging.getLogger(__name__)
 
-FOLDERS = ("work", "logs", "files", "scratch")  # the server makes them when it starts
-MADE_LATER = ("cookies", "yt-dlp")  # folders that it makes once they are needed
+FOLDERS = ("work", "logs", "files", "scratch")  # folders that the server makes when it starts
+MADE_LATER = ("cookies", "yt-dlp")  # folders that the server makes once they are needed
 FILES = ("clipwire.lock", "clipwire.db", "clipwire.db-wal", "clipwire.db-shm")
-NO_FILE = ".clipwire-nothing"  # a name that no file has
+NO_FILE = ".clipwire-nothing"  # a name that no file has: renaming it is tried
 _OF_A_TASK = re.compile(r"[0-9a-f-]{36}(\.lock)?")
 
-_Identity = tuple[int, int]  # of a file: its device and inode
+_Identity = tuple[int, int]  # a file's device and inode
 
 
 class DataDir:
@@ -46,7 +46,7 @@ class DataDir:
         self._files = [self.path / name for name in files]
         self._opened: dict[Path, _Identity] = {}
         self._trouble: str | None = None  # the trouble that was logged last
-        self._changes = 0  # how often trouble began or ended
+        self._changes = 0  # how often trouble has begun or ended
 
     def make(self) -> None:
         """Make the folders, readable by this user alone. Touches the disk; raises `OSError`."""
@@ -58,7 +58,8 @@ class DataDir:
                 folder.mkdir(mode=0o700)
 
     def unusable(self, *, made: bool = True) -> list[tuple[Path, str]]:
-        """The folders in which the server cannot work, each with the reason, in words that follow its path.
+        """Return the folders in which the server cannot work, each with the reason, worded to follow its
+        path.
 
         Missing folders are among them unless they are not `made` yet. Touches the disk.
         """
@@ -73,10 +74,10 @@ class DataDir:
         return found
 
     def unusable_files(self) -> list[tuple[Path, str]]:
-        """The server's own files that it cannot use, and the first such partial file of a task, with the
-        reasons.
+        """Return the server's own files that it cannot use, and the first such partial file of a task, with
+        the reasons.
 
-        A start as another user leaves such files. Touches the disk.
+        Such files remain if the server was started as another user. Touches the disk.
         """
         found = [(path, why) for path in self._files if (why := _unwritable(path))]
         works, logs, me = self.path / "work", self.path / "logs", os.geteuid()
@@ -92,10 +93,11 @@ class DataDir:
         self._opened |= {path: identity for path in paths if (identity := _identity(path))}
 
     async def look(self) -> str | None:
-        """What is wrong with the directory, in one sentence; None if the server can work in it."""
+        """Return what is wrong with the directory, in one sentence; None if the server can work in it."""
         changes = self._changes
         trouble = await asyncio.to_thread(self._look)
-        if changes == self._changes:  # no other check, perhaps a later one, has ended before
+        # Note the result only if no other check has ended before this one: that may have begun later.
+        if changes == self._changes:
             self._log_change(trouble)
         return trouble
 
@@ -105,7 +107,7 @@ class DataDir:
             raise self.error(lost)
 
     def error(self, lost: str) -> StorageFailed:
-        """The error that says what is `lost`; it is logged here."""
+        """Log what is `lost`, and return the error to raise for it."""
         self._log_change(lost)
         error = StorageFailed()
         error.is_logged = True
@@ -118,7 +120,9 @@ class DataDir:
         return next((f"{path} {why}" for path, why in self.unusable()), None)
 
     def lost(self) -> str | None:
-        """What this server has opened that is no longer in the data directory. Touches the disk."""
+        """Return what this server has opened that is no longer in the data directory, if anything. Touches
+        the disk.
+        """
         for path, identity in self._opened.items():
             found = _identity(path)
             if found is None:
@@ -151,8 +155,8 @@ def _identity(path: Path) -> _Identity | None:
 def _unusable(folder: Path, *, of_others: bool = False) -> str | None:
     """Why the server cannot work in `folder`; None if it can. With `of_others` it may belong to another user.
 
-    A folder's owner can read and change all that lies in it, and cookies and the files of children are not
-    for other users.
+    A folder's owner can read and change everything in it, but cookies and files of children are only for the
+    server's user.
     """
     try:
         found = folder.stat()
@@ -171,8 +175,8 @@ def _unusable(folder: Path, *, of_others: bool = False) -> str | None:
 def _is_apart(source: Path, target: Path) -> bool:
     """Whether files cannot be renamed from `source` into `target`, as finished files are.
 
-    They cannot between two mounts, even of one disk. Linux says so before it looks for the file, so none is
-    needed to try it.
+    A rename between two mounts fails, even if both are of one disk. Linux reports that before it looks for
+    the file, so the test needs no file.
     """
     try:
         (source / NO_FILE).rename(target / NO_FILE)

@@ -7,7 +7,7 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 def seconds_of(value: object) -> int:
-    """`"90m"` is 5400. Raises `ValueError`."""
+    """Return the seconds of a length of time: `"90m"` is 5400. Raises `ValueError`."""
     found = _DURATION.fullmatch(value) if isinstance(value, str) else None
     if not found:
         raise ValueError("a time like 30m, 1h or 2d is expected")
@@ -15,7 +15,7 @@ def seconds_of(value: object) -> int:
 
 
 def duration_of(seconds: int) -> str:
-    """The shortest text that `seconds_of` reads as `seconds`."""
+    """Return the shortest text that `seconds_of` reads as `seconds`."""
     for unit in ("d", "h", "m"):
         if seconds and seconds % _SECONDS[unit] == 0:
             return f"{seconds // _SECONDS[unit]}{unit}"

@@ -32,8 +32,8 @@ ListKind = Literal["pause", "resume", "start", "cancel", "retry", "move", "remov
 
 
 class ListAction(Stored):
-    """`at` is `Clock.now()` for ages and waits, `wall` is `Clock.wall()`, with which `start_at` is
-    compared.
+    """An action on a list. `at` is its time by `Clock.now()`, for ages and waits; `wall` that by
+    `Clock.wall()`, with which `start_at` is compared.
     """
 
     kind: ListKind
@@ -55,7 +55,7 @@ class ListAction(Stored):
                 return Retried()
             case "move":
                 return Prioritized(priority=self.priority, rank=self.rank)
-            case "cancel" | "remove":  # a removed entry must end, since other lists may count it
+            case "cancel" | "remove":  # End the entry, since other lists may count it.
                 return Cancelled()
 
     @property
@@ -64,8 +64,8 @@ class ListAction(Stored):
         return self.kind in ("pause", "cancel", "remove")
 
     def concerns(self, stage: Stage, *, paused_alone: bool) -> bool:
-        """Whether the action applies to an entry in this stage. An entry that was paused by itself stays
-        paused when its list is resumed, and one that has ended stays so unless it is retried.
+        """Whether the action applies to an entry in this stage. An entry that a client paused by itself stays
+        paused when its list is resumed; an entry that has ended changes only by a retry.
         """
         match self.kind:
             case "resume" | "start":

@@ -112,7 +112,7 @@ class AppError(Exception):
 
 
 class Unreadable(AppError):
-    """The bytes are no HTTP/1 request, so neither its host nor its token is known."""
+    """The bytes that came are no HTTP/1 request, so neither its host nor its token is known."""
 
     status, code = HTTPStatus.BAD_REQUEST, "unreadable"
 
@@ -141,7 +141,7 @@ class AmbiguousHeader(AppError):
 
 
 class TokenRequired(AppError):
-    """`ways`: in which people can log in to the page, where somebody was added."""
+    """`ways`: how people can log in to the page, if people were added."""
 
     status, code = HTTPStatus.UNAUTHORIZED, "token_required"
 
@@ -206,7 +206,7 @@ class FeedNotFound(AppError):
 
 
 class AlreadySubscribed(AppError):
-    """`subscription_id` is that of the other one."""
+    """Another subscription wants the same of this source; `subscription_id` is its id."""
 
     status, code = HTTPStatus.CONFLICT, "subscribed"
 
@@ -309,7 +309,7 @@ class LinkNotFound(AppError):
 
 
 class LinkGone(AppError):
-    """Also if its file is deleted."""
+    """A link to a file has expired or was revoked; also raised if its file is deleted."""
 
     status, code = HTTPStatus.GONE, "link_gone"
 
@@ -436,11 +436,12 @@ class RangeNotSatisfiable(AppError):
         super().__init__(headers={"Content-Range": f"bytes */{size}"}, size=size)
 
 
-# The field's name, what is wrong as a key under `[field]` in the catalogues, the values of its placeholders.
+# A field's name, what is wrong with it (a key under `[field]` in the catalogues), and the values of that
+# text's placeholders.
 WrongField = tuple[str, str, dict[str, object]]
 
 
-MOST_NAMED = 20  # fields in the sentence of `InvalidRequest`
+MOST_NAMED = 20  # fields that the sentence of `InvalidRequest` names
 
 
 class InvalidRequest(AppError):
@@ -575,7 +576,7 @@ class WorkerSilent(AppError):
 class StoreUnavailable(AppError):
     """Nothing was changed (but see `DatabaseAway`); `__cause__` says why. Callers may retry."""
 
-    is_logged = False  # whether the cause is in the log already: then no other line repeats it
+    is_logged = False  # Whether the cause has been logged already: it is logged only once.
 
 
 class DatabaseBusy(StoreUnavailable):
@@ -609,5 +610,5 @@ class DiskFull(StoreUnavailable):
 
 
 def disk_error(error: OSError) -> StoreUnavailable:
-    """What a client is told of an error of the disk."""
+    """Return the error that a client gets for an error of the disk."""
     return DiskFull() if error.errno in (ENOSPC, EDQUOT) else StorageFailed()

@@ -20,7 +20,7 @@ from server.core.task import HOST_BUSY, RATE_WINDOW, STORAGE_AWAY, InLibrary, St
 from server.core.values import Frozen
 
 INFO, DOWNLOAD, ALMOST, DONE = 10, 20, 99, 100
-LAST_MOMENT = 253_402_300_799  # the end of the year 9999
+LAST_MOMENT = 253_402_300_799  # the last second of the year 9999
 
 
 class _Event(Frozen):
@@ -209,7 +209,7 @@ CHILD_EVENT: TypeAdapter[ChildEvent] = TypeAdapter(
     config=ConfigDict(hide_input_in_errors=True, defer_build=True),  # an event may contain cookies
 )
 
-# Events of the server.
+# Events that the server makes.
 
 
 class Started(_Event):
@@ -262,7 +262,7 @@ class Completed(_Event):
 class Placed(_Event):
     """The files of a completed task that the library has now; `library` is None if they were deleted there.
 
-    A task that has not ended takes one such event: its files are to go there.
+    Before its end, a task accepts only the event that says that its files are to go into the library.
     """
 
     library: InLibrary | None
@@ -326,7 +326,9 @@ class EntriesMoved(_Event):
 
 
 class Waits(_Event):
-    """A queued task waits for a place of its host, or, if not `busy`, for its turn alone."""
+    """A queued task waits for a place of its host; or, if not `busy`, no longer for that, but only for its
+    turn in the queue.
+    """
 
     busy: bool = True
 
@@ -491,7 +493,8 @@ def _change_task(  # noqa: C901 -- one case for each event
             return _if_new(status, {"library": library}) if stage is Stage.COMPLETED or is_due else None
         case OwnerChanged(owner=owner):
             belongs: dict[str, object] = {"owner": owner}
-            if status.scope is not None:  # of a list, whose entries share tasks with others of the new owner
+            # The scope of a list stays: its entries may share tasks with other lists of the new owner.
+            if status.scope is not None:
                 belongs["scope"] = scope_of_person(owner) if owner else ""
             return _if_new(status, belongs)
         case _ if stage.is_final:
@@ -530,12 +533,13 @@ def _change_task(  # noqa: C901 -- one case for each event
             waits = stage is not Stage.PAUSED and not status.awaits_entries
             return _requeue(status, event, now) if waits else None
         case Completed() | Failed() if stage is Stage.PAUSED and status.attempt:
-            # The attempt's worker was taken for dead before the pause, and clients know the task as paused.
-            # Files that it published are found when the task is resumed.
+            # The worker of the attempt was taken for dead before the task was paused, and clients have been
+            # told that it is paused. If the attempt has published files, they are found when the task is
+            # resumed.
             return None
         case Completed(files=files, fetched=fetched, video_info=news, about=about):
             done = {"progress": DONE, "files": files, "published_at": now, "fetched": fetched, "about": about}
-            if status.library:  # also of a retry: these files are not there yet
+            if status.library:  # A retried task is no longer in the library: its new files are not there yet.
                 done["library"] = InLibrary(paths=status.library.paths)
             info = merge_info(status.video_info, news)
             return _end(Stage.COMPLETED, now) | done | {"hint": status.hint, "video_info": info}
@@ -554,7 +558,7 @@ def _change_task(  # noqa: C901 -- one case for each event
         case Resumed():
             if stage is not Stage.PAUSED:
                 return None
-            # A list that was read completely waits for its entries again.
+            # A list that was read completely waits for its entries, instead of being read again.
             is_list = status.expanded
             return _RESUME | ({"stage": Stage.DOWNLOAD} if is_list else status.until_its_start(wall))
         case StartAsked():
@@ -573,14 +577,14 @@ def _change_task(  # noqa: C901 -- one case for each event
 
 
 def _if_new(status: TaskStatus, change: dict[str, object]) -> dict[str, object] | None:
-    """Return `change`; None if the status has these values already."""
+    """Return `change`; None if it changes no value of the status."""
     unchanged = all(getattr(status, name) == value for name, value in change.items())
     return None if unchanged else change
 
 
 def _start_attempt(status: TaskStatus) -> dict[str, object]:
-    # What an earlier attempt has said may be wrong now: the broadcast may be over, and a remedy may have
-    # dropped the clip.
+    # Forget what an earlier attempt has reported, as it may be wrong now: the broadcast may be over, and a
+    # remedy may have dropped the clip.
     known = _info_of_whole_film(status) if status.film_duration == 0 else status.video_info
     info = known.model_copy(update={"live": None, "cut": None})
     return _NEW_ATTEMPT | {
@@ -658,7 +662,7 @@ def _forget_clip(status: TaskStatus) -> dict[str, object]:
 
 
 def _info_of_whole_film(status: TaskStatus) -> VideoInfo:
-    """`video_info` with the duration of the whole film, also if it is of a clip."""
+    """Return `video_info` with the duration of the whole film, even if it is of a clip."""
     if status.film_duration is None:
         return status.video_info
     return status.video_info.model_copy(update={"duration": status.film_duration or None})
@@ -675,7 +679,8 @@ def _change_list(status: TaskStatus, event: _ListEvent, now: datetime) -> dict[s
                 return None
             return joined | {"shares": (*status.shares, *shared)}
         case Grown(count=count, truncated=truncated):
-            # Entries may come while the list is read, or after reading it has failed. All of them count.
+            # Entries may come while the list is read, and after reading it has failed. All of them are
+            # counted.
             grown = _count_joined(status, count, truncated=truncated)
             if grown is None:
                 return None
@@ -699,19 +704,21 @@ def _change_list(status: TaskStatus, event: _ListEvent, now: datetime) -> dict[s
             change = {"completed": known.completed + completed, "failed": known.failed + failed}
             counted: dict[str, object] = {"entries": known.model_copy(update=change)}
             if not status.expanded or (status.stage.is_final and completed + failed >= 0):
-                return counted  # a shared entry goes on although this list was cancelled
+                return counted  # shared entries continue although this list was cancelled
             return counted | _follow_counts(status.model_copy(update=counted), now)
         case _:
             assert_never(event)
 
 
 def _retry(status: TaskStatus, wall: datetime) -> dict[str, object] | None:
-    """None for a list whose entries are all tasks: it continues when one of its entries is retried."""
+    """Return the changes of a retry; None for a list all of whose entries are tasks: it continues when one of
+    them is retried.
+    """
     return None if status.expanded else _RETRY | status.until_its_start(wall)
 
 
 def _change_link(status: TaskStatus, url: str, item: int | None) -> dict[str, object]:
-    """The changes that make a task fetch from another link, or from another place in a list."""
+    """Return the changes that make a task fetch from another link, or from another place in a list."""
     shown = ListEntry(index=1, url=url).shown_url
     if shown == status.url:
         return {} if item is None else {"item": item}
@@ -746,7 +753,9 @@ def _count_joined(
 
 
 def _become_first_of(status: TaskStatus, first: ListEntry) -> dict[str, object]:
-    """The changes by which the task of an entry that is a list becomes that of this list's `first` entry."""
+    """Return the changes for a task whose entry is itself a list: the task becomes that of this list's
+    `first` entry.
+    """
     return (
         _NEW_ATTEMPT
         | _NO_ATTEMPTS
@@ -766,7 +775,7 @@ def _become_first_of(status: TaskStatus, first: ListEntry) -> dict[str, object]:
 
 
 def _follow_counts(status: TaskStatus, now: datetime) -> dict[str, object]:
-    """The changes that a list's counts lead to, once all of its entries are tasks."""
+    """Return the changes that follow from a list's counts, once all of its entries are tasks."""
     entries = status.entries or Entries()
     if entries.ended < entries.total:
         progress = DOWNLOAD + (ALMOST - DOWNLOAD) * entries.ended // entries.total

@@ -9,14 +9,15 @@ Decisions: docs/decisions/library.md
 import re
 import unicodedata
 
-LONGEST_FOLDER = 120  # bytes in UTF-8, of one folder's name
-LONGEST_BASE = 200  # bytes, of a file's name without its ending; ext4 takes 255 with it
-LONGEST_PATH = 240  # UTF-16 units below the root: Windows' programs take 259 with the root
-_TWINS = str.maketrans('"*:<>?|/\\', "＂＊：＜＞？｜⧸⧹")  # the twins that yt-dlp writes
+LONGEST_FOLDER = 120  # bytes of a folder's name in UTF-8
+LONGEST_BASE = 200  # bytes of a file's name without its ending; ext4 allows 255 with it
+LONGEST_PATH = 240  # UTF-16 units of a path below the root: Windows programs allow 259 with the root
+# Full-width characters that look alike; yt-dlp uses the same.
+_TWINS = str.maketrans('"*:<>?|/\\', "＂＊：＜＞？｜⧸⧹")
 _RESERVED = re.compile(
     r"(CON|PRN|AUX|NUL|CLOCK\$|CONIN\$|CONOUT\$|(COM|LPT)[0-9¹²³])\s*(\..*)?", re.IGNORECASE | re.DOTALL
 )
-_LONGEST_GRAPHEME = 32  # characters: a letter that has more marks is cut between them
+_LONGEST_GRAPHEME = 32  # characters: a letter with more marks is cut between the marks
 _INVISIBLE = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
 # Letters, marks and symbols without a visible form: fillers, and the selectors of a variant.
 _EMPTY = re.compile(
@@ -24,7 +25,7 @@ _EMPTY = re.compile(
 )
 
 
-# One picture made of several: a family, a flag of a rainbow, a woman who runs.
+# Emoji that consist of several joined ones: a family, a rainbow flag, a woman running.
 _EMOJI = "[\u2190-\u2bff\U0001f000-\U0001faff]\ufe0f?[\U0001f3fb-\U0001f3ff]?"
 _JOINED = re.compile(f"({_EMOJI}(?:\u200d{_EMOJI})+)")
 
@@ -87,13 +88,15 @@ def _may_end(text: str, place: int) -> bool:
     if place in (0, len(text)):
         return True
     before, after = text[place - 1], text[place]
-    if unicodedata.category(after)[0] == "M" or "\U0001f3fb" <= after <= "\U0001f3ff":  # marks; skin tones
+    # Marks, and skin tones of emoji.
+    if unicodedata.category(after)[0] == "M" or "\U0001f3fb" <= after <= "\U0001f3ff":
         return False
-    if "\u200d" in (before, after):  # which `clean` leaves only between emoji
+    if "\u200d" in (before, after):  # the zero-width joiner, which `clean` leaves only between emoji
         return False
     if _is_jamo(before) and _is_jamo(after):
         return False
-    if unicodedata.combining(before) == 9 and unicodedata.category(after)[0] == "L":  # an Indic conjunct
+    # A conjunct of an Indic script.
+    if unicodedata.combining(before) == 9 and unicodedata.category(after)[0] == "L":
         return False
     flags = 0
     while flags < place and _is_flag(text[place - flags - 1]):
@@ -102,7 +105,9 @@ def _may_end(text: str, place: int) -> bool:
 
 
 def _is_jamo(letter: str) -> bool:
-    """A part of a Hangul syllable that has no character of its own, or may continue one that has."""
+    """Whether the character is a part of a Hangul syllable that has no character of its own, or may continue
+    such a part.
+    """
     return "\u1100" <= letter <= "\u11ff" or "\ua960" <= letter <= "\ua97c" or "\uac00" <= letter <= "\ud7fb"
 
 

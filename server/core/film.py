@@ -34,7 +34,7 @@ class VideoInfo(Stored):
     )
 
 
-SMALL_WIDTH = 192  # pixels: a row's picture on a screen with two pixels for each of CSS
+SMALL_WIDTH = 192  # pixels: the width of a row's picture on a screen with two pixels for each CSS pixel
 
 
 class StoredFile(Stored):
@@ -81,8 +81,8 @@ class About(Stored):
 
 
 class Manifest(Stored):
-    """Stored beside finished files, to complete the task if the server dies after it has published them and
-    before it has saved the status.
+    """Stored beside finished files, so that a server that dies between publishing them and saving the status
+    can complete the task later.
     """
 
     attempt: NonNegativeInt

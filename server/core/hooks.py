@@ -30,4 +30,4 @@ class Hooks:
     cookies_stored: list[CookiesStored] = field(default_factory=list)
     move_things: list[MoveThings] = field(default_factory=list)
     delete_things: list[DeleteThings] = field(default_factory=list)
-    are_complete: asyncio.Event = field(default_factory=asyncio.Event)  # all features are open
+    are_complete: asyncio.Event = field(default_factory=asyncio.Event)  # set once all features are open

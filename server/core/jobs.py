@@ -13,7 +13,8 @@ from typing import Any, Final, Literal
 
 MOST_COOKIES: Final = 1 << 20  # bytes of a cookie file
 POT_PLUGINS: Final = {"bgutil": "bgutil-ytdlp-pot-provider"}  # the provider's name -> package of its plugin
-SMUGGLED: Final = "#__youtubedl_smuggle"  # before what extractors of yt-dlp add to a link for each other
+# Separates a link from data that extractors of yt-dlp pass to each other.
+SMUGGLED: Final = "#__youtubedl_smuggle"
 MOST_OF_AN_ORDER: Final = 512  # characters of a YouTube signature, see `server.tasks.job_builder`
 LANGUAGE: Final = r"-?[^\x00-\x20\x7f.,()\\^$*+?{}\[\]|-][^\x00-\x1f\x7f,\\^$*+?{}\[\]|]*(\.\*)?"
 """The pattern of a word that selects languages of subtitles. The word is no regular expression, but the name

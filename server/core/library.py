@@ -35,7 +35,7 @@ TemplateField = Literal[
     "user",
 ]
 FIELDS: tuple[TemplateField, ...] = get_args(TemplateField)
-MOST_FOLDERS, MOST_IN_TEMPLATE = 4, 3  # of `folder`, and of `name`
+MOST_FOLDERS, MOST_IN_TEMPLATE = 4, 3  # most folders in `folder`, and in the template `name`
 LONGEST_FOLDERS = 60  # characters of `folder`
 LONGEST_TEMPLATE = 200  # characters
 ID = "[{id}]"
@@ -102,8 +102,8 @@ OUTPUTS: Final[Mapping[Layout, Literal["video", "audio"]]] = {
 
 
 def outputs_for(library: object) -> dict[str, Any]:
-    """The field `outputs` of a request that has none, and this `library`, as it was sent: what its layout is
-    for. Empty if it is for anything, or no library.
+    """Return the `outputs` of a request that names none but has this `library`: the outputs that its layout
+    is for. Empty if the layout is for any output, or `library` is no library.
     """
     if not isinstance(library, Mapping):
         return {}
@@ -113,12 +113,14 @@ def outputs_for(library: object) -> dict[str, Any]:
 
 
 def is_never_folder(name: str) -> bool:
-    """Whether what lies in a folder of this `name` would be no film of its own for some media server."""
+    """Whether some media server would not treat the files in a folder of this `name` as films."""
     return name.casefold().replace(" ", "").replace("_", "") in NEVER_FOLDERS
 
 
 def _folder(value: str) -> str:
-    """Return the folders, separated by `/`, in NFC. Refuse names that some file system cannot have."""
+    """Validate `folder`: return the names, separated by `/`, in NFC. Refuse names that some file systems
+    cannot have.
+    """
     composed = unicodedata.normalize("NFC", value)
     folders = composed.split("/")
     if len(folders) > MOST_FOLDERS or any(
@@ -134,14 +136,17 @@ def _folder(value: str) -> str:
 
 
 def _template(value: str) -> str:
-    """Checked, and in NFC. A client's own words are made harmless with all else, when it is filled in."""
+    """Check the template and return it in NFC. A client's own words in it are made harmless like all other
+    texts, when it is filled in.
+    """
     composed = unicodedata.normalize("NFC", value)
     parts = composed.split("/")
     if len(parts) > MOST_IN_TEMPLATE + 1 or sum("{id}" in part for part in parts[:-1]) > 1:
         raise PydanticCustomError("template_form", "not a template")
     for part in parts:
         braced = "".join(whole[0] for whole in _PART.finditer(part)) == part
-        if not braced or not part.strip(" .") or "%(" in part:  # what yt-dlp takes
+        # `%(` begins a field in a template of yt-dlp's, not of ours.
+        if not braced or not part.strip(" .") or "%(" in part:
             raise PydanticCustomError("template_form", "not a template")
         for found in _PART.finditer(part):
             if found[1] is not None and found[1] not in FIELDS:
@@ -162,7 +167,7 @@ def fill_template(part: str, values: Mapping[str, str]) -> str:
 
 
 class Library(BaseModel):
-    """Where in the library what is fetched goes, and what lies beside it."""
+    """Where in the library the fetched files go, and which files lie beside them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, title="Library", defer_build=True)
 
@@ -183,7 +188,7 @@ class Library(BaseModel):
 
     @property
     def form(self) -> Layout | None:
-        """The layout that counts; None if there are to be just the files."""
+        """The layout that applies; None if only the files themselves are wanted."""
         return self.layout or (None if self.name else "shows")
 
     @property

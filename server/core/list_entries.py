@@ -10,8 +10,8 @@ from server.core.values import Frozen, HttpUrl, Stored, without_password
 class ListEntry(Frozen):
     """An entry that a child found in a list; `index` counts the entries found.
 
-    `url` is the entry's own, perhaps with data that its extractor smuggles and no client gets; or, with
-    `item`, that of the list, in which the entry has this number.
+    `url` is the entry's own link, perhaps with data that its extractor has added and that no client gets.
+    With `item`, it is the link of the list, in which the entry has this number.
     """
 
     model_config = ConfigDict(extra="ignore")

@@ -15,13 +15,13 @@ from urllib.parse import parse_qs, urlsplit
 LONGEST_KEY = 500  # bytes; an index of PostgreSQL takes no more than 2,700
 MOST_ALIASES = 20
 _GUID = "guid "
-# Their ids are made of the file's name: `/video.mp4` of all hosts is "generic video".
+# These extractors derive the id from the file's name: for all hosts, `/video.mp4` is "generic video".
 NOT_UNIQUE = frozenset(("generic", "html5mediaembed", "html5", "rtmp", "mms", "viewsource", "commonmistakes"))
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _YOUTUBE_ID = r"[0-9A-Za-z_-]{11}"
 _YOUTUBE_PATH = re.compile(rf"/(?:shorts|live|embed|v|e)/({_YOUTUBE_ID})(?:[/?]|$)")
 _YOUTUBE_HOSTS = frozenset(("youtube.com", "youtube-nocookie.com", "youtu.be"))
-_NOT_STORABLE = re.compile("[\0\ud800-\udfff]")  # in SQLite or in PostgreSQL
+_NOT_STORABLE = re.compile("[\0\ud800-\udfff]")  # characters that SQLite or PostgreSQL cannot store
 _ARCHIVED = re.compile(r"([a-z0-9][a-z0-9:._+-]{0,99}) (\S.{0,399})")
 
 
@@ -41,7 +41,9 @@ def normalise_link(url: str) -> str:
 
 
 def bound_key(key: str) -> str:
-    """Return `key`; if it is too long for an index, or cannot be stored as text, its kind and a hash."""
+    """Return `key` in a form that fits into an index: if it is too long or cannot be stored as text, its kind
+    and a hash.
+    """
     if len(key.encode(errors="replace")) <= LONGEST_KEY and not _NOT_STORABLE.search(key):
         return key
     kind, _, rest = key.partition(" ")
@@ -128,5 +130,5 @@ def archived_key(line: str) -> str | None:
 
 
 def aliases_of(key: str, others: Iterable[str]) -> tuple[str, ...]:
-    """Return `others` without `key` itself, each once, and no more than `MOST_ALIASES`."""
+    """Return at most `MOST_ALIASES` of `others`, each once, without `key` itself."""
     return tuple(alias for alias in dict.fromkeys(map(bound_key, others)) if alias != key)[:MOST_ALIASES]

@@ -8,18 +8,22 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class OwnerScope:
-    """`owner` is a person's name; `is_separate` the setting `access.separate_lists`."""
+    """Makes keys of stored things. `owner` is a person's name; `is_separate` is the setting
+    `access.separate_lists`.
+    """
 
     owner: str | None = None
     is_separate: bool = False
 
     @property
     def person(self) -> str | None:
-        """The only person who sees it; None: all share it."""
+        """The only person who sees the thing; None: everybody does."""
         return self.owner if self.is_separate else None
 
     def key(self, key: str) -> str:
-        """The key under which `key` is stored. No person's name has a space, and no other key begins so."""
+        """Return the key under which `key` is stored. It begins with the person's name and a space, which no
+        name contains and no other key begins with.
+        """
         return key if self.person is None else f"@{self.person} {key}"
 
     def without(self, key: str) -> str:

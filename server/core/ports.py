@@ -36,7 +36,7 @@ class Idempotency:
     request: str
 
     def is_of(self, stored: str) -> bool:
-        """Whether this is the same request as the one with the hashes `stored`: one common hash is enough."""
+        """Whether the request with the hashes `stored` is the same one: one common hash is enough."""
         return not set(self.request.split()).isdisjoint(stored.split())
 
 
@@ -52,8 +52,8 @@ class TaskOfKey:
 class Submission:
     """A task to be added; `wish` is the token's scope and a hash of what is to be downloaded.
 
-    `instead` is the id of a task that takes its place if it still exists. If no task takes its place, it is
-    refused with `refusal`, if that is set.
+    If the task with the id `instead` exists, the submission gets that one. If no existing task takes its
+    place and `refusal` is set, the submission is refused with that error.
     """
 
     task: Task
@@ -70,9 +70,9 @@ Sorting = Literal["newest", "oldest", "queue", "ended"]
 class Filter:
     """Selects the tasks of a page, and their order; `text` is a literal search in title, uploader and URL.
 
-    The orders `oldest` and `ended` (the last ended first) need `stages`, `ended` final ones. `is_folded`
-    leaves out entries of lists; it does not go with `text` or `playlist_id`. With `owner` only tasks of this
-    person.
+    The orders `oldest` and `ended` (the last to end comes first) need `stages`; for `ended` these must be
+    final ones. `is_folded` leaves out entries of lists, and cannot be combined with `text` or `playlist_id`.
+    `owner` selects only tasks of this person.
     """
 
     stages: tuple[Stage, ...] = ()
@@ -84,11 +84,11 @@ class Filter:
 
     @property
     def sorting(self) -> Sorting:
-        """Queued tasks alone are in queue order."""
+        """The order of the page; queued tasks alone are listed in queue order."""
         return "queue" if self.stages == (Stage.QUEUED,) else self.order
 
     def only(self, *stages: Stage) -> tuple[Stage, ...]:
-        """Those of `stages` that the filter selects."""
+        """Return those of `stages` that the filter selects."""
         return tuple(stage for stage in stages if stage in self.stages or not self.stages)
 
 
@@ -103,23 +103,25 @@ class Store(Protocol):
 
     Any method may raise `StoreUnavailable`, for a reason outside this program; then nothing is changed.
 
-    Methods with `owner` read only tasks of this person. All others do not exist for them: nothing that is
-    returned or raised differs, and neither do the statements.
+    Methods with `owner` read only tasks of this person. Other people's tasks are treated as if they did not
+    exist: results, errors and even the SQL statements are the same.
     """
 
     async def add(self, submissions: Sequence[Submission]) -> list[Task | AppError]:
         """Add all tasks in one transaction. For each submission the result has the task with its number, or
         the task that took its place, or `QueueFull`, `IdempotencyMismatch` or its `refusal`.
 
-        A task takes its place that an earlier request with the same key has made, or the task `instead`, or
-        with `reuse` one with the same wish that has not ended. From then on the submission's key leads to
-        that task, until it is removed: this is stored in the same transaction. No two submissions may have
-        the same key. Raises `StoreUnavailable`; then none was added.
+        The task that takes a submission's place is one that an earlier request with the same key has made, or
+        the task `instead`, or with `reuse` one with the same wish that has not ended. From then on, until it
+        is removed, the submission's key leads to that task; this is stored in the same transaction. No two
+        submissions may have the same key. Raises `StoreUnavailable`; then none was added.
         """
         ...
 
     async def find_by_key(self, idempotency: Idempotency) -> TaskOfKey | None:
-        """The task that this key leads to. Raises `IdempotencyMismatch` if its request was another."""
+        """Return the task that this key leads to. Raises `IdempotencyMismatch` if the key came with another
+        request.
+        """
         ...
 
     async def find_by_wish(self, wish: str) -> list[Task]:
@@ -127,7 +129,7 @@ class Store(Protocol):
         ...
 
     async def get(self, task_id: str, owner: str | None = None) -> Task:
-        """Raises `TaskNotFound`, also for a task that is being removed."""
+        """Return the task. Raises `TaskNotFound`, also for a task that is being removed."""
         ...
 
     async def save(self, status: TaskStatus) -> bool:
@@ -147,12 +149,12 @@ class Store(Protocol):
     ) -> list[Task] | None:
         """In one transaction save all `statuses` as `save` does and add the `new` tasks, in their order, each
         with its wish, if there are `wishes`. The rows of the entries `taken` take the actions on their lists:
-        each becomes what the entry shows already, for which there is always a place in the queue.
+        each row becomes what clients see already, for which there is always a place in the queue.
 
         Return the new tasks with their numbers; or None, and change nothing, if a revision does not follow
         the stored one. The `new` tasks are entries of an accepted list, so `max_queued` does not limit them.
-        Unlike with `save`, a status may have another link than the task had.
-        Raises `QueueFull` as `save` does.
+        Unlike with `save`, a status may have another link than the task had. Raises `QueueFull` as `save`
+        does.
         """
         ...
 
@@ -168,8 +170,8 @@ class Store(Protocol):
         ...
 
     async def lists_acted_on(self) -> dict[str, int]:
-        """The lists some of whose entries may not have taken all actions, each with its last action's
-        number.
+        """Return the lists some of whose entries may not have taken all actions yet, each with the number of
+        its last action.
         """
         ...
 
@@ -191,21 +193,25 @@ class Store(Protocol):
         ...
 
     async def page(self, wanted: Filter, cursor: str | None, limit: int) -> StatusPage:
-        """A page by keyset pagination: late pages cost no more. Raises `InvalidQuery` on a bad cursor."""
+        """Return a page by keyset pagination: late pages cost no more. Raises `InvalidQuery` on a bad
+        cursor.
+        """
         ...
 
     async def statuses(self, task_ids: Sequence[str], owner: str | None = None) -> list[TaskStatus]:
-        """The statuses of those tasks that exist, each once, in the order of `task_ids`."""
+        """Return the statuses of those tasks that exist, each once, in the order of `task_ids`."""
         ...
 
     async def ids_in(
         self, stage: Stage, error_code: str | None, limit: int, owner: str | None = None
     ) -> list[str]:
-        """The ids of up to `limit` tasks in `stage`, and with `error_code` if given, the oldest first."""
+        """Return the ids of up to `limit` tasks in `stage`, and with `error_code` if given, the oldest
+        first.
+        """
         ...
 
     async def urgencies(self) -> tuple[int, int]:
-        """The lowest and the highest `urgency` of all queued tasks; zeros if none is queued."""
+        """Return the lowest and the highest `urgency` of all queued tasks; zeros if none is queued."""
         ...
 
     async def count(self, *, is_folded: bool = False, owner: str | None = None) -> dict[Stage, int]:
@@ -220,7 +226,7 @@ class Store(Protocol):
         ...
 
     async def find_file(self, name: str, owner: str | None = None) -> tuple[str, StoredFile] | None:
-        """The file with this public name, and the id of its task; None if there is none."""
+        """Return the file with this public name, and the id of its task; None if there is none."""
         ...
 
     async def mark_removed(self, *task_ids: str) -> list[str]:
@@ -249,17 +255,19 @@ class Store(Protocol):
         ...
 
     async def limit_ends(self, moment: datetime) -> None:
-        """Set ends of tasks that lie after `moment` to it: a clock was ahead, and retention would be late."""
+        """Set the end of tasks that ended after `moment` to `moment`: a clock was ahead, and retention would
+        delete them late.
+        """
         ...
 
     async def stages(self, task_ids: list[str]) -> dict[str, Stage]:
-        """The stages of those tasks that exist, including tasks that are being removed."""
+        """Return the stages of those tasks that exist, including tasks that are being removed."""
         ...
 
     async def changed_since(self, moment: datetime) -> dict[str, bool] | None:
         """Return the ids of tasks that may have changed since `moment`, and whether each was removed.
 
-        None if there are too many, or if `moment` is so long ago that this is unknown.
+        None if there are too many of them, or if `moment` is so long ago that they are not known.
         """
         ...
 
@@ -278,7 +286,7 @@ class Store(Protocol):
 
 SESSION_LASTS = 30 * 24 * 3600.0  # seconds
 MAX_SESSIONS = 10_000
-MAX_SESSIONS_OF_PERSON = 100  # so that one person's log-ins cannot end those of others
+MAX_SESSIONS_OF_PERSON = 100  # a limit of its own, so that one person's log-ins cannot end those of others
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,14 +323,16 @@ class Sessions(Protocol):
         token_id: int | None = None,
         about: str = "{}",
     ) -> None:
-        """See `Session`; it ends after so many seconds, `SESSION_LASTS` at most.
+        """Begin a session, which ends after so many seconds, at most `SESSION_LASTS`.
 
         Raises `StoreUnavailable`; then there is no such session.
         """
         ...
 
     async def get(self, session_id: str) -> Session | None:
-        """The session; None once it has ended. Every request of the page asks, so answer from memory."""
+        """Return the session; None once it has ended. Every request of the page asks for it, so answer from
+        memory.
+        """
         ...
 
     async def end(self, session_id: str) -> None:
@@ -336,7 +346,7 @@ class Sessions(Protocol):
         ...
 
     async def of_scope(self, scope: str) -> list[Session]:
-        """All sessions of a person, the newest first."""
+        """Return all sessions of a person, the newest first."""
         ...
 
     async def end_of_scope(self, scope: str) -> None:
@@ -384,7 +394,7 @@ class Cookies(Protocol):
     async def get(self, name: str) -> StoredCookies | None: ...
 
     async def names(self) -> list[str]:
-        """All names, sorted."""
+        """Return all names, sorted."""
         ...
 
     def facts(self, begin: str = "") -> AsyncIterator[tuple[str, CookieFacts]]:
@@ -394,7 +404,7 @@ class Cookies(Protocol):
         ...
 
     async def delete(self, name: str) -> bool:
-        """False if there is none."""
+        """Delete the file; return False if there is none."""
         ...
 
     async def renew(self, name: str, given: StoredCookies, back: str) -> None:
@@ -425,7 +435,9 @@ class Publisher(Protocol):
         ...
 
     def watched_ids(self) -> Collection[str | None]:
-        """The ids of tasks that have subscribers; None is among them if somebody subscribed to all tasks."""
+        """Return the ids of tasks that have subscribers; None is among them if somebody has subscribed to all
+        tasks.
+        """
         ...
 
 
@@ -462,7 +474,7 @@ class Dispatcher(Protocol):
         ...
 
     def hold_list(self, playlist_id: str, number: int) -> None:
-        """Begin no entry of the list that has not taken the action with that number on it."""
+        """Let no entry of the list begin that has not taken the action with that number."""
         ...
 
     def release_list(self, playlist_id: str) -> None:
@@ -478,7 +490,7 @@ class Dispatcher(Protocol):
         ...
 
     def running(self) -> list[str]:
-        """The ids of the tasks that a child works on now."""
+        """Return the ids of the tasks that a child works on now."""
         ...
 
     def hold(self) -> None:
@@ -517,25 +529,27 @@ class Workplace(Protocol):
 
     @property
     def scratch(self) -> Path:
-        """The directory for temporary work, such as that of `POST /api/info`; no other server uses it."""
+        """Return the directory for temporary work, such as that of `POST /api/info`; no other server uses
+        it.
+        """
         ...
 
     def work(self, task_id: str) -> Path:
-        """The task's work directory, which the child creates."""
+        """Return the task's work directory, which the child creates."""
         ...
 
     def lock(self, task_id: str) -> Path:
-        """The lock file; held by a process that writes to the work directory."""
+        """Return the task's lock file, which every process that writes to the work directory holds."""
         ...
 
     def log(self, task_id: str) -> Path: ...
 
     def growing(self, task_id: str) -> "GrowingFile":
-        """The playable file of a running download. Raises `NotStreamable`. Blocks on disk I/O."""
+        """Open the playable file of a running download. Raises `NotStreamable`. Blocks on disk I/O."""
         ...
 
     async def trouble(self) -> str | None:
-        """Why children cannot work on this machine, in one sentence; None if they can."""
+        """Return why children cannot work on this machine, in one sentence; None if they can."""
         ...
 
     async def note(self, task_id: str, text: str) -> None:
@@ -548,8 +562,8 @@ class Stream(ABC):
 
     @abstractmethod
     def read(self, part: range) -> AsyncGenerator[bytes | memoryview, None]:
-        """All bytes of `part`, in pieces. Raises an error if the file ends too soon, `FileNotFound` if it is
-        removed meanwhile.
+        """Yield all bytes of `part`, in pieces. Raises an error if the file ends too soon, `FileNotFound` if
+        it is removed meanwhile.
         """
 
 
@@ -562,7 +576,7 @@ class GrowingFile(Protocol):
     def size(self) -> int: ...
 
     def look(self) -> tuple[Growth, int]:
-        """The state of the file, and how many bytes at its beginning are final."""
+        """Return the state of the file, and how many bytes at its beginning will not change any more."""
         ...
 
     def read(self, start: int, count: int) -> bytes: ...
@@ -582,7 +596,7 @@ class FileStore(Protocol):
 
     @property
     def ping(self) -> Callable[[], Awaitable[None]] | None:
-        """Raises `StorageAway` if the bucket does not answer; None if there is no bucket."""
+        """Check that the bucket answers; raises `StorageAway` if not. None if there is no bucket."""
         ...
 
     async def prepare(
@@ -607,7 +621,9 @@ class FileStore(Protocol):
         ...
 
     async def find_published(self, task_id: str, attempt: int) -> Manifest | None:
-        """The manifest that `publish` stored for this attempt before a crash; None if there is none."""
+        """Return the manifest that `publish` stored for this attempt before a crash; None if there is
+        none.
+        """
         ...
 
     async def open(self, task_id: str, stored: StoredFile) -> BinaryIO | Stream:
@@ -617,7 +633,9 @@ class FileStore(Protocol):
         ...
 
     async def link(self, task_id: str, stored: StoredFile) -> str | None:
-        """A link to the whole file in the bucket, valid for minutes; None if only the server sends it."""
+        """Return a link to the whole file in the bucket, valid for minutes; None if only the server sends
+        it.
+        """
         ...
 
     async def publish_thumbnail(self, task_id: str) -> Thumbnail | None:
@@ -625,11 +643,11 @@ class FileStore(Protocol):
         ...
 
     async def thumbnail(self, status: TaskStatus) -> Thumbnail | None:
-        """The published thumbnail, for `open`; None if there is none."""
+        """Return the published thumbnail, for `open`; None if there is none."""
         ...
 
     async def read_log(self, task_id: str, limit: int) -> bytes:
-        """The first `limit` bytes of the task's log; empty if there is none."""
+        """Return the first `limit` bytes of the task's log; empty if there is none."""
         ...
 
     def share(self, task_id: str, attempt: int) -> AbstractAsyncContextManager[None]:

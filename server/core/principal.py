@@ -1,4 +1,4 @@
-"""Who asks: the principal of a request.
+"""The principal of a request: who has sent it.
 
 Where nobody was added and no setting of `access` asks for a log-in, everybody is `EVERYBODY`.
 
@@ -10,14 +10,14 @@ from typing import Literal
 
 PersonRole = Literal["admin", "user"]
 Way = Literal["open", "token", "password", "proxy", "oidc"]
-OF_PERSON = "@"  # begins the scope of a person; that of a token of `server.tokens` is hexadecimal
+OF_PERSON = "@"  # a person's scope begins with this; the scope of a token of `server.tokens` is hexadecimal
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
     """`name` is None for the tokens of `server.tokens`, and where no log-in is needed.
 
-    `scope` is whose idempotency keys and shared tasks these are. `credential` names what the request was
+    `scope` names the owner of idempotency keys and shared tasks. `credential` names what the request was
     authenticated by, and `token_id` the token behind it, if any: the one that it sent, or that began its
     session. `ends_at` is a time of `time.monotonic()`; None: it does not end by itself.
     """

@@ -18,8 +18,8 @@ from server.core.list_entries import ListEntry
 from server.core.values import OF_A_CLIENT, Frozen, HttpUrl, Instant, Seconds, Whole, at_most, harmless_line
 
 MAX_TITLE = 500  # characters
-MOST_LANGUAGES = 100  # of subtitles, that one request names
-# Sites choose their format ids; yt-dlp replaces the characters that are excluded here.
+MOST_LANGUAGES = 100  # most languages of subtitles that one request names
+# Sites choose their format ids themselves; in these, yt-dlp replaces the characters that are excluded here.
 _FORMAT_ID = r"[^\x00-\x20\x7f-\x9f\xa0,/+()\[\]]+"
 _NUMBER = r"([+-]?[0-9]{1,6})"
 _ITEM = re.compile(rf"{_NUMBER}(?:)|{_NUMBER}?[-:](?:{_NUMBER}|inf(?:inite)?)?(?::{_NUMBER})?")
@@ -116,7 +116,9 @@ class Clip(Frozen):
     @field_validator("end")
     @classmethod
     def _behind_the_start(cls, end: float, clip: ValidationInfo) -> float:
-        """Clips that earlier releases have stored may be shorter than `SHORTEST_CLIP`."""
+        """Check that the clip ends after its start. It may be shorter than `SHORTEST_CLIP`, as earlier
+        releases allowed.
+        """
         start = clip.data.get("start", -1.0)
         if end <= start or (clip.context is OF_A_CLIENT and round(end - start, 6) < SHORTEST_CLIP):
             raise PydanticCustomError("clip_end", "the end must lie behind the start")
@@ -214,20 +216,22 @@ class ProcessRequest(Frozen):
 
     @property
     def may_be_shared(self) -> bool:
-        """Whether another task with the same wish may take its place; of a list only the entries may."""
+        """Whether an existing task with the same wish may be used instead. A list itself is never shared,
+        only its entries.
+        """
         return self.reuse and not self.playlist
 
     def wish(self, scope: str, item: int | None = None) -> str:
-        """The `scope` of the token, and a hash of the fields that determine the result.
+        """Return the `scope` of the token, and a hash of the fields that determine the result.
 
-        `item`: only this entry of what is at the link is wanted.
+        With `item`, only this entry of the list at the link is wanted.
         """
         of_item = "" if item is None else f"#{item}"
         return f"{scope}:{self.hash(_DEFAULTS_OF_NOT_WISHED)}{of_item}"
 
     def without_library(self) -> "list[Self]":
-        """The request without `library`. If its layout may have chosen the outputs, also the same with the
-        outputs of a request that names none: a task of either has what is wanted.
+        """Return the request without `library`. If the library's layout may have chosen the outputs, also
+        return it with the default outputs: a task of either request has the wanted files.
         """
         plain = self.model_copy(update={"library": None})
         chosen = outputs_for(self.library.model_dump() if self.library else None).get("outputs")
@@ -237,12 +241,12 @@ class ProcessRequest(Frozen):
         return [plain, plain.model_copy(update={"outputs": usual})]
 
     def wish_of_entry(self, scope: str, entry: ListEntry) -> str:
-        """The wish of a request for the link of `entry` alone, an entry of this list."""
+        """Return the wish of a request for the link of `entry` alone, an entry of this list."""
         return self.of_entry(entry.shown_url).wish(scope, entry.item)
 
     def manner(self) -> str:
-        """A short hash of all wishes but the link: two tasks of one video with the same manner make the same
-        files.
+        """Return a short hash of all wishes but the link: two tasks of one video with the same manner make
+        the same files.
         """
         return self.hash(_DEFAULTS_OF_NOT_WISHED | _ANY_VIDEO)[:16]
 
@@ -262,12 +266,12 @@ class ProcessRequest(Frozen):
         return hashlib.sha256(text + b"}").hexdigest()
 
     def hash_of_sent(self, sent: Collection[str]) -> str:
-        """The hash of the fields in `sent` alone, without those that a preset has set."""
+        """Return the hash of the fields in `sent` alone, without those that a preset has set."""
         fields = self.model_dump(mode="json", include=set(sent), exclude_unset=True)
         return hashlib.sha256(to_json(dict(sorted(fields.items())))).hexdigest()
 
     def of_entry(self, url: str) -> Self:
-        """The request for the entry at `url`, made from this request for its list."""
+        """Return the request for the entry at `url`, made from this request for its list."""
         return self.model_copy(
             update={
                 "url": url,
@@ -294,16 +298,18 @@ _OF_FIRST = itemgetter(*_FIRST)
 
 @lru_cache(256, typed=True)
 def _first_but_url(*values: object) -> bytes:
-    """The JSON of these values of `_FIRST`, which mostly are the same in one request after the other."""
+    """Return the JSON of these values of `_FIRST`, cached because successive requests mostly have the same
+    ones.
+    """
     return to_json(dict(zip(_FIRST[1:], values, strict=True)))[1:-1]
 
 
-# Fields that do not change the result: they say when a task begins, or how it was requested.
+# Fields that do not change the files: they say when a task begins, or how it was requested.
 _NOT_WISHED = ("auto_start", "preset", "priority", "reuse", "start_at", "title")
 _DEFAULTS_OF_NOT_WISHED = {name: ProcessRequest.model_fields[name].default for name in _NOT_WISHED}
 _ANY_VIDEO = {"url": "", "webhook": None, "playlist": False, "playlist_items": None, "library": None}
 
 
 def scope_of(wish: str) -> str:
-    """The scope with which `ProcessRequest.wish` was asked."""
+    """Return the scope that is part of a `wish` which `ProcessRequest.wish` made."""
     return wish.partition(":")[0]

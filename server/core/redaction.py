@@ -13,7 +13,8 @@ _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f-\x9f\u202
 _URL = re.compile(
     r"(?P<scheme>\b[a-z][a-z0-9+.-]*://)(?:[^\s/?#'\"<>]*@)?(?P<rest>[^\s?#'\"<>]*)[^\s'\"<>]*", re.IGNORECASE
 )
-# Also outside a URL: yt-dlp names some files after the end of a URL, with its query string.
+# Matches a query string also outside a URL: yt-dlp names some files after the end of a URL, with its query
+# string.
 _QUERY = re.compile(r"\?[^\s?'\"<>]*=[^\s'\":<>]*")
 _SECRET = re.compile(
     r"(?P<name>\b(?:set-)?cookie2?|(?:proxy-)?authorization|x-api-key|password|passwd|token)"
@@ -22,7 +23,8 @@ _SECRET = re.compile(
 )
 
 
-# Not in a URL: there a name, a port or another slash stands before the first one.
+# Matches an absolute path, but not in a URL, where a name, a port or another slash stands before the first
+# slash.
 _FOLDERS = re.compile(r"(?<![\w./%~-])(?:/[^\s/:'\"<>,;()]+)+/(?=[^\s/:'\"<>,;()])")
 
 

@@ -1,5 +1,5 @@
-"""The request that is being worked on, for its answer and for the log (`server.commands.logs`): its id, and
-the person it belongs to.
+"""The id and the person of the request that is being handled, for its answer and for the log
+(`server.commands.logs`).
 
 The handler of a request sets them. An attempt sets those of its task.
 """

@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 
 class Shares:
     """`most`: how many tasks of a person run at once, by name, of those with this limit. `take_turns`:
-    whether anybody was added, so that tasks begin in fair turns. `are_known`: not yet at a start, when no
-    task begins for that reason.
+    whether anybody was added, so that tasks begin in fair turns. `are_known` is False while the server
+    starts: then no task begins.
     """
 
     def __init__(self, *, are_known: bool = True) -> None:
@@ -19,7 +19,7 @@ class Shares:
         self._listeners.append(changed)
 
     def change(self, most: Mapping[str, int], *, take_turns: bool) -> None:
-        """Let this hold from now on. What runs goes on."""
+        """Replace the shares from now on. Running tasks continue."""
         if (most, take_turns) != (self.most, self.take_turns):
             self.most, self.take_turns = most, take_turns
             self._call()

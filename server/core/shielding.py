@@ -31,7 +31,8 @@ async def to_the_end(work: Awaitable[T]) -> T:
     if cancel is None:
         return task.result()
     error = None if task.cancelled() else task.exception()
-    if error and not isinstance(error, TaskNotFound):  # expected: the removal of a task cancels its work
+    # `TaskNotFound` is expected: the removal of a task cancels its work.
+    if error and not isinstance(error, TaskNotFound):
         log.warning("failed after its waiter was cancelled: %r", error)
     raise cancel
 

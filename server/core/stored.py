@@ -38,7 +38,9 @@ def read_status(text: str) -> TaskStatus:
 
 
 def known_stage(word: str, *, ended: bool, failed: bool = False) -> Stage:
-    """The stage `word`; for an unknown one the nearest stage in which the server does nothing by itself."""
+    """Return the stage called `word`; for an unknown one the most similar stage in which the server does
+    nothing by itself.
+    """
     if word in set(Stage):
         return Stage(word)
     if not ended:

@@ -19,7 +19,7 @@ from server.core.values import Stored, host_of, without_password
 
 
 class Stage(StrEnum):
-    """Where a task is; `status` is the coarser word, of three, that clients are promised."""
+    """The stage of a task; `status` is the coarser word, of three, that the API promises to clients."""
 
     QUEUED = "queued"
     INFO = "info"
@@ -60,7 +60,7 @@ class InLibrary(Stored):
     paths: tuple[str, ...] = ()
 
 
-OF_ONE_RANK = 100  # distance of two ranks in `urgency`: more than all priorities, -10 to 10, span
+OF_ONE_RANK = 100  # distance of two ranks in `urgency`: more than the range of priorities, -10 to 10
 SCHEDULED = "scheduled"
 """`TaskStatus.waiting` of a task until its `start_at`."""
 DISK_FULL = "disk_full"
@@ -78,7 +78,7 @@ STORAGE_AWAY = "storage_away"
 class Bookkeeping(Stored):
     """The part of a status that the server needs for itself; clients never get it."""
 
-    # Its attempts so far, by which the next one is decided (`server.tasks.next_attempt`).
+    # About its attempts so far, which decide on the next one (`server.tasks.next_attempt`).
     got: NonNegativeInt = Field(default=0, description="the most bytes that have come")
     got_before: NonNegativeInt = Field(default=0, description="`got` when this attempt began")
     quiet: NonNegativeFloat = Field(default=0, description="seconds of attempts and delays since `got` grew")
@@ -100,7 +100,7 @@ class Bookkeeping(Stored):
         default=None, description="bytes on the disk at once that its last attempt needed and did not find"
     )
 
-    # What its request, remedies and actions ask of the next attempt.
+    # What request, remedies and actions ask of the next attempt.
     request_id: str = Field(default="", description="`X-Request-Id` of the request that made it, for the log")
     start_at: datetime | None = Field(default=None, description="when its first attempt may begin")
     amended: dict[str, Any] = Field(
@@ -121,7 +121,7 @@ class Bookkeeping(Stored):
     )
     says: ListedInfo | None = Field(default=None, description="what its list says of its entry")
 
-    # What its last attempt has found out.
+    # What the last attempt has found out.
     film_duration: NonNegativeInt | None = Field(
         default=None, description="seconds of all of the film where `video_info` is of a clip; 0: not known"
     )
@@ -140,7 +140,7 @@ class Bookkeeping(Stored):
     )
     about: About | None = Field(default=None, description="of the film, when it is completed")
 
-    # Lists: the place of an entry; the counts of a list.
+    # About lists: the place of an entry in its list; a list's counts of its entries.
     playlist_index: NonNegativeInt | None = Field(
         default=None, description="its place, from 1 on, among the entries found; unique in its list"
     )
@@ -250,12 +250,16 @@ class TaskStatus(Bookkeeping):
 
     @property
     def reach(self) -> tuple[int, int]:
-        """The progress of this attempt: per cent, and bytes, since a live recording has no percentage."""
+        """Return how far this attempt has come: per cent, and bytes, since a live recording has no
+        percentage.
+        """
         return self.progress, self.downloaded_bytes or 0
 
     @property
     def lost_in_a_row(self) -> int:
-        """Children lost directly before this one; 0 once this attempt has come further than the last."""
+        """Return how many children were lost directly before this one; 0 once this attempt has come further
+        than the last.
+        """
         return 0 if self.reach > self.reached else self.lost
 
     @property
@@ -285,7 +289,7 @@ class TaskStatus(Bookkeeping):
 
     @property
     def lists_it_is_in(self) -> tuple[str, ...]:
-        """The lists of which it is an entry."""
+        """The ids of the lists of which the task is an entry."""
         return (self.playlist_id, *self.counted_in) if self.playlist_id else self.counted_in
 
     @property
@@ -309,7 +313,9 @@ class TaskStatus(Bookkeeping):
         return [*self.files.values(), *(picture for picture in (self.thumbnail, small) if picture)]
 
     def give_number(self, number: int) -> None:
-        """Only while a task is added: nobody knows it yet, and a copy would cost what making it has cost."""
+        """Set the number in place while the task is added: nobody else refers to it yet, and a copy would
+        take as long as making the task.
+        """
         self.__dict__["number"] = number
         self.__pydantic_fields_set__.add("number")
 
@@ -317,7 +323,9 @@ class TaskStatus(Bookkeeping):
     def new(
         cls, request: ProcessRequest, now: datetime, wall: datetime | None = None, request_id: str = ""
     ) -> "TaskStatus":
-        """`wall` is the time with which `start_at` is compared; `now` if it is left out."""
+        """Return the status of a new task. `wall` is the time with which `start_at` is compared, by default
+        `now`.
+        """
         change: dict[str, object] = {
             "task_id": _new_id(),
             "url": without_password(request.url) if "@" in request.url else request.url,
@@ -335,7 +343,8 @@ class TaskStatus(Bookkeeping):
             change["library"] = InLibrary()
         if request.title:
             change["video_info"] = VideoInfo(title=request.title)
-        status = _EMPTY.model_copy(update=change)  # made of a valid request: needs no validation
+        # The values come from a valid request, so validation is skipped.
+        status = _EMPTY.model_copy(update=change)
         if request.auto_start and request.start_at:
             return status.model_copy(update=status.until_its_start(wall or now))
         return status
@@ -351,10 +360,10 @@ class TaskStatus(Bookkeeping):
         *,
         library: bool = False,
     ) -> Self:
-        """A new task for an entry `found` in `playlist`, with the list's priority and rank.
+        """Return a new task for an entry `found` in `playlist`, with the list's priority and rank.
 
         `index` is its place among the list's tasks, `lists` are the lists in `playlist` that led to it;
-        `library`: its files go there.
+        `library` says that its files go there.
         """
         return cls(
             task_id=_new_id(),
@@ -413,7 +422,9 @@ class Task:
 
 
 class Queued(NamedTuple):
-    """What the queue needs to know of a task that waits in it: a tuple, since a start makes one of each."""
+    """What the queue needs to know of a waiting task. A tuple, since a start of the server makes one for each
+    task.
+    """
 
     task_id: str
     number: int

@@ -21,14 +21,16 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """As pydantic's, for a quarter of its price: each event makes a copy. `update` has fields alone."""
+        """Copy the value four times as fast as pydantic does, since each event makes a copy. `update` may
+        only have fields of the model.
+        """
         if deep:
             return super().model_copy(update=update, deep=deep)
         copied, fields, changed = self.__class__.__new__(self.__class__), self.__dict__.copy(), update or {}
         fields.update(changed)
         object.__setattr__(copied, "__dict__", fields)
         object.__setattr__(copied, "__pydantic_fields_set__", self.__pydantic_fields_set__.union(changed))
-        # Not copied: the extra fields are never changed in place.
+        # The dict of extra fields is shared, not copied: it is never changed in place.
         object.__setattr__(copied, "__pydantic_extra__", self.__pydantic_extra__)
         object.__setattr__(copied, "__pydantic_private__", None)
         return copied
@@ -43,7 +45,7 @@ class Stored(Frozen):
     model_config = ConfigDict(extra="allow")
 
     def without_unknown_fields(self) -> Self:
-        """The value without fields that only a newer release knows: no client gets them."""
+        """Return the value without fields that only a newer release knows: no client gets them."""
         if not self.model_extra:
             return self
         known = self.model_copy()
@@ -76,20 +78,22 @@ def check_url(url: str, *, is_sent: bool = True) -> str:
 
 
 def host_of(url: str) -> str:
-    """The host name of a valid `url` in lower case, without the port."""
+    """Return the host name of a valid `url` in lower case, without the port."""
     _, host, _ = _read_start("/".join(url.split("/", 3)[:3]))
     return host
 
 
 @lru_cache(1024)
 def _read_start(scheme_and_host: str) -> tuple[str, str, int | None]:
-    """Scheme, host name and port, which many links have in common. Raises `ValueError`."""
+    """Return scheme, host name and port; cached, because many links have them in common. Raises
+    `ValueError`.
+    """
     parts = urlsplit(scheme_and_host)
     return parts.scheme, (parts.hostname or "").lower(), parts.port
 
 
 def without_password(url: str) -> str:
-    """`url` without `user:password@`, otherwise unchanged."""
+    """Return `url` without `user:password@`, otherwise unchanged."""
     parts = urlsplit(url)
     if "@" not in parts.netloc:
         return url
@@ -100,7 +104,7 @@ def without_password(url: str) -> str:
 
 
 def without_path(url: str) -> str:
-    """`url` up to its host and port: the path of a webhook's URL is often a secret."""
+    """Return `url` up to its host and port: the path of a webhook's URL is often a secret."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
@@ -113,7 +117,7 @@ _BIDI = re.compile(r"[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 def _whole(value: object) -> object:
-    """`1.0` becomes 1: it is an integer by JSON Schema (Validation, 6.1.1)."""
+    """Turn `1.0` into 1, which is an integer by JSON Schema (Validation, 6.1.1)."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
@@ -133,7 +137,7 @@ Instant = Annotated[datetime, BeforeValidator(_instant)]
 
 
 def harmless_line(title: str) -> str | None:
-    """One line without control characters and bidi controls; None if nothing is left."""
+    """Return one line without control characters and bidi controls; None if nothing is left."""
     spaced = re.sub(r"\s+", " ", _BIDI.sub("", title))
     return "".join(letter for letter in spaced if unicodedata.category(letter) != "Cc").strip() or None
 
@@ -156,7 +160,7 @@ _LONGEST = 1_000_000  # seconds
 
 
 def _seconds(value: object) -> float:
-    """Seconds from a number, or from a text like `1:02:03.5`."""
+    """Return the seconds that a number, or a text like `1:02:03.5`, stands for."""
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _LONGEST:
         return float(value)
     if isinstance(value, str) and (found := _CLOCK.fullmatch(value)):

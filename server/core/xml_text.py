@@ -2,9 +2,12 @@
 
 import re
 
-_FORBIDDEN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")  # by XML 1.0, section 2.2
+# Characters that XML 1.0 forbids (section 2.2).
+_FORBIDDEN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
 
 def xml_text(text: str) -> str:
-    """`text` without what XML 1.0 forbids: ElementTree writes it, and no parser reads it."""
+    """Return `text` without characters that XML 1.0 forbids: ElementTree would write them, but no parser
+    reads them.
+    """
     return _FORBIDDEN.sub("", text)

@@ -23,10 +23,10 @@ log = logging.getLogger(__name__)
 
 COVER_TIMEOUT = 20.0  # seconds; mostly a cover takes a fifth of a second
 MAX_PICTURE_BYTES = 20 << 20
-MAX_COVER_BYTES = 4 << 20  # a cover of nothing but noise has one million
-CACHED_COVERS = 16  # in memory; the cover of a photo has 100,000 to 400,000 bytes
+MAX_COVER_BYTES = 4 << 20  # bytes; a cover that is nothing but noise has one million
+CACHED_COVERS = 16  # covers in memory; that of a photo has 100,000 to 400,000 bytes
 FAILED = b""  # cached for a picture of which no cover can be made
-NO_PICTURE = "conversion_failed"  # the code of a failure that a retry would repeat
+NO_PICTURE = "conversion_failed"  # a failure with this code would be repeated by a retry
 SOURCE = "source"  # see `server.child.media.cover`
 _JPEG = b"\xff\xd8\xff"
 
@@ -67,14 +67,14 @@ class Covers:
         return self._cache.get(name) or None
 
     def close(self) -> None:
-        """End the work under way: the server shuts down."""
+        """End the work that is being done, as the server shuts down."""
         self._closing = True
         for deadline in self._deadlines:
             if not deadline.expired():
                 deadline.reschedule(0)
 
     async def _make(self, picture: bytes) -> bytes | None:
-        """Return `FAILED` if the file is no picture; None if a retry may succeed."""
+        """Make the cover. Return `FAILED` if the file is no picture; None if a retry may succeed."""
         await self._fork_server.warm()
         folder = self._workplace.scratch / f"cover.{uuid4()}"
         nothing = ProcessRequest(url="http://cover.invalid/")

@@ -68,8 +68,8 @@ from server.subscriptions.subscription import FEED_NAME, StoredSubscription, mom
 RSS, OPML, JPEG = "application/rss+xml", "text/x-opml", "image/jpeg"
 CHAPTERS = "application/json+chapters"
 DATED_AFTER = 2.0  # seconds; an answer with a newer feed has no `Last-Modified`
-MAX_CACHED_BYTES = 16 << 20  # of feeds
-NO_PICTURE = "icon-512.png"  # the page's: the cover where no episode has a picture
+MAX_CACHED_BYTES = 16 << 20  # bytes of all cached feeds
+NO_PICTURE = "icon-512.png"  # the page's icon: the cover of a feed in which no episode has a picture
 _TRANSCRIPTS = frozenset(("text/vtt", "application/x-subrip"))
 
 
@@ -133,18 +133,18 @@ FEED_CACHE = web.AppKey("cache of feeds", FeedCache)
 
 
 async def feed(request: web.Request) -> web.Response:
-    """The feed, or 304. Raises `FeedNotFound`."""
+    """Answer with the feed, or 304. Raises `FeedNotFound`."""
     secret, subscription = await _found(request)
     built = await _built(request, secret, subscription)
-    # A feed may change within the second in which it was made, and would have the same date (RFC 9110,
-    # section 8.8.2.2).
+    # No date yet: if the feed changed within the same second, both versions would have the same date (RFC
+    # 9110, section 8.8.2.2).
     age = request.app[CLOCK].now() - built.at
     modified = built.at if age.total_seconds() >= DATED_AFTER else None
     return _tagged(request, built.etag, built.body, RSS, "utf-8", modified)
 
 
 async def list_of_feeds(request: web.Request) -> web.Response:
-    """All feeds as OPML. Raises `FeedNotFound`."""
+    """Answer with all feeds as OPML. Raises `FeedNotFound`."""
     secret, found = await request.app[FEEDS].all(request.match_info["secret"])
     secret = _check_secret(request, secret)
     outlines = [opml.Outline(_title(one), address_of(request, secret, f"/{name}.xml")) for name, one in found]
@@ -153,7 +153,9 @@ async def list_of_feeds(request: web.Request) -> web.Response:
 
 
 async def file(request: web.Request) -> web.StreamResponse:
-    """A file of an episode. Raises `FeedNotFound`, `FileNotFound`, `RangeNotSatisfiable`, `StorageAway`."""
+    """Answer with a file of an episode. Raises `FeedNotFound`, `FileNotFound`, `RangeNotSatisfiable`,
+    `StorageAway`.
+    """
     _, subscription = await _found(request)
     status, stored = await request.app[TASKS].find_file(request.match_info["name"])
     await _refuse_other_task(request, subscription, status.task_id)
@@ -164,7 +166,7 @@ async def file(request: web.Request) -> web.StreamResponse:
 
 
 async def picture(request: web.Request) -> web.StreamResponse:
-    """The thumbnail of an episode. Raises `FeedNotFound`, `FileNotFound`, `StorageAway`."""
+    """Answer with the thumbnail of an episode. Raises `FeedNotFound`, `FileNotFound`, `StorageAway`."""
     _, subscription = await _found(request)
     task_id = request.match_info["task_id"]
     await _refuse_other_task(request, subscription, task_id)
@@ -176,7 +178,9 @@ async def picture(request: web.Request) -> web.StreamResponse:
 
 
 async def chapters(request: web.Request) -> web.Response:
-    """The chapters of an episode, as Podcasting 2.0 has them. Raises `FeedNotFound`, `FileNotFound`."""
+    """Answer with the chapters of an episode in the format of Podcasting 2.0. Raises `FeedNotFound`,
+    `FileNotFound`.
+    """
     _, subscription = await _found(request)
     task_id = request.match_info["task_id"]
     await _refuse_other_task(request, subscription, task_id)
@@ -194,7 +198,8 @@ async def chapters(request: web.Request) -> web.Response:
 
 
 async def cover(request: web.Request) -> web.Response:
-    """The cover of a feed, made of its source's picture, else of that of the newest episode with one.
+    """Answer with the cover of a feed, made of its source's picture, else of the picture of the newest
+    episode that has one.
 
     Raises `FeedNotFound`, `FileNotFound`.
     """
@@ -220,7 +225,7 @@ async def cover(request: web.Request) -> web.Response:
             with found:
                 return await asyncio.to_thread(found.read, size)
 
-        with suppress(FileNotFound, StorageAway):  # then the default cover is answered
+        with suppress(FileNotFound, StorageAway):  # without a picture, answer with the default cover
             made, tag = await request.app[COVERS].cover(newest.tag, read_picture), newest.tag
     if made is None:
         page = await request.app[PAGE].assets()
@@ -264,8 +269,8 @@ async def _found(request: web.Request) -> tuple[str, StoredSubscription]:
 
 
 def _check_secret(request: web.Request, secret: str | None) -> str:
-    """Return `secret`, if the request has it, and let players on pages of other sites read the answer. Else
-    raise `FeedNotFound`.
+    """Check that the request has `secret`, return it, and let players on pages of other sites read the
+    answer. Raises `FeedNotFound` if it has not.
     """
     sent = request.match_info["secret"].encode(errors="replace")
     if not hmac.compare_digest(sent, (secret or "").encode()) or not secret:
@@ -368,14 +373,15 @@ def _episode(row: Listed, about: Mapping[str, Any], status: TaskStatus, base: st
         return None
     info = status.video_info
     says = ListedInfo.model_validate(about.get("says") or {})
-    # Keys that begin so are of entries without an id. There yt-dlp's title may be only the name of the file.
+    # Keys with this beginning belong to entries without an id, for which yt-dlp's title may be only the name
+    # of the file.
     titles = (
         (about.get("title"), info.title) if row.key.startswith("url ") else (info.title, about.get("title"))
     )
     published = row.published_at
     is_day = len(published or "") <= len("2026-01-31")
     if is_day and info.published_at:
-        published = info.published_at  # often to the second
+        published = info.published_at  # mostly exact to the second
     fetched_at, moment = row.fetched_at or row.found_at, moment_of(published)
     return Episode(
         key=row.key,
@@ -441,7 +447,8 @@ def _tagged(
         "Cache-Control": "private, no-cache",
         "Content-Security-Policy": SANDBOX_POLICY,
     }
-    if request.app[SETTINGS].feeds.public_url is None:  # then links have the host by which the client came
+    # Without `public_url`, links use the host by which the client came.
+    if request.app[SETTINGS].feeds.public_url is None:
         headers["Vary"] = "Host, X-Forwarded-Host, X-Forwarded-Proto"
     if modified is not None:
         headers["Last-Modified"] = modified.strftime("%a, %d %b %Y %H:%M:%S GMT")

@@ -18,9 +18,11 @@ _FIND = f"""
 _ALL = f"""
     SELECT f.name, {_OF_FEEDS} FROM feeds f JOIN subscriptions s ON s.subscription_id = f.subscription_id
     {{chosen}}ORDER BY f.name"""  # noqa: S608
-# Until a retry is completed, the task has the files of the attempt before: so its item stays in the feed.
+# Until a retry is completed, the task still has the files of the previous attempt, so its item stays in the
+# feed.
 _LISTED = "i.state IN ('fetched', 'queued', 'waiting', 'failed') AND t.short IS NOT NULL AND NOT t.removed"
-# Sorted by the date of publication. One that is later than the download is wrong: the download counts then.
+# Sorted by the date of publication. A date after the download is wrong: then the date of the download is
+# used.
 _FETCHED = f"""
     SELECT i.key, i.number, i.published_at, i.found_at, i.fetched_at, i.task_id, t.revision
     FROM items i JOIN tasks t ON t.task_id = i.task_id WHERE i.subscription_id = ? AND {_LISTED}

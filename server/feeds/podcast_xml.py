@@ -17,7 +17,7 @@ from xml.etree import ElementTree as ET
 
 from server.core.xml_text import xml_text
 
-MAX_DESCRIPTION_BYTES = 4000  # as Apple says
+MAX_DESCRIPTION_BYTES = 4000  # Apple's limit
 MAX_TITLE_CHARS = 500
 _TAG = re.compile(r"</?[A-Za-z][^<>]*>")
 _BREAK = re.compile(r"<(?:br|/p|/div|/li|/h[1-6])\b[^<>]*>", re.IGNORECASE)
@@ -25,7 +25,8 @@ _ATOM = "http://www.w3.org/2005/Atom"
 _ITUNES = "http://www.itunes.com/dtds/podcast-1.0.dtd"
 _MEDIA = "http://search.yahoo.com/mrss/"
 _PODCAST = "https://podcastindex.org/namespace/1.0"
-_GUIDS = uuid.UUID("ead4c236-bf58-58c6-a2c6-a6b28d128cb6")  # by the specification of `podcast:guid`
+# The namespace that the specification of `podcast:guid` prescribes.
+_GUIDS = uuid.UUID("ead4c236-bf58-58c6-a2c6-a6b28d128cb6")
 for _prefix, _space in (("atom", _ATOM), ("itunes", _ITUNES), ("media", _MEDIA), ("podcast", _PODCAST)):
     ET.register_namespace(_prefix, _space)
 
@@ -100,7 +101,7 @@ def to_xml(podcast: Podcast) -> bytes:
         ("author", one_line(podcast.author or "") or title),
         ("explicit", explicit),
         ("type", "episodic"),
-        ("block", "Yes"),  # no directory lists it
+        ("block", "Yes"),  # keeps the feed out of podcast directories
     ):
         _add(channel, f"{{{_ITUNES}}}{name}", text)
     _add(channel, f"{{{_PODCAST}}}guid", str(uuid.uuid5(_GUIDS, podcast.lasting_id)))
@@ -139,7 +140,7 @@ def _write(item: ET.Element, episode: Episode, explicit: str) -> None:
         _add(item, f"{{{_ITUNES}}}episode", str(episode.number))
     _add(item, f"{{{_ITUNES}}}explicit", explicit)
     if episode.picture is not None:
-        # Not as itunes:image, which has to be square.
+        # Not as itunes:image, which must be square.
         ET.SubElement(item, f"{{{_MEDIA}}}thumbnail", url=episode.picture)
     if episode.chapters is not None:
         kind = "application/json+chapters"

@@ -40,8 +40,8 @@ _LISTED_AT_ONCE: Final = 50  # files whose first lines are read in one go
 
 
 class LocalCookies:
-    """A lock serialises all changes. They fail while `folder` is not in the data directory that was
-    opened.
+    """Stores cookie files in `folder`. A lock serialises all changes, which fail once `folder` is no longer
+    in the data directory that the server has opened.
     """
 
     def __init__(self, folder: Path, data: DataDir | None = None, *, are_separate: bool = False) -> None:
@@ -106,7 +106,9 @@ class LocalCookies:
         return found
 
     async def _work_out(self, name: str) -> CookieFacts | None:
-        """The facts of a file without them: an earlier release stored it, or somebody copied it here."""
+        """Return the facts of a file that lacks them: an earlier release stored it, or somebody copied it
+        here.
+        """
         async with self._changing:
             return await compute(self._describe, name)
 
@@ -122,12 +124,12 @@ class LocalCookies:
             self._damaged[name] = seen
             return None
         facts = facts_of(cookie_format.parse(current.text), time.time())
-        with suppress(StoreUnavailable):  # the next list works them out again
+        with suppress(StoreUnavailable):  # the next list works the facts out again
             self._write(name, f"{_TOKEN_LINE}{current.put}\n{with_facts(current.text, facts)}")
         return facts
 
     def _read(self, name: str) -> StoredCookies | None:
-        """None if there is no file, or if it is damaged: then it can be stored again."""
+        """Return the file; None if there is none, or if it is damaged: then it can be stored again."""
         try:
             first, _, text = self._path(name).read_text(encoding="utf-8").partition("\n")
             cookie_format.parse(text)
@@ -180,7 +182,7 @@ class LocalCookies:
         return self._folder / f"{name}{_SUFFIX}"
 
     def _fresh(self, name: str) -> Path:
-        """The temporary file that `_write` fills before it replaces the file `name`."""
+        """Return the temporary file that `_write` fills before it replaces the file `name`."""
         return self._folder / f"{name}.new"
 
 

@@ -27,8 +27,8 @@ async def make_room(workplace: LocalWorkplace, tasks: TaskLookup, is_enough: Cal
             return
         task_id = status.task_id
         with await open_shielded(asyncio.to_thread(workplace.claim, task_id)) as lock:
-            # Checked again under the lock: if a retry began meanwhile, its child waits for this lock.
-            # Statuses are asked, not stages: the row of an entry may not have taken a retry of its list yet.
+            # Check again under the lock: if a retry began meanwhile, its child waits for this lock. Read the
+            # status, not only the stage: the row of an entry may not have taken a retry of its list yet.
             now = await tasks.statuses([task_id]) if lock.held else ()
             if not any(status.stage is Stage.CANCELLED for status in now):
                 continue
@@ -39,5 +39,5 @@ async def make_room(workplace: LocalWorkplace, tasks: TaskLookup, is_enough: Cal
 
 
 def _tasks_with_files(works: Path) -> list[str]:
-    """The ids of tasks that have a directory in `works`."""
+    """Return the ids of tasks that have a directory in `works`."""
     return [path.name for path in works.iterdir() if OF_A_TASK.fullmatch(path.name) and path.is_dir()]

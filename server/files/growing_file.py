@@ -74,14 +74,16 @@ class LocalGrowingFile:
         return os.pread(self._file.fileno(), count, start)
 
     def _is_at(self, place: str) -> bool | None:
-        """Whether `place` is the open file (same device and inode); None if nothing is there."""
+        """Whether `place` is the open file (same device and inode); None if there is no file."""
         try:
             return os.path.samestat(os.lstat(self._work / place), os.fstat(self._file.fileno()))
         except (FileNotFoundError, NotADirectoryError):
             return None
 
     def _final_bytes_of_fragments(self) -> int:
-        """How many bytes of joined fragments the next attempt would keep (`server.child.fetch.fragments`)."""
+        """Return how many bytes of joined fragments the next attempt would keep
+        (`server.child.fetch.fragments`).
+        """
         match _json(self._work, f"{self._name}.ytdl"):
             case {"downloader": {"size": int(size)}}:
                 return min(size, self.size)
@@ -106,7 +108,7 @@ def open_growing(work: Path) -> LocalGrowingFile:
 
 
 def _places(work: Path, name: str) -> list[str]:
-    """The paths that the file may have: unfinished, complete, or as an output that is about to be
+    """Return the paths that the file may have: unfinished, complete, or as an output that is about to be
     published.
     """
     moved = _text(work, f"{name}.moved")
@@ -123,12 +125,12 @@ def _read(work: Path) -> PlayingNote | None:
 def _json(work: Path, name: str) -> Any:
     try:
         return json.loads(_text(work, name))
-    except (ValueError, RecursionError):  # `RecursionError`: deeply nested lists
+    except (ValueError, RecursionError):  # `RecursionError`: the note has deeply nested lists.
         return None
 
 
 def _text(work: Path, name: str) -> str:
-    """The text of a small file; empty if it cannot be read."""
+    """Return the text of a small file; empty if it cannot be read."""
     try:
         with open_below(work, name) as file:
             return file.read(_LARGEST_NOTE).decode(errors="replace")

@@ -39,7 +39,8 @@ from server.files.publishing import (
 from server.files.workplace import LocalWorkplace, checked_task_id
 
 log = logging.getLogger(__name__)
-_GONE = frozenset((None, errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO))  # None: see `open_file`
+# Errors that mean that the file is gone; None: see `open_file`.
+_GONE = frozenset((None, errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO))
 
 
 class LocalFiles:
@@ -77,7 +78,7 @@ class LocalFiles:
             raise FileNotFound from None
 
     async def link(self, task_id: str, stored: StoredFile) -> str | None:
-        """None: clients get files of this disk from this server only."""
+        """Return None: only this server sends files of its disk."""
         return None
 
     async def prepare(

@@ -19,7 +19,7 @@ from server.api.route import get
 from server.core.errors import AppError
 from server.locales import LANGUAGES
 
-# Fills the placeholders in an error's text, since the page describes no particular request.
+# Values for the placeholders in texts of errors, since no request has caused these errors.
 _ANY_VALUES: Mapping[str, object] = defaultdict(lambda: "…")
 
 
@@ -125,7 +125,8 @@ _PAGE = """<!doctype html>
 def every_error(kind: type[AppError] = AppError) -> list[type[AppError]]:
     """All error classes that have a `code`, so that a response can be one."""
     kinds = [each for error in kind.__subclasses__() for each in (error, *every_error(error))]
-    return [each for each in kinds if hasattr(each, "code")]  # base classes for `except` have none
+    # Classes that only group others for `except` have no `code`
+    return [each for each in kinds if hasattr(each, "code")]
 
 
 def _content(content: Schema) -> str:

@@ -73,7 +73,7 @@ def describe(routes: Sequence[Route], base_path: str = "", presets: Iterable[str
 
 
 class _WithoutNull(GenerateJsonSchema):
-    """For responses: fields without a value are left out, never `null`."""
+    """Makes schemas of responses, which leave out fields without a value instead of sending `null`."""
 
     def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchemaValue:
         return self.generate_inner(schema["schema"])
@@ -92,7 +92,7 @@ def _schemas(operations: list[Operation], presets: list[str]) -> dict[str, Any]:
         if not isinstance(model, dict)
     }
     schemas = _definitions(requests, GenerateJsonSchema) | _definitions(answers, _WithoutNull)
-    # What the models check in Python code, which pydantic cannot put into a schema.
+    # Constraints that the models check in Python code, which pydantic cannot express as a schema.
     for name in ("ProcessRequest", "InfoRequest"):
         fields = schemas[name]["properties"]
         fields["url"] |= {"format": "uri", "pattern": "^[Hh][Tt][Tt][Pp][Ss]?://"}
@@ -103,7 +103,9 @@ def _schemas(operations: list[Operation], presets: list[str]) -> dict[str, Any]:
 
 
 def _named(model: str) -> type[BaseModel]:
-    """Imported now: that takes 0.01 s and 0.4 MiB, for the description alone."""
+    """Return the model with this name. Its module is imported only for the description: that takes 0.01 s and
+    0.4 MiB.
+    """
     module, _, name = model.rpartition(":")
     found: type[BaseModel] = getattr(import_module(module or "server.api.openapi.schemas"), name)
     return found

@@ -87,7 +87,9 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One method of a route. `errors` are its own; `all_errors` adds those of JSON bodies and all routes."""
+    """One method of a route. `errors` lists the errors of this operation; `all_errors` adds those that every
+    route, or every JSON body, may cause.
+    """
 
     name: str
     group: str
@@ -97,7 +99,7 @@ class Operation:
     parameters: tuple[Parameter, ...] = ()
     body: type[BaseModel] | None = None
     needs_body: bool = True
-    text_bodies: tuple[str, ...] = ()  # the media types of a body that is text
+    text_bodies: tuple[str, ...] = ()  # media types of the body if it is text, not JSON
     errors: Errors = ()
     always: Errors = ALWAYS
 

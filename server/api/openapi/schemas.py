@@ -141,7 +141,7 @@ class LogOutAtProvider(Answer):
 
 
 class Result(Answer):
-    """The answer to one of many requests, as it would be by itself."""
+    """The result of one of many requests: what this request alone would have been answered."""
 
     status: int = Field(ge=200, le=599, description="of HTTP")
     task: TaskPayload | None = Field(None, description="if it succeeded and there is something to show")

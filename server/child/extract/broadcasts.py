@@ -35,10 +35,10 @@ _PLAYLIST_ERROR: Final = "clipwire_unread"
 
 _HLS: Final = ("m3u8", "m3u8_native")
 _DURATIONS: Final = re.compile(r"^#EXTINF:\s*(\d+(?:\.\d+)?)", re.MULTILINE)
-_GROWS_WITHIN: Final = 1.5  # target durations, in which a live playlist grows (RFC 8216, 6.2.1)
+_GROWS_WITHIN: Final = 1.5  # how many target durations a live playlist may take to grow (RFC 8216, 6.2.1)
 _LONGEST: Final = 20.0  # seconds that a playlist is given to grow
-_LONGEST_RECORDED: Final = 75.0  # seconds that it is given if it has grown before
-_LONGEST_PAUSE: Final = 5.0  # seconds between two reads of a playlist
+_LONGEST_RECORDED: Final = 75.0  # the same if the playlist has grown before
+_LONGEST_PAUSE: Final = 5.0  # most seconds between two reads of a playlist
 _FOUND_LIVE: Final = "clipwire_seen"
 """Key in an info dict: this module has found out that it is live; its extractor does not say so."""
 
@@ -146,8 +146,8 @@ def may_go_on(
 ) -> bool:
     """Whether a broadcast that is partly recorded already goes on.
 
-    `silent`: no more bytes have come. Then it does not count that the extractor calls it live, only whether
-    the playlist grows within some time. A playlist that cannot be read does not mean the end.
+    `silent`: no more bytes have come. Then the extractor's word that it is live is not enough: the playlist
+    has to grow within some time. A playlist that cannot be read does not mean the end.
     """
     if have_ended(engine, streams):
         return False

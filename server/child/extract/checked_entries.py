@@ -1,4 +1,5 @@
-"""The entries that a check of a source finds: which are known, which the filters let pass, and what is sent.
+"""Decides about the entries that a check of a source finds: which are known already, which pass the filters,
+and which facts are sent to the server.
 
 A verdict may need the page of an entry, which is read then.
 
@@ -22,10 +23,11 @@ from server.core.codes import REFUSES_ALL
 from server.core.jobs import CheckWishes, Job, name_of_key
 from server.core.media_keys import is_guid, keys_of_entry
 
-_NO_FILM_CODES: Final = ("no_media", "unsupported_url")  # another check would end in the same way
+_NO_FILM_CODES: Final = ("no_media", "unsupported_url")  # failures that every later check would repeat
 _FOR_MEMBERS: Final = ("subscriber_only", "premium_only")  # values of yt-dlp's `availability`
 _STREAMS: Final = ("is_live", "was_live", "post_live", "is_upcoming")  # values of yt-dlp's `live_status`
-_OF_THE_LIST: Final = ("id", "extractor_key")  # fields by which a list identifies an entry, not its page
+# Fields with which a list identifies an entry; those of the entry's page do not replace them.
+_OF_THE_LIST: Final = ("id", "extractor_key")
 
 Info = Mapping[str, Any]
 
@@ -65,12 +67,14 @@ class CheckedEntries:
         return {name_of_key(each): each for each in (key, *aliases)}
 
     def notice(self, entry: Entry, names: Mapping[str, str], *, is_behind: bool = False) -> bool:
-        """Send `entry`, once; say whether it is new. `is_behind`: a quick check would not have reached it."""
+        """Send `entry`, unless this check has sent it before, and return whether it is new. `is_behind`: a
+        quick check would have ended before reaching it.
+        """
         is_sent = not self._noticed.isdisjoint(names)
         self._noticed.update(names)
         if not self._known.isdisjoint(names):
-            # A known entry with new names is sent, as it may lose its old ones. Links with a query do not
-            # count: those with a ticket are always new.
+            # A known entry with new names is sent, since its old names may vanish. New links with a query do
+            # not count: if the query is a ticket, the link is new each time.
             lasting = {name for name, key in names.items() if "?" not in key or is_guid(key)}
             if not lasting <= self._known:
                 self._known.update(names)
@@ -104,14 +108,16 @@ class CheckedEntries:
                 verdict = "no_media"
             elif page is not None and "code" not in page:
                 of_list = {name: value for name, value in entry.items() if not name.startswith("_")}
-                entry = entry | page | of_list  # its list has precedence over its page
+                entry = entry | page | of_list  # facts in the list have precedence over those on the page
                 verdict = self._verdict_on(entry)
         if self._asks_left and (verdict is None or verdict in WAITS):
             self._asks_left -= 1
         return _with_verdict(entry, verdict)
 
     def _read_page(self, url: str, item: int | None) -> Entry | None:
-        """Return what the entry's own page says, or the `code` of a failure; None if the failure may pass."""
+        """Return what the entry's own page says, or the `code` of a failure; None if the failure may be
+        temporary.
+        """
         if item is not None:
             return {}  # there is no page of its own
         if self.refusal is not None:
@@ -124,14 +130,14 @@ class CheckedEntries:
                 return video_info.without_none(_live="is_upcoming", _begins=failure.begins_at)
             self._log.write(f"the page of an entry could not be read: {failure.code}")
             is_of_host = (urlsplit(url).hostname or "") == (urlsplit(self._job.wishes.url).hostname or "")
-            if failure.code in REFUSES_ALL and is_of_host:  # all others would be refused as well
+            if failure.code in REFUSES_ALL and is_of_host:  # the source would refuse all other pages as well
                 self.refusal = {"retry_after": failure.retry_after}
             return None if failure.retryable else {"code": failure.code}
         return {name: value for name, value in entry_fields(info).items() if name not in _OF_THE_LIST}
 
     def _verdict_on(self, entry: Entry) -> str | None:
-        """Return why an entry is not wanted or has to wait; `unclear` if its page has to be read; None: it is
-        wanted.
+        """Return why an entry is not wanted or has to wait, or `unclear` if its page has to be read first;
+        None if it is wanted.
         """
         verdict = self._judge.verdict(entry)
         if verdict == "too_young":
@@ -155,7 +161,8 @@ def entry_fields(info: Info) -> Entry:
         kind=kind,
         _live=live,
         _begins=released if live == "is_upcoming" else None,
-        _released=None if live == "is_upcoming" else released,  # a premiere is uploaded days before
+        # A premiere's upload date is days before its release.
+        _released=None if live == "is_upcoming" else released,
         _members=True if info.get("availability") in _FOR_MEMBERS else None,
     )
 

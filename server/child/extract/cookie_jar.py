@@ -54,7 +54,7 @@ def cookie_file(engine: Engine) -> str:
             name,
             value,
         )
-        # The file format cannot hold these.
+        # The file format cannot express these cookies.
         if not any(re.search(r"[\x00-\x1f\x7f]", field) for field in fields):
             lines.append("\t".join(fields))
     return "\n".join([*lines, ""])

@@ -16,7 +16,7 @@ from server.core.jobs import CheckWishes, EntryFilters
 WAITS: Final = ("members_only", "not_live_yet", "unclear", "too_young")
 """Verdicts after which an entry is checked again, the one that counts first before the others."""
 
-PATTERNS_WITHIN: Final = 5.0  # seconds for all titles of a check
+PATTERNS_WITHIN: Final = 5.0  # seconds for matching all titles of one check
 _DAY_SECONDS: Final = 86_400.0
 _TO_COME: Final = ("is_upcoming", "is_live", "post_live")
 
@@ -59,7 +59,7 @@ class EntryJudge:
         moment = moment_of_entry(entry)
         if self._filters.min_age is None or moment is None:
             return None
-        # Of a day without a time, its end is the moment that is surely not before the publication.
+        # For a day without a time, count from the end of the day: only then was the entry surely published.
         known = moment + (_DAY_SECONDS if len(entry["published_at"]) == len("2026-01-31") else 0.0)
         released: float = entry.get("_released", 0.0)
         return min(max(known, released), self._now) + self._filters.min_age
@@ -133,8 +133,8 @@ class EntryJudge:
         return live == "is_upcoming" or ("again" in entry and live in ("is_live", "post_live"))
 
     def _is_not_live_yet(self, entry: Entry) -> bool:
-        """Whether a broadcast is to come, runs, or has just ended: until its source has made a film, a part
-        is there.
+        """Whether a broadcast is to come, is running, or has just ended: until its source has made a film of
+        it, only a part can be fetched.
         """
         live = entry.get("_live")
         return (
@@ -162,7 +162,9 @@ JUDGES: Final[Mapping[str, Callable[[EntryJudge, Entry], str | None]]] = {
 
 
 def moment_of_entry(entry: Entry) -> float | None:
-    """Return when an entry was published, in seconds since 1970; for a day without a time, its beginning."""
+    """Return when an entry was published, in seconds since 1970; the beginning of the day if only the day is
+    known.
+    """
     published_at = entry.get("published_at")
     try:
         found = datetime.fromisoformat(published_at) if published_at else None
@@ -172,7 +174,7 @@ def moment_of_entry(entry: Entry) -> float | None:
 
 
 def _is_to_come(entry: Entry) -> bool:
-    """Whether it is a broadcast of which length and day are not known yet."""
+    """Whether the entry is a coming broadcast whose length and day are not known yet."""
     return entry.get("_live") in _TO_COME
 
 

@@ -32,7 +32,7 @@ _PLAIN: Final = re.compile(_LETTERS, re.DOTALL)
 _VERBOSE: Final = re.compile(rf"{_LETTERS}|(?-s:#.*)|\s+", re.DOTALL)
 _GROUP: Final = re.compile(r"\((?:\?:|\?P<\w+>)?([^()]*)\)")
 _BREAK: Final = re.compile(r".\0?(?:[?*]|\{[^}]*\})[?+]?|\+[?+]?|\0", re.DOTALL)
-_MIN_CHARS: Final = 4  # of a text
+_MIN_CHARS: Final = 4  # shorter texts are not used
 
 
 @functools.cache
@@ -47,7 +47,7 @@ def find_candidates(link: str) -> Iterator[str]:
     own, lowered, (names, texts, always) = plugins.extractors, link.lower(), _texts()
     yield from own
     places: Iterable[int] = range(len(names))
-    if link.isascii():  # some other letters are equal to ASCII's if case is ignored
+    if link.isascii():  # ignoring case, some letters outside ASCII equal ASCII letters
         starts = ((at, lowered[at : at + _MIN_CHARS]) for at in range(len(lowered)))
         found = {
             place
@@ -66,7 +66,8 @@ def required_texts(pattern: str) -> tuple[str, ...]:
         return ()
     is_verbose = re.match(r"\(\?[a-zA-Z]*x[a-zA-Z]*\)", pattern)
     text = (_VERBOSE if is_verbose else _PLAIN).sub(_letter, pattern)
-    groups: list[str] = []  # their contents; in the text each becomes one character, from "\x80" on
+    # The contents of groups; in the text each group is replaced by one character, from "\x80" on.
+    groups: list[str] = []
 
     def group(inner: re.Match[str]) -> str:
         groups.append("" if inner[1].startswith("?") else inner[1])  # "?": lookarounds, and others
@@ -79,10 +80,10 @@ def required_texts(pattern: str) -> tuple[str, ...]:
 
 
 def _required(alternatives: str, groups: list[str]) -> tuple[str, ...]:
-    """Return what `required_texts` does, of a pattern in which each group is one character.
+    """Do the work of `required_texts` for a pattern in which each group is one character.
 
-    This is not defined within `required_texts`: a function there that calls itself would be a reference cycle
-    for each pattern, 1.7 MB in all.
+    This is not defined within `required_texts`: a nested function that calls itself would be a reference
+    cycle for each pattern, 1.7 MB in all.
     """
     each = list[tuple[str, ...]]()
     for one in alternatives.split("|"):
@@ -97,7 +98,9 @@ def _required(alternatives: str, groups: list[str]) -> tuple[str, ...]:
 
 
 def _letter(part: re.Match[str]) -> str:
-    """Return an escaped character without the escape, "" for spaces and comments, else \\0: it varies."""
+    """Return an escaped character without the escape; "" for whitespace and comments; \0 for anything that
+    varies.
+    """
     if (escaped := part[1]) and not escaped.isalnum() and escaped not in r"\|()?*+{}":
         return escaped
     return "" if part[0][0] == "#" or part[0].isspace() else "\0"
@@ -105,8 +108,8 @@ def _letter(part: re.Match[str]) -> str:
 
 @functools.cache
 def _texts() -> tuple[list[str], dict[str, list[tuple[str, int]]], list[int]]:
-    """Return all names; the texts by their first characters, with the indexes of extractors that need them;
-    and the indexes of the others, which are always candidates.
+    """Return all names; the required texts, grouped by their first characters, with the indexes of extractors
+    that need them; and the indexes of the extractors without such texts, which are always candidates.
     """
     texts, always = defaultdict(list), []
     for place, each in enumerate(_needed().values()):
@@ -135,7 +138,7 @@ def _needed() -> Mapping[str, list[str] | None]:
 
 
 def _read_patterns(is_fit: bool) -> dict[str, list[str] | None]:
-    """Find the texts; None for an extractor whose patterns are not all that decides."""
+    """Return the texts that the extractor's patterns require; None if more than its patterns decides."""
     usual = {_matchers(kind) for kind in (InfoExtractor, LazyLoadExtractor) if is_fit}
     with YoutubeDL({"quiet": True, "cachedir": False, "js_runtimes": {}}) as ydl:
         enabled = dict(ydl._ies)

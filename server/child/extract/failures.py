@@ -1,7 +1,7 @@
 """Turns exceptions and messages of yt-dlp, ffmpeg and the network into an `error_code`.
 
-`classify` does it, by the first rule of the table `RULES` that holds. A rule tests the class of an exception
-and its detail, an error number, or yt-dlp's own message, from which foreign words (links, ids, messages of
+`classify` uses the first rule of the table `RULES` that matches. A rule tests the class of an exception and
+its detail, an error number, or yt-dlp's own message, from which foreign words (links, ids, messages of
 libraries and servers) are removed.
 
 yt-dlp wraps and chains its errors, and keeps only the message of those that end a download. So each network
@@ -137,7 +137,7 @@ def own_words(errors: Sequence[BaseException], trail: Trail) -> str:
     """Return yt-dlp's own words in `errors`, in lower case; "" if it only repeats foreign messages."""
     messages = (words.replace(trail.find_in(words)[0], "") for words in _own_messages(errors))
     text = " / ".join(messages).lower().translate(_APOSTROPHES)
-    # Names of the link and ids of the video; not those of two letters, which may be words.
+    # Take names from the link, and ids of the video; not those of two letters, which may be words.
     names = {trail.url.partition("?")[0].rstrip("/").rpartition("/")[2]}
     names |= {str(error.video_id) for error in errors if isinstance(error, utils.ExtractorError)}
     names |= {unquote(name) for name in names}
@@ -173,11 +173,11 @@ def _own_messages(errors: Sequence[BaseException]) -> Iterator[str]:
                 repeats = isinstance(error.cause, network.RequestError)
                 yield "" if repeats and (error.cause.msg or "") in error.orig_msg else error.orig_msg
             case utils.DownloadError() if extracting:
-                pass  # its message contains that of the `ExtractorError`
+                pass  # this message repeats that of the `ExtractorError`, yielded by itself
             case network.RequestError() if type(error) is not network.RequestError or isinstance(
                 error.cause, OSError | ValueError
             ):
-                pass  # the message is a library's, and not that of `YoutubeDL.urlopen` itself
+                pass  # this message is a library's, not one that `YoutubeDL.urlopen` wrote itself
             case utils.YoutubeDLError():
                 yield str(error)
 
@@ -254,13 +254,13 @@ _WORDS: tuple[tuple[Code, str], ...] = (
     ("unsupported_url", r"(unsupported|invalid) url|is not a valid url|looks truncated|embed-only video"),
 )
 _NOTHING_CAME = r"did not get any data|fragment \d+ not found|file is empty|content too short"
-# OpenSSL's reasons if the other side has cut off the TLS connection.
+# OpenSSL's reasons when the other side has broken off the TLS connection.
 _CUT = "UNEXPECTED_EOF|.*BAD_RECORD_MAC|RECORD_LAYER_FAILURE"
 # Python's messages for malformed URLs.
 _NO_URL = "Invalid IPv6 URL|Port (out of range|could not be cast)|netloc .* contains invalid|.* IPv4 or IPv6"
 
 RULES: Final[tuple[Rule, ...]] = (
-    # Refusals of the guard, and faults of this machine.
+    # Requests blocked by the guard, and faults of this machine.
     Rule("blocked_address", (guard.AddressBlocked,)),
     Rule("out_of_memory", (MemoryError,)),
     *(Rule(code, errno=number) for number, code in OF_ERRNO.items()),
@@ -269,7 +269,7 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule("not_live", (utils.UserNotLive,)),
     Rule("unsupported_url", (utils.UnsupportedError, network.NoSupportingHandlers)),
     *(Rule(code, says=re.compile(pattern)) for code, pattern in _WORDS),
-    # HTTP responses.
+    # Statuses of HTTP responses.
     Rule("redirect_loop", (network.HTTPError,), detail="redirect loop"),
     Rule("bot_check", (network.HTTPError,), wall=True),
     Rule(ANY_STATUS, (network.HTTPError,)),

@@ -81,7 +81,8 @@ _STREAM = re.compile(
     r"Stream #0:\d+.*?: (?P<kind>Video|Audio|Subtitle|Data|Attachment): (?P<codec>\w+)(?P<rest>.*)"
 )
 _FIRST_FRAMES = ("-map", "0:V:0?", "-map", "0:a:0?", "-frames:v", "1", "-frames:a", "1")
-_FIRST_PICTURE = ("-map", "0:V:0", "-frames:v", "1")  # may come later than `_FIRST_FRAMES` reads
+# The first picture may come later than `_FIRST_FRAMES` reads.
+_FIRST_PICTURE = ("-map", "0:V:0", "-frames:v", "1")
 _NO_DECODER = re.compile(r"no decoder found|Decoder .*not found", re.IGNORECASE)
 _ON_ITS_SIDE = re.compile(r"(displaymatrix|Display Matrix): rotation of -?(90|270)\.")
 _DURATION = re.compile(r"Duration: (\d+):(\d\d):(\d\d(?:\.\d+)?)")
@@ -141,7 +142,8 @@ def is_something_else(kind: str, head: bytes) -> bool:
 
     `kind` does not count if `head` looks like a film: servers send files of unknown suffixes as text.
     """
-    if sniff(head) or head.startswith(_GIF):  # a GIF is a film if it is animated, which `inspect` finds out
+    # An animated GIF counts as a film, which only `inspect` finds out.
+    if sniff(head) or head.startswith(_GIF):
         return False
     known = _is_picture(head) or head.startswith(_DOCUMENTS) or not _BINARY.search(head)
     return known or bool(_OTHER_KINDS.match(kind.lower()))
@@ -200,7 +202,8 @@ def _container(path: Path) -> str | None:
 
 def _run_ffmpeg(path: Path, ffmpeg: str, *outputs: str) -> run_ffmpeg.FfmpegResult:
     """Have ffmpeg describe its input, and write a line for each frame that it decodes."""
-    one_thread = ("-hide_banner", "-threads", "1")  # further threads would decode the next pictures
+    # With more threads ffmpeg would decode further pictures in advance.
+    one_thread = ("-hide_banner", "-threads", "1")
     return run_ffmpeg.run([ffmpeg, *one_thread, "-i", f"file:{path}", *outputs, "-f", "framecrc", "-"])
 
 

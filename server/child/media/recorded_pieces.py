@@ -24,9 +24,9 @@ PREFIX: Final = "recorded-"
 """The beginning of the names of all files in the job's directory that belong to the recording."""
 
 _IN_DOUBT: Final = f"{PREFIX}in-doubt"
-_INSTEAD: Final = f"{PREFIX}whole"  # a piece that was in doubt and is kept instead of all others
+_INSTEAD: Final = f"{PREFIX}whole"  # name of a piece that was in doubt and is kept instead of all others
 _LIST: Final = "recorded.ffconcat"
-_HEADER_SIZE: Final = 8192  # bytes; a piece that is no larger is empty, and its name is used again
+_HEADER_SIZE: Final = 8192  # bytes; a piece that is no larger has no media, and its name is used again
 
 
 def list_pieces(directory: Path) -> list[Path]:
@@ -52,15 +52,16 @@ def total_size(directory: Path) -> int:
 
 
 def count_piece_in_doubt(directory: Path) -> None:
-    """Let the piece in doubt count: the broadcast goes on. ffmpeg may still be writing into it."""
+    """Make the piece in doubt count, as the broadcast goes on. ffmpeg may still be writing into it."""
     (directory / _IN_DOUBT).rename(next_piece(directory))
 
 
 def resolve_doubt(directory: Path, *, is_complete: bool) -> None:
-    """Keep the piece in doubt, if there is one, or the earlier ones; `is_complete`: ffmpeg recorded it to
-    the end.
+    """Keep the piece in doubt, if there is one, or the earlier ones; `is_complete`: ffmpeg recorded it to the
+    end.
 
-    If the earlier ones are kept, a second of the end may be missing; with both, everything might come twice.
+    If the earlier pieces are kept, the last second of the broadcast may be missing; with both, everything
+    might come twice.
     """
     doubtful, earlier = directory / _IN_DOUBT, sum(piece.stat().st_size for piece in list_pieces(directory))
     if is_complete and doubtful.exists() and doubtful.stat().st_size >= earlier:
@@ -93,13 +94,16 @@ def join_pieces(directory: Path, ffmpeg: str) -> Part:
     found = {piece: media for piece in list_pieces(directory) if (media := _inspect(piece, ffmpeg))}
     if not found:
         raise JobFailed("no_media", "nothing was recorded")
-    duration = sum(media.duration or 0.0 for media in found.values()) or None  # a piece cut off has none
+    # A piece that was cut off states no duration.
+    duration = sum(media.duration or 0.0 for media in found.values()) or None
     first = next(iter(found.values()))
     return concatenation(directory / _LIST, list(found), replace(first, duration=duration))
 
 
 def _inspect(piece: Path, ffmpeg: str) -> Media | None:
-    """None if `piece` has no media. Other errors are raised: a killed ffmpeg says nothing about the piece."""
+    """Return what is in `piece`, None if it has no media. Other errors are raised: a killed ffmpeg says
+    nothing about the piece.
+    """
     try:
         return probe.inspect(piece, ffmpeg)
     except JobFailed as error:

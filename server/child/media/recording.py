@@ -26,8 +26,9 @@ from server.core.jobs import Job
 PAUSES: Final = (1.0, 2.0, 4.0, 8.0, 15.0)
 """Seconds before each retry of a broadcast that broke off; after the last retry it is taken to be over."""
 
-_POLL_SECONDS: Final = 1.2 * SHORTEST_PAUSE  # longer than the reporter's pause, which defers reports
-_SECONDS_TO_END: Final = 5.0  # that ffmpeg has to end when it is asked to
+# Longer than the shortest time between two reports, which would defer a report.
+_POLL_SECONDS: Final = 1.2 * SHORTEST_PAUSE
+_SECONDS_TO_END: Final = 5.0  # seconds that ffmpeg has to end when it is asked to
 # Seconds without a new byte after which ffmpeg is stopped. Then only the playlist of an HLS tells whether the
 # broadcast goes on; for a DASH nothing can tell, so it gets longer.
 _SILENCE_OF_HLS: Final = 45.0
@@ -75,13 +76,15 @@ class Recording:
         self._first_playlists = first_playlists
         self._manifests: dict[str, LiveDash] = {}
         self._size = self._size_before = recorded_pieces.total_size(directory)
-        # Of the piece that is being recorded:
+        # These belong to the piece that is being recorded:
         self._has_grown = False
         self._is_silent = False
         self._streams_in_doubt: Streams | None = None
 
     def run(self, streams: Streams, finish: Event, pace: Callable[[int], None]) -> None:
-        """Return when the broadcast is over, or `finish` is set and there is something to keep."""
+        """Record; return when the broadcast is over, or when `finish` is set and there is something to
+        keep.
+        """
         fruitless = 0
         while not self._record_piece(streams, finish, pace):
             fruitless = 0 if self._has_grown else fruitless + 1
@@ -144,7 +147,8 @@ class Recording:
             elif deadline is not None and time.monotonic() > deadline:
                 if proxy.ended:
                     return
-                # Without its playlist ffmpeg ends, and writes what it has; a kill would cost the last second.
+                # Take its playlist away: then ffmpeg ends and writes what it has; a kill would lose the last
+                # second.
                 deadline = time.monotonic() + 3 * _SECONDS_TO_END
                 proxy.end()
         self._check_growth(proxy)
@@ -206,12 +210,15 @@ class Recording:
             page = self._first_playlists.get(url)
         playlist, first_segment = None, -1 if goes_on else None
         if page:
-            playlist, first_segment = f"http://{OWN_HOST}/{number}.m3u8", 0  # it begins where the piece shall
+            # The playlist begins with the segment with which the piece shall begin.
+            playlist, first_segment = f"http://{OWN_HOST}/{number}.m3u8", 0
             proxy.pages[f"/{number}.m3u8"] = page
         hls = guarded_ffmpeg.hls_options(self._job.ffmpeg, first_segment)
         return guarded_ffmpeg.source(stream, proxy, hls, self._ydl.cookiejar, playlist)
 
 
 def _identity(stream: Mapping[str, Any]) -> tuple[str, int | None]:
-    """What distinguishes `stream` from others: a DASH manifest has many."""
+    """Return what distinguishes `stream` from others: the URL is not enough, since a DASH manifest has many
+    streams.
+    """
     return guarded_ffmpeg.address(stream), stream.get("manifest_stream_number")

@@ -69,7 +69,7 @@ def watch(
 
 
 class _Progress:
-    """The progress of one ffmpeg, as far as it was reported."""
+    """What one ffmpeg has reported of its progress so far."""
 
     def __init__(
         self, outputs: Sequence[Path], on_time: Callable[[float], None], on_written: Callable[[], None]
@@ -97,8 +97,8 @@ class _Progress:
             self._on_written()
 
 
-# A hostile file may be a playlist that names URLs: without network protocols ffmpeg does not open them.
-# This is not enough by itself: old releases of ffmpeg fetch what a DASH manifest names all the same.
+# A hostile file may be a playlist that names URLs: without network protocols ffmpeg does not open them. This
+# option alone is not enough: old releases of ffmpeg fetch what a DASH manifest names all the same.
 _LOCAL_ONLY: Final = ["-protocol_whitelist", "file,crypto,data"]
 
 # The protocols that HLS and DASH need through an HTTP proxy.
@@ -209,13 +209,15 @@ class _Program(utils.Popen):  # type: ignore[misc]
     def _start_with_access(
         self, access: NetworkAccess, args: list[str], *remaining: Any, **options: Any
     ) -> None:
-        """Start without progress reports: ffmpeg would go on reporting while its source sends nothing."""
+        """Start without progress reports: ffmpeg sends them even while its source sends nothing, so they are
+        no sign of life.
+        """
         ruleset = sandbox.one_tcp_port(access.port)
         options |= {
             "preexec_fn": self._before_exec(ruleset),
             "pass_fds": (self.settings.lock_fd,),
-            # The URL has the proxy's token: it is not for the command line, which every user can see.
-            # Some builds have no certificates of their own.
+            # Pass the URL of the proxy by the environment: it contains a token, and every user can see
+            # command lines. Some builds of ffmpeg have no CA certificates of their own.
             "env": {"SSL_CERT_FILE": certifi.where(), **os.environ, "http_proxy": access.proxy_url or ""},
         }
         try:
@@ -318,7 +320,7 @@ def _collect_output(stream: TextIO, excerpt: Excerpt) -> Iterator[None]:
 
 
 def start(command: list[str], access: NetworkAccess) -> Any:
-    """Start `command`, with its pipes as text; return the `Popen`."""
+    """Start `command` with text pipes; return the `Popen`."""
     pipes = _TEXT | {"stdin": subprocess.PIPE, "stdout": subprocess.DEVNULL}
     return postprocessor.Popen(command, **pipes, access=access)
 
@@ -335,7 +337,7 @@ def read_output_lines(command: list[str]) -> Iterator[Iterator[str]]:
 
 
 def help_on(ffmpeg: str, topic: str) -> str:
-    """Return ffmpeg's help on `topic`: not every release has all options."""
+    """Return ffmpeg's help on `topic`, to see which options this release has."""
     return run([ffmpeg, "-hide_banner", "-h", topic]).output
 
 
@@ -356,7 +358,7 @@ def machine_fault(status: int, directory: Path) -> Code | None:
 def convert(ffmpeg: str, arguments: list[str], log: Callable[[str], None]) -> None:
     """Run ffmpeg with `arguments` in the job's directory; raises `JobFailed` with the reason."""
     log(f"ffmpeg {' '.join(arguments)}")
-    # Level info has the message that a signal ended ffmpeg.
+    # At level info ffmpeg says that a signal ended it.
     result = run([ffmpeg, "-hide_banner", "-y", "-loglevel", "level+info", *arguments])
     if messages := [line for line in result.errors.splitlines() if not _UNIMPORTANT.match(line)]:
         log("\n".join(_fold_similar_lines(messages)))

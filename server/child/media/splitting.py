@@ -71,7 +71,7 @@ def _recipe(
     source = Part(whole, Media(suffix), plain=False, reading=begin)
     words = [*_streams(source, subtitles), *_LOSSLESS.get(suffix, ()), "-map_chapters", "-1"]
     words += ["-ss", f"{earlier:.3f}"] if earlier else []
-    # An output option: as an input option it would not limit subtitles.
+    # `-t` as an output option: as an input option it would not limit subtitles.
     words += ["-t", f"{chapter.end - chapter.start:.3f}"]
     if suffix in embedding.TAGGED:
         of_chapter = {"title": chapter.title or number.partition("/")[0], "track": number}
@@ -91,9 +91,10 @@ def _recipe(
 
 def _streams(source: Part, subtitles: tuple[Embedded, ...]) -> list[Word]:
     container, copy = source.media.container, ["-dn", "-ignore_unknown", "-c", "copy"]
-    if container in _COARSE_SEEKS:  # sound alone: other streams would begin too early, or cannot be written
+    # Sound alone: in these containers other streams would begin too early, or cannot be written.
+    if container in _COARSE_SEEKS:
         return ["-map", Of(source, "a"), *copy]
-    if container == "mkv":  # no cover, which would become a video stream
+    if container == "mkv":  # leave out the cover, which would become a video stream
         kinds = ("V", "a?", "s?")
         return [*(word for kind in kinds for word in ("-map", Of(source, kind))), *copy]
     if container not in _LIKE_MP4:

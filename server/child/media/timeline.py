@@ -16,8 +16,8 @@ from typing import Any, Final
 from server.child.media import run_ffmpeg
 
 MAX_CHAPTERS: Final = 1000
-_MIN_SECONDS: Final = 0.001  # of a chapter: containers store times in milliseconds
-_MAX_SECONDS: Final = 1e7  # of a film
+_MIN_SECONDS: Final = 0.001  # the shortest chapter: containers store times in milliseconds
+_MAX_SECONDS: Final = 1e7  # the longest film
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ ALL: Final = Kept()
 def retime_chapters(chapters: Sequence[ChapterSpan], kept: Kept) -> list[ChapterSpan]:
     """Return the chapters of which something is kept, at their times in the result."""
     left: list[ChapterSpan] = []
-    merged_start: float | None = None  # that of a short chapter that is merged into the next
+    merged_start: float | None = None  # start of a short chapter that is merged into the next one
     for chapter in chapters:
         if (span := kept.of(chapter.start, chapter.end)) is None:
             continue
@@ -135,7 +135,7 @@ def retime_chapters(chapters: Sequence[ChapterSpan], kept: Kept) -> list[Chapter
 
 _TIME: Final = r"(?:(\d+):)?(\d{1,2}):(\d{1,2})[.,](\d{1,3})"
 _CUE: Final = re.compile(rf"^[ \t]*{_TIME}[ \t]*-->[ \t]*{_TIME}(.*)$", re.MULTILINE)
-_TIME_TAG: Final = re.compile(rf"<{_TIME}>")  # within the text of a WebVTT cue
+_TIME_TAG: Final = re.compile(rf"<{_TIME}>")  # a timestamp within the text of a WebVTT cue
 _BLANK_LINES: Final = re.compile(r"\n[ \t]*\n+")
 
 

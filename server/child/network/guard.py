@@ -129,7 +129,8 @@ class _Guard:
         if event not in ("socket.connect", "socket.sendto", "socket.sendmsg"):
             return
         sock, address = arguments
-        if address is None:  # sendmsg on a connected socket, whose address was checked by the connect
+        # Sendmsg without an address: the socket is connected, and the connect was checked.
+        if address is None:
             return
         if sock.family not in (socket.AF_INET, socket.AF_INET6):
             raise AddressBlocked(str(address))
@@ -191,7 +192,7 @@ def _check_before(owner: type, name: str, check: Callable[..., None]) -> None:
     setattr(owner, name, checked)
 
 
-_SWITCHING_PROTOCOLS: Final = 101  # unlike the other 1xx a final response: HTTP ends with it
+_SWITCHING_PROTOCOLS: Final = 101  # a final response, unlike the other 1xx: it ends HTTP on the connection
 
 
 def skip_informational_responses() -> None:

@@ -26,9 +26,9 @@ from yt_dlp.networking.exceptions import HTTPError, ProxyError, RequestError, SS
 from server.child.network.proxy import REFUSED_BY_US, Proxy
 from server.child.process import sandbox, yt_dlp_parts
 
-_MOST_AHEAD: Final = 64  # blocks of at most 16 KiB that have arrived and are not read yet
+_MOST_AHEAD: Final = 64  # blocks of at most 16 KiB that are received ahead of the reader
 _MOST_AT_ONCE: Final = 32  # transfers; further ones wait for a free thread
-_REFUSED: Final = "response 403"  # in libcurl's message where the guard refuses an address
+_REFUSED: Final = "response 403"  # part of libcurl's message if the guard refuses an address
 _BROKEN_OFF: Final = re.compile("SYSCALL|EOF|reset|closed|OPENSSL_internal:invalid library", re.IGNORECASE)
 
 
@@ -48,12 +48,12 @@ class GuardedRH(CurlCFFIRH):  # type: ignore[misc]
         self._proxy.__exit__()
 
     def _get_proxies(self, request: Request) -> dict[str, str]:
-        return {}  # `CurlOpt.PROXY` of the session outranks all others
+        return {}  # return no proxies: `CurlOpt.PROXY` of the session outranks all others
 
     def _create_instance(self, cookiejar: CookieJar | None = None) -> requests.Session:
         options = {
             CurlOpt.PROXY: self._proxy.url,
-            CurlOpt.NOPROXY: "",  # else the environment's would apply
+            CurlOpt.NOPROXY: "",  # else the environment's `NO_PROXY` would apply
             CurlOpt.PROTOCOLS_STR: "http,https",
             CurlOpt.REDIR_PROTOCOLS_STR: "http,https",
         }
@@ -69,7 +69,8 @@ class GuardedRH(CurlCFFIRH):  # type: ignore[misc]
         try:
             response: Response = super()._send(request)
         except TransportError as error:
-            raise self._as_of_urllib(error) from None  # else its whole chain would be classified
+            # Else the codes of all errors in the chain would be considered.
+            raise self._as_of_urllib(error) from None
         except HTTPError as error:
             if error.response.headers.get(REFUSED_BY_US) != self._proxy.signature:
                 raise
@@ -127,14 +128,16 @@ class _ClosableResponse(requests.Response):  # type: ignore[misc]
 
 
 def _threads(port: int) -> ThreadPoolExecutor:
-    """Threads that, like those they start, can connect to no other TCP port than `port` (Landlock)."""
+    """Return threads that, like all threads they start, can connect to no TCP port but `port` (Landlock)."""
     ruleset = sandbox.one_tcp_port(port)
     enter = None if ruleset is None else partial(sandbox.enter, ruleset)
     return ThreadPoolExecutor(_MOST_AT_ONCE, "browser", enter)
 
 
 def _ca_options(*, of_system: bool) -> dict[CurlOpt, Any]:
-    """The CA certificates to trust, as for other requests: the system's, else certifi's."""
+    """Return the options for the CA certificates to trust, the same as for other requests: the system's, else
+    certifi's.
+    """
     if not of_system:
         return {CurlOpt.CAINFO: certifi.where()}
     paths = ssl.get_default_verify_paths()
@@ -142,7 +145,9 @@ def _ca_options(*, of_system: bool) -> dict[CurlOpt, Any]:
 
 
 def _check_names() -> None:
-    """Raise `ImportError` if a name is missing that keeps libcurl to the proxy, or bounds its memory."""
+    """Raise `ImportError` unless curl_cffi has all names that keep libcurl to the proxy or bound its
+    memory.
+    """
     missing = yt_dlp_parts.missing("browser")
     missing += [] if hasattr(requests.Session, "executor") else ["Session.executor"]
     missing += [] if hasattr(sessions.queue, "Queue") else ["Queue"]

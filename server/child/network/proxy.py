@@ -206,7 +206,7 @@ class _ProxyRequest(BaseHTTPRequestHandler):
         return upstream
 
     def _send_page(self, page: Callable[[], str] | None) -> None:
-        """Answer with a page of the proxy's own, or with the status that its source sent instead."""
+        """Answer with a page of the proxy's own, or with the error status that the page's source sent."""
         status: int = HTTPStatus.OK if page else HTTPStatus.NOT_FOUND
         text = b""
         try:
@@ -239,7 +239,8 @@ class _ProxyRequest(BaseHTTPRequestHandler):
         with contextlib.suppress(OSError):
             self.send_response_only(status)
             self.send_header(REFUSED_BY_US, self.server.signature)
-            if status is HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:  # ffmpeg sends its token only when asked
+            # ffmpeg sends its token only after a response 407.
+            if status is HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
                 self.send_header("Proxy-Authenticate", 'Basic realm="clipwire"')
             self.send_header("Content-Length", "0")
             self.send_header("Connection", "close")
@@ -265,7 +266,7 @@ def relay(client: socket.socket, upstream: socket.socket, pace: Callable[[int], 
     client.settimeout(None)
     other_side = {upstream: client, client: upstream}
     while True:
-        ready = [upstream]  # TLS may have read bytes already, of which `select` does not know
+        ready = [upstream]  # TLS may have decrypted bytes already, which `select` does not see
         if not (isinstance(upstream, ssl.SSLSocket) and upstream.pending()):
             ready = select.select([upstream, client], [], [], _TIMEOUT)[0]
         if not ready:
@@ -288,10 +289,7 @@ def _endpoint(url: str, scheme: str) -> tuple[str, int]:
 
 
 def dialer(upstream: str | None) -> Dial:
-    """A function that connects to a host: directly, or through the operator's proxy.
-
-    Raises `JobFailed` for a SOCKS proxy that this version of yt-dlp cannot be used with.
-    """
+    """Return a function that connects to a host: directly, or through the operator's proxy."""
     if upstream is None:
         return lambda host, port: socket.create_connection((host, port), _TIMEOUT)
     if http_proxy := _http_proxy(upstream):

@@ -19,8 +19,8 @@ from socketserver import ThreadingTCPServer
 from typing import Final, Self
 
 BLOCK: Final = 64 * 1024
-_MAX_BLOCKS: Final = 128  # in one request
-_CACHED_BLOCKS: Final = 512  # ffmpeg may read two places of a film in turn
+_MAX_BLOCKS: Final = 128  # most blocks in one request
+_CACHED_BLOCKS: Final = 512  # a cache for several places: ffmpeg may read two places of a film in turn
 _BUFFER: Final = 16 * 1024  # bytes of the send buffer of each connection from ffmpeg
 _RANGE: Final = re.compile(r"bytes=(\d{1,18})-")
 
@@ -39,7 +39,7 @@ class RangeServer(ThreadingTCPServer):
 
     daemon_threads = True
     block_on_close = False
-    url = None  # for `guarded_ffmpeg.running`: it is no proxy
+    url = None  # there is no proxy URL: `guarded_ffmpeg.running` reads this attribute of its server
 
     def __init__(self, total: int, fetch: Fetch, index: range, expected: float) -> None:
         super().__init__(("127.0.0.1", 0), _RangeRequest)
@@ -89,7 +89,7 @@ class RangeServer(ThreadingTCPServer):
                 raise ConnectionError(self.failed)
             if number not in self._blocks:
                 first, stop = self._index.start // BLOCK, math.ceil(self._index.stop / BLOCK)
-                # All that is left of the index, and one block more, for ffmpeg's read-ahead.
+                # Fetch all that is left of the index, and one more block for ffmpeg's read-ahead.
                 left = min(stop - number + 1, _MAX_BLOCKS)
                 count = left if first <= number < stop else next(counts)
                 count = min(count, math.ceil(self.total / BLOCK) - number)

@@ -1,6 +1,6 @@
 """Records the redirects of requests: yt-dlp follows them, and reports only the last link.
 
-`requests` sends a password in a link to no other host.
+The library `requests` does not send a link's password on to other hosts.
 
 Decisions: docs/decisions/library.md
 """
@@ -11,7 +11,7 @@ from urllib.parse import urljoin, urlsplit
 
 from yt_dlp.utils.networking import normalize_url
 
-MAX_REDIRECTS: Final = 50  # a download may have thousands
+MAX_REDIRECTS: Final = 50  # a download may be redirected thousands of times
 _PERMANENT: Final = (301, 308)
 
 Redirect = tuple[str, int, str]
@@ -19,7 +19,9 @@ Redirect = tuple[str, int, str]
 
 
 def record_redirects(create: Callable[..., Any], redirects: list[Redirect]) -> Callable[..., Any]:
-    """Return a replacement of `RequestsRH._create_instance`, `create`, that appends to `redirects`."""
+    """Return a replacement for `RequestsRH._create_instance`, here called `create`, that appends to
+    `redirects`.
+    """
 
     def record(response: Any, **_: object) -> None:
         if response.is_redirect and len(redirects) < MAX_REDIRECTS:

@@ -59,8 +59,8 @@ class Channel:
                 for line in self._lines:
                     on_command(json.loads(line))
             except ConnectionError:
-                pass  # the server is gone, as at the end of the stream
-            except Exception:  # outermost: a child that no longer receives commands must not go on
+                pass  # the server is gone, which is handled like the end of the stream
+            except Exception:  # Outermost handler: a child that can no longer receive commands must end.
                 traceback.print_exc()
             finally:
                 self._on_gone()

@@ -16,7 +16,7 @@ from typing import Final, TextIO
 
 from server.core.redaction import clean
 
-_MAX_LINES: Final = 2000  # of the beginning, and of the end
+_MAX_LINES: Final = 2000  # lines at the beginning, and as many at the end
 _MAX_LINE_CHARS: Final = 4096
 _GAP: Final = "({} lines left out)"
 _GAP_LINE: Final = re.compile(rb"^\((\d+) lines left out\)\n", re.MULTILINE)
@@ -28,7 +28,7 @@ class Excerpt:
     def __init__(self) -> None:
         self.first: list[str] = []
         self._last: deque[str] = deque(maxlen=_MAX_LINES)
-        self._after_first = 0  # lines
+        self._after_first = 0  # lines added after the first ones
 
     def add(self, line: str) -> bool:
         """Add a line; return whether it is one of the first."""
@@ -61,7 +61,8 @@ def cut_middle(text: bytes, kept: int) -> tuple[bytes, bytes]:
 
     In front of the last lines is one that says how many were left out.
     """
-    earlier = _GAP_LINE.search(text)  # it is left out, too, and its number is included in the new one
+    # An earlier gap: its line is left out, and its number added to the new one.
+    earlier = _GAP_LINE.search(text)
     begin = text.rfind(b"\n", 0, min(kept, earlier.start() if earlier else kept)) + 1
     end = text.find(b"\n", len(text) - kept) + 1
     middle = text[begin:end]
@@ -111,7 +112,7 @@ class Log:
             if self._size + len(data) > LIMIT - _FOR_SERVER:
                 data = self._cut(data)
             self._size += len(data)
-            with suppress(OSError):  # a full disk: a job does not fail because of its log
+            with suppress(OSError):  # the disk may be full: a job does not fail because of its log
                 os.write(self._descriptor, data)
 
     def close(self) -> None:
@@ -122,7 +123,7 @@ class Log:
         whole = data
         with suppress(OSError):
             whole = os.pread(self._descriptor, self._size, 0) + data
-        if len(whole) <= 2 * _KEPT:  # the log could not be read, perhaps because it is no file
+        if len(whole) <= 2 * _KEPT:  # too little was read to cut out a middle; the log may be no regular file
             return data[-_KEPT:]
         first, last = cut_middle(whole, _KEPT)
         os.ftruncate(self._descriptor, min(self._size, len(first)))

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 START, END = 20.0, 99.0
 SHORTEST_PAUSE = 0.25  # seconds between two reports
 ALIVE_AFTER = 2.0  # seconds without a report, after which a sign of life is sent
-_MEASURE_SECONDS = 1.0  # before a speed is reported
+_MEASURE_SECONDS = 1.0  # seconds before a speed is reported
 _MAX_BYTES = 1 << 60
 _HALF_OF_UNKNOWN = 32_000_000
 """The bytes after which a stream of unknown length counts as half fetched."""
@@ -55,7 +55,8 @@ class StreamProgress:
             share = 1.0
         elif self.size:
             share = self.done / self.size
-        elif count := hook.get("fragment_count"):  # steadier than yt-dlp's estimate of the bytes
+        elif count := hook.get("fragment_count"):
+            # The share of fragments is steadier than yt-dlp's estimate of the bytes
             share = float(min(1.0, (hook.get("fragment_index") or 0) / count))
         else:
             share = self.done / (self.done + _HALF_OF_UNKNOWN)
@@ -66,7 +67,9 @@ class StreamProgress:
 
 
 class Meter:
-    """Computes one percentage for all `streams`; `convert` is ffmpeg's share of the work, 0-1."""
+    """Computes one percentage for the job from all `streams`; `convert` is ffmpeg's share of the work,
+    0-1.
+    """
 
     def __init__(self, streams: list[StreamProgress], convert: float = 0.0) -> None:
         self.streams = streams
@@ -79,18 +82,18 @@ class Meter:
 
     @property
     def at_least(self) -> int:
-        """The bytes of all streams, as far as they are known by now."""
+        """Return the bytes of all streams whose sizes are known by now."""
         return sum(max(stream.done, stream.size or 0) for stream in self.streams)
 
     @property
     def total(self) -> int | None:
-        """The bytes of all streams; None unless all sizes are known."""
+        """Return the bytes of all streams; None unless all sizes are known."""
         sizes = self.sizes
         return sum(size for size in sizes if size) if sizes and None not in sizes else None
 
     @property
     def sizes(self) -> list[int | None]:
-        """The bytes of each stream; None where unknown."""
+        """Return the bytes of each stream, None where unknown."""
         return [stream.size for stream in self.streams]
 
     def of_download(self) -> float:
@@ -134,7 +137,7 @@ class Reporter:
         self._highest = START
         self._sent_at = time.monotonic()
         self._converting = False
-        self._needs = 0  # bytes of disk space, the most that was reported
+        self._needs = 0  # the most bytes of disk space that were reported as needed
         self._is_held = self._is_fetching = self._sent_held = False
         self._pending: tuple[Meter, Mapping[str, Any]] | None = None
         self._timer: threading.Timer | None = None
@@ -259,7 +262,7 @@ def each_second(tick: Callable[[], None]) -> Iterator[None]:
 
 
 LARGEST_BLOCK = 256 * 1024  # bytes
-_LONGEST_NAP = 1.0  # seconds that a throttled download sleeps at once
+_LONGEST_NAP = 1.0  # seconds that a throttled download sleeps at a time
 
 
 class Throttle:
@@ -277,7 +280,7 @@ class Throttle:
         self.holds = int(rate == 0)
         """How often the rate has become 0."""
 
-        self._came_in = 0  # since the rate last changed
+        self._came_in = 0  # bytes received since the rate last changed
         self._changed_at: float | None = None
 
     def set_rate(self, bytes_per_second: int | None) -> None:

@@ -45,7 +45,7 @@ def adopt_orphans() -> None:
 
 
 def syscall(number: int, *arguments: int | bytes | None) -> int:
-    """Make a system call with integers and buffers."""
+    """Make a system call whose arguments are integers or buffers. Raises `OSError`."""
     if not hasattr(_libc, "syscall"):
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
     wide = [ctypes.c_long(value) if isinstance(value, int) else value for value in arguments]
@@ -77,13 +77,16 @@ _READ = _EXECUTE | _READ_FILE | _READ_DIR
 _RIGHTS_ON_FILES = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL_DEVICE
 _BIND, _CONNECT = 1, 2
 _ALL_TCP = _BIND | _CONNECT
-_ALL_SCOPES = 1 | 2  # abstract Unix sockets and signals to processes outside
+_ALL_SCOPES = 1 | 2  # forbid abstract Unix sockets, and signals to processes outside the sandbox
 
-# ABI 1 allows no renames between directories, which children need: Landlock is not used there.
+# ABI 1 does not allow renaming a file into another directory, which children need: Landlock is not used
+# there.
 _FIRST_ABI, _TCP_ABI, _SCOPE_ABI = 2, 4, 6
-_FILE_RIGHTS: Final = {2: 14, 3: 15, 4: 15, 5: 16}  # number of rights, from that ABI on
+# ABI -> how many file access rights it knows; later ABIs as the last.
+_FILE_RIGHTS: Final = {2: 14, 3: 15, 4: 15, 5: 16}
 
-# What the interpreter, TLS, name resolution, ffmpeg and deno read. /etc as a whole may hold secrets.
+# Paths that the interpreter, TLS, name resolution, ffmpeg and deno read. Not all of /etc, which may hold
+# secrets.
 _SYSTEM: Final = (
     "/usr", "/bin", "/lib", "/lib64", "/nix/store", "/dev/urandom", "/dev/random", "/dev/zero",
     "/etc/ssl", "/etc/pki", "/etc/ca-certificates", "/etc/ld.so.cache", "/etc/localtime", "/etc/fonts",

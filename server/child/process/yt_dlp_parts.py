@@ -261,7 +261,7 @@ class UnfitYtDlp(Exception):
 
 
 def fits(part: Part) -> bool:
-    """Whether all names of `part` are as in `TABLE`. Call it before replacing any of them."""
+    """Whether all names of `part` are as `TABLE` says. Call it before replacing any of them."""
     return part not in _misfits()
 
 
@@ -271,7 +271,9 @@ def install_folder() -> Path:
 
 
 def original(owner: object, name: str) -> Any:
-    """Return the attribute `name` of `owner`; None if there is none, in which case its part does not fit."""
+    """Return the attribute `name` of `owner`; None if it does not exist, in which case its part does not
+    fit.
+    """
     return getattr(owner, name, None)
 
 
@@ -296,7 +298,7 @@ def missing(part: Part) -> list[str]:
 
 @cache
 def _misfits() -> dict[Part, list[str]]:
-    """Return the `missing` names of each part that has any; computed once, since names are replaced later."""
+    """Return the `missing` names of each part that has any; computed once, before names are replaced."""
     return {part: names for part in TABLE if (names := missing(part))}
 
 
@@ -310,7 +312,8 @@ def _is_as_listed(name: str, parameters: str | None) -> bool:
         for each in owners:
             owner = getattr(owner, each)
         if parameters is None:
-            return hasattr(owner, last) or last in owner.__init__.__code__.co_names  # set by `__init__`
+            # An instance attribute exists only once `__init__` has run.
+            return hasattr(owner, last) or last in owner.__init__.__code__.co_names
         return ", ".join(inspect.signature(getattr(owner, last)).parameters) == parameters
     except (ImportError, AttributeError, TypeError, ValueError, OSError):
         return False
