@@ -43,6 +43,7 @@ class LoadResult:
 
     statuses: Counter[int] = field(default_factory=Counter)
     latencies: list[float] = field(default_factory=list)
+    answer_latencies: list[float] = field(default_factory=list)  # without the wait for a free connection
     task_ids: list[str] = field(default_factory=list)
     without_retry_after: int = 0  # of answers 429 and 503
     seconds: float = 0.0
@@ -124,9 +125,12 @@ def submitters(target: Target, body: bytes, rate: float, connections: int) -> Lo
         async def submit() -> None:
             began = time.perf_counter()
             transport, answer = await free.get()
+            sent = time.perf_counter()
             transport.write(request)
             await answer.wait()
-            result.latencies.append(time.perf_counter() - began)
+            answered = time.perf_counter()
+            result.latencies.append(answered - began)
+            result.answer_latencies.append(answered - sent)
             result.statuses[answer.status] += 1
             if answer.status == 202:
                 result.task_ids.append(answer.task_id)
