@@ -153,6 +153,8 @@ class ChangeLog(Generic[Value]):
 
 
 CHANGES_KEPT_FOR = 10.0  # seconds
+FORGET_EVERY = 0.1  # seconds
+FORGOTTEN_AT_ONCE = 1_000  # changes: less than a millisecond
 MAX_HISTORY = 10_000  # tasks whose last change is kept for feeds that reconnect
 
 
@@ -179,6 +181,7 @@ class Hub:
         # When a task last changed and whether it was removed, the latest change last. Ids only: a page that
         # connects reads their statuses anew.
         self._changes: dict[str, tuple[float, bool]] = {}
+        self._forgetting: asyncio.TimerHandle | None = None
         self._missed_at = float("-inf")
         # Numbers of changes, for feeds that reconnect. They are milliseconds by `now`, so that they grow over
         # restarts and on all nodes.
@@ -238,19 +241,37 @@ class Hub:
         is_removed, now = isinstance(update, Removed), time.monotonic()
         self._changes.pop(task_id, None)
         self._changes[task_id] = now, is_removed
+        if self._forgetting is None and not self._closed:
+            loop = asyncio.get_running_loop()
+            self._forgetting = loop.call_later(CHANGES_KEPT_FOR, self._forget_old_changes)
         if self._history is not None:
             self._count()
             self._history.add(task_id, self.number, is_removed)
             if len(self._history) > MAX_HISTORY:
                 self._history_from = self._history.drop_oldest()
-        # Drop up to two old changes for each new one.
-        for old, (changed_at, _) in list(islice(self._changes.items(), 2)):
-            if changed_at < now - CHANGES_KEPT_FOR:
-                del self._changes[old]
+        self._drop_old_changes(2, now)
         if not isinstance(update, str):
             for key in (task_id, None):
                 for watcher in self._watchers.get(key, ()):
                     watcher.offer(update)
+
+    def _drop_old_changes(self, most: int, now: float) -> None:
+        for old, (changed_at, _) in list(islice(self._changes.items(), most)):
+            if changed_at >= now - CHANGES_KEPT_FOR:
+                return
+            del self._changes[old]
+
+    def _forget_old_changes(self) -> None:
+        """Drop old changes also where no new ones follow, which would drop those of a burst."""
+        now = time.monotonic()
+        self._drop_old_changes(FORGOTTEN_AT_ONCE, now)
+        self._forgetting = None
+        if not self._changes:
+            self._changes = {}  # an emptied table keeps its size
+            return
+        oldest = next(iter(self._changes.values()))[0]
+        wait = max(oldest + CHANGES_KEPT_FOR - now, FORGET_EVERY)
+        self._forgetting = asyncio.get_running_loop().call_later(wait, self._forget_old_changes)
 
     def publish_removal(self, task_id: str, owner: str | None = None) -> None:
         self.publish(Removed(task_id, owner))
@@ -318,6 +339,8 @@ class Hub:
     def close(self) -> None:
         """End every watcher, and each that is added later."""
         self._closed = True
+        if self._forgetting:
+            self._forgetting.cancel()
         for watchers in (*self._watchers.values(), self._of_queue):
             for watcher in watchers:
                 watcher.close()

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from server.core.task import TaskStatus
+from server.tasks import hub as hub_module
 from server.tasks.hub import CHANGES_KEPT_FOR, Hub, Removed, Waiter, Watcher
 
 NOW = datetime(2024, 1, 1, tzinfo=UTC)
@@ -113,6 +114,24 @@ async def test_what_changed_lately_is_known_with_what_was_removed_although_nobod
     assert hub.changed_within(100) == {"a": False, "c": True}
     now += 1
     assert hub.changed_within(100) == {}
+
+
+async def test_a_burst_of_changes_is_forgotten_although_none_follows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub_module, "CHANGES_KEPT_FOR", 0.05)
+    monkeypatch.setattr(hub_module, "FORGET_EVERY", 0.0)
+    monkeypatch.setattr(hub_module, "FORGOTTEN_AT_ONCE", 7)
+    hub = Hub()
+    for number in range(50):
+        hub.publish(str(number))
+    assert len(hub._changes) == 50
+    async with asyncio.timeout(5):
+        while hub._changes:
+            await asyncio.sleep(0.01)
+    assert hub._forgetting is None, "nothing wakes the event loop while nothing changes"
+    hub.publish("again")
+    assert hub._forgetting
+    hub.close()
+    assert hub._forgetting.cancelled()
 
 
 async def test_when_changes_may_have_been_missed_who_watches_all_is_sent_to_list_anew(
