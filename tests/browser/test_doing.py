@@ -641,6 +641,41 @@ async def test_the_last_choices_are_remembered(api: FakeApi, open_page: OpenPage
     assert second["split_chapters"]
 
 
+async def test_a_link_whose_video_is_gone_is_tried_all_the_same_and_not_recommended(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    api.looks["https://a.example/1"] = {"error_code": "http_404", "error": "Download failed: HTTP 404"}
+    async with open_page(api.url, locale="en-US") as page:
+        box, verb = page.locator("#links"), page.locator("#draft [data-part=verb]")
+        await box.fill("https://a.example/1")
+        await expect(verb).to_have_text("Try anyway")
+        await expect(verb).to_have_attribute("data-quiet", "")
+        await box.fill("https://a.example/2")
+        await expect(verb).not_to_have_attribute("data-quiet", "")
+        await box.fill("https://a.example/1")
+        await expect(verb).to_have_text("Try anyway")
+        await verb.click()
+        await expect(page.locator(".row")).to_have_count(1)
+
+
+async def test_a_long_link_that_is_pasted_shows_its_beginning(api: FakeApi, open_page: OpenPage) -> None:
+    allowed = ["clipboard-read", "clipboard-write"]
+    async with open_page(api.url, permissions=allowed) as page:
+        await page.evaluate("navigator.clipboard.writeText('https://a.example/' + '1234567890'.repeat(40))")
+        box = page.locator("#links")
+        for is_in_box in (True, False):
+            await box.fill("")
+            await (box.focus() if is_in_box else box.blur())
+            await page.keyboard.press("ControlOrMeta+v")
+            await expect(box).to_have_value(re.compile(r"^https://a\.example/\d{400}$"))
+            await expect(box).to_be_focused()
+            await page.evaluate("new Promise((drawn) => requestAnimationFrame(() => setTimeout(drawn)))")
+            assert await box.evaluate("(box) => [box.scrollLeft, box.scrollWidth > box.clientWidth]") == [
+                0,
+                True,
+            ]
+
+
 async def test_three_options_are_in_sight_and_never_choose_nothing(api: FakeApi, open_page: OpenPage) -> None:
     api.has_library = True
     api.looks["https://a.example/1"] = {"title": "Bread", "duration": 60}

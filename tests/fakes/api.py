@@ -197,6 +197,8 @@ class FakeApi:
         look = self.looks.get(body["url"])
         if look is None:
             return _problem(502, "source_refused", "There is nothing to see.", error_code="no_media")
+        if "error_code" in look:
+            return _problem(502, "source_refused", "The source refuses.", **look)
         if "entries" not in look:
             return web.json_response(look)
         first = int(body.get("cursor", "0"))

@@ -118,7 +118,10 @@ export class Box extends EventTarget {
   constructor(i18n) {
     super()
     this.#i18n = i18n
-    this.#area.addEventListener("input", () => this.#changed())
+    this.#area.addEventListener("input", (event) => {
+      if (/** @type {InputEvent} */ (event).inputType === "insertFromPaste") this.#scrollToStart()
+      this.#changed()
+    })
     this.#area.addEventListener("keydown", (event) => this.#pressed(event))
     document.addEventListener("paste", (event) => this.#pasted(event))
     document.addEventListener("dragover", (event) => this.#isTaken(event) && event.preventDefault())
@@ -166,6 +169,12 @@ export class Box extends EventTarget {
    */
   add(text) {
     this.fill([this.#area.value.trimEnd(), text.trim()].filter(Boolean).join("\n"))
+    this.#scrollToStart()
+  }
+
+  /** The site is at the beginning of a link; the browser would show the end, where the caret is. */
+  #scrollToStart() {
+    requestAnimationFrame(() => (this.#area.scrollLeft = 0))
   }
 
   /**

@@ -19,13 +19,15 @@ const PATIENCE_MS = 50_000
 const UNREAD_MS = 300
 /** What is said of a page without a film, which may name a feed. */
 const WITHOUT_FILM = ["unsupported_url", "no_media"]
+/** What is said of a video that a download will hardly find, either. */
+const GONE = ["http_404", "http_410", "unavailable"]
 /** The most formats in the menu, the best first. */
 const MOST_FORMATS = 60
 
 /** @typedef {{format_id: string, ext?: string, height?: number, vcodec?: string, acodec?: string, filesize?: number, filesize_approx?: number, tbr?: number, note?: string}} Format */
 /** @typedef {{index?: number, title?: string, url?: string, duration?: number, thumbnail?: string, published_at?: string}} Entry */
-/** @typedef {{title?: string, duration?: number, uploader?: string, webpage_url?: string, thumbnail?: string, formats?: Format[], entries?: Entry[], total_entries?: number, next_cursor?: string, live?: boolean, begins_at?: string, live_status?: string, mayNameFeed?: boolean}} Info */
-/** @typedef {"download" | "choose" | "all" | "record" | "wait" | "play" | "save" | "follow"} Verb */
+/** @typedef {{title?: string, duration?: number, uploader?: string, webpage_url?: string, thumbnail?: string, formats?: Format[], entries?: Entry[], total_entries?: number, next_cursor?: string, live?: boolean, begins_at?: string, live_status?: string, mayNameFeed?: boolean, isGone?: boolean}} Info */
+/** @typedef {"download" | "choose" | "all" | "record" | "wait" | "play" | "save" | "follow" | "try"} Verb */
 
 /** Fires "info" when more, or something else, is known of the link. */
 export class Draft extends EventTarget {
@@ -109,12 +111,13 @@ export class Draft extends EventTarget {
   /** The one thing to do with the link. @returns {Verb} */
   get verb() {
     const { options } = this.#parts
-    const { entries, live, begins_at, mayNameFeed } = this.#info
+    const { entries, live, begins_at, mayNameFeed, isGone } = this.#info
     const isMeantAsIs = !options.isOpen && !options.isTouched // other options make other files
     const isTheirs = !owners.chosen || this.#had?.owner === owners.chosen
     if (this.#had && isMeantAsIs && isTheirs) return isPlayable(this.#had) ? "play" : "save"
     if (entries?.length) return options.isOfLists ? "all" : "choose"
     if ((live || begins_at) && !options.chosen.live) return live ? "record" : "wait"
+    if (isGone) return "try"
     return mayNameFeed && !this.#fetched ? "follow" : "download"
   }
 
@@ -158,7 +161,11 @@ export class Draft extends EventTarget {
       if (link !== this.#link) return
       const { error_code, error: said = error.status ? error.message : "" } = error.body // the page says it is offline
       const failure = /** @type {any} */ ({ error: said, error_code, message: said })
-      this.#show({ mayNameFeed: WITHOUT_FILM.includes(error_code ?? "") }, () => failureOf(failure, i18n))
+      const isOneOf = (/** @type {string[]} */ codes) => codes.includes(error_code ?? "")
+      this.#show(
+        { mayNameFeed: isOneOf(WITHOUT_FILM), isGone: isOneOf(GONE) },
+        () => failureOf(failure, i18n),
+      )
     }
   }
 
@@ -230,6 +237,7 @@ export class Draft extends EventTarget {
     setText(this.#part("facts"), this.#had ? hadFacts(this.#had, i18n) : this.#said(facts()))
     const said = this.#buttons[0].textContent
     box.name(this.#words)
+    for (const each of this.#buttons) each.toggleAttribute("data-quiet", this.verb === "try")
     if (said !== this.#buttons[0].textContent) {
       this.#hold(true)
       this.#unread = setTimeout(() => this.#hold(false), UNREAD_MS)
@@ -272,6 +280,7 @@ export class Draft extends EventTarget {
       play: t("action.play"),
       save: t("action.save"),
       follow: t("list.follow"),
+      try: t("list.try"),
     }
     return words[this.verb]
   }

@@ -135,6 +135,7 @@ export class Intake {
     const { play, subscribe } = this.#parts
     switch (draft.verb) {
       case "download":
+      case "try":
         return true
       case "play":
         draft.had && play(draft.had)
