@@ -1,4 +1,5 @@
-"""Statements that are written once for both databases: `?` stands for a value, times are seconds since 1970.
+"""Statements that are written once for both databases: `?` stands for a value, or `:name` for each of many
+values; times are seconds since 1970.
 
 For tables that few requests use. The statements behind every status are written for each database, in the
 form that it runs fastest.
@@ -19,6 +20,8 @@ from server.core.task import Task, TaskStatus
 
 Result = TypeVar("Result")
 Row = tuple[Any, ...]
+Values = Sequence[object] | Mapping[str, object]
+"""Of each `?` in order, or of each `:name`."""
 AT_ONCE = 200  # rows of one statement: SQLite takes 32,766 values, PostgreSQL 65,535
 # Keys of one statement: each statement is a round trip, and a transaction has five seconds.
 KEYS_AT_ONCE = 5000
@@ -43,11 +46,11 @@ class Statements(Protocol):
 
     dialect: Dialect
 
-    async def fetch(self, sql: str, values: Sequence[object] = ()) -> list[Row]:
+    async def fetch(self, sql: str, values: Values = ()) -> list[Row]:
         """Execute a statement that returns rows."""
         ...
 
-    async def run(self, sql: str, values: Sequence[object] = ()) -> None: ...
+    async def run(self, sql: str, values: Values = ()) -> None: ...
 
 
 class Tables(Statements, Protocol):

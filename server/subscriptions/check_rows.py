@@ -91,12 +91,12 @@ _KEYS_SINCE = "SELECT key FROM items WHERE subscription_id = ? AND found_at >= ?
 _NEWEST_KEYS = "SELECT key FROM items WHERE subscription_id = ? ORDER BY number DESC LIMIT ?"
 _CLAIMABLE = """
     SELECT s.subscription_id, s.host FROM subscriptions s LEFT JOIN source_hosts h ON h.host = s.host
-    WHERE (s.next_check_at <= ? OR s.next_check_at > ?) AND s.next_check_at IS NOT NULL
-        AND (s.lease_until IS NULL OR s.lease_until <= ? OR s.lease_until > ?)
-        AND (h.host IS NULL OR ((h.next_look_at <= ? OR h.next_look_at > ?)
-            AND (h.held_until <= ? OR h.held_until > ?)))
-        AND NOT EXISTS (SELECT 1 FROM subscriptions o WHERE o.host = s.host AND o.lease_until > ?
-            AND o.lease_until <= ?)
+    WHERE (s.next_check_at <= :now OR s.next_check_at > :last_check) AND s.next_check_at IS NOT NULL
+        AND (s.lease_until IS NULL OR s.lease_until <= :now OR s.lease_until > :last_lease)
+        AND (h.host IS NULL OR ((h.next_look_at <= :now OR h.next_look_at > :last_lease)
+            AND (h.held_until <= :now OR h.held_until > :last_hold)))
+        AND NOT EXISTS (SELECT 1 FROM subscriptions o WHERE o.host = s.host AND o.lease_until > :now
+            AND o.lease_until <= :last_lease)
     ORDER BY s.next_check_at, s.number LIMIT 200"""
 _LEASE = """
     UPDATE subscriptions SET lease_until = ?, check_no = check_no + 1 WHERE subscription_id = ?"""
@@ -104,14 +104,15 @@ _LEASE = """
 _SOONEST = """
     SELECT (SELECT min(CASE
                 WHEN h.held_until > s.next_check_at AND h.held_until >= h.next_look_at
-                    AND h.held_until <= ? THEN h.held_until
-                WHEN h.next_look_at > s.next_check_at AND h.next_look_at <= ? THEN h.next_look_at
-                WHEN s.next_check_at > ? THEN 0
+                    AND h.held_until <= :last_hold THEN h.held_until
+                WHEN h.next_look_at > s.next_check_at AND h.next_look_at <= :last_hold THEN h.next_look_at
+                WHEN s.next_check_at > :last_check THEN 0
                 ELSE s.next_check_at END)
             FROM subscriptions s LEFT JOIN source_hosts h ON h.host = s.host
             WHERE s.next_check_at IS NOT NULL
-                AND (s.lease_until IS NULL OR s.lease_until <= ? OR s.lease_until > ?)),
-        (SELECT min(lease_until) FROM subscriptions WHERE lease_until > ? AND lease_until <= ?),
+                AND (s.lease_until IS NULL OR s.lease_until <= :now OR s.lease_until > :last_lease)),
+        (SELECT min(lease_until) FROM subscriptions
+            WHERE lease_until > :now AND lease_until <= :last_lease),
         (SELECT min(keep_at) FROM subscriptions WHERE keep_at IS NOT NULL),
         EXISTS (SELECT 1 FROM subscriptions)"""
 _STORE_CHECK = """
@@ -145,9 +146,8 @@ class CheckRows:
         async def work(tables: Statements) -> dict[str, float]:
             return await read_holds(tables, hosts, now)
 
-        late = now + LONGEST_HOLD + DAY  # as in `_latest`: set by a clock that was ahead
         held = await self._transactions.read(work)
-        return {host: until for host, until in held.items() if until <= late}
+        return {host: until for host, until in held.items() if until <= _latest(now)["last_hold"]}
 
     async def due(self, subscription_id: str, now: float) -> StoredSubscription:
         """Have it checked as soon as possible. Raises `SubscriptionNotFound`."""
@@ -166,10 +166,8 @@ class CheckRows:
 
         async def work(tables: Tables) -> list[Claim]:
             await tables.alone()
-            late, leased, held = _latest(now)
-            values = (now, late, now, leased, now, leased, now, held, now, leased)
             hosts, claims = set[str](), list[Claim]()
-            for subscription_id, host in await tables.fetch(_CLAIMABLE, values):
+            for subscription_id, host in await tables.fetch(_CLAIMABLE, _latest(now)):
                 if host in hosts or len(claims) >= most:
                     continue
                 hosts.add(host)
@@ -185,8 +183,7 @@ class CheckRows:
         """Seconds until something is due, at most 0 if it is; None if there is no subscription at all."""
 
         async def work(tables: Statements) -> list[Row]:
-            late, leased, held = _latest(now)
-            return await tables.fetch(_SOONEST, (held, held, late, now, leased, now, leased))
+            return await tables.fetch(_SOONEST, _latest(now))
 
         [(check, lease, keep, exist)] = await self._transactions.read(work)
         if not exist:
@@ -389,9 +386,13 @@ class CheckRows:
         await self._transactions.write(work)
 
 
-def _latest(now: float) -> tuple[float, float, float]:
-    """When a check, the end of a lease, and that of a hold can be at the latest."""
-    return now + LATEST, now + MOST_LEASE, now + LONGEST_HOLD + DAY
+def _latest(now: float) -> dict[str, float]:
+    """When a check, the end of a lease, and that of a hold can be at the latest.
+
+    A later one was set by a clock that was ahead.
+    """
+    last_hold = now + LONGEST_HOLD + DAY
+    return {"now": now, "last_check": now + LATEST, "last_lease": now + MOST_LEASE, "last_hold": last_hold}
 
 
 async def _read_claim(tables: Statements, subscription: StoredSubscription, now: float) -> Claim:

@@ -1,5 +1,6 @@
 """Writes changes to the tables, all changes of a kind in a group by one statement."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,7 +27,7 @@ from server.storage.entry_rows import (
 from server.storage.group_commit import Change
 from server.storage.postgresql.advisory_locks import ADD, CHECKS, OURS
 from server.storage.postgresql.announcing import ActedOnList, Changed, Gone, News, Signal
-from server.storage.statements import Dialect, Ended, Row, StoreHooks, Work, follow_ends, rooms_of
+from server.storage.statements import Dialect, Ended, Row, StoreHooks, Values, Work, follow_ends, rooms_of
 from server.storage.task_rows import (
     STATUS,
     FindShort,
@@ -59,6 +60,7 @@ DIALECT = Dialect(
     seconds="extract(epoch FROM {})::float8",
     iso="""to_char(to_timestamp({}) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')""",
 )
+_NAMED = re.compile(r"(?<!:):([a-z_]+)")  # `:name`, not the cast `::text`
 _LOCK = b"SELECT pg_advisory_xact_lock(%s, %s)"
 _WAITING = b"""
     SELECT count(*) FILTER (WHERE stage IN ('queued', 'paused')), count(*)
@@ -268,11 +270,11 @@ class Reading:
     def __init__(self, db: AsyncConnection) -> None:
         self._db = db
 
-    async def fetch(self, sql: str, values: Sequence[object] = ()) -> list[Row]:
-        return await (await self._db.execute(placed(sql), values)).fetchall()
+    async def fetch(self, sql: str, values: Values = ()) -> list[Row]:
+        return await (await self._db.execute(placed(sql, values), values)).fetchall()
 
-    async def run(self, sql: str, values: Sequence[object] = ()) -> None:
-        await self._db.execute(placed(sql), values)
+    async def run(self, sql: str, values: Values = ()) -> None:
+        await self._db.execute(placed(sql, values), values)
 
 
 class Transacting(Reading):
@@ -506,9 +508,12 @@ class Changes:
         return added, have_jobs
 
 
-def placed(sql: str) -> bytes:
-    """`sql` with psycopg's placeholders."""
-    return sql.replace("%", "%%").replace("?", "%s").encode()
+def placed(sql: str, values: Values = ()) -> bytes:
+    """Return `sql` with psycopg's placeholders: by name if `values` have names."""
+    sql = sql.replace("%", "%%")
+    if isinstance(values, Mapping):
+        return _NAMED.sub(r"%(\1)s", sql).encode()
+    return sql.replace("?", "%s").encode()
 
 
 async def _row(db: AsyncConnection, sql: bytes) -> tuple[int, ...]:

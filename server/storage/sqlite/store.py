@@ -42,7 +42,7 @@ from server.storage.sqlite.writer import (
     Transact,
     Writer,
 )
-from server.storage.statements import Reads, Result, Row, Signals, StoreHooks, Work, kept
+from server.storage.statements import Reads, Result, Row, Signals, StoreHooks, Values, Work, kept
 from server.storage.task_queries import count_query, ids_query
 from server.storage.task_rows import (
     CHANGED_WITHIN,
@@ -524,8 +524,8 @@ class _Reading:
     lists: Reader
     dialect = DIALECT
 
-    async def fetch(self, sql: str, values: Sequence[object] = ()) -> list[Row]:
+    async def fetch(self, sql: str, values: Values = ()) -> list[Row]:
         return [tuple(row) for row in await self.lists.fetch(sql, values)]
 
-    async def run(self, sql: str, values: Sequence[object] = ()) -> None:
+    async def run(self, sql: str, values: Values = ()) -> None:
         raise NotImplementedError("a connection that only reads")

@@ -31,7 +31,17 @@ from server.storage.entry_rows import SQLITE, EntrySql, by_stage, merged
 from server.storage.group_commit import Change, GroupWriter
 from server.storage.sqlite.ballast import Ballast
 from server.storage.sqlite.connection import unavailable
-from server.storage.statements import Dialect, Ended, Row, Signals, StoreHooks, Work, follow_ends, rooms_of
+from server.storage.statements import (
+    Dialect,
+    Ended,
+    Row,
+    Signals,
+    StoreHooks,
+    Values,
+    Work,
+    follow_ends,
+    rooms_of,
+)
 from server.storage.task_rows import (
     STATUS,
     FindShort,
@@ -318,10 +328,10 @@ class SqliteStatements:
     def __init__(self, db: aiosqlite.Connection) -> None:
         self._db = db
 
-    async def fetch(self, sql: str, values: Sequence[object] = ()) -> list[Row]:
+    async def fetch(self, sql: str, values: Values = ()) -> list[Row]:
         return [tuple(row) for row in await self._db.execute_fetchall(sql, values)]
 
-    async def run(self, sql: str, values: Sequence[object] = ()) -> None:
+    async def run(self, sql: str, values: Values = ()) -> None:
         await self._db.execute_fetchall(sql, values)
 
 
