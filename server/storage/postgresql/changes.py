@@ -326,44 +326,24 @@ class Changes:
         self._most, self._given = max_queued, 0  # unfinished tasks at the last count, and the last number
 
     async def write(self, db: AsyncConnection, group: Sequence[Change[Any]]) -> list[News]:
+        """Write the changes of a group and set their outcomes; return what to announce to other nodes."""
         adds = [change for change in group if isinstance(change, Add)]
         saves = [change for change in group if isinstance(change, Save)]
         whole = [change for change in group if isinstance(change, Together)]
-        all_saves = [*saves, *(save for change in whole for save in change.saves)]
         acts = [change for change in group if isinstance(change, Act | Remove | Done)]
-        await _lock_lists(db, all_saves, acts)
-        for act in acts:  # these make saves of the lists
-            if isinstance(act, Act):
-                await self._prepare_act(db, act)
-            elif isinstance(act, Done):
-                await _prepare_done(db, act)
-        own = [act.save for act in acts if isinstance(act, Act | Done) and act.save]
-        saves, all_saves = [*saves, *own], [*all_saves, *own]
-        ends: dict[str, str] = {}  # the stored requests of the tasks that these saves end
-        if ending := [save for save in all_saves if save.status.stage.is_final]:
-            columns = _columns((save.status.task_id, save.follows) for save in ending)
-            ends = dict(await (await db.execute(_ENDS, columns, prepare=True)).fetchall())
-        ended: set[str] = set()  # final tasks that are to wait again
-        if again := [save for save in all_saves if save.status.stage.is_waiting and not save.taken]:
-            columns = _columns((save.status.task_id, save.follows) for save in again)
-            rows = await (await db.execute(_ENDED, columns, prepare=True)).fetchall()
-            ended = {task_id for (task_id,) in rows}
-        joining = sum(len(change.adds) for change in whole)
-        wanted = len(adds) + len(ended) + joining
+        saves_of_whole = [save for change in whole for save in change.saves]
+        await _lock_lists(db, [*saves, *saves_of_whole], acts)
+        saves += await self._prepare_saves_of_lists(db, acts)
+        requests = await _requests_of_ending(db, [*saves, *saves_of_whole])
+        ended = await _ended_that_wait_again(db, [*saves, *saves_of_whole])
+        wanted = len(adds) + len(ended) + sum(len(change.adds) for change in whole)
         free = await self._free_places(db, wanted) if wanted else 0
         if ended:  # each takes a number, as a new task does: see the class
             await db.execute(_GIVE_AWAY, (len(ended),), prepare=True)
         added, have_jobs = await self._add(db, adds, free) if adds else (list[Task](), set[str]())
         free -= len([task for task in added if task.status.stage.is_waiting])
-        possible: list[Save] = []
-        places = free
-        for save in saves:
-            places -= save.status.task_id in ended
-            if save.status.task_id in ended and places < 0:
-                save.outcome = QueueFull()
-            else:
-                possible.append(save)
-        saved = await _save(db, possible)
+        possible = _refuse_beyond(free, saves, ended)
+        queued_hosts = await _save(db, possible)
         free -= _joining_again(possible, ended)
         announced: list[News] = []
         for act in acts:
@@ -372,55 +352,70 @@ class Changes:
             elif isinstance(act, Done) and act.save and act.save.outcome is True:
                 act.outcome = act.save.status
         for each in whole:
-            saved |= await _do_together(db, each, ended, free)
+            queued_hosts |= await _do_together(db, each, ended, free)
             if isinstance(each.outcome, list):
                 added += each.outcome
                 saves += each.saves
                 free -= _joining_again(each.saves, ended)
         # Works under a lock come last, after changes that may take other locks, so that no two nodes
         # deadlock.
-        transacts = sorted(
-            (change for change in group if isinstance(change, Transact)), key=lambda change: change.under
-        )
-        for transact in transacts:
-            transact.adds.clear()  # of an earlier try
-            if transact.under:
-                await db.execute(_LOCK, (OURS, transact.under), prepare=True)
-            try:
-                transact.outcome = await transact.work(Transacting(db, self, transact))
-            except AppError as error:
-                transact.outcome = error
-            added += [add.outcome for add in transact.adds if isinstance(add.outcome, Task)]
-        announced += [Changed(task.status.task_id, task.status.revision) for task in added]
-        announced += [
-            Changed(save.status.task_id, save.status.revision) for save in saves if save.outcome is True
-        ]
-        moved = [
-            Ended(save.status, str(save.values[STATUS]), ends.get(task_id), again=task_id in ended)
-            for save in saves
-            if save.outcome is True and ((task_id := save.status.task_id) in ends or task_id in ended)
-        ]
+        transacts = [change for change in group if isinstance(change, Transact)]
+        for transact in sorted(transacts, key=lambda change: change.under):
+            added += await self._transact(db, transact)
+        saved = [save for save in saves if save.outcome is True]
+        changed = [*(task.status for task in added), *(save.status for save in saved)]
+        announced += [Changed(status.task_id, status.revision) for status in changed]
         signals = {signal for transact in transacts for signal in transact.signals}
-        if moved:
-            signals |= await follow_ends(self._hooks, Reading(db), moved, self._clock.now())
+        signals |= await self._follow_ends(db, saved, requests, ended)
         announced += map(Signal, sorted(signals))
-        await _take(db, [save for save in saves if save.taken and save.outcome is True])
+        await _take(db, [save for save in saved if save.taken])
         for change in group:
             if isinstance(change, Remove):
                 announced += await _remove(db, change)
             if isinstance(change, Execute):  # last: a task that this group retries must not expire
-                rows = await (await db.execute(change.sql, change.values)).fetchall()
-                change.outcome = [key for (key,) in rows]
-                announced += [change.tells(key) for key in change.outcome] if change.tells else []
-        queued = {
-            task.status.host
-            for task in added
-            if task.status.task_id not in have_jobs and task.status.stage is Stage.QUEUED
-        }
-        left = {host for each in whole for host in each.hosts}
-        if self._admits and (hosts := {*queued, *saved.values(), *left}):
-            await self._admits.follow(db, sorted(hosts), list(saved))
+                announced += await _execute(db, change)
+        without_jobs = [task.status for task in added if task.status.task_id not in have_jobs]
+        hosts = {status.host for status in without_jobs if status.stage is Stage.QUEUED}
+        hosts |= {*queued_hosts.values(), *(host for each in whole for host in each.hosts)}
+        if self._admits and hosts:
+            await self._admits.follow(db, sorted(hosts), list(queued_hosts))
         return announced
+
+    async def _prepare_saves_of_lists(
+        self, db: AsyncConnection, acts: Iterable[Act | Remove | Done]
+    ) -> list[Save]:
+        saves: list[Save] = []
+        for act in acts:
+            if isinstance(act, Remove):
+                continue
+            if isinstance(act, Act):
+                await self._prepare_act(db, act)
+            else:
+                await _prepare_done(db, act)
+            saves += [act.save] if act.save else []
+        return saves
+
+    async def _transact(self, db: AsyncConnection, change: Transact) -> list[Task]:
+        """Do the work of `change` and set the outcome; return the tasks that it has added."""
+        change.adds.clear()  # of an earlier try
+        if change.under:
+            await db.execute(_LOCK, (OURS, change.under), prepare=True)
+        try:
+            change.outcome = await change.work(Transacting(db, self, change))
+        except AppError as error:
+            change.outcome = error
+        return [add.outcome for add in change.adds if isinstance(add.outcome, Task)]
+
+    async def _follow_ends(
+        self, db: AsyncConnection, saved: Iterable[Save], requests: Mapping[str, str], ended: Collection[str]
+    ) -> set[str]:
+        """Have features follow tasks that have ended, or wait again after their end; return the signals."""
+        moved = [
+            Ended(save.status, str(save.values[STATUS]), requests.get(task_id), again=task_id in ended)
+            for save in saved
+            if (task_id := save.status.task_id) in requests or task_id in ended
+        ]
+        return await follow_ends(self._hooks, Reading(db), moved, self._clock.now()) if moved else set()
 
     async def _prepare_act(self, db: AsyncConnection, change: Act) -> None:
         """Find the list's status after the action, or set the outcome if the action changes nothing."""
@@ -540,6 +535,35 @@ async def _insert(db: AsyncConnection, adds: Sequence[Add], jobs: Sequence[int |
     return added
 
 
+async def _requests_of_ending(db: AsyncConnection, saves: Iterable[Save]) -> dict[str, str]:
+    """Return the stored requests of the tasks that these saves end, by id."""
+    ending = [(save.status.task_id, save.follows) for save in saves if save.status.stage.is_final]
+    if not ending:
+        return {}
+    return dict(await (await db.execute(_ENDS, _columns(ending), prepare=True)).fetchall())
+
+
+async def _ended_that_wait_again(db: AsyncConnection, saves: Iterable[Save]) -> set[str]:
+    """Return the ids of the tasks that have ended and that these saves queue or pause."""
+    waiting = [save for save in saves if save.status.stage.is_waiting and not save.taken]
+    if not waiting:
+        return set()
+    columns = _columns((save.status.task_id, save.follows) for save in waiting)
+    return {task_id for (task_id,) in await (await db.execute(_ENDED, columns, prepare=True)).fetchall()}
+
+
+def _refuse_beyond(free: int, saves: Iterable[Save], ended: Collection[str]) -> list[Save]:
+    """Refuse to let more than `free` tasks wait again; return the other saves."""
+    possible: list[Save] = []
+    for save in saves:
+        free -= save.status.task_id in ended
+        if save.status.task_id in ended and free < 0:
+            save.outcome = QueueFull()
+        else:
+            possible.append(save)
+    return possible
+
+
 def _joining_again(saves: Iterable[Save], ended: Collection[str]) -> int:
     """Return how many places in the queue the retried tasks take."""
     return len([save for save in saves if save.status.task_id in ended])
@@ -635,6 +659,12 @@ async def _remove(db: AsyncConnection, change: Remove) -> list[News]:
         await db.execute(_ACT, row)
         announced.append(ActedOnList(playlist_id))
     return announced
+
+
+async def _execute(db: AsyncConnection, change: Execute) -> list[News]:
+    rows = await (await db.execute(change.sql, change.values)).fetchall()
+    change.outcome = [key for (key,) in rows]
+    return [change.tells(key) for key in change.outcome] if change.tells else []
 
 
 async def _yet_to_wait(db: AsyncConnection) -> int:
