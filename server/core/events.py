@@ -484,19 +484,14 @@ def _change_task(  # noqa: C901 -- one case for each event
             if not stage.is_final:
                 return None
             moved = {} if event.url is None else _change_link(status, event.url, event.item)
-            again = _retry(status.model_copy(update=moved), wall)
-            return None if again is None else moved | again
+            return _retry(status, moved, wall)
         case Repaired():
             return _repair(status, event, wall) if stage is Stage.FAILED else None
         case Placed(library=library):
             is_due = library is not None and status.library is None and not stage.is_final
             return _if_new(status, {"library": library}) if stage is Stage.COMPLETED or is_due else None
         case OwnerChanged(owner=owner):
-            belongs: dict[str, object] = {"owner": owner}
-            # The scope of a list stays: its entries may share tasks with other lists of the new owner.
-            if status.scope is not None:
-                belongs["scope"] = scope_of_person(owner) if owner else ""
-            return _if_new(status, belongs)
+            return _if_new(status, _change_owner(status, owner))
         case _ if stage.is_final:
             return None
         case Relinked(url=url, item=item):
@@ -537,12 +532,8 @@ def _change_task(  # noqa: C901 -- one case for each event
             # told that it is paused. If the attempt has published files, they are found when the task is
             # resumed.
             return None
-        case Completed(files=files, fetched=fetched, video_info=news, about=about):
-            done = {"progress": DONE, "files": files, "published_at": now, "fetched": fetched, "about": about}
-            if status.library:  # A retried task is no longer in the library: its new files are not there yet.
-                done["library"] = InLibrary(paths=status.library.paths)
-            info = merge_info(status.video_info, news)
-            return _end(Stage.COMPLETED, now) | done | {"hint": status.hint, "video_info": info}
+        case Completed():
+            return _complete(status, event, now)
         case Failed(code=code, hint=hint):
             return _end(Stage.FAILED, now) | _forget_clip(status) | {"error_code": code, "hint": hint}
         case Cancelled():
@@ -552,22 +543,11 @@ def _change_task(  # noqa: C901 -- one case for each event
             is_new = stage is Stage.QUEUED and status.waiting == before and not status.awaits_entries
             return {"waiting": after} if is_new else None
         case Paused(with_list=with_list):
-            alone = status.playlist_id is not None and not with_list
-            paused = _PAUSE | ({} if status.paused_alone == alone else {"paused_alone": alone})
-            return None if stage is Stage.PAUSED else paused
+            return None if stage is Stage.PAUSED else _pause(status, with_list=with_list)
         case Resumed():
-            if stage is not Stage.PAUSED:
-                return None
-            # A list that was read completely waits for its entries, instead of being read again.
-            is_list = status.expanded
-            return _RESUME | ({"stage": Stage.DOWNLOAD} if is_list else status.until_its_start(wall))
+            return _resume(status, wall) if stage is Stage.PAUSED else None
         case StartAsked():
-            if not stage.is_waiting:
-                return None
-            begun = _RESUME | _NO_WAIT | {"start_at": None}
-            if status.subscription_id:
-                begun |= {"start_asked": True}
-            return _if_new(status, begun | ({"stage": Stage.DOWNLOAD} if status.expanded else {}))
+            return _if_new(status, _start_now(status)) if stage.is_waiting else None
         case Shared(playlist_id=playlist_id):
             return {"counted_in": (*status.counted_in, playlist_id)}
         case Unfolded(entries=entries):
@@ -652,6 +632,45 @@ def _requeue(status: TaskStatus, event: Requeued, now: datetime) -> dict[str, ob
     return _if_new(status, change)
 
 
+def _complete(status: TaskStatus, event: Completed, now: datetime) -> dict[str, object]:
+    change = _end(Stage.COMPLETED, now) | {
+        "progress": DONE,
+        "files": event.files,
+        "published_at": now,
+        "fetched": event.fetched,
+        "about": event.about,
+        "hint": status.hint,
+        "video_info": merge_info(status.video_info, event.video_info),
+    }
+    if status.library:  # A retried task is no longer in the library: its new files are not there yet.
+        change["library"] = InLibrary(paths=status.library.paths)
+    return change
+
+
+def _change_owner(status: TaskStatus, owner: str | None) -> dict[str, object]:
+    if status.scope is None:
+        return {"owner": owner}
+    # A list's scope follows its owner: its entries may share tasks with other lists of the new owner.
+    return {"owner": owner, "scope": scope_of_person(owner) if owner else ""}
+
+
+def _pause(status: TaskStatus, *, with_list: bool) -> dict[str, object]:
+    alone = status.playlist_id is not None and not with_list
+    return _PAUSE | ({} if status.paused_alone == alone else {"paused_alone": alone})
+
+
+def _resume(status: TaskStatus, wall: datetime) -> dict[str, object]:
+    if status.expanded:  # A list that was read completely waits for its entries, instead of being read again.
+        return _RESUME | {"stage": Stage.DOWNLOAD}
+    return _RESUME | status.until_its_start(wall)
+
+
+def _start_now(status: TaskStatus) -> dict[str, object]:
+    asked = {"start_asked": True} if status.subscription_id else {}
+    stage = {"stage": Stage.DOWNLOAD} if status.expanded else {}
+    return _RESUME | _NO_WAIT | {"start_at": None} | asked | stage
+
+
 def _end(stage: Stage, now: datetime) -> dict[str, object]:
     return _NEW_ATTEMPT | {"stage": stage, "completed_at": now, "finish_asked": False, "counted_in": ()}
 
@@ -710,11 +729,12 @@ def _change_list(status: TaskStatus, event: _ListEvent, now: datetime) -> dict[s
             assert_never(event)
 
 
-def _retry(status: TaskStatus, wall: datetime) -> dict[str, object] | None:
-    """Return the changes of a retry; None for a list all of whose entries are tasks: it continues when one of
-    them is retried.
+def _retry(status: TaskStatus, change: dict[str, object], wall: datetime) -> dict[str, object] | None:
+    """Return the changes of a retry after `change`; None for a list all of whose entries are tasks: it
+    continues when one of them is retried.
     """
-    return None if status.expanded else _RETRY | status.until_its_start(wall)
+    changed = status.model_copy(update=change)
+    return None if status.expanded else change | _RETRY | changed.until_its_start(wall)
 
 
 def _change_link(status: TaskStatus, url: str, item: int | None) -> dict[str, object]:
@@ -735,8 +755,7 @@ def _repair(status: TaskStatus, event: Repaired, wall: datetime) -> dict[str, ob
         change["item"] = event.item
     if event.accept_gaps:
         change["accept_gaps"] = True
-    again = _retry(status.model_copy(update=change), wall)
-    return None if again is None else change | again
+    return _retry(status, change, wall)
 
 
 def _count_joined(
