@@ -8,6 +8,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, suppress
 from functools import partial
+from pathlib import Path
 
 from server.assembly.backend import (
     Backend,
@@ -47,11 +48,11 @@ from server.core.errors import StoreUnavailable
 from server.core.hooks import Hooks
 from server.core.shares import Shares
 from server.core.unusable import DatabaseUnusable, FilesUnusable
-from server.feature import Feature
+from server.feature import Feature, Kernel
 from server.files.free_space import make_room
 from server.files.public_names import short_of
 from server.files.workplace import LocalWorkplace
-from server.settings import Settings
+from server.settings import Settings, StorageSettings
 from server.storage.postgresql.connection import PLACE, explain_errors, one_line
 from server.storage.postgresql.store import open_store
 from server.storage.sqlite.data_dir_lock import LOCK, open_lock
@@ -85,22 +86,10 @@ async def open_cluster(
 ) -> AsyncIterator[Backend]:
     """Open a node of a cluster. Raises what `server.assembly.open_backend` does."""
     url, downloads, storage = settings.storage.database, settings.downloads, settings.storage
-    data_dir, data, own_disks = storage.data_dir, data_dir_of(storage), storage.files != "local"
+    own_disks = storage.files != "local"
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
-
-        # The data directory, which several nodes may share, and a name for this node in it.
-        await asyncio.to_thread(make, data_dir)
-        await enter(open_lock(data_dir, shared=True))
-        await asyncio.to_thread(prepare, data)
-        with explain_file_errors(data.path):
-            name = await asyncio.to_thread(stack.enter_context, claim_name(data_dir))
-            folder = None if own_disks else await asyncio.to_thread(read_folder_id, data_dir)
-        workplace = LocalWorkplace(data_dir, name, data)
-        await asyncio.to_thread(empty, workplace)
-        await asyncio.to_thread(data.keep_watch_of, data.path / LOCK, data.path / FOLDER / name)
-        set_up = await asyncio.to_thread(NodeSetup.by, settings)
-        me = Node(name, settings.server.roles, 0, False, folder, set_up)
+        me, workplace = await _enter_data_dir(stack, settings)
         files = await open_files(storage, workplace)
 
         # The parts that all nodes share: the tasks, the job engine, and announcements of other nodes.
@@ -132,7 +121,7 @@ async def open_cluster(
         # The parts that run downloads.
         jobs = JobMaker(downloads, find_tools(downloads.ffmpeg))
         cookies = SharedCookies(database, are_separate=asks)
-        disk = Disk(data_dir, downloads.min_free_disk)
+        disk = Disk(storage.data_dir, downloads.min_free_disk)
         reserve = Reserve(disk, elsewhere=own_disks)
         base = BaseParts(settings, store, hub, clock, files, workplace, cookies, jobs, disk, Hooks(), counts)
         parts = await open_attempt_parts(
@@ -167,38 +156,14 @@ async def open_cluster(
             if "web" in settings.server.roles:
                 await store.sessions.end_others(scopes)
 
-            # This node's row in `nodes` is kept up to date until `stack` closes.
             presence = Presence(me, nodes, disk, worker, supervisor)
-
-            async def leave() -> None:
-                with suppress(StoreUnavailable):
-                    await nodes.leave(me.node_id)
-
-            stack.push_async_callback(leave)
-            await presence.send_heartbeat()
-            if others := nodes.with_other_files(me):
-                raise FilesUnusable(
-                    f"storage.files: {storage.files}",
-                    f"is not that of the other nodes ({', '.join(others)}): all keep finished files in one "
-                    "place",
-                )
-            if others := nodes.in_another_folder(me):
-                raise FilesUnusable(
-                    f"storage.data_dir: {data_dir}",
-                    f"is not the folder of the other nodes ({', '.join(others)}): mount one for all, or use "
-                    "a bucket",
-                )
+            await _join(stack, me, nodes, presence, storage)
             beating = for_ever(presence.send_heartbeat, settings.workers.heartbeat)
             await enter(in_background(beating, "heartbeat"))
             if worker and (downloads.rate_limit or downloads.rate_windows):
                 await enter(paced(Pacer(downloads, runner, clock.wall, presence.share)))
 
-            # Requeue, for any worker, the tasks that dead nodes of this data directory were running. Their
-            # names may differ: an earlier process of this node may have had another one.
-            with ExitStack() as neighbours:
-                dead = await asyncio.to_thread(neighbours.enter_context, dead_neighbours(data_dir))
-                for dead_name in (me.node_id, *dead):
-                    await sweeper.take_over(dead_name)
+            await _take_over_dead(me, sweeper, storage.data_dir)
 
         if worker and supervisor:
             await enter(supervisor)
@@ -211,25 +176,14 @@ async def open_cluster(
             await enter(in_background(sweeps, "takeover"))
             wishes = carry_out_wishes(worker, runner.finish, supervisor.start_requested, notified)
             await enter(in_background(wishes, "wishes"))
-            watch = DiskWatch(
-                runner.reserve, tasks, dispatcher, partial(make_room, workplace, store), workplace.trouble
-            )
+            make_space = partial(make_room, workplace, store)
+            watch = DiskWatch(runner.reserve, tasks, dispatcher, make_space, workplace.trouble)
             await enter(in_background(watch.watch(), "disk"))
             sweeping = files.sweep_here(store, await store.recent(LATE_ATTEMPT_ENDS_WITHIN))
             await enter(in_background(sweeping, "sweep"))
             if leftovers:
                 await enter(in_background(leftovers.clear(), "leftovers"))
-
-            # Chores that one node does for the whole cluster.
-            async def remove() -> None:
-                await carry_out_removals(tasks, await store.ids_removed())
-
-            chores: list[tuple[Callable[[], Awaitable[None]], float]]
-            chores = [(remove, CHORES_EVERY), (partial(files.remove_orphans, store), ORPHANS_EVERY)]
-            if hours := downloads.retention_hours:
-                chores.append((partial(remove_expired, store, tasks, clock, hours), CHORES_EVERY))
-            for chore, pause in chores:
-                await enter(in_background(for_ever(partial(presence.do_for_all, chore), pause), "chore"))
+            await _do_chores(stack, kernel, presence, partial(files.remove_orphans, store))
         else:
             looking = files.look_after_ends(store, await store.recent(LATE_ATTEMPT_ENDS_WITHIN))
             await enter(in_background(looking, "late attempts"))
@@ -242,6 +196,77 @@ async def open_cluster(
                 await admission.admit_all(db)
         readiness = SharedReadiness(readiness_of(kernel, added), nodes, me, relay, clock)
         yield backend_of(kernel, hub, added, readiness)
+
+
+async def _enter_data_dir(stack: AsyncExitStack, settings: Settings) -> tuple[Node, LocalWorkplace]:
+    """Prepare the data directory, which several nodes may share, and claim a name for this node in it."""
+    storage = settings.storage
+    data_dir, data = storage.data_dir, data_dir_of(storage)
+    await asyncio.to_thread(make, data_dir)
+    await stack.enter_async_context(open_lock(data_dir, shared=True))
+    await asyncio.to_thread(prepare, data)
+    with explain_file_errors(data.path):
+        name = await asyncio.to_thread(stack.enter_context, claim_name(data_dir))
+        folder = await asyncio.to_thread(read_folder_id, data_dir) if storage.files == "local" else None
+    workplace = LocalWorkplace(data_dir, name, data)
+    await asyncio.to_thread(empty, workplace)
+    await asyncio.to_thread(data.keep_watch_of, data.path / LOCK, data.path / FOLDER / name)
+    set_up = await asyncio.to_thread(NodeSetup.by, settings)
+    return Node(name, settings.server.roles, 0, False, folder, set_up), workplace
+
+
+async def _join(
+    stack: AsyncExitStack, me: Node, nodes: Nodes, presence: Presence, storage: StorageSettings
+) -> None:
+    """Write this node's row in `nodes`, which goes when `stack` closes.
+
+    Raises `FilesUnusable` if the other nodes keep finished files elsewhere.
+    """
+
+    async def leave() -> None:
+        with suppress(StoreUnavailable):
+            await nodes.leave(me.node_id)
+
+    stack.push_async_callback(leave)
+    await presence.send_heartbeat()
+    if others := nodes.with_other_files(me):
+        raise FilesUnusable(
+            f"storage.files: {storage.files}",
+            f"is not that of the other nodes ({', '.join(others)}): all keep finished files in one place",
+        )
+    if others := nodes.in_another_folder(me):
+        raise FilesUnusable(
+            f"storage.data_dir: {storage.data_dir}",
+            f"is not the folder of the other nodes ({', '.join(others)}): mount one for all, or use a bucket",
+        )
+
+
+async def _take_over_dead(me: Node, sweeper: Sweeper, data_dir: Path) -> None:
+    """Requeue, for any worker, the tasks that dead nodes of this data directory were running. Their names may
+    differ: an earlier process of this node may have had another one.
+    """
+    with ExitStack() as neighbours:
+        dead = await asyncio.to_thread(neighbours.enter_context, dead_neighbours(data_dir))
+        for name in (me.node_id, *dead):
+            await sweeper.take_over(name)
+
+
+async def _do_chores(
+    stack: AsyncExitStack, kernel: Kernel, presence: Presence, remove_orphans: Callable[[], Awaitable[None]]
+) -> None:
+    """Do, until `stack` closes, the chores that one node does for the whole cluster."""
+    store, tasks = kernel.store, kernel.tasks
+
+    async def remove() -> None:
+        await carry_out_removals(tasks, await store.ids_removed())
+
+    chores: list[tuple[Callable[[], Awaitable[None]], float]]
+    chores = [(remove, CHORES_EVERY), (remove_orphans, ORPHANS_EVERY)]
+    if hours := kernel.settings.downloads.retention_hours:
+        chores.append((partial(remove_expired, store, tasks, kernel.clock, hours), CHORES_EVERY))
+    for chore, pause in chores:
+        work = for_ever(partial(presence.do_for_all, chore), pause)
+        await stack.enter_async_context(in_background(work, "chore"))
 
 
 @contextmanager
