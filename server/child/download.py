@@ -20,7 +20,7 @@ from server.child.fetch import clip_parts
 from server.child.fetch.one_stream import Alternatives, Refused
 from server.child.fetch.thumbnails import PREVIEW
 from server.child.film_download import FilmDownload
-from server.child.finished_files import FinishedFiles
+from server.child.finished_files import ChildJob, FinishedFiles
 from server.child.live_download import LiveDownload
 from server.child.process.channel import Channel
 from server.child.process.job_failed import JobFailed, NotLive
@@ -47,7 +47,8 @@ class Download:
         self.throttle = Throttle(job.rate_limit, self.report_alive)
         if job.rate_limit == 0:
             self._reporter.hold(True)
-        self._files = FinishedFiles(job, channel, log, reporter)
+        self._child_job = ChildJob(job, channel, log, reporter, self.throttle)
+        self._files = FinishedFiles(self._child_job)
         self.on_time = self._files.on_time
         self._finish_asked = Event()
 
@@ -87,16 +88,7 @@ class Download:
 
     @cached_property
     def _live(self) -> LiveDownload:
-        return LiveDownload(
-            self._job,
-            self._channel,
-            self._log,
-            self._reporter,
-            self.throttle,
-            self._files,
-            self._extract,
-            self._finish_asked,
-        )
+        return LiveDownload(self._child_job, self._files, self._extract, self._finish_asked)
 
     def _extract(self, engine: Engine) -> dict[str, Any]:
         """Extract the link; if it is from a list and has expired, the link that the list has now."""
@@ -133,17 +125,7 @@ class Download:
         self._describe(engine, info, about)
         if video_info.is_live(info):
             return self._live.record(engine, info)
-        return FilmDownload(
-            self._job,
-            self._channel,
-            self._log,
-            self._reporter,
-            self.throttle,
-            self._files,
-            engine,
-            info,
-            about,
-        ).run()
+        return FilmDownload(self._child_job, self._files, engine, info, about).run()
 
     def _describe(self, engine: Engine, info: Mapping[str, Any], about: Mapping[str, Any]) -> None:
         """Report the facts about the film, and which other formats its source offers: remedies need these if

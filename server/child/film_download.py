@@ -17,18 +17,15 @@ from server.child.fetch.clip_parts import ClipFetcher
 from server.child.fetch.disk_estimate import FilmFacts
 from server.child.fetch.one_stream import PlayableNote, StreamFetcher
 from server.child.fetch.subtitles import Subtitle, Subtitling
-from server.child.finished_files import FinishedFiles
+from server.child.finished_files import ChildJob, FinishedFiles
 from server.child.media import outputs, parts, probe, splitting, timeline
 from server.child.media.cutting import Trimming
 from server.child.media.embedding import Extras
 from server.child.media.parts import Part
 from server.child.media.timeline import ALL, ChapterSpan, Kept, Span
 from server.child.process import yt_dlp_parts
-from server.child.process.channel import Channel
 from server.child.process.job_failed import JobFailed
-from server.child.process.log import Log
-from server.child.process.progress import Meter, Reporter, StreamProgress, Throttle, progress_of_streams
-from server.core.jobs import Job
+from server.child.process.progress import Meter, StreamProgress, progress_of_streams
 
 _ENCODING_SHARE, _COPYING_SHARE = 0.25, 0.05  # of ffmpeg in the job's work
 _ESTIMATED_DURATION: Final = ("aac", "mp3", "mpg", "ts")
@@ -60,30 +57,26 @@ class CutFilm:
 
 
 class FilmDownload:
-    """Fetches the streams chosen in `info`, and makes a film's files; `throttle` paces what is fetched.
+    """Fetches the streams chosen in `info`, and makes a film's files.
 
     `about` is what yt-dlp tells of the clip that is wanted, or of the whole film.
     """
 
     def __init__(
         self,
-        job: Job,
-        channel: Channel,
-        log: Log,
-        reporter: Reporter,
-        throttle: Throttle,
+        child_job: ChildJob,
         finished_files: FinishedFiles,
         engine: Engine,
         info: dict[str, Any],
         about: dict[str, Any],
     ) -> None:
-        self._job = job
-        self._wishes = job.wishes
-        self._directory = Path(job.directory)
-        self._channel = channel
-        self._log = log
-        self._reporter = reporter
-        self._throttle = throttle
+        self._job = child_job.job
+        self._wishes = child_job.job.wishes
+        self._directory = Path(child_job.job.directory)
+        self._channel = child_job.channel
+        self._log = child_job.log
+        self._reporter = child_job.reporter
+        self._throttle = child_job.throttle
         self._finished_files = finished_files
         self._engine = engine
         self._info = info

@@ -4,6 +4,7 @@ Decisions: docs/decisions/films.md
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,23 +19,34 @@ from server.child.media.timeline import ALL, ChapterSpan, Kept
 from server.child.process.channel import Channel
 from server.child.process.job_failed import JobFailed
 from server.child.process.log import Log
-from server.child.process.progress import Meter, Reporter, each_second
+from server.child.process.progress import Meter, Reporter, Throttle, each_second
 from server.core.jobs import Job
 
 LONGEST_TITLE: Final = 300
 """Characters of a chapter's title that are sent to the server; its tags have all of it."""
 
 
+@dataclass(frozen=True, slots=True)
+class ChildJob:
+    """The job of this child, where it reports to, and `throttle`, which paces what it fetches."""
+
+    job: Job
+    channel: Channel
+    log: Log
+    reporter: Reporter
+    throttle: Throttle
+
+
 class FinishedFiles:
     """The files of one job. `meter` of its methods tells the reporter how far the job is."""
 
-    def __init__(self, job: Job, channel: Channel, log: Log, reporter: Reporter) -> None:
-        self._job = job
-        self._wishes = job.wishes
-        self._directory = Path(job.directory)
-        self._channel = channel
-        self._log = log
-        self._reporter = reporter
+    def __init__(self, child_job: ChildJob) -> None:
+        self._job = child_job.job
+        self._wishes = child_job.job.wishes
+        self._directory = Path(child_job.job.directory)
+        self._channel = child_job.channel
+        self._log = child_job.log
+        self._reporter = child_job.reporter
         self._meter = Meter([])
         self._converting = 0.0  # seconds of the film that ffmpeg converts
 

@@ -17,15 +17,12 @@ from yt_dlp.utils import DownloadError
 from server.child.extract import broadcasts, options, video_info, youtube_dl
 from server.child.extract.failures import classify
 from server.child.extract.youtube_dl import Engine
-from server.child.finished_files import FinishedFiles
+from server.child.finished_files import ChildJob, FinishedFiles
 from server.child.media import guarded_ffmpeg, packet_times, parts, probe, recorded_pieces, recording
 from server.child.media.embedding import Extras
 from server.child.media.recording import Recording
-from server.child.process.channel import Channel
 from server.child.process.job_failed import JobFailed
-from server.child.process.log import Log
-from server.child.process.progress import Meter, Reporter, StreamProgress, Throttle
-from server.core.jobs import Job
+from server.child.process.progress import Meter, StreamProgress
 
 _NO_MEDIA_CODES: Final = ("no_media", "unsupported_url")
 """Failures of pages without media, also of those whose playlist the extractor could not read."""
@@ -44,22 +41,18 @@ class LiveDownload:
 
     def __init__(
         self,
-        job: Job,
-        channel: Channel,
-        log: Log,
-        reporter: Reporter,
-        throttle: Throttle,
+        child_job: ChildJob,
         finished_files: FinishedFiles,
         extract: Callable[[Engine], dict[str, Any]],
         finish_asked: Event,
     ) -> None:
-        self._job = job
-        self._wishes = job.wishes
-        self._directory = Path(job.directory)
-        self._channel = channel
-        self._log = log
-        self._reporter = reporter
-        self._throttle = throttle
+        self._job = child_job.job
+        self._wishes = child_job.job.wishes
+        self._directory = Path(child_job.job.directory)
+        self._channel = child_job.channel
+        self._log = child_job.log
+        self._reporter = child_job.reporter
+        self._throttle = child_job.throttle
         self._finished_files = finished_files
         self._extract = extract
         self._finish_asked = finish_asked
