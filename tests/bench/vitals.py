@@ -16,16 +16,14 @@ from tests.bench.programs import MIB, Clipwire, memory_of
 
 KEPT_FOR_GOOD = ("media", "aliases", "items", "audit")
 """Tables in which each new film or deed has a row that retention does not remove."""
-MOST = 3.0  # per cent by which something may grow over the second half and still be flat
-FEWEST = 6  # samples that say anything of a rise
+MAX_RISE = 3.0  # per cent by which something may grow over the second half and still be flat
+MIN_SAMPLES = 6  # samples that say anything of a rise
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """Sizes are in MiB, latencies in ms (medians), `at` in seconds since the beginning."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vitals:
+    """What the processes and the database of a server have at this moment; sizes are in MiB."""
 
-    at: float
-    foreign: float
     server: float
     fork_server: float
     descriptors: int
@@ -35,6 +33,14 @@ class Sample:
     wal: float
     kept_for_good: float
     tasks: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample(Vitals):
+    """The vitals `at` seconds after the beginning, and what requests took: medians, in ms."""
+
+    at: float
+    foreign: float  # the share of the machine that other programs had
     unfinished: int
     status: float
     submit: float
@@ -62,32 +68,18 @@ INFORMATION = ("tasks", "database")
 """These follow from what was asked: no target."""
 
 
-@dataclass(frozen=True, slots=True)
-class Vitals:
-    """What the processes and the database of a server have at this moment."""
-
-    server: float
-    fork_server: float
-    descriptors: int
-    descriptors_of_fork_server: int
-    threads: int
-    database: float
-    wal: float
-    kept_for_good: float
-    tasks: int
-
-
 def vitals(program: Clipwire, data: Path) -> Vitals:
+    """Read the vitals of `program`, which has its database in `data`."""
     server, fork_server = psutil.Process(program.pid), program.fork_server()
     database = data / "clipwire.db"
     wal = database.with_name(f"{database.name}-wal")
     wal_bytes = wal.stat().st_size if wal.exists() else 0
     marks = ", ".join("?" * len(KEPT_FOR_GOOD))
-    of_these = f"SELECT name FROM sqlite_schema WHERE tbl_name IN ({marks})"
-    kept = f"SELECT coalesce(sum(pgsize), 0) FROM dbstat WHERE name IN ({of_these})"
+    tables_and_indexes = f"SELECT name FROM sqlite_schema WHERE tbl_name IN ({marks})"
+    bytes_of_kept = f"SELECT coalesce(sum(pgsize), 0) FROM dbstat WHERE name IN ({tables_and_indexes})"
     with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as opened:
         (tasks,) = opened.execute("SELECT count(*) FROM tasks").fetchone()
-        (bytes_kept,) = opened.execute(kept, KEPT_FOR_GOOD).fetchone()
+        (bytes_kept,) = opened.execute(bytes_of_kept, KEPT_FOR_GOOD).fetchone()
     return Vitals(
         server=memory_of(server.pid),
         fork_server=memory_of(fork_server.pid),
@@ -102,8 +94,8 @@ def vitals(program: Clipwire, data: Path) -> Vitals:
 
 
 def rise(times: Sequence[float], values: Sequence[float]) -> tuple[float, float]:
-    """By how many per cent of its mean a value rises from the first to the last time, on the straight line
-    that fits best; and the standard error of that.
+    """Return by how many per cent of its mean a value rises from the first to the last time, on the straight
+    line that fits best, and the standard error of that.
     """
     count, mean_time, mean = len(times), sum(times) / len(times), sum(values) / len(values)
     spread = sum((time - mean_time) ** 2 for time in times)
@@ -111,14 +103,14 @@ def rise(times: Sequence[float], values: Sequence[float]) -> tuple[float, float]
         return 0.0, 0.0
     pairs = list(zip(times, values, strict=True))
     slope = sum((time - mean_time) * (value - mean) for time, value in pairs) / spread
-    left = sum((value - mean - slope * (time - mean_time)) ** 2 for time, value in pairs)
-    error = (left / (count - 2) / spread) ** 0.5
+    residual = sum((value - mean - slope * (time - mean_time)) ** 2 for time, value in pairs)
+    error = (residual / (count - 2) / spread) ** 0.5
     to_percent = 100 * (times[-1] - times[0]) / mean
     return slope * to_percent, error * to_percent
 
 
 def figures_of(samples: Sequence[Sample]) -> list[Figure]:
-    """For each thing its median and its rise, both over these samples."""
+    """Return for each field of `FIGURES` its median and its rise, both over these samples."""
     times = [sample.at for sample in samples]
     noise = median(sample.foreign for sample in samples)
     figures = []
@@ -126,7 +118,7 @@ def figures_of(samples: Sequence[Sample]) -> list[Figure]:
         values = [_value(sample, field) for sample in samples]
         grown, error = rise(times, values)
         foreign = noise if is_shared else None
-        limit = None if field in INFORMATION or len(samples) < FEWEST else MOST
+        limit = None if field in INFORMATION or len(samples) < MIN_SAMPLES else MAX_RISE
         figures += [
             Figure(what, median(values), unit, foreign=foreign),
             Figure(f"... rises by (±{error:.1f})", grown, "%", at_most=limit, foreign=foreign),
