@@ -200,48 +200,47 @@ class Client:
         Over a WebSocket; where a proxy lets none through, by long polls. It goes on after a lost connection.
         """
         revision, backoff, by_socket = 0, RetryBackoff(self.patience, self._tell_trouble), True
-        etag: str | None = None
         while True:
-            news: Task | None = None
-            since = float("inf")  # when the first message came
+            statuses = self._statuses_by_socket if by_socket else self._statuses_by_polls
             try:
-                if by_socket:
-                    async with aclosing(self._messages(f"/ws/{quote(task_id, safe='')}")) as messages:
-                        async for text in messages:
-                            since = min(since, time.monotonic())
-                            news = self._read(Task, text)
-                            if news.revision > revision:
-                                backoff.reset()
-                                revision = news.revision
-                                yield news
-                                if news.is_final:
-                                    return
-                    if news and news.is_final:
-                        return
-                    # Closed early: the service goes away; or the task was deleted, as the next try will tell.
-                    if time.monotonic() - since > LASTING:
-                        backoff.reset()
-                    await backoff.after(ServerUnreachable(f"{self.url} has closed the connection"))
-                    continue
-                news, etag = await self._changed(task_id, etag)
+                async with aclosing(statuses(task_id, backoff)) as found:
+                    async for task in found:
+                        if task.revision > revision:
+                            backoff.reset()
+                            revision = task.revision
+                            yield task
+                        if task.is_final:
+                            return
             except _NoSocket:
                 by_socket = False  # what is refused to everybody, like a wrong id, a poll is refused as well
-                continue
             except ClipwireError as error:
                 if not self._may_pass(error):
                     raise
-                if time.monotonic() - since > LASTING:
-                    backoff.reset()
                 await backoff.after(error)
-                continue
+
+    async def _statuses_by_socket(self, task_id: str, backoff: RetryBackoff) -> AsyncGenerator[Task, None]:
+        """Yield what one socket sends; when it is closed, pause before the next one."""
+        since = float("inf")  # when the first message came
+        try:
+            async with aclosing(self._messages(f"/ws/{quote(task_id, safe='')}")) as messages:
+                async for text in messages:
+                    since = min(since, time.monotonic())
+                    yield self._read(Task, text)
+        finally:
+            if time.monotonic() - since > LASTING:
+                backoff.reset()
+        # The service goes away; or the task was deleted, as the next try will tell.
+        await backoff.after(ServerUnreachable(f"{self.url} has closed the connection"))
+
+    async def _statuses_by_polls(self, task_id: str, backoff: RetryBackoff) -> AsyncGenerator[Task, None]:
+        etag: str | None = None
+        while True:
+            task, etag = await self._changed(task_id, etag)
             backoff.reset()
-            if news and news.revision > revision:
-                revision = news.revision
-                yield news
-            elif etag is None:  # some proxy drops it, so that the service cannot wait with its answer
+            if task:
+                yield task
+            if etag is None:  # some proxy drops it, so that the service cannot wait with its answer
                 await asyncio.sleep(POLL_EVERY)
-            if news and news.is_final:
-                return
 
     async def follow_all(self) -> AsyncIterator[Task | Removed]:
         """The newest status of every task that changes from now on, and each task that is removed.
