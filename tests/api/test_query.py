@@ -23,6 +23,7 @@ from server.core.errors import InvalidQuery
 from server.settings import DownloadSettings, Settings, StorageSettings
 
 Client = TestClient[web.Request, web.Application]
+SERVER = Path(__file__).parents[2] / "server"
 NOBODY = "/api/status/nobody"
 NO_NUMBERS = [
     "", "+5", "-1", "-0", "%205", "5%20", "5%0A", "05", "00", "00000000199999", "1_0", "1e1", "0x5", "5,0",
@@ -113,6 +114,19 @@ async def test_an_empty_parameter_names_nothing_and_is_refused_by_every_route(cl
         "to",
         "w",
     }
+
+
+def test_what_a_handler_reads_of_the_query_is_described() -> None:
+    described = {
+        each.name
+        for route in ROUTES
+        for operation in route.operations.values()
+        for each in operation.parameters
+    }
+    reads = re.compile(r"query\.(?:flag|get|ids|one_of|person|search|seconds|some_of|text|whole)\(\s*\"(\w+)")
+    read = {name for path in SERVER.rglob("*.py") for name in reads.findall(path.read_text("utf-8"))}
+    assert len(read) > 20
+    assert read - described == set(), "a `Parameter` in `ROUTES` of the handler's module"
 
 
 @pytest.mark.parametrize("ids", [",", "x,", ",x", "x,,y"])

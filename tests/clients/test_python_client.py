@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import os
+import re
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -29,7 +30,7 @@ from clipwire_client import (
 )
 from pydantic import BaseModel
 
-from server.api import payload
+from server.api import payload, tasks
 from server.core import film
 from server.core.library import Library
 from server.subscriptions import subscription, subscription_schemas
@@ -78,6 +79,16 @@ def test_every_field_that_the_service_tells_is_known(ours: type[BaseModel], told
 def test_every_setting_that_the_service_takes_is_known(ours: type, asked: type[BaseModel]) -> None:
     names = ours.__annotations__.keys() ^ (asked.model_fields.keys() - {"of_profile", "url"})
     assert names == set(), f"`{ours.__name__}` in clients/python/clipwire_client/wishes.py"
+
+
+def test_every_filter_of_the_list_is_named_by_the_client() -> None:
+    [listing] = [
+        route for route in tasks.ROUTES if (route.definition.method, route.path) == ("GET", "/api/tasks")
+    ]
+    parameters = [each for operation in listing.operations.values() for each in operation.parameters]
+    filters = {each.name for each in parameters if each.place == "query"} - {"limit", "cursor", "lang"}
+    named = re.findall(r"`(\w+)`", Client.tasks.__doc__ or "")
+    assert filters - set(named) == set(), "the docstring of `Client.tasks`"
 
 
 async def test_the_main_job_is_six_lines(service: Service, site: Site, tmp_path: Path) -> None:

@@ -46,6 +46,21 @@ def test_every_route_is_described() -> None:
     assert [route for route in DOCUMENTED if route[1] not in API] == []
 
 
+def test_every_query_parameter_of_a_route_is_described_in_its_section() -> None:
+    sections = re.split(r"^## ", API, flags=re.MULTILINE)
+    forgotten = set()
+    for route in ROUTES:
+        if route.path == "/api/session/oidc/callback":
+            continue  # its parameters are those of OpenID Connect
+        parameters = [each for operation in route.operations.values() for each in operation.parameters]
+        own = "".join(text for text in sections if text.startswith(f"{route.definition.method} {route.path}"))
+        # Routes have `lang` and `owner` in common.
+        for name in {each.name for each in parameters if each.place == "query"} - {"lang", "owner"}:
+            if not re.search(rf"`{name}[`=]|[?&]{name}=", own):
+                forgotten.add((route.definition.method, route.path, name))
+    assert forgotten == set(), "the section of the route in docs/api.md"
+
+
 def test_every_error_is_described_with_its_status() -> None:
     rows = {f"| `{error.code}` | {error.status:d} |" for error in concrete(errors.AppError)}
     assert len(rows) > 10

@@ -5,7 +5,7 @@ import random
 import unicodedata
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise, product
 from pathlib import Path
@@ -448,6 +448,28 @@ async def test_folded_pages_show_lists_and_none_of_their_entries(store: Store) -
         ended = Filter((Stage.COMPLETED, Stage.FAILED), order="ended", is_folded=True)
         assert await all_pages(store, ended, limit) == [alone.status.task_id]
         assert await all_pages(store, Filter((Stage.QUEUED,), is_folded=True), limit) == []
+
+
+async def test_each_field_of_a_filter_selects_or_orders(store: Store) -> None:
+    playlist = await a_list(store)
+    [entry] = await joined(store, playlist, 1)
+    plain = new_task(title="A cat")
+    alone = await add(store, Task(plain.request, plain.status.model_copy(update={"owner": "anna"})))
+    first = (await ended(store, new_task(title="First"))).task_id
+    last = (await ended(store, new_task(title="Last"))).task_id
+    final = (Stage.COMPLETED,)
+    mine, of_list, the_list = (task.status.task_id for task in (alone, entry, playlist))
+    examples = {
+        "stages": (Filter(final), [last, first]),
+        "text": (Filter(text="cat"), [mine]),
+        "playlist_id": (Filter(playlist_id=the_list), [of_list]),
+        "order": (Filter(final, order="oldest"), [first, last]),
+        "is_folded": (Filter(is_folded=True), [last, first, mine, the_list]),
+        "owner": (Filter(owner="anna"), [mine]),
+    }
+    assert examples.keys() == {each.name for each in fields(Filter)}, "an example of each field"
+    for wanted, expected in examples.values():
+        assert await all_pages(store, wanted, 10) == expected, wanted
 
 
 # The same key.

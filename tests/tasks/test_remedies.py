@@ -23,7 +23,7 @@ from server.core.process_request import ProcessRequest
 from server.core.task import Task
 from server.locales import LANGUAGES
 from server.storage.task_rows import status_values
-from server.tasks import remedies
+from server.tasks import next_attempt, remedies
 from server.tasks.remedies import OF_CODE, REMEDIES, event_of, offered, with_remedies
 from tests.examples import new_task
 from tests.inside import Inside, inside
@@ -64,6 +64,14 @@ def test_the_table_knows_only_codes_and_remedies_that_exist() -> None:
     for name, words in LANGUAGES.items():
         differ = words.texts.remedy.keys() ^ REMEDIES.keys()
         assert differ == set(), f"`[remedy]` in server/locales/{name}.toml"
+
+
+def test_where_cookies_are_a_remedy_those_that_were_refused_are_to_be_renewed() -> None:
+    """But where the cookies are missing, or may have nothing to do with the failure."""
+    other_hints = {"cookies_missing", "redirect_loop", "unavailable", "unsupported_url"}
+    with_cookies = {code for code, names in OF_CODE.items() if "use_cookies" in names}
+    differ = with_cookies ^ (next_attempt._WANTS_A_LOG_IN | other_hints)
+    assert differ == set(), "`_WANTS_A_LOG_IN` in server/tasks/next_attempt.py"
 
 
 def test_the_guide_shows_the_same_table() -> None:

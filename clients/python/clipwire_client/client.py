@@ -168,9 +168,9 @@ class Client:
     ) -> AsyncIterator[Task]:
         """All tasks that `filters` let through, at most `limit`, newest first.
 
-        The filters are those of `GET /api/tasks`: `status`, `stage`, `q`, `playlist_id`, `sort`, `ids`,
-        `shared_by`; None is no filter. An empty list lets nothing through, and an empty text is refused but
-        as `q`.
+        The filters are those of `GET /api/tasks`: `status`, `stage`, `q`, `playlist_id`, `folded`, `owner`,
+        `sort`, `ids`, `shared_by`; None is no filter. An empty list lets nothing through, and an empty text
+        is refused but as `q`.
         """
         named = {name: value for name, value in filters.items() if value is not None}
         if any(not value and not isinstance(value, str) for value in named.values()):
