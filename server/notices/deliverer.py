@@ -11,13 +11,19 @@ from contextlib import suppress
 from functools import partial
 
 from server.core.errors import StoreUnavailable
-from server.notices.deliveries import LONGEST_WAIT, Delivery
+from server.notices.deliveries import LONGEST_WAIT, Delivery, Kind
 from server.notices.delivery_rows import DeliveryRows
 from server.tasks.leases import LeasedWork, until_released
 
 log = logging.getLogger(__name__)
 
 PLAN = (5.0, 300.0, 1800.0, 7200.0, 18_000.0, 36_000.0, LONGEST_WAIT)  # seconds between a try and the next
+# Without the address of a receiver, which may be a secret.
+IN_THE_LOG: Mapping[Kind, str] = {
+    "webhook": "its webhook",
+    "default": "the default webhook",
+    "notify": "people",
+}
 SLOTS = {("webhook", "default"): 128, ("notify",): 32}  # tries at once, of the kinds that share them
 TRIES = ("delivered", "failed", "given up")  # what becomes of a try
 LOOK_EVERY = 30.0  # seconds between looks at the outbox without a signal: another node may have died
@@ -71,6 +77,7 @@ class Deliverer:
         return LOOK_EVERY if wait is None else wait
 
     async def _deliver(self, delivery: Delivery) -> None:
+        whom = IN_THE_LOG[delivery.addressee.kind]
         try:
             error = await self._senders[delivery.addressee.kind](delivery)
         except Exception:
@@ -79,23 +86,14 @@ class Deliverer:
         again_in = PLAN[delivery.step] if delivery.step < len(PLAN) else None
         self._tries["delivered" if error is None else "given up" if again_in is None else "failed"] += 1
         if error is None:
-            log.info("%s was told to %s", delivery.about, _whom(delivery))
+            log.info("%s was told to %s", delivery.about, whom)
         elif again_in is None:
-            log.warning(
-                "%s could not be told to %s, and was given up: %s", delivery.about, _whom(delivery), error
-            )
+            log.warning("%s could not be told to %s, and was given up: %s", delivery.about, whom, error)
         else:
-            log.info("%s is told to %s again in %d s: %s", delivery.about, _whom(delivery), again_in, error)
+            log.info("%s is told to %s again in %d s: %s", delivery.about, whom, again_in, error)
         # If the outcome cannot be saved, the delivery is due again when its lease ends: at least once.
         with suppress(StoreUnavailable):
             if error is None:
                 await self._outbox.delivered(delivery.delivery_id)
             else:
                 await self._outbox.failed(delivery.delivery_id, error, again_in)
-
-
-def _whom(delivery: Delivery) -> str:
-    """Name the receiver without its address, which may be a secret."""
-    return {"webhook": "its webhook", "default": "the default webhook", "notify": "people"}[
-        delivery.addressee.kind
-    ]

@@ -23,6 +23,9 @@ AT_ONCE = 4  # tries for one receiver, on all nodes together
 LEASE = 60.0  # seconds that a node has for a claimed delivery; then it is due again, on any node
 
 
+Kind = Literal["webhook", "default", "notify"]
+
+
 @dataclass(frozen=True, slots=True)
 class Addressee:
     """`webhook`: the task's own, `target` is its URL. `default`: the address in the configuration, as it is
@@ -31,7 +34,7 @@ class Addressee:
     Of all that are told by one `receiver`, only a few are told at once.
     """
 
-    kind: Literal["webhook", "default", "notify"]
+    kind: Kind
     target: str = field(default="", repr=False)
     receiver: str = field(default="", compare=False)
 

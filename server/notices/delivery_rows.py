@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
-from typing import Literal
 from uuid import uuid4
 
 from server.core.clock import Clock
@@ -15,6 +14,7 @@ from server.notices.deliveries import (
     TOLD_WITHIN,
     Addressee,
     Delivery,
+    Kind,
     Others,
     SubscriptionNotice,
     Tells,
@@ -323,7 +323,7 @@ def _read(
     number: int,
     delivery_id: str,
     task_id: str | None,
-    kind: Literal["webhook", "default", "notify"],
+    kind: Kind,
     target: str,
     task_number: int | None,
     status: str,

@@ -3,14 +3,14 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, suppress
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from server.api.payload import Encoder
 from server.core.background import in_background
-from server.notices.deliverer import Deliverer
-from server.notices.deliveries import AT_ONCE, Delivery, tells_of
+from server.notices.deliverer import IN_THE_LOG, SLOTS, Deliverer
+from server.notices.deliveries import AT_ONCE, Delivery, Kind, tells_of
 from server.notices.delivery_rows import hooks_of
 from server.notices.webhook_sender import WebhookSender
 from tests.notices.conftest import OpenAny
@@ -18,6 +18,12 @@ from tests.notices.test_outbox import ended
 from tests.rooms import rooms
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+
+
+def test_each_kind_of_addressee_has_slots_and_words_for_the_log() -> None:
+    kinds = {*get_args(Kind)}
+    assert {kind for some in SLOTS for kind in some} == kinds, "`SLOTS` in server/notices/deliverer.py"
+    assert IN_THE_LOG.keys() == kinds, "`IN_THE_LOG` in server/notices/deliverer.py"
 
 
 class Receiver:
