@@ -168,11 +168,11 @@ class StoreHooks:
 async def rooms_of(
     hooks: Iterable[StoreHooks], tables: Statements, owners: Collection[str]
 ) -> dict[str, WaitingPlaces]:
+    """Return how many more tasks of each of the `owners` may wait, of those who have a limit."""
     rooms = dict[str, WaitingPlaces]()
-    if owners:
-        for hook in hooks:
-            if hook.room_of:
-                rooms.update(await hook.room_of(tables, owners))
+    for hook in hooks:
+        if hook.room_of:
+            rooms.update(await hook.room_of(tables, owners))
     return rooms
 
 

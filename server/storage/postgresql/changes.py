@@ -486,7 +486,7 @@ class Changes:
             rows = await (await db.execute(_BY_ID, (found,), prepare=True)).fetchall()
             instead = {task_id: task for task_id, *row in rows if (task := read_shown(*row))}
         owners = {owner for add in adds if (owner := add.wanted.task.status.owner)}
-        rooms = await rooms_of(self._hooks, Reading(db), owners)
+        rooms = await rooms_of(self._hooks, Reading(db), owners) if owners else {}
         new, sharing = to_be_inserted(adds, known, shared, instead, free, rooms)
         added, have_jobs = list[Task](), set[str]()
         if new:

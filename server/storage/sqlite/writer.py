@@ -474,7 +474,7 @@ class Changes:
         for add in adds:
             add.is_new = False  # an earlier try to commit this change may have set it
         owners = {owner for add in adds if (owner := add.wanted.task.status.owner)}
-        rooms = await rooms_of(self._hooks, SqliteStatements(self._db), owners)
+        rooms = await rooms_of(self._hooks, SqliteStatements(self._db), owners) if owners else {}
         new, sharing = to_be_inserted(adds, known, shared, instead, self.free, rooms)
         self.free -= len(new)
         await self._insert(new)
