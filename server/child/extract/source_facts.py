@@ -77,14 +77,13 @@ def _best(pictures: Sequence[Info], name: str) -> str | None:
     """
 
     def rank(one: Info) -> tuple[bool, bool, int, int]:
-        sizes = [size for side in ("width", "height") if isinstance(size := one.get(side), int)]
         named, preference = str(one.get("id")), one.get("preference")
-        area = sizes[0] * sizes[1] if len(sizes) == len(("width", "height")) else 0
+        width, height = one.get("width"), one.get("height")
         return (
             named == f"{name}_uncropped",
             name in named,
             preference if isinstance(preference, int) else 0,
-            area,
+            width * height if isinstance(width, int) and isinstance(height, int) else 0,
         )
 
     ranked = sorted(pictures, key=rank)
