@@ -91,12 +91,14 @@ def test_a_layer_imports_only_what_it_may() -> None:
 
 
 def test_the_kernel_imports_no_feature_and_one_list_names_them_all() -> None:
-    assert {path.name for path in SERVER.iterdir() if f"{path.name}_feature" in NAMES} == {*FEATURES}
+    there = {path.name for path in SERVER.iterdir() if f"{path.name}_feature" in NAMES}
+    assert there ^ {*FEATURES} == set(), "`FEATURES` in this module"
     for path in FILES:
         if layer_of(path) in KERNEL:
             assert imported_layers(path) & {*FEATURES} == set(), f"{path} imports a feature"
     named = imported_modules("server.assembly.features")
-    assert named == {f"server.{name}.{name}_feature" for name in FEATURES}
+    features = {f"server.{name}.{name}_feature" for name in FEATURES}
+    assert named ^ features == set(), "server/assembly/features.py"
 
 
 def test_the_layers_have_an_order() -> None:
