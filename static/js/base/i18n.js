@@ -19,7 +19,7 @@ export class Format {
   /** @param {string} language */
   constructor(language) {
     this.#language = language
-    this.#time = new Intl.DateTimeFormat(language, { hour: "2-digit", minute: "2-digit" })
+    this.#time = new Intl.DateTimeFormat(language, { timeStyle: "short" })
     this.#date = new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "short" })
     this.#month = new Intl.DateTimeFormat(language, { month: "long", year: "numeric" })
   }

@@ -3,7 +3,7 @@
 // the reader goes on; nothing ever waits for it.
 
 import { Problem } from "../base/api.js"
-import { arrange, byId, on, setText } from "../base/dom.js"
+import { arrange, byId, on, setFacts, setText } from "../base/dom.js"
 import { button } from "../base/elements.js"
 import { failureOf } from "../row/facts.js"
 import { isPlayable, kindsOf, saveLink } from "../row/files.js"
@@ -234,11 +234,12 @@ export class Draft extends EventTarget {
     if (picture) image.src = picture
     setText(this.#part("letter"), letterOf(task))
     setText(this.#part("title"), info.title ?? (this.#had ? titleOf(this.#had) : hostOf(task)))
-    setText(this.#part("facts"), this.#had ? hadFacts(this.#had, i18n) : this.#said(facts()))
-    const said = this.#buttons[0].textContent
+    const said = this.#had ? hadFacts(this.#had, i18n) : this.#said(facts())
+    setFacts(this.#part("facts"), said.split(" · "))
+    const before = this.#buttons[0].textContent
     box.name(this.#words)
     for (const each of this.#buttons) each.toggleAttribute("data-quiet", this.verb === "try")
-    if (said !== this.#buttons[0].textContent) {
+    if (before !== this.#buttons[0].textContent) {
       this.#hold(true)
       this.#unread = setTimeout(() => this.#hold(false), UNREAD_MS)
     }
