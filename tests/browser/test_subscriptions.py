@@ -297,7 +297,9 @@ async def test_a_profile_is_chosen_with_what_it_gives_and_takes_the_place_of_wha
         await expect(dialog.get_by_role("button", name="Edit")).to_be_visible()
         given = {"interval": None, "request": None, "filters": None}
         assert changes(api)[-1] == given | {"profile": "music", "keep": {"last": 20}}
-        await api.subscriptions.change(name, interval="6h", request={}, filters={"members": False})
+        new = {"interval": "6h", "request": {}, "filters": {"members": False}}
+        await api.subscriptions.change(name, description="Every Monday", **new)
+        await expect(dialog).to_contain_text("Every Monday")
         await dialog.get_by_role("button", name="Edit").click()
         await expect(dialog).to_contain_text("Sets: Interval between checks: 6 hours")
         await profile.select_option("")
@@ -689,6 +691,36 @@ async def test_what_is_pressed_in_one_go_is_done_in_its_order(api: FakeApi, open
         may_go.set()
         await expect(dialog.locator("li[data-state=queued]")).to_have_count(3)
         assert [change["action"] for change in changes(api)] == ["skip", "fetch"]
+
+
+@pytest.mark.wide
+async def test_entries_that_were_read_before_an_action_do_not_take_it_back(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    api.subscriptions.add(CHANNEL, entries(1, "known"))
+    is_answered, may_go = asyncio.Event(), asyncio.Event()
+
+    async def late(route: Route) -> None:
+        answer = await route.fetch()
+        is_answered.set()
+        await may_go.wait()
+        await route.fulfill(response=answer)
+
+    async with open_page(api.url, **ENGLISH) as page:
+        dialog = await open_first(page)
+        entry = dialog.locator(".follow-items li")
+        await entry.wait_for()
+        await page.route("**/items?*", late, times=1)
+        await entry.get_by_role("checkbox").check()
+        await dialog.get_by_role("button", name="Skip 1").click()
+        await is_answered.wait()
+        await entry.get_by_role("checkbox").check()
+        async with page.expect_response("**/items?*"):
+            await dialog.get_by_role("button", name="Download 1").click()
+        await expect(entry).to_have_attribute("data-state", "queued")
+        may_go.set()
+        await page.wait_for_timeout(200)
+        await expect(entry).to_have_attribute("data-state", "queued")
 
 
 @pytest.mark.wide

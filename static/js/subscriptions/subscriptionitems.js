@@ -63,6 +63,8 @@ export class ItemList {
   #isActing = false
   /** Ends what is under way when another state is to be shown. */
   #request = new AbortController()
+  /** Ends the reading of rows that a later reading, or an action, has overtaken. @type {AbortController | undefined} */
+  #reading
   /** @type {Promise<void> | undefined} */
   #loading
   #watcher
@@ -156,6 +158,7 @@ export class ItemList {
     for (const item of items) this.#rows.get(item.key)?.show(item)
     this.#alignRows()
     this.#chosen()
+    if (this.#reading) this.#readAgain() // its answer may be of before the action
   }
 
   /** Where one row has a column for what can be done with its download, all have it. */
@@ -257,7 +260,9 @@ export class ItemList {
 
   /** Something has changed: show it in the rows that are there, and say how many are new. */
   async #readAgain() {
-    const { signal } = this.#request
+    this.#reading?.abort()
+    const reading = this.#reading = new AbortController()
+    const signal = AbortSignal.any([this.#request.signal, reading.signal])
     /** @type {string | undefined} */
     let cursor
     let fresh = 0
@@ -276,6 +281,8 @@ export class ItemList {
       if (signal.aborted) return
       if (!(error instanceof Problem)) throw error
       return // the next change reads it again
+    } finally {
+      if (reading === this.#reading) this.#reading = undefined
     }
     this.#alignRows()
     this.#due.hidden = !fresh

@@ -202,10 +202,18 @@ export class SubscriptionView {
     if (!n || this.#held.dataset.n === String(n)) return // its buttons may have the focus
     this.#held.dataset.n = String(n)
     const t = this.#view.i18n.t.bind(this.#view.i18n)
+    /** @type {Promise<string[]> | undefined} */
+    let keys
+    // Both buttons mean the same entries, also when one is pressed right after the other.
+    const act = (/** @type {string} */ action) => {
+      keys ??= this.#keysOfHeld()
+      keys.catch(() => (keys = undefined)) // the next press asks anew
+      return this.#actOnHeld(action, keys)
+    }
     this.#held.replaceChildren(
       make("p", { role: "status" }, t("follow.held", { n })),
-      button(t("follow.fetch_all", { n }), () => this.#actOnHeld("fetch")),
-      button(t("follow.skip_all", { n }), () => this.#actOnHeld("skip")),
+      button(t("follow.fetch_all", { n }), () => act("fetch")),
+      button(t("follow.skip_all", { n }), () => act("skip")),
       button(t("list.choose"), () => this.#items.choose("waiting")),
     )
   }
@@ -281,11 +289,12 @@ export class SubscriptionView {
     })
   }
 
-  /** @param {string} action  of what is held only: others wait for their time */
-  #actOnHeld(action) {
-    const held = this.#keysOfHeld() // those that are held now: what was pressed before may change that
-    held.catch(() => {}) // it is told below
-    return this.#act(async () => await actOnKeys(this.#view.api, this.#id, action, await held))
+  /**
+   * @param {string} action  of what is held only: others wait for their time
+   * @param {Promise<string[]>} keys
+   */
+  #actOnHeld(action, keys) {
+    return this.#act(async () => await actOnKeys(this.#view.api, this.#id, action, await keys))
   }
 
   async #keysOfHeld() {
