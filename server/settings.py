@@ -103,7 +103,9 @@ def _webhook(value: str) -> str:
 
 
 def _token(value: SecretStr) -> SecretStr:
-    """One that an `Authorization` header can hold, around which no space counts."""
+    """Check a token: an `Authorization` header must be able to hold it, and spaces around it would not
+    count.
+    """
     text = value.get_secret_value()
     if not text.isprintable() or text != text.strip():
         raise ValueError("begins or ends with a space, or holds a line break or the like")
@@ -111,7 +113,7 @@ def _token(value: SecretStr) -> SecretStr:
 
 
 def _webhook_secret(value: SecretStr) -> SecretStr:
-    """As https://www.standardwebhooks.com has it: base64, after `whsec_` or alone."""
+    """Check a secret as https://www.standardwebhooks.com defines it: base64, after `whsec_` or alone."""
     try:
         key = b64decode(value.get_secret_value().removeprefix("whsec_"), validate=True)
     except ValueError:
@@ -237,7 +239,7 @@ def parts_of_database(url: str) -> SplitResult:
 
 
 def _path(value: object) -> object:
-    """Only a shell knows whose home `~` is: here it would be a folder of that name."""
+    """Refuse `~`, which only a shell replaces: here it would be a folder of that name."""
     if isinstance(value, str) and value.startswith("~"):
         raise ValueError("a path without ~ is expected, like /srv/clipwire")
     return value
@@ -774,7 +776,8 @@ def _refuse_empty(key: str, value: object, problem: str) -> None:
         raise ConfigurationError(f"{_printable(key)}: a text without NUL is expected")
 
 
-NO_SETTINGS = ("CLIPWIRE_CONFIG", "CLIPWIRE_TOKEN")  # the second is for commands that ask a server
+# These variables set no setting: `CLIPWIRE_TOKEN` is for commands that talk to a server.
+NO_SETTINGS = ("CLIPWIRE_CONFIG", "CLIPWIRE_TOKEN")
 # Variables that container platforms such as Kubernetes set for a service called clipwire.
 _OF_PLATFORMS = re.compile(r"CLIPWIRE(_\w+)?_(SERVICE_(HOST|PORT)\w*|PORT(_\w+)?)|CLIPWIRE_PORT")
 
@@ -818,7 +821,7 @@ def _read_environment() -> dict[str, Any]:
 
 
 def _merged(settings: dict[str, Any], others: dict[str, Any]) -> dict[str, Any]:
-    """Both, with tables merged; where both have a value, that of `others`."""
+    """Return both, with tables merged; a value in `others` takes precedence."""
     merged = dict(settings)
     for name, value in others.items():
         known = merged.get(name)
@@ -835,7 +838,7 @@ def _keys(section: str) -> dict[str, FieldInfo]:
 
 
 def _first_problem(error: ValidationError) -> str:
-    """The first error, with the key's name but not its value, which may be a secret."""
+    """Return the first error, with the key's name but not its value, which may be a secret."""
     problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
     key = _printable(".".join(str(part) for part in problem["loc"]))
     if problem["type"] == "extra_forbidden":
@@ -850,7 +853,7 @@ def _printable(key: str) -> str:
 
 def _check_together(settings: Settings) -> None:
     """Check what no single setting can tell."""
-    if settings.webhooks.secret is None:  # nothing is sent that is not signed
+    if settings.webhooks.secret is None:  # unsigned webhooks are never sent
         needs = [
             f"presets.{name}.webhook" for name, preset in settings.presets.items() if "webhook" in preset
         ]

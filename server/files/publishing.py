@@ -111,7 +111,8 @@ def publish(work: Path, directory: Path, manifest: Manifest) -> None:
                 _write(out, MANIFEST, manifest.model_dump_json().encode())
                 os.fsync(out)
             _make(directory)
-            delete_path(directory / folder)  # after the restore of a backup, attempt numbers repeat
+            # Attempt numbers repeat after a backup was restored: delete the folder of the earlier attempt.
+            delete_path(directory / folder)
             with open_directory(directory) as target:
                 os.rename("out", folder, src_dir_fd=source, dst_dir_fd=target)
                 os.fsync(target)
@@ -155,7 +156,7 @@ def keep_named(directory: Path, status: TaskStatus) -> None:
     """Delete the entries of a task's `directory` that hold no file named by `status`."""
     named = {file.path.partition("/")[0] for file in status.published_files}
     if status.thumbnail is None:
-        named.add(PREVIEW)  # the first release did not name it
+        named.add(PREVIEW)  # the status of a task of the first release does not name the thumbnail
     with suppress(FileNotFoundError):
         for path in list(directory.iterdir()):
             if path.name not in named:
@@ -165,7 +166,7 @@ def keep_named(directory: Path, status: TaskStatus) -> None:
 def delete_path(path: Path) -> None:
     """Remove a file, a symbolic link or a whole directory, if it is there."""
     while os.path.lexists(path):
-        with suppress(FileNotFoundError):  # a dying child deletes files as well: try again
+        with suppress(FileNotFoundError):  # a dying child also deletes files: try again
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:
@@ -232,7 +233,7 @@ def _make(directory: Path) -> None:
         directory.mkdir(mode=0o700)
         with open_directory(
             directory.parent.resolve()
-        ) as parent:  # the operator may have put a link in its place
+        ) as parent:  # the operator may have put a symbolic link in its place
             os.fsync(parent)
 
 

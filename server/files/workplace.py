@@ -53,7 +53,7 @@ class LocalWorkplace:
         self.scratch = self.root / "scratch" / node
 
     async def trouble(self) -> str | None:
-        """Why children cannot work on this machine, in one sentence; None if they can."""
+        """Return why children cannot work on this machine, in one sentence; None if they can."""
         return await self.data.look()
 
     def empty_scratch(self) -> None:
@@ -64,7 +64,7 @@ class LocalWorkplace:
             if _OF_INFO_REQUEST.fullmatch(path.name):
                 try:
                     delete_path(path)
-                except OSError as exc:  # its own path may be relative to the folder
+                except OSError as exc:  # the error's path may be relative to the folder
                     raise OSError(exc.errno, exc.strerror, str(path)) from exc
 
     def work(self, task_id: str) -> Path:
@@ -100,7 +100,7 @@ class LocalWorkplace:
         return b"".join(self._folders.sub(b"", piece) for piece in iter(partial(_some_lines, lines), b""))
 
     def replace_log(self, task_id: str, text: bytes) -> None:
-        """Touches the disk."""
+        """Replace the task's log. Touches the disk."""
         _write(self.log(task_id), text, os.O_TRUNC)
 
     def claim(self, task_id: str) -> "Lock":
@@ -120,7 +120,7 @@ class LocalWorkplace:
         with self.claim(task_id) as lock:
             delete_path(self.log(task_id))
             delete_path(self.work(task_id))
-            if lock.held:  # else a child may still be writing
+            if lock.held:  # if another process holds the lock, a child may still be writing
                 delete_path(self.lock(task_id))
 
     def remove_unused(self, task_id: str) -> bool:
@@ -178,6 +178,6 @@ def _write(path: Path, data: bytes, how: int) -> None:
 
 
 def _some_lines(lines: BytesIO) -> bytes:
-    """The next lines, about `PIECE_OF_LOG` bytes; only a line that is longer than that is cut."""
+    """Return the next lines, about `PIECE_OF_LOG` bytes; only a longer line is cut."""
     piece = lines.read(PIECE_OF_LOG)
     return piece + lines.readline(PIECE_OF_LOG) if piece and not piece.endswith(b"\n") else piece

@@ -11,13 +11,13 @@ from server.library.placements import FileSet
 from server.storage.statements import Statements
 from server.storage.task_rows import read_status, readable
 
-MOST_UNDER_WAY = 300  # entries of a subscription that are considered
+MOST_UNDER_WAY = 300  # most entries of a subscription that are considered
 _OF_DAY = """
     SELECT s.day_index, s.about, s.holder, i.number FROM file_sets s
     LEFT JOIN items i ON i.subscription_id = s.holder AND i.key = s.key
     WHERE s.series = ? AND s.day = ? AND s.set_id <> ? AND s.day_index IS NOT NULL"""
-# Of the entries of a subscription those that have no number yet, with the status of a task that may know when
-# they were published.
+# Selects those entries of a subscription that have no number yet, each with the status of the task that may
+# know when it was published.
 _UNDER_WAY = f"""
     SELECT i.published_at, i.number, t.number,
         CASE WHEN i.published_at IS NULL OR length(i.published_at) <= 10 THEN t.status END
@@ -32,8 +32,8 @@ _UNDER_WAY = f"""
 async def index_of_day(tables: Statements, one: FileSet, series: str, day: str, zone: tzinfo) -> int:
     """The number of a set among those of its day in its folder, in the order of publication.
 
-    So numbers are left for entries of the same subscription that were published earlier on that day and are
-    under way; where a list tells no time, it is known once the entry's task runs.
+    So earlier numbers are reserved for entries of the same subscription that were published earlier on that
+    day and are still being fetched. If a list tells no time, the time is known once the entry's task runs.
     """
     sql = "SELECT number FROM items WHERE subscription_id = ? AND key = ?"
     places = await tables.fetch(sql, (one.holder, one.key))

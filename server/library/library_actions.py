@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from server.library.library_schemas import LibraryOutcome
 
 PAGE = 200  # sets, or files, read at once
-MOST_NAMES = 50  # as the placer tries
+MOST_NAMES = 50  # as many names as the placer tries
 
 
 @dataclass
@@ -78,7 +78,7 @@ class LibraryActions:
         self._acting = asyncio.Lock()
 
     async def act(self, action: str, *, dry_run: bool) -> "LibraryOutcome":
-        """Raises `LibraryIsAway`, `LibraryIsBusy`."""
+        """Start the action. Raises `LibraryIsAway`, `LibraryIsBusy`."""
         if self._library is None or await self._library.trouble():
             raise LibraryIsAway
         if self._acting.locked():
@@ -97,7 +97,9 @@ class LibraryActions:
                 raise LibraryIsAway from None
 
     async def _redo(self, library: PlacedFiles, *, only_names: bool, dry_run: bool) -> "LibraryOutcome":
-        """Have sets placed anew whose names are not what they are to be, or that have NFO files."""
+        """Make the placer process again those sets whose names are not the current ones, or that have NFO
+        files.
+        """
         from server.library.library_schemas import LibraryOutcome
 
         redone, after = CountedList(), ""

@@ -38,8 +38,9 @@ def library_of(settings: LibrarySettings) -> PlacedFiles | None:
 
 
 async def library_check(library: PlacedFiles, store: PlacementRows | None) -> Check:
-    """Only reported: tasks complete without the library, and their files get there when it is back. The path
-    in the by the tasks alone: `/readyz` is open to those who need not know what is in the library.
+    """Report the state of the library; never a needed check: tasks complete without the library, and their
+    files get there when it is back. Only tasks name the path of a blocked folder: `/readyz` is open to those
+    who need not know what is in the library.
     """
     if trouble := await library.trouble():
         return Check("library", False, _OF_TROUBLE[trouble], needed=False)

@@ -35,7 +35,9 @@ _WAITING = Family(
 
 @asynccontextmanager
 async def _open(kernel: Kernel) -> AsyncIterator[Added]:
-    """Only a server that runs tasks fills the library, and has to see its folder."""
+    """Open the library's parts. Only a server that runs tasks fills the library, and must be able to access
+    its folder.
+    """
     library, store = library_of(kernel.settings.library), PlacementRows(kernel.store.transactions)
     rows = LibraryRows(kernel.store.transactions)
     zone = zone_of(kernel.settings.library.time_zone)

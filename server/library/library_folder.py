@@ -101,8 +101,8 @@ class LibraryFolder:
 
 @dataclass(frozen=True, slots=True)
 class Root:
-    """Paths are relative, with `/`. Methods raise `FolderBlocked` and `OSError`, and `Stopped` before they
-    change anything once `stopped` says so.
+    """The opened folder. Paths are relative, with `/`. Methods raise `FolderBlocked` and `OSError`; once
+    `stopped` returns True, they raise `Stopped` before they change anything.
     """
 
     fd: int
@@ -132,7 +132,7 @@ class Root:
 
     @contextmanager
     def inside(self, folder: str, *, make: bool = False) -> Iterator[int]:
-        """A descriptor of a folder of the library."""
+        """Open a folder of the library, and yield its descriptor."""
         fd, path, is_inside = os.dup(self.fd), "", False
         try:
             for name in filter(None, folder.split("/")):
@@ -211,7 +211,7 @@ class Root:
                 with suppress(FileNotFoundError), self.inside(above) as directory:
                     os.rmdir(name, dir_fd=directory)
             except (OSError, FolderBlocked):
-                return  # it has something in it
+                return  # the folder is not empty
             folder = above
 
     def move(self, before: str, after: str, size: int, stopped: Callable[[], bool] = _never) -> bool:
@@ -221,14 +221,15 @@ class Root:
         there, new = self._seen(before), self._seen(after)
         if there is None:
             self.tidy(folder)
-            return new is not None and new.st_size == size  # an earlier move was killed after it was done
+            # An earlier call was killed after the move was done.
+            return new is not None and new.st_size == size
         if new is not None and (new.st_dev, new.st_ino) == (there.st_dev, there.st_ino) and before != after:
             with self.inside(folder) as source, self.inside(to_folder) as target:
                 is_other = self._other_name(folder, name, to_folder, to_name)
                 _go_on(stopped)
                 if is_other:
-                    os.unlink(name, dir_fd=source)  # an earlier move was killed between link and unlink
-                else:  # one name in another case, where the file system folds case
+                    os.unlink(name, dir_fd=source)  # an earlier call was killed between link and unlink
+                else:  # the names differ only in case, and the file system ignores case
                     os.rename(name, to_name, src_dir_fd=source, dst_dir_fd=target)
             self.tidy(folder)
             return True
@@ -241,7 +242,7 @@ class Root:
         return True
 
     def is_one(self, path: str, other: str) -> bool:
-        """Whether two paths name one file, as those do that differ in case where case is folded."""
+        """Whether two paths name one file: on some file systems, paths that differ only in case do."""
         seen, others = self._seen(path), self._seen(other)
         if seen is None or others is None or (seen.st_dev, seen.st_ino) != (others.st_dev, others.st_ino):
             return False
@@ -355,7 +356,7 @@ class UnfinishedFile:
         return True
 
     def copy(self, source: int, stopped: Callable[[], bool] = _never) -> None:
-        """Raises `Stopped`."""
+        """Copy `source`. Raises `Stopped`."""
         self.make_room(os.fstat(source).st_size)
         place = 0
         while piece := os.pread(source, _CHUNK, place):
@@ -364,7 +365,9 @@ class UnfinishedFile:
             place += len(piece)
 
     def make_room(self, size: int) -> None:
-        """Raises `OSError` if there is no room for so many bytes: rather than after most of a long film."""
+        """Reserve so many bytes. Raises `OSError` if there is no room: now, not after copying most of a long
+        film.
+        """
         room = os.fstatvfs(self._fd)
         if room.f_blocks and room.f_bavail * room.f_frsize < size:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self._name)
@@ -412,7 +415,7 @@ def _rename_new(before: str, after: str, source: int, target: int) -> None:
     else:
         os.unlink(before, dir_fd=source)
         return
-    # FAT, and some shares, know no hard links.
+    # FAT and some network shares have no hard links.
     try:
         _rename_without_links(before, after, source, target)
     except FileExistsError:

@@ -27,18 +27,18 @@ from server.core.library import ID, Layout, Library, fill_template, is_never_fol
 from server.library.layouts import SHARED, Role, has_nfo, rules_of, template_of
 
 _OF_A_SHOW: Final = {"channel", "channel_id", "extractor"}
-EARLIEST_YEAR, LATEST_YEAR = 1928, 2500  # as a season; Jellyfin takes no others for one
+EARLIEST_YEAR, LATEST_YEAR = 1928, 2500  # years that are used as a season; Jellyfin recognises no others
 LONGEST_ID = 40  # bytes in a name
 LONGEST_LANGUAGE = 30  # characters in a name
 _LONGEST_ENDING = 48  # units: a language, `.forced`, `.srt`, and what a file is called until it is whole
-MOST_NAMES = 50  # that are tried for a film where others have them
+MOST_NAMES = 50  # names to try if others have taken the first ones
 _LEAST_BASE = 100  # bytes that folders leave for the name, if they can
 _LEAST = 16  # bytes that are left of a text, or of a folder, while another one can be cut
 _OF_A_NUMBER = 6  # bytes: ` (999)`
-# An episode's number, as media servers look for it anywhere in a name.
+# Matches an episode number, which media servers look for anywhere in a name.
 _EPISODE = re.compile(r"(s[0-9]+)[\[\] ._x-]*(?=e[0-9])", re.IGNORECASE)
 _TIMES = re.compile(r"(?<=[0-9])[xX](?=[0-9])")
-# Kodi looks at no path that has these anywhere.
+# Kodi ignores each path that contains one of these.
 _SAMPLE = re.compile(r"((?:^|[!-._ ])sample)(?:[-._ ]|$)", re.IGNORECASE)
 _PASSED_OVER = re.compile(r"-(?=trailer)|@(?=eadir)|\.(?=ds_store|appledouble|ite$)", re.IGNORECASE)
 # Names of two people that would give the same folder; see `_distinct`.
@@ -112,7 +112,7 @@ class Film:
 
     @property
     def show(self) -> str:
-        """What is the same for all films in one folder: those of a channel, whatever its name."""
+        """Identifies the folder's show: all films of a channel have the same, even if its name changes."""
         if self.source:
             return self.source
         return f"{(self.extractor or '').lower()} {self.channel_id or self.channel or ''}"
@@ -158,7 +158,7 @@ class Place:
     base: str
     show: str
     season: int
-    alone: bool  # in its folder
+    alone: bool  # whether it is the only film in its folder
 
     def path(self, role: Role, ending: str = "jpg", language: str = "", *, forced: bool = False) -> str:
         """The path of the file that is the film's `role`; `ending` is without a dot."""
@@ -187,7 +187,7 @@ class Place:
         return _join(self.folder, name)
 
     def numbered(self, number: int) -> Self:
-        """Return another name in the same folder, where this one is taken."""
+        """Return another name in the same folder, to try if this one is taken."""
         head, opening, label = self.base.rpartition("[")
         return replace(self, base=f"{head.rstrip()} ({number}) {opening}{label}".strip())
 
@@ -316,7 +316,7 @@ def _first(*texts: str | None) -> str:
 
 
 def _seen(name: str) -> str:
-    """Return `name` without words for which Kodi ignores a file."""
+    """Return `name`, changed where Kodi would ignore a file with such a name."""
     return _PASSED_OVER.sub("·", _SAMPLE.sub("\\1·", name))
 
 
@@ -358,7 +358,7 @@ def _named(part: str, values: dict[str, str], label: str, longest: int) -> str:
 def _part(part: str, values: dict[str, str], longest: int) -> str:
     """One part of a template, filled in; where it is too long, its title is cut before anything else."""
     chosen = dict(values)
-    longest -= len("·".encode())  # which the cut may make necessary
+    longest -= len("·".encode())  # the separator may become necessary by the cut
     for name in ("title", "playlist", "channel", "channel_id", "extractor", "user"):
         over = len(_filled(part, chosen).encode()) - longest
         own = chosen[name].encode()

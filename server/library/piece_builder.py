@@ -52,7 +52,9 @@ class ShowArtwork:
 
 
 class PieceBuilder:
-    """Days in NFO files are those of `zone`. Methods raise what `PlacementRows` and `FileStore` raise."""
+    """Decides which files a set is to have. Days in NFO files are those of `zone`. Methods raise what
+    `PlacementRows` and `FileStore` raise.
+    """
 
     def __init__(self, store: PlacementRows, files: FileStore, library: PlacedFiles, zone: tzinfo) -> None:
         self._store = store
@@ -81,7 +83,7 @@ class PieceBuilder:
         for kind in ("audio", "video"):
             if film := status.files.get(kind):
                 pieces.append(await self._stored_piece(file_set, status, place, "film", film, kind=kind))
-        # Of several pieces with one name the first is placed.
+        # If several pieces have the same name, the first is placed.
         first = {folded(piece.file.path): piece for piece in reversed(pieces)}
         return [piece for piece in pieces if first[folded(piece.file.path)] is piece]
 
@@ -180,7 +182,7 @@ class PieceBuilder:
         """Return the piece for a file of the task; `kind` is what the rows call it, if not as its role."""
         ending = _ENDINGS.get(stored.type) or stored.path.rpartition(".")[2].lower()
         sha256 = stored.sha256
-        if sha256 is None:  # files of the first releases, and thumbnails, have none
+        if sha256 is None:  # files of the first releases, and thumbnails, have no stored hash
             sha256 = await self._hash_stored(status, stored)
         is_shared = role in SHARED
         file = PlacedFile(

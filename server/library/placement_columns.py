@@ -37,7 +37,9 @@ def read_reason(row: str | None) -> tuple[Reason | None, str]:
 
 
 async def lock_set(tables: Statements, set_id: str) -> list[FileSet]:
-    """The set, as nobody changes it before the end of the transaction; none if there is none to be read."""
+    """Lock and return the set, so that nobody changes it before the end of the transaction; None if there is
+    no readable set.
+    """
     return list(readable_sets(await tables.fetch(_LOCKED, (set_id,))))
 
 
@@ -69,7 +71,9 @@ def set_row(one: FileSet) -> Row:
 
 
 def readable_sets(rows: Iterable[Row]) -> Iterator[FileSet]:
-    """A damaged one, or one with a value that only a newer release knows, stops no other; it is logged."""
+    """Yield the readable sets. A set that is damaged, or has a value that only a newer release knows, is
+    logged and skipped.
+    """
     for row in rows:
         try:
             yield _read(*row)

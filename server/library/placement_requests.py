@@ -1,4 +1,4 @@
-"""What has files placed, deleted, or described anew, within the transaction that makes it so."""
+"""Requests to place, delete or describe files, made within the transaction of the change that causes them."""
 
 import json
 from collections.abc import Collection, Iterable, Sequence
@@ -44,7 +44,8 @@ async def to_be_placed(tables: Statements, sets: Iterable[FileSet]) -> None:
     """Have these sets placed, also those that are placed already. Tasks that had them before get their paths,
     too.
     """
-    for one in sorted(sets, key=lambda one: one.set_id):  # in one order: they are locked
+    # Always in the same order, since the rows are locked.
+    for one in sorted(sets, key=lambda one: one.set_id):
         await insert(tables, _NEW, [set_row(one)])
         [(task_id, about)] = await tables.fetch(_ASKED_FOR, (one.set_id,))
         if task_id != one.task_id:
@@ -99,7 +100,7 @@ HOOKS = StoreHooks(place_ended, _unplaced)
 
 
 async def leave_items(tables: Statements, subscription_id: str, keys: Iterable[str]) -> None:
-    """Have all files deleted that items have placed."""
+    """Have all files deleted that were placed for these items."""
     chosen = list(dict.fromkeys(keys))
     for start in range(0, len(chosen), 200):
         some = chosen[start : start + 200]
@@ -108,7 +109,7 @@ async def leave_items(tables: Statements, subscription_id: str, keys: Iterable[s
 
 
 async def leave_all(tables: Statements, subscription_id: str) -> None:
-    """Have all files deleted that a subscription has placed."""
+    """Have all files deleted that were placed for a subscription."""
     await tables.run(f"{LEAVE} WHERE holder = ?", (subscription_id,))
 
 

@@ -51,14 +51,14 @@ log = logging.getLogger(__name__)
 
 AT_ONCE = 2  # sets
 LOOK_EVERY = 20.0  # seconds between checks of the folder: a library that is back is filled within a minute
-SOON = 1.0  # seconds until the next claim, where one claim did not take all
-BUSY = 5.0  # seconds, while another set holds the same paths
+SOON = 1.0  # seconds until the next claim, if more sets are due than one claim took
+BUSY = 5.0  # seconds until a retry, while another set holds the same paths
 AGAIN, LATEST_AGAIN = 30.0, 600.0  # seconds between tries, doubled each time
-UNTIL_RETRIED = 12 * 3600.0  # seconds between looks whether a task without files is still there
+UNTIL_RETRIED = 12 * 3600.0  # seconds between checks whether a task without files still exists
 
 
 class Placer:
-    """`run` it for as long as the server runs. Days in names are those of `zone`."""
+    """Fills the library. Keep `run` running as long as the server runs. Days in names are those of `zone`."""
 
     def __init__(
         self,
@@ -78,7 +78,8 @@ class Placer:
         self._zone = zone
         self._placings = LeasedWork("library", AT_ONCE)
         self._trouble: Trouble | None = None
-        self._logged: Reason | None = None  # the last reason for which it could not be filled
+        # The last reason, already logged, for which the library could not be filled.
+        self._logged: Reason | None = None
         self._is_alone = False
         self._waiting = frozenset[str]()  # unplaced sets at the last check, while the folder was away
 
@@ -193,14 +194,14 @@ class Placer:
             log.error("a file of task %s is not there, and cannot be placed", file_set.task_id)
             reason, delay = "files_gone", self._delay(file_set)
         except PathTaken:
-            delay = AGAIN  # another set has taken the name: another name is tried
+            delay = AGAIN  # another set has taken this name: the next try takes another one
         except ValueError:  # the task's row is damaged, or only a newer release can read it
             log.error("task %s cannot be read, and is not placed", file_set.task_id)
             delay = self._delay(file_set)
         except OSError as exc:
             is_full = exc.errno in (errno.ENOSPC, errno.EDQUOT)
             reason, delay = ("full", AGAIN) if is_full else ("blocked", self._delay(file_set))
-            if reason != self._logged:  # once, not for each of thousands
+            if reason != self._logged:  # log it once, not for each of thousands of sets
                 log.error("the library cannot be filled: %s", exc)
             self._logged = reason
         else:
@@ -286,7 +287,7 @@ class Placer:
             else:
                 await self._delete_set(claimed, library)
             return None
-        if not status.stage.is_final:  # it is fetched anew, and then placed anew
+        if not status.stage.is_final:  # the task is being fetched again; its files are placed afterwards
             await self._store.put_off(file_set, None, self._now + AGAIN)
             return None
         if not status.files and status.stage is not Stage.COMPLETED and file_set.holder == NOBODY:
@@ -355,7 +356,8 @@ class Placer:
             source_key, source_title, published_at = source
             facts["playlist"] = source_title
             facts["published_at"] = info.published_at or published_at
-            if file_set.key.startswith("url "):  # a plain file, as of a podcast, tells no channel and no day
+            # A plain file, as podcasts have, tells neither channel nor day.
+            if file_set.key.startswith("url "):
                 facts["published_at"] = published_at or info.published_at
                 channel = source_title or facts["channel"]
                 facts |= {"source": source_key, "channel": channel, "channel_id": None}
@@ -384,7 +386,7 @@ class Placer:
                 if piece.is_shared:
                     shared.append(piece.file)
             except PathTaken:
-                if not piece.is_shared:  # a shared one stays as it is
+                if not piece.is_shared:  # leave a shared file as it is
                     raise
             finally:
                 if not isinstance(source, bytes | Stream):

@@ -120,7 +120,7 @@ class PlacedFiles:
     async def _streamed(
         self, file: PlacedFile, source: Stream, base: str, tag: int, *, instead: bool
     ) -> None:
-        """From a bucket: the loop hands the pieces to the thread that writes."""
+        """Take pieces from a bucket: the event loop hands them to the thread that writes."""
         loop, pieces = asyncio.get_running_loop(), asyncio.Queue[bytes | memoryview | None](4)
 
         def next_piece(stopped: Check) -> bytes | memoryview | None:
@@ -152,7 +152,7 @@ class PlacedFiles:
                 pieces.put_nowait(None)
 
     async def hashed(self, source: BinaryIO) -> str:
-        """The SHA-256."""
+        """Return the SHA-256 of the file."""
         held = os.dup(source.fileno())
 
         def work(stopped: Check) -> str:
@@ -194,7 +194,7 @@ class PlacedFiles:
         return await self._in_folder(lambda root, _: root.read(path, most))
 
     async def all_files(self) -> AsyncGenerator[list[tuple[str, int]], None]:
-        """One thread reads on when the last ones were taken."""
+        """Yield all files in batches: a thread reads the next batch when the last one was taken."""
         loop = asyncio.get_running_loop()
         batches = asyncio.Queue[list[tuple[str, int]] | None](2)
 
@@ -225,7 +225,7 @@ class PlacedFiles:
                 yield batch
         finally:
             walking.cancel()
-            while not batches.empty():  # the thread may wait for room
+            while not batches.empty():  # make room, which the thread may be waiting for
                 batches.get_nowait()
 
     async def _in_folder(self, work: Callable[[Root, Check], T], held: int = -1) -> T:

@@ -1,4 +1,6 @@
-"""Has placed what tasks have fetched already: before there was a library, or for another place in it."""
+"""Has files placed that tasks have fetched already: before there was a library, or for another place in
+it.
+"""
 
 from contextlib import suppress
 

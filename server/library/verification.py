@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 MOST_NAMED = 100  # files of each list that an answer names
 PAGE = 200  # files read at once
-AT_ONCE = 1000  # keys
+AT_ONCE = 1000  # keys looked up at once
 MOST_MISSING = 20_000  # files that are looked for under other names
 MAX_NFO = 100_000  # bytes that are read of an NFO file
 _LABEL = re.compile(r"\[([^\[\]]{1,80})\](?:\.[A-Za-z0-9-]{1,30}){1,3}$")
@@ -85,7 +85,7 @@ class Verification:
         self._of_links = dict[str, str]()  # labels of unknown films that may stand for a link -> path
 
     async def run(self) -> "LibraryOutcome":
-        """Raises `LibraryAway`."""
+        """Compare all files. Raises `LibraryAway`."""
         from server.library.library_schemas import LibraryOutcome
 
         extractors = await self._rows.extractors()
@@ -239,7 +239,8 @@ class Verification:
                 missing.append(file)
                 continue
             self._adopted.add({"from": file.path, "path": path})
-            if not self._dry_run and folder_id != file.set_id:  # shared files follow in `folder_moved`
+            # `folder_moved` handles the shared files later.
+            if not self._dry_run and folder_id != file.set_id:
                 await self._rows.found_at(file, path)
         return missing
 

@@ -58,7 +58,7 @@ class LinkRequest(Frozen):
 
 
 async def make_link(request: web.Request) -> web.Response:
-    """Raises `TaskNotFound`, `FileNotFound`, `TooManyLinks`."""
+    """Make a link to a file. Raises `TaskNotFound`, `FileNotFound`, `TooManyLinks`."""
     wanted = validated(LinkRequest, await read_object(request))
     request.app[TASKS].refuse_when_closing()
     status = await tasks_of(request).status(request.match_info["task_id"])
@@ -76,7 +76,7 @@ async def make_link(request: web.Request) -> web.Response:
 
 
 async def open_links(request: web.Request) -> web.Response:
-    """Raises `TaskNotFound`."""
+    """List the open links of a task. Raises `TaskNotFound`."""
     status = await tasks_of(request).status(request.match_info["task_id"])
     now = request.app[CLOCK].now().timestamp()
     names = {stored.name for stored in status.files.values()}
@@ -96,14 +96,14 @@ async def open_links(request: web.Request) -> web.Response:
 
 
 async def revoke_link(request: web.Request) -> web.Response:
-    """Raises `LinkNotFound`."""
+    """Revoke a link. Raises `LinkNotFound`."""
     link = await _open_link(request)
     await request.app[LINKS].revoke(link.link_id)
     return web.Response(status=HTTPStatus.NO_CONTENT)
 
 
 async def qr_of_link(request: web.Request) -> web.Response:
-    """Raises `LinkNotFound`."""
+    """Answer with the QR code of a link. Raises `LinkNotFound`."""
     url = await _url_of(request, await _open_link(request))
     headers = {"Cache-Control": "private, no-store", "Content-Security-Policy": SANDBOX_POLICY}
     picture = await request.app[CONNECTIONS].attended(request.protocol, compute(drawn, url))

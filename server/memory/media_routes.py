@@ -34,10 +34,10 @@ from server.memory.media_rows import MediaRows
 _SCHEMAS = "server.memory.media_schemas"  # of responses
 MEDIA: web.AppKey[MediaRows] = web.AppKey("media")
 MAX_ARCHIVE = 8 << 20  # bytes: some 300,000 lines
-KEYS_PER_TRANSACTION = 500  # other writes get their turn in between
-READ_BYTES = 64 * 1024  # that are read at a time, unless they have more than `KEYS_PER_TRANSACTION` keys
-MAX_LINE_BYTES = 64 * 1024  # a key has at most 2,000
-MAX_UNREADABLE_LINES = 100  # whose numbers are answered
+KEYS_PER_TRANSACTION = 500  # keys stored in one transaction: other writes get their turn in between
+READ_BYTES = 64 * 1024  # bytes read at a time, unless they contain more than `KEYS_PER_TRANSACTION` keys
+MAX_LINE_BYTES = 64 * 1024  # bytes of a line; a key has at most 2,000
+MAX_UNREADABLE_LINES = 100  # unreadable lines whose numbers are in the answer
 TURNS = web.AppKey("turns of those who import an archive", SpoolTurns)
 
 
@@ -122,7 +122,7 @@ class Archive:
                 return list(keys) or None
             bytes_left -= len(line)
             is_rest, self._is_cut = self._is_cut, not line.endswith(b"\n")
-            if is_rest:  # of a line that is too long, and was counted before
+            if is_rest:  # the rest of a line that is too long and was counted before
                 continue
             self._number += 1
             line = line.removeprefix(BOM_UTF8).strip() if self._number == 1 else line.strip()

@@ -24,8 +24,8 @@ IN_THE_LOG: Mapping[Kind, str] = {
     "default": "the default webhook",
     "notify": "people",
 }
-SLOTS = {("webhook", "default"): 128, ("notify",): 32}  # tries at once, of the kinds that share them
-TRIES = ("delivered", "failed", "given up")  # what becomes of a try
+SLOTS = {("webhook", "default"): 128, ("notify",): 32}  # most tries at once; kinds in one tuple share them
+TRIES = ("delivered", "failed", "given up")  # the possible outcomes of a try
 LOOK_EVERY = 30.0  # seconds between looks at the outbox without a signal: another node may have died
 
 Send = Callable[[Delivery], Awaitable[str | None]]
@@ -33,8 +33,8 @@ Send = Callable[[Delivery], Awaitable[str | None]]
 
 
 class Deliverer:
-    """`senders` by the kind of the addressee; a kind without one stays in the outbox. `tries` counts them, by
-    what came of them.
+    """Sends deliveries. `senders` has a sender for each kind of addressee; deliveries of other kinds stay in
+    the outbox. `tries` counts tries by their outcomes.
     """
 
     def __init__(

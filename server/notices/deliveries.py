@@ -16,10 +16,10 @@ from server.core.task import Stage, TaskStatus
 from server.core.values import Frozen
 
 LONGEST_WAIT = 14 * 3600.0  # seconds between two tries
-# After a task's end: by then all its deliveries have succeeded or were given up.
+# Seconds after a task's end by which all its deliveries have succeeded or were given up.
 TOLD_WITHIN = timedelta(days=2)
 LIBRARY_WITHIN = 600.0  # seconds that the end of a task waits for its files to be in the library
-AT_ONCE = 4  # tries for one receiver, on all nodes together
+AT_ONCE = 4  # most tries at once for one receiver, on all nodes together
 LEASE = 60.0  # seconds that a node has for a claimed delivery; then it is due again, on any node
 
 

@@ -37,7 +37,7 @@ from server.storage.task_rows import read_status, readable
 DUE = "deliveries"  # the signal that a delivery is due
 _ADD = """
     INSERT INTO deliveries (delivery_id, task_id, kind, target, receiver, status, next_at) VALUES {rows}"""
-# From one receiver to the next by the index: a receiver that hangs may have any number of deliveries.
+# Step from one receiver to the next by the index: a receiver that hangs may have any number of deliveries.
 _RECEIVERS = """
     WITH RECURSIVE kinds (kind) AS (VALUES {kinds}), receivers (kind, receiver) AS (
         SELECT kind, (SELECT min(receiver) FROM deliveries WHERE kind = kinds.kind AND next_at IS NOT NULL)
@@ -50,7 +50,7 @@ _RECEIVERS = """
     ), under_way (receiver, tries) AS (
         SELECT receiver, count(*) FROM deliveries WHERE claimed_until > {moment} GROUP BY receiver
     )"""
-# The first ones of each receiver that are due.
+# Selects the first due deliveries of each receiver.
 _FIRST = {
     "sqlite": f"""
         deliveries ON number IN (
@@ -116,8 +116,8 @@ _PAGE = f"{_COLUMNS} AND deliveries.number < ? AND kind <> 'notify' ORDER BY del
 
 
 def hooks_of(tells: Tells) -> StoreHooks:
-    """Who is to be told of the end of a task stands in the outbox with that end; until all are told, or given
-    up, the task stays.
+    """Store, with the end of a task, who is to be told of it. Until all are told, or given up, the task is
+    not deleted.
     """
 
     async def deliver(tables: Statements, ended: Sequence[Ended], now: datetime) -> Collection[str]:

@@ -70,7 +70,7 @@ class Notifier:
         """Try once; None after a success, else a word for what was wrong: `http_<status>`, `timeout`, ..."""
         url = self._urls.get(delivery.addressee.target)
         if url is None:
-            return "no_address"  # the address was taken out of the configuration
+            return "no_address"  # the address has been removed from the configuration
         tells, words = delivery.status, LANGUAGES[self._language]
         if isinstance(tells, SubscriptionNotice):
             good, error = tells.type == "subscription_works", words.error(tells.error_code or "internal")
@@ -150,7 +150,7 @@ class _Apprise:
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-I", str(PROGRAM)), env=_environment(), start_new_session=True,
                 stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.DEVNULL,  # what it says may contain secret addresses
+                stderr=asyncio.subprocess.DEVNULL,  # its messages may contain secret addresses
             )  # fmt: skip
         except OSError as exc:
             self._started.set_exception(exc)
@@ -209,7 +209,9 @@ def sentence(status: TaskStatus, language: str) -> str:
 
 
 def _plain(title: str) -> str:
-    """`title` is the source's: it gets no line of its own, calls nobody, and does not fill a screen."""
+    """Return a source's `title` as plain text: it must not begin a new line, mention people, or fill a
+    screen.
+    """
     one_line = " ".join("".join(letter if letter.isprintable() else " " for letter in title).split())
     short = one_line if len(one_line) <= LONGEST_TITLE else one_line[: LONGEST_TITLE - 1] + "…"
     return _MENTION.sub("@\N{ZERO WIDTH SPACE}", short)

@@ -32,10 +32,11 @@ from server.core.addresses import DEFAULT_PORTS, is_public, numeric, parse_allow
 from server.locales import LANGUAGES
 from server.notices.deliveries import Delivery, SubscriptionNotice
 
-TRY_WITHIN = 15.0  # seconds
+TRY_WITHIN = 15.0  # seconds for a whole try
 MAX_HEAD = 16 * 1024  # bytes of an answer, up to the end of its header fields, with all interim answers
 MAX_INTERIM = 3  # answers of 1xx before the final one
-MAX_RECEIVED = 256 * 1024  # bytes of a connection: also TLS has messages that may come without end
+# Bytes received over a connection, as TLS itself has messages that may come without end.
+MAX_RECEIVED = 256 * 1024
 PARSED_AT_ONCE = 1024  # bytes: a thousand interim answers in one packet must not all be parsed
 NAMES_AT_ONCE = 32  # names that are resolved; a name server that hangs holds up webhooks alone
 
@@ -60,7 +61,7 @@ class WebhookSender:
         """Try once; None after a 2xx, else a word for what was wrong: `http_<status>`, `timeout`, ..."""
         url = delivery.addressee.target if delivery.addressee.kind == "webhook" else self._default
         if url is None:
-            return "no_address"  # the address was taken out of the configuration
+            return "no_address"  # the address has been removed from the configuration
         parts = urlsplit(url)
         named = plain(parts.hostname or ""), parts.port or DEFAULT_PORTS[parts.scheme.lower()]
         blocked = False
@@ -149,7 +150,7 @@ class _HeadReader(ResponseHandler):
                 self._give_up()
 
     def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
-        is_final = data[0].code >= 200 or data[0].code == 101  # which ends an answer as well
+        is_final = data[0].code >= 200 or data[0].code == 101  # status 101 also ends an answer
         if not self._is_over and not is_final and not self._interim_left:
             self._give_up()
         if not self._is_over:

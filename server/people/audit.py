@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 MAX_REFUSED = 100  # events stored a minute of refused log-ins, and of refused changes; more are counted
 MAX_REFUSED_OF_SOURCE = 10  # of these, log-ins from one address, or changes by one person
-MAX_WAITING_EVENTS = 1000  # while the database is away
+MAX_WAITING_EVENTS = 1000  # events to keep while the database is away
 MINUTE = 60.0  # seconds
 RETRY_SECONDS = 1.0
 LAST_WRITE_SECONDS = 1.0  # for the last write when the server ends
@@ -131,7 +131,7 @@ class Audit:
             await self.record_of(request, [(refused, _subject(request))])
 
     def _is_to_be_recorded(self, refusals: _Refusals, source: str, who: str | None, what: str) -> bool:
-        """Whether a refused request is recorded by itself. If not, it is counted."""
+        """Whether a refused request is recorded by itself; otherwise it is only counted."""
         if self._clock() - refusals.began_at >= MINUTE:
             self._end_minute(refusals)
         recorded = refusals.recorded
@@ -217,7 +217,7 @@ def audited(route: Route) -> Route:
             is_named = DONE in request or route.path.endswith("/actions")
             done = request.get(DONE, ()) if is_named else [(what, _subject(request))]
             await audit.record_of(request, done)
-        elif scope := request.get(SCOPE):  # a session has begun, or ended
+        elif scope := request.get(SCOPE):  # the request has begun or ended a session
             await audit.record_of(request, [(what, "")], person_of_scope(scope))
         # Refused after the OpenID provider; a refused `POST /api/session` raises an error.
         elif what == LOG_IN:

@@ -54,9 +54,9 @@ async def from_provider(request: web.Request) -> web.Response:
         await begin_session(request, response, principal)
     except LogInRefused as refused:
         response = _refuse(request, refused)
-    except TokenRequired:  # they were removed meanwhile
+    except TokenRequired:  # the person was removed meanwhile
         response = _refuse(request, LogInRefused("unknown", "the person was removed"))
-    _set_cookie(request, response, "", 0)  # it is good for one log-in
+    _set_cookie(request, response, "", 0)  # the cookie is valid for one log-in only
     return response
 
 
@@ -92,7 +92,7 @@ async def _person_of(request: web.Request, identity: Identity, admin_group: str 
         return name, done
 
     person = people.of_subject(identity.subject)
-    if person is not None and role in (None, person.role):  # the usual log-in changes nothing
+    if person is not None and role in (None, person.role):  # usually a log-in changes nothing
         return people.principal_at_provider(person.name)
     found = await people.change(find_or_add)
     if isinstance(found, LogInRefused):
@@ -137,7 +137,7 @@ def _refuse(request: web.Request, refused: LogInRefused) -> web.Response:
 
 
 def _client(request: web.Request) -> OidcClient:
-    """Raises `NotFound` where there is no provider."""
+    """Return the client of the OpenID provider. Raises `NotFound` if there is no provider."""
     if OIDC not in request.app:
         raise NotFound("/api/docs")
     return request.app[OIDC]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from argon2 import PasswordHasher
 
 SHORTEST, LONGEST = 10, 1000  # characters
-HASHES_AT_ONCE = 2  # each takes 19 MiB
+HASHES_AT_ONCE = 2  # hashes computed at once, each of which takes 19 MiB
 MAX_OF_NAME = 10  # waiting requests of one address and name
 MAX_OF_ADDRESS = 100  # waiting requests
 MAX_ADDRESSES = 1000
@@ -36,7 +36,7 @@ class Passwords:
         self._unknown_hash = ""
 
     async def hashed(self, password: str, who: Who) -> str:
-        """Raises `TooManyRequests`."""
+        """Return the hash of a password. Raises `TooManyRequests`."""
         return await self._turns.take(who, lambda: self._made_hasher().hash(_normal(password)))
 
     async def matches(self, hashed: str | None, password: str, who: Who, *, is_suspect: bool = False) -> bool:
@@ -124,7 +124,7 @@ class _Lanes:
         self._lanes: OrderedDict[str, OrderedDict[str, deque[asyncio.Future[None]]]] = OrderedDict()
 
     def put(self, address: str, name: str) -> "asyncio.Future[None]":
-        """Raises `TooManyRequests` if too many wait already."""
+        """Add a waiting request. Raises `TooManyRequests` if too many wait already."""
         lanes = self._lanes.get(address, OrderedDict())
         is_full = len(lanes.get(name, ())) >= MAX_OF_NAME or sum(map(len, lanes.values())) >= MAX_OF_ADDRESS
         if is_full or (not lanes and len(self._lanes) >= MAX_ADDRESSES):

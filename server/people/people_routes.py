@@ -105,7 +105,7 @@ class AddTokenRequest(Frozen):
 
 
 def admin_only(request: web.Request) -> None:
-    """Raises `AdminOnly`."""
+    """Let only admins call the handler. Raises `AdminOnly`."""
     if not principal_of(request).is_admin:
         raise AdminOnly
 

@@ -28,7 +28,7 @@ from server.tasks.service import Tasks
 HOUR = 3600.0  # seconds
 DAY = 24  # hours
 REUSE_SUM_SECONDS = 10.0  # how long a sum of stored bytes that is below the limit is used again
-MAX_HOLD_SECONDS = HOUR  # then a held task is tried again
+MAX_HOLD_SECONDS = HOUR  # seconds after which a held task is tried again
 _LIMITS = "SELECT name, limits FROM people WHERE name IN ({keys})"
 # The partial index `tasks_owner_ended` has all of these.
 _UNFINISHED = """
@@ -135,7 +135,7 @@ class Usage:
         self._limited: Mapping[str, Person] = {}  # the people of `_limits`: each change makes another object
 
     def shares(self) -> dict[str, int]:
-        """Return how many tasks may run at once, for each person with this limit."""
+        """Return how many tasks each person with this limit may run at once."""
         limits = {name: self.limits(name).max_running for name in self._people()}
         return {name: most for name, most in limits.items() if most}
 

@@ -59,11 +59,12 @@ class GroupWriter(ABC):
     def __init__(self, patience: float = 0, counts: Counts | None = None) -> None:
         self.patience = patience
         self._counts = counts or Counts()
-        self._last = 0  # bundles in the last group
+        self._last = 0  # number of bundles in the last group
         self._waiting: deque[Bundle] = deque()
         self._wake = asyncio.Event()
         self._closing = False
-        self._failed_by: type[StoreUnavailable] | None = None  # the last group: an outage is logged once
+        # The error of the last group, so that an outage is logged only once.
+        self._failed_by: type[StoreUnavailable] | None = None
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self._run(), name="store writer")

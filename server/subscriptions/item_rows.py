@@ -91,7 +91,7 @@ class ItemRows:
     async def page(
         self, subscription_id: str, state: ItemState | None, cursor: str | None, limit: int
     ) -> tuple[list[StoredItem], str | None]:
-        """Newest first. Raises `SubscriptionNotFound`, `InvalidQuery`."""
+        """Return a page of items, the newest first. Raises `SubscriptionNotFound`, `InvalidQuery`."""
         before = number_before(cursor)
 
         async def work(tables: Statements) -> list[Row]:
@@ -112,7 +112,7 @@ class ItemRows:
         cursor: str | None,
         limit: int,
     ) -> tuple[list[StoredItem], str | None]:
-        """A page of those whose title, uploader or link has `text` in it.
+        """Return a page of the items with `text` in their title, uploader or link.
 
         Raises `InvalidQuery`, `SubscriptionNotFound`.
         """
@@ -134,7 +134,7 @@ class ItemRows:
     async def items_of(
         self, subscription_id: str, keys: Sequence[str] | None, state: ItemState | None, most: int
     ) -> list[StoredItem]:
-        """Those with these `keys`, or up to `most` in `state`. Raises `SubscriptionNotFound`."""
+        """Return the items with these `keys`, or up to `most` in `state`. Raises `SubscriptionNotFound`."""
 
         async def work(tables: Statements) -> list[Row]:
             await read_by_id(tables, subscription_id)
@@ -146,7 +146,7 @@ class ItemRows:
         return [read_item(*row) for row in await self._transactions.read(work)]
 
     async def with_thumbnails(self, task_ids: Sequence[str]) -> set[str]:
-        """Those of the tasks that are there and have a thumbnail."""
+        """Return the ids of those of the tasks that exist and have a thumbnail."""
 
         async def work(tables: Statements) -> list[Row]:
             return await fetch_in(tables, _WITH_THUMBNAIL, task_ids)
@@ -154,7 +154,7 @@ class ItemRows:
         return {task_id for (task_id,) in await self._transactions.read(work)} if task_ids else set()
 
     async def counts(self, subscription_ids: Sequence[str]) -> dict[str, dict[str, int]]:
-        """How many items of each are in each state."""
+        """Count each subscription's items by state."""
 
         async def work(tables: Statements) -> list[Row]:
             return await fetch_in(tables, _COUNTS, subscription_ids)
@@ -165,7 +165,7 @@ class ItemRows:
         return counts
 
     async def counts_of_held(self, subscription_ids: Sequence[str]) -> dict[str, int]:
-        """How many items of each are held; nothing of those without any."""
+        """Count each subscription's held items; subscriptions without any are missing."""
         rows = await self._transactions.read(
             lambda tables: fetch_in(tables, _COUNTS_OF_HELD, subscription_ids)
         )
@@ -197,7 +197,7 @@ class ItemRows:
         return bool(await self._transactions.read(work))
 
     async def queued_tasks(self) -> list[str]:
-        """The ids of all tasks of items that are `queued`."""
+        """Return the ids of all tasks whose items are `queued`."""
         sql = "SELECT DISTINCT task_id FROM items WHERE task_id IS NOT NULL AND state = 'queued'"
 
         async def work(tables: Statements) -> list[Row]:

@@ -89,7 +89,7 @@ class Subscriptions:
         owner: str | None = None,
         created_by: str | None = None,
     ) -> StoredSubscription:
-        """It is on disk when this returns, and nothing was fetched.
+        """Add a subscription. It is on disk when this returns, and nothing was fetched yet.
 
         Raises `AlreadySubscribed`, `TooManySubscriptions`.
         """
@@ -117,7 +117,9 @@ class Subscriptions:
     async def change(
         self, before: StoredSubscription, wanted: SubscriptionSettings, url: HttpUrl
     ) -> StoredSubscription | None:
-        """None if it has changed since. Raises `AlreadySubscribed`, `SubscriptionNotFound`."""
+        """Change the subscription; return None if somebody else has changed it since. Raises
+        `AlreadySubscribed`, `SubscriptionNotFound`.
+        """
         self._tasks.refuse_when_closing()
         manner = request_of(wanted, url).manner()
         after = replace(
@@ -137,13 +139,16 @@ class Subscriptions:
         return None
 
     async def remove(self, subscription_id: str, *, with_files: bool) -> None:
-        """Raises `SubscriptionNotFound`. What was fetched stays, unless `with_files`."""
+        """Remove the subscription. What was fetched stays, unless `with_files`. Raises
+        `SubscriptionNotFound`.
+        """
         self._tasks.refuse_when_closing()
-        # First the tasks: if this is cut off, the subscription is there to be removed once more.
+        # Delete the tasks first: if this is interrupted, the subscription still exists, and can be removed
+        # again.
         unshared = await self.store.unshared_tasks(subscription_id) if with_files else []
         await self._delete(unshared)
         while made_since := await self.store.remove(subscription_id, with_files=with_files):
-            await self._delete(made_since)  # by a check that was under way
+            await self._delete(made_since)  # delete tasks that a check made meanwhile
 
     async def _delete(self, task_ids: Sequence[str]) -> None:
         for task_id in task_ids:
@@ -151,7 +156,7 @@ class Subscriptions:
                 await self._tasks.delete(task_id)
 
     async def check(self, subscription_id: str) -> StoredSubscription:
-        """Have it checked, unless that is under way. Raises `SubscriptionNotFound`."""
+        """Have the subscription checked, unless a check is under way. Raises `SubscriptionNotFound`."""
         self._tasks.refuse_when_closing()
         return await self.checks.due(subscription_id, self.now)
 

@@ -114,8 +114,8 @@ class SubscriptionRows:
         self._separate = separate_lists
 
     async def add(self, subscription: StoredSubscription, wish: str, most: int) -> StoredSubscription:
-        """Return it with its number. Raises `AlreadySubscribed`, `FeedNameTaken`, and `TooManySubscriptions`
-        above `most`.
+        """Add the subscription; return it with its number. Raises `AlreadySubscribed`, `FeedNameTaken`, and
+        `TooManySubscriptions` above `most`.
         """
 
         async def work(tables: Tables) -> StoredSubscription:
@@ -161,13 +161,13 @@ class SubscriptionRows:
         return await self._transactions.read(work) if scope else {}
 
     async def get(self, subscription_id: str, owner: str | None = None) -> StoredSubscription:
-        """With `owner` only theirs. Raises `SubscriptionNotFound`."""
+        """Return the subscription; with `owner` only if it is theirs. Raises `SubscriptionNotFound`."""
         return await self._transactions.read(lambda tables: read_by_id(tables, subscription_id, owner))
 
     async def page(
         self, cursor: str | None, limit: int, owner: str | None = None
     ) -> tuple[list[StoredSubscription], str | None]:
-        """Newest first, with `owner` only theirs. Raises `InvalidQuery`."""
+        """Return a page, the newest first; with `owner` only theirs. Raises `InvalidQuery`."""
         before = number_before(cursor)
 
         async def work(tables: Statements) -> list[Row]:
@@ -295,7 +295,7 @@ class SubscriptionRows:
         now: float,
         owner: str | None = None,
     ) -> tuple[list[StoredSubscription], str | None]:
-        """A page of those whose name, title or link has `text` in it. Raises `InvalidQuery`."""
+        """Return a page of those with `text` in their name, title or link. Raises `InvalidQuery`."""
         start = start_of(cursor)
         await complete_search(self._transactions, _UNSEARCHED, _read_searched, _SEARCHED)
         held = (now, now + LONGEST_HOLD + DAY) if sort == "trouble" else ()  # late: a clock was ahead
@@ -310,7 +310,7 @@ class SubscriptionRows:
         return list(readable(rows[:limit])), str(start + limit) if len(rows) > limit else None
 
     async def stages(self, now: float) -> dict[str, int]:
-        """How many subscriptions are in each stage."""
+        """Count the subscriptions in each stage."""
 
         async def work(tables: Statements) -> list[Row]:
             return await tables.fetch(_STAGES, (now,))

@@ -39,19 +39,20 @@ from server.subscriptions.subscription import (
 )
 
 _PASSING_DELAYS = (HOUR, 6 * HOUR, DAY, 3 * DAY)
-WITHOUT_FILM = frozenset(("no_media", "unsupported_url"))  # behind the link of an entry
+# Failures that mean that there is no film behind an entry's link.
+WITHOUT_FILM = frozenset(("no_media", "unsupported_url"))
 _REFUSED_DELAYS = (DAY, 7 * DAY, 30 * DAY)
 _TOO_EARLY = frozenset(("http_403", "http_404"))
 """Codes that pass while an entry is `YOUNG`: feeds name a file before all of their servers have it."""
 YOUNG = 7 * DAY
 _LIVE_DELAYS = (HOUR,) * 48
 AUTO_LEAST, AUTO_MOST = 15 * 60.0, 86_400.0  # seconds between two checks that go by the source's rate
-AUTO_PART = 0.25  # of the mean time between two of them
+AUTO_PART = 0.25  # part of the mean time between two entries
 FIRST_RETRIES = (60.0, 300.0)  # seconds after each failure of a first check
 LONGEST_WAIT = 86_400.0  # seconds until a link that fails is checked again
 GONE_AFTER = 7 * 86_400.0  # seconds of failures after which a source counts as gone
 FIRST_HOLD, LONGEST_HOLD = 3600.0, 12 * 3600.0  # seconds, doubled each time
-AUTO_OF = 10  # newest entries
+AUTO_OF = 10  # newest entries from which the rate is computed
 MOVES_AFTER = 3  # checks in a row at which a source says that it is elsewhere
 MOST_FORMER_URLS = 10
 NOTIFY_AFTER_FAILURES = 3  # checks in a row that failed

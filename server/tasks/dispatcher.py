@@ -31,7 +31,7 @@ MOST_RUNNING = 4  # times `max_concurrent`: attempts at once, with those that cl
 
 LISTS_AT_ONCE = 1  # lists that are read beside `max_concurrent`; others take a free place of a download
 
-Place = tuple[int, int, str]  # (-urgency, number, task_id): sorts in queue order
+Place = tuple[int, int, str]  # (-urgency, number, task_id), which sorts in queue order
 
 
 @dataclass(eq=False, slots=True)
@@ -79,9 +79,10 @@ class LocalDispatcher:
         self._lists = Queue()
         self._delayed: dict[str, asyncio.TimerHandle] = {}
         self._dated: dict[str, tuple[datetime, Queued]] = {}  # tasks that begin at a date
-        self._first_date = LAST_DATE  # at or before the earliest of `_dated`
+        self._first_date = LAST_DATE  # not later than the earliest date in `_dated`
         self._wall_check: asyncio.TimerHandle | None = None
-        self._asked_to_start: dict[str, Queued] = {}  # tasks that begin whatever the limits say
+        # Tasks that clients have asked to start beyond all limits.
+        self._asked_to_start: dict[str, Queued] = {}
         self._running: dict[str, RunningAttempt] = {}
         self._held_lists: dict[
             str, int
@@ -89,7 +90,7 @@ class LocalDispatcher:
         self._held = False
         self._keep_paused = keep_paused
         self._host_is_busy = host_is_busy
-        self._held_up: set[str] = set()  # queued tasks whose status says that their host is busy
+        self._held_up: set[str] = set()  # queued tasks whose status says that their host is busy now
         self._recordings: set[asyncio.Task[None]] = set()
         self._paused = paused
         self._draining = False

@@ -27,8 +27,9 @@ from server.tasks.yt_dlp_releases import Releases, State, Why, installed
 
 log = logging.getLogger(__name__)
 
-MOST_CRASHES = 3  # in a row on a release that an update brought; then the release before is tried
-MOST_STARTS = 2  # in a row that end cold; then the release is refused
+# Crashes in a row on a release that an update brought, after which the previous release is tried.
+MOST_CRASHES = 3
+MOST_STARTS = 2  # starts in a row that never get warm, after which the release is refused
 
 Result = TypeVar("Result")
 Outcome = Literal["worked", "crashed", "refused"]
@@ -42,7 +43,7 @@ class _Generation:
         self.server = server
         self.version = version
         self.starting = 0  # jobs that are about to run on it
-        self.crashes: Counter[str] = Counter()  # of yt-dlp in a row, by the kind of job
+        self.crashes: Counter[str] = Counter()  # crashes of yt-dlp in a row, by the kind of job
         self._held = held
 
     async def close(self) -> None:
@@ -60,7 +61,7 @@ class _Comparison:
     def __init__(self, suspect: _Generation, before: asyncio.Task[_Generation | None]) -> None:
         self.suspect = suspect
         self.before = before
-        self.jobs: set[str] = set()  # their ids
+        self.jobs: set[str] = set()  # ids of the jobs that are compared
 
 
 class ForkServers:
@@ -200,7 +201,7 @@ class ForkServers:
                 self.ended(job_id, outcome_of(result))
             return result
         finally:
-            self.ended(job_id, None)  # a cancel says nothing
+            self.ended(job_id, None)  # a cancelled job says nothing about yt-dlp
 
     def ended(self, job_id: str, outcome: Outcome | None) -> bool:
         """Take the outcome of a job that was started; None if it says nothing about yt-dlp.

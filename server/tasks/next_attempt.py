@@ -30,11 +30,13 @@ NEXT_ATTEMPT: Final = "next_attempt"
 NOT_LIVE_YET: Final = "not_live_yet"
 """What a task waits for until its broadcast begins."""
 
-FRACTION: Final = 0.25  # of the time until, or since, the announced beginning of a broadcast
+# Fraction of the time until, or since, the announced beginning of a broadcast, to wait before the next check.
+FRACTION: Final = 0.25
 SOONEST, LONGEST = 15.0, 3600.0  # seconds between two checks of an announced broadcast
 LONGEST_WHEN_LATE: Final = 300.0  # seconds between two checks if the broadcast may begin at any moment
 
-_OF_GATEWAYS: Final = (502, 503, 504, *range(520, 528), 530)  # a gateway cannot reach its origin
+# HTTP statuses of a gateway that cannot reach its origin.
+_OF_GATEWAYS: Final = (502, 503, 504, *range(520, 528), 530)
 OUT_OF_REACH: Final = frozenset(
     ("connection_failed", "dns_error", "proxy_error", "timeout", *(f"http_{code}" for code in _OF_GATEWAYS))
 )

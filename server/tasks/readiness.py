@@ -23,7 +23,7 @@ Ping = Callable[[], Awaitable[None]]
 
 ANSWERS_WITHIN = 5.0  # seconds
 STARTS_WITHIN = 20.0  # seconds
-OLD_AFTER = 60  # days: by then, sites have often changed in ways that yt-dlp does not know
+OLD_AFTER = 60  # days after which a release counts as old: by then, sites have often changed
 
 
 @dataclass(frozen=True, slots=True)

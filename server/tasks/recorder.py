@@ -48,7 +48,7 @@ def ignore_task(_: Task, /) -> None:
     """Do nothing with a task."""
 
 
-Saved = tuple[TaskStatus, TaskStatus]  # before and after
+Saved = tuple[TaskStatus, TaskStatus]  # a status before and after its change
 
 Perhaps = list[tuple[Saved, list[Saved]]]
 """What one event has perhaps led to: saves whose outcome is unknown, of a task and of its lists.
@@ -106,7 +106,7 @@ class Recorder:
                 return await self._record_behind(task, event, attempt, perhaps, accepted)
             before, now = task.status, self._clock.now()
             saved = next((each for each in perhaps if each[0][1] == before), None)
-            if saved is not None:  # by an earlier try, whose outcome was unknown
+            if saved is not None:  # an earlier try, whose outcome was unknown, has saved it
                 (before, after), lists = saved
                 break
             if attempt is not None and attempt != before.attempt:

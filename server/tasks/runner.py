@@ -60,7 +60,7 @@ NEWER_RELEASE = "newer_release"  # the task waits for a server that understands 
 
 SUSPENDED_IF_OVERDUE_BY = 1.0  # seconds; only a process that was suspended runs a timer so late
 
-SLOW_FOR: Final = 600.0  # seconds
+SLOW_FOR: Final = 600.0  # seconds for which a source may be too slow
 LEAST_BYTES: Final = 64 * 1024
 """Bytes that have to come within `SLOW_FOR`: a hundred a second, a fifth of what a modem of 1990 took."""
 
@@ -168,7 +168,7 @@ class Runner:
             try:
                 await self._files.remove(task_id)
             except StorageAway:
-                pass  # a sweep deletes them later
+                pass  # a later sweep deletes them
             except OSError as exc:
                 log.warning("leftovers of the removed task %s could not be deleted: %s", task_id, exc)
             return None

@@ -273,7 +273,7 @@ class Tasks:
         return await self._store.find_by_key(idempotency) is not None
 
     async def _get(self, task_id: str) -> Task:
-        """Raises `TaskNotFound`."""
+        """Return the task. Raises `TaskNotFound`."""
         return await self._store.get(task_id, self._owner)
 
     async def status(self, task_id: str) -> TaskStatus:
@@ -547,8 +547,8 @@ class Tasks:
         await self.playlists.removed(task_id)
 
     async def _remove_entries(self, task_ids: Sequence[str]) -> None:
-        """A task that cannot be deleted stays marked: the next start tries again, a cluster
-        within minutes.
+        """Remove the entries of removed lists. A task that cannot be deleted stays marked: the next start
+        tries again, a cluster within minutes.
         """
         try:
             await self._carry_out_removals(task_ids)

@@ -29,11 +29,11 @@ FIRST_PIECE: Final = 256 << 10  # bytes
 CHUNK: Final = 1 << 20
 PART: Final = 5 << 20  # bytes, the least that S3 allows: each upload has three parts in memory
 PARTS_AT_ONCE: Final = 2
-MAX_PARTS: Final = 9_000  # S3 allows 10,000
+MAX_PARTS: Final = 9_000  # S3 allows 10,000 parts
 READ: Final = 1 << 20
 LINK_LASTS = timedelta(minutes=5)
 DELETED_AT_ONCE: Final = 500
-LONGEST_REASON: Final = 200  # characters of the log
+LONGEST_REASON: Final = 200  # characters of a reason that are logged
 NO_BUCKET: Final = "<Code>NoSuchBucket</Code>"  # in the answer to a GET; a HEAD's answer has no body
 OUTAGE_OVER_AFTER: Final = 45.0  # seconds without an error, after which the next answer ends an outage
 
@@ -136,7 +136,7 @@ class Bucket:
             raise StorageAway from lost
 
     async def keys(self, prefix: str) -> AsyncIterator[BucketObject]:
-        """All objects below `prefix/`, in the order of their keys."""
+        """Yield all objects below `prefix/`, in the order of their keys."""
         batches = obstore.list(self._store, prefix=prefix, chunk_size=1000)
         while True:
             with self._as_bucket_errors():
@@ -157,7 +157,7 @@ class Bucket:
                     await obstore.delete_async(self._store, batch)
 
     async def link(self, key: str) -> str:
-        """A presigned URL: whoever has it can read the object for `LINK_LASTS`."""
+        """Return a presigned URL: whoever has it can read the object for `LINK_LASTS`."""
         assert isinstance(self._store, S3Store), "other stores have no door of their own"
         with self._as_bucket_errors():
             return await obstore.sign_async(self._store, "GET", key, LINK_LASTS)
@@ -202,7 +202,7 @@ class Bucket:
             self._answered()
 
     async def _chunks(self, key: str, part: range) -> AsyncGenerator[memoryview, None]:
-        """A small range first, so that a slow bucket answers in time, then the rest.
+        """Yield a small range first, so that a slow bucket answers in time, then the rest.
 
         Raises `StorageAway` if the stream ends too soon.
         """
@@ -224,7 +224,9 @@ class Bucket:
 
 
 def open_bucket(url: str, endpoint: str | None, *, logs_outages: bool = True) -> Bucket:
-    """`s3://bucket/prefix`; keys, region and the like come from `AWS_*` of the environment."""
+    """Open the bucket at `s3://bucket/prefix`; keys, region and the like come from `AWS_*` of the
+    environment.
+    """
     parts = urlsplit(url)
     store = S3Store(
         parts.netloc,
@@ -241,7 +243,7 @@ def open_bucket(url: str, endpoint: str | None, *, logs_outages: bool = True) ->
 
 
 class _Unreadable(Exception):
-    """A file on this machine failed, not the bucket."""
+    """Raised if a file on this machine failed, not the bucket."""
 
 
 async def _read_piece(file: BinaryIO, size: int) -> bytes:

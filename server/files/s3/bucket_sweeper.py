@@ -14,7 +14,7 @@ from server.files.s3.bucket import Bucket
 
 log = logging.getLogger(__name__)
 
-LATE_WRITES_WITHIN = 50.0  # seconds after a task's end: so long a late attempt may still write
+LATE_WRITES_WITHIN = 50.0  # seconds after a task's end in which a late attempt may still write
 LOOK_EVERY = 5.0  # seconds
 SWEEP_EVERY = 24 * 3600.0  # seconds
 ORPHANED_FOR = timedelta(days=1)
@@ -82,7 +82,9 @@ class BucketSweeper:
             await asyncio.sleep(LOOK_EVERY)
 
     async def sweep(self, tasks: TaskLookup) -> None:
-        """Delete objects of more than a day that no row names; a younger one's row may not be written yet."""
+        """Delete objects older than a day that no row names; the row of a younger object may not be written
+        yet.
+        """
         before = datetime.now(UTC) - ORPHANED_FOR
         for kind in ("files", "logs"):
             old: dict[str, list[str]] = {}
@@ -120,7 +122,7 @@ def folder_of_task(task_id: str) -> str:
 
 
 def _is_waste(path: str, status: TaskStatus) -> bool:
-    """Whether `path` may be deleted; not if it is of an attempt that began after `status` was read."""
+    """Whether `path` may be deleted; not if it belongs to an attempt that began after `status` was read."""
     attempt = path.partition("/")[0]
     if attempt in {file.path.partition("/")[0] for file in status.published_files}:
         return False

@@ -36,13 +36,13 @@ from server.files.workplace import LocalWorkplace, checked_task_id
 log = logging.getLogger(__name__)
 
 TRY_UPLOADS_FOR = 300.0  # seconds
-TRY_MANIFEST_FOR = 20.0  # seconds: a client's cancel waits for it
+TRY_MANIFEST_FOR = 20.0  # seconds: a client's cancel waits until this is over
 FIRST_PAUSE, LAST_PAUSE = 1.0, 15.0  # seconds between tries, doubled each time
 PING_EVERY = 2.5  # seconds, while something is uploaded
 SHARE_EVERY = 4.0  # seconds
 LAST_SHARE_WITHIN = 10.0  # seconds
 END_WITHIN = 0.8  # seconds for the cleanup after a cancel, since a client waits for the cancel
-MAX_SHARED = 512 << 10  # bytes of a log: the child's lines and some of the server's
+MAX_SHARED = 512 << 10  # bytes of a log, which consists of the child's lines and some of the server's
 
 Disposition = Callable[..., str]
 """Of a public name, the film's title and, of a chapter that has one, its own."""
@@ -105,7 +105,9 @@ class S3Files:
         return manifest
 
     async def publish(self, task_id: str, manifest: Manifest, away: TellAway | None = None) -> None:
-        """Write the manifest: by it a worker that takes the task over sees that the attempt is complete."""
+        """Write the manifest, by which a worker that takes over the task sees that the attempt is
+        complete.
+        """
         key = self._key(task_id, f"{folder_of(manifest.attempt)}/{MANIFEST}")
         content = manifest.model_dump_json().encode()
 
@@ -113,7 +115,7 @@ class S3Files:
             try:
                 await self._bucket.create(key, content)
             except FileExistsError:
-                if await self._bucket.get(key) != content:  # if equal, an earlier try has written it
+                if await self._bucket.get(key) != content:  # if it is equal, an earlier try has written it
                     raise UnsafeFile(f"{key} is of another worker") from None
 
         await self._patiently(create, TRY_MANIFEST_FOR, away)
@@ -215,7 +217,7 @@ class S3Files:
                     await self.finish(status)
         except StorageAway:
             pass
-        except OSError as exc:  # the task is published all the same
+        except OSError as exc:  # the task stays published even if this fails
             log.warning("leftovers of task %s could not be deleted: %s", status.task_id, exc)
 
     async def finish(self, status: TaskStatus) -> None:
@@ -229,7 +231,7 @@ class S3Files:
         await asyncio.to_thread(self._workplace.remove, task_id)
 
     async def ping(self) -> None:
-        """Raises `StorageAway` if the bucket does not answer, or is not there."""
+        """Check the bucket. Raises `StorageAway` if it does not answer, or does not exist."""
         with suppress(FileNotFoundError):
             await self._bucket.get("probe")
 

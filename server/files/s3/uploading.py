@@ -25,7 +25,7 @@ _JSON, _TEXT = "application/json", "text/plain; charset=utf-8"
 
 
 class BucketUpload:
-    """`bring` raises `StorageAway`, `CopyDiffers`, and `OSError` of this disk."""
+    """Uploads the files of tasks. `bring` raises `StorageAway`, `CopyDiffers`, and `OSError` of this disk."""
 
     def __init__(self, workplace: LocalWorkplace, bucket: Bucket, disposition: Disposition) -> None:
         self._workplace = workplace
@@ -43,7 +43,8 @@ class BucketUpload:
             directory = self._workplace.root / "files" / task_id
             named = {stored.path: stored for stored in status.published_files} if status else {}
             for path in await asyncio.to_thread(lambda: sorted(_below(directory))):
-                # As if `S3Files` had published the file; other objects are read by servers alone.
+                # Set the headers that `S3Files` sets when it publishes a file; servers alone read other
+                # objects.
                 attributes = {"Content-Type": _JSON} if path.endswith(MANIFEST) else {}
                 if status and (stored := named.get(path)):
                     title = status.video_info.title
@@ -87,7 +88,9 @@ class BucketUpload:
 
 
 def _below(directory: Path, within: str = "") -> Iterator[str]:
-    """Paths of the files below `directory`, at most one folder down; no symbolic link is followed."""
+    """Yield the paths of the files below `directory`, at most one folder down; no symbolic link is
+    followed.
+    """
     with suppress(FileNotFoundError), os.scandir(directory) as entries:
         for entry in entries:
             if entry.is_file(follow_symlinks=False):

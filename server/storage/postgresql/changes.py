@@ -207,7 +207,7 @@ class Act(Change["TaskStatus | None"]):
     action: ListAction
     follow: Callable[[Mapping[Stage, int]], TaskStatus]
     find_short: FindShort
-    count: int = 0  # of the entries that it concerns
+    count: int = 0  # how many of the entries the action concerns
     save: Save | None = None
 
     def __post_init__(self) -> None:
@@ -295,7 +295,7 @@ class Transacting(Reading):
         adds = [self._change.adding(Submission(task)) for task in tasks]
         if not adds:
             return []
-        await self._changes.room(self._db)  # numbers are given under its lock
+        await self._changes.room(self._db)  # numbers are given while the lock is held that `room` takes
         self._change.adds += adds
         return await _insert(self._db, adds, [None] * len(adds))
 

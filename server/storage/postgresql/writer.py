@@ -28,7 +28,8 @@ from server.storage.postgresql.connection import STALLED
 from server.storage.postgresql.link import Link
 
 PATIENCE = 0.005  # seconds, see `GroupWriter`
-TRIES = 3  # of a transaction that is rolled back, say by a deadlock, or as this process was suspended
+# Tries to commit a transaction that is rolled back, say by a deadlock, or because this process was suspended.
+TRIES = 3
 _BECAME = b"SELECT pg_xact_status(%s::text::xid8)"
 
 

@@ -76,7 +76,7 @@ _QUEUED = """
         json_extract(told, '$.list_action'), owner, json_type(told, '$.entries') = 'object'
     FROM (SELECT *, CASE WHEN json_valid(status) THEN status END AS told FROM tasks
         WHERE stage = 'queued' AND removed = 0 AND number > ? ORDER BY number LIMIT ?)"""
-_ROWS_AT_ONCE = 5_000  # when the queue is read
+_ROWS_AT_ONCE = 5_000  # rows read at once when the queue is loaded
 _FORGET = "DELETE FROM tasks WHERE task_id IN (SELECT value FROM json_each(?)) RETURNING task_id"
 _EXPIRE = """
     UPDATE tasks SET removed = 1, idempotency = NULL WHERE number IN (
@@ -219,9 +219,9 @@ class SqliteStore:
             return Add(submission, task_values(submission.task, find_short))
 
         self.transactions = _InTurn(writer, lists, adding, signals)
-        self.sessions = sessions  # in the same file, by the same writer
+        self.sessions = sessions  # in the same file, written by the same writer
         self.clock = clock
-        self.was_paused = was_paused  # the queue, when the store was opened
+        self.was_paused = was_paused  # whether the queue was paused when the store was opened
         self._writer = writer
         self._reads = reads
         self._lists = lists

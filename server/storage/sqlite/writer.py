@@ -122,7 +122,7 @@ class Writer(GroupWriter):
         self._committed = committed
         self._data = data or DataDir(path.parent)
         self._patience = PATIENCE
-        self._held_since: float | None = None  # since when another program holds the database
+        self._held_since: float | None = None  # since when another program has held the database
         self._ballast = ballast
         # Takes on the ballast in the background, as no answer should wait for it.
         self._ballast_task: asyncio.Task[None] | None = None
@@ -383,7 +383,7 @@ class Changes:
         self._memory = memory
         self._number = last_number
         self._max_queued = max_queued
-        self.free = 0  # places in the queue that the changes of this group may still take
+        self.free = 0  # free places in the queue that the changes of this group may still take
 
     async def write(self, group: Sequence[Change[Any]]) -> None:
         self.free = self._max_queued - len(self._memory.waiting)
