@@ -10,7 +10,7 @@ from server.tasks.service import RequestedTask, Tasks
 async def add(
     store: Store, task: Task, idempotency: Idempotency | None = None, wish: str | None = None
 ) -> Task:
-    """The task with its number. Raises the error that it is refused with."""
+    """Add a single task; return it with its number. Raises the error if it is refused."""
     [added] = await store.add([Submission(task, idempotency, wish)])
     if isinstance(added, AppError):
         raise added
@@ -18,7 +18,7 @@ async def add(
 
 
 async def accept(tasks: Tasks, request: ProcessRequest) -> TaskStatus:
-    """The status of the new task. Raises the error that it is refused with."""
+    """Accept a single request; return the status of the new task. Raises the error if it is refused."""
     [accepted] = await tasks.accept([RequestedTask(request)])
     if isinstance(accepted, AppError):
         raise accepted

@@ -33,7 +33,7 @@ class Attempts:
         self._store = store
         self.recorder = recorder
         self.begun: list[str] = []
-        self.told: list[str] = []  # tasks that were told to finish
+        self.told: list[str] = []  # tasks whose recording was asked to finish
         self.most: Counter[str] = Counter()  # most attempts at once, by host; "" is for all hosts
         self._running: dict[str, tuple[str, asyncio.Future[Ending]]] = {}
         self._changed = asyncio.Event()

@@ -37,8 +37,8 @@ def read_reason(row: str | None) -> tuple[Reason | None, str]:
 
 
 async def lock_set(tables: Statements, set_id: str) -> list[FileSet]:
-    """Lock and return the set, so that nobody changes it before the end of the transaction; None if there is
-    no readable set.
+    """Return the set, locked until the end of the transaction, as the only element of a list; an empty list
+    if there is no readable set.
     """
     return list(readable_sets(await tables.fetch(_LOCKED, (set_id,))))
 

@@ -15,11 +15,11 @@ from tests.child.test_faults import long_sound
 from tests.service import FINAL, Payload, Service, gone
 from tests.site import Site, sha256
 
-CONTRACT = 2.0  # seconds in which an action has ended all processes
+CONTRACT = 2.0  # seconds within which all processes of a task have to end after an action
 GONE_WITHIN = 30  # seconds, on a busy machine
 SOURCES = {
     "info": "/1mb.mp4?wait=30",
-    "download": "/8mb.mp4?rate=50000",  # for longer than any test lasts
+    "download": "/8mb.mp4?rate=50000",  # a download that lasts longer than any test
     "convert": "/long.m4a",
 }
 MAX_CONCURRENT = 4  # downloads, as it ships
@@ -37,7 +37,7 @@ async def test_in_any_stage_the_child_and_all_it_started_are_gone_when_the_answe
     assert SOURCES["convert"] == f"/{long_sound(media).name}"
     for action, expected in (("cancel", "cancelled"), ("pause", "paused"), ("delete", None)):
         task = await begun(service, site, stage)
-        family = service.processes()[1:]  # the fork server stays
+        family = service.processes()[1:]  # all processes but the fork server, which stays
         assert family
         async with asyncio.timeout(GONE_WITHIN):
             assert await act(service, task["task_id"], action) in (HTTPStatus.OK, HTTPStatus.NO_CONTENT)
@@ -72,7 +72,7 @@ async def test_what_waits_begins_at_once_when_it_is_started(service: Service, si
     paused = await service.submit(site.url(SOURCES["download"]), outputs=["video"], auto_start=False)
     for task in (waiting, scheduled, paused):
         assert (await service.status(task["task_id"]))["stage"] in ("queued", "paused")
-        for _ in range(2):  # the second time is a no-op
+        for _ in range(2):  # the second call has no effect
             async with service.client.post(f"/api/tasks/{task['task_id']}/start") as answer:
                 started = await answer.json()
                 assert (answer.status, started["stage"]) in ((200, "info"), (200, "download"))
@@ -141,7 +141,7 @@ async def test_a_fork_server_that_stands_still_holds_up_no_cancel(service: Servi
     fork_server = await warm(service, site)
     running = [await begun(service, site, "download") for _ in range(2)]
     family = service.processes()[1:]
-    family[1].suspend()  # it does not hear that it is to stop
+    family[1].suspend()  # a suspended child does not receive the command to stop
     fork_server.suspend()
     beginning = await service.submit(site.url(SOURCES["info"]), outputs=["video"])
     await service.wait(beginning["task_id"], "info")
@@ -196,7 +196,7 @@ async def test_a_cancel_that_overtakes_the_start_of_the_child_leaves_no_child(
 async def test_at_the_moment_of_completion_there_is_one_last_word(
     service: Service, site: Site, tmp_path: Path
 ) -> None:
-    """Whichever wins: a completed task has its file, and a cancelled one leaves none behind."""
+    """Whichever comes first: a completed task has its file, and a cancelled one leaves no file behind."""
     words: Counter[str] = Counter()
     await warm(service, site)
     delay = 0.05
@@ -249,7 +249,9 @@ async def test_everything_at_once_from_many_clients_ends_in_one_word_and_no_faul
 
 @pytest.mark.wide
 async def test_a_retry_in_the_moment_of_the_failure_is_not_lost(service: Service, site: Site) -> None:
-    """The one who retries is as quick as can be: it hears of the failure while the attempt tidies up."""
+    """The client retries as early as possible: as soon as it learns of the failure, while the attempt still
+    deletes files.
+    """
     for _ in range(8):
         task = await service.submit(site.url("/missing.mp4"), outputs=["video"])
         await service.listen(task["task_id"])
@@ -281,11 +283,11 @@ async def test_a_change_of_priority_moves_what_waits_and_leaves_alone_what_runs(
     assert await refusal(service, running["task_id"], "prioritize") == "task_already_final"
 
 
-# --- what these tests say ---
+# --- helpers ---
 
 
 async def begun(service: Service, site: Site, stage: str) -> Payload:
-    """A task that is in `stage`, and busy there."""
+    """Submit a task and return it once it is working in `stage`."""
     outputs = ["audio"] if stage == "convert" else ["video"]
     task = await service.submit(site.url(SOURCES[stage]), outputs=outputs)
     await service.wait(task["task_id"], stage)
@@ -319,7 +321,7 @@ async def refusal(service: Service, task_id: str, action: str) -> str:
 
 
 async def warm(service: Service, site: Site) -> psutil.Process:
-    """The fork server, once it has done something."""
+    """Return the fork server's process, once it has run a job."""
     task = await service.submit(site.url("/video.mp4"), outputs=["video"])
     await service.wait(task["task_id"])
     while len(found := service.processes()) > 1:
@@ -328,7 +330,7 @@ async def warm(service: Service, site: Site) -> psutil.Process:
 
 
 def writes(process: psutil.Process) -> bool:
-    """Whether it could still write a file: a zombie cannot."""
+    """Whether the process could still write a file: a zombie cannot."""
     with suppress(psutil.NoSuchProcess):
         return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     return False

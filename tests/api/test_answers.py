@@ -31,7 +31,7 @@ async def service(tmp_path: Path) -> AsyncIterator[Inside]:
 
 
 def is_of_model(model: type[BaseModel], value: Any, place: str = "") -> None:
-    """Fail for a field of `value` that `model` lacks, or that stands in another place, also deep within."""
+    """Fail if `value`, at any depth, has a field that its model lacks, or in another order than the model."""
     if not place:
         model.model_validate(value)
     known = [name for name in model.model_fields if name in value]
@@ -51,7 +51,7 @@ def is_model(kind: Any) -> bool:
 
 
 def values_in(value: Any) -> list[dict[str, Any]]:
-    """The objects of a field: itself, or those of its list or its names."""
+    """Return the objects in a field: the value itself, or those in its list or mapping."""
     if isinstance(value, list):
         return value
     are_named = isinstance(value, dict) and value and all(isinstance(each, dict) for each in value.values())
@@ -112,7 +112,7 @@ async def test_a_problem_is_what_its_model_says(service: Inside, site: Site) -> 
 
 @pytest.mark.wide
 def test_a_problem_has_a_field_for_whatever_an_error_tells() -> None:
-    """`Problem` leaves out what it does not know."""
+    """`Problem` leaves out fields that it does not know."""
     told = {
         key.value
         for path in (ROOT / "server").rglob("*.py")

@@ -25,7 +25,7 @@ from server.tasks import service
 
 Client = TestClient[web.Request, web.Application]
 Connect = Callable[[web.Application], Awaitable[Client]]
-URL = {"url": "http://127.0.0.9:9/video.mp4", "auto_start": False}  # paused: nothing is fetched
+URL = {"url": "http://127.0.0.9:9/video.mp4", "auto_start": False}  # a paused task: nothing is fetched
 NOBODY = "123e4567-e89b-12d3-a456-426614174000"
 
 
@@ -51,7 +51,7 @@ async def submitted(client: Client, **fields: Any) -> dict[str, Any]:
 
 
 async def problem(response: ClientResponse) -> dict[str, Any]:
-    """The body of an error, after a look at what all of them have in common."""
+    """Return the body of an error, after checking what all errors have in common."""
     assert response.content_type == "application/problem+json"
     body: dict[str, Any] = await response.json(content_type=None)
     assert body["status"] == response.status
@@ -399,7 +399,7 @@ async def test_a_known_key_is_answered_whatever_a_new_task_would_be_told(
         assert await keyed(client) == first
         assert (await keyed(client, quality="480"))[1] == "idempotency_mismatch"
         assert (await client.post("/api/process", json=URL)).status == 507
-    monkeypatch.setattr(tasks._store, "add", None)  # nothing is to be written
+    monkeypatch.setattr(tasks._store, "add", None)  # fails the test if anything is written
     assert await keyed(client) == first
     tasks.close()
     assert await keyed(client) == first
@@ -571,7 +571,7 @@ async def test_a_list_by_state_goes_on_from_what_runs_to_what_waits_and_to_what_
 
 
 async def test_what_ended_again_is_listed_by_its_last_end(client: Client) -> None:
-    """Its number stays, so a list by numbers would have it far down."""
+    """A retried task keeps its number, so a list by numbers would have it far down."""
     old, new = [await in_stage(client, "failed") for _ in range(2)]
     await client.app[keys.TASKS].retry(old)
     await client.app[keys.TASKS].cancel(old)
@@ -775,7 +775,7 @@ async def test_too_many_requests_a_minute_are_told_to_wait(aiohttp_client: Conne
 
 
 async def until(condition: Callable[[], object]) -> None:
-    """Let others run until `condition` holds; the caller bounds the time."""
+    """Let other coroutines run until `condition` holds; the caller limits the time."""
     while not condition():
         await asyncio.sleep(0)
 

@@ -19,7 +19,7 @@ from server.settings import DownloadSettings, Settings, StorageSettings
 
 Client = TestClient[web.Request, web.Application]
 Connect = Callable[[web.Application], Awaitable[Client]]
-PAUSED = {"url": "http://127.0.0.9:9/video.mp4", "auto_start": False}  # nothing is fetched
+PAUSED = {"url": "http://127.0.0.9:9/video.mp4", "auto_start": False}  # a paused task: nothing is fetched
 
 JSON = {"Content-Type": "application/json"}
 

@@ -94,7 +94,7 @@ def test_without_the_library_the_scripts_are_sent_as_they_are(
 
 
 def run(modules: dict[str, str], tmp_path: Path) -> list[str]:
-    """What the modules print, joined, short, and run by deno."""
+    """Return what the modules print when deno runs them joined and minified."""
     scripts = minified(join_scripts(modules, "main"))
     for name, text in zip((page.SCRIPT, *ON_DEMAND), scripts, strict=False):
         (tmp_path / name).write_text(text)

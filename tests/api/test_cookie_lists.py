@@ -39,7 +39,7 @@ def facts(text: str) -> CookieFacts:
 
 @pytest.fixture
 def parsed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Becomes a list of the texts that were parsed, with the names of the threads."""
+    """Return a list that gets, for each text that is parsed, the name of the thread."""
     found, parse = list[str](), cookie_format.parse
 
     def watched(text: str) -> list[cookie_format.Cookie]:
@@ -104,7 +104,7 @@ async def test_a_list_parses_nothing(stored: Cookies, parsed: list[str]) -> None
     assert given.text == text
     parsed.clear()
     assert await listed(stored) == {"a": facts_of(cookie_format.parse(text), NOW)}
-    assert len(parsed) == 1  # by this test
+    assert len(parsed) == 1  # parsed only by this test itself
     back = text.replace("\tv\n", "\tnew\n") + "sub.h1.test\tFALSE\t/\tFALSE\t7\tn\tv\n"
     await stored.renew("a", given, back)
     renewed = await stored.get("a")
@@ -124,7 +124,7 @@ async def test_what_an_earlier_release_has_stored_is_worked_out_once(
     before = await stored.get("a")
     first = await listed(stored)
     assert first == {"a": facts(text), "b": facts(text)}
-    assert await stored.get("a") == before  # for a job it is the same file
+    assert await stored.get("a") == before  # a job sees the same file as before
     parsed.clear()
     assert await listed(stored) == first
     assert parsed == []
@@ -264,7 +264,7 @@ async def test_a_large_body_waits_on_the_disk_and_one_too_many_comes_again_later
         waiting = asyncio.create_task(put(served, "first", large))
         while disk.on_disk < len(large):
             await asyncio.sleep(0)
-        assert not [*disk.folder.iterdir()]  # it has no name
+        assert not [*disk.folder.iterdir()]  # an open spool file has no name
         async with served.client.put("/api/cookies/b", data=large.encode(), headers=PLAIN) as answer:
             assert answer.status == HTTPStatus.SERVICE_UNAVAILABLE
             assert int(answer.headers["Retry-After"]) > 0

@@ -30,7 +30,8 @@ from tests.service import Service
 Client = TestClient[web.Request, web.Application]
 Connect = Callable[[web.Application], Awaitable[Client]]
 MB = 1_000_000
-LONGEST_TURN = 0.1  # seconds of the event loop's thread: what others have to wait for on an idle machine
+# Seconds that the event loop's thread may work without a pause, as others wait for that time.
+LONGEST_TURN = 0.1
 KNOWN = dict.fromkeys(ProcessRequest.model_fields, -100)
 """Every known field, with a wrong value."""
 WRONG_IN_ALL_WAYS: dict[str, Any] = {
@@ -45,7 +46,7 @@ HEAVY_PATTERN = "[a-\uffff]" * 18
 
 
 def filled(begin: str, unit: str, end: str, most: int = MAX_BODY) -> bytes:
-    """JSON of at most `most` bytes with as many of `unit` as fit."""
+    """Return JSON of at most `most` bytes with as many repetitions of `unit` as fit."""
     room = most - len(f"{begin}{end}".encode())
     return f"{begin}{','.join([unit] * (room // (len(unit.encode()) + 1)))}{end}".encode()
 
@@ -178,7 +179,7 @@ async def client(aiohttp_client: Connect, tmp_path: Path) -> Client:
         storage=StorageSettings(data_dir=tmp_path / "data"), downloads=DownloadSettings(min_free_disk=0)
     )
     client = await aiohttp_client(create_app(settings))
-    gc.freeze()  # as the server does when it has started
+    gc.freeze()  # as the server does after its start
     return client
 
 
@@ -217,7 +218,7 @@ def test_every_route_with_a_body_is_asked_dearly() -> None:
     "name", [pytest.param(name, marks=[pytest.mark.long] * (name in DEAREST)) for name in BODIES]
 )
 async def test_the_dearest_bodies_hold_nobody_up_and_are_answered_briefly(client: Client, name: str) -> None:
-    asyncio.get_running_loop().set_debug(False)  # which makes each turn several times as long
+    asyncio.get_running_loop().set_debug(False)  # debug mode makes each turn several times as long
     bodies, content_type = BODIES[name]
     method, path = WITH_BODIES[name]
     task = await (
@@ -350,7 +351,7 @@ async def test_the_liveness_check_is_answered_beside_the_dearest_batches(tmp_pat
 
         def worked() -> float:
             [loop] = [thread for thread in process.threads() if thread.id == service.pid]
-            return float(loop.user_time + loop.system_time)  # in steps of 0.01 s
+            return float(loop.user_time + loop.system_time)  # the kernel counts in steps of 0.01 s
 
         for body in of_a_batch():
             longest = 0.0

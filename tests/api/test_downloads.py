@@ -42,7 +42,7 @@ Client = TestClient[web.Request, web.Application]
 
 
 async def let_in(_: web.Request, __: Access) -> None:
-    """Everybody."""
+    """An `admit` that lets everybody in."""
 
 
 class Shelf:
@@ -96,7 +96,7 @@ def publish(files: LocalFiles, shelf: Shelf) -> Callable[..., Any]:
         media_type: str = "video/mp4",
         title: str | None = TITLE,
     ) -> str:
-        """The link of a new finished file."""
+        """Publish a new finished file and return its link."""
         task_id = f"task-{len(shelf.known)}"
         out = files.workplace.work(task_id) / "out"
         out.mkdir(parents=True)
@@ -209,7 +209,7 @@ async def test_a_file_from_elsewhere_that_does_not_even_begin_is_an_error(
 async def test_a_file_that_becomes_shorter_ends_the_connection_and_is_an_error(
     client: Client, publish: Publish, files: LocalFiles, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """With an open connection the client would wait for the rest for ever."""
+    """Otherwise a client would wait for ever for the rest on the open connection."""
     link = await publish(content=bytes(32 << 20))
     answer = await client.get(link)
     os.truncate(files.path("task-0", StoredFile(name="", path="1/video.mp4", size=0, type="")), 1000)
@@ -335,7 +335,7 @@ async def test_a_range_gives_the_part(client: Client, link: str, asked: str, fir
         ("If-Match", "*", 206),
         ("If-Match", '"another", {etag}', 206),
         ("If-Match", '"another"', 412),
-        ("If-Match", "W/{etag}", 412),  # compared strongly
+        ("If-Match", "W/{etag}", 412),  # `If-Match` compares strongly, so a weak ETag never matches
         ("If-Unmodified-Since", "{modified}", 206),
         ("If-Unmodified-Since", "Thu, 01 Jan 1998 00:00:00 GMT", 412),
         ("If-Unmodified-Since", "yesterday", 206),
@@ -506,7 +506,7 @@ async def test_no_other_name_leads_anywhere(client: Client, link: str, name: str
 
 
 async def ask(client: Client, target: str) -> tuple[int, bytes]:
-    """A request to the letter: clients tidy paths up before they send them."""
+    """Send the path exactly as given: ordinary clients normalise paths."""
     reader, writer = await asyncio.open_connection(client.host, client.port)
     with closing(writer):
         writer.write(f"GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())

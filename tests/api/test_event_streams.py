@@ -50,7 +50,7 @@ class Stream:
         self.last_id = ""
 
     async def block(self) -> dict[str, str]:
-        """The fields of the next event, of comments none; empty at the end."""
+        """Return the fields of the next event; none for a comment, empty at the end."""
         lines: list[str] = []
         while (line := (await self.response.content.readline()).decode()) not in ("", "\n"):
             lines.append(line.rstrip("\n"))
@@ -221,7 +221,7 @@ async def test_a_slow_client_gets_the_newest_of_each_task_and_ids_still_grow(cli
 
 
 def test_nothing_is_written_to_a_client_that_has_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else asyncio complains of each in the log, until it is noticed that the client has left."""
+    """Otherwise asyncio would log a warning for each write until the disconnect is noticed."""
 
     class Left(asyncio.Transport):
         def is_closing(self) -> bool:

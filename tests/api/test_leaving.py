@@ -72,12 +72,12 @@ REQUESTS = {
 
 
 async def reset(sock: socket.socket) -> None:
-    """As a program that was killed does it."""
+    """Disconnect with a reset, like a program that was killed."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 async def close(sock: socket.socket) -> None:
-    """Politely, perhaps with an answer unread."""
+    """Close the connection in the normal way, perhaps with an unread answer."""
 
 
 async def close_when_it_begins(sock: socket.socket) -> None:
@@ -85,7 +85,7 @@ async def close_when_it_begins(sock: socket.socket) -> None:
 
 
 async def say_no_more(sock: socket.socket) -> None:
-    """Close one's own half, read a little, and leave."""
+    """Close the sending half, read a little, and disconnect."""
     sock.shutdown(socket.SHUT_WR)
     await asyncio.get_running_loop().sock_recv(sock, 100)
 
@@ -132,7 +132,7 @@ async def say_good_bye(sock: socket.socket) -> None:
 
 
 async def send_a_wrong_frame(sock: socket.socket) -> None:
-    await asyncio.get_running_loop().sock_sendall(sock, b"\x81\x01a")  # without a mask
+    await asyncio.get_running_loop().sock_sendall(sock, b"\x81\x01a")  # a frame without a mask
     await read_to_the_end(sock)
 
 

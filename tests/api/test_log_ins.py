@@ -32,7 +32,7 @@ TOKENS = (SecretStr("other"), SecretStr(TOKEN))
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 OURS = {"Sec-Fetch-Site": "same-origin"}
 BODY = {"url": "http://127.0.0.9:9/v.mp4", "auto_start": False}
-CONTRACT = 2.0  # seconds in which a session's end reaches all that is open in its name
+CONTRACT = 2.0  # seconds within which all connections of a session have to end with it
 WITHIN = 30  # seconds, on a busy machine
 
 
@@ -58,7 +58,7 @@ async def guarded(tmp_path: Path) -> AsyncIterator[Client]:
 
 
 async def log_in(client: Client, path: str = "/api/session", **headers: str) -> dict[str, str]:
-    """What the browser sends from then on; the client itself keeps nothing."""
+    """Log in; return the cookie header to send. The client itself stores no cookie."""
     response = await client.post(path, json={"token": TOKEN}, headers=headers)
     assert response.status == 204
     client.session.cookie_jar.clear()
@@ -103,7 +103,7 @@ async def test_a_log_out_ends_the_session_on_the_server(guarded: Client) -> None
 
 
 async def asked(client: Client, **headers: str) -> dict[str, bool]:
-    """What `GET /api/session` says."""
+    """Return the answer of `GET /api/session`."""
     response = await client.get("/api/session", headers=headers)
     assert (response.status, response.headers["Cache-Control"]) == (200, "no-store")
     answer: dict[str, bool] = await response.json()

@@ -24,7 +24,7 @@ from tests.examples import new_task
 
 Client = TestClient[web.Request, web.Application]
 Connect = Callable[[web.Application], Awaitable[Client]]
-PAUSED = {"url": "http://127.0.0.9:9/video.mp4", "auto_start": False}  # nothing is fetched
+PAUSED = {"url": "http://127.0.0.9:9/video.mp4", "auto_start": False}  # a paused task: nothing is fetched
 IN_STAGE = {
     "paused": (),
     "queued": (Resumed(),),
@@ -57,7 +57,7 @@ async def act(client: Client, action: str, **which: Any) -> dict[str, Any]:
 
 
 def shown(answer: dict[str, Any]) -> list[Any]:
-    """Each result's status, with the stage or the code that it tells."""
+    """Return each result's HTTP status, with the task's stage or the error's code."""
     return [
         (each["status"], each.get("task", {}).get("stage") or each.get("problem", {}).get("code"))
         for each in answer["results"]
@@ -218,7 +218,9 @@ async def test_an_empty_choice_is_not_taken_for_none(client: Client) -> None:
 async def test_what_waits_is_stopped_before_what_runs(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Or the places that come free would be taken by what is to be stopped as well."""
+    """Otherwise queued tasks would take the places of stopped ones, although they are to be stopped as
+    well.
+    """
     monkeypatch.setattr(bulk, "AT_ONCE", 1)
     ids = [await task_in(client, stage) for stage in ("info", "queued", "paused")]
     stopped: list[str] = []

@@ -47,7 +47,7 @@ OPERATIONS = [operation for _, operation in DESCRIBED]
 
 
 async def let_in(_: web.Request, __: Access) -> None:
-    """Everybody."""
+    """An `admit` that lets everybody in."""
 
 
 # The three examples that every client knows.
@@ -243,7 +243,7 @@ def test_no_parameter_is_described_as_one_that_may_be_empty(description: dict[st
 
 
 def test_no_path_is_of_two_routes() -> None:
-    """Else `Allow` would name the methods of both, and a method of the other would be answered there."""
+    """Otherwise `Allow` would list the methods of both routes, and one of them would answer for the other."""
     router = web.Application().router
     for route in ROUTES:
         router.add_routes([route.definition])

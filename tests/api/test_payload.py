@@ -201,6 +201,6 @@ def test_what_a_queued_task_waits_for_is_told_until_it_begins() -> None:
 
 
 def test_no_task_ends_before_it_was_made() -> None:
-    """The server that accepted it had a clock that was ahead."""
+    """The server that accepted the task had a clock that was ahead."""
     early = COMPLETED.model_copy(update={"completed_at": datetime(2023, 12, 30, tzinfo=UTC)})
     assert decoded(early)["completed_at"] == decoded(early)["created_at"]

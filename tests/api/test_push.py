@@ -56,7 +56,7 @@ async def slow_reader(client: Client, path: str, headers: Headers = MappingProxy
 
 
 async def rest(reader: socket.socket, end: bytes) -> bytes:
-    """All that comes until `end` does."""
+    """Return all that arrives until `end` is done."""
     loop, data = asyncio.get_running_loop(), b""
     while not data.endswith(end):
         data += await loop.sock_recv(reader, 65536)
@@ -64,7 +64,7 @@ async def rest(reader: socket.socket, end: bytes) -> bytes:
 
 
 def payloads(data: bytes) -> list[dict[str, Any]]:
-    """Of the frames in `data`, whose first one may have lost its beginning."""
+    """Return the payloads of the frames in `data`; the beginning of the first frame may be missing."""
     pieces = data.split(b'{"task_id"')[1:]
     return [
         json.JSONDecoder().raw_decode('{"task_id"' + piece.decode(errors="ignore"))[0] for piece in pieces
@@ -72,7 +72,7 @@ def payloads(data: bytes) -> list[dict[str, Any]]:
 
 
 async def turns(client: Client) -> None:
-    """Let the flushers write all they can."""
+    """Let the flushers write everything that they can."""
     feeds = client.app[push.FEEDS]
     while client.app[push.TO_TASKS]._waiting or feeds._round or feeds.flusher._waiting:
         await asyncio.sleep(0)
@@ -302,7 +302,7 @@ async def test_what_a_change_costs_does_not_depend_on_how_many_feeds_are_open(
             client.app[keys.HUB].publish(numbered(f"task {place}", 1))
         assert (reads.offered, reads.encoded) == (200, 0)  # nothing was written in the same turn
         await turns(client)
-        assert reads.encoded == 200  # once, not for each feed
+        assert reads.encoded == 200  # encoded once, not once for each feed
         feeds = client.app[push.FEEDS]
         assert {feed.position for feed in feeds._feeds} == {200}
         for left in (200, 0):
@@ -388,7 +388,7 @@ async def test_feeds_take_their_turns_a_piece_at_a_time(
 
 async def test_a_batch_holds_nobody_up_while_many_feeds_are_open(client: Client) -> None:
     loop = asyncio.get_running_loop()
-    loop.set_debug(False)  # which makes each turn several times as long
+    loop.set_debug(False)  # debug mode makes each turn several times as long
     body = {"requests": [{"url": f"http://127.0.0.9:9/{place}", "auto_start": False} for place in range(500)]}
     async with asyncio.timeout(FLOOD_WITHIN):
         readers = [await slow_reader(client, "/ws") for _ in range(300)]

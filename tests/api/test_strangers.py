@@ -56,7 +56,7 @@ async def client(tmp_path: Path, section: dict[str, Any]) -> AsyncIterator[Clien
 
 
 class ServedAsOurs(TestServer):
-    """With the connections that `python -m server` has."""
+    """Serves with the connections of `python -m server`."""
 
     async def _make_runner(self, **options: Any) -> HttpRunner:
         return HttpRunner(self.app, **options)
@@ -75,7 +75,7 @@ class Answer:
 
     @property
     def code(self) -> str:
-        """Of a problem, after a look at whether it is one."""
+        """Return the code of an answer, after checking that it is a problem."""
         assert self.headers["content-type"] == "application/problem+json", self
         problem = json.loads(self.body)
         assert problem["status"] == self.status
@@ -83,7 +83,7 @@ class Answer:
 
 
 async def ask(client: Client, request: bytes, *later: bytes) -> Answer:
-    """The first final answer, to the letter of what is sent."""
+    """Send bytes exactly as given, and return the first final answer."""
     reader, writer = await asyncio.open_connection("127.0.0.1", client.port)
     try:
         writer.write(request)
@@ -567,7 +567,7 @@ async def test_nothing_that_a_client_does_is_an_error(
 
 
 async def say(client: Client, pieces: Sequence[bytes], *, rudely: bool) -> None:
-    """Say it piece by piece, hear what there is to hear for a moment, and leave, perhaps with a reset."""
+    """Send the pieces one by one, read for a moment, and disconnect, perhaps with a reset."""
     reader, writer = await asyncio.open_connection("127.0.0.1", client.port)
     for piece in pieces:
         writer.write(piece)
@@ -579,7 +579,7 @@ async def say(client: Client, pieces: Sequence[bytes], *, rudely: bool) -> None:
     except (TimeoutError, ConnectionError):
         pass
     if rudely:
-        with suppress(OSError):  # closed already
+        with suppress(OSError):  # the socket is closed already
             writer.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
         writer.transport.abort()
     writer.close()

@@ -36,7 +36,7 @@ NOW = datetime(2026, 1, 31, 8, tzinfo=UTC)
 
 
 async def film(server: Inside, content: bytes, title: str = "") -> str:
-    """The id of a new finished task."""
+    """Add a finished task and return its id."""
     link = await server.finished(content)
     status, _ = await server.app[keys.TASKS].find_file(link.rpartition("/")[2])
     return status.task_id
@@ -99,7 +99,7 @@ async def test_one_unknown_task_or_no_file_at_all_is_a_404(tmp_path: Path) -> No
 
 
 async def entry(server: Inside, playlist_id: str, content: bytes | None) -> str:
-    """The id of a new entry of a list, with a finished file if there is `content`."""
+    """Add an entry of a list and return its id; with `content`, it has a finished file."""
     task, store = new_task(), server.app[keys.TASKS]._store
     status = task.status.model_copy(update={"playlist_id": playlist_id, "stage": Stage.PAUSED})
     task_id = (await add(store, replace(task, status=status))).status.task_id

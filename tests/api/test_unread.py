@@ -38,7 +38,7 @@ def look(service: Inside, at: float) -> None:
 
 
 async def settled(service: Inside, sock: socket.socket) -> asyncio.Transport:
-    """Return when no byte moves any more."""
+    """Return once no byte moves any more."""
     [transport] = [
         connection.transport
         for connection in service.server.connections
@@ -56,7 +56,7 @@ def port_of(connection: web.RequestHandler) -> object:
 
 
 async def begin(service: Inside, sock: socket.socket, request: bytes) -> None:
-    """Ask, and return when the answer has begun to come."""
+    """Send a request, and return once the answer has begun to arrive."""
     loop = asyncio.get_running_loop()
     await loop.sock_sendall(sock, request)
     assert await loop.sock_recv(sock, 9) == b"HTTP/1.1 "
@@ -122,7 +122,7 @@ async def test_a_finished_download_is_quiet_and_ends_like_any_other_connection(s
 
 
 async def read(sock: socket.socket, size: int, until: bytes | None = None) -> bytes:
-    """The next `size` bytes; fewer at the end of what there is, or where it ends with `until`."""
+    """Return the next `size` bytes; fewer at the end of the answer, or up to `until`."""
     received = bytearray()
     while len(received) < size and (until is None or not received.endswith(until)):
         piece = await asyncio.get_running_loop().sock_recv(sock, min(size - len(received), 1 << 20))

@@ -18,7 +18,10 @@ export async function fetched(module, i18n) {
   }
 }
 
-/** Load the sheet that nothing needs which is seen at first. Chromium fetches at once what is a sheet by its markup. */
+/**
+ * Load a style sheet that the first view does not need. A link in the markup would make Chromium fetch it at
+ * once.
+ */
 async function styled() {
   const link = byId("later-sheet", HTMLLinkElement)
   if (link.sheet) return
@@ -30,12 +33,15 @@ async function styled() {
       link.href = link.dataset.href ?? ""
     })
   } catch (error) {
-    link.removeAttribute("href") // to set it again is another attempt
+    link.removeAttribute("href") // setting it again retries
     throw error
   }
 }
 
-/** What the page says of a problem better than the server, by its code. @type {Record<string, (body: any) => string>} */
+/**
+ * Texts of the page that explain a problem better than the server's, by the problem's code.
+ * @type {Record<string, (body: any) => string>}
+ */
 export const sentences = {}
 
 /** An error answer (problem details, RFC 9457), or no answer at all (`status` 0). */
@@ -59,11 +65,11 @@ export class Problem extends Error {
 
 /** @typedef {Record<string, string | number | undefined>} Query  undefined: left out */
 
-/** An answer has to begin within this time: a connection may be dead without an error. */
+/** An answer must begin within this time: a connection may be dead without reporting an error. */
 const PATIENCE_MS = 20_000
-/** All of an answer has to be here within this time. */
+/** The whole answer must have arrived within this time. */
 const WHOLE_MS = 60_000
-/** What a proxy answers if it cannot reach the server. */
+/** The statuses with which a proxy answers if it cannot reach the server. */
 const OF_PROXY = [502, 503, 504]
 /** How many connections a browser has to one server, and how long an answer over one of them may take. */
 const LINES = 6
@@ -72,7 +78,10 @@ const LINE_MS = 2_000
 /** Fires "unauthorized" when the server wants a log-in, with the ways that it names in `detail`, and "unreachable" when there is no answer. */
 export class Api extends EventTarget {
   #i18n
-  /** How many sessions have begun: what was asked for before the last one may still be refused for want of it. */
+  /**
+   * How many sessions have begun. A request that was sent before the last one may still be refused, as it was
+   * sent without that session.
+   */
   #sessions = 0
 
   /** @param {import("./i18n.js").I18n} i18n */
@@ -81,7 +90,7 @@ export class Api extends EventTarget {
     this.#i18n = i18n
   }
 
-  /** A session has begun: a request that was sent before it does not know of it. */
+  /** Note that a session has begun: requests that were sent before do not have its cookie. */
   begun() {
     this.#sessions++
   }
@@ -137,9 +146,12 @@ export class Api extends EventTarget {
     return this.#request(this.url(path), { method, headers, ...json }, how)
   }
 
-  /** Tell the server that links are about to come: what it needs for them may sleep, and starts meanwhile. */
+  /**
+   * Tell the server that a link will probably be submitted soon, so that it starts what it has put to sleep.
+   */
   announce() {
-    fetch(this.url("."), { method: "HEAD", cache: "no-store" }).catch(() => {}) // a link that comes starts it as well
+    // An error does not matter: submitting a link starts it as well.
+    fetch(this.url("."), { method: "HEAD", cache: "no-store" }).catch(() => {})
   }
 
   /**
@@ -195,7 +207,7 @@ export class Api extends EventTarget {
 
   /** @param {Response} answer */
   async #problem(answer) {
-    const body = await answer.json().catch(() => null) // a proxy's error page is no JSON
+    const body = await answer.json().catch(() => null) // a proxy's error page is not JSON
     if (!body && OF_PROXY.includes(answer.status)) return this.#unreachable()
     return new Problem(answer.status, body ?? {})
   }

@@ -3,11 +3,11 @@
 
 /** @typedef {{dialog: HTMLDialogElement, stepBack: () => boolean}} Opened */
 
-/** Those that have an entry in the browser's history, the last one on top. @type {Opened[]} */
+/** The open dialogs that have an entry in the browser's history, the last one on top. @type {Opened[]} */
 const opened = []
-/** Entries of dialogs that were closed otherwise, which are about to be left. */
+/** How many history entries, of dialogs that were closed in another way, are about to be left. */
 let leaving = 0
-/** Entries to be made once those are left. */
+/** How many history entries are to be made after that. */
 let entering = 0
 
 /**
@@ -24,14 +24,14 @@ export function openDialog(dialog, stepBack = () => false) {
     if (dialog.matches(":modal")) return // it has been opened again
     dialog.removeEventListener("close", closed)
     const at = opened.indexOf(own)
-    if (at < 0) return // by the way back
+    if (at < 0) return // it was closed by the browser's Back
     opened.splice(at, 1)
     leave()
   }
   dialog.addEventListener("close", closed)
 }
 
-/** Close all dialogs: the session has ended, and what they show is not for the next user. */
+/** Close all dialogs when the session ends: what they show is not for the next user. */
 export function closeDialogs() {
   for (const element of document.querySelectorAll("dialog")) element.close()
 }
@@ -41,7 +41,7 @@ function enter() {
   else history.pushState(null, "")
 }
 
-/** Of several calls of `history.back` browsers do one. */
+/** Browsers carry out only one of several calls of `history.back`. */
 function leave() {
   if (!leaving++) setTimeout(() => history.go(-leaving))
 }

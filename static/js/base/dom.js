@@ -30,7 +30,7 @@ export function fromTemplate(id, i18n) {
 }
 
 /**
- * Write only what differs: an equal text would still cost a layout.
+ * Write a text only if it differs: writing an equal text would still cost a layout.
  * @param {HTMLElement} element
  * @param {string} text
  */
@@ -38,7 +38,7 @@ export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text
 }
 
-/** A fact that is longer takes more than a line of a phone, and flows like a text. */
+/** A fact with more characters takes more than a line of a phone, and may be broken like a text. */
 const LONGEST_FACT = 24
 
 /**
@@ -116,7 +116,7 @@ export function arrange(parent, children) {
   for (const child of [...parent.children]) if (!wanted.has(child)) child.remove()
   let next = parent.firstElementChild
   for (const child of children) {
-    if (next?.nextElementSibling === child) { // `next` went down: it is put in when its turn comes
+    if (next?.nextElementSibling === child) { // `next` comes later in the new order, and is put in then
       next.remove()
       next = child
     }

@@ -29,7 +29,7 @@ export function icon(name) {
 }
 
 /**
- * Draw a symbol that is not in the page, which all load.
+ * Draw a symbol that is not part of the page, so that not every visitor loads it.
  * @param {string} name
  * @param {string} path
  */
@@ -43,7 +43,7 @@ export function addSymbol(name, path) {
 }
 
 /**
- * Load a sheet that few readers need; nothing that it is for is shown before it is there.
+ * Load a style sheet that few readers need; wait for it before showing what it styles.
  * @param {string} href
  */
 export async function loadStyles(href) {
@@ -52,7 +52,7 @@ export async function loadStyles(href) {
   await new Promise((resolve, reject) => {
     link.addEventListener("load", resolve)
     link.addEventListener("error", () => {
-      link.remove() // the next attempt asks for it again
+      link.remove() // a later call requests it again
       reject(new Error(href))
     })
     document.head.append(link)
@@ -82,7 +82,7 @@ export function iconButton(name, text, then) {
   )
 }
 
-/** A search begins once the reader has not typed for so long. */
+/** A search begins when the reader has not typed for this long. */
 const TYPING_MS = 250
 
 /**
@@ -104,12 +104,13 @@ export function searchField(label, search) {
   }
   const typed = (/** @type {any} */ event) => {
     clearTimeout(pause)
-    if (!event.isComposing) pause = setTimeout(look, TYPING_MS) // else it is part of a word of an input method
+    // Otherwise it is part of a word that an input method is composing.
+    if (!event.isComposing) pause = setTimeout(look, TYPING_MS)
   }
   for (const type of ["input", "compositionend"]) field.addEventListener(type, typed)
   field.addEventListener("keydown", (event) => {
     if (event.key !== "Escape" || event.isComposing || !field.value) return
-    event.preventDefault() // in a dialog it would close that
+    event.preventDefault() // in a dialog, Escape would also close that
     event.stopPropagation()
     field.value = ""
     look()

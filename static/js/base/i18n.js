@@ -4,7 +4,9 @@
 import { setText } from "./dom.js"
 import { recall, remember } from "./preferences.js"
 
-/** Two clocks that differ by less say the same: a `Date` is late by the way of its answer. */
+/**
+ * Two clocks that differ by less count as equal: a `Date` header is late by the time that its answer travels.
+ */
 const ALIKE_MS = 60_000
 const BYTE_UNITS = ["byte", "kilobyte", "megabyte", "gigabyte", "terabyte"]
 
@@ -51,7 +53,7 @@ export class Format {
   }
 
   /**
-   * The time alone if it is of today, else with the date: tomorrow's would be taken for today's.
+   * The time alone if it is today, else with the date, so that a time of tomorrow is not taken for today's.
    * @param {Date} moment
    */
   moment(moment) {
@@ -111,12 +113,14 @@ export class I18n {
   /** @type {Record<string, string | Record<string, string>>} */
   #texts = {}
   #isWhole = false
-  /** Chosen last: its texts may come before those that were asked for earlier. */
+  /** The language that was chosen last: texts of an earlier choice may arrive later. */
   #chosen = ""
   /** How far the service's clock is ahead of this machine's, ms. */
   #ahead = 0
 
-  /** What the service's clock shows, by which its times are meant: this machine's may be wrong by a day. */
+  /**
+   * The time by the service's clock, by which the service gives its times: this machine's clock may be wrong.
+   */
   now() {
     return Date.now() + this.#ahead
   }
@@ -127,7 +131,10 @@ export class I18n {
     this.#ahead = Math.abs(ahead) > ALIKE_MS ? ahead : 0
   }
 
-  /** Load what was chosen here before, else the first of the browser's languages that we have. */
+  /**
+   * Load the language that was chosen in this browser before, else the first of the browser's languages that
+   * we have.
+   */
   async start() {
     const wanted = [recall("language", ""), ...navigator.languages.map((tag) => tag.slice(0, 2))]
     const known = Object.keys(LANGUAGES)

@@ -10,7 +10,10 @@ export const LAYOUTS = {
   music: "follow.layout_music",
   podcast: "follow.layout_podcast",
 }
-/** The answer, which holds as long as the page is open. @type {Promise<boolean> | undefined} */
+/**
+ * Whether there is a library, which is asked once for as long as the page is open.
+ * @type {Promise<boolean> | undefined}
+ */
 let known
 
 /** @param {import("./api.js").Api} api */
@@ -19,9 +22,9 @@ export const hasLibrary = (api) => known ??= ask(api)
 /** @param {import("./api.js").Api} api */
 async function ask(api) {
   const { checks } = await api.get("readyz").catch((error) => {
-    if (error instanceof Problem) return error.body // of a service that lacks something
+    if (error instanceof Problem) return error.body // `503`: the service lacks something else
     throw error
   })
-  if (!checks) known = undefined // it did not answer: the next one asks again
+  if (!checks) known = undefined // the service did not answer: the next call asks again
   return "library" in (checks ?? {})
 }

@@ -18,13 +18,13 @@ export class Room {
   #back
   #problem = make("p", { className: "problem", role: "alert" })
   #body = make("div", { className: "room-body" })
-  /** What was begun last. @type {Promise<unknown>} */
+  /** The request that was begun last. @type {Promise<unknown>} */
   #last = Promise.resolve()
-  /** Leads back to what was shown before. @type {(() => unknown) | null} */
+  /** Goes back to the view that was shown before. @type {(() => unknown) | null} */
   #before = null
-  /** Whether what is shown may go: nothing in it would be lost. @type {() => boolean} */
+  /** Whether the view may be left because nothing in it would be lost. @type {() => boolean} */
   #mayLeave = mayAlways
-  /** What is shown ends its requests. */
+  /** Ends the requests of the view. */
   end = () => {}
 
   /**
@@ -103,7 +103,7 @@ export class Room {
   }
 
   /**
-   * Say what went wrong; "": nothing.
+   * Show what went wrong; "" hides the message.
    * @param {string} message
    */
   complain(message) {
@@ -167,7 +167,7 @@ export class Room {
     return true
   }
 
-  /** It is made anew each time: the next user of this browser may not be logged in. */
+  /** Made anew each time, since the next user of this browser may not be logged in. */
   #clear() {
     this.end()
     this.#dialog.remove()

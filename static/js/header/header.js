@@ -45,7 +45,7 @@ export class Header {
 // What the service says of itself: how much room there is on its disk, and whether all that it needs is there.
 
 const AGAIN_MS = 300_000
-/** The first check waits this long: a service that has just started is not ready yet, and there is no hurry. */
+/** The first check waits this long, since a service that has just started is not ready yet. */
 const FIRST_MS = 4_000
 
 /** @typedef {{ok: boolean, needed: boolean, detail: string, values?: Record<string, number>}} Check */
@@ -91,7 +91,7 @@ export class Readiness {
       this.checks = (await this.#api.get("readyz")).checks ?? {}
     } catch (error) {
       if (!(error instanceof Problem)) throw error
-      this.checks = error.body.checks ?? {} // `503` says what is missing
+      this.checks = error.body.checks ?? {} // a `503` answer says which checks failed
     }
     this.show()
   }
@@ -101,7 +101,8 @@ export class Readiness {
     const free = disk?.values?.free
     const size = free === undefined ? "" : this.#i18n.format.size(free)
     const isLow = Boolean(disk && !disk.ok)
-    setText(this.#space, size && !isLow ? this.#i18n.t("space.free", { size }) : "") // said once
+    // The warning that room is low says it already.
+    setText(this.#space, size && !isLow ? this.#i18n.t("space.free", { size }) : "")
     this.#line.hidden = !isLow
     const floor = disk?.values?.floor ?? 0
     setText(this.#line, this.#i18n.t("space.low", { size, floor: this.#i18n.format.size(floor) }))

@@ -10,7 +10,7 @@ import { showKeys } from "../list/keys.js"
  * @typedef {{items: () => (import("./menu.js").Item & {then: () => unknown})[], without: string[]}} More
  */
 
-/** Of what only this menu has. */
+/** The icons that only this menu has. */
 const SYMBOLS = {
   keys: "M3 7h18v11H3zM7 11h.01M11 11h.01M15 11h.01M8 15h8",
   logout: "M10 4H5v16h5M14 8l4 4-4 4M18 12H9",
@@ -43,7 +43,8 @@ export function openMainMenu({ menu, session, settings, counts, retryFailed, log
     ...(counts.stages.failed ? ["retry"] : []),
     counts.isPaused ? "resume" : "pause",
     "settings",
-    ...(matchMedia("(hover: none)").matches ? [] : ["keys"]), // what has no pointer to hover has seldom keys
+    // Devices without a hovering pointer rarely have a keyboard.
+    ...(matchMedia("(hover: none)").matches ? [] : ["keys"]),
     ...(session.isLoggedIn ? ["logout"] : []),
   ]
   const shown = names.filter((name) => !more.without.includes(name))

@@ -12,7 +12,7 @@ const END = `\\s|${QUOTES}|${FULL_WIDTH}|${INVISIBLE}`
 const NEXT = "['\\)\\]]{0,2}[,;\\|]['\\(\\[]{0,2}(?:https?://|www\\.)"
 /** A link without https://, as people say it; not within another word or another link. */
 const BARE = "(?<![\\w.\\/@\\-])www\\.(?=[\\w\\-]+\\.)"
-/** As podcast sites write it, for `http:`. */
+/** Podcast sites write these schemes in place of `http:`. */
 const OF_FEED = "(?<!\\w)(?:feed|itpc)://"
 const LINK = new RegExp(`(?:https?://|${OF_FEED}|${BARE})(?:(?!${END}|${NEXT}).)+`, "giv")
 const CLOSING = new Set(".,;:!?'…")
@@ -102,13 +102,16 @@ export class Box extends EventTarget {
   #form = byId("submit", HTMLFormElement)
   #area = byId("links", HTMLTextAreaElement)
   #draft = byId("draft", HTMLElement)
-  /** What sends: beside the box, or in the row of its link. */
+  /** The buttons that send: beside the box, and in the row of its link. */
   #buttons = /** @type {HTMLElement[]} */ ([...document.querySelectorAll("[data-part=go], [data-part=verb]")])
-  /** What the button says of the one link; "": that it downloads. */
+  /** The button's text for the one link; "" means that it downloads. */
   #words = ""
   #note = byId("note", HTMLElement)
   #problems = /** @type {HTMLElement} */ (this.#form.querySelector("[data-part=problems]"))
-  /** Why a line was refused, until it is changed. @type {Map<string, string>} */
+  /**
+   * The reasons why lines were refused; a reason is dropped when its line changes.
+   * @type {Map<string, string>}
+   */
   #refused = new Map()
   /** @type {{text: string, links: string[]}} */
   #read = { text: "", links: [] }
@@ -130,7 +133,7 @@ export class Box extends EventTarget {
     this.describe()
   }
 
-  /** Its links, each once. */
+  /** The links in the box, each once. */
   get links() {
     return [...new Set(this.#all)]
   }
@@ -142,7 +145,7 @@ export class Box extends EventTarget {
     return this.#read.links
   }
 
-  /** The link that stands in it alone; "": there is none, or several. */
+  /** The link in the box if it is the only one, else "". */
   get link() {
     const [link = "", ...others] = this.links
     return others.length || !/^https?:/i.test(link) ? "" : link

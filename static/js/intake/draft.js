@@ -13,11 +13,11 @@ import { hostOf, letterOf, looks, owners, titleOf, webLink } from "../tasks/task
 
 /** A link is looked at when it has not changed for this long: typing changes it with each key. */
 const PAUSE_MS = 400
-/** `POST /api/info` takes as long as the source. */
+/** ms to wait for `POST /api/info`, which takes as long as the source does. */
 const PATIENCE_MS = 50_000
 /** ms for which its button does nothing once it says something else: a press was meant for what it said. */
 const UNREAD_MS = 300
-/** What is said of a page without a film, which may name a feed. */
+/** Error codes of pages without a film, which may name a feed. */
 const WITHOUT_FILM = ["unsupported_url", "no_media"]
 /** What is said of a video that a download will hardly find, either. */
 const GONE = ["http_404", "http_410", "unavailable"]
@@ -37,7 +37,7 @@ export class Draft extends EventTarget {
   #request = new AbortController()
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer
-  /** What is shown. @type {Info} */
+  /** What is shown of the link. @type {Info} */
   #info = {}
   /** What is known of the link, or why nothing is, in the reader's language. */
   #facts = () => ""
@@ -45,7 +45,7 @@ export class Draft extends EventTarget {
   #had
   /** When the link was fetched, if its files are not here any more. */
   #fetched = ""
-  /** What does the one thing: beside the box, or in the row of its link. */
+  /** The buttons for the one thing to do: beside the box, and in the row of its link. */
   #buttons = /** @type {HTMLElement[]} */ ([...document.querySelectorAll("[data-part=go], [data-part=verb]")])
   /** What the button said when the pointer went down on it. */
   #pressed = ""
@@ -86,7 +86,7 @@ export class Draft extends EventTarget {
     return this.#link
   }
 
-  /** What is known of the link. */
+  /** What is known of the link in the box. */
   get info() {
     return this.#info
   }
@@ -129,7 +129,7 @@ export class Draft extends EventTarget {
     this.#link = link
     this.#request.abort()
     clearTimeout(this.#timer)
-    this.#hold(false) // it says what the reader has written
+    this.#hold(false) // the button's text belongs to what the reader has written
     if (!link) return // it may be under way: its row stays as it is until the task is there
     this.#had = undefined
     this.#fetched = ""
@@ -170,14 +170,15 @@ export class Draft extends EventTarget {
   }
 
   /**
-   * Find out whether a file of this link is there already, and say so.
-   * @param {string} link  in the box
-   * @param {string[]} links  that the same film may have
+   * Find out whether there are finished files of this link, and say so.
+   * @param {string} link in the box
+   * @param {string[]} links that the same film may have
    */
   async #remember(link, links) {
     const { api, tasks } = this.#parts
     const query = { q: links.at(-1), status: "completed", limit: 20 }
-    const listed = await api.get("api/tasks", query).catch(() => ({ tasks: [] })) // it is looked at all the same
+    // On an error the link is inspected all the same.
+    const listed = await api.get("api/tasks", query).catch(() => ({ tasks: [] }))
     const known = tasks.find(links, ({ stage }) => stage === "completed")
     const had =
       [...listed.tasks, known].find((/** @type {Task | undefined} */ task) =>
@@ -194,7 +195,7 @@ export class Draft extends EventTarget {
     if (this.#had) saveLink(this.#had, kindsOf(this.#had)[0], this.#parts.i18n).click()
   }
 
-  /** The files that were there are deleted. */
+  /** Forget the finished files, as they were deleted. */
   #gone() {
     this.#had = undefined
     this.describe()
@@ -207,7 +208,8 @@ export class Draft extends EventTarget {
    */
   async #recall(link) {
     const { api } = this.#parts
-    const known = await api.get("api/media", { url: link, quiet: 1 }).catch(() => null) // null: it was never fetched
+    // Null: the video was never fetched.
+    const known = await api.get("api/media", { url: link, quiet: 1 }).catch(() => null)
     if (!known || link !== this.#link) return
     const { task_id, fetched_at } = known
     const task = task_id ? await api.get(`api/status/${task_id}`).catch(() => null) : null
@@ -223,7 +225,7 @@ export class Draft extends EventTarget {
     const isOther = info !== this.#info
     this.#info = info
     this.#facts = facts
-    if (!this.#link) return // on its way: what is said of it stays
+    if (!this.#link) return // the link was just sent: keep what is shown of it
     const { i18n, box } = this.#parts
     const image = /** @type {HTMLImageElement} */ (this.#part("thumbnail"))
     const task = /** @type {any} */ ({ url: this.#link, video_info: info })
@@ -286,7 +288,7 @@ export class Draft extends EventTarget {
     return words[this.verb]
   }
 
-  /** What else can be done. */
+  /** The other things that can be done with the link. */
   #others() {
     const { i18n, subscribe, sendAgain } = this.#parts
     /** @type {HTMLElement[]} */

@@ -36,7 +36,7 @@ export class Ticks {
     return this.#boxes.length
   }
 
-  /** The values of those that are ticked, in order. */
+  /** The values of the ticked boxes, in order. */
   get chosen() {
     return this.#boxes.filter((box) => box.checked).map((box) => box.value)
   }
@@ -54,7 +54,7 @@ export class Ticks {
     this.#changed()
   }
 
-  /** Those that can be ticked: a search hides the others. */
+  /** The boxes that can be ticked: a search hides the others. */
   get open() {
     return this.#boxes.filter((box) => !box.disabled)
   }
